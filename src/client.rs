@@ -1,0 +1,87 @@
+//! Who asks: the client of a connection, and the peer that brought it.
+//!
+//! Behind a load balancer that speaks the PROXY protocol the two differ; elsewhere they are the same address. Two
+//! types keep them from being swapped.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+/// The address that asked, after the PROXY header where one is spoken. Policies, limits and the log's `client`
+/// mean this one. IPv4-mapped IPv6 addresses are unwrapped, so that a dual-stack listener changes no verdict.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct ClientAddr(SocketAddr);
+
+/// The address at the other end of the TCP connection: the log's `peer`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct PeerAddr(SocketAddr);
+
+impl ClientAddr {
+    /// Unwraps an IPv4-mapped address.
+    pub fn new(address: SocketAddr) -> Self {
+        ClientAddr(unmapped(address))
+    }
+
+    /// Without the port.
+    pub fn ip(self) -> IpAddr {
+        self.0.ip()
+    }
+}
+
+impl PeerAddr {
+    /// Unwraps an IPv4-mapped address.
+    pub fn new(address: SocketAddr) -> Self {
+        PeerAddr(unmapped(address))
+    }
+
+    /// Without the port.
+    pub fn ip(self) -> IpAddr {
+        self.0.ip()
+    }
+}
+
+fn unmapped(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+impl fmt::Display for ClientAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for PeerAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What is known of the one who asks, before a word of HTTP was read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Client {
+    /// Who asked.
+    pub address: ClientAddr,
+    /// Who connected.
+    pub peer: PeerAddr,
+    /// What it proved to be: `spiffe://…`, `dns:…`, `cn:…` of its certificate, `user:…` of its password. Each with
+    /// its kind in front, so that a user called `cn:x` is not a certificate.
+    pub identities: Vec<Box<str>>,
+    /// The AWS VPC endpoint of a PROXY v2 header.
+    pub vpc_endpoint: Option<Box<str>>,
+}
+
+impl Client {
+    /// A client that connected by itself: no PROXY header, no identity.
+    pub fn direct(address: SocketAddr) -> Self {
+        Client {
+            address: ClientAddr::new(address),
+            peer: PeerAddr::new(address),
+            identities: Vec::new(),
+            vpc_endpoint: None,
+        }
+    }
+
+    /// The identity that the log shows: the first one proven.
+    pub fn identity(&self) -> Option<&str> {
+        self.identities.first().map(AsRef::as_ref)
+    }
+}

@@ -1,0 +1,3 @@
+//! The egressd program.
+
+fn main() {}
