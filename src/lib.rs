@@ -8,3 +8,4 @@ pub mod meter;
 pub mod outcome;
 pub mod proxy_protocol;
 pub mod target;
+pub mod tls;
