@@ -6,6 +6,7 @@
 pub mod client;
 pub mod meter;
 pub mod outcome;
+pub mod password;
 pub mod proxy_protocol;
 pub mod target;
 pub mod tls;
