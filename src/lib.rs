@@ -19,5 +19,8 @@ pub mod client;
 pub mod head;
 pub mod meter;
 pub mod outcome;
+pub mod password;
 pub mod policy;
+pub mod proxy_protocol;
 pub mod target;
+pub mod tls;

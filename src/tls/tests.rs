@@ -521,7 +521,9 @@ fn files_are_read_with_errors_that_name_them_and_show_no_key() {
 fn certificate_and_key_may_be_one_file() {
     let ca = authority("ca");
     let own = ca.server();
-    let both = format!("{}{}{}", own.key, own.certificate, ca.pem);
+    // `openssl ecparam -genkey` writes its parameters before the key.
+    let parameters = "-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n";
+    let both = format!("{parameters}{}{}{}", own.key, own.certificate, ca.pem);
     let pem = TlsPem {
         certificate: file("tls.pem", both.clone()),
         key: file("tls.pem", both),
