@@ -4,6 +4,7 @@
 //! assembly.
 
 pub mod client;
+pub mod config;
 pub mod meter;
 pub mod outcome;
 pub mod policy;
