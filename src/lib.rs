@@ -16,6 +16,7 @@
 //! drops give everything back.
 
 pub mod client;
+pub mod config;
 pub mod head;
 pub mod meter;
 pub mod outcome;
