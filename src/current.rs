@@ -20,4 +20,9 @@ impl Current {
     pub fn load(&self) -> Arc<Config> {
         self.0.load_full()
     }
+
+    /// Puts `config` in force, and returns what was: freeing a policy of a million rules is not a worker's work.
+    pub fn replace(&self, config: Config) -> Arc<Config> {
+        self.0.swap(Arc::new(config))
+    }
 }
