@@ -3,7 +3,9 @@
 //! Floors, imports only downward: words (`target`, `client`, `outcome`, `meter`), rules, settings, mechanism, story,
 //! assembly.
 
+pub mod cancel;
 pub mod client;
+pub mod live;
 pub mod meter;
 pub mod outcome;
 pub mod target;
