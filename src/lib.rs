@@ -9,3 +9,4 @@ pub mod live;
 pub mod meter;
 pub mod outcome;
 pub mod target;
+pub mod telemetry;
