@@ -3,7 +3,9 @@
 //! Not here: who serves them (`admin`), and what is read back from a log (`suggest`, `summary`).
 
 pub mod access_log;
+pub mod diagnostics;
 mod json;
+pub mod metrics;
 mod output;
 mod places;
 mod queue;
