@@ -252,8 +252,8 @@ fn every_record_of_every_thread_is_there_once_and_in_order() {
     assert_eq!(next, [RECORDS; THREADS]);
     assert_eq!(counts(&log), ((THREADS * RECORDS) as u64, 0, 0));
     assert_eq!(log.0.queue.places.taken(), 0);
-    // No wake-up per record: by the clock, and now and then because much is waiting. Measured: 100,000 records in half a second,
-    // some 50 wake-ups.
+    // No wake-up per record: by the clock, and now and then because much is waiting. Measured:
+    // 100,000 records in half a second, some 50 wake-ups.
     let wakeups = u128::from(log.counts().wakeups);
     let bytes = output.text().len() as u128;
     assert!(wakeups <= lingers + bytes / (64 * 1024) + 10, "{wakeups} in {lingers} lingers");
