@@ -25,3 +25,6 @@ pub mod policy;
 pub mod proxy_protocol;
 pub mod target;
 pub mod tls;
+pub mod live;
+pub mod cancel;
+pub mod telemetry;
