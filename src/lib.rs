@@ -4,6 +4,7 @@
 //! assembly.
 
 pub mod client;
+pub mod forward;
 pub mod head;
 pub mod meter;
 pub mod outcome;
