@@ -1,3 +1,7 @@
-//! The egressd program.
+//! The egressd program: arguments in, exit code out. Everything else is the library's.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    egressd::cli::main()
+}

@@ -1,0 +1,112 @@
+//! The admin listener: probes for the kubelet and the load balancer, metrics for Prometheus.
+//!
+//! Nothing here changes anything. The probes answer everyone, because an NLB and a kubelet come from anywhere in the
+//! network; everything else answers `admin.networks` alone.
+
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+use crate::shared::Shared;
+
+/// Enough for every prober and scraper there is; a flood from inside cannot take the descriptors.
+const CONNECTIONS: usize = 64;
+/// A prober sends its head at once.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// After an accept that failed for want of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves until the task is dropped: probes are answered to the very end of a drain.
+pub async fn serve(socket: TcpListener, shared: Arc<Shared>) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let (stream, peer) = match socket.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!("admin: accept failed: {error}");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let shared = Arc::clone(&shared);
+        tokio::spawn(async move {
+            serve_connection(stream, peer, shared).await;
+            drop(place);
+        });
+    }
+}
+
+async fn serve_connection(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>) {
+    let client = peer.ip().to_canonical();
+    let service = service_fn(|request: Request<Incoming>| {
+        let reply = answer(&request, client, &shared);
+        async move { Ok::<_, Infallible>(reply) }
+    });
+    // A prober that goes away in the middle is no news.
+    let _ = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_headers(64)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+}
+
+fn answer(request: &Request<Incoming>, client: IpAddr, shared: &Shared) -> Response<Full<Bytes>> {
+    if request.method() != Method::GET && request.method() != Method::HEAD {
+        let mut reply = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
+        reply.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return reply;
+    }
+    match request.uri().path() {
+        "/livez" | "/healthz" => text(StatusCode::OK, "ok\n"),
+        "/readyz" => match not_ready(shared) {
+            None => text(StatusCode::OK, "ok\n"),
+            Some(why) => text(StatusCode::SERVICE_UNAVAILABLE, why),
+        },
+        _ if !shared.current.load().admin.networks.iter().any(|network| network.contains(&client)) => {
+            text(StatusCode::FORBIDDEN, "this address is not in admin.networks\n")
+        }
+        "/metrics" => {
+            let mut reply = text(StatusCode::OK, shared.metrics.render());
+            reply
+                .headers_mut()
+                .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"));
+            reply
+        }
+        _ => text(StatusCode::NOT_FOUND, "there are /livez, /readyz, /healthz and /metrics\n"),
+    }
+}
+
+/// Why a load balancer should send new connections elsewhere.
+fn not_ready(shared: &Shared) -> Option<&'static str> {
+    if shared.drain.is_going() {
+        Some("draining\n")
+    } else if !shared.log.is_available() {
+        Some("log_unavailable\n")
+    } else {
+        None
+    }
+}
+
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut reply = Response::new(Full::new(body.into()));
+    *reply.status_mut() = status;
+    let headers = reply.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    reply
+}

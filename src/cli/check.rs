@@ -1,0 +1,28 @@
+//! `egressd check`: everything that is wrong with a configuration, at once.
+
+use std::path::Path;
+
+use super::{CONFIGURATION_REFUSED, FAILED, FINE};
+use crate::config;
+
+/// `check`.
+#[derive(clap::Args, Debug)]
+pub(super) struct Check {
+    /// Exit 1 on warnings, too.
+    #[arg(long)]
+    strict: bool,
+}
+
+impl Check {
+    pub(super) fn run(&self, file: Option<&Path>) -> u8 {
+        let loaded = match config::load(file) {
+            Ok(loaded) => loaded,
+            Err(findings) => {
+                findings.iter().for_each(|finding| println!("{finding}"));
+                return CONFIGURATION_REFUSED;
+            }
+        };
+        loaded.warnings.iter().for_each(|finding| println!("{finding}"));
+        if self.strict && !loaded.warnings.is_empty() { FAILED } else { FINE }
+    }
+}

@@ -1,0 +1,31 @@
+//! `egressd config`: the embedded default and the schema.
+
+use clap::ValueEnum;
+
+use super::FINE;
+use crate::config;
+
+/// `config default`, `config schema`.
+#[derive(clap::Args, Debug)]
+pub(super) struct Show {
+    /// What to print.
+    what: What,
+}
+
+#[derive(ValueEnum, Clone, Debug)]
+enum What {
+    /// The configuration that egressd serves without a file.
+    Default,
+    /// The JSON Schema of the configuration file, for editors and CI.
+    Schema,
+}
+
+impl Show {
+    pub(super) fn run(&self) -> u8 {
+        match self.what {
+            What::Default => print!("{}", config::DEFAULT),
+            What::Schema => println!("{:#}", config::schema()),
+        }
+        FINE
+    }
+}

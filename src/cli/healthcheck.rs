@@ -1,0 +1,55 @@
+//! `egressd healthcheck`: asks the admin listener of the running egressd whether it is ready.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::path::Path;
+use std::time::Duration;
+
+use super::{CONFIGURATION_REFUSED, FAILED, FINE};
+use crate::config;
+
+/// A probe must not hang longer than the container runtime waits.
+const TIMEOUT: Duration = Duration::from_secs(3);
+
+pub(super) fn run(file: Option<&Path>) -> u8 {
+    let loaded = match config::load(file) {
+        Ok(loaded) => loaded,
+        Err(findings) => {
+            findings.iter().for_each(|finding| eprintln!("{finding}"));
+            return CONFIGURATION_REFUSED;
+        }
+    };
+    let address = reachable(loaded.config.admin.address);
+    match ask(address) {
+        Ok(status) if status.starts_with("HTTP/1.1 200 ") => FINE,
+        Ok(status) => {
+            eprintln!("egressd: not ready: {address} answered: {}", status.trim_end());
+            FAILED
+        }
+        Err(error) => {
+            eprintln!("egressd: not ready: {address}: {error}");
+            FAILED
+        }
+    }
+}
+
+/// A wildcard address is where to listen, not where to ask.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+/// The status line of `/readyz`.
+fn ask(address: SocketAddr) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let mut reply = Vec::new();
+    stream.take(4096).read_to_end(&mut reply)?;
+    let text = String::from_utf8_lossy(&reply);
+    Ok(text.lines().next().unwrap_or_default().to_owned())
+}

@@ -1,0 +1,74 @@
+//! The command line: one file a subcommand. Diagnostics go to stderr, results to stdout.
+
+mod check;
+mod config;
+mod healthcheck;
+mod run;
+
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+
+/// `0`: fine.
+const FINE: u8 = 0;
+/// `1`: failed, denied, not ready, or warnings under `--strict`.
+const FAILED: u8 = 1;
+/// `78` (`EX_CONFIG` of sysexits.h): the configuration is refused. Wrong usage is clap's own 2.
+const CONFIGURATION_REFUSED: u8 = 78;
+
+/// A forward proxy that lets out only what is listed.
+#[derive(Parser)]
+#[command(name = "egressd", version, about, after_help = AFTER_HELP)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    config: ConfigFile,
+}
+
+const AFTER_HELP: &str = "Without a command egressd serves, as `egressd run` does. Without a configuration file it serves \
+the embedded default: `egressd config default` prints it.\n\nExit codes: 0 fine, 1 failed, 2 wrong usage, 78 configuration refused.";
+
+#[derive(clap::Args, Clone, Debug)]
+struct ConfigFile {
+    /// The configuration; left out: the embedded default.
+    #[arg(short, long = "config", value_name = "FILE", env = "EGRESSD_CONFIG", global = true)]
+    config: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve until TERM.
+    Run,
+    /// Parse and validate the configuration, and print every finding as FILE:LINE:COLUMN: error|warning: text.
+    Check(check::Check),
+    /// Print the embedded default configuration, or the JSON Schema of the file.
+    Config(config::Show),
+    /// Ask the running egressd whether it is ready: exit code 0 or 1. For images without a shell.
+    Healthcheck,
+    /// Print the completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let file = arguments.config.config.as_deref();
+    let code = match arguments.command.unwrap_or(Command::Run) {
+        Command::Run => run::run(file),
+        Command::Check(check) => check.run(file),
+        Command::Config(show) => show.run(),
+        Command::Healthcheck => healthcheck::run(file),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Arguments::command(), "egressd", &mut io::stdout());
+            FINE
+        }
+    };
+    ExitCode::from(code)
+}

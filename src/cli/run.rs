@@ -1,0 +1,108 @@
+//! `egressd run`: load, say what will be let out, serve.
+
+use std::path::Path;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::{self, Receiver};
+
+use super::{CONFIGURATION_REFUSED, FAILED, FINE};
+use crate::config::{self, Config, Loaded};
+use crate::resources;
+use crate::server::{Server, Signal};
+use crate::telemetry::diagnostics;
+
+/// Rules told one by one at start; an allowlist of a million is summed up.
+const RULES_TOLD: usize = 20;
+
+pub(super) fn run(file: Option<&Path>) -> u8 {
+    let Loaded { config, warnings } = match config::load(file) {
+        Ok(loaded) => loaded,
+        Err(findings) => {
+            findings.iter().for_each(|finding| eprintln!("{finding}"));
+            eprintln!("egressd: the configuration is refused; nothing was started");
+            return CONFIGURATION_REFUSED;
+        }
+    };
+    let _guard = diagnostics::start(&config.log);
+    for finding in &warnings {
+        tracing::warn!("{finding}");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(resources::workers())
+        .thread_name("egressd")
+        .enable_all()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!("cannot start: {error}");
+            return FAILED;
+        }
+    };
+    runtime.block_on(serve(config, file))
+}
+
+async fn serve(config: Config, file: Option<&Path>) -> u8 {
+    let signals = match listen_for_signals() {
+        Ok(signals) => signals,
+        Err(error) => {
+            tracing::error!("cannot listen for signals: {error}");
+            return FAILED;
+        }
+    };
+    let told = what_is_let_out(&config, file);
+    let server = match Server::bind(config).await {
+        Ok(server) => server,
+        Err(error) => {
+            tracing::error!("{error}");
+            return FAILED;
+        }
+    };
+    for (name, address) in server.listeners() {
+        tracing::info!("listening on {address} (listener {name})");
+    }
+    if let Some(address) = server.admin() {
+        tracing::info!("admin on {address}");
+    }
+    for line in told {
+        tracing::info!("{line}");
+    }
+    server.run(signals).await;
+    FINE
+}
+
+/// A line for the file, then one for each rule, so that the log of a pod says what it was allowed to let out.
+fn what_is_let_out(config: &Config, file: Option<&Path>) -> Vec<String> {
+    let from = file.map_or_else(|| "the embedded default".to_owned(), |file| file.display().to_string());
+    let mut lines = vec![format!("configuration {} from {from}", config.hash.short())];
+    let allowed: Vec<_> = config.policies.rules().filter(|rule| rule.allows).collect();
+    for rule in allowed.iter().take(RULES_TOLD) {
+        lines.push(format!("policy {} lets out {} ({})", rule.policy, rule.text, rule.source()));
+    }
+    if allowed.len() > RULES_TOLD {
+        lines.push(format!("and {} more rules", allowed.len() - RULES_TOLD));
+    }
+    if allowed.is_empty() {
+        lines.push("no rule allows anything: every request will be refused".to_owned());
+    }
+    lines
+}
+
+fn listen_for_signals() -> std::io::Result<Receiver<Signal>> {
+    let (sender, receiver) = mpsc::channel(4);
+    for (kind, meaning) in [
+        (SignalKind::terminate(), Signal::Terminate),
+        (SignalKind::interrupt(), Signal::Terminate),
+        (SignalKind::hangup(), Signal::HangUp),
+    ] {
+        let mut stream = signal(kind)?;
+        let sender = sender.clone();
+        tokio::spawn(async move {
+            while stream.recv().await.is_some() {
+                // A full channel holds enough of the same already.
+                let _ = sender.try_send(meaning);
+            }
+        });
+    }
+    Ok(receiver)
+}

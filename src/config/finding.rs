@@ -1,0 +1,278 @@
+//! What is wrong with a configuration, and where: `FILE:LINE:COLUMN: error: text`.
+//!
+//! Everything that reads a named file reports here and goes on, so that a person sees all errors at once. Not here:
+//! what the errors are; each reader writes its own text, and says what to write instead.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::sync::Arc;
+
+/// Findings kept of one load; the rest is counted. A million broken lines must not become a million strings.
+const MAX_FINDINGS: usize = 1_000;
+
+/// Characters of the user's text that a finding quotes.
+const MAX_QUOTED: usize = 80;
+
+/// A place in a file. Both numbers begin at 1; columns count characters, as editors do.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Place {
+    /// The line.
+    pub line: u32,
+    /// The column.
+    pub column: u32,
+}
+
+impl Place {
+    /// The first character of a file: for what is missing as a whole.
+    pub const START: Place = Place { line: 1, column: 1 };
+
+    /// The same line, `characters` further right.
+    pub fn right(self, characters: usize) -> Place {
+        let characters = u32::try_from(characters).unwrap_or(u32::MAX);
+        Place { line: self.line, column: self.column.saturating_add(characters) }
+    }
+}
+
+/// Whether the configuration can be used in spite of a finding.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Severity {
+    /// It cannot: at start exit 78, on reload the old configuration stays.
+    Error,
+    /// It can, but is probably not what was meant.
+    Warning,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        })
+    }
+}
+
+/// One thing that is wrong, in a named file.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Finding {
+    /// As it was named: on the command line, or in the configuration. Holds no control characters.
+    pub file: Arc<str>,
+    /// From 1.
+    pub line: u32,
+    /// From 1, in characters.
+    pub column: u32,
+    /// Error or warning.
+    pub severity: Severity,
+    /// What is wrong and what to write instead: one line, no control characters.
+    pub text: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}: {}: {}", self.file, self.line, self.column, self.severity, self.text)
+    }
+}
+
+/// Gathers the findings of one load, over all of its files.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    kept: RefCell<Vec<Finding>>,
+    dropped: Cell<usize>,
+    errors: Cell<usize>,
+}
+
+impl Findings {
+    /// The view of one file.
+    pub(super) fn of(&self, file: &str) -> Report<'_> {
+        Report { findings: self, file: shown(file).into() }
+    }
+
+    /// Whether the configuration must be refused.
+    pub(super) fn has_errors(&self) -> bool {
+        self.errors.get() > 0
+    }
+
+    fn add(&self, finding: Finding) {
+        if finding.severity == Severity::Error {
+            self.errors.set(self.errors.get() + 1);
+        }
+        let mut kept = self.kept.borrow_mut();
+        if kept.len() < MAX_FINDINGS {
+            kept.push(finding);
+        } else {
+            self.dropped.set(self.dropped.get() + 1);
+        }
+    }
+
+    /// Sorted by file, line and column. Where some were dropped, the last one says how many.
+    pub(super) fn finish(self) -> Vec<Finding> {
+        let (dropped, errors) = (self.dropped.get(), self.errors.get());
+        let mut kept = self.kept.into_inner();
+        kept.sort();
+        kept.dedup();
+        if dropped > 0
+            && let Some(last) = kept.last()
+        {
+            let severity = if errors > 0 { Severity::Error } else { Severity::Warning };
+            let text = format!("{dropped} more findings are not shown");
+            kept.push(Finding { severity, text, ..last.clone() });
+        }
+        kept
+    }
+}
+
+/// Where one file's findings go.
+#[derive(Clone, Debug)]
+pub(super) struct Report<'a> {
+    findings: &'a Findings,
+    file: Arc<str>,
+}
+
+impl<'a> Report<'a> {
+    /// The same gathering, another file.
+    pub(super) fn of(&self, file: &str) -> Report<'a> {
+        self.findings.of(file)
+    }
+
+    /// Whether anything, in any file, makes the configuration unusable.
+    pub(super) fn has_errors(&self) -> bool {
+        self.findings.has_errors()
+    }
+
+    /// As findings and rules show the file.
+    pub(super) fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// What makes the configuration unusable.
+    pub(super) fn error(&self, place: Place, text: impl Into<String>) {
+        self.add(place, Severity::Error, text.into());
+    }
+
+    /// What is probably not meant.
+    pub(super) fn warning(&self, place: Place, text: impl Into<String>) {
+        self.add(place, Severity::Warning, text.into());
+    }
+
+    fn add(&self, place: Place, severity: Severity, text: String) {
+        // A library's message could hold a character of the user's text that would break the line.
+        let text = if text.contains(char::is_control) { shown(&text) } else { text };
+        let file = Arc::clone(&self.file);
+        self.findings.add(Finding { file, line: place.line, column: place.column, severity, text });
+    }
+}
+
+/// The user's own text inside a message: in backquotes, cut, and unable to break the line or drive a terminal.
+pub(super) fn quoted(text: &str) -> String {
+    match text.char_indices().nth(MAX_QUOTED) {
+        Some((end, _)) => format!("`{}…`", shown(text.get(..end).unwrap_or_default())),
+        None => format!("`{}`", shown(text)),
+    }
+}
+
+/// Escapes control characters and the marks that reorder text (Unicode TR 36 §2.1, "Trojan Source").
+pub(super) fn shown(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        let reorders = matches!(character,
+            '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+        if character.is_control() || reorders {
+            out.extend(character.escape_default());
+        } else {
+            out.push(character);
+        }
+    }
+    out
+}
+
+/// The candidate that `word` was probably meant to be: at most a third of its letters differ.
+pub(super) fn nearest<'c>(word: &str, candidates: &[&'c str]) -> Option<&'c str> {
+    if word.len() > 64 {
+        return None;
+    }
+    let word = word.to_lowercase();
+    candidates
+        .iter()
+        .map(|candidate| (distance(&word, candidate), *candidate))
+        .filter(|(distance, candidate)| *distance <= (candidate.chars().count() / 3).max(1))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// Levenshtein's distance, one row at a time.
+fn distance(left: &str, right: &str) -> usize {
+    let mut row: Vec<usize> = (0..=right.chars().count()).collect();
+    for (above, l) in left.chars().enumerate() {
+        let mut diagonal = above;
+        let mut before = above + 1;
+        for (cell, r) in row.iter_mut().skip(1).zip(right.chars()) {
+            let changed = diagonal + usize::from(l != r);
+            diagonal = *cell;
+            before = changed.min(diagonal + 1).min(before + 1);
+            *cell = before;
+        }
+        if let Some(first) = row.first_mut() {
+            *first = above + 1;
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn findings_are_told_in_the_order_of_file_line_and_column() {
+        let findings = Findings::default();
+        let (b, a) = (findings.of("b.yaml"), findings.of("a.yaml"));
+        b.error(Place { line: 2, column: 1 }, "three");
+        b.warning(Place { line: 1, column: 9 }, "two");
+        a.error(Place { line: 10, column: 1 }, "one");
+        assert!(findings.has_errors());
+        let told: Vec<String> = findings.finish().iter().map(ToString::to_string).collect();
+        assert_eq!(told, ["a.yaml:10:1: error: one", "b.yaml:1:9: warning: two", "b.yaml:2:1: error: three"]);
+    }
+
+    #[test]
+    fn a_flood_of_findings_is_counted_not_kept() {
+        let findings = Findings::default();
+        let report = findings.of("f");
+        for line in 1..=5_000 {
+            report.error(Place { line, column: 1 }, "bad");
+        }
+        let told = findings.finish();
+        assert_eq!(told.len(), MAX_FINDINGS + 1);
+        assert_eq!(told[MAX_FINDINGS].to_string(), "f:1000:1: error: 4000 more findings are not shown");
+    }
+
+    #[test]
+    fn quoted_text_cannot_break_a_line_or_drive_a_terminal() {
+        let rows = [
+            ("plain", "`plain`"),
+            ("a\nb", "`a\\nb`"),
+            ("\u{1b}[31m", "`\\u{1b}[31m`"),
+            ("\u{9b}x", "`\\u{9b}x`"),
+            ("\u{202e}x", "`\\u{202e}x`"),
+        ];
+        for (text, want) in rows {
+            assert_eq!(quoted(text), want);
+        }
+        assert_eq!(quoted(&"x".repeat(81)), format!("`{}…`", "x".repeat(80)));
+    }
+
+    #[test]
+    fn a_slip_of_the_finger_finds_the_word_that_was_meant() {
+        let words = ["networks", "address", "idle_timeout", "tls"];
+        let rows = [
+            ("network", Some("networks")),
+            ("adress", Some("address")),
+            ("Address", Some("address")),
+            ("idletimeout", Some("idle_timeout")),
+            ("tsl", None),
+            ("completely", None),
+        ];
+        for (word, want) in rows {
+            assert_eq!(nearest(word, &words), want, "{word}");
+        }
+    }
+}

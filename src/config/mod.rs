@@ -1,0 +1,314 @@
+//! The configuration: one YAML file, and the files it names.
+//!
+//! Two steps, as typed and as meant: `file` holds the keys as serde reads them, each with its place; `meaning` makes a
+//! [`Config`] of them. Every error is told at once, as `FILE:LINE:COLUMN: error: text` with what to write instead,
+//! and a [`Config`] exists only where there was none. Nothing here opens sockets or watches files, and nothing
+//! knows the clock.
+
+mod allow_file;
+mod file;
+mod finding;
+mod load;
+mod meaning;
+mod named_files;
+mod rules;
+mod schema;
+mod tree;
+mod typed;
+mod units;
+mod unsupported;
+mod values;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+pub use self::finding::{Finding, Place, Severity};
+pub use self::load::{DEFAULT, DEFAULT_NAME, Loaded, load, load_bytes, load_str};
+pub use self::schema::schema;
+use crate::policy::Policies;
+use crate::target::{Host, Name, Port};
+
+/// A whole configuration, valid as a whole; immutable.
+#[derive(Debug)]
+pub struct Config {
+    /// At least one; addresses and names are unique.
+    pub listeners: Vec<Listener>,
+    /// Metrics, health, status page.
+    pub admin: Admin,
+    /// Who may reach what, in the order of the file.
+    pub policies: Policies,
+    /// How names are looked up.
+    pub dns: Dns,
+    /// The parent proxy; None: direct.
+    pub upstream_proxy: Option<UpstreamProxy>,
+    /// Which authorities are trusted.
+    pub certificates: Certificates,
+    /// Deadlines of tunnels.
+    pub tunnel: Tunnel,
+    /// What clients may use up.
+    pub limits: Limits,
+    /// Plain HTTP only.
+    pub http: Http,
+    /// The record of every request.
+    pub access_log: AccessLog,
+    /// Diagnostics.
+    pub log: Log,
+    /// What happens on TERM.
+    pub shutdown: Shutdown,
+    /// Of the configuration and all files it names.
+    pub hash: ConfigHash,
+    /// The configuration file itself, where it is one, and every file it names, in the order of reading, each once:
+    /// what a reload has to watch.
+    pub files: Vec<PathBuf>,
+}
+
+/// Where clients connect.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Listener {
+    /// Unique.
+    pub name: Arc<str>,
+    /// What to bind; port 0 is any free port.
+    pub address: SocketAddr,
+    /// None: not spoken.
+    pub proxy_protocol: Option<ProxyProtocol>,
+    /// None: cleartext.
+    pub tls: Option<Tls>,
+    /// None: no passwords.
+    pub basic_auth: Option<BasicAuth>,
+}
+
+/// Who may bring a PROXY header.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ProxyProtocol {
+    /// At least one.
+    pub trusted: Vec<IpNet>,
+}
+
+/// TLS between client and proxy. The files exist and are not empty; what is in them `tls` reads.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Tls {
+    /// PEM: certificate and chain.
+    pub certificate: PathBuf,
+    /// PEM: private key.
+    pub key: PathBuf,
+    /// PEM: authorities of client certificates; a certificate is required then.
+    pub client_ca: Option<PathBuf>,
+    /// PEM: revocation lists; only with `client_ca`.
+    pub client_crl: Option<PathBuf>,
+    /// For the whole handshake.
+    pub handshake_timeout: Duration,
+}
+
+/// Passwords of clients.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BasicAuth {
+    /// htpasswd; exists and is not empty.
+    pub users_file: PathBuf,
+}
+
+/// The admin listener.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Admin {
+    /// What to bind; never a listener's.
+    pub address: SocketAddr,
+    /// Who may see more than the health paths; empty: nobody.
+    pub networks: Vec<IpNet>,
+    /// From whom a PROXY header is read where it comes.
+    pub proxy_protocol: Option<ProxyProtocol>,
+}
+
+/// How names are looked up.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Dns {
+    /// Empty: those of /etc/resolv.conf.
+    pub servers: Vec<SocketAddr>,
+    /// Before any query; no name without an address.
+    pub hosts: BTreeMap<Name, Vec<IpAddr>>,
+    /// For the whole lookup.
+    pub timeout: Duration,
+}
+
+/// A parent proxy.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UpstreamProxy {
+    /// Whether TLS is spoken to it.
+    pub tls: bool,
+    /// Its name or address.
+    pub host: Host,
+    /// Its port.
+    pub port: Port,
+    /// One line USER:PASSWORD.
+    pub credentials_file: Option<PathBuf>,
+    /// PEM: who vouches for it; None: [`Certificates::roots`]. Only with `tls`.
+    pub ca: Option<PathBuf>,
+}
+
+/// Which authorities are trusted.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Certificates {
+    /// For `verify_certificate` and an https parent.
+    pub roots: Roots,
+}
+
+/// A set of trusted authorities.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Roots {
+    /// The operating system's.
+    System,
+    /// Those of a PEM file.
+    File(PathBuf),
+}
+
+/// Deadlines of tunnels.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Tunnel {
+    /// To dial, over all addresses.
+    pub connect_timeout: Duration,
+    /// From the 200 to a whole ClientHello.
+    pub client_hello_timeout: Duration,
+    /// Without a byte in either direction.
+    pub idle_timeout: Duration,
+    /// From the 200; None: no end.
+    pub max_lifetime: Option<Duration>,
+}
+
+/// What clients may use up.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Open tunnels and exchanges; at least 1.
+    pub tunnels: usize,
+    /// The same of one client address; at least 1.
+    pub tunnels_per_client: usize,
+    /// At least 1.
+    pub requests_per_second_per_client: u32,
+    /// Largest request head, from 1 KiB to 1 MiB.
+    pub head_bytes: usize,
+    /// For a whole head.
+    pub head_timeout: Duration,
+}
+
+/// Plain HTTP only.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Http {
+    /// Taken out of every request; never one that frames the message.
+    pub remove_request_headers: Vec<http::HeaderName>,
+    /// From the request's end to the response's head.
+    pub response_timeout: Duration,
+    /// Without a byte of a body.
+    pub stall_timeout: Duration,
+}
+
+/// The record of every request.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AccessLog {
+    /// Where records go.
+    pub output: LogOutput,
+    /// How they look.
+    pub format: LogFormat,
+    /// What happens to new requests while they cannot be written.
+    pub on_failure: OnLogFailure,
+}
+
+/// Where records go.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LogOutput {
+    /// Standard output.
+    Stdout,
+    /// A file that is appended to, and opened again on HUP.
+    File(PathBuf),
+}
+
+/// How records look.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// Squid's native format.
+    Squid,
+    /// A Squid `logformat` with `%` codes.
+    Custom(Box<str>),
+}
+
+/// Records or traffic first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OnLogFailure {
+    /// New requests are refused.
+    Deny,
+    /// Traffic goes on without records.
+    Continue,
+}
+
+/// Diagnostics on stderr.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Log {
+    /// How much.
+    pub level: LogLevel,
+    /// How it looks.
+    pub format: DiagnosticsFormat,
+}
+
+/// How much is told, each level with those before it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum LogLevel {
+    /// What failed.
+    Error,
+    /// What looks wrong.
+    Warn,
+    /// What a person wants to know.
+    Info,
+    /// Each step.
+    Debug,
+    /// Each detail.
+    Trace,
+}
+
+/// How diagnostics look.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DiagnosticsFormat {
+    /// For people.
+    Text,
+    /// For log routers.
+    Json,
+}
+
+/// What happens on TERM.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Shutdown {
+    /// Accepting goes on for so long.
+    pub delay: Duration,
+    /// Then open tunnels have so long.
+    pub grace_period: Duration,
+}
+
+/// SHA-256 over the configuration's text and then, in the order of reading, the name (as written) and the text of every
+/// file it names. The configuration's own path does not count: the same files give the same hash on every replica.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ConfigHash([u8; 32]);
+
+impl ConfigHash {
+    /// The first 12 hex digits: the log's `config`.
+    pub fn short(&self) -> String {
+        let mut text = self.to_string();
+        text.truncate(12);
+        text
+    }
+}
+
+impl fmt::Display for ConfigHash {
+    /// 64 hex digits.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for ConfigHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}

@@ -1,0 +1,107 @@
+//! The files that a configuration names: read once each time they are named, hashed, and remembered for the watch.
+
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::ConfigHash;
+use super::finding::{Place, Report, quoted};
+
+/// Largest file that is read: a million rules are about 40 MB. A named pipe or device must not fill the memory.
+const MAX_BYTES: u64 = 256 << 20;
+
+/// How a file is read; tests and `import` give their own.
+pub(super) type ReadFile<'a> = &'a dyn Fn(&Path) -> io::Result<Vec<u8>>;
+
+/// Reads, hashes and remembers.
+pub(super) struct NamedFiles<'a> {
+    /// What relative paths are relative to.
+    directory: PathBuf,
+    read_file: ReadFile<'a>,
+    files: Vec<PathBuf>,
+    hash: Sha256,
+}
+
+impl<'a> NamedFiles<'a> {
+    /// `configuration`: the path as given, None for the embedded one; `content`: its text, which is hashed first.
+    pub(super) fn new(configuration: Option<&Path>, content: &[u8], read_file: ReadFile<'a>) -> Self {
+        let directory = configuration.and_then(Path::parent).unwrap_or(Path::new("")).to_owned();
+        let mut files = NamedFiles {
+            directory,
+            read_file,
+            files: configuration.map(Path::to_owned).into_iter().collect(),
+            hash: Sha256::new(),
+        };
+        files.add_to_hash(content);
+        files
+    }
+
+    /// `name` relative to the configuration's directory.
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    /// The content of a file named at `place`; None where it is missing, unreadable or empty, which is told.
+    pub(super) fn read(&mut self, name: &str, place: Place, report: &Report<'_>) -> Option<Vec<u8>> {
+        let path = self.path(name);
+        let content = (self.read_file)(&path);
+        if !self.files.contains(&path) {
+            self.files.push(path.clone());
+        }
+        let shown = quoted(&path.display().to_string());
+        match content {
+            Ok(content) if content.iter().all(u8::is_ascii_whitespace) => {
+                report.error(
+                    place,
+                    format!("the file {shown} is empty: write something into it, or take it out here"),
+                );
+                None
+            }
+            Ok(content) => {
+                self.add_to_hash(name.as_bytes());
+                self.add_to_hash(&content);
+                Some(content)
+            }
+            Err(error) => {
+                let error = reason(&error);
+                report.error(
+                    place,
+                    format!("cannot read {shown}: {error}; a relative path is relative to the configuration's directory"),
+                );
+                None
+            }
+        }
+    }
+
+    /// The length in front keeps two splits of the same bytes apart.
+    fn add_to_hash(&mut self, bytes: &[u8]) {
+        self.hash.update((bytes.len() as u64).to_be_bytes());
+        self.hash.update(bytes);
+    }
+
+    /// The hash over everything read, and the files in the order of reading.
+    pub(super) fn finish(self) -> (ConfigHash, Vec<PathBuf>) {
+        (ConfigHash(self.hash.finalize().into()), self.files)
+    }
+}
+
+/// The operating system's word without its number, so that messages are the same everywhere.
+pub(super) fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "there is no such file".to_owned(),
+        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        io::ErrorKind::IsADirectory => "it is a directory".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// Reads a file of the file system, at most [`MAX_BYTES`].
+pub(super) fn read_from_disk(path: &Path) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    std::fs::File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > MAX_BYTES {
+        return Err(io::Error::other("it is larger than 256 MiB"));
+    }
+    Ok(content)
+}

@@ -1,0 +1,40 @@
+//! The JSON Schema of the file, made from the types that read it.
+
+use schemars::Schema;
+use schemars::generate::SchemaSettings;
+use schemars::transform::RecursiveTransform;
+use serde_json::Value;
+
+use super::file::ConfigFile;
+
+/// The JSON Schema (draft 2020-12) of the configuration file, for editors and merge requests. It is a little wider
+/// than [`load`](super::load): ranges across keys, rule strings and named files are checked there alone.
+pub fn schema() -> Value {
+    let generator = SchemaSettings::draft2020_12()
+        .with_transform(RecursiveTransform(without_null as fn(&mut Schema)))
+        .into_generator();
+    generator.into_root_schema_for::<ConfigFile>().to_value()
+}
+
+/// An optional key may be left out; a key without a value is an error.
+fn without_null(schema: &mut Schema) {
+    let Some(object) = schema.as_object_mut() else { return };
+    if let Some(Value::Array(types)) = object.get_mut("type") {
+        types.retain(|kind| kind != "null");
+        if let [only] = types.as_slice() {
+            let only = only.clone();
+            object.insert("type".to_owned(), only);
+        }
+    }
+    if let Some(Value::Array(kinds)) = object.get_mut("anyOf") {
+        kinds.retain(|kind| kind.get("type").is_none_or(|kind| kind != "null"));
+        if let [Value::Object(only)] = kinds.as_mut_slice() {
+            let only = std::mem::take(only);
+            object.remove("anyOf");
+            object.extend(only);
+        }
+    }
+    if let Some(Value::Array(values)) = object.get_mut("enum") {
+        values.retain(|value| !value.is_null());
+    }
+}

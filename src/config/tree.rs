@@ -1,0 +1,280 @@
+//! YAML text as a tree in which every node knows its place.
+//!
+//! A configuration needs little of YAML: one document of mappings, lists and scalars. Anchors, aliases, merge keys,
+//! tags and further documents are refused, so what a reviewer reads is what it says, and no alias can grow a small
+//! file into a large tree. Nesting is bounded, so the recursion here is too. Not here: what the keys mean.
+
+use std::borrow::Cow;
+
+use serde_saphyr::granit_parser::{self, Event, Marker, Parser, ScalarStyle, ScanError, Span, StrInput};
+
+use super::finding::{Place, Report, quoted};
+
+/// Nested block collections, and nested flow collections, at most. The schema itself needs eight.
+const MAX_NESTING: usize = 24;
+
+/// A value and where it begins.
+#[derive(Debug)]
+pub(super) struct Node<'i> {
+    pub(super) place: Place,
+    pub(super) kind: Kind<'i>,
+}
+
+/// What a value is. Whether a plain scalar is a number is decided by whoever reads it.
+#[derive(Debug)]
+pub(super) enum Kind<'i> {
+    /// Nothing after the colon, `~` or `null`.
+    Null,
+    /// A scalar without quotes.
+    Plain(Cow<'i, str>),
+    /// A scalar in quotes, or a block scalar. `verbatim`: each character stands in the source as it is here, right
+    /// after the opening quote, so a column inside the text is a column in the file.
+    Quoted { text: Cow<'i, str>, verbatim: bool },
+    /// `[…]` or `- …`.
+    List(Vec<Node<'i>>),
+    /// `{…}` or `key: …`, in the order of the file, duplicates included.
+    Map(Vec<(Node<'i>, Node<'i>)>),
+    /// Refused, and already told.
+    Refused,
+}
+
+impl Kind<'_> {
+    /// For "expected …, found …".
+    pub(super) fn describe(&self) -> &'static str {
+        match self {
+            Kind::Null => "nothing",
+            Kind::Plain(_) | Kind::Quoted { .. } => "text",
+            Kind::List(_) => "a list",
+            Kind::Map(_) => "a mapping",
+            Kind::Refused => "something refused",
+        }
+    }
+}
+
+/// Parses one document. None where there is none (comments alone), or after a syntax error, which is told.
+pub(super) fn parse<'i>(text: &'i str, report: &Report<'_>) -> Option<Node<'i>> {
+    let options = granit_parser::options! {
+        emit_unresolved_aliases: true,
+        emit_anchor_events: true,
+        disallow_directives: true,
+        flow_nesting_limit: MAX_NESTING,
+        block_nesting_limit: MAX_NESTING,
+    };
+    let mut tree = Tree {
+        source: text,
+        events: Parser::new_from_str_with_options(text, options),
+        report: report.clone(),
+    };
+    match tree.document() {
+        Ok(root) => root,
+        Err(error) => {
+            report.error(position(error.marker()), format!("not valid YAML: {}", error.info()));
+            None
+        }
+    }
+}
+
+struct Tree<'i, 'r> {
+    source: &'i str,
+    events: Parser<'i, StrInput<'i>>,
+    report: Report<'r>,
+}
+
+impl<'i> Tree<'i, '_> {
+    fn document(&mut self) -> Result<Option<Node<'i>>, ScanError> {
+        let mut root = None;
+        while let Some(next) = self.events.next_event() {
+            let (event, span) = next?;
+            self.refuse_anchor(&event, &span);
+            match event {
+                Event::DocumentStart(..) if root.is_some() => {
+                    self.report.error(
+                        position(&span.start),
+                        "a second YAML document begins here: a configuration is one document; take the `---` out",
+                    );
+                    break;
+                }
+                event if begins_node(&event) => root = Some(self.node(event, span)?),
+                _ => {}
+            }
+        }
+        Ok(root)
+    }
+
+    /// The node that begins with `event`; consumes the events up to its end.
+    fn node(&mut self, event: Event<'i>, span: Span) -> Result<Node<'i>, ScanError> {
+        let place = position(&span.start);
+        if let Some(tag) = event.tag() {
+            let written = span.tag_start().map_or(place, |start| position(&start));
+            let tag = quoted(&tag.original());
+            self.report.error(written, format!("tags ({tag}) are not accepted: take it out"));
+        }
+        let kind = match event {
+            Event::Scalar(text, style, ..) => scalar(text, style, &span, self.source),
+            Event::SequenceStart(..) => {
+                let mut items = Vec::new();
+                while let Some((event, span)) = self.child()? {
+                    items.push(self.node(event, span)?);
+                }
+                Kind::List(items)
+            }
+            Event::MappingStart(..) => {
+                let mut entries = Vec::new();
+                while let Some((event, span)) = self.child()? {
+                    let key = self.node(event, span)?;
+                    let Some((event, span)) = self.child()? else { break };
+                    entries.push((key, self.node(event, span)?));
+                }
+                Kind::Map(entries)
+            }
+            _ => {
+                let alias = span.slice(self.source).unwrap_or("*name");
+                self.report.error(
+                    place,
+                    format!(
+                        "a YAML alias ({}) is not accepted: a pattern that begins with `*` stands in quotes, as in \"*.example.com\"",
+                        quoted(alias)
+                    ),
+                );
+                Kind::Refused
+            }
+        };
+        Ok(Node { place, kind })
+    }
+
+    /// The next event that begins a child; None at the end of the collection.
+    fn child(&mut self) -> Result<Option<(Event<'i>, Span)>, ScanError> {
+        while let Some(next) = self.events.next_event() {
+            let (event, span) = next?;
+            self.refuse_anchor(&event, &span);
+            if begins_node(&event) {
+                return Ok(Some((event, span)));
+            }
+            if matches!(event, Event::SequenceEnd | Event::MappingEnd | Event::DocumentEnd | Event::StreamEnd)
+            {
+                return Ok(None);
+            }
+        }
+        Ok(None)
+    }
+
+    fn refuse_anchor(&self, event: &Event<'_>, span: &Span) {
+        if let Event::Anchor(_, name) = event {
+            let name = quoted(&format!("&{name}"));
+            let text =
+                format!("a YAML anchor ({name}) is not accepted: write the value out where it is needed");
+            self.report.error(position(&span.start), text);
+        }
+    }
+}
+
+fn begins_node(event: &Event<'_>) -> bool {
+    matches!(
+        event,
+        Event::Scalar(..)
+            | Event::SequenceStart(..)
+            | Event::MappingStart(..)
+            | Event::Alias(_)
+            | Event::UnresolvedAlias(_)
+    )
+}
+
+fn scalar<'i>(text: Cow<'i, str>, style: ScalarStyle, span: &Span, source: &str) -> Kind<'i> {
+    match style {
+        // YAML 1.2.2 §10.3.2, the core schema's null.
+        ScalarStyle::Plain if matches!(&*text, "" | "~" | "null" | "Null" | "NULL") => Kind::Null,
+        ScalarStyle::Plain => Kind::Plain(text),
+        ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => {
+            let inside = span.slice(source).and_then(|raw| raw.get(1..raw.len().saturating_sub(1)));
+            let verbatim = inside == Some(&*text);
+            Kind::Quoted { text, verbatim }
+        }
+        ScalarStyle::Literal | ScalarStyle::Folded => Kind::Quoted { text, verbatim: false },
+    }
+}
+
+/// The parser counts lines from 1 and columns from 0.
+fn position(marker: &Marker) -> Place {
+    let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
+    Place { line: number(marker.line()).max(1), column: number(marker.col()).saturating_add(1) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::finding::Findings;
+    use super::*;
+
+    fn read(text: &str) -> (Option<String>, Vec<String>) {
+        let findings = Findings::default();
+        let root = parse(text, &findings.of("f")).map(|node| sketch(&node));
+        (root, findings.finish().iter().map(ToString::to_string).collect())
+    }
+
+    /// `LINE:COLUMN` and kind of every node.
+    fn sketch(node: &Node<'_>) -> String {
+        let inner = match &node.kind {
+            Kind::Null => "null".to_owned(),
+            Kind::Plain(text) => text.to_string(),
+            Kind::Quoted { text, verbatim } => format!("{text:?}{}", if *verbatim { "" } else { "~" }),
+            Kind::List(items) => format!("[{}]", items.iter().map(sketch).collect::<Vec<_>>().join(" ")),
+            Kind::Map(entries) => {
+                let entry =
+                    |(key, value): &(Node<'_>, Node<'_>)| format!("{}={}", sketch(key), sketch(value));
+                format!("{{{}}}", entries.iter().map(entry).collect::<Vec<_>>().join(" "))
+            }
+            Kind::Refused => "refused".to_owned(),
+        };
+        format!("{}:{}{inner}", node.place.line, node.place.column)
+    }
+
+    #[test]
+    fn every_node_knows_its_place() {
+        let rows = [
+            ("a: 1\nb: [x, 'y']\n", "1:1{1:1a=1:41 2:1b=2:4[2:5x 2:8\"y\"]}"),
+            ("é: \"ü\"\n", "1:1{1:1é=1:4\"ü\"}"),
+            ("a: \"\\x41\"\n", "1:1{1:1a=1:4\"A\"~}"),
+            ("a: ~\nb:\n", "1:1{1:1a=1:4null 2:1b=2:2null}"),
+            ("- a: 1\n  a: 2\n", "1:1[1:3{1:3a=1:61 2:3a=2:62}]"),
+        ];
+        for (text, want) in rows {
+            let (got, findings) = read(text);
+            assert_eq!(got.as_deref(), Some(want), "{text:?}");
+            assert_eq!(findings, <[String; 0]>::default(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn comments_alone_are_no_document() {
+        assert_eq!(read("# nothing\n\n# here\n"), (None, Vec::new()));
+    }
+
+    #[test]
+    fn what_a_reviewer_could_misread_is_refused() {
+        let rows = [
+            (
+                "a: &x 1\nb: *x\n",
+                vec!["f:1:4: error: a YAML anchor (`&x`)", "f:2:4: error: a YAML alias (`*x`)"],
+            ),
+            ("a: *gone\n", vec!["f:1:4: error: a YAML alias (`*gone`)"]),
+            ("a: !!str 1\n", vec!["f:1:4: error: tags (`!!str`)"]),
+            ("a: 1\n---\nb: 2\n", vec!["f:2:1: error: a second YAML document"]),
+            ("%YAML 1.1\n---\na: 1\n", vec!["f:1:1: error: not valid YAML"]),
+            ("a: [1\n", vec!["f:1:4: error: not valid YAML"]),
+        ];
+        for (text, want) in rows {
+            let (_, got) = read(text);
+            assert_eq!(got.len(), want.len(), "{text:?}: {got:?}");
+            for (got, want) in got.iter().zip(want) {
+                assert!(got.starts_with(want), "{text:?}: {got}");
+            }
+        }
+    }
+
+    #[test]
+    fn nesting_is_bounded() {
+        for deep in ["[".repeat(100_000), "- ".repeat(100_000), "{a: ".repeat(100_000)] {
+            let (_, findings) = read(&deep);
+            assert_eq!(findings.len(), 1, "{findings:?}");
+        }
+    }
+}

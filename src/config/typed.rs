@@ -1,0 +1,466 @@
+//! From the tree to typed structs, by serde, without stopping at the first error.
+//!
+//! serde gives up at the first `Err`. Here every value stands in an [`At`], which asks the deserializer for its place
+//! and for the value; where the value fails, the deserializer reports it with that place and the `At` stays without a
+//! value, so the struct around it goes on. Unknown and duplicate keys are found before serde sees them.
+//! Whoever holds an `At` without a value may take anything for it: the configuration is refused in any case.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt;
+use std::marker::PhantomData;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::de::{self, DeserializeSeed, Deserializer, IntoDeserializer, Visitor};
+use serde::{Deserialize, forward_to_deserialize_any};
+
+use super::finding::{Place, Report, nearest, quoted};
+use super::tree::{Kind, Node};
+
+/// The name by which [`At`] asks for its place.
+const AT: &str = "@at";
+/// The serde name of an enum of two: the first variant where text stands, the second where a mapping does.
+pub(super) const TEXT_OR_MAP: &str = "@text_or_map";
+/// [`At::inset`] where the text is not in the file as it is.
+const NOT_VERBATIM: u32 = u32::MAX;
+
+/// A value and where it was written.
+#[derive(Clone, Debug)]
+pub(super) struct At<T> {
+    /// None: something is wrong with it, and that is told already.
+    pub(super) value: Option<T>,
+    pub(super) place: Place,
+    /// How far right of `place` the text begins: 1 behind a quote. None where it holds escapes or spans lines.
+    inset: Option<u8>,
+}
+
+impl<T> At<T> {
+    /// The place of the character at byte `offset` of `text`, which is this value's text; else the value's place.
+    pub(super) fn inside(&self, text: &str, offset: usize) -> Place {
+        match (self.inset, text.get(..offset)) {
+            (Some(inset), Some(before)) => self.place.right(usize::from(inset) + before.chars().count()),
+            _ => self.place,
+        }
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for At<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AtVisitor<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for AtVisitor<T> {
+            type Value = At<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a value of a configuration file")
+            }
+
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut parts: A) -> Result<At<T>, A::Error> {
+                let line = parts.next_element()?.unwrap_or(1);
+                let column = parts.next_element()?.unwrap_or(1);
+                let inset = parts.next_element::<u32>()?.unwrap_or(NOT_VERBATIM);
+                let value = parts.next_element()?;
+                Ok(At { value, place: Place { line, column }, inset: u8::try_from(inset).ok() })
+            }
+        }
+
+        deserializer.deserialize_tuple_struct(AT, 4, AtVisitor(PhantomData))
+    }
+}
+
+/// To whoever writes the file the place does not exist.
+impl<T: JsonSchema> JsonSchema for At<T> {
+    fn inline_schema() -> bool {
+        T::inline_schema()
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        T::schema_name()
+    }
+
+    fn schema_id() -> Cow<'static, str> {
+        T::schema_id()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        T::json_schema(generator)
+    }
+}
+
+/// Reads a whole tree. Everything wrong is in `report`; what is right is in the result.
+pub(super) fn read<'de, T: Deserialize<'de>>(node: &'de Node<'de>, report: &Report<'_>) -> Option<At<T>> {
+    // An `At` fails only where the deserializer is not ours.
+    At::deserialize(Cursor { node, key: None, report }).ok()
+}
+
+/// Why one value is not what it should be: reported by the nearest [`At`] around it.
+#[derive(Debug)]
+pub(super) struct Wrong(Option<String>);
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.as_deref().unwrap_or("refused"))
+    }
+}
+
+impl std::error::Error for Wrong {}
+
+impl de::Error for Wrong {
+    fn custom<T: fmt::Display>(text: T) -> Self {
+        Wrong(Some(text.to_string()))
+    }
+}
+
+/// One node, ready to be read as whatever serde asks for.
+#[derive(Clone, Copy)]
+struct Cursor<'de, 'r> {
+    node: &'de Node<'de>,
+    /// The key under which the node stands, for messages.
+    key: Option<&'de str>,
+    report: &'r Report<'r>,
+}
+
+impl<'de, 'r> Cursor<'de, 'r> {
+    fn tell(&self, wrong: Wrong) {
+        if let Some(text) = wrong.0 {
+            let text = match self.key {
+                Some(key) => format!("{}: {text}", quoted(key)),
+                None => text,
+            };
+            self.report.error(self.node.place, text);
+        }
+    }
+
+    /// "write this, that stands here".
+    fn mismatch(&self, expected: &str) -> Wrong {
+        match &self.node.kind {
+            Kind::Refused => Wrong(None),
+            Kind::Null => {
+                Wrong(Some(format!("nothing is written here: write {expected}, or take the key out")))
+            }
+            kind => Wrong(Some(format!("{} stands here: write {expected}", kind.describe()))),
+        }
+    }
+
+    fn text(&self, expected: &str) -> Result<&'de str, Wrong> {
+        match &self.node.kind {
+            Kind::Plain(text) | Kind::Quoted { text, .. } => Ok(text),
+            _ => Err(self.mismatch(expected)),
+        }
+    }
+
+    fn number<T: std::str::FromStr>(&self) -> Result<T, Wrong> {
+        let expected = "a whole number, such as 100";
+        let wrong = |text: &str, why: &str| Wrong(Some(format!("{} {why}: write {expected}", quoted(text))));
+        match &self.node.kind {
+            Kind::Plain(text) if text.bytes().all(|b| b.is_ascii_digit()) => {
+                // `0100` is 64 to YAML 1.1 and 100 to YAML 1.2.
+                if text.len() > 1 && text.starts_with('0') {
+                    return Err(wrong(text, "begins with a zero"));
+                }
+                text.parse().map_err(|_| wrong(text, "is too large"))
+            }
+            Kind::Plain(text) => Err(wrong(text, "is not a whole number")),
+            Kind::Quoted { text, .. } => Err(wrong(text, "is text, for it stands in quotes")),
+            _ => Err(self.mismatch(expected)),
+        }
+    }
+
+    fn boolean(&self) -> Result<bool, Wrong> {
+        match &self.node.kind {
+            Kind::Plain(text) if text == "true" => Ok(true),
+            Kind::Plain(text) if text == "false" => Ok(false),
+            Kind::Plain(text) | Kind::Quoted { text, .. } => Err(Wrong(Some(format!(
+                "{} is not a switch: write true or false, without quotes",
+                quoted(text)
+            )))),
+            _ => Err(self.mismatch("true or false")),
+        }
+    }
+
+    fn items(&self) -> Result<Items<'de, 'r>, Wrong> {
+        match &self.node.kind {
+            Kind::List(items) => Ok(Items { of: *self, items: items.iter() }),
+            _ => Err(self.mismatch("a list, such as [a, b]")),
+        }
+    }
+
+    /// The entries with a key that is text, not seen before and, where `known` is given, among those.
+    fn entries(&self, known: Option<&[&str]>) -> Result<Entries<'de, 'r>, Wrong> {
+        let Kind::Map(all) = &self.node.kind else {
+            return Err(self.mismatch("a mapping (`key: value`)"));
+        };
+        let mut seen: HashMap<&str, Place> = HashMap::with_capacity(all.len());
+        let mut entries = Vec::with_capacity(all.len());
+        for (key, value) in all {
+            let (Kind::Plain(text) | Kind::Quoted { text, .. }) = &key.kind else {
+                if !matches!(key.kind, Kind::Refused) {
+                    self.report.error(
+                        key.place,
+                        format!("{} stands where a key belongs: write text", key.kind.describe()),
+                    );
+                }
+                continue;
+            };
+            if let Some(first) = seen.get(&**text) {
+                self.report.error(
+                    key.place,
+                    format!(
+                        "the key {} stands here again, first at line {}, column {}: take one of them out",
+                        quoted(text),
+                        first.line,
+                        first.column
+                    ),
+                );
+                continue;
+            }
+            seen.insert(text, key.place);
+            match known {
+                Some(known) if !known.contains(&&**text) => self.unknown_key(key.place, text, known),
+                _ => entries.push((key, value)),
+            }
+        }
+        entries.reverse();
+        Ok(Entries { of: *self, entries, value: None })
+    }
+
+    fn unknown_key(&self, place: Place, key: &str, known: &[&str]) {
+        let help = match nearest(key, known) {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None => format!("known here: {}", known.join(", ")),
+        };
+        self.report.error(place, format!("unknown key {}; {help}", quoted(key)));
+    }
+}
+
+impl<'de> Deserializer<'de> for Cursor<'de, '_> {
+    type Error = Wrong;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+        match &self.node.kind {
+            Kind::Plain(text) | Kind::Quoted { text, .. } => visitor.visit_borrowed_str(text),
+            Kind::List(_) => visitor.visit_seq(self.items()?),
+            Kind::Map(_) => visitor.visit_map(self.entries(None)?),
+            Kind::Null | Kind::Refused => Err(self.mismatch("a value")),
+        }
+    }
+
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+        visitor.visit_bool(self.boolean()?)
+    }
+
+    fn deserialize_u32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+        visitor.visit_u32(self.number()?)
+    }
+
+    fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+        visitor.visit_u64(self.number()?)
+    }
+
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+        let expected: &dyn de::Expected = &visitor;
+        match &self.node.kind {
+            Kind::Plain(text) | Kind::Quoted { text, .. } => visitor.visit_borrowed_str(text),
+            _ => Err(self.mismatch(&expected.to_string())),
+        }
+    }
+
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+        self.deserialize_str(visitor)
+    }
+
+    fn deserialize_identifier<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+        self.deserialize_str(visitor)
+    }
+
+    /// A key that is there has a value: an empty one is not the same as none.
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+        visitor.visit_some(self)
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Wrong> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+        visitor.visit_seq(self.items()?)
+    }
+
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+        visitor.visit_map(self.entries(None)?)
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Wrong> {
+        visitor.visit_map(self.entries(Some(fields))?)
+    }
+
+    fn deserialize_tuple_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        _: usize,
+        visitor: V,
+    ) -> Result<V::Value, Wrong> {
+        if name == AT {
+            visitor.visit_seq(Placed { of: self, next: 0 })
+        } else {
+            self.deserialize_seq(visitor)
+        }
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Wrong> {
+        if name == TEXT_OR_MAP {
+            let index = match self.node.kind {
+                Kind::Plain(_) | Kind::Quoted { .. } => 0,
+                Kind::Map(_) => 1,
+                _ => return Err(self.mismatch("text or a mapping (`key: value`)")),
+            };
+            let variant = variants.get(index).copied().unwrap_or_default();
+            return visitor.visit_enum(Variant { name: variant, of: self });
+        }
+        let text = self.text(&format!("one of {}", variants.join(", ")))?;
+        if let Some(variant) = variants.iter().find(|variant| **variant == text) {
+            return visitor.visit_enum((*variant).into_deserializer());
+        }
+        let help = match nearest(text, variants) {
+            Some(meant) => format!("did you mean {meant}?"),
+            None => format!("write one of {}", variants.join(", ")),
+        };
+        Err(Wrong(Some(format!("unknown {}; {help}", quoted(text)))))
+    }
+
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
+        visitor.visit_unit()
+    }
+
+    forward_to_deserialize_any! {
+        i8 i16 i32 i64 i128 u8 u16 u128 f32 f64 char bytes byte_buf unit unit_struct tuple
+    }
+}
+
+/// What an [`At`] reads: line, column, inset, and the value, which is left out (`None`) where it is wrong.
+struct Placed<'de, 'r> {
+    of: Cursor<'de, 'r>,
+    next: u8,
+}
+
+impl<'de> de::SeqAccess<'de> for Placed<'de, '_> {
+    type Error = Wrong;
+
+    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Wrong> {
+        let part = self.next;
+        self.next = part.saturating_add(1);
+        let number = match part {
+            0 => self.of.node.place.line,
+            1 => self.of.node.place.column,
+            2 => match &self.of.node.kind {
+                Kind::Plain(text) if !text.contains('\n') => 0,
+                Kind::Quoted { verbatim: true, .. } => 1,
+                _ => NOT_VERBATIM,
+            },
+            _ => {
+                return Ok(match seed.deserialize(self.of) {
+                    Ok(value) => Some(value),
+                    Err(wrong) => {
+                        self.of.tell(wrong);
+                        None
+                    }
+                });
+            }
+        };
+        seed.deserialize(number.into_deserializer()).map(Some)
+    }
+}
+
+struct Items<'de, 'r> {
+    of: Cursor<'de, 'r>,
+    items: std::slice::Iter<'de, Node<'de>>,
+}
+
+impl<'de> de::SeqAccess<'de> for Items<'de, '_> {
+    type Error = Wrong;
+
+    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Wrong> {
+        self.items.next().map(|node| seed.deserialize(Cursor { node, ..self.of })).transpose()
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.items.len())
+    }
+}
+
+struct Entries<'de, 'r> {
+    of: Cursor<'de, 'r>,
+    /// Last first.
+    entries: Vec<(&'de Node<'de>, &'de Node<'de>)>,
+    value: Option<Cursor<'de, 'r>>,
+}
+
+impl<'de> de::MapAccess<'de> for Entries<'de, '_> {
+    type Error = Wrong;
+
+    fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Wrong> {
+        let Some((key, value)) = self.entries.pop() else { return Ok(None) };
+        let key = Cursor { node: key, ..self.of };
+        self.value = Some(Cursor { node: value, key: key.text("a key").ok(), ..self.of });
+        seed.deserialize(key).map(Some)
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Wrong> {
+        let value = self.value.take().ok_or(Wrong(None))?;
+        seed.deserialize(value)
+    }
+}
+
+/// One variant of a [`TEXT_OR_MAP`] enum: the node itself is its content.
+struct Variant<'de, 'r> {
+    name: &'static str,
+    of: Cursor<'de, 'r>,
+}
+
+impl<'de, 'r> de::EnumAccess<'de> for Variant<'de, 'r> {
+    type Error = Wrong;
+    type Variant = Self;
+
+    fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Self), Wrong> {
+        seed.deserialize(IntoDeserializer::<Wrong>::into_deserializer(self.name))
+            .map(|variant| (variant, self))
+    }
+}
+
+impl<'de> de::VariantAccess<'de> for Variant<'de, '_> {
+    type Error = Wrong;
+
+    fn unit_variant(self) -> Result<(), Wrong> {
+        Err(Wrong(None))
+    }
+
+    fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Wrong> {
+        seed.deserialize(self.of)
+    }
+
+    fn tuple_variant<V: Visitor<'de>>(self, _: usize, _: V) -> Result<V::Value, Wrong> {
+        Err(Wrong(None))
+    }
+
+    fn struct_variant<V: Visitor<'de>>(
+        self,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Wrong> {
+        self.of.deserialize_struct("", fields, visitor)
+    }
+}

@@ -1,0 +1,279 @@
+//! The leaf types of the file: each is one language of `units` as serde reads it and as the JSON Schema shows it.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use http::HeaderName;
+use ipnet::IpNet;
+use jiff::Timestamp;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{self, Deserialize, Deserializer, Visitor};
+
+use super::finding::quoted;
+use super::typed::At;
+use super::units::{self, ProxyUrl};
+use crate::target::Name;
+
+/// Declares a newtype that serde reads with a function of text.
+macro_rules! leaf {
+    ($(#[$meta:meta])* $name:ident($inner:ty) = $parse:expr, $what:literal, $schema:tt) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug)]
+        pub(super) struct $name(pub(super) $inner);
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_str(Leaf { what: $what, parse: $parse }).map($name)
+            }
+        }
+
+        impl JsonSchema for $name {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!($schema)
+            }
+        }
+    };
+}
+
+/// Reads one leaf.
+struct Leaf<T> {
+    /// What to write, with its article.
+    what: &'static str,
+    parse: fn(&str) -> Result<T, String>,
+}
+
+impl<T> Visitor<'_> for Leaf<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.what)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        (self.parse)(text).map_err(E::custom)
+    }
+}
+
+leaf!(
+    /// A duration, to the millisecond.
+    Length(Duration) = units::duration,
+    "a duration, such as 10s",
+    { "type": "string", "pattern": "^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$", "minLength": 2, "examples": ["10s", "5m", "1h30m"] }
+);
+leaf!(
+    /// A size in bytes.
+    Size(u64) = units::size,
+    "a size, such as 16KiB",
+    { "type": ["string", "integer"], "pattern": "^[0-9]+(B|KB|MB|GB|KiB|MiB|GiB)?$", "minimum": 0, "examples": ["16KiB", "50MiB"] }
+);
+leaf!(
+    /// Bytes in a sliding window.
+    Budget((u64, Duration)) = units::budget,
+    "a budget, such as 5GiB/24h",
+    { "type": "string", "pattern": "^[0-9]+(B|KB|MB|GB|KiB|MiB|GiB)?/[0-9dhms]+$", "examples": ["5GiB/24h"] }
+);
+leaf!(
+    /// A day in UTC, or a moment.
+    Moment(Timestamp) = units::moment,
+    "a date, such as 2027-03-31",
+    { "type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}(T.+)?$", "examples": ["2027-03-31", "2027-03-31T18:00:00Z"] }
+);
+leaf!(
+    /// An IP network in CIDR notation.
+    Network(IpNet) = units::network,
+    "a network, such as 10.0.0.0/8",
+    { "type": "string", "pattern": "^[0-9A-Fa-f:.]+/[0-9]{1,3}$", "examples": ["10.0.0.0/8", "fc00::/7"] }
+);
+leaf!(
+    /// An IP address.
+    Ip(IpAddr) = units::ip,
+    "an IP address, such as 127.0.0.1",
+    { "type": "string", "pattern": "^[0-9A-Fa-f:.]+$", "examples": ["127.0.0.1", "::1"] }
+);
+leaf!(
+    /// An IP address and a port.
+    Socket(SocketAddr) = units::socket_address,
+    "an address and a port, such as 0.0.0.0:3128",
+    { "type": "string", "pattern": "^([0-9.]+|\\[[0-9A-Fa-f:.%]+\\]):[0-9]{1,5}$", "examples": ["0.0.0.0:3128", "[::]:3128"] }
+);
+leaf!(
+    /// An IP address, with a port or without.
+    Server(SocketAddr) = units::dns_server,
+    "the address of a DNS server",
+    { "type": "string", "pattern": "^[0-9A-Fa-f:.\\[\\]]+$", "examples": ["169.254.169.253", "127.0.0.1:5353"] }
+);
+leaf!(
+    /// The URL of a parent proxy.
+    Parent(ProxyUrl) = units::proxy_url,
+    "a URL, such as http://proxy.corp:3128",
+    { "type": "string", "pattern": "^https?://[^/@]+:[0-9]{1,5}/?$", "examples": ["http://proxy.corp:3128"] }
+);
+leaf!(
+    /// A host name in canonical form.
+    HostName(Name) = |text| Name::parse(text).map_err(|error| format!("{} is not a host name: {error}", quoted(text))),
+    "a host name",
+    { "type": "string", "examples": ["git.test"] }
+);
+leaf!(
+    /// A header that may be taken out of a request.
+    Header(HeaderName) = header,
+    "a header name, such as User-Agent",
+    { "type": "string", "pattern": "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$", "examples": ["User-Agent"] }
+);
+leaf!(
+    /// Free text of one line, at least one character.
+    Line(Box<str>) = line,
+    "one line of text",
+    { "type": "string", "minLength": 1, "maxLength": 1024 }
+);
+leaf!(
+    /// A name: short, of one line.
+    Label(Box<str>) = label,
+    "a name",
+    { "type": "string", "minLength": 1, "maxLength": 128 }
+);
+leaf!(
+    /// A file, relative to the configuration file's directory.
+    FilePath(Box<str>) = path,
+    "the path of a file",
+    { "type": "string", "minLength": 1 }
+);
+leaf!(
+    /// Who a client proved to be, with the kind of proof in front.
+    Identity(Box<str>) = identity,
+    "an identity, such as cn:gitaly",
+    { "type": "string", "pattern": "^(spiffe://|dns:|cn:|user:).", "examples": ["spiffe://corp/gitaly", "user:gitaly"] }
+);
+leaf!(
+    /// An AWS VPC endpoint.
+    VpcEndpoint(Box<str>) = vpc_endpoint,
+    "an endpoint, such as vpce-0abc",
+    { "type": "string", "pattern": "^vpce-[0-9a-f]+$", "examples": ["vpce-0abc"] }
+);
+
+/// Those that frame the message or name its target: without them it would be another message.
+const FRAMING: [HeaderName; 5] = [
+    http::header::HOST,
+    http::header::CONTENT_LENGTH,
+    http::header::TRANSFER_ENCODING,
+    http::header::CONNECTION,
+    http::header::EXPECT,
+];
+
+fn header(text: &str) -> Result<HeaderName, String> {
+    let name = HeaderName::from_bytes(text.as_bytes())
+        .map_err(|_| format!("{} is not a header name: write one such as User-Agent", quoted(text)))?;
+    if FRAMING.contains(&name) {
+        return Err(format!(
+            "{} frames the request and cannot be removed: take it out of the list",
+            quoted(text)
+        ));
+    }
+    Ok(name)
+}
+
+fn line(text: &str) -> Result<Box<str>, String> {
+    bounded(text, 1024)
+}
+
+fn label(text: &str) -> Result<Box<str>, String> {
+    bounded(text, 128)
+}
+
+/// Names and notes are shown in logs and on terminals, so they hold nothing that moves a cursor.
+fn bounded(text: &str, max: usize) -> Result<Box<str>, String> {
+    if text.trim().is_empty() {
+        return Err("the text is empty: write some, or take the key out".to_owned());
+    }
+    if text.contains(char::is_control) {
+        return Err("the text holds a control character or a line break: write one plain line".to_owned());
+    }
+    if text.chars().count() > max {
+        return Err(format!("the text is longer than {max} characters: shorten it"));
+    }
+    Ok(text.into())
+}
+
+fn path(text: &str) -> Result<Box<str>, String> {
+    if text.is_empty() || text.contains(char::is_control) {
+        return Err("a path has at least one character and no control characters".to_owned());
+    }
+    Ok(text.into())
+}
+
+fn identity(text: &str) -> Result<Box<str>, String> {
+    let rest = ["spiffe://", "dns:", "cn:", "user:"].iter().find_map(|kind| text.strip_prefix(kind));
+    match rest {
+        Some(rest) if !rest.trim().is_empty() && !text.contains(char::is_control) => Ok(text.into()),
+        _ => Err(format!(
+            "{} is not an identity: write spiffe://…, dns:NAME, cn:NAME (of a certificate) or user:NAME (of a password)",
+            quoted(text)
+        )),
+    }
+}
+
+fn vpc_endpoint(text: &str) -> Result<Box<str>, String> {
+    match text.strip_prefix("vpce-") {
+        Some(id) if !id.is_empty() && id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) => {
+            Ok(text.into())
+        }
+        _ => Err(format!("{} is not a VPC endpoint: write its id, such as vpce-0abc", quoted(text))),
+    }
+}
+
+/// `dns.hosts`: each name with its addresses. A map type would lose the places of its keys.
+#[derive(Clone, Debug)]
+pub(super) struct Hosts(pub(super) Vec<(At<HostName>, Addresses)>);
+
+/// Of one name.
+pub(super) type Addresses = At<Vec<At<Ip>>>;
+
+impl<'de> Deserialize<'de> for Hosts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries(PhantomData<Hosts>);
+
+        impl<'de> Visitor<'de> for Entries {
+            type Value = Hosts;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("host names with their addresses")
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Hosts, A::Error> {
+                let mut hosts = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    hosts.push(entry);
+                }
+                Ok(Hosts(hosts))
+            }
+        }
+
+        deserializer.deserialize_map(Entries(PhantomData))
+    }
+}
+
+impl JsonSchema for Hosts {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Hosts".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let addresses = generator.subschema_for::<Vec<Ip>>();
+        json_schema!({ "type": "object", "additionalProperties": addresses })
+    }
+}

@@ -1,0 +1,51 @@
+//! The stages of a shutdown, told to everyone who must know.
+//!
+//! Serving → going (TERM came; still accepting, because a load balancer still sends) → closed (no new
+//! connections, no new requests; what flows flows on) → all ended. Who ends what flows is `server`.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
+use tokio_util::task::TaskTracker;
+
+/// Shared by listeners, connections and the admin page.
+#[derive(Debug, Default)]
+pub struct Drain {
+    going: AtomicBool,
+    closed: CancellationToken,
+    connections: TaskTracker,
+}
+
+impl Drain {
+    /// TERM came: `/readyz` turns, nothing else.
+    pub fn go(&self) {
+        self.going.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether TERM came.
+    pub fn is_going(&self) -> bool {
+        self.going.load(Ordering::Relaxed)
+    }
+
+    /// Listeners close, and whoever has not asked yet is not waited for.
+    pub fn close(&self) {
+        self.go();
+        self.closed.cancel();
+        self.connections.close();
+    }
+
+    /// Whether new requests are refused.
+    pub fn is_closed(&self) -> bool {
+        self.closed.is_cancelled()
+    }
+
+    /// Ready once [`Drain::close`] was called.
+    pub fn closed(&self) -> WaitForCancellationFuture<'_> {
+        self.closed.cancelled()
+    }
+
+    /// Where connections are spawned, so that a drain can wait for them.
+    pub fn connections(&self) -> &TaskTracker {
+        &self.connections
+    }
+}

@@ -1,0 +1,131 @@
+//! How much body follows a head (RFC 9112 §6), and what its `Connection` field nominates (RFC 9110 §7.6.1).
+//!
+//! A body is exactly one of: none, one `Content-Length`, one `Transfer-Encoding: chunked`. Whatever two readers could
+//! take differently is refused, even where RFC 9112 allows repair: that is how requests are smuggled.
+
+use http::HeaderMap;
+use http::header::CONNECTION;
+
+use super::grammar::{all, at_most_one, is_token_byte};
+use super::{Fault, Version};
+
+/// The body that follows a head.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Framing {
+    /// Nothing follows.
+    None,
+    /// So many bytes, by `Content-Length`; may be 0.
+    Length(u64),
+    /// RFC 9112 §7.1.
+    Chunked,
+}
+
+/// Most bytes of one body. Larger ones overflow somebody's signed arithmetic.
+pub(super) const MAX_BODY: u64 = i64::MAX as u64;
+
+/// Fields that `Connection` must not nominate, since the next one on the path would then do without what we, or the
+/// origin, decide by.
+const PROTECTED: [&str; 24] = [
+    "authorization",
+    "cache-control",
+    "content-encoding",
+    "content-length",
+    "content-range",
+    "content-type",
+    "cookie",
+    "date",
+    "expect",
+    "forwarded",
+    "host",
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
+    "if-range",
+    "if-unmodified-since",
+    "origin",
+    "proxy-authorization",
+    "range",
+    "transfer-encoding",
+    "user-agent",
+    "via",
+    "x-forwarded-for",
+    "x-request-id",
+];
+
+impl Framing {
+    /// Whether a body follows, be it an empty one.
+    pub fn has_body(self) -> bool {
+        self != Framing::None
+    }
+
+    pub(super) fn of(
+        fields: &[httparse::Header<'_>],
+        version: Version,
+        method: &http::Method,
+    ) -> Result<Self, Fault> {
+        let length = at_most_one(fields, "content-length", "more than one Content-Length field")?;
+        let coding = at_most_one(fields, "transfer-encoding", "more than one Transfer-Encoding field")?;
+        if *method == http::Method::CONNECT && (length.is_some() || coding.is_some()) {
+            return Err(Fault::bad_request("CONNECT has no body: no Content-Length, no Transfer-Encoding"));
+        }
+        match (length, coding) {
+            (None, None) => Ok(Framing::None),
+            (Some(_), Some(_)) => {
+                Err(Fault::bad_request("Content-Length together with Transfer-Encoding: one or the other"))
+            }
+            (Some(digits), None) => content_length(digits).map(Framing::Length),
+            (None, Some(_)) if version == Version::Http10 => {
+                Err(Fault::bad_request("Transfer-Encoding in an HTTP/1.0 request"))
+            }
+            // Lower case, though codings are case-insensitive: the spelling is how one reader misses it.
+            (None, Some(b"chunked")) => Ok(Framing::Chunked),
+            (None, Some(_)) => {
+                Err(Fault::bad_request("a Transfer-Encoding other than exactly 'chunked', in lower case"))
+            }
+        }
+    }
+}
+
+fn content_length(digits: &[u8]) -> Result<u64, Fault> {
+    let plain = digits.iter().all(u8::is_ascii_digit) && (digits == b"0" || !digits.starts_with(b"0"));
+    std::str::from_utf8(digits)
+        .ok()
+        .filter(|_| plain)
+        .and_then(|text| text.parse().ok())
+        .filter(|&length| length <= MAX_BODY)
+        .ok_or_else(|| {
+            Fault::bad_request("the Content-Length is not one decimal number, or is larger than 2^63-1")
+        })
+}
+
+/// Whether the client closes after this request. `Proxy-Connection`, which no standard knows and curl sends, is
+/// read in the same way.
+pub(super) fn check_connection(fields: &[httparse::Header<'_>]) -> Result<bool, Fault> {
+    let mut closes = false;
+    for value in all(fields, "connection").chain(all(fields, "proxy-connection")) {
+        for option in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
+            // Empty elements are allowed in lists (RFC 9110 §5.6.1.2).
+            if !option.iter().copied().all(is_token_byte) {
+                return Err(Fault::bad_request("the Connection field is not a list of tokens"));
+            }
+            if PROTECTED.iter().any(|name| option.eq_ignore_ascii_case(name.as_bytes())) {
+                return Err(Fault::bad_request(
+                    "the Connection field nominates a field that must not be removed",
+                ));
+            }
+            closes |= option.eq_ignore_ascii_case(b"close");
+        }
+    }
+    Ok(closes)
+}
+
+/// The options of every `Connection` field: names of fields to remove before forwarding, and `close`.
+pub fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    headers
+        .get_all(CONNECTION)
+        .into_iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .filter(|option| !option.is_empty())
+}

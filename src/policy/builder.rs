@@ -1,0 +1,249 @@
+//! Rules, one by one, into a policy.
+//!
+//! Fills in what a rule leaves out (an `allow` rule means `https` and the scheme's own port, a `deny` rule any), holds
+//! the caps, and builds the indexes once at the end. Not here: reading files and saying in which line an error stands
+//! (`config`).
+
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::labels::Labels;
+use super::names::{NameTable, hash};
+use super::networks::Networks;
+use super::pattern::network_of;
+use super::rule::{RuleOptions, RuleText, Scheme, Schemes};
+use super::store::{Kind, NONE, NewRule, RuleId, Store};
+use super::{ClientMatch, File, Mode, Options, Policy};
+
+/// Most exact names, suffixes, addresses and networks in one policy.
+pub const MAX_RULES: usize = 1_000_000;
+/// Most patterns with a `*` inside the name in one policy: what they cost grows faster than their number.
+pub const MAX_PATTERNS: usize = 1_000;
+
+/// A file that rules come from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FileId(u16);
+
+/// Options that one or more rules share. The default is no options at all.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct OptionsId(u32);
+
+/// Where a rule stands.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin<'a> {
+    /// Its file.
+    pub file: FileId,
+    /// Its line, from 1.
+    pub line: u32,
+    /// In the configuration itself, not in an allow file: it comes before a rule of a file that is as specific.
+    pub inline: bool,
+    /// As written, without a comment or spaces around it.
+    pub text: &'a str,
+}
+
+/// Why a rule cannot be taken into a policy.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// An `allow` rule for `tcp` without a port.
+    #[error("a tcp rule needs its port: write `{0}:PORT`, as in `tcp://git.example.com:22`")]
+    TcpPort(String),
+    /// An `allow` rule for no scheme at all.
+    #[error("the rule has no scheme: list at least one of https, http and tcp")]
+    NoScheme,
+    /// [`MAX_RULES`].
+    #[error("more than {MAX_RULES} names, suffixes and networks in one policy: move some to another policy")]
+    TooManyRules,
+    /// [`MAX_PATTERNS`].
+    #[error(
+        "more than {MAX_PATTERNS} patterns with a `*` inside the name in one policy: write `*.name` for everything \
+         under a name, or list the names"
+    )]
+    TooManyPatterns,
+    /// More than 65,535 files.
+    #[error("the rules of one policy come from more than 65535 files")]
+    TooManyFiles,
+    /// More than 4 GiB of text, or one text of more than 64 KiB.
+    #[error("the texts of the rules are too large")]
+    TooLarge,
+    /// The patterns cannot be compiled together.
+    #[error("the patterns with a `*` inside the name are too complex together: {0}")]
+    Patterns(String),
+}
+
+/// A policy while its rules are added.
+#[derive(Debug)]
+pub struct PolicyBuilder {
+    policy: Policy,
+    patterns: Vec<RuleId>,
+    too_many_files: bool,
+}
+
+impl PolicyBuilder {
+    /// A policy without rules, which allows nothing. `private` is what every rule of it may reach.
+    pub fn new(name: &str, clients: ClientMatch, mode: Mode, private: Vec<IpNet>) -> Self {
+        let mut builder = PolicyBuilder {
+            policy: Policy {
+                name: name.into(),
+                mode,
+                clients,
+                private: private.into_boxed_slice(),
+                files: Vec::new(),
+                options: Vec::new(),
+                store: Store::default(),
+                names: NameTable::default(),
+                labels: Labels::default(),
+                networks: Networks::default(),
+                allows: 0,
+                denied_networks: 0,
+            },
+            patterns: Vec::new(),
+            too_many_files: false,
+        };
+        builder.options(RuleOptions::default()); // OptionsId::default()
+        builder
+    }
+
+    /// Names a file that rules come from, as the log's `rule_source` shows it; the last part of its path is the metric
+    /// label of the rules in it that are not inline.
+    pub fn file(&mut self, path: &str) -> FileId {
+        let files = &mut self.policy.files;
+        let Ok(id) = u16::try_from(files.len()) else {
+            self.too_many_files = true; // `build` says so
+            return FileId(u16::MAX);
+        };
+        let base = path.rsplit('/').next().unwrap_or(path);
+        files.push(File { path: path.into(), label: base.into() });
+        FileId(id)
+    }
+
+    /// Options for one rule, or for all lines of an allow file.
+    pub fn options(&mut self, options: RuleOptions) -> OptionsId {
+        let private = options.private.iter().chain(&self.policy.private).copied().collect();
+        let name: Option<Arc<str>> = options.name.as_deref().map(Arc::from);
+        let id = OptionsId(u32::try_from(self.policy.options.len()).unwrap_or(u32::MAX));
+        self.policy.options.push(Options { given: options, name, private });
+        id
+    }
+
+    /// Adds an `allow` rule; `schemes` is what it means where it writes none ([`Schemes::HTTPS`] unless an allow file
+    /// says otherwise).
+    ///
+    /// # Errors
+    /// [`BuildError`]; the rule is not added then.
+    pub fn allow(
+        &mut self,
+        rule: &RuleText,
+        schemes: Schemes,
+        origin: Origin<'_>,
+        options: OptionsId,
+    ) -> Result<(), BuildError> {
+        let schemes = rule.scheme.map_or(schemes, Schemes::from);
+        if schemes.is_empty() {
+            return Err(BuildError::NoScheme);
+        }
+        if schemes.contains(Scheme::Tcp) && rule.ports.is_none() {
+            return Err(BuildError::TcpPort(rule.to_string()));
+        }
+        self.add(rule, schemes, origin, options, false)?;
+        self.policy.allows += 1;
+        Ok(())
+    }
+
+    /// Adds a `deny` rule: what it leaves out means any.
+    ///
+    /// # Errors
+    /// [`BuildError`]; the rule is not added then.
+    pub fn deny(&mut self, rule: &RuleText, origin: Origin<'_>) -> Result<(), BuildError> {
+        let schemes = rule.scheme.map_or(Schemes::ALL, Schemes::from);
+        self.add(rule, schemes, origin, OptionsId::default(), true)?;
+        if Kind::of(&rule.host) == Kind::Address {
+            self.policy.denied_networks += 1;
+        }
+        Ok(())
+    }
+
+    fn add(
+        &mut self,
+        rule: &RuleText,
+        schemes: Schemes,
+        origin: Origin<'_>,
+        options: OptionsId,
+        deny: bool,
+    ) -> Result<(), BuildError> {
+        let is_pattern = Kind::of(&rule.host) == Kind::Labels;
+        if is_pattern && self.patterns.len() == MAX_PATTERNS {
+            return Err(BuildError::TooManyPatterns);
+        }
+        let store = &mut self.policy.store;
+        if !is_pattern && store.len() - self.patterns.len() == MAX_RULES {
+            return Err(BuildError::TooManyRules);
+        }
+        let new = NewRule {
+            text: origin.text,
+            host: &rule.host,
+            schemes,
+            ports: rule.ports,
+            file: origin.file.0,
+            line: origin.line,
+            inline: origin.inline,
+            deny,
+            options: options.0,
+        };
+        let id = store.push(&new).ok_or(BuildError::TooLarge)?;
+        if is_pattern {
+            self.patterns.push(id);
+        } else if let Some(network) = network_of(&rule.host) {
+            self.policy.networks.push(network, id);
+        }
+        Ok(())
+    }
+
+    /// Builds the indexes.
+    ///
+    /// # Errors
+    /// [`BuildError`].
+    pub fn build(self) -> Result<Policy, BuildError> {
+        let PolicyBuilder { mut policy, mut patterns, too_many_files } = self;
+        if too_many_files {
+            return Err(BuildError::TooManyFiles);
+        }
+        policy.store.shrink();
+        policy.networks.build(&mut policy.store);
+        policy.names = index_names(&mut policy.store);
+        policy.store.sort_patterns(&mut patterns);
+        policy.labels = Labels::build(&patterns, &policy.store)
+            .map_err(|error| BuildError::Patterns(error.to_string()))?;
+        Ok(policy)
+    }
+}
+
+/// Exact names and suffixes, by name; the rules for one name are chained.
+fn index_names(store: &mut Store) -> NameTable {
+    let named = |kind| matches!(kind, Kind::Exact | Kind::Under | Kind::UnderOrSelf);
+    let count = store.ids().filter(|&id| named(store.rule(id).kind())).count();
+    let mut table = NameTable::with_room_for(count);
+    let mut shared: Vec<RuleId> = Vec::new(); // the second rule of each name with more than one
+    for id in store.ids() {
+        if !named(store.rule(id).kind()) {
+            continue;
+        }
+        let name = store.name(id);
+        if let Some(head) = table.insert(hash(name), id, |other| store.name(other) == name) {
+            if store.rule(head).next == NONE {
+                shared.push(id);
+            }
+            store.prepend(id, head);
+        }
+    }
+    for id in shared {
+        let name = store.name(id);
+        let hash = hash(name);
+        let Some(head) = table.find(hash, |other| store.name(other) == name) else { continue };
+        let first = store.sort_chain(head);
+        let name = store.name(id);
+        table.insert(hash, first, |other| store.name(other) == name);
+    }
+    table
+}

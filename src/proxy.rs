@@ -1,0 +1,139 @@
+//! One client's connection: read a head, judge it, serve it, and again.
+//!
+//! The order is the specification's: the head's form, draining and the log's health, limits, then the target's own
+//! story in `tunnel` or `forward`. Every refusal that is an HTTP reply is written here, in [`refuse`].
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::BytesMut;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+
+use crate::client::Client;
+use crate::config::{self, Config};
+use crate::head::{self, Head, HeadError, HeadLimits, RequestTarget};
+use crate::limits::{Caps, Slot};
+use crate::linger;
+use crate::outcome::Reason;
+use crate::reply::{self, Reply};
+use crate::request::{Asks, Request};
+use crate::shared::Shared;
+use crate::socket;
+use crate::telemetry::metrics::ConnectionResult;
+use crate::tunnel;
+
+/// What the first read of a head takes in; a CONNECT with its ClientHello fits.
+const READ: usize = 4 * 1024;
+
+/// A verdict of no, on its way to the client.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) reason: Reason,
+    /// One line that a person can act on.
+    pub(crate) advice: String,
+}
+
+impl From<Reason> for Refused {
+    fn from(reason: Reason) -> Self {
+        Refused { reason, advice: reply::advice(reason).to_owned() }
+    }
+}
+
+/// What a request is judged by, taken together.
+pub(crate) struct Judge {
+    /// Read before `config`, so that a reload between the two is noticed.
+    pub(crate) generation: crate::live::Generation,
+    pub(crate) config: Arc<Config>,
+}
+
+impl Judge {
+    fn now(shared: &Shared) -> Self {
+        let generation = shared.live.generation();
+        Judge { generation, config: shared.current.load() }
+    }
+}
+
+/// Serves one connection to its end.
+pub async fn serve(mut stream: TcpStream, client: Client, listener: Arc<str>, shared: &Shared) {
+    // A socket that cannot be tuned is one that is already gone: the first read says so.
+    let _ = socket::tune(&stream);
+    let client = Arc::new(client);
+    let mut buffer = BytesMut::new();
+    let mut first = true;
+    loop {
+        let limits = head_limits(&shared.current.load().limits);
+        let read = tokio::select! {
+            biased;
+            read = head::read_head(&mut stream, &mut buffer, &limits, first) => read,
+            // Whoever has not begun to ask is not waited for.
+            () = shared.drain.closed(), if buffer.is_empty() => Ok(None),
+        };
+        // Taken after the head was read: a connection may have been open since before a reload.
+        let judge = Judge::now(shared);
+        let (asks, keep_alive) = match &read {
+            Ok(Some(head)) => (Asks::of(head), head.keep_alive),
+            Ok(None) => {
+                if first {
+                    shared.metrics.connection(&listener, ConnectionResult::Probe);
+                }
+                return;
+            }
+            Err(HeadError::Refused(refused)) => (Asks::of_refused(refused), false),
+            Err(HeadError::Gone) => (Asks::default(), false),
+        };
+        let request = Request::new(shared, &judge.config, &listener, &client, asks);
+        let head = match read {
+            Ok(Some(head)) => head,
+            Ok(None) | Err(HeadError::Gone) => return request.gone(),
+            Err(HeadError::Refused(refused)) => {
+                let body = refused.method != Some(http::Method::HEAD);
+                let refused = Refused { reason: refused.reason, advice: refused.detail.into_owned() };
+                return refuse(stream, request, refused, body).await;
+            }
+        };
+        let slot = match admit(&request, &judge.config, shared) {
+            Ok(slot) => slot,
+            Err(reason) => return refuse(stream, request, reason.into(), head.method != http::Method::HEAD).await,
+        };
+        match head.target {
+            RequestTarget::Authority(target) => {
+                return tunnel::serve(stream, buffer, target, request, judge, slot, shared).await;
+            }
+            RequestTarget::Absolute { .. } => todo!(),
+        }
+        first = false;
+    }
+}
+
+/// What comes between a well-formed head and its target.
+fn admit(request: &Request<'_>, config: &Config, shared: &Shared) -> Result<Slot, Reason> {
+    if shared.drain.is_closed() {
+        return Err(Reason::Draining);
+    }
+    if !request.can_be_recorded() {
+        return Err(Reason::LogUnavailable);
+    }
+    let caps = Caps {
+        total: config.limits.tunnels.min(shared.tunnels_carried),
+        per_client: config.limits.tunnels_per_client,
+        per_second: config.limits.requests_per_second_per_client,
+    };
+    shared.limits.take(request.client().address.ip(), caps, Instant::now())
+}
+
+fn head_limits(limits: &config::Limits) -> HeadLimits {
+    HeadLimits { bytes: limits.head_bytes, timeout: limits.head_timeout }
+}
+
+/// Records the verdict, tells the client, and closes so that the words arrive.
+pub(crate) async fn refuse(stream: TcpStream, request: Request<'_>, refused: Refused, body: bool) {
+    let id = request.id();
+    let reason = refused.reason;
+    request.refuse(reason);
+    let reply = Reply { reason, id, advice: &refused.advice, body, keep_alive: false };
+    match reply.to_bytes() {
+        Some(bytes) => linger::close_with(stream, &bytes).await,
+        None => linger::linger(stream).await,
+    }
+}

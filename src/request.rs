@@ -1,0 +1,351 @@
+//! One request's facts, from its head to its last record.
+//!
+//! Whatever happens, a request ends in exactly one verdict, which is one count and one record: [`Request::refuse`],
+//! [`Request::gone`], [`Request::open`] or [`Request::exchange`]; a tunnel that was opened ends in exactly one more
+//! record. Where the task panics, `Drop` sees to both. Not here: the bytes of the reply (`reply`).
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::client::Client;
+use crate::config::{Config, ConfigHash};
+use crate::dial::Dialled;
+use crate::head::{Head, RequestTarget};
+use crate::meter::Meter;
+use crate::outcome::{Decision, Ending, Reason};
+use crate::policy::{Denial, MatchedRule, Mode, Permit};
+use crate::shared::Shared;
+use crate::target::Target;
+use crate::telemetry::access_log::Place;
+use crate::telemetry::record::{Asked, Cause, Event, Record, new_id};
+
+/// Everything the log may say of a request. Boxed, because a tunnel carries it for hours.
+#[derive(Debug)]
+struct Facts {
+    id: Uuid,
+    started: Instant,
+    listener: Arc<str>,
+    client: Arc<Client>,
+    asks: Asks,
+    config: ConfigHash,
+    policy: Option<Arc<str>>,
+    mode: Option<Mode>,
+    rule: Option<MatchedRule>,
+    decision: Option<Decision>,
+    reason: Option<Cause>,
+    sni: Option<Box<str>>,
+    upstream: Option<SocketAddr>,
+    upstream_local: Option<SocketAddr>,
+    dns: Option<Duration>,
+    connect: Option<Duration>,
+    status: Option<u16>,
+}
+
+/// What the head said, as far as it could be read.
+#[derive(Debug, Default)]
+pub struct Asks {
+    /// A token.
+    pub method: Option<Box<str>>,
+    /// Canonical; with the path of plain HTTP, never its query.
+    pub target: Option<(Target, Option<Box<str>>)>,
+    /// As it was sent, where it is not canonical.
+    pub malformed: Option<Box<[u8]>>,
+    /// As it was sent.
+    pub user_agent: Option<Box<[u8]>>,
+}
+
+impl Asks {
+    /// Of a head that passed the gate.
+    pub fn of(head: &Head) -> Self {
+        Asks {
+            method: Some(head.method.as_str().into()),
+            target: Some(Asks::target(&head.target)),
+            malformed: None,
+            user_agent: head.headers.get(http::header::USER_AGENT).map(|value| value.as_bytes().into()),
+        }
+    }
+
+    /// Of a head that did not.
+    pub fn of_refused(refused: &crate::head::Refused) -> Self {
+        Asks {
+            method: refused.method.as_ref().map(|method| method.as_str().into()),
+            target: refused.target.as_ref().map(Asks::target),
+            malformed: None,
+            user_agent: refused.user_agent.as_ref().map(|text| text.as_bytes().into()),
+        }
+    }
+
+    fn target(target: &RequestTarget) -> (Target, Option<Box<str>>) {
+        match target {
+            RequestTarget::Authority(target) => (target.clone(), None),
+            RequestTarget::Absolute { target, path_and_query } => {
+                (target.clone(), Some(path_and_query.path().into()))
+            }
+        }
+    }
+}
+
+/// A request without a verdict. Dropped, it is recorded as a fault of egressd.
+#[derive(Debug)]
+pub struct Request<'s> {
+    shared: &'s Shared,
+    /// `None` once there is a verdict.
+    facts: Option<Box<Facts>>,
+    place: Option<Place>,
+}
+
+impl<'s> Request<'s> {
+    /// Begins with a head. The place of its verdict in the log is taken here, if there is one.
+    pub fn new(
+        shared: &'s Shared,
+        config: &Config,
+        listener: &Arc<str>,
+        client: &Arc<Client>,
+        asks: Asks,
+    ) -> Self {
+        let facts = Facts {
+            id: new_id(),
+            started: Instant::now(),
+            listener: Arc::clone(listener),
+            client: Arc::clone(client),
+            asks,
+            config: config.hash,
+            policy: None,
+            mode: None,
+            rule: None,
+            decision: None,
+            reason: None,
+            sni: None,
+            upstream: None,
+            upstream_local: None,
+            dns: None,
+            connect: None,
+            status: None,
+        };
+        Request { shared, facts: Some(Box::new(facts)), place: shared.log.reserve().ok() }
+    }
+
+    fn facts(&self) -> &Facts {
+        self.facts.as_ref().expect("taken only by the methods that consume the request")
+    }
+
+    fn facts_mut(&mut self) -> &mut Facts {
+        self.facts.as_mut().expect("taken only by the methods that consume the request")
+    }
+
+    /// The log's `id` and the reply's `X-Request-Id`.
+    pub fn id(&self) -> Uuid {
+        self.facts().id
+    }
+
+    /// When the head was read.
+    pub fn started(&self) -> Instant {
+        self.facts().started
+    }
+
+    /// Who asks.
+    pub fn client(&self) -> &Arc<Client> {
+        &self.facts().client
+    }
+
+    /// Where it was accepted.
+    pub fn listener(&self) -> &Arc<str> {
+        &self.facts().listener
+    }
+
+    /// Whether the log has a place for the verdict. Where it has none, the request must be refused.
+    pub fn can_be_recorded(&self) -> bool {
+        self.place.is_some()
+    }
+
+    /// The rules let it pass, or report mode did.
+    pub fn permitted(&mut self, permit: &Permit) {
+        let facts = self.facts_mut();
+        facts.policy = Some(Arc::clone(&permit.policy));
+        facts.mode = Some(permit.mode);
+        facts.rule = permit.rule.clone();
+        facts.decision = Some(permit.decision);
+        facts.reason = permit.reason.map(Cause::Refused);
+    }
+
+    /// The rules refuse it.
+    pub fn denied(&mut self, denial: &Denial) {
+        let facts = self.facts_mut();
+        facts.policy = denial.policy.clone();
+        facts.mode = denial.policy.is_some().then_some(denial.mode);
+        facts.rule = denial.rule.clone();
+    }
+
+    /// Report mode lets pass what the ClientHello forbids.
+    pub fn would_deny(&mut self, reason: Reason) {
+        let facts = self.facts_mut();
+        facts.decision = Some(Decision::WouldDeny);
+        facts.reason = Some(Cause::Refused(reason));
+    }
+
+    /// The upstream answered.
+    pub fn dialled(&mut self, dialled: &Dialled) {
+        let facts = self.facts_mut();
+        facts.upstream = Some(dialled.upstream);
+        facts.upstream_local = Some(dialled.local);
+        facts.dns = dialled.dns;
+        facts.connect = Some(dialled.connect);
+    }
+
+    /// The upstream did not: how far it came.
+    pub fn dial_failed(
+        &mut self,
+        upstream: Option<SocketAddr>,
+        dns: Option<Duration>,
+        connect: Option<Duration>,
+    ) {
+        let facts = self.facts_mut();
+        facts.upstream = upstream;
+        facts.dns = dns;
+        facts.connect = connect;
+    }
+
+    /// The name that the ClientHello offered.
+    pub fn offered(&mut self, sni: Option<Box<str>>) {
+        self.facts_mut().sni = sni;
+    }
+
+    /// The verdict is no; the client is still there to be told.
+    pub fn refuse(mut self, reason: Reason) {
+        self.refused(reason);
+    }
+
+    fn refused(&mut self, reason: Reason) {
+        let Some(mut facts) = self.facts.take() else { return };
+        if reason.is_denial() {
+            facts.decision = Some(Decision::Deny);
+        }
+        facts.status = reason.status();
+        self.verdict(facts, Cause::Refused(reason));
+    }
+
+    /// The client left before there was a verdict.
+    pub fn gone(mut self) {
+        let Some(facts) = self.facts.take() else { return };
+        self.verdict(facts, Cause::ClientGone);
+    }
+
+    fn verdict(&mut self, mut facts: Box<Facts>, cause: Cause) {
+        facts.reason = Some(cause);
+        facts.count(self.shared);
+        if let Some(place) = self.place.take() {
+            place.write(&facts.record(self.shared, Event::of(cause)));
+        }
+    }
+
+    /// The verdict is yes, for a tunnel whose first byte is about to pass. `last` is the place of its last record,
+    /// taken before the dial.
+    pub fn open(mut self, last: Place, meter: Arc<Meter>) -> Option<Opened<'s>> {
+        let mut facts = self.facts.take()?;
+        facts.status = Some(200);
+        facts.count(self.shared);
+        if let Some(place) = self.place.take() {
+            place.write(&facts.record(self.shared, Event::Open));
+        }
+        Some(Opened { shared: self.shared, facts, last: Some(last), meter })
+    }
+}
+
+impl Drop for Request<'_> {
+    fn drop(&mut self) {
+        self.refused(Reason::InternalError);
+    }
+}
+
+/// A tunnel that flows. Dropped without an ending, it is recorded as ended by a fault of egressd.
+#[derive(Debug)]
+pub struct Opened<'s> {
+    shared: &'s Shared,
+    facts: Box<Facts>,
+    /// `None` once the last record is written.
+    last: Option<Place>,
+    meter: Arc<Meter>,
+}
+
+impl Opened<'_> {
+    /// The last record.
+    pub fn close(mut self, ending: Ending) {
+        self.closed(ending);
+    }
+
+    /// A record of a tunnel's life so far, so that a kill loses no more than the time since.
+    pub fn progress(&self) {
+        if let Ok(place) = self.shared.log.reserve() {
+            place.write(&self.record(Event::Progress));
+        }
+    }
+
+    fn closed(&mut self, ending: Ending) {
+        let Some(place) = self.last.take() else { return };
+        let facts = &self.facts;
+        self.shared.metrics.tunnel_ended(facts.policy.as_deref().unwrap_or(""), ending, facts.started.elapsed());
+        let mut record = self.record(Event::Close);
+        record.ending = Some(ending);
+        place.write(&record);
+    }
+
+    fn record(&self, event: Event) -> Record<'_> {
+        let mut record = self.facts.record(self.shared, event);
+        record.sent = Some(self.meter.sent());
+        record.received = Some(self.meter.received());
+        record
+    }
+}
+
+impl Drop for Opened<'_> {
+    fn drop(&mut self) {
+        self.closed(Ending::InternalError);
+    }
+}
+
+impl Facts {
+    fn count(&self, shared: &Shared) {
+        shared.metrics.request(
+            self.policy.as_deref().unwrap_or(""),
+            self.rule.as_ref().map_or("", |rule| &rule.label),
+            self.decision,
+            self.reason,
+        );
+    }
+
+    fn record<'a>(&'a self, shared: &'a Shared, event: Event) -> Record<'a> {
+        let asks = &self.asks;
+        let mut record = Record::new(event, Timestamp::now(), self.id, &self.listener);
+        record.client = Some(self.client.address);
+        record.peer = Some(self.client.peer);
+        record.identity = self.client.identity();
+        record.method = asks.method.as_deref().map(Into::into);
+        record.target = match (&asks.target, &asks.malformed) {
+            (Some((target, None)), _) => Some(Asked::Connect(target)),
+            (Some((target, Some(path))), _) => Some(Asked::Http { target, path: (&**path).into() }),
+            (None, Some(raw)) => Some(Asked::Malformed((&**raw).into())),
+            (None, None) => None,
+        };
+        record.sni = self.sni.as_deref().map(Into::into);
+        record.policy = self.policy.as_deref();
+        record.mode = self.mode;
+        record.rule = self.rule.as_ref().map(|rule| &*rule.text);
+        record.rule_source = self.rule.as_ref().map(|rule| &*rule.source);
+        record.decision = self.decision;
+        record.reason = self.reason;
+        record.upstream = self.upstream;
+        record.upstream_local = self.upstream_local;
+        record.status = self.status;
+        record.duration = Some(self.started.elapsed());
+        record.dns = self.dns;
+        record.connect = self.connect;
+        record.user_agent = asks.user_agent.as_deref().map(Into::into);
+        record.config = Some(self.config.short());
+        record.instance = Some(&shared.instance);
+        record
+    }
+}

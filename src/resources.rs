@@ -1,0 +1,84 @@
+//! What the machine gives: descriptors and processors.
+
+use std::io;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Descriptors that are not sockets of tunnels: standard streams, listeners, the runtime's own, the log, DNS sockets,
+/// and what keeps the admin listener answering when tunnels have taken the rest.
+const RESERVED: u64 = 128;
+/// Connections that have not asked yet, for every tunnel that may be open.
+const WAITING_SHARE: u64 = 8;
+
+/// Raises the soft limit of open descriptors to the hard one (Fargate: 1024 and 65535) and returns what is in force.
+///
+/// # Errors
+/// Whatever the kernel says to `setrlimit`; the limit is then as it was.
+pub fn raise_descriptor_limit() -> io::Result<u64> {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?;
+    }
+    Ok(descriptor_limit())
+}
+
+/// The soft limit of open descriptors.
+pub fn descriptor_limit() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// How the descriptors are shared out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// Tunnels that may be open: two sockets each.
+    pub tunnels: usize,
+    /// Connections in all: the tunnels', and those that have not asked yet.
+    pub connections: usize,
+}
+
+impl Share {
+    /// Lowers the `wanted` number of tunnels to what `descriptors` carry, `pipes` of two ends each taken off first.
+    pub fn of(descriptors: u64, pipes: u64, wanted: usize) -> Share {
+        let free = descriptors.saturating_sub(RESERVED + 2 * pipes);
+        // A tunnel costs 2, and 1/WAITING_SHARE of a connection that waits costs 1.
+        let carried = free * WAITING_SHARE / (2 * WAITING_SHARE + 1);
+        let tunnels = wanted.min(usize::try_from(carried).unwrap_or(usize::MAX)).max(1);
+        let waiting = tunnels / WAITING_SHARE as usize;
+        Share { tunnels, connections: tunnels + waiting.max(16) }
+    }
+}
+
+/// Worker threads: the processors that the CPU quota grants, which is what the standard library counts on Linux
+/// (cgroup v1 and v2, and the affinity mask).
+pub fn workers() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tunnels_are_lowered_to_what_descriptors_carry() {
+        // (descriptors, pipes, wanted) -> tunnels
+        for (descriptors, pipes, wanted, tunnels) in [
+            (65_535, 32, 10_000, 10_000),
+            (20_000, 32, 10_000, 9_321),
+            (1_024, 32, 10_000, 391),
+            (100, 32, 10_000, 1),
+            (u64::MAX / 16, 0, 5, 5),
+        ] {
+            let share = Share::of(descriptors, pipes, wanted);
+            assert_eq!(share.tunnels, tunnels, "{descriptors} {pipes} {wanted}");
+        }
+    }
+
+    #[test]
+    fn all_connections_together_leave_the_reserve() {
+        for descriptors in [512u64, 1_024, 4_096, 20_000, 65_535] {
+            let share = Share::of(descriptors, 32, 1_000_000);
+            let used = share.connections + share.tunnels;
+            assert!((used as u64) + 2 * 32 + RESERVED <= descriptors + 16, "{descriptors}: {share:?}");
+        }
+    }
+}

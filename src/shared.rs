@@ -1,0 +1,40 @@
+//! What every connection shares: settings in force, registries, counters. Built once by `server`.
+
+use std::sync::Arc;
+
+use crate::current::Current;
+use crate::dial::OwnAddresses;
+use crate::drain::Drain;
+use crate::limits::Limits;
+use crate::listener::Connections;
+use crate::live::Live;
+use crate::resolve::Resolver;
+use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::metrics::Metrics;
+
+/// One for the whole program.
+#[derive(Debug)]
+pub struct Shared {
+    /// The settings and the policy in force.
+    pub current: Current,
+    /// Names to addresses.
+    pub resolver: Resolver,
+    /// Where egressd itself listens: never a target.
+    pub own: OwnAddresses,
+    /// Requests under way.
+    pub limits: Arc<Limits>,
+    /// What descriptors carry, which `limits.tunnels` cannot exceed.
+    pub tunnels_carried: usize,
+    /// Connections open.
+    pub connections: Connections,
+    /// Tunnels open.
+    pub live: Arc<Live>,
+    /// The access log.
+    pub log: AccessLog,
+    /// The counters.
+    pub metrics: Arc<Metrics>,
+    /// The stage of the shutdown.
+    pub drain: Drain,
+    /// The host's name, for the log's `instance`.
+    pub instance: Box<str>,
+}

@@ -1,0 +1,171 @@
+//! PEM files: reading them, and saying what is in them instead of what should be.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use rustls::pki_types::pem::{self, PemObject, SectionKind};
+
+/// The largest file that is read, in bytes. A CRL of a hundred thousand certificates has 4 MB.
+const MAX_FILE: u64 = 32 << 20;
+
+/// The files of one listener, as its configuration names them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TlsFiles {
+    /// The certificate and its chain, the listener's own first.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+    /// The CAs of client certificates; given, a client certificate is required.
+    pub client_ca: Option<PathBuf>,
+    /// What these CAs have revoked.
+    pub client_crl: Option<PathBuf>,
+}
+
+/// What these files hold: read once, so that what is checked is what is used.
+#[derive(Clone, Debug)]
+pub struct TlsPem {
+    /// See [`TlsFiles::certificate`].
+    pub certificate: PemFile,
+    /// See [`TlsFiles::key`].
+    pub key: PemFile,
+    /// See [`TlsFiles::client_ca`].
+    pub client_ca: Option<PemFile>,
+    /// See [`TlsFiles::client_crl`].
+    pub client_crl: Option<PemFile>,
+}
+
+/// A file and its bytes.
+#[derive(Clone)]
+pub struct PemFile {
+    /// Where it was read.
+    pub path: PathBuf,
+    /// What it holds. May be a private key: not shown by `Debug`.
+    pub bytes: Vec<u8>,
+}
+
+/// What is wrong with a file. The text repeats nothing of what the file holds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FileProblem {
+    /// The file.
+    pub file: PathBuf,
+    /// What is wrong, and where possible what to do.
+    pub text: String,
+}
+
+impl FileProblem {
+    pub(super) fn new(file: &Path, text: impl Into<String>) -> Self {
+        FileProblem { file: file.to_owned(), text: text.into() }
+    }
+}
+
+impl fmt::Display for FileProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.file.display(), self.text)
+    }
+}
+
+impl fmt::Debug for PemFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PemFile").field("path", &self.path).field("len", &self.bytes.len()).finish()
+    }
+}
+
+impl TlsPem {
+    /// Reads all files.
+    ///
+    /// # Errors
+    /// One for each file that cannot be read.
+    pub fn read(files: &TlsFiles) -> Result<Self, Vec<FileProblem>> {
+        let mut problems = Vec::new();
+        let mut read = |path: &PathBuf| PemFile::read(path).map_err(|problem| problems.push(problem)).ok();
+        let certificate = read(&files.certificate);
+        let key = read(&files.key);
+        let client_ca = files.client_ca.as_ref().map(&mut read);
+        let client_crl = files.client_crl.as_ref().map(&mut read);
+        match (certificate, key) {
+            (Some(certificate), Some(key)) if problems.is_empty() => Ok(TlsPem {
+                certificate,
+                key,
+                client_ca: client_ca.flatten(),
+                client_crl: client_crl.flatten(),
+            }),
+            _ => Err(problems),
+        }
+    }
+}
+
+impl PemFile {
+    /// Reads a file of at most 32 MiB.
+    ///
+    /// # Errors
+    /// When it cannot be opened or read, or is larger.
+    pub fn read(path: &Path) -> Result<Self, FileProblem> {
+        let mut bytes = Vec::new();
+        let read = File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes));
+        match read {
+            Ok(len) if len as u64 > MAX_FILE => Err(FileProblem::new(path, "is larger than 32 MiB")),
+            Ok(_) => Ok(PemFile { path: path.to_owned(), bytes }),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                Err(FileProblem::new(path, "cannot be read: permission denied for the user egressd runs as"))
+            }
+            Err(error) => Err(FileProblem::new(path, format!("cannot be read: {error}"))),
+        }
+    }
+
+    /// The sections of a kind, at least one. `wanted` names what is looked for.
+    pub(super) fn sections(
+        &self,
+        wanted: &str,
+        is_wanted: impl Fn(SectionKind) -> bool,
+    ) -> Result<Vec<(SectionKind, Vec<u8>)>, FileProblem> {
+        let sections: Vec<(SectionKind, Vec<u8>)> = PemObject::pem_slice_iter(&self.bytes)
+            .collect::<Result<_, _>>()
+            .map_err(|error| self.problem(tell_pem(&error)))?;
+        let found = sections.first().map(|(kind, _)| *kind);
+        let mut sections = sections;
+        sections.retain(|(kind, _)| is_wanted(*kind));
+        if sections.is_empty() {
+            return Err(self.problem(format!("holds no {wanted} in PEM form{}", self.tell_found(found))));
+        }
+        Ok(sections)
+    }
+
+    pub(super) fn problem(&self, text: impl Into<String>) -> FileProblem {
+        FileProblem::new(&self.path, text)
+    }
+
+    /// What the file holds instead: swapped names and passphrases are the usual mistakes.
+    fn tell_found(&self, found: Option<SectionKind>) -> &'static str {
+        let holds = |text: &str| self.bytes.windows(text.len()).any(|window| window == text.as_bytes());
+        match found {
+            Some(SectionKind::Certificate) => " but a certificate: are two files swapped?",
+            Some(SectionKind::RsaPrivateKey | SectionKind::PrivateKey | SectionKind::EcPrivateKey) => {
+                " but a private key: are two files swapped?"
+            }
+            Some(SectionKind::Crl) => " but a certificate revocation list: are two files swapped?",
+            Some(SectionKind::Csr) => " but a request for a certificate: the CA's answer is wanted",
+            Some(SectionKind::PublicKey) => " but a public key",
+            _ if holds("ENCRYPTED") => {
+                " but an encrypted key, and egressd is given no passphrase: `openssl pkey -in FILE -out NEW` decrypts it"
+            }
+            _ if holds("-----BEGIN") => " but a section of another kind",
+            _ if self.bytes.is_empty() => ": it is empty",
+            _ if self.bytes.starts_with(&[0x30]) => {
+                ": it may be DER, which `openssl x509 -inform der` or `openssl pkey -inform der` converts"
+            }
+            _ => "",
+        }
+    }
+}
+
+/// Repeats nothing of the file: it may be a key.
+fn tell_pem(error: &pem::Error) -> &'static str {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => "a PEM section has no END line: the file is cut off",
+        pem::Error::IllegalSectionStart { .. } => "a PEM section begins with a malformed BEGIN line",
+        pem::Error::Base64Decode(_) => "a PEM section is not valid base64",
+        _ => "is not valid PEM",
+    }
+}
