@@ -1,0 +1,187 @@
+//! A Git server as CodeCommit looks from outside: HTTPS, a password, `/v1/repos/NAME`. It is nginx with
+//! git-http-backend behind fcgiwrap. Beside the repositories it serves `/hello`, without a password.
+
+use std::fs::create_dir_all;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::support::{Authority, own_loopback, read, until, write};
+use crate::tool::{Daemon, Ran, isolate, tool};
+
+/// The name that the certificate is for.
+pub(crate) const HOST: &str = "git-codecommit.ap-northeast-1.amazonaws.com";
+/// A user that may push, and its password.
+pub(crate) const CREDENTIALS: (&str, &str) = ("mirror-at-123456789012", "s3cretPassw0rd");
+/// What `/hello` answers.
+pub(crate) const HELLO: &str = "hello from the origin\n";
+
+/// The running server.
+#[derive(Debug)]
+pub(crate) struct GitServer {
+    address: SocketAddr,
+    // In the order of their end.
+    _nginx: Daemon,
+    _fcgiwrap: Daemon,
+    directory: TempDir,
+}
+
+impl GitServer {
+    /// On a loopback address of its own, at port 443 where we may.
+    pub(crate) fn start(authority: &Authority) -> Self {
+        GitServer::start_at(own_loopback(), authority, |_| {})
+    }
+
+    /// On this address. `place` may still change the commands, to run them in another network namespace; the port is
+    /// then 443 in any case.
+    pub(crate) fn start_in(address: Ipv4Addr, authority: &Authority, place: impl Fn(&mut Command)) -> Self {
+        GitServer::start_on(SocketAddr::new(IpAddr::V4(address), 443), authority, place)
+    }
+
+    fn start_at(address: Ipv4Addr, authority: &Authority, place: impl Fn(&mut Command)) -> Self {
+        let mut address = SocketAddr::new(IpAddr::V4(address), 443);
+        if TcpListener::bind(address).is_err() {
+            // Not root. The address is ours alone, so nobody takes the port between this and nginx.
+            address.set_port(0);
+            let free = TcpListener::bind(address).expect("a free port");
+            address = free.local_addr().expect("bound");
+        }
+        GitServer::start_on(address, authority, place)
+    }
+
+    fn start_on(address: SocketAddr, authority: &Authority, place: impl Fn(&mut Command)) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let root = directory.path();
+        let certificate = authority.issue(&[HOST]);
+        write(&root.join("tls.crt"), &certificate.pem);
+        write(&root.join("tls.key"), &certificate.key_pem);
+        write(&root.join("users"), format!("{}:{{PLAIN}}{}\n", CREDENTIALS.0, CREDENTIALS.1));
+        create_dir_all(root.join("repositories/v1/repos")).expect("a directory");
+        write(&root.join("nginx.conf"), nginx_conf(root, address));
+
+        let mut fcgiwrap = Command::new("fcgiwrap");
+        fcgiwrap.arg("-s").arg(format!("unix:{}", root.join("cgi.sock").display()));
+        isolate(&mut fcgiwrap, root);
+        place(&mut fcgiwrap);
+        let mut fcgiwrap = Daemon::start(&mut fcgiwrap);
+        until("fcgiwrap's socket", || {
+            fcgiwrap.assert_alive();
+            root.join("cgi.sock").exists().then_some(())
+        });
+
+        let mut nginx = Command::new("nginx");
+        nginx.arg("-e").arg(root.join("error.log")).arg("-c").arg(root.join("nginx.conf"));
+        isolate(&mut nginx, root);
+        place(&mut nginx);
+        let mut nginx = Daemon::start(&mut nginx);
+        until("nginx's pid file", || {
+            nginx.assert_alive();
+            root.join("nginx.pid").exists().then_some(())
+        });
+        GitServer { address, _nginx: nginx, _fcgiwrap: fcgiwrap, directory }
+    }
+
+    /// Waits until it accepts. (In another namespace we cannot ask; nginx writes its pid file after it listens.)
+    pub(crate) fn wait_accepting(self) -> Self {
+        until("nginx to accept", || TcpStream::connect_timeout(&self.address, Duration::from_secs(1)).ok());
+        self
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// `:PORT` where it is not 443: what a rule or a URL has after the host.
+    pub(crate) fn port_suffix(&self) -> String {
+        if self.address.port() == 443 { String::new() } else { format!(":{}", self.address.port()) }
+    }
+
+    /// `HOST:PORT`: the log's `target`.
+    pub(crate) fn authority(&self) -> String {
+        format!("{HOST}:{}", self.address.port())
+    }
+
+    /// A new empty repository, and its place on disk.
+    pub(crate) fn create(&self, name: &str) -> PathBuf {
+        let path = self.directory.path().join("repositories/v1/repos").join(name);
+        let home = self.directory.path();
+        Ran::ok(tool("git", home).args(["init", "--quiet", "--bare"]).arg(&path));
+        Ran::ok(tool("git", home).arg("-C").arg(&path).args(["config", "http.receivepack", "true"]));
+        path
+    }
+
+    /// A repository's URL with the credentials, as GitLab holds a mirror's.
+    pub(crate) fn url(&self, name: &str) -> String {
+        let (user, password) = CREDENTIALS;
+        format!("https://{user}:{password}@{HOST}{}/v1/repos/{name}", self.port_suffix())
+    }
+
+    /// The addresses from which requests came: the log's `upstream_local`.
+    pub(crate) fn peers(&self) -> Vec<String> {
+        let log = read(&self.directory.path().join("access.log"));
+        let mut peers: Vec<String> =
+            log.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect();
+        peers.sort();
+        peers.dedup();
+        peers
+    }
+}
+
+fn nginx_conf(root: &Path, address: SocketAddr) -> String {
+    let home = root.display();
+    let exec_path = Ran::ok(tool("git", root).arg("--exec-path"));
+    let backend = format!("{}/git-http-backend", exec_path.trim());
+    assert!(Path::new(&backend).exists(), "no {backend}");
+    // Started as root, nginx would else run its workers as nobody, who may not enter the directory.
+    let user = if rustix::process::geteuid().is_root() { "user root;" } else { "" };
+    format!(
+        r#"
+daemon off;
+{user}
+worker_processes 1;
+pid {home}/nginx.pid;
+error_log {home}/error.log;
+events {{ worker_connections 256; }}
+http {{
+    log_format peers '$remote_addr:$remote_port $request_method $status';
+    access_log {home}/access.log peers;
+    client_body_temp_path {home}/body;
+    fastcgi_temp_path {home}/fastcgi;
+    proxy_temp_path {home}/proxy;
+    scgi_temp_path {home}/scgi;
+    uwsgi_temp_path {home}/uwsgi;
+    client_max_body_size 0;
+    server {{
+        listen {address} ssl;
+        ssl_certificate {home}/tls.crt;
+        ssl_certificate_key {home}/tls.key;
+        location = /hello {{
+            default_type text/plain;
+            return 200 "{HELLO}";
+        }}
+        location /v1/repos/ {{
+            auth_basic "test";
+            auth_basic_user_file {home}/users;
+            fastcgi_pass unix:{home}/cgi.sock;
+            fastcgi_read_timeout 120s;
+            fastcgi_param SCRIPT_FILENAME {backend};
+            fastcgi_param GIT_PROJECT_ROOT {home}/repositories;
+            fastcgi_param GIT_HTTP_EXPORT_ALL "";
+            fastcgi_param PATH_INFO $uri;
+            fastcgi_param REMOTE_USER $remote_user;
+            fastcgi_param REMOTE_ADDR $remote_addr;
+            fastcgi_param REQUEST_METHOD $request_method;
+            fastcgi_param QUERY_STRING $query_string;
+            fastcgi_param CONTENT_TYPE $content_type;
+            fastcgi_param CONTENT_LENGTH $content_length;
+            fastcgi_param HTTP_CONTENT_ENCODING $http_content_encoding;
+        }}
+    }}
+}}
+"#
+    )
+}

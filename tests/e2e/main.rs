@@ -1,0 +1,15 @@
+//! The main job with real parts: git, curl, nginx and dnsmasq through the real binary.
+//!
+//! `tests/run` installs the parts and runs this; a part that is missing is a failure and never a test left out. As
+//! root the Git server listens on port 443 as it would outside; else on a high port, which the rules then name.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod curl;
+
+mod git;
+mod git_server;
+mod lifecycle;
+
+mod tool;

@@ -1,0 +1,93 @@
+//! Real programs: run to their end, or beside the test until it ends.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// How long one run of a program may last, in seconds: several times what the largest push takes.
+const LIMIT: &str = "180";
+
+/// A program that sees nothing of our environment: no proxy variables, nobody's `.gitconfig` or `.curlrc`. Its home is
+/// `home`. `timeout` (coreutils) ends it and its children should it hang.
+pub(crate) fn tool(program: &str, home: &Path) -> Command {
+    let mut command = Command::new("timeout");
+    command.args(["--kill-after=5", LIMIT, program]);
+    isolate(&mut command, home);
+    command
+}
+
+/// Takes our environment away.
+pub(crate) fn isolate(command: &mut Command, home: &Path) {
+    command.env_clear().stdin(Stdio::null()).env("HOME", home).env("LC_ALL", "C.UTF-8");
+    command.env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", home.join("gitconfig"));
+    command.env("GIT_TERMINAL_PROMPT", "0");
+    // Debian keeps the daemons in sbin, which is not in every user's PATH.
+    let path = std::env::var("PATH").unwrap_or_default();
+    command.env("PATH", format!("{path}:/usr/local/sbin:/usr/sbin:/sbin"));
+}
+
+/// What a program said.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Ran {
+    /// Runs it to its end.
+    pub(crate) fn of(command: &mut Command) -> Self {
+        let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ran { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
+    }
+
+    /// Its output; a failure is the test's.
+    pub(crate) fn ok(command: &mut Command) -> String {
+        let ran = Ran::of(command);
+        assert_eq!(ran.code, Some(0), "{command:?}\n{}{}", ran.stdout, ran.stderr);
+        ran.stdout
+    }
+}
+
+/// A server in the foreground of its own; ended with the test.
+#[derive(Debug)]
+pub(crate) struct Daemon(Child);
+
+impl Daemon {
+    pub(crate) fn start(command: &mut Command) -> Self {
+        Daemon(
+            command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}; tests/run installs what is needed")),
+        )
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    pub(crate) fn assert_alive(&mut self) {
+        if let Ok(Some(status)) = self.0.try_wait() {
+            panic!("a server of the test has ended: {status}");
+        }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // TERM first: nginx's master ends its workers then.
+        if let Some(pid) = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw) {
+            let _ = kill_process(pid, Signal::TERM);
+        }
+        let deadline = Instant::now() + Duration::from_secs(3);
+        while Instant::now() < deadline {
+            if !matches!(self.0.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

@@ -1,0 +1,80 @@
+//! What every integration test needs: egressd as a process, a client that speaks bytes, origins that record what
+//! reached them.
+//!
+//! ```ignore
+//! let origin = Origin::echo();
+//! let proxy = Egressd::start(&config(&[&format!("tcp://127.0.0.1:{}", origin.port())]));
+//! let mut tunnel = proxy.tunnel(&origin.address().to_string());
+//! tunnel.send(b"ping");
+//! assert_eq!(tunnel.read_exact(4), b"ping");
+//! proxy.refuses("CONNECT evil.example:443 HTTP/1.1\r\nHost: evil.example:443\r\n\r\n", 403, "host_not_allowed");
+//! let ended = proxy.stop();
+//! ```
+//!
+//! Everything blocks, on threads and without a runtime, so that a test reads from top to bottom; nothing blocks
+//! longer than [`DEADLINE`]. A test asserts by panicking, and so does everything here: what went wrong is then
+//! printed together with all that egressd wrote. Left out: the real programs (git, curl, nginx) of `tests/e2e`.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    unused_imports,
+    reason = "compiled into every test target, and each uses its own part of it"
+)]
+
+mod egressd;
+mod metrics;
+mod origin;
+mod record;
+mod tls;
+mod wire;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+pub use self::egressd::{Egressd, Ended, Refused, command, config, run};
+pub use self::metrics::Metrics;
+pub use self::origin::{Conversation, Origin, Seen};
+pub use self::record::Record;
+pub use self::tls::{Authority, Issued, client_hello};
+pub use self::wire::{End, Reply, Wire};
+
+/// The longest that any wait of a test lasts. Far more than is ever needed: on a busy machine a test must not fail
+/// for its slowness, only for a thing that does not happen.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Polls until `probe` gives a value; `what` is what the panic says was waited for.
+pub fn until<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        if let Some(value) = probe() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "waited {} s for {what}", DEADLINE.as_secs());
+        sleep(Duration::from_millis(10));
+    }
+}
+
+/// A loopback address of its own, so that servers on fixed ports meet neither each other nor those of another run.
+pub fn own_loopback() -> Ipv4Addr {
+    static NEXT: AtomicU8 = AtomicU8::new(64);
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(127, NEXT.fetch_add(1, Ordering::Relaxed), high, low.clamp(1, 254))
+}
+
+/// Loopback, any free port.
+pub fn any_port() -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0)
+}
+
+/// Reads a whole file as text.
+pub fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// Writes a whole file.
+pub fn write(path: &Path, text: impl AsRef<[u8]>) {
+    std::fs::write(path, text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+}

@@ -1,0 +1,201 @@
+//! A server that egressd dials: it does what the test says, and remembers every byte that reached it.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread::{JoinHandle, spawn};
+use std::time::Duration;
+
+use super::{DEADLINE, Issued, any_port, until};
+
+/// What one connection brought.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// Who connected: the log's `upstream_local`.
+    pub peer: SocketAddr,
+    /// All bytes so far.
+    pub bytes: Vec<u8>,
+    /// Whether a FIN or a RST has come.
+    pub ended: bool,
+}
+
+/// A listening origin. Dropped, it closes all its connections.
+#[derive(Debug)]
+pub struct Origin {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    accepting: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    stop: AtomicBool,
+    seen: Mutex<Vec<Seen>>,
+    streams: Mutex<Vec<Weak<TcpStream>>>,
+}
+
+/// A poisoned lock means that some connection's thread panicked; what was recorded before is still true.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Origin {
+    /// Serves every connection on `address` with `serve`, in a thread of its own. An error ends that connection.
+    pub fn start(
+        address: SocketAddr,
+        serve: impl Fn(Conversation) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(address).unwrap_or_else(|e| panic!("binding {address}: {e}"));
+        let address = listener.local_addr().expect("bound");
+        let shared = Arc::new(Shared::default());
+        let serve = Arc::new(serve);
+        let accepting = spawn({
+            let shared = Arc::clone(&shared);
+            move || {
+                for stream in listener.incoming().map_while(Result::ok) {
+                    if shared.stop.load(Ordering::SeqCst) {
+                        return;
+                    }
+                    let (conversation, serve) = (Conversation::new(stream, &shared), Arc::clone(&serve));
+                    spawn(move || serve(conversation));
+                }
+            }
+        });
+        Origin { address, shared, accepting: Some(accepting) }
+    }
+
+    /// Sends back what it gets, and a FIN for a FIN.
+    pub fn echo() -> Self {
+        Origin::start(any_port(), echo)
+    }
+
+    /// Reads to the end and says nothing.
+    pub fn silent() -> Self {
+        Origin::start(any_port(), |mut conversation| {
+            io::copy(&mut conversation, &mut io::sink())?;
+            Ok(())
+        })
+    }
+
+    /// Sends `bytes` as soon as it is connected, then reads to the end.
+    pub fn saying(bytes: impl Into<Vec<u8>>) -> Self {
+        let bytes = bytes.into();
+        Origin::start(any_port(), move |mut conversation| {
+            conversation.write_all(&bytes)?;
+            io::copy(&mut conversation, &mut io::sink())?;
+            Ok(())
+        })
+    }
+
+    /// Speaks TLS with this certificate, and echoes inside. [`Origin::seen`] shows the TLS records.
+    pub fn tls_echo(certificate: &Issued) -> Self {
+        let config = certificate.server_config();
+        Origin::start(any_port(), move |conversation| {
+            let tls = rustls::ServerConnection::new(Arc::clone(&config)).map_err(io::Error::other)?;
+            echo(rustls::StreamOwned::new(tls, conversation))
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The port of [`Origin::address`].
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// Every connection so far, in the order of their coming.
+    pub fn seen(&self) -> Vec<Seen> {
+        lock(&self.shared.seen).clone()
+    }
+
+    /// Waits for connection number `index` to end, and gives what it brought.
+    pub fn wait_ended(&self, index: usize) -> Seen {
+        until("the origin's connection to end", || self.seen().get(index).filter(|seen| seen.ended).cloned())
+    }
+}
+
+fn echo(mut stream: impl Read + Write) -> io::Result<()> {
+    let mut buffer = [0; 16 * 1024];
+    loop {
+        match stream.read(&mut buffer)? {
+            0 => return Ok(()),
+            n => stream.write_all(&buffer[..n])?,
+        }
+        stream.flush()?;
+    }
+}
+
+impl Drop for Origin {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::SeqCst);
+        // Wakes `accept`.
+        let woken = TcpStream::connect_timeout(&self.address, Duration::from_secs(1)).is_ok();
+        for stream in lock(&self.shared.streams).drain(..).filter_map(|stream| stream.upgrade()) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+        if let Some(accepting) = self.accepting.take().filter(|_| woken) {
+            let _ = accepting.join();
+        }
+    }
+}
+
+/// One connection of an [`Origin`]; reading records. Dropped, it is closed.
+#[derive(Debug)]
+pub struct Conversation {
+    stream: Arc<TcpStream>,
+    shared: Arc<Shared>,
+    index: usize,
+}
+
+impl Conversation {
+    fn new(stream: TcpStream, shared: &Arc<Shared>) -> Self {
+        stream.set_nodelay(true).expect("TCP_NODELAY");
+        stream.set_read_timeout(Some(DEADLINE)).expect("not zero");
+        stream.set_write_timeout(Some(DEADLINE)).expect("not zero");
+        let peer = stream.peer_addr().unwrap_or_else(|_| any_port());
+        let stream = Arc::new(stream);
+        lock(&shared.streams).push(Arc::downgrade(&stream));
+        let mut seen = lock(&shared.seen);
+        seen.push(Seen { peer, bytes: Vec::new(), ended: false });
+        Conversation { stream, shared: Arc::clone(shared), index: seen.len() - 1 }
+    }
+
+    /// Sends a FIN; reading goes on.
+    pub fn finish(&mut self) -> io::Result<()> {
+        self.stream.shutdown(Shutdown::Write)
+    }
+
+    /// Ends the connection with a RST.
+    pub fn reset(self) -> io::Result<()> {
+        socket2::SockRef::from(&*self.stream).set_linger(Some(Duration::ZERO))
+    }
+}
+
+impl Read for Conversation {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let result = (&*self.stream).read(buffer);
+        let mut seen = lock(&self.shared.seen);
+        let seen = &mut seen[self.index];
+        match &result {
+            Ok(0) if !buffer.is_empty() => seen.ended = true,
+            Ok(n) => seen.bytes.extend_from_slice(&buffer[..*n]),
+            Err(e) if e.kind() == io::ErrorKind::ConnectionReset => seen.ended = true,
+            Err(_) => {}
+        }
+        result
+    }
+}
+
+impl Write for Conversation {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        (&*self.stream).write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
