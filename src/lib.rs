@@ -28,3 +28,4 @@ pub mod tls;
 pub mod live;
 pub mod cancel;
 pub mod telemetry;
+pub mod forward;

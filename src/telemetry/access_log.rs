@@ -20,6 +20,7 @@ pub use super::queue::Clock;
 use super::queue::Queue;
 use super::record::Record;
 use super::writer;
+pub use crate::config::OnLogFailure;
 
 /// How a record becomes a line.
 pub trait Format: Send + Sync {
@@ -35,15 +36,6 @@ impl Format for Json {
     fn write(&self, record: &Record<'_>, out: &mut Vec<u8>) {
         record.write_json(out);
     }
-}
-
-/// What to do with requests while the log cannot be written.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum OnLogFailure {
-    /// Refuse them: no traffic without a record.
-    Deny,
-    /// Let them through; what then finds no room is lost, and counted.
-    Continue,
 }
 
 /// No place: the request is to be refused with `log_unavailable`.

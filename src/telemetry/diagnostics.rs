@@ -11,17 +11,10 @@ use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuild
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
+use crate::config::{DiagnosticsFormat, Log, LogLevel};
+
 /// Lines that wait for stderr at most.
 const LINES: usize = 4096;
-
-/// How messages look.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum DiagnosticsFormat {
-    /// For people.
-    Text,
-    /// For log routers: an object a line.
-    Json,
-}
 
 /// Keep it until the end of the program: dropping it writes what waits, for a second at most.
 #[must_use = "messages are lost once this is dropped"]
@@ -37,12 +30,19 @@ impl Diagnostics {
     }
 }
 
-/// Sends this program's messages of `level` and above to stderr.
+/// Sends this program's messages to stderr, as `log` says.
 ///
 /// # Errors
 /// Where messages go elsewhere already.
-pub fn start(level: LevelFilter, format: DiagnosticsFormat) -> io::Result<Diagnostics> {
-    let (subscriber, diagnostics) = subscriber(level, format, io::stderr());
+pub fn start(log: Log) -> io::Result<Diagnostics> {
+    let level = match log.level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    };
+    let (subscriber, diagnostics) = subscriber(level, log.format, io::stderr());
     tracing::subscriber::set_global_default(subscriber).map_err(io::Error::other)?;
     Ok(diagnostics)
 }

@@ -253,12 +253,13 @@ impl Metrics {
 
     // --- requests and tunnels
 
-    /// A request came to its final verdict: call it once for each. `policy` and `rule` as far as there is one.
+    /// A request came to its final verdict: call it once for each. `policy` and `rule` as far as there is one; no
+    /// `decision` where it failed before the rules were asked.
     pub fn request(
         &self,
         policy: Option<&Arc<str>>,
         rule: Option<&Arc<str>>,
-        decision: Decision,
+        decision: Option<Decision>,
         reason: Option<Cause>,
     ) {
         self.requests.count(policy, rule, decision, reason);

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::json::Object;
 use crate::client::{ClientAddr, PeerAddr};
 use crate::outcome::{Decision, Ending, Reason};
+use crate::policy::Mode;
 use crate::target::Target;
 
 /// A line with its newline is shorter than this: container runtimes cut longer ones in two.
@@ -104,25 +105,6 @@ impl Cause {
 impl From<Reason> for Cause {
     fn from(reason: Reason) -> Self {
         Cause::Refused(reason)
-    }
-}
-
-/// Whether the policy refuses or only counts what it would refuse.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Mode {
-    /// Refuses.
-    Enforce,
-    /// Lets through, logs and counts.
-    Report,
-}
-
-impl Mode {
-    /// The word in configuration and log.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Mode::Enforce => "enforce",
-            Mode::Report => "report",
-        }
     }
 }
 

@@ -36,13 +36,13 @@ pub(super) struct Row {
 }
 
 impl Verdicts {
-    fn count(&self, decision: Decision, reason: Option<Cause>) {
-        if decision == Decision::Allow && reason.is_none() {
+    fn count(&self, decision: Option<Decision>, reason: Option<Cause>) {
+        if decision == Some(Decision::Allow) && reason.is_none() {
             self.allowed.fetch_add(1, Ordering::Relaxed);
             return;
         }
         let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
-        *others.entry((decision.as_str(), reason)).or_default() += 1;
+        *others.entry((decision.map_or("", Decision::as_str), reason)).or_default() += 1;
     }
 }
 
@@ -51,7 +51,7 @@ impl Requests {
         &self,
         policy: Option<&Arc<str>>,
         rule: Option<&Arc<str>>,
-        decision: Decision,
+        decision: Option<Decision>,
         reason: Option<Cause>,
     ) {
         {

@@ -84,7 +84,7 @@ fn every_series_of_the_specification_is_there_with_help_and_type() {
     let (metrics, live, _log, _handle) = metrics();
     let policy: Arc<str> = "gitaly".into();
     configured(&metrics, "0123456789abcdef", &["gitaly"], &[("gitaly", "codecommit")]);
-    metrics.request(Some(&policy), None, Decision::Deny, Some(Reason::HostNotAllowed.into()));
+    metrics.request(Some(&policy), None, Some(Decision::Deny), Some(Reason::HostNotAllowed.into()));
     metrics.connections(&"proxy".into());
     metrics.certificate_expires(&"proxy".into(), 1.0);
     let guard = tunnel(&live, "gitaly", &Arc::default());
@@ -133,11 +133,11 @@ fn requests_count_once_by_policy_rule_decision_and_reason() {
     let (policy, rule): (Arc<str>, Arc<str>) = ("gitaly".into(), "codecommit".into());
     let request =
         |policy, rule, decision, reason: Option<Cause>| metrics.request(policy, rule, decision, reason);
-    request(Some(&policy), Some(&rule), Decision::Allow, None);
-    request(Some(&policy), Some(&rule), Decision::Allow, None);
-    request(Some(&policy), Some(&rule), Decision::Deny, Some(Reason::ConnectRefused.into()));
-    request(Some(&policy), None, Decision::WouldDeny, Some(Reason::HostNotAllowed.into()));
-    request(None, None, Decision::Deny, Some(Cause::ClientGone));
+    request(Some(&policy), Some(&rule), Some(Decision::Allow), None);
+    request(Some(&policy), Some(&rule), Some(Decision::Allow), None);
+    request(Some(&policy), Some(&rule), Some(Decision::Deny), Some(Reason::ConnectRefused.into()));
+    request(Some(&policy), None, Some(Decision::WouldDeny), Some(Reason::HostNotAllowed.into()));
+    request(None, None, Some(Decision::Deny), Some(Cause::ClientGone));
     shows(
         &metrics,
         &[
@@ -159,7 +159,7 @@ fn requests_count_once_by_policy_rule_decision_and_reason() {
 fn names_that_join_to_the_same_text_are_different_series() {
     let (metrics, ..) = metrics();
     for (policy, rule) in [("a", "bc"), ("ab", "c")] {
-        metrics.request(Some(&policy.into()), Some(&rule.into()), Decision::Allow, None);
+        metrics.request(Some(&policy.into()), Some(&rule.into()), Some(Decision::Allow), None);
     }
     shows(
         &metrics,
@@ -270,12 +270,12 @@ fn a_reload_takes_the_series_of_vanished_rules_and_policies_away() {
     let (metrics, live, ..) = metrics();
     configured(&metrics, "aa", &["p", "q"], &[("p", "old"), ("p", "kept"), ("q", "old")]);
     for (policy, rule) in [("p", "old"), ("p", "kept"), ("q", "old")] {
-        metrics.request(Some(&policy.into()), Some(&rule.into()), Decision::Allow, None);
-        metrics.request(Some(&policy.into()), None, Decision::Deny, Some(Reason::HostNotAllowed.into()));
+        metrics.request(Some(&policy.into()), Some(&rule.into()), Some(Decision::Allow), None);
+        metrics.request(Some(&policy.into()), None, Some(Decision::Deny), Some(Reason::HostNotAllowed.into()));
         metrics.tunnel_ended(&policy.into(), Ending::ClientClosed, Duration::ZERO);
         drop(tunnel(&live, policy, &Arc::default()));
     }
-    metrics.request(None, None, Decision::Deny, Some(Reason::ClientNotAllowed.into()));
+    metrics.request(None, None, Some(Decision::Deny), Some(Reason::ClientNotAllowed.into()));
     metrics.reload_failed();
     shows(
         &metrics,
@@ -308,7 +308,7 @@ fn a_reload_takes_the_series_of_vanished_rules_and_policies_away() {
 #[test]
 fn t69_label_values_are_escaped() {
     let (metrics, ..) = metrics();
-    metrics.request(Some(&"a\"b\\c\nd".into()), None, Decision::Allow, None);
+    metrics.request(Some(&"a\"b\\c\nd".into()), None, Some(Decision::Allow), None);
     let text = metrics.render().expect("rendered");
     assert!(text.contains(r#"policy="a\"b\\c\nd""#), "{text}");
 }
