@@ -196,7 +196,8 @@ fn what_is_kept_of_a_refused_name_is_printable_and_short() {
 fn t07_t08_there_is_one_name_or_none() {
     let a: (u8, &[u8]) = (0, b"a.example");
     let data = |entries| server_names(entries);
-    let rows: Vec<(&str, Vec<(u16, Vec<u8>)>, Option<Option<&str>>)> = vec![
+    type Row = (&'static str, Vec<(u16, Vec<u8>)>, Option<Option<&'static str>>);
+    let rows: Vec<Row> = vec![
         ("one name", vec![(0, data(&[a]))], Some(Some("a.example"))),
         ("no extension of the kind", vec![(10, vec![])], Some(None)),
         ("no extension at all", vec![], Some(None)),
