@@ -6,7 +6,7 @@
 pub mod cancel;
 pub mod client;
 pub mod client_hello;
-// pub mod hello_gate;
+pub mod hello_gate;
 pub mod linger;
 pub mod meter;
 pub mod outcome;
