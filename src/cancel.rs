@@ -1,53 +1,48 @@
-//! Ends one tunnel from outside: from a reload, a drain, or the clock.
+//! Ends one tunnel from outside: reload, drain and expiry hold one end, the tunnel waits at the other.
 //!
-//! Not here: who decides (`reload`, `drain`), and what the relay does then.
+//! Each tunnel has its own, so that revoking one wakes one. Left out: who may end what (the registry of live
+//! tunnels).
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::Notify;
 
 use crate::outcome::Ending;
 
-/// No ending yet; any other value is the ending's place in [`Ending::ALL`] plus one.
-const NONE: u8 = 0;
-
-/// Asks one tunnel to end, once. The first ending holds; later ones change nothing.
-#[derive(Debug)]
+/// Ends one tunnel with an [`Ending`], from any thread. The first ending stays.
+#[derive(Debug, Default)]
 pub struct Cancel {
-    ending: AtomicU8,
-    wake: Notify,
+    ending: OnceLock<Ending>,
+    changed: Notify,
 }
 
 impl Cancel {
-    /// Not cancelled.
+    /// Nothing is cancelled yet.
     pub fn new() -> Arc<Self> {
-        Arc::new(Cancel { ending: AtomicU8::new(NONE), wake: Notify::new() })
+        Arc::default()
     }
 
-    /// Ends the tunnel with `ending`, unless it was already cancelled.
+    /// Ends the tunnel. Whoever comes second changes nothing.
     pub fn cancel(&self, ending: Ending) {
-        let code = ending as u8 + 1;
-        if self.ending.compare_exchange(NONE, code, Ordering::AcqRel, Ordering::Acquire).is_ok() {
-            self.wake.notify_waiters();
+        if self.ending.set(ending).is_ok() {
+            self.changed.notify_waiters();
         }
     }
 
     /// The ending, once there is one.
     pub fn ending(&self) -> Option<Ending> {
-        let index = self.ending.load(Ordering::Acquire).checked_sub(1)?;
-        Ending::ALL.get(usize::from(index)).copied()
+        self.ending.get().copied()
     }
 
-    /// Waits for the ending. Cancel-safe; any number of tasks may wait.
+    /// Waits until [`Cancel::cancel`] was called, before or after. Any number may wait; dropping the future is safe.
     pub async fn cancelled(&self) -> Ending {
         loop {
-            // Made before the check: a cancel between the two is then not missed.
-            let woken = self.wake.notified();
+            // Made before the look: `notify_waiters` wakes every `Notified` that exists by then, polled or not.
+            let changed = self.changed.notified();
             if let Some(ending) = self.ending() {
                 return ending;
             }
-            woken.await;
+            changed.await;
         }
     }
 }
@@ -57,30 +52,28 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_first_ending_holds_for_every_waiter() {
+    async fn the_first_ending_stays() {
         let cancel = Cancel::new();
         assert_eq!(cancel.ending(), None);
+        cancel.cancel(Ending::PolicyRevoked);
+        cancel.cancel(Ending::Drained);
+        assert_eq!(cancel.cancelled().await, Ending::PolicyRevoked);
+        assert_eq!(cancel.ending(), Some(Ending::PolicyRevoked));
+    }
+
+    #[tokio::test]
+    async fn everyone_who_waits_is_woken() {
+        let cancel = Cancel::new();
         let waiters: Vec<_> = (0..3)
             .map(|_| {
-                let cancel = Arc::clone(&cancel);
+                let cancel = cancel.clone();
                 tokio::spawn(async move { cancel.cancelled().await })
             })
             .collect();
         tokio::task::yield_now().await;
-        cancel.cancel(Ending::PolicyRevoked);
         cancel.cancel(Ending::Drained);
         for waiter in waiters {
-            assert_eq!(waiter.await.expect("no panic"), Ending::PolicyRevoked);
-        }
-        assert_eq!(cancel.cancelled().await, Ending::PolicyRevoked, "late waiters too");
-    }
-
-    #[test]
-    fn every_ending_survives_its_code() {
-        for ending in Ending::ALL {
-            let cancel = Cancel::new();
-            cancel.cancel(*ending);
-            assert_eq!(cancel.ending(), Some(*ending));
+            assert_eq!(waiter.await.unwrap(), Ending::Drained);
         }
     }
 }
