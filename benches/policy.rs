@@ -70,7 +70,7 @@ fn rule(kind: &str, n: usize) -> String {
         ("names", _) | ("mixed", 0) => format!("git-{n}.eu-{}.example-{}.com", n % 19, n % 4999),
         ("suffixes", _) | ("mixed", 1) => format!("*.s{n}.example-{}.com", n % 4999),
         ("patterns", _) => format!("git-{n}.*.svc{}.example.com", n % 7),
-        _ if n % 2 == 0 => {
+        _ if n.is_multiple_of(2) => {
             format!("{}.{}.{}.{}", 11 + n / 2_500_000, n / 65_536 % 256, n / 256 % 256, n % 256)
         }
         _ => format!("[2001:db8:{:x}:{:x}::]/64", n >> 16, n & 0xffff),
@@ -82,7 +82,7 @@ fn allowed_target(kind: &str, n: usize) -> String {
         ("suffixes", _) | ("mixed", 1) => format!("a.b.s{n}.example-{}.com:443", n % 4999),
         ("patterns", _) => format!("git-{n}.eu-west-1.svc{}.example.com:443", n % 7),
         ("names", _) | ("mixed", 0) => format!("{}:443", rule(kind, n)),
-        _ if n % 2 == 0 => format!("{}:443", rule(kind, n)),
+        _ if n.is_multiple_of(2) => format!("{}:443", rule(kind, n)),
         _ => format!("{}:443", rule(kind, n).replace("::]/64", "::9]")),
     }
 }

@@ -200,6 +200,9 @@ fn bare_ipv6(text: &str) -> Result<HostPattern, PatternError> {
     if let Some((address, length)) = text.split_once('/')
         && let Ok(address) = Ipv6Addr::from_str(address)
     {
+        if length.contains(':') {
+            return fail(0, Kind::NoBrackets(address)); // a port follows
+        }
         return network(IpAddr::V6(address), length, text.len() - length.len());
     }
     match Ipv6Addr::from_str(text) {

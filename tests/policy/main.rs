@@ -1,0 +1,107 @@
+//! The rules, seen from outside: tables that read as the specification, and properties held against a second, naive
+//! implementation of it.
+
+mod admission;
+mod cases;
+mod errors;
+mod precedence;
+mod properties;
+
+use std::net::SocketAddr;
+
+use egressd::client::Client;
+use egressd::policy::{
+    ClientMatch, Denial, Mode, Origin, Permit, Policies, Policy, PolicyBuilder, RuleOptions, RuleText,
+    Schemes,
+};
+use egressd::target::Target;
+use jiff::Timestamp;
+
+/// The moment of every decision in these tests.
+pub(crate) const NOW: &str = "2027-03-31T00:00:00Z";
+
+pub(crate) fn now() -> Timestamp {
+    NOW.parse().expect("a moment")
+}
+
+pub(crate) fn client() -> Client {
+    Client::direct(SocketAddr::from(([10, 0, 0, 1], 4711)))
+}
+
+/// `CONNECT host:port`, or `GET host[:port]` for a plain request.
+pub(crate) fn ask(text: &str) -> Target {
+    match text.split_once(' ') {
+        Some(("CONNECT", authority)) => Target::connect(authority),
+        Some(("GET", authority)) => Target::http(authority),
+        _ => panic!("{text}"),
+    }
+    .unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+/// A policy of lines as they are read: `allow RULE` and `deny RULE` stand in the configuration, `file RULE` in an allow
+/// file, `both RULE` in one with `schemes: [https, http]`, `raw RULE` in one with `[https, tcp]`; after `until` comes
+/// when an `allow` rule expires.
+pub(crate) fn policy(lines: &[&str], mode: Mode) -> Policy {
+    let mut builder = PolicyBuilder::new("test", ClientMatch::default(), mode, Vec::new());
+    let config = builder.file("egressd.yaml");
+    let listed = builder.file("lists/allowlist.txt");
+    for (line, written) in (1..).zip(lines) {
+        let (verb, rest) = written.split_once(' ').unwrap_or_else(|| panic!("{written}"));
+        let (text, expires) = match rest.split_once(" until ") {
+            Some((text, moment)) => (text, Some(moment.parse().expect("a moment"))),
+            None => (rest, None),
+        };
+        let rule = RuleText::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        let options = builder.options(RuleOptions { expires, ..RuleOptions::default() });
+        let inline = Origin { file: config, line, inline: true, text };
+        let in_file = Origin { file: listed, line, inline: false, text };
+        use egressd::policy::Scheme::{Http, Https, Tcp};
+        let added = match verb {
+            "allow" => builder.allow(&rule, Schemes::HTTPS, inline, options),
+            "file" => builder.allow(&rule, Schemes::HTTPS, in_file, options),
+            "both" => builder.allow(&rule, Schemes::from_iter([Https, Http]), in_file, options),
+            "raw" => builder.allow(&rule, Schemes::from_iter([Https, Tcp]), in_file, options),
+            "deny" => builder.deny(&rule, inline),
+            _ => panic!("{written}"),
+        };
+        added.unwrap_or_else(|error| panic!("{text}: {error}"));
+    }
+    builder.build().expect("a policy")
+}
+
+pub(crate) fn decide(lines: &[&str], mode: Mode, request: &str) -> Result<Permit, Denial> {
+    Policies::new(vec![policy(lines, mode)]).decide(&ask(request), &client(), now())
+}
+
+/// `https by 2` (the line of the rule), `host_denied by 1`, `port_not_allowed near 1`, `host_not_allowed`; in report
+/// mode `would host_not_allowed https`.
+pub(crate) fn verdict(decided: &Result<Permit, Denial>) -> String {
+    let line =
+        |rule: &egressd::policy::MatchedRule| rule.source.rsplit(':').next().unwrap_or_default().to_owned();
+    match decided {
+        Ok(permit) => {
+            let by = permit.rule.as_ref().map(|rule| format!(" by {}", line(rule))).unwrap_or_default();
+            match permit.reason {
+                Some(reason) => format!("would {reason}{by} {}", permit.scheme),
+                None => format!("{}{by}", permit.scheme),
+            }
+        }
+        Err(denial) => {
+            let word = if denial.decided_by().is_some() { "by" } else { "near" };
+            let rule = denial.rule.as_ref().map(|rule| format!(" {word} {}", line(rule))).unwrap_or_default();
+            format!("{}{rule}", denial.reason)
+        }
+    }
+}
+
+/// Every row: rules, request, verdict.
+pub(crate) fn check(mode: Mode, rows: &[(&[&str], &str, &str)]) {
+    let mut wrong = Vec::new();
+    for (lines, request, want) in rows {
+        let got = verdict(&decide(lines, mode, request));
+        if got != *want {
+            wrong.push(format!("{lines:?} {request}: {got}, not {want}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

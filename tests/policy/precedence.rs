@@ -1,0 +1,271 @@
+//! Which of several rules decides: any matching `deny`, else the most specific `allow` alone.
+
+use egressd::policy::Mode;
+
+use crate::check;
+
+#[test]
+fn deny_wins_over_every_allow() {
+    let tenant: &[&str] = &["allow *.amazonaws.com", "deny https://*.s3.amazonaws.com"];
+    check(
+        Mode::Enforce,
+        &[
+            (tenant, "CONNECT b.s3.amazonaws.com:443", "host_denied by 2"),
+            (tenant, "CONNECT s3.amazonaws.com:443", "https by 1"),
+            (tenant, "CONNECT ec2.amazonaws.com:443", "https by 1"),
+            (&["allow a.example.com", "deny .example.com"], "CONNECT a.example.com:443", "host_denied by 2"),
+            (&["deny .example.com", "allow a.example.com"], "CONNECT a.example.com:443", "host_denied by 1"),
+            (
+                &["allow a.example.com", "deny a.*.com.example", "deny *.test"],
+                "CONNECT a.example.com:443",
+                "https by 1",
+            ),
+            (
+                &["allow *.example.com", "deny ev*.example.com"],
+                "CONNECT evil.example.com:443",
+                "host_denied by 2",
+            ),
+            (&["allow *.example.com", "deny ev*.example.com"], "CONNECT good.example.com:443", "https by 1"),
+            (&["allow 203.0.113.9", "deny 203.0.113.0/24"], "CONNECT 203.0.113.9:443", "host_denied by 2"),
+            (
+                &["allow 203.0.113.9", "deny 203.0.113.0/24"],
+                "CONNECT [::ffff:203.0.113.9]:443",
+                "host_denied by 2",
+            ),
+            (
+                &["allow [64:ff9b::]/96", "deny 203.0.113.0/24"],
+                "CONNECT [64:ff9b::203.0.113.9]:443",
+                "host_denied by 2",
+            ),
+            (&["deny evil.example"], "CONNECT evil.example:443", "host_denied by 1"),
+        ],
+    );
+}
+
+#[test]
+fn what_a_deny_rule_leaves_out_is_any() {
+    let host: &[&str] = &["allow tcp://e.test:1-65535", "allow http://e.test:1-65535", "deny e.test"];
+    let port: &[&str] = &["allow tcp://e.test:1-65535", "deny e.test:22-23"];
+    let http: &[&str] = &["both e.test:1-65535", "deny http://e.test"];
+    let https: &[&str] = &["both e.test:1-65535", "deny https://e.test"];
+    let tcp: &[&str] = &["both e.test:1-65535", "deny tcp://e.test"];
+    check(
+        Mode::Enforce,
+        &[
+            (host, "CONNECT e.test:1", "host_denied by 3"),
+            (host, "CONNECT e.test:65535", "host_denied by 3"),
+            (host, "GET e.test", "host_denied by 3"),
+            (port, "CONNECT e.test:21", "tcp by 1"),
+            (port, "CONNECT e.test:22", "host_denied by 2"),
+            (port, "CONNECT e.test:23", "host_denied by 2"),
+            (http, "GET e.test", "host_denied by 2"),
+            (http, "GET e.test:8080", "host_denied by 2"),
+            (http, "CONNECT e.test:443", "https by 1"),
+            (https, "GET e.test", "http by 1"),
+            (https, "CONNECT e.test:443", "host_denied by 2"),
+            (https, "CONNECT e.test:8443", "host_denied by 2"),
+            // Before its first byte a CONNECT may become either.
+            (tcp, "CONNECT e.test:443", "host_denied by 2"),
+            (tcp, "GET e.test", "http by 1"),
+            (&["allow tcp://e.test:443", "deny https://e.test"], "CONNECT e.test:443", "host_denied by 2"),
+        ],
+    );
+}
+
+#[test]
+fn of_several_deny_rules_the_most_specific_is_named() {
+    check(
+        Mode::Enforce,
+        &[
+            (&["deny .test", "deny a.test"], "CONNECT a.test:443", "host_denied by 2"),
+            (&["deny a.test", "deny a.test:443"], "CONNECT a.test:443", "host_denied by 2"),
+            (&["deny 203.0.113.0/24", "deny 203.0.113.9"], "CONNECT 203.0.113.9:443", "host_denied by 2"),
+        ],
+    );
+}
+
+#[test]
+fn an_exact_name_comes_before_a_star_before_a_suffix() {
+    let all: &[&str] =
+        &["allow .example.com", "allow *.b.example.com", "allow a.*.example.com", "allow a.b.example.com"];
+    check(
+        Mode::Enforce,
+        &[
+            (all, "CONNECT a.b.example.com:443", "https by 4"),
+            (all, "CONNECT a.c.example.com:443", "https by 3"),
+            (all, "CONNECT c.b.example.com:443", "https by 2"),
+            (all, "CONNECT c.c.example.com:443", "https by 1"),
+            (all, "CONNECT example.com:443", "https by 1"),
+            // A longer suffix does not beat a star, however short the pattern is.
+            (
+                &["allow *.us.git.example.com", "allow g.us.*.example.com"],
+                "CONNECT g.us.git.example.com:443",
+                "https by 2",
+            ),
+            // `.x` for `x` itself is a suffix: the exact name is more specific.
+            (&["allow .example.com", "allow example.com:1-65535"], "CONNECT example.com:443", "https by 2"),
+            (&["allow *.x.test", "allow .a.x.test"], "CONNECT a.x.test:443", "https by 2"),
+        ],
+    );
+}
+
+#[test]
+fn of_two_stars_more_literal_characters_come_first() {
+    check(
+        Mode::Enforce,
+        &[
+            (
+                &["allow g*.a.example.com", "allow git-*.a.example.com"],
+                "CONNECT git-1.a.example.com:443",
+                "https by 2",
+            ),
+            (
+                &["allow *.b.example.com", "allow a*.b.example.com"],
+                "CONNECT a1.b.example.com:443",
+                "https by 2",
+            ),
+            (
+                &["allow a.*.example.com", "allow *.bbb.*.com.test"],
+                "CONNECT a.b.example.com:443",
+                "https by 1",
+            ),
+            (&["allow g*t.x.test", "allow *it.x.test"], "CONNECT git.x.test:443", "https by 1"),
+            (&["allow *git.*.test", "allow a*.longer.test"], "CONNECT agit.longer.test:443", "https by 2"),
+            // More stars with more written out.
+            (&["allow a.*.c.test", "allow a.b*b*b.c.test"], "CONNECT a.bxbxb.c.test:443", "https by 2"),
+            // As much written out: narrower ports, then as written.
+            (&["allow a*.x.test:1-999", "allow *a.x.test"], "CONNECT aba.x.test:443", "https by 2"),
+        ],
+    );
+}
+
+#[test]
+fn the_longer_suffix_comes_first() {
+    check(
+        Mode::Enforce,
+        &[
+            (&["allow *.example.com", "allow *.b.example.com"], "CONNECT a.b.example.com:443", "https by 2"),
+            (&["allow *.b.example.com", "allow .example.com"], "CONNECT a.b.example.com:443", "https by 1"),
+            (&["allow .b.example.com", "allow *.b.example.com"], "CONNECT a.b.example.com:443", "https by 1"),
+            (&["allow *.b.example.com", "allow .b.example.com"], "CONNECT a.b.example.com:443", "https by 1"),
+            (&["allow .b.example.com", "allow *.b.example.com"], "CONNECT b.example.com:443", "https by 1"),
+        ],
+    );
+}
+
+#[test]
+fn an_address_comes_before_the_longer_prefix() {
+    let nested: &[&str] =
+        &["allow 203.0.112.0/20", "allow 203.0.113.0/24", "allow 203.0.113.9", "allow 203.0.113.8/30"];
+    let v6: &[&str] = &["allow [2001:db8::]/32", "allow [2001:db8::1]", "allow [2001:db8::]/64"];
+    check(
+        Mode::Enforce,
+        &[
+            (nested, "CONNECT 203.0.113.9:443", "https by 3"),
+            (nested, "CONNECT 203.0.113.10:443", "https by 4"),
+            (nested, "CONNECT 203.0.113.12:443", "https by 2"),
+            (nested, "CONNECT 203.0.114.1:443", "https by 1"),
+            (nested, "CONNECT 203.0.128.1:443", "host_not_allowed"),
+            (v6, "CONNECT [2001:db8::1]:443", "https by 2"),
+            (v6, "CONNECT [2001:db8::2]:443", "https by 3"),
+            (v6, "CONNECT [2001:db8:1::]:443", "https by 1"),
+        ],
+    );
+}
+
+#[test]
+fn then_come_narrower_ports() {
+    check(
+        Mode::Enforce,
+        &[
+            (
+                &["allow e.test:1-65535", "allow e.test:400-500", "allow e.test:443"],
+                "CONNECT e.test:443",
+                "https by 3",
+            ),
+            (
+                &["allow e.test:1-65535", "allow e.test:400-500", "allow e.test:443"],
+                "CONNECT e.test:444",
+                "https by 2",
+            ),
+            (&["allow e.test:400-500", "allow e.test"], "CONNECT e.test:443", "https by 2"),
+            (&["allow e.test", "allow e.test:443"], "CONNECT e.test:443", "https by 1"),
+            // The host is compared before the ports.
+            (&["allow *.e.test:443", "allow a.e.test:1-65535"], "CONNECT a.e.test:443", "https by 2"),
+            (&["file e.test:443", "allow e.test:442-443"], "CONNECT e.test:443", "https by 1"),
+            (&["allow 203.0.113.9:1-999", "allow 203.0.113.9"], "CONNECT 203.0.113.9:443", "https by 2"),
+        ],
+    );
+}
+
+#[test]
+fn then_comes_the_configuration_before_a_file_then_as_written() {
+    check(
+        Mode::Enforce,
+        &[
+            (&["file e.test", "allow e.test"], "CONNECT e.test:443", "https by 2"),
+            (&["file *.e.test", "allow .e.test"], "CONNECT a.e.test:443", "https by 2"),
+            (&["allow e.test", "allow e.test"], "CONNECT e.test:443", "https by 1"),
+            (&["file e.test", "file e.test"], "CONNECT e.test:443", "https by 1"),
+            (&["allow tcp://e.test:443", "allow e.test"], "CONNECT e.test:443", "tcp by 1"),
+            (&["allow e.test", "allow tcp://e.test:443"], "CONNECT e.test:443", "https by 1"),
+            (&["file a.*.test", "allow a.*.test"], "CONNECT a.b.test:443", "https by 2"),
+            // A host in a file that is more specific still comes first.
+            (&["file a.e.test", "allow *.e.test"], "CONNECT a.e.test:443", "https by 1"),
+        ],
+    );
+}
+
+#[test]
+fn a_rule_that_does_not_fit_leaves_the_decision_to_a_wider_one() {
+    check(
+        Mode::Enforce,
+        &[
+            (&["allow a.e.test", "allow *.e.test:8443"], "CONNECT a.e.test:8443", "https by 2"),
+            (&["allow http://a.e.test", "allow *.e.test"], "CONNECT a.e.test:443", "https by 2"),
+        ],
+    );
+}
+
+#[test]
+fn expired_rules_are_passed_over() {
+    let before = "allow a.e.test until 2027-03-31T00:00:00Z"; // the moment of the decision: no longer
+    let after = "allow a.e.test until 2027-03-31T00:00:01Z";
+    check(
+        Mode::Enforce,
+        &[
+            (&[after], "CONNECT a.e.test:443", "https by 1"),
+            (&[before], "CONNECT a.e.test:443", "rule_expired by 1"),
+            (&[before], "CONNECT a.e.test:22", "host_not_allowed near 1"),
+            (&[before], "GET a.e.test", "host_not_allowed near 1"),
+            (&[before, "allow *.e.test"], "CONNECT a.e.test:443", "https by 2"),
+            (&[before, "allow *.e.test:8443"], "CONNECT a.e.test:443", "rule_expired by 1"),
+            (&[before, "allow *.e.test:8443"], "CONNECT a.e.test:22", "port_not_allowed near 2"),
+            (&[before, "deny a.e.test"], "CONNECT a.e.test:443", "host_denied by 2"),
+            (&["allow a.*.test until 2020-01-01T00:00:00Z"], "CONNECT a.b.test:443", "rule_expired by 1"),
+        ],
+    );
+}
+
+#[test]
+fn report_mode_lets_through_what_the_rules_deny() {
+    let http: &[&str] = &["allow http://e.test"];
+    check(
+        Mode::Report,
+        &[
+            (&["allow e.test"], "CONNECT e.test:443", "https by 1"),
+            (&[], "CONNECT e.test:443", "would host_not_allowed https"),
+            (&[], "CONNECT e.test:8443", "would host_not_allowed tcp"),
+            (&[], "GET e.test", "would host_not_allowed http"),
+            (&["allow e.test"], "CONNECT e.test:22", "would port_not_allowed tcp"),
+            (http, "CONNECT e.test:443", "would scheme_not_allowed https"),
+            (
+                &["allow e.test until 2020-01-01T00:00:00Z"],
+                "CONNECT e.test:443",
+                "would rule_expired by 1 https",
+            ),
+            (&["deny e.test"], "CONNECT e.test:443", "would host_denied by 1 https"),
+            (&["deny e.test", "allow tcp://e.test:443"], "CONNECT e.test:443", "would host_denied by 1 tcp"),
+        ],
+    );
+}
