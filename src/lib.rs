@@ -6,4 +6,5 @@
 pub mod client;
 pub mod meter;
 pub mod outcome;
+pub mod policy;
 pub mod target;
