@@ -4,7 +4,10 @@
 //! assembly.
 
 pub mod client;
+pub mod dial;
 pub mod meter;
 pub mod outcome;
 pub mod policy;
+pub mod resolve;
+pub mod socket;
 pub mod target;
