@@ -38,8 +38,9 @@ use wire::Servers;
 
 /// Answers kept for each family. An entry is some 200 bytes, and 64 addresses of it 1 KiB more.
 const CACHE_ENTRIES: usize = 4096;
-/// Questions on the wire at once: each holds a socket. More of them wait, within their deadline.
-const MAX_QUESTIONS: usize = 512;
+/// Questions on the wire at once; more of them wait, within their deadline. Each holds a socket, and up to three where
+/// the server is slow: hickory sends again from a fresh port after 333 ms, twice.
+const MAX_QUESTIONS: usize = 256;
 
 /// The `dns` section of the configuration.
 #[derive(Clone, PartialEq, Eq, Debug)]
