@@ -16,6 +16,7 @@ pub(crate) mod test_server;
 mod tests;
 mod wire;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -27,7 +28,6 @@ use hickory_resolver::proto::rr::RecordType;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
-use crate::config::Dns as Settings;
 use crate::outcome::Reason;
 use crate::target::Name;
 
@@ -38,8 +38,20 @@ use wire::Servers;
 
 /// Answers kept for each family. An entry is some 200 bytes, and 64 addresses of it 1 KiB more.
 const CACHE_ENTRIES: usize = 4096;
-/// Questions on the wire at once: each holds a socket. More of them wait, within their deadline.
-const MAX_QUESTIONS: usize = 512;
+/// Questions on the wire at once; more of them wait, within their deadline. Each holds a socket, and up to three where
+/// the server is slow: hickory sends again from a fresh port after 333 ms, twice.
+const MAX_QUESTIONS: usize = 256;
+
+/// The `dns` section of the configuration.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Settings {
+    /// `dns.servers`; empty: those of resolv.conf, followed when it changes.
+    pub servers: Vec<SocketAddr>,
+    /// `dns.hosts`: wins over everything else.
+    pub hosts: BTreeMap<Name, Vec<IpAddr>>,
+    /// `dns.timeout`: for the whole lookup, every server and try included.
+    pub timeout: Duration,
+}
 
 /// The family of addresses asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

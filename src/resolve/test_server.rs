@@ -77,14 +77,16 @@ impl TestServer {
         address: &str,
         script: impl Fn(&str, RecordType, usize) -> Say + Send + Sync + 'static,
     ) -> Self {
-        // One port for both: whoever else takes the UDP port of a free TCP one is asked again.
-        let (tcp, udp) = loop {
+        // One port for both: somebody else may hold the UDP port of a free TCP one.
+        let mut sockets = None;
+        for _ in 0..20 {
             let tcp = TcpListener::bind(address).await.unwrap();
-            match UdpSocket::bind(tcp.local_addr().unwrap()).await {
-                Ok(udp) => break (tcp, Arc::new(udp)),
-                Err(_) => continue,
+            if let Ok(udp) = UdpSocket::bind(tcp.local_addr().unwrap()).await {
+                sockets = Some((tcp, Arc::new(udp)));
+                break;
             }
-        };
+        }
+        let (tcp, udp) = sockets.expect("a port that is free for TCP and UDP");
         let address = udp.local_addr().unwrap();
         let asked = Arc::new(Mutex::new(Vec::new()));
         let state = State { script: Arc::new(script), asked: asked.clone(), counts: Arc::default() };

@@ -1,6 +1,5 @@
 //! The resolver against a name server under the test's control: what is answered, and what was asked.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::sync::Arc;
 use std::time::Duration;

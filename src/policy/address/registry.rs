@@ -1,7 +1,7 @@
 //! The IANA special-purpose registries as tables, and the credential endpoints that no rule opens.
 //!
 //! IPv4: *IANA IPv4 Special-Purpose Address Registry*; IPv6: *IANA IPv6 Special-Purpose Address Registry* (both RFC
-//! 6890 as updated by RFC 8190, as of 2025-10-09) and *Internet Protocol Version 6 Address Space* for what is not
+//! 6890 as updated by RFC 8190, as of 2026-07-18) and *Internet Protocol Version 6 Address Space* for what is not
 //! unicast or not allocated. The name is the registry's, with the RFC that asked for the block. The longest prefix
 //! decides. Not here: what is made of a row (`address`).
 
@@ -93,7 +93,7 @@ pub(super) const IPV6: &[Row<Ipv6Net>] = &[
     v6([0x2001, 4, 0x112, 0, 0, 0, 0, 0], 48, Global, "AS112-v6 (RFC 7535)"),
     v6([0x2001, 0x10, 0, 0, 0, 0, 0, 0], 28, Local, "Deprecated (previously ORCHID) (RFC 4843)"),
     v6([0x2001, 0x20, 0, 0, 0, 0, 0, 0], 28, Global, "ORCHIDv2 (RFC 7343)"),
-    v6([0x2001, 0x30, 0, 0, 0, 0, 0, 0], 28, Global, "Drone Remote ID Protocol Entity Tags (RFC 9374)"),
+    v6([0x2001, 0x30, 0, 0, 0, 0, 0, 0], 28, Global, "Drone Remote ID Protocol Entity Tags (DETs) Prefix (RFC 9374)"),
     v6([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0], 32, Local, "Documentation (RFC 3849)"),
     v6([0x2002, 0, 0, 0, 0, 0, 0, 0], 16, Local, "6to4 (RFC 3056)"),
     v6([0x2620, 0x4f, 0x8000, 0, 0, 0, 0, 0], 48, Global, "Direct Delegation AS112 Service (RFC 7534)"),
@@ -133,6 +133,7 @@ pub(super) const CREDENTIAL_ENDPOINTS: &[(IpAddr, &str)] = &[
     (at6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23]), "credential endpoint: Amazon EKS Pod Identity"),
     (at6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x253]), "cloud resolver: Amazon VPC"),
     (at6([0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254]), "credential endpoint: Google Cloud metadata"),
+    (at6([0xfd00, 0x100, 0, 0, 0, 0, 0x100, 0x200]), "credential endpoint: Alibaba Cloud metadata"),
     (at6([0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe]), "credential endpoint: Oracle Cloud metadata"),
     (at6([0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42]), "credential endpoint: Scaleway metadata"),
     (at6([0xfd00, 0xa9fe, 0xa9fe, 0, 0, 0, 0, 1]), "credential endpoint: Linode metadata"),
