@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 pub struct Drain {
     going: AtomicBool,
     closed: CancellationToken,
+    ended: CancellationToken,
     connections: TaskTracker,
 }
 
@@ -42,6 +43,17 @@ impl Drain {
     /// Ready once [`Drain::close`] was called.
     pub fn closed(&self) -> WaitForCancellationFuture<'_> {
         self.closed.cancelled()
+    }
+
+    /// The time is over: what still flows ends.
+    pub fn end(&self) {
+        self.close();
+        self.ended.cancel();
+    }
+
+    /// Ready once [`Drain::end`] was called.
+    pub fn ended(&self) -> WaitForCancellationFuture<'_> {
+        self.ended.cancelled()
     }
 
     /// Where connections are spawned, so that a drain can wait for them.

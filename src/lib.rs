@@ -15,13 +15,43 @@
 //! [`head`] → `tunnel` asks [`policy`], looks up, dials what was admitted, answers `200`, reads the ClientHello, relays →
 //! drops give everything back.
 
+pub mod admin;
+pub mod cancel;
+pub mod cli;
 pub mod client;
+pub mod client_hello;
 pub mod config;
+pub mod current;
+pub mod dial;
+pub mod drain;
+pub mod exchange;
+pub mod forward;
 pub mod head;
+pub mod hello_gate;
+pub mod limits;
+pub mod linger;
+pub mod listener;
+pub mod live;
 pub mod meter;
 pub mod outcome;
 pub mod password;
+pub mod pipe;
 pub mod policy;
+pub mod proxy;
 pub mod proxy_protocol;
+pub mod relay;
+pub mod reload;
+pub mod reply;
+pub mod request;
+pub mod resolve;
+pub mod resources;
+pub mod revoke;
+pub mod server;
+pub mod server_hello;
+pub mod shared;
+pub mod socket;
+pub mod stream;
 pub mod target;
+pub mod telemetry;
 pub mod tls;
+pub mod tunnel;

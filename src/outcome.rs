@@ -51,6 +51,8 @@ words! {
         RuleExpired = "rule_expired",
         /// The rule's `upload_budget` is used up for this client.
         UploadBudget = "upload_budget",
+        /// A plain request larger than the rule's `upload_limit`; a tunnel ends with the ending of that name.
+        UploadLimit = "upload_limit",
         /// The name leads only to addresses that are not public and not opened by `private`.
         AddressProhibited = "address_prohibited",
         /// A method that the proxy does not serve.
@@ -181,6 +183,7 @@ impl Reason {
             ClientNotAllowed | HostNotAllowed | HostDenied | PortNotAllowed | SchemeNotAllowed
             | RuleExpired | UploadBudget => Refusal::Reply(403, "http_request_denied"),
             AddressProhibited => Refusal::Reply(403, "destination_ip_prohibited"),
+            UploadLimit => Refusal::Reply(413, "http_request_denied"),
             MethodNotAllowed => Refusal::Reply(405, "http_request_error"),
             AuthRequired | AuthFailed => Refusal::Reply(407, "http_request_denied"),
             HeadTimeout => Refusal::Reply(408, "http_request_error"),

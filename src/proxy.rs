@@ -7,24 +7,22 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::BytesMut;
-use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
 
 use crate::client::Client;
 use crate::config::{self, Config};
-use crate::head::{self, Head, HeadError, HeadLimits, RequestTarget};
+use crate::forward::Kept;
+use crate::head::{self, HeadError, HeadLimits, RequestTarget};
 use crate::limits::{Caps, Slot};
 use crate::linger;
+use crate::listener::Listener;
+use crate::live::Generation;
 use crate::outcome::Reason;
 use crate::reply::{self, Reply};
 use crate::request::{Asks, Request};
 use crate::shared::Shared;
-use crate::socket;
+use crate::stream::ClientStream;
 use crate::telemetry::metrics::ConnectionResult;
-use crate::tunnel;
-
-/// What the first read of a head takes in; a CONNECT with its ClientHello fits.
-const READ: usize = 4 * 1024;
+use crate::{exchange, tunnel};
 
 /// A verdict of no, on its way to the client.
 #[derive(Debug)]
@@ -43,7 +41,7 @@ impl From<Reason> for Refused {
 /// What a request is judged by, taken together.
 pub(crate) struct Judge {
     /// Read before `config`, so that a reload between the two is noticed.
-    pub(crate) generation: crate::live::Generation,
+    pub(crate) generation: Generation,
     pub(crate) config: Arc<Config>,
 }
 
@@ -55,11 +53,15 @@ impl Judge {
 }
 
 /// Serves one connection to its end.
-pub async fn serve(mut stream: TcpStream, client: Client, listener: Arc<str>, shared: &Shared) {
-    // A socket that cannot be tuned is one that is already gone: the first read says so.
-    let _ = socket::tune(&stream);
+pub(crate) async fn serve(
+    mut stream: ClientStream,
+    mut buffer: BytesMut,
+    client: Client,
+    listener: &Listener,
+    shared: &Shared,
+) {
     let client = Arc::new(client);
-    let mut buffer = BytesMut::new();
+    let mut kept = Kept::default();
     let mut first = true;
     loop {
         let limits = head_limits(&shared.current.load().limits);
@@ -71,18 +73,22 @@ pub async fn serve(mut stream: TcpStream, client: Client, listener: Arc<str>, sh
         };
         // Taken after the head was read: a connection may have been open since before a reload.
         let judge = Judge::now(shared);
-        let (asks, keep_alive) = match &read {
-            Ok(Some(head)) => (Asks::of(head), head.keep_alive),
+        let asks = match &read {
+            Ok(Some(head)) => Asks::of(head),
             Ok(None) => {
                 if first {
-                    shared.metrics.connection(&listener, ConnectionResult::Probe);
+                    listener.connections.count(ConnectionResult::Probe);
                 }
                 return;
             }
-            Err(HeadError::Refused(refused)) => (Asks::of_refused(refused), false),
-            Err(HeadError::Gone) => (Asks::default(), false),
+            Err(HeadError::Refused(refused)) => Asks::of_refused(refused),
+            Err(HeadError::Gone) => Asks::default(),
         };
-        let request = Request::new(shared, &judge.config, &listener, &client, asks);
+        if first {
+            listener.connections.count(ConnectionResult::Accepted);
+            first = false;
+        }
+        let request = Request::new(shared, &judge.config, &listener.name, &client, asks);
         let head = match read {
             Ok(Some(head)) => head,
             Ok(None) | Err(HeadError::Gone) => return request.gone(),
@@ -96,13 +102,15 @@ pub async fn serve(mut stream: TcpStream, client: Client, listener: Arc<str>, sh
             Ok(slot) => slot,
             Err(reason) => return refuse(stream, request, reason.into(), head.method != http::Method::HEAD).await,
         };
-        match head.target {
-            RequestTarget::Authority(target) => {
-                return tunnel::serve(stream, buffer, target, request, judge, slot, shared).await;
-            }
-            RequestTarget::Absolute { .. } => todo!(),
+        if let RequestTarget::Authority(target) = head.target {
+            return tunnel::serve(stream, buffer, target, request, judge, slot, shared).await;
         }
-        first = false;
+        let next = exchange::Next { client: stream, buffer, kept };
+        match Box::pin(exchange::serve(next, head, request, judge, shared)).await {
+            Some(next) => exchange::Next { client: stream, buffer, kept } = next,
+            None => return,
+        }
+        drop(slot);
     }
 }
 
@@ -127,7 +135,7 @@ fn head_limits(limits: &config::Limits) -> HeadLimits {
 }
 
 /// Records the verdict, tells the client, and closes so that the words arrive.
-pub(crate) async fn refuse(stream: TcpStream, request: Request<'_>, refused: Refused, body: bool) {
+pub(crate) async fn refuse(stream: ClientStream, request: Request<'_>, refused: Refused, body: bool) {
     let id = request.id();
     let reason = refused.reason;
     request.refuse(reason);

@@ -78,6 +78,7 @@ pub fn advice(reason: Reason) -> &'static str {
         SchemeNotAllowed => "no rule allows this way of asking for the host",
         RuleExpired => "the rule that allowed this host has expired",
         UploadBudget => "the upload budget of this rule is used up for this client: try again later",
+        UploadLimit => "the request is larger than the upload_limit of its rule",
         AddressProhibited => "the name leads to no address that may be reached: see the log, or `egressd explain --resolve`",
         MethodNotAllowed => "this method is not served",
         HeadTimeout => "the request head did not arrive in time",

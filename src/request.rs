@@ -12,15 +12,15 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::client::Client;
-use crate::config::{Config, ConfigHash};
-use crate::dial::Dialled;
+use crate::config::Config;
+use crate::dial::{DialError, Dialled};
 use crate::head::{Head, RequestTarget};
 use crate::meter::Meter;
 use crate::outcome::{Decision, Ending, Reason};
 use crate::policy::{Denial, MatchedRule, Mode, Permit};
 use crate::shared::Shared;
 use crate::target::Target;
-use crate::telemetry::access_log::Place;
+use crate::telemetry::access_log::{LogUnavailable, Place};
 use crate::telemetry::record::{Asked, Cause, Event, Record, new_id};
 
 /// Everything the log may say of a request. Boxed, because a tunnel carries it for hours.
@@ -31,7 +31,8 @@ struct Facts {
     listener: Arc<str>,
     client: Arc<Client>,
     asks: Asks,
-    config: ConfigHash,
+    /// The first digits of the configuration's hash.
+    config: Box<str>,
     policy: Option<Arc<str>>,
     mode: Option<Mode>,
     rule: Option<MatchedRule>,
@@ -113,7 +114,7 @@ impl<'s> Request<'s> {
             listener: Arc::clone(listener),
             client: Arc::clone(client),
             asks,
-            config: config.hash,
+            config: config.hash.short().into(),
             policy: None,
             mode: None,
             rule: None,
@@ -177,7 +178,7 @@ impl<'s> Request<'s> {
         let facts = self.facts_mut();
         facts.policy = denial.policy.clone();
         facts.mode = denial.policy.is_some().then_some(denial.mode);
-        facts.rule = denial.rule.clone();
+        facts.rule = denial.decided_by().cloned();
     }
 
     /// Report mode lets pass what the ClientHello forbids.
@@ -187,26 +188,47 @@ impl<'s> Request<'s> {
         facts.reason = Some(Cause::Refused(reason));
     }
 
-    /// The upstream answered.
-    pub fn dialled(&mut self, dialled: &Dialled) {
+    /// What came of the dial, told to log and metrics.
+    ///
+    /// # Errors
+    /// The refusal that it amounts to.
+    pub fn dialled(&mut self, result: Result<Dialled, DialError>) -> Result<Dialled, Reason> {
+        let metrics = &self.shared.metrics;
+        let denied = match &result {
+            Ok(dialled) => &dialled.denied,
+            Err(error) => &error.denied,
+        };
+        metrics.addresses_refused(denied.count);
         let facts = self.facts_mut();
-        facts.upstream = Some(dialled.upstream);
-        facts.upstream_local = Some(dialled.local);
-        facts.dns = dialled.dns;
-        facts.connect = Some(dialled.connect);
+        match &result {
+            Ok(dialled) => {
+                facts.upstream = Some(dialled.upstream);
+                facts.upstream_local = Some(dialled.local);
+                facts.dns = Some(dialled.dns);
+                facts.connect = Some(dialled.connect);
+            }
+            Err(error) => {
+                // Names addresses and servers: for the operator, never for the client.
+                tracing::info!(id = %facts.id, "{}: {}", error.reason, error.detail);
+                facts.upstream = error.upstream;
+                facts.dns = error.dns;
+                facts.connect = error.connect;
+            }
+        }
+        metrics.dialled(&result);
+        result.map_err(|error| error.reason)
     }
 
-    /// The upstream did not: how far it came.
-    pub fn dial_failed(
-        &mut self,
-        upstream: Option<SocketAddr>,
-        dns: Option<Duration>,
-        connect: Option<Duration>,
-    ) {
+    /// A kept connection to the target serves.
+    pub fn reached(&mut self, upstream: SocketAddr, local: SocketAddr) {
         let facts = self.facts_mut();
-        facts.upstream = upstream;
-        facts.dns = dns;
-        facts.connect = connect;
+        facts.upstream = Some(upstream);
+        facts.upstream_local = Some(local);
+    }
+
+    /// The client was sent the `200`: whatever comes now, that is the status it saw.
+    pub fn told(&mut self) {
+        self.facts_mut().status = Some(200);
     }
 
     /// The name that the ClientHello offered.
@@ -224,7 +246,7 @@ impl<'s> Request<'s> {
         if reason.is_denial() {
             facts.decision = Some(Decision::Deny);
         }
-        facts.status = reason.status();
+        facts.status = facts.status.or(reason.status());
         self.verdict(facts, Cause::Refused(reason));
     }
 
@@ -242,16 +264,55 @@ impl<'s> Request<'s> {
         }
     }
 
-    /// The verdict is yes, for a tunnel whose first byte is about to pass. `last` is the place of its last record,
-    /// taken before the dial.
-    pub fn open(mut self, last: Place, meter: Arc<Meter>) -> Option<Opened<'s>> {
-        let mut facts = self.facts.take()?;
-        facts.status = Some(200);
-        facts.count(self.shared);
+    /// The tunnel ended before its first byte: the client left, or it was ended from outside.
+    pub fn ended(self, ending: Ending) {
+        match ending {
+            Ending::Drained => self.refuse(Reason::Draining),
+            Ending::PolicyRevoked => self.refuse(Reason::HostNotAllowed),
+            _ => self.gone(),
+        }
+    }
+
+    /// A tunnel's first byte is about to pass. `last` is the place of its last record, taken before the dial.
+    pub fn open(mut self, last: Place, meter: Arc<Meter>) -> Opened<'s> {
+        let facts = self.facts.take().expect("taken only by the methods that consume the request");
         if let Some(place) = self.place.take() {
             place.write(&facts.record(self.shared, Event::Open));
         }
-        Some(Opened { shared: self.shared, facts, last: Some(last), meter })
+        Opened { shared: self.shared, facts, last: Some(last), meter, counted: false }
+    }
+
+    /// A plain request has a body, which is about to pass: its record comes before it.
+    ///
+    /// # Errors
+    /// Where the log has no second place: the request is to be refused.
+    pub fn begin(&mut self) -> Result<(), LogUnavailable> {
+        let next = self.shared.log.reserve()?;
+        if let Some(place) = self.place.replace(next) {
+            place.write(&self.facts().record(self.shared, Event::Open));
+        }
+        Ok(())
+    }
+
+    /// A plain HTTP exchange ended: `ending` and `reason` where it was broken off.
+    pub fn exchanged(
+        mut self,
+        status: Option<u16>,
+        ending: Option<Ending>,
+        reason: Option<Reason>,
+        meter: &Meter,
+    ) {
+        let Some(mut facts) = self.facts.take() else { return };
+        facts.status = status;
+        facts.reason = reason.map(Cause::Refused).or(facts.reason);
+        facts.count(self.shared);
+        if let Some(place) = self.place.take() {
+            let mut record = facts.record(self.shared, Event::Http);
+            record.sent = Some(meter.sent());
+            record.received = Some(meter.received());
+            record.ending = ending;
+            place.write(&record);
+        }
     }
 }
 
@@ -269,9 +330,36 @@ pub struct Opened<'s> {
     /// `None` once the last record is written.
     last: Option<Place>,
     meter: Arc<Meter>,
+    counted: bool,
 }
 
 impl Opened<'_> {
+    /// The verdict is final.
+    pub fn decided(&mut self) {
+        if !self.counted {
+            self.counted = true;
+            self.facts.count(self.shared);
+        }
+    }
+
+    /// Report mode lets pass what the gate forbids after the first hello.
+    pub fn would_deny(&mut self, reason: Reason) {
+        self.facts.decision = Some(Decision::WouldDeny);
+        self.facts.reason = Some(Cause::Refused(reason));
+    }
+
+    /// The gate refuses after the first hello went through: a `deny` stands where the `close` would.
+    pub fn refuse(mut self, reason: Reason, offered: Option<Box<str>>) {
+        let Some(place) = self.last.take() else { return };
+        self.facts.decision = Some(Decision::Deny);
+        self.facts.reason = Some(Cause::Refused(reason));
+        if offered.is_some() {
+            self.facts.sni = offered;
+        }
+        self.decided();
+        place.write(&self.record(Event::Deny));
+    }
+
     /// The last record.
     pub fn close(mut self, ending: Ending) {
         self.closed(ending);
@@ -279,15 +367,15 @@ impl Opened<'_> {
 
     /// A record of a tunnel's life so far, so that a kill loses no more than the time since.
     pub fn progress(&self) {
-        if let Ok(place) = self.shared.log.reserve() {
-            place.write(&self.record(Event::Progress));
-        }
+        self.shared.log.spare().write(&self.record(Event::Progress));
     }
 
     fn closed(&mut self, ending: Ending) {
         let Some(place) = self.last.take() else { return };
-        let facts = &self.facts;
-        self.shared.metrics.tunnel_ended(facts.policy.as_deref().unwrap_or(""), ending, facts.started.elapsed());
+        self.decided();
+        if let Some(policy) = &self.facts.policy {
+            self.shared.metrics.tunnel_ended(policy, ending, self.facts.started.elapsed());
+        }
         let mut record = self.record(Event::Close);
         record.ending = Some(ending);
         place.write(&record);
@@ -309,12 +397,8 @@ impl Drop for Opened<'_> {
 
 impl Facts {
     fn count(&self, shared: &Shared) {
-        shared.metrics.request(
-            self.policy.as_deref().unwrap_or(""),
-            self.rule.as_ref().map_or("", |rule| &rule.label),
-            self.decision,
-            self.reason,
-        );
+        let rule = self.rule.as_ref().map(|rule| &rule.label);
+        shared.metrics.request(self.policy.as_ref(), rule, self.decision, self.reason);
     }
 
     fn record<'a>(&'a self, shared: &'a Shared, event: Event) -> Record<'a> {
@@ -344,7 +428,7 @@ impl Facts {
         record.dns = self.dns;
         record.connect = self.connect;
         record.user_agent = asks.user_agent.as_deref().map(Into::into);
-        record.config = Some(self.config.short());
+        record.config = Some(&self.config);
         record.instance = Some(&shared.instance);
         record
     }

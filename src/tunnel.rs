@@ -3,6 +3,7 @@
 //! [`open`] decides, looks up, checks, dials and registers; only then is the client told `200`. [`run`] reads the
 //! ClientHello where the rule wants one, and relays. Each step consumes what the step before made.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,28 +11,32 @@ use bytes::BytesMut;
 use jiff::Timestamp;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::cancel::Cancel;
 use crate::config;
 use crate::dial::{self, DialLimits};
+use crate::hello_gate::{self, Gate, GateEnd, GateRefusal};
 use crate::limits::Slot;
+use crate::linger;
 use crate::live::{LiveTunnel, Registration, TunnelFacts};
 use crate::meter::Meter;
-use crate::outcome::Reason;
+use crate::outcome::{Ending, Reason};
 use crate::policy::{Mode, Permit, Scheme};
 use crate::proxy::{Judge, Refused, refuse};
-use crate::relay::{self, RelayLimits};
+use crate::relay::{self, Early, RelayLimits};
 use crate::reply;
 use crate::request::{Opened, Request};
+use crate::revoke;
 use crate::shared::Shared;
+use crate::stream::ClientStream;
 use crate::target::Target;
 use crate::telemetry::access_log::Place;
 
 /// A long tunnel is recorded this often, so that a kill loses no more.
 const PROGRESS: Duration = Duration::from_secs(5 * 60);
 
-/// A tunnel that is dialled and registered, and of which the client does not know yet.
+/// Dialled and registered; the client does not know of it yet.
 struct Dialled {
     target: Target,
     permit: Permit,
@@ -39,14 +44,14 @@ struct Dialled {
     live: LiveTunnel,
     meter: Arc<Meter>,
     cancel: Arc<Cancel>,
-    /// The place of the close record.
+    /// The place of the last record.
     last: Place,
     settings: config::Tunnel,
 }
 
 /// Serves one CONNECT to its end. `early` is what the client sent behind the head.
 pub(crate) async fn serve(
-    client: TcpStream,
+    client: ClientStream,
     early: BytesMut,
     target: Target,
     mut request: Request<'_>,
@@ -59,7 +64,7 @@ pub(crate) async fn serve(
     drop(judge);
     match opened {
         Ok(dialled) => run(client, early, request, dialled, shared).await,
-        Err(refused) => refuse(client, request, refused, true).await,
+        Err(refused) => Box::pin(refuse(client, request, refused, true)).await,
     }
     drop(slot);
 }
@@ -84,15 +89,8 @@ async fn open(
         connect_timeout: judge.config.tunnel.connect_timeout,
     };
     let admit = |address| policies.admit(&permit, address);
-    let dialled = match dial::dial(&shared.resolver, &target, admit, &shared.own, limits).await {
-        Ok(dialled) => dialled,
-        Err(error) => {
-            tracing::debug!(id = %request.id(), "{target}: {}: {}", error.reason, error.detail);
-            request.dial_failed(error.upstream, error.dns, error.connect);
-            return Err(error.reason.into());
-        }
-    };
-    request.dialled(&dialled);
+    let dialled = dial::dial(&shared.resolver(), &target, admit, &shared.own, limits).await;
+    let dialled = request.dialled(dialled)?;
 
     let facts = TunnelFacts {
         id: request.id(),
@@ -102,6 +100,7 @@ async fn open(
         rule: permit.rule.as_ref().map(|rule| Arc::clone(&rule.label)),
         listener: Arc::clone(request.listener()),
         upstream: dialled.upstream,
+        scheme: permit.scheme,
         started: Timestamp::now(),
     };
     let (meter, cancel) = (Arc::new(Meter::default()), Cancel::new());
@@ -109,10 +108,164 @@ async fn open(
         Registration::Current(live) => live,
         // The policy changed while we dialled: the sweep may have passed before this tunnel could be seen.
         Registration::JudgeAgain(live) => {
-            crate::revoke::judge(&live, &shared.current.load(), Timestamp::now())?;
+            revoke::judge(live.tunnel(), &shared.current.load(), Timestamp::now())?;
             live
         }
     };
-    let settings = judge.config.tunnel;
+    let settings = judge.config.tunnel.clone();
     Ok(Dialled { target, permit, upstream: dialled.stream, live, meter, cancel, last, settings })
+}
+
+/// Everything from the `200` on.
+async fn run(
+    mut client: ClientStream,
+    early: BytesMut,
+    mut request: Request<'_>,
+    dialled: Dialled,
+    shared: &Shared,
+) {
+    let Dialled { target, permit, mut upstream, live, meter, cancel, last, settings } = dialled;
+    if client.write_all(&reply::established(request.id())).await.is_err() || client.flush().await.is_err() {
+        return request.gone();
+    }
+    request.told();
+    shared.metrics.setup(request.started().elapsed());
+    let mut limits = RelayLimits {
+        idle_timeout: settings.idle_timeout,
+        deadline: settings.max_lifetime.map(|lifetime| Instant::now() + lifetime),
+        upload_limit: permit.upload_limit,
+    };
+
+    let entered = match permit.scheme {
+        Scheme::Https => {
+            let entrance = Entrance {
+                target: &target,
+                report: permit.mode == Mode::Report,
+                hello_timeout: settings.client_hello_timeout,
+                live: &live,
+                meter: &meter,
+                cancel: &cancel,
+            };
+            // Boxed and dropped before the relay, like `open`.
+            Box::pin(entrance.pass(&mut client, &mut upstream, early, request, last, &mut limits)).await
+        }
+        Scheme::Tcp | Scheme::Http => {
+            let early = Early { to_upstream: early, to_client: BytesMut::new() };
+            Ok((request.open(last, Arc::clone(&meter)), early))
+        }
+    };
+    let (mut opened, early) = match entered {
+        Ok(entered) => entered,
+        Err(NotEntered::Refused(reason)) => return linger::close_tunnel(client, reason).await,
+        Err(NotEntered::Ended(ending)) => return relay::part(client, upstream, ending).await,
+    };
+    opened.decided();
+    let ending = match client {
+        ClientStream::Bare(client) => {
+            let relay = pin!(relay::relay(client, upstream, early, &limits, &meter, &cancel));
+            telling_progress(relay, &opened).await
+        }
+        ClientStream::Tls(_) => {
+            let relay = Box::pin(relay::relay_streams(client, upstream, early, &limits, &meter, &cancel));
+            telling_progress(relay, &opened).await
+        }
+    };
+    // The registry counts the tunnel's bytes as long as it is in it; the record says what it has counted.
+    opened.close(ending);
+    drop(live);
+}
+
+/// Why nothing flows; already recorded.
+enum NotEntered {
+    /// The client is to be told.
+    Refused(Reason),
+    /// A side is gone, or it was ended from outside.
+    Ended(Ending),
+}
+
+/// The ClientHello gate of one tunnel.
+struct Entrance<'a> {
+    target: &'a Target,
+    /// Whether what the gate refuses flows all the same.
+    report: bool,
+    hello_timeout: Duration,
+    live: &'a LiveTunnel,
+    meter: &'a Arc<Meter>,
+    cancel: &'a Cancel,
+}
+
+impl Entrance<'_> {
+    /// Lets the TLS handshake begin where it names the target. What comes back goes first into the relay.
+    async fn pass<'s>(
+        &self,
+        client: &mut ClientStream,
+        upstream: &mut TcpStream,
+        early: BytesMut,
+        mut request: Request<'s>,
+        last: Place,
+        limits: &mut RelayLimits,
+    ) -> Result<(Opened<'s>, Early), NotEntered> {
+        let deadline = Instant::now() + self.hello_timeout;
+        let inspected = tokio::select! {
+            biased;
+            ending = self.cancel.cancelled() => Err(GateEnd::Ended(ending)),
+            inspected = hello_gate::inspect_client(client, early, &self.target.host, deadline) => inspected,
+        };
+        let hello = match inspected {
+            Ok(hello) => hello,
+            Err(GateEnd::Refused(GateRefusal { reason, offered, early })) => {
+                request.offered(offered);
+                if self.report && reason.relaxed_by_report() {
+                    request.would_deny(reason);
+                    return Ok((request.open(last, Arc::clone(self.meter)), early));
+                }
+                request.refuse(reason);
+                return Err(NotEntered::Refused(reason));
+            }
+            Err(GateEnd::Ended(ending)) => {
+                request.ended(ending);
+                return Err(NotEntered::Ended(ending));
+            }
+        };
+        if let Some(sni) = &hello.sni {
+            self.live.show_sni(sni);
+        }
+        request.offered(hello.sni.clone());
+        let mut opened = request.open(last, Arc::clone(self.meter));
+        let gate = Gate {
+            host: &self.target.host,
+            hello_timeout: self.hello_timeout,
+            meter: self.meter,
+            cancel: self.cancel,
+        };
+        match hello_gate::pass_hello(client, upstream, hello, &gate, limits).await {
+            Ok(early) => Ok((opened, early)),
+            Err(GateEnd::Refused(GateRefusal { reason, offered, early })) => {
+                if self.report && reason.relaxed_by_report() {
+                    opened.would_deny(reason);
+                    return Ok((opened, early));
+                }
+                opened.refuse(reason, offered);
+                Err(NotEntered::Refused(reason))
+            }
+            Err(GateEnd::Ended(ending)) => {
+                opened.decided();
+                opened.close(ending);
+                Err(NotEntered::Ended(ending))
+            }
+        }
+    }
+}
+
+/// Runs the relay to its end, and writes a record every [`PROGRESS`].
+async fn telling_progress(mut relay: impl Future<Output = Ending> + Unpin, opened: &Opened<'_>) -> Ending {
+    let mut ticks = tokio::time::interval_at(Instant::now() + PROGRESS, PROGRESS);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            biased;
+            ending = &mut relay => return ending,
+            _ = ticks.tick() => opened.progress(),
+        }
+    }
 }

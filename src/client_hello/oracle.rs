@@ -1,0 +1,138 @@
+//! Our reading held against rustls's, on real hellos and on mutations of them: we may be stricter, never laxer, and
+//! never see another name.
+
+use std::io::Cursor;
+
+use proptest::prelude::*;
+use rustls::server::Acceptor;
+
+use super::samples::*;
+use super::*;
+
+/// What rustls sees: nothing yet, a name or none, or an error.
+#[derive(Debug, PartialEq)]
+enum Seen {
+    NeedMore,
+    Hello(Option<String>),
+    Error(String),
+}
+
+fn rustls_reads(bytes: &[u8]) -> Seen {
+    let mut acceptor = Acceptor::default();
+    let mut left = Cursor::new(bytes);
+    loop {
+        match acceptor.read_tls(&mut left) {
+            Ok(0) => return Seen::NeedMore,
+            Ok(_) => {}
+            Err(error) => return Seen::Error(error.to_string()),
+        }
+        match acceptor.accept() {
+            Ok(None) => {}
+            Ok(Some(accepted)) => {
+                let name = accepted.client_hello().server_name().map(str::to_ascii_lowercase);
+                return Seen::Hello(name);
+            }
+            Err((error, _)) => return Seen::Error(error.to_string()),
+        }
+    }
+}
+
+/// Asserts the promise for one input; `strict`: that rustls must take what we take.
+fn compare(bytes: &[u8], strict: bool) {
+    let Progress::Hello(ours) = ClientHelloReader::new().push(bytes) else {
+        return;
+    };
+    let sni = ours.sni.map(|name| name.to_string());
+    // Only what we would send on: what comes behind is not the hello's.
+    match rustls_reads(&bytes[..ours.length]) {
+        Seen::Hello(theirs) => assert_eq!(sni, theirs),
+        Seen::Error(error) => assert!(!strict, "we pass {sni:?}, rustls says {error}"),
+        Seen::NeedMore => panic!("we pass {sni:?}, rustls waits for more"),
+    }
+}
+
+/// Where the extensions of a one-record hello begin.
+fn extensions_begin(bytes: &[u8]) -> usize {
+    let session = 5 + 4 + 2 + 32;
+    let suites = session + 1 + usize::from(bytes[session]);
+    let compression = suites + 2 + usize::from(u16::from_be_bytes([bytes[suites], bytes[suites + 1]]));
+    compression + 1 + usize::from(bytes[compression])
+}
+
+#[test]
+fn on_real_hellos_we_agree() {
+    for (client, bytes, sni) in real() {
+        assert_eq!(rustls_reads(&bytes), Seen::Hello(sni.map(str::to_owned)), "{client}");
+        compare(&bytes, true);
+    }
+}
+
+#[test]
+fn on_odd_names_we_are_never_laxer() {
+    for name in [
+        &b"A.Example"[..],
+        b"a.example.",
+        b"a.example\0",
+        b"a..example",
+        b"192.0.2.1",
+        b"::1",
+        b"a_b.example",
+        b"_",
+        b"x-",
+        b"1.a",
+        b"a.1",
+        b"xn--a",
+        b"\xc3\xbc.example",
+        &[b'a'; 63],
+        &[b'a'; 64],
+    ] {
+        compare(&naming(name), true);
+    }
+}
+
+#[test]
+fn every_byte_of_every_hello_changed_in_eight_ways_never_shows_another_name() {
+    for (_, bytes, _) in real() {
+        let extensions = extensions_begin(&bytes);
+        for at in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut mutated = bytes.clone();
+                mutated[at] ^= 1 << bit;
+                // Within the extensions rustls reads what we only measure, so there it may refuse more.
+                compare(&mutated, at < extensions);
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn mutations_never_panic_and_never_show_another_name(
+        which in any::<prop::sample::Index>(),
+        edits in prop::collection::vec((any::<prop::sample::Index>(), 0..4_u8, any::<u8>()), 1..6),
+    ) {
+        let hellos = real();
+        let mut bytes = which.get(&hellos).1.clone();
+        for (at, kind, byte) in edits {
+            let at = at.index(bytes.len());
+            match kind {
+                0 => bytes[at] = byte,
+                1 => bytes.insert(at, byte),
+                2 if bytes.len() > 1 => drop(bytes.remove(at)),
+                _ => bytes.truncate(at.max(1)),
+            }
+        }
+        compare(&bytes, false);
+    }
+
+    #[test]
+    fn any_message_in_a_hello_never_panics_and_never_shows_another_name(
+        body in prop::collection::vec(any::<u8>(), 0..200),
+        extensions in prop::collection::vec((prop_oneof![Just(0_u16), any::<u16>()], prop::collection::vec(any::<u8>(), 0..20)), 0..6),
+    ) {
+        compare(&records(&message(&body), 1 << 14), false);
+        compare(&records(&hello(&extensions), 1 << 14), false);
+    }
+}

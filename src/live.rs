@@ -1,0 +1,444 @@
+//! The registry of what is being served: live tunnels and plain HTTP exchanges.
+//!
+//! Admin shows it, a reload judges it again, a drain waits for it, and a scrape counts its bytes, so that none of these
+//! needs to know a tunnel. A tunnel is in the registry as long as its [`LiveTunnel`] is kept. Not here: who is
+//! allowed (`policy`), what a reload does (`reload`), and the relay.
+//!
+//! # Bytes are counted once
+//! Each shard holds its live meters and, per policy, the bytes of those that left. Leaving adds the meter to the
+//! latter under the shard's lock, and a scrape reads both under the same lock: whatever the order, a byte is in one of
+//! the two, so that the sum never goes backwards and never counts twice.
+//!
+//! # The race with a reload
+//! A request decided by the old policy may register after the sweep of a reload has passed. So: a request reads
+//! [`Live::generation`] *before* it takes the policy; a reload publishes the new policy, *then* calls
+//! [`Live::advance`], then sweeps. A registration that comes before the sweep is seen by it; one that comes after it
+//! sees that the generation moved, and is told to be judged again ([`Registration::JudgeAgain`]).
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use crate::cancel::Cancel;
+use crate::client::Client;
+use crate::meter::Meter;
+use crate::outcome::Ending;
+use crate::target::Target;
+
+/// A scrape over 10,000 tunnels then holds one lock for some 600 of them, a few microseconds.
+const SHARDS: usize = 16;
+/// Tunnels taken out of a shard at a time by [`Live::for_each`]: the lock is held for their `Arc`s alone.
+const CHUNK: usize = 64;
+
+/// What is known of a tunnel for its whole life: what to show, and what is needed to judge it again.
+#[derive(Debug)]
+pub struct TunnelFacts {
+    /// The request's id, as in the log and `X-Request-Id`.
+    pub id: Uuid,
+    /// Who asks; shared with the connection.
+    pub client: Arc<Client>,
+    /// What was asked for.
+    pub target: Target,
+    /// The policy that decided, as in the metrics.
+    pub policy: Arc<str>,
+    /// The metric label of the rule that decided; none in report mode where none fit.
+    pub rule: Option<Arc<str>>,
+    /// The listener's name.
+    pub listener: Arc<str>,
+    /// The address that was dialled.
+    pub upstream: SocketAddr,
+    /// When the request was read.
+    pub started: Timestamp,
+}
+
+/// One live tunnel, as admin, reload and drain see it.
+#[derive(Debug)]
+pub struct Tunnel {
+    /// What does not change.
+    pub facts: TunnelFacts,
+    /// Its bytes so far.
+    pub meter: Arc<Meter>,
+    cancel: Arc<Cancel>,
+    since: Instant,
+    sni: OnceLock<Box<str>>,
+}
+
+impl Tunnel {
+    /// The host name that its ClientHello showed; none before that, and none for `tcp`.
+    pub fn sni(&self) -> Option<&str> {
+        self.sni.get().map(AsRef::as_ref)
+    }
+
+    /// How long it has been registered, by the monotonic clock.
+    pub fn age(&self) -> Duration {
+        self.since.elapsed()
+    }
+
+    /// Ends it with `ending`, unless something else ended it before.
+    pub fn cancel(&self, ending: Ending) {
+        self.cancel.cancel(ending);
+    }
+
+    /// The ending it was told, if any: it may still be closing.
+    pub fn ending(&self) -> Option<Ending> {
+        self.cancel.ending()
+    }
+}
+
+/// Which policies decided: moves with every reload and every expiry of a rule.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Generation(u64);
+
+/// What came of [`Live::register`]. An enum, so that the second case cannot be overlooked.
+#[derive(Debug)]
+#[must_use = "a tunnel leaves the registry when its guard is dropped, and may have to be judged again"]
+pub enum Registration {
+    /// The policy that decided is still the newest.
+    Current(LiveTunnel),
+    /// A newer policy stands: decide again, before the `200`, and drop the guard if the verdict is now no.
+    JudgeAgain(LiveTunnel),
+}
+
+/// Bytes and live tunnels of one policy since start.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PolicyUsage {
+    /// The policy's name.
+    pub policy: Arc<str>,
+    /// Tunnels live now; exchanges do not count.
+    pub tunnels: usize,
+    /// Bytes from clients, closed and live.
+    pub sent: u64,
+    /// Bytes to clients, closed and live.
+    pub received: u64,
+}
+
+/// The registry.
+pub struct Live {
+    shards: [Mutex<Shard>; SHARDS],
+    /// Spreads registrations evenly over the shards.
+    next_shard: AtomicUsize,
+    generation: AtomicU64,
+    tunnels: AtomicUsize,
+    exchanges: AtomicUsize,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct Shard {
+    slots: Vec<Option<Entry>>,
+    free: Vec<u32>,
+    /// Bytes of what has left, by policy. A handful: a list is quicker than a hash.
+    closed: Vec<Closed>,
+}
+
+struct Closed {
+    policy: Arc<str>,
+    sent: u64,
+    received: u64,
+}
+
+enum Entry {
+    Tunnel(Arc<Tunnel>),
+    Exchange { policy: Arc<str>, meter: Arc<Meter> },
+}
+
+impl Entry {
+    fn policy(&self) -> &Arc<str> {
+        match self {
+            Entry::Tunnel(tunnel) => &tunnel.facts.policy,
+            Entry::Exchange { policy, .. } => policy,
+        }
+    }
+
+    fn meter(&self) -> &Meter {
+        match self {
+            Entry::Tunnel(tunnel) => &tunnel.meter,
+            Entry::Exchange { meter, .. } => meter,
+        }
+    }
+}
+
+impl Live {
+    /// Empty.
+    pub fn new() -> Arc<Self> {
+        Arc::new(Live {
+            shards: std::array::from_fn(|_| Mutex::default()),
+            next_shard: AtomicUsize::new(0),
+            generation: AtomicU64::new(0),
+            tunnels: AtomicUsize::new(0),
+            exchanges: AtomicUsize::new(0),
+            changed: Notify::new(),
+        })
+    }
+
+    /// The generation to hand to [`Live::register`]. Read it before the policy is taken, never after.
+    pub fn generation(&self) -> Generation {
+        Generation(self.generation.load(Ordering::SeqCst))
+    }
+
+    /// A newer policy has been published: from here on registrations decided before are told so. Sweep after this.
+    pub fn advance(&self) -> Generation {
+        Generation(self.generation.fetch_add(1, Ordering::SeqCst) + 1)
+    }
+
+    /// Puts a tunnel into the registry, where it stays until the guard is dropped. Keep the guard until the last byte
+    /// was counted: what `meter` counts later is in no metric.
+    pub fn register(
+        self: &Arc<Self>,
+        facts: TunnelFacts,
+        meter: Arc<Meter>,
+        cancel: Arc<Cancel>,
+        decided: Generation,
+    ) -> Registration {
+        let tunnel = Arc::new(Tunnel { facts, meter, cancel, since: Instant::now(), sni: OnceLock::new() });
+        // Counted before it can be seen: `wait_empty` may be late, never early.
+        self.tunnels.fetch_add(1, Ordering::SeqCst);
+        let index = self.pick_shard();
+        let (slot, now) = {
+            let mut shard = self.shard(index);
+            let slot = shard.insert(Entry::Tunnel(Arc::clone(&tunnel)));
+            // Under the lock: a sweep that takes it later sees the entry, one that took it before has advanced.
+            (slot, self.generation())
+        };
+        let guard = LiveTunnel { live: Arc::clone(self), tunnel, place: Place::new(index, slot) };
+        if now == decided { Registration::Current(guard) } else { Registration::JudgeAgain(guard) }
+    }
+
+    /// Puts a plain HTTP exchange into the registry: its bytes count while they flow and a drain waits for it, but it
+    /// is listed nowhere and cancelled by nobody.
+    pub fn register_exchange(self: &Arc<Self>, policy: Arc<str>, meter: Arc<Meter>) -> LiveExchange {
+        self.exchanges.fetch_add(1, Ordering::SeqCst);
+        let index = self.pick_shard();
+        let slot = self.shard(index).insert(Entry::Exchange { policy, meter });
+        LiveExchange { live: Arc::clone(self), place: Place::new(index, slot) }
+    }
+
+    /// Live tunnels.
+    pub fn len(&self) -> usize {
+        self.tunnels.load(Ordering::SeqCst)
+    }
+
+    /// Whether no tunnel is live.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Live plain HTTP exchanges.
+    pub fn exchanges(&self) -> usize {
+        self.exchanges.load(Ordering::SeqCst)
+    }
+
+    /// Calls `visit` for every tunnel that is live throughout, and for some of those that come or go meanwhile. No
+    /// lock is held during the call, so `visit` may take its time.
+    pub fn for_each(&self, mut visit: impl FnMut(&Arc<Tunnel>)) {
+        let mut chunk = Vec::with_capacity(CHUNK);
+        for index in 0..SHARDS {
+            let mut from = 0;
+            loop {
+                {
+                    let shard = self.shard(index);
+                    let rest = shard.slots.get(from..).unwrap_or_default();
+                    if rest.is_empty() {
+                        break;
+                    }
+                    let some = rest.iter().take(CHUNK).flatten();
+                    chunk.extend(some.filter_map(|entry| match entry {
+                        Entry::Tunnel(tunnel) => Some(Arc::clone(tunnel)),
+                        Entry::Exchange { .. } => None,
+                    }));
+                }
+                from += CHUNK;
+                for tunnel in chunk.drain(..) {
+                    visit(&tunnel);
+                }
+            }
+        }
+    }
+
+    /// Ends with `ending` every tunnel of which `which` says so; the rest never notice. Tells how many.
+    pub fn cancel_where(&self, ending: Ending, mut which: impl FnMut(&Tunnel) -> bool) -> usize {
+        let mut cancelled = 0;
+        self.for_each(|tunnel| {
+            if tunnel.ending().is_none() && which(tunnel) {
+                tunnel.cancel(ending);
+                cancelled += 1;
+            }
+        });
+        cancelled
+    }
+
+    /// Resolves once no tunnel and no exchange is live.
+    pub async fn wait_empty(&self) {
+        loop {
+            // Made before the check, so that a leave between the two is not missed.
+            let changed = self.changed.notified();
+            if self.is_empty() && self.exchanges() == 0 {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Bytes and live tunnels by policy, closed and live together.
+    pub fn usage(&self) -> Vec<PolicyUsage> {
+        let mut usage: Vec<PolicyUsage> = Vec::new();
+        for index in 0..SHARDS {
+            let shard = self.shard(index);
+            for closed in &shard.closed {
+                let total = usage_of(&mut usage, &closed.policy);
+                total.sent += closed.sent;
+                total.received += closed.received;
+            }
+            for entry in shard.slots.iter().flatten() {
+                let total = usage_of(&mut usage, entry.policy());
+                total.sent += entry.meter().sent();
+                total.received += entry.meter().received();
+                total.tunnels += usize::from(matches!(entry, Entry::Tunnel(_)));
+            }
+        }
+        usage
+    }
+
+    /// Forgets the closed bytes of policies that a reload took away. Their live tunnels go on being counted.
+    pub fn retain_policies(&self, keep: impl Fn(&str) -> bool) {
+        for index in 0..SHARDS {
+            self.shard(index).closed.retain(|closed| keep(&closed.policy));
+        }
+    }
+
+    fn pick_shard(&self) -> usize {
+        self.next_shard.fetch_add(1, Ordering::Relaxed) % SHARDS
+    }
+
+    /// A panic under the lock can only come from a broken invariant of this file; the data is then still whole.
+    fn shard(&self, index: usize) -> MutexGuard<'_, Shard> {
+        self.shards[index % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn leave(&self, place: Place, count: &AtomicUsize) {
+        let entry = self.shard(usize::from(place.shard)).remove(place.slot);
+        // Freed outside the lock.
+        drop(entry);
+        if count.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.changed.notify_waiters();
+        }
+    }
+}
+
+fn usage_of<'u>(usage: &'u mut Vec<PolicyUsage>, policy: &Arc<str>) -> &'u mut PolicyUsage {
+    let index = usage.iter().position(|known| known.policy == *policy).unwrap_or_else(|| {
+        usage.push(PolicyUsage { policy: Arc::clone(policy), tunnels: 0, sent: 0, received: 0 });
+        usage.len() - 1
+    });
+    &mut usage[index]
+}
+
+impl Shard {
+    fn insert(&mut self, entry: Entry) -> u32 {
+        if let Some(slot) = self.free.pop()
+            && let Some(empty) = self.slots.get_mut(slot as usize)
+        {
+            *empty = Some(entry);
+            return slot;
+        }
+        self.slots.push(Some(entry));
+        u32::try_from(self.slots.len() - 1).expect("fewer than 4 billion tunnels fit a machine's descriptors")
+    }
+
+    /// Takes the entry out and adds its bytes to the closed ones, in one step for whoever reads both.
+    fn remove(&mut self, slot: u32) -> Option<Entry> {
+        let entry = self.slots.get_mut(slot as usize)?.take()?;
+        self.free.push(slot);
+        let (sent, received) = (entry.meter().sent(), entry.meter().received());
+        match self.closed.iter_mut().find(|closed| closed.policy == *entry.policy()) {
+            Some(closed) => {
+                closed.sent += sent;
+                closed.received += received;
+            }
+            None => self.closed.push(Closed { policy: Arc::clone(entry.policy()), sent, received }),
+        }
+        if self.free.len() == self.slots.len() {
+            // The memory of a burst goes back with its last tunnel.
+            self.slots = Vec::new();
+            self.free = Vec::new();
+        }
+        Some(entry)
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    shard: u8,
+    slot: u32,
+}
+
+impl Place {
+    fn new(shard: usize, slot: u32) -> Self {
+        // SHARDS fits.
+        Place { shard: (shard % SHARDS) as u8, slot }
+    }
+}
+
+/// Keeps one tunnel in the registry; leaves it on drop.
+#[must_use = "the tunnel leaves the registry when this is dropped"]
+pub struct LiveTunnel {
+    live: Arc<Live>,
+    tunnel: Arc<Tunnel>,
+    place: Place,
+}
+
+impl LiveTunnel {
+    /// The tunnel as the others see it.
+    pub fn tunnel(&self) -> &Tunnel {
+        &self.tunnel
+    }
+
+    /// What ends it from outside.
+    pub fn cancel(&self) -> &Cancel {
+        &self.tunnel.cancel
+    }
+
+    /// Its bytes.
+    pub fn meter(&self) -> &Meter {
+        &self.tunnel.meter
+    }
+
+    /// Remembers what the ClientHello showed. Once: a second hello must show the same.
+    pub fn show_sni(&self, sni: &str) {
+        self.tunnel.sni.get_or_init(|| Box::from(sni));
+    }
+}
+
+impl Drop for LiveTunnel {
+    fn drop(&mut self) {
+        self.live.leave(self.place, &self.live.tunnels);
+    }
+}
+
+impl fmt::Debug for LiveTunnel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("LiveTunnel").field(&self.tunnel).finish()
+    }
+}
+
+/// Keeps one plain HTTP exchange in the registry; leaves it on drop.
+#[must_use = "the exchange leaves the registry when this is dropped"]
+pub struct LiveExchange {
+    live: Arc<Live>,
+    place: Place,
+}
+
+impl Drop for LiveExchange {
+    fn drop(&mut self) {
+        self.live.leave(self.place, &self.live.exchanges);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,233 @@
+//! What the registry promises.
+
+use std::sync::atomic::AtomicBool;
+use std::thread;
+
+use super::*;
+
+fn facts(policy: &Arc<str>, port: u16) -> TunnelFacts {
+    let address: SocketAddr = format!("10.0.0.1:{port}").parse().expect("an address");
+    TunnelFacts {
+        id: Uuid::now_v7(),
+        client: Arc::new(Client::direct(address)),
+        target: Target::connect("git.example:443").expect("a target"),
+        policy: Arc::clone(policy),
+        rule: None,
+        listener: "proxy".into(),
+        upstream: "203.0.113.9:443".parse().expect("an address"),
+        started: Timestamp::now(),
+    }
+}
+
+fn register(live: &Arc<Live>, policy: &Arc<str>, meter: &Arc<Meter>) -> LiveTunnel {
+    match live.register(facts(policy, 1), Arc::clone(meter), Cancel::new(), live.generation()) {
+        Registration::Current(guard) => guard,
+        Registration::JudgeAgain(_) => panic!("nothing moved"),
+    }
+}
+
+fn usage(live: &Live, policy: &str) -> (usize, u64, u64) {
+    let all = live.usage();
+    let found: Vec<_> = all.iter().filter(|usage| &*usage.policy == policy).collect();
+    assert!(found.len() <= 1, "one row a policy");
+    found.first().map_or((0, 0, 0), |usage| (usage.tunnels, usage.sent, usage.received))
+}
+
+#[test]
+fn a_tunnel_is_listed_until_its_guard_is_dropped_and_its_bytes_stay() {
+    let live = Live::new();
+    let policy: Arc<str> = "gitaly".into();
+    let meter = Arc::new(Meter::default());
+    let guard = register(&live, &policy, &meter);
+    meter.add_sent(10);
+    guard.show_sni("git.example");
+    assert_eq!(usage(&live, "gitaly"), (1, 10, 0));
+    let mut seen = Vec::new();
+    live.for_each(|tunnel| seen.push(tunnel.sni().map(str::to_owned)));
+    assert_eq!(seen, [Some("git.example".to_owned())]);
+    meter.add_received(7);
+    drop(guard);
+    assert!(live.is_empty());
+    assert_eq!(usage(&live, "gitaly"), (0, 10, 7));
+    meter.add_sent(1_000);
+    assert_eq!(usage(&live, "gitaly"), (0, 10, 7), "folded once");
+}
+
+#[test]
+fn exchanges_count_bytes_and_hold_a_drain_but_are_no_tunnels() {
+    let live = Live::new();
+    let meter = Arc::new(Meter::default());
+    let exchange = live.register_exchange("p".into(), Arc::clone(&meter));
+    meter.add_received(5);
+    assert_eq!((live.len(), live.exchanges()), (0, 1));
+    assert_eq!(usage(&live, "p"), (0, 0, 5));
+    live.for_each(|_| panic!("no tunnel"));
+    drop(exchange);
+    assert_eq!(live.exchanges(), 0);
+    assert_eq!(usage(&live, "p"), (0, 0, 5));
+}
+
+#[test]
+fn slots_are_used_again_and_the_memory_of_a_burst_goes() {
+    let live = Live::new();
+    let policy: Arc<str> = "p".into();
+    let meter = Arc::new(Meter::default());
+    let mut guards: Vec<_> = (0..1_000).map(|_| register(&live, &policy, &meter)).collect();
+    guards.truncate(500);
+    guards.extend((0..500).map(|_| register(&live, &policy, &meter)));
+    let slots: usize = live.shards.iter().map(|shard| shard.lock().expect("lock").slots.len()).sum();
+    assert!(slots <= 1_000 + SHARDS, "{slots}");
+    let mut seen = 0;
+    live.for_each(|_| seen += 1);
+    assert_eq!(seen, 1_000);
+    drop(guards);
+    let slots: usize = live.shards.iter().map(|shard| shard.lock().expect("lock").slots.capacity()).sum();
+    assert_eq!(slots, 0);
+}
+
+#[test]
+fn only_the_chosen_are_cancelled_and_only_once() {
+    let live = Live::new();
+    let (old, new): (Arc<str>, Arc<str>) = ("old".into(), "new".into());
+    let meter = Arc::new(Meter::default());
+    let guards: Vec<_> =
+        (0..200).map(|n| register(&live, if n % 2 == 0 { &old } else { &new }, &meter)).collect();
+    let revoke = |live: &Live| live.cancel_where(Ending::PolicyRevoked, |t| &*t.facts.policy == "old");
+    assert_eq!(revoke(&live), 100);
+    assert_eq!(revoke(&live), 0, "already told");
+    assert_eq!(live.cancel_where(Ending::Drained, |_| true), 100);
+    for guard in &guards {
+        let want =
+            if &*guard.tunnel().facts.policy == "old" { Ending::PolicyRevoked } else { Ending::Drained };
+        assert_eq!(guard.cancel().ending(), Some(want));
+    }
+}
+
+#[test]
+fn a_registration_decided_by_an_older_policy_is_judged_again() {
+    let live = Live::new();
+    let policy: Arc<str> = "p".into();
+    let decided = live.generation();
+    live.advance();
+    let late = live.register(facts(&policy, 1), Arc::default(), Cancel::new(), decided);
+    assert!(matches!(late, Registration::JudgeAgain(_)));
+    let fresh = live.register(facts(&policy, 1), Arc::default(), Cancel::new(), live.generation());
+    assert!(matches!(fresh, Registration::Current(_)));
+}
+
+/// The policy allows port 1 only while `allowed`: no tunnel may live on that neither the sweep nor its registration
+/// caught.
+#[test]
+fn no_tunnel_slips_between_a_reload_and_its_sweep() {
+    for _ in 0..200 {
+        let live = Live::new();
+        let policy: Arc<str> = "p".into();
+        let allowed = AtomicBool::new(true);
+        let kept = thread::scope(|scope| {
+            let workers: Vec<_> = (0..3)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let mut kept = Vec::new();
+                        for _ in 0..20 {
+                            let decided = live.generation();
+                            if !allowed.load(Ordering::SeqCst) {
+                                continue;
+                            }
+                            match live.register(facts(&policy, 1), Arc::default(), Cancel::new(), decided) {
+                                Registration::Current(guard) => kept.push(guard),
+                                Registration::JudgeAgain(guard) if allowed.load(Ordering::SeqCst) => {
+                                    kept.push(guard);
+                                }
+                                Registration::JudgeAgain(_) => {}
+                            }
+                        }
+                        kept
+                    })
+                })
+                .collect();
+            allowed.store(false, Ordering::SeqCst);
+            live.advance();
+            live.cancel_where(Ending::PolicyRevoked, |_| true);
+            workers.into_iter().flat_map(|worker| worker.join().expect("no panic")).collect::<Vec<_>>()
+        });
+        assert!(kept.iter().all(|guard| guard.cancel().ending() == Some(Ending::PolicyRevoked)));
+    }
+}
+
+#[test]
+fn bytes_never_go_backwards_nor_count_twice_while_tunnels_come_and_go() {
+    const WORKERS: u64 = 3;
+    const TUNNELS: u64 = 2_000;
+    let live = Live::new();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let scraper = scope.spawn(|| {
+            let mut last = 0;
+            while !done.load(Ordering::SeqCst) {
+                let (_, sent, _) = usage(&live, "p");
+                assert!(sent >= last, "{sent} after {last}");
+                assert!(sent <= WORKERS * TUNNELS * 3);
+                last = sent;
+            }
+        });
+        let workers: Vec<_> = (0..WORKERS)
+            .map(|_| {
+                scope.spawn(|| {
+                    let policy: Arc<str> = "p".into();
+                    for _ in 0..TUNNELS {
+                        let meter = Arc::new(Meter::default());
+                        let guard = register(&live, &policy, &meter);
+                        meter.add_sent(1);
+                        meter.add_sent(2);
+                        drop(guard);
+                    }
+                })
+            })
+            .collect();
+        workers.into_iter().for_each(|worker| worker.join().expect("no panic"));
+        done.store(true, Ordering::SeqCst);
+        scraper.join().expect("never backwards");
+    });
+    assert_eq!(usage(&live, "p"), (0, WORKERS * TUNNELS * 3, 0));
+}
+
+#[test]
+fn closed_bytes_of_a_vanished_policy_are_forgotten() {
+    let live = Live::new();
+    for policy in ["kept", "gone"] {
+        let meter = Arc::new(Meter::default());
+        meter.add_sent(3);
+        drop(register(&live, &policy.into(), &meter));
+    }
+    live.retain_policies(|policy| policy == "kept");
+    assert_eq!(usage(&live, "kept"), (0, 3, 0));
+    assert_eq!(usage(&live, "gone"), (0, 0, 0));
+    assert_eq!(live.usage().len(), 1);
+}
+
+#[tokio::test]
+async fn a_drain_waits_for_the_last_tunnel_and_exchange() {
+    let live = Live::new();
+    live.wait_empty().await;
+    let guard = register(&live, &"p".into(), &Arc::default());
+    let exchange = live.register_exchange("p".into(), Arc::default());
+    let waiter = tokio::spawn({
+        let live = Arc::clone(&live);
+        async move { live.wait_empty().await }
+    });
+    tokio::task::yield_now().await;
+    drop(guard);
+    tokio::task::yield_now().await;
+    assert!(!waiter.is_finished(), "an exchange is left");
+    drop(exchange);
+    waiter.await.expect("no panic");
+}
+
+#[test]
+fn an_idle_tunnel_costs_the_registry_little() {
+    // Of the 3.2 KiB that a whole idle tunnel may cost.
+    assert!(size_of::<Tunnel>() <= 256, "{}", size_of::<Tunnel>());
+    assert!(size_of::<Cancel>() <= 64, "{}", size_of::<Cancel>());
+    assert!(size_of::<LiveTunnel>() <= 24, "{}", size_of::<LiveTunnel>());
+    assert!(size_of::<Option<Entry>>() <= 32, "{}", size_of::<Option<Entry>>());
+}

@@ -1,0 +1,292 @@
+//! Reads the beginning of a server's answer to a ClientHello: is it TLS, and does it ask for a second hello?
+//!
+//! Pure and incremental, like `client_hello`. A server that speaks TLS begins with a ServerHello, with a
+//! HelloRetryRequest (a ServerHello whose random is a constant, RFC 8446 §4.1.3), or with an alert. Left out: what
+//! any of them says beyond that.
+
+/// Longest HelloRetryRequest that is followed, in bytes without its header. One carries a version, a group and
+/// perhaps a cookie.
+pub const MAX_RETRY: usize = 0x4000;
+/// Most records until the answer is known.
+const MAX_RECORDS: usize = 64;
+/// Longest record: ciphertext, so that an answer in any TLS version fits (RFC 5246 §6.2.3).
+const MAX_RECORD: usize = (1 << 14) + 2048;
+
+const RECORD_HEADER: usize = 5;
+const CHANGE_CIPHER_SPEC: u8 = 20;
+const ALERT: u8 = 21;
+const HANDSHAKE: u8 = 22;
+const SERVER_HELLO: u8 = 2;
+
+/// The SHA-256 of "HelloRetryRequest" (RFC 8446 §4.1.3).
+pub const HELLO_RETRY_REQUEST: [u8; 32] = [
+    0xcf, 0x21, 0xad, 0x74, 0xe5, 0x9a, 0x61, 0x11, 0xbe, 0x1d, 0x8c, 0x02, 0x1e, 0x65, 0xb8, 0x91, 0xc2,
+    0xa2, 0x11, 0x16, 0x7a, 0xbb, 0x8c, 0x5e, 0x07, 0x9e, 0x09, 0xe2, 0xc8, 0xa8, 0x33, 0x9c,
+];
+
+/// Type, length, version and random: what tells a ServerHello from a HelloRetryRequest.
+const TELLING: usize = 4 + 2 + 32;
+
+/// What the server's bytes so far amount to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Answer {
+    /// A correct beginning; the rest is still to come.
+    NeedMore,
+    /// A ServerHello: the handshake goes on, out of sight.
+    ServerHello,
+    /// A whole HelloRetryRequest: the client will send a second hello. The reader then reads what follows it.
+    Retry,
+    /// An alert: the handshake ends here.
+    Alert,
+    /// No TLS, or none that may stand here; a second HelloRetryRequest among it (RFC 8446 §4.1.4).
+    NotTls,
+}
+
+/// Joins the records of the server's first messages, over any cut of segments.
+#[derive(Debug, Default)]
+pub struct ServerHelloReader {
+    header: [u8; RECORD_HEADER],
+    header_len: usize,
+    /// Bytes that the current record still owes.
+    owed: usize,
+    records: usize,
+    /// The first [`TELLING`] bytes of the message.
+    message: Vec<u8>,
+    /// Bytes of the message so far.
+    message_len: usize,
+    /// A HelloRetryRequest was seen.
+    retried: bool,
+    /// And the client has not answered it.
+    waiting: bool,
+}
+
+impl ServerHelloReader {
+    /// A reader that has seen nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes the next bytes. After [`Answer::Retry`] the reader goes on, and until [`Self::second_hello_sent`] only
+    /// takes what a server may say there: a change_cipher_spec for middleboxes, an alert. After another answer but
+    /// [`Answer::NeedMore`] it is used up.
+    pub fn push(&mut self, mut bytes: &[u8]) -> Answer {
+        let mut retry = false;
+        while let Some((&first, rest)) = bytes.split_first() {
+            if self.owed == 0 {
+                bytes = rest;
+                match self.header_byte(first) {
+                    Answer::NeedMore => continue,
+                    answer => return answer,
+                }
+            }
+            let (part, rest) = bytes.split_at(self.owed.min(bytes.len()));
+            self.owed -= part.len();
+            bytes = rest;
+            if self.header[0] == CHANGE_CIPHER_SPEC {
+                continue;
+            }
+            match self.payload(part) {
+                Answer::NeedMore => {}
+                // What follows may come in the same segment, and must not pass unseen.
+                Answer::Retry => retry = true,
+                answer => return answer,
+            }
+        }
+        if retry { Answer::Retry } else { Answer::NeedMore }
+    }
+
+    /// The client's second hello went to the server: its ServerHello may come.
+    pub fn second_hello_sent(&mut self) {
+        self.waiting = false;
+    }
+
+    fn header_byte(&mut self, byte: u8) -> Answer {
+        match self.header_len {
+            0 => {
+                let fits = match byte {
+                    HANDSHAKE => !self.waiting,
+                    ALERT => self.message_len == 0,
+                    // For middleboxes, after the HelloRetryRequest (RFC 8446 appendix D.4).
+                    CHANGE_CIPHER_SPEC => self.message_len == 0 && self.retried,
+                    _ => false,
+                };
+                if !fits || self.records == MAX_RECORDS {
+                    return Answer::NotTls;
+                }
+            }
+            1 if byte != 3 => return Answer::NotTls,
+            _ => {}
+        }
+        if let Some(place) = self.header.get_mut(self.header_len) {
+            *place = byte;
+        }
+        self.header_len += 1;
+        if self.header_len < RECORD_HEADER {
+            return Answer::NeedMore;
+        }
+        self.header_len = 0;
+        self.records += 1;
+        let [kind, _, _, high, low] = self.header;
+        self.owed = usize::from(u16::from_be_bytes([high, low]));
+        match kind {
+            _ if self.owed == 0 || self.owed > MAX_RECORD => Answer::NotTls,
+            ALERT if self.owed != 2 => Answer::NotTls,
+            ALERT => Answer::Alert,
+            CHANGE_CIPHER_SPEC if self.owed != 1 => Answer::NotTls,
+            _ => Answer::NeedMore,
+        }
+    }
+
+    fn payload(&mut self, part: &[u8]) -> Answer {
+        let room = TELLING.saturating_sub(self.message.len()).min(part.len());
+        self.message.extend_from_slice(part.get(..room).unwrap_or_default());
+        self.message_len += part.len();
+        if self.message.first().is_some_and(|&kind| kind != SERVER_HELLO) {
+            return Answer::NotTls;
+        }
+        let Some((&[_, high, middle, low, major, _], random)) = self.message.split_first_chunk::<6>() else {
+            return Answer::NeedMore;
+        };
+        if major != 3 {
+            return Answer::NotTls;
+        }
+        if random.len() < HELLO_RETRY_REQUEST.len() {
+            return Answer::NeedMore;
+        }
+        if random != HELLO_RETRY_REQUEST {
+            return Answer::ServerHello;
+        }
+        let promised = u32::from_be_bytes([0, high, middle, low]) as usize;
+        let end = 4 + promised;
+        // It must end with its record: nothing more may come from the server until the client answered.
+        if self.retried || promised > MAX_RETRY || self.message_len > end || promised < TELLING - 4 {
+            return Answer::NotTls;
+        }
+        if self.message_len < end {
+            return Answer::NeedMore;
+        }
+        if self.owed > 0 {
+            return Answer::NotTls;
+        }
+        self.retried = true;
+        self.waiting = true;
+        self.message.clear();
+        self.message_len = 0;
+        Answer::Retry
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(kind: u8, payload: &[u8]) -> Vec<u8> {
+        let length = u16::try_from(payload.len()).unwrap().to_be_bytes();
+        [&[kind, 3, 3], &length[..], payload].concat()
+    }
+
+    fn server_hello(random: [u8; 32]) -> Vec<u8> {
+        let body = [&[3, 3], &random[..], &[0, 0x13, 1, 0, 0, 0]].concat();
+        [&[SERVER_HELLO, 0, 0, u8::try_from(body.len()).unwrap()], &body[..]].concat()
+    }
+
+    fn hello() -> Vec<u8> {
+        record(HANDSHAKE, &server_hello([9; 32]))
+    }
+
+    fn retry() -> Vec<u8> {
+        record(HANDSHAKE, &server_hello(HELLO_RETRY_REQUEST))
+    }
+
+    const CCS: &[u8] = &[20, 3, 3, 0, 1, 1];
+    const BYE: &[u8] = &[21, 3, 1, 0, 2, 2, 40];
+
+    /// The last answer, however the bytes are cut.
+    fn read(bytes: &[u8]) -> Answer {
+        let whole = ServerHelloReader::new().push(bytes);
+        for segment in [1, 2, 7, 30] {
+            let mut reader = ServerHelloReader::new();
+            let mut retried = false;
+            let mut answer = Answer::NeedMore;
+            for part in bytes.chunks(segment) {
+                answer = reader.push(part);
+                retried |= answer == Answer::Retry;
+                if !matches!(answer, Answer::NeedMore | Answer::Retry) {
+                    break;
+                }
+            }
+            let answer = if answer == Answer::NeedMore && retried { Answer::Retry } else { answer };
+            assert_eq!(answer, whole, "segments of {segment}: {bytes:?}");
+        }
+        whole
+    }
+
+    #[test]
+    fn t15_a_server_begins_with_a_hello_a_retry_or_an_alert_and_nothing_else_is_tls() {
+        let small =
+            |size| server_hello([9; 32]).chunks(size).flat_map(|part| record(HANDSHAKE, part)).collect();
+        let rows: &[(&str, Vec<u8>, Answer)] = &[
+            ("a ServerHello", hello(), Answer::ServerHello),
+            ("with more behind it", [hello(), vec![23, 3, 3, 9]].concat(), Answer::ServerHello),
+            ("over many records", small(10), Answer::ServerHello),
+            ("in one-byte records", small(1), Answer::ServerHello),
+            ("an alert", BYE.to_vec(), Answer::Alert),
+            ("a HelloRetryRequest", retry(), Answer::Retry),
+            ("nothing", vec![], Answer::NeedMore),
+            ("half a header", hello()[..3].to_vec(), Answer::NeedMore),
+            ("a header", hello()[..5].to_vec(), Answer::NeedMore),
+            ("all but the random's last byte", hello()[..5 + TELLING - 1].to_vec(), Answer::NeedMore),
+            ("all of the random", hello()[..5 + TELLING].to_vec(), Answer::ServerHello),
+            ("a retry that is not whole", retry()[..5 + TELLING].to_vec(), Answer::NeedMore),
+            ("SSH", b"SSH-2.0-OpenSSH".to_vec(), Answer::NotTls),
+            ("HTTP", b"HTTP/1.1 400 Bad Request".to_vec(), Answer::NotTls),
+            ("another major version", vec![22, 2, 0], Answer::NotTls),
+            ("application data", vec![23, 3, 3, 0, 1, 0], Answer::NotTls),
+            ("change_cipher_spec first", CCS.to_vec(), Answer::NotTls),
+            ("an empty record", vec![22, 3, 3, 0, 0], Answer::NotTls),
+            ("an alert of three bytes", vec![21, 3, 3, 0, 3], Answer::NotTls),
+            ("a record that is too long", vec![22, 3, 3, 0x48, 1], Answer::NotTls),
+            ("another handshake message", record(HANDSHAKE, &[11]), Answer::NotTls),
+            ("a message of another major version", record(HANDSHAKE, &[2, 0, 0, 40, 2, 3]), Answer::NotTls),
+            (
+                "an alert inside the hello",
+                [record(HANDSHAKE, &[2, 0]), BYE.to_vec()].concat(),
+                Answer::NotTls,
+            ),
+        ];
+        for (what, bytes, answer) in rows {
+            assert_eq!(read(bytes), *answer, "{what}");
+        }
+    }
+
+    #[test]
+    fn t11_between_a_retry_and_the_second_hello_the_server_says_nothing_of_weight() {
+        let after = |bytes: &[u8]| read(&[&retry(), bytes].concat());
+        assert_eq!(after(CCS), Answer::Retry);
+        assert_eq!(after(BYE), Answer::Alert);
+        assert_eq!(after(&[CCS, BYE].concat()), Answer::Alert);
+        assert_eq!(after(&hello()), Answer::NotTls);
+        assert_eq!(after(&[CCS, &hello()].concat()), Answer::NotTls);
+        assert_eq!(after(&[23, 3, 3, 0, 1, 0]), Answer::NotTls);
+        let long = [&[2, 0, 0, 200, 3, 3], &HELLO_RETRY_REQUEST[..], &[0; 166], &hello()[5..]].concat();
+        assert_eq!(read(&record(HANDSHAKE, &long)), Answer::NotTls, "a hello in the retry's own record");
+        let endless = [&[2, 1, 0, 0, 3, 3], &HELLO_RETRY_REQUEST[..]].concat();
+        assert_eq!(read(&record(HANDSHAKE, &endless)), Answer::NotTls);
+    }
+
+    #[test]
+    fn t11_after_the_second_hello_a_real_server_hello_is_wanted() {
+        for (next, answer) in [
+            (hello(), Answer::ServerHello),
+            ([CCS, &hello()].concat(), Answer::ServerHello),
+            (BYE.to_vec(), Answer::Alert),
+            (retry(), Answer::NotTls),
+            (b"HTTP".to_vec(), Answer::NotTls),
+        ] {
+            let mut reader = ServerHelloReader::new();
+            assert_eq!(reader.push(&retry()), Answer::Retry);
+            reader.second_hello_sent();
+            assert_eq!(reader.push(&next), answer, "{next:?}");
+        }
+    }
+}

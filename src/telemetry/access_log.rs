@@ -1,0 +1,316 @@
+//! The access log: no record is lost, and none holds a request up.
+//!
+//! Whoever will have something to say takes a [`Place`] first, before the dial; writing into a place then neither
+//! blocks nor fails. One thread of our own takes the lines to the output. When the output fails, or the oldest line
+//! has waited too long, no more places are given, so that new requests are refused with `log_unavailable` until it
+//! works again. Not here: the lines (`record` and the formats), the queue itself (`queue`), the writing (`writer`).
+//!
+//! Memory: at most [`Options::bytes`] are queued when a place is given, and who holds a place adds one line of less
+//! than 16 KiB at most.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+pub use super::output::{Output, Reopened, file, stdout};
+pub use super::queue::Clock;
+use super::queue::Queue;
+use super::record::Record;
+use super::writer;
+pub use crate::config::OnLogFailure;
+
+/// How a record becomes a line.
+pub trait Format: Send + Sync {
+    /// Appends the line with its newline to `out`, or nothing where this format has no line for that event.
+    fn write(&self, record: &Record<'_>, out: &mut Vec<u8>);
+}
+
+/// `format: json`.
+#[derive(Clone, Copy, Debug)]
+pub struct Json;
+
+impl Format for Json {
+    fn write(&self, record: &Record<'_>, out: &mut Vec<u8>) {
+        record.write_json(out);
+    }
+}
+
+/// No place: the request is to be refused with `log_unavailable`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the access log cannot be written")]
+pub struct LogUnavailable;
+
+/// Bounds and times of the log.
+#[derive(Clone)]
+pub struct Options {
+    /// Records that may be promised or waiting. Every live tunnel holds one for its closing, so: as many as
+    /// tunnels may live, and some thousand for what is on its way.
+    pub places: usize,
+    /// Bytes queued above which no more places are given.
+    pub bytes: usize,
+    /// Deny, or continue.
+    pub on_failure: OnLogFailure,
+    /// How long a line may wait before the log counts as unavailable.
+    pub stale: Duration,
+    /// The writer's own.
+    pub timing: Timing,
+    /// For the age of lines.
+    pub clock: Clock,
+}
+
+/// The writer's waits.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// After a write, how long to gather lines for the next one: at most 200 wake-ups a second under any load, and a
+    /// kill loses no more than what came in that time.
+    pub linger: Duration,
+    /// Between two tries on an output that fails.
+    pub retry: Duration,
+}
+
+impl Options {
+    /// For `tunnels` live tunnels, with the specification's 5 s and 1 s.
+    pub fn new(tunnels: usize, on_failure: OnLogFailure) -> Self {
+        let start = Instant::now();
+        Options {
+            places: Self::places_for(tunnels),
+            bytes: 16 * 1024 * 1024,
+            on_failure,
+            stale: Duration::from_secs(5),
+            timing: Timing { linger: Duration::from_millis(5), retry: Duration::from_secs(1) },
+            clock: Arc::new(move || start.elapsed()),
+        }
+    }
+
+    /// One place for each tunnel's closing, and 8,192 for records on their way.
+    pub fn places_for(tunnels: usize) -> usize {
+        tunnels.saturating_add(8192)
+    }
+}
+
+/// What became of the records so far.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct LogCounts {
+    /// On the output.
+    pub written: u64,
+    /// Never to be there: no room with `on_failure: continue`, or the program ended first.
+    pub lost: u64,
+    /// Waiting.
+    pub queued: usize,
+    /// How often the writer thread woke up: far less often than records come, or something is wrong with it.
+    pub wakeups: u64,
+}
+
+/// The log, as those see it who have something to say. Cheap to clone.
+#[derive(Clone)]
+pub struct AccessLog(Arc<Shared>);
+
+struct Shared {
+    queue: Arc<Queue>,
+    format: Box<dyn Format>,
+    on_failure: OnLogFailure,
+    stale: Duration,
+    bytes: usize,
+}
+
+impl AccessLog {
+    /// Starts the writer thread on `output`.
+    ///
+    /// # Errors
+    /// Where the thread cannot be started.
+    pub fn start(
+        output: Box<dyn Output>,
+        format: Box<dyn Format>,
+        options: Options,
+    ) -> io::Result<(Self, WriterHandle)> {
+        let queue = Arc::new(Queue::new(options.places, options.clock));
+        let (for_writer, timing) = (Arc::clone(&queue), options.timing);
+        // Nobody joins it: it may be stuck in `write` for good, and the exit must not be.
+        thread::Builder::new()
+            .name("access-log".to_owned())
+            .spawn(move || writer::run(for_writer, output, timing))?;
+        let handle = WriterHandle { queue: Arc::clone(&queue) };
+        let shared = Shared {
+            queue,
+            format,
+            on_failure: options.on_failure,
+            stale: options.stale,
+            bytes: options.bytes,
+        };
+        Ok((AccessLog(Arc::new(shared)), handle))
+    }
+
+    /// Takes a place for a record to come.
+    ///
+    /// # Errors
+    /// [`LogUnavailable`] while the output fails or stalls, or where the queue is full; never with
+    /// [`OnLogFailure::Continue`].
+    pub fn reserve(&self) -> Result<Place, LogUnavailable> {
+        self.take(1).map(|hold| self.place(hold))
+    }
+
+    /// Takes the two places of a tunnel, for `open` and `close`: both or none, so that requests cannot starve
+    /// each other with one place each.
+    ///
+    /// # Errors
+    /// As [`AccessLog::reserve`].
+    pub fn reserve_two(&self) -> Result<(Place, Place), LogUnavailable> {
+        self.take(2).map(|hold| (self.place(hold), self.place(hold)))
+    }
+
+    /// A place for a record that no request waits for: a `progress`, or the refusal with `log_unavailable` itself. It is
+    /// given even while the output fails, from the queue's first three quarters; the record is written once the output
+    /// works again, and counted as lost where there is no room for it.
+    pub fn spare(&self) -> Place {
+        let room = self.room(1, self.0.queue.places.limit() / 4);
+        self.place(if room { Hold::Held } else { Hold::None })
+    }
+
+    /// Whether a request can be recorded now. True with [`OnLogFailure::Continue`] only while it really can.
+    pub fn is_available(&self) -> bool {
+        let queue = &self.0.queue;
+        self.unavailable_for().is_none()
+            && queue.places.taken() < queue.places.limit()
+            && queue.queued_bytes() < self.0.bytes
+    }
+
+    /// How long the output has been failing or stalled, for `/readyz`. None while it works.
+    pub fn unavailable_for(&self) -> Option<Duration> {
+        self.0.queue.unavailable_for(self.0.stale)
+    }
+
+    /// Lines that are not on the output yet.
+    pub fn queued(&self) -> usize {
+        self.0.queue.queued()
+    }
+
+    /// What became of the records so far.
+    pub fn counts(&self) -> LogCounts {
+        let queue = &self.0.queue;
+        LogCounts {
+            written: queue.written(),
+            lost: queue.lost(),
+            queued: queue.queued(),
+            wakeups: queue.wakeups(),
+        }
+    }
+
+    /// Has the output opened again by its name, soon and by the writer thread; a failure is told in the diagnostics and
+    /// the old file stays.
+    pub fn reopen(&self) {
+        self.0.queue.ask_reopen();
+    }
+
+    /// Follows a reload of `limits.tunnels`; see [`Options::places_for`].
+    pub fn set_places(&self, places: usize) {
+        self.0.queue.places.set_limit(places);
+    }
+
+    fn take(&self, count: usize) -> Result<Hold, LogUnavailable> {
+        match self.0.on_failure {
+            OnLogFailure::Deny if self.unavailable_for().is_some() => Err(LogUnavailable),
+            _ if self.room(count, 0) => Ok(Hold::Held),
+            OnLogFailure::Deny => Err(LogUnavailable),
+            OnLogFailure::Continue => Ok(Hold::Later),
+        }
+    }
+
+    fn room(&self, count: usize, spare: usize) -> bool {
+        self.0.queue.queued_bytes() < self.0.bytes && self.0.queue.places.take(count, spare)
+    }
+
+    fn place(&self, hold: Hold) -> Place {
+        Place { log: self.clone(), hold }
+    }
+}
+
+impl fmt::Debug for AccessLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AccessLog").field("counts", &self.counts()).finish_non_exhaustive()
+    }
+}
+
+thread_local! {
+    /// Lines are put together here, outside the queue's lock and without an allocation.
+    static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The right to write one record. Dropped unused it goes back.
+#[must_use = "a place goes back when it is dropped"]
+#[derive(Debug)]
+pub struct Place {
+    log: AccessLog,
+    hold: Hold,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Hold {
+    /// Taken.
+    Held,
+    /// There was no room and traffic was preferred to records: there may be by the time of writing.
+    Later,
+    /// No room, or given back.
+    None,
+}
+
+impl Place {
+    /// Queues the record. Never blocks, never fails; where traffic was preferred to records, it may be lost.
+    pub fn write(mut self, record: &Record<'_>) {
+        let shared = Arc::clone(&self.log.0);
+        LINE.with_borrow_mut(|line| {
+            line.clear();
+            shared.format.write(record, line);
+            if line.is_empty() {
+                return;
+            }
+            if self.hold == Hold::Held || (self.hold == Hold::Later && self.log.room(1, 0)) {
+                // It is the line's now, and comes back once that is written.
+                self.hold = Hold::None;
+                shared.queue.push(line);
+            } else {
+                shared.queue.count_lost(1);
+            }
+        });
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.hold == Hold::Held {
+            self.log.0.queue.places.give_back(1);
+        }
+    }
+}
+
+/// Ends the log at the end of the program.
+#[must_use = "without `finish` the last records are not waited for"]
+pub struct WriterHandle {
+    queue: Arc<Queue>,
+}
+
+/// How the log ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Finished {
+    /// Every record is on the output.
+    Flushed,
+    /// So many are not: the output failed or stalled until the deadline.
+    Abandoned(usize),
+}
+
+impl WriterHandle {
+    /// Writes what is queued and ends the writer; waits for that, at most `timeout`. Blocks: call it outside of the
+    /// runtime. A writer stuck in `write` is left behind for the exit to end.
+    pub fn finish(self, timeout: Duration) -> Finished {
+        self.queue.ask_stop();
+        match self.queue.wait_ended(timeout) {
+            0 => Finished::Flushed,
+            left => Finished::Abandoned(left),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

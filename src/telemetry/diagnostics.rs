@@ -1,0 +1,212 @@
+//! egressd's own messages: to standard error, through a thread that would rather lose one than hold anybody up.
+//!
+//! stderr is usually drained by the same container shim as the access log. If that stalls, a direct write would freeze
+//! every worker that has something to say. Not here: the access log, which loses nothing.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+use tracing::Subscriber;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::config::{DiagnosticsFormat, Log, LogLevel};
+
+/// Lines that wait for stderr at most.
+const LINES: usize = 4096;
+
+/// Keep it until the end of the program: dropping it writes what waits, for a second at most.
+#[must_use = "messages are lost once this is dropped"]
+pub struct Diagnostics {
+    _guard: WorkerGuard,
+    lost: ErrorCounter,
+}
+
+impl Diagnostics {
+    /// Messages lost because stderr stalled.
+    pub fn lost(&self) -> u64 {
+        self.lost.dropped_lines() as u64
+    }
+}
+
+/// Sends this program's messages to stderr, as `log` says.
+///
+/// # Errors
+/// Where messages go elsewhere already.
+pub fn start(log: Log) -> io::Result<Diagnostics> {
+    let level = match log.level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    };
+    let (subscriber, diagnostics) = subscriber(level, log.format, io::stderr());
+    tracing::subscriber::set_global_default(subscriber).map_err(io::Error::other)?;
+    Ok(diagnostics)
+}
+
+fn subscriber(
+    level: LevelFilter,
+    format: DiagnosticsFormat,
+    output: impl Write + Send + 'static,
+) -> (Box<dyn Subscriber + Send + Sync>, Diagnostics) {
+    let (writer, guard) = NonBlockingBuilder::default()
+        .lossy(true)
+        .buffered_lines_limit(LINES)
+        .thread_name("diagnostics")
+        .finish(output);
+    let diagnostics = Diagnostics { lost: writer.error_counter(), _guard: guard };
+    let builder = tracing_subscriber::fmt().with_max_level(level).with_ansi(false).with_writer(Plain(writer));
+    let subscriber: Box<dyn Subscriber + Send + Sync> = match format {
+        DiagnosticsFormat::Text => Box::new(builder.with_target(false).finish()),
+        DiagnosticsFormat::Json => Box::new(builder.json().flatten_event(true).finish()),
+    };
+    (subscriber, diagnostics)
+}
+
+/// Lets a message be one line and nothing but text, whatever somebody put into it: a host name in an error is what a
+/// stranger sent.
+struct Plain(NonBlocking);
+
+impl<'a> MakeWriter<'a> for Plain {
+    type Writer = PlainWriter;
+
+    fn make_writer(&'a self) -> PlainWriter {
+        PlainWriter(self.0.clone())
+    }
+}
+
+struct PlainWriter(NonBlocking);
+
+impl Write for PlainWriter {
+    /// Called once for each message, with its newline at the end.
+    fn write(&mut self, message: &[u8]) -> io::Result<usize> {
+        self.0.write_all(plain(message).as_bytes())?;
+        Ok(message.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+fn plain(message: &[u8]) -> String {
+    let text = String::from_utf8_lossy(message);
+    let (text, end) = match text.strip_suffix('\n') {
+        Some(text) => (text, "\n"),
+        None => (&*text, ""),
+    };
+    let mut line = String::with_capacity(text.len() + 1);
+    for character in text.chars() {
+        if is_hostile(character) {
+            // Writing into a String cannot fail.
+            let _ = write!(line, "\\u{{{:x}}}", u32::from(character));
+        } else {
+            line.push(character);
+        }
+    }
+    line + end
+}
+
+/// C0, DEL, C1, bidirectional controls and other invisible formatting, line and paragraph separators, tags.
+fn is_hostile(character: char) -> bool {
+    character.is_control()
+        || matches!(character,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Stalled(Arc<(Mutex<Stderr>, Condvar)>);
+
+    #[derive(Default)]
+    struct Stderr {
+        stalled: bool,
+        text: Vec<u8>,
+    }
+
+    impl Stalled {
+        fn stall(&self, stalled: bool) {
+            self.0.0.lock().expect("lock").stalled = stalled;
+            self.0.1.notify_all();
+        }
+
+        fn text(&self) -> String {
+            String::from_utf8(self.0.0.lock().expect("lock").text.clone()).expect("text")
+        }
+    }
+
+    impl Write for Stalled {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let state = self.0.0.lock().expect("lock");
+            let mut state =
+                self.0.1.wait_while(state, |state| state.stalled).unwrap_or_else(PoisonError::into_inner);
+            state.text.extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn said(format: DiagnosticsFormat, level: LevelFilter, say: impl FnOnce()) -> String {
+        let output = Stalled::default();
+        let (subscriber, diagnostics) = subscriber(level, format, output.clone());
+        tracing::subscriber::with_default(subscriber, say);
+        drop(diagnostics);
+        output.text()
+    }
+
+    #[test]
+    fn t68_a_message_is_one_line_whatever_is_in_it() {
+        let evil = "x\r\nERROR forged\u{1b}[31m\u{9b}\u{202e}\u{2028}é";
+        for format in [DiagnosticsFormat::Text, DiagnosticsFormat::Json] {
+            let text =
+                said(format, LevelFilter::INFO, || tracing::warn!(host = %evil, "no such name: {evil}"));
+            let body = text.strip_suffix('\n').expect("a line");
+            assert!(!body.chars().any(is_hostile), "{body:?}");
+            assert!(body.contains("no such name") && body.contains('é'), "{body}");
+        }
+    }
+
+    #[test]
+    fn the_level_holds_and_json_is_an_object_a_line() {
+        let text = said(DiagnosticsFormat::Json, LevelFilter::INFO, || {
+            tracing::debug!("not this");
+            tracing::info!(port = 3128, "listening");
+        });
+        let value: serde_json::Value = serde_json::from_str(&text).expect("one object");
+        assert_eq!(
+            (&value["level"], &value["message"], &value["port"]),
+            (&"INFO".into(), &"listening".into(), &3128.into())
+        );
+        assert!(said(DiagnosticsFormat::Text, LevelFilter::OFF, || tracing::error!("x")).is_empty());
+    }
+
+    #[test]
+    fn a_stalled_stderr_freezes_nobody_and_the_lost_are_counted() {
+        let output = Stalled::default();
+        output.stall(true);
+        let (subscriber, diagnostics) =
+            subscriber(LevelFilter::INFO, DiagnosticsFormat::Text, output.clone());
+        tracing::subscriber::with_default(subscriber, || {
+            // Comes to its end only if no message waits.
+            for number in 0..3 * LINES {
+                tracing::info!(number, "x");
+            }
+        });
+        assert!(diagnostics.lost() >= LINES as u64);
+        output.stall(false);
+        drop(diagnostics);
+        assert!(output.text().lines().count() >= 1);
+    }
+}

@@ -1,0 +1,188 @@
+//! Series that are read where they are kept, at the moment of the scrape.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+
+use super::super::access_log::AccessLog;
+use super::requests::Requests;
+use crate::live::{Live, PolicyUsage};
+
+/// One family: its name, help text and labels, of which it makes samples.
+struct Family {
+    desc: Desc,
+    kind: MetricType,
+}
+
+impl Family {
+    fn new(name: &str, help: &str, labels: &[&str], kind: MetricType) -> prometheus::Result<Self> {
+        let labels = labels.iter().map(|label| (*label).to_owned()).collect();
+        Ok(Family { desc: Desc::new(name.to_owned(), help.to_owned(), labels, HashMap::new())?, kind })
+    }
+
+    /// `values` are the label values in the order of the labels, and the sample's value.
+    fn collect<'v, const N: usize>(
+        &self,
+        values: impl IntoIterator<Item = ([&'v str; N], f64)>,
+    ) -> MetricFamily {
+        let samples = values.into_iter().map(|(values, value)| self.sample(&values, value)).collect();
+        let mut family = MetricFamily::default();
+        family.set_name(self.desc.fq_name.clone());
+        family.set_help(self.desc.help.clone());
+        family.set_field_type(self.kind);
+        family.set_metric(samples);
+        family
+    }
+
+    fn sample(&self, values: &[&str], value: f64) -> Metric {
+        let pair = |(name, value): (&String, &&str)| {
+            let mut pair = LabelPair::default();
+            pair.set_name(name.clone());
+            pair.set_value((*value).to_owned());
+            pair
+        };
+        let labels = self.desc.variable_labels.iter().zip(values).map(pair).collect();
+        let mut metric = Metric::from_label(labels);
+        if self.kind == MetricType::COUNTER {
+            let mut counter = Counter::default();
+            counter.set_value(value);
+            metric.set_counter(counter);
+        } else {
+            let mut gauge = Gauge::default();
+            gauge.set_value(value);
+            metric.set_gauge(gauge);
+        }
+        metric
+    }
+}
+
+/// Cheap to clone: the registry has one, and [`super::Metrics`] the other.
+#[derive(Clone)]
+pub(super) struct AtScrape(Arc<Shared>);
+
+struct Shared {
+    live: Arc<Live>,
+    log: AccessLog,
+    requests: Arc<Requests>,
+    configured: RwLock<Configured>,
+    requests_total: Family,
+    tunnels_active: Family,
+    bytes_total: Family,
+    rule_expires: Family,
+    log_records: Family,
+    log_queue: Family,
+}
+
+#[derive(Default)]
+struct Configured {
+    policies: Vec<Arc<str>>,
+    rule_expiries: Vec<(Arc<str>, Arc<str>, f64)>,
+}
+
+impl AtScrape {
+    pub(super) fn new(live: Arc<Live>, log: AccessLog, requests: Arc<Requests>) -> prometheus::Result<Self> {
+        use MetricType::{COUNTER, GAUGE};
+        Ok(AtScrape(Arc::new(Shared {
+            live,
+            log,
+            requests,
+            configured: RwLock::default(),
+            requests_total: Family::new(
+                "egressd_requests_total",
+                "Requests at their final verdict, each once, by the policy and rule that decided.",
+                &["policy", "rule", "decision", "reason"],
+                COUNTER,
+            )?,
+            tunnels_active: Family::new("egressd_tunnels_active", "Tunnels open now.", &["policy"], GAUGE)?,
+            bytes_total: Family::new(
+                "egressd_bytes_total",
+                "Bytes that clients sent to and received from targets; counted while they flow.",
+                &["policy", "direction"],
+                COUNTER,
+            )?,
+            rule_expires: Family::new(
+                "egressd_rule_expires_timestamp_seconds",
+                "When the rule no longer allows anything, in seconds since the epoch; of rules that expire.",
+                &["policy", "rule"],
+                GAUGE,
+            )?,
+            log_records: Family::new(
+                "egressd_access_log_records_total",
+                "Access log records on the output, and records lost (on_failure: continue, or killed by a deadline).",
+                &["result"],
+                COUNTER,
+            )?,
+            log_queue: Family::new(
+                "egressd_access_log_queue_records",
+                "Access log records that wait for the output.",
+                &[],
+                GAUGE,
+            )?,
+        })))
+    }
+
+    pub(super) fn set_policies(&self, policies: &[Arc<str>]) {
+        self.0.configured.write().unwrap_or_else(PoisonError::into_inner).policies = policies.to_vec();
+    }
+
+    /// Of rules that share a label the first to expire counts.
+    pub(super) fn set_rule_expiries(&self, expiries: &[(Arc<str>, Arc<str>, f64)]) {
+        let mut sorted = expiries.to_vec();
+        sorted.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)).then(a.2.total_cmp(&b.2)));
+        sorted.dedup_by(|later, first| (&later.0, &later.1) == (&first.0, &first.1));
+        self.0.configured.write().unwrap_or_else(PoisonError::into_inner).rule_expiries = sorted;
+    }
+
+    /// By policy; one that is configured and was never used is there with zeros.
+    fn usage(&self) -> Vec<PolicyUsage> {
+        let mut usage = self.0.live.usage();
+        let configured = self.0.configured.read().unwrap_or_else(PoisonError::into_inner);
+        for policy in &configured.policies {
+            if !usage.iter().any(|known| known.policy == *policy) {
+                let policy = Arc::clone(policy);
+                usage.push(PolicyUsage { policy, tunnels: 0, sent: 0, received: 0 });
+            }
+        }
+        usage
+    }
+}
+
+// Counters are whole numbers that Prometheus reads as floating point: exact to 2^53, 8 PiB.
+impl Collector for AtScrape {
+    fn desc(&self) -> Vec<&Desc> {
+        let Shared {
+            requests_total, tunnels_active, bytes_total, rule_expires, log_records, log_queue, ..
+        } = &*self.0;
+        [requests_total, tunnels_active, bytes_total, rule_expires, log_records, log_queue]
+            .map(|family| &family.desc)
+            .to_vec()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let shared = &*self.0;
+        let rows = shared.requests.rows();
+        let usage = self.usage();
+        let counts = shared.log.counts();
+        let configured = shared.configured.read().unwrap_or_else(PoisonError::into_inner);
+        vec![
+            shared.requests_total.collect(
+                rows.iter()
+                    .map(|row| ([&*row.policy, &*row.rule, row.decision, row.reason], row.count as f64)),
+            ),
+            shared.tunnels_active.collect(usage.iter().map(|usage| ([&*usage.policy], usage.tunnels as f64))),
+            shared.bytes_total.collect(usage.iter().flat_map(|usage| {
+                let policy = &*usage.policy;
+                [([policy, "sent"], usage.sent as f64), ([policy, "received"], usage.received as f64)]
+            })),
+            shared.rule_expires.collect(
+                configured.rule_expiries.iter().map(|(policy, rule, at)| ([&**policy, &**rule], *at)),
+            ),
+            shared
+                .log_records
+                .collect([(["written"], counts.written as f64), (["lost"], counts.lost as f64)]),
+            shared.log_queue.collect([([], counts.queued as f64)]),
+        ]
+    }
+}

@@ -1,0 +1,55 @@
+//! The count of places in the log's queue: who wants to write later takes one now.
+//!
+//! A place is taken from the moment it is reserved until its line is on the output, so that the queue is bounded by
+//! construction. One counter, no lock: a reservation is on the way of every request. Checked with every interleaving
+//! in `tests/loom_places.rs`, which is why the atomics come from `super::sync`.
+
+use super::sync::{AtomicUsize, Ordering};
+
+pub(super) struct Places {
+    taken: AtomicUsize,
+    limit: AtomicUsize,
+}
+
+impl Places {
+    pub(super) fn new(limit: usize) -> Self {
+        Places { taken: AtomicUsize::new(0), limit: AtomicUsize::new(limit) }
+    }
+
+    /// Takes `count` places, all or none, if `spare` are still free after that.
+    ///
+    /// Never above the limit, not for a moment: an increment that is taken back would make others fail meanwhile.
+    /// Relaxed is enough: the counter orders nothing else, lines are handed over under the queue's lock.
+    pub(super) fn take(&self, count: usize, spare: usize) -> bool {
+        let limit = self.limit.load(Ordering::Relaxed);
+        let mut taken = self.taken.load(Ordering::Relaxed);
+        loop {
+            if taken.saturating_add(count).saturating_add(spare) > limit {
+                return false;
+            }
+            match self.taken.compare_exchange_weak(taken, taken + count, Ordering::Relaxed, Ordering::Relaxed)
+            {
+                Ok(_) => return true,
+                Err(now) => taken = now,
+            }
+        }
+    }
+
+    /// Gives `count` taken places back.
+    pub(super) fn give_back(&self, count: usize) {
+        self.taken.fetch_sub(count, Ordering::Relaxed);
+    }
+
+    pub(super) fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn limit(&self) -> usize {
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    /// A lower limit takes nothing from who has a place: it is reached as places come back.
+    pub(super) fn set_limit(&self, limit: usize) {
+        self.limit.store(limit, Ordering::Relaxed);
+    }
+}
