@@ -6,7 +6,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::git_server::{GitServer, HELLO, HOST};
-use crate::support::{Authority, Egressd, Record, config, write};
+use crate::support::{Authority, Egressd, Record, config, directory, write};
 use crate::tool::{Ran, tool};
 
 /// egressd that allows [`HOST`] at the origin's port and nothing else, the origin, and curl's home.
@@ -20,12 +20,12 @@ struct Scene {
 impl Scene {
     fn new() -> Self {
         let authority = Authority::new();
-        let origin = GitServer::start(&authority).wait_accepting();
+        let origin = GitServer::start(&authority);
         let rule = format!("https://{HOST}{}", origin.port_suffix());
         let proxy = Egressd::start(
             &(config(&[&rule]) + &format!("dns: {{hosts: {{{HOST}: [{}]}}}}\n", origin.address().ip())),
         );
-        let home = tempfile::tempdir().expect("a temporary directory");
+        let home = directory();
         write(&home.path().join("ca.pem"), authority.pem());
         Scene { origin, proxy, home }
     }

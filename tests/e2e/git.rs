@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::git_server::{CREDENTIALS, GitServer, HOST};
-use crate::support::{Authority, Egressd, Record, config, until, write};
+use crate::support::{Authority, Egressd, Record, config, directory, until, write};
 use crate::tool::{Ran, tool};
 
 const MIB: usize = 1 << 20;
@@ -23,7 +23,7 @@ struct User {
 
 impl User {
     fn new(authority: &Authority) -> Self {
-        let home = tempfile::tempdir().expect("a temporary directory");
+        let home = directory();
         write(&home.path().join("ca.pem"), authority.pem());
         write(
             &home.path().join("gitconfig"),
@@ -124,7 +124,7 @@ fn sum(tunnels: &[(&Record, &Record)], field: &str) -> u64 {
 #[test]
 fn a_mirror_of_100_mb_is_pushed_and_cloned_back_with_the_same_bytes() {
     let authority = Authority::new();
-    let server = GitServer::start(&authority).wait_accepting();
+    let server = GitServer::start(&authority);
     let user = User::new(&authority);
     let rule = format!("https://{HOST}{}", server.port_suffix());
     let proxy = Egressd::start(
@@ -148,7 +148,11 @@ fn a_mirror_of_100_mb_is_pushed_and_cloned_back_with_the_same_bytes() {
     until("the clone's tunnels to close", || {
         all_closed(&proxy).filter(|records| records.len() > pushes.len())
     });
-    let metrics = proxy.metrics();
+    let closed = proxy.records().len() as u64 / 2;
+    let metrics = until("the tunnels to be counted", || {
+        let metrics = proxy.metrics();
+        (metrics.count("egressd_tunnels_total", &[]) == closed).then_some(metrics)
+    });
     let ended = proxy.stop();
     assert_eq!(ended.code, 0, "{}", ended.stderr);
     let tunnels_of_all = tunnels(&ended.records);

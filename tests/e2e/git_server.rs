@@ -2,15 +2,15 @@
 //! git-http-backend behind fcgiwrap. Beside the repositories it serves `/hello`, without a password.
 
 use std::fs::create_dir_all;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::support::{Authority, own_loopback, read, until, write};
-use crate::tool::{Daemon, Ran, isolate, tool};
+use crate::support::{Authority, directory, own_loopback, read, until, write};
+use crate::tool::{Daemon, Ran, here, isolate, tool};
 
 /// The name that the certificate is for.
 pub(crate) const HOST: &str = "git-codecommit.ap-northeast-1.amazonaws.com";
@@ -32,28 +32,24 @@ pub(crate) struct GitServer {
 impl GitServer {
     /// On a loopback address of its own, at port 443 where we may.
     pub(crate) fn start(authority: &Authority) -> Self {
-        GitServer::start_at(own_loopback(), authority, |_| {})
-    }
-
-    /// On this address. `place` may still change the commands, to run them in another network namespace; the port is
-    /// then 443 in any case.
-    pub(crate) fn start_in(address: Ipv4Addr, authority: &Authority, place: impl Fn(&mut Command)) -> Self {
-        GitServer::start_on(SocketAddr::new(IpAddr::V4(address), 443), authority, place)
-    }
-
-    fn start_at(address: Ipv4Addr, authority: &Authority, place: impl Fn(&mut Command)) -> Self {
-        let mut address = SocketAddr::new(IpAddr::V4(address), 443);
+        let mut address = SocketAddr::new(own_loopback().into(), 443);
         if TcpListener::bind(address).is_err() {
             // Not root. The address is ours alone, so nobody takes the port between this and nginx.
             address.set_port(0);
-            let free = TcpListener::bind(address).expect("a free port");
-            address = free.local_addr().expect("bound");
+            address = TcpListener::bind(address).and_then(|free| free.local_addr()).expect("a free port");
         }
-        GitServer::start_on(address, authority, place)
+        let server = GitServer::start_by(here, authority, address);
+        until("nginx to accept", || TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok());
+        server
     }
 
-    fn start_on(address: SocketAddr, authority: &Authority, place: impl Fn(&mut Command)) -> Self {
-        let directory = tempfile::tempdir().expect("a temporary directory");
+    /// On this address. `launch` makes the command of a program, which may be to run it in another network namespace.
+    pub(crate) fn start_by(
+        launch: impl Fn(&str) -> Command,
+        authority: &Authority,
+        address: SocketAddr,
+    ) -> Self {
+        let directory = directory();
         let root = directory.path();
         let certificate = authority.issue(&[HOST]);
         write(&root.join("tls.crt"), &certificate.pem);
@@ -62,32 +58,25 @@ impl GitServer {
         create_dir_all(root.join("repositories/v1/repos")).expect("a directory");
         write(&root.join("nginx.conf"), nginx_conf(root, address));
 
-        let mut fcgiwrap = Command::new("fcgiwrap");
+        // One process without children of its own: `-c` would fork some that outlive it.
+        let mut fcgiwrap = launch("fcgiwrap");
         fcgiwrap.arg("-s").arg(format!("unix:{}", root.join("cgi.sock").display()));
         isolate(&mut fcgiwrap, root);
-        place(&mut fcgiwrap);
         let mut fcgiwrap = Daemon::start(&mut fcgiwrap);
         until("fcgiwrap's socket", || {
             fcgiwrap.assert_alive();
             root.join("cgi.sock").exists().then_some(())
         });
 
-        let mut nginx = Command::new("nginx");
+        let mut nginx = launch("nginx");
         nginx.arg("-e").arg(root.join("error.log")).arg("-c").arg(root.join("nginx.conf"));
         isolate(&mut nginx, root);
-        place(&mut nginx);
         let mut nginx = Daemon::start(&mut nginx);
         until("nginx's pid file", || {
             nginx.assert_alive();
             root.join("nginx.pid").exists().then_some(())
         });
         GitServer { address, _nginx: nginx, _fcgiwrap: fcgiwrap, directory }
-    }
-
-    /// Waits until it accepts. (In another namespace we cannot ask; nginx writes its pid file after it listens.)
-    pub(crate) fn wait_accepting(self) -> Self {
-        until("nginx to accept", || TcpStream::connect_timeout(&self.address, Duration::from_secs(1)).ok());
-        self
     }
 
     /// Where it listens.
@@ -136,12 +125,11 @@ fn nginx_conf(root: &Path, address: SocketAddr) -> String {
     let exec_path = Ran::ok(tool("git", root).arg("--exec-path"));
     let backend = format!("{}/git-http-backend", exec_path.trim());
     assert!(Path::new(&backend).exists(), "no {backend}");
-    // Started as root, nginx would else run its workers as nobody, who may not enter the directory.
-    let user = if rustix::process::geteuid().is_root() { "user root;" } else { "" };
     format!(
         r#"
 daemon off;
-{user}
+# Started as root, it would else run its workers as nobody, who may not enter the directory.
+user root;
 worker_processes 1;
 pid {home}/nginx.pid;
 error_log {home}/error.log;

@@ -8,7 +8,7 @@ use std::thread::spawn;
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::support::{Egressd, End, Origin, Wire, any_port, config, until};
+use crate::support::{Egressd, End, Origin, Wire, any_port, config, directory, until};
 use crate::tool::{Ran, tool};
 
 fn tcp_rule(origin: &Origin) -> String {
@@ -30,7 +30,7 @@ fn a_transfer_under_way_is_finished_after_term() {
         conversation.write_all(&vec![b'b'; HALF])
     });
     let proxy = Egressd::start(&config(&[&tcp_rule(&origin)]));
-    let home = tempfile::tempdir().expect("a temporary directory");
+    let home = directory();
     let mut curl = tool("curl", home.path());
     curl.args(["--silent", "--show-error", "--proxytunnel", "--output"]).arg(home.path().join("body"));
     curl.arg("--proxy").arg(format!("http://{}", proxy.address()));

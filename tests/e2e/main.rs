@@ -7,9 +7,10 @@
 mod support;
 
 mod curl;
-
+mod default_config;
+mod dns;
 mod git;
 mod git_server;
 mod lifecycle;
-
+mod network;
 mod tool;

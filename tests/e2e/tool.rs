@@ -18,6 +18,11 @@ pub(crate) fn tool(program: &str, home: &Path) -> Command {
     command
 }
 
+/// A program in the test's own network: where [`crate::network::Network::command`] is another.
+pub(crate) fn here(program: &str) -> Command {
+    Command::new(program)
+}
+
 /// Takes our environment away.
 pub(crate) fn isolate(command: &mut Command, home: &Path) {
     command.env_clear().stdin(Stdio::null()).env("HOME", home).env("LC_ALL", "C.UTF-8");

@@ -13,7 +13,7 @@ use std::time::Instant;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use super::{DEADLINE, End, Metrics, Record, Reply, Wire, until, write};
+use super::{DEADLINE, End, Metrics, Record, Reply, Wire, directory, until, write};
 
 /// A configuration with listener `proxy` and the admin listener on free loopback ports, and one policy `test` that
 /// may reach loopback addresses. A rule is a rule string, or a flow mapping `{to: …}`. Further top-level keys may be
@@ -102,7 +102,7 @@ pub struct Refused {
 impl Egressd {
     /// Starts `egressd run --config FILE` on this YAML and waits until it is ready.
     pub fn start(config: &str) -> Self {
-        Egressd::start_in(tempfile::tempdir().expect("a temporary directory"), config)
+        Egressd::start_in(directory(), config)
     }
 
     /// The same with `egressd.yaml` in this directory, where the files that it names are already.

@@ -34,6 +34,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use tempfile::TempDir;
+
 pub use self::egressd::{Egressd, Ended, Refused, command, config, run};
 pub use self::metrics::Metrics;
 pub use self::origin::{Conversation, Origin, Seen};
@@ -67,6 +69,11 @@ pub fn own_loopback() -> Ipv4Addr {
 /// Loopback, any free port.
 pub fn any_port() -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0)
+}
+
+/// A new directory, removed when dropped.
+pub fn directory() -> TempDir {
+    tempfile::Builder::new().prefix("egressd-test-").tempdir().expect("a temporary directory")
 }
 
 /// Reads a whole file as text.
