@@ -1,6 +1,6 @@
 //! Which addresses may be dialled. Stand-in of the address module: only what the policy needs to compile.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
@@ -10,7 +10,7 @@ pub struct Admitted(IpAddr);
 
 impl Admitted {
     /// Only `policy` admits.
-    pub(super) fn new(address: IpAddr) -> Self {
+    pub(in crate::policy) fn new(address: IpAddr) -> Self {
         Admitted(address)
     }
 
@@ -39,4 +39,19 @@ pub fn prohibited(ip: IpAddr, private: &[IpNet]) -> Option<&'static str> {
         IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local(),
     };
     (local && !private.iter().any(|net| net.contains(&ip))).then_some("private use")
+}
+
+/// Every IPv4 address that a translator, tunnel or dual-stack kernel may read out of `address`: here NAT64 (RFC 6052),
+/// 6to4 (RFC 3056), Teredo (RFC 4380, the client) and IPv4-compatible (RFC 4291 §2.5.5.1).
+pub fn embedded_v4(address: Ipv6Addr) -> impl Iterator<Item = Ipv4Addr> {
+    let [a, b, c, d, e, f, g, h] = address.segments();
+    let join = |high: u16, low: u16| Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low));
+    let found = match (a, b) {
+        (0x64, 0xff9b) if [c, d, e, f] == [0; 4] => Some(join(g, h)),
+        (0x2002, _) => Some(join(b, c)),
+        (0x2001, 0) => Some(join(!g, !h)),
+        (0, 0) if [c, d, e, f] == [0; 4] && g != 0 => Some(join(g, h)),
+        _ => None,
+    };
+    found.into_iter()
 }
