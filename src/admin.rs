@@ -20,6 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use crate::shared::Shared;
+use crate::telemetry::metrics;
 
 /// Enough for every prober and scraper there is; a flood from inside cannot take the descriptors.
 const CONNECTIONS: usize = 64;
@@ -80,10 +81,16 @@ fn answer(request: &Request<Incoming>, client: IpAddr, shared: &Shared) -> Respo
             text(StatusCode::FORBIDDEN, "this address is not in admin.networks\n")
         }
         "/metrics" => {
-            let mut reply = text(StatusCode::OK, shared.metrics.render());
-            reply
-                .headers_mut()
-                .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"));
+            let scrape = match shared.metrics.render() {
+                Ok(scrape) => scrape,
+                Err(error) => {
+                    tracing::error!("metrics: {error}");
+                    return text(StatusCode::INTERNAL_SERVER_ERROR, "the metrics contradict each other\n");
+                }
+            };
+            let mut reply = text(StatusCode::OK, scrape);
+            let kind = HeaderValue::from_static(metrics::CONTENT_TYPE);
+            reply.headers_mut().insert(CONTENT_TYPE, kind);
             reply
         }
         _ => text(StatusCode::NOT_FOUND, "there are /livez, /readyz, /healthz and /metrics\n"),

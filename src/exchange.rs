@@ -56,7 +56,7 @@ pub(crate) async fn serve(
 
     let meter = Arc::new(Meter::default());
     let live = shared.live.register_exchange(Arc::clone(&permit.policy), Arc::clone(&meter));
-    let mut dialled = None;
+    let mut dialled = false;
     let outcome = {
         let id = request.id().to_string();
         let terms = Terms {
@@ -68,26 +68,26 @@ pub(crate) async fn serve(
             request_id: &id,
             meter: &meter,
         };
-        let open = || async {
-            let limits = DialLimits {
-                dns_timeout: judge.config.dns.timeout,
-                connect_timeout: judge.config.tunnel.connect_timeout,
-            };
-            let admit = |address| policies.admit(&permit, address);
-            let opened = dial::dial(&shared.resolver(), target, admit, &shared.own, limits).await;
-            dialled = Some(());
-            request.dialled(opened).map(|opened| opened.stream)
-        };
         let stop = async {
             shared.drain.ended().await;
             Ending::Drained
         };
         let connection = Connection { stream: &mut client, buffer: &mut buffer, kept: &mut kept };
+        let limits = DialLimits {
+            dns_timeout: judge.config.dns.timeout,
+            connect_timeout: judge.config.tunnel.connect_timeout,
+        };
+        let admit = |address| policies.admit(&permit, address);
+        let open = async || {
+            dialled = true;
+            let opened = dial::dial(&shared.resolver(), target, admit, &shared.own, limits).await;
+            request.dialled(opened).map(|opened| opened.stream)
+        };
         Box::pin(forward::exchange(connection, &head, &terms, open, stop)).await
     };
     drop(judge);
     let Outcome { status, finish, keep_alive, addresses } = outcome;
-    if let (None, Some(Addresses { upstream, local })) = (dialled, addresses) {
+    if let (false, Some(Addresses { upstream, local })) = (dialled, addresses) {
         request.reached(upstream, local);
     }
     match finish {

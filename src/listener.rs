@@ -8,33 +8,44 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bytes::BytesMut;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::client::Client;
-use crate::proxy;
 use crate::shared::Shared;
-use crate::telemetry::metrics::Connection;
+use crate::stream::ClientStream;
+use crate::telemetry::metrics::{ConnectionResult, Connections};
+use crate::{proxy, socket};
 
 /// After an accept that failed for want of descriptors: they come back when tunnels end.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Connections of all listeners, against the number that the descriptors carry.
+/// One listener, as its connections see it.
 #[derive(Debug)]
-pub struct Connections {
-    open: AtomicUsize,
+pub struct Listener {
+    /// From the configuration.
+    pub name: Arc<str>,
+    /// Its counters.
+    pub connections: Connections,
+}
+
+/// Open connections of all listeners, against the number that the descriptors carry.
+#[derive(Debug)]
+pub struct Open {
+    count: AtomicUsize,
     cap: usize,
 }
 
-impl Connections {
+impl Open {
     /// None open.
     pub fn new(cap: usize) -> Self {
-        Connections { open: AtomicUsize::new(0), cap }
+        Open { count: AtomicUsize::new(0), cap }
     }
 
     fn enter(shared: &Arc<Shared>) -> Option<Place> {
-        let connections = &shared.connections;
-        if connections.open.fetch_add(1, Ordering::Relaxed) >= connections.cap {
-            connections.open.fetch_sub(1, Ordering::Relaxed);
+        let open = &shared.connections;
+        if open.count.fetch_add(1, Ordering::Relaxed) >= open.cap {
+            open.count.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
         Some(Place { shared: Arc::clone(shared) })
@@ -48,12 +59,12 @@ struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.shared.connections.open.fetch_sub(1, Ordering::Relaxed);
+        self.shared.connections.count.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 /// Accepts until the drain closes the listener.
-pub async fn serve(socket: TcpListener, name: Arc<str>, shared: Arc<Shared>) {
+pub async fn serve(socket: TcpListener, listener: Arc<Listener>, shared: Arc<Shared>) {
     loop {
         let accepted = tokio::select! {
             biased;
@@ -61,27 +72,31 @@ pub async fn serve(socket: TcpListener, name: Arc<str>, shared: Arc<Shared>) {
             accepted = socket.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => spawn(stream, peer, &name, &shared),
+            Ok((stream, peer)) => spawn(stream, peer, &listener, &shared),
             Err(error) => {
-                tracing::warn!("listener {name}: accept failed, trying again: {error}");
+                tracing::warn!("listener {}: accept failed, trying again: {error}", listener.name);
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
 }
 
-fn spawn(stream: TcpStream, peer: SocketAddr, name: &Arc<str>, shared: &Arc<Shared>) {
-    let Some(place) = Connections::enter(shared) else {
+fn spawn(stream: TcpStream, peer: SocketAddr, listener: &Arc<Listener>, shared: &Arc<Shared>) {
+    let Some(place) = Open::enter(shared) else {
         // Closed without a word: an answer would need the resources that are gone.
-        shared.metrics.connection(name, Connection::Limit);
-        return;
+        return listener.connections.count(ConnectionResult::Limit);
     };
-    shared.metrics.connection(name, Connection::Accepted);
-    let name = Arc::clone(name);
-    let shared = Arc::clone(shared);
-    let tasks = shared.drain.connections().clone();
-    tasks.spawn(async move {
-        proxy::serve(stream, Client::direct(peer), name, &shared).await;
-        drop(place);
+    // A socket that cannot be tuned is one that is already gone: the first read says so.
+    let _ = socket::tune(&stream);
+    let listener = Arc::clone(listener);
+    shared.drain.connections().spawn(async move {
+        // Given back when all below is gone.
+        let place = place;
+        let (stream, client) = (ClientStream::Bare(stream), Client::direct(peer));
+        // Boxed and dropped: a tunnel at rest holds nothing of what brought it about.
+        let served = Box::pin(proxy::serve(stream, BytesMut::new(), client, &listener, &place.shared)).await;
+        if let Some(tunnel) = served {
+            tunnel.run().await;
+        }
     });
 }

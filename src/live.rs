@@ -29,6 +29,7 @@ use crate::cancel::Cancel;
 use crate::client::Client;
 use crate::meter::Meter;
 use crate::outcome::Ending;
+use crate::policy::Scheme;
 use crate::target::Target;
 
 /// A scrape over 10,000 tunnels then holds one lock for some 600 of them, a few microseconds.
@@ -53,6 +54,8 @@ pub struct TunnelFacts {
     pub listener: Arc<str>,
     /// The address that was dialled.
     pub upstream: SocketAddr,
+    /// What the rule made of it: whether it was looked into.
+    pub scheme: Scheme,
     /// When the request was read.
     pub started: Timestamp,
 }
@@ -437,6 +440,12 @@ pub struct LiveExchange {
 impl Drop for LiveExchange {
     fn drop(&mut self) {
         self.live.leave(self.place, &self.live.exchanges);
+    }
+}
+
+impl fmt::Debug for Live {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Live").finish_non_exhaustive()
     }
 }
 

@@ -22,6 +22,7 @@ use crate::request::{Asks, Request};
 use crate::shared::Shared;
 use crate::stream::ClientStream;
 use crate::telemetry::metrics::ConnectionResult;
+use crate::tunnel::Tunnel;
 use crate::{exchange, tunnel};
 
 /// A verdict of no, on its way to the client.
@@ -52,14 +53,15 @@ impl Judge {
     }
 }
 
-/// Serves one connection to its end.
-pub(crate) async fn serve(
+/// Serves one connection until it ends, or until a tunnel comes of it, which is then the caller's to run: all that
+/// is needed only before is gone by then.
+pub(crate) async fn serve<'s>(
     mut stream: ClientStream,
     mut buffer: BytesMut,
     client: Client,
     listener: &Listener,
-    shared: &Shared,
-) {
+    shared: &'s Shared,
+) -> Option<Tunnel<'s>> {
     let client = Arc::new(client);
     let mut kept = Kept::default();
     let mut first = true;
@@ -79,7 +81,7 @@ pub(crate) async fn serve(
                 if first {
                     listener.connections.count(ConnectionResult::Probe);
                 }
-                return;
+                return None;
             }
             Err(HeadError::Refused(refused)) => Asks::of_refused(refused),
             Err(HeadError::Gone) => Asks::default(),
@@ -91,24 +93,31 @@ pub(crate) async fn serve(
         let request = Request::new(shared, &judge.config, &listener.name, &client, asks);
         let head = match read {
             Ok(Some(head)) => head,
-            Ok(None) | Err(HeadError::Gone) => return request.gone(),
+            Ok(None) | Err(HeadError::Gone) => {
+                request.gone();
+                return None;
+            }
             Err(HeadError::Refused(refused)) => {
                 let body = refused.method != Some(http::Method::HEAD);
                 let refused = Refused { reason: refused.reason, advice: refused.detail.into_owned() };
-                return refuse(stream, request, refused, body).await;
+                refuse(stream, request, refused, body).await;
+                return None;
             }
         };
         let slot = match admit(&request, &judge.config, shared) {
             Ok(slot) => slot,
-            Err(reason) => return refuse(stream, request, reason.into(), head.method != http::Method::HEAD).await,
+            Err(reason) => {
+                refuse(stream, request, reason.into(), head.method != http::Method::HEAD).await;
+                return None;
+            }
         };
         if let RequestTarget::Authority(target) = head.target {
-            return tunnel::serve(stream, buffer, target, request, judge, slot, shared).await;
+            return Box::pin(tunnel::establish(stream, buffer, target, request, judge, slot, shared)).await;
         }
         let next = exchange::Next { client: stream, buffer, kept };
         match Box::pin(exchange::serve(next, head, request, judge, shared)).await {
             Some(next) => exchange::Next { client: stream, buffer, kept } = next,
-            None => return,
+            None => return None,
         }
         drop(slot);
     }

@@ -5,11 +5,11 @@
 //! the `..data` link there, and a watch on the file itself would die with the old one), and by a slow look at
 //! every file, for file systems that send no word. Not here: how a tunnel is judged (`revoke`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
@@ -17,8 +17,11 @@ use tokio::sync::Notify;
 
 use crate::config::{self, Config, Loaded, LogOutput};
 use crate::outcome::Ending;
+use crate::resolve::Resolver;
 use crate::revoke;
 use crate::shared::Shared;
+use crate::telemetry::access_log;
+use crate::telemetry::metrics::{Configured, Metrics};
 
 /// After a word of change: editors and the kubelet make several changes in a row.
 const SETTLE: Duration = Duration::from_millis(50);
@@ -26,6 +29,8 @@ const SETTLE: Duration = Duration::from_millis(50);
 const LOOK: Duration = Duration::from_secs(2);
 /// The slow look while a refused configuration waits to be mended: it reads everything.
 const LOOK_WHILE_REFUSED: Duration = Duration::from_secs(10);
+/// The kernel's clock for files is behind by this at most.
+const CLOCK_STEP: Duration = Duration::from_millis(20);
 /// Clocks are stepped: an expiry is never slept for longer than this in one go.
 const LONGEST_NAP: Duration = Duration::from_secs(60);
 
@@ -51,31 +56,34 @@ pub enum Outcome {
     Refused(Vec<String>),
 }
 
-/// Watches the files of the configuration that was read from `file` until the task is dropped. Without a file, only
-/// expiries are watched.
-pub async fn run(shared: Arc<Shared>, file: Option<PathBuf>, requested: Arc<Requested>) {
+/// Watches the files of the configuration that was read from `file`, not before `read_at`, until the task is dropped.
+/// Without a file, only expiries are watched.
+pub async fn run(shared: Arc<Shared>, file: Option<PathBuf>, read_at: SystemTime, requested: Arc<Requested>) {
     let changed = Arc::new(Notify::new());
     let mut watch = Watch::new(Arc::clone(&changed));
+    let mut judged = Timestamp::now();
     let mut seen = look(&shared.current.load().files);
+    if seen.iter().flatten().any(|state| state.changed_since(read_at)) {
+        // Perhaps after it was read: then the first look finds a change.
+        seen.clear();
+    }
     // What was refused last. It may have named files that the configuration in force does not, so until it is mended
     // nothing that can be looked at tells whether reading again is worth it.
     let mut refused = Vec::new();
     loop {
         watch.follow(&shared.current.load().files);
-        let mut again = false;
+        let mut again = !refused.is_empty();
         tokio::select! {
             () = changed.notified() => {
-                again = !refused.is_empty();
                 tokio::time::sleep(SETTLE).await;
             }
             () = requested.0.notified() => {
                 again = true;
                 refused.clear();
             }
-            () = tokio::time::sleep(if refused.is_empty() { LOOK } else { LOOK_WHILE_REFUSED }) => {
-                again = !refused.is_empty();
-            }
-            () = next_expiry(&shared) => {
+            () = tokio::time::sleep(if refused.is_empty() { LOOK } else { LOOK_WHILE_REFUSED }) => {}
+            () = next_expiry(&shared, judged) => {
+                judged = Timestamp::now();
                 let revoked = sweep(&shared).await;
                 tracing::info!("a rule expired; {revoked} tunnels ended");
                 continue;
@@ -111,11 +119,11 @@ async fn reload(shared: &Arc<Shared>, file: Option<&Path>, told: &[String]) -> O
             tracing::info!("configuration {} is in force; {revoked} tunnels ended", config.hash.short());
         }
         Outcome::Unchanged => {
-            shared.metrics.reload_succeeded(Timestamp::now());
-            tracing::info!("the configuration is unchanged");
+            count(&shared.metrics, &shared.current.load());
+            tracing::debug!("the configuration is unchanged");
         }
         Outcome::Refused(lines) => {
-            shared.metrics.reload_refused();
+            shared.metrics.reload_failed();
             if lines == told {
                 return outcome;
             }
@@ -142,8 +150,15 @@ fn replace(shared: &Shared, loaded: Loaded) -> Outcome {
     for finding in &warnings {
         tracing::warn!("{finding}");
     }
-    shared.resolver.replace(&config.dns);
-    shared.metrics.config_loaded(&config);
+    // A resolver that nothing changes for keeps its cache.
+    if *shared.resolver().settings() != config.dns {
+        match Resolver::new(&config.dns) {
+            Ok(resolver) => shared.resolver.store(Arc::new(resolver)),
+            Err(error) => return Outcome::Refused(vec![format!("dns: {error}")]),
+        }
+    }
+    shared.log.set_places(access_log::Options::places_for(config.limits.tunnels.min(shared.tunnels_carried)));
+    count(&shared.metrics, &config);
     let replaced = shared.current.replace(config);
     // Only now: whoever registers a tunnel decided by the old policy from here on is told to judge again.
     shared.live.advance();
@@ -151,6 +166,28 @@ fn replace(shared: &Shared, loaded: Loaded) -> Outcome {
     // Freeing a million rules takes long enough to be felt by a tunnel that shares the thread.
     tokio::task::spawn_blocking(move || drop(replaced));
     Outcome::Replaced
+}
+
+/// Tells the metrics of a configuration that was taken into use.
+pub(crate) fn count(metrics: &Metrics, config: &Config) {
+    let policies: Vec<Arc<str>> = config.policies.iter().map(|policy| Arc::clone(policy.name())).collect();
+    let labels: HashSet<(&str, &str)> =
+        config.policies.rules().map(|rule| (&**rule.policy().name(), rule.label())).collect();
+    let expiries: Vec<(Arc<str>, Arc<str>, f64)> = config
+        .policies
+        .rules()
+        .filter_map(|rule| {
+            let at = rule.expires()?.as_second() as f64;
+            Some((Arc::clone(rule.policy().name()), Arc::from(rule.label()), at))
+        })
+        .collect();
+    metrics.configured(&Configured {
+        sha256: &config.hash.to_string(),
+        loaded_at: Timestamp::now().as_second() as f64,
+        policies: &policies,
+        has_rule: &|policy, rule| rule.is_empty() || labels.contains(&(policy, rule)),
+        rule_expiries: &expiries,
+    });
 }
 
 /// What cannot change while running, each as a line.
@@ -163,9 +200,7 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
     };
     let listening = |config: &Config| -> Vec<_> {
         let listeners = config.listeners.iter();
-        listeners
-            .map(|l| (l.name.clone(), l.address, l.tls.is_some(), l.proxy_protocol.is_some()))
-            .collect()
+        listeners.map(|l| (l.name.clone(), l.address, l.tls.is_some(), l.proxy_protocol.is_some())).collect()
     };
     fixed(listening(old) == listening(new), "listeners (name, address, tls or proxy_protocol)");
     fixed(old.admin.address == new.admin.address, "admin.address");
@@ -193,10 +228,10 @@ async fn sweep(shared: &Arc<Shared>) -> usize {
     swept.await.unwrap_or_default()
 }
 
-/// Ready at the moment at which a rule of the configuration in force expires.
-async fn next_expiry(shared: &Shared) {
+/// Ready at the first moment after `judged` at which a rule of the configuration in force expires.
+async fn next_expiry(shared: &Shared, judged: Timestamp) {
     let config = shared.current.load();
-    let Some(moment) = config.policies.next_expiry(Timestamp::now()) else {
+    let Some(moment) = config.policies.next_expiry(judged) else {
         return std::future::pending().await;
     };
     drop(config);
@@ -212,12 +247,29 @@ async fn next_expiry(shared: &Shared) {
 
 /// What tells one state of a file from another without reading it; `None` where there is none. The change time is
 /// the kernel's own: an editor that keeps the modification time is noticed all the same.
-type State = Option<[i64; 5]>;
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct State {
+    device: u64,
+    inode: u64,
+    size: u64,
+    /// Seconds and nanoseconds since the epoch.
+    changed: (i64, i64),
+}
 
-fn look(files: &[PathBuf]) -> Vec<State> {
-    let state = |file: &PathBuf| -> State {
+impl State {
+    fn changed_since(&self, moment: SystemTime) -> bool {
+        // The kernel stamps files with a coarse clock: some milliseconds late.
+        let moment = moment.duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(CLOCK_STEP);
+        i64::try_from(moment.as_secs())
+            .is_ok_and(|seconds| self.changed >= (seconds, i64::from(moment.subsec_nanos())))
+    }
+}
+
+fn look(files: &[PathBuf]) -> Vec<Option<State>> {
+    let state = |file: &PathBuf| {
         let meta = std::fs::metadata(file).ok()?;
-        Some([meta.dev() as i64, meta.ino() as i64, meta.size() as i64, meta.ctime(), meta.ctime_nsec()])
+        let changed = (meta.ctime(), meta.ctime_nsec());
+        Some(State { device: meta.dev(), inode: meta.ino(), size: meta.size(), changed })
     };
     files.iter().map(state).collect()
 }
@@ -249,7 +301,8 @@ impl Watch {
     /// Watches exactly the directories of `files`. What cannot be watched is found by the slow look.
     fn follow(&mut self, files: &[PathBuf]) {
         let Some(watcher) = &mut self.watcher else { return };
-        let wanted: BTreeSet<PathBuf> = files.iter().filter_map(|file| Some(directory(file)?.to_owned())).collect();
+        let wanted: BTreeSet<PathBuf> =
+            files.iter().filter_map(|file| Some(directory(file)?.to_owned())).collect();
         for gone in self.directories.difference(&wanted) {
             let _ = watcher.unwatch(gone);
         }

@@ -29,7 +29,8 @@ impl Reply<'_> {
     /// The whole reply. `None` for a reason that is no HTTP reply: those are alerts or silent closes.
     pub fn to_bytes(self) -> Option<Vec<u8>> {
         let Refusal::Reply(status, error) = self.reason.refusal() else { return None };
-        let text = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("");
+        let text =
+            StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("");
         let body = format!("egressd: {}: {} (request {})\n", self.reason, one_line(self.advice), self.id);
         let mut reply = format!(
             "HTTP/1.1 {status} {text}\r\n\
@@ -79,13 +80,17 @@ pub fn advice(reason: Reason) -> &'static str {
         RuleExpired => "the rule that allowed this host has expired",
         UploadBudget => "the upload budget of this rule is used up for this client: try again later",
         UploadLimit => "the request is larger than the upload_limit of its rule",
-        AddressProhibited => "the name leads to no address that may be reached: see the log, or `egressd explain --resolve`",
+        AddressProhibited => {
+            "the name leads to no address that may be reached: see the log, or `egressd explain --resolve`"
+        }
         MethodNotAllowed => "this method is not served",
         HeadTimeout => "the request head did not arrive in time",
         HeadTooLarge => "the request head is too large",
         AuthRequired => "credentials are required",
         AuthFailed => "the credentials are wrong",
-        ClientLimitReached => "this client has too many tunnels open: close some, or raise limits.tunnels_per_client",
+        ClientLimitReached => {
+            "this client has too many tunnels open: close some, or raise limits.tunnels_per_client"
+        }
         ClientRateLimited => {
             "this client asks too often: slow down, or raise limits.requests_per_second_per_client"
         }

@@ -9,6 +9,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 const RESERVED: u64 = 128;
 /// Connections that have not asked yet, for every tunnel that may be open.
 const WAITING_SHARE: u64 = 8;
+/// Pipes that bulk may borrow, two descriptors each; where there are few descriptors bulk is copied instead.
+const PIPES: u64 = 288;
+const PIPE_SHARE: u64 = 16;
 
 /// Raises the soft limit of open descriptors to the hard one (Fargate: 1024 and 65535) and returns what is in force.
 ///
@@ -37,9 +40,10 @@ pub struct Share {
 }
 
 impl Share {
-    /// Lowers the `wanted` number of tunnels to what `descriptors` carry, `pipes` of two ends each taken off first.
-    pub fn of(descriptors: u64, pipes: u64, wanted: usize) -> Share {
-        let free = descriptors.saturating_sub(RESERVED + 2 * pipes);
+    /// Lowers the `wanted` number of tunnels to what `descriptors` carry.
+    pub fn of(descriptors: u64, wanted: usize) -> Share {
+        let pipes = (descriptors / PIPE_SHARE).min(2 * PIPES);
+        let free = descriptors.saturating_sub(RESERVED + pipes);
         // A tunnel costs 2, and 1/WAITING_SHARE of a connection that waits costs 1.
         let carried = free * WAITING_SHARE / (2 * WAITING_SHARE + 1);
         let tunnels = wanted.min(usize::try_from(carried).unwrap_or(usize::MAX)).max(1);
@@ -60,25 +64,25 @@ mod tests {
 
     #[test]
     fn tunnels_are_lowered_to_what_descriptors_carry() {
-        // (descriptors, pipes, wanted) -> tunnels
-        for (descriptors, pipes, wanted, tunnels) in [
-            (65_535, 32, 10_000, 10_000),
-            (20_000, 32, 10_000, 9_321),
-            (1_024, 32, 10_000, 391),
-            (100, 32, 10_000, 1),
-            (u64::MAX / 16, 0, 5, 5),
+        // (descriptors, wanted) -> tunnels
+        for (descriptors, wanted, tunnels) in [
+            (65_535, 10_000, 10_000),
+            (20_000, 10_000, 9_080),
+            (1_024, 10_000, 391),
+            (100, 10_000, 1),
+            (u64::MAX / 16, 5, 5),
         ] {
-            let share = Share::of(descriptors, pipes, wanted);
-            assert_eq!(share.tunnels, tunnels, "{descriptors} {pipes} {wanted}");
+            assert_eq!(Share::of(descriptors, wanted).tunnels, tunnels, "{descriptors} {wanted}");
         }
     }
 
     #[test]
     fn all_connections_together_leave_the_reserve() {
         for descriptors in [512u64, 1_024, 4_096, 20_000, 65_535] {
-            let share = Share::of(descriptors, 32, 1_000_000);
-            let used = share.connections + share.tunnels;
-            assert!((used as u64) + 2 * 32 + RESERVED <= descriptors + 16, "{descriptors}: {share:?}");
+            let share = Share::of(descriptors, 1_000_000);
+            let used = (share.connections + share.tunnels) as u64;
+            let pipes = (descriptors / PIPE_SHARE).min(2 * PIPES);
+            assert!(used + pipes + RESERVED <= descriptors, "{descriptors}: {share:?}");
         }
     }
 }

@@ -5,26 +5,28 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinHandle;
 
-use crate::config::Config;
+use crate::config::{Config, LogOutput};
 use crate::current::Current;
 use crate::dial::OwnAddresses;
 use crate::drain::Drain;
 use crate::limits::Limits;
-use crate::listener::{self, Connections};
+use crate::listener::{self, Listener, Open};
 use crate::live::Live;
 use crate::outcome::Ending;
 use crate::resolve::Resolver;
 use crate::shared::Shared;
-use crate::telemetry::access_log::{AccessLog, WriterHandle};
+use crate::telemetry::access_log::{self, AccessLog, Finished, Json, Options, WriterHandle};
 use crate::telemetry::metrics::Metrics;
-use crate::{admin, relay, resources};
+use crate::{admin, reload, resources};
 
 /// How long tunnels that were told to end may take to write their records.
 const LAST_RECORDS: Duration = Duration::from_secs(2);
@@ -36,8 +38,17 @@ const LAST_FLUSH: Duration = Duration::from_secs(5);
 pub enum Signal {
     /// Drain; a second one ends at once.
     Terminate,
-    /// Reopen log files.
+    /// Reload the configuration and reopen log files.
     HangUp,
+}
+
+/// Where a configuration was read from.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// `None`: the embedded default.
+    pub file: Option<PathBuf>,
+    /// The moment before it was read.
+    pub read_at: SystemTime,
 }
 
 /// Why the server did not start. The text names the setting at fault.
@@ -56,6 +67,9 @@ pub enum StartError {
     /// The access log's output could not be opened.
     #[error("cannot open the access log: {0}")]
     Log(io::Error),
+    /// The metrics contradict each other: a fault of egressd.
+    #[error("cannot set up metrics: {0}")]
+    Metrics(String),
     /// No resolver could be made of `dns` and the system's files.
     #[error("cannot set up DNS: {0}")]
     Dns(String),
@@ -65,7 +79,7 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Server {
     shared: Arc<Shared>,
-    listeners: Vec<(TcpListener, Arc<str>)>,
+    listeners: Vec<(TcpListener, Arc<Listener>)>,
     admin: TcpListener,
     writer: WriterHandle,
 }
@@ -89,20 +103,28 @@ impl Server {
 
         let share = descriptors(config.limits.tunnels);
         let live = Live::new();
-        let metrics = Metrics::new(Arc::clone(&live));
         let resolver = Resolver::new(&config.dns).map_err(|error| StartError::Dns(error.to_string()))?;
-        let (log, writer) = AccessLog::start(&config.access_log, Arc::clone(&metrics)).map_err(StartError::Log)?;
-        metrics.config_loaded(&config);
+        let (log, writer) = open_log(&config, share.tunnels).map_err(StartError::Log)?;
+        let metrics = Metrics::new(Arc::clone(&live), log.clone())
+            .map_err(|error| StartError::Metrics(error.to_string()))?;
+        reload::count(&metrics, &config);
+        let listeners = listeners
+            .into_iter()
+            .map(|(socket, name)| {
+                let connections = metrics.connections(&name);
+                (socket, Arc::new(Listener { name, connections }))
+            })
+            .collect();
         let shared = Arc::new(Shared {
             current: Current::new(config),
-            resolver,
+            resolver: ArcSwap::from_pointee(resolver),
             own: OwnAddresses::new(own),
             limits: Limits::new(Instant::now()),
             tunnels_carried: share.tunnels,
-            connections: Connections::new(share.connections),
+            connections: Open::new(share.connections),
             live,
             log,
-            metrics,
+            metrics: Arc::new(metrics),
             drain: Drain::default(),
             instance: instance(),
         });
@@ -111,7 +133,9 @@ impl Server {
 
     /// The proxy listeners with the addresses they got, in the order of the file.
     pub fn listeners(&self) -> impl Iterator<Item = (&str, SocketAddr)> {
-        self.listeners.iter().filter_map(|(socket, name)| Some((&**name, socket.local_addr().ok()?)))
+        self.listeners
+            .iter()
+            .filter_map(|(socket, listener)| Some((&*listener.name, socket.local_addr().ok()?)))
     }
 
     /// The admin listener's address.
@@ -119,23 +143,29 @@ impl Server {
         self.admin.local_addr().ok()
     }
 
-    /// Serves until the signals say otherwise, and returns when the last record is written.
-    pub async fn run(self, mut signals: Receiver<Signal>) {
+    /// Serves until the signals say otherwise, and returns when the last record is written. `source` is where the
+    /// configuration was read from, to be watched.
+    pub async fn run(self, source: Source, mut signals: Receiver<Signal>) {
         let Server { shared, listeners, admin, writer } = self;
         let accepting: Vec<JoinHandle<()>> = listeners
             .into_iter()
-            .map(|(socket, name)| tokio::spawn(listener::serve(socket, name, Arc::clone(&shared))))
+            .map(|(socket, listener)| tokio::spawn(listener::serve(socket, listener, Arc::clone(&shared))))
             .collect();
         let admin = tokio::spawn(admin::serve(admin, Arc::clone(&shared)));
+        let requested = Arc::new(reload::Requested::default());
+        let Source { file, read_at } = source;
+        let reloading = tokio::spawn(reload::run(Arc::clone(&shared), file, read_at, Arc::clone(&requested)));
 
-        until_terminated(&mut signals, &shared).await;
+        until_terminated(&mut signals, &shared, &requested).await;
         drain(&mut signals, &shared, accepting).await;
 
         // The writer is waited for, and given up where its output is stuck: exit never hangs on a stalled pipe.
-        let unwritten = tokio::task::spawn_blocking(move || writer.finish(LAST_FLUSH)).await.unwrap_or_default();
-        if unwritten > 0 {
-            tracing::error!("{unwritten} access log records could not be written");
+        if let Ok(Finished::Abandoned(left)) =
+            tokio::task::spawn_blocking(move || writer.finish(LAST_FLUSH)).await
+        {
+            tracing::error!("{left} access log records could not be written");
         }
+        reloading.abort();
         admin.abort();
     }
 }
@@ -150,7 +180,7 @@ fn descriptors(wanted: usize) -> resources::Share {
         tracing::warn!("cannot raise the limit of open descriptors: {error}");
         resources::descriptor_limit()
     });
-    let share = resources::Share::of(limit, relay::PIPES, wanted);
+    let share = resources::Share::of(limit, wanted);
     if share.tunnels < wanted {
         tracing::warn!(
             "limits.tunnels lowered from {wanted} to {}: {limit} open descriptors carry no more",
@@ -160,22 +190,33 @@ fn descriptors(wanted: usize) -> resources::Share {
     share
 }
 
+fn open_log(config: &Config, tunnels: usize) -> io::Result<(AccessLog, WriterHandle)> {
+    let output = match &config.access_log.output {
+        LogOutput::Stdout => access_log::stdout()?,
+        LogOutput::File(path) => access_log::file(path)?,
+    };
+    AccessLog::start(output, Box::new(Json), Options::new(tunnels, config.access_log.on_failure))
+}
+
 fn instance() -> Box<str> {
     rustix::system::uname().nodename().to_string_lossy().into()
 }
 
-async fn until_terminated(signals: &mut Receiver<Signal>, shared: &Shared) {
+async fn until_terminated(signals: &mut Receiver<Signal>, shared: &Shared, requested: &reload::Requested) {
     while let Some(signal) = signals.recv().await {
         match signal {
             Signal::Terminate => return,
-            Signal::HangUp => shared.log.reopen(),
+            Signal::HangUp => {
+                shared.log.reopen();
+                requested.now();
+            }
         }
     }
 }
 
 /// Stops accepting, waits for what flows, then ends it. A second TERM skips the waiting.
 async fn drain(signals: &mut Receiver<Signal>, shared: &Shared, accepting: Vec<JoinHandle<()>>) {
-    let settings = shared.current.load().shutdown;
+    let settings = shared.current.load().shutdown.clone();
     shared.drain.go();
     tracing::info!(
         "draining: accepting for another {:?}, then waiting up to {:?} for {} tunnels",
@@ -187,7 +228,7 @@ async fn drain(signals: &mut Receiver<Signal>, shared: &Shared, accepting: Vec<J
         () = patiently(shared, settings.delay, settings.grace_period) => {}
         () = terminated_again(signals, shared) => tracing::warn!("terminated a second time: ending at once"),
     }
-    shared.drain.close();
+    shared.drain.end();
     for listener in accepting {
         // A listener that panicked has closed its socket as well.
         let _ = listener.await;

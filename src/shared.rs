@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+
 use crate::current::Current;
 use crate::dial::OwnAddresses;
 use crate::drain::Drain;
 use crate::limits::Limits;
-use crate::listener::Connections;
+use crate::listener::Open;
 use crate::live::Live;
 use crate::resolve::Resolver;
 use crate::telemetry::access_log::AccessLog;
@@ -17,8 +19,8 @@ use crate::telemetry::metrics::Metrics;
 pub struct Shared {
     /// The settings and the policy in force.
     pub current: Current,
-    /// Names to addresses.
-    pub resolver: Resolver,
+    /// Names to addresses; another one after a reload of `dns`.
+    pub resolver: ArcSwap<Resolver>,
     /// Where egressd itself listens: never a target.
     pub own: OwnAddresses,
     /// Requests under way.
@@ -26,7 +28,7 @@ pub struct Shared {
     /// What descriptors carry, which `limits.tunnels` cannot exceed.
     pub tunnels_carried: usize,
     /// Connections open.
-    pub connections: Connections,
+    pub connections: Open,
     /// Tunnels open.
     pub live: Arc<Live>,
     /// The access log.
@@ -37,4 +39,11 @@ pub struct Shared {
     pub drain: Drain,
     /// The host's name, for the log's `instance`.
     pub instance: Box<str>,
+}
+
+impl Shared {
+    /// The resolver in force.
+    pub fn resolver(&self) -> Arc<Resolver> {
+        self.resolver.load_full()
+    }
 }

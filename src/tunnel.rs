@@ -1,7 +1,8 @@
-//! One CONNECT: everything up to the `200`, then everything after it.
+//! One CONNECT: everything up to the `200`, the ClientHello behind it, and the relay.
 //!
-//! [`open`] decides, looks up, checks, dials and registers; only then is the client told `200`. [`run`] reads the
-//! ClientHello where the rule wants one, and relays. Each step consumes what the step before made.
+//! [`establish`] decides, looks up, checks, dials and registers; only then is the client told `200`. Where the rule wants
+//! TLS, the gate then reads the ClientHello. What comes back is a [`Tunnel`], which runs until it ends. Each step
+//! consumes what the step before made, and all but the last is out of memory before the first byte is relayed.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -49,24 +50,38 @@ struct Dialled {
     settings: config::Tunnel,
 }
 
-/// Serves one CONNECT to its end. `early` is what the client sent behind the head.
-pub(crate) async fn serve(
+/// A tunnel whose bytes may flow.
+#[derive(Debug)]
+pub(crate) struct Tunnel<'s> {
+    client: ClientStream,
+    upstream: TcpStream,
+    early: Early,
+    limits: RelayLimits,
+    opened: Opened<'s>,
+    live: LiveTunnel,
+    _slot: Slot,
+}
+
+/// Brings one CONNECT to the point where bytes may flow. `early` is what the client sent behind the head. `None`: it was
+/// refused or it ended, and is recorded.
+pub(crate) async fn establish<'s>(
     client: ClientStream,
     early: BytesMut,
     target: Target,
-    mut request: Request<'_>,
+    mut request: Request<'s>,
     judge: Judge,
     slot: Slot,
-    shared: &Shared,
-) {
-    // Boxed and dropped before the relay: the state of lookup and dial would otherwise live as long as the tunnel.
-    let opened = Box::pin(open(target, &mut request, &judge, shared)).await;
+    shared: &'s Shared,
+) -> Option<Tunnel<'s>> {
+    let dialled = match open(target, &mut request, &judge, shared).await {
+        Ok(dialled) => dialled,
+        Err(refused) => {
+            refuse(client, request, refused, true).await;
+            return None;
+        }
+    };
     drop(judge);
-    match opened {
-        Ok(dialled) => run(client, early, request, dialled, shared).await,
-        Err(refused) => Box::pin(refuse(client, request, refused, true)).await,
-    }
-    drop(slot);
+    Box::pin(enter(client, early, request, dialled, slot, shared)).await
 }
 
 /// Everything before the `200`.
@@ -116,17 +131,19 @@ async fn open(
     Ok(Dialled { target, permit, upstream: dialled.stream, live, meter, cancel, last, settings })
 }
 
-/// Everything from the `200` on.
-async fn run(
+/// Tells the client `200`, and lets it in by the gate where the rule has one.
+async fn enter<'s>(
     mut client: ClientStream,
     early: BytesMut,
-    mut request: Request<'_>,
+    mut request: Request<'s>,
     dialled: Dialled,
+    slot: Slot,
     shared: &Shared,
-) {
+) -> Option<Tunnel<'s>> {
     let Dialled { target, permit, mut upstream, live, meter, cancel, last, settings } = dialled;
     if client.write_all(&reply::established(request.id())).await.is_err() || client.flush().await.is_err() {
-        return request.gone();
+        request.gone();
+        return None;
     }
     request.told();
     shared.metrics.setup(request.started().elapsed());
@@ -138,7 +155,7 @@ async fn run(
 
     let entered = match permit.scheme {
         Scheme::Https => {
-            let entrance = Entrance {
+            let gate = ClientHelloGate {
                 target: &target,
                 report: permit.mode == Mode::Report,
                 hello_timeout: settings.client_hello_timeout,
@@ -146,33 +163,46 @@ async fn run(
                 meter: &meter,
                 cancel: &cancel,
             };
-            // Boxed and dropped before the relay, like `open`.
-            Box::pin(entrance.pass(&mut client, &mut upstream, early, request, last, &mut limits)).await
+            gate.pass(&mut client, &mut upstream, early, request, last, &mut limits).await
         }
         Scheme::Tcp | Scheme::Http => {
             let early = Early { to_upstream: early, to_client: BytesMut::new() };
-            Ok((request.open(last, Arc::clone(&meter)), early))
+            Ok((request.open(last, meter), early))
         }
     };
-    let (mut opened, early) = match entered {
-        Ok(entered) => entered,
-        Err(NotEntered::Refused(reason)) => return linger::close_tunnel(client, reason).await,
-        Err(NotEntered::Ended(ending)) => return relay::part(client, upstream, ending).await,
-    };
-    opened.decided();
-    let ending = match client {
-        ClientStream::Bare(client) => {
-            let relay = pin!(relay::relay(client, upstream, early, &limits, &meter, &cancel));
-            telling_progress(relay, &opened).await
+    match entered {
+        Ok((mut opened, early)) => {
+            opened.decided();
+            Some(Tunnel { client, upstream, early, limits, opened, live, _slot: slot })
         }
-        ClientStream::Tls(_) => {
-            let relay = Box::pin(relay::relay_streams(client, upstream, early, &limits, &meter, &cancel));
-            telling_progress(relay, &opened).await
+        Err(NotEntered::Refused(reason)) => {
+            linger::close_tunnel(client, reason).await;
+            None
         }
-    };
-    // The registry counts the tunnel's bytes as long as it is in it; the record says what it has counted.
-    opened.close(ending);
-    drop(live);
+        Err(NotEntered::Ended(ending)) => {
+            relay::part(client, upstream, ending).await;
+            None
+        }
+    }
+}
+
+impl Tunnel<'_> {
+    /// Relays until the tunnel ends, and writes its last record.
+    pub(crate) async fn run(self) {
+        let Tunnel { client, upstream, early, limits, opened, live, _slot } = self;
+        let (meter, cancel) = (live.meter(), live.cancel());
+        let ending = match client {
+            ClientStream::Bare(client) => {
+                let relay = pin!(relay::relay(client, upstream, early, &limits, meter, cancel));
+                telling_progress(relay, &opened).await
+            }
+            ClientStream::Tls(_) => {
+                let relay = Box::pin(relay::relay_streams(client, upstream, early, &limits, meter, cancel));
+                telling_progress(relay, &opened).await
+            }
+        };
+        opened.close(ending);
+    }
 }
 
 /// Why nothing flows; already recorded.
@@ -184,7 +214,7 @@ enum NotEntered {
 }
 
 /// The ClientHello gate of one tunnel.
-struct Entrance<'a> {
+struct ClientHelloGate<'a> {
     target: &'a Target,
     /// Whether what the gate refuses flows all the same.
     report: bool,
@@ -194,7 +224,7 @@ struct Entrance<'a> {
     cancel: &'a Cancel,
 }
 
-impl Entrance<'_> {
+impl ClientHelloGate<'_> {
     /// Lets the TLS handshake begin where it names the target. What comes back goes first into the relay.
     async fn pass<'s>(
         &self,

@@ -1,6 +1,7 @@
 //! `egressd run`: load, say what will be let out, serve.
 
 use std::path::Path;
+use std::time::SystemTime;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{self, Receiver};
@@ -8,13 +9,14 @@ use tokio::sync::mpsc::{self, Receiver};
 use super::{CONFIGURATION_REFUSED, FAILED, FINE};
 use crate::config::{self, Config, Loaded};
 use crate::resources;
-use crate::server::{Server, Signal};
+use crate::server::{Server, Signal, Source};
 use crate::telemetry::diagnostics;
 
 /// Rules told one by one at start; an allowlist of a million is summed up.
 const RULES_TOLD: usize = 20;
 
 pub(super) fn run(file: Option<&Path>) -> u8 {
+    let read_at = SystemTime::now();
     let Loaded { config, warnings } = match config::load(file) {
         Ok(loaded) => loaded,
         Err(findings) => {
@@ -23,7 +25,13 @@ pub(super) fn run(file: Option<&Path>) -> u8 {
             return CONFIGURATION_REFUSED;
         }
     };
-    let _guard = diagnostics::start(&config.log);
+    let _guard = match diagnostics::start(config.log) {
+        Ok(guard) => guard,
+        Err(error) => {
+            eprintln!("egressd: cannot start diagnostics: {error}");
+            return FAILED;
+        }
+    };
     for finding in &warnings {
         tracing::warn!("{finding}");
     }
@@ -39,10 +47,10 @@ pub(super) fn run(file: Option<&Path>) -> u8 {
             return FAILED;
         }
     };
-    runtime.block_on(serve(config, file))
+    runtime.block_on(serve(config, Source { file: file.map(Path::to_owned), read_at }))
 }
 
-async fn serve(config: Config, file: Option<&Path>) -> u8 {
+async fn serve(config: Config, source: Source) -> u8 {
     let signals = match listen_for_signals() {
         Ok(signals) => signals,
         Err(error) => {
@@ -50,7 +58,7 @@ async fn serve(config: Config, file: Option<&Path>) -> u8 {
             return FAILED;
         }
     };
-    let told = what_is_let_out(&config, file);
+    let told = what_is_let_out(&config, source.file.as_deref());
     let server = match Server::bind(config).await {
         Ok(server) => server,
         Err(error) => {
@@ -67,7 +75,7 @@ async fn serve(config: Config, file: Option<&Path>) -> u8 {
     for line in told {
         tracing::info!("{line}");
     }
-    server.run(signals).await;
+    server.run(source, signals).await;
     FINE
 }
 
@@ -75,9 +83,10 @@ async fn serve(config: Config, file: Option<&Path>) -> u8 {
 fn what_is_let_out(config: &Config, file: Option<&Path>) -> Vec<String> {
     let from = file.map_or_else(|| "the embedded default".to_owned(), |file| file.display().to_string());
     let mut lines = vec![format!("configuration {} from {from}", config.hash.short())];
-    let allowed: Vec<_> = config.policies.rules().filter(|rule| rule.allows).collect();
+    let allowed: Vec<_> = config.policies.rules().filter(|rule| !rule.is_deny()).collect();
     for rule in allowed.iter().take(RULES_TOLD) {
-        lines.push(format!("policy {} lets out {} ({})", rule.policy, rule.text, rule.source()));
+        let (policy, text) = (rule.policy().name(), rule.text());
+        lines.push(format!("policy {policy} lets out {text} ({}:{})", rule.file(), rule.line()));
     }
     if allowed.len() > RULES_TOLD {
         lines.push(format!("and {} more rules", allowed.len() - RULES_TOLD));

@@ -38,6 +38,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::head::{Framing, Head, RequestTarget};
+use crate::live::Generation;
 use crate::meter::Meter;
 use crate::outcome::{Ending, Reason};
 use crate::target::Target;
@@ -53,7 +54,7 @@ const RESPONSE_BUFFER: usize = 64 * 1024;
 pub struct Terms<'a> {
     /// The policy that permitted it, and the generation of the configuration. A connection to the target serves
     /// another request of the same client only where both are the same, host and port included.
-    pub permitted_by: (Arc<str>, u64),
+    pub permitted_by: (Arc<str>, Generation),
     /// `http.remove_request_headers`.
     pub remove_request_headers: &'a [HeaderName],
     /// From the last byte of the request to the head of the response.
@@ -87,7 +88,7 @@ pub struct Kept(Option<Upstream>);
 
 #[derive(Debug)]
 struct Upstream {
-    permitted_by: (Arc<str>, u64),
+    permitted_by: (Arc<str>, Generation),
     target: Target,
     sender: http1::SendRequest<UploadBody>,
     addresses: Addresses,
@@ -158,7 +159,7 @@ impl From<Break> for Finish {
 ///
 /// Nothing is buffered beyond one piece of a body each way: who reads slowly is who is waited for. If the future is
 /// dropped, both connections are to be closed.
-pub async fn exchange<S, O, F>(
+pub async fn exchange<S, O>(
     connection: Connection<'_, S>,
     head: &Head,
     terms: &Terms<'_>,
@@ -167,8 +168,7 @@ pub async fn exchange<S, O, F>(
 ) -> Outcome
 where
     S: AsyncRead + AsyncWrite + Unpin,
-    O: FnOnce() -> F,
-    F: Future<Output = Result<TcpStream, Reason>>,
+    O: AsyncFnOnce() -> Result<TcpStream, Reason>,
 {
     let Connection { stream, buffer, kept } = connection;
     let track = Track::new(head, terms);
@@ -212,7 +212,7 @@ fn outcome(track: &Track<'_>, finish: Finish, keep_alive: bool) -> Outcome {
 }
 
 /// Sends the request and writes the response, over a kept connection or a new one.
-async fn request<W, O, F>(
+async fn request<W, O>(
     head: &Head,
     body: UploadBody,
     kept: &mut Kept,
@@ -223,8 +223,7 @@ async fn request<W, O, F>(
 ) -> (Finish, bool)
 where
     W: AsyncWrite + Unpin,
-    O: FnOnce() -> F,
-    F: Future<Output = Result<TcpStream, Reason>>,
+    O: AsyncFnOnce() -> Result<TcpStream, Reason>,
 {
     // A kept connection may be closing just now, and then the request is sent twice: only what may be.
     if repeatable(head)

@@ -24,7 +24,6 @@ use jiff::Timestamp;
 
 use super::advice;
 use super::labels::Hit;
-use super::names::suffixes;
 use super::rule::{Ports, Scheme, UploadBudget};
 use super::store::{Kind, Rule, RuleId};
 use super::{Mode, Policy};
@@ -220,9 +219,9 @@ impl Policy {
         let mut found = Found::default();
         let mut hits: Vec<Hit> = Vec::new();
         let mut exact = Found::default();
-        for (start, hash) in suffixes(name) {
-            let suffix = &name[start..];
-            if let Some(head) = self.names.find(hash, |id| self.store.name(id) == suffix) {
+        let same = |id, suffix: &str| self.store.name(id) == suffix;
+        self.names.for_each_suffix(name, same, |start, hash, head| {
+            if let Some(head) = head {
                 let mut suffixes = Found::default();
                 for (id, rule) in self.store.chain(head) {
                     match rule.kind() {
@@ -237,7 +236,7 @@ impl Policy {
             if !self.labels.is_empty() {
                 self.labels.find(name, start, hash, &self.store, &mut hits);
             }
-        }
+        });
         if !hits.is_empty() {
             hits.sort_unstable();
             let mut patterns = Found::default();

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! What is allowed is listed; everything else is denied, and so is everything of a policy without rules. Which rule
-//! decides is told in `decide`; how a host is written in `pattern`. A policy holds a million rules in 28 bytes each
+//! decides is told in `decide`; how a host is written in `pattern`. A policy holds a million rules in 32 bytes each
 //! and their texts (`store`), and finds the few that name a host by hash (`names`), by binary search (`networks`) or,
 //! for at most a thousand patterns, by `globset` (`labels`). Not here: the registries of special addresses (`address`
 //! has them), and warnings about rules that are legal and unwise (`lint`).

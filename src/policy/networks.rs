@@ -69,23 +69,30 @@ impl<A: Bits> Entry<A> {
 }
 
 #[derive(Debug)]
-struct Table<A>(Vec<Entry<A>>);
+struct Table<A> {
+    entries: Vec<Entry<A>>,
+    /// The start of every [`STRIDE`]th entry, so that the first steps of a search stay in the cache.
+    samples: Box<[A]>,
+}
+
+/// A million IPv4 networks have 125 KB of samples, and between two of them six cache lines.
+const STRIDE: usize = 32;
 
 impl<A> Default for Table<A> {
     fn default() -> Self {
-        Table(Vec::new())
+        Table { entries: Vec::new(), samples: Box::default() }
     }
 }
 
 impl<A: Bits> Table<A> {
     fn push(&mut self, start: A, prefix: u8, rule: RuleId) {
-        self.0.push(Entry { start, head: rule, link: OUTERMOST << 8 | u32::from(prefix) });
+        self.entries.push(Entry { start, head: rule, link: OUTERMOST << 8 | u32::from(prefix) });
     }
 
     /// Sorts, chains the rules of equal networks, links each network to the one around it. In place: for a million IPv6
     /// networks a copy would be 24 MB.
     fn build(&mut self, store: &mut Store) {
-        let entries = &mut self.0;
+        let entries = &mut self.entries;
         entries.sort_unstable_by_key(|entry| (entry.start, entry.prefix(), entry.head));
         let (mut kept, mut from) = (0, 0);
         while let Some(&first) = entries.get(from) {
@@ -114,13 +121,21 @@ impl<A: Bits> Table<A> {
             entries[at].link = outer << 8 | u32::from(entry.prefix());
             around.push(at as u32);
         }
+        self.samples = entries.iter().step_by(STRIDE).map(|entry| entry.start).collect();
+    }
+
+    /// The last network that begins at or before `address`.
+    fn last_from(&self, address: A) -> Option<usize> {
+        let block = self.samples.partition_point(|start| *start <= address).checked_sub(1)? * STRIDE;
+        let entries = &self.entries[block..self.entries.len().min(block + STRIDE)];
+        (block + entries.partition_point(|entry| entry.start <= address)).checked_sub(1)
     }
 
     /// The first rules of every network that holds `address`, the smallest network first.
     fn holding(&self, address: A) -> impl Iterator<Item = RuleId> {
-        let last = self.0.partition_point(|entry| entry.start <= address).checked_sub(1);
-        std::iter::successors(last, |&at| self.0[at].around())
-            .map(|at| &self.0[at])
+        let last = self.last_from(address);
+        std::iter::successors(last, |&at| self.entries[at].around())
+            .map(|at| &self.entries[at])
             .filter(move |entry| entry.holds(address))
             .map(|entry| entry.head)
     }

@@ -1,10 +1,11 @@
 //! The host of a rule: a name, everything under a name, a `*` inside a name, an address or a network.
 //!
 //! A pattern is parsed here, strictly, before any index sees it, and what could only be a mistake is refused with what
-//! to write instead. Not here: schemes and ports (`rule`), and which of many patterns decides (`decide`).
+//! to write instead, under `allow` and `deny` alike. Not here: schemes and ports (`rule`), and which of many patterns decides (`decide`).
 
 use std::borrow::Cow;
 use std::fmt;
+use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
@@ -112,6 +113,9 @@ impl HostPattern {
         if text.is_empty() {
             return fail(0, Kind::Empty);
         }
+        if is_plain(text) && !text.ends_with(|last: char| last.is_ascii_digit()) {
+            return name(text); // no address ends so: most lines of a long list are done here
+        }
         if let Some(rest) = text.strip_prefix('[') {
             return bracketed(rest);
         }
@@ -149,6 +153,25 @@ impl HostPattern {
 /// Whether `host` is `name` with one or more labels before it.
 fn is_under(host: &str, name: &str) -> bool {
     host.strip_suffix(name).is_some_and(|labels| labels.len() > 1 && labels.ends_with('.'))
+}
+
+impl HostPattern {
+    /// Appends the canonical text: as `Display` does, without its cost for names, of which there may be a million.
+    pub(super) fn append_to(&self, text: &mut String) {
+        let (mark, name) = match self {
+            HostPattern::Exact(name) => ("", name.as_str()),
+            HostPattern::Under(name) => ("*.", name.as_str()),
+            HostPattern::UnderOrSelf(name) => (".", name.as_str()),
+            HostPattern::Labels(pattern) => ("", pattern.as_str()),
+            HostPattern::Address(_) | HostPattern::Network(_) => {
+                // Writing to a String does not fail.
+                let _ = write!(text, "{self}");
+                return;
+            }
+        };
+        text.push_str(mark);
+        text.push_str(name);
+    }
 }
 
 /// The canonical text; parsing it gives the same pattern.
@@ -246,12 +269,14 @@ fn canonical_network(network: IpNet) -> IpNet {
 // Names.
 
 fn name(text: &str) -> Result<HostPattern, PatternError> {
-    if let Some((offset, character)) =
-        text.char_indices().find(|(_, c)| c.is_ascii() && !is_pattern_character(*c))
+    if !is_plain(text)
+        && let Some((offset, character)) = text
+            .char_indices()
+            .find(|(_, c)| c.is_ascii() && !c.is_ascii_alphanumeric() && !is_mark(*c as u8))
     {
         return fail(offset, Kind::Character(character, instead_of(character)));
     }
-    if let Some(offset) = text.find("**") {
+    if let Some(offset) = text.as_bytes().windows(2).position(|pair| pair == b"**") {
         return fail(offset, Kind::DoubleStar);
     }
     let bare = text.strip_suffix('.').unwrap_or(text);
@@ -274,7 +299,11 @@ fn name(text: &str) -> Result<HostPattern, PatternError> {
         return Ok(HostPattern::UnderOrSelf(base));
     }
     if ascii.contains('*') {
-        return labels(&ascii).map(HostPattern::Labels);
+        // The places in the A-labels are not those in the text.
+        let place = |offset| if text.is_ascii() { offset } else { 0 };
+        return labels(&ascii)
+            .map(HostPattern::Labels)
+            .map_err(|PatternError { offset, kind }| PatternError { offset: place(offset), kind });
     }
     checked_name(&ascii, 0, text).map(HostPattern::Exact)
 }
@@ -346,8 +375,13 @@ fn looks_like_address(ascii: &str) -> bool {
         && ascii.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'*'))
 }
 
-fn is_pattern_character(character: char) -> bool {
-    character.is_ascii_alphanumeric() || matches!(character, '-' | '_' | '.' | '*')
+/// Whether a text has only what names and patterns of names are made of.
+pub(super) fn is_plain(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || is_mark(byte))
+}
+
+fn is_mark(byte: u8) -> bool {
+    matches!(byte, b'-' | b'_' | b'.' | b'*')
 }
 
 fn instead_of(character: char) -> &'static str {

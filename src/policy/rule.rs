@@ -10,7 +10,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use jiff::Timestamp;
 
-use super::pattern::{HostPattern, PatternError, PatternErrorKind};
+use super::pattern::{HostPattern, PatternError, PatternErrorKind, is_plain};
 use crate::target::{Method, Port};
 
 /// Longest rule text, in bytes: four times the longest name, for internationalised names, and room for the rest.
@@ -262,6 +262,14 @@ impl RuleText {
         }
         if text.len() > MAX_RULE_TEXT {
             return fail(MAX_RULE_TEXT, RuleErrorKind::TooLong);
+        }
+        if is_plain(text) {
+            // Nothing but a host: most lines of a long list.
+            let host = HostPattern::parse(text).map_err(|PatternError { offset, kind }| RuleError {
+                offset,
+                kind: RuleErrorKind::Host(kind),
+            })?;
+            return Ok(RuleText { scheme: None, host, ports: None });
         }
         if let Some((offset, character)) =
             text.char_indices().find(|(_, c)| c.is_whitespace() || c.is_control())

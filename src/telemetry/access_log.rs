@@ -312,5 +312,11 @@ impl WriterHandle {
     }
 }
 
+impl fmt::Debug for WriterHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WriterHandle").finish_non_exhaustive()
+    }
+}
+
 #[cfg(test)]
 mod tests;

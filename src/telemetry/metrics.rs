@@ -6,6 +6,7 @@
 //! the listener that serves it (`admin`).
 
 use std::collections::HashSet;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use self::at_scrape::AtScrape;
 use self::requests::Requests;
 use super::access_log::AccessLog;
 use super::record::Cause;
+use crate::dial::{DialError, Dialled};
 use crate::live::Live;
 use crate::outcome::{Decision, Ending, Reason};
 
@@ -287,6 +289,25 @@ impl Metrics {
         self.dns_duration.with_label_values(&[result_word(known)]).observe(took.as_secs_f64());
     }
 
+    /// What one dial came to, its lookup included.
+    pub fn dialled(&self, result: &Result<Dialled, DialError>) {
+        match result {
+            Ok(dialled) => {
+                self.dns(Ok(()), dialled.dns);
+                self.connect(Ok(()), dialled.connect);
+            }
+            Err(error) => {
+                if let Some(took) = error.dns {
+                    let by_dns = DNS_RESULTS.contains(&Err(error.reason));
+                    self.dns(if by_dns { Err(error.reason) } else { Ok(()) }, took);
+                }
+                if let Some(took) = error.connect {
+                    self.connect(Err(error.reason), took);
+                }
+            }
+        }
+    }
+
     /// A target was dialled; `Err` with a `connect_*` reason or `local_resources`, any other counts as
     /// `connect_unreachable`.
     pub fn connect(&self, result: Result<(), Reason>, took: Duration) {
@@ -393,6 +414,18 @@ fn policies_of(counters: &IntCounterVec) -> HashSet<String> {
         }
     }
     found
+}
+
+impl fmt::Debug for Connections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connections").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
 }
 
 #[cfg(test)]

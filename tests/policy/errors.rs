@@ -145,6 +145,7 @@ fn a_name_is_letters_digits_hyphens_and_underscores() {
         ("\u{ff0a}.example", 0, "internationalised"),
         ("\u{ff45}xample.test", 0, "internationalised"),
         ("ok.b\u{fc}*.example", 3, "cannot share a label"),
+        ("ok.-*.b\u{fc}cher.example", 0, "hyphen"),
         ("\u{feff}example.com", 0, "internationalised"),
     ]);
 }

@@ -1,6 +1,7 @@
 //! What goes wrong: on the target's side, on the client's, and by the clock.
 
 use super::*;
+use crate::live::Live;
 
 fn refused(reason: Reason) -> impl Fn(&Finish) -> bool {
     move |finish| matches!(finish, Finish::Refused { reason: said, .. } if *said == reason)
@@ -163,7 +164,7 @@ async fn an_exchange_is_stopped_from_outside() {
     let (mut buffer, mut kept, meter) = (BytesMut::new(), Kept::default(), Meter::default());
     let head = read_head(&mut stream, &mut buffer, &limits, true).await.expect("fine").expect("a head");
     let terms = Terms {
-        permitted_by: (Arc::from("test"), 1),
+        permitted_by: (Arc::from("test"), Live::new().generation()),
         remove_request_headers: &[],
         response_timeout: BOUNDS.response_timeout,
         stall_timeout: BOUNDS.stall_timeout,

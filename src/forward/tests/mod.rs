@@ -4,6 +4,7 @@ mod bodies;
 mod breaks;
 mod heads;
 
+use crate::live::Live;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -82,7 +83,7 @@ async fn serve(
     while let Ok(Some(head)) = read_head(&mut stream, &mut buffer, &limits, false).await {
         let meter = Meter::default();
         let terms = Terms {
-            permitted_by: (Arc::from("test"), 1),
+            permitted_by: (Arc::from("test"), Live::new().generation()),
             remove_request_headers: &[http::header::USER_AGENT],
             response_timeout: bounds.response_timeout,
             stall_timeout: bounds.stall_timeout,

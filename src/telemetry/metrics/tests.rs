@@ -10,6 +10,7 @@ use crate::cancel::Cancel;
 use crate::client::Client;
 use crate::live::{LiveTunnel, Registration, TunnelFacts};
 use crate::meter::Meter;
+use crate::policy::Scheme;
 use crate::target::Target;
 
 struct Nowhere;
@@ -41,6 +42,7 @@ fn tunnel(live: &Arc<Live>, policy: &str, meter: &Arc<Meter>) -> LiveTunnel {
         rule: None,
         listener: "proxy".into(),
         upstream: address,
+        scheme: Scheme::Https,
         started: Timestamp::UNIX_EPOCH,
     };
     match live.register(facts, Arc::clone(meter), Cancel::new(), live.generation()) {
@@ -271,7 +273,12 @@ fn a_reload_takes_the_series_of_vanished_rules_and_policies_away() {
     configured(&metrics, "aa", &["p", "q"], &[("p", "old"), ("p", "kept"), ("q", "old")]);
     for (policy, rule) in [("p", "old"), ("p", "kept"), ("q", "old")] {
         metrics.request(Some(&policy.into()), Some(&rule.into()), Some(Decision::Allow), None);
-        metrics.request(Some(&policy.into()), None, Some(Decision::Deny), Some(Reason::HostNotAllowed.into()));
+        metrics.request(
+            Some(&policy.into()),
+            None,
+            Some(Decision::Deny),
+            Some(Reason::HostNotAllowed.into()),
+        );
         metrics.tunnel_ended(&policy.into(), Ending::ClientClosed, Duration::ZERO);
         drop(tunnel(&live, policy, &Arc::default()));
     }

@@ -1,0 +1,54 @@
+//! Socket options of both sides of a tunnel.
+//!
+//! A load balancer forgets an idle connection after 350 s without telling anybody (AWS NLB), so keepalive probes go
+//! out well before that, and a peer that answers none of them is given up after two minutes.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+
+/// Idle time before the first keepalive probe.
+pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+/// Time between probes.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+/// Unanswered probes before the peer is given up.
+pub const KEEPALIVE_PROBES: u32 = 4;
+/// How long sent data may stay unacknowledged (RFC 5482): as long as the probes take, or Linux would go on for some 15
+/// minutes. It also replaces the count of probes (tcp(7)), so it must not be shorter than they are.
+pub const USER_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Sets TCP_NODELAY, keepalive and TCP_USER_TIMEOUT on a TCP socket, connected or not yet.
+///
+/// # Errors
+/// What setsockopt(2) says; on a connection that the peer has reset, the options no longer matter.
+pub fn tune(socket: &impl AsFd) -> io::Result<()> {
+    let socket = SockRef::from(socket);
+    socket.set_tcp_nodelay(true)?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE_IDLE)
+        .with_interval(KEEPALIVE_INTERVAL)
+        .with_retries(KEEPALIVE_PROBES);
+    socket.set_tcp_keepalive(&keepalive)?;
+    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tuned_socket_beats_the_load_balancer_and_gives_a_dead_peer_up() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        tune(&listener).unwrap();
+        let socket = SockRef::from(&listener);
+        assert!(socket.tcp_nodelay().unwrap());
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEPALIVE_IDLE);
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), KEEPALIVE_INTERVAL);
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), KEEPALIVE_PROBES);
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(USER_TIMEOUT));
+        assert_eq!(KEEPALIVE_IDLE + KEEPALIVE_INTERVAL * KEEPALIVE_PROBES, USER_TIMEOUT);
+    }
+}
