@@ -16,7 +16,6 @@ pub(crate) mod test_server;
 mod tests;
 mod wire;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -28,6 +27,7 @@ use hickory_resolver::proto::rr::RecordType;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
+use crate::config::Dns;
 use crate::outcome::Reason;
 use crate::target::Name;
 
@@ -41,17 +41,6 @@ const CACHE_ENTRIES: usize = 4096;
 /// Questions on the wire at once; more of them wait, within their deadline. Each holds a socket, and up to three where
 /// the server is slow: hickory sends again from a fresh port after 333 ms, twice.
 const MAX_QUESTIONS: usize = 256;
-
-/// The `dns` section of the configuration.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Settings {
-    /// `dns.servers`; empty: those of resolv.conf, followed when it changes.
-    pub servers: Vec<SocketAddr>,
-    /// `dns.hosts`: wins over everything else.
-    pub hosts: BTreeMap<Name, Vec<IpAddr>>,
-    /// `dns.timeout`: for the whole lookup, every server and try included.
-    pub timeout: Duration,
-}
 
 /// The family of addresses asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -121,7 +110,7 @@ pub struct Resolver {
 }
 
 struct Shared {
-    settings: Settings,
+    settings: Dns,
     static_hosts: Hosts,
     files: SystemFiles,
     followed: Mutex<FollowedFiles>,
@@ -147,7 +136,7 @@ impl Resolver {
     /// # Errors
     /// [`ResolverError`] where the DNS library refuses its settings. A missing file is none: without a hosts file there
     /// are no hosts, without resolv.conf the server is 127.0.0.1, as for every other program.
-    pub fn new(settings: &Settings) -> Result<Self, ResolverError> {
+    pub fn new(settings: &Dns) -> Result<Self, ResolverError> {
         Resolver::with_files(settings, SystemFiles::default())
     }
 
@@ -155,7 +144,7 @@ impl Resolver {
     ///
     /// # Errors
     /// As [`Resolver::new`].
-    pub fn with_files(settings: &Settings, files: SystemFiles) -> Result<Self, ResolverError> {
+    pub fn with_files(settings: &Dns, files: SystemFiles) -> Result<Self, ResolverError> {
         let mut hosts = Followed::new(&files.hosts);
         let mut resolv_conf = settings.servers.is_empty().then(|| Followed::new(&files.resolv_conf));
         let read_hosts = hosts.changed().map(system::hosts).unwrap_or_default();
@@ -189,7 +178,7 @@ impl Resolver {
     }
 
     /// What it was made of: a reload that changes nothing here can keep the resolver and its cache.
-    pub fn settings(&self) -> &Settings {
+    pub fn settings(&self) -> &Dns {
         &self.shared.settings
     }
 

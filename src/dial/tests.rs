@@ -10,9 +10,10 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use super::*;
+use crate::config::Dns;
 use crate::policy::address::admit;
+use crate::resolve::SystemFiles;
 use crate::resolve::test_server::{Say, TestServer, addresses, ips};
-use crate::resolve::{Settings, SystemFiles};
 use crate::target::Name;
 
 const LIMITS: DialLimits =
@@ -33,7 +34,7 @@ impl Bench {
     ) -> Self {
         let server = TestServer::start(script).await;
         let hosts = BTreeMap::from([(Name::parse("hosts.test").unwrap(), ips(&["10.0.0.1"]))]);
-        let settings = Settings { servers: vec![server.address], hosts, timeout: Duration::from_secs(5) };
+        let settings = Dns { servers: vec![server.address], hosts, timeout: Duration::from_secs(5) };
         let files = SystemFiles {
             resolv_conf: "/nonexistent".into(),
             hosts: "/nonexistent".into(),

@@ -1,5 +1,6 @@
 //! The resolver against a name server under the test's control: what is answered, and what was asked.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,8 +19,8 @@ fn name(text: &str) -> Name {
     Name::parse(text).unwrap()
 }
 
-fn settings(servers: &[SocketAddr], timeout: Duration) -> Settings {
-    Settings { servers: servers.to_vec(), hosts: BTreeMap::new(), timeout }
+fn settings(servers: &[SocketAddr], timeout: Duration) -> Dns {
+    Dns { servers: servers.to_vec(), hosts: BTreeMap::new(), timeout }
 }
 
 fn no_files() -> SystemFiles {
