@@ -40,8 +40,8 @@ fn curl(launch: &impl Fn(&str) -> Command, home: &Path) -> Command {
 fn check_what_it_says(proxy: &Egressd, launch: &impl Fn(&str) -> Command, home: &Path) {
     let stderr = proxy.stderr();
     for words in [
-        "egressd: listening on 0.0.0.0:3128 (listener proxy)",
-        "egressd: admin on 0.0.0.0:9180",
+        "listening on 0.0.0.0:3128 (listener proxy)",
+        "admin on 0.0.0.0:9180",
         "*.amazonaws.com",
         "git-codecommit.*.amazonaws.com",
     ] {
