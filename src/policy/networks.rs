@@ -143,10 +143,12 @@ impl<A: Bits> Table<A> {
     /// The first rules of every network that holds all of the network at `start`, the smallest first.
     fn around(&self, start: A, prefix: u8) -> impl Iterator<Item = RuleId> {
         // Of networks that begin alike the larger stand first.
-        let last =
-            self.0.partition_point(|entry| (entry.start, entry.prefix()) <= (start, prefix)).checked_sub(1);
-        std::iter::successors(last, |&at| self.0[at].around())
-            .map(|at| &self.0[at])
+        let last = self
+            .entries
+            .partition_point(|entry| (entry.start, entry.prefix()) <= (start, prefix))
+            .checked_sub(1);
+        std::iter::successors(last, |&at| self.entries[at].around())
+            .map(|at| &self.entries[at])
             .filter(move |entry| entry.prefix() <= prefix && entry.holds(start))
             .map(|entry| entry.head)
     }
