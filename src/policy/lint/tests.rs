@@ -192,7 +192,9 @@ fn a_policy_behind_others_for_all_its_clients_is_unreachable() {
     let low = clients(&["10.0.0.0/9"], &[]);
     let high = clients(&["10.128.0.0/9"], &[]);
     let user = clients(&["10.0.0.0/8"], &["user:a"]);
-    let rows: [(&[(&str, &ClientMatch)], &ClientMatch, Option<&str>); 7] = [
+    // Earlier policies, this one's clients, who covers it.
+    type Row<'a> = (&'a [(&'a str, &'a ClientMatch)], &'a ClientMatch, Option<&'a str>);
+    let rows: [Row<'_>; 7] = [
         (&[], &all, None),
         (&[("all", &all)], &low, Some("`all` stands before it")),
         (&[("low", &low)], &all, None),
