@@ -144,7 +144,7 @@ mod tests {
             String::from_utf8(bytes).unwrap(),
             "HTTP/1.1 403 Forbidden\r\n\
              Content-Type: text/plain; charset=utf-8\r\n\
-             Content-Length: 90\r\n\
+             Content-Length: 91\r\n\
              X-Content-Type-Options: nosniff\r\n\
              X-Request-Id: 00000000-0000-0000-0000-000000000000\r\n\
              Proxy-Status: egressd; error=http_request_denied; details=\"host_not_allowed\"\r\n\

@@ -1,7 +1,7 @@
 //! One request's facts, from its head to its last record.
 //!
 //! Whatever happens, a request ends in exactly one verdict, which is one count and one record: [`Request::refuse`],
-//! [`Request::gone`], [`Request::open`] or [`Request::exchange`]; a tunnel that was opened ends in exactly one more
+//! [`Request::gone`], [`Request::open`] or [`Request::exchanged`]; a tunnel that was opened ends in exactly one more
 //! record. Where the task panics, `Drop` sees to both. Not here: the bytes of the reply (`reply`).
 
 use std::net::SocketAddr;

@@ -11,19 +11,21 @@
 //! either of the two things it is allowed for, so in `deny` both `https://` and `tcp://` mean every CONNECT. A rule that
 //! allows both schemes on one port is taken as [`Scheme::presumed`] says.
 //!
-//! An address is compared as what it reaches: IPv4-mapped IPv6 as IPv4 for every rule, and for `deny` also the IPv4
-//! address inside NAT64, 6to4, Teredo and IPv4-compatible ones.
+//! An address is compared as what it reaches: IPv4-mapped IPv6 as IPv4 for every rule, and for `deny` also every IPv4
+//! address that a translator or tunnel may read out of it (NAT64, 6to4, Teredo …).
 //!
 //! Not here: what is said about a denial (`advice`).
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
 
+use super::address::embedded_v4;
 use super::advice;
 use super::labels::Hit;
+use super::names::suffixes;
 use super::rule::{Ports, Scheme, UploadBudget};
 use super::store::{Kind, Rule, RuleId};
 use super::{Mode, Policy};
@@ -219,9 +221,9 @@ impl Policy {
         let mut found = Found::default();
         let mut hits: Vec<Hit> = Vec::new();
         let mut exact = Found::default();
-        let same = |id, suffix: &str| self.store.name(id) == suffix;
-        self.names.for_each_suffix(name, same, |start, hash, head| {
-            if let Some(head) = head {
+        for (start, hash) in suffixes(name) {
+            let suffix = &name[start..];
+            if let Some(head) = self.names.find(hash, |id| self.store.name(id) == suffix) {
                 let mut suffixes = Found::default();
                 for (id, rule) in self.store.chain(head) {
                     match rule.kind() {
@@ -236,7 +238,7 @@ impl Policy {
             if !self.labels.is_empty() {
                 self.labels.find(name, start, hash, &self.store, &mut hits);
             }
-        });
+        }
         if !hits.is_empty() {
             hits.sort_unstable();
             let mut patterns = Found::default();
@@ -269,11 +271,11 @@ impl Policy {
         let address = address.to_canonical();
         let inside = match address {
             IpAddr::V4(_) => None,
-            IpAddr::V6(v6) => embedded(v6).map(IpAddr::V4),
+            IpAddr::V6(v6) => Some(embedded_v4(v6).map(IpAddr::V4)),
         };
-        let chains =
-            [Some(address), inside].into_iter().flatten().flat_map(|address| self.networks.holding(address));
-        chains
+        let reached = std::iter::once(address).chain(inside.into_iter().flatten());
+        reached
+            .flat_map(|address| self.networks.holding(address))
             .flat_map(|head| self.store.chain(head))
             .find(|(_, rule)| rule.is_deny() && denies(rule, method, port))
             .map(|(id, _)| id)
@@ -327,39 +329,4 @@ fn fit(rule: &Rule, method: Method, port: Port) -> Fit {
 fn denies(rule: &Rule, method: Method, port: Port) -> bool {
     rule.ports().is_none_or(|ports| ports.contains(port))
         && rule.schemes().iter().any(|scheme| scheme.method() == method)
-}
-
-/// The IPv4 address that an IPv6 address leads to: NAT64 (RFC 6052), 6to4 (RFC 3056), Teredo (RFC 4380, the client),
-/// IPv4-compatible (RFC 4291 §2.5.5.1). Mapped ones are unmapped before.
-fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
-    let [a, b, c, d, e, f, g, h] = address.segments();
-    let join = |high: u16, low: u16| Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low));
-    match (a, b) {
-        (0x64, 0xff9b) if [c, d, e, f] == [0; 4] => Some(join(g, h)),
-        (0x2002, _) => Some(join(b, c)),
-        (0x2001, 0) => Some(join(!g, !h)),
-        (0, 0) if [c, d, e, f] == [0; 4] && g != 0 => Some(join(g, h)),
-        _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_ipv4_address_inside_is_found() {
-        let rows = [
-            ("64:ff9b::203.0.113.9", Some("203.0.113.9")),
-            ("2002:cb00:7109::1", Some("203.0.113.9")),
-            ("2001:0:1:2:3:4:34ff:8ef6", Some("203.0.113.9")),
-            ("::203.0.113.9", Some("203.0.113.9")),
-            ("::1", None),
-            ("2001:db8::cb00:7109", None),
-        ];
-        for (address, want) in rows {
-            let got = embedded(address.parse().expect(address)).map(|v4| v4.to_string());
-            assert_eq!(got.as_deref(), want, "{address}");
-        }
-    }
 }

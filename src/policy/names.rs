@@ -23,9 +23,6 @@ pub(super) fn suffixes(name: &str) -> impl Iterator<Item = (usize, u64)> {
     })
 }
 
-/// How many suffixes are looked up at once; few hosts have more labels.
-const BATCH: usize = 8;
-
 /// The hash of a whole name.
 pub(super) fn hash(name: &str) -> u64 {
     finish(name.bytes().rev().fold(0, step))
@@ -90,44 +87,6 @@ impl NameTable {
         (value != NONE).then_some(value)
     }
 
-    /// Visits every suffix of `name` at a label, shortest first: where it begins, its hash, and its number if it is in
-    /// the table. All slots of a batch are read before any is judged: in a table larger than the cache the waits for
-    /// memory then run side by side.
-    pub(super) fn for_each_suffix(
-        &self,
-        name: &str,
-        same: impl Fn(u32, &str) -> bool,
-        mut visit: impl FnMut(usize, u64, Option<u32>),
-    ) {
-        let mask = self.slots.len().wrapping_sub(1);
-        let mut suffixes = suffixes(name);
-        loop {
-            let mut batch = [(0, 0, Slot::FREE); BATCH];
-            let mut filled = 0;
-            for (place, (start, hash)) in batch.iter_mut().zip(&mut suffixes) {
-                *place = (start, hash, Slot::FREE);
-                filled += 1;
-            }
-            if !self.slots.is_empty() {
-                for (_, hash, slot) in &mut batch[..filled] {
-                    *slot = self.slots[*hash as usize & mask];
-                }
-            }
-            for (start, hash, slot) in &batch[..filled] {
-                let same = |value| same(value, &name[*start..]);
-                let value = match slot.value {
-                    NONE => None,
-                    value if slot.tag == (hash >> 32) as u32 && same(value) => Some(value),
-                    _ => self.find(*hash, same),
-                };
-                visit(*start, *hash, value);
-            }
-            if filled < BATCH {
-                return;
-            }
-        }
-    }
-
     /// Gives the name this number, and its earlier one back. The caller adds no more names than it asked room for.
     pub(super) fn insert(&mut self, hash: u64, value: u32, same: impl Fn(u32) -> bool) -> Option<u32> {
         let at = self.slot(hash, same)?;
@@ -161,12 +120,6 @@ mod tests {
                 "{name}"
             );
         }
-        let long = format!("1.2.3.4.5.6.7.8.9.10.11.12.13.14.15.16.{}", names[3]);
-        let mut seen = Vec::new();
-        let same = |at: u32, suffix: &str| names[at as usize] == suffix;
-        table.for_each_suffix(&long, same, |start, at, value| seen.push((start, at, value)));
-        let found = |(start, hash): (usize, u64)| (start, hash, (long[start..] == names[3]).then_some(3));
-        assert_eq!(seen, suffixes(&long).map(found).collect::<Vec<_>>());
         assert_eq!(table.insert(hash(&names[7]), 9999, |at| names[at as usize] == names[7]), Some(7));
         assert_eq!(table.find(hash("other.test"), |at| names[at as usize] == "other.test"), None);
         assert_eq!(NameTable::default().find(hash("a"), |_| true), None);
