@@ -1,13 +1,15 @@
-//! The way from bytes to a [`Config`]: read, parse, type, mean; all findings at once.
+//! The way from bytes to a [`Config`]: read, parse, type, mean, lint; all findings at once.
 
 use std::io;
 use std::path::Path;
+
+use jiff::Timestamp;
 
 use super::Config;
 use super::file::ConfigFile;
 use super::finding::{Finding, Findings, Place, Report};
 use super::named_files::{NamedFiles, ReadFile, read_from_disk, reason};
-use super::{meaning, tree, typed, unsupported};
+use super::{meaning, rules, tree, typed, unsupported};
 
 /// The embedded default: `config/egressd.yaml`.
 pub const DEFAULT: &str = include_str!("../../config/egressd.yaml");
@@ -105,7 +107,11 @@ fn mean(content: &[u8], report: &Report<'_>, files: NamedFiles<'_>) -> Option<Co
     }
     let file = file.unwrap_or_default();
     unsupported::refuse(&file, report);
-    Some(meaning::config(&file, report, files))
+    let (config, places) = meaning::config(&file, report, files);
+    if !report.has_errors() {
+        rules::lints(&config.policies, &places, Timestamp::now(), report);
+    }
+    Some(config)
 }
 
 /// The content as text. A byte-order mark at the very start, as Windows editors write, is taken off.

@@ -40,10 +40,14 @@ const STEP: RangeInclusive<Duration> = Duration::from_millis(10)..=HOUR;
 const MAX_COUNT: u64 = 10_000_000;
 
 /// The configuration that `file` means. Where something is wrong it is told, and stands here as its default: the result
-/// is then not to be used.
-pub(super) fn config(file: &ConfigFile, report: &Report<'_>, mut files: NamedFiles<'_>) -> Config {
+/// is then not to be used. Beside it, where the rules stand, as [`rules::policies`] gives it.
+pub(super) fn config(
+    file: &ConfigFile,
+    report: &Report<'_>,
+    mut files: NamedFiles<'_>,
+) -> (Config, Vec<Place>) {
     let meaning = Meaning { report };
-    let policies = rules::policies(&file.policies, report, &mut files);
+    let (policies, places) = rules::policies(&file.policies, report, &mut files);
     let listeners = meaning.listeners(&file.listeners, &mut files);
     let admin = meaning.admin(&file.admin, &listeners);
     let upstream_proxy =
@@ -57,7 +61,7 @@ pub(super) fn config(file: &ConfigFile, report: &Report<'_>, mut files: NamedFil
     let log = log(section(&file.log, &LogFile::default()));
     let shutdown = meaning.shutdown(section(&file.shutdown, &ShutdownFile::default()));
     let (hash, files) = files.finish();
-    Config {
+    let config = Config {
         listeners: listeners.into_iter().map(|(listener, _)| listener).collect(),
         admin,
         policies,
@@ -72,7 +76,8 @@ pub(super) fn config(file: &ConfigFile, report: &Report<'_>, mut files: NamedFil
         shutdown,
         hash,
         files,
-    }
+    };
+    (config, places)
 }
 
 /// The value that was written, and is right.

@@ -2,8 +2,8 @@
 //!
 //! Two steps, as typed and as meant: `file` holds the keys as serde reads them, each with its place; `meaning` makes a
 //! [`Config`] of them. Every error is told at once, as `FILE:LINE:COLUMN: error: text` with what to write instead,
-//! and a [`Config`] exists only where there was none. Nothing here opens sockets or watches files, and nothing
-//! knows the clock.
+//! and a [`Config`] exists only where there was none. Nothing here opens sockets or watches files. The clock
+//! is asked for warnings alone: which rules have expired by now.
 
 mod allow_file;
 mod file;

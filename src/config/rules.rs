@@ -15,12 +15,18 @@ use super::typed::At;
 use super::values::{Budget, FilePath, Label, Line, Moment, Network, Size};
 use crate::policy::{
     ClientMatch, FileId, Mode, OptionsId, Origin, Policies, PolicyBuilder, RuleOptions, RuleText, Scheme,
-    Schemes, UploadBudget,
+    Schemes, UploadBudget, lint,
 };
 use ipnet::IpNet;
+use jiff::Timestamp;
 
-/// The policies in their order. What is wrong is told and left out.
-pub(super) fn policies(list: &List<PolicyFile>, report: &Report<'_>, files: &mut NamedFiles<'_>) -> Policies {
+/// The policies in their order, and where each rule of the configuration itself stands, in the order of
+/// [`Policies::rules`]. What is wrong is told and left out.
+pub(super) fn policies(
+    list: &List<PolicyFile>,
+    report: &Report<'_>,
+    files: &mut NamedFiles<'_>,
+) -> (Policies, Vec<Place>) {
     let written = value(list).map(Vec::as_slice).unwrap_or_default();
     match list {
         None => report.warning(Place::START, "`policies` is left out: every request is denied"),
@@ -31,6 +37,7 @@ pub(super) fn policies(list: &List<PolicyFile>, report: &Report<'_>, files: &mut
     }
     let mut seen: Vec<Seen<'_>> = Vec::new();
     let mut policies = Vec::new();
+    let mut places = Vec::new();
     for at in written {
         let Some(file) = &at.value else { continue };
         let Some(name) = required(report, &file.name, at.place, "name", "name: gitaly") else {
@@ -43,24 +50,21 @@ pub(super) fn policies(list: &List<PolicyFile>, report: &Report<'_>, files: &mut
             report
                 .error(name.place, format!("another policy is called {}: write another name", quoted(text)));
         }
-        let (builder, clients) = read_policy(text, file, at.place, report, files);
-        if let Some(other) = seen.iter().find(|other| other.takes_all_of(&clients)) {
-            report.warning(
-                at.place,
-                format!(
-                    "the policy {} never decides: {} stands before it and fits every client it fits",
-                    quoted(text),
-                    quoted(other.name)
-                ),
-            );
+        let (builder, clients, inline) = read_policy(text, file, at.place, report, files);
+        let earlier: Vec<(&str, &ClientMatch)> = seen.iter().map(|seen| (seen.name, &seen.clients)).collect();
+        if let Some(why) = lint::unreachable(&earlier, &clients) {
+            report.warning(at.place, format!("the policy {} never decides: {why}", quoted(text)));
         }
         seen.push(Seen { name: text, clients });
         match builder.build() {
-            Ok(policy) => policies.push(policy),
+            Ok(policy) => {
+                policies.push(policy);
+                places.extend(inline);
+            }
             Err(error) => report.error(at.place, error.to_string()),
         }
     }
-    Policies::new(policies)
+    (Policies::new(policies), places)
 }
 
 /// A policy that stands before the one that is read.
@@ -69,16 +73,12 @@ struct Seen<'f> {
     clients: ClientMatch,
 }
 
-impl Seen<'_> {
-    fn takes_all_of(&self, later: &ClientMatch) -> bool {
-        let covers = |mine: &[Box<str>], theirs: &[Box<str>]| {
-            mine.is_empty() || (!theirs.is_empty() && theirs.iter().all(|one| mine.contains(one)))
-        };
-        let inside = |network: &IpNet| self.clients.networks.iter().any(|mine| mine.contains(network));
-        !later.networks.is_empty()
-            && later.networks.iter().all(inside)
-            && covers(&self.clients.identities, &later.identities)
-            && covers(&self.clients.vpc_endpoints, &later.vpc_endpoints)
+/// What is unwise about the rules of a configuration that is right otherwise. `places` as [`policies`] gave them.
+pub(super) fn lints(policies: &Policies, places: &[Place], now: Timestamp, report: &Report<'_>) {
+    for lint in lint::lint(policies, now) {
+        let inline = lint.inline.and_then(|number| places.get(number)).copied();
+        let place = inline.unwrap_or(Place { line: lint.line, column: 1 });
+        report.of(&lint.file).warning(place, lint.text);
     }
 }
 
@@ -88,14 +88,14 @@ fn read_policy(
     around: Place,
     report: &Report<'_>,
     files: &mut NamedFiles<'_>,
-) -> (PolicyBuilder, ClientMatch) {
+) -> (PolicyBuilder, ClientMatch, Vec<Place>) {
     let clients = clients(&file.clients, report);
     let mode = match value(&file.mode) {
         None | Some(ModeFile::Enforce) => Mode::Enforce,
         Some(ModeFile::Report) => Mode::Report,
     };
     let builder = PolicyBuilder::new(name, clients.clone(), mode, private(&file.private, report));
-    let mut reading = Reading { builder, report, rules: 0 };
+    let mut reading = Reading { builder, report, rules: 0, inline: Vec::new() };
     let inline = reading.builder.file(report.file());
     let plain = reading.builder.options(RuleOptions::default());
     for (allow, place) in items(&file.allow) {
@@ -136,7 +136,7 @@ fn read_policy(
         report
             .warning(around, format!("the policy {} allows nothing: it denies every request", quoted(name)));
     }
-    (reading.builder, clients)
+    (reading.builder, clients, reading.inline)
 }
 
 /// One policy while its rules are read.
@@ -145,6 +145,8 @@ struct Reading<'r> {
     report: &'r Report<'r>,
     /// Of `allow` and the allow files.
     rules: usize,
+    /// Where the rules of `allow` and `deny` stand.
+    inline: Vec<Place>,
 }
 
 impl Reading<'_> {
@@ -163,6 +165,7 @@ impl Reading<'_> {
         match self.builder.allow(&rule, schemes, origin, options) {
             Ok(()) => {
                 self.rules += 1;
+                self.inline.push(at.place);
                 Some(schemes)
             }
             Err(error) => {
@@ -176,8 +179,9 @@ impl Reading<'_> {
         let Some(text) = at.value.as_ref().map(|line| &*line.0) else { return };
         let Some(rule) = self.parse(at, text) else { return };
         let origin = Origin { file, line: at.place.line, inline: true, text };
-        if let Err(error) = self.builder.deny(&rule, origin) {
-            self.report.error(at.place, format!("{}: {error}", quoted(text)));
+        match self.builder.deny(&rule, origin) {
+            Ok(()) => self.inline.push(at.place),
+            Err(error) => self.report.error(at.place, format!("{}: {error}", quoted(text))),
         }
     }
 
@@ -252,6 +256,8 @@ fn private(list: &List<Network>, report: &Report<'_>) -> Vec<IpNet> {
                     quoted(&network.0.to_string())
                 ),
             );
+        } else if let Some(doubt) = lint::private_network(&network.0) {
+            report.warning(place, doubt);
         }
     }
     networks(list).unwrap_or_default()

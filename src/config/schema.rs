@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::file::ConfigFile;
 
 /// The JSON Schema (draft 2020-12) of the configuration file, for editors and merge requests. It is a little wider
-/// than [`load`](super::load): ranges across keys, rule strings and named files are checked there alone.
+/// than [`load`](super::load()): ranges across keys, rule strings and named files are checked there alone.
 pub fn schema() -> Value {
     let generator = SchemaSettings::draft2020_12()
         .with_transform(RecursiveTransform(without_null as fn(&mut Schema)))

@@ -94,6 +94,11 @@ impl Labels {
             .flat_map(|(bucket, _)| bucket.rules.iter().map(|hit| hit.rule))
     }
 
+    /// Every pattern's rule.
+    pub(super) fn rules(&self) -> impl Iterator<Item = RuleId> {
+        self.buckets.iter().flat_map(|bucket| bucket.rules.iter().map(|hit| hit.rule))
+    }
+
     fn bucket<'a>(&self, name: &'a str, start: usize, hash: u64) -> Option<(&Bucket, &'a str)> {
         let head = name.get(..start.checked_sub(1)?)?;
         let suffix = name.get(start..)?;

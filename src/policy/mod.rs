@@ -17,6 +17,7 @@ mod clients;
 mod decide;
 mod label_pattern;
 mod labels;
+pub mod lint;
 mod names;
 mod networks;
 pub mod pattern;

@@ -139,6 +139,19 @@ impl<A: Bits> Table<A> {
             .filter(move |entry| entry.holds(address))
             .map(|entry| entry.head)
     }
+
+    /// The first rules of every network that holds all of the network at `start`, the smallest first.
+    fn around(&self, start: A, prefix: u8) -> impl Iterator<Item = RuleId> {
+        // Of networks that begin alike the larger stand first.
+        let last = self
+            .entries
+            .partition_point(|entry| (entry.start, entry.prefix()) <= (start, prefix))
+            .checked_sub(1);
+        std::iter::successors(last, |&at| self.entries[at].around())
+            .map(|at| &self.entries[at])
+            .filter(move |entry| entry.prefix() <= prefix && entry.holds(start))
+            .map(|entry| entry.head)
+    }
 }
 
 /// The rules for addresses and networks.
@@ -168,6 +181,16 @@ impl Networks {
         let (v4, v6) = match address {
             IpAddr::V4(v4) => (Some(self.v4.holding(v4.to_bits())), None),
             IpAddr::V6(v6) => (None, Some(self.v6.holding(halves(v6)))),
+        };
+        v4.into_iter().flatten().chain(v6.into_iter().flatten())
+    }
+
+    /// The chains of rules for every network that holds all of `network`, itself included, the smallest first.
+    pub(super) fn around(&self, network: IpNet) -> impl Iterator<Item = RuleId> {
+        let prefix = network.prefix_len();
+        let (v4, v6) = match network {
+            IpNet::V4(v4) => (Some(self.v4.around(v4.network().to_bits(), prefix)), None),
+            IpNet::V6(v6) => (None, Some(self.v6.around(halves(v6.network()), prefix))),
         };
         v4.into_iter().flatten().chain(v6.into_iter().flatten())
     }

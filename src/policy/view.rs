@@ -124,7 +124,7 @@ impl Policy {
         self.store.ids().map(|id| self.view(id))
     }
 
-    fn view(&self, id: RuleId) -> RuleView<'_> {
+    pub(super) fn view(&self, id: RuleId) -> RuleView<'_> {
         RuleView { policy: self, id, rule: self.store.rule(id) }
     }
 

@@ -1,0 +1,330 @@
+//! Warnings about rules that are legal and unwise: what they reach that nobody meant, and what has no effect.
+//!
+//! Each rule is compared with the few others that the index finds for its host, so a million rules cost one look-up
+//! each and no memory of their own. Of one kind only the first [`TOLD_OF_A_KIND`] are told; the rest is counted. Not
+//! here: what makes a rule an error (`pattern`, `rule`), and whether a policy can be reached at all, which `config`
+//! asks [`unreachable`] while it still knows where the policy stands.
+
+mod cover;
+mod strangers;
+#[cfg(test)]
+mod tests;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+
+use self::cover::{Neighbours, Verdict};
+use super::rule::{RuleOptions, Scheme};
+use super::store::{Kind, Rule, RuleId};
+use super::{ClientMatch, Policies, Policy};
+
+/// Warnings of one kind that are told one by one.
+pub const TOLD_OF_A_KIND: usize = 20;
+
+/// A warning about one rule.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Lint {
+    /// What kind of doubt it is.
+    pub kind: LintKind,
+    /// The rule's file, as it was named.
+    pub file: Box<str>,
+    /// The rule's line there, from 1.
+    pub line: u32,
+    /// Of a rule in the configuration itself: how many such rules stand before it in [`Policies::rules`], so that who
+    /// read the file can give the column.
+    pub inline: Option<usize>,
+    /// What it does that was probably not meant, and what to write instead.
+    pub text: String,
+}
+
+/// The kinds of warnings about rules.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum LintKind {
+    /// Strangers can get names that the pattern fits.
+    Strangers,
+    /// Plain HTTP, or CONNECT with no look inside, to hosts that nobody listed.
+    Unguarded,
+    /// A `deny` rule matches all that the rule allows.
+    Denied,
+    /// Another rule always comes first.
+    NeverDecides,
+    /// A wider rule says the same.
+    AddsNothing,
+    /// The rule no longer allows.
+    Expired,
+    /// The rule expires, and a wider one goes on allowing.
+    Outlived,
+}
+
+impl LintKind {
+    const ALL: [LintKind; 7] = [
+        LintKind::Strangers,
+        LintKind::Unguarded,
+        LintKind::Denied,
+        LintKind::NeverDecides,
+        LintKind::AddsNothing,
+        LintKind::Expired,
+        LintKind::Outlived,
+    ];
+
+    /// What the rules that are only counted have in common.
+    fn of_the_rest(self) -> &'static str {
+        match self {
+            LintKind::Strangers => "under which strangers can get names",
+            LintKind::Unguarded => "for http or tcp that name more than one host",
+            LintKind::Denied => "of which `deny` leaves nothing",
+            LintKind::NeverDecides => "that never decide",
+            LintKind::AddsNothing => "that add nothing to a wider one",
+            LintKind::Expired => "that have expired",
+            LintKind::Outlived => "that expire while a wider one goes on allowing",
+        }
+    }
+}
+
+/// Every doubt about every rule, in the order of the rules; `now` says which have expired.
+pub fn lint(policies: &Policies, now: Timestamp) -> Vec<Lint> {
+    let mut told = Told::default();
+    let mut inline = 0;
+    for policy in policies.iter() {
+        let mut neighbours = Neighbours::default();
+        for id in policy.store.ids() {
+            let rule = policy.store.rule(id);
+            let at = At { policy, id, inline: rule.is_inline().then_some(inline) };
+            inline += usize::from(rule.is_inline());
+            let has_effect = judge(&at, rule, now, &mut neighbours, &mut told);
+            if has_effect && !rule.is_deny() {
+                reach(&at, rule, &mut told);
+            }
+        }
+    }
+    told.finish()
+}
+
+/// One rule, and what to say of its place.
+struct At<'a> {
+    policy: &'a Policy,
+    id: RuleId,
+    inline: Option<usize>,
+}
+
+impl At<'_> {
+    fn text(&self) -> &str {
+        self.policy.store.text(self.id)
+    }
+
+    /// Another rule of the same policy: its text and its place.
+    fn other(&self, id: RuleId) -> String {
+        let view = self.policy.view(id);
+        format!("`{}` ({}:{})", view.text(), view.file(), view.line())
+    }
+
+    fn given(&self, id: RuleId) -> Option<&RuleOptions> {
+        self.policy.options_of(id).map(|options| &options.given)
+    }
+}
+
+/// Whether the rule has an effect of its own; what stands in its way is told.
+fn judge(at: &At<'_>, rule: &Rule, now: Timestamp, neighbours: &mut Neighbours, told: &mut Told) -> bool {
+    let text = at.text();
+    let verdict = neighbours.judge(at.policy, at.id, now);
+    let kind = match verdict {
+        Verdict::Decides => return true,
+        Verdict::Denied { .. } => LintKind::Denied,
+        Verdict::Duplicate { .. } | Verdict::NeverDecides { .. } => LintKind::NeverDecides,
+        Verdict::AddsNothing { .. } => LintKind::AddsNothing,
+        Verdict::Expired { .. } => LintKind::Expired,
+        Verdict::Outlived { .. } => LintKind::Outlived,
+    };
+    told.tell(kind, at, || match verdict {
+        Verdict::Decides => String::new(),
+        Verdict::Denied { by } => format!(
+            "`{text}` allows nothing: {} under `deny` matches all of it; take one of the two out",
+            at.other(by)
+        ),
+        Verdict::Duplicate { of } => {
+            format!("`{text}` says what {} says already: take one of the two out", at.other(of))
+        }
+        Verdict::NeverDecides { before, other_options } => {
+            let options = if other_options { ", with other options" } else { "" };
+            format!(
+                "`{text}` never decides: {} comes first for all of it{options}; take one of the two out",
+                at.other(before)
+            )
+        }
+        Verdict::AddsNothing { to } => {
+            let does = if rule.is_deny() { "denies" } else { "allows" };
+            format!(
+                "`{text}` adds nothing: {} {does} all of it in the same way; take one of the two out",
+                at.other(to)
+            )
+        }
+        Verdict::Expired { taken_over_by } => {
+            let moment = at.policy.expires(rule).unwrap_or(Timestamp::MIN);
+            match taken_over_by {
+                None => format!("`{text}` expired at {moment} and allows nothing: renew it, or take it out"),
+                Some(wider) => format!(
+                    "`{text}` expired at {moment}, but {} goes on allowing{}: renew it, or take out what should not \
+                     be allowed",
+                    at.other(wider),
+                    without(at.given(at.id), at.given(wider))
+                ),
+            }
+        }
+        Verdict::Outlived { by } => {
+            let moment = at.policy.expires(rule).unwrap_or(Timestamp::MAX);
+            format!(
+                "`{text}` expires at {moment}, but {} goes on allowing then{}: let that one expire too, or narrow it",
+                at.other(by),
+                without(at.given(at.id), at.given(by))
+            )
+        }
+    });
+    matches!(verdict, Verdict::AddsNothing { .. } | Verdict::Outlived { .. })
+}
+
+/// ` without its upload_limit`: the restrictions of a rule that the one after it does not have.
+fn without(given: Option<&RuleOptions>, after: Option<&RuleOptions>) -> String {
+    let (Some(given), Some(after)) = (given, after) else { return String::new() };
+    let lost = [
+        ("upload_limit", given.upload_limit.is_some() && given.upload_limit != after.upload_limit),
+        ("upload_budget", given.upload_budget.is_some() && given.upload_budget != after.upload_budget),
+        ("verify_certificate", given.verify_certificate && !after.verify_certificate),
+    ];
+    let lost: Vec<String> =
+        lost.into_iter().filter(|(_, lost)| *lost).map(|(name, _)| format!("`{name}`")).collect();
+    if lost.is_empty() { String::new() } else { format!(", without its {}", lost.join(" and ")) }
+}
+
+/// Whom an `allow` rule for more than one host reaches, and how.
+fn reach(at: &At<'_>, rule: &Rule, told: &mut Told) {
+    let host = at.policy.store.host(at.id);
+    let wide = match rule.kind() {
+        Kind::Exact => false,
+        Kind::Under | Kind::UnderOrSelf | Kind::Labels => true,
+        Kind::Address => host.contains('/'),
+    };
+    if !wide {
+        return;
+    }
+    let found = match rule.kind() {
+        Kind::Under | Kind::UnderOrSelf => strangers::under(at.policy.store.name(at.id)),
+        Kind::Labels => strangers::labels(host),
+        Kind::Exact | Kind::Address => None,
+    };
+    if let Some(found) = found {
+        told.tell(LintKind::Strangers, at, || format!("`{}` {found}", at.text()));
+    }
+    let http = rule.schemes().contains(Scheme::Http).then_some(
+        "http: what goes to any host it fits can be read and changed on the way; list those hosts one by one, or \
+         write https://",
+    );
+    let tcp = rule.schemes().contains(Scheme::Tcp).then_some(
+        "tcp: nothing inside is looked at, whatever host it fits answers; list those hosts one by one, or write \
+         https://",
+    );
+    for doubt in [http, tcp].into_iter().flatten() {
+        told.tell(LintKind::Unguarded, at, || format!("`{}` is wide, and for {doubt}", at.text()));
+    }
+}
+
+/// What was found so far.
+#[derive(Default)]
+struct Told {
+    lints: Vec<Lint>,
+    counts: [usize; LintKind::ALL.len()],
+    /// The first of each kind that is only counted.
+    rest: [Option<Lint>; LintKind::ALL.len()],
+}
+
+impl Told {
+    fn tell(&mut self, kind: LintKind, at: &At<'_>, text: impl FnOnce() -> String) {
+        let count = &mut self.counts[kind as usize];
+        *count += 1;
+        if *count > TOLD_OF_A_KIND + 1 {
+            return;
+        }
+        let view = at.policy.view(at.id);
+        let lint =
+            Lint { kind, file: view.file().into(), line: view.line(), inline: at.inline, text: text() };
+        if *count <= TOLD_OF_A_KIND {
+            self.lints.push(lint);
+        } else {
+            self.rest[kind as usize] = Some(lint);
+        }
+    }
+
+    fn finish(self) -> Vec<Lint> {
+        let Told { mut lints, counts, rest } = self;
+        for (mut lint, count) in rest.into_iter().zip(counts).filter_map(|(lint, count)| Some((lint?, count)))
+        {
+            // One more is told as itself: it is as short as the sentence about it.
+            let more = count - TOLD_OF_A_KIND;
+            if more > 1 {
+                lint.text = format!("here and further on: {more} more rules {}", lint.kind.of_the_rest());
+            }
+            lints.push(lint);
+        }
+        lints
+    }
+}
+
+/// Why no client reaches a policy: the policies before it, by name, fit every client that it fits. `None`: some client
+/// may.
+pub fn unreachable(earlier: &[(&str, &ClientMatch)], later: &ClientMatch) -> Option<String> {
+    let covers = |mine: &[Box<str>], theirs: &[Box<str>]| {
+        mine.is_empty() || (!theirs.is_empty() && theirs.iter().all(|one| mine.contains(one)))
+    };
+    let rivals: Vec<_> = earlier
+        .iter()
+        .filter(|(_, clients)| {
+            covers(&clients.identities, &later.identities)
+                && covers(&clients.vpc_endpoints, &later.vpc_endpoints)
+        })
+        .collect();
+    let inside = |networks: &[IpNet]| {
+        let holds = |network: &IpNet| networks.iter().any(|mine| mine.contains(network));
+        !later.networks.is_empty() && later.networks.iter().all(holds)
+    };
+    if let Some((name, _)) = rivals.iter().find(|(_, clients)| inside(&clients.networks)) {
+        return Some(format!("`{name}` stands before it and fits every client it fits"));
+    }
+    let together = rivals.iter().flat_map(|(_, clients)| clients.networks.iter().copied()).collect();
+    if !inside(&IpNet::aggregate(&together)) {
+        return None;
+    }
+    let takes_part = |clients: &ClientMatch| {
+        let meets = |mine: &IpNet, theirs: &IpNet| mine.contains(theirs) || theirs.contains(mine);
+        clients.networks.iter().any(|mine| later.networks.iter().any(|theirs| meets(mine, theirs)))
+    };
+    let names = rivals.iter().filter(|(_, clients)| takes_part(clients)).map(|(name, _)| format!("`{name}`"));
+    let names: Vec<String> = names.collect();
+    Some(format!("{} stand before it and together fit every client it fits", names.join(", ")))
+}
+
+/// Addresses that answer with credentials or instance metadata; no rule opens them.
+const CREDENTIAL_ENDPOINTS: [(IpAddr, &str); 6] = [
+    (IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), "instance metadata of AWS, Azure, Google and others"),
+    (IpAddr::V4(Ipv4Addr::new(169, 254, 170, 2)), "credentials of ECS tasks"),
+    (IpAddr::V4(Ipv4Addr::new(169, 254, 170, 23)), "credentials of EKS pods"),
+    (IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)), "instance metadata of Alibaba Cloud"),
+    (IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)), "instance metadata of AWS"),
+    (IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23)), "credentials of EKS pods"),
+];
+
+/// The credential endpoints inside a network that is listed under `private`: they stay closed all the same.
+pub fn never_in(network: &IpNet) -> impl Iterator<Item = (IpAddr, &'static str)> {
+    CREDENTIAL_ENDPOINTS.iter().filter(|(address, _)| network.contains(address)).copied()
+}
+
+/// The warning about a network under `private` that holds credential endpoints.
+pub fn private_network(network: &IpNet) -> Option<String> {
+    let held: Vec<String> = never_in(network).map(|(address, what)| format!("{address} ({what})")).collect();
+    (!held.is_empty()).then(|| {
+        format!(
+            "`{network}` holds {}, which no rule opens: write the networks that are meant",
+            held.join(", ")
+        )
+    })
+}

@@ -1,0 +1,291 @@
+//! Whether a rule has an effect beside the others of its policy.
+//!
+//! The rules whose hosts hold all of a rule's hosts are found through the same indexes that decide, in the same order,
+//! so "comes before" here is "comes before" there. A judgement rests on one other rule alone: two rules that only
+//! together cover a third are not found. Of the rules for one host [`COMPARED`] are looked at: a list that names one
+//! host on a thousand ports must not cost a million comparisons.
+
+use jiff::Timestamp;
+
+use super::super::Policy;
+use super::super::decide::ports_for;
+use super::super::labels::Hit;
+use super::super::names::{hash, suffixes};
+use super::super::pattern::{HostPattern, network_of};
+use super::super::rule::Scheme;
+use super::super::store::{Kind, NONE, Rule, RuleId};
+use crate::target::Method;
+
+/// Rules for one host that a rule is compared with.
+const COMPARED: usize = 64;
+
+/// What a rule does beside the others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Verdict {
+    /// It decides something, as far as one other rule can tell.
+    Decides,
+    /// A `deny` rule matches all that it allows.
+    Denied { by: RuleId },
+    /// An equal rule, with equal options, comes first.
+    Duplicate { of: RuleId },
+    /// A rule for the same host comes first for all of it.
+    NeverDecides { before: RuleId, other_options: bool },
+    /// Without it a wider rule would decide, and the same.
+    AddsNothing { to: RuleId },
+    /// It has expired; a wider rule may decide instead.
+    Expired { taken_over_by: Option<RuleId> },
+    /// It will expire, and a wider rule will decide then.
+    Outlived { by: RuleId },
+}
+
+/// The rules around one rule. One value serves a whole policy: its memory is used again.
+#[derive(Default)]
+pub(super) struct Neighbours {
+    /// Those whose hosts hold all of the rule's, the rule itself included, in the order in which they are asked.
+    ids: Vec<RuleId>,
+    /// The rule's own place in `ids`: what stands before it comes first in a decision.
+    own: usize,
+    starts: Vec<(usize, u64)>,
+    hits: Vec<Hit>,
+}
+
+impl Neighbours {
+    pub(super) fn judge(&mut self, policy: &Policy, id: RuleId, now: Timestamp) -> Verdict {
+        self.find(policy, id);
+        let rule = policy.store.rule(id);
+        if let [only] = self.ids.as_slice()
+            && *only == id
+            && policy.expires(rule).is_none()
+        {
+            return Verdict::Decides; // nearly every rule
+        }
+        if rule.is_deny() {
+            self.judge_deny(policy, id, rule)
+        } else {
+            self.judge_allow(policy, id, rule, now)
+        }
+    }
+
+    fn judge_deny(&self, policy: &Policy, id: RuleId, rule: &Rule) -> Verdict {
+        for (place, &other) in self.ids.iter().enumerate().filter(|(_, other)| **other != id) {
+            let wider = policy.store.rule(other);
+            if !wider.is_deny() || !covers(wider, rule) {
+                continue;
+            }
+            let equal = policy.store.host(other) == policy.store.host(id) && covers(rule, wider);
+            match (equal, place < self.own) {
+                (true, true) => return Verdict::Duplicate { of: other },
+                (true, false) => {} // the other one is told
+                (false, _) => return Verdict::AddsNothing { to: other },
+            }
+        }
+        Verdict::Decides
+    }
+
+    fn judge_allow(&self, policy: &Policy, id: RuleId, rule: &Rule, now: Timestamp) -> Verdict {
+        let others = || self.ids.iter().copied().filter(|other| *other != id);
+        let expires = policy.expires(rule);
+        let expired = expires.is_some_and(|moment| moment <= now);
+        let denied = others().find(|&other| {
+            let deny = policy.store.rule(other);
+            deny.is_deny() && covers(deny, rule)
+        });
+        if let Some(by) = denied {
+            return Verdict::Denied { by };
+        }
+        // In force when `rule` no longer is.
+        let outlives = |other: &Rule| match (policy.expires(other), expires) {
+            (None, _) => true,
+            (Some(other), _) if other <= now => false,
+            (Some(other), Some(own)) => other > own,
+            (Some(_), None) => false,
+        };
+        let allows_on = |other: RuleId| {
+            let wider = policy.store.rule(other);
+            !wider.is_deny() && outlives(wider) && overlaps(wider, rule)
+        };
+        if expired {
+            return Verdict::Expired { taken_over_by: others().find(|&other| allows_on(other)) };
+        }
+        // In force as long as `rule` is.
+        let holds = |other: &Rule| policy.expires(other) == expires || outlives(other);
+        let earlier = self.ids.iter().take(self.own).copied().find(|&other| {
+            let first = policy.store.rule(other);
+            !first.is_deny() && holds(first) && covers(first, rule)
+        });
+        if let Some(before) = earlier {
+            let first = policy.store.rule(before);
+            let same = same_options(policy, before, id);
+            if same && first.schemes() == rule.schemes() {
+                return Verdict::Duplicate { of: before };
+            }
+            return Verdict::NeverDecides { before, other_options: !same };
+        }
+        if expires.is_some() {
+            return match others().find(|&other| allows_on(other)) {
+                Some(by) => Verdict::Outlived { by },
+                None => Verdict::Decides,
+            };
+        }
+        let next = self.ids.get(self.own + 1..).into_iter().flatten().copied().find(|&other| {
+            let wider = policy.store.rule(other);
+            !wider.is_deny() && holds(wider) && overlaps(wider, rule)
+        });
+        // Of two equal rules the later one is told.
+        let equal = |other: RuleId| {
+            policy.store.host(other) == policy.store.host(id) && covers(rule, policy.store.rule(other))
+        };
+        match next {
+            Some(to)
+                if covers(policy.store.rule(to), rule)
+                    && !equal(to)
+                    && same_tunnel(policy.store.rule(to), rule)
+                    && same_options(policy, to, id)
+                    && !meets_another_pattern(policy, id, rule) =>
+            {
+                Verdict::AddsNothing { to }
+            }
+            _ => Verdict::Decides,
+        }
+    }
+
+    /// Fills `ids` and `own`.
+    fn find(&mut self, policy: &Policy, id: RuleId) {
+        self.ids.clear();
+        self.own = 0;
+        let rule = policy.store.rule(id);
+        match rule.kind() {
+            Kind::Exact => {
+                let name = policy.store.name(id);
+                self.chain(policy, name, hash(name), |kind| kind == Kind::Exact);
+                self.own_is_known(id);
+                self.starts(name);
+                self.patterns(policy, name);
+                self.chain(policy, name, hash(name), |kind| kind == Kind::UnderOrSelf);
+                self.suffixes_above(policy, name);
+            }
+            Kind::Under | Kind::UnderOrSelf => {
+                let name = policy.store.name(id);
+                let self_too = rule.kind() == Kind::UnderOrSelf;
+                self.chain(policy, name, hash(name), |kind| {
+                    kind == Kind::UnderOrSelf || (kind == Kind::Under && !self_too)
+                });
+                self.own_is_known(id);
+                self.starts(name);
+                self.suffixes_above(policy, name);
+            }
+            Kind::Labels => {
+                let pattern = policy.store.host(id);
+                self.starts(pattern);
+                self.patterns(policy, pattern);
+                self.own_is_known(id);
+                self.suffixes_above(policy, pattern);
+            }
+            Kind::Address => {
+                let network =
+                    HostPattern::parse(policy.store.host(id)).ok().and_then(|host| network_of(&host));
+                let Some(network) = network else { return };
+                for (level, head) in policy.networks.around(network).enumerate() {
+                    self.ids.extend(policy.store.chain(head).map(|(other, _)| other).take(COMPARED));
+                    if level == 0 {
+                        self.own_is_known(id); // the smallest network around it is its own
+                    }
+                }
+            }
+        }
+    }
+
+    /// To be called where all rules that are as specific are listed, and none that is less so.
+    fn own_is_known(&mut self, id: RuleId) {
+        self.own = self.ids.iter().position(|other| *other == id).unwrap_or(self.ids.len());
+    }
+
+    fn starts(&mut self, name: &str) {
+        self.starts.clear();
+        self.starts.extend(suffixes(name));
+    }
+
+    /// The rules for one name that are of a kind.
+    fn chain(&mut self, policy: &Policy, name: &str, hash: u64, fits: impl Fn(Kind) -> bool) {
+        let head = policy.names.find(hash, |other| policy.store.name(other) == name).unwrap_or(NONE);
+        let chain = policy.store.chain(head).take(COMPARED);
+        self.ids.extend(chain.filter(|(_, rule)| fits(rule.kind())).map(|(other, _)| other));
+    }
+
+    /// The patterns that match `name`, or that match all that the pattern `name` does: a `*` of theirs takes in one of
+    /// its own like any other character.
+    fn patterns(&mut self, policy: &Policy, name: &str) {
+        if policy.labels.is_empty() {
+            return;
+        }
+        self.hits.clear();
+        for &(start, hash) in &self.starts {
+            policy.labels.find(name, start, hash, &policy.store, &mut self.hits);
+        }
+        self.hits.sort_unstable();
+        self.ids.extend(self.hits.iter().map(|hit| hit.rule).take(COMPARED));
+    }
+
+    /// The rules for everything under what `name` is under, the longest suffix first.
+    fn suffixes_above(&mut self, policy: &Policy, name: &str) {
+        for at in (0..self.starts.len()).rev() {
+            let Some(&(start, hash)) = self.starts.get(at) else { continue };
+            if let Some(suffix) = name.get(start..)
+                && start > 0
+            {
+                self.chain(policy, suffix, hash, |kind| matches!(kind, Kind::Under | Kind::UnderOrSelf));
+            }
+        }
+    }
+}
+
+const METHODS: [Method; 2] = [Method::Connect, Method::Http];
+
+/// The ports, first and last, on which a rule matches one way of asking.
+fn spans(rule: &Rule, method: Method) -> impl Iterator<Item = (u16, u16)> {
+    let schemes = rule.schemes().iter().filter(move |scheme| scheme.method() == method);
+    schemes.filter_map(|scheme| {
+        let ports = if rule.is_deny() { rule.ports() } else { ports_for(rule, scheme) };
+        match ports {
+            Some(ports) => Some((ports.low.get(), ports.high.get())),
+            None if rule.is_deny() => Some((1, u16::MAX)),
+            None => None,
+        }
+    })
+}
+
+/// Whether `wide` matches every request that `narrow` matches for a host that both name.
+fn covers(wide: &Rule, narrow: &Rule) -> bool {
+    let holds = |outer: (u16, u16), inner: (u16, u16)| outer.0 <= inner.0 && inner.1 <= outer.1;
+    METHODS
+        .into_iter()
+        .all(|method| spans(narrow, method).all(|inner| spans(wide, method).any(|outer| holds(outer, inner))))
+}
+
+/// Whether some request for a host that both name matches both.
+fn overlaps(one: &Rule, other: &Rule) -> bool {
+    let meet = |a: (u16, u16), b: (u16, u16)| a.0 <= b.1 && b.0 <= a.1;
+    METHODS.into_iter().any(|method| spans(one, method).any(|a| spans(other, method).any(|b| meet(a, b))))
+}
+
+/// Whether `one` looks into each CONNECT as `other` does.
+fn same_tunnel(one: &Rule, other: &Rule) -> bool {
+    [Scheme::Https, Scheme::Tcp]
+        .into_iter()
+        .all(|scheme| one.schemes().contains(scheme) == other.schemes().contains(scheme))
+        || spans(other, Method::Connect).next().is_none()
+}
+
+fn same_options(policy: &Policy, one: RuleId, other: RuleId) -> bool {
+    let given = |id| policy.options_of(id).map(|options| &options.given);
+    policy.store.rule(one).options == policy.store.rule(other).options || given(one) == given(other)
+}
+
+/// Whether some host of a pattern may fit another pattern too, which would then decide instead of a suffix. Only
+/// patterns can overlap without one holding the other.
+fn meets_another_pattern(policy: &Policy, id: RuleId, rule: &Rule) -> bool {
+    rule.kind() == Kind::Labels
+        && policy.labels.rules().any(|other| {
+            other != id && super::strangers::may_meet(policy.store.host(other), policy.store.host(id))
+        })
+}

@@ -1,0 +1,38 @@
+//! What a person sees of rules that are legal and unwise: every warning, word for word.
+
+use std::path::{Path, PathBuf};
+
+use egressd::config;
+
+const DIRECTORY: &str = "tests/lint";
+
+/// `NAME.yaml` must load with the lines of `NAME.expected`. With UPDATE_EXPECTED=1 they are written instead: read the
+/// difference before you commit it.
+#[test]
+fn every_doubt_about_rules_is_told_with_its_place() {
+    let entries = std::fs::read_dir(DIRECTORY).expect("the directory is in the repository");
+    let mut files: Vec<PathBuf> = entries
+        .map(|entry| entry.expect("readable").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .collect();
+    files.sort();
+    assert!(files.len() >= 11, "{} files", files.len());
+    let update = std::env::var_os("UPDATE_EXPECTED").is_some();
+    let mut wrong = String::new();
+    for path in files {
+        let name = path.file_name().and_then(|name| name.to_str()).expect("named in ASCII");
+        let read = |path: &Path| std::fs::read(Path::new(DIRECTORY).join(path));
+        let content = std::fs::read(&path).expect("listed just now");
+        let loaded = config::load_bytes(name, &content, read)
+            .unwrap_or_else(|findings| panic!("{name}: {findings:?}"));
+        let got: String = loaded.warnings.iter().map(|finding| format!("{finding}\n")).collect();
+        let expected = path.with_extension("expected");
+        if update {
+            std::fs::write(&expected, &got).expect("the tree is writable");
+        }
+        if std::fs::read_to_string(&expected).unwrap_or_default() != got {
+            wrong += &format!("{name}:\n{got}\n");
+        }
+    }
+    assert!(wrong.is_empty(), "\n{wrong}");
+}
