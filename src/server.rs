@@ -143,6 +143,11 @@ impl Server {
         self.admin.local_addr().ok()
     }
 
+    /// Where panics are to be counted.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.shared.metrics
+    }
+
     /// Serves until the signals say otherwise, and returns when the last record is written. `source` is where the
     /// configuration was read from, to be watched.
     pub async fn run(self, source: Source, mut signals: Receiver<Signal>) {
@@ -218,12 +223,10 @@ async fn until_terminated(signals: &mut Receiver<Signal>, shared: &Shared, reque
 async fn drain(signals: &mut Receiver<Signal>, shared: &Shared, accepting: Vec<JoinHandle<()>>) {
     let settings = shared.current.load().shutdown.clone();
     shared.drain.go();
-    tracing::info!(
-        "draining: accepting for another {:?}, then waiting up to {:?} for {} tunnels",
-        settings.delay,
-        settings.grace_period,
-        shared.live.len()
-    );
+    if !settings.delay.is_zero() {
+        tracing::info!("going: accepting for another {:?}", settings.delay);
+    }
+    tracing::info!("draining: {} open tunnels have up to {:?}", shared.live.len(), settings.grace_period);
     tokio::select! {
         () = patiently(shared, settings.delay, settings.grace_period) => {}
         () = terminated_again(signals, shared) => tracing::warn!("terminated a second time: ending at once"),
