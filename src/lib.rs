@@ -16,6 +16,7 @@
 //! drops give everything back.
 
 pub mod admin;
+pub mod budget;
 pub mod cancel;
 pub mod cli;
 pub mod client;
