@@ -15,8 +15,11 @@
 //! [`head`] → `tunnel` asks [`policy`], looks up, dials what was admitted, answers `200`, reads the ClientHello, relays →
 //! drops give everything back.
 
+pub mod cases;
 pub mod client;
 pub mod config;
+pub mod diff;
+pub mod explain;
 pub mod head;
 pub mod meter;
 pub mod outcome;
