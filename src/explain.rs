@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::client::Client;
 use crate::outcome::{Decision, Reason};
-use crate::policy::{MatchedRule, Mode, Permit, Policies, Scheme};
+use crate::policy::{MatchedRule, Mode, Permit, Policies, RuleView, Scheme};
 use crate::target::{Host, Method, Name, Port, Target, TargetError, split_port};
 
 /// A target as a person writes it: `host`, `host:port`, `https://…`, `http://…`, `tcp://host:port`.
@@ -226,6 +226,14 @@ impl Explanation {
         }
     }
 
+    /// The rule that decided, or came nearest, with what stands beside it. Looked for among all rules: for one
+    /// explanation, not for many.
+    pub fn rule_in<'p>(&self, policies: &'p Policies) -> Option<RuleView<'p>> {
+        let rule = self.rule.as_ref().or(self.nearest.as_ref())?;
+        let mut rules = policies.iter().find(|policy| self.policy.as_ref() == Some(policy.name()))?.rules();
+        rules.find(|view| *view.text() == *rule.text && view_source(view) == *rule.source)
+    }
+
     /// One JSON object; its members are named as in the access log.
     pub fn to_json(&self) -> Value {
         let options = self.permit.as_ref().map(|permit| {
@@ -268,6 +276,22 @@ impl Explanation {
             "addresses": addresses.collect::<Vec<_>>(),
         })
     }
+}
+
+fn view_source(view: &RuleView<'_>) -> String {
+    format!("{}:{}", view.file(), view.line())
+}
+
+/// What people wrote about a rule, and when it expires: key and text.
+pub fn notes(rule: &RuleView<'_>) -> Vec<(&'static str, String)> {
+    let notes = [
+        ("name", rule.name().map(str::to_owned)),
+        ("owner", rule.owner().map(str::to_owned)),
+        ("ticket", rule.ticket().map(str::to_owned)),
+        ("description", rule.description().map(str::to_owned)),
+        ("expires", rule.expires().map(|moment| moment.to_string())),
+    ];
+    notes.into_iter().filter_map(|(key, text)| Some((key, text?))).collect()
 }
 
 /// As the log writes it.
@@ -390,7 +414,8 @@ policies:
 
     #[test]
     fn a_target_is_read_as_it_is_written() {
-        let rows: &[(&str, Result<(Method, &str), &str>)] = &[
+        type Want<'a> = Result<(Method, &'a str), &'a str>;
+        let rows: &[(&str, Want<'_>)] = &[
             ("git.example", Ok((Method::Connect, "git.example:443"))),
             ("Git.Example.:8443", Ok((Method::Connect, "git.example:8443"))),
             ("https://git.example/a/b?c#d", Ok((Method::Connect, "git.example:443"))),
@@ -460,6 +485,20 @@ policies:
             \x20 nearest  `git.example` (c.yaml:6)\n\
             \x20 client   10.20.0.1\n"
         );
+    }
+
+    #[test]
+    fn what_people_wrote_about_the_rule_is_found() {
+        let loaded = config::load_str("c.yaml", CONFIG, |_| Ok(Vec::new())).expect("it is valid");
+        let policies = &loaded.config.policies;
+        let told = |target| {
+            let told = ask(target, "10.20.0.1", None);
+            told.rule_in(policies).map(|rule| notes(&rule)).unwrap_or_default()
+        };
+        assert_eq!(told("git.example"), [("name", "git".to_owned())]);
+        assert_eq!(told("git.example:22"), [("name", "git".to_owned())], "of the nearest one, too");
+        assert_eq!(told("old.example"), [("expires", "2020-01-01T00:00:00Z".to_owned())]);
+        assert_eq!(told("other.example"), []);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::lookup::Lookups;
 use super::{CONFIGURATION_REFUSED, FAILED, FINE, WRONG_USAGE, load};
-use crate::explain::{Asked, Lookup, assumed_client, client, explain};
+use crate::explain::{Asked, Lookup, assumed_client, client, explain, notes};
 
 /// `explain`.
 #[derive(clap::Args, Debug)]
@@ -47,10 +47,13 @@ impl Explain {
         let mut lookup = |name: &_| lookups.addresses(name);
         let lookup: Option<Lookup<'_>> = if self.resolve { Some(&mut lookup) } else { None };
         let told = explain(&config.policies, &asked, &from, Timestamp::now(), lookup);
+        let notes = told.rule_in(&config.policies).map(|rule| notes(&rule)).unwrap_or_default();
         if self.json {
             let mut json = told.to_json();
             if let Some(object) = json.as_object_mut() {
                 object.insert("client_assumed".to_owned(), self.client.is_none().into());
+                let about = notes.into_iter().map(|(key, text)| (key.to_owned(), text.into()));
+                object.insert("rule_notes".to_owned(), serde_json::Value::Object(about.collect()));
                 object.insert("config".to_owned(), config.hash.short().into());
             }
             println!("{json}");
@@ -59,6 +62,9 @@ impl Explain {
             if self.client.is_none() {
                 let whose = policy.map(|name| format!(", an address of policy {name}")).unwrap_or_default();
                 println!("           (assumed{whose}: --client IP for another)");
+            }
+            for (key, text) in notes {
+                println!("  the rule's {key}: {text}");
             }
         }
         if told.passes() { FINE } else { FAILED }

@@ -80,7 +80,8 @@ fn each_request_is_counted_once_and_only_what_differs_is_kept() {
 fn what_is_no_record_is_counted_and_never_fatal() {
     let good = record("open", "CONNECT", "gone.example:443", "null");
     let long = "x".repeat(MAX_LINE + 1);
-    let rows: &[(&[u8], (u64, u64, u64))] = &[
+    type Counts = (u64, u64, u64);
+    let rows: &[(&[u8], Counts)] = &[
         (b"", (0, 0, 0)),
         (b"\n\n", (0, 0, 0)),
         (b"not json\n", (0, 1, 0)),

@@ -10,14 +10,14 @@ use jiff::Timestamp;
 use super::super::Policy;
 use super::super::decide::ports_for;
 use super::super::labels::Hit;
-use super::super::names::{hash, suffixes};
+use super::super::names::suffixes;
 use super::super::pattern::{HostPattern, network_of};
 use super::super::rule::Scheme;
 use super::super::store::{Kind, NONE, Rule, RuleId};
 use crate::target::Method;
 
 /// Rules for one host that a rule is compared with.
-const COMPARED: usize = 64;
+const COMPARED: usize = 32;
 
 /// What a rule does beside the others.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -155,23 +155,27 @@ impl Neighbours {
         self.own = 0;
         let rule = policy.store.rule(id);
         match rule.kind() {
-            Kind::Exact => {
+            Kind::Exact | Kind::Under | Kind::UnderOrSelf => {
                 let name = policy.store.name(id);
-                self.chain(policy, name, hash(name), |kind| kind == Kind::Exact);
-                self.own_is_known(id);
                 self.starts(name);
-                self.patterns(policy, name);
-                self.chain(policy, name, hash(name), |kind| kind == Kind::UnderOrSelf);
-                self.suffixes_above(policy, name);
-            }
-            Kind::Under | Kind::UnderOrSelf => {
-                let name = policy.store.name(id);
-                let self_too = rule.kind() == Kind::UnderOrSelf;
-                self.chain(policy, name, hash(name), |kind| {
-                    kind == Kind::UnderOrSelf || (kind == Kind::Under && !self_too)
-                });
-                self.own_is_known(id);
-                self.starts(name);
+                let whole = self.starts.last().map_or(0, |(_, hash)| *hash);
+                let head = head(policy, name, whole);
+                match rule.kind() {
+                    Kind::Exact => {
+                        self.chain(policy, head, |kind| kind == Kind::Exact);
+                        self.own_is_known(id);
+                        self.patterns(policy, name);
+                        self.chain(policy, head, |kind| kind == Kind::UnderOrSelf);
+                    }
+                    Kind::Under => {
+                        self.chain(policy, head, |kind| matches!(kind, Kind::Under | Kind::UnderOrSelf));
+                        self.own_is_known(id);
+                    }
+                    _ => {
+                        self.chain(policy, head, |kind| kind == Kind::UnderOrSelf);
+                        self.own_is_known(id);
+                    }
+                }
                 self.suffixes_above(policy, name);
             }
             Kind::Labels => {
@@ -205,9 +209,8 @@ impl Neighbours {
         self.starts.extend(suffixes(name));
     }
 
-    /// The rules for one name that are of a kind.
-    fn chain(&mut self, policy: &Policy, name: &str, hash: u64, fits: impl Fn(Kind) -> bool) {
-        let head = policy.names.find(hash, |other| policy.store.name(other) == name).unwrap_or(NONE);
+    /// The rules of a chain that are of a kind.
+    fn chain(&mut self, policy: &Policy, head: RuleId, fits: impl Fn(Kind) -> bool) {
         let chain = policy.store.chain(head).take(COMPARED);
         self.ids.extend(chain.filter(|(_, rule)| fits(rule.kind())).map(|(other, _)| other));
     }
@@ -233,10 +236,17 @@ impl Neighbours {
             if let Some(suffix) = name.get(start..)
                 && start > 0
             {
-                self.chain(policy, suffix, hash, |kind| matches!(kind, Kind::Under | Kind::UnderOrSelf));
+                self.chain(policy, head(policy, suffix, hash), |kind| {
+                    matches!(kind, Kind::Under | Kind::UnderOrSelf)
+                });
             }
         }
     }
+}
+
+/// The first rule for a name, or for everything under it.
+fn head(policy: &Policy, name: &str, hash: u64) -> RuleId {
+    policy.names.find(hash, |other| policy.store.name(other) == name).unwrap_or(NONE)
 }
 
 const METHODS: [Method; 2] = [Method::Connect, Method::Http];
