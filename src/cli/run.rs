@@ -1,23 +1,23 @@
 //! `egressd run`: load, say what will be let out, serve.
 
 use std::path::Path;
-use std::time::SystemTime;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{self, Receiver};
 
 use super::{CONFIGURATION_REFUSED, FAILED, FINE};
-use crate::config::{self, Config, Loaded};
+use crate::config::{Config, Loaded};
+use crate::reload::{self, Source};
 use crate::resources;
-use crate::server::{Server, Signal, Source};
+use crate::server::{Server, Signal};
 use crate::telemetry::diagnostics;
 
 /// Rules told one by one at start; an allowlist of a million is summed up.
 const RULES_TOLD: usize = 20;
 
 pub(super) fn run(file: Option<&Path>) -> u8 {
-    let read_at = SystemTime::now();
-    let Loaded { config, warnings } = match config::load(file) {
+    let (loaded, seen) = reload::load(file);
+    let Loaded { config, warnings, .. } = match loaded {
         Ok(loaded) => loaded,
         Err(findings) => {
             findings.iter().for_each(|finding| eprintln!("{finding}"));
@@ -47,7 +47,7 @@ pub(super) fn run(file: Option<&Path>) -> u8 {
             return FAILED;
         }
     };
-    runtime.block_on(serve(config, Source { file: file.map(Path::to_owned), read_at }))
+    runtime.block_on(serve(config, Source { file: file.map(Path::to_owned), seen }))
 }
 
 async fn serve(config: Config, source: Source) -> u8 {
@@ -75,8 +75,13 @@ async fn serve(config: Config, source: Source) -> u8 {
     for line in told {
         tracing::info!("{line}");
     }
-    server.run(source, signals).await;
-    FINE
+    match server.run(source, signals).await {
+        Ok(()) => FINE,
+        Err(error) => {
+            tracing::error!("{error}");
+            FAILED
+        }
+    }
 }
 
 /// A line for the file, then one for each rule, so that the log of a pod says what it was allowed to let out.

@@ -8,6 +8,7 @@
 mod allow_file;
 mod file;
 mod finding;
+mod fixed;
 mod load;
 mod meaning;
 mod named_files;
@@ -29,7 +30,9 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use self::finding::{Finding, Place, Severity};
-pub use self::load::{DEFAULT, DEFAULT_NAME, Loaded, load, load_bytes, load_str};
+pub use self::fixed::{Fixed, FixedListener};
+pub use self::load::{DEFAULT, DEFAULT_NAME, Loaded, load, load_by, load_bytes, load_str};
+pub use self::named_files::read_from_disk;
 pub use self::schema::schema;
 use crate::policy::Policies;
 use crate::target::{Host, Name, Port};
