@@ -16,6 +16,7 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 
 use crate::config::{self, Config, Loaded, LogOutput};
+use crate::listener;
 use crate::outcome::Ending;
 use crate::resolve::Resolver;
 use crate::revoke;
@@ -170,6 +171,7 @@ fn replace(shared: &Shared, loaded: Loaded) -> Outcome {
 
 /// Tells the metrics of a configuration that was taken into use.
 pub(crate) fn count(metrics: &Metrics, config: &Config) {
+    listener::count_certificates(metrics, config);
     let policies: Vec<Arc<str>> = config.policies.iter().map(|policy| Arc::clone(policy.name())).collect();
     let labels: HashSet<(&str, &str)> =
         config.policies.rules().map(|rule| (&**rule.policy().name(), rule.label())).collect();

@@ -10,6 +10,7 @@ use crate::drain::Drain;
 use crate::limits::Limits;
 use crate::listener::Open;
 use crate::live::Live;
+use crate::password::Verifier;
 use crate::resolve::Resolver;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
@@ -27,6 +28,8 @@ pub struct Shared {
     pub limits: Arc<Limits>,
     /// What descriptors carry, which `limits.tunnels` cannot exceed.
     pub tunnels_carried: usize,
+    /// Verifies passwords, for all listeners that ask for them.
+    pub passwords: Verifier,
     /// Connections open.
     pub connections: Open,
     /// Tunnels open.
