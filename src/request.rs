@@ -75,7 +75,7 @@ impl Asks {
         Asks {
             method: refused.method.as_ref().map(|method| method.as_str().into()),
             target: refused.target.as_ref().map(Asks::target),
-            malformed: None,
+            malformed: refused.malformed.clone(),
             user_agent: refused.user_agent.as_ref().map(|text| text.as_bytes().into()),
         }
     }

@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinHandle;
 
+use crate::budget::Budgets;
 use crate::config::{Config, LogOutput};
 use crate::current::Current;
 use crate::dial::OwnAddresses;
@@ -122,6 +123,7 @@ impl Server {
             current: Current::new(config),
             resolver: ArcSwap::from_pointee(resolver),
             own: OwnAddresses::new(own),
+            budgets: Budgets::new(),
             limits: Limits::new(Instant::now()),
             tunnels_carried: share.tunnels,
             passwords,
@@ -145,6 +147,11 @@ impl Server {
     /// The admin listener's address.
     pub fn admin(&self) -> Option<SocketAddr> {
         self.admin.local_addr().ok()
+    }
+
+    /// Where panics are to be counted.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.shared.metrics
     }
 
     /// Serves until the signals say otherwise, and returns when the last record is written. `source` is where the
@@ -222,12 +229,10 @@ async fn until_terminated(signals: &mut Receiver<Signal>, shared: &Shared, reque
 async fn drain(signals: &mut Receiver<Signal>, shared: &Shared, accepting: Vec<JoinHandle<()>>) {
     let settings = shared.current.load().shutdown.clone();
     shared.drain.go();
-    tracing::info!(
-        "draining: accepting for another {:?}, then waiting up to {:?} for {} tunnels",
-        settings.delay,
-        settings.grace_period,
-        shared.live.len()
-    );
+    if !settings.delay.is_zero() {
+        tracing::info!("going: accepting for another {:?}", settings.delay);
+    }
+    tracing::info!("draining: {} open tunnels have up to {:?}", shared.live.len(), settings.grace_period);
     tokio::select! {
         () = patiently(shared, settings.delay, settings.grace_period) => {}
         () = terminated_again(signals, shared) => tracing::warn!("terminated a second time: ending at once"),

@@ -9,9 +9,6 @@ type Uses = fn(&ConfigFile) -> Vec<Place>;
 
 /// Each with the name under which the refusal tells it.
 const UNSUPPORTED: &[(&str, Uses)] = &[
-    ("`upload_budget`", |file| {
-        options(file, |rule| place(&rule.upload_budget), |file| place(&file.upload_budget))
-    }),
     ("`verify_certificate`", |file| {
         // `false` is what happens without it.
         let wanted = |key: &Key<bool>| place(key).filter(|_| value(key) == Some(&true));
