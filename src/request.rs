@@ -158,6 +158,11 @@ impl<'s> Request<'s> {
         &self.facts().listener
     }
 
+    /// Its password proved who asks.
+    pub fn known(&mut self, client: Arc<Client>) {
+        self.facts_mut().client = client;
+    }
+
     /// Whether the log has a place for the verdict. Where it has none, the request must be refused.
     pub fn can_be_recorded(&self) -> bool {
         self.place.is_some()
@@ -241,8 +246,13 @@ impl<'s> Request<'s> {
         self.facts_mut().sni = sni;
     }
 
-    /// The verdict is no; the client is still there to be told.
+    /// The verdict is no; the client is still there to be told. To ask for credentials is no verdict: the client asks
+    /// again with them.
     pub fn refuse(mut self, reason: Reason) {
+        if reason == Reason::AuthRequired {
+            self.facts = None;
+            self.shared.metrics.auth_challenge();
+        }
         self.refused(reason);
     }
 

@@ -23,6 +23,7 @@ use crate::limits::Limits;
 use crate::listener::{self, Listener, Open};
 use crate::live::Live;
 use crate::outcome::Ending;
+use crate::password::{self, Verifier};
 use crate::reload::{self, Reloading, Source};
 use crate::resolve::Resolver;
 use crate::shared::Shared;
@@ -63,6 +64,9 @@ pub enum StartError {
     /// The metrics contradict each other: a fault of egressd.
     #[error("cannot set up metrics: {0}")]
     Metrics(String),
+    /// The thread that verifies passwords could not be started.
+    #[error("cannot verify passwords: {0}")]
+    Passwords(io::Error),
     /// No resolver could be made of `dns` and the system's files.
     #[error("cannot set up DNS: {0}")]
     Dns(String),
@@ -89,11 +93,11 @@ impl Server {
         let mut listeners = Vec::with_capacity(config.listeners.len());
         for listener in &config.listeners {
             let socket = bind(listener.address, || format!("listener {}", listener.name)).await?;
-            listeners.push((socket, Arc::clone(&listener.name)));
+            listeners.push(socket);
         }
         let admin = bind(config.admin.address, || "admin.address".to_owned()).await?;
         let mut own = Vec::with_capacity(listeners.len() + 1);
-        for socket in listeners.iter().map(|(socket, _)| socket).chain([&admin]) {
+        for socket in listeners.iter().chain([&admin]) {
             own.extend(socket.local_addr());
         }
 
@@ -106,13 +110,13 @@ impl Server {
             .map_err(|error| StartError::Metrics(error.to_string()))?;
         let now = Timestamp::now();
         metrics.in_force(&config, now);
+        listener::count_certificates(&metrics, &config);
         let listeners = listeners
             .into_iter()
-            .map(|(socket, name)| {
-                let connections = metrics.connections(&name);
-                (socket, Arc::new(Listener { name, connections }))
-            })
+            .zip(config.listeners.iter().enumerate())
+            .map(|(socket, (index, settings))| (socket, Arc::new(Listener::new(index, settings, &metrics))))
             .collect();
+        let passwords = Verifier::start(password::Limits::default()).map_err(StartError::Passwords)?;
         let shared = Arc::new(Shared {
             current: Current::new(config, now),
             resolver: ArcSwap::from_pointee(resolver),
@@ -121,6 +125,7 @@ impl Server {
             limits: Limits::new(Instant::now()),
             descriptors,
             tunnels_carried: resources::Share::of(descriptors, usize::MAX).tunnels,
+            passwords,
             connections: Open::new(share.connections),
             live,
             log,

@@ -11,6 +11,7 @@ use crate::drain::Drain;
 use crate::limits::Limits;
 use crate::listener::Open;
 use crate::live::Live;
+use crate::password::Verifier;
 use crate::resolve::Resolver;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
@@ -32,6 +33,8 @@ pub struct Shared {
     pub descriptors: u64,
     /// The tunnels that they carry.
     pub tunnels_carried: usize,
+    /// Verifies passwords, for all listeners that ask for them.
+    pub passwords: Verifier,
     /// Connections open.
     pub connections: Open,
     /// Tunnels open.
