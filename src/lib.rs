@@ -16,15 +16,19 @@
 //! drops give everything back.
 
 pub mod admin;
+pub mod budget;
 pub mod cancel;
+pub mod cases;
 pub mod cli;
 pub mod client;
 pub mod client_hello;
 pub mod config;
 pub mod current;
 pub mod dial;
+pub mod diff;
 pub mod drain;
 pub mod exchange;
+pub mod explain;
 pub mod forward;
 pub mod head;
 pub mod hello_gate;

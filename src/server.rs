@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinHandle;
 
+use crate::budget::Budgets;
 use crate::config::{Config, LogOutput};
 use crate::current::Current;
 use crate::dial::OwnAddresses;
@@ -119,6 +120,7 @@ impl Server {
             current: Current::new(config),
             resolver: ArcSwap::from_pointee(resolver),
             own: OwnAddresses::new(own),
+            budgets: Budgets::new(),
             limits: Limits::new(Instant::now()),
             tunnels_carried: share.tunnels,
             connections: Open::new(share.connections),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+use crate::budget::Budgets;
 use crate::current::Current;
 use crate::dial::OwnAddresses;
 use crate::drain::Drain;
@@ -23,6 +24,8 @@ pub struct Shared {
     pub resolver: ArcSwap<Resolver>,
     /// Where egressd itself listens: never a target.
     pub own: OwnAddresses,
+    /// What clients may still upload by rules with a budget; outlives reloads.
+    pub budgets: Budgets,
     /// Requests under way.
     pub limits: Arc<Limits>,
     /// What descriptors carry, which `limits.tunnels` cannot exceed.

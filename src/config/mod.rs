@@ -6,6 +6,7 @@
 //! is asked for warnings alone: which rules have expired by now.
 
 mod allow_file;
+mod cases;
 mod file;
 mod finding;
 mod load;
@@ -28,6 +29,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use self::cases::{Case, load_cases};
 pub use self::finding::{Finding, Place, Severity};
 pub use self::load::{DEFAULT, DEFAULT_NAME, Loaded, load, load_bytes, load_str};
 pub use self::schema::schema;

@@ -21,9 +21,6 @@ const UNSUPPORTED: &[(&str, Uses)] = &[
     ("`policies[].clients.vpc_endpoints`", |file| {
         policies(file, |policy| value(&policy.clients).and_then(|clients| place(&clients.vpc_endpoints)))
     }),
-    ("`upload_budget`", |file| {
-        options(file, |rule| place(&rule.upload_budget), |file| place(&file.upload_budget))
-    }),
     ("`verify_certificate`", |file| {
         // `false` is what happens without it.
         let wanted = |key: &Key<bool>| place(key).filter(|_| value(key) == Some(&true));

@@ -126,7 +126,13 @@ impl At<'_> {
 }
 
 /// Whether the rule has an effect of its own; what stands in its way is told.
-fn judge(at: &At<'_>, rule: &Rule, now: Timestamp, neighbours: &mut Neighbours, told: &mut Told) -> bool {
+fn judge<'p>(
+    at: &At<'p>,
+    rule: &Rule,
+    now: Timestamp,
+    neighbours: &mut Neighbours<'p>,
+    told: &mut Told,
+) -> bool {
     let text = at.text();
     let verdict = neighbours.judge(at.policy, at.id, now);
     let kind = match verdict {
