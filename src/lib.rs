@@ -16,6 +16,7 @@
 //! TLS handshake → [`proxy`] reads a head through the gate in [`head`], and [`proof`] its password → `tunnel` asks [`policy`], looks up, dials what was admitted, answers `200`, reads the ClientHello, relays →
 //! drops give everything back.
 
+pub mod accept;
 pub mod admin;
 pub mod budget;
 pub mod cancel;
@@ -24,6 +25,7 @@ pub mod cli;
 pub mod client;
 pub mod client_hello;
 pub mod config;
+pub mod connections;
 pub mod current;
 pub mod dial;
 pub mod diff;
@@ -49,6 +51,7 @@ pub mod proof;
 pub mod proxy;
 pub mod proxy_protocol;
 pub mod refusals;
+pub mod refuse;
 pub mod relay;
 pub mod reload;
 pub mod reply;

@@ -1,26 +1,12 @@
-//! Accepting: one task a listener, one task a connection.
-//!
-//! What can fail for one connection happens in that connection's task, the PROXY header and the TLS handshake included
-//! (`entrance`); what can fail for all (no descriptors) makes the listener pause and go on.
+//! One listener, as its connections see it: its name, its settings, its counters. Accepting is `accept`'s.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
-
-use tokio::net::{TcpListener, TcpStream};
 
 use crate::client::PeerAddr;
 use crate::config::{self, Config};
-use crate::entrance::{self, Entered};
 use crate::peers::Peers;
 use crate::refusals::Refusals;
-use crate::shared::Shared;
 use crate::telemetry::metrics::{ConnectionResult, Connections, Metrics};
-use crate::{proxy, socket};
-
-/// After an accept that failed for want of descriptors: they come back when tunnels end.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// One listener, as its connections see it.
 #[derive(Debug)]
@@ -70,82 +56,4 @@ pub(crate) fn count_certificates(metrics: &Metrics, config: &Config) {
             metrics.certificate_expires(&listener.name, tls.server.expires().as_second() as f64);
         }
     }
-}
-
-/// Open connections of all listeners, against the number that the descriptors carry.
-#[derive(Debug)]
-pub struct Open {
-    count: AtomicUsize,
-    cap: AtomicUsize,
-}
-
-impl Open {
-    /// None open.
-    pub fn new(cap: usize) -> Self {
-        Open { count: AtomicUsize::new(0), cap: AtomicUsize::new(cap) }
-    }
-
-    /// Follows a reload of `limits.tunnels`. Connections that are open stay.
-    pub fn set_cap(&self, cap: usize) {
-        self.cap.store(cap, Ordering::Relaxed);
-    }
-
-    fn enter(shared: &Arc<Shared>) -> Option<Place> {
-        let open = &shared.connections;
-        if open.count.fetch_add(1, Ordering::Relaxed) >= open.cap.load(Ordering::Relaxed) {
-            open.count.fetch_sub(1, Ordering::Relaxed);
-            return None;
-        }
-        Some(Place { shared: Arc::clone(shared) })
-    }
-}
-
-/// One open connection; dropping it gives the place back.
-struct Place {
-    shared: Arc<Shared>,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.shared.connections.count.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Accepts until the drain closes the listener.
-pub async fn serve(socket: TcpListener, listener: Arc<Listener>, shared: Arc<Shared>) {
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            () = shared.drain.closed() => return,
-            accepted = socket.accept() => accepted,
-        };
-        match accepted {
-            Ok((stream, peer)) => spawn(stream, peer, &listener, &shared),
-            Err(error) => {
-                tracing::warn!("listener {}: accept failed, trying again: {error}", listener.name);
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-}
-
-fn spawn(stream: TcpStream, peer: SocketAddr, listener: &Arc<Listener>, shared: &Arc<Shared>) {
-    let Some(place) = Open::enter(shared) else {
-        // Closed without a word: an answer would need the resources that are gone.
-        return listener.connections.count(ConnectionResult::Limit);
-    };
-    // A socket that cannot be tuned is one that is already gone: the first read says so.
-    let _ = socket::tune(&stream);
-    let listener = Arc::clone(listener);
-    shared.drain.connections().spawn(async move {
-        // Given back when all below is gone.
-        let place = place;
-        let entered = Box::pin(entrance::enter(stream, peer, &listener, &place.shared)).await;
-        let Some(Entered { stream, early, client }) = entered else { return };
-        // Boxed and dropped: a tunnel at rest holds nothing of what brought it about.
-        let served = Box::pin(proxy::serve(stream, early, client, &listener, &place.shared)).await;
-        if let Some(tunnel) = served {
-            tunnel.run().await;
-        }
-    });
 }

@@ -15,7 +15,7 @@ use crate::config::BasicAuth;
 use crate::head::Head;
 use crate::outcome::Reason;
 use crate::password::{BasicError, Busy, Credentials, Verdict, parse_basic};
-use crate::proxy::Refused;
+use crate::refuse::Refused;
 use crate::shared::Shared;
 use crate::stream::ClientStream;
 

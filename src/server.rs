@@ -16,11 +16,12 @@ use tokio::task::JoinHandle;
 
 use crate::budget::Budgets;
 use crate::config::{Config, LogOutput};
+use crate::connections::Open;
 use crate::current::Current;
 use crate::dial::OwnAddresses;
 use crate::drain::Drain;
 use crate::limits::Limits;
-use crate::listener::{self, Listener, Open};
+use crate::listener::{self, Listener};
 use crate::live::Live;
 use crate::outcome::Ending;
 use crate::password::{self, Verifier};
@@ -29,7 +30,7 @@ use crate::resolve::Resolver;
 use crate::shared::Shared;
 use crate::telemetry::access_log::{self, AccessLog, Finished, Json, Options, WriterHandle};
 use crate::telemetry::metrics::Metrics;
-use crate::{admin, resources};
+use crate::{accept, admin, resources};
 
 /// How long tunnels that were told to end may take to write their records.
 const LAST_RECORDS: Duration = Duration::from_secs(2);
@@ -169,7 +170,7 @@ impl Server {
         let reloading = reload::start(Arc::clone(&shared), source).map_err(StartError::Reload)?;
         let accepting: Vec<JoinHandle<()>> = listeners
             .into_iter()
-            .map(|(socket, listener)| tokio::spawn(listener::serve(socket, listener, Arc::clone(&shared))))
+            .map(|(socket, listener)| tokio::spawn(accept::serve(socket, listener, Arc::clone(&shared))))
             .collect();
         let admin = tokio::spawn(admin::serve(admin, Arc::clone(&shared)));
 

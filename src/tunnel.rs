@@ -25,12 +25,12 @@ use crate::live::{LiveTunnel, Registration, TunnelFacts};
 use crate::meter::Meter;
 use crate::outcome::{Ending, Reason};
 use crate::policy::{Mode, Permit, Scheme};
-use crate::proxy::{Judge, Refused, refuse};
+use crate::refuse::{Refused, refuse};
 use crate::relay::{self, Early, RelayLimits};
 use crate::reply;
 use crate::request::{Opened, Request};
 use crate::revoke;
-use crate::shared::Shared;
+use crate::shared::{Judge, Shared};
 use crate::stream::ClientStream;
 use crate::target::Target;
 use crate::telemetry::access_log::Place;
@@ -124,7 +124,7 @@ async fn open(
             // microseconds.
             Registration::JudgeAgain(outdated) => drop(outdated),
         }
-        judge = Judge::now(shared);
+        judge = shared.judge();
         request.judged_by(&judge.config);
         permit = self::permit(&target, request, &judge)?;
         if judge.config.policies.admit(&permit, dialled.upstream.ip()).is_err() {
@@ -329,7 +329,7 @@ impl ClientHelloGate<'_> {
 
     /// It was revoked before its first byte: nothing was opened, so it is refused by what is in force now.
     fn refuse_revoked(&self, mut request: Request<'_>) {
-        let judge = Judge::now(self.shared);
+        let judge = self.shared.judge();
         request.judged_by(&judge.config);
         let revoked = self.live.tunnel().revoked();
         let reason = match permit(self.target, &mut request, &judge) {
