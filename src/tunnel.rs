@@ -75,7 +75,13 @@ pub(crate) async fn establish<'s>(
     slot: Slot,
     shared: &'s Shared,
 ) -> Option<Tunnel<'s>> {
-    let dialled = match open(target, &mut request, judge, shared).await {
+    let opened = tokio::select! {
+        biased;
+        opened = open(target, &mut request, judge, shared) => opened,
+        // Not in the registry yet, so the end of a drain has to be looked out for here.
+        () = shared.drain.ended() => Err(Reason::Draining.into()),
+    };
+    let dialled = match opened {
         Ok(dialled) => dialled,
         Err(refused) => {
             refuse(client, request, refused, true).await;
@@ -94,7 +100,8 @@ async fn open(
 ) -> Result<Dialled, Refused> {
     let mut permit = permit(&target, request, &judge)?;
     let last = shared.log.reserve().map_err(|_| Reason::LogUnavailable)?;
-    let allowance = shared.budgets.open(request.client().address.ip(), &permit)?;
+    // What is left is looked at before the dial, and taken by the rule that stands after it.
+    drop(shared.budgets.open(request.client().address.ip(), &permit)?);
 
     let limits = DialLimits {
         dns_timeout: judge.config.dns.timeout,
@@ -115,7 +122,7 @@ async fn open(
             listener: Arc::clone(request.listener()),
             upstream: dialled.upstream,
             scheme: permit.scheme,
-            started: Timestamp::now(),
+            started: request.started_at(),
         };
         match shared.live.register(facts, Arc::clone(&meter), Arc::clone(&cancel), judge.generation) {
             Registration::Current(live) => break live,
@@ -132,6 +139,7 @@ async fn open(
             return Err(Reason::AddressProhibited.into());
         }
     };
+    let allowance = shared.budgets.open(request.client().address.ip(), &permit)?;
     let settings = judge.config.tunnel.clone();
     Ok(Dialled { target, permit, upstream: dialled.stream, allowance, live, meter, cancel, last, settings })
 }
@@ -157,7 +165,18 @@ async fn enter<'s>(
     shared: &Shared,
 ) -> Option<Tunnel<'s>> {
     let Dialled { target, permit, mut upstream, allowance, live, meter, cancel, last, settings } = dialled;
-    if client.write_all(&reply::established(request.id())).await.is_err() || client.flush().await.is_err() {
+    let reply = reply::established(request.id());
+    let telling = async {
+        client.write_all(&reply).await?;
+        client.flush().await
+    };
+    // A client may have filled its own way back with replies that it does not read.
+    let told = tokio::select! {
+        biased;
+        told = tokio::time::timeout(settings.client_hello_timeout, telling) => matches!(told, Ok(Ok(()))),
+        _ = cancel.cancelled() => false,
+    };
+    if !told {
         request.gone();
         return None;
     }
