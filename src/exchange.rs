@@ -14,10 +14,10 @@ use crate::head::Head;
 use crate::linger::linger;
 use crate::meter::Meter;
 use crate::outcome::{Ending, Reason};
-use crate::proxy::{Judge, Refused, refuse};
+use crate::refuse::{Refused, refuse};
 use crate::relay::Transport;
 use crate::request::Request;
-use crate::shared::Shared;
+use crate::shared::{Judge, Shared};
 use crate::stream::ClientStream;
 
 /// What the next head on the connection begins with.

@@ -158,9 +158,19 @@ impl<'s> Request<'s> {
         &self.facts().listener
     }
 
+    /// Its password proved who asks.
+    pub fn known(&mut self, client: Arc<Client>) {
+        self.facts_mut().client = client;
+    }
+
     /// Whether the log has a place for the verdict. Where it has none, the request must be refused.
     pub fn can_be_recorded(&self) -> bool {
         self.place.is_some()
+    }
+
+    /// It is judged by this configuration, and no longer by the one it came under.
+    pub fn judged_by(&mut self, config: &Config) {
+        self.facts_mut().config = config.hash.short().into();
     }
 
     /// The rules let it pass, or report mode did.
@@ -236,8 +246,13 @@ impl<'s> Request<'s> {
         self.facts_mut().sni = sni;
     }
 
-    /// The verdict is no; the client is still there to be told.
+    /// The verdict is no; the client is still there to be told. To ask for credentials is no verdict: the client asks
+    /// again with them.
     pub fn refuse(mut self, reason: Reason) {
+        if reason == Reason::AuthRequired {
+            self.facts = None;
+            self.shared.metrics.auth_challenge();
+        }
         self.refused(reason);
     }
 
@@ -268,7 +283,6 @@ impl<'s> Request<'s> {
     pub fn ended(self, ending: Ending) {
         match ending {
             Ending::Drained => self.refuse(Reason::Draining),
-            Ending::PolicyRevoked => self.refuse(Reason::HostNotAllowed),
             _ => self.gone(),
         }
     }
@@ -360,8 +374,12 @@ impl Opened<'_> {
         place.write(&self.record(Event::Deny));
     }
 
-    /// The last record.
-    pub fn close(mut self, ending: Ending) {
+    /// The last record; `revoked` is why, where the policy no longer allows it.
+    pub fn close(mut self, ending: Ending, revoked: Option<Reason>) {
+        self.decided();
+        if let (Ending::PolicyRevoked, Some(reason)) = (ending, revoked) {
+            self.facts.reason = Some(Cause::Refused(reason));
+        }
         self.closed(ending);
     }
 
