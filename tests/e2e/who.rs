@@ -154,8 +154,8 @@ fn a_forged_header_is_closed() {
         let mut curl = curl(home.path());
         curl.args(arguments).arg(from.to_string());
         let ran = Ran::of(curl.arg(format!("http://{}/", proxy.address())));
-        // 52: the server said nothing; 56: it reset the connection.
-        assert!(matches!(ran.code, Some(52 | 56)), "{ran:?}");
+        // Which of curl's steps the close meets is chance.
+        assert!(ran.code != Some(0) && ran.stdout.is_empty(), "{ran:?}");
         let record = proxy.record(|record| record["reason"] == reason);
         assert!(record.text("peer").starts_with(&format!("{from}:")), "{record:?}");
         assert!(record["client"].is_null(), "{record:?}");
