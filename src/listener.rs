@@ -76,18 +76,23 @@ pub(crate) fn count_certificates(metrics: &Metrics, config: &Config) {
 #[derive(Debug)]
 pub struct Open {
     count: AtomicUsize,
-    cap: usize,
+    cap: AtomicUsize,
 }
 
 impl Open {
     /// None open.
     pub fn new(cap: usize) -> Self {
-        Open { count: AtomicUsize::new(0), cap }
+        Open { count: AtomicUsize::new(0), cap: AtomicUsize::new(cap) }
+    }
+
+    /// Follows a reload of `limits.tunnels`. Connections that are open stay.
+    pub fn set_cap(&self, cap: usize) {
+        self.cap.store(cap, Ordering::Relaxed);
     }
 
     fn enter(shared: &Arc<Shared>) -> Option<Place> {
         let open = &shared.connections;
-        if open.count.fetch_add(1, Ordering::Relaxed) >= open.cap {
+        if open.count.fetch_add(1, Ordering::Relaxed) >= open.cap.load(Ordering::Relaxed) {
             open.count.fetch_sub(1, Ordering::Relaxed);
             return None;
         }

@@ -53,7 +53,7 @@ pub(crate) struct Judge {
 }
 
 impl Judge {
-    fn now(shared: &Shared) -> Self {
+    pub(crate) fn now(shared: &Shared) -> Self {
         let generation = shared.live.generation();
         Judge { generation, config: shared.current.load() }
     }

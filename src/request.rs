@@ -168,6 +168,11 @@ impl<'s> Request<'s> {
         self.place.is_some()
     }
 
+    /// It is judged by this configuration, and no longer by the one it came under.
+    pub fn judged_by(&mut self, config: &Config) {
+        self.facts_mut().config = config.hash.short().into();
+    }
+
     /// The rules let it pass, or report mode did.
     pub fn permitted(&mut self, permit: &Permit) {
         let facts = self.facts_mut();
@@ -278,7 +283,6 @@ impl<'s> Request<'s> {
     pub fn ended(self, ending: Ending) {
         match ending {
             Ending::Drained => self.refuse(Reason::Draining),
-            Ending::PolicyRevoked => self.refuse(Reason::HostNotAllowed),
             _ => self.gone(),
         }
     }
@@ -370,8 +374,12 @@ impl Opened<'_> {
         place.write(&self.record(Event::Deny));
     }
 
-    /// The last record.
-    pub fn close(mut self, ending: Ending) {
+    /// The last record; `revoked` is why, where the policy no longer allows it.
+    pub fn close(mut self, ending: Ending, revoked: Option<Reason>) {
+        self.decided();
+        if let (Ending::PolicyRevoked, Some(reason)) = (ending, revoked) {
+            self.facts.reason = Some(Cause::Refused(reason));
+        }
         self.closed(ending);
     }
 

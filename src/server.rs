@@ -5,11 +5,11 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinHandle;
@@ -24,11 +24,12 @@ use crate::listener::{self, Listener, Open};
 use crate::live::Live;
 use crate::outcome::Ending;
 use crate::password::{self, Verifier};
+use crate::reload::{self, Reloading, Source};
 use crate::resolve::Resolver;
 use crate::shared::Shared;
 use crate::telemetry::access_log::{self, AccessLog, Finished, Json, Options, WriterHandle};
 use crate::telemetry::metrics::Metrics;
-use crate::{admin, reload, resources};
+use crate::{admin, resources};
 
 /// How long tunnels that were told to end may take to write their records.
 const LAST_RECORDS: Duration = Duration::from_secs(2);
@@ -42,15 +43,6 @@ pub enum Signal {
     Terminate,
     /// Reload the configuration and reopen log files.
     HangUp,
-}
-
-/// Where a configuration was read from.
-#[derive(Clone, Debug)]
-pub struct Source {
-    /// `None`: the embedded default.
-    pub file: Option<PathBuf>,
-    /// The moment before it was read.
-    pub read_at: SystemTime,
 }
 
 /// Why the server did not start. The text names the setting at fault.
@@ -78,6 +70,9 @@ pub enum StartError {
     /// No resolver could be made of `dns` and the system's files.
     #[error("cannot set up DNS: {0}")]
     Dns(String),
+    /// The thread that follows the configuration could not be started.
+    #[error("cannot follow changes of the configuration: {0}")]
+    Reload(io::Error),
 }
 
 /// Bound, not yet serving.
@@ -106,13 +101,16 @@ impl Server {
             own.extend(socket.local_addr());
         }
 
-        let share = descriptors(config.limits.tunnels);
+        let descriptors = descriptors();
+        let share = resources::share_out(descriptors, config.limits.tunnels);
         let live = Live::new();
         let resolver = Resolver::new(&config.dns).map_err(|error| StartError::Dns(error.to_string()))?;
         let (log, writer) = open_log(&config, share.tunnels).map_err(StartError::Log)?;
         let metrics = Metrics::new(Arc::clone(&live), log.clone())
             .map_err(|error| StartError::Metrics(error.to_string()))?;
-        reload::count(&metrics, &config);
+        let now = Timestamp::now();
+        metrics.in_force(&config, now);
+        listener::count_certificates(&metrics, &config);
         let listeners = listeners
             .into_iter()
             .zip(config.listeners.iter().enumerate())
@@ -120,12 +118,13 @@ impl Server {
             .collect();
         let passwords = Verifier::start(password::Limits::default()).map_err(StartError::Passwords)?;
         let shared = Arc::new(Shared {
-            current: Current::new(config),
+            current: Current::new(config, now),
             resolver: ArcSwap::from_pointee(resolver),
             own: OwnAddresses::new(own),
             budgets: Budgets::new(),
             limits: Limits::new(Instant::now()),
-            tunnels_carried: share.tunnels,
+            descriptors,
+            tunnels_carried: resources::Share::of(descriptors, usize::MAX).tunnels,
             passwords,
             connections: Open::new(share.connections),
             live,
@@ -144,6 +143,12 @@ impl Server {
             .filter_map(|(socket, listener)| Some((&*listener.name, socket.local_addr().ok()?)))
     }
 
+    /// What its connections share.
+    #[cfg(test)]
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// The admin listener's address.
     pub fn admin(&self) -> Option<SocketAddr> {
         self.admin.local_addr().ok()
@@ -155,19 +160,20 @@ impl Server {
     }
 
     /// Serves until the signals say otherwise, and returns when the last record is written. `source` is where the
-    /// configuration was read from, to be watched.
-    pub async fn run(self, source: Source, mut signals: Receiver<Signal>) {
+    /// configuration was read from, to be followed.
+    ///
+    /// # Errors
+    /// [`StartError::Reload`]; nothing was accepted then.
+    pub async fn run(self, source: Source, mut signals: Receiver<Signal>) -> Result<(), StartError> {
         let Server { shared, listeners, admin, writer } = self;
+        let reloading = reload::start(Arc::clone(&shared), source).map_err(StartError::Reload)?;
         let accepting: Vec<JoinHandle<()>> = listeners
             .into_iter()
             .map(|(socket, listener)| tokio::spawn(listener::serve(socket, listener, Arc::clone(&shared))))
             .collect();
         let admin = tokio::spawn(admin::serve(admin, Arc::clone(&shared)));
-        let requested = Arc::new(reload::Requested::default());
-        let Source { file, read_at } = source;
-        let reloading = tokio::spawn(reload::run(Arc::clone(&shared), file, read_at, Arc::clone(&requested)));
 
-        until_terminated(&mut signals, &shared, &requested).await;
+        until_terminated(&mut signals, &shared, &reloading).await;
         drain(&mut signals, &shared, accepting).await;
 
         // The writer is waited for, and given up where its output is stuck: exit never hangs on a stalled pipe.
@@ -176,8 +182,9 @@ impl Server {
         {
             tracing::error!("{left} access log records could not be written");
         }
-        reloading.abort();
+        drop(reloading);
         admin.abort();
+        Ok(())
     }
 }
 
@@ -185,20 +192,12 @@ async fn bind(address: SocketAddr, what: impl Fn() -> String) -> Result<TcpListe
     TcpListener::bind(address).await.map_err(|source| StartError::Bind { address, what: what(), source })
 }
 
-/// Raises the descriptor limit, shares it out and says so.
-fn descriptors(wanted: usize) -> resources::Share {
-    let limit = resources::raise_descriptor_limit().unwrap_or_else(|error| {
+/// Raises the descriptor limit, and says what it is then.
+fn descriptors() -> u64 {
+    resources::raise_descriptor_limit().unwrap_or_else(|error| {
         tracing::warn!("cannot raise the limit of open descriptors: {error}");
         resources::descriptor_limit()
-    });
-    let share = resources::Share::of(limit, wanted);
-    if share.tunnels < wanted {
-        tracing::warn!(
-            "limits.tunnels lowered from {wanted} to {}: {limit} open descriptors carry no more",
-            share.tunnels
-        );
-    }
-    share
+    })
 }
 
 fn open_log(config: &Config, tunnels: usize) -> io::Result<(AccessLog, WriterHandle)> {
@@ -213,13 +212,13 @@ fn instance() -> Box<str> {
     rustix::system::uname().nodename().to_string_lossy().into()
 }
 
-async fn until_terminated(signals: &mut Receiver<Signal>, shared: &Shared, requested: &reload::Requested) {
+async fn until_terminated(signals: &mut Receiver<Signal>, shared: &Shared, reloading: &Reloading) {
     while let Some(signal) = signals.recv().await {
         match signal {
             Signal::Terminate => return,
             Signal::HangUp => {
                 shared.log.reopen();
-                requested.now();
+                reloading.request();
             }
         }
     }

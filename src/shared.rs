@@ -29,7 +29,9 @@ pub struct Shared {
     pub budgets: Budgets,
     /// Requests under way.
     pub limits: Arc<Limits>,
-    /// What descriptors carry, which `limits.tunnels` cannot exceed.
+    /// Descriptors that may be open: what they carry, `limits.tunnels` cannot exceed.
+    pub descriptors: u64,
+    /// The tunnels that they carry.
     pub tunnels_carried: usize,
     /// Verifies passwords, for all listeners that ask for them.
     pub passwords: Verifier,

@@ -75,14 +75,13 @@ pub(crate) async fn establish<'s>(
     slot: Slot,
     shared: &'s Shared,
 ) -> Option<Tunnel<'s>> {
-    let dialled = match open(target, &mut request, &judge, shared).await {
+    let dialled = match open(target, &mut request, judge, shared).await {
         Ok(dialled) => dialled,
         Err(refused) => {
             refuse(client, request, refused, true).await;
             return None;
         }
     };
-    drop(judge);
     Box::pin(enter(client, early, request, dialled, slot, shared)).await
 }
 
@@ -90,15 +89,10 @@ pub(crate) async fn establish<'s>(
 async fn open(
     target: Target,
     request: &mut Request<'_>,
-    judge: &Judge,
+    mut judge: Judge,
     shared: &Shared,
 ) -> Result<Dialled, Refused> {
-    let policies = &judge.config.policies;
-    let permit = policies.decide(&target, request.client(), Timestamp::now()).map_err(|denial| {
-        request.denied(&denial);
-        Refused { reason: denial.reason, advice: denial.advice }
-    })?;
-    request.permitted(&permit);
+    let mut permit = permit(&target, request, &judge)?;
     let last = shared.log.reserve().map_err(|_| Reason::LogUnavailable)?;
     let allowance = shared.budgets.open(request.client().address.ip(), &permit)?;
 
@@ -106,32 +100,51 @@ async fn open(
         dns_timeout: judge.config.dns.timeout,
         connect_timeout: judge.config.tunnel.connect_timeout,
     };
-    let admit = |address| policies.admit(&permit, address);
+    let admit = |address| judge.config.policies.admit(&permit, address);
     let dialled = dial::dial(&shared.resolver(), &target, admit, &shared.own, limits).await;
     let dialled = request.dialled(dialled)?;
 
-    let facts = TunnelFacts {
-        id: request.id(),
-        client: Arc::clone(request.client()),
-        target: target.clone(),
-        policy: Arc::clone(&permit.policy),
-        rule: permit.rule.as_ref().map(|rule| Arc::clone(&rule.label)),
-        listener: Arc::clone(request.listener()),
-        upstream: dialled.upstream,
-        scheme: permit.scheme,
-        started: Timestamp::now(),
-    };
     let (meter, cancel) = (Arc::new(Meter::default()), Cancel::new());
-    let live = match shared.live.register(facts, Arc::clone(&meter), Arc::clone(&cancel), judge.generation) {
-        Registration::Current(live) => live,
-        // The policy changed while we dialled: the sweep may have passed before this tunnel could be seen.
-        Registration::JudgeAgain(live) => {
-            revoke::judge(live.tunnel(), &shared.current.load(), Timestamp::now())?;
-            live
+    let live = loop {
+        let facts = TunnelFacts {
+            id: request.id(),
+            client: Arc::clone(request.client()),
+            target: target.clone(),
+            policy: Arc::clone(&permit.policy),
+            rule: permit.rule.as_ref().map(|rule| Arc::clone(&rule.label)),
+            listener: Arc::clone(request.listener()),
+            upstream: dialled.upstream,
+            scheme: permit.scheme,
+            started: Timestamp::now(),
+        };
+        match shared.live.register(facts, Arc::clone(&meter), Arc::clone(&cancel), judge.generation) {
+            Registration::Current(live) => break live,
+            // The policy changed or a rule expired while we dialled, and the sweep may have passed before this tunnel
+            // could be seen. It is decided anew and wholly, until nothing changes meanwhile: a decision takes
+            // microseconds.
+            Registration::JudgeAgain(outdated) => drop(outdated),
+        }
+        judge = Judge::now(shared);
+        request.judged_by(&judge.config);
+        permit = self::permit(&target, request, &judge)?;
+        if judge.config.policies.admit(&permit, dialled.upstream.ip()).is_err() {
+            shared.metrics.addresses_refused(1);
+            return Err(Reason::AddressProhibited.into());
         }
     };
     let settings = judge.config.tunnel.clone();
     Ok(Dialled { target, permit, upstream: dialled.stream, allowance, live, meter, cancel, last, settings })
+}
+
+/// What the rules say, which the request remembers.
+fn permit(target: &Target, request: &mut Request<'_>, judge: &Judge) -> Result<Permit, Refused> {
+    let decided = judge.config.policies.decide(target, request.client(), Timestamp::now());
+    let permit = decided.map_err(|denial| {
+        request.denied(&denial);
+        Refused { reason: denial.reason, advice: denial.advice }
+    })?;
+    request.permitted(&permit);
+    Ok(permit)
 }
 
 /// Tells the client `200`, and lets it in by the gate where the rule has one.
@@ -165,6 +178,7 @@ async fn enter<'s>(
                 live: &live,
                 meter: &meter,
                 cancel: &cancel,
+                shared,
             };
             gate.pass(&mut client, &mut upstream, early, request, last, &mut limits).await
         }
@@ -205,7 +219,7 @@ impl Tunnel<'_> {
                 telling_progress(relay, &opened).await
             }
         };
-        opened.close(ending);
+        opened.close(ending, live.tunnel().revoked());
     }
 }
 
@@ -226,6 +240,7 @@ struct ClientHelloGate<'a> {
     live: &'a LiveTunnel,
     meter: &'a Arc<Meter>,
     cancel: &'a Cancel,
+    shared: &'a Shared,
 }
 
 impl ClientHelloGate<'_> {
@@ -248,13 +263,18 @@ impl ClientHelloGate<'_> {
         let hello = match inspected {
             Ok(hello) => hello,
             Err(GateEnd::Refused(GateRefusal { reason, offered, early })) => {
-                request.offered(offered);
-                if self.report && reason.relaxed_by_report() {
+                if self.lets_pass(reason, offered.as_deref()) {
+                    request.offered(offered);
                     request.would_deny(reason);
                     return Ok((request.open(last, Arc::clone(self.meter)), early));
                 }
+                request.offered(offered);
                 request.refuse(reason);
                 return Err(NotEntered::Refused(reason));
+            }
+            Err(GateEnd::Ended(Ending::PolicyRevoked)) => {
+                self.refuse_revoked(request);
+                return Err(NotEntered::Ended(Ending::PolicyRevoked));
             }
             Err(GateEnd::Ended(ending)) => {
                 request.ended(ending);
@@ -275,7 +295,7 @@ impl ClientHelloGate<'_> {
         match hello_gate::pass_hello(client, upstream, hello, &gate, limits).await {
             Ok(early) => Ok((opened, early)),
             Err(GateEnd::Refused(GateRefusal { reason, offered, early })) => {
-                if self.report && reason.relaxed_by_report() {
+                if self.lets_pass(reason, offered.as_deref()) {
                     opened.would_deny(reason);
                     return Ok((opened, early));
                 }
@@ -283,11 +303,40 @@ impl ClientHelloGate<'_> {
                 Err(NotEntered::Refused(reason))
             }
             Err(GateEnd::Ended(ending)) => {
-                opened.decided();
-                opened.close(ending);
+                opened.close(ending, self.live.tunnel().revoked());
                 Err(NotEntered::Ended(ending))
             }
         }
+    }
+
+    /// Whether what the gate refuses flows all the same. The mode that says so is that of the policy that decided. Where a
+    /// newer one is in force, its sweep has not seen what was shown just now, and may have had to revoke the tunnel for it:
+    /// then it begins and ends at once.
+    fn lets_pass(&self, reason: Reason, offered: Option<&str>) -> bool {
+        if !self.report || !reason.relaxed_by_report() {
+            return false;
+        }
+        if let Some(name) = offered {
+            self.live.show_sni(name);
+        }
+        self.live.object(reason);
+        let tunnel = self.live.tunnel();
+        if let Err(reason) = revoke::judge(tunnel, &self.shared.current.load(), Timestamp::now()) {
+            tunnel.revoke(reason);
+        }
+        true
+    }
+
+    /// It was revoked before its first byte: nothing was opened, so it is refused by what is in force now.
+    fn refuse_revoked(&self, mut request: Request<'_>) {
+        let judge = Judge::now(self.shared);
+        request.judged_by(&judge.config);
+        let revoked = self.live.tunnel().revoked();
+        let reason = match permit(self.target, &mut request, &judge) {
+            Err(refused) => refused.reason,
+            Ok(_) => revoked.unwrap_or(Reason::HostNotAllowed),
+        };
+        request.refuse(reason);
     }
 }
 

@@ -2,15 +2,15 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{self, Receiver};
 
 use super::{CONFIGURATION_REFUSED, FAILED, FINE};
-use crate::config::{self, Config, Loaded};
+use crate::config::{Config, Loaded};
+use crate::reload::{self, Source};
 use crate::resources;
-use crate::server::{Server, Signal, Source};
+use crate::server::{Server, Signal};
 use crate::telemetry::diagnostics;
 use crate::telemetry::metrics::Metrics;
 
@@ -18,8 +18,8 @@ use crate::telemetry::metrics::Metrics;
 const RULES_TOLD: usize = 20;
 
 pub(super) fn run(file: Option<&Path>) -> u8 {
-    let read_at = SystemTime::now();
-    let Loaded { config, warnings } = match config::load(file) {
+    let (loaded, seen) = reload::load(file);
+    let Loaded { config, warnings, .. } = match loaded {
         Ok(loaded) => loaded,
         Err(findings) => {
             findings.iter().for_each(|finding| eprintln!("{finding}"));
@@ -49,7 +49,7 @@ pub(super) fn run(file: Option<&Path>) -> u8 {
             return FAILED;
         }
     };
-    runtime.block_on(serve(config, Source { file: file.map(Path::to_owned), read_at }))
+    runtime.block_on(serve(config, Source { file: file.map(Path::to_owned), seen }))
 }
 
 async fn serve(config: Config, source: Source) -> u8 {
@@ -78,8 +78,13 @@ async fn serve(config: Config, source: Source) -> u8 {
     for line in told {
         tracing::info!("{line}");
     }
-    server.run(source, signals).await;
-    FINE
+    match server.run(source, signals).await {
+        Ok(()) => FINE,
+        Err(error) => {
+            tracing::error!("{error}");
+            FAILED
+        }
+    }
 }
 
 /// A panic ends its task alone; it is told like any other fault, and counted, so that somebody looks.

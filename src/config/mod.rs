@@ -9,6 +9,7 @@ mod allow_file;
 mod cases;
 mod file;
 mod finding;
+mod fixed;
 mod identities;
 mod listeners;
 mod load;
@@ -33,7 +34,9 @@ use ipnet::IpNet;
 
 pub use self::cases::{Case, load_cases};
 pub use self::finding::{Finding, Place, Severity};
-pub use self::load::{DEFAULT, DEFAULT_NAME, Loaded, load, load_bytes, load_str};
+pub use self::fixed::{Fixed, FixedListener};
+pub use self::load::{DEFAULT, DEFAULT_NAME, Loaded, load, load_by, load_bytes, load_str};
+pub use self::named_files::read_from_disk;
 pub use self::schema::schema;
 use crate::password::Users;
 use crate::policy::Policies;
