@@ -1,14 +1,15 @@
 //! The admin listener: probes for the kubelet and the load balancer, metrics for Prometheus.
 //!
 //! Nothing here changes anything. The probes answer everyone, because an NLB and a kubelet come from anywhere in the
-//! network; everything else answers `admin.networks` alone.
+//! network; everything else answers `admin.networks` alone. A PROXY header is read where one comes from a trusted peer, and
+//! not required: an NLB that speaks it sends it with its health checks, the kubelet and Prometheus do not.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
@@ -19,6 +20,10 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
+use crate::client::{ClientAddr, PeerAddr};
+use crate::config::ProxyProtocol;
+use crate::early::Early;
+use crate::proxy_protocol::read_header;
 use crate::shared::Shared;
 use crate::telemetry::metrics;
 
@@ -50,8 +55,9 @@ pub async fn serve(socket: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-async fn serve_connection(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>) {
-    let client = peer.ip().to_canonical();
+async fn serve_connection(mut stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>) {
+    let mut early = BytesMut::new();
+    let Some(client) = client(&mut stream, &mut early, PeerAddr::new(peer), &shared).await else { return };
     let service = service_fn(|request: Request<Incoming>| {
         let reply = answer(&request, client, &shared);
         async move { Ok::<_, Infallible>(reply) }
@@ -61,8 +67,32 @@ async fn serve_connection(stream: TcpStream, peer: SocketAddr, shared: Arc<Share
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_headers(64)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(Early::new(stream, early)), service)
         .await;
+}
+
+/// Who asks, by the PROXY header that a trusted peer may send. `None`: it sent a malformed one, or nothing in time.
+async fn client(
+    stream: &mut TcpStream,
+    early: &mut BytesMut,
+    peer: PeerAddr,
+    shared: &Shared,
+) -> Option<IpAddr> {
+    let trusts = |proxies: &ProxyProtocol| proxies.trusts(peer.ip());
+    let is_trusted = shared.current.load().admin.proxy_protocol.as_ref().is_some_and(trusts);
+    if !is_trusted {
+        return Some(peer.ip());
+    }
+    match read_header(stream, early, HEAD_TIMEOUT, false).await {
+        Ok(header) => {
+            let source = header.and_then(|header| header.source);
+            Some(source.map_or(peer.ip(), |source| ClientAddr::new(source).ip()))
+        }
+        Err(error) => {
+            tracing::debug!("admin: {peer} closed: {error}");
+            None
+        }
+    }
 }
 
 fn answer(request: &Request<Incoming>, client: IpAddr, shared: &Shared) -> Response<Full<Bytes>> {

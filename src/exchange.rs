@@ -49,6 +49,18 @@ pub(crate) async fn serve(
         }
     };
     request.permitted(&permit);
+    let allowance = shared.budgets.open(request.client().address.ip(), &permit);
+    let affordable = allowance.and_then(|allowance| match forward::unaffordable(&head, &allowance) {
+        None => Ok(allowance),
+        Some(reason) => Err(reason),
+    });
+    let mut allowance = match affordable {
+        Ok(allowance) => allowance,
+        Err(reason) => {
+            refuse(client, request, reason.into(), body).await;
+            return None;
+        }
+    };
     if head.framing.has_body() && request.begin().is_err() {
         refuse(client, request, Reason::LogUnavailable.into(), body).await;
         return None;
@@ -64,7 +76,6 @@ pub(crate) async fn serve(
             remove_request_headers: &judge.config.http.remove_request_headers,
             response_timeout: judge.config.http.response_timeout,
             stall_timeout: judge.config.http.stall_timeout,
-            upload_limit: permit.upload_limit,
             request_id: &id,
             meter: &meter,
         };
@@ -83,7 +94,7 @@ pub(crate) async fn serve(
             let opened = dial::dial(&shared.resolver(), target, admit, &shared.own, limits).await;
             request.dialled(opened).map(|opened| opened.stream)
         };
-        Box::pin(forward::exchange(connection, &head, &terms, open, stop)).await
+        Box::pin(forward::exchange(connection, &head, &terms, &mut allowance, open, stop)).await
     };
     drop(judge);
     let Outcome { status, finish, keep_alive, addresses } = outcome;
@@ -98,10 +109,6 @@ pub(crate) async fn serve(
                 refused.advice = detail.into_owned();
             }
             refuse(client, request, refused, body).await;
-            return None;
-        }
-        Finish::Broken { ending: Ending::UploadLimit, .. } if status.is_none() => {
-            refuse(client, request, Reason::UploadLimit.into(), body).await;
             return None;
         }
         Finish::Broken { ending, reason } => {

@@ -1,20 +1,22 @@
 //! Accepting: one task a listener, one task a connection.
 //!
-//! What can fail for one connection happens in that connection's task; what can fail for all (no descriptors) makes
-//! the listener pause and go on.
+//! What can fail for one connection happens in that connection's task, the PROXY header and the TLS handshake included
+//! (`entrance`); what can fail for all (no descriptors) makes the listener pause and go on.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::BytesMut;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::client::Client;
+use crate::client::PeerAddr;
+use crate::config::{self, Config};
+use crate::entrance::{self, Entered};
+use crate::peers::Peers;
+use crate::refusals::Refusals;
 use crate::shared::Shared;
-use crate::stream::ClientStream;
-use crate::telemetry::metrics::{ConnectionResult, Connections};
+use crate::telemetry::metrics::{ConnectionResult, Connections, Metrics};
 use crate::{proxy, socket};
 
 /// After an accept that failed for want of descriptors: they come back when tunnels end.
@@ -25,8 +27,49 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Listener {
     /// From the configuration.
     pub name: Arc<str>,
+    /// Its place in [`Config::listeners`].
+    index: usize,
     /// Its counters.
-    pub connections: Connections,
+    pub(crate) connections: Connections,
+    /// Its log of connections that came to no request.
+    pub(crate) refusals: Refusals,
+    /// Whether a balancer hides the clients; None where one that does not is spoken to.
+    peers: Option<Peers>,
+}
+
+impl Listener {
+    /// The listener at `index` of [`Config::listeners`].
+    pub fn new(index: usize, settings: &config::Listener, metrics: &Metrics) -> Self {
+        Listener {
+            name: Arc::clone(&settings.name),
+            index,
+            connections: metrics.connections(&settings.name),
+            refusals: Refusals::default(),
+            peers: settings.proxy_protocol.is_none().then(Peers::default),
+        }
+    }
+
+    /// What `config` says of it.
+    pub(crate) fn settings<'c>(&self, config: &'c Config) -> &'c config::Listener {
+        config.listeners.get(self.index).expect("a reload that changes the listeners is refused")
+    }
+
+    /// A connection came to its first request.
+    pub(crate) fn accepted(&self, peer: PeerAddr) {
+        self.connections.count(ConnectionResult::Accepted);
+        if let Some(few) = self.peers.as_ref().and_then(|peers| peers.saw(peer.ip())) {
+            tracing::warn!("listener {}: {few}", self.name);
+        }
+    }
+}
+
+/// Tells the metrics of the certificates that the listeners show from now on.
+pub(crate) fn count_certificates(metrics: &Metrics, config: &Config) {
+    for listener in &config.listeners {
+        if let Some(tls) = &listener.tls {
+            metrics.certificate_expires(&listener.name, tls.server.expires().as_second() as f64);
+        }
+    }
 }
 
 /// Open connections of all listeners, against the number that the descriptors carry.
@@ -97,9 +140,10 @@ fn spawn(stream: TcpStream, peer: SocketAddr, listener: &Arc<Listener>, shared: 
     shared.drain.connections().spawn(async move {
         // Given back when all below is gone.
         let place = place;
-        let (stream, client) = (ClientStream::Bare(stream), Client::direct(peer));
+        let entered = Box::pin(entrance::enter(stream, peer, &listener, &place.shared)).await;
+        let Some(Entered { stream, early, client }) = entered else { return };
         // Boxed and dropped: a tunnel at rest holds nothing of what brought it about.
-        let served = Box::pin(proxy::serve(stream, BytesMut::new(), client, &listener, &place.shared)).await;
+        let served = Box::pin(proxy::serve(stream, early, client, &listener, &place.shared)).await;
         if let Some(tunnel) = served {
             tunnel.run().await;
         }

@@ -1,22 +1,25 @@
 //! One client's connection: read a head, judge it, serve it, and again.
 //!
-//! The order is the specification's: the head's form, draining and the log's health, limits, then the target's own
-//! story in `tunnel` or `forward`. Every refusal that is an HTTP reply is written here, in [`refuse`].
+//! The order is the specification's: the head's form, draining and the log's health, the password (`proof`), limits, then
+//! the target's own story in `tunnel` or `exchange`. Every refusal that is an HTTP reply is written here: in [`refuse`], and
+//! the one after which a client may ask again, the 407, in [`ask_again`].
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::BytesMut;
+use tokio::io::AsyncWriteExt;
 
 use crate::client::Client;
 use crate::config::{self, Config};
 use crate::forward::Kept;
-use crate::head::{self, HeadError, HeadLimits, RequestTarget};
+use crate::head::{self, Head, HeadError, HeadLimits, RequestTarget};
 use crate::limits::{Caps, Slot};
 use crate::linger;
 use crate::listener::Listener;
 use crate::live::Generation;
 use crate::outcome::Reason;
+use crate::proof::{self, Unproven};
 use crate::reply::{self, Reply};
 use crate::request::{Asks, Request};
 use crate::shared::Shared;
@@ -24,6 +27,9 @@ use crate::stream::ClientStream;
 use crate::telemetry::metrics::ConnectionResult;
 use crate::tunnel::Tunnel;
 use crate::{exchange, tunnel};
+
+/// 407s on one connection: git asks without credentials, then with them; a person may mistype once.
+const CHALLENGES: u8 = 3;
 
 /// A verdict of no, on its way to the client.
 #[derive(Debug)]
@@ -62,9 +68,12 @@ pub(crate) async fn serve<'s>(
     listener: &Listener,
     shared: &'s Shared,
 ) -> Option<Tunnel<'s>> {
-    let client = Arc::new(client);
+    // What the connection proves; a request's password adds to it.
+    let connected = Arc::new(client);
+    let mut client = Arc::clone(&connected);
     let mut kept = Kept::default();
     let mut first = true;
+    let mut challenges = 0;
     loop {
         let limits = head_limits(&shared.current.load().limits);
         let read = tokio::select! {
@@ -87,10 +96,10 @@ pub(crate) async fn serve<'s>(
             Err(HeadError::Gone) => Asks::default(),
         };
         if first {
-            listener.connections.count(ConnectionResult::Accepted);
+            listener.accepted(connected.peer);
             first = false;
         }
-        let request = Request::new(shared, &judge.config, &listener.name, &client, asks);
+        let mut request = Request::new(shared, &judge.config, &listener.name, &connected, asks);
         let head = match read {
             Ok(Some(head)) => head,
             Ok(None) | Err(HeadError::Gone) => {
@@ -104,10 +113,43 @@ pub(crate) async fn serve<'s>(
                 return None;
             }
         };
+        let body = head.method != http::Method::HEAD;
+        if let Err(reason) = able(&request, shared) {
+            refuse(stream, request, reason.into(), body).await;
+            return None;
+        }
+        let basic_auth = listener.settings(&judge.config).basic_auth.clone();
+        if let Some(basic_auth) = basic_auth {
+            let proven = proof::prove(&head, &basic_auth, &connected, &mut stream, &mut buffer, shared);
+            let proven = match Box::pin(proven).await {
+                Ok(proven) => proven,
+                Err(Unproven::Gone) => {
+                    request.gone();
+                    return None;
+                }
+                Err(Unproven::Refused(refused)) => {
+                    challenges += 1;
+                    if challenges < CHALLENGES && may_ask_again(&head, &buffer, refused.reason) {
+                        ask_again(&mut stream, request, refused, body).await?;
+                        continue;
+                    }
+                    refuse(stream, request, refused, body).await;
+                    return None;
+                }
+            };
+            if proven.identities != client.identities {
+                // What one user's requests left open upstream is not another's.
+                kept = Kept::default();
+                client = Arc::new(proven);
+            }
+            request.known(Arc::clone(&client));
+        } else {
+            client = Arc::clone(&connected);
+        }
         let slot = match admit(&request, &judge.config, shared) {
             Ok(slot) => slot,
             Err(reason) => {
-                refuse(stream, request, reason.into(), head.method != http::Method::HEAD).await;
+                refuse(stream, request, reason.into(), body).await;
                 return None;
             }
         };
@@ -123,14 +165,19 @@ pub(crate) async fn serve<'s>(
     }
 }
 
-/// What comes between a well-formed head and its target.
-fn admit(request: &Request<'_>, config: &Config, shared: &Shared) -> Result<Slot, Reason> {
+/// Whether requests are served at all.
+fn able(request: &Request<'_>, shared: &Shared) -> Result<(), Reason> {
     if shared.drain.is_closed() {
         return Err(Reason::Draining);
     }
     if !request.can_be_recorded() {
         return Err(Reason::LogUnavailable);
     }
+    Ok(())
+}
+
+/// What comes between a client that is known and its target.
+fn admit(request: &Request<'_>, config: &Config, shared: &Shared) -> Result<Slot, Reason> {
     let caps = Caps {
         total: config.limits.tunnels.min(shared.tunnels_carried),
         per_client: config.limits.tunnels_per_client,
@@ -145,12 +192,38 @@ fn head_limits(limits: &config::Limits) -> HeadLimits {
 
 /// Records the verdict, tells the client, and closes so that the words arrive.
 pub(crate) async fn refuse(stream: ClientStream, request: Request<'_>, refused: Refused, body: bool) {
-    let id = request.id();
-    let reason = refused.reason;
-    request.refuse(reason);
-    let reply = Reply { reason, id, advice: &refused.advice, body, keep_alive: false };
-    match reply.to_bytes() {
+    match record(request, &refused, body, false) {
         Some(bytes) => linger::close_with(stream, &bytes).await,
         None => linger::linger(stream).await,
     }
+}
+
+/// Whether the next head on the connection begins where this one ends, so that it can be read.
+fn may_ask_again(head: &Head, buffer: &BytesMut, reason: Reason) -> bool {
+    // A client that did not wait for the 200 has sent the tunnel's bytes: no head follows.
+    let is_in_order = head.method != http::Method::CONNECT || buffer.is_empty();
+    reason.status() == Some(407) && head.keep_alive && !head.framing.has_body() && is_in_order
+}
+
+/// Records the verdict where it is one, and tells the client, which may ask again on this connection. `None`: it does not
+/// read, or is gone.
+async fn ask_again(
+    stream: &mut ClientStream,
+    request: Request<'_>,
+    refused: Refused,
+    body: bool,
+) -> Option<()> {
+    let bytes = record(request, &refused, body, true)?;
+    let telling = async {
+        stream.write_all(&bytes).await?;
+        stream.flush().await
+    };
+    tokio::time::timeout(linger::LINGER_TIME, telling).await.ok()?.ok()
+}
+
+/// Ends the request, and gives the bytes that say so.
+fn record(request: Request<'_>, refused: &Refused, body: bool, keep_alive: bool) -> Option<Vec<u8>> {
+    let (id, reason) = (request.id(), refused.reason);
+    request.refuse(reason);
+    Reply { reason, id, advice: &refused.advice, body, keep_alive }.to_bytes()
 }

@@ -31,7 +31,7 @@ use crate::config::{Config, Finding, Loaded, Place, Severity};
 use crate::resolve::Resolver;
 use crate::shared::Shared;
 use crate::telemetry::{access_log, diagnostics};
-use crate::{resources, revoke};
+use crate::{listener, resources, revoke};
 
 /// After a word of change so long must pass without another one: editors and the kubelet make several in a row, and
 /// a file that is still being written is not read.
@@ -253,6 +253,7 @@ impl Reloader {
         let ended = self.judge();
         let config = shared.current.load();
         shared.metrics.in_force(&config, now);
+        listener::count_certificates(&shared.metrics, &config);
         tracing::info!("configuration {} is in force; {ended} tunnels ended", config.hash.short());
     }
 

@@ -75,7 +75,7 @@ impl Asks {
         Asks {
             method: refused.method.as_ref().map(|method| method.as_str().into()),
             target: refused.target.as_ref().map(Asks::target),
-            malformed: None,
+            malformed: refused.malformed.clone(),
             user_agent: refused.user_agent.as_ref().map(|text| text.as_bytes().into()),
         }
     }
@@ -156,6 +156,11 @@ impl<'s> Request<'s> {
     /// Where it was accepted.
     pub fn listener(&self) -> &Arc<str> {
         &self.facts().listener
+    }
+
+    /// Its password proved who asks.
+    pub fn known(&mut self, client: Arc<Client>) {
+        self.facts_mut().client = client;
     }
 
     /// Whether the log has a place for the verdict. Where it has none, the request must be refused.
@@ -241,8 +246,13 @@ impl<'s> Request<'s> {
         self.facts_mut().sni = sni;
     }
 
-    /// The verdict is no; the client is still there to be told.
+    /// The verdict is no; the client is still there to be told. To ask for credentials is no verdict: the client asks
+    /// again with them.
     pub fn refuse(mut self, reason: Reason) {
+        if reason == Reason::AuthRequired {
+            self.facts = None;
+            self.shared.metrics.auth_challenge();
+        }
         self.refused(reason);
     }
 

@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinHandle;
 
+use crate::budget::Budgets;
 use crate::config::{Config, LogOutput};
 use crate::current::Current;
 use crate::dial::OwnAddresses;
@@ -22,6 +23,7 @@ use crate::limits::Limits;
 use crate::listener::{self, Listener, Open};
 use crate::live::Live;
 use crate::outcome::Ending;
+use crate::password::{self, Verifier};
 use crate::reload::{self, Reloading, Source};
 use crate::resolve::Resolver;
 use crate::shared::Shared;
@@ -62,6 +64,9 @@ pub enum StartError {
     /// The metrics contradict each other: a fault of egressd.
     #[error("cannot set up metrics: {0}")]
     Metrics(String),
+    /// The thread that verifies passwords could not be started.
+    #[error("cannot verify passwords: {0}")]
+    Passwords(io::Error),
     /// No resolver could be made of `dns` and the system's files.
     #[error("cannot set up DNS: {0}")]
     Dns(String),
@@ -88,11 +93,11 @@ impl Server {
         let mut listeners = Vec::with_capacity(config.listeners.len());
         for listener in &config.listeners {
             let socket = bind(listener.address, || format!("listener {}", listener.name)).await?;
-            listeners.push((socket, Arc::clone(&listener.name)));
+            listeners.push(socket);
         }
         let admin = bind(config.admin.address, || "admin.address".to_owned()).await?;
         let mut own = Vec::with_capacity(listeners.len() + 1);
-        for socket in listeners.iter().map(|(socket, _)| socket).chain([&admin]) {
+        for socket in listeners.iter().chain([&admin]) {
             own.extend(socket.local_addr());
         }
 
@@ -105,20 +110,22 @@ impl Server {
             .map_err(|error| StartError::Metrics(error.to_string()))?;
         let now = Timestamp::now();
         metrics.in_force(&config, now);
+        listener::count_certificates(&metrics, &config);
         let listeners = listeners
             .into_iter()
-            .map(|(socket, name)| {
-                let connections = metrics.connections(&name);
-                (socket, Arc::new(Listener { name, connections }))
-            })
+            .zip(config.listeners.iter().enumerate())
+            .map(|(socket, (index, settings))| (socket, Arc::new(Listener::new(index, settings, &metrics))))
             .collect();
+        let passwords = Verifier::start(password::Limits::default()).map_err(StartError::Passwords)?;
         let shared = Arc::new(Shared {
             current: Current::new(config, now),
             resolver: ArcSwap::from_pointee(resolver),
             own: OwnAddresses::new(own),
+            budgets: Budgets::new(),
             limits: Limits::new(Instant::now()),
             descriptors,
             tunnels_carried: resources::Share::of(descriptors, usize::MAX).tunnels,
+            passwords,
             connections: Open::new(share.connections),
             live,
             log,
@@ -145,6 +152,11 @@ impl Server {
     /// The admin listener's address.
     pub fn admin(&self) -> Option<SocketAddr> {
         self.admin.local_addr().ok()
+    }
+
+    /// Where panics are to be counted.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.shared.metrics
     }
 
     /// Serves until the signals say otherwise, and returns when the last record is written. `source` is where the
@@ -216,12 +228,10 @@ async fn until_terminated(signals: &mut Receiver<Signal>, shared: &Shared, reloa
 async fn drain(signals: &mut Receiver<Signal>, shared: &Shared, accepting: Vec<JoinHandle<()>>) {
     let settings = shared.current.load().shutdown.clone();
     shared.drain.go();
-    tracing::info!(
-        "draining: accepting for another {:?}, then waiting up to {:?} for {} tunnels",
-        settings.delay,
-        settings.grace_period,
-        shared.live.len()
-    );
+    if !settings.delay.is_zero() {
+        tracing::info!("going: accepting for another {:?}", settings.delay);
+    }
+    tracing::info!("draining: {} open tunnels have up to {:?}", shared.live.len(), settings.grace_period);
     tokio::select! {
         () = patiently(shared, settings.delay, settings.grace_period) => {}
         () = terminated_again(signals, shared) => tracing::warn!("terminated a second time: ending at once"),

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+use crate::budget::Budgets;
 use crate::current::Current;
 use crate::dial::OwnAddresses;
 use crate::drain::Drain;
 use crate::limits::Limits;
 use crate::listener::Open;
 use crate::live::Live;
+use crate::password::Verifier;
 use crate::resolve::Resolver;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
@@ -23,12 +25,16 @@ pub struct Shared {
     pub resolver: ArcSwap<Resolver>,
     /// Where egressd itself listens: never a target.
     pub own: OwnAddresses,
+    /// What clients may still upload by rules with a budget; outlives reloads.
+    pub budgets: Budgets,
     /// Requests under way.
     pub limits: Arc<Limits>,
     /// Descriptors that may be open: what they carry, `limits.tunnels` cannot exceed.
     pub descriptors: u64,
     /// The tunnels that they carry.
     pub tunnels_carried: usize,
+    /// Verifies passwords, for all listeners that ask for them.
+    pub passwords: Verifier,
     /// Connections open.
     pub connections: Open,
     /// Tunnels open.

@@ -14,6 +14,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, MissedTickBehavior};
 
+use crate::budget::Allowance;
 use crate::cancel::Cancel;
 use crate::config;
 use crate::dial::{self, DialLimits};
@@ -42,6 +43,7 @@ struct Dialled {
     target: Target,
     permit: Permit,
     upstream: TcpStream,
+    allowance: Allowance,
     live: LiveTunnel,
     meter: Arc<Meter>,
     cancel: Arc<Cancel>,
@@ -92,6 +94,7 @@ async fn open(
 ) -> Result<Dialled, Refused> {
     let mut permit = permit(&target, request, &judge)?;
     let last = shared.log.reserve().map_err(|_| Reason::LogUnavailable)?;
+    let allowance = shared.budgets.open(request.client().address.ip(), &permit)?;
 
     let limits = DialLimits {
         dns_timeout: judge.config.dns.timeout,
@@ -130,7 +133,7 @@ async fn open(
         }
     };
     let settings = judge.config.tunnel.clone();
-    Ok(Dialled { target, permit, upstream: dialled.stream, live, meter, cancel, last, settings })
+    Ok(Dialled { target, permit, upstream: dialled.stream, allowance, live, meter, cancel, last, settings })
 }
 
 /// What the rules say, which the request remembers.
@@ -153,7 +156,7 @@ async fn enter<'s>(
     slot: Slot,
     shared: &Shared,
 ) -> Option<Tunnel<'s>> {
-    let Dialled { target, permit, mut upstream, live, meter, cancel, last, settings } = dialled;
+    let Dialled { target, permit, mut upstream, allowance, live, meter, cancel, last, settings } = dialled;
     if client.write_all(&reply::established(request.id())).await.is_err() || client.flush().await.is_err() {
         request.gone();
         return None;
@@ -163,7 +166,7 @@ async fn enter<'s>(
     let mut limits = RelayLimits {
         idle_timeout: settings.idle_timeout,
         deadline: settings.max_lifetime.map(|lifetime| Instant::now() + lifetime),
-        upload_limit: permit.upload_limit,
+        upload: allowance,
     };
 
     let entered = match permit.scheme {
@@ -203,15 +206,16 @@ async fn enter<'s>(
 impl Tunnel<'_> {
     /// Relays until the tunnel ends, and writes its last record.
     pub(crate) async fn run(self) {
-        let Tunnel { client, upstream, early, limits, opened, live, _slot } = self;
+        let Tunnel { client, upstream, early, mut limits, opened, live, _slot } = self;
         let (meter, cancel) = (live.meter(), live.cancel());
         let ending = match client {
             ClientStream::Bare(client) => {
-                let relay = pin!(relay::relay(client, upstream, early, &limits, meter, cancel));
+                let relay = pin!(relay::relay(client, upstream, early, &mut limits, meter, cancel));
                 telling_progress(relay, &opened).await
             }
             ClientStream::Tls(_) => {
-                let relay = Box::pin(relay::relay_streams(client, upstream, early, &limits, meter, cancel));
+                let relay =
+                    Box::pin(relay::relay_streams(client, upstream, early, &mut limits, meter, cancel));
                 telling_progress(relay, &opened).await
             }
         };

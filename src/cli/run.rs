@@ -1,6 +1,7 @@
 //! `egressd run`: load, say what will be let out, serve.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{self, Receiver};
@@ -11,6 +12,7 @@ use crate::reload::{self, Source};
 use crate::resources;
 use crate::server::{Server, Signal};
 use crate::telemetry::diagnostics;
+use crate::telemetry::metrics::Metrics;
 
 /// Rules told one by one at start; an allowlist of a million is summed up.
 const RULES_TOLD: usize = 20;
@@ -66,6 +68,7 @@ async fn serve(config: Config, source: Source) -> u8 {
             return FAILED;
         }
     };
+    count_panics(server.metrics());
     for (name, address) in server.listeners() {
         tracing::info!("listening on {address} (listener {name})");
     }
@@ -82,6 +85,15 @@ async fn serve(config: Config, source: Source) -> u8 {
             FAILED
         }
     }
+}
+
+/// A panic ends its task alone; it is told like any other fault, and counted, so that somebody looks.
+fn count_panics(metrics: &Arc<Metrics>) {
+    let metrics = Arc::clone(metrics);
+    std::panic::set_hook(Box::new(move |panic| {
+        metrics.panicked();
+        tracing::error!("a fault of egressd, please report it: {panic}");
+    }));
 }
 
 /// A line for the file, then one for each rule, so that the log of a pod says what it was allowed to let out.

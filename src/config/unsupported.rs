@@ -1,6 +1,6 @@
 //! What parses and is validated but does not work yet. When a feature comes, its line here goes.
 
-use super::file::{AllowFile, AllowFilesFile, ConfigFile, Key, ListenerFile, PolicyFile};
+use super::file::{AllowFile, AllowFilesFile, ConfigFile, Key};
 use super::finding::{Place, Report};
 use super::typed::At;
 
@@ -9,21 +9,6 @@ type Uses = fn(&ConfigFile) -> Vec<Place>;
 
 /// Each with the name under which the refusal tells it.
 const UNSUPPORTED: &[(&str, Uses)] = &[
-    ("`listeners[].proxy_protocol`", |file| listeners(file, |listener| place(&listener.proxy_protocol))),
-    ("`listeners[].tls`", |file| listeners(file, |listener| place(&listener.tls))),
-    ("`listeners[].basic_auth`", |file| listeners(file, |listener| place(&listener.basic_auth))),
-    ("`admin.proxy_protocol`", |file| {
-        value(&file.admin).and_then(|admin| place(&admin.proxy_protocol)).into_iter().collect()
-    }),
-    ("`policies[].clients.identities`", |file| {
-        policies(file, |policy| value(&policy.clients).and_then(|clients| place(&clients.identities)))
-    }),
-    ("`policies[].clients.vpc_endpoints`", |file| {
-        policies(file, |policy| value(&policy.clients).and_then(|clients| place(&clients.vpc_endpoints)))
-    }),
-    ("`upload_budget`", |file| {
-        options(file, |rule| place(&rule.upload_budget), |file| place(&file.upload_budget))
-    }),
     ("`verify_certificate`", |file| {
         // `false` is what happens without it.
         let wanted = |key: &Key<bool>| place(key).filter(|_| value(key) == Some(&true));
@@ -69,14 +54,6 @@ fn place<T>(key: &Key<T>) -> Option<Place> {
 
 fn items<T>(list: &Option<At<Vec<At<T>>>>) -> impl Iterator<Item = &T> {
     value(list).into_iter().flatten().filter_map(|at| at.value.as_ref())
-}
-
-fn listeners(file: &ConfigFile, find: impl Fn(&ListenerFile) -> Option<Place>) -> Vec<Place> {
-    items(&file.listeners).filter_map(find).collect()
-}
-
-fn policies(file: &ConfigFile, find: impl Fn(&PolicyFile) -> Option<Place>) -> Vec<Place> {
-    items(&file.policies).filter_map(find).collect()
 }
 
 fn options(

@@ -37,6 +37,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::budget::Allowance;
 use crate::head::{Framing, Head, RequestTarget};
 use crate::live::Generation;
 use crate::meter::Meter;
@@ -61,8 +62,6 @@ pub struct Terms<'a> {
     pub response_timeout: Duration,
     /// Silence on both sides while a body is under way.
     pub stall_timeout: Duration,
-    /// Most bytes from the client: head and body as they are on the wire.
-    pub upload_limit: Option<u64>,
     /// Sent as `X-Request-Id` in the response.
     pub request_id: &'a str,
     /// This exchange's own. Counts heads and bodies as they are on the client's wire; `sent` is what hyper was handed,
@@ -127,7 +126,7 @@ pub enum Finish {
     Refused {
         /// What the reply says.
         reason: Reason,
-        /// One line for the reply; holds nothing that either side sent. Empty where `open` refused.
+        /// One line for the reply; holds nothing that either side sent. Empty where the reason says it all.
         detail: Cow<'static, str>,
     },
     /// Broken off. If `status` is `None` nothing was written, and the caller may still answer.
@@ -146,6 +145,7 @@ impl From<Break> for Finish {
                 Finish::Refused { reason: Reason::BadRequest, detail: error.to_string().into() }
             }
             Break::Ended(ending) => Finish::Broken { ending, reason: None },
+            Break::Spent(reason) => Finish::Refused { reason, detail: Cow::Borrowed("") },
             Break::UpstreamSilent => Finish::Refused {
                 reason: Reason::UpstreamTimeout,
                 detail: "the target did not answer in time".into(),
@@ -154,7 +154,17 @@ impl From<Break> for Finish {
     }
 }
 
-/// Forwards the request that `head` begins. `open` gives a connection to the head's target and is called at most
+/// Why a request is not begun: its head and its length, where one is given, are more than is allowed. Of what cannot be
+/// sent whole not a byte leaves.
+pub fn unaffordable(head: &Head, allowance: &Allowance) -> Option<Reason> {
+    let length = match head.framing {
+        Framing::Length(length) => length,
+        Framing::None | Framing::Chunked => 0,
+    };
+    allowance.refuses(length.saturating_add(head.bytes as u64))
+}
+
+/// Forwards the request that `head` begins. `allowance` is for head and body as they are on the wire. `open` gives a connection to the head's target and is called at most
 /// once, and not at all where a kept one serves. `stop` ends the exchange from outside (a drain, a revoked policy).
 ///
 /// Nothing is buffered beyond one piece of a body each way: who reads slowly is who is waited for. If the future is
@@ -163,6 +173,7 @@ pub async fn exchange<S, O>(
     connection: Connection<'_, S>,
     head: &Head,
     terms: &Terms<'_>,
+    allowance: &mut Allowance,
     open: O,
     stop: impl Future<Output = Ending>,
 ) -> Outcome
@@ -172,19 +183,18 @@ where
 {
     let Connection { stream, buffer, kept } = connection;
     let track = Track::new(head, terms);
-    // What cannot be sent whole is not begun: not a byte of it leaves.
-    let length = match head.framing {
-        Framing::Length(length) => length,
-        Framing::None | Framing::Chunked => 0,
-    };
-    if terms.upload_limit.is_some_and(|limit| length.saturating_add(head.bytes as u64) > limit) {
-        return outcome(&track, Finish::Broken { ending: Ending::UploadLimit, reason: None }, false);
+    if let Some(reason) = unaffordable(head, allowance) {
+        return outcome(&track, Break::Spent(reason).into(), false);
+    }
+    if allowance.take(head.bytes) < head.bytes {
+        // Another request took the rest of the budget just now.
+        return outcome(&track, Break::Spent(Reason::UploadBudget).into(), false);
     }
 
     let (reader, mut writer) = tokio::io::split(stream);
     let (parts, body) = UploadBody::new(head.framing);
     let (finish, keep_alive) = {
-        let mut upload = Box::pin(upload::upload(reader, buffer, head, parts, &track, terms.upload_limit));
+        let mut upload = Box::pin(upload::upload(reader, buffer, head, parts, &track, allowance));
         let mut download = Box::pin(request(head, body, kept, open, &mut writer, &track, terms));
         tokio::select! {
             biased;
@@ -198,6 +208,11 @@ where
         // A response head is on its way: it cannot be taken back.
         Finish::Refused { reason: Reason::UpstreamTimeout, .. } if track.status().is_some() => {
             Finish::Broken { ending: Ending::IdleTimeout, reason: Some(Reason::UpstreamTimeout) }
+        }
+        Finish::Refused { reason: Reason::UploadLimit | Reason::UploadBudget, .. }
+            if track.status().is_some() =>
+        {
+            Finish::Broken { ending: Ending::UploadLimit, reason: None }
         }
         Finish::Refused { reason, .. } if track.status().is_some() => {
             Finish::Broken { ending: Ending::ClientClosed, reason: Some(reason) }

@@ -13,8 +13,9 @@ use tokio::sync::mpsc;
 
 use super::rewrite;
 use super::track::Track;
+use crate::budget::Allowance;
 use crate::head::{BodyError, BodyFollower, Framing, Head, Piece};
-use crate::outcome::Ending;
+use crate::outcome::{Ending, Reason};
 
 /// Read at once.
 const READ_SIZE: usize = 32 * 1024;
@@ -28,8 +29,10 @@ const MAX_TRAILER_FIELDS: usize = 64;
 pub(super) enum Break {
     /// The body is not what its framing says.
     Malformed(BodyError),
-    /// The client left, is too slow, or has used its `upload_limit`.
+    /// The client left, or is too slow.
     Ended(Ending),
+    /// `upload_limit` or `upload_budget` is used up.
+    Spent(Reason),
     /// Nothing moved, and the target is who was waited for.
     UpstreamSilent,
 }
@@ -115,10 +118,10 @@ pub(super) async fn upload<R: AsyncRead + Unpin>(
     head: &Head,
     parts: Option<mpsc::Sender<Part>>,
     track: &Track<'_>,
-    limit: Option<u64>,
+    allowance: &mut Allowance,
 ) -> Break {
     if let Some(parts) = parts
-        && let Err(end) = body(&mut reader, buffer, head, &parts, track, limit).await
+        && let Err(end) = body(&mut reader, buffer, head, &parts, track, allowance).await
     {
         return end;
     }
@@ -139,10 +142,9 @@ async fn body<R: AsyncRead + Unpin>(
     head: &Head,
     parts: &mpsc::Sender<Part>,
     track: &Track<'_>,
-    limit: Option<u64>,
+    allowance: &mut Allowance,
 ) -> Result<(), Break> {
     let mut follower = BodyFollower::new(head.framing);
-    let mut left = limit.map(|limit| limit.saturating_sub(head.bytes as u64));
     let mut trailers = BytesMut::new();
     while !follower.is_done() {
         let Ok(place) = parts.reserve().await else {
@@ -150,18 +152,19 @@ async fn body<R: AsyncRead + Unpin>(
             return pending().await;
         };
         loop {
-            let granted = left.map_or(buffer.len(), |left| buffer.len().min(saturating_usize(left)));
+            let granted = allowance.take(buffer.len());
             let piece = follower.step(buffer.get(..granted).unwrap_or_default()).map_err(Break::Malformed)?;
+            allowance.put_back(granted - piece.map_or(0, Piece::len));
             let Some(piece) = piece else {
-                if left == Some(0) {
-                    return Err(Break::Ended(Ending::UploadLimit));
+                if !buffer.is_empty() {
+                    // There is more, and nothing of it was granted.
+                    return Err(Break::Spent(allowance.refuses(1).unwrap_or(Reason::UploadBudget)));
                 }
                 track.client_owes_body(true);
                 read(reader, buffer, READ_SIZE).await?;
                 track.client_owes_body(false);
                 continue;
             };
-            left = left.map(|left| left.saturating_sub(piece.len() as u64));
             track.sent(piece.len());
             match piece {
                 Piece::Framing(length) => buffer.advance(length),
@@ -199,10 +202,6 @@ async fn read<R: AsyncRead + Unpin>(reader: &mut R, buffer: &mut BytesMut, size:
         Ok(0) => Err(Break::Ended(Ending::ClientClosed)),
         Err(_) => Err(Break::Ended(Ending::ClientReset)),
     }
-}
-
-fn saturating_usize(number: u64) -> usize {
-    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 /// The follower has judged their form; here they are only taken apart. What cannot be, is dropped: trailers may be

@@ -142,7 +142,7 @@ pub struct Gate<'a> {
 }
 
 /// Sends the inspected hello, and follows the handshake to the server's hello or alert. What is returned goes first
-/// into the relay, with the same `limits`: what was sent is taken off `upload_limit`. All of it takes at most one
+/// into the relay, with the same `limits`: what was sent is taken off `upload`. All of it takes at most one
 /// `idle_timeout`, so that a server that answers by the drop does not hold it open.
 ///
 /// # Errors
@@ -292,15 +292,11 @@ where
     /// Sends to the upstream what the limit allows.
     async fn send(&mut self, bytes: &[u8]) -> Result<(), GateEnd> {
         let lost = |error| GateEnd::Ended(ending_of(false, &error));
-        let limit = self.limits.upload_limit.unwrap_or(u64::MAX);
-        let allowed = usize::try_from(limit).unwrap_or(usize::MAX).min(bytes.len());
+        let allowed = self.limits.upload.take(bytes.len());
         let (mut left, beyond) = bytes.split_at(allowed);
         while !left.is_empty() {
             let taken = self.upstream.write(left).await.and_then(some).map_err(lost)?;
             self.gate.meter.add_sent(taken as u64);
-            if let Some(limit) = &mut self.limits.upload_limit {
-                *limit = limit.saturating_sub(taken as u64);
-            }
             left = left.get(taken..).unwrap_or_default();
         }
         self.upstream.flush().await.map_err(lost)?;

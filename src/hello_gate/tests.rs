@@ -4,6 +4,7 @@ use tokio::io::{DuplexStream, duplex};
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::budget::Allowance;
 use crate::client_hello::samples::{hello, naming, real, records, signature_algorithms};
 use crate::server_hello::HELLO_RETRY_REQUEST;
 
@@ -146,7 +147,8 @@ struct Passing {
 }
 
 fn pass(sent: &[u8], upload_limit: Option<u64>) -> Passing {
-    pass_with(sent, RelayLimits { idle_timeout: Duration::from_secs(60), deadline: None, upload_limit })
+    let upload = Allowance::limited(upload_limit);
+    pass_with(sent, RelayLimits { idle_timeout: Duration::from_secs(60), deadline: None, upload })
 }
 
 fn pass_with(sent: &[u8], mut limits: RelayLimits) -> Passing {
@@ -162,7 +164,7 @@ fn pass_with(sent: &[u8], mut limits: RelayLimits) -> Passing {
             let hello =
                 inspect_client(&mut near_client, bytes, &host, Instant::now() + TIMEOUT).await.unwrap();
             let passed = pass_hello(&mut near_client, &mut near_upstream, hello, &gate, &mut limits).await;
-            (passed, limits.upload_limit)
+            (passed, limits.upload.left())
         }
     });
     Passing { client, upstream, meter, cancel, done }
@@ -398,7 +400,7 @@ async fn a_silent_server_is_bounded_by_idle_timeout_deadline_and_cancel() {
     let limits = |deadline: Option<u64>| RelayLimits {
         idle_timeout: seconds(60),
         deadline: deadline.map(|after| Instant::now() + seconds(after)),
-        upload_limit: None,
+        upload: Allowance::default(),
     };
     for (deadline, after, expected) in [
         (None, 60, Ending::IdleTimeout),

@@ -10,6 +10,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::*;
+use crate::budget::Allowance;
 use crate::relay::relay;
 
 const NAME: &str = "git.example";
@@ -53,14 +54,14 @@ async fn connection() -> (TcpStream, TcpStream) {
 /// What a tunnel does for an `https` rule.
 async fn tunnel(mut client: TcpStream, mut upstream: TcpStream, meter: &Meter) -> Ending {
     let (host, cancel) = (Host::parse(NAME).unwrap(), Cancel::new());
-    let mut limits =
-        RelayLimits { idle_timeout: Duration::from_secs(60), deadline: None, upload_limit: Some(1 << 30) };
+    let upload = Allowance::limited(Some(1 << 30));
+    let mut limits = RelayLimits { idle_timeout: Duration::from_secs(60), deadline: None, upload };
     let deadline = Instant::now() + Duration::from_secs(10);
     let hello = inspect_client(&mut client, BytesMut::new(), &host, deadline).await.unwrap();
     assert_eq!(hello.sni.as_deref(), Some(NAME));
     let gate = Gate { host: &host, hello_timeout: Duration::from_secs(10), meter, cancel: &cancel };
     let early = pass_hello(&mut client, &mut upstream, hello, &gate, &mut limits).await.unwrap();
-    relay(client, upstream, early, &limits, meter, &cancel).await
+    relay(client, upstream, early, &mut limits, meter, &cancel).await
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use rustix::pipe::{SpliceFlags, splice};
 use tokio::io::Interest;
 
 use super::end::{End, again};
+use crate::budget::Allowance;
 use crate::pipe::{Lease, Pool};
 
 /// One read by copying. A read that fills it is the sign of bulk.
@@ -49,8 +50,8 @@ pub(super) struct Direction<'a> {
     pipe: Option<Lease<'a>>,
     /// Read by copying and not taken yet. Without capacity while it is empty: an idle tunnel holds no buffer.
     spill: BytesMut,
-    /// Bytes that may still be read.
-    remaining: Option<u64>,
+    /// What may still be read.
+    allowance: Allowance,
     delivered: u64,
     /// Bytes of this burst, to tell bulk from chatter.
     burst: usize,
@@ -65,16 +66,15 @@ pub(super) struct Direction<'a> {
 }
 
 impl<'a> Direction<'a> {
-    pub(super) fn new(mut early: BytesMut, limit: Option<u64>, pool: Option<&'a Pool>) -> Self {
-        let held = early.len() as u64;
-        let over = limit.is_some_and(|limit| held > limit);
-        let allowed = limit.unwrap_or(held).min(held);
-        early.truncate(usize::try_from(allowed).unwrap_or(usize::MAX));
+    pub(super) fn new(mut early: BytesMut, mut allowance: Allowance, pool: Option<&'a Pool>) -> Self {
+        let allowed = allowance.take(early.len());
+        let over = allowed < early.len();
+        early.truncate(allowed);
         Direction {
             pool,
             pipe: None,
             spill: if early.is_empty() { BytesMut::new() } else { early },
-            remaining: limit.map(|limit| limit - allowed),
+            allowance,
             delivered: 0,
             burst: 0,
             bulk: false,
@@ -200,13 +200,6 @@ impl<'a> Direction<'a> {
         to: &mut impl End,
         count: &impl Fn(u64),
     ) -> Poll<Result<usize, Fault>> {
-        if self.remaining == Some(0) {
-            // One byte tells the end from too much. That it is lost does not matter: the tunnel ends with it.
-            return match ready!(from.poll_read(cx, &mut [0])).map_err(Fault::Read)? {
-                0 => Poll::Ready(Ok(0)),
-                _ => Poll::Ready(Err(Fault::Limit)),
-            };
-        }
         if self.bulk
             && self.pipe.is_none()
             && to.bare().is_some()
@@ -215,23 +208,37 @@ impl<'a> Direction<'a> {
             ready!(socket.poll_read_ready(cx)).map_err(Fault::Read)?;
             self.pipe = self.pool.and_then(Pool::lease);
         }
-        let read = match self.pipe.is_some() {
-            true => ready!(self.poll_splice(cx, from))?,
-            false => ready!(self.poll_copy(cx, from, to, count))?,
-        };
-        if let Some(remaining) = &mut self.remaining {
-            *remaining = remaining.saturating_sub(read as u64);
+        let allowed = self.allowance.take(self.pipe.as_ref().map_or(BUFFER, Lease::capacity));
+        if allowed == 0 {
+            // One byte tells the end from too much. That it is lost does not matter: the tunnel ends with it.
+            return match ready!(from.poll_read(cx, &mut [0])).map_err(Fault::Read)? {
+                0 => Poll::Ready(Ok(0)),
+                _ => Poll::Ready(Err(Fault::Limit)),
+            };
         }
-        Poll::Ready(Ok(read))
+        let read = match self.pipe.is_some() {
+            true => self.poll_splice(cx, from, allowed),
+            false => self.poll_copy(cx, from, to, allowed, count),
+        };
+        // A fault may leave bytes behind that were read: they count as sent, for nobody knows.
+        match &read {
+            Poll::Pending => self.allowance.put_back(allowed),
+            Poll::Ready(Ok(read)) => self.allowance.put_back(allowed.saturating_sub(*read)),
+            Poll::Ready(Err(_)) => {}
+        }
+        read
     }
 
-    /// Fills the empty pipe.
-    fn poll_splice(&mut self, cx: &mut Context<'_>, from: &mut impl End) -> Poll<Result<usize, Fault>> {
-        let allowed = self.allowed();
+    /// Fills the empty pipe, with `want` bytes at most.
+    fn poll_splice(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut impl End,
+        want: usize,
+    ) -> Poll<Result<usize, Fault>> {
         let (Some(pipe), Some(socket)) = (self.pipe.as_mut(), from.bare()) else {
             return Poll::Ready(Err(Fault::Read(io::ErrorKind::Unsupported.into())));
         };
-        let want = pipe.capacity().min(allowed);
         loop {
             ready!(socket.poll_read_ready(cx)).map_err(Fault::Read)?;
             // The pipe is empty, so EAGAIN can only mean the socket. Were it full, tokio would take the socket for
@@ -246,16 +253,18 @@ impl<'a> Direction<'a> {
         }
     }
 
-    /// Reads into the thread's buffer and writes from it at once; what the receiver does not take is spilled.
+    /// Reads at most `want` bytes into the thread's buffer and writes from it at once; what the receiver does not take
+    /// is spilled.
     fn poll_copy(
         &mut self,
         cx: &mut Context<'_>,
         from: &mut impl End,
         to: &mut impl End,
+        want: usize,
         count: &impl Fn(u64),
     ) -> Poll<Result<usize, Fault>> {
         SHARED.with_borrow_mut(|buffer| {
-            let want = self.allowed().min(buffer.len());
+            let want = want.min(buffer.len());
             let buffer = buffer.get_mut(..want).unwrap_or_default();
             let read = ready!(from.poll_read(cx, buffer)).map_err(Fault::Read)?;
             let bytes = buffer.get(..read).unwrap_or_default();
@@ -272,10 +281,6 @@ impl<'a> Direction<'a> {
             self.spill.extend_from_slice(bytes.get(taken..).unwrap_or_default());
             Poll::Ready(Ok(read))
         })
-    }
-
-    fn allowed(&self) -> usize {
-        self.remaining.map_or(usize::MAX, |remaining| usize::try_from(remaining).unwrap_or(usize::MAX))
     }
 
     fn account(&mut self, taken: usize, count: &impl Fn(u64)) {

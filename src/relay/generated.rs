@@ -163,7 +163,7 @@ async fn run(case: Case) {
         to_upstream: BytesMut::from(&sent[..case.client.early]),
         to_client: BytesMut::from(&answered[..case.upstream.early]),
     };
-    let limits = RelayLimits { upload_limit: limit.map(|limit| limit as u64), ..limits() };
+    let limits = RelayLimits { upload: Allowance::limited(limit.map(|limit| limit as u64)), ..limits() };
     let tunnel = open(case.how, early, limits, case.small_buffers.then_some(4096)).await;
     let client = tokio::spawn(play(tunnel.client, sent.clone(), case.client.clone()));
     let upstream = tokio::spawn(play(tunnel.upstream, answered.clone(), case.upstream.clone()));

@@ -25,6 +25,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use crate::budget::Allowance;
 use crate::cancel::Cancel;
 use crate::linger::linger;
 use crate::meter::Meter;
@@ -34,14 +35,14 @@ use direction::{Direction, Fault};
 use end::{Bare, Copied, End, failure};
 
 /// What bounds a tunnel.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct RelayLimits {
     /// Longest time in which no byte moves in either direction.
     pub idle_timeout: Duration,
     /// When the tunnel ends in any case (`tunnel.max_lifetime`).
     pub deadline: Option<Instant>,
-    /// Bytes that may still go from the client to the upstream. The gate has taken off what it sent.
-    pub upload_limit: Option<u64>,
+    /// What may still go from the client to the upstream. The gate has taken off what it sent.
+    pub upload: Allowance,
 }
 
 /// Bytes that were read before the relay ran, and that it sends first.
@@ -72,13 +73,13 @@ enum Side {
     Upstream,
 }
 
-/// Relays between two bare sockets, and closes both. `sent` in `meter` is what the upstream's socket took, `received`
+/// Relays between two bare sockets, and closes both; takes the allowance out of `limits`. `sent` in `meter` is what the upstream's socket took, `received`
 /// what the client's took; both move while bytes flow.
 pub fn relay<'a>(
     client: TcpStream,
     upstream: TcpStream,
     early: Early,
-    limits: &'a RelayLimits,
+    limits: &'a mut RelayLimits,
     meter: &'a Meter,
     cancel: &'a Cancel,
 ) -> impl Future<Output = Ending> + Send + 'a {
@@ -92,11 +93,12 @@ fn relay_through<'a>(
     client: TcpStream,
     upstream: TcpStream,
     early: Early,
-    limits: &'a RelayLimits,
+    limits: &'a mut RelayLimits,
     meter: &'a Meter,
     cancel: &'a Cancel,
 ) -> impl Future<Output = Ending> + Send + 'a {
     let mut directions = directions(early, limits, Some(pool));
+    let limits = &*limits;
     async move {
         let ending = {
             let mut flow = Flow::new(Bare(&client), Bare(&upstream), &mut directions, limits, meter);
@@ -116,7 +118,7 @@ pub async fn relay_streams<C: Transport, U: Transport>(
     mut client: C,
     mut upstream: U,
     early: Early,
-    limits: &RelayLimits,
+    limits: &mut RelayLimits,
     meter: &Meter,
     cancel: &Cancel,
 ) -> Ending {
@@ -202,10 +204,10 @@ struct Flow<'f, 'a, C, U> {
 }
 
 /// Towards the upstream, and towards the client.
-fn directions<'a>(early: Early, limits: &RelayLimits, pool: Option<&'a Pool>) -> [Direction<'a>; 2] {
+fn directions<'a>(early: Early, limits: &mut RelayLimits, pool: Option<&'a Pool>) -> [Direction<'a>; 2] {
     [
-        Direction::new(early.to_upstream, limits.upload_limit, pool),
-        Direction::new(early.to_client, None, pool),
+        Direction::new(early.to_upstream, std::mem::take(&mut limits.upload), pool),
+        Direction::new(early.to_client, Allowance::default(), pool),
     ]
 }
 

@@ -53,10 +53,10 @@ async fn connection(buffer: Option<u32>) -> (TcpStream, TcpStream) {
 }
 
 pub(super) fn limits() -> RelayLimits {
-    RelayLimits { idle_timeout: Duration::from_secs(3600), deadline: None, upload_limit: None }
+    RelayLimits { idle_timeout: Duration::from_secs(3600), deadline: None, upload: Allowance::default() }
 }
 
-pub(super) async fn open(how: How, early: Early, limits: RelayLimits, buffer: Option<u32>) -> Tunnel {
+pub(super) async fn open(how: How, early: Early, mut limits: RelayLimits, buffer: Option<u32>) -> Tunnel {
     let (client, near_client) = connection(buffer).await;
     let (near_upstream, upstream) = connection(buffer).await;
     let (meter, cancel) = (Arc::new(Meter::default()), Cancel::new());
@@ -71,9 +71,11 @@ pub(super) async fn open(how: How, early: Early, limits: RelayLimits, buffer: Op
         async move {
             match how {
                 How::Streams => {
-                    relay_streams(near_client, near_upstream, early, &limits, &meter, &cancel).await
+                    relay_streams(near_client, near_upstream, early, &mut limits, &meter, &cancel).await
                 }
-                _ => relay_through(pool, near_client, near_upstream, early, &limits, &meter, &cancel).await,
+                _ => {
+                    relay_through(pool, near_client, near_upstream, early, &mut limits, &meter, &cancel).await
+                }
             }
         }
     });
@@ -118,8 +120,8 @@ fn the_future_of_a_relay_is_at_most_1_kib() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let (client, upstream) = connection(None).await;
-        let (limits, meter, cancel) = (limits(), Meter::default(), Cancel::new());
-        let future = relay(client, upstream, Early::default(), &limits, &meter, &cancel);
+        let (mut limits, meter, cancel) = (limits(), Meter::default(), Cancel::new());
+        let future = relay(client, upstream, Early::default(), &mut limits, &meter, &cancel);
         assert!(size_of_val(&future) <= 1024, "{} bytes", size_of_val(&future));
     });
 }
@@ -276,7 +278,7 @@ async fn t67_an_upload_limit_is_exact_to_the_byte() {
                 if early > asked {
                     continue;
                 }
-                let limits = RelayLimits { upload_limit: Some(LIMIT as u64), ..limits() };
+                let limits = RelayLimits { upload: Allowance::limited(Some(LIMIT as u64)), ..limits() };
                 let held = Early { to_upstream: bytes[..early].into(), to_client: BytesMut::new() };
                 let mut tunnel = open(how, held, limits, None).await;
                 // Past the limit the tunnel may be gone before the last byte is written.
@@ -294,7 +296,7 @@ async fn t67_an_upload_limit_is_exact_to_the_byte() {
 #[tokio::test]
 async fn t67_at_the_limit_the_answer_still_flows() {
     for how in EVERY_WAY {
-        let limits = RelayLimits { upload_limit: Some(4), ..limits() };
+        let limits = RelayLimits { upload: Allowance::limited(Some(4)), ..limits() };
         let mut tunnel = open(how, Early::default(), limits, None).await;
         tunnel.client.write_all(b"four").await.unwrap();
         exactly(&mut tunnel.upstream, 4).await;
@@ -332,7 +334,7 @@ async fn t65_a_busy_tunnel_ends_at_its_deadline() {
         let limits = RelayLimits {
             deadline: Some(begun + Duration::from_secs(100)),
             idle_timeout: Duration::MAX,
-            upload_limit: None,
+            upload: Allowance::default(),
         };
         let mut tunnel = open(how, Early::default(), limits, None).await;
         for _ in 0..9 {

@@ -198,7 +198,7 @@ async fn exactly_the_upload_limit_passes() {
     .await;
     run.send(&whole).await;
     let outcomes = run.proxy.await.expect("no panic");
-    assert_eq!(outcomes[0].0.finish, Finish::Broken { ending: Ending::UploadLimit, reason: None });
+    assert_eq!(outcomes[0].0.finish, Finish::Refused { reason: Reason::UploadLimit, detail: "".into() });
     assert_eq!(outcomes[0].1, cut);
     let got = String::from_utf8(got.recv().await.expect("told")).expect("ASCII");
     assert!(!got.ends_with("0\r\n\r\n") && !got.contains("abcd"), "{got:?}");
@@ -212,5 +212,5 @@ async fn a_length_beyond_the_upload_limit_is_not_begun() {
     assert_eq!(run.opened(), 0);
     let outcome = run.outcome().await;
     assert_eq!(outcome.status, None);
-    assert_eq!(outcome.finish, Finish::Broken { ending: Ending::UploadLimit, reason: None });
+    assert_eq!(outcome.finish, Finish::Refused { reason: Reason::UploadLimit, detail: "".into() });
 }

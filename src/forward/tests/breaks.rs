@@ -168,7 +168,6 @@ async fn an_exchange_is_stopped_from_outside() {
         remove_request_headers: &[],
         response_timeout: BOUNDS.response_timeout,
         stall_timeout: BOUNDS.stall_timeout,
-        upload_limit: None,
         request_id: "id-1",
         meter: &meter,
     };
@@ -179,7 +178,7 @@ async fn an_exchange_is_stopped_from_outside() {
     };
     let connection = Connection { stream: &mut stream, buffer: &mut buffer, kept: &mut kept };
     let open = || async { connect(origin).await.map_err(|_| Reason::ConnectRefused) };
-    let outcome = exchange(connection, &head, &terms, open, stop).await;
+    let outcome = exchange(connection, &head, &terms, &mut Allowance::default(), open, stop).await;
     assert_eq!(outcome.finish, Finish::Broken { ending: Ending::Drained, reason: None });
     assert_eq!(outcome.status, None);
 }

@@ -87,7 +87,6 @@ async fn serve(
             remove_request_headers: &[http::header::USER_AGENT],
             response_timeout: bounds.response_timeout,
             stall_timeout: bounds.stall_timeout,
-            upload_limit: bounds.upload_limit,
             request_id: "id-1",
             meter: &meter,
         };
@@ -96,7 +95,8 @@ async fn serve(
             connect(origin).await.map_err(|_| Reason::ConnectRefused)
         };
         let connection = Connection { stream: &mut stream, buffer: &mut buffer, kept: &mut kept };
-        let outcome = exchange(connection, &head, &terms, open, std::future::pending()).await;
+        let mut allowance = Allowance::limited(bounds.upload_limit);
+        let outcome = exchange(connection, &head, &terms, &mut allowance, open, std::future::pending()).await;
         let keep_alive = outcome.keep_alive;
         outcomes.push((outcome, meter.sent(), meter.received()));
         if !keep_alive {

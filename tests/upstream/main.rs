@@ -1,0 +1,7 @@
+//! What stands between a permitted request and its target, through a running egressd: upload budgets, the target's
+//! certificate, a parent proxy.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod budget;
