@@ -94,7 +94,7 @@ async fn open(
 ) -> Result<Dialled, Refused> {
     let mut permit = permit(&target, request, &judge)?;
     let last = shared.log.reserve().map_err(|_| Reason::LogUnavailable)?;
-    let allowance = shared.budgets.open(request.client().address.ip(), &permit)?;
+    let mut allowance = shared.budgets.open(request.client().address.ip(), &permit)?;
 
     let limits = DialLimits {
         dns_timeout: judge.config.dns.timeout,
@@ -127,6 +127,7 @@ async fn open(
         judge = Judge::now(shared);
         request.judged_by(&judge.config);
         permit = self::permit(&target, request, &judge)?;
+        allowance = shared.budgets.open(request.client().address.ip(), &permit)?;
         if judge.config.policies.admit(&permit, dialled.upstream.ip()).is_err() {
             shared.metrics.addresses_refused(1);
             return Err(Reason::AddressProhibited.into());

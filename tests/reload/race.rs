@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::names::HeldNames;
 use crate::support::{Egressd, Origin, Wire, config, until};
-use crate::{configure, ping, reloaded, short};
+use crate::{configure, reloaded, short};
 
 /// A request that the configuration in force let through, and that waits for the name server.
 struct Waiting {
@@ -71,12 +71,16 @@ fn who_was_let_through_by_the_old_policy_alone_is_refused_by_the_new_one() {
 #[test]
 fn who_is_let_through_by_both_is_the_new_one_s() {
     let origin = Origin::echo();
-    let rule = |name: &str| format!("{{to: \"tcp://slow.test:{}\", name: {name}}}", origin.port());
-    let waiting = Waiting::by(&rule("old"), &origin);
-    let hash = waiting.overtaken_by(&config(&[&rule("new")]));
+    let rule = |name: &str, limit: &str| {
+        format!("{{to: \"tcp://slow.test:{}\", name: {name}, upload_limit: {limit}}}", origin.port())
+    };
+    let waiting = Waiting::by(&rule("old", "1MiB"), &origin);
+    let hash = waiting.overtaken_by(&config(&[&rule("new", "4B")]));
     let Waiting { proxy, mut request, .. } = waiting;
     assert_eq!(request.read_head().status, 200);
-    ping(&mut request);
+    request.send("ping and more than the new rule allows");
+    let _ = request.read_to_end();
+    proxy.record(|record| record["ending"] == "upload_limit").assert_has(&json!({"sent": 4}));
     proxy
         .record(|record| record["event"] == "open")
         .assert_has(&json!({"config": short(&hash), "decision": "allow"}));

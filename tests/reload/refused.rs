@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 
-use crate::support::{Egressd, Origin, config, until, write};
+use crate::support::{Authority, Egressd, Origin, config, until, write};
 use crate::{configure, in_force, is_allowed, last_reload_successful, ping, refused, reloaded, tunnels_to};
 
 #[test]
@@ -66,7 +66,11 @@ fn a_configuration_that_names_a_missing_file_is_taken_when_the_file_comes() {
 #[test]
 fn what_needs_a_restart_is_refused_with_that_reason() {
     let base = tunnels_to(&[]);
-    let proxy = Egressd::start(&base);
+    let directory = crate::support::directory();
+    let issued = Authority::new().issue(&["proxy.test"]);
+    write(&directory.path().join("tls.crt"), &issued.pem);
+    write(&directory.path().join("tls.key"), &issued.key_pem);
+    let proxy = Egressd::start_in(directory, &base);
     let rows: &[(&str, &str, &str)] = &[
         (
             "proxy, address: 127.0.0.1:0",
@@ -84,6 +88,21 @@ fn what_needs_a_restart_is_refused_with_that_reason() {
             "policies:",
             "access_log: {output: log}\npolicies:",
             "3:22: error: `access_log.output` changed from stdout to ",
+        ),
+        (
+            "127.0.0.1:0}]",
+            "127.0.0.1:0, tls: {certificate: tls.crt, key: tls.key}}]",
+            "1:54: error: `tls` of the listener `proxy` is new",
+        ),
+        (
+            "127.0.0.1:0}]",
+            "127.0.0.1:0, proxy_protocol: {trusted: [127.0.0.0/8]}}]",
+            "1:65: error: `proxy_protocol` of the listener `proxy` is new",
+        ),
+        (
+            "admin: {address: 127.0.0.1:0",
+            "admin: {address: 127.0.0.1:0, proxy_protocol: {trusted: [127.0.0.0/8]}",
+            "2:47: error: `admin.proxy_protocol` is new",
         ),
     ];
     for (what, by, why) in rows {
