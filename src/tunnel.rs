@@ -100,8 +100,7 @@ async fn open(
 ) -> Result<Dialled, Refused> {
     let mut permit = permit(&target, request, &judge)?;
     let last = shared.log.reserve().map_err(|_| Reason::LogUnavailable)?;
-    // What is left is looked at before the dial, and taken by the rule that stands after it.
-    drop(shared.budgets.open(request.client().address.ip(), &permit)?);
+    let mut allowance = shared.budgets.open(request.client().address.ip(), &permit)?;
 
     let limits = DialLimits {
         dns_timeout: judge.config.dns.timeout,
@@ -134,12 +133,12 @@ async fn open(
         judge = shared.judge();
         request.judged_by(&judge.config);
         permit = self::permit(&target, request, &judge)?;
+        allowance = shared.budgets.open(request.client().address.ip(), &permit)?;
         if judge.config.policies.admit(&permit, dialled.upstream.ip()).is_err() {
             shared.metrics.addresses_refused(1);
             return Err(Reason::AddressProhibited.into());
         }
     };
-    let allowance = shared.budgets.open(request.client().address.ip(), &permit)?;
     let settings = judge.config.tunnel.clone();
     Ok(Dialled { target, permit, upstream: dialled.stream, allowance, live, meter, cancel, last, settings })
 }
