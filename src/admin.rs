@@ -4,9 +4,10 @@
 //! network; everything else answers `admin.networks` alone. A PROXY header is read where one comes from a trusted peer, and
 //! not required: an NLB that speaks it sends it with its health checks, the kubelet and Prometheus do not.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -38,9 +39,47 @@ const UNREADY_AFTER: Duration = Duration::from_secs(5);
 /// After an accept that failed for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Of these, one address may hold so many: whoever holds all it can keeps no other prober out.
+const CONNECTIONS_PER_PEER: usize = 16;
+
+/// Open connections by address.
+#[derive(Clone, Default)]
+struct Peers(Arc<Mutex<HashMap<IpAddr, usize>>>);
+
+/// One open connection of an address; dropping it gives the place back.
+struct Held {
+    peers: Peers,
+    address: IpAddr,
+}
+
+impl Peers {
+    fn hold(&self, address: IpAddr) -> Option<Held> {
+        let mut peers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = peers.entry(address).or_default();
+        if *held >= CONNECTIONS_PER_PEER {
+            return None;
+        }
+        *held += 1;
+        Some(Held { peers: self.clone(), address })
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let mut peers = self.peers.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(held) = peers.get_mut(&self.address) {
+            *held -= 1;
+            if *held == 0 {
+                peers.remove(&self.address);
+            }
+        }
+    }
+}
+
 /// Serves until the task is dropped: probes are answered to the very end of a drain.
 pub async fn serve(socket: TcpListener, shared: Arc<Shared>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let peers = Peers::default();
     loop {
         let (stream, peer) = match socket.accept().await {
             Ok(accepted) => accepted,
@@ -52,10 +91,11 @@ pub async fn serve(socket: TcpListener, shared: Arc<Shared>) {
         };
         // Closed when there are too many: whoever waits in the queue would find out no sooner.
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+        let Some(held) = peers.hold(peer.ip()) else { continue };
         let shared = Arc::clone(&shared);
         tokio::spawn(async move {
             serve_connection(stream, peer, shared).await;
-            drop(place);
+            drop((place, held));
         });
     }
 }
