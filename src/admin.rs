@@ -21,7 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use crate::client::{ClientAddr, PeerAddr};
-use crate::config::ProxyProtocol;
+use crate::config::{OnLogFailure, ProxyProtocol};
 use crate::early::Early;
 use crate::proxy_protocol::read_header;
 use crate::shared::Shared;
@@ -31,6 +31,10 @@ use crate::telemetry::metrics;
 const CONNECTIONS: usize = 64;
 /// A prober sends its head at once.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// From the accept to the last byte of the reply; a scrape of a large policy is some MB.
+const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long the log must have failed before a balancer is told to send elsewhere.
+const UNREADY_AFTER: Duration = Duration::from_secs(5);
 /// After an accept that failed for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -38,7 +42,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub async fn serve(socket: TcpListener, shared: Arc<Shared>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let (stream, peer) = match socket.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -47,6 +50,8 @@ pub async fn serve(socket: TcpListener, shared: Arc<Shared>) {
                 continue;
             }
         };
+        // Closed when there are too many: whoever waits in the queue would find out no sooner.
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
         let shared = Arc::clone(&shared);
         tokio::spawn(async move {
             serve_connection(stream, peer, shared).await;
@@ -62,13 +67,15 @@ async fn serve_connection(mut stream: TcpStream, peer: SocketAddr, shared: Arc<S
         let reply = answer(&request, client, &shared);
         async move { Ok::<_, Infallible>(reply) }
     });
-    // A prober that goes away in the middle is no news.
-    let _ = http1::Builder::new()
+    // One request a connection, and an end to it: nobody can keep a place that a probe needs.
+    let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
+        .keep_alive(false)
         .max_headers(64)
-        .serve_connection(TokioIo::new(Early::new(stream, early)), service)
-        .await;
+        .serve_connection(TokioIo::new(Early::new(stream, early)), service);
+    // A prober that goes away in the middle is no news.
+    let _ = tokio::time::timeout(EXCHANGE_TIMEOUT, serving).await;
 }
 
 /// Who asks, by the PROXY header that a trusted peer may send. `None`: it sent a malformed one, or nothing in time.
@@ -131,7 +138,9 @@ fn answer(request: &Request<Incoming>, client: IpAddr, shared: &Shared) -> Respo
 fn not_ready(shared: &Shared) -> Option<&'static str> {
     if shared.drain.is_going() {
         Some("draining\n")
-    } else if !shared.log.is_available() {
+    } else if shared.current.load().access_log.on_failure == OnLogFailure::Deny
+        && shared.log.unavailable_for().is_some_and(|lasts| lasts >= UNREADY_AFTER)
+    {
         Some("log_unavailable\n")
     } else {
         None

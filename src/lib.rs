@@ -4,17 +4,18 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | assembly | `cli`, `server` |
-//! | story | `listener`, `entrance`, `proxy`, `proof`, `tunnel`, `admin` |
-//! | mechanism | `head`, `resolve`, `dial`, `relay`, `live`, `telemetry`, … |
+//! | assembly | `cli`, `server`, `reload` |
+//! | story | `accept`, `entrance`, `proxy`, `proof`, `tunnel`, `exchange`, `refuse`, `admin` |
+//! | what the story shares | `shared`, `listener`, `request`, `reply`, `revoke`, `explain`, `diff`, `cases` |
+//! | mechanism | `head`, `tls`, `proxy_protocol`, `password`, `resolve`, `dial`, `hello_gate`, `relay`, `forward`, `live`, `current`, `limits`, `budget`, `connections`, `drain`, `telemetry`, `socket`, `stream`, `linger`, `pipe`, `cancel`, … |
 //! | settings | `config` |
-//! | proofs | `tls`, `password`: what certificates, keys and users files mean |
-//! | rules, pure | `policy`, `client_hello` |
+//! | rules, pure | `policy`, `client_hello`, `server_hello` |
 //! | words | `target`, `client`, `outcome`, `meter` |
 //!
-//! One connection, from accept to close: [`listener`] takes a place → [`entrance`] reads the PROXY header and makes the
-//! TLS handshake → [`proxy`] reads a head through the gate in [`head`], and [`proof`] its password → `tunnel` asks [`policy`], looks up, dials what was admitted, answers `200`, reads the ClientHello, relays →
-//! drops give everything back.
+//! One connection, from accept to close: [`accept`] takes a place → [`entrance`] reads the PROXY header and shakes hands →
+//! [`proxy`] reads a head through the gate in [`head`] → [`tunnel`] asks [`policy`], looks up, dials what was admitted,
+//! answers `200`, reads the ClientHello, relays → drops give everything back. Plain HTTP goes through [`exchange`] instead,
+//! and back to the next head.
 
 pub mod accept;
 pub mod admin;

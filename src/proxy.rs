@@ -52,7 +52,7 @@ pub(crate) async fn serve<'s>(
     let mut challenges = 0;
     loop {
         let limits = head_limits(&shared.current.load().limits);
-        let read = next_head(&mut stream, &mut buffer, limits, shared).await;
+        let read = next_head(&mut stream, &mut buffer, limits, first, shared).await;
         // Taken after the head was read: a connection may have been open since before a reload.
         let judge = shared.judge();
         let asks = match &read {
@@ -141,9 +141,10 @@ async fn next_head(
     stream: &mut ClientStream,
     buffer: &mut BytesMut,
     limits: HeadLimits,
+    first: bool,
     shared: &Shared,
 ) -> Result<Option<Head>, HeadError> {
-    let deadline = tokio::time::Instant::now() + limits.timeout;
+    let mut deadline = tokio::time::Instant::now() + limits.timeout;
     if buffer.is_empty() {
         buffer.reserve(READ);
         let begun = tokio::select! {
@@ -154,6 +155,10 @@ async fn next_head(
         };
         if !matches!(begun, Ok(Ok(1..))) {
             return Ok(None);
+        }
+        if !first {
+            // How long a kept connection rested is not held against the next request.
+            deadline = tokio::time::Instant::now() + limits.timeout;
         }
     }
     let left = HeadLimits { timeout: deadline.duration_since(tokio::time::Instant::now()), ..limits };

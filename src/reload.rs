@@ -242,9 +242,11 @@ impl Reloader {
         }
         diagnostics::follow(config.log);
         shared.log.set_on_failure(config.access_log.on_failure);
-        let share = resources::share_out(shared.descriptors, config.limits.tunnels);
-        shared.log.set_places(access_log::Options::places_for(share.tunnels));
-        shared.connections.set_cap(share.connections);
+        if shared.current.load().limits.tunnels != config.limits.tunnels {
+            let share = resources::share_out(shared.descriptors, config.limits.tunnels);
+            shared.log.set_places(access_log::Options::places_for(share.tunnels));
+            shared.connections.set_cap(share.connections);
+        }
 
         let now = Timestamp::now();
         self.retired.push(shared.current.replace(config, now));

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use crate::client::Client;
@@ -19,7 +19,7 @@ use crate::meter::Meter;
 use crate::outcome::{Decision, Ending, Reason};
 use crate::policy::{Denial, MatchedRule, Mode, Permit};
 use crate::shared::Shared;
-use crate::target::Target;
+use crate::target::{Host, Target};
 use crate::telemetry::access_log::{LogUnavailable, Place};
 use crate::telemetry::record::{Asked, Cause, Event, Record, new_id};
 
@@ -44,6 +44,8 @@ struct Facts {
     dns: Option<Duration>,
     connect: Option<Duration>,
     status: Option<u16>,
+    /// Of a plain request, whose body may have begun before the verdict.
+    meter: Option<Arc<Meter>>,
 }
 
 /// What the head said, as far as it could be read.
@@ -126,6 +128,7 @@ impl<'s> Request<'s> {
             dns: None,
             connect: None,
             status: None,
+            meter: None,
         };
         Request { shared, facts: Some(Box::new(facts)), place: shared.log.reserve().ok() }
     }
@@ -195,7 +198,8 @@ impl<'s> Request<'s> {
     pub fn would_deny(&mut self, reason: Reason) {
         let facts = self.facts_mut();
         facts.decision = Some(Decision::WouldDeny);
-        facts.reason = Some(Cause::Refused(reason));
+        // The rules come first, as they do in enforce mode.
+        facts.reason.get_or_insert(Cause::Refused(reason));
     }
 
     /// What came of the dial, told to log and metrics.
@@ -210,11 +214,12 @@ impl<'s> Request<'s> {
         };
         metrics.addresses_refused(denied.count);
         let facts = self.facts_mut();
+        let by_name = matches!(&facts.asks.target, Some((Target { host: Host::Name(_), .. }, _)));
         match &result {
             Ok(dialled) => {
                 facts.upstream = Some(dialled.upstream);
                 facts.upstream_local = Some(dialled.local);
-                facts.dns = Some(dialled.dns);
+                facts.dns = Some(dialled.dns).filter(|_| by_name);
                 facts.connect = Some(dialled.connect);
             }
             Err(error) => {
@@ -225,8 +230,19 @@ impl<'s> Request<'s> {
                 facts.connect = error.connect;
             }
         }
-        metrics.dialled(&result);
+        metrics.dialled(&result, by_name);
         result.map_err(|error| error.reason)
+    }
+
+    /// Where the bytes of a plain request are counted.
+    pub fn metered(&mut self, meter: &Arc<Meter>) {
+        self.facts_mut().meter = Some(Arc::clone(meter));
+    }
+
+    /// When the head was read, by the clock on the wall.
+    pub fn started_at(&self) -> Timestamp {
+        let passed = SignedDuration::try_from(self.started().elapsed()).unwrap_or_default();
+        Timestamp::now().checked_sub(passed).unwrap_or_default()
     }
 
     /// A kept connection to the target serves.
@@ -274,9 +290,14 @@ impl<'s> Request<'s> {
     fn verdict(&mut self, mut facts: Box<Facts>, cause: Cause) {
         facts.reason = Some(cause);
         facts.count(self.shared);
-        if let Some(place) = self.place.take() {
-            place.write(&facts.record(self.shared, Event::of(cause)));
+        // Without a place there is still the log's spare room, or the record counts as lost.
+        let place = self.place.take().unwrap_or_else(|| self.shared.log.spare());
+        let mut record = facts.record(self.shared, Event::of(cause));
+        if let Some(meter) = &facts.meter {
+            record.sent = Some(meter.sent());
+            record.received = Some(meter.received());
         }
+        place.write(&record);
     }
 
     /// The tunnel ended before its first byte: the client left, or it was ended from outside.
@@ -359,7 +380,7 @@ impl Opened<'_> {
     /// Report mode lets pass what the gate forbids after the first hello.
     pub fn would_deny(&mut self, reason: Reason) {
         self.facts.decision = Some(Decision::WouldDeny);
-        self.facts.reason = Some(Cause::Refused(reason));
+        self.facts.reason.get_or_insert(Cause::Refused(reason));
     }
 
     /// The gate refuses after the first hello went through: a `deny` stands where the `close` would.

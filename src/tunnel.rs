@@ -75,7 +75,13 @@ pub(crate) async fn establish<'s>(
     slot: Slot,
     shared: &'s Shared,
 ) -> Option<Tunnel<'s>> {
-    let dialled = match open(target, &mut request, judge, shared).await {
+    let opened = tokio::select! {
+        biased;
+        opened = open(target, &mut request, judge, shared) => opened,
+        // Not in the registry yet, so the end of a drain has to be looked out for here.
+        () = shared.drain.ended() => Err(Reason::Draining.into()),
+    };
+    let dialled = match opened {
         Ok(dialled) => dialled,
         Err(refused) => {
             refuse(client, request, refused, true).await;
@@ -94,7 +100,7 @@ async fn open(
 ) -> Result<Dialled, Refused> {
     let mut permit = permit(&target, request, &judge)?;
     let last = shared.log.reserve().map_err(|_| Reason::LogUnavailable)?;
-    let allowance = shared.budgets.open(request.client().address.ip(), &permit)?;
+    let mut allowance = shared.budgets.open(request.client().address.ip(), &permit)?;
 
     let limits = DialLimits {
         dns_timeout: judge.config.dns.timeout,
@@ -115,7 +121,7 @@ async fn open(
             listener: Arc::clone(request.listener()),
             upstream: dialled.upstream,
             scheme: permit.scheme,
-            started: Timestamp::now(),
+            started: request.started_at(),
         };
         match shared.live.register(facts, Arc::clone(&meter), Arc::clone(&cancel), judge.generation) {
             Registration::Current(live) => break live,
@@ -127,6 +133,7 @@ async fn open(
         judge = shared.judge();
         request.judged_by(&judge.config);
         permit = self::permit(&target, request, &judge)?;
+        allowance = shared.budgets.open(request.client().address.ip(), &permit)?;
         if judge.config.policies.admit(&permit, dialled.upstream.ip()).is_err() {
             shared.metrics.addresses_refused(1);
             return Err(Reason::AddressProhibited.into());
@@ -157,7 +164,18 @@ async fn enter<'s>(
     shared: &Shared,
 ) -> Option<Tunnel<'s>> {
     let Dialled { target, permit, mut upstream, allowance, live, meter, cancel, last, settings } = dialled;
-    if client.write_all(&reply::established(request.id())).await.is_err() || client.flush().await.is_err() {
+    let reply = reply::established(request.id());
+    let telling = async {
+        client.write_all(&reply).await?;
+        client.flush().await
+    };
+    // A client may have filled its own way back with replies that it does not read.
+    let told = tokio::select! {
+        biased;
+        told = tokio::time::timeout(settings.client_hello_timeout, telling) => matches!(told, Ok(Ok(()))),
+        _ = cancel.cancelled() => false,
+    };
+    if !told {
         request.gone();
         return None;
     }

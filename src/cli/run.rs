@@ -125,8 +125,8 @@ fn listen_for_signals() -> std::io::Result<Receiver<Signal>> {
         let sender = sender.clone();
         tokio::spawn(async move {
             while stream.recv().await.is_some() {
-                // A full channel holds enough of the same already.
-                let _ = sender.try_send(meaning);
+                // Waits where HUPs have filled the channel: a TERM must not be lost among them.
+                let _ = sender.send(meaning).await;
             }
         });
     }

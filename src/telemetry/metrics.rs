@@ -292,17 +292,21 @@ impl Metrics {
         self.dns_duration.with_label_values(&[result_word(known)]).observe(took.as_secs_f64());
     }
 
-    /// What one dial came to, its lookup included.
-    pub fn dialled(&self, result: &Result<Dialled, DialError>) {
+    /// What one dial came to, its lookup included where there was one.
+    pub fn dialled(&self, result: &Result<Dialled, DialError>, by_name: bool) {
         match result {
             Ok(dialled) => {
-                self.dns(Ok(()), dialled.dns);
+                if by_name {
+                    self.dns(Ok(()), dialled.dns);
+                }
                 self.connect(Ok(()), dialled.connect);
             }
             Err(error) => {
                 if let Some(took) = error.dns {
-                    let by_dns = DNS_RESULTS.contains(&Err(error.reason));
-                    self.dns(if by_dns { Err(error.reason) } else { Ok(()) }, took);
+                    let of_dns = DNS_RESULTS.contains(&Err(error.reason));
+                    // Where something was dialled or judged, DNS had given an address.
+                    let answered = error.connect.is_some() || error.denied.count > 0;
+                    self.dns(if of_dns || !answered { Err(error.reason) } else { Ok(()) }, took);
                 }
                 if let Some(took) = error.connect {
                     self.connect(Err(error.reason), took);

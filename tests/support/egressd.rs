@@ -109,8 +109,13 @@ impl Egressd {
     pub fn start_in(directory: TempDir, config: &str) -> Self {
         let file = directory.path().join("egressd.yaml");
         write(&file, config);
+        Egressd::start_at(directory, &file)
+    }
+
+    /// The same with a configuration that is written already, somewhere in this directory.
+    pub fn start_at(directory: TempDir, file: &Path) -> Self {
         let mut command = command();
-        command.arg("run").arg("--config").arg(&file);
+        command.arg("run").arg("--config").arg(file);
         let proxy = Egressd::spawn(directory, command);
         until("egressd to be ready", || {
             proxy.assert_alive();

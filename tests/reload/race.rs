@@ -1,0 +1,124 @@
+//! The race between deciding and registering: a request that the old policy let through is still looking its host up
+//! while the new one comes into force and the sweep passes.
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+
+use crate::names::HeldNames;
+use crate::support::{Egressd, Origin, Wire, config, until};
+use crate::{configure, reloaded, short};
+
+/// A request that the configuration in force let through, and that waits for the name server.
+struct Waiting {
+    names: HeldNames,
+    proxy: Egressd,
+    request: Wire,
+}
+
+impl Waiting {
+    /// For `slow.test` at the origin's port.
+    fn by(rule: &str, origin: &Origin) -> Self {
+        let names = HeldNames::start();
+        let proxy = Egressd::start(&format!("{}{}", config(&[rule]), names.setting()));
+        let authority = format!("slow.test:{}", origin.port());
+        let mut request = proxy.connect();
+        request.send(format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n"));
+        names.wait_asked();
+        Waiting { names, proxy, request }
+    }
+
+    /// Puts these rules in force, then has the name answered: the hash of the new configuration.
+    fn overtaken_by(&self, text: &str) -> String {
+        let hash =
+            reloaded(&self.proxy, || configure(&self.proxy, &format!("{text}{}", self.names.setting())));
+        self.names.release();
+        hash
+    }
+}
+
+#[test]
+fn who_was_let_through_by_the_old_policy_alone_is_refused_by_the_new_one() {
+    let origin = Origin::echo();
+    let port = origin.port();
+    let rule = format!("tcp://slow.test:{port}");
+    let allow = config(&[&rule]);
+    let rows = [
+        (config(&["https://other.test"]), "host_not_allowed", json!(null)),
+        (config(&[&format!("tcp://slow.test:{}", port ^ 1)]), "port_not_allowed", json!(null)),
+        (
+            allow.replace("    private:", "    deny: [slow.test]\n    private:"),
+            "host_denied",
+            json!("slow.test"),
+        ),
+        (
+            allow.replace("    private:", "    clients: {networks: [10.0.0.0/8]}\n    private:"),
+            "client_not_allowed",
+            json!(null),
+        ),
+        (allow.replace("127.0.0.0/8", "10.0.0.0/8"), "address_prohibited", json!(rule)),
+    ];
+    for (text, reason, decided_by) in rows {
+        let waiting = Waiting::by(&rule, &origin);
+        let hash = waiting.overtaken_by(&text);
+        let Waiting { proxy, request, .. } = waiting;
+        let refused = proxy.refused(request, 403, reason);
+        refused.record.assert_has(&json!({"config": short(&hash), "rule": decided_by, "decision": "deny"}));
+        assert_eq!(proxy.metrics().count("egressd_tunnels_active", &[]), 0);
+    }
+    assert!(origin.seen().iter().all(|seen| seen.bytes.is_empty()));
+}
+
+#[test]
+fn who_is_let_through_by_both_is_the_new_one_s() {
+    let origin = Origin::echo();
+    let rule = |name: &str, limit: &str| {
+        format!("{{to: \"tcp://slow.test:{}\", name: {name}, upload_limit: {limit}}}", origin.port())
+    };
+    let waiting = Waiting::by(&rule("old", "1MiB"), &origin);
+    let hash = waiting.overtaken_by(&config(&[&rule("new", "4B")]));
+    let Waiting { proxy, mut request, .. } = waiting;
+    assert_eq!(request.read_head().status, 200);
+    request.send("ping and more than the new rule allows");
+    let _ = request.read_to_end();
+    proxy.record(|record| record["ending"] == "upload_limit").assert_has(&json!({"sent": 4}));
+    proxy
+        .record(|record| record["event"] == "open")
+        .assert_has(&json!({"config": short(&hash), "decision": "allow"}));
+    let verdicts = proxy.metrics();
+    assert_eq!(verdicts.count("egressd_requests_total", &[("rule", "new"), ("decision", "allow")]), 1);
+    assert_eq!(verdicts.count("egressd_requests_total", &[]), 1);
+}
+
+#[test]
+fn who_was_not_to_be_looked_into_is_looked_into_by_the_new_policy() {
+    let origin = Origin::echo();
+    let waiting = Waiting::by(&format!("tcp://slow.test:{}", origin.port()), &origin);
+    let hash = waiting.overtaken_by(&config(&[&format!("https://slow.test:{}", origin.port())]));
+    let Waiting { proxy, mut request, .. } = waiting;
+    assert_eq!(request.read_head().status, 200);
+    request.send("SSH-2.0-x\r\n");
+    assert!(request.read_to_end().0.is_empty());
+    proxy
+        .record(|record| record["event"] == "deny")
+        .assert_has(&json!({"reason": "not_tls", "status": 200, "config": short(&hash)}));
+    assert!(origin.wait_ended(0).bytes.is_empty());
+}
+
+#[test]
+fn who_was_let_through_before_a_rule_expired_is_refused_after() {
+    let origin = Origin::echo();
+    let moment = Timestamp::now() + SignedDuration::from_secs(2);
+    let to = format!("tcp://slow.test:{}", origin.port());
+    // Where the machine is so slow that the moment passes first, the request is refused at once: no question comes.
+    let names = HeldNames::start();
+    let rule = format!("{{to: \"{to}\", expires: {moment:.0}}}");
+    let proxy = Egressd::start(&format!("{}{}", config(&[&rule]), names.setting()));
+    let authority = format!("slow.test:{}", origin.port());
+    let mut request = proxy.connect();
+    request.send(format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n"));
+    until("the rule to expire", || (Timestamp::now() > moment).then_some(()));
+    names.release();
+    let refused = proxy.refused(request, 403, "rule_expired");
+    refused.record.assert_has(&json!({"rule": to, "decision": "deny"}));
+    assert!(origin.seen().iter().all(|seen| seen.bytes.is_empty()));
+}

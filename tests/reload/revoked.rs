@@ -1,0 +1,191 @@
+//! Open tunnels are judged again: those no longer allowed end, the rest never notice.
+
+use std::io::{Read, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+
+use crate::support::{Authority, Egressd, End, Origin, Record, Wire, client_hello, config, until};
+use crate::{configure, ping, reloaded, rule, short, tunnels_to};
+
+/// The tunnel's last record, once it has come.
+fn close_of(proxy: &Egressd, upstream: &Origin) -> Record {
+    proxy.record(|record| record["event"] == "close" && record["upstream"] == upstream.address().to_string())
+}
+
+/// The other side has ended the tunnel, in whatever way.
+fn assert_ended(tunnel: &mut Wire) {
+    let (bytes, _) = tunnel.read_to_end();
+    assert!(bytes.is_empty(), "{bytes:?}");
+}
+
+#[test]
+fn a_tunnel_no_longer_allowed_ends_and_the_others_move_bytes_all_the_while() {
+    let (kept, gone) = (Origin::echo(), Origin::echo());
+    let proxy = Egressd::start(&tunnels_to(&[&kept, &gone]));
+    let mut revoked = proxy.tunnel(&gone.address().to_string());
+    ping(&mut revoked);
+    let mut others: Vec<Wire> = (0..8).map(|_| proxy.tunnel(&kept.address().to_string())).collect();
+    let done = AtomicBool::new(false);
+    let pings: u64 = thread::scope(|scope| {
+        let moving: Vec<_> = others
+            .iter_mut()
+            .map(|tunnel| {
+                scope.spawn(|| {
+                    let mut pings = 0;
+                    while !done.load(Ordering::SeqCst) {
+                        ping(tunnel);
+                        pings += 1;
+                    }
+                    pings
+                })
+            })
+            .collect();
+        reloaded(&proxy, || configure(&proxy, &tunnels_to(&[&kept])));
+        assert_ended(&mut revoked);
+        done.store(true, Ordering::SeqCst);
+        moving.into_iter().map(|moving| moving.join().expect("it moves")).sum()
+    });
+    let close = close_of(&proxy, &gone);
+    close.assert_has(&json!({
+        "ending": "policy_revoked", "reason": "port_not_allowed", "decision": "allow", "rule": rule(&gone),
+        "sent": 4, "received": 4,
+    }));
+    gone.wait_ended(0);
+    let metrics = proxy.metrics();
+    assert_eq!(metrics.count("egressd_tunnels_total", &[("ending", "policy_revoked")]), 1);
+    assert_eq!(metrics.count("egressd_tunnels_active", &[]), 8);
+    // Not one of the others noticed: they end as their clients end them, with all their bytes.
+    for tunnel in &mut others {
+        ping(tunnel);
+        tunnel.finish();
+        assert_eq!(tunnel.read_to_end(), (Vec::new(), End::Fin));
+    }
+    let records = proxy.stop().records;
+    let closed: Vec<&Record> =
+        records.iter().filter(|r| r["event"] == "close" && r["rule"] == rule(&kept)).collect();
+    assert_eq!(closed.len(), 8);
+    assert!(closed.iter().all(|r| r["ending"] == "client_closed" && r["reason"] == json!(null)));
+    assert_eq!(closed.iter().map(|r| r.number("received")).sum::<u64>(), 4 * (pings + 8));
+}
+
+#[test]
+fn a_tunnel_to_an_address_no_longer_allowed_ends() {
+    let origin = Origin::echo();
+    let allow = format!("tcp://git.test:{}", origin.port());
+    let base = format!("{}dns: {{hosts: {{git.test: [127.0.0.1]}}}}\n", config(&[&allow]));
+    let private = "    private: [127.0.0.0/8]\n";
+    for changed in [
+        base.replace(private, "    private: [127.0.0.2/32]\n"),
+        base.replace(private, &format!("{private}    deny: [127.0.0.0/30]\n")),
+    ] {
+        assert_ne!(changed, base);
+        let proxy = Egressd::start(&base);
+        let mut tunnel = proxy.tunnel(&format!("git.test:{}", origin.port()));
+        ping(&mut tunnel);
+        reloaded(&proxy, || configure(&proxy, &changed));
+        assert_ended(&mut tunnel);
+        close_of(&proxy, &origin)
+            .assert_has(&json!({"ending": "policy_revoked", "reason": "address_prohibited", "rule": allow}));
+    }
+}
+
+#[test]
+fn a_rule_expires_at_its_moment_without_a_reload() {
+    let (forever, until_then) = (Origin::echo(), Origin::echo());
+    let proxy = Egressd::start(&tunnels_to(&[&forever, &until_then]));
+    let mut kept = proxy.tunnel(&forever.address().to_string());
+    let mut tunnel = proxy.tunnel(&until_then.address().to_string());
+    ping(&mut tunnel);
+    let moment = Timestamp::now() + SignedDuration::from_secs(2);
+    let expiring = format!("{{to: \"{}\", expires: {moment:.0}}}", rule(&until_then));
+    let hash = reloaded(&proxy, || configure(&proxy, &config(&[&rule(&forever), &expiring])));
+    let expires =
+        proxy.metrics().sum("egressd_rule_expires_timestamp_seconds", &[("rule", &rule(&until_then))]);
+    assert!((expires - moment.as_second() as f64).abs() < 1.5, "{expires} is not {moment}");
+
+    assert_ended(&mut tunnel);
+    close_of(&proxy, &until_then).assert_has(&json!({"ending": "policy_revoked", "reason": "rule_expired"}));
+    let authority = until_then.address();
+    let denied = proxy.refuses(
+        format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n"),
+        403,
+        "rule_expired",
+    );
+    denied.record.assert_has(&json!({"rule": rule(&until_then), "config": short(&hash)}));
+    ping(&mut kept);
+    assert_eq!(crate::in_force(&proxy), hash);
+}
+
+#[test]
+fn a_tunnel_that_was_not_looked_into_ends_when_its_host_must_speak_tls() {
+    let origin = Origin::echo();
+    let port = origin.port();
+    let proxy = Egressd::start(&config(&[&format!("tcp://127.0.0.1:{port}")]));
+    let mut tunnel = proxy.tunnel(&origin.address().to_string());
+    ping(&mut tunnel);
+    reloaded(&proxy, || configure(&proxy, &config(&[&format!("https://127.0.0.1:{port}")])));
+    assert_ended(&mut tunnel);
+    close_of(&proxy, &origin).assert_has(&json!({"ending": "policy_revoked", "reason": "not_tls"}));
+}
+
+#[test]
+fn what_report_mode_let_pass_ends_with_it_and_what_was_right_stays() {
+    let authority = Authority::new();
+    let (tls, echo) = (Origin::tls_echo(&authority.issue(&["right.test", "wrong.test"])), Origin::echo());
+    let rules = [format!("https://right.test:{}", tls.port()), format!("https://right.test:{}", echo.port())];
+    let enforcing = format!(
+        "{}dns: {{hosts: {{right.test: [127.0.0.1]}}}}\n",
+        config(&rules.each_ref().map(String::as_str))
+    );
+    let reporting = enforcing.replace("    private:", "    mode: report\n    private:");
+    let proxy = Egressd::start(&reporting);
+    let mut right = authority.client("right.test", proxy.tunnel(&format!("right.test:{}", tls.port())));
+    let mut exchange = || {
+        right.write_all(b"ping").expect("sent");
+        let mut back = [0; 4];
+        right.read_exact(&mut back).expect("echoed");
+        assert_eq!(&back, b"ping");
+    };
+    exchange();
+    // Another name than was asked for, and no TLS at all: both flow in report mode.
+    let hello = client_hello(Some("wrong.test"));
+    let mut mismatch = proxy.tunnel(&format!("right.test:{}", echo.port()));
+    mismatch.send(&hello);
+    assert_eq!(mismatch.read_exact(hello.len()), hello);
+    let mut clear = proxy.tunnel(&format!("right.test:{}", echo.port()));
+    clear.send("SSH-2.0-x\r\n");
+    assert_eq!(clear.read_exact(11), b"SSH-2.0-x\r\n");
+
+    reloaded(&proxy, || configure(&proxy, &enforcing));
+    assert_ended(&mut mismatch);
+    assert_ended(&mut clear);
+    for reason in ["sni_mismatch", "not_tls"] {
+        let close = proxy.record(|record| record["event"] == "close" && record["reason"] == reason);
+        close.assert_has(&json!({"ending": "policy_revoked", "decision": "would_deny", "mode": "report"}));
+    }
+    exchange();
+    assert_eq!(proxy.metrics().count("egressd_tunnels_active", &[]), 1);
+}
+
+#[test]
+fn a_tunnel_revoked_before_its_hello_is_a_refusal_by_the_new_policy() {
+    let origin = Origin::echo();
+    let port = origin.port();
+    let allow = format!("https://127.0.0.1:{port}");
+    let proxy = Egressd::start(&config(&[&allow]));
+    let mut tunnel = proxy.tunnel(&origin.address().to_string());
+    let denying = config(&[&allow]).replace("    private:", "    deny: [127.0.0.1]\n    private:");
+    let hash = reloaded(&proxy, || configure(&proxy, &denying));
+    assert_ended(&mut tunnel);
+    proxy.record(|record| record["event"] == "deny").assert_has(&json!({
+        "status": 200, "reason": "host_denied", "decision": "deny", "rule": "127.0.0.1", "config": short(&hash),
+    }));
+    let verdicts = [("rule", "127.0.0.1"), ("decision", "deny"), ("reason", "host_denied")];
+    until("the one verdict", || {
+        (proxy.metrics().count("egressd_requests_total", &verdicts) == 1).then_some(())
+    });
+    assert_eq!(proxy.metrics().count("egressd_requests_total", &[]), 1);
+}

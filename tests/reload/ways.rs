@@ -1,0 +1,180 @@
+//! The ways in which files change.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use rustix::process::Signal;
+
+use crate::support::{Egressd, Origin, directory, until, write};
+use crate::{
+    configure, connect, in_force, is_allowed, last_reload_successful, refused, reloaded, rule, tunnels_to,
+};
+
+/// A volume as the kubelet writes it: files are links through `..data` to a directory of this update, and an update makes
+/// a new directory, swaps `..data` and removes the old one.
+struct Volume {
+    root: PathBuf,
+    update: u32,
+}
+
+impl Volume {
+    fn new(root: PathBuf, files: &[(&str, &str)]) -> Self {
+        fs::create_dir(&root).expect("made");
+        let mut volume = Volume { root, update: 0 };
+        volume.update(files);
+        for (name, _) in files {
+            symlink(Path::new("..data").join(name), volume.root.join(name)).expect("linked");
+        }
+        volume
+    }
+
+    fn update(&mut self, files: &[(&str, &str)]) {
+        let old = fs::read_link(self.root.join("..data")).ok();
+        self.update += 1;
+        let new = PathBuf::from(format!("..2026_01_31_23_59_59.{:09}", self.update));
+        fs::create_dir(self.root.join(&new)).expect("made");
+        for (name, text) in files {
+            write(&self.root.join(&new).join(name), text);
+        }
+        symlink(&new, self.root.join("..data_tmp")).expect("linked");
+        fs::rename(self.root.join("..data_tmp"), self.root.join("..data")).expect("renamed");
+        if let Some(old) = old {
+            fs::remove_dir_all(self.root.join(old)).expect("removed");
+        }
+    }
+}
+
+#[test]
+fn updates_of_a_configmap_come_into_force() {
+    let origins = [Origin::echo(), Origin::echo()];
+    let [one, two] = &origins;
+    let named = |list: &str| {
+        let text = tunnels_to(&[]).replace("allow: []", &format!("allow_files: [{list}]"));
+        text.replace("allow_files", "deny: []\n    allow_files")
+    };
+    let lists = |origin: &Origin| format!("{}\n", rule(origin));
+    let directory = directory();
+    let root = directory.path().join("volume");
+    let config = named("list");
+    let mut volume = Volume::new(root.clone(), &[("egressd.yaml", &config), ("list", &lists(one))]);
+    let proxy = Egressd::start_at(directory, &root.join("egressd.yaml"));
+    assert!(is_allowed(&proxy, one) && !is_allowed(&proxy, two));
+
+    // The list alone changes, and changes back: each update is heard of, not only the first.
+    for now in [two, one, two] {
+        reloaded(&proxy, || volume.update(&[("egressd.yaml", &config), ("list", &lists(now))]));
+        assert_eq!(
+            origins.each_ref().map(|origin| is_allowed(&proxy, origin)),
+            [now.port() == one.port(), now.port() == two.port()]
+        );
+    }
+    // Both change.
+    symlink("..data/other", root.join("other")).expect("linked");
+    reloaded(&proxy, || volume.update(&[("egressd.yaml", &named("other")), ("other", &lists(one))]));
+    assert!(is_allowed(&proxy, one) && !is_allowed(&proxy, two));
+}
+
+#[test]
+fn a_file_may_be_overwritten_or_renamed_over() {
+    let (one, two) = (Origin::echo(), Origin::echo());
+    let proxy = Egressd::start(&tunnels_to(&[&one]));
+    reloaded(&proxy, || configure(&proxy, &tunnels_to(&[&two])));
+    assert!(!is_allowed(&proxy, &one) && is_allowed(&proxy, &two));
+    // As editors do; twice, because the second is of another file than was there at the start.
+    for origin in [&one, &two] {
+        reloaded(&proxy, || {
+            write(&proxy.file("new"), tunnels_to(&[origin]));
+            fs::rename(proxy.file("new"), proxy.file("egressd.yaml")).expect("renamed");
+        });
+        assert!(is_allowed(&proxy, origin));
+    }
+}
+
+#[test]
+fn a_file_may_be_deleted_and_restored() {
+    let (one, two) = (Origin::echo(), Origin::echo());
+    let proxy = Egressd::start(&tunnels_to(&[&one]));
+    let before = in_force(&proxy);
+    refused(&proxy, || fs::remove_file(proxy.file("egressd.yaml")).expect("removed"));
+    assert!(is_allowed(&proxy, &one), "what was in force stays");
+    configure(&proxy, &tunnels_to(&[&one]));
+    until("the restored file to be taken", || last_reload_successful(&proxy).then_some(()));
+    assert_eq!(in_force(&proxy), before);
+
+    refused(&proxy, || fs::remove_file(proxy.file("egressd.yaml")).expect("removed"));
+    reloaded(&proxy, || configure(&proxy, &tunnels_to(&[&two])));
+    assert!(!is_allowed(&proxy, &one) && is_allowed(&proxy, &two) && last_reload_successful(&proxy));
+}
+
+#[test]
+fn a_directory_may_go_and_come_back() {
+    let (one, two) = (Origin::echo(), Origin::echo());
+    let directory = directory();
+    let inside = directory.path().join("inside");
+    let file = inside.join("egressd.yaml");
+    fs::create_dir(&inside).expect("made");
+    write(&file, tunnels_to(&[&one]));
+    let proxy = Egressd::start_at(directory, &file);
+    refused(&proxy, || fs::remove_dir_all(&inside).expect("removed"));
+    reloaded(&proxy, || {
+        fs::create_dir(&inside).expect("made");
+        write(&file, tunnels_to(&[&two]));
+    });
+    assert!(!is_allowed(&proxy, &one) && is_allowed(&proxy, &two));
+    reloaded(&proxy, || write(&file, tunnels_to(&[&one])));
+    assert!(is_allowed(&proxy, &one));
+}
+
+#[test]
+fn half_a_file_and_an_empty_one_are_refused_until_the_rest_comes() {
+    let (one, two) = (Origin::echo(), Origin::echo());
+    let proxy = Egressd::start(&tunnels_to(&[&one]));
+    let whole = tunnels_to(&[&two]);
+    let half = &whole[..whole.len() / 2];
+    refused(&proxy, || configure(&proxy, half));
+    assert!(is_allowed(&proxy, &one));
+    reloaded(&proxy, || configure(&proxy, &whole));
+    assert!(is_allowed(&proxy, &two) && last_reload_successful(&proxy));
+
+    refused(&proxy, || configure(&proxy, ""));
+    assert!(proxy.stderr().contains("egressd.yaml:1:1: error: the file is empty"), "{}", proxy.stderr());
+    reloaded(&proxy, || configure(&proxy, &tunnels_to(&[&one])));
+    assert!(is_allowed(&proxy, &one));
+}
+
+#[test]
+fn hup_reloads_although_nothing_changed() {
+    let proxy = Egressd::start(&tunnels_to(&[]));
+    let time = || proxy.metrics().sum("egressd_config_last_reload_success_timestamp_seconds", &[]);
+    let (started, hash) = (time(), in_force(&proxy));
+    proxy.signal(Signal::HUP);
+    until("the time of the last success to move", || (time() > started).then_some(()));
+    assert_eq!(in_force(&proxy), hash);
+    let stderr = proxy.stderr();
+    assert!(stderr.contains(&format!("the configuration is again {}", crate::short(&hash))), "{stderr}");
+}
+
+#[test]
+fn limits_and_diagnostics_follow_the_file() {
+    let origin = Origin::echo();
+    let with = |rest: &str| format!("{}{rest}", tunnels_to(&[&origin]));
+    let proxy = Egressd::start(&with("limits: {tunnels: 1}\n"));
+    let authority = origin.address().to_string();
+    let first = proxy.tunnel(&authority);
+    assert_eq!(connect(&proxy, &authority), 503);
+    reloaded(&proxy, || configure(&proxy, &with("limits: {tunnels: 3}\n")));
+    let more = [proxy.tunnel(&authority), proxy.tunnel(&authority)];
+    assert_eq!(connect(&proxy, &authority), 503);
+    reloaded(&proxy, || configure(&proxy, &with("limits: {tunnels: 3}\nlog: {format: json}\n")));
+    let hash = in_force(&proxy);
+    until("a diagnostic in JSON", || {
+        let stderr = proxy.stderr();
+        let said = stderr
+            .lines()
+            .filter(|line| line.starts_with('{'))
+            .any(|line| line.contains(crate::short(&hash)));
+        said.then_some(())
+    });
+    drop((first, more));
+}
