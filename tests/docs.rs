@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use egressd::client::Client;
 use egressd::config;
@@ -61,10 +62,25 @@ fn quoted(text: &str) -> Vec<&str> {
     text.split('`').skip(1).step_by(2).collect()
 }
 
+/// What a reader would have in a file of that name.
+fn file(path: &Path) -> std::io::Result<Vec<u8>> {
+    static OWN: OnceLock<(String, String)> = OnceLock::new();
+    let (certificate, key) = OWN.get_or_init(|| {
+        let own = rcgen::generate_simple_self_signed(["egressd.example.internal".to_owned()])
+            .expect("a certificate");
+        (own.cert.pem(), own.signing_key.serialize_pem())
+    });
+    let content = match path.extension().and_then(|extension| extension.to_str()) {
+        Some("crt") => certificate,
+        Some("key") => key,
+        Some("htpasswd") => "gitaly:$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW\n",
+        _ => "example.com\n",
+    };
+    Ok(content.into())
+}
+
 fn load(yaml: &str) -> config::Loaded {
-    // A file that the text names is somebody's own.
-    config::load_str("shown.yaml", yaml, |_| Ok(b"example.com\n".to_vec()))
-        .unwrap_or_else(|findings| panic!("{findings:#?} in\n{yaml}"))
+    config::load_str("shown.yaml", yaml, file).unwrap_or_else(|findings| panic!("{findings:#?} in\n{yaml}"))
 }
 
 #[test]
@@ -79,6 +95,39 @@ fn every_configuration_that_is_shown_loads() {
         }
     }
     assert!(shown >= 8, "{shown} configurations found");
+}
+
+#[test]
+fn every_configuration_that_is_shipped_loads() {
+    let mut shipped = Vec::new();
+    let mut directories = vec![PathBuf::from("docker"), PathBuf::from("k8s")];
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).expect("the directory is in the repository") {
+            let path = entry.expect("readable").path();
+            if path.is_dir() {
+                directories.push(path);
+            } else if path.file_name().is_some_and(|name| name == "egressd.yaml") {
+                shipped.push(path);
+            }
+        }
+    }
+    assert!(shipped.len() >= 3, "{shipped:?}");
+    for path in shipped {
+        // Certificates and passwords are the cluster's: not in the repository.
+        let read = |named: &Path| std::fs::read(named).or_else(|_| file(named));
+        let text = std::fs::read(&path).expect("listed just now");
+        let name = path.display().to_string();
+        if let Err(findings) = config::load_bytes(&name, &text, read) {
+            panic!("{findings:#?}");
+        }
+    }
+}
+
+#[test]
+fn the_cases_that_are_shown_can_be_run() {
+    let shown = blocks(&read("docs/commands.md"), "yaml");
+    let cases = shown.iter().find(|block| block.starts_with("cases:")).expect("cases are shown");
+    assert!(egressd::cases::load("cases.yaml", cases.as_bytes()).is_ok_and(|cases| cases.len() == 3));
 }
 
 /// `CONNECT host:port` or `GET http://…`, decided by one policy with these rules: the rule that let it through.

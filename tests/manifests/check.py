@@ -63,8 +63,9 @@ def egressd(things):
     # An edit arrives: the ConfigMap's name has no hash, and it is mounted as a directory.
     config = is_one(things, "ConfigMap")
     assert config["metadata"]["name"] == "egressd", config["metadata"]["name"]
-    assert spec["volumes"] == [{"name": "config", "configMap": {"name": "egressd"}}]
-    assert container["volumeMounts"] == [{"name": "config", "mountPath": "/etc/egressd", "readOnly": True}]
+    assert spec["volumes"][0] == {"name": "config", "configMap": {"name": "egressd"}}
+    assert container["volumeMounts"][0] == {"name": "config", "mountPath": "/etc/egressd", "readOnly": True}
+    assert all(mount["readOnly"] and "subPath" not in mount for mount in container["volumeMounts"])
 
     # Whoever waits for somebody waits longer than he takes.
     settings = yaml.safe_load(config["data"]["egressd.yaml"])
