@@ -74,3 +74,21 @@ fn a_second_term_ends_a_request_that_still_waits_for_dns() {
     assert_eq!(record["event"], "error");
     assert_eq!(record["reason"], "draining");
 }
+
+#[test]
+fn a_command_whose_reader_has_left_ends_quietly() {
+    for arguments in [&["config", "default"][..], &["config", "schema"], &["completions", "bash"], &["check"]]
+    {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let child = support::command()
+            .args(arguments)
+            .stdout(writer)
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .expect("egressd starts");
+        let ended = child.wait_with_output().expect("our child");
+        assert_eq!(ended.status.code(), Some(0), "{arguments:?}: {ended:?}");
+        assert_eq!(String::from_utf8_lossy(&ended.stderr), "", "{arguments:?}");
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{CONFIGURATION_REFUSED, FAILED, FINE};
+use super::{CONFIGURATION_REFUSED, FAILED, FINE, say};
 use crate::config;
 
 /// `check`.
@@ -18,11 +18,11 @@ impl Check {
         let loaded = match config::load(file) {
             Ok(loaded) => loaded,
             Err(findings) => {
-                findings.iter().for_each(|finding| println!("{finding}"));
+                findings.iter().for_each(|finding| say(format_args!("{finding}\n")));
                 return CONFIGURATION_REFUSED;
             }
         };
-        loaded.warnings.iter().for_each(|finding| println!("{finding}"));
+        loaded.warnings.iter().for_each(|finding| say(format_args!("{finding}\n")));
         if self.strict && !loaded.warnings.is_empty() { FAILED } else { FINE }
     }
 }

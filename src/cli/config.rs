@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 
-use super::FINE;
+use super::{FINE, say};
 use crate::config;
 
 /// `config default`, `config schema`.
@@ -23,8 +23,8 @@ enum What {
 impl Show {
     pub(super) fn run(&self) -> u8 {
         match self.what {
-            What::Default => print!("{}", config::DEFAULT),
-            What::Schema => println!("{:#}", config::schema()),
+            What::Default => say(format_args!("{}", config::DEFAULT)),
+            What::Schema => say(format_args!("{:#}\n", config::schema())),
         }
         FINE
     }

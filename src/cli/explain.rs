@@ -6,7 +6,7 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use super::lookup::Lookups;
-use super::{CONFIGURATION_REFUSED, FAILED, FINE, WRONG_USAGE, load};
+use super::{CONFIGURATION_REFUSED, FAILED, FINE, WRONG_USAGE, load, say};
 use crate::explain::{Asked, Lookup, assumed_client, client, explain, notes};
 
 /// `explain`.
@@ -56,15 +56,15 @@ impl Explain {
                 object.insert("rule_notes".to_owned(), serde_json::Value::Object(about.collect()));
                 object.insert("config".to_owned(), config.hash.short().into());
             }
-            println!("{json}");
+            say(format_args!("{json}\n"));
         } else {
-            print!("{told}");
+            say(format_args!("{told}"));
             if self.client.is_none() {
                 let whose = policy.map(|name| format!(", an address of policy {name}")).unwrap_or_default();
-                println!("           (assumed{whose}: --client IP for another)");
+                say(format_args!("           (assumed{whose}: --client IP for another)\n"));
             }
             for (key, text) in notes {
-                println!("  the rule's {key}: {text}");
+                say(format_args!("  the rule's {key}: {text}\n"));
             }
         }
         if told.passes() { FINE } else { FAILED }

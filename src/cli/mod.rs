@@ -9,9 +9,10 @@ mod lookup;
 mod run;
 mod test;
 
-use std::io;
+use std::fmt::Display;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{self, ExitCode};
 
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
@@ -70,6 +71,19 @@ enum Command {
     },
 }
 
+/// Prints a result, and ends the program where it cannot be read: quietly for a reader that has left, as `head` does.
+fn say(text: impl Display) {
+    let mut out = io::stdout().lock();
+    match write!(out, "{text}").and_then(|()| out.flush()) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => process::exit(FINE.into()),
+        Err(error) => {
+            eprintln!("egressd: cannot write to stdout: {error}");
+            process::exit(FAILED.into())
+        }
+    }
+}
+
 /// Runs the program.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -83,7 +97,9 @@ pub fn main() -> ExitCode {
         Command::Config(show) => show.run(),
         Command::Healthcheck => healthcheck::run(file),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Arguments::command(), "egressd", &mut io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "egressd", &mut script);
+            say(String::from_utf8_lossy(&script));
             FINE
         }
     };

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use super::{CONFIGURATION_REFUSED, FAILED, FINE, WRONG_USAGE, load};
+use super::{CONFIGURATION_REFUSED, FAILED, FINE, WRONG_USAGE, load, say};
 use crate::cases;
 
 /// `test`.
@@ -35,12 +35,12 @@ impl Test {
         let failures = cases::run(&config.policies, &cases, Timestamp::now());
         for failure in &failures {
             let place = failure.case.place;
-            println!("{}:{}:{}: failed: {failure}", name.escape_debug(), place.line, place.column);
+            say(format_args!("{}:{}:{}: failed: {failure}\n", name.escape_debug(), place.line, place.column));
         }
         let plural = if cases.len() == 1 { "" } else { "s" };
         match failures.len() {
-            0 => println!("{} case{plural} passed", cases.len()),
-            failed => println!("{failed} of {} case{plural} failed", cases.len()),
+            0 => say(format_args!("{} case{plural} passed\n", cases.len())),
+            failed => say(format_args!("{failed} of {} case{plural} failed\n", cases.len())),
         }
         if failures.is_empty() { FINE } else { FAILED }
     }

@@ -38,14 +38,14 @@ fn curl(launch: &impl Fn(&str) -> Command, home: &Path) -> Command {
 
 /// What holds wherever it runs.
 fn check_what_it_says(proxy: &Egressd, launch: &impl Fn(&str) -> Command, home: &Path) {
-    let stderr = proxy.stderr();
     for words in [
         "listening on 0.0.0.0:3128 (listener proxy)",
         "admin on 0.0.0.0:9180",
         "*.amazonaws.com",
         "git-codecommit.*.amazonaws.com",
     ] {
-        assert!(stderr.contains(words), "{words} is not in\n{stderr}");
+        // Diagnostics come by a thread of their own: a moment after what they tell.
+        until(&format!("{words} on stderr"), || proxy.stderr().contains(words).then_some(()));
     }
     let denied = Ran::of(curl(launch, home).args(["--proxy", PROXY, "https://example.com/"]));
     assert!(denied.stderr.contains("CONNECT tunnel failed, response 403"), "{denied:?}");
