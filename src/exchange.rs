@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use jiff::Timestamp;
 
-use crate::dial::{self, DialLimits};
+use crate::dial::DialLimits;
 use crate::forward::{self, Addresses, Connection, Finish, Kept, Outcome, Terms};
 use crate::head::Head;
 use crate::linger::linger;
@@ -17,6 +17,7 @@ use crate::outcome::{Ending, Reason};
 use crate::proxy::{Judge, Refused, refuse};
 use crate::relay::Transport;
 use crate::request::Request;
+use crate::route::Dialling;
 use crate::shared::Shared;
 use crate::stream::ClientStream;
 
@@ -68,11 +69,13 @@ pub(crate) async fn serve(
 
     let meter = Arc::new(Meter::default());
     let live = shared.live.register_exchange(Arc::clone(&permit.policy), Arc::clone(&meter));
+    let (route, resolver) = (shared.route(), shared.resolver());
     let mut dialled = false;
     let outcome = {
         let id = request.id().to_string();
         let terms = Terms {
             permitted_by: (Arc::clone(&permit.policy), judge.generation),
+            parent: route.parent(),
             remove_request_headers: &judge.config.http.remove_request_headers,
             response_timeout: judge.config.http.response_timeout,
             stall_timeout: judge.config.http.stall_timeout,
@@ -91,7 +94,8 @@ pub(crate) async fn serve(
         let admit = |address| policies.admit(&permit, address);
         let open = async || {
             dialled = true;
-            let opened = dial::dial(&shared.resolver(), target, admit, &shared.own, limits).await;
+            let dialling = Dialling { resolver: &resolver, own: &shared.own, limits };
+            let opened = route.plain(dialling, target, admit).await;
             request.dialled(opened).map(|opened| opened.stream)
         };
         Box::pin(forward::exchange(connection, &head, &terms, &mut allowance, open, stop)).await
@@ -104,7 +108,7 @@ pub(crate) async fn serve(
     match finish {
         Finish::Complete => request.exchanged(status, None, None, &meter),
         Finish::Refused { reason, detail } => {
-            let mut refused = Refused::from(reason);
+            let mut refused = Refused::on_the_way(reason, &route);
             if !detail.is_empty() {
                 refused.advice = detail.into_owned();
             }

@@ -54,6 +54,8 @@ pub struct TunnelFacts {
     pub listener: Arc<str>,
     /// The address that was dialled.
     pub upstream: SocketAddr,
+    /// Whether that is a parent proxy's, which no rule judges.
+    pub by_parent: bool,
     /// What the rule made of it: whether it was looked into.
     pub scheme: Scheme,
     /// When the request was read.

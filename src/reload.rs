@@ -19,6 +19,7 @@ use crate::config::{self, Config, Loaded, LogOutput};
 use crate::outcome::Ending;
 use crate::resolve::Resolver;
 use crate::revoke;
+use crate::route::Route;
 use crate::shared::Shared;
 use crate::telemetry::access_log;
 use crate::telemetry::metrics::{Configured, Metrics};
@@ -150,12 +151,19 @@ fn replace(shared: &Shared, loaded: Loaded) -> Outcome {
     for finding in &warnings {
         tracing::warn!("{finding}");
     }
-    // A resolver that nothing changes for keeps its cache.
-    if *shared.resolver().settings() != config.dns {
-        match Resolver::new(&config.dns) {
-            Ok(resolver) => shared.resolver.store(Arc::new(resolver)),
-            Err(error) => return Outcome::Refused(vec![format!("dns: {error}")]),
-        }
+    // A resolver and a route that nothing changes for keep what they know.
+    let resolver = (*shared.resolver().settings() != config.dns).then(|| Resolver::new(&config.dns));
+    let route = (!shared.route().serves(&config)).then(|| Route::new(&config));
+    let (resolver, route) = match (resolver.transpose(), route.transpose()) {
+        (Ok(resolver), Ok(route)) => (resolver, route),
+        (Err(error), _) => return Outcome::Refused(vec![format!("dns: {error}")]),
+        (_, Err(error)) => return Outcome::Refused(vec![error.to_string()]),
+    };
+    if let Some(resolver) = resolver {
+        shared.resolver.store(Arc::new(resolver));
+    }
+    if let Some(route) = route {
+        shared.route.store(Arc::new(route));
     }
     shared.log.set_places(access_log::Options::places_for(config.limits.tunnels.min(shared.tunnels_carried)));
     count(&shared.metrics, &config);

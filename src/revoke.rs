@@ -18,7 +18,15 @@ use crate::target::Host;
 pub fn judge(tunnel: &Tunnel, config: &Config, now: Timestamp) -> Result<(), Reason> {
     let facts = &tunnel.facts;
     let permit = config.policies.decide(&facts.target, &facts.client, now).map_err(|denial| denial.reason)?;
-    config.policies.admit(&permit, facts.upstream.ip()).map_err(|_| Reason::AddressProhibited)?;
+    let reached = match (facts.by_parent, &facts.target.host) {
+        (false, _) => Some(facts.upstream.ip()),
+        // Where the parent went is not known, unless the client had said it.
+        (true, Host::Address(address)) => Some(*address),
+        (true, Host::Name(_)) => None,
+    };
+    if let Some(address) = reached {
+        config.policies.admit(&permit, address).map_err(|_| Reason::AddressProhibited)?;
+    }
     if permit.scheme != Scheme::Https || permit.mode == Mode::Report {
         return Ok(());
     }

@@ -24,9 +24,11 @@ use crate::listener::{self, Listener, Open};
 use crate::live::Live;
 use crate::outcome::Ending;
 use crate::resolve::Resolver;
+use crate::route::Route;
 use crate::shared::Shared;
 use crate::telemetry::access_log::{self, AccessLog, Finished, Json, Options, WriterHandle};
 use crate::telemetry::metrics::Metrics;
+use crate::upstream_tls::TrustError;
 use crate::{admin, reload, resources};
 
 /// How long tunnels that were told to end may take to write their records.
@@ -74,6 +76,9 @@ pub enum StartError {
     /// No resolver could be made of `dns` and the system's files.
     #[error("cannot set up DNS: {0}")]
     Dns(String),
+    /// A rule or a parent proxy needs authorities to trust, and there are none.
+    #[error("cannot set up upstreams: {0}")]
+    Trust(#[from] TrustError),
 }
 
 /// Bound, not yet serving.
@@ -105,6 +110,7 @@ impl Server {
         let share = descriptors(config.limits.tunnels);
         let live = Live::new();
         let resolver = Resolver::new(&config.dns).map_err(|error| StartError::Dns(error.to_string()))?;
+        let route = Route::new(&config)?;
         let (log, writer) = open_log(&config, share.tunnels).map_err(StartError::Log)?;
         let metrics = Metrics::new(Arc::clone(&live), log.clone())
             .map_err(|error| StartError::Metrics(error.to_string()))?;
@@ -119,6 +125,7 @@ impl Server {
         let shared = Arc::new(Shared {
             current: Current::new(config),
             resolver: ArcSwap::from_pointee(resolver),
+            route: ArcSwap::from_pointee(route),
             own: OwnAddresses::new(own),
             budgets: Budgets::new(),
             limits: Limits::new(Instant::now()),

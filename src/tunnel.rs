@@ -4,6 +4,8 @@
 //! TLS, the gate then reads the ClientHello. What comes back is a [`Tunnel`], which runs until it ends. Each step
 //! consumes what the step before made, and all but the last is out of memory before the first byte is relayed.
 
+mod gate;
+
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,29 +13,31 @@ use std::time::Duration;
 use bytes::BytesMut;
 use jiff::Timestamp;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::budget::Allowance;
 use crate::cancel::Cancel;
 use crate::config;
-use crate::dial::{self, DialLimits};
-use crate::hello_gate::{self, Gate, GateEnd, GateRefusal};
+use crate::dial::DialLimits;
 use crate::limits::Slot;
 use crate::linger;
 use crate::live::{LiveTunnel, Registration, TunnelFacts};
 use crate::meter::Meter;
 use crate::outcome::{Ending, Reason};
+use crate::policy::address::Admitted;
 use crate::policy::{Mode, Permit, Scheme};
 use crate::proxy::{Judge, Refused, refuse};
 use crate::relay::{self, Early, RelayLimits};
 use crate::reply;
 use crate::request::{Opened, Request};
 use crate::revoke;
+use crate::route::{Dialling, Route};
 use crate::shared::Shared;
 use crate::stream::ClientStream;
 use crate::target::Target;
 use crate::telemetry::access_log::Place;
+use crate::upstream::UpstreamStream;
+use gate::{ClientHelloGate, NotEntered, Proof};
 
 /// A long tunnel is recorded this often, so that a kill loses no more.
 const PROGRESS: Duration = Duration::from_secs(5 * 60);
@@ -42,7 +46,10 @@ const PROGRESS: Duration = Duration::from_secs(5 * 60);
 struct Dialled {
     target: Target,
     permit: Permit,
-    upstream: TcpStream,
+    upstream: UpstreamStream,
+    /// What was dialled, and the way there: for another connection the same way.
+    address: Admitted,
+    route: Arc<Route>,
     allowance: Allowance,
     live: LiveTunnel,
     meter: Arc<Meter>,
@@ -56,7 +63,7 @@ struct Dialled {
 #[derive(Debug)]
 pub(crate) struct Tunnel<'s> {
     client: ClientStream,
-    upstream: TcpStream,
+    upstream: UpstreamStream,
     early: Early,
     limits: RelayLimits,
     opened: Opened<'s>,
@@ -107,8 +114,10 @@ async fn open(
         connect_timeout: judge.config.tunnel.connect_timeout,
     };
     let admit = |address| policies.admit(&permit, address);
-    let dialled = dial::dial(&shared.resolver(), &target, admit, &shared.own, limits).await;
-    let dialled = request.dialled(dialled)?;
+    let (route, resolver) = (shared.route(), shared.resolver());
+    let dialling = Dialling { resolver: &resolver, own: &shared.own, limits };
+    let dialled = route.tunnel(dialling, &target, admit).await;
+    let dialled = request.dialled(dialled).map_err(|reason| Refused::on_the_way(reason, &route))?;
 
     let facts = TunnelFacts {
         id: request.id(),
@@ -118,6 +127,7 @@ async fn open(
         rule: permit.rule.as_ref().map(|rule| Arc::clone(&rule.label)),
         listener: Arc::clone(request.listener()),
         upstream: dialled.upstream,
+        by_parent: route.parent().is_some(),
         scheme: permit.scheme,
         started: Timestamp::now(),
     };
@@ -131,7 +141,8 @@ async fn open(
         }
     };
     let settings = judge.config.tunnel.clone();
-    Ok(Dialled { target, permit, upstream: dialled.stream, allowance, live, meter, cancel, last, settings })
+    let (upstream, address) = (dialled.stream, dialled.address);
+    Ok(Dialled { target, permit, upstream, address, route, allowance, live, meter, cancel, last, settings })
 }
 
 /// Tells the client `200`, and lets it in by the gate where the rule has one.
@@ -143,7 +154,19 @@ async fn enter<'s>(
     slot: Slot,
     shared: &Shared,
 ) -> Option<Tunnel<'s>> {
-    let Dialled { target, permit, mut upstream, allowance, live, meter, cancel, last, settings } = dialled;
+    let Dialled {
+        target,
+        permit,
+        mut upstream,
+        address,
+        route,
+        allowance,
+        live,
+        meter,
+        cancel,
+        last,
+        settings,
+    } = dialled;
     if client.write_all(&reply::established(request.id())).await.is_err() || client.flush().await.is_err() {
         request.gone();
         return None;
@@ -160,6 +183,11 @@ async fn enter<'s>(
         Scheme::Https => {
             let gate = ClientHelloGate {
                 target: &target,
+                proof: permit.verify_certificate.then_some(Proof {
+                    route: &route,
+                    address,
+                    timeout: settings.connect_timeout,
+                }),
                 report: permit.mode == Mode::Report,
                 hello_timeout: settings.client_hello_timeout,
                 live: &live,
@@ -194,100 +222,18 @@ impl Tunnel<'_> {
     pub(crate) async fn run(self) {
         let Tunnel { client, upstream, early, mut limits, opened, live, _slot } = self;
         let (meter, cancel) = (live.meter(), live.cancel());
-        let ending = match client {
-            ClientStream::Bare(client) => {
+        let ending = match (client, upstream) {
+            (ClientStream::Bare(client), UpstreamStream::Bare(upstream)) => {
                 let relay = pin!(relay::relay(client, upstream, early, &mut limits, meter, cancel));
                 telling_progress(relay, &opened).await
             }
-            ClientStream::Tls(_) => {
+            (client, upstream) => {
                 let relay =
                     Box::pin(relay::relay_streams(client, upstream, early, &mut limits, meter, cancel));
                 telling_progress(relay, &opened).await
             }
         };
         opened.close(ending);
-    }
-}
-
-/// Why nothing flows; already recorded.
-enum NotEntered {
-    /// The client is to be told.
-    Refused(Reason),
-    /// A side is gone, or it was ended from outside.
-    Ended(Ending),
-}
-
-/// The ClientHello gate of one tunnel.
-struct ClientHelloGate<'a> {
-    target: &'a Target,
-    /// Whether what the gate refuses flows all the same.
-    report: bool,
-    hello_timeout: Duration,
-    live: &'a LiveTunnel,
-    meter: &'a Arc<Meter>,
-    cancel: &'a Cancel,
-}
-
-impl ClientHelloGate<'_> {
-    /// Lets the TLS handshake begin where it names the target. What comes back goes first into the relay.
-    async fn pass<'s>(
-        &self,
-        client: &mut ClientStream,
-        upstream: &mut TcpStream,
-        early: BytesMut,
-        mut request: Request<'s>,
-        last: Place,
-        limits: &mut RelayLimits,
-    ) -> Result<(Opened<'s>, Early), NotEntered> {
-        let deadline = Instant::now() + self.hello_timeout;
-        let inspected = tokio::select! {
-            biased;
-            ending = self.cancel.cancelled() => Err(GateEnd::Ended(ending)),
-            inspected = hello_gate::inspect_client(client, early, &self.target.host, deadline) => inspected,
-        };
-        let hello = match inspected {
-            Ok(hello) => hello,
-            Err(GateEnd::Refused(GateRefusal { reason, offered, early })) => {
-                request.offered(offered);
-                if self.report && reason.relaxed_by_report() {
-                    request.would_deny(reason);
-                    return Ok((request.open(last, Arc::clone(self.meter)), early));
-                }
-                request.refuse(reason);
-                return Err(NotEntered::Refused(reason));
-            }
-            Err(GateEnd::Ended(ending)) => {
-                request.ended(ending);
-                return Err(NotEntered::Ended(ending));
-            }
-        };
-        if let Some(sni) = &hello.sni {
-            self.live.show_sni(sni);
-        }
-        request.offered(hello.sni.clone());
-        let mut opened = request.open(last, Arc::clone(self.meter));
-        let gate = Gate {
-            host: &self.target.host,
-            hello_timeout: self.hello_timeout,
-            meter: self.meter,
-            cancel: self.cancel,
-        };
-        match hello_gate::pass_hello(client, upstream, hello, &gate, limits).await {
-            Ok(early) => Ok((opened, early)),
-            Err(GateEnd::Refused(GateRefusal { reason, offered, early })) => {
-                if self.report && reason.relaxed_by_report() {
-                    opened.would_deny(reason);
-                    return Ok((opened, early));
-                }
-                opened.refuse(reason, offered);
-                Err(NotEntered::Refused(reason))
-            }
-            Err(GateEnd::Ended(ending)) => {
-                opened.decided();
-                opened.close(ending);
-                Err(NotEntered::Ended(ending))
-            }
-        }
     }
 }
 

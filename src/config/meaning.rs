@@ -11,18 +11,17 @@ use http::HeaderName;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::file::{
-    AccessLogFile, AdminFile, BasicAuthFile, CertificatesFile, ConfigFile, DnsFile, FormatFile, HttpFile,
-    Key, LevelFile, LimitsFile, List, ListenerFile, LogFile, OnFailureFile, ProxyProtocolFile, ShutdownFile,
-    TlsFile, TunnelFile, UpstreamProxyFile,
+    AccessLogFile, AdminFile, BasicAuthFile, ConfigFile, DnsFile, FormatFile, HttpFile, Key, LevelFile,
+    LimitsFile, List, ListenerFile, LogFile, OnFailureFile, ProxyProtocolFile, ShutdownFile, TlsFile,
+    TunnelFile,
 };
 use super::finding::{Place, Report, quoted};
 use super::named_files::NamedFiles;
 use super::typed::At;
 use super::values::{FilePath, Length, Network};
 use super::{
-    AccessLog, Admin, BasicAuth, Certificates, Config, DiagnosticsFormat, Dns, Http, Limits, Listener, Log,
-    LogFormat, LogLevel, LogOutput, OnLogFailure, ProxyProtocol, Roots, Shutdown, Tls, Tunnel, UpstreamProxy,
-    rules,
+    AccessLog, Admin, BasicAuth, Config, DiagnosticsFormat, Dns, Http, Limits, Listener, Log, LogFormat,
+    LogLevel, LogOutput, OnLogFailure, ProxyProtocol, Shutdown, Tls, Tunnel, rules, upstream,
 };
 
 const LISTENER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 3128);
@@ -50,9 +49,8 @@ pub(super) fn config(
     let (policies, places) = rules::policies(&file.policies, report, &mut files);
     let listeners = meaning.listeners(&file.listeners, &mut files);
     let admin = meaning.admin(&file.admin, &listeners);
-    let upstream_proxy =
-        value(&file.upstream_proxy).and_then(|_| meaning.upstream_proxy(&file.upstream_proxy, &mut files));
-    let certificates = meaning.certificates(&file.certificates, &mut files);
+    let upstream_proxy = upstream::proxy(&file.upstream_proxy, report, &mut files);
+    let certificates = upstream::certificates(&file.certificates, report, &mut files);
     let dns = meaning.dns(section(&file.dns, &DnsFile::default()));
     let tunnel = meaning.tunnel(section(&file.tunnel, &TunnelFile::default()));
     let limits = meaning.limits(section(&file.limits, &LimitsFile::default()));
@@ -296,34 +294,6 @@ impl Meaning<'_> {
             networks: networks(&file.networks).unwrap_or_else(private_networks),
             proxy_protocol: self.proxy_protocol(&file.proxy_protocol),
         }
-    }
-
-    fn upstream_proxy(
-        &self,
-        key: &Key<UpstreamProxyFile>,
-        files: &mut NamedFiles<'_>,
-    ) -> Option<UpstreamProxy> {
-        let at = key.as_ref()?;
-        let file = at.value.as_ref()?;
-        let url = required(self.report, &file.url, at.place, "url", "url: \"http://proxy.corp:3128\"");
-        let credentials_file = self.optional(&file.credentials_file, files);
-        let ca = self.optional(&file.ca, files);
-        let url = &url?.value.as_ref()?.0;
-        if let (Some(ca), false) = (&file.ca, url.tls) {
-            self.report
-                .error(ca.place, "`ca` needs an https parent: write https:// in `url`, or take `ca` out");
-        }
-        Some(UpstreamProxy { tls: url.tls, host: url.host.clone(), port: url.port, credentials_file, ca })
-    }
-
-    fn certificates(&self, key: &Key<CertificatesFile>, files: &mut NamedFiles<'_>) -> Certificates {
-        let roots = match value(key).and_then(|file| file.roots.as_ref()) {
-            Some(at) if at.value.as_ref().is_some_and(|path| &*path.0 != "system") => {
-                Roots::File(self.named(at, files))
-            }
-            _ => Roots::System,
-        };
-        Certificates { roots }
     }
 
     fn dns(&self, file: &DnsFile) -> Dns {

@@ -1,6 +1,6 @@
 //! What parses and is validated but does not work yet. When a feature comes, its line here goes.
 
-use super::file::{AllowFile, AllowFilesFile, ConfigFile, Key, ListenerFile, PolicyFile};
+use super::file::{ConfigFile, Key, ListenerFile, PolicyFile};
 use super::finding::{Place, Report};
 use super::typed::At;
 
@@ -20,20 +20,6 @@ const UNSUPPORTED: &[(&str, Uses)] = &[
     }),
     ("`policies[].clients.vpc_endpoints`", |file| {
         policies(file, |policy| value(&policy.clients).and_then(|clients| place(&clients.vpc_endpoints)))
-    }),
-    ("`verify_certificate`", |file| {
-        // `false` is what happens without it.
-        let wanted = |key: &Key<bool>| place(key).filter(|_| value(key) == Some(&true));
-        options(file, |rule| wanted(&rule.verify_certificate), |file| wanted(&file.verify_certificate))
-    }),
-    ("`upstream_proxy`", |file| place(&file.upstream_proxy).into_iter().collect()),
-    ("`certificates.roots` other than `system`", |file| {
-        let roots = value(&file.certificates).and_then(|certificates| certificates.roots.as_ref());
-        roots
-            .filter(|roots| roots.value.as_ref().is_some_and(|path| &*path.0 != "system"))
-            .map(|at| at.place)
-            .into_iter()
-            .collect()
     }),
     ("`access_log.format` other than `json`", |file| {
         let format = value(&file.access_log).and_then(|log| log.format.as_ref());
@@ -74,23 +60,4 @@ fn listeners(file: &ConfigFile, find: impl Fn(&ListenerFile) -> Option<Place>) -
 
 fn policies(file: &ConfigFile, find: impl Fn(&PolicyFile) -> Option<Place>) -> Vec<Place> {
     items(&file.policies).filter_map(find).collect()
-}
-
-fn options(
-    file: &ConfigFile,
-    rule: impl Fn(&super::file::FullRuleFile) -> Option<Place>,
-    allow_file: impl Fn(&super::file::FullAllowFile) -> Option<Place>,
-) -> Vec<Place> {
-    let mut places = Vec::new();
-    for policy in items(&file.policies) {
-        places.extend(items(&policy.allow).filter_map(|allow| match allow {
-            AllowFile::Full(full) => rule(full),
-            AllowFile::Rule(_) => None,
-        }));
-        places.extend(items(&policy.allow_files).filter_map(|files| match files {
-            AllowFilesFile::Full(full) => allow_file(full),
-            AllowFilesFile::File(_) => None,
-        }));
-    }
-    places
 }
