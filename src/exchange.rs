@@ -10,15 +10,15 @@ use jiff::Timestamp;
 
 use crate::dial::DialLimits;
 use crate::forward::{self, Addresses, Connection, Finish, Kept, Outcome, Terms};
-use crate::head::Head;
+use crate::head::{Framing, Head};
 use crate::linger::linger;
 use crate::meter::Meter;
 use crate::outcome::{Ending, Reason};
-use crate::proxy::{Judge, Refused, refuse};
+use crate::refuse::{Refused, refuse};
 use crate::relay::Transport;
 use crate::request::Request;
 use crate::route::Dialling;
-use crate::shared::Shared;
+use crate::shared::{Judge, Shared};
 use crate::stream::ClientStream;
 
 /// What the next head on the connection begins with.
@@ -62,12 +62,8 @@ pub(crate) async fn serve(
             return None;
         }
     };
-    if head.framing.has_body() && request.begin().is_err() {
-        refuse(client, request, Reason::LogUnavailable.into(), body).await;
-        return None;
-    }
-
     let meter = Arc::new(Meter::default());
+    request.metered(&meter);
     let live = shared.live.register_exchange(Arc::clone(&permit.policy), Arc::clone(&meter));
     let (route, resolver) = (shared.route(), shared.resolver());
     let mut dialled = false;
@@ -96,7 +92,12 @@ pub(crate) async fn serve(
             dialled = true;
             let dialling = Dialling { resolver: &resolver, own: &shared.own, limits };
             let opened = route.plain(dialling, target, admit).await;
-            request.dialled(opened).map(|opened| opened.stream)
+            let stream = request.dialled(opened)?.stream;
+            if !matches!(head.framing, Framing::None | Framing::Length(0)) {
+                // The body is about to pass: its record comes before it. A kept connection never takes a body.
+                request.begin().map_err(|_| Reason::LogUnavailable)?;
+            }
+            Ok(stream)
         };
         Box::pin(forward::exchange(connection, &head, &terms, &mut allowance, open, stop)).await
     };
@@ -113,6 +114,17 @@ pub(crate) async fn serve(
                 refused.advice = detail.into_owned();
             }
             refuse(client, request, refused, body).await;
+            return None;
+        }
+        // Nothing was answered yet.
+        Finish::Broken { ending: Ending::Drained, .. } if status.is_none() => {
+            refuse(client, request, Reason::Draining.into(), body).await;
+            return None;
+        }
+        Finish::Broken {
+            ending: Ending::ClientClosed | Ending::ClientReset | Ending::ClientLost, ..
+        } if status.is_none() => {
+            request.gone();
             return None;
         }
         Finish::Broken { ending, reason } => {

@@ -5,27 +5,35 @@
 //! | floor | modules |
 //! |---|---|
 //! | assembly | `cli`, `server` |
-//! | story | `listener`, `proxy`, `tunnel`, `admin` |
+//! | story | `listener`, `entrance`, `proxy`, `proof`, `tunnel`, `admin` |
 //! | mechanism | `head`, `resolve`, `dial`, `relay`, `live`, `telemetry`, … |
 //! | settings | `config` |
+//! | proofs | `tls`, `password`: what certificates, keys and users files mean |
 //! | rules, pure | `policy`, `client_hello` |
 //! | words | `target`, `client`, `outcome`, `meter` |
 //!
-//! One connection, from accept to close: [`listener`] takes a place → [`proxy`] reads a head through the gate in
-//! [`head`] → `tunnel` asks [`policy`], looks up, dials what was admitted, answers `200`, reads the ClientHello, relays →
+//! One connection, from accept to close: [`listener`] takes a place → [`entrance`] reads the PROXY header and makes the
+//! TLS handshake → [`proxy`] reads a head through the gate in [`head`], and [`proof`] its password → `tunnel` asks [`policy`], looks up, dials what was admitted, answers `200`, reads the ClientHello, relays →
 //! drops give everything back.
 
+pub mod accept;
 pub mod admin;
 pub mod budget;
 pub mod cancel;
+pub mod cases;
 pub mod cli;
 pub mod client;
 pub mod client_hello;
 pub mod config;
+pub mod connections;
 pub mod current;
 pub mod dial;
+pub mod diff;
 pub mod drain;
+pub mod early;
+pub mod entrance;
 pub mod exchange;
+pub mod explain;
 pub mod forward;
 pub mod head;
 pub mod hello_gate;
@@ -37,10 +45,14 @@ pub mod meter;
 pub mod outcome;
 pub mod parent;
 pub mod password;
+pub mod peers;
 pub mod pipe;
 pub mod policy;
+pub mod proof;
 pub mod proxy;
 pub mod proxy_protocol;
+pub mod refusals;
+pub mod refuse;
 pub mod relay;
 pub mod reload;
 pub mod reply;

@@ -18,6 +18,9 @@ pub const LINGER_TIME: Duration = Duration::from_secs(1);
 /// Most bytes that are discarded.
 pub const LINGER_BYTES: usize = 64 * 1024;
 
+/// RFC 8446 §6.2.
+const ACCESS_DENIED: u8 = 49;
+
 /// A fatal TLS alert with `description` (RFC 8446 §6), as a plaintext record: good before any key is in use.
 pub fn alert(description: u8) -> [u8; 7] {
     const ALERT: u8 = 21;
@@ -46,7 +49,9 @@ pub async fn close_with<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, last: 
 pub async fn close_tunnel<S: AsyncRead + AsyncWrite + Unpin>(stream: S, reason: Reason) {
     match reason.refusal() {
         Refusal::Alert(description) => close_with(stream, &alert(description)).await,
-        Refusal::Closed | Refusal::Reply(..) => linger(stream).await,
+        // A reason of the rules that came late, by a reload.
+        Refusal::Reply(..) => close_with(stream, &alert(ACCESS_DENIED)).await,
+        Refusal::Closed => linger(stream).await,
     }
 }
 

@@ -13,10 +13,11 @@
 //! A request decided by the old policy may register after the sweep of a reload has passed. So: a request reads
 //! [`Live::generation`] *before* it takes the policy; a reload publishes the new policy, *then* calls
 //! [`Live::advance`], then sweeps. A registration that comes before the sweep is seen by it; one that comes after it
-//! sees that the generation moved, and is told to be judged again ([`Registration::JudgeAgain`]).
+//! sees that the generation moved, and is told to be judged again ([`Registration::JudgeAgain`]). A rule's expiry is the
+//! same race with the clock, and goes the same way.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -28,9 +29,9 @@ use uuid::Uuid;
 use crate::cancel::Cancel;
 use crate::client::Client;
 use crate::meter::Meter;
-use crate::outcome::Ending;
+use crate::outcome::{Ending, Reason};
 use crate::policy::Scheme;
-use crate::target::Target;
+use crate::target::{Host, Target};
 
 /// A scrape over 10,000 tunnels then holds one lock for some 600 of them, a few microseconds.
 const SHARDS: usize = 16;
@@ -54,12 +55,24 @@ pub struct TunnelFacts {
     pub listener: Arc<str>,
     /// The address that was dialled.
     pub upstream: SocketAddr,
-    /// Whether that is a parent proxy's, which no rule judges.
+    /// Whether that is a parent proxy's.
     pub by_parent: bool,
     /// What the rule made of it: whether it was looked into.
     pub scheme: Scheme,
     /// When the request was read.
     pub started: Timestamp,
+}
+
+impl TunnelFacts {
+    /// The address that the policy has to admit: what was dialled; behind a parent, which no rule judges, the address
+    /// that the client wrote, if it was one.
+    pub fn judged_address(&self) -> Option<IpAddr> {
+        match (self.by_parent, &self.target.host) {
+            (false, _) => Some(self.upstream.ip()),
+            (true, Host::Address(address)) => Some(*address),
+            (true, Host::Name(_)) => None,
+        }
+    }
 }
 
 /// One live tunnel, as admin, reload and drain see it.
@@ -72,12 +85,31 @@ pub struct Tunnel {
     cancel: Arc<Cancel>,
     since: Instant,
     sni: OnceLock<Box<str>>,
+    objection: OnceLock<Reason>,
+    revoked: OnceLock<Reason>,
 }
 
 impl Tunnel {
-    /// The host name that its ClientHello showed; none before that, and none for `tcp`.
+    /// The host name that its ClientHello showed, escaped where it is none; none before that, and none for `tcp`.
     pub fn sni(&self) -> Option<&str> {
         self.sni.get().map(AsRef::as_ref)
+    }
+
+    /// What report mode let pass of what its first bytes showed; none before that, and none for `tcp`.
+    pub fn objection(&self) -> Option<Reason> {
+        self.objection.get().copied()
+    }
+
+    /// Ends it with `policy_revoked`, for this reason, unless something else ended it before.
+    pub fn revoke(&self, reason: Reason) {
+        // Before it is told to end: it records this.
+        self.revoked.get_or_init(|| reason);
+        self.cancel(Ending::PolicyRevoked);
+    }
+
+    /// Why it was revoked, if it was.
+    pub fn revoked(&self) -> Option<Reason> {
+        self.revoked.get().copied()
     }
 
     /// How long it has been registered, by the monotonic clock.
@@ -201,7 +233,9 @@ impl Live {
         cancel: Arc<Cancel>,
         decided: Generation,
     ) -> Registration {
-        let tunnel = Arc::new(Tunnel { facts, meter, cancel, since: Instant::now(), sni: OnceLock::new() });
+        let (sni, objection, revoked) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        let since = Instant::now();
+        let tunnel = Arc::new(Tunnel { facts, meter, cancel, since, sni, objection, revoked });
         // Counted before it can be seen: `wait_empty` may be late, never early.
         self.tunnels.fetch_add(1, Ordering::SeqCst);
         let index = self.pick_shard();
@@ -276,6 +310,20 @@ impl Live {
             }
         });
         cancelled
+    }
+
+    /// Ends with `policy_revoked` every tunnel for which `judge` gives a reason; the rest never notice. Tells how many.
+    pub fn revoke_where(&self, mut judge: impl FnMut(&Tunnel) -> Option<Reason>) -> usize {
+        let mut revoked = 0;
+        self.for_each(|tunnel| {
+            if tunnel.ending().is_none()
+                && let Some(reason) = judge(tunnel)
+            {
+                tunnel.revoke(reason);
+                revoked += 1;
+            }
+        });
+        revoked
     }
 
     /// Resolves once no tunnel and no exchange is live.
@@ -417,6 +465,14 @@ impl LiveTunnel {
     /// Remembers what the ClientHello showed. Once: a second hello must show the same.
     pub fn show_sni(&self, sni: &str) {
         self.tunnel.sni.get_or_init(|| Box::from(sni));
+    }
+
+    /// Remembers why only report mode lets it pass. A sweep that does not see this has passed: judge by the policy that is
+    /// in force after this call, which is the one of that sweep or a newer one.
+    pub fn object(&self, reason: Reason) {
+        // The lock puts this before the sweep or behind it.
+        let _shard = self.live.shard(usize::from(self.place.shard));
+        self.tunnel.objection.get_or_init(|| reason);
     }
 }
 

@@ -171,7 +171,6 @@ pub enum Refusal {
 const ALERT_DECODE_ERROR: u8 = 50;
 const ALERT_ACCESS_DENIED: u8 = 49;
 const ALERT_BAD_CERTIFICATE: u8 = 42;
-const ALERT_INTERNAL_ERROR: u8 = 80;
 const ALERT_UNRECOGNIZED_NAME: u8 = 112;
 
 impl Reason {
@@ -261,9 +260,6 @@ impl Reason {
         }
     }
 }
-
-/// The fatal alert for a panic after the `200`.
-pub const INTERNAL_ERROR_ALERT: u8 = ALERT_INTERNAL_ERROR;
 
 /// What the log's `decision` says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,327 +1,363 @@
 //! A file changed, HUP came or a rule expired: what is in force is read again, and what is open is judged again.
 //!
-//! A new configuration is checked whole and then replaces the old one whole; refused, the old one stays and the reason is
-//! told. Changes are noticed in two ways: by the kernel's word on each directory that holds a named file (a ConfigMap swaps
-//! the `..data` link there, and a watch on the file itself would die with the old one), and by a slow look at
-//! every file, for file systems that send no word. Not here: how a tunnel is judged (`revoke`).
+//! A new configuration is checked whole and then replaces the old one whole; refused, the old one stays and the reasons
+//! are told. One thread of its own does all of it, because everything here takes its time and must hold up nobody: reading
+//! and checking a million rules, judging ten thousand tunnels, freeing what was in force before. It is woken by the
+//! kernel's word (`watch`), looks for itself every [`LOOK`], and compares contents every [`CONTENT_LOOK`] (`files`). Not
+//! here: how a tunnel is judged (`revoke`).
 
-use std::collections::{BTreeSet, HashSet};
-use std::os::unix::fs::MetadataExt;
+mod bell;
+mod files;
+mod mounts;
+mod restart;
+#[cfg(test)]
+mod tests;
+mod watch;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
-use tokio::sync::Notify;
 
-use crate::config::{self, Config, Loaded, LogOutput};
-use crate::outcome::Ending;
+use self::bell::{Bell, Rung};
+pub use self::files::{Seen, load};
+use self::watch::Watch;
+use crate::config::{Config, Finding, Loaded, Place, Severity};
 use crate::resolve::Resolver;
-use crate::revoke;
 use crate::route::Route;
 use crate::shared::Shared;
-use crate::telemetry::access_log;
-use crate::telemetry::metrics::{Configured, Metrics};
+use crate::telemetry::{access_log, diagnostics};
+use crate::{listener, resources, revoke};
 
-/// After a word of change: editors and the kubelet make several changes in a row.
+/// After a word of change so long must pass without another one: editors and the kubelet make several in a row, and
+/// a file that is still being written is not read.
 const SETTLE: Duration = Duration::from_millis(50);
-/// The slow look.
+/// The longest wait for that: somebody may write without end.
+const LONGEST_SETTLE: Duration = Duration::from_millis(500);
+/// The slow look at the state of every file.
 const LOOK: Duration = Duration::from_secs(2);
-/// The slow look while a refused configuration waits to be mended: it reads everything.
-const LOOK_WHILE_REFUSED: Duration = Duration::from_secs(10);
-/// The kernel's clock for files is behind by this at most.
-const CLOCK_STEP: Duration = Duration::from_millis(20);
-/// Clocks are stepped: an expiry is never slept for longer than this in one go.
-const LONGEST_NAP: Duration = Duration::from_secs(60);
+/// The slowest look, at the content of every file.
+const CONTENT_LOOK: Duration = Duration::from_secs(60);
+/// A refused configuration is read again so often, changed or not: what it lacked may have been a descriptor.
+const RETRY: Duration = Duration::from_secs(30);
+/// Rules told by name when they expire; the others are counted.
+const EXPIRED_TOLD: usize = 5;
 
-/// Asks for a reload from outside: HUP, or a test.
-#[derive(Debug, Default)]
-pub struct Requested(Notify);
+/// Where the configuration in force came from.
+#[derive(Debug)]
+pub struct Source {
+    /// `None`: the embedded default.
+    pub file: Option<PathBuf>,
+    /// What was read for it.
+    pub seen: Seen,
+}
 
-impl Requested {
-    /// As soon as possible, and whether or not a file changed.
-    pub fn now(&self) {
-        self.0.notify_one();
+/// The running reloader; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Reloading(Arc<Bell>);
+
+/// How a configuration is read: [`load`], or what a test puts in its place.
+type Load = fn(Option<&Path>) -> (Result<Loaded, Vec<Finding>>, Seen);
+
+/// What a configuration needs beside itself; `None`: what is there serves it too.
+struct Made {
+    resolver: Option<Resolver>,
+    route: Option<Route>,
+}
+
+struct Reloader {
+    shared: Arc<Shared>,
+    file: Option<PathBuf>,
+    load: Load,
+    seen: Seen,
+    bell: Arc<Bell>,
+    watch: Watch,
+    /// The moment by which the open tunnels were judged last.
+    judged: Timestamp,
+    /// When the files were read last.
+    read_at: Instant,
+    /// When their contents were compared last.
+    compared_at: Instant,
+    /// What was in force, while requests that were decided by it are on their way.
+    retired: Vec<Arc<Config>>,
+    /// Files of which it was told that they never change.
+    told_mounted: BTreeSet<PathBuf>,
+}
+
+/// Starts following the files of the configuration in force, and the expiries of its rules.
+///
+/// # Errors
+/// Where the thread cannot be started.
+pub fn start(shared: Arc<Shared>, source: Source) -> io::Result<Reloading> {
+    let bell = Arc::new(Bell::default());
+    let reloading = Reloading(Arc::clone(&bell));
+    thread::Builder::new()
+        .name("reload".to_owned())
+        .spawn(move || Reloader::new(shared, source, bell, load).run())?;
+    Ok(reloading)
+}
+
+impl Reloading {
+    /// Asks for a reload as soon as possible, whether or not a file changed.
+    pub fn request(&self) {
+        self.0.request();
     }
 }
 
-/// What came of a reload.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// In force.
-    Replaced,
-    /// The files say what they said.
-    Unchanged,
-    /// Refused: each line says why. The old configuration stays.
-    Refused(Vec<String>),
+impl Drop for Reloading {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
 }
 
-/// Watches the files of the configuration that was read from `file`, not before `read_at`, until the task is dropped.
-/// Without a file, only expiries are watched.
-pub async fn run(shared: Arc<Shared>, file: Option<PathBuf>, read_at: SystemTime, requested: Arc<Requested>) {
-    let changed = Arc::new(Notify::new());
-    let mut watch = Watch::new(Arc::clone(&changed));
-    let mut judged = Timestamp::now();
-    let mut seen = look(&shared.current.load().files);
-    if seen.iter().flatten().any(|state| state.changed_since(read_at)) {
-        // Perhaps after it was read: then the first look finds a change.
-        seen.clear();
+impl Reloader {
+    fn new(shared: Arc<Shared>, source: Source, bell: Arc<Bell>, load: Load) -> Self {
+        let Source { file, seen } = source;
+        let now = Instant::now();
+        Reloader {
+            judged: shared.current.in_force().since,
+            watch: Watch::new(Arc::clone(&bell)),
+            shared,
+            file,
+            load,
+            seen,
+            bell,
+            read_at: now,
+            compared_at: now,
+            retired: Vec::new(),
+            told_mounted: BTreeSet::new(),
+        }
     }
-    // What was refused last. It may have named files that the configuration in force does not, so until it is mended
-    // nothing that can be looked at tells whether reading again is worth it.
-    let mut refused = Vec::new();
-    loop {
-        watch.follow(&shared.current.load().files);
-        let mut again = !refused.is_empty();
-        tokio::select! {
-            () = changed.notified() => {
-                tokio::time::sleep(SETTLE).await;
+
+    fn run(mut self) {
+        self.warn_of_mounts();
+        loop {
+            // What changed before a directory was watched is not heard of: it is looked at right away.
+            let new = self.watch.follow(self.seen.paths());
+            let rung = self.bell.wait(if new { Duration::ZERO } else { self.patience() });
+            let rung = self.settle(rung);
+            if rung.stop {
+                return;
             }
-            () = requested.0.notified() => {
-                again = true;
-                refused.clear();
+            // A bug in reading some configuration must not be the end of reading.
+            if catch_unwind(AssertUnwindSafe(|| self.turn(rung))).is_err() {
+                self.shared.metrics.panicked();
+                self.refuse(
+                    vec![self.fault("a fault of egressd while reading it: please report it")],
+                    rung.requested,
+                );
+                if self.bell.wait(RETRY).stop {
+                    return;
+                }
             }
-            () = tokio::time::sleep(if refused.is_empty() { LOOK } else { LOOK_WHILE_REFUSED }) => {}
-            () = next_expiry(&shared, judged) => {
-                judged = Timestamp::now();
-                let revoked = sweep(&shared).await;
-                tracing::info!("a rule expired; {revoked} tunnels ended");
-                continue;
-            }
-        }
-        // Before reading: what changes while it is read is then seen as changed the next time.
-        let files = shared.current.load().files.clone();
-        let now = look(&files);
-        if file.is_none() || (now == seen && !again) {
-            continue;
-        }
-        seen = now;
-        refused = match reload(&shared, file.as_deref(), &refused).await {
-            Outcome::Refused(lines) => lines,
-            Outcome::Replaced | Outcome::Unchanged => Vec::new(),
-        };
-    }
-}
-
-/// Reads the configuration again and puts it in force, or tells why not: once, where `told` is the same.
-async fn reload(shared: &Arc<Shared>, file: Option<&Path>, told: &[String]) -> Outcome {
-    let path = file.map(Path::to_owned);
-    let loaded = tokio::task::spawn_blocking(move || config::load(path.as_deref())).await;
-    let outcome = match loaded {
-        Ok(Ok(loaded)) => replace(shared, loaded),
-        Ok(Err(findings)) => Outcome::Refused(findings.iter().map(ToString::to_string).collect()),
-        Err(panic) => Outcome::Refused(vec![format!("a fault of egressd while reading: {panic}")]),
-    };
-    match &outcome {
-        Outcome::Replaced => {
-            let revoked = sweep(shared).await;
-            let config = shared.current.load();
-            tracing::info!("configuration {} is in force; {revoked} tunnels ended", config.hash.short());
-        }
-        Outcome::Unchanged => {
-            count(&shared.metrics, &shared.current.load());
-            tracing::debug!("the configuration is unchanged");
-        }
-        Outcome::Refused(lines) => {
-            shared.metrics.reload_failed();
-            if lines == told {
-                return outcome;
-            }
-            for line in lines {
-                tracing::error!("{line}");
-            }
-            let hash = shared.current.load().hash;
-            tracing::error!("the changed configuration is refused; {} stays in force", hash.short());
         }
     }
-    outcome
-}
 
-fn replace(shared: &Shared, loaded: Loaded) -> Outcome {
-    let Loaded { config, warnings } = loaded;
-    let old = shared.current.load();
-    let fixed = needs_restart(&old, &config);
-    if !fixed.is_empty() {
-        return Outcome::Refused(fixed);
-    }
-    if old.hash == config.hash {
-        return Outcome::Unchanged;
-    }
-    for finding in &warnings {
-        tracing::warn!("{finding}");
-    }
-    // A resolver and a route that nothing changes for keep what they know.
-    let resolver = (*shared.resolver().settings() != config.dns).then(|| Resolver::new(&config.dns));
-    let route = (!shared.route().serves(&config)).then(|| Route::new(&config));
-    let (resolver, route) = match (resolver.transpose(), route.transpose()) {
-        (Ok(resolver), Ok(route)) => (resolver, route),
-        (Err(error), _) => return Outcome::Refused(vec![format!("dns: {error}")]),
-        (_, Err(error)) => return Outcome::Refused(vec![error.to_string()]),
-    };
-    if let Some(resolver) = resolver {
-        shared.resolver.store(Arc::new(resolver));
-    }
-    if let Some(route) = route {
-        shared.route.store(Arc::new(route));
-    }
-    shared.log.set_places(access_log::Options::places_for(config.limits.tunnels.min(shared.tunnels_carried)));
-    count(&shared.metrics, &config);
-    let replaced = shared.current.replace(config);
-    // Only now: whoever registers a tunnel decided by the old policy from here on is told to judge again.
-    shared.live.advance();
-    drop(old);
-    // Freeing a million rules takes long enough to be felt by a tunnel that shares the thread.
-    tokio::task::spawn_blocking(move || drop(replaced));
-    Outcome::Replaced
-}
-
-/// Tells the metrics of a configuration that was taken into use.
-pub(crate) fn count(metrics: &Metrics, config: &Config) {
-    let policies: Vec<Arc<str>> = config.policies.iter().map(|policy| Arc::clone(policy.name())).collect();
-    let labels: HashSet<(&str, &str)> =
-        config.policies.rules().map(|rule| (&**rule.policy().name(), rule.label())).collect();
-    let expiries: Vec<(Arc<str>, Arc<str>, f64)> = config
-        .policies
-        .rules()
-        .filter_map(|rule| {
-            let at = rule.expires()?.as_second() as f64;
-            Some((Arc::clone(rule.policy().name()), Arc::from(rule.label()), at))
-        })
-        .collect();
-    metrics.configured(&Configured {
-        sha256: &config.hash.to_string(),
-        loaded_at: Timestamp::now().as_second() as f64,
-        policies: &policies,
-        has_rule: &|policy, rule| rule.is_empty() || labels.contains(&(policy, rule)),
-        rule_expiries: &expiries,
-    });
-}
-
-/// What cannot change while running, each as a line.
-fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
-    let mut lines = Vec::new();
-    let mut fixed = |same: bool, what: &str| {
-        if !same {
-            lines.push(format!("{what} changed, which needs a restart: restart, or change it back"));
-        }
-    };
-    let listening = |config: &Config| -> Vec<_> {
-        let listeners = config.listeners.iter();
-        listeners.map(|l| (l.name.clone(), l.address, l.tls.is_some(), l.proxy_protocol.is_some())).collect()
-    };
-    fixed(listening(old) == listening(new), "listeners (name, address, tls or proxy_protocol)");
-    fixed(old.admin.address == new.admin.address, "admin.address");
-    fixed(old.admin.proxy_protocol.is_some() == new.admin.proxy_protocol.is_some(), "admin.proxy_protocol");
-    fixed(output(old) == output(new), "access_log.output");
-    fixed(old.access_log.format == new.access_log.format, "access_log.format");
-    fixed(old.access_log.on_failure == new.access_log.on_failure, "access_log.on_failure");
-    fixed(old.log == new.log, "log");
-    lines
-}
-
-fn output(config: &Config) -> &LogOutput {
-    &config.access_log.output
-}
-
-/// Judges every live tunnel by the configuration in force and ends those that it would not let through.
-async fn sweep(shared: &Arc<Shared>) -> usize {
-    let shared = Arc::clone(shared);
-    // Off the workers: judging ten thousand tunnels takes milliseconds that no tunnel's setup should wait for.
-    let swept = tokio::task::spawn_blocking(move || {
-        let config = shared.current.load();
+    /// How long nothing needs to be done if nothing happens.
+    fn patience(&self) -> Duration {
         let now = Timestamp::now();
-        shared.live.cancel_where(Ending::PolicyRevoked, |tunnel| revoke::judge(tunnel, &config, now).is_err())
-    });
-    swept.await.unwrap_or_default()
-}
+        let expiry = self.shared.current.load().policies.next_expiry(self.judged.min(now));
+        let left = expiry.map(|moment| Duration::try_from(moment.duration_since(now)).unwrap_or_default());
+        left.map_or(LOOK, |left| left.min(LOOK))
+    }
 
-/// Ready at the first moment after `judged` at which a rule of the configuration in force expires.
-async fn next_expiry(shared: &Shared, judged: Timestamp) {
-    let config = shared.current.load();
-    let Some(moment) = config.policies.next_expiry(judged) else {
-        return std::future::pending().await;
-    };
-    drop(config);
-    loop {
-        let left = moment.duration_since(Timestamp::now());
-        let Ok(left) = Duration::try_from(left) else { return };
-        if left.is_zero() {
+    /// Waits until the changes have come to an end; a request is not kept waiting.
+    fn settle(&self, mut rung: Rung) -> Rung {
+        let deadline = Instant::now() + LONGEST_SETTLE;
+        while rung.changed && !rung.requested && !rung.stop && Instant::now() < deadline {
+            rung = self.bell.wait(SETTLE);
+        }
+        rung
+    }
+
+    /// Whatever is due.
+    fn turn(&mut self, rung: Rung) {
+        self.expire();
+        if rung.requested || self.has_changed() {
+            self.reload(rung.requested);
+        }
+        // Freed here and not by the request that ends last: a million rules take long enough to be felt by every tunnel
+        // that shares its thread.
+        self.retired.retain(|old| Arc::strong_count(old) > 1);
+    }
+
+    /// Whether it is worth reading again.
+    fn has_changed(&mut self) -> bool {
+        if self.seen.differ() {
+            return true;
+        }
+        let refused = !self.shared.current.in_force().last_reload.is_successful();
+        if refused && self.read_at.elapsed() >= RETRY {
+            return true;
+        }
+        if self.compared_at.elapsed() < CONTENT_LOOK {
+            return false;
+        }
+        self.compared_at = Instant::now();
+        self.seen.contents_differ()
+    }
+
+    /// Reads the configuration again and puts it in force, or tells why not.
+    fn reload(&mut self, requested: bool) {
+        let Some(file) = self.file.clone() else {
+            tracing::info!("nothing to reload: the embedded default is in force");
+            return;
+        };
+        let (loaded, seen) = (self.load)(Some(&file));
+        self.seen = seen;
+        self.read_at = Instant::now();
+        self.compared_at = self.read_at;
+        self.warn_of_mounts();
+        match loaded {
+            Err(findings) => self.refuse(findings, requested),
+            Ok(loaded) if loaded.config.hash == self.shared.current.load().hash => self.confirm(requested),
+            Ok(loaded) => match self.replacement(&file, &loaded) {
+                Ok(made) => self.replace(loaded, made),
+                Err(findings) => self.refuse(findings, requested),
+            },
+        }
+    }
+
+    /// What has to be made for a configuration before it can be in force: everything that can fail. A resolver or a route
+    /// whose settings stay stays, with what it knows.
+    fn replacement(&self, file: &Path, loaded: &Loaded) -> Result<Made, Vec<Finding>> {
+        let fixed = restart::needed(&self.shared.current.load(), loaded, file);
+        if !fixed.is_empty() {
+            return Err(fixed);
+        }
+        let config = &loaded.config;
+        let resolver = (*self.shared.resolver().settings() != config.dns).then(|| Resolver::new(&config.dns));
+        let resolver = resolver.transpose().map_err(|error| vec![self.fault(&error.to_string())])?;
+        let route = (!self.shared.route().serves(config)).then(|| Route::new(config));
+        let route = route.transpose().map_err(|error| vec![self.fault(&error.to_string())])?;
+        Ok(Made { resolver, route })
+    }
+
+    /// Nothing fails from here on.
+    fn replace(&mut self, loaded: Loaded, made: Made) {
+        let Loaded { config, warnings, .. } = loaded;
+        for finding in &warnings {
+            tracing::warn!("{finding}");
+        }
+        let shared = Arc::clone(&self.shared);
+        if let Some(resolver) = made.resolver {
+            shared.resolver.store(Arc::new(resolver));
+        }
+        if let Some(route) = made.route {
+            shared.route.store(Arc::new(route));
+        }
+        diagnostics::follow(config.log);
+        shared.log.set_on_failure(config.access_log.on_failure);
+        let share = resources::share_out(shared.descriptors, config.limits.tunnels);
+        shared.log.set_places(access_log::Options::places_for(share.tunnels));
+        shared.connections.set_cap(share.connections);
+
+        let now = Timestamp::now();
+        self.retired.push(shared.current.replace(config, now));
+        let ended = self.judge();
+        let config = shared.current.load();
+        shared.metrics.in_force(&config, now);
+        listener::count_certificates(&shared.metrics, &config);
+        tracing::info!("configuration {} is in force; {ended} tunnels ended", config.hash.short());
+    }
+
+    /// The files say what they said when what is in force was read.
+    fn confirm(&self, requested: bool) {
+        let mended = !self.shared.current.in_force().last_reload.is_successful();
+        let now = Timestamp::now();
+        self.shared.current.confirm(now);
+        self.shared.metrics.reload_confirmed(now);
+        if mended || requested {
+            let hash = self.shared.current.load().hash;
+            tracing::info!("the configuration is again {}, which is in force", hash.short());
+        }
+    }
+
+    /// Keeps what is in force and tells why; once, unless somebody asked.
+    fn refuse(&self, findings: Vec<Finding>, requested: bool) {
+        let shared = &self.shared;
+        let told = *shared.current.in_force().last_reload.refused == *findings;
+        shared.current.refuse(findings.into(), Timestamp::now());
+        shared.metrics.reload_failed();
+        if told && !requested {
             return;
         }
-        tokio::time::sleep(left.min(LONGEST_NAP)).await;
-    }
-}
-
-/// What tells one state of a file from another without reading it; `None` where there is none. The change time is
-/// the kernel's own: an editor that keeps the modification time is noticed all the same.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct State {
-    device: u64,
-    inode: u64,
-    size: u64,
-    /// Seconds and nanoseconds since the epoch.
-    changed: (i64, i64),
-}
-
-impl State {
-    fn changed_since(&self, moment: SystemTime) -> bool {
-        // The kernel stamps files with a coarse clock: some milliseconds late.
-        let moment = moment.duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(CLOCK_STEP);
-        i64::try_from(moment.as_secs())
-            .is_ok_and(|seconds| self.changed >= (seconds, i64::from(moment.subsec_nanos())))
-    }
-}
-
-fn look(files: &[PathBuf]) -> Vec<Option<State>> {
-    let state = |file: &PathBuf| {
-        let meta = std::fs::metadata(file).ok()?;
-        let changed = (meta.ctime(), meta.ctime_nsec());
-        Some(State { device: meta.dev(), inode: meta.ino(), size: meta.size(), changed })
-    };
-    files.iter().map(state).collect()
-}
-
-/// The kernel's word on the directories of the named files.
-struct Watch {
-    watcher: Option<RecommendedWatcher>,
-    directories: BTreeSet<PathBuf>,
-}
-
-impl Watch {
-    fn new(changed: Arc<Notify>) -> Self {
-        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            // Reading a file is an event too, and our own reading must not wake us.
-            if event.is_ok_and(|event| !event.kind.is_access()) {
-                changed.notify_one();
+        let in_force = shared.current.in_force();
+        for finding in &*in_force.last_reload.refused {
+            match finding.severity {
+                Severity::Error => tracing::error!("{finding}"),
+                Severity::Warning => tracing::warn!("{finding}"),
             }
-        });
-        let watcher = watcher
-            .inspect_err(|error| {
+        }
+        tracing::error!(
+            "the changed configuration is refused; {} stays in force",
+            in_force.config.hash.short()
+        );
+    }
+
+    /// Judges the open tunnels again where a rule has expired since they were judged.
+    fn expire(&mut self) {
+        let now = Timestamp::now();
+        // A clock that was put back comes to the same moment again.
+        self.judged = self.judged.min(now);
+        let config = self.shared.current.load();
+        if config.policies.next_expiry(self.judged).is_none_or(|moment| moment > now) {
+            return;
+        }
+        let since = self.judged;
+        let ended = self.judge();
+        let expired = config
+            .policies
+            .rules()
+            .filter(|rule| rule.expires().is_some_and(|moment| since < moment && moment <= self.judged));
+        let mut more = 0;
+        for (index, rule) in expired.enumerate() {
+            if index < EXPIRED_TOLD {
+                tracing::warn!("{}:{}: the rule {} has expired", rule.file(), rule.line(), rule.text());
+            } else {
+                more += 1;
+            }
+        }
+        if more > 0 {
+            tracing::warn!("{more} more rules have expired");
+        }
+        tracing::info!("{ended} tunnels ended");
+    }
+
+    /// Judges every open tunnel by what is in force and by the clock, and ends those that would not be let through. Who
+    /// was decided before and is not open yet is judged when it is.
+    fn judge(&mut self) -> usize {
+        self.shared.live.advance();
+        let config = self.shared.current.load();
+        let now = Timestamp::now();
+        self.judged = now;
+        self.shared.live.revoke_where(|tunnel| {
+            let reason = revoke::judge(tunnel, &config, now).err()?;
+            tracing::debug!(id = %tunnel.facts.id, target = %tunnel.facts.target, "revoked: {reason}");
+            Some(reason)
+        })
+    }
+
+    fn warn_of_mounts(&mut self) {
+        for file in mounts::mounted(self.seen.paths()) {
+            if !self.told_mounted.contains(&file) {
+                let name = file.display();
                 tracing::warn!(
-                    "no word of file changes from the kernel: {error}; looking every {LOOK:?} instead"
+                    "{name} is mounted by itself, as Kubernetes does for `subPath`: an update of its volume never reaches \
+                     it; mount the directory instead"
                 );
-            })
-            .ok();
-        Watch { watcher, directories: BTreeSet::new() }
+                self.told_mounted.insert(file);
+            }
+        }
     }
 
-    /// Watches exactly the directories of `files`. What cannot be watched is found by the slow look.
-    fn follow(&mut self, files: &[PathBuf]) {
-        let Some(watcher) = &mut self.watcher else { return };
-        let wanted: BTreeSet<PathBuf> =
-            files.iter().filter_map(|file| Some(directory(file)?.to_owned())).collect();
-        for gone in self.directories.difference(&wanted) {
-            let _ = watcher.unwatch(gone);
-        }
-        for new in wanted.difference(&self.directories) {
-            let _ = watcher.watch(new, RecursiveMode::NonRecursive);
-        }
-        self.directories = wanted;
+    /// What is wrong with the configuration as a whole.
+    fn fault(&self, text: &str) -> Finding {
+        Finding::error(self.file.as_deref().unwrap_or(Path::new("")), Place::START, text)
     }
-}
-
-fn directory(file: &Path) -> Option<&Path> {
-    let parent = file.parent()?;
-    Some(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })
 }

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use crate::client::Client;
@@ -19,7 +19,7 @@ use crate::meter::Meter;
 use crate::outcome::{Decision, Ending, Reason};
 use crate::policy::{Denial, MatchedRule, Mode, Permit};
 use crate::shared::Shared;
-use crate::target::Target;
+use crate::target::{Host, Target};
 use crate::telemetry::access_log::{LogUnavailable, Place};
 use crate::telemetry::record::{Asked, Cause, Event, Record, new_id};
 
@@ -44,6 +44,8 @@ struct Facts {
     dns: Option<Duration>,
     connect: Option<Duration>,
     status: Option<u16>,
+    /// Of a plain request, whose body may have begun before the verdict.
+    meter: Option<Arc<Meter>>,
 }
 
 /// What the head said, as far as it could be read.
@@ -75,7 +77,7 @@ impl Asks {
         Asks {
             method: refused.method.as_ref().map(|method| method.as_str().into()),
             target: refused.target.as_ref().map(Asks::target),
-            malformed: None,
+            malformed: refused.malformed.clone(),
             user_agent: refused.user_agent.as_ref().map(|text| text.as_bytes().into()),
         }
     }
@@ -126,6 +128,7 @@ impl<'s> Request<'s> {
             dns: None,
             connect: None,
             status: None,
+            meter: None,
         };
         Request { shared, facts: Some(Box::new(facts)), place: shared.log.reserve().ok() }
     }
@@ -158,9 +161,19 @@ impl<'s> Request<'s> {
         &self.facts().listener
     }
 
+    /// Its password proved who asks.
+    pub fn known(&mut self, client: Arc<Client>) {
+        self.facts_mut().client = client;
+    }
+
     /// Whether the log has a place for the verdict. Where it has none, the request must be refused.
     pub fn can_be_recorded(&self) -> bool {
         self.place.is_some()
+    }
+
+    /// It is judged by this configuration, and no longer by the one it came under.
+    pub fn judged_by(&mut self, config: &Config) {
+        self.facts_mut().config = config.hash.short().into();
     }
 
     /// The rules let it pass, or report mode did.
@@ -185,7 +198,8 @@ impl<'s> Request<'s> {
     pub fn would_deny(&mut self, reason: Reason) {
         let facts = self.facts_mut();
         facts.decision = Some(Decision::WouldDeny);
-        facts.reason = Some(Cause::Refused(reason));
+        // The rules come first, as they do in enforce mode.
+        facts.reason.get_or_insert(Cause::Refused(reason));
     }
 
     /// What came of the dial, told to log and metrics.
@@ -200,11 +214,12 @@ impl<'s> Request<'s> {
         };
         metrics.addresses_refused(denied.count);
         let facts = self.facts_mut();
+        let by_name = matches!(&facts.asks.target, Some((Target { host: Host::Name(_), .. }, _)));
         match &result {
             Ok(dialled) => {
                 facts.upstream = Some(dialled.upstream);
                 facts.upstream_local = Some(dialled.local);
-                facts.dns = Some(dialled.dns);
+                facts.dns = Some(dialled.dns).filter(|_| by_name);
                 facts.connect = Some(dialled.connect);
             }
             Err(error) => {
@@ -215,8 +230,19 @@ impl<'s> Request<'s> {
                 facts.connect = error.connect;
             }
         }
-        metrics.dialled(&result);
+        metrics.dialled(&result, by_name);
         result.map_err(|error| error.reason)
+    }
+
+    /// Where the bytes of a plain request are counted.
+    pub fn metered(&mut self, meter: &Arc<Meter>) {
+        self.facts_mut().meter = Some(Arc::clone(meter));
+    }
+
+    /// When the head was read, by the clock on the wall.
+    pub fn started_at(&self) -> Timestamp {
+        let passed = SignedDuration::try_from(self.started().elapsed()).unwrap_or_default();
+        Timestamp::now().checked_sub(passed).unwrap_or_default()
     }
 
     /// A kept connection to the target serves.
@@ -236,8 +262,13 @@ impl<'s> Request<'s> {
         self.facts_mut().sni = sni;
     }
 
-    /// The verdict is no; the client is still there to be told.
+    /// The verdict is no; the client is still there to be told. To ask for credentials is no verdict: the client asks
+    /// again with them.
     pub fn refuse(mut self, reason: Reason) {
+        if reason == Reason::AuthRequired {
+            self.facts = None;
+            self.shared.metrics.auth_challenge();
+        }
         self.refused(reason);
     }
 
@@ -259,16 +290,20 @@ impl<'s> Request<'s> {
     fn verdict(&mut self, mut facts: Box<Facts>, cause: Cause) {
         facts.reason = Some(cause);
         facts.count(self.shared);
-        if let Some(place) = self.place.take() {
-            place.write(&facts.record(self.shared, Event::of(cause)));
+        // Without a place there is still the log's spare room, or the record counts as lost.
+        let place = self.place.take().unwrap_or_else(|| self.shared.log.spare());
+        let mut record = facts.record(self.shared, Event::of(cause));
+        if let Some(meter) = &facts.meter {
+            record.sent = Some(meter.sent());
+            record.received = Some(meter.received());
         }
+        place.write(&record);
     }
 
     /// The tunnel ended before its first byte: the client left, or it was ended from outside.
     pub fn ended(self, ending: Ending) {
         match ending {
             Ending::Drained => self.refuse(Reason::Draining),
-            Ending::PolicyRevoked => self.refuse(Reason::HostNotAllowed),
             _ => self.gone(),
         }
     }
@@ -345,7 +380,7 @@ impl Opened<'_> {
     /// Report mode lets pass what the gate forbids after the first hello.
     pub fn would_deny(&mut self, reason: Reason) {
         self.facts.decision = Some(Decision::WouldDeny);
-        self.facts.reason = Some(Cause::Refused(reason));
+        self.facts.reason.get_or_insert(Cause::Refused(reason));
     }
 
     /// The gate refuses after the first hello went through: a `deny` stands where the `close` would.
@@ -360,8 +395,12 @@ impl Opened<'_> {
         place.write(&self.record(Event::Deny));
     }
 
-    /// The last record.
-    pub fn close(mut self, ending: Ending) {
+    /// The last record; `revoked` is why, where the policy no longer allows it.
+    pub fn close(mut self, ending: Ending, revoked: Option<Reason>) {
+        self.decided();
+        if let (Ending::PolicyRevoked, Some(reason)) = (ending, revoked) {
+            self.facts.reason = Some(Cause::Refused(reason));
+        }
         self.closed(ending);
     }
 

@@ -22,7 +22,7 @@ use crate::resolve::Resolver;
 use crate::target::{Host, Target};
 use crate::upstream::UpstreamStream;
 use crate::upstream_tls::TrustError;
-use crate::verify::{Claim, Unproven, Verifier};
+use crate::verify::{Claim, Unverified, Verifier};
 
 /// The ways out of one configuration.
 #[derive(Debug)]
@@ -164,16 +164,16 @@ impl Route {
     /// `timeout`, unless the verdict is known.
     ///
     /// # Errors
-    /// [`Unproven`].
+    /// [`Unverified`].
     pub async fn verify(
         &self,
         target: &Target,
         dialled: Admitted,
         timeout: Duration,
-    ) -> Result<(), Unproven> {
+    ) -> Result<(), Unverified> {
         let Some(verifier) = &self.verifier else {
             // A reload took the last rule away that wanted a proof, while this tunnel was being opened by one.
-            return Err(Unproven {
+            return Err(Unverified {
                 reason: Reason::CertificateInvalid,
                 detail: "no authorities are loaded".into(),
             });

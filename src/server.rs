@@ -5,34 +5,39 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinHandle;
 
 use crate::budget::Budgets;
 use crate::config::{Config, LogOutput};
+use crate::connections::Open;
 use crate::current::Current;
 use crate::dial::OwnAddresses;
 use crate::drain::Drain;
 use crate::limits::Limits;
-use crate::listener::{self, Listener, Open};
+use crate::listener::{self, Listener};
 use crate::live::Live;
 use crate::outcome::Ending;
+use crate::password::{self, Verifier};
+use crate::reload::{self, Reloading, Source};
 use crate::resolve::Resolver;
 use crate::route::Route;
 use crate::shared::Shared;
 use crate::telemetry::access_log::{self, AccessLog, Finished, Json, Options, WriterHandle};
 use crate::telemetry::metrics::Metrics;
 use crate::upstream_tls::TrustError;
-use crate::{admin, reload, resources};
+use crate::{accept, admin, resources};
 
 /// How long tunnels that were told to end may take to write their records.
 const LAST_RECORDS: Duration = Duration::from_secs(2);
+/// Between two looks for tunnels to end.
+const SWEEP: Duration = Duration::from_millis(50);
 /// How long the log's writer may take to write what is queued.
 const LAST_FLUSH: Duration = Duration::from_secs(5);
 
@@ -43,15 +48,6 @@ pub enum Signal {
     Terminate,
     /// Reload the configuration and reopen log files.
     HangUp,
-}
-
-/// Where a configuration was read from.
-#[derive(Clone, Debug)]
-pub struct Source {
-    /// `None`: the embedded default.
-    pub file: Option<PathBuf>,
-    /// The moment before it was read.
-    pub read_at: SystemTime,
 }
 
 /// Why the server did not start. The text names the setting at fault.
@@ -73,12 +69,18 @@ pub enum StartError {
     /// The metrics contradict each other: a fault of egressd.
     #[error("cannot set up metrics: {0}")]
     Metrics(String),
+    /// The thread that verifies passwords could not be started.
+    #[error("cannot verify passwords: {0}")]
+    Passwords(io::Error),
     /// No resolver could be made of `dns` and the system's files.
     #[error("cannot set up DNS: {0}")]
     Dns(String),
     /// A rule or a parent proxy needs authorities to trust, and there are none.
     #[error("cannot set up upstreams: {0}")]
     Trust(#[from] TrustError),
+    /// The thread that follows the configuration could not be started.
+    #[error("cannot follow changes of the configuration: {0}")]
+    Reload(io::Error),
 }
 
 /// Bound, not yet serving.
@@ -99,37 +101,41 @@ impl Server {
         let mut listeners = Vec::with_capacity(config.listeners.len());
         for listener in &config.listeners {
             let socket = bind(listener.address, || format!("listener {}", listener.name)).await?;
-            listeners.push((socket, Arc::clone(&listener.name)));
+            listeners.push(socket);
         }
         let admin = bind(config.admin.address, || "admin.address".to_owned()).await?;
         let mut own = Vec::with_capacity(listeners.len() + 1);
-        for socket in listeners.iter().map(|(socket, _)| socket).chain([&admin]) {
+        for socket in listeners.iter().chain([&admin]) {
             own.extend(socket.local_addr());
         }
 
-        let share = descriptors(config.limits.tunnels);
+        let descriptors = descriptors();
+        let share = resources::share_out(descriptors, config.limits.tunnels);
         let live = Live::new();
         let resolver = Resolver::new(&config.dns).map_err(|error| StartError::Dns(error.to_string()))?;
         let route = Route::new(&config)?;
         let (log, writer) = open_log(&config, share.tunnels).map_err(StartError::Log)?;
         let metrics = Metrics::new(Arc::clone(&live), log.clone())
             .map_err(|error| StartError::Metrics(error.to_string()))?;
-        reload::count(&metrics, &config);
+        let now = Timestamp::now();
+        metrics.in_force(&config, now);
+        listener::count_certificates(&metrics, &config);
         let listeners = listeners
             .into_iter()
-            .map(|(socket, name)| {
-                let connections = metrics.connections(&name);
-                (socket, Arc::new(Listener { name, connections }))
-            })
+            .zip(config.listeners.iter().enumerate())
+            .map(|(socket, (index, settings))| (socket, Arc::new(Listener::new(index, settings, &metrics))))
             .collect();
+        let passwords = Verifier::start(password::Limits::default()).map_err(StartError::Passwords)?;
         let shared = Arc::new(Shared {
-            current: Current::new(config),
+            current: Current::new(config, now),
             resolver: ArcSwap::from_pointee(resolver),
             route: ArcSwap::from_pointee(route),
             own: OwnAddresses::new(own),
             budgets: Budgets::new(),
             limits: Limits::new(Instant::now()),
-            tunnels_carried: share.tunnels,
+            descriptors,
+            tunnels_carried: resources::Share::of(descriptors, usize::MAX).tunnels,
+            passwords,
             connections: Open::new(share.connections),
             live,
             log,
@@ -147,25 +153,37 @@ impl Server {
             .filter_map(|(socket, listener)| Some((&*listener.name, socket.local_addr().ok()?)))
     }
 
+    /// What its connections share.
+    #[cfg(test)]
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// The admin listener's address.
     pub fn admin(&self) -> Option<SocketAddr> {
         self.admin.local_addr().ok()
     }
 
+    /// Where panics are to be counted.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.shared.metrics
+    }
+
     /// Serves until the signals say otherwise, and returns when the last record is written. `source` is where the
-    /// configuration was read from, to be watched.
-    pub async fn run(self, source: Source, mut signals: Receiver<Signal>) {
+    /// configuration was read from, to be followed.
+    ///
+    /// # Errors
+    /// [`StartError::Reload`]; nothing was accepted then.
+    pub async fn run(self, source: Source, mut signals: Receiver<Signal>) -> Result<(), StartError> {
         let Server { shared, listeners, admin, writer } = self;
+        let reloading = reload::start(Arc::clone(&shared), source).map_err(StartError::Reload)?;
         let accepting: Vec<JoinHandle<()>> = listeners
             .into_iter()
-            .map(|(socket, listener)| tokio::spawn(listener::serve(socket, listener, Arc::clone(&shared))))
+            .map(|(socket, listener)| tokio::spawn(accept::serve(socket, listener, Arc::clone(&shared))))
             .collect();
         let admin = tokio::spawn(admin::serve(admin, Arc::clone(&shared)));
-        let requested = Arc::new(reload::Requested::default());
-        let Source { file, read_at } = source;
-        let reloading = tokio::spawn(reload::run(Arc::clone(&shared), file, read_at, Arc::clone(&requested)));
 
-        until_terminated(&mut signals, &shared, &requested).await;
+        until_terminated(&mut signals, &shared, &reloading).await;
         drain(&mut signals, &shared, accepting).await;
 
         // The writer is waited for, and given up where its output is stuck: exit never hangs on a stalled pipe.
@@ -174,8 +192,9 @@ impl Server {
         {
             tracing::error!("{left} access log records could not be written");
         }
-        reloading.abort();
+        drop(reloading);
         admin.abort();
+        Ok(())
     }
 }
 
@@ -183,20 +202,12 @@ async fn bind(address: SocketAddr, what: impl Fn() -> String) -> Result<TcpListe
     TcpListener::bind(address).await.map_err(|source| StartError::Bind { address, what: what(), source })
 }
 
-/// Raises the descriptor limit, shares it out and says so.
-fn descriptors(wanted: usize) -> resources::Share {
-    let limit = resources::raise_descriptor_limit().unwrap_or_else(|error| {
+/// Raises the descriptor limit, and says what it is then.
+fn descriptors() -> u64 {
+    resources::raise_descriptor_limit().unwrap_or_else(|error| {
         tracing::warn!("cannot raise the limit of open descriptors: {error}");
         resources::descriptor_limit()
-    });
-    let share = resources::Share::of(limit, wanted);
-    if share.tunnels < wanted {
-        tracing::warn!(
-            "limits.tunnels lowered from {wanted} to {}: {limit} open descriptors carry no more",
-            share.tunnels
-        );
-    }
-    share
+    })
 }
 
 fn open_log(config: &Config, tunnels: usize) -> io::Result<(AccessLog, WriterHandle)> {
@@ -211,13 +222,13 @@ fn instance() -> Box<str> {
     rustix::system::uname().nodename().to_string_lossy().into()
 }
 
-async fn until_terminated(signals: &mut Receiver<Signal>, shared: &Shared, requested: &reload::Requested) {
+async fn until_terminated(signals: &mut Receiver<Signal>, shared: &Shared, reloading: &Reloading) {
     while let Some(signal) = signals.recv().await {
         match signal {
             Signal::Terminate => return,
             Signal::HangUp => {
                 shared.log.reopen();
-                requested.now();
+                reloading.request();
             }
         }
     }
@@ -227,12 +238,10 @@ async fn until_terminated(signals: &mut Receiver<Signal>, shared: &Shared, reque
 async fn drain(signals: &mut Receiver<Signal>, shared: &Shared, accepting: Vec<JoinHandle<()>>) {
     let settings = shared.current.load().shutdown.clone();
     shared.drain.go();
-    tracing::info!(
-        "draining: accepting for another {:?}, then waiting up to {:?} for {} tunnels",
-        settings.delay,
-        settings.grace_period,
-        shared.live.len()
-    );
+    if !settings.delay.is_zero() {
+        tracing::info!("going: accepting for another {:?}", settings.delay);
+    }
+    tracing::info!("draining: {} open tunnels have up to {:?}", shared.live.len(), settings.grace_period);
     tokio::select! {
         () = patiently(shared, settings.delay, settings.grace_period) => {}
         () = terminated_again(signals, shared) => tracing::warn!("terminated a second time: ending at once"),
@@ -242,11 +251,22 @@ async fn drain(signals: &mut Receiver<Signal>, shared: &Shared, accepting: Vec<J
         // A listener that panicked has closed its socket as well.
         let _ = listener.await;
     }
-    let ended = shared.live.cancel_where(Ending::Drained, |_| true);
+    let mut ended = 0;
+    let over = async {
+        loop {
+            // Again and again: who was dialling when it began registers only now.
+            ended += shared.live.cancel_where(Ending::Drained, |_| true);
+            let all = shared.drain.connections().wait();
+            if tokio::time::timeout(SWEEP, all).await.is_ok() {
+                return;
+            }
+        }
+    };
+    let in_time = tokio::time::timeout(LAST_RECORDS, over).await.is_ok();
     if ended > 0 {
         tracing::warn!("{ended} tunnels ended by the shutdown");
     }
-    if tokio::time::timeout(LAST_RECORDS, shared.drain.connections().wait()).await.is_err() {
+    if !in_time {
         tracing::error!("{} connections did not end in time", shared.drain.connections().len());
     }
 }

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use crate::budget::Budgets;
+use crate::config::Config;
+use crate::connections::Open;
 use crate::current::Current;
 use crate::dial::OwnAddresses;
 use crate::drain::Drain;
 use crate::limits::Limits;
-use crate::listener::Open;
-use crate::live::Live;
+use crate::live::{Generation, Live};
+use crate::password::Verifier;
 use crate::resolve::Resolver;
 use crate::route::Route;
 use crate::telemetry::access_log::AccessLog;
@@ -31,10 +33,14 @@ pub struct Shared {
     pub budgets: Budgets,
     /// Requests under way.
     pub limits: Arc<Limits>,
-    /// What descriptors carry, which `limits.tunnels` cannot exceed.
+    /// Descriptors that may be open: what they carry, `limits.tunnels` cannot exceed.
+    pub descriptors: u64,
+    /// The tunnels that they carry.
     pub tunnels_carried: usize,
+    /// Verifies passwords, for all listeners that ask for them.
+    pub passwords: Verifier,
     /// Connections open.
-    pub connections: Open,
+    pub connections: Arc<Open>,
     /// Tunnels open.
     pub live: Arc<Live>,
     /// The access log.
@@ -47,7 +53,20 @@ pub struct Shared {
     pub instance: Box<str>,
 }
 
+/// What a request is judged by, taken together.
+pub(crate) struct Judge {
+    /// Read before `config`, so that a reload between the two is noticed.
+    pub(crate) generation: Generation,
+    pub(crate) config: Arc<Config>,
+}
+
 impl Shared {
+    /// What a request is judged by from here on.
+    pub(crate) fn judge(&self) -> Judge {
+        let generation = self.live.generation();
+        Judge { generation, config: self.current.load() }
+    }
+
     /// The resolver in force.
     pub fn resolver(&self) -> Arc<Resolver> {
         self.resolver.load_full()

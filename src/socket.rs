@@ -15,11 +15,11 @@ pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 /// Unanswered probes before the peer is given up.
 pub const KEEPALIVE_PROBES: u32 = 4;
-/// How long sent data may stay unacknowledged (RFC 5482): as long as the probes take, or Linux would go on for some 15
-/// minutes. It also replaces the count of probes (tcp(7)), so it must not be shorter than they are.
-pub const USER_TIMEOUT: Duration = Duration::from_secs(120);
-
-/// Sets TCP_NODELAY, keepalive and TCP_USER_TIMEOUT on a TCP socket, connected or not yet.
+/// Sets TCP_NODELAY and keepalive on a TCP socket, connected or not yet.
+///
+/// Not TCP_USER_TIMEOUT: Linux counts the time for which a peer's window is shut towards it, even while the peer
+/// acknowledges every probe, so that a target that is busy with a push for two minutes would be given up for dead. Keepalive
+/// finds a dead peer of an idle tunnel, retransmission (tcp_retries2, some 15 minutes) that of a busy one.
 ///
 /// # Errors
 /// What setsockopt(2) says; on a connection that the peer has reset, the options no longer matter.
@@ -30,8 +30,7 @@ pub fn tune(socket: &impl AsFd) -> io::Result<()> {
         .with_time(KEEPALIVE_IDLE)
         .with_interval(KEEPALIVE_INTERVAL)
         .with_retries(KEEPALIVE_PROBES);
-    socket.set_tcp_keepalive(&keepalive)?;
-    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))
+    socket.set_tcp_keepalive(&keepalive)
 }
 
 #[cfg(test)]
@@ -48,7 +47,6 @@ mod tests {
         assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEPALIVE_IDLE);
         assert_eq!(socket.tcp_keepalive_interval().unwrap(), KEEPALIVE_INTERVAL);
         assert_eq!(socket.tcp_keepalive_retries().unwrap(), KEEPALIVE_PROBES);
-        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(USER_TIMEOUT));
-        assert_eq!(KEEPALIVE_IDLE + KEEPALIVE_INTERVAL * KEEPALIVE_PROBES, USER_TIMEOUT);
+        assert_eq!(socket.tcp_user_timeout().unwrap(), None);
     }
 }

@@ -11,8 +11,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
+use crate::early::Early;
 use crate::relay::Transport;
-use crate::tls::Early;
 
 /// What a client speaks HTTP over.
 #[derive(Debug)]

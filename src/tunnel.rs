@@ -26,18 +26,17 @@ use crate::meter::Meter;
 use crate::outcome::{Ending, Reason};
 use crate::policy::address::Admitted;
 use crate::policy::{Mode, Permit, Scheme};
-use crate::proxy::{Judge, Refused, refuse};
+use crate::refuse::{Refused, refuse};
 use crate::relay::{self, Early, RelayLimits};
 use crate::reply;
 use crate::request::{Opened, Request};
-use crate::revoke;
 use crate::route::{Dialling, Route};
-use crate::shared::Shared;
+use crate::shared::{Judge, Shared};
 use crate::stream::ClientStream;
 use crate::target::Target;
 use crate::telemetry::access_log::Place;
 use crate::upstream::UpstreamStream;
-use gate::{ClientHelloGate, NotEntered, Proof};
+use gate::{ClientHelloGate, NotEntered, Verification};
 
 /// A long tunnel is recorded this often, so that a kill loses no more.
 const PROGRESS: Duration = Duration::from_secs(5 * 60);
@@ -82,14 +81,19 @@ pub(crate) async fn establish<'s>(
     slot: Slot,
     shared: &'s Shared,
 ) -> Option<Tunnel<'s>> {
-    let dialled = match open(target, &mut request, &judge, shared).await {
+    let opened = tokio::select! {
+        biased;
+        opened = open(target, &mut request, judge, shared) => opened,
+        // Not in the registry yet, so the end of a drain has to be looked out for here.
+        () = shared.drain.ended() => Err(Reason::Draining.into()),
+    };
+    let dialled = match opened {
         Ok(dialled) => dialled,
         Err(refused) => {
             refuse(client, request, refused, true).await;
             return None;
         }
     };
-    drop(judge);
     Box::pin(enter(client, early, request, dialled, slot, shared)).await
 }
 
@@ -97,52 +101,69 @@ pub(crate) async fn establish<'s>(
 async fn open(
     target: Target,
     request: &mut Request<'_>,
-    judge: &Judge,
+    mut judge: Judge,
     shared: &Shared,
 ) -> Result<Dialled, Refused> {
-    let policies = &judge.config.policies;
-    let permit = policies.decide(&target, request.client(), Timestamp::now()).map_err(|denial| {
-        request.denied(&denial);
-        Refused { reason: denial.reason, advice: denial.advice }
-    })?;
-    request.permitted(&permit);
+    let mut permit = permit(&target, request, &judge)?;
     let last = shared.log.reserve().map_err(|_| Reason::LogUnavailable)?;
-    let allowance = shared.budgets.open(request.client().address.ip(), &permit)?;
+    // What is left is looked at before the dial, and taken by the rule that stands after it.
+    drop(shared.budgets.open(request.client().address.ip(), &permit)?);
 
     let limits = DialLimits {
         dns_timeout: judge.config.dns.timeout,
         connect_timeout: judge.config.tunnel.connect_timeout,
     };
-    let admit = |address| policies.admit(&permit, address);
+    let admit = |address| judge.config.policies.admit(&permit, address);
     let (route, resolver) = (shared.route(), shared.resolver());
     let dialling = Dialling { resolver: &resolver, own: &shared.own, limits };
     let dialled = route.tunnel(dialling, &target, admit).await;
     let dialled = request.dialled(dialled).map_err(|reason| Refused::on_the_way(reason, &route))?;
 
-    let facts = TunnelFacts {
-        id: request.id(),
-        client: Arc::clone(request.client()),
-        target: target.clone(),
-        policy: Arc::clone(&permit.policy),
-        rule: permit.rule.as_ref().map(|rule| Arc::clone(&rule.label)),
-        listener: Arc::clone(request.listener()),
-        upstream: dialled.upstream,
-        by_parent: route.parent().is_some(),
-        scheme: permit.scheme,
-        started: Timestamp::now(),
-    };
     let (meter, cancel) = (Arc::new(Meter::default()), Cancel::new());
-    let live = match shared.live.register(facts, Arc::clone(&meter), Arc::clone(&cancel), judge.generation) {
-        Registration::Current(live) => live,
-        // The policy changed while we dialled: the sweep may have passed before this tunnel could be seen.
-        Registration::JudgeAgain(live) => {
-            revoke::judge(live.tunnel(), &shared.current.load(), Timestamp::now())?;
-            live
+    let live = loop {
+        let facts = TunnelFacts {
+            id: request.id(),
+            client: Arc::clone(request.client()),
+            target: target.clone(),
+            policy: Arc::clone(&permit.policy),
+            rule: permit.rule.as_ref().map(|rule| Arc::clone(&rule.label)),
+            listener: Arc::clone(request.listener()),
+            upstream: dialled.upstream,
+            by_parent: route.parent().is_some(),
+            scheme: permit.scheme,
+            started: request.started_at(),
+        };
+        let judged = facts.judged_address();
+        match shared.live.register(facts, Arc::clone(&meter), Arc::clone(&cancel), judge.generation) {
+            Registration::Current(live) => break live,
+            // The policy changed or a rule expired while we dialled, and the sweep may have passed before this tunnel
+            // could be seen. It is decided anew and wholly, until nothing changes meanwhile: a decision takes
+            // microseconds.
+            Registration::JudgeAgain(outdated) => drop(outdated),
+        }
+        judge = shared.judge();
+        request.judged_by(&judge.config);
+        permit = self::permit(&target, request, &judge)?;
+        if judged.is_some_and(|address| judge.config.policies.admit(&permit, address).is_err()) {
+            shared.metrics.addresses_refused(1);
+            return Err(Reason::AddressProhibited.into());
         }
     };
+    let allowance = shared.budgets.open(request.client().address.ip(), &permit)?;
     let settings = judge.config.tunnel.clone();
     let (upstream, address) = (dialled.stream, dialled.address);
     Ok(Dialled { target, permit, upstream, address, route, allowance, live, meter, cancel, last, settings })
+}
+
+/// What the rules say, which the request remembers.
+fn permit(target: &Target, request: &mut Request<'_>, judge: &Judge) -> Result<Permit, Refused> {
+    let decided = judge.config.policies.decide(target, request.client(), Timestamp::now());
+    let permit = decided.map_err(|denial| {
+        request.denied(&denial);
+        Refused { reason: denial.reason, advice: denial.advice }
+    })?;
+    request.permitted(&permit);
+    Ok(permit)
 }
 
 /// Tells the client `200`, and lets it in by the gate where the rule has one.
@@ -167,7 +188,18 @@ async fn enter<'s>(
         last,
         settings,
     } = dialled;
-    if client.write_all(&reply::established(request.id())).await.is_err() || client.flush().await.is_err() {
+    let reply = reply::established(request.id());
+    let telling = async {
+        client.write_all(&reply).await?;
+        client.flush().await
+    };
+    // A client may have filled its own way back with replies that it does not read.
+    let told = tokio::select! {
+        biased;
+        told = tokio::time::timeout(settings.client_hello_timeout, telling) => matches!(told, Ok(Ok(()))),
+        _ = cancel.cancelled() => false,
+    };
+    if !told {
         request.gone();
         return None;
     }
@@ -183,7 +215,7 @@ async fn enter<'s>(
         Scheme::Https => {
             let gate = ClientHelloGate {
                 target: &target,
-                proof: permit.verify_certificate.then_some(Proof {
+                verification: permit.verify_certificate.then_some(Verification {
                     route: &route,
                     address,
                     timeout: settings.connect_timeout,
@@ -193,6 +225,7 @@ async fn enter<'s>(
                 live: &live,
                 meter: &meter,
                 cancel: &cancel,
+                shared,
             };
             gate.pass(&mut client, &mut upstream, early, request, last, &mut limits).await
         }
@@ -233,7 +266,7 @@ impl Tunnel<'_> {
                 telling_progress(relay, &opened).await
             }
         };
-        opened.close(ending);
+        opened.close(ending, live.tunnel().revoked());
     }
 }
 

@@ -51,31 +51,31 @@ pub struct Claim {
 
 /// No proof.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Unproven {
+pub struct Unverified {
     /// `certificate_invalid`, or `upstream_not_tls` where the target did not answer in TLS.
     pub reason: Reason,
     /// For the log on stderr, never for the client.
     pub detail: Arc<str>,
 }
 
-impl Unproven {
+impl Unverified {
     fn invalid(detail: &str) -> Self {
-        Unproven { reason: Reason::CertificateInvalid, detail: detail.into() }
+        Unverified { reason: Reason::CertificateInvalid, detail: detail.into() }
     }
 
     fn not_tls(detail: &str) -> Self {
-        Unproven { reason: Reason::UpstreamNotTls, detail: detail.into() }
+        Unverified { reason: Reason::UpstreamNotTls, detail: detail.into() }
     }
 }
 
 /// What came of a handshake, and how long it is good for.
-type Verdict = (Result<(), Unproven>, Duration);
+type Verdict = (Result<(), Unverified>, Duration);
 /// One claim's place: locked while somebody finds out.
 type Entry = tokio::sync::Mutex<Option<Kept>>;
 
 #[derive(Debug)]
 struct Kept {
-    verdict: Result<(), Unproven>,
+    verdict: Result<(), Unverified>,
     until: Instant,
 }
 
@@ -107,8 +107,8 @@ impl Verifier {
     /// and not at all where the verdict is known. All of it ends within `timeout`.
     ///
     /// # Errors
-    /// [`Unproven`].
-    pub async fn verify<S, C>(&self, claim: &Claim, timeout: Duration, connect: C) -> Result<(), Unproven>
+    /// [`Unverified`].
+    pub async fn verify<S, C>(&self, claim: &Claim, timeout: Duration, connect: C) -> Result<(), Unverified>
     where
         S: AsyncRead + AsyncWrite + Unpin,
         C: AsyncFnOnce() -> Result<S, String>,
@@ -117,14 +117,14 @@ impl Verifier {
         let entry = self.entry(claim);
         // Whoever holds it leaves a verdict, or has left: then the next one finds out.
         let Ok(mut known) = timeout_at(deadline, entry.lock()).await else {
-            return Err(Unproven::not_tls("no handshake with the target ended in time"));
+            return Err(Unverified::not_tls("no handshake with the target ended in time"));
         };
         if let Some(kept) = known.as_ref().filter(|kept| Instant::now() < kept.until) {
             return kept.verdict.clone();
         }
         let found = timeout_at(deadline, Box::pin(self.find_out(claim, connect))).await;
         let (verdict, good_for) = found.unwrap_or_else(|_elapsed| {
-            (Err(Unproven::not_tls("the TLS handshake did not end in time")), SILENCE_KEPT)
+            (Err(Unverified::not_tls("the TLS handshake did not end in time")), SILENCE_KEPT)
         });
         *known = Some(Kept { verdict: verdict.clone(), until: Instant::now() + good_for });
         verdict
@@ -136,13 +136,13 @@ impl Verifier {
         C: AsyncFnOnce() -> Result<S, String>,
     {
         let Some(name) = server_name(&claim.host) else {
-            return (Err(Unproven::invalid("no certificate can name this host")), REFUSAL_KEPT);
+            return (Err(Unverified::invalid("no certificate can name this host")), REFUSAL_KEPT);
         };
         match connect().await {
             Ok(stream) => self.handshake(name, stream).await,
             Err(detail) => {
                 let detail = format!("no second connection to the target: {detail}");
-                (Err(Unproven::not_tls(&detail)), SILENCE_KEPT)
+                (Err(Unverified::not_tls(&detail)), SILENCE_KEPT)
             }
         }
     }
@@ -211,12 +211,12 @@ fn tell(error: &io::Error) -> Verdict {
     use rustls::Error;
     let Some(found) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) else {
         let detail = format!("the connection ended in the TLS handshake: {error}");
-        return (Err(Unproven::not_tls(&detail)), SILENCE_KEPT);
+        return (Err(Unverified::not_tls(&detail)), SILENCE_KEPT);
     };
-    let unproven = match found {
-        Error::InvalidCertificate(why) => Unproven::invalid(&format!("the certificate: {why}")),
-        Error::InvalidMessage(_) => Unproven::not_tls("the target's answer is no TLS"),
-        other => Unproven::invalid(&format!("the TLS handshake failed: {other}")),
+    let unverified = match found {
+        Error::InvalidCertificate(why) => Unverified::invalid(&format!("the certificate: {why}")),
+        Error::InvalidMessage(_) => Unverified::not_tls("the target's answer is no TLS"),
+        other => Unverified::invalid(&format!("the TLS handshake failed: {other}")),
     };
-    (Err(unproven), REFUSAL_KEPT)
+    (Err(unverified), REFUSAL_KEPT)
 }

@@ -166,6 +166,27 @@ fn every_row_holds_whatever_the_segments() {
 }
 
 #[test]
+fn the_record_of_a_malformed_target_says_what_was_asked_and_no_password() {
+    let origin = Origin::echo();
+    let proxy = proxy(&origin, "");
+    for (target, shown) in [
+        ("ok.test:99999", "ok.test:99999"),
+        ("allowed.test@evil.test:443", "allowed.test@evil.test:443"),
+        ("user:secret@ok.test:443", "user:***@ok.test:443"),
+        ("/path?token=secret", "/path"),
+        ("b\u{fc}cher.test:443", "b\u{fc}cher.test:443"),
+    ] {
+        let refused = proxy.refuses(
+            format!("CONNECT {target} HTTP/1.1\r\nHost: ok.test:443\r\n\r\n"),
+            400,
+            "bad_target",
+        );
+        assert_eq!(refused.record["target"], shown);
+        assert!(!refused.reply.body.contains("secret"), "{}", refused.reply.body);
+    }
+}
+
+#[test]
 fn a_head_larger_than_the_bound_is_431() {
     let origin = Origin::echo();
     let proxy = proxy(&origin, "limits: {head_bytes: 2KiB}\n");

@@ -2,21 +2,29 @@
 
 mod check;
 mod config;
+mod diff;
+mod explain;
 mod healthcheck;
+mod lookup;
 mod run;
+mod test;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::config::Config;
+
 /// `0`: fine.
 const FINE: u8 = 0;
 /// `1`: failed, denied, not ready, or warnings under `--strict`.
 const FAILED: u8 = 1;
-/// `78` (`EX_CONFIG` of sysexits.h): the configuration is refused. Wrong usage is clap's own 2.
+/// `2`: what was asked cannot be read. clap's own, for wrong usage.
+const WRONG_USAGE: u8 = 2;
+/// `78` (`EX_CONFIG` of sysexits.h): the configuration is refused.
 const CONFIGURATION_REFUSED: u8 = 78;
 
 /// A forward proxy that lets out only what is listed.
@@ -45,6 +53,12 @@ enum Command {
     Run,
     /// Parse and validate the configuration, and print every finding as FILE:LINE:COLUMN: error|warning: text.
     Check(check::Check),
+    /// Say how one request is decided, and by which policy, rule, file and line. Exit code 0 allowed, 1 denied.
+    Explain(explain::Explain),
+    /// Check expected verdicts, listed in a file, against the configuration. Exit code 0 if all hold, 1 if not.
+    Test(test::Test),
+    /// Say what an edit of the configuration changes, and which recorded requests it would decide otherwise.
+    Diff(diff::Diff),
     /// Print the embedded default configuration, or the JSON Schema of the file.
     Config(config::Show),
     /// Ask the running egressd whether it is ready: exit code 0 or 1. For images without a shell.
@@ -63,6 +77,9 @@ pub fn main() -> ExitCode {
     let code = match arguments.command.unwrap_or(Command::Run) {
         Command::Run => run::run(file),
         Command::Check(check) => check.run(file),
+        Command::Explain(explain) => explain.run(file),
+        Command::Test(test) => test.run(file),
+        Command::Diff(diff) => diff.run(),
         Command::Config(show) => show.run(),
         Command::Healthcheck => healthcheck::run(file),
         Command::Completions { shell } => {
@@ -71,4 +88,15 @@ pub fn main() -> ExitCode {
         }
     };
     ExitCode::from(code)
+}
+
+/// The configuration, or its findings on stderr. Warnings are `check`'s to tell.
+fn load(file: Option<&Path>) -> Option<Config> {
+    match crate::config::load(file) {
+        Ok(loaded) => Some(loaded.config),
+        Err(findings) => {
+            findings.iter().for_each(|finding| eprintln!("{finding}"));
+            None
+        }
+    }
 }

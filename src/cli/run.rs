@@ -1,23 +1,25 @@
 //! `egressd run`: load, say what will be let out, serve.
 
 use std::path::Path;
-use std::time::SystemTime;
+use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{self, Receiver};
 
 use super::{CONFIGURATION_REFUSED, FAILED, FINE};
-use crate::config::{self, Config, Loaded};
+use crate::config::{Config, Loaded};
+use crate::reload::{self, Source};
 use crate::resources;
-use crate::server::{Server, Signal, Source};
+use crate::server::{Server, Signal};
 use crate::telemetry::diagnostics;
+use crate::telemetry::metrics::Metrics;
 
 /// Rules told one by one at start; an allowlist of a million is summed up.
 const RULES_TOLD: usize = 20;
 
 pub(super) fn run(file: Option<&Path>) -> u8 {
-    let read_at = SystemTime::now();
-    let Loaded { config, warnings } = match config::load(file) {
+    let (loaded, seen) = reload::load(file);
+    let Loaded { config, warnings, .. } = match loaded {
         Ok(loaded) => loaded,
         Err(findings) => {
             findings.iter().for_each(|finding| eprintln!("{finding}"));
@@ -47,7 +49,7 @@ pub(super) fn run(file: Option<&Path>) -> u8 {
             return FAILED;
         }
     };
-    runtime.block_on(serve(config, Source { file: file.map(Path::to_owned), read_at }))
+    runtime.block_on(serve(config, Source { file: file.map(Path::to_owned), seen }))
 }
 
 async fn serve(config: Config, source: Source) -> u8 {
@@ -66,6 +68,7 @@ async fn serve(config: Config, source: Source) -> u8 {
             return FAILED;
         }
     };
+    count_panics(server.metrics());
     for (name, address) in server.listeners() {
         tracing::info!("listening on {address} (listener {name})");
     }
@@ -75,8 +78,22 @@ async fn serve(config: Config, source: Source) -> u8 {
     for line in told {
         tracing::info!("{line}");
     }
-    server.run(source, signals).await;
-    FINE
+    match server.run(source, signals).await {
+        Ok(()) => FINE,
+        Err(error) => {
+            tracing::error!("{error}");
+            FAILED
+        }
+    }
+}
+
+/// A panic ends its task alone; it is told like any other fault, and counted, so that somebody looks.
+fn count_panics(metrics: &Arc<Metrics>) {
+    let metrics = Arc::clone(metrics);
+    std::panic::set_hook(Box::new(move |panic| {
+        metrics.panicked();
+        tracing::error!("a fault of egressd, please report it: {panic}");
+    }));
 }
 
 /// A line for the file, then one for each rule, so that the log of a pod says what it was allowed to let out.
@@ -108,8 +125,8 @@ fn listen_for_signals() -> std::io::Result<Receiver<Signal>> {
         let sender = sender.clone();
         tokio::spawn(async move {
             while stream.recv().await.is_some() {
-                // A full channel holds enough of the same already.
-                let _ = sender.try_send(meaning);
+                // Waits where HUPs have filled the channel: a TERM must not be lost among them.
+                let _ = sender.send(meaning).await;
             }
         });
     }

@@ -5,6 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Findings kept of one load; the rest is counted. A million broken lines must not become a million strings.
@@ -64,6 +65,15 @@ pub struct Finding {
     pub severity: Severity,
     /// What is wrong and what to write instead: one line, no control characters.
     pub text: String,
+}
+
+impl Finding {
+    /// An error about a file, by someone who does not read it. What could break a line is escaped.
+    pub fn error(file: &Path, place: Place, text: &str) -> Self {
+        let file = shown(&file.display().to_string()).into();
+        let Place { line, column } = place;
+        Finding { file, line, column, severity: Severity::Error, text: shown(text) }
+    }
 }
 
 impl fmt::Display for Finding {

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::Config;
 use super::file::ConfigFile;
 use super::finding::{Finding, Findings, Place, Report};
+use super::fixed::Fixed;
 use super::named_files::{NamedFiles, ReadFile, read_from_disk, reason};
 use super::{meaning, rules, tree, typed, unsupported};
 
@@ -22,6 +23,8 @@ pub const DEFAULT_NAME: &str = "default";
 pub struct Loaded {
     /// Valid as a whole.
     pub config: Config,
+    /// Where it says what a running server cannot change.
+    pub fixed: Fixed,
     /// What is probably not meant; sorted by file, line, column. No errors among them.
     pub warnings: Vec<Finding>,
 }
@@ -32,12 +35,24 @@ pub struct Loaded {
 /// Every finding, warnings included, sorted by file, line, column; at least one is an error. A missing, unreadable or
 /// empty file is one, at 1:1.
 pub fn load(path: Option<&Path>) -> Result<Loaded, Vec<Finding>> {
+    load_by(path, &read_from_disk)
+}
+
+/// [`load`] with the caller's own way of reading, by which it learns every file that counts, those of a refused
+/// configuration and those that are missing included.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_by(
+    path: Option<&Path>,
+    read_file: &dyn Fn(&Path) -> io::Result<Vec<u8>>,
+) -> Result<Loaded, Vec<Finding>> {
     let Some(path) = path else {
-        return load_named(None, DEFAULT_NAME, DEFAULT.as_bytes(), &read_from_disk);
+        return load_named(None, DEFAULT_NAME, DEFAULT.as_bytes(), read_file);
     };
     let name = path.display().to_string();
-    match read_from_disk(path) {
-        Ok(content) => load_named(Some(path), &name, &content, &read_from_disk),
+    match read_file(path) {
+        Ok(content) => load_named(Some(path), &name, &content, read_file),
         Err(error) => {
             let findings = Findings::default();
             findings.of(&name).error(Place::START, format!("cannot read it: {}", reason(&error)));
@@ -80,16 +95,16 @@ fn load_named(
     let findings = Findings::default();
     let report = findings.of(name);
     let files = NamedFiles::new(path, content, read_file);
-    let config = mean(content, &report, files);
+    let meant = mean(content, &report, files);
     let refused = findings.has_errors();
     let told = findings.finish();
-    match config {
-        Some(config) if !refused => Ok(Loaded { config, warnings: told }),
+    match meant {
+        Some((config, fixed)) if !refused => Ok(Loaded { config, fixed, warnings: told }),
         _ => Err(told),
     }
 }
 
-fn mean(content: &[u8], report: &Report<'_>, files: NamedFiles<'_>) -> Option<Config> {
+fn mean(content: &[u8], report: &Report<'_>, files: NamedFiles<'_>) -> Option<(Config, Fixed)> {
     let text = text(content, report)?;
     if text.trim().is_empty() {
         report.error(Place::START, "the file is empty: `egressd config default` prints one to begin with");
@@ -111,7 +126,7 @@ fn mean(content: &[u8], report: &Report<'_>, files: NamedFiles<'_>) -> Option<Co
     if !report.has_errors() {
         rules::lints(&config.policies, &places, Timestamp::now(), report);
     }
-    Some(config)
+    Some((config, Fixed::of(&file)))
 }
 
 /// The content as text. A byte-order mark at the very start, as Windows editors write, is taken off.

@@ -1,39 +1,34 @@
 //! From the keys as typed to the configuration as meant: what is required, which values fit, what conflicts, and what
-//! stands in for a key that is left out. Policies are in `rules`.
+//! stands in for a key that is left out. Policies are in `rules`, listeners in `listeners`.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderName;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::file::{
-    AccessLogFile, AdminFile, BasicAuthFile, ConfigFile, DnsFile, FormatFile, HttpFile, Key, LevelFile,
-    LimitsFile, List, ListenerFile, LogFile, OnFailureFile, ProxyProtocolFile, ShutdownFile, TlsFile,
-    TunnelFile,
+    AccessLogFile, ConfigFile, DnsFile, FormatFile, HttpFile, Key, LevelFile, LimitsFile, List, LogFile,
+    OnFailureFile, ShutdownFile, TunnelFile,
 };
 use super::finding::{Place, Report, quoted};
 use super::named_files::NamedFiles;
 use super::typed::At;
-use super::values::{FilePath, Length, Network};
+use super::values::{Length, Network};
 use super::{
-    AccessLog, Admin, BasicAuth, Config, DiagnosticsFormat, Dns, Http, Limits, Listener, Log, LogFormat,
-    LogLevel, LogOutput, OnLogFailure, ProxyProtocol, Shutdown, Tls, Tunnel, rules, upstream,
+    AccessLog, Config, DiagnosticsFormat, Dns, Http, Limits, Log, LogFormat, LogLevel, LogOutput,
+    OnLogFailure, Shutdown, Tunnel, identities, rules, upstream,
 };
 
-const LISTENER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 3128);
-const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 9180);
-
-const SECOND: Duration = Duration::from_secs(1);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// What a deadline on a stranger's next step may be: shorter than a round trip breaks, longer than an hour is none.
-const STEP: RangeInclusive<Duration> = Duration::from_millis(10)..=HOUR;
+pub(super) const STEP: RangeInclusive<Duration> = Duration::from_millis(10)..=HOUR;
 
 /// Largest count that a limit takes: far over what descriptors and ports carry.
 const MAX_COUNT: u64 = 10_000_000;
@@ -48,6 +43,9 @@ pub(super) fn config(
     let meaning = Meaning { report };
     let (policies, places) = rules::policies(&file.policies, report, &mut files);
     let listeners = meaning.listeners(&file.listeners, &mut files);
+    if !report.has_errors() {
+        identities::lint(&file.policies, &listeners, report);
+    }
     let admin = meaning.admin(&file.admin, &listeners);
     let upstream_proxy = upstream::proxy(&file.upstream_proxy, report, &mut files);
     let certificates = upstream::certificates(&file.certificates, report, &mut files);
@@ -83,7 +81,7 @@ pub(super) fn value<T>(key: &Key<T>) -> Option<&T> {
     key.as_ref().and_then(|at| at.value.as_ref())
 }
 
-fn section<'f, T>(key: &'f Key<T>, left_out: &'f T) -> &'f T {
+pub(super) fn section<'f, T>(key: &'f Key<T>, left_out: &'f T) -> &'f T {
     value(key).unwrap_or(left_out)
 }
 
@@ -138,12 +136,13 @@ fn shown(duration: Duration) -> String {
     }
 }
 
-struct Meaning<'r> {
-    report: &'r Report<'r>,
+/// Reads keys, and tells what is wrong with them.
+pub(super) struct Meaning<'r> {
+    pub(super) report: &'r Report<'r>,
 }
 
 impl Meaning<'_> {
-    fn duration(
+    pub(super) fn duration(
         &self,
         key: &Key<Length>,
         name: &str,
@@ -166,134 +165,6 @@ impl Meaning<'_> {
             self.report.error(at.place, format!("`{name}` is from 1 to {most}, not {count}"));
         }
         count
-    }
-
-    /// A file that must exist and hold something; its content is read by whoever needs it.
-    fn named(&self, at: &At<FilePath>, files: &mut NamedFiles<'_>) -> std::path::PathBuf {
-        let name = at.value.as_ref().map_or("", |path| &path.0);
-        files.read(name, at.place, self.report);
-        files.path(name)
-    }
-
-    fn optional(&self, key: &Key<FilePath>, files: &mut NamedFiles<'_>) -> Option<std::path::PathBuf> {
-        key.as_ref().filter(|at| at.value.is_some()).map(|at| self.named(at, files))
-    }
-
-    fn listeners(&self, list: &List<ListenerFile>, files: &mut NamedFiles<'_>) -> Vec<(Listener, Place)> {
-        let Some(list) = list else {
-            let name = LISTENER.to_string().into();
-            let listener =
-                Listener { name, address: LISTENER, proxy_protocol: None, tls: None, basic_auth: None };
-            return vec![(listener, Place::START)];
-        };
-        let mut listeners: Vec<(Listener, Place)> = Vec::new();
-        for at in list.value.iter().flatten() {
-            if let Some(file) = &at.value
-                && let Some(listener) = self.listener(file, at.place, &listeners, files)
-            {
-                listeners.push(listener);
-            }
-        }
-        if list.value.as_ref().is_some_and(Vec::is_empty) {
-            self.report.error(
-                list.place,
-                "`listeners` is empty: write at least one, or take the key out to listen on 0.0.0.0:3128",
-            );
-        }
-        listeners
-    }
-
-    fn listener(
-        &self,
-        file: &ListenerFile,
-        around: Place,
-        others: &[(Listener, Place)],
-        files: &mut NamedFiles<'_>,
-    ) -> Option<(Listener, Place)> {
-        let proxy_protocol = self.proxy_protocol(&file.proxy_protocol);
-        let tls = file.tls.as_ref().and_then(|at| self.tls(at, files));
-        let basic_auth = file.basic_auth.as_ref().and_then(|at| self.basic_auth(at, files));
-        let at = required(self.report, &file.address, around, "address", "address: 0.0.0.0:3128")?;
-        let address = at.value.as_ref()?.0;
-        if let Some((other, _)) = others.iter().find(|(other, _)| conflicts(other.address, address)) {
-            self.report.error(
-                at.place,
-                format!("the listener `{}` already takes {}: write another port", other.name, other.address),
-            );
-        }
-        let name: Arc<str> = match value(&file.name) {
-            Some(name) => (&*name.0).into(),
-            None => address.to_string().into(),
-        };
-        if others.iter().any(|(other, _)| other.name == name) {
-            let place = file.name.as_ref().map_or(around, |at| at.place);
-            self.report
-                .error(place, format!("another listener is called {}: write another name", quoted(&name)));
-        }
-        Some((Listener { name, address, proxy_protocol, tls, basic_auth }, at.place))
-    }
-
-    fn proxy_protocol(&self, key: &Key<ProxyProtocolFile>) -> Option<ProxyProtocol> {
-        let at = key.as_ref()?;
-        let file = at.value.as_ref()?;
-        required(self.report, &file.trusted, at.place, "trusted", "trusted: [10.0.0.0/8]")?;
-        let trusted = networks(&file.trusted)?;
-        if value(&file.trusted).is_some_and(Vec::is_empty) {
-            self.report.error(
-                at.place,
-                "`trusted` is empty, so every connection would be closed: write the networks of the load balancer",
-            );
-        }
-        Some(ProxyProtocol { trusted })
-    }
-
-    fn tls(&self, at: &At<TlsFile>, files: &mut NamedFiles<'_>) -> Option<Tls> {
-        let file = at.value.as_ref()?;
-        let certificate =
-            required(self.report, &file.certificate, at.place, "certificate", "certificate: tls.crt");
-        let key = required(self.report, &file.key, at.place, "key", "key: tls.key");
-        let certificate = certificate.map(|at| self.named(at, files));
-        let key = key.map(|at| self.named(at, files));
-        if let (Some(crl), None) = (&file.client_crl, &file.client_ca) {
-            self.report
-                .error(crl.place, "`client_crl` without `client_ca` revokes nothing: write `client_ca` too");
-        }
-        let client_ca = self.optional(&file.client_ca, files);
-        let client_crl = self.optional(&file.client_crl, files);
-        let handshake_timeout =
-            self.duration(&file.handshake_timeout, "handshake_timeout", 10 * SECOND, STEP);
-        Some(Tls { certificate: certificate?, key: key?, client_ca, client_crl, handshake_timeout })
-    }
-
-    fn basic_auth(&self, at: &At<BasicAuthFile>, files: &mut NamedFiles<'_>) -> Option<BasicAuth> {
-        let file = at.value.as_ref()?;
-        let users =
-            required(self.report, &file.users_file, at.place, "users_file", "users_file: users.htpasswd")?;
-        Some(BasicAuth { users_file: self.named(users, files) })
-    }
-
-    fn admin(&self, key: &Key<AdminFile>, listeners: &[(Listener, Place)]) -> Admin {
-        let left_out = AdminFile::default();
-        let file = section(key, &left_out);
-        let address = value(&file.address).map_or(ADMIN, |socket| socket.0);
-        if let Some((listener, place)) =
-            listeners.iter().find(|(listener, _)| conflicts(listener.address, address))
-        {
-            // Where the admin's address is left out, the listener's is the one that stands in the file.
-            let place = file.address.as_ref().map_or(*place, |at| at.place);
-            self.report.error(
-                place,
-                format!(
-                    "the listener `{}` and `admin` both want {address}: write another port",
-                    listener.name
-                ),
-            );
-        }
-        Admin {
-            address,
-            networks: networks(&file.networks).unwrap_or_else(private_networks),
-            proxy_protocol: self.proxy_protocol(&file.proxy_protocol),
-        }
     }
 
     fn dns(&self, file: &DnsFile) -> Dns {
@@ -457,12 +328,4 @@ fn log(file: &LogFile) -> Log {
         Some(FormatFile::Json) => DiagnosticsFormat::Json,
     };
     Log { level, format }
-}
-
-/// Whether the second bind would fail: one port, and one address or a wildcard that covers the other. Port 0 is a
-/// fresh one each time.
-fn conflicts(a: SocketAddr, b: SocketAddr) -> bool {
-    let covers =
-        |wide: IpAddr, ip: IpAddr| wide == ip || (wide.is_unspecified() && wide.is_ipv4() == ip.is_ipv4());
-    a.port() == b.port() && a.port() != 0 && (covers(a.ip(), b.ip()) || covers(b.ip(), a.ip()))
 }

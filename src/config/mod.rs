@@ -3,11 +3,15 @@
 //! Two steps, as typed and as meant: `file` holds the keys as serde reads them, each with its place; `meaning` makes a
 //! [`Config`] of them. Every error is told at once, as `FILE:LINE:COLUMN: error: text` with what to write instead,
 //! and a [`Config`] exists only where there was none. Nothing here opens sockets or watches files. The clock
-//! is asked for warnings alone: which rules have expired by now.
+//! is asked for warnings alone: which rules and certificates have expired by now.
 
 mod allow_file;
+mod cases;
 mod file;
 mod finding;
+mod fixed;
+mod identities;
+mod listeners;
 mod load;
 mod meaning;
 mod named_files;
@@ -29,12 +33,17 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use self::cases::{Case, load_cases};
 pub use self::finding::{Finding, Place, Severity};
-pub use self::load::{DEFAULT, DEFAULT_NAME, Loaded, load, load_bytes, load_str};
+pub use self::fixed::{Fixed, FixedListener};
+pub use self::load::{DEFAULT, DEFAULT_NAME, Loaded, load, load_by, load_bytes, load_str};
+pub use self::named_files::read_from_disk;
 pub use self::schema::schema;
 pub use self::upstream::{Authorities, Certificates, Credentials, Roots, UpstreamProxy};
+use crate::password::Users;
 use crate::policy::Policies;
 use crate::target::Name;
+use crate::tls::ServerTls;
 
 /// A whole configuration, valid as a whole; immutable.
 #[derive(Debug)]
@@ -71,7 +80,7 @@ pub struct Config {
 }
 
 /// Where clients connect.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub struct Listener {
     /// Unique.
     pub name: Arc<str>,
@@ -92,26 +101,27 @@ pub struct ProxyProtocol {
     pub trusted: Vec<IpNet>,
 }
 
-/// TLS between client and proxy. The files exist and are not empty; what is in them `tls` reads.
-#[derive(Clone, PartialEq, Eq, Debug)]
+impl ProxyProtocol {
+    /// Whether this peer is a load balancer of ours.
+    pub fn trusts(&self, peer: IpAddr) -> bool {
+        self.trusted.iter().any(|network| network.contains(&peer))
+    }
+}
+
+/// TLS between client and proxy.
+#[derive(Clone, Debug)]
 pub struct Tls {
-    /// PEM: certificate and chain.
-    pub certificate: PathBuf,
-    /// PEM: private key.
-    pub key: PathBuf,
-    /// PEM: authorities of client certificates; a certificate is required then.
-    pub client_ca: Option<PathBuf>,
-    /// PEM: revocation lists; only with `client_ca`.
-    pub client_crl: Option<PathBuf>,
+    /// What the files say: certificate, key, authorities of client certificates, revocation lists.
+    pub server: ServerTls,
     /// For the whole handshake.
     pub handshake_timeout: Duration,
 }
 
 /// Passwords of clients.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub struct BasicAuth {
-    /// htpasswd; exists and is not empty.
-    pub users_file: PathBuf,
+    /// What the users file says.
+    pub users: Arc<Users>,
 }
 
 /// The admin listener.

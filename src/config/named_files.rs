@@ -96,8 +96,11 @@ pub(super) fn reason(error: &io::Error) -> String {
     }
 }
 
-/// Reads a file of the file system, at most [`MAX_BYTES`].
-pub(super) fn read_from_disk(path: &Path) -> io::Result<Vec<u8>> {
+/// Reads a file of the file system, at most 256 MiB of it.
+///
+/// # Errors
+/// What the operating system says, and a file that is larger.
+pub fn read_from_disk(path: &Path) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     std::fs::File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut content)?;
     if content.len() as u64 > MAX_BYTES {

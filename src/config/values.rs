@@ -16,6 +16,7 @@ use super::finding::quoted;
 use super::typed::At;
 use super::units::{self, ProxyUrl};
 use crate::target::Name;
+use crate::tls;
 
 /// Declares a newtype that serde reads with a function of text.
 macro_rules! leaf {
@@ -212,15 +213,34 @@ fn path(text: &str) -> Result<Box<str>, String> {
     Ok(text.into())
 }
 
+/// In the one spelling in which a certificate or a password proves it: another would fit nobody.
 fn identity(text: &str) -> Result<Box<str>, String> {
-    let rest = ["spiffe://", "dns:", "cn:", "user:"].iter().find_map(|kind| text.strip_prefix(kind));
-    match rest {
-        Some(rest) if !rest.trim().is_empty() && !text.contains(char::is_control) => Ok(text.into()),
-        _ => Err(format!(
-            "{} is not an identity: write spiffe://…, dns:NAME, cn:NAME (of a certificate) or user:NAME (of a password)",
-            quoted(text)
-        )),
+    let shown = quoted(text);
+    if text.starts_with("spiffe://") {
+        if tls::is_spiffe(text) {
+            return Ok(text.into());
+        }
+        return Err(format!(
+            "{shown} is not a SPIFFE id: write spiffe://TRUST-DOMAIN/PATH, the trust domain in lower case, no `/` at the end"
+        ));
     }
+    if let Some(name) = text.strip_prefix("dns:") {
+        return match Name::parse(name) {
+            Ok(name) => Ok(format!("dns:{name}").into()),
+            Err(error) => Err(format!("{shown} names no host: {error}")),
+        };
+    }
+    if text.strip_prefix("cn:").is_some_and(tls::is_common_name) {
+        return Ok(text.into());
+    }
+    if text.strip_prefix("user:").is_some_and(|user| !user.trim().is_empty() && !user.contains(':'))
+        && !text.contains(char::is_control)
+    {
+        return Ok(text.into());
+    }
+    Err(format!(
+        "{shown} is not an identity: write spiffe://…, dns:NAME, cn:NAME (of a certificate) or user:NAME (of a password)"
+    ))
 }
 
 fn vpc_endpoint(text: &str) -> Result<Box<str>, String> {

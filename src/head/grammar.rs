@@ -321,19 +321,24 @@ fn header_map(fields: &[httparse::Header<'_>]) -> Result<HeaderMap, Fault> {
     Ok(headers)
 }
 
-/// What a record can say of a refused head: its method, its target where it is canonical, its `User-Agent`, each as
-/// far as the bytes that arrived allow.
+/// What a record can say of a refused head: its method, its target, its `User-Agent`, each as far as the bytes that
+/// arrived allow.
 pub(super) fn describe(fault: Fault, head: &[u8]) -> Refused {
     let mut lines = head.split(|&byte| byte == b'\n').map(|line| line.strip_suffix(b"\r"));
     // A line that was cut, or that does not end in CRLF, is not quoted: it may be anything.
-    let line = lines.next().flatten().and_then(|line| RequestLine::parse(line).ok());
+    let first = lines.next().flatten();
+    let line = first.and_then(|line| RequestLine::parse(line).ok());
     let method = line
         .as_ref()
         .filter(|line| line.method.len() <= MAX_METHOD)
         .and_then(|line| http::Method::from_bytes(line.method.as_bytes()).ok());
     let target = line.zip(method.as_ref()).and_then(|(line, method)| line.target(method).ok());
+    let malformed = match target {
+        Some(_) => None,
+        None => first.and_then(|line| line.split(|&byte| byte == b' ').nth(1)).map(Box::from),
+    };
     let user_agent = lines.flatten().take_while(|line| !line.is_empty()).find_map(user_agent);
-    Refused { reason: fault.reason, detail: fault.detail, method, target, user_agent }
+    Refused { reason: fault.reason, detail: fault.detail, method, target, malformed, user_agent }
 }
 
 fn user_agent(line: &[u8]) -> Option<Box<str>> {

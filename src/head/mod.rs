@@ -114,6 +114,8 @@ pub struct Refused {
     pub method: Option<http::Method>,
     /// The target, where it is canonical.
     pub target: Option<RequestTarget>,
+    /// The target as it was sent, where it is not: any bytes but a space, escaped and cut by the log.
+    pub malformed: Option<Box<[u8]>>,
     /// At most [`MAX_USER_AGENT`] bytes; not escaped: the log does that.
     pub user_agent: Option<Box<str>>,
 }

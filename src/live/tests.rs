@@ -106,6 +106,26 @@ fn only_the_chosen_are_cancelled_and_only_once() {
 }
 
 #[test]
+fn only_the_revoked_end_and_know_why() {
+    let live = Live::new();
+    let policy: Arc<str> = "p".into();
+    let meter = Arc::new(Meter::default());
+    let guards: Vec<_> = (0..100).map(|_| register(&live, &policy, &meter)).collect();
+    let ended = &guards[7];
+    ended.tunnel().cancel(Ending::Drained);
+    for (number, guard) in guards.iter().enumerate() {
+        guard.show_sni(if number % 2 == 0 { "even.example" } else { "odd.example" });
+    }
+    let judge = |tunnel: &Tunnel| (tunnel.sni() == Some("odd.example")).then_some(Reason::RuleExpired);
+    assert_eq!(live.revoke_where(judge), 49);
+    assert_eq!(live.revoke_where(judge), 0, "already told");
+    assert_eq!((ended.cancel().ending(), ended.tunnel().revoked()), (Some(Ending::Drained), None));
+    let told = |guard: &LiveTunnel| (guard.cancel().ending(), guard.tunnel().revoked());
+    assert_eq!(told(&guards[1]), (Some(Ending::PolicyRevoked), Some(Reason::RuleExpired)));
+    assert_eq!(told(&guards[2]), (None, None));
+}
+
+#[test]
 fn a_registration_decided_by_an_older_policy_is_judged_again() {
     let live = Live::new();
     let policy: Arc<str> = "p".into();
@@ -153,6 +173,36 @@ fn no_tunnel_slips_between_a_reload_and_its_sweep() {
             workers.into_iter().flat_map(|worker| worker.join().expect("no panic")).collect::<Vec<_>>()
         });
         assert!(kept.iter().all(|guard| guard.cancel().ending() == Some(Ending::PolicyRevoked)));
+    }
+}
+
+/// Report mode lets pass what was shown only while the policy is `lenient`: no tunnel may live on of which neither the
+/// sweep nor the one who showed it saw both.
+#[test]
+fn no_objection_slips_between_a_reload_and_its_sweep() {
+    for _ in 0..200 {
+        let live = Live::new();
+        let policy: Arc<str> = "p".into();
+        let lenient = AtomicBool::new(true);
+        let guards: Vec<_> = (0..40).map(|_| register(&live, &policy, &Arc::default())).collect();
+        thread::scope(|scope| {
+            for guards in guards.chunks(20) {
+                let lenient = &lenient;
+                scope.spawn(move || {
+                    for guard in guards {
+                        guard.object(Reason::NoSni);
+                        // As weak as what `current` promises.
+                        if !lenient.load(Ordering::Acquire) {
+                            guard.tunnel().revoke(Reason::NoSni);
+                        }
+                    }
+                });
+            }
+            lenient.store(false, Ordering::Release);
+            live.advance();
+            live.revoke_where(Tunnel::objection);
+        });
+        assert!(guards.iter().all(|guard| guard.tunnel().revoked() == Some(Reason::NoSni)));
     }
 }
 

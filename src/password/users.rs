@@ -98,6 +98,11 @@ impl Users {
         self.hashes.is_empty()
     }
 
+    /// Whether this user stands in the file.
+    pub fn has(&self, user: &str) -> bool {
+        self.places.contains_key(user)
+    }
+
     /// SHA-256 of the file.
     pub(super) fn digest(&self) -> &[u8; 32] {
         &self.digest

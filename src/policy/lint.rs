@@ -3,19 +3,18 @@
 //! Each rule is compared with the few others that the index finds for its host, so a million rules cost one look-up
 //! each and no memory of their own. Of one kind only the first [`TOLD_OF_A_KIND`] are told; the rest is counted. Not
 //! here: what makes a rule an error (`pattern`, `rule`), and whether a policy can be reached at all, which `config`
-//! asks [`unreachable`] while it still knows where the policy stands.
+//! asks [`unreachable()`] while it still knows where the policy stands.
 
 mod cover;
 mod strangers;
 #[cfg(test)]
 mod tests;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
 use ipnet::IpNet;
 use jiff::Timestamp;
 
 use self::cover::{Neighbours, Verdict};
+use super::address::never_in;
 use super::rule::{RuleOptions, Scheme};
 use super::store::{Kind, Rule, RuleId};
 use super::{ClientMatch, Policies, Policy};
@@ -126,7 +125,13 @@ impl At<'_> {
 }
 
 /// Whether the rule has an effect of its own; what stands in its way is told.
-fn judge(at: &At<'_>, rule: &Rule, now: Timestamp, neighbours: &mut Neighbours, told: &mut Told) -> bool {
+fn judge<'p>(
+    at: &At<'p>,
+    rule: &Rule,
+    now: Timestamp,
+    neighbours: &mut Neighbours<'p>,
+    told: &mut Told,
+) -> bool {
     let text = at.text();
     let verdict = neighbours.judge(at.policy, at.id, now);
     let kind = match verdict {
@@ -301,21 +306,6 @@ pub fn unreachable(earlier: &[(&str, &ClientMatch)], later: &ClientMatch) -> Opt
     let names = rivals.iter().filter(|(_, clients)| takes_part(clients)).map(|(name, _)| format!("`{name}`"));
     let names: Vec<String> = names.collect();
     Some(format!("{} stand before it and together fit every client it fits", names.join(", ")))
-}
-
-/// Addresses that answer with credentials or instance metadata; no rule opens them.
-const CREDENTIAL_ENDPOINTS: [(IpAddr, &str); 6] = [
-    (IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), "instance metadata of AWS, Azure, Google and others"),
-    (IpAddr::V4(Ipv4Addr::new(169, 254, 170, 2)), "credentials of ECS tasks"),
-    (IpAddr::V4(Ipv4Addr::new(169, 254, 170, 23)), "credentials of EKS pods"),
-    (IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)), "instance metadata of Alibaba Cloud"),
-    (IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)), "instance metadata of AWS"),
-    (IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23)), "credentials of EKS pods"),
-];
-
-/// The credential endpoints inside a network that is listed under `private`: they stay closed all the same.
-pub fn never_in(network: &IpNet) -> impl Iterator<Item = (IpAddr, &'static str)> {
-    CREDENTIAL_ENDPOINTS.iter().filter(|(address, _)| network.contains(address)).copied()
 }
 
 /// The warning about a network under `private` that holds credential endpoints.

@@ -12,6 +12,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -111,7 +112,8 @@ pub struct AccessLog(Arc<Shared>);
 struct Shared {
     queue: Arc<Queue>,
     format: Box<dyn Format>,
-    on_failure: OnLogFailure,
+    /// Whether requests go on without records while those cannot be written.
+    continues: AtomicBool,
     stale: Duration,
     bytes: usize,
 }
@@ -136,7 +138,7 @@ impl AccessLog {
         let shared = Shared {
             queue,
             format,
-            on_failure: options.on_failure,
+            continues: AtomicBool::new(options.on_failure == OnLogFailure::Continue),
             stale: options.stale,
             bytes: options.bytes,
         };
@@ -209,8 +211,17 @@ impl AccessLog {
         self.0.queue.places.set_limit(places);
     }
 
+    /// Follows a reload of `access_log.on_failure`.
+    pub fn set_on_failure(&self, on_failure: OnLogFailure) {
+        self.0.continues.store(on_failure == OnLogFailure::Continue, Ordering::Relaxed);
+    }
+
+    fn on_failure(&self) -> OnLogFailure {
+        if self.0.continues.load(Ordering::Relaxed) { OnLogFailure::Continue } else { OnLogFailure::Deny }
+    }
+
     fn take(&self, count: usize) -> Result<Hold, LogUnavailable> {
-        match self.0.on_failure {
+        match self.on_failure() {
             OnLogFailure::Deny if self.unavailable_for().is_some() => Err(LogUnavailable),
             _ if self.room(count, 0) => Ok(Hold::Held),
             OnLogFailure::Deny => Err(LogUnavailable),

@@ -3,13 +3,20 @@
 //! stderr is usually drained by the same container shim as the access log. If that stalls, a direct write would freeze
 //! every worker that has something to say. Not here: the access log, which loses nothing.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
-use tracing::Subscriber;
+use tracing::{Event, Subscriber};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::LevelFilter;
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::{DefaultFields, Format, Full, Json, Writer};
+use tracing_subscriber::fmt::time::SystemTime;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, MakeWriter};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::reload;
 
 use crate::config::{DiagnosticsFormat, Log, LogLevel};
 
@@ -35,35 +42,97 @@ impl Diagnostics {
 /// # Errors
 /// Where messages go elsewhere already.
 pub fn start(log: Log) -> io::Result<Diagnostics> {
-    let level = match log.level {
+    let (subscriber, diagnostics, control) = subscriber(log, io::stderr());
+    tracing::subscriber::set_global_default(subscriber).map_err(io::Error::other)?;
+    // The only one: another start has failed above.
+    let _ = CONTROL.set(control);
+    Ok(diagnostics)
+}
+
+/// From here on messages are as `log` says. Nothing happens where they were never [`start`]ed.
+pub fn follow(log: Log) {
+    if let Some(control) = CONTROL.get() {
+        control.follow(log);
+    }
+}
+
+/// Beside tracing's own subscriber, which is one for the process as well.
+static CONTROL: OnceLock<Control> = OnceLock::new();
+
+/// What a reload of `log` changes.
+struct Control {
+    level: Box<dyn Fn(LevelFilter) + Send + Sync>,
+    json: Arc<AtomicBool>,
+}
+
+impl Control {
+    fn follow(&self, log: Log) {
+        (self.level)(level(log.level));
+        self.json.store(log.format == DiagnosticsFormat::Json, Ordering::Relaxed);
+    }
+}
+
+fn level(level: LogLevel) -> LevelFilter {
+    match level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
         LogLevel::Info => LevelFilter::INFO,
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
-    };
-    let (subscriber, diagnostics) = subscriber(level, log.format, io::stderr());
-    tracing::subscriber::set_global_default(subscriber).map_err(io::Error::other)?;
-    Ok(diagnostics)
+    }
 }
 
 fn subscriber(
-    level: LevelFilter,
-    format: DiagnosticsFormat,
+    log: Log,
     output: impl Write + Send + 'static,
-) -> (Box<dyn Subscriber + Send + Sync>, Diagnostics) {
+) -> (Box<dyn Subscriber + Send + Sync>, Diagnostics, Control) {
     let (writer, guard) = NonBlockingBuilder::default()
         .lossy(true)
         .buffered_lines_limit(LINES)
         .thread_name("diagnostics")
         .finish(output);
     let diagnostics = Diagnostics { lost: writer.error_counter(), _guard: guard };
-    let builder = tracing_subscriber::fmt().with_max_level(level).with_ansi(false).with_writer(Plain(writer));
-    let subscriber: Box<dyn Subscriber + Send + Sync> = match format {
-        DiagnosticsFormat::Text => Box::new(builder.with_target(false).finish()),
-        DiagnosticsFormat::Json => Box::new(builder.json().flatten_event(true).finish()),
+    let json = Arc::new(AtomicBool::new(log.format == DiagnosticsFormat::Json));
+    let messages =
+        tracing_subscriber::fmt::layer().with_ansi(false).with_writer(Plain(writer)).event_format(Either {
+            json: Arc::clone(&json),
+            as_text: Format::default().with_target(false),
+            // egressd has no spans, whose fields are formatted as text.
+            as_json: Format::default()
+                .json()
+                .flatten_event(true)
+                .with_current_span(false)
+                .with_span_list(false),
+        });
+    let (filter, handle) = reload::Layer::new(level(log.level));
+    let level = move |level| {
+        // Fails only when the subscriber is gone, and its messages with it.
+        let _ = handle.reload(level);
     };
-    (subscriber, diagnostics)
+    let subscriber = tracing_subscriber::registry().with(messages).with(filter);
+    (Box::new(subscriber), diagnostics, Control { level: Box::new(level), json })
+}
+
+/// Text or JSON, whichever it is now.
+struct Either {
+    json: Arc<AtomicBool>,
+    as_text: Format<Full, SystemTime>,
+    as_json: Format<Json, SystemTime>,
+}
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> FormatEvent<S, DefaultFields> for Either {
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, DefaultFields>,
+        writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        if self.json.load(Ordering::Relaxed) {
+            self.as_json.format_event(context, writer, event)
+        } else {
+            self.as_text.format_event(context, writer, event)
+        }
+    }
 }
 
 /// Lets a message be one line and nothing but text, whatever somebody put into it: a host name in an error is what a
@@ -158,10 +227,13 @@ mod tests {
         }
     }
 
-    fn said(format: DiagnosticsFormat, level: LevelFilter, say: impl FnOnce()) -> String {
+    const TEXT: Log = Log { level: LogLevel::Info, format: DiagnosticsFormat::Text };
+    const JSON: Log = Log { level: LogLevel::Info, format: DiagnosticsFormat::Json };
+
+    fn said(log: Log, say: impl FnOnce(&Control)) -> String {
         let output = Stalled::default();
-        let (subscriber, diagnostics) = subscriber(level, format, output.clone());
-        tracing::subscriber::with_default(subscriber, say);
+        let (subscriber, diagnostics, control) = subscriber(log, output.clone());
+        tracing::subscriber::with_default(subscriber, || say(&control));
         drop(diagnostics);
         output.text()
     }
@@ -169,9 +241,8 @@ mod tests {
     #[test]
     fn t68_a_message_is_one_line_whatever_is_in_it() {
         let evil = "x\r\nERROR forged\u{1b}[31m\u{9b}\u{202e}\u{2028}é";
-        for format in [DiagnosticsFormat::Text, DiagnosticsFormat::Json] {
-            let text =
-                said(format, LevelFilter::INFO, || tracing::warn!(host = %evil, "no such name: {evil}"));
+        for log in [TEXT, JSON] {
+            let text = said(log, |_| tracing::warn!(host = %evil, "no such name: {evil}"));
             let body = text.strip_suffix('\n').expect("a line");
             assert!(!body.chars().any(is_hostile), "{body:?}");
             assert!(body.contains("no such name") && body.contains('é'), "{body}");
@@ -180,7 +251,7 @@ mod tests {
 
     #[test]
     fn the_level_holds_and_json_is_an_object_a_line() {
-        let text = said(DiagnosticsFormat::Json, LevelFilter::INFO, || {
+        let text = said(JSON, |_| {
             tracing::debug!("not this");
             tracing::info!(port = 3128, "listening");
         });
@@ -189,15 +260,32 @@ mod tests {
             (&value["level"], &value["message"], &value["port"]),
             (&"INFO".into(), &"listening".into(), &3128.into())
         );
-        assert!(said(DiagnosticsFormat::Text, LevelFilter::OFF, || tracing::error!("x")).is_empty());
+        let errors = Log { level: LogLevel::Error, ..TEXT };
+        assert!(said(errors, |_| tracing::warn!("x")).is_empty());
+    }
+
+    #[test]
+    fn level_and_format_follow_a_reload() {
+        let text = said(TEXT, |control| {
+            tracing::debug!("not this");
+            control.follow(Log { level: LogLevel::Debug, ..JSON });
+            tracing::debug!("second");
+            control.follow(Log { level: LogLevel::Warn, ..TEXT });
+            tracing::info!("nor this");
+            tracing::warn!("third");
+        });
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 2, "{text}");
+        let second: serde_json::Value = serde_json::from_str(lines[0]).expect("an object");
+        assert_eq!(second["message"], "second");
+        assert!(lines[1].ends_with("WARN third"), "{text}");
     }
 
     #[test]
     fn a_stalled_stderr_freezes_nobody_and_the_lost_are_counted() {
         let output = Stalled::default();
         output.stall(true);
-        let (subscriber, diagnostics) =
-            subscriber(LevelFilter::INFO, DiagnosticsFormat::Text, output.clone());
+        let (subscriber, diagnostics, _) = subscriber(TEXT, output.clone());
         tracing::subscriber::with_default(subscriber, || {
             // Comes to its end only if no message waits.
             for number in 0..3 * LINES {

@@ -10,6 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
@@ -18,6 +19,7 @@ use prometheus::{
 };
 
 use self::at_scrape::AtScrape;
+use self::configured::Configured;
 use self::requests::Requests;
 use super::access_log::AccessLog;
 use super::record::Cause;
@@ -26,6 +28,7 @@ use crate::live::Live;
 use crate::outcome::{Decision, Ending, Reason};
 
 mod at_scrape;
+mod configured;
 mod requests;
 
 /// From a warm cache beside us to the longest `tunnel.connect_timeout` that makes sense.
@@ -194,7 +197,7 @@ impl Metrics {
             )?,
             reload_success_time: Gauge::new(
                 "egressd_config_last_reload_success_timestamp_seconds",
-                "When the configuration in use was loaded, in seconds since the epoch.",
+                "When the files last said what is in use, by the start or by a reload, in seconds since the epoch.",
             )?,
             config: IntGaugeVec::new(
                 Opts::new(
@@ -289,17 +292,21 @@ impl Metrics {
         self.dns_duration.with_label_values(&[result_word(known)]).observe(took.as_secs_f64());
     }
 
-    /// What one dial came to, its lookup included.
-    pub fn dialled(&self, result: &Result<Dialled, DialError>) {
+    /// What one dial came to, its lookup included where there was one.
+    pub fn dialled(&self, result: &Result<Dialled, DialError>, by_name: bool) {
         match result {
             Ok(dialled) => {
-                self.dns(Ok(()), dialled.dns);
+                if by_name {
+                    self.dns(Ok(()), dialled.dns);
+                }
                 self.connect(Ok(()), dialled.connect);
             }
             Err(error) => {
                 if let Some(took) = error.dns {
-                    let by_dns = DNS_RESULTS.contains(&Err(error.reason));
-                    self.dns(if by_dns { Err(error.reason) } else { Ok(()) }, took);
+                    let of_dns = DNS_RESULTS.contains(&Err(error.reason));
+                    // Where something was dialled or judged, DNS had given an address.
+                    let answered = error.connect.is_some() || error.denied.count > 0;
+                    self.dns(if of_dns || !answered { Err(error.reason) } else { Ok(()) }, took);
                 }
                 if let Some(took) = error.connect {
                     self.connect(Err(error.reason), took);
@@ -334,19 +341,13 @@ impl Metrics {
 
     // --- configuration
 
-    /// A configuration was taken into use, at start or by a reload. Series of policies and rules that are gone go.
-    pub fn configured(&self, new: &Configured<'_>) {
-        self.reload_successful.set(1);
-        self.reload_success_time.set(new.loaded_at);
+    fn configured(&self, new: Configured<'_>) {
         self.config.reset();
         self.config.with_label_values(&[new.sha256]).set(1);
         self.at_scrape.set_policies(new.policies);
         self.at_scrape.set_rule_expiries(new.rule_expiries);
-        self.requests.retain(|policy, rule| {
-            policy.is_empty()
-                || (new.policies.iter().any(|known| **known == *policy) && (new.has_rule)(policy, rule))
-        });
         let keep = |policy: &str| policy.is_empty() || new.policies.iter().any(|known| **known == *policy);
+        self.requests.retain(keep, new.rules);
         self.live.retain_policies(keep);
         for policy in policies_of(&self.tunnels).iter().filter(|policy| !keep(policy)) {
             for ending in Ending::ALL {
@@ -359,6 +360,13 @@ impl Metrics {
                 self.tunnels.with_label_values(&[policy, ending.as_str()]);
             }
         }
+        self.reload_confirmed(new.loaded_at);
+    }
+
+    /// A reload ended well: what the files say is in force.
+    pub fn reload_confirmed(&self, now: Timestamp) {
+        self.reload_success_time.set(now.as_millisecond() as f64 / 1_000.0);
+        self.reload_successful.set(1);
     }
 
     /// A reload was refused; the configuration in use stays.
@@ -370,20 +378,6 @@ impl Metrics {
     pub fn certificate_expires(&self, listener: &Arc<str>, at: f64) {
         self.certificate_expires.with_label_values(&[listener]).set(at);
     }
-}
-
-/// What [`Metrics::configured`] has to know of a configuration.
-pub struct Configured<'a> {
-    /// The hash of the configuration.
-    pub sha256: &'a str,
-    /// When it was loaded, in seconds since the epoch.
-    pub loaded_at: f64,
-    /// The names of its policies.
-    pub policies: &'a [Arc<str>],
-    /// Whether a policy has a rule with this label; the empty label stands for "no rule" and is always kept.
-    pub has_rule: &'a dyn Fn(&str, &str) -> bool,
-    /// Policy, rule label and expiry in seconds since the epoch, of the rules that expire.
-    pub rule_expiries: &'a [(Arc<str>, Arc<str>, f64)],
 }
 
 /// The counters of one listener.

@@ -1,38 +1,20 @@
-//! PEM files: reading them, and saying what is in them instead of what should be.
+//! PEM files: what is in them, and saying so where it is not what should be. Not here: reading them from disk.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use rustls::pki_types::pem::{self, PemObject, SectionKind};
 
-/// The largest file that is read, in bytes. A CRL of a hundred thousand certificates has 4 MB.
-const MAX_FILE: u64 = 32 << 20;
-
-/// The files of one listener, as its configuration names them.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct TlsFiles {
-    /// The certificate and its chain, the listener's own first.
-    pub certificate: PathBuf,
-    /// Its private key.
-    pub key: PathBuf,
-    /// The CAs of client certificates; given, a client certificate is required.
-    pub client_ca: Option<PathBuf>,
-    /// What these CAs have revoked.
-    pub client_crl: Option<PathBuf>,
-}
-
-/// What these files hold: read once, so that what is checked is what is used.
+/// The files of one listener, each read once, so that what is checked is what is used.
 #[derive(Clone, Debug)]
 pub struct TlsPem {
-    /// See [`TlsFiles::certificate`].
+    /// The certificate and its chain, the listener's own first.
     pub certificate: PemFile,
-    /// See [`TlsFiles::key`].
+    /// Its private key.
     pub key: PemFile,
-    /// See [`TlsFiles::client_ca`].
+    /// The CAs of client certificates; given, a client certificate is required.
     pub client_ca: Option<PemFile>,
-    /// See [`TlsFiles::client_crl`].
+    /// What these CAs have revoked.
     pub client_crl: Option<PemFile>,
 }
 
@@ -72,48 +54,7 @@ impl fmt::Debug for PemFile {
     }
 }
 
-impl TlsPem {
-    /// Reads all files.
-    ///
-    /// # Errors
-    /// One for each file that cannot be read.
-    pub fn read(files: &TlsFiles) -> Result<Self, Vec<FileProblem>> {
-        let mut problems = Vec::new();
-        let mut read = |path: &PathBuf| PemFile::read(path).map_err(|problem| problems.push(problem)).ok();
-        let certificate = read(&files.certificate);
-        let key = read(&files.key);
-        let client_ca = files.client_ca.as_ref().map(&mut read);
-        let client_crl = files.client_crl.as_ref().map(&mut read);
-        match (certificate, key) {
-            (Some(certificate), Some(key)) if problems.is_empty() => Ok(TlsPem {
-                certificate,
-                key,
-                client_ca: client_ca.flatten(),
-                client_crl: client_crl.flatten(),
-            }),
-            _ => Err(problems),
-        }
-    }
-}
-
 impl PemFile {
-    /// Reads a file of at most 32 MiB.
-    ///
-    /// # Errors
-    /// When it cannot be opened or read, or is larger.
-    pub fn read(path: &Path) -> Result<Self, FileProblem> {
-        let mut bytes = Vec::new();
-        let read = File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes));
-        match read {
-            Ok(len) if len as u64 > MAX_FILE => Err(FileProblem::new(path, "is larger than 32 MiB")),
-            Ok(_) => Ok(PemFile { path: path.to_owned(), bytes }),
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                Err(FileProblem::new(path, "cannot be read: permission denied for the user egressd runs as"))
-            }
-            Err(error) => Err(FileProblem::new(path, format!("cannot be read: {error}"))),
-        }
-    }
-
     /// The sections of a kind, at least one. `wanted` names what is looked for.
     pub(super) fn sections(
         &self,

@@ -57,8 +57,9 @@ pub(super) fn identities(der: &CertificateDer<'_>) -> Result<Vec<Box<str>>, &'st
     Ok(identities)
 }
 
-/// `spiffe://TRUST-DOMAIN/PATH` in its one spelling (SPIFFE-ID, section 2).
-fn is_spiffe(uri: &str) -> bool {
+/// Whether this is `spiffe://TRUST-DOMAIN/PATH` in its one spelling (SPIFFE-ID, section 2). Any other never becomes an
+/// identity.
+pub fn is_spiffe(uri: &str) -> bool {
     let Some(rest) = uri.strip_prefix("spiffe://") else {
         return false;
     };
@@ -73,7 +74,8 @@ fn is_spiffe(uri: &str) -> bool {
         })
 }
 
-fn is_common_name(name: &str) -> bool {
+/// Whether this common name becomes an identity.
+pub fn is_common_name(name: &str) -> bool {
     (1..=MAX_COMMON_NAME).contains(&name.len()) && name.trim() == name && !name.chars().any(char::is_control)
 }
 

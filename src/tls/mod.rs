@@ -1,40 +1,31 @@
 //! TLS to the proxy itself: the certificate it shows, the certificates it asks for, the handshake.
 //!
-//! [`ServerTls`] is what the files of one listener mean; [`Acceptor`] holds the current one, swaps it on reload, and
-//! makes handshakes. TLS 1.2 and 1.3 only, by rustls on aws-lc-rs. A client certificate that passed gives typed
-//! identities (`identity`).
+//! [`ServerTls`] is what the files of one listener mean, and makes handshakes. TLS 1.2 and 1.3 only, by rustls on
+//! aws-lc-rs. A client certificate that passed gives typed identities (`identity`).
 //!
-//! Left out: when to reload, deadlines (an argument), what policies make of an identity, and TLS to upstreams.
+//! Left out: reading the files and swapping them on reload (`config`), deadlines (an argument), what policies make of an
+//! identity, and TLS to upstreams.
 
-mod early;
 mod files;
 mod identity;
 mod server;
 
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use bytes::BytesMut;
-use jiff::Timestamp;
 use rustls::{AlertDescription, CertificateError, InvalidMessage};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-pub use early::Early;
-pub use files::{FileProblem, PemFile, TlsFiles, TlsPem};
+pub use files::{FileProblem, PemFile, TlsPem};
+pub use identity::{is_common_name, is_spiffe};
 pub use server::{Loaded, ServerTls};
 
+use crate::early::Early;
 use crate::outcome::Reason;
-
-/// Makes handshakes with the certificate of the moment.
-#[derive(Debug)]
-pub struct Acceptor {
-    current: ArcSwap<ServerTls>,
-}
 
 /// A client that has spoken TLS, and proved what it must.
 #[derive(Debug)]
@@ -83,22 +74,7 @@ impl HandshakeError {
     }
 }
 
-impl Acceptor {
-    /// Handshakes are made with `tls` until it is replaced.
-    pub fn new(tls: ServerTls) -> Self {
-        Acceptor { current: ArcSwap::from_pointee(tls) }
-    }
-
-    /// From now on handshakes are made with `tls`. Those under way, and connections, keep what they began with.
-    pub fn replace(&self, tls: ServerTls) {
-        self.current.store(Arc::new(tls));
-    }
-
-    /// When the certificate of the moment expires.
-    pub fn expires(&self) -> Timestamp {
-        self.current.load().expires()
-    }
-
+impl ServerTls {
     /// Makes the handshake on `stream`. `early` is what was read from it before, behind a PROXY header: the client's
     /// first bytes. `timeout` is for the whole handshake.
     ///
@@ -110,7 +86,7 @@ impl Acceptor {
         early: BytesMut,
         timeout: Duration,
     ) -> Result<Accepted<S>, Failure<S>> {
-        let acceptor = TlsAcceptor::from(self.current.load().config());
+        let acceptor = TlsAcceptor::from(self.config());
         let handshake = acceptor.accept(Early::new(stream, early)).into_fallible();
         // Boxed: the state of a handshake has kilobytes, and whoever awaits this lives longer than it.
         let handshake = Box::pin(async move { handshake.await.map(Box::new) });
@@ -168,6 +144,7 @@ fn tell(error: &io::Error, received: bool) -> HandshakeError {
 fn tell_certificate(why: &CertificateError) -> String {
     use CertificateError::*;
     match why {
+        BadSignature => "not signed by the CA of client_ca that has its issuer's name".to_owned(),
         UnknownIssuer => "not issued by a CA of client_ca".to_owned(),
         Revoked => "revoked by client_crl".to_owned(),
         UnknownRevocationStatus => "client_crl has no list of its issuer".to_owned(),

@@ -1,5 +1,6 @@
 //! From PEM files to what a handshake needs, with every mistake found at load.
 
+use std::fmt;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -18,10 +19,11 @@ use x509_parser::time::ASN1Time;
 use super::files::{FileProblem, PemFile, TlsPem};
 
 /// What a listener shows and asks for in its handshakes.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ServerTls {
     config: Arc<ServerConfig>,
     expires: Timestamp,
+    verifies_clients: bool,
 }
 
 /// A [`ServerTls`], and what is usable and yet deserves a word.
@@ -56,7 +58,7 @@ impl ServerTls {
         let builder = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&version::TLS13, &version::TLS12])
             .map_err(|error| vec![pem.certificate.problem(format!("cannot be used: {error}"))])?;
-        let is_mutual = verifier.is_some();
+        let verifies_clients = verifier.is_some();
         let builder = match verifier {
             Some(verifier) => builder.with_client_cert_verifier(verifier),
             None => builder.with_no_client_auth(),
@@ -64,11 +66,12 @@ impl ServerTls {
         let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(key)));
         // The only protocol spoken here: a client that insists on another one hears so in the handshake.
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        if is_mutual {
+        if verifies_clients {
             config.session_storage = Arc::new(NoServerSessionStorage {});
             config.send_tls13_tickets = 0;
         }
-        Ok(Loaded { tls: ServerTls { config: Arc::new(config), expires }, warnings })
+        let tls = ServerTls { config: Arc::new(config), expires, verifies_clients };
+        Ok(Loaded { tls, warnings })
     }
 
     /// When the listener's certificate expires.
@@ -76,8 +79,23 @@ impl ServerTls {
         self.expires
     }
 
+    /// Whether clients must show a certificate.
+    pub fn verifies_clients(&self) -> bool {
+        self.verifies_clients
+    }
+
     pub(super) fn config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.config)
+    }
+}
+
+/// Shows nothing of the key.
+impl fmt::Debug for ServerTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerTls")
+            .field("expires", &self.expires)
+            .field("verifies_clients", &self.verifies_clients)
+            .finish_non_exhaustive()
     }
 }
 

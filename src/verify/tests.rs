@@ -104,11 +104,11 @@ fn claim(host: &str) -> Claim {
 
 async fn verify(verifier: &Verifier, host: &str, target: &Target) -> Result<(), Reason> {
     let verdict = verifier.verify(&claim(host), TIMEOUT, async || target.connect()).await;
-    verdict.map_err(|unproven| unproven.reason)
+    verdict.map_err(|unverified| unverified.reason)
 }
 
 /// A server that answers any hello with `answer`, and closes.
-async fn answered_by(answer: &'static [u8]) -> Result<(), Unproven> {
+async fn answered_by(answer: &'static [u8]) -> Result<(), Unverified> {
     let connect = async || {
         let (near, mut far) = duplex(1024);
         tokio::spawn(async move {
@@ -194,18 +194,18 @@ async fn a_certificate_without_its_key_proves_nothing() {
 #[tokio::test]
 async fn t15_what_is_no_tls_is_told_from_a_certificate_that_is_wrong() {
     for answer in [&b""[..], b"SSH-2.0-OpenSSH_9.2\r\n", b"HTTP/1.1 400 Bad Request\r\n\r\n", &[0; 32]] {
-        let unproven = answered_by(answer).await.unwrap_err();
-        assert_eq!(unproven.reason, Reason::UpstreamNotTls, "{answer:?}: {unproven:?}");
+        let unverified = answered_by(answer).await.unwrap_err();
+        assert_eq!(unverified.reason, Reason::UpstreamNotTls, "{answer:?}: {unverified:?}");
     }
     // A TLS server that does not know the name: unrecognized_name.
-    let unproven = answered_by(&[21, 3, 3, 0, 2, 2, 112]).await.unwrap_err();
-    assert_eq!(unproven.reason, Reason::CertificateInvalid, "{unproven:?}");
+    let unverified = answered_by(&[21, 3, 3, 0, 2, 2, 112]).await.unwrap_err();
+    assert_eq!(unverified.reason, Reason::CertificateInvalid, "{unverified:?}");
 
     let verifier = Authority::new().verifier();
     let refused = async || Err::<DuplexStream, _>("connection refused".to_owned());
-    let unproven = verifier.verify(&claim("a.test"), TIMEOUT, refused).await.unwrap_err();
-    assert_eq!(unproven.reason, Reason::UpstreamNotTls);
-    assert!(unproven.detail.contains("connection refused"), "{unproven:?}");
+    let unverified = verifier.verify(&claim("a.test"), TIMEOUT, refused).await.unwrap_err();
+    assert_eq!(unverified.reason, Reason::UpstreamNotTls);
+    assert!(unverified.detail.contains("connection refused"), "{unverified:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -213,8 +213,8 @@ async fn a_target_that_is_silent_is_given_up_at_the_timeout() {
     let verifier = Authority::new().verifier();
     let begun = Instant::now();
     let (near, _far) = duplex(1024);
-    let unproven = verifier.verify(&claim("a.test"), TIMEOUT, async || Ok(near)).await.unwrap_err();
-    assert_eq!((unproven.reason, begun.elapsed()), (Reason::UpstreamNotTls, TIMEOUT));
+    let unverified = verifier.verify(&claim("a.test"), TIMEOUT, async || Ok(near)).await.unwrap_err();
+    assert_eq!((unverified.reason, begun.elapsed()), (Reason::UpstreamNotTls, TIMEOUT));
     let begun = Instant::now();
     let never = async || std::future::pending::<Result<DuplexStream, String>>().await;
     advance(SILENCE_KEPT).await;

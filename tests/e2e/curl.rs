@@ -6,7 +6,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::git_server::{GitServer, HELLO, HOST};
-use crate::support::{Authority, Egressd, Record, config, directory, write};
+use crate::support::{Authority, Egressd, Record, config, directory, until, write};
 use crate::tool::{Ran, tool};
 
 /// egressd that allows [`HOST`] at the origin's port and nothing else, the origin, and curl's home.
@@ -97,7 +97,8 @@ fn a_listed_host_is_reached_however_it_is_spelt() {
     {
         let curl = scene.curl(&[&format!("https://{host}{port}/hello")]);
         assert_eq!((curl.connect, curl.response, curl.body.as_str()), (200, 200, HELLO), "{host}: {curl:?}");
-        assert_eq!(scene.reached(), number + 1);
+        // nginx logs a request when it has answered it.
+        until("the request in the log of the origin", || (scene.reached() == number + 1).then_some(()));
         let close = scene.proxy.record(|r| {
             let seen = scene.proxy.records().iter().filter(|r| r["event"] == "close").count();
             seen > number && r["event"] == "close"

@@ -23,7 +23,7 @@ fn start(launch: &impl Fn(&str) -> Command, home: &Path) -> Egressd {
     egressd.env_remove("HOME");
     let proxy = Egressd::spawn(directory, egressd);
     until("egressd to be ready on port 9180", || {
-        let ready = Ran::of(curl(launch, home).arg(format!("{ADMIN}/readyz")));
+        let ready = Ran::of(curl(launch, home).args(["--fail", &format!("{ADMIN}/readyz")]));
         (ready.code == Some(0)).then_some(())
     });
     proxy
@@ -32,7 +32,7 @@ fn start(launch: &impl Fn(&str) -> Command, home: &Path) -> Egressd {
 fn curl(launch: &impl Fn(&str) -> Command, home: &Path) -> Command {
     let mut curl = launch("curl");
     isolate(&mut curl, home);
-    curl.args(["--silent", "--show-error", "--fail", "--max-time", "30"]);
+    curl.args(["--silent", "--show-error", "--max-time", "30"]);
     curl
 }
 
@@ -53,7 +53,7 @@ fn check_what_it_says(proxy: &Egressd, launch: &impl Fn(&str) -> Command, home: 
         "listener": "proxy", "policy": "gitaly", "target": "example.com:443", "reason": "host_not_allowed",
     }));
     for path in ["/livez", "/readyz", "/healthz", "/metrics"] {
-        Ran::ok(curl(launch, home).arg(format!("{ADMIN}{path}")));
+        Ran::ok(curl(launch, home).args(["--fail", &format!("{ADMIN}{path}")]));
     }
 }
 

@@ -27,13 +27,9 @@ impl Dnsmasq {
         let directory = directory();
         let mut command = launch("dnsmasq");
         isolate(&mut command, directory.path());
-        command.args([
-            "--keep-in-foreground",
-            "--conf-file=/dev/null",
-            "--no-resolv",
-            "--no-hosts",
-            "--user=root",
-        ]);
+        command.args(["--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts"]);
+        // As whoever starts it: in a namespace of an unprivileged user there is nobody else to become.
+        command.args(["--user=", "--group="]);
         command.args(["--bind-interfaces", "--log-queries", "--local-ttl=60", "--local=//", "--local=/#/"]);
         command.arg(format!("--listen-address={}", address.ip())).arg(format!("--port={}", address.port()));
         command.arg(format!("--log-facility={}", log(directory.path()).display()));
@@ -42,9 +38,9 @@ impl Dnsmasq {
             command.arg(format!("--host-record={name},{host}"));
         }
         let mut daemon = Daemon::start(&mut command);
-        until("dnsmasq's pid file", || {
+        until("dnsmasq to start", || {
             daemon.assert_alive();
-            directory.path().join("pid").exists().then_some(())
+            std::fs::read_to_string(log(directory.path())).ok()?.contains(" started, ").then_some(())
         });
         Dnsmasq { _daemon: daemon, directory }
     }

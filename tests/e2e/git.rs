@@ -17,12 +17,12 @@ const REPOSITORY: usize = 100 * MIB;
 
 /// A user's place: a home, and git told to trust the authority.
 #[derive(Debug)]
-struct User {
+pub(crate) struct User {
     home: TempDir,
 }
 
 impl User {
-    fn new(authority: &Authority) -> Self {
+    pub(crate) fn new(authority: &Authority) -> Self {
         let home = directory();
         write(&home.path().join("ca.pem"), authority.pem());
         write(
@@ -34,11 +34,11 @@ impl User {
         User { home }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.home.path().join(name)
     }
 
-    fn git(&self, directory: &Path) -> Command {
+    pub(crate) fn git(&self, directory: &Path) -> Command {
         let mut git = tool("git", self.home.path());
         git.arg("-C").arg(directory).env("GIT_SSL_CAINFO", self.path("ca.pem"));
         git
@@ -52,7 +52,7 @@ impl User {
     }
 
     /// `size` random bytes in files of a MiB, over commits on three branches, with tags of both kinds.
-    fn repository(&self, name: &str, size: usize) -> PathBuf {
+    pub(crate) fn repository(&self, name: &str, size: usize) -> PathBuf {
         let path = self.path(name);
         let run = |arguments: &[&str]| Ran::ok(self.git(&path).args(arguments));
         Ran::ok(self.git(self.home.path()).args(["init", "--quiet", name]));

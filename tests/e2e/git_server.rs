@@ -51,12 +51,14 @@ impl GitServer {
     ) -> Self {
         let directory = directory();
         let root = directory.path();
+        // In a namespace of its own an unprivileged user is root as well.
+        let as_root = Ran::ok(launch("id").arg("-u")).trim() == "0";
         let certificate = authority.issue(&[HOST]);
         write(&root.join("tls.crt"), &certificate.pem);
         write(&root.join("tls.key"), &certificate.key_pem);
         write(&root.join("users"), format!("{}:{{PLAIN}}{}\n", CREDENTIALS.0, CREDENTIALS.1));
         create_dir_all(root.join("repositories/v1/repos")).expect("a directory");
-        write(&root.join("nginx.conf"), nginx_conf(root, address));
+        write(&root.join("nginx.conf"), nginx_conf(root, address, as_root));
 
         // One process without children of its own: `-c` would fork some that outlive it.
         let mut fcgiwrap = launch("fcgiwrap");
@@ -120,16 +122,17 @@ impl GitServer {
     }
 }
 
-fn nginx_conf(root: &Path, address: SocketAddr) -> String {
+fn nginx_conf(root: &Path, address: SocketAddr, as_root: bool) -> String {
     let home = root.display();
     let exec_path = Ran::ok(tool("git", root).arg("--exec-path"));
     let backend = format!("{}/git-http-backend", exec_path.trim());
     assert!(Path::new(&backend).exists(), "no {backend}");
+    // Started as root, it would else run its workers as nobody, who may not enter the directory.
+    let user = if as_root { "user root;" } else { "" };
     format!(
         r#"
 daemon off;
-# Started as root, it would else run its workers as nobody, who may not enter the directory.
-user root;
+{user}
 worker_processes 1;
 pid {home}/nginx.pid;
 error_log {home}/error.log;

@@ -1,7 +1,7 @@
 //! egressd as a process: started on free ports, watched, stopped.
 
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -197,7 +197,7 @@ impl Egressd {
     }
 
     /// The same for a connection on which all has been sent.
-    pub fn refused(&self, mut wire: Wire, status: u16, reason: &str) -> Refused {
+    pub fn refused<S: Read + Write>(&self, mut wire: Wire<S>, status: u16, reason: &str) -> Refused {
         let reply = wire.read_reply();
         assert_eq!((reply.status, reply.reason()), (status, Some(reason)), "{reply:?}");
         let proxy_status = reply.header("proxy-status").expect("has a reason");

@@ -40,7 +40,7 @@ pub use self::egressd::{Egressd, Ended, Refused, command, config, run};
 pub use self::metrics::Metrics;
 pub use self::origin::{Conversation, Origin, Seen};
 pub use self::record::Record;
-pub use self::tls::{Authority, Issued, client_hello};
+pub use self::tls::{Authority, Issued, TlsStream, client_hello};
 pub use self::wire::{End, Reply, Wire};
 
 /// The longest that any wait of a test lasts. Far more than is ever needed: on a busy machine a test must not fail

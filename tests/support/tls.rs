@@ -1,12 +1,19 @@
 //! A test certificate authority, and TLS clients and servers by it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer, KeyIdMethod,
+    KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber, date_time_ymd,
+};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned};
 
 use super::Wire;
+
+/// TLS over TCP, as a client.
+pub type TlsStream = StreamOwned<ClientConnection, std::net::TcpStream>;
 
 /// Signs certificates that only the tests trust.
 #[derive(Debug)]
@@ -16,14 +23,14 @@ pub struct Authority {
     pem: String,
 }
 
-/// A server certificate with its key.
+/// A certificate with its key.
 #[derive(Debug)]
 pub struct Issued {
     der: CertificateDer<'static>,
     key: Vec<u8>,
-    /// For nginx: the certificate.
+    /// The certificate, as a file has it.
     pub pem: String,
-    /// For nginx: its key.
+    /// Its key, as a file has it.
     pub key_pem: String,
 }
 
@@ -32,7 +39,12 @@ impl Authority {
     pub fn new() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, "egressd test authority");
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        // Of two of one name a signature would be blamed, and not the issuer.
+        static NUMBER: AtomicU32 = AtomicU32::new(1);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("egressd test authority {number}");
+        params.distinguished_name.push(DnType::CommonName, name);
         let key = KeyPair::generate().expect("a key");
         let certificate = params.self_signed(&key).expect("a certificate");
         Authority { der: certificate.der().clone(), pem: certificate.pem(), issuer: Issuer::new(params, key) }
@@ -46,7 +58,48 @@ impl Authority {
     /// A certificate for these names and addresses.
     pub fn issue(&self, names: &[&str]) -> Issued {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let params = CertificateParams::new(names).expect("names of ASCII");
+        self.sign(&CertificateParams::new(names).expect("names of ASCII"))
+    }
+
+    /// A certificate for these names that expires with the first second of this year.
+    pub fn issue_until(&self, names: &[&str], year: i32) -> Issued {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(names).expect("names of ASCII");
+        params.not_after = date_time_ymd(year, 1, 1);
+        self.sign(&params)
+    }
+
+    /// A client's certificate with this serial number, common name and SPIFFE id.
+    pub fn issue_client(&self, serial: u8, common_name: &str, spiffe: Option<&str>) -> Issued {
+        let mut params = CertificateParams::default();
+        params.serial_number = Some(SerialNumber::from_slice(&[serial]));
+        params.distinguished_name.remove(DnType::CommonName);
+        params.distinguished_name.push(DnType::CommonName, common_name);
+        let uris = spiffe.into_iter().map(|id| SanType::URI(id.try_into().expect("an id of ASCII")));
+        params.subject_alt_names = uris.collect();
+        self.sign(&params)
+    }
+
+    /// The list of revoked certificates, by their serial numbers, as PEM.
+    pub fn crl(&self, revoked: &[u8]) -> String {
+        let revoked_certs = revoked.iter().map(|serial| RevokedCertParams {
+            serial_number: SerialNumber::from_slice(&[*serial]),
+            revocation_time: date_time_ymd(2024, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let params = CertificateRevocationListParams {
+            this_update: date_time_ymd(2024, 1, 1),
+            next_update: date_time_ymd(3024, 1, 1),
+            crl_number: SerialNumber::from_slice(&[1]),
+            issuing_distribution_point: None,
+            revoked_certs: revoked_certs.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        params.signed_by(&self.issuer).and_then(|list| list.pem()).expect("a list")
+    }
+
+    fn sign(&self, params: &CertificateParams) -> Issued {
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
         Issued {
@@ -58,10 +111,15 @@ impl Authority {
     }
 
     /// Speaks TLS as a client over a connection, a tunnel say, to a server that shows a certificate for `name`.
-    pub fn client(&self, name: &str, wire: Wire) -> StreamOwned<ClientConnection, std::net::TcpStream> {
+    pub fn client(&self, name: &str, wire: Wire) -> TlsStream {
+        self.client_as(name, wire, None)
+    }
+
+    /// The same, showing a certificate of its own if it is asked for one.
+    pub fn client_as(&self, name: &str, wire: Wire, own: Option<&Issued>) -> TlsStream {
         let mut roots = RootCertStore::empty();
         roots.add(self.der.clone()).expect("our certificate is well-formed");
-        StreamOwned::new(client(name, roots, true), wire.into_stream())
+        StreamOwned::new(client(name, roots, true, own), wire.into_stream())
     }
 }
 
@@ -82,7 +140,7 @@ impl Issued {
 
 /// The TLS records of a ClientHello as rustls sends it, with this server name, or with none.
 pub fn client_hello(name: Option<&str>) -> Vec<u8> {
-    let mut connection = client(name.unwrap_or("unused.test"), RootCertStore::empty(), name.is_some());
+    let mut connection = client(name.unwrap_or("unused.test"), RootCertStore::empty(), name.is_some(), None);
     let mut bytes = Vec::new();
     while connection.wants_write() {
         connection.write_tls(&mut bytes).expect("a Vec takes all");
@@ -90,13 +148,19 @@ pub fn client_hello(name: Option<&str>) -> Vec<u8> {
     bytes
 }
 
-fn client(name: &str, roots: RootCertStore, sni: bool) -> ClientConnection {
+fn client(name: &str, roots: RootCertStore, sni: bool, own: Option<&Issued>) -> ClientConnection {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
+    let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("the provider knows the default versions")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_root_certificates(roots);
+    let mut config = match own {
+        Some(own) => {
+            let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(own.key.clone()));
+            builder.with_client_auth_cert(vec![own.der.clone()], key).expect("the key is the certificate's")
+        }
+        None => builder.with_no_client_auth(),
+    };
     config.enable_sni = sni;
     let name = ServerName::try_from(name.to_owned()).expect("a host");
     ClientConnection::new(Arc::new(config), name).expect("a client")

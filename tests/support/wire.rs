@@ -11,14 +11,14 @@ use super::DEADLINE;
 pub enum End {
     /// With a FIN, as it should.
     Fin,
-    /// With a RST, which may destroy bytes that were sent before it.
+    /// With a RST, which may destroy bytes that were sent before it; or TLS without its close_notify.
     Reset,
 }
 
-/// One TCP connection, in bytes.
+/// One connection, in bytes: bare TCP, or a stream over it such as TLS.
 #[derive(Debug)]
-pub struct Wire {
-    stream: TcpStream,
+pub struct Wire<S = TcpStream> {
+    stream: S,
     /// Read from the socket and not yet given out: what came after a reply.
     ahead: Vec<u8>,
 }
@@ -44,6 +44,40 @@ impl Wire {
         self.stream.local_addr().expect("connected")
     }
 
+    /// Sends a FIN; reading goes on.
+    pub fn finish(&mut self) {
+        // The other side may have reset the connection already.
+        let _ = self.stream.shutdown(Shutdown::Write);
+    }
+
+    /// Ends the connection with a RST.
+    pub fn reset(self) {
+        socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).expect("SO_LINGER");
+    }
+
+    /// A second hand on the same connection, for sending while the first one reads.
+    pub fn second(&self) -> Self {
+        Wire { stream: self.stream.try_clone().expect("a descriptor"), ahead: Vec::new() }
+    }
+
+    /// The socket itself, for a TLS library.
+    pub fn into_stream(self) -> TcpStream {
+        assert!(self.ahead.is_empty(), "bytes would be lost");
+        self.stream
+    }
+}
+
+impl<S: Read + Write> Wire<S> {
+    /// Over a stream that has its deadlines.
+    pub fn through(stream: S) -> Self {
+        Wire { stream, ahead: Vec::new() }
+    }
+
+    /// The stream itself.
+    pub fn stream(&self) -> &S {
+        &self.stream
+    }
+
     /// Sends all of it. That the other side has closed meanwhile is no error: what it said is still to be read.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
         match self.stream.write_all(bytes.as_ref()) {
@@ -58,17 +92,6 @@ impl Wire {
             self.send(piece);
             std::thread::sleep(pause);
         }
-    }
-
-    /// Sends a FIN; reading goes on.
-    pub fn finish(&mut self) {
-        // The other side may have reset the connection already.
-        let _ = self.stream.shutdown(Shutdown::Write);
-    }
-
-    /// Ends the connection with a RST.
-    pub fn reset(self) {
-        socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).expect("SO_LINGER");
     }
 
     /// Exactly `length` bytes.
@@ -146,20 +169,11 @@ impl Wire {
                 }
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == ErrorKind::ConnectionReset => return Some(End::Reset),
+                // TLS that ended without saying so.
+                Err(e) if e.kind() == ErrorKind::UnexpectedEof => return Some(End::Reset),
                 Err(e) => panic!("reading: {e}; until then came {:?}", String::from_utf8_lossy(&self.ahead)),
             }
         }
-    }
-
-    /// A second hand on the same connection, for sending while the first one reads.
-    pub fn second(&self) -> Self {
-        Wire { stream: self.stream.try_clone().expect("a descriptor"), ahead: Vec::new() }
-    }
-
-    /// The socket itself, for a TLS library.
-    pub fn into_stream(self) -> TcpStream {
-        assert!(self.ahead.is_empty(), "bytes would be lost");
-        self.stream
     }
 }
 

@@ -5,19 +5,23 @@
 //! together cover a third are not found. Of the rules for one host [`COMPARED`] are looked at: a list that names one
 //! host on a thousand ports must not cost a million comparisons.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 
 use super::super::Policy;
 use super::super::decide::ports_for;
+use super::super::label_pattern::literal_suffix;
 use super::super::labels::Hit;
-use super::super::names::{hash, suffixes};
+use super::super::names::suffixes;
 use super::super::pattern::{HostPattern, network_of};
 use super::super::rule::Scheme;
 use super::super::store::{Kind, NONE, Rule, RuleId};
+use super::strangers::may_meet;
 use crate::target::Method;
 
 /// Rules for one host that a rule is compared with.
-const COMPARED: usize = 64;
+const COMPARED: usize = 32;
 
 /// What a rule does beside the others.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,17 +44,19 @@ pub(super) enum Verdict {
 
 /// The rules around one rule. One value serves a whole policy: its memory is used again.
 #[derive(Default)]
-pub(super) struct Neighbours {
+pub(super) struct Neighbours<'p> {
     /// Those whose hosts hold all of the rule's, the rule itself included, in the order in which they are asked.
     ids: Vec<RuleId>,
     /// The rule's own place in `ids`: what stands before it comes first in a decision.
     own: usize,
     starts: Vec<(usize, u64)>,
     hits: Vec<Hit>,
+    /// The literal suffixes of patterns below which other rules for suffixes stand; made when first asked for.
+    split: Option<HashSet<&'p str>>,
 }
 
-impl Neighbours {
-    pub(super) fn judge(&mut self, policy: &Policy, id: RuleId, now: Timestamp) -> Verdict {
+impl<'p> Neighbours<'p> {
+    pub(super) fn judge(&mut self, policy: &'p Policy, id: RuleId, now: Timestamp) -> Verdict {
         self.find(policy, id);
         let rule = policy.store.rule(id);
         if let [only] = self.ids.as_slice()
@@ -82,7 +88,7 @@ impl Neighbours {
         Verdict::Decides
     }
 
-    fn judge_allow(&self, policy: &Policy, id: RuleId, rule: &Rule, now: Timestamp) -> Verdict {
+    fn judge_allow(&mut self, policy: &'p Policy, id: RuleId, rule: &Rule, now: Timestamp) -> Verdict {
         let others = || self.ids.iter().copied().filter(|other| *other != id);
         let expires = policy.expires(rule);
         let expired = expires.is_some_and(|moment| moment <= now);
@@ -127,9 +133,11 @@ impl Neighbours {
                 None => Verdict::Decides,
             };
         }
+        // What would decide next, and it must do so for good.
+        let in_force = |other: &Rule| policy.expires(other).is_none_or(|moment| moment > now);
         let next = self.ids.get(self.own + 1..).into_iter().flatten().copied().find(|&other| {
             let wider = policy.store.rule(other);
-            !wider.is_deny() && holds(wider) && overlaps(wider, rule)
+            !wider.is_deny() && in_force(wider) && overlaps(wider, rule)
         });
         // Of two equal rules the later one is told.
         let equal = |other: RuleId| {
@@ -137,15 +145,37 @@ impl Neighbours {
         };
         match next {
             Some(to)
-                if covers(policy.store.rule(to), rule)
+                if holds(policy.store.rule(to))
+                    && covers(policy.store.rule(to), rule)
                     && !equal(to)
                     && same_tunnel(policy.store.rule(to), rule)
                     && same_options(policy, to, id)
-                    && !meets_another_pattern(policy, id, rule) =>
+                    && !self.is_split(policy, id, rule.kind()) =>
             {
                 Verdict::AddsNothing { to }
             }
             _ => Verdict::Decides,
+        }
+    }
+
+    /// Whether some of the rule's hosts may fit another rule that holds them only in part, and would decide for them
+    /// without this one: `*.x` beside `.x`, and whatever overlaps a pattern. This may say yes too often, never too
+    /// seldom.
+    fn is_split(&mut self, policy: &'p Policy, id: RuleId, kind: Kind) -> bool {
+        match kind {
+            Kind::Exact | Kind::Under | Kind::Address => false,
+            Kind::UnderOrSelf => {
+                let whole = self.starts.last().map_or(0, |(_, hash)| *hash);
+                let mut chain = policy.store.chain(head(policy, policy.store.name(id), whole)).enumerate();
+                // A chain too long to be looked at is taken to hold one.
+                chain.any(|(at, (_, rule))| rule.kind() == Kind::Under || at == COMPARED)
+            }
+            Kind::Labels => {
+                let pattern = policy.store.host(id);
+                let meets = |other: RuleId| other != id && may_meet(policy.store.host(other), pattern);
+                let split = self.split.get_or_insert_with(|| split_suffixes(policy));
+                policy.labels.rules().any(meets) || split.contains(literal_suffix(pattern))
+            }
         }
     }
 
@@ -155,23 +185,27 @@ impl Neighbours {
         self.own = 0;
         let rule = policy.store.rule(id);
         match rule.kind() {
-            Kind::Exact => {
+            Kind::Exact | Kind::Under | Kind::UnderOrSelf => {
                 let name = policy.store.name(id);
-                self.chain(policy, name, hash(name), |kind| kind == Kind::Exact);
-                self.own_is_known(id);
                 self.starts(name);
-                self.patterns(policy, name);
-                self.chain(policy, name, hash(name), |kind| kind == Kind::UnderOrSelf);
-                self.suffixes_above(policy, name);
-            }
-            Kind::Under | Kind::UnderOrSelf => {
-                let name = policy.store.name(id);
-                let self_too = rule.kind() == Kind::UnderOrSelf;
-                self.chain(policy, name, hash(name), |kind| {
-                    kind == Kind::UnderOrSelf || (kind == Kind::Under && !self_too)
-                });
-                self.own_is_known(id);
-                self.starts(name);
+                let whole = self.starts.last().map_or(0, |(_, hash)| *hash);
+                let head = head(policy, name, whole);
+                match rule.kind() {
+                    Kind::Exact => {
+                        self.chain(policy, head, |kind| kind == Kind::Exact);
+                        self.own_is_known(id);
+                        self.patterns(policy, name);
+                        self.chain(policy, head, |kind| kind == Kind::UnderOrSelf);
+                    }
+                    Kind::Under => {
+                        self.chain(policy, head, |kind| matches!(kind, Kind::Under | Kind::UnderOrSelf));
+                        self.own_is_known(id);
+                    }
+                    _ => {
+                        self.chain(policy, head, |kind| kind == Kind::UnderOrSelf);
+                        self.own_is_known(id);
+                    }
+                }
                 self.suffixes_above(policy, name);
             }
             Kind::Labels => {
@@ -205,9 +239,8 @@ impl Neighbours {
         self.starts.extend(suffixes(name));
     }
 
-    /// The rules for one name that are of a kind.
-    fn chain(&mut self, policy: &Policy, name: &str, hash: u64, fits: impl Fn(Kind) -> bool) {
-        let head = policy.names.find(hash, |other| policy.store.name(other) == name).unwrap_or(NONE);
+    /// The rules of a chain that are of a kind.
+    fn chain(&mut self, policy: &Policy, head: RuleId, fits: impl Fn(Kind) -> bool) {
         let chain = policy.store.chain(head).take(COMPARED);
         self.ids.extend(chain.filter(|(_, rule)| fits(rule.kind())).map(|(other, _)| other));
     }
@@ -233,10 +266,30 @@ impl Neighbours {
             if let Some(suffix) = name.get(start..)
                 && start > 0
             {
-                self.chain(policy, suffix, hash, |kind| matches!(kind, Kind::Under | Kind::UnderOrSelf));
+                self.chain(policy, head(policy, suffix, hash), |kind| {
+                    matches!(kind, Kind::Under | Kind::UnderOrSelf)
+                });
             }
         }
     }
+}
+
+/// The literal suffixes of patterns that rules for longer suffixes stand below: `x.test` of `b.*.x.test`, where there is
+/// `*.a.x.test`.
+fn split_suffixes(policy: &Policy) -> HashSet<&str> {
+    let patterns: HashSet<&str> =
+        policy.labels.rules().map(|id| literal_suffix(policy.store.host(id))).collect();
+    let wide = |id: &RuleId| matches!(policy.store.rule(*id).kind(), Kind::Under | Kind::UnderOrSelf);
+    let below = policy.store.ids().filter(wide).flat_map(|id| {
+        let name = policy.store.name(id);
+        name.match_indices('.').filter_map(|(dot, _)| name.get(dot + 1..))
+    });
+    below.filter(|suffix| patterns.contains(suffix)).collect()
+}
+
+/// The first rule for a name, or for everything under it.
+fn head(policy: &Policy, name: &str, hash: u64) -> RuleId {
+    policy.names.find(hash, |other| policy.store.name(other) == name).unwrap_or(NONE)
 }
 
 const METHODS: [Method; 2] = [Method::Connect, Method::Http];
@@ -279,13 +332,4 @@ fn same_tunnel(one: &Rule, other: &Rule) -> bool {
 fn same_options(policy: &Policy, one: RuleId, other: RuleId) -> bool {
     let given = |id| policy.options_of(id).map(|options| &options.given);
     policy.store.rule(one).options == policy.store.rule(other).options || given(one) == given(other)
-}
-
-/// Whether some host of a pattern may fit another pattern too, which would then decide instead of a suffix. Only
-/// patterns can overlap without one holding the other.
-fn meets_another_pattern(policy: &Policy, id: RuleId, rule: &Rule) -> bool {
-    rule.kind() == Kind::Labels
-        && policy.labels.rules().any(|other| {
-            other != id && super::strangers::may_meet(policy.store.host(other), policy.store.host(id))
-        })
 }

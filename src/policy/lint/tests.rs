@@ -1,8 +1,12 @@
 use std::time::Instant;
 
+use proptest::prelude::*;
+
 use super::super::rule::RuleText;
 use super::super::{ClientMatch, Mode, OptionsId, Origin, PolicyBuilder, Schemes};
 use super::*;
+use crate::client::Client;
+use crate::target::Target;
 
 const NOW: &str = "2026-06-01T00:00:00Z";
 
@@ -216,4 +220,69 @@ fn a_private_network_that_holds_credentials_is_told() {
     assert!(told("169.254.0.0/16").contains("169.254.169.254"));
     assert!(told("fd00::/8").contains("fd00:ec2::254"));
     assert_eq!(told("10.0.0.0/8"), "");
+}
+
+/// Lines for [`policy`], over few hosts, so that rules meet.
+fn lines() -> impl Strategy<Value = Vec<String>> {
+    let hosts = [
+        "x.test",
+        "a.x.test",
+        "b.a.x.test",
+        "*.x.test",
+        ".x.test",
+        "*.a.x.test",
+        ".a.x.test",
+        "b.*.x.test",
+        "*.a.x.test",
+        "*.*.x.test",
+        "a*.x.test",
+        "10.0.0.0/8",
+        "10.1.0.0/16",
+        "10.1.2.3",
+    ];
+    let ways = ["", "https://", "http://", "tcp://"];
+    let ports = ["", ":443", ":22", ":1-1000"];
+    let options = ["", "", " limit=5", " expires=2026-01-01", " expires=2027-01-01", " name=n"];
+    let kinds = ["allow", "allow", "file", "deny"];
+    let line = (0..kinds.len(), 0..ways.len(), 0..hosts.len(), 0..ports.len(), 0..options.len());
+    let line = line.prop_map(move |(kind, way, host, port, option)| {
+        let port = if ways[way] == "tcp://" && ports[port].is_empty() { ":22" } else { ports[port] };
+        format!("{} {}{}{port}{}", kinds[kind], ways[way], hosts[host], options[option])
+    });
+    prop::collection::vec(line, 1..7)
+}
+
+/// What becomes of every request, now and when everything has expired: what a client and the log notice of it, save
+/// which rule it was.
+fn outcomes(lines: &[&str]) -> Vec<Option<(Scheme, Option<u64>)>> {
+    let policies = policy(lines);
+    let hosts =
+        ["x.test", "a.x.test", "b.x.test", "b.a.x.test", "c.b.a.x.test", "10.1.2.3", "10.1.9.9", "10.9.9.9"];
+    let client = Client::direct(([10, 0, 0, 1], 1).into());
+    let mut outcomes = Vec::new();
+    for (host, port) in hosts.iter().flat_map(|host| [443, 80, 22, 8443].map(|port| (host, port))) {
+        let authority = format!("{host}:{port}");
+        for target in [Target::connect(&authority), Target::http(&authority)] {
+            for now in [NOW, "2028-01-01T00:00:00Z"] {
+                let permit = policies.decide(&target.clone().expect("a target"), &client, at(now)).ok();
+                outcomes.push(permit.map(|permit| (permit.scheme, permit.upload_limit)));
+            }
+        }
+    }
+    outcomes
+}
+
+proptest! {
+    #[test]
+    fn a_rule_that_is_told_to_have_no_effect_can_be_taken_out(lines in lines()) {
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        let before = outcomes(&lines);
+        for told in lint(&policy(&lines), at(NOW)) {
+            if matches!(told.kind, LintKind::Denied | LintKind::NeverDecides | LintKind::AddsNothing) {
+                let mut rest = lines.clone();
+                rest.remove(told.line as usize - 1);
+                prop_assert_eq!(&before, &outcomes(&rest), "{:?}", told);
+            }
+        }
+    }
 }

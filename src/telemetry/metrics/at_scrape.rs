@@ -127,12 +127,9 @@ impl AtScrape {
         self.0.configured.write().unwrap_or_else(PoisonError::into_inner).policies = policies.to_vec();
     }
 
-    /// Of rules that share a label the first to expire counts.
-    pub(super) fn set_rule_expiries(&self, expiries: &[(Arc<str>, Arc<str>, f64)]) {
-        let mut sorted = expiries.to_vec();
-        sorted.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)).then(a.2.total_cmp(&b.2)));
-        sorted.dedup_by(|later, first| (&later.0, &later.1) == (&first.0, &first.1));
-        self.0.configured.write().unwrap_or_else(PoisonError::into_inner).rule_expiries = sorted;
+    /// Each policy's label once.
+    pub(super) fn set_rule_expiries(&self, expiries: Vec<(Arc<str>, Arc<str>, f64)>) {
+        self.0.configured.write().unwrap_or_else(PoisonError::into_inner).rule_expiries = expiries;
     }
 
     /// By policy; one that is configured and was never used is there with zeros.

@@ -4,7 +4,7 @@
 //! after the other without a separator, so that policy `a` with rule `bc` and policy `ab` with rule `c` would be one
 //! series. And an allowed request, which is nearly every one, costs here two look-ups and one addition.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -66,12 +66,30 @@ impl Requests {
         policies.entry(label(policy)).or_default().entry(label(rule)).or_default().count(decision, reason);
     }
 
-    /// Drops the series of which `keep` says no; those without a rule go only with their policy.
-    pub(super) fn retain(&self, keep: impl Fn(&str, &str) -> bool) {
+    /// Drops the series of the policies of which `keep` says no, and of rules that are not among `rules`, by policy and
+    /// label; those without a rule go only with their policy.
+    pub(super) fn retain<'r>(
+        &self,
+        keep: impl Fn(&str) -> bool,
+        rules: impl Iterator<Item = (&'r str, &'r str)>,
+    ) {
+        // The series are few where the rules are a million. Those that come meanwhile stay until the next time.
+        let mut gone: HashMap<Arc<str>, HashSet<Arc<str>>> = HashMap::new();
+        for (policy, rules) in &*self.policies.read().unwrap_or_else(PoisonError::into_inner) {
+            let labels = rules.keys().filter(|rule| !rule.is_empty()).cloned().collect();
+            gone.insert(Arc::clone(policy), labels);
+        }
+        for (policy, rule) in rules {
+            if let Some(labels) = gone.get_mut(policy) {
+                labels.remove(rule);
+            }
+        }
         let mut policies = self.policies.write().unwrap_or_else(PoisonError::into_inner);
         policies.retain(|policy, rules| {
-            rules.retain(|rule, _| keep(policy, rule));
-            !rules.is_empty()
+            if let Some(gone) = gone.get(policy) {
+                rules.retain(|rule, _| !gone.contains(rule));
+            }
+            keep(policy) && !rules.is_empty()
         });
     }
 

@@ -25,7 +25,7 @@ impl Output for Nowhere {
     }
 }
 
-fn metrics() -> (Metrics, Arc<Live>, AccessLog, WriterHandle) {
+pub(super) fn metrics() -> (Metrics, Arc<Live>, AccessLog, WriterHandle) {
     let options = Options::new(10, OnLogFailure::Deny);
     let (log, handle) = AccessLog::start(Box::new(Nowhere), Box::new(Json), options).expect("started");
     let live = Live::new();
@@ -53,22 +53,20 @@ fn tunnel(live: &Arc<Live>, policy: &str, meter: &Arc<Meter>) -> LiveTunnel {
 
 fn configured(metrics: &Metrics, sha256: &str, policies: &[&str], rules: &[(&str, &str)]) {
     let policies: Vec<Arc<str>> = policies.iter().map(|policy| Arc::from(*policy)).collect();
-    metrics.configured(&Configured {
+    metrics.configured(Configured {
         sha256,
-        loaded_at: 1_772_366_400.5,
+        loaded_at: Timestamp::from_millisecond(1_772_366_400_500).expect("a moment"),
         policies: &policies,
-        has_rule: &|policy, rule| rule.is_empty() || rules.contains(&(policy, rule)),
-        rule_expiries: &rules
+        rules: &mut rules.iter().copied(),
+        rule_expiries: rules
             .iter()
-            .flat_map(|(policy, rule)| {
-                [2_000_000_000.0, 1_900_000_000.0].map(|at| (Arc::from(*policy), Arc::from(*rule), at))
-            })
-            .collect::<Vec<_>>(),
+            .map(|(policy, rule)| (Arc::from(*policy), Arc::from(*rule), 1_900_000_000.0))
+            .collect(),
     });
 }
 
 /// The value of one series, by its name and labels as they are shown.
-fn value(text: &str, series: &str) -> Option<f64> {
+pub(super) fn value(text: &str, series: &str) -> Option<f64> {
     let line =
         text.lines().find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')))?;
     line.rsplit(' ').next()?.parse().ok()
@@ -290,7 +288,6 @@ fn a_reload_takes_the_series_of_vanished_rules_and_policies_away() {
         &[
             ("egressd_config_last_reload_successful", 0.0),
             (r#"egressd_config_info{sha256="aa"}"#, 1.0),
-            // The first to expire of the rules with one label.
             (r#"egressd_rule_expires_timestamp_seconds{policy="p",rule="old"}"#, 1_900_000_000.0),
         ],
     );

@@ -1,4 +1,4 @@
-//! A stream whose first bytes were read before.
+//! A stream whose first bytes were read before: behind a PROXY header, the head or the TLS of the client.
 
 use std::io;
 use std::pin::Pin;
@@ -16,16 +16,18 @@ pub struct Early<S> {
 }
 
 impl<S> Early<S> {
-    pub(super) fn new(stream: S, early: BytesMut) -> Self {
+    /// `early` stands before what `stream` will give.
+    pub fn new(stream: S, early: BytesMut) -> Self {
         Early { early, stream, given: false }
     }
 
     /// Whether any byte was given to the reader.
-    pub(super) fn has_given(&self) -> bool {
+    pub fn has_given(&self) -> bool {
         self.given
     }
 
-    pub(super) fn into_inner(self) -> S {
+    /// The stream below. Early bytes that nobody has read are lost.
+    pub fn into_inner(self) -> S {
         self.stream
     }
 

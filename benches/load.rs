@@ -1,0 +1,374 @@
+//! A load generator for any CONNECT proxy, and what the proxy's process spends on it.
+//!
+//! ```text
+//! cargo bench --bench load -- tunnels --proxy 127.0.0.1:3128 --pid PID --count 5000 --parallel 16 [--hello NAME]
+//! cargo bench --bench load -- bulk    --proxy 127.0.0.1:3128 --pid PID --mib 1024 --parallel 1 [--down] [--hello NAME]
+//! cargo bench --bench load -- trips   --proxy 127.0.0.1:3128 --pid PID --count 20000
+//! cargo bench --bench load -- idle    --proxy 127.0.0.1:3128 --pid PID --count 1000
+//! ```
+//!
+//! It brings its own target, an echo or sink on loopback, and asks the proxy for it by address, or with `--name` by a name
+//! that leads there. With `--direct` it connects to the proxy's address without asking (HAProxy in TCP mode, forwarding to
+//! `--target`). With `--hello` every tunnel begins with a ClientHello for that name, and the target answers with a
+//! ServerHello record before it echoes. One line comes out, in figures that a script can read:
+//!
+//! - `tunnels`: microseconds of the proxy's CPU for one tunnel (open, one byte echoed, close), and tunnels a second
+//! - `bulk`: seconds of the proxy's CPU for one GiB, and MiB a second
+//! - `trips`: median and 99th percentile of the round trip of one byte, in microseconds
+//! - `idle`: KiB of the proxy's resident memory, and descriptors, for one tunnel at rest
+//!
+//! CPU is that of all threads, by the scheduler's nanosecond clock (/proc/PID/task/*/schedstat).
+
+#![forbid(unsafe_code)]
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::exit;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    if arguments.is_empty() {
+        // `cargo bench` runs every target: nothing to do without a mode.
+        println!("load: give a mode: tunnels, bulk, trips or idle");
+        return;
+    }
+    let load = Load::parse(&arguments).unwrap_or_else(|error| {
+        eprintln!("load: {error}; the modes are at the top of benches/load.rs");
+        exit(2)
+    });
+    if let Err(error) = load.run() {
+        eprintln!("load: {error}");
+        exit(1)
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Load {
+    mode: String,
+    proxy: SocketAddr,
+    pid: u32,
+    count: usize,
+    parallel: usize,
+    mib: u64,
+    down: bool,
+    direct: bool,
+    hello: Option<String>,
+    name: Option<String>,
+    target: Option<SocketAddr>,
+}
+
+impl Load {
+    fn parse(arguments: &[String]) -> Result<Self, String> {
+        let mut load = Load {
+            mode: arguments[0].clone(),
+            proxy: "127.0.0.1:3128".parse().map_err(|_| "no default")?,
+            pid: 0,
+            count: 1000,
+            parallel: 1,
+            mib: 256,
+            down: false,
+            direct: false,
+            hello: None,
+            name: None,
+            target: None,
+        };
+        let mut rest = arguments[1..].iter();
+        while let Some(flag) = rest.next() {
+            let mut value = || rest.next().cloned().ok_or(format!("{flag} wants a value"));
+            fn number<T: std::str::FromStr>(flag: &str, text: &str) -> Result<T, String> {
+                text.parse().map_err(|_| format!("{flag} {text}: not a value"))
+            }
+            match flag.as_str() {
+                "--proxy" => load.proxy = number(flag, &value()?)?,
+                "--pid" => load.pid = number(flag, &value()?)?,
+                "--count" => load.count = number(flag, &value()?)?,
+                "--parallel" => load.parallel = number::<usize>(flag, &value()?)?.max(1),
+                "--mib" => load.mib = number(flag, &value()?)?,
+                "--hello" => load.hello = Some(value()?),
+                "--name" => load.name = Some(value()?),
+                "--target" => load.target = Some(number(flag, &value()?)?),
+                "--down" => load.down = true,
+                "--direct" => load.direct = true,
+                other => return Err(format!("unknown {other}")),
+            }
+        }
+        Ok(load)
+    }
+
+    fn run(mut self) -> io::Result<()> {
+        let listener = TcpListener::bind(self.target.unwrap_or("127.0.0.1:0".parse().expect("an address")))?;
+        let target = listener.local_addr()?;
+        self.target = Some(target);
+        let behaviour = Target { hello: self.hello.is_some(), bulk: self.mode == "bulk", down: self.down };
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                // A stack of 64 KiB: `idle` has thousands of these.
+                let _ =
+                    thread::Builder::new().stack_size(64 * 1024).spawn(move || drop(behaviour.serve(stream)));
+            }
+        });
+        match self.mode.as_str() {
+            "tunnels" => self.tunnels(),
+            "bulk" => self.bulk(),
+            "trips" => self.trips(),
+            "idle" => self.idle(),
+            other => Err(io::Error::other(format!("unknown mode {other}"))),
+        }
+    }
+
+    /// Asks for a tunnel, and goes through the hello where there is one.
+    fn open(&self) -> io::Result<TcpStream> {
+        let target = self.target.expect("set by run");
+        let mut stream = TcpStream::connect_timeout(&self.proxy, Duration::from_secs(10))?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+        if !self.direct {
+            let authority = match &self.name {
+                Some(name) => format!("{name}:{}", target.port()),
+                None => target.to_string(),
+            };
+            write!(stream, "CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n")?;
+            let mut reply = [0; 1024];
+            let mut length = 0;
+            while !reply[..length].ends_with(b"\r\n\r\n") {
+                let read = stream.read(&mut reply[length..])?;
+                if read == 0 {
+                    let said = String::from_utf8_lossy(&reply[..length]).into_owned();
+                    return Err(io::Error::other(format!("closed after {said:?}")));
+                }
+                length += read;
+            }
+            if !reply.starts_with(b"HTTP/1.1 200") {
+                return Err(io::Error::other(String::from_utf8_lossy(&reply[..length]).into_owned()));
+            }
+        }
+        if let Some(name) = &self.hello {
+            stream.write_all(&client_hello(name))?;
+            let mut answer = [0; SERVER_HELLO.len()];
+            stream.read_exact(&mut answer)?;
+        }
+        Ok(stream)
+    }
+
+    fn tunnels(&self) -> io::Result<()> {
+        let one = |load: &Load| -> io::Result<()> {
+            let mut stream = load.open()?;
+            stream.write_all(b"x")?;
+            stream.read_exact(&mut [0])
+        };
+        self.measured(self.count / 10, one)?;
+        let (cpu, wall) = self.measured(self.count, one)?;
+        println!(
+            "tunnels cpu_us={:.1} per_second={:.0}",
+            cpu.as_secs_f64() * 1e6 / self.count as f64,
+            self.count as f64 / wall.as_secs_f64()
+        );
+        Ok(())
+    }
+
+    /// Runs `one` so many times over `parallel` threads: the proxy's CPU time and the clock's.
+    fn measured(
+        &self,
+        count: usize,
+        one: impl Fn(&Load) -> io::Result<()> + Copy + Send + 'static,
+    ) -> io::Result<(Duration, Duration)> {
+        let left = Arc::new(AtomicUsize::new(count));
+        let (cpu, begun) = (cpu_of(self.pid)?, Instant::now());
+        let threads: Vec<_> = (0..self.parallel)
+            .map(|_| {
+                let (load, left) = (self.clone(), Arc::clone(&left));
+                thread::spawn(move || -> io::Result<()> {
+                    while left
+                        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1))
+                        .is_ok()
+                    {
+                        one(&load)?;
+                    }
+                    Ok(())
+                })
+            })
+            .collect();
+        for thread in threads {
+            thread.join().map_err(|_| io::Error::other("a thread panicked"))??;
+        }
+        Ok((cpu_of(self.pid)?.saturating_sub(cpu), begun.elapsed()))
+    }
+
+    fn bulk(&self) -> io::Result<()> {
+        let each = self.mib * 1024 * 1024 / self.parallel as u64;
+        let down = self.down;
+        let (cpu, wall) = self.measured(self.parallel, move |load| {
+            let mut stream = load.open()?;
+            stream.write_all(&each.to_be_bytes())?;
+            let mut block = vec![7; 256 * 1024];
+            let mut left = each;
+            while left > 0 {
+                let part = left.min(block.len() as u64) as usize;
+                if down {
+                    stream.read_exact(&mut block[..part])?;
+                } else {
+                    stream.write_all(&block[..part])?;
+                }
+                left -= part as u64;
+            }
+            // The target says when it has all.
+            stream.read_exact(&mut [0])
+        })?;
+        let gib = (each * self.parallel as u64) as f64 / f64::from(1 << 30);
+        println!(
+            "bulk cpu_s_per_gib={:.3} mib_per_second={:.0}",
+            cpu.as_secs_f64() / gib,
+            gib * 1024.0 / wall.as_secs_f64()
+        );
+        Ok(())
+    }
+
+    fn trips(&self) -> io::Result<()> {
+        let mut stream = self.open()?;
+        let mut trips = Vec::with_capacity(self.count);
+        for _ in 0..self.count {
+            let begun = Instant::now();
+            stream.write_all(b"x")?;
+            stream.read_exact(&mut [0])?;
+            trips.push(begun.elapsed());
+        }
+        trips.sort_unstable();
+        let at = |share: usize| trips[(trips.len() - 1) * share / 100].as_secs_f64() * 1e6;
+        println!("trips median_us={:.1} p99_us={:.1}", at(50), at(99));
+        Ok(())
+    }
+
+    fn idle(&self) -> io::Result<()> {
+        // A first few, so that what is made once is not counted for each.
+        let warm: Vec<TcpStream> = (0..64).map(|_| self.used()).collect::<io::Result<_>>()?;
+        let (memory, descriptors) = (resident(self.pid)?, open_descriptors(self.pid)?);
+        let held: Vec<TcpStream> = (0..self.count).map(|_| self.used()).collect::<io::Result<_>>()?;
+        thread::sleep(Duration::from_secs(1));
+        let count = held.len() as f64;
+        println!(
+            "idle kib={:.2} descriptors={:.2}",
+            resident(self.pid)?.saturating_sub(memory) as f64 / count,
+            open_descriptors(self.pid)?.saturating_sub(descriptors) as f64 / count
+        );
+        drop((warm, held));
+        Ok(())
+    }
+
+    /// A tunnel that has passed one byte each way.
+    fn used(&self) -> io::Result<TcpStream> {
+        let mut stream = self.open()?;
+        stream.write_all(b"x")?;
+        stream.read_exact(&mut [0])?;
+        Ok(stream)
+    }
+}
+
+/// What stands at the other end.
+#[derive(Clone, Copy, Debug)]
+struct Target {
+    hello: bool,
+    bulk: bool,
+    down: bool,
+}
+
+impl Target {
+    fn serve(self, mut stream: TcpStream) -> io::Result<()> {
+        stream.set_nodelay(true)?;
+        if self.hello {
+            let mut header = [0; 5];
+            stream.read_exact(&mut header)?;
+            let mut hello = vec![0; usize::from(u16::from_be_bytes([header[3], header[4]]))];
+            stream.read_exact(&mut hello)?;
+            stream.write_all(&SERVER_HELLO)?;
+        }
+        if !self.bulk {
+            let mut byte = [0; 64];
+            loop {
+                match stream.read(&mut byte)? {
+                    0 => return Ok(()),
+                    read => stream.write_all(&byte[..read])?,
+                }
+            }
+        }
+        let mut length = [0; 8];
+        stream.read_exact(&mut length)?;
+        let mut left = u64::from_be_bytes(length);
+        let mut block = vec![7; 256 * 1024];
+        while left > 0 {
+            let part = left.min(block.len() as u64) as usize;
+            if self.down {
+                stream.write_all(&block[..part])?;
+                left -= part as u64;
+            } else {
+                left -= stream.read(&mut block[..part])? as u64;
+            }
+        }
+        stream.write_all(b"!")?;
+        // Waits for the client's FIN, so that it is never this side that keeps TIME_WAIT.
+        stream.read(&mut [0]).map(drop)
+    }
+}
+
+/// A ServerHello's beginning: one handshake record, enough for who wants to see TLS.
+const SERVER_HELLO: [u8; 5 + 42] = {
+    let mut bytes = [0; 47];
+    let head = [22, 3, 3, 0, 42, 2, 0, 0, 38, 3, 3];
+    let mut at = 0;
+    while at < head.len() {
+        bytes[at] = head[at];
+        at += 1;
+    }
+    bytes[45] = 0x13;
+    bytes[46] = 0x01;
+    bytes
+};
+
+/// The least well-formed ClientHello (RFC 8446 §4.1.2) with a server name.
+fn client_hello(name: &str) -> Vec<u8> {
+    let length = u16::try_from(name.len()).expect("a host name");
+    let mut extension = vec![0, 0];
+    for part in [length + 5, length + 3] {
+        extension.extend(part.to_be_bytes());
+    }
+    extension.push(0);
+    extension.extend(length.to_be_bytes());
+    extension.extend(name.as_bytes());
+    let mut body = vec![3, 3];
+    body.extend([5; 32]);
+    body.extend([0, 0, 2, 0x13, 0x01, 1, 0]);
+    body.extend((extension.len() as u16).to_be_bytes());
+    body.extend(extension);
+    let mut message = vec![1, 0];
+    message.extend((body.len() as u16).to_be_bytes());
+    message.extend(body);
+    let mut record = vec![22, 3, 1];
+    record.extend((message.len() as u16).to_be_bytes());
+    record.extend(message);
+    record
+}
+
+fn cpu_of(pid: u32) -> io::Result<Duration> {
+    let mut nanoseconds = 0;
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        // A thread may end between the listing and the reading.
+        let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
+        nanoseconds += text.split(' ').next().and_then(|first| first.parse::<u64>().ok()).unwrap_or(0);
+    }
+    Ok(Duration::from_nanos(nanoseconds))
+}
+
+/// KiB of resident memory that no file backs: code that is read in on the way is not a tunnel's.
+fn resident(pid: u32) -> io::Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let kib = |line: &str| line.strip_prefix("RssAnon:")?.trim().strip_suffix(" kB")?.trim().parse().ok();
+    status.lines().find_map(kib).ok_or_else(|| io::Error::other("no RssAnon in /proc"))
+}
+
+fn open_descriptors(pid: u32) -> io::Result<usize> {
+    Ok(fs::read_dir(format!("/proc/{pid}/fd"))?.count())
+}

@@ -1,0 +1,59 @@
+//! Accepting: one task a listener, one task a connection.
+//!
+//! What can fail for one connection happens in that connection's task, the PROXY header and the TLS handshake included
+//! (`entrance`); what can fail for all (no descriptors) makes the listener pause and go on.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::entrance::{self, Entered};
+use crate::listener::Listener;
+use crate::shared::Shared;
+use crate::telemetry::metrics::ConnectionResult;
+use crate::{proxy, socket};
+
+/// After an accept that failed for want of descriptors: they come back when tunnels end.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Accepts until the drain closes the listener.
+pub async fn serve(socket: TcpListener, listener: Arc<Listener>, shared: Arc<Shared>) {
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = shared.drain.closed() => return,
+            accepted = socket.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => spawn(stream, peer, &listener, &shared),
+            Err(error) => {
+                tracing::warn!("listener {}: accept failed, trying again: {error}", listener.name);
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn spawn(stream: TcpStream, peer: SocketAddr, listener: &Arc<Listener>, shared: &Arc<Shared>) {
+    let Some(place) = shared.connections.enter() else {
+        // Closed without a word: an answer would need the resources that are gone.
+        return listener.connections.count(ConnectionResult::Limit);
+    };
+    // A socket that cannot be tuned is one that is already gone: the first read says so.
+    let _ = socket::tune(&stream);
+    let (listener, shared) = (Arc::clone(listener), Arc::clone(shared));
+    let tasks = shared.drain.connections().clone();
+    tasks.spawn(async move {
+        // Given back when all below is gone.
+        let _place = place;
+        let entered = Box::pin(entrance::enter(stream, peer, &listener, &shared)).await;
+        let Some(Entered { stream, early, client }) = entered else { return };
+        // Boxed and dropped: a tunnel at rest holds nothing of what brought it about.
+        let served = Box::pin(proxy::serve(stream, early, client, &listener, &shared)).await;
+        if let Some(tunnel) = served {
+            tunnel.run().await;
+        }
+    });
+}

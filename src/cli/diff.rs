@@ -1,0 +1,138 @@
+//! `egressd diff`: what an edit changes, and with logs, which recorded requests it would decide otherwise.
+
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+use super::{CONFIGURATION_REFUSED, FAILED, FINE, load};
+use crate::config::Config;
+use crate::diff::replay::{Found, MAX_KEPT, Replay, Turn};
+use crate::diff::rules::{Effect, compare};
+
+/// Distinct requests that are printed of each kind.
+const PRINTED: usize = 100;
+
+/// `diff`.
+#[derive(clap::Args, Debug)]
+pub(super) struct Diff {
+    /// The configuration before the edit.
+    old: PathBuf,
+    /// The configuration after it.
+    new: PathBuf,
+    /// Access logs in JSON whose requests both decide; `-` is stdin.
+    #[arg(long, value_name = "LOG", num_args = 1..)]
+    log: Vec<PathBuf>,
+    /// Exit 1 if a recorded request would newly be denied.
+    #[arg(long)]
+    strict: bool,
+}
+
+impl Diff {
+    pub(super) fn run(&self) -> u8 {
+        let (Some(old), Some(new)) = (load(Some(&self.old)), load(Some(&self.new))) else {
+            return CONFIGURATION_REFUSED;
+        };
+        let mut out = BufWriter::new(io::stdout().lock());
+        let found = match self.compare(&old, &new, &mut out) {
+            Ok(found) => found,
+            // Whoever reads us has read enough, as `head` does.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return FINE,
+            Err(error) => {
+                eprintln!("egressd: {error}");
+                return FAILED;
+            }
+        };
+        let newly_denied = found.is_some_and(|found| found.count(Turn::NewlyDenied).0 > 0);
+        if self.strict && newly_denied { FAILED } else { FINE }
+    }
+
+    fn compare(&self, old: &Config, new: &Config, out: &mut impl Write) -> io::Result<Option<Found>> {
+        let mut counts = [0_usize; Effect::ALL.len()];
+        let mut result = Ok(());
+        compare(&old.policies, &new.policies, |change| {
+            if let Some(count) = counts.get_mut(change.effect as usize) {
+                *count += 1;
+            }
+            if result.is_ok() {
+                result = writeln!(out, "{change}");
+            }
+        });
+        result?;
+        let counted = Effect::ALL.iter().zip(counts).filter(|(_, count)| *count > 0);
+        let counted: Vec<String> =
+            counted.map(|(effect, count)| format!("{count} {}", effect.as_str())).collect();
+        let counted = if counted.is_empty() { "nothing".to_owned() } else { counted.join(", ") };
+        writeln!(out, "policies and rules: {counted}")?;
+        if self.log.is_empty() {
+            out.flush()?;
+            return Ok(None);
+        }
+        // Behind a parent proxy the recorded upstream is the parent.
+        let upstreams = old.upstream_proxy.is_none() && new.upstream_proxy.is_none();
+        let mut replay = Replay::new(&old.policies, &new.policies, Timestamp::now(), upstreams);
+        for log in &self.log {
+            read(&mut replay, log).map_err(|error| {
+                io::Error::other(format!("cannot read the log {}: {error}", log.display()))
+            })?;
+        }
+        let found = replay.finish();
+        told(&found, old, new, out)?;
+        out.flush()?;
+        Ok(Some(found))
+    }
+}
+
+fn read(replay: &mut Replay<'_>, log: &Path) -> io::Result<()> {
+    if log == Path::new("-") {
+        replay.read(io::stdin().lock())
+    } else {
+        replay.read(BufReader::new(File::open(log)?))
+    }
+}
+
+fn told(found: &Found, old: &Config, new: &Config, out: &mut impl Write) -> io::Result<()> {
+    write!(out, "recorded requests: {}", found.requests)?;
+    if found.unjudged > 0 {
+        write!(out, "; {} more were refused for their form", found.unjudged)?;
+    }
+    if found.malformed > 0 {
+        write!(out, "; {} lines are no record", found.malformed)?;
+    }
+    writeln!(out)?;
+    let turns = [
+        (Turn::NewlyDenied, "newly denied"),
+        (Turn::NewlyAllowed, "newly allowed"),
+        (Turn::Otherwise, "allowed in another way"),
+    ];
+    for (turn, word) in turns {
+        let (count, distinct) = found.count(turn);
+        writeln!(out, "{word}: {count} ({distinct} distinct)")?;
+        for (request, seen) in found.of(turn).into_iter().take(PRINTED) {
+            writeln!(out, "  {}x {request}", seen.count)?;
+            writeln!(out, "      old: {}", seen.old)?;
+            writeln!(out, "      new: {}", seen.new)?;
+        }
+        if distinct > PRINTED {
+            writeln!(out, "  and {} more distinct requests", distinct - PRINTED)?;
+        }
+    }
+    if found.not_kept.iter().any(|count| *count > 0) {
+        writeln!(
+            out,
+            "note: of the requests decided otherwise the first {MAX_KEPT} distinct ones were kept; counts are whole"
+        )?;
+    }
+    let policies = || old.policies.iter().chain(new.policies.iter());
+    if policies().any(|policy| !policy.clients().identities.is_empty()) {
+        writeln!(
+            out,
+            "note: a log holds the first identity of a client alone; a policy for another one is not seen to fit"
+        )?;
+    }
+    if policies().any(|policy| !policy.clients().vpc_endpoints.is_empty()) {
+        writeln!(out, "note: a log holds no VPC endpoint; policies for some are not seen to fit")?;
+    }
+    Ok(())
+}

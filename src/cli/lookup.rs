@@ -1,0 +1,49 @@
+//! Names looked up for a command that runs outside the server.
+
+use std::net::IpAddr;
+
+use crate::config::Dns;
+use crate::outcome::Reason;
+use crate::resolve::{Family, LookupError, Resolver};
+use crate::target::Name;
+
+/// The resolver that serving uses, in a runtime of its own, made at the first look-up.
+pub(super) struct Lookups {
+    settings: Dns,
+    made: Option<(tokio::runtime::Runtime, Resolver)>,
+}
+
+impl Lookups {
+    pub(super) fn new(dns: &Dns) -> Self {
+        Lookups { settings: dns.clone(), made: None }
+    }
+
+    /// Every address of both families.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(super) fn addresses(&mut self, name: &Name) -> Result<Vec<IpAddr>, String> {
+        let made = match self.made.take() {
+            Some(made) => made,
+            None => {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+                let runtime = runtime.map_err(|error| format!("cannot start a look-up: {error}"))?;
+                (runtime, Resolver::new(&self.settings).map_err(|error| error.to_string())?)
+            }
+        };
+        let (runtime, resolver) = self.made.insert(made);
+        let (v4, v6) = runtime.block_on(async {
+            tokio::join!(resolver.lookup(name, Family::V4), resolver.lookup(name, Family::V6))
+        });
+        match (v4, v6) {
+            (Ok(v4), Ok(v6)) => Ok(v4.iter().chain(v6.iter()).copied().collect()),
+            (Ok(one), Err(_)) | (Err(_), Ok(one)) => Ok(one.to_vec()),
+            (Err(v4), Err(v6)) => Err(why(&v4, &v6)),
+        }
+    }
+}
+
+/// No address of one family says nothing where the other failed.
+fn why(v4: &LookupError, v6: &LookupError) -> String {
+    if v4.reason == Reason::DnsNoAddress { v6.to_string() } else { v4.to_string() }
+}

@@ -1,0 +1,229 @@
+//! The file of `egressd test`: expected verdicts, read with the machinery of the configuration, so that every error has
+//! its place and all are told at once.
+//!
+//! ```yaml
+//! cases:
+//!   - target: https://git-codecommit.eu-central-1.amazonaws.com
+//!     expect: allow
+//!   - {target: tcp://evil.example:22, client: 10.20.0.7, expect: deny, reason: host_not_allowed}
+//! ```
+//!
+//! Not here: what a target is (the caller reads it), and whether a case holds (`cases`).
+
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use super::file::{Key, List};
+use super::finding::{Finding, Findings, Place, Report, nearest, quoted};
+use super::load::text;
+use super::meaning::{items, required, value};
+use super::values::{Identity, Ip, Label, Line, Moment, VpcEndpoint};
+use super::{tree, typed};
+use crate::outcome::{Decision, Reason};
+
+/// One request and what should become of it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Case<T> {
+    /// Where it begins.
+    pub place: Place,
+    /// As written.
+    pub text: Box<str>,
+    /// What `text` asks for.
+    pub target: T,
+    /// Who asks; `None`: left out.
+    pub client: Option<IpAddr>,
+    /// What the client has proven to be.
+    pub identities: Vec<Box<str>>,
+    /// The VPC endpoint that it came by.
+    pub vpc_endpoint: Option<Box<str>>,
+    /// When; `None`: now.
+    pub time: Option<Timestamp>,
+    /// What the target's name leads to; `None`: it is not looked up.
+    pub addresses: Option<Vec<IpAddr>>,
+    /// The verdict.
+    pub expect: Decision,
+    /// Of a denial.
+    pub reason: Option<Reason>,
+    /// The name of the policy that decides.
+    pub policy: Option<Box<str>>,
+    /// The rule that decides: its name, its text, or its `file:line`.
+    pub rule: Option<Box<str>>,
+}
+
+/// The file as typed.
+#[derive(Debug, Default, Deserialize)]
+struct CasesFile {
+    cases: List<CaseFile>,
+}
+
+/// One case as typed.
+#[derive(Debug, Deserialize)]
+struct CaseFile {
+    target: Key<Line>,
+    client: Key<Ip>,
+    identities: List<Identity>,
+    vpc_endpoint: Key<VpcEndpoint>,
+    time: Key<Moment>,
+    addresses: List<Ip>,
+    expect: Key<Expect>,
+    reason: Key<Line>,
+    policy: Key<Label>,
+    rule: Key<Line>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Expect {
+    Allow,
+    Deny,
+    WouldDeny,
+}
+
+/// Reads a file of cases. `name` is its path, as shown; `target` reads what a case asks for, and says what is wrong.
+///
+/// # Errors
+/// Every finding, sorted by line and column. A file without cases is one: it would test nothing.
+pub fn load_cases<T>(
+    name: &str,
+    content: &[u8],
+    target: impl Fn(&str) -> Result<T, String>,
+) -> Result<Vec<Case<T>>, Vec<Finding>> {
+    let findings = Findings::default();
+    let report = findings.of(name);
+    let cases = read(content, &report, target);
+    if !findings.has_errors() && cases.is_empty() {
+        report.error(
+            Place::START,
+            "there are no cases: write `cases:` and at least one `- target: …` under it",
+        );
+    }
+    if findings.has_errors() { Err(findings.finish()) } else { Ok(cases) }
+}
+
+fn read<T>(content: &[u8], report: &Report<'_>, target: impl Fn(&str) -> Result<T, String>) -> Vec<Case<T>> {
+    let root = text(content, report).and_then(|text| tree::parse(text, report));
+    let file = root.as_ref().and_then(|root| typed::read::<CasesFile>(root, report)).and_then(|at| at.value);
+    let file = file.unwrap_or_default();
+    items(&file.cases).filter_map(|(case, place)| case.read(place, report, &target)).collect()
+}
+
+impl CaseFile {
+    fn read<T>(
+        &self,
+        place: Place,
+        report: &Report<'_>,
+        target: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<Case<T>> {
+        let written = required(report, &self.target, place, "target", "target: https://git.example.com");
+        let expect = required(report, &self.expect, place, "expect", "expect: allow");
+        let target = written.and_then(|at| {
+            let text = &*at.value.as_ref()?.0;
+            let asked = target(text);
+            asked.map_err(|error| report.error(at.place, format!("{}: {error}", quoted(text)))).ok()
+        });
+        let expect = expect.and_then(|at| at.value).map(|expect| match expect {
+            Expect::Allow => Decision::Allow,
+            Expect::Deny => Decision::Deny,
+            Expect::WouldDeny => Decision::WouldDeny,
+        });
+        let reason = self.reason(expect, report);
+        Some(Case {
+            place,
+            text: written?.value.as_ref()?.0.clone(),
+            target: target?,
+            client: value(&self.client).map(|ip| ip.0),
+            identities: items(&self.identities).map(|(identity, _)| identity.0.clone()).collect(),
+            vpc_endpoint: value(&self.vpc_endpoint).map(|endpoint| endpoint.0.clone()),
+            time: value(&self.time).map(|moment| moment.0),
+            addresses: self.addresses.as_ref().map(|_| items(&self.addresses).map(|(ip, _)| ip.0).collect()),
+            expect: expect?,
+            reason,
+            policy: value(&self.policy).map(|name| name.0.clone()),
+            rule: value(&self.rule).map(|rule| rule.0.clone()),
+        })
+    }
+
+    fn reason(&self, expect: Option<Decision>, report: &Report<'_>) -> Option<Reason> {
+        let at = self.reason.as_ref()?;
+        let word = &*at.value.as_ref()?.0;
+        if expect == Some(Decision::Allow) {
+            report.error(at.place, "what is allowed has no reason: take it out, or write `expect: deny`");
+        }
+        let known: Vec<&str> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
+        let reason = Reason::ALL.iter().copied().find(|reason| reason.as_str() == word);
+        if reason.is_none() {
+            let help = match nearest(word, &known) {
+                Some(meant) => format!("did you mean {meant}?"),
+                None => "write one as `egressd explain` prints it, such as host_not_allowed".to_owned(),
+            };
+            report.error(at.place, format!("{} is no reason; {help}", quoted(word)));
+        }
+        reason
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<Vec<Case<String>>, Vec<String>> {
+        let target = |text: &str| match text {
+            "bad" => Err("it is bad".to_owned()),
+            _ => Ok(text.to_owned()),
+        };
+        load_cases("t.yaml", text.as_bytes(), target)
+            .map_err(|findings| findings.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn a_case_keeps_all_that_was_written() {
+        let cases = load(
+            "cases:\n  - {target: a.example, client: 10.0.0.1, identities: [\"user:a\"], vpc_endpoint: vpce-0a, time: \
+             2027-03-31, addresses: [10.1.0.1], expect: would_deny, reason: host_denied, policy: p, rule: r}\n  - \
+             target: b.example\n    expect: allow\n",
+        )
+        .expect("it is valid");
+        let [first, second] = cases.as_slice() else { panic!("{cases:?}") };
+        assert_eq!(first.place, Place { line: 2, column: 5 });
+        assert_eq!((first.expect, first.reason), (Decision::WouldDeny, Some(Reason::HostDenied)));
+        assert_eq!(first.time.map(|time| time.to_string()).as_deref(), Some("2027-03-31T00:00:00Z"));
+        assert_eq!(first.addresses.as_deref(), Some(["10.1.0.1".parse().expect("an address")].as_slice()));
+        assert_eq!((second.client, second.time, &second.addresses), (None, None, &None));
+    }
+
+    #[test]
+    fn every_error_has_its_place() {
+        let rows: &[(&str, &[&str])] = &[
+            ("", &["1:1: error: there are no cases"]),
+            ("cases: []\n", &["1:1: error: there are no cases"]),
+            ("case: []\n", &["1:1: error: unknown key `case`; did you mean `cases`?"]),
+            ("cases:\n  - {expect: allow}\n", &["2:5: error: `target` is missing"]),
+            ("cases:\n  - {target: bad, expect: deny}\n", &["2:14: error: `bad`: it is bad"]),
+            (
+                "cases:\n  - {target: a}\n  - {target: a, expect: alow}\n",
+                &[
+                    "2:5: error: `expect` is missing",
+                    "3:25: error: `expect`: unknown `alow`; did you mean allow?",
+                ],
+            ),
+            (
+                "cases:\n  - {target: a, expect: deny, reason: host_not_alowed}\n",
+                &["2:39: error: `host_not_alowed` is no reason; did you mean host_not_allowed?"],
+            ),
+            (
+                "cases:\n  - {target: a, expect: allow, reason: host_denied}\n",
+                &["2:40: error: what is allowed has no reason"],
+            ),
+            ("cases: [\n", &["1:8: error: not valid YAML"]),
+        ];
+        for (text, want) in rows {
+            let told = load(text).expect_err(text);
+            assert_eq!(told.len(), want.len(), "{text}: {told:?}");
+            for (told, want) in told.iter().zip(*want) {
+                assert!(told.starts_with(&format!("t.yaml:{want}")), "{text}: {told}");
+            }
+        }
+    }
+}

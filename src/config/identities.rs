@@ -1,0 +1,65 @@
+//! Policies that wait for somebody whom no listener can know: an identity that nothing proves, an endpoint that nothing
+//! tells. Such a policy is for nobody, which is safe and probably not meant: a warning.
+
+use super::Listener;
+use super::file::{ClientsFile, List, PolicyFile};
+use super::finding::{Place, Report, quoted};
+use super::meaning::{items, value};
+
+/// Warns of every identity and endpoint that none of the listeners can supply.
+pub(super) fn lint(policies: &List<PolicyFile>, listeners: &[(Listener, Place)], report: &Report<'_>) {
+    let supply = Supply { listeners };
+    for clients in items(policies).filter_map(|(policy, _)| value(&policy.clients)) {
+        supply.lint(clients, report);
+    }
+}
+
+struct Supply<'a> {
+    listeners: &'a [(Listener, Place)],
+}
+
+impl Supply<'_> {
+    fn lint(&self, clients: &ClientsFile, report: &Report<'_>) {
+        for (identity, place) in items(&clients.identities) {
+            let why = match identity.0.strip_prefix("user:") {
+                Some(user) => self.no_such_user(user),
+                None => self.no_certificates(),
+            };
+            if let Some(why) = why {
+                report.warning(place, format!("no client can be {}: {why}", quoted(&identity.0)));
+            }
+        }
+        if !self.listeners().any(|listener| listener.proxy_protocol.is_some()) {
+            for (endpoint, place) in items(&clients.vpc_endpoints) {
+                let endpoint = quoted(&endpoint.0);
+                report.warning(
+                    place,
+                    format!(
+                        "no client can come by {endpoint}: a load balancer tells the endpoint in its PROXY v2 header, \
+                         and no listener has `proxy_protocol`"
+                    ),
+                );
+            }
+        }
+    }
+
+    fn no_certificates(&self) -> Option<String> {
+        let verifies =
+            |listener: &Listener| listener.tls.as_ref().is_some_and(|tls| tls.server.verifies_clients());
+        let known = self.listeners().any(verifies);
+        (!known).then(|| "no listener asks for client certificates, by `tls` with `client_ca`".to_owned())
+    }
+
+    fn no_such_user(&self, user: &str) -> Option<String> {
+        let mut files = self.listeners().filter_map(|listener| listener.basic_auth.as_ref()).peekable();
+        if files.peek().is_none() {
+            return Some("no listener asks for passwords, by `basic_auth`".to_owned());
+        }
+        let known = files.any(|basic_auth| basic_auth.users.has(user));
+        (!known).then(|| "the user stands in no users file".to_owned())
+    }
+
+    fn listeners(&self) -> impl Iterator<Item = &Listener> {
+        self.listeners.iter().map(|(listener, _)| listener)
+    }
+}

@@ -1,0 +1,235 @@
+//! Where clients connect and how it is known who they are: addresses, the PROXY protocol, TLS, passwords; and the
+//! admin listener, which shares addresses with them.
+//!
+//! Certificates, keys, revocation lists and users files are read here, so that what was checked is what is used and
+//! counts in the hash. What they mean is `tls`'s and `password`'s to say.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::file::{AdminFile, BasicAuthFile, Key, List, ListenerFile, ProxyProtocolFile, TlsFile};
+use super::finding::{Place, Report, quoted};
+use super::meaning::{Meaning, SECOND, STEP, items, networks, private_networks, required, section, value};
+use super::named_files::NamedFiles;
+use super::typed::At;
+use super::values::FilePath;
+use super::{Admin, BasicAuth, Listener, ProxyProtocol, Tls};
+use crate::password::{LineProblem, Users};
+use crate::tls::{FileProblem, Loaded, PemFile, ServerTls, TlsPem};
+
+const LISTENER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 3128);
+const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 9180);
+
+/// A named file could not be read, which is told.
+struct Unread;
+
+impl Meaning<'_> {
+    /// Each with the place of its address.
+    pub(super) fn listeners(
+        &self,
+        list: &List<ListenerFile>,
+        files: &mut NamedFiles<'_>,
+    ) -> Vec<(Listener, Place)> {
+        let Some(list) = list else {
+            let name = LISTENER.to_string().into();
+            let listener =
+                Listener { name, address: LISTENER, proxy_protocol: None, tls: None, basic_auth: None };
+            return vec![(listener, Place::START)];
+        };
+        let mut listeners: Vec<(Listener, Place)> = Vec::new();
+        for at in list.value.iter().flatten() {
+            if let Some(file) = &at.value
+                && let Some(listener) = self.listener(file, at.place, &listeners, files)
+            {
+                listeners.push(listener);
+            }
+        }
+        if list.value.as_ref().is_some_and(Vec::is_empty) {
+            self.report.error(
+                list.place,
+                "`listeners` is empty: write at least one, or take the key out to listen on 0.0.0.0:3128",
+            );
+        }
+        listeners
+    }
+
+    fn listener(
+        &self,
+        file: &ListenerFile,
+        around: Place,
+        others: &[(Listener, Place)],
+        files: &mut NamedFiles<'_>,
+    ) -> Option<(Listener, Place)> {
+        let proxy_protocol = self.proxy_protocol(&file.proxy_protocol);
+        let tls = file.tls.as_ref().and_then(|at| self.tls(at, files));
+        let basic_auth = file.basic_auth.as_ref().and_then(|at| self.basic_auth(at, files));
+        let at = required(self.report, &file.address, around, "address", "address: 0.0.0.0:3128")?;
+        let address = at.value.as_ref()?.0;
+        if let Some((other, _)) = others.iter().find(|(other, _)| conflicts(other.address, address)) {
+            self.report.error(
+                at.place,
+                format!("the listener `{}` already takes {}: write another port", other.name, other.address),
+            );
+        }
+        let name: Arc<str> = match value(&file.name) {
+            Some(name) => (&*name.0).into(),
+            None => address.to_string().into(),
+        };
+        if others.iter().any(|(other, _)| other.name == name) {
+            let place = file.name.as_ref().map_or(around, |at| at.place);
+            self.report
+                .error(place, format!("another listener is called {}: write another name", quoted(&name)));
+        }
+        if let (Some(passwords), None) = (&file.basic_auth, &file.tls)
+            && !address.ip().is_loopback()
+        {
+            self.report.warning(
+                passwords.place,
+                "passwords come in clear: give the listener `tls` too, so that nobody on the way reads them",
+            );
+        }
+        Some((Listener { name, address, proxy_protocol, tls, basic_auth }, at.place))
+    }
+
+    fn proxy_protocol(&self, key: &Key<ProxyProtocolFile>) -> Option<ProxyProtocol> {
+        let at = key.as_ref()?;
+        let file = at.value.as_ref()?;
+        required(self.report, &file.trusted, at.place, "trusted", "trusted: [10.0.0.0/8]")?;
+        let trusted = networks(&file.trusted)?;
+        if value(&file.trusted).is_some_and(Vec::is_empty) {
+            self.report.error(
+                at.place,
+                "`trusted` is empty, so every connection would be closed: write the networks of the load balancer",
+            );
+        }
+        for (network, place) in items(&file.trusted) {
+            if network.0.prefix_len() == 0 {
+                self.report.warning(
+                    place,
+                    "everybody is trusted, so anybody can claim any client's address: write the networks of the load \
+                     balancer alone",
+                );
+            }
+        }
+        Some(ProxyProtocol { trusted })
+    }
+
+    fn tls(&self, at: &At<TlsFile>, files: &mut NamedFiles<'_>) -> Option<Tls> {
+        let file = at.value.as_ref()?;
+        let certificate =
+            required(self.report, &file.certificate, at.place, "certificate", "certificate: tls.crt");
+        let key = required(self.report, &file.key, at.place, "key", "key: tls.key");
+        let certificate = certificate.and_then(|at| self.pem(at, files).ok());
+        let key = key.and_then(|at| self.pem(at, files).ok());
+        let crl_alone = file.client_crl.as_ref().filter(|_| file.client_ca.is_none());
+        if let Some(crl) = crl_alone {
+            self.report
+                .error(crl.place, "`client_crl` without `client_ca` revokes nothing: write `client_ca` too");
+        }
+        let client_ca = self.optional_pem(&file.client_ca, files);
+        let client_crl = self.optional_pem(&file.client_crl, files);
+        let handshake_timeout =
+            self.duration(&file.handshake_timeout, "handshake_timeout", 10 * SECOND, STEP);
+        let (certificate, key) = (certificate?, key?);
+        // What could not be read is told already, and must not be told again as missing.
+        let (Ok(client_ca), Ok(client_crl), None) = (client_ca, client_crl, crl_alone) else { return None };
+        let server = self.server_tls(&TlsPem { certificate, key, client_ca, client_crl })?;
+        Some(Tls { server, handshake_timeout })
+    }
+
+    fn server_tls(&self, pem: &TlsPem) -> Option<ServerTls> {
+        let place = |problem: &FileProblem| self.of(&problem.file);
+        match ServerTls::from_pem(pem, Timestamp::now()) {
+            Ok(Loaded { tls, warnings }) => {
+                for problem in warnings {
+                    place(&problem).warning(Place::START, problem.text);
+                }
+                Some(tls)
+            }
+            Err(problems) => {
+                for problem in problems {
+                    place(&problem).error(Place::START, problem.text);
+                }
+                None
+            }
+        }
+    }
+
+    fn basic_auth(&self, at: &At<BasicAuthFile>, files: &mut NamedFiles<'_>) -> Option<BasicAuth> {
+        let file = at.value.as_ref()?;
+        let named =
+            required(self.report, &file.users_file, at.place, "users_file", "users_file: users.htpasswd")?;
+        let name = &named.value.as_ref()?.0;
+        let content = files.read(name, named.place, self.report)?;
+        let report = self.of(&files.path(name));
+        let place = |problem: &LineProblem| Place { line: problem.line, column: 1 };
+        match Users::parse(&content) {
+            Ok((users, warnings)) => {
+                for problem in warnings {
+                    report.warning(place(&problem), problem.text);
+                }
+                Some(BasicAuth { users: Arc::new(users) })
+            }
+            Err(problems) => {
+                for problem in problems {
+                    report.error(place(&problem), problem.text);
+                }
+                None
+            }
+        }
+    }
+
+    fn pem(&self, at: &At<FilePath>, files: &mut NamedFiles<'_>) -> Result<PemFile, Unread> {
+        let name = at.value.as_ref().map(|path| &*path.0).ok_or(Unread)?;
+        let bytes = files.read(name, at.place, self.report).ok_or(Unread)?;
+        Ok(PemFile { path: files.path(name), bytes })
+    }
+
+    fn optional_pem(
+        &self,
+        key: &Key<FilePath>,
+        files: &mut NamedFiles<'_>,
+    ) -> Result<Option<PemFile>, Unread> {
+        key.as_ref().map(|at| self.pem(at, files)).transpose()
+    }
+
+    /// Where the findings of a named file go.
+    fn of(&self, file: &Path) -> Report<'_> {
+        self.report.of(&file.display().to_string())
+    }
+
+    pub(super) fn admin(&self, key: &Key<AdminFile>, listeners: &[(Listener, Place)]) -> Admin {
+        let left_out = AdminFile::default();
+        let file = section(key, &left_out);
+        let address = value(&file.address).map_or(ADMIN, |socket| socket.0);
+        if let Some((listener, place)) =
+            listeners.iter().find(|(listener, _)| conflicts(listener.address, address))
+        {
+            // Where the admin's address is left out, the listener's is the one that stands in the file.
+            let place = file.address.as_ref().map_or(*place, |at| at.place);
+            self.report.error(
+                place,
+                format!(
+                    "the listener `{}` and `admin` both want {address}: write another port",
+                    listener.name
+                ),
+            );
+        }
+        Admin {
+            address,
+            networks: networks(&file.networks).unwrap_or_else(private_networks),
+            proxy_protocol: self.proxy_protocol(&file.proxy_protocol),
+        }
+    }
+}
+
+/// Whether the second bind would fail: one port, and one address or a wildcard that covers the other. Port 0 is a
+/// fresh one each time.
+fn conflicts(a: SocketAddr, b: SocketAddr) -> bool {
+    let covers =
+        |wide: IpAddr, ip: IpAddr| wide == ip || (wide.is_unspecified() && wide.is_ipv4() == ip.is_ipv4());
+    a.port() == b.port() && a.port() != 0 && (covers(a.ip(), b.ip()) || covers(b.ip(), a.ip()))
+}

@@ -1,0 +1,60 @@
+//! How many connections may be open at once, whatever they are about: what the descriptors carry.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Open connections of all listeners, against the number that the descriptors carry.
+#[derive(Debug)]
+pub struct Open {
+    count: AtomicUsize,
+    cap: AtomicUsize,
+}
+
+impl Open {
+    /// None open.
+    pub fn new(cap: usize) -> Arc<Self> {
+        Arc::new(Open { count: AtomicUsize::new(0), cap: AtomicUsize::new(cap) })
+    }
+
+    /// Follows a reload of `limits.tunnels`. Connections that are open stay.
+    pub fn set_cap(&self, cap: usize) {
+        self.cap.store(cap, Ordering::Relaxed);
+    }
+
+    /// A place for one more; `None` where there are too many.
+    pub fn enter(self: &Arc<Self>) -> Option<Place> {
+        if self.count.fetch_add(1, Ordering::Relaxed) >= self.cap.load(Ordering::Relaxed) {
+            self.count.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        Some(Place(Arc::clone(self)))
+    }
+}
+
+/// One open connection; dropping it gives the place back.
+#[derive(Debug)]
+#[must_use = "the place goes back when this is dropped"]
+pub struct Place(Arc<Open>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.count.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_taken_up_to_the_cap_and_given_back() {
+        let open = Open::new(2);
+        let first = open.enter().unwrap();
+        let _second = open.enter().unwrap();
+        assert!(open.enter().is_none());
+        drop(first);
+        let _third = open.enter().unwrap();
+        open.set_cap(3);
+        assert!(open.enter().is_some());
+    }
+}

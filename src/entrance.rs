@@ -1,0 +1,139 @@
+//! What a connection must pass before its first request: the PROXY header where one is spoken, the TLS handshake where
+//! there is one. What comes out is who asks, and a stream to ask over.
+//!
+//! Each step has its deadline. Whoever says nothing is counted as a probe and never logged; whoever says the wrong
+//! thing is counted, recorded at a bounded rate (`refusals`) and closed without a word of HTTP, for there is nobody to read
+//! it. Not here: passwords, which stand in requests (`proof`).
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use tokio::net::TcpStream;
+
+use crate::client::{Client, ClientAddr};
+use crate::linger::linger;
+use crate::listener::Listener;
+use crate::outcome::Reason;
+use crate::proxy_protocol::{HeaderError, read_header};
+use crate::refusals::{self, Who};
+use crate::shared::Shared;
+use crate::stream::ClientStream;
+use crate::telemetry::metrics::ConnectionResult;
+use crate::tls::{Accepted, Failure};
+
+/// A connection on which requests may come.
+#[derive(Debug)]
+pub(crate) struct Entered {
+    pub(crate) stream: ClientStream,
+    /// What came behind the PROXY header.
+    pub(crate) early: BytesMut,
+    pub(crate) client: Client,
+}
+
+/// A connection that got no further.
+struct Closed {
+    /// None: a probe.
+    reason: Option<Reason>,
+    why: Box<dyn fmt::Display + Send>,
+    /// None where only a PROXY header would have told.
+    client: Option<ClientAddr>,
+    /// What an alert was written to.
+    stream: Option<TcpStream>,
+}
+
+impl Closed {
+    fn unheard(reason: Reason, why: &'static str) -> Self {
+        Closed { reason: Some(reason), why: Box::new(why), client: None, stream: None }
+    }
+}
+
+impl From<HeaderError> for Closed {
+    fn from(error: HeaderError) -> Self {
+        Closed { reason: error.reason(), why: Box::new(error), client: None, stream: None }
+    }
+}
+
+/// Lets a connection in. `None`: it is closed, counted and, where it is no probe, recorded.
+pub(crate) async fn enter(
+    stream: TcpStream,
+    peer: SocketAddr,
+    listener: &Arc<Listener>,
+    shared: &Arc<Shared>,
+) -> Option<Entered> {
+    let client = Client::direct(peer);
+    let peer = client.peer;
+    let closed = tokio::select! {
+        biased;
+        passed = pass(stream, client, listener, shared) => match passed {
+            Ok(entered) => return Some(entered),
+            Err(closed) => closed,
+        },
+        // Whoever has not begun to ask is not waited for.
+        () = shared.drain.closed() => {
+            listener.connections.count(ConnectionResult::Probe);
+            return None;
+        }
+    };
+    let Closed { reason, why, client, stream } = closed;
+    listener.connections.count(result(reason));
+    if let Some(reason) = reason {
+        refusals::record(listener, shared, reason, Who { peer, client }, &why);
+    }
+    drop(why);
+    if let Some(stream) = stream {
+        linger(stream).await;
+    }
+    None
+}
+
+async fn pass(
+    mut stream: TcpStream,
+    mut client: Client,
+    listener: &Listener,
+    shared: &Shared,
+) -> Result<Entered, Closed> {
+    let config = shared.current.load();
+    let settings = listener.settings(&config);
+    let proxied = settings.proxy_protocol.as_ref().map(|proxies| proxies.trusts(client.peer.ip()));
+    let header_timeout = config.limits.head_timeout;
+    let tls = settings.tls.clone();
+    // A client that takes its time must not keep an old policy in memory.
+    drop(config);
+
+    let mut early = BytesMut::new();
+    if proxied == Some(false) {
+        let why = "the peer is not among proxy_protocol.trusted";
+        return Err(Closed::unheard(Reason::PeerNotTrusted, why));
+    }
+    if proxied == Some(true) {
+        let header = read_header(&mut stream, &mut early, header_timeout, true).await?;
+        let header = header.ok_or(HeaderError::Invalid("no PROXY header"))?;
+        if let Some(source) = header.source {
+            client.address = ClientAddr::new(source);
+        }
+        client.vpc_endpoint = header.vpc_endpoint;
+    }
+    let Some(tls) = tls else {
+        return Ok(Entered { stream: ClientStream::Bare(stream), early, client });
+    };
+    match tls.server.accept(stream, early, tls.handshake_timeout).await {
+        Ok(Accepted { stream, identities }) => {
+            client.identities = identities;
+            Ok(Entered { stream: ClientStream::Tls(stream), early: BytesMut::new(), client })
+        }
+        Err(Failure { error, stream }) => {
+            Err(Closed { reason: error.reason(), why: Box::new(error), client: Some(client.address), stream })
+        }
+    }
+}
+
+fn result(reason: Option<Reason>) -> ConnectionResult {
+    match reason {
+        None => ConnectionResult::Probe,
+        Some(Reason::PeerNotTrusted) => ConnectionResult::PeerNotTrusted,
+        Some(Reason::ProxyHeaderInvalid) => ConnectionResult::ProxyHeaderInvalid,
+        Some(_) => ConnectionResult::TlsFailed,
+    }
+}

@@ -1,0 +1,51 @@
+//! Saying no: the verdict recorded, the client told, the connection closed so that the words arrive. The one place where
+//! refusals that are HTTP replies leave.
+
+use crate::linger;
+use crate::outcome::Reason;
+use crate::reply::{self, Reply};
+use crate::request::Request;
+use crate::route::Route;
+use crate::stream::ClientStream;
+
+/// A verdict of no, on its way to the client.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) reason: Reason,
+    /// One line that a person can act on.
+    pub(crate) advice: String,
+}
+
+impl From<Reason> for Refused {
+    fn from(reason: Reason) -> Self {
+        Refused { reason, advice: reply::advice(reason).to_owned() }
+    }
+}
+
+impl Refused {
+    /// What came of the way to the target: with a parent in between, most of it is not the target's doing.
+    pub(crate) fn on_the_way(reason: Reason, route: &Route) -> Self {
+        let advice = route.parent().and_then(|_| reply::advice_for_parent(reason));
+        Refused { reason, advice: advice.unwrap_or_else(|| reply::advice(reason)).to_owned() }
+    }
+}
+
+/// Records the verdict, tells the client, and closes so that the words arrive.
+pub(crate) async fn refuse(stream: ClientStream, request: Request<'_>, refused: Refused, body: bool) {
+    match record(request, &refused, body, false) {
+        Some(bytes) => linger::close_with(stream, &bytes).await,
+        None => linger::linger(stream).await,
+    }
+}
+
+/// Ends the request, and gives the bytes that say so.
+pub(crate) fn record(
+    request: Request<'_>,
+    refused: &Refused,
+    body: bool,
+    keep_alive: bool,
+) -> Option<Vec<u8>> {
+    let (id, reason) = (request.id(), refused.reason);
+    request.refuse(reason);
+    Reply { reason, id, advice: &refused.advice, body, keep_alive }.to_bytes()
+}

@@ -1,0 +1,84 @@
+//! What a configuration that was taken into use changes about the series.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::Metrics;
+use crate::config::Config;
+
+/// What [`Metrics::configured`] has to know of a configuration.
+pub(super) struct Configured<'a> {
+    /// The hash of the configuration.
+    pub(super) sha256: &'a str,
+    /// When it was loaded.
+    pub(super) loaded_at: Timestamp,
+    /// The names of its policies.
+    pub(super) policies: &'a [Arc<str>],
+    /// Policy and label of each of its rules. A million are counted through, never gathered.
+    pub(super) rules: &'a mut dyn Iterator<Item = (&'a str, &'a str)>,
+    /// Policy, rule label and expiry in seconds since the epoch, of the rules that expire; each label once.
+    pub(super) rule_expiries: Vec<(Arc<str>, Arc<str>, f64)>,
+}
+
+impl Metrics {
+    /// `config` was put in force at `now`, by the start or by a reload. Series of policies and rules that are gone go.
+    pub fn in_force(&self, config: &Config, now: Timestamp) {
+        let policies: Vec<Arc<str>> =
+            config.policies.iter().map(|policy| Arc::clone(policy.name())).collect();
+        let mut expiries: BTreeMap<(&str, &str), Timestamp> = BTreeMap::new();
+        for rule in config.policies.rules() {
+            if let Some(moment) = rule.expires() {
+                let first = expiries.entry((rule.policy().name(), rule.label())).or_insert(moment);
+                *first = moment.min(*first);
+            }
+        }
+        let seconds = |moment: Timestamp| moment.as_second() as f64;
+        self.configured(Configured {
+            sha256: &config.hash.to_string(),
+            loaded_at: now,
+            policies: &policies,
+            rules: &mut config.policies.rules().map(|rule| (&**rule.policy().name(), rule.label())),
+            rule_expiries: expiries
+                .into_iter()
+                .map(|((policy, rule), moment)| (policy.into(), rule.into(), seconds(moment)))
+                .collect(),
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{metrics, value};
+    use super::*;
+    use crate::config;
+
+    #[test]
+    fn of_rules_that_share_a_label_the_first_to_expire_counts() {
+        let (metrics, ..) = metrics();
+        let text = "\
+policies:
+  - name: p
+    allow:
+      - {to: a.example, name: shared, expires: 2031-01-01}
+      - {to: b.example, name: shared, expires: 2030-01-01}
+      - {to: c.example, name: shared, expires: 2032-01-01}
+      - forever.example
+    allow_files: [{file: list, expires: 2033-01-01}]
+";
+        let list = |_: &std::path::Path| Ok(b"d.example\ne.example\n".to_vec());
+        let config = config::load_str("egressd.yaml", text, list).expect("a configuration").config;
+        metrics.in_force(&config, Timestamp::from_second(1_772_366_400).expect("a moment"));
+        let text = metrics.render().expect("rendered");
+        for (series, want) in [
+            (r#"egressd_rule_expires_timestamp_seconds{policy="p",rule="shared"}"#, Some(1_893_456_000.0)),
+            (r#"egressd_rule_expires_timestamp_seconds{policy="p",rule="list"}"#, Some(1_988_150_400.0)),
+            (r#"egressd_rule_expires_timestamp_seconds{policy="p",rule="forever.example"}"#, None),
+            ("egressd_config_last_reload_success_timestamp_seconds", Some(1_772_366_400.0)),
+            (&format!(r#"egressd_config_info{{sha256="{}"}}"#, config.hash), Some(1.0)),
+        ] {
+            assert_eq!(value(&text, series), want, "{series} in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! What README and docs/ say is so: every configuration they show loads, every table of words is the program's own
+//! list, every row of the rule tables is decided as it says, and every link leads somewhere.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use egressd::client::Client;
+use egressd::config;
+use egressd::outcome::{Ending, Reason, Refusal};
+use egressd::target::Target;
+use egressd::telemetry::record::{Event, Record, new_id};
+use serde_json::Value;
+
+/// Every page for readers.
+fn pages() -> Vec<PathBuf> {
+    let docs = std::fs::read_dir("docs").expect("the directory is in the repository");
+    let docs = docs.map(|entry| entry.expect("readable").path());
+    let mut pages: Vec<PathBuf> =
+        docs.filter(|path| path.extension().is_some_and(|ext| ext == "md")).collect();
+    pages.extend(["README.md", "SECURITY.md", "CHANGELOG.md"].map(PathBuf::from));
+    pages.sort();
+    pages
+}
+
+fn read(page: impl AsRef<Path>) -> String {
+    std::fs::read_to_string(page.as_ref()).expect("the page is in the repository")
+}
+
+/// The fenced blocks of one language.
+fn blocks(text: &str, language: &str) -> Vec<String> {
+    let (mut found, mut inside) = (Vec::new(), None);
+    for line in text.lines() {
+        match (line.strip_prefix("```"), &mut inside) {
+            (Some(fence), None) => inside = Some((fence == language, String::new())),
+            (Some(_), Some((wanted, block))) => {
+                if *wanted {
+                    found.push(std::mem::take(block));
+                }
+                inside = None;
+            }
+            (None, Some((_, block))) => {
+                let _ = writeln!(block, "{line}");
+            }
+            (None, None) => {}
+        }
+    }
+    found
+}
+
+/// The cells of every row of the table whose header row begins with `header`, without header and rule.
+fn table(text: &str, header: &str) -> Vec<Vec<String>> {
+    let mut lines = text.lines().skip_while(|line| !line.starts_with(header));
+    assert!(lines.next().is_some(), "no table begins with {header:?}");
+    let rows = lines.skip(1).take_while(|line| line.starts_with('|'));
+    rows.map(|row| row.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect()).collect()
+}
+
+/// What stands between backticks.
+fn quoted(text: &str) -> Vec<&str> {
+    text.split('`').skip(1).step_by(2).collect()
+}
+
+fn load(yaml: &str) -> config::Loaded {
+    // A file that the text names is somebody's own.
+    config::load_str("shown.yaml", yaml, |_| Ok(b"example.com\n".to_vec()))
+        .unwrap_or_else(|findings| panic!("{findings:#?} in\n{yaml}"))
+}
+
+#[test]
+fn every_configuration_that_is_shown_loads() {
+    let mut shown = 0;
+    for page in pages() {
+        for block in blocks(&read(&page), "yaml") {
+            if block.contains("policies:") || block.starts_with("listeners:") || block.starts_with("dns:") {
+                load(&block);
+                shown += 1;
+            }
+        }
+    }
+    assert!(shown >= 8, "{shown} configurations found");
+}
+
+/// `CONNECT host:port` or `GET http://…`, decided by one policy with these rules: the rule that let it through.
+fn decided(rules: &[&str], request: &str) -> Option<String> {
+    let list: String = rules.iter().map(|rule| format!("      - \"{rule}\"\n")).collect();
+    let config = load(&format!("policies:\n  - name: p\n    allow:\n{list}")).config;
+    let target = match request.split_once(' ') {
+        Some(("CONNECT", authority)) => Target::connect(authority),
+        Some(("GET", uri)) => {
+            let rest = uri.strip_prefix("http://").expect("a plain request is for http://");
+            Target::http(rest.split('/').next().unwrap_or_default())
+        }
+        _ => panic!("{request:?} is no request"),
+    };
+    let target = target.unwrap_or_else(|error| panic!("{request}: {error}"));
+    let client = Client::direct(([10, 0, 0, 1], 4711).into());
+    let permit = config.policies.decide(&target, &client, jiff::Timestamp::now()).ok()?;
+    permit.rule.map(|rule| rule.text.into())
+}
+
+#[test]
+fn each_rule_lets_through_what_the_table_says_and_nothing_else_of_it() {
+    let rows = table(&read("docs/rules.md"), "| rule | lets through |");
+    assert!(rows.len() >= 10, "{} rows", rows.len());
+    for row in rows {
+        let [rule, passes, not] = &row[..] else { panic!("{row:?}") };
+        let rule = quoted(rule);
+        for request in quoted(passes) {
+            assert!(decided(&rule, request).is_some(), "{rule:?} should let {request} through");
+        }
+        for request in quoted(not) {
+            assert!(decided(&rule, request).is_none(), "{rule:?} should not let {request} through");
+        }
+    }
+}
+
+#[test]
+fn the_rule_decides_that_the_table_says() {
+    let rows = table(&read("docs/rules.md"), "| of these rules |");
+    assert!(rows.len() >= 6, "{} rows", rows.len());
+    for row in rows {
+        let [rules, request, decides] = &row[..] else { panic!("{row:?}") };
+        let (rules, request, want) = (quoted(rules), quoted(request)[0], quoted(decides)[0]);
+        assert_eq!(decided(&rules, request).as_deref(), Some(want), "{rules:?} {request}");
+    }
+}
+
+#[test]
+fn every_reason_stands_in_the_table_with_its_status() {
+    let rows = table(&read("docs/reasons.md"), "| status | reason |");
+    let told: Vec<(String, String)> =
+        rows.iter().map(|row| (row[0].clone(), quoted(&row[1])[0].to_owned())).collect();
+    for reason in Reason::ALL {
+        let status = match reason.refusal() {
+            Refusal::Reply(status, _) => status.to_string(),
+            Refusal::Alert(_) => "alert".to_owned(),
+            Refusal::Closed => "closed".to_owned(),
+        };
+        assert!(
+            told.contains(&(status.clone(), reason.to_string())),
+            "{status} {reason} is not in the table"
+        );
+    }
+    assert_eq!(told.len(), Reason::ALL.len(), "a reason stands there twice, or is none");
+}
+
+#[test]
+fn every_ending_stands_in_the_table() {
+    let rows = table(&read("docs/log.md"), "| ending |");
+    let told: Vec<&str> = rows.iter().map(|row| quoted(&row[0])[0]).collect();
+    let words: Vec<&str> = Ending::ALL.iter().map(|ending| ending.as_str()).collect();
+    assert_eq!(told, words);
+}
+
+/// The members of a record, in the order in which they are written.
+fn members(line: &str) -> Vec<String> {
+    let value: Value = serde_json::from_str(line).expect("a record is a JSON object");
+    let mut names: Vec<String> = value.as_object().expect("a JSON object").keys().cloned().collect();
+    names.sort_by_key(|name| line.find(&format!("\"{name}\":")));
+    names
+}
+
+#[test]
+fn every_field_and_event_of_a_record_stands_in_the_tables() {
+    let text = read("docs/log.md");
+    let mut line = Vec::new();
+    Record::new(Event::Open, jiff::Timestamp::now(), new_id(), "proxy").write_json(&mut line);
+    let fields = members(std::str::from_utf8(&line).expect("ASCII"));
+    let told: Vec<String> =
+        table(&text, "| field |").iter().map(|row| quoted(&row[0])[0].to_owned()).collect();
+    assert_eq!(told, fields);
+
+    let events = [Event::Open, Event::Progress, Event::Close, Event::Http, Event::Deny, Event::Error];
+    let told: Vec<String> =
+        table(&text, "| event |").iter().map(|row| quoted(&row[0])[0].to_owned()).collect();
+    assert_eq!(told, events.map(Event::as_str));
+
+    for page in pages() {
+        for block in blocks(&read(&page), "json") {
+            for line in block.lines() {
+                assert_eq!(members(line), fields, "a record in {}", page.display());
+            }
+        }
+    }
+}
+
+/// The metrics' names stand in their sources as whole strings.
+#[test]
+fn every_metric_stands_in_the_table() {
+    let sources = [
+        include_str!("../src/telemetry/metrics.rs"),
+        include_str!("../src/telemetry/metrics/at_scrape.rs"),
+        include_str!("../src/telemetry/metrics/requests.rs"),
+    ];
+    let strings = sources.iter().flat_map(|source| source.split('"').skip(1).step_by(2));
+    let is_name = |text: &&str| {
+        text.starts_with("egressd_") && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+    };
+    let named: BTreeSet<&str> = strings.filter(is_name).collect();
+    let rows = table(&read("docs/metrics.md"), "| metric |");
+    let told: BTreeSet<&str> =
+        rows.iter().map(|row| quoted(&row[0])[0]).filter(|name| *name != "process_*").collect();
+    assert_eq!(told, named);
+}
+
+/// Every key of the schema as the path that the docs use: `policies[].clients.networks`.
+fn keys(schema: &Value, at: &Value, path: &str, found: &mut Vec<String>) {
+    if let Some(reference) = at["$ref"].as_str() {
+        let name = reference.trim_start_matches("#/$defs/");
+        keys(schema, &schema["$defs"][name], path, found);
+    }
+    if let Some(items) = at.get("items") {
+        keys(schema, items, &format!("{path}[]"), found);
+    }
+    for one in at["anyOf"].as_array().into_iter().flatten() {
+        keys(schema, one, path, found);
+    }
+    for (name, property) in at["properties"].as_object().into_iter().flatten() {
+        let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        found.push(path.clone());
+        keys(schema, property, &path, found);
+    }
+}
+
+#[test]
+fn every_key_of_the_file_is_explained() {
+    let schema = config::schema();
+    let mut found = Vec::new();
+    keys(&schema, &schema, "", &mut found);
+    assert!(found.len() > 60, "{} keys", found.len());
+    let text = read("docs/configuration.md");
+    let (now, later) = text.split_once("## Not in this version").unwrap_or((&text, ""));
+    let words = |text| -> BTreeSet<&str> {
+        quoted(text).into_iter().map(|word| word.split(':').next().unwrap_or(word)).collect()
+    };
+    let (now, later) = (words(now), words(later));
+    let told = |path: &str| {
+        let option =
+            path.strip_prefix("policies[].allow[].").or(path.strip_prefix("policies[].allow_files[]."));
+        let mut around = path.match_indices('.').map(|(end, _)| &path[..end]).chain([path]);
+        // Of a section each key is told by itself.
+        let is_section = found.iter().any(|other| {
+            other.strip_prefix(path).is_some_and(|rest| rest.starts_with('.') || rest.starts_with("[]."))
+        });
+        is_section
+            || now.contains(path)
+            || option.is_some_and(|option| now.contains(option) || later.contains(option))
+            || around.any(|path| later.contains(path))
+    };
+    let missing: Vec<&String> = found.iter().filter(|path| !told(path)).collect();
+    assert!(missing.is_empty(), "not in docs/configuration.md: {missing:#?}");
+}
+
+/// As GitHub makes them of headings.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    let anchor = |heading: &str| {
+        let kept = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
+        heading
+            .trim_start_matches('#')
+            .trim()
+            .to_lowercase()
+            .chars()
+            .filter(kept)
+            .collect::<String>()
+            .replace(' ', "-")
+    };
+    headings.map(anchor).collect()
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let mut links = 0;
+    for page in pages() {
+        let text = read(&page);
+        for rest in text.split("](").skip(1) {
+            let link = rest.split(')').next().unwrap_or_default();
+            if link.starts_with("https://") {
+                continue;
+            }
+            let (path, anchor) =
+                link.split_once('#').map_or((link, None), |(path, anchor)| (path, Some(anchor)));
+            let directory = page.parent().unwrap_or(Path::new(""));
+            let target = if path.is_empty() { page.clone() } else { directory.join(path) };
+            assert!(target.exists(), "{}: {link} leads nowhere", page.display());
+            if let Some(anchor) = anchor {
+                assert!(anchors(&read(&target)).contains(anchor), "{}: no heading #{anchor}", page.display());
+            }
+            links += 1;
+        }
+    }
+    assert!(links > 20, "{links} links");
+}
