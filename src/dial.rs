@@ -6,7 +6,7 @@
 //!
 //! Left out of RFC 8305: sorting by RFC 6724 within a family (§4); addresses are taken in the order of the answer,
 //! beginning each time with another, so that load spreads though the answer is cached. Not here: the policy (it is
-//! the `admit` that the caller passes), and a parent proxy.
+//! the `admit` that the caller passes), and what a parent proxy is told (`route`).
 
 mod own;
 mod race;
@@ -14,6 +14,7 @@ mod race;
 mod tests;
 
 use std::future::{Future, ready};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use crate::outcome::Reason;
 use crate::policy::address::{AddressDenial, Admitted};
 use crate::resolve::{Answer, Family, LookupError, Resolver};
 use crate::target::{Host, Target};
+use crate::upstream::UpstreamStream;
 
 pub use own::OwnAddresses;
 use race::{Attempts, Candidates, reason_of, weight};
@@ -50,8 +52,10 @@ pub struct DialLimits {
 #[derive(Debug)]
 pub struct Dialled {
     /// Connected and tuned (`socket::tune`).
-    pub stream: TcpStream,
+    pub stream: UpstreamStream,
     /// The address that was checked and dialled.
+    pub address: Admitted,
+    /// The same with its port.
     pub upstream: SocketAddr,
     /// Our end of it, to join with flow and NAT logs.
     pub local: SocketAddr,
@@ -132,6 +136,15 @@ pub async fn dial(
     }
 }
 
+/// Another connection to an address that was dialled before. No deadline stands around it.
+///
+/// # Errors
+/// What connect(2) says.
+pub async fn again(address: Admitted, port: u16) -> io::Result<TcpStream> {
+    let (stream, _) = race::connect(address, port).await?;
+    Ok(stream)
+}
+
 struct Dial<'a, F> {
     admit: F,
     own: &'a OwnAddresses,
@@ -173,10 +186,9 @@ impl<F: Fn(IpAddr) -> Result<Admitted, AddressDenial>> Dial<'_, F> {
                 && (now >= next_attempt || attempts.is_empty())
                 && let Some(address) = self.candidates.next()
             {
-                let upstream = SocketAddr::new(address.ip(), self.port);
                 self.first_attempt.get_or_insert(now);
                 self.dns.get_or_insert(now - self.started);
-                attempts.start(upstream);
+                attempts.start(address, self.port);
                 next_attempt = now + ATTEMPT_DELAY;
             }
             if all_answered && attempts.is_empty() && self.candidates.is_empty() {
@@ -193,10 +205,11 @@ impl<F: Fn(IpAddr) -> Result<Admitted, AddressDenial>> Dial<'_, F> {
             let wake = wake.into_iter().flatten().min().unwrap_or(dns_deadline);
             tokio::select! {
                 biased;
-                (upstream, result) = attempts.ended(), if !attempts.is_empty() => match result {
-                    Ok((stream, local)) => return Ok(self.connected(stream, upstream, local)),
+                (address, result) = attempts.ended(), if !attempts.is_empty() => match result {
+                    Ok((stream, local)) => return Ok(self.connected(stream, address, local)),
                     Err(error) => {
-                        self.failed(upstream, reason_of(upstream, &error), &error.to_string());
+                        let reason = reason_of(self.at(address), &error);
+                        self.failed(address, reason, &error.to_string());
                         next_attempt = Instant::now();
                     }
                 },
@@ -210,8 +223,8 @@ impl<F: Fn(IpAddr) -> Result<Admitted, AddressDenial>> Dial<'_, F> {
                 () = sleep_until(wake) => {
                     let now = Instant::now();
                     if connect_deadline.is_some_and(|deadline| now >= deadline) {
-                        if let Some(upstream) = attempts.oldest() {
-                            self.failed(upstream, Reason::ConnectTimeout, "no answer in time");
+                        if let Some(address) = attempts.oldest() {
+                            self.failed(address, Reason::ConnectTimeout, "no answer in time");
                         }
                         return Err(self.give_up(v4_answer, v6_answer));
                     }
@@ -230,7 +243,7 @@ impl<F: Fn(IpAddr) -> Result<Admitted, AddressDenial>> Dial<'_, F> {
         let (after, before) = addresses.split_at(turn % addresses.len().max(1));
         for address in before.iter().chain(after) {
             match (self.admit)(*address) {
-                Ok(admitted) if self.own.holds(SocketAddr::new(admitted.ip(), self.port)) => {
+                Ok(admitted) if self.own.holds(self.at(admitted)) => {
                     self.loops.push(admitted.ip());
                 }
                 Ok(admitted) => self.candidates.add(admitted),
@@ -245,7 +258,12 @@ impl<F: Fn(IpAddr) -> Result<Admitted, AddressDenial>> Dial<'_, F> {
         Ok(())
     }
 
-    fn failed(&mut self, upstream: SocketAddr, reason: Reason, detail: &str) {
+    fn at(&self, address: Admitted) -> SocketAddr {
+        SocketAddr::new(address.ip(), self.port)
+    }
+
+    fn failed(&mut self, address: Admitted, reason: Reason, detail: &str) {
+        let upstream = self.at(address);
         if self.failure.is_none_or(|(before, _)| weight(reason) > weight(before)) {
             self.failure = Some((reason, upstream));
         }
@@ -254,10 +272,11 @@ impl<F: Fn(IpAddr) -> Result<Admitted, AddressDenial>> Dial<'_, F> {
         }
     }
 
-    fn connected(self, stream: TcpStream, upstream: SocketAddr, local: SocketAddr) -> Dialled {
+    fn connected(self, stream: TcpStream, address: Admitted, local: SocketAddr) -> Dialled {
         Dialled {
-            stream,
-            upstream,
+            stream: UpstreamStream::Bare(stream),
+            address,
+            upstream: self.at(address),
             local,
             dns: self.dns.filter(|_| self.by_name).unwrap_or_default(),
             connect: self.first_attempt.map(|first| first.elapsed()).unwrap_or_default(),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use jiff::Timestamp;
 
-use crate::dial::{self, DialLimits};
+use crate::dial::DialLimits;
 use crate::forward::{self, Addresses, Connection, Finish, Kept, Outcome, Terms};
 use crate::head::{Framing, Head};
 use crate::linger::linger;
@@ -17,6 +17,7 @@ use crate::outcome::{Ending, Reason};
 use crate::refuse::{Refused, refuse};
 use crate::relay::Transport;
 use crate::request::Request;
+use crate::route::Dialling;
 use crate::shared::{Judge, Shared};
 use crate::stream::ClientStream;
 
@@ -64,11 +65,13 @@ pub(crate) async fn serve(
     let meter = Arc::new(Meter::default());
     request.metered(&meter);
     let live = shared.live.register_exchange(Arc::clone(&permit.policy), Arc::clone(&meter));
+    let (route, resolver) = (shared.route(), shared.resolver());
     let mut dialled = false;
     let outcome = {
         let id = request.id().to_string();
         let terms = Terms {
             permitted_by: (Arc::clone(&permit.policy), judge.generation),
+            parent: route.parent(),
             remove_request_headers: &judge.config.http.remove_request_headers,
             response_timeout: judge.config.http.response_timeout,
             stall_timeout: judge.config.http.stall_timeout,
@@ -87,7 +90,8 @@ pub(crate) async fn serve(
         let admit = |address| policies.admit(&permit, address);
         let open = async || {
             dialled = true;
-            let opened = dial::dial(&shared.resolver(), target, admit, &shared.own, limits).await;
+            let dialling = Dialling { resolver: &resolver, own: &shared.own, limits };
+            let opened = route.plain(dialling, target, admit).await;
             let stream = request.dialled(opened)?.stream;
             if !matches!(head.framing, Framing::None | Framing::Length(0)) {
                 // The body is about to pass: its record comes before it. A kept connection never takes a body.
@@ -105,7 +109,7 @@ pub(crate) async fn serve(
     match finish {
         Finish::Complete => request.exchanged(status, None, None, &meter),
         Finish::Refused { reason, detail } => {
-            let mut refused = Refused::from(reason);
+            let mut refused = Refused::on_the_way(reason, &route);
             if !detail.is_empty() {
                 refused.advice = detail.into_owned();
             }

@@ -17,7 +17,7 @@
 //! same race with the clock, and goes the same way.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -31,7 +31,7 @@ use crate::client::Client;
 use crate::meter::Meter;
 use crate::outcome::{Ending, Reason};
 use crate::policy::Scheme;
-use crate::target::Target;
+use crate::target::{Host, Target};
 
 /// A scrape over 10,000 tunnels then holds one lock for some 600 of them, a few microseconds.
 const SHARDS: usize = 16;
@@ -55,10 +55,24 @@ pub struct TunnelFacts {
     pub listener: Arc<str>,
     /// The address that was dialled.
     pub upstream: SocketAddr,
+    /// Whether that is a parent proxy's.
+    pub by_parent: bool,
     /// What the rule made of it: whether it was looked into.
     pub scheme: Scheme,
     /// When the request was read.
     pub started: Timestamp,
+}
+
+impl TunnelFacts {
+    /// The address that the policy has to admit: what was dialled; behind a parent, which no rule judges, the address
+    /// that the client wrote, if it was one.
+    pub fn judged_address(&self) -> Option<IpAddr> {
+        match (self.by_parent, &self.target.host) {
+            (false, _) => Some(self.upstream.ip()),
+            (true, Host::Address(address)) => Some(*address),
+            (true, Host::Name(_)) => None,
+        }
+    }
 }
 
 /// One live tunnel, as admin, reload and drain see it.

@@ -5,6 +5,7 @@ use crate::linger;
 use crate::outcome::Reason;
 use crate::reply::{self, Reply};
 use crate::request::Request;
+use crate::route::Route;
 use crate::stream::ClientStream;
 
 /// A verdict of no, on its way to the client.
@@ -18,6 +19,14 @@ pub(crate) struct Refused {
 impl From<Reason> for Refused {
     fn from(reason: Reason) -> Self {
         Refused { reason, advice: reply::advice(reason).to_owned() }
+    }
+}
+
+impl Refused {
+    /// What came of the way to the target: with a parent in between, most of it is not the target's doing.
+    pub(crate) fn on_the_way(reason: Reason, route: &Route) -> Self {
+        let advice = route.parent().and_then(|_| reply::advice_for_parent(reason));
+        Refused { reason, advice: advice.unwrap_or_else(|| reply::advice(reason)).to_owned() }
     }
 }
 

@@ -29,6 +29,7 @@ pub use self::files::{Seen, load};
 use self::watch::Watch;
 use crate::config::{Config, Finding, Loaded, Place, Severity};
 use crate::resolve::Resolver;
+use crate::route::Route;
 use crate::shared::Shared;
 use crate::telemetry::{access_log, diagnostics};
 use crate::{listener, resources, revoke};
@@ -62,6 +63,12 @@ pub struct Reloading(Arc<Bell>);
 
 /// How a configuration is read: [`load`], or what a test puts in its place.
 type Load = fn(Option<&Path>) -> (Result<Loaded, Vec<Finding>>, Seen);
+
+/// What a configuration needs beside itself; `None`: what is there serves it too.
+struct Made {
+    resolver: Option<Resolver>,
+    route: Option<Route>,
+}
 
 struct Reloader {
     shared: Arc<Shared>,
@@ -210,35 +217,39 @@ impl Reloader {
             Err(findings) => self.refuse(findings, requested),
             Ok(loaded) if loaded.config.hash == self.shared.current.load().hash => self.confirm(requested),
             Ok(loaded) => match self.replacement(&file, &loaded) {
-                Ok(resolver) => self.replace(loaded, resolver),
+                Ok(made) => self.replace(loaded, made),
                 Err(findings) => self.refuse(findings, requested),
             },
         }
     }
 
-    /// What has to be made for a configuration before it can be in force: everything that can fail. A resolver whose
-    /// settings stay stays, with its cache.
-    fn replacement(&self, file: &Path, loaded: &Loaded) -> Result<Option<Resolver>, Vec<Finding>> {
+    /// What has to be made for a configuration before it can be in force: everything that can fail. A resolver or a route
+    /// whose settings stay stays, with what it knows.
+    fn replacement(&self, file: &Path, loaded: &Loaded) -> Result<Made, Vec<Finding>> {
         let fixed = restart::needed(&self.shared.current.load(), loaded, file);
         if !fixed.is_empty() {
             return Err(fixed);
         }
-        let settings = &loaded.config.dns;
-        if self.shared.resolver().settings() == settings {
-            return Ok(None);
-        }
-        Resolver::new(settings).map(Some).map_err(|error| vec![self.fault(&error.to_string())])
+        let config = &loaded.config;
+        let resolver = (*self.shared.resolver().settings() != config.dns).then(|| Resolver::new(&config.dns));
+        let resolver = resolver.transpose().map_err(|error| vec![self.fault(&error.to_string())])?;
+        let route = (!self.shared.route().serves(config)).then(|| Route::new(config));
+        let route = route.transpose().map_err(|error| vec![self.fault(&error.to_string())])?;
+        Ok(Made { resolver, route })
     }
 
     /// Nothing fails from here on.
-    fn replace(&mut self, loaded: Loaded, resolver: Option<Resolver>) {
+    fn replace(&mut self, loaded: Loaded, made: Made) {
         let Loaded { config, warnings, .. } = loaded;
         for finding in &warnings {
             tracing::warn!("{finding}");
         }
         let shared = Arc::clone(&self.shared);
-        if let Some(resolver) = resolver {
+        if let Some(resolver) = made.resolver {
             shared.resolver.store(Arc::new(resolver));
+        }
+        if let Some(route) = made.route {
+            shared.route.store(Arc::new(route));
         }
         diagnostics::follow(config.log);
         shared.log.set_on_failure(config.access_log.on_failure);

@@ -124,6 +124,23 @@ pub fn advice(reason: Reason) -> &'static str {
     }
 }
 
+/// The same for what a parent proxy did, where it stands between egressd and the target. `None`: it makes no difference.
+pub fn advice_for_parent(reason: Reason) -> Option<&'static str> {
+    use Reason::*;
+    match reason {
+        DnsNoSuchName | DnsNoAddress | DnsFailed | DnsTimeout => {
+            Some("the parent proxy's own name cannot be looked up: see the log")
+        }
+        ConnectRefused | ConnectUnreachable | ConnectTimeout => {
+            Some("the parent proxy cannot be reached: see the log")
+        }
+        UpstreamBadResponse => Some("the parent proxy did not answer as one: see the log"),
+        UpstreamProxyRefused => Some("the parent proxy refused: see the log"),
+        Loop => Some("the parent proxy or the target is this proxy itself: check the settings"),
+        _ => None,
+    }
+}
+
 /// A line that cannot break out of its line, whatever advice was put together from.
 fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()

@@ -17,7 +17,9 @@ use crate::policy::{Mode, Scheme};
 pub fn judge(tunnel: &Tunnel, config: &Config, now: Timestamp) -> Result<(), Reason> {
     let facts = &tunnel.facts;
     let permit = config.policies.decide(&facts.target, &facts.client, now).map_err(|denial| denial.reason)?;
-    config.policies.admit(&permit, facts.upstream.ip()).map_err(|_| Reason::AddressProhibited)?;
+    if let Some(address) = facts.judged_address() {
+        config.policies.admit(&permit, address).map_err(|_| Reason::AddressProhibited)?;
+    }
     if permit.scheme != Scheme::Https || permit.mode == Mode::Report {
         return Ok(());
     }
@@ -44,16 +46,21 @@ mod tests {
 
     /// `git.example:443` from 10.0.0.1, which was found at 198.18.0.9.
     fn tunnel(scheme: Scheme) -> LiveTunnel {
+        tunnel_to("git.example:443", false, scheme)
+    }
+
+    fn tunnel_to(target: &str, by_parent: bool, scheme: Scheme) -> LiveTunnel {
         let live = Live::new();
         let client = Client::direct("10.0.0.1:5".parse().expect("an address"));
         let facts = TunnelFacts {
             id: Uuid::nil(),
             client: Arc::new(client),
-            target: Target::connect("git.example:443").expect("a target"),
+            target: Target::connect(target).expect("a target"),
             policy: "p".into(),
             rule: None,
             listener: "proxy".into(),
             upstream: "198.18.0.9:443".parse().expect("an address"),
+            by_parent,
             scheme,
             started: Timestamp::UNIX_EPOCH,
         };
@@ -118,5 +125,26 @@ mod tests {
         let config = load.expect(text).config;
         let judged = judge(tunnel(Scheme::Https).tunnel(), &config, Timestamp::UNIX_EPOCH);
         assert_eq!(judged, Err(Reason::AddressProhibited));
+    }
+
+    /// The parent is at 198.18.0.9, which no policy opens here.
+    #[test]
+    fn behind_a_parent_only_an_address_that_was_asked_for_is_judged() {
+        let rows = [
+            ("git.example:443", "allow: [git.example]", Ok(())),
+            ("git.example:443", "allow: [git.example], deny: [198.18.0.0/15]", Ok(())),
+            ("git.example:443", "allow: [other.example]", Err(Reason::HostNotAllowed)),
+            ("52.1.2.3:443", "allow: [52.0.0.0/8]", Ok(())),
+            ("52.1.2.3:443", "allow: [52.0.0.0/8], deny: [52.1.0.0/16]", Err(Reason::HostDenied)),
+            ("10.1.2.3:443", "allow: [10.0.0.0/8], private: [10.0.0.0/8]", Ok(())),
+            ("10.1.2.3:443", "allow: [10.0.0.0/8]", Err(Reason::AddressProhibited)),
+        ];
+        for (target, rest, want) in rows {
+            let tunnel = tunnel_to(target, true, Scheme::Https);
+            let text = format!("policies: [{{name: p, {rest}}}]");
+            let load = config::load_str("egressd.yaml", &text, |_| Err(std::io::ErrorKind::NotFound.into()));
+            let config = load.expect(&text).config;
+            assert_eq!(judge(tunnel.tunnel(), &config, Timestamp::UNIX_EPOCH), want, "{target} {rest}");
+        }
     }
 }

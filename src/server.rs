@@ -27,9 +27,11 @@ use crate::outcome::Ending;
 use crate::password::{self, Verifier};
 use crate::reload::{self, Reloading, Source};
 use crate::resolve::Resolver;
+use crate::route::Route;
 use crate::shared::Shared;
 use crate::telemetry::access_log::{self, AccessLog, Finished, Json, Options, WriterHandle};
 use crate::telemetry::metrics::Metrics;
+use crate::upstream_tls::TrustError;
 use crate::{accept, admin, resources};
 
 /// How long tunnels that were told to end may take to write their records.
@@ -73,6 +75,9 @@ pub enum StartError {
     /// No resolver could be made of `dns` and the system's files.
     #[error("cannot set up DNS: {0}")]
     Dns(String),
+    /// A rule or a parent proxy needs authorities to trust, and there are none.
+    #[error("cannot set up upstreams: {0}")]
+    Trust(#[from] TrustError),
     /// The thread that follows the configuration could not be started.
     #[error("cannot follow changes of the configuration: {0}")]
     Reload(io::Error),
@@ -108,6 +113,7 @@ impl Server {
         let share = resources::share_out(descriptors, config.limits.tunnels);
         let live = Live::new();
         let resolver = Resolver::new(&config.dns).map_err(|error| StartError::Dns(error.to_string()))?;
+        let route = Route::new(&config)?;
         let (log, writer) = open_log(&config, share.tunnels).map_err(StartError::Log)?;
         let metrics = Metrics::new(Arc::clone(&live), log.clone())
             .map_err(|error| StartError::Metrics(error.to_string()))?;
@@ -123,6 +129,7 @@ impl Server {
         let shared = Arc::new(Shared {
             current: Current::new(config, now),
             resolver: ArcSwap::from_pointee(resolver),
+            route: ArcSwap::from_pointee(route),
             own: OwnAddresses::new(own),
             budgets: Budgets::new(),
             limits: Limits::new(Instant::now()),

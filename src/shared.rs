@@ -14,6 +14,7 @@ use crate::limits::Limits;
 use crate::live::{Generation, Live};
 use crate::password::Verifier;
 use crate::resolve::Resolver;
+use crate::route::Route;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
 
@@ -24,6 +25,8 @@ pub struct Shared {
     pub current: Current,
     /// Names to addresses; another one after a reload of `dns`.
     pub resolver: ArcSwap<Resolver>,
+    /// The ways to targets; others after a reload of `upstream_proxy`, `certificates` or who is to be verified.
+    pub route: ArcSwap<Route>,
     /// Where egressd itself listens: never a target.
     pub own: OwnAddresses,
     /// What clients may still upload by rules with a budget; outlives reloads.
@@ -67,5 +70,10 @@ impl Shared {
     /// The resolver in force.
     pub fn resolver(&self) -> Arc<Resolver> {
         self.resolver.load_full()
+    }
+
+    /// The route in force.
+    pub fn route(&self) -> Arc<Route> {
+        self.route.load_full()
     }
 }

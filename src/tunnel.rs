@@ -4,6 +4,8 @@
 //! TLS, the gate then reads the ClientHello. What comes back is a [`Tunnel`], which runs until it ends. Each step
 //! consumes what the step before made, and all but the last is out of memory before the first byte is relayed.
 
+mod gate;
+
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,29 +13,30 @@ use std::time::Duration;
 use bytes::BytesMut;
 use jiff::Timestamp;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::budget::Allowance;
 use crate::cancel::Cancel;
 use crate::config;
-use crate::dial::{self, DialLimits};
-use crate::hello_gate::{self, Gate, GateEnd, GateRefusal};
+use crate::dial::DialLimits;
 use crate::limits::Slot;
 use crate::linger;
 use crate::live::{LiveTunnel, Registration, TunnelFacts};
 use crate::meter::Meter;
 use crate::outcome::{Ending, Reason};
+use crate::policy::address::Admitted;
 use crate::policy::{Mode, Permit, Scheme};
 use crate::refuse::{Refused, refuse};
 use crate::relay::{self, Early, RelayLimits};
 use crate::reply;
 use crate::request::{Opened, Request};
-use crate::revoke;
+use crate::route::{Dialling, Route};
 use crate::shared::{Judge, Shared};
 use crate::stream::ClientStream;
 use crate::target::Target;
 use crate::telemetry::access_log::Place;
+use crate::upstream::UpstreamStream;
+use gate::{ClientHelloGate, NotEntered, Verification};
 
 /// A long tunnel is recorded this often, so that a kill loses no more.
 const PROGRESS: Duration = Duration::from_secs(5 * 60);
@@ -42,7 +45,10 @@ const PROGRESS: Duration = Duration::from_secs(5 * 60);
 struct Dialled {
     target: Target,
     permit: Permit,
-    upstream: TcpStream,
+    upstream: UpstreamStream,
+    /// What was dialled, and the way there: for another connection the same way.
+    address: Admitted,
+    route: Arc<Route>,
     allowance: Allowance,
     live: LiveTunnel,
     meter: Arc<Meter>,
@@ -56,7 +62,7 @@ struct Dialled {
 #[derive(Debug)]
 pub(crate) struct Tunnel<'s> {
     client: ClientStream,
-    upstream: TcpStream,
+    upstream: UpstreamStream,
     early: Early,
     limits: RelayLimits,
     opened: Opened<'s>,
@@ -107,8 +113,10 @@ async fn open(
         connect_timeout: judge.config.tunnel.connect_timeout,
     };
     let admit = |address| judge.config.policies.admit(&permit, address);
-    let dialled = dial::dial(&shared.resolver(), &target, admit, &shared.own, limits).await;
-    let dialled = request.dialled(dialled)?;
+    let (route, resolver) = (shared.route(), shared.resolver());
+    let dialling = Dialling { resolver: &resolver, own: &shared.own, limits };
+    let dialled = route.tunnel(dialling, &target, admit).await;
+    let dialled = request.dialled(dialled).map_err(|reason| Refused::on_the_way(reason, &route))?;
 
     let (meter, cancel) = (Arc::new(Meter::default()), Cancel::new());
     let live = loop {
@@ -120,9 +128,11 @@ async fn open(
             rule: permit.rule.as_ref().map(|rule| Arc::clone(&rule.label)),
             listener: Arc::clone(request.listener()),
             upstream: dialled.upstream,
+            by_parent: route.parent().is_some(),
             scheme: permit.scheme,
             started: request.started_at(),
         };
+        let judged = facts.judged_address();
         match shared.live.register(facts, Arc::clone(&meter), Arc::clone(&cancel), judge.generation) {
             Registration::Current(live) => break live,
             // The policy changed or a rule expired while we dialled, and the sweep may have passed before this tunnel
@@ -134,13 +144,14 @@ async fn open(
         request.judged_by(&judge.config);
         permit = self::permit(&target, request, &judge)?;
         allowance = shared.budgets.open(request.client().address.ip(), &permit)?;
-        if judge.config.policies.admit(&permit, dialled.upstream.ip()).is_err() {
+        if judged.is_some_and(|address| judge.config.policies.admit(&permit, address).is_err()) {
             shared.metrics.addresses_refused(1);
             return Err(Reason::AddressProhibited.into());
         }
     };
     let settings = judge.config.tunnel.clone();
-    Ok(Dialled { target, permit, upstream: dialled.stream, allowance, live, meter, cancel, last, settings })
+    let (upstream, address) = (dialled.stream, dialled.address);
+    Ok(Dialled { target, permit, upstream, address, route, allowance, live, meter, cancel, last, settings })
 }
 
 /// What the rules say, which the request remembers.
@@ -163,7 +174,19 @@ async fn enter<'s>(
     slot: Slot,
     shared: &Shared,
 ) -> Option<Tunnel<'s>> {
-    let Dialled { target, permit, mut upstream, allowance, live, meter, cancel, last, settings } = dialled;
+    let Dialled {
+        target,
+        permit,
+        mut upstream,
+        address,
+        route,
+        allowance,
+        live,
+        meter,
+        cancel,
+        last,
+        settings,
+    } = dialled;
     let reply = reply::established(request.id());
     let telling = async {
         client.write_all(&reply).await?;
@@ -191,6 +214,11 @@ async fn enter<'s>(
         Scheme::Https => {
             let gate = ClientHelloGate {
                 target: &target,
+                verification: permit.verify_certificate.then_some(Verification {
+                    route: &route,
+                    address,
+                    timeout: settings.connect_timeout,
+                }),
                 report: permit.mode == Mode::Report,
                 hello_timeout: settings.client_hello_timeout,
                 live: &live,
@@ -226,135 +254,18 @@ impl Tunnel<'_> {
     pub(crate) async fn run(self) {
         let Tunnel { client, upstream, early, mut limits, opened, live, _slot } = self;
         let (meter, cancel) = (live.meter(), live.cancel());
-        let ending = match client {
-            ClientStream::Bare(client) => {
+        let ending = match (client, upstream) {
+            (ClientStream::Bare(client), UpstreamStream::Bare(upstream)) => {
                 let relay = pin!(relay::relay(client, upstream, early, &mut limits, meter, cancel));
                 telling_progress(relay, &opened).await
             }
-            ClientStream::Tls(_) => {
+            (client, upstream) => {
                 let relay =
                     Box::pin(relay::relay_streams(client, upstream, early, &mut limits, meter, cancel));
                 telling_progress(relay, &opened).await
             }
         };
         opened.close(ending, live.tunnel().revoked());
-    }
-}
-
-/// Why nothing flows; already recorded.
-enum NotEntered {
-    /// The client is to be told.
-    Refused(Reason),
-    /// A side is gone, or it was ended from outside.
-    Ended(Ending),
-}
-
-/// The ClientHello gate of one tunnel.
-struct ClientHelloGate<'a> {
-    target: &'a Target,
-    /// Whether what the gate refuses flows all the same.
-    report: bool,
-    hello_timeout: Duration,
-    live: &'a LiveTunnel,
-    meter: &'a Arc<Meter>,
-    cancel: &'a Cancel,
-    shared: &'a Shared,
-}
-
-impl ClientHelloGate<'_> {
-    /// Lets the TLS handshake begin where it names the target. What comes back goes first into the relay.
-    async fn pass<'s>(
-        &self,
-        client: &mut ClientStream,
-        upstream: &mut TcpStream,
-        early: BytesMut,
-        mut request: Request<'s>,
-        last: Place,
-        limits: &mut RelayLimits,
-    ) -> Result<(Opened<'s>, Early), NotEntered> {
-        let deadline = Instant::now() + self.hello_timeout;
-        let inspected = tokio::select! {
-            biased;
-            ending = self.cancel.cancelled() => Err(GateEnd::Ended(ending)),
-            inspected = hello_gate::inspect_client(client, early, &self.target.host, deadline) => inspected,
-        };
-        let hello = match inspected {
-            Ok(hello) => hello,
-            Err(GateEnd::Refused(GateRefusal { reason, offered, early })) => {
-                if self.lets_pass(reason, offered.as_deref()) {
-                    request.offered(offered);
-                    request.would_deny(reason);
-                    return Ok((request.open(last, Arc::clone(self.meter)), early));
-                }
-                request.offered(offered);
-                request.refuse(reason);
-                return Err(NotEntered::Refused(reason));
-            }
-            Err(GateEnd::Ended(Ending::PolicyRevoked)) => {
-                self.refuse_revoked(request);
-                return Err(NotEntered::Ended(Ending::PolicyRevoked));
-            }
-            Err(GateEnd::Ended(ending)) => {
-                request.ended(ending);
-                return Err(NotEntered::Ended(ending));
-            }
-        };
-        if let Some(sni) = &hello.sni {
-            self.live.show_sni(sni);
-        }
-        request.offered(hello.sni.clone());
-        let mut opened = request.open(last, Arc::clone(self.meter));
-        let gate = Gate {
-            host: &self.target.host,
-            hello_timeout: self.hello_timeout,
-            meter: self.meter,
-            cancel: self.cancel,
-        };
-        match hello_gate::pass_hello(client, upstream, hello, &gate, limits).await {
-            Ok(early) => Ok((opened, early)),
-            Err(GateEnd::Refused(GateRefusal { reason, offered, early })) => {
-                if self.lets_pass(reason, offered.as_deref()) {
-                    opened.would_deny(reason);
-                    return Ok((opened, early));
-                }
-                opened.refuse(reason, offered);
-                Err(NotEntered::Refused(reason))
-            }
-            Err(GateEnd::Ended(ending)) => {
-                opened.close(ending, self.live.tunnel().revoked());
-                Err(NotEntered::Ended(ending))
-            }
-        }
-    }
-
-    /// Whether what the gate refuses flows all the same. The mode that says so is that of the policy that decided. Where a
-    /// newer one is in force, its sweep has not seen what was shown just now, and may have had to revoke the tunnel for it:
-    /// then it begins and ends at once.
-    fn lets_pass(&self, reason: Reason, offered: Option<&str>) -> bool {
-        if !self.report || !reason.relaxed_by_report() {
-            return false;
-        }
-        if let Some(name) = offered {
-            self.live.show_sni(name);
-        }
-        self.live.object(reason);
-        let tunnel = self.live.tunnel();
-        if let Err(reason) = revoke::judge(tunnel, &self.shared.current.load(), Timestamp::now()) {
-            tunnel.revoke(reason);
-        }
-        true
-    }
-
-    /// It was revoked before its first byte: nothing was opened, so it is refused by what is in force now.
-    fn refuse_revoked(&self, mut request: Request<'_>) {
-        let judge = self.shared.judge();
-        request.judged_by(&judge.config);
-        let revoked = self.live.tunnel().revoked();
-        let reason = match permit(self.target, &mut request, &judge) {
-            Err(refused) => refused.reason,
-            Ok(_) => revoked.unwrap_or(Reason::HostNotAllowed),
-        };
-        request.refuse(reason);
     }
 }
 

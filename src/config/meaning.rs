@@ -10,16 +10,16 @@ use http::HeaderName;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::file::{
-    AccessLogFile, CertificatesFile, ConfigFile, DnsFile, FormatFile, HttpFile, Key, LevelFile, LimitsFile,
-    List, LogFile, OnFailureFile, ShutdownFile, TunnelFile, UpstreamProxyFile,
+    AccessLogFile, ConfigFile, DnsFile, FormatFile, HttpFile, Key, LevelFile, LimitsFile, List, LogFile,
+    OnFailureFile, ShutdownFile, TunnelFile,
 };
 use super::finding::{Place, Report, quoted};
 use super::named_files::NamedFiles;
 use super::typed::At;
-use super::values::{FilePath, Length, Network};
+use super::values::{Length, Network};
 use super::{
-    AccessLog, Certificates, Config, DiagnosticsFormat, Dns, Http, Limits, Log, LogFormat, LogLevel,
-    LogOutput, OnLogFailure, Roots, Shutdown, Tunnel, UpstreamProxy, identities, rules,
+    AccessLog, Config, DiagnosticsFormat, Dns, Http, Limits, Log, LogFormat, LogLevel, LogOutput,
+    OnLogFailure, Shutdown, Tunnel, identities, rules, upstream,
 };
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
@@ -47,9 +47,8 @@ pub(super) fn config(
         identities::lint(&file.policies, &listeners, report);
     }
     let admin = meaning.admin(&file.admin, &listeners);
-    let upstream_proxy =
-        value(&file.upstream_proxy).and_then(|_| meaning.upstream_proxy(&file.upstream_proxy, &mut files));
-    let certificates = meaning.certificates(&file.certificates, &mut files);
+    let upstream_proxy = upstream::proxy(&file.upstream_proxy, report, &mut files);
+    let certificates = upstream::certificates(&file.certificates, report, &mut files);
     let dns = meaning.dns(section(&file.dns, &DnsFile::default()));
     let tunnel = meaning.tunnel(section(&file.tunnel, &TunnelFile::default()));
     let limits = meaning.limits(section(&file.limits, &LimitsFile::default()));
@@ -166,45 +165,6 @@ impl Meaning<'_> {
             self.report.error(at.place, format!("`{name}` is from 1 to {most}, not {count}"));
         }
         count
-    }
-
-    /// A file that must exist and hold something; its content is read by whoever needs it.
-    fn named(&self, at: &At<FilePath>, files: &mut NamedFiles<'_>) -> std::path::PathBuf {
-        let name = at.value.as_ref().map_or("", |path| &path.0);
-        files.read(name, at.place, self.report);
-        files.path(name)
-    }
-
-    fn optional(&self, key: &Key<FilePath>, files: &mut NamedFiles<'_>) -> Option<std::path::PathBuf> {
-        key.as_ref().filter(|at| at.value.is_some()).map(|at| self.named(at, files))
-    }
-
-    fn upstream_proxy(
-        &self,
-        key: &Key<UpstreamProxyFile>,
-        files: &mut NamedFiles<'_>,
-    ) -> Option<UpstreamProxy> {
-        let at = key.as_ref()?;
-        let file = at.value.as_ref()?;
-        let url = required(self.report, &file.url, at.place, "url", "url: \"http://proxy.corp:3128\"");
-        let credentials_file = self.optional(&file.credentials_file, files);
-        let ca = self.optional(&file.ca, files);
-        let url = &url?.value.as_ref()?.0;
-        if let (Some(ca), false) = (&file.ca, url.tls) {
-            self.report
-                .error(ca.place, "`ca` needs an https parent: write https:// in `url`, or take `ca` out");
-        }
-        Some(UpstreamProxy { tls: url.tls, host: url.host.clone(), port: url.port, credentials_file, ca })
-    }
-
-    fn certificates(&self, key: &Key<CertificatesFile>, files: &mut NamedFiles<'_>) -> Certificates {
-        let roots = match value(key).and_then(|file| file.roots.as_ref()) {
-            Some(at) if at.value.as_ref().is_some_and(|path| &*path.0 != "system") => {
-                Roots::File(self.named(at, files))
-            }
-            _ => Roots::System,
-        };
-        Certificates { roots }
     }
 
     fn dns(&self, file: &DnsFile) -> Dns {

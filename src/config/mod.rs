@@ -21,6 +21,7 @@ mod tree;
 mod typed;
 mod units;
 mod unsupported;
+mod upstream;
 mod values;
 
 use std::collections::BTreeMap;
@@ -38,9 +39,10 @@ pub use self::fixed::{Fixed, FixedListener};
 pub use self::load::{DEFAULT, DEFAULT_NAME, Loaded, load, load_by, load_bytes, load_str};
 pub use self::named_files::read_from_disk;
 pub use self::schema::schema;
+pub use self::upstream::{Authorities, Certificates, Credentials, Roots, UpstreamProxy};
 use crate::password::Users;
 use crate::policy::Policies;
-use crate::target::{Host, Name, Port};
+use crate::target::Name;
 use crate::tls::ServerTls;
 
 /// A whole configuration, valid as a whole; immutable.
@@ -142,37 +144,6 @@ pub struct Dns {
     pub hosts: BTreeMap<Name, Vec<IpAddr>>,
     /// For the whole lookup.
     pub timeout: Duration,
-}
-
-/// A parent proxy.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct UpstreamProxy {
-    /// Whether TLS is spoken to it.
-    pub tls: bool,
-    /// Its name or address.
-    pub host: Host,
-    /// Its port.
-    pub port: Port,
-    /// One line USER:PASSWORD.
-    pub credentials_file: Option<PathBuf>,
-    /// PEM: who vouches for it; None: [`Certificates::roots`]. Only with `tls`.
-    pub ca: Option<PathBuf>,
-}
-
-/// Which authorities are trusted.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Certificates {
-    /// For `verify_certificate` and an https parent.
-    pub roots: Roots,
-}
-
-/// A set of trusted authorities.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Roots {
-    /// The operating system's.
-    System,
-    /// Those of a PEM file.
-    File(PathBuf),
 }
 
 /// Deadlines of tunnels.

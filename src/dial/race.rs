@@ -64,12 +64,12 @@ type Connecting = Pin<Box<dyn Future<Output = Connected> + Send>>;
 /// Connections being made; dropping them closes their sockets.
 #[derive(Default)]
 pub(super) struct Attempts {
-    under_way: Vec<(SocketAddr, Connecting)>,
+    under_way: Vec<(Admitted, Connecting)>,
 }
 
 impl Attempts {
-    pub(super) fn start(&mut self, upstream: SocketAddr) {
-        self.under_way.push((upstream, Box::pin(connect(upstream))));
+    pub(super) fn start(&mut self, address: Admitted, port: u16) {
+        self.under_way.push((address, Box::pin(connect(address, port))));
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -77,19 +77,19 @@ impl Attempts {
     }
 
     /// Where the oldest attempt goes.
-    pub(super) fn oldest(&self) -> Option<SocketAddr> {
-        self.under_way.first().map(|(upstream, _)| *upstream)
+    pub(super) fn oldest(&self) -> Option<Admitted> {
+        self.under_way.first().map(|(address, _)| *address)
     }
 
     /// The next attempt that ends, either way. Never ends where none is under way.
-    pub(super) async fn ended(&mut self) -> (SocketAddr, Connected) {
+    pub(super) async fn ended(&mut self) -> (Admitted, Connected) {
         poll_fn(|cx| {
             for index in 0..self.under_way.len() {
-                let Some((upstream, connecting)) = self.under_way.get_mut(index) else { break };
+                let Some((address, connecting)) = self.under_way.get_mut(index) else { break };
                 if let Poll::Ready(result) = connecting.as_mut().poll(cx) {
-                    let upstream = *upstream;
+                    let address = *address;
                     drop(self.under_way.remove(index));
-                    return Poll::Ready((upstream, result));
+                    return Poll::Ready((address, result));
                 }
             }
             Poll::Pending
@@ -99,7 +99,8 @@ impl Attempts {
 }
 
 /// The only place in egressd that connects to an upstream; what it is given was admitted by the policy.
-async fn connect(upstream: SocketAddr) -> Connected {
+pub(super) async fn connect(address: Admitted, port: u16) -> Connected {
+    let upstream = SocketAddr::new(address.ip(), port);
     let socket = match upstream {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,

@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use super::*;
 use crate::config::Dns;
 use crate::policy::address::admit;
+use crate::relay::Transport;
 use crate::resolve::SystemFiles;
 use crate::resolve::test_server::{Say, TestServer, addresses, ips};
 use crate::target::Name;
@@ -92,9 +93,9 @@ async fn a_literal_address_asks_no_dns_and_is_checked_all_the_same() {
     let (_listener, port) = listen("127.0.0.1:0").await;
     let dialled = bench.dial("127.0.0.1", port).await.unwrap();
     assert_eq!(dialled.upstream, SocketAddr::from(([127, 0, 0, 1], port)));
-    assert_eq!(dialled.local, dialled.stream.local_addr().unwrap());
+    assert_eq!(dialled.local, dialled.stream.socket().local_addr().unwrap());
     assert_eq!(dialled.dns, Duration::ZERO);
-    assert!(dialled.stream.nodelay().unwrap(), "tuned");
+    assert!(dialled.stream.socket().nodelay().unwrap(), "tuned");
     for literal in
         ["10.0.0.1", "169.254.169.254", "[::ffff:10.0.0.1]", "[64:ff9b::a9fe:a9fe]", "[fd00:ec2::254]"]
     {

@@ -31,6 +31,8 @@ pub(super) enum Failure {
         /// Closed without a byte, as a kept connection is that was about to be closed.
         stale: bool,
     },
+    /// The parent did not let it pass; nothing was written.
+    ParentRefused,
     /// The target broke off in the middle of its response.
     BrokenOff { ending: Ending, malformed: bool },
     /// The client did.
@@ -79,6 +81,10 @@ impl From<Failure> for Finish {
             Failure::Upstream { detail, .. } => {
                 Finish::Refused { reason: Reason::UpstreamBadResponse, detail }
             }
+            Failure::ParentRefused => Finish::Refused {
+                reason: Reason::UpstreamProxyRefused,
+                detail: Cow::Borrowed("the parent proxy wants other credentials than it was given"),
+            },
             Failure::BrokenOff { ending, malformed } => {
                 Finish::Broken { ending, reason: malformed.then_some(Reason::UpstreamBadResponse) }
             }
@@ -120,6 +126,10 @@ pub(super) async fn download<W: AsyncWrite + Unpin>(
     };
     while let Ok((status, headers)) = informational.try_recv() {
         inform(status, headers, head, client, track).await?;
+    }
+    // Only a proxy asks for a proxy's password, and the client has none for this one.
+    if terms.parent.is_some() && response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+        return Err(Failure::ParentRefused);
     }
     if let Some(detail) = rewrite::unfit(&response) {
         return Err(Failure::upstream(detail));

@@ -1,5 +1,5 @@
-//! One plain HTTP exchange: a judged absolute-form request goes to the target in origin-form, its response comes back,
-//! both bodies streamed as they come.
+//! One plain HTTP exchange: a judged absolute-form request goes to the target in origin-form, or to the parent proxy as it
+//! is; its response comes back, both bodies streamed as they come.
 //!
 //! The client's side is written here and not by an HTTP server library: the gate (`head`) has already judged the
 //! head and follows the body, so that all a server would add is a second reading of the same bytes, and it would take
@@ -33,16 +33,18 @@ use http::HeaderName;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::budget::Allowance;
-use crate::head::{Framing, Head, RequestTarget};
+use crate::head::{Framing, Head};
 use crate::live::Generation;
 use crate::meter::Meter;
 use crate::outcome::{Ending, Reason};
+use crate::parent::Parent;
+use crate::relay::Transport;
 use crate::target::Target;
+use crate::upstream::UpstreamStream;
 use download::Failure;
 use track::Track;
 use upload::{Break, UploadBody};
@@ -56,6 +58,8 @@ pub struct Terms<'a> {
     /// The policy that permitted it, and the generation of the configuration. A connection to the target serves
     /// another request of the same client only where both are the same, host and port included.
     pub permitted_by: (Arc<str>, Generation),
+    /// Who is asked in place of the target, in absolute-form.
+    pub parent: Option<&'a Parent>,
     /// `http.remove_request_headers`.
     pub remove_request_headers: &'a [HeaderName],
     /// From the last byte of the request to the head of the response.
@@ -164,8 +168,9 @@ pub fn unaffordable(head: &Head, allowance: &Allowance) -> Option<Reason> {
     allowance.refuses(length.saturating_add(head.bytes as u64))
 }
 
-/// Forwards the request that `head` begins. `allowance` is for head and body as they are on the wire. `open` gives a connection to the head's target and is called at most
-/// once, and not at all where a kept one serves. `stop` ends the exchange from outside (a drain, a revoked policy).
+/// Forwards the request that `head` begins. `allowance` is for head and body as they are on the wire. `open` gives a
+/// connection to the head's target, or to the parent, and is called at most once, and not at all where a kept one serves.
+/// `stop` ends the exchange from outside (a drain, a revoked policy).
 ///
 /// Nothing is buffered beyond one piece of a body each way: who reads slowly is who is waited for. If the future is
 /// dropped, both connections are to be closed.
@@ -179,7 +184,7 @@ pub async fn exchange<S, O>(
 ) -> Outcome
 where
     S: AsyncRead + AsyncWrite + Unpin,
-    O: AsyncFnOnce() -> Result<TcpStream, Reason>,
+    O: AsyncFnOnce() -> Result<UpstreamStream, Reason>,
 {
     let Connection { stream, buffer, kept } = connection;
     let track = Track::new(head, terms);
@@ -238,7 +243,7 @@ async fn request<W, O>(
 ) -> (Finish, bool)
 where
     W: AsyncWrite + Unpin,
-    O: AsyncFnOnce() -> Result<TcpStream, Reason>,
+    O: AsyncFnOnce() -> Result<UpstreamStream, Reason>,
 {
     // A kept connection may be closing just now, and then the request is sent twice: only what may be.
     if repeatable(head)
@@ -281,7 +286,7 @@ async fn attempt<W: AsyncWrite + Unpin>(
     terms: &Terms<'_>,
 ) -> (Result<bool, Failure>, Upstream) {
     let (tell, informational) = mpsc::channel(download::MAX_INFORMATIONAL);
-    let mut request = rewrite::request(head, terms.remove_request_headers).map(|()| body);
+    let mut request = rewrite::request(head, terms.remove_request_headers, terms.parent).map(|()| body);
     hyper::ext::on_informational(&mut request, move |response| {
         // A flood of them is cut, not queued.
         let _ = tell.try_send((response.status(), response.headers().clone()));
@@ -314,13 +319,14 @@ impl Kept {
 }
 
 impl Upstream {
-    async fn new(stream: TcpStream, head: &Head, terms: &Terms<'_>) -> Result<Self, Failure> {
-        let addresses = stream
+    async fn new(stream: UpstreamStream, head: &Head, terms: &Terms<'_>) -> Result<Self, Failure> {
+        let socket = stream.socket();
+        let addresses = socket
             .peer_addr()
-            .and_then(|upstream| Ok(Addresses { upstream, local: stream.local_addr()? }))
+            .and_then(|upstream| Ok(Addresses { upstream, local: socket.local_addr()? }))
             .map_err(|_| Failure::upstream("the target closed the connection before it was asked"))?;
         // Requests and small chunks go out as they come; a failure costs only time.
-        let _ = stream.set_nodelay(true);
+        let _ = socket.set_nodelay(true);
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(RESPONSE_BUFFER)
             .max_header_size(RESPONSE_BUFFER)
@@ -336,13 +342,5 @@ impl Upstream {
             addresses,
             _connection: AbortOnDropHandle::new(task),
         })
-    }
-}
-
-/// The path of an absolute-form target; `/` for any other, which the caller does not forward.
-fn origin_form(target: &RequestTarget) -> http::Uri {
-    match target {
-        RequestTarget::Absolute { path_and_query, .. } => http::Uri::from(path_and_query.clone()),
-        RequestTarget::Authority(_) => http::Uri::from_static("/"),
     }
 }

@@ -4,10 +4,11 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue,
     PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
 };
-use http::{Request, Response, Version};
+use http::uri::{PathAndQuery, Scheme};
+use http::{Request, Response, Uri, Version};
 
-use super::origin_form;
-use crate::head::{Framing, Head, connection_options};
+use crate::head::{Framing, Head, RequestTarget, connection_options};
+use crate::parent::Parent;
 use crate::target::Port;
 
 /// Of one connection, whatever `Connection` says.
@@ -23,8 +24,9 @@ const HOP_BY_HOP: [HeaderName; 9] = [
     PROXY_AUTHORIZATION,
 ];
 
-/// The request for the target: origin-form, `Host` from the URI, nothing of this hop and nothing of who asked.
-pub(super) fn request(head: &Head, remove: &[HeaderName]) -> Request<()> {
+/// The request for the target: origin-form, `Host` from the URI, nothing of this hop and nothing of who asked. For a
+/// parent: absolute-form, and what the parent wants to hear.
+pub(super) fn request(head: &Head, remove: &[HeaderName], parent: Option<&Parent>) -> Request<()> {
     let mut headers = head.headers.clone();
     let trailers_wanted = te_trailers(&headers);
     strip(&mut headers);
@@ -55,16 +57,36 @@ pub(super) fn request(head: &Head, remove: &[HeaderName]) -> Request<()> {
         Port::HTTP => target.host.to_string(),
         _ => target.to_string(),
     };
+    let mut request = Request::new(());
+    *request.method_mut() = head.method.clone();
+    *request.uri_mut() = match parent {
+        None => Uri::from(path(&head.target)),
+        Some(_) => absolute(&host, path(&head.target)),
+    };
+    if let Some(authorization) = parent.and_then(Parent::authorization) {
+        headers.insert(PROXY_AUTHORIZATION, authorization.clone());
+    }
     // Canonical hosts are visible ASCII.
     if let Ok(host) = HeaderValue::try_from(host) {
         headers.insert(HOST, host);
     }
-    let mut request = Request::new(());
-    *request.method_mut() = head.method.clone();
-    *request.uri_mut() = origin_form(&head.target);
     *request.version_mut() = Version::HTTP_11;
     *request.headers_mut() = headers;
     request
+}
+
+/// The path of an absolute-form target; `/` for any other, which the caller does not forward.
+fn path(target: &RequestTarget) -> PathAndQuery {
+    match target {
+        RequestTarget::Absolute { path_and_query, .. } => path_and_query.clone(),
+        RequestTarget::Authority(_) => PathAndQuery::from_static("/"),
+    }
+}
+
+/// Canonical hosts are authorities; should one not be, the parent is asked for a path alone and refuses.
+fn absolute(host: &str, path: PathAndQuery) -> Uri {
+    let absolute = Uri::builder().scheme(Scheme::HTTP).authority(host).path_and_query(path.clone()).build();
+    absolute.unwrap_or_else(|_| Uri::from(path))
 }
 
 /// Takes out what belongs to one connection: the fields that `Connection` nominates, and those that always do.
@@ -94,7 +116,7 @@ fn te_trailers(headers: &HeaderMap) -> bool {
     values.any(|value| value.split(',').any(|coding| coding.trim().eq_ignore_ascii_case("trailers")))
 }
 
-/// Why a response that hyper could read is none that a proxy may pass on.
+/// Why a response that hyper could read is none that a proxy may pass on. A parent's 407 is not looked at here.
 pub(super) fn unfit(response: &Response<hyper::body::Incoming>) -> Option<&'static str> {
     let mut codings = response.headers().get_all(TRANSFER_ENCODING).into_iter();
     let coding_is_fit = match (codings.next(), codings.next()) {
@@ -165,7 +187,7 @@ mod tests {
              Accept: a\r\nAccept: b\r\n\r\n",
         )
         .await;
-        let request = request(&head, &[http::header::USER_AGENT, http::header::REFERER]);
+        let request = request(&head, &[http::header::USER_AGENT, http::header::REFERER], None);
         assert_eq!(request.uri(), "/p?q");
         assert_eq!(
             lines(&request),
@@ -191,7 +213,7 @@ mod tests {
             ("http://[2001:DB8::1]:81/", "[2001:db8::1]:81"),
         ] {
             let head = head(&format!("GET {uri} HTTP/1.0\r\n\r\n")).await;
-            assert_eq!(request(&head, &[]).headers()[HOST], host, "{uri}");
+            assert_eq!(request(&head, &[], None).headers()[HOST], host, "{uri}");
         }
     }
 

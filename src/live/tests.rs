@@ -15,6 +15,7 @@ fn facts(policy: &Arc<str>, port: u16) -> TunnelFacts {
         rule: None,
         listener: "proxy".into(),
         upstream: "203.0.113.9:443".parse().expect("an address"),
+        by_parent: false,
         scheme: Scheme::Https,
         started: Timestamp::now(),
     }

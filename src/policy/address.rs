@@ -24,7 +24,7 @@ use ipnet::IpNet;
 
 use registry::{CREDENTIAL_ENDPOINTS, IPV4, IPV6, Reach};
 
-/// An address that passed the check. Only `policy` makes one, and `dial` takes nothing else, so no code can dial
+/// An address that passed the check, or the parent proxy's. Only `policy` makes one, and `dial` takes nothing else, so no code can dial
 /// what was not checked.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Admitted(IpAddr);
@@ -34,6 +34,11 @@ impl Admitted {
     /// and logged.
     pub(in crate::policy) fn new(address: IpAddr) -> Self {
         Admitted(address.to_canonical())
+    }
+
+    /// The parent proxy's: the operator names it, and no rule is asked. A target never comes here.
+    pub fn next_hop(address: IpAddr) -> Self {
+        Admitted::new(address)
     }
 
     /// The address to dial; never IPv4-mapped.

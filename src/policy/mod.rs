@@ -200,6 +200,12 @@ impl Policies {
         self.policies.iter().flat_map(Policy::rules)
     }
 
+    /// Whether any rule wants the target's certificate verified.
+    pub fn verify_certificates(&self) -> bool {
+        let mut options = self.policies.iter().flat_map(|policy| &policy.options);
+        options.any(|options| options.given.verify_certificate)
+    }
+
     /// The first moment after `now` at which a rule expires: open tunnels are to be judged again then.
     pub fn next_expiry(&self, now: Timestamp) -> Option<Timestamp> {
         let options = self.policies.iter().flat_map(|policy| &policy.options);

@@ -103,6 +103,7 @@ impl Bench {
             rule: None,
             listener: "proxy".into(),
             upstream: "198.18.0.9:443".parse().expect("an address"),
+            by_parent: false,
             scheme: Scheme::Https,
             started: Timestamp::now(),
         };

@@ -5,3 +5,5 @@
 mod support;
 
 mod budget;
+mod certificate;
+mod parent;

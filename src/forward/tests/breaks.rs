@@ -165,6 +165,7 @@ async fn an_exchange_is_stopped_from_outside() {
     let head = read_head(&mut stream, &mut buffer, &limits, true).await.expect("fine").expect("a head");
     let terms = Terms {
         permitted_by: (Arc::from("test"), Live::new().generation()),
+        parent: None,
         remove_request_headers: &[],
         response_timeout: BOUNDS.response_timeout,
         stall_timeout: BOUNDS.stall_timeout,
@@ -177,7 +178,8 @@ async fn an_exchange_is_stopped_from_outside() {
         Ending::Drained
     };
     let connection = Connection { stream: &mut stream, buffer: &mut buffer, kept: &mut kept };
-    let open = || async { connect(origin).await.map_err(|_| Reason::ConnectRefused) };
+    let open =
+        || async { connect(origin).await.map(UpstreamStream::Bare).map_err(|_| Reason::ConnectRefused) };
     let outcome = exchange(connection, &head, &terms, &mut Allowance::default(), open, stop).await;
     assert_eq!(outcome.finish, Finish::Broken { ending: Ending::Drained, reason: None });
     assert_eq!(outcome.status, None);

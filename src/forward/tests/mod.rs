@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use super::*;
@@ -84,6 +84,7 @@ async fn serve(
         let meter = Meter::default();
         let terms = Terms {
             permitted_by: (Arc::from("test"), Live::new().generation()),
+            parent: None,
             remove_request_headers: &[http::header::USER_AGENT],
             response_timeout: bounds.response_timeout,
             stall_timeout: bounds.stall_timeout,
@@ -92,7 +93,7 @@ async fn serve(
         };
         let open = || async {
             opened.fetch_add(1, Ordering::Relaxed);
-            connect(origin).await.map_err(|_| Reason::ConnectRefused)
+            connect(origin).await.map(UpstreamStream::Bare).map_err(|_| Reason::ConnectRefused)
         };
         let connection = Connection { stream: &mut stream, buffer: &mut buffer, kept: &mut kept };
         let mut allowance = Allowance::limited(bounds.upload_limit);

@@ -42,6 +42,7 @@ fn tunnel(live: &Arc<Live>, policy: &str, meter: &Arc<Meter>) -> LiveTunnel {
         rule: None,
         listener: "proxy".into(),
         upstream: address,
+        by_parent: false,
         scheme: Scheme::Https,
         started: Timestamp::UNIX_EPOCH,
     };

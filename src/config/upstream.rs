@@ -1,0 +1,268 @@
+//! What stands between egressd and a target: a parent proxy, and the authorities that vouch for certificates.
+//!
+//! The files are read here and what they hold is part of the configuration, so that what was checked is what is used
+//! and a reload takes up a changed file. Not here: the system's own store of authorities, which is no file of the
+//! configuration.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer;
+
+use super::file::{CertificatesFile, Key, UpstreamProxyFile};
+use super::finding::Report;
+use super::meaning::{required, value};
+use super::named_files::NamedFiles;
+use super::typed::At;
+use super::values::FilePath;
+use crate::target::{Host, Port};
+
+/// A parent proxy.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UpstreamProxy {
+    /// Whether TLS is spoken to it.
+    pub tls: bool,
+    /// Its name or address.
+    pub host: Host,
+    /// Its port.
+    pub port: Port,
+    /// What it wants to hear.
+    pub credentials: Option<Credentials>,
+    /// Who vouches for it; None: [`Certificates::roots`]. Only with `tls`.
+    pub ca: Option<Authorities>,
+}
+
+/// `USER:PASSWORD`. Not shown by `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials(Box<str>);
+
+impl Credentials {
+    /// `USER:PASSWORD`, for the `Basic` scheme.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Credentials(..)")
+    }
+}
+
+/// Which authorities are trusted.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Certificates {
+    /// For `verify_certificate` and an https parent.
+    pub roots: Roots,
+}
+
+/// A set of trusted authorities.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Roots {
+    /// The operating system's.
+    System,
+    /// Those of a PEM file.
+    Authorities(Authorities),
+}
+
+/// The certificates of a PEM file: at least one, each fit to be a trust anchor.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Authorities(Arc<[CertificateDer<'static>]>);
+
+impl Authorities {
+    /// In the order of the file.
+    pub fn iter(&self) -> impl Iterator<Item = &CertificateDer<'static>> {
+        self.0.iter()
+    }
+
+    /// Reads a PEM file. What is legal and surely not meant is told to `doubt`.
+    fn parse(pem: &[u8], mut doubt: impl FnMut(String)) -> Result<Self, String> {
+        let mut certificates: Vec<CertificateDer<'static>> = Vec::new();
+        let mut store = RootCertStore::empty();
+        for (number, certificate) in (1..).zip(CertificateDer::pem_slice_iter(pem)) {
+            let certificate = certificate.map_err(|_| {
+                format!("what begins as certificate {number} is not valid PEM: is the file cut off?")
+            })?;
+            store.add(certificate.clone()).map_err(|_| {
+                format!("certificate {number} cannot be used as an authority's: it is malformed")
+            })?;
+            // X.509 v1 has no word for it, and there are old roots of that kind.
+            if let Ok((_, read)) = X509Certificate::from_der(&certificate)
+                && read.version.0 >= 2
+                && !read.is_ca()
+            {
+                doubt(format!(
+                    "certificate {number} is no authority's: nothing that it signed will be trusted"
+                ));
+            }
+            certificates.push(certificate);
+        }
+        match certificates.is_empty() {
+            true => Err("the file holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)".to_owned()),
+            false => Ok(Authorities(certificates.into())),
+        }
+    }
+}
+
+impl fmt::Debug for Authorities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Authorities({} certificates)", self.0.len())
+    }
+}
+
+/// The parent that `key` means.
+pub(super) fn proxy(
+    key: &Key<UpstreamProxyFile>,
+    report: &Report<'_>,
+    files: &mut NamedFiles<'_>,
+) -> Option<UpstreamProxy> {
+    let at = key.as_ref()?;
+    let file = at.value.as_ref()?;
+    let url = required(report, &file.url, at.place, "url", "url: \"http://proxy.corp:3128\"");
+    let credentials = file.credentials_file.as_ref().and_then(|at| {
+        let content = read(at, report, files)?;
+        credentials(&content).map_err(|text| report.error(at.place, text)).ok()
+    });
+    let ca = file.ca.as_ref().and_then(|at| authorities(at, report, files));
+    let url_at = url?;
+    let url = &url_at.value.as_ref()?.0;
+    if let (Some(ca), false) = (&file.ca, url.tls) {
+        report.error(ca.place, "`ca` needs an https parent: write https:// in `url`, or take `ca` out");
+    }
+    if let (Some(credentials), false) = (&file.credentials_file, url.tls) {
+        report.warning(
+            credentials.place,
+            "to an http parent the password goes in clear: write https:// in `url`",
+        );
+    }
+    report.warning(
+        url_at.place,
+        "the parent looks names up, so `private`, `deny` networks, metadata endpoints and `dns` no longer bound where a \
+         name leads: make the parent refuse inner addresses; egressd goes on judging names, ports, ClientHellos and \
+         literal addresses",
+    );
+    Some(UpstreamProxy { tls: url.tls, host: url.host.clone(), port: url.port, credentials, ca })
+}
+
+/// The authorities that `key` means.
+pub(super) fn certificates(
+    key: &Key<CertificatesFile>,
+    report: &Report<'_>,
+    files: &mut NamedFiles<'_>,
+) -> Certificates {
+    let roots = match value(key).and_then(|file| file.roots.as_ref()) {
+        Some(at) if at.value.as_ref().is_some_and(|path| &*path.0 != "system") => {
+            authorities(at, report, files).map(Roots::Authorities)
+        }
+        _ => None,
+    };
+    Certificates { roots: roots.unwrap_or(Roots::System) }
+}
+
+fn authorities(at: &At<FilePath>, report: &Report<'_>, files: &mut NamedFiles<'_>) -> Option<Authorities> {
+    let content = read(at, report, files)?;
+    Authorities::parse(&content, |text| report.warning(at.place, text))
+        .map_err(|text| report.error(at.place, text))
+        .ok()
+}
+
+fn read(at: &At<FilePath>, report: &Report<'_>, files: &mut NamedFiles<'_>) -> Option<Vec<u8>> {
+    files.read(&at.value.as_ref()?.0, at.place, report)
+}
+
+/// One line, as editors end it. What is wrong is told without a byte of it.
+fn credentials(content: &[u8]) -> Result<Credentials, String> {
+    let example = "write one line USER:PASSWORD";
+    let text = std::str::from_utf8(content).map_err(|_| format!("the file is not UTF-8 text: {example}"))?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let line = text.strip_suffix('\n').unwrap_or(text);
+    let line = line.strip_suffix('\r').unwrap_or(line);
+    if line.contains(['\n', '\r']) {
+        return Err(format!("the file has more than one line: {example}"));
+    }
+    // RFC 7617 §2: the first colon ends the user, and control characters are not sent.
+    if line.contains(char::is_control) {
+        return Err(format!("a control character stands in the file: {example}"));
+    }
+    match line.split_once(':') {
+        Some((user, _)) if !user.is_empty() => Ok(Credentials(line.into())),
+        _ => Err(format!("there is no USER: before the password: {example}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_are_one_line_of_user_and_password() {
+        let rows = [
+            ("user:secret\n", Ok("user:secret")),
+            ("user:secret", Ok("user:secret")),
+            ("user:secret\r\n", Ok("user:secret")),
+            ("\u{feff}user:secret\n", Ok("user:secret")),
+            ("user:a:b c ", Ok("user:a:b c ")),
+            ("user:", Ok("user:")),
+            ("üser:pässword", Ok("üser:pässword")),
+            ("secret\n", Err("there is no USER: before the password")),
+            (":secret", Err("there is no USER: before the password")),
+            ("user:a\nuser:b\n", Err("the file has more than one line")),
+            ("\nuser:a\n", Err("the file has more than one line")),
+            ("user:a\tb", Err("a control character stands in the file")),
+        ];
+        for (content, want) in rows {
+            match (credentials(content.as_bytes()), want) {
+                (Ok(got), Ok(want)) => assert_eq!(got.as_str(), want, "{content:?}"),
+                (Err(got), Err(want)) => {
+                    assert_eq!(got, format!("{want}: write one line USER:PASSWORD"), "{content:?}");
+                }
+                (got, want) => panic!("{content:?}: {got:?}, not {want:?}"),
+            }
+        }
+        let told = credentials(b"user:\xff\xfe").expect_err("not text");
+        assert_eq!(told, "the file is not UTF-8 text: write one line USER:PASSWORD");
+    }
+
+    #[test]
+    fn credentials_are_shown_nowhere() {
+        let credentials = credentials(b"user:secret").expect("fine");
+        let debug = format!("{credentials:?}");
+        assert!(!debug.contains("user") && !debug.contains("secret"), "{debug}");
+    }
+
+    fn parse(pem: &str) -> (Result<usize, String>, Vec<String>) {
+        let mut doubts = Vec::new();
+        let parsed = Authorities::parse(pem.as_bytes(), |text| doubts.push(text));
+        (parsed.map(|authorities| authorities.iter().count()), doubts)
+    }
+
+    #[test]
+    fn authorities_are_the_certificates_of_a_pem_file() {
+        let of = |is_ca| {
+            let mut params = rcgen::CertificateParams::new(["a.test".to_owned()]).expect("a name");
+            params.is_ca = is_ca;
+            let key = rcgen::KeyPair::generate().expect("a key");
+            (params.self_signed(&key).expect("a certificate").pem(), key.serialize_pem())
+        };
+        let (ca, key) = of(rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained));
+        let (leaf, _) = of(rcgen::IsCa::ExplicitNoCa);
+        assert_eq!(parse(&format!("# a comment\n{ca}{ca}")), (Ok(2), vec![]));
+        assert_eq!(parse(&format!("{key}{ca}")), (Ok(1), vec![]), "what else stands there is passed over");
+        let (parsed, doubts) = parse(&format!("{ca}{leaf}"));
+        assert_eq!(parsed, Ok(2));
+        assert_eq!(doubts, ["certificate 2 is no authority's: nothing that it signed will be trusted"]);
+        let none = "the file holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)";
+        assert_eq!(parse(&key).0, Err(none.to_owned()));
+        assert_eq!(parse("not PEM at all").0, Err(none.to_owned()));
+        let cut = ca.get(..ca.len() / 2).expect("ASCII");
+        let told = "what begins as certificate 1 is not valid PEM: is the file cut off?";
+        assert_eq!(parse(cut).0, Err(told.to_owned()));
+        let junk = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        let told = "certificate 1 cannot be used as an authority's: it is malformed";
+        assert_eq!(parse(junk).0, Err(told.to_owned()));
+    }
+}

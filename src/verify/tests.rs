@@ -1,0 +1,334 @@
+//! Handshakes with servers in memory, some of them not who they should be.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::ServerConfig;
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use rustls::version::{TLS12, TLS13};
+use tokio::io::{AsyncReadExt, DuplexStream, duplex};
+use tokio::time::{advance, sleep};
+use tokio_rustls::TlsAcceptor;
+
+use super::*;
+use crate::config::load_bytes;
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    pem: String,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let pem = params.self_signed(&key).unwrap().pem();
+        Authority { issuer: Issuer::new(params, key), pem }
+    }
+
+    /// A server's settings with a certificate for these names; `shape` may spoil it.
+    fn issue(&self, names: &[&str], shape: impl Fn(&mut CertificateParams)) -> ServerConfig {
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let mut params = CertificateParams::new(names).unwrap();
+        shape(&mut params);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        server(&[&TLS13, &TLS12], certificate.der().clone(), &key)
+    }
+
+    fn verifier(&self) -> Verifier {
+        let read = |_: &std::path::Path| Ok(self.pem.clone().into_bytes());
+        let text = b"certificates: {roots: ca.pem}\npolicies: []\n";
+        let config = load_bytes("test.yaml", text, read).unwrap_or_else(|told| panic!("{told:?}")).config;
+        Verifier::new(&config.certificates.roots).unwrap()
+    }
+}
+
+fn server(
+    versions: &[&'static rustls::SupportedProtocolVersion],
+    certificate: CertificateDer<'static>,
+    key: &KeyPair,
+) -> ServerConfig {
+    let key = PrivatePkcs8KeyDer::from(key.serialize_der());
+    ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .with_protocol_versions(versions)
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key.into())
+        .unwrap()
+}
+
+/// A target, and how often it was connected to.
+#[derive(Clone)]
+struct Target {
+    acceptor: TlsAcceptor,
+    connections: Arc<AtomicUsize>,
+    /// Before it answers.
+    delay: Duration,
+}
+
+impl Target {
+    fn new(config: ServerConfig) -> Self {
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        Target { acceptor, connections: Arc::default(), delay: Duration::ZERO }
+    }
+
+    fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    fn connect(&self) -> Result<DuplexStream, String> {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+        let (near, far) = duplex(64 * 1024);
+        let target = self.clone();
+        tokio::spawn(async move {
+            sleep(target.delay).await;
+            if let Ok(mut stream) = target.acceptor.accept(far).await {
+                let _ = stream.read_to_end(&mut Vec::new()).await;
+            }
+        });
+        Ok(near)
+    }
+}
+
+fn claim(host: &str) -> Claim {
+    Claim {
+        host: Host::parse(host).unwrap(),
+        port: Port::HTTPS,
+        upstream: "203.0.113.9:443".parse().unwrap(),
+    }
+}
+
+async fn verify(verifier: &Verifier, host: &str, target: &Target) -> Result<(), Reason> {
+    let verdict = verifier.verify(&claim(host), TIMEOUT, async || target.connect()).await;
+    verdict.map_err(|unverified| unverified.reason)
+}
+
+/// A server that answers any hello with `answer`, and closes.
+async fn answered_by(answer: &'static [u8]) -> Result<(), Unverified> {
+    let connect = async || {
+        let (near, mut far) = duplex(1024);
+        tokio::spawn(async move {
+            let mut hello = vec![0; 64];
+            let _ = far.read_exact(&mut hello).await;
+            let _ = far.write_all(answer).await;
+        });
+        Ok::<_, String>(near)
+    };
+    Authority::new().verifier().verify(&claim("a.test"), TIMEOUT, connect).await
+}
+
+#[tokio::test]
+async fn a_target_proves_itself_by_chain_name_validity_and_key() {
+    let (ours, other) = (Authority::new(), Authority::new());
+    let plain = |_: &mut CertificateParams| {};
+    let expired = |params: &mut CertificateParams| params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    let future = |params: &mut CertificateParams| params.not_before = rcgen::date_time_ymd(2999, 1, 1);
+    let for_clients = |params: &mut CertificateParams| {
+        params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+    };
+    let self_signed = {
+        let own = rcgen::generate_simple_self_signed(["a.test".to_owned()]).unwrap();
+        server(&[&TLS13], own.cert.der().clone(), &own.signing_key)
+    };
+    let invalid = Err(Reason::CertificateInvalid);
+    let rows = [
+        ("the host", "a.test", ours.issue(&["a.test"], plain), Ok(())),
+        ("among others", "a.test", ours.issue(&["b.test", "a.test"], plain), Ok(())),
+        ("a wildcard", "x.a.test", ours.issue(&["*.a.test"], plain), Ok(())),
+        ("an address", "203.0.113.9", ours.issue(&["203.0.113.9"], plain), Ok(())),
+        ("an IPv6 address", "[2001:db8::1]", ours.issue(&["2001:db8::1"], plain), Ok(())),
+        ("another host", "a.test", ours.issue(&["b.test"], plain), invalid),
+        ("the apex of a wildcard", "a.test", ours.issue(&["*.a.test"], plain), invalid),
+        ("two labels under a wildcard", "x.y.a.test", ours.issue(&["*.a.test"], plain), invalid),
+        ("another address", "203.0.113.9", ours.issue(&["203.0.113.8"], plain), invalid),
+        ("a name where an address is asked", "203.0.113.9", ours.issue(&["a.test"], plain), invalid),
+        ("an unknown authority", "a.test", other.issue(&["a.test"], plain), invalid),
+        ("nobody's word but its own", "a.test", self_signed, invalid),
+        ("expired", "a.test", ours.issue(&["a.test"], expired), invalid),
+        ("not valid yet", "a.test", ours.issue(&["a.test"], future), invalid),
+        ("not for servers", "a.test", ours.issue(&["a.test"], for_clients), invalid),
+    ];
+    for (what, host, config, want) in rows {
+        assert_eq!(verify(&ours.verifier(), host, &Target::new(config)).await, want, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn either_version_of_tls_will_do() {
+    let authority = Authority::new();
+    for version in [&TLS12, &TLS13] {
+        let params = CertificateParams::new(["a.test".to_owned()]).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &authority.issuer).unwrap();
+        let target = Target::new(server(&[version], certificate.der().clone(), &key));
+        assert_eq!(verify(&authority.verifier(), "a.test", &target).await, Ok(()), "{version:?}");
+    }
+}
+
+/// A public certificate is anybody's to show; the key is not.
+#[tokio::test]
+async fn a_certificate_without_its_key_proves_nothing() {
+    let authority = Authority::new();
+    let params = CertificateParams::new(["a.test".to_owned()]).unwrap();
+    let certificate = params.signed_by(&KeyPair::generate().unwrap(), &authority.issuer).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let other = KeyPair::generate().unwrap();
+    let signing =
+        provider.key_provider.load_private_key(PrivatePkcs8KeyDer::from(other.serialize_der()).into());
+    let stolen = rustls::sign::CertifiedKey::new(vec![certificate.der().clone()], signing.unwrap());
+    for version in [&TLS12, &TLS13] {
+        let config = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(stolen.clone())));
+        let verdict = verify(&authority.verifier(), "a.test", &Target::new(config)).await;
+        assert_eq!(verdict, Err(Reason::CertificateInvalid), "{version:?}");
+    }
+}
+
+#[tokio::test]
+async fn t15_what_is_no_tls_is_told_from_a_certificate_that_is_wrong() {
+    for answer in [&b""[..], b"SSH-2.0-OpenSSH_9.2\r\n", b"HTTP/1.1 400 Bad Request\r\n\r\n", &[0; 32]] {
+        let unverified = answered_by(answer).await.unwrap_err();
+        assert_eq!(unverified.reason, Reason::UpstreamNotTls, "{answer:?}: {unverified:?}");
+    }
+    // A TLS server that does not know the name: unrecognized_name.
+    let unverified = answered_by(&[21, 3, 3, 0, 2, 2, 112]).await.unwrap_err();
+    assert_eq!(unverified.reason, Reason::CertificateInvalid, "{unverified:?}");
+
+    let verifier = Authority::new().verifier();
+    let refused = async || Err::<DuplexStream, _>("connection refused".to_owned());
+    let unverified = verifier.verify(&claim("a.test"), TIMEOUT, refused).await.unwrap_err();
+    assert_eq!(unverified.reason, Reason::UpstreamNotTls);
+    assert!(unverified.detail.contains("connection refused"), "{unverified:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_is_silent_is_given_up_at_the_timeout() {
+    let verifier = Authority::new().verifier();
+    let begun = Instant::now();
+    let (near, _far) = duplex(1024);
+    let unverified = verifier.verify(&claim("a.test"), TIMEOUT, async || Ok(near)).await.unwrap_err();
+    assert_eq!((unverified.reason, begun.elapsed()), (Reason::UpstreamNotTls, TIMEOUT));
+    let begun = Instant::now();
+    let never = async || std::future::pending::<Result<DuplexStream, String>>().await;
+    advance(SILENCE_KEPT).await;
+    verifier.verify(&claim("a.test"), TIMEOUT, never).await.unwrap_err();
+    assert_eq!(begun.elapsed(), TIMEOUT + SILENCE_KEPT);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_verdict_is_kept_for_its_time_and_for_its_claim_alone() {
+    let authority = Authority::new();
+    let verifier = authority.verifier();
+    let target = Target::new(authority.issue(&["a.test"], |_| {}));
+    // Host, what passed since the last, the verdict, and how many connections there were by then.
+    let rows = [
+        ("a.test", Duration::ZERO, Ok(()), 1),
+        ("a.test", PROOF_KEPT - Duration::from_millis(1), Ok(()), 1),
+        ("a.test", Duration::from_millis(1), Ok(()), 2),
+        ("b.test", Duration::ZERO, Err(Reason::CertificateInvalid), 3),
+        ("b.test", REFUSAL_KEPT - Duration::from_millis(1), Err(Reason::CertificateInvalid), 3),
+        ("b.test", Duration::from_millis(1), Err(Reason::CertificateInvalid), 4),
+    ];
+    for (number, (host, passed, want, connections)) in rows.into_iter().enumerate() {
+        advance(passed).await;
+        assert_eq!(verify(&verifier, host, &target).await, want, "{number}");
+        assert_eq!(target.connections(), connections, "{number}");
+    }
+    for elsewhere in [
+        Claim { upstream: "203.0.113.10:443".parse().unwrap(), ..claim("a.test") },
+        Claim { port: Port::HTTP, ..claim("a.test") },
+    ] {
+        let before = target.connections();
+        verifier.verify(&elsewhere, TIMEOUT, async || target.connect()).await.unwrap();
+        assert_eq!(target.connections(), before + 1, "{elsewhere:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_did_not_answer_is_asked_again_soon() {
+    let verifier = Authority::new().verifier();
+    let asked = AtomicUsize::new(0);
+    let refused = async || {
+        asked.fetch_add(1, Ordering::Relaxed);
+        Err::<DuplexStream, _>("connection refused".to_owned())
+    };
+    for (passed, connections) in [(0, 1), (999, 1), (1, 2)] {
+        advance(Duration::from_millis(passed)).await;
+        verifier.verify(&claim("a.test"), TIMEOUT, &refused).await.unwrap_err();
+        assert_eq!(asked.load(Ordering::Relaxed), connections);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_at_the_same_time_shares_one_handshake() {
+    let authority = Authority::new();
+    let target =
+        Target { delay: Duration::from_secs(2), ..Target::new(authority.issue(&["a.test"], |_| {})) };
+    let verifier = Arc::new(authority.verifier());
+    let asking: Vec<_> = (0..50)
+        .map(|_| {
+            let (verifier, target) = (verifier.clone(), target.clone());
+            tokio::spawn(async move { verify(&verifier, "a.test", &target).await })
+        })
+        .collect();
+    for asked in asking {
+        assert_eq!(asked.await.unwrap(), Ok(()));
+    }
+    assert_eq!(target.connections(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_leaves_while_finding_out_leaves_it_to_the_next() {
+    let authority = Authority::new();
+    let target =
+        Target { delay: Duration::from_secs(2), ..Target::new(authority.issue(&["a.test"], |_| {})) };
+    let verifier = Arc::new(authority.verifier());
+    let ask = || {
+        let (verifier, target) = (verifier.clone(), target.clone());
+        tokio::spawn(async move { verify(&verifier, "a.test", &target).await })
+    };
+    let (first, second) = (ask(), ask());
+    sleep(Duration::from_secs(1)).await;
+    first.abort();
+    assert_eq!(second.await.unwrap(), Ok(()));
+    assert_eq!(target.connections(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_table_of_verdicts_is_bounded_and_forgets_the_oldest() {
+    const CAP: usize = 50;
+    let verifier = Verifier { cap: CAP, ..Authority::new().verifier() };
+    let asked = AtomicUsize::new(0);
+    let refused = async || {
+        asked.fetch_add(1, Ordering::Relaxed);
+        // Junk is a refusal that is kept.
+        let (near, mut far) = duplex(4096);
+        far.write_all(b"SSH-2.0-OpenSSH_9.2\r\n").await.unwrap();
+        tokio::spawn(async move {
+            let _ = far.read_to_end(&mut Vec::new()).await;
+        });
+        Ok::<_, String>(near)
+    };
+    let numbered = |number: usize| claim(&format!("h{number}.test"));
+    for number in 0..CAP + 10 {
+        verifier.verify(&numbered(number), TIMEOUT, &refused).await.unwrap_err();
+        advance(Duration::from_millis(1)).await;
+    }
+    assert_eq!(verifier.lock().len(), CAP);
+    let before = asked.load(Ordering::Relaxed);
+    verifier.verify(&numbered(CAP), TIMEOUT, &refused).await.unwrap_err();
+    assert_eq!(asked.load(Ordering::Relaxed), before, "the youngest are known");
+    verifier.verify(&numbered(3), TIMEOUT, &refused).await.unwrap_err();
+    assert_eq!(asked.load(Ordering::Relaxed), before + 1, "the oldest are not");
+
+    advance(REFUSAL_KEPT).await;
+    verifier.verify(&numbered(CAP + 11), TIMEOUT, &refused).await.unwrap_err();
+    assert_eq!(verifier.lock().len(), 1, "what is out of date goes first");
+}

@@ -1,0 +1,191 @@
+//! `verify_certificate`: the target proves to be the host before the client's hello goes to it.
+
+use std::io::{Read, Write};
+
+use rustix::process::Signal;
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::support::{
+    Authority, Egressd, End, Origin, Record, client_hello, command, config, directory, run, until, write,
+};
+
+const HOST: &str = "a.test";
+
+/// Where `HOST` is at the origin, by a rule that wants a proof, trusting what stands in `roots.pem`.
+fn verifying(origin: &Origin) -> String {
+    let rule = format!("{{to: \"https://{HOST}:{}\", verify_certificate: true}}", origin.port());
+    config(&[&rule])
+        + &format!("certificates: {{roots: roots.pem}}\ndns: {{hosts: {{{HOST}: [127.0.0.1]}}}}\n")
+}
+
+fn trusting(authority: &Authority) -> TempDir {
+    let directory = directory();
+    write(&directory.path().join("roots.pem"), authority.pem());
+    directory
+}
+
+/// Opens a tunnel, sends a hello in it and wants this alert (RFC 8446 §6) and this reason.
+fn is_refused(proxy: &Egressd, origin: &Origin, alert: u8, reason: &str) -> Record {
+    let mut tunnel = proxy.tunnel(&format!("{HOST}:{}", origin.port()));
+    let client = tunnel.local().to_string();
+    tunnel.send(client_hello(Some(HOST)));
+    assert_eq!(tunnel.read_to_end(), (vec![21, 3, 3, 0, 2, 2, alert], End::Fin), "{reason}");
+    let record = proxy.record(|r| r["client"] == client.as_str() && r["event"] == "deny");
+    record.assert_has(&json!({
+        "reason": reason, "decision": "deny", "status": 200, "sni": HOST, "sent": null,
+        "upstream": origin.address().to_string(),
+    }));
+    record
+}
+
+/// Speaks TLS through a tunnel, and says where the tunnel came from.
+fn speak(proxy: &Egressd, origin: &Origin, authority: &Authority) -> String {
+    let tunnel = proxy.tunnel(&format!("{HOST}:{}", origin.port()));
+    let client = tunnel.local().to_string();
+    let mut tls = authority.client(HOST, tunnel);
+    tls.write_all(b"ping").expect("the tunnel stands");
+    let mut answer = [0; 4];
+    tls.read_exact(&mut answer).expect("an echo");
+    assert_eq!(&answer, b"ping");
+    client
+}
+
+#[test]
+fn a_target_with_a_valid_certificate_is_let_through_and_asked_once() {
+    let authority = Authority::new();
+    let origin = Origin::tls_echo(&authority.issue(&[HOST]));
+    let proxy = Egressd::start_in(trusting(&authority), &verifying(&origin));
+    let client = speak(&proxy, &origin, &authority);
+    proxy.record(|r| r["client"] == client.as_str() && r["event"] == "close").assert_has(&json!({
+        "decision": "allow", "reason": null, "sni": HOST, "ending": "client_closed",
+    }));
+    assert_eq!(origin.seen().len(), 2, "the tunnel, and the proof");
+    speak(&proxy, &origin, &authority);
+    assert_eq!(origin.seen().len(), 3, "the proof is known");
+}
+
+#[test]
+fn t15_a_target_that_cannot_prove_to_be_the_host_never_sees_the_clients_hello() {
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    for (what, certificate) in
+        [("another host's", authority.issue(&["b.test"])), ("a stranger's word", stranger.issue(&[HOST]))]
+    {
+        let origin = Origin::tls_echo(&certificate);
+        let proxy = Egressd::start_in(trusting(&authority), &verifying(&origin));
+        is_refused(&proxy, &origin, 42, "certificate_invalid");
+        is_refused(&proxy, &origin, 42, "certificate_invalid");
+        until("both tunnels to end without a byte", || {
+            let empty = |seen: &&crate::support::Seen| seen.ended && seen.bytes.is_empty();
+            (origin.seen().iter().filter(empty).count() == 2).then_some(())
+        });
+        assert_eq!(origin.seen().len(), 3, "{what}: two tunnels and one proof");
+        until("the detail on stderr", || {
+            proxy.stderr().contains("certificate_invalid: a.test").then_some(())
+        });
+        let denied = proxy.metrics().count("egressd_requests_total", &[("reason", "certificate_invalid")]);
+        assert_eq!(denied, 2, "{what}");
+    }
+}
+
+#[test]
+fn t15_a_target_that_speaks_no_tls_is_told_as_that() {
+    let authority = Authority::new();
+    let origin = Origin::saying("SSH-2.0-OpenSSH_9.2\r\n");
+    let proxy = Egressd::start_in(trusting(&authority), &verifying(&origin));
+    is_refused(&proxy, &origin, 49, "upstream_not_tls");
+}
+
+#[test]
+fn a_target_that_is_silent_is_given_up_at_the_connect_timeout() {
+    let authority = Authority::new();
+    let origin = Origin::silent();
+    let text = verifying(&origin) + "tunnel: {connect_timeout: 300ms}\n";
+    let proxy = Egressd::start_in(trusting(&authority), &text);
+    is_refused(&proxy, &origin, 49, "upstream_not_tls");
+}
+
+#[test]
+fn report_mode_relaxes_no_proof() {
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let origin = Origin::tls_echo(&stranger.issue(&[HOST]));
+    let text = verifying(&origin).replace("    private:", "    mode: report\n    private:");
+    let proxy = Egressd::start_in(trusting(&authority), &text);
+    is_refused(&proxy, &origin, 42, "certificate_invalid");
+}
+
+#[test]
+fn a_rule_without_the_option_asks_for_no_proof() {
+    let origin = Origin::tls_echo(&Authority::new().issue(&["b.test"]));
+    let text = verifying(&origin).replace(", verify_certificate: true", "");
+    let proxy = Egressd::start_in(trusting(&Authority::new()), &text);
+    let mut tunnel = proxy.tunnel(&format!("{HOST}:{}", origin.port()));
+    tunnel.send(client_hello(Some(HOST)));
+    assert_eq!(tunnel.read_exact(1), [22], "the target's hello");
+    assert_eq!(origin.seen().len(), 1);
+}
+
+#[test]
+fn a_reload_takes_up_changed_roots_and_forgets_what_the_old_ones_said() {
+    let (authority, old) = (Authority::new(), Authority::new());
+    let origin = Origin::tls_echo(&authority.issue(&[HOST]));
+    let proxy = Egressd::start_in(trusting(&old), &verifying(&origin));
+    is_refused(&proxy, &origin, 42, "certificate_invalid");
+
+    write(&proxy.file("roots.pem"), "no certificate\n");
+    proxy.signal(Signal::HUP);
+    until("the refusal", || proxy.stderr().contains("holds no certificate in PEM form").then_some(()));
+    is_refused(&proxy, &origin, 42, "certificate_invalid");
+
+    let hash = |proxy: &Egressd| proxy.metrics().label_values("egressd_config_info", "sha256").join(",");
+    let before = hash(&proxy);
+    write(&proxy.file("roots.pem"), authority.pem());
+    proxy.signal(Signal::HUP);
+    until("the reload", || (hash(&proxy) != before).then_some(()));
+    speak(&proxy, &origin, &authority);
+}
+
+#[test]
+fn without_authorities_nothing_is_started_and_the_reason_is_told() {
+    let directory = directory();
+    let file = directory.path().join("egressd.yaml");
+    let wants = config(&["{to: a.test, verify_certificate: true}"]);
+    write(&file, &wants);
+    let mut command = command();
+    command.env("SSL_CERT_FILE", "/nonexistent/store.pem").arg("run").arg("--config").arg(&file);
+    let ended = Egressd::spawn(directory, command).wait();
+    assert_eq!(ended.code, 1);
+    let told = "the system has no store of certificate authorities (/nonexistent/store.pem): install ca-certificates, or \
+                name a PEM file in `certificates.roots`";
+    assert!(ended.stderr.contains(told), "{}", ended.stderr);
+
+    // Who verifies nothing needs none.
+    let directory = crate::support::directory();
+    let file = directory.path().join("egressd.yaml");
+    write(&file, wants.replace(", verify_certificate: true", ""));
+    let mut command = crate::support::command();
+    command.env("SSL_CERT_FILE", "/nonexistent/store.pem").arg("run").arg("--config").arg(&file);
+    let proxy = Egressd::spawn(directory, command);
+    proxy.admin();
+    assert_eq!(proxy.stop().code, 0);
+}
+
+#[test]
+fn check_reads_the_roots() {
+    let directory = directory();
+    let file = directory.path().join("egressd.yaml");
+    let roots = directory.path().join("roots.pem");
+    write(
+        &file,
+        "policies: [{name: p, allow: [{to: a.test, verify_certificate: true}]}]\ncertificates: {roots: roots.pem}\n",
+    );
+    write(&roots, "no certificate\n");
+    let path = file.to_str().expect("UTF-8");
+    let refused = run(&["check", "--config", path]);
+    assert_eq!(refused.status.code(), Some(78));
+    let text = [refused.stdout, refused.stderr].concat();
+    let text = String::from_utf8_lossy(&text);
+    assert!(text.contains("egressd.yaml:2:23: error: the file holds no certificate in PEM form"), "{text}");
+    write(&roots, Authority::new().pem());
+    assert_eq!(run(&["check", "--config", path]).status.code(), Some(0));
+}
