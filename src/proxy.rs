@@ -22,6 +22,7 @@ use crate::linger;
 use crate::listener::Listener;
 use crate::outcome::Reason;
 use crate::proof::{self, Unproven};
+use crate::refusals::{self, Who};
 use crate::refuse::{Refused, record, refuse};
 use crate::request::{Asks, Request};
 use crate::shared::Shared;
@@ -41,8 +42,8 @@ pub(crate) async fn serve<'s>(
     mut stream: ClientStream,
     mut buffer: BytesMut,
     client: Client,
-    listener: &Listener,
-    shared: &'s Shared,
+    listener: &Arc<Listener>,
+    shared: &'s Arc<Shared>,
 ) -> Option<Tunnel<'s>> {
     // What the connection proves; a request's password adds to it.
     let connected = Arc::new(client);
@@ -99,6 +100,7 @@ pub(crate) async fn serve<'s>(
                     return None;
                 }
                 Err(Unproven::Refused(refused)) => {
+                    bound(&mut request, refused.reason, listener, shared);
                     challenges += 1;
                     if challenges < CHALLENGES && may_ask_again(&head, &buffer, refused.reason) {
                         ask_again(&mut stream, request, refused, body).await?;
@@ -120,6 +122,7 @@ pub(crate) async fn serve<'s>(
         let slot = match admit(&request, &judge.config, shared) {
             Ok(slot) => slot,
             Err(reason) => {
+                bound(&mut request, reason, listener, shared);
                 refuse(stream, request, reason.into(), body).await;
                 return None;
             }
@@ -184,6 +187,14 @@ fn admit(request: &Request<'_>, config: &Config, shared: &Shared) -> Result<Slot
         per_second: config.limits.requests_per_second_per_client,
     };
     shared.limits.take(request.client().address.ip(), caps, Instant::now())
+}
+
+/// Whoever guesses or asks without end does not fill the log.
+fn bound(request: &mut Request<'_>, reason: Reason, listener: &Arc<Listener>, shared: &Arc<Shared>) {
+    let who = Who { peer: request.client().peer, client: Some(request.client().address) };
+    if !refusals::has_place(listener, shared, reason, who) {
+        request.leave_unwritten();
+    }
 }
 
 fn head_limits(limits: &config::Limits) -> HeadLimits {

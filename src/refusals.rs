@@ -1,9 +1,10 @@
-//! Connections that were closed before any request, in the log at a bounded rate.
+//! What strangers can cause without end, in the log at a bounded rate: connections that were closed before any request,
+//! wrong passwords, requests beyond a client's rate.
 //!
 //! Whoever may not even speak to us costs a line for each connection, and could fill the log with them. So of one listener
 //! and one reason at most [`MOST`] records are written at once in [`WINDOW`]; what comes beyond is counted, and told at its
 //! end by one more record, whose `suppressed` says how many like it were left out. The metrics count every one. Not
-//! here: what is refused (`entrance`).
+//! here: what is refused (`entrance`, `proxy`).
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,19 +17,22 @@ use crate::client::{ClientAddr, PeerAddr};
 use crate::listener::Listener;
 use crate::outcome::{Decision, Reason};
 use crate::shared::Shared;
-use crate::telemetry::record::{Event, Record, new_id};
+use crate::telemetry::record::{Cause, Event, Record, new_id};
 
 /// For so long records are counted.
 const WINDOW: Duration = Duration::from_secs(1);
 /// Records that are written at once in a window: of one listener and one reason.
 const MOST: u32 = 10;
 
-/// The reasons for which a connection is closed before any request.
-const REASONS: [Reason; 4] = [
+/// The reasons whose records are bounded: those for which a connection is closed before any request, and those for which a
+/// client is answered that asks on and on, or guesses.
+const REASONS: [Reason; 6] = [
     Reason::PeerNotTrusted,
     Reason::ProxyHeaderInvalid,
     Reason::TlsHandshakeFailed,
     Reason::ClientCertificateInvalid,
+    Reason::AuthFailed,
+    Reason::ClientRateLimited,
 ];
 
 /// Who was refused.
@@ -100,7 +104,7 @@ impl Refusals {
     }
 }
 
-/// Records that a connection was closed for `reason`, one of the four. `why` is for the diagnostics: it says more than
+/// Records that a connection was closed for `reason`, before any request. `why` is for the diagnostics: it says more than
 /// the reason does, and comes with the record alone.
 pub(crate) fn record(
     listener: &Arc<Listener>,
@@ -109,13 +113,19 @@ pub(crate) fn record(
     who: Who,
     why: &dyn fmt::Display,
 ) {
+    if has_place(listener, shared, reason, who) {
+        let id = write(listener, shared, reason, who, None);
+        tracing::info!(%id, "listener {}: {} refused, {reason}: {why}", listener.name, who.peer);
+    }
+}
+
+/// Whether a request that is refused for `reason` may have its record: always, where the reason is none of the bounded
+/// ones. Where not, it is counted here, and told at the window's end.
+pub(crate) fn has_place(listener: &Arc<Listener>, shared: &Arc<Shared>, reason: Reason, who: Who) -> bool {
     let verdict = listener.refusals.window(reason).map(|mut window| window.add(who, Instant::now()));
     match verdict {
-        None | Some(Verdict::Count) => {}
-        Some(Verdict::Write) => {
-            let id = write(listener, shared, reason, who, None);
-            tracing::info!(%id, "listener {}: {} refused, {reason}: {why}", listener.name, who.peer);
-        }
+        None | Some(Verdict::Write) => true,
+        Some(Verdict::Count) => false,
         Some(Verdict::Hold) => {
             let (listener, shared) = (Arc::clone(listener), Arc::clone(shared));
             let tracker = shared.drain.connections().clone();
@@ -127,18 +137,20 @@ pub(crate) fn record(
                     write(&listener, &shared, reason, who, Some(before));
                 }
             });
+            false
         }
     }
 }
 
 fn write(listener: &Listener, shared: &Shared, reason: Reason, who: Who, suppressed: Option<u64>) -> Uuid {
     let config = shared.current.load().hash.short();
-    let id = new_id();
-    let mut record = Record::new(Event::Deny, Timestamp::now(), id, &listener.name);
+    let (id, cause) = (new_id(), Cause::Refused(reason));
+    let mut record = Record::new(Event::of(cause), Timestamp::now(), id, &listener.name);
     record.client = who.client;
     record.peer = Some(who.peer);
-    record.decision = Some(Decision::Deny);
-    record.reason = Some(reason.into());
+    record.decision = reason.is_denial().then_some(Decision::Deny);
+    record.reason = Some(cause);
+    record.status = reason.status();
     record.config = Some(&config);
     record.instance = Some(&shared.instance);
     record.suppressed = suppressed;
@@ -177,11 +189,12 @@ mod tests {
     }
 
     #[test]
-    fn each_reason_that_closes_a_connection_has_a_window_of_its_own() {
+    fn each_reason_that_a_stranger_can_repeat_has_a_window_of_its_own() {
         let refusals = Refusals::default();
         for reason in Reason::ALL {
             let closes = crate::outcome::Refusal::Closed == reason.refusal() && reason.status().is_none();
-            assert_eq!(refusals.window(*reason).is_some(), closes, "{reason}");
+            let repeats = matches!(reason, Reason::AuthFailed | Reason::ClientRateLimited);
+            assert_eq!(refusals.window(*reason).is_some(), closes || repeats, "{reason}");
         }
     }
 }

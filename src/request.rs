@@ -46,6 +46,8 @@ struct Facts {
     status: Option<u16>,
     /// Of a plain request, whose body may have begun before the verdict.
     meter: Option<Arc<Meter>>,
+    /// Its verdict is counted and not written: the log has had enough of its kind.
+    unwritten: bool,
 }
 
 /// What the head said, as far as it could be read.
@@ -129,6 +131,7 @@ impl<'s> Request<'s> {
             connect: None,
             status: None,
             meter: None,
+            unwritten: false,
         };
         Request { shared, facts: Some(Box::new(facts)), place: shared.log.reserve().ok() }
     }
@@ -164,6 +167,11 @@ impl<'s> Request<'s> {
     /// Its password proved who asks.
     pub fn known(&mut self, client: Arc<Client>) {
         self.facts_mut().client = client;
+    }
+
+    /// Its verdict will be counted and not written; the record that says so is `refusals`'.
+    pub(crate) fn leave_unwritten(&mut self) {
+        self.facts_mut().unwritten = true;
     }
 
     /// Whether the log has a place for the verdict. Where it has none, the request must be refused.
@@ -290,6 +298,9 @@ impl<'s> Request<'s> {
     fn verdict(&mut self, mut facts: Box<Facts>, cause: Cause) {
         facts.reason = Some(cause);
         facts.count(self.shared);
+        if facts.unwritten {
+            return;
+        }
         // Without a place there is still the log's spare room, or the record counts as lost.
         let place = self.place.take().unwrap_or_else(|| self.shared.log.spare());
         let mut record = facts.record(self.shared, Event::of(cause));

@@ -23,18 +23,18 @@ fn users(users: &[(&str, &str)]) -> String {
     users.iter().map(line).collect()
 }
 
-fn files() -> TempDir {
+pub(crate) fn files() -> TempDir {
     let directory = directory();
     let all = [("gitaly", PASSWORD), ("backup", "hunter2-hunter2")];
     write(&directory.path().join("users.htpasswd"), users(&all));
     directory
 }
 
-fn basic(user: &str, password: &str) -> String {
+pub(crate) fn basic(user: &str, password: &str) -> String {
     format!("Proxy-Authorization: Basic {}\r\n", STANDARD.encode(format!("{user}:{password}")))
 }
 
-fn connect_as(authority: &str, fields: &str) -> String {
+pub(crate) fn connect_as(authority: &str, fields: &str) -> String {
     format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n{fields}\r\n")
 }
 

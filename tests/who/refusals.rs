@@ -1,7 +1,27 @@
-//! Connections that came to no request: every one is counted, and the log has them at a bounded rate.
+//! What strangers can repeat without end: every one is counted, and the log has them at a bounded rate.
 
-use crate::support::{Egressd, until};
+use serde_json::json;
+
+use crate::passwords::{basic, connect_as, files};
+use crate::support::{Egressd, Record, Wire, config, until};
 use crate::{assert_closed_without_a_word, listening, refused_connections, wait_for_connections};
+
+/// How many refusals these records tell of.
+fn told<'r>(records: impl IntoIterator<Item = &'r Record>) -> u64 {
+    records.into_iter().map(|record| 1 + record["suppressed"].as_u64().unwrap_or(0)).sum()
+}
+
+/// Waits until the records for this reason tell of so many refusals, and gives them: fewer.
+fn wait_for_told(proxy: &Egressd, reason: &str, count: u64) -> Vec<Record> {
+    let records = until("all refusals to be told", || {
+        let mut records = proxy.records();
+        records.retain(|record| record["reason"] == reason);
+        (told(&records) == count).then_some(records)
+    });
+    assert!((records.len() as u64) < count, "{} records", records.len());
+    assert!(records.iter().any(|record| record["suppressed"].is_u64()));
+    records
+}
 
 #[test]
 fn a_flood_is_counted_whole_and_logged_with_the_number_left_out() {
@@ -14,15 +34,52 @@ fn a_flood_is_counted_whole_and_logged_with_the_number_left_out() {
     }
     wait_for_connections(&proxy, "proxy_header_invalid", FLOOD);
     // Nothing is lost: who is not in a record is in the number of the next.
-    let told = |records: &[crate::support::Record]| -> u64 {
-        refused_connections(records).iter().map(|record| 1 + record["suppressed"].as_u64().unwrap_or(0)).sum()
-    };
-    let records = until("all refusals to be told", || {
-        let records = proxy.records();
-        (told(&records) == FLOOD).then_some(records)
-    });
-    assert!((records.len() as u64) < FLOOD, "{} records", records.len());
-    assert!(records.iter().any(|record| record["suppressed"].is_u64()));
+    let records = wait_for_told(&proxy, "proxy_header_invalid", FLOOD);
+    assert_eq!(refused_connections(&records).len(), records.len());
+}
+
+#[test]
+fn a_flood_of_wrong_passwords_is_counted_whole_and_logged_with_the_number_left_out() {
+    const FLOOD: u64 = 300;
+    let passwords = "basic_auth: {users_file: users.htpasswd}";
+    let proxy = Egressd::start_in(files(), &listening(passwords, &["a.example"]));
+    // The same pair, which is hashed once: the rate of the log is looked at here, and not that of the hashes.
+    let guess = connect_as("a.example:443", &basic("gitaly", "incorrect-donkey"));
+    let mut ids = Vec::new();
+    for _ in 0..FLOOD / 3 {
+        let mut wire = proxy.connect();
+        for _ in 0..3 {
+            wire.send(&guess);
+            let reply = wire.read_reply();
+            assert_eq!((reply.status, reply.reason()), (407, Some("auth_failed")), "{reply:?}");
+            ids.push(reply.id().to_owned());
+        }
+    }
+    let failed = [("decision", "deny"), ("reason", "auth_failed")];
+    assert_eq!(proxy.metrics().count("egressd_requests_total", &failed), FLOOD);
+    for record in wait_for_told(&proxy, "auth_failed", FLOOD) {
+        record.assert_has(&json!({"event": "deny", "decision": "deny", "status": 407, "identity": null}));
+        // Either it is one request's, or it tells of many.
+        assert_eq!(record["suppressed"].is_null(), ids.iter().any(|id| record["id"] == id.as_str()));
+        assert!(record.text("client").starts_with("127.0.0.1:"), "{record:?}");
+    }
+}
+
+#[test]
+fn a_client_that_asks_too_often_does_not_fill_the_log() {
+    const FLOOD: u64 = 200;
+    let proxy = Egressd::start(&(config(&[]) + "limits: {requests_per_second_per_client: 1}\n"));
+    for _ in 0..FLOOD {
+        let mut wire: Wire = proxy.connect();
+        wire.send(crate::connect_to("a.example:443"));
+        assert!([403, 429].contains(&wire.read_reply().status));
+    }
+    let metrics = proxy.metrics();
+    let limited = metrics.count("egressd_requests_total", &[("reason", "client_rate_limited")]);
+    assert_eq!(metrics.count("egressd_requests_total", &[]), FLOOD);
+    for record in wait_for_told(&proxy, "client_rate_limited", limited) {
+        record.assert_has(&json!({"event": "error", "decision": null, "status": 429}));
+    }
 }
 
 #[test]
@@ -32,6 +89,5 @@ fn the_number_left_out_is_told_at_the_end_too() {
         assert_closed_without_a_word(proxy.connect());
     }
     let records = proxy.stop().records;
-    let told: u64 = records.iter().map(|record| 1 + record["suppressed"].as_u64().unwrap_or(0)).sum();
-    assert_eq!(told, 30, "{records:?}");
+    assert_eq!(told(&records), 30, "{records:?}");
 }
