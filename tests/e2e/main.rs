@@ -6,12 +6,14 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod balancer;
 mod curl;
 mod default_config;
 mod dns;
 mod git;
 mod git_server;
 mod lifecycle;
+mod listeners;
 mod network;
 mod tool;
 mod who;

@@ -1,24 +1,21 @@
-//! Who asks, with the programs that ask: behind HAProxy as behind an NLB, through TLS with client certificates, with
-//! passwords.
+//! Who asks, with the programs that ask: through TLS with client certificates, with passwords.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use serde_json::json;
 use tempfile::TempDir;
 
 use crate::git::User;
 use crate::git_server::{GitServer, HELLO, HOST};
-use crate::support::{Authority, Egressd, Record, config, directory, own_loopback, read, until, write};
-use crate::tool::{Daemon, Ran, isolate, tool};
+use crate::support::{Authority, Egressd, config, directory, until, write};
+use crate::tool::{Ran, tool};
 
-const PASSWORD: &str = "correct-horse-battery-staple";
+pub(crate) const PASSWORD: &str = "correct-horse-battery-staple";
 
 /// egressd with these keys at its listener, in front of the origin; `networks` are the clients it is for. The files of
 /// `prepare` are beside its configuration.
-fn start(keys: &str, networks: &str, origin: &GitServer, files: TempDir) -> Egressd {
+pub(crate) fn start(keys: &str, networks: &str, origin: &GitServer, files: TempDir) -> Egressd {
     let rule = format!("https://{HOST}{}", origin.port_suffix());
     let text = config(&[&rule]) + &format!("dns: {{hosts: {{{HOST}: [{}]}}}}\n", origin.address().ip());
     let bare = "{name: proxy, address: 127.0.0.1:0}";
@@ -32,134 +29,14 @@ fn start(keys: &str, networks: &str, origin: &GitServer, files: TempDir) -> Egre
     Egressd::start_in(files, &text)
 }
 
-fn curl(home: &Path) -> Command {
+pub(crate) fn curl(home: &Path) -> Command {
     let mut curl = tool("curl", home);
     curl.args(["--silent", "--show-error", "--max-time", "30", "--cacert"]).arg(home.join("ca.pem"));
     curl
 }
 
-fn hello(origin: &GitServer) -> String {
+pub(crate) fn hello(origin: &GitServer) -> String {
     format!("https://{HOST}{}/hello", origin.port_suffix())
-}
-
-/// HAProxy in front of egressd, as an NLB is: it sends `send` to the listener with every connection and with its health
-/// checks, of which one looks at the listener and one asks the admin listener.
-#[derive(Debug)]
-struct Balancer {
-    address: SocketAddr,
-    _haproxy: Daemon,
-    _directory: TempDir,
-}
-
-impl Balancer {
-    fn start(proxy: &Egressd, send: &str) -> Self {
-        let free = TcpListener::bind((own_loopback(), 0)).expect("a free port");
-        let address = free.local_addr().expect("bound");
-        drop(free);
-        let directory = directory();
-        let file = directory.path().join("haproxy.cfg");
-        let (listener, admin) = (proxy.address(), proxy.admin());
-        write(
-            &file,
-            format!(
-                "defaults\n mode tcp\n timeout connect 5s\n timeout client 60s\n timeout server 60s\n\
-                 listen by-tcp\n bind {address}\n source 127.0.0.1\n\
-                 \x20server egressd {listener} {send} check check-{send} inter 50ms\n\
-                 backend by-http\n source 127.0.0.1\n option httpchk GET /healthz\n http-check expect status 200\n\
-                 \x20server egressd {listener} {send} check check-send-proxy port {} inter 50ms\n",
-                admin.port()
-            )
-            .replace("check-send-proxy-v2", "check-send-proxy"),
-        );
-        let mut haproxy = Command::new("haproxy");
-        haproxy.args(["-db", "-f"]).arg(&file);
-        isolate(&mut haproxy, directory.path());
-        haproxy.stderr(std::fs::File::create(directory.path().join("haproxy.log")).expect("a file"));
-        let mut haproxy = Daemon::start(&mut haproxy);
-        until("HAProxy to accept", || {
-            haproxy.assert_alive();
-            TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok()
-        });
-        Balancer { address, _haproxy: haproxy, _directory: directory }
-    }
-
-    /// What HAProxy says of its servers: a check that fails is a line with DOWN.
-    fn log(&self) -> String {
-        read(&self._directory.path().join("haproxy.log"))
-    }
-}
-
-#[test]
-fn behind_a_balancer_the_client_decides_and_is_logged() {
-    let authority = Authority::new();
-    let origin = GitServer::start(&authority);
-    let (client, stranger) = (own_loopback(), own_loopback());
-    let home = directory();
-    write(&home.path().join("ca.pem"), authority.pem());
-    for send in ["send-proxy-v2", "send-proxy"] {
-        let keys = "proxy_protocol: {trusted: [127.0.0.1/32]}";
-        let proxy = start(keys, &format!("{client}/32"), &origin, directory());
-        let balancer = Balancer::start(&proxy, send);
-        let by_balancer = |from: Ipv4Addr| {
-            let mut curl = curl(home.path());
-            curl.arg("--interface").arg(from.to_string());
-            curl.arg("--proxy").arg(format!("http://{}", balancer.address)).arg(hello(&origin));
-            Ran::of(&mut curl)
-        };
-        // Health checks come before and meanwhile, and leave no trace but in the metric.
-        let probes = || {
-            let labels = [("listener", "proxy"), ("result", "probe")];
-            proxy.metrics().count("egressd_connections_total", &labels)
-        };
-        until("health checks of the listener", || (probes() >= 5).then_some(()));
-        assert!(proxy.records().is_empty(), "{:?}", proxy.records());
-
-        let allowed = by_balancer(client);
-        assert_eq!((allowed.code, &*allowed.stdout), (Some(0), HELLO), "{send}: {}", allowed.stderr);
-        let refused = by_balancer(stranger);
-        assert!(refused.stderr.contains("403"), "{send}: {}", refused.stderr);
-        let of = |from: Ipv4Addr| {
-            let from = format!("{from}:");
-            move |record: &Record| record.text("client").starts_with(&from)
-        };
-        let denied = proxy.record(of(stranger));
-        denied.assert_has(&json!({"event": "deny", "reason": "client_not_allowed", "status": 403}));
-        let close = proxy.record(|record| record["event"] == "close" && of(client)(record));
-        for record in [&denied, &close] {
-            assert!(record.text("peer").starts_with("127.0.0.1:"), "{record:?}");
-        }
-
-        let checked = probes();
-        until("more health checks", || (probes() > checked + 5).then_some(()));
-        assert_eq!(balancer.log(), "", "{send}: no server went down");
-        assert_eq!(proxy.records().len(), 3, "one denial, one tunnel: {:?}", proxy.records());
-    }
-}
-
-#[test]
-fn a_forged_header_is_closed() {
-    let authority = Authority::new();
-    let origin = GitServer::start(&authority);
-    let client = own_loopback();
-    let home = directory();
-    write(&home.path().join("ca.pem"), authority.pem());
-    let proxy =
-        start("proxy_protocol: {trusted: [127.0.0.1/32]}", &format!("{client}/32"), &origin, directory());
-    // From an address that no balancer has, and from the balancer's without a header.
-    for (arguments, reason) in [
-        (vec!["--haproxy-protocol", "--interface"], "peer_not_trusted"),
-        (vec!["--interface"], "proxy_header_invalid"),
-    ] {
-        let from = if reason == "peer_not_trusted" { client } else { Ipv4Addr::LOCALHOST };
-        let mut curl = curl(home.path());
-        curl.args(arguments).arg(from.to_string());
-        let ran = Ran::of(curl.arg(format!("http://{}/", proxy.address())));
-        // Which of curl's steps the close meets is chance.
-        assert!(ran.code != Some(0) && ran.stdout.is_empty(), "{ran:?}");
-        let record = proxy.record(|record| record["reason"] == reason);
-        assert!(record.text("peer").starts_with(&format!("{from}:")), "{record:?}");
-        assert!(record["client"].is_null(), "{record:?}");
-    }
 }
 
 #[test]
@@ -209,7 +86,7 @@ fn git_pushes_through_a_listener_that_asks_for_a_password() {
 }
 
 /// The files of a listener that asks for certificates, which are the client's to show: `home` gets its own.
-fn certificates(authority: &Authority, home: &Path) -> TempDir {
+pub(crate) fn certificates(authority: &Authority, home: &Path) -> TempDir {
     let files = directory();
     let own = authority.issue(&["127.0.0.1"]);
     write(&files.path().join("tls.crt"), &own.pem);
