@@ -12,11 +12,11 @@ use crate::network::{Network, PUBLIC};
 use crate::support::{Authority, Egressd, command, directory, until, write};
 use crate::tool::{Ran, here, isolate};
 
-const PROXY: &str = "http://127.0.0.1:3128";
+pub(crate) const PROXY: &str = "http://127.0.0.1:3128";
 const ADMIN: &str = "http://127.0.0.1:9180";
 
 /// Starts `egressd` by `launch` and waits until it says that it is ready.
-fn start(launch: &impl Fn(&str) -> Command, home: &Path) -> Egressd {
+pub(crate) fn start(launch: &impl Fn(&str) -> Command, home: &Path) -> Egressd {
     let directory = directory();
     let mut egressd = launch(command().get_program().to_str().expect("a path in UTF-8"));
     isolate(&mut egressd, directory.path());
@@ -29,7 +29,7 @@ fn start(launch: &impl Fn(&str) -> Command, home: &Path) -> Egressd {
     proxy
 }
 
-fn curl(launch: &impl Fn(&str) -> Command, home: &Path) -> Command {
+pub(crate) fn curl(launch: &impl Fn(&str) -> Command, home: &Path) -> Command {
     let mut curl = launch("curl");
     isolate(&mut curl, home);
     curl.args(["--silent", "--show-error", "--max-time", "30"]);

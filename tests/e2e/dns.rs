@@ -4,55 +4,91 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rustix::process::Signal;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::{Egressd, Origin, config, directory, own_loopback, read, until};
+use crate::support::{Egressd, Origin, config, directory, own_loopback, read, until, write};
 use crate::tool::{Daemon, here, isolate};
 
 /// dnsmasq that answers only what it is told to.
 #[derive(Debug)]
 pub(crate) struct Dnsmasq {
-    _daemon: Daemon,
+    daemon: Daemon,
     directory: TempDir,
 }
 
 impl Dnsmasq {
-    /// `hosts` are names and their addresses; every other name does not exist.
+    /// `hosts` are names and their addresses, for 60 s; every other name does not exist.
     pub(crate) fn start(
         launch: impl Fn(&str) -> Command,
         address: SocketAddr,
         hosts: &[(&str, &str)],
     ) -> Self {
+        let records = hosts.iter().map(|(name, host)| format!("--host-record={name},{host}"));
+        Dnsmasq::with(launch, address, &records.chain(["--local-ttl=60".to_owned()]).collect::<Vec<_>>())
+    }
+
+    /// With these arguments beside, and with the file of [`Dnsmasq::now_says`].
+    pub(crate) fn with(launch: impl Fn(&str) -> Command, address: SocketAddr, arguments: &[String]) -> Self {
         let directory = directory();
         let mut command = launch("dnsmasq");
         isolate(&mut command, directory.path());
         command.args(["--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts"]);
         // As whoever starts it: in a namespace of an unprivileged user there is nobody else to become.
         command.args(["--user=", "--group="]);
-        command.args(["--bind-interfaces", "--log-queries", "--local-ttl=60", "--local=//", "--local=/#/"]);
+        command.args(["--bind-interfaces", "--log-queries", "--local=//", "--local=/#/"]);
         command.arg(format!("--listen-address={}", address.ip())).arg(format!("--port={}", address.port()));
         command.arg(format!("--log-facility={}", log(directory.path()).display()));
         command.arg(format!("--pid-file={}", directory.path().join("pid").display()));
-        for (name, host) in hosts {
-            command.arg(format!("--host-record={name},{host}"));
-        }
+        write(&hosts_file(directory.path()), "");
+        command.arg(format!("--addn-hosts={}", hosts_file(directory.path()).display()));
+        command.args(arguments);
         let mut daemon = Daemon::start(&mut command);
         until("dnsmasq to start", || {
             daemon.assert_alive();
             std::fs::read_to_string(log(directory.path())).ok()?.contains(" started, ").then_some(())
         });
-        Dnsmasq { _daemon: daemon, directory }
+        Dnsmasq { daemon, directory }
     }
 
     /// Whether any query for a name with this in it has come.
     pub(crate) fn was_asked(&self, name: &str) -> bool {
-        read(&log(self.directory.path())).lines().any(|line| line.contains("query[") && line.contains(name))
+        self.asked().iter().any(|asked| asked.contains(name))
+    }
+
+    /// Every query that came, as `TYPE NAME`, sorted.
+    pub(crate) fn asked(&self) -> Vec<String> {
+        let log = read(&log(self.directory.path()));
+        // `Nov 25 20:33:00 dnsmasq[4711]: query[AAAA] NAME from 127.0.0.1`
+        let query = |line: &str| {
+            let (kind, rest) = line.split_once("query[")?.1.split_once("] ")?;
+            Some(format!("{kind} {}", rest.split_once(" from ")?.0))
+        };
+        let mut asked: Vec<String> = log.lines().filter_map(query).collect();
+        asked.sort();
+        asked
+    }
+
+    /// Puts these hosts, as in /etc/hosts, in place of those said so before, and waits until they are read.
+    fn now_says(&self, hosts: &str) {
+        let reads = || {
+            let log = read(&log(self.directory.path()));
+            log.lines().filter(|line| line.contains("read ") && line.contains("/hosts.now")).count()
+        };
+        let before = reads();
+        write(&hosts_file(self.directory.path()), hosts);
+        self.daemon.signal(Signal::HUP);
+        until("dnsmasq to read its hosts again", || (reads() > before).then_some(()));
     }
 }
 
 fn log(directory: &Path) -> PathBuf {
     directory.join("queries.log")
+}
+
+fn hosts_file(directory: &Path) -> PathBuf {
+    directory.join("hosts.now")
 }
 
 #[test]
@@ -103,4 +139,95 @@ fn a_name_is_looked_up_only_once_it_is_allowed_and_its_address_checked() {
     proxy.refuses(connect("secret.example.net"), 403, "host_not_allowed");
     assert!(!dns.was_asked("secret"));
     assert_eq!(origin.seen().len(), 1);
+}
+
+/// An answer is believed for its TTL and no longer, and the address of each is checked by itself: whoever holds the
+/// zone cannot have the first answer checked and the second one dialled.
+#[test]
+fn t36_a_name_that_moves_inside_between_two_answers_is_refused_from_then_on() {
+    let origin = Origin::echo();
+    let server = SocketAddr::new(own_loopback().into(), 15353);
+    // A TTL of 0: each request asks anew.
+    let dns = Dnsmasq::with(here, server, &["--local-ttl=0".to_owned()]);
+    let port = origin.port();
+    let proxy = Egressd::start(
+        &(config(&[&format!("tcp://moving.example.com:{port}")])
+            + &format!("dns: {{servers: [\"{server}\"]}}\n")),
+    );
+    let authority = format!("moving.example.com:{port}");
+    let connect = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n");
+    // Both families have an address each time: that there is none would be believed for a while, TTL 0 or not.
+    for [v4, v6] in [
+        ["10.1.2.3", "fd00::1"],
+        ["169.254.169.254", "fd00:ec2::254"],
+        ["169.254.170.2", "::ffff:169.254.170.2"],
+        ["0.0.0.0", "64:ff9b::a9fe:a9fe"],
+    ] {
+        dns.now_says("127.0.0.1 moving.example.com\n::1 moving.example.com\n");
+        let mut tunnel = proxy.tunnel(&authority);
+        dns.now_says(&format!("{v4} moving.example.com\n{v6} moving.example.com\n"));
+        proxy.refuses(&connect, 403, "address_prohibited");
+        // What was opened to the address that was checked goes on to it.
+        tunnel.send("ping");
+        assert_eq!(tunnel.read_exact(4), b"ping");
+    }
+    // Eight requests, each of which asked once for either family, and for no other name.
+    let mut expected = ["A moving.example.com"; 8].to_vec();
+    expected.extend(["AAAA moving.example.com"; 8]);
+    assert_eq!(dns.asked(), expected);
+    assert_eq!(origin.seen().len(), 4);
+}
+
+#[test]
+fn aliases_and_large_answers_of_a_real_server() {
+    let origin = Origin::echo();
+    let server = SocketAddr::new(own_loopback().into(), 15353);
+    let port = origin.port();
+    let mut arguments = vec!["--local-ttl=60".to_owned()];
+    // 16 bytes a record: 60 of them fit one datagram, 200 do not, and are asked for again over TCP.
+    for (name, count) in [("sixty", 60), ("two-hundred", 200)] {
+        arguments
+            .extend((1..=count).map(|n| format!("--host-record={name}.example.com,127.0.{}.1", n % 256)));
+    }
+    arguments.push("--host-record=internal.example.net,10.1.2.3".to_owned());
+    arguments.push("--cname=alias.example.com,internal.example.net".to_owned());
+    let dns = Dnsmasq::with(here, server, &arguments);
+    let proxy = Egressd::start(
+        &(config(&[&format!("tcp://*.example.com:{port}")])
+            + &format!("dns: {{servers: [\"{server}\"]}}\n")
+            // Nobody listens at most of these addresses.
+            + "tunnel: {connect_timeout: 20s}\n"),
+    );
+    // The rule is for the name that was asked for; where its alias leads is an address to be checked like any other.
+    let alias = format!("alias.example.com:{port}");
+    let refused = proxy.refuses(
+        format!("CONNECT {alias} HTTP/1.1\r\nHost: {alias}\r\n\r\n"),
+        403,
+        "address_prohibited",
+    );
+    assert!(
+        !refused.reply.body.contains("internal"),
+        "a client learns no inner name: {}",
+        refused.reply.body
+    );
+    for name in ["sixty", "two-hundred"] {
+        let authority = format!("{name}.example.com:{port}");
+        let refused = proxy.refuses(
+            format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n"),
+            502,
+            "connect_refused",
+        );
+        let upstream =
+            refused.record["upstream"].as_str().expect("the address that was tried last").to_owned();
+        assert!(upstream.starts_with("127.0."), "{upstream}");
+    }
+    let once = |name: &str| {
+        let asked = dns.asked();
+        let of =
+            |kind: &str| asked.iter().filter(|asked| **asked == format!("{kind} {name}.example.com")).count();
+        (of("A"), of("AAAA"))
+    };
+    assert_eq!((once("alias"), once("sixty")), ((1, 1), (1, 1)));
+    // The one that was cut, and the same over TCP.
+    assert_eq!(once("two-hundred"), (2, 1));
 }

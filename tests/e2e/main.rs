@@ -10,6 +10,7 @@ mod balancer;
 mod curl;
 mod default_config;
 mod dns;
+mod families;
 mod git;
 mod git_server;
 mod lifecycle;

@@ -1,4 +1,4 @@
-//! A network of the test's own: a namespace with nothing but loopback, a public address on it, and a resolv.conf.
+//! A network of the test's own: a namespace with nothing but loopback, addresses on it, and a resolv.conf.
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -21,8 +21,15 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    /// None where the machine forbids namespaces: in a container without CAP_SYS_ADMIN, say. `tests/run` tells so.
+    /// With [`PUBLIC`], and a resolv.conf that names a server at 127.0.0.1 and a search domain. None where the machine
+    /// forbids namespaces: in a container without CAP_SYS_ADMIN, say. `tests/run` tells so.
     pub(crate) fn new() -> Option<Self> {
+        let public = format!("ip address add {PUBLIC}/32 dev lo");
+        Network::with("nameserver 127.0.0.1\nsearch cluster.local\n", &public)
+    }
+
+    /// With this resolv.conf, and with whatever these commands of a shell set up once loopback is up.
+    pub(crate) fn with(resolv_conf: &str, commands: &str) -> Option<Self> {
         let as_user = !rustix::process::geteuid().is_root();
         let unshare = |command: &mut Command| {
             command.args(["--net", "--mount"]);
@@ -36,12 +43,12 @@ impl Network {
             return None;
         }
 
-        write(&directory.path().join("resolv.conf"), "nameserver 127.0.0.1\nsearch cluster.local\n");
+        write(&directory.path().join("resolv.conf"), resolv_conf);
         let mut holder = Command::new("unshare");
         unshare(&mut holder);
         isolate(&mut holder, directory.path());
         holder.args(["sh", "-ec"]).arg(format!(
-            "ip link set lo up; ip address add {PUBLIC}/32 dev lo; \
+            "ip link set lo up; {commands}; \
              mount --bind \"$HOME/resolv.conf\" /etc/resolv.conf; touch \"$HOME/ready\"; exec sleep infinity"
         ));
         let mut holder = Daemon::start(&mut holder);

@@ -72,6 +72,11 @@ impl Daemon {
         self.0.id()
     }
 
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw).expect("a process id");
+        kill_process(pid, signal).expect("it is our child");
+    }
+
     pub(crate) fn assert_alive(&mut self) {
         if let Ok(Some(status)) = self.0.try_wait() {
             panic!("a server of the test has ended: {status}");
