@@ -4,6 +4,7 @@
 //! cargo bench --bench load -- tunnels --proxy 127.0.0.1:3128 --pid PID --count 5000 --parallel 16 [--hello NAME]
 //! cargo bench --bench load -- bulk    --proxy 127.0.0.1:3128 --pid PID --mib 1024 --parallel 1 [--down] [--hello NAME]
 //! cargo bench --bench load -- trips   --proxy 127.0.0.1:3128 --pid PID --count 20000
+//! cargo bench --bench load -- setups  --proxy 127.0.0.1:3128 --pid PID --count 5000
 //! cargo bench --bench load -- idle    --proxy 127.0.0.1:3128 --pid PID --count 1000
 //! ```
 //!
@@ -15,6 +16,7 @@
 //! - `tunnels`: microseconds of the proxy's CPU for one tunnel (open, one byte echoed, close), and tunnels a second
 //! - `bulk`: seconds of the proxy's CPU for one GiB, and MiB a second
 //! - `trips`: median and 99th percentile of the round trip of one byte, in microseconds
+//! - `setups`: median and 99th percentile of CONNECT sent to 200 read, one after the other, in microseconds
 //! - `idle`: KiB of the proxy's resident memory, and descriptors, for one tunnel at rest
 //!
 //! CPU is that of all threads, by the scheduler's nanosecond clock (/proc/PID/task/*/schedstat).
@@ -34,7 +36,7 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     if arguments.is_empty() {
         // `cargo bench` runs every target: nothing to do without a mode.
-        println!("load: give a mode: tunnels, bulk, trips or idle");
+        println!("load: give a mode: tunnels, bulk, trips, setups or idle");
         return;
     }
     let load = Load::parse(&arguments).unwrap_or_else(|error| {
@@ -116,36 +118,48 @@ impl Load {
             "tunnels" => self.tunnels(),
             "bulk" => self.bulk(),
             "trips" => self.trips(),
+            "setups" => self.setups(),
             "idle" => self.idle(),
             other => Err(io::Error::other(format!("unknown mode {other}"))),
         }
     }
 
-    /// Asks for a tunnel, and goes through the hello where there is one.
-    fn open(&self) -> io::Result<TcpStream> {
-        let target = self.target.expect("set by run");
-        let mut stream = TcpStream::connect_timeout(&self.proxy, Duration::from_secs(10))?;
+    fn connect(&self) -> io::Result<TcpStream> {
+        let stream = TcpStream::connect_timeout(&self.proxy, Duration::from_secs(10))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+        Ok(stream)
+    }
+
+    /// Asks for a tunnel, and reads the 200.
+    fn ask(&self, stream: &mut TcpStream) -> io::Result<()> {
+        let target = self.target.expect("set by run");
+        let authority = match &self.name {
+            Some(name) => format!("{name}:{}", target.port()),
+            None => target.to_string(),
+        };
+        write!(stream, "CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n")?;
+        let mut reply = [0; 1024];
+        let mut length = 0;
+        while !reply[..length].ends_with(b"\r\n\r\n") {
+            let read = stream.read(&mut reply[length..])?;
+            if read == 0 {
+                let said = String::from_utf8_lossy(&reply[..length]).into_owned();
+                return Err(io::Error::other(format!("closed after {said:?}")));
+            }
+            length += read;
+        }
+        if !reply.starts_with(b"HTTP/1.1 200") {
+            return Err(io::Error::other(String::from_utf8_lossy(&reply[..length]).into_owned()));
+        }
+        Ok(())
+    }
+
+    /// Asks for a tunnel, and goes through the hello where there is one.
+    fn open(&self) -> io::Result<TcpStream> {
+        let mut stream = self.connect()?;
         if !self.direct {
-            let authority = match &self.name {
-                Some(name) => format!("{name}:{}", target.port()),
-                None => target.to_string(),
-            };
-            write!(stream, "CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n")?;
-            let mut reply = [0; 1024];
-            let mut length = 0;
-            while !reply[..length].ends_with(b"\r\n\r\n") {
-                let read = stream.read(&mut reply[length..])?;
-                if read == 0 {
-                    let said = String::from_utf8_lossy(&reply[..length]).into_owned();
-                    return Err(io::Error::other(format!("closed after {said:?}")));
-                }
-                length += read;
-            }
-            if !reply.starts_with(b"HTTP/1.1 200") {
-                return Err(io::Error::other(String::from_utf8_lossy(&reply[..length]).into_owned()));
-            }
+            self.ask(&mut stream)?;
         }
         if let Some(name) = &self.hello {
             stream.write_all(&client_hello(name))?;
@@ -237,9 +251,19 @@ impl Load {
             stream.read_exact(&mut [0])?;
             trips.push(begun.elapsed());
         }
-        trips.sort_unstable();
-        let at = |share: usize| trips[(trips.len() - 1) * share / 100].as_secs_f64() * 1e6;
-        println!("trips median_us={:.1} p99_us={:.1}", at(50), at(99));
+        tell("trips", trips);
+        Ok(())
+    }
+
+    fn setups(&self) -> io::Result<()> {
+        let mut setups = Vec::with_capacity(self.count);
+        for _ in 0..self.count {
+            let mut stream = self.connect()?;
+            let begun = Instant::now();
+            self.ask(&mut stream)?;
+            setups.push(begun.elapsed());
+        }
+        tell("setups", setups);
         Ok(())
     }
 
@@ -266,6 +290,12 @@ impl Load {
         stream.read_exact(&mut [0])?;
         Ok(stream)
     }
+}
+
+fn tell(mode: &str, mut times: Vec<Duration>) {
+    times.sort_unstable();
+    let at = |share: usize| times[(times.len() - 1) * share / 100].as_secs_f64() * 1e6;
+    println!("{mode} median_us={:.1} p99_us={:.1}", at(50), at(99));
 }
 
 /// What stands at the other end.

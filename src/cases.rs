@@ -12,6 +12,7 @@ use crate::config::{self, Finding};
 use crate::explain::{Asked, Explanation, Lookup, assumed_client, client, explain};
 use crate::outcome::Decision;
 use crate::policy::Policies;
+use crate::resolve::LookupError;
 
 /// A case that can be run.
 pub type Case = config::Case<Asked>;
@@ -39,7 +40,7 @@ pub fn run<'c>(policies: &Policies, cases: &'c [Case], now: Timestamp) -> Vec<Fa
     let failure = |case: &'c Case| {
         let from = client(case.client.unwrap_or(assumed), case.identities.clone(), case.vpc_endpoint.clone());
         let mut answer =
-            |_: &_| -> Result<Vec<IpAddr>, String> { Ok(case.addresses.clone().unwrap_or_default()) };
+            |_: &_| -> Result<Vec<IpAddr>, LookupError> { Ok(case.addresses.clone().unwrap_or_default()) };
         let lookup: Option<Lookup<'_>> = if case.addresses.is_some() { Some(&mut answer) } else { None };
         let got = explain(policies, &case.target, &from, case.time.unwrap_or(now), lookup);
         (!holds(case, &got)).then_some(Failure { case, got })

@@ -299,10 +299,7 @@ impl<F: Fn(IpAddr) -> Result<Admitted, AddressDenial>> Dial<'_, F> {
             let told: Vec<String> = self.denied.first.iter().map(AddressDenial::to_string).collect();
             (Reason::AddressProhibited, told.join("; "))
         } else {
-            let mut errors: Vec<LookupError> =
-                [v4, v6].into_iter().flatten().filter_map(Result::err).collect();
-            errors.sort_by_key(|error| lookup_rank(error.reason));
-            match errors.into_iter().next() {
+            match [v4, v6].into_iter().flatten().filter_map(Result::err).reduce(LookupError::more_telling) {
                 Some(error) => (error.reason, error.detail.to_string()),
                 None => (Reason::DnsNoAddress, "the name has no address".to_owned()),
             }
@@ -315,17 +312,5 @@ impl<F: Fn(IpAddr) -> Result<Admitted, AddressDenial>> Dial<'_, F> {
             detail,
             denied: self.denied,
         }
-    }
-}
-
-/// Which family's error is told. That a name does not exist is true for both; that it has no address of one family
-/// says nothing while the other one's answer is missing.
-fn lookup_rank(reason: Reason) -> u8 {
-    match reason {
-        Reason::DnsNoSuchName => 0,
-        Reason::LocalResources => 1,
-        Reason::DnsTimeout => 2,
-        Reason::DnsFailed => 3,
-        _ => 4,
     }
 }

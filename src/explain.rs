@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use crate::client::Client;
 use crate::outcome::{Decision, Reason};
 use crate::policy::{MatchedRule, Mode, Permit, Policies, RuleView, Scheme};
+use crate::resolve::LookupError;
 use crate::target::{Host, Method, Name, Port, Target, TargetError, split_port};
 
 /// A target as a person writes it: `host`, `host:port`, `https://…`, `http://…`, `tcp://host:port`.
@@ -86,7 +87,7 @@ pub fn client(address: IpAddr, identities: Vec<Box<str>>, vpc_endpoint: Option<B
 }
 
 /// How a name is looked up: its addresses, or why there is none.
-pub type Lookup<'a> = &'a mut dyn FnMut(&Name) -> Result<Vec<IpAddr>, String>;
+pub type Lookup<'a> = &'a mut dyn FnMut(&Name) -> Result<Vec<IpAddr>, LookupError>;
 
 /// One address that the target leads to.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -204,7 +205,7 @@ impl Explanation {
             (Host::Address(address), _) => vec![*address],
             (Host::Name(name), Some(lookup)) if self.passes() => match lookup(name) {
                 Ok(addresses) => addresses,
-                Err(error) => return self.deny(Reason::DnsFailed, error),
+                Err(error) => return self.deny(error.reason, error.detail.to_string()),
             },
             (Host::Name(_), _) => return,
         };

@@ -90,7 +90,20 @@ impl LookupError {
         LookupError::new(Reason::DnsTimeout, "no answer from DNS in time")
     }
 
-    fn new(reason: Reason, detail: &str) -> Self {
+    /// Of the errors of both families, the one to tell. That a name does not exist is true for both; that it has no
+    /// address of one family says nothing while the other one's answer is missing.
+    pub(crate) fn more_telling(self, other: Self) -> Self {
+        let rank = |error: &Self| match error.reason {
+            Reason::DnsNoSuchName => 0,
+            Reason::LocalResources => 1,
+            Reason::DnsTimeout => 2,
+            Reason::DnsFailed => 3,
+            _ => 4,
+        };
+        if rank(&other) < rank(&self) { other } else { self }
+    }
+
+    pub(crate) fn new(reason: Reason, detail: &str) -> Self {
         LookupError { reason, detail: Arc::from(detail) }
     }
 }

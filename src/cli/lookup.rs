@@ -22,13 +22,14 @@ impl Lookups {
     ///
     /// # Errors
     /// Why there is none.
-    pub(super) fn addresses(&mut self, name: &Name) -> Result<Vec<IpAddr>, String> {
+    pub(super) fn addresses(&mut self, name: &Name) -> Result<Vec<IpAddr>, LookupError> {
         let made = match self.made.take() {
             Some(made) => made,
             None => {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-                let runtime = runtime.map_err(|error| format!("cannot start a look-up: {error}"))?;
-                (runtime, Resolver::new(&self.settings).map_err(|error| error.to_string())?)
+                let failed = |error: String| LookupError::new(Reason::LocalResources, &error);
+                let runtime = runtime.map_err(|error| failed(format!("cannot start a look-up: {error}")))?;
+                (runtime, Resolver::new(&self.settings).map_err(|error| failed(error.to_string()))?)
             }
         };
         let (runtime, resolver) = self.made.insert(made);
@@ -38,12 +39,7 @@ impl Lookups {
         match (v4, v6) {
             (Ok(v4), Ok(v6)) => Ok(v4.iter().chain(v6.iter()).copied().collect()),
             (Ok(one), Err(_)) | (Err(_), Ok(one)) => Ok(one.to_vec()),
-            (Err(v4), Err(v6)) => Err(why(&v4, &v6)),
+            (Err(v4), Err(v6)) => Err(v4.more_telling(v6)),
         }
     }
-}
-
-/// No address of one family says nothing where the other failed.
-fn why(v4: &LookupError, v6: &LookupError) -> String {
-    if v4.reason == Reason::DnsNoAddress { v6.to_string() } else { v4.to_string() }
 }

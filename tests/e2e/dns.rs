@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::{Egressd, Origin, config, directory, own_loopback, read, until, write};
+use crate::support::{Egressd, Origin, config, directory, own_loopback, read, run, until, write};
 use crate::tool::{Daemon, here, isolate};
 
 /// dnsmasq that answers only what it is told to.
@@ -133,6 +133,25 @@ fn a_name_is_looked_up_only_once_it_is_allowed_and_its_address_checked() {
             refused.reply.body
         );
         assert!(dns.was_asked(name));
+    }
+
+    // `explain` says the same of each, by the same resolver.
+    let file = proxy.file("egressd.yaml");
+    for (name, reason, why) in [
+        ("absent.example.com", "dns_no_such_name", "no such name"),
+        ("inside.example.com", "address_prohibited", "10.1.2.3 may not be dialled: Private-Use (RFC 1918)"),
+        (
+            "metadata.example.com",
+            "address_prohibited",
+            "169.254.169.254 may not be dialled: credential endpoint",
+        ),
+    ] {
+        let file = file.to_str().expect("UTF-8");
+        let told = run(&["explain", &format!("{name}:{port}"), "--config", file, "--resolve"]);
+        let said = String::from_utf8_lossy(&told.stdout);
+        assert_eq!(told.status.code(), Some(1), "{said}");
+        assert!(said.starts_with(&format!("denied: {name}:{port}: {reason}\n")), "{said}");
+        assert!(said.contains(why), "{said}");
     }
 
     // What is denied never reaches DNS: names cannot carry anything out.
