@@ -132,10 +132,11 @@ fn looked_up_addresses_are_judged_one_by_one() {
     assert_eq!(verdicts, [true, false], "the rule's `private` opens the first alone");
     assert!(told.to_string().contains("options  upload_limit 1024 bytes, private 10.9.0.0/16"), "{told}");
 
-    let rows: [(Result<Vec<IpAddr>, String>, Reason); 3] = [
+    let rows: [(Result<Vec<IpAddr>, LookupError>, Reason); 4] = [
         (Ok(vec![IpAddr::from([127, 0, 0, 1])]), Reason::AddressProhibited),
         (Ok(Vec::new()), Reason::DnsNoAddress),
-        (Err("no server answered".to_owned()), Reason::DnsFailed),
+        (Err(LookupError::new(Reason::DnsNoSuchName, "no such name")), Reason::DnsNoSuchName),
+        (Err(LookupError::timed_out()), Reason::DnsTimeout),
     ];
     for (answer, reason) in rows {
         // In every mode: report mode does not relax addresses.
@@ -144,7 +145,8 @@ fn looked_up_addresses_are_judged_one_by_one() {
             assert_eq!((told.decision, told.reason), (Decision::Deny, Some(reason)));
         }
     }
-    let mut never = |_: &Name| -> Result<Vec<IpAddr>, String> { panic!("a denied name is not looked up") };
+    let mut never =
+        |_: &Name| -> Result<Vec<IpAddr>, LookupError> { panic!("a denied name is not looked up") };
     assert!(!ask("other.example", "10.20.0.1", Some(&mut never)).passes());
 }
 
