@@ -212,7 +212,7 @@ impl Egressd {
         assert!(reply.header("connection").is_some_and(|v| v.eq_ignore_ascii_case("close")), "{reply:?}");
         assert_eq!(reply.body.lines().count(), 1, "one line: {:?}", reply.body);
         assert_eq!(wire.read_to_end(), (Vec::new(), End::Fin), "nothing after the reply but a FIN");
-        let record = self.record(|r| r["id"] == reply.id());
+        let record = self.record(|r| r["id"] == reply.id() && r["event"] != "open");
         assert_eq!(record["event"], if status == 429 || status >= 500 { "error" } else { "deny" });
         assert_eq!((&record["status"], &record["reason"]), (&status.into(), &reason.into()));
         Refused { reply, record }
@@ -228,6 +228,11 @@ impl Egressd {
         let reply = self.get("/metrics");
         assert_eq!(reply.status, 200);
         Metrics::parse(&reply.body)
+    }
+
+    /// The access log so far, as it was written.
+    pub fn log(&self) -> String {
+        self.stdout.text()
     }
 
     /// All records so far.

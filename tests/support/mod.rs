@@ -23,6 +23,7 @@
 
 mod egressd;
 mod metrics;
+mod names;
 mod origin;
 mod record;
 mod tls;
@@ -38,6 +39,7 @@ use tempfile::TempDir;
 
 pub use self::egressd::{Egressd, Ended, Refused, command, config, run};
 pub use self::metrics::Metrics;
+pub use self::names::{Kind, Names, Question, Says};
 pub use self::origin::{Conversation, Origin, Seen};
 pub use self::record::Record;
 pub use self::tls::{Authority, Issued, TlsStream, client_hello};
@@ -50,12 +52,15 @@ pub const DEADLINE: Duration = Duration::from_secs(30);
 /// Polls until `probe` gives a value; `what` is what the panic says was waited for.
 pub fn until<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + DEADLINE;
+    let mut pause = Duration::from_micros(500);
     loop {
         if let Some(value) = probe() {
             return value;
         }
         assert!(Instant::now() < deadline, "waited {} s for {what}", DEADLINE.as_secs());
-        sleep(Duration::from_millis(10));
+        sleep(pause);
+        // Most things take a moment, and a few tests wait for hundreds of them.
+        pause = (pause * 2).min(Duration::from_millis(10));
     }
 }
 

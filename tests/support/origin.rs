@@ -14,6 +14,8 @@ use super::{DEADLINE, Issued, any_port, until};
 pub struct Seen {
     /// Who connected: the log's `upstream_local`.
     pub peer: SocketAddr,
+    /// The address of ours that was dialled: the log's `upstream`.
+    pub local: SocketAddr,
     /// All bytes so far.
     pub bytes: Vec<u8>,
     /// Whether a FIN or a RST has come.
@@ -147,6 +149,7 @@ impl Drop for Origin {
 #[derive(Debug)]
 pub struct Conversation {
     stream: Arc<TcpStream>,
+    local: SocketAddr,
     shared: Arc<Shared>,
     index: usize,
 }
@@ -157,11 +160,17 @@ impl Conversation {
         stream.set_read_timeout(Some(DEADLINE)).expect("not zero");
         stream.set_write_timeout(Some(DEADLINE)).expect("not zero");
         let peer = stream.peer_addr().unwrap_or_else(|_| any_port());
+        let local = stream.local_addr().unwrap_or_else(|_| any_port());
         let stream = Arc::new(stream);
         lock(&shared.streams).push(Arc::downgrade(&stream));
         let mut seen = lock(&shared.seen);
-        seen.push(Seen { peer, bytes: Vec::new(), ended: false });
-        Conversation { stream, shared: Arc::clone(shared), index: seen.len() - 1 }
+        seen.push(Seen { peer, local, bytes: Vec::new(), ended: false });
+        Conversation { stream, local, shared: Arc::clone(shared), index: seen.len() - 1 }
+    }
+
+    /// The address of ours that was dialled.
+    pub fn local(&self) -> SocketAddr {
+        self.local
     }
 
     /// Sends a FIN; reading goes on.

@@ -1,0 +1,14 @@
+//! The suite itself, apart from any test harness: the rows of the threat catalogue, the attacks as bytes, the world in
+//! which they are sent, and the verdict on what came of each. The tests point it at egressd, `against.rs` at any proxy.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "compiled into the tests and into the program that compares, and each uses its own part of it"
+)]
+
+pub mod case;
+pub mod cases;
+pub mod drive;
+pub mod hello;
+pub mod verdict;
+pub mod world;
