@@ -27,6 +27,12 @@ impl ClientAddr {
     }
 }
 
+impl From<ClientAddr> for SocketAddr {
+    fn from(address: ClientAddr) -> Self {
+        address.0
+    }
+}
+
 impl PeerAddr {
     /// Unwraps an IPv4-mapped address.
     pub fn new(address: SocketAddr) -> Self {

@@ -102,7 +102,8 @@ pub(crate) async fn serve(
         Box::pin(forward::exchange(connection, &head, &terms, &mut allowance, open, stop)).await
     };
     drop(judge);
-    let Outcome { status, finish, keep_alive, addresses } = outcome;
+    let Outcome { status, finish, keep_alive, addresses, content_type } = outcome;
+    request.typed(content_type);
     if let (false, Some(Addresses { upstream, local })) = (dialled, addresses) {
         request.reached(upstream, local);
     }

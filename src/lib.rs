@@ -9,7 +9,7 @@
 //! | what the story shares | `shared`, `listener`, `request`, `reply`, `revoke`, `explain`, `diff`, `cases` |
 //! | mechanism | `head`, `tls`, `proxy_protocol`, `password`, `resolve`, `dial`, `hello_gate`, `relay`, `forward`, `live`, `current`, `limits`, `budget`, `connections`, `drain`, `telemetry`, `socket`, `stream`, `linger`, `pipe`, `cancel`, … |
 //! | settings | `config` |
-//! | rules, pure | `policy`, `client_hello`, `server_hello` |
+//! | rules, pure | `policy`, `client_hello`, `server_hello`, `logformat` |
 //! | words | `target`, `client`, `outcome`, `meter` |
 //!
 //! One connection, from accept to close: [`accept`] takes a place → [`entrance`] reads the PROXY header and shakes hands →
@@ -42,6 +42,7 @@ pub mod limits;
 pub mod linger;
 pub mod listener;
 pub mod live;
+pub mod logformat;
 pub mod meter;
 pub mod outcome;
 pub mod parent;

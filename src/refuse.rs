@@ -40,12 +40,16 @@ pub(crate) async fn refuse(stream: ClientStream, request: Request<'_>, refused: 
 
 /// Ends the request, and gives the bytes that say so.
 pub(crate) fn record(
-    request: Request<'_>,
+    mut request: Request<'_>,
     refused: &Refused,
     body: bool,
     keep_alive: bool,
 ) -> Option<Vec<u8>> {
     let (id, reason) = (request.id(), refused.reason);
+    let reply = Reply { reason, id, advice: &refused.advice, body, keep_alive }.to_bytes();
+    if let Some(reply) = &reply {
+        request.answered(reply.len());
+    }
     request.refuse(reason);
-    Reply { reason, id, advice: &refused.advice, body, keep_alive }.to_bytes()
+    reply
 }

@@ -32,7 +32,7 @@ use crate::resolve::Resolver;
 use crate::route::Route;
 use crate::shared::Shared;
 use crate::telemetry::{access_log, diagnostics};
-use crate::{listener, resources, revoke};
+use crate::{listener, resources, revoke, telemetry};
 
 /// After a word of change so long must pass without another one: editors and the kubelet make several in a row, and
 /// a file that is still being written is not read.
@@ -253,6 +253,11 @@ impl Reloader {
         }
         diagnostics::follow(config.log);
         shared.log.set_on_failure(config.access_log.on_failure);
+        // Of a parent, too: Squid's formats name it.
+        let look = |config: &Config| (config.access_log.format.clone(), config.upstream_proxy.is_some());
+        if look(&shared.current.load()) != look(&config) {
+            shared.log.set_format(telemetry::format(&config));
+        }
         if shared.current.load().limits.tunnels != config.limits.tunnels {
             let share = resources::share_out(shared.descriptors, config.limits.tunnels);
             shared.log.set_places(access_log::Options::places_for(share.tunnels));

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::client::Client;
 use crate::config::Config;
 use crate::dial::{DialError, Dialled};
-use crate::head::{Head, RequestTarget};
+use crate::head::{Head, RequestTarget, Version};
 use crate::meter::Meter;
 use crate::outcome::{Decision, Ending, Reason};
 use crate::policy::{Denial, MatchedRule, Mode, Permit};
@@ -44,6 +44,9 @@ struct Facts {
     dns: Option<Duration>,
     connect: Option<Duration>,
     status: Option<u16>,
+    /// Bytes of our own reply.
+    reply: Option<u64>,
+    content_type: Option<Box<[u8]>>,
     /// Of a plain request, whose body may have begun before the verdict.
     meter: Option<Arc<Meter>>,
     /// Its verdict is counted and not written: the log has had enough of its kind.
@@ -57,6 +60,10 @@ pub struct Asks {
     pub method: Option<Box<str>>,
     /// Canonical; with the path of plain HTTP, never its query.
     pub target: Option<(Target, Option<Box<str>>)>,
+    /// Whether a query came with the path.
+    pub query: bool,
+    /// Of the head, where it could be read.
+    pub version: Option<Version>,
     /// As it was sent, where it is not canonical.
     pub malformed: Option<Box<[u8]>>,
     /// As it was sent.
@@ -69,6 +76,8 @@ impl Asks {
         Asks {
             method: Some(head.method.as_str().into()),
             target: Some(Asks::target(&head.target)),
+            query: Asks::has_query(&head.target),
+            version: Some(head.version),
             malformed: None,
             user_agent: head.headers.get(http::header::USER_AGENT).map(|value| value.as_bytes().into()),
         }
@@ -79,9 +88,15 @@ impl Asks {
         Asks {
             method: refused.method.as_ref().map(|method| method.as_str().into()),
             target: refused.target.as_ref().map(Asks::target),
+            query: refused.target.as_ref().is_some_and(Asks::has_query),
+            version: None,
             malformed: refused.malformed.clone(),
             user_agent: refused.user_agent.as_ref().map(|text| text.as_bytes().into()),
         }
+    }
+
+    fn has_query(target: &RequestTarget) -> bool {
+        matches!(target, RequestTarget::Absolute { path_and_query, .. } if path_and_query.query().is_some())
     }
 
     fn target(target: &RequestTarget) -> (Target, Option<Box<str>>) {
@@ -130,6 +145,8 @@ impl<'s> Request<'s> {
             dns: None,
             connect: None,
             status: None,
+            reply: None,
+            content_type: None,
             meter: None,
             unwritten: false,
         };
@@ -260,9 +277,21 @@ impl<'s> Request<'s> {
         facts.upstream_local = Some(local);
     }
 
-    /// The client was sent the `200`: whatever comes now, that is the status it saw.
-    pub fn told(&mut self) {
-        self.facts_mut().status = Some(200);
+    /// The client was sent the `200`, of so many bytes: whatever comes now, that is the status it saw.
+    pub fn told(&mut self, bytes: usize) {
+        let facts = self.facts_mut();
+        facts.status = Some(200);
+        facts.reply = Some(bytes as u64);
+    }
+
+    /// The refusal that the client is about to be sent has so many bytes.
+    pub fn answered(&mut self, bytes: usize) {
+        self.facts_mut().reply = Some(bytes as u64);
+    }
+
+    /// What the response says that it is.
+    pub fn typed(&mut self, content_type: Option<Box<[u8]>>) {
+        self.facts_mut().content_type = content_type;
     }
 
     /// The name that the ClientHello offered.
@@ -460,7 +489,9 @@ impl Facts {
         record.method = asks.method.as_deref().map(Into::into);
         record.target = match (&asks.target, &asks.malformed) {
             (Some((target, None)), _) => Some(Asked::Connect(target)),
-            (Some((target, Some(path))), _) => Some(Asked::Http { target, path: (&**path).into() }),
+            (Some((target, Some(path))), _) => {
+                Some(Asked::Http { target, path: (&**path).into(), query: asks.query })
+            }
             (None, Some(raw)) => Some(Asked::Malformed((&**raw).into())),
             (None, None) => None,
         };
@@ -477,6 +508,9 @@ impl Facts {
         record.duration = Some(self.started.elapsed());
         record.dns = self.dns;
         record.connect = self.connect;
+        record.reply = self.reply;
+        record.content_type = self.content_type.as_deref().map(Into::into);
+        record.version = asks.version;
         record.user_agent = asks.user_agent.as_deref().map(Into::into);
         record.config = Some(&self.config);
         record.instance = Some(&shared.instance);

@@ -29,10 +29,10 @@ use crate::reload::{self, Reloading, Source};
 use crate::resolve::Resolver;
 use crate::route::Route;
 use crate::shared::Shared;
-use crate::telemetry::access_log::{self, AccessLog, Finished, Json, Options, WriterHandle};
+use crate::telemetry::access_log::{self, AccessLog, Finished, Options, WriterHandle};
 use crate::telemetry::metrics::Metrics;
 use crate::upstream_tls::TrustError;
-use crate::{accept, admin, resources};
+use crate::{accept, admin, resources, telemetry};
 
 /// How long tunnels that were told to end may take to write their records.
 const LAST_RECORDS: Duration = Duration::from_secs(2);
@@ -215,7 +215,8 @@ fn open_log(config: &Config, tunnels: usize) -> io::Result<(AccessLog, WriterHan
         LogOutput::Stdout => access_log::stdout()?,
         LogOutput::File(path) => access_log::file(path)?,
     };
-    AccessLog::start(output, Box::new(Json), Options::new(tunnels, config.access_log.on_failure))
+    let options = Options::new(tunnels, config.access_log.on_failure);
+    AccessLog::start(output, telemetry::format(config), options)
 }
 
 fn instance() -> Box<str> {

@@ -202,7 +202,7 @@ async fn enter<'s>(
         request.gone();
         return None;
     }
-    request.told();
+    request.told(reply.len());
     shared.metrics.setup(request.started().elapsed());
     let mut limits = RelayLimits {
         idle_timeout: settings.idle_timeout,

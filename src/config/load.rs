@@ -10,7 +10,7 @@ use super::file::ConfigFile;
 use super::finding::{Finding, Findings, Place, Report};
 use super::fixed::Fixed;
 use super::named_files::{NamedFiles, ReadFile, read_from_disk, reason};
-use super::{meaning, rules, tree, typed, unsupported};
+use super::{meaning, rules, tree, typed};
 
 /// The embedded default: `config/egressd.yaml`.
 pub const DEFAULT: &str = include_str!("../../config/egressd.yaml");
@@ -121,7 +121,6 @@ fn mean(content: &[u8], report: &Report<'_>, files: NamedFiles<'_>) -> Option<(C
         return None;
     }
     let file = file.unwrap_or_default();
-    unsupported::refuse(&file, report);
     let (config, places) = meaning::config(&file, report, files);
     if !report.has_errors() {
         rules::lints(&config.policies, &places, Timestamp::now(), report);

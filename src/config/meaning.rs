@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderName;
@@ -21,6 +22,7 @@ use super::{
     AccessLog, Config, DiagnosticsFormat, Dns, Http, Limits, Log, LogFormat, LogLevel, LogOutput,
     OnLogFailure, Shutdown, Tunnel, identities, rules, upstream,
 };
+use crate::logformat::Logformat;
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -286,23 +288,38 @@ impl Meaning<'_> {
             self.report
                 .error(at.place, "stderr carries the diagnostics: write `stdout`, or the path of a file");
         }
+        let place = file.format.as_ref().map_or(Place::START, |at| at.place);
         let format = match value(&file.format).map(|text| &*text.0) {
             None | Some("json") => LogFormat::Json,
             Some("squid") => LogFormat::Squid,
-            Some(text) => LogFormat::Custom(text.into()),
+            Some(text) => self.logformat(place, text),
         };
-        if let (Some(at), LogFormat::Custom(text)) = (&file.format, &format)
-            && !text.contains('%')
-        {
-            let text = quoted(text);
-            self.report
-                .error(at.place, format!("{text} is not a format: write json, squid, or a Squid logformat"));
+        if format != LogFormat::Json {
+            self.report.warning(
+                place,
+                "Squid's formats have closing lines only: a tunnel stands in the log once it has ended, and one that a \
+                 kill cut off never does; json has `open` and `progress` records too",
+            );
         }
         let on_failure = match value(&file.on_failure) {
             None | Some(OnFailureFile::Deny) => OnLogFailure::Deny,
             Some(OnFailureFile::Continue) => OnLogFailure::Continue,
         };
         AccessLog { output, format, on_failure }
+    }
+
+    fn logformat(&self, place: Place, text: &str) -> LogFormat {
+        if text.contains('%') {
+            match Logformat::parse(text) {
+                Ok(format) => return LogFormat::Custom(Arc::new(format)),
+                Err(error) => self.report.error(place, error.to_string()),
+            }
+        } else {
+            let text = quoted(text);
+            let advice = "write json, squid, or a Squid logformat";
+            self.report.error(place, format!("{text} is not a format: {advice}"));
+        }
+        LogFormat::Json
     }
 
     fn shutdown(&self, file: &ShutdownFile) -> Shutdown {

@@ -20,7 +20,6 @@ mod schema;
 mod tree;
 mod typed;
 mod units;
-mod unsupported;
 mod upstream;
 mod values;
 
@@ -40,6 +39,7 @@ pub use self::load::{DEFAULT, DEFAULT_NAME, Loaded, load, load_by, load_bytes, l
 pub use self::named_files::read_from_disk;
 pub use self::schema::schema;
 pub use self::upstream::{Authorities, Certificates, Credentials, Roots, UpstreamProxy};
+use crate::logformat::Logformat;
 use crate::password::Users;
 use crate::policy::Policies;
 use crate::target::Name;
@@ -213,7 +213,7 @@ pub enum LogFormat {
     /// Squid's native format.
     Squid,
     /// A Squid `logformat` with `%` codes.
-    Custom(Box<str>),
+    Custom(Arc<Logformat>),
 }
 
 /// Records or traffic first.

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::io;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
@@ -148,7 +148,7 @@ pub(super) async fn download<W: AsyncWrite + Unpin>(
         parts.headers.insert(X_REQUEST_ID, id);
     }
     let reason = parts.extensions.get::<hyper::ext::ReasonPhrase>().map(hyper::ext::ReasonPhrase::as_bytes);
-    track.answering(parts.status.as_u16());
+    track.answering(parts.status.as_u16(), parts.headers.get(CONTENT_TYPE));
     write(client, track, write_head(parts.status, reason, &parts.headers)).await?;
 
     let mut trailers = HeaderMap::new();

@@ -119,6 +119,8 @@ pub struct Outcome {
     pub keep_alive: bool,
     /// `None` where no connection was opened.
     pub addresses: Option<Addresses>,
+    /// The response's.
+    pub content_type: Option<Box<[u8]>>,
 }
 
 /// How an exchange ended.
@@ -228,7 +230,8 @@ where
 }
 
 fn outcome(track: &Track<'_>, finish: Finish, keep_alive: bool) -> Outcome {
-    Outcome { status: track.status(), finish, keep_alive, addresses: track.addresses() }
+    let (addresses, content_type) = (track.addresses(), track.content_type());
+    Outcome { status: track.status(), finish, keep_alive, addresses, content_type }
 }
 
 /// Sends the request and writes the response, over a kept connection or a new one.

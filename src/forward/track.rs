@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use http::HeaderValue;
 use tokio::time::{Instant, sleep_until};
 
 use super::upload::Break;
@@ -32,6 +33,8 @@ pub(super) struct Track<'a> {
     client_owes_read: AtomicBool,
     /// 0: none.
     status: AtomicU16,
+    /// Of the response, where it has one.
+    content_type: OnceLock<HeaderValue>,
     addresses: OnceLock<Addresses>,
     /// Of a second connection, after a kept one was found closed.
     replaced: OnceLock<Addresses>,
@@ -52,6 +55,7 @@ impl<'a> Track<'a> {
             client_owes_body: AtomicBool::new(false),
             client_owes_read: AtomicBool::new(false),
             status: AtomicU16::new(0),
+            content_type: OnceLock::new(),
             addresses: OnceLock::new(),
             replaced: OnceLock::new(),
         }
@@ -122,7 +126,15 @@ impl<'a> Track<'a> {
         Some(self.status.load(Relaxed)).filter(|&status| status != 0)
     }
 
-    pub(super) fn answering(&self, status: u16) {
+    pub(super) fn content_type(&self) -> Option<Box<[u8]>> {
+        // Copied: a header value holds the whole buffer of the head.
+        self.content_type.get().map(|value| value.as_bytes().into())
+    }
+
+    pub(super) fn answering(&self, status: u16, content_type: Option<&HeaderValue>) {
+        if let Some(value) = content_type {
+            let _ = self.content_type.set(value.clone());
+        }
         self.status.store(status, Relaxed);
         self.touch();
     }

@@ -16,6 +16,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
+
 pub use super::output::{Output, Reopened, file, stdout};
 pub use super::queue::Clock;
 use super::queue::Queue;
@@ -111,7 +113,7 @@ pub struct AccessLog(Arc<Shared>);
 
 struct Shared {
     queue: Arc<Queue>,
-    format: Box<dyn Format>,
+    format: ArcSwap<Box<dyn Format>>,
     /// Whether requests go on without records while those cannot be written.
     continues: AtomicBool,
     stale: Duration,
@@ -137,7 +139,7 @@ impl AccessLog {
         let handle = WriterHandle { queue: Arc::clone(&queue) };
         let shared = Shared {
             queue,
-            format,
+            format: ArcSwap::from_pointee(format),
             continues: AtomicBool::new(options.on_failure == OnLogFailure::Continue),
             stale: options.stale,
             bytes: options.bytes,
@@ -216,6 +218,11 @@ impl AccessLog {
         self.0.continues.store(on_failure == OnLogFailure::Continue, Ordering::Relaxed);
     }
 
+    /// Follows a reload of `access_log.format`: records from here on look so.
+    pub fn set_format(&self, format: Box<dyn Format>) {
+        self.0.format.store(Arc::new(format));
+    }
+
     fn on_failure(&self) -> OnLogFailure {
         if self.0.continues.load(Ordering::Relaxed) { OnLogFailure::Continue } else { OnLogFailure::Deny }
     }
@@ -273,7 +280,7 @@ impl Place {
         let shared = Arc::clone(&self.log.0);
         LINE.with_borrow_mut(|line| {
             line.clear();
-            shared.format.write(record, line);
+            shared.format.load().write(record, line);
             if line.is_empty() {
                 return;
             }

@@ -10,7 +10,23 @@ mod output;
 mod places;
 mod queue;
 pub mod record;
+pub mod squid;
 mod writer;
+
+use access_log::{Format, Json};
+use squid::Squid;
+
+use crate::config::{Config, LogFormat};
+
+/// How records look under a configuration.
+pub fn format(config: &Config) -> Box<dyn Format> {
+    let parent = config.upstream_proxy.is_some();
+    match &config.access_log.format {
+        LogFormat::Json => Box::new(Json),
+        LogFormat::Squid => Box::new(Squid::native(parent)),
+        LogFormat::Custom(format) => Box::new(Squid::new(format.as_ref().clone(), parent)),
+    }
+}
 
 /// The atomics of `places`, by a name of their own: its loom test puts loom's in their place.
 mod sync {

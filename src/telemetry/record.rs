@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::json::Object;
 use crate::client::{ClientAddr, PeerAddr};
+use crate::head::Version;
 use crate::outcome::{Decision, Ending, Reason};
 use crate::policy::Mode;
 use crate::target::Target;
@@ -135,6 +136,8 @@ pub enum Asked<'a> {
         target: &'a Target,
         /// From the first `/` on; everything from a `?` or `#` on is left out.
         path: Raw<'a>,
+        /// There was a query, which is not told.
+        query: bool,
     },
     /// The request target as it was sent, where it was refused for its form. Of user information in front of an `@`
     /// the password is masked.
@@ -202,6 +205,12 @@ pub struct Record<'a> {
     pub instance: Option<&'a str>,
     /// How many records like this one were left out before it, where their rate is bounded.
     pub suppressed: Option<u64>,
+    /// Bytes of our own reply, which `received` does not count: for Squid's formats alone.
+    pub reply: Option<u64>,
+    /// The response's `Content-Type`: for Squid's formats alone.
+    pub content_type: Option<Raw<'a>>,
+    /// The request's version: for Squid's formats alone.
+    pub version: Option<Version>,
 }
 
 /// A new request's id: UUIDv7 (RFC 9562 §5.7), so that ids sort by time.
@@ -242,6 +251,9 @@ impl<'a> Record<'a> {
             config: None,
             instance: None,
             suppressed: None,
+            reply: None,
+            content_type: None,
+            version: None,
         }
     }
 
@@ -290,7 +302,7 @@ impl Asked<'_> {
     fn write_json(&self, line: &mut Object<'_>) {
         match self {
             Asked::Connect(target) => line.shown("target", Some(target), longest::TARGET),
-            Asked::Http { target, path } => line.text("target", longest::TARGET, |text| {
+            Asked::Http { target, path, query: _ } => line.text("target", longest::TARGET, |text| {
                 use std::fmt::Write as _;
                 // `Text` never fails: it cuts.
                 let _ = write!(text, "http://{target}");
@@ -308,13 +320,13 @@ impl Asked<'_> {
     }
 }
 
-fn without_query(target: &[u8]) -> &[u8] {
+pub(super) fn without_query(target: &[u8]) -> &[u8] {
     target.split(|byte| matches!(byte, b'?' | b'#')).next().unwrap_or_default()
 }
 
 /// Takes the password out of `[scheme://]user:password@host…`: what stands before it, whether there was one, and what
 /// follows from the `@` on. The user stays: `allowed.example@evil.example` is an attack that should be seen.
-fn without_password(target: &[u8]) -> (&[u8], bool, &[u8]) {
+pub(super) fn without_password(target: &[u8]) -> (&[u8], bool, &[u8]) {
     let none = (target, false, [].as_slice());
     let start = target.windows(3).position(|window| window == b"://").map_or(0, |at| at + 3);
     let (_, rest) = target.split_at(start);

@@ -16,5 +16,6 @@ mod git_server;
 mod lifecycle;
 mod listeners;
 mod network;
+mod squid_log;
 mod tool;
 mod who;

@@ -157,7 +157,7 @@ fn t68_the_longest_record_stays_under_16_kib() {
             peer: Some(PeerAddr::new(address)),
             identity: Some(&long),
             method: Some(Raw(&raw)),
-            target: Some(Asked::Http { target: &target, path: Raw(&raw) }),
+            target: Some(Asked::Http { target: &target, path: Raw(&raw), query: true }),
             sni: Some(Raw(&raw)),
             policy: Some(&long),
             mode: Some(Mode::Enforce),
@@ -204,7 +204,8 @@ fn t68_the_longest_record_stays_under_16_kib() {
 #[test]
 fn a_query_is_never_logged_and_a_password_is_masked() {
     let target = Target::http("Mirror.example").expect("a target");
-    let http = |path: &'static str| target_of(Asked::Http { target: &target, path: path.into() });
+    let http =
+        |path: &'static str| target_of(Asked::Http { target: &target, path: path.into(), query: false });
     assert_eq!(http("/a/b?token=s3cret"), "http://mirror.example:80/a/b");
     assert_eq!(http("/a#s3cret?x"), "http://mirror.example:80/a");
     assert_eq!(http(""), "http://mirror.example:80");

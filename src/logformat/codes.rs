@@ -1,0 +1,290 @@
+//! The names of the codes: which there are, and what to write in place of those that stand for nothing here.
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+/// What a code stands for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum What {
+    /// `%`
+    Percent,
+    /// `>a`
+    ClientAddress,
+    /// `>p`
+    ClientPort,
+    /// `<a`
+    ServerAddress,
+    /// `<p`
+    ServerPort,
+    /// `<A`: the host that was dialled for.
+    ServerName,
+    /// `<la`
+    LocalAddress,
+    /// `<lp`
+    LocalPort,
+    /// `ts`: seconds since 1970.
+    Seconds,
+    /// `tu`: the milliseconds after them.
+    Milliseconds,
+    /// `tl` and `tg`.
+    Time(Moment),
+    /// `tS`: when the request came, in seconds with three decimals.
+    Started,
+    /// `tr`: from the request's head to its end, in milliseconds.
+    Duration,
+    /// `dt`: the lookup, in milliseconds.
+    Dns,
+    /// `un`: whoever the client proved to be.
+    Identity,
+    /// `ul`: by a password.
+    Login,
+    /// `ui`, `ue`: never known here, so `-`.
+    Nobody,
+    /// `>Hs`
+    Status,
+    /// `Ss`
+    SquidStatus,
+    /// `Sh`
+    Hierarchy,
+    /// `mt`
+    MediaType,
+    /// `rm`
+    Method,
+    /// `ru`: without the query, as Squid has it by default.
+    Uri,
+    /// `>rs`
+    Scheme,
+    /// `>rd`
+    Host,
+    /// `>rP`
+    Port,
+    /// `>rp`: without the query.
+    Path,
+    /// `rv`
+    Version,
+    /// `<st`: all that the client was sent.
+    ReplySize,
+    /// `{User-Agent}>h`
+    UserAgent,
+    /// `ssl::>sni`
+    Sni,
+    /// `err_code`: the reason.
+    Reason,
+    /// `master_xaction`: the id.
+    Id,
+    /// `sn`: lines since the start.
+    Sequence,
+    /// `{name}note`
+    Note(Note),
+}
+
+/// How a time is written.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Moment {
+    /// strftime's.
+    pub format: Box<str>,
+    /// In the zone of the machine, else in UTC.
+    pub local: bool,
+}
+
+/// What only egressd knows, by the name that it has in the JSON log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs, reason = "each is the field of that name")]
+pub enum Note {
+    Event,
+    Listener,
+    Peer,
+    Policy,
+    Mode,
+    Rule,
+    RuleSource,
+    Decision,
+    Ending,
+    Config,
+    Instance,
+    Suppressed,
+}
+
+/// strftime's format where none is given.
+const USUAL_TIME: &str = "%d/%b/%Y:%H:%M:%S %z";
+
+const NOTES: &[(&str, Note)] = &[
+    ("event", Note::Event),
+    ("listener", Note::Listener),
+    ("peer", Note::Peer),
+    ("policy", Note::Policy),
+    ("mode", Note::Mode),
+    ("rule", Note::Rule),
+    ("rule_source", Note::RuleSource),
+    ("decision", Note::Decision),
+    ("ending", Note::Ending),
+    ("config", Note::Config),
+    ("instance", Note::Instance),
+    ("suppressed", Note::Suppressed),
+];
+
+/// Every name that Squid knows and that takes no argument here; the longest first where one begins another.
+const NAMES: &[(&str, What)] = &[
+    ("master_xaction", What::Id),
+    ("err_code", What::Reason),
+    ("ssl::>sni", What::Sni),
+    ("tls::>sni", What::Sni),
+    ("<la", What::LocalAddress),
+    ("oa", What::LocalAddress),
+    ("<lp", What::LocalPort),
+    ("<st", What::ReplySize),
+    (">Hs", What::Status),
+    ("Hs", What::Status),
+    (">rm", What::Method),
+    (">ru", What::Uri),
+    (">rs", What::Scheme),
+    (">rd", What::Host),
+    (">rP", What::Port),
+    (">rp", What::Path),
+    (">rv", What::Version),
+    ("rm", What::Method),
+    ("ru", What::Uri),
+    ("rp", What::Path),
+    ("rv", What::Version),
+    ("ts", What::Seconds),
+    ("tu", What::Milliseconds),
+    ("tS", What::Started),
+    ("tr", What::Duration),
+    ("dt", What::Dns),
+    ("un", What::Identity),
+    ("ul", What::Login),
+    ("ui", What::Nobody),
+    ("ue", What::Nobody),
+    ("Ss", What::SquidStatus),
+    ("Sh", What::Hierarchy),
+    ("mt", What::MediaType),
+    ("sn", What::Sequence),
+    (">a", What::ClientAddress),
+    (">p", What::ClientPort),
+    ("<a", What::ServerAddress),
+    ("<A", What::ServerName),
+    ("<p", What::ServerPort),
+    ("%", What::Percent),
+];
+
+/// Names with an argument, which [`what`] reads.
+const WITH_ARGUMENT: &[&str] = &[">h", "tl", "tg", "note"];
+
+/// What Squid knows and egressd does not, the longest first, each with what to do about it.
+const UNSERVED: &[(&str, &str)] = &[
+    (">ha", "headers are not changed on their way in: write {User-Agent}>h"),
+    ("<h", "headers of responses are not recorded: %mt is the media type"),
+    (">A", "no address is ever looked up backwards: write %>a"),
+    (">eui", "hardware addresses are not known: take it out"),
+    (">la", "the listener's name stands in its place: write %{listener}note"),
+    ("la", "the listener's name stands in its place: write %{listener}note"),
+    (">lp", "the listener's name stands in its place: write %{listener}note"),
+    ("lp", "the listener's name stands in its place: write %{listener}note"),
+    ("<Hs", "the client gets the target's own status: write %>Hs"),
+    ("err_detail", "the reason is one word: write %err_code"),
+    (">st", "the size of a request is in the JSON log, as `sent`: take it out"),
+    (">sh", "the size of a head is not recorded: take it out"),
+    ("<sh", "the size of a head is not recorded alone: %<st has it in it"),
+    ("<bs", "the size of a body is not recorded alone: %<st has it in it"),
+    ("<sH", "there is no cache: write %<st"),
+    ("<sS", "there is no cache: write %<st"),
+    ("st", "requests and replies are not added up: write %<st"),
+    ("<tt", "the whole time is what is known: write %tr"),
+    ("<pt", "the whole time is what is known: write %tr"),
+    ("<rm", "requests go out as they came: write %rm"),
+    ("<ru", "requests go out as they came: write %ru"),
+    ("<rs", "requests go out as they came: write %>rs"),
+    ("<rd", "requests go out as they came: write %>rd"),
+    ("<rP", "requests go out as they came: write %>rP"),
+    ("<rp", "requests go out as they came: write %>rp"),
+    ("<rv", "requests go out as they came: write %rv"),
+    ("et", "there are no external ACLs: take it out"),
+    ("ea", "there are no external ACLs: take it out"),
+    ("credentials", "credentials are never logged: write %un"),
+    ("ssl::", "of TLS the server name is known: write %ssl::>sni"),
+    ("tls::", "of TLS the server name is known: write %ssl::>sni"),
+    ("icap::", "there is no ICAP: take it out"),
+    ("adapt::", "there is no adaptation of content: take it out"),
+];
+
+const WHICH: &str = "there is no such code; there are %>a %>p %<a %<A %<p %<la %<lp %ts %tu %tl %tg %tS %tr %dt %un %ul %>Hs %Ss %Sh \
+    %mt %rm %ru %>rs %>rd %>rP %>rp %rv %<st %sn %err_code %master_xaction %ssl::>sni %{User-Agent}>h %{policy}note %%";
+
+/// The name that `text` begins with, and what follows it.
+pub(super) fn split(text: &str) -> Result<(&str, &str), String> {
+    // Squid's older name of the same codes.
+    let text = text.strip_prefix("http::").unwrap_or(text);
+    let known = NAMES.iter().map(|(name, _)| *name).chain(WITH_ARGUMENT.iter().copied());
+    let unserved = UNSERVED.iter().map(|(name, _)| *name);
+    let longest = known.chain(unserved).filter(|name| text.starts_with(name)).max_by_key(|name| name.len());
+    let name = longest.ok_or(WHICH)?;
+    if let Some((_, advice)) = UNSERVED.iter().find(|(unserved, _)| *unserved == name) {
+        return Err((*advice).to_owned());
+    }
+    Ok(text.split_at(name.len()))
+}
+
+/// What a name with its argument stands for.
+pub(super) fn what(name: &str, argument: Option<&str>) -> Result<What, String> {
+    match (name, argument) {
+        (">h", Some(header)) if header.eq_ignore_ascii_case("user-agent") => Ok(What::UserAgent),
+        (">h", _) => {
+            Err("of a request's headers User-Agent alone is recorded: write %{User-Agent}>h".to_owned())
+        }
+        ("note", Some(note)) => {
+            let found = NOTES.iter().find(|(known, _)| *known == note).map(|(_, note)| What::Note(*note));
+            let names: Vec<&str> = NOTES.iter().map(|(name, _)| *name).collect();
+            found.ok_or_else(|| format!("there is no such note; there are {}", names.join(", ")))
+        }
+        ("note", None) => Err("it wants a name: write %{policy}note".to_owned()),
+        ("tl" | "tg", format) => moment(format.unwrap_or(USUAL_TIME), name == "tl").map(What::Time),
+        (_, Some(_)) if name != "%" => Err(format!("%{name} takes no argument: take the braces out")),
+        _ => NAMES
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, what)| what.clone())
+            .ok_or_else(|| WHICH.to_owned()),
+    }
+}
+
+fn moment(format: &str, local: bool) -> Result<Moment, String> {
+    let moment = Moment { format: format.into(), local };
+    match moment.write(Timestamp::UNIX_EPOCH, &TimeZone::UTC) {
+        Ok(text) if text.contains(char::is_control) => {
+            Err("the time would hold a control character, which would break the line: take it out".to_owned())
+        }
+        Ok(_) => Ok(moment),
+        Err(error) => Err(format!("{error}: see `man strftime`")),
+    }
+}
+
+impl Moment {
+    /// `time` as it is to be written.
+    ///
+    /// # Errors
+    /// A code that strftime does not know: not for one that was read.
+    pub fn write(&self, time: Timestamp, zone: &TimeZone) -> Result<String, jiff::Error> {
+        let zone = if self.local { zone.clone() } else { TimeZone::UTC };
+        jiff::fmt::strtime::format(&*self.format, &jiff::ZonedDateTime::new(time, zone))
+    }
+}
+
+impl What {
+    /// Padded with zeros on wish, and never cut.
+    pub fn is_number(&self) -> bool {
+        matches!(
+            self,
+            What::ClientPort
+                | What::ServerPort
+                | What::LocalPort
+                | What::Seconds
+                | What::Milliseconds
+                | What::Duration
+                | What::Dns
+                | What::Status
+                | What::Port
+                | What::ReplySize
+                | What::Sequence
+        )
+    }
+}
