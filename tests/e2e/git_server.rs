@@ -12,10 +12,14 @@ use tempfile::TempDir;
 use crate::support::{Authority, directory, own_loopback, read, until, write};
 use crate::tool::{Daemon, Ran, here, isolate, tool};
 
-/// The name that the certificate is for.
+/// A name that the certificate is for.
 pub(crate) const HOST: &str = "git-codecommit.ap-northeast-1.amazonaws.com";
+/// Another that it is for.
+pub(crate) const SECOND_HOST: &str = "git-codecommit.us-west-2.amazonaws.com";
 /// A user that may push, and its password.
 pub(crate) const CREDENTIALS: (&str, &str) = ("mirror-at-123456789012", "s3cretPassw0rd");
+/// Pushes and clones that are under way together; what comes beside them waits.
+const SERVED_AT_ONCE: usize = 6;
 /// What `/hello` answers.
 pub(crate) const HELLO: &str = "hello from the origin\n";
 
@@ -25,7 +29,7 @@ pub(crate) struct GitServer {
     address: SocketAddr,
     // In the order of their end.
     _nginx: Daemon,
-    _fcgiwrap: Daemon,
+    _fcgiwraps: Vec<Daemon>,
     directory: TempDir,
 }
 
@@ -53,22 +57,28 @@ impl GitServer {
         let root = directory.path();
         // In a namespace of its own an unprivileged user is root as well.
         let as_root = Ran::ok(launch("id").arg("-u")).trim() == "0";
-        let certificate = authority.issue(&[HOST]);
+        let certificate = authority.issue(&[HOST, SECOND_HOST]);
         write(&root.join("tls.crt"), &certificate.pem);
         write(&root.join("tls.key"), &certificate.key_pem);
         write(&root.join("users"), format!("{}:{{PLAIN}}{}\n", CREDENTIALS.0, CREDENTIALS.1));
         create_dir_all(root.join("repositories/v1/repos")).expect("a directory");
         write(&root.join("nginx.conf"), nginx_conf(root, address, as_root));
 
-        // One process without children of its own: `-c` would fork some that outlive it.
-        let mut fcgiwrap = launch("fcgiwrap");
-        fcgiwrap.arg("-s").arg(format!("unix:{}", root.join("cgi.sock").display()));
-        isolate(&mut fcgiwrap, root);
-        let mut fcgiwrap = Daemon::start(&mut fcgiwrap);
-        until("fcgiwrap's socket", || {
-            fcgiwrap.assert_alive();
-            root.join("cgi.sock").exists().then_some(())
-        });
+        // Each serves one request at a time and has no children: with `-c` it would fork some that outlive it.
+        let fcgiwraps = (0..SERVED_AT_ONCE)
+            .map(|index| {
+                let socket = root.join(format!("cgi-{index}.sock"));
+                let mut fcgiwrap = launch("fcgiwrap");
+                fcgiwrap.arg("-s").arg(format!("unix:{}", socket.display()));
+                isolate(&mut fcgiwrap, root);
+                let mut fcgiwrap = Daemon::start(&mut fcgiwrap);
+                until("fcgiwrap's socket", || {
+                    fcgiwrap.assert_alive();
+                    socket.exists().then_some(())
+                });
+                fcgiwrap
+            })
+            .collect();
 
         let mut nginx = launch("nginx");
         nginx.arg("-e").arg(root.join("error.log")).arg("-c").arg(root.join("nginx.conf"));
@@ -78,7 +88,7 @@ impl GitServer {
             nginx.assert_alive();
             root.join("nginx.pid").exists().then_some(())
         });
-        GitServer { address, _nginx: nginx, _fcgiwrap: fcgiwrap, directory }
+        GitServer { address, _nginx: nginx, _fcgiwraps: fcgiwraps, directory }
     }
 
     /// Where it listens.
@@ -127,6 +137,9 @@ fn nginx_conf(root: &Path, address: SocketAddr, as_root: bool) -> String {
     let exec_path = Ran::ok(tool("git", root).arg("--exec-path"));
     let backend = format!("{}/git-http-backend", exec_path.trim());
     assert!(Path::new(&backend).exists(), "no {backend}");
+    let backends: String = (0..SERVED_AT_ONCE)
+        .map(|index| format!("server unix:{home}/cgi-{index}.sock max_fails=0;"))
+        .collect();
     // Started as root, it would else run its workers as nobody, who may not enter the directory.
     let user = if as_root { "user root;" } else { "" };
     format!(
@@ -146,6 +159,10 @@ http {{
     scgi_temp_path {home}/scgi;
     uwsgi_temp_path {home}/uwsgi;
     client_max_body_size 0;
+    upstream git {{
+        least_conn;
+        {backends}
+    }}
     server {{
         listen {address} ssl;
         ssl_certificate {home}/tls.crt;
@@ -157,7 +174,7 @@ http {{
         location /v1/repos/ {{
             auth_basic "test";
             auth_basic_user_file {home}/users;
-            fastcgi_pass unix:{home}/cgi.sock;
+            fastcgi_pass git;
             fastcgi_read_timeout 120s;
             fastcgi_param SCRIPT_FILENAME {backend};
             fastcgi_param GIT_PROJECT_ROOT {home}/repositories;

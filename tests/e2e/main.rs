@@ -1,4 +1,4 @@
-//! The main job with real parts: git, curl, nginx, dnsmasq and HAProxy through the real binary.
+//! The main job with real parts: git, curl, nginx, dnsmasq, HAProxy and Prometheus through the real binary.
 //!
 //! `tests/run` installs the parts and runs this; a part that is missing is a failure and never a test left out. As
 //! root the Git server listens on port 443 as it would outside; else on a high port, which the rules then name.
@@ -19,3 +19,4 @@ mod network;
 mod squid_log;
 mod tool;
 mod who;
+mod whole_system;

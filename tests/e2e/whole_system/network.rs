@@ -1,0 +1,159 @@
+//! Hosts and the networks between them, in network namespaces.
+//!
+//! A network is a bridge in a namespace of its own that has no address, so that nothing is routed there; a host is a
+//! further namespace with a cable to one or two of them. They have no names in the file system: each is held by a
+//! process, and goes with it and everything inside when the test ends, however it ends.
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::support::{directory, until, write};
+use crate::tool::{Daemon, Ran, isolate};
+
+/// The networks.
+#[derive(Debug)]
+pub(super) struct Fabric {
+    holder: Daemon,
+    directory: TempDir,
+    as_user: bool,
+}
+
+impl Fabric {
+    /// With these networks. There is no test of the whole system without namespaces, so it fails where the machine
+    /// forbids them.
+    pub(super) fn new(networks: &[&str]) -> Self {
+        let as_user = !rustix::process::geteuid().is_root();
+        let directory = directory();
+        let mut holder = Command::new("unshare");
+        holder.args(["--net", "--mount"]).args(as_user.then_some("--map-root-user"));
+        isolate(&mut holder, directory.path());
+        let allowed = Ran::of(holder.arg("true"));
+        assert_eq!(
+            allowed.code,
+            Some(0),
+            "the whole system stands in network namespaces, which this machine does not allow (a container without \
+             CAP_SYS_ADMIN?): {}",
+            allowed.stderr
+        );
+
+        let mut holder = Command::new("unshare");
+        holder.args(["--net", "--mount"]).args(as_user.then_some("--map-root-user"));
+        isolate(&mut holder, directory.path());
+        let bridges: String = networks
+            .iter()
+            .map(|name| format!("ip link add {name} type bridge; ip link set {name} up; "))
+            .collect();
+        holder.args(["sh", "-ec"]).arg(format!("{bridges} touch \"$HOME/ready\"; exec sleep infinity"));
+        let mut holder = Daemon::start(&mut holder);
+        until("the networks", || {
+            holder.assert_alive();
+            directory.path().join("ready").exists().then_some(())
+        });
+        Fabric { holder, directory, as_user }
+    }
+
+    /// A host, with a cable to each of these networks and its address there; the cable's interface is called as the
+    /// network. `setup` is a shell script: routes, say. A host forwards nothing unless that turns it on.
+    pub(super) fn host(&self, name: &'static str, cables: &[(&'static str, &str)], setup: &str) -> Host {
+        let directory = directory();
+        let mut holder = self.command("unshare");
+        holder.env("HOME", directory.path()).args(["--net", "--mount", "--uts", "sh", "-ec"]);
+        holder.arg(format!("hostname {name}; touch \"$HOME/ready\"; exec sleep infinity"));
+        let mut holder = Daemon::start(&mut holder);
+        until("a host", || {
+            holder.assert_alive();
+            directory.path().join("ready").exists().then_some(())
+        });
+        let host = Host { name, holder, directory, as_user: self.as_user };
+        let pid = host.holder.pid();
+        let (mut outside, mut inside) = (String::new(), "ip link set lo up\n".to_owned());
+        inside += "echo 0 >/proc/sys/net/ipv4/ip_forward\n";
+        for (network, address) in cables {
+            outside += &format!(
+                "ip link add {name}-{network} type veth peer name {network} netns {pid}\n\
+                 ip link set {name}-{network} master {network} up\n"
+            );
+            inside += &format!("ip address add {address} dev {network}\nip link set {network} up\n");
+        }
+        Ran::ok(self.command("sh").args(["-ec", &outside]));
+        Ran::ok(host.command("sh").args(["-ec", &(inside + setup)]));
+        host
+    }
+
+    /// Takes a host's cable to a network down at the network's end, or up again.
+    pub(super) fn cable(&self, host: &Host, network: &str, state: &str) {
+        Ran::ok(self.command("ip").args(["link", "set", &format!("{}-{network}", host.name), state]));
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = enter(&self.holder, self.as_user, &["--net", "--mount"], program);
+        isolate(&mut command, self.directory.path());
+        command
+    }
+}
+
+/// One host; it is there as long as this.
+#[derive(Debug)]
+pub(super) struct Host {
+    name: &'static str,
+    holder: Daemon,
+    directory: TempDir,
+    as_user: bool,
+}
+
+impl Host {
+    /// Its name, which is its host name.
+    pub(super) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// A program that will run there.
+    pub(super) fn command(&self, program: &str) -> Command {
+        let mut command = enter(&self.holder, self.as_user, &["--net", "--mount", "--uts"], program);
+        isolate(&mut command, self.home());
+        command
+    }
+
+    /// curl there, quiet and with a deadline.
+    pub(super) fn curl(&self, arguments: &[&str]) -> Ran {
+        let mut curl = self.command("curl");
+        Ran::of(curl.args(["--silent", "--show-error", "--max-time", "20"]).args(arguments))
+    }
+
+    /// The home of the programs there.
+    pub(super) fn home(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Lets it ask this name server.
+    pub(super) fn resolve_by(&self, server: Ipv4Addr) {
+        // As in a pod: names would be tried under every search domain first.
+        let text =
+            format!("nameserver {server}\nsearch egressd.svc.cluster.local cluster.local\noptions ndots:5\n");
+        write(&self.home().join("resolv.conf"), text);
+        Ran::ok(self.command("sh").args(["-ec", "mount --bind \"$HOME/resolv.conf\" /etc/resolv.conf"]));
+    }
+
+    /// TCP segments that have reached it so far, whatever became of them.
+    pub(super) fn segments_received(&self) -> u64 {
+        let table = Ran::ok(self.command("cat").arg("/proc/net/snmp"));
+        let mut lines =
+            table.lines().filter_map(|line| line.strip_prefix("Tcp: ")).map(str::split_whitespace);
+        let (names, values) = (lines.next().expect("names"), lines.next().expect("values"));
+        let (_, value) = names.zip(values).find(|(name, _)| *name == "InSegs").expect("InSegs");
+        value.parse().expect("a number")
+    }
+}
+
+fn enter(holder: &Daemon, as_user: bool, namespaces: &[&str], program: &str) -> Command {
+    let mut command = Command::new("nsenter");
+    command.arg("--target").arg(holder.pid().to_string()).args(namespaces);
+    if as_user {
+        command.args(["--user", "--preserve-credentials"]);
+    }
+    command.arg("--").arg(program);
+    command
+}
