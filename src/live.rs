@@ -16,6 +16,10 @@
 //! sees that the generation moved, and is told to be judged again ([`Registration::JudgeAgain`]). A rule's expiry is the
 //! same race with the clock, and goes the same way.
 
+mod exchange;
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -32,6 +36,7 @@ use crate::meter::Meter;
 use crate::outcome::{Ending, Reason};
 use crate::policy::Scheme;
 use crate::target::{Host, Target};
+pub use exchange::{Exchange, ExchangeFacts, LiveExchange};
 
 /// A scrape over 10,000 tunnels then holds one lock for some 600 of them, a few microseconds.
 const SHARDS: usize = 16;
@@ -134,12 +139,12 @@ pub struct Generation(u64);
 
 /// What came of [`Live::register`]. An enum, so that the second case cannot be overlooked.
 #[derive(Debug)]
-#[must_use = "a tunnel leaves the registry when its guard is dropped, and may have to be judged again"]
-pub enum Registration {
+#[must_use = "it leaves the registry when its guard is dropped, and may have to be judged again"]
+pub enum Registration<Guard = LiveTunnel> {
     /// The policy that decided is still the newest.
-    Current(LiveTunnel),
+    Current(Guard),
     /// A newer policy stands: decide again, before the `200`, and drop the guard if the verdict is now no.
-    JudgeAgain(LiveTunnel),
+    JudgeAgain(Guard),
 }
 
 /// Bytes and live tunnels of one policy since start.
@@ -182,21 +187,21 @@ struct Closed {
 
 enum Entry {
     Tunnel(Arc<Tunnel>),
-    Exchange { policy: Arc<str>, meter: Arc<Meter> },
+    Exchange(Arc<Exchange>),
 }
 
 impl Entry {
     fn policy(&self) -> &Arc<str> {
         match self {
             Entry::Tunnel(tunnel) => &tunnel.facts.policy,
-            Entry::Exchange { policy, .. } => policy,
+            Entry::Exchange(exchange) => &exchange.facts.policy,
         }
     }
 
     fn meter(&self) -> &Meter {
         match self {
             Entry::Tunnel(tunnel) => &tunnel.meter,
-            Entry::Exchange { meter, .. } => meter,
+            Entry::Exchange(exchange) => &exchange.meter,
         }
     }
 }
@@ -236,26 +241,20 @@ impl Live {
         let (sni, objection, revoked) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
         let since = Instant::now();
         let tunnel = Arc::new(Tunnel { facts, meter, cancel, since, sni, objection, revoked });
-        // Counted before it can be seen: `wait_empty` may be late, never early.
-        self.tunnels.fetch_add(1, Ordering::SeqCst);
-        let index = self.pick_shard();
-        let (slot, now) = {
-            let mut shard = self.shard(index);
-            let slot = shard.insert(Entry::Tunnel(Arc::clone(&tunnel)));
-            // Under the lock: a sweep that takes it later sees the entry, one that took it before has advanced.
-            (slot, self.generation())
-        };
-        let guard = LiveTunnel { live: Arc::clone(self), tunnel, place: Place::new(index, slot) };
+        let (place, now) = self.enter(Entry::Tunnel(Arc::clone(&tunnel)), &self.tunnels);
+        let guard = LiveTunnel { live: Arc::clone(self), tunnel, place };
         if now == decided { Registration::Current(guard) } else { Registration::JudgeAgain(guard) }
     }
 
-    /// Puts a plain HTTP exchange into the registry: its bytes count while they flow and a drain waits for it, but it
-    /// is listed nowhere and cancelled by nobody.
-    pub fn register_exchange(self: &Arc<Self>, policy: Arc<str>, meter: Arc<Meter>) -> LiveExchange {
-        self.exchanges.fetch_add(1, Ordering::SeqCst);
+    /// Puts an entry into some shard, and tells the generation at that moment.
+    fn enter(&self, entry: Entry, count: &AtomicUsize) -> (Place, Generation) {
+        // Counted before it can be seen: `wait_empty` may be late, never early.
+        count.fetch_add(1, Ordering::SeqCst);
         let index = self.pick_shard();
-        let slot = self.shard(index).insert(Entry::Exchange { policy, meter });
-        LiveExchange { live: Arc::clone(self), place: Place::new(index, slot) }
+        let mut shard = self.shard(index);
+        let slot = shard.insert(entry);
+        // Under the lock: a sweep that takes it later sees the entry, one that took it before has advanced.
+        (Place::new(index, slot), self.generation())
     }
 
     /// Live tunnels.
@@ -275,7 +274,16 @@ impl Live {
 
     /// Calls `visit` for every tunnel that is live throughout, and for some of those that come or go meanwhile. No
     /// lock is held during the call, so `visit` may take its time.
-    pub fn for_each(&self, mut visit: impl FnMut(&Arc<Tunnel>)) {
+    pub fn for_each(&self, visit: impl FnMut(&Arc<Tunnel>)) {
+        let tunnels = |entry: &Entry| match entry {
+            Entry::Tunnel(tunnel) => Some(Arc::clone(tunnel)),
+            Entry::Exchange(_) => None,
+        };
+        self.visit(tunnels, visit);
+    }
+
+    /// The same for all entries that `pick` takes.
+    fn visit<T>(&self, pick: impl Fn(&Entry) -> Option<Arc<T>>, mut visit: impl FnMut(&Arc<T>)) {
         let mut chunk = Vec::with_capacity(CHUNK);
         for index in 0..SHARDS {
             let mut from = 0;
@@ -286,15 +294,11 @@ impl Live {
                     if rest.is_empty() {
                         break;
                     }
-                    let some = rest.iter().take(CHUNK).flatten();
-                    chunk.extend(some.filter_map(|entry| match entry {
-                        Entry::Tunnel(tunnel) => Some(Arc::clone(tunnel)),
-                        Entry::Exchange { .. } => None,
-                    }));
+                    chunk.extend(rest.iter().take(CHUNK).flatten().filter_map(&pick));
                 }
                 from += CHUNK;
-                for tunnel in chunk.drain(..) {
-                    visit(&tunnel);
+                for entry in chunk.drain(..) {
+                    visit(&entry);
                 }
             }
         }
@@ -488,24 +492,8 @@ impl fmt::Debug for LiveTunnel {
     }
 }
 
-/// Keeps one plain HTTP exchange in the registry; leaves it on drop.
-#[must_use = "the exchange leaves the registry when this is dropped"]
-pub struct LiveExchange {
-    live: Arc<Live>,
-    place: Place,
-}
-
-impl Drop for LiveExchange {
-    fn drop(&mut self) {
-        self.live.leave(self.place, &self.live.exchanges);
-    }
-}
-
 impl fmt::Debug for Live {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Live").finish_non_exhaustive()
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -165,7 +165,7 @@ async fn next_head(
         }
     }
     let left = HeadLimits { timeout: deadline.duration_since(tokio::time::Instant::now()), ..limits };
-    head::read_head(stream, buffer, &left, true).await
+    head::read_head(stream, buffer, &left).await
 }
 
 /// Whether requests are served at all.

@@ -336,18 +336,24 @@ impl Reloader {
         tracing::info!("{ended} tunnels ended");
     }
 
-    /// Judges every open tunnel by what is in force and by the clock, and ends those that would not be let through. Who
-    /// was decided before and is not open yet is judged when it is.
+    /// Judges every open tunnel and exchange by what is in force and by the clock, and ends those that would not be let
+    /// through. Who was decided before and is not open yet is judged when it is.
     fn judge(&mut self) -> usize {
         self.shared.live.advance();
         let config = self.shared.current.load();
         let now = Timestamp::now();
         self.judged = now;
-        self.shared.live.revoke_where(|tunnel| {
+        let tunnels = self.shared.live.revoke_where(|tunnel| {
             let reason = revoke::judge(tunnel, &config, now).err()?;
             tracing::debug!(id = %tunnel.facts.id, target = %tunnel.facts.target, "revoked: {reason}");
             Some(reason)
-        })
+        });
+        let exchanges = self.shared.live.revoke_exchanges_where(|exchange| {
+            let reason = revoke::judge_exchange(exchange, &config, now).err()?;
+            tracing::debug!(target = %exchange.facts.target, "revoked: {reason}");
+            Some(reason)
+        });
+        tunnels + exchanges
     }
 
     fn warn_of_mounts(&mut self) {

@@ -1,12 +1,12 @@
-//! Judging a live tunnel again: after a reload, and when a rule expires.
+//! Judging a live tunnel or exchange again: after a reload, and when a rule expires.
 //!
-//! A tunnel keeps the options it was opened with; what is judged again is whether it would be let through now: by the
+//! It keeps the options it was opened with; what is judged again is whether it would be let through now: by the
 //! rules, by the address it reached, and by what its first bytes showed. Not here: when that is done (`reload`).
 
 use jiff::Timestamp;
 
 use crate::config::Config;
-use crate::live::Tunnel;
+use crate::live::{Exchange, Tunnel};
 use crate::outcome::Reason;
 use crate::policy::{Mode, Scheme};
 
@@ -29,6 +29,17 @@ pub fn judge(tunnel: &Tunnel, config: &Config, now: Timestamp) -> Result<(), Rea
     }
     // Only report mode let it through with that. Without one its hello is right, or is yet to come and will be judged.
     tunnel.objection().map_or(Ok(()), Err)
+}
+
+/// Whether `exchange` would be let through by `config` at `now`.
+///
+/// # Errors
+/// The reason why not.
+pub fn judge_exchange(exchange: &Exchange, config: &Config, now: Timestamp) -> Result<(), Reason> {
+    let facts = &exchange.facts;
+    let permit = config.policies.decide(&facts.target, &facts.client, now).map_err(|denial| denial.reason)?;
+    let Some(address) = exchange.judged_address() else { return Ok(()) };
+    config.policies.admit(&permit, address).map(drop).map_err(|_| Reason::AddressProhibited)
 }
 
 #[cfg(test)]

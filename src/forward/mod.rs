@@ -300,11 +300,19 @@ async fn attempt<W: AsyncWrite + Unpin>(
 }
 
 impl Kept {
+    /// The address of the connection that may serve `target` under `permitted_by`; one that may not is closed.
+    pub fn for_target(
+        &mut self,
+        target: &Target,
+        permitted_by: &(Arc<str>, Generation),
+    ) -> Option<SocketAddr> {
+        self.0 = self.0.take().filter(|upstream| upstream.may_serve(target, permitted_by));
+        self.0.as_ref().map(|upstream| upstream.addresses.upstream)
+    }
+
     fn take(&mut self, head: &Head, terms: &Terms<'_>) -> Option<Upstream> {
         self.0.take().filter(|upstream| {
-            upstream.permitted_by == terms.permitted_by
-                && upstream.target == *head.target.target()
-                && upstream.sender.is_ready()
+            upstream.may_serve(head.target.target(), &terms.permitted_by) && upstream.sender.is_ready()
         })
     }
 
@@ -322,6 +330,10 @@ impl Kept {
 }
 
 impl Upstream {
+    fn may_serve(&self, target: &Target, permitted_by: &(Arc<str>, Generation)) -> bool {
+        self.permitted_by == *permitted_by && self.target == *target
+    }
+
     async fn new(stream: UpstreamStream, head: &Head, terms: &Terms<'_>) -> Result<Self, Failure> {
         let socket = stream.socket();
         let addresses = socket

@@ -162,7 +162,7 @@ mod tests {
 
     async fn head(text: &str) -> Head {
         let limits = HeadLimits { bytes: 16 * 1024, timeout: Duration::from_secs(1) };
-        let head = read_head(&mut text.as_bytes(), &mut BytesMut::new(), &limits, true).await;
+        let head = read_head(&mut text.as_bytes(), &mut BytesMut::new(), &limits).await;
         head.expect("well-formed").expect("not empty")
     }
 

@@ -151,8 +151,7 @@ pub enum HeadError {
 /// Reads and judges one request head. What follows it (early data, the body, a pipelined head) stays in `buffer`;
 /// the head itself is taken out. `buffer` may hold bytes of an earlier read. Dropping the future loses nothing.
 ///
-/// `None`: closed, or reset, without a byte, which is what a load balancer's probe does; or, where `first` is
-/// false, a kept-alive connection on which nothing came in time.
+/// `None`: closed, or reset, without a byte, which is what a load balancer's probe does.
 ///
 /// # Errors
 /// [`HeadError`]. After a refusal the position in the stream is lost: the connection can only be closed.
@@ -160,7 +159,6 @@ pub async fn read_head<S: AsyncRead + Unpin>(
     stream: &mut S,
     buffer: &mut BytesMut,
     limits: &HeadLimits,
-    first: bool,
 ) -> Result<Option<Head>, HeadError> {
     let deadline = Instant::now() + limits.timeout;
     let mut lines = Lines::default();
@@ -178,7 +176,6 @@ pub async fn read_head<S: AsyncRead + Unpin>(
             Ok(Ok(1..)) => {}
             Ok(Ok(0) | Err(_)) if buffer.is_empty() => return Ok(None),
             Ok(Ok(0) | Err(_)) => return Err(HeadError::Gone),
-            Err(_) if buffer.is_empty() && !first => return Ok(None),
             Err(_) => {
                 let fault = Fault::new(Reason::HeadTimeout, "the request head did not arrive in time");
                 return Err(refuse(fault, buffer));

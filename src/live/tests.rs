@@ -28,6 +28,19 @@ fn register(live: &Arc<Live>, policy: &Arc<str>, meter: &Arc<Meter>) -> LiveTunn
     }
 }
 
+fn exchange(live: &Arc<Live>, meter: &Arc<Meter>) -> LiveExchange {
+    let facts = ExchangeFacts {
+        client: Arc::new(Client::direct("10.0.0.1:5".parse().expect("an address"))),
+        target: Target::http("mirror.example").expect("a target"),
+        policy: "p".into(),
+        by_parent: false,
+    };
+    match live.register_exchange(facts, Arc::clone(meter), None, live.generation()) {
+        Registration::Current(guard) => guard,
+        Registration::JudgeAgain(_) => panic!("nothing moved"),
+    }
+}
+
 fn usage(live: &Live, policy: &str) -> (usize, u64, u64) {
     let all = live.usage();
     let found: Vec<_> = all.iter().filter(|usage| &*usage.policy == policy).collect();
@@ -59,7 +72,7 @@ fn a_tunnel_is_listed_until_its_guard_is_dropped_and_its_bytes_stay() {
 fn exchanges_count_bytes_and_hold_a_drain_but_are_no_tunnels() {
     let live = Live::new();
     let meter = Arc::new(Meter::default());
-    let exchange = live.register_exchange("p".into(), Arc::clone(&meter));
+    let exchange = exchange(&live, &meter);
     meter.add_received(5);
     assert_eq!((live.len(), live.exchanges()), (0, 1));
     assert_eq!(usage(&live, "p"), (0, 0, 5));
@@ -67,6 +80,39 @@ fn exchanges_count_bytes_and_hold_a_drain_but_are_no_tunnels() {
     drop(exchange);
     assert_eq!(live.exchanges(), 0);
     assert_eq!(usage(&live, "p"), (0, 0, 5));
+}
+
+#[tokio::test]
+async fn a_sweep_revokes_the_exchanges_that_it_is_told_to() {
+    let live = Live::new();
+    let (one, other) = (exchange(&live, &Arc::default()), exchange(&live, &Arc::default()));
+    assert_eq!(one.exchange().judged_address(), None);
+    let address = "203.0.113.9".parse().expect("an address");
+    assert_eq!(one.reached(address), live.generation());
+    let judge = |exchange: &Exchange| exchange.judged_address().map(|_| Reason::AddressProhibited);
+    assert_eq!(live.revoke_exchanges_where(judge), 1);
+    assert_eq!(live.revoke_exchanges_where(judge), 0, "once");
+    assert_eq!(one.cancelled().await, Ending::PolicyRevoked);
+    assert_eq!(one.exchange().revoked(), Some(Reason::AddressProhibited));
+    assert_eq!(other.exchange().revoked(), None);
+}
+
+#[test]
+fn an_exchange_decided_before_a_reload_is_told_so() {
+    let live = Live::new();
+    let decided = live.generation();
+    let guard = exchange(&live, &Arc::default());
+    live.advance();
+    // The sweep may have passed before this was seen.
+    assert_ne!(guard.reached("203.0.113.9".parse().expect("an address")), decided);
+    let facts = ExchangeFacts {
+        client: Arc::clone(&guard.exchange().facts.client),
+        target: guard.exchange().facts.target.clone(),
+        policy: "p".into(),
+        by_parent: false,
+    };
+    let late = live.register_exchange(facts, Arc::default(), None, decided);
+    assert!(matches!(late, Registration::JudgeAgain(_)));
 }
 
 #[test]
@@ -262,7 +308,7 @@ async fn a_drain_waits_for_the_last_tunnel_and_exchange() {
     let live = Live::new();
     live.wait_empty().await;
     let guard = register(&live, &"p".into(), &Arc::default());
-    let exchange = live.register_exchange("p".into(), Arc::default());
+    let exchange = exchange(&live, &Arc::default());
     let waiter = tokio::spawn({
         let live = Arc::clone(&live);
         async move { live.wait_empty().await }

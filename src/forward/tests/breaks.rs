@@ -162,7 +162,7 @@ async fn an_exchange_is_stopped_from_outside() {
     client.write_all(GET.as_bytes()).await.expect("open");
     let limits = HeadLimits { bytes: 1024, timeout: Duration::from_secs(10) };
     let (mut buffer, mut kept, meter) = (BytesMut::new(), Kept::default(), Meter::default());
-    let head = read_head(&mut stream, &mut buffer, &limits, true).await.expect("fine").expect("a head");
+    let head = read_head(&mut stream, &mut buffer, &limits).await.expect("fine").expect("a head");
     let terms = Terms {
         permitted_by: (Arc::from("test"), Live::new().generation()),
         parent: None,

@@ -80,7 +80,7 @@ async fn serve(
 ) -> Outcomes {
     let (mut buffer, mut kept, mut outcomes) = (BytesMut::new(), Kept::default(), Vec::new());
     let limits = HeadLimits { bytes: 16 * 1024, timeout: Duration::from_secs(10) };
-    while let Ok(Some(head)) = read_head(&mut stream, &mut buffer, &limits, false).await {
+    while let Ok(Some(head)) = read_head(&mut stream, &mut buffer, &limits).await {
         let meter = Meter::default();
         let terms = Terms {
             permitted_by: (Arc::from("test"), Live::new().generation()),

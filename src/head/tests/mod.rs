@@ -24,7 +24,7 @@ fn verdict(bytes: &[u8]) -> (Result<Option<Head>, HeadError>, Vec<u8>) {
     block_on(async {
         let mut stream = bytes;
         let mut buffer = BytesMut::new();
-        let result = read_head(&mut stream, &mut buffer, &LIMITS, true).await;
+        let result = read_head(&mut stream, &mut buffer, &LIMITS).await;
         let rest = [&buffer[..], stream].concat();
         (result, rest)
     })
@@ -363,7 +363,7 @@ fn heads_that_are_too_large() {
 
     let long_path = format!("GET http://ok.test/{} HTTP/1.0\r\n\r\n", "a".repeat(70_000));
     let limits = HeadLimits { bytes: 100_000, ..LIMITS };
-    let result = block_on(read_head(&mut long_path.as_bytes(), &mut BytesMut::new(), &limits, true));
+    let result = block_on(read_head(&mut long_path.as_bytes(), &mut BytesMut::new(), &limits));
     assert!(matches!(result, Err(HeadError::Refused(refused)) if refused.reason == BadTarget));
 }
 
@@ -417,7 +417,7 @@ async fn t62_a_slow_head_ends_at_the_deadline() {
         }
     });
     let started = Instant::now();
-    let result = read_head(&mut proxy, &mut BytesMut::new(), &LIMITS, true).await;
+    let result = read_head(&mut proxy, &mut BytesMut::new(), &LIMITS).await;
     let Err(HeadError::Refused(refused)) = result else { panic!("{result:?}") };
     assert_eq!(refused.reason, HeadTimeout);
     assert_eq!(refused.target.expect("the request line is whole").target().to_string(), "ok.test:443");
@@ -428,11 +428,10 @@ async fn t62_a_slow_head_ends_at_the_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn silence_is_a_timeout_on_a_new_connection_and_none_on_a_kept_one() {
+async fn silence_is_a_timeout() {
     let (_client, mut proxy) = tokio::io::duplex(64);
-    let first = read_head(&mut proxy, &mut BytesMut::new(), &LIMITS, true).await;
-    assert!(matches!(first, Err(HeadError::Refused(refused)) if refused.reason == HeadTimeout));
-    assert_eq!(read_head(&mut proxy, &mut BytesMut::new(), &LIMITS, false).await, Ok(None));
+    let result = read_head(&mut proxy, &mut BytesMut::new(), &LIMITS).await;
+    assert!(matches!(result, Err(HeadError::Refused(refused)) if refused.reason == HeadTimeout));
 }
 
 #[tokio::test]
@@ -440,10 +439,10 @@ async fn pipelined_heads_are_read_one_by_one() {
     let mut buffer = BytesMut::new();
     let mut stream = &b"GET http://a.test/ HTTP/1.0\r\n\r\nGET http://b.test/ HTTP/1.0\r\n\r\n"[..];
     for host in ["a.test:80", "b.test:80"] {
-        let head = read_head(&mut stream, &mut buffer, &LIMITS, false).await.expect("fine").expect("a head");
+        let head = read_head(&mut stream, &mut buffer, &LIMITS).await.expect("fine").expect("a head");
         assert_eq!(head.target.target().to_string(), host);
     }
-    assert_eq!(read_head(&mut stream, &mut buffer, &LIMITS, false).await, Ok(None));
+    assert_eq!(read_head(&mut stream, &mut buffer, &LIMITS).await, Ok(None));
 }
 
 impl PartialEq for Head {
@@ -458,7 +457,7 @@ async fn verdict_cut(bytes: &[u8], at: usize) -> Result<Option<Head>, HeadError>
     let (first, second) = bytes.split_at(at);
     client.write_all(first).await.expect("room");
     let mut buffer = BytesMut::new();
-    let reading = read_head(&mut proxy, &mut buffer, &LIMITS, true);
+    let reading = read_head(&mut proxy, &mut buffer, &LIMITS);
     let writing = async {
         tokio::task::yield_now().await;
         let _ = client.write_all(second).await;
