@@ -89,6 +89,17 @@ impl Limits {
         Ok(Slot { limits: Arc::clone(self), client })
     }
 
+    /// A request of `client` that needs no place, because it comes to nothing.
+    ///
+    /// # Errors
+    /// [`Reason::ClientRateLimited`].
+    pub fn count(&self, client: IpAddr, per_second: u32, now: Instant) -> Result<(), Reason> {
+        let mut shard = self.shard(client);
+        shard.sweep(self.since_epoch(now));
+        let usage = shard.clients.entry(client).or_default();
+        usage.pass_rate(per_second, self.since_epoch(now))
+    }
+
     /// Requests and tunnels under way.
     pub fn under_way(&self) -> usize {
         self.total.load(Ordering::Relaxed)
@@ -182,7 +193,7 @@ mod tests {
         assert_eq!(limits.take(client(1), caps, now).unwrap_err(), Reason::ClientRateLimited);
         assert!(limits.take(client(2), caps, now).is_ok(), "another client is not held back");
         now += Duration::from_millis(100);
-        limits.take(client(1), caps, now).unwrap();
+        limits.count(client(1), caps.per_second, now).unwrap();
         assert_eq!(limits.take(client(1), caps, now).unwrap_err(), Reason::ClientRateLimited);
     }
 

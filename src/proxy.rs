@@ -80,7 +80,12 @@ pub(crate) async fn serve<'s>(
             }
             Err(HeadError::Refused(refused)) => {
                 let body = refused.method != Some(http::Method::HEAD);
-                let refused = Refused { reason: refused.reason, advice: refused.detail.into_owned() };
+                let mut refused = Refused { reason: refused.reason, advice: refused.detail.into_owned() };
+                // Else whoever sends what is no request could fill the log at any rate.
+                if let Err(reason) = within_rate(&request, &judge.config, shared) {
+                    bound(&mut request, reason, listener, shared);
+                    refused = reason.into();
+                }
                 refuse(stream, request, refused, body).await;
                 return None;
             }
@@ -195,6 +200,12 @@ fn bound(request: &mut Request<'_>, reason: Reason, listener: &Arc<Listener>, sh
     if !refusals::has_place(listener, shared, reason, who) {
         request.leave_unwritten();
     }
+}
+
+/// Counts a request that comes to nothing against its client's rate.
+fn within_rate(request: &Request<'_>, config: &Config, shared: &Shared) -> Result<(), Reason> {
+    let per_second = config.limits.requests_per_second_per_client;
+    shared.limits.count(request.client().address.ip(), per_second, Instant::now())
 }
 
 fn head_limits(limits: &config::Limits) -> HeadLimits {

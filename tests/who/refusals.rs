@@ -82,6 +82,27 @@ fn a_client_that_asks_too_often_does_not_fill_the_log() {
     }
 }
 
+/// What is no request counts against its client's rate like one that is.
+#[test]
+fn malformed_heads_beyond_the_rate_are_429_and_do_not_fill_the_log() {
+    const FLOOD: u64 = 200;
+    let proxy = Egressd::start(&(config(&[]) + "limits: {requests_per_second_per_client: 1}\n"));
+    let mut malformed = 0;
+    for _ in 0..FLOOD {
+        let mut wire: Wire = proxy.connect();
+        wire.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+        match wire.read_reply().status {
+            400 => malformed += 1,
+            status => assert_eq!(status, 429),
+        }
+    }
+    assert!((1..FLOOD / 2).contains(&malformed), "{malformed} were told what is wrong with them");
+    assert_eq!(proxy.metrics().count("egressd_requests_total", &[]), FLOOD);
+    wait_for_told(&proxy, "client_rate_limited", FLOOD - malformed);
+    let refused = proxy.records().into_iter().filter(|record| record["reason"] == "bad_target").count();
+    assert_eq!(refused as u64, malformed);
+}
+
 #[test]
 fn the_number_left_out_is_told_at_the_end_too() {
     let proxy = Egressd::start(&listening("proxy_protocol: {trusted: [192.0.2.0/24]}", &["a.example"]));
