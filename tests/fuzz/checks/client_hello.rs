@@ -1,0 +1,65 @@
+//! The ClientHello: the verdict does not depend on the cut, and rustls never sees another name than we do.
+
+use std::io::Cursor;
+
+use egressd::client_hello::{ClientHelloReader, Progress};
+use egressd::server_hello::{Answer, ServerHelloReader};
+use rustls::server::Acceptor;
+
+/// The first bytes of a tunnel; and once more as if they were the target's.
+pub fn check(bytes: &[u8]) {
+    let whole = ClientHelloReader::new().push(bytes);
+    let mut reader = ClientHelloReader::new();
+    let mut cut = Progress::NeedMore;
+    for byte in bytes {
+        cut = reader.push(std::slice::from_ref(byte));
+        if cut != Progress::NeedMore {
+            break;
+        }
+    }
+    assert_eq!(cut, whole, "byte by byte");
+    if let Progress::Hello(hello) = &whole {
+        let ours = hello.sni.as_ref().map(ToString::to_string);
+        let theirs = rustls_reads(bytes.get(..hello.length).expect("it ends within"));
+        // What it refuses we may let pass: the target will refuse it.
+        if let Some(theirs) = theirs {
+            assert_eq!(ours, theirs);
+        }
+    }
+
+    let whole = ServerHelloReader::new().push(bytes);
+    let mut reader = ServerHelloReader::new();
+    let mut cut = Answer::NeedMore;
+    for byte in bytes {
+        match reader.push(std::slice::from_ref(byte)) {
+            Answer::NeedMore => {}
+            // What follows it counts, too.
+            Answer::Retry => cut = Answer::Retry,
+            answer => {
+                cut = answer;
+                break;
+            }
+        }
+    }
+    assert_eq!(cut, whole, "byte by byte, as a ServerHello");
+}
+
+/// `None`: an error. `Some(None)`: a hello without a name.
+fn rustls_reads(bytes: &[u8]) -> Option<Option<String>> {
+    let mut acceptor = Acceptor::default();
+    let mut left = Cursor::new(bytes);
+    loop {
+        match acceptor.read_tls(&mut left) {
+            Ok(0) => panic!("rustls waits for more than the hello"),
+            Ok(_) => {}
+            Err(_) => return None,
+        }
+        match acceptor.accept() {
+            Ok(None) => {}
+            Ok(Some(accepted)) => {
+                return Some(accepted.client_hello().server_name().map(str::to_ascii_lowercase));
+            }
+            Err(_) => return None,
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! The PROXY protocol: a header is the same however it is cut, nothing shorter is one, and another reader sees the same
+//! client.
+
+use egressd::proxy_protocol::{MAX_HEADER, Parsed, parse};
+
+/// The first bytes of a connection.
+pub fn check(bytes: &[u8]) {
+    match parse(bytes) {
+        Parsed::NeedMore(least) => {
+            assert!(least > bytes.len() && least <= MAX_HEADER, "waits for {least} at {}", bytes.len());
+        }
+        Parsed::Invalid(why) => assert!(!why.is_empty() && why.is_ascii()),
+        Parsed::Header(header) => {
+            assert!(header.len <= bytes.len() && header.len <= MAX_HEADER);
+            assert_eq!(header.source.is_some(), header.destination.is_some());
+            let alone = bytes.get(..header.len).expect("just checked");
+            assert_eq!(parse(alone), Parsed::Header(header.clone()), "what follows is not looked at");
+            for cut in 0..header.len {
+                let Parsed::NeedMore(least) = parse(&alone[..cut]) else {
+                    panic!("{cut} of {} bytes are not waited for", header.len)
+                };
+                assert!(cut < least && least <= header.len, "at {cut} it waits for {least}");
+            }
+            let config = proxy_header::ParseConfig { include_tlvs: true, ..Default::default() };
+            let (theirs, length) =
+                proxy_header::ProxyHeader::parse(alone, config).expect("we are the stricter");
+            assert_eq!(length, header.len);
+            if let Some(source) = header.source {
+                let theirs = theirs.proxied_address().expect("it has a source");
+                assert_eq!((theirs.source, Some(theirs.destination)), (source, header.destination));
+            }
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! A stranger's bytes in the access log: one line, printable ASCII, below its bound, and JSON of one meaning.
+
+use egressd::outcome::Reason;
+use egressd::telemetry::record::{Asked, Event, LINE_BOUND, Raw, Record};
+use jiff::Timestamp;
+use uuid::Uuid;
+
+/// Method, target, SNI and `User-Agent` as they were sent, parted by `0x1e` bytes.
+pub fn check(bytes: &[u8]) {
+    let mut parts = bytes.split(|byte| *byte == 0x1e);
+    let mut next = || parts.next().map(Raw);
+    let mut record = Record::new(Event::Deny, Timestamp::UNIX_EPOCH, Uuid::nil(), "proxy");
+    record.method = next();
+    record.target = next().map(Asked::Malformed);
+    record.sni = next();
+    record.user_agent = next();
+    record.reason = Some(Reason::BadTarget.into());
+    let mut line = Vec::new();
+    record.write_json(&mut line);
+    let (end, text) = line.split_last().expect("not empty");
+    assert_eq!(*end, b'\n');
+    assert!(text.iter().all(|byte| (b' '..=b'~').contains(byte)), "not printable");
+    assert!(line.len() <= LINE_BOUND, "{} bytes", line.len());
+    let read: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(text).expect("an object");
+    assert_eq!(read["reason"], "bad_target");
+    assert_eq!(read["method"].is_null(), record.method.is_none());
+    assert_eq!(read["user_agent"].is_null(), record.user_agent.is_none());
+}

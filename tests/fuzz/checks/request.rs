@@ -1,0 +1,173 @@
+//! Request heads, framing and chunked bodies: a verdict does not depend on the cut, nothing that two readers could take
+//! differently passes, and hyper reads what passes as the same single request with the same body.
+
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use egressd::head::{
+    BodyError, BodyFollower, Framing, Head, HeadError, HeadLimits, Piece, RequestTarget, read_head,
+};
+use egressd::password::parse_basic;
+use egressd::target::Target;
+use http_body_util::{BodyExt, Empty};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
+use tokio::runtime::Runtime;
+
+const LIMITS: HeadLimits = HeadLimits { bytes: 16 * 1024, timeout: Duration::from_secs(3600) };
+
+thread_local! {
+    static RUNTIME: Runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+}
+
+/// Everything that a client sends.
+pub fn check(bytes: &[u8]) {
+    let (whole, rest) = read(bytes, usize::MAX);
+    let (cut, cut_rest) = read(bytes, 1);
+    assert_eq!(told(&whole), told(&cut), "byte by byte");
+    let head = match whole {
+        Ok(Some(head)) => head,
+        Ok(None) => return assert!(bytes.is_empty()),
+        Err(_) => return,
+    };
+    assert_eq!(rest, bytes.get(head.bytes..).unwrap_or_default(), "what follows stays");
+    assert!(rest.starts_with(&cut_rest), "byte by byte nothing is read ahead");
+    let text = bytes.get(..head.bytes).expect("it ends within");
+    well_formed(text, &head);
+    if let Some(value) = head.headers.get(http::header::PROXY_AUTHORIZATION)
+        && let Ok(credentials) = parse_basic(value.as_bytes())
+    {
+        assert!(!credentials.user.is_empty() && !credentials.user.contains([':', '\0', '\r', '\n']));
+    }
+
+    let body = follow(head.framing, &rest, usize::MAX);
+    let cut = follow(head.framing, &rest, 1);
+    assert_eq!(body, cut, "a body byte by byte");
+    // CONNECT is not forwarded as a request.
+    if let (Ok(Followed { content, taken, done: true }), RequestTarget::Absolute { .. }) =
+        (body, &head.target)
+    {
+        let sent = bytes.get(..head.bytes + taken).expect("it ends within");
+        same_to_hyper(sent, &head, &content);
+    }
+}
+
+type Read = Result<Option<Head>, HeadError>;
+
+/// Reads a head, `step` bytes at a time: the verdict, and what is left of the bytes.
+fn read(bytes: &[u8], step: usize) -> (Read, Vec<u8>) {
+    let mut stream = Steps { bytes, step };
+    let mut buffer = BytesMut::new();
+    let read = RUNTIME.with(|runtime| runtime.block_on(read_head(&mut stream, &mut buffer, &LIMITS)));
+    buffer.extend_from_slice(if step == 1 { &[] } else { stream.bytes });
+    (read, buffer.to_vec())
+}
+
+/// What can be compared of a verdict. A refusal may know more of a head that came at once.
+fn told(read: &Read) -> String {
+    match read {
+        Ok(Some(head)) => format!("{head:?}"),
+        Ok(None) => "nothing".to_owned(),
+        Err(HeadError::Refused(refused)) => format!("{}: {}", refused.reason, refused.detail),
+        Err(HeadError::Gone) => "gone".to_owned(),
+    }
+}
+
+struct Steps<'a> {
+    bytes: &'a [u8],
+    step: usize,
+}
+
+impl AsyncRead for Steps<'_> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let length = self.bytes.len().min(self.step).min(buffer.remaining());
+        let (now, later) = self.bytes.split_at(length);
+        buffer.put_slice(now);
+        self.bytes = later;
+        Poll::Ready(Ok(()))
+    }
+}
+
+fn well_formed(text: &[u8], head: &Head) {
+    assert!(text.ends_with(b"\r\n\r\n"));
+    let lines: Vec<&[u8]> = text.split(|byte| *byte == b'\n').collect();
+    assert!(lines.iter().take(lines.len() - 1).all(|line| line.ends_with(b"\r")), "a bare LF");
+    assert_eq!(text.iter().filter(|byte| **byte == b'\r').count(), lines.len() - 1, "a bare CR");
+    assert!(!text.contains(&0));
+    let count = |name| head.headers.get_all(name).iter().count();
+    assert!(count("content-length") + count("transfer-encoding") <= 1);
+    assert!(count("host") <= 1);
+    let shown = head.target.target().to_string();
+    assert_eq!(Target::connect(&shown).map(|target| target.to_string()), Ok(shown));
+    match &head.target {
+        RequestTarget::Authority(_) => {
+            assert_eq!((head.method.as_str(), head.framing), ("CONNECT", Framing::None));
+        }
+        RequestTarget::Absolute { path_and_query, .. } => {
+            assert!(path_and_query.as_str().starts_with('/') && head.method != http::Method::CONNECT);
+            assert!(path_and_query.as_str().bytes().all(|byte| byte.is_ascii_graphic()));
+        }
+    }
+}
+
+#[derive(Debug, PartialEq)]
+struct Followed {
+    content: Vec<u8>,
+    taken: usize,
+    done: bool,
+}
+
+/// Follows the body through `bytes`, which come `step` at a time.
+fn follow(framing: Framing, bytes: &[u8], step: usize) -> Result<Followed, BodyError> {
+    let mut follower = BodyFollower::new(framing);
+    let (mut content, mut taken) = (Vec::new(), 0);
+    while let Some(left) = bytes.get(taken..).filter(|left| !left.is_empty()) {
+        let Some(piece) = follower.step(left.get(..step).unwrap_or(left))? else { break };
+        assert!(piece.len() > 0 && piece.len() <= left.len());
+        if let Piece::Data(length) = piece {
+            content.extend_from_slice(&left[..length]);
+        }
+        taken += piece.len();
+    }
+    Ok(Followed { content, taken, done: follower.is_done() })
+}
+
+fn same_to_hyper(sent: &[u8], head: &Head, content: &[u8]) {
+    let seen = RUNTIME.with(|runtime| runtime.block_on(seen_by_hyper(sent)));
+    let [(parts, body)] = &seen[..] else { panic!("hyper sees {} requests", seen.len()) };
+    assert_eq!(parts.method, head.method);
+    assert_eq!(parts.headers.len(), head.headers.len());
+    let authority = parts.uri.authority().expect("absolute-form").as_str();
+    assert_eq!(Target::http(authority).as_ref(), Ok(head.target.target()));
+    assert_eq!(body.as_deref(), Some(content));
+}
+
+/// Every request that hyper's server makes of the bytes, with its body; `None`: broken.
+async fn seen_by_hyper(bytes: &[u8]) -> Vec<(http::request::Parts, Option<Vec<u8>>)> {
+    let (mut client, server) = tokio::io::duplex(bytes.len().max(1024));
+    client.write_all(bytes).await.expect("room");
+    client.shutdown().await.expect("open");
+    let seen = RefCell::new(Vec::new());
+    let service = service_fn(|request: hyper::Request<hyper::body::Incoming>| async {
+        let (parts, body) = request.into_parts();
+        let body = body.collect().await.ok().map(|body| body.to_bytes().to_vec());
+        seen.borrow_mut().push((parts, body));
+        Ok::<_, Infallible>(hyper::Response::new(Empty::<bytes::Bytes>::new()))
+    });
+    let drain = async { while let Ok(1..) = client.read(&mut [0; 1024]).await {} };
+    let serving = hyper::server::conn::http1::Builder::new()
+        .half_close(true)
+        .serve_connection(TokioIo::new(server), service);
+    let _ = tokio::join!(serving, drain);
+    seen.take()
+}
