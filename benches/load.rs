@@ -10,8 +10,9 @@
 //!
 //! It brings its own target, an echo or sink on loopback, and asks the proxy for it by address, or with `--name` by a name
 //! that leads there. With `--direct` it connects to the proxy's address without asking (HAProxy in TCP mode, forwarding to
-//! `--target`). With `--hello` every tunnel begins with a ClientHello for that name, and the target answers with a
-//! ServerHello record before it echoes. One line comes out, in figures that a script can read:
+//! `--target`). With `--tls NAME` the proxy is spoken to in TLS, as the server NAME; its certificate is not verified. With
+//! `--hello` every tunnel begins with a ClientHello for that name, and the target answers with a ServerHello record before
+//! it echoes. One line comes out, in figures that a script can read:
 //!
 //! - `tunnels`: microseconds of the proxy's CPU for one tunnel (open, one byte echoed, close), and tunnels a second
 //! - `bulk`: seconds of the proxy's CPU for one GiB, and MiB a second
@@ -31,6 +32,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
@@ -61,7 +67,15 @@ struct Load {
     direct: bool,
     hello: Option<String>,
     name: Option<String>,
+    tls: Option<Tls>,
     target: Option<SocketAddr>,
+}
+
+/// How the proxy is spoken to where it wants TLS.
+#[derive(Clone, Debug)]
+struct Tls {
+    name: ServerName<'static>,
+    config: Arc<ClientConfig>,
 }
 
 impl Load {
@@ -77,6 +91,7 @@ impl Load {
             direct: false,
             hello: None,
             name: None,
+            tls: None,
             target: None,
         };
         let mut rest = arguments[1..].iter();
@@ -93,6 +108,7 @@ impl Load {
                 "--mib" => load.mib = number(flag, &value()?)?,
                 "--hello" => load.hello = Some(value()?),
                 "--name" => load.name = Some(value()?),
+                "--tls" => load.tls = Some(Tls::of(&value()?)?),
                 "--target" => load.target = Some(number(flag, &value()?)?),
                 "--down" => load.down = true,
                 "--direct" => load.direct = true,
@@ -124,15 +140,19 @@ impl Load {
         }
     }
 
-    fn connect(&self) -> io::Result<TcpStream> {
+    fn connect(&self) -> io::Result<Stream> {
         let stream = TcpStream::connect_timeout(&self.proxy, Duration::from_secs(10))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-        Ok(stream)
+        stream.set_write_timeout(Some(Duration::from_secs(30)))?;
+        Ok(match &self.tls {
+            None => Stream::Bare(stream),
+            Some(tls) => Stream::Tls(Box::new(tls.begin(stream)?)),
+        })
     }
 
     /// Asks for a tunnel, and reads the 200.
-    fn ask(&self, stream: &mut TcpStream) -> io::Result<()> {
+    fn ask(&self, stream: &mut Stream) -> io::Result<()> {
         let target = self.target.expect("set by run");
         let authority = match &self.name {
             Some(name) => format!("{name}:{}", target.port()),
@@ -156,7 +176,7 @@ impl Load {
     }
 
     /// Asks for a tunnel, and goes through the hello where there is one.
-    fn open(&self) -> io::Result<TcpStream> {
+    fn open(&self) -> io::Result<Stream> {
         let mut stream = self.connect()?;
         if !self.direct {
             self.ask(&mut stream)?;
@@ -269,9 +289,9 @@ impl Load {
 
     fn idle(&self) -> io::Result<()> {
         // A first few, so that what is made once is not counted for each.
-        let warm: Vec<TcpStream> = (0..64).map(|_| self.used()).collect::<io::Result<_>>()?;
+        let warm: Vec<Stream> = (0..64).map(|_| self.used()).collect::<io::Result<_>>()?;
         let (memory, descriptors) = (resident(self.pid)?, open_descriptors(self.pid)?);
-        let held: Vec<TcpStream> = (0..self.count).map(|_| self.used()).collect::<io::Result<_>>()?;
+        let held: Vec<Stream> = (0..self.count).map(|_| self.used()).collect::<io::Result<_>>()?;
         thread::sleep(Duration::from_secs(1));
         let count = held.len() as f64;
         println!(
@@ -284,7 +304,7 @@ impl Load {
     }
 
     /// A tunnel that has passed one byte each way.
-    fn used(&self) -> io::Result<TcpStream> {
+    fn used(&self) -> io::Result<Stream> {
         let mut stream = self.open()?;
         stream.write_all(b"x")?;
         stream.read_exact(&mut [0])?;
@@ -296,6 +316,99 @@ fn tell(mode: &str, mut times: Vec<Duration>) {
     times.sort_unstable();
     let at = |share: usize| times[(times.len() - 1) * share / 100].as_secs_f64() * 1e6;
     println!("{mode} median_us={:.1} p99_us={:.1}", at(50), at(99));
+}
+
+/// A tunnel, seen from its client.
+enum Stream {
+    Bare(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Stream::Bare(stream) => stream.read(buffer),
+            Stream::Tls(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Stream::Bare(stream) => stream.write(bytes),
+            Stream::Tls(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Stream::Bare(stream) => stream.flush(),
+            Stream::Tls(stream) => stream.flush(),
+        }
+    }
+}
+
+impl Tls {
+    fn of(name: &str) -> Result<Self, String> {
+        // The post-quantum share first, as most clients have it by now.
+        let provider = CryptoProvider {
+            kx_groups: vec![aws_lc_rs::kx_group::X25519MLKEM768, aws_lc_rs::kx_group::X25519],
+            ..aws_lc_rs::default_provider()
+        };
+        let config = ClientConfig::builder_with_provider(Arc::new(provider))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| error.to_string())?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(AnyCertificate))
+            .with_no_client_auth();
+        let name = ServerName::try_from(name.to_owned()).map_err(|error| format!("--tls {name}: {error}"))?;
+        Ok(Tls { name, config: Arc::new(config) })
+    }
+
+    fn begin(&self, stream: TcpStream) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
+        let connection = ClientConnection::new(Arc::clone(&self.config), self.name.clone());
+        Ok(StreamOwned::new(connection.map_err(io::Error::other)?, stream))
+    }
+}
+
+/// What is measured is the proxy's work, not whether it is the right one.
+#[derive(Debug)]
+struct AnyCertificate;
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        aws_lc_rs::default_provider().signature_verification_algorithms.supported_schemes()
+    }
 }
 
 /// What stands at the other end.

@@ -19,14 +19,17 @@ pub(crate) fn real() -> Vec<(&'static str, Vec<u8>, Option<&'static str>)> {
     let mut all = captured![
         "curl.bin" => Some(NAME),
         "git.bin" => Some(NAME), // over GnuTLS
+        "git-openssl.bin" => Some(NAME),
+        "go.bin" => Some(NAME), // with X25519MLKEM768
         "java.bin" => Some(NAME),
         "node.bin" => Some(NAME),
         "openssl.bin" => Some(NAME),
         "openssl-tls12.bin" => Some(NAME),
         "openssl-no-sni.bin" => None,
         "python.bin" => Some(NAME),
+        "rustls.bin" => Some(NAME), // with X25519MLKEM768
     ];
-    all.push(("rustls with X25519MLKEM768", post_quantum(), Some(NAME)));
+    all.push(("rustls as it is today", post_quantum(), Some(NAME)));
     all
 }
 
