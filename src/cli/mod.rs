@@ -5,6 +5,7 @@ mod config;
 mod diff;
 mod explain;
 mod healthcheck;
+mod import;
 mod lookup;
 mod run;
 mod test;
@@ -60,6 +61,8 @@ enum Command {
     Test(test::Test),
     /// Say what an edit of the configuration changes, and which recorded requests it would decide otherwise.
     Diff(diff::Diff),
+    /// Translate another proxy's configuration, and say what is lost or different.
+    Import(import::Import),
     /// Print the embedded default configuration, or the JSON Schema of the file.
     Config(config::Show),
     /// Ask the running egressd whether it is ready: exit code 0 or 1. For images without a shell.
@@ -94,6 +97,7 @@ pub fn main() -> ExitCode {
         Command::Explain(explain) => explain.run(file),
         Command::Test(test) => test.run(file),
         Command::Diff(diff) => diff.run(),
+        Command::Import(import) => import.run(),
         Command::Config(show) => show.run(),
         Command::Healthcheck => healthcheck::run(file),
         Command::Completions { shell } => {

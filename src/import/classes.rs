@@ -1,0 +1,64 @@
+//! Which clients the configuration tells apart: by network and by user.
+//!
+//! Networks are nested or apart, so each is a class of its own, without those inside it.
+
+use std::collections::{BTreeSet, HashMap};
+
+use ipnet::IpNet;
+
+use super::access::Access;
+use super::acl::{Is, Test};
+
+/// One kind of client.
+#[derive(Clone, Debug)]
+pub(super) struct Class {
+    /// Without the narrower ones among [`Class::networks`] of others.
+    pub(super) network: IpNet,
+    /// None: no password.
+    pub(super) user: Option<String>,
+    /// Which client lists it is in. A list of users is missing where there is no password.
+    pub(super) lists: HashMap<String, Is>,
+}
+
+/// Every class: users first, narrow networks first.
+pub(super) fn of(access: &Access<'_>, users: &[String]) -> Vec<Class> {
+    let used = access.used();
+    let mut networks: BTreeSet<IpNet> = BTreeSet::new();
+    let mut names: BTreeSet<&str> = BTreeSet::new();
+    for (_, acl) in &used {
+        match &acl.test {
+            Test::Client(listed) => networks.extend(listed.iter().map(IpNet::trunc)),
+            Test::User { names: listed, any } => {
+                names.extend(listed.iter().map(String::as_str));
+                if *any {
+                    names.extend(users.iter().map(String::as_str));
+                }
+            }
+            _ => {}
+        }
+    }
+    networks.extend(["0.0.0.0/0", "::/0"].into_iter().filter_map(|all| all.parse::<IpNet>().ok()));
+    let mut networks: Vec<IpNet> = networks.into_iter().collect();
+    networks.sort_by_key(|network| (std::cmp::Reverse(network.prefix_len()), *network));
+    let whom = names.into_iter().map(Some).chain([None]);
+    whom.flat_map(|user| networks.iter().map(move |network| (user, *network)))
+        .map(|(user, network)| Class {
+            network,
+            user: user.map(str::to_owned),
+            lists: used
+                .iter()
+                .filter_map(|(name, acl)| {
+                    let is = match &acl.test {
+                        Test::Client(listed) => Is::so(listed.iter().any(|listed| listed.contains(&network))),
+                        Test::User { any, names } => Is::so(
+                            names.contains(user?)
+                                || (*any && users.iter().any(|known| known == user.unwrap_or_default())),
+                        ),
+                        _ => return None,
+                    };
+                    Some(((*name).to_owned(), is))
+                })
+                .collect(),
+        })
+        .collect()
+}

@@ -1,0 +1,273 @@
+//! Squid's configuration as logical lines: comments and continuations taken away, `include` followed, `if` judged.
+//!
+//! As Squid's own reader does it: a line that begins with `#`, and a blank one, is passed over even within a continued
+//! line; a word that begins with `#` ends a line. Not here: what a directive means.
+
+use std::sync::Arc;
+
+use super::files::Files;
+use super::notes::{Kind, Notes, Place};
+
+/// Nested includes, as in Squid.
+const MAX_DEPTH: usize = 16;
+/// Logical lines of a whole configuration.
+const MAX_LINES: usize = 1_000_000;
+
+/// A word of a line.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Word {
+    pub(super) text: String,
+    /// It stood in double quotes.
+    pub(super) quoted: bool,
+}
+
+/// One directive.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Line {
+    pub(super) place: Place,
+    /// In lower case.
+    pub(super) name: String,
+    pub(super) words: Vec<Word>,
+    /// What follows the name, as written.
+    pub(super) rest: String,
+    /// It stands under an `if` that only the running Squid can judge.
+    pub(super) doubtful: bool,
+}
+
+impl Line {
+    /// The text of a word.
+    pub(super) fn word(&self, number: usize) -> Option<&str> {
+        self.words.get(number).map(|word| word.text.as_str())
+    }
+
+    /// As it could be quoted in a note.
+    pub(super) fn shown(&self) -> String {
+        let text = format!("{} {}", self.name, self.rest);
+        match text.char_indices().nth(100) {
+            Some((end, _)) => format!("`{}…`", text.get(..end).unwrap_or_default()),
+            None => format!("`{}`", text.trim_end()),
+        }
+    }
+}
+
+/// Reads `main` and all that it includes.
+///
+/// # Errors
+/// `main` cannot be read.
+pub(super) fn read(files: &Files, main: &str, notes: &mut Notes) -> Result<Vec<Line>, String> {
+    // Named on the command line, so where it stands; or where it stood, below the root.
+    let content = files.read_written(std::path::Path::new(main)).or_else(|_| files.read(main));
+    let content = content.map_err(|error| format!("cannot read {main}: {error}"))?;
+    let mut reader = Reader { files, notes, lines: Vec::new() };
+    reader.file(main, &content, 0, false);
+    Ok(reader.lines)
+}
+
+struct Reader<'a> {
+    files: &'a Files,
+    notes: &'a mut Notes,
+    lines: Vec<Line>,
+}
+
+/// One `if`.
+#[derive(Clone, Copy)]
+enum Branch {
+    /// This branch counts.
+    Taken,
+    /// It does not.
+    Passed,
+    /// Only the running Squid knows.
+    Doubtful,
+}
+
+impl Reader<'_> {
+    fn file(&mut self, name: &str, content: &[u8], depth: usize, doubtful: bool) {
+        let file: Arc<str> = name.into();
+        let text = String::from_utf8_lossy(content);
+        let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+        let mut branches: Vec<Branch> = Vec::new();
+        let mut joined = String::new();
+        let mut begun = 0;
+        for (physical, number) in text.lines().zip(1_u32..) {
+            let physical = physical.trim_start();
+            if physical.is_empty() || physical.starts_with('#') {
+                continue;
+            }
+            if joined.is_empty() {
+                begun = number;
+            }
+            joined.push_str(physical);
+            if joined.ends_with('\\') {
+                joined.pop();
+                continue;
+            }
+            let place = Place { file: Arc::clone(&file), line: begun };
+            let line = std::mem::take(&mut joined);
+            self.line(place, line.trim_end(), &mut branches, depth, doubtful);
+            if self.lines.len() > MAX_LINES {
+                return;
+            }
+        }
+        if !joined.is_empty() {
+            let place = Place { file: Arc::clone(&file), line: begun };
+            self.line(place, joined.trim_end(), &mut branches, depth, doubtful);
+        }
+    }
+
+    fn line(&mut self, place: Place, text: &str, branches: &mut Vec<Branch>, depth: usize, doubtful: bool) {
+        let (name, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+        let rest = rest.trim();
+        match name {
+            "if" => {
+                let branch = condition(rest);
+                if matches!(branch, Branch::Doubtful) {
+                    let text = format!(
+                        "`if {rest}` is for the running Squid to judge: what it allows is not carried over, what it denies is"
+                    );
+                    self.notes.tell(&place, Kind::Stricter, text);
+                }
+                return branches.push(branch);
+            }
+            "else" => {
+                if let Some(branch) = branches.last_mut() {
+                    *branch = match branch {
+                        Branch::Taken => Branch::Passed,
+                        Branch::Passed => Branch::Taken,
+                        Branch::Doubtful => Branch::Doubtful,
+                    };
+                }
+                return;
+            }
+            "endif" => {
+                branches.pop();
+                return;
+            }
+            _ => {}
+        }
+        if branches.iter().any(|branch| matches!(branch, Branch::Passed)) {
+            return;
+        }
+        let doubtful = doubtful || branches.iter().any(|branch| matches!(branch, Branch::Doubtful));
+        if name == "include" {
+            return self.include(&place, rest, depth, doubtful);
+        }
+        let name = name.to_ascii_lowercase();
+        let words = words(rest);
+        self.lines.push(Line { place, name, words, rest: rest.to_owned(), doubtful });
+    }
+
+    fn include(&mut self, place: &Place, patterns: &str, depth: usize, doubtful: bool) {
+        if depth >= MAX_DEPTH {
+            return self.notes.tell(
+                place,
+                Kind::Stricter,
+                "includes are nested too deep: this one is not followed",
+            );
+        }
+        for pattern in words(patterns) {
+            for path in self.files.matching(&pattern.text) {
+                match self.files.read(&path) {
+                    Ok(content) => self.file(&path, &content, depth + 1, doubtful),
+                    Err(error) => {
+                        let text = format!("cannot read `{path}`: {error}; what it says is not carried over");
+                        self.notes.tell(place, Kind::Stricter, text);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `true`, `false`, or a comparison of two numbers.
+fn condition(text: &str) -> Branch {
+    let verdict = match text {
+        "true" => Some(true),
+        "false" => Some(false),
+        _ => text.split_once('=').and_then(|(left, right)| {
+            let number = |text: &str| text.trim().parse::<i64>().ok();
+            Some(number(left)? == number(right)?)
+        }),
+    };
+    match verdict {
+        Some(true) => Branch::Taken,
+        Some(false) => Branch::Passed,
+        None => Branch::Doubtful,
+    }
+}
+
+/// Words, of which some are in double quotes; `#` begins a comment where a word begins.
+fn words(text: &str) -> Vec<Word> {
+    let mut words = Vec::new();
+    let mut rest = text.trim_start();
+    while !rest.is_empty() && !rest.starts_with('#') {
+        let (word, after) = match rest.strip_prefix('"') {
+            Some(inner) => {
+                let (word, after) = inner.split_once('"').unwrap_or((inner, ""));
+                (Word { text: word.to_owned(), quoted: true }, after)
+            }
+            None => {
+                let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
+                let (word, after) = rest.split_at(end);
+                (Word { text: word.to_owned(), quoted: false }, after)
+            }
+        };
+        words.push(word);
+        rest = after.trim_start();
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(text: &str) -> Vec<String> {
+        let (files, main) = Files::in_config_maps(&format!(
+            "kind: ConfigMap\ndata:\n  squid.conf: {}\n  more.conf: \"acl b src 10.0.0.2\\n\"\n",
+            serde_json::Value::from(text)
+        ))
+        .expect("ConfigMaps");
+        let mut notes = Notes::default();
+        let lines = read(&files, &main, &mut notes).expect("readable");
+        let shown = |line: &Line| {
+            let words: Vec<&str> = line.words.iter().map(|word| word.text.as_str()).collect();
+            format!(
+                "{}{} {} {}",
+                line.place.line,
+                if line.doubtful { "?" } else { "" },
+                line.name,
+                words.join("|")
+            )
+        };
+        let told = notes.finish();
+        lines.iter().map(shown).chain(told.iter().map(ToString::to_string)).collect()
+    }
+
+    #[test]
+    fn lines_are_read_as_squid_reads_them() {
+        let rows: &[(&str, &[&str])] = &[
+            ("# c\n\nhttp_port 3128 # why\n", &["3 http_port 3128"]),
+            ("acl a src \\\n  10.0.0.1 \\\n# between\n\n  10.0.0.2\n", &["1 acl a|src|10.0.0.1|10.0.0.2"]),
+            ("acl a dstdomain \"/etc/squid/with space\"\r\n", &["1 acl a|dstdomain|/etc/squid/with space"]),
+            ("HTTP_port 1\n", &["1 http_port 1"]),
+            ("a 1 \\", &["1 a 1"]),
+            ("if true\na 1\nelse\na 2\nendif\nb 3\n", &["2 a 1", "6 b 3"]),
+            ("if 1 = 2\na 1\nelse\na 2\nendif\n", &["4 a 2"]),
+            ("include /etc/squid/mor*.conf\na 1\n", &["1 acl b|src|10.0.0.2", "2 a 1"]),
+        ];
+        for (text, want) in rows {
+            assert_eq!(lines(text), *want, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_only_the_running_squid_knows_is_told() {
+        let told = lines("if ${process_number} = 1\na 1\nendif\ninclude /none.conf\n");
+        assert_eq!(told[0], "2? a 1");
+        assert!(
+            told[1].starts_with("squid.conf:1: `if ${process_number} = 1` is for the running Squid"),
+            "{told:?}"
+        );
+        assert!(told[2].starts_with("squid.conf:4: cannot read `/none.conf`"), "{told:?}");
+    }
+}

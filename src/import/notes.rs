@@ -1,0 +1,75 @@
+//! What is told about an import: `FILE:LINE: text`, each once.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+
+/// A line of Squid's configuration, or of a file that it names.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub(super) struct Place {
+    pub(super) file: Arc<str>,
+    /// From 1.
+    pub(super) line: u32,
+}
+
+/// What a note is about.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Kind {
+    /// Something that Squid let through is refused now.
+    Stricter,
+    /// It is carried over, and means something else.
+    Differs,
+    /// It is not carried over; no request is decided otherwise by that.
+    Lost,
+    /// What the result reaches, and what to write instead.
+    Advice,
+}
+
+/// One note.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Note {
+    /// As it was named on the command line or in the configuration.
+    pub file: Arc<str>,
+    /// From 1.
+    pub line: u32,
+    /// What it is about.
+    pub kind: Kind,
+    /// One line.
+    pub text: String,
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}", self.file, self.line, self.text)
+    }
+}
+
+/// All notes of one import.
+#[derive(Default, Debug)]
+pub(super) struct Notes {
+    /// In the order of their files' first mention.
+    files: Vec<Arc<str>>,
+    notes: Vec<Note>,
+    told: HashSet<(Place, String)>,
+}
+
+impl Notes {
+    pub(super) fn tell(&mut self, place: &Place, kind: Kind, text: impl Into<String>) {
+        let text: String = text.into().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        if !self.told.insert((place.clone(), text.clone())) {
+            return;
+        }
+        if !self.files.contains(&place.file) {
+            self.files.push(place.file.clone());
+        }
+        self.notes.push(Note { file: place.file.clone(), line: place.line, kind, text });
+    }
+
+    /// By file, in the order of their mention, and line; of one line, in the order in which they were told.
+    pub(super) fn finish(mut self) -> Vec<Note> {
+        let files = self.files;
+        let rank = |note: &Note| files.iter().position(|file| *file == note.file);
+        self.notes.sort_by_key(|note| (rank(note), note.line));
+        self.notes
+    }
+}

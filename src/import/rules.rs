@@ -1,0 +1,264 @@
+//! From verdicts to policies: which `allow`, `allow_files` and `deny` say the same.
+//!
+//! In a policy `deny` always wins, and Squid's first match does not: what lies in a denied part of an allowed suffix
+//! cannot be allowed again. It stays denied then, and is told. Not here: how the lines look (`emit`).
+
+mod addresses;
+mod content;
+mod lists;
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use ipnet::IpNet;
+
+use self::content::Content;
+use super::access::Access;
+use super::acl::{Is, Test};
+use super::classes::{self, Class};
+use super::emit::{Draft, What};
+use super::files::Files;
+use super::notes::{Kind, Notes, Place};
+use super::table::{Mentioned, Table};
+use crate::config::Finding;
+
+/// A rule, and where it comes from.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Entry {
+    pub(super) place: Place,
+    pub(super) text: String,
+}
+
+/// An allow file.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct FileEntry {
+    pub(super) place: Place,
+    pub(super) path: String,
+    pub(super) schemes: Vec<&'static str>,
+}
+
+/// A policy as it will be written.
+#[derive(Clone, Debug)]
+pub(super) struct Policy {
+    pub(super) name: String,
+    pub(super) networks: Vec<IpNet>,
+    pub(super) users: Vec<String>,
+    pub(super) allow: Vec<Entry>,
+    pub(super) files: Vec<FileEntry>,
+    pub(super) deny: Vec<Entry>,
+}
+
+/// The policies of a configuration, and what they do with plain HTTP.
+#[derive(Debug)]
+pub(super) struct Policies {
+    pub(super) policies: Vec<Policy>,
+    /// Some rule lets plain HTTP out.
+    pub(super) http: bool,
+    /// The least of `maxconn`, and where it is used.
+    pub(super) connections: Option<(u64, Place)>,
+}
+
+/// A policy while classes are gathered in it.
+struct Group {
+    name: String,
+    networks: Vec<IpNet>,
+    users: Vec<String>,
+    content: Rc<Content>,
+}
+
+/// Makes the policies, and tells what they do otherwise. `users`: those of the password file.
+pub(super) fn policies(access: &Access<'_>, users: &[String], files: &Files, notes: &mut Notes) -> Policies {
+    let mentioned = Mentioned::by(access);
+    let lists = lists::of(access, files, notes);
+    let classes = classes::of(access, users);
+    let mut contents: BTreeMap<Vec<(String, Is)>, Rc<Content>> = BTreeMap::new();
+    let mut by_user: BTreeMap<Option<String>, Vec<(&Class, Rc<Content>)>> = BTreeMap::new();
+    for class in &classes {
+        let mut key: Vec<(String, Is)> = class.lists.iter().map(|(name, is)| (name.clone(), *is)).collect();
+        key.sort();
+        let content = contents.entry(key).or_insert_with(|| {
+            let table = Table::new(access, &mentioned.segments, class);
+            Rc::new(content::of(access, &mentioned, table, &lists, notes))
+        });
+        by_user.entry(class.user.clone()).or_default().push((class, Rc::clone(content)));
+    }
+    access.tell(notes);
+    differences(access, contents.values().map(Rc::as_ref), notes);
+    // Users first: a policy without users fits everybody.
+    let nobody = by_user.remove(&None).unwrap_or_default();
+    let mut groups: Vec<Group> = Vec::new();
+    let mut together: Vec<(Vec<String>, Vec<(&Class, Rc<Content>)>)> = Vec::new();
+    for (user, rows) in by_user {
+        let same = together.iter_mut().find(|(_, other)| {
+            other.len() == rows.len() && other.iter().zip(&rows).all(|((_, one), (_, two))| one == two)
+        });
+        match same {
+            Some((users, _)) => users.extend(user),
+            None => together.push((user.into_iter().collect(), rows)),
+        }
+    }
+    for (users, rows) in together.into_iter().chain([(Vec::new(), nobody)]) {
+        groups.extend(placed(access, &users, &rows));
+    }
+    let policies = needed(groups);
+    if policies.is_empty() {
+        let place = access
+            .rules
+            .last()
+            .map_or_else(|| Place { file: "squid.conf".into(), line: 1 }, |rule| rule.place.clone());
+        notes.tell(
+            &place,
+            Kind::Lost,
+            "nothing is allowed: `policies` is empty, and every request is denied",
+        );
+    }
+    let http = policies.iter().any(|policy| {
+        policy.allow.iter().any(|entry| entry.text.starts_with("http://"))
+            || policy.files.iter().any(|file| file.schemes.contains(&"http"))
+    });
+    Policies { policies, http, connections: access.connections.clone() }
+}
+
+/// The classes of one set of users, gathered: the first policy that fits a client is the one for its class.
+fn placed(access: &Access<'_>, users: &[String], rows: &[(&Class, Rc<Content>)]) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    let mut places: Vec<(IpNet, usize)> = Vec::new();
+    // Narrow networks come first.
+    for (class, content) in rows {
+        let inside = places.iter().filter(|(network, _)| class.network.contains(network));
+        let least = inside.map(|(_, place)| *place).max().unwrap_or(0);
+        let fits = |(number, group): &(usize, &Group)| *number >= least && group.content == *content;
+        let number = match groups.iter().enumerate().find(fits) {
+            Some((number, _)) => number,
+            None => {
+                let name = name_of(access, class, users);
+                groups.push(Group {
+                    name,
+                    networks: Vec::new(),
+                    users: users.to_vec(),
+                    content: Rc::clone(content),
+                });
+                groups.len() - 1
+            }
+        };
+        if let Some(group) = groups.get_mut(number) {
+            group.networks.retain(|network| !class.network.contains(network));
+            group.networks.push(class.network);
+        }
+        places.push((class.network, number));
+    }
+    groups
+}
+
+/// The list of Squid's that is for these clients.
+fn name_of(access: &Access<'_>, class: &Class, users: &[String]) -> String {
+    if let [user] = users {
+        return user.clone();
+    }
+    // The narrowest network first, then the shortest list.
+    let mut lists: Vec<(Reverse<u8>, usize, &str)> = Vec::new();
+    for (name, acl) in access.used().into_iter().filter(|(name, _)| *name != "all") {
+        let Test::Client(networks) = &acl.test else { continue };
+        let around = networks.iter().filter(|network| network.contains(&class.network));
+        if let Some(longest) = around.map(IpNet::prefix_len).max() {
+            lists.push((Reverse(longest), networks.len(), name));
+        }
+    }
+    lists.sort_unstable();
+    match lists.first() {
+        Some((_, _, name)) => (*name).to_owned(),
+        None if users.is_empty() => "everyone".to_owned(),
+        None => "users".to_owned(),
+    }
+}
+
+/// Without policies that allow nothing and keep nobody from a later one; with names of their own.
+fn needed(groups: Vec<Group>) -> Vec<Policy> {
+    let allows: Vec<(bool, Vec<IpNet>)> =
+        groups.iter().map(|group| (!group.content.is_empty(), group.networks.clone())).collect();
+    let mut names: BTreeSet<String> = BTreeSet::new();
+    let mut policies = Vec::new();
+    for (number, group) in groups.into_iter().enumerate() {
+        let mut networks = group.networks;
+        if group.content.is_empty() {
+            let later = allows
+                .iter()
+                .skip(number + 1)
+                .filter(|(allows, _)| *allows)
+                .flat_map(|(_, networks)| networks);
+            let later: Vec<&IpNet> = later.collect();
+            networks.retain(|network| {
+                later.iter().any(|other| other.contains(network) || network.contains(*other))
+            });
+        }
+        if networks.is_empty() {
+            continue;
+        }
+        networks.sort();
+        let mut name = group.name.clone();
+        for count in 2.. {
+            if names.insert(name.clone()) {
+                break;
+            }
+            name = format!("{}-{count}", group.name);
+        }
+        let Content { allow, files, deny, .. } = (*group.content).clone();
+        policies.push(Policy { name, networks, users: group.users, allow, files, deny });
+    }
+    policies
+}
+
+/// What is carried over and means something else.
+fn differences<'c>(access: &Access<'_>, contents: impl Iterator<Item = &'c Content>, notes: &mut Notes) {
+    let mut connect: BTreeSet<usize> = BTreeSet::new();
+    let (mut http, mut others, mut unless) = (connect.clone(), connect.clone(), connect.clone());
+    for content in contents {
+        connect.extend(&content.connect);
+        http.extend(&content.http);
+        others.extend(&content.other_ports);
+        unless.extend(&content.unless);
+    }
+    let place = |number: &usize| access.rule(*number).map(|rule| rule.place.clone());
+    if let Some(place) = connect.iter().next().and_then(place) {
+        notes.tell(&place, Kind::Differs, "inside a tunnel there must be TLS, and the server name that it shows (SNI) must be the host of the CONNECT; Squid looked at neither");
+    }
+    if let Some(place) = connect.union(&http).next().and_then(place) {
+        notes.tell(&place, Kind::Differs, "a name must lead to public addresses; for an internal one give the rule, or the policy, `private` with its network; Squid took any");
+    }
+    for number in others {
+        if let Some(place) = place(&number) {
+            notes.tell(&place, Kind::Differs, "a tunnel to another port than 443 must carry TLS too; where it carries something else write the rule as tcp://host:port, which looks at nothing inside");
+        }
+    }
+    for number in unless {
+        if let Some(rule) = access.rules.get(number) {
+            let text = format!(
+                "{}: each address that a name leads to is judged by itself: one that is denied is passed over, the others may be dialled",
+                rule.shown
+            );
+            notes.tell(&rule.place, Kind::Differs, text);
+        }
+    }
+    for number in connect.union(&http) {
+        let literals = access.rules.get(*number).map(|rule| rule.literals.as_slice()).unwrap_or_default();
+        for literal in literals.iter().filter(|literal| !literal.negated) {
+            let Some(acl) = access.acls.get(&literal.acl) else { continue };
+            if let Test::Host(hosts) = &acl.test
+                && hosts.looks_backwards()
+            {
+                notes.tell(&acl.place, Kind::Differs, "an address that is written as the target passed if its PTR name is listed; egressd asks for no PTR name, so an address needs a rule of its own");
+            }
+        }
+    }
+}
+
+/// Takes out the rule that egressd's reader refuses; a rule that denies is never taken out.
+pub(super) fn leave_out(policies: &mut Policies, error: &Finding, draft: &Draft, notes: &mut Notes) -> bool {
+    let Some(What::Allow { policy, text }) = draft.what(error.line) else { return false };
+    let Some(policy) = policies.policies.get_mut(*policy) else { return false };
+    let Some(number) = policy.allow.iter().position(|entry| entry.text == *text) else { return false };
+    let entry = policy.allow.remove(number);
+    notes.tell(&entry.place, Kind::Stricter, format!("`{}` is not carried over: {}", entry.text, error.text));
+    true
+}

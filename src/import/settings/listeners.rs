@@ -1,0 +1,182 @@
+//! `http_port`, `https_port` and `proxy_protocol_access`.
+
+use super::super::acl::{Acls, Literal, Test};
+use super::super::files::Files;
+use super::super::lexer::Line;
+use super::super::notes::{Kind, Notes, Place};
+
+/// Where clients connect.
+#[derive(Clone, Debug)]
+pub(in super::super) struct Listener {
+    pub(in super::super) place: Place,
+    pub(in super::super) name: String,
+    pub(in super::super) address: String,
+    /// Who must bring a PROXY header; empty: nobody may.
+    pub(in super::super) trusted: Vec<String>,
+    pub(in super::super) tls: Option<Tls>,
+}
+
+/// Files of an `https_port`, as egressd.yaml names them.
+#[derive(Clone, Debug)]
+pub(in super::super) struct Tls {
+    pub(in super::super) certificate: String,
+    pub(in super::super) key: String,
+    pub(in super::super) client_ca: Option<String>,
+}
+
+impl Tls {
+    /// Whether `path` is one of its files.
+    pub(in super::super) fn names(&self, path: &str) -> bool {
+        [Some(&self.certificate), Some(&self.key), self.client_ca.as_ref()]
+            .into_iter()
+            .flatten()
+            .any(|file| file == path)
+    }
+}
+
+/// Every port of the configuration.
+pub(super) fn read(lines: &[Line], acls: &Acls, files: &Files, notes: &mut Notes) -> Vec<Listener> {
+    let trusted = trusted(lines, acls, notes);
+    let mut listeners: Vec<Listener> = Vec::new();
+    for line in lines.iter().filter(|line| matches!(line.name.as_str(), "http_port" | "https_port")) {
+        if let Some(mut listener) = one(line, &trusted, files, notes) {
+            let name = listener.name.clone();
+            for count in 2.. {
+                if listeners.iter().all(|other| other.name != listener.name) {
+                    break;
+                }
+                listener.name = format!("{name}-{count}");
+            }
+            listeners.push(listener);
+        }
+    }
+    listeners
+}
+
+fn one(line: &Line, trusted: &[String], files: &Files, notes: &mut Notes) -> Option<Listener> {
+    let mut tell = |kind, text: String| notes.tell(&line.place, kind, text);
+    let spec = line.word(0)?;
+    let address = match spec.rsplit_once(':') {
+        None => format!("0.0.0.0:{spec}"),
+        Some((host, port)) => {
+            match host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>() {
+                Ok(std::net::IpAddr::V4(ip)) => format!("{ip}:{port}"),
+                Ok(std::net::IpAddr::V6(ip)) => format!("[{ip}]:{port}"),
+                Err(_) => {
+                    tell(
+                        Kind::Differs,
+                        format!(
+                            "`{spec}`: a listener has an address, not a name: it listens on 0.0.0.0:{port}"
+                        ),
+                    );
+                    format!("0.0.0.0:{port}")
+                }
+            }
+        }
+    };
+    let options: Vec<&str> = line.words.iter().skip(1).map(|word| word.text.as_str()).collect();
+    let value = |names: &[&str]| {
+        options
+            .iter()
+            .filter_map(|option| option.split_once('='))
+            .find(|(key, _)| names.contains(key))
+            .map(|(_, value)| value)
+    };
+    if let Some(mode) = options.iter().find(|option| {
+        matches!(**option, "accel" | "vhost" | "defaultsite") || option.starts_with("defaultsite=")
+    }) {
+        tell(
+            Kind::Lost,
+            format!(
+                "{}: `{mode}` is for a reverse proxy, which egressd is not: this port is left out",
+                line.shown()
+            ),
+        );
+        return None;
+    }
+    if let Some(mode) =
+        options.iter().find(|option| matches!(**option, "intercept" | "transparent" | "tproxy"))
+    {
+        tell(
+            Kind::Stricter,
+            format!(
+                "`{mode}`: egressd takes no intercepted connections; clients must name it as their proxy (https_proxy)"
+            ),
+        );
+    }
+    if let Some(bump) = options.iter().find(|option| matches!(**option, "ssl-bump" | "sslbump")) {
+        tell(
+            Kind::Lost,
+            format!("`{bump}`: egressd never decrypts; it reads the ClientHello and passes it on"),
+        );
+    }
+    let mut listener = Listener {
+        place: line.place.clone(),
+        name: value(&["name"]).unwrap_or("proxy").to_owned(),
+        address,
+        trusted: Vec::new(),
+        tls: None,
+    };
+    if options.contains(&"require-proxy-header") {
+        if trusted.is_empty() {
+            tell(Kind::Stricter, "no `proxy_protocol_access` line allows a network to bring the PROXY header, so Squid takes it from nobody: only loopback is trusted; write the load balancer's networks".to_owned());
+            listener.trusted.push("127.0.0.1/32".to_owned());
+        } else {
+            tell(Kind::Differs, "a PROXY header is required from the trusted networks, and connections from elsewhere are closed".to_owned());
+            listener.trusted = trusted.to_vec();
+        }
+    }
+    let intercepted = options.iter().any(|option| matches!(*option, "intercept" | "transparent" | "tproxy"));
+    if line.name == "https_port" && !intercepted {
+        let Some(certificate) = value(&["tls-cert", "cert"]) else {
+            tell(Kind::Stricter, format!("{}: no certificate is named: this port is left out", line.shown()));
+            return None;
+        };
+        listener.tls = Some(Tls {
+            certificate: files.written(certificate),
+            key: files.written(value(&["tls-key", "key"]).unwrap_or(certificate)),
+            client_ca: value(&["clientca", "tls-clientca"]).map(|path| files.written(path)),
+        });
+    }
+    Some(listener)
+}
+
+/// The networks that `proxy_protocol_access` allows, read from its lines of `allow` before the first that denies.
+fn trusted(lines: &[Line], acls: &Acls, notes: &mut Notes) -> Vec<String> {
+    let mut trusted: Vec<String> = Vec::new();
+    for line in lines.iter().filter(|line| line.name == "proxy_protocol_access") {
+        let literals: Vec<Literal> =
+            line.words.iter().skip(1).map(|word| Literal::read(&word.text)).collect();
+        if line.word(0) != Some("allow") {
+            if literals.iter().any(|literal| literal.acl != "all") {
+                notes.tell(
+                    &line.place,
+                    Kind::Stricter,
+                    format!("{}: only what stands before it is trusted", line.shown()),
+                );
+            }
+            break;
+        }
+        match literals.as_slice() {
+            [Literal { negated: false, acl }] if !line.doubtful => {
+                match acls.get(acl).map(|acl| (&acl.test, acl.partly)) {
+                    Some((Test::Client(networks), false)) => {
+                        trusted.extend(networks.iter().map(|network| network.trunc().to_string()))
+                    }
+                    _ => notes.tell(
+                        &line.place,
+                        Kind::Stricter,
+                        format!("{}: `{acl}` is no list of networks; it is not trusted", line.shown()),
+                    ),
+                }
+            }
+            _ => notes.tell(
+                &line.place,
+                Kind::Stricter,
+                format!("{}: it is not one list of networks; it is not trusted", line.shown()),
+            ),
+        }
+    }
+    trusted.dedup();
+    trusted
+}

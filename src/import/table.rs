@@ -1,0 +1,120 @@
+//! The verdict on every kind of request that a configuration tells apart, for one class of clients.
+//!
+//! Hosts: each name that is mentioned, what is under it and not mentioned, every network that is mentioned, and all
+//! else. Ports: the segments between two that are mentioned. Ways: CONNECT and plain HTTP.
+
+use std::collections::{BTreeSet, HashMap};
+use std::rc::Rc;
+
+use ipnet::IpNet;
+
+use super::access::{Access, Verdict};
+use super::acl::{Acl, Asked, Is, Question, Test};
+use super::classes::Class;
+use super::ports::Segments;
+
+/// CONNECT, then plain HTTP.
+pub(super) const WAYS: [bool; 2] = [true, false];
+
+/// What the lists mention.
+#[derive(Debug)]
+pub(super) struct Mentioned {
+    pub(super) segments: Segments,
+    /// Wider ones first.
+    pub(super) names: Vec<String>,
+    /// Wider ones first; the whole of IPv4 and of IPv6 at the beginning.
+    pub(super) networks: Vec<IpNet>,
+}
+
+impl Mentioned {
+    pub(super) fn by(access: &Access<'_>) -> Self {
+        let used = access.used();
+        let mut names: BTreeSet<&str> = BTreeSet::new();
+        let mut networks: BTreeSet<IpNet> =
+            ["0.0.0.0/0", "::/0"].iter().filter_map(|all| all.parse().ok()).collect();
+        let mut ports = Vec::new();
+        for (_, acl) in &used {
+            match &acl.test {
+                Test::Host(hosts) => {
+                    names.extend(hosts.names());
+                    networks.extend(hosts.addresses());
+                }
+                Test::Destination(listed) => networks.extend(listed.iter().map(IpNet::trunc)),
+                Test::Port(listed) => ports.extend(listed.iter().copied()),
+                _ => {}
+            }
+        }
+        let mut names: Vec<String> = names.into_iter().map(str::to_owned).collect();
+        names.sort_by_key(|name| name.matches('.').count());
+        let mut networks: Vec<IpNet> = networks.into_iter().collect();
+        networks.sort_by_key(IpNet::prefix_len);
+        Mentioned { segments: Segments::cut(ports.into_iter()), names, networks }
+    }
+}
+
+/// The verdicts on one host, by way and segment.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Row(Vec<Verdict>);
+
+impl Row {
+    /// By `way * segments + segment`.
+    pub(super) fn get(&self, index: usize) -> Option<(usize, &[usize])> {
+        match self.0.get(index)? {
+            Verdict::Allowed { by, unless } => Some((*by, unless)),
+            Verdict::Denied => None,
+        }
+    }
+
+    /// Every rule that allows something of it.
+    pub(super) fn allowed(&self) -> impl Iterator<Item = (usize, usize, &[usize])> {
+        (0..self.0.len()).filter_map(|index| self.get(index).map(|(by, unless)| (index, by, unless)))
+    }
+}
+
+/// The verdicts for one class.
+#[derive(Debug)]
+pub(super) struct Table<'a> {
+    access: &'a Access<'a>,
+    used: Vec<(&'a str, &'a Acl)>,
+    segments: &'a Segments,
+    class: &'a Class,
+    /// Hosts that no list tells apart have one row.
+    rows: HashMap<Vec<Is>, Rc<Row>>,
+}
+
+impl<'a> Table<'a> {
+    pub(super) fn new(access: &'a Access<'a>, segments: &'a Segments, class: &'a Class) -> Self {
+        Table { access, used: access.used(), segments, class, rows: HashMap::new() }
+    }
+
+    pub(super) fn row(&mut self, host: Asked<'_>) -> Rc<Row> {
+        let mut key: Vec<Is> = self
+            .used
+            .iter()
+            .filter_map(|(_, acl)| {
+                Some(match (&acl.test, host) {
+                    (Test::Host(hosts), Asked::Name(name)) => hosts.has(name),
+                    (Test::Host(hosts), Asked::Below(name)) => hosts.has_below(name),
+                    (Test::Host(hosts), Asked::OtherNames) => hosts.has_others(),
+                    (Test::Host(hosts), Asked::Network(network)) => hosts.has_network(&network),
+                    (Test::Destination(listed), Asked::Network(network)) => {
+                        Is::so(listed.iter().any(|listed| listed.contains(&network)))
+                    }
+                    _ => return None,
+                })
+            })
+            .collect();
+        key.push(Is::so(matches!(host, Asked::Network(_))));
+        if let Some(row) = self.rows.get(&key) {
+            return Rc::clone(row);
+        }
+        let questions =
+            WAYS.iter().flat_map(|connect| self.segments.iter().map(move |(_, (port, _))| (*connect, port)));
+        let verdicts = questions.map(|(connect, port)| {
+            self.access.judge(&Question { client: &self.class.lists, connect, port, host })
+        });
+        let row = Rc::new(Row(verdicts.collect()));
+        self.rows.insert(key, Rc::clone(&row));
+        row
+    }
+}

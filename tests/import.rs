@@ -1,0 +1,63 @@
+//! `egressd import squid`: what comes of a Squid configuration, word for word; and that it is never wider than Squid.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use egressd::config;
+use egressd::import::{self, Choices, Files};
+
+const CASES: &str = "tests/import/cases";
+/// Where `/etc/squid/…` of the cases is.
+const ROOT: &str = "tests/import/root";
+
+fn cases() -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(CASES).expect("the directory is in the repository");
+    let mut cases: Vec<PathBuf> = entries
+        .map(|entry| entry.expect("readable").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "conf"))
+        .collect();
+    cases.sort();
+    cases
+}
+
+/// `NAME.conf` must become `NAME.yaml` and tell `NAME.told`. With UPDATE_EXPECTED=1 they are written instead: read the
+/// difference before you commit it.
+#[test]
+fn every_case_becomes_what_is_expected_and_tells_what_is_lost() {
+    let cases = cases();
+    assert!(cases.len() >= 25, "{} cases", cases.len());
+    let update = std::env::var_os("UPDATE_EXPECTED").is_some();
+    let mut wrong = String::new();
+    for case in cases {
+        let name = case.file_name().and_then(|name| name.to_str()).expect("named in ASCII");
+        let files = Files::on_disk(Some(ROOT.into()));
+        let imported = import::squid(&files, &case.display().to_string(), Choices::default())
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        let told: String = imported.notes.iter().map(|note| format!("{note}\n")).collect();
+        let told = told.replace(&format!("{CASES}/"), "");
+        for (extension, got) in [("yaml", imported.yaml.replace(&format!("{CASES}/"), "")), ("told", told)] {
+            let expected = case.with_extension(extension);
+            if update {
+                std::fs::write(&expected, &got).expect("the tree is writable");
+            }
+            let want = std::fs::read_to_string(&expected).unwrap_or_default();
+            if got != want {
+                writeln!(wrong, "--- {name} should be {}\n{want}--- and is\n{got}", expected.display())
+                    .expect("a String takes all");
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{wrong}");
+}
+
+/// What is printed is a configuration that the program takes.
+#[test]
+fn what_is_printed_loads() {
+    for case in cases() {
+        let yaml = std::fs::read_to_string(case.with_extension("yaml")).expect("beside its case");
+        let read = |path: &Path| std::fs::read(path);
+        if let Err(findings) = config::load_str("egressd.yaml", &yaml, read) {
+            panic!("{}: {findings:#?}", case.display());
+        }
+    }
+}
