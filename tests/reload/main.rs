@@ -6,6 +6,7 @@
 mod support;
 
 mod exchanges;
+mod many;
 mod names;
 mod race;
 mod refused;
@@ -61,9 +62,15 @@ fn short(hash: &str) -> &str {
 
 /// The status of `CONNECT authority`, on a connection of its own.
 fn connect(proxy: &Egressd, authority: &str) -> u16 {
+    connect_for_id(proxy, authority).0
+}
+
+/// The same, and the request's id.
+fn connect_for_id(proxy: &Egressd, authority: &str) -> (u16, String) {
     let mut wire = proxy.connect();
     wire.send(format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n"));
-    wire.read_head().status
+    let reply = wire.read_head();
+    (reply.status, reply.id().to_owned())
 }
 
 fn is_allowed(proxy: &Egressd, origin: &Origin) -> bool {
