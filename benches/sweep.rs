@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use rustix::process::{Resource, getrlimit, setrlimit};
+use socket2::SockRef;
 
 const WANTED: u64 = 10_000;
 const PHASE: Duration = Duration::from_secs(3);
@@ -80,15 +81,11 @@ fn target() -> io::Result<u16> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let port = listener.local_addr()?.port();
     thread::spawn(move || {
-        let mut taken = Vec::new();
+        let mut taken: Vec<TcpStream> = Vec::new();
         for stream in listener.incoming().flatten() {
-            // Of those that have ended only the descriptor is left.
-            if taken.len() % 1024 == 1023 {
-                taken.retain(|stream: &TcpStream| {
-                    let _ = stream.set_nonblocking(true);
-                    !matches!(stream.peek(&mut [0]), Ok(0))
-                        && stream.take_error().is_ok_and(|error| error.is_none())
-                });
+            if taken.len().is_multiple_of(512) {
+                // Those that were reset are here descriptors alone.
+                taken.retain(|stream| stream.take_error().is_ok_and(|error| error.is_none()));
             }
             taken.push(stream);
         }
@@ -168,7 +165,7 @@ fn hold(proxy: SocketAddr, kept: u16, gone: u16) -> io::Result<Vec<TcpStream>> {
 }
 
 fn open(proxy: SocketAddr, port: u16) -> io::Result<TcpStream> {
-    let mut stream = TcpStream::connect(proxy)?;
+    let mut stream = TcpStream::connect_timeout(&proxy, Duration::from_secs(30))?;
     stream.set_read_timeout(Some(Duration::from_secs(30)))?;
     write!(stream, "CONNECT 127.0.0.1:{port} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n")?;
     let mut reply = [0; 512];
@@ -198,8 +195,10 @@ fn setups(
         let mut setups = Vec::new();
         while Instant::now() < end {
             let begun = Instant::now();
-            drop(open(proxy, port)?);
+            let stream = open(proxy, port)?;
             setups.push(begun.elapsed());
+            // Reset, so that nothing of it stays: the target does not answer a FIN.
+            SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
         }
         reloading.join().map_err(|_| io::Error::other("a thread panicked"))??;
         setups.sort_unstable();

@@ -259,6 +259,9 @@ pub(super) fn proxy_url(text: &str) -> Result<ProxyUrl, String> {
         );
     }
     let authority = rest.strip_suffix('/').unwrap_or(rest);
+    if authority.contains(['/', '?', '#']) {
+        return Err(format!("{} has a path, and a proxy has none: {shape}", quoted(text)));
+    }
     match Target::connect(authority) {
         Ok(Target { host, port, .. }) => Ok(ProxyUrl { tls, host, port }),
         Err(error) => Err(format!("{} is not the URL of a proxy: {error}; {shape}", quoted(text))),
@@ -459,7 +462,7 @@ mod tests {
                 ("http://proxy.corp", "error: the port is missing"),
                 ("proxy.corp:3128", "error: write http://HOST:PORT"),
                 ("socks5://proxy.corp:1080", "error: write http://HOST:PORT"),
-                ("http://proxy.corp:3128/path", "error: the port is not"),
+                ("http://proxy.corp:3128/path", "error: write http://HOST:PORT"),
                 ("http://u:secret@proxy.corp:3128", "error: credentials_file"),
             ],
             proxy_url,

@@ -14,7 +14,7 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 
 use self::cover::{Neighbours, Verdict};
-use super::address::never_in;
+use super::address::{never_in, prohibited};
 use super::rule::{RuleOptions, Scheme};
 use super::store::{Kind, Rule, RuleId};
 use super::{ClientMatch, Policies, Policy};
@@ -43,6 +43,8 @@ pub struct Lint {
 pub enum LintKind {
     /// Strangers can get names that the pattern fits.
     Strangers,
+    /// A network of public addresses that nobody has alone.
+    WideNetwork,
     /// Plain HTTP, or CONNECT with no look inside, to hosts that nobody listed.
     Unguarded,
     /// A `deny` rule matches all that the rule allows.
@@ -58,8 +60,9 @@ pub enum LintKind {
 }
 
 impl LintKind {
-    const ALL: [LintKind; 7] = [
+    const ALL: [LintKind; 8] = [
         LintKind::Strangers,
+        LintKind::WideNetwork,
         LintKind::Unguarded,
         LintKind::Denied,
         LintKind::NeverDecides,
@@ -72,6 +75,7 @@ impl LintKind {
     fn of_the_rest(self) -> &'static str {
         match self {
             LintKind::Strangers => "under which strangers can get names",
+            LintKind::WideNetwork => "for wide networks of public addresses",
             LintKind::Unguarded => "for http or tcp that name more than one host",
             LintKind::Denied => "of which `deny` leaves nothing",
             LintKind::NeverDecides => "that never decide",
@@ -221,6 +225,15 @@ fn reach(at: &At<'_>, rule: &Rule, told: &mut Told) {
     if let Some(found) = found {
         told.tell(LintKind::Strangers, at, || format!("`{}` {found}", at.text()));
     }
+    if rule.kind() == Kind::Address && is_wide_network(host) {
+        told.tell(LintKind::WideNetwork, at, || {
+            format!(
+                "`{}` reaches whoever has an address in it, and a tunnel to an address shows no server name that could be \
+                 compared: write the names, or the networks of one owner",
+                at.text()
+            )
+        });
+    }
     let http = rule.schemes().contains(Scheme::Http).then_some(
         "http: what goes to any host it fits can be read and changed on the way; list those hosts one by one, or \
          write https://",
@@ -232,6 +245,17 @@ fn reach(at: &At<'_>, rule: &Rule, told: &mut Told) {
     for doubt in [http, tcp].into_iter().flatten() {
         told.tell(LintKind::Unguarded, at, || format!("`{}` is wide, and for {doubt}", at.text()));
     }
+}
+
+/// Public, and larger than most owners have: a /16 of IPv4, a /32 of IPv6.
+fn is_wide_network(host: &str) -> bool {
+    let Ok(network) = host.replace(['[', ']'], "").parse::<IpNet>() else { return false };
+    let least = match network {
+        IpNet::V4(_) => 16,
+        IpNet::V6(_) => 32,
+    };
+    // 0.0.0.0/0 begins with an address that is not public, and is all the same mostly public.
+    network.prefix_len() < least && (network.prefix_len() < 4 || prohibited(network.addr(), &[]).is_none())
 }
 
 /// What was found so far.

@@ -99,6 +99,13 @@ pub enum PatternErrorKind {
 
 use PatternErrorKind as Kind;
 
+impl PatternErrorKind {
+    /// `a?.example`.
+    pub(super) fn not_a_wildcard() -> Self {
+        Kind::Character('?', instead_of('?'))
+    }
+}
+
 fn fail<T>(offset: usize, kind: impl Into<Kind>) -> Result<T, PatternError> {
     Err(PatternError { offset, kind: kind.into() })
 }

@@ -302,6 +302,11 @@ impl RuleText {
             // The host's own fault comes first: `*/x` must not be told to write `*`.
             HostPattern::parse(host).map_err(host_error)?;
             let at = start + host_len + slash;
+            if scheme.is_none() && after.starts_with('?') && after.contains('.') {
+                // The name goes on: no query, but a wildcard of other list formats.
+                let kind = PatternErrorKind::not_a_wildcard();
+                return fail(at, RuleErrorKind::Host(kind));
+            }
             return fail(at, RuleErrorKind::Path(text.get(..at).unwrap_or_default().to_owned()));
         }
         let pattern = HostPattern::parse(host).map_err(host_error)?;
