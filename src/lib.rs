@@ -7,7 +7,7 @@
 //! | assembly | `cli`, `server`, `reload` |
 //! | story | `accept`, `entrance`, `proxy`, `proof`, `tunnel`, `exchange`, `refuse`, `admin` |
 //! | what the story shares | `shared`, `listener`, `request`, `reply`, `revoke`, `explain`, `diff`, `cases`, `import` |
-//! | mechanism | `head`, `tls`, `proxy_protocol`, `password`, `resolve`, `dial`, `hello_gate`, `relay`, `forward`, `live`, `current`, `limits`, `budget`, `connections`, `drain`, `telemetry`, `socket`, `stream`, `linger`, `pipe`, `cancel`, … |
+//! | mechanism | `head`, `tls`, `proxy_protocol`, `password`, `resolve`, `dial`, `hello_gate`, `relay`, `forward`, `live`, `recent`, `history`, `current`, `limits`, `budget`, `connections`, `drain`, `telemetry`, `socket`, `stream`, `linger`, `pipe`, `cancel`, … |
 //! | settings | `config` |
 //! | rules, pure | `policy`, `client_hello`, `server_hello`, `logformat` |
 //! | words | `target`, `client`, `outcome`, `meter` |
@@ -38,6 +38,7 @@ pub mod explain;
 pub mod forward;
 pub mod head;
 pub mod hello_gate;
+pub mod history;
 pub mod import;
 pub mod limits;
 pub mod linger;
@@ -54,6 +55,7 @@ pub mod policy;
 pub mod proof;
 pub mod proxy;
 pub mod proxy_protocol;
+pub mod recent;
 pub mod refusals;
 pub mod refuse;
 pub mod relay;

@@ -1,6 +1,6 @@
 //! One listener, as its connections see it: its name, its settings, its counters. Accepting is `accept`'s.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::client::PeerAddr;
 use crate::config::{self, Config};
@@ -21,6 +21,8 @@ pub struct Listener {
     pub(crate) refusals: Refusals,
     /// Whether a balancer hides the clients; None where one that does not is spoken to.
     peers: Option<Peers>,
+    /// That one does, once it looked so.
+    hidden: OnceLock<String>,
 }
 
 impl Listener {
@@ -32,6 +34,7 @@ impl Listener {
             connections: metrics.connections(&settings.name),
             refusals: Refusals::default(),
             peers: settings.proxy_protocol.is_none().then(Peers::default),
+            hidden: OnceLock::new(),
         }
     }
 
@@ -45,7 +48,13 @@ impl Listener {
         self.connections.count(ConnectionResult::Accepted);
         if let Some(few) = self.peers.as_ref().and_then(|peers| peers.saw(peer.ip())) {
             tracing::warn!("listener {}: {few}", self.name);
+            self.hidden.get_or_init(|| few.to_string());
         }
+    }
+
+    /// What speaks for a balancer that hides the clients.
+    pub fn hidden_clients(&self) -> Option<&str> {
+        self.hidden.get().map(String::as_str)
     }
 }
 

@@ -16,6 +16,7 @@ use uuid::Uuid;
 use crate::client::{ClientAddr, PeerAddr};
 use crate::listener::Listener;
 use crate::outcome::{Decision, Reason};
+use crate::recent::{Asking, Refusal};
 use crate::shared::Shared;
 use crate::telemetry::record::{Cause, Event, Record, new_id};
 
@@ -122,6 +123,19 @@ pub(crate) fn record(
 /// Whether a request that is refused for `reason` may have its record: always, where the reason is none of the bounded
 /// ones. Where not, it is counted here, and told at the window's end.
 pub(crate) fn has_place(listener: &Arc<Listener>, shared: &Arc<Shared>, reason: Reason, who: Who) -> bool {
+    shared.recent.note(&Refusal {
+        at: Timestamp::now(),
+        id: Uuid::nil(),
+        listener: &listener.name,
+        policy: None,
+        rule: None,
+        decision: Some(Decision::Deny),
+        cause: reason.into(),
+        asked: Asking::Nothing,
+        client: Some(who.client.map_or(who.peer.ip(), ClientAddr::ip)),
+        identity: None,
+        sni: None,
+    });
     let verdict = listener.refusals.window(reason).map(|mut window| window.add(who, Instant::now()));
     match verdict {
         None | Some(Verdict::Write) => true,

@@ -18,6 +18,7 @@ use crate::head::{Head, RequestTarget, Version};
 use crate::meter::Meter;
 use crate::outcome::{Decision, Ending, Reason};
 use crate::policy::{Denial, MatchedRule, Mode, Permit};
+use crate::recent::{Asking, Refusal};
 use crate::shared::Shared;
 use crate::target::{Host, Target};
 use crate::telemetry::access_log::{LogUnavailable, Place};
@@ -478,6 +479,29 @@ impl Facts {
     fn count(&self, shared: &Shared) {
         let rule = self.rule.as_ref().map(|rule| &rule.label);
         shared.metrics.request(self.policy.as_ref(), rule, self.decision, self.reason);
+        if let Some(cause) = self.reason {
+            shared.recent.note(&self.refusal(cause));
+        }
+    }
+
+    fn refusal(&self, cause: Cause) -> Refusal<'_> {
+        Refusal {
+            at: Timestamp::now(),
+            id: self.id,
+            listener: &self.listener,
+            policy: self.policy.as_ref(),
+            rule: self.rule.as_ref().map(|rule| &*rule.text),
+            decision: self.decision,
+            cause,
+            asked: match (&self.asks.target, &self.asks.malformed) {
+                (Some((target, _)), _) => Asking::Target(target),
+                (None, Some(raw)) => Asking::Malformed(raw),
+                (None, None) => Asking::Nothing,
+            },
+            client: Some(self.client.address.ip()),
+            identity: self.client.identity(),
+            sni: self.sni.as_deref(),
+        }
     }
 
     fn record<'a>(&'a self, shared: &'a Shared, event: Event) -> Record<'a> {

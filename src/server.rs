@@ -20,11 +20,13 @@ use crate::connections::Open;
 use crate::current::Current;
 use crate::dial::OwnAddresses;
 use crate::drain::Drain;
+use crate::history::History;
 use crate::limits::Limits;
 use crate::listener::{self, Listener};
 use crate::live::Live;
 use crate::outcome::Ending;
 use crate::password::{self, Verifier};
+use crate::recent::Recent;
 use crate::reload::{self, Reloading, Source};
 use crate::resolve::Resolver;
 use crate::route::Route;
@@ -120,7 +122,7 @@ impl Server {
         let now = Timestamp::now();
         metrics.in_force(&config, now);
         listener::count_certificates(&metrics, &config);
-        let listeners = listeners
+        let listeners: Vec<(TcpListener, Arc<Listener>)> = listeners
             .into_iter()
             .zip(config.listeners.iter().enumerate())
             .map(|(socket, (index, settings))| (socket, Arc::new(Listener::new(index, settings, &metrics))))
@@ -142,6 +144,10 @@ impl Server {
             metrics: Arc::new(metrics),
             drain: Drain::default(),
             instance: instance(),
+            started: now,
+            listeners: listeners.iter().map(|(_, listener)| Arc::clone(listener)).collect(),
+            recent: Recent::default(),
+            history: History::default(),
         });
         Ok(Server { shared, listeners, admin, writer })
     }
@@ -182,6 +188,10 @@ impl Server {
             .map(|(socket, listener)| tokio::spawn(accept::serve(socket, listener, Arc::clone(&shared))))
             .collect();
         let admin = tokio::spawn(admin::serve(admin, Arc::clone(&shared)));
+        let sampling = tokio::spawn({
+            let shared = Arc::clone(&shared);
+            async move { shared.history.keep(&shared.live, &shared.metrics).await }
+        });
 
         until_terminated(&mut signals, &shared, &reloading).await;
         drain(&mut signals, &shared, accepting).await;
@@ -193,6 +203,7 @@ impl Server {
             tracing::error!("{left} access log records could not be written");
         }
         drop(reloading);
+        sampling.abort();
         admin.abort();
         Ok(())
     }

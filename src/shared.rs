@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use jiff::Timestamp;
 
 use crate::budget::Budgets;
 use crate::config::Config;
@@ -10,9 +11,12 @@ use crate::connections::Open;
 use crate::current::Current;
 use crate::dial::OwnAddresses;
 use crate::drain::Drain;
+use crate::history::History;
 use crate::limits::Limits;
+use crate::listener::Listener;
 use crate::live::{Generation, Live};
 use crate::password::Verifier;
+use crate::recent::Recent;
 use crate::resolve::Resolver;
 use crate::route::Route;
 use crate::telemetry::access_log::AccessLog;
@@ -51,6 +55,14 @@ pub struct Shared {
     pub drain: Drain,
     /// The host's name, for the log's `instance`.
     pub instance: Box<str>,
+    /// When the program started.
+    pub started: Timestamp,
+    /// The listeners, in the order of the file.
+    pub listeners: Box<[Arc<Listener>]>,
+    /// What was refused of late.
+    pub recent: Recent,
+    /// The last hour in numbers.
+    pub history: History,
 }
 
 /// What a request is judged by, taken together.

@@ -9,8 +9,8 @@ use serde::Deserialize;
 
 use super::typed::At;
 use super::values::{
-    Budget, FilePath, Header, Hosts, Identity, Label, Length, Line, Moment, Network, Parent, Server, Size,
-    Socket, VpcEndpoint,
+    Budget, FilePath, Header, HostName, Hosts, Identity, Label, Length, Line, Moment, Network, Parent,
+    Server, Size, Socket, VpcEndpoint,
 };
 
 /// A key that may be left out.
@@ -109,6 +109,9 @@ pub(super) struct AdminFile {
     pub(super) address: Key<Socket>,
     /// Who may see more than /livez, /readyz and /healthz. Left out: loopback, RFC 1918, 100.64.0.0/10, fc00::/7.
     pub(super) networks: List<Network>,
+    /// Names under which the status page may be asked for, beside addresses, localhost and names without a dot or of a
+    /// cluster: any other name could be a stranger's that was made to lead here.
+    pub(super) hosts: List<HostName>,
     /// From these a PROXY header is read where it comes; it is not required.
     pub(super) proxy_protocol: Key<ProxyProtocolFile>,
 }

@@ -221,6 +221,7 @@ impl Meaning<'_> {
         Admin {
             address,
             networks: networks(&file.networks).unwrap_or_else(private_networks),
+            hosts: items(&file.hosts).map(|(name, _)| name.0.clone()).collect(),
             proxy_protocol: self.proxy_protocol(&file.proxy_protocol),
         }
     }

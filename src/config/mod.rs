@@ -131,6 +131,8 @@ pub struct Admin {
     pub address: SocketAddr,
     /// Who may see more than the health paths; empty: nobody.
     pub networks: Vec<IpNet>,
+    /// Names under which the status page may be asked for, beside those that nobody else can have.
+    pub hosts: Vec<Name>,
     /// From whom a PROXY header is read where it comes.
     pub proxy_protocol: Option<ProxyProtocol>,
 }

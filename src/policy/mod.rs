@@ -22,6 +22,7 @@ mod names;
 mod networks;
 pub mod pattern;
 mod public_suffix;
+mod remedy;
 pub mod rule;
 mod store;
 mod view;
@@ -37,6 +38,7 @@ pub use self::builder::{BuildError, FileId, MAX_PATTERNS, MAX_RULES, OptionsId, 
 pub use self::clients::ClientMatch;
 pub use self::decide::{Denial, MatchedRule, Permit};
 pub use self::pattern::{HostPattern, LabelPattern, PatternError, PatternErrorKind};
+pub use self::remedy::Remedy;
 pub use self::rule::{Ports, RuleError, RuleErrorKind, RuleOptions, RuleText, Scheme, Schemes, UploadBudget};
 pub use self::view::RuleView;
 
@@ -121,6 +123,12 @@ impl Policy {
     /// Networks that are not public and that every rule may reach.
     pub fn private(&self) -> &[IpNet] {
         &self.private
+    }
+
+    /// The allow files that it takes rules from, as they were named.
+    pub fn allow_files(&self) -> impl Iterator<Item = &str> {
+        // The first is the configuration itself.
+        self.files.iter().skip(1).map(|file| &*file.path)
     }
 
     /// How many rules it has, `allow` and `deny`.

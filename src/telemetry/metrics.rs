@@ -20,6 +20,7 @@ use prometheus::{
 
 use self::at_scrape::AtScrape;
 use self::configured::Configured;
+pub use self::requests::RequestCount;
 use self::requests::Requests;
 use super::access_log::AccessLog;
 use super::record::Cause;
@@ -30,6 +31,9 @@ use crate::outcome::{Decision, Ending, Reason};
 mod at_scrape;
 mod configured;
 mod requests;
+mod totals;
+
+pub use self::totals::{SetupCounts, Verdicts};
 
 /// From a warm cache beside us to the longest `tunnel.connect_timeout` that makes sense.
 const SETUP_SECONDS: &[f64] =
@@ -115,6 +119,7 @@ pub struct Metrics {
     connections: IntCounterVec,
     panics: IntCounter,
     addresses_refused: IntCounter,
+    ready: IntGauge,
     reload_successful: IntGauge,
     reload_success_time: Gauge,
     config: IntGaugeVec,
@@ -191,6 +196,10 @@ impl Metrics {
                 "egressd_addresses_refused_total",
                 "Looked-up addresses that were not dialled because they are prohibited.",
             )?,
+            ready: IntGauge::new(
+                "egressd_ready",
+                "Whether a load balancer may send new connections, as /readyz says: 1, or 0 while draining or while the access log fails.",
+            )?,
             reload_successful: IntGauge::new(
                 "egressd_config_last_reload_successful",
                 "Whether the newest configuration is the one in use: 1, or 0 if it was refused.",
@@ -230,6 +239,7 @@ impl Metrics {
             Box::new(metrics.connections.clone()),
             Box::new(metrics.panics.clone()),
             Box::new(metrics.addresses_refused.clone()),
+            Box::new(metrics.ready.clone()),
             Box::new(metrics.reload_successful.clone()),
             Box::new(metrics.reload_success_time.clone()),
             Box::new(metrics.config.clone()),
@@ -374,6 +384,20 @@ impl Metrics {
         self.reload_successful.set(0);
     }
 
+    /// What `/readyz` says: told before each scrape.
+    pub fn ready(&self, ready: bool) {
+        self.ready.set(ready.into());
+    }
+
+    /// Up to `most` of the series of `egressd_requests_total`, those with the most requests first, and how many there are.
+    pub fn requests_by_rule(&self, most: usize) -> (Vec<RequestCount>, usize) {
+        let mut rows = self.requests.rows();
+        rows.sort_by_key(|row| std::cmp::Reverse(row.count));
+        let all = rows.len();
+        rows.truncate(most);
+        (rows, all)
+    }
+
     /// A listener's certificate was loaded, which expires then, in seconds since the epoch.
     pub fn certificate_expires(&self, listener: &Arc<str>, at: f64) {
         self.certificate_expires.with_label_values(&[listener]).set(at);
@@ -423,4 +447,4 @@ impl fmt::Debug for Metrics {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

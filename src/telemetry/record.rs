@@ -320,6 +320,12 @@ impl Asked<'_> {
     }
 }
 
+/// A target that was refused for its form, as it may be shown: without query and password.
+pub fn without_secrets(raw: &[u8]) -> Vec<u8> {
+    let (before, masked, after) = without_password(without_query(raw));
+    [before, if masked { b"***" } else { b"" }, after].concat()
+}
+
 pub(super) fn without_query(target: &[u8]) -> &[u8] {
     target.split(|byte| matches!(byte, b'?' | b'#')).next().unwrap_or_default()
 }

@@ -73,6 +73,7 @@ struct Shared {
     rule_expires: Family,
     log_records: Family,
     log_queue: Family,
+    log_available: Family,
 }
 
 #[derive(Default)]
@@ -120,6 +121,12 @@ impl AtScrape {
                 &[],
                 GAUGE,
             )?,
+            log_available: Family::new(
+                "egressd_access_log_available",
+                "Whether requests can be recorded: 1, or 0 while the output fails or stalls or the queue is full.",
+                &[],
+                GAUGE,
+            )?,
         })))
     }
 
@@ -150,9 +157,16 @@ impl AtScrape {
 impl Collector for AtScrape {
     fn desc(&self) -> Vec<&Desc> {
         let Shared {
-            requests_total, tunnels_active, bytes_total, rule_expires, log_records, log_queue, ..
+            requests_total,
+            tunnels_active,
+            bytes_total,
+            rule_expires,
+            log_records,
+            log_queue,
+            log_available,
+            ..
         } = &*self.0;
-        [requests_total, tunnels_active, bytes_total, rule_expires, log_records, log_queue]
+        [requests_total, tunnels_active, bytes_total, rule_expires, log_records, log_queue, log_available]
             .map(|family| &family.desc)
             .to_vec()
     }
@@ -180,6 +194,7 @@ impl Collector for AtScrape {
                 .log_records
                 .collect([(["written"], counts.written as f64), (["lost"], counts.lost as f64)]),
             shared.log_queue.collect([([], counts.queued as f64)]),
+            shared.log_available.collect([([], f64::from(u8::from(shared.log.is_available())))]),
         ]
     }
 }

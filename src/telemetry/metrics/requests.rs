@@ -8,12 +8,14 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use super::totals::{Counted, Verdicts as Totals};
 use crate::outcome::Decision;
 use crate::telemetry::record::Cause;
 
 #[derive(Default)]
 pub(super) struct Requests {
     policies: RwLock<HashMap<Arc<str>, Rules>>,
+    totals: Counted,
 }
 
 type Rules = HashMap<Arc<str>, Verdicts>;
@@ -26,13 +28,20 @@ struct Verdicts {
 }
 
 /// One series.
-#[derive(Debug)]
-pub(super) struct Row {
-    pub(super) policy: Arc<str>,
-    pub(super) rule: Arc<str>,
-    pub(super) decision: &'static str,
-    pub(super) reason: &'static str,
-    pub(super) count: u64,
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct RequestCount {
+    /// Empty where none is for the client.
+    #[serde(serialize_with = "as_text")]
+    pub policy: Arc<str>,
+    /// The metric label of the rule that decided; empty where none did.
+    #[serde(serialize_with = "as_text")]
+    pub rule: Arc<str>,
+    /// Empty where it failed before the rules were asked.
+    pub decision: &'static str,
+    /// Empty where nothing was wrong.
+    pub reason: &'static str,
+    /// How many.
+    pub count: u64,
 }
 
 impl Verdicts {
@@ -54,6 +63,7 @@ impl Requests {
         decision: Option<Decision>,
         reason: Option<Cause>,
     ) {
+        self.totals.count(decision, reason);
         {
             let policies = self.policies.read().unwrap_or_else(PoisonError::into_inner);
             let rules = policies.get(policy.map_or("", AsRef::as_ref));
@@ -93,13 +103,17 @@ impl Requests {
         });
     }
 
-    pub(super) fn rows(&self) -> Vec<Row> {
+    pub(super) fn verdicts(&self) -> Totals {
+        self.totals.read()
+    }
+
+    pub(super) fn rows(&self) -> Vec<RequestCount> {
         let policies = self.policies.read().unwrap_or_else(PoisonError::into_inner);
         let mut rows = Vec::new();
         for (policy, rules) in &*policies {
             for (rule, verdicts) in rules {
                 let mut row = |decision, reason, count| {
-                    rows.push(Row {
+                    rows.push(RequestCount {
                         policy: Arc::clone(policy),
                         rule: Arc::clone(rule),
                         decision,
@@ -119,4 +133,8 @@ impl Requests {
         }
         rows
     }
+}
+
+fn as_text<S: serde::Serializer>(text: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(text)
 }

@@ -25,7 +25,7 @@ impl Output for Nowhere {
     }
 }
 
-pub(super) fn metrics() -> (Metrics, Arc<Live>, AccessLog, WriterHandle) {
+pub(crate) fn metrics() -> (Metrics, Arc<Live>, AccessLog, WriterHandle) {
     let options = Options::new(10, OnLogFailure::Deny);
     let (log, handle) = AccessLog::start(Box::new(Nowhere), Box::new(Json), options).expect("started");
     let live = Live::new();
@@ -108,6 +108,8 @@ fn every_series_of_the_specification_is_there_with_help_and_type() {
         ("egressd_certificate_expires_timestamp_seconds", "gauge"),
         ("egressd_access_log_records_total", "counter"),
         ("egressd_access_log_queue_records", "gauge"),
+        ("egressd_access_log_available", "gauge"),
+        ("egressd_ready", "gauge"),
         ("egressd_build_info", "gauge"),
         ("egressd_panics_total", "counter"),
         ("egressd_addresses_refused_total", "counter"),

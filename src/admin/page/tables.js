@@ -1,0 +1,80 @@
+// Tables whose columns can be sorted, by click and by key; on a phone each row is a card.
+
+// `columns`: [{key, label, number, cell(item) → text or element, sort(item)}]; without `sort` a column cannot be sorted.
+class Table {
+  constructor({ label, columns, keyOf, sorted, descending = false, onSort = () => {} }) {
+    Object.assign(this, { columns, keyOf, sorted, descending, onSort, items: [] });
+    this.headers = new Map();
+    const row = make("tr", { role: "row" });
+    for (const column of columns) {
+      const header = make("th", { scope: "col", role: "columnheader", class: column.number ? "number" : "" });
+      if (column.sort) {
+        const button = make("button", { type: "button", on: { click: () => this.choose(column) } },
+          column.label, make("span", { class: "arrow", "aria-hidden": "true" }));
+        header.append(button);
+      } else {
+        header.append(make("span", {}, column.label));
+      }
+      this.headers.set(column.key, header);
+      row.append(header);
+    }
+    this.body = make("tbody", { role: "rowgroup" });
+    // The roles are said outright: as cards, for CSS they are no table any more.
+    this.element = make("table", { role: "table", "aria-label": label }, make("thead", { role: "rowgroup" }, row), this.body);
+    this.mark();
+  }
+
+  choose(column) {
+    if (this.sorted === column.key) this.descending = !this.descending;
+    else { this.sorted = column.key; this.descending = Boolean(column.number); }
+    this.mark();
+    this.show(this.items);
+    this.onSort();
+  }
+
+  mark() {
+    for (const [key, header] of this.headers) {
+      const chosen = key === this.sorted;
+      set(header, { "aria-sort": chosen ? (this.descending ? "descending" : "ascending") : null });
+      const arrow = header.querySelector(".arrow");
+      if (arrow) tell(arrow, chosen ? (this.descending ? " ↓" : " ↑") : "");
+    }
+  }
+
+  hide(key, hidden) {
+    this.headers.get(key).hidden = hidden;
+    this.hidden = hidden ? key : null;
+  }
+
+  show(items) {
+    this.items = items;
+    const by = this.columns.find((column) => column.key === this.sorted)?.sort;
+    const ordered = by ? items.map((item) => [by(item), item]).sort(([a], [b]) => compare(a, b)).map(([, item]) => item) : [...items];
+    if (by && this.descending) ordered.reverse();
+    reconcile(this.body, ordered, this.keyOf, () => this.row(), (row, item) => this.fill(row, item));
+  }
+
+  row() {
+    return make("tr", { role: "row" }, ...this.columns.map((column) =>
+      make("td", { role: "cell", "data-label": column.label, class: column.number ? "number" : "" })));
+  }
+
+  fill(row, item) {
+    this.columns.forEach((column, index) => {
+      const cell = row.children[index];
+      cell.hidden = this.hidden === column.key;
+      const content = column.cell(item);
+      if (content instanceof Node) {
+        if (cell.textContent !== content.textContent || !cell.firstElementChild) cell.replaceChildren(content);
+      } else {
+        tell(cell, content);
+      }
+      if (column.tone) cell.className = `${column.number ? "number " : ""}${column.tone(item)}`;
+    });
+  }
+}
+
+function compare(a, b) {
+  if (typeof a === "number") return a - b;
+  return a < b ? -1 : a > b ? 1 : 0;
+}

@@ -1,0 +1,275 @@
+//! The status page and its JSON: who may see it, under which name, and that what it says is so.
+
+mod support;
+
+use serde_json::{Value, json};
+use support::{Egressd, Origin, Reply, Wire, config, directory, until, write};
+
+fn api(proxy: &Egressd, path: &str) -> Value {
+    let reply = proxy.get(path);
+    assert_eq!(reply.status, 200, "{path}: {reply:?}");
+    assert_eq!(reply.header("content-type"), Some("application/json"));
+    serde_json::from_str(&reply.body).unwrap_or_else(|error| panic!("{path}: {error}: {}", reply.body))
+}
+
+fn ask(proxy: &Egressd, request: &str) -> Reply {
+    let mut wire = Wire::connect(proxy.admin());
+    wire.send(request);
+    wire.read_reply()
+}
+
+fn echo_rule(origin: &Origin) -> String {
+    format!("tcp://127.0.0.1:{}", origin.port())
+}
+
+fn connect(proxy: &Egressd, authority: &str) {
+    let mut wire = proxy.connect();
+    wire.send(format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n"));
+    wire.read_to_end();
+}
+
+#[test]
+fn the_page_is_one_document_that_a_browser_lets_do_nothing_else() {
+    let proxy = Egressd::start(&config(&["a.example"]));
+    let page = proxy.get("/");
+    assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=utf-8")));
+    let policy = page.header("content-security-policy").expect("a policy");
+    for part in [
+        "default-src 'none'",
+        "script-src 'sha256-",
+        "style-src 'sha256-",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    ] {
+        assert!(policy.contains(part), "{part} in {policy}");
+    }
+    assert!(!policy.contains("unsafe"), "{policy}");
+    for path in ["/", "/api/status", "/metrics", "/nothing", "/livez"] {
+        let reply = proxy.get(path);
+        for (name, value) in [
+            ("x-content-type-options", "nosniff"),
+            ("referrer-policy", "no-referrer"),
+            ("cache-control", "no-store"),
+            ("x-frame-options", "DENY"),
+            ("cross-origin-resource-policy", "same-origin"),
+        ] {
+            assert_eq!(reply.header(name), Some(value), "{name} of {path}");
+        }
+        assert!(reply.header("access-control-allow-origin").is_none());
+        assert!(reply.header("content-security-policy").is_some_and(|v| v.contains("default-src 'none'")));
+    }
+}
+
+#[test]
+fn nothing_there_takes_anything_but_get_and_head() {
+    let proxy = Egressd::start(&config(&["a.example"]));
+    for path in ["/", "/api/status", "/api/tunnels", "/api/decisions", "/api/policy", "/metrics"] {
+        for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT"] {
+            let target = if method == "CONNECT" { "a.example:443" } else { path };
+            let reply = ask(&proxy, &format!("{method} {target} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"));
+            assert_eq!((reply.status, reply.header("allow")), (405, Some("GET, HEAD")), "{method} {path}");
+        }
+        let mut wire = Wire::connect(proxy.admin());
+        wire.send(format!("HEAD {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"));
+        let head = wire.read_head();
+        assert_eq!(head.status, 200, "HEAD {path}");
+        assert!(head.header("content-length").is_some_and(|length| length != "0"), "{head:?}");
+        assert!(wire.read_to_end().0.is_empty(), "no body after HEAD {path}");
+    }
+}
+
+#[test]
+fn only_admin_networks_see_it() {
+    let text = config(&["a.example"])
+        .replace("admin: {address: 127.0.0.1:0}", "admin: {address: 127.0.0.1:0, networks: [192.0.2.0/24]}");
+    let proxy = Egressd::start(&text);
+    for path in ["/", "/api/status", "/api/tunnels", "/api/decisions", "/api/policy", "/metrics", "/nothing"]
+    {
+        let reply = proxy.get(path);
+        assert_eq!(
+            (reply.status, reply.body.as_str()),
+            (403, "this address is not in admin.networks\n"),
+            "{path}"
+        );
+    }
+    for path in ["/livez", "/readyz", "/healthz"] {
+        assert_eq!(proxy.get(path).status, 200, "{path}");
+    }
+}
+
+#[test]
+fn a_strangers_name_that_leads_here_shows_nothing() {
+    let text = config(&["a.example"]).replace(
+        "admin: {address: 127.0.0.1:0}",
+        "admin: {address: 127.0.0.1:0, hosts: [status.corp.example]}",
+    );
+    let proxy = Egressd::start(&text);
+    for (path, host, status) in [
+        ("/", "rebind.example", 403),
+        ("/api/tunnels", "rebind.example:9180", 403),
+        ("/api/status", "", 403),
+        ("/", "status.corp.example", 200),
+        ("/api/tunnels", "status.corp.example:9180", 200),
+        ("/api/status", "localhost:9180", 200),
+        ("/api/status", "egressd.egressd.svc:9180", 200),
+        // A balancer's name is none of ours to know.
+        ("/healthz", "rebind.example", 200),
+        ("/metrics", "prometheus-target.example:9180", 200),
+    ] {
+        let reply = ask(&proxy, &format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        assert_eq!(reply.status, status, "{path} of {host:?}: {reply:?}");
+    }
+    let told = ask(&proxy, "GET / HTTP/1.1\r\nHost: rebind.example\r\n\r\n").body;
+    assert!(told.contains("admin.hosts"), "{told}");
+}
+
+#[test]
+fn a_wrong_parameter_is_told() {
+    let proxy = Egressd::start(&config(&["a.example"]));
+    for (path, told) in [
+        ("/api/tunnels?limit=10000", "limit: write a number from 0 to 2000\n"),
+        ("/api/tunnels?what=1", "unknown parameter: there are limit, filter, sort, order\n"),
+        ("/api/status?limit=1", "there are no parameters here\n"),
+        ("/api/decisions?sort=age", "unknown parameter: there are limit\n"),
+    ] {
+        let reply = proxy.get(path);
+        assert_eq!((reply.status, reply.body.as_str()), (400, told), "{path}");
+    }
+}
+
+#[test]
+fn open_tunnels_are_listed_sorted_and_sifted() {
+    let origin = Origin::echo();
+    let proxy = Egressd::start(&config(&[&echo_rule(&origin)]));
+    assert_eq!(api(&proxy, "/api/tunnels")["total"], 0);
+    let authority = origin.address().to_string();
+    let mut tunnels: Vec<Wire> = (0..5).map(|_| proxy.tunnel(&authority)).collect();
+    for (index, tunnel) in tunnels.iter_mut().enumerate() {
+        let bytes = vec![b'x'; 100 * (index + 1)];
+        tunnel.send(&bytes);
+        assert_eq!(tunnel.read_exact(bytes.len()), bytes);
+    }
+    let answer = until("the bytes of all", || {
+        let answer = api(&proxy, "/api/tunnels?sort=bytes&order=desc");
+        (answer["tunnels"][4]["received"] == 100).then_some(answer)
+    });
+    assert_eq!((&answer["total"], &answer["matching"]), (&json!(5), &json!(5)));
+    let sent: Vec<u64> = answer["tunnels"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|tunnel| tunnel["sent"].as_u64().expect("a number"))
+        .collect();
+    assert_eq!(sent, [500, 400, 300, 200, 100]);
+    let first = &answer["tunnels"][0];
+    assert_eq!(first["target"], authority);
+    assert_eq!(first["client"], tunnels[4].local().to_string());
+    assert_eq!((&first["policy"], &first["scheme"]), (&json!("test"), &json!("tcp")));
+
+    let few = api(&proxy, "/api/tunnels?limit=2&sort=sent&order=asc");
+    assert_eq!((&few["total"], few["tunnels"].as_array().map(Vec::len)), (&json!(5), Some(2)));
+    assert_eq!(few["tunnels"][0]["sent"], 100);
+    let one = api(&proxy, &format!("/api/tunnels?filter={}", tunnels[2].local()));
+    assert_eq!((&one["matching"], &one["tunnels"][0]["sent"]), (&json!(1), &json!(300)));
+    assert_eq!(api(&proxy, "/api/tunnels?filter=nobody")["matching"], 0);
+
+    drop(tunnels);
+    until("all to end", || (api(&proxy, "/api/tunnels")["total"] == 0).then_some(()));
+}
+
+#[test]
+fn what_was_refused_is_grouped_and_says_what_to_add() {
+    let directory = directory();
+    write(&directory.path().join("list.txt"), "b.example\n");
+    let text = config(&["a.example"])
+        .replace("    allow:", "    allow_files: [list.txt]\n    deny: [evil.example]\n    allow:");
+    let proxy = Egressd::start_in(directory, &text);
+    for authority in ["new.example:443", "new.example:443", "evil.example:443"] {
+        connect(&proxy, authority);
+    }
+    proxy.refuses("CONNECT \"><script>:443 HTTP/1.1\r\nHost: x\r\n\r\n", 400, "bad_target");
+    let answer = api(&proxy, "/api/decisions");
+    let find = |target: &str| {
+        let groups = answer["refused"].as_array().expect("a list");
+        groups
+            .iter()
+            .find(|group| group["target"] == target)
+            .unwrap_or_else(|| panic!("{target} in {answer}"))
+    };
+    let new = find("new.example:443");
+    assert_eq!(
+        (&new["count"], &new["kind"], &new["reason"]),
+        (&json!(2), &json!("deny"), &json!("host_not_allowed"))
+    );
+    assert_eq!(new["allow"]["line"], "- https://new.example");
+    assert_eq!(new["allow"]["rule"], "https://new.example");
+    let place = new["allow"]["place"].as_str().expect("a text");
+    assert!(
+        place.starts_with("under `allow` of policy `test` in ") && place.ends_with("list.txt"),
+        "{place}"
+    );
+    let last = proxy.records().into_iter().rfind(|record| record["target"] == "new.example:443");
+    assert_eq!(new["id"], last.expect("a record")["id"], "the last one's record");
+    let evil = find("evil.example:443");
+    assert_eq!((&evil["reason"], &evil["allow"]), (&json!("host_denied"), &Value::Null));
+    assert_eq!(find(r#"\"><script>:443"#)["reason"], "bad_target");
+    assert_eq!(answer["verdicts"]["denied"], 4);
+    let totals = answer["requests"].as_array().expect("a list");
+    assert!(totals.iter().any(|row| row["reason"] == "host_not_allowed" && row["count"] == 2), "{answer}");
+
+    // What it says to add lets it pass.
+    let added = text.replace("    allow:\n", "    allow:\n      - https://new.example\n");
+    write(&proxy.file("egressd.yaml"), added);
+    until("the rule to be in force", || {
+        let answer = api(&proxy, "/api/decisions");
+        let groups = answer["refused"].as_array()?;
+        groups
+            .iter()
+            .any(|group| group["target"] == "new.example:443" && group["allowed_now"] == true)
+            .then_some(())
+    });
+}
+
+#[test]
+fn a_refused_reload_is_told_with_its_line() {
+    let proxy = Egressd::start(&config(&["a.example"]));
+    let before = api(&proxy, "/api/status");
+    assert_eq!(before["config"]["last_reload"]["successful"], true);
+    assert_eq!((&before["not_ready"], &before["config"]["rules"]), (&Value::Null, &json!(1)));
+    write(&proxy.file("egressd.yaml"), config(&["a.example", "*.com"]));
+    let after = until("the refusal", || {
+        let status = api(&proxy, "/api/status");
+        (status["config"]["last_reload"]["successful"] == false).then_some(status)
+    });
+    let finding = &after["config"]["last_reload"]["findings"][0];
+    assert_eq!((&finding["line"], &finding["severity"]), (&json!(8), &json!("error")), "{finding}");
+    assert!(finding["text"].as_str().is_some_and(|text| text.contains("*.com")), "{finding}");
+    assert_eq!(after["config"]["sha256"], before["config"]["sha256"], "the old one stays");
+    assert_eq!(proxy.metrics().count("egressd_ready", &[]), 1);
+    assert_eq!(proxy.metrics().count("egressd_access_log_available", &[]), 1);
+}
+
+#[test]
+fn rules_are_told_with_their_place_and_what_expires() {
+    let rules = [
+        "a.example",
+        "{to: b.example, owner: o@corp, ticket: SEC-1, expires: 2100-01-01}",
+        "{to: c.example, expires: 2001-01-01}",
+    ];
+    let proxy = Egressd::start(&config(&rules));
+    let policy = api(&proxy, "/api/policy?filter=sec-1");
+    assert_eq!((&policy["total"], &policy["matching"]), (&json!(3), &json!(1)));
+    let rule = &policy["rules"][0];
+    assert_eq!(
+        (&rule["rule"], &rule["owner"], &rule["list"]),
+        (&json!("b.example"), &json!("o@corp"), &json!("allow"))
+    );
+    assert!(rule["source"].as_str().is_some_and(|source| source.ends_with("egressd.yaml:8")), "{rule}");
+    assert_eq!(policy["policies"][0]["private"][0], "127.0.0.0/8");
+    let status = api(&proxy, "/api/status");
+    let expiring = status["expiring"]["rules"].as_array().expect("a list");
+    let texts: Vec<&str> = expiring.iter().filter_map(|rule| rule["rule"].as_str()).collect();
+    assert_eq!(texts, ["c.example", "b.example"], "the first to expire first");
+}
