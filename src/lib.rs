@@ -6,8 +6,8 @@
 //! |---|---|
 //! | assembly | `cli`, `server`, `reload` |
 //! | story | `accept`, `entrance`, `proxy`, `proof`, `tunnel`, `exchange`, `refuse`, `admin` |
-//! | what the story shares | `shared`, `listener`, `request`, `reply`, `revoke`, `explain`, `diff`, `cases`, `import` |
-//! | mechanism | `head`, `tls`, `proxy_protocol`, `password`, `resolve`, `dial`, `hello_gate`, `relay`, `forward`, `live`, `recent`, `history`, `current`, `limits`, `budget`, `connections`, `drain`, `telemetry`, `socket`, `stream`, `linger`, `pipe`, `cancel`, … |
+//! | what the story shares | `shared`, `listener`, `request`, `reply`, `revoke`, `explain`, `diff`, `suggest`, `cases`, `import` |
+//! | mechanism | `head`, `tls`, `proxy_protocol`, `password`, `resolve`, `dial`, `hello_gate`, `relay`, `forward`, `live`, `recent`, `history`, `current`, `limits`, `budget`, `logbook`, `connections`, `drain`, `telemetry`, `socket`, `stream`, `linger`, `pipe`, `cancel`, … |
 //! | settings | `config` |
 //! | rules, pure | `policy`, `client_hello`, `server_hello`, `logformat` |
 //! | words | `target`, `client`, `outcome`, `meter` |
@@ -44,6 +44,7 @@ pub mod limits;
 pub mod linger;
 pub mod listener;
 pub mod live;
+pub mod logbook;
 pub mod logformat;
 pub mod meter;
 pub mod outcome;
@@ -71,6 +72,7 @@ pub mod server_hello;
 pub mod shared;
 pub mod socket;
 pub mod stream;
+pub mod suggest;
 pub mod target;
 pub mod telemetry;
 pub mod tls;

@@ -1,11 +1,11 @@
 //! `egressd diff`: what an edit changes, and with logs, which recorded requests it would decide otherwise.
 
-use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
 
 use jiff::Timestamp;
 
+use super::logs::open;
 use super::{CONFIGURATION_REFUSED, FAILED, FINE, load};
 use crate::config::Config;
 use crate::diff::replay::{Found, MAX_KEPT, Replay, Turn};
@@ -73,9 +73,9 @@ impl Diff {
         let upstreams = old.upstream_proxy.is_none() && new.upstream_proxy.is_none();
         let mut replay = Replay::new(&old.policies, &new.policies, Timestamp::now(), upstreams);
         for log in &self.log {
-            read(&mut replay, log).map_err(|error| {
-                io::Error::other(format!("cannot read the log {}: {error}", log.display()))
-            })?;
+            let (name, input, _) = open(log)?;
+            let done = replay.read(&name, input);
+            done.map_err(|error| io::Error::other(format!("cannot read the log {name}: {error}")))?;
         }
         let found = replay.finish();
         told(&found, old, new, out)?;
@@ -84,23 +84,18 @@ impl Diff {
     }
 }
 
-fn read(replay: &mut Replay<'_>, log: &Path) -> io::Result<()> {
-    if log == Path::new("-") {
-        replay.read(io::stdin().lock())
-    } else {
-        replay.read(BufReader::new(File::open(log)?))
-    }
-}
-
 fn told(found: &Found, old: &Config, new: &Config, out: &mut impl Write) -> io::Result<()> {
     write!(out, "recorded requests: {}", found.requests)?;
     if found.unjudged > 0 {
         write!(out, "; {} more were refused for their form", found.unjudged)?;
     }
-    if found.malformed > 0 {
-        write!(out, "; {} lines are no record", found.malformed)?;
-    }
     writeln!(out)?;
+    if found.malformed.count > 0 {
+        writeln!(out, "note: {}", found.malformed)?;
+    }
+    for name in &found.broken_off {
+        writeln!(out, "note: {} is packed and broken off: what follows is missing", name.escape_debug())?;
+    }
     let turns = [
         (Turn::NewlyDenied, "newly denied"),
         (Turn::NewlyAllowed, "newly allowed"),

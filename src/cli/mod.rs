@@ -6,8 +6,10 @@ mod diff;
 mod explain;
 mod healthcheck;
 mod import;
+mod logs;
 mod lookup;
 mod run;
+mod suggest;
 mod test;
 
 use std::fmt::Display;
@@ -63,6 +65,8 @@ enum Command {
     Diff(diff::Diff),
     /// Translate another proxy's configuration, and say what is lost or different.
     Import(import::Import),
+    /// Read access logs and print the shortest exact allowlist that would have let through what they record.
+    Suggest(suggest::Suggest),
     /// Print the embedded default configuration, or the JSON Schema of the file.
     Config(config::Show),
     /// Ask the running egressd whether it is ready: exit code 0 or 1. For images without a shell.
@@ -98,6 +102,7 @@ pub fn main() -> ExitCode {
         Command::Test(test) => test.run(file),
         Command::Diff(diff) => diff.run(),
         Command::Import(import) => import.run(),
+        Command::Suggest(suggest) => suggest.run(),
         Command::Config(show) => show.run(),
         Command::Healthcheck => healthcheck::run(file),
         Command::Completions { shell } => {

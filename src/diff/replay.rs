@@ -1,6 +1,6 @@
 //! Recorded requests, decided by both configurations: which would now be decided otherwise.
 //!
-//! Reads the JSON access log line by line; what the two agree on is counted and forgotten, and of the rest at most
+//! Reads the logs by `logbook`; what the two agree on is counted and forgotten, and of the rest at most
 //! [`MAX_KEPT`] distinct requests are kept, so memory is bounded however long the log is. Both decide at one moment,
 //! the caller's, so that only the edit makes a difference. A request is counted where it begins (`open`, `http`) or
 //! was refused (`deny`, `error`).
@@ -9,23 +9,19 @@
 //! what was dialled.
 
 use std::collections::HashMap;
-use std::io::{self, BufRead};
-use std::net::{IpAddr, SocketAddr};
-
-use jiff::Timestamp;
-use serde::Deserialize;
+use std::io::{self, Read};
+use std::net::IpAddr;
 
 use crate::client::Client;
 use crate::explain::client;
+use crate::logbook::{Entry, Malformed, Reader, Stands, Text};
 use crate::outcome::{Decision, Reason};
 use crate::policy::{Permit, Policies};
 use crate::target::{Method, Target};
+use jiff::Timestamp;
 
 /// Distinct requests that are kept, of those decided otherwise.
 pub const MAX_KEPT: usize = 10_000;
-
-/// Longest line that is read: four times what the log writes at most.
-const MAX_LINE: usize = 64 << 10;
 
 /// How a request is decided otherwise.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -68,7 +64,9 @@ pub struct Found {
     /// Requests that both decided.
     pub requests: u64,
     /// Lines that are no record.
-    pub malformed: u64,
+    pub malformed: Malformed,
+    /// Packed logs that end before their end.
+    pub broken_off: Vec<String>,
     /// Requests without a client or target that can be judged: refused for their form.
     pub unjudged: u64,
     /// Those decided otherwise.
@@ -103,78 +101,46 @@ pub struct Replay<'p> {
     new: &'p Policies,
     now: Timestamp,
     upstreams: bool,
+    reader: Reader,
     found: Found,
-}
-
-/// What is read of a record; the other members do not decide anything.
-#[derive(Deserialize)]
-struct Line {
-    event: String,
-    client: Option<String>,
-    identity: Option<String>,
-    method: Option<String>,
-    target: Option<String>,
-    upstream: Option<String>,
 }
 
 impl<'p> Replay<'p> {
     /// `upstreams`: whether the recorded `upstream` is the target's own address, which it is not behind a parent proxy;
     /// then it is judged, too.
     pub fn new(old: &'p Policies, new: &'p Policies, now: Timestamp, upstreams: bool) -> Self {
-        Replay { old, new, now, upstreams, found: Found::default() }
+        Replay { old, new, now, upstreams, reader: Reader::new(), found: Found::default() }
     }
 
-    /// Reads one log to its end.
+    /// Reads one log to its end; `name` is for what is told of its lines.
     ///
     /// # Errors
-    /// The input fails, or is compressed. A line that is no record is counted, and is no error.
-    pub fn read(&mut self, mut input: impl BufRead) -> io::Result<()> {
-        if input.fill_buf()?.starts_with(b"\x1f\x8b") {
-            let text = "it is compressed: unpack it first, as in `zcat LOG | egressd diff OLD NEW --log -`";
-            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
-        }
-        let mut line = Vec::new();
-        while let Some(whole) = next_line(&mut input, &mut line)? {
-            let text = line.trim_ascii();
-            if text.is_empty() {
-                continue;
-            }
-            match serde_json::from_slice::<Line>(text) {
-                Ok(record) if whole => self.record(&record),
-                _ => self.found.malformed += 1,
-            }
-        }
-        Ok(())
+    /// The input fails. A line that is no record is counted, and is no error.
+    pub fn read(&mut self, name: &str, input: impl Read) -> io::Result<()> {
+        let mut reader = std::mem::take(&mut self.reader);
+        let done = reader.read(name, input, |entry| self.record(entry));
+        self.reader = reader;
+        done
     }
 
     /// What was found in all logs read.
     pub fn finish(self) -> Found {
-        self.found
+        let (malformed, broken_off) = (self.reader.malformed().clone(), self.reader.broken_off().to_vec());
+        Found { malformed, broken_off, ..self.found }
     }
 
-    fn record(&mut self, line: &Line) {
-        let connect = line.method.as_deref() == Some("CONNECT");
-        match line.event.as_str() {
-            "deny" | "error" => {}
-            "open" if connect => {}
-            "http" if !connect => {}
-            "open" | "http" | "progress" | "close" => return,
-            _ => {
-                self.found.malformed += 1;
-                return;
-            }
+    fn record(&mut self, entry: &Entry<'_>) {
+        if !matches!(entry.stands(), Stands::Passed | Stands::Refused) {
+            return;
         }
-        let address = line.client.as_deref().and_then(|text| text.parse::<SocketAddr>().ok());
-        let target = line.target.as_deref().and_then(|text| target(connect, text));
-        let (Some(address), Some(target)) = (address, target) else {
+        let (Some(address), Some(target)) = (entry.client_ip(), entry.asked()) else {
             self.found.unjudged += 1;
             return;
         };
         self.found.requests += 1;
-        let identity: Option<Box<str>> = line.identity.as_deref().map(Box::from);
-        let from = client(address.ip(), identity.iter().cloned().collect(), None);
-        let upstream = line.upstream.as_deref().filter(|_| self.upstreams);
-        let upstream = upstream.and_then(|text| text.parse::<SocketAddr>().ok()).map(|address| address.ip());
+        let identity: Option<Box<str>> = entry.identity.map(Text::decoded).map(Box::from);
+        let from = client(address, identity.iter().cloned().collect(), None);
+        let upstream = entry.upstream_address().filter(|_| self.upstreams).map(|address| address.ip());
         let old = Answer::of(self.old, &target, &from, self.now, upstream);
         let new = Answer::of(self.new, &target, &from, self.now, upstream);
         let Some(turn) = old.turn(&new) else { return };
@@ -189,15 +155,6 @@ impl<'p> Replay<'p> {
             *count += 1;
         }
     }
-}
-
-/// The target as the log writes it.
-fn target(connect: bool, text: &str) -> Option<Target> {
-    if connect {
-        return Target::connect(text).ok();
-    }
-    let authority = text.strip_prefix("http://")?.split(['/', '?', '#']).next()?;
-    Target::http(authority).ok()
 }
 
 /// What one configuration says.
@@ -256,37 +213,6 @@ impl std::fmt::Display for Answer {
                 }
                 Ok(())
             }
-        }
-    }
-}
-
-/// Reads the next line into `line`, without its end. `Some(false)`: it was longer than [`MAX_LINE`], and the rest of it
-/// was passed over; `None`: the end.
-fn next_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Option<bool>> {
-    line.clear();
-    let mut whole = true;
-    let mut any = false;
-    loop {
-        let buffer = match input.fill_buf() {
-            Ok(buffer) => buffer,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        };
-        if buffer.is_empty() {
-            return Ok(any.then_some(whole));
-        }
-        any = true;
-        let end = buffer.iter().position(|byte| *byte == b'\n');
-        let piece = buffer.get(..end.unwrap_or(buffer.len())).unwrap_or_default();
-        if line.len() + piece.len() > MAX_LINE {
-            whole = false;
-        } else {
-            line.extend_from_slice(piece);
-        }
-        let used = piece.len() + usize::from(end.is_some());
-        input.consume(used);
-        if end.is_some() {
-            return Ok(Some(whole));
         }
     }
 }

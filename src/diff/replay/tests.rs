@@ -30,7 +30,7 @@ fn replay(log: &[u8]) -> Found {
     let (old, new) = (policies(OLD), policies(NEW));
     let mut replay = Replay::new(&old, &new, "2026-01-01T00:00:00Z".parse().expect("a moment"), true);
     // A reader that gives little at a time: lines are put together over any cut.
-    replay.read(io::BufReader::with_capacity(7, log)).expect("it can be read");
+    replay.read("a.log", io::BufReader::with_capacity(7, log)).expect("it can be read");
     replay.finish()
 }
 
@@ -52,7 +52,7 @@ fn each_request_is_counted_once_and_only_what_differs_is_kept() {
     ]
     .concat();
     let found = replay(log.as_bytes());
-    assert_eq!((found.requests, found.malformed, found.unjudged), (9, 0, 0));
+    assert_eq!((found.requests, found.malformed.count, found.unjudged), (9, 0, 0));
     let told = |turn| -> Vec<String> {
         found
             .of(turn)
@@ -79,7 +79,7 @@ fn each_request_is_counted_once_and_only_what_differs_is_kept() {
 #[test]
 fn what_is_no_record_is_counted_and_never_fatal() {
     let good = record("open", "CONNECT", "gone.example:443", "null");
-    let long = "x".repeat(MAX_LINE + 1);
+    let long = "x".repeat(100_000);
     type Counts = (u64, u64, u64);
     let rows: &[(&[u8], Counts)] = &[
         (b"", (0, 0, 0)),
@@ -102,22 +102,14 @@ fn what_is_no_record_is_counted_and_never_fatal() {
             want.0 += 1; // the good line after it
         }
         assert_eq!(
-            (found.requests, found.malformed, found.unjudged),
+            (found.requests, found.malformed.count, found.unjudged),
             want,
             "{:?}",
             String::from_utf8_lossy(log)
         );
     }
     let found = replay(format!("{long}\n{good}").as_bytes());
-    assert_eq!((found.requests, found.malformed), (1, 1), "a line too long is passed over whole");
-}
-
-#[test]
-fn a_compressed_log_is_refused_with_what_to_do() {
-    let policies = policies(OLD);
-    let mut replay = Replay::new(&policies, &policies, Timestamp::UNIX_EPOCH, true);
-    let error = replay.read(&b"\x1f\x8b\x08\x00"[..]).expect_err("it is gzip");
-    assert!(error.to_string().contains("zcat"), "{error}");
+    assert_eq!((found.requests, found.malformed.count), (1, 1), "a line too long is passed over whole");
 }
 
 #[test]
@@ -134,7 +126,7 @@ fn the_distinct_requests_kept_are_bounded() {
             )
         })
         .collect();
-    replay.read(log.as_bytes()).expect("it can be read");
+    replay.read("a.log", log.as_bytes()).expect("it can be read");
     let found = replay.finish();
     assert_eq!(found.count(Turn::NewlyDenied), (count as u64, MAX_KEPT));
 }

@@ -1,0 +1,215 @@
+//! What is read of a line, and what is not.
+
+use std::io::{self, Read, Write};
+
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::read::MAX_LINE;
+use super::*;
+
+const OPEN: &str = r#"{"time":"2026-03-01T12:00:00.500000Z","id":"x","event":"open","client":"10.0.0.1:40000","identity":null,"method":"CONNECT","target":"git.example:443","sni":"git.example","decision":"allow","reason":null,"upstream":"52.94.0.1:443","sent":null,"received":12,"duration_ms":1.250,"cut":["user_agent"]}"#;
+
+/// One byte at a time, as a slow pipe gives it.
+struct Drops<'b>(&'b [u8]);
+
+impl Read for Drops<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let (Some((first, rest)), Some(room)) = (self.0.split_first(), into.first_mut()) else {
+            return Ok(0);
+        };
+        *room = *first;
+        self.0 = rest;
+        Ok(1)
+    }
+}
+
+fn read(log: &[u8]) -> (Reader, Vec<String>) {
+    let (mut reader, mut targets) = (Reader::new(), Vec::new());
+    let keep = |entry: &Entry<'_>| {
+        targets.push(entry.target.map(|text| text.decoded().into_owned()).unwrap_or_default())
+    };
+    reader.read("a.log", Drops(log), keep).expect("it can be read");
+    let mut at_once = Reader::new();
+    at_once.read("a.log", log, |_| ()).expect("it can be read");
+    assert_eq!(reader, at_once, "however the bytes come");
+    (reader, targets)
+}
+
+#[test]
+fn a_record_is_read_in_any_order_and_with_anything_beside_it() {
+    let entry = Entry::parse(OPEN.as_bytes()).expect("a record");
+    assert_eq!(entry.time, Some(1_772_366_400));
+    assert_eq!(entry.asked().map(|target| target.to_string()), Some("git.example:443".to_owned()));
+    assert_eq!(entry.client_ip(), Some(IpAddr::from([10, 0, 0, 1])));
+    assert_eq!(entry.upstream_address().map(|address| address.port()), Some(443));
+    assert_eq!((entry.sent, entry.received), (None, Some(12)));
+    assert_eq!(entry.stands(), Stands::Passed);
+    let other =
+        r#" { "more" : {"a":[1,-2.5e3,"}\"",true,{}],"b":null} , "target":"\u0061","event" : "deny" } "#;
+    let entry = Entry::parse(other.trim().as_bytes()).expect("a record");
+    assert_eq!(entry.target.map(Text::decoded).as_deref(), Some("a"));
+    assert_eq!(entry.stands(), Stands::Refused);
+}
+
+#[test]
+fn squids_lines_are_read_too() {
+    let rows = [
+        (
+            "1661929934.034   1234 192.168.13.79 TCP_TUNNEL/200 46966 CONNECT www.tis.co.jp:443 - HIER_DIRECT/163.44.161.163 -",
+            "open",
+            "allow",
+            Some(46_966),
+            Some(1_661_929_934),
+        ),
+        (
+            "2022/08/31 07:12:14| 192.168.13.79 TCP_DENIED/403 3867 CONNECT www.google.com:443 - HIER_NONE/- text/html",
+            "deny",
+            "deny",
+            None,
+            Some(1_661_929_934),
+        ),
+        (
+            "2022/08/31 07:12:14| 10.0.0.1 TCP_MISS/404 618 GET http://origin.test:8080/none? user HIER_DIRECT/127.77.0.2 text/html",
+            "http",
+            "allow",
+            Some(618),
+            Some(1_661_929_934),
+        ),
+        (
+            "1661929934.034      0 10.0.0.1 NONE_NONE/503 0 CONNECT dead.test:8080 - HIER_DIRECT/127.77.0.3 -",
+            "error",
+            "allow",
+            None,
+            Some(1_661_929_934),
+        ),
+        (
+            "1661929934.034      0 10.0.0.1 NONE_NONE/400 0 GET error:invalid-request - HIER_NONE/- text/html",
+            "deny",
+            "deny",
+            None,
+            Some(1_661_929_934),
+        ),
+        (
+            "TCP is none 10.0.0.1 TCP_MISS/200 1 GET http://a.test/ - HIER_DIRECT/1.2.3.4 -",
+            "http",
+            "allow",
+            Some(1),
+            None,
+        ),
+    ];
+    for (line, event, decision, received, time) in rows {
+        let entry = Entry::parse(line.as_bytes()).unwrap_or_else(|| panic!("{line}"));
+        let got = (entry.event.map(Event::as_str), entry.decided(decision), entry.received, entry.time);
+        assert_eq!(got, (Some(event), true, received, time), "{line}");
+    }
+    for line in [
+        "",
+        "a",
+        "-",
+        "Nov 25 host kernel: a b c d e f",
+        "{\"event\":\"open\"",
+        "TCP_MISS/200 1 GET u - H/- -",
+    ] {
+        assert!(Entry::parse(line.as_bytes()).is_none(), "{line}");
+    }
+}
+
+#[test]
+fn what_is_no_record_is_counted_and_told() {
+    let long = format!("{{\"event\":\"open\",\"x\":\"{}\"}}", "x".repeat(MAX_LINE));
+    let log = format!("{OPEN}\r\n\n{{}}\nnoise\n\n{long}\n{OPEN}\n{}", &OPEN[..40]);
+    let (reader, targets) = read(log.as_bytes());
+    assert_eq!(targets, ["git.example:443", "git.example:443"]);
+    assert_eq!(reader.records(), 2);
+    assert_eq!(reader.malformed().to_string(), "4 lines are no record: a.log:3, a.log:4, a.log:6, a.log:8");
+    let (reader, _) = read(&b"\xff\n".repeat(7));
+    assert!(reader.malformed().to_string().ends_with(":5, …"), "{}", reader.malformed());
+    assert_eq!(read(&long.as_bytes()[..MAX_LINE + 5]).0.malformed().count, 1, "also without an end");
+}
+
+#[test]
+fn what_gzip_packed_is_unpacked_rotations_in_one_file_included() {
+    let pack = |text: &str| {
+        let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        packer.write_all(text.as_bytes()).expect("into memory");
+        packer.finish().expect("into memory")
+    };
+    let one = pack(&format!("{OPEN}\n"));
+    let (reader, targets) = read(&[one.clone(), one.clone()].concat());
+    assert_eq!((targets.len(), reader.broken_off().len()), (2, 0));
+    let many = pack(&format!("{OPEN}\n").repeat(2_000));
+    let (reader, targets) = read(&many[..many.len() / 2]);
+    assert!(!targets.is_empty() && targets.len() < 2_000);
+    assert_eq!(reader.broken_off(), ["a.log"]);
+}
+
+#[test]
+fn the_calendar_is_the_calendar() {
+    for text in [
+        "1970-01-01T00:00:00Z",
+        "2000-02-29T23:59:59.999999Z",
+        "2026-12-31T00:00:00Z",
+        "2100-03-01T00:00:00Z",
+    ] {
+        let want: jiff::Timestamp = text.parse().expect("a time");
+        assert_eq!(json::seconds(text), Some(want.as_second()), "{text}");
+    }
+    for text in [
+        "",
+        "2026-13-01T00:00:00Z",
+        "2026-01-01 00:00:00Z",
+        "2026-01-01T00:00:00+01:00",
+        "2026-01-01T00:00:0xZ",
+    ] {
+        assert_eq!(json::seconds(text), None, "{text}");
+    }
+}
+
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        any::<String>().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(3, 16, 4, |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            proptest::collection::hash_map(any::<String>(), inner, 0..4)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let _ = Entry::parse(&bytes);
+    }
+
+    #[test]
+    fn no_cut_of_a_record_is_taken_for_one(end in 0..OPEN.len()) {
+        prop_assert!(Entry::parse(&OPEN.as_bytes()[..end]).is_none());
+    }
+
+    /// Whatever stands beside them: the members are what serde_json says.
+    #[test]
+    fn it_reads_what_serde_json_reads(
+        others in proptest::collection::hash_map("[a-z]{9,12}", any_json(), 0..6),
+        target in any::<String>(), sent in any::<u64>(), pretty in any::<bool>(),
+    ) {
+        let mut object: serde_json::Map<String, Value> = others.into_iter().collect();
+        object.insert("target".to_owned(), target.clone().into());
+        object.insert("event".to_owned(), "http".into());
+        object.insert("sent".to_owned(), sent.into());
+        let line = if pretty { serde_json::to_string_pretty(&object) } else { serde_json::to_string(&object) };
+        let line = line.expect("JSON").replace('\n', " ");
+        let entry = Entry::parse(line.as_bytes());
+        prop_assert!(entry.is_some(), "{line}");
+        let entry = entry.expect("just seen");
+        prop_assert_eq!(entry.target.map(|text| text.decoded().into_owned()), Some(target));
+        prop_assert_eq!(entry.sent, Some(sent));
+    }
+}
