@@ -121,7 +121,7 @@ async fn pass(
     match tls.server.accept(stream, early, tls.handshake_timeout).await {
         Ok(Accepted { stream, identities }) => {
             client.identities = identities;
-            Ok(Entered { stream: ClientStream::Tls(stream), early: BytesMut::new(), client })
+            Ok(Entered { stream: ClientStream::tls(stream), early: BytesMut::new(), client })
         }
         Err(Failure { error, stream }) => {
             Err(Closed { reason: error.reason(), why: Box::new(error), client: Some(client.address), stream })

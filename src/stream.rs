@@ -5,7 +5,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -13,6 +13,7 @@ use tokio_rustls::server::TlsStream;
 
 use crate::early::Early;
 use crate::relay::Transport;
+use crate::tls::Records;
 
 /// What a client speaks HTTP over.
 #[derive(Debug)]
@@ -20,14 +21,21 @@ pub enum ClientStream {
     /// Cleartext.
     Bare(TcpStream),
     /// TLS. Boxed, as it comes: its buffers are far larger than a socket.
-    Tls(Box<TlsStream<Early<TcpStream>>>),
+    Tls(Box<TlsStream<Early<TcpStream>>>, Records),
+}
+
+impl ClientStream {
+    /// TLS over a connection, on which nothing was written yet.
+    pub fn tls(stream: Box<TlsStream<Early<TcpStream>>>) -> Self {
+        ClientStream::Tls(stream, Records::default())
+    }
 }
 
 impl Transport for ClientStream {
     fn socket(&self) -> &TcpStream {
         match self {
             ClientStream::Bare(stream) => stream,
-            ClientStream::Tls(stream) => stream.get_ref().0.get_ref(),
+            ClientStream::Tls(stream, _) => stream.get_ref().0.get_ref(),
         }
     }
 }
@@ -36,7 +44,7 @@ impl AsyncRead for ClientStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             ClientStream::Bare(stream) => Pin::new(stream).poll_read(cx, buf),
-            ClientStream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+            ClientStream::Tls(stream, _) => Pin::new(stream).poll_read(cx, buf),
         }
     }
 }
@@ -45,21 +53,26 @@ impl AsyncWrite for ClientStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             ClientStream::Bare(stream) => Pin::new(stream).poll_write(cx, buf),
-            ClientStream::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+            ClientStream::Tls(stream, records) => {
+                let (piece, _) = buf.split_at(records.piece(buf));
+                let written = ready!(Pin::new(stream).poll_write(cx, piece))?;
+                records.wrote(piece.get(..written).unwrap_or(piece));
+                Poll::Ready(Ok(written))
+            }
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             ClientStream::Bare(stream) => Pin::new(stream).poll_flush(cx),
-            ClientStream::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            ClientStream::Tls(stream, _) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             ClientStream::Bare(stream) => Pin::new(stream).poll_shutdown(cx),
-            ClientStream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+            ClientStream::Tls(stream, _) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

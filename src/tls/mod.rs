@@ -8,6 +8,7 @@
 
 mod files;
 mod identity;
+mod records;
 mod server;
 
 use std::io;
@@ -22,6 +23,7 @@ use tokio_rustls::server::TlsStream;
 
 pub use files::{FileProblem, PemFile, TlsPem};
 pub use identity::{is_common_name, is_spiffe};
+pub use records::Records;
 pub use server::{Loaded, ServerTls};
 
 use crate::early::Early;

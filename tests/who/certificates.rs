@@ -94,6 +94,30 @@ fn requests_and_tunnels_go_through_tls_as_they_do_without() {
 }
 
 #[test]
+fn each_record_within_a_tunnel_has_an_outer_record_of_its_own() {
+    let (authority, origin) = (Authority::new(), Origin::echo());
+    let rule = format!("tcp://{}", origin.address());
+    let proxy = Egressd::start_in(files(&authority, &[]), &listening(TLS, &[&rule]));
+    let mut wire = connect(&proxy, &authority, None);
+    wire.send(connect_to(&origin.address().to_string()));
+    assert_eq!(wire.read_head().status, 200);
+    let record = |len: u8| [&[23, 3, 3, 0, len][..], &vec![7; usize::from(len)]].concat();
+    let records = [record(10), record(200), record(0)].concat();
+    wire.send(&records);
+    let mut socket = &wire.stream().sock;
+    // Of TLS 1.3: five bytes of head, the record, its type, its tag.
+    let mut raw = vec![0; records.len() + 3 * (5 + 1 + 16)];
+    socket.read_exact(&mut raw).expect("the echo");
+    let (mut lengths, mut rest) = (Vec::new(), &raw[..]);
+    while let [23, 3, 3, high, low, after @ ..] = rest {
+        let len = usize::from(u16::from_be_bytes([*high, *low]));
+        lengths.push(len - 17);
+        rest = &after[len.min(after.len())..];
+    }
+    assert_eq!(lengths, [15, 205, 5]);
+}
+
+#[test]
 fn identities_decide_between_policies() {
     let (authority, origin) = (Authority::new(), Origin::echo());
     let to = origin.address();
