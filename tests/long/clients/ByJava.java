@@ -1,0 +1,57 @@
+import java.io.FileInputStream;
+import java.net.Authenticator;
+import java.net.InetSocketAddress;
+import java.net.PasswordAuthentication;
+import java.net.ProxySelector;
+import java.net.URI;
+import java.net.http.HttpClient;
+import java.net.http.HttpRequest;
+import java.net.http.HttpResponse;
+import java.security.KeyStore;
+import java.security.cert.CertificateFactory;
+import java.time.Duration;
+import javax.net.ssl.SSLContext;
+import javax.net.ssl.TrustManagerFactory;
+
+/**
+ * GETs a URL by a proxy with Java's HttpClient. It has no TLS to a proxy, so of the proxy's URL only host, port and password
+ * are used. For Basic it wants -Djdk.http.auth.tunneling.disabledSchemes= as well.
+ *
+ * Environment: URL, PROXY, CA. The body goes to stdout.
+ */
+public class ByJava {
+    public static void main(String[] args) throws Exception {
+        KeyStore store = KeyStore.getInstance(KeyStore.getDefaultType());
+        store.load(null, null);
+        try (FileInputStream pem = new FileInputStream(System.getenv("CA"))) {
+            store.setCertificateEntry("ca", CertificateFactory.getInstance("X.509").generateCertificate(pem));
+        }
+        TrustManagerFactory trust = TrustManagerFactory.getInstance(TrustManagerFactory.getDefaultAlgorithm());
+        trust.init(store);
+        SSLContext context = SSLContext.getInstance("TLS");
+        context.init(null, trust.getTrustManagers(), null);
+
+        URI proxy = URI.create(System.getenv("PROXY"));
+        HttpClient.Builder builder = HttpClient.newBuilder()
+            .sslContext(context)
+            .connectTimeout(Duration.ofSeconds(30))
+            .proxy(ProxySelector.of(new InetSocketAddress(proxy.getHost(), proxy.getPort())));
+        if (proxy.getUserInfo() != null) {
+            String[] pair = proxy.getUserInfo().split(":", 2);
+            builder.authenticator(new Authenticator() {
+                @Override
+                protected PasswordAuthentication getPasswordAuthentication() {
+                    return new PasswordAuthentication(pair[0], pair[1].toCharArray());
+                }
+            });
+        }
+        HttpRequest request = HttpRequest.newBuilder(URI.create(System.getenv("URL"))).timeout(Duration.ofSeconds(60)).build();
+        HttpResponse<byte[]> answer = builder.build().send(request, HttpResponse.BodyHandlers.ofByteArray());
+        if (answer.statusCode() != 200) {
+            System.err.println("status " + answer.statusCode());
+            System.exit(1);
+        }
+        System.out.write(answer.body());
+        System.out.flush();
+    }
+}
