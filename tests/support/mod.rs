@@ -27,6 +27,7 @@ mod names;
 mod origin;
 mod record;
 mod tls;
+mod volume;
 mod wire;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -43,6 +44,7 @@ pub use self::names::{Kind, Names, Question, Says};
 pub use self::origin::{Conversation, Origin, Seen};
 pub use self::record::Record;
 pub use self::tls::{Authority, Issued, TlsStream, client_hello};
+pub use self::volume::Volume;
 pub use self::wire::{End, Reply, Wire};
 
 /// The longest that any wait of a test lasts. Far more than is ever needed: on a busy machine a test must not fail

@@ -80,6 +80,13 @@ impl Authority {
         self.sign(&params)
     }
 
+    /// A client's certificate with this DNS name alone.
+    pub fn issue_client_named(&self, name: &str) -> Issued {
+        let mut params = CertificateParams::new([name.to_owned()]).expect("a name of ASCII");
+        params.distinguished_name.remove(DnType::CommonName);
+        self.sign(&params)
+    }
+
     /// The list of revoked certificates, by their serial numbers, as PEM.
     pub fn crl(&self, revoked: &[u8]) -> String {
         let revoked_certs = revoked.iter().map(|serial| RevokedCertParams {

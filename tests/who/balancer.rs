@@ -10,7 +10,7 @@ use crate::{
     wait_for_connections,
 };
 
-const TRUSTED: &str = "proxy_protocol: {trusted: [127.0.0.0/8]}";
+pub(crate) const TRUSTED: &str = "proxy_protocol: {trusted: [127.0.0.0/8]}";
 const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
 pub(crate) fn v1(client: &str) -> Vec<u8> {
@@ -35,7 +35,7 @@ fn v2_header(command: u8, family: u8, body: &[u8]) -> Vec<u8> {
     [V2, &[command, family], &len, body].concat()
 }
 
-fn vpc_endpoint(id: &str) -> Vec<u8> {
+pub(crate) fn vpc_endpoint(id: &str) -> Vec<u8> {
     let len = u16::try_from(id.len() + 1).expect("short").to_be_bytes();
     [&[0xEA][..], &len, &[0x01], id.as_bytes()].concat()
 }
@@ -202,6 +202,27 @@ fn a_trusted_peer_must_send_one_header_that_is_right() {
 }
 
 #[test]
+fn a_second_header_that_comes_later_is_no_request() {
+    let proxy = Egressd::start(&listening(TRUSTED, &["a.example"]));
+    let peeks = |number| (connections(&proxy, "accepted") == number).then_some(());
+    for (number, second) in (1..).zip([v1("10.0.0.8"), v2([10, 0, 0, 8], &[])]) {
+        let mut wire = proxy.connect();
+        // Read by itself: a part of the first head is behind it, so that the header is known to be taken out.
+        wire.send(v1("10.0.0.7"));
+        wire.send([&second[..], connect_to("a.example:443").as_bytes()].concat());
+        let (answer, end) = wire.read_to_end();
+        // In one read or in two: closed without a word, or answered as what it is.
+        assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 400 "), "{}", answer.escape_ascii());
+        assert_ne!((answer.is_empty(), end), (false, End::Reset));
+        let refused = connections(&proxy, "proxy_header_invalid");
+        until("it to be counted", || peeks(number - refused));
+    }
+    let records = proxy.stop().records;
+    assert!(records.iter().all(|record| record["event"] == "deny"), "{records:?}");
+    assert_eq!(records.len(), 2);
+}
+
+#[test]
 fn a_header_that_is_cut_off_is_refused_and_one_that_comes_in_single_bytes_is_not() {
     let origin = Origin::echo();
     let rule = format!("tcp://{}", origin.address());
@@ -291,7 +312,8 @@ fn tls_begins_right_behind_the_header() {
 
 #[test]
 fn a_balancer_that_hides_the_clients_is_told_once() {
-    let proxy = Egressd::start(&config(&["a.example"]));
+    let limits = "limits: {requests_per_second_per_client: 100000}\n";
+    let proxy = Egressd::start(&(config(&["a.example"]) + limits));
     let says = "nearly all of the last 1000 connections came from 127.0.0.1.";
     for _ in 0..2_000 {
         let mut wire = proxy.connect();

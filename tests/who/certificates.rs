@@ -14,9 +14,10 @@ use crate::{
     assert_closed_without_a_word, connect_to, deciding, listening, refused_connections, wait_for_connections,
 };
 
-const NAME: &str = "proxy.test";
+pub(crate) const NAME: &str = "proxy.test";
 const TLS: &str = "tls: {certificate: tls.crt, key: tls.key}";
-const MUTUAL: &str = "tls: {certificate: tls.crt, key: tls.key, client_ca: ca.crt, client_crl: ca.crl}";
+pub(crate) const MUTUAL: &str =
+    "tls: {certificate: tls.crt, key: tls.key, client_ca: ca.crt, client_crl: ca.crl}";
 
 /// A directory with the files of a listener; clients with the serial numbers `revoked` are.
 fn files(authority: &Authority, revoked: &[u8]) -> TempDir {
@@ -33,12 +34,12 @@ fn write_own(directory: &Path, own: &Issued) {
     write(&directory.join("tls.key"), &own.key_pem);
 }
 
-fn connect(proxy: &Egressd, authority: &Authority, own: Option<&Issued>) -> Wire<TlsStream> {
+pub(crate) fn connect(proxy: &Egressd, authority: &Authority, own: Option<&Issued>) -> Wire<TlsStream> {
     Wire::through(authority.client_as(NAME, proxy.connect(), own))
 }
 
 /// What becomes of a client that speaks TLS: nothing but an alert and the end of the connection.
-fn assert_let_down(proxy: &Egressd, authority: &Authority, own: Option<&Issued>) -> String {
+pub(crate) fn assert_let_down(proxy: &Egressd, authority: &Authority, own: Option<&Issued>) -> String {
     let mut stream = authority.client_as(NAME, proxy.connect(), own);
     let peer = stream.sock.local_addr().expect("connected").to_string();
     let _ = stream.write_all(connect_to("a.example:443").as_bytes());

@@ -9,6 +9,7 @@ mod balancer;
 mod certificates;
 mod passwords;
 mod refusals;
+mod together;
 
 use support::{Egressd, Record, Wire, config, until};
 

@@ -10,13 +10,13 @@ use crate::support::{Authority, Egressd, End, Origin, Reply, Wire, any_port, dir
 use crate::{connect_to, deciding, listening};
 
 const PASSWORDS: &str = "basic_auth: {users_file: users.htpasswd}";
-const PASSWORD: &str = "correct-horse-battery-staple";
+pub(crate) const PASSWORD: &str = "correct-horse-battery-staple";
 const WRONG: &str = "incorrect-donkey";
 /// For passwords that nobody guesses here: at cost 14 it takes a second to compare one.
 const DEAR: &str = "$2a$14$k42ZFHFWqBp3vWli.nIn8uYyIkbvYRvodzbfbK18SSsY.CsIQPlxO";
 
 /// Users and their passwords, at bcrypt's least cost: a test is no place to wait.
-fn users(users: &[(&str, &str)]) -> String {
+pub(crate) fn users(users: &[(&str, &str)]) -> String {
     let line = |(user, password): &(&str, &str)| {
         format!("{user}:{}\n", bcrypt::hash(password, 4).expect("a good cost"))
     };
