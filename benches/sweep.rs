@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use rustix::process::{Resource, getrlimit, setrlimit};
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 
 const WANTED: u64 = 10_000;
 const PHASE: Duration = Duration::from_secs(3);
@@ -78,7 +78,12 @@ fn main() -> io::Result<()> {
 
 /// A target that takes connections and says nothing: its port. They stay open as long as this process.
 fn target() -> io::Result<u16> {
-    let listener = TcpListener::bind("127.0.0.1:0")?;
+    // std's backlog of 128 is soon full where this thread has to wait for a processor, and a SYN that is then dropped comes
+    // again after a second.
+    let listener = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
+    listener.listen(4096)?;
+    let listener = TcpListener::from(listener);
     let port = listener.local_addr()?.port();
     thread::spawn(move || {
         let mut taken: Vec<TcpStream> = Vec::new();
