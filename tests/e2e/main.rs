@@ -7,6 +7,7 @@
 mod support;
 
 mod balancer;
+mod browser;
 mod curl;
 mod default_config;
 mod dns;
@@ -16,7 +17,9 @@ mod git_server;
 mod lifecycle;
 mod listeners;
 mod network;
+mod prometheus;
 mod squid_log;
+mod status_page;
 mod tool;
 mod who;
 mod whole_system;

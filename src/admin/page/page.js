@@ -3,7 +3,7 @@
 const EVERY = 3000;
 const HIDDEN = 60000;
 const LONGEST = 30000;
-const STALE = 12000;
+const STALE = 8000;
 const PATIENCE = 10000;
 const LIMIT = 500;
 

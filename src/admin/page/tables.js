@@ -37,7 +37,7 @@ class Table {
       const chosen = key === this.sorted;
       set(header, { "aria-sort": chosen ? (this.descending ? "descending" : "ascending") : null });
       const arrow = header.querySelector(".arrow");
-      if (arrow) tell(arrow, chosen ? (this.descending ? " ↓" : " ↑") : "");
+      if (arrow) tell(arrow, chosen ? (this.descending ? " ↓ " : " ↑ ") : "");
     }
   }
 

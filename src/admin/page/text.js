@@ -12,8 +12,7 @@ function make(tag, properties = {}, ...children) {
 
 function set(element, properties) {
   for (const [name, value] of Object.entries(properties)) {
-    if (name === "class") element.className = value;
-    else if (name === "on") for (const [event, run] of Object.entries(value)) element.addEventListener(event, run);
+    if (name === "on") for (const [event, run] of Object.entries(value)) element.addEventListener(event, run);
     else if (value === null || value === undefined || value === false) element.removeAttribute(name);
     else element.setAttribute(name, value === true ? "" : value);
   }
@@ -59,7 +58,7 @@ function bytes(value) {
   const units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
   let unit = 0;
   while (value >= 1023.5 && unit < units.length - 1) { value /= 1024; unit += 1; }
-  return `${unit === 0 || value >= 99.95 ? Math.round(value) : value.toFixed(1)} ${units[unit]}`;
+  return `${unit === 0 || value >= 99.95 ? Math.round(value) : value.toFixed(1).replace(".0", "")} ${units[unit]}`;
 }
 
 function seconds(value) {
