@@ -17,6 +17,7 @@ mod git_server;
 mod lifecycle;
 mod listeners;
 mod network;
+mod packages;
 mod prometheus;
 mod squid_log;
 mod status_page;
