@@ -10,6 +10,7 @@ mod balancer;
 mod browser;
 mod curl;
 mod default_config;
+mod differential;
 mod dns;
 mod families;
 mod git;

@@ -1,0 +1,35 @@
+//! What egressd forwards, a strict origin and a forgiving one read as one and the same request: odd heads, generated, sent
+//! through a running egressd. `tests/e2e/differential.rs` does it with more of them, and with a real server's reading.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod heads;
+mod readers;
+mod strict_origin;
+
+use support::Egressd;
+
+#[test]
+fn what_is_forwarded_is_one_request_to_a_strict_and_to_a_forgiving_reader() {
+    let origin = strict_origin::start();
+    let authority = origin.address().to_string();
+    let proxy = Egressd::start(&strict_origin::configuration(&authority));
+    let requests = strict_origin::requests(1_500, &authority);
+    let statuses = strict_origin::ask_all(&proxy, &requests);
+    strict_origin::arrived(&origin, &requests, &statuses);
+}
+
+/// The forgiving reader forgives: else it would prove nothing.
+#[test]
+fn the_readers_differ_where_servers_do() {
+    for (bytes, requests) in [
+        (&b"GET / HTTP/1.1\nHost: a\n\n"[..], 1),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\nGET /x HTTP/1.1\r\n\r\n", 2),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX: a\rY: b\r\n\r\n", 1),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +3\r\n\r\nabc", 1),
+    ] {
+        assert!(!matches!(readers::strict(bytes), Ok(Some(_))), "{:?}", String::from_utf8_lossy(bytes));
+        assert_eq!(readers::lenient(bytes).len(), requests, "{:?}", String::from_utf8_lossy(bytes));
+    }
+}

@@ -1,0 +1,108 @@
+//! Odd requests through a running egressd to an origin that reads by the letter, and what must hold of what arrives.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::thread;
+
+use super::heads::{Heads, OddRequest};
+use super::readers::{Seen, lenient, strict};
+use super::support::{Conversation, Egressd, Origin, any_port, config};
+
+const SEED: u64 = 9112;
+const CLIENTS: usize = 8;
+/// What belongs to one hop, or tells of who asked.
+const STAYS: [&str; 8] = [
+    "via",
+    "forwarded",
+    "x-forwarded-for",
+    "proxy-authorization",
+    "proxy-connection",
+    "upgrade",
+    "http2-settings",
+    "keep-alive",
+];
+
+/// Answers each request, once it is whole.
+pub(crate) fn start() -> Origin {
+    Origin::start(any_port(), |mut conversation: Conversation| {
+        let (mut bytes, mut some) = (Vec::new(), [0; 4096]);
+        loop {
+            match conversation.read(&mut some)? {
+                0 => return Ok(()),
+                length => bytes.extend_from_slice(&some[..length]),
+            }
+            while let Ok(Some((_, length))) = strict(&bytes) {
+                bytes.drain(..length);
+                conversation.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")?;
+            }
+        }
+    })
+}
+
+/// The configuration for an origin at this authority. A head whose end a generated line end has destroyed is waited for.
+pub(crate) fn configuration(authority: &str) -> String {
+    config(&[&format!("http://{authority}")])
+        + "limits: {requests_per_second_per_client: 1000000, head_timeout: 500ms}\n"
+}
+
+/// So many requests for an origin at this authority; the first has the tag 1.
+pub(crate) fn requests(count: usize, authority: &str) -> Vec<OddRequest> {
+    let mut heads = Heads::new(SEED);
+    (1..=count).map(|tag| heads.request(authority, tag)).collect()
+}
+
+/// Sends them, each on a connection of its own: the status of the first reply to each.
+pub(crate) fn ask_all(proxy: &Egressd, requests: &[OddRequest]) -> Vec<u16> {
+    let ask = |request: &OddRequest| {
+        let mut wire = proxy.connect();
+        wire.send(&request.bytes);
+        wire.read_head().status
+    };
+    let statuses: Vec<u16> = thread::scope(|scope| {
+        let clients: Vec<_> = requests
+            .chunks(requests.len().div_ceil(CLIENTS))
+            .map(|mine| scope.spawn(move || mine.iter().map(ask).collect::<Vec<_>>()))
+            .collect();
+        clients.into_iter().flat_map(|client| client.join().expect("no panic")).collect()
+    });
+    let passed = statuses.iter().filter(|status| **status == 200).count();
+    let refused = statuses.iter().filter(|status| matches!(status, 400 | 403 | 405 | 408)).count();
+    let other =
+        requests.iter().zip(&statuses).find(|(_, status)| !matches!(status, 200 | 400 | 403 | 405 | 408));
+    let other = other.map(|(request, status)| (status, String::from_utf8_lossy(&request.bytes)));
+    assert_eq!(other, None);
+    let enough = requests.len() / 5;
+    assert!(passed > enough && refused > enough, "{passed} passed, {refused} were refused");
+    statuses
+}
+
+/// Asserts that each request that was let through arrived once, as one request to the strict and to the forgiving reader,
+/// with the body that it meant, and that nothing else did. By tag.
+pub(crate) fn arrived(origin: &Origin, requests: &[OddRequest], statuses: &[u16]) -> BTreeMap<usize, Seen> {
+    let authority = origin.address().to_string();
+    let mut arrived = BTreeMap::new();
+    for connection in origin.seen() {
+        let bytes = connection.bytes;
+        let shown = String::from_utf8_lossy(&bytes).into_owned();
+        let read = strict(&bytes).unwrap_or_else(|error| panic!("{error}: {shown:?}"));
+        let Some((seen, length)) = read else {
+            // Broken off within a malformed body: nobody took it for whole.
+            let tag = shown.split("x-tag: ").nth(1).and_then(|rest| rest.split('\r').next());
+            let status = tag.and_then(|tag| tag.parse::<usize>().ok()).map(|tag| statuses[tag - 1]);
+            assert!(bytes.is_empty() || status == Some(400), "{status:?} {shown:?}");
+            continue;
+        };
+        assert_eq!(length, bytes.len(), "more than one request: {shown:?}");
+        assert_eq!(lenient(&bytes), [seen.clone()], "{shown:?}");
+        let tag: usize = seen.field("x-tag").and_then(|tag| tag.parse().ok()).expect("every request has one");
+        assert_eq!(seen.body, requests[tag - 1].body, "{shown:?}");
+        assert_eq!(seen.field("host"), Some(authority.as_str()), "{shown:?}");
+        assert!(seen.fields.iter().all(|(name, _)| !STAYS.contains(&name.as_str())), "{shown:?}");
+        assert!(arrived.insert(tag, seen).is_none(), "twice: {shown:?}");
+    }
+    for (at, (request, status)) in requests.iter().zip(statuses).enumerate() {
+        let shown = String::from_utf8_lossy(&request.bytes);
+        assert_eq!(arrived.contains_key(&(at + 1)), *status == 200, "{status} {shown:?}");
+    }
+    arrived
+}
