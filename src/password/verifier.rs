@@ -22,8 +22,12 @@ use crate::outcome::Reason;
 
 /// How far this thread stands back: at 10 it gets a tenth of what an async thread gets that wants the same CPU.
 const NICENESS: i32 = 10;
-/// The longest rest after a wrong password.
+/// The most rest that is owed after wrong passwords before everybody waits for it.
 const MAX_REST: Duration = Duration::from_secs(2);
+/// How long a client that was wrong waits behind those that were not.
+const SUSPECT_FOR: Duration = Duration::from_secs(60);
+/// How many such clients are remembered; those that come later count as new.
+const SUSPECTS: usize = 4096;
 
 /// The bounds of a [`Verifier`].
 #[derive(Clone, Copy, Debug)]
@@ -100,6 +104,10 @@ struct State {
     by_client: HashMap<IpAddr, usize>,
     right: Cache,
     wrong: Cache,
+    /// Clients whose last password was wrong, and until when that is held against them.
+    suspects: HashMap<IpAddr, Instant>,
+    /// Until then the thread leaves the CPU to others.
+    rests_until: Instant,
     closed: bool,
 }
 
@@ -121,9 +129,7 @@ impl Verifier {
         thread::Builder::new().name("passwords".to_owned()).spawn(move || {
             // On Linux this is for the calling thread alone. Without it the work is done all the same.
             let _ = rustix::process::nice(NICENESS);
-            while let Some(rest) = shared.verify_next() {
-                thread::sleep(rest);
-            }
+            while shared.verify_next() {}
         })?;
         Ok(verifier)
     }
@@ -137,6 +143,8 @@ impl Verifier {
             by_client: HashMap::new(),
             right: Cache::new(limits.right, limits.right_for),
             wrong: Cache::new(limits.wrong, limits.wrong_for),
+            suspects: HashMap::new(),
+            rests_until: Instant::now(),
             closed: false,
         };
         let shared = Shared {
@@ -238,9 +246,9 @@ impl Shared {
         Asked::Later(receiver)
     }
 
-    /// Waits for a pair, verifies it and answers. Gives the rest to take before the next, or `None` at the end.
-    fn verify_next(&self) -> Option<Duration> {
-        let job = self.next()?;
+    /// Waits for a pair, verifies it and answers. `false` at the end.
+    fn verify_next(&self) -> bool {
+        let Some(job) = self.next() else { return false };
         let began = Instant::now();
         self.verifications.fetch_add(1, Ordering::Relaxed);
         let user = &job.credentials.user;
@@ -255,11 +263,8 @@ impl Shared {
             Ok(false) => Ok(Verdict::Wrong),
             Err(Unable) => Err(Busy),
         };
-        self.answer(&job, answer);
-        // Niceness does not help where a CPU quota is what is short: there the thread leaves half to the others
-        // while it is given wrong passwords. Measured by the wall, so that being throttled makes the rest longer.
-        let is_right = answer == Ok(Verdict::Right);
-        Some(if is_right { Duration::ZERO } else { began.elapsed().min(MAX_REST) })
+        self.answer(&job, answer, began.elapsed());
+        true
     }
 
     fn next(&self) -> Option<Job> {
@@ -269,19 +274,34 @@ impl Shared {
                 return None;
             }
             state.drop_abandoned();
-            match state.queue.pop_front() {
-                Some(job) => return Some(job),
-                None => state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner),
+            let rest = state.rests_until.saturating_duration_since(Instant::now());
+            if let Some(job) = state.take(rest) {
+                return Some(job);
             }
+            state = if state.queue.is_empty() {
+                self.work.wait(state).unwrap_or_else(PoisonError::into_inner)
+            } else {
+                self.work.wait_timeout(state, rest).unwrap_or_else(PoisonError::into_inner).0
+            };
         }
     }
 
-    fn answer(&self, job: &Job, answer: Result<Verdict, Busy>) {
+    /// `took` is by the wall, so that being throttled makes the rest longer.
+    fn answer(&self, job: &Job, answer: Result<Verdict, Busy>, took: Duration) {
         let now = Instant::now();
         let mut state = self.lock();
         match answer {
-            Ok(Verdict::Right) => state.right.insert(job.tag, now),
-            Ok(Verdict::Wrong) => state.wrong.insert(job.tag, now),
+            Ok(Verdict::Right) => {
+                state.right.insert(job.tag, now);
+                state.suspects.remove(&job.client);
+            }
+            Ok(Verdict::Wrong) => {
+                state.wrong.insert(job.tag, now);
+                state.suspect(job.client, now);
+                // Niceness does not help where a CPU quota is what is short: there the thread leaves half to the others
+                // while it is given wrong passwords.
+                state.rests_until = state.rests_until.max(now) + took.min(MAX_REST);
+            }
             Err(Busy) => {}
         }
         state.leave(job.client);
@@ -323,6 +343,30 @@ fn mac_bytes(tag: &hmac::Tag) -> [u8; 32] {
 }
 
 impl State {
+    /// The next pair, where `rest` is still owed. Whoever was not wrong lately comes first, and need not wait for the rest:
+    /// a client that guesses must not keep the others out. It waits with all only when too much is owed, which takes many
+    /// clients that guess.
+    fn take(&mut self, rest: Duration) -> Option<Job> {
+        let now = Instant::now();
+        let is_suspect = |job: &Job| self.suspects.get(&job.client).is_some_and(|until| *until > now);
+        let first = self.queue.iter().position(|job| !is_suspect(job));
+        let place = match first {
+            Some(place) if rest < MAX_REST => place,
+            _ if rest.is_zero() => 0,
+            _ => return None,
+        };
+        self.queue.remove(place)
+    }
+
+    fn suspect(&mut self, client: IpAddr, now: Instant) {
+        if self.suspects.len() >= SUSPECTS {
+            self.suspects.retain(|_, until| *until > now);
+        }
+        if self.suspects.len() < SUSPECTS || self.suspects.contains_key(&client) {
+            self.suspects.insert(client, now + SUSPECT_FOR);
+        }
+    }
+
     /// Takes out what nobody waits for any more: leaving early must not cost us a hash.
     fn drop_abandoned(&mut self) {
         let State { queue, waiting, .. } = self;

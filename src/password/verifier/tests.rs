@@ -77,7 +77,7 @@ fn a_pair_is_hashed_once_right_or_wrong() {
     for (pair, expected) in [(("user", "right"), Verdict::Right), (("user", "wrong"), Verdict::Wrong)] {
         let before = verifier.verifications();
         let answer = later(ask(&verifier, &users, 1, pair));
-        verifier.shared.verify_next().unwrap();
+        assert!(verifier.shared.verify_next());
         assert_eq!(answer.blocking_recv().unwrap(), Ok(expected));
         for from in 1..9 {
             let pair = credentials(pair.0, pair.1);
@@ -95,7 +95,7 @@ fn an_unknown_user_costs_the_hashes_that_a_known_one_does() {
     let cost = |pair| {
         let before = verifier.verifications();
         let answer = later(ask(&verifier, &users, 1, pair));
-        verifier.shared.verify_next().unwrap();
+        assert!(verifier.shared.verify_next());
         assert_eq!(answer.blocking_recv().unwrap(), Ok(Verdict::Wrong));
         let first = verifier.verifications() - before;
         assert_eq!(known(ask(&verifier, &users, 1, pair)), Ok(Verdict::Wrong));
@@ -128,7 +128,7 @@ fn the_queue_is_bounded_and_one_client_has_a_part_of_it() {
     assert_eq!(known(ask(&verifier, &users, 4, ("user", "e"))), Err(Busy), "the queue");
     assert_eq!(Busy.reason().status(), Some(429));
 
-    verifier.shared.verify_next().unwrap();
+    assert!(verifier.shared.verify_next());
     assert_eq!(first.blocking_recv().unwrap(), Ok(Verdict::Wrong));
     let _fifth = later(ask(&verifier, &users, 1, ("user", "e")));
 }
@@ -140,7 +140,7 @@ fn the_same_pair_from_many_connections_takes_one_place_and_one_hash() {
     let answers: Vec<_> =
         (0..100).map(|from| later(ask(&verifier, &users, from, ("user", "right")))).collect();
     let _other = later(ask(&verifier, &users, 1, ("user", "wrong")));
-    verifier.shared.verify_next().unwrap();
+    assert!(verifier.shared.verify_next());
     for answer in answers {
         assert_eq!(answer.blocking_recv().unwrap(), Ok(Verdict::Right));
     }
@@ -155,7 +155,7 @@ fn a_pair_that_nobody_waits_for_is_not_hashed_and_holds_no_place() {
         drop(later(ask(&verifier, &users, 1, ("user", &format!("guess {number}")))));
     }
     let answer = later(ask(&verifier, &users, 1, ("user", "right")));
-    verifier.shared.verify_next().unwrap();
+    assert!(verifier.shared.verify_next());
     assert_eq!(answer.blocking_recv().unwrap(), Ok(Verdict::Right));
     assert_eq!(verifier.verifications(), 1);
     let state = verifier.shared.lock();
@@ -167,11 +167,11 @@ fn a_flood_of_guesses_pushes_out_no_right_pair() {
     let verifier = Verifier::new(Limits { wrong: 2, ..limits() }).unwrap();
     let users = users();
     let answer = later(ask(&verifier, &users, 1, ("user", "right")));
-    verifier.shared.verify_next().unwrap();
+    assert!(verifier.shared.verify_next());
     assert_eq!(answer.blocking_recv().unwrap(), Ok(Verdict::Right));
     for number in 0..20 {
         let guess = later(ask(&verifier, &users, 2, ("user", &format!("guess {number}"))));
-        verifier.shared.verify_next().unwrap();
+        assert!(verifier.shared.verify_next());
         assert_eq!(guess.blocking_recv().unwrap(), Ok(Verdict::Wrong));
     }
     assert_eq!(known(ask(&verifier, &users, 1, ("user", "right"))), Ok(Verdict::Right));
@@ -181,12 +181,12 @@ fn a_flood_of_guesses_pushes_out_no_right_pair() {
 fn another_users_file_is_another_question_and_the_same_content_is_not() {
     let verifier = Verifier::new(limits()).unwrap();
     let answer = later(ask(&verifier, &users(), 1, ("user", "right")));
-    verifier.shared.verify_next().unwrap();
+    assert!(verifier.shared.verify_next());
     assert_eq!(answer.blocking_recv().unwrap(), Ok(Verdict::Right));
     assert_eq!(known(ask(&verifier, &users(), 1, ("user", "right"))), Ok(Verdict::Right));
 
     let answer = later(ask(&verifier, &users_of(&["other"]), 1, ("user", "right")));
-    verifier.shared.verify_next().unwrap();
+    assert!(verifier.shared.verify_next());
     assert_eq!(answer.blocking_recv().unwrap(), Ok(Verdict::Wrong), "the user was taken out");
 }
 
@@ -197,7 +197,7 @@ fn what_is_remembered_expires() {
     let users = users();
     for password in ["right", "right", "wrong", "wrong"] {
         let answer = later(ask(&verifier, &users, 1, ("user", password)));
-        verifier.shared.verify_next().unwrap();
+        assert!(verifier.shared.verify_next());
         answer.blocking_recv().unwrap().unwrap();
     }
     assert_eq!(verifier.verifications(), 4);
@@ -216,11 +216,63 @@ fn pairs_that_read_the_same_without_the_cut_are_two() {
 fn it_rests_after_a_wrong_password_and_not_after_a_right_one() {
     let verifier = Verifier::new(limits()).unwrap();
     let users = users();
+    let rests_until = || verifier.shared.lock().rests_until;
+    let before = rests_until();
     let _right = later(ask(&verifier, &users, 1, ("user", "right")));
-    assert_eq!(verifier.shared.verify_next(), Some(Duration::ZERO));
+    assert!(verifier.shared.verify_next());
+    assert_eq!(rests_until(), before);
     let _wrong = later(ask(&verifier, &users, 1, ("user", "wrong")));
-    let rest = verifier.shared.verify_next().unwrap();
-    assert!(rest > Duration::ZERO && rest <= MAX_REST);
+    assert!(verifier.shared.verify_next());
+    assert!(rests_until() > before);
+
+    // Who was wrong waits for the end of the rest.
+    let _again = later(ask(&verifier, &users, 1, ("user", "another guess")));
+    let end = rests_until();
+    assert!(verifier.shared.verify_next());
+    assert!(Instant::now() >= end);
+}
+
+#[test]
+fn whoever_was_not_wrong_comes_first_and_does_not_wait_for_the_rest() {
+    let verifier = Verifier::new(Limits { queue_per_client: 4, ..limits() }).unwrap();
+    let users = users();
+    let _wrong = later(ask(&verifier, &users, 1, ("user", "wrong")));
+    assert!(verifier.shared.verify_next());
+    let _guesses = ["a", "b", "c"].map(|guess| later(ask(&verifier, &users, 1, ("user", guess))));
+    let right = later(ask(&verifier, &users, 2, ("user", "right")));
+    let rest = |rest: Duration| verifier.shared.lock().rests_until = Instant::now() + rest;
+    rest(MAX_REST - Duration::from_millis(1));
+    assert!(verifier.shared.verify_next());
+    assert_eq!(right.blocking_recv().unwrap(), Ok(Verdict::Right));
+    assert_eq!(verifier.verifications(), 2, "the guesses still wait");
+
+    let take = |owed| verifier.shared.lock().take(owed).map(|job| job.client);
+    let _new = later(ask(&verifier, &users, 3, ("user", "new")));
+    assert_eq!(take(MAX_REST), None, "too much is owed for anybody");
+    assert_eq!(take(MAX_REST / 2), Some(client(3)));
+    assert_eq!(take(MAX_REST / 2), None, "who was wrong waits");
+    assert_eq!(take(Duration::ZERO), Some(client(1)));
+}
+
+#[test]
+fn a_right_password_clears_a_client_and_suspects_are_bounded() {
+    let verifier = Verifier::new(limits()).unwrap();
+    let users = users();
+    for password in ["wrong", "right"] {
+        let answer = later(ask(&verifier, &users, 1, ("user", password)));
+        assert!(verifier.shared.verify_next());
+        answer.blocking_recv().unwrap().unwrap();
+        let is_suspect = verifier.shared.lock().suspects.contains_key(&client(1));
+        assert_eq!(is_suspect, password == "wrong");
+    }
+    let mut state = verifier.shared.lock();
+    let (start, many) = (Instant::now(), u32::try_from(2 * SUSPECTS).unwrap());
+    for number in 0..many {
+        state.suspect(IpAddr::from(number.to_be_bytes()), start);
+    }
+    assert_eq!(state.suspects.len(), SUSPECTS);
+    state.suspect(client(9), start + SUSPECT_FOR);
+    assert_eq!(state.suspects.keys().collect::<Vec<_>>(), [&client(9)]);
 }
 
 #[test]
@@ -230,7 +282,7 @@ fn whoever_waits_when_the_verifier_goes_is_told() {
     let answer = later(ask(&verifier, &users(), 1, ("user", "right")));
     drop(verifier);
     assert!(answer.blocking_recv().is_err());
-    assert_eq!(shared.verify_next(), None);
+    assert!(!shared.verify_next());
 }
 
 #[test]
