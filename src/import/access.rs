@@ -43,9 +43,11 @@ pub(super) struct Access<'a> {
 pub(super) enum Verdict {
     Denied,
     /// By this rule (one behind the last: by default), unless the name leads to one of the networks of these rules.
+    /// `doubts`: earlier rules that might have allowed it too.
     Allowed {
         by: usize,
         unless: Vec<usize>,
+        doubts: Vec<(usize, String)>,
     },
 }
 
@@ -194,10 +196,10 @@ impl Access<'_> {
         for (number, rule) in self.rules.iter().enumerate() {
             match (self.fit(rule, question), rule.allow) {
                 (Fit::No, _) => {}
-                (Fit::Yes, true) => return self.spliced(question, number, unless),
+                (Fit::Yes, true) => return self.spliced(question, number, unless, doubts),
                 (Fit::LeadsElsewhere, true) => {
                     unless.push(number);
-                    return self.spliced(question, number, unless);
+                    return self.spliced(question, number, unless, doubts);
                 }
                 (Fit::LeadsTo, false) => unless.push(number),
                 (Fit::Yes, false) | (Fit::Stop(None), _) => return self.denied(doubts),
@@ -226,19 +228,30 @@ impl Access<'_> {
             }
         }
         match self.default {
-            true => self.spliced(question, self.rules.len(), unless),
+            true => self.spliced(question, self.rules.len(), unless, doubts),
             false => self.denied(doubts),
         }
     }
 
     fn denied(&self, doubts: Vec<(usize, String)>) -> Verdict {
-        self.doubts.borrow_mut().extend(doubts);
+        self.doubt(&doubts);
         Verdict::Denied
     }
 
+    /// Writes down that these rules made a verdict stricter.
+    pub(super) fn doubt(&self, doubts: &[(usize, String)]) {
+        self.doubts.borrow_mut().extend(doubts.iter().cloned());
+    }
+
     /// What `http_access` allows, `ssl_bump` may still end by the server name, which here is the CONNECT host.
-    fn spliced(&self, question: &Question<'_>, by: usize, unless: Vec<usize>) -> Verdict {
-        let allowed = Verdict::Allowed { by, unless };
+    fn spliced(
+        &self,
+        question: &Question<'_>,
+        by: usize,
+        unless: Vec<usize>,
+        doubts: Vec<(usize, String)>,
+    ) -> Verdict {
+        let allowed = Verdict::Allowed { by, unless, doubts };
         if !question.connect {
             return allowed;
         }
@@ -274,7 +287,10 @@ impl Access<'_> {
                 Answer::Is(is) => match if literal.negated { is.not() } else { is } {
                     Is::No => return Fit::No,
                     Is::Yes => {}
-                    Is::Maybe => fit = Fit::Maybe(self.why(literal, question)),
+                    Is::Maybe => match &fit {
+                        Fit::Maybe(why) if !why.ends_with(BACKWARDS) => {}
+                        _ => fit = Fit::Maybe(self.why(literal, question)),
+                    },
                 },
                 Answer::AskPassword => {
                     return Fit::Stop(match fit {
@@ -303,6 +319,9 @@ impl Access<'_> {
         };
         let why = match (&acl.test, question.host) {
             _ if !acl.why.is_empty() => acl.why.as_str(),
+            (Test::Host(_) | Test::Either(_), Asked::Network(_)) if literal.negated => {
+                "whether the PTR name of an address is listed, egressd never asks"
+            }
             (Test::Host(_) | Test::Either(_), Asked::Network(_)) => BACKWARDS,
             (Test::Way { .. }, _) => {
                 "of a plain request egressd does not tell one method or protocol from another"

@@ -28,12 +28,8 @@ pub(super) fn of(access: &Access<'_>, users: &[String]) -> Vec<Class> {
     for (_, acl) in &used {
         match &acl.test {
             Test::Client(listed) => networks.extend(listed.iter().map(IpNet::trunc)),
-            Test::User { names: listed, any } => {
-                names.extend(listed.iter().map(String::as_str));
-                if *any {
-                    names.extend(users.iter().map(String::as_str));
-                }
-            }
+            // Every other user that there is, too: not to be on a list is a difference.
+            Test::User { names: listed, .. } => names.extend(listed.iter().chain(users).map(String::as_str)),
             _ => {}
         }
     }

@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::access::{Access, Verdict};
 use super::acl::{Acl, Asked, Is, Question, Test};
@@ -60,8 +60,16 @@ impl Row {
     /// By `way * segments + segment`.
     pub(super) fn get(&self, index: usize) -> Option<(usize, &[usize])> {
         match self.0.get(index)? {
-            Verdict::Allowed { by, unless } => Some((*by, unless)),
+            Verdict::Allowed { by, unless, .. } => Some((*by, unless)),
             Verdict::Denied => None,
+        }
+    }
+
+    /// Rules before the one that allows it that might have allowed it too.
+    pub(super) fn doubts(&self, index: usize) -> &[(usize, String)] {
+        match self.0.get(index) {
+            Some(Verdict::Allowed { doubts, .. }) => doubts,
+            _ => &[],
         }
     }
 
@@ -87,7 +95,28 @@ impl<'a> Table<'a> {
         Table { access, used: access.used(), segments, class, rows: HashMap::new() }
     }
 
+    /// The verdicts on a host, save those of a rule that says the same of hosts that nothing mentions: such a rule lets
+    /// everything out, and what it denies elsewhere is no list of what it is for.
     pub(super) fn row(&mut self, host: Asked<'_>) -> Rc<Row> {
+        let rest = match host {
+            Asked::OtherNames => return self.whole(host),
+            Asked::Network(network) if network.prefix_len() == 0 => return self.whole(host),
+            Asked::Network(IpNet::V4(_)) => Asked::Network(IpNet::V4(Ipv4Net::default())),
+            Asked::Network(IpNet::V6(_)) => Asked::Network(IpNet::V6(Ipv6Net::default())),
+            Asked::Name(_) | Asked::Below(_) => Asked::OtherNames,
+        };
+        let (row, rest) = (self.whole(host), self.whole(rest));
+        if rest.allowed().next().is_none() {
+            return row;
+        }
+        let verdicts = (0..row.0.len()).map(|index| match (row.get(index), rest.get(index)) {
+            (Some((by, _)), Some((all, _))) if by == all => Verdict::Denied,
+            _ => row.0.get(index).cloned().unwrap_or(Verdict::Denied),
+        });
+        Rc::new(Row(verdicts.collect()))
+    }
+
+    fn whole(&mut self, host: Asked<'_>) -> Rc<Row> {
         let mut key: Vec<Is> = self
             .used
             .iter()

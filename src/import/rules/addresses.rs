@@ -53,6 +53,17 @@ pub(super) fn add(making: &mut Making<'_, '_>, mentioned: &Mentioned, table: &mu
                 "`{host}` stays denied, as what stands above it is: in egressd `deny` wins over every `allow`"
             ),
         );
+        if hole.contains(&true) {
+            let rules: BTreeSet<usize> =
+                making.content.connect.union(&making.content.http).copied().collect();
+            for by in rules {
+                let text = format!(
+                    "where a name of this line leads to `{host}`, it is denied now, because that address is: in egressd `deny` holds for both"
+                );
+                let place = making.rule_place(by);
+                making.notes.tell(&place, Kind::Stricter, text);
+            }
+        }
         if closed.iter().any(|closed| closed.contains(network)) {
             making.lost(
                 &row,

@@ -115,6 +115,9 @@ impl Making<'_, '_> {
     /// Hosts that nothing mentions: no rule of egressd's is for all of them.
     pub(super) fn everything(&mut self, row: &Row) {
         let rules: BTreeSet<usize> = row.allowed().map(|(_, by, _)| by).collect();
+        for (index, ..) in row.allowed() {
+            self.access.doubt(row.doubts(index));
+        }
         for by in rules {
             let Some(rule) = self.access.rule(by) else { continue };
             let text = if by < self.access.rules.len() {
@@ -289,17 +292,23 @@ impl Making<'_, '_> {
         }
     }
 
-    /// `.name` for what holds for both, `name` and `*.name` for the rest.
+    /// `.name` for a way that both have on the same ports, else `name` and `*.name`.
     fn pair(&mut self, name: &str, itself: &Bits, below: &Bits, place: &Place, allow: bool) {
-        let both: Bits = itself.iter().zip(below).map(|(one, two)| *one && *two).collect();
-        let rest =
-            |bits: &Bits| -> Bits { bits.iter().zip(&both).map(|(bit, both)| *bit && !both).collect() };
-        for (host, bits) in [
-            (format!(".{name}"), &both),
-            (name.to_owned(), &rest(itself)),
-            (format!("*.{name}"), &rest(below)),
-        ] {
-            self.write(&host, bits, place, allow);
+        let count = self.segments.len();
+        let way =
+            |bits: &Bits, way: usize| bits.iter().skip(way * count).take(count).copied().collect::<Bits>();
+        let same = [0, 1].map(|number| way(itself, number) == way(below, number));
+        let part = |bits: &Bits, wanted: bool| -> Bits {
+            let is = |index: usize| same.get(index / count) == Some(&wanted);
+            bits.iter().enumerate().map(|(index, bit)| *bit && is(index)).collect()
+        };
+        let rules = [
+            (format!(".{name}"), part(itself, true)),
+            (name.to_owned(), part(itself, false)),
+            (format!("*.{name}"), part(below, false)),
+        ];
+        for (host, bits) in rules {
+            self.write(&host, &bits, place, allow);
         }
     }
 
@@ -350,6 +359,9 @@ impl Making<'_, '_> {
             .filter(|(index, _, _)| lost.get(*index) == Some(&true))
             .map(|(_, by, _)| by)
             .collect();
+        for (index, ..) in row.allowed().filter(|(index, ..)| lost.get(*index) == Some(&true)) {
+            self.access.doubt(row.doubts(index));
+        }
         for by in rules {
             let place = self.rule_place(by);
             self.notes.tell(&place, Kind::Stricter, text);

@@ -1,5 +1,8 @@
 //! `egressd import squid`: what comes of a Squid configuration, word for word; and that it is never wider than Squid.
 
+mod deployment;
+mod never_wider;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 

@@ -1,0 +1,75 @@
+//! The two files of the deployment that egressd replaces, from disk and as ConfigMaps.
+
+use std::path::Path;
+
+use egressd::config;
+use egressd::import::{self, Choices, Files, Imported, Kind};
+
+const FILES: &str = "tests/import/deployment";
+
+fn from_disk() -> Imported {
+    let files = Files::on_disk(Some(format!("{FILES}/root").into()));
+    import::squid(&files, &format!("{FILES}/root/etc/squid/squid.conf"), Choices::default())
+        .expect("imported")
+}
+
+fn from_config_maps() -> Imported {
+    let yaml = std::fs::read_to_string(format!("{FILES}/configmaps.yaml")).expect("in the repository");
+    let (files, main) = Files::in_config_maps(&yaml).expect("ConfigMaps");
+    import::squid(&files, &main, Choices::default()).expect("imported")
+}
+
+#[test]
+fn both_ways_say_the_same() {
+    let (disk, maps) = (from_disk(), from_config_maps());
+    let bare = |imported: &Imported| imported.yaml.replace(&format!("{FILES}/root/etc/squid/"), "");
+    assert_eq!(bare(&disk), maps.yaml);
+    assert!(maps.yaml.contains("- file: whitelist "), "{}", maps.yaml);
+    assert_eq!(disk.notes.len(), maps.notes.len());
+}
+
+#[test]
+fn the_list_stays_a_file_and_is_for_both_ways() {
+    let imported = from_disk();
+    let config = config::load_str("egressd.yaml", &imported.yaml, |path: &Path| std::fs::read(path))
+        .expect("loads")
+        .config;
+    let policy = config.policies.iter().next().expect("one policy");
+    assert_eq!((&**policy.name(), policy.rule_count()), ("localnet", 2));
+    assert_eq!(policy.clients().networks, ["192.168.0.0/16".parse().expect("a network")]);
+    let headers: Vec<&str> = config.http.remove_request_headers.iter().map(|name| name.as_str()).collect();
+    assert_eq!(headers, ["user-agent", "referer", "cache-control"]);
+}
+
+/// Each of the things that a user of that Squid has to know, at its line.
+#[test]
+fn what_changes_is_told() {
+    let imported = from_disk();
+    let told = |kind: Kind, needle: &str| {
+        assert!(
+            imported.notes.iter().any(|note| note.kind == kind && note.text.contains(needle)),
+            "{needle}: {:#?}",
+            imported.notes
+        );
+    };
+    told(Kind::Differs, "PTR name");
+    told(Kind::Differs, "the server name that it shows (SNI) must be the host");
+    told(Kind::Differs, "must lead to public addresses");
+    told(Kind::Stricter, "Squid also allowed a plain request to 443");
+    told(Kind::Differs, "stays a file");
+    told(Kind::Advice, "reaches what any AWS customer sets up");
+    told(Kind::Lost, "without a meaning for egressd and left out: cache, cache_log, cache_mem");
+    // The list of the access log alone is no loss.
+    assert!(!imported.notes.iter().any(|note| note.text.contains("type `has`")), "{:#?}", imported.notes);
+}
+
+#[test]
+fn report_mode_is_a_choice() {
+    let files = Files::on_disk(Some(format!("{FILES}/root").into()));
+    let main = format!("{FILES}/root/etc/squid/squid.conf");
+    let imported = import::squid(&files, &main, Choices { report: true }).expect("imported");
+    let config = config::load_str("egressd.yaml", &imported.yaml, |path: &Path| std::fs::read(path))
+        .expect("loads")
+        .config;
+    assert!(config.policies.iter().all(|policy| policy.mode() == egressd::policy::Mode::Report));
+}

@@ -1,0 +1,307 @@
+//! Small random access configurations and random requests: what Squid would refuse, the imported policies refuse; and
+//! what they refuse beyond that was announced at a line that the verdict went by.
+//!
+//! Squid is an interpreter of a few lines here, written from its documentation and without a look at the import.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::Path;
+
+use egressd::client::Client;
+use egressd::config;
+use egressd::import::{self, Choices, Files, Kind};
+use egressd::target::{Host, Target};
+use proptest::prelude::*;
+use proptest::sample::select;
+
+/// Each list: its name, and its `acl` line.
+const LISTS: &[(&str, &str)] = &[
+    ("one", "src 10.1.2.3"),
+    ("team", "src 10.1.0.0/16 10.9.0.0-10.9.0.255"),
+    ("corp", "src 10.0.0.0/8"),
+    ("all", "src all"),
+    ("a", "dstdomain .a.test"),
+    ("ba", "dstdomain .b.a.test"),
+    ("cba", "dstdomain c.b.a.test"),
+    ("mixed", "dstdomain a.test x.test .y.test"),
+    ("literal", "dstdomain -n 52.119.196.66 x.test"),
+    ("under", r"dstdom_regex -n \.a\.test$"),
+    ("loose", r"dstdom_regex -n a\.test$"),
+    ("odd", r"dstdom_regex -n ^c.*test$"),
+    ("tls", "port 443"),
+    ("web", "port 80 443"),
+    ("high", "port 8000-9000"),
+    ("CONNECT", "method CONNECT"),
+    ("get", "method GET"),
+    ("plain", "proto HTTP"),
+    ("wide", "dst 52.119.196.0/24"),
+    ("narrow", "dst 52.119.196.66"),
+    ("hours", "time 09:00-17:00"),
+    ("alice", "proxy_auth alice"),
+    ("anybody", "proxy_auth REQUIRED"),
+    ("either", "any-of cba tls"),
+    ("both", "all-of a tls"),
+];
+
+const NAMES: &[&str] = &[
+    "a.test",
+    "b.a.test",
+    "c.b.a.test",
+    "d.c.b.a.test",
+    "z.a.test",
+    "eva.test",
+    "x.test",
+    "q.y.test",
+    "other.test",
+];
+const ADDRESSES: &[&str] = &["52.119.196.66", "52.119.196.67", "8.8.8.8"];
+
+#[derive(Clone, Debug)]
+struct Rule {
+    allow: bool,
+    literals: Vec<(bool, &'static str)>,
+}
+
+#[derive(Clone, Debug)]
+struct Request {
+    client: IpAddr,
+    user: Option<&'static str>,
+    method: &'static str,
+    host: &'static str,
+    port: u16,
+    /// Where the host leads to.
+    answer: IpAddr,
+    office_hours: bool,
+}
+
+/// Squid's verdict, and the number of the rule that made it.
+fn squid(rules: &[Rule], request: &Request) -> (bool, usize) {
+    for (number, rule) in rules.iter().enumerate() {
+        let mut matches = true;
+        for (negated, list) in &rule.literals {
+            match holds(list, request) {
+                None => return (false, number), // 407
+                Some(holds) => matches = holds != *negated,
+            }
+            if !matches {
+                break;
+            }
+        }
+        if matches {
+            return (rule.allow, number);
+        }
+    }
+    (rules.last().is_some_and(|rule| !rule.allow), rules.len())
+}
+
+/// None: a password has to be asked for first.
+fn holds(list: &str, request: &Request) -> Option<bool> {
+    let address = |text: &str| request.host == text;
+    let name = request.host.parse::<IpAddr>().is_err();
+    let under = |suffix: &str| {
+        name && request.host.strip_suffix(suffix).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    };
+    let destination = request.host.parse().unwrap_or(request.answer);
+    let octets = match request.client {
+        IpAddr::V4(ip) => ip.octets(),
+        IpAddr::V6(_) => unreachable!("clients are IPv4 here"),
+    };
+    Some(match list {
+        "one" => octets == [10, 1, 2, 3],
+        "team" => octets[..2] == [10, 1] || octets[..3] == [10, 9, 0],
+        "corp" => octets[0] == 10,
+        "all" => true,
+        "a" => under("a.test"),
+        "ba" => under("b.a.test"),
+        "cba" => address("c.b.a.test"),
+        "mixed" => address("a.test") || address("x.test") || under("y.test"),
+        "literal" => address("52.119.196.66") || address("x.test"),
+        "under" => request.host.ends_with(".a.test"),
+        "loose" => request.host.ends_with("a.test"),
+        "odd" => request.host.starts_with('c') && request.host.ends_with("test"),
+        "tls" => request.port == 443,
+        "web" => [80, 443].contains(&request.port),
+        "high" => (8000..=9000).contains(&request.port),
+        "CONNECT" => request.method == "CONNECT",
+        "get" => request.method == "GET",
+        "plain" => request.method != "CONNECT",
+        "wide" => destination.to_string().starts_with("52.119.196."),
+        "narrow" => destination.to_string() == "52.119.196.66",
+        "hours" => request.office_hours,
+        "alice" => request.user? == "alice",
+        "anybody" => request.user.map(|_| true)?,
+        "either" => holds("cba", request)? || holds("tls", request)?,
+        "both" => holds("a", request)? && holds("tls", request)?,
+        other => panic!("no list {other}"),
+    })
+}
+
+/// The lines before the first rule.
+fn head() -> String {
+    let lists = LISTS.iter().filter(|(name, _)| *name != "all");
+    let lists: String = lists.map(|(name, line)| format!("acl {name} {line}\n")).collect();
+    format!("auth_param basic program /usr/lib/squid/basic_ncsa_auth /etc/squid/passwd\n{lists}")
+}
+
+fn rules() -> impl Strategy<Value = Vec<Rule>> {
+    let lists: Vec<&'static str> = LISTS.iter().map(|(name, _)| *name).collect();
+    let literals = proptest::collection::vec((prop::bool::weighted(0.2), select(lists)), 1..4);
+    let rule = (prop::bool::weighted(0.6), literals).prop_map(|(allow, literals)| Rule { allow, literals });
+    proptest::collection::vec(rule, 1..7)
+}
+
+fn request() -> impl Strategy<Value = Request> {
+    let hosts: Vec<&'static str> = NAMES.iter().chain(ADDRESSES).copied().collect();
+    let answers: Vec<IpAddr> = ADDRESSES.iter().map(|text| text.parse().expect("an address")).collect();
+    let clients: Vec<IpAddr> = ["10.1.2.3", "10.1.9.9", "10.9.0.7", "10.200.0.1", "192.0.2.1"]
+        .map(|text| text.parse().expect("an address"))
+        .to_vec();
+    (
+        select(clients),
+        select(vec![None, Some("alice"), Some("bob")]),
+        select(vec!["CONNECT", "GET", "POST"]),
+        select(hosts),
+        select(vec![443_u16, 80, 8080, 22]),
+        select(answers),
+        any::<bool>(),
+    )
+        .prop_map(|(client, user, method, host, port, answer, office_hours)| Request {
+            client,
+            user,
+            method,
+            host,
+            port,
+            answer,
+            office_hours,
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_squid_refuses_is_refused_and_what_is_refused_beyond_is_announced(
+        rules in rules(),
+        requests in proptest::collection::vec(request(), 60),
+    ) {
+        let mut text = head();
+        let first = text.lines().count() + 1;
+        for rule in &rules {
+            let literals: Vec<String> =
+                rule.literals.iter().map(|(negated, list)| format!("{}{list}", if *negated { "!" } else { "" })).collect();
+            text += &format!("http_access {} {}\n", if rule.allow { "allow" } else { "deny" }, literals.join(" "));
+        }
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("squid.conf");
+        std::fs::write(&file, &text).expect("writable");
+        let imported = import::squid(&Files::on_disk(Some("tests/import/root".into())), &file.display().to_string(), Choices::default())
+            .map_err(TestCaseError::fail)?;
+        let read = |path: &Path| std::fs::read(path);
+        let loaded = config::load_str("egressd.yaml", &imported.yaml, read).expect("the import checked it");
+        let stricter: BTreeSet<usize> = imported
+            .notes
+            .iter()
+            .filter(|note| note.kind == Kind::Stricter)
+            .map(|note| usize::try_from(note.line).expect("a line number"))
+            .collect();
+        for request in requests {
+            let authority = format!("{}:{}", request.host, request.port);
+            let target = match request.method {
+                "CONNECT" => Target::connect(&authority),
+                _ => Target::http(&authority),
+            }
+            .expect("a target");
+            let mut client = Client::direct((request.client, 4711).into());
+            client.identities = request.user.iter().map(|user| format!("user:{user}").into()).collect();
+            let address = match target.host {
+                Host::Address(address) => address,
+                Host::Name(_) => request.answer,
+            };
+            let policies = &loaded.config.policies;
+            let permit = policies.decide(&target, &client, jiff::Timestamp::now());
+            let passes = permit.is_ok_and(|permit| policies.admit(&permit, address).is_ok());
+            let (allowed, by) = squid(&rules, &request);
+            prop_assert!(allowed || !passes, "wider: {request:?}\n{text}\n{}\n{:#?}", imported.yaml, imported.notes);
+            if allowed && !passes {
+                // At the rule that allowed it, at one before it, or at a list that one of them goes by.
+                let went_by = &rules[..=by.min(rules.len() - 1)];
+                let lists = went_by.iter().flat_map(|rule| &rule.literals).flat_map(|(_, list)| {
+                    let lines = text.lines().zip(1..).filter(move |(line, _)| line.starts_with(&format!("acl {list} ")));
+                    lines.map(|(_, number)| number)
+                });
+                let mut lines = (first..first + went_by.len()).chain(lists);
+                let announced = lines.any(|line| stricter.contains(&line));
+                prop_assert!(announced, "not announced: {request:?}\n{text}\n{}\n{:#?}", imported.yaml, imported.notes);
+            }
+        }
+    }
+}
+
+/// Where nothing has to fail closed, the verdicts are equal: else the test above would hold for an import that denies all.
+#[test]
+fn what_can_be_said_is_said_exactly() {
+    let rules = [
+        "http_access deny !web",
+        "http_access deny CONNECT !tls",
+        "http_access deny one",
+        "http_access deny ba",
+        "http_access allow team a",
+        "http_access allow corp mixed",
+        "http_access deny all",
+    ];
+    let parsed: Vec<Rule> = rules
+        .iter()
+        .map(|line| {
+            let words: Vec<&'static str> = line.split(' ').skip(1).collect();
+            let literal = |word: &&'static str| match word.strip_prefix('!') {
+                Some(list) => (true, list),
+                None => (false, *word),
+            };
+            Rule { allow: words[0] == "allow", literals: words[1..].iter().map(literal).collect() }
+        })
+        .collect();
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("squid.conf");
+    std::fs::write(
+        &file,
+        head().lines().skip(1).chain(rules).map(|line| format!("{line}\n")).collect::<String>(),
+    )
+    .expect("writable");
+    let imported = import::squid(&Files::on_disk(None), &file.display().to_string(), Choices::default())
+        .expect("imported");
+    let config = config::load_str("egressd.yaml", &imported.yaml, |path: &Path| std::fs::read(path))
+        .expect("loads")
+        .config;
+    let (mut allowed, mut denied) = (0, 0);
+    for client in ["10.1.2.3", "10.1.9.9", "10.9.0.7", "10.200.0.1", "192.0.2.1"] {
+        for method in ["CONNECT", "GET"] {
+            for host in NAMES {
+                for port in [443, 80, 8080, 22] {
+                    let request = Request {
+                        client: client.parse().expect("an address"),
+                        user: None,
+                        method,
+                        host,
+                        port,
+                        answer: "8.8.8.8".parse().expect("an address"),
+                        office_hours: true,
+                    };
+                    let authority = format!("{host}:{port}");
+                    let target = if method == "CONNECT" {
+                        Target::connect(&authority)
+                    } else {
+                        Target::http(&authority)
+                    };
+                    let client = Client::direct((request.client, 4711).into());
+                    let passes = config
+                        .policies
+                        .decide(&target.expect("a target"), &client, jiff::Timestamp::now())
+                        .is_ok();
+                    assert_eq!(passes, squid(&parsed, &request).0, "{request:?}\n{}", imported.yaml);
+                    *(if passes { &mut allowed } else { &mut denied }) += 1;
+                }
+            }
+        }
+    }
+    assert!(allowed >= 30 && denied >= 100, "{allowed} allowed, {denied} denied");
+}
