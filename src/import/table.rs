@@ -110,7 +110,10 @@ impl<'a> Table<'a> {
             return row;
         }
         let verdicts = (0..row.0.len()).map(|index| match (row.get(index), rest.get(index)) {
-            (Some((by, _)), Some((all, _))) if by == all => Verdict::Denied,
+            (Some((by, _)), Some((all, _))) if by == all => {
+                self.access.doubt(row.doubts(index));
+                Verdict::Denied
+            }
             _ => row.0.get(index).cloned().unwrap_or(Verdict::Denied),
         });
         Rc::new(Row(verdicts.collect()))

@@ -17,6 +17,7 @@ mod git;
 mod git_server;
 mod lifecycle;
 mod listeners;
+mod moving_over;
 mod network;
 mod packages;
 mod prometheus;
