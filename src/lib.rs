@@ -6,7 +6,7 @@
 //! |---|---|
 //! | assembly | `cli`, `server`, `reload` |
 //! | story | `accept`, `entrance`, `proxy`, `proof`, `tunnel`, `exchange`, `refuse`, `admin` |
-//! | what the story shares | `shared`, `listener`, `request`, `reply`, `revoke`, `explain`, `diff`, `suggest`, `cases`, `import` |
+//! | what the story shares | `shared`, `listener`, `request`, `reply`, `revoke`, `explain`, `diff`, `suggest`, `cases`, `import`, `doctor` |
 //! | mechanism | `head`, `tls`, `proxy_protocol`, `password`, `resolve`, `dial`, `hello_gate`, `relay`, `forward`, `live`, `recent`, `history`, `current`, `limits`, `budget`, `logbook`, `connections`, `drain`, `telemetry`, `socket`, `stream`, `linger`, `pipe`, `cancel`, … |
 //! | settings | `config` |
 //! | rules, pure | `policy`, `client_hello`, `server_hello`, `logformat` |
@@ -30,6 +30,7 @@ pub mod connections;
 pub mod current;
 pub mod dial;
 pub mod diff;
+pub mod doctor;
 pub mod drain;
 pub mod early;
 pub mod entrance;

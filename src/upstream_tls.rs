@@ -63,6 +63,27 @@ pub fn client_config(authorities: Option<&Authorities>, roots: &Roots) -> Result
         }
         (None, Roots::System) => system_store(std::env::var_os(STORE_VARIABLE).map(PathBuf::from))?,
     };
+    settings(store)
+}
+
+/// Settings that trust the authorities of a PEM file, or the system's: for a command without a configuration.
+///
+/// # Errors
+/// [`TrustError`].
+pub fn trusting(file: Option<&Path>) -> Result<ClientConfig, TrustError> {
+    let named = file.map(Path::to_path_buf).or_else(|| std::env::var_os(STORE_VARIABLE).map(PathBuf::from));
+    settings(system_store(named)?)
+}
+
+/// Settings that trust nobody: for a handshake that is not to come to its end.
+///
+/// # Errors
+/// [`TrustError::Settings`].
+pub fn trusting_nobody() -> Result<ClientConfig, TrustError> {
+    settings(RootCertStore::empty())
+}
+
+fn settings(store: RootCertStore) -> Result<ClientConfig, TrustError> {
     ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(&[&version::TLS13, &version::TLS12])
         .map(|builder| builder.with_root_certificates(store).with_no_client_auth())

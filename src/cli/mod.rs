@@ -3,6 +3,7 @@
 mod check;
 mod config;
 mod diff;
+mod doctor;
 mod explain;
 mod healthcheck;
 mod import;
@@ -63,6 +64,8 @@ enum Command {
     Test(test::Test),
     /// Say what an edit of the configuration changes, and which recorded requests it would decide otherwise.
     Diff(diff::Diff),
+    /// From a client's place: whether a proxy lets out what it should, refuses the rest, and sees who asks.
+    Doctor(doctor::Doctor),
     /// Translate another proxy's configuration, and say what is lost or different.
     Import(import::Import),
     /// Read access logs and print the shortest exact allowlist that would have let through what they record.
@@ -101,6 +104,7 @@ pub fn main() -> ExitCode {
         Command::Explain(explain) => explain.run(file),
         Command::Test(test) => test.run(file),
         Command::Diff(diff) => diff.run(),
+        Command::Doctor(doctor) => doctor.run(),
         Command::Import(import) => import.run(),
         Command::Suggest(suggest) => suggest.run(),
         Command::Config(show) => show.run(),

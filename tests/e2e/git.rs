@@ -276,3 +276,27 @@ fn a_push_to_a_host_that_is_not_listed_fails_with_403() {
     assert_eq!(metrics.count("egressd_tunnels_total", &[]), 0);
     assert_eq!(proxy.stop().records.len(), 2);
 }
+
+/// Newer Gitaly pins the address of a mirror's host, so that the name cannot lead elsewhere between its check and git's
+/// use. That is for git's own connections: through a proxy the proxy looks the name up.
+#[test]
+fn a_push_with_its_address_pinned_still_goes_through_the_proxy() {
+    let authority = Authority::new();
+    let server = GitServer::start(&authority);
+    let user = User::new(&authority);
+    let rule = format!("https://{HOST}{}", server.port_suffix());
+    let proxy = Egressd::start(
+        &(config(&[&rule]) + &format!("dns: {{hosts: {{{HOST}: [{}]}}}}\n", server.address().ip())),
+    );
+    let source = user.repository("source", MIB);
+    server.create("mirror");
+    // An address where nothing is: a push that went there would fail.
+    let pinned = format!("http.curloptResolve={HOST}:{}:127.0.0.250", server.address().port());
+    let mut push = user.git_by(&proxy, &source);
+    Ran::ok(push.args(["-c", &pinned, "push", "--quiet", "--mirror", &server.url("mirror")]));
+    let records = until("the push's tunnels to close", || all_closed(&proxy));
+    for record in &records {
+        record.assert_has(&json!({"target": server.authority(), "upstream": server.address().to_string()}));
+    }
+    assert!(!server.peers().is_empty());
+}

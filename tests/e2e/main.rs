@@ -12,6 +12,7 @@ mod curl;
 mod default_config;
 mod differential;
 mod dns;
+mod doctor;
 mod families;
 mod git;
 mod git_server;

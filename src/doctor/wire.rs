@@ -1,0 +1,126 @@
+//! One reply of a proxy, read head by head; and the first record of TLS behind it.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+/// Largest head that is read.
+const MAX_HEAD: usize = 64 << 10;
+
+/// A byte stream to the proxy.
+pub(super) trait Stream: Read + Write + Send {}
+impl<S: Read + Write + Send> Stream for S {}
+
+/// A connection to the proxy.
+pub(super) struct Connected {
+    pub(super) stream: Box<dyn Stream>,
+    pub(super) local: SocketAddr,
+    pub(super) peer: SocketAddr,
+}
+
+impl Connected {
+    pub(super) fn over(stream: Box<dyn Stream>, socket: &TcpStream) -> io::Result<Self> {
+        Ok(Connected { stream, local: socket.local_addr()?, peer: socket.peer_addr()? })
+    }
+}
+
+/// The head of a reply.
+#[derive(Clone, Debug)]
+pub(super) struct Reply {
+    pub(super) status: u16,
+    headers: Vec<(String, String)>,
+    /// Where we asked from.
+    pub(super) local: SocketAddr,
+}
+
+impl Reply {
+    /// Reads one head and not a byte more.
+    pub(super) fn read(connected: &mut Connected) -> io::Result<Self> {
+        let malformed =
+            |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("{what}: this is no HTTP proxy"));
+        let mut head = Vec::new();
+        let mut byte = [0];
+        while !head.ends_with(b"\r\n\r\n") {
+            if head.len() >= MAX_HEAD {
+                return Err(malformed("the head of the reply does not end"));
+            }
+            match connected.stream.read(&mut byte)? {
+                0 if head.is_empty() => {
+                    return Err(io::Error::new(
+                        io::ErrorKind::UnexpectedEof,
+                        "the connection was closed without a reply: this client is not trusted there (a listener with `proxy_protocol` takes connections of its balancers alone), or it wants TLS",
+                    ));
+                }
+                0 => return Err(malformed("the reply ended in its head")),
+                _ => head.extend(byte),
+            }
+        }
+        let text = String::from_utf8_lossy(&head);
+        let mut lines = text.split("\r\n");
+        let first = lines.next().unwrap_or_default();
+        let status = first
+            .strip_prefix("HTTP/1.")
+            .and_then(|rest| rest.get(2..5))
+            .and_then(|digits| digits.parse().ok());
+        let status = status.ok_or_else(|| malformed("the reply has no status"))?;
+        let headers = lines
+            .filter_map(|line| line.split_once(':'))
+            .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()));
+        Ok(Reply { status, headers: headers.collect(), local: connected.local })
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The record's id in egressd's log.
+    pub(super) fn id(&self) -> Option<&str> {
+        // It is shown on a terminal.
+        self.header("x-request-id")
+            .filter(|id| id.len() <= 64 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'))
+    }
+
+    /// `details` of egressd's Proxy-Status.
+    pub(super) fn reason(&self) -> Option<&str> {
+        let status = self.header("proxy-status").filter(|status| status.starts_with("egressd;"))?;
+        let reason = status.split_once("details=\"")?.1.split_once('"')?.0;
+        Some(reason).filter(|reason| reason.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
+    }
+}
+
+/// What came back to a ClientHello.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Inside {
+    /// A server's.
+    ServerHello,
+    /// An alert, with its number (RFC 8446 §6).
+    Alert(u8),
+    /// The end of the connection.
+    Closed,
+    /// Bytes that are no TLS.
+    NotTls,
+    /// Nothing, until the deadline.
+    Silent,
+}
+
+/// Reads the first record.
+pub(super) fn first_record(stream: &mut dyn Stream) -> Inside {
+    let mut head = [0; 6];
+    match stream.read_exact(&mut head) {
+        Ok(()) => {}
+        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+            return Inside::Silent;
+        }
+        Err(_) => return Inside::Closed,
+    }
+    match head {
+        [0x16, 3, _, _, _, 2] => Inside::ServerHello,
+        [0x15, 3, ..] => {
+            let mut description = [0];
+            match stream.read_exact(&mut description) {
+                Ok(()) => Inside::Alert(description[0]),
+                Err(_) => Inside::Closed,
+            }
+        }
+        _ => Inside::NotTls,
+    }
+}

@@ -1,0 +1,220 @@
+//! `egressd doctor` from a client's place: egressd behind HAProxy as behind an NLB, one that hides its clients, a Squid,
+//! and nobody.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::git_server::{GitServer, HOST};
+use crate::support::{Authority, Egressd, command, config, directory, own_loopback, until, write};
+use crate::tool::{Daemon, Ran, isolate};
+
+/// egressd with these keys at its listener, in front of the origin.
+fn egressd(keys: &str, mode: &str, origin: &GitServer) -> Egressd {
+    let rule = format!("https://{HOST}{}", origin.port_suffix());
+    let text = config(&[&rule]) + &format!("dns: {{hosts: {{{HOST}: [{}]}}}}\n", origin.address().ip());
+    let text = text
+        .replace(
+            "{name: proxy, address: 127.0.0.1:0}",
+            &format!("{{name: proxy, address: 127.0.0.1:0, {keys}}}"),
+        )
+        .replace("  - name: test\n", &format!("  - name: test\n    mode: {mode}\n"));
+    Egressd::start(&text)
+}
+
+fn free_address() -> SocketAddr {
+    TcpListener::bind((own_loopback(), 0)).and_then(|free| free.local_addr()).expect("a free port")
+}
+
+/// HAProxy in front of egressd.
+struct Balancer {
+    address: SocketAddr,
+    _haproxy: Daemon,
+    _directory: TempDir,
+}
+
+impl Balancer {
+    fn start(proxy: &Egressd, send: &str) -> Self {
+        let (address, directory) = (free_address(), directory());
+        let file = directory.path().join("haproxy.cfg");
+        write(
+            &file,
+            format!(
+                "defaults\n mode tcp\n source 127.0.0.1\n timeout connect 5s\n timeout client 60s\n timeout server 60s\n\
+                 listen proxy\n bind {address}\n server egressd {} {send}\n",
+                proxy.address()
+            ),
+        );
+        let mut haproxy = Command::new("haproxy");
+        haproxy.args(["-db", "-f"]).arg(&file);
+        isolate(&mut haproxy, directory.path());
+        let mut haproxy = Daemon::start(&mut haproxy);
+        until("HAProxy to accept", || {
+            haproxy.assert_alive();
+            TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok()
+        });
+        Balancer { address, _haproxy: haproxy, _directory: directory }
+    }
+}
+
+/// Asks through `via`, and gives the line of each thing.
+fn doctor(via: impl std::fmt::Display, origin: &GitServer, more: &[&str]) -> Ran {
+    let allowed = origin.authority();
+    Ran::of(
+        command()
+            .args([
+                "doctor",
+                "--via",
+                &format!("http://{via}"),
+                "--allowed",
+                &allowed,
+                "--denied",
+                "denied.example",
+            ])
+            .args(more),
+    )
+}
+
+fn line<'r>(ran: &'r Ran, what: &str) -> &'r str {
+    let mut lines = ran.stdout.lines().filter(|line| line.split_whitespace().nth(1) == Some(what));
+    lines.next().unwrap_or_else(|| panic!("no line for {what}: {ran:?}"))
+}
+
+#[test]
+fn behind_a_balancer_with_proxy_v2_everything_is_as_it_should_be() {
+    let origin = GitServer::start(&Authority::new());
+    let proxy = egressd("proxy_protocol: {trusted: [127.0.0.1/32]}", "enforce", &origin);
+    let balancer = Balancer::start(&proxy, "send-proxy-v2");
+    let admin = format!("http://{}", proxy.admin());
+    let ran = doctor(balancer.address, &origin, &["--admin", &admin]);
+    println!("{}", ran.stdout);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert_eq!(ran.stdout.lines().count(), 5, "{ran:?}");
+    assert!(ran.stdout.lines().all(|line| line.starts_with("ok ")), "{ran:?}");
+    // What it asked is in the log, under the id that it told.
+    let id = line(&ran, "allowed").rsplit_once("X-Request-Id ").expect("an id").1.to_owned();
+    proxy.record(|record| record["id"] == id.as_str() && record["event"] == "close");
+    proxy.record(|record| record["reason"] == "sni_mismatch");
+}
+
+#[test]
+fn without_the_admin_listener_it_says_where_to_look() {
+    let origin = GitServer::start(&Authority::new());
+    let proxy = egressd("", "enforce", &origin);
+    let ran = doctor(proxy.address(), &origin, &[]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let address = line(&ran, "address");
+    assert!(address.starts_with("open") && address.contains("--admin"), "{address}");
+    let id = address.split("id ").nth(1).and_then(|rest| rest.split(',').next()).expect("an id").to_owned();
+    let record = proxy.record(|record| record["id"] == id.as_str());
+    let seen = record.text("client").rsplit_once(':').expect("with its port").0.to_owned();
+    assert!(address.contains(&format!("it should be {seen};")), "{address}");
+}
+
+#[test]
+fn a_balancer_that_hides_who_asks_is_found() {
+    let origin = GitServer::start(&Authority::new());
+    let proxy = egressd("", "enforce", &origin);
+    let balancer = Balancer::start(&proxy, "");
+    let admin = format!("http://{}", proxy.admin());
+    // The client is another loopback address than HAProxy's.
+    let ran = doctor(balancer.address, &origin, &["--admin", &admin, "--client", "127.9.9.9"]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    let address = line(&ran, "address");
+    assert!(address.starts_with("WRONG") && address.contains("saw 127.0.0.1"), "{address}");
+    assert!(address.contains("proxy_protocol"), "{address}");
+}
+
+#[test]
+fn report_mode_and_a_wrong_list_are_found() {
+    let origin = GitServer::start(&Authority::new());
+    let proxy = egressd("", "report", &origin);
+    let ran = doctor(proxy.address(), &origin, &[]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(line(&ran, "sni").contains("`mode: report`"), "{ran:?}");
+
+    let proxy = egressd("", "enforce", &origin);
+    let ran = Ran::of(command().args([
+        "doctor",
+        "--via",
+        &format!("http://{}", proxy.address()),
+        "--allowed",
+        "other.example",
+    ]));
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    let allowed = line(&ran, "allowed");
+    assert!(allowed.contains("403 (host_not_allowed)") && allowed.contains("egressd explain"), "{allowed}");
+}
+
+#[test]
+fn a_proxy_that_is_not_there_is_told_with_what_to_look_at() {
+    let nowhere = free_address();
+    let ran = Ran::of(command().args(["doctor", "--via", &format!("http://{nowhere}")]));
+    assert_eq!((ran.code, ran.stdout.lines().count()), (Some(1), 1), "{ran:?}");
+    assert!(line(&ran, "reach").contains("nothing listens there"), "{ran:?}");
+    for (via, words) in [
+        ("proxy:3128", "http://PROXY:PORT"),
+        ("http://a:b@p:1", "--credentials-file"),
+        ("ftp://p:1", "http:// or https://"),
+    ] {
+        let ran = Ran::of(command().args(["doctor", "--via", via]));
+        assert_eq!(ran.code, Some(2), "{ran:?}");
+        assert!(ran.stderr.contains(words), "{ran:?}");
+    }
+}
+
+/// The yardstick: a Squid with the same list.
+#[test]
+fn at_a_squid_the_hole_inside_its_tunnels_is_found() {
+    let origin = GitServer::start(&Authority::new());
+    let squid = Squid::start(&origin);
+    let ran = doctor(squid.address, &origin, &[]);
+    println!("{}", ran.stdout);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    for (what, state) in
+        [("reach", "ok"), ("allowed", "ok"), ("denied", "ok"), ("sni", "WRONG"), ("address", "open")]
+    {
+        assert!(line(&ran, what).starts_with(state), "{what}: {ran:?}");
+    }
+    assert!(line(&ran, "sni").contains("lets an SNI mismatch pass"), "{ran:?}");
+}
+
+struct Squid {
+    address: SocketAddr,
+    _squid: Daemon,
+    _directory: TempDir,
+}
+
+impl Squid {
+    fn start(origin: &GitServer) -> Self {
+        let (address, directory) = (free_address(), directory());
+        let path: &Path = directory.path();
+        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o777)).expect("ours");
+        let home = path.display();
+        let port = origin.address().port();
+        write(&path.join("hosts"), format!("{} {HOST}\n", origin.address().ip()));
+        write(
+            &path.join("squid.conf"),
+            format!(
+                "http_port {address}\nacl tls port {port}\nacl list dstdomain -n {HOST}\n\
+                 http_access deny !tls\nhttp_access allow list\nhttp_access deny all\n\
+                 hosts_file {home}/hosts\npid_filename none\ncoredump_dir {home}\nnetdb_filename none\n\
+                 access_log none\ncache_log {home}/cache.log\ncache deny all\nshutdown_lifetime 1 second\n"
+            ),
+        );
+        let mut squid = Command::new("squid");
+        isolate(&mut squid, path);
+        // Squid names its shared memory after the service: letters and digits alone.
+        let service = format!("doctor{}", std::process::id());
+        squid.args(["-n", &service, "-N", "-f"]).arg(path.join("squid.conf"));
+        let mut squid = Daemon::start(&mut squid);
+        until("Squid to accept", || {
+            squid.assert_alive();
+            TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok()
+        });
+        Squid { address, _squid: squid, _directory: directory }
+    }
+}
