@@ -19,7 +19,7 @@ fn pages() -> Vec<PathBuf> {
     let docs = docs.map(|entry| entry.expect("readable").path());
     let mut pages: Vec<PathBuf> =
         docs.filter(|path| path.extension().is_some_and(|ext| ext == "md")).collect();
-    pages.extend(["README.md", "SECURITY.md", "CHANGELOG.md"].map(PathBuf::from));
+    pages.extend(["README.md", "README.ja.md", "SECURITY.md", "CHANGELOG.md"].map(PathBuf::from));
     pages.sort();
     pages
 }
@@ -95,6 +95,61 @@ fn every_configuration_that_is_shown_loads() {
         }
     }
     assert!(shown >= 8, "{shown} configurations found");
+}
+
+/// What a page has that no translation changes: its code, its number of headings, the first column of its tables where
+/// that is code, and where its links lead.
+fn bones(page: &str) -> (Vec<String>, usize, Vec<String>, BTreeSet<String>) {
+    let text = read(page);
+    let (mut code, mut headings, mut first_cells, mut inside) = (Vec::new(), 0, Vec::new(), false);
+    for line in text.lines() {
+        let fence = line.starts_with("```");
+        if inside || fence {
+            code.push(line.to_owned());
+            inside ^= fence;
+        } else if line.starts_with('#') {
+            headings += 1;
+        } else if let Some(row) = line.strip_prefix("| ") {
+            let cell = row.split(" | ").next().unwrap_or_default();
+            first_cells.push(quoted(cell).join(" "));
+        }
+    }
+    let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    let links = links.filter(|link| !link.starts_with("README")).map(str::to_owned);
+    (code, headings, first_cells, links.collect())
+}
+
+/// Who edits one of the two edits the other.
+#[test]
+fn the_japanese_readme_is_in_step_with_the_english_one() {
+    let (english, japanese) = (bones("README.md"), bones("README.ja.md"));
+    assert_eq!(english.0, japanese.0, "the code blocks are the same");
+    assert_eq!(english.1, japanese.1, "as many headings");
+    assert_eq!(english.2, japanese.2, "the same commands in the tables");
+    assert_eq!(english.3, japanese.3, "the same links");
+}
+
+#[test]
+fn every_command_stands_in_the_readme() {
+    let shown =
+        std::process::Command::new(env!("CARGO_BIN_EXE_egressd")).arg("--help").output().expect("it runs");
+    let help = String::from_utf8(shown.stdout).expect("UTF-8");
+    let commands = help.lines().skip_while(|line| !line.starts_with("Commands:")).skip(1);
+    let commands: BTreeSet<&str> = commands
+        .take_while(|line| !line.is_empty())
+        .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|command| *command != "help")
+        .collect();
+    let readme = read("README.md");
+    let rows = table(&readme, "| command | does |");
+    let told: BTreeSet<&str> = rows
+        .iter()
+        .flat_map(|row| quoted(&row[0]))
+        .filter_map(|text| text.strip_prefix("egressd ")?.split(' ').next())
+        .collect();
+    let missing: Vec<_> = commands.difference(&told).collect();
+    assert!(commands.len() >= 10 && missing.is_empty(), "{missing:?} of {commands:?}");
 }
 
 #[test]
