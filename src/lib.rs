@@ -6,7 +6,7 @@
 //! |---|---|
 //! | assembly | `cli`, `server`, `reload` |
 //! | story | `accept`, `entrance`, `proxy`, `proof`, `tunnel`, `exchange`, `refuse`, `admin` |
-//! | what the story shares | `shared`, `listener`, `request`, `reply`, `revoke`, `explain`, `diff`, `suggest`, `cases`, `import`, `doctor` |
+//! | what the story shares | `shared`, `listener`, `request`, `reply`, `revoke`, `explain`, `diff`, `suggest`, `summary`, `cases`, `import`, `doctor` |
 //! | mechanism | `head`, `tls`, `proxy_protocol`, `password`, `resolve`, `dial`, `hello_gate`, `relay`, `forward`, `live`, `recent`, `history`, `current`, `limits`, `budget`, `logbook`, `connections`, `drain`, `telemetry`, `socket`, `stream`, `linger`, `pipe`, `cancel`, … |
 //! | settings | `config` |
 //! | rules, pure | `policy`, `client_hello`, `server_hello`, `logformat` |
@@ -74,6 +74,7 @@ pub mod shared;
 pub mod socket;
 pub mod stream;
 pub mod suggest;
+pub mod summary;
 pub mod target;
 pub mod telemetry;
 pub mod tls;

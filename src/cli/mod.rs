@@ -11,6 +11,7 @@ mod logs;
 mod lookup;
 mod run;
 mod suggest;
+mod summary;
 mod test;
 
 use std::fmt::Display;
@@ -70,6 +71,8 @@ enum Command {
     Import(import::Import),
     /// Read access logs and print the shortest exact allowlist that would have let through what they record.
     Suggest(suggest::Suggest),
+    /// Read access logs and print who went where: top targets, clients, denials by reason, bytes.
+    Summary(summary::Summary),
     /// Print the embedded default configuration, or the JSON Schema of the file.
     Config(config::Show),
     /// Ask the running egressd whether it is ready: exit code 0 or 1. For images without a shell.
@@ -107,6 +110,7 @@ pub fn main() -> ExitCode {
         Command::Doctor(doctor) => doctor.run(),
         Command::Import(import) => import.run(),
         Command::Suggest(suggest) => suggest.run(),
+        Command::Summary(summary) => summary.run(),
         Command::Config(show) => show.run(),
         Command::Healthcheck => healthcheck::run(file),
         Command::Completions { shell } => {

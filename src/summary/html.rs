@@ -1,0 +1,169 @@
+//! The summary as one page that a reviewer can be sent: nothing is fetched, nothing runs, everything shown is escaped.
+//!
+//! Its Content-Security-Policy allows its own style sheet, by hash, and nothing else.
+
+use std::fmt::Write as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+
+use super::text::{bytes, moment, number};
+use super::{Counter, Summary, Tally, plot};
+
+const STYLE: &str = include_str!("page.css");
+
+impl Summary {
+    /// The page, with at most `top` rows in each table. `logs` is what was read, and `now` when.
+    pub fn to_html(&self, logs: &[String], now: Timestamp, top: usize) -> String {
+        let hash = STANDARD.encode(Sha256::digest(STYLE.as_bytes()));
+        let mut page = format!(
+            "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n\
+             <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'sha256-{hash}'; \
+             base-uri 'none'; form-action 'none'\">\n\
+             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+             <meta name=\"color-scheme\" content=\"light dark\"><meta name=\"referrer\" content=\"no-referrer\">\n\
+             <title>Egress summary</title>\n<style>{STYLE}</style></head><body>\n<h1>Egress summary</h1>\n"
+        );
+        self.head(&mut page, logs, now);
+        page.push_str(&plot::bars(&self.bins, "Requests", plot::REQUESTS, number));
+        page.push_str(&plot::bars(&self.bins, "Bytes, where a request ended", plot::BYTES, bytes));
+        self.reasons(&mut page);
+        table(&mut page, "Targets reached", "by bytes", &self.reached, top, Tally::bytes);
+        table(
+            &mut page,
+            "Targets refused",
+            "by requests; clients chose these names",
+            &self.refused,
+            top,
+            Tally::requests,
+        );
+        table(&mut page, "Clients", "by bytes", &self.clients, top, Tally::bytes);
+        table(&mut page, "Identities", "by bytes", &self.identities, top, Tally::bytes);
+        table(&mut page, "Policies", "by requests", &self.policies, top, Tally::requests);
+        table(&mut page, "Rules", "by bytes", &self.rules, top, Tally::bytes);
+        page.push_str("</body></html>\n");
+        page
+    }
+
+    fn head(&self, page: &mut String, logs: &[String], now: Timestamp) {
+        let all = &self.all;
+        let span = all.span.map_or_else(
+            || "no recorded request".to_owned(),
+            |(first, last)| format!("{} to {}", moment(first), moment(last)),
+        );
+        let named: Vec<String> = logs.iter().take(8).map(|log| escaped(log)).collect();
+        let more = if logs.len() > named.len() { ", …" } else { "" };
+        let _ = writeln!(
+            page,
+            "<p class=\"of\">{span}<br>from {} {}: {}{more}<br>written {} by egressd {}</p>",
+            logs.len(),
+            if logs.len() == 1 { "log" } else { "logs" },
+            named.join(", "),
+            moment(now.as_second()),
+            env!("CARGO_PKG_VERSION")
+        );
+        page.push_str("<ul class=\"tiles\">");
+        let tiles = [
+            ("", "requests", number(all.requests())),
+            ("passed", "let through", number(all.passed)),
+            ("would", "by report mode alone", number(all.would_deny)),
+            ("denied", "denied", number(all.denied)),
+            ("failed", "failed", number(all.failed)),
+            ("sent", "sent", bytes(all.sent)),
+            ("received", "received", bytes(all.received)),
+        ];
+        for (class, name, value) in tiles {
+            let _ = write!(page, "<li><i class=\"{class}\"></i><b>{value}</b> {name}</li>");
+        }
+        page.push_str("</ul>\n");
+        if self.without_end() > 0 {
+            let _ = writeln!(
+                page,
+                "<p class=\"of\">{} tunnels have no end in these logs, and no bytes here.</p>",
+                number(self.without_end())
+            );
+        }
+    }
+
+    fn reasons(&self, page: &mut String) {
+        let reasons = self.by_reason();
+        let Some((_, most)) = reasons.first() else { return };
+        page.push_str(
+            "<h2>Refused or failed <small>by reason</small></h2>\n<div class=\"wide\"><table><tbody>\n",
+        );
+        for (reason, count) in &reasons {
+            let _ = writeln!(
+                page,
+                "<tr><td class=\"name\">{reason}</td><td class=\"bar\">{}</td><td>{}</td></tr>",
+                plot::share(*count, *most),
+                number(*count)
+            );
+        }
+        page.push_str("</tbody></table></div>\n");
+    }
+}
+
+fn table(
+    page: &mut String,
+    title: &str,
+    by: &str,
+    counter: &Counter,
+    top: usize,
+    key: impl Fn(&Tally) -> u64,
+) {
+    if counter.is_empty() {
+        return;
+    }
+    let rows = counter.top(top, &key);
+    let most = rows.first().map_or(0, |(_, tally)| key(tally));
+    let _ = write!(
+        page,
+        "<h2>{title} <small>{by}</small></h2>\n<div class=\"wide\"><table><thead><tr><th class=\"name\">name</th><th></th>\
+         <th>requests</th><th>refused</th><th>sent</th><th>received</th><th>first</th><th>last</th></tr></thead><tbody>\n"
+    );
+    for (name, tally) in &rows {
+        row(page, &escaped(name), tally, &plot::share(key(tally), most));
+    }
+    if counter.beyond.requests() > 0 {
+        row(page, "<em>beyond the distinct ones that are kept</em>", &counter.beyond, "");
+    }
+    page.push_str("</tbody></table></div>\n");
+    let more = counter.len().saturating_sub(rows.len());
+    if more > 0 {
+        let _ = writeln!(page, "<p class=\"of\">and {} more</p>", number(more as u64));
+    }
+}
+
+fn row(page: &mut String, name: &str, tally: &Tally, bar: &str) {
+    let (first, last) =
+        tally.span.map_or_else(Default::default, |(first, last)| (moment(first), moment(last)));
+    let _ = writeln!(
+        page,
+        "<tr><td class=\"name\">{name}</td><td class=\"bar\">{bar}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td>\
+         <td>{first}</td><td>{last}</td></tr>",
+        number(tally.requests()),
+        number(tally.denied + tally.failed),
+        bytes(tally.sent),
+        bytes(tally.received)
+    );
+}
+
+/// What a stranger may have chosen: markup is escaped, and what could not be seen or would turn the line is written as
+/// its code.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            ' '..='~' => out.push(character),
+            _ => drop(write!(out, "\\u{{{:x}}}", character as u32)),
+        }
+    }
+    out
+}

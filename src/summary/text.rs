@@ -1,0 +1,129 @@
+//! The summary for a terminal.
+
+use std::fmt::{self, Write as _};
+
+use jiff::Timestamp;
+
+use super::{Counter, Summary, Tally};
+
+impl Summary {
+    /// As text, with at most `top` lines of each kind. Nothing of a stranger's can move a cursor or break a line.
+    pub fn to_text(&self, top: usize) -> String {
+        let mut out = String::new();
+        // A String takes all.
+        let _ = self.write_text(&mut out, top);
+        out
+    }
+
+    fn write_text(&self, out: &mut String, top: usize) -> fmt::Result {
+        let all = &self.all;
+        if let Some((first, last)) = all.span {
+            writeln!(out, "time        {} to {}", moment(first), moment(last))?;
+        }
+        writeln!(
+            out,
+            "requests    {}: {} let through, {} by report mode alone, {} denied, {} failed",
+            number(all.requests()),
+            number(all.passed),
+            number(all.would_deny),
+            number(all.denied),
+            number(all.failed)
+        )?;
+        writeln!(out, "bytes       {} sent, {} received", bytes(all.sent), bytes(all.received))?;
+        if self.without_end() > 0 {
+            writeln!(
+                out,
+                "tunnels     {} have no end in these logs, and no bytes here",
+                number(self.without_end())
+            )?;
+        }
+        table(out, "targets reached, by bytes", &self.reached, top, Tally::bytes)?;
+        table(out, "targets refused", &self.refused, top, Tally::requests)?;
+        table(out, "clients, by bytes", &self.clients, top, Tally::bytes)?;
+        table(out, "identities, by bytes", &self.identities, top, Tally::bytes)?;
+        table(out, "policies", &self.policies, top, Tally::requests)?;
+        table(out, "rules, by bytes", &self.rules, top, Tally::bytes)?;
+        if !self.reasons.is_empty() {
+            writeln!(out, "\n{:>10}  refused or failed, by reason", "requests")?;
+            for (reason, count) in self.by_reason() {
+                writeln!(out, "{:>10}  {reason}", number(count))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The most frequent first.
+    pub(super) fn by_reason(&self) -> Vec<(&'static str, u64)> {
+        let mut reasons: Vec<_> = self.reasons.iter().map(|(reason, count)| (*reason, *count)).collect();
+        reasons.sort_by_key(|(reason, count)| (std::cmp::Reverse(*count), *reason));
+        reasons
+    }
+}
+
+fn table(
+    out: &mut String,
+    title: &str,
+    counter: &Counter,
+    top: usize,
+    key: impl Fn(&Tally) -> u64,
+) -> fmt::Result {
+    if counter.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\n{:>10} {:>9} {:>10} {:>10}  {title}", "requests", "refused", "sent", "received")?;
+    for (name, tally) in counter.top(top, key) {
+        row(out, tally, &name.escape_debug().to_string())?;
+    }
+    let more = counter.len().saturating_sub(top);
+    if more > 0 {
+        writeln!(out, "{:>42}  and {} more", "", number(more as u64))?;
+    }
+    if counter.beyond.requests() > 0 {
+        row(out, &counter.beyond, "beyond the distinct ones that are kept")?;
+    }
+    Ok(())
+}
+
+fn row(out: &mut String, tally: &Tally, name: &str) -> fmt::Result {
+    let refused = tally.denied + tally.failed;
+    writeln!(
+        out,
+        "{:>10} {:>9} {:>10} {:>10}  {name}",
+        number(tally.requests()),
+        number(refused),
+        bytes(tally.sent),
+        bytes(tally.received)
+    )
+}
+
+/// `1,234,567`.
+pub(super) fn number(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::with_capacity(digits.len() * 4 / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// `1.2 GiB`.
+pub(super) fn bytes(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut value = bytes as f64 / 1024.0;
+    let mut unit = UNITS.iter();
+    let mut name = unit.next().copied().unwrap_or_default();
+    while let Some(next) = unit.next().filter(|_| value >= 1023.95) {
+        (value, name) = (value / 1024.0, next);
+    }
+    format!("{value:.1} {name}")
+}
+
+pub(super) fn moment(seconds: i64) -> String {
+    Timestamp::from_second(seconds).map_or_else(|_| "?".to_owned(), |moment| moment.to_string())
+}
