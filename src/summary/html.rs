@@ -75,7 +75,7 @@ impl Summary {
             ("received", "received", bytes(all.received)),
         ];
         for (class, name, value) in tiles {
-            let _ = write!(page, "<li><i class=\"{class}\"></i><b>{value}</b> {name}</li>");
+            let _ = write!(page, "<li><b><i class=\"{class}\"></i>{value}</b> {name}</li>");
         }
         page.push_str("</ul>\n");
         if self.without_end() > 0 {
@@ -91,13 +91,13 @@ impl Summary {
         let reasons = self.by_reason();
         let Some((_, most)) = reasons.first() else { return };
         page.push_str(
-            "<h2>Refused or failed <small>by reason</small></h2>\n<div class=\"wide\"><table><tbody>\n",
+            "<h2>Refused, would be, or failed <small>by reason</small></h2>\n<div class=\"wide\"><table><tbody>\n",
         );
         for (reason, count) in &reasons {
             let _ = writeln!(
                 page,
                 "<tr><td class=\"name\">{reason}</td><td class=\"bar\">{}</td><td>{}</td></tr>",
-                plot::share(*count, *most),
+                plot::share(*count, *most, "denied"),
                 number(*count)
             );
         }
@@ -118,13 +118,15 @@ fn table(
     }
     let rows = counter.top(top, &key);
     let most = rows.first().map_or(0, |(_, tally)| key(tally));
+    let colour =
+        if rows.iter().any(|(_, tally)| tally.passed + tally.would_deny > 0) { "passed" } else { "denied" };
     let _ = write!(
         page,
         "<h2>{title} <small>{by}</small></h2>\n<div class=\"wide\"><table><thead><tr><th class=\"name\">name</th><th></th>\
          <th>requests</th><th>refused</th><th>sent</th><th>received</th><th>first</th><th>last</th></tr></thead><tbody>\n"
     );
     for (name, tally) in &rows {
-        row(page, &escaped(name), tally, &plot::share(key(tally), most));
+        row(page, &escaped(name), tally, &plot::share(key(tally), most, colour));
     }
     if counter.beyond.requests() > 0 {
         row(page, "<em>beyond the distinct ones that are kept</em>", &counter.beyond, "");

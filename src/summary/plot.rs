@@ -86,11 +86,11 @@ pub(super) fn bars(bins: &Bins, title: &str, parts: &[Part], shown: fn(u64) -> S
 }
 
 /// A bar beside a row of a table, as long as its share of the largest.
-pub(super) fn share(value: u64, most: u64) -> String {
+pub(super) fn share(value: u64, most: u64, class: &str) -> String {
     let width = if most == 0 { 0.0 } else { value as f64 / most as f64 * 100.0 };
     format!(
         "<svg class=\"share\" viewBox=\"0 0 100 8\" preserveAspectRatio=\"none\" aria-hidden=\"true\">\
-         <rect class=\"passed\" width=\"{width:.1}\" height=\"8\"/></svg>"
+         <rect class=\"{class}\" width=\"{width:.1}\" height=\"8\"/></svg>"
     )
 }
 

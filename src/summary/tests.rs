@@ -69,7 +69,7 @@ tunnels     1 have no end in these logs, and no bytes here
          1         0    1.0 MiB    2.0 KiB  git.example
          1         0      100 B    3.9 KiB  http://mirror.example
 
-  requests  refused or failed, by reason
+  requests  refused, would be, or failed, by reason
          2  host_not_allowed
          1  bad_target
          1  dns_timeout

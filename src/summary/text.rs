@@ -44,7 +44,7 @@ impl Summary {
         table(out, "policies", &self.policies, top, Tally::requests)?;
         table(out, "rules, by bytes", &self.rules, top, Tally::bytes)?;
         if !self.reasons.is_empty() {
-            writeln!(out, "\n{:>10}  refused or failed, by reason", "requests")?;
+            writeln!(out, "\n{:>10}  refused, would be, or failed, by reason", "requests")?;
             for (reason, count) in self.by_reason() {
                 writeln!(out, "{:>10}  {reason}", number(count))?;
             }
