@@ -16,7 +16,9 @@ import yaml
 from cloudcoil.models.prometheus_operator import v1 as prometheus
 
 OWN = {"PodMonitor", "PrometheusRule", "SecurityGroupPolicy"}
-TARGET_GROUP = "service.beta.kubernetes.io/aws-load-balancer-target-group-attributes"
+BALANCER = "service.beta.kubernetes.io/aws-load-balancer-"
+# src/socket.rs: the first keepalive probe of an idle connection.
+KEEPALIVE_SECONDS = 60
 
 
 def seconds(text):
@@ -77,12 +79,8 @@ def egressd(things):
     for service in (thing for thing in things if thing["kind"] == "Service"):
         assert service["spec"]["selector"].items() <= labels.items(), "the Service fits no pod"
         assert service["spec"]["selector"].get("app.kubernetes.io/name") == "egressd", "the Service fits others too"
-        attributes = service["metadata"].get("annotations", {}).get(TARGET_GROUP, "")
         if service["spec"]["type"] == "LoadBalancer":
-            waits = re.search(r"deregistration_delay\.timeout_seconds=(\d+)", attributes)
-            assert waits and int(waits[1]) >= draining, "the target group forgets the pod while it drains"
-            assert " " not in attributes and "\n" not in attributes
-            assert "preserve_client_ip.enabled=true" in attributes
+            network_load_balancer(service, container, settings, draining)
     for kind in ("PodDisruptionBudget", "PodMonitor", "SecurityGroupPolicy", "NetworkPolicy"):
         for thing in (thing for thing in things if thing["kind"] == kind):
             selector = thing["spec"].get("selector") or thing["spec"].get("podSelector")
@@ -102,6 +100,72 @@ def is_dashboard(thing):
     return True
 
 
+def network_load_balancer(service, container, settings, draining):
+    annotations = service["metadata"]["annotations"]
+    ours = {key.removeprefix(BALANCER): value for key, value in annotations.items() if key.startswith(BALANCER)}
+    for key, value in ours.items():
+        assert isinstance(value, str) and not re.search(r"\s", value), f"{key}: {value!r}"
+    assert ours["type"] == "external" and ours["nlb-target-type"] == "ip", "Fargate pods are reached by no other kind"
+    group = dict(pair.split("=") for pair in ours["target-group-attributes"].split(","))
+    assert group["preserve_client_ip.enabled"] == "true", "every client would have the balancer's address"
+    for wait in ("deregistration_delay.timeout_seconds", "target_health_state.unhealthy.draining_interval_seconds"):
+        assert int(group[wait]) >= draining, f"{wait}: the target group forgets the pod while it drains"
+    assert group["target_health_state.unhealthy.connection_termination.enabled"] == "false"
+    assert "deletion_protection.enabled=true" in ours["attributes"]
+    port = service["spec"]["ports"][0]
+    assert (port["port"], port["targetPort"]) == (3128, 3128)
+    assert settings["listeners"][0]["address"].endswith(":3128")
+
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    if "healthcheck-protocol" in ours:
+        assert ours["healthcheck-protocol"] == "http" and ours["healthcheck-path"] == "/healthz"
+        assert int(ours["healthcheck-port"]) == ports["admin"], "a number: a named port is an error for ip targets"
+        assert settings["admin"]["address"].endswith(f":{ports['admin']}")
+    # A Service that was Squid's keeps what was not asked for.
+    if service["metadata"]["name"] == "egressd":
+        assert ours["scheme"] == "internal" and "healthcheck-protocol" in ours
+        assert "load_balancing.cross_zone.enabled=true" in ours["attributes"]
+        idle = re.fullmatch(r"tcp\.idle_timeout\.seconds=(\d+)", ours["listener-attributes.TCP-3128"])
+        assert 60 <= int(idle[1]) <= 6000 and int(idle[1]) > KEEPALIVE_SECONDS
+        assert service["spec"]["loadBalancerSourceRanges"] == settings["policies"][0]["clients"]["networks"]
+    if "proxy-protocol" in ours:
+        assert settings["listeners"][0]["proxy_protocol"] == settings["admin"]["proxy_protocol"]
+    else:
+        assert "proxy_protocol" not in settings["listeners"][0]
+
+
+def eks_fargate(things, profile):
+    """The pods run on Fargate, and count as ready only once the balancer sends to them."""
+    deployment = is_one(things, "Deployment")
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    selectors = [selector for one in profile["fargateProfiles"] for selector in one["selectors"]]
+    assert any(
+        selector["namespace"] == deployment["metadata"]["namespace"] and selector["labels"].items() <= labels.items()
+        for selector in selectors
+    ), "no Fargate profile fits the pods: they stay Pending"
+    namespace = is_one(things, "Namespace")["metadata"]
+    assert namespace["name"] == deployment["metadata"]["namespace"]
+    assert namespace["labels"]["elbv2.k8s.aws/pod-readiness-gate-inject"] == "enabled"
+    is_one(things, "SecurityGroupPolicy")
+    zones = [spread["topologyKey"] for spread in deployment["spec"]["template"]["spec"]["topologySpreadConstraints"]]
+    assert "topology.kubernetes.io/zone" in zones
+    resources = deployment["spec"]["template"]["spec"]["containers"][0]["resources"]
+    assert resources["limits"] == {"cpu": "250m", "memory": "256Mi"}, "256Mi and Fargate's own 256 MB are the smallest size"
+
+
+def log_router(things):
+    """What Fargate's Fluent Bit takes: these names, these sections, so many characters."""
+    namespace, config = is_one(things, "Namespace"), is_one(things, "ConfigMap")
+    assert namespace["metadata"]["name"] == config["metadata"]["namespace"] == "aws-observability"
+    assert namespace["metadata"]["labels"]["aws-observability"] == "enabled"
+    assert config["metadata"]["name"] == "aws-logging"
+    sections = {"filters.conf": "FILTER", "parsers.conf": "PARSER", "output.conf": "OUTPUT"}
+    assert config["data"].keys() <= sections.keys()
+    assert sum(map(len, config["data"].values())) <= 5300
+    for name, text in config["data"].items():
+        assert set(re.findall(r"^\s*\[(\w+)\]", text, re.MULTILINE)) == {sections[name]}, name
+
+
 def named_files(settings):
     for policy in settings["policies"]:
         for entry in policy.get("allow_files", []):
@@ -110,7 +174,8 @@ def named_files(settings):
 
 def main(directory, *rendered):
     schema = json.loads(Path(__file__).with_name("securitygrouppolicy.schema.json").read_text())
-    own, rules = 0, None
+    profile = yaml.safe_load(Path("k8s/overlays/eks-fargate/cluster/fargate-profile.yaml").read_text())
+    own, rules, routers, fargate = 0, None, 0, 0
     for path in rendered:
         things = [thing for thing in yaml.safe_load_all(Path(path).read_text()) if thing]
         try:
@@ -121,11 +186,17 @@ def main(directory, *rendered):
                     rules = thing["spec"]
             if any(thing["kind"] == "Deployment" for thing in things):
                 egressd(things)
+            if any(thing["kind"] == "SecurityGroupPolicy" for thing in things):
+                eks_fargate(things, profile)
+                fargate += 1
+            if any(thing["metadata"]["name"] == "aws-logging" for thing in things):
+                log_router(things)
+                routers += 1
         except Exception:
             print(f"in {path}:", file=sys.stderr)
             raise
         print(f"{path}: {len(things)} objects")
-    assert own >= 3, "the custom resources were not there to be checked"
+    assert own >= 3 and fargate and routers, "what is to be checked was not there"
     Path(directory, "rules.yaml").write_text(yaml.safe_dump(rules))
 
 
