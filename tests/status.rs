@@ -273,3 +273,75 @@ fn rules_are_told_with_their_place_and_what_expires() {
     let texts: Vec<&str> = expiring.iter().filter_map(|rule| rule["rule"].as_str()).collect();
     assert_eq!(texts, ["c.example", "b.example"], "the first to expire first");
 }
+
+#[test]
+fn a_client_that_makes_up_names_fills_no_more_than_its_share() {
+    let text = config(&["a.example"]) + "limits: {requests_per_second_per_client: 100000}\n";
+    let proxy = Egressd::start(&text);
+    connect(&proxy, "first.example:443");
+    for number in 0..600 {
+        connect(&proxy, &format!("n{number}.{}.example:443", "x".repeat(60)));
+    }
+    let answer = api(&proxy, "/api/decisions");
+    assert_eq!(answer["total"], 256);
+    assert_eq!(answer["refused"].as_array().map(Vec::len), Some(256));
+    assert_eq!(answer["verdicts"]["denied"], 601, "all are counted");
+    assert_eq!(api(&proxy, "/api/decisions?limit=3")["refused"].as_array().map(Vec::len), Some(3));
+}
+
+#[test]
+fn a_log_that_fails_is_told() {
+    let text = config(&["a.example"]) + "access_log: {output: /dev/full}\n";
+    let proxy = Egressd::start(&text);
+    assert_eq!(api(&proxy, "/api/status")["access_log"]["available"], true);
+    connect(&proxy, "b.example:443");
+    let status = until("the log to be unavailable", || {
+        let status = api(&proxy, "/api/status");
+        (status["access_log"]["available"] == false).then_some(status)
+    });
+    assert_eq!(status["access_log"]["on_failure"], "deny");
+    assert_eq!(proxy.metrics().count("egressd_access_log_available", &[]), 0);
+    until("it not to be ready", || {
+        (api(&proxy, "/api/status")["not_ready"] == "log_unavailable").then_some(())
+    });
+    assert_eq!(proxy.metrics().count("egressd_ready", &[]), 0);
+}
+
+#[test]
+fn plain_exchanges_and_failures_are_told_apart_from_denials() {
+    let origin = Origin::start(support::any_port(), |mut conversation| {
+        use std::io::{Read, Write};
+        let mut head = [0; 1024];
+        let _ = conversation.read(&mut head)?;
+        conversation.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+    });
+    let proxy =
+        Egressd::start(&config(&[&format!("http://127.0.0.1:{}", origin.port()), "http://127.0.0.1:1"]));
+    let get = |authority: &str| {
+        let mut wire = proxy.connect();
+        wire.send(format!(
+            "GET http://{authority}/ HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n"
+        ));
+        wire.read_to_end();
+    };
+    get(&origin.address().to_string());
+    get("127.0.0.1:1");
+    get("other.example");
+    let answer = until("all three", || {
+        let answer = api(&proxy, "/api/decisions");
+        (answer["verdicts"] == json!({"allowed": 1, "denied": 1, "would_deny": 0, "failed": 1}))
+            .then_some(answer)
+    });
+    let groups = answer["refused"].as_array().expect("a list");
+    let find = |target: &str| groups.iter().find(|group| group["target"] == target).expect(target);
+    let failed = find("127.0.0.1:1");
+    assert_eq!(
+        (&failed["kind"], &failed["reason"], &failed["allow"]),
+        (&json!("error"), &json!("connect_refused"), &Value::Null)
+    );
+    let denied = find("other.example:80");
+    assert_eq!(
+        (&denied["method"], &denied["allow"]["line"]),
+        (&json!("http"), &json!("- http://other.example"))
+    );
+}

@@ -322,6 +322,8 @@ fn a_balancer_that_hides_the_clients_is_told_once() {
         assert!(reply.starts_with(b"HTTP/1.1 400 ") && end == End::Fin);
     }
     wait_for_connections(&proxy, "accepted", 2_000);
+    let status = proxy.get("/api/status").body;
+    assert!(status.contains(says), "on the status page, too: {status}");
     let stderr = proxy.stop().stderr;
     assert_eq!(stderr.matches(says).count(), 1, "{stderr}");
     assert!(stderr.contains("preserve_client_ip.enabled=true") && stderr.contains("`proxy_protocol`"));

@@ -88,6 +88,9 @@ fn shown(group: Group, shared: &Shared, now: Timestamp) -> Refused {
     let policy = group.policy.as_deref();
     let remedy = match (&group.asked, group.cause) {
         (Asked::Target(target), Cause::Refused(reason)) => {
+            // What report mode let pass may have failed later: the rules lack the same.
+            let by_rules = group.decision == Some(Decision::WouldDeny) && !reason.relaxed_by_report();
+            let reason = if by_rules { Reason::HostNotAllowed } else { reason };
             config.policies.remedy(policy, reason, target, now)
         }
         _ => Remedy::default(),
@@ -104,8 +107,12 @@ fn shown(group: Group, shared: &Shared, now: Timestamp) -> Refused {
     });
     let (kind, general) = match group.cause {
         Cause::Refused(reason) => (
-            if group.decision == Some(Decision::WouldDeny) { "would_deny" } else { event(reason) },
-            advice(reason),
+            if group.decision == Some(Decision::WouldDeny) {
+                "would_deny"
+            } else {
+                Event::of(reason.into()).as_str()
+            },
+            reply::advice(reason),
         ),
         Cause::ClientGone => ("error", "the client left before there was a verdict"),
     };
@@ -135,14 +142,6 @@ fn shown(group: Group, shared: &Shared, now: Timestamp) -> Refused {
         advice: remedy.advice.unwrap_or_else(|| general.to_owned()),
         allow,
     }
-}
-
-fn event(reason: Reason) -> &'static str {
-    Event::of(reason.into()).as_str()
-}
-
-fn advice(reason: Reason) -> &'static str {
-    reply::advice(reason)
 }
 
 fn place(policy: Option<&Policy>, file: &str) -> String {

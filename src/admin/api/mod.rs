@@ -139,7 +139,7 @@ fn decoded(text: &str) -> Option<String> {
 pub(super) fn answer(asked: Asked, query: &Query, shared: &Shared) -> Vec<u8> {
     match asked {
         Asked::Status => body(&status::of(shared)),
-        Asked::Tunnels => body(&tunnels::of(query, shared)),
+        Asked::Tunnels => body(&tunnels::of(query, &shared.live)),
         Asked::Decisions => body(&decisions::of(query, shared)),
         Asked::Policy => body(&policy::of(query, shared)),
     }

@@ -218,6 +218,10 @@ fn log(config: &Config, shared: &Shared) -> Log {
 }
 
 fn expiring(config: &Config) -> Expiring {
+    // Nearly always none, and there may be a million to look through.
+    if config.policies.next_expiry(Timestamp::MIN).is_none() {
+        return Expiring { total: 0, rules: Vec::new() };
+    }
     let mut rules: Vec<_> = config.policies.rules().filter(|rule| rule.expires().is_some()).collect();
     rules.sort_by_key(|rule| rule.expires());
     let total = rules.len();

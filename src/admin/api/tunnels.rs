@@ -11,8 +11,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{Query, cut};
-use crate::live;
-use crate::shared::Shared;
+use crate::live::{self, Live};
 use crate::target::{Host, Name};
 
 /// By what tunnels are put in order.
@@ -108,10 +107,10 @@ struct Tunnel {
     ending: Option<&'static str>,
 }
 
-pub(super) fn of(query: &Query, shared: &Shared) -> Tunnels {
+pub(super) fn of(query: &Query, live: &Live) -> Tunnels {
     let mut total = 0;
     let mut found: Vec<Picked> = Vec::new();
-    shared.live.for_each(|tunnel| {
+    live.for_each(|tunnel| {
         total += 1;
         if is_wanted(query, tunnel) {
             found.push((query.sort.number(tunnel), Arc::clone(tunnel)));
@@ -174,5 +173,77 @@ fn shown(tunnel: &live::Tunnel) -> Tunnel {
         received: tunnel.meter.received(),
         would_deny: tunnel.objection().map(crate::outcome::Reason::as_str),
         ending: tunnel.ending().map(crate::outcome::Ending::as_str),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use uuid::Uuid;
+
+    use super::super::{Asked, Query};
+    use super::*;
+    use crate::cancel::Cancel;
+    use crate::client::Client;
+    use crate::live::{LiveTunnel, Registration, TunnelFacts};
+    use crate::meter::Meter;
+    use crate::policy::Scheme;
+    use crate::target::Target;
+
+    fn open(live: &Arc<Live>, number: u32) -> LiveTunnel {
+        let [.., high, low] = number.to_be_bytes();
+        let client = SocketAddr::from(([10, 0, high, low], 1));
+        let facts = TunnelFacts {
+            id: Uuid::now_v7(),
+            client: Arc::new(Client::direct(client)),
+            target: Target::connect(&format!("git{}.example:443", number % 7)).expect("a target"),
+            policy: "p".into(),
+            rule: None,
+            listener: "proxy".into(),
+            upstream: client,
+            by_parent: false,
+            scheme: Scheme::Https,
+            started: Timestamp::from_second(i64::from(number)).expect("a moment"),
+        };
+        let meter = Arc::new(Meter::default());
+        meter.add_sent(u64::from(number) * 31 % 10_007);
+        match live.register(facts, meter, Cancel::new(), live.generation()) {
+            Registration::Current(guard) | Registration::JudgeAgain(guard) => guard,
+        }
+    }
+
+    #[test]
+    fn of_ten_thousand_those_that_are_asked_for_are_written() {
+        let live = Live::new();
+        let open: Vec<LiveTunnel> = (0..10_000).map(|number| open(&live, number)).collect();
+        let ask = |query| of(&Query::parse(query, Asked::Tunnels).expect(query), &live);
+
+        let most = ask("sort=sent&limit=100");
+        assert_eq!((most.total, most.matching, most.tunnels.len()), (10_000, 10_000, 100));
+        let mut sent: Vec<u64> = open.iter().map(|tunnel| tunnel.meter().sent()).collect();
+        sent.sort_unstable_by(|a, b| b.cmp(a));
+        let written: Vec<u64> = most.tunnels.iter().map(|tunnel| tunnel.sent).collect();
+        assert_eq!(written, sent[..100]);
+
+        let newest = ask("sort=age&order=asc&limit=2");
+        let clients: Vec<&str> = newest.tunnels.iter().map(|tunnel| tunnel.client.as_str()).collect();
+        assert_eq!(clients, ["10.0.39.15:1", "10.0.39.14:1"]);
+        assert_eq!(ask("filter=GIT3.example").matching, 10_000_usize.div_ceil(7) - 1);
+        let by_client = ask("sort=client&order=asc&filter=10.0.1.&limit=3");
+        let clients: Vec<&str> = by_client.tunnels.iter().map(|tunnel| tunnel.client.as_str()).collect();
+        assert_eq!(clients, ["10.0.1.0:1", "10.0.1.1:1", "10.0.1.2:1"], "by number, not by text");
+        let none = ask("limit=0");
+        assert_eq!((none.total, none.tunnels.len()), (10_000, 0));
+        assert_eq!(ask("").tunnels.len(), super::super::LIMIT);
+        assert_eq!(ask("limit=2000").tunnels.len(), super::super::MOST);
+    }
+
+    #[test]
+    fn every_word_of_the_order_is_one() {
+        for word in Sort::WORDS {
+            assert!(Sort::parse(word).is_some(), "{word}");
+        }
+        assert_eq!(Sort::parse("rate"), None);
     }
 }

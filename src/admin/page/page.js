@@ -78,7 +78,7 @@ async function refresh() {
 function age() {
   const old = Date.now() - answered;
   const stale = failures > 0 && (answered === 0 || old > STALE);
-  tell(byId("fresh"), answered === 0 ? "" : old < 1500 ? "current" : `${Math.round(old / 1000)} s old`);
+  tell(byId("fresh"), answered === 0 ? "" : old < 5000 ? "current" : `${Math.round(old / 1000)} s old`);
   byId("stale").hidden = !stale;
   document.body.classList.toggle("is-stale", stale);
   if (!stale) return;

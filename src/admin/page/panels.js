@@ -3,7 +3,7 @@
 const plots = {
   tunnels: new Plot({ title: "Open tunnels", shape: "lines", format: number, ceiling: top, least: 4,
     series: [{ word: "open", value: (sample) => sample.tunnels }] }),
-  setup: new Plot({ title: "Time to set up a tunnel", shape: "lines", format: seconds, least: 0.001,
+  setup: new Plot({ title: "Tunnel setup", shape: "lines", format: seconds, least: 0.001,
     series: [{ word: "median", value: (sample) => sample.setup_p50 }, { word: "99 %", value: (sample) => sample.setup_p99 }] }),
   bytes: new Plot({ title: "Bytes a second", shape: "lines", format: (value) => `${bytes(value)}/s`, ceiling: topOfBytes, least: 1024,
     series: [{ word: "sent", value: (sample) => sample.sent / 10 }, { word: "received", value: (sample) => sample.received / 10 }] }),

@@ -64,7 +64,7 @@ class Plot {
       svg("line", { class: "grid-line", x1: 0, x2: WIDTH, y1: HEIGHT * part, y2: HEIGHT * part }));
     parts.push(...(this.shape === "bars" ? this.bars(values) : this.lines()));
     this.picture.replaceChildren(...parts);
-    tell(this.most, `scale to ${this.format(this.height)}`);
+    tell(this.most, `top: ${this.format(this.height)}`);
     const summary = this.series.map((one) => {
       const all = this.samples.map((sample) => one.value(sample)).filter((value) => value !== null);
       return all.length ? `${one.word} at most ${this.format(Math.max(...all))}` : `${one.word}: nothing`;

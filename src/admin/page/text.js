@@ -77,6 +77,15 @@ function lasting(value) {
 }
 
 const since = (moment, now) => (Date.parse(now) - Date.parse(moment)) / 1000;
-const ago = (moment, now) => (since(moment, now) < 1 ? "just now" : `${lasting(since(moment, now))} ago`);
+
+// One unit is enough for what is past.
+function ago(moment, now) {
+  const value = since(moment, now);
+  if (value < 1) return "just now";
+  if (value < 100) return `${Math.floor(value)} s ago`;
+  if (value < 6000) return `${Math.floor(value / 60)} min ago`;
+  return value < 172800 ? `${Math.floor(value / 3600)} h ago` : `${Math.floor(value / 86400)} d ago`;
+}
+
 // 2026-11-25 20:14:03 UTC: as the log has it, and not as the reader's clock.
 const instant = (moment) => `${new Date(moment).toISOString().slice(0, 19).replace("T", " ")} UTC`;
