@@ -211,13 +211,3 @@ fn the_admin_listener_answers_what_kubernetes_and_prometheus_ask() {
         "host_not_allowed",
     );
 }
-
-#[test]
-fn its_own_listeners_are_out_of_reach_for_every_rule() {
-    let proxy = Egressd::start(&config(&["tcp://127.0.0.1:1-65535"]));
-    for own in [proxy.admin(), proxy.address()] {
-        let mut wire = proxy.connect();
-        wire.send(format!("CONNECT {own} HTTP/1.1\r\nHost: {own}\r\n\r\n"));
-        proxy.refused(wire, 502, "loop");
-    }
-}

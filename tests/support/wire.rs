@@ -78,6 +78,11 @@ impl<S: Read + Write> Wire<S> {
         &self.stream
     }
 
+    /// The stream itself, for a read that may fail.
+    pub fn stream_mut(&mut self) -> &mut S {
+        &mut self.stream
+    }
+
     /// Sends all of it. That the other side has closed meanwhile is no error: what it said is still to be read.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
         match self.stream.write_all(bytes.as_ref()) {

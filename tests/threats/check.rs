@@ -9,6 +9,11 @@ use crate::suite::verdict::harmed;
 use crate::suite::world::{News, World};
 use crate::support::{Egressd, End, Wire, until};
 
+/// CONNECT to this host and port.
+pub(crate) fn ask(authority: &str) -> String {
+    format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n")
+}
+
 /// Every case of the row comes to what is expected, in an egressd of its own.
 pub(crate) fn holds(row: u8) {
     holds_with(row, "");

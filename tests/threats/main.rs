@@ -7,5 +7,9 @@ mod support;
 
 mod bytes;
 mod check;
+mod ends;
 mod heads;
+mod limits;
+mod settings;
 mod suite;
+mod way;
