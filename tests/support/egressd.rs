@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{JoinHandle, spawn};
 use std::time::Instant;
 
@@ -77,6 +77,7 @@ pub struct Egressd {
     directory: TempDir,
     stdout: Lines,
     stderr: Lines,
+    parsed: Mutex<Vec<Record>>,
 }
 
 /// An egressd that has ended by itself.
@@ -133,7 +134,7 @@ impl Egressd {
             .spawn()
             .unwrap_or_else(|e| panic!("{command:?}: {e}"));
         let (stdout, stderr) = (Lines::of(child.stdout.take()), Lines::of(child.stderr.take()));
-        Egressd { child, directory, stdout, stderr }
+        Egressd { child, directory, stdout, stderr, parsed: Mutex::default() }
     }
 
     /// Its process id.
@@ -237,12 +238,20 @@ impl Egressd {
 
     /// All records so far.
     pub fn records(&self) -> Vec<Record> {
-        self.stdout.all().iter().map(|line| Record::parse(line)).collect()
+        self.parsed().clone()
+    }
+
+    /// The same, each line parsed once.
+    fn parsed(&self) -> MutexGuard<'_, Vec<Record>> {
+        let mut parsed = self.parsed.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = self.stdout.from(parsed.len());
+        parsed.extend(fresh.iter().map(|line| Record::parse(line)));
+        parsed
     }
 
     /// Waits for a record that `wanted` takes: the first such.
     pub fn record(&self, wanted: impl Fn(&Record) -> bool) -> Record {
-        until("a record in the access log", || self.records().into_iter().find(&wanted))
+        until("a record in the access log", || self.parsed().iter().find(|record| wanted(record)).cloned())
     }
 
     /// All diagnostics so far.
@@ -325,7 +334,12 @@ impl Lines {
     }
 
     fn all(&self) -> Vec<String> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.from(0)
+    }
+
+    /// All but the first `count`.
+    fn from(&self, count: usize) -> Vec<String> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)[count..].to_vec()
     }
 
     fn text(&self) -> String {

@@ -11,7 +11,7 @@ use crate::check::ask;
 use crate::suite::hello;
 use crate::suite::world::World;
 use crate::support::{
-    Egressd, Origin, Record, Wire, command, config, directory, own_loopback, read, until, write,
+    DEADLINE, Egressd, Origin, Record, Wire, command, config, directory, own_loopback, read, until, write,
 };
 
 #[test]
@@ -26,7 +26,7 @@ fn term_with_tunnels_open_lets_them_finish_and_takes_no_more() {
     late.send("CONNECT ");
     proxy.signal(Signal::TERM);
     let address = proxy.address();
-    until("the listener to close", || TcpStream::connect(address).is_err().then_some(()));
+    until("the listener to close", || TcpStream::connect_timeout(&address, DEADLINE).is_err().then_some(()));
     assert_eq!(proxy.get("/readyz").status, 503);
     late.send(format!("{authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n"));
     proxy.refused(late, 503, "draining");

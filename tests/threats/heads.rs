@@ -1,13 +1,14 @@
-//! What the rows leave open about request heads: the verdict does not depend on the segments, and the record says what was
-//! asked.
+//! What the rows leave open about request heads: the verdict depends neither on the segments nor on the mode, and nothing of
+//! what is refused reaches a parent; the record says what was asked.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use crate::suite::case::{Expect, Step, connect_to};
+use crate::check::{UNHURRIED, hold_where};
+use crate::suite::case::{Case, Expect, Step, connect_to};
 use crate::suite::cases;
 use crate::suite::world::World;
-use crate::support::{Egressd, End};
+use crate::support::{Egressd, End, Origin};
 
 /// Longer heads take many segments anyway.
 const SHORT: usize = 4096;
@@ -15,7 +16,7 @@ const SHORT: usize = 4096;
 #[test]
 fn every_refused_head_is_refused_whatever_its_segments() {
     let world = World::on_loopback();
-    let proxy = Egressd::start(&world.config());
+    let proxy = Egressd::start(&(world.config() + UNHURRIED));
     let mut failed = Vec::new();
     let mark = world.mark();
     for case in cases::all() {
@@ -39,6 +40,49 @@ fn every_refused_head_is_refused_whatever_its_segments() {
     }
     assert!(failed.is_empty(), "{failed:?}");
     assert!(world.settled(&mark).reached.is_empty(), "something reached a target");
+}
+
+/// Cases that are refused for one of these reasons.
+fn refused_for(reasons: &[&str]) -> Vec<Case> {
+    // Rebinding is a sequence of cases, the first of which is none of these.
+    let is_one = |case: &Case| {
+        case.row != 36 && matches!(case.expect, Expect::Reply(_, reason) if reasons.contains(&reason))
+    };
+    cases::all().into_iter().filter(is_one).collect()
+}
+
+#[test]
+fn report_mode_opens_nothing_but_what_the_rules_decide() {
+    let cases = refused_for(&[
+        "bad_request",
+        "bad_target",
+        "method_not_allowed",
+        "head_too_large",
+        "address_prohibited",
+        "dns_no_such_name",
+    ]);
+    hold_where(&cases, |text| text.replace("  - name: test\n", "  - name: test\n    mode: report\n"));
+}
+
+#[test]
+fn t47_nothing_that_is_refused_reaches_a_parent() {
+    let parent = Origin::silent();
+    let reasons = [
+        "bad_request",
+        "bad_target",
+        "method_not_allowed",
+        "head_too_large",
+        "host_not_allowed",
+        "port_not_allowed",
+        "scheme_not_allowed",
+    ];
+    // Of a connection on which something right came first, the first goes to the parent.
+    let cases: Vec<Case> = refused_for(&reasons)
+        .into_iter()
+        .filter(|case| !case.steps.iter().any(|s| matches!(s, Step::Reply)))
+        .collect();
+    hold_where(&cases, |text| format!("{text}upstream_proxy: {{url: \"http://{}\"}}\n", parent.address()));
+    assert!(parent.seen().is_empty(), "{:?}", parent.seen());
 }
 
 #[test]

@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use crate::check::ask;
-use crate::suite::case::connect;
+use crate::suite::case::{connect, post};
 use crate::suite::hello;
 use crate::suite::world::World;
 use crate::support::{Egressd, End, Origin, Wire, command, config, directory, until, write};
@@ -52,6 +52,15 @@ fn t62_slowness_is_bounded_absolutely() {
     drip(&mut tunnel, &[3]);
     proxy.record(|record| record["reason"] == "client_hello_timeout");
     assert!(world.settled(&mark).reached.iter().all(|seen| seen.bytes.is_empty()));
+    // A body that stalls does not hold its target for ever.
+    let text = world.config() + "http: {stall_timeout: 400ms, response_timeout: 400ms}\n";
+    let stalling = Egressd::start(&text);
+    let mut wire = stalling.connect();
+    wire.send(world.fill(&post("Content-Length: 1000\r\n", "a")));
+    let (bytes, _) = wire.read_to_end();
+    assert!(!bytes.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&bytes));
+    let last = stalling.record(|record| record["event"] != "open");
+    assert!(!last["reason"].is_null() || !last["ending"].is_null(), "{last:?}");
     // Whoever says nothing at all is a probe.
     let (bytes, end) = proxy.connect().read_to_end();
     assert_eq!((bytes, end), (Vec::new(), End::Fin));

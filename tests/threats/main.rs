@@ -9,6 +9,7 @@ mod bytes;
 mod check;
 mod ends;
 mod heads;
+mod in_step;
 mod limits;
 mod settings;
 mod suite;

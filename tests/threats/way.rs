@@ -151,7 +151,13 @@ fn targets_that_reset_stall_half_close_or_are_not_there() {
     proxy.record(|record| record["ending"] == "idle_timeout");
     let request = format!("GET http://{0}/ HTTP/1.1\r\nHost: {0}\r\n\r\n", origin.address());
     proxy.refuses(&request, 504, "upstream_timeout");
-    let origin = Origin::saying("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf");
+    let origin = Origin::start(any_port(), |mut conversation| {
+        // Unasked it would be no answer.
+        conversation.read_exact(&mut [0; 4])?;
+        conversation.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")?;
+        io::copy(&mut conversation, &mut io::sink())?;
+        Ok(())
+    });
     let proxy = before(&origin, "http: {stall_timeout: 300ms}\n");
     let request = format!("GET http://{0}/ HTTP/1.1\r\nHost: {0}\r\n\r\n", origin.address());
     let mut wire = proxy.connect();

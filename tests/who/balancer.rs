@@ -92,7 +92,7 @@ fn the_client_of_the_header_decides_and_is_logged() {
 }
 
 #[test]
-fn a_balancer_that_speaks_for_itself_is_its_own_client() {
+fn t70_a_balancer_that_speaks_for_itself_is_its_own_client() {
     let origin = Origin::echo();
     let proxy = Egressd::start(&by_network(&origin));
     let unspecified = v2_header(0x21, 0x00, &[]);
@@ -150,7 +150,7 @@ fn a_policy_may_ask_for_the_vpc_endpoint() {
 }
 
 #[test]
-fn whoever_is_not_trusted_is_closed_with_a_forged_header_and_without() {
+fn t70_whoever_is_not_trusted_is_closed_with_a_forged_header_and_without() {
     let trusted_elsewhere = "proxy_protocol: {trusted: [192.0.2.0/24]}";
     let proxy = Egressd::start(&listening(trusted_elsewhere, &["a.example"]));
     for bytes in [&v1("192.0.2.9")[..], &v2([192, 0, 2, 9], &[]), connect_to("a.example:443").as_bytes(), b""]
@@ -169,7 +169,7 @@ fn whoever_is_not_trusted_is_closed_with_a_forged_header_and_without() {
 }
 
 #[test]
-fn a_trusted_peer_must_send_one_header_that_is_right() {
+fn t70_a_trusted_peer_must_send_one_header_that_is_right() {
     let proxy = Egressd::start(&listening(TRUSTED, &["a.example"]));
     let connect = connect_to("a.example:443").into_bytes();
     let lying = |len: u16| {

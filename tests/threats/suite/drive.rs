@@ -79,20 +79,24 @@ pub fn drive(proxy: SocketAddr, case: &Case, world: &World, patience: Patience) 
     };
     let mut line = Line { stream, said: Said::default(), waits };
     for step in &case.steps {
-        let goes_on = match step {
-            Step::Send(bytes) => line.send(&world.fill(bytes)),
-            Step::Trickle(bytes, size) => {
-                world.fill(bytes).chunks(*size).all(|piece| {
-                    // Long enough that the other side reads them one by one, more often than not.
-                    std::thread::sleep(Duration::from_micros(100));
-                    line.send(piece)
-                })
-            }
-            Step::Established => line.reply(false)? && line.said.status() == Some(200),
-            Step::Reply => line.reply(true)?,
-            Step::Heard => line.heard()?,
-            Step::Fin => line.stream.shutdown(Shutdown::Write).is_ok(),
-            Step::Tls(name, bytes) => line.tls(name, &world.fill(bytes), world)?,
+        let taken = match step {
+            Step::Send(bytes) => Ok(line.send(&world.fill(bytes))),
+            Step::Trickle(bytes, size) => Ok(world.fill(bytes).chunks(*size).all(|piece| {
+                // Long enough that the other side reads them one by one, more often than not.
+                std::thread::sleep(Duration::from_micros(100));
+                line.send(piece)
+            })),
+            Step::Established => line.reply(false).map(|whole| whole && line.said.status() == Some(200)),
+            Step::Reply => line.reply(true),
+            Step::Heard => line.heard(),
+            Step::Fin => Ok(line.stream.shutdown(Shutdown::Write).is_ok()),
+            Step::Tls(name, bytes) => line.tls(name, &world.fill(bytes), world),
+        };
+        let goes_on = match (taken, patience) {
+            (Ok(goes_on), _) => goes_on,
+            // It says nothing more: that is what came of it.
+            (Err(_), Patience::Quiet(_)) => false,
+            (Err(error), _) => return Err(error),
         };
         if !goes_on {
             line.said.cut = true;

@@ -8,7 +8,10 @@
 
 pub mod case;
 pub mod cases;
+pub mod catalogue;
 pub mod drive;
 pub mod hello;
+pub mod origin_reads;
+pub mod table;
 pub mod verdict;
 pub mod world;

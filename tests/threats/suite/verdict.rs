@@ -2,8 +2,10 @@
 
 use std::net::IpAddr;
 
-use super::case::{Case, Harm};
+use super::case::{Case, Harm, Step};
 use super::drive::Said;
+use super::hello;
+use super::origin_reads::is_one_clean_request;
 use super::world::{News, World};
 
 /// Whether the attack succeeded. `log` is what the proxy wrote meanwhile.
@@ -31,4 +33,55 @@ pub fn harmed(case: &Case, world: &World, said: &Said, news: &News, log: &[u8]) 
 /// Whether `needle` is in there, whatever the case of its ASCII letters.
 fn contains(bytes: &[u8], needle: &[u8]) -> bool {
     bytes.windows(needle.len().max(1)).any(|window| window.eq_ignore_ascii_case(needle))
+}
+
+/// What came of a case, in a word or two. Two rows of the table are the same if these are.
+pub fn verdict(case: &Case, world: &World, said: &Said, news: &News, log: &[u8]) -> String {
+    if harmed(case, world, said, news, log) {
+        return match case.harm {
+            Harm::Asked(_) => "asked of DNS",
+            // What a target said to somebody who was to hear nothing.
+            Harm::Told(_) if !news.reached.is_empty() => "forwarded",
+            Harm::Told(_) => "told back",
+            Harm::Logged(_) => "logged raw",
+            Harm::Served => "served",
+            Harm::Reached if repaired(world, news) => "rewritten",
+            _ => "forwarded",
+        }
+        .to_owned();
+    }
+    let arrived = news.reached.iter().any(|seen| !seen.bytes.is_empty());
+    let status = said.status();
+    if matches!(case.harm, Harm::None) {
+        let answered = arrived && (status.is_some_and(|status| status < 400) || !said.tail.is_empty());
+        return if answered { "passed".to_owned() } else { format!("broken{}", with_space(status)) };
+    }
+    match (status, said.end) {
+        (Some(status @ 400..), _) => format!("refused {status}"),
+        _ if arrived && is_plain(case) => "rewritten".to_owned(),
+        _ if arrived => "passed harmless".to_owned(),
+        // The tunnel stands, and whoever asked for it has it.
+        (Some(200), _) if !case.steps.iter().any(|step| matches!(step, Step::Established)) => {
+            "accepted".to_owned()
+        }
+        _ if said.tail.starts_with(&[21, 3]) => "alert".to_owned(),
+        (_, Some(_)) => "closed".to_owned(),
+        (_, None) => "left open".to_owned(),
+    }
+}
+
+/// What arrived is right, and it arrived where it should.
+fn repaired(world: &World, news: &News) -> bool {
+    news.reached.iter().all(|seen| {
+        let is_place = world.is_ok(seen.local.ip()) && seen.local.port() == world.web;
+        is_place && is_one_clean_request(&seen.bytes, hello::OK, world.web)
+    })
+}
+
+fn is_plain(case: &Case) -> bool {
+    !matches!(case.steps.first(), Some(Step::Send(bytes)) if bytes.starts_with(b"CONNECT "))
+}
+
+fn with_space(status: Option<u16>) -> String {
+    status.map_or_else(String::new, |status| format!(" {status}"))
 }

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustls::{ServerConfig, ServerConnection};
 
 use super::hello;
-use crate::support::{Authority, Conversation, Kind, Names, Origin, Question, Says, Seen, until};
+use crate::support::{Authority, Conversation, DEADLINE, Kind, Names, Origin, Question, Says, Seen, until};
 
 /// The targets, each at an address of its own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -88,13 +88,15 @@ pub struct World {
     /// Vouches for the targets.
     pub authority: Authority,
     inside: Arc<Mutex<Vec<u8>>>,
-    sentinels: Mutex<Vec<SocketAddr>>,
+    /// Connections of our own: which target's, and which of its connections.
+    sentinels: Mutex<Vec<(usize, usize)>>,
 }
 
 /// Where the world stands, to see later what is new.
 #[derive(Clone, Debug)]
 pub struct Mark {
-    seen: Vec<usize>,
+    /// For each target, how many bytes each of its connections had brought.
+    seen: Vec<Vec<usize>>,
     asked: usize,
     inside: usize,
 }
@@ -246,7 +248,11 @@ impl World {
     /// What there is so far.
     pub fn mark(&self) -> Mark {
         Mark {
-            seen: self.origins.iter().map(|origin| origin.seen().len()).collect(),
+            seen: self
+                .origins
+                .iter()
+                .map(|origin| origin.seen().iter().map(|seen| seen.bytes.len()).collect())
+                .collect(),
             asked: self.names.asked().len(),
             inside: self.lock_inside().len(),
         }
@@ -261,9 +267,17 @@ impl World {
     /// What came since and was accepted.
     pub fn now(&self, mark: &Mark) -> News {
         let sentinels = lock(&self.sentinels).clone();
-        let fresh = |(origin, before): (&Origin, &usize)| origin.seen().split_off(*before);
-        let mut reached: Vec<Seen> = self.origins.iter().zip(&mark.seen).flat_map(fresh).collect();
-        reached.retain(|seen| !sentinels.contains(&canonical(seen.peer)));
+        let mut reached = Vec::new();
+        for (at, (origin, before)) in self.origins.iter().zip(&mark.seen).enumerate() {
+            for (index, mut seen) in origin.seen().into_iter().enumerate() {
+                // A proxy may have kept a connection: of it, what is new.
+                let old = before.get(index);
+                seen.bytes.drain(..old.copied().unwrap_or(0));
+                if (old.is_none() || !seen.bytes.is_empty()) && !sentinels.contains(&(at, index)) {
+                    reached.push(seen);
+                }
+            }
+        }
         News {
             reached,
             asked: self.names.asked().split_off(mark.asked),
@@ -290,15 +304,15 @@ impl World {
                 if address.ip().is_unspecified() {
                     address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
                 }
-                TcpStream::connect(address).expect("the target listens")
+                TcpStream::connect_timeout(&address, DEADLINE).expect("the target listens")
             })
             .collect();
-        for (origin, sentinel) in self.origins.iter().zip(&sentinels) {
+        for (at, (origin, sentinel)) in self.origins.iter().zip(&sentinels).enumerate() {
             let own = sentinel.local_addr().expect("connected");
-            lock(&self.sentinels).push(own);
-            until("the target to accept", || {
-                origin.seen().iter().rev().any(|seen| canonical(seen.peer) == own).then_some(())
+            let index = until("the target to accept", || {
+                origin.seen().iter().rposition(|seen| canonical(seen.peer) == own)
             });
+            lock(&self.sentinels).push((at, index));
         }
     }
 

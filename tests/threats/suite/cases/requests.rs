@@ -176,6 +176,10 @@ fn words_back() -> Vec<Case> {
             .send(get("http://nx.amazonaws.com:{WEB}/", ""))
             .refused(502, "dns_no_such_name")
             .harm(Harm::Told(b"127.0.0.1".to_vec())),
+        case(68, "ESC and a line end in a server name")
+            .tunnel(hello::OK, hello::naming(b"\x1b[2J\r\n{}.amazonaws.com"))
+            .expect(Expect::Alert(50, "client_hello_malformed"))
+            .harm(logged("\x1b")),
         case(68, "ESC in a host").send(connect("a\x1b[2J.test")).refused(400, "bad_request").harm(logged("\x1b")),
         case(68, "ESC in User-Agent").send(evil("User-Agent: \x1b]0;owned\x07\r\n")).refused(400, "bad_request").harm(logged("\x1b")),
         case(68, "C1 in User-Agent").send([&b"GET http://{EVIL}:{WEB}/ HTTP/1.1\r\nHost: {EVIL}:{WEB}\r\nUser-Agent: \xc2\x9b2J\r\n\r\n"[..]].concat())

@@ -1,0 +1,171 @@
+//! The rows of the threat catalogue: what is attempted, and what egressd does about it. SECURITY.md's table is made from here
+//! and from the cases.
+
+/// One row.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// Its number; [`PTR`] for the one that has none.
+    pub number: u8,
+    /// What is attempted.
+    pub attack: &'static str,
+    /// What egressd does, in a few words; the answers that the cases expect are added to it.
+    pub does: &'static str,
+    /// Why the row is not sent to other proxies. Empty where it has cases.
+    pub not_sent: &'static str,
+}
+
+/// The row on PTR records.
+pub const PTR: u8 = 71;
+
+const fn row(number: u8, attack: &'static str, does: &'static str) -> Row {
+    Row { number, attack, does, not_sent: "" }
+}
+
+const fn own(number: u8, attack: &'static str, does: &'static str, not_sent: &'static str) -> Row {
+    Row { number, attack, does, not_sent }
+}
+
+const SETTINGS: &str = "a matter of configuration files";
+const TIMES: &str = "a matter of timeouts and limits, which each deployment sets";
+
+/// All of them.
+pub const ROWS: &[Row] = &[
+    row(1, "server name (SNI) that is not the CONNECT host", "compares them"),
+    row(
+        2,
+        "another `Host` or `:authority` inside TLS",
+        "does not see it: nothing can that does not open TLS. List exact hosts",
+    ),
+    row(3, "absolute URI with another `Host`", "refuses; else sends the URI's host"),
+    row(4, "no, two or a list of `Host`", "refuses"),
+    row(5, "CONNECT with another `Host`", "decides on the target alone; `Host` is only checked for its form"),
+    row(6, "Encrypted ClientHello", "compares the outer name; sees no inner one"),
+    row(7, "hello without a server name", "refuses"),
+    row(8, "odd server names", "folds case; refuses everything else"),
+    row(9, "hello over many segments", "reads it whole, under a deadline"),
+    row(10, "hello over many records", "puts it together, within bounds"),
+    row(11, "another name in the hello after a HelloRetryRequest", "judges the second hello like the first"),
+    row(12, "SSLv2 hello", "refuses"),
+    row(13, "something else than TLS", "refuses"),
+    row(
+        14,
+        "silence, or a server that speaks first",
+        "closes at a deadline; the client hears nothing before its hello",
+    ),
+    row(
+        15,
+        "server that only pretends to speak TLS",
+        "wants TLS for an answer; `verify_certificate` wants the host's certificate",
+    ),
+    row(16, "port or scheme of another rule", "each rule has its scheme and ports"),
+    row(17, "other schemes (`ftp:`, `urn:`, `gopher:` …)", "has no gateways"),
+    row(18, "user information in the target", "refuses any `@`"),
+    row(19, "ports that only some parse", "takes 1 to 65535 in plain decimal"),
+    row(20, "another port of an allowed host", "443 for `https`, 80 for `http`, unless a rule says more"),
+    row(21, "domain that only ends or begins alike", "compares whole labels"),
+    own(
+        22,
+        "rule that is too wide, or a regular expression",
+        "refuses the configuration, with its place and what to write",
+        SETTINGS,
+    ),
+    row(
+        23,
+        "names that strangers can rent under a wide pattern",
+        "lets them pass where the pattern stands; `check` says what it reaches; exact hosts close it",
+    ),
+    row(24, "apex of `*.example.com`", "is not under it"),
+    row(25, "trailing dots", "takes one off, refuses two"),
+    row(26, "name in brackets", "brackets enclose an IPv6 address alone"),
+    row(27, "NUL, percent, and other ends of a host", "refuses; decodes nothing"),
+    row(28, "homographs, other dots", "takes ASCII alone"),
+    row(29, "lengths, underscores", "63 and 253 bytes; `_` is a letter"),
+    row(30, "IPv4 in hexadecimal, octal, one number", "refuses"),
+    row(31, "address for a host", "is denied unless a rule lists the address"),
+    row(32, "IPv6 zone", "refuses"),
+    row(33, "search domains, single labels", "asks for absolute names only"),
+    own(
+        34,
+        "allowlist file that says two things",
+        "typed parser: anything odd is an error with its place",
+        SETTINGS,
+    ),
+    own(35, "empty, missing or deleted list", "is refused; a running one keeps what it has", SETTINGS),
+    row(36, "rebinding", "asks once, checks, dials what was checked"),
+    row(37, "right and wrong addresses in one answer", "drops the wrong ones, and counts them"),
+    row(38, "name that leads to a private address", "refuses unless `private` opens it to the rule"),
+    row(39, "instance metadata", "is closed to every rule"),
+    row(40, "credential endpoints", "are closed to every rule"),
+    row(41, "IPv4 within IPv6", "is unwrapped and checked"),
+    row(42, "NAT64, 6to4, Teredo, ISATAP", "are unwrapped and checked"),
+    row(43, "special ranges", "are closed by the IANA registries"),
+    own(
+        44,
+        "the proxy itself as target",
+        "502 `loop`, by address, for every rule",
+        "each proxy has its own ports",
+    ),
+    row(45, "admin pages and magic URLs on the proxy port", "serves none"),
+    row(46, "parent of the client's choice", "ignores and strips it"),
+    own(
+        47,
+        "parent that looks names up",
+        "still decides, and still checks what is written as an address; where a name leads is then the parent's to check, and `check` says so",
+        "the deployment has no parent",
+    ),
+    row(48, "lengths that disagree (CL, TE)", "refuses"),
+    row(49, "chunk tricks", "refuses; nothing behind them goes out as a request"),
+    row(50, "line tricks", "refuses"),
+    row(51, "error while deciding", "denies"),
+    row(52, "`Connection` that nominates other fields", "strips hop-by-hop fields; refuses protected ones"),
+    row(53, "Upgrade smuggling", "strips Upgrade; a 101 is a bad answer"),
+    row(54, "early data behind CONNECT", "is kept, judged, and neither lost nor leaked"),
+    row(55, "request behind one that is denied", "is never read: a refusal closes"),
+    row(56, "CONNECT with a body", "refuses"),
+    row(57, "TRACE, Max-Forwards, `OPTIONS *`", "refuses"),
+    row(
+        58,
+        "another host on a kept connection",
+        "each request is judged; connections to targets are shared by no two targets",
+    ),
+    row(59, "HTTP/2 on the proxy port", "speaks 1.1 alone"),
+    row(
+        60,
+        "error page that says back what was sent",
+        "one line of plain text with nothing of the request's fields",
+    ),
+    row(61, "proxy credentials upstream", "are stripped and never logged"),
+    own(
+        62,
+        "slow heads and hellos",
+        "absolute deadlines: 408 `head_timeout`, close `client_hello_timeout`",
+        TIMES,
+    ),
+    row(63, "giant heads", "refuses"),
+    own(64, "flood of tunnels", "429 and 503 by caps; the admin listener keeps descriptors", TIMES),
+    own(
+        65,
+        "tunnel for ever; rule taken away",
+        "idle and age limits; open tunnels are judged again on reload",
+        TIMES,
+    ),
+    row(
+        66,
+        "names that carry data",
+        "decides before it asks: a denied name never reaches DNS. Under a wide pattern a name can carry data, which `check` warns of",
+    ),
+    own(
+        67,
+        "upload of much data",
+        "`upload_limit` and `upload_budget`, to the byte",
+        "Squid and tinyproxy have no such limit for tunnels",
+    ),
+    row(68, "log injection", "every value is escaped JSON"),
+    own(69, "labels without end in metrics", "no label holds what a client says", "they have no metrics"),
+    row(
+        70,
+        "somebody else's address by PROXY or X-Forwarded-For",
+        "a PROXY header counts from trusted peers alone; forwarding fields never",
+    ),
+    row(PTR, "address whose PTR record is on the list", "never asks for a PTR record"),
+];
