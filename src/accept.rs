@@ -49,7 +49,7 @@ fn spawn(stream: TcpStream, peer: SocketAddr, listener: &Arc<Listener>, shared: 
         // Given back when all below is gone.
         let _place = place;
         let entered = Box::pin(entrance::enter(stream, peer, &listener, &shared)).await;
-        let Some(Entered { stream, early, client }) = entered else { return };
+        let Some(Entered { stream, early, client, presence: _presence }) = entered else { return };
         // Boxed and dropped: a tunnel at rest holds nothing of what brought it about.
         let served = Box::pin(proxy::serve(stream, early, client, &listener, &shared)).await;
         if let Some(tunnel) = served {

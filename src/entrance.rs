@@ -8,11 +8,13 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::BytesMut;
 use tokio::net::TcpStream;
 
 use crate::client::{Client, ClientAddr};
+use crate::limits::{Crowded, Presence};
 use crate::linger::linger;
 use crate::listener::Listener;
 use crate::outcome::Reason;
@@ -30,11 +32,14 @@ pub(crate) struct Entered {
     /// What came behind the PROXY header.
     pub(crate) early: BytesMut,
     pub(crate) client: Client,
+    /// Counts it among its client's connections; lives as long as it does.
+    pub(crate) presence: Presence,
 }
 
 /// A connection that got no further.
 struct Closed {
-    /// None: a probe.
+    result: ConnectionResult,
+    /// None: a probe, or one too many of its client.
     reason: Option<Reason>,
     why: Box<dyn fmt::Display + Send>,
     /// None where only a PROXY header would have told.
@@ -45,13 +50,31 @@ struct Closed {
 
 impl Closed {
     fn unheard(reason: Reason, why: &'static str) -> Self {
-        Closed { reason: Some(reason), why: Box::new(why), client: None, stream: None }
+        Closed {
+            result: result(Some(reason)),
+            reason: Some(reason),
+            why: Box::new(why),
+            client: None,
+            stream: None,
+        }
+    }
+
+    /// Without a word, as where there are too many in all.
+    fn crowded() -> Self {
+        Closed {
+            result: ConnectionResult::Limit,
+            reason: None,
+            why: Box::new(""),
+            client: None,
+            stream: None,
+        }
     }
 }
 
 impl From<HeaderError> for Closed {
     fn from(error: HeaderError) -> Self {
-        Closed { reason: error.reason(), why: Box::new(error), client: None, stream: None }
+        let (reason, result) = (error.reason(), result(error.reason()));
+        Closed { result, reason, why: Box::new(error), client: None, stream: None }
     }
 }
 
@@ -76,8 +99,8 @@ pub(crate) async fn enter(
             return None;
         }
     };
-    let Closed { reason, why, client, stream } = closed;
-    listener.connections.count(result(reason));
+    let Closed { result, reason, why, client, stream } = closed;
+    listener.connections.count(result);
     if let Some(reason) = reason {
         refusals::record(listener, shared, reason, Who { peer, client }, &why);
     }
@@ -97,7 +120,7 @@ async fn pass(
     let config = shared.current.load();
     let settings = listener.settings(&config);
     let proxied = settings.proxy_protocol.as_ref().map(|proxies| proxies.trusts(client.peer.ip()));
-    let header_timeout = config.limits.head_timeout;
+    let (header_timeout, per_client) = (config.limits.head_timeout, config.limits.tunnels_per_client);
     let tls = settings.tls.clone();
     // A client that takes its time must not keep an old policy in memory.
     drop(config);
@@ -115,16 +138,28 @@ async fn pass(
         }
         client.vpc_endpoint = header.vpc_endpoint;
     }
+    let address = client.address.ip();
+    let presence = shared.limits.enter(address, per_client, Instant::now()).map_err(|Crowded { most, first }| {
+        if first {
+            tracing::warn!(
+                "listener {}: {address} has {most} connections open, as many as limits.tunnels_per_client allows: \
+                 further ones are closed",
+                listener.name
+            );
+        }
+        Closed::crowded()
+    })?;
     let Some(tls) = tls else {
-        return Ok(Entered { stream: ClientStream::Bare(stream), early, client });
+        return Ok(Entered { stream: ClientStream::Bare(stream), early, client, presence });
     };
     match tls.server.accept(stream, early, tls.handshake_timeout).await {
         Ok(Accepted { stream, identities }) => {
             client.identities = identities;
-            Ok(Entered { stream: ClientStream::tls(stream), early: BytesMut::new(), client })
+            Ok(Entered { stream: ClientStream::tls(stream), early: BytesMut::new(), client, presence })
         }
         Err(Failure { error, stream }) => {
-            Err(Closed { reason: error.reason(), why: Box::new(error), client: Some(client.address), stream })
+            let (reason, result) = (error.reason(), result(error.reason()));
+            Err(Closed { result, reason, why: Box::new(error), client: Some(client.address), stream })
         }
     }
 }

@@ -1,8 +1,9 @@
 //! How much may run at once: in all, by client, and how fast a client may ask.
 //!
-//! Every request takes a [`Slot`] before its target is looked at and gives it back when it ends, however it
-//! ends. The numbers are arguments, because a reload may change them while slots are out. Not here: the number of
-//! connections that have not asked yet (`listener`).
+//! A connection is a [`Presence`] of its client from the moment that its client is known, so that nobody can take the
+//! connections of all by asking nothing. Every request takes a [`Slot`] before its target is looked at. Both are given back
+//! when they end, however they end. The numbers are arguments, because a reload may change them while slots are out. Not here: the number of
+//! connections in all (`connections`).
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -12,6 +13,9 @@ use std::time::Instant;
 
 use crate::outcome::Reason;
 
+/// Connections that have not asked, for every request that a client may have under way; and how many at the least.
+const WAITING_SHARE: usize = 8;
+const WAITING_LEAST: usize = 16;
 /// Maps are split so that workers rarely meet on one lock.
 const SHARDS: usize = 16;
 /// A shard is swept for clients that no longer matter when it has grown to this many, and at each doubling.
@@ -44,6 +48,9 @@ struct Shard {
 
 #[derive(Debug, Default)]
 struct Usage {
+    connections: usize,
+    /// It was said that there are too many; not again until half of them are gone.
+    told: bool,
     under_way: usize,
     /// The generic cell rate algorithm's theoretical arrival time (ITU-T I.371), in nanoseconds since `epoch`.
     arrival: u64,
@@ -56,6 +63,22 @@ pub struct Slot {
     client: IpAddr,
 }
 
+/// One open connection of a client. Dropping it gives the place back.
+#[derive(Debug)]
+pub struct Presence {
+    limits: Arc<Limits>,
+    client: IpAddr,
+}
+
+/// A client has as many connections open as it may.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Crowded {
+    /// How many that is.
+    pub most: usize,
+    /// It was not so before.
+    pub first: bool,
+}
+
 impl Limits {
     /// Nothing under way.
     pub fn new(now: Instant) -> Arc<Self> {
@@ -64,6 +87,28 @@ impl Limits {
             shards: std::array::from_fn(|_| Mutex::default()),
             epoch: now,
         })
+    }
+
+    /// A place for one connection of `client`, which may have `per_client` requests under way.
+    ///
+    /// # Errors
+    /// [`Crowded`].
+    pub fn enter(
+        self: &Arc<Self>,
+        client: IpAddr,
+        per_client: usize,
+        now: Instant,
+    ) -> Result<Presence, Crowded> {
+        let most = per_client.saturating_add((per_client / WAITING_SHARE).max(WAITING_LEAST));
+        let mut shard = self.shard(client);
+        shard.sweep(self.since_epoch(now));
+        let usage = shard.clients.entry(client).or_default();
+        if usage.connections >= most {
+            return Err(Crowded { most, first: !std::mem::replace(&mut usage.told, true) });
+        }
+        usage.told &= usage.connections >= most / 2;
+        usage.connections += 1;
+        Ok(Presence { limits: Arc::clone(self), client })
     }
 
     /// A place for one request of `client`.
@@ -126,7 +171,7 @@ impl Shard {
         if self.clients.len() < self.sweep_at.max(FIRST_SWEEP) {
             return;
         }
-        self.clients.retain(|_, usage| usage.under_way > 0 || usage.arrival > now);
+        self.clients.retain(|_, usage| usage.connections > 0 || usage.under_way > 0 || usage.arrival > now);
         self.sweep_at = self.clients.len() * 2;
     }
 }
@@ -141,6 +186,15 @@ impl Usage {
         }
         self.arrival = arrival + interval;
         Ok(())
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        let mut shard = self.limits.shard(self.client);
+        if let Some(usage) = shard.clients.get_mut(&self.client) {
+            usage.connections -= 1;
+        }
     }
 }
 
@@ -180,6 +234,26 @@ mod tests {
         assert_eq!(limits.under_way(), 2);
         let _again = limits.take(client(2), CAPS, now).unwrap();
         assert_eq!(limits.take(client(17), CAPS, now).unwrap_err(), Reason::LimitReached, "same shard");
+    }
+
+    #[test]
+    fn a_client_has_an_eighth_more_connections_and_it_is_told_once() {
+        let now = Instant::now();
+        let limits = Limits::new(now);
+        let mut open: Vec<_> = (0..180).map(|_| limits.enter(client(1), 160, now).unwrap()).collect();
+        assert_eq!(limits.enter(client(1), 160, now).unwrap_err(), Crowded { most: 180, first: true });
+        assert_eq!(limits.enter(client(1), 160, now).unwrap_err(), Crowded { most: 180, first: false });
+        assert!(limits.enter(client(2), 160, now).is_ok(), "another client is not held back");
+        open.pop();
+        open.push(limits.enter(client(1), 160, now).unwrap());
+        assert!(!limits.enter(client(1), 160, now).unwrap_err().first, "nearly as many as before");
+        open.truncate(80);
+        open.extend((0..100).map(|_| limits.enter(client(1), 160, now).unwrap()));
+        assert!(limits.enter(client(1), 160, now).unwrap_err().first);
+        drop(open);
+        assert_eq!(limits.enter(client(1), 1, now).map(drop), Ok(()));
+        let few: Vec<_> = (0..17).map(|_| limits.enter(client(1), 1, now).unwrap()).collect();
+        assert_eq!(limits.enter(client(1), 1, now).unwrap_err().most, few.len());
     }
 
     #[test]
