@@ -3,7 +3,6 @@
 mod support;
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use egressd::config;
@@ -14,7 +13,6 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, TestRng, TestRunner};
-use socket2::{Domain, Socket, Type};
 use support::{Egressd, Record, Wire};
 
 const REQUESTS: u32 = 1000;
@@ -80,15 +78,6 @@ fn request() -> impl Strategy<Value = (&'static str, bool, String, u16)> {
     (select(CLIENTS), prop::bool::weighted(0.3), host, select(vec![443, 80, 22, 25, 26, 8080, 8443]))
 }
 
-/// A connection that comes from this address.
-fn connect_from(source: &str, proxy: SocketAddr) -> Wire {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    let source: IpAddr = source.parse().expect("an address");
-    socket.bind(&SocketAddr::new(source, 0).into()).expect("loopback is ours");
-    socket.connect(&proxy.into()).expect("egressd listens");
-    Wire::over(socket.into())
-}
-
 #[test]
 fn explain_agrees_with_the_server_on_a_thousand_requests() {
     let proxy = Egressd::start(&configuration());
@@ -103,7 +92,7 @@ fn explain_agrees_with_the_server_on_a_thousand_requests() {
     let mut answered = Vec::new();
     for _ in 0..REQUESTS {
         let (from, plain, host, port) = strategy.new_tree(&mut runner).expect("no filter").current();
-        let mut wire = connect_from(from, address);
+        let mut wire = Wire::connect_from(from.parse().expect("an address"), address);
         let authority = format!("{host}:{port}");
         let asked = if plain {
             wire.send(format!("GET http://{authority}/ HTTP/1.1\r\nHost: {authority}\r\n\r\n"));

@@ -1,8 +1,10 @@
 //! A client that sends exactly the bytes it is told to, and reads what comes back.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
+
+use socket2::{Domain, Socket, Type};
 
 use super::DEADLINE;
 
@@ -29,6 +31,14 @@ impl Wire {
         let stream = TcpStream::connect_timeout(&address, DEADLINE)
             .unwrap_or_else(|e| panic!("connecting to {address}: {e}"));
         Wire::over(stream)
+    }
+
+    /// Connects from this address.
+    pub fn connect_from(source: IpAddr, address: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a descriptor");
+        socket.bind(&SocketAddr::new(source, 0).into()).expect("an address of this machine");
+        socket.connect(&address.into()).unwrap_or_else(|e| panic!("connecting to {address}: {e}"));
+        Wire::over(socket.into())
     }
 
     /// Over a socket that stands already.

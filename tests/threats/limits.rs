@@ -77,12 +77,7 @@ fn t64_a_flood_meets_caps_and_the_admin_listener_answers() {
     assert!(refused.reply.header("retry-after").is_some());
     // From other addresses, to the cap of all.
     let from = |last: u8| {
-        let socket =
-            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
-        let source = std::net::SocketAddr::from(([127, 0, 7, last], 0));
-        socket.bind(&source.into()).expect("loopback is ours");
-        socket.connect(&proxy.address().into()).expect("it listens");
-        let mut wire = Wire::over(socket.into());
+        let mut wire = Wire::connect_from([127, 0, 7, last].into(), proxy.address());
         wire.send(ask(&authority));
         wire
     };
@@ -94,6 +89,16 @@ fn t64_a_flood_meets_caps_and_the_admin_listener_answers() {
         })
         .collect();
     proxy.refused(from(9), 503, "limit_reached");
+    // Whoever asks nothing takes no connection from others.
+    let one = Egressd::start(&(world.config() + "limits: {tunnels: 200, tunnels_per_client: 8}\n"));
+    let silent: Vec<Wire> = (0..300).map(|_| one.connect()).collect();
+    let limit = || one.metrics().count("egressd_connections_total", &[("result", "limit")]);
+    until("those beyond the client's share to be closed", || (limit() == 300 - 24).then_some(()));
+    let mut other = Wire::connect_from([127, 0, 7, 3].into(), one.address());
+    other.send(ask(&authority));
+    assert_eq!(other.read_head().status, 200);
+    assert_eq!(one.stderr().matches("has 24 connections open").count(), 1, "{}", one.stderr());
+    drop(silent);
     // A thousand connections that ask nothing, and the probes of Kubernetes are answered all the same.
     let idle: Vec<Wire> = (0..1000).map(|_| proxy.connect()).collect();
     assert_eq!(proxy.get("/livez").status, 200);

@@ -100,7 +100,7 @@ fn summary(row: &Row, other: &Measured) -> String {
 }
 
 /// 0 for what should not happen, 1 for what is lenient, 2 for a refusal of whatever kind.
-fn badness(verdict: &str) -> u8 {
+pub fn badness(verdict: &str) -> u8 {
     const BAD: [&str; 8] =
         ["forwarded", "asked", "told", "logged", "served", "crashed", "broken", "not measured"];
     const LENIENT: [&str; 4] = ["accepted", "left open", "rewritten", "passed"];
