@@ -34,21 +34,38 @@ class Origin(http.server.BaseHTTPRequestHandler):
         raise AttributeError(name)
 
     def tell(self):
-        body = b""
-        if "chunked" in self.headers.get("transfer-encoding", "").lower():
-            while size := int(self.rfile.readline().split(b";")[0].strip() or b"0", 16):
-                body += self.rfile.read(size)
-                self.rfile.readline()
-            while self.rfile.readline().strip():
-                pass
-        else:
-            body = self.rfile.read(int(self.headers.get("content-length", 0)))
+        body = self.body()
+        if body is None:
+            # Broken off: no server takes that for a request.
+            self.close_connection = True
+            return
         seen = {"method": self.command, "target": self.path, "fields": self.headers.items(), "body": body.decode("latin-1")}
         with open(sys.argv[2], "a") as out:
             out.write(json.dumps(seen) + "\n")
         self.send_response(200)
         self.send_header("Content-Length", "0")
         self.end_headers()
+
+    def body(self):
+        if "chunked" not in self.headers.get("transfer-encoding", "").lower():
+            length = int(self.headers.get("content-length", 0))
+            body = self.rfile.read(length)
+            return body if len(body) == length else None
+        body = b""
+        while True:
+            size = int(self.rfile.readline().split(b";")[0].strip() or b"-1", 16)
+            if size < 0:
+                return None
+            if size == 0:
+                break
+            chunk = self.rfile.read(size)
+            if len(chunk) < size or not self.rfile.readline():
+                return None
+            body += chunk
+        while line := self.rfile.readline():
+            if not line.strip():
+                return body
+        return None
 
     def log_message(self, *_):
         pass

@@ -48,4 +48,4 @@ macro_rules! targets {
     };
 }
 
-targets! { target_and_rule, request, proxy_header, client_hello, config, record, }
+targets! { target_and_rule, request, proxy_header, client_hello, config, record, squid_conf, log_line, }

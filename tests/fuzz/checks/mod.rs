@@ -6,7 +6,9 @@
 
 pub mod client_hello;
 pub mod config;
+pub mod log_line;
 pub mod proxy_header;
 pub mod record;
 pub mod request;
+pub mod squid_conf;
 pub mod target_and_rule;

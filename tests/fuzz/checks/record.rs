@@ -1,5 +1,6 @@
 //! A stranger's bytes in the access log: one line, printable ASCII, below its bound, and JSON of one meaning.
 
+use egressd::logbook::Entry;
 use egressd::outcome::Reason;
 use egressd::telemetry::record::{Asked, Event, LINE_BOUND, Raw, Record};
 use jiff::Timestamp;
@@ -25,4 +26,10 @@ pub fn check(bytes: &[u8]) {
     assert_eq!(read["reason"], "bad_target");
     assert_eq!(read["method"].is_null(), record.method.is_none());
     assert_eq!(read["user_agent"].is_null(), record.user_agent.is_none());
+    // The log's own reader takes it for what it is.
+    let entry = Entry::parse(text).expect("a record");
+    assert_eq!(entry.event, Some(Event::Deny));
+    for (name, ours) in [("method", entry.method), ("target", entry.target), ("sni", entry.sni)] {
+        assert_eq!(ours.map(|ours| ours.decoded().into_owned()).as_deref(), read[name].as_str(), "{name}");
+    }
 }

@@ -1,0 +1,50 @@
+//! A Squid configuration: what comes out is a configuration that egressd takes, what is told is told in single lines, and
+//! without a word of `allow` nothing is let out.
+
+use egressd::client::Client;
+use egressd::config::load_str;
+use egressd::import::{Choices, Files, squid};
+use egressd::target::Target;
+use jiff::Timestamp;
+
+/// squid.conf; after a `0x1e` byte, if there is one, what a file `list` beside it holds. And once more as if it were what
+/// kubectl prints.
+pub fn check(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Ok((files, main)) = Files::in_config_maps(text) {
+        let _ = squid(&files, &main, Choices::default());
+    }
+    let (conf, list) = text.split_once('\x1e').unwrap_or((text, ""));
+    let map = serde_json::json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "squid"}, "data": {"squid.conf": conf, "list": list},
+    });
+    let Ok((files, main)) = Files::in_config_maps(&map.to_string()) else { return };
+    let imported = match squid(&files, &main, Choices::default()) {
+        Ok(imported) => imported,
+        Err(error) => return assert!(!error.contains("fault of the import"), "{error}"),
+    };
+    for note in &imported.notes {
+        let shown = note.to_string();
+        assert!(!shown.contains(char::is_control), "{shown:?}");
+    }
+    let read = |_: &std::path::Path| Ok(list.as_bytes().to_vec());
+    let loaded = load_str("egressd.yaml", &imported.yaml, read);
+    let config = match loaded {
+        Ok(loaded) => loaded.config,
+        // The list may be none of egressd's: then the import has written its lines elsewhere, or told of it.
+        Err(findings) => {
+            return assert!(
+                findings.iter().any(|finding| !finding.file.ends_with("egressd.yaml")),
+                "{findings:?}"
+            );
+        }
+    };
+    if !conf.to_ascii_lowercase().contains("allow") {
+        let client = Client::direct(([10, 0, 0, 1], 5).into());
+        for asked in ["git-codecommit.eu-central-1.amazonaws.com:443", "example.com:443"] {
+            let target = Target::connect(asked).expect("a target");
+            let decided = config.policies.decide(&target, &client, Timestamp::UNIX_EPOCH);
+            assert!(decided.is_err(), "{asked} is let out");
+        }
+    }
+}
