@@ -144,6 +144,10 @@ impl Suggestion {
             }
         }
         let dialled = entry.upstream_address().filter(|upstream| upstream.port() == wanted.port.get());
+        let written = match wanted.host {
+            Host::Address(address) => Some(address),
+            Host::Name(_) => None,
+        };
         let seen = self.seen.entry(wanted).or_default();
         match kind {
             Kind::Passed => seen.passed += 1,
@@ -161,7 +165,7 @@ impl Suggestion {
             }
         }
         // Another port is a parent proxy's.
-        let private = dialled.map(|upstream| upstream.ip());
+        let private = dialled.map(|upstream| upstream.ip()).or(written);
         let private =
             private.filter(|ip| address::prohibited(*ip, &[]).is_some() && address::never(*ip).is_none());
         if let Some(ip) = private {
@@ -218,6 +222,12 @@ fn judge(entry: &Entry<'_>, stands: Stands, target: &Target) -> Result<(Kind, Wa
         if let Some(why) = why.filter(|why| by_hello.contains(why)) {
             return Err(why.as_str());
         }
+    }
+    if let Host::Address(address) = target.host
+        && address::never(address).is_some()
+    {
+        // A cloud's credentials: no rule opens those.
+        return Err(Reason::AddressProhibited.as_str());
     }
     let scheme = match (target.method, &target.host) {
         (Method::Http, _) => Scheme::Http,

@@ -53,7 +53,7 @@ fn what_was_let_through_would_be_and_denied_would_be_stand_apart() {
         line(2, "10.0.0.1", ("GET", "http://mirror.example:80/x"), http),
         line(4, "10.0.0.3", ("CONNECT", "new.example:443"), would),
         line(5, "10.0.0.9", ("CONNECT", "evil.example:443"), deny),
-        line(5, "10.0.0.9", ("CONNECT", "203.0.113.9:443"), deny),
+        line(5, "10.0.0.9", ("CONNECT", "52.94.0.9:443"), deny),
         line(6, "10.0.0.9", ("CONNECT", "x.example:443"), failed),
         line(6, "10.0.0.9", ("CONNECT", "y.example:443"), &would.replace("host_not_allowed", "sni_mismatch")),
         line(6, "10.0.0.9", ("CONNECT", "z.example:443"), &deny.replace("host_not_allowed", "host_denied")),
@@ -72,7 +72,7 @@ policies:
       # let through by report mode alone: enforce mode would have denied it
       - "new.example" # 1 would be denied (host_not_allowed); 10.0.0.3; 2026-03-01T12:00:04Z
       # DENIED so far. Whoever may ask the proxy chose these names: keep a line only if you know why it is asked for
-      - "tcp://203.0.113.9:443" # 1 denied (host_not_allowed); 10.0.0.9; 2026-03-01T12:00:05Z
+      - "tcp://52.94.0.9:443" # 1 denied (host_not_allowed); 10.0.0.9; 2026-03-01T12:00:05Z
       - "evil.example" # 1 denied (host_not_allowed); 10.0.0.9; 2026-03-01T12:00:05Z
 # left out, as no rule for the target would have let it through:
 #   1x bad_target: the request was refused for its form
@@ -111,6 +111,18 @@ fn a_pattern_over_many_names_is_told_of_and_never_written() {
     assert!(text.contains("# 5 names fit `*.s3.amazonaws.com`, which is too wide: "), "{text}");
     assert!(text.contains("# 4 names fit `*.corp.example`: one rule in place of 4"), "{text}");
     assert!(!text.contains("- \"*"), "{text}");
+}
+
+#[test]
+fn addresses_that_are_not_public_are_opened_and_those_of_credentials_never_suggested() {
+    let deny = r#""event":"deny","decision":"deny","reason":"host_not_allowed""#;
+    let log: String = ["10.0.0.5:22", "169.254.169.254:80", "[fd00:ec2::254]:80", "localhost:22"]
+        .iter()
+        .map(|target| line(1, "10.0.0.1", ("CONNECT", target), deny))
+        .collect();
+    let text = suggested(&log, true);
+    assert!(text.contains("- {to: \"tcp://10.0.0.5:22\", private: [\"10.0.0.5/32\"]}"), "{text}");
+    assert!(text.contains("2x address_prohibited: ") && text.matches("\n      - ").count() == 2, "{text}");
 }
 
 #[test]
