@@ -2,14 +2,16 @@
 //! alerts asked by its API.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Stdio;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{Authority, Egressd, Origin, Wire, config, directory, own_loopback, read, until, write};
+use crate::support::{
+    Authority, DEADLINE, Egressd, Origin, Wire, config, directory, own_loopback, read, until, write,
+};
 use crate::tool::{Daemon, Ran, isolate, tool};
 
 const RULE: &str = "k8s/components/monitoring/prometheusrule.yaml";
@@ -45,7 +47,7 @@ impl Prometheus {
         let mut prometheus = Prometheus { address, daemon: Daemon::start(&mut command), _home: home };
         until("Prometheus", || {
             prometheus.daemon.assert_alive();
-            std::net::TcpStream::connect(address).ok()?;
+            TcpStream::connect_timeout(&address, DEADLINE).ok()?;
             (prometheus.get("/-/ready").0 == 200).then_some(())
         });
         prometheus
