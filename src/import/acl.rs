@@ -3,11 +3,14 @@
 //! What cannot be known is `Maybe`, and whoever uses it decides against the request. Not here: the rules that use them
 //! (`access`).
 
+mod values;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use self::values::{addresses, lost_type, range, way};
 use super::files::Files;
 use super::hosts::HostSet;
 use super::lexer::{Line, Word};
@@ -287,6 +290,10 @@ impl Reading<'_> {
             Test::User { any, names } => {
                 if value == "REQUIRED" {
                     *any = true;
+                } else if value.contains(':') || value.contains(char::is_control) {
+                    // No such user can give a basic password: it is no member of any list.
+                    let text = format!("`{}` is no user of a basic password: it is left out", cut(value));
+                    self.acl.notes.push((place.clone(), Kind::Lost, text));
                 } else {
                     names.insert(value.to_owned());
                 }
@@ -378,93 +385,6 @@ fn cut(value: &str) -> String {
     value.chars().take(80).collect()
 }
 
-/// `GET`, `CONNECT`; `HTTP`.
-fn way(kind: &str, value: &str, connect: &mut Is, http: &mut Is) -> Option<()> {
-    let value = value.to_ascii_uppercase();
-    match (kind, value.as_str()) {
-        ("method", "CONNECT") => *connect = Is::Yes,
-        // Neither is served at all; see `access` for PURGE.
-        ("method", "TRACE" | "PURGE" | "ICP_QUERY" | "HTCP_CLR" | "NONE") => {}
-        ("method", _) => *http = (*http).max(Is::Maybe),
-        // To Squid, CONNECT has no protocol.
-        ("proto", "NONE") => *connect = Is::Yes,
-        ("proto", "HTTP") => *http = Is::Yes,
-        _ => {}
-    }
-    Some(())
-}
-
-/// Why lists of a type are not carried over.
-fn lost_type(kind: &str) -> String {
-    let why = match kind {
-        "time" => "egressd knows no hours (a rule may have `expires`)",
-        "external" => "egressd asks no helper program",
-        "url_regex" | "urlpath_regex" | "urllogin" => "egressd decides on host and port, never on a path",
-        "src_as" | "dst_as" => "egressd knows no AS numbers",
-        "srcdomain" | "srcdom_regex" => {
-            "egressd never looks a client's address up backwards: write its networks"
-        }
-        "proxy_auth_regex" => "egressd knows users by name",
-        "ident" | "ident_regex" => "egressd does not ask an ident server",
-        "arp" | "eui64" => "egressd does not see hardware addresses",
-        "browser" | "referer_regex" | "req_header" | "req_mime_type" => {
-            "egressd does not decide by what a request says of itself"
-        }
-        "myport" | "myportname" | "localport" | "localip" => {
-            "a policy is for clients, whichever listener they come by"
-        }
-        "random" => "egressd decides the same request always in the same way",
-        _ => return format!("egressd has nothing for the type `{kind}`"),
-    };
-    why.to_owned()
-}
-
-/// The networks of an address, a network with a prefix or a mask, a range of addresses, or `all`.
-fn addresses(value: &str) -> Option<Vec<IpNet>> {
-    if value == "all" {
-        return Some(vec![v4(Ipv4Addr::UNSPECIFIED, 0), v6(Ipv6Addr::UNSPECIFIED, 0)]);
-    }
-    if value == "ipv4" {
-        return Some(vec![v4(Ipv4Addr::UNSPECIFIED, 0)]);
-    }
-    if value == "ipv6" {
-        return Some(vec![v6(Ipv6Addr::UNSPECIFIED, 0)]);
-    }
-    let (address, mask) = match value.split_once('/') {
-        Some((address, mask)) => (address, Some(mask)),
-        None => (value, None),
-    };
-    let ip = |text: &str| text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().ok();
-    if let Some((low, high)) = address.split_once('-') {
-        let whole = mask.is_none_or(|mask| matches!(mask, "32" | "128" | "255.255.255.255"));
-        return match (ip(low)?, ip(high)?) {
-            (IpAddr::V4(low), IpAddr::V4(high)) if whole && low <= high => {
-                Some(ipnet::Ipv4Subnets::new(low, high, 0).map(IpNet::V4).collect())
-            }
-            (IpAddr::V6(low), IpAddr::V6(high)) if whole && low <= high => {
-                Some(ipnet::Ipv6Subnets::new(low, high, 0).map(IpNet::V6).collect())
-            }
-            _ => None,
-        };
-    }
-    let address = ip(address)?;
-    let prefix = match mask {
-        None => return Some(vec![IpNet::from(address)]),
-        Some(mask) => match mask.parse::<u8>() {
-            Ok(prefix) => prefix,
-            Err(_) => ipnet::ip_mask_to_prefix(mask.parse::<IpAddr>().ok()?).ok()?,
-        },
-    };
-    IpNet::new(address, prefix).ok().map(|network| vec![network.trunc()])
-}
-
-/// `443` or `1025-65535`.
-fn range(value: &str) -> Option<(u16, u16)> {
-    let (low, high) = value.split_once('-').unwrap_or((value, value));
-    let (low, high) = (low.parse::<u16>().ok()?, high.parse::<u16>().ok()?);
-    (low <= high).then_some((low, high))
-}
-
 /// What a list is asked about.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Question<'a> {
@@ -546,40 +466,4 @@ pub(super) fn ask(acls: &Acls, literal: &Literal, question: &Question<'_>, depth
     };
     let is = if acl.partly { is.max(Is::Maybe) } else { is };
     Answer::Is(is)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_are_read_as_squid_writes_them() {
-        let rows: &[(&str, &[&str])] = &[
-            ("10.0.0.1", &["10.0.0.1/32"]),
-            ("10.0.0.0/8", &["10.0.0.0/8"]),
-            ("192.168.0.0/255.255.0.0", &["192.168.0.0/16"]),
-            ("10.1.2.3/8", &["10.0.0.0/8"]),
-            ("10.0.0.4-10.0.0.7", &["10.0.0.4/30"]),
-            ("10.0.0.4-10.0.0.8/32", &["10.0.0.4/30", "10.0.0.8/32"]),
-            ("fc00::/7", &["fc00::/7"]),
-            ("[::1]", &["::1/128"]),
-            ("all", &["0.0.0.0/0", "::/0"]),
-        ];
-        for (text, want) in rows {
-            let got: Vec<String> =
-                addresses(text).into_iter().flatten().map(|network| network.to_string()).collect();
-            assert_eq!(got, *want, "{text}");
-        }
-        for text in ["proxy.example.com", "10.0.0.9-10.0.0.1", "10.0.0.0/255.0.255.0", "10.0.0.0/33", ""] {
-            assert_eq!(addresses(text), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn ports_are_numbers_and_ranges() {
-        assert_eq!(range("443"), Some((443, 443)));
-        assert_eq!(range("1025-65535"), Some((1025, 65_535)));
-        assert_eq!(range("10-1"), None);
-        assert_eq!(range("http"), None);
-    }
 }

@@ -191,6 +191,9 @@ fn written(draft: &mut Draft, policies: &Policies, choices: Choices) {
     }
 }
 
+/// A key of a section: its name, its path, and what it is to be.
+type Key<'a> = (&'static str, &'static str, &'a Option<Value>);
+
 fn sections(draft: &mut Draft, settings: &Settings) {
     let mut begun = false;
     let mut section = |draft: &mut Draft, name: &str| {
@@ -220,7 +223,7 @@ fn sections(draft: &mut Draft, settings: &Settings) {
         section(draft, "upstream_proxy");
         draft.value(2, "url", "upstream_proxy", parent);
     }
-    let groups: [(&str, &[(&str, &'static str, &Option<Value>)]); 5] = [
+    let groups: [(&str, &[Key<'_>]); 5] = [
         (
             "tunnel",
             &[

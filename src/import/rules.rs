@@ -59,6 +59,9 @@ pub(super) struct Policies {
     pub(super) connections: Option<(u64, Place)>,
 }
 
+/// The classes of one user, each with what is in its policy.
+type Rows<'a> = Vec<(&'a Class, Rc<Content>)>;
+
 /// A policy while classes are gathered in it.
 struct Group {
     name: String,
@@ -73,7 +76,7 @@ pub(super) fn policies(access: &Access<'_>, users: &[String], files: &Files, not
     let lists = lists::of(access, files, notes);
     let classes = classes::of(access, users);
     let mut contents: BTreeMap<Vec<(String, Is)>, Rc<Content>> = BTreeMap::new();
-    let mut by_user: BTreeMap<Option<String>, Vec<(&Class, Rc<Content>)>> = BTreeMap::new();
+    let mut by_user: BTreeMap<Option<String>, Rows<'_>> = BTreeMap::new();
     for class in &classes {
         let mut key: Vec<(String, Is)> = class.lists.iter().map(|(name, is)| (name.clone(), *is)).collect();
         key.sort();
@@ -88,7 +91,7 @@ pub(super) fn policies(access: &Access<'_>, users: &[String], files: &Files, not
     // Users first: a policy without users fits everybody.
     let nobody = by_user.remove(&None).unwrap_or_default();
     let mut groups: Vec<Group> = Vec::new();
-    let mut together: Vec<(Vec<String>, Vec<(&Class, Rc<Content>)>)> = Vec::new();
+    let mut together: Vec<(Vec<String>, Rows<'_>)> = Vec::new();
     for (user, rows) in by_user {
         let same = together.iter_mut().find(|(_, other)| {
             other.len() == rows.len() && other.iter().zip(&rows).all(|((_, one), (_, two))| one == two)
@@ -154,7 +157,7 @@ fn placed(access: &Access<'_>, users: &[String], rows: &[(&Class, Rc<Content>)])
 /// The list of Squid's that is for these clients.
 fn name_of(access: &Access<'_>, class: &Class, users: &[String]) -> String {
     if let [user] = users {
-        return user.clone();
+        return short(user);
     }
     // The narrowest network first, then the shortest list.
     let mut lists: Vec<(Reverse<u8>, usize, &str)> = Vec::new();
@@ -167,10 +170,15 @@ fn name_of(access: &Access<'_>, class: &Class, users: &[String]) -> String {
     }
     lists.sort_unstable();
     match lists.first() {
-        Some((_, _, name)) => (*name).to_owned(),
+        Some((_, _, name)) => short(name),
         None if users.is_empty() => "everyone".to_owned(),
         None => "users".to_owned(),
     }
+}
+
+/// A policy's name has at most 128 characters, and a number may follow.
+fn short(name: &str) -> String {
+    name.chars().take(100).collect()
 }
 
 /// Without policies that allow nothing and keep nobody from a later one; with names of their own.

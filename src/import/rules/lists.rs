@@ -29,7 +29,7 @@ pub(super) fn of(access: &Access<'_>, files: &Files, notes: &mut Notes) -> Vec<L
             continue;
         }
         for (place, path) in &acl.files {
-            if !seen.insert(path) {
+            if path.contains(char::is_control) || !seen.insert(path) {
                 continue;
             }
             let Ok(content) = files.read(path) else { continue };

@@ -112,7 +112,7 @@ fn one(line: &Line, trusted: &[String], files: &Files, notes: &mut Notes) -> Opt
     }
     let mut listener = Listener {
         place: line.place.clone(),
-        name: value(&["name"]).unwrap_or("proxy").to_owned(),
+        name: value(&["name"]).unwrap_or("proxy").chars().take(100).collect(),
         address,
         trusted: Vec::new(),
         tls: None,

@@ -474,7 +474,7 @@ fn auth(line: &Line, files: &Files, settings: &mut Settings, notes: &mut Notes) 
                 .lines()
                 .filter_map(|line| line.split_once(':'))
                 .map(|(user, _)| user.trim().to_owned())
-                .filter(|user| !user.is_empty() && !user.starts_with('#'))
+                .filter(|user| !user.is_empty() && !user.starts_with('#') && !user.contains(char::is_control))
                 .collect();
             settings.users_file = Some(Value { place: line.place.clone(), text: files.written(path) });
             notes.tell(&line.place, Kind::Differs, "every client of these listeners is asked for its password, also where Squid let it through before it asked");
