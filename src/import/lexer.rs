@@ -55,8 +55,8 @@ impl Line {
 /// # Errors
 /// `main` cannot be read.
 pub(super) fn read(files: &Files, main: &str, notes: &mut Notes) -> Result<Vec<Line>, String> {
-    // Named on the command line, so where it stands; or where it stood, below the root.
-    let content = files.read_written(std::path::Path::new(main)).or_else(|_| files.read(main));
+    // Below the root as Squid knew it, or as it is named on the command line.
+    let content = files.read(main).or_else(|_| files.read_written(std::path::Path::new(main)));
     let content = content.map_err(|error| format!("cannot read {main}: {error}"))?;
     let mut reader = Reader { files, notes, lines: Vec::new() };
     reader.file(main, &content, 0, false);

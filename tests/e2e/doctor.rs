@@ -14,6 +14,11 @@ use crate::tool::{Daemon, Ran, isolate};
 
 /// egressd with these keys at its listener, in front of the origin.
 fn egressd(keys: &str, mode: &str, origin: &GitServer) -> Egressd {
+    egressd_in(directory(), keys, mode, origin)
+}
+
+/// The same with the files of this directory beside its configuration.
+fn egressd_in(files: TempDir, keys: &str, mode: &str, origin: &GitServer) -> Egressd {
     let rule = format!("https://{HOST}{}", origin.port_suffix());
     let text = config(&[&rule]) + &format!("dns: {{hosts: {{{HOST}: [{}]}}}}\n", origin.address().ip());
     let text = text
@@ -22,7 +27,7 @@ fn egressd(keys: &str, mode: &str, origin: &GitServer) -> Egressd {
             &format!("{{name: proxy, address: 127.0.0.1:0, {keys}}}"),
         )
         .replace("  - name: test\n", &format!("  - name: test\n    mode: {mode}\n"));
-    Egressd::start(&text)
+    Egressd::start_in(files, &text)
 }
 
 fn free_address() -> SocketAddr {
@@ -164,6 +169,51 @@ fn a_proxy_that_is_not_there_is_told_with_what_to_look_at() {
         assert_eq!(ran.code, Some(2), "{ran:?}");
         assert!(ran.stderr.contains(words), "{ran:?}");
     }
+}
+
+#[test]
+fn by_tls_and_with_a_password() {
+    let authority = Authority::new();
+    let origin = GitServer::start(&authority);
+    let files = directory();
+    let own = authority.issue(&["127.0.0.1"]);
+    write(&files.path().join("tls.crt"), &own.pem);
+    write(&files.path().join("tls.key"), &own.key_pem);
+    let hash = bcrypt::hash("correct-horse", 5).expect("a hash");
+    write(&files.path().join("users.htpasswd"), format!("gitaly:{hash}\n"));
+    let keys = "tls: {certificate: tls.crt, key: tls.key}, basic_auth: {users_file: users.htpasswd}";
+    let proxy = egressd_in(files, keys, "enforce", &origin);
+    let home = directory();
+    let (ca, password) = (home.path().join("ca.pem"), home.path().join("credentials"));
+    write(&ca, authority.pem());
+    write(&password, "gitaly:correct-horse\n");
+    let ask = |more: &[&std::ffi::OsStr]| {
+        let mut doctor = command();
+        doctor.args([
+            "doctor",
+            "--via",
+            &format!("https://{}", proxy.address()),
+            "--allowed",
+            &origin.authority(),
+        ]);
+        Ran::of(doctor.args(["--denied", "denied.example"]).args(more))
+    };
+    let flag = std::ffi::OsStr::new;
+    let ran = ask(&[flag("--ca"), ca.as_os_str(), flag("--credentials-file"), password.as_os_str()]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let ran = ask(&[flag("--ca"), ca.as_os_str()]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(
+        line(&ran, "allowed").contains("answered 407")
+            && line(&ran, "allowed").contains("--credentials-file"),
+        "{ran:?}"
+    );
+    // Somebody else vouches for it.
+    let other = home.path().join("other.pem");
+    write(&other, Authority::new().pem());
+    let ran = ask(&[flag("--ca"), other.as_os_str()]);
+    assert_eq!((ran.code, ran.stdout.lines().count()), (Some(1), 1), "{ran:?}");
+    assert!(line(&ran, "reach").contains("no TLS with it"), "{ran:?}");
 }
 
 /// The yardstick: a Squid with the same list.

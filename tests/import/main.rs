@@ -1,5 +1,6 @@
 //! `egressd import squid`: what comes of a Squid configuration, word for word; and that it is never wider than Squid.
 
+mod command;
 mod deployment;
 mod never_wider;
 

@@ -1,0 +1,67 @@
+//! The command itself: what goes where, and its exit codes.
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+const DEPLOYMENT: &str = "tests/import/deployment";
+
+fn import(arguments: &[&str], stdin: &[u8]) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_egressd"))
+        .args(["import", "squid"])
+        .args(arguments)
+        .env_clear()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("egressd starts");
+    child.stdin.take().expect("asked for").write_all(stdin).expect("it reads, or has its fill");
+    child.wait_with_output().expect("it ends")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("UTF-8")
+}
+
+#[test]
+fn config_maps_come_by_stdin() {
+    let maps = std::fs::read(format!("{DEPLOYMENT}/configmaps.yaml")).expect("in the repository");
+    let ran = import(&["-"], &maps);
+    assert_eq!(ran.status.code(), Some(0), "{}", text(&ran.stderr));
+    assert!(text(&ran.stdout).contains("- file: whitelist "), "{}", text(&ran.stdout));
+    for line in text(&ran.stderr).lines() {
+        let (place, told) = line.split_once(": ").expect("FILE:LINE: text");
+        let (file, number) = place.rsplit_once(':').expect("FILE:LINE");
+        assert!(["squid.conf", "whitelist", "egressd.yaml"].contains(&file), "{line}");
+        assert!(number.parse::<u32>().is_ok_and(|number| number > 0) && !told.is_empty(), "{line}");
+    }
+}
+
+#[test]
+fn a_copy_of_the_files_is_read_below_its_root() {
+    let root = format!("{DEPLOYMENT}/root");
+    let below = import(&["/etc/squid/squid.conf", "--root", &root, "--report"], b"");
+    let beside = import(&[&format!("{root}/etc/squid/squid.conf"), "--root", &root, "--report"], b"");
+    for ran in [&below, &beside] {
+        assert_eq!(ran.status.code(), Some(0), "{}", text(&ran.stderr));
+        let yaml = text(&ran.stdout);
+        assert!(
+            yaml.contains("mode: report") && yaml.contains(&format!("file: {root}/etc/squid/whitelist")),
+            "{yaml}"
+        );
+    }
+}
+
+#[test]
+fn nothing_to_read_is_told() {
+    for (arguments, stdin, words) in [
+        (vec!["/nowhere/squid.conf"], "", "cannot read /nowhere/squid.conf"),
+        (vec!["-"], "kind: Secret\n", "kubectl get cm NAME"),
+        (vec!["-"], "{", "is not YAML"),
+    ] {
+        let ran = import(&arguments, stdin.as_bytes());
+        assert_eq!(ran.status.code(), Some(1), "{arguments:?}");
+        assert!(text(&ran.stderr).contains(words), "{}", text(&ran.stderr));
+        assert!(ran.stdout.is_empty());
+    }
+}
