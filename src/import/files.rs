@@ -38,11 +38,6 @@ impl Files {
         Ok((Files(Kept::Maps(maps)), main))
     }
 
-    /// Files by their base names.
-    pub fn in_memory(files: BTreeMap<String, Vec<u8>>) -> Self {
-        Files(Kept::Maps(files))
-    }
-
     /// The path under which egressd.yaml names a file that Squid's configuration names `path`.
     pub(super) fn written(&self, path: &str) -> String {
         match &self.0 {
