@@ -18,7 +18,10 @@ fn check(rules: &[&str]) -> (Option<i32>, String) {
     for rule in rules {
         writeln!(text, "      - '{rule}'").expect("a String takes all");
     }
-    let directory = directory();
+    check_in(&directory(), &text)
+}
+
+fn check_in(directory: &tempfile::TempDir, text: &str) -> (Option<i32>, String) {
     let file = directory.path().join("egressd.yaml");
     write(&file, text);
     let output = run(&["check", "--config", file.to_str().expect("ASCII")]);
@@ -95,10 +98,7 @@ fn with_list(world: &World, list: &[u8]) -> (tempfile::TempDir, String) {
 fn check_list(list: &[u8]) -> (Option<i32>, String) {
     let world = World::on_loopback();
     let (directory, text) = with_list(&world, list);
-    let file = directory.path().join("egressd.yaml");
-    write(&file, text);
-    let output = run(&["check", "--config", file.to_str().expect("ASCII")]);
-    (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    check_in(&directory, &text)
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The target of a request: host, port, scheme, and every way to write one so that it is read as another.
 
 use super::super::case::{Case, Expect, Harm, Step, case, connect, connect_to, get};
+use super::super::catalogue::PTR;
 use super::super::hello::{OK, naming};
 
 pub(super) fn cases() -> Vec<Case> {
@@ -186,15 +187,20 @@ fn addresses_as_hosts() -> Vec<Case> {
         bad(32, "a zone as a shell writes it", connect("[fe80::1%eth0]")),
         bad(32, "a zone that is a name", connect("[::1%.amazonaws.com]")),
     ]);
-    for (what, bytes) in [
-        ("an address with a PTR record that fits", connect("127.0.0.9")),
-        ("the same on a port that no rule allows", connect_to("127.0.0.9:{OTHER}")),
-        ("the same in a URI", get("http://127.0.0.9:{WEB}/", "")),
+    // Another address for the question whether it is looked up, since what was is in a cache.
+    for (what, way, address, again) in [
+        ("an address with a PTR record that fits", "CONNECT", "127.0.0.9", "127.0.0.10"),
+        ("the same in a URI", "GET", "127.0.0.11", "127.0.0.12"),
     ] {
-        cases.push(denied(71, what, bytes.clone()));
+        let bytes = |address: &str| match way {
+            "GET" => get(format!("http://{address}:{{WEB}}/"), ""),
+            _ => connect(address),
+        };
+        cases.push(denied(PTR, what, bytes(address)));
         let asked = Harm::Asked("in-addr.arpa".to_owned());
-        cases.push(denied(71, format!("{what}: is it looked up"), bytes).harm(asked));
+        cases.push(denied(PTR, format!("{what}: is it looked up"), bytes(again)).harm(asked));
     }
+    cases.push(denied(PTR, "the same on a port that no rule allows", connect_to("127.0.0.13:{OTHER}")));
     cases
 }
 
