@@ -229,7 +229,7 @@ mod tests {
         let newest = ask("sort=age&order=asc&limit=2");
         let clients: Vec<&str> = newest.tunnels.iter().map(|tunnel| tunnel.client.as_str()).collect();
         assert_eq!(clients, ["10.0.39.15:1", "10.0.39.14:1"]);
-        assert_eq!(ask("filter=GIT3.example").matching, 10_000_usize.div_ceil(7) - 1);
+        assert_eq!(ask("filter=GIT3.example").matching, (0..10_000).filter(|number| number % 7 == 3).count());
         let by_client = ask("sort=client&order=asc&filter=10.0.1.&limit=3");
         let clients: Vec<&str> = by_client.tunnels.iter().map(|tunnel| tunnel.client.as_str()).collect();
         assert_eq!(clients, ["10.0.1.0:1", "10.0.1.1:1", "10.0.1.2:1"], "by number, not by text");
