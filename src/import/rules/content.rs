@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::super::access::Access;
-use super::super::acl::Asked;
+use super::super::acl::{Acl, Asked};
 use super::super::hosts::parents;
 use super::super::notes::{Kind, Notes, Place};
 use super::super::ports::{Segments, shown};
@@ -47,6 +47,8 @@ struct Above {
 /// One policy while its rules are made.
 pub(super) struct Making<'a, 'n> {
     pub(super) access: &'a Access<'a>,
+    /// The lists that decide something.
+    used: Vec<(&'a str, &'a Acl)>,
     pub(super) segments: &'a Segments,
     pub(super) content: Content,
     pub(super) notes: &'n mut Notes,
@@ -55,15 +57,16 @@ pub(super) struct Making<'a, 'n> {
 }
 
 /// The rules for one class of clients.
-pub(super) fn of(
-    access: &Access<'_>,
-    mentioned: &Mentioned,
+pub(super) fn of<'a>(
+    access: &'a Access<'a>,
+    mentioned: &'a Mentioned,
     mut table: Table<'_>,
     lists: &[List],
     notes: &mut Notes,
 ) -> Content {
     let mut making = Making {
         access,
+        used: access.used(),
         segments: &mentioned.segments,
         content: Content::default(),
         notes,
@@ -339,7 +342,7 @@ impl Making<'_, '_> {
 
     /// Where a name is listed, else the rule that decides on it.
     fn place_of(&self, name: &str, rows: [&Row; 2]) -> Place {
-        let listed = self.access.used().into_iter().find_map(|(_, acl)| acl.places.get(name).cloned());
+        let listed = self.used.iter().find_map(|(_, acl)| acl.places.get(name).cloned());
         listed.unwrap_or_else(|| {
             let by = rows.iter().find_map(|row| row.allowed().next()).map_or(usize::MAX, |(_, by, _)| by);
             self.rule_place(by)
