@@ -427,7 +427,8 @@ fn to_ascii(text: &str) -> Result<Cow<'_, str>, PatternError> {
             return fail(offset, Kind::IdnStar);
         } else {
             match idna::domain_to_ascii(label) {
-                Ok(converted) if converted.starts_with("xn--") && !converted.contains(['.', '*']) => {
+                // U+02DC, say, maps to a space and a tilde: nothing may be left that no name has.
+                Ok(converted) if converted.starts_with("xn--") && is_letters_digits_hyphens(&converted) => {
                     ascii.push_str(&converted);
                 }
                 _ => return fail(offset, Kind::Idn),
@@ -436,6 +437,10 @@ fn to_ascii(text: &str) -> Result<Cow<'_, str>, PatternError> {
         offset += label.len() + 1;
     }
     Ok(Cow::Owned(ascii))
+}
+
+fn is_letters_digits_hyphens(label: &str) -> bool {
+    label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
 /// The address of a pattern for addresses, with its prefix length.

@@ -115,8 +115,7 @@ pub(crate) fn lenient(bytes: &[u8]) -> Vec<Seen> {
     let (mut at, mut seen) = (0, Vec::new());
     while at < bytes.len() {
         let mut lines: Vec<String> = Vec::new();
-        loop {
-            let Some(line) = lenient_line(bytes, &mut at) else { break };
+        while let Some(line) = lenient_line(bytes, &mut at) {
             match line.as_str() {
                 "" if lines.is_empty() => {}
                 "" => break,

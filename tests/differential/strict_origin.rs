@@ -97,7 +97,7 @@ pub(crate) fn arrived(origin: &Origin, requests: &[OddRequest], statuses: &[u16]
             continue;
         };
         assert_eq!(length, bytes.len(), "more than one request: {shown:?}");
-        assert_eq!(lenient(&bytes), [seen.clone()], "{shown:?}");
+        assert_eq!(lenient(&bytes), std::slice::from_ref(&seen), "{shown:?}");
         let tag: usize = seen.field("x-tag").and_then(|tag| tag.parse().ok()).expect("every request has one");
         assert_eq!(seen.body, requests[tag - 1].body, "{shown:?}");
         assert_eq!(seen.field("host"), Some(authority.as_str()), "{shown:?}");

@@ -133,7 +133,7 @@ fn follow(framing: Framing, bytes: &[u8], step: usize) -> Result<Followed, BodyE
     let (mut content, mut taken) = (Vec::new(), 0);
     while let Some(left) = bytes.get(taken..).filter(|left| !left.is_empty()) {
         let Some(piece) = follower.step(left.get(..step).unwrap_or(left))? else { break };
-        assert!(piece.len() > 0 && piece.len() <= left.len());
+        assert!(!piece.is_empty() && piece.len() <= left.len());
         if let Piece::Data(length) = piece {
             content.extend_from_slice(&left[..length]);
         }
