@@ -10,9 +10,11 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::entrance::{self, Entered};
+use crate::limits::Presence;
 use crate::listener::Listener;
 use crate::shared::Shared;
 use crate::telemetry::metrics::ConnectionResult;
+use crate::tunnel::Tunnel;
 use crate::{proxy, socket};
 
 /// After an accept that failed for want of descriptors: they come back when tunnels end.
@@ -48,12 +50,23 @@ fn spawn(stream: TcpStream, peer: SocketAddr, listener: &Arc<Listener>, shared: 
     tasks.spawn(async move {
         // Given back when all below is gone.
         let _place = place;
-        let entered = Box::pin(entrance::enter(stream, peer, &listener, &shared)).await;
-        let Some(Entered { stream, early, client, presence: _presence }) = entered else { return };
         // Boxed and dropped: a tunnel at rest holds nothing of what brought it about.
-        let served = Box::pin(proxy::serve(stream, early, client, &listener, &shared)).await;
-        if let Some(tunnel) = served {
+        let served = Box::pin(serve_one(stream, peer, &listener, &shared)).await;
+        if let Some((tunnel, _presence)) = served {
             tunnel.run().await;
         }
     });
+}
+
+/// Everything up to the tunnel that may come of a connection.
+async fn serve_one<'s>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    listener: &Arc<Listener>,
+    shared: &'s Arc<Shared>,
+) -> Option<(Box<Tunnel<'s>>, Presence)> {
+    let entered = Box::pin(entrance::enter(stream, peer, listener, shared)).await;
+    let Entered { stream, early, client, presence } = entered?;
+    let tunnel = proxy::serve(stream, early, client, listener, shared).await?;
+    Some((tunnel, presence))
 }

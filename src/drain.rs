@@ -4,6 +4,7 @@
 //! connections, no new requests; what flows flows on) → all ended. Who ends what flows is `server`.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 use tokio_util::task::TaskTracker;
@@ -43,6 +44,12 @@ impl Drain {
     /// Ready once [`Drain::close`] was called.
     pub fn closed(&self) -> WaitForCancellationFuture<'_> {
         self.closed.cancelled()
+    }
+
+    /// Ready so long after [`Drain::close`] was called.
+    pub async fn closed_for(&self, time: Duration) {
+        self.closed().await;
+        tokio::time::sleep(time).await;
     }
 
     /// The time is over: what still flows ends.

@@ -8,7 +8,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use tokio::net::TcpStream;
@@ -35,6 +35,10 @@ pub(crate) struct Entered {
     /// Counts it among its client's connections; lives as long as it does.
     pub(crate) presence: Presence,
 }
+
+/// What is under way when the listeners close has so long: a handshake is then finished and its request told 503, which
+/// says more than a connection that breaks off.
+pub(crate) const UNDER_WAY: Duration = Duration::from_secs(2);
 
 /// A connection that got no further.
 struct Closed {
@@ -93,8 +97,7 @@ pub(crate) async fn enter(
             Ok(entered) => return Some(entered),
             Err(closed) => closed,
         },
-        // Whoever has not begun to ask is not waited for.
-        () = shared.drain.closed() => {
+        () = shared.drain.closed_for(UNDER_WAY) => {
             listener.connections.count(ConnectionResult::Probe);
             return None;
         }

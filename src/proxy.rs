@@ -7,7 +7,7 @@
 //! the admin listener.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -15,6 +15,7 @@ use tokio::time::timeout_at;
 
 use crate::client::Client;
 use crate::config::{self, Config};
+use crate::entrance::UNDER_WAY;
 use crate::forward::Kept;
 use crate::head::{self, Head, HeadError, HeadLimits, RequestTarget};
 use crate::limits::{Caps, Slot};
@@ -44,7 +45,7 @@ pub(crate) async fn serve<'s>(
     client: Client,
     listener: &Arc<Listener>,
     shared: &'s Arc<Shared>,
-) -> Option<Tunnel<'s>> {
+) -> Option<Box<Tunnel<'s>>> {
     // What the connection proves; a request's password adds to it.
     let connected = Arc::new(client);
     let mut client = Arc::clone(&connected);
@@ -158,8 +159,8 @@ async fn next_head(
         let begun = tokio::select! {
             biased;
             begun = timeout_at(deadline, stream.read_buf(buffer)) => begun,
-            // Whoever has not begun is not waited for; whoever has, is.
-            () = shared.drain.closed() => return Ok(None),
+            // Whoever has not begun is not waited for; whoever has, is. A new connection's request may be on its way.
+            () = shared.drain.closed_for(if first { UNDER_WAY } else { Duration::ZERO }) => return Ok(None),
         };
         if !matches!(begun, Ok(Ok(1..))) {
             return Ok(None);

@@ -6,13 +6,14 @@
 
 mod gate;
 
+use std::future::{Future, pending};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use jiff::Timestamp;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::budget::Allowance;
@@ -41,6 +42,10 @@ use gate::{ClientHelloGate, NotEntered, Verification};
 /// A long tunnel is recorded this often, so that a kill loses no more.
 const PROGRESS: Duration = Duration::from_secs(5 * 60);
 
+/// Most bytes that are read of a client that has not been told `200`, and how many at a time.
+const MAX_EARLY: usize = 16 * 1024;
+const READ: usize = 4 * 1024;
+
 /// Dialled and registered; the client does not know of it yet.
 struct Dialled {
     target: Target,
@@ -67,34 +72,55 @@ pub(crate) struct Tunnel<'s> {
     limits: RelayLimits,
     opened: Opened<'s>,
     live: LiveTunnel,
-    _slot: Slot,
+    slot: Slot,
 }
 
 /// Brings one CONNECT to the point where bytes may flow. `early` is what the client sent behind the head. `None`: it was
 /// refused or it ended, and is recorded.
 pub(crate) async fn establish<'s>(
-    client: ClientStream,
-    early: BytesMut,
+    mut client: ClientStream,
+    mut early: BytesMut,
     target: Target,
     mut request: Request<'s>,
     judge: Judge,
     slot: Slot,
     shared: &'s Shared,
-) -> Option<Tunnel<'s>> {
+) -> Option<Box<Tunnel<'s>>> {
     let opened = tokio::select! {
         biased;
-        opened = open(target, &mut request, judge, shared) => opened,
+        opened = open(target, &mut request, judge, shared) => Some(opened),
         // Not in the registry yet, so the end of a drain has to be looked out for here.
-        () = shared.drain.ended() => Err(Reason::Draining.into()),
+        () = shared.drain.ended() => Some(Err(Reason::Draining.into())),
+        () = left(&mut client, &mut early) => None,
     };
     let dialled = match opened {
-        Ok(dialled) => dialled,
-        Err(refused) => {
+        None => {
+            request.gone();
+            return None;
+        }
+        Some(Ok(dialled)) => dialled,
+        Some(Err(refused)) => {
             refuse(client, request, refused, true).await;
             return None;
         }
     };
     Box::pin(enter(client, early, request, dialled, slot, shared)).await
+}
+
+/// Waits until the client leaves, and keeps what it says meanwhile: a target that does not answer is not worth ten
+/// seconds of dialling for nobody. Who said something and then closed its side may be waiting for the answer.
+async fn left(client: &mut ClientStream, early: &mut BytesMut) {
+    while early.len() < MAX_EARLY {
+        if early.capacity() == early.len() {
+            early.reserve(READ);
+        }
+        match client.read_buf(early).await {
+            Ok(0) if !early.is_empty() => break,
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+    }
+    pending().await
 }
 
 /// Everything before the `200`.
@@ -173,7 +199,7 @@ async fn enter<'s>(
     dialled: Dialled,
     slot: Slot,
     shared: &Shared,
-) -> Option<Tunnel<'s>> {
+) -> Option<Box<Tunnel<'s>>> {
     let Dialled {
         target,
         permit,
@@ -236,7 +262,7 @@ async fn enter<'s>(
     match entered {
         Ok((mut opened, early)) => {
             opened.decided();
-            Some(Tunnel { client, upstream, early, limits, opened, live, _slot: slot })
+            Some(Box::new(Tunnel { client, upstream, early, limits, opened, live, slot }))
         }
         Err(NotEntered::Refused(reason)) => {
             linger::close_tunnel(client, reason).await;
@@ -251,21 +277,26 @@ async fn enter<'s>(
 
 impl Tunnel<'_> {
     /// Relays until the tunnel ends, and writes its last record.
-    pub(crate) async fn run(self) {
-        let Tunnel { client, upstream, early, mut limits, opened, live, _slot } = self;
-        let (meter, cancel) = (live.meter(), live.cancel());
-        let ending = match (client, upstream) {
-            (ClientStream::Bare(client), UpstreamStream::Bare(upstream)) => {
-                let relay = pin!(relay::relay(client, upstream, early, &mut limits, meter, cancel));
-                telling_progress(relay, &opened).await
-            }
-            (client, upstream) => {
-                let relay =
-                    Box::pin(relay::relay_streams(client, upstream, early, &mut limits, meter, cancel));
-                telling_progress(relay, &opened).await
-            }
-        };
-        opened.close(ending, live.tunnel().revoked());
+    pub(crate) fn run(self: Box<Self>) -> impl Future<Output = ()> + Send {
+        // Taken apart before the future is made: what an `async fn` takes by value stands in its future twice, and
+        // ten thousand of these wait at a time.
+        let Tunnel { client, upstream, early, mut limits, opened, live, slot } = *self;
+        async move {
+            let (meter, cancel) = (live.meter(), live.cancel());
+            let ending = match (client, upstream) {
+                (ClientStream::Bare(client), UpstreamStream::Bare(upstream)) => {
+                    let relay = pin!(relay::relay(client, upstream, early, &mut limits, meter, cancel));
+                    telling_progress(relay, &opened).await
+                }
+                (client, upstream) => {
+                    let relay =
+                        Box::pin(relay::relay_streams(client, upstream, early, &mut limits, meter, cancel));
+                    telling_progress(relay, &opened).await
+                }
+            };
+            opened.close(ending, live.tunnel().revoked());
+            drop(slot);
+        }
     }
 }
 

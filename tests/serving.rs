@@ -3,11 +3,14 @@
 
 mod support;
 
+use std::io::{Read, Write};
 use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
 
 use rustix::process::Signal;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use socket2::{Domain, Socket, Type};
-use support::{Egressd, Origin, Wire, config, until};
+use support::{Authority, Egressd, End, Origin, Wire, config, directory, until, write};
 
 #[test]
 fn an_upload_that_is_cut_is_recorded_with_what_went_out() {
@@ -73,6 +76,97 @@ fn a_second_term_ends_a_request_that_still_waits_for_dns() {
     let [record] = &ended.records[..] else { panic!("one record: {:?}", ended.records) };
     assert_eq!(record["event"], "error");
     assert_eq!(record["reason"], "draining");
+}
+
+/// A name whose name server never answers, so that egressd is busy with it until its client leaves.
+fn asks_for_a_name_that_is_not_answered() -> (UdpSocket, Egressd, Wire) {
+    let silent = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let dns = silent.local_addr().expect("bound");
+    let text = format!("{}dns: {{servers: [\"{dns}\"], timeout: 1m}}\n", config(&["slow.test"]));
+    let proxy = Egressd::start(&text);
+    let mut wire = proxy.connect();
+    wire.send("CONNECT slow.test:443 HTTP/1.1\r\nHost: slow.test:443\r\n\r\n");
+    silent.set_nonblocking(true).expect("a socket");
+    until("the question to DNS", || silent.recv(&mut [0; 512]).ok());
+    (silent, proxy, wire)
+}
+
+#[test]
+fn a_client_that_leaves_before_the_target_answers_is_noticed_at_once() {
+    for reset in [false, true] {
+        let (_dns, proxy, wire) = asks_for_a_name_that_is_not_answered();
+        let client = wire.local();
+        match reset {
+            true => wire.reset(),
+            false => drop(wire),
+        }
+        let record = proxy.record(|record| record["event"] == "error");
+        assert_eq!(record["reason"], "client_gone", "{record:?}");
+        assert_eq!(record["client"], client.to_string());
+        assert_eq!(proxy.metrics().count("egressd_requests_total", &[("reason", "client_gone")]), 1);
+    }
+}
+
+#[test]
+fn what_came_before_the_200_is_kept_and_its_fin_passed_on() {
+    let origin = Origin::echo();
+    let proxy = Egressd::start(&config(&[&format!("tcp://127.0.0.1:{}", origin.port())]));
+    let mut wire = proxy.connect();
+    let target = origin.address();
+    wire.send(format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\nearly"));
+    wire.finish();
+    assert_eq!(wire.read_head().status, 200);
+    assert_eq!(wire.read_to_end(), (b"early".to_vec(), End::Fin));
+    assert_eq!(origin.wait_ended(0).bytes, b"early");
+}
+
+/// Whether a client whose handshake was under way when the listeners closed was told 503.
+fn is_told_in_the_middle_of_a_handshake() -> bool {
+    let (authority, files) = (Authority::new(), directory());
+    let issued = authority.issue(&["proxy.test"]);
+    write(&files.path().join("tls.crt"), &issued.pem);
+    write(&files.path().join("tls.key"), &issued.key_pem);
+    let text = config(&["listed.test"]).replace(
+        "{name: proxy, address: 127.0.0.1:0}",
+        "{name: proxy, address: 127.0.0.1:0, tls: {certificate: tls.crt, key: tls.key}}",
+    );
+    let proxy = Egressd::start_in(files, &text);
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.der().clone()).expect("well-formed");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let client = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("the provider knows them")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = "proxy.test".try_into().expect("a name");
+    let mut tls = ClientConnection::new(Arc::new(client), name).expect("a client");
+    let mut hello = Vec::new();
+    tls.write_tls(&mut hello).expect("a Vec takes all");
+    let mut wire = proxy.connect();
+    let (first, rest) = hello.split_at(hello.len() / 2);
+    wire.send(first);
+    proxy.signal(Signal::TERM);
+    until("the drain to begin", || proxy.stderr().contains("draining").then_some(()));
+    wire.send(rest);
+    let mut stream = StreamOwned::new(tls, wire.into_stream());
+    let asked = stream.write_all(b"CONNECT listed.test:443 HTTP/1.1\r\nHost: listed.test:443\r\n\r\n");
+    let mut reply = Vec::new();
+    let read = stream.read_to_end(&mut reply);
+    let told = reply.starts_with(b"HTTP/1.1 503 ");
+    let ended = proxy.wait();
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    if told {
+        assert!(asked.is_ok() && read.is_ok());
+        assert!(ended.records.iter().any(|record| record["reason"] == "draining"), "{:?}", ended.records);
+    }
+    told
+}
+
+#[test]
+fn a_drain_does_not_cut_a_handshake_that_is_under_way() {
+    // It has two seconds, which a busy machine may need for less.
+    assert!((0..5).any(|_| is_told_in_the_middle_of_a_handshake()));
 }
 
 #[test]

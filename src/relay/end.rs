@@ -117,6 +117,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> End for Copied<'_, S> {
     }
 }
 
+/// Watches a socket that nobody reads for its failure. Made at the first poll: a tunnel at rest reads both of its sockets
+/// and watches none, and there are ten thousand of these.
+pub(super) struct Watch<'s> {
+    socket: Option<&'s TcpStream>,
+    failure: Option<Pin<Box<dyn Future<Output = io::Error> + Send + 's>>>,
+}
+
+impl<'s> Watch<'s> {
+    /// `None`: a failure is only seen by who reads or writes.
+    pub(super) fn new(socket: Option<&'s TcpStream>) -> Self {
+        Watch { socket, failure: None }
+    }
+
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let Some(socket) = self.socket else { return Poll::Pending };
+        self.failure.get_or_insert_with(|| Box::pin(failure(socket))).as_mut().poll(cx)
+    }
+}
+
 /// Waits until `socket` fails, by a reset or a timeout of TCP, without reading or writing it.
 pub(super) async fn failure(socket: &TcpStream) -> io::Error {
     loop {

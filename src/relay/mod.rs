@@ -32,7 +32,7 @@ use crate::meter::Meter;
 use crate::outcome::Ending;
 use crate::pipe::Pool;
 use direction::{Direction, Fault};
-use end::{Bare, Copied, End, failure};
+use end::{Bare, Copied, End, Watch};
 
 /// What bounds a tunnel.
 #[derive(Debug)]
@@ -73,8 +73,8 @@ enum Side {
     Upstream,
 }
 
-/// Relays between two bare sockets, and closes both; takes the allowance out of `limits`. `sent` in `meter` is what the upstream's socket took, `received`
-/// what the client's took; both move while bytes flow.
+/// Relays between two bare sockets, and closes both; takes the allowance out of `limits`. `sent` in `meter` is what the
+/// upstream's socket took, `received` what the client's took; both move while bytes flow.
 pub fn relay<'a>(
     client: TcpStream,
     upstream: TcpStream,
@@ -102,10 +102,9 @@ fn relay_through<'a>(
     async move {
         let ending = {
             let mut flow = Flow::new(Bare(&client), Bare(&upstream), &mut directions, limits, meter);
-            let client_failure = pin!(failure(&client));
-            let upstream_failure = pin!(failure(&upstream));
+            let watches = [Watch::new(Some(&client)), Watch::new(Some(&upstream))];
             let timer = pin!(sleep_until(flow.wake_at()));
-            flow.run(client_failure, upstream_failure, pin!(cancel.cancelled()), timer).await
+            flow.run(watches, pin!(cancel.cancelled()), timer).await
         };
         part(client, upstream, ending).await;
         ending
@@ -125,9 +124,9 @@ pub async fn relay_streams<C: Transport, U: Transport>(
     let ending = {
         let mut directions = directions(early, limits, None);
         let mut flow = Flow::new(Copied(&mut client), Copied(&mut upstream), &mut directions, limits, meter);
-        let (client_failure, upstream_failure) = (pin!(std::future::pending()), pin!(std::future::pending()));
+        let watches = [Watch::new(None), Watch::new(None)];
         let timer = pin!(sleep_until(flow.wake_at()));
-        flow.run(client_failure, upstream_failure, pin!(cancel.cancelled()), timer).await
+        flow.run(watches, pin!(cancel.cancelled()), timer).await
     };
     part(client, upstream, ending).await;
     ending
@@ -224,8 +223,7 @@ impl<'f, 'a, C: End, U: End> Flow<'f, 'a, C, U> {
 
     fn run(
         &mut self,
-        mut client_failure: Pin<&mut impl Future<Output = io::Error>>,
-        mut upstream_failure: Pin<&mut impl Future<Output = io::Error>>,
+        [mut client_watch, mut upstream_watch]: [Watch<'f>; 2],
         mut cancelled: Pin<&mut impl Future<Output = Ending>>,
         mut timer: Pin<&mut Sleep>,
     ) -> impl Future<Output = Ending> {
@@ -238,12 +236,12 @@ impl<'f, 'a, C: End, U: End> Flow<'f, 'a, C, U> {
             }
             // Who is being read tells of its reset by itself. Who is not must be watched.
             if !self.up.reads()
-                && let Poll::Ready(error) = client_failure.as_mut().poll(cx)
+                && let Poll::Ready(error) = client_watch.poll(cx)
             {
                 return Poll::Ready(ending_of(true, &error));
             }
             if !self.down.reads()
-                && let Poll::Ready(error) = upstream_failure.as_mut().poll(cx)
+                && let Poll::Ready(error) = upstream_watch.poll(cx)
             {
                 return Poll::Ready(ending_of(false, &error));
             }

@@ -55,6 +55,11 @@ impl Authority {
         &self.pem
     }
 
+    /// What a client must trust.
+    pub fn der(&self) -> &CertificateDer<'static> {
+        &self.der
+    }
+
     /// A certificate for these names and addresses.
     pub fn issue(&self, names: &[&str]) -> Issued {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
