@@ -30,7 +30,7 @@ use crate::target::{Host, Target};
 use crate::upstream::UpstreamStream;
 
 pub use own::OwnAddresses;
-use race::{Attempts, Candidates, reason_of, weight};
+use race::{Attempts, Candidates, Extra, reason_of, weight};
 
 /// RFC 8305 §3: how long an A answer waits for AAAA.
 const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
@@ -136,6 +136,11 @@ pub async fn dial(
     }
 }
 
+/// How many connections all dials together may try beside their first ones. For the start, before anything is dialled.
+pub fn set_extra_attempts(count: usize) {
+    Extra::shared().set(count);
+}
+
 /// Another connection to an address that was dialled before. No deadline stands around it.
 ///
 /// # Errors
@@ -174,7 +179,7 @@ impl<F: Fn(IpAddr) -> Result<Admitted, AddressDenial>> Dial<'_, F> {
         let (mut v4_answer, mut v6_answer) =
             (None::<Result<(), LookupError>>, None::<Result<(), LookupError>>);
         let dns_deadline = self.started + self.limits.dns_timeout;
-        let mut attempts = Attempts::default();
+        let mut attempts = Attempts::new(Extra::shared());
         // The first attempt waits for it, where A came before AAAA.
         let mut not_before = self.started;
         let mut next_attempt = self.started;
@@ -188,7 +193,10 @@ impl<F: Fn(IpAddr) -> Result<Admitted, AddressDenial>> Dial<'_, F> {
             {
                 self.first_attempt.get_or_insert(now);
                 self.dns.get_or_insert(now - self.started);
-                attempts.start(address, self.port);
+                if let Some(given_up) = attempts.start(address, self.port) {
+                    let detail = "no answer until its descriptor was needed for another address";
+                    self.failed(given_up, Reason::ConnectTimeout, detail);
+                }
                 next_attempt = now + ATTEMPT_DELAY;
             }
             if all_answered && attempts.is_empty() && self.candidates.is_empty() {

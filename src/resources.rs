@@ -30,6 +30,10 @@ pub fn descriptor_limit() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
+/// Connections that dials may try beside their first one; where they are used up, a dial tries one after the other.
+const ATTEMPTS: u64 = 256;
+const ATTEMPT_SHARE: u64 = 32;
+
 /// How the descriptors are shared out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Share {
@@ -37,18 +41,22 @@ pub struct Share {
     pub tunnels: usize,
     /// Connections in all: the tunnels', and those that have not asked yet.
     pub connections: usize,
+    /// Connections that dials try beside their first one.
+    pub attempts: usize,
 }
 
 impl Share {
     /// Lowers the `wanted` number of tunnels to what `descriptors` carry.
     pub fn of(descriptors: u64, wanted: usize) -> Share {
         let pipes = (descriptors / PIPE_SHARE).min(2 * PIPES);
-        let free = descriptors.saturating_sub(RESERVED + pipes);
+        let attempts = (descriptors / ATTEMPT_SHARE).min(ATTEMPTS);
+        let free = descriptors.saturating_sub(RESERVED + pipes + attempts);
         // A tunnel costs 2, and 1/WAITING_SHARE of a connection that waits costs 1.
         let carried = free * WAITING_SHARE / (2 * WAITING_SHARE + 1);
         let tunnels = wanted.min(usize::try_from(carried).unwrap_or(usize::MAX)).max(1);
         let waiting = tunnels / WAITING_SHARE as usize;
-        Share { tunnels, connections: tunnels + waiting.max(16) }
+        let attempts = usize::try_from(attempts).unwrap_or(0);
+        Share { tunnels, connections: tunnels + waiting.max(16), attempts }
     }
 }
 
@@ -79,8 +87,8 @@ mod tests {
         // (descriptors, wanted) -> tunnels
         for (descriptors, wanted, tunnels) in [
             (65_535, 10_000, 10_000),
-            (20_000, 10_000, 9_080),
-            (1_024, 10_000, 391),
+            (20_000, 10_000, 8_960),
+            (1_024, 10_000, 376),
             (100, 10_000, 1),
             (u64::MAX / 16, 5, 5),
         ] {
@@ -92,7 +100,7 @@ mod tests {
     fn all_connections_together_leave_the_reserve() {
         for descriptors in [512u64, 1_024, 4_096, 20_000, 65_535] {
             let share = Share::of(descriptors, 1_000_000);
-            let used = (share.connections + share.tunnels) as u64;
+            let used = (share.connections + share.tunnels + share.attempts) as u64;
             let pipes = (descriptors / PIPE_SHARE).min(2 * PIPES);
             assert!(used + pipes + RESERVED <= descriptors, "{descriptors}: {share:?}");
         }

@@ -34,7 +34,7 @@ use crate::shared::Shared;
 use crate::telemetry::access_log::{self, AccessLog, Finished, Options, WriterHandle};
 use crate::telemetry::metrics::Metrics;
 use crate::upstream_tls::TrustError;
-use crate::{accept, admin, resources, telemetry};
+use crate::{accept, admin, dial, resources, telemetry};
 
 /// How long tunnels that were told to end may take to write their records.
 const LAST_RECORDS: Duration = Duration::from_secs(2);
@@ -113,6 +113,7 @@ impl Server {
 
         let descriptors = descriptors();
         let share = resources::share_out(descriptors, config.limits.tunnels);
+        dial::set_extra_attempts(share.attempts);
         let live = Live::new();
         let resolver = Resolver::new(&config.dns).map_err(|error| StartError::Dns(error.to_string()))?;
         let route = Route::new(&config)?;

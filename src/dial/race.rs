@@ -7,6 +7,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 
 use tokio::net::{TcpSocket, TcpStream};
@@ -61,15 +62,71 @@ impl Candidates {
 type Connected = io::Result<(TcpStream, SocketAddr)>;
 type Connecting = Pin<Box<dyn Future<Output = Connected> + Send>>;
 
+/// Descriptors for attempts beside the first of each dial, which has its tunnel's. Dead addresses would else
+/// take as many as there are, once many clients ask for such a target.
+#[derive(Debug)]
+pub(super) struct Extra(AtomicUsize);
+
+impl Extra {
+    /// Of the whole program. Until the machine's limit is known: what the least limit carries.
+    pub(super) fn shared() -> &'static Extra {
+        static SHARED: Extra = Extra(AtomicUsize::new(32));
+        &SHARED
+    }
+
+    /// So many, where none are lent out.
+    pub(super) fn set(&self, count: usize) {
+        self.0.store(count, Ordering::Relaxed);
+    }
+
+    fn lend(&'static self) -> Option<Lent> {
+        let one_less = |left: usize| left.checked_sub(1);
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok().then(|| Lent(self))
+    }
+}
+
+/// One of them; dropping it gives it back.
+#[derive(Debug)]
+struct Lent(&'static Extra);
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        self.0.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 /// Connections being made; dropping them closes their sockets.
-#[derive(Default)]
 pub(super) struct Attempts {
-    under_way: Vec<(Admitted, Connecting)>,
+    under_way: Vec<Attempt>,
+    extra: &'static Extra,
+}
+
+struct Attempt {
+    to: Admitted,
+    // Dropped first: the socket is closed before its descriptor is given to another.
+    connecting: Connecting,
+    lent: Option<Lent>,
 }
 
 impl Attempts {
-    pub(super) fn start(&mut self, address: Admitted, port: u16) {
-        self.under_way.push((address, Box::pin(connect(address, port))));
+    pub(super) fn new(extra: &'static Extra) -> Self {
+        Attempts { under_way: Vec::new(), extra }
+    }
+
+    /// Begins another one. Where there is no descriptor for it, it takes that of the oldest, which is given up: to where
+    /// that went.
+    pub(super) fn start(&mut self, to: Admitted, port: u16) -> Option<Admitted> {
+        let (mut lent, mut given_up) = (None, None);
+        if !self.under_way.is_empty() {
+            lent = self.extra.lend();
+            if lent.is_none() {
+                let Attempt { to, connecting, lent: inherited } = self.under_way.remove(0);
+                drop(connecting);
+                (lent, given_up) = (inherited, Some(to));
+            }
+        }
+        self.under_way.push(Attempt { to, connecting: Box::pin(connect(to, port)), lent });
+        given_up
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -78,18 +135,18 @@ impl Attempts {
 
     /// Where the oldest attempt goes.
     pub(super) fn oldest(&self) -> Option<Admitted> {
-        self.under_way.first().map(|(address, _)| *address)
+        self.under_way.first().map(|attempt| attempt.to)
     }
 
     /// The next attempt that ends, either way. Never ends where none is under way.
     pub(super) async fn ended(&mut self) -> (Admitted, Connected) {
         poll_fn(|cx| {
             for index in 0..self.under_way.len() {
-                let Some((address, connecting)) = self.under_way.get_mut(index) else { break };
-                if let Poll::Ready(result) = connecting.as_mut().poll(cx) {
-                    let address = *address;
+                let Some(attempt) = self.under_way.get_mut(index) else { break };
+                if let Poll::Ready(result) = attempt.connecting.as_mut().poll(cx) {
+                    let to = attempt.to;
                     drop(self.under_way.remove(index));
-                    return Poll::Ready((address, result));
+                    return Poll::Ready((to, result));
                 }
             }
             Poll::Pending
@@ -187,6 +244,25 @@ mod tests {
         candidates.add(admit("2a05::1".parse().unwrap(), &[]).unwrap());
         assert_eq!(candidates.next().unwrap().ip().to_string(), "2a05::1");
         assert_eq!(candidates.next().unwrap().ip().to_string(), "8.8.8.2");
+    }
+
+    #[tokio::test]
+    async fn without_a_descriptor_for_another_attempt_the_oldest_gives_up_its_own() {
+        let extra: &'static Extra = Box::leak(Box::new(Extra(AtomicUsize::new(1))));
+        let to = |number: u8| admit(format!("8.8.8.{number}").parse().unwrap(), &[]).unwrap();
+        let mut attempts = Attempts::new(extra);
+        assert_eq!(attempts.start(to(1), 1).map(|to| to.ip()), None, "the tunnel's own");
+        assert_eq!(attempts.start(to(2), 1).map(|to| to.ip()), None, "the one there is");
+        assert_eq!(attempts.start(to(3), 1).map(|to| to.ip()), Some(to(1).ip()));
+        assert_eq!(attempts.start(to(4), 1).map(|to| to.ip()), Some(to(2).ip()));
+        assert_eq!(attempts.under_way.len(), 2);
+        let mut other = Attempts::new(extra);
+        assert!(other.start(to(1), 1).is_none(), "each dial has one");
+        assert!(other.start(to(2), 1).is_some());
+        drop(attempts);
+        assert!(other.start(to(3), 1).is_none(), "it was given back");
+        drop(other);
+        assert_eq!(extra.0.load(Ordering::Relaxed), 1);
     }
 
     #[test]
