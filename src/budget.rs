@@ -292,6 +292,11 @@ impl Allowance {
         }
     }
 
+    /// Whether other tunnels take from it too.
+    pub fn is_shared(&self) -> bool {
+        self.share.is_some()
+    }
+
     /// Takes up to `want` bytes: how many were granted.
     pub fn take(&mut self, want: usize) -> usize {
         let mut granted = want as u64;

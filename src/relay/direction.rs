@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, BytesMut};
 use rustix::pipe::{SpliceFlags, splice};
 use tokio::io::Interest;
+use tokio::net::TcpStream;
 
 use super::end::{End, again};
 use crate::budget::Allowance;
@@ -208,7 +209,13 @@ impl<'a> Direction<'a> {
             ready!(socket.poll_read_ready(cx)).map_err(Fault::Read)?;
             self.pipe = self.pool.and_then(Pool::lease);
         }
-        let allowed = self.allowance.take(self.pipe.as_ref().map_or(BUFFER, Lease::capacity));
+        let room = self.pipe.as_ref().map_or(BUFFER, Lease::capacity);
+        let want = match from.bare() {
+            // What is taken ahead, another tunnel of the account does not find there: no more than is really to be read.
+            Some(socket) if self.allowance.is_shared() => waiting(socket).clamp(1, room),
+            _ => room,
+        };
+        let allowed = self.allowance.take(want);
         if allowed == 0 {
             // One byte tells the end from too much. That it is lost does not matter: the tunnel ends with it.
             return match ready!(from.poll_read(cx, &mut [0])).map_err(Fault::Read)? {
@@ -295,6 +302,11 @@ impl<'a> Direction<'a> {
 /// No `SPLICE_F_MORE`: it would hold back the last bytes of a burst. Not to block is the pipe's part; the socket has
 /// its own flag.
 const FLAGS: SpliceFlags = SpliceFlags::MOVE.union(SpliceFlags::NONBLOCK);
+
+/// Bytes that the socket has for its reader.
+fn waiting(socket: &TcpStream) -> usize {
+    rustix::io::ioctl_fionread(socket).map_or(0, |count| usize::try_from(count).unwrap_or(usize::MAX))
+}
 
 /// A writer that takes nothing will never take anything.
 fn some(count: usize) -> io::Result<usize> {

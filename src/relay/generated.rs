@@ -1,6 +1,8 @@
 //! Generated tunnels over real sockets: whatever the segments, the stalls, the limits and the ends, every byte arrives
 //! once and in order, and the meter knows how many.
 
+use std::sync::Arc;
+
 use bytes::BytesMut;
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -28,6 +30,8 @@ struct Script {
     writes: Vec<(usize, u8)>,
     /// Most bytes of each read, and how often the runtime goes round before it.
     reads: (usize, u8),
+    /// It begins to read only when nothing moves any more: every buffer on the way is full, or all has been sent.
+    stalls: bool,
     last: Last,
 }
 
@@ -55,9 +59,10 @@ fn script() -> impl Strategy<Value = Script> {
         prop_oneof![Just(0), 1..40_000_usize],
         prop::collection::vec((size, 0..6_u8), 0..6),
         (prop_oneof![Just(100_usize), Just(5_000), Just(200_000)], 0..4_u8),
+        prop::bool::weighted(0.3),
         last,
     )
-        .prop_map(|(early, writes, reads, last)| Script { early, writes, reads, last })
+        .prop_map(|(early, writes, reads, stalls, last)| Script { early, writes, reads, stalls, last })
 }
 
 fn case() -> impl Strategy<Value = Case> {
@@ -118,12 +123,26 @@ async fn write(
     (to, whole)
 }
 
+/// Waits until the relay moves nothing. That a busy machine makes it rest for a moment only makes the stall shorter.
+async fn until_it_rests(meter: &Meter) {
+    let moved = || meter.sent() + meter.received();
+    let mut before = None;
+    while before != Some(moved()) {
+        before = Some(moved());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 /// Reads by the script until the end; whether it was a FIN.
 async fn read(
     mut from: OwnedReadHalf,
     (most, rounds): (usize, u8),
+    stall: Option<Arc<Meter>>,
     ended: oneshot::Sender<()>,
 ) -> (Vec<u8>, bool, OwnedReadHalf) {
+    if let Some(meter) = stall {
+        until_it_rests(&meter).await;
+    }
     let mut got = Vec::new();
     let mut buffer = vec![0; most];
     let fin = loop {
@@ -139,10 +158,11 @@ async fn read(
 }
 
 /// One far end by its script: what it read, and whether a FIN ended that.
-async fn play(stream: TcpStream, bytes: Vec<u8>, script: Script) -> (Vec<u8>, bool) {
+async fn play(stream: TcpStream, bytes: Vec<u8>, script: Script, meter: &Arc<Meter>) -> (Vec<u8>, bool) {
     let (from, to) = stream.into_split();
     let (ended, other_ended) = oneshot::channel();
-    let reading = tokio::spawn(read(from, script.reads, ended));
+    let stall = script.stalls.then(|| Arc::clone(meter));
+    let reading = tokio::spawn(read(from, script.reads, stall, ended));
     let (to, whole) = write(to, bytes, script.clone(), other_ended).await;
     if script.last == Last::Reset {
         // Whatever was read until here has to be in order too, but how much that is, nobody knows.
@@ -165,11 +185,11 @@ async fn run(case: Case) {
     };
     let limits = RelayLimits { upload: Allowance::limited(limit.map(|limit| limit as u64)), ..limits() };
     let tunnel = open(case.how, early, limits, case.small_buffers.then_some(4096)).await;
-    let client = tokio::spawn(play(tunnel.client, sent.clone(), case.client.clone()));
-    let upstream = tokio::spawn(play(tunnel.upstream, answered.clone(), case.upstream.clone()));
-    let ending = tunnel.ending.await.unwrap();
-    let (at_client, client_fin) = client.await.unwrap();
-    let (at_upstream, upstream_fin) = upstream.await.unwrap();
+    let client = play(tunnel.client, sent.clone(), case.client.clone(), &tunnel.meter);
+    let upstream = play(tunnel.upstream, answered.clone(), case.upstream.clone(), &tunnel.meter);
+    let ((at_client, client_fin), (at_upstream, upstream_fin), ending) =
+        tokio::join!(client, upstream, tunnel.ending);
+    let ending = ending.unwrap();
     let (counted_sent, counted_received) = (tunnel.meter.sent(), tunnel.meter.received());
 
     assert!(sent.starts_with(&at_upstream), "towards the upstream, after {} bytes", at_upstream.len());
