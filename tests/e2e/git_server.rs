@@ -36,13 +36,23 @@ pub(crate) struct GitServer {
 impl GitServer {
     /// On a loopback address of its own, at port 443 where we may.
     pub(crate) fn start(authority: &Authority) -> Self {
+        GitServer::start_taking("", authority)
+    }
+
+    /// The same, taking for its keys this group alone. Where no client sends a share of it, the server asks for one by a
+    /// HelloRetryRequest (RFC 8446 §4.1.4).
+    pub(crate) fn start_with_group(group: &str, authority: &Authority) -> Self {
+        GitServer::start_taking(&format!("ssl_protocols TLSv1.3; ssl_ecdh_curve {group};"), authority)
+    }
+
+    fn start_taking(groups: &str, authority: &Authority) -> Self {
         let mut address = SocketAddr::new(own_loopback().into(), 443);
         if TcpListener::bind(address).is_err() {
             // Not root. The address is ours alone, so nobody takes the port between this and nginx.
             address.set_port(0);
             address = TcpListener::bind(address).and_then(|free| free.local_addr()).expect("a free port");
         }
-        let server = GitServer::start_by(here, authority, address);
+        let server = GitServer::start_with(here, authority, address, groups);
         until("nginx to accept", || TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok());
         server
     }
@@ -53,6 +63,15 @@ impl GitServer {
         authority: &Authority,
         address: SocketAddr,
     ) -> Self {
+        GitServer::start_with(launch, authority, address, "")
+    }
+
+    fn start_with(
+        launch: impl Fn(&str) -> Command,
+        authority: &Authority,
+        address: SocketAddr,
+        groups: &str,
+    ) -> Self {
         let directory = directory();
         let root = directory.path();
         // In a namespace of its own an unprivileged user is root as well.
@@ -62,7 +81,7 @@ impl GitServer {
         write(&root.join("tls.key"), &certificate.key_pem);
         write(&root.join("users"), format!("{}:{{PLAIN}}{}\n", CREDENTIALS.0, CREDENTIALS.1));
         create_dir_all(root.join("repositories/v1/repos")).expect("a directory");
-        write(&root.join("nginx.conf"), nginx_conf(root, address, as_root));
+        write(&root.join("nginx.conf"), nginx_conf(root, address, as_root, groups));
 
         // Each serves one request at a time and has no children: with `-c` it would fork some that outlive it.
         let fcgiwraps = (0..SERVED_AT_ONCE)
@@ -121,6 +140,12 @@ impl GitServer {
         format!("https://{user}:{password}@{HOST}{}/v1/repos/{name}", self.port_suffix())
     }
 
+    /// The version of TLS and the group that each request came by.
+    pub(crate) fn agreed(&self) -> Vec<String> {
+        let log = read(&self.directory.path().join("access.log"));
+        log.lines().filter_map(|line| Some(line.splitn(4, ' ').nth(3)?.to_owned())).collect()
+    }
+
     /// The addresses from which requests came: the log's `upstream_local`.
     pub(crate) fn peers(&self) -> Vec<String> {
         let log = read(&self.directory.path().join("access.log"));
@@ -132,7 +157,7 @@ impl GitServer {
     }
 }
 
-fn nginx_conf(root: &Path, address: SocketAddr, as_root: bool) -> String {
+fn nginx_conf(root: &Path, address: SocketAddr, as_root: bool, groups: &str) -> String {
     let home = root.display();
     let exec_path = Ran::ok(tool("git", root).arg("--exec-path"));
     let backend = format!("{}/git-http-backend", exec_path.trim());
@@ -151,7 +176,7 @@ pid {home}/nginx.pid;
 error_log {home}/error.log;
 events {{ worker_connections 256; }}
 http {{
-    log_format peers '$remote_addr:$remote_port $request_method $status';
+    log_format peers '$remote_addr:$remote_port $request_method $status $ssl_protocol $ssl_curve';
     access_log {home}/access.log peers;
     client_body_temp_path {home}/body;
     fastcgi_temp_path {home}/fastcgi;
@@ -167,6 +192,7 @@ http {{
         listen {address} ssl;
         ssl_certificate {home}/tls.crt;
         ssl_certificate_key {home}/tls.key;
+        {groups}
         location = /hello {{
             default_type text/plain;
             return 200 "{HELLO}";

@@ -1,0 +1,56 @@
+//! A target that vanishes without a word: TCP gives it up, and the log says so.
+
+use std::net::SocketAddr;
+
+use serde_json::json;
+
+use crate::default_config::PROXY;
+use crate::git_server::{CREDENTIALS, GitServer};
+use crate::network::{Network, PUBLIC};
+use crate::support::{Authority, Egressd, command, directory, until, write};
+use crate::tool::{Daemon, Ran, isolate};
+
+#[test]
+fn a_target_that_vanishes_in_the_middle_of_an_upload_is_lost() {
+    // Three retransmissions, some seconds, where Linux makes fifteen by default, some minutes.
+    let commands = format!("ip address add {PUBLIC}/32 dev lo; echo 3 >/proc/sys/net/ipv4/tcp_retries2");
+    let Some(network) = Network::with("nameserver 127.0.0.1\n", &commands) else { return };
+    let launch = |program: &str| network.command(program);
+    let address = SocketAddr::new(PUBLIC.into(), 443);
+    let _origin = GitServer::start_by(launch, &Authority::new(), address);
+    let files = directory();
+    let file = files.path().join("egressd.yaml");
+    write(&file, format!("policies: [{{name: test, allow: [\"tcp://{address}\"]}}]\n"));
+    let mut egressd = launch(command().get_program().to_str().expect("a path in UTF-8"));
+    isolate(&mut egressd, files.path());
+    egressd.arg("run").arg("--config").arg(&file);
+    let proxy = Egressd::spawn(files, egressd);
+    until("egressd to serve", || proxy.stderr().contains("listening on").then_some(()));
+
+    let mut curl = launch("curl");
+    curl.args([
+        "--silent",
+        "--insecure",
+        "--proxy",
+        PROXY,
+        "--limit-rate",
+        "200k",
+        "--upload-file",
+        "/dev/zero",
+    ]);
+    curl.args(["--user", &format!("{}:{}", CREDENTIALS.0, CREDENTIALS.1)]);
+    curl.arg(format!("https://{address}/v1/repos/x"));
+    let _upload = Daemon::start(&mut curl);
+    proxy.record(|record| record["event"] == "open");
+    until("the upload to be under way", || {
+        let page = Ran::of(launch("curl").args(["--silent", "http://127.0.0.1:9180/metrics"])).stdout;
+        let sent = |line: &&str| line.starts_with("egressd_bytes_total{") && line.contains("\"sent\"");
+        let line = page.lines().find(sent)?;
+        (line.rsplit(' ').next()?.parse::<f64>().ok()? > 100_000.0).then_some(())
+    });
+    Ran::ok(launch("ip").args(["address", "del", &format!("{PUBLIC}/32"), "dev", "lo"]));
+    let close = proxy.record(|record| record["event"] == "close");
+    close.assert_has(
+        &json!({"ending": "upstream_lost", "decision": "allow", "upstream": address.to_string()}),
+    );
+}
