@@ -7,14 +7,14 @@
 mod gate;
 
 use std::future::{Future, pending};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use jiff::Timestamp;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::{Instant, sleep};
 
 use crate::budget::Allowance;
 use crate::cancel::Cancel;
@@ -275,40 +275,42 @@ async fn enter<'s>(
     }
 }
 
-impl Tunnel<'_> {
+impl<'s> Tunnel<'s> {
     /// Relays until the tunnel ends, and writes its last record.
-    pub(crate) fn run(self: Box<Self>) -> impl Future<Output = ()> + Send {
+    pub(crate) fn run(self: Box<Self>) -> Pin<Box<dyn Future<Output = ()> + Send + 's>> {
         // Taken apart before the future is made: what an `async fn` takes by value stands in its future twice, and
         // ten thousand of these wait at a time.
         let Tunnel { client, upstream, early, mut limits, opened, live, slot } = *self;
-        async move {
-            let (meter, cancel) = (live.meter(), live.cancel());
-            let ending = match (client, upstream) {
-                (ClientStream::Bare(client), UpstreamStream::Bare(upstream)) => {
-                    let relay = pin!(relay::relay(client, upstream, early, &mut limits, meter, cancel));
-                    telling_progress(relay, &opened).await
-                }
-                (client, upstream) => {
-                    let relay =
-                        Box::pin(relay::relay_streams(client, upstream, early, &mut limits, meter, cancel));
-                    telling_progress(relay, &opened).await
-                }
-            };
-            opened.close(ending, live.tunnel().revoked());
-            drop(slot);
+        match (client, upstream) {
+            (ClientStream::Bare(client), UpstreamStream::Bare(upstream)) => Box::pin(async move {
+                let (meter, cancel) = (live.meter(), live.cancel());
+                let relay = relay::relay(client, upstream, early, &mut limits, meter, cancel);
+                let ending = telling_progress(pin!(relay), &opened).await;
+                opened.close(ending, live.tunnel().revoked());
+                drop(slot);
+            }),
+            (client, upstream) => Box::pin(async move {
+                let (meter, cancel) = (live.meter(), live.cancel());
+                let relay = relay::relay_streams(client, upstream, early, &mut limits, meter, cancel);
+                let ending = telling_progress(pin!(relay), &opened).await;
+                opened.close(ending, live.tunnel().revoked());
+                drop(slot);
+            }),
         }
     }
 }
 
 /// Runs the relay to its end, and writes a record every [`PROGRESS`].
 async fn telling_progress(mut relay: impl Future<Output = Ending> + Unpin, opened: &Opened<'_>) -> Ending {
-    let mut ticks = tokio::time::interval_at(Instant::now() + PROGRESS, PROGRESS);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut next = pin!(sleep(PROGRESS));
     loop {
         tokio::select! {
             biased;
             ending = &mut relay => return ending,
-            _ = ticks.tick() => opened.progress(),
+            () = &mut next => {
+                opened.progress();
+                next.as_mut().reset(Instant::now() + PROGRESS);
+            }
         }
     }
 }
