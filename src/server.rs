@@ -56,7 +56,7 @@ pub enum Signal {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A listener's or the admin address could not be bound.
-    #[error("cannot listen on {address} ({what}): {source}")]
+    #[error("cannot listen on {address} ({what}): {source}{}", instead(source))]
     Bind {
         /// As configured.
         address: SocketAddr,
@@ -83,6 +83,18 @@ pub enum StartError {
     /// The thread that follows the configuration could not be started.
     #[error("cannot follow changes of the configuration: {0}")]
     Reload(io::Error),
+}
+
+/// What to do where an address cannot be had.
+fn instead(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "; end what listens there (`ss -ltnp` names it), or write another port",
+        io::ErrorKind::AddrNotAvailable => {
+            "; this machine has no such address: 0.0.0.0 and [::] are all of them"
+        }
+        io::ErrorKind::PermissionDenied => "; ports below 1024 want CAP_NET_BIND_SERVICE: write a higher one",
+        _ => "",
+    }
 }
 
 /// Bound, not yet serving.

@@ -15,13 +15,15 @@ use crate::diff::rules::{Effect, compare};
 const PRINTED: usize = 100;
 
 /// `diff`.
+// `--log` takes every word behind it, so the usage shows it behind the files.
 #[derive(clap::Args, Debug)]
+#[command(override_usage = "egressd diff [OPTIONS] <OLD> <NEW> [--log <LOG>...]")]
 pub(super) struct Diff {
     /// The configuration before the edit.
     old: PathBuf,
     /// The configuration after it.
     new: PathBuf,
-    /// Access logs in JSON whose requests both decide; `-` is stdin.
+    /// Access logs, in JSON or as Squid writes them, whose requests both decide; `-` is stdin.
     #[arg(long, value_name = "LOG", num_args = 1..)]
     log: Vec<PathBuf>,
     /// Exit 1 if a recorded request would newly be denied.

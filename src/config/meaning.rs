@@ -23,6 +23,7 @@ use super::{
     OnLogFailure, Shutdown, Tunnel, identities, rules, upstream,
 };
 use crate::logformat::Logformat;
+use crate::policy::Mode;
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -55,7 +56,10 @@ pub(super) fn config(
     let tunnel = meaning.tunnel(section(&file.tunnel, &TunnelFile::default()));
     let limits = meaning.limits(section(&file.limits, &LimitsFile::default()));
     let http = meaning.http(section(&file.http, &HttpFile::default()));
-    let access_log = meaning.access_log(section(&file.access_log, &AccessLogFile::default()), &files);
+    let access_log = {
+        let report_mode = policies.iter().any(|policy| policy.mode() == Mode::Report);
+        meaning.access_log(section(&file.access_log, &AccessLogFile::default()), &files, report_mode)
+    };
     let log = log(section(&file.log, &LogFile::default()));
     let shutdown = meaning.shutdown(section(&file.shutdown, &ShutdownFile::default()));
     let (hash, files) = files.finish();
@@ -277,7 +281,7 @@ impl Meaning<'_> {
         }
     }
 
-    fn access_log(&self, file: &AccessLogFile, files: &NamedFiles<'_>) -> AccessLog {
+    fn access_log(&self, file: &AccessLogFile, files: &NamedFiles<'_>, report_mode: bool) -> AccessLog {
         let output = match value(&file.output).map(|path| &*path.0) {
             None | Some("stdout") => LogOutput::Stdout,
             Some(path) => LogOutput::File(files.path(path)),
@@ -300,6 +304,13 @@ impl Meaning<'_> {
                 "Squid's formats have closing lines only: a tunnel stands in the log once it has ended, and one that a \
                  kill cut off never does; json has `open` and `progress` records too",
             );
+            if report_mode {
+                self.report.warning(
+                    place,
+                    "a policy has `mode: report`: of a log in Squid's formats `egressd suggest` and `egressd diff` cannot \
+                     tell what passed by that alone; leave `format` out until the rules are enforced",
+                );
+            }
         }
         let on_failure = match value(&file.on_failure) {
             None | Some(OnFailureFile::Deny) => OnLogFailure::Deny,

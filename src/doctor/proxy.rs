@@ -10,8 +10,8 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use super::STEP;
-use super::wire::first_record;
 pub(super) use super::wire::{Connected, Inside, Reply};
+use super::wire::{first_record, is_close};
 use crate::target::{Host, Port, Target};
 use crate::upstream_tls::trusting_nobody;
 
@@ -159,8 +159,10 @@ impl Proxy {
         head.push_str("\r\n");
         // A proxy that has closed already may have said why.
         let sent = connected.stream.write_all(head.as_bytes()).and_then(|()| connected.stream.flush());
-        let reply =
-            Reply::read(&mut connected).map_err(|error| ProxyError::Reply(sent.err().unwrap_or(error)))?;
+        let reply = Reply::read(&mut connected).map_err(|error| {
+            let unsent = sent.err().filter(|unsent| !is_close(unsent));
+            ProxyError::Reply(unsent.unwrap_or(error))
+        })?;
         Ok(if (200..300).contains(&reply.status) {
             Opened::Tunnel(Tunnel { connected, reply })
         } else {

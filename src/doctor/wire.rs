@@ -43,7 +43,12 @@ impl Reply {
             if head.len() >= MAX_HEAD {
                 return Err(malformed("the head of the reply does not end"));
             }
-            match connected.stream.read(&mut byte)? {
+            let read = match connected.stream.read(&mut byte) {
+                // A close with our request unread arrives as a reset.
+                Err(error) if is_close(&error) => 0,
+                read => read?,
+            };
+            match read {
                 0 if head.is_empty() => {
                     return Err(io::Error::new(
                         io::ErrorKind::UnexpectedEof,
@@ -85,6 +90,12 @@ impl Reply {
         let reason = status.split_once("details=\"")?.1.split_once('"')?.0;
         Some(reason).filter(|reason| reason.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
     }
+}
+
+/// Whether the other end has closed, before it read all that it was sent.
+pub(super) fn is_close(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset)
 }
 
 /// What came back to a ClientHello.

@@ -172,6 +172,16 @@ fn a_proxy_that_is_not_there_is_told_with_what_to_look_at() {
 }
 
 #[test]
+fn a_listener_that_takes_its_balancers_alone_is_told_from_a_broken_one() {
+    let origin = GitServer::start(&Authority::new());
+    let proxy = egressd("proxy_protocol: {trusted: [192.0.2.1/32]}", "enforce", &origin);
+    let ran = doctor(proxy.address(), &origin, &[]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    let allowed = line(&ran, "allowed");
+    assert!(allowed.contains("closed without a reply") && allowed.contains("`proxy_protocol`"), "{allowed}");
+}
+
+#[test]
 fn by_tls_and_with_a_password() {
     let authority = Authority::new();
     let origin = GitServer::start(&authority);

@@ -72,4 +72,10 @@ fn report_mode_is_a_choice() {
         .expect("loads")
         .config;
     assert!(config.policies.iter().all(|policy| policy.mode() == egressd::policy::Mode::Report));
+    // The format of its log cannot say what report mode let through, and `suggest` would take that for allowed.
+    assert!(
+        imported.notes.iter().any(|note| note.text.contains("leave `format` out")),
+        "{:#?}",
+        imported.notes
+    );
 }

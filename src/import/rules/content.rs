@@ -287,7 +287,7 @@ impl Making<'_, '_> {
         for by in rules {
             let Some(rule) = self.access.rule(by) else { continue };
             let text = format!(
-                "the lines of `{}` are for a tunnel to 443 and a plain request to 80 now; Squid also allowed {}: where that is needed add rules such as http://host:8080",
+                "the lines of `{}` are for a tunnel to 443 and a plain request to 80 now; Squid also allowed {}: where that is needed add rules with that port, such as http://host:8080",
                 list.path,
                 what.join(" and ")
             );
