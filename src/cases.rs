@@ -53,9 +53,9 @@ fn holds(case: &Case, got: &Explanation) -> bool {
         && case.reason.is_none_or(|reason| got.reason == Some(reason))
         && case.policy.as_deref().is_none_or(|policy| got.policy.as_deref() == Some(policy))
         && case.rule.as_deref().is_none_or(|rule| {
-            got.rule
-                .as_ref()
-                .is_some_and(|got| *got.text == *rule || *got.label == *rule || *got.source == *rule)
+            got.rule.as_ref().is_some_and(|got| {
+                *got.text == *rule || *got.label == *rule || got.source.to_string() == *rule
+            })
         })
 }
 

@@ -232,7 +232,9 @@ impl Explanation {
     pub fn rule_in<'p>(&self, policies: &'p Policies) -> Option<RuleView<'p>> {
         let rule = self.rule.as_ref().or(self.nearest.as_ref())?;
         let mut rules = policies.iter().find(|policy| self.policy.as_ref() == Some(policy.name()))?.rules();
-        rules.find(|view| *view.text() == *rule.text && view_source(view) == *rule.source)
+        rules.find(|view| {
+            *view.text() == *rule.text && view.file() == &*rule.source.file && view.line() == rule.source.line
+        })
     }
 
     /// One JSON object; its members are named as in the access log.
@@ -277,10 +279,6 @@ impl Explanation {
             "addresses": addresses.collect::<Vec<_>>(),
         })
     }
-}
-
-fn view_source(view: &RuleView<'_>) -> String {
-    format!("{}:{}", view.file(), view.line())
 }
 
 /// What people wrote about a rule, and when it expires: key and text.

@@ -89,7 +89,7 @@ pub struct Tunnel {
     pub meter: Arc<Meter>,
     cancel: Arc<Cancel>,
     since: Instant,
-    sni: OnceLock<Box<str>>,
+    sni: OnceLock<Arc<str>>,
     objection: OnceLock<Reason>,
     revoked: OnceLock<Reason>,
 }
@@ -467,8 +467,8 @@ impl LiveTunnel {
     }
 
     /// Remembers what the ClientHello showed. Once: a second hello must show the same.
-    pub fn show_sni(&self, sni: &str) {
-        self.tunnel.sni.get_or_init(|| Box::from(sni));
+    pub fn show_sni(&self, sni: Arc<str>) {
+        self.tunnel.sni.get_or_init(|| sni);
     }
 
     /// Remembers why only report mode lets it pass. A sweep that does not see this has passed: judge by the policy that is

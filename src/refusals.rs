@@ -165,7 +165,7 @@ fn write(listener: &Listener, shared: &Shared, reason: Reason, who: Who, suppres
     record.decision = reason.is_denial().then_some(Decision::Deny);
     record.reason = Some(cause);
     record.status = reason.status();
-    record.config = Some(&config);
+    record.config = Some(config);
     record.instance = Some(&shared.instance);
     record.suppressed = suppressed;
     shared.log.spare().write(&record);

@@ -8,11 +8,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::Method;
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use crate::client::Client;
-use crate::config::Config;
+use crate::config::{Config, ShortHash};
 use crate::dial::{DialError, Dialled};
 use crate::head::{Head, RequestTarget, Version};
 use crate::meter::Meter;
@@ -33,13 +34,13 @@ struct Facts {
     client: Arc<Client>,
     asks: Asks,
     /// The first digits of the configuration's hash.
-    config: Box<str>,
+    config: ShortHash,
     policy: Option<Arc<str>>,
     mode: Option<Mode>,
     rule: Option<MatchedRule>,
     decision: Option<Decision>,
     reason: Option<Cause>,
-    sni: Option<Box<str>>,
+    sni: Option<Arc<str>>,
     upstream: Option<SocketAddr>,
     upstream_local: Option<SocketAddr>,
     dns: Option<Duration>,
@@ -58,7 +59,7 @@ struct Facts {
 #[derive(Debug, Default)]
 pub struct Asks {
     /// A token.
-    pub method: Option<Box<str>>,
+    pub method: Option<Method>,
     /// Canonical; with the path of plain HTTP, never its query.
     pub target: Option<(Target, Option<Box<str>>)>,
     /// Whether a query came with the path.
@@ -75,7 +76,7 @@ impl Asks {
     /// Of a head that passed the gate.
     pub fn of(head: &Head) -> Self {
         Asks {
-            method: Some(head.method.as_str().into()),
+            method: Some(head.method.clone()),
             target: Some(Asks::target(&head.target)),
             query: Asks::has_query(&head.target),
             version: Some(head.version),
@@ -87,7 +88,7 @@ impl Asks {
     /// Of a head that did not.
     pub fn of_refused(refused: &crate::head::Refused) -> Self {
         Asks {
-            method: refused.method.as_ref().map(|method| method.as_str().into()),
+            method: refused.method.clone(),
             target: refused.target.as_ref().map(Asks::target),
             query: refused.target.as_ref().is_some_and(Asks::has_query),
             version: None,
@@ -134,7 +135,7 @@ impl<'s> Request<'s> {
             listener: Arc::clone(listener),
             client: Arc::clone(client),
             asks,
-            config: config.hash.short().into(),
+            config: config.hash.short(),
             policy: None,
             mode: None,
             rule: None,
@@ -199,7 +200,7 @@ impl<'s> Request<'s> {
 
     /// It is judged by this configuration, and no longer by the one it came under.
     pub fn judged_by(&mut self, config: &Config) {
-        self.facts_mut().config = config.hash.short().into();
+        self.facts_mut().config = config.hash.short();
     }
 
     /// The rules let it pass, or report mode did.
@@ -296,7 +297,7 @@ impl<'s> Request<'s> {
     }
 
     /// The name that the ClientHello offered.
-    pub fn offered(&mut self, sni: Option<Box<str>>) {
+    pub fn offered(&mut self, sni: Option<Arc<str>>) {
         self.facts_mut().sni = sni;
     }
 
@@ -430,7 +431,7 @@ impl Opened<'_> {
         self.facts.decision = Some(Decision::Deny);
         self.facts.reason = Some(Cause::Refused(reason));
         if offered.is_some() {
-            self.facts.sni = offered;
+            self.facts.sni = offered.map(Arc::from);
         }
         self.decided();
         place.write(&self.record(Event::Deny));
@@ -510,7 +511,7 @@ impl Facts {
         record.client = Some(self.client.address);
         record.peer = Some(self.client.peer);
         record.identity = self.client.identity();
-        record.method = asks.method.as_deref().map(Into::into);
+        record.method = asks.method.as_ref().map(|method| method.as_str().into());
         record.target = match (&asks.target, &asks.malformed) {
             (Some((target, None)), _) => Some(Asked::Connect(target)),
             (Some((target, Some(path))), _) => {
@@ -523,7 +524,7 @@ impl Facts {
         record.policy = self.policy.as_deref();
         record.mode = self.mode;
         record.rule = self.rule.as_ref().map(|rule| &*rule.text);
-        record.rule_source = self.rule.as_ref().map(|rule| &*rule.source);
+        record.rule_source = self.rule.as_ref().map(|rule| &rule.source);
         record.decision = self.decision;
         record.reason = self.reason;
         record.upstream = self.upstream;
@@ -536,7 +537,7 @@ impl Facts {
         record.content_type = self.content_type.as_deref().map(Into::into);
         record.version = asks.version;
         record.user_agent = asks.user_agent.as_deref().map(Into::into);
-        record.config = Some(&self.config);
+        record.config = Some(self.config);
         record.instance = Some(&shared.instance);
         record
     }

@@ -9,6 +9,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU16;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// Longest name without its trailing dot, in bytes (RFC 1035 §2.3.4: 255 on the wire).
 pub const MAX_NAME: usize = 253;
@@ -61,7 +62,7 @@ pub enum TargetError {
 /// A DNS name in canonical form: ASCII letters, digits, `-`, `_`; lower case; no trailing dot; at least one
 /// label; the last label is not numeric. RFC 1123 §2.1 with the underscore that AWS and others use.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Name(Box<str>);
+pub struct Name(Arc<str>);
 
 impl Name {
     /// Canonicalises `text`. One trailing dot is taken off; a second is an error.
@@ -85,7 +86,12 @@ impl Name {
         if text.rsplit('.').next().is_some_and(is_numeric_label) {
             return Err(TargetError::IpSpelling);
         }
-        Ok(Name(text.to_ascii_lowercase().into_boxed_str()))
+        Ok(Name(text.to_ascii_lowercase().into()))
+    }
+
+    /// The canonical text, shared with this name: a tunnel keeps its target's in several places.
+    pub fn shared(&self) -> Arc<str> {
+        Arc::clone(&self.0)
     }
 
     /// The canonical text.
@@ -142,6 +148,14 @@ pub enum Host {
 }
 
 impl Host {
+    /// The name, where it is one.
+    pub fn name(&self) -> Option<&Name> {
+        match self {
+            Host::Name(name) => Some(name),
+            Host::Address(_) => None,
+        }
+    }
+
     /// Canonicalises a host as it stands in a target: a name, a dotted quad, or an IPv6 address in brackets.
     ///
     /// # Errors

@@ -472,7 +472,7 @@ fn the_hash_changes_with_any_content_and_with_nothing_else() {
     assert_ne!(first, hash("etc/c.yaml", text, b"b.example\n"));
     assert_ne!(first, hash("etc/c.yaml", "policies: [{name: p, allow_files: [a, c]}]\n", b"a.example\n"));
     assert_eq!(first.to_string().len(), 64);
-    assert_eq!(first.short(), first.to_string()[..12]);
+    assert_eq!(first.short().to_string(), first.to_string()[..12]);
 }
 
 /// A validator of the few words of JSON Schema that the schema uses; any other word fails the test, so that none is

@@ -199,7 +199,7 @@ fn decided(rules: &[&str], request: &str) -> Option<String> {
     let target = target.unwrap_or_else(|error| panic!("{request}: {error}"));
     let client = Client::direct(([10, 0, 0, 1], 4711).into());
     let permit = config.policies.decide(&target, &client, jiff::Timestamp::now()).ok()?;
-    permit.rule.map(|rule| rule.text.into())
+    permit.rule.map(|rule| rule.text.to_string())
 }
 
 #[test]

@@ -54,7 +54,7 @@ impl Explain {
                 object.insert("client_assumed".to_owned(), self.client.is_none().into());
                 let about = notes.into_iter().map(|(key, text)| (key.to_owned(), text.into()));
                 object.insert("rule_notes".to_owned(), serde_json::Value::Object(about.collect()));
-                object.insert("config".to_owned(), config.hash.short().into());
+                object.insert("config".to_owned(), config.hash.short().to_string().into());
             }
             say(format_args!("{json}\n"));
         } else {

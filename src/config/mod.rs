@@ -276,10 +276,19 @@ pub struct ConfigHash([u8; 32]);
 
 impl ConfigHash {
     /// The first 12 hex digits: the log's `config`.
-    pub fn short(&self) -> String {
-        let mut text = self.to_string();
-        text.truncate(12);
-        text
+    pub fn short(&self) -> ShortHash {
+        let [a, b, c, d, e, f, ..] = self.0;
+        ShortHash([a, b, c, d, e, f])
+    }
+}
+
+/// The first six bytes of a [`ConfigHash`]; shown as 12 hex digits. Every request keeps one.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct ShortHash(pub [u8; 6]);
+
+impl fmt::Display for ShortHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 

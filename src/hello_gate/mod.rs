@@ -14,6 +14,7 @@ mod tests;
 #[cfg(test)]
 mod tls_tests;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -43,7 +44,7 @@ pub struct InspectedHello {
     /// How much of `bytes` is the hello.
     pub length: usize,
     /// The name it shows, canonical; `None` for a host that is an address.
-    pub sni: Option<Box<str>>,
+    pub sni: Option<Arc<str>>,
 }
 
 /// Why a tunnel's TLS was refused.
@@ -100,10 +101,13 @@ pub async fn inspect_client<S: AsyncRead + Unpin>(
             Progress::NeedMore => seen = bytes.len(),
             Progress::Refuse(why) => return refused(why.reason, why.offered, bytes),
             Progress::Hello(hello) => {
-                let sni = hello.sni.as_ref().map(|name| name.as_str().into());
                 return match judge(host, hello.sni.as_ref()) {
-                    Ok(()) => Ok(InspectedHello { bytes, length: hello.length, sni }),
-                    Err(reason) => refused(reason, sni, bytes),
+                    Ok(()) => {
+                        // Equal to the host where there is one: a tunnel keeps that text once.
+                        let sni = hello.sni.and(host.name()).map(Name::shared);
+                        Ok(InspectedHello { bytes, length: hello.length, sni })
+                    }
+                    Err(reason) => refused(reason, hello.sni.map(|name| name.as_str().into()), bytes),
                 };
             }
         }

@@ -55,7 +55,7 @@ fn a_tunnel_is_listed_until_its_guard_is_dropped_and_its_bytes_stay() {
     let meter = Arc::new(Meter::default());
     let guard = register(&live, &policy, &meter);
     meter.add_sent(10);
-    guard.show_sni("git.example");
+    guard.show_sni("git.example".into());
     assert_eq!(usage(&live, "gitaly"), (1, 10, 0));
     let mut seen = Vec::new();
     live.for_each(|tunnel| seen.push(tunnel.sni().map(str::to_owned)));
@@ -160,7 +160,7 @@ fn only_the_revoked_end_and_know_why() {
     let ended = &guards[7];
     ended.tunnel().cancel(Ending::Drained);
     for (number, guard) in guards.iter().enumerate() {
-        guard.show_sni(if number % 2 == 0 { "even.example" } else { "odd.example" });
+        guard.show_sni(if number % 2 == 0 { "even.example" } else { "odd.example" }.into());
     }
     let judge = |tunnel: &Tunnel| (tunnel.sni() == Some("odd.example")).then_some(Reason::RuleExpired);
     assert_eq!(live.revoke_where(judge), 49);

@@ -16,6 +16,7 @@
 //!
 //! Not here: what is said about a denial (`advice`).
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -65,11 +66,26 @@ pub struct Permit {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct MatchedRule {
     /// As written.
-    pub text: Box<str>,
+    pub text: Arc<str>,
     /// For metrics: its name, else its text; for a line of an allow file without a name, the file's base name.
     pub label: Arc<str>,
-    /// `file:line`.
-    pub source: Box<str>,
+    /// Where it stands.
+    pub source: RuleSource,
+}
+
+/// Where a rule stands; shown as `file:line`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RuleSource {
+    /// As it was named. Shared with the policy: every tunnel keeps one.
+    pub file: Arc<str>,
+    /// From 1.
+    pub line: u32,
+}
+
+impl fmt::Display for RuleSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
 }
 
 /// A refusal.

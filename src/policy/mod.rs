@@ -36,7 +36,7 @@ use jiff::Timestamp;
 pub use self::address::{AddressDenial, Admitted};
 pub use self::builder::{BuildError, FileId, MAX_PATTERNS, MAX_RULES, OptionsId, Origin, PolicyBuilder};
 pub use self::clients::ClientMatch;
-pub use self::decide::{Denial, MatchedRule, Permit};
+pub use self::decide::{Denial, MatchedRule, Permit, RuleSource};
 pub use self::pattern::{HostPattern, LabelPattern, PatternError, PatternErrorKind};
 pub use self::remedy::Remedy;
 pub use self::rule::{Ports, RuleError, RuleErrorKind, RuleOptions, RuleText, Scheme, Schemes, UploadBudget};
@@ -73,7 +73,7 @@ impl Mode {
 /// A file that rules come from.
 #[derive(Debug)]
 struct File {
-    path: Box<str>,
+    path: Arc<str>,
     label: Arc<str>,
 }
 

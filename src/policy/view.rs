@@ -1,11 +1,10 @@
 //! The rules of a policy as others see them: lint, diff, the status page, expiry metrics, the log.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::decide::MatchedRule;
+use super::decide::{MatchedRule, RuleSource};
 use super::pattern::HostPattern;
 use super::rule::{Ports, RuleOptions, Schemes};
 use super::store::{Rule, RuleId};
@@ -131,15 +130,13 @@ impl Policy {
     /// What log, metrics and replies say of a rule.
     pub(super) fn matched(&self, id: RuleId) -> MatchedRule {
         let view = self.view(id);
+        let text: Arc<str> = view.text().into();
         let label = match view.options_entry().and_then(|options| options.name.as_ref()) {
             Some(name) => Arc::clone(name),
-            None if view.is_inline() => Arc::from(view.text()),
-            None => view.file_entry().map_or_else(|| Arc::from(view.text()), |file| Arc::clone(&file.label)),
+            None if view.is_inline() => Arc::clone(&text),
+            None => view.file_entry().map_or_else(|| Arc::clone(&text), |file| Arc::clone(&file.label)),
         };
-        let mut source = String::with_capacity(view.file().len() + 11);
-        source.push_str(view.file());
-        // Writing to a String does not fail.
-        let _ = write!(source, ":{}", view.line());
-        MatchedRule { text: view.text().into(), label, source: source.into_boxed_str() }
+        let file = view.file_entry().map_or_else(|| "".into(), |file| Arc::clone(&file.path));
+        MatchedRule { text, label, source: RuleSource { file, line: view.line() } }
     }
 }

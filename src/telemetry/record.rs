@@ -11,9 +11,10 @@ use uuid::Uuid;
 
 use super::json::Object;
 use crate::client::{ClientAddr, PeerAddr};
+use crate::config::ShortHash;
 use crate::head::Version;
 use crate::outcome::{Decision, Ending, Reason};
-use crate::policy::Mode;
+use crate::policy::{Mode, RuleSource};
 use crate::target::Target;
 
 /// A line with its newline is shorter than this: container runtimes cut longer ones in two.
@@ -174,7 +175,7 @@ pub struct Record<'a> {
     /// The text of the rule that decided.
     pub rule: Option<&'a str>,
     /// Its `file:line`.
-    pub rule_source: Option<&'a str>,
+    pub rule_source: Option<&'a RuleSource>,
     /// The verdict.
     pub decision: Option<Decision>,
     /// Why it was, or in report mode would have been, refused.
@@ -200,7 +201,7 @@ pub struct Record<'a> {
     /// The request's `User-Agent`.
     pub user_agent: Option<Raw<'a>>,
     /// First 12 hex digits of the hash of what decided.
-    pub config: Option<&'a str>,
+    pub config: Option<ShortHash>,
     /// Host name of this replica.
     pub instance: Option<&'a str>,
     /// How many records like this one were left out before it, where their rate is bounded.
@@ -277,7 +278,7 @@ impl<'a> Record<'a> {
         line.bytes("policy", self.policy.map(str::as_bytes), longest::NAME);
         line.word("mode", self.mode.map(Mode::as_str));
         line.bytes("rule", self.rule.map(str::as_bytes), longest::RULE);
-        line.bytes("rule_source", self.rule_source.map(str::as_bytes), longest::SOURCE);
+        line.shown("rule_source", self.rule_source, longest::SOURCE);
         line.word("decision", self.decision.map(Decision::as_str));
         line.word("reason", self.reason.map(Cause::as_str));
         line.shown("upstream", self.upstream, longest::PLAIN);
@@ -290,7 +291,7 @@ impl<'a> Record<'a> {
         line.milliseconds("connect_ms", self.connect);
         line.word("ending", self.ending.map(Ending::as_str));
         line.bytes("user_agent", self.user_agent.map(|raw| raw.0), longest::USER_AGENT);
-        line.bytes("config", self.config.map(str::as_bytes), longest::NAME);
+        line.shown("config", self.config, longest::PLAIN);
         line.bytes("instance", self.instance.map(str::as_bytes), longest::NAME);
         line.number("suppressed", self.suppressed);
         line.cut_names("cut");

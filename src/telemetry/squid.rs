@@ -180,10 +180,13 @@ impl Line<'_> {
             Note::Policy => self.text(out, record.policy),
             Note::Mode => self.text(out, record.mode.map(|mode| mode.as_str())),
             Note::Rule => self.text(out, record.rule),
-            Note::RuleSource => self.text(out, record.rule_source),
+            Note::RuleSource => {
+                let source = record.rule_source.map(ToString::to_string);
+                self.text(out, source.as_deref());
+            }
             Note::Decision => self.text(out, record.decision.map(|decision| decision.as_str())),
             Note::Ending => self.text(out, record.ending.map(Ending::as_str)),
-            Note::Config => self.text(out, record.config),
+            Note::Config => shown(out, record.config),
             Note::Instance => self.text(out, record.instance),
             Note::Suppressed => shown(out, record.suppressed),
         }

@@ -79,18 +79,18 @@ impl ClientHelloGate<'_> {
             Err(GateEnd::Refused(GateRefusal { reason, offered, early })) => {
                 if self.lets_pass(reason, offered.as_deref()) {
                     // Whatever it is, it is no TLS for the target: there is nothing that the target could prove.
-                    request.offered(offered);
+                    request.offered(offered.map(Arc::from));
                     request.would_deny(reason);
                     return Ok((request.open(last, Arc::clone(self.meter)), early));
                 }
-                request.offered(offered);
+                request.offered(offered.map(Arc::from));
                 request.refuse(reason);
                 return Err(NotEntered::Refused(reason));
             }
             Err(GateEnd::Ended(ending)) => return Err(self.ended(request, ending)),
         };
         if let Some(sni) = &hello.sni {
-            self.live.show_sni(sni);
+            self.live.show_sni(Arc::clone(sni));
         }
         request.offered(hello.sni.clone());
         match self.verify(request.id()).await {
@@ -150,7 +150,7 @@ impl ClientHelloGate<'_> {
             return false;
         }
         if let Some(name) = offered {
-            self.live.show_sni(name);
+            self.live.show_sni(name.into());
         }
         self.live.object(reason);
         let tunnel = self.live.tunnel();

@@ -224,7 +224,7 @@ fn a_rule_is_known_by_name_else_text_and_a_file_by_its_base_name() {
     ];
     for (request, text, label, source) in rows {
         let rule = permit(&policies, request).rule.expect("a rule");
-        assert_eq!((&*rule.text, &*rule.label, &*rule.source), (text, label, source));
+        assert_eq!((&*rule.text, &*rule.label, rule.source.to_string().as_str()), (text, label, source));
     }
 }
 

@@ -76,8 +76,7 @@ pub(crate) fn decide(lines: &[&str], mode: Mode, request: &str) -> Result<Permit
 /// `https by 2` (the line of the rule), `host_denied by 1`, `port_not_allowed near 1`, `host_not_allowed`; in report
 /// mode `would host_not_allowed https`.
 pub(crate) fn verdict(decided: &Result<Permit, Denial>) -> String {
-    let line =
-        |rule: &egressd::policy::MatchedRule| rule.source.rsplit(':').next().unwrap_or_default().to_owned();
+    let line = |rule: &egressd::policy::MatchedRule| rule.source.line.to_string();
     match decided {
         Ok(permit) => {
             let by = permit.rule.as_ref().map(|rule| format!(" by {}", line(rule))).unwrap_or_default();
