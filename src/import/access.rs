@@ -198,6 +198,10 @@ impl Access<'_> {
                 (Fit::No, _) => {}
                 (Fit::Yes, true) => return self.spliced(question, number, unless, doubts),
                 (Fit::LeadsElsewhere, true) => {
+                    // What leads there was for later rules to judge, and is denied now.
+                    if self.could_allow(number + 1, question) {
+                        self.doubt(&[(number, LATE.to_owned())]);
+                    }
                     unless.push(number);
                     return self.spliced(question, number, unless, doubts);
                 }
@@ -251,6 +255,10 @@ impl Access<'_> {
         unless: Vec<usize>,
         doubts: Vec<(usize, String)>,
     ) -> Verdict {
+        // An earlier rule may have let out what leads to a network that is denied now.
+        if !unless.is_empty() {
+            self.doubt(&doubts);
+        }
         let allowed = Verdict::Allowed { by, unless, doubts };
         if !question.connect {
             return allowed;
@@ -295,6 +303,8 @@ impl Access<'_> {
                 Answer::AskPassword => {
                     return Fit::Stop(match fit {
                         Fit::Maybe(why) => Some(why),
+                        // Squid looked the name up first, and asked only where it leads there.
+                        Fit::LeadsTo | Fit::LeadsElsewhere => Some(LATE.to_owned()),
                         _ => None,
                     });
                 }
