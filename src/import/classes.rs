@@ -12,7 +12,7 @@ use super::acl::{Is, Test};
 /// One kind of client.
 #[derive(Clone, Debug)]
 pub(super) struct Class {
-    /// Without the narrower ones among [`Class::networks`] of others.
+    /// Without the narrower ones, which are other classes.
     pub(super) network: IpNet,
     /// None: no password.
     pub(super) user: Option<String>,
