@@ -14,12 +14,13 @@ use bytes::BytesMut;
 use tokio::net::TcpStream;
 
 use crate::client::{Client, ClientAddr};
+use crate::flood::Who;
 use crate::limits::{Crowded, Presence};
 use crate::linger::linger;
 use crate::listener::Listener;
 use crate::outcome::Reason;
 use crate::proxy_protocol::{HeaderError, read_header};
-use crate::refusals::{self, Who};
+use crate::refusals;
 use crate::shared::Shared;
 use crate::stream::ClientStream;
 use crate::telemetry::metrics::ConnectionResult;

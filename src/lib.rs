@@ -5,10 +5,12 @@
 //! | floor | modules |
 //! |---|---|
 //! | assembly | `cli`, `server`, `reload` |
+//! | errands, without serving | `cases`, `diff`, `doctor`, `explain`, `import`, `logbook`, `suggest`, `summary` |
 //! | story | `accept`, `entrance`, `proxy`, `proof`, `tunnel`, `exchange`, `refuse`, `admin` |
-//! | what the story shares | `shared`, `listener`, `request`, `reply`, `revoke`, `explain`, `diff`, `suggest`, `summary`, `cases`, `import`, `doctor` |
-//! | mechanism | `head`, `tls`, `proxy_protocol`, `password`, `resolve`, `dial`, `hello_gate`, `relay`, `forward`, `live`, `recent`, `history`, `current`, `limits`, `budget`, `logbook`, `connections`, `drain`, `telemetry`, `socket`, `stream`, `linger`, `pipe`, `cancel`, … |
+//! | what the story shares | `shared`, `listener`, `request`, `reply`, `revoke`, `refusals` |
+//! | mechanism | `budget`, `cancel`, `connections`, `current`, `dial`, `drain`, `flood`, `forward`, `head`, `hello_gate`, `history`, `limits`, `linger`, `live`, `parent`, `peers`, `pipe`, `proxy_protocol`, `recent`, `relay`, `resolve`, `resources`, `route`, `socket`, `stream`, `telemetry`, `upstream`, `upstream_tls`, `verify` |
 //! | settings | `config` |
+//! | what settings hold, as loaded | `early`, `password`, `tls` |
 //! | rules, pure | `policy`, `client_hello`, `server_hello`, `logformat` |
 //! | words | `target`, `client`, `outcome`, `meter` |
 //!
@@ -36,6 +38,7 @@ pub mod early;
 pub mod entrance;
 pub mod exchange;
 pub mod explain;
+pub mod flood;
 pub mod forward;
 pub mod head;
 pub mod hello_gate;

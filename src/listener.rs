@@ -4,8 +4,8 @@ use std::sync::{Arc, OnceLock};
 
 use crate::client::PeerAddr;
 use crate::config::{self, Config};
+use crate::flood::Flood;
 use crate::peers::Peers;
-use crate::refusals::Refusals;
 use crate::telemetry::metrics::{ConnectionResult, Connections, Metrics};
 
 /// One listener, as its connections see it.
@@ -17,8 +17,8 @@ pub struct Listener {
     index: usize,
     /// Its counters.
     pub(crate) connections: Connections,
-    /// Its log of connections that came to no request.
-    pub(crate) refusals: Refusals,
+    /// How much its strangers had written of late.
+    pub(crate) flood: Flood,
     /// Whether a balancer hides the clients; None where one that does not is spoken to.
     peers: Option<Peers>,
     /// That one does, once it looked so.
@@ -32,7 +32,7 @@ impl Listener {
             name: Arc::clone(&settings.name),
             index,
             connections: metrics.connections(&settings.name),
-            refusals: Refusals::default(),
+            flood: Flood::default(),
             peers: settings.proxy_protocol.is_none().then(Peers::default),
             hidden: OnceLock::new(),
         }
