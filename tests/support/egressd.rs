@@ -251,7 +251,8 @@ impl Egressd {
 
     /// Waits for a record that `wanted` takes: the first such.
     pub fn record(&self, wanted: impl Fn(&Record) -> bool) -> Record {
-        until("a record in the access log", || self.parsed().iter().find(|record| wanted(record)).cloned())
+        // Not under the lock: what is wanted may depend on the other records.
+        until("a record in the access log", || self.records().into_iter().find(&wanted))
     }
 
     /// All diagnostics so far.
