@@ -64,8 +64,8 @@ impl Literal {
 pub(super) enum Test {
     /// The client's address.
     Client(Vec<IpNet>),
-    /// The user of a password; `any`: every user.
-    User { any: bool, names: HashSet<String> },
+    /// The user of a password; `any`: every user; `folded`: upper and lower case are one.
+    User { any: bool, names: HashSet<String>, folded: bool },
     /// The host that was asked for.
     Host(HostSet),
     /// An address that the host leads to.
@@ -194,7 +194,7 @@ fn empty(kind: &str, line: &Line) -> Test {
         "ssl::server_name" => Test::Host(HostSet::new(false)),
         "port" => Test::Port(Vec::new()),
         "method" | "proto" => Test::Way { connect: Is::No, http: Is::No },
-        "proxy_auth" => Test::User { any: false, names: HashSet::new() },
+        "proxy_auth" => Test::User { any: false, names: HashSet::new(), folded: false },
         "any-of" | "all-of" => Test::Either(Vec::new()),
         "maxconn" => Test::Connections(u64::MAX),
         // It is judged as if the ClientHello were known: see `access`.
@@ -229,6 +229,9 @@ impl Reading<'_> {
         let mut flags = true;
         for word in self.line.words.iter().skip(2) {
             if flags && !word.quoted && matches!(word.text.as_str(), "-i" | "-n" | "-m" | "--" | "+i") {
+                if let ("-i", Test::User { folded, .. }) = (word.text.as_str(), &mut self.acl.test) {
+                    *folded = true;
+                }
                 continue;
             }
             flags = false;
@@ -287,7 +290,7 @@ impl Reading<'_> {
                 addresses(value).map(|listed| networks.extend(listed))
             }
             Test::Port(ports) => range(value).map(|range| ports.push(range)),
-            Test::User { any, names } => {
+            Test::User { any, names, .. } => {
                 if value == "REQUIRED" {
                     *any = true;
                 } else if value.contains(':') || value.contains(char::is_control) {

@@ -46,8 +46,12 @@ pub(super) fn of(access: &Access<'_>, users: &[String]) -> Vec<Class> {
                 .filter_map(|(name, acl)| {
                     let is = match &acl.test {
                         Test::Client(listed) => Is::so(listed.iter().any(|listed| listed.contains(&network))),
-                        Test::User { any, names } => Is::so(
+                        Test::User { any, names, folded } => Is::so(
                             names.contains(user?)
+                                || (*folded
+                                    && names.iter().any(|name| {
+                                        user.is_some_and(|user| name.eq_ignore_ascii_case(user))
+                                    }))
                                 || (*any && users.iter().any(|known| known == user.unwrap_or_default())),
                         ),
                         _ => return None,

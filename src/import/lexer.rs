@@ -10,6 +10,8 @@ use super::notes::{Kind, Notes, Place};
 
 /// Nested includes, as in Squid.
 const MAX_DEPTH: usize = 16;
+/// What it means that an included file is not there.
+const UNREAD: &str = "what it says is not carried over: if it denies something, that is allowed now";
 /// Logical lines of a whole configuration.
 const MAX_LINES: usize = 1_000_000;
 
@@ -165,12 +167,17 @@ impl Reader<'_> {
             );
         }
         for pattern in words(patterns) {
-            for path in self.files.matching(&pattern.text) {
+            let paths = self.files.matching(&pattern.text);
+            if paths.is_empty() {
+                let text = format!("no file fits `{}`; {UNREAD}", pattern.text);
+                self.notes.tell(place, Kind::Differs, text);
+            }
+            for path in paths {
                 match self.files.read(&path) {
                     Ok(content) => self.file(&path, &content, depth + 1, doubtful),
                     Err(error) => {
-                        let text = format!("cannot read `{path}`: {error}; what it says is not carried over");
-                        self.notes.tell(place, Kind::Stricter, text);
+                        let text = format!("cannot read `{path}`: {error}; {UNREAD}");
+                        self.notes.tell(place, Kind::Differs, text);
                     }
                 }
             }
@@ -269,5 +276,8 @@ mod tests {
             "{told:?}"
         );
         assert!(told[2].starts_with("squid.conf:4: cannot read `/none.conf`"), "{told:?}");
+        let told = lines("include /none/*.txt\n");
+        assert!(told[0].starts_with("squid.conf:1: no file fits `/none/*.txt`"), "{told:?}");
+        assert!(told[0].ends_with("if it denies something, that is allowed now"), "{told:?}");
     }
 }

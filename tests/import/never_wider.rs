@@ -305,3 +305,27 @@ fn what_can_be_said_is_said_exactly() {
     }
     assert!(allowed >= 30 && denied >= 100, "{allowed} allowed, {denied} denied");
 }
+
+/// `-i` makes upper and lower case one, so that a list that denies `Mallory` denies the user mallory too.
+#[test]
+fn a_user_who_is_denied_in_any_case_stays_denied() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| directory.path().join(name);
+    let hash = "$2b$12$abcdefghijklmnopqrstuuWqjUVZZ0Wd1YVqS7O4rJbTzAqVvT1iK";
+    std::fs::write(at("users"), format!("mallory:{hash}\ngit:{hash}\n")).expect("writable");
+    let text = format!(
+        "http_port 3128\nauth_param basic program /usr/lib/squid/basic_ncsa_auth {}\nacl bad proxy_auth -i Mallory\n\
+         acl known proxy_auth REQUIRED\nacl good dstdomain www.example.com\nhttp_access deny bad\n\
+         http_access allow known good\nhttp_access deny all\n",
+        at("users").display()
+    );
+    std::fs::write(at("squid.conf"), text).expect("writable");
+    let files = egressd::import::Files::on_disk(None);
+    let main = at("squid.conf").display().to_string();
+    let imported =
+        egressd::import::squid(&files, &main, egressd::import::Choices::default()).expect("imported");
+    let allowing: Vec<&str> =
+        imported.yaml.split("  - name: ").filter(|part| part.contains("www.example.com")).collect();
+    assert!(allowing.iter().any(|part| part.contains("user:git")), "{}", imported.yaml);
+    assert!(!allowing.iter().any(|part| part.contains("user:mallory")), "{}", imported.yaml);
+}
