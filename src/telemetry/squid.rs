@@ -79,8 +79,11 @@ impl Format for Squid {
 
 /// Cuts and pads what was written from `at` on.
 fn fit(out: &mut Vec<u8>, at: usize, code: &Code) {
-    if let Some(longest) = code.longest {
-        out.truncate(out.len().min(at + longest));
+    if let Some(longest) = code.longest
+        && out.len() > at + longest
+    {
+        let whole = whole_escapes(out.get(at..at + longest).unwrap_or_default());
+        out.truncate(at + whole);
     }
     let pad = (at + code.width).saturating_sub(out.len());
     if pad == 0 {
@@ -92,6 +95,25 @@ fn fit(out: &mut Vec<u8>, at: usize, code: &Code) {
     if let (false, Some(field)) = (code.left, out.get_mut(at..)) {
         field.rotate_right(pad);
     }
+}
+
+/// How much of a field that was cut has its escapes whole: half of one would take the text behind the field into it, a
+/// closing quote say. Squid cuts them.
+fn whole_escapes(field: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(byte) = field.get(at) {
+        let length = match (byte, field.get(at + 1)) {
+            (b'\\', Some(b'x')) => 4,
+            (b'\\', _) => 2,
+            (b'%', _) => 3,
+            _ => 1,
+        };
+        if at + length > field.len() {
+            break;
+        }
+        at += length;
+    }
+    at
 }
 
 /// One code of one line.

@@ -260,3 +260,18 @@ proptest! {
         prop_assert!(!inside.contains(['[', ']']));
     }
 }
+
+#[test]
+fn t68_a_field_that_is_cut_ends_before_an_escape_that_would_not_fit() {
+    for (format, agent, line) in [
+        ("\"%\".5{User-Agent}>h\"", "abcd\"", "\"abcd\""),
+        ("\"%\".6{User-Agent}>h\"", "abcd\"", "\"abcd\\\"\""),
+        ("\"%\".5{User-Agent}>h\"", "abc\u{1b}", "\"abc\""),
+        ("[%[.4{User-Agent}>h]", "ab]", "[ab]"),
+        ("[%[.5{User-Agent}>h]", "ab]", "[ab%5d]"),
+        ("%#.4{User-Agent}>h end", "ab\"", "ab end"),
+    ] {
+        let record = Record { user_agent: Some(agent.into()), ..record(Event::Http) };
+        assert_eq!(line_of(format, &record), format!("{line}\n"), "{format}");
+    }
+}
