@@ -34,7 +34,7 @@ pub(super) fn of(access: &Access<'_>, files: &Files, notes: &mut Notes) -> Vec<L
             }
             let Ok(content) = files.read(path) else { continue };
             let written = files.written(path);
-            match read(&String::from_utf8_lossy(&content)) {
+            match read(&content) {
                 Ok(names) if names.is_empty() => {}
                 Ok(names) => {
                     let text = if files.are_maps() {
@@ -63,7 +63,17 @@ pub(super) fn of(access: &Access<'_>, files: &Files, notes: &mut Notes) -> Vec<L
 }
 
 /// The names of a file, or the first line that egressd would refuse there.
-fn read(text: &str) -> Result<Vec<(String, bool)>, (u32, String)> {
+fn read(content: &[u8]) -> Result<Vec<(String, bool)>, (u32, String)> {
+    // A comment may hold what Squid passes over and an allow file may not.
+    let line_at = |end: usize| {
+        let before = content.get(..end).unwrap_or_default().iter().filter(|byte| **byte == b'\n').count();
+        u32::try_from(before + 1).unwrap_or(u32::MAX)
+    };
+    let text = std::str::from_utf8(content)
+        .map_err(|error| (line_at(error.valid_up_to()), "it is not UTF-8".to_owned()))?;
+    if let Some(at) = text.find('\0') {
+        return Err((line_at(at), "it holds a NUL byte".to_owned()));
+    }
     let mut names = Vec::new();
     for (line, number) in text.trim_start_matches('\u{feff}').lines().zip(1_u32..) {
         let rule = line.split_once('#').map_or(line, |(rule, _)| rule).trim();
