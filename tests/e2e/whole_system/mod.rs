@@ -290,7 +290,9 @@ fn a_killed_replica_takes_only_what_it_carried_and_its_log_is_whole() {
     let again = Replica::start(&pod, &system.configuration, &system.allowlist);
     system.balancer.until(name, "UP", "L7OK");
     until("it to carry pushes again", || (!again.records("close").is_empty()).then_some(()));
-    assert!(!held.let_go().ok(), "the push that it carried");
+    // The push that it carried breaks off, unless git's HTTP library asks anew on another connection: it does where the one
+    // that died was used before and had not begun to answer. Either may be; the pushes that began later have no choice.
+    let _ = held.let_go();
     let pushes = pushes.finish();
     let later: Vec<&Push> = pushes.iter().filter(|push| push.began > noticed).collect();
     assert!(later.len() >= 4 && later.iter().all(|push| push.ok()), "{later:?}");
