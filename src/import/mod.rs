@@ -32,6 +32,9 @@ use self::notes::Notes;
 pub use self::notes::{Kind, Note};
 use crate::config::{self, Finding, Severity};
 
+/// Things that egressd's own reader refuses of what was carried over are left out one by one, so many at the most.
+const LEFT_OUT: usize = 512;
+
 /// What came of a Squid configuration.
 #[derive(Debug)]
 pub struct Imported {
@@ -63,7 +66,7 @@ pub fn squid(files: &Files, main: &str, choices: Choices) -> Result<Imported, St
     let mut settings = settings;
     settings.admit(&policies);
     // What the running program does not take is left out, one thing after the other, and told.
-    for _ in 0..16 {
+    for _ in 0..LEFT_OUT {
         let draft = emit::yaml(main, &settings, &policies, choices);
         let loaded = config::load_str(OUTPUT, &draft.text, |path| files.read_written(path));
         let (findings, refused) = match loaded {
