@@ -296,7 +296,7 @@ impl World {
 
     /// A connection of our own to each target is accepted after all that came before it.
     fn flush(&self) {
-        let sentinels: Vec<TcpStream> = self
+        let sentinels: Vec<(TcpStream, usize)> = self
             .origins
             .iter()
             .map(|origin| {
@@ -304,15 +304,17 @@ impl World {
                 if address.ip().is_unspecified() {
                     address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
                 }
-                TcpStream::connect_timeout(&address, DEADLINE).expect("the target listens")
+                let before = origin.seen().len();
+                (TcpStream::connect_timeout(&address, DEADLINE).expect("the target listens"), before)
             })
             .collect();
-        for (at, (origin, sentinel)) in self.origins.iter().zip(&sentinels).enumerate() {
+        for (at, (origin, (sentinel, before))) in self.origins.iter().zip(&sentinels).enumerate() {
             let own = sentinel.local_addr().expect("connected");
             let index = until("the target to accept", || {
-                origin.seen().iter().rposition(|seen| canonical(seen.peer) == own)
+                // Among the new ones: an older connection may have come from the same port.
+                origin.seen().iter().skip(*before).position(|seen| canonical(seen.peer) == own)
             });
-            lock(&self.sentinels).push((at, index));
+            lock(&self.sentinels).push((at, before + index));
         }
     }
 
