@@ -69,7 +69,16 @@ impl BlackHole {
             socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None).unwrap()
         };
         let listener = new();
-        listener.bind(&address.into()).unwrap();
+        listener.set_reuse_address(true).unwrap();
+        // A connection of another test may have come from this port just now: it ends soon.
+        let bound = (0..3_000).any(|_| {
+            let bound = listener.bind(&address.into()).is_ok();
+            if !bound {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            bound
+        });
+        assert!(bound, "{address} stays taken");
         listener.listen(0).unwrap();
         let mut sockets = vec![listener];
         // A queue of 0 takes one connection; the rest wait for their SYN to be answered.
