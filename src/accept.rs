@@ -12,10 +12,10 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::entrance::{self, Entered};
 use crate::limits::Presence;
 use crate::listener::Listener;
+use crate::proxy;
 use crate::shared::Shared;
 use crate::telemetry::metrics::ConnectionResult;
 use crate::tunnel::Tunnel;
-use crate::{proxy, socket};
 
 /// After an accept that failed for want of descriptors: they come back when tunnels end.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -43,8 +43,6 @@ fn spawn(stream: TcpStream, peer: SocketAddr, listener: &Arc<Listener>, shared: 
         // Closed without a word: an answer would need the resources that are gone.
         return listener.connections.count(ConnectionResult::Limit);
     };
-    // A socket that cannot be tuned is one that is already gone: the first read says so.
-    let _ = socket::tune(&stream);
     let (listener, shared) = (Arc::clone(listener), Arc::clone(shared));
     let tasks = shared.drain.connections().clone();
     tasks.spawn(async move {

@@ -34,7 +34,7 @@ use crate::shared::Shared;
 use crate::telemetry::access_log::{self, AccessLog, Finished, Options, WriterHandle};
 use crate::telemetry::metrics::Metrics;
 use crate::upstream_tls::TrustError;
-use crate::{accept, admin, dial, resources, telemetry};
+use crate::{accept, admin, dial, resources, socket, telemetry};
 
 /// How long tunnels that were told to end may take to write their records.
 const LAST_RECORDS: Duration = Duration::from_secs(2);
@@ -222,8 +222,13 @@ impl Server {
     }
 }
 
+/// What is accepted inherits its listener's options: to set them on each connection would be five system calls more.
 async fn bind(address: SocketAddr, what: impl Fn() -> String) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|source| StartError::Bind { address, what: what(), source })
+    let bound = TcpListener::bind(address).await.and_then(|listener| {
+        socket::tune(&listener)?;
+        Ok(listener)
+    });
+    bound.map_err(|source| StartError::Bind { address, what: what(), source })
 }
 
 /// Raises the descriptor limit, and says what it is then.

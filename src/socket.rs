@@ -15,7 +15,9 @@ pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 /// Unanswered probes before the peer is given up.
 pub const KEEPALIVE_PROBES: u32 = 4;
-/// Sets TCP_NODELAY and keepalive on a TCP socket, connected or not yet.
+
+/// Sets TCP_NODELAY and keepalive on a TCP socket: one that is connected or will be, or one that listens, from which Linux
+/// hands them to every connection that it accepts.
 ///
 /// Not TCP_USER_TIMEOUT: Linux counts the time for which a peer's window is shut towards it, even while the peer
 /// acknowledges every probe, so that a target that is busy with a push for two minutes would be given up for dead. Keepalive
@@ -35,18 +37,23 @@ pub fn tune(socket: &impl AsFd) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{TcpListener, TcpStream};
+
     use super::*;
 
     #[test]
-    fn a_tuned_socket_beats_the_load_balancer_and_gives_a_dead_peer_up() {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    fn what_a_tuned_listener_accepts_beats_the_load_balancer_and_gives_a_dead_peer_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         tune(&listener).unwrap();
-        let socket = SockRef::from(&listener);
-        assert!(socket.tcp_nodelay().unwrap());
-        assert!(socket.keepalive().unwrap());
-        assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEPALIVE_IDLE);
-        assert_eq!(socket.tcp_keepalive_interval().unwrap(), KEEPALIVE_INTERVAL);
-        assert_eq!(socket.tcp_keepalive_retries().unwrap(), KEEPALIVE_PROBES);
-        assert_eq!(socket.tcp_user_timeout().unwrap(), None);
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        for socket in [SockRef::from(&listener), SockRef::from(&accepted)] {
+            assert!(socket.tcp_nodelay().unwrap());
+            assert!(socket.keepalive().unwrap());
+            assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEPALIVE_IDLE);
+            assert_eq!(socket.tcp_keepalive_interval().unwrap(), KEEPALIVE_INTERVAL);
+            assert_eq!(socket.tcp_keepalive_retries().unwrap(), KEEPALIVE_PROBES);
+            assert_eq!(socket.tcp_user_timeout().unwrap(), None);
+        }
     }
 }

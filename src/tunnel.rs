@@ -7,14 +7,13 @@
 mod gate;
 
 use std::future::{Future, pending};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::BytesMut;
 use jiff::Timestamp;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use crate::budget::Allowance;
 use crate::cancel::Cancel;
@@ -24,11 +23,11 @@ use crate::limits::Slot;
 use crate::linger;
 use crate::live::{LiveTunnel, Registration, TunnelFacts};
 use crate::meter::Meter;
-use crate::outcome::{Ending, Reason};
+use crate::outcome::Reason;
 use crate::policy::address::Admitted;
 use crate::policy::{Mode, Permit, Scheme};
 use crate::refuse::{Refused, refuse};
-use crate::relay::{self, Early, RelayLimits};
+use crate::relay::{self, Early, Relay, RelayLimits};
 use crate::reply;
 use crate::request::{Opened, Request};
 use crate::route::{Dialling, Route};
@@ -38,9 +37,6 @@ use crate::target::Target;
 use crate::telemetry::access_log::Place;
 use crate::upstream::UpstreamStream;
 use gate::{ClientHelloGate, NotEntered, Verification};
-
-/// A long tunnel is recorded this often, so that a kill loses no more.
-const PROGRESS: Duration = Duration::from_secs(5 * 60);
 
 /// Most bytes that are read of a client that has not been told `200`, and how many at a time.
 const MAX_EARLY: usize = 16 * 1024;
@@ -280,36 +276,29 @@ impl<'s> Tunnel<'s> {
     pub(crate) fn run(self: Box<Self>) -> Pin<Box<dyn Future<Output = ()> + Send + 's>> {
         // Taken apart before the future is made: what an `async fn` takes by value stands in its future twice, and
         // ten thousand of these wait at a time.
-        let Tunnel { client, upstream, early, mut limits, opened, live, slot } = *self;
+        let Tunnel { client, upstream, early, limits, opened, live, slot } = *self;
         match (client, upstream) {
-            (ClientStream::Bare(client), UpstreamStream::Bare(upstream)) => Box::pin(async move {
-                let (meter, cancel) = (live.meter(), live.cancel());
-                let relay = relay::relay(client, upstream, early, &mut limits, meter, cancel);
-                let ending = telling_progress(pin!(relay), &opened).await;
-                opened.close(ending, live.tunnel().revoked());
-                drop(slot);
-            }),
-            (client, upstream) => Box::pin(async move {
-                let (meter, cancel) = (live.meter(), live.cancel());
-                let relay = relay::relay_streams(client, upstream, early, &mut limits, meter, cancel);
-                let ending = telling_progress(pin!(relay), &opened).await;
-                opened.close(ending, live.tunnel().revoked());
-                drop(slot);
-            }),
-        }
-    }
-}
-
-/// Runs the relay to its end, and writes a record every [`PROGRESS`].
-async fn telling_progress(mut relay: impl Future<Output = Ending> + Unpin, opened: &Opened<'_>) -> Ending {
-    let mut next = pin!(sleep(PROGRESS));
-    loop {
-        tokio::select! {
-            biased;
-            ending = &mut relay => return ending,
-            () = &mut next => {
-                opened.progress();
-                next.as_mut().reset(Instant::now() + PROGRESS);
+            (ClientStream::Bare(client), UpstreamStream::Bare(upstream)) => {
+                let mut relay = Relay::splicing(early, limits);
+                Box::pin(async move {
+                    let progress = || opened.progress();
+                    let ending = relay.run(&client, &upstream, live.meter(), live.cancel(), &progress).await;
+                    relay::part(client, upstream, ending).await;
+                    opened.close(ending, live.tunnel().revoked());
+                    drop(slot);
+                })
+            }
+            (mut client, mut upstream) => {
+                let mut relay = Relay::copying(early, limits);
+                Box::pin(async move {
+                    let progress = || opened.progress();
+                    let (meter, cancel) = (live.meter(), live.cancel());
+                    let ending =
+                        relay.run_streams(&mut client, &mut upstream, meter, cancel, &progress).await;
+                    relay::part(client, upstream, ending).await;
+                    opened.close(ending, live.tunnel().revoked());
+                    drop(slot);
+                })
             }
         }
     }

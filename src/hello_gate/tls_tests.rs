@@ -11,7 +11,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::*;
 use crate::budget::Allowance;
-use crate::relay::relay;
+use crate::relay::{Relay, part};
 
 const NAME: &str = "git.example";
 
@@ -61,7 +61,9 @@ async fn tunnel(mut client: TcpStream, mut upstream: TcpStream, meter: &Meter) -
     assert_eq!(hello.sni.as_deref(), Some(NAME));
     let gate = Gate { host: &host, hello_timeout: Duration::from_secs(10), meter, cancel: &cancel };
     let early = pass_hello(&mut client, &mut upstream, hello, &gate, &mut limits).await.unwrap();
-    relay(client, upstream, early, &mut limits, meter, &cancel).await
+    let ending = Relay::splicing(early, limits).run(&client, &upstream, meter, &cancel, &|| {}).await;
+    part(client, upstream, ending).await;
+    ending
 }
 
 #[tokio::test]

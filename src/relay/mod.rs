@@ -1,7 +1,7 @@
 //! Moves bytes both ways between a client and an upstream until the tunnel ends, and says how it ended.
 //!
-//! [`relay`] works on two bare sockets: small reads go through one buffer per thread, bulk through `splice(2)` and a
-//! pipe on loan; a tunnel at rest holds neither. [`relay_streams`] does the same for streams that must be copied,
+//! [`Relay::run`] works on two bare sockets: small reads go through one buffer per thread, bulk through `splice(2)` and a
+//! pipe on loan; a tunnel at rest holds neither. [`Relay::run_streams`] does the same for streams that must be copied,
 //! such as TLS listeners. Both pass on what TCP says: a FIN stays a FIN for its direction, a reset stays a reset.
 //!
 //! Left out: what the bytes are (`hello_gate`), keepalive and user timeouts (set where sockets are made: they come
@@ -34,6 +34,9 @@ use crate::pipe::Pool;
 use direction::{Direction, Fault};
 use end::{Bare, Copied, End, Watch};
 
+/// A long tunnel tells its progress this often, so that a kill loses no more of it.
+pub const PROGRESS: Duration = Duration::from_secs(5 * 60);
+
 /// What bounds a tunnel.
 #[derive(Debug)]
 pub struct RelayLimits {
@@ -54,7 +57,7 @@ pub struct Early {
     pub to_client: BytesMut,
 }
 
-/// A byte stream over one TCP connection: what [`relay_streams`] takes.
+/// A byte stream over one TCP connection: what [`Relay::run_streams`] takes.
 pub trait Transport: AsyncRead + AsyncWrite + Unpin {
     /// The connection underneath, so that a reset can be passed on.
     fn socket(&self) -> &TcpStream;
@@ -73,63 +76,83 @@ enum Side {
     Upstream,
 }
 
-/// Relays between two bare sockets, and closes both; takes the allowance out of `limits`. `sent` in `meter` is what the
-/// upstream's socket took, `received` what the client's took; both move while bytes flow.
-pub fn relay<'a>(
-    client: TcpStream,
-    upstream: TcpStream,
-    early: Early,
-    limits: &'a mut RelayLimits,
-    meter: &'a Meter,
-    cancel: &'a Cancel,
-) -> impl Future<Output = Ending> + Send + 'a {
-    relay_through(Pool::shared(), client, upstream, early, limits, meter, cancel)
+/// One tunnel's bytes, to be moved by [`Relay::run`] or [`Relay::run_streams`], once. Who runs it closes both sides after
+/// it with [`part`]. Kept small, and its ends are lent to it: ten thousand of these wait at a time.
+pub struct Relay<'p> {
+    up: Direction<'p>,
+    down: Direction<'p>,
+    idle_timeout: Duration,
+    deadline: Option<Instant>,
+    first_fin: Option<Side>,
+    /// When a byte last moved.
+    moved: Instant,
+    /// When its progress is to be told.
+    telling: Instant,
 }
 
-/// Not an `async fn`, and everything that waits is pinned where it is made: an argument or a future that is handed on
-/// by value stands in the future twice.
-fn relay_through<'a>(
-    pool: &'a Pool,
-    client: TcpStream,
-    upstream: TcpStream,
-    early: Early,
-    limits: &'a mut RelayLimits,
-    meter: &'a Meter,
-    cancel: &'a Cancel,
-) -> impl Future<Output = Ending> + Send + 'a {
-    let mut directions = directions(early, limits, Some(pool));
-    let limits = &*limits;
-    async move {
-        let ending = {
-            let mut flow = Flow::new(Bare(&client), Bare(&upstream), &mut directions, limits, meter);
-            let watches = [Watch::new(Some(&client)), Watch::new(Some(&upstream))];
-            let timer = pin!(sleep_until(flow.wake_at()));
-            flow.run(watches, pin!(cancel.cancelled()), timer).await
-        };
-        part(client, upstream, ending).await;
-        ending
+impl Relay<'static> {
+    /// For two bare sockets.
+    pub fn splicing(early: Early, limits: RelayLimits) -> Self {
+        Relay::new(early, limits, Some(Pool::shared()))
+    }
+
+    /// For streams that must be copied.
+    pub fn copying(early: Early, limits: RelayLimits) -> Self {
+        Relay::new(early, limits, None)
     }
 }
 
-/// Relays between any two streams, by copying. A reset that a stream only shows to a reader is noticed while it is
-/// read or written: after its half-close, at the next write.
-pub async fn relay_streams<C: Transport, U: Transport>(
-    mut client: C,
-    mut upstream: U,
-    early: Early,
-    limits: &mut RelayLimits,
-    meter: &Meter,
-    cancel: &Cancel,
-) -> Ending {
-    let ending = {
-        let mut directions = directions(early, limits, None);
-        let mut flow = Flow::new(Copied(&mut client), Copied(&mut upstream), &mut directions, limits, meter);
+impl<'p> Relay<'p> {
+    fn new(early: Early, limits: RelayLimits, pool: Option<&'p Pool>) -> Self {
+        let RelayLimits { idle_timeout, deadline, upload } = limits;
+        let now = Instant::now();
+        Relay {
+            up: Direction::new(early.to_upstream, upload, pool),
+            down: Direction::new(early.to_client, Allowance::default(), pool),
+            idle_timeout,
+            deadline,
+            first_fin: None,
+            moved: now,
+            telling: now + PROGRESS,
+        }
+    }
+
+    /// Relays between two bare sockets until the tunnel ends. `sent` in `meter` is what the upstream's socket took,
+    /// `received` what the client's took; both move while bytes flow. `progress` is called every [`PROGRESS`].
+    pub fn run<'a>(
+        &'a mut self,
+        client: &'a TcpStream,
+        upstream: &'a TcpStream,
+        meter: &'a Meter,
+        cancel: &'a Cancel,
+        progress: &'a (impl Fn() + Sync),
+    ) -> impl Future<Output = Ending> + Send + 'a {
+        let watches = [Watch::new(Some(client)), Watch::new(Some(upstream))];
+        Flow { client: Bare(client), upstream: Bare(upstream), relay: self, meter, progress }
+            .run(watches, cancel)
+    }
+
+    /// Relays between any two streams, by copying. A reset that a stream only shows to a reader is noticed while it is
+    /// read or written: after its half-close, at the next write.
+    pub fn run_streams<'a, C: Transport + Send, U: Transport + Send>(
+        &'a mut self,
+        client: &'a mut C,
+        upstream: &'a mut U,
+        meter: &'a Meter,
+        cancel: &'a Cancel,
+        progress: &'a (impl Fn() + Sync),
+    ) -> impl Future<Output = Ending> + Send + 'a {
         let watches = [Watch::new(None), Watch::new(None)];
-        let timer = pin!(sleep_until(flow.wake_at()));
-        flow.run(watches, pin!(cancel.cancelled()), timer).await
-    };
-    part(client, upstream, ending).await;
-    ending
+        Flow { client: Copied(client), upstream: Copied(upstream), relay: self, meter, progress }
+            .run(watches, cancel)
+    }
+
+    fn wake_at(&self) -> Instant {
+        // A timeout beyond what the clock can tell is none; the deadline of tokio's timers lies at about two years.
+        const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
+        let idle = self.moved + self.idle_timeout.min(FAR);
+        self.deadline.map_or(idle, |deadline| deadline.min(idle)).min(self.telling)
+    }
 }
 
 /// Closes both sides as `ending` asks: the side that still stands sees of the other's end what it would have seen
@@ -189,87 +212,75 @@ pub(crate) fn ending_of(client: bool, error: &io::Error) -> Ending {
     }
 }
 
-/// Both directions of one tunnel. Kept small: ten thousand of them wait at a time.
-struct Flow<'f, 'a, C, U> {
+/// A relay that runs, with its two ends.
+struct Flow<'f, 'p, C, U, P> {
     client: C,
     upstream: U,
-    up: &'f mut Direction<'a>,
-    down: &'f mut Direction<'a>,
+    relay: &'f mut Relay<'p>,
     meter: &'f Meter,
-    limits: &'f RelayLimits,
-    first_fin: Option<Side>,
-    /// When a byte last moved.
-    moved: Instant,
+    progress: &'f P,
 }
 
-/// Towards the upstream, and towards the client.
-fn directions<'a>(early: Early, limits: &mut RelayLimits, pool: Option<&'a Pool>) -> [Direction<'a>; 2] {
-    [
-        Direction::new(early.to_upstream, std::mem::take(&mut limits.upload), pool),
-        Direction::new(early.to_client, Allowance::default(), pool),
-    ]
-}
-
-impl<'f, 'a, C: End, U: End> Flow<'f, 'a, C, U> {
-    fn new(
-        client: C,
-        upstream: U,
-        [up, down]: &'f mut [Direction<'a>; 2],
-        limits: &'f RelayLimits,
-        meter: &'f Meter,
-    ) -> Self {
-        Flow { client, upstream, up, down, meter, limits, first_fin: None, moved: Instant::now() }
+impl<'f, C: End, U: End, P: Fn()> Flow<'f, '_, C, U, P> {
+    /// Not an `async fn`, and everything that waits is pinned where it is made: an argument or a future that is handed on
+    /// by value stands in the future twice.
+    fn run(mut self, mut watches: [Watch<'f>; 2], cancel: &'f Cancel) -> impl Future<Output = Ending> {
+        async move {
+            let mut cancelled = pin!(cancel.cancelled());
+            let mut timer = pin!(sleep_until(self.relay.wake_at()));
+            poll_fn(|cx| {
+                if let Poll::Ready(ending) = cancelled.as_mut().poll(cx) {
+                    return Poll::Ready(ending);
+                }
+                if let Poll::Ready(ending) = self.poll_directions(cx) {
+                    return Poll::Ready(ending);
+                }
+                if let Poll::Ready(ending) = self.poll_watches(cx, &mut watches) {
+                    return Poll::Ready(ending);
+                }
+                self.poll_timer(cx, timer.as_mut())
+            })
+            .await
+        }
     }
 
-    fn run(
-        &mut self,
-        [mut client_watch, mut upstream_watch]: [Watch<'f>; 2],
-        mut cancelled: Pin<&mut impl Future<Output = Ending>>,
-        mut timer: Pin<&mut Sleep>,
-    ) -> impl Future<Output = Ending> {
-        poll_fn(move |cx| {
-            if let Poll::Ready(ending) = cancelled.as_mut().poll(cx) {
-                return Poll::Ready(ending);
-            }
-            if let Poll::Ready(ending) = self.poll_directions(cx) {
-                return Poll::Ready(ending);
-            }
-            // Who is being read tells of its reset by itself. Who is not must be watched.
-            if !self.up.reads()
-                && let Poll::Ready(error) = client_watch.poll(cx)
-            {
-                return Poll::Ready(ending_of(true, &error));
-            }
-            if !self.down.reads()
-                && let Poll::Ready(error) = upstream_watch.poll(cx)
-            {
-                return Poll::Ready(ending_of(false, &error));
-            }
-            self.poll_timer(cx, timer.as_mut())
-        })
+    /// Who is being read tells of its reset by itself. Who is not must be watched.
+    fn poll_watches(&self, cx: &mut Context<'_>, [client, upstream]: &mut [Watch<'f>; 2]) -> Poll<Ending> {
+        if !self.relay.up.reads()
+            && let Poll::Ready(error) = client.poll(cx)
+        {
+            return Poll::Ready(ending_of(true, &error));
+        }
+        if !self.relay.down.reads()
+            && let Poll::Ready(error) = upstream.poll(cx)
+        {
+            return Poll::Ready(ending_of(false, &error));
+        }
+        Poll::Pending
     }
 
     fn poll_directions(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
-        let before = self.up.delivered() + self.down.delivered();
+        let Relay { up, down, first_fin, moved, .. } = &mut *self.relay;
+        let before = up.delivered() + down.delivered();
         // The upstream first: what it said before it reset reaches the client.
-        let down = self.down.poll(cx, &mut self.upstream, &mut self.client, |n| self.meter.add_received(n));
-        if self.down.at_end() {
-            self.first_fin.get_or_insert(Side::Upstream);
+        let downward = down.poll(cx, &mut self.upstream, &mut self.client, |n| self.meter.add_received(n));
+        if down.at_end() {
+            first_fin.get_or_insert(Side::Upstream);
         }
-        if let Poll::Ready(Err(fault)) = down {
+        if let Poll::Ready(Err(fault)) = downward {
             return Poll::Ready(fault.ending(Side::Upstream));
         }
-        let up = self.up.poll(cx, &mut self.client, &mut self.upstream, |n| self.meter.add_sent(n));
-        if self.up.at_end() {
-            self.first_fin.get_or_insert(Side::Client);
+        let upward = up.poll(cx, &mut self.client, &mut self.upstream, |n| self.meter.add_sent(n));
+        if up.at_end() {
+            first_fin.get_or_insert(Side::Client);
         }
-        if let Poll::Ready(Err(fault)) = up {
+        if let Poll::Ready(Err(fault)) = upward {
             return Poll::Ready(fault.ending(Side::Client));
         }
-        if self.up.delivered() + self.down.delivered() != before {
-            self.moved = Instant::now();
+        if up.delivered() + down.delivered() != before {
+            *moved = Instant::now();
         }
-        match (down, up, self.first_fin) {
+        match (downward, upward, first_fin) {
             (Poll::Ready(_), Poll::Ready(_), Some(Side::Upstream)) => Poll::Ready(Ending::UpstreamClosed),
             (Poll::Ready(_), Poll::Ready(_), _) => Poll::Ready(Ending::ClientClosed),
             _ => Poll::Pending,
@@ -277,25 +288,22 @@ impl<'f, 'a, C: End, U: End> Flow<'f, 'a, C, U> {
     }
 
     /// The timer is not touched while bytes move: it fires, sees that they did, and is set to where it should be.
-    fn poll_timer(&self, cx: &mut Context<'_>, mut timer: Pin<&mut Sleep>) -> Poll<Ending> {
+    fn poll_timer(&mut self, cx: &mut Context<'_>, mut timer: Pin<&mut Sleep>) -> Poll<Ending> {
         while timer.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
-            if self.limits.deadline.is_some_and(|deadline| deadline <= now) {
+            if self.relay.deadline.is_some_and(|deadline| deadline <= now) {
                 return Poll::Ready(Ending::MaxLifetime);
             }
-            if now.duration_since(self.moved) >= self.limits.idle_timeout {
+            if now.duration_since(self.relay.moved) >= self.relay.idle_timeout {
                 return Poll::Ready(Ending::IdleTimeout);
             }
-            timer.as_mut().reset(self.wake_at());
+            if self.relay.telling <= now {
+                (self.progress)();
+                self.relay.telling = now + PROGRESS;
+            }
+            timer.as_mut().reset(self.relay.wake_at());
         }
         Poll::Pending
-    }
-
-    fn wake_at(&self) -> Instant {
-        // A timeout beyond what the clock can tell is none; the deadline of tokio's timers lies at about two years.
-        const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
-        let idle = self.moved + self.limits.idle_timeout.min(FAR);
-        self.limits.deadline.map_or(idle, |deadline| deadline.min(idle))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket};
@@ -57,7 +58,7 @@ pub(super) fn limits() -> RelayLimits {
     RelayLimits { idle_timeout: Duration::from_secs(3600), deadline: None, upload: Allowance::default() }
 }
 
-pub(super) async fn open(how: How, early: Early, mut limits: RelayLimits, buffer: Option<u32>) -> Tunnel {
+pub(super) async fn open(how: How, early: Early, limits: RelayLimits, buffer: Option<u32>) -> Tunnel {
     let (client, near_client) = connection(buffer).await;
     let (near_upstream, upstream) = connection(buffer).await;
     let (meter, cancel) = (Arc::new(Meter::default()), Cancel::new());
@@ -70,14 +71,14 @@ pub(super) async fn open(how: How, early: Early, mut limits: RelayLimits, buffer
     let ending = tokio::spawn({
         let (meter, cancel) = (meter.clone(), cancel.clone());
         async move {
-            match how {
-                How::Streams => {
-                    relay_streams(near_client, near_upstream, early, &mut limits, &meter, &cancel).await
-                }
-                _ => {
-                    relay_through(pool, near_client, near_upstream, early, &mut limits, &meter, &cancel).await
-                }
-            }
+            let (mut client, mut upstream) = (near_client, near_upstream);
+            let mut relay = Relay::new(early, limits, (how != How::Streams).then_some(pool));
+            let ending = match how {
+                How::Streams => relay.run_streams(&mut client, &mut upstream, &meter, &cancel, &|| {}).await,
+                _ => relay.run(&client, &upstream, &meter, &cancel, &|| {}).await,
+            };
+            part(client, upstream, ending).await;
+            ending
         }
     });
     Tunnel { client, upstream, meter, cancel, pool, ending }
@@ -117,13 +118,16 @@ fn bulk() -> Vec<u8> {
 }
 
 #[test]
-fn the_future_of_a_relay_is_at_most_1_kib() {
+fn a_relay_and_its_future_are_at_most_700_bytes() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let (client, upstream) = connection(None).await;
-        let (mut limits, meter, cancel) = (limits(), Meter::default(), Cancel::new());
-        let future = relay(client, upstream, Early::default(), &mut limits, &meter, &cancel);
-        assert!(size_of_val(&future) <= 1024, "{} bytes", size_of_val(&future));
+        let (meter, cancel) = (Meter::default(), Cancel::new());
+        let mut relay = Relay::splicing(Early::default(), limits());
+        let held = size_of_val(&relay);
+        let future = relay.run(&client, &upstream, &meter, &cancel, &|| {});
+        let all = held + size_of_val(&future);
+        assert!(all <= 700, "{held} of {all} bytes are the relay's own");
     });
 }
 
@@ -346,6 +350,32 @@ async fn t65_a_busy_tunnel_ends_at_its_deadline() {
         assert_eq!(tunnel.ending.await.unwrap(), Ending::MaxLifetime, "{how:?}");
         assert_eq!(begun.elapsed().as_secs(), 100, "{how:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_tunnel_tells_its_progress_every_five_minutes_whatever_moves() {
+    let (mut client, near_client) = connection(None).await;
+    let (near_upstream, mut upstream) = connection(None).await;
+    let (meter, cancel, told) = (Meter::default(), Cancel::new(), AtomicUsize::new(0));
+    let limits = RelayLimits { idle_timeout: Duration::from_secs(1000), ..limits() };
+    let mut relay = Relay::splicing(Early::default(), limits);
+    let progress = || {
+        told.fetch_add(1, Ordering::Relaxed);
+    };
+    let begun = Instant::now();
+    let talk = async {
+        for minute in 0..12 {
+            tokio::time::sleep_until(begun + Duration::from_secs(60 * minute + 30)).await;
+            assert_eq!(told.load(Ordering::Relaxed) as u64, minute / 5, "minute {minute}");
+            client.write_all(b".").await.unwrap();
+            exactly(&mut upstream, 1).await;
+        }
+    };
+    let (ending, ()) =
+        tokio::join!(relay.run(&near_client, &near_upstream, &meter, &cancel, &progress), talk);
+    assert_eq!(ending, Ending::IdleTimeout);
+    // The last byte at 11.5 minutes, the end at 28.2.
+    assert_eq!(told.load(Ordering::Relaxed), 5);
 }
 
 #[tokio::test]
