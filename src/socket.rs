@@ -19,9 +19,8 @@ pub const KEEPALIVE_PROBES: u32 = 4;
 /// Sets TCP_NODELAY and keepalive on a TCP socket: one that is connected or will be, or one that listens, from which Linux
 /// hands them to every connection that it accepts.
 ///
-/// Not TCP_USER_TIMEOUT: Linux counts the time for which a peer's window is shut towards it, even while the peer
-/// acknowledges every probe, so that a target that is busy with a push for two minutes would be given up for dead. Keepalive
-/// finds a dead peer of an idle tunnel, retransmission (tcp_retries2, some 15 minutes) that of a busy one.
+/// Keepalive finds a dead peer of an idle tunnel, retransmission (tcp_retries2, some 15 minutes) that of a busy one; who wants
+/// it sooner asks for [`give_up_after`].
 ///
 /// # Errors
 /// What setsockopt(2) says; on a connection that the peer has reset, the options no longer matter.
@@ -33,6 +32,18 @@ pub fn tune(socket: &impl AsFd) -> io::Result<()> {
         .with_interval(KEEPALIVE_INTERVAL)
         .with_retries(KEEPALIVE_PROBES);
     socket.set_tcp_keepalive(&keepalive)
+}
+
+/// Sets TCP_USER_TIMEOUT (RFC 5482): a peer that for so long acknowledges nothing of what it was sent is given up, the
+/// connection then ends with ETIMEDOUT. In the place of [`KEEPALIVE_PROBES`] it bounds an idle connection's probes, too.
+///
+/// Never unasked: Linux counts the time for which a peer's window is shut towards it, even while the peer acknowledges every
+/// probe, so that a target that is busy with a push for longer would be given up for dead.
+///
+/// # Errors
+/// What setsockopt(2) says.
+pub fn give_up_after(socket: &impl AsFd, timeout: Duration) -> io::Result<()> {
+    SockRef::from(socket).set_tcp_user_timeout(Some(timeout))
 }
 
 #[cfg(test)]
@@ -55,5 +66,7 @@ mod tests {
             assert_eq!(socket.tcp_keepalive_retries().unwrap(), KEEPALIVE_PROBES);
             assert_eq!(socket.tcp_user_timeout().unwrap(), None);
         }
+        give_up_after(&accepted, Duration::from_millis(90_500)).unwrap();
+        assert_eq!(SockRef::from(&accepted).tcp_user_timeout().unwrap(), Some(Duration::from_millis(90_500)));
     }
 }

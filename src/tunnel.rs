@@ -27,11 +27,12 @@ use crate::outcome::Reason;
 use crate::policy::address::Admitted;
 use crate::policy::{Mode, Permit, Scheme};
 use crate::refuse::{Refused, refuse};
-use crate::relay::{self, Early, Relay, RelayLimits};
+use crate::relay::{self, Early, Relay, RelayLimits, Transport};
 use crate::reply;
 use crate::request::{Opened, Request};
 use crate::route::{Dialling, Route};
 use crate::shared::{Judge, Shared};
+use crate::socket;
 use crate::stream::ClientStream;
 use crate::target::Target;
 use crate::telemetry::access_log::Place;
@@ -209,6 +210,12 @@ async fn enter<'s>(
         last,
         settings,
     } = dialled;
+    if let Some(timeout) = settings.tcp_user_timeout {
+        for socket in [client.socket(), upstream.socket()] {
+            // Refused only by a connection that is gone already: the relay sees it.
+            let _ = socket::give_up_after(socket, timeout);
+        }
+    }
     let reply = reply::established(request.id());
     let telling = async {
         client.write_all(&reply).await?;

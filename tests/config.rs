@@ -166,7 +166,7 @@ policies:
     allow_files: [lists/a.txt, {file: lists/b.txt, schemes: [https, http], owner: me}]
     deny: [x.a.example]
 dns: {servers: ["::1"], hosts: {Git.test: [127.0.0.1, "::1"]}, timeout: 1500ms}
-tunnel: {connect_timeout: 1s, client_hello_timeout: 2s, idle_timeout: 3s, max_lifetime: 1h30m}
+tunnel: {connect_timeout: 1s, client_hello_timeout: 2s, idle_timeout: 3s, max_lifetime: 1h30m, tcp_user_timeout: 4s}
 limits: {tunnels: 5, tunnels_per_client: 4, requests_per_second_per_client: 3, head_bytes: 8KiB, head_timeout: 2s}
 http: {remove_request_headers: [], response_timeout: 1s, stall_timeout: 2s}
 access_log: {output: logs/access.json, on_failure: continue}
@@ -206,6 +206,7 @@ fn every_key_means_what_it_says() {
             client_hello_timeout: seconds(2),
             idle_timeout: seconds(3),
             max_lifetime: Some(seconds(5400)),
+            tcp_user_timeout: Some(seconds(4)),
         }
     );
     assert_eq!(

@@ -296,6 +296,8 @@ pub(super) struct TunnelFile {
     pub(super) idle_timeout: Key<Length>,
     /// Left out: none.
     pub(super) max_lifetime: Key<Length>,
+    /// Bytes that a peer does not acknowledge, or does not take: then it is given up. Left out: what the kernel does.
+    pub(super) tcp_user_timeout: Key<Length>,
 }
 
 /// What clients may use up.

@@ -215,6 +215,11 @@ impl Meaning<'_> {
             }
             lifetime
         });
+        let tcp_user_timeout = file
+            .tcp_user_timeout
+            .as_ref()
+            .filter(|at| at.value.is_some())
+            .map(|_| self.duration(&file.tcp_user_timeout, "tcp_user_timeout", HOUR, SECOND..=HOUR));
         Tunnel {
             connect_timeout: self.duration(&file.connect_timeout, "connect_timeout", 10 * SECOND, STEP),
             client_hello_timeout: self.duration(
@@ -225,6 +230,7 @@ impl Meaning<'_> {
             ),
             idle_timeout,
             max_lifetime,
+            tcp_user_timeout,
         }
     }
 

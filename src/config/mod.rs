@@ -159,6 +159,8 @@ pub struct Tunnel {
     pub idle_timeout: Duration,
     /// From the 200; None: no end.
     pub max_lifetime: Option<Duration>,
+    /// TCP_USER_TIMEOUT (RFC 5482) of both sides; None: the kernel's retransmissions alone.
+    pub tcp_user_timeout: Option<Duration>,
 }
 
 /// What clients may use up.

@@ -7,21 +7,32 @@ use serde_json::json;
 use crate::default_config::PROXY;
 use crate::git_server::{CREDENTIALS, GitServer};
 use crate::network::{Network, PUBLIC};
-use crate::support::{Authority, Egressd, command, directory, until, write};
+use crate::support::{Authority, Egressd, directory, until, write};
 use crate::tool::{Daemon, Ran, isolate};
 
 #[test]
 fn a_target_that_vanishes_in_the_middle_of_an_upload_is_lost() {
     // Three retransmissions, some seconds, where Linux makes fifteen by default, some minutes.
-    let commands = format!("ip address add {PUBLIC}/32 dev lo; echo 3 >/proc/sys/net/ipv4/tcp_retries2");
+    vanishes("echo 3 >/proc/sys/net/ipv4/tcp_retries2", "");
+}
+
+#[test]
+fn the_user_timeout_gives_a_vanished_target_up_before_the_retransmissions_do() {
+    // As many as need a quarter of an hour.
+    vanishes("echo 15 >/proc/sys/net/ipv4/tcp_retries2", "tunnel: {tcp_user_timeout: 2s}\n");
+}
+
+/// In a network that `command` has set up, by an egressd with these `settings`.
+fn vanishes(command: &str, settings: &str) {
+    let commands = format!("ip address add {PUBLIC}/32 dev lo; {command}");
     let Some(network) = Network::with("nameserver 127.0.0.1\n", &commands) else { return };
     let launch = |program: &str| network.command(program);
     let address = SocketAddr::new(PUBLIC.into(), 443);
     let _origin = GitServer::start_by(launch, &Authority::new(), address);
     let files = directory();
     let file = files.path().join("egressd.yaml");
-    write(&file, format!("policies: [{{name: test, allow: [\"tcp://{address}\"]}}]\n"));
-    let mut egressd = launch(command().get_program().to_str().expect("a path in UTF-8"));
+    write(&file, format!("{settings}policies: [{{name: test, allow: [\"tcp://{address}\"]}}]\n"));
+    let mut egressd = launch(crate::support::command().get_program().to_str().expect("a path in UTF-8"));
     isolate(&mut egressd, files.path());
     egressd.arg("run").arg("--config").arg(&file);
     let proxy = Egressd::spawn(files, egressd);
