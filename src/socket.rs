@@ -48,7 +48,9 @@ pub fn give_up_after(socket: &impl AsFd, timeout: Duration) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{TcpListener, TcpStream};
+    use std::net::TcpListener;
+
+    use socket2::{Domain, Socket, Type};
 
     use super::*;
 
@@ -56,7 +58,8 @@ mod tests {
     fn what_a_tuned_listener_accepts_beats_the_load_balancer_and_gives_a_dead_peer_up() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         tune(&listener).unwrap();
-        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let client = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        client.connect(&listener.local_addr().unwrap().into()).unwrap();
         let (accepted, _) = listener.accept().unwrap();
         for socket in [SockRef::from(&listener), SockRef::from(&accepted)] {
             assert!(socket.tcp_nodelay().unwrap());

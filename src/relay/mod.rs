@@ -119,6 +119,8 @@ impl<'p> Relay<'p> {
 
     /// Relays between two bare sockets until the tunnel ends. `sent` in `meter` is what the upstream's socket took,
     /// `received` what the client's took; both move while bytes flow. `progress` is called every [`PROGRESS`].
+    ///
+    /// Not an `async fn`: its arguments would stand in the future twice.
     pub fn run<'a>(
         &'a mut self,
         client: &'a TcpStream,
@@ -128,8 +130,9 @@ impl<'p> Relay<'p> {
         progress: &'a (impl Fn() + Sync),
     ) -> impl Future<Output = Ending> + Send + 'a {
         let watches = [Watch::new(Some(client)), Watch::new(Some(upstream))];
-        Flow { client: Bare(client), upstream: Bare(upstream), relay: self, meter, progress }
-            .run(watches, cancel)
+        let (client, upstream) = (Bare(client), Bare(upstream));
+        let mut flow = Flow { client, upstream, watches, relay: self, meter, progress };
+        async move { flow.run(cancel).await }
     }
 
     /// Relays between any two streams, by copying. A reset that a stream only shows to a reader is noticed while it is
@@ -143,8 +146,9 @@ impl<'p> Relay<'p> {
         progress: &'a (impl Fn() + Sync),
     ) -> impl Future<Output = Ending> + Send + 'a {
         let watches = [Watch::new(None), Watch::new(None)];
-        Flow { client: Copied(client), upstream: Copied(upstream), relay: self, meter, progress }
-            .run(watches, cancel)
+        let (client, upstream) = (Copied(client), Copied(upstream));
+        let mut flow = Flow { client, upstream, watches, relay: self, meter, progress };
+        async move { flow.run(cancel).await }
     }
 
     fn wake_at(&self) -> Instant {
@@ -216,36 +220,36 @@ pub(crate) fn ending_of(client: bool, error: &io::Error) -> Ending {
 struct Flow<'f, 'p, C, U, P> {
     client: C,
     upstream: U,
+    /// Of the client, and of the upstream.
+    watches: [Watch<'f>; 2],
     relay: &'f mut Relay<'p>,
     meter: &'f Meter,
     progress: &'f P,
 }
 
-impl<'f, C: End, U: End, P: Fn()> Flow<'f, '_, C, U, P> {
-    /// Not an `async fn`, and everything that waits is pinned where it is made: an argument or a future that is handed on
-    /// by value stands in the future twice.
-    fn run(mut self, mut watches: [Watch<'f>; 2], cancel: &'f Cancel) -> impl Future<Output = Ending> {
-        async move {
-            let mut cancelled = pin!(cancel.cancelled());
-            let mut timer = pin!(sleep_until(self.relay.wake_at()));
-            poll_fn(|cx| {
-                if let Poll::Ready(ending) = cancelled.as_mut().poll(cx) {
-                    return Poll::Ready(ending);
-                }
-                if let Poll::Ready(ending) = self.poll_directions(cx) {
-                    return Poll::Ready(ending);
-                }
-                if let Poll::Ready(ending) = self.poll_watches(cx, &mut watches) {
-                    return Poll::Ready(ending);
-                }
-                self.poll_timer(cx, timer.as_mut())
-            })
-            .await
-        }
+impl<C: End, U: End, P: Fn()> Flow<'_, '_, C, U, P> {
+    /// Everything that waits is pinned where it is made: a future that is handed on by value stands in the future twice.
+    async fn run(&mut self, cancel: &Cancel) -> Ending {
+        let mut cancelled = pin!(cancel.cancelled());
+        let mut timer = pin!(sleep_until(self.relay.wake_at()));
+        poll_fn(|cx| {
+            if let Poll::Ready(ending) = cancelled.as_mut().poll(cx) {
+                return Poll::Ready(ending);
+            }
+            if let Poll::Ready(ending) = self.poll_directions(cx) {
+                return Poll::Ready(ending);
+            }
+            if let Poll::Ready(ending) = self.poll_watches(cx) {
+                return Poll::Ready(ending);
+            }
+            self.poll_timer(cx, timer.as_mut())
+        })
+        .await
     }
 
     /// Who is being read tells of its reset by itself. Who is not must be watched.
-    fn poll_watches(&self, cx: &mut Context<'_>, [client, upstream]: &mut [Watch<'f>; 2]) -> Poll<Ending> {
+    fn poll_watches(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
+        let [client, upstream] = &mut self.watches;
         if !self.relay.up.reads()
             && let Poll::Ready(error) = client.poll(cx)
         {
