@@ -4,112 +4,28 @@
 //! [`Request::gone`], [`Request::open`] or [`Request::exchanged`]; a tunnel that was opened ends in exactly one more
 //! record. Where the task panics, `Drop` sees to both. Not here: the bytes of the reply (`reply`).
 
+mod facts;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use http::Method;
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use crate::client::Client;
-use crate::config::{Config, ShortHash};
+use crate::config::Config;
 use crate::dial::{DialError, Dialled};
-use crate::head::{Head, RequestTarget, Version};
 use crate::meter::Meter;
 use crate::outcome::{Decision, Ending, Reason};
-use crate::policy::{Denial, MatchedRule, Mode, Permit};
-use crate::recent::{Asking, Refusal};
+use crate::policy::{Denial, Permit};
 use crate::shared::Shared;
 use crate::target::{Host, Target};
 use crate::telemetry::access_log::{LogUnavailable, Place};
-use crate::telemetry::record::{Asked, Cause, Event, Record, new_id};
+use crate::telemetry::record::{Cause, Event, Record};
 
-/// Everything the log may say of a request. Boxed, because a tunnel carries it for hours.
-#[derive(Debug)]
-struct Facts {
-    id: Uuid,
-    started: Instant,
-    listener: Arc<str>,
-    client: Arc<Client>,
-    asks: Asks,
-    /// The first digits of the configuration's hash.
-    config: ShortHash,
-    policy: Option<Arc<str>>,
-    mode: Option<Mode>,
-    rule: Option<MatchedRule>,
-    decision: Option<Decision>,
-    reason: Option<Cause>,
-    sni: Option<Arc<str>>,
-    upstream: Option<SocketAddr>,
-    upstream_local: Option<SocketAddr>,
-    dns: Option<Duration>,
-    connect: Option<Duration>,
-    status: Option<u16>,
-    /// Bytes of our own reply.
-    reply: Option<u64>,
-    content_type: Option<Box<[u8]>>,
-    /// Of a plain request, whose body may have begun before the verdict.
-    meter: Option<Arc<Meter>>,
-    /// Its verdict is counted and not written: the log has had enough of its kind.
-    unwritten: bool,
-}
-
-/// What the head said, as far as it could be read.
-#[derive(Debug, Default)]
-pub struct Asks {
-    /// A token.
-    pub method: Option<Method>,
-    /// Canonical; with the path of plain HTTP, never its query.
-    pub target: Option<(Target, Option<Box<str>>)>,
-    /// Whether a query came with the path.
-    pub query: bool,
-    /// Of the head, where it could be read.
-    pub version: Option<Version>,
-    /// As it was sent, where it is not canonical.
-    pub malformed: Option<Box<[u8]>>,
-    /// As it was sent.
-    pub user_agent: Option<Box<[u8]>>,
-}
-
-impl Asks {
-    /// Of a head that passed the gate.
-    pub fn of(head: &Head) -> Self {
-        Asks {
-            method: Some(head.method.clone()),
-            target: Some(Asks::target(&head.target)),
-            query: Asks::has_query(&head.target),
-            version: Some(head.version),
-            malformed: None,
-            user_agent: head.headers.get(http::header::USER_AGENT).map(|value| value.as_bytes().into()),
-        }
-    }
-
-    /// Of a head that did not.
-    pub fn of_refused(refused: &crate::head::Refused) -> Self {
-        Asks {
-            method: refused.method.clone(),
-            target: refused.target.as_ref().map(Asks::target),
-            query: refused.target.as_ref().is_some_and(Asks::has_query),
-            version: None,
-            malformed: refused.malformed.clone(),
-            user_agent: refused.user_agent.as_ref().map(|text| text.as_bytes().into()),
-        }
-    }
-
-    fn has_query(target: &RequestTarget) -> bool {
-        matches!(target, RequestTarget::Absolute { path_and_query, .. } if path_and_query.query().is_some())
-    }
-
-    fn target(target: &RequestTarget) -> (Target, Option<Box<str>>) {
-        match target {
-            RequestTarget::Authority(target) => (target.clone(), None),
-            RequestTarget::Absolute { target, path_and_query } => {
-                (target.clone(), Some(path_and_query.path().into()))
-            }
-        }
-    }
-}
+pub use facts::Asks;
+use facts::Facts;
 
 /// A request without a verdict. Dropped, it is recorded as a fault of egressd.
 #[derive(Debug)]
@@ -129,29 +45,7 @@ impl<'s> Request<'s> {
         client: &Arc<Client>,
         asks: Asks,
     ) -> Self {
-        let facts = Facts {
-            id: new_id(),
-            started: Instant::now(),
-            listener: Arc::clone(listener),
-            client: Arc::clone(client),
-            asks,
-            config: config.hash.short(),
-            policy: None,
-            mode: None,
-            rule: None,
-            decision: None,
-            reason: None,
-            sni: None,
-            upstream: None,
-            upstream_local: None,
-            dns: None,
-            connect: None,
-            status: None,
-            reply: None,
-            content_type: None,
-            meter: None,
-            unwritten: false,
-        };
+        let facts = Facts::new(config, listener, client, asks);
         Request { shared, facts: Some(Box::new(facts)), place: shared.log.reserve().ok() }
     }
 
@@ -473,72 +367,5 @@ impl Opened<'_> {
 impl Drop for Opened<'_> {
     fn drop(&mut self) {
         self.closed(Ending::InternalError);
-    }
-}
-
-impl Facts {
-    fn count(&self, shared: &Shared) {
-        let rule = self.rule.as_ref().map(|rule| &rule.label);
-        shared.metrics.request(self.policy.as_ref(), rule, self.decision, self.reason);
-        if let Some(cause) = self.reason {
-            shared.recent.note(&self.refusal(cause));
-        }
-    }
-
-    fn refusal(&self, cause: Cause) -> Refusal<'_> {
-        Refusal {
-            at: Timestamp::now(),
-            id: self.id,
-            listener: &self.listener,
-            policy: self.policy.as_ref(),
-            rule: self.rule.as_ref().map(|rule| &*rule.text),
-            decision: self.decision,
-            cause,
-            asked: match (&self.asks.target, &self.asks.malformed) {
-                (Some((target, _)), _) => Asking::Target(target),
-                (None, Some(raw)) => Asking::Malformed(raw),
-                (None, None) => Asking::Nothing,
-            },
-            client: Some(self.client.address.ip()),
-            identity: self.client.identity(),
-            sni: self.sni.as_deref(),
-        }
-    }
-
-    fn record<'a>(&'a self, shared: &'a Shared, event: Event) -> Record<'a> {
-        let asks = &self.asks;
-        let mut record = Record::new(event, Timestamp::now(), self.id, &self.listener);
-        record.client = Some(self.client.address);
-        record.peer = Some(self.client.peer);
-        record.identity = self.client.identity();
-        record.method = asks.method.as_ref().map(|method| method.as_str().into());
-        record.target = match (&asks.target, &asks.malformed) {
-            (Some((target, None)), _) => Some(Asked::Connect(target)),
-            (Some((target, Some(path))), _) => {
-                Some(Asked::Http { target, path: (&**path).into(), query: asks.query })
-            }
-            (None, Some(raw)) => Some(Asked::Malformed((&**raw).into())),
-            (None, None) => None,
-        };
-        record.sni = self.sni.as_deref().map(Into::into);
-        record.policy = self.policy.as_deref();
-        record.mode = self.mode;
-        record.rule = self.rule.as_ref().map(|rule| &*rule.text);
-        record.rule_source = self.rule.as_ref().map(|rule| &rule.source);
-        record.decision = self.decision;
-        record.reason = self.reason;
-        record.upstream = self.upstream;
-        record.upstream_local = self.upstream_local;
-        record.status = self.status;
-        record.duration = Some(self.started.elapsed());
-        record.dns = self.dns;
-        record.connect = self.connect;
-        record.reply = self.reply;
-        record.content_type = self.content_type.as_deref().map(Into::into);
-        record.version = asks.version;
-        record.user_agent = asks.user_agent.as_deref().map(Into::into);
-        record.config = Some(self.config);
-        record.instance = Some(&shared.instance);
-        record
     }
 }
