@@ -15,7 +15,7 @@ use crate::listener::Listener;
 use crate::proxy;
 use crate::shared::Shared;
 use crate::telemetry::metrics::ConnectionResult;
-use crate::tunnel::Tunnel;
+use crate::tunnel::Established;
 
 /// After an accept that failed for want of descriptors: they come back when tunnels end.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -62,7 +62,7 @@ async fn serve_one<'s>(
     peer: SocketAddr,
     listener: &Arc<Listener>,
     shared: &'s Arc<Shared>,
-) -> Option<(Box<Tunnel<'s>>, Presence)> {
+) -> Option<(Box<Established<'s>>, Presence)> {
     let entered = Box::pin(entrance::enter(stream, peer, listener, shared)).await;
     let Entered { stream, early, client, presence } = entered?;
     let tunnel = proxy::serve(stream, early, client, listener, shared).await?;

@@ -30,7 +30,7 @@ use crate::request::{Asks, Request};
 use crate::shared::Shared;
 use crate::stream::ClientStream;
 use crate::telemetry::metrics::ConnectionResult;
-use crate::tunnel::Tunnel;
+use crate::tunnel::Established;
 use crate::{exchange, tunnel};
 
 /// What the first read takes in: a CONNECT with its ClientHello fits.
@@ -46,7 +46,7 @@ pub(crate) async fn serve<'s>(
     client: Client,
     listener: &Arc<Listener>,
     shared: &'s Arc<Shared>,
-) -> Option<Box<Tunnel<'s>>> {
+) -> Option<Box<Established<'s>>> {
     // What the connection proves; a request's password adds to it.
     let connected = Arc::new(client);
     let mut client = Arc::clone(&connected);

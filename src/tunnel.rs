@@ -1,7 +1,7 @@
 //! One CONNECT: everything up to the `200`, the ClientHello behind it, and the relay.
 //!
 //! [`establish`] decides, looks up, checks, dials and registers; only then is the client told `200`. Where the rule wants
-//! TLS, the gate then reads the ClientHello. What comes back is a [`Tunnel`], which runs until it ends. Each step
+//! TLS, the gate then reads the ClientHello. What comes back is [`Established`], which runs until it ends. Each step
 //! consumes what the step before made, and all but the last is out of memory before the first byte is relayed.
 
 mod gate;
@@ -44,7 +44,7 @@ const MAX_EARLY: usize = 16 * 1024;
 const READ: usize = 4 * 1024;
 
 /// Dialled and registered; the client does not know of it yet.
-struct Dialled {
+struct Ready {
     target: Target,
     permit: Permit,
     upstream: UpstreamStream,
@@ -62,7 +62,7 @@ struct Dialled {
 
 /// A tunnel whose bytes may flow.
 #[derive(Debug)]
-pub(crate) struct Tunnel<'s> {
+pub(crate) struct Established<'s> {
     client: ClientStream,
     upstream: UpstreamStream,
     early: Early,
@@ -82,7 +82,7 @@ pub(crate) async fn establish<'s>(
     judge: Judge,
     slot: Slot,
     shared: &'s Shared,
-) -> Option<Box<Tunnel<'s>>> {
+) -> Option<Box<Established<'s>>> {
     let opened = tokio::select! {
         biased;
         opened = open(target, &mut request, judge, shared) => Some(opened),
@@ -90,18 +90,18 @@ pub(crate) async fn establish<'s>(
         () = shared.drain.ended() => Some(Err(Reason::Draining.into())),
         () = left(&mut client, &mut early) => None,
     };
-    let dialled = match opened {
+    let ready = match opened {
         None => {
             request.gone();
             return None;
         }
-        Some(Ok(dialled)) => dialled,
+        Some(Ok(ready)) => ready,
         Some(Err(refused)) => {
             refuse(client, request, refused, true).await;
             return None;
         }
     };
-    Box::pin(enter(client, early, request, dialled, slot, shared)).await
+    Box::pin(enter(client, early, request, ready, slot, shared)).await
 }
 
 /// Waits until the client leaves, and keeps what it says meanwhile: a target that does not answer is not worth ten
@@ -126,7 +126,7 @@ async fn open(
     request: &mut Request<'_>,
     mut judge: Judge,
     shared: &Shared,
-) -> Result<Dialled, Refused> {
+) -> Result<Ready, Refused> {
     let mut permit = permit(&target, request, &judge)?;
     let last = shared.log.reserve().map_err(|_| Reason::LogUnavailable)?;
     let mut allowance = shared.budgets.open(request.client().address.ip(), &permit)?;
@@ -174,7 +174,7 @@ async fn open(
     };
     let settings = judge.config.tunnel.clone();
     let (upstream, address) = (dialled.stream, dialled.address);
-    Ok(Dialled { target, permit, upstream, address, route, allowance, live, meter, cancel, last, settings })
+    Ok(Ready { target, permit, upstream, address, route, allowance, live, meter, cancel, last, settings })
 }
 
 /// What the rules say, which the request remembers.
@@ -193,11 +193,11 @@ async fn enter<'s>(
     mut client: ClientStream,
     early: BytesMut,
     mut request: Request<'s>,
-    dialled: Dialled,
+    ready: Ready,
     slot: Slot,
     shared: &Shared,
-) -> Option<Box<Tunnel<'s>>> {
-    let Dialled {
+) -> Option<Box<Established<'s>>> {
+    let Ready {
         target,
         permit,
         mut upstream,
@@ -209,7 +209,7 @@ async fn enter<'s>(
         cancel,
         last,
         settings,
-    } = dialled;
+    } = ready;
     if let Some(timeout) = settings.tcp_user_timeout {
         for socket in [client.socket(), upstream.socket()] {
             // Refused only by a connection that is gone already: the relay sees it.
@@ -265,7 +265,7 @@ async fn enter<'s>(
     match entered {
         Ok((mut opened, early)) => {
             opened.decided();
-            Some(Box::new(Tunnel { client, upstream, early, limits, opened, live, slot }))
+            Some(Box::new(Established { client, upstream, early, limits, opened, live, slot }))
         }
         Err(NotEntered::Refused(reason)) => {
             linger::close_tunnel(client, reason).await;
@@ -278,12 +278,12 @@ async fn enter<'s>(
     }
 }
 
-impl<'s> Tunnel<'s> {
+impl<'s> Established<'s> {
     /// Relays until the tunnel ends, and writes its last record.
     pub(crate) fn run(self: Box<Self>) -> Pin<Box<dyn Future<Output = ()> + Send + 's>> {
         // Taken apart before the future is made: what an `async fn` takes by value stands in its future twice, and
         // ten thousand of these wait at a time.
-        let Tunnel { client, upstream, early, limits, opened, live, slot } = *self;
+        let Established { client, upstream, early, limits, opened, live, slot } = *self;
         match (client, upstream) {
             (ClientStream::Bare(client), UpstreamStream::Bare(upstream)) => {
                 let mut relay = Relay::splicing(early, limits);

@@ -2,7 +2,7 @@
 //!
 //! Every length must fit exactly. What does not bear on the server name is measured, not judged.
 
-use super::{Refused, printable};
+use super::{RefusedHello, printable};
 use crate::outcome::Reason;
 use crate::target::Name;
 
@@ -16,10 +16,10 @@ const NULL_COMPRESSION: u8 = 0;
 ///
 /// # Errors
 /// [`Reason::ClientHelloMalformed`].
-pub(super) fn server_name(hello: &[u8]) -> Result<Option<Name>, Refused> {
-    match extensions(hello).ok_or_else(Refused::malformed)? {
+pub(super) fn server_name(hello: &[u8]) -> Result<Option<Name>, RefusedHello> {
+    match extensions(hello).ok_or_else(RefusedHello::malformed)? {
         None => Ok(None),
-        Some(data) => canonical(host_name(data).ok_or_else(Refused::malformed)?).map(Some),
+        Some(data) => canonical(host_name(data).ok_or_else(RefusedHello::malformed)?).map(Some),
     }
 }
 
@@ -78,12 +78,12 @@ fn host_name(data: &[u8]) -> Option<&[u8]> {
 
 /// Only the letters' case is folded: RFC 6066 §3 forbids the trailing dot and IP literals, and an IPv4 or IPv6
 /// address, a NUL or an empty label is no [`Name`].
-fn canonical(bytes: &[u8]) -> Result<Name, Refused> {
+fn canonical(bytes: &[u8]) -> Result<Name, RefusedHello> {
     std::str::from_utf8(bytes)
         .ok()
         .filter(|text| !text.ends_with('.'))
         .and_then(|text| Name::parse(text).ok())
-        .ok_or_else(|| Refused { reason: Reason::ClientHelloMalformed, offered: Some(printable(bytes)) })
+        .ok_or_else(|| RefusedHello { reason: Reason::ClientHelloMalformed, offered: Some(printable(bytes)) })
 }
 
 /// What is left to read. Every read is bounded by it; `None` is the end.

@@ -44,7 +44,7 @@ pub enum Progress {
     /// A whole, well-formed ClientHello.
     Hello(Hello),
     /// Not a ClientHello, or not a well-formed one.
-    Refuse(Refused),
+    Refuse(RefusedHello),
 }
 
 /// A whole, well-formed ClientHello.
@@ -59,20 +59,20 @@ pub struct Hello {
 
 /// Why the bytes are no ClientHello.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Refused {
+pub struct RefusedHello {
     /// [`Reason::NotTls`] or [`Reason::ClientHelloMalformed`].
     pub reason: Reason,
     /// What stood as the server name, where it could be found: escaped, cut, for the log alone.
     pub offered: Option<Box<str>>,
 }
 
-impl Refused {
+impl RefusedHello {
     fn not_tls() -> Self {
-        Refused { reason: Reason::NotTls, offered: None }
+        RefusedHello { reason: Reason::NotTls, offered: None }
     }
 
     fn malformed() -> Self {
-        Refused { reason: Reason::ClientHelloMalformed, offered: None }
+        RefusedHello { reason: Reason::ClientHelloMalformed, offered: None }
     }
 }
 
@@ -115,7 +115,7 @@ impl ClientHelloReader {
     }
 
     /// `Some` at the end of a well-formed hello.
-    fn take(&mut self, mut bytes: &[u8]) -> Result<Option<Option<Name>>, Refused> {
+    fn take(&mut self, mut bytes: &[u8]) -> Result<Option<Option<Name>>, RefusedHello> {
         while let Some((&first, rest)) = bytes.split_first() {
             if self.owed == 0 {
                 self.header_byte(first)?;
@@ -137,10 +137,10 @@ impl ClientHelloReader {
     }
 
     /// One byte of a record header, judged as it comes, so that plain text is refused on its first byte.
-    fn header_byte(&mut self, byte: u8) -> Result<(), Refused> {
-        let refused = || if self.records == 0 { Refused::not_tls() } else { Refused::malformed() };
+    fn header_byte(&mut self, byte: u8) -> Result<(), RefusedHello> {
+        let refused = || if self.records == 0 { RefusedHello::not_tls() } else { RefusedHello::malformed() };
         match self.header_len {
-            0 if self.records == MAX_RECORDS => return Err(Refused::malformed()),
+            0 if self.records == MAX_RECORDS => return Err(RefusedHello::malformed()),
             // SSLv2 begins with its length, so it ends here too.
             0 if byte != HANDSHAKE => return Err(refused()),
             // The minor number is to be ignored (RFC 5246 appendix E.1, RFC 8446 §5.1).
@@ -158,28 +158,28 @@ impl ClientHelloReader {
             self.records += 1;
             // An empty handshake record is forbidden, and would let a peer keep us busy for nothing.
             if self.owed == 0 || self.owed > MAX_RECORD {
-                return Err(Refused::malformed());
+                return Err(RefusedHello::malformed());
             }
         }
         Ok(())
     }
 
     /// Whether the message is complete; refuses a wrong type or length as soon as it can be seen.
-    fn whole(&self) -> Result<bool, Refused> {
+    fn whole(&self) -> Result<bool, RefusedHello> {
         if self.message.first().is_some_and(|&kind| kind != CLIENT_HELLO) {
-            return Err(Refused::malformed());
+            return Err(RefusedHello::malformed());
         }
         let Some(&[_, high, middle, low]) = self.message.first_chunk::<HANDSHAKE_HEADER>() else {
             return Ok(false);
         };
         let promised = u32::from_be_bytes([0, high, middle, low]) as usize;
         if promised > MAX_HELLO {
-            return Err(Refused::malformed());
+            return Err(RefusedHello::malformed());
         }
         let end = HANDSHAKE_HEADER + promised;
         // The record that ends the hello carries nothing else: the client has nothing to say before the answer.
         let beyond = self.message.len() > end || (self.message.len() == end && self.owed > 0);
-        if beyond { Err(Refused::malformed()) } else { Ok(self.message.len() == end) }
+        if beyond { Err(RefusedHello::malformed()) } else { Ok(self.message.len() == end) }
     }
 }
 

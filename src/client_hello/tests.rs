@@ -20,11 +20,11 @@ fn named(sni: Option<&str>, length: usize) -> Progress {
 }
 
 fn malformed(offered: Option<&str>) -> Progress {
-    Progress::Refuse(Refused { reason: Reason::ClientHelloMalformed, offered: offered.map(Into::into) })
+    Progress::Refuse(RefusedHello { reason: Reason::ClientHelloMalformed, offered: offered.map(Into::into) })
 }
 
 fn not_tls() -> Progress {
-    Progress::Refuse(Refused::not_tls())
+    Progress::Refuse(RefusedHello::not_tls())
 }
 
 #[test]

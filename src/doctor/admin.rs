@@ -19,11 +19,11 @@ pub struct Admin(Target);
 /// `/api/decisions`, as far as it is needed.
 #[derive(Deserialize)]
 struct Decisions {
-    refused: Vec<Refused>,
+    refused: Vec<KnownRefusal>,
 }
 
 #[derive(Deserialize)]
-struct Refused {
+struct KnownRefusal {
     id: Option<String>,
     clients: Vec<IpAddr>,
 }

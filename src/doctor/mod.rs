@@ -16,7 +16,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 pub use self::admin::Admin;
-use self::proxy::{Inside, Opened};
+use self::proxy::{Attempt, Inside};
 pub use self::proxy::{Proxy, ProxyError};
 use crate::target::{Host, Target};
 
@@ -135,8 +135,8 @@ fn allowed(visit: &Visit) -> Finding {
     let wrong = |text: String| finding("allowed", State::Wrong, format!("CONNECT {target}: {text}"));
     match visit.via.open(target) {
         Err(error) => wrong(error.to_string()),
-        Ok(Opened::Refused(reply)) => wrong(refused(reply.status, reply.reason())),
-        Ok(Opened::Tunnel(tunnel)) => {
+        Ok(Attempt::Refused(reply)) => wrong(refused(reply.status, reply.reason())),
+        Ok(Attempt::Tunnel(tunnel)) => {
             let id = tunnel.reply.id().map(|id| format!(", X-Request-Id {id}")).unwrap_or_default();
             match tunnel.shake(&target.host.to_string()) {
                 Inside::ServerHello => finding(
@@ -162,7 +162,7 @@ fn denied(visit: &Visit) -> (Finding, Option<String>) {
     let wrong = |text: String| finding("denied", State::Wrong, format!("CONNECT {target}: {text}"));
     match visit.via.open(target) {
         Err(error) => (wrong(error.to_string()), None),
-        Ok(Opened::Refused(reply)) if reply.status == 403 => {
+        Ok(Attempt::Refused(reply)) if reply.status == 403 => {
             let reason = reply.reason().map(|reason| format!(" ({reason})")).unwrap_or_default();
             let text = if reply.reason() == Some("client_not_allowed") {
                 return (wrong(refused(403, reply.reason())), reply.id().map(str::to_owned));
@@ -171,14 +171,14 @@ fn denied(visit: &Visit) -> (Finding, Option<String>) {
             };
             (finding("denied", State::Fine, text), reply.id().map(str::to_owned))
         }
-        Ok(Opened::Refused(reply)) => {
+        Ok(Attempt::Refused(reply)) => {
             let text = format!(
                 "a listed host is asked for before it is denied, or: {}",
                 refused(reply.status, reply.reason())
             );
             (wrong(text), reply.id().map(str::to_owned))
         }
-        Ok(Opened::Tunnel(tunnel)) => {
+        Ok(Attempt::Tunnel(tunnel)) => {
             let mode = if tunnel.reply.id().is_some() {
                 "its policy is in `mode: report`, or the list is wider than thought"
             } else {
@@ -203,8 +203,8 @@ fn mismatch(visit: &Visit) -> Finding {
         return open("--denied is an address: give a name to find this out");
     };
     let tunnel = match visit.via.open(target) {
-        Ok(Opened::Tunnel(tunnel)) => tunnel,
-        Ok(Opened::Refused(_)) | Err(_) => return open("there was no tunnel: see the `allowed` line"),
+        Ok(Attempt::Tunnel(tunnel)) => tunnel,
+        Ok(Attempt::Refused(_)) | Err(_) => return open("there was no tunnel: see the `allowed` line"),
     };
     let egressd = tunnel.reply.id().is_some();
     match (tunnel.shake(other.as_str()), egressd) {
@@ -264,8 +264,8 @@ fn address(visit: &Visit, id: Option<&str>) -> Finding {
         return finding("address", State::Open, "--denied is too long a name");
     };
     let (reply, local) = match visit.via.open(&own) {
-        Ok(Opened::Refused(reply)) => (reply.clone(), reply.local),
-        Ok(Opened::Tunnel(_)) => {
+        Ok(Attempt::Refused(reply)) => (reply.clone(), reply.local),
+        Ok(Attempt::Tunnel(_)) => {
             return finding(
                 "address",
                 State::Open,

@@ -52,15 +52,15 @@ pub enum ProxyError {
 }
 
 /// What became of a CONNECT.
-pub(super) enum Opened {
+pub(super) enum Attempt {
     /// The tunnel stands.
-    Tunnel(Tunnel),
+    Tunnel(OpenTunnel),
     /// It was refused.
     Refused(Reply),
 }
 
 /// A tunnel, before its first byte.
-pub(super) struct Tunnel {
+pub(super) struct OpenTunnel {
     connected: Connected,
     pub(super) reply: Reply,
 }
@@ -146,7 +146,7 @@ impl Proxy {
     }
 
     /// Asks for a tunnel.
-    pub(super) fn open(&self, target: &Target) -> Result<Opened, ProxyError> {
+    pub(super) fn open(&self, target: &Target) -> Result<Attempt, ProxyError> {
         let mut connected = self.connect()?;
         let mut head = format!(
             "CONNECT {target} HTTP/1.1\r\nHost: {target}\r\nUser-Agent: egressd-doctor/{}\r\n",
@@ -164,9 +164,9 @@ impl Proxy {
             ProxyError::Reply(unsent.unwrap_or(error))
         })?;
         Ok(if (200..300).contains(&reply.status) {
-            Opened::Tunnel(Tunnel { connected, reply })
+            Attempt::Tunnel(OpenTunnel { connected, reply })
         } else {
-            Opened::Refused(reply)
+            Attempt::Refused(reply)
         })
     }
 }
@@ -178,7 +178,7 @@ impl fmt::Display for Proxy {
     }
 }
 
-impl Tunnel {
+impl OpenTunnel {
     /// Sends a ClientHello for this name, and reads what comes back first.
     pub(super) fn shake(mut self, name: &str) -> Inside {
         // Whose certificate it would be is not asked: no handshake comes to its end here.

@@ -7,7 +7,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 
 use super::framing::{self, Framing};
-use super::{Fault, Head, MAX_FIELDS, MAX_USER_AGENT, Refused, RequestTarget, Version};
+use super::{Fault, Head, MAX_FIELDS, MAX_USER_AGENT, RefusedHead, RequestTarget, Version};
 use crate::outcome::Reason;
 use crate::target::{Target, TargetError};
 
@@ -323,7 +323,7 @@ fn header_map(fields: &[httparse::Header<'_>]) -> Result<HeaderMap, Fault> {
 
 /// What a record can say of a refused head: its method, its target, its `User-Agent`, each as far as the bytes that
 /// arrived allow.
-pub(super) fn describe(fault: Fault, head: &[u8]) -> Refused {
+pub(super) fn describe(fault: Fault, head: &[u8]) -> RefusedHead {
     let mut lines = head.split(|&byte| byte == b'\n').map(|line| line.strip_suffix(b"\r"));
     // A line that was cut, or that does not end in CRLF, is not quoted: it may be anything.
     let first = lines.next().flatten();
@@ -338,7 +338,7 @@ pub(super) fn describe(fault: Fault, head: &[u8]) -> Refused {
         None => first.and_then(|line| line.split(|&byte| byte == b' ').nth(1)).map(Box::from),
     };
     let user_agent = lines.flatten().take_while(|line| !line.is_empty()).find_map(user_agent);
-    Refused { reason: fault.reason, detail: fault.detail, method, target, malformed, user_agent }
+    RefusedHead { reason: fault.reason, detail: fault.detail, method, target, malformed, user_agent }
 }
 
 fn user_agent(line: &[u8]) -> Option<Box<str>> {

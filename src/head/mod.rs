@@ -105,7 +105,7 @@ pub struct Head {
 /// A refusal at the gate, with what can be said of the request for the record.
 #[derive(Clone, PartialEq, Debug, thiserror::Error)]
 #[error("{reason}: {detail}")]
-pub struct Refused {
+pub struct RefusedHead {
     /// `bad_request`, `bad_target`, `head_too_large`, `head_timeout`, `method_not_allowed` or `scheme_not_allowed`.
     pub reason: Reason,
     /// One line that says what is wrong. Holds no byte that the client sent, so it is safe in a reply and a log.
@@ -142,7 +142,7 @@ impl Fault {
 pub enum HeadError {
     /// The client is to be answered, and the connection closed.
     #[error(transparent)]
-    Refused(Box<Refused>),
+    Refused(Box<RefusedHead>),
     /// The client left, or reset the connection, in the middle of a head: there is nobody to answer.
     #[error("the client left in the middle of a request head")]
     Gone,

@@ -3,7 +3,7 @@
 //! Before it may stand one change_cipher_spec, for middleboxes, and 0-RTT data that was sent before the client knew; the
 //! server skips both. Nothing else may, save the client's alert.
 
-use crate::client_hello::{ClientHelloReader, Progress, Refused};
+use crate::client_hello::{ClientHelloReader, Progress, RefusedHello};
 use crate::outcome::Reason;
 use crate::target::Name;
 
@@ -29,7 +29,7 @@ pub(super) enum Found {
     Alert {
         length: usize,
     },
-    Refused(Refused),
+    Refused(RefusedHello),
 }
 
 /// Reads what is held, as it grows.
@@ -50,7 +50,7 @@ impl SecondHello {
 
     /// `held`: everything since the first hello; each time the same bytes, and perhaps more.
     pub(super) fn read(&mut self, held: &[u8]) -> Found {
-        let malformed = Found::Refused(Refused { reason: Reason::ClientHelloMalformed, offered: None });
+        let malformed = Found::Refused(RefusedHello { reason: Reason::ClientHelloMalformed, offered: None });
         loop {
             if self.seen > self.begin || held.get(self.begin) == Some(&HANDSHAKE) {
                 let from = self.seen.max(self.begin);
@@ -63,7 +63,7 @@ impl SecondHello {
                     }
                     // Its first bytes were TLS, and the tunnel is: what follows is a bad hello.
                     Progress::Refuse(refused) => {
-                        Found::Refused(Refused { reason: Reason::ClientHelloMalformed, ..refused })
+                        Found::Refused(RefusedHello { reason: Reason::ClientHelloMalformed, ..refused })
                     }
                 };
             }

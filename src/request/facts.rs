@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::client::Client;
 use crate::config::{Config, ShortHash};
-use crate::head::{Head, RequestTarget, Version};
+use crate::head::{Head, RefusedHead, RequestTarget, Version};
 use crate::meter::Meter;
 use crate::outcome::Decision;
 use crate::policy::{MatchedRule, Mode};
@@ -178,7 +178,7 @@ impl Asks {
     }
 
     /// Of a head that did not.
-    pub fn of_refused(refused: &crate::head::Refused) -> Self {
+    pub fn of_refused(refused: &RefusedHead) -> Self {
         Asks {
             method: refused.method.clone(),
             target: refused.target.as_ref().map(Asks::target),

@@ -22,7 +22,7 @@ pub(super) struct Decisions {
     /// Groups there are.
     total: usize,
     /// What was refused or failed, the last one first.
-    refused: Vec<Refused>,
+    refused: Vec<RefusedGroup>,
     /// Series of `egressd_requests_total` there are.
     requests_total: usize,
     /// Those with the most requests.
@@ -30,7 +30,7 @@ pub(super) struct Decisions {
 }
 
 #[derive(Serialize)]
-struct Refused {
+struct RefusedGroup {
     /// `deny`, `error`, or `would_deny` of report mode.
     kind: &'static str,
     target: Option<String>,
@@ -83,7 +83,7 @@ pub(super) fn of(query: &Query, shared: &Shared) -> Decisions {
     }
 }
 
-fn shown(group: Group, shared: &Shared, now: Timestamp) -> Refused {
+fn shown(group: Group, shared: &Shared, now: Timestamp) -> RefusedGroup {
     let config = shared.current.load();
     let policy = group.policy.as_deref();
     let remedy = match (&group.asked, group.cause) {
@@ -116,7 +116,7 @@ fn shown(group: Group, shared: &Shared, now: Timestamp) -> Refused {
         ),
         Cause::ClientGone => ("error", "the client left before there was a verdict"),
     };
-    Refused {
+    RefusedGroup {
         kind,
         method: match &group.asked {
             Asked::Target(target) => Some(match target.method {

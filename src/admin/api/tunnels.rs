@@ -80,11 +80,11 @@ pub(super) struct Tunnels {
     total: usize,
     /// Of these, those that the filter takes.
     matching: usize,
-    tunnels: Vec<Tunnel>,
+    tunnels: Vec<TunnelRow>,
 }
 
 #[derive(Serialize)]
-struct Tunnel {
+struct TunnelRow {
     id: String,
     client: String,
     peer: String,
@@ -152,9 +152,9 @@ fn is_wanted(query: &Query, tunnel: &live::Tunnel) -> bool {
     ])
 }
 
-fn shown(tunnel: &live::Tunnel) -> Tunnel {
+fn shown(tunnel: &live::Tunnel) -> TunnelRow {
     let facts = &tunnel.facts;
-    Tunnel {
+    TunnelRow {
         id: facts.id.to_string(),
         client: facts.client.address.to_string(),
         peer: facts.client.peer.to_string(),

@@ -37,7 +37,7 @@ fn accepted(bytes: &str) -> Head {
     }
 }
 
-fn refused(bytes: &[u8]) -> Refused {
+fn refused(bytes: &[u8]) -> RefusedHead {
     match verdict(bytes).0 {
         Err(HeadError::Refused(refused)) => *refused,
         other => panic!("{:?}: {other:?}", String::from_utf8_lossy(bytes)),
