@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::dns::Dnsmasq;
 use crate::git_server::{GitServer, HELLO, HOST};
-use crate::network::{Network, PUBLIC};
+use crate::network::{self, Network, PUBLIC};
 use crate::support::{Authority, Egressd, command, directory, until, write};
 use crate::tool::{Ran, here, isolate};
 
@@ -59,10 +59,11 @@ fn check_what_it_says(proxy: &Egressd, launch: &impl Fn(&str) -> Command, home: 
 
 #[test]
 fn without_arguments_it_serves_on_the_embedded_default() {
-    let Some(network) = Network::new() else {
-        on_the_ports_of_this_machine();
-        return;
-    };
+    if let Err(why) = network::allowed() {
+        eprintln!("on the ports of this machine: {why}");
+        return on_the_ports_of_this_machine();
+    }
+    let network = Network::new();
     let launch = |program: &str| network.command(program);
     let authority = Authority::new();
     let address = SocketAddr::new(PUBLIC.into(), 443);

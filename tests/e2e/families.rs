@@ -1,7 +1,5 @@
 //! Networks with one family of addresses, with a broken one, and with Kubernetes' resolv.conf: in namespaces of the test's
 //! own, with dnsmasq as the server, nginx as the target and curl as the client, on the embedded default.
-//!
-//! Where the machine forbids namespaces nothing of this can be set up; `tests/run` tells so.
 
 use std::net::{Ipv6Addr, SocketAddr};
 
@@ -27,8 +25,8 @@ struct Ways {
 
 impl Ways {
     /// The target listens at this address; the server is asked at this one.
-    fn new(resolv_conf: &str, commands: &str, origin: SocketAddr, server: SocketAddr) -> Option<Self> {
-        let network = Network::with(resolv_conf, commands)?;
+    fn new(resolv_conf: &str, commands: &str, origin: SocketAddr, server: SocketAddr) -> Self {
+        let network = Network::with(resolv_conf, commands);
         let launch = |program: &str| network.command(program);
         let authority = Authority::new();
         let _origin = GitServer::start_by(launch, &authority, origin);
@@ -36,7 +34,7 @@ impl Ways {
         let dns = Dnsmasq::start(launch, server, &[(HOST, &addresses)]);
         write(&network.home().join("ca.pem"), authority.pem());
         let proxy = start(&launch, network.home());
-        Some(Ways { network, proxy, dns, _origin })
+        Ways { network, proxy, dns, _origin }
     }
 
     /// Fetches a page through egressd: the record of how it was opened.
@@ -70,7 +68,7 @@ fn where_there_is_no_ipv4_it_goes_by_ipv6() {
     let commands = format!("ip address add {PUBLIC_6}/128 dev lo nodad");
     let origin = SocketAddr::new(PUBLIC_6.into(), 443);
     let server = at_53(Ipv6Addr::LOCALHOST);
-    let Some(ways) = Ways::new("nameserver ::1\n", &commands, origin, server) else { return };
+    let ways = Ways::new("nameserver ::1\n", &commands, origin, server);
     ways.reach().assert_has(&json!({"upstream": origin.to_string()}));
 }
 
@@ -79,7 +77,7 @@ fn where_there_is_no_ipv6_it_goes_by_ipv4() {
     let commands =
         format!("ip address add {PUBLIC}/32 dev lo; echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6");
     let origin = SocketAddr::new(PUBLIC.into(), 443);
-    let Some(ways) = Ways::new(LOCAL, &commands, origin, at_53([127, 0, 0, 1])) else { return };
+    let ways = Ways::new(LOCAL, &commands, origin, at_53([127, 0, 0, 1]));
     ways.reach().assert_has(&json!({"upstream": origin.to_string()}));
 }
 
@@ -91,7 +89,7 @@ fn where_the_way_by_ipv6_is_broken_it_goes_on_by_ipv4_within_300_ms() {
          ip6tables -A INPUT -p tcp -d {PUBLIC_6} -j DROP"
     );
     let origin = SocketAddr::new(PUBLIC.into(), 443);
-    let Some(ways) = Ways::new(LOCAL, &commands, origin, at_53([127, 0, 0, 1])) else { return };
+    let ways = Ways::new(LOCAL, &commands, origin, at_53([127, 0, 0, 1]));
     // The promise is of what egressd adds; the best of several takes out what a busy machine adds.
     let took: Vec<f64> = (0..5)
         .map(|_| {
@@ -111,7 +109,7 @@ fn t33_kubernetes_resolv_conf_costs_one_query_a_family() {
                        nameserver 127.0.0.1\noptions ndots:5\n";
     let commands = format!("ip address add {PUBLIC}/32 dev lo; ip address add {PUBLIC_6}/128 dev lo nodad");
     let origin = SocketAddr::new(PUBLIC.into(), 443);
-    let Some(ways) = Ways::new(resolv_conf, &commands, origin, at_53([127, 0, 0, 1])) else { return };
+    let ways = Ways::new(resolv_conf, &commands, origin, at_53([127, 0, 0, 1]));
     ways.reach();
     assert_eq!(ways.dns.asked(), [format!("A {HOST}"), format!("AAAA {HOST}")]);
 }

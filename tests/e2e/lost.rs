@@ -25,7 +25,7 @@ fn the_user_timeout_gives_a_vanished_target_up_before_the_retransmissions_do() {
 /// In a network that `command` has set up, by an egressd with these `settings`.
 fn vanishes(command: &str, settings: &str) {
     let commands = format!("ip address add {PUBLIC}/32 dev lo; {command}");
-    let Some(network) = Network::with("nameserver 127.0.0.1\n", &commands) else { return };
+    let network = Network::with("nameserver 127.0.0.1\n", &commands);
     let launch = |program: &str| network.command(program);
     let address = SocketAddr::new(PUBLIC.into(), 443);
     let _origin = GitServer::start_by(launch, &Authority::new(), address);

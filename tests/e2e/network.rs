@@ -7,7 +7,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use crate::support::{directory, until, write};
-use crate::tool::{Daemon, isolate};
+use crate::tool::{Daemon, Ran, isolate};
 
 /// Globally reachable by the registry, and here on the namespace's loopback interface.
 pub(crate) const PUBLIC: Ipv4Addr = Ipv4Addr::new(52, 119, 196, 66);
@@ -17,36 +17,24 @@ pub(crate) const PUBLIC: Ipv4Addr = Ipv4Addr::new(52, 119, 196, 66);
 pub(crate) struct Network {
     holder: Daemon,
     directory: TempDir,
-    as_user: bool,
 }
 
 impl Network {
-    /// With [`PUBLIC`], and a resolv.conf that names a server at 127.0.0.1 and a search domain. None where the machine
-    /// forbids namespaces: in a container without CAP_SYS_ADMIN, say. `tests/run` tells so.
-    pub(crate) fn new() -> Option<Self> {
+    /// With [`PUBLIC`], and a resolv.conf that names a server at 127.0.0.1 and a search domain.
+    pub(crate) fn new() -> Self {
         let public = format!("ip address add {PUBLIC}/32 dev lo");
         Network::with("nameserver 127.0.0.1\nsearch cluster.local\n", &public)
     }
 
-    /// With this resolv.conf, and with whatever these commands of a shell set up once loopback is up.
-    pub(crate) fn with(resolv_conf: &str, commands: &str) -> Option<Self> {
-        let as_user = !rustix::process::geteuid().is_root();
-        let unshare = |command: &mut Command| {
-            command.args(["--net", "--mount"]);
-            command.args(as_user.then_some("--map-root-user"));
-        };
-        let directory = directory();
-        let mut probe = Command::new("unshare");
-        unshare(&mut probe);
-        isolate(&mut probe, directory.path());
-        if !probe.arg("true").output().is_ok_and(|output| output.status.success()) {
-            return None;
+    /// With this resolv.conf, and with whatever these commands of a shell set up once loopback is up. A test that stands
+    /// in namespaces fails where the machine forbids them.
+    pub(crate) fn with(resolv_conf: &str, commands: &str) -> Self {
+        if let Err(why) = allowed() {
+            panic!("{why}");
         }
-
+        let directory = directory();
         write(&directory.path().join("resolv.conf"), resolv_conf);
-        let mut holder = Command::new("unshare");
-        unshare(&mut holder);
-        isolate(&mut holder, directory.path());
+        let mut holder = unshare(directory.path());
         holder.args(["sh", "-ec"]).arg(format!(
             "ip link set lo up; {commands}; \
              mount --bind \"$HOME/resolv.conf\" /etc/resolv.conf; touch \"$HOME/ready\"; exec sleep infinity"
@@ -56,14 +44,14 @@ impl Network {
             holder.assert_alive();
             directory.path().join("ready").exists().then_some(())
         });
-        Some(Network { holder, directory, as_user })
+        Network { holder, directory }
     }
 
     /// A program that will run inside.
     pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
         command.arg("--target").arg(self.holder.pid().to_string()).args(["--net", "--mount"]);
-        if self.as_user {
+        if is_user() {
             command.args(["--user", "--preserve-credentials"]);
         }
         command.arg("--").arg(program);
@@ -75,4 +63,29 @@ impl Network {
     pub(crate) fn home(&self) -> &Path {
         self.directory.path()
     }
+}
+
+/// Whether the machine allows namespaces of our own, and if not, why.
+pub(crate) fn allowed() -> Result<(), String> {
+    let directory = directory();
+    let tried = Ran::of(unshare(directory.path()).arg("true"));
+    if tried.code == Some(0) {
+        return Ok(());
+    }
+    Err(format!(
+        "this test stands in network namespaces, which this machine does not allow (a container without CAP_SYS_ADMIN?): {}",
+        tried.stderr
+    ))
+}
+
+/// Makes the namespaces for the program that is to be its argument: as root, or as a user who is root in there.
+pub(crate) fn unshare(home: &Path) -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--net", "--mount"]).args(is_user().then_some("--map-root-user"));
+    isolate(&mut command, home);
+    command
+}
+
+pub(crate) fn is_user() -> bool {
+    !rustix::process::geteuid().is_root()
 }

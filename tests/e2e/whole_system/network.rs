@@ -10,6 +10,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
+use crate::network::{allowed, is_user, unshare};
 use crate::support::{directory, until, write};
 use crate::tool::{Daemon, Ran, isolate};
 
@@ -18,30 +19,17 @@ use crate::tool::{Daemon, Ran, isolate};
 pub(super) struct Fabric {
     holder: Daemon,
     directory: TempDir,
-    as_user: bool,
 }
 
 impl Fabric {
     /// With these networks. There is no test of the whole system without namespaces, so it fails where the machine
     /// forbids them.
     pub(super) fn new(networks: &[&str]) -> Self {
-        let as_user = !rustix::process::geteuid().is_root();
+        if let Err(why) = allowed() {
+            panic!("{why}");
+        }
         let directory = directory();
-        let mut holder = Command::new("unshare");
-        holder.args(["--net", "--mount"]).args(as_user.then_some("--map-root-user"));
-        isolate(&mut holder, directory.path());
-        let allowed = Ran::of(holder.arg("true"));
-        assert_eq!(
-            allowed.code,
-            Some(0),
-            "the whole system stands in network namespaces, which this machine does not allow (a container without \
-             CAP_SYS_ADMIN?): {}",
-            allowed.stderr
-        );
-
-        let mut holder = Command::new("unshare");
-        holder.args(["--net", "--mount"]).args(as_user.then_some("--map-root-user"));
-        isolate(&mut holder, directory.path());
+        let mut holder = unshare(directory.path());
         let bridges: String = networks
             .iter()
             .map(|name| format!("ip link add {name} type bridge; ip link set {name} up; "))
@@ -52,7 +40,7 @@ impl Fabric {
             holder.assert_alive();
             directory.path().join("ready").exists().then_some(())
         });
-        Fabric { holder, directory, as_user }
+        Fabric { holder, directory }
     }
 
     /// A host, with a cable to each of these networks and its address there; the cable's interface is called as the
@@ -67,7 +55,7 @@ impl Fabric {
             holder.assert_alive();
             directory.path().join("ready").exists().then_some(())
         });
-        let host = Host { name, holder, directory, as_user: self.as_user };
+        let host = Host { name, holder, directory };
         let pid = host.holder.pid();
         let (mut outside, mut inside) = (String::new(), "ip link set lo up\n".to_owned());
         inside += "echo 0 >/proc/sys/net/ipv4/ip_forward\n";
@@ -89,7 +77,7 @@ impl Fabric {
     }
 
     fn command(&self, program: &str) -> Command {
-        let mut command = enter(&self.holder, self.as_user, &["--net", "--mount"], program);
+        let mut command = enter(&self.holder, &["--net", "--mount"], program);
         isolate(&mut command, self.directory.path());
         command
     }
@@ -101,7 +89,6 @@ pub(super) struct Host {
     name: &'static str,
     holder: Daemon,
     directory: TempDir,
-    as_user: bool,
 }
 
 impl Host {
@@ -112,7 +99,7 @@ impl Host {
 
     /// A program that will run there.
     pub(super) fn command(&self, program: &str) -> Command {
-        let mut command = enter(&self.holder, self.as_user, &["--net", "--mount", "--uts"], program);
+        let mut command = enter(&self.holder, &["--net", "--mount", "--uts"], program);
         isolate(&mut command, self.home());
         command
     }
@@ -148,10 +135,10 @@ impl Host {
     }
 }
 
-fn enter(holder: &Daemon, as_user: bool, namespaces: &[&str], program: &str) -> Command {
+fn enter(holder: &Daemon, namespaces: &[&str], program: &str) -> Command {
     let mut command = Command::new("nsenter");
     command.arg("--target").arg(holder.pid().to_string()).args(namespaces);
-    if as_user {
+    if is_user() {
         command.args(["--user", "--preserve-credentials"]);
     }
     command.arg("--").arg(program);
