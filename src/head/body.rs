@@ -4,9 +4,9 @@
 //! extensions, checked arithmetic, bounded extensions and trailers, and no recursion: one state, one byte at a time.
 //! Nothing is stored; the caller keeps or drops the bytes.
 
-use super::Framing;
 use super::framing::MAX_BODY;
 use super::grammar::is_token_byte;
+use super::{Framing, MAX_FIELDS};
 
 /// Most hexadecimal digits of a chunk's size, leading zeros included.
 const MAX_SIZE_DIGITS: u32 = 16;
@@ -14,8 +14,8 @@ const MAX_SIZE_DIGITS: u32 = 16;
 const MAX_EXTENSION: u32 = 256;
 /// Most bytes of extensions in one body: small chunks with long extensions are a lever.
 const MAX_EXTENSIONS: u32 = 16 * 1024;
-/// Most bytes of a trailer section.
-pub(super) const MAX_TRAILERS: u32 = 8 * 1024;
+/// Most bytes of a trailer section, which has no more fields than a head.
+const MAX_TRAILERS: u32 = 8 * 1024;
 
 /// What is wrong with a chunked body. One line, safe to send.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -41,7 +41,7 @@ pub enum BodyError {
     /// A trailer that is not a field.
     #[error("a trailer of the body is not a well-formed field")]
     Trailer,
-    /// More than 8 KiB.
+    /// More than 8 KiB, or more fields than a head may have.
     #[error("the trailers of the body are too long")]
     TrailersTooLong,
 }
@@ -111,6 +111,8 @@ pub struct BodyFollower {
     extensions: u32,
     /// Bytes of trailers so far.
     trailers: u32,
+    /// And fields.
+    trailer_fields: usize,
 }
 
 impl BodyFollower {
@@ -121,7 +123,15 @@ impl BodyFollower {
             Framing::Length(length) => State::Length(length),
             Framing::Chunked => State::Size(0, 0),
         };
-        BodyFollower { state, chunk: 0, total: 0, extension: 0, extensions: 0, trailers: 0 }
+        BodyFollower {
+            state,
+            chunk: 0,
+            total: 0,
+            extension: 0,
+            extensions: 0,
+            trailers: 0,
+            trailer_fields: 0,
+        }
     }
 
     /// Whether the body has come to its end: the next byte is another request's.
@@ -242,7 +252,13 @@ impl BodyFollower {
             (TrailerName, b':') => self.trailer(TrailerValue)?,
             (TrailerValue, b'\r') => self.trailer(TrailerLf)?,
             (TrailerValue, b'\t' | b' '..=b'~' | 0x80..) => self.trailer(TrailerValue)?,
-            (TrailerLf, b'\n') => self.trailer(TrailerStart)?,
+            (TrailerLf, b'\n') => {
+                self.trailer_fields += 1;
+                if self.trailer_fields > MAX_FIELDS {
+                    return Err(BodyError::TrailersTooLong);
+                }
+                self.trailer(TrailerStart)?
+            }
             (EndLf | TrailerLf, _) | (TrailerValue, b'\n') => return Err(BodyError::LineEnd),
             (TrailerStart | TrailerName | TrailerValue, _) => return Err(BodyError::Trailer),
 
