@@ -17,6 +17,9 @@ const CHANGE_CIPHER_SPEC: u8 = 20;
 const ALERT: u8 = 21;
 const HANDSHAKE: u8 = 22;
 const SERVER_HELLO: u8 = 2;
+/// An alert that the handshake may go on after (RFC 5246 §7.2), save for the one that says goodbye.
+const WARNING: u8 = 1;
+const CLOSE_NOTIFY: u8 = 0;
 
 /// The SHA-256 of "HelloRetryRequest" (RFC 8446 §4.1.3).
 pub const HELLO_RETRY_REQUEST: [u8; 32] = [
@@ -36,7 +39,7 @@ pub enum Answer {
     ServerHello,
     /// A whole HelloRetryRequest: the client will send a second hello. The reader then reads what follows it.
     Retry,
-    /// An alert: the handshake ends here.
+    /// An alert that ends the handshake. After a warning it goes on, with a HelloRetryRequest perhaps: it is no answer.
     Alert,
     /// No TLS, or none that may stand here; a second HelloRetryRequest among it (RFC 8446 §4.1.4).
     NotTls,
@@ -58,6 +61,10 @@ pub struct ServerHelloReader {
     retried: bool,
     /// And the client has not answered it.
     waiting: bool,
+    /// The level of an alert of which the rest is still to come.
+    level: Option<u8>,
+    /// The last whole record was a warning.
+    warned: bool,
 }
 
 impl ServerHelloReader {
@@ -82,10 +89,12 @@ impl ServerHelloReader {
             let (part, rest) = bytes.split_at(self.owed.min(bytes.len()));
             self.owed -= part.len();
             bytes = rest;
-            if self.header[0] == CHANGE_CIPHER_SPEC {
-                continue;
-            }
-            match self.payload(part) {
+            let meaning = match self.header[0] {
+                CHANGE_CIPHER_SPEC => Answer::NeedMore,
+                ALERT => self.alert(part),
+                _ => self.payload(part),
+            };
+            match meaning {
                 Answer::NeedMore => {}
                 // What follows may come in the same segment, and must not pass unseen.
                 Answer::Retry => retry = true,
@@ -98,6 +107,23 @@ impl ServerHelloReader {
     /// The client's second hello went to the server: its ServerHello may come.
     pub fn second_hello_sent(&mut self) {
         self.waiting = false;
+    }
+
+    /// What it amounts to that nothing more comes.
+    pub fn end(&self) -> Answer {
+        // Warnings alone are what a server says that will not have the hello.
+        if self.warned && self.header_len == 0 { Answer::Alert } else { Answer::NotTls }
+    }
+
+    fn alert(&mut self, part: &[u8]) -> Answer {
+        for &byte in part {
+            match self.level.take() {
+                None => self.level = Some(byte),
+                Some(WARNING) if byte != CLOSE_NOTIFY => self.warned = true,
+                Some(_) => return Answer::Alert,
+            }
+        }
+        Answer::NeedMore
     }
 
     fn header_byte(&mut self, byte: u8) -> Answer {
@@ -126,12 +152,12 @@ impl ServerHelloReader {
         }
         self.header_len = 0;
         self.records += 1;
+        self.warned = false;
         let [kind, _, _, high, low] = self.header;
         self.owed = usize::from(u16::from_be_bytes([high, low]));
         match kind {
             _ if self.owed == 0 || self.owed > MAX_RECORD => Answer::NotTls,
             ALERT if self.owed != 2 => Answer::NotTls,
-            ALERT => Answer::Alert,
             CHANGE_CIPHER_SPEC if self.owed != 1 => Answer::NotTls,
             _ => Answer::NeedMore,
         }
@@ -200,6 +226,8 @@ mod tests {
 
     const CCS: &[u8] = &[20, 3, 3, 0, 1, 1];
     const BYE: &[u8] = &[21, 3, 1, 0, 2, 2, 40];
+    const CLOSING: &[u8] = &[21, 3, 3, 0, 2, 1, 0];
+    const UNRECOGNIZED: &[u8] = &[21, 3, 3, 0, 2, 1, 112];
 
     /// The last answer, however the bytes are cut.
     fn read(bytes: &[u8]) -> Answer {
@@ -231,6 +259,15 @@ mod tests {
             ("over many records", small(10), Answer::ServerHello),
             ("in one-byte records", small(1), Answer::ServerHello),
             ("an alert", BYE.to_vec(), Answer::Alert),
+            ("an alert without its end", BYE[..6].to_vec(), Answer::NeedMore),
+            ("a goodbye", CLOSING.to_vec(), Answer::Alert),
+            ("an alert of a level that there is not", vec![21, 3, 3, 0, 2, 9, 112], Answer::Alert),
+            ("a warning", UNRECOGNIZED.to_vec(), Answer::NeedMore),
+            ("a hello after a warning", [UNRECOGNIZED, &hello()].concat(), Answer::ServerHello),
+            ("a retry after a warning", [UNRECOGNIZED, &retry()].concat(), Answer::Retry),
+            ("an alert after warnings", [UNRECOGNIZED, UNRECOGNIZED, BYE].concat(), Answer::Alert),
+            ("HTTP after a warning", [UNRECOGNIZED, b"HTTP/1.1"].concat(), Answer::NotTls),
+            ("warnings without end", UNRECOGNIZED.repeat(MAX_RECORDS + 1), Answer::NotTls),
             ("a HelloRetryRequest", retry(), Answer::Retry),
             ("nothing", vec![], Answer::NeedMore),
             ("half a header", hello()[..3].to_vec(), Answer::NeedMore),
@@ -260,11 +297,29 @@ mod tests {
     }
 
     #[test]
+    fn a_server_that_only_warned_may_leave() {
+        for (bytes, end) in [
+            (UNRECOGNIZED.to_vec(), Answer::Alert),
+            (UNRECOGNIZED.repeat(3), Answer::Alert),
+            (vec![], Answer::NotTls),
+            (UNRECOGNIZED[..6].to_vec(), Answer::NotTls),
+            ([UNRECOGNIZED, &hello()[..3]].concat(), Answer::NotTls),
+            ([UNRECOGNIZED, &hello()[..9]].concat(), Answer::NotTls),
+        ] {
+            let mut reader = ServerHelloReader::new();
+            assert_eq!(reader.push(&bytes), Answer::NeedMore, "{bytes:?}");
+            assert_eq!(reader.end(), end, "{bytes:?}");
+        }
+    }
+
+    #[test]
     fn t11_between_a_retry_and_the_second_hello_the_server_says_nothing_of_weight() {
         let after = |bytes: &[u8]| read(&[&retry(), bytes].concat());
         assert_eq!(after(CCS), Answer::Retry);
         assert_eq!(after(BYE), Answer::Alert);
         assert_eq!(after(&[CCS, BYE].concat()), Answer::Alert);
+        assert_eq!(after(UNRECOGNIZED), Answer::Retry);
+        assert_eq!(after(&[UNRECOGNIZED, &hello()].concat()), Answer::NotTls);
         assert_eq!(after(&hello()), Answer::NotTls);
         assert_eq!(after(&[CCS, &hello()].concat()), Answer::NotTls);
         assert_eq!(after(&[23, 3, 3, 0, 1, 0]), Answer::NotTls);

@@ -241,7 +241,7 @@ where
         // It closed in the middle of its answer: to let the client's bytes flow then would be to let them flow to a
         // server that speaks no TLS.
         let fresh = answer.get(answer.len().saturating_sub(count)..).unwrap_or_default();
-        match if count == 0 { Answer::NotTls } else { server.push(fresh) } {
+        match if count == 0 { server.end() } else { server.push(fresh) } {
             Answer::NotTls => Err(GateEnd::refused(
                 Reason::UpstreamNotTls,
                 None,

@@ -352,6 +352,26 @@ async fn after_a_retry_either_side_may_give_up_with_an_alert() {
     assert_eq!(passing.passed().await.to_client[..], ALERT);
 }
 
+/// A server may warn (that it does not know the name, say) and then ask for a second hello all the same.
+#[tokio::test(start_paused = true)]
+async fn t11_a_warning_is_no_answer() {
+    const WARNING: [u8; 7] = [21, 3, 3, 0, 2, 1, 112];
+    let mut passing = pass(&first(), None);
+    passing.upstream_gets(&first()).await;
+    let warned = [&WARNING[..], &retry()].concat();
+    passing.upstream.write_all(&warned).await.unwrap();
+    passing.client_gets(&warned).await;
+    passing.upstream.write_all(&WARNING).await.unwrap();
+    passing.client_gets(&WARNING).await;
+    passing.client.write_all(&naming(b"b.example")).await.unwrap();
+    assert_eq!(refusal(passing.end_in_silence().await).reason, Reason::SniMismatch);
+
+    let mut passing = pass(&first(), None);
+    passing.upstream.write_all(&WARNING).await.unwrap();
+    passing.upstream.shutdown().await.unwrap();
+    assert_eq!(passing.passed().await.to_client[..], WARNING, "then it left");
+}
+
 #[tokio::test(start_paused = true)]
 async fn t67_the_hellos_count_against_the_upload_limit() {
     let length = first().len() as u64;
