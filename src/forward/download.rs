@@ -137,6 +137,10 @@ pub(super) async fn download<W: AsyncWrite + Unpin>(
 
     let (mut parts, mut body) = response.into_parts();
     let coding = coding(head, parts.status, &body);
+    if parts.status == StatusCode::NO_CONTENT {
+        // Whoever believed it would take the next response for this one's body.
+        parts.headers.remove(CONTENT_LENGTH);
+    }
     // A client that is still sending is told to stop: nobody will read the rest.
     let keep_alive = head.keep_alive && track.request_is_complete() && coding != Coding::Close;
     rewrite::strip(&mut parts.headers);
@@ -187,7 +191,7 @@ fn coding(head: &Head, status: StatusCode, body: &Incoming) -> Coding {
 }
 
 /// The framing fields as we frame it; where there is no body, `Content-Length` tells of the one there would be
-/// (RFC 9110 §8.6), save with 204.
+/// (RFC 9110 §8.6).
 fn frame(headers: &mut HeaderMap, coding: Coding) {
     let told = headers.remove(CONTENT_LENGTH);
     match (coding, told) {

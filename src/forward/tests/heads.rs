@@ -31,6 +31,8 @@ async fn answers_without_a_body_end_with_their_head() {
         ("HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n", "content-length: 7\r\n"),
         ("HEAD", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", ""),
         ("GET", "HTTP/1.1 204 No Content\r\n\r\n", ""),
+        ("GET", "HTTP/1.1 204 No Content\r\nContent-Length: 7\r\n\r\n", ""),
+        ("HEAD", "HTTP/1.1 204 No Content\r\nContent-Length: 7\r\n\r\n", ""),
         ("GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 7\r\n\r\n", "content-length: 7\r\n"),
         ("GET", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "content-length: 0\r\n"),
     ] {
