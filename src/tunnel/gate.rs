@@ -162,15 +162,15 @@ impl ClientHelloGate<'_> {
 
     /// It ended before its first byte.
     fn ended(&self, request: Request<'_>, ending: Ending) -> NotEntered {
-        match ending {
-            Ending::PolicyRevoked => self.refuse_revoked(request),
-            _ => request.ended(ending),
+        if ending == Ending::PolicyRevoked {
+            return NotEntered::Refused(self.refuse_revoked(request));
         }
+        request.ended(ending);
         NotEntered::Ended(ending)
     }
 
     /// It was revoked before its first byte: nothing was opened, so it is refused by what is in force now.
-    fn refuse_revoked(&self, mut request: Request<'_>) {
+    fn refuse_revoked(&self, mut request: Request<'_>) -> Reason {
         let judge = self.shared.judge();
         request.judged_by(&judge.config);
         let revoked = self.live.tunnel().revoked();
@@ -179,5 +179,6 @@ impl ClientHelloGate<'_> {
             Ok(_) => revoked.unwrap_or(Reason::HostNotAllowed),
         };
         request.refuse(reason);
+        reason
     }
 }
