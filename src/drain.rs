@@ -46,10 +46,10 @@ impl Drain {
         self.closed.cancelled()
     }
 
-    /// Ready so long after [`Drain::close`] was called.
+    /// Ready so long after [`Drain::close`] was called, and at the latest with [`Drain::end`].
     pub async fn closed_for(&self, time: Duration) {
         self.closed().await;
-        tokio::time::sleep(time).await;
+        let _ = tokio::time::timeout(time, self.ended()).await;
     }
 
     /// The time is over: what still flows ends.

@@ -58,6 +58,7 @@ pub(crate) async fn prove(
         tokio::select! {
             biased;
             verdict = &mut verify => break verdict.unwrap_or(Err(Busy)),
+            () = shared.drain.ended() => return Err(Reason::Draining.into()),
             read = stream.read_buf(buffer), if buffer.len() < READ_AHEAD => match read {
                 Ok(1..) => {}
                 Ok(0) | Err(_) => return Err(Unproven::Gone),

@@ -26,6 +26,7 @@ use crate::outcome::Reason;
 use crate::proof::{self, Unproven};
 use crate::refusals;
 use crate::refuse::{Refused, record, refuse};
+use crate::reply;
 use crate::request::{Asks, Request};
 use crate::shared::Shared;
 use crate::stream::ClientStream;
@@ -172,7 +173,14 @@ async fn next_head(
         }
     }
     let left = HeadLimits { timeout: deadline.duration_since(tokio::time::Instant::now()), ..limits };
-    head::read_head(stream, buffer, &left).await
+    let read = tokio::select! {
+        biased;
+        read = head::read_head(stream, buffer, &left) => Some(read),
+        () = shared.drain.ended() => None,
+    };
+    read.unwrap_or_else(|| {
+        Err(HeadError::cut_short(Reason::Draining, reply::advice(Reason::Draining), buffer))
+    })
 }
 
 /// Whether requests are served at all.

@@ -148,6 +148,13 @@ pub enum HeadError {
     Gone,
 }
 
+impl HeadError {
+    /// For a head that is waited for no longer, of which `buffer` has come.
+    pub fn cut_short(reason: Reason, detail: &'static str, buffer: &[u8]) -> Self {
+        refuse(Fault::new(reason, detail), buffer)
+    }
+}
+
 /// Reads and judges one request head. What follows it (early data, the body, a pipelined head) stays in `buffer`;
 /// the head itself is taken out. `buffer` may hold bytes of an earlier read. Dropping the future loses nothing.
 ///

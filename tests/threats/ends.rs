@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, pipe};
 use std::net::{SocketAddr, TcpStream};
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::json;
@@ -40,6 +41,45 @@ fn term_with_tunnels_open_lets_them_finish_and_takes_no_more() {
     assert_eq!(ended.code, 0, "{}", ended.stderr);
     let closed = ended.records.iter().filter(|record| record["ending"] == "client_closed").count();
     assert_eq!(closed, 20);
+}
+
+#[test]
+fn a_second_term_waits_for_nobody_who_still_asks() {
+    let directory = directory();
+    // Costs a second or more: nobody will have compared it by then.
+    write(
+        &directory.path().join("users"),
+        "slow:$2b$15$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW\n",
+    );
+    let locked = "{name: locked, address: 127.0.0.1:0, basic_auth: {users_file: users}}";
+    let text = config(&["tcp://127.0.0.1:9"])
+        .replace("address: 127.0.0.1:0}]", &format!("address: 127.0.0.1:0}}, {locked}]"));
+    assert!(text.contains(locked));
+    let proxy = Egressd::start_in(directory, &(text + "shutdown: {grace_period: 10m}\n"));
+    let _silent = proxy.connect();
+    let mut half = proxy.connect();
+    half.send("CONNECT half.test:443 HTTP/1.1\r\nHo");
+    let mut proving = Wire::connect(proxy.listener("locked"));
+    proving.send("CONNECT x.test:443 HTTP/1.1\r\nHost: x\r\nProxy-Authorization: Basic c2xvdzp4\r\n\r\n");
+    // Who came later and was answered: then those before were accepted.
+    for listener in ["proxy", "locked"] {
+        let mut later = Wire::connect(proxy.listener(listener));
+        later.send("CONNECT other.test:443 HTTP/1.1\r\nHost: x\r\n\r\n");
+        assert!([403, 407].contains(&later.read_reply().status));
+    }
+    let begun = Instant::now();
+    proxy.signal(Signal::TERM);
+    let address = proxy.address();
+    until("the listener to close", || TcpStream::connect_timeout(&address, DEADLINE).is_err().then_some(()));
+    proxy.signal(Signal::TERM);
+    let told = proxy.refused(half, 503, "draining");
+    told.record.assert_has(&json!({"target": "half.test:443", "event": "error"}));
+    proxy.refused(proving, 503, "draining");
+    let ended = proxy.wait();
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    assert!(!ended.stderr.contains("did not end in time"), "{}", ended.stderr);
+    // Two seconds is what a connection under way has where there is no second TERM.
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
 }
 
 #[test]
