@@ -122,7 +122,6 @@ pub struct Metrics {
     ready: IntGauge,
     reload_successful: IntGauge,
     reload_success_time: Gauge,
-    config: IntGaugeVec,
     certificate_expires: prometheus::GaugeVec,
 }
 
@@ -208,13 +207,6 @@ impl Metrics {
                 "egressd_config_last_reload_success_timestamp_seconds",
                 "When the files last said what is in use, by the start or by a reload, in seconds since the epoch.",
             )?,
-            config: IntGaugeVec::new(
-                Opts::new(
-                    "egressd_config_info",
-                    "The hash of the configuration in use with all files it names; always 1.",
-                ),
-                &["sha256"],
-            )?,
             certificate_expires: prometheus::GaugeVec::new(
                 Opts::new(
                     "egressd_certificate_expires_timestamp_seconds",
@@ -242,7 +234,6 @@ impl Metrics {
             Box::new(metrics.ready.clone()),
             Box::new(metrics.reload_successful.clone()),
             Box::new(metrics.reload_success_time.clone()),
-            Box::new(metrics.config.clone()),
             Box::new(metrics.certificate_expires.clone()),
             Box::new(ProcessCollector::for_self()),
         ];
@@ -352,10 +343,11 @@ impl Metrics {
     // --- configuration
 
     fn configured(&self, new: Configured<'_>) {
-        self.config.reset();
-        self.config.with_label_values(&[new.sha256]).set(1);
-        self.at_scrape.set_policies(new.policies);
-        self.at_scrape.set_rule_expiries(new.rule_expiries);
+        self.at_scrape.set_configured(at_scrape::Configured {
+            sha256: new.sha256.to_owned(),
+            policies: new.policies.to_vec(),
+            rule_expiries: new.rule_expiries,
+        });
         let keep = |policy: &str| policy.is_empty() || new.policies.iter().any(|known| **known == *policy);
         self.requests.retain(keep, new.rules);
         self.live.retain_policies(keep);

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Instant;
 
+use rustix::process::Signal;
 use serde_json::json;
 
 use crate::support::{Egressd, End, Origin, Record, Wire, write};
@@ -71,7 +72,13 @@ fn reload_after_reload_loses_no_tunnel_and_every_request_is_judged_by_one_config
         // The others end where this thread fails, too.
         let _over = Over(&done);
         for round in 0..reloads() {
-            let hash = reloaded(&proxy, || put(&proxy, &texts[round % 2]));
+            let hash = reloaded(&proxy, || {
+                put(&proxy, &texts[round % 2]);
+                // By turns noticed by itself, which waits until no more changes come, and asked for.
+                if round % 4 >= 2 {
+                    proxy.signal(Signal::HUP);
+                }
+            });
             assert_eq!(hash, [&first, &second][round % 2].as_str());
         }
         done.store(true, Ordering::SeqCst);

@@ -71,15 +71,21 @@ struct Shared {
     tunnels_active: Family,
     bytes_total: Family,
     rule_expires: Family,
+    config: Family,
     log_records: Family,
     log_queue: Family,
     log_available: Family,
 }
 
+/// What the configuration in force says of itself. Swapped whole: a scrape in that moment sees the old or the new one, and
+/// never none.
 #[derive(Default)]
-struct Configured {
-    policies: Vec<Arc<str>>,
-    rule_expiries: Vec<(Arc<str>, Arc<str>, f64)>,
+pub(super) struct Configured {
+    /// Empty before the first.
+    pub(super) sha256: String,
+    pub(super) policies: Vec<Arc<str>>,
+    /// Policy, rule label and expiry in seconds since the epoch; each label once.
+    pub(super) rule_expiries: Vec<(Arc<str>, Arc<str>, f64)>,
 }
 
 impl AtScrape {
@@ -109,6 +115,12 @@ impl AtScrape {
                 &["policy", "rule"],
                 GAUGE,
             )?,
+            config: Family::new(
+                "egressd_config_info",
+                "The hash of the configuration in use with all files it names; always 1.",
+                &["sha256"],
+                GAUGE,
+            )?,
             log_records: Family::new(
                 "egressd_access_log_records_total",
                 "Access log records on the output, and records lost (on_failure: continue, or killed by a deadline).",
@@ -130,13 +142,8 @@ impl AtScrape {
         })))
     }
 
-    pub(super) fn set_policies(&self, policies: &[Arc<str>]) {
-        self.0.configured.write().unwrap_or_else(PoisonError::into_inner).policies = policies.to_vec();
-    }
-
-    /// Each policy's label once.
-    pub(super) fn set_rule_expiries(&self, expiries: Vec<(Arc<str>, Arc<str>, f64)>) {
-        self.0.configured.write().unwrap_or_else(PoisonError::into_inner).rule_expiries = expiries;
+    pub(super) fn set_configured(&self, configured: Configured) {
+        *self.0.configured.write().unwrap_or_else(PoisonError::into_inner) = configured;
     }
 
     /// By policy; one that is configured and was never used is there with zeros.
@@ -161,14 +168,24 @@ impl Collector for AtScrape {
             tunnels_active,
             bytes_total,
             rule_expires,
+            config,
             log_records,
             log_queue,
             log_available,
             ..
         } = &*self.0;
-        [requests_total, tunnels_active, bytes_total, rule_expires, log_records, log_queue, log_available]
-            .map(|family| &family.desc)
-            .to_vec()
+        [
+            requests_total,
+            tunnels_active,
+            bytes_total,
+            rule_expires,
+            config,
+            log_records,
+            log_queue,
+            log_available,
+        ]
+        .map(|family| &family.desc)
+        .to_vec()
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
@@ -190,6 +207,7 @@ impl Collector for AtScrape {
             shared.rule_expires.collect(
                 configured.rule_expiries.iter().map(|(policy, rule, at)| ([&**policy, &**rule], *at)),
             ),
+            shared.config.collect(Some(([&*configured.sha256], 1.0)).filter(|([hash], _)| !hash.is_empty())),
             shared
                 .log_records
                 .collect([(["written"], counts.written as f64), (["lost"], counts.lost as f64)]),

@@ -1,5 +1,7 @@
 //! What a scrape shows.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -318,4 +320,31 @@ fn t69_label_values_are_escaped() {
     metrics.request(Some(&"a\"b\\c\nd".into()), None, Some(Decision::Allow), None);
     let text = metrics.render().expect("rendered");
     assert!(text.contains(r#"policy="a\"b\\c\nd""#), "{text}");
+}
+
+#[test]
+fn a_scrape_amid_a_reload_sees_one_configuration() {
+    let (metrics, ..) = metrics();
+    configured(&metrics, "aa", &["p"], &[]);
+    let scraping = std::sync::Barrier::new(2);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let reloading = scope.spawn(|| {
+            scraping.wait();
+            for hash in ["bb", "aa"].iter().cycle().take_while(|_| !done.load(Ordering::SeqCst)) {
+                configured(&metrics, hash, &["p"], &[]);
+            }
+        });
+        scraping.wait();
+        // Without the rest of a scrape, which takes so long that it would rarely meet the moment.
+        let shown = || {
+            let families = metrics.at_scrape.collect();
+            let config = families.iter().find(|family| family.name() == "egressd_config_info");
+            config.map_or(0, |family| family.get_metric().len())
+        };
+        let seen: std::collections::BTreeSet<usize> = (0..20_000).map(|_| shown()).collect();
+        done.store(true, Ordering::SeqCst);
+        reloading.join().expect("no panic");
+        assert_eq!(seen.into_iter().collect::<Vec<_>>(), [1]);
+    });
 }
