@@ -54,13 +54,13 @@ pub(crate) fn has_place(listener: &Arc<Listener>, shared: &Arc<Shared>, reason: 
     match verdict {
         None | Some(Verdict::Write) => true,
         Some(Verdict::Count) => false,
-        Some(Verdict::Hold) => {
+        Some(Verdict::Hold(bound)) => {
             let (listener, shared) = (Arc::clone(listener), Arc::clone(shared));
             let tracker = shared.drain.connections().clone();
             tracker.spawn(async move {
                 // At the end there is no time to wait, and the number must not be lost.
                 let _ = tokio::time::timeout(WINDOW, shared.drain.closed()).await;
-                let held = listener.flood.take(reason);
+                let held = listener.flood.take(reason, bound);
                 if let Some(Held { who, before }) = held {
                     write(&listener, &shared, reason, who, Some(before));
                 }

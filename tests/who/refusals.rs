@@ -82,6 +82,36 @@ fn a_client_that_asks_too_often_does_not_fill_the_log() {
     }
 }
 
+/// Behind a balancer all come to one listener: the first refusals of each client are told, whoever else is noisy.
+#[test]
+fn a_noisy_client_hides_no_other_clients_first_refusals() {
+    let text = listening("proxy_protocol: {trusted: [127.0.0.0/8]}", &[])
+        + "limits: {requests_per_second_per_client: 1}\n";
+    let proxy = Egressd::start(&text);
+    let ask = |client: &str| {
+        let mut wire: Wire = proxy.connect();
+        wire.send(format!(
+            "PROXY TCP4 {client} 10.0.0.9 4711 3128\r\n{}",
+            crate::connect_to("a.example:443")
+        ));
+        wire.read_reply().status
+    };
+    for round in 0..100 {
+        let status = ask("10.0.0.1");
+        assert!(status == 429 || round == 0 || status == 403, "{status}");
+    }
+    let quiet: Vec<u16> = (0..3).map(|_| ask("10.0.0.2")).collect();
+    assert!(quiet.contains(&429), "{quiet:?}");
+    proxy.record(|record| {
+        record["reason"] == "client_rate_limited" && record.text("client").starts_with("10.0.0.2:")
+    });
+    let limited: Vec<Record> =
+        proxy.records().into_iter().filter(|record| record["reason"] == "client_rate_limited").collect();
+    let of_the_quiet = limited.iter().filter(|record| record.text("client").starts_with("10.0.0.2:"));
+    assert!(of_the_quiet.clone().all(|record| record["suppressed"].is_null()), "{limited:?}");
+    assert_eq!(of_the_quiet.count(), quiet.iter().filter(|status| **status == 429).count());
+}
+
 /// What is no request counts against its client's rate like one that is.
 #[test]
 fn malformed_heads_beyond_the_rate_are_429_and_do_not_fill_the_log() {
