@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::client::Client;
 use crate::outcome::{Decision, Reason};
-use crate::policy::{MatchedRule, Mode, Permit, Policies, RuleView, Scheme};
+use crate::policy::{MatchedRule, Mode, Permit, Policies, RuleView, Scheme, Size};
 use crate::resolve::LookupError;
 use crate::target::{Host, Method, Name, Port, Target, TargetError, split_port};
 
@@ -361,10 +361,10 @@ impl fmt::Display for Explanation {
 fn options(permit: &Permit) -> String {
     let mut text = String::new();
     if let Some(bytes) = permit.upload_limit {
-        let _ = write!(text, ", upload_limit {bytes} bytes");
+        let _ = write!(text, ", upload_limit {}", Size(bytes));
     }
     if let Some(budget) = permit.upload_budget {
-        let _ = write!(text, ", upload_budget {} bytes in {} s", budget.bytes, budget.window.as_secs());
+        let _ = write!(text, ", upload_budget {budget}");
     }
     if permit.verify_certificate {
         text.push_str(", verify_certificate");

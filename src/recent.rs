@@ -111,6 +111,8 @@ pub struct Group {
     pub last: Timestamp,
     /// The last one's record in the log.
     pub id: Uuid,
+    /// The last one's client.
+    pub client: Option<IpAddr>,
     /// The clients that came first, each once.
     pub clients: Vec<IpAddr>,
     /// Whether others asked, too.
@@ -230,6 +232,7 @@ impl Group {
             first: refusal.at,
             last: refusal.at,
             id: refusal.id,
+            client: None,
             clients: Vec::new(),
             more_clients: false,
             identity: None,
@@ -243,6 +246,7 @@ impl Group {
         self.count = self.count.saturating_add(1);
         self.last = self.last.max(refusal.at);
         self.id = refusal.id;
+        self.client = refusal.client;
         self.rule = refusal.rule.map(cut);
         self.identity = refusal.identity.map(cut);
         self.sni = refusal.sni.map(cut);
@@ -322,6 +326,7 @@ mod tests {
         assert_eq!(found[0].cause, Reason::HostDenied.into(), "the last one first");
         assert_eq!((found[1].asked.to_string(), found[1].count), ("a.test:443".to_owned(), 2));
         assert_eq!(found[1].clients, [client(1), client(2)]);
+        assert_eq!(found[1].client, Some(client(2)), "the last one's");
         assert_eq!((found[1].first.as_second(), found[1].last.as_second()), (1, 3));
     }
 

@@ -11,6 +11,10 @@ use std::num::NonZeroU16;
 use std::str::FromStr;
 use std::sync::Arc;
 
+/// What `doctor` asks for where a refusal alone is wanted, and `suggest` leaves out: a name that nobody can have (RFC 6761,
+/// 6.4) and no rule is for.
+pub const PROBE: &str = "egressd-doctor.invalid";
+
 /// Longest name without its trailing dot, in bytes (RFC 1035 §2.3.4: 255 on the wire).
 pub const MAX_NAME: usize = 253;
 /// Longest label, in bytes (RFC 1035 §2.3.4).

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 
 use super::logs::open;
-use super::{CONFIGURATION_REFUSED, FAILED, FINE, load};
+use super::{CONFIGURATION_REFUSED, FAILED, FINE, WRONG_USAGE, load};
 use crate::config::Config;
 use crate::diff::replay::{Found, MAX_KEPT, Replay, Turn};
 use crate::diff::rules::{Effect, compare};
@@ -15,14 +15,14 @@ use crate::diff::rules::{Effect, compare};
 const PRINTED: usize = 100;
 
 /// `diff`.
-// `--log` takes every word behind it, so the usage shows it behind the files.
+// `--log` takes every word behind it, the files too where they come last: see `files`.
 #[derive(clap::Args, Debug)]
 #[command(override_usage = "egressd diff [OPTIONS] <OLD> <NEW> [--log <LOG>...]")]
 pub(super) struct Diff {
     /// The configuration before the edit.
-    old: PathBuf,
+    old: Option<PathBuf>,
     /// The configuration after it.
-    new: PathBuf,
+    new: Option<PathBuf>,
     /// Access logs, in JSON or as Squid writes them, whose requests both decide; `-` is stdin.
     #[arg(long, value_name = "LOG", num_args = 1..)]
     log: Vec<PathBuf>,
@@ -32,8 +32,12 @@ pub(super) struct Diff {
 }
 
 impl Diff {
-    pub(super) fn run(&self) -> u8 {
-        let (Some(old), Some(new)) = (load(Some(&self.old)), load(Some(&self.new))) else {
+    pub(super) fn run(mut self) -> u8 {
+        let Some((old, new)) = self.files() else {
+            eprintln!("egressd: which configurations? egressd diff [OPTIONS] <OLD> <NEW> [--log <LOG>...]");
+            return WRONG_USAGE;
+        };
+        let (Some(old), Some(new)) = (load(Some(&old)), load(Some(&new))) else {
             return CONFIGURATION_REFUSED;
         };
         let mut out = BufWriter::new(io::stdout().lock());
@@ -48,6 +52,20 @@ impl Diff {
         };
         let newly_denied = found.is_some_and(|found| found.count(Turn::NewlyDenied).0 > 0);
         if self.strict && newly_denied { FAILED } else { FINE }
+    }
+
+    /// The files; those that `--log` has taken for logs are the last of these.
+    fn files(&mut self) -> Option<(PathBuf, PathBuf)> {
+        let (old, new) = match (self.old.take(), self.new.take()) {
+            (Some(old), Some(new)) => return Some((old, new)),
+            (Some(old), None) => (Some(old), self.log.pop()?),
+            (None, _) => {
+                let new = self.log.pop()?;
+                (self.log.pop(), new)
+            }
+        };
+        // At least one log was meant.
+        old.filter(|_| !self.log.is_empty()).map(|old| (old, new))
     }
 
     fn compare(&self, old: &Config, new: &Config, out: &mut impl Write) -> io::Result<Option<Found>> {
@@ -132,4 +150,46 @@ fn told(found: &Found, old: &Config, new: &Config, out: &mut impl Write) -> io::
         writeln!(out, "note: a log holds no VPC endpoint; policies for some are not seen to fit")?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Alone {
+        #[command(flatten)]
+        diff: Diff,
+    }
+
+    #[test]
+    fn logs_may_stand_before_the_files_and_behind_them() {
+        let one = &["a.log"][..];
+        for (words, logs) in [
+            (&["old", "new"][..], &[][..]),
+            (&["old", "new", "--log", "a.log"], one),
+            (&["--log", "a.log", "old", "new"], one),
+            (&["--log", "a.log", "--strict", "old", "new"], one),
+            (&["--log", "a.log", "--log", "b.log", "old", "new"], &["a.log", "b.log"]),
+            (&["--log", "a.log", "b.log", "old", "new"], &["a.log", "b.log"]),
+            (&["old", "--log", "a.log", "new"], one),
+            (&["old", "--log=a.log", "new"], one),
+        ] {
+            let words: Vec<&str> = ["diff"].iter().chain(words).copied().collect();
+            let mut diff = Alone::try_parse_from(&words).unwrap_or_else(|error| panic!("{error}")).diff;
+            assert_eq!(diff.files(), Some(("old".into(), "new".into())), "{words:?}");
+            assert_eq!(diff.log, logs.iter().map(PathBuf::from).collect::<Vec<_>>(), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn without_both_files_nothing_is_compared() {
+        for words in [&[][..], &["old"], &["old", "--log", "a.log"], &["--log", "a.log", "new"]] {
+            let words: Vec<&str> = ["diff"].iter().chain(words).copied().collect();
+            let diff = Alone::try_parse_from(&words).unwrap_or_else(|error| panic!("{error}")).diff;
+            assert_eq!(diff.run(), WRONG_USAGE, "{words:?}");
+        }
+    }
 }

@@ -9,7 +9,7 @@ use std::fmt;
 
 use ipnet::IpNet;
 
-use crate::policy::{Mode, Policies, Policy, Ports, RuleOptions, RuleView, Scheme};
+use crate::policy::{Mode, Policies, Policy, Ports, RuleOptions, RuleView, Scheme, Size, UploadBudget};
 
 /// What kind of change it is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -339,17 +339,18 @@ fn ports_effect(old: &[(u16, u16)], new: &[(u16, u16)]) -> Effect {
 
 fn compare_options(old: &RuleOptions, new: &RuleOptions, details: &mut Details) {
     details.limit("expires", old.expires, new.expires, ToString::to_string);
-    details.limit("upload_limit", old.upload_limit, new.upload_limit, |bytes| format!("{bytes} bytes"));
+    details.limit("upload_limit", old.upload_limit, new.upload_limit, |bytes| Size(*bytes).to_string());
     // More bytes in a longer window may be less or more.
-    let budget = |options: &RuleOptions| options.upload_budget.map(|budget| (budget.bytes, budget.window));
-    let (before, after) = (budget(old), budget(new));
-    let comparable = before.zip(after).is_none_or(|(old, new)| old.1 == new.1);
-    let show =
-        |budget: &(u64, std::time::Duration)| format!("{} bytes in {} s", budget.0, budget.1.as_secs());
-    if comparable {
-        details.limit("upload_budget", before, after, show);
-    } else if let Some((old, new)) = before.zip(after) {
-        details.add(Effect::Changed, format!("upload_budget {} → {}", show(&old), show(&new)));
+    match (old.upload_budget, new.upload_budget) {
+        (Some(old), Some(new)) if old.window != new.window => {
+            details.add(Effect::Changed, format!("upload_budget {old} → {new}"));
+        }
+        (old, new) => {
+            let window = old.or(new).map(|budget| budget.window).unwrap_or_default();
+            let bytes = |budget: Option<UploadBudget>| budget.map(|budget| budget.bytes);
+            let show = |bytes: &u64| UploadBudget { bytes: *bytes, window }.to_string();
+            details.limit("upload_budget", bytes(old), bytes(new), show);
+        }
     }
     match (old.verify_certificate, new.verify_certificate) {
         (true, false) => details.add(Effect::Widened, "verify_certificate true → false".to_owned()),
@@ -429,7 +430,7 @@ mod tests {
             (
                 "{to: a.example, upload_limit: 1KiB}",
                 "a.example",
-                "~ p: widened: allow `a.example` (new:1): upload_limit 1024 bytes → none",
+                "~ p: widened: allow `a.example` (new:1): upload_limit 1KiB → none",
             ),
             (
                 "a.example",
@@ -439,7 +440,7 @@ mod tests {
             (
                 "{to: a.example, expires: 2099-01-01}",
                 "{to: a.example, upload_limit: 1KiB}",
-                "~ p: changed: allow `a.example` (new:1): expires 2099-01-01T00:00:00Z → none; upload_limit none → 1024 bytes",
+                "~ p: changed: allow `a.example` (new:1): expires 2099-01-01T00:00:00Z → none; upload_limit none → 1KiB",
             ),
             (
                 "a.example",

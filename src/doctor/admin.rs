@@ -25,7 +25,7 @@ struct Decisions {
 #[derive(Deserialize)]
 struct KnownRefusal {
     id: Option<String>,
-    clients: Vec<IpAddr>,
+    client: Option<IpAddr>,
 }
 
 impl Admin {
@@ -68,7 +68,7 @@ impl Admin {
         let decisions: Decisions =
             serde_json::from_slice(body).map_err(|_| io::Error::other("its answer is not egressd's"))?;
         let ours = decisions.refused.into_iter().find(|refused| refused.id.as_deref() == Some(id));
-        Ok(ours.and_then(|refused| refused.clients.first().copied()))
+        Ok(ours.and_then(|refused| refused.client))
     }
 }
 

@@ -129,7 +129,7 @@ impl Proxy {
             .map_err(ProxyError::Reply)?;
         let copy = socket.try_clone().map_err(ProxyError::Reply)?;
         let Some(config) = &self.tls else {
-            return Connected::over(Box::new(socket), &copy).map_err(ProxyError::Reply);
+            return Connected::over(Box::new(socket), copy).map_err(ProxyError::Reply);
         };
         let name = match &self.host {
             Host::Name(name) => ServerName::try_from(name.to_string())
@@ -142,7 +142,7 @@ impl Proxy {
         while stream.conn.is_handshaking() {
             stream.conn.complete_io(&mut stream.sock).map_err(ProxyError::Tls)?;
         }
-        Connected::over(Box::new(stream), &copy).map_err(ProxyError::Reply)
+        Connected::over(Box::new(stream), copy).map_err(ProxyError::Reply)
     }
 
     /// Asks for a tunnel.
@@ -193,6 +193,8 @@ impl OpenTunnel {
         if stream.write_all(&hello).and_then(|()| stream.flush()).is_err() {
             return Inside::Closed;
         }
-        first_record(stream)
+        let inside = first_record(stream);
+        self.connected.close();
+        inside
     }
 }

@@ -130,7 +130,7 @@ fn looked_up_addresses_are_judged_one_by_one() {
     assert_eq!(told.decision, Decision::Allow, "one address is enough");
     let verdicts: Vec<bool> = told.addresses.iter().map(|verdict| verdict.prohibited.is_none()).collect();
     assert_eq!(verdicts, [true, false], "the rule's `private` opens the first alone");
-    assert!(told.to_string().contains("options  upload_limit 1024 bytes, private 10.9.0.0/16"), "{told}");
+    assert!(told.to_string().contains("options  upload_limit 1KiB, private 10.9.0.0/16"), "{told}");
 
     let rows: [(Result<Vec<IpAddr>, LookupError>, Reason); 4] = [
         (Ok(vec![IpAddr::from([127, 0, 0, 1])]), Reason::AddressProhibited),

@@ -12,6 +12,7 @@
 
 pub mod address;
 mod advice;
+mod amount;
 mod builder;
 mod clients;
 mod decide;
@@ -34,6 +35,7 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 
 pub use self::address::{AddressDenial, Admitted};
+pub use self::amount::Size;
 pub use self::builder::{BuildError, FileId, MAX_PATTERNS, MAX_RULES, OptionsId, Origin, PolicyBuilder};
 pub use self::clients::ClientMatch;
 pub use self::decide::{Denial, MatchedRule, Permit, RuleSource};

@@ -101,7 +101,10 @@ fn behind_a_balancer_with_proxy_v2_everything_is_as_it_should_be() {
     assert!(ran.stdout.lines().all(|line| line.starts_with("ok ")), "{ran:?}");
     // What it asked is in the log, under the id that it told.
     let id = line(&ran, "allowed").rsplit_once("X-Request-Id ").expect("an id").1.to_owned();
-    proxy.record(|record| record["id"] == id.as_str() && record["event"] == "close");
+    let close = proxy.record(|record| record["id"] == id.as_str() && record["event"] == "close");
+    assert_eq!(close["ending"], "client_closed", "it ends its tunnel as a client should: {close:?}");
+    let probe = proxy.record(|record| record["target"] == "egressd-doctor.invalid:443");
+    assert_eq!(probe["reason"], "host_not_allowed");
     proxy.record(|record| record["reason"] == "sni_mismatch");
 }
 

@@ -45,6 +45,8 @@ struct RefusedGroup {
     last: Timestamp,
     /// The last one's record in the log.
     id: Option<String>,
+    /// Its client.
+    client: Option<String>,
     clients: Vec<String>,
     more_clients: bool,
     identity: Option<String>,
@@ -134,6 +136,7 @@ fn shown(group: Group, shared: &Shared, now: Timestamp) -> RefusedGroup {
         first: group.first,
         last: group.last,
         id: (group.id != Uuid::nil()).then(|| group.id.to_string()),
+        client: group.client.map(|client| client.to_string()),
         clients: group.clients.iter().map(ToString::to_string).collect(),
         more_clients: group.more_clients,
         identity: group.identity.map(String::from),

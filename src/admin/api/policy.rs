@@ -113,9 +113,7 @@ impl Rule {
             expires: rule.expires(),
             private: private.unwrap_or_default(),
             upload_limit: options.and_then(|options| options.upload_limit),
-            upload_budget: options
-                .and_then(|options| options.upload_budget)
-                .map(|budget| format!("{} bytes in {} s", budget.bytes, budget.window.as_secs())),
+            upload_budget: options.and_then(|options| options.upload_budget).map(|budget| budget.to_string()),
             verify_certificate: options.is_some_and(|options| options.verify_certificate),
         }
     }
