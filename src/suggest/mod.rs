@@ -8,6 +8,7 @@
 //! Memory is bounded: of each kind at most so many distinct targets are kept, and what goes beyond is counted and told.
 //! Not here: how a log is read (`logbook`), and where the lines go (`cli`).
 
+mod clients;
 mod render;
 #[cfg(test)]
 mod tests;
@@ -16,10 +17,11 @@ mod wide;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
+use self::clients::Clients;
 use crate::logbook::{Entry, Stands, Text};
 use crate::outcome::Reason;
-use crate::policy::{ClientMatch, Scheme, address};
-use crate::target::{Host, Method, Port, Target};
+use crate::policy::{Scheme, address};
+use crate::target::{Host, Method, PROBE, Port, Target};
 use crate::telemetry::record::Event;
 
 /// Distinct targets kept of what was let through; half as many of each other kind.
@@ -30,8 +32,6 @@ const CLIENTS: usize = 4;
 const ADDRESSES: usize = 8;
 /// Examples of what was left out for one cause.
 const EXAMPLES: usize = 3;
-/// Clients outside of the usual networks that are told.
-const FOREIGN: usize = 256;
 
 /// How requests to a target ended so far; a target is of the first kind that any of its requests is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -86,11 +86,8 @@ pub struct Suggestion {
     /// Requests to targets that there was no room for, by kind.
     not_kept: [u64; 3],
     left_out: BTreeMap<&'static str, LeftOut>,
-    /// Clients that no policy is for unless it names them.
-    foreign: Vec<IpAddr>,
-    more_foreign: bool,
-    /// Whom a policy is for that says nothing.
-    usual: ClientMatch,
+    /// Who asked, by kind.
+    clients: [Clients; 3],
     requests: u64,
     first: Option<i64>,
     last: Option<i64>,
@@ -116,6 +113,10 @@ impl Suggestion {
             self.leave_out(cause(entry).unwrap_or("bad_target"), None);
             return;
         };
+        if matches!(&target.host, Host::Name(name) if name.as_str() == PROBE) {
+            self.leave_out("doctor", None);
+            return;
+        }
         let wanted = match judge(entry, stands, &target) {
             Ok((kind, wanted)) => (kind, wanted),
             Err(cause) => {
@@ -160,8 +161,8 @@ impl Suggestion {
         span(&mut seen.first, &mut seen.last, entry.time);
         if let Some(client) = entry.client_ip() {
             keep(&mut seen.clients, &mut seen.more_clients, CLIENTS, client);
-            if !self.usual.networks.iter().any(|network| network.contains(&client)) {
-                keep(&mut self.foreign, &mut self.more_foreign, FOREIGN, client);
+            if let Some(clients) = self.clients.get_mut(index) {
+                clients.add(client);
             }
         }
         // Another port is a parent proxy's.

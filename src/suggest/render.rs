@@ -4,13 +4,17 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 
-use super::{Kind, Seen, Suggestion, Wanted, wide};
+use super::{Clients, Kind, Seen, Suggestion, Wanted, wide};
 use crate::config::{self, Severity};
-use crate::policy::{ClientMatch, Scheme};
+use crate::policy::Scheme;
 use crate::target::Host;
 
 /// The name that its findings have.
 const NAME: &str = "suggested.yaml";
+
+/// Above a rule that was not let through by one like it, and that opens more than a name.
+const CAREFUL: &str = "CAREFUL, the next one opens a tunnel that nobody looks into: no server name was seen in it. Keep it only if you \
+                       know what it carries";
 
 /// One rule to be: a host, and ports in a row that were seen of it.
 struct Line {
@@ -28,7 +32,13 @@ impl Suggestion {
         lines.retain(|line| denied || line.kind != Kind::Denied);
         // A name can be one that no rule may be for. Two rounds: the second has none of those of the first.
         let mut refused = Vec::new();
-        let (mut text, mut places) = self.render(&lines, without, &refused);
+        let mut clients = Clients::default();
+        for kind in [Kind::Passed, Kind::WouldDeny, Kind::Denied] {
+            if let Some(others) = self.clients.get(kind as usize).filter(|_| denied || kind != Kind::Denied) {
+                clients.merge(others);
+            }
+        }
+        let (mut text, mut places) = self.render(&lines, &clients, without, &refused);
         for _ in 0..2 {
             let Err(findings) = config::load_str(NAME, &text, no_file) else { break };
             let errors = findings.iter().filter(|finding| finding.severity == Severity::Error);
@@ -50,7 +60,7 @@ impl Suggestion {
                 }
                 why.is_none()
             });
-            (text, places) = self.render(&lines, without, &refused);
+            (text, places) = self.render(&lines, &clients, without, &refused);
         }
         text
     }
@@ -97,11 +107,17 @@ impl Suggestion {
     }
 
     /// The text, and in which line of it each rule stands.
-    fn render(&self, lines: &[Line], without: usize, refused: &[String]) -> (String, Vec<u32>) {
+    fn render(
+        &self,
+        lines: &[Line],
+        who: &Clients,
+        without: usize,
+        refused: &[String],
+    ) -> (String, Vec<u32>) {
         let mut out = String::new();
         self.head(&mut out);
         out.push_str("policies:\n  - name: suggested\n");
-        self.clients(&mut out);
+        clients(who, &mut out);
         let mut places = Vec::new();
         if lines.is_empty() {
             out.push_str("    allow: []\n");
@@ -124,6 +140,10 @@ impl Suggestion {
                 let _ = writeln!(out, "      # {title}");
                 at += 1;
             }
+            if line.wanted.scheme == Scheme::Tcp && line.kind != Kind::Passed {
+                let _ = writeln!(out, "      # {CAREFUL}");
+                at += 1;
+            }
             at += 1;
             places.push(at);
             let _ = writeln!(out, "      - {} # {}", written(line), comment(line));
@@ -138,20 +158,6 @@ impl Suggestion {
             let _ = write!(out, ", {} to {}", moment(first), moment(last));
         }
         out.push_str(". Exact names alone; read it before you use it.\n");
-    }
-
-    /// A policy is for private networks where it does not say otherwise.
-    fn clients(&self, out: &mut String) {
-        if self.foreign.is_empty() {
-            return;
-        }
-        let more = if self.more_foreign { ", and more that are not listed" } else { "" };
-        let _ = writeln!(out, "    # clients asked from outside of private networks{more}");
-        let mut networks: Vec<String> =
-            ClientMatch::default().networks.iter().map(ToString::to_string).collect();
-        networks.extend(self.foreign.iter().map(|ip| ipnet::IpNet::from(*ip).to_string()));
-        let networks: Vec<String> = networks.iter().map(|network| format!("\"{network}\"")).collect();
-        let _ = writeln!(out, "    clients: {{networks: [{}]}}", networks.join(", "));
     }
 
     fn tail(&self, out: &mut String, lines: &[Line], without: usize, refused: &[String]) {
@@ -188,6 +194,20 @@ impl Suggestion {
             );
         }
     }
+}
+
+fn clients(who: &Clients, out: &mut String) {
+    let networks: Vec<String> = who.networks().iter().map(|network| format!("\"{network}\"")).collect();
+    if networks.is_empty() {
+        out.push_str("    # the log names no client: whoever has a private address may ask, as long as there is no `clients`\n");
+        return;
+    }
+    let more = if who.more { "; MORE asked than are listed" } else { "" };
+    let _ = writeln!(
+        out,
+        "    # who asked, and nobody else: an address, or the /24 of several (IPv6: the /64){more}. Write your clients' subnets"
+    );
+    let _ = writeln!(out, "    clients: {{networks: [{}]}}", networks.join(", "));
 }
 
 fn no_file(_: &std::path::Path) -> std::io::Result<Vec<u8>> {
@@ -270,6 +290,7 @@ fn reversed(host: &Host) -> String {
 /// What to do about what no rule would have let through.
 fn hint(cause: &str) -> &'static str {
     match cause {
+        "doctor" => "`egressd doctor` asked, for a name that is there to be refused",
         "host_denied" => "a deny rule names it, and wins over any allow",
         "client_not_allowed" => "no policy is for the client: see `clients`",
         "address_prohibited" => {

@@ -63,6 +63,8 @@ fn what_was_let_through_would_be_and_denied_would_be_stand_apart() {
     let want = r#"# 13 recorded requests, 2026-03-01T12:00:01Z to 2026-03-01T12:00:06Z. Exact names alone; read it before you use it.
 policies:
   - name: suggested
+    # who asked, and nobody else: an address, or the /24 of several (IPv6: the /64). Write your clients' subnets
+    clients: {networks: ["10.0.0.0/24"]}
     allow:
       # let through by a rule
       - {to: "a.example", private: ["10.7.0.1/32"]} # 1 let through; 10.0.0.1; 2026-03-01T12:00:02Z
@@ -72,6 +74,7 @@ policies:
       # let through by report mode alone: enforce mode would have denied it
       - "new.example" # 1 would be denied (host_not_allowed); 10.0.0.3; 2026-03-01T12:00:04Z
       # DENIED so far. Whoever may ask the proxy chose these names: keep a line only if you know why it is asked for
+      # CAREFUL, the next one opens a tunnel that nobody looks into: no server name was seen in it. Keep it only if you know what it carries
       - "tcp://52.94.0.9:443" # 1 denied (host_not_allowed); 10.0.0.9; 2026-03-01T12:00:05Z
       - "evil.example" # 1 denied (host_not_allowed); 10.0.0.9; 2026-03-01T12:00:05Z
 # left out, as no rule for the target would have let it through:
@@ -126,10 +129,44 @@ fn addresses_that_are_not_public_are_opened_and_those_of_credentials_never_sugge
 }
 
 #[test]
-fn clients_from_outside_are_named() {
-    let log = passed(1, "203.0.113.7", "a.example") + &passed(1, "10.0.0.1", "a.example");
+fn those_who_asked_may_ask_and_nobody_else() {
+    let deny = r#""event":"deny","decision":"deny","reason":"host_not_allowed""#;
+    let log = passed(1, "203.0.113.7", "a.example")
+        + &passed(1, "10.0.0.1", "a.example")
+        + &line(2, "192.0.2.9", ("CONNECT", "b.example:443"), deny);
+    let text = suggested(&log, false);
+    assert!(text.contains("clients: {networks: [\"10.0.0.1/32\", \"203.0.113.7/32\"]}"), "{text}");
+    assert!(suggested(&log, true).contains("\"192.0.2.9/32\""));
+    let nobody = log.replace("\"client\":\"", "\"nobody\":\"");
+    assert_ne!(nobody, log);
+    let text = suggested(&nobody, true);
+    assert!(!text.contains("clients: {") && text.contains("the log names no client"), "{text}");
+}
+
+#[test]
+fn a_tunnel_that_nobody_looks_into_is_warned_of_where_no_rule_let_it_through() {
+    let would = r#""event":"open","decision":"would_deny","reason":"host_not_allowed","sni":null"#;
+    let passes = r#""event":"open","decision":"allow","rule":"tcp://git.example:22","sni":null"#;
+    let log = line(1, "10.0.0.1", ("CONNECT", "new.example:443"), would)
+        + &line(1, "10.0.0.1", ("CONNECT", "git.example:22"), passes);
     let text = suggested(&log, true);
-    assert!(text.contains("\"10.0.0.0/8\"") && text.contains("\"203.0.113.7/32\"]}"), "{text}");
+    let before = |rule: &str| {
+        let lines: Vec<&str> = text.lines().collect();
+        let at = lines.iter().position(|line| line.contains(rule)).expect(rule);
+        lines[at - 1].contains("CAREFUL")
+    };
+    assert!(before("- \"tcp://new.example:443\""), "{text}");
+    assert!(!before("- \"tcp://git.example:22\""), "{text}");
+}
+
+#[test]
+fn what_doctor_asked_for_is_no_wish() {
+    let deny = r#""event":"deny","decision":"deny","reason":"host_not_allowed""#;
+    let log =
+        line(1, "10.0.0.1", ("CONNECT", &format!("{PROBE}:443")), deny) + &passed(2, "10.0.0.2", "a.example");
+    let text = suggested(&log, true);
+    assert!(!text.contains(PROBE) && text.contains("#   1x doctor: "), "{text}");
+    assert!(!text.contains("10.0.0.1/32"), "{text}");
 }
 
 #[test]
@@ -222,15 +259,18 @@ proptest! {
         let text = suggested(&log, true);
         let policies = config::load_str("s.yaml", &text, |_| Ok(Vec::new())).expect("checked").config.policies;
         let now = Timestamp::UNIX_EPOCH;
-        let client = Client::direct(SocketAddr::from(([10, 0, 0, 1], 1)));
+        let client = |last: u8| Client::direct(SocketAddr::from(([10, 0, 0, last], 1)));
+        let stranger = Client::direct(SocketAddr::from(([10, 0, 1, 1], 1)));
         let target = |scheme: &str, host: &str, port: u16| match scheme {
             "http" => Target::http(&format!("{host}:{port}")),
             _ => Target::connect(&format!("{host}:{port}")),
         }.expect("a target");
-        for (_, scheme, host, port, _) in &requests {
-            let decision = policies.decide(&target(scheme, host, *port), &client, now);
+        for (_, scheme, host, port, last) in &requests {
+            let decision = policies.decide(&target(scheme, host, *port), &client(*last), now);
             prop_assert!(decision.is_ok(), "{scheme} {host}:{port} {:?}\n{text}", decision.err());
+            prop_assert!(policies.decide(&target(scheme, host, *port), &stranger, now).is_err(), "{text}");
         }
+        let client = client(requests.first().map_or(1, |(.., last)| *last));
         for (host, port) in [("other.example", 443), ("example", 443), ("y.s3.amazonaws.com", 443), ("a.example", 81), ("203.0.113.8", 443)] {
             for scheme in ["https", "http"] {
                 prop_assert!(policies.decide(&target(scheme, host, port), &client, now).is_err(), "{text}");
