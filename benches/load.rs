@@ -24,6 +24,11 @@
 
 #![forbid(unsafe_code)]
 
+#[path = "load/stream.rs"]
+mod stream;
+#[path = "load/target.rs"]
+mod target;
+
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -33,10 +38,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
+use stream::{Stream, Tls};
+use target::{SERVER_HELLO, Target, client_hello};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
@@ -69,13 +72,6 @@ struct Load {
     name: Option<String>,
     tls: Option<Tls>,
     target: Option<SocketAddr>,
-}
-
-/// How the proxy is spoken to where it wants TLS.
-#[derive(Clone, Debug)]
-struct Tls {
-    name: ServerName<'static>,
-    config: Arc<ClientConfig>,
 }
 
 impl Load {
@@ -316,183 +312,6 @@ fn tell(mode: &str, mut times: Vec<Duration>) {
     times.sort_unstable();
     let at = |share: usize| times[(times.len() - 1) * share / 100].as_secs_f64() * 1e6;
     println!("{mode} median_us={:.1} p99_us={:.1}", at(50), at(99));
-}
-
-/// A tunnel, seen from its client.
-enum Stream {
-    Bare(TcpStream),
-    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
-}
-
-impl Read for Stream {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Stream::Bare(stream) => stream.read(buffer),
-            Stream::Tls(stream) => stream.read(buffer),
-        }
-    }
-}
-
-impl Write for Stream {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Stream::Bare(stream) => stream.write(bytes),
-            Stream::Tls(stream) => stream.write(bytes),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Stream::Bare(stream) => stream.flush(),
-            Stream::Tls(stream) => stream.flush(),
-        }
-    }
-}
-
-impl Tls {
-    fn of(name: &str) -> Result<Self, String> {
-        // The post-quantum share first, as most clients have it by now.
-        let provider = CryptoProvider {
-            kx_groups: vec![aws_lc_rs::kx_group::X25519MLKEM768, aws_lc_rs::kx_group::X25519],
-            ..aws_lc_rs::default_provider()
-        };
-        let config = ClientConfig::builder_with_provider(Arc::new(provider))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| error.to_string())?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(AnyCertificate))
-            .with_no_client_auth();
-        let name = ServerName::try_from(name.to_owned()).map_err(|error| format!("--tls {name}: {error}"))?;
-        Ok(Tls { name, config: Arc::new(config) })
-    }
-
-    fn begin(&self, stream: TcpStream) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
-        let connection = ClientConnection::new(Arc::clone(&self.config), self.name.clone());
-        Ok(StreamOwned::new(connection.map_err(io::Error::other)?, stream))
-    }
-}
-
-/// What is measured is the proxy's work, not whether it is the right one.
-#[derive(Debug)]
-struct AnyCertificate;
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        aws_lc_rs::default_provider().signature_verification_algorithms.supported_schemes()
-    }
-}
-
-/// What stands at the other end.
-#[derive(Clone, Copy, Debug)]
-struct Target {
-    hello: bool,
-    bulk: bool,
-    down: bool,
-}
-
-impl Target {
-    fn serve(self, mut stream: TcpStream) -> io::Result<()> {
-        stream.set_nodelay(true)?;
-        if self.hello {
-            let mut header = [0; 5];
-            stream.read_exact(&mut header)?;
-            let mut hello = vec![0; usize::from(u16::from_be_bytes([header[3], header[4]]))];
-            stream.read_exact(&mut hello)?;
-            stream.write_all(&SERVER_HELLO)?;
-        }
-        if !self.bulk {
-            let mut byte = [0; 64];
-            loop {
-                match stream.read(&mut byte)? {
-                    0 => return Ok(()),
-                    read => stream.write_all(&byte[..read])?,
-                }
-            }
-        }
-        let mut length = [0; 8];
-        stream.read_exact(&mut length)?;
-        let mut left = u64::from_be_bytes(length);
-        let mut block = vec![7; 256 * 1024];
-        while left > 0 {
-            let part = left.min(block.len() as u64) as usize;
-            if self.down {
-                stream.write_all(&block[..part])?;
-                left -= part as u64;
-            } else {
-                left -= stream.read(&mut block[..part])? as u64;
-            }
-        }
-        stream.write_all(b"!")?;
-        // Waits for the client's FIN, so that it is never this side that keeps TIME_WAIT.
-        stream.read(&mut [0]).map(drop)
-    }
-}
-
-/// A ServerHello's beginning: one handshake record, enough for who wants to see TLS.
-const SERVER_HELLO: [u8; 5 + 42] = {
-    let mut bytes = [0; 47];
-    let head = [22, 3, 3, 0, 42, 2, 0, 0, 38, 3, 3];
-    let mut at = 0;
-    while at < head.len() {
-        bytes[at] = head[at];
-        at += 1;
-    }
-    bytes[45] = 0x13;
-    bytes[46] = 0x01;
-    bytes
-};
-
-/// The least well-formed ClientHello (RFC 8446 §4.1.2) with a server name.
-fn client_hello(name: &str) -> Vec<u8> {
-    let length = u16::try_from(name.len()).expect("a host name");
-    let mut extension = vec![0, 0];
-    for part in [length + 5, length + 3] {
-        extension.extend(part.to_be_bytes());
-    }
-    extension.push(0);
-    extension.extend(length.to_be_bytes());
-    extension.extend(name.as_bytes());
-    let mut body = vec![3, 3];
-    body.extend([5; 32]);
-    body.extend([0, 0, 2, 0x13, 0x01, 1, 0]);
-    body.extend((extension.len() as u16).to_be_bytes());
-    body.extend(extension);
-    let mut message = vec![1, 0];
-    message.extend((body.len() as u16).to_be_bytes());
-    message.extend(body);
-    let mut record = vec![22, 3, 1];
-    record.extend((message.len() as u16).to_be_bytes());
-    record.extend(message);
-    record
 }
 
 fn cpu_of(pid: u32) -> io::Result<Duration> {
