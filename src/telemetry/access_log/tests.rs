@@ -1,11 +1,10 @@
 //! What the access log promises, on an output that does as it is told, and on real descriptors.
 
-use std::collections::VecDeque;
+mod stage;
+
 use std::fs::File;
-use std::io::{Read, Write as _};
+use std::io::Read;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex};
 
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -13,124 +12,10 @@ use uuid::Uuid;
 
 use super::super::record::Event;
 use super::*;
+use stage::{Act, Descriptor, Hands, ListenerOnly, Scripted};
 
 /// Long enough that only a bug reaches it.
 const NEVER: Duration = Duration::from_secs(20);
-
-/// What the output does with a call; after the last act it fails, or takes everything.
-#[derive(Clone, Copy, Debug)]
-enum Act {
-    Take(usize),
-    Fail(io::ErrorKind),
-    Panic,
-}
-
-#[derive(Default)]
-struct Stage {
-    acts: VecDeque<Act>,
-    blocked: bool,
-    failing: Option<io::ErrorKind>,
-    calls: u64,
-    text: Vec<u8>,
-    /// What each file got, the current one apart.
-    rotated: Vec<Vec<u8>>,
-    next_is_other: bool,
-}
-
-#[derive(Clone, Default)]
-struct Scripted(Arc<(Mutex<Stage>, Condvar)>);
-
-impl Scripted {
-    fn set<T>(&self, change: impl FnOnce(&mut Stage) -> T) -> T {
-        let result = change(&mut self.0.0.lock().expect("lock"));
-        self.0.1.notify_all();
-        result
-    }
-
-    fn wait(&self, what: &str, until: impl Fn(&Stage) -> bool) {
-        let stage = self.0.0.lock().expect("lock");
-        let (_stage, timeout) =
-            self.0.1.wait_timeout_while(stage, NEVER, |stage| !until(stage)).expect("lock");
-        assert!(!timeout.timed_out(), "{what}");
-    }
-
-    fn text(&self) -> String {
-        self.set(|stage| String::from_utf8(stage.text.clone()).expect("text"))
-    }
-}
-
-impl Output for Scripted {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.set(|stage| stage.calls += 1);
-        let stage = self.0.0.lock().expect("lock");
-        let mut stage = self.0.1.wait_while(stage, |stage| stage.blocked).expect("lock");
-        let act = stage.acts.pop_front().or_else(|| stage.failing.map(Act::Fail));
-        let result = match act.unwrap_or(Act::Take(usize::MAX)) {
-            Act::Take(some) => {
-                let taken = some.min(bytes.len());
-                stage.text.extend_from_slice(&bytes[..taken]);
-                Ok(taken)
-            }
-            Act::Fail(kind) => Err(kind.into()),
-            Act::Panic => {
-                drop(stage);
-                panic!("an output with a bug");
-            }
-        };
-        drop(stage);
-        self.0.1.notify_all();
-        result
-    }
-
-    fn reopen(&mut self) -> io::Result<Reopened> {
-        self.set(|stage| {
-            if !stage.next_is_other {
-                return Ok(Reopened::Same);
-            }
-            let old = std::mem::take(&mut stage.text);
-            stage.rotated.push(old);
-            stage.failing = None;
-            Ok(Reopened::Other)
-        })
-    }
-
-    fn name(&self) -> String {
-        "the stage".to_owned()
-    }
-}
-
-struct Descriptor(File);
-
-impl Output for Descriptor {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes)
-    }
-
-    fn name(&self) -> String {
-        "a descriptor".to_owned()
-    }
-}
-
-/// The record's listener as the whole line; other events than `open` have none.
-struct ListenerOnly;
-
-impl Format for ListenerOnly {
-    fn write(&self, record: &Record<'_>, out: &mut Vec<u8>) {
-        if record.event == Event::Open {
-            out.extend_from_slice(record.listener.as_bytes());
-            out.push(b'\n');
-        }
-    }
-}
-
-#[derive(Clone, Default)]
-struct Hands(Arc<AtomicU64>);
-
-impl Hands {
-    fn forward(&self, seconds: u64) {
-        self.0.fetch_add(seconds, Ordering::SeqCst);
-    }
-}
 
 fn options(places: usize, on_failure: OnLogFailure, hands: &Hands) -> Options {
     let hands = hands.clone();
@@ -138,7 +23,7 @@ fn options(places: usize, on_failure: OnLogFailure, hands: &Hands) -> Options {
         places,
         bytes: 64 * 1024,
         timing: Timing { linger: Duration::from_millis(1), retry: Duration::from_millis(1) },
-        clock: Arc::new(move || Duration::from_secs(hands.0.load(Ordering::SeqCst))),
+        clock: Arc::new(move || hands.now()),
         ..Options::new(0, on_failure)
     }
 }
