@@ -1,0 +1,165 @@
+//! What loads and is doubtful: each doubt is a warning with its place.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use egressd::config::{self, Finding};
+
+use crate::meaning::lists;
+
+#[test]
+fn doubts_are_warnings_and_do_not_refuse() {
+    let rows = [
+        ("policies: []\n", "1:11: warning: `policies` is empty: every request is denied"),
+        (
+            "policies: [{name: p, allow: []}]\n",
+            "1:12: warning: the policy `p` allows nothing: it denies every request",
+        ),
+        ("policies: [{name: p, deny: [a.example]}]\n", "1:12: warning: the policy `p` allows nothing"),
+        (
+            "policies: [{name: p, allow: [a.example]}]\nshutdown: {grace_period: 0s}\n",
+            "2:26: warning: a `grace_period` of 0s",
+        ),
+        (
+            "policies: [{name: p, allow: [a.example]}]\nlimits: {tunnels: 5, tunnels_per_client: 6}\n",
+            "2:42: warning: `tunnels_per_client` is larger",
+        ),
+        (
+            "policies: [{name: p, allow: [a.example]}]\nhttp: {remove_request_headers: [Via, via]}\n",
+            "2:38: warning: `via` stands in the list twice",
+        ),
+    ];
+    for (text, want) in rows {
+        let loaded =
+            config::load_str("c.yaml", text, lists).unwrap_or_else(|findings| panic!("{findings:?}"));
+        let told: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+        assert_eq!(told.len(), 1, "{text}: {told:?}");
+        assert!(told[0].starts_with(&format!("c.yaml:{want}")), "{text}: {told:?}");
+    }
+}
+
+/// A listener with every way of knowing a client, and the files it names.
+fn who(policies: &str) -> Result<config::Loaded, Vec<Finding>> {
+    let mut params = rcgen::CertificateParams::new(vec!["proxy.corp".to_owned()]).expect("a name");
+    params.is_ca = rcgen::IsCa::NoCa;
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let certificate = params.self_signed(&key).expect("a certificate").pem();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let ca = params.self_signed(&key).expect("a certificate").pem();
+    let text = format!(
+        "listeners:\n  - name: who\n    address: 0.0.0.0:3128\n    proxy_protocol: {{trusted: [10.0.0.0/8, \"fc00::/7\"]}}\n    \
+         tls: {{certificate: tls.crt, key: tls.key, client_ca: ca.crt, handshake_timeout: 3s}}\n    \
+         basic_auth: {{users_file: users}}\n{policies}"
+    );
+    config::load_str("c.yaml", &text, move |path: &Path| match path.to_str() {
+        Some("tls.crt") => Ok(certificate.clone().into_bytes()),
+        Some("tls.key") => Ok(key.serialize_pem().into_bytes()),
+        Some("ca.crt") => Ok(ca.clone().into_bytes()),
+        Some("users") => {
+            Ok(b"gitaly:$2y$10$TIKKMvFgyl8LJCFk0GiSSu3PdaXrU8mN0Wk3gRqEa7HbOYtRXL1lK\n".to_vec())
+        }
+        _ => Err(io::Error::from(io::ErrorKind::NotFound)),
+    })
+}
+
+#[test]
+fn a_listener_has_its_files_with_it_and_the_watch_knows_them() {
+    let policies = "policies: [{name: p, clients: {identities: [\"dns:Gitaly.Corp\", \"user:gitaly\"], \
+                    vpc_endpoints: [vpce-0abc]}, allow: [a.example]}]\n";
+    let loaded = who(policies).unwrap_or_else(|findings| panic!("{findings:?}"));
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    let config = loaded.config;
+    let [listener] = &config.listeners[..] else { panic!("{:?}", config.listeners) };
+    let trusts = |peer: &str| {
+        let proxies = listener.proxy_protocol.as_ref().expect("spoken");
+        proxies.trusts(peer.parse().expect("an address"))
+    };
+    assert!(trusts("10.1.2.3") && trusts("fd00::1") && !trusts("192.0.2.1"));
+    let tls = listener.tls.as_ref().expect("spoken");
+    assert!(tls.server.verifies_clients());
+    assert_eq!(tls.handshake_timeout, Duration::from_secs(3));
+    let users = &listener.basic_auth.as_ref().expect("asked for").users;
+    assert!(users.has("gitaly") && !users.has("backup"));
+    let files: Vec<_> = config.files.iter().filter_map(|path| path.to_str()).collect();
+    assert_eq!(files, ["c.yaml", "tls.crt", "tls.key", "ca.crt", "users"]);
+    let identities: Vec<_> = config.policies.iter().flat_map(|p| p.clients().identities.clone()).collect();
+    assert_eq!(
+        identities,
+        ["dns:gitaly.corp".into(), Box::<str>::from("user:gitaly")],
+        "as certificates say it"
+    );
+}
+
+#[test]
+fn a_policy_for_nobody_whom_a_listener_can_know_is_told() {
+    let policies = "policies: [{name: p, clients: {identities: [\"user:nobody\"]}, allow: [a.example]}]\n";
+    let told = |loaded: Result<config::Loaded, Vec<Finding>>| -> Vec<String> {
+        let loaded = loaded.unwrap_or_else(|findings| panic!("{findings:?}"));
+        loaded.warnings.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(
+        told(who(policies)),
+        ["c.yaml:7:45: warning: no client can be `user:nobody`: the user stands in no users file"]
+    );
+    let text = "policies:\n- name: p\n  clients:\n    identities: [\"user:a\", \"cn:b\", \"dns:c.example\", \"spiffe://d\"]\n    \
+                vpc_endpoints: [vpce-0abc]\n  allow: [a.example]\n";
+    let certificates = "no listener asks for client certificates, by `tls` with `client_ca`";
+    assert_eq!(
+        told(config::load_str("c.yaml", text, lists)),
+        [
+            "c.yaml:4:18: warning: no client can be `user:a`: no listener asks for passwords, by `basic_auth`".to_owned(),
+            format!("c.yaml:4:28: warning: no client can be `cn:b`: {certificates}"),
+            format!("c.yaml:4:36: warning: no client can be `dns:c.example`: {certificates}"),
+            format!("c.yaml:4:53: warning: no client can be `spiffe://d`: {certificates}"),
+            "c.yaml:5:21: warning: no client can come by `vpce-0abc`: a load balancer tells the endpoint in its PROXY v2 \
+             header, and no listener has `proxy_protocol`"
+                .to_owned(),
+        ]
+    );
+}
+
+#[test]
+fn what_lets_anybody_be_anybody_is_told() {
+    let rows = [
+        (
+            "{address: 10.0.0.1:3128, basic_auth: {users_file: users}}",
+            Some("2:40: warning: passwords come in clear: give the listener `tls` too"),
+        ),
+        ("{address: 127.0.0.1:3128, basic_auth: {users_file: users}}", None),
+        (
+            "{address: 10.0.0.1:3128, proxy_protocol: {trusted: [10.0.0.0/8, 0.0.0.0/0]}}",
+            Some("2:67: warning: everybody is trusted, so anybody can claim any client's address"),
+        ),
+        ("{address: 10.0.0.1:3128, proxy_protocol: {trusted: [10.0.0.0/8]}}", None),
+    ];
+    for (listener, want) in rows {
+        let text = format!("listeners:\n- {listener}\npolicies: [{{name: p, allow: [a.example]}}]\n");
+        let read =
+            |_: &Path| Ok(b"gitaly:$2y$10$TIKKMvFgyl8LJCFk0GiSSu3PdaXrU8mN0Wk3gRqEa7HbOYtRXL1lK\n".to_vec());
+        let loaded =
+            config::load_str("c.yaml", &text, read).unwrap_or_else(|findings| panic!("{findings:?}"));
+        let told: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+        match want {
+            Some(want) => {
+                assert!(told.len() == 1 && told[0].starts_with(&format!("c.yaml:{want}")), "{told:?}");
+            }
+            None => assert!(told.is_empty(), "{told:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_list_of_comments_alone_allows_nothing_and_is_told() {
+    let text = "policies: [{name: p, allow_files: [list.txt]}]\n";
+    let loaded = config::load_str("c.yaml", text, |_: &Path| Ok(b"# all gone\n".to_vec())).expect("valid");
+    let told: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        [
+            "c.yaml:1:12: warning: the policy `p` allows nothing: it denies every request",
+            "list.txt:1:1: warning: the file holds comments alone: it allows nothing",
+        ]
+    );
+    assert_eq!(loaded.config.policies.rules().count(), 0);
+}

@@ -1,0 +1,150 @@
+//! What a person sees who writes a configuration: every error of every broken file, word for word; and that what
+//! ships loads.
+
+mod doubts;
+mod meaning;
+mod schema;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use egressd::config::{self, Finding};
+use proptest::prelude::*;
+
+const BROKEN: &str = "tests/config/broken";
+
+/// Loads `name` of the directory of broken files as its users would from inside that directory.
+fn load(name: &str) -> Result<config::Loaded, Vec<Finding>> {
+    let read = |path: &Path| std::fs::read(Path::new(BROKEN).join(path));
+    let content = std::fs::read(Path::new(BROKEN).join(name)).expect("listed just now");
+    config::load_bytes(name, &content, read)
+}
+
+fn yaml_files(directory: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).expect("the directory is in the repository");
+    let mut files: Vec<PathBuf> = entries
+        .map(|entry| entry.expect("readable").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .collect();
+    files.sort();
+    files
+}
+
+/// `NAME.yaml` must be refused with the lines of `NAME.expected`. With UPDATE_EXPECTED=1 they are written instead: read
+/// the difference before you commit it.
+#[test]
+fn every_broken_file_is_told_all_its_errors_with_their_places() {
+    let files = yaml_files(BROKEN);
+    assert!(files.len() >= 40, "{} files", files.len());
+    let update = std::env::var_os("UPDATE_EXPECTED").is_some();
+    let mut wrong = String::new();
+    for path in files {
+        let name = path.file_name().and_then(|name| name.to_str()).expect("named in ASCII");
+        let findings = match load(name) {
+            Err(findings) => findings,
+            Ok(_) => panic!("{name} loads"),
+        };
+        let got: String = findings.iter().map(|finding| format!("{finding}\n")).collect();
+        let expected = path.with_extension("expected");
+        if update {
+            std::fs::write(&expected, &got).expect("the tree is writable");
+        }
+        let want = std::fs::read_to_string(&expected).unwrap_or_default();
+        if got != want {
+            wrong += &difference(name, &want, &got);
+        }
+    }
+    assert!(wrong.is_empty(), "\n{wrong}");
+}
+
+/// The lines that only one side has.
+fn difference(name: &str, want: &str, got: &str) -> String {
+    let gone = want
+        .lines()
+        .filter(|line| !got.lines().any(|other| other == *line))
+        .map(|line| format!("- {line}\n"));
+    let new = got
+        .lines()
+        .filter(|line| !want.lines().any(|other| other == *line))
+        .map(|line| format!("+ {line}\n"));
+    let lines: String = gone.chain(new).collect();
+    format!("{name}: {}\n{lines}", if lines.is_empty() { "same lines, other order" } else { "" })
+}
+
+#[test]
+fn the_embedded_default_loads_and_warns_of_its_one_wide_rule() {
+    let loaded = config::load(None).expect("the default loads");
+    assert!(loaded.config.files.is_empty(), "it names none");
+    let told: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].starts_with("default:32:9: warning: `*.amazonaws.com` reaches "), "{told:?}");
+    assert!(told[0].contains("`git-codecommit.*.amazonaws.com`"), "it says what to write instead: {told:?}");
+}
+
+#[test]
+fn every_example_loads_and_warns_only_of_what_it_shows_on_purpose() {
+    let examples = yaml_files("config/examples");
+    assert!(examples.len() >= 4);
+    for path in examples {
+        let loaded =
+            config::load(Some(&path)).unwrap_or_else(|findings| panic!("{}: {findings:?}", path.display()));
+        let told: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+        let on_purpose: &[&str] = match path.file_name().and_then(|name| name.to_str()) {
+            // A Squid list taken over as it is, plain HTTP included.
+            Some("plain-http-mirror.yaml") => {
+                &["config/examples/plain-http-mirror.txt:2:1: warning: `.example.com` is wide, and for http"]
+            }
+            _ => &[],
+        };
+        assert_eq!(told.len(), on_purpose.len(), "{told:?}");
+        assert!(told.iter().zip(on_purpose).all(|(told, want)| told.starts_with(want)), "{told:?}");
+    }
+}
+
+#[test]
+fn a_named_configuration_that_is_missing_is_refused() {
+    let findings = config::load(Some(Path::new("no/such.yaml"))).expect_err("there is none");
+    let told: Vec<String> = findings.iter().map(ToString::to_string).collect();
+    assert_eq!(told, ["no/such.yaml:1:1: error: cannot read it: there is no such file"]);
+}
+
+/// Pieces that go together more often than random bytes do.
+fn yaml_like() -> impl Strategy<Value = Vec<u8>> {
+    let piece = prop_oneof![
+        Just("policies:\n  - ".to_owned()),
+        Just("allow: [".to_owned()),
+        Just("allow_files: [f, {file: f, schemes: [http]}]".to_owned()),
+        Just("name: p\n    ".to_owned()),
+        Just("to: ".to_owned()),
+        Just("listeners: [{address: ".to_owned()),
+        Just("dns: {hosts: {".to_owned()),
+        Just("tunnel: {idle_timeout: ".to_owned()),
+        "[\\[\\]{}:,&*!|>'\"%@#~\\-? \n\t]{1,4}",
+        "[a-z0-9.*/:]{1,12}",
+        "\\PC{0,6}",
+    ];
+    prop::collection::vec(piece, 0..24).prop_map(|pieces| pieces.concat().into_bytes())
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_loading_panic(
+        content in prop_oneof![prop::collection::vec(any::<u8>(), 0..200), yaml_like()],
+        allow_file in prop_oneof![prop::collection::vec(any::<u8>(), 0..100), yaml_like()],
+    ) {
+        let read = |path: &Path| match path.to_str() {
+            Some("f") => Ok(allow_file.clone()),
+            _ => Err(io::Error::from(io::ErrorKind::NotFound)),
+        };
+        let (loaded, findings) = match config::load_bytes("c.yaml", &content, read) {
+            Ok(loaded) => (true, loaded.warnings),
+            Err(findings) => (false, findings),
+        };
+        let refused = findings.iter().any(|finding| finding.severity == config::Severity::Error);
+        prop_assert_eq!(loaded, !refused, "refused with an error, or not at all");
+        for finding in &findings {
+            prop_assert!(!finding.to_string().contains(char::is_control), "{finding:?}");
+            prop_assert!(finding.line >= 1 && finding.column >= 1);
+        }
+    }
+}
