@@ -14,26 +14,30 @@ use std::fs::File;
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use suite::case::{Case, Harm};
 use suite::cases;
 use suite::drive::{Patience, drive};
 use suite::table::{self, Measured};
 use suite::verdict::verdict;
-use suite::world::World;
+use suite::world::{Mark, News, World};
 use support::{DEADLINE, directory, read, until, write};
 
-/// How long a proxy may be quiet before that is what came of a case.
+/// How long a proxy that leaves the connection open may be quiet before that is what came of a case. Silence is no event
+/// to wait for: it takes a time, and this one costs every case that ends in it. Where nothing at all has come by then, the
+/// proxy may only be slow, and [`PATIENT`] decides.
 const QUIET: Duration = Duration::from_millis(400);
-/// The same where nothing has come at all.
+/// More than the 2 s after which egressd gives up a client that does not speak; the other two never do.
 const PATIENT: Duration = Duration::from_secs(3);
-/// Between a case that came to harm and the same again.
+/// Between a case that came to harm and the same again. What comes late of the case before is on its way between the proxy
+/// and its targets, where nobody tells when the last of it has passed: as long as all is waited for to settle, and more.
 const LATE: Duration = Duration::from_secs(1);
 /// The row on silence, which is waited out.
 const WAITS: u8 = 14;
-/// For what still arrives after the client was answered.
-const AFTERWARDS: Duration = Duration::from_millis(100);
+/// After the client was answered, the proxy still dials, sends and logs. All of that is waited for until nothing new has
+/// come for so long.
+const SETTLED: Duration = Duration::from_millis(100);
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -222,11 +226,29 @@ fn send(case: &Case, world: &World, proxy: &Proxy) -> (String, String) {
         // Slow, or silent for good?
         said = drive(address(), case, world, Patience::Quiet(PATIENT)).unwrap_or_default();
     }
-    std::thread::sleep(AFTERWARDS);
-    let news = world.since(&mark);
-    let log = proxy.written();
+    let (news, log) = settled(world, &mark, proxy);
     let came = verdict(case, world, &said, &news, log.get(written..).unwrap_or_default());
     (came, format!("{said:?} {news:?}"))
+}
+
+/// What came since then, and the log, once neither grows any more.
+fn settled(world: &World, mark: &Mark, proxy: &Proxy) -> (News, Vec<u8>) {
+    let look = || (world.since(mark), proxy.written());
+    let size = |(news, log): &(News, Vec<u8>)| {
+        let bytes: usize = news.reached.iter().map(|seen| seen.bytes.len()).sum();
+        let ended = news.reached.iter().filter(|seen| seen.ended).count();
+        (news.reached.len(), bytes, ended, news.asked.len(), news.inside.len(), log.len())
+    };
+    let (begun, mut before) = (Instant::now(), look());
+    loop {
+        std::thread::sleep(SETTLED);
+        let now = look();
+        // A proxy that never comes to rest is judged by what it has done.
+        if size(&now) == size(&before) || begun.elapsed() > PATIENT {
+            return now;
+        }
+        before = now;
+    }
 }
 
 /// What should not happen.
