@@ -280,12 +280,14 @@ pub struct Allowance {
 
 impl Allowance {
     /// Bounded by `upload_limit` alone.
-    pub fn limited(limit: Option<u64>) -> Self {
+    #[cfg(test)]
+    pub(crate) fn limited(limit: Option<u64>) -> Self {
         Allowance { limit, share: None }
     }
 
     /// Bytes that may still be sent; `None`: no bound. Other tunnels of the account may take of them.
-    pub fn left(&self) -> Option<u64> {
+    #[cfg(test)]
+    pub(crate) fn left(&self) -> Option<u64> {
         let share = self.share.as_ref().map(|share| share.left());
         match (self.limit, share) {
             (Some(limit), Some(share)) => Some(limit.min(share)),

@@ -88,7 +88,7 @@ impl History {
         let (after, setup) = (&kept.before, kept.before.setup.since(&before.setup));
         let sample = Sample {
             at: now.as_second(),
-            tunnels: live.len(),
+            tunnels: live.tunnels(),
             // A reload that takes a policy away takes its bytes with it.
             sent: after.sent.saturating_sub(before.sent),
             received: after.received.saturating_sub(before.received),

@@ -149,11 +149,6 @@ impl Limits {
         usage.pass_rate(per_second, self.since_epoch(now))
     }
 
-    /// Requests and tunnels under way.
-    pub fn under_way(&self) -> usize {
-        self.total.load(Ordering::Relaxed)
-    }
-
     fn since_epoch(&self, now: Instant) -> u64 {
         u64::try_from(now.saturating_duration_since(self.epoch).as_nanos()).unwrap_or(u64::MAX)
     }
@@ -235,7 +230,6 @@ mod tests {
         let _third = limits.take(client(2), CAPS, now).unwrap();
         assert_eq!(limits.take(client(2), CAPS, now).unwrap_err(), Reason::LimitReached);
         drop(first);
-        assert_eq!(limits.under_way(), 2);
         let _again = limits.take(client(2), CAPS, now).unwrap();
         assert_eq!(limits.take(client(17), CAPS, now).unwrap_err(), Reason::LimitReached, "same shard");
     }

@@ -1,6 +1,6 @@
 //! The registry of what is being served: live tunnels and plain HTTP exchanges.
 //!
-//! Admin shows it, a reload judges it again, a drain waits for it, and a scrape counts its bytes, so that none of these
+//! Admin shows it, a reload judges it again, a drain ends it, and a scrape counts its bytes, so that none of these
 //! needs to know a tunnel. A tunnel is in the registry as long as its [`LiveTunnel`] is kept. Not here: who is
 //! allowed (`policy`), what a reload does (`reload`), and the relay.
 //!
@@ -27,7 +27,6 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::cancel::Cancel;
@@ -168,7 +167,6 @@ pub struct Live {
     generation: AtomicU64,
     tunnels: AtomicUsize,
     exchanges: AtomicUsize,
-    changed: Notify,
 }
 
 #[derive(Default)]
@@ -215,7 +213,6 @@ impl Live {
             generation: AtomicU64::new(0),
             tunnels: AtomicUsize::new(0),
             exchanges: AtomicUsize::new(0),
-            changed: Notify::new(),
         })
     }
 
@@ -248,7 +245,7 @@ impl Live {
 
     /// Puts an entry into some shard, and tells the generation at that moment.
     fn enter(&self, entry: Entry, count: &AtomicUsize) -> (Place, Generation) {
-        // Counted before it can be seen: `wait_empty` may be late, never early.
+        // Counted before it can be seen, so that no tunnel is seen that is not counted.
         count.fetch_add(1, Ordering::SeqCst);
         let index = self.pick_shard();
         let mut shard = self.shard(index);
@@ -258,13 +255,8 @@ impl Live {
     }
 
     /// Live tunnels.
-    pub fn len(&self) -> usize {
+    pub fn tunnels(&self) -> usize {
         self.tunnels.load(Ordering::SeqCst)
-    }
-
-    /// Whether no tunnel is live.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// Live plain HTTP exchanges.
@@ -330,18 +322,6 @@ impl Live {
         revoked
     }
 
-    /// Resolves once no tunnel and no exchange is live.
-    pub async fn wait_empty(&self) {
-        loop {
-            // Made before the check, so that a leave between the two is not missed.
-            let changed = self.changed.notified();
-            if self.is_empty() && self.exchanges() == 0 {
-                return;
-            }
-            changed.await;
-        }
-    }
-
     /// Bytes and live tunnels by policy, closed and live together.
     pub fn usage(&self) -> Vec<PolicyUsage> {
         let mut usage: Vec<PolicyUsage> = Vec::new();
@@ -382,9 +362,7 @@ impl Live {
         let entry = self.shard(usize::from(place.shard)).remove(place.slot);
         // Freed outside the lock.
         drop(entry);
-        if count.fetch_sub(1, Ordering::SeqCst) == 1 {
-            self.changed.notify_waiters();
-        }
+        count.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

@@ -271,7 +271,7 @@ async fn drain(signals: &mut Receiver<Signal>, shared: &Shared, accepting: Vec<J
     if !settings.delay.is_zero() {
         tracing::info!("going: accepting for another {:?}", settings.delay);
     }
-    tracing::info!("draining: {} open tunnels have up to {:?}", shared.live.len(), settings.grace_period);
+    tracing::info!("draining: {} open tunnels have up to {:?}", shared.live.tunnels(), settings.grace_period);
     tokio::select! {
         () = patiently(shared, settings.delay, settings.grace_period) => {}
         () = terminated_again(signals, shared) => tracing::warn!("terminated a second time: ending at once"),

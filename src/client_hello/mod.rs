@@ -100,11 +100,6 @@ impl ClientHelloReader {
         Self::default()
     }
 
-    /// Whether not one byte has arrived.
-    pub fn is_empty(&self) -> bool {
-        self.taken == 0
-    }
-
     /// Takes the next bytes of the stream. After anything but [`Progress::NeedMore`] the reader is used up.
     pub fn push(&mut self, bytes: &[u8]) -> Progress {
         match self.take(bytes) {

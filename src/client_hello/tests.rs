@@ -114,7 +114,6 @@ fn t12_t13_what_is_no_tls_is_refused_on_its_first_bytes() {
         assert_eq!(read_by(row, 1), not_tls(), "{row:?}");
     }
     assert_eq!(read(&[]), Progress::NeedMore);
-    assert!(ClientHelloReader::new().is_empty());
 }
 
 #[test]

@@ -139,18 +139,6 @@ impl BodyFollower {
         self.state == State::Done
     }
 
-    /// How many of `bytes`, from the front, belong to the body: all of them, unless the body ends in them.
-    ///
-    /// # Errors
-    /// [`BodyError`], after which the position in the stream is lost.
-    pub fn advance(&mut self, bytes: &[u8]) -> Result<usize, BodyError> {
-        let mut taken = 0;
-        while let Some(piece) = self.step(bytes.get(taken..).unwrap_or_default())? {
-            taken += piece.len();
-        }
-        Ok(taken)
-    }
-
     /// The next piece of the body at the front of `bytes`, as long as it is of one kind. `None` where `bytes` is empty
     /// or the body is done.
     ///

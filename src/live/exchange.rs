@@ -1,5 +1,5 @@
-//! Plain HTTP exchanges in the registry: their bytes count while they flow, a drain waits for them, and a reload judges
-//! them again as it does tunnels. They are listed nowhere.
+//! Plain HTTP exchanges in the registry: their bytes count while they flow, and a reload judges them again as it
+//! does tunnels. They are listed nowhere.
 //!
 //! An exchange registers before it dials, so the address that it reached comes later: [`LiveExchange::reached`]. A sweep that
 //! passed before that has judged the rules alone; the generation that `reached` returns tells whether one did.

@@ -178,7 +178,8 @@ impl Verifier {
     }
 
     /// How many passwords were hashed since the start.
-    pub fn verifications(&self) -> u64 {
+    #[cfg(test)]
+    pub(super) fn verifications(&self) -> u64 {
         self.shared.verifications.load(Ordering::Relaxed)
     }
 }

@@ -24,8 +24,8 @@ use ipnet::IpNet;
 
 use registry::{CREDENTIAL_ENDPOINTS, IPV4, IPV6, Reach};
 
-/// An address that passed the check, or the parent proxy's. Only `policy` makes one, and `dial` takes nothing else, so no code can dial
-/// what was not checked.
+/// An address that passed the check, or the parent proxy's. Only `policy` makes one, and `dial` takes nothing else, so no
+/// code can dial what was not checked.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Admitted(IpAddr);
 
@@ -37,7 +37,7 @@ impl Admitted {
     }
 
     /// The parent proxy's: the operator names it, and no rule is asked. A target never comes here.
-    pub fn next_hop(address: IpAddr) -> Self {
+    pub(crate) fn next_hop(address: IpAddr) -> Self {
         Admitted::new(address)
     }
 
@@ -62,11 +62,9 @@ impl fmt::Display for AddressDenial {
     }
 }
 
-/// Judges one address by the registries and `private` alone.
-///
-/// # Errors
-/// [`AddressDenial`] with the registry's row or the credential endpoint.
-pub fn admit(address: IpAddr, private: &[IpNet]) -> Result<Admitted, AddressDenial> {
+/// Judges one address by the registries and `private` alone, as no code that serves may.
+#[cfg(test)]
+pub(crate) fn admit(address: IpAddr, private: &[IpNet]) -> Result<Admitted, AddressDenial> {
     match prohibited(address, private) {
         None => Ok(Admitted::new(address)),
         Some(why) => Err(AddressDenial { address, why }),

@@ -153,23 +153,14 @@ impl AccessLog {
     /// [`LogUnavailable`] while the output fails or stalls, or where the queue is full; never with
     /// [`OnLogFailure::Continue`].
     pub fn reserve(&self) -> Result<Place, LogUnavailable> {
-        self.take(1).map(|hold| self.place(hold))
-    }
-
-    /// Takes the two places of a tunnel, for `open` and `close`: both or none, so that requests cannot starve
-    /// each other with one place each.
-    ///
-    /// # Errors
-    /// As [`AccessLog::reserve`].
-    pub fn reserve_two(&self) -> Result<(Place, Place), LogUnavailable> {
-        self.take(2).map(|hold| (self.place(hold), self.place(hold)))
+        self.take().map(|hold| self.place(hold))
     }
 
     /// A place for a record that no request waits for: a `progress`, or the refusal with `log_unavailable` itself. It is
     /// given even while the output fails, from the queue's first three quarters; the record is written once the output
     /// works again, and counted as lost where there is no room for it.
     pub fn spare(&self) -> Place {
-        let room = self.room(1, self.0.queue.places.limit() / 4);
+        let room = self.room(self.0.queue.places.limit() / 4);
         self.place(if room { Hold::Held } else { Hold::None })
     }
 
@@ -184,11 +175,6 @@ impl AccessLog {
     /// How long the output has been failing or stalled, for `/readyz`. None while it works.
     pub fn unavailable_for(&self) -> Option<Duration> {
         self.0.queue.unavailable_for(self.0.stale)
-    }
-
-    /// Lines that are not on the output yet.
-    pub fn queued(&self) -> usize {
-        self.0.queue.queued()
     }
 
     /// What became of the records so far.
@@ -227,17 +213,17 @@ impl AccessLog {
         if self.0.continues.load(Ordering::Relaxed) { OnLogFailure::Continue } else { OnLogFailure::Deny }
     }
 
-    fn take(&self, count: usize) -> Result<Hold, LogUnavailable> {
+    fn take(&self) -> Result<Hold, LogUnavailable> {
         match self.on_failure() {
             OnLogFailure::Deny if self.unavailable_for().is_some() => Err(LogUnavailable),
-            _ if self.room(count, 0) => Ok(Hold::Held),
+            _ if self.room(0) => Ok(Hold::Held),
             OnLogFailure::Deny => Err(LogUnavailable),
             OnLogFailure::Continue => Ok(Hold::Later),
         }
     }
 
-    fn room(&self, count: usize, spare: usize) -> bool {
-        self.0.queue.queued_bytes() < self.0.bytes && self.0.queue.places.take(count, spare)
+    fn room(&self, spare: usize) -> bool {
+        self.0.queue.queued_bytes() < self.0.bytes && self.0.queue.places.take(1, spare)
     }
 
     fn place(&self, hold: Hold) -> Place {
@@ -284,7 +270,7 @@ impl Place {
             if line.is_empty() {
                 return;
             }
-            if self.hold == Hold::Held || (self.hold == Hold::Later && self.log.room(1, 0)) {
+            if self.hold == Hold::Held || (self.hold == Hold::Later && self.log.room(0)) {
                 // It is the line's now, and comes back once that is written.
                 self.hold = Hold::None;
                 shared.queue.push(line);

@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use tracing::{Event, Subscriber};
-use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
+#[cfg(test)]
+use tracing_appender::non_blocking::ErrorCounter;
+use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::{DefaultFields, Format, Full, Json, Writer};
 use tracing_subscriber::fmt::time::SystemTime;
@@ -27,14 +29,9 @@ const LINES: usize = 4096;
 #[must_use = "messages are lost once this is dropped"]
 pub struct Diagnostics {
     _guard: WorkerGuard,
-    lost: ErrorCounter,
-}
-
-impl Diagnostics {
     /// Messages lost because stderr stalled.
-    pub fn lost(&self) -> u64 {
-        self.lost.dropped_lines() as u64
-    }
+    #[cfg(test)]
+    lost: ErrorCounter,
 }
 
 /// Sends this program's messages to stderr, as `log` says.
@@ -91,7 +88,11 @@ fn subscriber(
         .buffered_lines_limit(LINES)
         .thread_name("diagnostics")
         .finish(output);
-    let diagnostics = Diagnostics { lost: writer.error_counter(), _guard: guard };
+    let diagnostics = Diagnostics {
+        _guard: guard,
+        #[cfg(test)]
+        lost: writer.error_counter(),
+    };
     let json = Arc::new(AtomicBool::new(log.format == DiagnosticsFormat::Json));
     let messages =
         tracing_subscriber::fmt::layer().with_ansi(false).with_writer(Plain(writer)).event_format(Either {
@@ -292,7 +293,7 @@ mod tests {
                 tracing::info!(number, "x");
             }
         });
-        assert!(diagnostics.lost() >= LINES as u64);
+        assert!(diagnostics.lost.dropped_lines() >= LINES);
         output.stall(false);
         drop(diagnostics);
         assert!(output.text().lines().count() >= 1);

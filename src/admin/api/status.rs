@@ -134,7 +134,7 @@ pub(super) fn of(shared: &Shared) -> Status {
         listeners: config.listeners.iter().map(listener).collect(),
         limits: limits(config, shared),
         access_log: log(config, shared),
-        tunnels: shared.live.len(),
+        tunnels: shared.live.tunnels(),
         exchanges: shared.live.exchanges(),
         verdicts: shared.metrics.verdicts(),
         warnings: warnings(config, shared, &expiring, now),
