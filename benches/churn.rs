@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, sleep, timeout};
 
 /// A tunnel's life.
@@ -107,7 +107,11 @@ impl Churn {
     }
 
     async fn run(mut self) -> io::Result<bool> {
-        let listener = TcpListener::bind(self.target).await?;
+        // All of them come at once: with tokio's own 1024 the first burst would be dropped here.
+        let socket = if self.target.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.set_reuseaddr(true)?;
+        socket.bind(self.target)?;
+        let listener = socket.listen(16_384)?;
         self.target = listener.local_addr()?;
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {

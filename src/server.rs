@@ -114,10 +114,10 @@ impl Server {
     pub async fn bind(config: Config) -> Result<Self, StartError> {
         let mut listeners = Vec::with_capacity(config.listeners.len());
         for listener in &config.listeners {
-            let socket = bind(listener.address, || format!("listener {}", listener.name)).await?;
+            let socket = bind(listener.address, || format!("listener {}", listener.name))?;
             listeners.push(socket);
         }
-        let admin = bind(config.admin.address, || "admin.address".to_owned()).await?;
+        let admin = bind(config.admin.address, || "admin.address".to_owned())?;
         let mut own = Vec::with_capacity(listeners.len() + 1);
         for socket in listeners.iter().chain([&admin]) {
             own.extend(socket.local_addr());
@@ -222,13 +222,8 @@ impl Server {
     }
 }
 
-/// What is accepted inherits its listener's options: to set them on each connection would be five system calls more.
-async fn bind(address: SocketAddr, what: impl Fn() -> String) -> Result<TcpListener, StartError> {
-    let bound = TcpListener::bind(address).await.and_then(|listener| {
-        socket::tune(&listener)?;
-        Ok(listener)
-    });
-    bound.map_err(|source| StartError::Bind { address, what: what(), source })
+fn bind(address: SocketAddr, what: impl Fn() -> String) -> Result<TcpListener, StartError> {
+    socket::listen(address).map_err(|source| StartError::Bind { address, what: what(), source })
 }
 
 /// Raises the descriptor limit, and says what it is then.

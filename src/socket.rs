@@ -4,10 +4,12 @@
 //! out well before that, and a peer that answers none of them is given up after two minutes.
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpListener, TcpSocket};
 
 /// Idle time before the first keepalive probe.
 pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
@@ -15,6 +17,26 @@ pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 /// Unanswered probes before the peer is given up.
 pub const KEEPALIVE_PROBES: u32 = 4;
+
+/// Connections that wait to be accepted, or as many as net.core.somaxconn says, where that is less. When a load balancer moves its
+/// clients over they all come at once; a queue that is full drops their handshakes, and some of them are reset a minute later.
+const BACKLOG: u32 = 4096;
+
+/// Listens on `address`, tuned: what is accepted inherits that, so that no connection needs five system calls for it.
+///
+/// # Errors
+/// What socket(2), bind(2), listen(2) or setsockopt(2) say.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // Another one may start at once where one ended.
+    socket.set_reuseaddr(true)?;
+    tune(&socket)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
 
 /// Sets TCP_NODELAY and keepalive on a TCP socket: one that is connected or will be, or one that listens, from which Linux
 /// hands them to every connection that it accepts.
@@ -48,19 +70,22 @@ pub fn give_up_after(socket: &impl AsFd, timeout: Duration) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
-
     use socket2::{Domain, Socket, Type};
 
     use super::*;
 
-    #[test]
-    fn what_a_tuned_listener_accepts_beats_the_load_balancer_and_gives_a_dead_peer_up() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        tune(&listener).unwrap();
-        let client = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        client.connect(&listener.local_addr().unwrap().into()).unwrap();
-        let (accepted, _) = listener.accept().unwrap();
+    /// A connection that is made, or under way.
+    fn connect(to: SocketAddr) -> Socket {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), None).unwrap();
+        let _ = socket.connect(&to.into());
+        socket
+    }
+
+    #[tokio::test]
+    async fn what_is_accepted_beats_the_load_balancer_and_gives_a_dead_peer_up() {
+        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let _client = connect(listener.local_addr().unwrap());
+        let (accepted, _) = listener.accept().await.unwrap();
         for socket in [SockRef::from(&listener), SockRef::from(&accepted)] {
             assert!(socket.tcp_nodelay().unwrap());
             assert!(socket.keepalive().unwrap());
@@ -71,5 +96,19 @@ mod tests {
         }
         give_up_after(&accepted, Duration::from_millis(90_500)).unwrap();
         assert_eq!(SockRef::from(&accepted).tcp_user_timeout().unwrap(), Some(Duration::from_millis(90_500)));
+    }
+
+    #[tokio::test]
+    async fn clients_that_come_all_at_once_wait_for_their_turn() {
+        crate::resources::raise_descriptor_limit().unwrap();
+        let most: usize =
+            std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap().trim().parse().unwrap();
+        // More than the 1024 that are usual, where the machine allows it and has the descriptors.
+        let count = most.min(1500).min(crate::resources::descriptor_limit() as usize / 2);
+        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let clients: Vec<_> = (0..count).map(|_| connect(listener.local_addr().unwrap())).collect();
+        // On loopback the handshake is over when connect(2) returns, if there is room: who has no peer was dropped.
+        let connected = clients.iter().filter(|client| client.peer_addr().is_ok()).count();
+        assert_eq!(connected, count);
     }
 }
