@@ -30,9 +30,12 @@ struct Squid {
     /// Absolute paths in it are below this directory, into which they were copied.
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
-    /// Give every policy `mode: report`: let through, and log what it would deny.
+    /// Give every policy `mode: report`: let through, and log what it would deny, in JSON.
     #[arg(long)]
     report: bool,
+    /// Take included files that are not there for empty ones: what they deny is then allowed.
+    #[arg(long)]
+    skip_missing: bool,
 }
 
 impl Import {
@@ -54,7 +57,7 @@ impl Import {
 
 impl Squid {
     fn import(self) -> Result<import::Imported, String> {
-        let choices = Choices { report: self.report };
+        let choices = Choices { report: self.report, skip_missing: self.skip_missing };
         if self.file != "-" {
             return import::squid(&Files::on_disk(self.root), &self.file, choices);
         }

@@ -123,8 +123,10 @@ fn listeners(draft: &mut Draft, settings: &Settings) {
             draft.from("    tls:", what.clone(), Some(&listener.place));
             draft.line(&format!("      certificate: {}", scalar(&tls.certificate)));
             draft.line(&format!("      key: {}", scalar(&tls.key)));
-            if let Some(client_ca) = &tls.client_ca {
-                draft.line(&format!("      client_ca: {}", scalar(client_ca)));
+            for (key, file) in [("client_ca", &tls.client_ca), ("client_crl", &tls.client_crl)] {
+                if let Some(file) = file {
+                    draft.line(&format!("      {key}: {}", scalar(file)));
+                }
             }
         }
         if let Some(users) = &settings.users_file {

@@ -5,15 +5,16 @@
 
 use std::sync::Arc;
 
+use super::Choices;
 use super::files::Files;
 use super::notes::{Kind, Notes, Place};
 
 /// Nested includes, as in Squid.
 const MAX_DEPTH: usize = 16;
-/// What it means that an included file is not there.
-const UNREAD: &str = "what it says is not carried over: if it denies something, that is allowed now";
 /// Logical lines of a whole configuration.
 const MAX_LINES: usize = 1_000_000;
+/// Included files that are not there, as far as they are told one by one.
+const MISSING_TOLD: usize = 8;
 
 /// A word of a line.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -55,20 +56,59 @@ impl Line {
 /// Reads `main` and all that it includes.
 ///
 /// # Errors
-/// `main` cannot be read.
-pub(super) fn read(files: &Files, main: &str, notes: &mut Notes) -> Result<Vec<Line>, String> {
+/// `main` cannot be read; an included file is not there, without which Squid does not start, so that it said something; or
+/// there are more lines than are read.
+pub(super) fn read(
+    files: &Files,
+    main: &str,
+    choices: Choices,
+    notes: &mut Notes,
+) -> Result<Vec<Line>, String> {
+    read_up_to(MAX_LINES, files, main, choices, notes)
+}
+
+fn read_up_to(
+    most: usize,
+    files: &Files,
+    main: &str,
+    choices: Choices,
+    notes: &mut Notes,
+) -> Result<Vec<Line>, String> {
     // Below the root as Squid knew it, or as it is named on the command line.
     let content = files.read(main).or_else(|_| files.read_written(std::path::Path::new(main)));
     let content = content.map_err(|error| format!("cannot read {main}: {error}"))?;
-    let mut reader = Reader { files, notes, lines: Vec::new() };
+    let skip = choices.skip_missing;
+    let mut reader = Reader { files, notes, most, skip, lines: Vec::new(), missing: Vec::new(), full: None };
     reader.file(main, &content, 0, false);
+    if let Some(Place { file, line }) = reader.full {
+        return Err(format!(
+            "{file}:{line}: there are more than {most} lines in all, and what follows is not read: nothing is carried over, as it may deny"
+        ));
+    }
+    if !reader.missing.is_empty() {
+        let more = reader.missing.len().saturating_sub(MISSING_TOLD);
+        reader.missing.truncate(MISSING_TOLD);
+        let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+        return Err(format!(
+            "{}{more}: nothing is carried over, as what is missing may deny. Bring it (--root DIR, its ConfigMap); or --skip-missing takes it for empty",
+            reader.missing.join("; ")
+        ));
+    }
     Ok(reader.lines)
 }
 
 struct Reader<'a> {
     files: &'a Files,
     notes: &'a mut Notes,
+    /// So many lines are read.
+    most: usize,
+    /// What is missing is taken for empty.
+    skip: bool,
     lines: Vec<Line>,
+    /// What is missing, with its place.
+    missing: Vec<String>,
+    /// The line at which there were too many.
+    full: Option<Place>,
 }
 
 /// One `if`.
@@ -106,7 +146,7 @@ impl Reader<'_> {
             let place = Place { file: Arc::clone(&file), line: begun };
             let line = std::mem::take(&mut joined);
             self.line(place, line.trim_end(), &mut branches, depth, doubtful);
-            if self.lines.len() > MAX_LINES {
+            if self.full.is_some() {
                 return;
             }
         }
@@ -153,6 +193,10 @@ impl Reader<'_> {
         if name == "include" {
             return self.include(&place, rest, depth, doubtful);
         }
+        if self.lines.len() == self.most {
+            self.full.get_or_insert(place);
+            return;
+        }
         let name = name.to_ascii_lowercase();
         let words = words(rest);
         self.lines.push(Line { place, name, words, rest: rest.to_owned(), doubtful });
@@ -160,27 +204,31 @@ impl Reader<'_> {
 
     fn include(&mut self, place: &Place, patterns: &str, depth: usize, doubtful: bool) {
         if depth >= MAX_DEPTH {
-            return self.notes.tell(
-                place,
-                Kind::Stricter,
-                "includes are nested too deep: this one is not followed",
-            );
+            return self.lack(place, "includes are nested too deep, and this one is not followed".to_owned());
         }
         for pattern in words(patterns) {
             let paths = self.files.matching(&pattern.text);
             if paths.is_empty() {
-                let text = format!("no file fits `{}`; {UNREAD}", pattern.text);
-                self.notes.tell(place, Kind::Differs, text);
+                self.lack(place, format!("no file fits `{}`", pattern.text));
             }
             for path in paths {
                 match self.files.read(&path) {
                     Ok(content) => self.file(&path, &content, depth + 1, doubtful),
-                    Err(error) => {
-                        let text = format!("cannot read `{path}`: {error}; {UNREAD}");
-                        self.notes.tell(place, Kind::Differs, text);
-                    }
+                    Err(error) => self.lack(place, format!("cannot read `{path}`: {error}")),
+                }
+                if self.full.is_some() {
+                    return;
                 }
             }
+        }
+    }
+
+    fn lack(&mut self, place: &Place, what: String) {
+        if self.skip {
+            let text = format!("{what}: it is taken for empty, and what it denies is allowed");
+            self.notes.tell(place, Kind::Wider, text);
+        } else {
+            self.missing.push(format!("{}:{}: {what}", place.file, place.line));
         }
     }
 }
@@ -235,7 +283,8 @@ mod tests {
         ))
         .expect("ConfigMaps");
         let mut notes = Notes::default();
-        let lines = read(&files, &main, &mut notes).expect("readable");
+        let skipping = Choices { skip_missing: true, ..Choices::default() };
+        let lines = read(&files, &main, skipping, &mut notes).expect("readable");
         let shown = |line: &Line| {
             let words: Vec<&str> = line.words.iter().map(|word| word.text.as_str()).collect();
             format!(
@@ -275,9 +324,40 @@ mod tests {
             told[1].starts_with("squid.conf:1: `if ${process_number} = 1` is for the running Squid"),
             "{told:?}"
         );
-        assert!(told[2].starts_with("squid.conf:4: cannot read `/none.conf`"), "{told:?}");
+        assert!(told[2].starts_with("squid.conf:4: WIDER: cannot read `/none.conf`"), "{told:?}");
         let told = lines("include /none/*.txt\n");
-        assert!(told[0].starts_with("squid.conf:1: no file fits `/none/*.txt`"), "{told:?}");
-        assert!(told[0].ends_with("if it denies something, that is allowed now"), "{told:?}");
+        assert!(told[0].starts_with("squid.conf:1: WIDER: no file fits `/none/*.txt`"), "{told:?}");
+        assert!(told[0].ends_with("what it denies is allowed"), "{told:?}");
+    }
+
+    /// `squid.conf` and `more.conf`, as they are read.
+    fn refused(most: usize, text: &str, more: &str) -> Result<usize, String> {
+        let maps = serde_json::json!({"kind": "ConfigMap", "data": {"squid.conf": text, "more.conf": more}});
+        let (files, main) = Files::in_config_maps(&maps.to_string()).expect("ConfigMaps");
+        let mut notes = Notes::default();
+        read_up_to(most, &files, &main, Choices::default(), &mut notes).map(|lines| lines.len())
+    }
+
+    #[test]
+    fn what_is_not_whole_is_refused() {
+        let missing = (1..=10).map(|n| format!("a 1\ninclude /etc/none{n}.conf\n")).collect::<String>();
+        let error = refused(100, &missing, "").expect_err("not whole");
+        assert!(error.starts_with("squid.conf:2: cannot read `/etc/none1.conf`: "), "{error}");
+        assert!(error.contains("squid.conf:16: ") && !error.contains("squid.conf:18: "), "{error}");
+        assert!(error.contains("; and 2 more: ") && error.contains("--skip-missing"), "{error}");
+        assert_eq!(refused(100, "if false\ninclude /none\nendif\na 1\n", ""), Ok(1), "it is not looked for");
+        let error = refused(100, "include more.conf\n", "include more.conf\n").expect_err("without end");
+        assert!(error.starts_with("more.conf:1: includes are nested too deep"), "{error}");
+    }
+
+    #[test]
+    fn more_lines_than_are_read_are_refused_where_they_begin() {
+        assert_eq!(refused(3, "a 1\nb 2\nc 3\n", ""), Ok(3));
+        let error = refused(3, "a 1\n\nb 2\nc 3\nd 4\ne 5\n", "").expect_err("too many");
+        assert!(error.starts_with("squid.conf:5: there are more than 3 lines"), "{error}");
+        let error = refused(3, "a 1\ninclude more.conf\n", "b 2\nc 3\nd 4\ne 5\n").expect_err("too many");
+        assert!(error.starts_with("more.conf:3: there are more than 3 lines"), "{error}");
+        let error = refused(3, "a 1\nb 2\nc 3\nd \\", "").expect_err("too many");
+        assert!(error.starts_with("squid.conf:4: "), "{error}");
     }
 }

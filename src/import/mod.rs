@@ -1,4 +1,4 @@
-//! `egressd import squid`: a Squid configuration, as an egressd one that is never wider.
+//! `egressd import squid`: a Squid configuration, as an egressd one whose rules are never wider.
 //!
 //! ```text
 //! files, configmap → lexer → lines → acl → access (first match) → table → rules (policies)
@@ -6,7 +6,8 @@
 //! ```
 //!
 //! What cannot be said in egressd's terms fails closed and is told, with the line that it came from; so is what is
-//! carried over and means something else now. Pure but for the reading of files. Not here: moving the service over
+//! carried over and means something else now; what Squid kept back by other means than `http_access`, and passes now, is told
+//! as wider. A configuration that is not whole is refused, because what is missing may deny. Pure but for the reading of files. Not here: moving the service over
 //! (docs/squid.md).
 
 mod access;
@@ -49,22 +50,33 @@ pub struct Imported {
 pub struct Choices {
     /// With `mode: report`: let through and log what they would deny.
     pub report: bool,
+    /// An included file that is not there is taken for an empty one.
+    pub skip_missing: bool,
 }
 
 /// Translates the Squid configuration `main` of `files`.
 ///
 /// # Errors
-/// One sentence: `main` cannot be read, or what came out is refused by egressd's own reader, which is a fault of the
+/// One sentence: `main` cannot be read, the configuration is not whole or too long, or what came out is refused by egressd's own reader, which is a fault of the
 /// import.
 pub fn squid(files: &Files, main: &str, choices: Choices) -> Result<Imported, String> {
     let mut notes = Notes::default();
-    let lines = lexer::read(files, main, &mut notes)?;
-    let settings = settings::read(&lines, files, &mut notes);
+    let lines = lexer::read(files, main, choices, &mut notes)?;
+    let mut settings = settings::read(&lines, files, &mut notes);
     let acls = acl::read(&lines, files, &mut notes);
     let access = access::read(&lines, &acls, &mut notes);
     let mut policies = rules::policies(&access, &settings.users, files, &mut notes);
-    let mut settings = settings;
     settings.admit(&policies);
+    if let Some(parent) = settings.parent.as_ref().filter(|_| policies.deny_networks()) {
+        notes.tell(
+            &parent.place,
+            Kind::Wider,
+            "Squid looked names up and denied by where they lead (`dst`): through the parent a name that leads there passes",
+        );
+    }
+    if choices.report {
+        settings.log_all(&mut notes);
+    }
     // What the running program does not take is left out, one thing after the other, and told.
     for _ in 0..LEFT_OUT {
         let draft = emit::yaml(main, &settings, &policies, choices);

@@ -15,6 +15,8 @@ pub(super) struct Place {
 /// What a note is about.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum Kind {
+    /// Something that Squid kept back passes now: it is shown with a word in front.
+    Wider,
     /// Something that Squid let through is refused now.
     Stricter,
     /// It is carried over, and means something else.
@@ -40,7 +42,8 @@ pub struct Note {
 
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: {}", self.file, self.line, self.text)
+        let word = if self.kind == Kind::Wider { "WIDER: " } else { "" };
+        write!(f, "{}:{}: {word}{}", self.file, self.line, self.text)
     }
 }
 

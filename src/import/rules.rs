@@ -9,6 +9,7 @@ mod lists;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use ipnet::IpNet;
@@ -57,6 +58,15 @@ pub(super) struct Policies {
     pub(super) http: bool,
     /// The least of `maxconn`, and where it is used.
     pub(super) connections: Option<(u64, Place)>,
+}
+
+impl Policies {
+    /// Whether names are denied by where they lead.
+    pub(super) fn deny_networks(&self) -> bool {
+        let is_network =
+            |entry: &Entry| entry.text.parse::<IpNet>().is_ok() || entry.text.parse::<IpAddr>().is_ok();
+        self.policies.iter().any(|policy| policy.deny.iter().any(is_network))
+    }
 }
 
 /// The classes of one user, each with what is in its policy.

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use self::listeners::Listener;
 use super::acl;
-use super::emit::{Draft, What};
+use super::emit::{self, Draft, What};
 use super::files::Files;
 use super::lexer::Line;
 use super::log::{self, AccessLog};
@@ -76,6 +76,17 @@ impl Settings {
             if least.is_none_or(|least| *most < least) {
                 self.tunnels_per_client = Some(Value { place: place.clone(), text: most.to_string() });
             }
+        }
+    }
+
+    /// Leaves out a format of the log that cannot tell what passed by report mode alone.
+    pub(super) fn log_all(&mut self, notes: &mut Notes) {
+        if let Some(format) = self.log.format.take() {
+            let text = format!(
+                "the log is JSON for now: Squid's formats cannot say what passed by report mode alone; later write `access_log.format: {}`",
+                emit::scalar(&format.text)
+            );
+            notes.tell(&format.place, Kind::Differs, text);
         }
     }
 

@@ -65,3 +65,49 @@ fn nothing_to_read_is_told() {
         assert!(ran.stdout.is_empty());
     }
 }
+
+/// Squid does not start without an included file, so that one that is missing said something: it may have denied.
+#[test]
+fn a_configuration_that_is_not_whole_is_refused_unless_told() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("squid.conf");
+    let conf = "acl x dstdomain x.example\ninclude /etc/squid/conf.d/*.conf\nhttp_access allow x\n";
+    std::fs::write(&file, conf).expect("writable");
+    let (file, root) = (file.display().to_string(), directory.path().display().to_string());
+    let ran = import(&[&file, "--root", &root], b"");
+    let told = text(&ran.stderr);
+    assert_eq!((ran.status.code(), ran.stdout.as_slice()), (Some(1), &b""[..]), "{told}");
+    assert!(told.contains(&format!("{file}:2: no file fits `/etc/squid/conf.d/*.conf`")), "{told}");
+
+    let ran = import(&[&file, "--root", &root, "--skip-missing"], b"");
+    let told = text(&ran.stderr);
+    assert_eq!(ran.status.code(), Some(0), "{told}");
+    assert!(text(&ran.stdout).contains("x.example"));
+    assert!(told.contains(&format!("{file}:2: WIDER: no file fits")), "{told}");
+
+    let denies = directory.path().join("etc/squid/conf.d");
+    std::fs::create_dir_all(&denies).expect("made");
+    std::fs::write(denies.join("a.conf"), "http_access deny x\n").expect("writable");
+    let ran = import(&[&file, "--root", &root], b"");
+    assert_eq!(ran.status.code(), Some(0), "{}", text(&ran.stderr));
+    assert!(!text(&ran.stdout).contains("x.example"), "{}", text(&ran.stdout));
+}
+
+#[test]
+fn report_mode_begins_with_a_log_that_can_tell_it() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("squid.conf");
+    let conf = "acl x dstdomain x.example\nhttp_access allow x\naccess_log stdio:/var/log/a.log squid\n";
+    std::fs::write(&file, conf).expect("writable");
+    let file = file.display().to_string();
+    let kept = import(&[&file], b"");
+    assert!(text(&kept.stdout).contains("format: squid"), "{}", text(&kept.stdout));
+    assert!(!text(&kept.stderr).contains("JSON"), "{}", text(&kept.stderr));
+    let ran = import(&[&file, "--report"], b"");
+    let yaml = text(&ran.stdout);
+    assert!(yaml.contains("mode: report") && !yaml.contains("format:"), "{yaml}");
+    assert!(yaml.contains("output: /var/log/a.log"), "{yaml}");
+    let told = text(&ran.stderr);
+    assert!(told.contains(&format!("{file}:3: the log is JSON for now")), "{told}");
+    assert!(told.contains("write `access_log.format: squid`"), "{told}");
+}

@@ -67,14 +67,19 @@ fn what_changes_is_told() {
 fn report_mode_is_a_choice() {
     let files = Files::on_disk(Some(format!("{FILES}/root").into()));
     let main = format!("{FILES}/root/etc/squid/squid.conf");
-    let imported = import::squid(&files, &main, Choices { report: true }).expect("imported");
+    let imported =
+        import::squid(&files, &main, Choices { report: true, ..Choices::default() }).expect("imported");
     let config = config::load_str("egressd.yaml", &imported.yaml, |path: &Path| std::fs::read(path))
         .expect("loads")
         .config;
     assert!(config.policies.iter().all(|policy| policy.mode() == egressd::policy::Mode::Report));
     // The format of its log cannot say what report mode let through, and `suggest` would take that for allowed.
+    assert!(!imported.yaml.contains("format:"), "{}", imported.yaml);
+    let format = imported.notes.iter().find(|note| note.text.contains("the log is JSON for now"));
+    let format = format.unwrap_or_else(|| panic!("{:#?}", imported.notes));
+    assert!(format.text.contains("`access_log.format: \""), "{format}");
     assert!(
-        imported.notes.iter().any(|note| note.text.contains("leave `format` out")),
+        !imported.notes.iter().any(|note| note.text.contains("leave `format` out")),
         "{:#?}",
         imported.notes
     );

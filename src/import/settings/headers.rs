@@ -42,7 +42,7 @@ pub(super) fn read(lines: &[Line], notes: &mut Notes) -> Vec<String> {
                 );
             }
         } else if matches!(lower.as_str(), "all" | "other") {
-            notes.tell(&line.place, Kind::Lost, format!("{}: egressd takes out the fields that are named; write them into `http.remove_request_headers`", line.shown()));
+            notes.tell(&line.place, Kind::Wider, format!("{}: egressd takes out the fields that are named; write them into `http.remove_request_headers`", line.shown()));
         } else if NEVER_SENT.contains(&lower.as_str()) || lower.starts_with("x-forwarded-") {
             // It never leaves.
         } else if FRAMING.contains(&lower.as_str()) {

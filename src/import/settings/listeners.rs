@@ -22,12 +22,13 @@ pub(in super::super) struct Tls {
     pub(in super::super) certificate: String,
     pub(in super::super) key: String,
     pub(in super::super) client_ca: Option<String>,
+    pub(in super::super) client_crl: Option<String>,
 }
 
 impl Tls {
     /// Whether `path` is one of its files.
     pub(in super::super) fn names(&self, path: &str) -> bool {
-        [Some(&self.certificate), Some(&self.key), self.client_ca.as_ref()]
+        [Some(&self.certificate), Some(&self.key), self.client_ca.as_ref(), self.client_crl.as_ref()]
             .into_iter()
             .flatten()
             .any(|file| file == path)
@@ -64,7 +65,7 @@ fn one(line: &Line, trusted: &[String], files: &Files, notes: &mut Notes) -> Opt
                 Ok(std::net::IpAddr::V6(ip)) => format!("[{ip}]:{port}"),
                 Err(_) => {
                     tell(
-                        Kind::Differs,
+                        Kind::Wider,
                         format!(
                             "`{spec}`: a listener has an address, not a name: it listens on 0.0.0.0:{port}"
                         ),
@@ -132,10 +133,14 @@ fn one(line: &Line, trusted: &[String], files: &Files, notes: &mut Notes) -> Opt
             tell(Kind::Stricter, format!("{}: no certificate is named: this port is left out", line.shown()));
             return None;
         };
+        let client_ca = value(&["clientca", "tls-clientca"]).map(|path| files.written(path));
+        // Without an authority nobody is asked for a certificate, and none is revoked.
+        let client_crl = value(&["crlfile"]).map(|path| files.written(path)).filter(|_| client_ca.is_some());
         listener.tls = Some(Tls {
             certificate: files.written(certificate),
             key: files.written(value(&["tls-key", "key"]).unwrap_or(certificate)),
-            client_ca: value(&["clientca", "tls-clientca"]).map(|path| files.written(path)),
+            client_ca,
+            client_crl,
         });
     }
     Some(listener)
@@ -179,4 +184,30 @@ fn trusted(lines: &[Line], acls: &Acls, notes: &mut Notes) -> Vec<String> {
     }
     trusted.dedup();
     trusted
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::super::{Choices, lexer};
+    use super::*;
+
+    #[test]
+    fn who_is_revoked_stays_so() {
+        let read = |options: &str| {
+            let text = format!("https_port 3129 tls-cert=/etc/squid/p.pem {options}\n");
+            let maps = serde_json::json!({"kind": "ConfigMap", "data": {"squid.conf": text}});
+            let (files, main) = Files::in_config_maps(&maps.to_string()).expect("ConfigMaps");
+            let mut notes = Notes::default();
+            let lines = lexer::read(&files, &main, Choices::default(), &mut notes).expect("readable");
+            let listeners = super::read(&lines, &BTreeMap::new(), &files, &mut notes);
+            let tls = listeners.into_iter().next().and_then(|listener| listener.tls).expect("has TLS");
+            (tls.client_ca, tls.client_crl)
+        };
+        let file = |name: &str| Some(name.to_owned());
+        assert_eq!(read("clientca=/x/ca.pem crlfile=/x/gone.crl"), (file("ca.pem"), file("gone.crl")));
+        assert_eq!(read("clientca=/x/ca.pem"), (file("ca.pem"), None));
+        assert_eq!(read("crlfile=/x/gone.crl"), (None, None));
+    }
 }

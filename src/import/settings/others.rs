@@ -140,7 +140,6 @@ const WITHOUT_MEANING: &[&str] = &[
     "peer_",
     "dead_peer",
     "never_direct",
-    "miss_access",
     "max_open_disk",
     "acl_uses_indirect_client",
     "delay_pool_uses",
@@ -167,15 +166,15 @@ const WITHOUT_MEANING: &[&str] = &[
 const LOST: &[(&str, &str)] = &[
     (
         "follow_x_forwarded_for",
-        "X-Forwarded-For is never believed: the client is who connects, or whom a PROXY header of a trusted balancer names (`proxy_protocol`)",
+        "X-Forwarded-For is never believed: the client is who connects, or whom a PROXY header of a trusted balancer names (`proxy_protocol`); else rules for clients mean the balancer",
     ),
     ("tcp_outgoing_address", "connections leave from the address that the system picks"),
     ("tcp_outgoing_tos", "connections are not marked"),
     ("tcp_outgoing_mark", "connections are not marked"),
     ("clientside_", "connections are not marked"),
-    ("url_rewrite", "requests are never rewritten"),
+    ("url_rewrite", "requests are never rewritten, nor refused by a program that does"),
     ("store_id_program", "there is no cache"),
-    ("redirect_program", "requests are never rewritten"),
+    ("redirect_program", "requests are never rewritten, nor refused by a program that does"),
     ("location_rewrite", "replies are never rewritten"),
     ("adaptation_", "nothing is sent to a scanner (ICAP, eCAP): what it filtered is not filtered"),
     ("icap_", "nothing is sent to a scanner (ICAP): what it filtered is not filtered"),
@@ -190,6 +189,7 @@ const LOST: &[(&str, &str)] = &[
     ),
     ("reply_body_max_size", "what targets send is not bounded"),
     ("http_reply_access", "replies are not judged: the request was"),
+    ("miss_access", "without a cache it is a second `http_access`, and requests are judged once"),
     ("adapted_http_access", "there is no second judgement of a request"),
     ("reply_header_access", "fields of replies are passed on as they are"),
     ("request_header_replace", "fields are taken out, never replaced"),
@@ -220,13 +220,16 @@ pub(super) fn read(lines: &[Line], files: &Files, settings: &mut Settings, notes
         if let Some((_, why)) =
             LOST.iter().filter(|(start, _)| line.name.starts_with(start)).max_by_key(|(start, _)| start.len())
         {
-            notes.tell(&line.place, Kind::Lost, format!("{} is not carried over: {why}", line.shown()));
+            let kind = if keeps_back(line) { Kind::Wider } else { Kind::Lost };
+            notes.tell(&line.place, kind, format!("{} is not carried over: {why}", line.shown()));
         } else if WITHOUT_MEANING.iter().any(|start| line.name.starts_with(start)) {
             without.push(line);
         } else {
+            // What no Squid that was looked at knows: its name says whether it may deny.
+            let kind = if line.name.ends_with("_access") { Kind::Wider } else { Kind::Lost };
             notes.tell(
                 &line.place,
-                Kind::Lost,
+                kind,
                 format!("{} is not carried over: egressd has nothing like it", line.shown()),
             );
         }
@@ -240,6 +243,26 @@ pub(super) fn read(lines: &[Line], files: &Files, settings: &mut Settings, notes
             Kind::Lost,
             format!("here and further on, without a meaning for egressd and left out: {}", names.join(", ")),
         );
+    }
+}
+
+/// Whether something passes without this line that Squid kept back by it.
+fn keeps_back(line: &Line) -> bool {
+    let first = line.word(0).unwrap_or_default();
+    let of_all = |from: usize| {
+        line.word(from) == Some("allow") && line.word(from + 1) == Some("all") && line.words.len() == from + 2
+    };
+    match line.name.as_str() {
+        "http_reply_access" | "adapted_http_access" | "miss_access" => !of_all(0),
+        "cache_peer_access" => !of_all(1),
+        "follow_x_forwarded_for" => first == "allow",
+        "request_body_max_size" | "reply_body_max_size" => !matches!(first, "0" | "none"),
+        "url_rewrite_program"
+        | "redirect_program"
+        | "adaptation_access"
+        | "icap_service"
+        | "ecap_service" => true,
+        _ => false,
     }
 }
 
@@ -300,7 +323,8 @@ fn known(
         "cache_peer_access" | "cache_peer_domain" => {
             notes.tell(
                 &line.place,
-                Kind::Lost,
+                // What no parent may take goes nowhere in Squid, if it may not go directly.
+                if always_parent && keeps_back(line) { Kind::Wider } else { Kind::Lost },
                 format!("{}: everything goes through the one parent", line.shown()),
             );
         }
