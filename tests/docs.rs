@@ -372,6 +372,23 @@ fn anchors(text: &str) -> BTreeSet<String> {
     headings.map(anchor).collect()
 }
 
+/// `tests/run` promises that all other steps stay on loopback.
+#[test]
+fn every_long_program_that_downloads_says_so() {
+    let entries = std::fs::read_dir("tests/long").expect("in the repository");
+    let programs = entries.map(|entry| entry.expect("readable").path()).filter(|path| path.is_file());
+    let mut downloading = 0;
+    for program in programs {
+        let text = read(&program);
+        let downloads =
+            ["bin/pip\"", "tests/clients/", "npm-cli.js", "apt-get"].iter().any(|by| text.contains(by));
+        let says = text.lines().any(|line| line.starts_with("# downloads: "));
+        assert_eq!(downloads, says, "{}", program.display());
+        downloading += usize::from(says);
+    }
+    assert!(downloading > 0);
+}
+
 #[test]
 fn every_link_leads_somewhere() {
     let mut links = 0;
