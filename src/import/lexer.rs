@@ -78,8 +78,9 @@ fn read_up_to(
     let content = files.read(main).or_else(|_| files.read_written(std::path::Path::new(main)));
     let content = content.map_err(|error| format!("cannot read {main}: {error}"))?;
     let skip = choices.skip_missing;
-    let mut reader = Reader { files, notes, most, skip, lines: Vec::new(), missing: Vec::new(), full: None };
-    reader.file(main, &content, 0, false);
+    let (lines, missing, within) = (Vec::new(), Vec::new(), Vec::new());
+    let mut reader = Reader { files, notes, most, skip, read: 0, within, lines, missing, full: None };
+    reader.file(main, &content, false);
     if let Some(Place { file, line }) = reader.full {
         return Err(format!(
             "{file}:{line}: there are more than {most} lines in all, and what follows is not read: nothing is carried over, as it may deny"
@@ -104,6 +105,10 @@ struct Reader<'a> {
     most: usize,
     /// What is missing is taken for empty.
     skip: bool,
+    /// So many have been, `if` and `include` among them: files that include each other many times could be read for ever.
+    read: usize,
+    /// The file that is being read, after those that include it.
+    within: Vec<Arc<str>>,
     lines: Vec<Line>,
     /// What is missing, with its place.
     missing: Vec<String>,
@@ -123,8 +128,14 @@ enum Branch {
 }
 
 impl Reader<'_> {
-    fn file(&mut self, name: &str, content: &[u8], depth: usize, doubtful: bool) {
+    fn file(&mut self, name: &str, content: &[u8], doubtful: bool) {
         let file: Arc<str> = name.into();
+        self.within.push(Arc::clone(&file));
+        self.lines_of(&file, content, doubtful);
+        self.within.pop();
+    }
+
+    fn lines_of(&mut self, file: &Arc<str>, content: &[u8], doubtful: bool) {
         let text = String::from_utf8_lossy(content);
         let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
         let mut branches: Vec<Branch> = Vec::new();
@@ -143,20 +154,25 @@ impl Reader<'_> {
                 joined.pop();
                 continue;
             }
-            let place = Place { file: Arc::clone(&file), line: begun };
+            let place = Place { file: Arc::clone(file), line: begun };
             let line = std::mem::take(&mut joined);
-            self.line(place, line.trim_end(), &mut branches, depth, doubtful);
+            self.line(place, line.trim_end(), &mut branches, doubtful);
             if self.full.is_some() {
                 return;
             }
         }
         if !joined.is_empty() {
-            let place = Place { file: Arc::clone(&file), line: begun };
-            self.line(place, joined.trim_end(), &mut branches, depth, doubtful);
+            let place = Place { file: Arc::clone(file), line: begun };
+            self.line(place, joined.trim_end(), &mut branches, doubtful);
         }
     }
 
-    fn line(&mut self, place: Place, text: &str, branches: &mut Vec<Branch>, depth: usize, doubtful: bool) {
+    fn line(&mut self, place: Place, text: &str, branches: &mut Vec<Branch>, doubtful: bool) {
+        if self.read == self.most {
+            self.full.get_or_insert(place);
+            return;
+        }
+        self.read += 1;
         let (name, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
         let rest = rest.trim();
         match name {
@@ -191,19 +207,15 @@ impl Reader<'_> {
         }
         let doubtful = doubtful || branches.iter().any(|branch| matches!(branch, Branch::Doubtful));
         if name == "include" {
-            return self.include(&place, rest, depth, doubtful);
-        }
-        if self.lines.len() == self.most {
-            self.full.get_or_insert(place);
-            return;
+            return self.include(&place, rest, doubtful);
         }
         let name = name.to_ascii_lowercase();
         let words = words(rest);
         self.lines.push(Line { place, name, words, rest: rest.to_owned(), doubtful });
     }
 
-    fn include(&mut self, place: &Place, patterns: &str, depth: usize, doubtful: bool) {
-        if depth >= MAX_DEPTH {
+    fn include(&mut self, place: &Place, patterns: &str, doubtful: bool) {
+        if self.within.len() > MAX_DEPTH {
             return self.lack(place, "includes are nested too deep, and this one is not followed".to_owned());
         }
         for pattern in words(patterns) {
@@ -212,8 +224,12 @@ impl Reader<'_> {
                 self.lack(place, format!("no file fits `{}`", pattern.text));
             }
             for path in paths {
+                if self.within.iter().any(|file| **file == *path) {
+                    self.lack(place, format!("`{path}` is being read already: it includes itself"));
+                    continue;
+                }
                 match self.files.read(&path) {
-                    Ok(content) => self.file(&path, &content, depth + 1, doubtful),
+                    Ok(content) => self.file(&path, &content, doubtful),
                     Err(error) => self.lack(place, format!("cannot read `{path}`: {error}")),
                 }
                 if self.full.is_some() {
@@ -347,7 +363,32 @@ mod tests {
         assert!(error.contains("; and 2 more: ") && error.contains("--skip-missing"), "{error}");
         assert_eq!(refused(100, "if false\ninclude /none\nendif\na 1\n", ""), Ok(1), "it is not looked for");
         let error = refused(100, "include more.conf\n", "include more.conf\n").expect_err("without end");
-        assert!(error.starts_with("more.conf:1: includes are nested too deep"), "{error}");
+        assert!(error.starts_with("more.conf:1: `"), "{error}");
+        assert!(error.contains("more.conf` is being read already: it includes itself"), "{error}");
+    }
+
+    #[test]
+    fn a_chain_of_includes_may_be_sixteen_deep_and_a_tree_of_them_ends() {
+        // Each includes the next one so many times.
+        let chain = |length: usize, times: usize| {
+            let include = |n: usize| format!("include f{n}.conf\n").repeat(times);
+            let mut data = serde_json::Map::new();
+            data.insert("squid.conf".to_owned(), include(1).into());
+            for n in 1..length {
+                data.insert(format!("f{n}.conf"), include(n + 1).into());
+            }
+            data.insert(format!("f{length}.conf"), "a 1\n".into());
+            let maps = serde_json::json!({"kind": "ConfigMap", "data": data});
+            let (files, main) = Files::in_config_maps(&maps.to_string()).expect("ConfigMaps");
+            let mut notes = Notes::default();
+            read_up_to(100, &files, &main, Choices::default(), &mut notes).map(|lines| lines.len())
+        };
+        assert_eq!(chain(16, 1), Ok(1));
+        let error = chain(17, 1).expect_err("too deep");
+        assert!(error.starts_with("f16.conf:1: includes are nested too deep"), "{error}");
+        assert_eq!(chain(3, 3), Ok(27));
+        let error = chain(16, 2).expect_err("65,536 times the last one");
+        assert!(error.contains("there are more than 100 lines"), "{error}");
     }
 
     #[test]
@@ -356,7 +397,7 @@ mod tests {
         let error = refused(3, "a 1\n\nb 2\nc 3\nd 4\ne 5\n", "").expect_err("too many");
         assert!(error.starts_with("squid.conf:5: there are more than 3 lines"), "{error}");
         let error = refused(3, "a 1\ninclude more.conf\n", "b 2\nc 3\nd 4\ne 5\n").expect_err("too many");
-        assert!(error.starts_with("more.conf:3: there are more than 3 lines"), "{error}");
+        assert!(error.starts_with("more.conf:2: there are more than 3 lines"), "{error}");
         let error = refused(3, "a 1\nb 2\nc 3\nd \\", "").expect_err("too many");
         assert!(error.starts_with("squid.conf:4: "), "{error}");
     }
