@@ -1,7 +1,7 @@
 //! What may still be sent: `upload_limit` of one tunnel or request, and `upload_budget` of a client and a rule over a
 //! sliding window.
 //!
-//! A budget has one [`Account`] for each client, as [`counted_as`] tells them apart, and rule (the policy's name and the rule's text), in this replica
+//! A budget has one [`Account`] for each client address and rule (the policy's name and the rule's text), in this replica
 //! alone. It outlives tunnels and reloads: what was sent before an edit still counts after it. Whoever is about to
 //! send takes from the account first and puts back what did not move, so that all tunnels of an account together
 //! never send more than the budget within any window; a tunnel that wants more than is left is cut. Bytes leave the
@@ -23,7 +23,6 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::client::counted_as;
 use crate::outcome::Reason;
 use crate::policy::{Permit, UploadBudget};
 
@@ -124,7 +123,7 @@ impl Budgets {
         // In report mode the rule that a permit names may be the `deny` rule that enforce mode goes by: one account for
         // what it would have denied.
         let rule = permit.rule.as_ref().map_or("", |rule| &rule.text);
-        let key = Key { client: counted_as(client), policy: Arc::clone(&permit.policy), rule: rule.into() };
+        let key = Key { client, policy: Arc::clone(&permit.policy), rule: rule.into() };
         let shard = usize::try_from(self.hasher.hash_one(&key)).unwrap_or(usize::MAX) % SHARDS;
         let mut shard = lock(&self.shards[shard]);
         if let Some(account) = shard.accounts.get(&key) {

@@ -4,7 +4,7 @@
 //! types keep them from being swapped.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 /// The address that asked, after the PROXY header where one is spoken. Policies, limits and the log's `client`
 /// mean this one. IPv4-mapped IPv6 addresses are unwrapped, so that a dual-stack listener changes no verdict.
@@ -42,18 +42,6 @@ impl PeerAddr {
     /// Without the port.
     pub fn ip(self) -> IpAddr {
         self.0.ip()
-    }
-}
-
-/// The bits of an IPv6 address that name a network: the rest is the interface's to choose (RFC 4291, 2.5.1).
-const NETWORK: u128 = !0 << 64;
-
-/// Under which address a client is counted: its own under IPv4, its /64 under IPv6. Whoever has one address of a /64 can
-/// have any of it (RFC 8981), so that by address it would be as many clients as it likes.
-pub(crate) fn counted_as(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => IpAddr::V4(ip),
-        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & NETWORK)),
     }
 }
 
@@ -101,25 +89,5 @@ impl Client {
     /// The identity that the log shows: the first one proven.
     pub fn identity(&self) -> Option<&str> {
         self.identities.first().map(AsRef::as_ref)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_client_is_an_ipv4_address_or_a_64_of_ipv6() {
-        for (ip, want) in [
-            ("10.0.0.1", "10.0.0.1"),
-            ("::ffff:10.0.0.1", "10.0.0.1"),
-            ("2001:db8:1:2::", "2001:db8:1:2::"),
-            ("2001:db8:1:2:ffff:ffff:ffff:ffff", "2001:db8:1:2::"),
-            ("2001:db8:1:3::1", "2001:db8:1:3::"),
-            ("::1", "::"),
-        ] {
-            let [ip, want] = [ip, want].map(|text| text.parse::<IpAddr>().expect(text));
-            assert_eq!(counted_as(ip), want, "{ip}");
-        }
     }
 }

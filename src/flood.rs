@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::client::{ClientAddr, PeerAddr, counted_as};
+use crate::client::{ClientAddr, PeerAddr};
 use crate::outcome::Reason;
 
 /// For so long records are counted.
@@ -143,7 +143,7 @@ impl Windows {
 impl Flood {
     /// Counts one. None: `reason` is none of the bounded ones.
     pub(crate) fn add(&self, reason: Reason, who: Who) -> Option<Verdict> {
-        let client = who.client.filter(|_| BY_CLIENT.contains(&reason)).map(|client| counted_as(client.ip()));
+        let client = who.client.filter(|_| BY_CLIENT.contains(&reason)).map(ClientAddr::ip);
         self.windows(reason).map(|mut windows| windows.add(who, client, Instant::now()))
     }
 
@@ -245,9 +245,9 @@ mod tests {
                 assert_eq!(flood.add(reason, from("[2001:db8::1]:1")), Some(Verdict::Write), "{reason}");
             }
             let held = flood.add(reason, from("[2001:db8::1]:1"));
-            assert_eq!(held, Some(Verdict::Hold(own("2001:db8::"))), "{reason}");
-            assert_eq!(flood.add(reason, from("[2001:db8::2]:1")), Some(Verdict::Count), "{reason}");
-            let other = flood.add(reason, from("[2001:db8:1::1]:1"));
+            assert_eq!(held, Some(Verdict::Hold(own("2001:db8::1"))), "{reason}");
+            assert_eq!(flood.add(reason, from("[2001:db8::1]:2")), Some(Verdict::Count), "{reason}");
+            let other = flood.add(reason, from("[2001:db8::2]:1"));
             let want = if BY_CLIENT.contains(&reason) { Verdict::Write } else { Verdict::Count };
             assert_eq!(other, Some(want), "{reason}");
         }

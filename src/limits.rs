@@ -2,7 +2,7 @@
 //!
 //! A connection is a [`Presence`] of its client from the moment that its client is known, so that nobody can take the
 //! connections of all by asking nothing. Every request takes a [`Slot`] before its target is looked at. Both are given back
-//! when they end, however they end. A client is what [`counted_as`] makes of its address. The numbers are arguments, because a reload may change them while slots are out. Not here: the number of
+//! when they end, however they end. The numbers are arguments, because a reload may change them while slots are out. Not here: the number of
 //! connections in all (`connections`).
 
 use std::collections::HashMap;
@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use crate::client::counted_as;
 use crate::outcome::Reason;
 
 /// Connections that have not asked, for every request that a client may have under way; and how many at the least.
@@ -27,9 +26,9 @@ const FIRST_SWEEP: usize = 256;
 pub struct Caps {
     /// Requests and tunnels under way at once.
     pub total: usize,
-    /// The same for one client.
+    /// The same for one client address.
     pub per_client: usize,
-    /// Requests a second of one client; a burst of one second's worth is allowed.
+    /// Requests a second of one client address; a burst of one second's worth is allowed.
     pub per_second: u32,
 }
 
@@ -100,7 +99,6 @@ impl Limits {
         per_client: usize,
         now: Instant,
     ) -> Result<Presence, Crowded> {
-        let client = counted_as(client);
         let most = per_client.saturating_add((per_client / WAITING_SHARE).max(WAITING_LEAST));
         let mut shard = self.shard(client);
         shard.sweep(self.since_epoch(now));
@@ -119,7 +117,6 @@ impl Limits {
     /// [`Reason::ClientRateLimited`], [`Reason::ClientLimitReached`] or [`Reason::LimitReached`]; a refused request
     /// uses up no place, but does count against the client's rate.
     pub fn take(self: &Arc<Self>, client: IpAddr, caps: Caps, now: Instant) -> Result<Slot, Reason> {
-        let client = counted_as(client);
         {
             let mut shard = self.shard(client);
             shard.sweep(self.since_epoch(now));
@@ -142,7 +139,6 @@ impl Limits {
     /// # Errors
     /// [`Reason::ClientRateLimited`].
     pub fn count(&self, client: IpAddr, per_second: u32, now: Instant) -> Result<(), Reason> {
-        let client = counted_as(client);
         let mut shard = self.shard(client);
         shard.sweep(self.since_epoch(now));
         let usage = shard.clients.entry(client).or_default();
@@ -252,27 +248,6 @@ mod tests {
         assert_eq!(limits.enter(client(1), 1, now).map(drop), Ok(()));
         let few: Vec<_> = (0..17).map(|_| limits.enter(client(1), 1, now).unwrap()).collect();
         assert_eq!(limits.enter(client(1), 1, now).unwrap_err().most, few.len());
-    }
-
-    #[test]
-    fn addresses_of_one_64_are_one_client() {
-        let now = Instant::now();
-        let limits = Limits::new(now);
-        let client = |text: &str| text.parse::<IpAddr>().expect(text);
-        let [one, other, next] = ["2001:db8::1", "2001:db8::2", "2001:db8:0:1::1"].map(client);
-        let caps = Caps { total: 10, per_client: 2, per_second: 5 };
-        let _first = limits.take(one, caps, now).unwrap();
-        let second = limits.take(other, caps, now).unwrap();
-        assert_eq!(limits.take(one, caps, now).unwrap_err(), Reason::ClientLimitReached);
-        let _next = limits.take(next, caps, now).expect("another client");
-        drop(second);
-        let _again = limits.take(one, caps, now).expect("the place was given back");
-        limits.count(other, caps.per_second, now).unwrap();
-        assert_eq!(limits.count(one, caps.per_second, now).unwrap_err(), Reason::ClientRateLimited);
-
-        let addresses = (0..17).map(|n| client(&format!("2001:db8:0:2::{n:x}")));
-        let open: Vec<_> = addresses.map(|address| limits.enter(address, 1, now).unwrap()).collect();
-        assert_eq!(limits.enter(client("2001:db8:0:2::ff"), 1, now).unwrap_err().most, open.len());
     }
 
     #[test]

@@ -45,17 +45,6 @@ async fn a_budget_is_of_one_client_and_one_rule_and_refuses_once_it_is_used_up()
 }
 
 #[tokio::test(start_paused = true)]
-async fn addresses_of_one_64_have_one_budget() {
-    let budgets = Budgets::new();
-    let permit = permit("a.test", "upload_budget: 100B/1h");
-    let left = |client: &str| budgets.open(client.parse().expect(client), &permit).map(|rest| rest.left());
-    let mut first = budgets.open("2001:db8::1".parse().unwrap(), &permit).unwrap();
-    assert_eq!(first.take(100), 100);
-    assert_eq!(left("2001:db8::2").unwrap_err(), Reason::UploadBudget);
-    assert_eq!(left("2001:db8:0:1::1"), Ok(Some(100)));
-}
-
-#[tokio::test(start_paused = true)]
 async fn all_tunnels_of_a_client_together_send_no_more_than_the_budget() {
     let budgets = Budgets::new();
     let permit = permit("a.test", "upload_budget: 100B/1h");

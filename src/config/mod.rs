@@ -168,7 +168,7 @@ pub struct Tunnel {
 pub struct Limits {
     /// Open tunnels and exchanges; at least 1.
     pub tunnels: usize,
-    /// The same of one client, an IPv4 address or a /64 of IPv6; at least 1.
+    /// The same of one client address; at least 1.
     pub tunnels_per_client: usize,
     /// At least 1.
     pub requests_per_second_per_client: u32,

@@ -18,7 +18,6 @@ use tokio::sync::oneshot;
 use super::basic::Credentials;
 use super::cache::{Cache, Tag};
 use super::users::{Unable, Users};
-use crate::client::counted_as;
 use crate::outcome::Reason;
 
 /// How far this thread stands back: at 10 it gets a tenth of what an async thread gets that wants the same CPU.
@@ -215,7 +214,6 @@ impl Shared {
 
     fn ask(&self, users: &Arc<Users>, client: IpAddr, credentials: &Credentials) -> Asked {
         let tag = self.tag(users, credentials);
-        let client = counted_as(client);
         let now = Instant::now();
         let mut state = self.lock();
         if state.right.contains(&tag, now) {
