@@ -103,7 +103,7 @@ fn half_a_file_and_an_empty_one_are_refused_until_the_rest_comes() {
     assert!(is_allowed(&proxy, &two) && last_reload_successful(&proxy));
 
     refused(&proxy, || configure(&proxy, ""));
-    assert!(proxy.stderr().contains("egressd.yaml:1:1: error: the file is empty"), "{}", proxy.stderr());
+    proxy.says("egressd.yaml:1:1: error: the file is empty");
     reloaded(&proxy, || configure(&proxy, &tunnels_to(&[&one])));
     assert!(is_allowed(&proxy, &one));
 }
@@ -116,8 +116,7 @@ fn hup_reloads_although_nothing_changed() {
     proxy.signal(Signal::HUP);
     until("the time of the last success to move", || (time() > started).then_some(()));
     assert_eq!(in_force(&proxy), hash);
-    let stderr = proxy.stderr();
-    assert!(stderr.contains(&format!("the configuration is again {}", crate::short(&hash))), "{stderr}");
+    proxy.says(&format!("the configuration is again {}", crate::short(&hash)));
 }
 
 #[test]

@@ -260,6 +260,11 @@ impl Egressd {
         self.stderr.text()
     }
 
+    /// Waits until it has said this. A thread of its own writes the diagnostics, so they may come after what they tell of.
+    pub fn says(&self, what: &str) {
+        until(&format!("{what:?} on standard error"), || self.stderr().contains(what).then_some(()));
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process id");

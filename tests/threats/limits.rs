@@ -97,6 +97,7 @@ fn t64_a_flood_meets_caps_and_the_admin_listener_answers() {
     let mut other = Wire::connect_from([127, 0, 7, 3].into(), one.address());
     other.send(ask(&authority));
     assert_eq!(other.read_head().status, 200);
+    one.says("has 24 connections open");
     assert_eq!(one.stderr().matches("has 24 connections open").count(), 1, "{}", one.stderr());
     drop(silent);
     // A thousand connections that ask nothing, and the probes of Kubernetes are answered all the same.

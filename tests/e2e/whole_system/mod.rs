@@ -353,7 +353,7 @@ fn a_list_that_is_broken_on_one_replica_stays_out_of_force_there_and_the_alerts_
     assert_eq!(b.metrics().count("egressd_config_last_reload_successful", &[]), 0);
     assert_eq!(b.configuration(), old);
     let lines = wider.lines().count() + 1;
-    assert!(b.proxy.stderr().contains(&format!("allowlist.txt:{lines}:1")), "{}", b.proxy.stderr());
+    b.proxy.says(&format!("allowlist.txt:{lines}:1"));
 
     // It goes on by the old list; the others have the new one.
     for name in ["a", "c"] {
