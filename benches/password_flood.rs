@@ -5,10 +5,11 @@
 //!                [--flood ADDRESS --kind wrong|none --rate N]
 //! ```
 //!
-//! One client, at 127.0.1.1, opens a tunnel to a target that is made here fifty times a second, with its password where one is given. The clock
-//! runs from before the connection to the `200`, and begins when the request was due, so that a stall counts for all that
-//! waited behind it. Another client, at 127.0.2.1, meanwhile sends `--rate` requests a second to `--flood`, each on a connection of its own: `wrong`, a password that was never tried before; `none`, without a password, which is the price of such connections
-//! alone. It waits for each answer and counts them. One line comes out:
+//! One client, at 127.0.1.1, opens a tunnel to a target that is made here fifty times a second, with its password where
+//! one is given. The clock runs from before the connection to the `200`, and begins when the request was due, so that a
+//! stall counts for all that waited behind it. Another client, at 127.0.2.1, meanwhile sends `--rate` requests a second to
+//! `--flood`, each on a connection of its own: `wrong`, a password that was never tried before; `none`, without a
+//! password, which is the price of such connections alone. It waits for each answer and counts them. One line comes out:
 //!
 //! `p50_us=… p99_us=… opened=… flooded=… status_407=… status_429=… other=…`
 

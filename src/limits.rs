@@ -2,8 +2,8 @@
 //!
 //! A connection is a [`Presence`] of its client from the moment that its client is known, so that nobody can take the
 //! connections of all by asking nothing. Every request takes a [`Slot`] before its target is looked at. Both are given back
-//! when they end, however they end. The numbers are arguments, because a reload may change them while slots are out. Not here: the number of
-//! connections in all (`connections`).
+//! when they end, however they end. The numbers are arguments, because a reload may change them while slots are out. Not
+//! here: the number of connections in all (`connections`).
 
 use std::collections::HashMap;
 use std::net::IpAddr;
