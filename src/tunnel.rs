@@ -9,10 +9,11 @@ mod gate;
 use std::future::{Future, pending};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use jiff::Timestamp;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 
 use crate::budget::Allowance;
@@ -217,17 +218,7 @@ async fn enter<'s>(
         }
     }
     let reply = reply::established(request.id());
-    let telling = async {
-        client.write_all(&reply).await?;
-        client.flush().await
-    };
-    // A client may have filled its own way back with replies that it does not read.
-    let told = tokio::select! {
-        biased;
-        told = tokio::time::timeout(settings.client_hello_timeout, telling) => matches!(told, Ok(Ok(()))),
-        _ = cancel.cancelled() => false,
-    };
-    if !told {
+    if !tell(&mut client, &reply, settings.client_hello_timeout, &cancel).await {
         request.gone();
         return None;
     }
@@ -278,6 +269,24 @@ async fn enter<'s>(
     }
 }
 
+/// Sends the `200`: whether the client was told. It may have filled its own way back with replies that it does not read.
+async fn tell(
+    client: &mut (impl AsyncWrite + Unpin),
+    reply: &[u8],
+    timeout: Duration,
+    cancel: &Cancel,
+) -> bool {
+    let telling = async {
+        client.write_all(reply).await?;
+        client.flush().await
+    };
+    tokio::select! {
+        biased;
+        told = tokio::time::timeout(timeout, telling) => matches!(told, Ok(Ok(()))),
+        _ = cancel.cancelled() => false,
+    }
+}
+
 impl<'s> Established<'s> {
     /// Relays until the tunnel ends, and writes its last record.
     pub(crate) fn run(self: Box<Self>) -> Pin<Box<dyn Future<Output = ()> + Send + 's>> {
@@ -308,5 +317,42 @@ impl<'s> Established<'s> {
                 })
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::duplex;
+
+    use super::*;
+    use crate::outcome::Ending;
+
+    const TIMEOUT: Duration = Duration::from_secs(5);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_read_the_200_is_left_in_time_or_when_the_tunnel_is_cancelled() {
+        let begun = Instant::now();
+        let (mut near, mut far) = duplex(64);
+        assert!(tell(&mut near, b"200", TIMEOUT, &Cancel::new()).await);
+        let mut told = [0; 3];
+        far.read_exact(&mut told).await.expect("it was sent");
+        assert_eq!((&told, begun.elapsed()), (b"200", Duration::ZERO));
+
+        let (mut near, _far) = duplex(2);
+        assert!(!tell(&mut near, b"200", TIMEOUT, &Cancel::new()).await);
+        assert_eq!(begun.elapsed(), TIMEOUT);
+
+        let (mut near, _far) = duplex(2);
+        let cancel = Cancel::new();
+        cancel.cancel(Ending::PolicyRevoked);
+        assert!(!tell(&mut near, b"200", TIMEOUT, &cancel).await);
+        assert_eq!(begun.elapsed(), TIMEOUT, "at once");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_has_left_is_not_told() {
+        let (mut near, far) = duplex(64);
+        drop(far);
+        assert!(!tell(&mut near, b"200", TIMEOUT, &Cancel::new()).await);
     }
 }

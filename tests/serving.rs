@@ -6,11 +6,15 @@ mod support;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::process::Signal;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use socket2::{Domain, Socket, Type};
-use support::{Authority, Egressd, End, Origin, Wire, config, directory, until, write};
+use support::{
+    Authority, Egressd, End, Names, Origin, Says, Wire, any_port, client_hello, config, directory, until,
+    write,
+};
 
 #[test]
 fn an_upload_that_is_cut_is_recorded_with_what_went_out() {
@@ -118,6 +122,69 @@ fn what_came_before_the_200_is_kept_and_its_fin_passed_on() {
     assert_eq!(wire.read_head().status, 200);
     assert_eq!(wire.read_to_end(), (b"early".to_vec(), End::Fin));
     assert_eq!(origin.wait_ended(0).bytes, b"early");
+}
+
+#[test]
+fn a_client_that_has_said_all_before_the_target_answers_is_not_taken_for_gone() {
+    let origin = Origin::echo();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let released = std::sync::Mutex::new(released);
+    let names = Names::start(any_port(), move |_, _| {
+        // Dropped, it has been released for all questions.
+        let _ = released.lock().expect("no panic").recv();
+        Says::Addresses(vec![[127, 0, 0, 1].into()])
+    });
+    let rule = format!("tcp://slow.test:{}", origin.port());
+    let proxy = Egressd::start(&format!("{}dns: {{servers: [\"{}\"]}}\n", config(&[&rule]), names.address()));
+    let mut wire = proxy.connect();
+    let target = format!("slow.test:{}", origin.port());
+    wire.send(format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\nearly"));
+    wire.finish();
+    until("the question to DNS", || (!names.asked().is_empty()).then_some(()));
+    drop(release);
+    assert_eq!(wire.read_head().status, 200);
+    assert_eq!(wire.read_to_end(), (b"early".to_vec(), End::Fin));
+}
+
+#[test]
+fn a_client_that_talks_on_before_the_target_answers_is_not_listened_to_without_end() {
+    let (_dns, proxy, wire) = asks_for_a_name_that_is_not_answered();
+    let mut stream = wire.into_stream();
+    // Beyond what the sockets hold, which may be some 10 MiB, whoever reads no more takes nothing. A pause that is too
+    // short only makes this weaker.
+    stream.set_write_timeout(Some(Duration::from_millis(500))).expect("a socket");
+    let chunk = vec![7; 64 * 1024];
+    let taken: usize = std::iter::from_fn(|| stream.write(&chunk).ok()).take(1024).sum();
+    assert!(taken < 32 * 1024 * 1024, "{taken} bytes");
+    drop(proxy);
+}
+
+#[test]
+fn a_target_that_resets_instead_of_answering_the_hello_resets_its_client() {
+    let origin = Origin::start(any_port(), |mut conversation| {
+        conversation.read_exact(&mut [0])?;
+        conversation.reset()
+    });
+    let proxy = Egressd::start(&config(&[&format!("https://127.0.0.1:{}", origin.port())]));
+    let mut tunnel = proxy.tunnel(&origin.address().to_string());
+    tunnel.send(client_hello(None));
+    assert_eq!(tunnel.read_to_end(), (Vec::new(), End::Reset));
+    let close = proxy.record(|record| record["event"] == "close");
+    assert_eq!(close["ending"], "upstream_reset");
+}
+
+#[test]
+fn a_tunnel_s_verdict_is_counted_while_it_is_open() {
+    let origin = Origin::echo();
+    let proxy = Egressd::start(&config(&[&format!("tcp://127.0.0.1:{}", origin.port())]));
+    let mut tunnel = proxy.tunnel(&origin.address().to_string());
+    tunnel.send("ping");
+    tunnel.read_exact(4);
+    let counted = || proxy.metrics().count("egressd_requests_total", &[("decision", "allow")]);
+    assert_eq!(counted(), 1);
+    tunnel.finish();
+    proxy.record(|record| record["event"] == "close");
+    assert_eq!(counted(), 1, "once");
 }
 
 /// Whether a client whose handshake was under way when the listeners closed was told 503.

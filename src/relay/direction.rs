@@ -19,7 +19,7 @@ use crate::pipe::{Lease, Pool};
 /// One read by copying. A read that fills it is the sign of bulk.
 const BUFFER: usize = 16 * 1024;
 /// Most bytes in one turn: then other tunnels of the thread have theirs.
-const TURN: usize = 1024 * 1024;
+pub(super) const TURN: usize = 1024 * 1024;
 
 thread_local! {
     /// Used only between two waits, so one a thread is enough.

@@ -1,5 +1,7 @@
 //! What a tunnel does, over real sockets, by splice, by copying, and as streams.
 
+mod streams;
+
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -63,7 +63,10 @@ fn who_was_let_through_by_the_old_policy_alone_is_refused_by_the_new_one() {
         let Waiting { proxy, request, .. } = waiting;
         let refused = proxy.refused(request, 403, reason);
         refused.record.assert_has(&json!({"config": short(&hash), "rule": decided_by, "decision": "deny"}));
-        assert_eq!(proxy.metrics().count("egressd_tunnels_active", &[]), 0);
+        let metrics = proxy.metrics();
+        assert_eq!(metrics.count("egressd_tunnels_active", &[]), 0);
+        let addresses = u64::from(reason == "address_prohibited");
+        assert_eq!(metrics.count("egressd_addresses_refused_total", &[]), addresses, "{reason}");
     }
     assert!(origin.seen().iter().all(|seen| seen.bytes.is_empty()));
 }
