@@ -189,3 +189,56 @@ fn a_tunnel_revoked_before_its_hello_is_a_refusal_by_the_new_policy() {
     });
     assert_eq!(proxy.metrics().count("egressd_requests_total", &[]), 1);
 }
+
+#[test]
+fn a_tunnel_revoked_while_its_target_has_not_answered_the_hello_is_closed_for_that_reason() {
+    let origin = Origin::silent();
+    let port = origin.port();
+    let proxy = Egressd::start(&config(&[&format!("https://127.0.0.1:{port}")]));
+    let mut tunnel = proxy.tunnel(&origin.address().to_string());
+    tunnel.send(client_hello(None));
+    proxy.record(|record| record["event"] == "open");
+    reloaded(&proxy, || configure(&proxy, &config(&[&format!("https://127.0.0.1:{}", port ^ 1)])));
+    assert_ended(&mut tunnel);
+    close_of(&proxy, &origin).assert_has(
+        &json!({"ending": "policy_revoked", "reason": "port_not_allowed", "decision": "allow", "received": 0}),
+    );
+}
+
+/// A client that says this name to `right.test` at the origin's port.
+fn hello_of(name: &str, proxy: &Egressd, origin: &Origin) -> Wire {
+    let mut tunnel = proxy.tunnel(&format!("right.test:{}", origin.port()));
+    tunnel.send(client_hello(Some(name)));
+    tunnel
+}
+
+#[test]
+fn what_a_hello_showed_is_listed_be_it_right_or_let_pass_by_report_mode() {
+    let origin = Origin::silent();
+    let rule = format!("https://right.test:{}", origin.port());
+    let text = format!("{}dns: {{hosts: {{right.test: [127.0.0.1]}}}}\n", config(&[&rule]));
+    for (text, name) in [
+        (text.clone(), "right.test"),
+        (text.replace("    private:", "    mode: report\n    private:"), "wrong.test"),
+    ] {
+        let proxy = Egressd::start(&text);
+        let _tunnel = hello_of(name, &proxy, &origin);
+        until("the name to be listed", || {
+            let listed: serde_json::Value = serde_json::from_str(&proxy.get("/api/tunnels").body).ok()?;
+            (listed["tunnels"][0]["sni"] == name).then_some(())
+        });
+    }
+}
+
+#[test]
+fn report_mode_tells_what_the_rules_say_before_what_the_hello_says() {
+    let origin = Origin::silent();
+    let rule = format!("https://right.test:{}", origin.port());
+    let text = format!("{}dns: {{hosts: {{right.test: [127.0.0.1]}}}}\n", config(&[&rule]))
+        .replace("    private:", "    mode: report\n    deny: [right.test]\n    private:");
+    let proxy = Egressd::start(&text);
+    let mut tunnel = hello_of("wrong.test", &proxy, &origin);
+    tunnel.finish();
+    close_of(&proxy, &origin)
+        .assert_has(&json!({"decision": "would_deny", "reason": "host_denied", "sni": "wrong.test"}));
+}
