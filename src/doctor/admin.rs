@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
 use serde::Deserialize;
 
 use super::STEP;
+use super::timed::Timed;
 use crate::target::{Host, Target};
 
 /// What is read of an answer at most.
@@ -49,9 +50,7 @@ impl Admin {
             Host::Name(name) => (name.as_str(), self.0.port.get()).to_socket_addrs()?.collect(),
         };
         let address = addresses.first().ok_or_else(|| io::Error::other("its name has no address"))?;
-        let mut stream = TcpStream::connect_timeout(address, STEP)?;
-        stream.set_read_timeout(Some(STEP))?;
-        stream.set_write_timeout(Some(STEP))?;
+        let mut stream = Timed::new(TcpStream::connect_timeout(address, STEP)?);
         write!(stream, "GET /api/decisions HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.0)?;
         let mut answer = Vec::new();
         stream.take(MAX_ANSWER).read_to_end(&mut answer)?;

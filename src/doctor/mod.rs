@@ -7,6 +7,7 @@
 
 mod admin;
 mod proxy;
+mod timed;
 mod wire;
 
 use std::fmt;

@@ -10,6 +10,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use super::STEP;
+use super::timed::Timed;
 pub(super) use super::wire::{Connected, Inside, Reply};
 use super::wire::{first_record, is_close};
 use crate::target::{Host, Port, Target};
@@ -123,13 +124,10 @@ impl Proxy {
     }
 
     fn over(&self, socket: TcpStream) -> Result<Connected, ProxyError> {
-        socket
-            .set_read_timeout(Some(STEP))
-            .and_then(|()| socket.set_write_timeout(Some(STEP)))
-            .map_err(ProxyError::Reply)?;
         let copy = socket.try_clone().map_err(ProxyError::Reply)?;
+        let socket = Timed::new(socket);
         let Some(config) = &self.tls else {
-            return Connected::over(Box::new(socket), copy).map_err(ProxyError::Reply);
+            return Connected::over(Box::new(socket), &copy).map_err(ProxyError::Reply);
         };
         let name = match &self.host {
             Host::Name(name) => ServerName::try_from(name.to_string())
@@ -142,7 +140,7 @@ impl Proxy {
         while stream.conn.is_handshaking() {
             stream.conn.complete_io(&mut stream.sock).map_err(ProxyError::Tls)?;
         }
-        Connected::over(Box::new(stream), copy).map_err(ProxyError::Reply)
+        Connected::over(Box::new(stream), &copy).map_err(ProxyError::Reply)
     }
 
     /// Asks for a tunnel.

@@ -1,10 +1,12 @@
 //! One reply of a proxy, read head by head; and the first record of TLS behind it.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use rustls::{ClientConnection, StreamOwned};
+
+use super::timed::Timed;
 
 /// Largest head that is read.
 const MAX_HEAD: usize = 64 << 10;
@@ -14,21 +16,21 @@ const GOODBYE: Duration = Duration::from_secs(2);
 
 /// A byte stream to the proxy.
 pub(super) trait Stream: Read + Write + Send {
-    /// Says that nothing more will be sent.
-    fn finish(&mut self) -> io::Result<()>;
+    /// Says that nothing more will be sent. What comes is read until then.
+    fn finish(&mut self, until: Instant) -> io::Result<()>;
 }
 
-impl Stream for TcpStream {
-    fn finish(&mut self) -> io::Result<()> {
-        self.shutdown(Shutdown::Write)
+impl Stream for Timed {
+    fn finish(&mut self, until: Instant) -> io::Result<()> {
+        self.end(until)
     }
 }
 
-impl Stream for StreamOwned<ClientConnection, TcpStream> {
-    fn finish(&mut self) -> io::Result<()> {
+impl Stream for StreamOwned<ClientConnection, Timed> {
+    fn finish(&mut self, until: Instant) -> io::Result<()> {
         self.conn.send_close_notify();
         self.flush()?;
-        self.sock.shutdown(Shutdown::Write)
+        self.sock.end(until)
     }
 }
 
@@ -37,31 +39,19 @@ pub(super) struct Connected {
     pub(super) stream: Box<dyn Stream>,
     pub(super) local: SocketAddr,
     pub(super) peer: SocketAddr,
-    socket: TcpStream,
 }
 
 impl Connected {
-    pub(super) fn over(stream: Box<dyn Stream>, socket: TcpStream) -> io::Result<Self> {
-        Ok(Connected { stream, local: socket.local_addr()?, peer: socket.peer_addr()?, socket })
+    pub(super) fn over(stream: Box<dyn Stream>, socket: &TcpStream) -> io::Result<Self> {
+        Ok(Connected { stream, local: socket.local_addr()?, peer: socket.peer_addr()? })
     }
 
     /// Ends it so that the other side sees an end and no reset: what it still sends is read, a closing of its own
     /// waited for, [`GOODBYE`] at most.
     pub(super) fn close(mut self) {
-        let deadline = Instant::now() + GOODBYE;
         let mut rest = [0; 4096];
-        if self.stream.finish().is_err() {
-            return;
-        }
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            // A timeout of zero would be none.
-            if left.is_zero() || self.socket.set_read_timeout(Some(left)).is_err() {
-                return;
-            }
-            if !matches!(self.stream.read(&mut rest), Ok(1..)) {
-                return;
-            }
+        if self.stream.finish(Instant::now() + GOODBYE).is_ok() {
+            while matches!(self.stream.read(&mut rest), Ok(1..)) {}
         }
     }
 }
