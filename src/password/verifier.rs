@@ -231,7 +231,10 @@ impl Shared {
         // Those whose clients have left hold no place.
         state.drop_abandoned();
         let of_client = state.by_client.get(&client).copied().unwrap_or(0);
-        if state.waiting.len() >= self.limits.queue || of_client >= self.limits.queue_per_client {
+        if of_client >= self.limits.queue_per_client {
+            return Asked::Known(Err(Busy));
+        }
+        if state.waiting.len() >= self.limits.queue && !state.make_room(client, now) {
             return Asked::Known(Err(Busy));
         }
         state.by_client.insert(client, of_client + 1);
@@ -357,6 +360,22 @@ impl State {
             _ => return None,
         };
         self.queue.remove(place)
+    }
+
+    /// A full queue: a client that was not wrong lately gets the place of the last one that was. Else many clients that
+    /// guess would keep the others out together.
+    fn make_room(&mut self, client: IpAddr, now: Instant) -> bool {
+        let is_suspect = |client: &IpAddr| self.suspects.get(client).is_some_and(|until| *until > now);
+        if is_suspect(&client) {
+            return false;
+        }
+        let Some(place) = self.queue.iter().rposition(|job| is_suspect(&job.client)) else { return false };
+        let Some(job) = self.queue.remove(place) else { return false };
+        self.leave(job.client);
+        for sender in self.waiting.remove(&job.tag).unwrap_or_default() {
+            let _ = sender.send(Err(Busy));
+        }
+        true
     }
 
     fn suspect(&mut self, client: IpAddr, now: Instant) {

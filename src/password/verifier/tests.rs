@@ -255,6 +255,30 @@ fn whoever_was_not_wrong_comes_first_and_does_not_wait_for_the_rest() {
 }
 
 #[test]
+fn who_guessed_gives_the_place_in_a_full_queue_to_who_did_not() {
+    let verifier = Verifier::new(limits()).unwrap();
+    let users = users();
+    for from in 1..=4 {
+        verifier.shared.lock().suspect(client(from), Instant::now());
+    }
+    let mut guesses: Vec<_> =
+        (1..=4).map(|from| later(ask(&verifier, &users, from, ("user", &format!("guess {from}"))))).collect();
+    assert_eq!(known(ask(&verifier, &users, 1, ("user", "again"))), Err(Busy), "no better than the others");
+    let right = later(ask(&verifier, &users, 9, ("user", "right")));
+    assert_eq!(guesses.pop().unwrap().blocking_recv().unwrap(), Err(Busy), "the last one");
+    assert_eq!(verifier.shared.lock().by_client.get(&client(4)), None, "its place is given back");
+    assert!(verifier.shared.verify_next());
+    assert_eq!(right.blocking_recv().unwrap(), Ok(Verdict::Right));
+    assert_eq!(verifier.verifications(), 1);
+
+    // Among those that did not guess nobody gives way.
+    let verifier = Verifier::new(limits()).unwrap();
+    let _waiting: Vec<_> =
+        (1..=4).map(|from| later(ask(&verifier, &users, from, ("user", &format!("{from}"))))).collect();
+    assert_eq!(known(ask(&verifier, &users, 9, ("user", "right"))), Err(Busy));
+}
+
+#[test]
 fn a_right_password_clears_a_client_and_suspects_are_bounded() {
     let verifier = Verifier::new(limits()).unwrap();
     let users = users();
