@@ -28,15 +28,6 @@ pub(crate) fn record(
     who: Who,
     why: &dyn fmt::Display,
 ) {
-    if has_place(listener, shared, reason, who) {
-        let id = write(listener, shared, reason, who, None);
-        tracing::info!(%id, "listener {}: {} refused, {reason}: {why}", listener.name, who.peer);
-    }
-}
-
-/// Whether a request that is refused for `reason` may have its record: always, where the reason is none of the bounded
-/// ones. Where not, it is counted here, and told at the window's end.
-pub(crate) fn has_place(listener: &Arc<Listener>, shared: &Arc<Shared>, reason: Reason, who: Who) -> bool {
     shared.recent.note(&Refusal {
         at: Timestamp::now(),
         id: Uuid::nil(),
@@ -50,6 +41,15 @@ pub(crate) fn has_place(listener: &Arc<Listener>, shared: &Arc<Shared>, reason: 
         identity: None,
         sni: None,
     });
+    if has_place(listener, shared, reason, who) {
+        let id = write(listener, shared, reason, who, None);
+        tracing::info!(%id, "listener {}: {} refused, {reason}: {why}", listener.name, who.peer);
+    }
+}
+
+/// Whether a request that is refused for `reason` may have its record: always, where the reason is none of the bounded
+/// ones. Where not, it is counted here, and told at the window's end.
+pub(crate) fn has_place(listener: &Arc<Listener>, shared: &Arc<Shared>, reason: Reason, who: Who) -> bool {
     let verdict = listener.flood.add(reason, who);
     match verdict {
         None | Some(Verdict::Write) => true,

@@ -266,7 +266,6 @@ async fn drain(signals: &mut Receiver<Signal>, shared: &Shared, accepting: Vec<J
     if !settings.delay.is_zero() {
         tracing::info!("going: accepting for another {:?}", settings.delay);
     }
-    tracing::info!("draining: {} open tunnels have up to {:?}", shared.live.tunnels(), settings.grace_period);
     tokio::select! {
         () = patiently(shared, settings.delay, settings.grace_period) => {}
         () = terminated_again(signals, shared) => tracing::warn!("terminated a second time: ending at once"),
@@ -289,7 +288,7 @@ async fn drain(signals: &mut Receiver<Signal>, shared: &Shared, accepting: Vec<J
     };
     let in_time = tokio::time::timeout(LAST_RECORDS, over).await.is_ok();
     if ended > 0 {
-        tracing::warn!("{ended} tunnels ended by the shutdown");
+        tracing::warn!("ended by the shutdown: {ended} tunnels");
     }
     if !in_time {
         tracing::error!("{} connections did not end in time", shared.drain.connections().len());
@@ -298,6 +297,7 @@ async fn drain(signals: &mut Receiver<Signal>, shared: &Shared, accepting: Vec<J
 
 async fn patiently(shared: &Shared, delay: Duration, grace_period: Duration) {
     tokio::time::sleep(delay).await;
+    tracing::info!("draining: {} open tunnels have up to {grace_period:?}", shared.live.tunnels());
     shared.drain.close();
     // Over when the last connection has ended, or the time is.
     let _ = tokio::time::timeout(grace_period, shared.drain.connections().wait()).await;

@@ -207,6 +207,8 @@ async fn tls_without_a_close_notify_is_a_fin_and_the_answer_still_flows() {
         assert_eq!(rest(&mut client).await, b"answer");
     };
     let running = relay.run_streams(&mut near_client, &mut near_upstream, &meter, &cancel, &|| {});
-    let (ending, ()) = tokio::join!(running, talk);
+    // Taken for a fault, it would end the relay and leave the talk waiting.
+    let both = async { tokio::join!(running, talk) };
+    let (ending, ()) = tokio::time::timeout(Duration::from_secs(30), both).await.expect("the answer");
     assert_eq!(ending, Ending::ClientClosed);
 }
