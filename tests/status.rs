@@ -233,6 +233,22 @@ fn what_was_refused_is_grouped_and_says_what_to_add() {
 }
 
 #[test]
+fn a_request_beyond_its_clients_limit_is_listed_once() {
+    let origin = Origin::echo();
+    let text = config(&[&echo_rule(&origin)]) + "limits: {tunnels_per_client: 1}\n";
+    let proxy = Egressd::start(&text);
+    let authority = origin.address().to_string();
+    let _held = proxy.tunnel(&authority);
+    connect(&proxy, &authority);
+    connect(&proxy, &authority);
+    let answer = api(&proxy, "/api/decisions");
+    let groups = answer["refused"].as_array().expect("a list");
+    let told: Vec<_> =
+        groups.iter().map(|group| (&group["reason"], &group["target"], &group["count"])).collect();
+    assert_eq!(told, [(&json!("client_limit_reached"), &json!(authority), &json!(2))]);
+}
+
+#[test]
 fn a_refused_reload_is_told_with_its_line() {
     let proxy = Egressd::start(&config(&["a.example"]));
     let before = api(&proxy, "/api/status");
