@@ -278,9 +278,7 @@ fn pip_installs_a_wheel_both_ways() {
     scene.assert_nothing_was_refused();
 }
 
-/// Debian's npm has some 400 packages: `tests/long/npm` installs them and runs this.
 #[test]
-#[ignore = "needs npm: tests/long/npm runs it"]
 fn npm_installs_a_package_both_ways() {
     let scene = Scene::new();
     let source = scene.home("source/package");
