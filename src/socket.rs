@@ -18,8 +18,9 @@ pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 /// Unanswered probes before the peer is given up.
 pub const KEEPALIVE_PROBES: u32 = 4;
 
-/// Connections that wait to be accepted, or as many as net.core.somaxconn says, where that is less. When a load balancer moves its
-/// clients over they all come at once; a queue that is full drops their handshakes, and some of them are reset a minute later.
+/// Connections that wait to be accepted, or as many as net.core.somaxconn says, where that is less. When a load balancer
+/// moves its clients over they all come at once; a queue that is full drops their handshakes, and some of them are reset a
+/// minute later.
 const BACKLOG: u32 = 4096;
 
 /// Listens on `address`, tuned: what is accepted inherits that, so that no connection needs five system calls for it.

@@ -10,22 +10,8 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 
 use super::finding::quoted;
+use crate::policy::amount::{DURATION_UNITS, SIZE_UNITS};
 use crate::target::{Host, Port, Target};
-
-/// Units of a duration, largest first, in milliseconds.
-const DURATION_UNITS: [(&str, u64); 5] =
-    [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
-
-/// Units of a size, in bytes.
-const SIZE_UNITS: [(&str, u64); 7] = [
-    ("B", 1),
-    ("KB", 1_000),
-    ("MB", 1_000_000),
-    ("GB", 1_000_000_000),
-    ("KiB", 1 << 10),
-    ("MiB", 1 << 20),
-    ("GiB", 1 << 30),
-];
 
 /// `500ms`, `10s`, `5m`, `1h30m`, `30d`: whole numbers with units, largest first, each unit once.
 ///

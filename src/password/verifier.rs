@@ -352,8 +352,7 @@ impl State {
     /// clients that guess.
     fn take(&mut self, rest: Duration) -> Option<Job> {
         let now = Instant::now();
-        let is_suspect = |job: &Job| self.suspects.get(&job.client).is_some_and(|until| *until > now);
-        let first = self.queue.iter().position(|job| !is_suspect(job));
+        let first = self.queue.iter().position(|job| !self.is_suspect(job.client, now));
         let place = match first {
             Some(place) if rest < MAX_REST => place,
             _ if rest.is_zero() => 0,
@@ -362,14 +361,20 @@ impl State {
         self.queue.remove(place)
     }
 
+    /// Whether a password of this client was wrong lately.
+    fn is_suspect(&self, client: IpAddr, now: Instant) -> bool {
+        self.suspects.get(&client).is_some_and(|until| *until > now)
+    }
+
     /// A full queue: a client that was not wrong lately gets the place of the last one that was. Else many clients that
     /// guess would keep the others out together.
     fn make_room(&mut self, client: IpAddr, now: Instant) -> bool {
-        let is_suspect = |client: &IpAddr| self.suspects.get(client).is_some_and(|until| *until > now);
-        if is_suspect(&client) {
+        if self.is_suspect(client, now) {
             return false;
         }
-        let Some(place) = self.queue.iter().rposition(|job| is_suspect(&job.client)) else { return false };
+        let Some(place) = self.queue.iter().rposition(|job| self.is_suspect(job.client, now)) else {
+            return false;
+        };
         let Some(job) = self.queue.remove(place) else { return false };
         self.leave(job.client);
         for sender in self.waiting.remove(&job.tag).unwrap_or_default() {

@@ -5,18 +5,21 @@ use std::time::Duration;
 
 use super::UploadBudget;
 
-/// Units of a size, largest first.
-const SIZES: [(&str, u64); 6] = [
+/// Units of a size, in bytes, largest first.
+pub(crate) const SIZE_UNITS: [(&str, u64); 7] = [
     ("GiB", 1 << 30),
     ("GB", 1_000_000_000),
     ("MiB", 1 << 20),
     ("MB", 1_000_000),
     ("KiB", 1 << 10),
     ("KB", 1_000),
+    ("B", 1),
 ];
-/// Units of a duration, largest first, in milliseconds.
-const DURATIONS: [(&str, u128); 5] =
+
+/// Units of a duration, in milliseconds, largest first.
+pub(crate) const DURATION_UNITS: [(&str, u64); 5] =
     [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// A number of bytes, in the largest unit of which it is a whole number.
@@ -26,10 +29,9 @@ pub struct Size(pub u64);
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Size(bytes) = *self;
-        match SIZES.iter().find(|(_, unit)| bytes > 0 && bytes.is_multiple_of(*unit)) {
-            Some((name, unit)) => write!(f, "{}{name}", bytes / unit),
-            None => write!(f, "{bytes}B"),
-        }
+        let whole = SIZE_UNITS.iter().find(|(_, unit)| bytes >= *unit && bytes.is_multiple_of(*unit));
+        let (name, unit) = whole.unwrap_or(&("B", 1));
+        write!(f, "{}{name}", bytes / unit)
     }
 }
 
@@ -41,7 +43,8 @@ impl fmt::Display for UploadBudget {
             return f.write_str("24h");
         }
         let mut left = self.window.as_millis();
-        for (name, unit) in DURATIONS {
+        for (name, unit) in DURATION_UNITS {
+            let unit = u128::from(unit);
             if left >= unit {
                 write!(f, "{}{name}", left / unit)?;
                 left %= unit;

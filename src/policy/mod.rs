@@ -12,7 +12,7 @@
 
 pub mod address;
 mod advice;
-mod amount;
+pub(crate) mod amount;
 mod builder;
 mod clients;
 mod decide;
