@@ -10,9 +10,9 @@ use std::net::SocketAddr;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use egressd::client::Client;
-use egressd::policy::{ClientMatch, Mode, OptionsId, Origin, Policies, PolicyBuilder, RuleText, Schemes};
-use egressd::target::Target;
+use egressd::rules::{ClientMatch, Mode, OptionsId, Origin, Policies, PolicyBuilder, RuleText, Schemes};
+use egressd::words::client::Client;
+use egressd::words::target::Target;
 use jiff::Timestamp;
 
 const KINDS: [&str; 4] = ["names", "suffixes", "networks", "mixed"];

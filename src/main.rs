@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    egressd::cli::main()
+    egressd::commands::main()
 }

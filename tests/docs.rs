@@ -6,11 +6,11 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use egressd::client::Client;
 use egressd::config;
-use egressd::outcome::{Ending, Reason, Refusal};
-use egressd::target::Target;
 use egressd::telemetry::record::{Event, Record, new_id};
+use egressd::words::client::Client;
+use egressd::words::outcome::{Ending, Reason, Refusal};
+use egressd::words::target::Target;
 use serde_json::Value;
 
 /// Every page for readers.
@@ -181,7 +181,9 @@ fn every_configuration_that_is_shipped_loads() {
 fn the_cases_that_are_shown_can_be_run() {
     let shown = blocks(&read("docs/commands.md"), "yaml");
     let cases = shown.iter().find(|block| block.starts_with("cases:")).expect("cases are shown");
-    assert!(egressd::cases::load("cases.yaml", cases.as_bytes()).is_ok_and(|cases| cases.len() == 3));
+    assert!(
+        egressd::commands::test::load("cases.yaml", cases.as_bytes()).is_ok_and(|cases| cases.len() == 3)
+    );
 }
 
 /// `CONNECT host:port` or `GET http://…`, decided by one policy with these rules: the rule that let it through.
@@ -292,7 +294,7 @@ fn every_field_and_event_of_a_record_stands_in_the_tables() {
 #[test]
 fn every_metric_stands_in_the_table() {
     let sources = [
-        include_str!("../src/telemetry/metrics.rs"),
+        include_str!("../src/telemetry/metrics/mod.rs"),
         include_str!("../src/telemetry/metrics/at_scrape.rs"),
         include_str!("../src/telemetry/metrics/requests.rs"),
     ];

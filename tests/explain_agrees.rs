@@ -5,9 +5,9 @@ mod support;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
+use egressd::commands::explain::{Asked, client, explain};
 use egressd::config;
-use egressd::explain::{Asked, client, explain};
-use egressd::outcome::Decision;
+use egressd::words::outcome::Decision;
 use jiff::Timestamp;
 use proptest::prelude::*;
 use proptest::sample::select;

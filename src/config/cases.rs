@@ -21,7 +21,7 @@ use super::load::text;
 use super::meaning::{items, required, value};
 use super::values::{Identity, Ip, Label, Line, Moment, VpcEndpoint};
 use super::{tree, typed};
-use crate::outcome::{Decision, Reason};
+use crate::words::outcome::{Decision, Reason};
 
 /// One request and what should become of it.
 #[derive(Clone, PartialEq, Debug)]

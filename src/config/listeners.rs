@@ -17,8 +17,8 @@ use super::named_files::NamedFiles;
 use super::typed::At;
 use super::values::FilePath;
 use super::{Admin, BasicAuth, Listener, ProxyProtocol, Tls};
-use crate::password::{LineProblem, Users};
-use crate::tls::{FileProblem, Loaded, PemFile, ServerTls, TlsPem};
+use crate::config::users::{LineProblem, Users};
+use crate::transport::tls::{FileProblem, Loaded, PemFile, ServerTls, TlsPem};
 
 const LISTENER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 3128);
 const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 9180);

@@ -22,8 +22,8 @@ use super::{
     AccessLog, Config, DiagnosticsFormat, Dns, Http, Limits, Log, LogFormat, LogLevel, LogOutput,
     OnLogFailure, Shutdown, Tunnel, identities, rules, upstream,
 };
-use crate::logformat::Logformat;
-use crate::policy::Mode;
+use crate::rules::Mode;
+use crate::words::logformat::Logformat;
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);

@@ -21,6 +21,7 @@ mod tree;
 mod typed;
 mod units;
 mod upstream;
+pub mod users;
 mod values;
 
 use std::collections::BTreeMap;
@@ -39,11 +40,11 @@ pub use self::load::{DEFAULT, DEFAULT_NAME, Loaded, load, load_by, load_bytes, l
 pub use self::named_files::read_from_disk;
 pub use self::schema::schema;
 pub use self::upstream::{Authorities, Certificates, Credentials, Roots, UpstreamProxy};
-use crate::logformat::Logformat;
-use crate::password::Users;
-use crate::policy::Policies;
-use crate::target::Name;
-use crate::tls::ServerTls;
+use crate::config::users::Users;
+use crate::rules::Policies;
+use crate::transport::tls::ServerTls;
+use crate::words::logformat::Logformat;
+use crate::words::target::Name;
 
 /// A whole configuration, valid as a whole; immutable.
 #[derive(Debug)]

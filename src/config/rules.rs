@@ -13,7 +13,7 @@ use super::meaning::{items, networks, private_networks, required, value};
 use super::named_files::NamedFiles;
 use super::typed::At;
 use super::values::{Budget, FilePath, Label, Line, Moment, Network, Size};
-use crate::policy::{
+use crate::rules::{
     ClientMatch, FileId, Mode, OptionsId, Origin, Policies, PolicyBuilder, RuleOptions, RuleText, Scheme,
     Schemes, UploadBudget, lint,
 };

@@ -10,8 +10,8 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 
 use super::finding::quoted;
-use crate::policy::amount::{DURATION_UNITS, SIZE_UNITS};
-use crate::target::{Host, Port, Target};
+use crate::words::target::{Host, Port, Target};
+use crate::words::units::{DURATION_UNITS, SIZE_UNITS};
 
 /// `500ms`, `10s`, `5m`, `1h30m`, `30d`: whole numbers with units, largest first, each unit once.
 ///

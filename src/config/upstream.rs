@@ -19,7 +19,7 @@ use super::meaning::{required, value};
 use super::named_files::NamedFiles;
 use super::typed::At;
 use super::values::FilePath;
-use crate::target::{Host, Port};
+use crate::words::target::{Host, Port};
 
 /// A parent proxy.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -15,8 +15,8 @@ use serde::de::{self, Deserialize, Deserializer, Visitor};
 use super::finding::quoted;
 use super::typed::At;
 use super::units::{self, ProxyUrl};
-use crate::target::Name;
-use crate::tls;
+use crate::transport::tls;
+use crate::words::target::Name;
 
 /// Declares a newtype that serde reads with a function of text.
 macro_rules! leaf {

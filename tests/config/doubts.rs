@@ -1,10 +1,9 @@
 //! What loads and is doubtful: each doubt is a warning with its place.
 
+use egressd::config::{self, Finding};
 use std::io;
 use std::path::Path;
 use std::time::Duration;
-
-use egressd::config::{self, Finding};
 
 use crate::meaning::lists;
 

@@ -5,11 +5,10 @@ mod doubts;
 mod meaning;
 mod schema;
 
-use std::io;
-use std::path::{Path, PathBuf};
-
 use egressd::config::{self, Finding};
 use proptest::prelude::*;
+use std::io;
+use std::path::{Path, PathBuf};
 
 const BROKEN: &str = "tests/config/broken";
 

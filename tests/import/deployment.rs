@@ -2,21 +2,20 @@
 
 use std::path::Path;
 
+use egressd::commands::import::squid::{self, Choices, Files, Imported, Kind};
 use egressd::config;
-use egressd::import::{self, Choices, Files, Imported, Kind};
 
 const FILES: &str = "tests/import/deployment";
 
 fn from_disk() -> Imported {
     let files = Files::on_disk(Some(format!("{FILES}/root").into()));
-    import::squid(&files, &format!("{FILES}/root/etc/squid/squid.conf"), Choices::default())
-        .expect("imported")
+    squid::squid(&files, &format!("{FILES}/root/etc/squid/squid.conf"), Choices::default()).expect("imported")
 }
 
 fn from_config_maps() -> Imported {
     let yaml = std::fs::read_to_string(format!("{FILES}/configmaps.yaml")).expect("in the repository");
     let (files, main) = Files::in_config_maps(&yaml).expect("ConfigMaps");
-    import::squid(&files, &main, Choices::default()).expect("imported")
+    squid::squid(&files, &main, Choices::default()).expect("imported")
 }
 
 #[test]
@@ -68,11 +67,11 @@ fn report_mode_is_a_choice() {
     let files = Files::on_disk(Some(format!("{FILES}/root").into()));
     let main = format!("{FILES}/root/etc/squid/squid.conf");
     let imported =
-        import::squid(&files, &main, Choices { report: true, ..Choices::default() }).expect("imported");
+        squid::squid(&files, &main, Choices { report: true, ..Choices::default() }).expect("imported");
     let config = config::load_str("egressd.yaml", &imported.yaml, |path: &Path| std::fs::read(path))
         .expect("loads")
         .config;
-    assert!(config.policies.iter().all(|policy| policy.mode() == egressd::policy::Mode::Report));
+    assert!(config.policies.iter().all(|policy| policy.mode() == egressd::rules::Mode::Report));
     // The format of its log cannot say what report mode let through, and `suggest` would take that for allowed.
     assert!(!imported.yaml.contains("format:"), "{}", imported.yaml);
     let format = imported.notes.iter().find(|note| note.text.contains("the log is JSON for now"));

@@ -7,8 +7,8 @@ mod never_wider;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use egressd::commands::import::squid::{self, Choices, Files};
 use egressd::config;
-use egressd::import::{self, Choices, Files};
 
 const CASES: &str = "tests/import/cases";
 /// Where `/etc/squid/…` of the cases is.
@@ -35,7 +35,7 @@ fn every_case_becomes_what_is_expected_and_tells_what_is_lost() {
     for case in cases {
         let name = case.file_name().and_then(|name| name.to_str()).expect("named in ASCII");
         let files = Files::on_disk(Some(ROOT.into()));
-        let imported = import::squid(&files, &case.display().to_string(), Choices::default())
+        let imported = squid::squid(&files, &case.display().to_string(), Choices::default())
             .unwrap_or_else(|error| panic!("{name}: {error}"));
         let told: String = imported.notes.iter().map(|note| format!("{note}\n")).collect();
         let told = told.replace(&format!("{CASES}/"), "");

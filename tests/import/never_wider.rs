@@ -7,10 +7,10 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::Path;
 
-use egressd::client::Client;
+use egressd::commands::import::squid::{self, Choices, Files, Kind};
 use egressd::config;
-use egressd::import::{self, Choices, Files, Kind};
-use egressd::target::{Host, Target};
+use egressd::words::client::Client;
+use egressd::words::target::{Host, Target};
 use proptest::prelude::*;
 use proptest::sample::select;
 
@@ -194,7 +194,7 @@ proptest! {
         let directory = tempfile::tempdir().expect("a directory");
         let file = directory.path().join("squid.conf");
         std::fs::write(&file, &text).expect("writable");
-        let imported = import::squid(&Files::on_disk(Some("tests/import/root".into())), &file.display().to_string(), Choices::default())
+        let imported = squid::squid(&Files::on_disk(Some("tests/import/root".into())), &file.display().to_string(), Choices::default())
             .map_err(TestCaseError::fail)?;
         let read = |path: &Path| std::fs::read(path);
         let loaded = config::load_str("egressd.yaml", &imported.yaml, read).expect("the import checked it");
@@ -267,7 +267,7 @@ fn what_can_be_said_is_said_exactly() {
         head().lines().skip(1).chain(rules).map(|line| format!("{line}\n")).collect::<String>(),
     )
     .expect("writable");
-    let imported = import::squid(&Files::on_disk(None), &file.display().to_string(), Choices::default())
+    let imported = squid::squid(&Files::on_disk(None), &file.display().to_string(), Choices::default())
         .expect("imported");
     let config = config::load_str("egressd.yaml", &imported.yaml, |path: &Path| std::fs::read(path))
         .expect("loads")
@@ -320,10 +320,14 @@ fn a_user_who_is_denied_in_any_case_stays_denied() {
         at("users").display()
     );
     std::fs::write(at("squid.conf"), text).expect("writable");
-    let files = egressd::import::Files::on_disk(None);
+    let files = egressd::commands::import::squid::Files::on_disk(None);
     let main = at("squid.conf").display().to_string();
-    let imported =
-        egressd::import::squid(&files, &main, egressd::import::Choices::default()).expect("imported");
+    let imported = egressd::commands::import::squid::squid(
+        &files,
+        &main,
+        egressd::commands::import::squid::Choices::default(),
+    )
+    .expect("imported");
     let allowing: Vec<&str> =
         imported.yaml.split("  - name: ").filter(|part| part.contains("www.example.com")).collect();
     assert!(allowing.iter().any(|part| part.contains("user:git")), "{}", imported.yaml);

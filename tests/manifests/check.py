@@ -17,7 +17,7 @@ from cloudcoil.models.prometheus_operator import v1 as prometheus
 
 OWN = {"PodMonitor", "PrometheusRule", "SecurityGroupPolicy"}
 BALANCER = "service.beta.kubernetes.io/aws-load-balancer-"
-# src/socket.rs: the first keepalive probe of an idle connection.
+# src/transport/socket.rs: the first keepalive probe of an idle connection.
 KEEPALIVE_SECONDS = 60
 
 

@@ -3,12 +3,12 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use egressd::client::Client;
-use egressd::outcome::{Decision, Reason};
-use egressd::policy::{
+use egressd::rules::{
     ClientMatch, Mode, OptionsId, Origin, Permit, Policies, Policy, PolicyBuilder, RuleOptions, RuleText,
     Schemes, UploadBudget,
 };
+use egressd::words::client::Client;
+use egressd::words::outcome::{Decision, Reason};
 
 use crate::{NOW, ask, client, decide, now, policy};
 

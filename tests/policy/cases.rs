@@ -1,6 +1,6 @@
 //! What a rule names, and what it does not.
 
-use egressd::policy::Mode;
+use egressd::rules::Mode;
 
 use crate::check;
 

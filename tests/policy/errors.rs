@@ -1,6 +1,6 @@
 //! Every text that is no rule: where the fault is, and what to write instead.
 
-use egressd::policy::{
+use egressd::rules::{
     BuildError, ClientMatch, HostPattern, Mode, OptionsId, Origin, PatternError, PolicyBuilder, RuleError,
     RuleText, Schemes,
 };

@@ -9,12 +9,12 @@ mod properties;
 
 use std::net::SocketAddr;
 
-use egressd::client::Client;
-use egressd::policy::{
+use egressd::rules::{
     ClientMatch, Denial, Mode, Origin, Permit, Policies, Policy, PolicyBuilder, RuleOptions, RuleText,
     Schemes,
 };
-use egressd::target::Target;
+use egressd::words::client::Client;
+use egressd::words::target::Target;
 use jiff::Timestamp;
 
 /// The moment of every decision in these tests.
@@ -55,7 +55,7 @@ pub(crate) fn policy(lines: &[&str], mode: Mode) -> Policy {
         let options = builder.options(RuleOptions { expires, ..RuleOptions::default() });
         let inline = Origin { file: config, line, inline: true, text };
         let in_file = Origin { file: listed, line, inline: false, text };
-        use egressd::policy::Scheme::{Http, Https, Tcp};
+        use egressd::rules::Scheme::{Http, Https, Tcp};
         let added = match verb {
             "allow" => builder.allow(&rule, Schemes::HTTPS, inline, options),
             "file" => builder.allow(&rule, Schemes::HTTPS, in_file, options),
@@ -76,7 +76,7 @@ pub(crate) fn decide(lines: &[&str], mode: Mode, request: &str) -> Result<Permit
 /// `https by 2` (the line of the rule), `host_denied by 1`, `port_not_allowed near 1`, `host_not_allowed`; in report
 /// mode `would host_not_allowed https`.
 pub(crate) fn verdict(decided: &Result<Permit, Denial>) -> String {
-    let line = |rule: &egressd::policy::MatchedRule| rule.source.line.to_string();
+    let line = |rule: &egressd::rules::MatchedRule| rule.source.line.to_string();
     match decided {
         Ok(permit) => {
             let by = permit.rule.as_ref().map(|rule| format!(" by {}", line(rule))).unwrap_or_default();

@@ -1,6 +1,6 @@
 //! Which of several rules decides: any matching `deny`, else the most specific `allow` alone.
 
-use egressd::policy::Mode;
+use egressd::rules::Mode;
 
 use crate::check;
 

@@ -4,9 +4,9 @@
 use std::cmp::Reverse;
 use std::net::IpAddr;
 
-use egressd::outcome::Reason;
-use egressd::policy::{HostPattern, Mode, Policies};
-use egressd::target::{Host, Method, Target};
+use egressd::rules::{HostPattern, Mode, Policies};
+use egressd::words::outcome::Reason;
+use egressd::words::target::{Host, Method, Target};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -306,8 +306,8 @@ proptest! {
     /// Parsing any text ends, and what it takes means the same when written canonically.
     #[test]
     fn any_text_is_a_rule_or_an_error_with_its_place(text in "\\PC{0,24}|[a-z*.:/\\[\\]0-9-]{0,24}") {
-        match egressd::policy::RuleText::parse(&text) {
-            Ok(rule) => prop_assert_eq!(egressd::policy::RuleText::parse(&rule.to_string()), Ok(rule), "{}", text),
+        match egressd::rules::RuleText::parse(&text) {
+            Ok(rule) => prop_assert_eq!(egressd::rules::RuleText::parse(&rule.to_string()), Ok(rule), "{}", text),
             Err(error) => prop_assert!(error.offset <= text.len(), "{} {:?}", text, error),
         }
     }

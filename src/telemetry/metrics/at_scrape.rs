@@ -8,7 +8,7 @@ use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricT
 
 use super::super::access_log::AccessLog;
 use super::requests::Requests;
-use crate::live::{Live, PolicyUsage};
+use crate::state::live::{Live, PolicyUsage};
 
 /// One family: its name, help text and labels, of which it makes samples.
 struct Family {

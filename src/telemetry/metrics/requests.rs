@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::totals::{Counted, Verdicts as Totals};
-use crate::outcome::Decision;
 use crate::telemetry::record::Cause;
+use crate::words::outcome::Decision;
 
 #[derive(Default)]
 pub(super) struct Requests {

@@ -8,12 +8,12 @@ use uuid::Uuid;
 use super::super::access_log::{Json, OnLogFailure, Options, Output, WriterHandle};
 use super::super::record::{Event, Record};
 use super::*;
-use crate::cancel::Cancel;
-use crate::client::Client;
-use crate::live::{LiveTunnel, Registration, TunnelFacts};
-use crate::meter::Meter;
-use crate::policy::Scheme;
-use crate::target::Target;
+use crate::rules::Scheme;
+use crate::state::live::{LiveTunnel, Registration, TunnelFacts};
+use crate::transport::cancel::Cancel;
+use crate::transport::meter::Meter;
+use crate::words::client::Client;
+use crate::words::target::Target;
 
 struct Nowhere;
 

@@ -6,7 +6,7 @@ use prometheus::core::Collector;
 
 use super::super::record::Cause;
 use super::{Metrics, SETUP_SECONDS};
-use crate::outcome::Decision;
+use crate::words::outcome::Decision;
 
 /// Requests by what became of them.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, serde::Serialize)]

@@ -5,8 +5,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::client::ClientAddr;
 use crate::telemetry::record::Raw;
+use crate::words::client::ClientAddr;
 
 const DEPLOYMENT: &str = "%{%Y/%m/%d %H:%M:%S}tg| %>a %Ss/%03>Hs %<st %rm %ru %[un %Sh/%<a %mt";
 

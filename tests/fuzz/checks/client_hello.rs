@@ -2,8 +2,8 @@
 
 use std::io::Cursor;
 
-use egressd::client_hello::{ClientHelloReader, Progress};
-use egressd::server_hello::{Answer, ServerHelloReader};
+use egressd::wire::client_hello::{ClientHelloReader, Progress};
+use egressd::wire::server_hello::{Answer, ServerHelloReader};
 use rustls::server::Acceptor;
 
 /// The first bytes of a tunnel; and once more as if they were the target's.

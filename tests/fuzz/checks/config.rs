@@ -3,9 +3,9 @@
 
 use std::io;
 
-use egressd::client::Client;
 use egressd::config::{Finding, load_bytes};
-use egressd::target::Target;
+use egressd::words::client::Client;
+use egressd::words::target::Target;
 use jiff::Timestamp;
 
 /// A configuration file; after a `0x1e` byte, if there is one, what every file holds that it names.

@@ -1,6 +1,6 @@
 //! Log lines read back: whatever stands in a log, each line is a record or is counted, and a record says what JSON says.
 
-use egressd::logbook::{Entry, Reader};
+use egressd::commands::logs::{Entry, Reader};
 use serde_json::Value;
 
 /// A log.

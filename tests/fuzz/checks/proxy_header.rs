@@ -1,7 +1,7 @@
 //! The PROXY protocol: a header is the same however it is cut, nothing shorter is one, and another reader sees the same
 //! client.
 
-use egressd::proxy_protocol::{MAX_HEADER, Parsed, parse};
+use egressd::wire::proxy_protocol::{MAX_HEADER, Parsed, parse};
 
 /// The first bytes of a connection.
 pub fn check(bytes: &[u8]) {

@@ -1,8 +1,8 @@
 //! A stranger's bytes in the access log: one line, printable ASCII, below its bound, and JSON of one meaning.
 
-use egressd::logbook::Entry;
-use egressd::outcome::Reason;
+use egressd::commands::logs::Entry;
 use egressd::telemetry::record::{Asked, Event, LINE_BOUND, Raw, Record};
+use egressd::words::outcome::Reason;
 use jiff::Timestamp;
 use uuid::Uuid;
 

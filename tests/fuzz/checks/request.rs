@@ -8,11 +8,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use egressd::head::{
+use egressd::wire::basic_auth::parse_basic;
+use egressd::wire::head::{
     BodyError, BodyFollower, Framing, Head, HeadError, HeadLimits, Piece, RequestTarget, read_head,
 };
-use egressd::password::parse_basic;
-use egressd::target::Target;
+use egressd::words::target::Target;
 use http_body_util::{BodyExt, Empty};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;

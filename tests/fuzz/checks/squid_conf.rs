@@ -1,10 +1,10 @@
 //! A Squid configuration: what comes out is a configuration that egressd takes, what is told is told in single lines, and
 //! without a word of `allow` nothing is let out.
 
-use egressd::client::Client;
+use egressd::commands::import::squid::{Choices, Files, squid};
 use egressd::config::load_str;
-use egressd::import::{Choices, Files, squid};
-use egressd::target::Target;
+use egressd::words::client::Client;
+use egressd::words::target::Target;
 use jiff::Timestamp;
 
 /// squid.conf; after a `0x1e` byte, if there is one, what a file `list` beside it holds. And once more as if it were what

@@ -1,8 +1,8 @@
 //! Targets and rule strings: what is accepted is canonical, its text reads as itself, and a rule names no host but those
 //! that its text says.
 
-use egressd::policy::{HostPattern, RuleText};
-use egressd::target::{Host, MAX_NAME, Target};
+use egressd::rules::{HostPattern, RuleText};
+use egressd::words::target::{Host, MAX_NAME, Target};
 
 /// The first line is a target, the second a rule; with one line it is both.
 pub fn check(bytes: &[u8]) {

@@ -1,7 +1,7 @@
 //! ClientHellos by hand, right and wrong.
 
 #[allow(dead_code, clippy::unwrap_used, reason = "shared with the unit tests, which use all of it")]
-#[path = "../../../src/client_hello/samples.rs"]
+#[path = "../../../src/wire/client_hello/samples.rs"]
 mod samples;
 
 pub(crate) use samples::NAME as OK;

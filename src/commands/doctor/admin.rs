@@ -1,0 +1,78 @@
+//! egressd's admin listener: which client it saw behind a refusal.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
+
+use serde::Deserialize;
+
+use super::STEP;
+use super::timed::Timed;
+use crate::words::target::{Host, Target};
+
+/// What is read of an answer at most.
+const MAX_ANSWER: u64 = 16 << 20;
+
+/// Where the admin listener is.
+#[derive(Clone, Debug)]
+pub struct Admin(Target);
+
+/// `/api/decisions`, as far as it is needed.
+#[derive(Deserialize)]
+struct Decisions {
+    refused: Vec<KnownRefusal>,
+}
+
+#[derive(Deserialize)]
+struct KnownRefusal {
+    id: Option<String>,
+    client: Option<IpAddr>,
+}
+
+impl Admin {
+    /// Reads `http://host:port`.
+    ///
+    /// # Errors
+    /// What to write instead.
+    pub fn parse(url: &str) -> Result<Self, String> {
+        let rest = url.strip_prefix("http://").ok_or("write the admin listener as http://HOST:9180")?;
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        Target::connect(rest)
+            .map(Admin)
+            .map_err(|error| format!("`{}` is no admin listener: {error}", rest.escape_debug()))
+    }
+
+    /// The client of the refusal with this id; None: it is not known there.
+    pub(super) fn client_of(&self, id: &str) -> io::Result<Option<IpAddr>> {
+        #[expect(clippy::disallowed_methods, reason = "as every client here looks it up")]
+        let addresses: Vec<SocketAddr> = match &self.0.host {
+            Host::Address(ip) => vec![SocketAddr::new(*ip, self.0.port.get())],
+            Host::Name(name) => (name.as_str(), self.0.port.get()).to_socket_addrs()?.collect(),
+        };
+        let address = addresses.first().ok_or_else(|| io::Error::other("its name has no address"))?;
+        let mut stream = Timed::new(TcpStream::connect_timeout(address, STEP)?);
+        write!(stream, "GET /api/decisions HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.0)?;
+        let mut answer = Vec::new();
+        stream.take(MAX_ANSWER).read_to_end(&mut answer)?;
+        let end = answer.windows(4).position(|four| four == b"\r\n\r\n");
+        let (Some(end), true) = (end, answer.starts_with(b"HTTP/1.1 200 ")) else {
+            let status = answer.split(|byte| *byte == b'\r').next().unwrap_or_default();
+            let status: String =
+                String::from_utf8_lossy(status).chars().filter(|c| !c.is_control()).take(80).collect();
+            return Err(io::Error::other(format!(
+                "answered `{status}`: `admin.networks` says who may ask, and it is egressd's admin port"
+            )));
+        };
+        let body = answer.get(end + 4..).unwrap_or_default();
+        let decisions: Decisions =
+            serde_json::from_slice(body).map_err(|_| io::Error::other("its answer is not egressd's"))?;
+        let ours = decisions.refused.into_iter().find(|refused| refused.id.as_deref() == Some(id));
+        Ok(ours.and_then(|refused| refused.client))
+    }
+}
+
+impl fmt::Display for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "http://{}", self.0)
+    }
+}

@@ -1,0 +1,89 @@
+//! `egressd doctor`: from a client's place, whether a proxy does what it is there for.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use rustls::ClientConfig;
+
+use crate::commands::doctor::{Admin, Proxy, Visit, visit};
+use crate::commands::{FAILED, FINE, WRONG_USAGE, say};
+use crate::words::target::Target;
+
+/// `doctor`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Doctor {
+    /// The proxy, as clients name it: http://PROXY:PORT, https://PROXY:PORT.
+    #[arg(long, value_name = "URL")]
+    via: String,
+    /// A target that is listed; port 443 unless written.
+    #[arg(long, value_name = "HOST", default_value = "git-codecommit.ap-northeast-1.amazonaws.com")]
+    allowed: String,
+    /// One that is not; port 443 unless written.
+    #[arg(long, value_name = "HOST", default_value = "example.com")]
+    denied: String,
+    /// A file of one line USER:PASSWORD for the proxy.
+    #[arg(long, value_name = "FILE", env = "EGRESSD_CREDENTIALS_FILE")]
+    credentials_file: Option<PathBuf>,
+    /// Who vouches for an https proxy, as a PEM file; left out: the system's authorities.
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// The admin listener, http://PROXY:9180: then the address that the proxy saw is compared.
+    #[arg(long, value_name = "URL")]
+    admin: Option<String>,
+    /// The address that the proxy should see; left out: the one that this connects from.
+    #[arg(long, value_name = "IP")]
+    client: Option<IpAddr>,
+}
+
+impl Doctor {
+    pub(crate) fn run(self) -> u8 {
+        match self.visit() {
+            Ok(plan) => {
+                if visit(&plan, |finding| say(format_args!("{finding}\n"))) {
+                    FINE
+                } else {
+                    FAILED
+                }
+            }
+            Err(error) => {
+                eprintln!("egressd: {error}");
+                WRONG_USAGE
+            }
+        }
+    }
+
+    fn visit(self) -> Result<Visit, String> {
+        let credentials = self.credentials_file.as_deref().map(credentials).transpose()?;
+        let via = Proxy::parse(&self.via, || trust(self.ca.as_deref()), credentials)?;
+        let admin = self.admin.as_deref().map(Admin::parse).transpose()?;
+        Ok(Visit {
+            via,
+            allowed: target(&self.allowed)?,
+            denied: target(&self.denied)?,
+            admin,
+            client: self.client,
+        })
+    }
+}
+
+/// A host, or `host:port`.
+fn target(text: &str) -> Result<Target, String> {
+    let bare = text.strip_prefix("https://").unwrap_or(text);
+    let with_port = Target::connect(bare).or_else(|_| Target::connect(&format!("{bare}:443")));
+    with_port.map_err(|error| format!("`{}` is no target: {error}", text.escape_debug()))
+}
+
+fn credentials(path: &Path) -> Result<String, String> {
+    let text =
+        std::fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    let line = text.trim_end_matches(['\r', '\n']);
+    if !line.contains(':') || line.contains(char::is_control) {
+        return Err(format!("{} should hold one line USER:PASSWORD", path.display()));
+    }
+    Ok(line.to_owned())
+}
+
+/// Whom to believe that it is the proxy.
+fn trust(ca: Option<&Path>) -> Result<ClientConfig, String> {
+    crate::transport::tls::client::trusting(ca).map_err(|error| error.to_string())
+}

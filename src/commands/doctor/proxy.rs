@@ -1,0 +1,198 @@
+//! The proxy as a client meets it: by a URL, over TCP or TLS, with a password or without.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::sync::Arc;
+
+use base64::Engine as _;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+
+use super::STEP;
+use super::timed::Timed;
+pub(super) use super::wire::{Connected, Inside, Reply};
+use super::wire::{first_record, is_close};
+use crate::transport::tls::client::trusting_nobody;
+use crate::words::target::{Host, Port, Target};
+
+/// Where the proxy is.
+#[derive(Clone, Debug)]
+pub struct Proxy {
+    host: Host,
+    port: Port,
+    tls: Option<Arc<ClientConfig>>,
+    credentials: Option<String>,
+}
+
+/// Why the proxy could not be asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProxyError {
+    /// Its name is not known here.
+    #[error("cannot look its name up ({0}): the name, and this machine's DNS")]
+    Name(io::Error),
+    /// It does not answer.
+    #[error("cannot connect to {address} ({error}): {hint}")]
+    Connect {
+        /// The last that was tried.
+        address: SocketAddr,
+        /// Why not.
+        error: io::Error,
+        /// What to look at.
+        hint: &'static str,
+    },
+    /// TLS did not come about.
+    #[error(
+        "no TLS with it ({0}): whether the listener has `tls`, whose certificate it shows (--ca), and whether it wants one of ours"
+    )]
+    Tls(io::Error),
+    /// It was reached and does not answer as a proxy.
+    #[error("{0}")]
+    Reply(io::Error),
+}
+
+/// What became of a CONNECT.
+pub(super) enum Attempt {
+    /// The tunnel stands.
+    Tunnel(OpenTunnel),
+    /// It was refused.
+    Refused(Reply),
+}
+
+/// A tunnel, before its first byte.
+pub(super) struct OpenTunnel {
+    connected: Connected,
+    pub(super) reply: Reply,
+}
+
+impl Proxy {
+    /// Reads `http://host:port` or `https://host:port`. `tls` is for the second; `credentials` are `USER:PASSWORD`.
+    ///
+    /// # Errors
+    /// What to write instead.
+    pub fn parse(
+        url: &str,
+        tls: impl FnOnce() -> Result<ClientConfig, String>,
+        credentials: Option<String>,
+    ) -> Result<Self, String> {
+        let (scheme, rest) = url.split_once("://").ok_or("write http://PROXY:PORT or https://PROXY:PORT")?;
+        if rest.contains('@') {
+            return Err("a password in a URL is seen by every process here: write it into a file, --credentials-file FILE".to_owned());
+        }
+        let authority = rest.strip_suffix('/').unwrap_or(rest);
+        let target = Target::connect(authority)
+            .map_err(|error| format!("`{}` is no proxy: {error}", authority.escape_debug()))?;
+        let tls = match scheme {
+            "http" => None,
+            "https" => Some(Arc::new(tls()?)),
+            _ => return Err("a proxy is spoken to by http:// or https://".to_owned()),
+        };
+        Ok(Proxy { host: target.host, port: target.port, tls, credentials })
+    }
+
+    /// Connects; the first address that answers.
+    pub(super) fn connect(&self) -> Result<Connected, ProxyError> {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "as every client here looks the proxy up: search domains, NSS and all"
+        )]
+        let addresses: Vec<SocketAddr> = match &self.host {
+            Host::Address(ip) => vec![SocketAddr::new(*ip, self.port.get())],
+            Host::Name(name) => {
+                (name.as_str(), self.port.get()).to_socket_addrs().map_err(ProxyError::Name)?.collect()
+            }
+        };
+        let mut last = None;
+        for address in addresses {
+            match TcpStream::connect_timeout(&address, STEP) {
+                Ok(socket) => return self.over(socket),
+                Err(error) => last = Some((address, error)),
+            }
+        }
+        let Some((address, error)) = last else {
+            return Err(ProxyError::Name(io::Error::other("it has no address")));
+        };
+        let hint = match error.kind() {
+            io::ErrorKind::ConnectionRefused => "nothing listens there: the port, and whether the proxy runs",
+            io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {
+                "nothing answers: security groups, the load balancer's targets (are any healthy?), the route from here"
+            }
+            _ => "the route from here",
+        };
+        Err(ProxyError::Connect { address, error, hint })
+    }
+
+    fn over(&self, socket: TcpStream) -> Result<Connected, ProxyError> {
+        let copy = socket.try_clone().map_err(ProxyError::Reply)?;
+        let socket = Timed::new(socket);
+        let Some(config) = &self.tls else {
+            return Connected::over(Box::new(socket), &copy).map_err(ProxyError::Reply);
+        };
+        let name = match &self.host {
+            Host::Name(name) => ServerName::try_from(name.to_string())
+                .map_err(|error| ProxyError::Tls(io::Error::other(error)))?,
+            Host::Address(ip) => ServerName::from(*ip),
+        };
+        let connection = ClientConnection::new(Arc::clone(config), name)
+            .map_err(|error| ProxyError::Tls(io::Error::other(error)))?;
+        let mut stream = StreamOwned::new(connection, socket);
+        while stream.conn.is_handshaking() {
+            stream.conn.complete_io(&mut stream.sock).map_err(ProxyError::Tls)?;
+        }
+        Connected::over(Box::new(stream), &copy).map_err(ProxyError::Reply)
+    }
+
+    /// Asks for a tunnel.
+    pub(super) fn open(&self, target: &Target) -> Result<Attempt, ProxyError> {
+        let mut connected = self.connect()?;
+        let mut head = format!(
+            "CONNECT {target} HTTP/1.1\r\nHost: {target}\r\nUser-Agent: egressd-doctor/{}\r\n",
+            env!("CARGO_PKG_VERSION")
+        );
+        if let Some(credentials) = &self.credentials {
+            let encoded = base64::engine::general_purpose::STANDARD.encode(credentials);
+            head.push_str(&format!("Proxy-Authorization: Basic {encoded}\r\n"));
+        }
+        head.push_str("\r\n");
+        // A proxy that has closed already may have said why.
+        let sent = connected.stream.write_all(head.as_bytes()).and_then(|()| connected.stream.flush());
+        let reply = Reply::read(&mut connected).map_err(|error| {
+            let unsent = sent.err().filter(|unsent| !is_close(unsent));
+            ProxyError::Reply(unsent.unwrap_or(error))
+        })?;
+        Ok(if (200..300).contains(&reply.status) {
+            Attempt::Tunnel(OpenTunnel { connected, reply })
+        } else {
+            Attempt::Refused(reply)
+        })
+    }
+}
+
+impl fmt::Display for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        write!(f, "{scheme}://{}:{}", self.host, self.port)
+    }
+}
+
+impl OpenTunnel {
+    /// Sends a ClientHello for this name, and reads what comes back first.
+    pub(super) fn shake(mut self, name: &str) -> Inside {
+        // Whose certificate it would be is not asked: no handshake comes to its end here.
+        let Ok(config) = trusting_nobody() else { return Inside::Closed };
+        let Ok(name) = ServerName::try_from(name.to_owned()) else { return Inside::Closed };
+        let Ok(mut connection) = ClientConnection::new(Arc::new(config), name) else { return Inside::Closed };
+        let mut hello = Vec::new();
+        if connection.write_tls(&mut hello).is_err() {
+            return Inside::Closed;
+        }
+        let stream = &mut *self.connected.stream;
+        if stream.write_all(&hello).and_then(|()| stream.flush()).is_err() {
+            return Inside::Closed;
+        }
+        let inside = first_record(stream);
+        self.connected.close();
+        inside
+    }
+}

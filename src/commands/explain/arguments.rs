@@ -1,0 +1,72 @@
+//! `egressd explain`: the decision on one request, and the policy, rule, file and line that made it.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use jiff::Timestamp;
+
+use crate::commands::explain::{Asked, Lookup, assumed_client, client, explain, notes};
+use crate::commands::lookup::Lookups;
+use crate::commands::{CONFIGURATION_REFUSED, FAILED, FINE, WRONG_USAGE, load, say};
+
+/// `explain`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Explain {
+    /// host, host:port, https://…, http://… or tcp://host:port. A host alone is asked for by CONNECT on 443.
+    target: String,
+    /// Who asks; left out: an address of the first policy's networks.
+    #[arg(long, value_name = "IP")]
+    client: Option<IpAddr>,
+    /// What the client has proven to be, such as user:gitaly; may be given more than once.
+    #[arg(long, value_name = "ID")]
+    identity: Vec<Box<str>>,
+    /// The AWS VPC endpoint that the client came by.
+    #[arg(long, value_name = "ID")]
+    vpc_endpoint: Option<Box<str>>,
+    /// Look the name up, and show each address with its verdict.
+    #[arg(long)]
+    resolve: bool,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Explain {
+    pub(crate) fn run(self, file: Option<&Path>) -> u8 {
+        let asked = match Asked::parse(&self.target) {
+            Ok(asked) => asked,
+            Err(error) => {
+                eprintln!("egressd: `{}` is no target: {error}", self.target.escape_debug());
+                return WRONG_USAGE;
+            }
+        };
+        let Some(config) = load(file) else { return CONFIGURATION_REFUSED };
+        let (assumed, policy) = assumed_client(&config.policies);
+        let from = client(self.client.unwrap_or(assumed), self.identity, self.vpc_endpoint);
+        let mut lookups = Lookups::new(&config.dns);
+        let mut lookup = |name: &_| lookups.addresses(name);
+        let lookup: Option<Lookup<'_>> = if self.resolve { Some(&mut lookup) } else { None };
+        let told = explain(&config.policies, &asked, &from, Timestamp::now(), lookup);
+        let notes = told.rule_in(&config.policies).map(|rule| notes(&rule)).unwrap_or_default();
+        if self.json {
+            let mut json = told.to_json();
+            if let Some(object) = json.as_object_mut() {
+                object.insert("client_assumed".to_owned(), self.client.is_none().into());
+                let about = notes.into_iter().map(|(key, text)| (key.to_owned(), text.into()));
+                object.insert("rule_notes".to_owned(), serde_json::Value::Object(about.collect()));
+                object.insert("config".to_owned(), config.hash.short().to_string().into());
+            }
+            say(format_args!("{json}\n"));
+        } else {
+            say(format_args!("{told}"));
+            if self.client.is_none() {
+                let whose = policy.map(|name| format!(", an address of policy {name}")).unwrap_or_default();
+                say(format_args!("           (assumed{whose}: --client IP for another)\n"));
+            }
+            for (key, text) in notes {
+                say(format_args!("  the rule's {key}: {text}\n"));
+            }
+        }
+        if told.passes() { FINE } else { FAILED }
+    }
+}

@@ -1,0 +1,384 @@
+//! The decision on one request, told to a person: which policy, which rule, in which line, and where it was refused,
+//! which rule came nearest.
+//!
+//! Nothing is decided here: [`Policies::decide`] and [`Policies::admit`] are what serving asks, too. What a `tcp://`
+//! target adds is known without a connection: under an `https` rule a tunnel that carries no TLS ends with `not_tls`.
+//! Not here: looking names up (the caller brings that), and what only a connection can tell (DNS, the dial, the SNI).
+
+mod arguments;
+use std::fmt::{self, Write as _};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::outbound::resolve::LookupError;
+use crate::rules::{MatchedRule, Mode, Permit, Policies, RuleView, Scheme};
+use crate::words::client::Client;
+use crate::words::outcome::{Decision, Reason};
+use crate::words::target::{Host, Method, Name, Port, Target, TargetError, split_port};
+use crate::words::units::Size;
+
+/// A target as a person writes it: `host`, `host:port`, `https://…`, `http://…`, `tcp://host:port`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Asked {
+    /// What a client would ask for.
+    pub target: Target,
+    /// What the client would then speak, where it was written.
+    pub scheme: Option<Scheme>,
+}
+
+/// Why a text is no target.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AskedError {
+    /// `ftp://…`.
+    #[error("the scheme is not one of https, http and tcp")]
+    Scheme,
+    /// `tcp://host`.
+    #[error("a tcp target needs its port: write tcp://HOST:PORT")]
+    TcpPort,
+    /// The host or the port is wrong.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+}
+
+impl Asked {
+    /// Reads a target. A host without scheme and port is asked for by CONNECT on 443; path, query and fragment of a URL
+    /// are passed over, since no rule sees them.
+    ///
+    /// # Errors
+    /// [`AskedError`], as a client's request would be refused with `bad_target`.
+    pub fn parse(text: &str) -> Result<Self, AskedError> {
+        let (scheme, rest) = match text.split_once("://") {
+            Some((word, rest)) => (Some(Scheme::parse(word).ok_or(AskedError::Scheme)?), rest),
+            None => (None, text),
+        };
+        let authority = match scheme {
+            Some(_) => rest.split(['/', '?', '#']).next().unwrap_or_default(),
+            None => rest,
+        };
+        if authority.contains('@') {
+            return Err(TargetError::UserInfo.into());
+        }
+        if scheme == Some(Scheme::Http) {
+            return Ok(Asked { target: Target::http(authority)?, scheme });
+        }
+        let (host, port) = split_port(authority)?;
+        let port = match port {
+            Some(port) => Port::parse(port)?,
+            None if scheme == Some(Scheme::Tcp) => return Err(AskedError::TcpPort),
+            None => Port::HTTPS,
+        };
+        Ok(Asked { target: Target { method: Method::Connect, host: Host::parse(host)?, port }, scheme })
+    }
+}
+
+/// The client to ask for where none is given: the first address of the first policy's networks, and that policy's
+/// name.
+pub fn assumed_client(policies: &Policies) -> (IpAddr, Option<Arc<str>>) {
+    let first = policies.iter().next();
+    let network = first.and_then(|policy| policy.clients().networks.first());
+    let address = network.and_then(|network| network.hosts().next());
+    (address.unwrap_or(Ipv4Addr::LOCALHOST.into()), first.map(|policy| Arc::clone(policy.name())))
+}
+
+/// A client at `address` that has proven `identities`.
+pub fn client(address: IpAddr, identities: Vec<Box<str>>, vpc_endpoint: Option<Box<str>>) -> Client {
+    Client { identities, vpc_endpoint, ..Client::direct(SocketAddr::new(address, 0)) }
+}
+
+/// How a name is looked up: its addresses, or why there is none.
+pub type Lookup<'a> = &'a mut dyn FnMut(&Name) -> Result<Vec<IpAddr>, LookupError>;
+
+/// One address that the target leads to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AddressVerdict {
+    /// From the look-up, or as the target writes it.
+    pub address: IpAddr,
+    /// Why it may not be dialled; `None`: it may.
+    pub prohibited: Option<&'static str>,
+}
+
+/// A decision with all that a person needs to understand it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Explanation {
+    /// What was asked for.
+    pub target: Target,
+    /// Who asked.
+    pub client: Client,
+    /// The verdict.
+    pub decision: Decision,
+    /// Of a denial, also of one that report mode lets pass.
+    pub reason: Option<Reason>,
+    /// The policy that decided; `None` if none is for the client.
+    pub policy: Option<Arc<str>>,
+    /// Its mode.
+    pub mode: Option<Mode>,
+    /// The rule that decided.
+    pub rule: Option<MatchedRule>,
+    /// The rule that came nearest, where none decided.
+    pub nearest: Option<MatchedRule>,
+    /// One line on a denial that a person can act on.
+    pub advice: Option<String>,
+    /// What the rules gave, where they gave anything.
+    pub permit: Option<Permit>,
+    /// The addresses that were judged: a literal one always, those of a name where it was looked up.
+    pub addresses: Vec<AddressVerdict>,
+}
+
+impl Explanation {
+    /// Whether the request would go through, in report mode too.
+    pub fn passes(&self) -> bool {
+        self.decision != Decision::Deny
+    }
+}
+
+/// Decides one request. With `lookup` a name is looked up, and its addresses are judged too.
+pub fn explain(
+    policies: &Policies,
+    asked: &Asked,
+    client: &Client,
+    now: Timestamp,
+    lookup: Option<Lookup<'_>>,
+) -> Explanation {
+    let mut told = Explanation {
+        target: asked.target.clone(),
+        client: client.clone(),
+        decision: Decision::Deny,
+        reason: None,
+        policy: None,
+        mode: None,
+        rule: None,
+        nearest: None,
+        advice: None,
+        permit: None,
+        addresses: Vec::new(),
+    };
+    let permit = match policies.decide(&asked.target, client, now) {
+        Ok(permit) => permit,
+        Err(denial) => {
+            told.rule = denial.decided_by().cloned();
+            told.nearest = denial.rule.filter(|_| told.rule.is_none());
+            told.reason = Some(denial.reason);
+            told.mode = denial.policy.as_ref().map(|_| denial.mode);
+            told.policy = denial.policy;
+            told.advice = Some(denial.advice);
+            return told;
+        }
+    };
+    told.decision = permit.decision;
+    told.reason = permit.reason;
+    told.policy = Some(Arc::clone(&permit.policy));
+    told.mode = Some(permit.mode);
+    told.rule.clone_from(&permit.rule);
+    if asked.scheme == Some(Scheme::Tcp) && permit.scheme == Scheme::Https {
+        told.deny_unless_report(Reason::NotTls, || {
+            format!("the tunnel must carry TLS for {}, and a tcp:// target carries none", asked.target.host)
+        });
+    }
+    told.judge_addresses(policies, &permit, lookup);
+    told.permit = Some(permit);
+    told
+}
+
+impl Explanation {
+    /// A denial that report mode relaxes.
+    fn deny_unless_report(&mut self, reason: Reason, advice: impl FnOnce() -> String) {
+        if self.decision == Decision::Allow {
+            self.decision = match self.mode {
+                Some(Mode::Report) if reason.relaxed_by_report() => Decision::WouldDeny,
+                _ => Decision::Deny,
+            };
+            self.reason = Some(reason);
+            self.advice = Some(advice());
+        }
+    }
+
+    /// A denial of every mode.
+    fn deny(&mut self, reason: Reason, advice: String) {
+        self.decision = Decision::Deny;
+        self.reason = Some(reason);
+        self.advice = Some(advice);
+    }
+
+    fn judge_addresses(&mut self, policies: &Policies, permit: &Permit, lookup: Option<Lookup<'_>>) {
+        let addresses = match (&self.target.host, lookup) {
+            (Host::Address(address), _) => vec![*address],
+            (Host::Name(name), Some(lookup)) if self.passes() => match lookup(name) {
+                Ok(addresses) => addresses,
+                Err(error) => return self.deny(error.reason, error.detail.to_string()),
+            },
+            (Host::Name(_), _) => return,
+        };
+        let verdict = |address: IpAddr| AddressVerdict {
+            address,
+            prohibited: policies.admit(permit, address).err().map(|denial| denial.why),
+        };
+        self.addresses = addresses.into_iter().map(verdict).collect();
+        if !self.passes() {
+            return;
+        }
+        let whys = self.addresses.iter().filter_map(|verdict| Some((verdict.address, verdict.prohibited?)));
+        let whys: Vec<String> = whys.map(|(address, why)| format!("{address} ({why})")).collect();
+        if self.addresses.is_empty() {
+            self.deny(Reason::DnsNoAddress, "the name has no address".to_owned());
+        } else if whys.len() == self.addresses.len() {
+            let advice = format!("no address of it may be dialled: {}", whys.join(", "));
+            self.deny(Reason::AddressProhibited, advice);
+        }
+    }
+
+    /// The rule that decided, or came nearest, with what stands beside it. Looked for among all rules: for one
+    /// explanation, not for many.
+    pub fn rule_in<'p>(&self, policies: &'p Policies) -> Option<RuleView<'p>> {
+        let rule = self.rule.as_ref().or(self.nearest.as_ref())?;
+        let mut rules = policies.iter().find(|policy| self.policy.as_ref() == Some(policy.name()))?.rules();
+        rules.find(|view| {
+            *view.text() == *rule.text && view.file() == &*rule.source.file && view.line() == rule.source.line
+        })
+    }
+
+    /// One JSON object; its members are named as in the access log.
+    pub fn to_json(&self) -> Value {
+        let options = self.permit.as_ref().map(|permit| {
+            json!({
+                "private": permit.private.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                "upload_limit": permit.upload_limit,
+                "upload_budget": permit.upload_budget.map(|budget| json!({
+                    "bytes": budget.bytes,
+                    "window_seconds": budget.window.as_secs(),
+                })),
+                "verify_certificate": permit.verify_certificate,
+            })
+        });
+        let addresses = self.addresses.iter().map(|verdict| {
+            json!({
+                "address": verdict.address.to_string(),
+                "admitted": verdict.prohibited.is_none(),
+                "why": verdict.prohibited,
+            })
+        });
+        let text = |rule: &Option<MatchedRule>| rule.as_ref().map(|rule| rule.text.to_string());
+        let source = |rule: &Option<MatchedRule>| rule.as_ref().map(|rule| rule.source.to_string());
+        json!({
+            "target": shown_target(&self.target),
+            "client": self.client.address.ip().to_string(),
+            "identities": self.client.identities,
+            "vpc_endpoint": self.client.vpc_endpoint,
+            "decision": self.decision.as_str(),
+            "reason": self.reason.map(Reason::as_str),
+            "status": if self.passes() { Some(200) } else { self.reason.and_then(Reason::status) },
+            "policy": self.policy.as_deref(),
+            "mode": self.mode.map(Mode::as_str),
+            "rule": text(&self.rule),
+            "rule_source": source(&self.rule),
+            "nearest_rule": text(&self.nearest),
+            "nearest_rule_source": source(&self.nearest),
+            "scheme": self.permit.as_ref().map(|permit| permit.scheme.as_str()),
+            "options": options,
+            "advice": self.advice,
+            "addresses": addresses.collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// What people wrote about a rule, and when it expires: key and text.
+pub fn notes(rule: &RuleView<'_>) -> Vec<(&'static str, String)> {
+    let notes = [
+        ("name", rule.name().map(str::to_owned)),
+        ("owner", rule.owner().map(str::to_owned)),
+        ("ticket", rule.ticket().map(str::to_owned)),
+        ("description", rule.description().map(str::to_owned)),
+        ("expires", rule.expires().map(|moment| moment.to_string())),
+    ];
+    notes.into_iter().filter_map(|(key, text)| Some((key, text?))).collect()
+}
+
+/// As the log writes it.
+fn shown_target(target: &Target) -> String {
+    match target.method {
+        Method::Connect => target.to_string(),
+        Method::Http => format!("http://{target}"),
+    }
+}
+
+/// Some lines for a person, the verdict first.
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = match self.decision {
+            Decision::Allow => "allowed",
+            Decision::WouldDeny => "allowed by report mode alone (would_deny)",
+            Decision::Deny => "denied",
+        };
+        write!(f, "{word}: {}", shown_target(&self.target))?;
+        if let Some(reason) = self.reason {
+            write!(f, ": {reason}")?;
+        }
+        writeln!(f)?;
+        if let Some(advice) = &self.advice {
+            writeln!(f, "  why      {advice}")?;
+        }
+        match (&self.policy, self.mode) {
+            (Some(policy), Some(mode)) => writeln!(f, "  policy   {policy} ({})", mode.as_str())?,
+            _ => writeln!(f, "  policy   none")?,
+        }
+        for (word, rule) in [("rule", &self.rule), ("nearest", &self.nearest)] {
+            if let Some(rule) = rule {
+                writeln!(f, "  {word:<8} `{}` ({})", rule.text, rule.source)?;
+            }
+        }
+        if let Some(permit) = self.permit.as_ref().filter(|_| self.passes()) {
+            let carries = match permit.scheme {
+                Scheme::Https => {
+                    format!("https: a tunnel that carries TLS whose SNI is {}", self.target.host)
+                }
+                Scheme::Http => "http: a plain request".to_owned(),
+                Scheme::Tcp => "tcp: a tunnel that nobody looks into".to_owned(),
+            };
+            writeln!(f, "  scheme   {carries}")?;
+            let options = options(permit);
+            if !options.is_empty() {
+                writeln!(f, "  options  {options}")?;
+            }
+        }
+        for verdict in &self.addresses {
+            let word = match verdict.prohibited {
+                None => "may be dialled".to_owned(),
+                Some(why) => format!("may not be dialled: {why}"),
+            };
+            writeln!(f, "  address  {} {word}", verdict.address)?;
+        }
+        write!(f, "  client   {}", self.client.address.ip())?;
+        for identity in &self.client.identities {
+            write!(f, " {}", identity.escape_debug())?;
+        }
+        if let Some(endpoint) = &self.client.vpc_endpoint {
+            write!(f, " {}", endpoint.escape_debug())?;
+        }
+        writeln!(f)
+    }
+}
+
+fn options(permit: &Permit) -> String {
+    let mut text = String::new();
+    if let Some(bytes) = permit.upload_limit {
+        let _ = write!(text, ", upload_limit {}", Size(bytes));
+    }
+    if let Some(budget) = permit.upload_budget {
+        let _ = write!(text, ", upload_budget {budget}");
+    }
+    if permit.verify_certificate {
+        text.push_str(", verify_certificate");
+    }
+    if !permit.private.is_empty() {
+        let networks: Vec<String> = permit.private.iter().map(ToString::to_string).collect();
+        let _ = write!(text, ", private {}", networks.join(" "));
+    }
+    text.trim_start_matches(", ").to_owned()
+}
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use arguments::Explain;

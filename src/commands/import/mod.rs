@@ -1,0 +1,6 @@
+//! `egressd import`: the configuration of another proxy, as an egressd one that is never wider.
+
+mod arguments;
+pub mod squid;
+
+pub(crate) use arguments::Import;

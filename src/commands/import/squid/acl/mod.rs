@@ -1,0 +1,472 @@
+//! Squid's access control lists: what each is true of, as far as egressd can know it.
+//!
+//! What cannot be known is `Maybe`, and whoever uses it decides against the request. Not here: the rules that use them
+//! (`access`).
+
+mod values;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use self::values::{addresses, lost_type, range, way};
+use super::files::Files;
+use super::hosts::HostSet;
+use super::lexer::{Line, Word};
+use super::notes::{Kind, Notes, Place};
+use super::regex;
+use crate::words::target::{Host, Name};
+
+/// Whether something is so.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub(super) enum Is {
+    /// It is not.
+    No,
+    /// egressd cannot know.
+    Maybe,
+    /// It is.
+    Yes,
+}
+
+impl Is {
+    pub(super) fn so(fact: bool) -> Self {
+        if fact { Is::Yes } else { Is::No }
+    }
+
+    pub(super) fn not(self) -> Self {
+        match self {
+            Is::No => Is::Yes,
+            Is::Maybe => Is::Maybe,
+            Is::Yes => Is::No,
+        }
+    }
+}
+
+/// A reference to a list in a rule.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Literal {
+    pub(super) negated: bool,
+    pub(super) acl: String,
+}
+
+impl Literal {
+    pub(super) fn read(word: &str) -> Self {
+        match word.strip_prefix('!') {
+            Some(acl) => Literal { negated: true, acl: acl.to_owned() },
+            None => Literal { negated: false, acl: word.to_owned() },
+        }
+    }
+}
+
+/// What a list is true of.
+#[derive(Clone, Debug)]
+pub(super) enum Test {
+    /// The client's address.
+    Client(Vec<IpNet>),
+    /// The user of a password; `any`: every user; `folded`: upper and lower case are one.
+    User { any: bool, names: HashSet<String>, folded: bool },
+    /// The host that was asked for.
+    Host(HostSet),
+    /// An address that the host leads to.
+    Destination(Vec<IpNet>),
+    /// The port that was asked for.
+    Port(Vec<(u16, u16)>),
+    /// CONNECT, and plain HTTP.
+    Way { connect: Is, http: Is },
+    /// One of these, each a conjunction.
+    Either(Vec<Vec<Literal>>),
+    /// How many requests a client has under way.
+    Connections(u64),
+    /// The same for every request.
+    Always(Is),
+}
+
+/// A list.
+#[derive(Clone, Debug)]
+pub(super) struct Acl {
+    pub(super) place: Place,
+    /// As Squid calls it.
+    pub(super) kind: String,
+    pub(super) test: Test,
+    /// A line of it could not be read: what is not in it may be.
+    pub(super) partly: bool,
+    /// Files that its values come from, as Squid's configuration names them.
+    pub(super) files: Vec<(Place, String)>,
+    /// Where each host of it is listed first.
+    pub(super) places: HashMap<String, Place>,
+    /// Why it is `Maybe`; empty if it never is.
+    pub(super) why: String,
+    /// What is to be told of it, if anything needs it.
+    pub(super) notes: Vec<(Place, Kind, String)>,
+}
+
+/// Every list by name.
+pub(super) type Acls = BTreeMap<String, Acl>;
+
+/// Lists that every Squid has.
+fn built_in() -> Acls {
+    let place = Place { file: "squid".into(), line: 0 };
+    let all = || vec![v4(Ipv4Addr::UNSPECIFIED, 0), v6(Ipv6Addr::UNSPECIFIED, 0)];
+    let loopback = || vec![v4(Ipv4Addr::new(127, 0, 0, 0), 8), v6(Ipv6Addr::LOCALHOST, 128)];
+    let to_localhost = loopback()
+        .into_iter()
+        .chain([v4(Ipv4Addr::UNSPECIFIED, 32), v6(Ipv6Addr::UNSPECIFIED, 128)])
+        .collect();
+    let linklocal =
+        vec![v4(Ipv4Addr::new(169, 254, 0, 0), 16), v6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10)];
+    let rows = [
+        ("all", "src", Test::Client(all())),
+        ("localhost", "src", Test::Client(loopback())),
+        ("to_localhost", "dst", Test::Destination(to_localhost)),
+        ("to_linklocal", "dst", Test::Destination(linklocal)),
+        ("CONNECT", "method", Test::Way { connect: Is::Yes, http: Is::No }),
+        // cache_object:// and /squid-internal-mgr/: there are no such requests.
+        ("manager", "url_regex", Test::Always(Is::No)),
+    ];
+    let acl = |kind: &str, test| Acl {
+        place: place.clone(),
+        kind: kind.to_owned(),
+        test,
+        partly: false,
+        files: Vec::new(),
+        places: HashMap::new(),
+        why: String::new(),
+        notes: Vec::new(),
+    };
+    rows.into_iter().map(|(name, kind, test)| (name.to_owned(), acl(kind, test))).collect()
+}
+
+fn v4(address: Ipv4Addr, prefix: u8) -> IpNet {
+    IpNet::V4(Ipv4Net::new_assert(address, prefix))
+}
+
+fn v6(address: Ipv6Addr, prefix: u8) -> IpNet {
+    IpNet::V6(Ipv6Net::new_assert(address, prefix))
+}
+
+/// Every `acl` line.
+pub(super) fn read(lines: &[Line], files: &Files, notes: &mut Notes) -> Acls {
+    let mut acls = built_in();
+    let mut own: HashSet<String> = HashSet::new();
+    for line in lines.iter().filter(|line| line.name == "acl") {
+        let (Some(name), Some(kind)) = (line.word(0), line.word(1)) else {
+            notes.tell(
+                &line.place,
+                Kind::Lost,
+                format!("{} names no list or no type: Squid refuses it", line.shown()),
+            );
+            continue;
+        };
+        if own.insert(name.to_owned()) && acls.contains_key(name) && name != "all" {
+            acls.remove(name); // Older configurations define what is built in now.
+        }
+        let acl = acls.entry(name.to_owned()).or_insert_with(|| Acl {
+            place: line.place.clone(),
+            kind: kind.to_owned(),
+            test: empty(kind, line),
+            partly: false,
+            files: Vec::new(),
+            places: HashMap::new(),
+            why: String::new(),
+            notes: Vec::new(),
+        });
+        if acl.kind != kind {
+            acl.partly = true;
+            acl.why = format!("`{name}` has two types");
+        } else if line.doubtful {
+            acl.partly = true;
+            acl.why = "it stands under an `if`".to_owned();
+        } else {
+            Reading { acl, line, files }.values();
+        }
+    }
+    acls
+}
+
+/// A list of this type without values.
+fn empty(kind: &str, line: &Line) -> Test {
+    let numeric = line.words.iter().any(|word| word.text == "-n");
+    match kind {
+        "src" => Test::Client(Vec::new()),
+        "dst" => Test::Destination(Vec::new()),
+        "dstdomain" | "dstdom_regex" => Test::Host(HostSet::new(!numeric)),
+        "ssl::server_name" => Test::Host(HostSet::new(false)),
+        "port" => Test::Port(Vec::new()),
+        "method" | "proto" => Test::Way { connect: Is::No, http: Is::No },
+        "proxy_auth" => Test::User { any: false, names: HashSet::new(), folded: false },
+        "any-of" | "all-of" => Test::Either(Vec::new()),
+        "maxconn" => Test::Connections(u64::MAX),
+        // It is judged as if the ClientHello were known: see `access`.
+        "at_step" => Test::Always(Is::Yes),
+        _ => Test::Always(Is::Maybe),
+    }
+}
+
+/// One line while its values are read.
+struct Reading<'a> {
+    acl: &'a mut Acl,
+    line: &'a Line,
+    files: &'a Files,
+}
+
+impl Reading<'_> {
+    fn values(&mut self) {
+        let kind = self.acl.kind.clone();
+        let known = !matches!(self.acl.test, Test::Always(Is::Maybe));
+        if !known {
+            self.acl.why = lost_type(&kind);
+            let text = format!("{}: {}; what needs it fails closed", self.line.shown(), self.acl.why);
+            return self.acl.notes.push((self.line.place.clone(), Kind::Stricter, text));
+        }
+        if kind == "all-of" {
+            let literals = self.line.words.iter().skip(2).map(|word| Literal::read(&word.text)).collect();
+            if let Test::Either(either) = &mut self.acl.test {
+                either.push(literals);
+            }
+            return;
+        }
+        let mut flags = true;
+        for word in self.line.words.iter().skip(2) {
+            if flags && !word.quoted && matches!(word.text.as_str(), "-i" | "-n" | "-m" | "--" | "+i") {
+                if let ("-i", Test::User { folded, .. }) = (word.text.as_str(), &mut self.acl.test) {
+                    *folded = true;
+                }
+                continue;
+            }
+            flags = false;
+            match self.listed(word) {
+                Some(lines) => {
+                    for (place, value) in lines {
+                        self.value(&kind, &value, &place);
+                    }
+                }
+                None => self.value(&kind, &word.text, &self.line.place.clone()),
+            }
+        }
+    }
+
+    /// The values of a file, where the word names one.
+    fn listed(&mut self, word: &Word) -> Option<Vec<(Place, String)>> {
+        let path = match word.text.strip_prefix("parameters(") {
+            Some(path) => path.trim_end_matches(')').trim_matches('"'),
+            None if word.quoted => &word.text,
+            None => return None,
+        };
+        let content = match self.files.read(path) {
+            Ok(content) => content,
+            Err(error) => {
+                let text = format!(
+                    "cannot read `{}`: {error}; what needs this list fails closed",
+                    self.files.written(path)
+                );
+                self.acl.notes.push((self.line.place.clone(), Kind::Stricter, text));
+                self.doubt("its file could not be read");
+                return Some(Vec::new());
+            }
+        };
+        self.acl.files.push((self.line.place.clone(), path.to_owned()));
+        let name: std::sync::Arc<str> = self.files.written(path).into();
+        let text = String::from_utf8_lossy(&content);
+        let values = text.lines().zip(1_u32..).filter_map(|(line, number)| {
+            let value = line.split_once('#').map_or(line, |(value, _)| value).trim();
+            let value = value.trim_start_matches('\u{feff}');
+            (!value.is_empty()).then(|| (Place { file: name.clone(), line: number }, value.to_owned()))
+        });
+        Some(values.collect())
+    }
+
+    fn doubt(&mut self, why: &str) {
+        self.acl.partly = true;
+        self.acl.why = why.to_owned();
+        if let Test::Host(hosts) = &mut self.acl.test {
+            hosts.unknown();
+        }
+    }
+
+    fn value(&mut self, kind: &str, value: &str, place: &Place) {
+        let understood = match &mut self.acl.test {
+            Test::Client(networks) | Test::Destination(networks) => {
+                addresses(value).map(|listed| networks.extend(listed))
+            }
+            Test::Port(ports) => range(value).map(|range| ports.push(range)),
+            Test::User { any, names, .. } => {
+                if value == "REQUIRED" {
+                    *any = true;
+                } else if value.contains(':') || value.contains(char::is_control) {
+                    // No such user can give a basic password: it is no member of any list.
+                    let text = format!("`{}` is no user of a basic password: it is left out", cut(value));
+                    self.acl.notes.push((place.clone(), Kind::Lost, text));
+                } else {
+                    names.insert(value.to_owned());
+                }
+                Some(())
+            }
+            Test::Way { connect, http } => {
+                if kind == "method" && value.eq_ignore_ascii_case("PURGE") {
+                    let text =
+                        "there is no cache to purge: PURGE goes where any plain request may go".to_owned();
+                    self.acl.notes.push((place.clone(), Kind::Differs, text));
+                }
+                way(kind, value, connect, http)
+            }
+            Test::Either(either) => {
+                either.push(vec![Literal::read(value)]);
+                Some(())
+            }
+            Test::Connections(most) => value.parse().ok().map(|number| *most = number),
+            Test::Always(_) => Some(()),
+            Test::Host(_) => return self.host(kind, value, place),
+        };
+        if understood.is_none() {
+            let text = format!(
+                "`{}` is not understood as a value of `{kind}`; what needs this list fails closed",
+                cut(value)
+            );
+            self.acl.notes.push((place.clone(), Kind::Stricter, text));
+            self.doubt("one of its values is not understood");
+        }
+    }
+
+    fn host(&mut self, kind: &str, value: &str, place: &Place) {
+        let Test::Host(hosts) = &mut self.acl.test else { return };
+        if kind == "dstdom_regex" {
+            match regex::read(value) {
+                Some(fits) => {
+                    hosts.add(&fits.name, fits.itself, fits.below);
+                    self.acl.places.entry(fits.name.clone()).or_insert_with(|| place.clone());
+                    if !fits.exactly {
+                        hosts.unknown();
+                        self.acl.why = format!("`{}` fits more than `{}`", cut(value), fits.name);
+                        let text = format!(
+                            "`{}` also fits names that only end like this, as `evil{}` would: only the name and what is under it is carried over, and what denies by it denies all the rest",
+                            cut(value),
+                            fits.name
+                        );
+                        self.acl.notes.push((place.clone(), Kind::Stricter, text));
+                    }
+                }
+                None => {
+                    let text = format!(
+                        "`{}` is no plain suffix such as `\\.example\\.com$`: it is not carried over, and what denies by it denies all the rest",
+                        cut(value)
+                    );
+                    self.acl.notes.push((place.clone(), Kind::Stricter, text));
+                    self.doubt("a regular expression of it is not understood");
+                }
+            }
+            return;
+        }
+        if let Ok(Host::Address(address)) = Host::parse(value) {
+            return hosts.add_address(address);
+        }
+        if let Ok(address) = value.parse::<IpAddr>() {
+            return hosts.add_address(address);
+        }
+        let (name, below) = match value.strip_prefix('.') {
+            Some(name) => (name, true),
+            None => (value, false),
+        };
+        match Name::parse(name) {
+            Ok(name) => {
+                hosts.add(name.as_str(), true, below);
+                self.acl.places.entry(name.to_string()).or_insert_with(|| place.clone());
+            }
+            // Squid compares it as text with hosts, and no host reads so.
+            Err(error) => {
+                let text = format!(
+                    "`{}` is no host name ({error}): it matched nothing, and is left out",
+                    cut(value)
+                );
+                self.acl.notes.push((place.clone(), Kind::Lost, text));
+            }
+        }
+    }
+}
+
+fn cut(value: &str) -> String {
+    value.chars().take(80).collect()
+}
+
+/// What a list is asked about.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Question<'a> {
+    pub(super) client: &'a HashMap<String, Is>,
+    /// `CONNECT` or plain HTTP.
+    pub(super) connect: bool,
+    /// Any port of the segment.
+    pub(super) port: u16,
+    pub(super) host: Asked<'a>,
+}
+
+/// The host of a question: one, or all of a kind that no list tells apart.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) enum Asked<'a> {
+    /// This name.
+    Name(&'a str),
+    /// The names under it that no list mentions.
+    Below(&'a str),
+    /// The names that no list mentions.
+    OtherNames,
+    /// The addresses of this network that no list mentions.
+    Network(IpNet),
+}
+
+/// What a list answers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Answer {
+    Is(Is),
+    /// It depends on the addresses that the name leads to.
+    LeadsTo,
+    /// The client has to say who it is first.
+    AskPassword,
+}
+
+/// Whether a list is true of a request. Of one that is not there nothing is known.
+pub(super) fn ask(acls: &Acls, literal: &Literal, question: &Question<'_>, depth: usize) -> Answer {
+    let Some(acl) = acls.get(&literal.acl).filter(|_| depth < 8) else { return Answer::Is(Is::Maybe) };
+    let is = match &acl.test {
+        Test::Client(_) | Test::User { .. } => match question.client.get(&literal.acl) {
+            Some(is) => *is,
+            None => return Answer::AskPassword,
+        },
+        Test::Host(hosts) => match question.host {
+            Asked::Name(name) => hosts.has(name),
+            Asked::Below(name) => hosts.has_below(name),
+            Asked::OtherNames => hosts.has_others(),
+            Asked::Network(network) => hosts.has_network(&network),
+        },
+        Test::Destination(networks) => match question.host {
+            Asked::Network(network) => Is::so(networks.iter().any(|listed| listed.contains(&network))),
+            // Negated or not: who asks has both.
+            _ if !acl.partly && depth == 0 => return Answer::LeadsTo,
+            _ => Is::Maybe,
+        },
+        Test::Port(ports) => Is::so(ports.iter().any(|(low, high)| (*low..=*high).contains(&question.port))),
+        Test::Way { connect, http } => {
+            if question.connect {
+                *connect
+            } else {
+                *http
+            }
+        }
+        Test::Either(either) => either
+            .iter()
+            .map(|all| {
+                all.iter()
+                    .map(|part| match ask(acls, part, question, depth + 1) {
+                        Answer::Is(is) if part.negated => is.not(),
+                        Answer::Is(is) => is,
+                        Answer::LeadsTo | Answer::AskPassword => Is::Maybe,
+                    })
+                    .min()
+                    .unwrap_or(Is::Yes)
+            })
+            .max()
+            .unwrap_or(Is::No),
+        Test::Connections(_) => Is::Maybe,
+        Test::Always(is) => *is,
+    };
+    let is = if acl.partly { is.max(Is::Maybe) } else { is };
+    Answer::Is(is)
+}

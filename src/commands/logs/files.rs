@@ -1,0 +1,112 @@
+//! Access logs named on a command line: files, stdin, and how far their reading is on a terminal.
+
+use std::fs::File;
+use std::io::{self, IsTerminal, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::commands::logs::{Entry, Reader};
+
+/// Between two looks of the bar.
+const REDRAW: Duration = Duration::from_millis(200);
+
+/// Opens `log`; `-` is stdin. Its name for what is told, and its size where it has one.
+pub(crate) fn open(log: &Path) -> io::Result<(String, Box<dyn Read>, u64)> {
+    if log == Path::new("-") {
+        return Ok(("-".to_owned(), Box::new(io::stdin().lock()), 0));
+    }
+    let named =
+        |error: io::Error| io::Error::other(format!("cannot read the log {}: {error}", log.display()));
+    let file = File::open(log).map_err(named)?;
+    let metadata = file.metadata().map_err(named)?;
+    if metadata.is_dir() {
+        return Err(named(io::ErrorKind::IsADirectory.into()));
+    }
+    Ok((log.display().to_string(), Box::new(file), metadata.len()))
+}
+
+/// Reads all of `logs` and shows each record to `visit`. A bar on stderr where that is a terminal; what is no record is
+/// told there too, at the end.
+pub(crate) fn read_all(logs: &[PathBuf], mut visit: impl FnMut(&Entry<'_>)) -> io::Result<Reader> {
+    let mut reader = Reader::new();
+    let total =
+        logs.iter().filter_map(|log| std::fs::metadata(log).ok()).map(|metadata| metadata.len()).sum();
+    let mut bar = Bar::new(total);
+    for log in logs {
+        let (name, input, _) = open(log)?;
+        let done = reader.read(&name, Counted { input, bar: &mut bar, name: &name }, &mut visit);
+        done.map_err(|error| io::Error::other(format!("cannot read the log {name}: {error}")))?;
+    }
+    bar.clear();
+    tell(&reader);
+    Ok(reader)
+}
+
+/// What of the logs could not be read.
+fn tell(reader: &Reader) {
+    if reader.malformed().count > 0 {
+        eprintln!("egressd: {}", reader.malformed());
+    }
+    for name in reader.broken_off() {
+        eprintln!("egressd: {} is packed and broken off: what follows is missing", name.escape_debug());
+    }
+}
+
+struct Counted<'b> {
+    input: Box<dyn Read>,
+    bar: &'b mut Bar,
+    name: &'b str,
+}
+
+impl Read for Counted<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.input.read(into)?;
+        self.bar.moved(read, self.name);
+        Ok(read)
+    }
+}
+
+/// How far the reading is.
+struct Bar {
+    shown: bool,
+    total: u64,
+    done: u64,
+    started: Instant,
+    drawn: Instant,
+}
+
+impl Bar {
+    fn new(total: u64) -> Self {
+        let now = Instant::now();
+        Bar { shown: io::stderr().is_terminal(), total, done: 0, started: now, drawn: now }
+    }
+
+    fn moved(&mut self, bytes: usize, name: &str) {
+        self.done += bytes as u64;
+        if self.shown && self.drawn.elapsed() >= REDRAW {
+            self.drawn = Instant::now();
+            let line = self.line(name);
+            // Lost where it cannot be written: it is only a bar.
+            let _ = write!(io::stderr(), "\r\x1b[K{line}");
+        }
+    }
+
+    fn line(&self, name: &str) -> String {
+        const WIDTH: u64 = 24;
+        let name: String = name.chars().filter(|character| !character.is_control()).take(40).collect();
+        let read = self.done / 1_000_000;
+        let speed = self.done as f64 / 1e6 / self.started.elapsed().as_secs_f64().max(0.001);
+        let Some(share) = (self.done * 100).checked_div(self.total).map(|share| share.min(100)) else {
+            return format!("{read} MB  {speed:.0} MB/s  {name}");
+        };
+        let full = share * WIDTH / 100;
+        let bar = "█".repeat(full as usize) + &"░".repeat((WIDTH - full) as usize);
+        format!("{bar} {share:3} %  {read} MB  {speed:.0} MB/s  {name}")
+    }
+
+    fn clear(&self) {
+        if self.shown {
+            let _ = write!(io::stderr(), "\r\x1b[K");
+        }
+    }
+}

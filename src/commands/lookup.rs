@@ -1,0 +1,45 @@
+//! Names looked up for a command that runs outside the server.
+
+use std::net::IpAddr;
+
+use crate::config::Dns;
+use crate::outbound::resolve::{Family, LookupError, Resolver};
+use crate::words::outcome::Reason;
+use crate::words::target::Name;
+
+/// The resolver that serving uses, in a runtime of its own, made at the first look-up.
+pub(super) struct Lookups {
+    settings: Dns,
+    made: Option<(tokio::runtime::Runtime, Resolver)>,
+}
+
+impl Lookups {
+    pub(super) fn new(dns: &Dns) -> Self {
+        Lookups { settings: dns.clone(), made: None }
+    }
+
+    /// Every address of both families.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(super) fn addresses(&mut self, name: &Name) -> Result<Vec<IpAddr>, LookupError> {
+        let made = match self.made.take() {
+            Some(made) => made,
+            None => {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+                let failed = |error: String| LookupError::new(Reason::LocalResources, &error);
+                let runtime = runtime.map_err(|error| failed(format!("cannot start a look-up: {error}")))?;
+                (runtime, Resolver::new(&self.settings).map_err(|error| failed(error.to_string()))?)
+            }
+        };
+        let (runtime, resolver) = self.made.insert(made);
+        let (v4, v6) = runtime.block_on(async {
+            tokio::join!(resolver.lookup(name, Family::V4), resolver.lookup(name, Family::V6))
+        });
+        match (v4, v6) {
+            (Ok(v4), Ok(v6)) => Ok(v4.iter().chain(v6.iter()).copied().collect()),
+            (Ok(one), Err(_)) | (Err(_), Ok(one)) => Ok(one.to_vec()),
+            (Err(v4), Err(v6)) => Err(v4.more_telling(v6)),
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! The command line: one file a subcommand. Diagnostics go to stderr, results to stdout.
+
+mod check;
+mod config;
+pub mod diff;
+pub mod doctor;
+pub mod explain;
+mod healthcheck;
+pub mod import;
+pub mod logs;
+mod lookup;
+mod run;
+pub mod suggest;
+pub mod summary;
+pub mod test;
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::{self, ExitCode};
+
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::config::Config;
+
+/// `0`: fine.
+const FINE: u8 = 0;
+/// `1`: failed, denied, not ready, or warnings under `--strict`.
+const FAILED: u8 = 1;
+/// `2`: what was asked cannot be read. clap's own, for wrong usage.
+const WRONG_USAGE: u8 = 2;
+/// `78` (`EX_CONFIG` of sysexits.h): the configuration is refused.
+const CONFIGURATION_REFUSED: u8 = 78;
+
+/// A forward proxy that lets out only what is listed.
+#[derive(Parser)]
+#[command(name = "egressd", version, about, after_help = AFTER_HELP)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    // By the environment here alone: there it would win over what is written before a command.
+    /// The configuration; left out: the embedded default.
+    #[arg(short, long, value_name = "FILE", env = "EGRESSD_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+const AFTER_HELP: &str = "Without a command egressd serves, as `egressd run` does. Without a configuration file it serves \
+the embedded default: `egressd config default` prints it.\n\nExit codes: 0 fine, 1 failed, 2 wrong usage, 78 configuration refused.";
+
+/// Of the commands that read the configuration.
+#[derive(clap::Args, Debug)]
+struct ConfigFile {
+    /// The configuration; left out: the file that EGRESSD_CONFIG names, else the embedded default.
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// A command that reads the configuration.
+#[derive(clap::Args, Debug)]
+struct Configured<C: clap::Args> {
+    #[command(flatten)]
+    command: C,
+    #[command(flatten)]
+    file: ConfigFile,
+}
+
+impl<C: clap::Args> Configured<C> {
+    /// The command, and the file: that of its own option, or what is written before it or in the environment.
+    fn with(self, before: Option<PathBuf>) -> (C, Option<PathBuf>) {
+        (self.command, self.file.config.or(before))
+    }
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve until TERM.
+    Run(ConfigFile),
+    /// Parse and validate the configuration, and print every finding as FILE:LINE:COLUMN: error|warning: text.
+    Check(Configured<check::Check>),
+    /// Say how one request is decided, and by which policy, rule, file and line. Exit code 0 allowed, 1 denied.
+    Explain(Configured<explain::Explain>),
+    /// Check expected verdicts, listed in a file, against the configuration. Exit code 0 if all hold, 1 if not.
+    Test(Configured<test::Test>),
+    /// Say what an edit of the configuration changes, and which recorded requests it would decide otherwise.
+    Diff(diff::Diff),
+    /// From a client's place: whether a proxy lets out what it should, refuses the rest, and sees who asks.
+    Doctor(doctor::Doctor),
+    /// Translate another proxy's configuration, and say what is lost or different.
+    Import(import::Import),
+    /// Read access logs and print the shortest exact allowlist that would have let through what they record.
+    Suggest(suggest::Suggest),
+    /// Read access logs and print who went where: top targets, clients, denials by reason, bytes.
+    Summary(summary::Arguments),
+    /// Print the embedded default configuration, or the JSON Schema of the file.
+    Config(config::Show),
+    /// Ask the running egressd whether it is ready: exit code 0 or 1. For images without a shell.
+    Healthcheck(ConfigFile),
+    /// Print the completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+}
+
+/// Prints a result, and ends the program where it cannot be read: quietly for a reader that has left, as `head` does.
+fn say(text: impl Display) {
+    let mut out = io::stdout().lock();
+    match write!(out, "{text}").and_then(|()| out.flush()) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => process::exit(FINE.into()),
+        Err(error) => {
+            eprintln!("egressd: cannot write to stdout: {error}");
+            process::exit(FAILED.into())
+        }
+    }
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let before = arguments.config;
+    let code = match arguments.command.unwrap_or(Command::Run(ConfigFile { config: None })) {
+        Command::Run(file) => run::run(file.config.or(before).as_deref()),
+        Command::Check(check) => {
+            let (check, file) = check.with(before);
+            check.run(file.as_deref())
+        }
+        Command::Explain(explain) => {
+            let (explain, file) = explain.with(before);
+            explain.run(file.as_deref())
+        }
+        Command::Test(test) => {
+            let (test, file) = test.with(before);
+            test.run(file.as_deref())
+        }
+        Command::Diff(diff) => diff.run(),
+        Command::Doctor(doctor) => doctor.run(),
+        Command::Import(import) => import.run(),
+        Command::Suggest(suggest) => suggest.run(),
+        Command::Summary(summary) => summary.run(),
+        Command::Config(show) => show.run(),
+        Command::Healthcheck(file) => healthcheck::run(file.config.or(before).as_deref()),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "egressd", &mut script);
+            say(String::from_utf8_lossy(&script));
+            FINE
+        }
+    };
+    ExitCode::from(code)
+}
+
+/// The configuration, or its findings on stderr. Warnings are `check`'s to tell.
+fn load(file: Option<&Path>) -> Option<Config> {
+    match crate::config::load(file) {
+        Ok(loaded) => Some(loaded.config),
+        Err(findings) => {
+            findings.iter().for_each(|finding| eprintln!("{finding}"));
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(words: &[&str]) -> Arguments {
+        let words = ["egressd"].iter().chain(words);
+        Arguments::try_parse_from(words).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    #[test]
+    fn the_option_for_the_configuration_is_shown_by_the_commands_that_read_it() {
+        let mut all = Arguments::command();
+        all.build();
+        let reads = |command: &&clap::Command| command.get_arguments().any(|arg| arg.get_id() == "config");
+        let reading: Vec<&str> = all.get_subcommands().filter(reads).map(clap::Command::get_name).collect();
+        assert_eq!(reading, ["run", "check", "explain", "test", "healthcheck"]);
+        assert!(Arguments::try_parse_from(["egressd", "summary", "-c", "file", "log"]).is_err());
+    }
+
+    #[test]
+    fn the_configuration_may_be_named_before_a_command_and_behind_it() {
+        for (words, want) in [
+            (&["-c", "a", "check"][..], "a"),
+            (&["check", "-c", "b"], "b"),
+            (&["check", "--config", "b", "--strict"], "b"),
+            (&["-c", "a", "check", "-c", "b"], "b"),
+        ] {
+            let arguments = parsed(words);
+            let Some(Command::Check(check)) = arguments.command else { panic!("{words:?}") };
+            let (_, file) = check.with(arguments.config);
+            assert_eq!(file.as_deref(), Some(Path::new(want)), "{words:?}");
+        }
+        for words in [&["-c", "a"][..], &["-c", "a", "run"], &["run", "-c", "a"]] {
+            let Arguments { command, config } = parsed(words);
+            let own = match command {
+                Some(Command::Run(own)) => own.config,
+                other => {
+                    assert!(other.is_none(), "{words:?}");
+                    None
+                }
+            };
+            assert_eq!(own.or(config).as_deref(), Some(Path::new("a")), "{words:?}");
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! `egressd run`: load, say what will be let out, serve.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::{self, Receiver};
+
+use super::{CONFIGURATION_REFUSED, FAILED, FINE};
+use crate::config::{Config, Loaded};
+use crate::operate::reload::{self, Source};
+use crate::operate::resources;
+use crate::operate::server::{Server, Signal};
+use crate::telemetry::diagnostics;
+use crate::telemetry::metrics::Metrics;
+
+/// Rules told one by one at start; an allowlist of a million is summed up.
+const RULES_TOLD: usize = 20;
+
+pub(super) fn run(file: Option<&Path>) -> u8 {
+    let (loaded, seen) = reload::load(file);
+    let Loaded { config, warnings, .. } = match loaded {
+        Ok(loaded) => loaded,
+        Err(findings) => {
+            findings.iter().for_each(|finding| eprintln!("{finding}"));
+            eprintln!("egressd: the configuration is refused; nothing was started");
+            return CONFIGURATION_REFUSED;
+        }
+    };
+    let _guard = match diagnostics::start(config.log) {
+        Ok(guard) => guard,
+        Err(error) => {
+            eprintln!("egressd: cannot start diagnostics: {error}");
+            return FAILED;
+        }
+    };
+    for finding in &warnings {
+        tracing::warn!("{finding}");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(resources::workers())
+        .thread_name("egressd")
+        .enable_all()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!("cannot start: {error}");
+            return FAILED;
+        }
+    };
+    runtime.block_on(serve(config, Source { file: file.map(Path::to_owned), seen }))
+}
+
+async fn serve(config: Config, source: Source) -> u8 {
+    let signals = match listen_for_signals() {
+        Ok(signals) => signals,
+        Err(error) => {
+            tracing::error!("cannot listen for signals: {error}");
+            return FAILED;
+        }
+    };
+    let told = what_is_let_out(&config, source.file.as_deref());
+    let server = match Server::bind(config).await {
+        Ok(server) => server,
+        Err(error) => {
+            tracing::error!("{error}");
+            return FAILED;
+        }
+    };
+    count_panics(server.metrics());
+    for (name, address) in server.listeners() {
+        tracing::info!("listening on {address} (listener {name})");
+    }
+    if let Some(address) = server.admin() {
+        tracing::info!("admin on {address}");
+    }
+    for line in told {
+        tracing::info!("{line}");
+    }
+    match server.run(source, signals).await {
+        Ok(()) => FINE,
+        Err(error) => {
+            tracing::error!("{error}");
+            FAILED
+        }
+    }
+}
+
+/// A panic ends its task alone; it is told like any other fault, and counted, so that somebody looks.
+fn count_panics(metrics: &Arc<Metrics>) {
+    let metrics = Arc::clone(metrics);
+    std::panic::set_hook(Box::new(move |panic| {
+        metrics.panicked();
+        tracing::error!("a fault of egressd, please report it: {panic}");
+    }));
+}
+
+/// A line for the file, then one for each rule, so that the log of a pod says what it was allowed to let out.
+fn what_is_let_out(config: &Config, file: Option<&Path>) -> Vec<String> {
+    let from = file.map_or_else(|| "the embedded default".to_owned(), |file| file.display().to_string());
+    let mut lines = vec![format!("configuration {} from {from}", config.hash.short())];
+    let allowed: Vec<_> = config.policies.rules().filter(|rule| !rule.is_deny()).collect();
+    for rule in allowed.iter().take(RULES_TOLD) {
+        let (policy, text) = (rule.policy().name(), rule.text());
+        lines.push(format!("policy {policy} lets out {text} ({}:{})", rule.file(), rule.line()));
+    }
+    if allowed.len() > RULES_TOLD {
+        lines.push(format!("and {} more rules", allowed.len() - RULES_TOLD));
+    }
+    if allowed.is_empty() {
+        lines.push("no rule allows anything: every request will be refused".to_owned());
+    }
+    lines
+}
+
+fn listen_for_signals() -> std::io::Result<Receiver<Signal>> {
+    let (sender, receiver) = mpsc::channel(4);
+    for (kind, meaning) in [
+        (SignalKind::terminate(), Signal::Terminate),
+        (SignalKind::interrupt(), Signal::Terminate),
+        (SignalKind::hangup(), Signal::HangUp),
+    ] {
+        let mut stream = signal(kind)?;
+        let sender = sender.clone();
+        tokio::spawn(async move {
+            while stream.recv().await.is_some() {
+                // Waits where HUPs have filled the channel: a TERM must not be lost among them.
+                let _ = sender.send(meaning).await;
+            }
+        });
+    }
+    Ok(receiver)
+}

@@ -1,0 +1,30 @@
+//! `egressd suggest`: what was recorded, as the shortest exact allowlist that would have let it through.
+
+use std::path::PathBuf;
+
+use crate::commands::logs::files::read_all;
+use crate::commands::suggest::Suggestion;
+use crate::commands::{FAILED, FINE, say};
+
+/// `suggest`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Suggest {
+    /// Access logs, in JSON or as Squid writes them, packed by gzip or not; `-` is stdin.
+    #[arg(required = true, value_name = "LOG")]
+    logs: Vec<PathBuf>,
+    /// Leave out what was denied: clients chose those names.
+    #[arg(long)]
+    without_denied: bool,
+}
+
+impl Suggest {
+    pub(crate) fn run(&self) -> u8 {
+        let mut suggestion = Suggestion::new();
+        if let Err(error) = read_all(&self.logs, |entry| suggestion.add(entry)) {
+            eprintln!("egressd: {error}");
+            return FAILED;
+        }
+        say(suggestion.to_yaml(!self.without_denied));
+        FINE
+    }
+}

@@ -1,0 +1,318 @@
+//! From recorded requests to the shortest exact allowlist that would have let them through.
+//!
+//! Exact: every rule names one host, one scheme and the ports that were seen. A pattern is never written, only told of
+//! where it would fit many names, together with what the lint has against it. What failed for another cause than the rules
+//! (DNS, the way to the target, the ClientHello) is left out and told. Names in a log are whatever clients asked for, so
+//! that what was let through, what report mode alone let through, and what was denied stand apart.
+//!
+//! Memory is bounded: of each kind at most so many distinct targets are kept, and what goes beyond is counted and told.
+//! Not here: how a log is read (`logbook`), and where the lines go (`cli`).
+
+mod arguments;
+mod clients;
+mod render;
+#[cfg(test)]
+mod tests;
+mod wide;
+
+pub(crate) use arguments::Suggest;
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+
+use self::clients::Clients;
+use crate::commands::logs::{Entry, Stands, Text};
+use crate::rules::{Scheme, address};
+use crate::telemetry::record::Event;
+use crate::words::outcome::Reason;
+use crate::words::target::{Host, Method, PROBE, Port, Target};
+
+/// Distinct targets kept of what was let through; half as many of each other kind.
+const MOST: usize = 50_000;
+/// Clients of one target whose addresses are told.
+const CLIENTS: usize = 4;
+/// Non-public addresses of one target that are told.
+const ADDRESSES: usize = 8;
+/// Examples of what was left out for one cause.
+const EXAMPLES: usize = 3;
+
+/// How requests to a target ended so far; a target is of the first kind that any of its requests is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Kind {
+    /// A rule let it through.
+    Passed,
+    /// Report mode did, and enforce mode would not.
+    WouldDeny,
+    /// It was denied.
+    Denied,
+}
+
+/// What one rule would name.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct Wanted {
+    scheme: Scheme,
+    host: Host,
+    port: Port,
+}
+
+/// What was seen of it.
+#[derive(Clone, Debug, Default)]
+struct Seen {
+    passed: u64,
+    would_deny: u64,
+    denied: u64,
+    /// Seconds since 1970.
+    first: Option<i64>,
+    last: Option<i64>,
+    clients: Vec<IpAddr>,
+    more_clients: bool,
+    /// Where it led that only `private` opens.
+    addresses: Vec<IpAddr>,
+    more_addresses: bool,
+    /// Why it was, or would be, denied: the last reason.
+    reason: Option<Reason>,
+}
+
+/// What was left out for one cause.
+#[derive(Clone, Debug, Default)]
+struct LeftOut {
+    count: u64,
+    examples: Vec<String>,
+}
+
+/// Gathers requests.
+#[derive(Debug, Default)]
+pub struct Suggestion {
+    seen: HashMap<Wanted, Seen>,
+    /// Distinct targets by the kind that they came as.
+    kept: [usize; 3],
+    /// Requests to targets that there was no room for, by kind.
+    not_kept: [u64; 3],
+    left_out: BTreeMap<&'static str, LeftOut>,
+    /// Who asked, by kind.
+    clients: [Clients; 3],
+    requests: u64,
+    first: Option<i64>,
+    last: Option<i64>,
+}
+
+impl Suggestion {
+    /// Has seen nothing.
+    pub fn new() -> Self {
+        Suggestion::default()
+    }
+
+    /// Adds what one line of a log says.
+    pub fn add(&mut self, entry: &Entry<'_>) {
+        let stands = entry.stands();
+        if stands == Stands::More {
+            return;
+        }
+        if stands != Stands::Withdrawn {
+            self.requests += 1;
+            span(&mut self.first, &mut self.last, entry.time);
+        }
+        let Some(target) = entry.asked() else {
+            self.leave_out(cause(entry).unwrap_or("bad_target"), None);
+            return;
+        };
+        if matches!(&target.host, Host::Name(name) if name.as_str() == PROBE) {
+            self.leave_out("doctor", None);
+            return;
+        }
+        let wanted = match judge(entry, stands, &target) {
+            Ok((kind, wanted)) => (kind, wanted),
+            Err(cause) => {
+                if stands == Stands::Withdrawn {
+                    self.take_back(&target);
+                }
+                self.leave_out(cause, Some(&target));
+                return;
+            }
+        };
+        self.want(entry, wanted.0, wanted.1);
+    }
+
+    fn want(&mut self, entry: &Entry<'_>, kind: Kind, wanted: Wanted) {
+        let most = if kind == Kind::Passed { MOST } else { MOST / 2 };
+        let index = kind as usize;
+        if !self.seen.contains_key(&wanted) {
+            match self.kept.get_mut(index) {
+                Some(kept) if *kept < most => *kept += 1,
+                _ => {
+                    if let Some(count) = self.not_kept.get_mut(index) {
+                        *count += 1;
+                    }
+                    return;
+                }
+            }
+        }
+        let dialled = entry.upstream_address().filter(|upstream| upstream.port() == wanted.port.get());
+        let written = match wanted.host {
+            Host::Address(address) => Some(address),
+            Host::Name(_) => None,
+        };
+        let seen = self.seen.entry(wanted).or_default();
+        match kind {
+            Kind::Passed => seen.passed += 1,
+            Kind::WouldDeny => seen.would_deny += 1,
+            Kind::Denied => seen.denied += 1,
+        }
+        if kind != Kind::Passed {
+            seen.reason = entry.reason.and_then(|text| reason(text.raw()));
+        }
+        span(&mut seen.first, &mut seen.last, entry.time);
+        if let Some(client) = entry.client_ip() {
+            keep(&mut seen.clients, &mut seen.more_clients, CLIENTS, client);
+            if let Some(clients) = self.clients.get_mut(index) {
+                clients.add(client);
+            }
+        }
+        // Another port is a parent proxy's.
+        let private = dialled.map(|upstream| upstream.ip()).or(written);
+        let private =
+            private.filter(|ip| address::prohibited(*ip, &[]).is_some() && address::never(*ip).is_none());
+        if let Some(ip) = private {
+            keep(&mut seen.addresses, &mut seen.more_addresses, ADDRESSES, ip);
+        }
+    }
+
+    /// A tunnel that had been counted as passed was refused after its first ClientHello.
+    fn take_back(&mut self, target: &Target) {
+        for scheme in [Scheme::Https, Scheme::Tcp] {
+            let wanted = Wanted { scheme, host: target.host.clone(), port: target.port };
+            if let Some(seen) = self.seen.get_mut(&wanted).filter(|seen| seen.passed > 0) {
+                seen.passed -= 1;
+                return;
+            }
+        }
+    }
+
+    fn leave_out(&mut self, cause: &'static str, target: Option<&Target>) {
+        let left = self.left_out.entry(cause).or_default();
+        left.count += 1;
+        if let Some(target) = target.filter(|_| left.examples.len() < EXAMPLES) {
+            let shown = match target.method {
+                Method::Connect => target.to_string(),
+                Method::Http => format!("http://{target}"),
+            };
+            if !left.examples.contains(&shown) {
+                left.examples.push(shown);
+            }
+        }
+    }
+}
+
+/// The rule that a request wanted, or why no rule would have helped it.
+fn judge(entry: &Entry<'_>, stands: Stands, target: &Target) -> Result<(Kind, Wanted), &'static str> {
+    let kind = match (stands, entry.event) {
+        (Stands::Passed, _) if entry.decided("would_deny") => Kind::WouldDeny,
+        (Stands::Passed, _) => Kind::Passed,
+        (Stands::Refused, Some(Event::Deny)) => {
+            use Reason::*;
+            let why = entry.reason.and_then(|text| reason(text.raw()));
+            let by_rules = [HostNotAllowed, PortNotAllowed, SchemeNotAllowed, RuleExpired];
+            if !why.is_some_and(|why| by_rules.contains(&why)) {
+                return Err(cause(entry).unwrap_or("other"));
+            }
+            Kind::Denied
+        }
+        _ => return Err(cause(entry).unwrap_or("other")),
+    };
+    let why = entry.reason.and_then(|text| reason(text.raw()));
+    if kind == Kind::WouldDeny {
+        use Reason::*;
+        let by_hello = [NotTls, NoSni, SniMismatch, ClientHelloTimeout, ClientHelloMalformed, HostDenied];
+        if let Some(why) = why.filter(|why| by_hello.contains(why)) {
+            return Err(why.as_str());
+        }
+    }
+    if let Host::Address(address) = target.host
+        && address::never(address).is_some()
+    {
+        // A cloud's credentials: no rule opens those.
+        return Err(Reason::AddressProhibited.as_str());
+    }
+    let scheme = match (target.method, &target.host) {
+        (Method::Http, _) => Scheme::Http,
+        // No ClientHello names an address.
+        (Method::Connect, Host::Address(_)) => Scheme::Tcp,
+        (Method::Connect, Host::Name(name)) => match (entry.sni.map(Text::decoded), rule_scheme(entry)) {
+            (Some(sni), _) if !sni.trim_end_matches('.').eq_ignore_ascii_case(name.as_str()) => {
+                return Err(Reason::SniMismatch.as_str());
+            }
+            (Some(_), _) => Scheme::Https,
+            (None, Some(scheme)) if kind == Kind::Passed => scheme,
+            // Report mode looked for a ClientHello and found none.
+            (None, _) if kind == Kind::WouldDeny => Scheme::Tcp,
+            // As a CONNECT that no rule matches is taken.
+            (None, _) if target.port == Port::HTTPS => Scheme::Https,
+            (None, _) => Scheme::Tcp,
+        },
+    };
+    Ok((kind, Wanted { scheme, host: target.host.clone(), port: target.port }))
+}
+
+/// Of the rule that let a tunnel through.
+fn rule_scheme(entry: &Entry<'_>) -> Option<Scheme> {
+    let rule = entry.rule?.decoded();
+    Some(if rule.starts_with("tcp://") { Scheme::Tcp } else { Scheme::Https })
+}
+
+fn reason(word: &str) -> Option<Reason> {
+    Reason::ALL.iter().copied().find(|reason| reason.as_str() == word)
+}
+
+/// The reason as one of our own words: a log may hold any.
+fn cause(entry: &Entry<'_>) -> Option<&'static str> {
+    let word = entry.reason?.raw();
+    if word == "client_gone" {
+        return Some("client_gone");
+    }
+    Some(reason(word).map_or("other", Reason::as_str))
+}
+
+fn span(first: &mut Option<i64>, last: &mut Option<i64>, time: Option<i64>) {
+    let Some(time) = time else { return };
+    *first = Some(first.map_or(time, |first| first.min(time)));
+    *last = Some(last.map_or(time, |last| last.max(time)));
+}
+
+fn keep(list: &mut Vec<IpAddr>, more: &mut bool, most: usize, address: IpAddr) {
+    if list.contains(&address) {
+        return;
+    }
+    if list.len() < most {
+        list.push(address);
+    } else {
+        *more = true;
+    }
+}
+
+impl Seen {
+    fn kind(&self) -> Option<Kind> {
+        match (self.passed, self.would_deny, self.denied) {
+            (0, 0, 0) => None,
+            (0, 0, _) => Some(Kind::Denied),
+            (0, ..) => Some(Kind::WouldDeny),
+            _ => Some(Kind::Passed),
+        }
+    }
+
+    fn merge(&mut self, other: &Seen) {
+        self.passed += other.passed;
+        self.would_deny += other.would_deny;
+        self.denied += other.denied;
+        span(&mut self.first, &mut self.last, other.first);
+        span(&mut self.first, &mut self.last, other.last);
+        self.more_clients |= other.more_clients;
+        self.more_addresses |= other.more_addresses;
+        for client in &other.clients {
+            keep(&mut self.clients, &mut self.more_clients, CLIENTS, *client);
+        }
+        for address in &other.addresses {
+            keep(&mut self.addresses, &mut self.more_addresses, ADDRESSES, *address);
+        }
+        self.reason = self.reason.or(other.reason);
+    }
+}

@@ -1,0 +1,316 @@
+//! The fragment as YAML: a whole configuration that `check` takes, with what was seen as comments.
+
+use std::fmt::Write as _;
+
+use jiff::Timestamp;
+
+use super::{Clients, Kind, Seen, Suggestion, Wanted, wide};
+use crate::config::{self, Severity};
+use crate::rules::Scheme;
+use crate::words::target::Host;
+
+/// The name that its findings have.
+const NAME: &str = "suggested.yaml";
+
+/// Above a rule that was not let through by one like it, and that opens more than a name.
+const CAREFUL: &str = "CAREFUL, the next one opens a tunnel that nobody looks into: no server name was seen in it. Keep it only if you \
+                       know what it carries";
+
+/// One rule to be: a host, and ports in a row that were seen of it.
+struct Line {
+    kind: Kind,
+    wanted: Wanted,
+    last_port: u16,
+    seen: Seen,
+}
+
+impl Suggestion {
+    /// The configuration. `denied`: with rules for what was denied, too.
+    pub fn to_yaml(self, denied: bool) -> String {
+        let mut lines = self.lines();
+        let without = lines.iter().filter(|line| !denied && line.kind == Kind::Denied).count();
+        lines.retain(|line| denied || line.kind != Kind::Denied);
+        // A name can be one that no rule may be for. Two rounds: the second has none of those of the first.
+        let mut refused = Vec::new();
+        let mut clients = Clients::default();
+        for kind in [Kind::Passed, Kind::WouldDeny, Kind::Denied] {
+            if let Some(others) = self.clients.get(kind as usize).filter(|_| denied || kind != Kind::Denied) {
+                clients.merge(others);
+            }
+        }
+        let (mut text, mut places) = self.render(&lines, &clients, without, &refused);
+        for _ in 0..2 {
+            let Err(findings) = config::load_str(NAME, &text, no_file) else { break };
+            let errors = findings.iter().filter(|finding| finding.severity == Severity::Error);
+            let wrong: Vec<(usize, String)> = errors
+                .filter_map(|finding| {
+                    let at = places.iter().position(|place| *place == finding.line)?;
+                    Some((at, finding.text.clone()))
+                })
+                .collect();
+            if wrong.is_empty() {
+                break;
+            }
+            let mut index = 0;
+            lines.retain(|line| {
+                let why = wrong.iter().find(|(at, _)| *at == index).map(|(_, why)| why);
+                index += 1;
+                if let Some(why) = why {
+                    refused.push(format!("{}: {why}", rule(line)));
+                }
+                why.is_none()
+            });
+            (text, places) = self.render(&lines, &clients, without, &refused);
+        }
+        text
+    }
+
+    /// Sorted by kind and name; ports in a row joined.
+    fn lines(&self) -> Vec<Line> {
+        let mut lines: Vec<Line> = self
+            .seen
+            .iter()
+            .filter_map(|(wanted, seen)| {
+                let last_port = wanted.port.get();
+                Some(Line { kind: seen.kind()?, wanted: wanted.clone(), last_port, seen: seen.clone() })
+            })
+            .collect();
+        // `tcp` lets through what `https` does; of two rules for one place one alone would decide.
+        let place =
+            |line: &Line| (name(&line.wanted.host), line.wanted.port, line.wanted.scheme != Scheme::Tcp);
+        lines.sort_by_cached_key(place);
+        lines.dedup_by(|https, tcp| {
+            let same = https.wanted.host == tcp.wanted.host && https.wanted.port == tcp.wanted.port;
+            let merge = same && tcp.wanted.scheme == Scheme::Tcp && https.wanted.scheme == Scheme::Https;
+            if merge {
+                tcp.seen.merge(&https.seen);
+                tcp.kind = tcp.kind.min(https.kind);
+            }
+            merge
+        });
+        let place = |line: &Line| {
+            (line.kind, reversed(&line.wanted.host), line.wanted.scheme.as_str(), line.wanted.port)
+        };
+        lines.sort_by_cached_key(place);
+        lines.dedup_by(|next, row| {
+            let (one, other) = (&row.wanted, &next.wanted);
+            let same = one.scheme == other.scheme && one.host == other.host && row.kind == next.kind;
+            let plain = row.seen.addresses.is_empty() && next.seen.addresses.is_empty();
+            let joined = same && plain && row.last_port.checked_add(1) == Some(other.port.get());
+            if joined {
+                row.last_port = next.last_port;
+                row.seen.merge(&next.seen);
+            }
+            joined
+        });
+        lines
+    }
+
+    /// The text, and in which line of it each rule stands.
+    fn render(
+        &self,
+        lines: &[Line],
+        who: &Clients,
+        without: usize,
+        refused: &[String],
+    ) -> (String, Vec<u32>) {
+        let mut out = String::new();
+        self.head(&mut out);
+        out.push_str("policies:\n  - name: suggested\n");
+        clients(who, &mut out);
+        let mut places = Vec::new();
+        if lines.is_empty() {
+            out.push_str("    allow: []\n");
+        } else {
+            out.push_str("    allow:\n");
+        }
+        let mut kind = None;
+        let mut at = out.matches('\n').count() as u32;
+        for line in lines {
+            if kind != Some(line.kind) {
+                kind = Some(line.kind);
+                let title = match line.kind {
+                    Kind::Passed => "let through by a rule",
+                    Kind::WouldDeny => "let through by report mode alone: enforce mode would have denied it",
+                    Kind::Denied => {
+                        "DENIED so far. Whoever may ask the proxy chose these names: keep a line only if you know why \
+                         it is asked for"
+                    }
+                };
+                let _ = writeln!(out, "      # {title}");
+                at += 1;
+            }
+            if line.wanted.scheme == Scheme::Tcp && line.kind != Kind::Passed {
+                let _ = writeln!(out, "      # {CAREFUL}");
+                at += 1;
+            }
+            at += 1;
+            places.push(at);
+            let _ = writeln!(out, "      - {} # {}", written(line), comment(line));
+        }
+        self.tail(&mut out, lines, without, refused);
+        (out, places)
+    }
+
+    fn head(&self, out: &mut String) {
+        let _ = write!(out, "# {} recorded requests", self.requests);
+        if let (Some(first), Some(last)) = (self.first, self.last) {
+            let _ = write!(out, ", {} to {}", moment(first), moment(last));
+        }
+        out.push_str(". Exact names alone; read it before you use it.\n");
+    }
+
+    fn tail(&self, out: &mut String, lines: &[Line], without: usize, refused: &[String]) {
+        if without > 0 {
+            let _ = writeln!(out, "# {without} targets that were denied are left out");
+        }
+        let names = lines.iter().filter_map(|line| match &line.wanted.host {
+            Host::Name(name) => Some(name.as_str()),
+            Host::Address(_) => None,
+        });
+        for told in wide::patterns(names) {
+            let _ = writeln!(out, "# {told}");
+        }
+        for told in refused {
+            let _ = writeln!(out, "# no rule can be written for {told}");
+        }
+        if !self.left_out.is_empty() {
+            out.push_str("# left out, as no rule for the target would have let it through:\n");
+        }
+        for (cause, left) in &self.left_out {
+            let _ = write!(out, "#   {}x {cause}: {}", left.count, hint(cause));
+            if !left.examples.is_empty() {
+                let _ = write!(out, "; {}", left.examples.join(", "));
+            }
+            out.push('\n');
+        }
+        let beyond: u64 = self.not_kept.iter().sum();
+        if beyond > 0 {
+            let [passed, would_deny, denied] = self.not_kept;
+            let _ = writeln!(
+                out,
+                "# NOT WHOLE: more distinct targets than are kept; beyond them {passed} requests were let through, \
+                 {would_deny} would be denied, {denied} were denied"
+            );
+        }
+    }
+}
+
+fn clients(who: &Clients, out: &mut String) {
+    let networks: Vec<String> = who.networks().iter().map(|network| format!("\"{network}\"")).collect();
+    if networks.is_empty() {
+        out.push_str("    # the log names no client: whoever has a private address may ask, as long as there is no `clients`\n");
+        return;
+    }
+    let more = if who.more { "; MORE asked than are listed" } else { "" };
+    let _ = writeln!(
+        out,
+        "    # who asked, and nobody else: an address, or the /24 of several (IPv6: the /64){more}. Write your clients' subnets"
+    );
+    let _ = writeln!(out, "    clients: {{networks: [{}]}}", networks.join(", "));
+}
+
+fn no_file(_: &std::path::Path) -> std::io::Result<Vec<u8>> {
+    Err(std::io::ErrorKind::NotFound.into())
+}
+
+fn rule(line: &Line) -> String {
+    let Wanted { scheme, host, port } = &line.wanted;
+    let usual = match scheme {
+        Scheme::Https => Some(443),
+        Scheme::Http => Some(80),
+        Scheme::Tcp => None,
+    };
+    let ports = match (port.get(), line.last_port) {
+        (port, last) if port == last && usual == Some(port) => String::new(),
+        (port, last) if port == last => format!(":{port}"),
+        (port, last) => format!(":{port}-{last}"),
+    };
+    match scheme {
+        Scheme::Https if ports.is_empty() => host.to_string(),
+        scheme => format!("{}://{host}{ports}", scheme.as_str()),
+    }
+}
+
+fn written(line: &Line) -> String {
+    let rule = rule(line);
+    if line.seen.addresses.is_empty() {
+        return format!("\"{rule}\"");
+    }
+    let networks: Vec<String> =
+        line.seen.addresses.iter().map(|ip| format!("\"{}\"", ipnet::IpNet::from(*ip))).collect();
+    format!("{{to: \"{rule}\", private: [{}]}}", networks.join(", "))
+}
+
+fn comment(line: &Line) -> String {
+    let seen = &line.seen;
+    let counts =
+        [(seen.passed, "let through"), (seen.would_deny, "would be denied"), (seen.denied, "denied")];
+    let counts: Vec<String> = counts
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, word)| format!("{count} {word}"))
+        .collect();
+    let mut text = counts.join(", ");
+    if let Some(reason) = seen.reason.filter(|_| line.kind != Kind::Passed) {
+        let _ = write!(text, " ({reason})");
+    }
+    if !seen.clients.is_empty() {
+        let clients: Vec<String> = seen.clients.iter().map(ToString::to_string).collect();
+        let _ = write!(text, "; {}{}", clients.join(", "), if seen.more_clients { ", …" } else { "" });
+    }
+    if let (Some(first), Some(last)) = (seen.first, seen.last) {
+        let _ = write!(text, "; {}", moment(first));
+        if last > first {
+            let _ = write!(text, " to {}", moment(last));
+        }
+    }
+    if seen.more_addresses {
+        text.push_str("; more non-public addresses than are listed");
+    }
+    text
+}
+
+fn moment(seconds: i64) -> String {
+    Timestamp::from_second(seconds).map_or_else(|_| "?".to_owned(), |moment| moment.to_string())
+}
+
+fn name(host: &Host) -> String {
+    host.to_string()
+}
+
+/// `com.example.www`: what belongs together stands together.
+fn reversed(host: &Host) -> String {
+    match host {
+        Host::Name(name) => name.as_str().rsplit('.').collect::<Vec<_>>().join("."),
+        Host::Address(_) => host.to_string(),
+    }
+}
+
+/// What to do about what no rule would have let through.
+fn hint(cause: &str) -> &'static str {
+    match cause {
+        "doctor" => "`egressd doctor` asked, for a name that is there to be refused",
+        "host_denied" => "a deny rule names it, and wins over any allow",
+        "client_not_allowed" => "no policy is for the client: see `clients`",
+        "address_prohibited" => {
+            "the name leads to an address that is not public: `private` opens networks to a rule"
+        }
+        "not_tls" | "no_sni" | "sni_mismatch" | "client_hello_timeout" | "client_hello_malformed" => {
+            "the tunnel did not carry what it was opened for: look at the client first"
+        }
+        "auth_failed" | "auth_required" => "the client did not prove who it is",
+        "upload_limit" | "upload_budget" => "a rule allows it, with less to send",
+        "certificate_invalid" | "upstream_not_tls" => {
+            "a rule allows it, and the target is not what it should be"
+        }
+        "client_gone" => "the client left before there was a verdict",
+        "client_rate_limited" | "client_limit_reached" | "limit_reached" => {
+            "a limit was reached: see `limits`"
+        }
+        "bad_request" | "bad_target" | "method_not_allowed" | "head_timeout" | "head_too_large" => {
+            "the request was refused for its form"
+        }
+        _ => "it failed for another cause than the rules",
+    }
+}

@@ -1,0 +1,286 @@
+//! What is suggested for what was seen: by example, and that it holds what it says.
+
+use std::net::SocketAddr;
+
+use jiff::Timestamp;
+use proptest::prelude::*;
+
+use super::*;
+use crate::commands::logs::Reader;
+use crate::config;
+use crate::words::client::Client;
+
+fn line(second: u32, client: &str, ask: (&str, &str), rest: &str) -> String {
+    let (method, target) = ask;
+    format!(
+        r#"{{"time":"2026-03-01T12:00:{second:02}.000000Z","client":"{client}:40000","method":"{method}","target":"{target}",{rest}}}"#
+    ) + "\n"
+}
+
+const PASSED: &str = r#""event":"open","decision":"allow","rule":"*.example","sni":"SNI""#;
+
+fn suggested(log: &str, denied: bool) -> String {
+    let (mut reader, mut suggestion) = (Reader::new(), Suggestion::new());
+    reader.read("a.log", log.as_bytes(), |entry| suggestion.add(entry)).expect("it can be read");
+    assert_eq!(reader.malformed().count, 0);
+    let text = suggestion.to_yaml(denied);
+    if let Err(findings) = config::load_str("suggested.yaml", &text, |_| Ok(Vec::new())) {
+        panic!("{findings:?}\n{text}");
+    }
+    text
+}
+
+fn passed(second: u32, client: &str, host: &str) -> String {
+    line(second, client, ("CONNECT", &format!("{host}:443")), &PASSED.replace("SNI", host))
+}
+
+#[test]
+fn what_was_let_through_would_be_and_denied_would_be_stand_apart() {
+    let deny = r#""event":"deny","decision":"deny","reason":"host_not_allowed","sent":null"#;
+    let would = r#""event":"open","decision":"would_deny","reason":"host_not_allowed","sni":"new.example""#;
+    let tcp = r#""event":"open","decision":"allow","rule":"tcp://git.example:22","sni":null"#;
+    let private =
+        r#""event":"open","decision":"allow","rule":"a.example","sni":"a.example","upstream":"10.7.0.1:443""#;
+    let http = r#""event":"http","decision":"allow","rule":"http://mirror.example","sent":1"#;
+    let failed = r#""event":"error","decision":"allow","reason":"dns_timeout""#;
+    let log = [
+        passed(3, "10.0.0.1", "git.example"),
+        passed(1, "10.0.0.2", "git.example"),
+        line(9, "10.0.0.1", ("CONNECT", "git.example:443"), r#""event":"close","decision":"allow""#),
+        line(2, "10.0.0.1", ("CONNECT", "git.example:22"), tcp),
+        line(2, "10.0.0.1", ("CONNECT", "git.example:23"), &tcp.replace(":22", ":23")),
+        line(2, "10.0.0.1", ("CONNECT", "a.example:443"), private),
+        line(2, "10.0.0.1", ("GET", "http://mirror.example:80/x"), http),
+        line(4, "10.0.0.3", ("CONNECT", "new.example:443"), would),
+        line(5, "10.0.0.9", ("CONNECT", "evil.example:443"), deny),
+        line(5, "10.0.0.9", ("CONNECT", "52.94.0.9:443"), deny),
+        line(6, "10.0.0.9", ("CONNECT", "x.example:443"), failed),
+        line(6, "10.0.0.9", ("CONNECT", "y.example:443"), &would.replace("host_not_allowed", "sni_mismatch")),
+        line(6, "10.0.0.9", ("CONNECT", "z.example:443"), &deny.replace("host_not_allowed", "host_denied")),
+        line(6, "10.0.0.9", ("CONNECT", "/nothing"), &deny.replace("host_not_allowed", "bad_target")),
+    ]
+    .concat();
+    let want = r#"# 13 recorded requests, 2026-03-01T12:00:01Z to 2026-03-01T12:00:06Z. Exact names alone; read it before you use it.
+policies:
+  - name: suggested
+    # who asked, and nobody else: an address, or the /24 of several (IPv6: the /64). Write your clients' subnets
+    clients: {networks: ["10.0.0.0/24"]}
+    allow:
+      # let through by a rule
+      - {to: "a.example", private: ["10.7.0.1/32"]} # 1 let through; 10.0.0.1; 2026-03-01T12:00:02Z
+      - "git.example" # 2 let through; 10.0.0.1, 10.0.0.2; 2026-03-01T12:00:01Z to 2026-03-01T12:00:03Z
+      - "tcp://git.example:22-23" # 2 let through; 10.0.0.1; 2026-03-01T12:00:02Z
+      - "http://mirror.example" # 1 let through; 10.0.0.1; 2026-03-01T12:00:02Z
+      # let through by report mode alone: enforce mode would have denied it
+      - "new.example" # 1 would be denied (host_not_allowed); 10.0.0.3; 2026-03-01T12:00:04Z
+      # DENIED so far. Whoever may ask the proxy chose these names: keep a line only if you know why it is asked for
+      # CAREFUL, the next one opens a tunnel that nobody looks into: no server name was seen in it. Keep it only if you know what it carries
+      - "tcp://52.94.0.9:443" # 1 denied (host_not_allowed); 10.0.0.9; 2026-03-01T12:00:05Z
+      - "evil.example" # 1 denied (host_not_allowed); 10.0.0.9; 2026-03-01T12:00:05Z
+# left out, as no rule for the target would have let it through:
+#   1x bad_target: the request was refused for its form
+#   1x dns_timeout: it failed for another cause than the rules; x.example:443
+#   1x host_denied: a deny rule names it, and wins over any allow; z.example:443
+#   1x sni_mismatch: the tunnel did not carry what it was opened for: look at the client first; y.example:443
+"#;
+    assert_eq!(suggested(&log, true), want);
+    let without = suggested(&log, false);
+    assert!(
+        !without.contains("evil") && without.contains("# 2 targets that were denied are left out\n"),
+        "{without}"
+    );
+}
+
+#[test]
+fn a_tunnel_refused_after_its_first_hello_did_not_pass() {
+    let log = passed(1, "10.0.0.1", "a.example")
+        + &line(
+            1,
+            "10.0.0.1",
+            ("CONNECT", "a.example:443"),
+            r#""event":"deny","decision":"deny","reason":"upstream_not_tls","sent":300"#,
+        );
+    let text = suggested(&log, true);
+    assert!(text.contains("    allow: []\n") && text.contains("1x upstream_not_tls"), "{text}");
+    assert!(text.starts_with("# 1 recorded requests"), "{text}");
+}
+
+#[test]
+fn a_pattern_over_many_names_is_told_of_and_never_written() {
+    let names = (0..5).map(|n| format!("bucket{n}.s3.amazonaws.com"));
+    let own = (0..4).map(|n| format!("host{n}.corp.example"));
+    let log: String = names.chain(own).map(|name| passed(1, "10.0.0.1", &name)).collect();
+    let text = suggested(&log, true);
+    assert!(text.contains("# 5 names fit `*.s3.amazonaws.com`, which is too wide: "), "{text}");
+    assert!(text.contains("# 4 names fit `*.corp.example`: one rule in place of 4"), "{text}");
+    assert!(!text.contains("- \"*"), "{text}");
+}
+
+#[test]
+fn addresses_that_are_not_public_are_opened_and_those_of_credentials_never_suggested() {
+    let deny = r#""event":"deny","decision":"deny","reason":"host_not_allowed""#;
+    let log: String = ["10.0.0.5:22", "169.254.169.254:80", "[fd00:ec2::254]:80", "localhost:22"]
+        .iter()
+        .map(|target| line(1, "10.0.0.1", ("CONNECT", target), deny))
+        .collect();
+    let text = suggested(&log, true);
+    assert!(text.contains("- {to: \"tcp://10.0.0.5:22\", private: [\"10.0.0.5/32\"]}"), "{text}");
+    assert!(text.contains("2x address_prohibited: ") && text.matches("\n      - ").count() == 2, "{text}");
+}
+
+#[test]
+fn those_who_asked_may_ask_and_nobody_else() {
+    let deny = r#""event":"deny","decision":"deny","reason":"host_not_allowed""#;
+    let log = passed(1, "203.0.113.7", "a.example")
+        + &passed(1, "10.0.0.1", "a.example")
+        + &line(2, "192.0.2.9", ("CONNECT", "b.example:443"), deny);
+    let text = suggested(&log, false);
+    assert!(text.contains("clients: {networks: [\"10.0.0.1/32\", \"203.0.113.7/32\"]}"), "{text}");
+    assert!(suggested(&log, true).contains("\"192.0.2.9/32\""));
+    let nobody = log.replace("\"client\":\"", "\"nobody\":\"");
+    assert_ne!(nobody, log);
+    let text = suggested(&nobody, true);
+    assert!(!text.contains("clients: {") && text.contains("the log names no client"), "{text}");
+}
+
+#[test]
+fn a_tunnel_that_nobody_looks_into_is_warned_of_where_no_rule_let_it_through() {
+    let would = r#""event":"open","decision":"would_deny","reason":"host_not_allowed","sni":null"#;
+    let passes = r#""event":"open","decision":"allow","rule":"tcp://git.example:22","sni":null"#;
+    let log = line(1, "10.0.0.1", ("CONNECT", "new.example:443"), would)
+        + &line(1, "10.0.0.1", ("CONNECT", "git.example:22"), passes);
+    let text = suggested(&log, true);
+    let before = |rule: &str| {
+        let lines: Vec<&str> = text.lines().collect();
+        let at = lines.iter().position(|line| line.contains(rule)).expect(rule);
+        lines[at - 1].contains("CAREFUL")
+    };
+    assert!(before("- \"tcp://new.example:443\""), "{text}");
+    assert!(!before("- \"tcp://git.example:22\""), "{text}");
+}
+
+#[test]
+fn what_doctor_asked_for_is_no_wish() {
+    let deny = r#""event":"deny","decision":"deny","reason":"host_not_allowed""#;
+    let log =
+        line(1, "10.0.0.1", ("CONNECT", &format!("{PROBE}:443")), deny) + &passed(2, "10.0.0.2", "a.example");
+    let text = suggested(&log, true);
+    assert!(!text.contains(PROBE) && text.contains("#   1x doctor: "), "{text}");
+    assert!(!text.contains("10.0.0.1/32"), "{text}");
+}
+
+#[test]
+fn what_is_kept_is_bounded_and_a_flood_of_denials_pushes_nothing_out() {
+    let mut suggestion = Suggestion::new();
+    let deny = r#""event":"deny","decision":"deny","reason":"host_not_allowed""#;
+    for number in 0..MOST {
+        let text = line(1, "10.0.0.9", ("CONNECT", &format!("n{number}.evil.example:443")), deny);
+        suggestion.add(&Entry::parse(text.trim().as_bytes()).expect("a record"));
+    }
+    let text = passed(2, "10.0.0.1", "good.example");
+    suggestion.add(&Entry::parse(text.trim().as_bytes()).expect("a record"));
+    assert_eq!(suggestion.seen.len(), MOST / 2 + 1);
+    let text = suggestion.to_yaml(true);
+    assert!(text.contains("- \"good.example\""));
+    assert!(text.contains("# NOT WHOLE: more distinct targets than are kept; beyond them 0 requests were let through, 0 would be denied, 25000 were denied"));
+}
+
+#[test]
+fn no_value_of_a_log_gets_out_of_its_comment() {
+    let hostile = [
+        r#""event":"deny","decision":"deny","reason":"x\n- evil.example""#,
+        r#""event":"deny","decision":"deny","reason":"host_not_allowed","rule":"a\nb""#,
+        r#""event":"open","decision":"would_deny","reason":"host_not_allowed","sni":"a\nallow: x""#,
+    ];
+    let log: String = hostile
+        .iter()
+        .flat_map(|rest| {
+            ["a.example:443", r"a\n- b:443", r"a\u000a- b:443", "# x:1"]
+                .map(|target| line(1, "10.0.0.1", ("CONNECT", target), rest))
+        })
+        .collect();
+    let text = suggested(&log, true);
+    let rules: Vec<&str> = text.lines().filter(|line| line.trim_start().starts_with("- \"")).collect();
+    assert_eq!(rules.len(), 1, "{text}");
+    assert!(rules.iter().all(|rule| rule.starts_with("      - \"a.example\" # ")), "{text}");
+}
+
+/// A request: what was asked, and how it ended.
+fn any_request() -> impl Strategy<Value = (Kind, &'static str, String, u16, u8)> {
+    let host = prop_oneof![
+        prop::sample::select(vec![
+            "a.example",
+            "b.example",
+            "a.b.example",
+            "x.s3.amazonaws.com",
+            "com.example",
+            "null.example"
+        ])
+        .prop_map(str::to_owned),
+        "[a-z]{1,3}(-[a-z0-9]{1,3})?\\.(example|test\\.example|co\\.uk)",
+        Just("203.0.113.9".to_owned()),
+        Just("[2606:2800::1]".to_owned()),
+    ];
+    let kind = prop::sample::select(vec![Kind::Passed, Kind::WouldDeny, Kind::Denied]);
+    let method = prop::sample::select(vec!["https", "tcp", "http"]);
+    (kind, method, host, prop::sample::select(vec![80_u16, 443, 8080, 8443, 8444]), 1..5_u8)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// `check` takes it, it allows what was seen, and nothing beside it.
+    #[test]
+    fn it_allows_what_was_seen_and_nothing_else(requests in proptest::collection::vec(any_request(), 0..30)) {
+        let mut log = String::new();
+        for (kind, scheme, host, port, client) in &requests {
+            let is_name = host.as_bytes().first().is_some_and(u8::is_ascii_lowercase);
+            // No tunnel to an address carries its name.
+            let scheme = if *scheme == "https" && !is_name { "tcp" } else { scheme };
+            let sni = if scheme == "https" { format!("\"{host}\"") } else { "null".to_owned() };
+            let (method, target) = match scheme {
+                "http" => ("GET", format!("http://{host}:{port}/x")),
+                _ => ("CONNECT", format!("{host}:{port}")),
+            };
+            let event = match (kind, scheme) {
+                (Kind::Denied, _) => "deny",
+                (_, "http") => "http",
+                _ => "open",
+            };
+            let decision = match kind {
+                Kind::Passed => r#""allow","reason":null"#,
+                Kind::WouldDeny => r#""would_deny","reason":"host_not_allowed""#,
+                Kind::Denied => r#""deny","reason":"host_not_allowed""#,
+            };
+            let rule = if *kind == Kind::Passed { format!("\"{scheme}://{host}:{port}\"") } else { "null".to_owned() };
+            let rest = format!(r#""event":"{event}","decision":{decision},"rule":{rule},"sni":{sni},"sent":null"#);
+            log += &line(1, &format!("10.0.0.{client}"), (method, &target), &rest);
+        }
+        let text = suggested(&log, true);
+        let policies = config::load_str("s.yaml", &text, |_| Ok(Vec::new())).expect("checked").config.policies;
+        let now = Timestamp::UNIX_EPOCH;
+        let client = |last: u8| Client::direct(SocketAddr::from(([10, 0, 0, last], 1)));
+        let stranger = Client::direct(SocketAddr::from(([10, 0, 1, 1], 1)));
+        let target = |scheme: &str, host: &str, port: u16| match scheme {
+            "http" => Target::http(&format!("{host}:{port}")),
+            _ => Target::connect(&format!("{host}:{port}")),
+        }.expect("a target");
+        for (_, scheme, host, port, last) in &requests {
+            let decision = policies.decide(&target(scheme, host, *port), &client(*last), now);
+            prop_assert!(decision.is_ok(), "{scheme} {host}:{port} {:?}\n{text}", decision.err());
+            prop_assert!(policies.decide(&target(scheme, host, *port), &stranger, now).is_err(), "{text}");
+        }
+        let client = client(requests.first().map_or(1, |(.., last)| *last));
+        for (host, port) in [("other.example", 443), ("example", 443), ("y.s3.amazonaws.com", 443), ("a.example", 81), ("203.0.113.8", 443)] {
+            for scheme in ["https", "http"] {
+                prop_assert!(policies.decide(&target(scheme, host, port), &client, now).is_err(), "{text}");
+            }
+        }
+        for (_, scheme, host, port, _) in &requests {
+            // The same host, asked in the way that was not seen.
+            let other = if *scheme == "http" { "https" } else { "http" };
+            let seen = requests.iter().any(|(_, s, h, p, _)| (*s == "http") == (other == "http") && h == host && p == port);
+            prop_assert!(seen || policies.decide(&target(other, host, *port), &client, now).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! `egressd summary`: who went where, for a terminal or as a page.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+
+use crate::commands::logs::files::read_all;
+use crate::commands::summary::Summary as Added;
+use crate::commands::{FAILED, FINE, say};
+
+/// `summary`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Arguments {
+    /// Access logs, in JSON or as Squid writes them, packed by gzip or not; `-` is stdin.
+    #[arg(required = true, value_name = "LOG")]
+    logs: Vec<PathBuf>,
+    /// Write one self-contained page with plots here, and print nothing.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Rows of each table.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    top: usize,
+}
+
+impl Arguments {
+    pub(crate) fn run(&self) -> u8 {
+        let mut added = Added::new();
+        if let Err(error) = read_all(&self.logs, |entry| added.add(entry)) {
+            eprintln!("egressd: {error}");
+            return FAILED;
+        }
+        let Some(file) = &self.html else {
+            say(added.to_text(self.top));
+            return FINE;
+        };
+        let names: Vec<String> = self.logs.iter().map(|log| log.display().to_string()).collect();
+        match std::fs::write(file, added.to_html(&names, Timestamp::now(), self.top)) {
+            Ok(()) => FINE,
+            Err(error) => {
+                eprintln!("egressd: cannot write {}: {error}", file.display());
+                FAILED
+            }
+        }
+    }
+}

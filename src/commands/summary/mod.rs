@@ -1,0 +1,169 @@
+//! Who went where: recorded requests added up, for a terminal and as a page.
+//!
+//! Each request counts once: where it passed (`open` of a tunnel, `http`), or where it was refused. Bytes come with the
+//! record that ends it, so that a tunnel that was open at the log's end has none yet; how many those are is told.
+//!
+//! Memory is bounded: distinct names are kept up to a number, and what goes beyond is added up as one; the bars of the
+//! plots grow wider as the time does. Targets that were only ever denied are kept apart, so that a flood of them pushes
+//! none out that was reached. Not here: how a log is read (`logbook`).
+
+mod arguments;
+mod count;
+mod html;
+mod plot;
+#[cfg(test)]
+mod tests;
+mod text;
+
+pub(crate) use arguments::Arguments;
+
+use std::collections::BTreeMap;
+
+pub use count::{Bin, Bins, Counter, Tally};
+
+use crate::commands::logs::{Entry, Stands, Text};
+use crate::telemetry::record::Event;
+use crate::words::outcome::{Decision, Reason};
+
+/// Distinct targets, and clients, that are kept.
+const MOST: usize = 50_000;
+/// Distinct policies and rules that are kept: the operator's own.
+const MOST_RULES: usize = 10_000;
+
+/// How a request ended, as far as it is counted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// Let through by a rule.
+    Passed,
+    /// Let through by report mode alone.
+    WouldDeny,
+    /// Denied.
+    Denied,
+    /// Failed for another cause.
+    Failed,
+}
+
+/// Recorded requests, added up.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// All of them.
+    pub all: Tally,
+    /// Targets that a request reached.
+    pub reached: Counter,
+    /// Targets of what was denied or failed.
+    pub refused: Counter,
+    /// Addresses that asked.
+    pub clients: Counter,
+    /// Who they proved to be.
+    pub identities: Counter,
+    /// Policies that decided.
+    pub policies: Counter,
+    /// Rules that let something through.
+    pub rules: Counter,
+    /// Requests by the reason for which they were, or would be, refused.
+    pub reasons: BTreeMap<&'static str, u64>,
+    /// By time.
+    pub bins: Bins,
+    /// Tunnels that opened, and those that ended.
+    pub opened: u64,
+    ended: u64,
+}
+
+impl Default for Summary {
+    fn default() -> Self {
+        Summary {
+            all: Tally::default(),
+            reached: Counter::new(MOST),
+            refused: Counter::new(MOST),
+            clients: Counter::new(MOST),
+            identities: Counter::new(MOST),
+            policies: Counter::new(MOST_RULES),
+            rules: Counter::new(MOST_RULES),
+            reasons: BTreeMap::new(),
+            bins: Bins::default(),
+            opened: 0,
+            ended: 0,
+        }
+    }
+}
+
+impl Summary {
+    /// Has seen nothing.
+    pub fn new() -> Self {
+        Summary::default()
+    }
+
+    /// Adds what one line of a log says.
+    pub fn add(&mut self, entry: &Entry<'_>) {
+        let verdict = verdict(entry);
+        let stands = entry.stands();
+        let ends = matches!(entry.event, Some(Event::Close | Event::Http)) || stands == Stands::Withdrawn;
+        match entry.event {
+            Some(Event::Open) if entry.is_connect() => self.opened += 1,
+            Some(Event::Close) => self.ended += 1,
+            Some(Event::Deny) if stands == Stands::Withdrawn => self.ended += 1,
+            _ => {}
+        }
+        // Squid has one line a tunnel, with its bytes.
+        let bytes = ends || (stands == Stands::Passed && entry.received.is_some());
+        let (sent, received) = if bytes { (entry.sent, entry.received) } else { (None, None) };
+        let one = Tally::of(verdict.filter(|_| stands != Stands::Withdrawn), sent, received, entry.time);
+        if one.is_nothing() {
+            return;
+        }
+        if entry.event == Some(Event::Open) && one.received > 0 {
+            self.ended += 1;
+        }
+        self.all.add(&one);
+        self.bins.add(&one);
+        if let (Some(Verdict::WouldDeny | Verdict::Denied | Verdict::Failed), Some(cause)) =
+            (verdict, cause(entry))
+        {
+            *self.reasons.entry(cause).or_default() += 1;
+        }
+        if let Some(target) = entry.asked() {
+            let target = if entry.is_connect() { target.to_string() } else { format!("http://{target}") };
+            let passed = stands == Stands::Passed || ends || self.reached.has(&target);
+            let counter = if passed { &mut self.reached } else { &mut self.refused };
+            counter.add(&target, &one);
+        }
+        if let Some(client) = entry.client_ip() {
+            self.clients.add(&client.to_string(), &one);
+        }
+        let named = |counter: &mut Counter, text: Option<Text<'_>>| {
+            if let Some(text) = text {
+                counter.add(&text.decoded(), &one);
+            }
+        };
+        named(&mut self.identities, entry.identity);
+        named(&mut self.policies, entry.policy);
+        if !matches!(verdict, Some(Verdict::Denied)) {
+            named(&mut self.rules, entry.rule);
+        }
+    }
+
+    /// Tunnels whose end the logs do not have: open when they ended, or begun before a kill.
+    pub fn without_end(&self) -> u64 {
+        self.opened.saturating_sub(self.ended)
+    }
+}
+
+fn verdict(entry: &Entry<'_>) -> Option<Verdict> {
+    match (entry.stands(), entry.event) {
+        (Stands::Passed, _) if entry.decided(Decision::WouldDeny.as_str()) => Some(Verdict::WouldDeny),
+        (Stands::Passed, _) => Some(Verdict::Passed),
+        (Stands::Refused | Stands::Withdrawn, Some(Event::Deny)) => Some(Verdict::Denied),
+        (Stands::Refused, _) => Some(Verdict::Failed),
+        _ => None,
+    }
+}
+
+/// As one of our own words, so that their number is bounded whatever a log holds.
+fn cause(entry: &Entry<'_>) -> Option<&'static str> {
+    let word = entry.reason?.raw();
+    if word == "client_gone" {
+        return Some("client_gone");
+    }
+    let known = Reason::ALL.iter().find(|reason| reason.as_str() == word);
+    Some(known.map_or("other", |reason| reason.as_str()))
+}

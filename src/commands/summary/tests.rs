@@ -1,0 +1,144 @@
+//! What is added up, and that nothing of it gets out of its place.
+
+use proptest::prelude::*;
+
+use super::count::Bins;
+use super::*;
+use crate::commands::logs::Reader;
+
+const LOG: &str = r#"{"time":"2026-03-01T12:00:00.000000Z","event":"open","client":"10.0.0.1:1","identity":"user:mirror","method":"CONNECT","target":"git.example:443","policy":"p","rule":"git.example","decision":"allow","reason":null,"sent":0,"received":0}
+{"time":"2026-03-01T12:05:00.000000Z","event":"progress","client":"10.0.0.1:1","method":"CONNECT","target":"git.example:443","policy":"p","rule":"git.example","decision":"allow","sent":50,"received":5}
+{"time":"2026-03-01T12:06:00.000000Z","event":"close","client":"10.0.0.1:1","identity":"user:mirror","method":"CONNECT","target":"git.example:443","policy":"p","rule":"git.example","decision":"allow","sent":1048576,"received":2048}
+{"time":"2026-03-01T12:01:00.000000Z","event":"http","client":"10.0.0.2:1","method":"GET","target":"http://mirror.example:80/a","policy":"p","rule":"http://mirror.example","decision":"allow","sent":100,"received":4000}
+{"time":"2026-03-01T12:02:00.000000Z","event":"open","client":"10.0.0.2:1","method":"POST","target":"http://mirror.example:80/a","policy":"p","decision":"allow","sent":null}
+{"time":"2026-03-01T12:02:00.000000Z","event":"open","client":"10.0.0.2:1","method":"CONNECT","target":"new.example:443","policy":"r","decision":"would_deny","reason":"host_not_allowed","sent":0,"received":0}
+{"time":"2026-03-01T12:03:00.000000Z","event":"deny","client":"10.0.0.9:1","method":"CONNECT","target":"evil.example:443","policy":"p","decision":"deny","reason":"host_not_allowed","sent":null,"received":null}
+{"time":"2026-03-01T12:04:00.000000Z","event":"error","client":"10.0.0.1:1","method":"CONNECT","target":"git.example:443","policy":"p","decision":"allow","reason":"dns_timeout","sent":null}
+{"time":"2026-03-01T12:04:00.000000Z","event":"deny","client":"10.0.0.9:1","method":"GET","target":"<script>alert(1)</script>\u001b[2J","reason":"bad_target","identity":"<b>&\"'\u202e"}
+"#;
+
+fn read(log: &str) -> Summary {
+    let (mut reader, mut summary) = (Reader::new(), Summary::new());
+    reader.read("a.log", log.as_bytes(), |entry| summary.add(entry)).expect("it can be read");
+    assert_eq!(reader.malformed().count, 0);
+    summary
+}
+
+#[test]
+fn each_request_counts_once_and_bytes_where_it_ended() {
+    let summary = read(LOG);
+    let all = &summary.all;
+    assert_eq!((all.passed, all.would_deny, all.denied, all.failed), (2, 1, 2, 1));
+    assert_eq!((all.sent, all.received), (1_048_676, 6_048));
+    assert_eq!(summary.without_end(), 1);
+    let top: Vec<&str> = summary.reached.top(9, Tally::bytes).iter().map(|(name, _)| *name).collect();
+    assert_eq!(top, ["git.example:443", "http://mirror.example:80", "new.example:443"]);
+    assert_eq!(summary.refused.top(9, Tally::requests).len(), 1);
+    assert_eq!(summary.reasons.get("host_not_allowed"), Some(&2));
+}
+
+#[test]
+fn the_text_is_what_a_person_reads() {
+    let want = r#"time        2026-03-01T12:00:00Z to 2026-03-01T12:06:00Z
+requests    6: 2 let through, 1 by report mode alone, 2 denied, 1 failed
+bytes       1.0 MiB sent, 5.9 KiB received
+tunnels     1 have no end in these logs, and no bytes here
+
+  requests   refused       sent   received  targets reached, by bytes
+         2         1    1.0 MiB    2.0 KiB  git.example:443
+         1         0      100 B    3.9 KiB  http://mirror.example:80
+                                            and 1 more
+
+  requests   refused       sent   received  targets refused
+         1         1        0 B        0 B  evil.example:443
+
+  requests   refused       sent   received  clients, by bytes
+         2         1    1.0 MiB    2.0 KiB  10.0.0.1
+         2         0      100 B    3.9 KiB  10.0.0.2
+                                            and 1 more
+
+  requests   refused       sent   received  identities, by bytes
+         1         0    1.0 MiB    2.0 KiB  user:mirror
+         1         1        0 B        0 B  <b>&\"\'\u{202e}
+
+  requests   refused       sent   received  policies
+         4         2    1.0 MiB    5.9 KiB  p
+         1         0        0 B        0 B  r
+
+  requests   refused       sent   received  rules, by bytes
+         1         0    1.0 MiB    2.0 KiB  git.example
+         1         0      100 B    3.9 KiB  http://mirror.example
+
+  requests  refused, would be, or failed, by reason
+         2  host_not_allowed
+         1  bad_target
+         1  dns_timeout
+"#;
+    assert_eq!(read(LOG).to_text(2), want);
+}
+
+#[test]
+fn the_page_fetches_nothing_runs_nothing_and_escapes_everything() {
+    let logs = ["<img src=x>.log".to_owned()];
+    let page = read(LOG).to_html(&logs, "2026-03-02T00:00:00Z".parse().expect("a time"), 20);
+    for never in [
+        "<script",
+        "<img",
+        "javascript:",
+        "http-equiv=\"refresh",
+        "src=\"",
+        "href",
+        " on",
+        "style=",
+        "url(",
+        "@import",
+    ] {
+        assert!(!page.contains(never), "{never}");
+    }
+    assert!(page.contains("default-src 'none'; style-src 'sha256-"), "{page}");
+    assert!(page.contains("&lt;b&gt;&amp;&quot;&#39;\\u{202e}"), "{page}");
+    assert!(page.contains("&lt;img src=x&gt;.log"), "{page}");
+    assert!(page.contains("<svg") && page.bytes().all(|byte| byte != 0x1b));
+    let empty = Summary::new().to_html(&[], "2026-03-02T00:00:00Z".parse().expect("a time"), 20);
+    assert!(empty.contains("no recorded request"), "{empty}");
+}
+
+#[test]
+fn numbers_read_well() {
+    let rows = [
+        (0, "0", "0 B"),
+        (1023, "1,023", "1023 B"),
+        (1024, "1,024", "1.0 KiB"),
+        (1_048_575, "1,048,575", "1.0 MiB"),
+        (u64::MAX, "18,446,744,073,709,551,615", "16.0 EiB"),
+    ];
+    for (value, plain, size) in rows {
+        assert_eq!((text::number(value).as_str(), text::bytes(value).as_str()), (plain, size));
+    }
+}
+
+#[test]
+fn names_beyond_those_kept_are_added_up() {
+    let mut counter = Counter::new(2);
+    let one = Tally { denied: 1, ..Tally::default() };
+    ["a", "b", "c", "a", "d"].iter().for_each(|name| counter.add(name, &one));
+    assert_eq!((counter.len(), counter.beyond.denied), (2, 2));
+}
+
+proptest! {
+    #[test]
+    fn bars_stay_few_and_lose_nothing(times in proptest::collection::vec(prop_oneof![0_i64..100_000, 1_700_000_000_i64..1_800_000_000, 0..253_402_300_799_i64], 1..60)) {
+        let mut bins = Bins::default();
+        for time in &times {
+            bins.add(&Tally { passed: 1, span: Some((*time, *time)), ..Tally::default() });
+        }
+        prop_assert!(bins.bins.len() <= 240);
+        prop_assert_eq!(bins.bins.iter().map(|bin| bin.passed).sum::<u64>(), times.len() as u64);
+        for (index, bin) in bins.bins.iter().enumerate() {
+            let start = bins.start + bins.width * index as i64;
+            if let Some((first, last)) = bin.span {
+                prop_assert!(first >= start && last < start + bins.width);
+            }
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! `egressd test`: expected verdicts beside the allowlist, for a merge request's CI.
+
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+use crate::commands::{CONFIGURATION_REFUSED, FAILED, FINE, WRONG_USAGE, load, say, test};
+
+/// `test`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Test {
+    /// YAML: a list `cases`, each with a `target` and what to `expect`: allow, deny or would_deny.
+    cases: PathBuf,
+}
+
+impl Test {
+    pub(crate) fn run(&self, file: Option<&Path>) -> u8 {
+        let name = self.cases.display().to_string();
+        let content = match std::fs::read(&self.cases) {
+            Ok(content) => content,
+            Err(error) => {
+                eprintln!("egressd: cannot read {}: {error}", name.escape_debug());
+                return WRONG_USAGE;
+            }
+        };
+        let cases = match test::load(&name, &content) {
+            Ok(cases) => cases,
+            Err(findings) => {
+                findings.iter().for_each(|finding| eprintln!("{finding}"));
+                return WRONG_USAGE;
+            }
+        };
+        let Some(config) = load(file) else { return CONFIGURATION_REFUSED };
+        let failures = test::run(&config.policies, &cases, Timestamp::now());
+        for failure in &failures {
+            let place = failure.case.place;
+            say(format_args!("{}:{}:{}: failed: {failure}\n", name.escape_debug(), place.line, place.column));
+        }
+        let plural = if cases.len() == 1 { "" } else { "s" };
+        match failures.len() {
+            0 => say(format_args!("{} case{plural} passed\n", cases.len())),
+            failed => say(format_args!("{failed} of {} case{plural} failed\n", cases.len())),
+        }
+        if failures.is_empty() { FINE } else { FAILED }
+    }
+}

@@ -1,0 +1,142 @@
+//! Expected verdicts against a configuration: what `egressd test` runs.
+//!
+//! Each case is explained as `egressd explain` would, and compared with what it expects. Not here: how cases are
+//! written (`config::load_cases`).
+
+mod arguments;
+
+pub(crate) use arguments::Test;
+use std::fmt;
+use std::net::IpAddr;
+
+use crate::commands::explain::{Asked, Explanation, Lookup, assumed_client, client, explain};
+use crate::config::{self, Finding};
+use crate::outbound::resolve::LookupError;
+use crate::rules::Policies;
+use crate::words::outcome::Decision;
+use jiff::Timestamp;
+
+/// A case that can be run.
+pub type Case = config::Case<Asked>;
+
+/// Reads a file of cases; `name` is its path, as shown.
+///
+/// # Errors
+/// Every finding, with its place.
+pub fn load(name: &str, content: &[u8]) -> Result<Vec<Case>, Vec<Finding>> {
+    config::load_cases(name, content, |text| Asked::parse(text).map_err(|error| error.to_string()))
+}
+
+/// A case that did not come out as expected. Shown as one line without its place.
+#[derive(Debug)]
+pub struct Failure<'c> {
+    /// The case.
+    pub case: &'c Case,
+    /// What came out.
+    pub got: Explanation,
+}
+
+/// Runs the cases; `now` is the moment of those that name none. Returns the failures, in order.
+pub fn run<'c>(policies: &Policies, cases: &'c [Case], now: Timestamp) -> Vec<Failure<'c>> {
+    let (assumed, _) = assumed_client(policies);
+    let failure = |case: &'c Case| {
+        let from = client(case.client.unwrap_or(assumed), case.identities.clone(), case.vpc_endpoint.clone());
+        let mut answer =
+            |_: &_| -> Result<Vec<IpAddr>, LookupError> { Ok(case.addresses.clone().unwrap_or_default()) };
+        let lookup: Option<Lookup<'_>> = if case.addresses.is_some() { Some(&mut answer) } else { None };
+        let got = explain(policies, &case.target, &from, case.time.unwrap_or(now), lookup);
+        (!holds(case, &got)).then_some(Failure { case, got })
+    };
+    cases.iter().filter_map(failure).collect()
+}
+
+fn holds(case: &Case, got: &Explanation) -> bool {
+    case.expect == got.decision
+        && case.reason.is_none_or(|reason| got.reason == Some(reason))
+        && case.policy.as_deref().is_none_or(|policy| got.policy.as_deref() == Some(policy))
+        && case.rule.as_deref().is_none_or(|rule| {
+            got.rule.as_ref().is_some_and(|got| {
+                *got.text == *rule || *got.label == *rule || got.source.to_string() == *rule
+            })
+        })
+}
+
+impl fmt::Display for Failure<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Failure { case, got } = self;
+        write!(f, "`{}`: expected {}", case.text, case.expect.as_str())?;
+        if let Some(reason) = case.reason {
+            write!(f, " {reason}")?;
+        }
+        if let Some(policy) = &case.policy {
+            write!(f, " by policy {policy}")?;
+        }
+        if let Some(rule) = &case.rule {
+            write!(f, " by rule {rule}")?;
+        }
+        write!(f, ", got {}", got.decision.as_str())?;
+        if let Some(reason) = got.reason {
+            write!(f, " {reason}")?;
+        }
+        if let Some(policy) = &got.policy {
+            write!(f, " by policy {policy}")?;
+        }
+        if let Some(rule) = &got.rule {
+            write!(f, " by rule `{}` ({})", rule.text, rule.source)?;
+        }
+        match &got.advice {
+            Some(advice) if got.decision != Decision::Allow => write!(f, ": {advice}"),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONFIG: &str = r#"
+policies:
+  - name: gitaly
+    clients: {networks: [10.20.0.0/16]}
+    allow:
+      - {to: git.example, name: git, expires: 2027-03-31, private: [10.9.0.0/16]}
+      - "*.wide.example"
+    deny: [evil.wide.example]
+"#;
+
+    const CASES: &str = r#"
+cases:
+  - {target: git.example, time: 2027-03-30, expect: allow, policy: gitaly, rule: git}
+  - {target: git.example, time: 2027-03-30, expect: allow, rule: "c.yaml:6"}
+  - {target: git.example, time: 2027-03-31, expect: deny, reason: rule_expired}
+  - {target: git.example, time: 2027-03-30, addresses: [10.9.0.1], expect: allow}
+  - {target: git.example, time: 2027-03-30, addresses: [10.8.0.1], expect: deny, reason: address_prohibited}
+  - {target: evil.wide.example, expect: deny, reason: host_denied, rule: evil.wide.example}
+  - {target: a.wide.example, client: 10.30.0.1, expect: deny, reason: client_not_allowed}
+  - {target: evil.wide.example, expect: allow}
+  - {target: a.wide.example, expect: allow, rule: git}
+  - {target: other.example, expect: deny, reason: host_denied}
+"#;
+
+    #[test]
+    fn a_case_holds_where_all_that_it_names_comes_out() {
+        let loaded = config::load_str("c.yaml", CONFIG, |_| Ok(Vec::new())).expect("it is valid");
+        let cases = load("t.yaml", CASES.as_bytes()).expect("they are valid");
+        let now = "2026-01-01T00:00:00Z".parse().expect("a moment");
+        let failures = run(&loaded.config.policies, &cases, now);
+        let told: Vec<String> =
+            failures.iter().map(|failure| format!("{} {failure}", failure.case.place.line)).collect();
+        assert_eq!(
+            told,
+            [
+                "10 `evil.wide.example`: expected allow, got deny host_denied by policy gitaly by rule `evil.wide.example` \
+                 (c.yaml:8): `evil.wide.example` under `deny` matches evil.wide.example:443",
+                "11 `a.wide.example`: expected allow by rule git, got allow by policy gitaly by rule `*.wide.example` \
+                 (c.yaml:7)",
+                "12 `other.example`: expected deny host_denied, got deny host_not_allowed by policy gitaly: no rule of \
+                 policy `gitaly` names other.example",
+            ]
+        );
+    }
+}

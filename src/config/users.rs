@@ -1,0 +1,387 @@
+//! The users file: one `USER:HASH` a line, as `htpasswd -B` writes it, or with argon2 hashes in PHC form.
+//!
+//! Anything weaker is refused at load. Blank lines and lines that begin with `#` are skipped.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use argon2::password_hash::{self, phc::PasswordHash};
+use argon2::{Argon2, Params, PasswordVerifier};
+use bcrypt::HashParts;
+use sha2::{Digest, Sha256};
+
+use crate::wire::basic_auth::MAX_USER;
+
+/// Under this bcrypt cost a stolen file is read too soon: OWASP's least.
+const BCRYPT_LOW: u32 = 10;
+/// Cost 16 takes 4 s of a CPU; one verification must not keep the others waiting for longer.
+const BCRYPT_MOST: u32 = 16;
+/// OWASP's least memory for argon2 in KiB, and the least product of memory and passes among its choices.
+const ARGON2_LOW_MEMORY: u32 = 7 * 1024;
+const ARGON2_LOW_WORK: u64 = 5 * 7 * 1024;
+/// 256 MiB: more would be the proxy's whole memory; with 16 passes and lanes that is a few seconds.
+const ARGON2_MOST_MEMORY: u32 = 256 * 1024;
+const ARGON2_MOST_PASSES: u32 = 16;
+const ARGON2_MOST_LANES: u32 = 16;
+/// The one version that is not superseded: 1.3.
+const ARGON2_VERSION: u32 = 19;
+
+/// The users of one file.
+pub struct Users {
+    places: HashMap<Box<str>, usize>,
+    hashes: Vec<Hash>,
+    digest: [u8; 32],
+}
+
+/// Something about a line of the users file. Repeats no hash.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LineProblem {
+    /// Counted from 1.
+    pub line: u32,
+    /// What is wrong, and what to do.
+    pub text: String,
+}
+
+/// What is verified against.
+enum Hash {
+    Bcrypt(Box<str>),
+    Argon2(Box<PasswordHash>),
+}
+
+/// Verification could not be done: out of memory.
+#[derive(Debug)]
+pub(crate) struct Unable;
+
+impl Users {
+    /// Reads a users file. Beside the users come warnings: hashes that are good enough to start with and too cheap to
+    /// keep, a file without users.
+    ///
+    /// # Errors
+    /// Every line that is wrong.
+    pub fn parse(bytes: &[u8]) -> Result<(Self, Vec<LineProblem>), Vec<LineProblem>> {
+        let mut users =
+            Users { places: HashMap::new(), hashes: Vec::new(), digest: Sha256::digest(bytes).into() };
+        let (mut problems, mut warnings) = (Vec::new(), Vec::new());
+        let mut lines: HashMap<Box<str>, u32> = HashMap::new();
+        for (line, bytes) in (1..).zip(bytes.split(|byte| *byte == b'\n')) {
+            let bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
+            if bytes.trim_ascii().is_empty() || bytes.starts_with(b"#") {
+                continue;
+            }
+            match read_line(bytes) {
+                Ok((user, hash, warning)) => {
+                    warnings.extend(warning.map(|text| LineProblem { line, text }));
+                    if let Some(first) = lines.insert(user.into(), line) {
+                        let text = format!("user {user:?} stands on line {first} already");
+                        problems.push(LineProblem { line, text });
+                        continue;
+                    }
+                    users.places.insert(user.into(), users.hashes.len());
+                    users.hashes.push(hash);
+                }
+                Err(text) => problems.push(LineProblem { line, text }),
+            }
+        }
+        if users.hashes.is_empty() {
+            warnings.push(LineProblem { line: 1, text: "no user: everybody is refused".to_owned() });
+        }
+        if problems.is_empty() { Ok((users, warnings)) } else { Err(problems) }
+    }
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.hashes.len()
+    }
+
+    /// Whether there is none, so that everybody is refused.
+    pub fn is_empty(&self) -> bool {
+        self.hashes.is_empty()
+    }
+
+    /// Whether this user stands in the file.
+    pub fn has(&self, user: &str) -> bool {
+        self.places.contains_key(user)
+    }
+
+    /// SHA-256 of the file.
+    pub(crate) fn digest(&self) -> &[u8; 32] {
+        &self.digest
+    }
+
+    /// Hashes the password and compares, for a known user and for an unknown one: that one's password is hashed as
+    /// the user's at `stand_in` (modulo their number) would be. Chosen by a secret and always the same for a name,
+    /// it makes an unknown user as dear as some known one, in a file of mixed costs too.
+    pub(crate) fn check(&self, user: &str, password: &[u8], stand_in: usize) -> Result<bool, Unable> {
+        let Some(other) = stand_in.checked_rem(self.hashes.len()) else {
+            return Ok(false);
+        };
+        let place = self.places.get(user);
+        let hash = self.hashes.get(place.copied().unwrap_or(other)).ok_or(Unable)?;
+        // Computed in either case; `&`, not `&&`.
+        Ok(hash.fits(password)? & place.is_some())
+    }
+}
+
+impl fmt::Debug for Users {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Users").field("len", &self.len()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for LineProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: {}", self.line, self.text)
+    }
+}
+
+impl Hash {
+    /// Both crates compare in constant time. Of a longer password bcrypt reads 72 bytes, here as in `htpasswd`.
+    fn fits(&self, password: &[u8]) -> Result<bool, Unable> {
+        match self {
+            Hash::Bcrypt(hash) => bcrypt::verify(password, hash).map_err(|_| Unable),
+            // The parameters are those of the hash.
+            Hash::Argon2(hash) => match Argon2::default().verify_password(password, hash.as_ref()) {
+                Ok(()) => Ok(true),
+                Err(password_hash::Error::PasswordInvalid) => Ok(false),
+                Err(_) => Err(Unable),
+            },
+        }
+    }
+}
+
+/// User, hash, and a warning about it.
+type Line<'a> = (&'a str, Hash, Option<String>);
+
+fn read_line(bytes: &[u8]) -> Result<Line<'_>, String> {
+    let line = std::str::from_utf8(bytes).map_err(|_| "is not UTF-8".to_owned())?;
+    let (user, hash) = line.split_once(':').ok_or("no colon: USER:HASH is wanted")?;
+    if user.is_empty() {
+        return Err("no user before the colon".to_owned());
+    }
+    if user.len() > MAX_USER {
+        return Err("a user name of more than 255 bytes".to_owned());
+    }
+    if user.trim() != user || user.chars().any(char::is_control) {
+        return Err("a user name with spaces around it or control characters".to_owned());
+    }
+    let (hash, warning) = read_hash(hash).map_err(|text| format!("user {user:?}: {text}"))?;
+    Ok((user, hash, warning.map(|text| format!("user {user:?}: {text}"))))
+}
+
+fn read_hash(text: &str) -> Result<(Hash, Option<String>), String> {
+    if ["$2y$", "$2b$", "$2a$"].iter().any(|prefix| text.starts_with(prefix)) {
+        return read_bcrypt(text);
+    }
+    if text.starts_with("$argon2") {
+        return read_argon2(text);
+    }
+    Err(format!("{} is refused; `htpasswd -B -C 12 FILE USER` makes a good hash", name_weak(text)))
+}
+
+fn read_bcrypt(text: &str) -> Result<(Hash, Option<String>), String> {
+    let cost = text.parse::<HashParts>().map_err(|_| "a malformed bcrypt hash")?.get_cost();
+    if !(4..=BCRYPT_MOST).contains(&cost) {
+        return Err(format!("a bcrypt cost of {cost}; 4 to {BCRYPT_MOST} are taken, 12 is good"));
+    }
+    let warning = (cost < BCRYPT_LOW).then(|| {
+        format!("a bcrypt cost of {cost} is low: `htpasswd -B -C 12 FILE USER` makes a better hash")
+    });
+    Ok((Hash::Bcrypt(text.into()), warning))
+}
+
+fn read_argon2(text: &str) -> Result<(Hash, Option<String>), String> {
+    let malformed = "a malformed argon2 hash: the PHC form $argon2id$v=19$m=…,t=…,p=…$SALT$HASH is wanted";
+    let hash = PasswordHash::new(text).map_err(|_| malformed)?;
+    // What is left out would be taken from the crate's defaults, and verify nothing.
+    let named = |name| hash.params.iter().any(|(ident, _)| ident.as_str() == name);
+    if hash.salt.is_none() || hash.hash.is_none() || !["m", "t", "p"].into_iter().all(named) {
+        return Err(malformed.to_owned());
+    }
+    if !matches!(hash.algorithm.as_str(), "argon2id" | "argon2i") || hash.version != Some(ARGON2_VERSION) {
+        return Err("only argon2id and argon2i of version 19 are taken".to_owned());
+    }
+    let params = Params::try_from(&hash).map_err(|_| malformed)?;
+    let (memory, passes, lanes) = (params.m_cost(), params.t_cost(), params.p_cost());
+    if memory > ARGON2_MOST_MEMORY || passes > ARGON2_MOST_PASSES || lanes > ARGON2_MOST_LANES {
+        return Err(format!(
+            "argon2 with m={memory},t={passes},p={lanes}; at most m={ARGON2_MOST_MEMORY},\
+             t={ARGON2_MOST_PASSES},p={ARGON2_MOST_LANES} are taken"
+        ));
+    }
+    let is_low = memory < ARGON2_LOW_MEMORY || u64::from(memory) * u64::from(passes) < ARGON2_LOW_WORK;
+    let warning =
+        is_low.then(|| format!("argon2 with m={memory},t={passes} is low: m=19456,t=2,p=1 is good"));
+    Ok((Hash::Argon2(Box::new(hash)), warning))
+}
+
+/// The usual kinds that are not good enough; nothing of the hash itself, which may be a password in plain.
+fn name_weak(text: &str) -> &'static str {
+    let kinds = [
+        ("$apr1$", "apr1 (MD5)"),
+        ("$1$", "crypt's MD5"),
+        ("{SHA}", "unsalted SHA-1"),
+        ("{SSHA}", "SHA-1"),
+        ("$5$", "crypt's SHA-256"),
+        ("$6$", "crypt's SHA-512"),
+        ("$2x$", "bcrypt of the kind with a known fault ($2x$)"),
+    ];
+    let kind = kinds.iter().find(|(prefix, _)| text.starts_with(prefix)).map(|(_, kind)| *kind);
+    let is_crypt = |text: &str| {
+        text.len() == 13 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"./".contains(&byte))
+    };
+    match kind {
+        Some(kind) => kind,
+        None if text.is_empty() => "an empty hash",
+        None if is_crypt(text) => "crypt's DES",
+        None => "what is neither bcrypt nor argon2, a password in plain perhaps,",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Openwall's test vector: the password is `U*U`.
+    const BCRYPT: &str = "$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW";
+    /// From the tests of the reference implementation: the password is `password`.
+    const ARGON2: &str =
+        "$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
+
+    fn users(text: &str) -> Users {
+        Users::parse(text.as_bytes()).unwrap().0
+    }
+
+    #[test]
+    fn known_vectors_are_verified() {
+        let users = users(&format!("a:{BCRYPT}\r\n# comment\n\n \t\nb:{ARGON2}"));
+        let cases = [
+            ("a", "U*U", true),
+            ("a", "U*V", false),
+            ("a", "", false),
+            ("a", "password", false),
+            ("b", "password", true),
+            ("b", "passwort", false),
+            ("b", "U*U", false),
+            // The stand-in's password does not let an unknown user in, whoever stands in.
+            ("c", "U*U", false),
+            ("c", "password", false),
+            ("A", "U*U", false),
+            ("", "U*U", false),
+        ];
+        for (user, password, expected) in cases {
+            for stand_in in 0..3 {
+                let right = users.check(user, password.as_bytes(), stand_in).unwrap();
+                assert_eq!(right, expected, "{user} {password}");
+            }
+        }
+        assert_eq!(users.len(), 2);
+    }
+
+    #[test]
+    fn all_prefixes_of_bcrypt_are_the_same_hash() {
+        for prefix in ["$2y$", "$2b$", "$2a$"] {
+            let users = users(&format!("a:{}", BCRYPT.replace("$2a$", prefix)));
+            assert!(users.check("a", b"U*U", 0).unwrap(), "{prefix}");
+        }
+    }
+
+    #[test]
+    fn what_is_weak_or_malformed_is_refused_with_its_line_and_the_way_out() {
+        let weak = |kind: &str| {
+            format!("user \"u\": {kind} is refused; `htpasswd -B -C 12 FILE USER` makes a good hash")
+        };
+        let phc = "user \"u\": a malformed argon2 hash: the PHC form $argon2id$v=19$m=…,t=…,p=…$SALT$HASH is wanted";
+        let other = "user \"u\": only argon2id and argon2i of version 19 are taken";
+        let cases: &[(String, String)] = &[
+            ("u:$apr1$r31.....$HqJZimcKQFAMYayBlzkrA/".to_owned(), weak("apr1 (MD5)")),
+            ("u:$1$O3JMY.Tw$AdLnLjQ/5jXF9.MTp3gHv/".to_owned(), weak("crypt's MD5")),
+            ("u:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=".to_owned(), weak("unsalted SHA-1")),
+            ("u:{SSHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=".to_owned(), weak("SHA-1")),
+            ("u:$5$salt$hash".to_owned(), weak("crypt's SHA-256")),
+            ("u:$6$salt$hash".to_owned(), weak("crypt's SHA-512")),
+            (
+                format!("u:{}", BCRYPT.replace("$2a$", "$2x$")),
+                weak("bcrypt of the kind with a known fault ($2x$)"),
+            ),
+            ("u:rqXexS6ZhobKA".to_owned(), weak("crypt's DES")),
+            ("u:".to_owned(), weak("an empty hash")),
+            ("u:sesame".to_owned(), weak("what is neither bcrypt nor argon2, a password in plain perhaps,")),
+            (format!("u:{}", &BCRYPT[..59]), "user \"u\": a malformed bcrypt hash".to_owned()),
+            (format!("u:{BCRYPT}:more"), "user \"u\": a malformed bcrypt hash".to_owned()),
+            (format!("u:{BCRYPT} "), "user \"u\": a malformed bcrypt hash".to_owned()),
+            (
+                format!("u:{}", BCRYPT.replace("$05$", "$03$")),
+                "user \"u\": a bcrypt cost of 3; 4 to 16 are taken, 12 is good".to_owned(),
+            ),
+            (
+                format!("u:{}", BCRYPT.replace("$05$", "$17$")),
+                "user \"u\": a bcrypt cost of 17; 4 to 16 are taken, 12 is good".to_owned(),
+            ),
+            ("u:$argon2id$".to_owned(), phc.to_owned()),
+            ("u:$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ".to_owned(), phc.to_owned()),
+            (format!("u:{}", ARGON2.replace("m=256,", "")), phc.to_owned()),
+            (format!("u:{}", ARGON2.replace(",p=1", ",p=0")), phc.to_owned()),
+            (format!("u:{}", ARGON2.replace("argon2id", "argon2d")), other.to_owned()),
+            (format!("u:{}", ARGON2.replace("v=19", "v=16")), other.to_owned()),
+            (format!("u:{}", ARGON2.replace("v=19$", "")), other.to_owned()),
+            (
+                format!("u:{}", ARGON2.replace("m=256", "m=262145")),
+                "user \"u\": argon2 with m=262145,t=2,p=1; at most m=262144,t=16,p=16 are taken".to_owned(),
+            ),
+            ("no colon".to_owned(), "no colon: USER:HASH is wanted".to_owned()),
+            (format!(":{BCRYPT}"), "no user before the colon".to_owned()),
+            (format!(" u:{BCRYPT}"), "a user name with spaces around it or control characters".to_owned()),
+            (
+                format!("u\u{7}:{BCRYPT}"),
+                "a user name with spaces around it or control characters".to_owned(),
+            ),
+            (format!("{}:{BCRYPT}", "u".repeat(256)), "a user name of more than 255 bytes".to_owned()),
+        ];
+        for (line, expected) in cases {
+            let problems = Users::parse(format!("good:{BCRYPT}\n{line}\n").as_bytes()).unwrap_err();
+            assert_eq!(problems, [LineProblem { line: 2, text: expected.clone() }]);
+        }
+        assert_eq!(Users::parse(b"\xff:x").unwrap_err()[0].to_string(), "line 1: is not UTF-8");
+    }
+
+    #[test]
+    fn all_problems_come_at_once_and_a_user_stands_once() {
+        let text = format!("a:{BCRYPT}\nb:sesame\na:{ARGON2}\nc\n");
+        let problems = Users::parse(text.as_bytes()).unwrap_err();
+        assert_eq!(problems.iter().map(|problem| problem.line).collect::<Vec<_>>(), [2, 3, 4]);
+        assert_eq!(problems[1].text, "user \"a\" stands on line 1 already");
+    }
+
+    #[test]
+    fn what_is_cheap_is_a_warning() {
+        let cases = [
+            (format!("a:{BCRYPT}"), Some("a bcrypt cost of 5 is low")),
+            (format!("a:{}", BCRYPT.replace("$05$", "$09$")), Some("a bcrypt cost of 9 is low")),
+            (format!("a:{}", BCRYPT.replace("$05$", "$10$")), None),
+            (format!("a:{ARGON2}"), Some("argon2 with m=256,t=2 is low")),
+            (format!("a:{}", ARGON2.replace("m=256,t=2", "m=8192,t=2")), Some("m=8192,t=2 is low")),
+            (format!("a:{}", ARGON2.replace("m=256,t=2", "m=19456,t=2")), None),
+            (format!("a:{}", ARGON2.replace("m=256,t=2", "m=7168,t=5")), None),
+            ("# nobody\n".to_owned(), Some("no user: everybody is refused")),
+        ];
+        for (text, expected) in cases {
+            let (_, warnings) = Users::parse(text.as_bytes()).unwrap();
+            match expected {
+                Some(part) => assert!(warnings.len() == 1 && warnings[0].text.contains(part), "{warnings:?}"),
+                None => assert!(warnings.is_empty(), "{warnings:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn without_users_everybody_is_refused() {
+        let users = users("");
+        assert!(users.is_empty());
+        assert!(!users.check("a", b"", 7).unwrap());
+    }
+
+    #[test]
+    fn no_hash_is_shown() {
+        assert_eq!(format!("{:?}", users(&format!("a:{BCRYPT}"))), "Users { len: 1, .. }");
+    }
+}

@@ -1,0 +1,70 @@
+//! Accepting: one task a listener, one task a connection.
+//!
+//! What can fail for one connection happens in that connection's task, the PROXY header and the TLS handshake included
+//! (`entrance`); what can fail for all (no descriptors) makes the listener pause and go on.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::inbound::enter::{self, Entered};
+use crate::inbound::http1;
+use crate::session::tunnel::Established;
+use crate::state::limits::Presence;
+use crate::state::listener::Listener;
+use crate::state::shared::Shared;
+use crate::telemetry::metrics::ConnectionResult;
+
+/// After an accept that failed for want of descriptors: they come back when tunnels end.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Accepts until the drain closes the listener.
+pub async fn serve(socket: TcpListener, listener: Arc<Listener>, shared: Arc<Shared>) {
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = shared.drain.closed() => return,
+            accepted = socket.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => spawn(stream, peer, &listener, &shared),
+            Err(error) => {
+                tracing::warn!("listener {}: accept failed, trying again: {error}", listener.name);
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn spawn(stream: TcpStream, peer: SocketAddr, listener: &Arc<Listener>, shared: &Arc<Shared>) {
+    let Some(place) = shared.connections.enter() else {
+        // Closed without a word: an answer would need the resources that are gone.
+        return listener.connections.count(ConnectionResult::Limit);
+    };
+    let (listener, shared) = (Arc::clone(listener), Arc::clone(shared));
+    let tasks = shared.drain.connections().clone();
+    tasks.spawn(async move {
+        // Given back when all below is gone.
+        let _place = place;
+        // Boxed and dropped: a tunnel at rest holds nothing of what brought it about.
+        let served = Box::pin(serve_one(stream, peer, &listener, &shared)).await;
+        if let Some((tunnel, _presence)) = served {
+            tunnel.run().await;
+        }
+    });
+}
+
+/// Everything up to the tunnel that may come of a connection.
+async fn serve_one<'s>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    listener: &Arc<Listener>,
+    shared: &'s Arc<Shared>,
+) -> Option<(Box<Established<'s>>, Presence)> {
+    let entered = Box::pin(enter::enter(stream, peer, listener, shared)).await;
+    let Entered { stream, early, client, presence } = entered?;
+    let tunnel = http1::serve(stream, early, client, listener, shared).await?;
+    Some((tunnel, presence))
+}

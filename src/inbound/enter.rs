@@ -1,0 +1,178 @@
+//! What a connection must pass before its first request: the PROXY header where one is spoken, the TLS handshake where
+//! there is one. What comes out is who asks, and a stream to ask over.
+//!
+//! Each step has its deadline. Whoever says nothing is counted as a probe and never logged; whoever says the wrong
+//! thing is counted, recorded at a bounded rate (`refusals`) and closed without a word of HTTP, for there is nobody to read
+//! it. Not here: passwords, which stand in requests (`proof`).
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use tokio::net::TcpStream;
+
+use crate::session::refuse::bounded;
+use crate::state::limits::{Crowded, Presence};
+use crate::state::listener::Listener;
+use crate::state::listener::flood::Who;
+use crate::state::shared::Shared;
+use crate::telemetry::metrics::ConnectionResult;
+use crate::transport::client_stream::ClientStream;
+use crate::transport::close::linger;
+use crate::transport::tls::{Accepted, Failure};
+use crate::wire::proxy_protocol::{HeaderError, read_header};
+use crate::words::client::{Client, ClientAddr};
+use crate::words::outcome::Reason;
+
+/// A connection on which requests may come.
+#[derive(Debug)]
+pub(crate) struct Entered {
+    pub(crate) stream: ClientStream,
+    /// What came behind the PROXY header.
+    pub(crate) early: BytesMut,
+    pub(crate) client: Client,
+    /// Counts it among its client's connections; lives as long as it does.
+    pub(crate) presence: Presence,
+}
+
+/// What is under way when the listeners close has so long: a handshake is then finished and its request told 503, which
+/// says more than a connection that breaks off.
+pub(crate) const UNDER_WAY: Duration = Duration::from_secs(2);
+
+/// A connection that got no further.
+struct Closed {
+    result: ConnectionResult,
+    /// None: a probe, or one too many of its client.
+    reason: Option<Reason>,
+    why: Box<dyn fmt::Display + Send>,
+    /// None where only a PROXY header would have told.
+    client: Option<ClientAddr>,
+    /// What an alert was written to.
+    stream: Option<TcpStream>,
+}
+
+impl Closed {
+    fn unheard(reason: Reason, why: &'static str) -> Self {
+        Closed {
+            result: result(Some(reason)),
+            reason: Some(reason),
+            why: Box::new(why),
+            client: None,
+            stream: None,
+        }
+    }
+
+    /// Without a word, as where there are too many in all.
+    fn crowded() -> Self {
+        Closed {
+            result: ConnectionResult::Limit,
+            reason: None,
+            why: Box::new(""),
+            client: None,
+            stream: None,
+        }
+    }
+}
+
+impl From<HeaderError> for Closed {
+    fn from(error: HeaderError) -> Self {
+        let (reason, result) = (error.reason(), result(error.reason()));
+        Closed { result, reason, why: Box::new(error), client: None, stream: None }
+    }
+}
+
+/// Lets a connection in. `None`: it is closed, counted and, where it is no probe, recorded.
+pub(crate) async fn enter(
+    stream: TcpStream,
+    peer: SocketAddr,
+    listener: &Arc<Listener>,
+    shared: &Arc<Shared>,
+) -> Option<Entered> {
+    let client = Client::direct(peer);
+    let peer = client.peer;
+    let closed = tokio::select! {
+        biased;
+        passed = pass(stream, client, listener, shared) => match passed {
+            Ok(entered) => return Some(entered),
+            Err(closed) => closed,
+        },
+        () = shared.drain.closed_for(UNDER_WAY) => {
+            listener.connections.count(ConnectionResult::Probe);
+            return None;
+        }
+    };
+    let Closed { result, reason, why, client, stream } = closed;
+    listener.connections.count(result);
+    if let Some(reason) = reason {
+        bounded::record(listener, shared, reason, Who { peer, client }, &why);
+    }
+    drop(why);
+    if let Some(stream) = stream {
+        linger(stream).await;
+    }
+    None
+}
+
+async fn pass(
+    mut stream: TcpStream,
+    mut client: Client,
+    listener: &Listener,
+    shared: &Shared,
+) -> Result<Entered, Closed> {
+    let config = shared.current.load();
+    let settings = listener.settings(&config);
+    let proxied = settings.proxy_protocol.as_ref().map(|proxies| proxies.trusts(client.peer.ip()));
+    let (header_timeout, per_client) = (config.limits.head_timeout, config.limits.tunnels_per_client);
+    let tls = settings.tls.clone();
+    // A client that takes its time must not keep an old policy in memory.
+    drop(config);
+
+    let mut early = BytesMut::new();
+    if proxied == Some(false) {
+        let why = "the peer is not among proxy_protocol.trusted";
+        return Err(Closed::unheard(Reason::PeerNotTrusted, why));
+    }
+    if proxied == Some(true) {
+        let header = read_header(&mut stream, &mut early, header_timeout, true).await?;
+        let header = header.ok_or(HeaderError::Invalid("no PROXY header"))?;
+        if let Some(source) = header.source {
+            client.address = ClientAddr::new(source);
+        }
+        client.vpc_endpoint = header.vpc_endpoint;
+    }
+    let address = client.address.ip();
+    let presence = shared.limits.enter(address, per_client, Instant::now()).map_err(|Crowded { most, first }| {
+        if first {
+            tracing::warn!(
+                "listener {}: {address} has {most} connections open, as many as limits.tunnels_per_client allows: \
+                 further ones are closed",
+                listener.name
+            );
+        }
+        Closed::crowded()
+    })?;
+    let Some(tls) = tls else {
+        return Ok(Entered { stream: ClientStream::Bare(stream), early, client, presence });
+    };
+    match tls.server.accept(stream, early, tls.handshake_timeout).await {
+        Ok(Accepted { stream, identities }) => {
+            client.identities = identities;
+            Ok(Entered { stream: ClientStream::tls(stream), early: BytesMut::new(), client, presence })
+        }
+        Err(Failure { error, stream }) => {
+            let (reason, result) = (error.reason(), result(error.reason()));
+            Err(Closed { result, reason, why: Box::new(error), client: Some(client.address), stream })
+        }
+    }
+}
+
+fn result(reason: Option<Reason>) -> ConnectionResult {
+    match reason {
+        None => ConnectionResult::Probe,
+        Some(Reason::PeerNotTrusted) => ConnectionResult::PeerNotTrusted,
+        Some(Reason::ProxyHeaderInvalid) => ConnectionResult::ProxyHeaderInvalid,
+        Some(_) => ConnectionResult::TlsFailed,
+    }
+}

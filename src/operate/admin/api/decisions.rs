@@ -1,0 +1,159 @@
+//! `/api/decisions`: what was refused or failed of late, with what would let it pass, and all requests by rule.
+
+use jiff::Timestamp;
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::{Query, cut};
+use crate::rules::{Policy, Remedy};
+use crate::session::refuse::reply;
+use crate::state::recent::{Asked, Group};
+use crate::state::shared::Shared;
+use crate::telemetry::metrics::{RequestCount, Verdicts};
+use crate::telemetry::record::{Cause, Event};
+use crate::words::outcome::{Decision, Reason};
+use crate::words::target::Method;
+
+#[derive(Serialize)]
+pub(super) struct Decisions {
+    now: Timestamp,
+    /// Requests since the start, those of policies that are gone included.
+    verdicts: Verdicts,
+    /// Groups there are.
+    total: usize,
+    /// What was refused or failed, the last one first.
+    refused: Vec<RefusedGroup>,
+    /// Series of `egressd_requests_total` there are.
+    requests_total: usize,
+    /// Those with the most requests.
+    requests: Vec<RequestCount>,
+}
+
+#[derive(Serialize)]
+struct RefusedGroup {
+    /// `deny`, `error`, or `would_deny` of report mode.
+    kind: &'static str,
+    target: Option<String>,
+    /// `CONNECT` or `http`; none where the target is malformed or there was none.
+    method: Option<&'static str>,
+    reason: &'static str,
+    policy: Option<String>,
+    rule: Option<String>,
+    listener: String,
+    count: u64,
+    first: Timestamp,
+    last: Timestamp,
+    /// The last one's record in the log.
+    id: Option<String>,
+    /// Its client.
+    client: Option<String>,
+    clients: Vec<String>,
+    more_clients: bool,
+    identity: Option<String>,
+    sni: Option<String>,
+    /// The rules in force let it pass.
+    allowed_now: bool,
+    advice: String,
+    allow: Option<Allow>,
+}
+
+/// What would let it pass.
+#[derive(Serialize)]
+struct Allow {
+    /// To be pasted into the list.
+    line: String,
+    /// The rule alone, as it would stand in an allow file; none where it needs options.
+    rule: Option<String>,
+    /// Where to paste it.
+    place: String,
+    warnings: Vec<String>,
+}
+
+pub(super) fn of(query: &Query, shared: &Shared) -> Decisions {
+    let now = Timestamp::now();
+    let mut groups = shared.recent.groups(now);
+    let total = groups.len();
+    groups.truncate(query.limit);
+    let (requests, requests_total) = shared.metrics.requests_by_rule(query.limit);
+    Decisions {
+        now,
+        verdicts: shared.metrics.verdicts(),
+        total,
+        refused: groups.into_iter().map(|group| shown(group, shared, now)).collect(),
+        requests_total,
+        requests,
+    }
+}
+
+fn shown(group: Group, shared: &Shared, now: Timestamp) -> RefusedGroup {
+    let config = shared.current.load();
+    let policy = group.policy.as_deref();
+    let remedy = match (&group.asked, group.cause) {
+        (Asked::Target(target), Cause::Refused(reason)) => {
+            // What report mode let pass may have failed later: the rules lack the same.
+            let by_rules = group.decision == Some(Decision::WouldDeny) && !reason.relaxed_by_report();
+            let reason = if by_rules { Reason::HostNotAllowed } else { reason };
+            config.policies.remedy(policy, reason, target, now)
+        }
+        _ => Remedy::default(),
+    };
+    let allow = remedy.line().map(|line| {
+        let owner = config.policies.iter().find(|known| policy == Some(known.name()));
+        let file = config.files.first().map(|file| file.display().to_string());
+        Allow {
+            line,
+            rule: remedy.rule.clone().filter(|_| remedy.options.is_none()),
+            place: place(owner, file.as_deref().unwrap_or("the configuration")),
+            warnings: remedy.warnings.clone(),
+        }
+    });
+    let (kind, general) = match group.cause {
+        Cause::Refused(reason) => (
+            if group.decision == Some(Decision::WouldDeny) {
+                "would_deny"
+            } else {
+                Event::of(reason.into()).as_str()
+            },
+            reply::advice(reason),
+        ),
+        Cause::ClientGone => ("error", "the client left before there was a verdict"),
+    };
+    RefusedGroup {
+        kind,
+        method: match &group.asked {
+            Asked::Target(target) => Some(match target.method {
+                Method::Connect => "CONNECT",
+                Method::Http => "http",
+            }),
+            Asked::Malformed(_) | Asked::Nothing => None,
+        },
+        target: (group.asked != Asked::Nothing).then(|| group.asked.to_string()),
+        reason: group.cause.as_str(),
+        policy: policy.map(str::to_owned),
+        rule: group.rule.as_deref().map(cut),
+        listener: group.listener.to_string(),
+        count: group.count,
+        first: group.first,
+        last: group.last,
+        id: (group.id != Uuid::nil()).then(|| group.id.to_string()),
+        client: group.client.map(|client| client.to_string()),
+        clients: group.clients.iter().map(ToString::to_string).collect(),
+        more_clients: group.more_clients,
+        identity: group.identity.map(String::from),
+        sni: group.sni.map(String::from),
+        allowed_now: remedy.allowed_now,
+        advice: remedy.advice.unwrap_or_else(|| general.to_owned()),
+        allow,
+    }
+}
+
+fn place(policy: Option<&Policy>, file: &str) -> String {
+    let Some(policy) = policy else { return format!("under `allow` of a policy in {file}") };
+    let mut lists: Vec<&str> = policy.allow_files().collect();
+    lists.truncate(3);
+    let also = match lists.as_slice() {
+        [] => String::new(),
+        lists => format!(", or without the `- ` into {}", lists.join(" or ")),
+    };
+    format!("under `allow` of policy `{}` in {file}{also}", policy.name())
+}

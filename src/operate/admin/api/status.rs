@@ -1,0 +1,266 @@
+//! `/api/status`: health, what is in force and since when, what wants attention, and the last hour.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+use super::super::not_ready;
+use super::policy::Rule;
+use super::{cut, policy};
+use crate::config::{Config, Finding, OnLogFailure};
+use crate::state::history::{INTERVAL, Sample};
+use crate::state::in_force::InForce;
+use crate::state::shared::Shared;
+use crate::telemetry::metrics::Verdicts;
+
+/// Findings of a refused reload that are shown; the log has all.
+const FINDINGS: usize = 50;
+/// Rules that expire which are shown, the first first.
+const EXPIRING: usize = 100;
+/// From so long before its moment on a rule or a certificate wants attention.
+const SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
+
+#[derive(Serialize)]
+pub(super) struct Status {
+    version: &'static str,
+    revision: &'static str,
+    instance: String,
+    now: Timestamp,
+    started: Timestamp,
+    /// Why `/readyz` says no; none: it says yes.
+    not_ready: Option<&'static str>,
+    draining: bool,
+    config: Configuration,
+    listeners: Vec<Listener>,
+    limits: Limits,
+    access_log: Log,
+    tunnels: usize,
+    exchanges: usize,
+    verdicts: Verdicts,
+    /// What is probably wrong, a line each.
+    warnings: Vec<String>,
+    expiring: Expiring,
+    history: History,
+}
+
+#[derive(Serialize)]
+struct Configuration {
+    sha256: String,
+    since: Timestamp,
+    /// The embedded default is in force: no file was named.
+    default: bool,
+    files: Vec<String>,
+    policies: usize,
+    rules: usize,
+    last_reload: LastReload,
+}
+
+#[derive(Serialize)]
+struct LastReload {
+    at: Timestamp,
+    successful: bool,
+    /// Findings there were.
+    total: usize,
+    findings: Vec<Told>,
+}
+
+#[derive(Serialize)]
+struct Told {
+    file: String,
+    line: u32,
+    column: u32,
+    severity: String,
+    text: String,
+}
+
+#[derive(Serialize)]
+struct Listener {
+    name: String,
+    address: String,
+    proxy_protocol: bool,
+    tls: bool,
+    client_certificates: bool,
+    basic_auth: bool,
+    certificate_expires: Option<Timestamp>,
+}
+
+#[derive(Serialize)]
+struct Limits {
+    /// What the configuration says, or less where the descriptors carry less.
+    tunnels: usize,
+    tunnels_configured: usize,
+    descriptors: u64,
+    descriptors_open: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Log {
+    available: bool,
+    unavailable_seconds: Option<f64>,
+    on_failure: &'static str,
+    queued: usize,
+    written: u64,
+    lost: u64,
+}
+
+#[derive(Serialize)]
+struct Expiring {
+    /// Rules that expire, those that have expired included.
+    total: usize,
+    rules: Vec<Rule>,
+}
+
+#[derive(Serialize)]
+struct History {
+    interval_seconds: u64,
+    samples: Vec<Sample>,
+}
+
+pub(super) fn of(shared: &Shared) -> Status {
+    let in_force = shared.current.in_force();
+    let config = &*in_force.config;
+    let now = Timestamp::now();
+    let expiring = expiring(config);
+    Status {
+        version: env!("CARGO_PKG_VERSION"),
+        revision: option_env!("EGRESSD_REVISION").unwrap_or("unknown"),
+        instance: cut(&shared.instance),
+        now,
+        started: shared.started,
+        not_ready: not_ready(shared),
+        draining: shared.drain.is_going(),
+        config: configuration(&in_force),
+        listeners: config.listeners.iter().map(listener).collect(),
+        limits: limits(config, shared),
+        access_log: log(config, shared),
+        tunnels: shared.live.tunnels(),
+        exchanges: shared.live.exchanges(),
+        verdicts: shared.metrics.verdicts(),
+        warnings: warnings(config, shared, &expiring, now),
+        expiring,
+        history: History { interval_seconds: INTERVAL.as_secs(), samples: shared.history.samples() },
+    }
+}
+
+fn configuration(in_force: &InForce) -> Configuration {
+    let (config, last) = (&in_force.config, &in_force.last_reload);
+    Configuration {
+        sha256: config.hash.to_string(),
+        since: in_force.since,
+        default: config.files.is_empty(),
+        files: config.files.iter().take(FINDINGS).map(|file| cut(&file.display().to_string())).collect(),
+        policies: config.policies.iter().count(),
+        rules: config.policies.iter().map(crate::rules::Policy::rule_count).sum(),
+        last_reload: LastReload {
+            at: last.at,
+            successful: last.is_successful(),
+            total: last.refused.len(),
+            findings: last.refused.iter().take(FINDINGS).map(told).collect(),
+        },
+    }
+}
+
+fn told(finding: &Finding) -> Told {
+    Told {
+        file: cut(&finding.file),
+        line: finding.line,
+        column: finding.column,
+        severity: finding.severity.to_string(),
+        text: cut(&finding.text),
+    }
+}
+
+fn listener(listener: &crate::config::Listener) -> Listener {
+    let tls = listener.tls.as_ref().map(|tls| &tls.server);
+    Listener {
+        name: listener.name.to_string(),
+        address: listener.address.to_string(),
+        proxy_protocol: listener.proxy_protocol.is_some(),
+        tls: tls.is_some(),
+        client_certificates: tls.is_some_and(crate::transport::tls::ServerTls::verifies_clients),
+        basic_auth: listener.basic_auth.is_some(),
+        certificate_expires: tls.map(crate::transport::tls::ServerTls::expires),
+    }
+}
+
+fn limits(config: &Config, shared: &Shared) -> Limits {
+    Limits {
+        tunnels: config.limits.tunnels.min(shared.tunnels_carried),
+        tunnels_configured: config.limits.tunnels,
+        descriptors: shared.descriptors,
+        descriptors_open: open_descriptors(),
+    }
+}
+
+/// From Linux 6.2 on the directory's size is their number; before that they are counted.
+fn open_descriptors() -> Option<u64> {
+    const DIRECTORY: &str = "/proc/self/fd";
+    match std::fs::metadata(DIRECTORY).ok()?.len() {
+        0 => u64::try_from(std::fs::read_dir(DIRECTORY).ok()?.count()).ok(),
+        some => Some(some),
+    }
+}
+
+fn log(config: &Config, shared: &Shared) -> Log {
+    let counts = shared.log.counts();
+    Log {
+        available: shared.log.is_available(),
+        unavailable_seconds: shared.log.unavailable_for().as_ref().map(Duration::as_secs_f64),
+        on_failure: match config.access_log.on_failure {
+            OnLogFailure::Deny => "deny",
+            OnLogFailure::Continue => "continue",
+        },
+        queued: counts.queued,
+        written: counts.written,
+        lost: counts.lost,
+    }
+}
+
+fn expiring(config: &Config) -> Expiring {
+    // Nearly always none, and there may be a million to look through.
+    if config.policies.next_expiry(Timestamp::MIN).is_none() {
+        return Expiring { total: 0, rules: Vec::new() };
+    }
+    let mut rules: Vec<_> = config.policies.rules().filter(|rule| rule.expires().is_some()).collect();
+    rules.sort_by_key(|rule| rule.expires());
+    let total = rules.len();
+    Expiring { total, rules: rules.into_iter().take(EXPIRING).map(policy::Rule::of).collect() }
+}
+
+fn warnings(config: &Config, shared: &Shared, expiring: &Expiring, now: Timestamp) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for listener in &shared.listeners {
+        if let Some(told) = listener.hidden_clients() {
+            warnings.push(format!("listener {}: {told}", listener.name));
+        }
+    }
+    if config.files.is_empty() {
+        warnings.push("the embedded default is in force: no configuration was named".to_owned());
+    }
+    if config.limits.tunnels > shared.tunnels_carried {
+        warnings.push(format!(
+            "the descriptors ({}) carry {} tunnels, not the {} of limits.tunnels: raise the hard limit of open files",
+            shared.descriptors, shared.tunnels_carried, config.limits.tunnels
+        ));
+    }
+    let counts = shared.log.counts();
+    if counts.lost > 0 {
+        warnings.push(format!("{} access log records are lost", counts.lost));
+    }
+    for listener in &config.listeners {
+        let expires = listener.tls.as_ref().map(|tls| tls.server.expires());
+        if let Some(moment) = expires.filter(|moment| moment.duration_since(now) < SOON) {
+            let word = if moment < now { "expired at" } else { "expires at" };
+            warnings.push(format!("the certificate of listener {} {word} {moment}", listener.name));
+        }
+    }
+    let soon =
+        |rule: &&Rule| rule.expires.is_some_and(|moment| moment > now && moment.duration_since(now) < SOON);
+    match expiring.rules.iter().filter(soon).count() {
+        0 => {}
+        1 => warnings.push("one rule expires within 14 days".to_owned()),
+        more => warnings.push(format!("{more} rules expire within 14 days")),
+    }
+    warnings
+}

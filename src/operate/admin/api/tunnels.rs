@@ -1,0 +1,249 @@
+//! `/api/tunnels`: what is open now.
+//!
+//! The registry is gone through in its own chunks, of which each holds one lock for a moment; then the tunnels that are
+//! asked for are picked, and only these are written. A rate is not kept for a tunnel: who polls has two readings.
+
+use std::cmp::Ordering;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{Query, cut};
+use crate::state::live::{self, Live};
+use crate::words::target::{Host, Name};
+
+/// By what tunnels are put in order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Sort {
+    Age,
+    Sent,
+    Received,
+    Bytes,
+    Client,
+    Identity,
+    Target,
+    Policy,
+}
+
+impl Sort {
+    pub(super) const WORDS: [&str; 8] =
+        ["age", "sent", "received", "bytes", "client", "identity", "target", "policy"];
+
+    pub(super) fn parse(word: &str) -> Option<Self> {
+        use Sort::*;
+        let all = [Age, Sent, Received, Bytes, Client, Identity, Target, Policy];
+        Sort::WORDS.iter().zip(all).find(|(known, _)| **known == word).map(|(_, sort)| sort)
+    }
+
+    /// A number where it may move while tunnels are compared: taken once, or there is no order at all.
+    fn number(self, tunnel: &live::Tunnel) -> u64 {
+        let (sent, received) = (tunnel.meter.sent(), tunnel.meter.received());
+        match self {
+            Sort::Sent => sent,
+            Sort::Received => received,
+            Sort::Bytes => sent.saturating_add(received),
+            Sort::Age | Sort::Client | Sort::Identity | Sort::Target | Sort::Policy => 0,
+        }
+    }
+
+    fn compare(self, (a_number, a): &Picked, (b_number, b): &Picked) -> Ordering {
+        let (a, b) = (&a.facts, &b.facts);
+        match self {
+            // The older one has the greater age.
+            Sort::Age => b.started.cmp(&a.started),
+            Sort::Sent | Sort::Received | Sort::Bytes => a_number.cmp(b_number),
+            Sort::Client => a.client.address.ip().cmp(&b.client.address.ip()),
+            Sort::Identity => a.client.identity().cmp(&b.client.identity()),
+            Sort::Target => (host(a), a.target.port.get()).cmp(&(host(b), b.target.port.get())),
+            Sort::Policy => a.policy.cmp(&b.policy),
+        }
+    }
+}
+
+/// [`Sort::number`], and the tunnel.
+type Picked = (u64, Arc<live::Tunnel>);
+
+/// Names by text, after addresses by number.
+fn host(facts: &live::TunnelFacts) -> Result<&Name, IpAddr> {
+    match &facts.target.host {
+        Host::Name(name) => Ok(name),
+        Host::Address(address) => Err(*address),
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct Tunnels {
+    now: Timestamp,
+    /// Open now.
+    total: usize,
+    /// Of these, those that the filter takes.
+    matching: usize,
+    tunnels: Vec<TunnelRow>,
+}
+
+#[derive(Serialize)]
+struct TunnelRow {
+    id: String,
+    client: String,
+    peer: String,
+    identity: Option<String>,
+    target: String,
+    sni: Option<String>,
+    policy: String,
+    rule: Option<String>,
+    scheme: &'static str,
+    listener: String,
+    upstream: String,
+    by_parent: bool,
+    started: Timestamp,
+    age_seconds: f64,
+    sent: u64,
+    received: u64,
+    /// What report mode let pass.
+    would_deny: Option<&'static str>,
+    /// What it was told to end with, while it is closing.
+    ending: Option<&'static str>,
+}
+
+pub(super) fn of(query: &Query, live: &Live) -> Tunnels {
+    let mut total = 0;
+    let mut found: Vec<Picked> = Vec::new();
+    live.for_each(|tunnel| {
+        total += 1;
+        if is_wanted(query, tunnel) {
+            found.push((query.sort.number(tunnel), Arc::clone(tunnel)));
+        }
+    });
+    let matching = found.len();
+    let compare = |a: &Picked, b: &Picked| {
+        let by = query.sort.compare(a, b);
+        let by = if query.descending { by.reverse() } else { by };
+        by.then_with(|| a.1.facts.id.cmp(&b.1.facts.id))
+    };
+    if query.limit > 0 && query.limit < found.len() {
+        found.select_nth_unstable_by(query.limit - 1, compare);
+    }
+    found.truncate(query.limit);
+    found.sort_unstable_by(compare);
+    Tunnels {
+        now: Timestamp::now(),
+        total,
+        matching,
+        tunnels: found.iter().map(|(_, tunnel)| shown(tunnel)).collect(),
+    }
+}
+
+fn is_wanted(query: &Query, tunnel: &live::Tunnel) -> bool {
+    if query.filter.is_empty() {
+        return true;
+    }
+    let facts = &tunnel.facts;
+    query.takes(&[
+        Some(&facts.client.address.to_string()),
+        facts.client.identity(),
+        Some(&facts.target.to_string()),
+        tunnel.sni(),
+        Some(&facts.policy),
+        facts.rule.as_deref(),
+        Some(&facts.upstream.to_string()),
+        Some(&facts.id.to_string()),
+    ])
+}
+
+fn shown(tunnel: &live::Tunnel) -> TunnelRow {
+    let facts = &tunnel.facts;
+    TunnelRow {
+        id: facts.id.to_string(),
+        client: facts.client.address.to_string(),
+        peer: facts.client.peer.to_string(),
+        identity: facts.client.identity().map(cut),
+        target: facts.target.to_string(),
+        sni: tunnel.sni().map(cut),
+        policy: facts.policy.to_string(),
+        rule: facts.rule.as_deref().map(cut),
+        scheme: facts.scheme.as_str(),
+        listener: facts.listener.to_string(),
+        upstream: facts.upstream.to_string(),
+        by_parent: facts.by_parent,
+        started: facts.started,
+        age_seconds: tunnel.age().as_secs_f64(),
+        sent: tunnel.meter.sent(),
+        received: tunnel.meter.received(),
+        would_deny: tunnel.objection().map(crate::words::outcome::Reason::as_str),
+        ending: tunnel.ending().map(crate::words::outcome::Ending::as_str),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use uuid::Uuid;
+
+    use super::super::{Asked, Query};
+    use super::*;
+    use crate::rules::Scheme;
+    use crate::state::live::{LiveTunnel, Registration, TunnelFacts};
+    use crate::transport::cancel::Cancel;
+    use crate::transport::meter::Meter;
+    use crate::words::client::Client;
+    use crate::words::target::Target;
+
+    fn open(live: &Arc<Live>, number: u32) -> LiveTunnel {
+        let [.., high, low] = number.to_be_bytes();
+        let client = SocketAddr::from(([10, 0, high, low], 1));
+        let facts = TunnelFacts {
+            id: Uuid::now_v7(),
+            client: Arc::new(Client::direct(client)),
+            target: Target::connect(&format!("git{}.example:443", number % 7)).expect("a target"),
+            policy: "p".into(),
+            rule: None,
+            listener: "proxy".into(),
+            upstream: client,
+            by_parent: false,
+            scheme: Scheme::Https,
+            started: Timestamp::from_second(i64::from(number)).expect("a moment"),
+        };
+        let meter = Arc::new(Meter::default());
+        meter.add_sent(u64::from(number) * 31 % 10_007);
+        match live.register(facts, meter, Cancel::new(), live.generation()) {
+            Registration::Current(guard) | Registration::JudgeAgain(guard) => guard,
+        }
+    }
+
+    #[test]
+    fn of_ten_thousand_those_that_are_asked_for_are_written() {
+        let live = Live::new();
+        let open: Vec<LiveTunnel> = (0..10_000).map(|number| open(&live, number)).collect();
+        let ask = |query| of(&Query::parse(query, Asked::Tunnels).expect(query), &live);
+
+        let most = ask("sort=sent&limit=100");
+        assert_eq!((most.total, most.matching, most.tunnels.len()), (10_000, 10_000, 100));
+        let mut sent: Vec<u64> = open.iter().map(|tunnel| tunnel.meter().sent()).collect();
+        sent.sort_unstable_by(|a, b| b.cmp(a));
+        let written: Vec<u64> = most.tunnels.iter().map(|tunnel| tunnel.sent).collect();
+        assert_eq!(written, sent[..100]);
+
+        let newest = ask("sort=age&order=asc&limit=2");
+        let clients: Vec<&str> = newest.tunnels.iter().map(|tunnel| tunnel.client.as_str()).collect();
+        assert_eq!(clients, ["10.0.39.15:1", "10.0.39.14:1"]);
+        assert_eq!(ask("filter=GIT3.example").matching, (0..10_000).filter(|number| number % 7 == 3).count());
+        let by_client = ask("sort=client&order=asc&filter=10.0.1.&limit=3");
+        let clients: Vec<&str> = by_client.tunnels.iter().map(|tunnel| tunnel.client.as_str()).collect();
+        assert_eq!(clients, ["10.0.1.0:1", "10.0.1.1:1", "10.0.1.2:1"], "by number, not by text");
+        let none = ask("limit=0");
+        assert_eq!((none.total, none.tunnels.len()), (10_000, 0));
+        assert_eq!(ask("").tunnels.len(), super::super::LIMIT);
+        assert_eq!(ask("limit=2000").tunnels.len(), super::super::MOST);
+    }
+
+    #[test]
+    fn every_word_of_the_order_is_one() {
+        for word in Sort::WORDS {
+            assert!(Sort::parse(word).is_some(), "{word}");
+        }
+        assert_eq!(Sort::parse("rate"), None);
+    }
+}

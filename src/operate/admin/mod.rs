@@ -1,0 +1,256 @@
+//! The admin listener: probes for the kubelet and the load balancer, metrics for Prometheus, the status page for people.
+//!
+//! Nothing here changes anything. The probes answer everyone, because an NLB and a kubelet come from anywhere in the
+//! network; everything else answers `admin.networks` alone, and the page and its JSON only under a name that cannot be a
+//! stranger's (`site`). A PROXY header is read where one comes from a trusted peer, and not required: an NLB that speaks it
+//! sends it with its health checks, the kubelet and Prometheus do not.
+
+mod api;
+mod page;
+mod reply;
+mod site;
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{ALLOW, CONTENT_TYPE, HOST};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use self::reply::{html, json, text};
+use crate::config::{OnLogFailure, ProxyProtocol};
+use crate::state::shared::Shared;
+use crate::telemetry::metrics;
+use crate::transport::prefixed::Early;
+use crate::wire::proxy_protocol::read_header;
+use crate::words::client::{ClientAddr, PeerAddr};
+
+/// Enough for every prober and scraper there is; a flood from inside cannot take the descriptors.
+const CONNECTIONS: usize = 64;
+/// A prober sends its head at once.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// From the accept to the last byte of the reply; a scrape of a large policy is some MB.
+const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long the log must have failed before a balancer is told to send elsewhere.
+const UNREADY_AFTER: Duration = Duration::from_secs(5);
+/// After an accept that failed for want of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Answers of `/api` that are made or sent at once: each may be some MB.
+const ANSWERS: usize = 4;
+/// The longest request head, in bytes: no prober and no browser needs more, and hyper takes no less than half of it.
+const HEAD_BYTES: usize = 16 * 1024;
+
+/// Of these, one address may hold so many: whoever holds all it can keeps no other prober out.
+const CONNECTIONS_PER_PEER: usize = 16;
+
+/// Open connections by address.
+#[derive(Clone, Default)]
+struct Peers(Arc<Mutex<HashMap<IpAddr, usize>>>);
+
+/// One open connection of an address; dropping it gives the place back.
+struct Held {
+    peers: Peers,
+    address: IpAddr,
+}
+
+impl Peers {
+    fn hold(&self, address: IpAddr) -> Option<Held> {
+        let mut peers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = peers.entry(address).or_default();
+        if *held >= CONNECTIONS_PER_PEER {
+            return None;
+        }
+        *held += 1;
+        Some(Held { peers: self.clone(), address })
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let mut peers = self.peers.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(held) = peers.get_mut(&self.address) {
+            *held -= 1;
+            if *held == 0 {
+                peers.remove(&self.address);
+            }
+        }
+    }
+}
+
+/// Serves until the task is dropped: probes are answered to the very end of a drain.
+pub async fn serve(socket: TcpListener, shared: Arc<Shared>) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let answers = Arc::new(Semaphore::new(ANSWERS));
+    let peers = Peers::default();
+    loop {
+        let (stream, peer) = match socket.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!("admin: accept failed: {error}");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        // Closed when there are too many: whoever waits in the queue would find out no sooner.
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+        let Some(held) = peers.hold(peer.ip()) else { continue };
+        let (shared, answers) = (Arc::clone(&shared), Arc::clone(&answers));
+        tokio::spawn(async move {
+            serve_connection(stream, peer, shared, answers).await;
+            drop((place, held));
+        });
+    }
+}
+
+async fn serve_connection(
+    mut stream: TcpStream,
+    peer: SocketAddr,
+    shared: Arc<Shared>,
+    answers: Arc<Semaphore>,
+) {
+    let mut early = BytesMut::new();
+    let Some(client) = client(&mut stream, &mut early, PeerAddr::new(peer), &shared).await else { return };
+    // Kept until the last byte of the answer is gone.
+    let place: Mutex<Option<OwnedSemaphorePermit>> = Mutex::new(None);
+    let service = service_fn(|request: Request<Incoming>| {
+        let (shared, answers, place) = (&shared, &answers, &place);
+        async move { Ok::<_, Infallible>(answer(&request, client, shared, answers, place).await) }
+    });
+    // One request a connection, and an end to it: nobody can keep a place that a probe needs.
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .keep_alive(false)
+        .max_headers(64)
+        .max_buf_size(HEAD_BYTES)
+        .serve_connection(TokioIo::new(Early::new(stream, early)), service);
+    // A prober that goes away in the middle is no news.
+    let _ = tokio::time::timeout(EXCHANGE_TIMEOUT, serving).await;
+}
+
+/// Who asks, by the PROXY header that a trusted peer may send. `None`: it sent a malformed one, or nothing in time.
+async fn client(
+    stream: &mut TcpStream,
+    early: &mut BytesMut,
+    peer: PeerAddr,
+    shared: &Shared,
+) -> Option<IpAddr> {
+    let trusts = |proxies: &ProxyProtocol| proxies.trusts(peer.ip());
+    let is_trusted = shared.current.load().admin.proxy_protocol.as_ref().is_some_and(trusts);
+    if !is_trusted {
+        return Some(peer.ip());
+    }
+    match read_header(stream, early, HEAD_TIMEOUT, false).await {
+        Ok(header) => {
+            let source = header.and_then(|header| header.source);
+            Some(source.map_or(peer.ip(), |source| ClientAddr::new(source).ip()))
+        }
+        Err(error) => {
+            tracing::debug!("admin: {peer} closed: {error}");
+            None
+        }
+    }
+}
+
+async fn answer(
+    request: &Request<Incoming>,
+    client: IpAddr,
+    shared: &Arc<Shared>,
+    answers: &Arc<Semaphore>,
+    place: &Mutex<Option<OwnedSemaphorePermit>>,
+) -> Response<Full<Bytes>> {
+    if request.method() != Method::GET && request.method() != Method::HEAD {
+        let mut reply = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
+        reply.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return reply;
+    }
+    let path = request.uri().path();
+    match path {
+        "/livez" | "/healthz" => return text(StatusCode::OK, "ok\n"),
+        "/readyz" => {
+            return match not_ready(shared) {
+                None => text(StatusCode::OK, "ok\n"),
+                Some(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
+            };
+        }
+        _ => {}
+    }
+    let admin = &shared.current.load().admin;
+    if !admin.networks.iter().any(|network| network.contains(&client)) {
+        return text(StatusCode::FORBIDDEN, "this address is not in admin.networks\n");
+    }
+    if path == "/metrics" {
+        return scrape(shared);
+    }
+    let Some(asked) = api::Asked::of(path) else {
+        if path == "/" {
+            return site::refusal(request.headers().get(HOST), &admin.hosts)
+                .unwrap_or_else(|| html(page::document()));
+        }
+        return text(
+            StatusCode::NOT_FOUND,
+            "there are / (the status page), /api/status, /api/tunnels, /api/decisions, /api/policy, /metrics, /livez, \
+             /readyz and /healthz\n",
+        );
+    };
+    if let Some(refusal) = site::refusal(request.headers().get(HOST), &admin.hosts) {
+        return refusal;
+    }
+    let query = match api::Query::parse(request.uri().query().unwrap_or_default(), asked) {
+        Ok(query) => query,
+        Err(wrong) => return text(StatusCode::BAD_REQUEST, format!("{wrong}\n")),
+    };
+    let Ok(permit) = Arc::clone(answers).acquire_owned().await else {
+        return text(StatusCode::SERVICE_UNAVAILABLE, "ending\n");
+    };
+    *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(permit);
+    let shared = Arc::clone(shared);
+    // Off the workers: ten thousand tunnels or a million rules take long enough to be felt by every tunnel there.
+    match tokio::task::spawn_blocking(move || api::answer(asked, &query, &shared)).await {
+        Ok(body) => json(body),
+        Err(error) => {
+            tracing::error!("admin: {error}");
+            text(StatusCode::INTERNAL_SERVER_ERROR, "a fault of egressd: please report what stderr says\n")
+        }
+    }
+}
+
+fn scrape(shared: &Shared) -> Response<Full<Bytes>> {
+    shared.metrics.ready(not_ready(shared).is_none());
+    match shared.metrics.render() {
+        Ok(scrape) => {
+            let mut reply = text(StatusCode::OK, scrape);
+            let kind = HeaderValue::from_static(metrics::CONTENT_TYPE);
+            reply.headers_mut().insert(CONTENT_TYPE, kind);
+            reply
+        }
+        Err(error) => {
+            tracing::error!("metrics: {error}");
+            text(StatusCode::INTERNAL_SERVER_ERROR, "the metrics contradict each other\n")
+        }
+    }
+}
+
+/// Why a load balancer should send new connections elsewhere.
+fn not_ready(shared: &Shared) -> Option<&'static str> {
+    if shared.drain.is_going() {
+        Some("draining")
+    } else if shared.current.load().access_log.on_failure == OnLogFailure::Deny
+        && shared.log.unavailable_for().is_some_and(|lasts| lasts >= UNREADY_AFTER)
+    {
+        Some("log_unavailable")
+    } else {
+        None
+    }
+}

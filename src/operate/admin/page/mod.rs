@@ -1,0 +1,90 @@
+//! The status page: one document that holds its style and its script, put together once.
+//!
+//! The script builds everything from `/api` as text, never as markup; the Content-Security-Policy names the script and
+//! the style by hash, so that nothing else would run even if something slipped in. Not here: the numbers (`api`).
+
+use std::sync::LazyLock;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sha2::{Digest as _, Sha256};
+
+const HTML: &str = include_str!("page.html");
+const CSS: &str = include_str!("page.css");
+/// In the order of running.
+const SCRIPTS: [&str; 5] = [
+    include_str!("text.js"),
+    include_str!("plots.js"),
+    include_str!("tables.js"),
+    include_str!("panels.js"),
+    include_str!("page.js"),
+];
+
+/// What is sent for `/`.
+pub(super) struct Document {
+    pub(super) html: String,
+    pub(super) security_policy: String,
+}
+
+/// The one document there is.
+pub(super) fn document() -> &'static Document {
+    static DOCUMENT: LazyLock<Document> = LazyLock::new(put_together);
+    &DOCUMENT
+}
+
+fn put_together() -> Document {
+    // One scope for all of it, and none of it in the window.
+    let script = format!("(() => {{\n\"use strict\";\n{}}})();\n", SCRIPTS.concat());
+    let html = HTML.replacen("/*style*/", CSS, 1).replacen("/*script*/", &script, 1);
+    // connect-src: its own /api. img-src: the empty icon, without which browsers ask for /favicon.ico.
+    let security_policy = format!(
+        "default-src 'none'; script-src {}; style-src {}; connect-src 'self'; img-src data:; base-uri 'none'; \
+         form-action 'none'; frame-ancestors 'none'",
+        source(&script),
+        source(CSS),
+    );
+    Document { html, security_policy }
+}
+
+/// The hash as CSP writes it.
+fn source(text: &str) -> String {
+    format!("'sha256-{}'", STANDARD.encode(Sha256::digest(text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_is_whole_and_asks_nobody_else() {
+        let Document { html, security_policy } = document();
+        assert!(!html.contains("/*style*/") && !html.contains("/*script*/"));
+        assert_eq!(html.matches("<script>").count(), 1);
+        assert_eq!(html.matches("<style>").count(), 1);
+        // SVG's namespace is a name and no address.
+        let elsewhere = html.replace("http://www.w3.org/2000/svg", "");
+        for reference in ["://www", "src=", "@import", "url("] {
+            assert!(!elsewhere.contains(reference), "{reference}: nothing from elsewhere");
+        }
+        for word in ["unsafe", "*", "http:"] {
+            assert!(!security_policy.contains(word), "{security_policy}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_ever_shown_as_markup() {
+        let script = SCRIPTS.concat();
+        for sink in [
+            "innerHTML",
+            "outerHTML",
+            "insertAdjacentHTML",
+            "document.write",
+            "eval(",
+            "new Function",
+            "DOMParser",
+        ] {
+            assert!(!script.contains(sink), "{sink}");
+        }
+        assert!(!script.contains("</script"), "would end the script early");
+    }
+}

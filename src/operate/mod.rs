@@ -1,0 +1,6 @@
+//! The program running: it starts, follows its configuration, is looked at, and ends.
+
+pub mod admin;
+pub mod reload;
+pub mod resources;
+pub mod server;

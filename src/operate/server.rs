@@ -1,0 +1,317 @@
+//! The program running: bind, serve, drain, end.
+//!
+//! Binding and serving are apart, so that a caller learns the real addresses first (port 0 in tests). The shutdown is
+//! an argument: any source of [`Signal`]s will do.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc::Receiver;
+use tokio::task::JoinHandle;
+
+use crate::config::{Config, LogOutput};
+use crate::inbound::accept;
+use crate::operate::reload::{self, Reloading, Source};
+use crate::operate::{admin, resources};
+use crate::outbound::dial::{self, OwnAddresses};
+use crate::outbound::resolve::Resolver;
+use crate::outbound::route::Route;
+use crate::state::budgets::Budgets;
+use crate::state::drain::Drain;
+use crate::state::history::History;
+use crate::state::in_force::Current;
+use crate::state::limits::Limits;
+use crate::state::limits::connections::Open;
+use crate::state::listener::{self, Listener};
+use crate::state::live::Live;
+use crate::state::passwords::{self, Verifier};
+use crate::state::recent::Recent;
+use crate::state::shared::Shared;
+use crate::telemetry;
+use crate::telemetry::access_log::{self, AccessLog, Finished, Options, WriterHandle};
+use crate::telemetry::metrics::Metrics;
+use crate::transport::socket;
+use crate::transport::tls::client::TrustError;
+use crate::words::outcome::Ending;
+
+/// How long tunnels that were told to end may take to write their records.
+const LAST_RECORDS: Duration = Duration::from_secs(2);
+/// Between two looks for tunnels to end.
+const SWEEP: Duration = Duration::from_millis(50);
+/// How long the log's writer may take to write what is queued.
+const LAST_FLUSH: Duration = Duration::from_secs(5);
+
+/// What the outside may tell a running server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// Drain; a second one ends at once.
+    Terminate,
+    /// Reload the configuration and reopen log files.
+    HangUp,
+}
+
+/// Why the server did not start. The text names the setting at fault.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A listener's or the admin address could not be bound.
+    #[error("cannot listen on {address} ({what}): {source}{}", instead(source))]
+    Bind {
+        /// As configured.
+        address: SocketAddr,
+        /// Which setting names it.
+        what: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The access log's output could not be opened.
+    #[error("cannot open the access log: {0}")]
+    Log(io::Error),
+    /// The metrics contradict each other: a fault of egressd.
+    #[error("cannot set up metrics: {0}")]
+    Metrics(String),
+    /// The thread that verifies passwords could not be started.
+    #[error("cannot verify passwords: {0}")]
+    Passwords(io::Error),
+    /// No resolver could be made of `dns` and the system's files.
+    #[error("cannot set up DNS: {0}")]
+    Dns(String),
+    /// A rule or a parent proxy needs authorities to trust, and there are none.
+    #[error("cannot set up upstreams: {0}")]
+    Trust(#[from] TrustError),
+    /// The thread that follows the configuration could not be started.
+    #[error("cannot follow changes of the configuration: {0}")]
+    Reload(io::Error),
+}
+
+/// What to do where an address cannot be had.
+fn instead(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "; end what listens there (`ss -ltnp` names it), or write another port",
+        io::ErrorKind::AddrNotAvailable => {
+            "; this machine has no such address: 0.0.0.0 and [::] are all of them"
+        }
+        io::ErrorKind::PermissionDenied => "; ports below 1024 want CAP_NET_BIND_SERVICE: write a higher one",
+        _ => "",
+    }
+}
+
+/// Bound, not yet serving.
+#[derive(Debug)]
+pub struct Server {
+    shared: Arc<Shared>,
+    listeners: Vec<(TcpListener, Arc<Listener>)>,
+    admin: TcpListener,
+    writer: WriterHandle,
+}
+
+impl Server {
+    /// Binds every address of `config` and opens the log.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left bound then.
+    pub async fn bind(config: Config) -> Result<Self, StartError> {
+        let mut listeners = Vec::with_capacity(config.listeners.len());
+        for listener in &config.listeners {
+            let socket = bind(listener.address, || format!("listener {}", listener.name))?;
+            listeners.push(socket);
+        }
+        let admin = bind(config.admin.address, || "admin.address".to_owned())?;
+        let mut own = Vec::with_capacity(listeners.len() + 1);
+        for socket in listeners.iter().chain([&admin]) {
+            own.extend(socket.local_addr());
+        }
+
+        let descriptors = descriptors();
+        let share = resources::share_out(descriptors, config.limits.tunnels);
+        dial::set_extra_attempts(share.attempts);
+        let live = Live::new();
+        let resolver = Resolver::new(&config.dns).map_err(|error| StartError::Dns(error.to_string()))?;
+        let route = Route::new(&config)?;
+        let (log, writer) = open_log(&config, share.tunnels).map_err(StartError::Log)?;
+        let metrics = Metrics::new(Arc::clone(&live), log.clone())
+            .map_err(|error| StartError::Metrics(error.to_string()))?;
+        let now = Timestamp::now();
+        metrics.in_force(&config, now);
+        listener::count_certificates(&metrics, &config);
+        let listeners: Vec<(TcpListener, Arc<Listener>)> = listeners
+            .into_iter()
+            .zip(config.listeners.iter().enumerate())
+            .map(|(socket, (index, settings))| (socket, Arc::new(Listener::new(index, settings, &metrics))))
+            .collect();
+        let passwords = Verifier::start(passwords::Limits::default()).map_err(StartError::Passwords)?;
+        let shared = Arc::new(Shared {
+            current: Current::new(config, now),
+            resolver: ArcSwap::from_pointee(resolver),
+            route: ArcSwap::from_pointee(route),
+            own: OwnAddresses::new(own),
+            budgets: Budgets::new(),
+            limits: Limits::new(Instant::now()),
+            descriptors,
+            tunnels_carried: resources::Share::of(descriptors, usize::MAX).tunnels,
+            passwords,
+            connections: Open::new(share.connections),
+            live,
+            log,
+            metrics: Arc::new(metrics),
+            drain: Drain::default(),
+            instance: instance(),
+            started: now,
+            listeners: listeners.iter().map(|(_, listener)| Arc::clone(listener)).collect(),
+            recent: Recent::default(),
+            history: History::default(),
+        });
+        Ok(Server { shared, listeners, admin, writer })
+    }
+
+    /// The proxy listeners with the addresses they got, in the order of the file.
+    pub fn listeners(&self) -> impl Iterator<Item = (&str, SocketAddr)> {
+        self.listeners
+            .iter()
+            .filter_map(|(socket, listener)| Some((&*listener.name, socket.local_addr().ok()?)))
+    }
+
+    /// What its connections share.
+    #[cfg(test)]
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// The admin listener's address.
+    pub fn admin(&self) -> Option<SocketAddr> {
+        self.admin.local_addr().ok()
+    }
+
+    /// Where panics are to be counted.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.shared.metrics
+    }
+
+    /// Serves until the signals say otherwise, and returns when the last record is written. `source` is where the
+    /// configuration was read from, to be followed.
+    ///
+    /// # Errors
+    /// [`StartError::Reload`]; nothing was accepted then.
+    pub async fn run(self, source: Source, mut signals: Receiver<Signal>) -> Result<(), StartError> {
+        let Server { shared, listeners, admin, writer } = self;
+        let reloading = reload::start(Arc::clone(&shared), source).map_err(StartError::Reload)?;
+        let accepting: Vec<JoinHandle<()>> = listeners
+            .into_iter()
+            .map(|(socket, listener)| tokio::spawn(accept::serve(socket, listener, Arc::clone(&shared))))
+            .collect();
+        let admin = tokio::spawn(admin::serve(admin, Arc::clone(&shared)));
+        let sampling = tokio::spawn({
+            let shared = Arc::clone(&shared);
+            async move { shared.history.keep(&shared.live, &shared.metrics).await }
+        });
+
+        until_terminated(&mut signals, &shared, &reloading).await;
+        drain(&mut signals, &shared, accepting).await;
+
+        // The writer is waited for, and given up where its output is stuck: exit never hangs on a stalled pipe.
+        if let Ok(Finished::Abandoned(left)) =
+            tokio::task::spawn_blocking(move || writer.finish(LAST_FLUSH)).await
+        {
+            tracing::error!("{left} access log records could not be written");
+        }
+        drop(reloading);
+        sampling.abort();
+        admin.abort();
+        Ok(())
+    }
+}
+
+fn bind(address: SocketAddr, what: impl Fn() -> String) -> Result<TcpListener, StartError> {
+    socket::listen(address).map_err(|source| StartError::Bind { address, what: what(), source })
+}
+
+/// Raises the descriptor limit, and says what it is then.
+fn descriptors() -> u64 {
+    resources::raise_descriptor_limit().unwrap_or_else(|error| {
+        tracing::warn!("cannot raise the limit of open descriptors: {error}");
+        resources::descriptor_limit()
+    })
+}
+
+fn open_log(config: &Config, tunnels: usize) -> io::Result<(AccessLog, WriterHandle)> {
+    let output = match &config.access_log.output {
+        LogOutput::Stdout => access_log::stdout()?,
+        LogOutput::File(path) => access_log::file(path)?,
+    };
+    let options = Options::new(tunnels, config.access_log.on_failure);
+    AccessLog::start(output, telemetry::format(config), options)
+}
+
+fn instance() -> Box<str> {
+    rustix::system::uname().nodename().to_string_lossy().into()
+}
+
+async fn until_terminated(signals: &mut Receiver<Signal>, shared: &Shared, reloading: &Reloading) {
+    while let Some(signal) = signals.recv().await {
+        match signal {
+            Signal::Terminate => return,
+            Signal::HangUp => {
+                shared.log.reopen();
+                reloading.request();
+            }
+        }
+    }
+}
+
+/// Stops accepting, waits for what flows, then ends it. A second TERM skips the waiting.
+async fn drain(signals: &mut Receiver<Signal>, shared: &Shared, accepting: Vec<JoinHandle<()>>) {
+    let settings = shared.current.load().shutdown.clone();
+    shared.drain.go();
+    if !settings.delay.is_zero() {
+        tracing::info!("going: accepting for another {:?}", settings.delay);
+    }
+    tokio::select! {
+        () = patiently(shared, settings.delay, settings.grace_period) => {}
+        () = terminated_again(signals, shared) => tracing::warn!("terminated a second time: ending at once"),
+    }
+    shared.drain.end();
+    for listener in accepting {
+        // A listener that panicked has closed its socket as well.
+        let _ = listener.await;
+    }
+    let mut ended = 0;
+    let over = async {
+        loop {
+            // Again and again: who was dialling when it began registers only now.
+            ended += shared.live.cancel_where(Ending::Drained, |_| true);
+            let all = shared.drain.connections().wait();
+            if tokio::time::timeout(SWEEP, all).await.is_ok() {
+                return;
+            }
+        }
+    };
+    let in_time = tokio::time::timeout(LAST_RECORDS, over).await.is_ok();
+    if ended > 0 {
+        tracing::warn!("ended by the shutdown: {ended} tunnels");
+    }
+    if !in_time {
+        tracing::error!("{} connections did not end in time", shared.drain.connections().len());
+    }
+}
+
+async fn patiently(shared: &Shared, delay: Duration, grace_period: Duration) {
+    tokio::time::sleep(delay).await;
+    tracing::info!("draining: {} open tunnels have up to {grace_period:?}", shared.live.tunnels());
+    shared.drain.close();
+    // Over when the last connection has ended, or the time is.
+    let _ = tokio::time::timeout(grace_period, shared.drain.connections().wait()).await;
+}
+
+async fn terminated_again(signals: &mut Receiver<Signal>, shared: &Shared) {
+    loop {
+        match signals.recv().await {
+            Some(Signal::Terminate) => return,
+            Some(Signal::HangUp) => shared.log.reopen(),
+            None => std::future::pending().await,
+        }
+    }
+}

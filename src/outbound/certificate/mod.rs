@@ -1,0 +1,222 @@
+//! `verify_certificate`: does the address that was dialled prove to be the host that was asked for?
+//!
+//! egressd makes a TLS handshake of its own and wants what a careful client wants: a chain to a trusted authority, the
+//! CONNECT host among the names, a validity that includes today, and the key. Proof and refusal are kept for a while by
+//! host and address, and who asks for what somebody else is just finding out waits with him.
+//!
+//! A client's own handshake is another one: a server that tells the two apart can show another certificate there, which
+//! the client then has to judge. What this rules out is an address that cannot prove to be the host at all. Left out:
+//! revocation, and targets that demand a certificate of ours in TLS 1.2. Not here: where the handshake is made (`route`).
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rustls::client::Resumption;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsConnector;
+
+use crate::config::Roots;
+use crate::transport::tls::client::{TrustError, client_config, server_name};
+use crate::words::outcome::Reason;
+use crate::words::target::{Host, Port};
+
+/// A proof is good for so long. A certificate that expires meanwhile is found out that much later.
+const PROOF_KEPT: Duration = Duration::from_secs(5 * 60);
+/// A refusal by what the target showed.
+const REFUSAL_KEPT: Duration = Duration::from_secs(30);
+/// A refusal because the target did not answer: soon it may.
+const SILENCE_KEPT: Duration = Duration::from_secs(1);
+/// Verdicts kept. One has some 250 bytes.
+const MAX_KEPT: usize = 4096;
+
+/// Who is to be proven to be where.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Claim {
+    /// The CONNECT host.
+    pub host: Host,
+    /// The target's port.
+    pub port: Port,
+    /// What was dialled: the target's address, or the parent's.
+    pub upstream: SocketAddr,
+}
+
+/// No proof.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Unverified {
+    /// `certificate_invalid`, or `upstream_not_tls` where the target did not answer in TLS.
+    pub reason: Reason,
+    /// For the log on stderr, never for the client.
+    pub detail: Arc<str>,
+}
+
+impl Unverified {
+    fn invalid(detail: &str) -> Self {
+        Unverified { reason: Reason::CertificateInvalid, detail: detail.into() }
+    }
+
+    fn not_tls(detail: &str) -> Self {
+        Unverified { reason: Reason::UpstreamNotTls, detail: detail.into() }
+    }
+}
+
+/// What came of a handshake, and how long it is good for.
+type Verdict = (Result<(), Unverified>, Duration);
+/// One claim's place: locked while somebody finds out.
+type Entry = tokio::sync::Mutex<Option<Kept>>;
+
+#[derive(Debug)]
+struct Kept {
+    verdict: Result<(), Unverified>,
+    until: Instant,
+}
+
+/// Proves claims, and remembers.
+pub struct Verifier {
+    connector: TlsConnector,
+    /// Verdicts kept at most.
+    cap: usize,
+    kept: Mutex<HashMap<Claim, Arc<Entry>>>,
+}
+
+impl Verifier {
+    /// Trusts `roots`.
+    ///
+    /// # Errors
+    /// [`TrustError`].
+    pub fn new(roots: &Roots) -> Result<Self, TrustError> {
+        let mut config = client_config(None, roots)?;
+        // A resumed session shows no certificate.
+        config.resumption = Resumption::disabled();
+        Ok(Verifier {
+            connector: TlsConnector::from(Arc::new(config)),
+            cap: MAX_KEPT,
+            kept: Mutex::default(),
+        })
+    }
+
+    /// Whether `claim` is true. `connect` gives a fresh connection to where the claim says; it is called at most once,
+    /// and not at all where the verdict is known. All of it ends within `timeout`.
+    ///
+    /// # Errors
+    /// [`Unverified`].
+    pub async fn verify<S, C>(&self, claim: &Claim, timeout: Duration, connect: C) -> Result<(), Unverified>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+        C: AsyncFnOnce() -> Result<S, String>,
+    {
+        let deadline = Instant::now() + timeout;
+        let entry = self.entry(claim);
+        // Whoever holds it leaves a verdict, or has left: then the next one finds out.
+        let Ok(mut known) = timeout_at(deadline, entry.lock()).await else {
+            return Err(Unverified::not_tls("no handshake with the target ended in time"));
+        };
+        if let Some(kept) = known.as_ref().filter(|kept| Instant::now() < kept.until) {
+            return kept.verdict.clone();
+        }
+        let found = timeout_at(deadline, Box::pin(self.find_out(claim, connect))).await;
+        let (verdict, good_for) = found.unwrap_or_else(|_elapsed| {
+            (Err(Unverified::not_tls("the TLS handshake did not end in time")), SILENCE_KEPT)
+        });
+        *known = Some(Kept { verdict: verdict.clone(), until: Instant::now() + good_for });
+        verdict
+    }
+
+    async fn find_out<S, C>(&self, claim: &Claim, connect: C) -> Verdict
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+        C: AsyncFnOnce() -> Result<S, String>,
+    {
+        let Some(name) = server_name(&claim.host) else {
+            return (Err(Unverified::invalid("no certificate can name this host")), REFUSAL_KEPT);
+        };
+        match connect().await {
+            Ok(stream) => self.handshake(name, stream).await,
+            Err(detail) => {
+                let detail = format!("no second connection to the target: {detail}");
+                (Err(Unverified::not_tls(&detail)), SILENCE_KEPT)
+            }
+        }
+    }
+
+    async fn handshake<S>(&self, name: ServerName<'static>, stream: S) -> Verdict
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        match self.connector.connect(name, stream).await {
+            Ok(mut stream) => {
+                // Politely: a server that counts broken handshakes counts none here.
+                let _ = stream.shutdown().await;
+                (Ok(()), PROOF_KEPT)
+            }
+            Err(error) => tell(&error),
+        }
+    }
+
+    /// The place of a claim. Where the table is full of claims that are just being found out, one outside it.
+    fn entry(&self, claim: &Claim) -> Arc<Entry> {
+        let mut kept = self.lock();
+        if let Some(entry) = kept.get(claim) {
+            return Arc::clone(entry);
+        }
+        if kept.len() >= self.cap {
+            make_room(&mut kept, self.cap);
+        }
+        let entry = Arc::new(Entry::default());
+        if kept.len() < self.cap {
+            kept.insert(claim.clone(), Arc::clone(&entry));
+        }
+        entry
+    }
+
+    /// A panic under the lock leaves a map that is still whole.
+    fn lock(&self) -> MutexGuard<'_, HashMap<Claim, Arc<Entry>>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verifier").finish_non_exhaustive()
+    }
+}
+
+/// Forgets what is out of date, else the verdict that would be next.
+fn make_room(kept: &mut HashMap<Claim, Arc<Entry>>, cap: usize) {
+    let now = Instant::now();
+    // In use: whoever has it is finding out, and others wait for him.
+    let until = |entry: &Arc<Entry>| match Arc::strong_count(entry) {
+        1 => entry.try_lock().ok().map(|kept| kept.as_ref().map_or(now, |kept| kept.until)),
+        _ => None,
+    };
+    kept.retain(|_, entry| until(entry).is_none_or(|until| until > now));
+    if kept.len() >= cap {
+        let next = kept.iter().filter_map(|(claim, entry)| Some((until(entry)?, claim)));
+        if let Some(claim) = next.min_by_key(|(until, _)| *until).map(|(_, claim)| claim.clone()) {
+            kept.remove(&claim);
+        }
+    }
+}
+
+/// What a handshake that failed says of the target.
+fn tell(error: &io::Error) -> Verdict {
+    use rustls::Error;
+    let Some(found) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) else {
+        let detail = format!("the connection ended in the TLS handshake: {error}");
+        return (Err(Unverified::not_tls(&detail)), SILENCE_KEPT);
+    };
+    let unverified = match found {
+        Error::InvalidCertificate(why) => Unverified::invalid(&format!("the certificate: {why}")),
+        Error::InvalidMessage(_) => Unverified::not_tls("the target's answer is no TLS"),
+        other => Unverified::invalid(&format!("the TLS handshake failed: {other}")),
+    };
+    (Err(unverified), REFUSAL_KEPT)
+}

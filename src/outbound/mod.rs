@@ -1,0 +1,7 @@
+//! How a target is reached: looked up, checked, dialled, directly or by a parent proxy.
+
+pub mod certificate;
+pub mod dial;
+pub mod parent;
+pub mod resolve;
+pub mod route;

@@ -1,0 +1,227 @@
+//! The parent proxy: TLS to it where it wants that, and a tunnel through it (RFC 9110 §9.3.6).
+//!
+//! [`Parent::secure`] makes the connection to it ready, [`Parent::connect`] asks it for a tunnel. Of its answer exactly the
+//! head is read, so that what the target says right behind it is still in the connection and needs no keeping.
+//! Not here: where the parent is dialled (`route`), and plain requests, which go to it in absolute-form (`forward`).
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::HeaderValue;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::config::{Roots, UpstreamProxy};
+use crate::transport::target_stream::UpstreamStream;
+use crate::transport::tls::client::{TrustError, client_config, server_name};
+use crate::words::outcome::Reason;
+use crate::words::target::{Method, Target};
+
+/// Longest head of an answer to CONNECT.
+const MAX_HEAD: usize = 16 * 1024;
+/// Fields of such a head at most.
+const MAX_FIELDS: usize = 64;
+/// Interim answers (1xx) that are passed over.
+const MAX_INTERIM: usize = 8;
+/// Looked at in one go.
+const PEEK: usize = 2048;
+
+/// A parent proxy, ready to be spoken to.
+pub struct Parent {
+    at: Target,
+    tls: Option<(TlsConnector, ServerName<'static>)>,
+    authorization: Option<HeaderValue>,
+}
+
+/// Why nothing came of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ParentError {
+    /// `upstream_proxy_refused` for an answer of no, else `upstream_bad_response`.
+    pub reason: Reason,
+    /// For the log on stderr, never for the client.
+    pub detail: String,
+}
+
+impl ParentError {
+    fn bad(detail: impl Into<String>) -> Self {
+        ParentError { reason: Reason::UpstreamBadResponse, detail: detail.into() }
+    }
+
+    fn refused(detail: impl Into<String>) -> Self {
+        ParentError { reason: Reason::UpstreamProxyRefused, detail: detail.into() }
+    }
+}
+
+impl From<io::Error> for ParentError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => ParentError::bad("closed the connection before it answered"),
+            _ => ParentError::bad(format!("the connection failed before it answered: {error}")),
+        }
+    }
+}
+
+impl Parent {
+    /// The parent of the configuration; `roots` vouch for an https one without a `ca`.
+    ///
+    /// # Errors
+    /// [`TrustError`].
+    pub fn new(settings: &UpstreamProxy, roots: &Roots) -> Result<Self, TrustError> {
+        let tls = match settings.tls {
+            false => None,
+            true => {
+                let mut config = client_config(settings.ca.as_ref(), roots)?;
+                // What is spoken to it, so that a parent that knows HTTP/2 does not choose that.
+                config.alpn_protocols = vec![b"http/1.1".to_vec()];
+                let name = server_name(&settings.host).ok_or_else(|| {
+                    TrustError::Settings(format!("no certificate can name the parent {}", settings.host))
+                })?;
+                Some((TlsConnector::from(Arc::new(config)), name))
+            }
+        };
+        let authorization = settings.credentials.as_ref().and_then(|credentials| {
+            let text = format!("Basic {}", STANDARD.encode(credentials.as_str()));
+            // Base64 is visible ASCII, so this does not fail.
+            let mut value = HeaderValue::try_from(text).ok()?;
+            value.set_sensitive(true);
+            Some(value)
+        });
+        let at = Target { host: settings.host.clone(), port: settings.port, method: Method::Connect };
+        Ok(Parent { at, tls, authorization })
+    }
+
+    /// Where it is.
+    pub fn at(&self) -> &Target {
+        &self.at
+    }
+
+    /// The `Proxy-Authorization` that it wants.
+    pub fn authorization(&self) -> Option<&HeaderValue> {
+        self.authorization.as_ref()
+    }
+
+    /// Makes a fresh connection to it one that HTTP can be spoken over.
+    ///
+    /// # Errors
+    /// Where the TLS handshake fails, or the parent is not who it should be.
+    pub async fn secure(&self, stream: TcpStream) -> Result<UpstreamStream, ParentError> {
+        let Some((connector, name)) = &self.tls else { return Ok(UpstreamStream::Bare(stream)) };
+        match Box::pin(connector.connect(name.clone(), stream)).await {
+            Ok(stream) => Ok(UpstreamStream::Tls(Box::new(stream))),
+            Err(error) => Err(ParentError::bad(format!("the TLS handshake failed: {error}"))),
+        }
+    }
+
+    /// Asks for a tunnel to `target`. Afterwards `stream` carries the tunnel's bytes and nothing else.
+    ///
+    /// # Errors
+    /// What it answered instead.
+    pub async fn connect(&self, stream: &mut UpstreamStream, target: &Target) -> Result<(), ParentError> {
+        let mut request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n").into_bytes();
+        if let Some(authorization) = &self.authorization {
+            request.extend_from_slice(b"Proxy-Authorization: ");
+            request.extend_from_slice(authorization.as_bytes());
+            request.extend_from_slice(b"\r\n");
+        }
+        request.extend_from_slice(b"\r\n");
+        stream.write_all(&request).await?;
+        stream.flush().await?;
+        for _ in 0..=MAX_INTERIM {
+            let head = read_head(stream).await?;
+            match judge(&head, self.authorization.is_some())? {
+                Answer::Interim => {}
+                Answer::Open => return Ok(()),
+            }
+        }
+        Err(ParentError::bad("sent one interim answer after the other"))
+    }
+}
+
+impl fmt::Debug for Parent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parent")
+            .field("at", &self.at)
+            .field("tls", &self.tls.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug)]
+enum Answer {
+    /// 1xx: another follows.
+    Interim,
+    /// 2xx: the tunnel stands, whatever the head's fields say of a body.
+    Open,
+}
+
+fn judge(head: &[u8], authorized: bool) -> Result<Answer, ParentError> {
+    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
+    let mut response = httparse::Response::new(&mut fields);
+    let code = match response.parse(head) {
+        Ok(httparse::Status::Complete(_)) => response.code.unwrap_or_default(),
+        Ok(httparse::Status::Partial) | Err(_) => {
+            return Err(ParentError::bad("did not answer in well-formed HTTP/1"));
+        }
+    };
+    match code {
+        // Nothing was asked to be switched to.
+        101 => Err(ParentError::bad("switched to another protocol, which was not asked of it")),
+        100..=199 => Ok(Answer::Interim),
+        200..=299 => Ok(Answer::Open),
+        407 if authorized => {
+            Err(ParentError::refused("answered 407: it refuses the credentials in `credentials_file`"))
+        }
+        407 => Err(ParentError::refused("answered 407: it wants credentials, see `credentials_file`")),
+        code => Err(ParentError::refused(format!("answered {code}"))),
+    }
+}
+
+/// Reads exactly one head.
+async fn read_head(stream: &mut UpstreamStream) -> Result<Vec<u8>, ParentError> {
+    let mut head = Vec::with_capacity(256);
+    while head.len() < MAX_HEAD {
+        let ended = match stream {
+            UpstreamStream::Bare(stream) => read_to_end_of_head(stream, &mut head).await?,
+            UpstreamStream::Tls(stream) => {
+                // From memory: TLS hands out whole records.
+                head.push(stream.read_u8().await?);
+                head.ends_with(END)
+            }
+        };
+        if ended {
+            return Ok(head);
+        }
+    }
+    Err(ParentError::bad(format!("the head of its answer is longer than {MAX_HEAD} bytes")))
+}
+
+const END: &[u8] = b"\r\n\r\n";
+
+/// Takes from the socket what belongs to the head: all that is there, or up to its end. Nothing that was looked at and
+/// belongs to the head is left, else the next look would return at once, again and again.
+async fn read_to_end_of_head(stream: &mut TcpStream, head: &mut Vec<u8>) -> io::Result<bool> {
+    let mut ahead = vec![0; PEEK];
+    let there = stream.peek(&mut ahead).await?;
+    if there == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let before = head.len();
+    head.extend_from_slice(ahead.get(..there).unwrap_or_default());
+    // The end may have begun in what was read before.
+    let from = before.saturating_sub(END.len() - 1);
+    let end = head.get(from..).and_then(|tail| tail.windows(END.len()).position(|window| window == END));
+    if let Some(end) = end {
+        head.truncate(from + end + END.len());
+    }
+    let take = head.len() - before;
+    stream.read_exact(ahead.get_mut(..take).unwrap_or_default()).await?;
+    Ok(end.is_some())
+}

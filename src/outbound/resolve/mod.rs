@@ -1,0 +1,321 @@
+//! From an absolute name to its addresses: our own tables first, then the name servers.
+//!
+//! In this order: `dns.hosts`, the system's hosts file, names that never are in DNS (`localhost`, `.invalid`,
+//! `.onion`), the cache, the servers. Whatever knows a name decides it alone, for both families. No search domain is
+//! ever tried, A and AAAA are asked apart, and who asks for what somebody else is asking waits with him. Every question
+//! ends within `dns.timeout`, and goes on when its client leaves, so that the next client finds the answer.
+//!
+//! Not here: whether an address may be dialled (`policy::address`), which family goes first (`dial`). A name the
+//! policy denies never gets here.
+
+mod cache;
+mod system;
+#[cfg(test)]
+pub(crate) mod test_server;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use hickory_resolver::proto::rr::RecordType;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
+
+use crate::config::Dns;
+use crate::words::outcome::Reason;
+use crate::words::target::Name;
+
+use cache::{Cache, Claim, Keep, Ticket};
+pub use system::SystemFiles;
+use system::{Followed, Hosts, LOCAL_SERVER};
+use wire::Servers;
+
+/// Answers kept for each family. An entry is some 200 bytes, and 64 addresses of it 1 KiB more.
+const CACHE_ENTRIES: usize = 4096;
+/// Questions on the wire at once; more of them wait, within their deadline. Each holds a socket, and up to three where
+/// the server is slow: hickory sends again from a fresh port after 333 ms, twice.
+const MAX_QUESTIONS: usize = 256;
+
+/// The family of addresses asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Family {
+    /// A records.
+    V4 = 0,
+    /// AAAA records.
+    V6 = 1,
+}
+
+impl Family {
+    /// Whether `address` is of this family.
+    pub fn has(self, address: &IpAddr) -> bool {
+        match self {
+            Family::V4 => address.is_ipv4(),
+            Family::V6 => address.is_ipv6(),
+        }
+    }
+
+    fn record_type(self) -> RecordType {
+        match self {
+            Family::V4 => RecordType::A,
+            Family::V6 => RecordType::AAAA,
+        }
+    }
+}
+
+/// Why there is no address.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{reason}: {detail}")]
+pub struct LookupError {
+    /// `dns_no_such_name`, `dns_no_address` (of this family), `dns_failed`, `dns_timeout`; `local_resources` where no
+    /// socket could be had.
+    pub reason: Reason,
+    /// For the log on stderr and `explain`; names servers, so never for the client.
+    pub detail: Arc<str>,
+}
+
+impl LookupError {
+    /// The other family has an address, or may have one.
+    pub(crate) fn other_family() -> Self {
+        LookupError::new(Reason::DnsNoAddress, "the address is of the other family")
+    }
+
+    /// A deadline of the caller's.
+    pub(crate) fn timed_out() -> Self {
+        LookupError::new(Reason::DnsTimeout, "no answer from DNS in time")
+    }
+
+    /// Of the errors of both families, the one to tell. That a name does not exist is true for both; that it has no
+    /// address of one family says nothing while the other one's answer is missing.
+    pub(crate) fn more_telling(self, other: Self) -> Self {
+        let rank = |error: &Self| match error.reason {
+            Reason::DnsNoSuchName => 0,
+            Reason::LocalResources => 1,
+            Reason::DnsTimeout => 2,
+            Reason::DnsFailed => 3,
+            _ => 4,
+        };
+        if rank(&other) < rank(&self) { other } else { self }
+    }
+
+    pub(crate) fn new(reason: Reason, detail: &str) -> Self {
+        LookupError { reason, detail: Arc::from(detail) }
+    }
+}
+
+/// At least one address of the family asked for, in the order of the answer; or why there is none.
+pub type Answer = Result<Arc<[IpAddr]>, LookupError>;
+
+/// The resolver cannot be built.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the resolver cannot be set up: {0}")]
+pub struct ResolverError(String);
+
+/// Looks names up. Cheap to clone; clones share cache and questions. Made without a runtime, used within one.
+#[derive(Clone)]
+pub struct Resolver {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    settings: Dns,
+    static_hosts: Hosts,
+    files: SystemFiles,
+    followed: Mutex<FollowedFiles>,
+    /// Milliseconds after `born` when the files are looked at next.
+    next_look: AtomicU64,
+    born: Instant,
+    hosts: ArcSwap<Hosts>,
+    servers: ArcSwap<Servers>,
+    cache: Arc<Cache>,
+    questions: Semaphore,
+    turn: AtomicUsize,
+}
+
+struct FollowedFiles {
+    hosts: Followed,
+    /// None where `dns.servers` are given.
+    resolv_conf: Option<Followed>,
+}
+
+impl Resolver {
+    /// Reads the system's files and sends nothing yet.
+    ///
+    /// # Errors
+    /// [`ResolverError`] where the DNS library refuses its settings. A missing file is none: without a hosts file there
+    /// are no hosts, without resolv.conf the server is 127.0.0.1, as for every other program.
+    pub fn new(settings: &Dns) -> Result<Self, ResolverError> {
+        Resolver::with_files(settings, SystemFiles::default())
+    }
+
+    /// The same with the system's files elsewhere.
+    ///
+    /// # Errors
+    /// As [`Resolver::new`].
+    pub fn with_files(settings: &Dns, files: SystemFiles) -> Result<Self, ResolverError> {
+        let mut hosts = Followed::new(&files.hosts);
+        let mut resolv_conf = settings.servers.is_empty().then(|| Followed::new(&files.resolv_conf));
+        let read_hosts = hosts.changed().map(system::hosts).unwrap_or_default();
+        let servers = match &mut resolv_conf {
+            None => settings.servers.clone(),
+            Some(followed) => {
+                let mut found = followed.changed().map(system::nameservers).unwrap_or_default();
+                if found.is_empty() {
+                    tracing::warn!(file = %files.resolv_conf.display(), "names no server; asking {LOCAL_SERVER}");
+                    found.push(LOCAL_SERVER);
+                }
+                found.into_iter().map(|ip| SocketAddr::new(ip, files.port)).collect()
+            }
+        };
+        let static_hosts =
+            settings.hosts.iter().map(|(name, list)| (name.clone(), Arc::from(list.as_slice()))).collect();
+        let shared = Shared {
+            settings: settings.clone(),
+            static_hosts,
+            followed: Mutex::new(FollowedFiles { hosts, resolv_conf }),
+            next_look: AtomicU64::new(millis(files.poll)),
+            born: Instant::now(),
+            hosts: ArcSwap::from_pointee(read_hosts),
+            servers: ArcSwap::from_pointee(Servers::new(&servers, settings.timeout)?),
+            cache: Cache::new(CACHE_ENTRIES),
+            questions: Semaphore::new(MAX_QUESTIONS),
+            turn: AtomicUsize::new(0),
+            files,
+        };
+        Ok(Resolver { shared: Arc::new(shared) })
+    }
+
+    /// What it was made of: a reload that changes nothing here can keep the resolver and its cache.
+    pub fn settings(&self) -> &Dns {
+        &self.shared.settings
+    }
+
+    /// The addresses of `name` in one family. Ends within `dns.timeout`.
+    ///
+    /// # Errors
+    /// [`LookupError`].
+    pub async fn lookup(&self, name: &Name, family: Family) -> Answer {
+        self.shared.follow_files();
+        if let Some(answer) = self.shared.without_dns(name, family) {
+            return answer;
+        }
+        let mut waiting = match self.shared.cache.claim(name, family) {
+            Claim::Known(answer) => return answer,
+            Claim::Asked(waiting) => waiting,
+            Claim::Ours(ticket, waiting) => {
+                // A task of its own: others wait for it too, and the answer is worth keeping if nobody does.
+                tokio::spawn(self.shared.clone().ask(ticket));
+                waiting
+            }
+        };
+        let answer = match waiting.wait_for(Option::is_some).await {
+            Ok(answer) => answer.clone(),
+            Err(_) => None,
+        };
+        answer.unwrap_or_else(|| Err(LookupError::new(Reason::DnsFailed, "the question was dropped")))
+    }
+
+    /// A number that grows by one with each call: `dial` begins each time with another of a name's addresses, as a
+    /// server that rotates its answers would have it, though the answer comes from the cache.
+    pub(crate) fn turn(&self) -> usize {
+        self.shared.turn.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+impl fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resolver").field("settings", &self.shared.settings).finish_non_exhaustive()
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Shared {
+    /// Reads the files again where it is time and they have changed.
+    fn follow_files(&self) {
+        let now = millis(self.born.elapsed());
+        let due = self.next_look.load(Ordering::Relaxed);
+        if now < due {
+            return;
+        }
+        let next = now.saturating_add(millis(self.files.poll));
+        if self.next_look.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).is_err() {
+            return; // somebody else looks
+        }
+        let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(content) = followed.hosts.changed() {
+            self.hosts.store(Arc::new(system::hosts(content)));
+        }
+        let Some(content) = followed.resolv_conf.as_mut().and_then(Followed::changed) else { return };
+        let found = system::nameservers(content);
+        // An empty file is one that is just being written.
+        if found.is_empty() {
+            return;
+        }
+        let addresses: Vec<SocketAddr> =
+            found.into_iter().map(|ip| SocketAddr::new(ip, self.files.port)).collect();
+        if self.servers.load().addresses().eq(addresses.iter().copied()) {
+            return;
+        }
+        match Servers::new(&addresses, self.settings.timeout) {
+            Ok(servers) => {
+                tracing::info!(servers = ?addresses, "resolv.conf changed");
+                self.servers.store(Arc::new(servers));
+                self.cache.forget();
+            }
+            Err(error) => tracing::error!(%error, "resolv.conf changed; keeping the servers of before"),
+        }
+    }
+
+    /// What is known without a name server. A name in a hosts table has the addresses that stand there and no others.
+    fn without_dns(&self, name: &Name, family: Family) -> Option<Answer> {
+        let of_family = |list: &[IpAddr]| {
+            let list: Arc<[IpAddr]> = list.iter().filter(|address| family.has(address)).copied().collect();
+            if list.is_empty() {
+                let detail = "the hosts table has no address of this family";
+                return Err(LookupError::new(Reason::DnsNoAddress, detail));
+            }
+            Ok(list)
+        };
+        if let Some(list) = self.static_hosts.get(name) {
+            return Some(of_family(list));
+        }
+        if let Some(list) = self.hosts.load().get(name) {
+            return Some(of_family(list));
+        }
+        // RFC 6761 §6.3, §6.4 and RFC 7686 §2: these are not asked of DNS.
+        match name.as_str().rsplit('.').next() {
+            Some("localhost") => {
+                Some(of_family(&[IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)]))
+            }
+            Some("invalid" | "onion") => Some(Err(LookupError::new(
+                Reason::DnsNoSuchName,
+                "the name is never in DNS (RFC 6761, RFC 7686)",
+            ))),
+            _ => None,
+        }
+    }
+
+    async fn ask(self: Arc<Self>, ticket: Ticket) {
+        let deadline = Instant::now() + self.settings.timeout;
+        let asked = async {
+            // Never closed, so an error cannot come.
+            let _place = self.questions.acquire().await;
+            let servers = self.servers.load_full();
+            servers.ask(ticket.name(), ticket.family(), deadline).await
+        };
+        let (answer, keep) = timeout_at(deadline, asked).await.unwrap_or_else(|_| {
+            let error =
+                LookupError::new(Reason::DnsTimeout, "no answer in time, or too many questions are waiting");
+            (Err(error), Keep::Failure)
+        });
+        ticket.answer(answer, keep);
+    }
+}

@@ -1,0 +1,244 @@
+//! The way to a permitted target: straight to an address that the policy admits, or through the parent proxy; and the
+//! proof that it is the target where a rule wants one.
+//!
+//! Through a parent nothing is looked up here: the parent does, so the address check is its own to make, and all that
+//! is judged is an address written as the target. The parent itself is the operator's word; it is dialled whatever its
+//! address is, unless that is egressd itself.
+//!
+//! A plain request goes to a parent in absolute-form, not through a tunnel of its own: a parent commonly allows CONNECT
+//! to port 443 alone.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+use crate::config::{Certificates, Config, UpstreamProxy};
+use crate::outbound::certificate::{Claim, Unverified, Verifier};
+use crate::outbound::dial::{self, Denied, DialError, DialLimits, Dialled, OwnAddresses};
+use crate::outbound::parent::{Parent, ParentError};
+use crate::outbound::resolve::Resolver;
+use crate::rules::address::{AddressDenial, Admitted};
+use crate::transport::target_stream::UpstreamStream;
+use crate::transport::tls::client::TrustError;
+use crate::words::outcome::Reason;
+use crate::words::target::{Host, Target};
+
+/// The ways out of one configuration.
+#[derive(Debug)]
+pub struct Route {
+    settings: Settings,
+    parent: Option<Parent>,
+    /// `None` where no rule wants a proof.
+    verifier: Option<Verifier>,
+}
+
+/// What a route is made of.
+#[derive(PartialEq, Eq, Debug)]
+struct Settings {
+    upstream_proxy: Option<UpstreamProxy>,
+    certificates: Certificates,
+    verifies: bool,
+}
+
+impl Settings {
+    fn of(config: &Config) -> Self {
+        Settings {
+            upstream_proxy: config.upstream_proxy.clone(),
+            certificates: config.certificates.clone(),
+            verifies: config.policies.verify_certificates(),
+        }
+    }
+}
+
+/// What dialling goes by.
+#[derive(Clone, Copy, Debug)]
+pub struct Dialling<'a> {
+    /// For names.
+    pub resolver: &'a Resolver,
+    /// Never dialled.
+    pub own: &'a OwnAddresses,
+    /// The connect timeout is for all of it: connections, handshakes with a parent, its answer.
+    pub limits: DialLimits,
+}
+
+/// What goes on over a connection that is made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Use {
+    Tunnel,
+    PlainRequests,
+}
+
+impl Route {
+    /// # Errors
+    /// [`TrustError`] where a parent or a rule needs authorities and there are none.
+    pub fn new(config: &Config) -> Result<Self, TrustError> {
+        let settings = Settings::of(config);
+        let roots = &settings.certificates.roots;
+        let parent = settings.upstream_proxy.as_ref().map(|parent| Parent::new(parent, roots)).transpose()?;
+        let verifier = settings.verifies.then(|| Verifier::new(roots)).transpose()?;
+        Ok(Route { settings, parent, verifier })
+    }
+
+    /// Whether it is the route of `config` too: a reload that changes nothing here keeps what was proven.
+    pub fn serves(&self, config: &Config) -> bool {
+        self.settings == Settings::of(config)
+    }
+
+    /// The parent, where there is one.
+    pub fn parent(&self) -> Option<&Parent> {
+        self.parent.as_ref()
+    }
+
+    /// A connection that carries the bytes of a tunnel to `target`. `admit` is the policy's check.
+    ///
+    /// # Errors
+    /// [`DialError`].
+    pub async fn tunnel(
+        &self,
+        dialling: Dialling<'_>,
+        target: &Target,
+        admit: impl Fn(IpAddr) -> Result<Admitted, AddressDenial>,
+    ) -> Result<Dialled, DialError> {
+        self.reach(dialling, target, admit, Use::Tunnel).await
+    }
+
+    /// A connection for plain requests to `target`; where there is a parent, to the parent.
+    ///
+    /// # Errors
+    /// [`DialError`].
+    pub async fn plain(
+        &self,
+        dialling: Dialling<'_>,
+        target: &Target,
+        admit: impl Fn(IpAddr) -> Result<Admitted, AddressDenial>,
+    ) -> Result<Dialled, DialError> {
+        self.reach(dialling, target, admit, Use::PlainRequests).await
+    }
+
+    async fn reach(
+        &self,
+        dialling: Dialling<'_>,
+        target: &Target,
+        admit: impl Fn(IpAddr) -> Result<Admitted, AddressDenial>,
+        intent: Use,
+    ) -> Result<Dialled, DialError> {
+        let Dialling { resolver, own, limits } = dialling;
+        let Some(parent) = &self.parent else {
+            return dial::dial(resolver, target, admit, own, limits).await;
+        };
+        if let Some(refused) = refused_literal(target, admit, own) {
+            return Err(refused);
+        }
+        let admit = |address| Ok(Admitted::next_hop(address));
+        let mut dialled = dial::dial(resolver, parent.at(), admit, own, limits)
+            .await
+            .map_err(|error| told_of(parent, error))?;
+        let begun = Instant::now();
+        let deadline = begun + limits.connect_timeout.saturating_sub(dialled.connect);
+        let agreed = timeout_at(deadline, Box::pin(agree(parent, dialled.stream, target, intent))).await;
+        let connect = dialled.connect + begun.elapsed();
+        let failed = |reason, detail| DialError {
+            reason,
+            dns: Some(dialled.dns),
+            connect: Some(connect),
+            upstream: Some(dialled.upstream),
+            detail,
+            denied: Denied::default(),
+        };
+        match agreed {
+            Ok(Ok(stream)) => {
+                dialled.stream = stream;
+                dialled.connect = connect;
+                Ok(dialled)
+            }
+            Ok(Err(ParentError { reason, detail })) => Err(told_of(parent, failed(reason, detail))),
+            Err(_elapsed) => {
+                let detail = "no answer in time".to_owned();
+                Err(told_of(parent, failed(Reason::ConnectTimeout, detail)))
+            }
+        }
+    }
+
+    /// Whether what was dialled for a tunnel proves to be its target. Another connection is made the same way, within
+    /// `timeout`, unless the verdict is known.
+    ///
+    /// # Errors
+    /// [`Unverified`].
+    pub async fn verify(
+        &self,
+        target: &Target,
+        dialled: Admitted,
+        timeout: Duration,
+    ) -> Result<(), Unverified> {
+        let Some(verifier) = &self.verifier else {
+            // A reload took the last rule away that wanted a proof, while this tunnel was being opened by one.
+            return Err(Unverified {
+                reason: Reason::CertificateInvalid,
+                detail: "no authorities are loaded".into(),
+            });
+        };
+        let port = self.parent.as_ref().map_or(target.port, |parent| parent.at().port);
+        let claim = Claim {
+            host: target.host.clone(),
+            port: target.port,
+            upstream: SocketAddr::new(dialled.ip(), port.get()),
+        };
+        verifier.verify(&claim, timeout, async || self.again(target, dialled, port.get()).await).await
+    }
+
+    /// Another connection to where one was made before.
+    async fn again(&self, target: &Target, dialled: Admitted, port: u16) -> Result<UpstreamStream, String> {
+        let stream = dial::again(dialled, port).await.map_err(|error| error.to_string())?;
+        let stream = UpstreamStream::Bare(stream);
+        match &self.parent {
+            None => Ok(stream),
+            Some(parent) => agree(parent, stream, target, Use::Tunnel)
+                .await
+                .map_err(|error| format!("the parent proxy {}: {}", parent.at(), error.detail)),
+        }
+    }
+}
+
+/// Makes a fresh connection to the parent one that can be used.
+async fn agree(
+    parent: &Parent,
+    stream: UpstreamStream,
+    target: &Target,
+    intent: Use,
+) -> Result<UpstreamStream, ParentError> {
+    let mut stream = match stream {
+        UpstreamStream::Bare(stream) => parent.secure(stream).await?,
+        secured @ UpstreamStream::Tls(_) => secured,
+    };
+    if intent == Use::Tunnel {
+        parent.connect(&mut stream, target).await?;
+    }
+    Ok(stream)
+}
+
+/// Why an address that was written as the target may not be reached: the one address that is known before a parent has
+/// it.
+fn refused_literal(
+    target: &Target,
+    admit: impl Fn(IpAddr) -> Result<Admitted, AddressDenial>,
+    own: &OwnAddresses,
+) -> Option<DialError> {
+    let Host::Address(address) = target.host else { return None };
+    let (reason, detail, denied) = match admit(address) {
+        Err(denial) => {
+            let denied = Denied { count: 1, first: vec![denial] };
+            (Reason::AddressProhibited, denial.to_string(), denied)
+        }
+        Ok(admitted) if own.holds(SocketAddr::new(admitted.ip(), target.port.get())) => {
+            (Reason::Loop, format!("{target} is egressd itself"), Denied::default())
+        }
+        Ok(_) => return None,
+    };
+    Some(DialError { reason, dns: None, connect: None, upstream: None, detail, denied })
+}
+
+/// The log on stderr must not take the parent's failure for the target's.
+fn told_of(parent: &Parent, error: DialError) -> DialError {
+    DialError { detail: format!("the parent proxy {}: {}", parent.at(), error.detail), ..error }
+}

@@ -1,0 +1,140 @@
+//! What is said about a denial: which rule came nearest, and why it did not fit.
+//!
+//! One line for a person, in the reply, the log and `explain`. It repeats only what is canonical (the target) or the
+//! operator's own (rules, names), never a client's spelling. Looking for the nearest rule takes a bounded time, since
+//! denials are what a hostile client can have as many of as it likes.
+
+use jiff::Timestamp;
+
+use super::Policy;
+use super::decide::{Found, ports_for};
+use super::label_pattern::matches_across_labels;
+use super::names::suffixes;
+use super::rule::Ports;
+use super::store::{Kind, Rule, RuleId};
+use crate::words::client::Client;
+use crate::words::outcome::Reason;
+use crate::words::target::{Host, Method, Target};
+
+/// How many patterns with a `*` inside are compared with a host that none of them matches.
+const PATTERNS_LOOKED_AT: usize = 16;
+
+/// The nearest rule and the advice. `rule` is the one that `reason` is about.
+pub(super) fn of(
+    policy: &Policy,
+    target: &Target,
+    reason: Reason,
+    rule: Option<RuleId>,
+    found: &Found,
+) -> (Option<RuleId>, String) {
+    let Some(id) = rule.or(found.gone) else { return unnamed(policy, target) };
+    let text = policy.store.text(id);
+    let rule = policy.store.rule(id);
+    let advice = match reason {
+        Reason::HostDenied => format!("`{text}` under `deny` matches {target}"),
+        Reason::RuleExpired => format!("`{text}` would allow {target}, but {}", expiry(policy, rule)),
+        Reason::PortNotAllowed => {
+            format!("port {}: `{text}` allows {}", target.port, allowed_ports(rule, target.method))
+        }
+        Reason::SchemeNotAllowed => {
+            let way = match target.method {
+                Method::Connect => "CONNECT",
+                Method::Http => "a plain HTTP request",
+            };
+            format!("{way}: `{text}` allows {}", allowed_ways(rule))
+        }
+        _ => format!("`{text}` names {}, but {}", target.host, expiry(policy, rule)),
+    };
+    (Some(id), advice)
+}
+
+/// The advice where no policy is for the client.
+pub(super) fn for_client<'a>(client: &Client, mut policies: impl Iterator<Item = &'a Policy>) -> String {
+    let address = client.address.ip();
+    let near = policies.find(|policy| policy.clients.network_fits(address));
+    match near {
+        Some(Policy { name, clients, .. }) => {
+            let missing = if clients.identity_fits(client) { "VPC endpoint" } else { "identity" };
+            format!("the networks of policy `{name}` hold {address}, but its clients need another {missing}")
+        }
+        None => format!("no policy is for clients at {address}"),
+    }
+}
+
+fn expiry(policy: &Policy, rule: &Rule) -> String {
+    let moment = policy.expires(rule).unwrap_or(Timestamp::MAX);
+    format!("expired at {moment}")
+}
+
+/// `443`, `443 and 8000-8010`: where this way of asking is allowed.
+fn allowed_ports(rule: &Rule, method: Method) -> String {
+    let ports = rule.schemes().iter().filter(|scheme| scheme.method() == method);
+    let mut ports: Vec<Ports> = ports.filter_map(|scheme| ports_for(rule, scheme)).collect();
+    ports.dedup();
+    let ports: Vec<String> = ports.into_iter().map(|ports| ports.to_string()).collect();
+    ports.join(" and ")
+}
+
+/// `https on 443 and http on 80`.
+fn allowed_ways(rule: &Rule) -> String {
+    let schemes = rule.schemes().iter();
+    let ways = schemes.filter_map(|scheme| Some(format!("{scheme} on {}", ports_for(rule, scheme)?)));
+    ways.collect::<Vec<String>>().join(" and ")
+}
+
+/// No rule names the host: perhaps one nearly does.
+fn unnamed(policy: &Policy, target: &Target) -> (Option<RuleId>, String) {
+    let name = match &target.host {
+        Host::Name(name) => name.as_str(),
+        Host::Address(address) => {
+            let advice = format!(
+                "no rule of policy `{}` lists the address {address}; a rule for a name is for that name alone",
+                policy.name
+            );
+            return (None, advice);
+        }
+    };
+    if let Some((id, advice)) = nearly(policy, name) {
+        return (Some(id), advice);
+    }
+    let advice = match policy.allows {
+        0 => format!("policy `{}` has no `allow` rules", policy.name),
+        _ => format!("no rule of policy `{}` names {name}", policy.name),
+    };
+    (None, advice)
+}
+
+/// The usual mistakes: the name itself under `*.name`, a name under an exact one, a label too many for a `*`.
+fn nearly(policy: &Policy, name: &str) -> Option<(RuleId, String)> {
+    let mut nearest = None;
+    let mut looked_at = 0;
+    for (start, hash) in suffixes(name) {
+        let suffix = &name[start..];
+        let head = policy.names.find(hash, |id| policy.store.name(id) == suffix);
+        let first = head.and_then(|head| policy.store.chain(head).find(|(_, rule)| !rule.is_deny()));
+        if let Some((id, rule)) = first {
+            let text = policy.store.text(id);
+            let advice = match rule.kind() {
+                Kind::Under => format!(
+                    "`{text}` is for names under {suffix}, not for {suffix} itself: `.{suffix}` is both"
+                ),
+                _ => format!("`{text}` is for {suffix} alone, not for names under it"),
+            };
+            nearest = Some((id, advice));
+        }
+        let room = PATTERNS_LOOKED_AT - looked_at;
+        for id in policy.labels.near(name, start, hash).take(room) {
+            looked_at += 1;
+            let too_many = matches_across_labels(policy.store.host(id), name);
+            if too_many && !policy.store.rule(id).is_deny() {
+                let text = policy.store.text(id);
+                nearest = Some((
+                    id,
+                    format!("`{text}`: each `*` stands for exactly one label, and {name} has more"),
+                ));
+                break;
+            }
+        }
+    }
+    nearest
+}

@@ -1,0 +1,56 @@
+//! Whom a policy is for.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::words::client::Client;
+
+/// Whom a policy is for. Of each kind that is given one must fit.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ClientMatch {
+    /// The client's address is in one of these; none at all fit nobody.
+    pub networks: Vec<IpNet>,
+    /// The client has proven one of these, its kind in front; empty: not asked.
+    pub identities: Vec<Box<str>>,
+    /// The client came by one of these; empty: not asked.
+    pub vpc_endpoints: Vec<Box<str>>,
+}
+
+impl Default for ClientMatch {
+    /// Clients of one's own networks: loopback, RFC 1918, RFC 6598, RFC 4193.
+    fn default() -> Self {
+        let v4 = [
+            ([127, 0, 0, 0], 8),
+            ([10, 0, 0, 0], 8),
+            ([172, 16, 0, 0], 12),
+            ([192, 168, 0, 0], 16),
+            ([100, 64, 0, 0], 10),
+        ];
+        let v6 = [([0, 0, 0, 0, 0, 0, 0, 1], 128), ([0xfc00, 0, 0, 0, 0, 0, 0, 0], 7)];
+        let v4 = v4.into_iter().map(|(address, prefix)| IpNet::new_assert(IpAddr::from(address), prefix));
+        let v6 = v6.into_iter().map(|(address, prefix)| IpNet::new_assert(IpAddr::from(address), prefix));
+        ClientMatch { networks: v4.chain(v6).collect(), identities: Vec::new(), vpc_endpoints: Vec::new() }
+    }
+}
+
+impl ClientMatch {
+    /// Whether the policy is for this client: of each kind that is given, one must fit.
+    pub(super) fn fits(&self, client: &Client) -> bool {
+        self.network_fits(client.address.ip()) && self.identity_fits(client) && self.vpc_endpoint_fits(client)
+    }
+
+    pub(super) fn network_fits(&self, address: IpAddr) -> bool {
+        self.networks.iter().any(|network| network.contains(&address))
+    }
+
+    pub(super) fn identity_fits(&self, client: &Client) -> bool {
+        self.identities.is_empty()
+            || client.identities.iter().any(|identity| self.identities.contains(identity))
+    }
+
+    fn vpc_endpoint_fits(&self, client: &Client) -> bool {
+        self.vpc_endpoints.is_empty()
+            || client.vpc_endpoint.as_ref().is_some_and(|endpoint| self.vpc_endpoints.contains(endpoint))
+    }
+}

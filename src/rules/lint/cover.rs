@@ -1,0 +1,335 @@
+//! Whether a rule has an effect beside the others of its policy.
+//!
+//! The rules whose hosts hold all of a rule's hosts are found through the same indexes that decide, in the same order,
+//! so "comes before" here is "comes before" there. A judgement rests on one other rule alone: two rules that only
+//! together cover a third are not found. Of the rules for one host [`COMPARED`] are looked at: a list that names one
+//! host on a thousand ports must not cost a million comparisons.
+
+use std::collections::HashSet;
+
+use jiff::Timestamp;
+
+use super::super::Policy;
+use super::super::decide::ports_for;
+use super::super::label_pattern::literal_suffix;
+use super::super::labels::Hit;
+use super::super::names::suffixes;
+use super::super::pattern::{HostPattern, network_of};
+use super::super::rule::Scheme;
+use super::super::store::{Kind, NONE, Rule, RuleId};
+use super::strangers::may_meet;
+use crate::words::target::Method;
+
+/// Rules for one host that a rule is compared with.
+const COMPARED: usize = 32;
+
+/// What a rule does beside the others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Verdict {
+    /// It decides something, as far as one other rule can tell.
+    Decides,
+    /// A `deny` rule matches all that it allows.
+    Denied { by: RuleId },
+    /// An equal rule, with equal options, comes first.
+    Duplicate { of: RuleId },
+    /// A rule for the same host comes first for all of it.
+    NeverDecides { before: RuleId, other_options: bool },
+    /// Without it a wider rule would decide, and the same.
+    AddsNothing { to: RuleId },
+    /// It has expired; a wider rule may decide instead.
+    Expired { taken_over_by: Option<RuleId> },
+    /// It will expire, and a wider rule will decide then.
+    Outlived { by: RuleId },
+}
+
+/// The rules around one rule. One value serves a whole policy: its memory is used again.
+#[derive(Default)]
+pub(super) struct Neighbours<'p> {
+    /// Those whose hosts hold all of the rule's, the rule itself included, in the order in which they are asked.
+    ids: Vec<RuleId>,
+    /// The rule's own place in `ids`: what stands before it comes first in a decision.
+    own: usize,
+    starts: Vec<(usize, u64)>,
+    hits: Vec<Hit>,
+    /// The literal suffixes of patterns below which other rules for suffixes stand; made when first asked for.
+    split: Option<HashSet<&'p str>>,
+}
+
+impl<'p> Neighbours<'p> {
+    pub(super) fn judge(&mut self, policy: &'p Policy, id: RuleId, now: Timestamp) -> Verdict {
+        self.find(policy, id);
+        let rule = policy.store.rule(id);
+        if let [only] = self.ids.as_slice()
+            && *only == id
+            && policy.expires(rule).is_none()
+        {
+            return Verdict::Decides; // nearly every rule
+        }
+        if rule.is_deny() {
+            self.judge_deny(policy, id, rule)
+        } else {
+            self.judge_allow(policy, id, rule, now)
+        }
+    }
+
+    fn judge_deny(&self, policy: &Policy, id: RuleId, rule: &Rule) -> Verdict {
+        for (place, &other) in self.ids.iter().enumerate().filter(|(_, other)| **other != id) {
+            let wider = policy.store.rule(other);
+            if !wider.is_deny() || !covers(wider, rule) {
+                continue;
+            }
+            let equal = policy.store.host(other) == policy.store.host(id) && covers(rule, wider);
+            match (equal, place < self.own) {
+                (true, true) => return Verdict::Duplicate { of: other },
+                (true, false) => {} // the other one is told
+                (false, _) => return Verdict::AddsNothing { to: other },
+            }
+        }
+        Verdict::Decides
+    }
+
+    fn judge_allow(&mut self, policy: &'p Policy, id: RuleId, rule: &Rule, now: Timestamp) -> Verdict {
+        let others = || self.ids.iter().copied().filter(|other| *other != id);
+        let expires = policy.expires(rule);
+        let expired = expires.is_some_and(|moment| moment <= now);
+        let denied = others().find(|&other| {
+            let deny = policy.store.rule(other);
+            deny.is_deny() && covers(deny, rule)
+        });
+        if let Some(by) = denied {
+            return Verdict::Denied { by };
+        }
+        // In force when `rule` no longer is.
+        let outlives = |other: &Rule| match (policy.expires(other), expires) {
+            (None, _) => true,
+            (Some(other), _) if other <= now => false,
+            (Some(other), Some(own)) => other > own,
+            (Some(_), None) => false,
+        };
+        let allows_on = |other: RuleId| {
+            let wider = policy.store.rule(other);
+            !wider.is_deny() && outlives(wider) && overlaps(wider, rule)
+        };
+        if expired {
+            return Verdict::Expired { taken_over_by: others().find(|&other| allows_on(other)) };
+        }
+        // In force as long as `rule` is.
+        let holds = |other: &Rule| policy.expires(other) == expires || outlives(other);
+        let earlier = self.ids.iter().take(self.own).copied().find(|&other| {
+            let first = policy.store.rule(other);
+            !first.is_deny() && holds(first) && covers(first, rule)
+        });
+        if let Some(before) = earlier {
+            let first = policy.store.rule(before);
+            let same = same_options(policy, before, id);
+            if same && first.schemes() == rule.schemes() {
+                return Verdict::Duplicate { of: before };
+            }
+            return Verdict::NeverDecides { before, other_options: !same };
+        }
+        if expires.is_some() {
+            return match others().find(|&other| allows_on(other)) {
+                Some(by) => Verdict::Outlived { by },
+                None => Verdict::Decides,
+            };
+        }
+        // What would decide next, and it must do so for good.
+        let in_force = |other: &Rule| policy.expires(other).is_none_or(|moment| moment > now);
+        let next = self.ids.get(self.own + 1..).into_iter().flatten().copied().find(|&other| {
+            let wider = policy.store.rule(other);
+            !wider.is_deny() && in_force(wider) && overlaps(wider, rule)
+        });
+        // Of two equal rules the later one is told.
+        let equal = |other: RuleId| {
+            policy.store.host(other) == policy.store.host(id) && covers(rule, policy.store.rule(other))
+        };
+        match next {
+            Some(to)
+                if holds(policy.store.rule(to))
+                    && covers(policy.store.rule(to), rule)
+                    && !equal(to)
+                    && same_tunnel(policy.store.rule(to), rule)
+                    && same_options(policy, to, id)
+                    && !self.is_split(policy, id, rule.kind()) =>
+            {
+                Verdict::AddsNothing { to }
+            }
+            _ => Verdict::Decides,
+        }
+    }
+
+    /// Whether some of the rule's hosts may fit another rule that holds them only in part, and would decide for them
+    /// without this one: `*.x` beside `.x`, and whatever overlaps a pattern. This may say yes too often, never too
+    /// seldom.
+    fn is_split(&mut self, policy: &'p Policy, id: RuleId, kind: Kind) -> bool {
+        match kind {
+            Kind::Exact | Kind::Under | Kind::Address => false,
+            Kind::UnderOrSelf => {
+                let whole = self.starts.last().map_or(0, |(_, hash)| *hash);
+                let mut chain = policy.store.chain(head(policy, policy.store.name(id), whole)).enumerate();
+                // A chain too long to be looked at is taken to hold one.
+                chain.any(|(at, (_, rule))| rule.kind() == Kind::Under || at == COMPARED)
+            }
+            Kind::Labels => {
+                let pattern = policy.store.host(id);
+                let meets = |other: RuleId| other != id && may_meet(policy.store.host(other), pattern);
+                let split = self.split.get_or_insert_with(|| split_suffixes(policy));
+                policy.labels.rules().any(meets) || split.contains(literal_suffix(pattern))
+            }
+        }
+    }
+
+    /// Fills `ids` and `own`.
+    fn find(&mut self, policy: &Policy, id: RuleId) {
+        self.ids.clear();
+        self.own = 0;
+        let rule = policy.store.rule(id);
+        match rule.kind() {
+            Kind::Exact | Kind::Under | Kind::UnderOrSelf => {
+                let name = policy.store.name(id);
+                self.starts(name);
+                let whole = self.starts.last().map_or(0, |(_, hash)| *hash);
+                let head = head(policy, name, whole);
+                match rule.kind() {
+                    Kind::Exact => {
+                        self.chain(policy, head, |kind| kind == Kind::Exact);
+                        self.own_is_known(id);
+                        self.patterns(policy, name);
+                        self.chain(policy, head, |kind| kind == Kind::UnderOrSelf);
+                    }
+                    Kind::Under => {
+                        self.chain(policy, head, |kind| matches!(kind, Kind::Under | Kind::UnderOrSelf));
+                        self.own_is_known(id);
+                    }
+                    _ => {
+                        self.chain(policy, head, |kind| kind == Kind::UnderOrSelf);
+                        self.own_is_known(id);
+                    }
+                }
+                self.suffixes_above(policy, name);
+            }
+            Kind::Labels => {
+                let pattern = policy.store.host(id);
+                self.starts(pattern);
+                self.patterns(policy, pattern);
+                self.own_is_known(id);
+                self.suffixes_above(policy, pattern);
+            }
+            Kind::Address => {
+                let network =
+                    HostPattern::parse(policy.store.host(id)).ok().and_then(|host| network_of(&host));
+                let Some(network) = network else { return };
+                for (level, head) in policy.networks.around(network).enumerate() {
+                    self.ids.extend(policy.store.chain(head).map(|(other, _)| other).take(COMPARED));
+                    if level == 0 {
+                        self.own_is_known(id); // the smallest network around it is its own
+                    }
+                }
+            }
+        }
+    }
+
+    /// To be called where all rules that are as specific are listed, and none that is less so.
+    fn own_is_known(&mut self, id: RuleId) {
+        self.own = self.ids.iter().position(|other| *other == id).unwrap_or(self.ids.len());
+    }
+
+    fn starts(&mut self, name: &str) {
+        self.starts.clear();
+        self.starts.extend(suffixes(name));
+    }
+
+    /// The rules of a chain that are of a kind.
+    fn chain(&mut self, policy: &Policy, head: RuleId, fits: impl Fn(Kind) -> bool) {
+        let chain = policy.store.chain(head).take(COMPARED);
+        self.ids.extend(chain.filter(|(_, rule)| fits(rule.kind())).map(|(other, _)| other));
+    }
+
+    /// The patterns that match `name`, or that match all that the pattern `name` does: a `*` of theirs takes in one of
+    /// its own like any other character.
+    fn patterns(&mut self, policy: &Policy, name: &str) {
+        if policy.labels.is_empty() {
+            return;
+        }
+        self.hits.clear();
+        for &(start, hash) in &self.starts {
+            policy.labels.find(name, start, hash, &policy.store, &mut self.hits);
+        }
+        self.hits.sort_unstable();
+        self.ids.extend(self.hits.iter().map(|hit| hit.rule).take(COMPARED));
+    }
+
+    /// The rules for everything under what `name` is under, the longest suffix first.
+    fn suffixes_above(&mut self, policy: &Policy, name: &str) {
+        for at in (0..self.starts.len()).rev() {
+            let Some(&(start, hash)) = self.starts.get(at) else { continue };
+            if let Some(suffix) = name.get(start..)
+                && start > 0
+            {
+                self.chain(policy, head(policy, suffix, hash), |kind| {
+                    matches!(kind, Kind::Under | Kind::UnderOrSelf)
+                });
+            }
+        }
+    }
+}
+
+/// The literal suffixes of patterns that rules for longer suffixes stand below: `x.test` of `b.*.x.test`, where there is
+/// `*.a.x.test`.
+fn split_suffixes(policy: &Policy) -> HashSet<&str> {
+    let patterns: HashSet<&str> =
+        policy.labels.rules().map(|id| literal_suffix(policy.store.host(id))).collect();
+    let wide = |id: &RuleId| matches!(policy.store.rule(*id).kind(), Kind::Under | Kind::UnderOrSelf);
+    let below = policy.store.ids().filter(wide).flat_map(|id| {
+        let name = policy.store.name(id);
+        name.match_indices('.').filter_map(|(dot, _)| name.get(dot + 1..))
+    });
+    below.filter(|suffix| patterns.contains(suffix)).collect()
+}
+
+/// The first rule for a name, or for everything under it.
+fn head(policy: &Policy, name: &str, hash: u64) -> RuleId {
+    policy.names.find(hash, |other| policy.store.name(other) == name).unwrap_or(NONE)
+}
+
+const METHODS: [Method; 2] = [Method::Connect, Method::Http];
+
+/// The ports, first and last, on which a rule matches one way of asking.
+fn spans(rule: &Rule, method: Method) -> impl Iterator<Item = (u16, u16)> {
+    let schemes = rule.schemes().iter().filter(move |scheme| scheme.method() == method);
+    schemes.filter_map(|scheme| {
+        let ports = if rule.is_deny() { rule.ports() } else { ports_for(rule, scheme) };
+        match ports {
+            Some(ports) => Some((ports.low.get(), ports.high.get())),
+            None if rule.is_deny() => Some((1, u16::MAX)),
+            None => None,
+        }
+    })
+}
+
+/// Whether `wide` matches every request that `narrow` matches for a host that both name.
+fn covers(wide: &Rule, narrow: &Rule) -> bool {
+    let holds = |outer: (u16, u16), inner: (u16, u16)| outer.0 <= inner.0 && inner.1 <= outer.1;
+    METHODS
+        .into_iter()
+        .all(|method| spans(narrow, method).all(|inner| spans(wide, method).any(|outer| holds(outer, inner))))
+}
+
+/// Whether some request for a host that both name matches both.
+fn overlaps(one: &Rule, other: &Rule) -> bool {
+    let meet = |a: (u16, u16), b: (u16, u16)| a.0 <= b.1 && b.0 <= a.1;
+    METHODS.into_iter().any(|method| spans(one, method).any(|a| spans(other, method).any(|b| meet(a, b))))
+}
+
+/// Whether `one` looks into each CONNECT as `other` does.
+fn same_tunnel(one: &Rule, other: &Rule) -> bool {
+    [Scheme::Https, Scheme::Tcp]
+        .into_iter()
+        .all(|scheme| one.schemes().contains(scheme) == other.schemes().contains(scheme))
+        || spans(other, Method::Connect).next().is_none()
+}
+
+fn same_options(policy: &Policy, one: RuleId, other: RuleId) -> bool {
+    let given = |id| policy.options_of(id).map(|options| &options.given);
+    policy.store.rule(one).options == policy.store.rule(other).options || given(one) == given(other)
+}

@@ -1,0 +1,288 @@
+use std::time::Instant;
+
+use proptest::prelude::*;
+
+use super::super::rule::RuleText;
+use super::super::{ClientMatch, Mode, OptionsId, Origin, PolicyBuilder, Schemes};
+use super::*;
+use crate::words::client::Client;
+use crate::words::target::Target;
+
+const NOW: &str = "2026-06-01T00:00:00Z";
+
+fn at(moment: &str) -> Timestamp {
+    moment.parse().expect("a moment")
+}
+
+/// One policy from lines: `allow RULE [OPTION…]`, `deny RULE`, `file RULE` (a line of an allow file). Options:
+/// `expires=DAY`, `limit=BYTES`, `name=NAME`.
+fn policy(lines: &[&str]) -> Policies {
+    let mut builder = PolicyBuilder::new("p", ClientMatch::default(), Mode::Enforce, Vec::new());
+    let (config, list) = (builder.file("c"), builder.file("list"));
+    for (line, number) in lines.iter().zip(1..) {
+        let mut words = line.split(' ');
+        let (kind, text) = (words.next().expect("a kind"), words.next().expect("a rule"));
+        let mut options = RuleOptions::default();
+        for (key, value) in words.filter_map(|word| word.split_once('=')) {
+            match key {
+                "expires" => options.expires = Some(at(&format!("{value}T00:00:00Z"))),
+                "limit" => options.upload_limit = value.parse().ok(),
+                _ => options.name = Some(value.into()),
+            }
+        }
+        let id =
+            if options == RuleOptions::default() { OptionsId::default() } else { builder.options(options) };
+        let rule = RuleText::parse(text).expect("a rule");
+        let inline = kind != "file";
+        let origin = Origin { file: if inline { config } else { list }, line: number, inline, text };
+        let added = match kind {
+            "deny" => builder.deny(&rule, origin),
+            _ => builder.allow(&rule, Schemes::HTTPS, origin, id),
+        };
+        added.expect("it fits");
+    }
+    Policies::new(vec![builder.build().expect("it builds")])
+}
+
+/// `LINE Kind` of every warning.
+fn kinds(lines: &[&str]) -> Vec<String> {
+    lint(&policy(lines), at(NOW)).iter().map(|lint| format!("{} {:?}", lint.line, lint.kind)).collect()
+}
+
+#[test]
+fn a_rule_without_effect_is_told_and_no_other() {
+    let rows: &[(&[&str], &[&str])] = &[
+        // By `deny`.
+        (&["allow a.test", "deny a.test"], &["1 Denied"]),
+        (&["allow a.x.test", "deny *.x.test"], &["1 Denied"]),
+        (&["allow *.a.x.test", "deny .x.test"], &["1 Denied"]),
+        (&["allow git.*.x.test", "deny *.x.test"], &["1 Denied"]),
+        (&["allow git.*.x.test", "deny *.*.x.test"], &["1 Denied"]),
+        (&["allow 10.1.0.0/16", "deny 10.0.0.0/8"], &["1 Denied"]),
+        (&["allow 10.1.2.3", "deny 10.0.0.0/8"], &["1 Denied"]),
+        (&["allow [2001:db8:1::]/48", "deny [2001:db8::]/32"], &["1 Denied"]),
+        (&["allow a.test", "deny tcp://a.test"], &["1 Denied"]), // both mean every CONNECT
+        (&["allow a.test", "deny http://a.test"], &[]),
+        (&["allow a.test", "deny a.test:8443"], &[]),
+        (&["allow .x.test", "deny *.x.test"], &[]), // x.test itself is left
+        (&["allow 10.0.0.0/8", "deny 10.1.0.0/16"], &[]),
+        (&["allow *.*.x.test", "deny git.*.x.test"], &[]),
+        // By an earlier rule for the same host.
+        (&["allow a.test", "allow a.test"], &["2 NeverDecides"]),
+        (&["allow a.test", "allow A.test."], &["2 NeverDecides"]),
+        (&["allow a.test", "allow https://a.test:443"], &["2 NeverDecides"]),
+        (&["file a.test", "allow a.test"], &["1 NeverDecides"]), // inline before file
+        (&["allow a.test", "allow a.test limit=5"], &["2 NeverDecides"]),
+        (&["allow a.test limit=5", "allow a.test"], &["2 NeverDecides"]),
+        (&["allow a.test", "allow tcp://a.test:443"], &["2 NeverDecides"]),
+        (&["allow a.test", "allow http://a.test"], &[]),
+        (&["allow a.test", "allow a.test:8443"], &[]),
+        (&["allow .x.test", "allow *.x.test"], &["2 NeverDecides"]),
+        (&["allow *.x.test", "allow .x.test"], &["1 AddsNothing"]), // the second is for x.test too
+        (&["allow git.*.x.test", "allow git.*.x.test"], &["2 NeverDecides"]),
+        (&["allow 10.0.0.0/8", "allow 10.0.0.0/8"], &["2 NeverDecides"]),
+        (&["deny a.test", "deny a.test"], &["2 NeverDecides"]),
+        // By a wider one that does the same.
+        (&["allow a.x.test", "allow .x.test"], &["1 AddsNothing"]),
+        (&["allow .x.test", "allow a.x.test"], &["2 AddsNothing"]),
+        (&["allow x.test", "allow .x.test"], &["1 AddsNothing"]),
+        (&["allow x.test", "allow *.x.test"], &[]),
+        (&["allow *.a.x.test", "allow *.x.test"], &["1 AddsNothing"]),
+        (&["allow git.*.x.test", "allow *.x.test"], &["1 AddsNothing"]),
+        (&["allow git.a.x.test", "allow git.*.x.test"], &["1 AddsNothing"]),
+        (&["allow 10.1.2.3", "allow 10.0.0.0/8"], &["1 AddsNothing"]),
+        (&["allow a.test", "allow a.test:400-500"], &["1 AddsNothing"]),
+        (&["allow a.x.test limit=5", "allow .x.test"], &[]), // its option is an effect
+        (&["allow a.x.test name=a", "allow .x.test"], &[]),  // so is its name, in the metrics
+        (&["allow a.x.test", "allow .x.test limit=5"], &[]),
+        (&["allow a.x.test:8443", "allow .x.test"], &[]),
+        // What would decide without it is not the widest, but the next.
+        (&["allow a.b.x.test", "allow .b.x.test limit=5", "allow .x.test"], &[]),
+        (&["allow git.*.x.test", "allow *.*.x.test limit=5", "allow .x.test"], &[]),
+        (&["deny a.x.test", "deny .x.test"], &["1 AddsNothing"]),
+        (&["deny a.test:22", "deny a.test"], &["1 AddsNothing"]),
+        (&["deny a.test", "deny a.test:22"], &["2 AddsNothing"]),
+        // By time.
+        (&["allow a.test expires=2026-05-31"], &["1 Expired"]),
+        (&["allow a.test expires=2026-06-01"], &["1 Expired"]), // from that moment on
+        (&["allow a.test expires=2026-06-02"], &[]),
+        (&["allow a.x.test expires=2027-01-01", "allow .x.test"], &["1 Outlived"]),
+        (&["allow a.x.test expires=2027-01-01", "allow .x.test expires=2027-01-01"], &[]),
+        (&["allow a.x.test expires=2027-01-01", "allow .x.test expires=2026-12-01"], &[]),
+        (&["allow a.test expires=2026-01-01", "allow a.test"], &["1 Expired"]), // the second decides now
+        (&["allow a.test expires=2027-01-01", "allow a.test"], &["1 Outlived"]),
+        (&["allow a.test", "allow a.test expires=2027-01-01"], &["2 NeverDecides"]),
+    ];
+    for (lines, want) in rows {
+        assert_eq!(kinds(lines), *want, "{lines:?}");
+    }
+}
+
+#[test]
+fn http_and_tcp_are_told_where_the_hosts_are_not_listed() {
+    let rows: &[(&[&str], &[&str])] = &[
+        (&["allow http://a.test", "allow tcp://a.test:22", "allow tcp://10.0.0.1:22"], &[]),
+        (&["allow http://*.x.test"], &["1 Unguarded"]),
+        (&["allow http://.x.test"], &["1 Unguarded"]),
+        (&["allow tcp://git.*.x.test:22"], &["1 Unguarded"]),
+        (&["allow tcp://10.0.0.0/8:22"], &["1 Unguarded"]),
+        (&["allow 10.0.0.0/8", "allow *.x.test"], &[]),
+        (&["deny http://*.x.test"], &[]),
+        (&["allow http://*.x.test", "deny *.x.test"], &["1 Denied"]), // it reaches nothing
+    ];
+    for (lines, want) in rows {
+        assert_eq!(kinds(lines), *want, "{lines:?}");
+    }
+}
+
+#[test]
+fn of_one_kind_a_few_are_told_and_the_rest_is_counted() {
+    let count = TOLD_OF_A_KIND + 5;
+    let lines: Vec<String> = (0..count).map(|n| format!("allow a{n}.x.test")).collect();
+    let mut lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    lines.push("allow .x.test");
+    let told = lint(&policy(&lines), at(NOW));
+    assert_eq!(told.len(), TOLD_OF_A_KIND + 1);
+    let last = told.last().expect("there are some");
+    assert_eq!(last.text, "here and further on: 5 more rules that add nothing to a wider one");
+    assert_eq!(last.line as usize, TOLD_OF_A_KIND + 1);
+    lines.drain(..4);
+    let told = lint(&policy(&lines), at(NOW));
+    assert_eq!(told.len(), TOLD_OF_A_KIND + 1, "one more is told as itself");
+    assert!(told.iter().all(|lint| lint.text.contains("adds nothing")));
+}
+
+#[test]
+fn inline_rules_are_numbered_past_the_lines_of_files() {
+    let told =
+        lint(&policy(&["allow a.test", "file b.test", "file b.test", "deny c.test", "deny c.test"]), at(NOW));
+    let places: Vec<_> = told.iter().map(|lint| (&*lint.file, lint.line, lint.inline)).collect();
+    assert_eq!(places, [("list", 3, None), ("c", 5, Some(2))]);
+}
+
+/// What would be quadratic with a careless walk takes no longer than loading: equal lines, one host on many ports, and
+/// names under each other.
+#[test]
+fn a_long_list_is_linted_in_a_time_that_grows_with_it() {
+    let lists: [Box<dyn Fn(usize) -> String>; 4] = [
+        Box::new(|n| format!("file h{n}.example.test")),
+        Box::new(|_| "file same.test".to_owned()),
+        Box::new(|n| format!("file one.test:{}", n % 60_000 + 1)),
+        Box::new(|n| format!("file 10.{}.{}.{}", n >> 16 & 255, n >> 8 & 255, n & 255)),
+    ];
+    for (number, list) in lists.iter().enumerate() {
+        let lines: Vec<String> = (0..20_000).map(list).collect();
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        let policies = policy(&lines);
+        let start = Instant::now();
+        let told = lint(&policies, at(NOW));
+        assert!(told.len() <= TOLD_OF_A_KIND + 1);
+        // Quadratic work would be 400,000,000 comparisons of chains.
+        assert!(start.elapsed().as_secs() < 5, "list {number}: {:?}", start.elapsed());
+    }
+}
+
+fn clients(networks: &[&str], identities: &[&str]) -> ClientMatch {
+    ClientMatch {
+        networks: networks.iter().map(|network| network.parse().expect("a network")).collect(),
+        identities: identities.iter().map(|identity| (*identity).into()).collect(),
+        vpc_endpoints: Vec::new(),
+    }
+}
+
+#[test]
+fn a_policy_behind_others_for_all_its_clients_is_unreachable() {
+    let all = clients(&["10.0.0.0/8"], &[]);
+    let low = clients(&["10.0.0.0/9"], &[]);
+    let high = clients(&["10.128.0.0/9"], &[]);
+    let user = clients(&["10.0.0.0/8"], &["user:a"]);
+    // Earlier policies, this one's clients, who covers it.
+    type Row<'a> = (&'a [(&'a str, &'a ClientMatch)], &'a ClientMatch, Option<&'a str>);
+    let rows: [Row<'_>; 7] = [
+        (&[], &all, None),
+        (&[("all", &all)], &low, Some("`all` stands before it")),
+        (&[("low", &low)], &all, None),
+        (&[("low", &low), ("high", &high)], &all, Some("`low`, `high` stand before it and together")),
+        (&[("user", &user)], &all, None),
+        (&[("user", &user)], &user, Some("`user` stands before it")),
+        (&[("all", &all)], &user, Some("`all` stands before it")),
+    ];
+    for (earlier, later, want) in rows {
+        let got = unreachable(earlier, later);
+        assert_eq!(got.is_some(), want.is_some(), "{earlier:?} {later:?}: {got:?}");
+        assert!(got.unwrap_or_default().starts_with(want.unwrap_or_default()));
+    }
+}
+
+#[test]
+fn a_private_network_that_holds_credentials_is_told() {
+    let told = |network: &str| private_network(&network.parse().expect("a network")).unwrap_or_default();
+    assert!(told("169.254.0.0/16").contains("169.254.169.254"));
+    assert!(told("fd00::/8").contains("fd00:ec2::254"));
+    assert_eq!(told("10.0.0.0/8"), "");
+}
+
+/// Lines for [`policy`], over few hosts, so that rules meet.
+fn lines() -> impl Strategy<Value = Vec<String>> {
+    let hosts = [
+        "x.test",
+        "a.x.test",
+        "b.a.x.test",
+        "*.x.test",
+        ".x.test",
+        "*.a.x.test",
+        ".a.x.test",
+        "b.*.x.test",
+        "*.a.x.test",
+        "*.*.x.test",
+        "a*.x.test",
+        "10.0.0.0/8",
+        "10.1.0.0/16",
+        "10.1.2.3",
+    ];
+    let ways = ["", "https://", "http://", "tcp://"];
+    let ports = ["", ":443", ":22", ":1-1000"];
+    let options = ["", "", " limit=5", " expires=2026-01-01", " expires=2027-01-01", " name=n"];
+    let kinds = ["allow", "allow", "file", "deny"];
+    let line = (0..kinds.len(), 0..ways.len(), 0..hosts.len(), 0..ports.len(), 0..options.len());
+    let line = line.prop_map(move |(kind, way, host, port, option)| {
+        let port = if ways[way] == "tcp://" && ports[port].is_empty() { ":22" } else { ports[port] };
+        format!("{} {}{}{port}{}", kinds[kind], ways[way], hosts[host], options[option])
+    });
+    prop::collection::vec(line, 1..7)
+}
+
+/// What becomes of every request, now and when everything has expired: what a client and the log notice of it, save
+/// which rule it was.
+fn outcomes(lines: &[&str]) -> Vec<Option<(Scheme, Option<u64>)>> {
+    let policies = policy(lines);
+    let hosts =
+        ["x.test", "a.x.test", "b.x.test", "b.a.x.test", "c.b.a.x.test", "10.1.2.3", "10.1.9.9", "10.9.9.9"];
+    let client = Client::direct(([10, 0, 0, 1], 1).into());
+    let mut outcomes = Vec::new();
+    for (host, port) in hosts.iter().flat_map(|host| [443, 80, 22, 8443].map(|port| (host, port))) {
+        let authority = format!("{host}:{port}");
+        for target in [Target::connect(&authority), Target::http(&authority)] {
+            for now in [NOW, "2028-01-01T00:00:00Z"] {
+                let permit = policies.decide(&target.clone().expect("a target"), &client, at(now)).ok();
+                outcomes.push(permit.map(|permit| (permit.scheme, permit.upload_limit)));
+            }
+        }
+    }
+    outcomes
+}
+
+proptest! {
+    #[test]
+    fn a_rule_that_is_told_to_have_no_effect_can_be_taken_out(lines in lines()) {
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        let before = outcomes(&lines);
+        for told in lint(&policy(&lines), at(NOW)) {
+            if matches!(told.kind, LintKind::Denied | LintKind::NeverDecides | LintKind::AddsNothing) {
+                let mut rest = lines.clone();
+                rest.remove(told.line as usize - 1);
+                prop_assert_eq!(&before, &outcomes(&rest), "{:?}", told);
+            }
+        }
+    }
+}

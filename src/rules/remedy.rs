@@ -1,0 +1,286 @@
+//! What would let a denied request pass: the narrowest rule line, and where it belongs.
+//!
+//! The line is for exactly what was asked for, host and port, and it is made only where a line is the answer: what a
+//! `deny` rule forbids, or a rule whose time is over, is for its owner to decide. Judged by the policy in force and
+//! not by the one that denied, so that what was mended meanwhile says so. Not here: the shortest list for a whole log.
+
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+
+use super::address;
+use super::builder::{Origin, PolicyBuilder};
+use super::lint;
+use super::rule::{RuleText, Scheme, Schemes};
+use super::{ClientMatch, Mode, Policies, Policy};
+use crate::words::outcome::{Decision, Reason};
+use crate::words::target::{Host, Method, Port, Target};
+
+/// Ports where the server or the client begins in clear, TLS or not: FTP, SSH, telnet, SMTP, POP3, IMAP, LDAP,
+/// submission, MySQL, PostgreSQL, Redis, git. Elsewhere a rule that looks inside is tried first, since it is the narrower one.
+const CLEAR_AT_FIRST: &[u16] = &[21, 22, 23, 25, 110, 143, 389, 587, 3306, 5432, 6379, 9418];
+
+/// What to do about one denial.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Remedy {
+    /// The policy in force lets it pass now.
+    pub allowed_now: bool,
+    /// What to write under `allow`; none where no rule is the answer.
+    pub rule: Option<String>,
+    /// The options that the rule needs beside it, as YAML in a flow mapping: `private: ["10.1.2.3/32"]`.
+    pub options: Option<String>,
+    /// One line a person can act on; none where the reason says it all.
+    pub advice: Option<String>,
+    /// What to think of before the rule is pasted: what `check` would warn of, and what the rule cannot see.
+    pub warnings: Vec<String>,
+}
+
+impl Remedy {
+    fn told(advice: String) -> Self {
+        Remedy { advice: Some(advice), ..Remedy::default() }
+    }
+
+    /// The line to paste into a list in YAML.
+    pub fn line(&self) -> Option<String> {
+        let rule = self.rule.as_ref()?;
+        Some(match &self.options {
+            None => format!("- {rule}"),
+            Some(options) => format!("- {{to: \"{rule}\", {options}}}"),
+        })
+    }
+}
+
+impl Policies {
+    /// What would let `target` pass that was denied for `reason` under `policy`.
+    pub fn remedy(&self, policy: Option<&str>, reason: Reason, target: &Target, now: Timestamp) -> Remedy {
+        let Some(name) = policy else {
+            return match reason {
+                Reason::ClientNotAllowed => Remedy::told(
+                    "add the client's network to `clients.networks` of a policy, if it should have one"
+                        .to_owned(),
+                ),
+                _ => Remedy::default(),
+            };
+        };
+        let Some(policy) = self.iter().find(|policy| **policy.name() == *name) else {
+            return Remedy::told(format!("there is no policy `{name}` any more"));
+        };
+        match reason {
+            Reason::HostNotAllowed
+            | Reason::HostDenied
+            | Reason::PortNotAllowed
+            | Reason::SchemeNotAllowed
+            | Reason::RuleExpired => by_rules(policy, target, now),
+            Reason::NotTls | Reason::ClientHelloTimeout => {
+                let mut remedy = rule(policy, target, Scheme::Tcp);
+                remedy.advice = Some(
+                    "what flows there is not TLS from its first byte; only a tcp rule lets that pass".to_owned(),
+                );
+                remedy
+            }
+            Reason::AddressProhibited => match &target.host {
+                Host::Address(address) => match address::never(*address) {
+                    Some(what) => Remedy::told(format!("no rule opens {address} ({what})")),
+                    None => rule(policy, target, scheme_for(target)),
+                },
+                Host::Name(name) => Remedy::told(format!(
+                    "stderr names the address that {name} leads to, with the request's id: if it should be reached, add \
+                     its network to `private` of the rule"
+                )),
+            },
+            Reason::SniMismatch | Reason::NoSni => Remedy::told(
+                "the ClientHello has to name the host of the CONNECT: look at the client; no rule allows this"
+                    .to_owned(),
+            ),
+            _ => Remedy::default(),
+        }
+    }
+}
+
+fn by_rules(policy: &Policy, target: &Target, now: Timestamp) -> Remedy {
+    let (reason, advice) = match policy.decide(target, now) {
+        Ok(permit) if permit.decision != Decision::WouldDeny => {
+            return Remedy { allowed_now: true, ..Remedy::default() };
+        }
+        // Report mode makes a permit of it; what is missing is the same.
+        Ok(permit) => (permit.reason, None),
+        Err(denial) => (Some(denial.reason), Some(denial.advice)),
+    };
+    let mut remedy = match reason {
+        Some(Reason::HostDenied) => {
+            Remedy::told("a `deny` rule names it, and wins over every `allow`".to_owned())
+        }
+        Some(Reason::RuleExpired) => Remedy::told("renew `expires` of the rule, or take it out".to_owned()),
+        _ => rule(policy, target, scheme_for(target)),
+    };
+    remedy.advice = advice.or(remedy.advice);
+    remedy
+}
+
+fn scheme_for(target: &Target) -> Scheme {
+    match target.method {
+        Method::Http => Scheme::Http,
+        Method::Connect if CLEAR_AT_FIRST.contains(&target.port.get()) => Scheme::Tcp,
+        Method::Connect => Scheme::Https,
+    }
+}
+
+/// The rule for this host and port alone.
+fn rule(policy: &Policy, target: &Target, scheme: Scheme) -> Remedy {
+    let port = match scheme.default_port() {
+        Some(port) if port == target.port => String::new(),
+        _ => format!(":{}", target.port),
+    };
+    let text = format!("{scheme}://{}{port}", target.host);
+    let mut warnings = doubts(&text);
+    if scheme == Scheme::Tcp {
+        warnings.push("tcp: nothing inside is looked at, whatever answers there".to_owned());
+    }
+    if scheme == Scheme::Http {
+        warnings.push("http: what is sent can be read and changed on the way".to_owned());
+    }
+    if scheme == Scheme::Https && target.port != Port::HTTPS {
+        warnings.push(format!(
+            "https: the client has to speak TLS from the first byte; if it does not, write tcp://{}:{}",
+            target.host, target.port
+        ));
+    }
+    let mut options = None;
+    if let Host::Address(address) = target.host {
+        warnings.push("an address says nothing of who answers there: a name is better".to_owned());
+        if address::prohibited(address, policy.private()).is_some() {
+            let bits = match address {
+                IpAddr::V4(_) => 32,
+                IpAddr::V6(_) => 128,
+            };
+            warnings.push("the address is not public, so the rule has to open it by `private`".to_owned());
+            options = Some(format!("private: [\"{address}/{bits}\"]"));
+        }
+    }
+    Remedy { rule: Some(text), options, warnings, ..Remedy::default() }
+}
+
+/// What `check` would say of the rule.
+fn doubts(text: &str) -> Vec<String> {
+    let Ok(parsed) = RuleText::parse(text) else { return Vec::new() };
+    let mut builder = PolicyBuilder::new("", ClientMatch::default(), Mode::Enforce, Vec::new());
+    let file = builder.file("");
+    let origin = Origin { file, line: 1, inline: true, text };
+    if builder.allow(&parsed, Schemes::HTTPS, origin, super::OptionsId::default()).is_err() {
+        return Vec::new();
+    }
+    let Ok(policy) = builder.build() else { return Vec::new() };
+    // No moment: a rule without `expires` is the same at every one.
+    let found = lint::lint(&Policies::new(vec![policy]), Timestamp::UNIX_EPOCH);
+    found.into_iter().map(|lint| lint.text).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use crate::words::client::Client;
+
+    fn policies(rules: &str) -> Policies {
+        let text = format!("policies:\n  - name: p\n{rules}");
+        config::load_str("egressd.yaml", &text, |_| Err(std::io::ErrorKind::NotFound.into()))
+            .unwrap_or_else(|findings| panic!("{text}\n{findings:?}"))
+            .config
+            .policies
+    }
+
+    fn connect(authority: &str) -> Target {
+        Target::connect(authority).expect(authority)
+    }
+
+    const RULES: &str =
+        "    allow: [a.example, 'https://b.example:8443', {to: old.example, expires: 2020-01-01}]
+    deny: [evil.example]
+";
+
+    #[test]
+    fn the_line_lets_exactly_that_request_pass() {
+        let http = |authority| Target::http(authority).expect(authority);
+        let cases: &[(Target, &str)] = &[
+            (connect("new.example:443"), "- https://new.example"),
+            (connect("new.example:8443"), "- https://new.example:8443"),
+            (connect("new.example:22"), "- tcp://new.example:22"),
+            (connect("b.example:443"), "- https://b.example"),
+            (http("new.example"), "- http://new.example"),
+            (http("a.example:8080"), "- http://a.example:8080"),
+            (connect("8.8.8.8:443"), "- https://8.8.8.8"),
+            (connect("10.1.2.3:443"), "- {to: \"https://10.1.2.3\", private: [\"10.1.2.3/32\"]}"),
+            (connect("[fd00::5]:443"), "- {to: \"https://[fd00::5]\", private: [\"fd00::5/128\"]}"),
+        ];
+        let now = Timestamp::now();
+        let client = Client::direct("10.0.0.1:1".parse().expect("an address"));
+        let before = policies(RULES);
+        for (target, line) in cases {
+            let denial = before.decide(target, &client, now).expect_err("not listed");
+            let remedy = before.remedy(Some("p"), denial.reason, target, now);
+            assert_eq!(remedy.line().as_deref(), Some(*line), "{target}");
+            assert_eq!(remedy.advice, Some(denial.advice), "{target}");
+            let after = policies(&format!("    allow:\n      {line}\n"));
+            let permit = after.decide(target, &client, now).unwrap_or_else(|denial| panic!("{denial:?}"));
+            if let Host::Address(address) = target.host {
+                after.admit(&permit, address).unwrap_or_else(|denial| panic!("{denial}"));
+            }
+        }
+    }
+
+    #[test]
+    fn where_no_line_is_the_answer_there_is_none() {
+        let policies = policies(RULES);
+        let now = Timestamp::now();
+        let remedy = |reason, authority: &str| policies.remedy(Some("p"), reason, &connect(authority), now);
+        for (reason, authority, advice) in [
+            (Reason::HostDenied, "evil.example:443", "`evil.example` under `deny` matches"),
+            (Reason::RuleExpired, "old.example:443", "expired at 2020-01-01"),
+            (Reason::SniMismatch, "a.example:443", "has to name the host"),
+            (Reason::AddressProhibited, "a.example:443", "stderr names the address"),
+            (Reason::AddressProhibited, "169.254.169.254:443", "no rule opens 169.254.169.254"),
+        ] {
+            let remedy = remedy(reason, authority);
+            assert_eq!((remedy.line(), remedy.allowed_now), (None, false), "{authority}");
+            assert!(remedy.advice.as_ref().is_some_and(|text| text.contains(advice)), "{remedy:?}");
+        }
+        assert!(remedy(Reason::HostNotAllowed, "a.example:443").allowed_now, "mended meanwhile");
+        assert_eq!(remedy(Reason::DnsTimeout, "a.example:443"), Remedy::default());
+        let gone = policies.remedy(Some("q"), Reason::HostNotAllowed, &connect("a.example:443"), now);
+        assert_eq!(gone.advice.as_deref(), Some("there is no policy `q` any more"));
+        let stranger = policies.remedy(None, Reason::ClientNotAllowed, &connect("a.example:443"), now);
+        assert!(stranger.advice.is_some_and(|text| text.contains("clients.networks")));
+    }
+
+    #[test]
+    fn what_a_rule_cannot_see_is_warned_of() {
+        let policies = policies(RULES);
+        let now = Timestamp::now();
+        for (reason, authority, warning) in [
+            (Reason::HostNotAllowed, "new.example:22", "nothing inside is looked at"),
+            (Reason::HostNotAllowed, "new.example:8443", "write tcp://new.example:8443"),
+            (Reason::HostNotAllowed, "8.8.8.8:443", "a name is better"),
+            (Reason::HostNotAllowed, "10.1.2.3:443", "not public"),
+            (Reason::NotTls, "a.example:443", "nothing inside is looked at"),
+        ] {
+            let remedy = policies.remedy(Some("p"), reason, &connect(authority), now);
+            assert!(remedy.warnings.iter().any(|text| text.contains(warning)), "{authority}: {remedy:?}");
+        }
+        let plain = policies.remedy(Some("p"), Reason::HostNotAllowed, &connect("new.example:443"), now);
+        assert_eq!(plain.warnings, Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_check_would_warn_of_is_warned_of() {
+        assert!(doubts("*.amazonaws.com").iter().any(|text| text.contains("S3 buckets")));
+        assert_eq!(doubts("https://git.example.com"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn report_mode_asks_for_the_same_line() {
+        let policies = policies("    mode: report\n    allow: [a.example]\n");
+        let remedy =
+            policies.remedy(Some("p"), Reason::HostNotAllowed, &connect("new.example:443"), Timestamp::now());
+        assert_eq!(remedy.line().as_deref(), Some("- https://new.example"));
+    }
+}

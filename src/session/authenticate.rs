@@ -1,0 +1,94 @@
+//! The password of one request: asked for, verified, and made an identity.
+//!
+//! Each request proves itself: a connection that once carried a right password is not trusted for it. Nothing here shows a
+//! password, and the name of a user that was not proven is told nobody: people type passwords there. Not here: the
+//! hashes and the thread that compares them (`password`), the bytes of the 407 (`reply`).
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+use http::header::PROXY_AUTHORIZATION;
+use tokio::io::AsyncReadExt;
+
+use crate::config::BasicAuth;
+use crate::session::refuse::Refused;
+use crate::state::passwords::{Busy, Verdict};
+use crate::state::shared::Shared;
+use crate::transport::client_stream::ClientStream;
+use crate::wire::basic_auth::{BasicError, Credentials, parse_basic};
+use crate::wire::head::Head;
+use crate::words::client::Client;
+use crate::words::outcome::Reason;
+
+/// In the queue and in the hash. With the default queue of 32 the last one waits for 16 s of hashing at bcrypt cost 12; a
+/// client that waits longer than this for a proxy has given up.
+const VERIFY_TIMEOUT: Duration = Duration::from_secs(10);
+/// What a client may send ahead while its password is verified.
+const READ_AHEAD: usize = 16 * 1024;
+
+/// Why a request has no identity.
+#[derive(Debug)]
+pub(crate) enum Unproven {
+    /// The client is to be told.
+    Refused(Refused),
+    /// It left while its password was verified.
+    Gone,
+}
+
+impl From<Reason> for Unproven {
+    fn from(reason: Reason) -> Self {
+        Unproven::Refused(reason.into())
+    }
+}
+
+/// Who asks, by the password in `head`: the client of the connection with the user's identity added. What the client sends
+/// meanwhile goes to `buffer`, and if it leaves, its password is taken out of the queue.
+pub(crate) async fn prove(
+    head: &Head,
+    basic_auth: &BasicAuth,
+    connected: &Client,
+    stream: &mut ClientStream,
+    buffer: &mut BytesMut,
+    shared: &Shared,
+) -> Result<Client, Unproven> {
+    let credentials = credentials(head)?;
+    let address = connected.address.ip();
+    let verify = shared.passwords.verify(&basic_auth.users, address, &credentials);
+    let mut verify = std::pin::pin!(tokio::time::timeout(VERIFY_TIMEOUT, verify));
+    let verdict = loop {
+        tokio::select! {
+            biased;
+            verdict = &mut verify => break verdict.unwrap_or(Err(Busy)),
+            () = shared.drain.ended() => return Err(Reason::Draining.into()),
+            read = stream.read_buf(buffer), if buffer.len() < READ_AHEAD => match read {
+                Ok(1..) => {}
+                Ok(0) | Err(_) => return Err(Unproven::Gone),
+            },
+        }
+    };
+    match verdict {
+        Ok(Verdict::Right) => {
+            let mut client = connected.clone();
+            client.identities.push(credentials.identity());
+            Ok(client)
+        }
+        Ok(Verdict::Wrong) => Err(Reason::AuthFailed.into()),
+        Err(busy) => {
+            let advice = format!("{busy}: try again");
+            Err(Unproven::Refused(Refused { reason: busy.reason(), advice }))
+        }
+    }
+}
+
+/// The gate lets one field of credentials pass at most.
+fn credentials(head: &Head) -> Result<Credentials, Unproven> {
+    let Some(value) = head.headers.get(PROXY_AUTHORIZATION) else {
+        return Err(Reason::AuthRequired.into());
+    };
+    parse_basic(value.as_bytes()).map_err(|error| match error {
+        BasicError::OtherScheme => Reason::AuthRequired.into(),
+        BasicError::Malformed(why) => {
+            Unproven::Refused(Refused { reason: Reason::AuthFailed, advice: why.to_owned() })
+        }
+    })
+}

@@ -1,0 +1,270 @@
+//! The response on its way to the client: informational heads as they come, the head without what is the other hop's,
+//! the body as it comes, in the framing that the client can read.
+
+use std::borrow::Cow;
+use std::io;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::sync::mpsc;
+
+use super::track::Track;
+use super::{Finish, Terms, rewrite};
+use crate::wire::head::{Head, Version};
+use crate::words::outcome::{Ending, Reason};
+
+/// Most 1xx heads that wait to be written; what comes beyond is dropped.
+pub(super) const MAX_INFORMATIONAL: usize = 8;
+
+const X_REQUEST_ID: &str = "x-request-id";
+
+/// Why the client has no whole response.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The target gave no response that can be passed on; nothing of one was written.
+    Upstream {
+        detail: Cow<'static, str>,
+        /// Closed without a byte, as a kept connection is that was about to be closed.
+        stale: bool,
+    },
+    /// The parent did not let it pass; nothing was written.
+    ParentRefused,
+    /// The target broke off in the middle of its response.
+    BrokenOff { ending: Ending, malformed: bool },
+    /// The client did.
+    Client(io::Error),
+}
+
+impl Failure {
+    pub(super) fn upstream(detail: &'static str) -> Self {
+        Failure::Upstream { detail: detail.into(), stale: false }
+    }
+
+    fn before_response(error: &hyper::Error) -> Self {
+        let (detail, stale) = match error {
+            _ if error.is_parse_too_large() => ("the head of the target's response is too large", false),
+            _ if error.is_parse() => ("the target did not answer in well-formed HTTP/1", false),
+            _ => ("the target closed the connection before it answered", true),
+        };
+        Failure::Upstream { detail: detail.into(), stale }
+    }
+
+    fn within_response(error: &hyper::Error) -> Self {
+        let mut source = std::error::Error::source(error);
+        let mut reset = false;
+        let mut malformed = error.is_parse();
+        while let Some(error) = source {
+            let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+            reset |= matches!(kind, Some(io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe));
+            // What hyper makes of a chunk that is none.
+            malformed |= matches!(kind, Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData));
+            source = error.source();
+        }
+        let ending = if reset { Ending::UpstreamReset } else { Ending::UpstreamClosed };
+        Failure::BrokenOff { ending, malformed }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Failure::Client(error)
+    }
+}
+
+impl From<Failure> for Finish {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Upstream { detail, .. } => {
+                Finish::Refused { reason: Reason::UpstreamBadResponse, detail }
+            }
+            Failure::ParentRefused => Finish::Refused {
+                reason: Reason::UpstreamProxyRefused,
+                detail: Cow::Borrowed("the parent proxy wants other credentials than it was given"),
+            },
+            Failure::BrokenOff { ending, malformed } => {
+                Finish::Broken { ending, reason: malformed.then_some(Reason::UpstreamBadResponse) }
+            }
+            Failure::Client(error) if error.kind() == io::ErrorKind::TimedOut => {
+                Finish::Broken { ending: Ending::ClientLost, reason: None }
+            }
+            Failure::Client(_) => Finish::Broken { ending: Ending::ClientReset, reason: None },
+        }
+    }
+}
+
+/// How the client learns where the body ends (RFC 9112 §6).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Coding {
+    /// By method or status: HEAD, 204, 304.
+    None,
+    Length(u64),
+    Chunked,
+    /// An HTTP/1.0 client, and a length that nobody knows.
+    Close,
+}
+
+/// Writes the response that `sending` brings. `Ok` is whether both connections can go on.
+pub(super) async fn download<W: AsyncWrite + Unpin>(
+    sending: impl Future<Output = hyper::Result<Response<Incoming>>>,
+    mut informational: mpsc::Receiver<(StatusCode, HeaderMap)>,
+    head: &Head,
+    client: &mut W,
+    track: &Track<'_>,
+    terms: &Terms<'_>,
+) -> Result<bool, Failure> {
+    let mut sending = std::pin::pin!(sending);
+    let response = loop {
+        tokio::select! {
+            biased;
+            Some((status, headers)) = informational.recv() => inform(status, headers, head, client, track).await?,
+            response = &mut sending => break response.map_err(|error| Failure::before_response(&error))?,
+        }
+    };
+    while let Ok((status, headers)) = informational.try_recv() {
+        inform(status, headers, head, client, track).await?;
+    }
+    // Only a proxy asks for a proxy's password, and the client has none for this one.
+    if terms.parent.is_some() && response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+        return Err(Failure::ParentRefused);
+    }
+    if let Some(detail) = rewrite::unfit(&response) {
+        return Err(Failure::upstream(detail));
+    }
+
+    let (mut parts, mut body) = response.into_parts();
+    let coding = coding(head, parts.status, &body);
+    if parts.status == StatusCode::NO_CONTENT {
+        // Whoever believed it would take the next response for this one's body.
+        parts.headers.remove(CONTENT_LENGTH);
+    }
+    // A client that is still sending is told to stop: nobody will read the rest.
+    let keep_alive = head.keep_alive && track.request_is_complete() && coding != Coding::Close;
+    rewrite::strip(&mut parts.headers);
+    frame(&mut parts.headers, coding);
+    if !keep_alive {
+        parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    if let Ok(id) = HeaderValue::from_str(terms.request_id) {
+        parts.headers.insert(X_REQUEST_ID, id);
+    }
+    let reason = parts.extensions.get::<hyper::ext::ReasonPhrase>().map(hyper::ext::ReasonPhrase::as_bytes);
+    track.answering(parts.status.as_u16(), parts.headers.get(CONTENT_TYPE));
+    write(client, track, write_head(parts.status, reason, &parts.headers)).await?;
+
+    let mut trailers = HeaderMap::new();
+    if coding != Coding::None {
+        while let Some(frame) = body.frame().await {
+            track.upstream_moved();
+            match frame.map_err(|error| Failure::within_response(&error))?.into_data() {
+                Ok(data) if data.is_empty() => {}
+                Ok(data) if coding == Coding::Chunked => {
+                    let size = Bytes::from(format!("{:x}\r\n", data.len()));
+                    write(client, track, size.chain(data).chain(&b"\r\n"[..])).await?;
+                }
+                Ok(data) => write(client, track, data).await?,
+                Err(frame) => trailers.extend(frame.into_trailers().unwrap_or_default()),
+            }
+        }
+    }
+    if coding == Coding::Chunked {
+        let mut end = BytesMut::from(&b"0\r\n"[..]);
+        write_fields(&mut end, &rewrite::trailers(trailers));
+        end.put_slice(b"\r\n");
+        write(client, track, end).await?;
+    }
+    Ok(keep_alive)
+}
+
+fn coding(head: &Head, status: StatusCode, body: &Incoming) -> Coding {
+    if head.method == Method::HEAD || [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&status) {
+        return Coding::None;
+    }
+    match (body.size_hint().exact(), head.version) {
+        (Some(length), _) => Coding::Length(length),
+        (None, Version::Http11) => Coding::Chunked,
+        (None, Version::Http10) => Coding::Close,
+    }
+}
+
+/// The framing fields as we frame it; where there is no body, `Content-Length` tells of the one there would be
+/// (RFC 9110 §8.6).
+fn frame(headers: &mut HeaderMap, coding: Coding) {
+    let told = headers.remove(CONTENT_LENGTH);
+    match (coding, told) {
+        (Coding::None, Some(length)) if length.as_bytes().iter().all(u8::is_ascii_digit) => {
+            headers.insert(CONTENT_LENGTH, length);
+        }
+        (Coding::Length(length), _) => {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        (Coding::Chunked, _) => {
+            headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        (Coding::None | Coding::Close, _) => {}
+    }
+}
+
+/// Passes a 1xx on (RFC 9110 §15.2): never to HTTP/1.0, and `100` only to a client that waits for it.
+async fn inform<W: AsyncWrite + Unpin>(
+    status: StatusCode,
+    mut headers: HeaderMap,
+    head: &Head,
+    client: &mut W,
+    track: &Track<'_>,
+) -> Result<(), Failure> {
+    track.upstream_moved();
+    let wanted = match status {
+        StatusCode::CONTINUE => track.take_expecting(),
+        _ => head.version == Version::Http11,
+    };
+    if !wanted {
+        return Ok(());
+    }
+    rewrite::strip(&mut headers);
+    headers.remove(CONTENT_LENGTH);
+    write(client, track, write_head(status, None, &headers)).await
+}
+
+fn write_head(status: StatusCode, reason: Option<&[u8]>, headers: &HeaderMap) -> BytesMut {
+    let mut head = BytesMut::with_capacity(512);
+    head.put_slice(b"HTTP/1.1 ");
+    head.put_slice(status.as_str().as_bytes());
+    head.put_u8(b' ');
+    head.put_slice(reason.unwrap_or(status.canonical_reason().unwrap_or_default().as_bytes()));
+    head.put_slice(b"\r\n");
+    write_fields(&mut head, headers);
+    head.put_slice(b"\r\n");
+    head
+}
+
+fn write_fields(to: &mut BytesMut, headers: &HeaderMap) {
+    for (name, value) in headers {
+        to.put_slice(name.as_str().as_bytes());
+        to.put_slice(b": ");
+        to.put_slice(value.as_bytes());
+        to.put_slice(b"\r\n");
+    }
+}
+
+/// Writes it all, counting what the client's socket takes when it takes it.
+async fn write<W: AsyncWrite + Unpin>(
+    client: &mut W,
+    track: &Track<'_>,
+    mut bytes: impl Buf,
+) -> Result<(), Failure> {
+    track.client_owes_read(true);
+    while bytes.has_remaining() {
+        match client.write_buf(&mut bytes).await? {
+            0 => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
+            written => track.received(written),
+        }
+    }
+    // A TLS stream holds bytes back until it is flushed.
+    client.flush().await?;
+    track.client_owes_read(false);
+    Ok(())
+}

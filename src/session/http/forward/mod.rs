@@ -1,0 +1,361 @@
+//! One plain HTTP exchange: a judged absolute-form request goes to the target in origin-form, or to the parent proxy as it
+//! is; its response comes back, both bodies streamed as they come.
+//!
+//! The client's side is written here and not by an HTTP server library: the gate (`head`) has already judged the
+//! head and follows the body, so that all a server would add is a second reading of the same bytes, and it would take
+//! away what belongs to the two ends: `100 Continue` and `103 Early Hints` are the origin's to send (RFC 9110 §10.1.1,
+//! RFC 8297), not ours. Towards the target speaks hyper's client, which reads a stranger's responses.
+//!
+//! - [`rewrite`] says what is removed from either head.
+//! - [`upload`] moves the request body, then watches whether the client leaves.
+//! - [`download`] writes the response.
+//!
+//! Not here: whether the request is allowed, the lookup and the dial (`open` is an argument), the reply to a refusal
+//! and the record ([`Outcome`] has what they say). No cache, no upgrade, no second address after a connection stands.
+//!
+//! A client that shuts its side down before the response has ended is taken to have left, as Squid does: else an
+//! interrupted `curl` would keep the target busy until the timeout.
+
+mod download;
+mod rewrite;
+#[cfg(test)]
+mod tests;
+mod track;
+mod upload;
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use http::HeaderName;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::outbound::parent::Parent;
+use crate::state::budgets::Allowance;
+use crate::state::live::Generation;
+use crate::transport::meter::Meter;
+use crate::transport::relay::Transport;
+use crate::transport::target_stream::UpstreamStream;
+use crate::wire::head::{Framing, Head};
+use crate::words::outcome::{Ending, Reason};
+use crate::words::target::Target;
+use download::Failure;
+use track::Track;
+use upload::{Break, UploadBody};
+
+/// Most bytes of a response head, and of what hyper reads ahead of the client.
+const RESPONSE_BUFFER: usize = 64 * 1024;
+
+/// What one exchange may do, and where it is counted.
+#[derive(Clone, Debug)]
+pub struct Terms<'a> {
+    /// The policy that permitted it, and the generation of the configuration. A connection to the target serves
+    /// another request of the same client only where both are the same, host and port included.
+    pub permitted_by: (Arc<str>, Generation),
+    /// Who is asked in place of the target, in absolute-form.
+    pub parent: Option<&'a Parent>,
+    /// `http.remove_request_headers`.
+    pub remove_request_headers: &'a [HeaderName],
+    /// From the last byte of the request to the head of the response.
+    pub response_timeout: Duration,
+    /// Silence on both sides while a body is under way.
+    pub stall_timeout: Duration,
+    /// Sent as `X-Request-Id` in the response.
+    pub request_id: &'a str,
+    /// This exchange's own. Counts heads and bodies as they are on the client's wire; `sent` is what hyper was handed,
+    /// at most one piece (32 KiB) and its write buffer ahead of what the target's socket took.
+    pub meter: &'a Meter,
+}
+
+/// One client's connection, as far as an exchange uses it. What follows the request stays in `buffer`.
+#[derive(Debug)]
+pub struct Connection<'a, S> {
+    /// After the head and what `buffer` holds.
+    pub stream: &'a mut S,
+    /// As `read_head` left it.
+    pub buffer: &'a mut BytesMut,
+    /// From earlier exchanges on this connection.
+    pub kept: &'a mut Kept,
+}
+
+/// The connection to the target that the last exchange left open. Belongs to one client connection: no client
+/// ever meets another's.
+#[derive(Debug, Default)]
+pub struct Kept(Option<Upstream>);
+
+#[derive(Debug)]
+struct Upstream {
+    permitted_by: (Arc<str>, Generation),
+    target: Target,
+    sender: http1::SendRequest<UploadBody>,
+    addresses: Addresses,
+    /// Dropping the upstream ends its connection, whatever state it is in.
+    _connection: AbortOnDropHandle<()>,
+}
+
+/// Both ends of the connection to the target, for the record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Addresses {
+    /// Who was dialled.
+    pub upstream: SocketAddr,
+    /// Our end.
+    pub local: SocketAddr,
+}
+
+/// How the exchange ended, for the reply and the record.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Outcome {
+    /// The status that the client was sent; `None`: no response head has been begun.
+    pub status: Option<u16>,
+    /// How it ended.
+    pub finish: Finish,
+    /// Whether the next head may be read from the client; else the connection is to be closed.
+    pub keep_alive: bool,
+    /// `None` where no connection was opened.
+    pub addresses: Option<Addresses>,
+    /// The response's.
+    pub content_type: Option<Box<[u8]>>,
+}
+
+/// How an exchange ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Finish {
+    /// The client has the whole response.
+    Complete,
+    /// Nothing of a final response was written: the client is to be answered with the reason, and closed.
+    Refused {
+        /// What the reply says.
+        reason: Reason,
+        /// One line for the reply; holds nothing that either side sent. Empty where the reason says it all.
+        detail: Cow<'static, str>,
+    },
+    /// Broken off. If `status` is `None` nothing was written, and the caller may still answer.
+    Broken {
+        /// Whose doing.
+        ending: Ending,
+        /// Where the target's response is to blame.
+        reason: Option<Reason>,
+    },
+}
+
+impl From<Break> for Finish {
+    fn from(end: Break) -> Self {
+        match end {
+            Break::Malformed(error) => {
+                Finish::Refused { reason: Reason::BadRequest, detail: error.to_string().into() }
+            }
+            Break::Ended(ending) => Finish::Broken { ending, reason: None },
+            Break::Spent(reason) => Finish::Refused { reason, detail: Cow::Borrowed("") },
+            Break::UpstreamSilent => Finish::Refused {
+                reason: Reason::UpstreamTimeout,
+                detail: "the target did not answer in time".into(),
+            },
+        }
+    }
+}
+
+/// Why a request is not begun: its head and its length, where one is given, are more than is allowed. Of what cannot be
+/// sent whole not a byte leaves.
+pub fn unaffordable(head: &Head, allowance: &Allowance) -> Option<Reason> {
+    let length = match head.framing {
+        Framing::Length(length) => length,
+        Framing::None | Framing::Chunked => 0,
+    };
+    allowance.refuses(length.saturating_add(head.bytes as u64))
+}
+
+/// Forwards the request that `head` begins. `allowance` is for head and body as they are on the wire. `open` gives a
+/// connection to the head's target, or to the parent, and is called at most once, and not at all where a kept one serves.
+/// `stop` ends the exchange from outside (a drain, a revoked policy).
+///
+/// Nothing is buffered beyond one piece of a body each way: who reads slowly is who is waited for. If the future is
+/// dropped, both connections are to be closed.
+pub async fn exchange<S, O>(
+    connection: Connection<'_, S>,
+    head: &Head,
+    terms: &Terms<'_>,
+    allowance: &mut Allowance,
+    open: O,
+    stop: impl Future<Output = Ending>,
+) -> Outcome
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    O: AsyncFnOnce() -> Result<UpstreamStream, Reason>,
+{
+    let Connection { stream, buffer, kept } = connection;
+    let track = Track::new(head, terms);
+    if let Some(reason) = unaffordable(head, allowance) {
+        return outcome(&track, Break::Spent(reason).into(), false);
+    }
+    if allowance.take(head.bytes) < head.bytes {
+        // Another request took the rest of the budget just now.
+        return outcome(&track, Break::Spent(Reason::UploadBudget).into(), false);
+    }
+
+    let (reader, mut writer) = tokio::io::split(stream);
+    let (parts, body) = UploadBody::new(head.framing);
+    let (finish, keep_alive) = {
+        let mut upload = Box::pin(upload::upload(reader, buffer, head, parts, &track, allowance));
+        let mut download = Box::pin(request(head, body, kept, open, &mut writer, &track, terms));
+        tokio::select! {
+            biased;
+            done = &mut download => done,
+            end = &mut upload => (end.into(), false),
+            end = track.silence() => (end.into(), false),
+            ending = stop => (Finish::Broken { ending, reason: None }, false),
+        }
+    };
+    let finish = match finish {
+        // A response head is on its way: it cannot be taken back.
+        Finish::Refused { reason: Reason::UpstreamTimeout, .. } if track.status().is_some() => {
+            Finish::Broken { ending: Ending::IdleTimeout, reason: Some(Reason::UpstreamTimeout) }
+        }
+        Finish::Refused { reason: Reason::UploadLimit | Reason::UploadBudget, .. }
+            if track.status().is_some() =>
+        {
+            Finish::Broken { ending: Ending::UploadLimit, reason: None }
+        }
+        Finish::Refused { reason, .. } if track.status().is_some() => {
+            Finish::Broken { ending: Ending::ClientClosed, reason: Some(reason) }
+        }
+        finish => finish,
+    };
+    outcome(&track, finish, keep_alive)
+}
+
+fn outcome(track: &Track<'_>, finish: Finish, keep_alive: bool) -> Outcome {
+    let (addresses, content_type) = (track.addresses(), track.content_type());
+    Outcome { status: track.status(), finish, keep_alive, addresses, content_type }
+}
+
+/// Sends the request and writes the response, over a kept connection or a new one.
+async fn request<W, O>(
+    head: &Head,
+    body: UploadBody,
+    kept: &mut Kept,
+    open: O,
+    client: &mut W,
+    track: &Track<'_>,
+    terms: &Terms<'_>,
+) -> (Finish, bool)
+where
+    W: AsyncWrite + Unpin,
+    O: AsyncFnOnce() -> Result<UpstreamStream, Reason>,
+{
+    // A kept connection may be closing just now, and then the request is sent twice: only what may be.
+    if repeatable(head)
+        && let Some(upstream) = kept.take(head, terms)
+    {
+        track.opened(upstream.addresses);
+        let (result, upstream) =
+            Box::pin(attempt(upstream, head, UploadBody::empty(), client, track, terms)).await;
+        match result {
+            Err(Failure::Upstream { stale: true, .. }) => track.opening(),
+            result => return kept.settle(result, upstream),
+        }
+    }
+    *kept = Kept(None);
+    let stream = match open().await {
+        Ok(stream) => stream,
+        Err(reason) => return (Finish::Refused { reason, detail: Cow::Borrowed("") }, false),
+    };
+    let upstream = match Upstream::new(stream, head, terms).await {
+        Ok(upstream) => upstream,
+        Err(failure) => return (failure.into(), false),
+    };
+    track.opened(upstream.addresses);
+    let (result, upstream) = Box::pin(attempt(upstream, head, body, client, track, terms)).await;
+    kept.settle(result, upstream)
+}
+
+/// Without a body and idempotent by definition (RFC 9110 §9.2.2).
+fn repeatable(head: &Head) -> bool {
+    use http::Method;
+    head.framing == Framing::None && [Method::GET, Method::HEAD, Method::OPTIONS].contains(&head.method)
+}
+
+async fn attempt<W: AsyncWrite + Unpin>(
+    mut upstream: Upstream,
+    head: &Head,
+    body: UploadBody,
+    client: &mut W,
+    track: &Track<'_>,
+    terms: &Terms<'_>,
+) -> (Result<bool, Failure>, Upstream) {
+    let (tell, informational) = mpsc::channel(download::MAX_INFORMATIONAL);
+    let mut request = rewrite::request(head, terms.remove_request_headers, terms.parent).map(|()| body);
+    hyper::ext::on_informational(&mut request, move |response| {
+        // A flood of them is cut, not queued.
+        let _ = tell.try_send((response.status(), response.headers().clone()));
+    });
+    let sending = upstream.sender.send_request(request);
+    let result = download::download(sending, informational, head, client, track, terms).await;
+    (result, upstream)
+}
+
+impl Kept {
+    /// The address of the connection that may serve `target` under `permitted_by`; one that may not is closed.
+    pub fn for_target(
+        &mut self,
+        target: &Target,
+        permitted_by: &(Arc<str>, Generation),
+    ) -> Option<SocketAddr> {
+        self.0 = self.0.take().filter(|upstream| upstream.may_serve(target, permitted_by));
+        self.0.as_ref().map(|upstream| upstream.addresses.upstream)
+    }
+
+    fn take(&mut self, head: &Head, terms: &Terms<'_>) -> Option<Upstream> {
+        self.0.take().filter(|upstream| {
+            upstream.may_serve(head.target.target(), &terms.permitted_by) && upstream.sender.is_ready()
+        })
+    }
+
+    /// Keeps the connection to the target where the client's goes on, too: then both request and response were whole.
+    /// Whether the target goes on shows when it is taken.
+    fn settle(&mut self, result: Result<bool, Failure>, upstream: Upstream) -> (Finish, bool) {
+        match result {
+            Ok(keep_alive) => {
+                self.0 = keep_alive.then_some(upstream);
+                (Finish::Complete, keep_alive)
+            }
+            Err(failure) => (failure.into(), false),
+        }
+    }
+}
+
+impl Upstream {
+    fn may_serve(&self, target: &Target, permitted_by: &(Arc<str>, Generation)) -> bool {
+        self.permitted_by == *permitted_by && self.target == *target
+    }
+
+    async fn new(stream: UpstreamStream, head: &Head, terms: &Terms<'_>) -> Result<Self, Failure> {
+        let socket = stream.socket();
+        let addresses = socket
+            .peer_addr()
+            .and_then(|upstream| Ok(Addresses { upstream, local: socket.local_addr()? }))
+            .map_err(|_| Failure::upstream("the target closed the connection before it was asked"))?;
+        // Requests and small chunks go out as they come; a failure costs only time.
+        let _ = socket.set_nodelay(true);
+        let (sender, connection) = http1::Builder::new()
+            .max_buf_size(RESPONSE_BUFFER)
+            .max_header_size(RESPONSE_BUFFER)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|_| Failure::upstream("the target closed the connection before it was asked"))?;
+        // Its errors come back through `sender`.
+        let task = tokio::spawn(async move { drop(connection.await) });
+        Ok(Upstream {
+            permitted_by: terms.permitted_by.clone(),
+            target: head.target.target().clone(),
+            sender,
+            addresses,
+            _connection: AbortOnDropHandle::new(task),
+        })
+    }
+}

@@ -1,0 +1,244 @@
+//! What is taken out of a head, and put in, on its way through (RFC 9110 §7.6). Pure.
+
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue,
+    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
+};
+use http::uri::{PathAndQuery, Scheme};
+use http::{Request, Response, Uri, Version};
+
+use crate::outbound::parent::Parent;
+use crate::wire::head::{Framing, Head, RequestTarget, connection_options};
+use crate::words::target::Port;
+
+/// Of one connection, whatever `Connection` says.
+const HOP_BY_HOP: [HeaderName; 9] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("http2-settings"),
+    TE,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+];
+
+/// The request for the target: origin-form, `Host` from the URI, nothing of this hop and nothing of who asked. For a
+/// parent: absolute-form, and what the parent wants to hear.
+pub(super) fn request(head: &Head, remove: &[HeaderName], parent: Option<&Parent>) -> Request<()> {
+    let mut headers = head.headers.clone();
+    let trailers_wanted = te_trailers(&headers);
+    strip(&mut headers);
+    // An inner address is nobody's business outside, and a client's word for it is worth nothing.
+    let of_proxies: Vec<HeaderName> = headers.keys().filter(|name| tells_of_proxies(name)).cloned().collect();
+    for name in of_proxies.iter().chain(remove).chain([&CONTENT_LENGTH, &HOST]) {
+        headers.remove(name);
+    }
+    if !head.expect_continue {
+        headers.remove(EXPECT);
+    }
+    if trailers_wanted {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+        headers.insert(CONNECTION, HeaderValue::from_static("te"));
+    }
+    match head.framing {
+        Framing::None => {}
+        Framing::Length(length) => {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        // hyper sends a GET without a body unless this stands there.
+        Framing::Chunked => {
+            headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+    }
+    let target = head.target.target();
+    let host = match target.port {
+        Port::HTTP => target.host.to_string(),
+        _ => target.to_string(),
+    };
+    let mut request = Request::new(());
+    *request.method_mut() = head.method.clone();
+    *request.uri_mut() = match parent {
+        None => Uri::from(path(&head.target)),
+        Some(_) => absolute(&host, path(&head.target)),
+    };
+    if let Some(authorization) = parent.and_then(Parent::authorization) {
+        headers.insert(PROXY_AUTHORIZATION, authorization.clone());
+    }
+    // Canonical hosts are visible ASCII.
+    if let Ok(host) = HeaderValue::try_from(host) {
+        headers.insert(HOST, host);
+    }
+    *request.version_mut() = Version::HTTP_11;
+    *request.headers_mut() = headers;
+    request
+}
+
+/// The path of an absolute-form target; `/` for any other, which the caller does not forward.
+fn path(target: &RequestTarget) -> PathAndQuery {
+    match target {
+        RequestTarget::Absolute { path_and_query, .. } => path_and_query.clone(),
+        RequestTarget::Authority(_) => PathAndQuery::from_static("/"),
+    }
+}
+
+/// Canonical hosts are authorities; should one not be, the parent is asked for a path alone and refuses.
+fn absolute(host: &str, path: PathAndQuery) -> Uri {
+    let absolute = Uri::builder().scheme(Scheme::HTTP).authority(host).path_and_query(path.clone()).build();
+    absolute.unwrap_or_else(|_| Uri::from(path))
+}
+
+/// Takes out what belongs to one connection: the fields that `Connection` nominates, and those that always do.
+pub(super) fn strip(headers: &mut HeaderMap) {
+    let nominated: Vec<HeaderName> = connection_options(headers)
+        .filter_map(|option| HeaderName::from_bytes(option.as_bytes()).ok())
+        // A response may not take its own framing away; a request that tries is refused at the gate.
+        .filter(|name| *name != CONTENT_LENGTH)
+        .collect();
+    for name in nominated.iter().chain(&HOP_BY_HOP) {
+        headers.remove(name);
+    }
+}
+
+fn tells_of_proxies(name: &HeaderName) -> bool {
+    let text = name.as_str();
+    text.starts_with("proxy-")
+        || text.starts_with("x-forwarded")
+        || text.starts_with("x-upstream-https-proxy")
+        || *name == FORWARDED
+        || *name == VIA
+        || text == "x-real-ip"
+}
+
+fn te_trailers(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(TE).into_iter().filter_map(|value| value.to_str().ok());
+    values.any(|value| value.split(',').any(|coding| coding.trim().eq_ignore_ascii_case("trailers")))
+}
+
+/// Why a response that hyper could read is none that a proxy may pass on. A parent's 407 is not looked at here.
+pub(super) fn unfit(response: &Response<hyper::body::Incoming>) -> Option<&'static str> {
+    let mut codings = response.headers().get_all(TRANSFER_ENCODING).into_iter();
+    let coding_is_fit = match (codings.next(), codings.next()) {
+        (None, _) => true,
+        (Some(coding), None) => coding.as_bytes().eq_ignore_ascii_case(b"chunked"),
+        (Some(_), Some(_)) => false,
+    };
+    match response.status().as_u16() {
+        101 => Some("the target switched to another protocol, which was not asked of it"),
+        // Only a proxy asks for a proxy's password, and this one is ours.
+        407 => Some("the target asked for a proxy's password"),
+        _ if !coding_is_fit => Some("the target answered in a transfer coding that was not asked for"),
+        _ if response.headers().contains_key(TRANSFER_ENCODING)
+            && response.headers().contains_key(CONTENT_LENGTH) =>
+        {
+            Some("the target answered with Content-Length together with Transfer-Encoding")
+        }
+        _ => None,
+    }
+}
+
+/// Trailers as they may be passed on: nothing that a head decides by (RFC 9110 §6.5.1).
+pub(super) fn trailers(mut trailers: HeaderMap) -> HeaderMap {
+    strip(&mut trailers);
+    let refused: Vec<HeaderName> = trailers
+        .keys()
+        .filter(|name| tells_of_proxies(name) || [CONTENT_LENGTH, HOST, EXPECT, TRAILER].contains(name))
+        .cloned()
+        .collect();
+    for name in &refused {
+        trailers.remove(name);
+    }
+    trailers
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::wire::head::{HeadLimits, read_head};
+
+    async fn head(text: &str) -> Head {
+        let limits = HeadLimits { bytes: 16 * 1024, timeout: Duration::from_secs(1) };
+        let head = read_head(&mut text.as_bytes(), &mut BytesMut::new(), &limits).await;
+        head.expect("well-formed").expect("not empty")
+    }
+
+    fn lines(request: &Request<()>) -> Vec<String> {
+        let field = |(name, value): (&HeaderName, &HeaderValue)| {
+            format!("{name}: {}", value.to_str().expect("ASCII in these tests"))
+        };
+        let mut lines: Vec<String> = request.headers().iter().map(field).collect();
+        lines.sort();
+        lines
+    }
+
+    /// t46, t52, t53, t61
+    #[tokio::test]
+    async fn nothing_of_this_hop_and_nothing_of_who_asked_leaves() {
+        let head = head(
+            "POST http://OK.test:80/p?q HTTP/1.1\r\nHost: ok.test\r\nConnection: close, X-Hop, TE\r\nX-Hop: 1\r\n\
+             Keep-Alive: 5\r\nProxy-Connection: close\r\nProxy-Authorization: Basic c2VjcmV0\r\nProxy-Foo: x\r\n\
+             Upgrade: h2c\r\nHTTP2-Settings: x\r\nTE: trailers, gzip\r\nX-Forwarded-For: 10.0.0.1\r\nX-Forwarded-Host: a\r\n\
+             X-Real-IP: 10.0.0.1\r\nForwarded: for=10.0.0.1\r\nVia: 1.1 inner\r\nX-Upstream-Https-Proxy: http://evil.test\r\n\
+             User-Agent: git\r\nReferer: http://inner/\r\nExpect: 100-continue\r\nContent-Length: 3\r\nAuthorization: Basic b2s=\r\n\
+             Accept: a\r\nAccept: b\r\n\r\n",
+        )
+        .await;
+        let request = request(&head, &[http::header::USER_AGENT, http::header::REFERER], None);
+        assert_eq!(request.uri(), "/p?q");
+        assert_eq!(
+            lines(&request),
+            [
+                "accept: a",
+                "accept: b",
+                "authorization: Basic b2s=",
+                "connection: te",
+                "content-length: 3",
+                "expect: 100-continue",
+                "host: ok.test",
+                "te: trailers",
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn host_is_the_uris() {
+        for (uri, host) in [
+            ("http://OK.test.", "ok.test"),
+            ("http://ok.test:80/", "ok.test"),
+            ("http://ok.test:8080/", "ok.test:8080"),
+            ("http://[2001:DB8::1]:81/", "[2001:db8::1]:81"),
+        ] {
+            let head = head(&format!("GET {uri} HTTP/1.0\r\n\r\n")).await;
+            assert_eq!(request(&head, &[], None).headers()[HOST], host, "{uri}");
+        }
+    }
+
+    #[test]
+    fn a_response_cannot_nominate_its_framing_away() {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONNECTION, HeaderValue::from_static("content-length, x-hop, upgrade"));
+        headers.insert(CONTENT_LENGTH, HeaderValue::from_static("3"));
+        headers.insert("x-hop", HeaderValue::from_static("1"));
+        headers.insert("x-kept", HeaderValue::from_static("1"));
+        strip(&mut headers);
+        let mut names: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["content-length", "x-kept"]);
+    }
+
+    #[test]
+    fn trailers_hold_nothing_that_a_head_decides_by() {
+        let mut headers = HeaderMap::new();
+        for name in
+            ["content-length", "transfer-encoding", "host", "via", "proxy-authorization", "x-checksum"]
+        {
+            headers.insert(name, HeaderValue::from_static("1"));
+        }
+        let kept = trailers(headers);
+        assert_eq!(kept.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-checksum"]);
+    }
+}

@@ -1,0 +1,180 @@
+//! What both directions of one exchange tell each other: how far it came, when a byte last moved, who is waited for.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use http::HeaderValue;
+use tokio::time::{Instant, sleep_until};
+
+use super::upload::Break;
+use super::{Addresses, Terms};
+use crate::transport::meter::Meter;
+use crate::wire::head::Head;
+use crate::words::outcome::Ending;
+
+/// Shared by the futures of one task; the atomics are for `Send`, not for other threads.
+pub(super) struct Track<'a> {
+    meter: &'a Meter,
+    response_timeout: Duration,
+    stall_timeout: Duration,
+    head_bytes: u64,
+    started: Instant,
+    /// Milliseconds from `started` to the last byte that moved.
+    moved: AtomicU64,
+    /// The connection to the target stands; before, `open` has its own deadlines.
+    open: AtomicBool,
+    /// Every byte of the request has been read.
+    request_complete: AtomicBool,
+    /// The client waits for `100 Continue`.
+    expecting: AtomicBool,
+    /// Whether the client is who does not send, or does not read.
+    client_owes_body: AtomicBool,
+    client_owes_read: AtomicBool,
+    /// 0: none.
+    status: AtomicU16,
+    /// Of the response, where it has one.
+    content_type: OnceLock<HeaderValue>,
+    addresses: OnceLock<Addresses>,
+    /// Of a second connection, after a kept one was found closed.
+    replaced: OnceLock<Addresses>,
+}
+
+impl<'a> Track<'a> {
+    pub(super) fn new(head: &Head, terms: &Terms<'a>) -> Self {
+        Track {
+            meter: terms.meter,
+            response_timeout: terms.response_timeout,
+            stall_timeout: terms.stall_timeout,
+            head_bytes: head.bytes as u64,
+            started: Instant::now(),
+            moved: AtomicU64::new(0),
+            open: AtomicBool::new(false),
+            request_complete: AtomicBool::new(!head.framing.has_body()),
+            expecting: AtomicBool::new(head.expect_continue),
+            client_owes_body: AtomicBool::new(false),
+            client_owes_read: AtomicBool::new(false),
+            status: AtomicU16::new(0),
+            content_type: OnceLock::new(),
+            addresses: OnceLock::new(),
+            replaced: OnceLock::new(),
+        }
+    }
+
+    fn touch(&self) {
+        self.moved.store(self.started.elapsed().as_millis() as u64, Relaxed);
+    }
+
+    /// The connection to the target stands, and the request goes out.
+    pub(super) fn opened(&self, addresses: Addresses) {
+        match self.addresses.set(addresses) {
+            Ok(()) => self.meter.add_sent(self.head_bytes),
+            Err(addresses) => drop(self.replaced.set(addresses)),
+        }
+        self.open.store(true, Relaxed);
+        self.touch();
+    }
+
+    /// The kept connection was closed: another is being opened.
+    pub(super) fn opening(&self) {
+        self.open.store(false, Relaxed);
+    }
+
+    pub(super) fn addresses(&self) -> Option<Addresses> {
+        self.replaced.get().or_else(|| self.addresses.get()).copied()
+    }
+
+    pub(super) fn sent(&self, bytes: usize) {
+        self.meter.add_sent(bytes as u64);
+        self.touch();
+    }
+
+    pub(super) fn received(&self, bytes: usize) {
+        self.meter.add_received(bytes as u64);
+        self.touch();
+    }
+
+    /// Bytes came from the target.
+    pub(super) fn upstream_moved(&self) {
+        self.touch();
+    }
+
+    pub(super) fn client_owes_body(&self, owes: bool) {
+        self.client_owes_body.store(owes, Relaxed);
+    }
+
+    pub(super) fn client_owes_read(&self, owes: bool) {
+        self.client_owes_read.store(owes, Relaxed);
+    }
+
+    pub(super) fn request_is_complete(&self) -> bool {
+        self.request_complete.load(Relaxed)
+    }
+
+    pub(super) fn complete_request(&self) {
+        self.request_complete.store(true, Relaxed);
+        self.client_owes_body(false);
+        self.touch();
+    }
+
+    /// Whether the client still waits for `100 Continue`; it is told at most once.
+    pub(super) fn take_expecting(&self) -> bool {
+        self.expecting.swap(false, Relaxed)
+    }
+
+    pub(super) fn status(&self) -> Option<u16> {
+        Some(self.status.load(Relaxed)).filter(|&status| status != 0)
+    }
+
+    pub(super) fn content_type(&self) -> Option<Box<[u8]>> {
+        // Copied: a header value holds the whole buffer of the head.
+        self.content_type.get().map(|value| value.as_bytes().into())
+    }
+
+    pub(super) fn answering(&self, status: u16, content_type: Option<&HeaderValue>) {
+        if let Some(value) = content_type {
+            let _ = self.content_type.set(value.clone());
+        }
+        self.status.store(status, Relaxed);
+        self.touch();
+    }
+
+    /// How long nothing may move now. `None`: somebody else keeps the time.
+    fn patience(&self) -> Option<Duration> {
+        if !self.open.load(Relaxed) {
+            return None;
+        }
+        let waits_for_response = self.request_is_complete() || self.expecting.load(Relaxed);
+        match self.status().is_none() && waits_for_response {
+            true => Some(self.response_timeout),
+            false => Some(self.stall_timeout),
+        }
+    }
+
+    /// Returns once nothing has moved for as long as the exchange allows. One timer, re-armed when it fires.
+    pub(super) async fn silence(&self) -> Break {
+        // What is waited for changes while it sleeps: never sleep past the shortest patience.
+        let step = self.response_timeout.min(self.stall_timeout);
+        loop {
+            let now = Instant::now();
+            let moved = self.started + Duration::from_millis(self.moved.load(Relaxed));
+            let wake = match self.patience() {
+                Some(patience) if now >= moved + patience => return self.blame(),
+                Some(patience) => (moved + patience).min(now + step),
+                None => now + step,
+            };
+            sleep_until(wake).await;
+        }
+    }
+
+    fn blame(&self) -> Break {
+        let client = match self.status() {
+            Some(_) => self.client_owes_read.load(Relaxed),
+            None => self.client_owes_body.load(Relaxed) && !self.expecting.load(Relaxed),
+        };
+        match client {
+            true => Break::Ended(Ending::IdleTimeout),
+            false => Break::UpstreamSilent,
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! The request body on its way from the client to hyper: exactly the bytes that the gate's framing grants, one piece
+//! at a time, and then a watch on whether the client leaves.
+
+use std::future::pending;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use hyper::body::{Body, Frame, SizeHint};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::sync::mpsc;
+
+use super::rewrite;
+use super::track::Track;
+use crate::state::budgets::Allowance;
+use crate::wire::head::{BodyError, BodyFollower, Framing, Head, Piece};
+use crate::words::outcome::{Ending, Reason};
+
+/// Read at once.
+const READ_SIZE: usize = 32 * 1024;
+/// Most bytes of pipelined requests that are held while a response is under way.
+const MAX_AHEAD: usize = 16 * 1024;
+/// More would have been more than the trailer section may hold.
+const MAX_TRAILER_FIELDS: usize = 64;
+
+/// Why an exchange is broken off, seen from the client's side or the clock's.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Break {
+    /// The body is not what its framing says.
+    Malformed(BodyError),
+    /// The client left, or is too slow.
+    Ended(Ending),
+    /// `upload_limit` or `upload_budget` is used up.
+    Spent(Reason),
+    /// Nothing moved, and the target is who was waited for.
+    UpstreamSilent,
+}
+
+pub(super) enum Part {
+    Data(Bytes),
+    Trailers(HeaderMap),
+    /// Without it the body is cut off, and hyper must not end it as if it were whole.
+    End,
+}
+
+/// The body as hyper takes it.
+#[derive(Debug)]
+pub(super) struct UploadBody {
+    parts: Option<mpsc::Receiver<Part>>,
+    /// By `Content-Length`; `None` where it is chunked.
+    remaining: Option<u64>,
+}
+
+/// The client's body came to no end.
+#[derive(Debug, thiserror::Error)]
+#[error("the request body was cut off")]
+pub(super) struct CutOff;
+
+impl UploadBody {
+    /// The end that [`upload`] fills, and the end that hyper takes. One piece lies between them at most.
+    pub(super) fn new(framing: Framing) -> (Option<mpsc::Sender<Part>>, Self) {
+        let (sender, receiver) = mpsc::channel(1);
+        match framing {
+            Framing::None | Framing::Length(0) => (None, UploadBody::empty()),
+            Framing::Length(length) => {
+                (Some(sender), UploadBody { parts: Some(receiver), remaining: Some(length) })
+            }
+            Framing::Chunked => (Some(sender), UploadBody { parts: Some(receiver), remaining: None }),
+        }
+    }
+
+    pub(super) fn empty() -> Self {
+        UploadBody { parts: None, remaining: Some(0) }
+    }
+}
+
+impl Body for UploadBody {
+    type Data = Bytes;
+    type Error = CutOff;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, CutOff>>> {
+        if self.is_end_stream() {
+            return Poll::Ready(None);
+        }
+        let Some(parts) = &mut self.parts else { return Poll::Ready(None) };
+        Poll::Ready(match std::task::ready!(parts.poll_recv(cx)) {
+            Some(Part::Data(bytes)) => {
+                self.remaining = self.remaining.map(|remaining| remaining.saturating_sub(bytes.len() as u64));
+                Some(Ok(Frame::data(bytes)))
+            }
+            Some(Part::Trailers(trailers)) => Some(Ok(Frame::trailers(trailers))),
+            Some(Part::End) => {
+                self.parts = None;
+                None
+            }
+            None => Some(Err(CutOff)),
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.parts.is_none() || self.remaining == Some(0)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.remaining.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+/// Moves the body, then watches the client. Returns only when the exchange is to be broken off. A piece is read
+/// only when hyper has taken the one before, so that a slow target slows the client.
+pub(super) async fn upload<R: AsyncRead + Unpin>(
+    mut reader: R,
+    buffer: &mut BytesMut,
+    head: &Head,
+    parts: Option<mpsc::Sender<Part>>,
+    track: &Track<'_>,
+    allowance: &mut Allowance,
+) -> Break {
+    if let Some(parts) = parts
+        && let Err(end) = body(&mut reader, buffer, head, &parts, track, allowance).await
+    {
+        return end;
+    }
+    track.complete_request();
+    loop {
+        if buffer.len() >= MAX_AHEAD {
+            pending::<()>().await;
+        }
+        if let Err(end) = read(&mut reader, buffer, MAX_AHEAD).await {
+            return end;
+        }
+    }
+}
+
+async fn body<R: AsyncRead + Unpin>(
+    reader: &mut R,
+    buffer: &mut BytesMut,
+    head: &Head,
+    parts: &mpsc::Sender<Part>,
+    track: &Track<'_>,
+    allowance: &mut Allowance,
+) -> Result<(), Break> {
+    let mut follower = BodyFollower::new(head.framing);
+    let mut trailers = BytesMut::new();
+    while !follower.is_done() {
+        let Ok(place) = parts.reserve().await else {
+            // hyper wants no more of it: the response, or its absence, says why.
+            return pending().await;
+        };
+        loop {
+            let granted = allowance.take(buffer.len());
+            let piece = follower.step(buffer.get(..granted).unwrap_or_default()).map_err(Break::Malformed)?;
+            allowance.put_back(granted - piece.map_or(0, Piece::len));
+            let Some(piece) = piece else {
+                if !buffer.is_empty() {
+                    // There is more, and nothing of it was granted.
+                    return Err(Break::Spent(allowance.refuses(1).unwrap_or(Reason::UploadBudget)));
+                }
+                track.client_owes_body(true);
+                read(reader, buffer, READ_SIZE).await?;
+                track.client_owes_body(false);
+                continue;
+            };
+            track.sent(piece.len());
+            match piece {
+                Piece::Framing(length) => buffer.advance(length),
+                Piece::Trailers(length) => trailers.unsplit(buffer.split_to(length)),
+                Piece::Data(length) => {
+                    place.send(Part::Data(buffer.split_to(length).freeze()));
+                    break;
+                }
+            }
+            if follower.is_done() {
+                // Only chunked bodies come here: their trailers, if any, and their end.
+                track.complete_request();
+                let trailers = parse_trailers(&trailers);
+                if !trailers.is_empty() {
+                    place.send(Part::Trailers(trailers));
+                } else {
+                    place.send(Part::End);
+                    return Ok(());
+                }
+                break;
+            }
+        }
+    }
+    if head.framing == Framing::Chunked {
+        // hyper may be done after the trailers: then nobody takes it, and nobody needs it.
+        let _ = parts.send(Part::End).await;
+    }
+    Ok(())
+}
+
+async fn read<R: AsyncRead + Unpin>(reader: &mut R, buffer: &mut BytesMut, size: usize) -> Result<(), Break> {
+    buffer.reserve(size);
+    match reader.read_buf(buffer).await {
+        Ok(1..) => Ok(()),
+        Ok(0) => Err(Break::Ended(Ending::ClientClosed)),
+        Err(_) => Err(Break::Ended(Ending::ClientReset)),
+    }
+}
+
+/// The follower has judged their form; here they are only taken apart. What cannot be, is dropped: trailers may be
+/// (RFC 9110 §6.5.1).
+fn parse_trailers(section: &[u8]) -> HeaderMap {
+    let mut fields = [httparse::EMPTY_HEADER; MAX_TRAILER_FIELDS];
+    let Ok(httparse::Status::Complete((_, fields))) = httparse::parse_headers(section, &mut fields) else {
+        return HeaderMap::new();
+    };
+    let mut trailers = HeaderMap::new();
+    for field in fields {
+        if let (Ok(name), Ok(value)) =
+            (HeaderName::from_bytes(field.name.as_bytes()), HeaderValue::from_bytes(field.value))
+        {
+            trailers.append(name, value);
+        }
+    }
+    rewrite::trailers(trailers)
+}

@@ -1,0 +1,4 @@
+//! Plain HTTP: one exchange after the other on a client's connection.
+
+pub mod exchange;
+pub mod forward;

@@ -1,0 +1,87 @@
+//! What strangers can cause without end, in the log at a bounded rate: connections that were closed before any request,
+//! wrong passwords, requests beyond a client's rate.
+//!
+//! Whoever may not even speak to us costs a line for each connection, and could fill the log with them. So `flood` says
+//! which are written at once; what comes beyond is told at the window's end by one more record, whose `suppressed` says how
+//! many like it were left out. The metrics count every one. Not here: what is refused (`entrance`, `proxy`).
+
+use std::fmt;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::state::listener::Listener;
+use crate::state::listener::flood::{Held, Verdict, WINDOW, Who};
+use crate::state::recent::{Asking, Refusal};
+use crate::state::shared::Shared;
+use crate::telemetry::record::{Cause, Event, Record, new_id};
+use crate::words::client::ClientAddr;
+use crate::words::outcome::{Decision, Reason};
+
+/// Records that a connection was closed for `reason`, before any request. `why` is for the diagnostics: it says more than
+/// the reason does, and comes with the record alone.
+pub(crate) fn record(
+    listener: &Arc<Listener>,
+    shared: &Arc<Shared>,
+    reason: Reason,
+    who: Who,
+    why: &dyn fmt::Display,
+) {
+    shared.recent.note(&Refusal {
+        at: Timestamp::now(),
+        id: Uuid::nil(),
+        listener: &listener.name,
+        policy: None,
+        rule: None,
+        decision: Some(Decision::Deny),
+        cause: reason.into(),
+        asked: Asking::Nothing,
+        client: Some(who.client.map_or(who.peer.ip(), ClientAddr::ip)),
+        identity: None,
+        sni: None,
+    });
+    if has_place(listener, shared, reason, who) {
+        let id = write(listener, shared, reason, who, None);
+        tracing::info!(%id, "listener {}: {} refused, {reason}: {why}", listener.name, who.peer);
+    }
+}
+
+/// Whether a request that is refused for `reason` may have its record: always, where the reason is none of the bounded
+/// ones. Where not, it is counted here, and told at the window's end.
+pub(crate) fn has_place(listener: &Arc<Listener>, shared: &Arc<Shared>, reason: Reason, who: Who) -> bool {
+    let verdict = listener.flood.add(reason, who);
+    match verdict {
+        None | Some(Verdict::Write) => true,
+        Some(Verdict::Count) => false,
+        Some(Verdict::Hold(bound)) => {
+            let (listener, shared) = (Arc::clone(listener), Arc::clone(shared));
+            let tracker = shared.drain.connections().clone();
+            tracker.spawn(async move {
+                // At the end there is no time to wait, and the number must not be lost.
+                let _ = tokio::time::timeout(WINDOW, shared.drain.closed()).await;
+                let held = listener.flood.take(reason, bound);
+                if let Some(Held { who, before }) = held {
+                    write(&listener, &shared, reason, who, Some(before));
+                }
+            });
+            false
+        }
+    }
+}
+
+fn write(listener: &Listener, shared: &Shared, reason: Reason, who: Who, suppressed: Option<u64>) -> Uuid {
+    let config = shared.current.load().hash.short();
+    let (id, cause) = (new_id(), Cause::Refused(reason));
+    let mut record = Record::new(Event::of(cause), Timestamp::now(), id, &listener.name);
+    record.client = who.client;
+    record.peer = Some(who.peer);
+    record.decision = reason.is_denial().then_some(Decision::Deny);
+    record.reason = Some(cause);
+    record.status = reason.status();
+    record.config = Some(config);
+    record.instance = Some(&shared.instance);
+    record.suppressed = suppressed;
+    shared.log.spare().write(&record);
+    id
+}

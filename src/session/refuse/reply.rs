@@ -1,0 +1,204 @@
+//! From a reason to the bytes that a client reads: the one place where a refusal is worded.
+//!
+//! A git user sees the status number alone, so the number tells the kind; the line in the body, the `Proxy-Status`
+//! field (RFC 9209) and the log tell the rest. Nothing of the request is echoed but the canonical target.
+
+use std::fmt::Write as _;
+
+use http::StatusCode;
+use uuid::Uuid;
+
+use crate::words::outcome::{Reason, Refusal};
+
+/// One refusal as HTTP.
+#[derive(Debug, Clone, Copy)]
+pub struct Reply<'a> {
+    /// Decides status and error type.
+    pub reason: Reason,
+    /// The log's `id`.
+    pub id: Uuid,
+    /// What a person can do about it; one line, safe to show.
+    pub advice: &'a str,
+    /// Whether a body may follow: not for `HEAD` (RFC 9110 §9.3.2).
+    pub body: bool,
+    /// 407 alone keeps the connection: git asks again on it.
+    pub keep_alive: bool,
+}
+
+impl Reply<'_> {
+    /// The whole reply. `None` for a reason that is no HTTP reply: those are alerts or silent closes.
+    pub fn to_bytes(self) -> Option<Vec<u8>> {
+        let Refusal::Reply(status, error) = self.reason.refusal() else { return None };
+        let text =
+            StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("");
+        let body = format!("egressd: {}: {} (request {})\n", self.reason, one_line(self.advice), self.id);
+        let mut reply = format!(
+            "HTTP/1.1 {status} {text}\r\n\
+             Content-Type: text/plain; charset=utf-8\r\n\
+             Content-Length: {length}\r\n\
+             X-Content-Type-Options: nosniff\r\n\
+             X-Request-Id: {id}\r\n\
+             Proxy-Status: egressd; error={error}; details=\"{reason}\"\r\n",
+            length = body.len(),
+            id = self.id,
+            reason = self.reason,
+        );
+        if let Some(seconds) = self.reason.retry_after() {
+            // Writing to a String cannot fail.
+            let _ = write!(reply, "Retry-After: {seconds}\r\n");
+        }
+        match status {
+            405 => reply.push_str("Allow: CONNECT, GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH\r\n"),
+            407 => reply.push_str("Proxy-Authenticate: Basic realm=\"egressd\", charset=\"UTF-8\"\r\n"),
+            _ => {}
+        }
+        reply.push_str(if self.keep_alive { "\r\n" } else { "Connection: close\r\n\r\n" });
+        if self.body {
+            reply.push_str(&body);
+        }
+        Some(reply.into_bytes())
+    }
+}
+
+/// The answer to a CONNECT whose tunnel is open (RFC 9110 §9.3.6: no framing fields in a 2xx to CONNECT).
+pub fn established(id: Uuid) -> Vec<u8> {
+    format!("HTTP/1.1 200 Connection established\r\nX-Request-Id: {id}\r\n\r\n").into_bytes()
+}
+
+/// What a person can do about `reason`, where nothing more is known of the case. Nothing internal is told: which
+/// address a name led to, or what the resolver said, stands in the log.
+pub fn advice(reason: Reason) -> &'static str {
+    use Reason::*;
+    match reason {
+        BadRequest => "the request is not well-formed HTTP/1.1",
+        BadTarget => "the target is not a host and port",
+        ClientNotAllowed => "no policy is for this client's address",
+        HostNotAllowed => "no rule names this host",
+        HostDenied => "a deny rule names this host",
+        PortNotAllowed => "no rule allows this port of the host",
+        SchemeNotAllowed => "no rule allows this way of asking for the host",
+        RuleExpired => "the rule that allowed this host has expired",
+        UploadBudget => "the upload budget of this rule is used up for this client: try again later",
+        UploadLimit => "the request is larger than the upload_limit of its rule",
+        AddressProhibited => {
+            "the name leads to no address that may be reached: see the log, or `egressd explain --resolve`"
+        }
+        MethodNotAllowed => "this method is not served",
+        HeadTimeout => "the request head did not arrive in time",
+        HeadTooLarge => "the request head is too large",
+        AuthRequired => "credentials are required",
+        AuthFailed => "the credentials are wrong",
+        ClientLimitReached => {
+            "this client has too many tunnels open: close some, or raise limits.tunnels_per_client"
+        }
+        ClientRateLimited => {
+            "this client asks too often: slow down, or raise limits.requests_per_second_per_client"
+        }
+        InternalError => "a fault of egressd: report it with the request's id",
+        DnsNoSuchName => "DNS knows no such name: check the spelling",
+        DnsNoAddress => "the name has no address in DNS",
+        DnsFailed => "the name could not be looked up: DNS failed",
+        ConnectRefused => "the target refused the connection",
+        ConnectUnreachable => "the target cannot be reached: no route",
+        UpstreamBadResponse => "the target did not answer in HTTP",
+        UpstreamProxyRefused => "the parent proxy refused",
+        Loop => "the target is this proxy itself: check the proxy settings",
+        LimitReached => "too many tunnels are open: try again, or raise limits.tunnels",
+        LocalResources => "the proxy is out of descriptors, ports or memory: try again",
+        Draining => "the proxy is shutting down: try again on another replica",
+        LogUnavailable => "the access log cannot be written, and nothing passes without a record",
+        DnsTimeout => "DNS did not answer in time",
+        ConnectTimeout => "the target did not answer in time",
+        UpstreamTimeout => "the target did not respond in time",
+        NotTls => "the tunnel must carry TLS",
+        NoSni => "the TLS ClientHello names no server",
+        SniMismatch => "the TLS ClientHello names another server than CONNECT did",
+        ClientHelloTimeout => "no whole TLS ClientHello arrived in time",
+        ClientHelloMalformed => "the TLS ClientHello is not well-formed",
+        CertificateInvalid => "the target's certificate is not valid for the host",
+        UpstreamNotTls => "the target did not answer in TLS",
+        PeerNotTrusted => "the peer is not among proxy_protocol.trusted",
+        ProxyHeaderInvalid => "there was no valid PROXY header",
+        TlsHandshakeFailed => "the TLS handshake failed",
+        ClientCertificateInvalid => "the client's certificate is not valid",
+    }
+}
+
+/// The same for what a parent proxy did, where it stands between egressd and the target. `None`: it makes no difference.
+pub fn advice_for_parent(reason: Reason) -> Option<&'static str> {
+    use Reason::*;
+    match reason {
+        DnsNoSuchName | DnsNoAddress | DnsFailed | DnsTimeout => {
+            Some("the parent proxy's own name cannot be looked up: see the log")
+        }
+        ConnectRefused | ConnectUnreachable | ConnectTimeout => {
+            Some("the parent proxy cannot be reached: see the log")
+        }
+        UpstreamBadResponse => Some("the parent proxy did not answer as one: see the log"),
+        UpstreamProxyRefused => Some("the parent proxy refused: see the log"),
+        Loop => Some("the parent proxy or the target is this proxy itself: check the settings"),
+        _ => None,
+    }
+}
+
+/// A line that cannot break out of its line, whatever advice was put together from.
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(reason: Reason) -> Reply<'static> {
+        Reply { reason, id: Uuid::nil(), advice: "no rule names it", body: true, keep_alive: false }
+    }
+
+    #[test]
+    fn a_refusal_says_why_in_status_field_and_line() {
+        let bytes = reply(Reason::HostNotAllowed).to_bytes().unwrap();
+        assert_eq!(
+            String::from_utf8(bytes).unwrap(),
+            "HTTP/1.1 403 Forbidden\r\n\
+             Content-Type: text/plain; charset=utf-8\r\n\
+             Content-Length: 91\r\n\
+             X-Content-Type-Options: nosniff\r\n\
+             X-Request-Id: 00000000-0000-0000-0000-000000000000\r\n\
+             Proxy-Status: egressd; error=http_request_denied; details=\"host_not_allowed\"\r\n\
+             Connection: close\r\n\r\n\
+             egressd: host_not_allowed: no rule names it (request 00000000-0000-0000-0000-000000000000)\n"
+        );
+    }
+
+    #[test]
+    fn what_may_pass_later_says_when() {
+        let text = String::from_utf8(reply(Reason::Draining).to_bytes().unwrap()).unwrap();
+        assert!(text.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{text}");
+        assert!(text.contains("\r\nRetry-After: 5\r\n"), "{text}");
+    }
+
+    #[test]
+    fn every_http_reason_has_a_known_status_and_one_body_line() {
+        for reason in Reason::ALL {
+            let Some(bytes) = reply(*reason).to_bytes() else { continue };
+            let text = String::from_utf8(bytes).unwrap();
+            let (head, body) = text.split_once("\r\n\r\n").unwrap();
+            let status = head.split_once("\r\n").unwrap().0;
+            assert!(status.len() > "HTTP/1.1 000 ".len(), "{reason}: {status}");
+            assert_eq!(body.matches('\n').count(), 1, "{reason}");
+        }
+    }
+
+    #[test]
+    fn advice_cannot_forge_a_line() {
+        let text = Reply { advice: "a\r\nX: y\u{1b}[2J", ..reply(Reason::BadRequest) }.to_bytes().unwrap();
+        let text = String::from_utf8(text).unwrap();
+        assert!(!text.contains("\r\nX: y") && !text.contains('\u{1b}'), "{text}");
+    }
+
+    #[test]
+    fn a_head_request_is_answered_without_a_body() {
+        let text = Reply { body: false, ..reply(Reason::HostDenied) }.to_bytes().unwrap();
+        assert!(text.ends_with(b"\r\n\r\n"));
+    }
+}

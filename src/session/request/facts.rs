@@ -1,0 +1,204 @@
+//! What is known of a request, and how it becomes a count and a record.
+//!
+//! Not here: when that happens, and that it happens once (the parent module).
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::Method;
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::config::{Config, ShortHash};
+use crate::rules::{MatchedRule, Mode};
+use crate::state::recent::{Asking, Refusal};
+use crate::state::shared::Shared;
+use crate::telemetry::record::{Asked, Cause, Event, Record, new_id};
+use crate::transport::meter::Meter;
+use crate::wire::head::{Head, RefusedHead, RequestTarget, Version};
+use crate::words::client::Client;
+use crate::words::outcome::Decision;
+use crate::words::target::Target;
+
+/// Everything the log may say of a request. Boxed, because a tunnel carries it for hours.
+#[derive(Debug)]
+pub(super) struct Facts {
+    pub(super) id: Uuid,
+    pub(super) started: Instant,
+    pub(super) listener: Arc<str>,
+    pub(super) client: Arc<Client>,
+    pub(super) asks: Asks,
+    /// The first digits of the configuration's hash.
+    pub(super) config: ShortHash,
+    pub(super) policy: Option<Arc<str>>,
+    pub(super) mode: Option<Mode>,
+    pub(super) rule: Option<MatchedRule>,
+    pub(super) decision: Option<Decision>,
+    pub(super) reason: Option<Cause>,
+    pub(super) sni: Option<Arc<str>>,
+    pub(super) upstream: Option<SocketAddr>,
+    pub(super) upstream_local: Option<SocketAddr>,
+    pub(super) dns: Option<Duration>,
+    pub(super) connect: Option<Duration>,
+    pub(super) status: Option<u16>,
+    /// Bytes of our own reply.
+    pub(super) reply: Option<u64>,
+    pub(super) content_type: Option<Box<[u8]>>,
+    /// Of a plain request, whose body may have begun before the verdict.
+    pub(super) meter: Option<Arc<Meter>>,
+    /// Its verdict is counted and not written: the log has had enough of its kind.
+    pub(super) unwritten: bool,
+}
+
+impl Facts {
+    /// Nothing is known but who asks, where, and what the head said.
+    pub(super) fn new(config: &Config, listener: &Arc<str>, client: &Arc<Client>, asks: Asks) -> Self {
+        Facts {
+            id: new_id(),
+            started: Instant::now(),
+            listener: Arc::clone(listener),
+            client: Arc::clone(client),
+            asks,
+            config: config.hash.short(),
+            policy: None,
+            mode: None,
+            rule: None,
+            decision: None,
+            reason: None,
+            sni: None,
+            upstream: None,
+            upstream_local: None,
+            dns: None,
+            connect: None,
+            status: None,
+            reply: None,
+            content_type: None,
+            meter: None,
+            unwritten: false,
+        }
+    }
+
+    /// One verdict, for the metrics and the recent refusals.
+    pub(super) fn count(&self, shared: &Shared) {
+        let rule = self.rule.as_ref().map(|rule| &rule.label);
+        shared.metrics.request(self.policy.as_ref(), rule, self.decision, self.reason);
+        if let Some(cause) = self.reason {
+            shared.recent.note(&self.refusal(cause));
+        }
+    }
+
+    fn refusal(&self, cause: Cause) -> Refusal<'_> {
+        Refusal {
+            at: Timestamp::now(),
+            id: self.id,
+            listener: &self.listener,
+            policy: self.policy.as_ref(),
+            rule: self.rule.as_ref().map(|rule| &*rule.text),
+            decision: self.decision,
+            cause,
+            asked: match (&self.asks.target, &self.asks.malformed) {
+                (Some((target, _)), _) => Asking::Target(target),
+                (None, Some(raw)) => Asking::Malformed(raw),
+                (None, None) => Asking::Nothing,
+            },
+            client: Some(self.client.address.ip()),
+            identity: self.client.identity(),
+            sni: self.sni.as_deref(),
+        }
+    }
+
+    /// What all its records say; the bytes and the ending are for the caller to add.
+    pub(super) fn record<'a>(&'a self, shared: &'a Shared, event: Event) -> Record<'a> {
+        let asks = &self.asks;
+        let mut record = Record::new(event, Timestamp::now(), self.id, &self.listener);
+        record.client = Some(self.client.address);
+        record.peer = Some(self.client.peer);
+        record.identity = self.client.identity();
+        record.method = asks.method.as_ref().map(|method| method.as_str().into());
+        record.target = match (&asks.target, &asks.malformed) {
+            (Some((target, None)), _) => Some(Asked::Connect(target)),
+            (Some((target, Some(path))), _) => {
+                Some(Asked::Http { target, path: (&**path).into(), query: asks.query })
+            }
+            (None, Some(raw)) => Some(Asked::Malformed((&**raw).into())),
+            (None, None) => None,
+        };
+        record.sni = self.sni.as_deref().map(Into::into);
+        record.policy = self.policy.as_deref();
+        record.mode = self.mode;
+        record.rule = self.rule.as_ref().map(|rule| &*rule.text);
+        record.rule_source = self.rule.as_ref().map(|rule| &rule.source);
+        record.decision = self.decision;
+        record.reason = self.reason;
+        record.upstream = self.upstream;
+        record.upstream_local = self.upstream_local;
+        record.status = self.status;
+        record.duration = Some(self.started.elapsed());
+        record.dns = self.dns;
+        record.connect = self.connect;
+        record.reply = self.reply;
+        record.content_type = self.content_type.as_deref().map(Into::into);
+        record.version = asks.version;
+        record.user_agent = asks.user_agent.as_deref().map(Into::into);
+        record.config = Some(self.config);
+        record.instance = Some(&shared.instance);
+        record
+    }
+}
+
+/// What the head said, as far as it could be read.
+#[derive(Debug, Default)]
+pub struct Asks {
+    /// A token.
+    pub method: Option<Method>,
+    /// Canonical; with the path of plain HTTP, never its query.
+    pub target: Option<(Target, Option<Box<str>>)>,
+    /// Whether a query came with the path.
+    pub query: bool,
+    /// Of the head, where it could be read.
+    pub version: Option<Version>,
+    /// As it was sent, where it is not canonical.
+    pub malformed: Option<Box<[u8]>>,
+    /// As it was sent.
+    pub user_agent: Option<Box<[u8]>>,
+}
+
+impl Asks {
+    /// Of a head that passed the gate.
+    pub fn of(head: &Head) -> Self {
+        Asks {
+            method: Some(head.method.clone()),
+            target: Some(Asks::target(&head.target)),
+            query: Asks::has_query(&head.target),
+            version: Some(head.version),
+            malformed: None,
+            user_agent: head.headers.get(http::header::USER_AGENT).map(|value| value.as_bytes().into()),
+        }
+    }
+
+    /// Of a head that did not.
+    pub fn of_refused(refused: &RefusedHead) -> Self {
+        Asks {
+            method: refused.method.clone(),
+            target: refused.target.as_ref().map(Asks::target),
+            query: refused.target.as_ref().is_some_and(Asks::has_query),
+            version: None,
+            malformed: refused.malformed.clone(),
+            user_agent: refused.user_agent.as_ref().map(|text| text.as_bytes().into()),
+        }
+    }
+
+    fn has_query(target: &RequestTarget) -> bool {
+        matches!(target, RequestTarget::Absolute { path_and_query, .. } if path_and_query.query().is_some())
+    }
+
+    fn target(target: &RequestTarget) -> (Target, Option<Box<str>>) {
+        match target {
+            RequestTarget::Authority(target) => (target.clone(), None),
+            RequestTarget::Absolute { target, path_and_query } => {
+                (target.clone(), Some(path_and_query.path().into()))
+            }
+        }
+    }
+}

@@ -1,0 +1,371 @@
+//! One request's facts, from its head to its last record.
+//!
+//! Whatever happens, a request ends in exactly one verdict, which is one count and one record: [`Request::refuse`],
+//! [`Request::gone`], [`Request::open`] or [`Request::exchanged`]; a tunnel that was opened ends in exactly one more
+//! record. Where the task panics, `Drop` sees to both. Not here: the bytes of the reply (`reply`).
+
+mod facts;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use jiff::{SignedDuration, Timestamp};
+use uuid::Uuid;
+
+use crate::config::Config;
+use crate::outbound::dial::{DialError, Dialled};
+use crate::rules::{Denial, Permit};
+use crate::state::shared::Shared;
+use crate::telemetry::access_log::{LogUnavailable, Place};
+use crate::telemetry::record::{Cause, Event, Record};
+use crate::transport::meter::Meter;
+use crate::words::client::Client;
+use crate::words::outcome::{Decision, Ending, Reason};
+use crate::words::target::{Host, Target};
+
+pub use facts::Asks;
+use facts::Facts;
+
+/// A request without a verdict. Dropped, it is recorded as a fault of egressd.
+#[derive(Debug)]
+pub struct Request<'s> {
+    shared: &'s Shared,
+    /// `None` once there is a verdict.
+    facts: Option<Box<Facts>>,
+    place: Option<Place>,
+}
+
+impl<'s> Request<'s> {
+    /// Begins with a head. The place of its verdict in the log is taken here, if there is one.
+    pub fn new(
+        shared: &'s Shared,
+        config: &Config,
+        listener: &Arc<str>,
+        client: &Arc<Client>,
+        asks: Asks,
+    ) -> Self {
+        let facts = Facts::new(config, listener, client, asks);
+        Request { shared, facts: Some(Box::new(facts)), place: shared.log.reserve().ok() }
+    }
+
+    fn facts(&self) -> &Facts {
+        self.facts.as_ref().expect("taken only by the methods that consume the request")
+    }
+
+    fn facts_mut(&mut self) -> &mut Facts {
+        self.facts.as_mut().expect("taken only by the methods that consume the request")
+    }
+
+    /// The log's `id` and the reply's `X-Request-Id`.
+    pub fn id(&self) -> Uuid {
+        self.facts().id
+    }
+
+    /// When the head was read.
+    pub fn started(&self) -> Instant {
+        self.facts().started
+    }
+
+    /// Who asks.
+    pub fn client(&self) -> &Arc<Client> {
+        &self.facts().client
+    }
+
+    /// Where it was accepted.
+    pub fn listener(&self) -> &Arc<str> {
+        &self.facts().listener
+    }
+
+    /// Its password proved who asks.
+    pub fn known(&mut self, client: Arc<Client>) {
+        self.facts_mut().client = client;
+    }
+
+    /// Its verdict will be counted and not written; the record that says so is `refusals`'.
+    pub(crate) fn leave_unwritten(&mut self) {
+        self.facts_mut().unwritten = true;
+    }
+
+    /// Whether the log has a place for the verdict. Where it has none, the request must be refused.
+    pub fn can_be_recorded(&self) -> bool {
+        self.place.is_some()
+    }
+
+    /// It is judged by this configuration, and no longer by the one it came under.
+    pub fn judged_by(&mut self, config: &Config) {
+        self.facts_mut().config = config.hash.short();
+    }
+
+    /// The rules let it pass, or report mode did.
+    pub fn permitted(&mut self, permit: &Permit) {
+        let facts = self.facts_mut();
+        facts.policy = Some(Arc::clone(&permit.policy));
+        facts.mode = Some(permit.mode);
+        facts.rule = permit.rule.clone();
+        facts.decision = Some(permit.decision);
+        facts.reason = permit.reason.map(Cause::Refused);
+    }
+
+    /// The rules refuse it.
+    pub fn denied(&mut self, denial: &Denial) {
+        let facts = self.facts_mut();
+        facts.policy = denial.policy.clone();
+        facts.mode = denial.policy.is_some().then_some(denial.mode);
+        facts.rule = denial.decided_by().cloned();
+    }
+
+    /// Report mode lets pass what the ClientHello forbids.
+    pub fn would_deny(&mut self, reason: Reason) {
+        let facts = self.facts_mut();
+        facts.decision = Some(Decision::WouldDeny);
+        // The rules come first, as they do in enforce mode.
+        facts.reason.get_or_insert(Cause::Refused(reason));
+    }
+
+    /// What came of the dial, told to log and metrics.
+    ///
+    /// # Errors
+    /// The refusal that it amounts to.
+    pub fn dialled(&mut self, result: Result<Dialled, DialError>) -> Result<Dialled, Reason> {
+        let metrics = &self.shared.metrics;
+        let denied = match &result {
+            Ok(dialled) => &dialled.denied,
+            Err(error) => &error.denied,
+        };
+        metrics.addresses_refused(denied.count);
+        let facts = self.facts_mut();
+        let by_name = matches!(&facts.asks.target, Some((Target { host: Host::Name(_), .. }, _)));
+        match &result {
+            Ok(dialled) => {
+                facts.upstream = Some(dialled.upstream);
+                facts.upstream_local = Some(dialled.local);
+                facts.dns = Some(dialled.dns).filter(|_| by_name);
+                facts.connect = Some(dialled.connect);
+            }
+            Err(error) => {
+                // Names addresses and servers: for the operator, never for the client.
+                tracing::info!(id = %facts.id, "{}: {}", error.reason, error.detail);
+                facts.upstream = error.upstream;
+                facts.dns = error.dns;
+                facts.connect = error.connect;
+            }
+        }
+        metrics.dialled(&result, by_name);
+        result.map_err(|error| error.reason)
+    }
+
+    /// Where the bytes of a plain request are counted.
+    pub fn metered(&mut self, meter: &Arc<Meter>) {
+        self.facts_mut().meter = Some(Arc::clone(meter));
+    }
+
+    /// When the head was read, by the clock on the wall.
+    pub fn started_at(&self) -> Timestamp {
+        let passed = SignedDuration::try_from(self.started().elapsed()).unwrap_or_default();
+        Timestamp::now().checked_sub(passed).unwrap_or_default()
+    }
+
+    /// A kept connection to the target serves.
+    pub fn reached(&mut self, upstream: SocketAddr, local: SocketAddr) {
+        let facts = self.facts_mut();
+        facts.upstream = Some(upstream);
+        facts.upstream_local = Some(local);
+    }
+
+    /// The client was sent the `200`, of so many bytes: whatever comes now, that is the status it saw.
+    pub fn told(&mut self, bytes: usize) {
+        let facts = self.facts_mut();
+        facts.status = Some(200);
+        facts.reply = Some(bytes as u64);
+    }
+
+    /// The refusal that the client is about to be sent has so many bytes.
+    pub fn answered(&mut self, bytes: usize) {
+        self.facts_mut().reply = Some(bytes as u64);
+    }
+
+    /// What the response says that it is.
+    pub fn typed(&mut self, content_type: Option<Box<[u8]>>) {
+        self.facts_mut().content_type = content_type;
+    }
+
+    /// The name that the ClientHello offered.
+    pub fn offered(&mut self, sni: Option<Arc<str>>) {
+        self.facts_mut().sni = sni;
+    }
+
+    /// The verdict is no; the client is still there to be told. To ask for credentials is no verdict: the client asks
+    /// again with them.
+    pub fn refuse(mut self, reason: Reason) {
+        if reason == Reason::AuthRequired {
+            self.facts = None;
+            self.shared.metrics.auth_challenge();
+        }
+        self.refused(reason);
+    }
+
+    fn refused(&mut self, reason: Reason) {
+        let Some(mut facts) = self.facts.take() else { return };
+        if reason.is_denial() {
+            facts.decision = Some(Decision::Deny);
+        }
+        facts.status = facts.status.or(reason.status());
+        self.verdict(facts, Cause::Refused(reason));
+    }
+
+    /// The client left before there was a verdict.
+    pub fn gone(mut self) {
+        let Some(facts) = self.facts.take() else { return };
+        self.verdict(facts, Cause::ClientGone);
+    }
+
+    fn verdict(&mut self, mut facts: Box<Facts>, cause: Cause) {
+        facts.reason = Some(cause);
+        facts.count(self.shared);
+        if facts.unwritten {
+            return;
+        }
+        // Without a place there is still the log's spare room, or the record counts as lost.
+        let place = self.place.take().unwrap_or_else(|| self.shared.log.spare());
+        let mut record = facts.record(self.shared, Event::of(cause));
+        if let Some(meter) = &facts.meter {
+            record.sent = Some(meter.sent());
+            record.received = Some(meter.received());
+        }
+        place.write(&record);
+    }
+
+    /// The tunnel ended before its first byte: the client left, or it was ended from outside.
+    pub fn ended(self, ending: Ending) {
+        match ending {
+            Ending::Drained => self.refuse(Reason::Draining),
+            _ => self.gone(),
+        }
+    }
+
+    /// A tunnel's first byte is about to pass. `last` is the place of its last record, taken before the dial.
+    pub fn open(mut self, last: Place, meter: Arc<Meter>) -> Opened<'s> {
+        let facts = self.facts.take().expect("taken only by the methods that consume the request");
+        if let Some(place) = self.place.take() {
+            place.write(&facts.record(self.shared, Event::Open));
+        }
+        Opened { shared: self.shared, facts, last: Some(last), meter, counted: false }
+    }
+
+    /// A plain request has a body, which is about to pass: its record comes before it.
+    ///
+    /// # Errors
+    /// Where the log has no second place: the request is to be refused.
+    pub fn begin(&mut self) -> Result<(), LogUnavailable> {
+        let next = self.shared.log.reserve()?;
+        if let Some(place) = self.place.replace(next) {
+            place.write(&self.facts().record(self.shared, Event::Open));
+        }
+        Ok(())
+    }
+
+    /// A plain HTTP exchange ended: `ending` and `reason` where it was broken off.
+    pub fn exchanged(
+        mut self,
+        status: Option<u16>,
+        ending: Option<Ending>,
+        reason: Option<Reason>,
+        meter: &Meter,
+    ) {
+        let Some(mut facts) = self.facts.take() else { return };
+        facts.status = status;
+        facts.reason = reason.map(Cause::Refused).or(facts.reason);
+        facts.count(self.shared);
+        if let Some(place) = self.place.take() {
+            let mut record = facts.record(self.shared, Event::Http);
+            record.sent = Some(meter.sent());
+            record.received = Some(meter.received());
+            record.ending = ending;
+            place.write(&record);
+        }
+    }
+}
+
+impl Drop for Request<'_> {
+    fn drop(&mut self) {
+        self.refused(Reason::InternalError);
+    }
+}
+
+/// A tunnel that flows. Dropped without an ending, it is recorded as ended by a fault of egressd.
+#[derive(Debug)]
+pub struct Opened<'s> {
+    shared: &'s Shared,
+    facts: Box<Facts>,
+    /// `None` once the last record is written.
+    last: Option<Place>,
+    meter: Arc<Meter>,
+    counted: bool,
+}
+
+impl Opened<'_> {
+    /// The verdict is final.
+    pub fn decided(&mut self) {
+        if !self.counted {
+            self.counted = true;
+            self.facts.count(self.shared);
+        }
+    }
+
+    /// Report mode lets pass what the gate forbids after the first hello.
+    pub fn would_deny(&mut self, reason: Reason) {
+        self.facts.decision = Some(Decision::WouldDeny);
+        self.facts.reason.get_or_insert(Cause::Refused(reason));
+    }
+
+    /// The gate refuses after the first hello went through: a `deny` stands where the `close` would.
+    pub fn refuse(mut self, reason: Reason, offered: Option<Box<str>>) {
+        let Some(place) = self.last.take() else { return };
+        self.facts.decision = Some(Decision::Deny);
+        self.facts.reason = Some(Cause::Refused(reason));
+        if offered.is_some() {
+            self.facts.sni = offered.map(Arc::from);
+        }
+        self.decided();
+        place.write(&self.record(Event::Deny));
+    }
+
+    /// The last record; `revoked` is why, where the policy no longer allows it.
+    pub fn close(mut self, ending: Ending, revoked: Option<Reason>) {
+        self.decided();
+        if let (Ending::PolicyRevoked, Some(reason)) = (ending, revoked) {
+            self.facts.reason = Some(Cause::Refused(reason));
+        }
+        self.closed(ending);
+    }
+
+    /// A record of a tunnel's life so far, so that a kill loses no more than the time since.
+    pub fn progress(&self) {
+        self.shared.log.spare().write(&self.record(Event::Progress));
+    }
+
+    fn closed(&mut self, ending: Ending) {
+        let Some(place) = self.last.take() else { return };
+        self.decided();
+        if let Some(policy) = &self.facts.policy {
+            self.shared.metrics.tunnel_ended(policy, ending, self.facts.started.elapsed());
+        }
+        let mut record = self.record(Event::Close);
+        record.ending = Some(ending);
+        place.write(&record);
+    }
+
+    fn record(&self, event: Event) -> Record<'_> {
+        let mut record = self.facts.record(self.shared, event);
+        record.sent = Some(self.meter.sent());
+        record.received = Some(self.meter.received());
+        record
+    }
+}
+
+impl Drop for Opened<'_> {
+    fn drop(&mut self) {
+        self.closed(Ending::InternalError);
+    }
+}

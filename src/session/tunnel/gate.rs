@@ -1,0 +1,183 @@
+//! What an `https` tunnel has to pass after the `200`: the client's hello, the target's certificate, the target's answer.
+//!
+//! The verdicts are `hello_gate`'s and `verify`'s; here is their order, what report mode makes of them, and how each is
+//! recorded.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use jiff::Timestamp;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::outbound::route::Route;
+use crate::rules::address::Admitted;
+use crate::session::request::{Opened, Request};
+use crate::session::tunnel::hello::{self, Gate, GateEnd, GateRefusal};
+use crate::state::live::{LiveTunnel, rejudge};
+use crate::state::shared::Shared;
+use crate::telemetry::access_log::Place;
+use crate::transport::cancel::Cancel;
+use crate::transport::client_stream::ClientStream;
+use crate::transport::meter::Meter;
+use crate::transport::relay::{Early, RelayLimits};
+use crate::transport::target_stream::UpstreamStream;
+use crate::words::outcome::{Ending, Reason};
+use crate::words::target::Target;
+
+/// Why nothing flows; already recorded.
+pub(super) enum NotEntered {
+    /// The client is to be told.
+    Refused(Reason),
+    /// A side is gone, or it was ended from outside.
+    Ended(Ending),
+}
+
+/// How the target has to prove to be the target.
+pub(super) struct Verification<'a> {
+    pub(super) route: &'a Route,
+    /// What was dialled.
+    pub(super) address: Admitted,
+    pub(super) timeout: Duration,
+}
+
+/// The gate of one tunnel.
+pub(super) struct ClientHelloGate<'a> {
+    pub(super) target: &'a Target,
+    /// None: it need not.
+    pub(super) verification: Option<Verification<'a>>,
+    /// Whether what the hello's verdict refuses flows all the same.
+    pub(super) report: bool,
+    pub(super) hello_timeout: Duration,
+    pub(super) live: &'a LiveTunnel,
+    pub(super) meter: &'a Arc<Meter>,
+    pub(super) cancel: &'a Cancel,
+    pub(super) shared: &'a Shared,
+}
+
+impl ClientHelloGate<'_> {
+    /// Lets the TLS handshake begin where it names the target. What comes back goes first into the relay.
+    pub(super) async fn pass<'s>(
+        &self,
+        client: &mut ClientStream,
+        upstream: &mut UpstreamStream,
+        early: BytesMut,
+        mut request: Request<'s>,
+        last: Place,
+        limits: &mut RelayLimits,
+    ) -> Result<(Opened<'s>, Early), NotEntered> {
+        let deadline = Instant::now() + self.hello_timeout;
+        let inspected = tokio::select! {
+            biased;
+            ending = self.cancel.cancelled() => Err(GateEnd::Ended(ending)),
+            inspected = hello::inspect_client(client, early, &self.target.host, deadline) => inspected,
+        };
+        let hello = match inspected {
+            Ok(hello) => hello,
+            Err(GateEnd::Refused(GateRefusal { reason, offered, early })) => {
+                if self.lets_pass(reason, offered.as_deref()) {
+                    // Whatever it is, it is no TLS for the target: there is nothing that the target could prove.
+                    request.offered(offered.map(Arc::from));
+                    request.would_deny(reason);
+                    return Ok((request.open(last, Arc::clone(self.meter)), early));
+                }
+                request.offered(offered.map(Arc::from));
+                request.refuse(reason);
+                return Err(NotEntered::Refused(reason));
+            }
+            Err(GateEnd::Ended(ending)) => return Err(self.ended(request, ending)),
+        };
+        if let Some(sni) = &hello.sni {
+            self.live.show_sni(Arc::clone(sni));
+        }
+        request.offered(hello.sni.clone());
+        match self.verify(request.id()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(reason)) => {
+                request.refuse(reason);
+                return Err(NotEntered::Refused(reason));
+            }
+            Err(ending) => return Err(self.ended(request, ending)),
+        }
+        let mut opened = request.open(last, Arc::clone(self.meter));
+        let gate = Gate {
+            host: &self.target.host,
+            hello_timeout: self.hello_timeout,
+            meter: self.meter,
+            cancel: self.cancel,
+        };
+        match hello::pass_hello(client, upstream, hello, &gate, limits).await {
+            Ok(early) => Ok((opened, early)),
+            Err(GateEnd::Refused(GateRefusal { reason, offered, early })) => {
+                if self.lets_pass(reason, offered.as_deref()) {
+                    opened.would_deny(reason);
+                    return Ok((opened, early));
+                }
+                opened.refuse(reason, offered);
+                Err(NotEntered::Refused(reason))
+            }
+            Err(GateEnd::Ended(ending)) => {
+                opened.close(ending, self.live.tunnel().revoked());
+                Err(NotEntered::Ended(ending))
+            }
+        }
+    }
+
+    /// Has the target prove that it is the target, where the rule wants that, in every mode. `Err`: ended from outside
+    /// meanwhile.
+    async fn verify(&self, id: Uuid) -> Result<Result<(), Reason>, Ending> {
+        let Some(Verification { route, address, timeout }) = &self.verification else { return Ok(Ok(())) };
+        let verified = tokio::select! {
+            biased;
+            ending = self.cancel.cancelled() => return Err(ending),
+            verified = Box::pin(route.verify(self.target, *address, *timeout)) => verified,
+        };
+        Ok(verified.map_err(|unverified| {
+            // Names addresses: for the operator, never for the client.
+            let (reason, detail) = (unverified.reason, unverified.detail);
+            tracing::info!(%id, "{reason}: {} at {}: {detail}", self.target, address.ip());
+            reason
+        }))
+    }
+
+    /// Whether what the gate refuses flows all the same. The mode that says so is that of the policy that decided. Where a
+    /// newer one is in force, its sweep has not seen what was shown just now, and may have had to revoke the tunnel for it:
+    /// then it begins and ends at once.
+    fn lets_pass(&self, reason: Reason, offered: Option<&str>) -> bool {
+        if !self.report || !reason.relaxed_by_report() {
+            return false;
+        }
+        if let Some(name) = offered {
+            self.live.show_sni(name.into());
+        }
+        self.live.object(reason);
+        let tunnel = self.live.tunnel();
+        if let Err(reason) = rejudge::judge(tunnel, &self.shared.current.load(), Timestamp::now()) {
+            tunnel.revoke(reason);
+        }
+        true
+    }
+
+    /// It ended before its first byte.
+    fn ended(&self, request: Request<'_>, ending: Ending) -> NotEntered {
+        if ending == Ending::PolicyRevoked {
+            return NotEntered::Refused(self.refuse_revoked(request));
+        }
+        request.ended(ending);
+        NotEntered::Ended(ending)
+    }
+
+    /// It was revoked before its first byte: nothing was opened, so it is refused by what is in force now.
+    fn refuse_revoked(&self, mut request: Request<'_>) -> Reason {
+        let judge = self.shared.judge();
+        request.judged_by(&judge.config);
+        let revoked = self.live.tunnel().revoked();
+        let reason = match super::permit(self.target, &mut request, &judge) {
+            Err(refused) => refused.reason,
+            Ok(_) => revoked.unwrap_or(Reason::HostNotAllowed),
+        };
+        request.refuse(reason);
+        reason
+    }
+}

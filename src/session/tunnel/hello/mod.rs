@@ -1,0 +1,340 @@
+//! Lets a tunnel's TLS begin only when it names the host that was asked for.
+//!
+//! [`inspect_client`] reads the ClientHello whole and judges it; nothing has gone to the upstream by then.
+//! [`pass_hello`] sends it, holds whatever else the client says, and looks at the server's first message: it must be
+//! TLS, and where it is a HelloRetryRequest the client's second hello (RFC 8446 §4.1.2) is judged like the first. After
+//! that the handshake is encrypted, and the tunnel is the relay's.
+//!
+//! What was read and not sent is handed back, also with a refusal: in report mode the relay goes on from there. Left
+//! out: writing alerts (`linger`), and whether the server is who it claims to be (`verify_certificate`).
+
+mod second;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod tls_tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use crate::transport::cancel::Cancel;
+use crate::transport::meter::Meter;
+use crate::transport::relay::{Early, RelayLimits, ending_of};
+use crate::wire::client_hello::{ClientHelloReader, Progress};
+use crate::wire::server_hello::{Answer, ServerHelloReader};
+use crate::words::outcome::{Ending, Reason};
+use crate::words::target::{Host, Name};
+use second::SecondHello;
+
+/// Bytes asked of a socket at a time.
+const READ: usize = 4096;
+/// Most bytes of the client that are held while the server has not answered: 0-RTT data, of which servers
+/// commonly allow 16 KiB. Beyond it the client is not read, and waits.
+const MAX_HELD: usize = 32 * 1024;
+
+/// A ClientHello that names the host, as it was read.
+#[derive(Debug)]
+pub struct InspectedHello {
+    /// Everything read from the client: the hello, then perhaps more.
+    pub bytes: BytesMut,
+    /// How much of `bytes` is the hello.
+    pub length: usize,
+    /// The name it shows, canonical; `None` for a host that is an address.
+    pub sni: Option<Arc<str>>,
+}
+
+/// Why a tunnel's TLS was refused.
+#[derive(Debug)]
+pub struct GateRefusal {
+    /// One of the reasons that are told by an alert, or by closing.
+    pub reason: Reason,
+    /// The server name that was offered, where there was one; escaped and cut, for the log.
+    pub offered: Option<Box<str>>,
+    /// What was read and not sent on.
+    pub early: Early,
+}
+
+/// Why no tunnel came of it.
+#[derive(Debug)]
+pub enum GateEnd {
+    /// A verdict. The client is there, and told.
+    Refused(GateRefusal),
+    /// No verdict: a side left, a timeout, a limit, or [`Cancel`]. To be closed by [`crate::transport::relay::part`].
+    Ended(Ending),
+}
+
+impl GateEnd {
+    fn refused(
+        reason: Reason,
+        offered: Option<Box<str>>,
+        to_upstream: BytesMut,
+        to_client: BytesMut,
+    ) -> Self {
+        GateEnd::Refused(GateRefusal { reason, offered, early: Early { to_upstream, to_client } })
+    }
+}
+
+/// Reads the client's ClientHello, of which `early` came with the CONNECT, and judges it by `host`.
+///
+/// A host that is an address has no name to show (RFC 6066 §3), so there a hello without one is right, and any name is
+/// another host's.
+///
+/// # Errors
+/// A refusal with everything that was read; [`Ending::ClientClosed`] for a client that left without a byte, and the
+/// ending for one that broke off.
+pub async fn inspect_client<S: AsyncRead + Unpin>(
+    client: &mut S,
+    early: BytesMut,
+    host: &Host,
+    deadline: Instant,
+) -> Result<InspectedHello, GateEnd> {
+    let refused = |reason, offered, bytes| Err(GateEnd::refused(reason, offered, bytes, BytesMut::new()));
+    let mut reader = ClientHelloReader::new();
+    let mut bytes = early;
+    let mut seen = 0;
+    loop {
+        match reader.push(bytes.get(seen..).unwrap_or_default()) {
+            Progress::NeedMore => seen = bytes.len(),
+            Progress::Refuse(why) => return refused(why.reason, why.offered, bytes),
+            Progress::Hello(hello) => {
+                return match judge(host, hello.sni.as_ref()) {
+                    Ok(()) => {
+                        // Equal to the host where there is one: a tunnel keeps that text once.
+                        let sni = hello.sni.and(host.name()).map(Name::shared);
+                        Ok(InspectedHello { bytes, length: hello.length, sni })
+                    }
+                    Err(reason) => refused(reason, hello.sni.map(|name| name.as_str().into()), bytes),
+                };
+            }
+        }
+        match timeout_at(deadline, read(client, &mut bytes)).await {
+            Err(_elapsed) => return refused(Reason::ClientHelloTimeout, None, bytes),
+            Ok(Ok(0)) if bytes.is_empty() => return Err(GateEnd::Ended(Ending::ClientClosed)),
+            // It said that nothing more comes, so this is all the hello there is.
+            Ok(Ok(0)) => return refused(Reason::ClientHelloMalformed, None, bytes),
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => return Err(GateEnd::Ended(ending_of(true, &error))),
+        }
+    }
+}
+
+/// Whether a hello that shows `sni` may go to `host`.
+fn judge(host: &Host, sni: Option<&Name>) -> Result<(), Reason> {
+    match (host, sni) {
+        (Host::Name(host), Some(sni)) if host == sni => Ok(()),
+        (Host::Name(_), None) => Err(Reason::NoSni),
+        (Host::Address(_), None) => Ok(()),
+        (_, Some(_)) => Err(Reason::SniMismatch),
+    }
+}
+
+/// What [`pass_hello`] goes by.
+#[derive(Clone, Copy, Debug)]
+pub struct Gate<'a> {
+    /// The CONNECT host.
+    pub host: &'a Host,
+    /// `tunnel.client_hello_timeout`, for the second hello.
+    pub hello_timeout: Duration,
+    /// Counts what the upstream's and the client's sockets took.
+    pub meter: &'a Meter,
+    /// Ends it from outside.
+    pub cancel: &'a Cancel,
+}
+
+/// Sends the inspected hello, and follows the handshake to the server's hello or alert. What is returned goes first
+/// into the relay, with the same `limits`: what was sent is taken off `upload`. All of it takes at most one
+/// `idle_timeout`, so that a server that answers by the drop does not hold it open.
+///
+/// # Errors
+/// A refusal for what the second hello or the server's answer is; an ending for who left, and for what ran out.
+pub async fn pass_hello<C, U>(
+    client: &mut C,
+    upstream: &mut U,
+    hello: InspectedHello,
+    gate: &Gate<'_>,
+    limits: &mut RelayLimits,
+) -> Result<Early, GateEnd>
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+    U: AsyncRead + AsyncWrite + Unpin,
+{
+    let idle = Instant::now() + limits.idle_timeout.min(Duration::from_secs(365 * 24 * 3600));
+    let (end, ending) = match limits.deadline {
+        Some(deadline) if deadline < idle => (deadline, Ending::MaxLifetime),
+        _ => (idle, Ending::IdleTimeout),
+    };
+    let crossing = Crossing { client, upstream, gate, limits };
+    tokio::select! {
+        biased;
+        ending = gate.cancel.cancelled() => Err(GateEnd::Ended(ending)),
+        passed = crossing.pass(hello) => passed,
+        () = sleep_until(end) => Err(GateEnd::Ended(ending)),
+    }
+}
+
+struct Crossing<'a, C, U> {
+    client: &'a mut C,
+    upstream: &'a mut U,
+    gate: &'a Gate<'a>,
+    limits: &'a mut RelayLimits,
+}
+
+impl<C, U> Crossing<'_, C, U>
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+    U: AsyncRead + AsyncWrite + Unpin,
+{
+    async fn pass(mut self, hello: InspectedHello) -> Result<Early, GateEnd> {
+        let mut held = hello.bytes;
+        let first = held.split_to(hello.length.min(held.len()));
+        self.send(&first).await?;
+        drop(first);
+        let mut server = ServerHelloReader::new();
+        let mut answer = BytesMut::new();
+        // Twice at most: the reader takes a second HelloRetryRequest for no TLS.
+        while self.answer(&mut server, &mut answer, &mut held).await? == Answer::Retry {
+            self.tell(&mut answer).await?;
+            let Some(second) = self.second_hello(&mut server, &mut answer, &mut held).await? else {
+                break;
+            };
+            self.send(&held.split_to(second)).await?;
+            server.second_hello_sent();
+        }
+        Ok(Early { to_upstream: held, to_client: answer })
+    }
+
+    /// Reads the server until it is known what it says, and holds what the client says meanwhile.
+    async fn answer(
+        &mut self,
+        server: &mut ServerHelloReader,
+        answer: &mut BytesMut,
+        held: &mut BytesMut,
+    ) -> Result<Answer, GateEnd> {
+        loop {
+            tokio::select! {
+                biased;
+                read = read(self.upstream, answer) => match self.heard(read, server, answer, held)? {
+                    Answer::NeedMore => {}
+                    known => return Ok(known),
+                },
+                read = read(self.client, held), if held.len() < MAX_HELD => client_read(read)?,
+            }
+        }
+    }
+
+    /// What the server's latest bytes mean.
+    fn heard(
+        &mut self,
+        read: std::io::Result<usize>,
+        server: &mut ServerHelloReader,
+        answer: &mut BytesMut,
+        held: &mut BytesMut,
+    ) -> Result<Answer, GateEnd> {
+        let count = read.map_err(|error| GateEnd::Ended(ending_of(false, &error)))?;
+        if count == 0 && answer.is_empty() {
+            return Err(GateEnd::Ended(Ending::UpstreamClosed));
+        }
+        // It closed in the middle of its answer: to let the client's bytes flow then would be to let them flow to a
+        // server that speaks no TLS.
+        let fresh = answer.get(answer.len().saturating_sub(count)..).unwrap_or_default();
+        match if count == 0 { server.end() } else { server.push(fresh) } {
+            Answer::NotTls => Err(GateEnd::refused(
+                Reason::UpstreamNotTls,
+                None,
+                std::mem::take(held),
+                std::mem::take(answer),
+            )),
+            known => Ok(known),
+        }
+    }
+
+    /// Reads the client until its second hello passed: where in `held` it ends. `None` where the server ended the
+    /// handshake first.
+    async fn second_hello(
+        &mut self,
+        server: &mut ServerHelloReader,
+        answer: &mut BytesMut,
+        held: &mut BytesMut,
+    ) -> Result<Option<usize>, GateEnd> {
+        let deadline = Instant::now() + self.gate.hello_timeout;
+        let mut second = SecondHello::new();
+        loop {
+            let refused = |reason, offered, held: &mut BytesMut, answer: &mut BytesMut| {
+                Err(GateEnd::refused(reason, offered, std::mem::take(held), std::mem::take(answer)))
+            };
+            match second.read(held) {
+                second::Found::NeedMore => {}
+                second::Found::Refused(why) => return refused(why.reason, why.offered, held, answer),
+                // The client gives up. The server is told so, and no more than that.
+                second::Found::Alert { length } => {
+                    self.send(&held.split_to(length)).await?;
+                    return Err(GateEnd::Ended(Ending::ClientClosed));
+                }
+                second::Found::Hello { sni, length } => match judge(self.gate.host, sni.as_ref()) {
+                    Ok(()) => return Ok(Some(length)),
+                    Err(reason) => {
+                        return refused(reason, sni.map(|name| name.as_str().into()), held, answer);
+                    }
+                },
+            }
+            tokio::select! {
+                biased;
+                read = read(self.upstream, answer) => match self.heard(read, server, answer, held)? {
+                    Answer::NeedMore => self.tell(answer).await?,
+                    _ => return Ok(None),
+                },
+                read = read(self.client, held) => client_read(read)?,
+                () = sleep_until(deadline) => return refused(Reason::ClientHelloTimeout, None, held, answer),
+            }
+        }
+    }
+
+    /// Sends to the upstream what the limit allows.
+    async fn send(&mut self, bytes: &[u8]) -> Result<(), GateEnd> {
+        let lost = |error| GateEnd::Ended(ending_of(false, &error));
+        let allowed = self.limits.upload.take(bytes.len());
+        let (mut left, beyond) = bytes.split_at(allowed);
+        while !left.is_empty() {
+            let taken = self.upstream.write(left).await.and_then(some).map_err(lost)?;
+            self.gate.meter.add_sent(taken as u64);
+            left = left.get(taken..).unwrap_or_default();
+        }
+        self.upstream.flush().await.map_err(lost)?;
+        if beyond.is_empty() { Ok(()) } else { Err(GateEnd::Ended(Ending::UploadLimit)) }
+    }
+
+    /// Sends to the client all that the server said.
+    async fn tell(&mut self, answer: &mut BytesMut) -> Result<(), GateEnd> {
+        let lost = |error| GateEnd::Ended(ending_of(true, &error));
+        while !answer.is_empty() {
+            let taken = self.client.write(answer).await.and_then(some).map_err(lost)?;
+            self.gate.meter.add_received(taken as u64);
+            drop(answer.split_to(taken.min(answer.len())));
+        }
+        self.client.flush().await.map_err(lost)
+    }
+}
+
+/// Before the server's hello a client's FIN is its end: no handshake can come of it any more.
+fn client_read(read: std::io::Result<usize>) -> Result<(), GateEnd> {
+    match read {
+        Ok(0) => Err(GateEnd::Ended(Ending::ClientClosed)),
+        Ok(_) => Ok(()),
+        Err(error) => Err(GateEnd::Ended(ending_of(true, &error))),
+    }
+}
+
+async fn read<S: AsyncRead + Unpin>(stream: &mut S, bytes: &mut BytesMut) -> std::io::Result<usize> {
+    if bytes.capacity() == bytes.len() {
+        bytes.reserve(READ);
+    }
+    stream.read_buf(bytes).await
+}
+
+fn some(count: usize) -> std::io::Result<usize> {
+    if count == 0 { Err(std::io::ErrorKind::WriteZero.into()) } else { Ok(count) }
+}

@@ -1,0 +1,99 @@
+//! Finds the second ClientHello among what a client sends after a HelloRetryRequest (RFC 8446 §4.1.2, appendix D.4).
+//!
+//! Before it may stand one change_cipher_spec, for middleboxes, and 0-RTT data that was sent before the client knew; the
+//! server skips both. Nothing else may, save the client's alert.
+
+use crate::wire::client_hello::{ClientHelloReader, Progress, RefusedHello};
+use crate::words::outcome::Reason;
+use crate::words::target::Name;
+
+/// Most bytes up to the end of the second hello: 0-RTT data and the hello.
+pub(super) const MAX_SECOND: usize = 128 * 1024;
+/// Longest encrypted record (RFC 8446 §5.2).
+const MAX_CIPHERTEXT: usize = (1 << 14) + 256;
+
+const HEADER: usize = 5;
+const CHANGE_CIPHER_SPEC: u8 = 20;
+const ALERT: u8 = 21;
+const HANDSHAKE: u8 = 22;
+const APPLICATION_DATA: u8 = 23;
+
+pub(super) enum Found {
+    NeedMore,
+    /// A whole hello, which ends after `length` bytes of what is held.
+    Hello {
+        sni: Option<Name>,
+        length: usize,
+    },
+    /// The client's alert, which ends after `length` bytes.
+    Alert {
+        length: usize,
+    },
+    Refused(RefusedHello),
+}
+
+/// Reads what is held, as it grows.
+#[derive(Default)]
+pub(super) struct SecondHello {
+    /// Where the first record that is not to be skipped begins.
+    begin: usize,
+    /// How far the hello was read.
+    seen: usize,
+    ccs: bool,
+    reader: ClientHelloReader,
+}
+
+impl SecondHello {
+    pub(super) fn new() -> Self {
+        Self::default()
+    }
+
+    /// `held`: everything since the first hello; each time the same bytes, and perhaps more.
+    pub(super) fn read(&mut self, held: &[u8]) -> Found {
+        let malformed = Found::Refused(RefusedHello { reason: Reason::ClientHelloMalformed, offered: None });
+        loop {
+            if self.seen > self.begin || held.get(self.begin) == Some(&HANDSHAKE) {
+                let from = self.seen.max(self.begin);
+                self.seen = held.len();
+                return match self.reader.push(held.get(from..).unwrap_or_default()) {
+                    Progress::NeedMore if held.len() > MAX_SECOND => malformed,
+                    Progress::NeedMore => Found::NeedMore,
+                    Progress::Hello(hello) => {
+                        Found::Hello { sni: hello.sni, length: self.begin + hello.length }
+                    }
+                    // Its first bytes were TLS, and the tunnel is: what follows is a bad hello.
+                    Progress::Refuse(refused) => {
+                        Found::Refused(RefusedHello { reason: Reason::ClientHelloMalformed, ..refused })
+                    }
+                };
+            }
+            if held.len() > MAX_SECOND {
+                return malformed;
+            }
+            let Some(&[kind, major, _, high, low]) =
+                held.get(self.begin..).and_then(|rest| rest.first_chunk::<HEADER>())
+            else {
+                return Found::NeedMore;
+            };
+            let length = usize::from(u16::from_be_bytes([high, low]));
+            let fits = match kind {
+                CHANGE_CIPHER_SPEC => length == 1 && !self.ccs,
+                APPLICATION_DATA => (1..=MAX_CIPHERTEXT).contains(&length),
+                ALERT => length == 2,
+                _ => false,
+            };
+            if major != 3 || !fits {
+                return malformed;
+            }
+            let end = self.begin + HEADER + length;
+            if held.len() < end {
+                return Found::NeedMore;
+            }
+            if kind == ALERT {
+                return Found::Alert { length: end };
+            }
+            self.ccs |= kind == CHANGE_CIPHER_SPEC;
+            self.begin = end;
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! One CONNECT: everything up to the `200`, the ClientHello behind it, and the relay.
+//!
+//! [`establish`] decides, looks up, checks, dials and registers; only then is the client told `200`. Where the rule wants
+//! TLS, the gate then reads the ClientHello. What comes back is [`Established`], which runs until it ends. Each step
+//! consumes what the step before made, and all but the last is out of memory before the first byte is relayed.
+
+mod gate;
+pub mod hello;
+
+use std::future::{Future, pending};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use jiff::Timestamp;
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::Instant;
+
+use crate::config;
+use crate::outbound::dial::DialLimits;
+use crate::outbound::route::{Dialling, Route};
+use crate::rules::address::Admitted;
+use crate::rules::{Mode, Permit, Scheme};
+use crate::session::refuse::{Refused, refuse, reply};
+use crate::session::request::{Opened, Request};
+use crate::state::budgets::Allowance;
+use crate::state::limits::Slot;
+use crate::state::live::{LiveTunnel, Registration, TunnelFacts};
+use crate::state::shared::{Judge, Shared};
+use crate::telemetry::access_log::Place;
+use crate::transport::cancel::Cancel;
+use crate::transport::client_stream::ClientStream;
+use crate::transport::meter::Meter;
+use crate::transport::relay::{self, Early, Relay, RelayLimits, Transport};
+use crate::transport::target_stream::UpstreamStream;
+use crate::transport::{close, socket};
+use crate::words::outcome::Reason;
+use crate::words::target::Target;
+use gate::{ClientHelloGate, NotEntered, Verification};
+
+/// Most bytes that are read of a client that has not been told `200`, and how many at a time.
+const MAX_EARLY: usize = 16 * 1024;
+const READ: usize = 4 * 1024;
+
+/// Dialled and registered; the client does not know of it yet.
+struct Ready {
+    target: Target,
+    permit: Permit,
+    upstream: UpstreamStream,
+    /// What was dialled, and the way there: for another connection the same way.
+    address: Admitted,
+    route: Arc<Route>,
+    allowance: Allowance,
+    live: LiveTunnel,
+    meter: Arc<Meter>,
+    cancel: Arc<Cancel>,
+    /// The place of the last record.
+    last: Place,
+    settings: config::Tunnel,
+}
+
+/// A tunnel whose bytes may flow.
+#[derive(Debug)]
+pub(crate) struct Established<'s> {
+    client: ClientStream,
+    upstream: UpstreamStream,
+    early: Early,
+    limits: RelayLimits,
+    opened: Opened<'s>,
+    live: LiveTunnel,
+    slot: Slot,
+}
+
+/// Brings one CONNECT to the point where bytes may flow. `early` is what the client sent behind the head. `None`: it was
+/// refused or it ended, and is recorded.
+pub(crate) async fn establish<'s>(
+    mut client: ClientStream,
+    mut early: BytesMut,
+    target: Target,
+    mut request: Request<'s>,
+    judge: Judge,
+    slot: Slot,
+    shared: &'s Shared,
+) -> Option<Box<Established<'s>>> {
+    let opened = tokio::select! {
+        biased;
+        opened = open(target, &mut request, judge, shared) => Some(opened),
+        // Not in the registry yet, so the end of a drain has to be looked out for here.
+        () = shared.drain.ended() => Some(Err(Reason::Draining.into())),
+        () = left(&mut client, &mut early) => None,
+    };
+    let ready = match opened {
+        None => {
+            request.gone();
+            return None;
+        }
+        Some(Ok(ready)) => ready,
+        Some(Err(refused)) => {
+            refuse(client, request, refused, true).await;
+            return None;
+        }
+    };
+    Box::pin(enter(client, early, request, ready, slot, shared)).await
+}
+
+/// Waits until the client leaves, and keeps what it says meanwhile: a target that does not answer is not worth ten
+/// seconds of dialling for nobody. Who said something and then closed its side may be waiting for the answer.
+async fn left(client: &mut ClientStream, early: &mut BytesMut) {
+    while early.len() < MAX_EARLY {
+        if early.capacity() == early.len() {
+            early.reserve(READ);
+        }
+        match client.read_buf(early).await {
+            Ok(0) if !early.is_empty() => break,
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+    }
+    pending().await
+}
+
+/// Everything before the `200`.
+async fn open(
+    target: Target,
+    request: &mut Request<'_>,
+    mut judge: Judge,
+    shared: &Shared,
+) -> Result<Ready, Refused> {
+    let mut permit = permit(&target, request, &judge)?;
+    let last = shared.log.reserve().map_err(|_| Reason::LogUnavailable)?;
+    let mut allowance = shared.budgets.open(request.client().address.ip(), &permit)?;
+
+    let limits = DialLimits {
+        dns_timeout: judge.config.dns.timeout,
+        connect_timeout: judge.config.tunnel.connect_timeout,
+    };
+    let admit = |address| judge.config.policies.admit(&permit, address);
+    let (route, resolver) = (shared.route(), shared.resolver());
+    let dialling = Dialling { resolver: &resolver, own: &shared.own, limits };
+    let dialled = route.tunnel(dialling, &target, admit).await;
+    let dialled = request.dialled(dialled).map_err(|reason| Refused::on_the_way(reason, &route))?;
+
+    let (meter, cancel) = (Arc::new(Meter::default()), Cancel::new());
+    let live = loop {
+        let facts = TunnelFacts {
+            id: request.id(),
+            client: Arc::clone(request.client()),
+            target: target.clone(),
+            policy: Arc::clone(&permit.policy),
+            rule: permit.rule.as_ref().map(|rule| Arc::clone(&rule.label)),
+            listener: Arc::clone(request.listener()),
+            upstream: dialled.upstream,
+            by_parent: route.parent().is_some(),
+            scheme: permit.scheme,
+            started: request.started_at(),
+        };
+        let judged = facts.judged_address();
+        match shared.live.register(facts, Arc::clone(&meter), Arc::clone(&cancel), judge.generation) {
+            Registration::Current(live) => break live,
+            // The policy changed or a rule expired while we dialled, and the sweep may have passed before this tunnel
+            // could be seen. It is decided anew and wholly, until nothing changes meanwhile: a decision takes
+            // microseconds.
+            Registration::JudgeAgain(outdated) => drop(outdated),
+        }
+        judge = shared.judge();
+        request.judged_by(&judge.config);
+        permit = self::permit(&target, request, &judge)?;
+        allowance = shared.budgets.open(request.client().address.ip(), &permit)?;
+        if judged.is_some_and(|address| judge.config.policies.admit(&permit, address).is_err()) {
+            shared.metrics.addresses_refused(1);
+            return Err(Reason::AddressProhibited.into());
+        }
+    };
+    let settings = judge.config.tunnel.clone();
+    let (upstream, address) = (dialled.stream, dialled.address);
+    Ok(Ready { target, permit, upstream, address, route, allowance, live, meter, cancel, last, settings })
+}
+
+/// What the rules say, which the request remembers.
+fn permit(target: &Target, request: &mut Request<'_>, judge: &Judge) -> Result<Permit, Refused> {
+    let decided = judge.config.policies.decide(target, request.client(), Timestamp::now());
+    let permit = decided.map_err(|denial| {
+        request.denied(&denial);
+        Refused { reason: denial.reason, advice: denial.advice }
+    })?;
+    request.permitted(&permit);
+    Ok(permit)
+}
+
+/// Tells the client `200`, and lets it in by the gate where the rule has one.
+async fn enter<'s>(
+    mut client: ClientStream,
+    early: BytesMut,
+    mut request: Request<'s>,
+    ready: Ready,
+    slot: Slot,
+    shared: &Shared,
+) -> Option<Box<Established<'s>>> {
+    let Ready {
+        target,
+        permit,
+        mut upstream,
+        address,
+        route,
+        allowance,
+        live,
+        meter,
+        cancel,
+        last,
+        settings,
+    } = ready;
+    if let Some(timeout) = settings.tcp_user_timeout {
+        for socket in [client.socket(), upstream.socket()] {
+            // Refused only by a connection that is gone already: the relay sees it.
+            let _ = socket::give_up_after(socket, timeout);
+        }
+    }
+    let reply = reply::established(request.id());
+    if !tell(&mut client, &reply, settings.client_hello_timeout, &cancel).await {
+        request.gone();
+        return None;
+    }
+    request.told(reply.len());
+    shared.metrics.setup(request.started().elapsed());
+    let mut limits = RelayLimits {
+        idle_timeout: settings.idle_timeout,
+        deadline: settings.max_lifetime.map(|lifetime| Instant::now() + lifetime),
+        upload: allowance,
+    };
+
+    let entered = match permit.scheme {
+        Scheme::Https => {
+            let gate = ClientHelloGate {
+                target: &target,
+                verification: permit.verify_certificate.then_some(Verification {
+                    route: &route,
+                    address,
+                    timeout: settings.connect_timeout,
+                }),
+                report: permit.mode == Mode::Report,
+                hello_timeout: settings.client_hello_timeout,
+                live: &live,
+                meter: &meter,
+                cancel: &cancel,
+                shared,
+            };
+            gate.pass(&mut client, &mut upstream, early, request, last, &mut limits).await
+        }
+        Scheme::Tcp | Scheme::Http => {
+            let early = Early { to_upstream: early, to_client: BytesMut::new() };
+            Ok((request.open(last, meter), early))
+        }
+    };
+    match entered {
+        Ok((mut opened, early)) => {
+            opened.decided();
+            Some(Box::new(Established { client, upstream, early, limits, opened, live, slot }))
+        }
+        Err(NotEntered::Refused(reason)) => {
+            close::close_tunnel(client, reason).await;
+            None
+        }
+        Err(NotEntered::Ended(ending)) => {
+            relay::part(client, upstream, ending).await;
+            None
+        }
+    }
+}
+
+/// Sends the `200`: whether the client was told. It may have filled its own way back with replies that it does not read.
+async fn tell(
+    client: &mut (impl AsyncWrite + Unpin),
+    reply: &[u8],
+    timeout: Duration,
+    cancel: &Cancel,
+) -> bool {
+    let telling = async {
+        client.write_all(reply).await?;
+        client.flush().await
+    };
+    tokio::select! {
+        biased;
+        told = tokio::time::timeout(timeout, telling) => matches!(told, Ok(Ok(()))),
+        _ = cancel.cancelled() => false,
+    }
+}
+
+impl<'s> Established<'s> {
+    /// Relays until the tunnel ends, and writes its last record.
+    pub(crate) fn run(self: Box<Self>) -> Pin<Box<dyn Future<Output = ()> + Send + 's>> {
+        // Taken apart before the future is made: what an `async fn` takes by value stands in its future twice, and
+        // ten thousand of these wait at a time.
+        let Established { client, upstream, early, limits, opened, live, slot } = *self;
+        match (client, upstream) {
+            (ClientStream::Bare(client), UpstreamStream::Bare(upstream)) => {
+                let mut relay = Relay::splicing(early, limits);
+                Box::pin(async move {
+                    let progress = || opened.progress();
+                    let ending = relay.run(&client, &upstream, live.meter(), live.cancel(), &progress).await;
+                    relay::part(client, upstream, ending).await;
+                    opened.close(ending, live.tunnel().revoked());
+                    drop(slot);
+                })
+            }
+            (mut client, mut upstream) => {
+                let mut relay = Relay::copying(early, limits);
+                Box::pin(async move {
+                    let progress = || opened.progress();
+                    let (meter, cancel) = (live.meter(), live.cancel());
+                    let ending =
+                        relay.run_streams(&mut client, &mut upstream, meter, cancel, &progress).await;
+                    relay::part(client, upstream, ending).await;
+                    opened.close(ending, live.tunnel().revoked());
+                    drop(slot);
+                })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::duplex;
+
+    use super::*;
+    use crate::words::outcome::Ending;
+
+    const TIMEOUT: Duration = Duration::from_secs(5);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_read_the_200_is_left_in_time_or_when_the_tunnel_is_cancelled() {
+        let begun = Instant::now();
+        let (mut near, mut far) = duplex(64);
+        assert!(tell(&mut near, b"200", TIMEOUT, &Cancel::new()).await);
+        let mut told = [0; 3];
+        far.read_exact(&mut told).await.expect("it was sent");
+        assert_eq!((&told, begun.elapsed()), (b"200", Duration::ZERO));
+
+        let (mut near, _far) = duplex(2);
+        assert!(!tell(&mut near, b"200", TIMEOUT, &Cancel::new()).await);
+        assert_eq!(begun.elapsed(), TIMEOUT);
+
+        let (mut near, _far) = duplex(2);
+        let cancel = Cancel::new();
+        cancel.cancel(Ending::PolicyRevoked);
+        assert!(!tell(&mut near, b"200", TIMEOUT, &cancel).await);
+        assert_eq!(begun.elapsed(), TIMEOUT, "at once");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_has_left_is_not_told() {
+        let (mut near, far) = duplex(64);
+        drop(far);
+        assert!(!tell(&mut near, b"200", TIMEOUT, &Cancel::new()).await);
+    }
+}

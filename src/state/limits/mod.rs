@@ -1,0 +1,281 @@
+//! How much may run at once: in all, by client, and how fast a client may ask.
+//!
+//! A connection is a [`Presence`] of its client from the moment that its client is known, so that nobody can take the
+//! connections of all by asking nothing. Every request takes a [`Slot`] before its target is looked at. Both are given back
+//! when they end, however they end. The numbers are arguments, because a reload may change them while slots are out. Not
+//! here: the number of connections in all (`connections`).
+
+pub mod connections;
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use crate::words::outcome::Reason;
+
+/// Connections that have not asked, for every request that a client may have under way; and how many at the least.
+const WAITING_SHARE: usize = 8;
+const WAITING_LEAST: usize = 16;
+/// Maps are split so that workers rarely meet on one lock.
+const SHARDS: usize = 16;
+/// A shard is swept for clients that no longer matter when it has grown to this many, and at each doubling.
+const FIRST_SWEEP: usize = 256;
+
+/// The configured numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caps {
+    /// Requests and tunnels under way at once.
+    pub total: usize,
+    /// The same for one client address.
+    pub per_client: usize,
+    /// Requests a second of one client address; a burst of one second's worth is allowed.
+    pub per_second: u32,
+}
+
+/// Counts what is under way.
+#[derive(Debug)]
+pub struct Limits {
+    total: AtomicUsize,
+    shards: [Mutex<Shard>; SHARDS],
+    epoch: Instant,
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    clients: HashMap<IpAddr, Usage>,
+    sweep_at: usize,
+}
+
+#[derive(Debug, Default)]
+struct Usage {
+    connections: usize,
+    /// It was said that there are too many; not again until half of them are gone.
+    told: bool,
+    under_way: usize,
+    /// The generic cell rate algorithm's theoretical arrival time (ITU-T I.371), in nanoseconds since `epoch`.
+    arrival: u64,
+}
+
+/// One request under way. Dropping it gives the place back.
+#[derive(Debug)]
+pub struct Slot {
+    limits: Arc<Limits>,
+    client: IpAddr,
+}
+
+/// One open connection of a client. Dropping it gives the place back.
+#[derive(Debug)]
+pub struct Presence {
+    limits: Arc<Limits>,
+    client: IpAddr,
+}
+
+/// A client has as many connections open as it may.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Crowded {
+    /// How many that is.
+    pub most: usize,
+    /// It was not so before.
+    pub first: bool,
+}
+
+impl Limits {
+    /// Nothing under way.
+    pub fn new(now: Instant) -> Arc<Self> {
+        Arc::new(Limits {
+            total: AtomicUsize::new(0),
+            shards: std::array::from_fn(|_| Mutex::default()),
+            epoch: now,
+        })
+    }
+
+    /// A place for one connection of `client`, which may have `per_client` requests under way.
+    ///
+    /// # Errors
+    /// [`Crowded`].
+    pub fn enter(
+        self: &Arc<Self>,
+        client: IpAddr,
+        per_client: usize,
+        now: Instant,
+    ) -> Result<Presence, Crowded> {
+        let most = per_client.saturating_add((per_client / WAITING_SHARE).max(WAITING_LEAST));
+        let mut shard = self.shard(client);
+        shard.sweep(self.since_epoch(now));
+        let usage = shard.clients.entry(client).or_default();
+        if usage.connections >= most {
+            return Err(Crowded { most, first: !std::mem::replace(&mut usage.told, true) });
+        }
+        usage.told &= usage.connections >= most / 2;
+        usage.connections += 1;
+        Ok(Presence { limits: Arc::clone(self), client })
+    }
+
+    /// A place for one request of `client`.
+    ///
+    /// # Errors
+    /// [`Reason::ClientRateLimited`], [`Reason::ClientLimitReached`] or [`Reason::LimitReached`]; a refused request
+    /// uses up no place, but does count against the client's rate.
+    pub fn take(self: &Arc<Self>, client: IpAddr, caps: Caps, now: Instant) -> Result<Slot, Reason> {
+        {
+            let mut shard = self.shard(client);
+            shard.sweep(self.since_epoch(now));
+            let usage = shard.clients.entry(client).or_default();
+            usage.pass_rate(caps.per_second, self.since_epoch(now))?;
+            if usage.under_way >= caps.per_client {
+                return Err(Reason::ClientLimitReached);
+            }
+            if self.total.fetch_add(1, Ordering::Relaxed) >= caps.total {
+                self.total.fetch_sub(1, Ordering::Relaxed);
+                return Err(Reason::LimitReached);
+            }
+            usage.under_way += 1;
+        }
+        Ok(Slot { limits: Arc::clone(self), client })
+    }
+
+    /// A request of `client` that needs no place, because it comes to nothing.
+    ///
+    /// # Errors
+    /// [`Reason::ClientRateLimited`].
+    pub fn count(&self, client: IpAddr, per_second: u32, now: Instant) -> Result<(), Reason> {
+        let mut shard = self.shard(client);
+        shard.sweep(self.since_epoch(now));
+        let usage = shard.clients.entry(client).or_default();
+        usage.pass_rate(per_second, self.since_epoch(now))
+    }
+
+    fn since_epoch(&self, now: Instant) -> u64 {
+        u64::try_from(now.saturating_duration_since(self.epoch).as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn shard(&self, client: IpAddr) -> MutexGuard<'_, Shard> {
+        let low = match client {
+            IpAddr::V4(address) => address.octets()[3],
+            IpAddr::V6(address) => address.octets().iter().fold(0, |all, octet| all ^ octet),
+        };
+        // Plain counters: a panic elsewhere leaves them as true as they were.
+        self.shards[usize::from(low) % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shard {
+    /// Forgets clients that have nothing under way and whose rate has recovered: a scan of addresses must not grow
+    /// the map for good.
+    fn sweep(&mut self, now: u64) {
+        if self.clients.len() < self.sweep_at.max(FIRST_SWEEP) {
+            return;
+        }
+        self.clients.retain(|_, usage| usage.connections > 0 || usage.under_way > 0 || usage.arrival > now);
+        self.sweep_at = self.clients.len() * 2;
+    }
+}
+
+impl Usage {
+    fn pass_rate(&mut self, per_second: u32, now: u64) -> Result<(), Reason> {
+        const SECOND: u64 = 1_000_000_000;
+        let interval = SECOND / u64::from(per_second.max(1));
+        let arrival = self.arrival.max(now);
+        if arrival + interval > now + SECOND {
+            return Err(Reason::ClientRateLimited);
+        }
+        self.arrival = arrival + interval;
+        Ok(())
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        let mut shard = self.limits.shard(self.client);
+        if let Some(usage) = shard.clients.get_mut(&self.client) {
+            usage.connections -= 1;
+        }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.limits.total.fetch_sub(1, Ordering::Relaxed);
+        let mut shard = self.limits.shard(self.client);
+        if let Some(usage) = shard.clients.get_mut(&self.client) {
+            usage.under_way -= 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::time::Duration;
+
+    use super::*;
+
+    const CAPS: Caps = Caps { total: 3, per_client: 2, per_second: 10 };
+
+    fn client(last: u8) -> IpAddr {
+        IpAddr::V4(Ipv4Addr::new(10, 0, 0, last))
+    }
+
+    #[test]
+    fn a_client_has_its_cap_and_all_have_theirs() {
+        let now = Instant::now();
+        let limits = Limits::new(now);
+        let first = limits.take(client(1), CAPS, now).unwrap();
+        let _second = limits.take(client(1), CAPS, now).unwrap();
+        assert_eq!(limits.take(client(1), CAPS, now).unwrap_err(), Reason::ClientLimitReached);
+        let _third = limits.take(client(2), CAPS, now).unwrap();
+        assert_eq!(limits.take(client(2), CAPS, now).unwrap_err(), Reason::LimitReached);
+        drop(first);
+        let _again = limits.take(client(2), CAPS, now).unwrap();
+        assert_eq!(limits.take(client(17), CAPS, now).unwrap_err(), Reason::LimitReached, "same shard");
+    }
+
+    #[test]
+    fn a_client_has_an_eighth_more_connections_and_it_is_told_once() {
+        let now = Instant::now();
+        let limits = Limits::new(now);
+        let mut open: Vec<_> = (0..180).map(|_| limits.enter(client(1), 160, now).unwrap()).collect();
+        assert_eq!(limits.enter(client(1), 160, now).unwrap_err(), Crowded { most: 180, first: true });
+        assert_eq!(limits.enter(client(1), 160, now).unwrap_err(), Crowded { most: 180, first: false });
+        assert!(limits.enter(client(2), 160, now).is_ok(), "another client is not held back");
+        open.pop();
+        open.push(limits.enter(client(1), 160, now).unwrap());
+        assert!(!limits.enter(client(1), 160, now).unwrap_err().first, "nearly as many as before");
+        open.truncate(80);
+        open.extend((0..100).map(|_| limits.enter(client(1), 160, now).unwrap()));
+        assert!(limits.enter(client(1), 160, now).unwrap_err().first);
+        drop(open);
+        assert_eq!(limits.enter(client(1), 1, now).map(drop), Ok(()));
+        let few: Vec<_> = (0..17).map(|_| limits.enter(client(1), 1, now).unwrap()).collect();
+        assert_eq!(limits.enter(client(1), 1, now).unwrap_err().most, few.len());
+    }
+
+    #[test]
+    fn a_burst_of_one_second_passes_and_then_the_rate_holds() {
+        let mut now = Instant::now();
+        let limits = Limits::new(now);
+        let caps = Caps { total: 1000, per_client: 1000, per_second: 10 };
+        for _ in 0..10 {
+            limits.take(client(1), caps, now).unwrap();
+        }
+        assert_eq!(limits.take(client(1), caps, now).unwrap_err(), Reason::ClientRateLimited);
+        assert!(limits.take(client(2), caps, now).is_ok(), "another client is not held back");
+        now += Duration::from_millis(100);
+        limits.count(client(1), caps.per_second, now).unwrap();
+        assert_eq!(limits.take(client(1), caps, now).unwrap_err(), Reason::ClientRateLimited);
+    }
+
+    #[test]
+    fn a_scan_of_addresses_does_not_grow_the_map() {
+        let start = Instant::now();
+        let limits = Limits::new(start);
+        for n in 0..200_000u32 {
+            let now = start + Duration::from_millis(u64::from(n));
+            limits.take(IpAddr::V4(Ipv4Addr::from(n)), CAPS, now).unwrap();
+        }
+        let kept: usize = limits.shards.iter().map(|shard| shard.lock().unwrap().clients.len()).sum();
+        assert!(kept <= SHARDS * FIRST_SWEEP * 2, "{kept} clients kept");
+    }
+}

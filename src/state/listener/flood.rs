@@ -1,0 +1,256 @@
+//! How many of the records that strangers can cause without end are written: the counting alone, of one listener.
+//!
+//! Of one reason at most [`MOST`] records are written at once in [`WINDOW`]; what comes beyond is counted, and held to be
+//! told at its end. What is refused to a client that is known is bounded client by client, so that a noisy one does not
+//! hide the first refusals of the others; of [`CLIENTS`] at a time, beyond which the rest share one bound. Not here: the
+//! records (`refusals`).
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::words::client::{ClientAddr, PeerAddr};
+use crate::words::outcome::Reason;
+
+/// For so long records are counted.
+pub(crate) const WINDOW: Duration = Duration::from_secs(1);
+/// Records that are written at once in a window: of one listener, one reason and, where it is told apart, one client.
+const MOST: u32 = 10;
+/// Clients with a window of their own, of one listener and one reason: 2,560 records a second at the most.
+const CLIENTS: usize = 256;
+
+/// The reasons whose records are bounded: those for which a connection is closed before any request, and those for which a
+/// client is answered that asks on and on, or guesses.
+const REASONS: [Reason; 6] = [
+    Reason::PeerNotTrusted,
+    Reason::ProxyHeaderInvalid,
+    Reason::TlsHandshakeFailed,
+    Reason::ClientCertificateInvalid,
+    Reason::AuthFailed,
+    Reason::ClientRateLimited,
+];
+
+/// Who was refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Who {
+    pub(crate) peer: PeerAddr,
+    /// None where only a PROXY header would have told.
+    pub(crate) client: Option<ClientAddr>,
+}
+
+/// Those of them that only a client that is known can cause.
+const BY_CLIENT: [Reason; 2] = [Reason::AuthFailed, Reason::ClientRateLimited];
+
+/// What strangers caused at one listener.
+#[derive(Debug, Default)]
+pub(crate) struct Flood([Mutex<Windows>; REASONS.len()]);
+
+/// The refusals of one listener for one reason.
+#[derive(Debug, Default)]
+struct Windows {
+    by_client: HashMap<IpAddr, Window>,
+    of_the_rest: Window,
+}
+
+/// The refusals that are bounded together.
+#[derive(Debug, Default)]
+struct Window {
+    began: Option<Instant>,
+    written: u32,
+    held: Option<Held>,
+}
+
+/// What is not written yet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Held {
+    /// The last one.
+    pub(crate) who: Who,
+    /// How many came before it.
+    pub(crate) before: u64,
+}
+
+/// Whose refusals are bounded together: those of one client, or (None) of all that have no window of their own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Bound(Option<IpAddr>);
+
+/// What to do about one refusal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Verdict {
+    Write,
+    /// The first that is held back: what is held is to be written when the window ends.
+    Hold(Bound),
+    Count,
+}
+
+impl Window {
+    fn add(&mut self, who: Who, bound: Bound, now: Instant) -> Verdict {
+        if self.is_over(now) {
+            self.began = Some(now);
+            self.written = 0;
+        }
+        if self.written < MOST {
+            self.written += 1;
+            return Verdict::Write;
+        }
+        match &mut self.held {
+            Some(held) => {
+                *held = Held { who, before: held.before.saturating_add(1) };
+                Verdict::Count
+            }
+            None => {
+                self.held = Some(Held { who, before: 0 });
+                Verdict::Hold(bound)
+            }
+        }
+    }
+
+    fn is_over(&self, now: Instant) -> bool {
+        self.began.is_none_or(|began| now.duration_since(began) >= WINDOW)
+    }
+}
+
+impl Windows {
+    /// `client`: whose window it is, if there is a place for one.
+    fn add(&mut self, who: Who, client: Option<IpAddr>, now: Instant) -> Verdict {
+        let client = client.filter(|client| self.has_place(*client, now));
+        let window = match client {
+            Some(client) => self.by_client.entry(client).or_default(),
+            None => &mut self.of_the_rest,
+        };
+        window.add(who, Bound(client), now)
+    }
+
+    fn has_place(&mut self, client: IpAddr, now: Instant) -> bool {
+        if self.by_client.contains_key(&client) {
+            return true;
+        }
+        if self.by_client.len() >= CLIENTS {
+            // What is held will still be asked for.
+            self.by_client.retain(|_, window| window.held.is_some() || !window.is_over(now));
+        }
+        self.by_client.len() < CLIENTS
+    }
+
+    fn take(&mut self, Bound(client): Bound) -> Option<Held> {
+        match client {
+            Some(client) => self.by_client.get_mut(&client)?.held.take(),
+            None => self.of_the_rest.held.take(),
+        }
+    }
+}
+
+impl Flood {
+    /// Counts one. None: `reason` is none of the bounded ones.
+    pub(crate) fn add(&self, reason: Reason, who: Who) -> Option<Verdict> {
+        let client = who.client.filter(|_| BY_CLIENT.contains(&reason)).map(ClientAddr::ip);
+        self.windows(reason).map(|mut windows| windows.add(who, client, Instant::now()))
+    }
+
+    /// What is held for `reason`, to be written now.
+    pub(crate) fn take(&self, reason: Reason, bound: Bound) -> Option<Held> {
+        self.windows(reason)?.take(bound)
+    }
+
+    fn windows(&self, reason: Reason) -> Option<MutexGuard<'_, Windows>> {
+        let index = REASONS.iter().position(|known| *known == reason)?;
+        // Plain numbers: a panic elsewhere leaves them as true as they were.
+        self.0.get(index).map(|windows| windows.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn who(port: u16) -> Who {
+        Who { peer: PeerAddr::new(([10, 0, 0, 1], port).into()), client: None }
+    }
+
+    #[test]
+    fn ten_a_second_are_written_and_the_rest_is_told_by_the_last() {
+        let start = Instant::now();
+        let mut window = Window::default();
+        for port in 0..10 {
+            assert_eq!(window.add(who(port), Bound(None), start), Verdict::Write, "{port}");
+        }
+        assert_eq!(window.add(who(10), Bound(None), start), Verdict::Hold(Bound(None)));
+        for port in 11..100 {
+            assert_eq!(window.add(who(port), Bound(None), start + WINDOW / 2), Verdict::Count, "{port}");
+        }
+        assert_eq!(window.held, Some(Held { who: who(99), before: 89 }));
+
+        // In the next second what is held stays until it is written; nothing of it is lost.
+        assert_eq!(window.add(who(100), Bound(None), start + WINDOW), Verdict::Write);
+        assert_eq!(window.held.take().map(|held| held.before), Some(89));
+        for port in 101..110 {
+            assert_eq!(window.add(who(port), Bound(None), start + WINDOW), Verdict::Write, "{port}");
+        }
+        assert_eq!(window.add(who(110), Bound(None), start + WINDOW), Verdict::Hold(Bound(None)));
+    }
+
+    #[test]
+    fn each_reason_that_a_stranger_can_repeat_has_a_window_of_its_own() {
+        let flood = Flood::default();
+        for reason in Reason::ALL {
+            let closes =
+                crate::words::outcome::Refusal::Closed == reason.refusal() && reason.status().is_none();
+            let repeats = matches!(reason, Reason::AuthFailed | Reason::ClientRateLimited);
+            assert_eq!(flood.windows(*reason).is_some(), closes || repeats, "{reason}");
+        }
+    }
+
+    fn client(number: usize) -> Option<IpAddr> {
+        Some(IpAddr::from([10, 1, (number / 256) as u8, (number % 256) as u8]))
+    }
+
+    #[test]
+    fn a_noisy_client_hides_no_other_and_the_table_is_bounded() {
+        let start = Instant::now();
+        let mut windows = Windows::default();
+        for _ in 0..MOST {
+            assert_eq!(windows.add(who(1), client(0), start), Verdict::Write);
+        }
+        assert_eq!(windows.add(who(1), client(0), start), Verdict::Hold(Bound(client(0))));
+        assert_eq!(windows.add(who(1), client(0), start), Verdict::Count);
+        for other in 1..CLIENTS {
+            assert_eq!(windows.add(who(2), client(other), start), Verdict::Write, "{other}");
+        }
+        // Whoever comes to a full table shares a bound with all like it.
+        for beyond in 0..MOST as usize {
+            assert_eq!(windows.add(who(3), client(CLIENTS + beyond), start), Verdict::Write);
+        }
+        assert_eq!(windows.add(who(3), client(2 * CLIENTS), start), Verdict::Hold(Bound(None)));
+        assert_eq!(windows.by_client.len(), CLIENTS);
+
+        // Their second is over, and one of them has something to tell yet.
+        let later = start + WINDOW;
+        assert_eq!(windows.add(who(4), client(3 * CLIENTS), later), Verdict::Write);
+        assert_eq!(windows.by_client.len(), 2);
+        assert_eq!(windows.take(Bound(client(0))), Some(Held { who: who(1), before: 1 }));
+        assert_eq!(windows.take(Bound(None)).map(|held| held.before), Some(0));
+        assert_eq!(windows.take(Bound(client(1))), None);
+    }
+
+    #[test]
+    fn clients_are_told_apart_where_the_reason_is_theirs() {
+        let flood = Flood::default();
+        let from = |address: &str| {
+            let address = address.parse().expect(address);
+            Who { peer: PeerAddr::new(address), client: Some(ClientAddr::new(address)) }
+        };
+        for reason in REASONS {
+            let own =
+                |address: &str| Bound(BY_CLIENT.contains(&reason).then(|| address.parse().expect(address)));
+            for _ in 0..MOST {
+                assert_eq!(flood.add(reason, from("[2001:db8::1]:1")), Some(Verdict::Write), "{reason}");
+            }
+            let held = flood.add(reason, from("[2001:db8::1]:1"));
+            assert_eq!(held, Some(Verdict::Hold(own("2001:db8::1"))), "{reason}");
+            assert_eq!(flood.add(reason, from("[2001:db8::1]:2")), Some(Verdict::Count), "{reason}");
+            let other = flood.add(reason, from("[2001:db8::2]:1"));
+            let want = if BY_CLIENT.contains(&reason) { Verdict::Write } else { Verdict::Count };
+            assert_eq!(other, Some(want), "{reason}");
+        }
+    }
+}

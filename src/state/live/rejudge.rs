@@ -1,0 +1,161 @@
+//! Judging a live tunnel or exchange again: after a reload, and when a rule expires.
+//!
+//! It keeps the options it was opened with; what is judged again is whether it would be let through now: by the
+//! rules, by the address it reached, and by what its first bytes showed. Not here: when that is done (`reload`).
+
+use jiff::Timestamp;
+
+use crate::config::Config;
+use crate::rules::{Mode, Scheme};
+use crate::state::live::{Exchange, Tunnel};
+use crate::words::outcome::Reason;
+
+/// Whether `tunnel` would be let through by `config` at `now`.
+///
+/// # Errors
+/// The reason why not.
+pub fn judge(tunnel: &Tunnel, config: &Config, now: Timestamp) -> Result<(), Reason> {
+    let facts = &tunnel.facts;
+    let permit = config.policies.decide(&facts.target, &facts.client, now).map_err(|denial| denial.reason)?;
+    if let Some(address) = facts.judged_address() {
+        config.policies.admit(&permit, address).map_err(|_| Reason::AddressProhibited)?;
+    }
+    if permit.scheme != Scheme::Https || permit.mode == Mode::Report {
+        return Ok(());
+    }
+    if facts.scheme != Scheme::Https {
+        // Opened by a `tcp` rule: nothing is known of what is inside, and now it would have to be TLS.
+        return Err(Reason::NotTls);
+    }
+    // Only report mode let it through with that. Without one its hello is right, or is yet to come and will be judged.
+    tunnel.objection().map_or(Ok(()), Err)
+}
+
+/// Whether `exchange` would be let through by `config` at `now`.
+///
+/// # Errors
+/// The reason why not.
+pub fn judge_exchange(exchange: &Exchange, config: &Config, now: Timestamp) -> Result<(), Reason> {
+    let facts = &exchange.facts;
+    let permit = config.policies.decide(&facts.target, &facts.client, now).map_err(|denial| denial.reason)?;
+    let Some(address) = exchange.judged_address() else { return Ok(()) };
+    config.policies.admit(&permit, address).map(drop).map_err(|_| Reason::AddressProhibited)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::config;
+    use crate::state::live::{Live, LiveTunnel, Registration, TunnelFacts};
+    use crate::transport::cancel::Cancel;
+    use crate::words::client::Client;
+    use crate::words::target::Target;
+
+    /// `git.example:443` from 10.0.0.1, which was found at 198.18.0.9.
+    fn tunnel(scheme: Scheme) -> LiveTunnel {
+        tunnel_to("git.example:443", false, scheme)
+    }
+
+    fn tunnel_to(target: &str, by_parent: bool, scheme: Scheme) -> LiveTunnel {
+        let live = Live::new();
+        let client = Client::direct("10.0.0.1:5".parse().expect("an address"));
+        let facts = TunnelFacts {
+            id: Uuid::nil(),
+            client: Arc::new(client),
+            target: Target::connect(target).expect("a target"),
+            policy: "p".into(),
+            rule: None,
+            listener: "proxy".into(),
+            upstream: "198.18.0.9:443".parse().expect("an address"),
+            by_parent,
+            scheme,
+            started: Timestamp::UNIX_EPOCH,
+        };
+        match live.register(facts, Arc::default(), Cancel::new(), live.generation()) {
+            Registration::Current(guard) => guard,
+            Registration::JudgeAgain(_) => panic!("nothing moved"),
+        }
+    }
+
+    fn policy(rest: &str) -> Config {
+        let text = format!("policies: [{{name: p, private: [198.18.0.0/15], {rest}}}]");
+        config::load_str("egressd.yaml", &text, |_| Err(std::io::ErrorKind::NotFound.into()))
+            .expect(&text)
+            .config
+    }
+
+    #[test]
+    fn a_tunnel_lives_on_if_it_would_be_let_through_now() {
+        use Reason::*;
+        let (https, tcp) = (Scheme::Https, Scheme::Tcp);
+        /// The policy now; how the tunnel was opened, and what report mode let pass; the verdict.
+        type Row = (&'static str, Scheme, Option<Reason>, Result<(), Reason>);
+        let rows: &[Row] = &[
+            ("allow: [git.example]", https, None, Ok(())),
+            ("allow: ['*.example.org', .git.example]", https, None, Ok(())),
+            // The rules.
+            ("allow: [other.example]", https, None, Err(HostNotAllowed)),
+            ("allow: [git.example], deny: [git.example]", https, None, Err(HostDenied)),
+            ("allow: ['git.example:8443']", https, None, Err(PortNotAllowed)),
+            ("allow: ['http://git.example']", https, None, Err(SchemeNotAllowed)),
+            ("allow: [{to: git.example, expires: 2030-01-01}]", https, None, Ok(())),
+            ("allow: [{to: git.example, expires: 2029-12-31}]", https, None, Err(RuleExpired)),
+            ("allow: [git.example], clients: {networks: [10.1.0.0/16]}", https, None, Err(ClientNotAllowed)),
+            // The address, in report mode too.
+            ("allow: [git.example], deny: [198.18.0.0/16]", https, None, Err(AddressProhibited)),
+            ("allow: [git.example], deny: [198.19.0.0/16]", https, None, Ok(())),
+            ("mode: report, deny: [198.18.0.0/16]", https, None, Err(AddressProhibited)),
+            ("mode: report, allow: [other.example]", https, None, Ok(())),
+            // What it showed.
+            ("allow: [git.example]", https, Some(SniMismatch), Err(SniMismatch)),
+            ("allow: [git.example]", https, Some(NotTls), Err(NotTls)),
+            ("allow: [git.example], mode: report", https, Some(SniMismatch), Ok(())),
+            ("allow: ['tcp://git.example:443']", https, Some(SniMismatch), Ok(())),
+            ("allow: ['tcp://git.example:443']", tcp, None, Ok(())),
+            ("allow: [git.example]", tcp, None, Err(NotTls)),
+            ("allow: [git.example], mode: report", tcp, None, Ok(())),
+        ];
+        let now = "2029-12-31T12:00:00Z".parse().expect("a moment");
+        for (rest, scheme, objection, want) in rows {
+            let tunnel = tunnel(*scheme);
+            if let Some(reason) = objection {
+                tunnel.object(*reason);
+            }
+            assert_eq!(judge(tunnel.tunnel(), &policy(rest), now), *want, "{rest} {scheme:?} {objection:?}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_the_policy_no_longer_opens_is_prohibited() {
+        let text = "policies: [{name: p, allow: [git.example]}]";
+        let load = config::load_str("egressd.yaml", text, |_| Err(std::io::ErrorKind::NotFound.into()));
+        let config = load.expect(text).config;
+        let judged = judge(tunnel(Scheme::Https).tunnel(), &config, Timestamp::UNIX_EPOCH);
+        assert_eq!(judged, Err(Reason::AddressProhibited));
+    }
+
+    /// The parent is at 198.18.0.9, which no policy opens here.
+    #[test]
+    fn behind_a_parent_only_an_address_that_was_asked_for_is_judged() {
+        let rows = [
+            ("git.example:443", "allow: [git.example]", Ok(())),
+            ("git.example:443", "allow: [git.example], deny: [198.18.0.0/15]", Ok(())),
+            ("git.example:443", "allow: [other.example]", Err(Reason::HostNotAllowed)),
+            ("52.1.2.3:443", "allow: [52.0.0.0/8]", Ok(())),
+            ("52.1.2.3:443", "allow: [52.0.0.0/8], deny: [52.1.0.0/16]", Err(Reason::HostDenied)),
+            ("10.1.2.3:443", "allow: [10.0.0.0/8], private: [10.0.0.0/8]", Ok(())),
+            ("10.1.2.3:443", "allow: [10.0.0.0/8]", Err(Reason::AddressProhibited)),
+        ];
+        for (target, rest, want) in rows {
+            let tunnel = tunnel_to(target, true, Scheme::Https);
+            let text = format!("policies: [{{name: p, {rest}}}]");
+            let load = config::load_str("egressd.yaml", &text, |_| Err(std::io::ErrorKind::NotFound.into()));
+            let config = load.expect(&text).config;
+            assert_eq!(judge(tunnel.tunnel(), &config, Timestamp::UNIX_EPOCH), want, "{target} {rest}");
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! What requests share while the program runs: the configuration in force, what is open, what is counted against limits.
+
+pub mod budgets;
+pub mod drain;
+pub mod history;
+pub mod in_force;
+pub mod limits;
+pub mod listener;
+pub mod live;
+pub mod passwords;
+pub mod recent;
+pub mod shared;

@@ -1,0 +1,424 @@
+//! The one thread that verifies passwords, and the short queue before it.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::io;
+use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use aws_lc_rs::hmac;
+use aws_lc_rs::rand::SystemRandom;
+use thiserror::Error;
+use tokio::sync::oneshot;
+
+use super::cache::{Cache, Tag};
+use crate::config::users::{Unable, Users};
+use crate::wire::basic_auth::Credentials;
+use crate::words::outcome::Reason;
+
+/// How far this thread stands back: at 10 it gets a tenth of what an async thread gets that wants the same CPU.
+const NICENESS: i32 = 10;
+/// The most rest that is owed after wrong passwords before everybody waits for it.
+const MAX_REST: Duration = Duration::from_secs(2);
+/// How long a client that was wrong waits behind those that were not.
+const SUSPECT_FOR: Duration = Duration::from_secs(60);
+/// How many such clients are remembered; those that come later count as new.
+const SUSPECTS: usize = 4096;
+
+/// The bounds of a [`Verifier`].
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// How many pairs may wait, the one that is being verified included.
+    pub queue: usize,
+    /// How many of them one client address may have, so that one does not take all places.
+    pub queue_per_client: usize,
+    /// How many right pairs are remembered.
+    pub right: usize,
+    /// And for how long: so long a pair costs nothing.
+    pub right_for: Duration,
+    /// How many wrong pairs are remembered, apart: nobody pushes out the right ones by guessing.
+    pub wrong: usize,
+    /// And for how long.
+    pub wrong_for: Duration,
+}
+
+impl Default for Limits {
+    /// 32 pairs at bcrypt cost 12 are about 8 s of hashing, and as much of rest where they are wrong; 8,192 remembered
+    /// ones are about 1 MiB.
+    fn default() -> Self {
+        Limits {
+            queue: 32,
+            queue_per_client: 4,
+            right: 4096,
+            right_for: Duration::from_secs(600),
+            wrong: 4096,
+            wrong_for: Duration::from_secs(60),
+        }
+    }
+}
+
+/// What a pair of user and password is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// The user is known, and this is the password.
+    Right,
+    /// The user is not known, or this is not the password; not even the time tells which.
+    Wrong,
+}
+
+/// Too many pairs wait, or there is no memory for the hash: a later try may succeed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+#[error("too many passwords wait to be verified")]
+pub struct Busy;
+
+impl Busy {
+    /// A 429 with `Retry-After`.
+    pub fn reason(self) -> Reason {
+        Reason::ClientRateLimited
+    }
+}
+
+/// Verifies passwords, one at a time, off the async threads. One for the whole process; the users are an argument.
+pub struct Verifier {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    work: Condvar,
+    /// Random, of this process.
+    key: hmac::Key,
+    limits: Limits,
+    verifications: AtomicU64,
+}
+
+struct State {
+    queue: VecDeque<Job>,
+    /// Who waits for a pair that is queued or being verified.
+    waiting: HashMap<Tag, Vec<oneshot::Sender<Result<Verdict, Busy>>>>,
+    /// Queued or being verified, by client.
+    by_client: HashMap<IpAddr, usize>,
+    right: Cache,
+    wrong: Cache,
+    /// Clients whose last password was wrong, and until when that is held against them.
+    suspects: HashMap<IpAddr, Instant>,
+    /// Until then the thread leaves the CPU to others.
+    rests_until: Instant,
+    closed: bool,
+}
+
+struct Job {
+    tag: Tag,
+    client: IpAddr,
+    users: Arc<Users>,
+    credentials: Credentials,
+}
+
+impl Verifier {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When the system gives no thread or no random key.
+    pub fn start(limits: Limits) -> io::Result<Self> {
+        let verifier = Verifier::new(limits)?;
+        let shared = Arc::clone(&verifier.shared);
+        thread::Builder::new().name("passwords".to_owned()).spawn(move || {
+            // On Linux this is for the calling thread alone. Without it the work is done all the same.
+            let _ = rustix::process::nice(NICENESS);
+            while shared.verify_next() {}
+        })?;
+        Ok(verifier)
+    }
+
+    fn new(limits: Limits) -> io::Result<Self> {
+        let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new())
+            .map_err(|_| io::Error::other("no random numbers for a key"))?;
+        let state = State {
+            queue: VecDeque::new(),
+            waiting: HashMap::new(),
+            by_client: HashMap::new(),
+            right: Cache::new(limits.right, limits.right_for),
+            wrong: Cache::new(limits.wrong, limits.wrong_for),
+            suspects: HashMap::new(),
+            rests_until: Instant::now(),
+            closed: false,
+        };
+        let shared = Shared {
+            state: Mutex::new(state),
+            work: Condvar::new(),
+            key,
+            limits,
+            verifications: AtomicU64::new(0),
+        };
+        Ok(Verifier { shared: Arc::new(shared) })
+    }
+
+    /// Whether this is a user of `users` with its password. A pair that was verified lately is answered at once, by
+    /// the same content of the users file; the same pair from many connections is verified once. `client` is who
+    /// asks. There is no deadline here; dropping the future takes the pair out of the queue.
+    ///
+    /// # Errors
+    /// [`Busy`] when the queue, or the client's part of it, is full.
+    pub async fn verify(
+        &self,
+        users: &Arc<Users>,
+        client: IpAddr,
+        credentials: &Credentials,
+    ) -> Result<Verdict, Busy> {
+        match self.shared.ask(users, client, credentials) {
+            Asked::Known(answer) => answer,
+            // The sender goes away unused when the verifier does.
+            Asked::Later(answer) => answer.await.unwrap_or(Err(Busy)),
+        }
+    }
+
+    /// How many passwords were hashed since the start.
+    #[cfg(test)]
+    pub(super) fn verifications(&self) -> u64 {
+        self.shared.verifications.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Verifier {
+    /// Ends the thread after the password at hand, without waiting for it.
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.closed = true;
+        state.queue.clear();
+        state.waiting.clear();
+        drop(state);
+        self.shared.work.notify_all();
+    }
+}
+
+impl fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verifier").field("limits", &self.shared.limits).finish_non_exhaustive()
+    }
+}
+
+enum Asked {
+    Known(Result<Verdict, Busy>),
+    Later(oneshot::Receiver<Result<Verdict, Busy>>),
+}
+
+impl Shared {
+    /// A panic between two changes of the state is not possible: nothing in between can panic.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ask(&self, users: &Arc<Users>, client: IpAddr, credentials: &Credentials) -> Asked {
+        let tag = self.tag(users, credentials);
+        let now = Instant::now();
+        let mut state = self.lock();
+        if state.right.contains(&tag, now) {
+            return Asked::Known(Ok(Verdict::Right));
+        }
+        if state.wrong.contains(&tag, now) {
+            return Asked::Known(Ok(Verdict::Wrong));
+        }
+        let (sender, receiver) = oneshot::channel();
+        if let Some(waiting) = state.waiting.get_mut(&tag) {
+            waiting.retain(|sender| !sender.is_closed());
+            waiting.push(sender);
+            return Asked::Later(receiver);
+        }
+        // Those whose clients have left hold no place.
+        state.drop_abandoned();
+        let of_client = state.by_client.get(&client).copied().unwrap_or(0);
+        if of_client >= self.limits.queue_per_client {
+            return Asked::Known(Err(Busy));
+        }
+        if state.waiting.len() >= self.limits.queue && !state.make_room(client, now) {
+            return Asked::Known(Err(Busy));
+        }
+        state.by_client.insert(client, of_client + 1);
+        state.waiting.insert(tag, vec![sender]);
+        state.queue.push_back(Job {
+            tag,
+            client,
+            users: Arc::clone(users),
+            credentials: credentials.clone(),
+        });
+        drop(state);
+        self.work.notify_one();
+        Asked::Later(receiver)
+    }
+
+    /// Waits for a pair, verifies it and answers. `false` at the end.
+    fn verify_next(&self) -> bool {
+        let Some(job) = self.next() else { return false };
+        let began = Instant::now();
+        self.verifications.fetch_add(1, Ordering::Relaxed);
+        let user = &job.credentials.user;
+        let stand_in = self.stand_in(&job.users, user);
+        // A fault in a hash must not end the thread, and with it every later answer.
+        let checked = catch_unwind(AssertUnwindSafe(|| {
+            job.users.check(user, job.credentials.password.as_bytes(), stand_in)
+        }))
+        .unwrap_or(Err(Unable));
+        let answer = match checked {
+            Ok(true) => Ok(Verdict::Right),
+            Ok(false) => Ok(Verdict::Wrong),
+            Err(Unable) => Err(Busy),
+        };
+        self.answer(&job, answer, began.elapsed());
+        true
+    }
+
+    fn next(&self) -> Option<Job> {
+        let mut state = self.lock();
+        loop {
+            if state.closed {
+                return None;
+            }
+            state.drop_abandoned();
+            let rest = state.rests_until.saturating_duration_since(Instant::now());
+            if let Some(job) = state.take(rest) {
+                return Some(job);
+            }
+            state = if state.queue.is_empty() {
+                self.work.wait(state).unwrap_or_else(PoisonError::into_inner)
+            } else {
+                self.work.wait_timeout(state, rest).unwrap_or_else(PoisonError::into_inner).0
+            };
+        }
+    }
+
+    /// `took` is by the wall, so that being throttled makes the rest longer.
+    fn answer(&self, job: &Job, answer: Result<Verdict, Busy>, took: Duration) {
+        let now = Instant::now();
+        let mut state = self.lock();
+        match answer {
+            Ok(Verdict::Right) => {
+                state.right.insert(job.tag, now);
+                state.suspects.remove(&job.client);
+            }
+            Ok(Verdict::Wrong) => {
+                state.wrong.insert(job.tag, now);
+                state.suspect(job.client, now);
+                // Niceness does not help where a CPU quota is what is short: there the thread leaves half to the others
+                // while it is given wrong passwords.
+                state.rests_until = state.rests_until.max(now) + took.min(MAX_REST);
+            }
+            Err(Busy) => {}
+        }
+        state.leave(job.client);
+        for sender in state.waiting.remove(&job.tag).unwrap_or_default() {
+            // A receiver that is gone needs no answer.
+            let _ = sender.send(answer);
+        }
+    }
+
+    /// The MAC of the pair and of the file it is verified by: another file, another answer.
+    fn tag(&self, users: &Users, credentials: &Credentials) -> Tag {
+        let mut mac = hmac::Context::with_key(&self.key);
+        mac.update(b"pair");
+        mac.update(users.digest());
+        // The length keeps `ab` and `c` apart from `a` and `bc`.
+        mac.update(&credentials.user.len().to_be_bytes());
+        mac.update(credentials.user.as_bytes());
+        mac.update(credentials.password.as_bytes());
+        Tag::new(mac_bytes(&mac.sign()))
+    }
+
+    fn stand_in(&self, users: &Users, user: &str) -> usize {
+        let mut mac = hmac::Context::with_key(&self.key);
+        mac.update(b"user");
+        mac.update(users.digest());
+        mac.update(user.as_bytes());
+        let [a, b, c, d, ..] = mac_bytes(&mac.sign());
+        usize::try_from(u32::from_be_bytes([a, b, c, d])).unwrap_or(0)
+    }
+}
+
+fn mac_bytes(tag: &hmac::Tag) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    // HMAC-SHA256 gives 32 bytes.
+    for (to, from) in bytes.iter_mut().zip(tag.as_ref()) {
+        *to = *from;
+    }
+    bytes
+}
+
+impl State {
+    /// The next pair, where `rest` is still owed. Whoever was not wrong lately comes first, and need not wait for the rest:
+    /// a client that guesses must not keep the others out. It waits with all only when too much is owed, which takes many
+    /// clients that guess.
+    fn take(&mut self, rest: Duration) -> Option<Job> {
+        let now = Instant::now();
+        let first = self.queue.iter().position(|job| !self.is_suspect(job.client, now));
+        let place = match first {
+            Some(place) if rest < MAX_REST => place,
+            _ if rest.is_zero() => 0,
+            _ => return None,
+        };
+        self.queue.remove(place)
+    }
+
+    /// Whether a password of this client was wrong lately.
+    fn is_suspect(&self, client: IpAddr, now: Instant) -> bool {
+        self.suspects.get(&client).is_some_and(|until| *until > now)
+    }
+
+    /// A full queue: a client that was not wrong lately gets the place of the last one that was. Else many clients that
+    /// guess would keep the others out together.
+    fn make_room(&mut self, client: IpAddr, now: Instant) -> bool {
+        if self.is_suspect(client, now) {
+            return false;
+        }
+        let Some(place) = self.queue.iter().rposition(|job| self.is_suspect(job.client, now)) else {
+            return false;
+        };
+        let Some(job) = self.queue.remove(place) else { return false };
+        self.leave(job.client);
+        for sender in self.waiting.remove(&job.tag).unwrap_or_default() {
+            let _ = sender.send(Err(Busy));
+        }
+        true
+    }
+
+    fn suspect(&mut self, client: IpAddr, now: Instant) {
+        if self.suspects.len() >= SUSPECTS {
+            self.suspects.retain(|_, until| *until > now);
+        }
+        if self.suspects.len() < SUSPECTS || self.suspects.contains_key(&client) {
+            self.suspects.insert(client, now + SUSPECT_FOR);
+        }
+    }
+
+    /// Takes out what nobody waits for any more: leaving early must not cost us a hash.
+    fn drop_abandoned(&mut self) {
+        let State { queue, waiting, .. } = self;
+        let mut left = Vec::new();
+        queue.retain(|job| {
+            let is_wanted =
+                waiting.get(&job.tag).is_some_and(|waiting| waiting.iter().any(|sender| !sender.is_closed()));
+            if !is_wanted {
+                waiting.remove(&job.tag);
+                left.push(job.client);
+            }
+            is_wanted
+        });
+        for client in left {
+            self.leave(client);
+        }
+    }
+
+    fn leave(&mut self, client: IpAddr) {
+        if let Some(count) = self.by_client.get_mut(&client) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.by_client.remove(&client);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

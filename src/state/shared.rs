@@ -1,0 +1,91 @@
+//! What every connection shares: settings in force, registries, counters. Built once by `server`.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+
+use crate::config::Config;
+use crate::outbound::dial::OwnAddresses;
+use crate::outbound::resolve::Resolver;
+use crate::outbound::route::Route;
+use crate::state::budgets::Budgets;
+use crate::state::drain::Drain;
+use crate::state::history::History;
+use crate::state::in_force::Current;
+use crate::state::limits::Limits;
+use crate::state::limits::connections::Open;
+use crate::state::listener::Listener;
+use crate::state::live::{Generation, Live};
+use crate::state::passwords::Verifier;
+use crate::state::recent::Recent;
+use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::metrics::Metrics;
+
+/// One for the whole program.
+#[derive(Debug)]
+pub struct Shared {
+    /// The settings and the policy in force.
+    pub current: Current,
+    /// Names to addresses; another one after a reload of `dns`.
+    pub resolver: ArcSwap<Resolver>,
+    /// The ways to targets; others after a reload of `upstream_proxy`, `certificates` or who is to be verified.
+    pub route: ArcSwap<Route>,
+    /// Where egressd itself listens: never a target.
+    pub own: OwnAddresses,
+    /// What clients may still upload by rules with a budget; outlives reloads.
+    pub budgets: Budgets,
+    /// Requests under way.
+    pub limits: Arc<Limits>,
+    /// Descriptors that may be open: what they carry, `limits.tunnels` cannot exceed.
+    pub descriptors: u64,
+    /// The tunnels that they carry.
+    pub tunnels_carried: usize,
+    /// Verifies passwords, for all listeners that ask for them.
+    pub passwords: Verifier,
+    /// Connections open.
+    pub connections: Arc<Open>,
+    /// Tunnels open.
+    pub live: Arc<Live>,
+    /// The access log.
+    pub log: AccessLog,
+    /// The counters.
+    pub metrics: Arc<Metrics>,
+    /// The stage of the shutdown.
+    pub drain: Drain,
+    /// The host's name, for the log's `instance`.
+    pub instance: Box<str>,
+    /// When the program started.
+    pub started: Timestamp,
+    /// The listeners, in the order of the file.
+    pub listeners: Box<[Arc<Listener>]>,
+    /// What was refused of late.
+    pub recent: Recent,
+    /// The last hour in numbers.
+    pub history: History,
+}
+
+/// What a request is judged by, taken together.
+pub(crate) struct Judge {
+    /// Read before `config`, so that a reload between the two is noticed.
+    pub(crate) generation: Generation,
+    pub(crate) config: Arc<Config>,
+}
+
+impl Shared {
+    /// What a request is judged by from here on.
+    pub(crate) fn judge(&self) -> Judge {
+        let generation = self.live.generation();
+        Judge { generation, config: self.current.load() }
+    }
+
+    /// The resolver in force.
+    pub fn resolver(&self) -> Arc<Resolver> {
+        self.resolver.load_full()
+    }
+
+    /// The route in force.
+    pub fn route(&self) -> Arc<Route> {
+        self.route.load_full()
+    }
+}

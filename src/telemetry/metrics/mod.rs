@@ -1,0 +1,442 @@
+//! Every series that egressd shows to Prometheus.
+//!
+//! Labels come from the configuration and from our own lists of words, never from a request: the functions here take
+//! a policy's and a rule's shared label and enums, so that a hostile client cannot grow the series. What others
+//! already count (live tunnels, their bytes, the log's records) is read at the scrape and not counted twice. Not here:
+//! the listener that serves it (`admin`).
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use prometheus::core::Collector;
+use prometheus::process_collector::ProcessCollector;
+use prometheus::{
+    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
+};
+
+use self::at_scrape::AtScrape;
+use self::configured::Configured;
+pub use self::requests::RequestCount;
+use self::requests::Requests;
+use super::access_log::AccessLog;
+use super::record::Cause;
+use crate::outbound::dial::{DialError, Dialled};
+use crate::state::live::Live;
+use crate::words::outcome::{Decision, Ending, Reason};
+
+mod at_scrape;
+mod configured;
+mod requests;
+mod totals;
+
+pub use self::totals::{SetupCounts, Verdicts};
+
+/// From a warm cache beside us to the longest `tunnel.connect_timeout` that makes sense.
+const SETUP_SECONDS: &[f64] =
+    &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+/// From a fetch of one ref to a connection that was kept for a day.
+const TUNNEL_SECONDS: &[f64] =
+    &[0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3_600.0, 14_400.0, 43_200.0, 86_400.0];
+
+/// The Content-Type of [`Metrics::render`].
+pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
+
+/// What became of a TCP connection to a listener, before its first request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ConnectionResult {
+    /// It sent something, and may go on.
+    Accepted,
+    /// It sent nothing and left: a load balancer looking whether we are there.
+    Probe,
+    /// There were too many.
+    Limit,
+    /// Its address is not in `proxy_protocol.trusted`.
+    PeerNotTrusted,
+    /// Its PROXY header is missing or malformed.
+    ProxyHeaderInvalid,
+    /// Its TLS handshake failed, or its certificate was not valid.
+    TlsFailed,
+}
+
+impl ConnectionResult {
+    /// Every one of them.
+    pub const ALL: &'static [ConnectionResult] = &[
+        ConnectionResult::Accepted,
+        ConnectionResult::Probe,
+        ConnectionResult::Limit,
+        ConnectionResult::PeerNotTrusted,
+        ConnectionResult::ProxyHeaderInvalid,
+        ConnectionResult::TlsFailed,
+    ];
+
+    /// The word in the metric.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ConnectionResult::Accepted => "accepted",
+            ConnectionResult::Probe => "probe",
+            ConnectionResult::Limit => "limit",
+            ConnectionResult::PeerNotTrusted => "peer_not_trusted",
+            ConnectionResult::ProxyHeaderInvalid => "proxy_header_invalid",
+            ConnectionResult::TlsFailed => "tls_failed",
+        }
+    }
+}
+
+/// The results that a lookup can have; each is there from the start, so that `rate()` sees the first failure.
+const DNS_RESULTS: &[Result<(), Reason>] = &[
+    Ok(()),
+    Err(Reason::DnsNoSuchName),
+    Err(Reason::DnsNoAddress),
+    Err(Reason::DnsFailed),
+    Err(Reason::DnsTimeout),
+];
+
+/// The results that a dial can have.
+const CONNECT_RESULTS: &[Result<(), Reason>] = &[
+    Ok(()),
+    Err(Reason::ConnectRefused),
+    Err(Reason::ConnectUnreachable),
+    Err(Reason::ConnectTimeout),
+    Err(Reason::LocalResources),
+];
+
+/// Everything that is counted. One for the whole program.
+pub struct Metrics {
+    registry: Registry,
+    live: Arc<Live>,
+    requests: Arc<Requests>,
+    at_scrape: AtScrape,
+    auth_challenges: IntCounter,
+    tunnels: IntCounterVec,
+    tunnel_duration: Histogram,
+    dns_duration: HistogramVec,
+    connect_duration: HistogramVec,
+    setup_duration: Histogram,
+    connections: IntCounterVec,
+    panics: IntCounter,
+    addresses_refused: IntCounter,
+    ready: IntGauge,
+    reload_successful: IntGauge,
+    reload_success_time: Gauge,
+    certificate_expires: prometheus::GaugeVec,
+}
+
+impl Metrics {
+    /// All series, registered in a registry of its own. `live` and `log` are read at each scrape.
+    ///
+    /// # Errors
+    /// Where two series have one name or a name is none: a mistake in this file.
+    pub fn new(live: Arc<Live>, log: AccessLog) -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        let requests = Arc::new(Requests::default());
+        let at_scrape = AtScrape::new(Arc::clone(&live), log, Arc::clone(&requests))?;
+        let build = IntGaugeVec::new(
+            Opts::new("egressd_build_info", "The running egressd's version and source revision; always 1."),
+            &["version", "revision"],
+        )?;
+        let revision = option_env!("EGRESSD_REVISION").unwrap_or("unknown");
+        build.with_label_values(&[env!("CARGO_PKG_VERSION"), revision]).set(1);
+
+        let metrics = Metrics {
+            auth_challenges: IntCounter::new(
+                "egressd_auth_challenges_total",
+                "Requests answered with 407 because they carried no credentials; most clients then ask again with them.",
+            )?,
+            tunnels: IntCounterVec::new(
+                Opts::new("egressd_tunnels_total", "Tunnels that passed bytes and ended, by how they ended."),
+                &["policy", "ending"],
+            )?,
+            tunnel_duration: Histogram::with_opts(
+                HistogramOpts::new(
+                    "egressd_tunnel_duration_seconds",
+                    "Life of tunnels, from the request's head to the end.",
+                )
+                .buckets(TUNNEL_SECONDS.to_vec()),
+            )?,
+            dns_duration: HistogramVec::new(
+                HistogramOpts::new(
+                    "egressd_dns_lookup_duration_seconds",
+                    "Name lookups, cache hits included, by what came of them.",
+                )
+                .buckets(SETUP_SECONDS.to_vec()),
+                &["result"],
+            )?,
+            connect_duration: HistogramVec::new(
+                HistogramOpts::new(
+                    "egressd_connect_duration_seconds",
+                    "Dials to targets, all their addresses together, by what came of them.",
+                )
+                .buckets(SETUP_SECONDS.to_vec()),
+                &["result"],
+            )?,
+            setup_duration: Histogram::with_opts(
+                HistogramOpts::new(
+                    "egressd_setup_duration_seconds",
+                    "From a CONNECT's head read to its 200: decision, lookup and dial.",
+                )
+                .buckets(SETUP_SECONDS.to_vec()),
+            )?,
+            connections: IntCounterVec::new(
+                Opts::new(
+                    "egressd_connections_total",
+                    "TCP connections to a listener, by what became of them before a request was read.",
+                ),
+                &["listener", "result"],
+            )?,
+            panics: IntCounter::new(
+                "egressd_panics_total",
+                "Tasks of egressd that panicked; each is a bug, and its request was denied.",
+            )?,
+            addresses_refused: IntCounter::new(
+                "egressd_addresses_refused_total",
+                "Looked-up addresses that were not dialled because they are prohibited.",
+            )?,
+            ready: IntGauge::new(
+                "egressd_ready",
+                "Whether a load balancer may send new connections, as /readyz says: 1, or 0 while draining or while the access log fails.",
+            )?,
+            reload_successful: IntGauge::new(
+                "egressd_config_last_reload_successful",
+                "Whether the newest configuration is the one in use: 1, or 0 if it was refused.",
+            )?,
+            reload_success_time: Gauge::new(
+                "egressd_config_last_reload_success_timestamp_seconds",
+                "When the files last said what is in use, by the start or by a reload, in seconds since the epoch.",
+            )?,
+            certificate_expires: prometheus::GaugeVec::new(
+                Opts::new(
+                    "egressd_certificate_expires_timestamp_seconds",
+                    "When the listener's certificate expires, in seconds since the epoch.",
+                ),
+                &["listener"],
+            )?,
+            registry,
+            live,
+            requests,
+            at_scrape,
+        };
+        let all: Vec<Box<dyn Collector>> = vec![
+            Box::new(build),
+            Box::new(metrics.at_scrape.clone()),
+            Box::new(metrics.auth_challenges.clone()),
+            Box::new(metrics.tunnels.clone()),
+            Box::new(metrics.tunnel_duration.clone()),
+            Box::new(metrics.dns_duration.clone()),
+            Box::new(metrics.connect_duration.clone()),
+            Box::new(metrics.setup_duration.clone()),
+            Box::new(metrics.connections.clone()),
+            Box::new(metrics.panics.clone()),
+            Box::new(metrics.addresses_refused.clone()),
+            Box::new(metrics.ready.clone()),
+            Box::new(metrics.reload_successful.clone()),
+            Box::new(metrics.reload_success_time.clone()),
+            Box::new(metrics.certificate_expires.clone()),
+            Box::new(ProcessCollector::for_self()),
+        ];
+        for collector in all {
+            metrics.registry.register(collector)?;
+        }
+        for result in DNS_RESULTS {
+            metrics.dns_duration.with_label_values(&[result_word(*result)]);
+        }
+        for result in CONNECT_RESULTS {
+            metrics.connect_duration.with_label_values(&[result_word(*result)]);
+        }
+        Ok(metrics)
+    }
+
+    /// The text of a scrape, in [`CONTENT_TYPE`].
+    ///
+    /// # Errors
+    /// Where the series contradict each other: a mistake in this file.
+    pub fn render(&self) -> prometheus::Result<String> {
+        TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+
+    // --- requests and tunnels
+
+    /// A request came to its final verdict: call it once for each. `policy` and `rule` as far as there is one; no
+    /// `decision` where it failed before the rules were asked.
+    pub fn request(
+        &self,
+        policy: Option<&Arc<str>>,
+        rule: Option<&Arc<str>>,
+        decision: Option<Decision>,
+        reason: Option<Cause>,
+    ) {
+        self.requests.count(policy, rule, decision, reason);
+    }
+
+    /// A 407 to a request without credentials, which is no verdict yet.
+    pub fn auth_challenge(&self) {
+        self.auth_challenges.inc();
+    }
+
+    /// A CONNECT was answered with 200, so long after its head was read.
+    pub fn setup(&self, took: Duration) {
+        self.setup_duration.observe(took.as_secs_f64());
+    }
+
+    /// A tunnel that passed bytes ended.
+    pub fn tunnel_ended(&self, policy: &Arc<str>, ending: Ending, lived: Duration) {
+        self.tunnels.with_label_values(&[policy, ending.as_str()]).inc();
+        self.tunnel_duration.observe(lived.as_secs_f64());
+    }
+
+    /// A name was looked up; `Err` with one of the `dns_*` reasons, any other counts as `dns_failed`.
+    pub fn dns(&self, result: Result<(), Reason>, took: Duration) {
+        let known = if DNS_RESULTS.contains(&result) { result } else { Err(Reason::DnsFailed) };
+        self.dns_duration.with_label_values(&[result_word(known)]).observe(took.as_secs_f64());
+    }
+
+    /// What one dial came to, its lookup included where there was one.
+    pub fn dialled(&self, result: &Result<Dialled, DialError>, by_name: bool) {
+        match result {
+            Ok(dialled) => {
+                if by_name {
+                    self.dns(Ok(()), dialled.dns);
+                }
+                self.connect(Ok(()), dialled.connect);
+            }
+            Err(error) => {
+                if let Some(took) = error.dns {
+                    let of_dns = DNS_RESULTS.contains(&Err(error.reason));
+                    // Where something was dialled or judged, DNS had given an address.
+                    let answered = error.connect.is_some() || error.denied.count > 0;
+                    self.dns(if of_dns || !answered { Err(error.reason) } else { Ok(()) }, took);
+                }
+                if let Some(took) = error.connect {
+                    self.connect(Err(error.reason), took);
+                }
+            }
+        }
+    }
+
+    /// A target was dialled; `Err` with a `connect_*` reason or `local_resources`, any other counts as
+    /// `connect_unreachable`.
+    pub fn connect(&self, result: Result<(), Reason>, took: Duration) {
+        let known = if CONNECT_RESULTS.contains(&result) { result } else { Err(Reason::ConnectUnreachable) };
+        self.connect_duration.with_label_values(&[result_word(known)]).observe(took.as_secs_f64());
+    }
+
+    /// Looked-up addresses were dropped because they are prohibited.
+    pub fn addresses_refused(&self, count: usize) {
+        self.addresses_refused.inc_by(count as u64);
+    }
+
+    /// A task panicked.
+    pub fn panicked(&self) {
+        self.panics.inc();
+    }
+
+    /// The counters of one listener, for it to keep.
+    pub fn connections(&self, listener: &Arc<str>) -> Connections {
+        let counter =
+            |result: &ConnectionResult| self.connections.with_label_values(&[listener, result.as_str()]);
+        Connections(ConnectionResult::ALL.iter().map(counter).collect())
+    }
+
+    // --- configuration
+
+    fn configured(&self, new: Configured<'_>) {
+        self.at_scrape.set_configured(at_scrape::Configured {
+            sha256: new.sha256.to_owned(),
+            policies: new.policies.to_vec(),
+            rule_expiries: new.rule_expiries,
+        });
+        let keep = |policy: &str| policy.is_empty() || new.policies.iter().any(|known| **known == *policy);
+        self.requests.retain(keep, new.rules);
+        self.live.retain_policies(keep);
+        for policy in policies_of(&self.tunnels).iter().filter(|policy| !keep(policy)) {
+            for ending in Ending::ALL {
+                // An error says that there is none: as wanted.
+                let _ = self.tunnels.remove_label_values(&[policy, ending.as_str()]);
+            }
+        }
+        for policy in new.policies {
+            for ending in Ending::ALL {
+                self.tunnels.with_label_values(&[policy, ending.as_str()]);
+            }
+        }
+        self.reload_confirmed(new.loaded_at);
+    }
+
+    /// A reload ended well: what the files say is in force.
+    pub fn reload_confirmed(&self, now: Timestamp) {
+        self.reload_success_time.set(now.as_millisecond() as f64 / 1_000.0);
+        self.reload_successful.set(1);
+    }
+
+    /// A reload was refused; the configuration in use stays.
+    pub fn reload_failed(&self) {
+        self.reload_successful.set(0);
+    }
+
+    /// What `/readyz` says: told before each scrape.
+    pub fn ready(&self, ready: bool) {
+        self.ready.set(ready.into());
+    }
+
+    /// Up to `most` of the series of `egressd_requests_total`, those with the most requests first, and how many there are.
+    pub fn requests_by_rule(&self, most: usize) -> (Vec<RequestCount>, usize) {
+        let mut rows = self.requests.rows();
+        rows.sort_by_key(|row| std::cmp::Reverse(row.count));
+        let all = rows.len();
+        rows.truncate(most);
+        (rows, all)
+    }
+
+    /// A listener's certificate was loaded, which expires then, in seconds since the epoch.
+    pub fn certificate_expires(&self, listener: &Arc<str>, at: f64) {
+        self.certificate_expires.with_label_values(&[listener]).set(at);
+    }
+}
+
+/// The counters of one listener.
+pub struct Connections(Box<[IntCounter]>);
+
+impl Connections {
+    /// A connection came to this.
+    pub fn count(&self, result: ConnectionResult) {
+        if let Some(counter) = self.0.get(result as usize) {
+            counter.inc();
+        }
+    }
+}
+
+fn result_word(result: Result<(), Reason>) -> &'static str {
+    match result {
+        Ok(()) => "success",
+        Err(reason) => reason.as_str(),
+    }
+}
+
+fn policies_of(counters: &IntCounterVec) -> HashSet<String> {
+    let mut found = HashSet::new();
+    for family in counters.collect() {
+        for metric in family.get_metric() {
+            let policy = metric.get_label().iter().find(|label| label.name() == "policy");
+            found.extend(policy.map(|label| label.value().to_owned()));
+        }
+    }
+    found
+}
+
+impl fmt::Debug for Connections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connections").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

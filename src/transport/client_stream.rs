@@ -1,0 +1,78 @@
+//! The client's side of a connection: a bare socket, or TLS over one.
+//!
+//! One type, so that what stands above reads the same for both; the relay asks which it is, because a bare socket can be
+//! spliced.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+
+use crate::transport::prefixed::Early;
+use crate::transport::relay::Transport;
+use crate::transport::tls::Records;
+
+/// What a client speaks HTTP over.
+#[derive(Debug)]
+pub enum ClientStream {
+    /// Cleartext.
+    Bare(TcpStream),
+    /// TLS. Boxed, as it comes: its buffers are far larger than a socket.
+    Tls(Box<TlsStream<Early<TcpStream>>>, Records),
+}
+
+impl ClientStream {
+    /// TLS over a connection, on which nothing was written yet.
+    pub fn tls(stream: Box<TlsStream<Early<TcpStream>>>) -> Self {
+        ClientStream::Tls(stream, Records::default())
+    }
+}
+
+impl Transport for ClientStream {
+    fn socket(&self) -> &TcpStream {
+        match self {
+            ClientStream::Bare(stream) => stream,
+            ClientStream::Tls(stream, _) => stream.get_ref().0.get_ref(),
+        }
+    }
+}
+
+impl AsyncRead for ClientStream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            ClientStream::Bare(stream) => Pin::new(stream).poll_read(cx, buf),
+            ClientStream::Tls(stream, _) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for ClientStream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            ClientStream::Bare(stream) => Pin::new(stream).poll_write(cx, buf),
+            ClientStream::Tls(stream, records) => {
+                let (piece, _) = buf.split_at(records.piece(buf));
+                let written = ready!(Pin::new(stream).poll_write(cx, piece))?;
+                records.wrote(piece.get(..written).unwrap_or(piece));
+                Poll::Ready(Ok(written))
+            }
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            ClientStream::Bare(stream) => Pin::new(stream).poll_flush(cx),
+            ClientStream::Tls(stream, _) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            ClientStream::Bare(stream) => Pin::new(stream).poll_shutdown(cx),
+            ClientStream::Tls(stream, _) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

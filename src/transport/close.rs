@@ -1,0 +1,132 @@
+//! Closing so that the last words arrive.
+//!
+//! Closing a socket with unread input makes the kernel send a reset, and the reset destroys what the peer has not
+//! read yet: the 403 or the alert. So: shut our side down, wait for the peer to close, discard what it still sends;
+//! all of it bounded, because the peer decides how long it takes.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+
+use crate::words::outcome::{Reason, Refusal};
+
+/// Longest wait for the peer.
+pub const LINGER_TIME: Duration = Duration::from_secs(1);
+/// Most bytes that are discarded.
+pub const LINGER_BYTES: usize = 64 * 1024;
+
+/// RFC 8446 §6.2.
+const ACCESS_DENIED: u8 = 49;
+
+/// A fatal TLS alert with `description` (RFC 8446 §6), as a plaintext record: good before any key is in use.
+pub fn alert(description: u8) -> [u8; 7] {
+    const ALERT: u8 = 21;
+    const FATAL: u8 = 2;
+    [ALERT, 3, 3, 0, 2, FATAL, description]
+}
+
+/// Shuts our side down, discards at most [`LINGER_BYTES`] or for [`LINGER_TIME`], and closes.
+pub async fn linger<S: AsyncRead + AsyncWrite + Unpin>(stream: S) {
+    close_with(stream, &[]).await;
+}
+
+/// Writes `last`, then lingers; both within [`LINGER_TIME`], for a peer that does not read. Failures are the peer's
+/// loss alone.
+pub async fn close_with<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, last: &[u8]) {
+    let goodbye = async {
+        stream.write_all(last).await?;
+        stream.shutdown().await?;
+        discard(&mut stream).await
+    };
+    // Elapsed or failed, what is left to do is the same: drop.
+    let _ = tokio::time::timeout(LINGER_TIME, goodbye).await;
+}
+
+/// Refuses inside a tunnel, after the `200`: with the reason's alert, where it has one.
+pub async fn close_tunnel<S: AsyncRead + AsyncWrite + Unpin>(stream: S, reason: Reason) {
+    match reason.refusal() {
+        Refusal::Alert(description) => close_with(stream, &alert(description)).await,
+        // A reason of the rules that came late, by a reload.
+        Refusal::Reply(..) => close_with(stream, &alert(ACCESS_DENIED)).await,
+        Refusal::Closed => linger(stream).await,
+    }
+}
+
+async fn discard<S: AsyncRead + Unpin>(stream: &mut S) -> std::io::Result<()> {
+    let mut left = LINGER_BYTES;
+    poll_fn(|cx| {
+        // On the stack while it is used, not in the future.
+        let mut sink = [0; 4096];
+        loop {
+            let mut sink = ReadBuf::new(&mut sink);
+            ready!(Pin::new(&mut *stream).poll_read(cx, &mut sink))?;
+            let read = sink.filled().len();
+            left = left.saturating_sub(read);
+            if read == 0 || left == 0 {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, duplex};
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn an_alert_is_one_plaintext_record() {
+        assert_eq!(alert(112), [21, 3, 3, 0, 2, 2, 112]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_words_are_read_and_the_wait_ends_with_the_peer() {
+        let (near, mut far) = duplex(64);
+        let begun = Instant::now();
+        let closing = tokio::spawn(close_tunnel(near, Reason::SniMismatch));
+        far.write_all(b"unread").await.unwrap();
+        let mut last = Vec::new();
+        far.read_to_end(&mut last).await.unwrap();
+        assert_eq!(last, alert(112));
+        drop(far);
+        closing.await.unwrap();
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn there_is_no_alert_for_one_who_speaks_no_tls() {
+        let (near, mut far) = duplex(64);
+        let closing = tokio::spawn(close_tunnel(near, Reason::NotTls));
+        let mut last = Vec::new();
+        far.read_to_end(&mut last).await.unwrap();
+        assert_eq!(last, b"");
+        drop(far);
+        closing.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_neither_reads_nor_closes_is_left_after_a_second() {
+        let (near, _far) = duplex(3);
+        let begun = Instant::now();
+        close_with(near, b"longer than the pipe").await;
+        assert_eq!(begun.elapsed(), LINGER_TIME);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_never_stops_is_left_after_64_kib() {
+        let (near, mut far) = duplex(1024);
+        let closing = tokio::spawn(linger(near));
+        let mut taken = 0;
+        while far.write_all(&[0; 1024]).await.is_ok() {
+            taken += 1024;
+        }
+        closing.await.unwrap();
+        assert!((LINGER_BYTES..=LINGER_BYTES + 4096).contains(&taken), "{taken}");
+    }
+}

@@ -1,0 +1,13 @@
+//! How bytes move: sockets and streams, TLS, the relay between two of them, and how they are closed.
+//!
+//! Not here: what the bytes mean (`wire`).
+
+pub mod cancel;
+pub mod client_stream;
+pub mod close;
+pub mod meter;
+pub mod prefixed;
+pub mod relay;
+pub mod socket;
+pub mod target_stream;
+pub mod tls;

@@ -1,0 +1,314 @@
+//! One direction of a relay: bytes from one end to the other, then the FIN.
+//!
+//! At any time what was read and not yet delivered is in one place, the spill or the pipe, and nothing is read before
+//! it is delivered: so the order holds, and a slow receiver slows the sender down.
+
+use std::cell::RefCell;
+use std::io;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, BytesMut};
+use rustix::pipe::{SpliceFlags, splice};
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+
+use super::end::{End, again};
+use crate::state::budgets::Allowance;
+use crate::transport::relay::pipe::{Lease, Pool};
+
+/// One read by copying. A read that fills it is the sign of bulk.
+const BUFFER: usize = 16 * 1024;
+/// Most bytes in one turn: then other tunnels of the thread have theirs.
+pub(super) const TURN: usize = 1024 * 1024;
+
+thread_local! {
+    /// Used only between two waits, so one a thread is enough.
+    static SHARED: RefCell<Box<[u8]>> = RefCell::new(vec![0; BUFFER].into_boxed_slice());
+}
+
+/// What ends a direction before its FIN.
+#[derive(Debug)]
+pub(super) enum Fault {
+    Read(io::Error),
+    Write(io::Error),
+    /// There is more than the limit allows.
+    Limit,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    /// More may come.
+    Flowing,
+    /// The sender's FIN came; ours is to go out once everything is delivered.
+    Ended,
+    /// Our FIN is out.
+    Closed,
+}
+
+pub(super) struct Direction<'a> {
+    /// Where pipes come from; `None` where an end cannot be spliced.
+    pool: Option<&'a Pool>,
+    pipe: Option<Lease<'a>>,
+    /// Read by copying and not taken yet. Without capacity while it is empty: an idle tunnel holds no buffer.
+    spill: BytesMut,
+    /// What may still be read.
+    allowance: Allowance,
+    delivered: u64,
+    /// Bytes of this burst, to tell bulk from chatter.
+    burst: usize,
+    bulk: bool,
+    /// Waiting for the receiver, so not reading.
+    blocked: bool,
+    /// Something was written that the receiving end may still hold.
+    unflushed: bool,
+    /// Early bytes already went beyond the limit.
+    over: bool,
+    stage: Stage,
+}
+
+impl<'a> Direction<'a> {
+    pub(super) fn new(mut early: BytesMut, mut allowance: Allowance, pool: Option<&'a Pool>) -> Self {
+        let allowed = allowance.take(early.len());
+        let over = allowed < early.len();
+        early.truncate(allowed);
+        Direction {
+            pool,
+            pipe: None,
+            spill: if early.is_empty() { BytesMut::new() } else { early },
+            allowance,
+            delivered: 0,
+            burst: 0,
+            bulk: false,
+            blocked: false,
+            unflushed: false,
+            over,
+            stage: Stage::Flowing,
+        }
+    }
+
+    /// Bytes that the receiver's socket took.
+    pub(super) fn delivered(&self) -> u64 {
+        self.delivered
+    }
+
+    /// Whether the sender's FIN was seen.
+    pub(super) fn at_end(&self) -> bool {
+        self.stage != Stage::Flowing
+    }
+
+    /// Whether this direction waits for its sender, and so would see it fail.
+    pub(super) fn reads(&self) -> bool {
+        self.stage == Stage::Flowing && !self.blocked
+    }
+
+    /// Moves what can be moved. Ready once our FIN is out.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut impl End,
+        to: &mut impl End,
+        count: impl Fn(u64),
+    ) -> Poll<Result<(), Fault>> {
+        let start = self.delivered;
+        loop {
+            self.blocked = true;
+            ready!(self.poll_deliver(cx, to, &count))?;
+            if self.over {
+                ready!(to.poll_flush(cx)).map_err(Fault::Write)?;
+                return Poll::Ready(Err(Fault::Limit));
+            }
+            match self.stage {
+                Stage::Flowing => {}
+                Stage::Ended => {
+                    ready!(to.poll_shutdown(cx)).map_err(Fault::Write)?;
+                    self.stage = Stage::Closed;
+                }
+                Stage::Closed => return Poll::Ready(Ok(())),
+            }
+            if self.stage == Stage::Closed {
+                continue;
+            }
+            self.blocked = false;
+            if self.delivered - start >= TURN as u64 {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            let Poll::Ready(read) = self.poll_take(cx, from, to, &count)? else {
+                self.rest();
+                if self.unflushed {
+                    self.unflushed = to.poll_flush(cx).map_err(Fault::Write)?.is_pending();
+                }
+                return Poll::Pending;
+            };
+            if read == 0 {
+                self.rest();
+                self.stage = Stage::Ended;
+            } else {
+                self.burst = self.burst.saturating_add(read);
+            }
+        }
+    }
+
+    /// Nothing more to read at present: the pipe goes back, and a burst that was small ends the bulk.
+    fn rest(&mut self) {
+        // Woken by the other direction, there was no burst to judge by.
+        if self.burst > 0 {
+            self.bulk = self.burst >= BUFFER;
+            self.burst = 0;
+        }
+        self.pipe = None;
+    }
+
+    /// Delivers all that was read.
+    fn poll_deliver(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: &mut impl End,
+        count: &impl Fn(u64),
+    ) -> Poll<Result<(), Fault>> {
+        while !self.spill.is_empty() {
+            let taken = ready!(to.poll_write(cx, &self.spill)).and_then(some).map_err(Fault::Write)?;
+            self.spill.advance(taken);
+            self.account(taken, count);
+            if self.spill.is_empty() {
+                self.spill = BytesMut::new();
+            }
+        }
+        while let Some(pipe) = self.pipe.as_mut().filter(|pipe| pipe.held() > 0)
+            && let Some(socket) = to.bare()
+        {
+            ready!(socket.poll_write_ready(cx)).map_err(Fault::Write)?;
+            let drained = socket.try_io(Interest::WRITABLE, || {
+                let held = pipe.held();
+                Ok(pipe.drain(|end| splice(end, None, socket, None, held, FLAGS))?)
+            });
+            match drained {
+                Err(error) if again(&error) => {}
+                drained => {
+                    let taken = drained.and_then(some).map_err(Fault::Write)?;
+                    self.account(taken, count);
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads once; 0 is the sender's FIN. Nothing is held when it is called.
+    fn poll_take(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut impl End,
+        to: &mut impl End,
+        count: &impl Fn(u64),
+    ) -> Poll<Result<usize, Fault>> {
+        if self.bulk
+            && self.pipe.is_none()
+            && to.bare().is_some()
+            && let Some(socket) = from.bare()
+        {
+            ready!(socket.poll_read_ready(cx)).map_err(Fault::Read)?;
+            self.pipe = self.pool.and_then(Pool::lease);
+        }
+        let room = self.pipe.as_ref().map_or(BUFFER, Lease::capacity);
+        let want = match from.bare() {
+            // What is taken ahead, another tunnel of the account does not find there: no more than is really to be read.
+            Some(socket) if self.allowance.is_shared() => waiting(socket).clamp(1, room),
+            _ => room,
+        };
+        let allowed = self.allowance.take(want);
+        if allowed == 0 {
+            // One byte tells the end from too much. That it is lost does not matter: the tunnel ends with it.
+            return match ready!(from.poll_read(cx, &mut [0])).map_err(Fault::Read)? {
+                0 => Poll::Ready(Ok(0)),
+                _ => Poll::Ready(Err(Fault::Limit)),
+            };
+        }
+        let read = match self.pipe.is_some() {
+            true => self.poll_splice(cx, from, allowed),
+            false => self.poll_copy(cx, from, to, allowed, count),
+        };
+        // A fault may leave bytes behind that were read: they count as sent, for nobody knows.
+        match &read {
+            Poll::Pending => self.allowance.put_back(allowed),
+            Poll::Ready(Ok(read)) => self.allowance.put_back(allowed.saturating_sub(*read)),
+            Poll::Ready(Err(_)) => {}
+        }
+        read
+    }
+
+    /// Fills the empty pipe, with `want` bytes at most.
+    fn poll_splice(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut impl End,
+        want: usize,
+    ) -> Poll<Result<usize, Fault>> {
+        let (Some(pipe), Some(socket)) = (self.pipe.as_mut(), from.bare()) else {
+            return Poll::Ready(Err(Fault::Read(io::ErrorKind::Unsupported.into())));
+        };
+        loop {
+            ready!(socket.poll_read_ready(cx)).map_err(Fault::Read)?;
+            // The pipe is empty, so EAGAIN can only mean the socket. Were it full, tokio would take the socket for
+            // drained and wait for ever.
+            let filled = socket.try_io(Interest::READABLE, || {
+                Ok(pipe.fill(|end| splice(socket, None, end, None, want, FLAGS))?)
+            });
+            match filled {
+                Err(error) if again(&error) => {}
+                filled => return Poll::Ready(filled.map_err(Fault::Read)),
+            }
+        }
+    }
+
+    /// Reads at most `want` bytes into the thread's buffer and writes from it at once; what the receiver does not take
+    /// is spilled.
+    fn poll_copy(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut impl End,
+        to: &mut impl End,
+        want: usize,
+        count: &impl Fn(u64),
+    ) -> Poll<Result<usize, Fault>> {
+        SHARED.with_borrow_mut(|buffer| {
+            let want = want.min(buffer.len());
+            let buffer = buffer.get_mut(..want).unwrap_or_default();
+            let read = ready!(from.poll_read(cx, buffer)).map_err(Fault::Read)?;
+            let bytes = buffer.get(..read).unwrap_or_default();
+            if bytes.is_empty() {
+                return Poll::Ready(Ok(0));
+            }
+            self.bulk = read == BUFFER;
+            let taken = match to.poll_write(cx, bytes) {
+                Poll::Ready(Ok(taken)) => taken,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(Fault::Write(error))),
+                Poll::Pending => 0,
+            };
+            self.account(taken, count);
+            self.spill.extend_from_slice(bytes.get(taken..).unwrap_or_default());
+            Poll::Ready(Ok(read))
+        })
+    }
+
+    fn account(&mut self, taken: usize, count: &impl Fn(u64)) {
+        if taken > 0 {
+            self.delivered += taken as u64;
+            self.unflushed = true;
+            count(taken as u64);
+        }
+    }
+}
+
+/// No `SPLICE_F_MORE`: it would hold back the last bytes of a burst. Not to block is the pipe's part; the socket has
+/// its own flag.
+const FLAGS: SpliceFlags = SpliceFlags::MOVE.union(SpliceFlags::NONBLOCK);
+
+/// Bytes that the socket has for its reader.
+fn waiting(socket: &TcpStream) -> usize {
+    rustix::io::ioctl_fionread(socket).map_or(0, |count| usize::try_from(count).unwrap_or(usize::MAX))
+}
+
+/// A writer that takes nothing will never take anything.
+fn some(count: usize) -> io::Result<usize> {
+    if count == 0 { Err(io::ErrorKind::WriteZero.into()) } else { Ok(count) }
+}

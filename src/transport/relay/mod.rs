@@ -1,0 +1,324 @@
+//! Moves bytes both ways between a client and an upstream until the tunnel ends, and says how it ended.
+//!
+//! [`Relay::run`] works on two bare sockets: small reads go through one buffer per thread, bulk through `splice(2)` and a
+//! pipe on loan; a tunnel at rest holds neither. [`Relay::run_streams`] does the same for streams that must be copied,
+//! such as TLS listeners. Both pass on what TCP says: a FIN stays a FIN for its direction, a reset stays a reset.
+//!
+//! Left out: what the bytes are (`hello_gate`), keepalive and user timeouts (set where sockets are made: they come
+//! here as errors), and what ends a tunnel from outside ([`Cancel`]).
+
+mod direction;
+mod end;
+#[cfg(test)]
+mod generated;
+mod pipe;
+#[cfg(test)]
+mod tests;
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::state::budgets::Allowance;
+use crate::transport::cancel::Cancel;
+use crate::transport::close::linger;
+use crate::transport::meter::Meter;
+use crate::transport::relay::pipe::Pool;
+use crate::words::outcome::Ending;
+use direction::{Direction, Fault};
+use end::{Bare, Copied, End, Watch};
+
+/// A long tunnel tells its progress this often, so that a kill loses no more of it.
+pub const PROGRESS: Duration = Duration::from_secs(5 * 60);
+
+/// What bounds a tunnel.
+#[derive(Debug)]
+pub struct RelayLimits {
+    /// Longest time in which no byte moves in either direction.
+    pub idle_timeout: Duration,
+    /// When the tunnel ends in any case (`tunnel.max_lifetime`).
+    pub deadline: Option<Instant>,
+    /// What may still go from the client to the upstream. The gate has taken off what it sent.
+    pub upload: Allowance,
+}
+
+/// Bytes that were read before the relay ran, and that it sends first.
+#[derive(Default, Debug)]
+pub struct Early {
+    /// From the client.
+    pub to_upstream: BytesMut,
+    /// From the upstream.
+    pub to_client: BytesMut,
+}
+
+/// A byte stream over one TCP connection: what [`Relay::run_streams`] takes.
+pub trait Transport: AsyncRead + AsyncWrite + Unpin {
+    /// The connection underneath, so that a reset can be passed on.
+    fn socket(&self) -> &TcpStream;
+}
+
+impl Transport for TcpStream {
+    fn socket(&self) -> &TcpStream {
+        self
+    }
+}
+
+/// Which of the two.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Side {
+    Client,
+    Upstream,
+}
+
+/// One tunnel's bytes, to be moved by [`Relay::run`] or [`Relay::run_streams`], once. Who runs it closes both sides after
+/// it with [`part`]. Kept small, and its ends are lent to it: ten thousand of these wait at a time.
+pub struct Relay<'p> {
+    up: Direction<'p>,
+    down: Direction<'p>,
+    idle_timeout: Duration,
+    deadline: Option<Instant>,
+    first_fin: Option<Side>,
+    /// When a byte last moved.
+    moved: Instant,
+    /// When its progress is to be told.
+    telling: Instant,
+}
+
+impl Relay<'static> {
+    /// For two bare sockets.
+    pub fn splicing(early: Early, limits: RelayLimits) -> Self {
+        Relay::new(early, limits, Some(Pool::shared()))
+    }
+
+    /// For streams that must be copied.
+    pub fn copying(early: Early, limits: RelayLimits) -> Self {
+        Relay::new(early, limits, None)
+    }
+}
+
+impl<'p> Relay<'p> {
+    fn new(early: Early, limits: RelayLimits, pool: Option<&'p Pool>) -> Self {
+        let RelayLimits { idle_timeout, deadline, upload } = limits;
+        let now = Instant::now();
+        Relay {
+            up: Direction::new(early.to_upstream, upload, pool),
+            down: Direction::new(early.to_client, Allowance::default(), pool),
+            idle_timeout,
+            deadline,
+            first_fin: None,
+            moved: now,
+            telling: now + PROGRESS,
+        }
+    }
+
+    /// Relays between two bare sockets until the tunnel ends. `sent` in `meter` is what the upstream's socket took,
+    /// `received` what the client's took; both move while bytes flow. `progress` is called every [`PROGRESS`].
+    ///
+    /// Not an `async fn`: its arguments would stand in the future twice.
+    pub fn run<'a>(
+        &'a mut self,
+        client: &'a TcpStream,
+        upstream: &'a TcpStream,
+        meter: &'a Meter,
+        cancel: &'a Cancel,
+        progress: &'a (impl Fn() + Sync),
+    ) -> impl Future<Output = Ending> + Send + 'a {
+        let watches = [Watch::new(Some(client)), Watch::new(Some(upstream))];
+        let (client, upstream) = (Bare(client), Bare(upstream));
+        let mut flow = Flow { client, upstream, watches, relay: self, meter, progress };
+        async move { flow.run(cancel).await }
+    }
+
+    /// Relays between any two streams, by copying. A reset that a stream only shows to a reader is noticed while it is
+    /// read or written: after its half-close, at the next write.
+    pub fn run_streams<'a, C: Transport + Send, U: Transport + Send>(
+        &'a mut self,
+        client: &'a mut C,
+        upstream: &'a mut U,
+        meter: &'a Meter,
+        cancel: &'a Cancel,
+        progress: &'a (impl Fn() + Sync),
+    ) -> impl Future<Output = Ending> + Send + 'a {
+        let watches = [Watch::new(None), Watch::new(None)];
+        let (client, upstream) = (Copied(client), Copied(upstream));
+        let mut flow = Flow { client, upstream, watches, relay: self, meter, progress };
+        async move { flow.run(cancel).await }
+    }
+
+    fn wake_at(&self) -> Instant {
+        // A timeout beyond what the clock can tell is none; the deadline of tokio's timers lies at about two years.
+        const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
+        let idle = self.moved + self.idle_timeout.min(FAR);
+        self.deadline.map_or(idle, |deadline| deadline.min(idle)).min(self.telling)
+    }
+}
+
+/// Closes both sides as `ending` asks: the side that still stands sees of the other's end what it would have seen
+/// without us. Waits only after [`Ending::UploadLimit`], and then at most a second.
+pub fn part<C: Transport, U: Transport>(client: C, upstream: U, ending: Ending) -> impl Future<Output = ()> {
+    let mut lingering = None;
+    match ending {
+        Ending::ClientReset | Ending::ClientLost => reset(&upstream),
+        Ending::UpstreamReset | Ending::UpstreamLost => reset(&client),
+        Ending::InternalError => {
+            reset(&client);
+            reset(&upstream);
+        }
+        // Exactly what the limit allows arrives: a reset on that side would take back what is still under way.
+        Ending::UploadLimit => {
+            reset(&client);
+            lingering = Some(Box::pin(linger(upstream)));
+        }
+        Ending::ClientClosed
+        | Ending::UpstreamClosed
+        | Ending::IdleTimeout
+        | Ending::MaxLifetime
+        | Ending::PolicyRevoked
+        | Ending::Drained => {}
+    }
+    async {
+        if let Some(lingering) = lingering {
+            lingering.await;
+        }
+    }
+}
+
+/// Makes the close of `stream` a reset.
+fn reset<S: Transport>(stream: &S) {
+    // It fails only where the socket is gone already.
+    let _ = stream.socket().set_zero_linger();
+}
+
+/// How the end of a side is told in the log. Linux reports a reset that comes after the peer's FIN as EPIPE.
+pub(crate) fn ending_of(client: bool, error: &io::Error) -> Ending {
+    use io::ErrorKind::*;
+    match (error.kind(), client) {
+        (
+            ConnectionReset | BrokenPipe | ConnectionAborted | NotConnected | WriteZero | UnexpectedEof,
+            true,
+        ) => Ending::ClientReset,
+        (
+            ConnectionReset | BrokenPipe | ConnectionAborted | NotConnected | WriteZero | UnexpectedEof,
+            false,
+        ) => Ending::UpstreamReset,
+        (TimedOut | HostUnreachable | NetworkUnreachable | NetworkDown, true) => Ending::ClientLost,
+        (TimedOut | HostUnreachable | NetworkUnreachable | NetworkDown, false) => Ending::UpstreamLost,
+        // A TLS layer's complaint about its peer: it broke off.
+        (InvalidData, true) => Ending::ClientReset,
+        (InvalidData, false) => Ending::UpstreamReset,
+        _ => Ending::InternalError,
+    }
+}
+
+/// A relay that runs, with its two ends.
+struct Flow<'f, 'p, C, U, P> {
+    client: C,
+    upstream: U,
+    /// Of the client, and of the upstream.
+    watches: [Watch<'f>; 2],
+    relay: &'f mut Relay<'p>,
+    meter: &'f Meter,
+    progress: &'f P,
+}
+
+impl<C: End, U: End, P: Fn()> Flow<'_, '_, C, U, P> {
+    /// Everything that waits is pinned where it is made: a future that is handed on by value stands in the future twice.
+    async fn run(&mut self, cancel: &Cancel) -> Ending {
+        let mut cancelled = pin!(cancel.cancelled());
+        let mut timer = pin!(sleep_until(self.relay.wake_at()));
+        poll_fn(|cx| {
+            if let Poll::Ready(ending) = cancelled.as_mut().poll(cx) {
+                return Poll::Ready(ending);
+            }
+            if let Poll::Ready(ending) = self.poll_directions(cx) {
+                return Poll::Ready(ending);
+            }
+            if let Poll::Ready(ending) = self.poll_watches(cx) {
+                return Poll::Ready(ending);
+            }
+            self.poll_timer(cx, timer.as_mut())
+        })
+        .await
+    }
+
+    /// Who is being read tells of its reset by itself. Who is not must be watched.
+    fn poll_watches(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
+        let [client, upstream] = &mut self.watches;
+        if !self.relay.up.reads()
+            && let Poll::Ready(error) = client.poll(cx)
+        {
+            return Poll::Ready(ending_of(true, &error));
+        }
+        if !self.relay.down.reads()
+            && let Poll::Ready(error) = upstream.poll(cx)
+        {
+            return Poll::Ready(ending_of(false, &error));
+        }
+        Poll::Pending
+    }
+
+    fn poll_directions(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
+        let Relay { up, down, first_fin, moved, .. } = &mut *self.relay;
+        let before = up.delivered() + down.delivered();
+        // The upstream first: what it said before it reset reaches the client.
+        let downward = down.poll(cx, &mut self.upstream, &mut self.client, |n| self.meter.add_received(n));
+        if down.at_end() {
+            first_fin.get_or_insert(Side::Upstream);
+        }
+        if let Poll::Ready(Err(fault)) = downward {
+            return Poll::Ready(fault.ending(Side::Upstream));
+        }
+        let upward = up.poll(cx, &mut self.client, &mut self.upstream, |n| self.meter.add_sent(n));
+        if up.at_end() {
+            first_fin.get_or_insert(Side::Client);
+        }
+        if let Poll::Ready(Err(fault)) = upward {
+            return Poll::Ready(fault.ending(Side::Client));
+        }
+        if up.delivered() + down.delivered() != before {
+            *moved = Instant::now();
+        }
+        match (downward, upward, first_fin) {
+            (Poll::Ready(_), Poll::Ready(_), Some(Side::Upstream)) => Poll::Ready(Ending::UpstreamClosed),
+            (Poll::Ready(_), Poll::Ready(_), _) => Poll::Ready(Ending::ClientClosed),
+            _ => Poll::Pending,
+        }
+    }
+
+    /// The timer is not touched while bytes move: it fires, sees that they did, and is set to where it should be.
+    fn poll_timer(&mut self, cx: &mut Context<'_>, mut timer: Pin<&mut Sleep>) -> Poll<Ending> {
+        while timer.as_mut().poll(cx).is_ready() {
+            let now = Instant::now();
+            if self.relay.deadline.is_some_and(|deadline| deadline <= now) {
+                return Poll::Ready(Ending::MaxLifetime);
+            }
+            if now.duration_since(self.relay.moved) >= self.relay.idle_timeout {
+                return Poll::Ready(Ending::IdleTimeout);
+            }
+            if self.relay.telling <= now {
+                (self.progress)();
+                self.relay.telling = now + PROGRESS;
+            }
+            timer.as_mut().reset(self.relay.wake_at());
+        }
+        Poll::Pending
+    }
+}
+
+impl Fault {
+    /// `from`: where the direction that failed reads.
+    fn ending(&self, from: Side) -> Ending {
+        match self {
+            Fault::Read(error) => ending_of(from == Side::Client, error),
+            Fault::Write(error) => ending_of(from != Side::Client, error),
+            Fault::Limit => Ending::UploadLimit,
+        }
+    }
+}

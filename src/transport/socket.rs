@@ -1,0 +1,115 @@
+//! Socket options of both sides of a tunnel.
+//!
+//! A load balancer forgets an idle connection after 350 s without telling anybody (AWS NLB), so keepalive probes go
+//! out well before that, and a peer that answers none of them is given up after two minutes.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpListener, TcpSocket};
+
+/// Idle time before the first keepalive probe.
+pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+/// Time between probes.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+/// Unanswered probes before the peer is given up.
+pub const KEEPALIVE_PROBES: u32 = 4;
+
+/// Connections that wait to be accepted, or as many as net.core.somaxconn says, where that is less. When a load balancer
+/// moves its clients over they all come at once; a queue that is full drops their handshakes, and some of them are reset a
+/// minute later.
+const BACKLOG: u32 = 4096;
+
+/// Listens on `address`, tuned: what is accepted inherits that, so that no connection needs five system calls for it.
+///
+/// # Errors
+/// What socket(2), bind(2), listen(2) or setsockopt(2) say.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // Another one may start at once where one ended.
+    socket.set_reuseaddr(true)?;
+    tune(&socket)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Sets TCP_NODELAY and keepalive on a TCP socket: one that is connected or will be, or one that listens, from which Linux
+/// hands them to every connection that it accepts.
+///
+/// Keepalive finds a dead peer of an idle tunnel, retransmission (tcp_retries2, some 15 minutes) that of a busy one; who wants
+/// it sooner asks for [`give_up_after`].
+///
+/// # Errors
+/// What setsockopt(2) says; on a connection that the peer has reset, the options no longer matter.
+pub fn tune(socket: &impl AsFd) -> io::Result<()> {
+    let socket = SockRef::from(socket);
+    socket.set_tcp_nodelay(true)?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE_IDLE)
+        .with_interval(KEEPALIVE_INTERVAL)
+        .with_retries(KEEPALIVE_PROBES);
+    socket.set_tcp_keepalive(&keepalive)
+}
+
+/// Sets TCP_USER_TIMEOUT (RFC 5482): a peer that for so long acknowledges nothing of what it was sent is given up, the
+/// connection then ends with ETIMEDOUT. In the place of [`KEEPALIVE_PROBES`] it bounds an idle connection's probes, too.
+///
+/// Never unasked: Linux counts the time for which a peer's window is shut towards it, even while the peer acknowledges every
+/// probe, so that a target that is busy with a push for longer would be given up for dead.
+///
+/// # Errors
+/// What setsockopt(2) says.
+pub fn give_up_after(socket: &impl AsFd, timeout: Duration) -> io::Result<()> {
+    SockRef::from(socket).set_tcp_user_timeout(Some(timeout))
+}
+
+#[cfg(test)]
+mod tests {
+    use socket2::{Domain, Socket, Type};
+
+    use super::*;
+
+    /// A connection that is made, or under way.
+    fn connect(to: SocketAddr) -> Socket {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), None).unwrap();
+        let _ = socket.connect(&to.into());
+        socket
+    }
+
+    #[tokio::test]
+    async fn what_is_accepted_beats_the_load_balancer_and_gives_a_dead_peer_up() {
+        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let _client = connect(listener.local_addr().unwrap());
+        let (accepted, _) = listener.accept().await.unwrap();
+        for socket in [SockRef::from(&listener), SockRef::from(&accepted)] {
+            assert!(socket.tcp_nodelay().unwrap());
+            assert!(socket.keepalive().unwrap());
+            assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEPALIVE_IDLE);
+            assert_eq!(socket.tcp_keepalive_interval().unwrap(), KEEPALIVE_INTERVAL);
+            assert_eq!(socket.tcp_keepalive_retries().unwrap(), KEEPALIVE_PROBES);
+            assert_eq!(socket.tcp_user_timeout().unwrap(), None);
+        }
+        give_up_after(&accepted, Duration::from_millis(90_500)).unwrap();
+        assert_eq!(SockRef::from(&accepted).tcp_user_timeout().unwrap(), Some(Duration::from_millis(90_500)));
+    }
+
+    #[tokio::test]
+    async fn clients_that_come_all_at_once_wait_for_their_turn() {
+        crate::operate::resources::raise_descriptor_limit().unwrap();
+        let most: usize =
+            std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap().trim().parse().unwrap();
+        // More than the 1024 that are usual, where the machine allows it and has the descriptors.
+        let count = most.min(1500).min(crate::operate::resources::descriptor_limit() as usize / 2);
+        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let clients: Vec<_> = (0..count).map(|_| connect(listener.local_addr().unwrap())).collect();
+        // On loopback the handshake is over when connect(2) returns, if there is room: who has no peer was dropped.
+        let connected = clients.iter().filter(|client| client.peer_addr().is_ok()).count();
+        assert_eq!(connected, count);
+    }
+}

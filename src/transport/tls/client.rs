@@ -1,0 +1,171 @@
+//! TLS as a client: which authorities vouch for a target or a parent, and the handshake's settings.
+//!
+//! TLS 1.2 and 1.3 by rustls on aws-lc-rs. Trusted is what the configuration says, else the system's store, which is
+//! read where it is needed and not before: an egressd that verifies nothing needs no certificates in its image.
+//! Left out: revocation lists and OCSP of upstreams, and certificates of our own (a target that demands one in TLS
+//! 1.2 ends the handshake).
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore, version};
+
+use crate::config::{Authorities, Roots};
+use crate::words::target::Host;
+
+/// Where systems keep their store as one PEM file, the commonest first.
+const SYSTEM_STORES: [&str; 4] = [
+    // Debian, Ubuntu, Alpine, Arch, distroless images.
+    "/etc/ssl/certs/ca-certificates.crt",
+    // Fedora, RHEL, Amazon Linux.
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    // SUSE.
+    "/etc/ssl/ca-bundle.pem",
+    // Alpine without the bundle, and the BSDs' place.
+    "/etc/ssl/cert.pem",
+];
+/// OpenSSL's variable, which names another file.
+const STORE_VARIABLE: &str = "SSL_CERT_FILE";
+
+/// There is nobody to trust.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum TrustError {
+    /// None of the files is there.
+    #[error(
+        "the system has no store of certificate authorities ({0}): install ca-certificates, or name a PEM file in \
+         `certificates.roots`"
+    )]
+    NoStore(String),
+    /// A store that cannot be used.
+    #[error("the system's certificate authorities in {}: {why}", path.display())]
+    Store {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// rustls refuses its settings: a fault of egressd.
+    #[error("TLS cannot be set up: {0}")]
+    Settings(String),
+}
+
+/// Settings that trust `authorities`, or where there are none, `roots`.
+///
+/// # Errors
+/// [`TrustError`].
+pub fn client_config(authorities: Option<&Authorities>, roots: &Roots) -> Result<ClientConfig, TrustError> {
+    let store = match (authorities, roots) {
+        (Some(authorities), _) | (None, Roots::Authorities(authorities)) => {
+            store_of(authorities.iter().cloned())
+        }
+        (None, Roots::System) => system_store(std::env::var_os(STORE_VARIABLE).map(PathBuf::from))?,
+    };
+    settings(store)
+}
+
+/// Settings that trust the authorities of a PEM file, or the system's: for a command without a configuration.
+///
+/// # Errors
+/// [`TrustError`].
+pub fn trusting(file: Option<&Path>) -> Result<ClientConfig, TrustError> {
+    let named = file.map(Path::to_path_buf).or_else(|| std::env::var_os(STORE_VARIABLE).map(PathBuf::from));
+    settings(system_store(named)?)
+}
+
+/// Settings that trust nobody: for a handshake that is not to come to its end.
+///
+/// # Errors
+/// [`TrustError::Settings`].
+pub fn trusting_nobody() -> Result<ClientConfig, TrustError> {
+    settings(RootCertStore::empty())
+}
+
+fn settings(store: RootCertStore) -> Result<ClientConfig, TrustError> {
+    ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(&[&version::TLS13, &version::TLS12])
+        .map(|builder| builder.with_root_certificates(store).with_no_client_auth())
+        .map_err(|error| TrustError::Settings(error.to_string()))
+}
+
+/// The name that a certificate for `host` must hold; `None` for a host that no certificate can name.
+pub fn server_name(host: &Host) -> Option<ServerName<'static>> {
+    match host {
+        Host::Name(name) => ServerName::try_from(name.as_str().to_owned()).ok(),
+        Host::Address(address) => Some(ServerName::IpAddress((*address).into())),
+    }
+}
+
+fn store_of(certificates: impl IntoIterator<Item = CertificateDer<'static>>) -> RootCertStore {
+    let mut store = RootCertStore::empty();
+    // Systems keep old certificates that no library can read any more; those of a file were checked when it was read.
+    store.add_parsable_certificates(certificates);
+    store
+}
+
+/// The store in `named`, or else the first that is there.
+fn system_store(named: Option<PathBuf>) -> Result<RootCertStore, TrustError> {
+    let candidates: Vec<PathBuf> = match named {
+        Some(path) => vec![path],
+        None => SYSTEM_STORES.iter().map(PathBuf::from).collect(),
+    };
+    let Some(path) = candidates.iter().find(|path| path.exists()) else {
+        let looked: Vec<String> = candidates.iter().map(|path| path.display().to_string()).collect();
+        return Err(TrustError::NoStore(looked.join(", ")));
+    };
+    read_store(path).map_err(|why| TrustError::Store { path: path.clone(), why })
+}
+
+fn read_store(path: &Path) -> Result<RootCertStore, String> {
+    let pem = std::fs::read(path).map_err(|error| error.to_string())?;
+    let store = store_of(CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok));
+    match store.is_empty() {
+        true => Err("holds no certificate that can be used".to_owned()),
+        false => Ok(store),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(content: &str) -> Result<usize, TrustError> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("store.pem");
+        std::fs::write(&path, content).unwrap();
+        system_store(Some(path)).map(|store| store.len())
+    }
+
+    #[test]
+    fn the_systems_store_is_read_and_what_is_unreadable_in_it_is_passed_over() {
+        let pem = rcgen::generate_simple_self_signed(["a.test".to_owned()]).unwrap().cert.pem();
+        let junk = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        assert_eq!(named(&format!("# Some Root\n{pem}{junk}{pem}")), Ok(2));
+        for useless in ["", "no PEM", junk] {
+            let told = named(useless).unwrap_err().to_string();
+            assert!(told.ends_with("store.pem: holds no certificate that can be used"), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_system_without_a_store_is_told_what_to_do() {
+        let told = system_store(Some("/nonexistent/store.pem".into())).unwrap_err().to_string();
+        assert_eq!(
+            told,
+            "the system has no store of certificate authorities (/nonexistent/store.pem): install ca-certificates, or \
+             name a PEM file in `certificates.roots`"
+        );
+    }
+
+    #[test]
+    fn a_certificate_names_hosts_and_addresses() {
+        for host in
+            ["a.example.com", "_dmarc.example.com", "xn--bcher-kva.example", "203.0.113.9", "[2001:db8::1]"]
+        {
+            let name = server_name(&Host::parse(host).unwrap()).unwrap_or_else(|| panic!("{host}"));
+            assert_eq!(name.to_str(), host.trim_matches(['[', ']']));
+        }
+    }
+}

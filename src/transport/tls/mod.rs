@@ -1,0 +1,163 @@
+//! TLS to the proxy itself: the certificate it shows, the certificates it asks for, the handshake.
+//!
+//! [`ServerTls`] is what the files of one listener mean, and makes handshakes. TLS 1.2 and 1.3 only, by rustls on
+//! aws-lc-rs. A client certificate that passed gives typed identities (`identity`).
+//!
+//! Left out: reading the files and swapping them on reload (`config`), deadlines (an argument), what policies make of an
+//! identity, and TLS to upstreams.
+
+pub mod client;
+mod files;
+mod identity;
+mod records;
+mod server;
+
+use std::io;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use rustls::{AlertDescription, CertificateError, InvalidMessage};
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+pub use files::{FileProblem, PemFile, TlsPem};
+pub use identity::{is_common_name, is_spiffe};
+pub use records::Records;
+pub use server::{Loaded, ServerTls};
+
+use crate::transport::prefixed::Early;
+use crate::words::outcome::Reason;
+
+/// A client that has spoken TLS, and proved what it must.
+#[derive(Debug)]
+pub struct Accepted<S> {
+    /// What it says, in clear. Boxed: it has more than a kilobyte, and futures that hold it are moved.
+    pub stream: Box<TlsStream<Early<S>>>,
+    /// What its certificate proves, each with its kind in front. Empty where no certificate is asked for.
+    pub identities: Vec<Box<str>>,
+}
+
+/// A handshake that failed.
+#[derive(Debug)]
+pub struct Failure<S> {
+    /// Why.
+    pub error: HandshakeError,
+    /// The connection, on which an alert may have been written: a client reads it only if the close waits for it.
+    /// `None` after the deadline.
+    pub stream: Option<S>,
+}
+
+/// Why a handshake failed.
+#[derive(Debug, Error)]
+pub enum HandshakeError {
+    /// The peer left without a byte, as a probe does: to be counted, not logged.
+    #[error("closed without a byte")]
+    Silent,
+    /// The handshake was not done in time.
+    #[error("no whole TLS handshake in time")]
+    Timeout,
+    /// The handshake failed, not for the client's certificate.
+    #[error("{0}")]
+    Failed(String),
+    /// The client showed no certificate, or one that does not pass.
+    #[error("{0}")]
+    ClientCertificate(String),
+}
+
+impl HandshakeError {
+    /// The reason for log and metric; `None` for a probe, which is no refusal.
+    pub fn reason(&self) -> Option<Reason> {
+        match self {
+            HandshakeError::Silent => None,
+            HandshakeError::Timeout | HandshakeError::Failed(_) => Some(Reason::TlsHandshakeFailed),
+            HandshakeError::ClientCertificate(_) => Some(Reason::ClientCertificateInvalid),
+        }
+    }
+}
+
+impl ServerTls {
+    /// Makes the handshake on `stream`. `early` is what was read from it before, behind a PROXY header: the client's
+    /// first bytes. `timeout` is for the whole handshake.
+    ///
+    /// # Errors
+    /// See [`HandshakeError`]; its text is for the log, the client has had its alert.
+    pub async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: S,
+        early: BytesMut,
+        timeout: Duration,
+    ) -> Result<Accepted<S>, Failure<S>> {
+        let acceptor = TlsAcceptor::from(self.config());
+        let handshake = acceptor.accept(Early::new(stream, early)).into_fallible();
+        // Boxed: the state of a handshake has kilobytes, and whoever awaits this lives longer than it.
+        let handshake = Box::pin(async move { handshake.await.map(Box::new) });
+        let stream = match tokio::time::timeout(timeout, handshake).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err((error, stream))) => {
+                let error = tell(&error, stream.has_given());
+                return Err(Failure { error, stream: Some(stream.into_inner()) });
+            }
+            Err(_) => return Err(Failure { error: HandshakeError::Timeout, stream: None }),
+        };
+        // Only a verified certificate is here: without `client_ca` none is asked for.
+        let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+        match certificate.map(identity::identities).transpose() {
+            Ok(identities) => Ok(Accepted { stream, identities: identities.unwrap_or_default() }),
+            Err(why) => Err(Failure {
+                error: HandshakeError::ClientCertificate(why.to_owned()),
+                stream: Some(stream.into_inner().0.into_inner()),
+            }),
+        }
+    }
+}
+
+/// Says what rustls found, in words for whoever runs the client.
+fn tell(error: &io::Error, received: bool) -> HandshakeError {
+    use rustls::Error;
+    let Some(found) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) else {
+        return match received {
+            false => HandshakeError::Silent,
+            true => HandshakeError::Failed(format!("the connection ended in the TLS handshake: {error}")),
+        };
+    };
+    match found {
+        Error::NoCertificatesPresented => {
+            HandshakeError::ClientCertificate("the client showed no certificate".to_owned())
+        }
+        Error::InvalidCertificate(why) => {
+            HandshakeError::ClientCertificate(format!("the client's certificate: {}", tell_certificate(why)))
+        }
+        Error::InvalidMessage(InvalidMessage::InvalidContentType) => HandshakeError::Failed(
+            "the client did not speak TLS: its proxy URL must begin with https://".to_owned(),
+        ),
+        Error::AlertReceived(
+            alert @ (AlertDescription::UnknownCA
+            | AlertDescription::BadCertificate
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::CertificateExpired),
+        ) => HandshakeError::Failed(format!(
+            "the client does not trust this listener's certificate: {alert:?}"
+        )),
+        other => HandshakeError::Failed(format!("the TLS handshake failed: {other}")),
+    }
+}
+
+fn tell_certificate(why: &CertificateError) -> String {
+    use CertificateError::*;
+    match why {
+        BadSignature => "not signed by the CA of client_ca that has its issuer's name".to_owned(),
+        UnknownIssuer => "not issued by a CA of client_ca".to_owned(),
+        Revoked => "revoked by client_crl".to_owned(),
+        UnknownRevocationStatus => "client_crl has no list of its issuer".to_owned(),
+        ExpiredRevocationList | ExpiredRevocationListContext { .. } => {
+            "the list of its issuer in client_crl is out of date".to_owned()
+        }
+        InvalidPurpose | InvalidPurposeContext { .. } => "not issued for clients (clientAuth)".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

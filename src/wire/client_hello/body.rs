@@ -1,0 +1,120 @@
+//! The body of one whole ClientHello (RFC 8446 §4.1.2, RFC 5246 §7.4.1.2) down to its server name (RFC 6066 §3).
+//!
+//! Every length must fit exactly. What does not bear on the server name is measured, not judged.
+
+use super::{RefusedHello, printable};
+use crate::words::outcome::Reason;
+use crate::words::target::Name;
+
+const SERVER_NAME: u16 = 0;
+const PRE_SHARED_KEY: u16 = 41;
+const HOST_NAME: u8 = 0;
+const MAX_SESSION_ID: usize = 32;
+const NULL_COMPRESSION: u8 = 0;
+
+/// The canonical server name of a ClientHello without its handshake header; `None` where it names none.
+///
+/// # Errors
+/// [`Reason::ClientHelloMalformed`].
+pub(super) fn server_name(hello: &[u8]) -> Result<Option<Name>, RefusedHello> {
+    match extensions(hello).ok_or_else(RefusedHello::malformed)? {
+        None => Ok(None),
+        Some(data) => canonical(host_name(data).ok_or_else(RefusedHello::malformed)?).map(Some),
+    }
+}
+
+/// The data of the server_name extension. The outer `None` is a malformed hello.
+fn extensions(hello: &[u8]) -> Option<Option<&[u8]>> {
+    let mut hello = Cursor(hello);
+    if hello.u8()? != 3 {
+        return None;
+    }
+    hello.take(1)?; // the minor version: any
+    hello.take(32)?; // the random
+    if hello.vector8()?.0.len() > MAX_SESSION_ID {
+        return None;
+    }
+    let suites = hello.vector16()?.0;
+    if suites.is_empty() || !suites.len().is_multiple_of(2) {
+        return None;
+    }
+    if !hello.vector8()?.0.contains(&NULL_COMPRESSION) {
+        return None;
+    }
+    if hello.0.is_empty() {
+        return Some(None); // before TLS 1.3 the extensions may be left out altogether
+    }
+    let mut list = hello.vector16()?;
+    if !hello.0.is_empty() {
+        return None;
+    }
+    let mut kinds = Vec::with_capacity(32);
+    let mut found = None;
+    while !list.0.is_empty() {
+        let kind = list.u16()?;
+        let data = list.vector16()?.0;
+        kinds.push(kind);
+        if kind == SERVER_NAME {
+            found = Some(data);
+        }
+        // RFC 8446 §4.2.11: the binder covers all that stands before it, so nothing may follow.
+        if kind == PRE_SHARED_KEY && !list.0.is_empty() {
+            return None;
+        }
+    }
+    // RFC 8446 §4.2. Sorted, because thousands of extensions fit in a hello and a square of that is a lever.
+    kinds.sort_unstable();
+    kinds.is_sorted_by(|a, b| a < b).then_some(found)
+}
+
+/// Exactly one entry of kind host_name that fills the list.
+fn host_name(data: &[u8]) -> Option<&[u8]> {
+    let mut data = Cursor(data);
+    let mut list = data.vector16()?;
+    let kind = list.u8()?;
+    let name = list.vector16()?.0;
+    (data.0.is_empty() && list.0.is_empty() && kind == HOST_NAME && !name.is_empty()).then_some(name)
+}
+
+/// Only the letters' case is folded: RFC 6066 §3 forbids the trailing dot and IP literals, and an IPv4 or IPv6
+/// address, a NUL or an empty label is no [`Name`].
+fn canonical(bytes: &[u8]) -> Result<Name, RefusedHello> {
+    std::str::from_utf8(bytes)
+        .ok()
+        .filter(|text| !text.ends_with('.'))
+        .and_then(|text| Name::parse(text).ok())
+        .ok_or_else(|| RefusedHello { reason: Reason::ClientHelloMalformed, offered: Some(printable(bytes)) })
+}
+
+/// What is left to read. Every read is bounded by it; `None` is the end.
+struct Cursor<'a>(&'a [u8]);
+
+impl<'a> Cursor<'a> {
+    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (part, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(part)
+    }
+
+    fn u8(&mut self) -> Option<u8> {
+        let (&first, rest) = self.0.split_first()?;
+        self.0 = rest;
+        Some(first)
+    }
+
+    fn u16(&mut self) -> Option<u16> {
+        let (&pair, rest) = self.0.split_first_chunk::<2>()?;
+        self.0 = rest;
+        Some(u16::from_be_bytes(pair))
+    }
+
+    fn vector8(&mut self) -> Option<Cursor<'a>> {
+        let length = self.u8()?;
+        self.take(usize::from(length)).map(Cursor)
+    }
+
+    fn vector16(&mut self) -> Option<Cursor<'a>> {
+        let length = self.u16()?;
+        self.take(usize::from(length)).map(Cursor)
+    }
+}

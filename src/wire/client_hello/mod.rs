@@ -1,0 +1,192 @@
+//! Reads a TLS ClientHello as it arrives and says which server it names.
+//!
+//! Pure: bytes in, a verdict out; no socket and no clock. [`ClientHelloReader`] takes the client's bytes in any cut,
+//! joins the TLS records (RFC 8446 §5.1) that carry the hello, and hands the whole message to `body`, which reads
+//! it strictly. Whatever two implementations could read in two ways is refused, so that the name seen here is the
+//! name that the target sees.
+//!
+//! Left out: comparing the name with the CONNECT host and deadlines (`hello_gate`), and everything after the
+//! ClientHello. ECH (RFC 9849) is not looked at: the outer name decides, and GREASE makes the extension's presence
+//! prove nothing.
+
+mod body;
+#[cfg(test)]
+mod oracle;
+#[cfg(test)]
+pub(crate) mod samples;
+#[cfg(test)]
+mod tests;
+
+use crate::words::outcome::Reason;
+use crate::words::target::Name;
+
+/// Longest ClientHello, in bytes, without its four-byte handshake header. A hello with two post-quantum key shares
+/// stays under 4 KiB; one with many session tickets under 20 KiB. rustls has the same bound.
+pub const MAX_HELLO: usize = 0xffff;
+/// Most TLS records that one ClientHello may be spread over. At the smallest limit that a peer can ask for (64
+/// bytes, RFC 8449 §4) this carries 4 KiB; a hello in one-byte records is an evasion, not a client.
+pub const MAX_RECORDS: usize = 64;
+/// Longest plaintext of one record (RFC 8446 §5.1).
+const MAX_RECORD: usize = 1 << 14;
+/// Longest text that is kept of a server name that was refused, in characters of the escaped form.
+const MAX_OFFERED: usize = 300;
+
+const RECORD_HEADER: usize = 5;
+const HANDSHAKE: u8 = 22;
+const HANDSHAKE_HEADER: usize = 4;
+const CLIENT_HELLO: u8 = 1;
+
+/// What the bytes so far amount to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Progress {
+    /// A correct beginning; the rest is still to come.
+    NeedMore,
+    /// A whole, well-formed ClientHello.
+    Hello(Hello),
+    /// Not a ClientHello, or not a well-formed one.
+    Refuse(RefusedHello),
+}
+
+/// A whole, well-formed ClientHello.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Hello {
+    /// The canonical server name; `None` where the hello names none.
+    pub sni: Option<Name>,
+    /// Where the hello ends: bytes from the first one pushed, record headers included. What was pushed beyond is not
+    /// part of it (0-RTT data, say), and was not looked at.
+    pub length: usize,
+}
+
+/// Why the bytes are no ClientHello.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RefusedHello {
+    /// [`Reason::NotTls`] or [`Reason::ClientHelloMalformed`].
+    pub reason: Reason,
+    /// What stood as the server name, where it could be found: escaped, cut, for the log alone.
+    pub offered: Option<Box<str>>,
+}
+
+impl RefusedHello {
+    fn not_tls() -> Self {
+        RefusedHello { reason: Reason::NotTls, offered: None }
+    }
+
+    fn malformed() -> Self {
+        RefusedHello { reason: Reason::ClientHelloMalformed, offered: None }
+    }
+}
+
+/// Joins the records of a ClientHello, over any cut of segments. Holds at most [`MAX_HELLO`] bytes and grows only
+/// by what arrived, never by what a length promises.
+#[derive(Debug, Default)]
+pub struct ClientHelloReader {
+    /// The handshake message so far, its header included, record headers taken out.
+    message: Vec<u8>,
+    /// The current record's header.
+    header: [u8; RECORD_HEADER],
+    /// How many bytes of `header` are there.
+    header_len: usize,
+    /// Bytes that the current record still owes.
+    owed: usize,
+    /// Records begun.
+    records: usize,
+    /// Bytes taken, record headers included.
+    taken: usize,
+}
+
+impl ClientHelloReader {
+    /// A reader that has seen nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes the next bytes of the stream. After anything but [`Progress::NeedMore`] the reader is used up.
+    pub fn push(&mut self, bytes: &[u8]) -> Progress {
+        match self.take(bytes) {
+            Ok(None) => Progress::NeedMore,
+            Ok(Some(sni)) => Progress::Hello(Hello { sni, length: self.taken }),
+            Err(refused) => Progress::Refuse(refused),
+        }
+    }
+
+    /// `Some` at the end of a well-formed hello.
+    fn take(&mut self, mut bytes: &[u8]) -> Result<Option<Option<Name>>, RefusedHello> {
+        while let Some((&first, rest)) = bytes.split_first() {
+            if self.owed == 0 {
+                self.header_byte(first)?;
+                self.taken += 1;
+                bytes = rest;
+                continue;
+            }
+            let (part, rest) = bytes.split_at(self.owed.min(bytes.len()));
+            self.message.extend_from_slice(part);
+            self.owed -= part.len();
+            self.taken += part.len();
+            bytes = rest;
+            if self.whole()? {
+                let message = self.message.get(HANDSHAKE_HEADER..).unwrap_or_default();
+                return body::server_name(message).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    /// One byte of a record header, judged as it comes, so that plain text is refused on its first byte.
+    fn header_byte(&mut self, byte: u8) -> Result<(), RefusedHello> {
+        let refused = || if self.records == 0 { RefusedHello::not_tls() } else { RefusedHello::malformed() };
+        match self.header_len {
+            0 if self.records == MAX_RECORDS => return Err(RefusedHello::malformed()),
+            // SSLv2 begins with its length, so it ends here too.
+            0 if byte != HANDSHAKE => return Err(refused()),
+            // The minor number is to be ignored (RFC 5246 appendix E.1, RFC 8446 §5.1).
+            1 if byte != 3 => return Err(refused()),
+            _ => {}
+        }
+        if let Some(place) = self.header.get_mut(self.header_len) {
+            *place = byte;
+        }
+        self.header_len += 1;
+        if self.header_len == RECORD_HEADER {
+            let [_, _, _, high, low] = self.header;
+            self.owed = usize::from(u16::from_be_bytes([high, low]));
+            self.header_len = 0;
+            self.records += 1;
+            // An empty handshake record is forbidden, and would let a peer keep us busy for nothing.
+            if self.owed == 0 || self.owed > MAX_RECORD {
+                return Err(RefusedHello::malformed());
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the message is complete; refuses a wrong type or length as soon as it can be seen.
+    fn whole(&self) -> Result<bool, RefusedHello> {
+        if self.message.first().is_some_and(|&kind| kind != CLIENT_HELLO) {
+            return Err(RefusedHello::malformed());
+        }
+        let Some(&[_, high, middle, low]) = self.message.first_chunk::<HANDSHAKE_HEADER>() else {
+            return Ok(false);
+        };
+        let promised = u32::from_be_bytes([0, high, middle, low]) as usize;
+        if promised > MAX_HELLO {
+            return Err(RefusedHello::malformed());
+        }
+        let end = HANDSHAKE_HEADER + promised;
+        // The record that ends the hello carries nothing else: the client has nothing to say before the answer.
+        let beyond = self.message.len() > end || (self.message.len() == end && self.owed > 0);
+        if beyond { Err(RefusedHello::malformed()) } else { Ok(self.message.len() == end) }
+    }
+}
+
+/// A server name as it may stand in a log: printable ASCII, everything else as `\xNN`, cut with `…`.
+fn printable(bytes: &[u8]) -> Box<str> {
+    let mut text = String::new();
+    for piece in bytes.iter().map(|byte| byte.escape_ascii()) {
+        if text.len() + piece.len() > MAX_OFFERED {
+            text.push('…');
+            break;
+        }
+        text.extend(piece.map(char::from));
+    }
+    text.into_boxed_str()
+}

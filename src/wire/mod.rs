@@ -1,0 +1,7 @@
+//! What bytes mean: parsers of what strangers send. They read slices and know no socket.
+
+pub mod basic_auth;
+pub mod client_hello;
+pub mod head;
+pub mod proxy_protocol;
+pub mod server_hello;

@@ -1,0 +1,7 @@
+//! The words that every room uses: what was asked for, who asks, how it ended, sizes and durations.
+
+pub mod client;
+pub mod logformat;
+pub mod outcome;
+pub mod target;
+pub mod units;
