@@ -60,18 +60,6 @@ impl Share {
     }
 }
 
-/// [`Share::of`], telling where it is less than what was wanted.
-pub fn share_out(descriptors: u64, wanted: usize) -> Share {
-    let share = Share::of(descriptors, wanted);
-    if share.tunnels < wanted {
-        tracing::warn!(
-            "limits.tunnels lowered from {wanted} to {}: {descriptors} open descriptors carry no more",
-            share.tunnels
-        );
-    }
-    share
-}
-
 /// Worker threads: the processors that the CPU quota grants, which is what the standard library counts on Linux
 /// (cgroup v1 and v2, and the affinity mask).
 pub fn workers() -> usize {

@@ -16,27 +16,25 @@ use tokio::task::JoinHandle;
 
 use crate::config::{Config, LogOutput};
 use crate::inbound::accept;
+use crate::operate::admin;
+use crate::operate::apply::{self, PrepareError};
 use crate::operate::reload::{self, Reloading, Source};
-use crate::operate::{admin, resources};
+use crate::operate::resources::{self, Share};
 use crate::outbound::dial::{self, OwnAddresses};
-use crate::outbound::resolve::Resolver;
-use crate::outbound::route::Route;
 use crate::state::budgets::Budgets;
 use crate::state::drain::Drain;
 use crate::state::history::History;
 use crate::state::in_force::Current;
 use crate::state::limits::Limits;
 use crate::state::limits::connections::Open;
-use crate::state::listener::{self, Listener};
+use crate::state::listener::Listener;
 use crate::state::live::Live;
 use crate::state::passwords::{self, Verifier};
 use crate::state::recent::Recent;
 use crate::state::shared::Shared;
-use crate::telemetry;
-use crate::telemetry::access_log::{self, AccessLog, Finished, Options, WriterHandle};
+use crate::telemetry::access_log::{self, AccessLog, Finished, Json, OnLogFailure, Options, WriterHandle};
 use crate::telemetry::metrics::Metrics;
 use crate::transport::socket;
-use crate::transport::tls::client::TrustError;
 use crate::words::outcome::Ending;
 
 /// How long tunnels that were told to end may take to write their records.
@@ -77,12 +75,9 @@ pub enum StartError {
     /// The thread that verifies passwords could not be started.
     #[error("cannot verify passwords: {0}")]
     Passwords(io::Error),
-    /// No resolver could be made of `dns` and the system's files.
-    #[error("cannot set up DNS: {0}")]
-    Dns(String),
-    /// A rule or a parent proxy needs authorities to trust, and there are none.
-    #[error("cannot set up upstreams: {0}")]
-    Trust(#[from] TrustError),
+    /// What the configuration needs cannot be made.
+    #[error(transparent)]
+    Prepare(#[from] PrepareError),
     /// The thread that follows the configuration could not be started.
     #[error("cannot follow changes of the configuration: {0}")]
     Reload(io::Error),
@@ -127,17 +122,14 @@ impl Server {
         }
 
         let descriptors = descriptors();
-        let share = resources::share_out(descriptors, config.limits.tunnels);
-        dial::set_extra_attempts(share.attempts);
+        let carried = Share::of(descriptors, usize::MAX);
+        dial::set_extra_attempts(carried.attempts);
         let live = Live::new();
-        let resolver = Resolver::new(&config.dns).map_err(|error| StartError::Dns(error.to_string()))?;
-        let route = Route::new(&config)?;
-        let (log, writer) = open_log(&config, share.tunnels).map_err(StartError::Log)?;
+        let prepared = apply::prepare(&config, None)?;
+        let (log, writer) = open_log(&config).map_err(StartError::Log)?;
         let metrics = Metrics::new(Arc::clone(&live), log.clone())
             .map_err(|error| StartError::Metrics(error.to_string()))?;
         let now = Timestamp::now();
-        metrics.in_force(&config, now);
-        listener::count_certificates(&metrics, &config);
         let listeners: Vec<(TcpListener, Arc<Listener>)> = listeners
             .into_iter()
             .zip(config.listeners.iter().enumerate())
@@ -146,15 +138,15 @@ impl Server {
         let passwords = Verifier::start(passwords::Limits::default()).map_err(StartError::Passwords)?;
         let shared = Arc::new(Shared {
             current: Current::new(config, now),
-            resolver: ArcSwap::from_pointee(resolver),
-            route: ArcSwap::from_pointee(route),
+            resolver: ArcSwap::new(Arc::clone(&prepared.resolver)),
+            route: ArcSwap::new(Arc::clone(&prepared.route)),
             own: OwnAddresses::new(own),
             budgets: Budgets::new(),
             limits: Limits::new(Instant::now()),
             descriptors,
-            tunnels_carried: resources::Share::of(descriptors, usize::MAX).tunnels,
+            tunnels_carried: carried.tunnels,
             passwords,
-            connections: Open::new(share.connections),
+            connections: Open::new(0),
             live,
             log,
             metrics: Arc::new(metrics),
@@ -165,6 +157,7 @@ impl Server {
             recent: Recent::default(),
             history: History::default(),
         });
+        apply::apply(&shared.current.load(), prepared, &shared, || now);
         Ok(Server { shared, listeners, admin, writer })
     }
 
@@ -237,13 +230,13 @@ fn descriptors() -> u64 {
     })
 }
 
-fn open_log(config: &Config, tunnels: usize) -> io::Result<(AccessLog, WriterHandle)> {
+fn open_log(config: &Config) -> io::Result<(AccessLog, WriterHandle)> {
     let output = match &config.access_log.output {
         LogOutput::Stdout => access_log::stdout()?,
         LogOutput::File(path) => access_log::file(path)?,
     };
-    let options = Options::new(tunnels, config.access_log.on_failure);
-    AccessLog::start(output, telemetry::format(config), options)
+    // What a reload may change, `apply` sets.
+    AccessLog::start(output, Box::new(Json), Options::new(config.limits.tunnels, OnLogFailure::Deny))
 }
 
 fn instance() -> Box<str> {

@@ -64,9 +64,9 @@ impl Current {
     }
 
     /// Puts `config` in force, and returns what was: freeing a policy of a million rules is not a worker's work.
-    pub fn replace(&self, config: Config, now: Timestamp) -> Arc<Config> {
+    pub fn replace(&self, config: Arc<Config>, now: Timestamp) -> Arc<Config> {
         let last_reload = LastReload::fine(now);
-        let old = self.0.swap(Arc::new(InForce { config: Arc::new(config), since: now, last_reload }));
+        let old = self.0.swap(Arc::new(InForce { config, since: now, last_reload }));
         Arc::clone(&old.config)
     }
 
@@ -120,7 +120,7 @@ mod tests {
         assert_eq!(current.in_force().last_reload.refused[0].to_string(), "egressd.yaml:3:7: error: wrong");
         current.confirm(at(3));
         assert_eq!(told(&current), (1, 1, 3, true));
-        let old = current.replace(config("limits: {tunnels: 4}"), at(4));
+        let old = current.replace(Arc::new(config("limits: {tunnels: 4}")), at(4));
         assert_eq!(old.limits.tunnels, 1);
         assert_eq!(told(&current), (4, 4, 4, true));
         assert_eq!(current.load().limits.tunnels, 4);

@@ -16,12 +16,11 @@ mod writer;
 use access_log::{Format, Json};
 use squid::Squid;
 
-use crate::config::{Config, LogFormat};
+use crate::config::LogFormat;
 
-/// How records look under a configuration.
-pub fn format(config: &Config) -> Box<dyn Format> {
-    let parent = config.upstream_proxy.is_some();
-    match &config.access_log.format {
+/// How records look. `parent`: whether targets are reached by a parent proxy, which Squid's formats name.
+pub fn format(format: &LogFormat, parent: bool) -> Box<dyn Format> {
+    match format {
         LogFormat::Json => Box::new(Json),
         LogFormat::Squid => Box::new(Squid::native(parent)),
         LogFormat::Custom(format) => Box::new(Squid::new(format.as_ref().clone(), parent)),

@@ -28,13 +28,9 @@ use self::bell::{Bell, Rung};
 pub use self::files::{Seen, load};
 use self::watch::Watch;
 use crate::config::{Config, Finding, Loaded, Place, Severity};
-use crate::operate::resources;
-use crate::outbound::resolve::Resolver;
-use crate::outbound::route::Route;
-use crate::state::listener;
+use crate::operate::apply::{self, Prepared};
 use crate::state::live::rejudge;
 use crate::state::shared::Shared;
-use crate::telemetry::{self, access_log, diagnostics};
 
 /// After a word of change so long must pass without another one: editors and the kubelet make several in a row, and
 /// a file that is still being written is not read.
@@ -65,12 +61,6 @@ pub struct Reloading(Arc<Bell>);
 
 /// How a configuration is read: [`load`], or what a test puts in its place.
 type Load = fn(Option<&Path>) -> (Result<Loaded, Vec<Finding>>, Seen);
-
-/// What a configuration needs beside itself; `None`: what is there serves it too.
-struct Made {
-    resolver: Option<Resolver>,
-    route: Option<Route>,
-}
 
 struct Reloader {
     shared: Arc<Shared>,
@@ -219,59 +209,36 @@ impl Reloader {
             Err(findings) => self.refuse(findings, requested),
             Ok(loaded) if loaded.config.hash == self.shared.current.load().hash => self.confirm(requested),
             Ok(loaded) => match self.replacement(&file, &loaded) {
-                Ok(made) => self.replace(loaded, made),
+                Ok(prepared) => self.replace(loaded, prepared),
                 Err(findings) => self.refuse(findings, requested),
             },
         }
     }
 
-    /// What has to be made for a configuration before it can be in force: everything that can fail. A resolver or a route
-    /// whose settings stay stays, with what it knows.
-    fn replacement(&self, file: &Path, loaded: &Loaded) -> Result<Made, Vec<Finding>> {
+    /// What has to be made for a configuration before it can be in force.
+    fn replacement(&self, file: &Path, loaded: &Loaded) -> Result<Prepared, Vec<Finding>> {
         let fixed = restart::needed(&self.shared.current.load(), loaded, file);
         if !fixed.is_empty() {
             return Err(fixed);
         }
-        let config = &loaded.config;
-        let resolver = (*self.shared.resolver().settings() != config.dns).then(|| Resolver::new(&config.dns));
-        let resolver = resolver.transpose().map_err(|error| vec![self.fault(&error.to_string())])?;
-        let route = (!self.shared.route().serves(config)).then(|| Route::new(config));
-        let route = route.transpose().map_err(|error| vec![self.fault(&error.to_string())])?;
-        Ok(Made { resolver, route })
+        apply::prepare(&loaded.config, Some(&self.shared))
+            .map_err(|error| vec![self.fault(&error.to_string())])
     }
 
-    /// Nothing fails from here on.
-    fn replace(&mut self, loaded: Loaded, made: Made) {
+    /// Puts the configuration in force, and ends what it no longer allows.
+    fn replace(&mut self, loaded: Loaded, prepared: Prepared) {
         let Loaded { config, warnings, .. } = loaded;
         for finding in &warnings {
             tracing::warn!("{finding}");
         }
-        let shared = Arc::clone(&self.shared);
-        if let Some(resolver) = made.resolver {
-            shared.resolver.store(Arc::new(resolver));
-        }
-        if let Some(route) = made.route {
-            shared.route.store(Arc::new(route));
-        }
-        diagnostics::follow(config.log);
-        shared.log.set_on_failure(config.access_log.on_failure);
-        // Of a parent, too: Squid's formats name it.
-        let look = |config: &Config| (config.access_log.format.clone(), config.upstream_proxy.is_some());
-        if look(&shared.current.load()) != look(&config) {
-            shared.log.set_format(telemetry::format(&config));
-        }
-        if shared.current.load().limits.tunnels != config.limits.tunnels {
-            let share = resources::share_out(shared.descriptors, config.limits.tunnels);
-            shared.log.set_places(access_log::Options::places_for(share.tunnels));
-            shared.connections.set_cap(share.connections);
-        }
-
-        let now = Timestamp::now();
-        self.retired.push(shared.current.replace(config, now));
-        let ended = self.judge();
-        let config = shared.current.load();
-        shared.metrics.in_force(&config, now);
-        listener::count_certificates(&shared.metrics, &config);
+        let (shared, config) = (Arc::clone(&self.shared), Arc::new(config));
+        let mut ended = 0;
+        apply::apply(&config, prepared, &shared, || {
+            let now = Timestamp::now();
+            self.retired.push(shared.current.replace(Arc::clone(&config), now));
+            ended = self.judge();
+            now
+        });
         tracing::info!("configuration {} is in force; {ended} tunnels ended", config.hash.short());
     }
 

@@ -16,9 +16,9 @@ impl Open {
         Arc::new(Open { count: AtomicUsize::new(0), cap: AtomicUsize::new(cap) })
     }
 
-    /// Follows a reload of `limits.tunnels`. Connections that are open stay.
-    pub fn set_cap(&self, cap: usize) {
-        self.cap.store(cap, Ordering::Relaxed);
+    /// Follows `limits.tunnels`, and tells whether that is another cap than before. Connections that are open stay.
+    pub fn set_cap(&self, cap: usize) -> bool {
+        self.cap.swap(cap, Ordering::Relaxed) != cap
     }
 
     /// A place for one more; `None` where there are too many.

@@ -1,0 +1,107 @@
+//! A configuration applied to the running program, by the same steps at the start and at a reload.
+//!
+//! What reads its settings with each request needs nothing here: it takes the snapshot in
+//! [`crate::state::in_force`]. Here stands what keeps something that is made of the configuration. A part of the
+//! configuration that is added does not compile until [`apply`] says what becomes of it. Not here: what a running server
+//! cannot change, which [`crate::operate::reload`] refuses.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::config::{Config, Dns};
+use crate::operate::resources::Share;
+use crate::outbound::resolve::Resolver;
+use crate::outbound::route::Route;
+use crate::state::listener;
+use crate::state::shared::Shared;
+use crate::telemetry::access_log::Options;
+use crate::telemetry::{self, diagnostics};
+use crate::transport::tls::client::TrustError;
+
+/// Why what a configuration needs cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    /// No resolver could be made of `dns` and the system's files.
+    #[error("cannot set up DNS: {0}")]
+    Dns(String),
+    /// A rule or a parent proxy needs authorities to trust, and there are none.
+    #[error("cannot set up upstreams: {0}")]
+    Trust(#[from] TrustError),
+}
+
+/// What a configuration needs beside itself: everything that can fail, made before anything is changed.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) resolver: Arc<Resolver>,
+    pub(crate) route: Arc<Route>,
+}
+
+/// Makes what `config` needs. What serves already serves on where its settings stay, with what it knows.
+///
+/// # Errors
+/// [`PrepareError`].
+pub(crate) fn prepare(config: &Config, serving: Option<&Shared>) -> Result<Prepared, PrepareError> {
+    let resolver = match serving.map(Shared::resolver) {
+        Some(resolver) if *resolver.settings() == config.dns => resolver,
+        _ => Arc::new(resolver(&config.dns)?),
+    };
+    let route = match serving.map(Shared::route) {
+        Some(route) if route.serves(config) => route,
+        _ => Arc::new(Route::new(config)?),
+    };
+    Ok(Prepared { resolver, route })
+}
+
+fn resolver(settings: &Dns) -> Result<Resolver, PrepareError> {
+    Resolver::new(settings).map_err(|error| PrepareError::Dns(error.to_string()))
+}
+
+/// Applies `config`: nothing fails from here on. `put_in_force` makes it what new requests are judged by, after what they
+/// will need stands, and before it is told that it is in force.
+pub(crate) fn apply(
+    config: &Config,
+    prepared: Prepared,
+    shared: &Shared,
+    put_in_force: impl FnOnce() -> Timestamp,
+) {
+    let Config {
+        // Served by the resolver and the route that were prepared.
+        dns: _,
+        upstream_proxy,
+        certificates: _,
+        limits,
+        access_log,
+        log,
+        // Read where they are used, from the snapshot.
+        listeners: _,
+        admin: _,
+        policies: _,
+        tunnel: _,
+        http: _,
+        shutdown: _,
+        // Told by the metrics below, and followed by the reloader.
+        hash: _,
+        files: _,
+    } = config;
+    shared.resolver.store(prepared.resolver);
+    shared.route.store(prepared.route);
+    diagnostics::follow(*log);
+    shared.log.set_on_failure(access_log.on_failure);
+    // Squid's formats name a parent proxy, so they are made anew where one comes or goes.
+    shared.log.set_format(telemetry::format(&access_log.format, upstream_proxy.is_some()));
+    let share = Share::of(shared.descriptors, limits.tunnels);
+    shared.log.set_places(Options::places_for(share.tunnels));
+    if shared.connections.set_cap(share.connections) && share.tunnels < limits.tunnels {
+        tracing::warn!(
+            "tunnel limit reduced to {}: the open-file limit of {} carries no more than that; limits.tunnels asks for {}",
+            share.tunnels,
+            shared.descriptors,
+            limits.tunnels
+        );
+    }
+
+    let since = put_in_force();
+    shared.metrics.in_force(config, since);
+    listener::count_certificates(&shared.metrics, config);
+}
