@@ -60,7 +60,7 @@ fn spawn(stream: TcpStream, peer: SocketAddr, listener: &Arc<Listener>, shared: 
 async fn serve_one<'s>(
     stream: TcpStream,
     peer: SocketAddr,
-    listener: &Arc<Listener>,
+    listener: &'s Arc<Listener>,
     shared: &'s Arc<Shared>,
 ) -> Option<(Box<Established<'s>>, Presence)> {
     let entered = Box::pin(enter::enter(stream, peer, listener, shared)).await;

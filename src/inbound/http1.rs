@@ -7,27 +7,27 @@
 //! the admin listener.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::time::timeout_at;
 
-use crate::config::{self, Config};
+use crate::config;
 use crate::inbound::enter::UNDER_WAY;
+use crate::session::admit;
 use crate::session::authenticate::{self, Unproven};
-use crate::session::http::exchange;
-use crate::session::http::forward::Kept;
-use crate::session::refuse::{Refused, bounded, record, refuse, reply};
+use crate::session::http::exchange::{self, After};
+use crate::session::http::forward::{Connection, Kept};
+use crate::session::refuse::{Refused, challenge, refuse, reply};
 use crate::session::request::{Asks, Request};
 use crate::session::tunnel::{self, Established};
-use crate::state::limits::{Caps, Slot};
 use crate::state::listener::Listener;
-use crate::state::listener::flood::Who;
 use crate::state::shared::Shared;
 use crate::telemetry::metrics::ConnectionResult;
 use crate::transport::client_stream::ClientStream;
 use crate::transport::close;
+use crate::transport::relay::Transport;
 use crate::wire::head::{self, Head, HeadError, HeadLimits, RequestTarget};
 use crate::words::client::Client;
 use crate::words::outcome::Reason;
@@ -43,7 +43,7 @@ pub(crate) async fn serve<'s>(
     mut stream: ClientStream,
     mut buffer: BytesMut,
     client: Client,
-    listener: &Arc<Listener>,
+    listener: &'s Arc<Listener>,
     shared: &'s Arc<Shared>,
 ) -> Option<Box<Established<'s>>> {
     // What the connection proves; a request's password adds to it.
@@ -72,7 +72,7 @@ pub(crate) async fn serve<'s>(
             listener.accepted(connected.peer);
             first = false;
         }
-        let mut request = Request::new(shared, &judge.config, &listener.name, &connected, asks);
+        let mut request = Request::new(shared, &judge.config, listener, &connected, asks);
         let head = match read {
             Ok(Some(head)) => head,
             Ok(None) | Err(HeadError::Gone) => {
@@ -82,9 +82,8 @@ pub(crate) async fn serve<'s>(
             Err(HeadError::Refused(refused)) => {
                 let body = refused.method != Some(http::Method::HEAD);
                 let mut refused = Refused { reason: refused.reason, advice: refused.detail.into_owned() };
-                // Else whoever sends what is no request could fill the log at any rate.
-                if let Err(reason) = within_rate(&request, &judge.config, shared) {
-                    bound(&mut request, reason, listener, shared);
+                // Else a client that sends what is no request could fill the log at any rate.
+                if let Err(reason) = admit::within_rate(&request, &judge.config, shared) {
                     refused = reason.into();
                 }
                 refuse(stream, request, refused, body).await;
@@ -92,7 +91,7 @@ pub(crate) async fn serve<'s>(
             }
         };
         let body = head.method != http::Method::HEAD;
-        if let Err(reason) = able(&request, shared) {
+        if let Err(reason) = admit::able(&request, shared) {
             refuse(stream, request, reason.into(), body).await;
             return None;
         }
@@ -107,10 +106,9 @@ pub(crate) async fn serve<'s>(
                     return None;
                 }
                 Err(Unproven::Refused(refused)) => {
-                    bound(&mut request, refused.reason, listener, shared);
                     challenges += 1;
                     if challenges < CHALLENGES && may_ask_again(&head, &buffer, refused.reason) {
-                        ask_again(&mut stream, request, refused, body).await?;
+                        challenge(&mut stream, request, refused, body).await?;
                         continue;
                     }
                     refuse(stream, request, refused, body).await;
@@ -126,10 +124,9 @@ pub(crate) async fn serve<'s>(
         } else {
             client = Arc::clone(&connected);
         }
-        let slot = match admit(&request, &judge.config, shared) {
+        let slot = match admit::take_slot(&request, &judge.config, shared) {
             Ok(slot) => slot,
             Err(reason) => {
-                bound(&mut request, reason, listener, shared);
                 refuse(stream, request, reason.into(), body).await;
                 return None;
             }
@@ -137,12 +134,24 @@ pub(crate) async fn serve<'s>(
         if let RequestTarget::Authority(target) = head.target {
             return Box::pin(tunnel::establish(stream, buffer, target, request, judge, slot, shared)).await;
         }
-        let next = exchange::Next { client: stream, buffer, kept };
-        match Box::pin(exchange::serve(next, head, request, judge, shared)).await {
-            Some(next) => exchange::Next { client: stream, buffer, kept } = next,
-            None => return None,
+        let connection = Connection { stream: &mut stream, buffer: &mut buffer, kept: &mut kept };
+        match Box::pin(exchange::serve(connection, head, request, judge, shared)).await {
+            After::NextHead => drop(slot),
+            After::Refuse(request, refused) => {
+                refuse(stream, request, refused, body).await;
+                return None;
+            }
+            After::Close => {
+                close::linger(stream).await;
+                return None;
+            }
+            After::Cut => {
+                // Where that cannot be set the connection is gone already.
+                let _ = stream.socket().set_zero_linger();
+                return None;
+            }
+            After::Gone => return None,
         }
-        drop(slot);
     }
 }
 
@@ -182,41 +191,6 @@ async fn next_head(
     })
 }
 
-/// Whether requests are served at all.
-fn able(request: &Request<'_>, shared: &Shared) -> Result<(), Reason> {
-    if shared.drain.is_closed() {
-        return Err(Reason::Draining);
-    }
-    if !request.can_be_recorded() {
-        return Err(Reason::LogUnavailable);
-    }
-    Ok(())
-}
-
-/// What comes between a client that is known and its target.
-fn admit(request: &Request<'_>, config: &Config, shared: &Shared) -> Result<Slot, Reason> {
-    let caps = Caps {
-        total: config.limits.tunnels.min(shared.tunnels_carried),
-        per_client: config.limits.tunnels_per_client,
-        per_second: config.limits.requests_per_second_per_client,
-    };
-    shared.limits.take(request.client().address.ip(), caps, Instant::now())
-}
-
-/// Whoever guesses or asks without end does not fill the log.
-fn bound(request: &mut Request<'_>, reason: Reason, listener: &Arc<Listener>, shared: &Arc<Shared>) {
-    let who = Who { peer: request.client().peer, client: Some(request.client().address) };
-    if !bounded::has_place(listener, shared, reason, who) {
-        request.leave_unwritten();
-    }
-}
-
-/// Counts a request that comes to nothing against its client's rate.
-fn within_rate(request: &Request<'_>, config: &Config, shared: &Shared) -> Result<(), Reason> {
-    let per_second = config.limits.requests_per_second_per_client;
-    shared.limits.count(request.client().address.ip(), per_second, Instant::now())
-}
-
 fn head_limits(limits: &config::Limits) -> HeadLimits {
     HeadLimits { bytes: limits.head_bytes, timeout: limits.head_timeout }
 }
@@ -226,20 +200,4 @@ fn may_ask_again(head: &Head, buffer: &BytesMut, reason: Reason) -> bool {
     // A client that did not wait for the 200 has sent the tunnel's bytes: no head follows.
     let is_in_order = head.method != http::Method::CONNECT || buffer.is_empty();
     reason.status() == Some(407) && head.keep_alive && !head.framing.has_body() && is_in_order
-}
-
-/// Records the verdict where it is one, and tells the client, which may ask again on this connection. `None`: it does not
-/// read, or is gone.
-async fn ask_again(
-    stream: &mut ClientStream,
-    request: Request<'_>,
-    refused: Refused,
-    body: bool,
-) -> Option<()> {
-    let bytes = record(request, &refused, body, true)?;
-    let telling = async {
-        stream.write_all(&bytes).await?;
-        stream.flush().await
-    };
-    tokio::time::timeout(close::LINGER_TIME, telling).await.ok()?.ok()
 }

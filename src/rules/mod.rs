@@ -23,6 +23,7 @@ mod networks;
 pub mod pattern;
 mod public_suffix;
 mod remedy;
+mod request;
 pub mod rule;
 mod store;
 mod view;
@@ -39,6 +40,7 @@ pub use self::clients::ClientMatch;
 pub use self::decide::{Denial, MatchedRule, Permit, RuleSource};
 pub use self::pattern::{HostPattern, LabelPattern, PatternError, PatternErrorKind};
 pub use self::remedy::Remedy;
+pub use self::request::HttpRequest;
 pub use self::rule::{Ports, RuleError, RuleErrorKind, RuleOptions, RuleText, Scheme, Schemes, UploadBudget};
 pub use self::view::RuleView;
 

@@ -2,7 +2,9 @@
 //!
 //! Not here: how a head comes in (`inbound`), and what requests share (`state`).
 
+pub mod admit;
 pub mod authenticate;
+pub mod decide;
 pub mod http;
 pub mod refuse;
 pub mod request;

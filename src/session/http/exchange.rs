@@ -6,70 +6,70 @@
 
 use std::sync::Arc;
 
-use bytes::BytesMut;
 use jiff::Timestamp;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::outbound::dial::DialLimits;
 use crate::outbound::route::{Dialling, Route};
-use crate::session::http::forward::{self, Addresses, Connection, Finish, Kept, Outcome, Terms};
-use crate::session::refuse::{Refused, refuse};
+use crate::rules::HttpRequest;
+use crate::session::decide::{self, Decided, Wanted};
+use crate::session::http::forward::{self, Addresses, Connection, Finish, Outcome, Terms};
+use crate::session::refuse::Refused;
 use crate::session::request::Request;
-use crate::state::live::{ExchangeFacts, LiveExchange, Registration, rejudge};
+use crate::state::live::{ExchangeFacts, LiveExchange, rejudge};
 use crate::state::shared::{Judge, Shared};
-use crate::transport::client_stream::ClientStream;
-use crate::transport::close::linger;
 use crate::transport::meter::Meter;
-use crate::transport::relay::Transport;
 use crate::transport::target_stream::UpstreamStream;
-use crate::wire::head::{Framing, Head};
+use crate::wire::head::{Framing, Head, RequestTarget};
 use crate::words::outcome::{Ending, Reason};
 
-/// What the next head on the connection begins with.
-pub(crate) struct Next {
-    pub(crate) client: ClientStream,
-    pub(crate) buffer: BytesMut,
-    pub(crate) kept: Kept,
+/// What becomes of the client's connection after an exchange. The reader of heads owns the connection, and does it.
+pub(crate) enum After<'s> {
+    /// The next head may be read.
+    NextHead,
+    /// It is to be closed, so that the response arrives.
+    Close,
+    /// It is to be cut: a response that was broken off must not look whole.
+    Cut,
+    /// It is of no more use: the client left.
+    Gone,
+    /// The client is to be refused.
+    Refuse(Request<'s>, Refused),
 }
 
-/// Serves one exchange. `None`: the connection is closed.
-pub(crate) async fn serve(
-    next: Next,
+/// Serves one exchange over `connection`, whatever that is and whoever reads its heads. All of it is recorded, save what
+/// is to be refused.
+pub(crate) async fn serve<'s, S>(
+    connection: Connection<'_, S>,
     head: Head,
-    mut request: Request<'_>,
-    mut judge: Judge,
+    mut request: Request<'s>,
+    judge: Judge,
     shared: &Shared,
-) -> Option<Next> {
-    let Next { mut client, mut buffer, mut kept } = next;
-    let body = head.method != http::Method::HEAD;
-    let target = head.target.target();
+) -> After<'s>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let wanted = wanted(&head);
     let meter = Arc::new(Meter::default());
     let (route, resolver) = (shared.route(), shared.resolver());
-    let (permit, live) = loop {
-        let permit = match judge.config.policies.decide(target, request.client(), Timestamp::now()) {
-            Ok(permit) => permit,
-            Err(denial) => {
-                request.denied(&denial);
-                let refused = Refused { reason: denial.reason, advice: denial.advice };
-                refuse(client, request, refused, body).await;
-                return None;
-            }
-        };
-        request.permitted(&permit);
-        let kept = kept.for_target(target, &(Arc::clone(&permit.policy), judge.generation));
+    let enter = |decided: &Decided, request: &Request<'_>| {
+        let Decided { permit, judge } = decided;
+        let kept = connection.kept.for_target(wanted.target, &(Arc::clone(&permit.policy), judge.generation));
         let facts = ExchangeFacts {
             client: Arc::clone(request.client()),
-            target: target.clone(),
+            target: wanted.target.clone(),
             policy: Arc::clone(&permit.policy),
             by_parent: route.parent().is_some(),
         };
-        let (meter, kept) = (Arc::clone(&meter), kept.map(|kept| kept.ip()));
-        match shared.live.register_exchange(facts, meter, kept, judge.generation) {
-            Registration::Current(live) => break (permit, live),
-            // A reload or an expiry came just now: as for a tunnel, the newer policy decides, wholly.
-            Registration::JudgeAgain(outdated) => drop(outdated),
-        }
-        judge = shared.judge();
-        request.judged_by(&judge.config);
+        let address = kept.map(|kept| kept.ip());
+        shared.live.register_exchange(facts, Arc::clone(&meter), address, judge.generation)
+    };
+    // A kept connection serves only under the configuration that it was opened by, so that none is left to be admitted.
+    let registered = decide::decide(wanted, &mut request, judge)
+        .and_then(|decided| decide::register(decided, wanted, &mut request, shared, enter, |_| None));
+    let (Decided { permit, judge }, live) = match registered {
+        Ok(registered) => registered,
+        Err(refused) => return After::Refuse(request, refused),
     };
     let allowance = shared.budgets.open(request.client().address.ip(), &permit);
     let affordable = allowance.and_then(|allowance| match forward::unaffordable(&head, &allowance) {
@@ -78,10 +78,7 @@ pub(crate) async fn serve(
     });
     let mut allowance = match affordable {
         Ok(allowance) => allowance,
-        Err(reason) => {
-            refuse(client, request, reason.into(), body).await;
-            return None;
-        }
+        Err(reason) => return After::Refuse(request, reason.into()),
     };
     request.metered(&meter);
     // Copied, so that an exchange of hours pins no old policy.
@@ -108,11 +105,10 @@ pub(crate) async fn serve(
                 ending = live.cancelled() => ending,
             }
         };
-        let connection = Connection { stream: &mut client, buffer: &mut buffer, kept: &mut kept };
         let open = async || {
             dialled = true;
             let dialling = Dialling { resolver: &resolver, own: &shared.own, limits };
-            let opened = dial(dialling, &route, &live, &mut request, shared).await?;
+            let opened = dial(dialling, &route, wanted, &live, &mut request, shared).await?;
             if !matches!(head.framing, Framing::None | Framing::Length(0)) {
                 // The body is about to pass: its record comes before it. A kept connection never takes a body.
                 request.begin().map_err(|_| Reason::LogUnavailable)?;
@@ -128,46 +124,47 @@ pub(crate) async fn serve(
         request.reached(upstream, local);
     }
     match finish {
-        Finish::Complete => request.exchanged(status, None, None, &meter),
+        Finish::Complete => {
+            request.exchanged(status, None, None, &meter);
+            if keep_alive { After::NextHead } else { After::Close }
+        }
         Finish::Refused { reason, detail } => {
             let mut refused = Refused::on_the_way(reason, &route);
             if !detail.is_empty() {
                 refused.advice = detail.into_owned();
             }
-            refuse(client, request, refused, body).await;
-            return None;
+            After::Refuse(request, refused)
         }
         // Nothing was answered yet.
         Finish::Broken { ending: Ending::Drained, .. } if status.is_none() => {
-            refuse(client, request, Reason::Draining.into(), body).await;
-            return None;
+            After::Refuse(request, Reason::Draining.into())
         }
         Finish::Broken { ending: Ending::PolicyRevoked, .. } if status.is_none() => {
-            let refused = refused_since(&head, revoked, &mut request, shared);
-            refuse(client, request, refused, body).await;
-            return None;
+            let refused = decide::refuse_revoked(wanted, &mut request, revoked, shared);
+            After::Refuse(request, refused)
         }
         Finish::Broken {
             ending: Ending::ClientClosed | Ending::ClientReset | Ending::ClientLost, ..
         } if status.is_none() => {
             request.gone();
-            return None;
+            After::Gone
         }
         Finish::Broken { ending, reason } => {
             let reason = reason.or(revoked.filter(|_| ending == Ending::PolicyRevoked));
             request.exchanged(status, Some(ending), reason, &meter);
-            drop(live);
-            // Cut, not ended: a response that was broken off must not look whole.
-            let _ = client.socket().set_zero_linger();
-            return None;
+            After::Cut
         }
     }
-    drop(live);
-    if keep_alive {
-        return Some(Next { client, buffer, kept });
-    }
-    linger(client).await;
-    None
+}
+
+/// What the head asks for.
+fn wanted(head: &Head) -> Wanted<'_> {
+    let path = match &head.target {
+        RequestTarget::Absolute { path_and_query, .. } => path_and_query.path(),
+        RequestTarget::Authority(_) => "",
+    };
+    let http = HttpRequest { method: head.method.as_str(), path };
+    Wanted { target: head.target.target(), http: Some(http) }
 }
 
 /// A connection for the exchange, by what is in force now: where a reload came since it was decided, the new policy
@@ -175,37 +172,16 @@ pub(crate) async fn serve(
 async fn dial(
     dialling: Dialling<'_>,
     route: &Route,
+    wanted: Wanted<'_>,
     live: &LiveExchange,
     request: &mut Request<'_>,
     shared: &Shared,
 ) -> Result<UpstreamStream, Reason> {
-    let facts = &live.exchange().facts;
-    let Judge { generation, config } = shared.judge();
-    let permit = config.policies.decide(&facts.target, &facts.client, Timestamp::now());
-    let permit = permit.map_err(|denial| denial.reason)?;
-    let admit = |address| config.policies.admit(&permit, address);
-    let dialled = request.dialled(route.plain(dialling, &facts.target, admit).await)?;
-    if live.reached(dialled.upstream.ip()) != generation {
+    let decided = decide::decide_now(wanted, request, shared).map_err(|refused| refused.reason)?;
+    let dialled = route.plain(dialling, wanted.target, |address| decided.admit(address)).await;
+    let dialled = request.dialled(dialled)?;
+    if live.reached(dialled.upstream.ip()) != decided.judge.generation {
         rejudge::judge_exchange(live.exchange(), &shared.judge().config, Timestamp::now())?;
     }
     Ok(dialled.stream)
-}
-
-/// The verdict on an exchange that was revoked before anything was answered: it is a refusal by the policy in force now.
-fn refused_since(
-    head: &Head,
-    revoked: Option<Reason>,
-    request: &mut Request<'_>,
-    shared: &Shared,
-) -> Refused {
-    let judge = shared.judge();
-    request.judged_by(&judge.config);
-    match judge.config.policies.decide(head.target.target(), request.client(), Timestamp::now()) {
-        Err(denial) => {
-            request.denied(&denial);
-            Refused { reason: denial.reason, advice: denial.advice }
-        }
-        // The address it reached; or a newer reload would allow it, which does not bring back what was cut.
-        Ok(_) => revoked.unwrap_or(Reason::AddressProhibited).into(),
-    }
 }

@@ -4,10 +4,12 @@
 pub mod bounded;
 pub mod reply;
 
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+
 use self::reply::Reply;
 use crate::outbound::route::Route;
 use crate::session::request::Request;
-use crate::transport::client_stream::ClientStream;
+use crate::state::listener::flood::Who;
 use crate::transport::close;
 use crate::words::outcome::Reason;
 
@@ -33,22 +35,49 @@ impl Refused {
     }
 }
 
-/// Records the verdict, tells the client, and closes so that the words arrive.
-pub(crate) async fn refuse(stream: ClientStream, request: Request<'_>, refused: Refused, body: bool) {
+/// Records the verdict, tells the client, and closes so that the reply arrives. `body`: whether the reply may have one.
+pub(crate) async fn refuse<S>(stream: S, request: Request<'_>, refused: Refused, body: bool)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     match record(request, &refused, body, false) {
         Some(bytes) => close::close_with(stream, &bytes).await,
         None => close::linger(stream).await,
     }
 }
 
-/// Ends the request, and gives the bytes that say so.
-pub(crate) fn record(
-    mut request: Request<'_>,
-    refused: &Refused,
+/// Records the verdict where it is one, and tells the client, which may ask again on this connection. `None`: the client
+/// does not read, or is gone.
+pub(crate) async fn challenge<S>(
+    stream: &mut S,
+    request: Request<'_>,
+    refused: Refused,
     body: bool,
-    keep_alive: bool,
-) -> Option<Vec<u8>> {
+) -> Option<()>
+where
+    S: AsyncWrite + Unpin,
+{
+    let bytes = record(request, &refused, body, true)?;
+    let telling = async {
+        stream.write_all(&bytes).await?;
+        stream.flush().await
+    };
+    tokio::time::timeout(close::LINGER_TIME, telling).await.ok()?.ok()
+}
+
+/// Tells the client after the `200`, of a verdict that is recorded already: by the reason's TLS alert, where it has one.
+pub(crate) async fn in_tunnel<S: AsyncRead + AsyncWrite + Unpin>(stream: S, reason: Reason) {
+    close::close_tunnel(stream, reason).await;
+}
+
+/// Ends the request, and gives the bytes that say so. The records of a client that guesses or asks without end are
+/// bounded here, so that it does not fill the log.
+fn record(mut request: Request<'_>, refused: &Refused, body: bool, keep_alive: bool) -> Option<Vec<u8>> {
     let (id, reason) = (request.id(), refused.reason);
+    let who = Who { peer: request.client().peer, client: Some(request.client().address) };
+    if !bounded::has_place(request.accepted_by(), request.shared(), reason, who) {
+        request.leave_unwritten();
+    }
     let reply = Reply { reason, id, advice: &refused.advice, body, keep_alive }.to_bytes();
     if let Some(reply) = &reply {
         request.answered(reply.len());

@@ -16,6 +16,7 @@ use uuid::Uuid;
 use crate::config::Config;
 use crate::outbound::dial::{DialError, Dialled};
 use crate::rules::{Denial, Permit};
+use crate::state::listener::Listener;
 use crate::state::shared::Shared;
 use crate::telemetry::access_log::{LogUnavailable, Place};
 use crate::telemetry::record::{Cause, Event, Record};
@@ -30,7 +31,8 @@ use facts::Facts;
 /// A request without a verdict. Dropped, it is recorded as a fault of egressd.
 #[derive(Debug)]
 pub struct Request<'s> {
-    shared: &'s Shared,
+    shared: &'s Arc<Shared>,
+    accepted_by: &'s Arc<Listener>,
     /// `None` once there is a verdict.
     facts: Option<Box<Facts>>,
     place: Option<Place>,
@@ -39,14 +41,24 @@ pub struct Request<'s> {
 impl<'s> Request<'s> {
     /// Begins with a head. The place of its verdict in the log is taken here, if there is one.
     pub fn new(
-        shared: &'s Shared,
+        shared: &'s Arc<Shared>,
         config: &Config,
-        listener: &Arc<str>,
+        accepted_by: &'s Arc<Listener>,
         client: &Arc<Client>,
         asks: Asks,
     ) -> Self {
-        let facts = Facts::new(config, listener, client, asks);
-        Request { shared, facts: Some(Box::new(facts)), place: shared.log.reserve().ok() }
+        let facts = Facts::new(config, &accepted_by.name, client, asks);
+        Request { shared, accepted_by, facts: Some(Box::new(facts)), place: shared.log.reserve().ok() }
+    }
+
+    /// The listener that its connection came to.
+    pub(crate) fn accepted_by(&self) -> &'s Arc<Listener> {
+        self.accepted_by
+    }
+
+    /// What it shares with the others.
+    pub(crate) fn shared(&self) -> &'s Arc<Shared> {
+        self.shared
     }
 
     fn facts(&self) -> &Facts {

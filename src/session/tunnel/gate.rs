@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::outbound::route::Route;
 use crate::rules::address::Admitted;
+use crate::session::decide::{self, Wanted};
 use crate::session::request::{Opened, Request};
 use crate::session::tunnel::hello::{self, Gate, GateEnd, GateRefusal};
 use crate::state::live::{LiveTunnel, rejudge};
@@ -170,14 +171,10 @@ impl ClientHelloGate<'_> {
 
     /// It was revoked before its first byte: nothing was opened, so it is refused by what is in force now.
     fn refuse_revoked(&self, mut request: Request<'_>) -> Reason {
-        let judge = self.shared.judge();
-        request.judged_by(&judge.config);
+        let wanted = Wanted { target: self.target, http: None };
         let revoked = self.live.tunnel().revoked();
-        let reason = match super::permit(self.target, &mut request, &judge) {
-            Err(refused) => refused.reason,
-            Ok(_) => revoked.unwrap_or(Reason::HostNotAllowed),
-        };
-        request.refuse(reason);
-        reason
+        let refused = decide::refuse_revoked(wanted, &mut request, revoked, self.shared);
+        request.refuse(refused.reason);
+        refused.reason
     }
 }

@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use jiff::Timestamp;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 
@@ -22,19 +21,20 @@ use crate::outbound::dial::DialLimits;
 use crate::outbound::route::{Dialling, Route};
 use crate::rules::address::Admitted;
 use crate::rules::{Mode, Permit, Scheme};
-use crate::session::refuse::{Refused, refuse, reply};
+use crate::session::decide::{self, Decided, Wanted};
+use crate::session::refuse::{self, Refused, refuse, reply};
 use crate::session::request::{Opened, Request};
 use crate::state::budgets::Allowance;
 use crate::state::limits::Slot;
-use crate::state::live::{LiveTunnel, Registration, TunnelFacts};
+use crate::state::live::{LiveTunnel, TunnelFacts};
 use crate::state::shared::{Judge, Shared};
 use crate::telemetry::access_log::Place;
 use crate::transport::cancel::Cancel;
 use crate::transport::client_stream::ClientStream;
 use crate::transport::meter::Meter;
 use crate::transport::relay::{self, Early, Relay, RelayLimits, Transport};
+use crate::transport::socket;
 use crate::transport::target_stream::UpstreamStream;
-use crate::transport::{close, socket};
 use crate::words::outcome::Reason;
 use crate::words::target::Target;
 use gate::{ClientHelloGate, NotEntered, Verification};
@@ -124,25 +124,27 @@ async fn left(client: &mut ClientStream, early: &mut BytesMut) {
 async fn open(
     target: Target,
     request: &mut Request<'_>,
-    mut judge: Judge,
+    judge: Judge,
     shared: &Shared,
 ) -> Result<Ready, Refused> {
-    let mut permit = permit(&target, request, &judge)?;
+    let wanted = Wanted { target: &target, http: None };
+    let decided = decide::decide(wanted, request, judge)?;
     let last = shared.log.reserve().map_err(|_| Reason::LogUnavailable)?;
-    let mut allowance = shared.budgets.open(request.client().address.ip(), &permit)?;
+    // Before the dial, so that a client whose budget is used up costs no connection.
+    let allowance = shared.budgets.open(request.client().address.ip(), &decided.permit)?;
 
-    let limits = DialLimits {
-        dns_timeout: judge.config.dns.timeout,
-        connect_timeout: judge.config.tunnel.connect_timeout,
-    };
-    let admit = |address| judge.config.policies.admit(&permit, address);
+    let config = &decided.judge.config;
+    let limits =
+        DialLimits { dns_timeout: config.dns.timeout, connect_timeout: config.tunnel.connect_timeout };
     let (route, resolver) = (shared.route(), shared.resolver());
     let dialling = Dialling { resolver: &resolver, own: &shared.own, limits };
-    let dialled = route.tunnel(dialling, &target, admit).await;
+    let dialled = route.tunnel(dialling, &target, |address| decided.admit(address)).await;
     let dialled = request.dialled(dialled).map_err(|reason| Refused::on_the_way(reason, &route))?;
 
     let (meter, cancel) = (Arc::new(Meter::default()), Cancel::new());
-    let live = loop {
+    let generation = decided.judge.generation;
+    let enter = |decided: &Decided, request: &Request<'_>| {
+        let permit = &decided.permit;
         let facts = TunnelFacts {
             id: request.id(),
             client: Arc::clone(request.client()),
@@ -155,37 +157,19 @@ async fn open(
             scheme: permit.scheme,
             started: request.started_at(),
         };
-        let judged = facts.judged_address();
-        match shared.live.register(facts, Arc::clone(&meter), Arc::clone(&cancel), judge.generation) {
-            Registration::Current(live) => break live,
-            // The policy changed or a rule expired while we dialled, and the sweep may have passed before this tunnel
-            // could be seen. It is decided anew and wholly, until nothing changes meanwhile: a decision takes
-            // microseconds.
-            Registration::JudgeAgain(outdated) => drop(outdated),
-        }
-        judge = shared.judge();
-        request.judged_by(&judge.config);
-        permit = self::permit(&target, request, &judge)?;
-        allowance = shared.budgets.open(request.client().address.ip(), &permit)?;
-        if judged.is_some_and(|address| judge.config.policies.admit(&permit, address).is_err()) {
-            shared.metrics.addresses_refused(1);
-            return Err(Reason::AddressProhibited.into());
-        }
+        shared.live.register(facts, Arc::clone(&meter), Arc::clone(&cancel), decided.judge.generation)
+    };
+    let reached = |live: &LiveTunnel| live.tunnel().facts.judged_address();
+    let (decided, live) = decide::register(decided, wanted, request, shared, enter, reached)?;
+    let Decided { permit, judge } = decided;
+    let allowance = if judge.generation == generation {
+        allowance
+    } else {
+        shared.budgets.open(request.client().address.ip(), &permit)?
     };
     let settings = judge.config.tunnel.clone();
     let (upstream, address) = (dialled.stream, dialled.address);
     Ok(Ready { target, permit, upstream, address, route, allowance, live, meter, cancel, last, settings })
-}
-
-/// What the rules say, which the request remembers.
-fn permit(target: &Target, request: &mut Request<'_>, judge: &Judge) -> Result<Permit, Refused> {
-    let decided = judge.config.policies.decide(target, request.client(), Timestamp::now());
-    let permit = decided.map_err(|denial| {
-        request.denied(&denial);
-        Refused { reason: denial.reason, advice: denial.advice }
-    })?;
-    request.permitted(&permit);
-    Ok(permit)
 }
 
 /// Tells the client `200`, and lets it in by the gate where the rule has one.
@@ -258,7 +242,7 @@ async fn enter<'s>(
             Some(Box::new(Established { client, upstream, early, limits, opened, live, slot }))
         }
         Err(NotEntered::Refused(reason)) => {
-            close::close_tunnel(client, reason).await;
+            refuse::in_tunnel(client, reason).await;
             None
         }
         Err(NotEntered::Ended(ending)) => {

@@ -1,0 +1,48 @@
+//! Whether a request is taken on at all, whatever it asks for: the stage of the shutdown, the log's health, the limits.
+//!
+//! Called by whatever reads requests, before anything is decided. Not here: who asks ([`crate::session::authenticate`])
+//! and what the rules say ([`crate::session::decide`]).
+
+use std::time::Instant;
+
+use crate::config::Config;
+use crate::session::request::Request;
+use crate::state::limits::{Caps, Slot};
+use crate::state::shared::Shared;
+use crate::words::outcome::Reason;
+
+/// Whether requests are served at all.
+///
+/// # Errors
+/// [`Reason::Draining`], [`Reason::LogUnavailable`].
+pub(crate) fn able(request: &Request<'_>, shared: &Shared) -> Result<(), Reason> {
+    if shared.drain.is_closed() {
+        return Err(Reason::Draining);
+    }
+    if !request.can_be_recorded() {
+        return Err(Reason::LogUnavailable);
+    }
+    Ok(())
+}
+
+/// Gives the request its place among those under way, in all and of its client; it has the place until the slot is dropped.
+///
+/// # Errors
+/// [`Reason::LimitReached`], [`Reason::ClientLimitReached`], [`Reason::ClientRateLimited`].
+pub(crate) fn take_slot(request: &Request<'_>, config: &Config, shared: &Shared) -> Result<Slot, Reason> {
+    let caps = Caps {
+        total: config.limits.tunnels.min(shared.tunnels_carried),
+        per_client: config.limits.tunnels_per_client,
+        per_second: config.limits.requests_per_second_per_client,
+    };
+    shared.limits.take(request.client().address.ip(), caps, Instant::now())
+}
+
+/// Counts a request that comes to nothing against its client's rate.
+///
+/// # Errors
+/// [`Reason::ClientRateLimited`].
+pub(crate) fn within_rate(request: &Request<'_>, config: &Config, shared: &Shared) -> Result<(), Reason> {
+    let per_second = config.limits.requests_per_second_per_client;
+    shared.limits.count(request.client().address.ip(), per_second, Instant::now())
+}

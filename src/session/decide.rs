@@ -1,0 +1,133 @@
+//! The one loop of a decision: decide, register, and where the rules moved meanwhile decide again.
+//!
+//! Tunnels and exchanges both come by here, so that no request is served that was not decided, and none whose decision a
+//! reload or an expiry has overtaken. A decision has two stages: the target ([`Policies::decide`]), and for HTTP the
+//! request ([`Policies::decide_request`]). Not here: what the rules say ([`crate::rules`]), and judging again what is
+//! open already ([`crate::state::live::rejudge`]).
+//!
+//! [`Policies::decide`]: crate::rules::Policies::decide
+//! [`Policies::decide_request`]: crate::rules::Policies::decide_request
+
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+
+use crate::rules::{AddressDenial, Admitted, Denial, HttpRequest, Permit};
+use crate::session::refuse::Refused;
+use crate::session::request::Request;
+use crate::state::live::Registration;
+use crate::state::shared::{Judge, Shared};
+use crate::words::outcome::Reason;
+use crate::words::target::Target;
+
+/// What a client asks to be let through.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted<'w> {
+    pub(crate) target: &'w Target,
+    /// None for a tunnel: what is inside is not known yet.
+    pub(crate) http: Option<HttpRequest<'w>>,
+}
+
+/// What the rules let through, and by which configuration.
+pub(crate) struct Decided {
+    pub(crate) permit: Permit,
+    pub(crate) judge: Judge,
+}
+
+impl Decided {
+    /// Whether `address` may be dialled.
+    ///
+    /// # Errors
+    /// [`AddressDenial`].
+    pub(crate) fn admit(&self, address: IpAddr) -> Result<Admitted, AddressDenial> {
+        self.judge.config.policies.admit(&self.permit, address)
+    }
+}
+
+/// Decides by `judge`, which the request remembers with what came of it.
+///
+/// # Errors
+/// The refusal.
+pub(crate) fn decide(
+    wanted: Wanted<'_>,
+    request: &mut Request<'_>,
+    judge: Judge,
+) -> Result<Decided, Refused> {
+    request.judged_by(&judge.config);
+    match ask(wanted, request, &judge) {
+        Ok(permit) => {
+            request.permitted(&permit);
+            Ok(Decided { permit, judge })
+        }
+        Err(denial) => {
+            request.denied(&denial);
+            Err(Refused { reason: denial.reason, advice: denial.advice })
+        }
+    }
+}
+
+/// Decides by what is in force now.
+///
+/// # Errors
+/// The refusal.
+pub(crate) fn decide_now(
+    wanted: Wanted<'_>,
+    request: &mut Request<'_>,
+    shared: &Shared,
+) -> Result<Decided, Refused> {
+    decide(wanted, request, shared.judge())
+}
+
+fn ask(wanted: Wanted<'_>, request: &Request<'_>, judge: &Judge) -> Result<Permit, Denial> {
+    let policies = &judge.config.policies;
+    let permit = policies.decide(wanted.target, request.client(), Timestamp::now())?;
+    if let Some(http) = &wanted.http {
+        policies.decide_request(&permit, http)?;
+    }
+    Ok(permit)
+}
+
+/// Puts what was decided into the registry by `enter`. Where the policy changed or a rule expired since the decision, the
+/// sweep may have passed before this could be seen: it is decided again and wholly, until nothing changes meanwhile. A
+/// decision takes microseconds. `reached` tells the address that was reached already, if any: the newer policy has to
+/// admit it too.
+///
+/// # Errors
+/// The refusal by the newer policy.
+pub(crate) fn register<Guard>(
+    mut decided: Decided,
+    wanted: Wanted<'_>,
+    request: &mut Request<'_>,
+    shared: &Shared,
+    mut enter: impl FnMut(&Decided, &Request<'_>) -> Registration<Guard>,
+    reached: impl Fn(&Guard) -> Option<IpAddr>,
+) -> Result<(Decided, Guard), Refused> {
+    loop {
+        let outdated = match enter(&decided, request) {
+            Registration::Current(guard) => return Ok((decided, guard)),
+            Registration::JudgeAgain(outdated) => outdated,
+        };
+        let address = reached(&outdated);
+        drop(outdated);
+        decided = decide_now(wanted, request, shared)?;
+        if address.is_some_and(|address| decided.admit(address).is_err()) {
+            shared.metrics.addresses_refused(1);
+            return Err(Reason::AddressProhibited.into());
+        }
+    }
+}
+
+/// The verdict on what was revoked before its first byte: nothing was opened, so it is refused by what is in force now.
+/// `revoked` is why it was revoked, which holds where a newer reload would let it through again: that does not bring back
+/// what was cut.
+pub(crate) fn refuse_revoked(
+    wanted: Wanted<'_>,
+    request: &mut Request<'_>,
+    revoked: Option<Reason>,
+    shared: &Shared,
+) -> Refused {
+    match decide_now(wanted, request, shared) {
+        Err(refused) => refused,
+        Ok(_) => revoked.unwrap_or(Reason::AddressProhibited).into(),
+    }
+}
