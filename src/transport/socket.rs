@@ -34,22 +34,31 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     };
     // Another one may start at once where one ended.
     socket.set_reuseaddr(true)?;
-    tune(&socket)?;
+    send_at_once(&socket)?;
+    keep_alive(&socket)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
 
-/// Sets TCP_NODELAY and keepalive on a TCP socket: one that is connected or will be, or one that listens, from which Linux
-/// hands them to every connection that it accepts.
+/// Sets TCP_NODELAY on a TCP socket: one that is connected or will be, or one that listens, from which Linux hands it to
+/// every connection that it accepts.
+///
+/// # Errors
+/// What setsockopt(2) says; on a connection that the peer has reset, the option no longer matters.
+pub fn send_at_once(socket: &impl AsFd) -> io::Result<()> {
+    SockRef::from(socket).set_tcp_nodelay(true)
+}
+
+/// Sets keepalive on a TCP socket, of the same kinds as [`send_at_once`]. Four system calls: a connection that may be over at
+/// once is given them when it is seen to last.
 ///
 /// Keepalive finds a dead peer of an idle tunnel, retransmission (tcp_retries2, some 15 minutes) that of a busy one; who wants
 /// it sooner asks for [`give_up_after`].
 ///
 /// # Errors
-/// What setsockopt(2) says; on a connection that the peer has reset, the options no longer matter.
-pub fn tune(socket: &impl AsFd) -> io::Result<()> {
+/// As of [`send_at_once`].
+pub fn keep_alive(socket: &impl AsFd) -> io::Result<()> {
     let socket = SockRef::from(socket);
-    socket.set_tcp_nodelay(true)?;
     let keepalive = TcpKeepalive::new()
         .with_time(KEEPALIVE_IDLE)
         .with_interval(KEEPALIVE_INTERVAL)

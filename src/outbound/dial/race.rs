@@ -162,7 +162,8 @@ pub(super) async fn connect(address: Admitted, port: u16) -> Connected {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
-    socket::tune(&socket)?;
+    // Keepalive comes later, for what lasts: the relay of a tunnel sets it, and an exchange, whose connection may be kept.
+    socket::send_at_once(&socket)?;
     let stream = socket.connect(upstream).await?;
     // TCP's simultaneous open: a free local port dialled from that very port answers itself.
     let local = stream.local_addr()?;

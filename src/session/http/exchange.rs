@@ -19,6 +19,8 @@ use crate::session::request::Request;
 use crate::state::live::{ExchangeFacts, LiveExchange, rejudge};
 use crate::state::shared::{Judge, Shared};
 use crate::transport::meter::Meter;
+use crate::transport::relay::Transport;
+use crate::transport::socket;
 use crate::transport::target_stream::UpstreamStream;
 use crate::wire::head::{Framing, Head, RequestTarget};
 use crate::words::outcome::{Ending, Reason};
@@ -183,5 +185,7 @@ async fn dial(
     if live.reached(dialled.upstream.ip()) != decided.judge.generation {
         rejudge::judge_exchange(live.exchange(), &shared.judge().config, Timestamp::now())?;
     }
+    // It may be kept, and then rests. Refused only by a connection that is gone already: the exchange sees it.
+    let _ = socket::keep_alive(dialled.stream.socket());
     Ok(dialled.stream)
 }

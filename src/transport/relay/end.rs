@@ -5,8 +5,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{Interest, ReadBuf};
 use tokio::net::TcpStream;
+
+use crate::transport::relay::Transport;
 
 /// What a direction needs of its ends.
 pub(super) trait End {
@@ -20,6 +22,8 @@ pub(super) trait End {
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
     /// The socket, where `splice` may be used on it.
     fn bare(&self) -> Option<&TcpStream>;
+    /// The socket underneath, for its options alone.
+    fn socket(&self) -> &TcpStream;
 }
 
 /// A socket whose bytes are the tunnel's. Borrowed: its reading and its writing, and the watch for its failure, are
@@ -79,6 +83,10 @@ impl End for Bare<'_> {
     fn bare(&self) -> Option<&TcpStream> {
         Some(self.0)
     }
+
+    fn socket(&self) -> &TcpStream {
+        self.0
+    }
 }
 
 /// `EAGAIN`, of which tokio has taken note, or a signal.
@@ -89,7 +97,7 @@ pub(super) fn again(error: &io::Error) -> bool {
 /// A stream of any kind, which only lets itself be read and written.
 pub(super) struct Copied<'a, S>(pub(super) &'a mut S);
 
-impl<S: AsyncRead + AsyncWrite + Unpin> End for Copied<'_, S> {
+impl<S: Transport> End for Copied<'_, S> {
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut buffer = ReadBuf::new(buffer);
         match ready!(Pin::new(&mut *self.0).poll_read(cx, &mut buffer)) {
@@ -114,6 +122,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> End for Copied<'_, S> {
 
     fn bare(&self) -> Option<&TcpStream> {
         None
+    }
+
+    fn socket(&self) -> &TcpStream {
+        self.0.socket()
     }
 }
 

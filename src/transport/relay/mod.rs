@@ -4,8 +4,8 @@
 //! pipe on loan; a tunnel at rest holds neither. [`Relay::run_streams`] does the same for streams that must be copied,
 //! such as TLS listeners. Both pass on what TCP says: a FIN stays a FIN for its direction, a reset stays a reset.
 //!
-//! Left out: what the bytes are (`hello_gate`), keepalive and user timeouts (set where sockets are made: they come
-//! here as errors), and what ends a tunnel from outside ([`Cancel`]).
+//! Left out: what the bytes are, user timeouts (set where a tunnel is opened: they come here as errors), and what ends a
+//! tunnel from outside ([`Cancel`]).
 
 mod direction;
 mod end;
@@ -31,12 +31,17 @@ use crate::transport::cancel::Cancel;
 use crate::transport::close::linger;
 use crate::transport::meter::Meter;
 use crate::transport::relay::pipe::Pool;
+use crate::transport::socket::keep_alive;
 use crate::words::outcome::Ending;
 use direction::{Direction, Fault};
 use end::{Bare, Copied, End, Watch};
 
 /// A long tunnel tells its progress this often, so that a kill loses no more of it.
 pub const PROGRESS: Duration = Duration::from_secs(5 * 60);
+
+/// The upstream socket of a tunnel that is as old as this gets keepalive. That takes four system calls, and most tunnels of a
+/// mirror are over before they would need it: the first probe is due after a minute.
+const LASTS: Duration = Duration::from_secs(1);
 
 /// What bounds a tunnel.
 #[derive(Debug)]
@@ -87,8 +92,10 @@ pub struct Relay<'p> {
     first_fin: Option<Side>,
     /// When a byte last moved.
     moved: Instant,
-    /// When its progress is to be told.
-    telling: Instant,
+    /// When it is seen that it lasts; after that, when its progress is to be told.
+    due: Instant,
+    /// It is older than [`LASTS`].
+    lasts: bool,
 }
 
 impl Relay<'static> {
@@ -114,7 +121,8 @@ impl<'p> Relay<'p> {
             deadline,
             first_fin: None,
             moved: now,
-            telling: now + PROGRESS,
+            due: now + LASTS,
+            lasts: false,
         }
     }
 
@@ -156,7 +164,7 @@ impl<'p> Relay<'p> {
         // A timeout beyond what the clock can tell is none; the deadline of tokio's timers lies at about two years.
         const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
         let idle = self.moved + self.idle_timeout.min(FAR);
-        self.deadline.map_or(idle, |deadline| deadline.min(idle)).min(self.telling)
+        self.deadline.map_or(idle, |deadline| deadline.min(idle)).min(self.due)
     }
 }
 
@@ -302,9 +310,15 @@ impl<C: End, U: End, P: Fn()> Flow<'_, '_, C, U, P> {
             if now.duration_since(self.relay.moved) >= self.relay.idle_timeout {
                 return Poll::Ready(Ending::IdleTimeout);
             }
-            if self.relay.telling <= now {
-                (self.progress)();
-                self.relay.telling = now + PROGRESS;
+            if self.relay.due <= now {
+                if self.relay.lasts {
+                    (self.progress)();
+                } else {
+                    self.relay.lasts = true;
+                    // Refused only by a connection that is gone already: the next read or write says so.
+                    let _ = keep_alive(self.upstream.socket());
+                }
+                self.relay.due = now + PROGRESS;
             }
             timer.as_mut().reset(self.relay.wake_at());
         }

@@ -133,6 +133,29 @@ fn a_relay_and_its_future_are_at_most_700_bytes() {
     });
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_upstream_of_a_tunnel_that_lasts_has_keepalive() {
+    for how in [How::Large, How::Streams] {
+        let (mut client, _client_far) = connection(None).await;
+        let (mut upstream, _upstream_far) = connection(None).await;
+        // The options of a socket are those of every descriptor that names it.
+        let options =
+            socket2::Socket::from(std::os::fd::AsFd::as_fd(&upstream).try_clone_to_owned().unwrap());
+        let (meter, cancel) = (Meter::default(), Cancel::new());
+        let mut relay = Relay::new(Early::default(), limits(), None);
+        let mut running: Pin<Box<dyn Future<Output = Ending>>> = match how {
+            How::Streams => Box::pin(relay.run_streams(&mut client, &mut upstream, &meter, &cancel, &|| {})),
+            _ => Box::pin(relay.run(&client, &upstream, &meter, &cancel, &|| {})),
+        };
+        let almost = LASTS - Duration::from_millis(10);
+        assert!(tokio::time::timeout(almost, &mut running).await.is_err());
+        assert!(!options.keepalive().unwrap(), "{how:?}: a tunnel that is soon over needs none");
+        assert!(tokio::time::timeout(Duration::from_millis(20), &mut running).await.is_err());
+        assert!(options.keepalive().unwrap(), "{how:?}");
+        assert_eq!(options.tcp_keepalive_time().unwrap(), crate::transport::socket::KEEPALIVE_IDLE);
+    }
+}
+
 #[tokio::test]
 async fn bytes_pass_both_ways_and_either_fin_may_be_the_first() {
     for how in EVERY_WAY {
