@@ -102,14 +102,18 @@ fn a_noisy_client_hides_no_other_clients_first_refusals() {
     }
     let quiet: Vec<u16> = (0..3).map(|_| ask("10.0.0.2")).collect();
     assert!(quiet.contains(&429), "{quiet:?}");
-    proxy.record(|record| {
-        record["reason"] == "client_rate_limited" && record.text("client").starts_with("10.0.0.2:")
+    let limited = quiet.iter().filter(|status| **status == 429).count();
+    let told = until("every refusal of the quiet client is told", || {
+        let told: Vec<Record> = proxy
+            .records()
+            .into_iter()
+            .filter(|record| record["reason"] == "client_rate_limited")
+            .filter(|record| record.text("client").starts_with("10.0.0.2:"))
+            .collect();
+        (told.len() >= limited).then_some(told)
     });
-    let limited: Vec<Record> =
-        proxy.records().into_iter().filter(|record| record["reason"] == "client_rate_limited").collect();
-    let of_the_quiet = limited.iter().filter(|record| record.text("client").starts_with("10.0.0.2:"));
-    assert!(of_the_quiet.clone().all(|record| record["suppressed"].is_null()), "{limited:?}");
-    assert_eq!(of_the_quiet.count(), quiet.iter().filter(|status| **status == 429).count());
+    assert!(told.iter().all(|record| record["suppressed"].is_null()), "{told:?}");
+    assert_eq!(told.len(), limited);
 }
 
 /// What is no request counts against its client's rate like one that is.
