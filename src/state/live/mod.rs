@@ -20,6 +20,7 @@ mod exchange;
 pub mod rejudge;
 #[cfg(test)]
 mod tests;
+mod usage;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -31,6 +32,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::rules::Scheme;
+use crate::telemetry::metrics::PolicyUsage;
 use crate::transport::cancel::Cancel;
 use crate::transport::meter::Meter;
 use crate::words::client::Client;
@@ -145,19 +147,6 @@ pub enum Registration<Guard = LiveTunnel> {
     Current(Guard),
     /// A newer policy stands: decide again, before the `200`, and drop the guard if the verdict is now no.
     JudgeAgain(Guard),
-}
-
-/// Bytes and live tunnels of one policy since start.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct PolicyUsage {
-    /// The policy's name.
-    pub policy: Arc<str>,
-    /// Tunnels live now; exchanges do not count.
-    pub tunnels: usize,
-    /// Bytes from clients, closed and live.
-    pub sent: u64,
-    /// Bytes to clients, closed and live.
-    pub received: u64,
 }
 
 /// The registry.

@@ -8,7 +8,7 @@ use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricT
 
 use super::super::access_log::AccessLog;
 use super::requests::Requests;
-use crate::state::live::{Live, PolicyUsage};
+use super::usage::{PolicyUsage, UsageSource};
 
 /// One family: its name, help text and labels, of which it makes samples.
 struct Family {
@@ -63,7 +63,7 @@ impl Family {
 pub(super) struct AtScrape(Arc<Shared>);
 
 struct Shared {
-    live: Arc<Live>,
+    usage: Arc<dyn UsageSource>,
     log: AccessLog,
     requests: Arc<Requests>,
     configured: RwLock<Configured>,
@@ -89,10 +89,14 @@ pub(super) struct Configured {
 }
 
 impl AtScrape {
-    pub(super) fn new(live: Arc<Live>, log: AccessLog, requests: Arc<Requests>) -> prometheus::Result<Self> {
+    pub(super) fn new(
+        usage: Arc<dyn UsageSource>,
+        log: AccessLog,
+        requests: Arc<Requests>,
+    ) -> prometheus::Result<Self> {
         use MetricType::{COUNTER, GAUGE};
         Ok(AtScrape(Arc::new(Shared {
-            live,
+            usage,
             log,
             requests,
             configured: RwLock::default(),
@@ -148,7 +152,7 @@ impl AtScrape {
 
     /// By policy; one that is configured and was never used is there with zeros.
     fn usage(&self) -> Vec<PolicyUsage> {
-        let mut usage = self.0.live.usage();
+        let mut usage = self.0.usage.usage();
         let configured = self.0.configured.read().unwrap_or_else(PoisonError::into_inner);
         for policy in &configured.policies {
             if !usage.iter().any(|known| known.policy == *policy) {

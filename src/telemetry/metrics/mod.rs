@@ -25,15 +25,16 @@ use self::requests::Requests;
 use super::access_log::AccessLog;
 use super::record::Cause;
 use crate::outbound::dial::{DialError, Dialled};
-use crate::state::live::Live;
 use crate::words::outcome::{Decision, Ending, Reason};
 
 mod at_scrape;
 mod configured;
 mod requests;
 mod totals;
+mod usage;
 
 pub use self::totals::{SetupCounts, Verdicts};
+pub use self::usage::{PolicyUsage, UsageSource};
 
 /// From a warm cache beside us to the longest `tunnel.connect_timeout` that makes sense.
 const SETUP_SECONDS: &[f64] =
@@ -107,7 +108,7 @@ const CONNECT_RESULTS: &[Result<(), Reason>] = &[
 /// Everything that is counted. One for the whole program.
 pub struct Metrics {
     registry: Registry,
-    live: Arc<Live>,
+    usage: Arc<dyn UsageSource>,
     requests: Arc<Requests>,
     at_scrape: AtScrape,
     auth_challenges: IntCounter,
@@ -126,14 +127,15 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// All series, registered in a registry of its own. `live` and `log` are read at each scrape.
+    /// All series, registered in a registry of its own. `usage` and `log` are read at each scrape.
     ///
     /// # Errors
     /// Where two series have one name or a name is none: a mistake in this file.
-    pub fn new(live: Arc<Live>, log: AccessLog) -> prometheus::Result<Self> {
+    pub fn new(usage: Arc<impl UsageSource + 'static>, log: AccessLog) -> prometheus::Result<Self> {
         let registry = Registry::new();
         let requests = Arc::new(Requests::default());
-        let at_scrape = AtScrape::new(Arc::clone(&live), log, Arc::clone(&requests))?;
+        let usage: Arc<dyn UsageSource> = usage;
+        let at_scrape = AtScrape::new(Arc::clone(&usage), log, Arc::clone(&requests))?;
         let build = IntGaugeVec::new(
             Opts::new("egressd_build_info", "The running egressd's version and source revision; always 1."),
             &["version", "revision"],
@@ -215,7 +217,7 @@ impl Metrics {
                 &["listener"],
             )?,
             registry,
-            live,
+            usage,
             requests,
             at_scrape,
         };
@@ -350,7 +352,7 @@ impl Metrics {
         });
         let keep = |policy: &str| policy.is_empty() || new.policies.iter().any(|known| **known == *policy);
         self.requests.retain(keep, new.rules);
-        self.live.retain_policies(keep);
+        self.usage.retain_policies(&keep);
         for policy in policies_of(&self.tunnels).iter().filter(|policy| !keep(policy)) {
             for ending in Ending::ALL {
                 // An error says that there is none: as wanted.

@@ -9,7 +9,7 @@ use super::super::access_log::{Json, OnLogFailure, Options, Output, WriterHandle
 use super::super::record::{Event, Record};
 use super::*;
 use crate::rules::Scheme;
-use crate::state::live::{LiveTunnel, Registration, TunnelFacts};
+use crate::state::live::{Live, LiveTunnel, Registration, TunnelFacts};
 use crate::transport::cancel::Cancel;
 use crate::transport::meter::Meter;
 use crate::words::client::Client;
