@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use tokio::time::MissedTickBehavior;
 
 use crate::state::live::Live;
-use crate::telemetry::metrics::{Metrics, SetupCounts, Verdicts};
+use crate::telemetry::metrics::{Metrics, SetupCounts, VerdictCounts};
 
 /// Between two samples.
 pub const INTERVAL: Duration = Duration::from_secs(10);
@@ -32,7 +32,7 @@ pub struct Sample {
     pub received: u64,
     /// Requests by their final verdict.
     #[serde(flatten)]
-    pub verdicts: Verdicts,
+    pub verdicts: VerdictCounts,
     /// Tunnels set up.
     pub setups: u64,
     /// The median of their setup, in seconds; none without a setup.
@@ -46,7 +46,7 @@ pub struct Sample {
 struct Totals {
     sent: u64,
     received: u64,
-    verdicts: Verdicts,
+    verdicts: VerdictCounts,
     setup: SetupCounts,
 }
 
@@ -129,11 +129,11 @@ mod tests {
         history.sample(&live, &metrics, at(20));
         let samples = history.samples();
         assert_eq!(samples.len(), 2);
-        assert_eq!(samples[0].verdicts, Verdicts { allowed: 1, ..Verdicts::default() });
+        assert_eq!(samples[0].verdicts, VerdictCounts { allowed: 1, ..VerdictCounts::default() });
         assert_eq!(samples[0].setups, 1);
         let p50 = samples[0].setup_p50.expect("there was one");
         assert!((0.0025..=0.005).contains(&p50), "{p50}");
-        assert_eq!(samples[1].verdicts, Verdicts { allowed: 1, denied: 1, would_deny: 1, failed: 1 });
+        assert_eq!(samples[1].verdicts, VerdictCounts { allowed: 1, denied: 1, would_deny: 1, failed: 1 });
         assert_eq!((samples[1].setups, samples[1].setup_p50), (0, None));
         for second in 3..1_000 {
             history.sample(&live, &metrics, at(second * 10));

@@ -56,7 +56,8 @@ enum Writer {
     Gone,
 }
 
-struct State {
+/// What workers and writer share under the lock.
+struct UnderLock {
     filling: Batch,
     /// The writer has a batch in hand, and with it the oldest line.
     in_hand: bool,
@@ -88,7 +89,7 @@ pub(super) enum Woken {
 }
 
 pub(super) struct Queue {
-    state: Mutex<State>,
+    state: Mutex<UnderLock>,
     wake: Condvar,
     ended: Condvar,
     pub(super) places: Places,
@@ -108,7 +109,7 @@ pub(super) struct Queue {
 impl Queue {
     pub(super) fn new(places: usize, clock: Clock) -> Self {
         Queue {
-            state: Mutex::new(State {
+            state: Mutex::new(UnderLock {
                 filling: Batch::default(),
                 in_hand: false,
                 writer: Writer::Awake,
@@ -131,7 +132,7 @@ impl Queue {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, UnderLock> {
         // Nothing under this lock panics half way.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -328,7 +329,7 @@ impl Queue {
         self.end(&mut state);
     }
 
-    fn end(&self, state: &mut State) {
+    fn end(&self, state: &mut UnderLock) {
         if state.writer != Writer::Gone {
             state.writer = Writer::Gone;
             self.count_lost(self.queued());

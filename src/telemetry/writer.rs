@@ -6,7 +6,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::access_log::Timing;
 use super::output::{Output, Reopened};
 use super::queue::{Batch, Next, Queue, Woken};
 
@@ -17,6 +16,16 @@ const WRITE_BYTES: usize = 64 * 1024;
 const FULL_PAUSE: Duration = Duration::from_millis(10);
 /// Between two tries while the program waits to exit.
 const LAST_PAUSE: Duration = Duration::from_millis(50);
+
+/// The writer's waits.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// After a write, how long to gather lines for the next one: at most 200 wake-ups a second under any load, and a
+    /// kill loses no more than what came in that time.
+    pub linger: Duration,
+    /// Between two tries on an output that fails.
+    pub retry: Duration,
+}
 
 /// Runs until it is asked to stop and all is written, or nobody waits for the rest any more.
 pub(super) fn run(queue: Arc<Queue>, mut output: Box<dyn Output>, timing: Timing) {

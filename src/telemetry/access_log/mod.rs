@@ -1,6 +1,6 @@
 //! The access log: no record is lost, and none holds a request up.
 //!
-//! Whoever will have something to say takes a [`Place`] first, before the dial; writing into a place then neither
+//! A request that will have something to say takes a [`Place`] first, before the dial; writing into a place then neither
 //! blocks nor fails. One thread of our own takes the lines to the output. When the output fails, or the oldest line
 //! has waited too long, no more places are given, so that new requests are refused with `log_unavailable` until it
 //! works again. Not here: the lines (`record` and the formats), the queue itself (`queue`), the writing (`writer`).
@@ -23,6 +23,7 @@ pub use super::queue::Clock;
 use super::queue::Queue;
 use super::record::Record;
 use super::writer;
+pub use super::writer::Timing;
 pub use crate::config::OnLogFailure;
 
 /// How a record becomes a line.
@@ -62,16 +63,6 @@ pub struct Options {
     pub timing: Timing,
     /// For the age of lines.
     pub clock: Clock,
-}
-
-/// The writer's waits.
-#[derive(Clone, Copy, Debug)]
-pub struct Timing {
-    /// After a write, how long to gather lines for the next one: at most 200 wake-ups a second under any load, and a
-    /// kill loses no more than what came in that time.
-    pub linger: Duration,
-    /// Between two tries on an output that fails.
-    pub retry: Duration,
 }
 
 impl Options {

@@ -66,7 +66,7 @@ struct Shared {
     usage: Arc<dyn UsageSource>,
     log: AccessLog,
     requests: Arc<Requests>,
-    configured: RwLock<Configured>,
+    shown: RwLock<Shown>,
     requests_total: Family,
     tunnels_active: Family,
     bytes_total: Family,
@@ -80,7 +80,7 @@ struct Shared {
 /// What the configuration in force says of itself. Swapped whole: a scrape in that moment sees the old or the new one, and
 /// never none.
 #[derive(Default)]
-pub(super) struct Configured {
+pub(super) struct Shown {
     /// Empty before the first.
     pub(super) sha256: String,
     pub(super) policies: Vec<Arc<str>>,
@@ -99,7 +99,7 @@ impl AtScrape {
             usage,
             log,
             requests,
-            configured: RwLock::default(),
+            shown: RwLock::default(),
             requests_total: Family::new(
                 "egressd_requests_total",
                 "Requests at their final verdict, each once, by the policy and rule that decided.",
@@ -146,15 +146,15 @@ impl AtScrape {
         })))
     }
 
-    pub(super) fn set_configured(&self, configured: Configured) {
-        *self.0.configured.write().unwrap_or_else(PoisonError::into_inner) = configured;
+    pub(super) fn set_shown(&self, shown: Shown) {
+        *self.0.shown.write().unwrap_or_else(PoisonError::into_inner) = shown;
     }
 
     /// By policy; one that is configured and was never used is there with zeros.
     fn usage(&self) -> Vec<PolicyUsage> {
         let mut usage = self.0.usage.usage();
-        let configured = self.0.configured.read().unwrap_or_else(PoisonError::into_inner);
-        for policy in &configured.policies {
+        let shown = self.0.shown.read().unwrap_or_else(PoisonError::into_inner);
+        for policy in &shown.policies {
             if !usage.iter().any(|known| known.policy == *policy) {
                 let policy = Arc::clone(policy);
                 usage.push(PolicyUsage { policy, tunnels: 0, sent: 0, received: 0 });
@@ -197,7 +197,7 @@ impl Collector for AtScrape {
         let rows = shared.requests.rows();
         let usage = self.usage();
         let counts = shared.log.counts();
-        let configured = shared.configured.read().unwrap_or_else(PoisonError::into_inner);
+        let shown = shared.shown.read().unwrap_or_else(PoisonError::into_inner);
         vec![
             shared.requests_total.collect(
                 rows.iter()
@@ -208,10 +208,10 @@ impl Collector for AtScrape {
                 let policy = &*usage.policy;
                 [([policy, "sent"], usage.sent as f64), ([policy, "received"], usage.received as f64)]
             })),
-            shared.rule_expires.collect(
-                configured.rule_expiries.iter().map(|(policy, rule, at)| ([&**policy, &**rule], *at)),
-            ),
-            shared.config.collect(Some(([&*configured.sha256], 1.0)).filter(|([hash], _)| !hash.is_empty())),
+            shared
+                .rule_expires
+                .collect(shown.rule_expiries.iter().map(|(policy, rule, at)| ([&**policy, &**rule], *at))),
+            shared.config.collect(Some(([&*shown.sha256], 1.0)).filter(|([hash], _)| !hash.is_empty())),
             shared
                 .log_records
                 .collect([(["written"], counts.written as f64), (["lost"], counts.lost as f64)]),

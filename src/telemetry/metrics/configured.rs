@@ -5,28 +5,25 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::Metrics;
 use crate::config::Config;
 
-/// What [`Metrics::configured`] has to know of a configuration.
+/// What [`super::Metrics::in_force`] has to know of a configuration.
 pub(super) struct Configured<'a> {
     /// The hash of the configuration.
-    pub(super) sha256: &'a str,
+    pub(super) sha256: String,
     /// When it was loaded.
     pub(super) loaded_at: Timestamp,
     /// The names of its policies.
-    pub(super) policies: &'a [Arc<str>],
+    pub(super) policies: Vec<Arc<str>>,
     /// Policy and label of each of its rules. A million are counted through, never gathered.
-    pub(super) rules: &'a mut dyn Iterator<Item = (&'a str, &'a str)>,
+    pub(super) rules: Box<dyn Iterator<Item = (&'a str, &'a str)> + 'a>,
     /// Policy, rule label and expiry in seconds since the epoch, of the rules that expire; each label once.
     pub(super) rule_expiries: Vec<(Arc<str>, Arc<str>, f64)>,
 }
 
-impl Metrics {
-    /// `config` was put in force at `now`, by the start or by a reload. Series of policies and rules that are gone go.
-    pub fn in_force(&self, config: &Config, now: Timestamp) {
-        let policies: Vec<Arc<str>> =
-            config.policies.iter().map(|policy| Arc::clone(policy.name())).collect();
+impl<'a> Configured<'a> {
+    /// `config` was loaded at `now`.
+    pub(super) fn of(config: &'a Config, now: Timestamp) -> Self {
         let mut expiries: BTreeMap<(&str, &str), Timestamp> = BTreeMap::new();
         for rule in config.policies.rules() {
             if let Some(moment) = rule.expires() {
@@ -35,16 +32,16 @@ impl Metrics {
             }
         }
         let seconds = |moment: Timestamp| moment.as_second() as f64;
-        self.configured(Configured {
-            sha256: &config.hash.to_string(),
+        Configured {
+            sha256: config.hash.to_string(),
             loaded_at: now,
-            policies: &policies,
-            rules: &mut config.policies.rules().map(|rule| (&**rule.policy().name(), rule.label())),
+            policies: config.policies.iter().map(|policy| Arc::clone(policy.name())).collect(),
+            rules: Box::new(config.policies.rules().map(|rule| (&**rule.policy().name(), rule.label()))),
             rule_expiries: expiries
                 .into_iter()
                 .map(|((policy, rule), moment)| (policy.into(), rule.into(), seconds(moment)))
                 .collect(),
-        });
+        }
     }
 }
 

@@ -18,12 +18,14 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
-use self::at_scrape::AtScrape;
+use self::at_scrape::{AtScrape, Shown};
 use self::configured::Configured;
 pub use self::requests::RequestCount;
 use self::requests::Requests;
+use self::totals::SETUP_SECONDS;
 use super::access_log::AccessLog;
 use super::record::Cause;
+use crate::config::Config;
 use crate::outbound::dial::{DialError, Dialled};
 use crate::words::outcome::{Decision, Ending, Reason};
 
@@ -33,12 +35,9 @@ mod requests;
 mod totals;
 mod usage;
 
-pub use self::totals::{SetupCounts, Verdicts};
+pub use self::totals::{SetupCounts, VerdictCounts};
 pub use self::usage::{PolicyUsage, UsageSource};
 
-/// From a warm cache beside us to the longest `tunnel.connect_timeout` that makes sense.
-const SETUP_SECONDS: &[f64] =
-    &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 /// From a fetch of one ref to a connection that was kept for a day.
 const TUNNEL_SECONDS: &[f64] =
     &[0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3_600.0, 14_400.0, 43_200.0, 86_400.0];
@@ -344,10 +343,15 @@ impl Metrics {
 
     // --- configuration
 
+    /// `config` was put in force at `now`, by the start or by a reload. Series of policies and rules that are gone go.
+    pub fn in_force(&self, config: &Config, now: Timestamp) {
+        self.configured(Configured::of(config, now));
+    }
+
     fn configured(&self, new: Configured<'_>) {
-        self.at_scrape.set_configured(at_scrape::Configured {
-            sha256: new.sha256.to_owned(),
-            policies: new.policies.to_vec(),
+        self.at_scrape.set_shown(Shown {
+            sha256: new.sha256,
+            policies: new.policies.clone(),
             rule_expiries: new.rule_expiries,
         });
         let keep = |policy: &str| policy.is_empty() || new.policies.iter().any(|known| **known == *policy);
@@ -359,7 +363,7 @@ impl Metrics {
                 let _ = self.tunnels.remove_label_values(&[policy, ending.as_str()]);
             }
         }
-        for policy in new.policies {
+        for policy in &new.policies {
             for ending in Ending::ALL {
                 self.tunnels.with_label_values(&[policy, ending.as_str()]);
             }
@@ -381,6 +385,16 @@ impl Metrics {
     /// What `/readyz` says: told before each scrape.
     pub fn ready(&self, ready: bool) {
         self.ready.set(ready.into());
+    }
+
+    /// Requests since the start, over all policies, those that are gone included.
+    pub fn verdicts(&self) -> VerdictCounts {
+        self.requests.verdicts()
+    }
+
+    /// Setups since the start.
+    pub fn setup_counts(&self) -> SetupCounts {
+        SetupCounts::of(&self.setup_duration)
     }
 
     /// Up to `most` of the series of `egressd_requests_total`, those with the most requests first, and how many there are.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use super::totals::{Counted, Verdicts as Totals};
+use super::totals::{Counted, VerdictCounts};
 use crate::telemetry::record::Cause;
 use crate::words::outcome::Decision;
 
@@ -18,10 +18,10 @@ pub(super) struct Requests {
     totals: Counted,
 }
 
-type Rules = HashMap<Arc<str>, Verdicts>;
+type Rules = HashMap<Arc<str>, RuleCounts>;
 
 #[derive(Default)]
-struct Verdicts {
+struct RuleCounts {
     allowed: AtomicU64,
     /// Sparse: with many rules most are only ever allowed.
     others: Mutex<BTreeMap<(&'static str, Option<Cause>), u64>>,
@@ -44,7 +44,7 @@ pub struct RequestCount {
     pub count: u64,
 }
 
-impl Verdicts {
+impl RuleCounts {
     fn count(&self, decision: Option<Decision>, reason: Option<Cause>) {
         if decision == Some(Decision::Allow) && reason.is_none() {
             self.allowed.fetch_add(1, Ordering::Relaxed);
@@ -103,7 +103,7 @@ impl Requests {
         });
     }
 
-    pub(super) fn verdicts(&self) -> Totals {
+    pub(super) fn verdicts(&self) -> VerdictCounts {
         self.totals.read()
     }
 

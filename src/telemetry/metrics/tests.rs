@@ -56,10 +56,10 @@ fn tunnel(live: &Arc<Live>, policy: &str, meter: &Arc<Meter>) -> LiveTunnel {
 fn configured(metrics: &Metrics, sha256: &str, policies: &[&str], rules: &[(&str, &str)]) {
     let policies: Vec<Arc<str>> = policies.iter().map(|policy| Arc::from(*policy)).collect();
     metrics.configured(Configured {
-        sha256,
+        sha256: sha256.to_owned(),
         loaded_at: Timestamp::from_millisecond(1_772_366_400_500).expect("a moment"),
-        policies: &policies,
-        rules: &mut rules.iter().copied(),
+        policies,
+        rules: Box::new(rules.iter().copied()),
         rule_expiries: rules
             .iter()
             .map(|(policy, rule)| (Arc::from(*policy), Arc::from(*rule), 1_900_000_000.0))

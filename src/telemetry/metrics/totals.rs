@@ -2,15 +2,19 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use prometheus::Histogram;
 use prometheus::core::Collector;
 
 use super::super::record::Cause;
-use super::{Metrics, SETUP_SECONDS};
 use crate::words::outcome::Decision;
+
+/// From a warm cache beside us to the longest `tunnel.connect_timeout` that makes sense.
+pub(super) const SETUP_SECONDS: &[f64] =
+    &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 /// Requests by what became of them.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, serde::Serialize)]
-pub struct Verdicts {
+pub struct VerdictCounts {
     /// Let through by a rule, and served.
     pub allowed: u64,
     /// Refused by policy, form or identity.
@@ -21,10 +25,10 @@ pub struct Verdicts {
     pub failed: u64,
 }
 
-impl Verdicts {
+impl VerdictCounts {
     /// What came since.
-    pub fn since(self, before: Verdicts) -> Verdicts {
-        Verdicts {
+    pub fn since(self, before: VerdictCounts) -> VerdictCounts {
+        VerdictCounts {
             allowed: self.allowed.saturating_sub(before.allowed),
             denied: self.denied.saturating_sub(before.denied),
             would_deny: self.would_deny.saturating_sub(before.would_deny),
@@ -33,7 +37,7 @@ impl Verdicts {
     }
 }
 
-/// [`Verdicts`] while they are counted.
+/// [`VerdictCounts`] while they are counted.
 #[derive(Default)]
 pub(super) struct Counted {
     allowed: AtomicU64,
@@ -54,9 +58,9 @@ impl Counted {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn read(&self) -> Verdicts {
+    pub(super) fn read(&self) -> VerdictCounts {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Verdicts {
+        VerdictCounts {
             allowed: read(&self.allowed),
             denied: read(&self.denied),
             would_deny: read(&self.would_deny),
@@ -70,6 +74,19 @@ impl Counted {
 pub struct SetupCounts(Vec<u64>);
 
 impl SetupCounts {
+    /// What the histogram holds.
+    pub(super) fn of(setup_duration: &Histogram) -> Self {
+        let families = setup_duration.collect();
+        let histogram = families.first().and_then(|family| family.get_metric().first());
+        let Some(histogram) = histogram.map(|metric| metric.get_histogram()) else {
+            return SetupCounts::default();
+        };
+        let mut counts: Vec<u64> =
+            histogram.get_bucket().iter().map(prometheus::proto::Bucket::cumulative_count).collect();
+        counts.push(histogram.get_sample_count());
+        SetupCounts(counts)
+    }
+
     /// What came since.
     pub fn since(&self, before: &SetupCounts) -> SetupCounts {
         let before = before.0.iter().copied().chain(std::iter::repeat(0));
@@ -96,26 +113,6 @@ impl SetupCounts {
             (lower, below) = (*upper, *upto);
         }
         Some(lower)
-    }
-}
-
-impl Metrics {
-    /// Requests since the start, over all policies, those that are gone included.
-    pub fn verdicts(&self) -> Verdicts {
-        self.requests.verdicts()
-    }
-
-    /// Setups since the start.
-    pub fn setup_counts(&self) -> SetupCounts {
-        let families = self.setup_duration.collect();
-        let histogram = families.first().and_then(|family| family.get_metric().first());
-        let Some(histogram) = histogram.map(|metric| metric.get_histogram()) else {
-            return SetupCounts::default();
-        };
-        let mut counts: Vec<u64> =
-            histogram.get_bucket().iter().map(prometheus::proto::Bucket::cumulative_count).collect();
-        counts.push(histogram.get_sample_count());
-        SetupCounts(counts)
     }
 }
 

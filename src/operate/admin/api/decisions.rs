@@ -9,7 +9,7 @@ use crate::rules::{Policy, Remedy};
 use crate::session::refuse::reply;
 use crate::state::recent::{Asked, Group};
 use crate::state::shared::Shared;
-use crate::telemetry::metrics::{RequestCount, Verdicts};
+use crate::telemetry::metrics::{RequestCount, VerdictCounts};
 use crate::telemetry::record::{Cause, Event};
 use crate::words::outcome::{Decision, Reason};
 use crate::words::target::Method;
@@ -18,7 +18,7 @@ use crate::words::target::Method;
 pub(super) struct Decisions {
     now: Timestamp,
     /// Requests since the start, those of policies that are gone included.
-    verdicts: Verdicts,
+    verdicts: VerdictCounts,
     /// Groups there are.
     total: usize,
     /// What was refused or failed, the last one first.

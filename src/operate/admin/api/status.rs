@@ -12,7 +12,7 @@ use crate::config::{Config, Finding, OnLogFailure};
 use crate::state::history::{INTERVAL, Sample};
 use crate::state::in_force::InForce;
 use crate::state::shared::Shared;
-use crate::telemetry::metrics::Verdicts;
+use crate::telemetry::metrics::VerdictCounts;
 
 /// Findings of a refused reload that are shown; the log has all.
 const FINDINGS: usize = 50;
@@ -37,7 +37,7 @@ pub(super) struct Status {
     access_log: Log,
     tunnels: usize,
     exchanges: usize,
-    verdicts: Verdicts,
+    verdicts: VerdictCounts,
     /// What is probably wrong, a line each.
     warnings: Vec<String>,
     expiring: Expiring,

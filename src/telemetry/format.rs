@@ -1,0 +1,16 @@
+//! How records look under a configuration.
+//!
+//! Not here: the formats themselves ([`super::access_log::Json`], [`super::squid`]).
+
+use super::access_log::{Format, Json};
+use super::squid::Squid;
+use crate::config::LogFormat;
+
+/// The format that is asked for. `parent`: whether targets are reached by a parent proxy, which Squid's formats name.
+pub fn format(format: &LogFormat, parent: bool) -> Box<dyn Format> {
+    match format {
+        LogFormat::Json => Box::new(Json),
+        LogFormat::Squid => Box::new(Squid::native(parent)),
+        LogFormat::Custom(format) => Box::new(Squid::new(format.as_ref().clone(), parent)),
+    }
+}
