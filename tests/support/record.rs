@@ -2,40 +2,9 @@
 
 use std::ops::Index;
 
+use egressd::telemetry::record::{Event, FIELDS};
 use serde_json::Value;
 
-/// Every field of a record. Absent is `null`, not missing.
-const FIELDS: &[&str] = &[
-    "time",
-    "id",
-    "event",
-    "listener",
-    "client",
-    "peer",
-    "identity",
-    "method",
-    "target",
-    "sni",
-    "policy",
-    "mode",
-    "rule",
-    "rule_source",
-    "decision",
-    "reason",
-    "upstream",
-    "upstream_local",
-    "status",
-    "sent",
-    "received",
-    "duration_ms",
-    "dns_ms",
-    "connect_ms",
-    "ending",
-    "user_agent",
-    "config",
-    "instance",
-];
-const EVENTS: &[&str] = &["open", "progress", "close", "http", "deny", "error"];
 const LONGEST_LINE: usize = 16 * 1024;
 
 /// A record, well-formed by construction: `record["reason"] == "host_denied"`.
@@ -48,11 +17,18 @@ impl Record {
         assert!(line.len() < LONGEST_LINE, "a line of {} bytes", line.len());
         assert!(!line.chars().any(char::is_control), "a control character in {line:?}");
         let value: Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("not JSON: {e}: {line}"));
+        // Absent is `null`, not missing; and there is nothing beside the table's fields.
         for field in FIELDS {
-            assert!(value.get(field).is_some(), "{field} is missing in {line}");
+            assert!(value.get(field.name).is_some(), "{} is missing in {line}", field.name);
         }
+        assert_eq!(
+            value.as_object().map(serde_json::Map::len),
+            Some(FIELDS.len()),
+            "a field too many in {line}"
+        );
         let record = Record(value);
-        assert!(EVENTS.contains(&record.text("event")), "unknown event in {line}");
+        let known = Event::ALL.iter().any(|event| event.as_str() == record.text("event"));
+        assert!(known, "unknown event in {line}");
         // 2026-01-31T23:59:59.123456Z
         let time = record.text("time").as_bytes();
         assert!(

@@ -59,8 +59,7 @@ fn read<'l>(entry: &mut Entry<'l>, name: &str, scan: &mut Scan<'l>) -> Option<()
 }
 
 fn event(word: &str) -> Option<Event> {
-    let all = [Event::Open, Event::Progress, Event::Close, Event::Http, Event::Deny, Event::Error];
-    all.into_iter().find(|event| event.as_str() == word)
+    Event::ALL.iter().copied().find(|event| event.as_str() == word)
 }
 
 struct Scan<'l> {

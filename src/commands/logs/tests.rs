@@ -7,6 +7,9 @@ use serde_json::Value;
 
 use super::read::MAX_LINE;
 use super::*;
+use crate::telemetry::record::{LoggedTarget, Record, new_id};
+use crate::words::client::ClientAddr;
+use crate::words::outcome::{Decision, Reason};
 
 const OPEN: &str = r#"{"time":"2026-03-01T12:00:00.500000Z","id":"x","event":"open","client":"10.0.0.1:40000","identity":null,"method":"CONNECT","target":"git.example:443","sni":"git.example","decision":"allow","reason":null,"upstream":"52.94.0.1:443","sent":null,"received":12,"duration_ms":1.250,"cut":["user_agent"]}"#;
 
@@ -50,6 +53,63 @@ fn a_record_is_read_in_any_order_and_with_anything_beside_it() {
     let entry = Entry::parse(other.trim().as_bytes()).expect("a record");
     assert_eq!(entry.target.map(Text::decoded).as_deref(), Some("a"));
     assert_eq!(entry.stands(), Stands::Refused);
+}
+
+/// By the names that the log's table of fields has.
+#[test]
+fn every_field_that_is_read_is_one_that_the_log_writes() {
+    let target = Target::connect("git.example:443").expect("a target");
+    let address: SocketAddr = "192.0.2.1:50000".parse().expect("an address");
+    let record = Record {
+        client: Some(ClientAddr::new(address)),
+        identity: Some("user:ci"),
+        method: Some("CONNECT".into()),
+        target: Some(LoggedTarget::Connect(&target)),
+        sni: Some("sni.example".into()),
+        policy: Some("ci"),
+        rule: Some("*.example"),
+        decision: Some(Decision::WouldDeny),
+        reason: Some(Reason::HostDenied.into()),
+        upstream: Some("[2001:db8::1]:443".parse().expect("an address")),
+        sent: Some(1),
+        received: Some(2),
+        ..Record::new(Event::Close, jiff::Timestamp::UNIX_EPOCH, new_id(), "proxy")
+    };
+    let mut line = Vec::new();
+    record.write_json(&mut line);
+    let Entry {
+        time,
+        event,
+        client,
+        identity,
+        method,
+        target,
+        sni,
+        policy,
+        rule,
+        decision,
+        reason,
+        upstream,
+        sent,
+        received,
+    } = Entry::parse(line.trim_ascii_end()).expect("a record");
+    assert_eq!((time, event, sent, received), (Some(0), Some(Event::Close), Some(1), Some(2)));
+    let texts = [client, identity, method, target, sni, policy, rule, decision, reason, upstream];
+    assert_eq!(
+        texts.map(|text| text.map_or("", Text::raw)),
+        [
+            "192.0.2.1:50000",
+            "user:ci",
+            "CONNECT",
+            "git.example:443",
+            "sni.example",
+            "ci",
+            "*.example",
+            "would_deny",
+            "host_denied",
+            "[2001:db8::1]:443",
+        ]
+    );
 }
 
 #[test]

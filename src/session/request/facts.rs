@@ -14,7 +14,7 @@ use crate::config::{Config, ShortHash};
 use crate::rules::{MatchedRule, Mode};
 use crate::state::recent::{Asking, Refusal};
 use crate::state::shared::Shared;
-use crate::telemetry::record::{Asked, Cause, Event, Record, new_id};
+use crate::telemetry::record::{Cause, Event, LoggedTarget, Record, new_id};
 use crate::transport::meter::Meter;
 use crate::wire::head::{Head, RefusedHead, RequestTarget, Version};
 use crate::words::client::Client;
@@ -111,39 +111,42 @@ impl Facts {
     /// What all its records say; the bytes and the ending are for the caller to add.
     pub(super) fn record<'a>(&'a self, shared: &'a Shared, event: Event) -> Record<'a> {
         let asks = &self.asks;
-        let mut record = Record::new(event, Timestamp::now(), self.id, &self.listener);
-        record.client = Some(self.client.address);
-        record.peer = Some(self.client.peer);
-        record.identity = self.client.identity();
-        record.method = asks.method.as_ref().map(|method| method.as_str().into());
-        record.target = match (&asks.target, &asks.malformed) {
-            (Some((target, None)), _) => Some(Asked::Connect(target)),
-            (Some((target, Some(path))), _) => {
-                Some(Asked::Http { target, path: (&**path).into(), query: asks.query })
-            }
-            (None, Some(raw)) => Some(Asked::Malformed((&**raw).into())),
-            (None, None) => None,
-        };
-        record.sni = self.sni.as_deref().map(Into::into);
-        record.policy = self.policy.as_deref();
-        record.mode = self.mode;
-        record.rule = self.rule.as_ref().map(|rule| &*rule.text);
-        record.rule_source = self.rule.as_ref().map(|rule| &rule.source);
-        record.decision = self.decision;
-        record.reason = self.reason;
-        record.upstream = self.upstream;
-        record.upstream_local = self.upstream_local;
-        record.status = self.status;
-        record.duration = Some(self.started.elapsed());
-        record.dns = self.dns;
-        record.connect = self.connect;
-        record.reply = self.reply;
-        record.content_type = self.content_type.as_deref().map(Into::into);
-        record.version = asks.version;
-        record.user_agent = asks.user_agent.as_deref().map(Into::into);
-        record.config = Some(self.config);
-        record.instance = Some(&shared.instance);
-        record
+        // Every field by name, so that a new one does not compile until its value is told here.
+        Record {
+            time: Timestamp::now(),
+            id: self.id,
+            event,
+            listener: &self.listener,
+            client: Some(self.client.address),
+            peer: Some(self.client.peer),
+            identity: self.client.identity(),
+            method: asks.method.as_ref().map(|method| method.as_str().into()),
+            target: asks.logged_target(),
+            sni: self.sni.as_deref().map(Into::into),
+            policy: self.policy.as_deref(),
+            mode: self.mode,
+            rule: self.rule.as_ref().map(|rule| &*rule.text),
+            rule_source: self.rule.as_ref().map(|rule| &rule.source),
+            decision: self.decision,
+            reason: self.reason,
+            upstream: self.upstream,
+            upstream_local: self.upstream_local,
+            status: self.status,
+            sent: None,
+            received: None,
+            duration: Some(self.started.elapsed()),
+            dns: self.dns,
+            connect: self.connect,
+            ending: None,
+            user_agent: asks.user_agent.as_deref().map(Into::into),
+            config: Some(self.config),
+            instance: Some(&shared.instance),
+            // Of records that stand for others: `session::refuse` makes them.
+            suppressed: None,
+            reply: self.reply,
+            content_type: self.content_type.as_deref().map(Into::into),
+            version: asks.version,
+        }
     }
 }
 
@@ -186,6 +189,17 @@ impl Asks {
             version: None,
             malformed: refused.malformed.clone(),
             user_agent: refused.user_agent.as_ref().map(|text| text.as_bytes().into()),
+        }
+    }
+
+    fn logged_target(&self) -> Option<LoggedTarget<'_>> {
+        match (&self.target, &self.malformed) {
+            (Some((target, None)), _) => Some(LoggedTarget::Connect(target)),
+            (Some((target, Some(path))), _) => {
+                Some(LoggedTarget::Http { target, path: (&**path).into(), query: self.query })
+            }
+            (None, Some(raw)) => Some(LoggedTarget::Malformed((&**raw).into())),
+            (None, None) => None,
         }
     }
 

@@ -1,39 +1,16 @@
 //! What a line of the access log promises.
 
-use super::*;
+use std::net::SocketAddr;
+use std::time::Duration;
 
-const MEMBERS: &[&str] = &[
-    "time",
-    "id",
-    "event",
-    "listener",
-    "client",
-    "peer",
-    "identity",
-    "method",
-    "target",
-    "sni",
-    "policy",
-    "mode",
-    "rule",
-    "rule_source",
-    "decision",
-    "reason",
-    "upstream",
-    "upstream_local",
-    "status",
-    "sent",
-    "received",
-    "duration_ms",
-    "dns_ms",
-    "connect_ms",
-    "ending",
-    "user_agent",
-    "config",
-    "instance",
-    "suppressed",
-    "cut",
-];
+use jiff::Timestamp;
+
+use super::*;
+use crate::config::ShortHash;
+use crate::rules::{Mode, RuleSource};
+use crate::words::client::{ClientAddr, PeerAddr};
+use crate::words::outcome::{Decision, Ending, Reason};
+use crate::words::target::Target;
 
 fn bare(event: Event) -> Record<'static> {
     let time: Timestamp = "2026-03-01T12:00:00.5Z".parse().expect("a time");
@@ -47,7 +24,7 @@ fn line(record: &Record<'_>) -> String {
     String::from_utf8(out).expect("ASCII")
 }
 
-fn target_of(asked: Asked<'_>) -> String {
+fn target_of(asked: LoggedTarget<'_>) -> String {
     let record = Record { target: Some(asked), ..bare(Event::Deny) };
     let value: serde_json::Value = serde_json::from_str(&line(&record)).expect("JSON");
     value["target"].as_str().expect("text").to_owned()
@@ -78,7 +55,7 @@ fn a_full_record_has_every_member_once_and_in_order() {
         peer: Some(PeerAddr::new(address)),
         identity: Some("cn:gitaly"),
         method: Some("CONNECT".into()),
-        target: Some(Asked::Connect(&target)),
+        target: Some(LoggedTarget::Connect(&target)),
         sni: Some("git.example".into()),
         policy: Some("gitaly"),
         mode: Some(Mode::Report),
@@ -103,7 +80,7 @@ fn a_full_record_has_every_member_once_and_in_order() {
     };
     let text = line(&record);
     let mut at = 0;
-    for member in MEMBERS {
+    for Field { name: member, .. } in FIELDS {
         let name = format!("\"{member}\":");
         assert_eq!(text.matches(&name).count(), 1, "{member}");
         let found = text.find(&name).expect("present");
@@ -111,7 +88,10 @@ fn a_full_record_has_every_member_once_and_in_order() {
         at = found;
     }
     let value: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-    assert_eq!(value.as_object().map(serde_json::Map::len), Some(MEMBERS.len()));
+    assert_eq!(value.as_object().map(serde_json::Map::len), Some(FIELDS.len()));
+    let absent: Vec<&str> =
+        FIELDS.iter().map(|field| field.name).filter(|name| value[*name].is_null()).collect();
+    assert_eq!(absent, ["cut"], "the record above has every field");
     assert_eq!(value["client"], "192.0.2.1:50000");
     assert_eq!(value["upstream"], "[2001:db8::1]:443");
     assert_eq!(value["sent"], u64::MAX);
@@ -126,7 +106,7 @@ fn t68_a_client_cannot_forge_a_line_or_a_terminal_sequence() {
     let record = Record {
         identity: Some(evil),
         method: Some(evil.into()),
-        target: Some(Asked::Malformed(evil.into())),
+        target: Some(LoggedTarget::Malformed(evil.into())),
         sni: Some(evil.into()),
         policy: Some(evil),
         rule: Some(evil),
@@ -148,7 +128,7 @@ fn t68_the_longest_record_stays_under_16_kib() {
     let long = "\u{9b}".repeat(100_000);
     let raw = [0xffu8; 100_000];
     let target = Target::http("a.example").expect("a target");
-    for event in [Event::Open, Event::Progress, Event::Close, Event::Http, Event::Deny, Event::Error] {
+    for event in Event::ALL {
         let address: SocketAddr =
             "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535".parse().expect("an address");
         let record = Record {
@@ -156,7 +136,7 @@ fn t68_the_longest_record_stays_under_16_kib() {
             peer: Some(PeerAddr::new(address)),
             identity: Some(&long),
             method: Some(Raw(&raw)),
-            target: Some(Asked::Http { target: &target, path: Raw(&raw), query: true }),
+            target: Some(LoggedTarget::Http { target: &target, path: Raw(&raw), query: true }),
             sni: Some(Raw(&raw)),
             policy: Some(&long),
             mode: Some(Mode::Enforce),
@@ -177,7 +157,7 @@ fn t68_the_longest_record_stays_under_16_kib() {
             config: Some(ShortHash([0xff; 6])),
             instance: Some(&long),
             suppressed: Some(u64::MAX),
-            ..Record::new(event, Timestamp::MAX, Uuid::max(), &long)
+            ..Record::new(*event, Timestamp::MAX, Uuid::max(), &long)
         };
         let text = line(&record);
         assert!(text.len() < LINE_BOUND, "{}", text.len());
@@ -202,8 +182,9 @@ fn t68_the_longest_record_stays_under_16_kib() {
 #[test]
 fn a_query_is_never_logged_and_a_password_is_masked() {
     let target = Target::http("Mirror.example").expect("a target");
-    let http =
-        |path: &'static str| target_of(Asked::Http { target: &target, path: path.into(), query: false });
+    let http = |path: &'static str| {
+        target_of(LoggedTarget::Http { target: &target, path: path.into(), query: false })
+    };
     assert_eq!(http("/a/b?token=s3cret"), "http://mirror.example:80/a/b");
     assert_eq!(http("/a#s3cret?x"), "http://mirror.example:80/a");
     assert_eq!(http(""), "http://mirror.example:80");
@@ -217,9 +198,9 @@ fn a_query_is_never_logged_and_a_password_is_masked() {
         ("", ""),
     ];
     for (sent, want) in rows {
-        assert_eq!(target_of(Asked::Malformed(sent.into())), want, "{sent}");
+        assert_eq!(target_of(LoggedTarget::Malformed(sent.into())), want, "{sent}");
     }
-    assert_eq!(target_of(Asked::Malformed(Raw(b"\xffx\0"))), "\\xffx\0");
+    assert_eq!(target_of(LoggedTarget::Malformed(Raw(b"\xffx\0"))), "\\xffx\0");
 }
 
 #[test]

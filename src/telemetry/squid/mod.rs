@@ -8,6 +8,7 @@
 //! Every value is printable ASCII when it is written, whatever was sent and however it is quoted, and a line is shorter
 //! than [`LINE_BOUND`]; what stands around the codes is the operator's own. Not here: the language (`logformat`).
 
+use std::fmt::Display;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,9 +16,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use jiff::tz::TimeZone;
 
 use super::access_log::Format;
-use super::record::{Asked, Cause, Event, LINE_BOUND, Record, without_password, without_query};
+use super::record::{
+    Cause, Event, LINE_BOUND, LoggedTarget, NoteWriter, Record, without_password, without_query,
+};
 use crate::wire::head::Version;
-use crate::words::logformat::{Code, Logformat, NATIVE, Note, Piece, Quoting, What};
+use crate::words::logformat::{Code, Logformat, NATIVE, Piece, Quoting, What};
 use crate::words::outcome::{Ending, Reason};
 use crate::words::target::Target;
 
@@ -164,14 +167,14 @@ impl Line<'_> {
             What::Method => self.value(out, Some(record.method.map_or(&b"NONE"[..], |method| method.0))),
             What::Uri => self.uri(out),
             What::Scheme => {
-                self.text(out, matches!(record.target, Some(Asked::Http { .. })).then_some("http"))
+                self.text(out, matches!(record.target, Some(LoggedTarget::Http { .. })).then_some("http"))
             }
             What::Host => shown(out, self.target().map(|target| &target.host)),
             What::Port => shown(out, self.target().map(|target| target.port)),
             What::Path => self.value(
                 out,
                 match record.target {
-                    Some(Asked::Http { path, .. }) => Some(without_query(path.0)),
+                    Some(LoggedTarget::Http { path, .. }) => Some(without_query(path.0)),
                     _ => None,
                 },
             ),
@@ -189,35 +192,14 @@ impl Line<'_> {
             What::Reason => self.text(out, record.reason.map(Cause::as_str)),
             What::Id => shown(out, Some(record.id.as_hyphenated())),
             What::Sequence => shown(out, Some(self.number)),
-            What::Note(note) => self.note(out, *note),
-        }
-    }
-
-    fn note(&self, out: &mut Vec<u8>, note: Note) {
-        let record = self.record;
-        match note {
-            Note::Event => self.text(out, Some(record.event.as_str())),
-            Note::Listener => self.text(out, Some(record.listener)),
-            Note::Peer => shown(out, record.peer),
-            Note::Policy => self.text(out, record.policy),
-            Note::Mode => self.text(out, record.mode.map(|mode| mode.as_str())),
-            Note::Rule => self.text(out, record.rule),
-            Note::RuleSource => {
-                let source = record.rule_source.map(ToString::to_string);
-                self.text(out, source.as_deref());
-            }
-            Note::Decision => self.text(out, record.decision.map(|decision| decision.as_str())),
-            Note::Ending => self.text(out, record.ending.map(Ending::as_str)),
-            Note::Config => shown(out, record.config),
-            Note::Instance => self.text(out, record.instance),
-            Note::Suppressed => shown(out, record.suppressed),
+            What::Note(note) => record.write_note(*note, &mut NoteOf { line: self, out }),
         }
     }
 
     fn target(&self) -> Option<&Target> {
         match self.record.target {
-            Some(Asked::Connect(target) | Asked::Http { target, .. }) => Some(target),
-            Some(Asked::Malformed(_)) | None => None,
+            Some(LoggedTarget::Connect(target) | LoggedTarget::Http { target, .. }) => Some(target),
+            Some(LoggedTarget::Malformed(_)) | None => None,
         }
     }
 
@@ -225,8 +207,8 @@ impl Line<'_> {
     fn uri(&self, out: &mut Vec<u8>) {
         let quoting = if self.code.quoting == Quoting::None { Quoting::Raw } else { self.code.quoting };
         match self.record.target {
-            Some(Asked::Connect(target)) => shown(out, Some(target)),
-            Some(Asked::Http { target, path, query }) => {
+            Some(LoggedTarget::Connect(target)) => shown(out, Some(target)),
+            Some(LoggedTarget::Http { target, path, query }) => {
                 let _ = write!(out, "http://{}", target.host);
                 if target.port.get() != 80 {
                     let _ = write!(out, ":{}", target.port);
@@ -236,7 +218,7 @@ impl Line<'_> {
                     out.push(b'?');
                 }
             }
-            Some(Asked::Malformed(raw)) if !raw.0.is_empty() => {
+            Some(LoggedTarget::Malformed(raw)) if !raw.0.is_empty() => {
                 let (before, masked, after) = without_password(without_query(raw.0));
                 push(out, before, quoting, true);
                 if masked {
@@ -244,7 +226,7 @@ impl Line<'_> {
                 }
                 push(out, after, quoting, true);
             }
-            Some(Asked::Malformed(_)) | None => out.extend_from_slice(match self.record.reason {
+            Some(LoggedTarget::Malformed(_)) | None => out.extend_from_slice(match self.record.reason {
                 Some(Cause::Refused(Reason::HeadTooLarge)) => b"error:request-too-large",
                 Some(Cause::Refused(Reason::BadRequest | Reason::BadTarget | Reason::MethodNotAllowed)) => {
                     b"error:invalid-request"
@@ -266,8 +248,24 @@ impl Line<'_> {
     }
 }
 
+/// Where a note is written.
+struct NoteOf<'n> {
+    line: &'n Line<'n>,
+    out: &'n mut Vec<u8>,
+}
+
+impl NoteWriter for NoteOf<'_> {
+    fn text(&mut self, value: Option<&[u8]>) {
+        self.line.value(self.out, value);
+    }
+
+    fn plain(&mut self, value: Option<impl Display>) {
+        shown(self.out, value);
+    }
+}
+
 /// What needs no quoting, or `-`.
-fn shown(out: &mut Vec<u8>, value: Option<impl std::fmt::Display>) {
+fn shown(out: &mut Vec<u8>, value: Option<impl Display>) {
     match value {
         // Writing into a Vec cannot fail.
         Some(value) => drop(write!(out, "{value}")),
@@ -312,7 +310,7 @@ fn push(out: &mut Vec<u8>, bytes: &[u8], quoting: Quoting, one_word: bool) {
 
 /// What Squid calls the outcome.
 fn squid_status(record: &Record<'_>) -> &'static str {
-    let plain = matches!(record.target, Some(Asked::Http { .. }));
+    let plain = matches!(record.target, Some(LoggedTarget::Http { .. }));
     match (record.event, record.reason) {
         (Event::Close | Event::Open | Event::Progress, _) => "TCP_TUNNEL",
         (Event::Http, _) => match record.ending {
@@ -353,7 +351,7 @@ fn was_on_the_way(reason: Reason) -> bool {
 
 /// Without its parameters. Squid's error pages are `text/html`, save where the answer to a CONNECT fails.
 fn media_type<'r>(record: &Record<'r>) -> Option<&'r [u8]> {
-    let connect = matches!(record.target, Some(Asked::Connect(_)));
+    let connect = matches!(record.target, Some(LoggedTarget::Connect(_)));
     match record.event {
         Event::Http => {
             let kind = record.content_type?.0;

@@ -41,7 +41,7 @@ fn lines_are_those_of_the_deployment_that_it_replaces() {
     let plain = target("mirror.example:80");
     let close = Record {
         method: Some("CONNECT".into()),
-        target: Some(Asked::Connect(&allowed)),
+        target: Some(LoggedTarget::Connect(&allowed)),
         status: Some(200),
         upstream: Some(address("163.44.161.163:443")),
         received: Some(46_927),
@@ -51,7 +51,7 @@ fn lines_are_those_of_the_deployment_that_it_replaces() {
     };
     let deny = Record {
         method: Some("CONNECT".into()),
-        target: Some(Asked::Connect(&denied)),
+        target: Some(LoggedTarget::Connect(&denied)),
         status: Some(403),
         reason: Some(Reason::HostNotAllowed.into()),
         reply: Some(3867),
@@ -59,7 +59,7 @@ fn lines_are_those_of_the_deployment_that_it_replaces() {
     };
     let http = Record {
         method: Some("GET".into()),
-        target: Some(Asked::Http { target: &plain, path: "/a/b".into(), query: true }),
+        target: Some(LoggedTarget::Http { target: &plain, path: "/a/b".into(), query: true }),
         status: Some(200),
         upstream: Some(address("[2001:db8::1]:80")),
         received: Some(312),
@@ -209,7 +209,7 @@ fn a_strangers_bytes_are_quoted_as_squid_does() {
 #[test]
 fn a_password_and_a_query_are_not_told() {
     let raw = b"http://user:secret@evil.example/a b?token=1";
-    let record = Record { target: Some(Asked::Malformed(Raw(raw))), ..record(Event::Deny) };
+    let record = Record { target: Some(LoggedTarget::Malformed(Raw(raw))), ..record(Event::Deny) };
     assert_eq!(line_of("%ru", &record), "http://user:***@evil.example/a%20b\n");
 }
 
@@ -232,7 +232,7 @@ proptest! {
         let record = Record {
             user_agent: Some(Raw(&bytes)),
             method: Some(Raw(&bytes)),
-            target: Some(Asked::Malformed(Raw(&bytes))),
+            target: Some(LoggedTarget::Malformed(Raw(&bytes))),
             sni: Some(Raw(&bytes)),
             content_type: Some(Raw(&bytes)),
             ..record(Event::Http)

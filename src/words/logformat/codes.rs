@@ -87,41 +87,45 @@ pub struct Moment {
     pub local: bool,
 }
 
-/// What only egressd knows, by the name that it has in the JSON log.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[allow(missing_docs, reason = "each is the field of that name")]
-pub enum Note {
-    Event,
-    Listener,
-    Peer,
-    Policy,
-    Mode,
-    Rule,
-    RuleSource,
-    Decision,
-    Ending,
-    Config,
-    Instance,
-    Suppressed,
+macro_rules! notes {
+    ($(#[$meta:meta])* $name:ident { $($variant:ident = $word:literal,)* }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        #[allow(missing_docs, reason = "each is the field of that name")]
+        pub enum $name { $($variant,)* }
+
+        impl $name {
+            /// Every one of them.
+            pub const ALL: &'static [$name] = &[$($name::$variant,)*];
+
+            /// Its name in the braces, and in the JSON log.
+            pub const fn as_str(self) -> &'static str {
+                match self { $($name::$variant => $word,)* }
+            }
+        }
+    };
+}
+
+notes! {
+    /// What only egressd knows, by the name that it has in the JSON log.
+    Note {
+        Event = "event",
+        Listener = "listener",
+        Peer = "peer",
+        Policy = "policy",
+        Mode = "mode",
+        Rule = "rule",
+        RuleSource = "rule_source",
+        Decision = "decision",
+        Ending = "ending",
+        Config = "config",
+        Instance = "instance",
+        Suppressed = "suppressed",
+    }
 }
 
 /// strftime's format where none is given.
 const USUAL_TIME: &str = "%d/%b/%Y:%H:%M:%S %z";
-
-const NOTES: &[(&str, Note)] = &[
-    ("event", Note::Event),
-    ("listener", Note::Listener),
-    ("peer", Note::Peer),
-    ("policy", Note::Policy),
-    ("mode", Note::Mode),
-    ("rule", Note::Rule),
-    ("rule_source", Note::RuleSource),
-    ("decision", Note::Decision),
-    ("ending", Note::Ending),
-    ("config", Note::Config),
-    ("instance", Note::Instance),
-    ("suppressed", Note::Suppressed),
-];
 
 /// Every name that Squid knows and that takes no argument here; the longest first where one begins another.
 const NAMES: &[(&str, What)] = &[
@@ -232,8 +236,8 @@ pub(super) fn what(name: &str, argument: Option<&str>) -> Result<What, String> {
             Err("of a request's headers User-Agent alone is recorded: write %{User-Agent}>h".to_owned())
         }
         ("note", Some(note)) => {
-            let found = NOTES.iter().find(|(known, _)| *known == note).map(|(_, note)| What::Note(*note));
-            let names: Vec<&str> = NOTES.iter().map(|(name, _)| *name).collect();
+            let found = Note::ALL.iter().find(|known| known.as_str() == note).map(|note| What::Note(*note));
+            let names: Vec<&str> = Note::ALL.iter().map(|note| note.as_str()).collect();
             found.ok_or_else(|| format!("there is no such note; there are {}", names.join(", ")))
         }
         ("note", None) => Err("it wants a name: write %{policy}note".to_owned()),

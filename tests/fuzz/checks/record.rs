@@ -1,7 +1,7 @@
 //! A stranger's bytes in the access log: one line, printable ASCII, below its bound, and JSON of one meaning.
 
 use egressd::commands::logs::Entry;
-use egressd::telemetry::record::{Asked, Event, LINE_BOUND, Raw, Record};
+use egressd::telemetry::record::{Event, LINE_BOUND, LoggedTarget, Raw, Record};
 use egressd::words::outcome::Reason;
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -12,7 +12,7 @@ pub fn check(bytes: &[u8]) {
     let mut next = || parts.next().map(Raw);
     let mut record = Record::new(Event::Deny, Timestamp::UNIX_EPOCH, Uuid::nil(), "proxy");
     record.method = next();
-    record.target = next().map(Asked::Malformed);
+    record.target = next().map(LoggedTarget::Malformed);
     record.sni = next();
     record.user_agent = next();
     record.reason = Some(Reason::BadTarget.into());

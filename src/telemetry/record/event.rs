@@ -1,0 +1,71 @@
+//! The words of a record that are its own: what happened, and why a request did not go through.
+
+use crate::words::outcome::Reason;
+
+/// What happened.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Event {
+    /// A tunnel, or a plain request with a body, is about to pass its first byte.
+    Open,
+    /// A tunnel still lives.
+    Progress,
+    /// A tunnel ended.
+    Close,
+    /// A plain HTTP exchange ended.
+    Http,
+    /// Refused by policy, form or identity.
+    Deny,
+    /// Failed for another reason, or the client left before a verdict.
+    Error,
+}
+
+impl Event {
+    /// Every one of them.
+    pub const ALL: &'static [Event] =
+        &[Event::Open, Event::Progress, Event::Close, Event::Http, Event::Deny, Event::Error];
+
+    /// The word in the log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Event::Open => "open",
+            Event::Progress => "progress",
+            Event::Close => "close",
+            Event::Http => "http",
+            Event::Deny => "deny",
+            Event::Error => "error",
+        }
+    }
+
+    /// The event of a request that ended without a tunnel or an exchange.
+    pub fn of(cause: Cause) -> Self {
+        match cause {
+            Cause::Refused(reason) if reason.is_denial() => Event::Deny,
+            Cause::Refused(_) | Cause::ClientGone => Event::Error,
+        }
+    }
+}
+
+/// Why a request did not go through: a refusal of ours, or nobody left to refuse.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Cause {
+    /// egressd said no.
+    Refused(Reason),
+    /// The client left before a verdict.
+    ClientGone,
+}
+
+impl Cause {
+    /// The word in the log and the metric.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Cause::Refused(reason) => reason.as_str(),
+            Cause::ClientGone => "client_gone",
+        }
+    }
+}
+
+impl From<Reason> for Cause {
+    fn from(reason: Reason) -> Self {
+        Cause::Refused(reason)
+    }
+}

@@ -1,0 +1,114 @@
+//! Every field of the access log, once: its name, its type, how it is written, and the note of a `logformat` that shows it.
+//!
+//! To add a field, add a row here and set it where its value is known (`session::request` for what a request knows: its
+//! record does not compile without). JSON lines, their bound, [`FIELDS`] and what is held against that (`docs/log.md`, the
+//! tests' reader of records) follow from the row. One that a `logformat` shall show as `%{name}note` has a row in
+//! [`Note`](crate::words::logformat::Note) too, and does not compile with only one of the two.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::event::{Cause, Event};
+use super::table::{Field, fields, widest};
+use super::target::{LoggedTarget, Raw};
+use crate::config::ShortHash;
+use crate::rules::{Mode, RuleSource};
+use crate::wire::head::Version;
+use crate::words::client::{ClientAddr, PeerAddr};
+use crate::words::outcome::{Decision, Ending};
+
+/// A line with its newline is shorter than this: container runtimes cut longer ones in two.
+pub const LINE_BOUND: usize = 16 * 1024;
+
+const _: () =
+    assert!(widest(FIELDS) < LINE_BOUND, "the longest record would be cut: give the new field less room");
+
+fields! {
+    /// One event. It borrows everything: it is put together where the event happens, turned into a line at once and gone.
+    /// Start from [`Record::new`]; what does not apply stays `None` and is written as `null`.
+    pub struct Record<'a> {
+        // In the order of the line. `= "name in the line" [how it is written, and for text its most bytes as written]`;
+        // what these words mean stands in `table`.
+        always {
+            /// When it happened.
+            time: Timestamp = "time" [time];
+            /// UUIDv7 of the request; the same in the reply's `X-Request-Id`.
+            id: Uuid = "id" [plain];
+            /// What happened.
+            event: Event = "event" [word] note Event;
+            /// The listener's name.
+            listener: &'a str = "listener" [text 256] note Listener;
+        }
+        where_known {
+            /// Who asked.
+            client: ClientAddr = "client" [plain];
+            /// Who connected.
+            peer: PeerAddr = "peer" [plain] note Peer;
+            /// The first proven identity, with its kind.
+            identity: &'a str = "identity" [text 1024];
+            /// The request's method.
+            method: Raw<'a> = "method" [text 64];
+            /// What was asked for.
+            target: LoggedTarget<'a> = "target" [target 4096];
+            /// The host name in the ClientHello.
+            sni: Raw<'a> = "sni" [text 1024];
+            /// The policy that decided.
+            policy: &'a str = "policy" [text 256] note Policy;
+            /// Its mode.
+            mode: Mode = "mode" [word] note Mode;
+            /// The text of the rule that decided.
+            rule: &'a str = "rule" [text 1024] note Rule;
+            /// Its `file:line`.
+            rule_source: &'a RuleSource = "rule_source" [shown 2048] note RuleSource;
+            /// The verdict.
+            decision: Decision = "decision" [word] note Decision;
+            /// Why it was, or in report mode would have been, refused.
+            reason: Cause = "reason" [word];
+            /// The address that was dialled.
+            upstream: SocketAddr = "upstream" [plain];
+            /// Our own address towards it.
+            upstream_local: SocketAddr = "upstream_local" [plain];
+            /// The HTTP status the client saw.
+            status: u16 = "status" [number];
+            /// Bytes from the client that went upstream.
+            sent: u64 = "sent" [number];
+            /// Bytes from upstream that went to the client.
+            received: u64 = "received" [number];
+            /// From the head read to now.
+            duration: Duration = "duration_ms" [milliseconds];
+            /// The lookup.
+            dns: Duration = "dns_ms" [milliseconds];
+            /// The dial.
+            connect: Duration = "connect_ms" [milliseconds];
+            /// How a tunnel ended.
+            ending: Ending = "ending" [word] note Ending;
+            /// The request's `User-Agent`.
+            user_agent: Raw<'a> = "user_agent" [text 1024];
+            /// First 12 hex digits of the hash of what decided.
+            config: ShortHash = "config" [plain] note Config;
+            /// Host name of this replica.
+            instance: &'a str = "instance" [text 256] note Instance;
+            /// How many records like this one were left out before it, where their rate is bounded.
+            suppressed: u64 = "suppressed" [number] note Suppressed;
+        }
+        // Last in the line stands `cut`, which the writer makes of what it cut.
+        for_squid_alone {
+            /// Bytes of our own reply, which `received` does not count.
+            reply: u64;
+            /// The response's `Content-Type`.
+            content_type: Raw<'a>;
+            /// The request's version.
+            version: Version;
+        }
+    }
+}
+
+impl<'a> Record<'a> {
+    /// A record of which nothing but this is known.
+    pub fn new(event: Event, time: Timestamp, id: Uuid, listener: &'a str) -> Self {
+        Record::bare(time, id, event, listener)
+    }
+}
