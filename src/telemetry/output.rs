@@ -1,6 +1,6 @@
 //! Where lines go: standard output, or a file that is appended to.
 //!
-//! Not here: when to write, and what to do about an error (`writer`).
+//! Not here: when to write, and what to do about an error ([`super::writer`]).
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -38,7 +38,7 @@ pub enum Reopened {
     Other,
 }
 
-/// Standard output, blocking. `O_NONBLOCK` is never set: the open file description is shared with whoever started us,
+/// Standard output, blocking. `O_NONBLOCK` is never set: the open file description is shared with what started us,
 /// often with stderr, and EAGAIN would then hit programs that do not expect it.
 pub fn stdout() -> io::Result<Box<dyn Output>> {
     // A descriptor of our own: std's stdout has a lock and a line buffer in front.

@@ -1,8 +1,8 @@
-//! The count of places in the log's queue: who wants to write later takes one now.
+//! The count of places in the log's queue: a request that will write later takes one now.
 //!
 //! A place is taken from the moment it is reserved until its line is on the output, so that the queue is bounded by
 //! construction. One counter, no lock: a reservation is on the way of every request. Checked with every interleaving
-//! in `tests/loom_places.rs`, which is why the atomics come from `super::sync`.
+//! in `tests/loom_places.rs`, which is why the atomics come from [`super::sync`].
 
 use super::sync::{AtomicUsize, Ordering};
 
@@ -48,7 +48,7 @@ impl Places {
         self.limit.load(Ordering::Relaxed)
     }
 
-    /// A lower limit takes nothing from who has a place: it is reached as places come back.
+    /// A lower limit takes no place back that was given: it is reached as places come back.
     pub(super) fn set_limit(&self, limit: usize) {
         self.limit.store(limit, Ordering::Relaxed);
     }

@@ -4,7 +4,7 @@
 //! worker one copy of less than a kilobyte under a lock, and no allocation and no system call as long as the writer is
 //! awake. The lock is held for that copy, or by the writer for the swap of two buffers: some 100 ns, so that a
 //! lock-free ring would gain nothing at the 20,000 lines a second that two cores can cause. What *is* lock-free is the
-//! reservation (`places`) and the question whether the log works, which stand in the way of every request.
+//! reservation ([`super::places`]) and the question whether the log works, which stand in the way of every request.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};

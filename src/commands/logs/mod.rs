@@ -1,12 +1,14 @@
 //! Access logs read back: any number of lines, in memory that does not grow with them.
 //!
-//! A line is one JSON object as `telemetry::record` writes it, in any order of its members and with others beside them;
-//! or one of Squid's, in its native format or the deployment's (`squid`), so that a log from before a move can be read.
+//! A line is one JSON object as [`crate::telemetry::record`] writes it, in any order of its members and with others
+//! beside them; or one of Squid's, in its native format or the deployment's ([`squid`]), so that a log from before a move
+//! can be read.
 //! What is neither is counted, with the first lines' numbers, and never an error: logs are rotated, cut, and mixed. Logs
 //! packed by gzip are read as they are.
 //!
 //! Everything in a line may be a stranger's: an [`Entry`] gives text as it stands there, and [`Text::decoded`] holds
-//! whatever characters the stranger sent. Not here: what the entries amount to (`suggest`, `summary`, `diff`).
+//! whatever characters the stranger sent. Not here: what the entries amount to ([`super::suggest`], [`super::summary`],
+//! [`super::diff`]).
 
 pub(crate) mod files;
 mod json;
@@ -30,7 +32,7 @@ pub struct Entry<'l> {
     pub time: Option<i64>,
     /// What happened.
     pub event: Option<Event>,
-    /// Address and port of who asked; of Squid's lines the address alone.
+    /// The client's address and port; of Squid's lines the address alone.
     pub client: Option<Text<'l>>,
     /// Who the client proved to be.
     pub identity: Option<Text<'l>>,

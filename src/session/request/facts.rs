@@ -1,6 +1,6 @@
 //! What is known of a request, and how it becomes a count and a record.
 //!
-//! Not here: when that happens, and that it happens once (the parent module).
+//! Not here: when that happens, and that it happens once ([`super`]).
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -141,7 +141,7 @@ impl Facts {
             user_agent: asks.user_agent.as_deref().map(Into::into),
             config: Some(self.config),
             instance: Some(&shared.instance),
-            // Of records that stand for others: `session::refuse` makes them.
+            // Of records that stand for others: `refuse` makes them.
             suppressed: None,
             reply: self.reply,
             content_type: self.content_type.as_deref().map(Into::into),

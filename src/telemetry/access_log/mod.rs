@@ -3,9 +3,10 @@
 //! A request that will have something to say takes a [`Place`] first, before the dial; writing into a place then neither
 //! blocks nor fails. One thread of our own takes the lines to the output. When the output fails, or the oldest line
 //! has waited too long, no more places are given, so that new requests are refused with `log_unavailable` until it
-//! works again. Not here: the lines (`record` and the formats), the queue itself (`queue`), the writing (`writer`).
+//! works again. Not here: the lines ([`super::record`] and the formats), the queue itself ([`super::queue`]), the writing
+//! ([`super::writer`]).
 //!
-//! Memory: at most [`Options::bytes`] are queued when a place is given, and who holds a place adds one line of less
+//! Memory: at most [`Options::bytes`] are queued when a place is given, and each place that is held adds one line of less
 //! than 16 KiB at most.
 
 use std::cell::RefCell;
@@ -66,7 +67,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// For `tunnels` live tunnels, with the specification's 5 s and 1 s.
+    /// For `tunnels` live tunnels, with a line late after 5 s and a second between two tries.
     pub fn new(tunnels: usize, on_failure: OnLogFailure) -> Self {
         let start = Instant::now();
         Options {
@@ -123,7 +124,7 @@ impl AccessLog {
     ) -> io::Result<(Self, WriterHandle)> {
         let queue = Arc::new(Queue::new(options.places, options.clock));
         let (for_writer, timing) = (Arc::clone(&queue), options.timing);
-        // Nobody joins it: it may be stuck in `write` for good, and the exit must not be.
+        // No thread joins it: it may be stuck in `write` for good, and the exit must not be.
         thread::Builder::new()
             .name("access-log".to_owned())
             .spawn(move || writer::run(for_writer, output, timing))?;

@@ -3,7 +3,7 @@
 //! Labels come from the configuration and from our own lists of words, never from a request: the functions here take
 //! a policy's and a rule's shared label and enums, so that a hostile client cannot grow the series. What others
 //! already count (live tunnels, their bytes, the log's records) is read at the scrape and not counted twice. Not here:
-//! the listener that serves it (`admin`).
+//! the listener that serves it ([`crate::operate::admin`]).
 
 use std::collections::HashSet;
 use std::fmt;

@@ -83,7 +83,7 @@ fn shows(metrics: &Metrics, rows: &[(&str, f64)]) {
 }
 
 #[test]
-fn every_series_of_the_specification_is_there_with_help_and_type() {
+fn every_series_is_there_with_help_and_type() {
     let (metrics, live, _log, _handle) = metrics();
     let policy: Arc<str> = "gitaly".into();
     configured(&metrics, "0123456789abcdef", &["gitaly"], &[("gitaly", "codecommit")]);

@@ -1,8 +1,8 @@
 //! Every field of the access log, once: its name, its type, how it is written, and the note of a `logformat` that shows it.
 //!
-//! To add a field, add a row here and set it where its value is known (`session::request` for what a request knows: its
-//! record does not compile without). JSON lines, their bound, [`FIELDS`] and what is held against that (`docs/log.md`, the
-//! tests' reader of records) follow from the row. One that a `logformat` shall show as `%{name}note` has a row in
+//! To add a field, add a row here and set it where its value is known ([`crate::session::request`] for what a request
+//! knows: its record does not compile without). JSON lines, their bound, [`FIELDS`] and what is held against that
+//! (`docs/log.md`, the tests' reader of records) follow from the row. One that a `logformat` shall show as `%{name}note` has a row in
 //! [`Note`](crate::words::logformat::Note) too, and does not compile with only one of the two.
 
 use std::net::SocketAddr;
@@ -31,7 +31,7 @@ fields! {
     /// Start from [`Record::new`]; what does not apply stays `None` and is written as `null`.
     pub struct Record<'a> {
         // In the order of the line. `= "name in the line" [how it is written, and for text its most bytes as written]`;
-        // what these words mean stands in `table`.
+        // `table` says what these words mean.
         always {
             /// When it happened.
             time: Timestamp = "time" [time];

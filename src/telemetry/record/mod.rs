@@ -1,7 +1,7 @@
 //! What the access log says of one event.
 //!
-//! [`Record`] and its fields are one table (`fields`), which `table` reads; `event` and `target` are its words. Not
-//! here: how lines reach the output ([`super::access_log`]), and how values are escaped (`json`).
+//! [`Record`] and its fields are one table ([`fields`]), which [`table`] reads; [`event`] and [`target`] are its words.
+//! Not here: how lines reach the output ([`super::access_log`]), and how values are escaped ([`super::json`]).
 
 mod event;
 mod fields;

@@ -34,7 +34,7 @@ pub enum What {
     Duration,
     /// `dt`: the lookup, in milliseconds.
     Dns,
-    /// `un`: whoever the client proved to be.
+    /// `un`: what the client proved to be.
     Identity,
     /// `ul`: by a password.
     Login,

@@ -1,7 +1,7 @@
 //! Squid's `logformat` language: `%` codes with their modifiers, as far as egressd has what a code stands for.
 //!
 //! Pure: text to pieces, or one sentence that says which code is wrong and what to write instead. The text is the
-//! operator's own. Not here: what a record puts in the place of a code (`telemetry::squid`).
+//! operator's own. Not here: what a record puts in the place of a code ([`crate::telemetry::squid`]).
 //!
 //! A code is `%`, a quoting character, `-` for left, `0` for zeros, a width, `.` and a longest length, `{argument}`,
 //! the code's name, and `{argument}` if there was none before: <http://www.squid-cache.org/Doc/config/logformat/>.
