@@ -3,7 +3,8 @@
 //! Everything outside U+0020…U+007E is written as `\uXXXX`: C0, DEL, C1, bidirectional controls, line separators,
 //! invisible and look-alike characters alike. So nothing a client sends can end the line, move a terminal's cursor or
 //! show as something else, and no Unicode table has to be kept up to date for that; a JSON reader gets the same
-//! characters back. Bytes that are no UTF-8 are shown as the text `\xNN`. Not here: which fields there are ([`super::record`]).
+//! characters back. Bytes that are no UTF-8 are shown as the text `\xNN`. Not here: which fields there are
+//! ([`super::record`]).
 
 use std::fmt::{self, Write as _};
 use std::io::Write as _;

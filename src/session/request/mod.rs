@@ -18,7 +18,7 @@ use crate::outbound::dial::{DialError, Dialled};
 use crate::rules::{Denial, Permit};
 use crate::state::listener::Listener;
 use crate::state::shared::Shared;
-use crate::telemetry::access_log::{LogUnavailable, Place};
+use crate::telemetry::access_log::{LogUnavailable, RecordPlace};
 use crate::telemetry::record::{Cause, Event, Record};
 use crate::transport::meter::Meter;
 use crate::words::client::Client;
@@ -35,7 +35,7 @@ pub struct Request<'s> {
     accepted_by: &'s Arc<Listener>,
     /// `None` once there is a verdict.
     facts: Option<Box<Facts>>,
-    place: Option<Place>,
+    place: Option<RecordPlace>,
 }
 
 impl<'s> Request<'s> {
@@ -257,7 +257,7 @@ impl<'s> Request<'s> {
     }
 
     /// A tunnel's first byte is about to pass. `last` is the place of its last record, taken before the dial.
-    pub fn open(mut self, last: Place, meter: Arc<Meter>) -> Opened<'s> {
+    pub fn open(mut self, last: RecordPlace, meter: Arc<Meter>) -> Opened<'s> {
         let facts = self.facts.take().expect("taken only by the methods that consume the request");
         if let Some(place) = self.place.take() {
             place.write(&facts.record(self.shared, Event::Open));
@@ -311,7 +311,7 @@ pub struct Opened<'s> {
     shared: &'s Shared,
     facts: Box<Facts>,
     /// `None` once the last record is written.
-    last: Option<Place>,
+    last: Option<RecordPlace>,
     meter: Arc<Meter>,
     counted: bool,
 }

@@ -18,7 +18,7 @@ use crate::session::request::{Opened, Request};
 use crate::session::tunnel::hello::{self, Gate, GateEnd, GateRefusal};
 use crate::state::live::{LiveTunnel, rejudge};
 use crate::state::shared::Shared;
-use crate::telemetry::access_log::Place;
+use crate::telemetry::access_log::RecordPlace;
 use crate::transport::cancel::Cancel;
 use crate::transport::client_stream::ClientStream;
 use crate::transport::meter::Meter;
@@ -65,7 +65,7 @@ impl ClientHelloGate<'_> {
         upstream: &mut UpstreamStream,
         early: BytesMut,
         mut request: Request<'s>,
-        last: Place,
+        last: RecordPlace,
         limits: &mut RelayLimits,
     ) -> Result<(Opened<'s>, Early), NotEntered> {
         let deadline = Instant::now() + self.hello_timeout;

@@ -28,7 +28,7 @@ use crate::state::budgets::Allowance;
 use crate::state::limits::Slot;
 use crate::state::live::{LiveTunnel, TunnelFacts};
 use crate::state::shared::{Judge, Shared};
-use crate::telemetry::access_log::Place;
+use crate::telemetry::access_log::RecordPlace;
 use crate::transport::cancel::Cancel;
 use crate::transport::client_stream::ClientStream;
 use crate::transport::meter::Meter;
@@ -56,7 +56,7 @@ struct Ready {
     meter: Arc<Meter>,
     cancel: Arc<Cancel>,
     /// The place of the last record.
-    last: Place,
+    last: RecordPlace,
     settings: config::Tunnel,
 }
 

@@ -1,6 +1,6 @@
 //! The access log: no record is lost, and none holds a request up.
 //!
-//! A request that will have something to say takes a [`Place`] first, before the dial; writing into a place then neither
+//! A request that will have something to say takes a [`RecordPlace`] first, before the dial; writing into a place then neither
 //! blocks nor fails. One thread of our own takes the lines to the output. When the output fails, or the oldest line
 //! has waited too long, no more places are given, so that new requests are refused with `log_unavailable` until it
 //! works again. Not here: the lines ([`super::record`] and the formats), the queue itself ([`super::queue`]), the writing
@@ -144,14 +144,14 @@ impl AccessLog {
     /// # Errors
     /// [`LogUnavailable`] while the output fails or stalls, or where the queue is full; never with
     /// [`OnLogFailure::Continue`].
-    pub fn reserve(&self) -> Result<Place, LogUnavailable> {
+    pub fn reserve(&self) -> Result<RecordPlace, LogUnavailable> {
         self.take().map(|hold| self.place(hold))
     }
 
     /// A place for a record that no request waits for: a `progress`, or the refusal with `log_unavailable` itself. It is
     /// given even while the output fails, from the queue's first three quarters; the record is written once the output
     /// works again, and counted as lost where there is no room for it.
-    pub fn spare(&self) -> Place {
+    pub fn spare(&self) -> RecordPlace {
         let room = self.room(self.0.queue.places.limit() / 4);
         self.place(if room { Hold::Held } else { Hold::None })
     }
@@ -218,8 +218,8 @@ impl AccessLog {
         self.0.queue.queued_bytes() < self.0.bytes && self.0.queue.places.take(1, spare)
     }
 
-    fn place(&self, hold: Hold) -> Place {
-        Place { log: self.clone(), hold }
+    fn place(&self, hold: Hold) -> RecordPlace {
+        RecordPlace { log: self.clone(), hold }
     }
 }
 
@@ -237,7 +237,7 @@ thread_local! {
 /// The right to write one record. Dropped unused it goes back.
 #[must_use = "a place goes back when it is dropped"]
 #[derive(Debug)]
-pub struct Place {
+pub struct RecordPlace {
     log: AccessLog,
     hold: Hold,
 }
@@ -252,7 +252,7 @@ enum Hold {
     None,
 }
 
-impl Place {
+impl RecordPlace {
     /// Queues the record. Never blocks, never fails; where traffic was preferred to records, it may be lost.
     pub fn write(mut self, record: &Record<'_>) {
         let shared = Arc::clone(&self.log.0);
@@ -273,7 +273,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for RecordPlace {
     fn drop(&mut self) {
         if self.hold == Hold::Held {
             self.log.0.queue.places.give_back(1);

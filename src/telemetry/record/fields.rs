@@ -2,8 +2,8 @@
 //!
 //! To add a field, add a row here and set it where its value is known ([`crate::session::request`] for what a request
 //! knows: its record does not compile without). JSON lines, their bound, [`FIELDS`] and what is held against that
-//! (`docs/log.md`, the tests' reader of records) follow from the row. One that a `logformat` shall show as `%{name}note` has a row in
-//! [`Note`](crate::words::logformat::Note) too, and does not compile with only one of the two.
+//! (`docs/log.md`, the tests' reader of records) follow from the row. A field that a `logformat` shall show as
+//! `%{name}note` has a row in [`Note`](crate::words::logformat::Note) too, and does not compile with only one of the two.
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -6,7 +6,8 @@
 //! is plain text, so that what reads such logs sees refusals as it knows them.
 //!
 //! Every value is printable ASCII when it is written, whatever was sent and however it is quoted, and a line is shorter
-//! than [`LINE_BOUND`]; what stands around the codes is the operator's own. Not here: the language ([`crate::words::logformat`]).
+//! than [`LINE_BOUND`]; what stands around the codes is the operator's own. Not here: the language
+//! ([`crate::words::logformat`]).
 
 use std::fmt::Display;
 use std::io::Write as _;
