@@ -20,7 +20,9 @@ fn pages() -> Vec<PathBuf> {
     let docs = docs.map(|entry| entry.expect("readable").path());
     let mut pages: Vec<PathBuf> =
         docs.filter(|path| path.extension().is_some_and(|ext| ext == "md")).collect();
-    pages.extend(["README.md", "README.ja.md", "SECURITY.md", "CHANGELOG.md"].map(PathBuf::from));
+    pages.extend(
+        ["README.md", "README.ja.md", "SECURITY.md", "CHANGELOG.md", "CONTRIBUTING.md"].map(PathBuf::from),
+    );
     pages.sort();
     pages
 }
