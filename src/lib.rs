@@ -1,6 +1,6 @@
 //! egressd: a forward proxy that lets out only what is listed.
 //!
-//! The rooms of the house, one above the other. Imports go only downward, which `tests/floors.rs` checks:
+//! The rooms of the house, one above the other. Imports go only downward, which `tests/floors` checks:
 //!
 //! | room | what is inside |
 //! |---|---|
