@@ -10,7 +10,7 @@ use ipnet::IpNet;
 
 use super::acl::{Acl, Acls, Answer, Asked, Is, Literal, Question, Test, ask};
 use super::lexer::Line;
-use super::notes::{Kind, Notes, Place};
+use crate::commands::import::notes::{Kind, Notes, Place};
 
 /// One line of a list of rules.
 #[derive(Clone, Debug)]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::Choices;
 use super::files::Files;
-use super::notes::{Kind, Notes, Place};
+use crate::commands::import::notes::{Kind, Notes, Place};
 
 /// Nested includes, as in Squid.
 const MAX_DEPTH: usize = 16;

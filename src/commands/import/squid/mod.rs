@@ -14,12 +14,11 @@ mod access;
 mod acl;
 mod classes;
 mod configmap;
+#[path = "../draft/emit.rs"]
 mod emit;
 mod files;
 mod hosts;
 mod lexer;
-mod log;
-mod notes;
 mod ports;
 mod regex;
 mod rules;
@@ -29,8 +28,8 @@ mod table;
 use std::path::Path;
 
 pub use self::files::Files;
-use self::notes::Notes;
-pub use self::notes::{Kind, Note};
+pub use crate::commands::import::notes::{Kind, Note};
+use crate::commands::import::notes::{Notes, Place};
 use crate::config::{self, Finding, Severity};
 
 /// Things that egressd's own reader refuses of what was carried over are left out one by one, so many at the most.
@@ -115,10 +114,10 @@ fn advise(warnings: &[Finding], draft: &emit::Draft, notes: &mut Notes) {
         let place = if Path::new(&*warning.file) == Path::new(OUTPUT) {
             match draft.origin(warning.line) {
                 Some(place) => place.clone(),
-                None => notes::Place { file: OUTPUT.into(), line: warning.line },
+                None => Place { file: OUTPUT.into(), line: warning.line },
             }
         } else {
-            notes::Place { file: warning.file.clone(), line: warning.line }
+            Place { file: warning.file.clone(), line: warning.line }
         };
         notes.tell(&place, Kind::Advice, warning.text.clone());
     }

@@ -14,8 +14,8 @@ use self::values::{addresses, lost_type, range, way};
 use super::files::Files;
 use super::hosts::HostSet;
 use super::lexer::{Line, Word};
-use super::notes::{Kind, Notes, Place};
 use super::regex;
+use crate::commands::import::notes::{Kind, Notes, Place};
 use crate::words::target::{Host, Name};
 
 /// Whether something is so.

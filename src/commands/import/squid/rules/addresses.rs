@@ -6,10 +6,10 @@ use std::rc::Rc;
 use ipnet::IpNet;
 
 use super::super::acl::Asked;
-use super::super::notes::Kind;
 use super::super::table::{Mentioned, Row, Table};
 use super::Entry;
 use super::content::{Bits, Making};
+use crate::commands::import::notes::Kind;
 use crate::rules::HostPattern;
 
 /// Adds what the table says of addresses.

@@ -5,12 +5,12 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use super::super::access::Access;
 use super::super::acl::{Acl, Asked};
 use super::super::hosts::parents;
-use super::super::notes::{Kind, Notes, Place};
 use super::super::ports::{Segments, shown};
 use super::super::table::{Mentioned, Row, Table};
 use super::addresses;
 use super::lists::List;
 use super::{Entry, FileEntry};
+use crate::commands::import::notes::{Kind, Notes, Place};
 use crate::rules::RuleText;
 
 /// Which ways and segments: `way * segments + segment`.

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::super::access::Access;
 use super::super::acl::Test;
 use super::super::files::Files;
-use super::super::notes::{Kind, Notes, Place};
+use crate::commands::import::notes::{Kind, Notes, Place};
 use crate::rules::{HostPattern, RuleText};
 
 /// A file of hosts, each line of which is a rule of egressd's too.

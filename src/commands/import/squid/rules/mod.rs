@@ -20,8 +20,8 @@ use super::acl::{Is, Test};
 use super::classes::{self, Class};
 use super::emit::{Draft, What};
 use super::files::Files;
-use super::notes::{Kind, Notes, Place};
 use super::table::{Mentioned, Table};
+use crate::commands::import::notes::{Kind, Notes, Place};
 use crate::config::Finding;
 
 /// A rule, and where it comes from.

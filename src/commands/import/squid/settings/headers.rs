@@ -1,7 +1,7 @@
 //! `request_header_access`: which fields are taken out of plain requests.
 
 use super::super::lexer::Line;
-use super::super::notes::{Kind, Notes};
+use crate::commands::import::notes::{Kind, Notes};
 
 /// Never sent on, whatever is configured.
 const NEVER_SENT: [&str; 8] = [

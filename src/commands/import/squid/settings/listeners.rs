@@ -3,7 +3,7 @@
 use super::super::acl::{Acls, Literal, Test};
 use super::super::files::Files;
 use super::super::lexer::Line;
-use super::super::notes::{Kind, Notes, Place};
+use crate::commands::import::notes::{Kind, Notes, Place};
 
 /// Where clients connect.
 #[derive(Clone, Debug)]

@@ -1,20 +1,21 @@
 //! Everything that is not about who may reach what: listeners, timeouts, names, headers, the parent, the log.
 
+mod directives;
 mod headers;
 mod listeners;
-mod others;
+mod log;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use self::listeners::Listener;
+use self::log::AccessLog;
 use super::acl;
 use super::emit::{self, Draft, What};
 use super::files::Files;
 use super::lexer::Line;
-use super::log::{self, AccessLog};
-use super::notes::{Kind, Notes, Place};
 use super::rules::Policies;
+use crate::commands::import::notes::{Kind, Notes, Place};
 use crate::config::Finding;
 
 /// A value of egressd.yaml, and the line that it comes from.
@@ -61,7 +62,7 @@ pub(super) fn read(lines: &[Line], files: &Files, notes: &mut Notes) -> Settings
     let acls = acl::read(lines, files, &mut Notes::default());
     settings.listeners = listeners::read(lines, &acls, files, notes);
     settings.headers = Some(headers::read(lines, notes));
-    others::read(lines, files, &mut settings, notes);
+    directives::read(lines, files, &mut settings, notes);
     settings
 }
 

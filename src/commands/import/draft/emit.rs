@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::Choices;
-use super::notes::Place;
 use super::rules::Policies;
 use super::settings::{Settings, Value};
+use crate::commands::import::notes::Place;
 
 /// What a line of the text is.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -4,8 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::super::files::Files;
 use super::super::lexer::Line;
-use super::super::notes::{Kind, Notes};
 use super::{Settings, Value};
+use crate::commands::import::notes::{Kind, Notes};
 use crate::words::target::Name;
 
 /// What has no meaning without a cache, a second process or an error page: said once, in one line.

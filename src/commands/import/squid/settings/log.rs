@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::lexer::Line;
-use super::notes::{Kind, Notes, Place};
-use super::settings::Value;
+use super::super::lexer::Line;
+use super::Value;
+use crate::commands::import::notes::{Kind, Notes, Place};
 
 /// The formats that Squid has by name, as its documentation gives them.
 const NAMED: [(&str, &str); 4] = [
@@ -19,9 +19,9 @@ const NAMED: [(&str, &str); 4] = [
 
 /// Output and format.
 #[derive(Debug, Default)]
-pub(super) struct AccessLog {
-    pub(super) output: Option<Value>,
-    pub(super) format: Option<Value>,
+pub(in super::super) struct AccessLog {
+    pub(in super::super) output: Option<Value>,
+    pub(in super::super) format: Option<Value>,
 }
 
 /// The first log of records that has a place.
