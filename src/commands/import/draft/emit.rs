@@ -1,40 +1,100 @@
-//! The text of egressd.yaml, with what each line comes from.
+//! The text of a draft, with what each line writes and what it comes from.
 
 use std::collections::BTreeMap;
 
-use super::Choices;
-use super::rules::Policies;
-use super::settings::{Settings, Value};
+use super::{Draft, Listener, Policy, Rule, Setting, Value};
 use crate::commands::import::notes::Place;
 
-/// What a line of the text is.
+/// The part of a draft that a line of the text writes, where it can be left out.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum What {
-    /// A setting, by its path.
-    Setting(&'static str),
+pub(super) enum Part {
+    Setting(Setting),
+    DnsServers,
     /// A listener, by its number.
     Listener(usize),
-    /// A rule of a policy.
-    Allow { policy: usize, text: String },
+    /// A rule that allows, and its policy by number.
+    Allow {
+        policy: usize,
+        text: String,
+    },
 }
 
 /// A text that is not checked yet.
 #[derive(Debug, Default)]
-pub(super) struct Draft {
+pub(super) struct Emitted {
     pub(super) text: String,
     lines: u32,
-    what: BTreeMap<u32, (Option<What>, Option<Place>)>,
+    parts: BTreeMap<u32, (Option<Part>, Option<Place>)>,
 }
 
-impl Draft {
-    /// What a line is; the nearest above it that is known.
-    pub(super) fn what(&self, line: u32) -> Option<&What> {
-        self.what.range(..=line).next_back().and_then(|(_, (what, _))| what.as_ref())
+/// The sections that hold settings, in their order.
+const SECTIONS: [&str; 7] = ["dns", "upstream_proxy", "tunnel", "limits", "http", "access_log", "shutdown"];
+
+/// Writes the whole file.
+pub(super) fn emit(draft: &Draft) -> Emitted {
+    let mut out = Emitted::default();
+    out.line(&format!(
+        "# By {}; the comments name its lines. What is lost or different now it told on stderr.",
+        printable(&draft.origin)
+    ));
+    if !draft.listeners.is_empty() {
+        out.line("listeners:");
+    }
+    for (number, listener) in draft.listeners.iter().enumerate() {
+        out.listener(number, listener, draft.get(Setting::UsersFile));
+    }
+    if let Some(listener) = draft.listeners.iter().find(|listener| !listener.trusted.is_empty()) {
+        out.line("admin:");
+        out.line(&format!("  proxy_protocol: {{trusted: {}}}", list(&listener.trusted)));
+    }
+    out.line("");
+    if draft.policies.is_empty() {
+        out.part("policies: []", None, None);
+    } else {
+        out.line("policies:");
+    }
+    for (number, policy) in draft.policies.iter().enumerate() {
+        out.policy(number, policy, draft.report);
+    }
+    let mut begun = false;
+    for name in SECTIONS {
+        let settings = draft.settings.iter().filter(|(setting, _)| setting.key().0 == name);
+        let settings: Vec<(&Setting, &Value)> = settings.collect();
+        let lists = match name {
+            "dns" => draft.dns_servers.is_some() || !draft.dns_hosts.is_empty(),
+            "http" => draft.removed_headers.is_some(),
+            _ => false,
+        };
+        if settings.is_empty() && !lists {
+            continue;
+        }
+        if !std::mem::replace(&mut begun, true) {
+            out.line("");
+        }
+        out.line(&format!("{name}:"));
+        match name {
+            "dns" => out.dns_lists(draft),
+            "http" => out.removed_headers(draft),
+            _ => {}
+        }
+        for (setting, value) in settings {
+            let (_, key) = setting.key();
+            let text = format!("  {key}: {}  # {}", scalar(&value.text), shown(&value.place));
+            out.part(&text, Some(Part::Setting(*setting)), Some(&value.place));
+        }
+    }
+    out
+}
+
+impl Emitted {
+    /// The part that a line writes: that of the nearest line above it that is known.
+    pub(super) fn part_at(&self, line: u32) -> Option<&Part> {
+        self.parts.range(..=line).next_back().and_then(|(_, (part, _))| part.as_ref())
     }
 
-    /// The line of Squid's that a line comes from.
+    /// What a line comes from.
     pub(super) fn origin(&self, line: u32) -> Option<&Place> {
-        self.what.get(&line).and_then(|(_, place)| place.as_ref())
+        self.parts.get(&line).and_then(|(_, place)| place.as_ref())
     }
 
     fn line(&mut self, text: &str) {
@@ -43,25 +103,110 @@ impl Draft {
         self.lines += 1;
     }
 
-    fn from(&mut self, text: &str, what: Option<What>, place: Option<&Place>) {
+    /// A line that writes a part, or ends the one above it.
+    fn part(&mut self, text: &str, part: Option<Part>, place: Option<&Place>) {
         self.line(text);
-        self.what.insert(self.lines, (what, place.cloned()));
+        self.parts.insert(self.lines, (part, place.cloned()));
     }
 
-    /// `key: value` of a section, with what it comes from behind it.
-    fn value(&mut self, indent: usize, key: &str, path: &'static str, value: &Value) {
-        let text = format!("{:indent$}{key}: {}  # {}", "", scalar(&value.text), shown(&value.place));
-        self.from(&text, Some(What::Setting(path)), Some(&value.place));
+    fn listener(&mut self, number: usize, listener: &Listener, users: Option<&Value>) {
+        let place = Some(&listener.place);
+        let text = format!("  - name: {}  # {}", scalar(&listener.name), shown(&listener.place));
+        self.part(&text, Some(Part::Listener(number)), place);
+        let text = format!("    address: {}", scalar(&listener.address));
+        self.part(&text, Some(Part::Listener(number)), place);
+        if !listener.trusted.is_empty() {
+            self.line(&format!("    proxy_protocol: {{trusted: {}}}", list(&listener.trusted)));
+        }
+        if let Some(tls) = &listener.tls {
+            self.part("    tls:", Some(Part::Listener(number)), place);
+            self.line(&format!("      certificate: {}", scalar(&tls.certificate)));
+            self.line(&format!("      key: {}", scalar(&tls.key)));
+            for (key, file) in [("client_ca", &tls.client_ca), ("client_crl", &tls.client_crl)] {
+                if let Some(file) = file {
+                    self.line(&format!("      {key}: {}", scalar(file)));
+                }
+            }
+        }
+        if let Some(users) = users {
+            let text =
+                format!("    basic_auth: {{users_file: {}}}  # {}", scalar(&users.text), shown(&users.place));
+            self.part(&text, Some(Part::Setting(Setting::UsersFile)), Some(&users.place));
+        }
+    }
+
+    fn policy(&mut self, number: usize, policy: &Policy, report: bool) {
+        self.part(&format!("  - name: {}", scalar(&policy.name)), None, None);
+        if report {
+            self.line("    mode: report  # lets through and logs as would_deny; take it out to enforce");
+        }
+        self.line("    clients:");
+        self.line(&format!("      networks: {}", list(&policy.networks)));
+        if !policy.users.is_empty() {
+            let users: Vec<String> = policy.users.iter().map(|user| format!("user:{user}")).collect();
+            self.line(&format!("      identities: {}", list(&users)));
+        }
+        if policy.allow.is_empty() && policy.files.is_empty() {
+            self.line("    allow: []");
+        }
+        self.rules("allow", &policy.allow, |text| {
+            Some(Part::Allow { policy: number, text: text.to_owned() })
+        });
+        if !policy.files.is_empty() {
+            self.line("    allow_files:");
+        }
+        for file in &policy.files {
+            let text = format!("      - file: {}  # {}", scalar(&file.path), shown(&file.place));
+            self.part(&text, None, Some(&file.place));
+            self.line(&format!("        schemes: {}", list(&file.schemes)));
+        }
+        self.rules("deny", &policy.deny, |_| None);
+    }
+
+    /// Rules, below a comment for each line that they come from.
+    fn rules(&mut self, key: &str, rules: &[Rule], part: impl Fn(&str) -> Option<Part>) {
+        if !rules.is_empty() {
+            self.line(&format!("    {key}:"));
+        }
+        let mut last: Option<&Place> = None;
+        for rule in rules {
+            if last.replace(&rule.place) != Some(&rule.place) {
+                self.line(&format!("      # {}", shown(&rule.place)));
+            }
+            self.part(&format!("      - {}", scalar(&rule.text)), part(&rule.text), Some(&rule.place));
+        }
+    }
+
+    fn dns_lists(&mut self, draft: &Draft) {
+        if let Some((place, servers)) = &draft.dns_servers {
+            let text = format!("  servers: {}  # {}", list(servers), shown(place));
+            self.part(&text, Some(Part::DnsServers), Some(place));
+        }
+        if !draft.dns_hosts.is_empty() {
+            self.part("  hosts:", None, None);
+            for (name, addresses) in &draft.dns_hosts {
+                self.line(&format!("    {}: {}", scalar(name), list(addresses)));
+            }
+        }
+    }
+
+    fn removed_headers(&mut self, draft: &Draft) {
+        if let Some(headers) = &draft.removed_headers {
+            self.part(&format!("  remove_request_headers: {}", list(headers)), None, None);
+        }
     }
 }
 
 fn shown(place: &Place) -> String {
-    let file: String = place.file.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
-    format!("{file}:{}", place.line)
+    format!("{}:{}", printable(&place.file), place.line)
+}
+
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 /// A scalar, quoted where YAML would read something else.
-pub(super) fn scalar(text: &str) -> String {
+pub(in crate::commands::import) fn scalar(text: &str) -> String {
     let plain = text.starts_with(|c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.'))
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '/' | ':'))
         && !text.ends_with(':')
@@ -76,204 +221,6 @@ pub(super) fn scalar(text: &str) -> String {
 fn list<T: std::fmt::Display>(items: &[T]) -> String {
     let items: Vec<String> = items.iter().map(|item| scalar(&item.to_string())).collect();
     format!("[{}]", items.join(", "))
-}
-
-/// Writes the whole file.
-pub(super) fn yaml(main: &str, settings: &Settings, policies: &Policies, choices: Choices) -> Draft {
-    let mut draft = Draft::default();
-    let main: String = main.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
-    draft.line(&format!("# By `egressd import squid` from {main}; the comments name its lines. What is lost or different now it told on stderr."));
-    listeners(&mut draft, settings);
-    if let Some(trusted) = settings
-        .listeners
-        .iter()
-        .find(|listener| !listener.trusted.is_empty())
-        .map(|listener| &listener.trusted)
-    {
-        draft.line("admin:");
-        draft.line(&format!("  proxy_protocol: {{trusted: {}}}", list(trusted)));
-    }
-    draft.line("");
-    written(&mut draft, policies, choices);
-    sections(&mut draft, settings);
-    draft
-}
-
-fn listeners(draft: &mut Draft, settings: &Settings) {
-    if settings.listeners.is_empty() {
-        return;
-    }
-    draft.line("listeners:");
-    for (number, listener) in settings.listeners.iter().enumerate() {
-        let what = Some(What::Listener(number));
-        draft.from(
-            &format!("  - name: {}  # {}", scalar(&listener.name), shown(&listener.place)),
-            what.clone(),
-            Some(&listener.place),
-        );
-        draft.from(
-            &format!("    address: {}", scalar(&listener.address)),
-            what.clone(),
-            Some(&listener.place),
-        );
-        if !listener.trusted.is_empty() {
-            draft.line(&format!("    proxy_protocol: {{trusted: {}}}", list(&listener.trusted)));
-        }
-        if let Some(tls) = &listener.tls {
-            draft.from("    tls:", what.clone(), Some(&listener.place));
-            draft.line(&format!("      certificate: {}", scalar(&tls.certificate)));
-            draft.line(&format!("      key: {}", scalar(&tls.key)));
-            for (key, file) in [("client_ca", &tls.client_ca), ("client_crl", &tls.client_crl)] {
-                if let Some(file) = file {
-                    draft.line(&format!("      {key}: {}", scalar(file)));
-                }
-            }
-        }
-        if let Some(users) = &settings.users_file {
-            let text =
-                format!("    basic_auth: {{users_file: {}}}  # {}", scalar(&users.text), shown(&users.place));
-            draft.from(&text, Some(What::Setting("basic_auth")), Some(&users.place));
-        }
-    }
-}
-
-fn written(draft: &mut Draft, policies: &Policies, choices: Choices) {
-    if policies.policies.is_empty() {
-        return draft.from("policies: []", None, None);
-    }
-    draft.line("policies:");
-    for (number, policy) in policies.policies.iter().enumerate() {
-        draft.from(&format!("  - name: {}", scalar(&policy.name)), None, None);
-        if choices.report {
-            draft.line("    mode: report  # lets through and logs as would_deny; take it out to enforce");
-        }
-        draft.line("    clients:");
-        draft.line(&format!("      networks: {}", list(&policy.networks)));
-        if !policy.users.is_empty() {
-            let users: Vec<String> = policy.users.iter().map(|user| format!("user:{user}")).collect();
-            draft.line(&format!("      identities: {}", list(&users)));
-        }
-        let mut last: Option<&Place> = None;
-        let heading = |draft: &mut Draft, place: &Place| {
-            let text = format!("      # {}", shown(place));
-            draft.line(&text);
-        };
-        if policy.allow.is_empty() && policy.files.is_empty() {
-            draft.line("    allow: []");
-        } else if !policy.allow.is_empty() {
-            draft.line("    allow:");
-        }
-        for entry in &policy.allow {
-            if last != Some(&entry.place) {
-                heading(draft, &entry.place);
-                last = Some(&entry.place);
-            }
-            let what = What::Allow { policy: number, text: entry.text.clone() };
-            draft.from(&format!("      - {}", scalar(&entry.text)), Some(what), Some(&entry.place));
-        }
-        if !policy.files.is_empty() {
-            draft.line("    allow_files:");
-        }
-        for file in &policy.files {
-            let text = format!("      - file: {}  # {}", scalar(&file.path), shown(&file.place));
-            draft.from(&text, None, Some(&file.place));
-            draft.line(&format!("        schemes: {}", list(&file.schemes)));
-        }
-        if !policy.deny.is_empty() {
-            draft.line("    deny:");
-        }
-        last = None;
-        for entry in &policy.deny {
-            if last != Some(&entry.place) {
-                heading(draft, &entry.place);
-                last = Some(&entry.place);
-            }
-            draft.from(&format!("      - {}", scalar(&entry.text)), None, Some(&entry.place));
-        }
-    }
-}
-
-/// A key of a section: its name, its path, and what it is to be.
-type Key<'a> = (&'static str, &'static str, &'a Option<Value>);
-
-fn sections(draft: &mut Draft, settings: &Settings) {
-    let mut begun = false;
-    let mut section = |draft: &mut Draft, name: &str| {
-        if !std::mem::replace(&mut begun, true) {
-            draft.line("");
-        }
-        draft.line(&format!("{name}:"));
-    };
-    let dns = &settings.dns;
-    if dns.servers.is_some() || !dns.hosts.is_empty() || dns.timeout.is_some() {
-        section(draft, "dns");
-        if let Some((place, servers)) = &dns.servers {
-            let text = format!("  servers: {}  # {}", list(servers), shown(place));
-            draft.from(&text, Some(What::Setting("dns.servers")), Some(place));
-        }
-        if !dns.hosts.is_empty() {
-            draft.from("  hosts:", Some(What::Setting("dns.hosts")), None);
-            for (name, addresses) in &dns.hosts {
-                draft.line(&format!("    {}: {}", scalar(name), list(addresses)));
-            }
-        }
-        if let Some(timeout) = &dns.timeout {
-            draft.value(2, "timeout", "dns.timeout", timeout);
-        }
-    }
-    if let Some(parent) = &settings.parent {
-        section(draft, "upstream_proxy");
-        draft.value(2, "url", "upstream_proxy", parent);
-    }
-    let groups: [(&str, &[Key<'_>]); 5] = [
-        (
-            "tunnel",
-            &[
-                ("connect_timeout", "tunnel.connect_timeout", &settings.connect_timeout),
-                ("idle_timeout", "tunnel.idle_timeout", &settings.idle_timeout),
-                ("max_lifetime", "tunnel.max_lifetime", &settings.max_lifetime),
-            ],
-        ),
-        (
-            "limits",
-            &[
-                ("tunnels_per_client", "limits.tunnels_per_client", &settings.tunnels_per_client),
-                ("head_bytes", "limits.head_bytes", &settings.head_bytes),
-                ("head_timeout", "limits.head_timeout", &settings.head_timeout),
-            ],
-        ),
-        (
-            "http",
-            &[
-                ("response_timeout", "http.response_timeout", &settings.response_timeout),
-                ("stall_timeout", "http.stall_timeout", &settings.stall_timeout),
-            ],
-        ),
-        (
-            "access_log",
-            &[
-                ("output", "access_log.output", &settings.log.output),
-                ("format", "access_log.format", &settings.log.format),
-            ],
-        ),
-        ("shutdown", &[("grace_period", "shutdown.grace_period", &settings.grace_period)]),
-    ];
-    for (name, keys) in groups {
-        let headers = settings.headers.as_ref().filter(|_| name == "http");
-        if keys.iter().all(|(_, _, value)| value.is_none()) && headers.is_none() {
-            continue;
-        }
-        section(draft, name);
-        if let Some(headers) = headers {
-            let text = format!("  remove_request_headers: {}", list(headers));
-            draft.from(&text, Some(What::Setting("http.remove_request_headers")), None);
-        }
-        for (key, path, value) in keys {
-            if let Some(value) = value {
-                draft.value(2, key, path, value);
-            }
-        }
-    }
 }
 
 #[cfg(test)]

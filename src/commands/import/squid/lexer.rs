@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use super::Choices;
 use super::files::Files;
 use crate::commands::import::notes::{Kind, Notes, Place};
 
@@ -61,25 +60,24 @@ impl Line {
 pub(super) fn read(
     files: &Files,
     main: &str,
-    choices: Choices,
+    skip_missing: bool,
     notes: &mut Notes,
 ) -> Result<Vec<Line>, String> {
-    read_up_to(MAX_LINES, files, main, choices, notes)
+    read_up_to(MAX_LINES, files, main, skip_missing, notes)
 }
 
 fn read_up_to(
     most: usize,
     files: &Files,
     main: &str,
-    choices: Choices,
+    skip_missing: bool,
     notes: &mut Notes,
 ) -> Result<Vec<Line>, String> {
     // Below the root as Squid knew it, or as it is named on the command line.
     let content = files.read(main).or_else(|_| files.read_written(std::path::Path::new(main)));
     let content = content.map_err(|error| format!("cannot read {main}: {error}"))?;
-    let skip = choices.skip_missing;
     let (lines, missing, within) = (Vec::new(), Vec::new(), Vec::new());
-    let mut reader = Reader { files, notes, most, skip, read: 0, within, lines, missing, full: None };
+    let mut reader = Reader { files, notes, most, skip_missing, read: 0, within, lines, missing, full: None };
     reader.file(main, &content, false);
     if let Some(Place { file, line }) = reader.full {
         return Err(format!(
@@ -104,7 +102,7 @@ struct Reader<'a> {
     /// So many lines are read.
     most: usize,
     /// What is missing is taken for empty.
-    skip: bool,
+    skip_missing: bool,
     /// So many have been, `if` and `include` among them: files that include each other many times could be read for ever.
     read: usize,
     /// The file that is being read, after those that include it.
@@ -240,7 +238,7 @@ impl Reader<'_> {
     }
 
     fn lack(&mut self, place: &Place, what: String) {
-        if self.skip {
+        if self.skip_missing {
             let text = format!("{what}: it is taken for empty, and what it denies is allowed");
             self.notes.tell(place, Kind::Wider, text);
         } else {
@@ -299,8 +297,7 @@ mod tests {
         ))
         .expect("ConfigMaps");
         let mut notes = Notes::default();
-        let skipping = Choices { skip_missing: true, ..Choices::default() };
-        let lines = read(&files, &main, skipping, &mut notes).expect("readable");
+        let lines = read(&files, &main, true, &mut notes).expect("readable");
         let shown = |line: &Line| {
             let words: Vec<&str> = line.words.iter().map(|word| word.text.as_str()).collect();
             format!(
@@ -351,7 +348,7 @@ mod tests {
         let maps = serde_json::json!({"kind": "ConfigMap", "data": {"squid.conf": text, "more.conf": more}});
         let (files, main) = Files::in_config_maps(&maps.to_string()).expect("ConfigMaps");
         let mut notes = Notes::default();
-        read_up_to(most, &files, &main, Choices::default(), &mut notes).map(|lines| lines.len())
+        read_up_to(most, &files, &main, false, &mut notes).map(|lines| lines.len())
     }
 
     #[test]
@@ -381,7 +378,7 @@ mod tests {
             let maps = serde_json::json!({"kind": "ConfigMap", "data": data});
             let (files, main) = Files::in_config_maps(&maps.to_string()).expect("ConfigMaps");
             let mut notes = Notes::default();
-            read_up_to(100, &files, &main, Choices::default(), &mut notes).map(|lines| lines.len())
+            read_up_to(100, &files, &main, false, &mut notes).map(|lines| lines.len())
         };
         assert_eq!(chain(16, 1), Ok(1));
         let error = chain(17, 1).expect_err("too deep");

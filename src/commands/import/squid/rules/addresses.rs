@@ -7,8 +7,8 @@ use ipnet::IpNet;
 
 use super::super::acl::Asked;
 use super::super::table::{Mentioned, Row, Table};
-use super::Entry;
 use super::content::{Bits, Making};
+use crate::commands::import::draft::Rule;
 use crate::commands::import::notes::Kind;
 use crate::rules::HostPattern;
 
@@ -89,7 +89,7 @@ fn led_to(making: &mut Making<'_, '_>, mentioned: &Mentioned, table: &mut Table<
         let networks: Vec<IpNet> = making.access.networks(number).to_vec();
         let place = making.rule_place(number);
         let entries =
-            networks.iter().map(|network| Entry { place: place.clone(), text: host(&network.trunc()) });
+            networks.iter().map(|network| Rule { place: place.clone(), text: host(&network.trunc()) });
         making.content.deny.extend(entries);
         closed.extend(networks);
         let earlier: BTreeSet<usize> = rows

@@ -9,7 +9,7 @@ use super::super::ports::{Segments, shown};
 use super::super::table::{Mentioned, Row, Table};
 use super::addresses;
 use super::lists::List;
-use super::{Entry, FileEntry};
+use crate::commands::import::draft::{AllowFile, Rule};
 use crate::commands::import::notes::{Kind, Notes, Place};
 use crate::rules::RuleText;
 
@@ -19,9 +19,9 @@ pub(super) type Bits = Vec<bool>;
 /// What stands in one policy, and which of Squid's lines it comes from.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(super) struct Content {
-    pub(super) allow: Vec<Entry>,
-    pub(super) files: Vec<FileEntry>,
-    pub(super) deny: Vec<Entry>,
+    pub(super) allow: Vec<Rule>,
+    pub(super) files: Vec<AllowFile>,
+    pub(super) deny: Vec<Rule>,
     /// Rules of Squid's that allow tunnels, plain requests, and tunnels to other ports than 443.
     pub(super) connect: BTreeSet<usize>,
     pub(super) http: BTreeSet<usize>,
@@ -174,7 +174,7 @@ impl Making<'_, '_> {
             .map(|(scheme, _)| scheme)
             .collect();
         if !schemes.is_empty() {
-            self.content.files.push(FileEntry {
+            self.content.files.push(AllowFile {
                 place: list.place.clone(),
                 path: list.path.clone(),
                 schemes,
@@ -337,7 +337,7 @@ impl Making<'_, '_> {
             }
         }
         let into = if allow { &mut self.content.allow } else { &mut self.content.deny };
-        into.extend(texts.into_iter().map(|text| Entry { place: place.clone(), text }));
+        into.extend(texts.into_iter().map(|text| Rule { place: place.clone(), text }));
     }
 
     /// Where a name is listed, else the rule that decides on it.

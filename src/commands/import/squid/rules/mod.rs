@@ -9,7 +9,6 @@ mod lists;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::rc::Rc;
 
 use ipnet::IpNet;
@@ -18,56 +17,10 @@ use self::content::Content;
 use super::access::Access;
 use super::acl::{Is, Test};
 use super::classes::{self, Class};
-use super::emit::{Draft, What};
 use super::files::Files;
 use super::table::{Mentioned, Table};
+use crate::commands::import::draft::Policy;
 use crate::commands::import::notes::{Kind, Notes, Place};
-use crate::config::Finding;
-
-/// A rule, and where it comes from.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) struct Entry {
-    pub(super) place: Place,
-    pub(super) text: String,
-}
-
-/// An allow file.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) struct FileEntry {
-    pub(super) place: Place,
-    pub(super) path: String,
-    pub(super) schemes: Vec<&'static str>,
-}
-
-/// A policy as it will be written.
-#[derive(Clone, Debug)]
-pub(super) struct Policy {
-    pub(super) name: String,
-    pub(super) networks: Vec<IpNet>,
-    pub(super) users: Vec<String>,
-    pub(super) allow: Vec<Entry>,
-    pub(super) files: Vec<FileEntry>,
-    pub(super) deny: Vec<Entry>,
-}
-
-/// The policies of a configuration, and what they do with plain HTTP.
-#[derive(Debug)]
-pub(super) struct Policies {
-    pub(super) policies: Vec<Policy>,
-    /// Some rule lets plain HTTP out.
-    pub(super) http: bool,
-    /// The least of `maxconn`, and where it is used.
-    pub(super) connections: Option<(u64, Place)>,
-}
-
-impl Policies {
-    /// Whether names are denied by where they lead.
-    pub(super) fn deny_networks(&self) -> bool {
-        let is_network =
-            |entry: &Entry| entry.text.parse::<IpNet>().is_ok() || entry.text.parse::<IpAddr>().is_ok();
-        self.policies.iter().any(|policy| policy.deny.iter().any(is_network))
-    }
-}
 
 /// The classes of one user, each with what is in its policy.
 type Rows<'a> = Vec<(&'a Class, Rc<Content>)>;
@@ -81,7 +34,12 @@ struct Group {
 }
 
 /// Makes the policies, and tells what they do otherwise. `users`: those of the password file.
-pub(super) fn policies(access: &Access<'_>, users: &[String], files: &Files, notes: &mut Notes) -> Policies {
+pub(super) fn policies(
+    access: &Access<'_>,
+    users: &[String],
+    files: &Files,
+    notes: &mut Notes,
+) -> Vec<Policy> {
     let mentioned = Mentioned::by(access);
     let lists = lists::of(access, files, notes);
     let classes = classes::of(access, users);
@@ -126,11 +84,7 @@ pub(super) fn policies(access: &Access<'_>, users: &[String], files: &Files, not
             "nothing is allowed: `policies` is empty, and every request is denied",
         );
     }
-    let http = policies.iter().any(|policy| {
-        policy.allow.iter().any(|entry| entry.text.starts_with("http://"))
-            || policy.files.iter().any(|file| file.schemes.contains(&"http"))
-    });
-    Policies { policies, http, connections: access.connections.clone() }
+    policies
 }
 
 /// The classes of one set of users, gathered: the first policy that fits a client is the one for its class.
@@ -269,14 +223,4 @@ fn differences<'c>(access: &Access<'_>, contents: impl Iterator<Item = &'c Conte
             }
         }
     }
-}
-
-/// Takes out the rule that egressd's reader refuses; a rule that denies is never taken out.
-pub(super) fn leave_out(policies: &mut Policies, error: &Finding, draft: &Draft, notes: &mut Notes) -> bool {
-    let Some(What::Allow { policy, text }) = draft.what(error.line) else { return false };
-    let Some(policy) = policies.policies.get_mut(*policy) else { return false };
-    let Some(number) = policy.allow.iter().position(|entry| entry.text == *text) else { return false };
-    let entry = policy.allow.remove(number);
-    notes.tell(&entry.place, Kind::Stricter, format!("`{}` is not carried over: {}", entry.text, error.text));
-    true
 }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::super::files::Files;
 use super::super::lexer::Line;
-use super::{Settings, Value};
+use crate::commands::import::draft::{Draft, Setting, Value};
 use crate::commands::import::notes::{Kind, Notes};
 use crate::words::target::Name;
 
@@ -207,13 +207,16 @@ const LOST: &[(&str, &str)] = &[
 ];
 
 /// Reads every directive that has no module of its own.
-pub(super) fn read(lines: &[Line], files: &Files, settings: &mut Settings, notes: &mut Notes) {
+pub(super) fn read(lines: &[Line], files: &Files, draft: &mut Draft, notes: &mut Notes) -> Vec<String> {
+    let mut users: Vec<String> = Vec::new();
     let mut without: Vec<&Line> = Vec::new();
     let always_parent = lines.iter().any(|line| {
         line.name == "never_direct" && line.word(0) == Some("allow") && line.word(1) == Some("all")
     });
     for line in lines {
-        if known(line, files, always_parent, settings, notes) || HARMLESS.contains(&line.name.as_str()) {
+        if known(line, files, always_parent, draft, &mut users, notes)
+            || HARMLESS.contains(&line.name.as_str())
+        {
             continue;
         }
         // Longer names first: `request_header_add` is not `request_`.
@@ -244,6 +247,7 @@ pub(super) fn read(lines: &[Line], files: &Files, settings: &mut Settings, notes
             format!("here and further on, without a meaning for egressd and left out: {}", names.join(", ")),
         );
     }
+    users
 }
 
 /// Whether something passes without this line that Squid kept back by it.
@@ -270,21 +274,22 @@ fn known(
     line: &Line,
     files: &Files,
     always_parent: bool,
-    settings: &mut Settings,
+    draft: &mut Draft,
+    users: &mut Vec<String>,
     notes: &mut Notes,
 ) -> bool {
     let value = |text: String| Some(Value { place: line.place.clone(), text });
     match line.name.as_str() {
-        "connect_timeout" => settings.connect_timeout = time(line, 3_600, notes),
+        "connect_timeout" => draft.set(Setting::ConnectTimeout, time(line, 3_600, notes)),
         "read_timeout" => {
-            settings.idle_timeout = time(line, 30 * 86_400, notes);
-            settings.stall_timeout = time(line, 3_600, &mut Notes::default());
-            settings.response_timeout = settings.stall_timeout.clone();
+            draft.set(Setting::IdleTimeout, time(line, 30 * 86_400, notes));
+            draft.set(Setting::StallTimeout, time(line, 3_600, &mut Notes::default()));
+            draft.set(Setting::ResponseTimeout, draft.get(Setting::StallTimeout).cloned());
         }
-        "request_timeout" => settings.head_timeout = time(line, 3_600, notes),
-        "client_lifetime" => settings.max_lifetime = time(line, 365 * 86_400, notes),
-        "dns_timeout" => settings.dns.timeout = time(line, 60, notes),
-        "shutdown_lifetime" => settings.grace_period = time(line, 86_400, notes),
+        "request_timeout" => draft.set(Setting::HeadTimeout, time(line, 3_600, notes)),
+        "client_lifetime" => draft.set(Setting::MaxLifetime, time(line, 365 * 86_400, notes)),
+        "dns_timeout" => draft.set(Setting::DnsTimeout, time(line, 60, notes)),
+        "shutdown_lifetime" => draft.set(Setting::GracePeriod, time(line, 86_400, notes)),
         "forward_timeout"
         | "peer_connect_timeout"
         | "write_timeout"
@@ -293,23 +298,20 @@ fn known(
             notes.tell(&line.place, Kind::Lost, format!("{}: `tunnel.connect_timeout` is for the whole way to a target, and `idle_timeout` for silence", line.shown()));
         }
         "client_ip_max_connections" => {
-            settings.tunnels_per_client = line
-                .word(0)
-                .and_then(|word| word.parse::<u64>().ok())
-                .filter(|most| *most > 0)
-                .and_then(|most| value(most.to_string()));
+            let most = line.word(0).and_then(|word| word.parse::<u64>().ok()).filter(|most| *most > 0);
+            draft.set(Setting::TunnelsPerClient, most.and_then(|most| value(most.to_string())));
         }
-        "request_header_max_size" => settings.head_bytes = size(line),
+        "request_header_max_size" => draft.set(Setting::HeadBytes, size(line)),
         "dns_nameservers" => {
             let servers: Vec<String> = line.words.iter().filter_map(|word| server(&word.text)).collect();
             if servers.is_empty() {
                 notes.tell(&line.place, Kind::Lost, format!("{}: no address of a name server", line.shown()));
             } else {
-                let all = settings.dns.servers.get_or_insert_with(|| (line.place.clone(), Vec::new()));
+                let all = draft.dns_servers.get_or_insert_with(|| (line.place.clone(), Vec::new()));
                 all.1.extend(servers);
             }
         }
-        "hosts_file" => hosts_file(line, files, settings, notes),
+        "hosts_file" => hosts_file(line, files, draft, notes),
         "forwarded_for" => {
             if matches!(line.word(0), Some("on" | "transparent")) {
                 notes.tell(
@@ -319,7 +321,7 @@ fn known(
                 );
             }
         }
-        "cache_peer" => peer(line, always_parent, settings, notes),
+        "cache_peer" => peer(line, always_parent, draft, notes),
         "cache_peer_access" | "cache_peer_domain" => {
             notes.tell(
                 &line.place,
@@ -328,7 +330,7 @@ fn known(
                 format!("{}: everything goes through the one parent", line.shown()),
             );
         }
-        "auth_param" => auth(line, files, settings, notes),
+        "auth_param" => auth(line, files, draft, users, notes),
         "cache_effective_user" | "cache_effective_group" => {
             notes.tell(
                 &line.place,
@@ -407,7 +409,7 @@ fn server(word: &str) -> Option<String> {
     address.ok().or_else(|| word.parse::<SocketAddr>().ok().map(|address| address.to_string()))
 }
 
-fn hosts_file(line: &Line, files: &Files, settings: &mut Settings, notes: &mut Notes) {
+fn hosts_file(line: &Line, files: &Files, draft: &mut Draft, notes: &mut Notes) {
     let Some(path) = line.word(0) else { return };
     if path == "/etc/hosts" {
         return; // egressd reads it too.
@@ -430,12 +432,12 @@ fn hosts_file(line: &Line, files: &Files, settings: &mut Settings, notes: &mut N
         let mut words = entry.split_whitespace();
         let Some(Ok(address)) = words.next().map(str::parse::<IpAddr>) else { continue };
         for name in words.filter_map(|name| Name::parse(name).ok()) {
-            settings.dns.hosts.entry(name.to_string()).or_default().push(address);
+            draft.dns_hosts.entry(name.to_string()).or_default().push(address);
         }
     }
 }
 
-fn peer(line: &Line, always_parent: bool, settings: &mut Settings, notes: &mut Notes) {
+fn peer(line: &Line, always_parent: bool, draft: &mut Draft, notes: &mut Notes) {
     let (Some(host), Some(kind), Some(port)) = (line.word(0), line.word(1), line.word(2)) else { return };
     let has = |option: &str| line.words.iter().skip(4).any(|word| word.text == option);
     if kind != "parent" || has("originserver") {
@@ -445,7 +447,7 @@ fn peer(line: &Line, always_parent: bool, settings: &mut Settings, notes: &mut N
             format!("{}: only a parent proxy is carried over", line.shown()),
         );
     }
-    if settings.parent.is_some() {
+    if draft.get(Setting::UpstreamProxy).is_some() {
         return notes.tell(
             &line.place,
             Kind::Lost,
@@ -458,7 +460,10 @@ fn peer(line: &Line, always_parent: bool, settings: &mut Settings, notes: &mut N
     let tls = line.words.iter().skip(4).any(|word| matches!(word.text.as_str(), "ssl" | "tls"));
     let host = if host.parse::<std::net::Ipv6Addr>().is_ok() { format!("[{host}]") } else { host.to_owned() };
     let scheme = if tls { "https" } else { "http" };
-    settings.parent = Some(Value { place: line.place.clone(), text: format!("{scheme}://{host}:{port}") });
+    draft.set(
+        Setting::UpstreamProxy,
+        Some(Value { place: line.place.clone(), text: format!("{scheme}://{host}:{port}") }),
+    );
     notes.tell(&line.place, Kind::Differs, "everything goes through the parent, which then looks names up: egressd cannot check the addresses that they lead to");
     if !always_parent {
         notes.tell(&line.place, Kind::Differs, "without `never_direct allow all` Squid went directly where it could, tunnels among it: take `upstream_proxy` out if that is wanted");
@@ -468,7 +473,7 @@ fn peer(line: &Line, always_parent: bool, settings: &mut Settings, notes: &mut N
     }
 }
 
-fn auth(line: &Line, files: &Files, settings: &mut Settings, notes: &mut Notes) {
+fn auth(line: &Line, files: &Files, draft: &mut Draft, users: &mut Vec<String>, notes: &mut Notes) {
     if line.word(0) != Some("basic") {
         return notes.tell(
             &line.place,
@@ -493,14 +498,17 @@ fn auth(line: &Line, files: &Files, settings: &mut Settings, notes: &mut Notes) 
     };
     match files.read(path) {
         Ok(content) => {
-            let users = String::from_utf8_lossy(&content);
-            settings.users = users
+            let content = String::from_utf8_lossy(&content);
+            *users = content
                 .lines()
                 .filter_map(|line| line.split_once(':'))
                 .map(|(user, _)| user.trim().to_owned())
                 .filter(|user| !user.is_empty() && !user.starts_with('#') && !user.contains(char::is_control))
                 .collect();
-            settings.users_file = Some(Value { place: line.place.clone(), text: files.written(path) });
+            draft.set(
+                Setting::UsersFile,
+                Some(Value { place: line.place.clone(), text: files.written(path) }),
+            );
             notes.tell(&line.place, Kind::Differs, "every client of these listeners is asked for its password, also where Squid let it through before it asked");
         }
         Err(error) => {

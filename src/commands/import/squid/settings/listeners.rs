@@ -3,37 +3,8 @@
 use super::super::acl::{Acls, Literal, Test};
 use super::super::files::Files;
 use super::super::lexer::Line;
-use crate::commands::import::notes::{Kind, Notes, Place};
-
-/// Where clients connect.
-#[derive(Clone, Debug)]
-pub(in super::super) struct Listener {
-    pub(in super::super) place: Place,
-    pub(in super::super) name: String,
-    pub(in super::super) address: String,
-    /// Who must bring a PROXY header; empty: nobody may.
-    pub(in super::super) trusted: Vec<String>,
-    pub(in super::super) tls: Option<Tls>,
-}
-
-/// Files of an `https_port`, as egressd.yaml names them.
-#[derive(Clone, Debug)]
-pub(in super::super) struct Tls {
-    pub(in super::super) certificate: String,
-    pub(in super::super) key: String,
-    pub(in super::super) client_ca: Option<String>,
-    pub(in super::super) client_crl: Option<String>,
-}
-
-impl Tls {
-    /// Whether `path` is one of its files.
-    pub(in super::super) fn names(&self, path: &str) -> bool {
-        [Some(&self.certificate), Some(&self.key), self.client_ca.as_ref(), self.client_crl.as_ref()]
-            .into_iter()
-            .flatten()
-            .any(|file| file == path)
-    }
-}
+use crate::commands::import::draft::{Listener, Tls};
+use crate::commands::import::notes::{Kind, Notes};
 
 /// Every port of the configuration.
 pub(super) fn read(lines: &[Line], acls: &Acls, files: &Files, notes: &mut Notes) -> Vec<Listener> {
@@ -190,7 +161,7 @@ fn trusted(lines: &[Line], acls: &Acls, notes: &mut Notes) -> Vec<String> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::super::super::{Choices, lexer};
+    use super::super::super::lexer;
     use super::*;
 
     #[test]
@@ -200,7 +171,7 @@ mod tests {
             let maps = serde_json::json!({"kind": "ConfigMap", "data": {"squid.conf": text}});
             let (files, main) = Files::in_config_maps(&maps.to_string()).expect("ConfigMaps");
             let mut notes = Notes::default();
-            let lines = lexer::read(&files, &main, Choices::default(), &mut notes).expect("readable");
+            let lines = lexer::read(&files, &main, false, &mut notes).expect("readable");
             let listeners = super::read(&lines, &BTreeMap::new(), &files, &mut notes);
             let tls = listeners.into_iter().next().and_then(|listener| listener.tls).expect("has TLS");
             (tls.client_ca, tls.client_crl)

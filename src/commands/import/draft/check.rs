@@ -1,0 +1,118 @@
+//! The draft as egressd's own reader takes it. What that refuses is left out, one part after the other, and told.
+//!
+//! A rule that denies is never left out: where one is refused, the whole import is.
+
+use std::io;
+use std::path::Path;
+
+use super::emit::{Emitted, Part, emit};
+use super::{Draft, Setting};
+use crate::commands::import::notes::{Kind, Notes, Place};
+use crate::config::{self, Finding, Severity};
+
+/// At most so many parts are left out.
+const LEFT_OUT: usize = 512;
+/// The name under which the text is checked.
+const OUTPUT: &str = "egressd.yaml";
+
+/// The text of a draft, without what is refused. `read`: the files that the text names.
+///
+/// # Errors
+/// One sentence: what is refused cannot be left out, which is a fault of the import.
+pub(in crate::commands::import) fn check(
+    mut draft: Draft,
+    read: impl Fn(&Path) -> io::Result<Vec<u8>>,
+    notes: &mut Notes,
+) -> Result<String, String> {
+    for _ in 0..LEFT_OUT {
+        let emitted = emit(&draft);
+        let findings = match config::load_str(OUTPUT, &emitted.text, &read) {
+            Ok(loaded) => {
+                advise(&loaded.warnings, &emitted, notes);
+                return Ok(emitted.text);
+            }
+            Err(findings) => findings,
+        };
+        let Some(error) = findings.iter().find(|finding| finding.severity == Severity::Error) else { break };
+        if leave_out(&mut draft, error, &emitted, notes).is_none() {
+            return Err(format!("what came out is refused, which is a fault of the import: {error}"));
+        }
+    }
+    Err("what came out is refused, which is a fault of the import".to_owned())
+}
+
+/// Takes out what is refused, and tells it. None: it is nothing that can be taken out.
+fn leave_out(draft: &mut Draft, error: &Finding, emitted: &Emitted, notes: &mut Notes) -> Option<()> {
+    match part(draft, error, emitted)? {
+        Part::Setting(setting) => {
+            let value = draft.take(setting)?;
+            let (kind, text) = match setting {
+                Setting::UsersFile => (
+                    Kind::Stricter,
+                    format!(
+                        "no password is asked for, and who is known by a password alone is denied: {} ({}:{})",
+                        error.text, error.file, error.line
+                    ),
+                ),
+                Setting::LogFormat => (Kind::Differs, format!("the log is JSON: {}", error.text)),
+                setting => {
+                    let (section, key) = setting.key();
+                    (Kind::Differs, format!("`{section}.{key}` keeps its default: {}", error.text))
+                }
+            };
+            notes.tell(&value.place, kind, text);
+        }
+        Part::DnsServers => {
+            let (place, _) = draft.dns_servers.take()?;
+            notes.tell(&place, Kind::Lost, format!("not carried over: {}", error.text));
+        }
+        Part::Listener(number) => {
+            draft.listeners.get(number)?;
+            let listener = draft.listeners.remove(number);
+            let text = format!("this listener is left out: {}", error.text);
+            notes.tell(&listener.place, Kind::Stricter, text);
+        }
+        Part::Allow { policy, text } => {
+            let policy = draft.policies.get_mut(policy)?;
+            let number = policy.allow.iter().position(|rule| rule.text == text)?;
+            let rule = policy.allow.remove(number);
+            let text = format!("`{}` is not carried over: {}", rule.text, error.text);
+            notes.tell(&rule.place, Kind::Stricter, text);
+        }
+    }
+    Some(())
+}
+
+/// The part of the draft that is refused. What a file lacks that the text names is found at that file.
+fn part(draft: &Draft, error: &Finding, emitted: &Emitted) -> Option<Part> {
+    if draft.get(Setting::UsersFile).is_some_and(|file| *file.text == *error.file) {
+        return Some(Part::Setting(Setting::UsersFile));
+    }
+    let of_listener = draft
+        .listeners
+        .iter()
+        .position(|listener| listener.tls.as_ref().is_some_and(|tls| tls.names(&error.file)));
+    match of_listener {
+        Some(number) => Some(Part::Listener(number)),
+        None if &*error.file == OUTPUT => emitted.part_at(error.line).cloned(),
+        None => None,
+    }
+}
+
+/// The lint's advice on what was carried over, at the line that it comes from where there is one.
+fn advise(warnings: &[Finding], emitted: &Emitted, notes: &mut Notes) {
+    for warning in warnings {
+        // Told in other words, or meant.
+        if warning.text.starts_with("`policies` is empty")
+            || warning.text.ends_with("allows nothing: it denies every request")
+        {
+            continue;
+        }
+        let here = || Place { file: warning.file.clone(), line: warning.line };
+        let place = match &*warning.file {
+            OUTPUT => emitted.origin(warning.line).cloned().unwrap_or_else(here),
+            _ => here(),
+        };
+        notes.tell(&place, Kind::Advice, warning.text.clone());
+    }
+}

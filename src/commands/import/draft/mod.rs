@@ -1,0 +1,177 @@
+//! A draft of an egressd configuration: the readers of other proxies' configurations fill it, `emit` writes it, and
+//! `check` holds it to what egressd's own reader takes.
+//!
+//! It knows nothing of what the readers read, save the lines that its parts come from. Not here: how a part is found
+//! (`squid`).
+
+mod check;
+mod emit;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+pub(super) use self::check::check;
+pub(super) use self::emit::scalar;
+use super::notes::Place;
+
+/// Everything that will be written.
+#[derive(Debug, Default)]
+pub(super) struct Draft {
+    /// By what command, and from which file: for the first line of the text.
+    origin: String,
+    /// Every policy has `mode: report`: it lets through, and logs what it would deny.
+    pub(super) report: bool,
+    pub(super) listeners: Vec<Listener>,
+    pub(super) policies: Vec<Policy>,
+    settings: BTreeMap<Setting, Value>,
+    pub(super) dns_servers: Option<(Place, Vec<String>)>,
+    /// The addresses of names that are not looked up.
+    pub(super) dns_hosts: BTreeMap<String, Vec<IpAddr>>,
+    /// Taken out of plain requests. None: nothing is written of it.
+    pub(super) removed_headers: Option<Vec<String>>,
+}
+
+/// A value, and the line that it comes from.
+#[derive(Clone, Debug)]
+pub(super) struct Value {
+    pub(super) place: Place,
+    pub(super) text: String,
+}
+
+/// A key that has one value, in the order in which they are written.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Setting {
+    /// The password file of every listener.
+    UsersFile,
+    DnsTimeout,
+    UpstreamProxy,
+    ConnectTimeout,
+    IdleTimeout,
+    MaxLifetime,
+    TunnelsPerClient,
+    HeadBytes,
+    HeadTimeout,
+    ResponseTimeout,
+    StallTimeout,
+    LogOutput,
+    LogFormat,
+    GracePeriod,
+}
+
+impl Setting {
+    /// Its section and its name in that section.
+    fn key(self) -> (&'static str, &'static str) {
+        match self {
+            Setting::UsersFile => ("basic_auth", "users_file"),
+            Setting::DnsTimeout => ("dns", "timeout"),
+            Setting::UpstreamProxy => ("upstream_proxy", "url"),
+            Setting::ConnectTimeout => ("tunnel", "connect_timeout"),
+            Setting::IdleTimeout => ("tunnel", "idle_timeout"),
+            Setting::MaxLifetime => ("tunnel", "max_lifetime"),
+            Setting::TunnelsPerClient => ("limits", "tunnels_per_client"),
+            Setting::HeadBytes => ("limits", "head_bytes"),
+            Setting::HeadTimeout => ("limits", "head_timeout"),
+            Setting::ResponseTimeout => ("http", "response_timeout"),
+            Setting::StallTimeout => ("http", "stall_timeout"),
+            Setting::LogOutput => ("access_log", "output"),
+            Setting::LogFormat => ("access_log", "format"),
+            Setting::GracePeriod => ("shutdown", "grace_period"),
+        }
+    }
+}
+
+/// Where clients connect.
+#[derive(Clone, Debug)]
+pub(super) struct Listener {
+    pub(super) place: Place,
+    pub(super) name: String,
+    pub(super) address: String,
+    /// The networks that must bring a PROXY header. Empty: there is none to bring.
+    pub(super) trusted: Vec<String>,
+    pub(super) tls: Option<Tls>,
+}
+
+/// The files of a listener's TLS.
+#[derive(Clone, Debug)]
+pub(super) struct Tls {
+    pub(super) certificate: String,
+    pub(super) key: String,
+    pub(super) client_ca: Option<String>,
+    pub(super) client_crl: Option<String>,
+}
+
+impl Tls {
+    /// Whether `path` is one of its files.
+    fn names(&self, path: &str) -> bool {
+        [Some(&self.certificate), Some(&self.key), self.client_ca.as_ref(), self.client_crl.as_ref()]
+            .into_iter()
+            .flatten()
+            .any(|file| file == path)
+    }
+}
+
+/// Which clients may reach what.
+#[derive(Clone, Debug)]
+pub(super) struct Policy {
+    pub(super) name: String,
+    pub(super) networks: Vec<IpNet>,
+    pub(super) users: Vec<String>,
+    pub(super) allow: Vec<Rule>,
+    pub(super) files: Vec<AllowFile>,
+    pub(super) deny: Vec<Rule>,
+}
+
+/// A rule, and the line that it comes from.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Rule {
+    pub(super) place: Place,
+    pub(super) text: String,
+}
+
+/// A file of rules.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct AllowFile {
+    pub(super) place: Place,
+    pub(super) path: String,
+    pub(super) schemes: Vec<&'static str>,
+}
+
+impl Draft {
+    /// An empty one. `origin`: by what command, and from which file.
+    pub(super) fn new(origin: String, report: bool) -> Self {
+        Draft { origin, report, ..Draft::default() }
+    }
+
+    pub(super) fn get(&self, setting: Setting) -> Option<&Value> {
+        self.settings.get(&setting)
+    }
+
+    /// Sets it; without a value, takes it out.
+    pub(super) fn set(&mut self, setting: Setting, value: Option<Value>) {
+        match value {
+            Some(value) => drop(self.settings.insert(setting, value)),
+            None => drop(self.settings.remove(&setting)),
+        }
+    }
+
+    pub(super) fn take(&mut self, setting: Setting) -> Option<Value> {
+        self.settings.remove(&setting)
+    }
+
+    /// Whether some rule lets plain HTTP out.
+    pub(super) fn allows_plain_http(&self) -> bool {
+        self.policies.iter().any(|policy| {
+            policy.allow.iter().any(|rule| rule.text.starts_with("http://"))
+                || policy.files.iter().any(|file| file.schemes.contains(&"http"))
+        })
+    }
+
+    /// Whether names are denied by the addresses that they lead to.
+    pub(super) fn denies_networks(&self) -> bool {
+        let is_network =
+            |rule: &Rule| rule.text.parse::<IpNet>().is_ok() || rule.text.parse::<IpAddr>().is_ok();
+        self.policies.iter().any(|policy| policy.deny.iter().any(is_network))
+    }
+}
