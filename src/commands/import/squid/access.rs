@@ -8,8 +8,9 @@ use std::collections::BTreeSet;
 
 use ipnet::IpNet;
 
-use super::acl::{Acl, Acls, Answer, Asked, Is, Literal, Question, Test, ask};
+use super::acl::{Acl, Acls, Answer, Asked, Literal, Question, Test, ask};
 use super::lexer::Line;
+use super::truth::Truth;
 use crate::commands::import::notes::{Kind, Notes, Place};
 
 /// One line of a list of rules.
@@ -292,10 +293,10 @@ impl Access<'_> {
         let mut fit = if rule.doubtful { Fit::Maybe("it stands under an `if`".to_owned()) } else { Fit::Yes };
         for literal in &rule.literals {
             match ask(self.acls, literal, question, 0) {
-                Answer::Is(is) => match if literal.negated { is.not() } else { is } {
-                    Is::No => return Fit::No,
-                    Is::Yes => {}
-                    Is::Maybe => match &fit {
+                Answer::Truth(is) => match if literal.negated { !is } else { is } {
+                    Truth::No => return Fit::No,
+                    Truth::Yes => {}
+                    Truth::Maybe => match &fit {
                         Fit::Maybe(why) if !why.ends_with(BACKWARDS) => {}
                         _ => fit = Fit::Maybe(self.why(literal, question)),
                     },

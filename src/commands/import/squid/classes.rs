@@ -7,7 +7,8 @@ use std::collections::{BTreeSet, HashMap};
 use ipnet::IpNet;
 
 use super::access::Access;
-use super::acl::{Is, Test};
+use super::acl::Test;
+use super::truth::Truth;
 
 /// One kind of client.
 #[derive(Clone, Debug)]
@@ -17,7 +18,7 @@ pub(super) struct Class {
     /// None: no password.
     pub(super) user: Option<String>,
     /// Which client lists it is in. A list of users is missing where there is no password.
-    pub(super) lists: HashMap<String, Is>,
+    pub(super) lists: HashMap<String, Truth>,
 }
 
 /// Every class: users first, narrow networks first.
@@ -45,8 +46,10 @@ pub(super) fn of(access: &Access<'_>, users: &[String]) -> Vec<Class> {
                 .iter()
                 .filter_map(|(name, acl)| {
                     let is = match &acl.test {
-                        Test::Client(listed) => Is::so(listed.iter().any(|listed| listed.contains(&network))),
-                        Test::User { any, names, folded } => Is::so(
+                        Test::Client(listed) => {
+                            Truth::from(listed.iter().any(|listed| listed.contains(&network)))
+                        }
+                        Test::User { any, names, folded } => Truth::from(
                             names.contains(user?)
                                 || (*folded
                                     && names.iter().any(|name| {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::acl::Is;
+use super::truth::Truth;
 
 /// A set of hosts, of which some may be unknown.
 #[derive(Clone, Debug)]
@@ -14,9 +14,9 @@ pub(super) struct HostSet {
     below: HashSet<String>,
     addresses: Vec<IpNet>,
     /// Whether a name that is not listed is in the set.
-    rest: Is,
+    rest: Truth,
     /// Whether an address that is not listed is in the set.
-    literals: Is,
+    literals: Truth,
 }
 
 impl HostSet {
@@ -26,14 +26,14 @@ impl HostSet {
             exact: HashSet::new(),
             below: HashSet::new(),
             addresses: Vec::new(),
-            rest: Is::No,
-            literals: if backwards { Is::Maybe } else { Is::No },
+            rest: Truth::No,
+            literals: if backwards { Truth::Maybe } else { Truth::No },
         }
     }
 
     /// Whether Squid looks addresses up backwards for it.
     pub(super) fn looks_backwards(&self) -> bool {
-        self.literals == Is::Maybe
+        self.literals == Truth::Maybe
     }
 
     /// Adds a name (canonical), everything under it, or both.
@@ -52,8 +52,8 @@ impl HostSet {
 
     /// It may hold further hosts.
     pub(super) fn unknown(&mut self) {
-        self.rest = Is::Maybe;
-        self.literals = Is::Maybe;
+        self.rest = Truth::Maybe;
+        self.literals = Truth::Maybe;
     }
 
     /// Every name that is mentioned.
@@ -67,29 +67,29 @@ impl HostSet {
     }
 
     /// Whether the name itself is in the set.
-    pub(super) fn has(&self, name: &str) -> Is {
+    pub(super) fn has(&self, name: &str) -> Truth {
         if self.exact.contains(name) || parents(name).any(|parent| self.below.contains(parent)) {
-            return Is::Yes;
+            return Truth::Yes;
         }
         self.rest
     }
 
     /// Whether the names under it are that no set mentions.
-    pub(super) fn has_below(&self, name: &str) -> Is {
+    pub(super) fn has_below(&self, name: &str) -> Truth {
         if self.below.contains(name) || parents(name).any(|parent| self.below.contains(parent)) {
-            return Is::Yes;
+            return Truth::Yes;
         }
         self.rest
     }
 
     /// Whether names are that no set mentions.
-    pub(super) fn has_others(&self) -> Is {
+    pub(super) fn has_others(&self) -> Truth {
         self.rest
     }
 
     /// Whether the addresses of a network are that no set mentions.
-    pub(super) fn has_network(&self, network: &IpNet) -> Is {
-        if self.addresses.iter().any(|listed| listed.contains(network)) { Is::Yes } else { self.literals }
+    pub(super) fn has_network(&self, network: &IpNet) -> Truth {
+        if self.addresses.iter().any(|listed| listed.contains(network)) { Truth::Yes } else { self.literals }
     }
 }
 
@@ -110,19 +110,19 @@ mod tests {
         set.add_address([203, 0, 113, 9].into());
         let net = |text: &str| text.parse::<IpNet>().expect("a network");
         let rows = [
-            (set.has("example.com"), Is::Yes),
-            (set.has("a.b.example.com"), Is::Yes),
-            (set.has("evilexample.com"), Is::No),
-            (set.has_below("one.test"), Is::No),
-            (set.has("one.test"), Is::Yes),
-            (set.has_others(), Is::No),
-            (set.has_network(&net("203.0.113.9/32")), Is::Yes),
-            (set.has_network(&net("203.0.113.0/24")), Is::Maybe),
+            (set.has("example.com"), Truth::Yes),
+            (set.has("a.b.example.com"), Truth::Yes),
+            (set.has("evilexample.com"), Truth::No),
+            (set.has_below("one.test"), Truth::No),
+            (set.has("one.test"), Truth::Yes),
+            (set.has_others(), Truth::No),
+            (set.has_network(&net("203.0.113.9/32")), Truth::Yes),
+            (set.has_network(&net("203.0.113.0/24")), Truth::Maybe),
         ];
         for (number, (got, want)) in rows.into_iter().enumerate() {
             assert_eq!(got, want, "row {number}");
         }
         set.unknown();
-        assert_eq!(set.has("evilexample.com"), Is::Maybe);
+        assert_eq!(set.has("evilexample.com"), Truth::Maybe);
     }
 }

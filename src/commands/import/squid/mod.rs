@@ -22,6 +22,7 @@ mod regex;
 mod rules;
 mod settings;
 mod table;
+mod truth;
 
 pub use self::files::Files;
 use crate::commands::import::draft::{self, Draft};

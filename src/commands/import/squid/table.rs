@@ -9,9 +9,10 @@ use std::rc::Rc;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::access::{Access, Verdict};
-use super::acl::{Acl, Asked, Is, Question, Test};
+use super::acl::{Acl, Asked, Question, Test};
 use super::classes::Class;
 use super::ports::Segments;
+use super::truth::Truth;
 
 /// CONNECT, then plain HTTP.
 pub(super) const WAYS: [bool; 2] = [true, false];
@@ -87,7 +88,7 @@ pub(super) struct Table<'a> {
     segments: &'a Segments,
     class: &'a Class,
     /// Hosts that no list tells apart have one row.
-    rows: HashMap<Vec<Is>, Rc<Row>>,
+    rows: HashMap<Vec<Truth>, Rc<Row>>,
 }
 
 impl<'a> Table<'a> {
@@ -120,7 +121,7 @@ impl<'a> Table<'a> {
     }
 
     fn whole(&mut self, host: Asked<'_>) -> Rc<Row> {
-        let mut key: Vec<Is> = self
+        let mut key: Vec<Truth> = self
             .used
             .iter()
             .filter_map(|(_, acl)| {
@@ -130,13 +131,13 @@ impl<'a> Table<'a> {
                     (Test::Host(hosts), Asked::OtherNames) => hosts.has_others(),
                     (Test::Host(hosts), Asked::Network(network)) => hosts.has_network(&network),
                     (Test::Destination(listed), Asked::Network(network)) => {
-                        Is::so(listed.iter().any(|listed| listed.contains(&network)))
+                        Truth::from(listed.iter().any(|listed| listed.contains(&network)))
                     }
                     _ => return None,
                 })
             })
             .collect();
-        key.push(Is::so(matches!(host, Asked::Network(_))));
+        key.push(Truth::from(matches!(host, Asked::Network(_))));
         if let Some(row) = self.rows.get(&key) {
             return Rc::clone(row);
         }

@@ -8,40 +8,16 @@ mod values;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::IpNet;
 
-use self::values::{addresses, lost_type, range, way};
+use self::values::{addresses, lost_type, range, v4, v6, way};
 use super::files::Files;
 use super::hosts::HostSet;
 use super::lexer::{Line, Word};
 use super::regex;
+use super::truth::Truth;
 use crate::commands::import::notes::{Kind, Notes, Place};
 use crate::words::target::{Host, Name};
-
-/// Whether something is so.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub(super) enum Is {
-    /// It is not.
-    No,
-    /// egressd cannot know.
-    Maybe,
-    /// It is.
-    Yes,
-}
-
-impl Is {
-    pub(super) fn so(fact: bool) -> Self {
-        if fact { Is::Yes } else { Is::No }
-    }
-
-    pub(super) fn not(self) -> Self {
-        match self {
-            Is::No => Is::Yes,
-            Is::Maybe => Is::Maybe,
-            Is::Yes => Is::No,
-        }
-    }
-}
 
 /// A reference to a list in a rule.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -73,13 +49,13 @@ pub(super) enum Test {
     /// The port that was asked for.
     Port(Vec<(u16, u16)>),
     /// CONNECT, and plain HTTP.
-    Way { connect: Is, http: Is },
+    Way { connect: Truth, http: Truth },
     /// One of these, each a conjunction.
     Either(Vec<Vec<Literal>>),
     /// How many requests a client has under way.
     Connections(u64),
     /// The same for every request.
-    Always(Is),
+    Always(Truth),
 }
 
 /// A list.
@@ -120,9 +96,9 @@ fn built_in() -> Acls {
         ("localhost", "src", Test::Client(loopback())),
         ("to_localhost", "dst", Test::Destination(to_localhost)),
         ("to_linklocal", "dst", Test::Destination(linklocal)),
-        ("CONNECT", "method", Test::Way { connect: Is::Yes, http: Is::No }),
+        ("CONNECT", "method", Test::Way { connect: Truth::Yes, http: Truth::No }),
         // cache_object:// and /squid-internal-mgr/: there are no such requests.
-        ("manager", "url_regex", Test::Always(Is::No)),
+        ("manager", "url_regex", Test::Always(Truth::No)),
     ];
     let acl = |kind: &str, test| Acl {
         place: place.clone(),
@@ -135,14 +111,6 @@ fn built_in() -> Acls {
         notes: Vec::new(),
     };
     rows.into_iter().map(|(name, kind, test)| (name.to_owned(), acl(kind, test))).collect()
-}
-
-fn v4(address: Ipv4Addr, prefix: u8) -> IpNet {
-    IpNet::V4(Ipv4Net::new_assert(address, prefix))
-}
-
-fn v6(address: Ipv6Addr, prefix: u8) -> IpNet {
-    IpNet::V6(Ipv6Net::new_assert(address, prefix))
 }
 
 /// Every `acl` line.
@@ -193,13 +161,13 @@ fn empty(kind: &str, line: &Line) -> Test {
         "dstdomain" | "dstdom_regex" => Test::Host(HostSet::new(!numeric)),
         "ssl::server_name" => Test::Host(HostSet::new(false)),
         "port" => Test::Port(Vec::new()),
-        "method" | "proto" => Test::Way { connect: Is::No, http: Is::No },
+        "method" | "proto" => Test::Way { connect: Truth::No, http: Truth::No },
         "proxy_auth" => Test::User { any: false, names: HashSet::new(), folded: false },
         "any-of" | "all-of" => Test::Either(Vec::new()),
         "maxconn" => Test::Connections(u64::MAX),
         // It is judged as if the ClientHello were known: see `access`.
-        "at_step" => Test::Always(Is::Yes),
-        _ => Test::Always(Is::Maybe),
+        "at_step" => Test::Always(Truth::Yes),
+        _ => Test::Always(Truth::Maybe),
     }
 }
 
@@ -213,7 +181,7 @@ struct Reading<'a> {
 impl Reading<'_> {
     fn values(&mut self) {
         let kind = self.acl.kind.clone();
-        let known = !matches!(self.acl.test, Test::Always(Is::Maybe));
+        let known = !matches!(self.acl.test, Test::Always(Truth::Maybe));
         if !known {
             self.acl.why = lost_type(&kind);
             let text = format!("{}: {}; what needs it fails closed", self.line.shown(), self.acl.why);
@@ -391,7 +359,7 @@ fn cut(value: &str) -> String {
 /// What a list is asked about.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Question<'a> {
-    pub(super) client: &'a HashMap<String, Is>,
+    pub(super) client: &'a HashMap<String, Truth>,
     /// `CONNECT` or plain HTTP.
     pub(super) connect: bool,
     /// Any port of the segment.
@@ -415,7 +383,7 @@ pub(super) enum Asked<'a> {
 /// What a list answers.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Answer {
-    Is(Is),
+    Truth(Truth),
     /// It depends on the addresses that the name leads to.
     LeadsTo,
     /// The client has to say who it is first.
@@ -424,7 +392,7 @@ pub(super) enum Answer {
 
 /// Whether a list is true of a request. Of one that is not there nothing is known.
 pub(super) fn ask(acls: &Acls, literal: &Literal, question: &Question<'_>, depth: usize) -> Answer {
-    let Some(acl) = acls.get(&literal.acl).filter(|_| depth < 8) else { return Answer::Is(Is::Maybe) };
+    let Some(acl) = acls.get(&literal.acl).filter(|_| depth < 8) else { return Answer::Truth(Truth::Maybe) };
     let is = match &acl.test {
         Test::Client(_) | Test::User { .. } => match question.client.get(&literal.acl) {
             Some(is) => *is,
@@ -437,12 +405,14 @@ pub(super) fn ask(acls: &Acls, literal: &Literal, question: &Question<'_>, depth
             Asked::Network(network) => hosts.has_network(&network),
         },
         Test::Destination(networks) => match question.host {
-            Asked::Network(network) => Is::so(networks.iter().any(|listed| listed.contains(&network))),
+            Asked::Network(network) => Truth::from(networks.iter().any(|listed| listed.contains(&network))),
             // Negated or not: who asks has both.
             _ if !acl.partly && depth == 0 => return Answer::LeadsTo,
-            _ => Is::Maybe,
+            _ => Truth::Maybe,
         },
-        Test::Port(ports) => Is::so(ports.iter().any(|(low, high)| (*low..=*high).contains(&question.port))),
+        Test::Port(ports) => {
+            Truth::from(ports.iter().any(|(low, high)| (*low..=*high).contains(&question.port)))
+        }
         Test::Way { connect, http } => {
             if question.connect {
                 *connect
@@ -455,18 +425,18 @@ pub(super) fn ask(acls: &Acls, literal: &Literal, question: &Question<'_>, depth
             .map(|all| {
                 all.iter()
                     .map(|part| match ask(acls, part, question, depth + 1) {
-                        Answer::Is(is) if part.negated => is.not(),
-                        Answer::Is(is) => is,
-                        Answer::LeadsTo | Answer::AskPassword => Is::Maybe,
+                        Answer::Truth(is) if part.negated => !is,
+                        Answer::Truth(is) => is,
+                        Answer::LeadsTo | Answer::AskPassword => Truth::Maybe,
                     })
                     .min()
-                    .unwrap_or(Is::Yes)
+                    .unwrap_or(Truth::Yes)
             })
             .max()
-            .unwrap_or(Is::No),
-        Test::Connections(_) => Is::Maybe,
+            .unwrap_or(Truth::No),
+        Test::Connections(_) => Truth::Maybe,
         Test::Always(is) => *is,
     };
-    let is = if acl.partly { is.max(Is::Maybe) } else { is };
-    Answer::Is(is)
+    let is = if acl.partly { is.max(Truth::Maybe) } else { is };
+    Answer::Truth(is)
 }

@@ -2,21 +2,21 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::{Is, v4, v6};
+use super::super::truth::Truth;
 
 /// `GET`, `CONNECT`; `HTTP`.
-pub(super) fn way(kind: &str, value: &str, connect: &mut Is, http: &mut Is) -> Option<()> {
+pub(super) fn way(kind: &str, value: &str, connect: &mut Truth, http: &mut Truth) -> Option<()> {
     let value = value.to_ascii_uppercase();
     match (kind, value.as_str()) {
-        ("method", "CONNECT") => *connect = Is::Yes,
+        ("method", "CONNECT") => *connect = Truth::Yes,
         // Neither is served at all; see `access` for PURGE.
         ("method", "TRACE" | "PURGE" | "ICP_QUERY" | "HTCP_CLR" | "NONE") => {}
-        ("method", _) => *http = (*http).max(Is::Maybe),
+        ("method", _) => *http = (*http).max(Truth::Maybe),
         // To Squid, CONNECT has no protocol.
-        ("proto", "NONE") => *connect = Is::Yes,
-        ("proto", "HTTP") => *http = Is::Yes,
+        ("proto", "NONE") => *connect = Truth::Yes,
+        ("proto", "HTTP") => *http = Truth::Yes,
         _ => {}
     }
     Some(())
@@ -84,6 +84,14 @@ pub(super) fn addresses(value: &str) -> Option<Vec<IpNet>> {
         },
     };
     IpNet::new(address, prefix).ok().map(|network| vec![network.trunc()])
+}
+
+pub(super) fn v4(address: Ipv4Addr, prefix: u8) -> IpNet {
+    IpNet::V4(Ipv4Net::new_assert(address, prefix))
+}
+
+pub(super) fn v6(address: Ipv6Addr, prefix: u8) -> IpNet {
+    IpNet::V6(Ipv6Net::new_assert(address, prefix))
 }
 
 /// `443` or `1025-65535`.

@@ -6,6 +6,8 @@
 mod addresses;
 mod content;
 mod lists;
+mod names;
+mod reach;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,12 +15,14 @@ use std::rc::Rc;
 
 use ipnet::IpNet;
 
-use self::content::Content;
+use self::content::{Content, Gathering};
+use self::lists::List;
 use super::access::Access;
-use super::acl::{Is, Test};
+use super::acl::{Asked, Test};
 use super::classes::{self, Class};
 use super::files::Files;
 use super::table::{Mentioned, Table};
+use super::truth::Truth;
 use crate::commands::import::draft::Policy;
 use crate::commands::import::notes::{Kind, Notes, Place};
 
@@ -43,14 +47,15 @@ pub(super) fn policies(
     let mentioned = Mentioned::by(access);
     let lists = lists::of(access, files, notes);
     let classes = classes::of(access, users);
-    let mut contents: BTreeMap<Vec<(String, Is)>, Rc<Content>> = BTreeMap::new();
+    let mut contents: BTreeMap<Vec<(String, Truth)>, Rc<Content>> = BTreeMap::new();
     let mut by_user: BTreeMap<Option<String>, Rows<'_>> = BTreeMap::new();
     for class in &classes {
-        let mut key: Vec<(String, Is)> = class.lists.iter().map(|(name, is)| (name.clone(), *is)).collect();
+        let mut key: Vec<(String, Truth)> =
+            class.lists.iter().map(|(name, is)| (name.clone(), *is)).collect();
         key.sort();
         let content = contents.entry(key).or_insert_with(|| {
             let table = Table::new(access, &mentioned.segments, class);
-            Rc::new(content::of(access, &mentioned, table, &lists, notes))
+            Rc::new(content(access, &mentioned, table, &lists, notes))
         });
         by_user.entry(class.user.clone()).or_default().push((class, Rc::clone(content)));
     }
@@ -85,6 +90,27 @@ pub(super) fn policies(
         );
     }
     policies
+}
+
+/// What is allowed and denied to one class of clients.
+fn content(
+    access: &Access<'_>,
+    mentioned: &Mentioned,
+    mut table: Table<'_>,
+    lists: &[List],
+    notes: &mut Notes,
+) -> Content {
+    let segments = &mentioned.segments;
+    let mut gathering = Gathering { access, segments, content: Content::default(), notes };
+    gathering.everything(&table.row(Asked::OtherNames));
+    names::add(&mut gathering, mentioned, &mut table, lists);
+    addresses::add(&mut gathering, mentioned, &mut table);
+    let mut content = gathering.content;
+    content.allow.sort();
+    content.allow.dedup();
+    content.deny.sort();
+    content.deny.dedup();
+    content
 }
 
 /// The classes of one set of users, gathered: the first policy that fits a client is the one for its class.
