@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use egressd::config;
+use egressd::session::refuse::reply::{WireForm, wire_form};
 use egressd::telemetry::record::{Event, FIELDS};
 use egressd::words::client::Client;
 use egressd::words::logformat::Note;
-use egressd::words::outcome::{Ending, Reason, Refusal};
+use egressd::words::outcome::{Ending, Reason};
 use egressd::words::target::Target;
 use serde_json::Value;
 
@@ -240,10 +241,10 @@ fn every_reason_stands_in_the_table_with_its_status() {
     let told: Vec<(String, String)> =
         rows.iter().map(|row| (row[0].clone(), quoted(&row[1])[0].to_owned())).collect();
     for reason in Reason::ALL {
-        let status = match reason.refusal() {
-            Refusal::Reply(status, _) => status.to_string(),
-            Refusal::Alert(_) => "alert".to_owned(),
-            Refusal::Closed => "closed".to_owned(),
+        let status = match wire_form(*reason) {
+            WireForm::Reply { status, .. } => status.to_string(),
+            WireForm::InTunnel(Some(_)) => "alert".to_owned(),
+            WireForm::InTunnel(None) | WireForm::Closed => "closed".to_owned(),
         };
         assert!(
             told.contains(&(status.clone(), reason.to_string())),

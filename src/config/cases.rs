@@ -152,7 +152,7 @@ impl CaseFile {
             report.error(at.place, "what is allowed has no reason: take it out, or write `expect: deny`");
         }
         let known: Vec<&str> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
-        let reason = Reason::ALL.iter().copied().find(|reason| reason.as_str() == word);
+        let reason = Reason::from_word(word);
         if reason.is_none() {
             let help = match nearest(word, &known) {
                 Some(meant) => format!("did you mean {meant}?"),

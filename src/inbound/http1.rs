@@ -199,5 +199,5 @@ fn head_limits(limits: &config::Limits) -> HeadLimits {
 fn may_ask_again(head: &Head, buffer: &BytesMut, reason: Reason) -> bool {
     // A client that did not wait for the 200 has sent the tunnel's bytes: no head follows.
     let is_in_order = head.method != http::Method::CONNECT || buffer.is_empty();
-    reason.status() == Some(407) && head.keep_alive && !head.framing.has_body() && is_in_order
+    reply::status(reason) == Some(407) && head.keep_alive && !head.framing.has_body() && is_in_order
 }

@@ -7,43 +7,41 @@
 use jiff::Timestamp;
 
 use super::Policy;
-use super::decide::{Found, ports_for};
+use super::decide::{Found, Wrong, ports_for};
 use super::label_pattern::matches_across_labels;
 use super::names::suffixes;
 use super::rule::Ports;
 use super::store::{Kind, Rule, RuleId};
 use crate::words::client::Client;
-use crate::words::outcome::Reason;
 use crate::words::target::{Host, Method, Target};
 
 /// How many patterns with a `*` inside are compared with a host that none of them matches.
 const PATTERNS_LOOKED_AT: usize = 16;
 
-/// The nearest rule and the advice. `rule` is the one that `reason` is about.
+/// The nearest rule and the advice. `wrong` is the rule that the denial is about, with what is wrong with it.
 pub(super) fn of(
     policy: &Policy,
     target: &Target,
-    reason: Reason,
-    rule: Option<RuleId>,
+    wrong: Option<(Wrong, RuleId)>,
     found: &Found,
 ) -> (Option<RuleId>, String) {
-    let Some(id) = rule.or(found.gone) else { return unnamed(policy, target) };
+    let Some(id) = wrong.map(|(_, id)| id).or(found.gone) else { return unnamed(policy, target) };
     let text = policy.store.text(id);
     let rule = policy.store.rule(id);
-    let advice = match reason {
-        Reason::HostDenied => format!("`{text}` under `deny` matches {target}"),
-        Reason::RuleExpired => format!("`{text}` would allow {target}, but {}", expiry(policy, rule)),
-        Reason::PortNotAllowed => {
+    let advice = match wrong.map(|(wrong, _)| wrong) {
+        Some(Wrong::Denies) => format!("`{text}` under `deny` matches {target}"),
+        Some(Wrong::Expired) => format!("`{text}` would allow {target}, but {}", expiry(policy, rule)),
+        Some(Wrong::OtherPort) => {
             format!("port {}: `{text}` allows {}", target.port, allowed_ports(rule, target.method))
         }
-        Reason::SchemeNotAllowed => {
+        Some(Wrong::OtherWay) => {
             let way = match target.method {
                 Method::Connect => "CONNECT",
                 Method::Http => "a plain HTTP request",
             };
             format!("{way}: `{text}` allows {}", allowed_ways(rule))
         }
-        _ => format!("`{text}` names {}, but {}", target.host, expiry(policy, rule)),
+        None => format!("`{text}` names {}, but {}", target.host, expiry(policy, rule)),
     };
     (Some(id), advice)
 }

@@ -30,7 +30,7 @@ use super::names::suffixes;
 use super::rule::{Ports, Scheme, UploadBudget};
 use super::store::{Kind, Rule, RuleId};
 use super::{Mode, Policy};
-use crate::words::outcome::{Decision, Reason};
+use crate::words::outcome::{Class, Decision, Reason};
 use crate::words::target::{Host, Method, Port, Target};
 
 /// The leave to go on with one request. A value of its own: it keeps no policy alive. Only `policy` makes one.
@@ -106,8 +106,72 @@ pub struct Denial {
 impl Denial {
     /// The rule that decided, for the log and metrics: a rule that only came near decided nothing.
     pub fn decided_by(&self) -> Option<&MatchedRule> {
-        let decides = matches!(self.reason, Reason::HostDenied | Reason::RuleExpired);
-        self.rule.as_ref().filter(|_| decides)
+        match goes_by(self.reason) {
+            GoesBy::Deny | GoesBy::Expired => self.rule.as_ref(),
+            GoesBy::Nothing => None,
+        }
+    }
+}
+
+/// Which rule a denial goes by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum GoesBy {
+    /// A `deny` rule.
+    Deny,
+    /// A rule that has expired.
+    Expired,
+    /// None: there is no rule for the request.
+    Nothing,
+}
+
+pub(super) fn goes_by(reason: Reason) -> GoesBy {
+    match reason.class() {
+        Class::Denied => GoesBy::Deny,
+        Class::Expired => GoesBy::Expired,
+        Class::Connection
+        | Class::Form
+        | Class::Challenge
+        | Class::Credentials
+        | Class::Client
+        | Class::NotListed
+        | Class::Upload
+        | Class::Address
+        | Class::NoTls
+        | Class::ServerName
+        | Class::Hello
+        | Class::Certificate
+        | Class::Rate
+        | Class::ClientLimit
+        | Class::Limit
+        | Class::Lookup
+        | Class::Connect
+        | Class::Upstream
+        | Class::Resources
+        | Class::Service => GoesBy::Nothing,
+    }
+}
+
+/// What is wrong with the rule that comes nearest to a denied request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Wrong {
+    /// It is a `deny` rule.
+    Denies,
+    /// It has expired.
+    Expired,
+    /// It is for another way of asking.
+    OtherWay,
+    /// It is for another port.
+    OtherPort,
+}
+
+impl Wrong {
+    fn reason(self) -> Reason {
+        match self {
+            Wrong::Denies => Reason::HostDenied,
+            Wrong::Expired => Reason::RuleExpired,
+            Wrong::OtherWay => Reason::SchemeNotAllowed,
+            Wrong::OtherPort => Reason::PortNotAllowed,
+        }
     }
 }
 
@@ -152,15 +216,15 @@ impl Found {
         }
     }
 
-    /// The reason for a denial, and the rule that it is about. `None`: allowed, or no rule names the host.
-    fn denial(&self) -> Option<(Reason, RuleId)> {
+    /// The rule that a denial is about. `None`: allowed, or no rule names the host.
+    fn denial(&self) -> Option<(Wrong, RuleId)> {
         if let Some(deny) = self.deny {
-            return Some((Reason::HostDenied, deny));
+            return Some((Wrong::Denies, deny));
         }
-        let expired = self.expired.map(|rule| (Reason::RuleExpired, rule));
-        let other_way = self.other_way.map(|rule| (Reason::SchemeNotAllowed, rule));
-        let other_port = self.other_port.map(|rule| (Reason::PortNotAllowed, rule));
-        let neither = self.neither.map(|rule| (Reason::SchemeNotAllowed, rule));
+        let expired = self.expired.map(|rule| (Wrong::Expired, rule));
+        let other_way = self.other_way.map(|rule| (Wrong::OtherWay, rule));
+        let other_port = self.other_port.map(|rule| (Wrong::OtherPort, rule));
+        let neither = self.neither.map(|rule| (Wrong::OtherWay, rule));
         expired.or(other_way).or(other_port).or(neither)
     }
 }
@@ -177,26 +241,27 @@ impl Policy {
             let permit = self.permit(Some(rule), scheme, target.port, literal);
             return Ok(Permit { rule: Some(self.matched(rule)), ..permit });
         }
-        let (reason, rule) = match found.denial() {
-            Some((reason, rule)) => (reason, Some(rule)),
-            None => (Reason::HostNotAllowed, None),
-        };
+        let wrong = found.denial();
+        let reason = wrong.map_or(Reason::HostNotAllowed, |(wrong, _)| wrong.reason());
         if self.mode == Mode::Report && reason.relaxed_by_report() {
             // What `deny` overrules would decide without it: its options and scheme are what the traffic needs.
             let (allow, scheme) = match found.allow {
                 Some((rule, scheme)) => (Some(rule), scheme),
                 None => (None, Scheme::presumed(target.method, target.port)),
             };
-            let decided = matches!(reason, Reason::HostDenied | Reason::RuleExpired);
+            let decided = wrong.and_then(|(wrong, rule)| match wrong {
+                Wrong::Denies | Wrong::Expired => Some(rule),
+                Wrong::OtherWay | Wrong::OtherPort => None,
+            });
             let permit = self.permit(allow, scheme, target.port, literal);
             return Ok(Permit {
                 decision: Decision::WouldDeny,
                 reason: Some(reason),
-                rule: rule.filter(|_| decided).map(|rule| self.matched(rule)),
+                rule: decided.map(|rule| self.matched(rule)),
                 ..permit
             });
         }
-        let (nearest, advice) = advice::of(self, target, reason, rule, &found);
+        let (nearest, advice) = advice::of(self, target, wrong, &found);
         Err(Denial {
             reason,
             policy: Some(Arc::clone(&self.name)),

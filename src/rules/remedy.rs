@@ -10,10 +10,11 @@ use jiff::Timestamp;
 
 use super::address;
 use super::builder::{Origin, PolicyBuilder};
+use super::decide::{GoesBy, goes_by};
 use super::lint;
 use super::rule::{RuleText, Scheme, Schemes};
 use super::{ClientMatch, Mode, Policies, Policy};
-use crate::words::outcome::{Decision, Reason};
+use crate::words::outcome::{Class, Decision, Reason};
 use crate::words::target::{Host, Method, Port, Target};
 
 /// Ports where the server or the client begins in clear, TLS or not: FTP, SSH, telnet, SMTP, POP3, IMAP, LDAP,
@@ -53,32 +54,20 @@ impl Remedy {
 impl Policies {
     /// What would let `target` pass that was denied for `reason` under `policy`.
     pub fn remedy(&self, policy: Option<&str>, reason: Reason, target: &Target, now: Timestamp) -> Remedy {
-        let Some(name) = policy else {
-            return match reason {
-                Reason::ClientNotAllowed => Remedy::told(
-                    "add the client's network to `clients.networks` of a policy, if it should have one"
-                        .to_owned(),
-                ),
-                _ => Remedy::default(),
-            };
-        };
+        let Some(name) = policy else { return without_policy(reason) };
         let Some(policy) = self.iter().find(|policy| **policy.name() == *name) else {
             return Remedy::told(format!("there is no policy `{name}` any more"));
         };
-        match reason {
-            Reason::HostNotAllowed
-            | Reason::HostDenied
-            | Reason::PortNotAllowed
-            | Reason::SchemeNotAllowed
-            | Reason::RuleExpired => by_rules(policy, target, now),
-            Reason::NotTls | Reason::ClientHelloTimeout => {
+        match reason.class() {
+            Class::NotListed | Class::Expired | Class::Denied => by_rules(policy, target, now),
+            Class::NoTls => {
                 let mut remedy = rule(policy, target, Scheme::Tcp);
                 remedy.advice = Some(
                     "what flows there is not TLS from its first byte; only a tcp rule lets that pass".to_owned(),
                 );
                 remedy
             }
-            Reason::AddressProhibited => match &target.host {
+            Class::Address => match &target.host {
                 Host::Address(address) => match address::never(*address) {
                     Some(what) => Remedy::told(format!("no rule opens {address} ({what})")),
                     None => rule(policy, target, scheme_for(target)),
@@ -88,12 +77,57 @@ impl Policies {
                      its network to `private` of the rule"
                 )),
             },
-            Reason::SniMismatch | Reason::NoSni => Remedy::told(
+            Class::ServerName => Remedy::told(
                 "the ClientHello has to name the host of the CONNECT: look at the client; no rule allows this"
                     .to_owned(),
             ),
-            _ => Remedy::default(),
+            Class::Connection
+            | Class::Form
+            | Class::Challenge
+            | Class::Credentials
+            | Class::Client
+            | Class::Upload
+            | Class::Hello
+            | Class::Certificate
+            | Class::Rate
+            | Class::ClientLimit
+            | Class::Limit
+            | Class::Lookup
+            | Class::Connect
+            | Class::Upstream
+            | Class::Resources
+            | Class::Service => Remedy::default(),
         }
+    }
+}
+
+/// Where no policy decided.
+fn without_policy(reason: Reason) -> Remedy {
+    match reason.class() {
+        Class::Client => Remedy::told(
+            "add the client's network to `clients.networks` of a policy, if it should have one".to_owned(),
+        ),
+        Class::Connection
+        | Class::Form
+        | Class::Challenge
+        | Class::Credentials
+        | Class::NotListed
+        | Class::Expired
+        | Class::Denied
+        | Class::Upload
+        | Class::Address
+        | Class::NoTls
+        | Class::ServerName
+        | Class::Hello
+        | Class::Certificate
+        | Class::Rate
+        | Class::ClientLimit
+        | Class::Limit
+        | Class::Lookup
+        | Class::Connect
+        | Class::Upstream
+        | Class::Resources
+        | Class::Service => Remedy::default(),
     }
 }
 
@@ -106,12 +140,10 @@ fn by_rules(policy: &Policy, target: &Target, now: Timestamp) -> Remedy {
         Ok(permit) => (permit.reason, None),
         Err(denial) => (Some(denial.reason), Some(denial.advice)),
     };
-    let mut remedy = match reason {
-        Some(Reason::HostDenied) => {
-            Remedy::told("a `deny` rule names it, and wins over every `allow`".to_owned())
-        }
-        Some(Reason::RuleExpired) => Remedy::told("renew `expires` of the rule, or take it out".to_owned()),
-        _ => rule(policy, target, scheme_for(target)),
+    let mut remedy = match reason.map_or(GoesBy::Nothing, goes_by) {
+        GoesBy::Deny => Remedy::told("a `deny` rule names it, and wins over every `allow`".to_owned()),
+        GoesBy::Expired => Remedy::told("renew `expires` of the rule, or take it out".to_owned()),
+        GoesBy::Nothing => rule(policy, target, scheme_for(target)),
     };
     remedy.advice = advice.or(remedy.advice);
     remedy

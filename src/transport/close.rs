@@ -11,22 +11,12 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
-use crate::words::outcome::{Reason, Refusal};
+use crate::wire::alert::Alert;
 
 /// Longest wait for the peer.
 pub const LINGER_TIME: Duration = Duration::from_secs(1);
 /// Most bytes that are discarded.
 pub const LINGER_BYTES: usize = 64 * 1024;
-
-/// RFC 8446 §6.2.
-const ACCESS_DENIED: u8 = 49;
-
-/// A fatal TLS alert with `description` (RFC 8446 §6), as a plaintext record: good before any key is in use.
-pub fn alert(description: u8) -> [u8; 7] {
-    const ALERT: u8 = 21;
-    const FATAL: u8 = 2;
-    [ALERT, 3, 3, 0, 2, FATAL, description]
-}
 
 /// Shuts our side down, discards at most [`LINGER_BYTES`] or for [`LINGER_TIME`], and closes.
 pub async fn linger<S: AsyncRead + AsyncWrite + Unpin>(stream: S) {
@@ -45,13 +35,11 @@ pub async fn close_with<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, last: 
     let _ = tokio::time::timeout(LINGER_TIME, goodbye).await;
 }
 
-/// Refuses inside a tunnel, after the `200`: with the reason's alert, where it has one.
-pub async fn close_tunnel<S: AsyncRead + AsyncWrite + Unpin>(stream: S, reason: Reason) {
-    match reason.refusal() {
-        Refusal::Alert(description) => close_with(stream, &alert(description)).await,
-        // A reason of the rules that came late, by a reload.
-        Refusal::Reply(..) => close_with(stream, &alert(ACCESS_DENIED)).await,
-        Refusal::Closed => linger(stream).await,
+/// Refuses inside a tunnel, after the `200`: with an alert, or without a word to a client that would not understand it.
+pub async fn close_tunnel<S: AsyncRead + AsyncWrite + Unpin>(stream: S, alert: Option<Alert>) {
+    match alert {
+        Some(alert) => close_with(stream, &alert.record()).await,
+        None => linger(stream).await,
     }
 }
 
@@ -80,20 +68,15 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn an_alert_is_one_plaintext_record() {
-        assert_eq!(alert(112), [21, 3, 3, 0, 2, 2, 112]);
-    }
-
     #[tokio::test(start_paused = true)]
     async fn the_last_words_are_read_and_the_wait_ends_with_the_peer() {
         let (near, mut far) = duplex(64);
         let begun = Instant::now();
-        let closing = tokio::spawn(close_tunnel(near, Reason::SniMismatch));
+        let closing = tokio::spawn(close_tunnel(near, Some(Alert::UnrecognizedName)));
         far.write_all(b"unread").await.unwrap();
         let mut last = Vec::new();
         far.read_to_end(&mut last).await.unwrap();
-        assert_eq!(last, alert(112));
+        assert_eq!(last, Alert::UnrecognizedName.record());
         drop(far);
         closing.await.unwrap();
         assert_eq!(begun.elapsed(), Duration::ZERO);
@@ -102,7 +85,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn there_is_no_alert_for_one_who_speaks_no_tls() {
         let (near, mut far) = duplex(64);
-        let closing = tokio::spawn(close_tunnel(near, Reason::NotTls));
+        let closing = tokio::spawn(close_tunnel(near, None));
         let mut last = Vec::new();
         far.read_to_end(&mut last).await.unwrap();
         assert_eq!(last, b"");

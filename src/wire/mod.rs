@@ -1,5 +1,6 @@
 //! What bytes mean: parsers of what strangers send. They read slices and know no socket.
 
+pub mod alert;
 pub mod basic_auth;
 pub mod client_hello;
 pub mod head;

@@ -1,7 +1,8 @@
 //! How a request or a tunnel ended: the one list of reasons and endings.
 //!
 //! The same word stands in the reply, the log, the metric, `explain` and the status page, so it is written once,
-//! here. What turns a [`Reason`] into bytes on the wire is `reply`.
+//! here, with what every room asks about it. Not here: how a reason looks on the wire, which is for
+//! [`crate::session::refuse::reply`] to say.
 
 use std::fmt;
 
@@ -13,7 +14,7 @@ macro_rules! words {
         pub enum $name { $($(#[$doc])* $variant,)* }
 
         impl $name {
-            /// Every variant, in the order of the specification.
+            /// Every variant, in the order of their declaration.
             pub const ALL: &'static [$name] = &[$($name::$variant,)*];
 
             /// The word in reply, log and metric.
@@ -156,107 +157,149 @@ words! {
     }
 }
 
-/// The kind of a refusal on the wire: what the SPEC's table calls status.
+/// What a [`Reason`] is about.
+///
+/// A room that treats reasons in different ways asks for the class, by one `match` that names all of them. So a new reason
+/// of a known class changes nothing there, and a new class does not compile until each room has said what it is to do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Refusal {
-    /// An HTTP reply with this status and this RFC 9209 error type.
-    Reply(u16, &'static str),
-    /// After the `200`: a fatal TLS alert with this description (RFC 8446 §6), then close.
-    Alert(u8),
-    /// Closed without a word: there is nobody to read it.
-    Closed,
+pub enum Class {
+    /// The connection, before any request: there is nobody to read a reply.
+    Connection,
+    /// The form of the request.
+    Form,
+    /// The client is asked for credentials.
+    Challenge,
+    /// The credentials are wrong.
+    Credentials,
+    /// No policy is for the client.
+    Client,
+    /// No `allow` rule fits the request.
+    NotListed,
+    /// The `allow` rules that fit have expired.
+    Expired,
+    /// A `deny` rule fits.
+    Denied,
+    /// More was to be sent than the rule allows.
+    Upload,
+    /// The addresses that the name leads to.
+    Address,
+    /// No TLS in the tunnel.
+    NoTls,
+    /// The server name in the ClientHello.
+    ServerName,
+    /// The form of the ClientHello.
+    Hello,
+    /// The target does not prove that it is the target.
+    Certificate,
+    /// One client asks too often.
+    Rate,
+    /// One client has too much open.
+    ClientLimit,
+    /// Too much is open in all.
+    Limit,
+    /// DNS.
+    Lookup,
+    /// The connection to the target.
+    Connect,
+    /// What the target or the parent proxy answered.
+    Upstream,
+    /// The system has no more descriptors, ports or memory.
+    Resources,
+    /// egressd cannot serve: a fault, a shutdown, the log.
+    Service,
 }
 
-/// RFC 8446 §6.2.
-const ALERT_DECODE_ERROR: u8 = 50;
-const ALERT_ACCESS_DENIED: u8 = 49;
-const ALERT_BAD_CERTIFICATE: u8 = 42;
-const ALERT_UNRECOGNIZED_NAME: u8 = 112;
-
 impl Reason {
-    /// How this reason looks to the client.
-    pub fn refusal(self) -> Refusal {
+    /// What it is about.
+    pub fn class(self) -> Class {
         use Reason::*;
         match self {
-            BadRequest | BadTarget => Refusal::Reply(400, "http_request_error"),
-            ClientNotAllowed | HostNotAllowed | HostDenied | PortNotAllowed | SchemeNotAllowed
-            | RuleExpired | UploadBudget => Refusal::Reply(403, "http_request_denied"),
-            AddressProhibited => Refusal::Reply(403, "destination_ip_prohibited"),
-            UploadLimit => Refusal::Reply(413, "http_request_denied"),
-            MethodNotAllowed => Refusal::Reply(405, "http_request_error"),
-            AuthRequired | AuthFailed => Refusal::Reply(407, "http_request_denied"),
-            HeadTimeout => Refusal::Reply(408, "http_request_error"),
-            ClientLimitReached | ClientRateLimited => Refusal::Reply(429, "connection_limit_reached"),
-            HeadTooLarge => Refusal::Reply(431, "http_request_error"),
-            InternalError => Refusal::Reply(500, "proxy_internal_error"),
-            DnsNoSuchName | DnsNoAddress | DnsFailed => Refusal::Reply(502, "dns_error"),
-            ConnectRefused => Refusal::Reply(502, "connection_refused"),
-            ConnectUnreachable => Refusal::Reply(502, "destination_ip_unroutable"),
-            UpstreamBadResponse | UpstreamProxyRefused => Refusal::Reply(502, "http_protocol_error"),
-            Loop => Refusal::Reply(502, "proxy_loop_detected"),
-            LimitReached => Refusal::Reply(503, "connection_limit_reached"),
-            LocalResources | Draining | LogUnavailable => Refusal::Reply(503, "proxy_internal_error"),
-            DnsTimeout => Refusal::Reply(504, "dns_timeout"),
-            ConnectTimeout => Refusal::Reply(504, "connection_timeout"),
-            UpstreamTimeout => Refusal::Reply(504, "http_response_timeout"),
-            NoSni | SniMismatch => Refusal::Alert(ALERT_UNRECOGNIZED_NAME),
-            ClientHelloMalformed => Refusal::Alert(ALERT_DECODE_ERROR),
-            CertificateInvalid => Refusal::Alert(ALERT_BAD_CERTIFICATE),
-            UpstreamNotTls => Refusal::Alert(ALERT_ACCESS_DENIED),
-            NotTls | ClientHelloTimeout => Refusal::Closed,
             PeerNotTrusted | ProxyHeaderInvalid | TlsHandshakeFailed | ClientCertificateInvalid => {
-                Refusal::Closed
+                Class::Connection
             }
+            BadRequest | BadTarget | MethodNotAllowed | HeadTimeout | HeadTooLarge => Class::Form,
+            AuthRequired => Class::Challenge,
+            AuthFailed => Class::Credentials,
+            ClientNotAllowed => Class::Client,
+            HostNotAllowed | PortNotAllowed | SchemeNotAllowed => Class::NotListed,
+            RuleExpired => Class::Expired,
+            HostDenied => Class::Denied,
+            UploadBudget | UploadLimit => Class::Upload,
+            AddressProhibited => Class::Address,
+            NotTls | ClientHelloTimeout => Class::NoTls,
+            NoSni | SniMismatch => Class::ServerName,
+            ClientHelloMalformed => Class::Hello,
+            CertificateInvalid | UpstreamNotTls => Class::Certificate,
+            ClientRateLimited => Class::Rate,
+            ClientLimitReached => Class::ClientLimit,
+            LimitReached => Class::Limit,
+            DnsNoSuchName | DnsNoAddress | DnsFailed | DnsTimeout => Class::Lookup,
+            ConnectRefused | ConnectUnreachable | ConnectTimeout => Class::Connect,
+            UpstreamBadResponse | UpstreamProxyRefused | UpstreamTimeout | Loop => Class::Upstream,
+            LocalResources => Class::Resources,
+            InternalError | Draining | LogUnavailable => Class::Service,
         }
     }
 
-    /// The status of the reply: what the log's `status` says. `None` where the connection is closed before any
-    /// HTTP; 200 where the `200` had gone out.
-    pub fn status(self) -> Option<u16> {
-        match self {
-            Reason::NotTls | Reason::ClientHelloTimeout => Some(200),
-            _ => match self.refusal() {
-                Refusal::Reply(status, _) => Some(status),
-                Refusal::Alert(_) => Some(200),
-                Refusal::Closed => None,
-            },
-        }
+    /// The reason that this word stands for; `None` for a word that stands for none. The one place where the word of a
+    /// reason is compared.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Reason::ALL.iter().copied().find(|reason| reason.as_str() == word)
     }
 
     /// Whether the record is a `deny` (policy, form, identity) or an `error` (429, 5xx).
     pub fn is_denial(self) -> bool {
-        match self.status() {
-            Some(429) => false,
-            Some(status) => status < 500,
-            None => true,
+        match self.class() {
+            Class::Connection
+            | Class::Form
+            | Class::Challenge
+            | Class::Credentials
+            | Class::Client
+            | Class::NotListed
+            | Class::Expired
+            | Class::Denied
+            | Class::Upload
+            | Class::Address
+            | Class::NoTls
+            | Class::ServerName
+            | Class::Hello
+            | Class::Certificate => true,
+            Class::Rate
+            | Class::ClientLimit
+            | Class::Limit
+            | Class::Lookup
+            | Class::Connect
+            | Class::Upstream
+            | Class::Resources
+            | Class::Service => false,
         }
     }
 
     /// Whether `mode: report` lets it pass: what the rules and the ClientHello decide, and nothing else.
     pub fn relaxed_by_report(self) -> bool {
-        use Reason::*;
-        matches!(
-            self,
-            HostNotAllowed
-                | HostDenied
-                | PortNotAllowed
-                | SchemeNotAllowed
-                | RuleExpired
-                | NotTls
-                | NoSni
-                | SniMismatch
-                | ClientHelloTimeout
-                | ClientHelloMalformed
-        )
-    }
-
-    /// Seconds for `Retry-After` where a later try may succeed.
-    pub fn retry_after(self) -> Option<u32> {
-        use Reason::*;
-        match self {
-            ClientLimitReached | ClientRateLimited => Some(1),
-            LimitReached | LocalResources | Draining | LogUnavailable => Some(5),
-            _ => None,
+        match self.class() {
+            Class::NotListed
+            | Class::Expired
+            | Class::Denied
+            | Class::NoTls
+            | Class::ServerName
+            | Class::Hello => true,
+            Class::Connection
+            | Class::Form
+            | Class::Challenge
+            | Class::Credentials
+            | Class::Client
+            | Class::Upload
+            | Class::Address
+            | Class::Certificate
+            | Class::Rate
+            | Class::ClientLimit
+            | Class::Limit
+            | Class::Lookup
+            | Class::Connect
+            | Class::Upstream
+            | Class::Resources
+            | Class::Service => false,
         }
     }
 }
@@ -288,18 +331,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_unique() {
-        for (index, reason) in Reason::ALL.iter().enumerate() {
-            assert!(Reason::ALL[..index].iter().all(|other| other.as_str() != reason.as_str()), "{reason}");
+    fn a_word_stands_for_one_reason() {
+        for reason in Reason::ALL {
+            assert_eq!(Reason::from_word(reason.as_str()), Some(*reason));
+        }
+        for none in ["", "Host_not_allowed", "host_not_allowed ", "client_gone"] {
+            assert_eq!(Reason::from_word(none), None, "{none}");
         }
     }
 
     #[test]
-    fn only_429_and_5xx_are_errors() {
-        assert!(Reason::HostNotAllowed.is_denial());
-        assert!(Reason::SniMismatch.is_denial());
-        assert!(Reason::PeerNotTrusted.is_denial());
-        assert!(!Reason::ClientRateLimited.is_denial());
-        assert!(!Reason::DnsTimeout.is_denial());
+    fn report_mode_relaxes_what_rules_and_hello_decide() {
+        let relaxed: Vec<&str> = Reason::ALL
+            .iter()
+            .filter(|reason| reason.relaxed_by_report())
+            .map(|reason| reason.as_str())
+            .collect();
+        let rules =
+            ["host_not_allowed", "host_denied", "port_not_allowed", "scheme_not_allowed", "rule_expired"];
+        let hello = ["not_tls", "no_sni", "sni_mismatch", "client_hello_timeout", "client_hello_malformed"];
+        assert_eq!(relaxed, [rules, hello].concat());
     }
 }

@@ -20,6 +20,7 @@ use std::time::Duration;
 pub use self::admin::Admin;
 use self::proxy::{Attempt, Inside};
 pub use self::proxy::{Proxy, ProxyError};
+use crate::words::outcome::{Class, Reason};
 use crate::words::target::{Host, PROBE, Target};
 
 /// What is to be found out.
@@ -110,18 +111,19 @@ fn reach(via: &Proxy) -> Finding {
 /// The status of a reply to CONNECT, and what it means where it is not what was wanted.
 fn refused(status: u16, reason: Option<&str>) -> String {
     let reason_text = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
-    let do_this = match (status, reason) {
-        (_, Some("client_not_allowed")) => {
+    // By the status, where the proxy is of another version and has a word of its own.
+    let do_this = match (status, reason.and_then(class)) {
+        (_, Some(Class::Client)) => {
             "no policy is for this client: see the `address` line; behind a load balancer that hides who asks, give the listener `proxy_protocol`, or add the network to `clients`"
         }
         (407, _) => "the proxy wants a password: --credentials-file FILE with one line USER:PASSWORD",
-        (403, Some("address_prohibited")) => {
+        (403, Some(Class::Address)) => {
             "the name leads to an address that is not public: a VPC endpoint needs `private` in its rule"
         }
         (403, _) => {
             "the list lacks it: `egressd explain TARGET` where the configuration is says which rule came nearest"
         }
-        (502 | 504, Some(reason)) if reason.starts_with("dns") => {
+        (502 | 504, Some(Class::Lookup)) => {
             "the proxy cannot look the name up: its name servers, and whether its pod may reach them (port 53)"
         }
         (502..=504, _) => "the proxy cannot reach the target: its route, its NAT gateway, its security group",
@@ -130,6 +132,10 @@ fn refused(status: u16, reason: Option<&str>) -> String {
         _ => "look for the record in its log",
     };
     format!("answered {status}{reason_text}: {do_this}")
+}
+
+fn class(word: &str) -> Option<Class> {
+    Reason::from_word(word).map(Reason::class)
 }
 
 fn allowed(visit: &Visit) -> Finding {
@@ -166,7 +172,7 @@ fn denied(visit: &Visit) -> (Finding, Option<String>) {
         Err(error) => (wrong(error.to_string()), None),
         Ok(Attempt::Refused(reply)) if reply.status == 403 => {
             let reason = reply.reason().map(|reason| format!(" ({reason})")).unwrap_or_default();
-            let text = if reply.reason() == Some("client_not_allowed") {
+            let text = if reply.reason().and_then(class) == Some(Class::Client) {
                 return (wrong(refused(403, reply.reason())), reply.id().map(str::to_owned));
             } else {
                 format!("CONNECT {target}: 403{reason}, as it should be")

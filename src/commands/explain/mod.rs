@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use crate::outbound::resolve::LookupError;
 use crate::rules::{MatchedRule, Mode, Permit, Policies, RuleView, Scheme};
+use crate::session::refuse::reply;
 use crate::words::client::Client;
 use crate::words::outcome::{Decision, Reason};
 use crate::words::target::{Host, Method, Name, Port, Target, TargetError, split_port};
@@ -268,7 +269,7 @@ impl Explanation {
             "vpc_endpoint": self.client.vpc_endpoint,
             "decision": self.decision.as_str(),
             "reason": self.reason.map(Reason::as_str),
-            "status": if self.passes() { Some(200) } else { self.reason.and_then(Reason::status) },
+            "status": if self.passes() { Some(200) } else { self.reason.and_then(reply::status) },
             "policy": self.policy.as_deref(),
             "mode": self.mode.map(Mode::as_str),
             "rule": text(&self.rule),

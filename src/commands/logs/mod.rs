@@ -23,6 +23,7 @@ use std::net::{IpAddr, SocketAddr};
 pub use read::{Malformed, Reader};
 
 use crate::telemetry::record::Event;
+use crate::words::outcome::Decision;
 use crate::words::target::Target;
 
 /// What one line says, as far as anything is made of it.
@@ -147,8 +148,8 @@ impl<'l> Entry<'l> {
         self.upstream?.plain()?.parse().ok()
     }
 
-    /// Whether the decision is this word.
-    pub fn decided(&self, word: &str) -> bool {
-        self.decision.is_some_and(|decision| decision.raw == word)
+    /// Whether this was decided.
+    pub fn decided(&self, decision: Decision) -> bool {
+        self.decision.is_some_and(|word| word.raw == decision.as_str())
     }
 }

@@ -5,7 +5,8 @@
 
 use super::json::days;
 use super::{Entry, Text};
-use crate::telemetry::record::Event;
+use crate::telemetry::record::{Cause, Event};
+use crate::words::outcome::{Decision, Reason};
 
 pub(super) fn parse(line: &str) -> Option<Entry<'_>> {
     let mut words = [""; 16];
@@ -35,16 +36,16 @@ pub(super) fn parse(line: &str) -> Option<Entry<'_>> {
         (false, false) => Event::Http,
     };
     let reason = match (event, denied, code) {
-        (Event::Deny, true, "407") => Some("auth_failed"),
-        (Event::Deny, true, _) => Some("host_not_allowed"),
-        (Event::Deny, false, _) => Some("bad_request"),
-        (Event::Error, ..) if code == "000" => Some("client_gone"),
-        (Event::Error, ..) => Some("connect_refused"),
+        (Event::Deny, true, "407") => Some(Cause::Refused(Reason::AuthFailed)),
+        (Event::Deny, true, _) => Some(Cause::Refused(Reason::HostNotAllowed)),
+        (Event::Deny, false, _) => Some(Cause::Refused(Reason::BadRequest)),
+        (Event::Error, ..) if code == "000" => Some(Cause::ClientGone),
+        (Event::Error, ..) => Some(Cause::Refused(Reason::ConnectRefused)),
         _ => None,
     };
     let decision = match event {
-        Event::Deny => "deny",
-        _ => "allow",
+        Event::Deny => Decision::Deny,
+        _ => Decision::Allow,
     };
     let text = |raw| Text { raw, escaped: false };
     let address = hierarchy.split_once('/').map_or("-", |(_, address)| address);
@@ -55,8 +56,8 @@ pub(super) fn parse(line: &str) -> Option<Entry<'_>> {
         identity: Some(*user).filter(|user| *user != "-").map(text),
         method: Some(text(*method)),
         target: Some(text(*url)),
-        decision: Some(text(decision)),
-        reason: reason.map(text),
+        decision: Some(text(decision.as_str())),
+        reason: reason.map(Cause::as_str).map(text),
         // Without a port, so that nothing takes it for what was dialled.
         upstream: Some(address).filter(|address| *address != "-").map(text),
         received: matches!(event, Event::Open | Event::Http).then(|| size.parse().ok()).flatten(),

@@ -160,8 +160,8 @@ fn squids_lines_are_read_too() {
     ];
     for (line, event, decision, received, time) in rows {
         let entry = Entry::parse(line.as_bytes()).unwrap_or_else(|| panic!("{line}"));
-        let got = (entry.event.map(Event::as_str), entry.decided(decision), entry.received, entry.time);
-        assert_eq!(got, (Some(event), true, received, time), "{line}");
+        let got = (entry.event.map(Event::as_str), entry.decision.map(Text::raw), entry.received, entry.time);
+        assert_eq!(got, (Some(event), Some(decision), received, time), "{line}");
     }
     for line in [
         "",

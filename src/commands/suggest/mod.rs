@@ -6,7 +6,7 @@
 //! that what was let through, what report mode alone let through, and what was denied stand apart.
 //!
 //! Memory is bounded: of each kind at most so many distinct targets are kept, and what goes beyond is counted and told.
-//! Not here: how a log is read (`logbook`), and where the lines go (`cli`).
+//! Not here: how a log is read ([`crate::commands::logs`]).
 
 mod arguments;
 mod clients;
@@ -23,8 +23,8 @@ use std::net::IpAddr;
 use self::clients::Clients;
 use crate::commands::logs::{Entry, Stands, Text};
 use crate::rules::{Scheme, address};
-use crate::telemetry::record::Event;
-use crate::words::outcome::Reason;
+use crate::telemetry::record::{Cause, Event};
+use crate::words::outcome::{Class, Decision, Reason};
 use crate::words::target::{Host, Method, PROBE, Port, Target};
 
 /// Distinct targets kept of what was let through; half as many of each other kind.
@@ -73,11 +73,39 @@ struct Seen {
     reason: Option<Reason>,
 }
 
+/// Why a request is left out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Why {
+    /// It was refused or failed, and no rule would have helped it.
+    Failed(Cause),
+    /// The `doctor` command asked.
+    Doctor,
+    /// The log says it in a word that is none of ours: a log may hold any.
+    Other,
+}
+
+impl Why {
+    fn as_str(self) -> &'static str {
+        match self {
+            Why::Failed(cause) => cause.as_str(),
+            Why::Doctor => "doctor",
+            Why::Other => "other",
+        }
+    }
+}
+
 /// What was left out for one cause.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct LeftOut {
+    why: Why,
     count: u64,
     examples: Vec<String>,
+}
+
+impl LeftOut {
+    fn of(why: Why) -> Self {
+        LeftOut { why, count: 0, examples: Vec::new() }
+    }
 }
 
 /// Gathers requests.
@@ -88,6 +116,7 @@ pub struct Suggestion {
     kept: [usize; 3],
     /// Requests to targets that there was no room for, by kind.
     not_kept: [u64; 3],
+    /// By the word for why.
     left_out: BTreeMap<&'static str, LeftOut>,
     /// Who asked, by kind.
     clients: [Clients; 3],
@@ -113,24 +142,22 @@ impl Suggestion {
             span(&mut self.first, &mut self.last, entry.time);
         }
         let Some(target) = entry.asked() else {
-            self.leave_out(cause(entry).unwrap_or("bad_target"), None);
+            self.leave_out(why(entry).unwrap_or(Why::Failed(Reason::BadTarget.into())), None);
             return;
         };
         if matches!(&target.host, Host::Name(name) if name.as_str() == PROBE) {
-            self.leave_out("doctor", None);
+            self.leave_out(Why::Doctor, None);
             return;
         }
-        let wanted = match judge(entry, stands, &target) {
-            Ok((kind, wanted)) => (kind, wanted),
-            Err(cause) => {
+        match wanted(entry, stands, &target) {
+            Ok((kind, wanted)) => self.want(entry, kind, wanted),
+            Err(why) => {
                 if stands == Stands::Withdrawn {
                     self.take_back(&target);
                 }
-                self.leave_out(cause, Some(&target));
-                return;
+                self.leave_out(why, Some(&target));
             }
-        };
-        self.want(entry, wanted.0, wanted.1);
+        }
     }
 
     fn want(&mut self, entry: &Entry<'_>, kind: Kind, wanted: Wanted) {
@@ -159,7 +186,7 @@ impl Suggestion {
             Kind::Denied => seen.denied += 1,
         }
         if kind != Kind::Passed {
-            seen.reason = entry.reason.and_then(|text| reason(text.raw()));
+            seen.reason = reason(entry);
         }
         span(&mut seen.first, &mut seen.last, entry.time);
         if let Some(client) = entry.client_ip() {
@@ -188,8 +215,8 @@ impl Suggestion {
         }
     }
 
-    fn leave_out(&mut self, cause: &'static str, target: Option<&Target>) {
-        let left = self.left_out.entry(cause).or_default();
+    fn leave_out(&mut self, why: Why, target: Option<&Target>) {
+        let left = self.left_out.entry(why.as_str()).or_insert_with(|| LeftOut::of(why));
         left.count += 1;
         if let Some(target) = target.filter(|_| left.examples.len() < EXAMPLES) {
             let shown = match target.method {
@@ -204,34 +231,27 @@ impl Suggestion {
 }
 
 /// The rule that a request wanted, or why no rule would have helped it.
-fn judge(entry: &Entry<'_>, stands: Stands, target: &Target) -> Result<(Kind, Wanted), &'static str> {
+fn wanted(entry: &Entry<'_>, stands: Stands, target: &Target) -> Result<(Kind, Wanted), Why> {
     let kind = match (stands, entry.event) {
-        (Stands::Passed, _) if entry.decided("would_deny") => Kind::WouldDeny,
+        (Stands::Passed, _) if entry.decided(Decision::WouldDeny) => Kind::WouldDeny,
         (Stands::Passed, _) => Kind::Passed,
-        (Stands::Refused, Some(Event::Deny)) => {
-            use Reason::*;
-            let why = entry.reason.and_then(|text| reason(text.raw()));
-            let by_rules = [HostNotAllowed, PortNotAllowed, SchemeNotAllowed, RuleExpired];
-            if !why.is_some_and(|why| by_rules.contains(&why)) {
-                return Err(cause(entry).unwrap_or("other"));
-            }
-            Kind::Denied
-        }
-        _ => return Err(cause(entry).unwrap_or("other")),
+        (Stands::Refused, Some(Event::Deny)) => Kind::Denied,
+        _ => return Err(why(entry).unwrap_or(Why::Other)),
     };
-    let why = entry.reason.and_then(|text| reason(text.raw()));
-    if kind == Kind::WouldDeny {
-        use Reason::*;
-        let by_hello = [NotTls, NoSni, SniMismatch, ClientHelloTimeout, ClientHelloMalformed, HostDenied];
-        if let Some(why) = why.filter(|why| by_hello.contains(why)) {
-            return Err(why.as_str());
-        }
+    let help = reason(entry).map(help);
+    let helps = match kind {
+        Kind::Passed => true,
+        Kind::WouldDeny => help != Some(Help::NoRule),
+        Kind::Denied => help == Some(Help::Rule),
+    };
+    if !helps {
+        return Err(why(entry).unwrap_or(Why::Other));
     }
     if let Host::Address(address) = target.host
         && address::never(address).is_some()
     {
         // A cloud's credentials: no rule opens those.
-        return Err(Reason::AddressProhibited.as_str());
+        return Err(Why::Failed(Reason::AddressProhibited.into()));
     }
     let scheme = match (target.method, &target.host) {
         (Method::Http, _) => Scheme::Http,
@@ -239,7 +259,7 @@ fn judge(entry: &Entry<'_>, stands: Stands, target: &Target) -> Result<(Kind, Wa
         (Method::Connect, Host::Address(_)) => Scheme::Tcp,
         (Method::Connect, Host::Name(name)) => match (entry.sni.map(Text::decoded), rule_scheme(entry)) {
             (Some(sni), _) if !sni.trim_end_matches('.').eq_ignore_ascii_case(name.as_str()) => {
-                return Err(Reason::SniMismatch.as_str());
+                return Err(Why::Failed(Reason::SniMismatch.into()));
             }
             (Some(_), _) => Scheme::Https,
             (None, Some(scheme)) if kind == Kind::Passed => scheme,
@@ -259,17 +279,47 @@ fn rule_scheme(entry: &Entry<'_>) -> Option<Scheme> {
     Some(if rule.starts_with("tcp://") { Scheme::Tcp } else { Scheme::Https })
 }
 
-fn reason(word: &str) -> Option<Reason> {
-    Reason::ALL.iter().copied().find(|reason| reason.as_str() == word)
+fn reason(entry: &Entry<'_>) -> Option<Reason> {
+    Reason::from_word(entry.reason?.raw())
 }
 
-/// The reason as one of our own words: a log may hold any.
-fn cause(entry: &Entry<'_>) -> Option<&'static str> {
-    let word = entry.reason?.raw();
-    if word == "client_gone" {
-        return Some("client_gone");
+/// What the log says of why it did not pass.
+fn why(entry: &Entry<'_>) -> Option<Why> {
+    Some(Cause::from_word(entry.reason?.raw()).map_or(Why::Other, Why::Failed))
+}
+
+/// What would have helped a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Help {
+    /// An `allow` rule.
+    Rule,
+    /// Something else, with an `allow` rule or without one.
+    NoRule,
+    /// The reason says nothing of the rules: it came after them, or before.
+    Unknown,
+}
+
+fn help(reason: Reason) -> Help {
+    match reason.class() {
+        Class::NotListed | Class::Expired => Help::Rule,
+        Class::Denied | Class::NoTls | Class::ServerName | Class::Hello => Help::NoRule,
+        Class::Connection
+        | Class::Form
+        | Class::Challenge
+        | Class::Credentials
+        | Class::Client
+        | Class::Upload
+        | Class::Address
+        | Class::Certificate
+        | Class::Rate
+        | Class::ClientLimit
+        | Class::Limit
+        | Class::Lookup
+        | Class::Connect
+        | Class::Upstream
+        | Class::Resources
+        | Class::Service => Help::Unknown,
     }
-    Some(reason(word).map_or("other", Reason::as_str))
 }
 
 fn span(first: &mut Option<i64>, last: &mut Option<i64>, time: Option<i64>) {

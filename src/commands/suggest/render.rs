@@ -4,9 +4,11 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 
-use super::{Clients, Kind, Seen, Suggestion, Wanted, wide};
+use super::{Clients, Kind, Seen, Suggestion, Wanted, Why, wide};
 use crate::config::{self, Severity};
 use crate::rules::Scheme;
+use crate::telemetry::record::Cause;
+use crate::words::outcome::Class;
 use crate::words::target::Host;
 
 /// The name that its findings have.
@@ -178,7 +180,7 @@ impl Suggestion {
             out.push_str("# left out, as no rule for the target would have let it through:\n");
         }
         for (cause, left) in &self.left_out {
-            let _ = write!(out, "#   {}x {cause}: {}", left.count, hint(cause));
+            let _ = write!(out, "#   {}x {cause}: {}", left.count, hint(left.why));
             if !left.examples.is_empty() {
                 let _ = write!(out, "; {}", left.examples.join(", "));
             }
@@ -288,29 +290,36 @@ fn reversed(host: &Host) -> String {
 }
 
 /// What to do about what no rule would have let through.
-fn hint(cause: &str) -> &'static str {
-    match cause {
-        "doctor" => "`egressd doctor` asked, for a name that is there to be refused",
-        "host_denied" => "a deny rule names it, and wins over any allow",
-        "client_not_allowed" => "no policy is for the client: see `clients`",
-        "address_prohibited" => {
+fn hint(why: Why) -> &'static str {
+    let reason = match why {
+        Why::Doctor => return "`egressd doctor` asked, for a name that is there to be refused",
+        Why::Failed(Cause::ClientGone) => return "the client left before there was a verdict",
+        Why::Other => return OTHER_CAUSE,
+        Why::Failed(Cause::Refused(reason)) => reason,
+    };
+    match reason.class() {
+        Class::Denied => "a deny rule names it, and wins over any allow",
+        Class::Client => "no policy is for the client: see `clients`",
+        Class::Address => {
             "the name leads to an address that is not public: `private` opens networks to a rule"
         }
-        "not_tls" | "no_sni" | "sni_mismatch" | "client_hello_timeout" | "client_hello_malformed" => {
+        Class::NoTls | Class::ServerName | Class::Hello => {
             "the tunnel did not carry what it was opened for: look at the client first"
         }
-        "auth_failed" | "auth_required" => "the client did not prove who it is",
-        "upload_limit" | "upload_budget" => "a rule allows it, with less to send",
-        "certificate_invalid" | "upstream_not_tls" => {
-            "a rule allows it, and the target is not what it should be"
-        }
-        "client_gone" => "the client left before there was a verdict",
-        "client_rate_limited" | "client_limit_reached" | "limit_reached" => {
-            "a limit was reached: see `limits`"
-        }
-        "bad_request" | "bad_target" | "method_not_allowed" | "head_timeout" | "head_too_large" => {
-            "the request was refused for its form"
-        }
-        _ => "it failed for another cause than the rules",
+        Class::Challenge | Class::Credentials => "the client did not prove who it is",
+        Class::Upload => "a rule allows it, with less to send",
+        Class::Certificate => "a rule allows it, and the target is not what it should be",
+        Class::Rate | Class::ClientLimit | Class::Limit => "a limit was reached: see `limits`",
+        Class::Form => "the request was refused for its form",
+        Class::Connection
+        | Class::NotListed
+        | Class::Expired
+        | Class::Lookup
+        | Class::Connect
+        | Class::Upstream
+        | Class::Resources
+        | Class::Service => OTHER_CAUSE,
     }
 }
+
+const OTHER_CAUSE: &str = "it failed for another cause than the rules";

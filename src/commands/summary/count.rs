@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::Verdict;
+use super::CountedAs;
 
 /// Requests and bytes added up.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -26,17 +26,17 @@ pub struct Tally {
 impl Tally {
     /// One record: a request, bytes, or both.
     pub(super) fn of(
-        verdict: Option<Verdict>,
+        counted_as: Option<CountedAs>,
         sent: Option<u64>,
         received: Option<u64>,
         time: Option<i64>,
     ) -> Self {
-        let one = |which| u64::from(verdict == Some(which));
+        let one = |which| u64::from(counted_as == Some(which));
         Tally {
-            passed: one(Verdict::Passed),
-            would_deny: one(Verdict::WouldDeny),
-            denied: one(Verdict::Denied),
-            failed: one(Verdict::Failed),
+            passed: one(CountedAs::Passed),
+            would_deny: one(CountedAs::WouldDeny),
+            denied: one(CountedAs::Denied),
+            failed: one(CountedAs::Failed),
             sent: sent.unwrap_or(0),
             received: received.unwrap_or(0),
             span: time.map(|time| (time, time)),

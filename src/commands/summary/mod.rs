@@ -22,8 +22,8 @@ use std::collections::BTreeMap;
 pub use count::{Bin, Bins, Counter, Tally};
 
 use crate::commands::logs::{Entry, Stands, Text};
-use crate::telemetry::record::Event;
-use crate::words::outcome::{Decision, Reason};
+use crate::telemetry::record::{Cause, Event};
+use crate::words::outcome::Decision;
 
 /// Distinct targets, and clients, that are kept.
 const MOST: usize = 50_000;
@@ -32,7 +32,7 @@ const MOST_RULES: usize = 10_000;
 
 /// How a request ended, as far as it is counted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Verdict {
+pub enum CountedAs {
     /// Let through by a rule.
     Passed,
     /// Let through by report mode alone.
@@ -95,7 +95,7 @@ impl Summary {
 
     /// Adds what one line of a log says.
     pub fn add(&mut self, entry: &Entry<'_>) {
-        let verdict = verdict(entry);
+        let counted_as = counted_as(entry);
         let stands = entry.stands();
         let ends = matches!(entry.event, Some(Event::Close | Event::Http)) || stands == Stands::Withdrawn;
         match entry.event {
@@ -107,7 +107,7 @@ impl Summary {
         // Squid has one line a tunnel, with its bytes.
         let bytes = ends || (stands == Stands::Passed && entry.received.is_some());
         let (sent, received) = if bytes { (entry.sent, entry.received) } else { (None, None) };
-        let one = Tally::of(verdict.filter(|_| stands != Stands::Withdrawn), sent, received, entry.time);
+        let one = Tally::of(counted_as.filter(|_| stands != Stands::Withdrawn), sent, received, entry.time);
         if one.is_nothing() {
             return;
         }
@@ -116,8 +116,8 @@ impl Summary {
         }
         self.all.add(&one);
         self.bins.add(&one);
-        if let (Some(Verdict::WouldDeny | Verdict::Denied | Verdict::Failed), Some(cause)) =
-            (verdict, cause(entry))
+        if let (Some(CountedAs::WouldDeny | CountedAs::Denied | CountedAs::Failed), Some(cause)) =
+            (counted_as, cause(entry))
         {
             *self.reasons.entry(cause).or_default() += 1;
         }
@@ -137,7 +137,7 @@ impl Summary {
         };
         named(&mut self.identities, entry.identity);
         named(&mut self.policies, entry.policy);
-        if !matches!(verdict, Some(Verdict::Denied)) {
+        if !matches!(counted_as, Some(CountedAs::Denied)) {
             named(&mut self.rules, entry.rule);
         }
     }
@@ -148,22 +148,17 @@ impl Summary {
     }
 }
 
-fn verdict(entry: &Entry<'_>) -> Option<Verdict> {
+fn counted_as(entry: &Entry<'_>) -> Option<CountedAs> {
     match (entry.stands(), entry.event) {
-        (Stands::Passed, _) if entry.decided(Decision::WouldDeny.as_str()) => Some(Verdict::WouldDeny),
-        (Stands::Passed, _) => Some(Verdict::Passed),
-        (Stands::Refused | Stands::Withdrawn, Some(Event::Deny)) => Some(Verdict::Denied),
-        (Stands::Refused, _) => Some(Verdict::Failed),
+        (Stands::Passed, _) if entry.decided(Decision::WouldDeny) => Some(CountedAs::WouldDeny),
+        (Stands::Passed, _) => Some(CountedAs::Passed),
+        (Stands::Refused | Stands::Withdrawn, Some(Event::Deny)) => Some(CountedAs::Denied),
+        (Stands::Refused, _) => Some(CountedAs::Failed),
         _ => None,
     }
 }
 
 /// As one of our own words, so that their number is bounded whatever a log holds.
 fn cause(entry: &Entry<'_>) -> Option<&'static str> {
-    let word = entry.reason?.raw();
-    if word == "client_gone" {
-        return Some("client_gone");
-    }
-    let known = Reason::ALL.iter().find(|reason| reason.as_str() == word);
-    Some(known.map_or("other", |reason| reason.as_str()))
+    Some(Cause::from_word(entry.reason?.raw()).map_or("other", Cause::as_str))
 }

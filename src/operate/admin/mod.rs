@@ -34,6 +34,7 @@ use crate::telemetry::metrics;
 use crate::transport::prefixed::Early;
 use crate::wire::proxy_protocol::read_header;
 use crate::words::client::{ClientAddr, PeerAddr};
+use crate::words::outcome::Reason;
 
 /// Enough for every prober and scraper there is; a flood from inside cannot take the descriptors.
 const CONNECTIONS: usize = 64;
@@ -245,11 +246,11 @@ fn scrape(shared: &Shared) -> Response<Full<Bytes>> {
 /// Why a load balancer should send new connections elsewhere.
 fn not_ready(shared: &Shared) -> Option<&'static str> {
     if shared.drain.is_going() {
-        Some("draining")
+        Some(Reason::Draining.as_str())
     } else if shared.current.load().access_log.on_failure == OnLogFailure::Deny
         && shared.log.unavailable_for().is_some_and(|lasts| lasts >= UNREADY_AFTER)
     {
-        Some("log_unavailable")
+        Some(Reason::LogUnavailable.as_str())
     } else {
         None
     }

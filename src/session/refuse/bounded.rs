@@ -1,9 +1,9 @@
 //! What strangers can cause without end, in the log at a bounded rate: connections that were closed before any request,
 //! wrong passwords, requests beyond a client's rate.
 //!
-//! Whoever may not even speak to us costs a line for each connection, and could fill the log with them. So `flood` says
-//! which are written at once; what comes beyond is told at the window's end by one more record, whose `suppressed` says how
-//! many like it were left out. The metrics count every one. Not here: what is refused (`entrance`, `proxy`).
+//! A stranger that may not even speak to us costs a line for each connection, and could fill the log with them. So
+//! [`crate::state::listener::flood`] says which are written at once; what comes beyond is told at the window's end by one more record, whose `suppressed` says how
+//! many like it were left out. The metrics count every one. Not here: what is refused, which is for the callers to say.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,8 +11,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use crate::session::refuse::reply;
 use crate::state::listener::Listener;
-use crate::state::listener::flood::{Held, Verdict, WINDOW, Who};
+use crate::state::listener::flood::{Held, RefusalRecord, WINDOW, Who};
 use crate::state::recent::{Asking, Refusal};
 use crate::state::shared::Shared;
 use crate::telemetry::record::{Cause, Event, Record, new_id};
@@ -50,11 +51,10 @@ pub(crate) fn record(
 /// Whether a request that is refused for `reason` may have its record: always, where the reason is none of the bounded
 /// ones. Where not, it is counted here, and told at the window's end.
 pub(crate) fn has_place(listener: &Arc<Listener>, shared: &Arc<Shared>, reason: Reason, who: Who) -> bool {
-    let verdict = listener.flood.add(reason, who);
-    match verdict {
-        None | Some(Verdict::Write) => true,
-        Some(Verdict::Count) => false,
-        Some(Verdict::Hold(bound)) => {
+    match listener.flood.add(reason, who) {
+        None | Some(RefusalRecord::Write) => true,
+        Some(RefusalRecord::Count) => false,
+        Some(RefusalRecord::Hold(bound)) => {
             let (listener, shared) = (Arc::clone(listener), Arc::clone(shared));
             let tracker = shared.drain.connections().clone();
             tracker.spawn(async move {
@@ -78,7 +78,7 @@ fn write(listener: &Listener, shared: &Shared, reason: Reason, who: Who, suppres
     record.peer = Some(who.peer);
     record.decision = reason.is_denial().then_some(Decision::Deny);
     record.reason = Some(cause);
-    record.status = reason.status();
+    record.status = reply::status(reason);
     record.config = Some(config);
     record.instance = Some(&shared.instance);
     record.suppressed = suppressed;

@@ -67,7 +67,7 @@ where
 
 /// Tells the client after the `200`, of a verdict that is recorded already: by the reason's TLS alert, where it has one.
 pub(crate) async fn in_tunnel<S: AsyncRead + AsyncWrite + Unpin>(stream: S, reason: Reason) {
-    close::close_tunnel(stream, reason).await;
+    close::close_tunnel(stream, reply::alert(reason)).await;
 }
 
 /// Ends the request, and gives the bytes that say so. The records of a client that guesses or asks without end are
@@ -80,7 +80,7 @@ fn record(mut request: Request<'_>, refused: &Refused, body: bool, keep_alive: b
     }
     let reply = Reply { reason, id, advice: &refused.advice, body, keep_alive }.to_bytes();
     if let Some(reply) = &reply {
-        request.answered(reply.len());
+        request.answered(reply::status(reason), reply.len());
     }
     request.refuse(reason);
     reply

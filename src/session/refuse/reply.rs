@@ -1,4 +1,5 @@
-//! From a reason to the bytes that a client reads: the one place where a refusal is worded.
+//! From a reason to the bytes that a client reads: the one place where a refusal is worded. Each question is one `match`
+//! that names every reason.
 //!
 //! A git user sees the status number alone, so the number tells the kind; the line in the body, the `Proxy-Status`
 //! field (RFC 9209) and the log tell the rest. Nothing of the request is echoed but the canonical target.
@@ -8,7 +9,8 @@ use std::fmt::Write as _;
 use http::StatusCode;
 use uuid::Uuid;
 
-use crate::words::outcome::{Reason, Refusal};
+use crate::wire::alert::Alert;
+use crate::words::outcome::Reason;
 
 /// One refusal as HTTP.
 #[derive(Debug, Clone, Copy)]
@@ -28,7 +30,7 @@ pub struct Reply<'a> {
 impl Reply<'_> {
     /// The whole reply. `None` for a reason that is no HTTP reply: those are alerts or silent closes.
     pub fn to_bytes(self) -> Option<Vec<u8>> {
-        let Refusal::Reply(status, error) = self.reason.refusal() else { return None };
+        let WireForm::Reply { status, error, retry_after } = wire_form(self.reason) else { return None };
         let text =
             StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("");
         let body = format!("egressd: {}: {} (request {})\n", self.reason, one_line(self.advice), self.id);
@@ -43,7 +45,7 @@ impl Reply<'_> {
             id = self.id,
             reason = self.reason,
         );
-        if let Some(seconds) = self.reason.retry_after() {
+        if let Some(seconds) = retry_after {
             // Writing to a String cannot fail.
             let _ = write!(reply, "Retry-After: {seconds}\r\n");
         }
@@ -63,6 +65,82 @@ impl Reply<'_> {
 /// The answer to a CONNECT whose tunnel is open (RFC 9110 §9.3.6: no framing fields in a 2xx to CONNECT).
 pub fn established(id: Uuid) -> Vec<u8> {
     format!("HTTP/1.1 200 Connection established\r\nX-Request-Id: {id}\r\n\r\n").into_bytes()
+}
+
+/// How a refusal looks to the client.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WireForm {
+    /// An HTTP reply.
+    Reply {
+        /// Its status.
+        status: u16,
+        /// The error type in `Proxy-Status` (RFC 9209 §2.3).
+        error: &'static str,
+        /// Seconds for `Retry-After`, where a later try may succeed.
+        retry_after: Option<u32>,
+    },
+    /// After the `200`: a fatal TLS alert and close, or close alone.
+    InTunnel(Option<Alert>),
+    /// Closed without a word, before any HTTP: there is nobody to read it.
+    Closed,
+}
+
+/// How `reason` looks to the client.
+pub fn wire_form(reason: Reason) -> WireForm {
+    use Reason::*;
+    let reply = |status, error| WireForm::Reply { status, error, retry_after: None };
+    let busy = |status, error, seconds| WireForm::Reply { status, error, retry_after: Some(seconds) };
+    match reason {
+        BadRequest | BadTarget => reply(400, "http_request_error"),
+        ClientNotAllowed | HostNotAllowed | HostDenied | PortNotAllowed | SchemeNotAllowed | RuleExpired
+        | UploadBudget => reply(403, "http_request_denied"),
+        AddressProhibited => reply(403, "destination_ip_prohibited"),
+        MethodNotAllowed => reply(405, "http_request_error"),
+        AuthRequired | AuthFailed => reply(407, "http_request_denied"),
+        HeadTimeout => reply(408, "http_request_error"),
+        UploadLimit => reply(413, "http_request_denied"),
+        ClientLimitReached | ClientRateLimited => busy(429, "connection_limit_reached", 1),
+        HeadTooLarge => reply(431, "http_request_error"),
+        InternalError => reply(500, "proxy_internal_error"),
+        DnsNoSuchName | DnsNoAddress | DnsFailed => reply(502, "dns_error"),
+        ConnectRefused => reply(502, "connection_refused"),
+        ConnectUnreachable => reply(502, "destination_ip_unroutable"),
+        UpstreamBadResponse | UpstreamProxyRefused => reply(502, "http_protocol_error"),
+        Loop => reply(502, "proxy_loop_detected"),
+        LimitReached => busy(503, "connection_limit_reached", 5),
+        LocalResources | Draining | LogUnavailable => busy(503, "proxy_internal_error", 5),
+        DnsTimeout => reply(504, "dns_timeout"),
+        ConnectTimeout => reply(504, "connection_timeout"),
+        UpstreamTimeout => reply(504, "http_response_timeout"),
+        NoSni | SniMismatch => WireForm::InTunnel(Some(Alert::UnrecognizedName)),
+        ClientHelloMalformed => WireForm::InTunnel(Some(Alert::DecodeError)),
+        CertificateInvalid => WireForm::InTunnel(Some(Alert::BadCertificate)),
+        UpstreamNotTls => WireForm::InTunnel(Some(Alert::AccessDenied)),
+        NotTls | ClientHelloTimeout => WireForm::InTunnel(None),
+        PeerNotTrusted | ProxyHeaderInvalid | TlsHandshakeFailed | ClientCertificateInvalid => {
+            WireForm::Closed
+        }
+    }
+}
+
+/// The status that the client saw: what the log's `status` says. `None` where the connection is closed before any HTTP;
+/// 200 where the `200` had gone out.
+pub fn status(reason: Reason) -> Option<u16> {
+    match wire_form(reason) {
+        WireForm::Reply { status, .. } => Some(status),
+        WireForm::InTunnel(_) => Some(200),
+        WireForm::Closed => None,
+    }
+}
+
+/// The alert that tells `reason` inside a tunnel, after the `200`; `None`: it is closed without a word.
+pub fn alert(reason: Reason) -> Option<Alert> {
+    match wire_form(reason) {
+        // A reason of the rules that came late, by a reload.
+        WireForm::Reply { .. } => Some(Alert::AccessDenied),
+        WireForm::InTunnel(alert) => alert,
+        WireForm::Closed => None,
+    }
 }
 
 /// What a person can do about `reason`, where nothing more is known of the case. Nothing internal is told: which
@@ -137,7 +215,41 @@ pub fn advice_for_parent(reason: Reason) -> Option<&'static str> {
         UpstreamBadResponse => Some("the parent proxy did not answer as one: see the log"),
         UpstreamProxyRefused => Some("the parent proxy refused: see the log"),
         Loop => Some("the parent proxy or the target is this proxy itself: check the settings"),
-        _ => None,
+        BadRequest
+        | BadTarget
+        | ClientNotAllowed
+        | HostNotAllowed
+        | HostDenied
+        | PortNotAllowed
+        | SchemeNotAllowed
+        | RuleExpired
+        | UploadBudget
+        | UploadLimit
+        | AddressProhibited
+        | MethodNotAllowed
+        | HeadTimeout
+        | HeadTooLarge
+        | AuthRequired
+        | AuthFailed
+        | ClientLimitReached
+        | ClientRateLimited
+        | InternalError
+        | UpstreamTimeout
+        | LimitReached
+        | LocalResources
+        | Draining
+        | LogUnavailable
+        | NotTls
+        | NoSni
+        | SniMismatch
+        | ClientHelloTimeout
+        | ClientHelloMalformed
+        | CertificateInvalid
+        | UpstreamNotTls
+        | PeerNotTrusted
+        | ProxyHeaderInvalid
+        | TlsHandshakeFailed
+        | ClientCertificateInvalid => None,
     }
 }
 
@@ -149,6 +261,7 @@ fn one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::words::outcome::Class;
 
     fn reply(reason: Reason) -> Reply<'static> {
         Reply { reason, id: Uuid::nil(), advice: "no rule names it", body: true, keep_alive: false }
@@ -187,6 +300,34 @@ mod tests {
             assert!(status.len() > "HTTP/1.1 000 ".len(), "{reason}: {status}");
             assert_eq!(body.matches('\n').count(), 1, "{reason}");
         }
+    }
+
+    #[test]
+    fn an_error_is_a_429_or_a_5xx_and_all_else_is_a_denial() {
+        for reason in Reason::ALL {
+            let is_error = status(*reason).is_some_and(|status| status == 429 || status >= 500);
+            assert_eq!(reason.is_denial(), !is_error, "{reason}");
+        }
+    }
+
+    #[test]
+    fn what_is_closed_before_any_request_is_closed_without_a_word() {
+        for reason in Reason::ALL {
+            let before = reason.class() == Class::Connection;
+            assert_eq!(wire_form(*reason) == WireForm::Closed, before, "{reason}");
+        }
+    }
+
+    #[test]
+    fn inside_a_tunnel_a_client_that_speaks_tls_has_an_alert() {
+        assert_eq!(alert(Reason::SniMismatch), Some(Alert::UnrecognizedName));
+        assert_eq!(
+            alert(Reason::HostNotAllowed),
+            Some(Alert::AccessDenied),
+            "revoked before its hello passed"
+        );
+        assert_eq!(alert(Reason::NotTls), None);
+        assert_eq!(status(Reason::NotTls), Some(200));
     }
 
     #[test]

@@ -192,9 +192,11 @@ impl<'s> Request<'s> {
         facts.reply = Some(bytes as u64);
     }
 
-    /// The refusal that the client is about to be sent has so many bytes.
-    pub fn answered(&mut self, bytes: usize) {
-        self.facts_mut().reply = Some(bytes as u64);
+    /// The refusal that the client is about to be sent has this status and so many bytes.
+    pub fn answered(&mut self, status: Option<u16>, bytes: usize) {
+        let facts = self.facts_mut();
+        facts.status = facts.status.or(status);
+        facts.reply = Some(bytes as u64);
     }
 
     /// What the response says that it is.
@@ -222,7 +224,6 @@ impl<'s> Request<'s> {
         if reason.is_denial() {
             facts.decision = Some(Decision::Deny);
         }
-        facts.status = facts.status.or(reason.status());
         self.verdict(facts, Cause::Refused(reason));
     }
 
@@ -301,6 +302,10 @@ impl<'s> Request<'s> {
 
 impl Drop for Request<'_> {
     fn drop(&mut self) {
+        if let Some(facts) = &mut self.facts {
+            // What the client would have been told.
+            facts.status.get_or_insert(500);
+        }
         self.refused(Reason::InternalError);
     }
 }

@@ -3,7 +3,7 @@
 //! Of one reason at most [`MOST`] records are written at once in [`WINDOW`]; what comes beyond is counted, and held to be
 //! told at its end. What is refused to a client that is known is bounded client by client, so that a noisy one does not
 //! hide the first refusals of the others; of [`CLIENTS`] at a time, beyond which the rest share one bound. Not here: the
-//! records (`refusals`).
+//! records, which [`crate::session::refuse::bounded`] writes.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::words::client::{ClientAddr, PeerAddr};
-use crate::words::outcome::Reason;
+use crate::words::outcome::{Class, Reason};
 
 /// For so long records are counted.
 pub(crate) const WINDOW: Duration = Duration::from_secs(1);
@@ -19,17 +19,6 @@ pub(crate) const WINDOW: Duration = Duration::from_secs(1);
 const MOST: u32 = 10;
 /// Clients with a window of their own, of one listener and one reason: 2,560 records a second at the most.
 const CLIENTS: usize = 256;
-
-/// The reasons whose records are bounded: those for which a connection is closed before any request, and those for which a
-/// client is answered that asks on and on, or guesses.
-const REASONS: [Reason; 6] = [
-    Reason::PeerNotTrusted,
-    Reason::ProxyHeaderInvalid,
-    Reason::TlsHandshakeFailed,
-    Reason::ClientCertificateInvalid,
-    Reason::AuthFailed,
-    Reason::ClientRateLimited,
-];
 
 /// Who was refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,12 +28,53 @@ pub(crate) struct Who {
     pub(crate) client: Option<ClientAddr>,
 }
 
-/// Those of them that only a client that is known can cause.
-const BY_CLIENT: [Reason; 2] = [Reason::AuthFailed, Reason::ClientRateLimited];
+/// Of which clients the refusals for one reason are bounded together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Together {
+    /// All: who connects may be unknown.
+    All,
+    /// Each client by itself: only one that is known can cause them.
+    EachClient,
+}
 
-/// What strangers caused at one listener.
-#[derive(Debug, Default)]
-pub(crate) struct Flood([Mutex<Windows>; REASONS.len()]);
+/// Bounded are the records of connections that are closed before any request, and of clients that are answered and ask on
+/// and on, or guess. `None`: not bounded.
+fn together(reason: Reason) -> Option<Together> {
+    match reason.class() {
+        Class::Connection => Some(Together::All),
+        Class::Credentials | Class::Rate => Some(Together::EachClient),
+        Class::Form
+        | Class::Challenge
+        | Class::Client
+        | Class::NotListed
+        | Class::Expired
+        | Class::Denied
+        | Class::Upload
+        | Class::Address
+        | Class::NoTls
+        | Class::ServerName
+        | Class::Hello
+        | Class::Certificate
+        | Class::ClientLimit
+        | Class::Limit
+        | Class::Lookup
+        | Class::Connect
+        | Class::Upstream
+        | Class::Resources
+        | Class::Service => None,
+    }
+}
+
+/// What strangers caused at one listener, by each of the bounded reasons.
+#[derive(Debug)]
+pub(crate) struct Flood(Box<[(Reason, Mutex<Windows>)]>);
+
+impl Default for Flood {
+    fn default() -> Self {
+        let bounded = Reason::ALL.iter().filter(|reason| together(**reason).is_some());
+        Flood(bounded.map(|reason| (*reason, Mutex::default())).collect())
+    }
+}
 
 /// The refusals of one listener for one reason.
 #[derive(Debug, Default)]
@@ -74,9 +104,9 @@ pub(crate) struct Held {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Bound(Option<IpAddr>);
 
-/// What to do about one refusal.
+/// What to do about the record of one refusal.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Verdict {
+pub(crate) enum RefusalRecord {
     Write,
     /// The first that is held back: what is held is to be written when the window ends.
     Hold(Bound),
@@ -84,23 +114,23 @@ pub(crate) enum Verdict {
 }
 
 impl Window {
-    fn add(&mut self, who: Who, bound: Bound, now: Instant) -> Verdict {
+    fn add(&mut self, who: Who, bound: Bound, now: Instant) -> RefusalRecord {
         if self.is_over(now) {
             self.began = Some(now);
             self.written = 0;
         }
         if self.written < MOST {
             self.written += 1;
-            return Verdict::Write;
+            return RefusalRecord::Write;
         }
         match &mut self.held {
             Some(held) => {
                 *held = Held { who, before: held.before.saturating_add(1) };
-                Verdict::Count
+                RefusalRecord::Count
             }
             None => {
                 self.held = Some(Held { who, before: 0 });
-                Verdict::Hold(bound)
+                RefusalRecord::Hold(bound)
             }
         }
     }
@@ -112,7 +142,7 @@ impl Window {
 
 impl Windows {
     /// `client`: whose window it is, if there is a place for one.
-    fn add(&mut self, who: Who, client: Option<IpAddr>, now: Instant) -> Verdict {
+    fn add(&mut self, who: Who, client: Option<IpAddr>, now: Instant) -> RefusalRecord {
         let client = client.filter(|client| self.has_place(*client, now));
         let window = match client {
             Some(client) => self.by_client.entry(client).or_default(),
@@ -142,8 +172,11 @@ impl Windows {
 
 impl Flood {
     /// Counts one. None: `reason` is none of the bounded ones.
-    pub(crate) fn add(&self, reason: Reason, who: Who) -> Option<Verdict> {
-        let client = who.client.filter(|_| BY_CLIENT.contains(&reason)).map(ClientAddr::ip);
+    pub(crate) fn add(&self, reason: Reason, who: Who) -> Option<RefusalRecord> {
+        let client = match together(reason)? {
+            Together::All => None,
+            Together::EachClient => who.client.map(ClientAddr::ip),
+        };
         self.windows(reason).map(|mut windows| windows.add(who, client, Instant::now()))
     }
 
@@ -153,9 +186,9 @@ impl Flood {
     }
 
     fn windows(&self, reason: Reason) -> Option<MutexGuard<'_, Windows>> {
-        let index = REASONS.iter().position(|known| *known == reason)?;
+        let (_, windows) = self.0.iter().find(|(bounded, _)| *bounded == reason)?;
         // Plain numbers: a panic elsewhere leaves them as true as they were.
-        self.0.get(index).map(|windows| windows.lock().unwrap_or_else(PoisonError::into_inner))
+        Some(windows.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -172,32 +205,43 @@ mod tests {
         let start = Instant::now();
         let mut window = Window::default();
         for port in 0..10 {
-            assert_eq!(window.add(who(port), Bound(None), start), Verdict::Write, "{port}");
+            assert_eq!(window.add(who(port), Bound(None), start), RefusalRecord::Write, "{port}");
         }
-        assert_eq!(window.add(who(10), Bound(None), start), Verdict::Hold(Bound(None)));
+        assert_eq!(window.add(who(10), Bound(None), start), RefusalRecord::Hold(Bound(None)));
         for port in 11..100 {
-            assert_eq!(window.add(who(port), Bound(None), start + WINDOW / 2), Verdict::Count, "{port}");
+            assert_eq!(
+                window.add(who(port), Bound(None), start + WINDOW / 2),
+                RefusalRecord::Count,
+                "{port}"
+            );
         }
         assert_eq!(window.held, Some(Held { who: who(99), before: 89 }));
 
         // In the next second what is held stays until it is written; nothing of it is lost.
-        assert_eq!(window.add(who(100), Bound(None), start + WINDOW), Verdict::Write);
+        assert_eq!(window.add(who(100), Bound(None), start + WINDOW), RefusalRecord::Write);
         assert_eq!(window.held.take().map(|held| held.before), Some(89));
         for port in 101..110 {
-            assert_eq!(window.add(who(port), Bound(None), start + WINDOW), Verdict::Write, "{port}");
+            assert_eq!(window.add(who(port), Bound(None), start + WINDOW), RefusalRecord::Write, "{port}");
         }
-        assert_eq!(window.add(who(110), Bound(None), start + WINDOW), Verdict::Hold(Bound(None)));
+        assert_eq!(window.add(who(110), Bound(None), start + WINDOW), RefusalRecord::Hold(Bound(None)));
     }
 
     #[test]
     fn each_reason_that_a_stranger_can_repeat_has_a_window_of_its_own() {
         let flood = Flood::default();
-        for reason in Reason::ALL {
-            let closes =
-                crate::words::outcome::Refusal::Closed == reason.refusal() && reason.status().is_none();
-            let repeats = matches!(reason, Reason::AuthFailed | Reason::ClientRateLimited);
-            assert_eq!(flood.windows(*reason).is_some(), closes || repeats, "{reason}");
-        }
+        let bounded: Vec<&str> = Reason::ALL
+            .iter()
+            .filter(|reason| flood.windows(**reason).is_some())
+            .map(|reason| reason.as_str())
+            .collect();
+        let answered = ["auth_failed", "client_rate_limited"];
+        let closed = [
+            "peer_not_trusted",
+            "proxy_header_invalid",
+            "tls_handshake_failed",
+            "client_certificate_invalid",
+        ];
+        assert_eq!(bounded, [&answered[..], &closed[..]].concat());
     }
 
     fn client(number: usize) -> Option<IpAddr> {
@@ -209,23 +253,23 @@ mod tests {
         let start = Instant::now();
         let mut windows = Windows::default();
         for _ in 0..MOST {
-            assert_eq!(windows.add(who(1), client(0), start), Verdict::Write);
+            assert_eq!(windows.add(who(1), client(0), start), RefusalRecord::Write);
         }
-        assert_eq!(windows.add(who(1), client(0), start), Verdict::Hold(Bound(client(0))));
-        assert_eq!(windows.add(who(1), client(0), start), Verdict::Count);
+        assert_eq!(windows.add(who(1), client(0), start), RefusalRecord::Hold(Bound(client(0))));
+        assert_eq!(windows.add(who(1), client(0), start), RefusalRecord::Count);
         for other in 1..CLIENTS {
-            assert_eq!(windows.add(who(2), client(other), start), Verdict::Write, "{other}");
+            assert_eq!(windows.add(who(2), client(other), start), RefusalRecord::Write, "{other}");
         }
         // Whoever comes to a full table shares a bound with all like it.
         for beyond in 0..MOST as usize {
-            assert_eq!(windows.add(who(3), client(CLIENTS + beyond), start), Verdict::Write);
+            assert_eq!(windows.add(who(3), client(CLIENTS + beyond), start), RefusalRecord::Write);
         }
-        assert_eq!(windows.add(who(3), client(2 * CLIENTS), start), Verdict::Hold(Bound(None)));
+        assert_eq!(windows.add(who(3), client(2 * CLIENTS), start), RefusalRecord::Hold(Bound(None)));
         assert_eq!(windows.by_client.len(), CLIENTS);
 
         // Their second is over, and one of them has something to tell yet.
         let later = start + WINDOW;
-        assert_eq!(windows.add(who(4), client(3 * CLIENTS), later), Verdict::Write);
+        assert_eq!(windows.add(who(4), client(3 * CLIENTS), later), RefusalRecord::Write);
         assert_eq!(windows.by_client.len(), 2);
         assert_eq!(windows.take(Bound(client(0))), Some(Held { who: who(1), before: 1 }));
         assert_eq!(windows.take(Bound(None)).map(|held| held.before), Some(0));
@@ -239,17 +283,21 @@ mod tests {
             let address = address.parse().expect(address);
             Who { peer: PeerAddr::new(address), client: Some(ClientAddr::new(address)) }
         };
-        for reason in REASONS {
-            let own =
-                |address: &str| Bound(BY_CLIENT.contains(&reason).then(|| address.parse().expect(address)));
+        for &(reason, _) in &flood.0 {
+            let by_client = together(reason) == Some(Together::EachClient);
+            let own = |address: &str| Bound(by_client.then(|| address.parse().expect(address)));
             for _ in 0..MOST {
-                assert_eq!(flood.add(reason, from("[2001:db8::1]:1")), Some(Verdict::Write), "{reason}");
+                assert_eq!(
+                    flood.add(reason, from("[2001:db8::1]:1")),
+                    Some(RefusalRecord::Write),
+                    "{reason}"
+                );
             }
             let held = flood.add(reason, from("[2001:db8::1]:1"));
-            assert_eq!(held, Some(Verdict::Hold(own("2001:db8::1"))), "{reason}");
-            assert_eq!(flood.add(reason, from("[2001:db8::1]:2")), Some(Verdict::Count), "{reason}");
+            assert_eq!(held, Some(RefusalRecord::Hold(own("2001:db8::1"))), "{reason}");
+            assert_eq!(flood.add(reason, from("[2001:db8::1]:2")), Some(RefusalRecord::Count), "{reason}");
             let other = flood.add(reason, from("[2001:db8::2]:1"));
-            let want = if BY_CLIENT.contains(&reason) { Verdict::Write } else { Verdict::Count };
+            let want = if by_client { RefusalRecord::Write } else { RefusalRecord::Count };
             assert_eq!(other, Some(want), "{reason}");
         }
     }

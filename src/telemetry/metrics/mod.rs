@@ -27,7 +27,7 @@ use super::access_log::AccessLog;
 use super::record::Cause;
 use crate::config::Config;
 use crate::outbound::dial::{DialError, Dialled};
-use crate::words::outcome::{Decision, Ending, Reason};
+use crate::words::outcome::{Class, Decision, Ending, Reason};
 
 mod at_scrape;
 mod configured;
@@ -86,23 +86,53 @@ impl ConnectionResult {
     }
 }
 
-/// The results that a lookup can have; each is there from the start, so that `rate()` sees the first failure.
-const DNS_RESULTS: &[Result<(), Reason>] = &[
-    Ok(()),
-    Err(Reason::DnsNoSuchName),
-    Err(Reason::DnsNoAddress),
-    Err(Reason::DnsFailed),
-    Err(Reason::DnsTimeout),
-];
+/// What a reason says of the way to a target.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Way {
+    /// A lookup failed.
+    Lookup,
+    /// A dial failed.
+    Dial,
+    /// Nothing.
+    Neither,
+}
 
-/// The results that a dial can have.
-const CONNECT_RESULTS: &[Result<(), Reason>] = &[
-    Ok(()),
-    Err(Reason::ConnectRefused),
-    Err(Reason::ConnectUnreachable),
-    Err(Reason::ConnectTimeout),
-    Err(Reason::LocalResources),
-];
+fn way(reason: Reason) -> Way {
+    match reason.class() {
+        Class::Lookup => Way::Lookup,
+        Class::Connect | Class::Resources => Way::Dial,
+        Class::Connection
+        | Class::Form
+        | Class::Challenge
+        | Class::Credentials
+        | Class::Client
+        | Class::NotListed
+        | Class::Expired
+        | Class::Denied
+        | Class::Upload
+        | Class::Address
+        | Class::NoTls
+        | Class::ServerName
+        | Class::Hello
+        | Class::Certificate
+        | Class::Rate
+        | Class::ClientLimit
+        | Class::Limit
+        | Class::Upstream
+        | Class::Service => Way::Neither,
+    }
+}
+
+/// The results that a lookup or a dial can have; each is there from the start, so that `rate()` sees the first failure.
+fn results(of: Way) -> impl Iterator<Item = Result<(), Reason>> {
+    let failures = Reason::ALL.iter().filter(move |reason| way(**reason) == of);
+    std::iter::once(Ok(())).chain(failures.map(|reason| Err(*reason)))
+}
+
+/// The result as it is counted: failures that are no such way's count as `other`.
+fn known(of: Way, result: Result<(), Reason>, other: Reason) -> Result<(), Reason> {
+    result.map_err(|reason| if way(reason) == of { reason } else { other })
+}
 
 /// Everything that is counted. One for the whole program.
 pub struct Metrics {
@@ -241,11 +271,11 @@ impl Metrics {
         for collector in all {
             metrics.registry.register(collector)?;
         }
-        for result in DNS_RESULTS {
-            metrics.dns_duration.with_label_values(&[result_word(*result)]);
+        for result in results(Way::Lookup) {
+            metrics.dns_duration.with_label_values(&[result_word(result)]);
         }
-        for result in CONNECT_RESULTS {
-            metrics.connect_duration.with_label_values(&[result_word(*result)]);
+        for result in results(Way::Dial) {
+            metrics.connect_duration.with_label_values(&[result_word(result)]);
         }
         Ok(metrics)
     }
@@ -290,7 +320,7 @@ impl Metrics {
 
     /// A name was looked up; `Err` with one of the `dns_*` reasons, any other counts as `dns_failed`.
     pub fn dns(&self, result: Result<(), Reason>, took: Duration) {
-        let known = if DNS_RESULTS.contains(&result) { result } else { Err(Reason::DnsFailed) };
+        let known = known(Way::Lookup, result, Reason::DnsFailed);
         self.dns_duration.with_label_values(&[result_word(known)]).observe(took.as_secs_f64());
     }
 
@@ -305,7 +335,7 @@ impl Metrics {
             }
             Err(error) => {
                 if let Some(took) = error.dns {
-                    let of_dns = DNS_RESULTS.contains(&Err(error.reason));
+                    let of_dns = way(error.reason) == Way::Lookup;
                     // Where something was dialled or judged, DNS had given an address.
                     let answered = error.connect.is_some() || error.denied.count > 0;
                     self.dns(if of_dns || !answered { Err(error.reason) } else { Ok(()) }, took);
@@ -320,7 +350,7 @@ impl Metrics {
     /// A target was dialled; `Err` with a `connect_*` reason or `local_resources`, any other counts as
     /// `connect_unreachable`.
     pub fn connect(&self, result: Result<(), Reason>, took: Duration) {
-        let known = if CONNECT_RESULTS.contains(&result) { result } else { Err(Reason::ConnectUnreachable) };
+        let known = known(Way::Dial, result, Reason::ConnectUnreachable);
         self.connect_duration.with_label_values(&[result_word(known)]).observe(took.as_secs_f64());
     }
 

@@ -62,6 +62,14 @@ impl Cause {
             Cause::ClientGone => "client_gone",
         }
     }
+
+    /// The cause that this word stands for; `None` for a word that stands for none.
+    pub fn from_word(word: &str) -> Option<Self> {
+        match Reason::from_word(word) {
+            Some(reason) => Some(Cause::Refused(reason)),
+            None => (word == Cause::ClientGone.as_str()).then_some(Cause::ClientGone),
+        }
+    }
 }
 
 impl From<Reason> for Cause {

@@ -22,7 +22,7 @@ use super::record::{
 };
 use crate::wire::head::Version;
 use crate::words::logformat::{Code, Logformat, NATIVE, Piece, Quoting, What};
-use crate::words::outcome::{Ending, Reason};
+use crate::words::outcome::{Class, Ending, Reason};
 use crate::words::target::Target;
 
 /// Longest value of a stranger, in bytes before quoting.
@@ -227,11 +227,9 @@ impl Line<'_> {
                 }
                 push(out, after, quoting, true);
             }
-            Some(LoggedTarget::Malformed(_)) | None => out.extend_from_slice(match self.record.reason {
-                Some(Cause::Refused(Reason::HeadTooLarge)) => b"error:request-too-large",
-                Some(Cause::Refused(Reason::BadRequest | Reason::BadTarget | Reason::MethodNotAllowed)) => {
-                    b"error:invalid-request"
-                }
+            Some(LoggedTarget::Malformed(_)) | None => out.extend_from_slice(match self.record.status {
+                Some(431) => b"error:request-too-large",
+                Some(400 | 405) => b"error:invalid-request",
                 _ => b"error:transaction-end-before-headers",
             }),
         }
@@ -323,31 +321,38 @@ fn squid_status(record: &Record<'_>) -> &'static str {
             None | Some(400 | 405 | 408 | 431) => "NONE_NONE",
             Some(_) => "TCP_DENIED",
         },
-        (Event::Error, Some(Cause::Refused(Reason::ClientLimitReached | Reason::ClientRateLimited))) => {
-            "TCP_DENIED"
-        }
         (Event::Error, Some(Cause::ClientGone)) if plain => "TCP_MISS_ABORTED",
-        (Event::Error, Some(Cause::Refused(reason))) if plain && was_on_the_way(reason) => "TCP_MISS",
-        (Event::Error, _) => "NONE_NONE",
+        (Event::Error, Some(Cause::Refused(reason))) => squid_status_of_error(reason, plain),
+        (Event::Error, Some(Cause::ClientGone) | None) => "NONE_NONE",
     }
 }
 
-fn was_on_the_way(reason: Reason) -> bool {
-    use Reason::*;
-    matches!(
-        reason,
-        DnsNoSuchName
-            | DnsNoAddress
-            | DnsFailed
-            | DnsTimeout
-            | ConnectRefused
-            | ConnectUnreachable
-            | ConnectTimeout
-            | UpstreamBadResponse
-            | UpstreamProxyRefused
-            | UpstreamTimeout
-            | Loop
-    )
+/// To Squid a plain request that failed on the way to its target is a miss.
+fn squid_status_of_error(reason: Reason, plain: bool) -> &'static str {
+    match reason.class() {
+        Class::Rate | Class::ClientLimit => "TCP_DENIED",
+        Class::Lookup | Class::Connect | Class::Upstream if plain => "TCP_MISS",
+        Class::Lookup
+        | Class::Connect
+        | Class::Upstream
+        | Class::Limit
+        | Class::Resources
+        | Class::Service
+        | Class::Connection
+        | Class::Form
+        | Class::Challenge
+        | Class::Credentials
+        | Class::Client
+        | Class::NotListed
+        | Class::Expired
+        | Class::Denied
+        | Class::Upload
+        | Class::Address
+        | Class::NoTls
+        | Class::ServerName
+        | Class::Hello
+        | Class::Certificate => "NONE_NONE",
+    }
 }
 
 /// Without its parameters. Squid's error pages are `text/html`, save where the answer to a CONNECT fails.

@@ -1,6 +1,7 @@
 //! Log lines read back: whatever stands in a log, each line is a record or is counted, and a record says what JSON says.
 
 use egressd::commands::logs::{Entry, Reader};
+use egressd::words::outcome::Decision;
 use serde_json::Value;
 
 /// A log.
@@ -42,8 +43,13 @@ pub fn check(bytes: &[u8]) {
 }
 
 fn touch(entry: &Entry<'_>) {
-    let _ =
-        (entry.stands(), entry.asked(), entry.client_ip(), entry.upstream_address(), entry.decided("deny"));
+    let _ = (
+        entry.stands(),
+        entry.asked(),
+        entry.client_ip(),
+        entry.upstream_address(),
+        entry.decided(Decision::Deny),
+    );
     if let Some(target) = entry.asked() {
         assert!(!target.to_string().contains(char::is_control));
     }

@@ -126,7 +126,7 @@ fn the_queue_is_bounded_and_one_client_has_a_part_of_it() {
     let _third = later(ask(&verifier, &users, 2, ("user", "c")));
     let _fourth = later(ask(&verifier, &users, 3, ("user", "d")));
     assert_eq!(known(ask(&verifier, &users, 4, ("user", "e"))), Err(Busy), "the queue");
-    assert_eq!(Busy.reason().status(), Some(429));
+    assert_eq!(Busy.reason(), Reason::ClientRateLimited);
 
     assert!(verifier.shared.verify_next());
     assert_eq!(first.blocking_recv().unwrap(), Ok(Verdict::Wrong));
