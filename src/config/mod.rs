@@ -39,7 +39,7 @@ pub use self::fixed::{Fixed, FixedListener};
 pub use self::load::{DEFAULT, DEFAULT_NAME, Loaded, load, load_by, load_bytes, load_str};
 pub use self::named_files::read_from_disk;
 pub use self::schema::schema;
-pub use self::upstream::{Authorities, Certificates, Credentials, Roots, UpstreamProxy};
+pub use self::upstream::{Certificates, Credentials, UpstreamProxy};
 use crate::config::users::Users;
 use crate::rules::Policies;
 use crate::transport::tls::ServerTls;

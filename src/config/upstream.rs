@@ -5,13 +5,6 @@
 //! configuration.
 
 use std::fmt;
-use std::sync::Arc;
-
-use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use x509_parser::certificate::X509Certificate;
-use x509_parser::prelude::FromDer;
 
 use super::file::{CertificatesFile, Key, UpstreamProxyFile};
 use super::finding::Report;
@@ -19,6 +12,7 @@ use super::meaning::{required, value};
 use super::named_files::NamedFiles;
 use super::typed::At;
 use super::values::FilePath;
+use crate::transport::tls::authorities::{Authorities, Roots};
 use crate::words::target::{Host, Port};
 
 /// A parent proxy.
@@ -58,60 +52,6 @@ impl fmt::Debug for Credentials {
 pub struct Certificates {
     /// For `verify_certificate` and an https parent.
     pub roots: Roots,
-}
-
-/// A set of trusted authorities.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Roots {
-    /// The operating system's.
-    System,
-    /// Those of a PEM file.
-    Authorities(Authorities),
-}
-
-/// The certificates of a PEM file: at least one, each fit to be a trust anchor.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Authorities(Arc<[CertificateDer<'static>]>);
-
-impl Authorities {
-    /// In the order of the file.
-    pub fn iter(&self) -> impl Iterator<Item = &CertificateDer<'static>> {
-        self.0.iter()
-    }
-
-    /// Reads a PEM file. What is legal and surely not meant is told to `doubt`.
-    fn parse(pem: &[u8], mut doubt: impl FnMut(String)) -> Result<Self, String> {
-        let mut certificates: Vec<CertificateDer<'static>> = Vec::new();
-        let mut store = RootCertStore::empty();
-        for (number, certificate) in (1..).zip(CertificateDer::pem_slice_iter(pem)) {
-            let certificate = certificate.map_err(|_| {
-                format!("what begins as certificate {number} is not valid PEM: is the file cut off?")
-            })?;
-            store.add(certificate.clone()).map_err(|_| {
-                format!("certificate {number} cannot be used as an authority's: it is malformed")
-            })?;
-            // X.509 v1 has no word for it, and there are old roots of that kind.
-            if let Ok((_, read)) = X509Certificate::from_der(&certificate)
-                && read.version.0 >= 2
-                && !read.is_ca()
-            {
-                doubt(format!(
-                    "certificate {number} is no authority's: nothing that it signed will be trusted"
-                ));
-            }
-            certificates.push(certificate);
-        }
-        match certificates.is_empty() {
-            true => Err("the file holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)".to_owned()),
-            false => Ok(Authorities(certificates.into())),
-        }
-    }
-}
-
-impl fmt::Debug for Authorities {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Authorities({} certificates)", self.0.len())
-    }
 }
 
 /// The parent that `key` means.
@@ -232,37 +172,5 @@ mod tests {
         let credentials = credentials(b"user:secret").expect("fine");
         let debug = format!("{credentials:?}");
         assert!(!debug.contains("user") && !debug.contains("secret"), "{debug}");
-    }
-
-    fn parse(pem: &str) -> (Result<usize, String>, Vec<String>) {
-        let mut doubts = Vec::new();
-        let parsed = Authorities::parse(pem.as_bytes(), |text| doubts.push(text));
-        (parsed.map(|authorities| authorities.iter().count()), doubts)
-    }
-
-    #[test]
-    fn authorities_are_the_certificates_of_a_pem_file() {
-        let of = |is_ca| {
-            let mut params = rcgen::CertificateParams::new(["a.test".to_owned()]).expect("a name");
-            params.is_ca = is_ca;
-            let key = rcgen::KeyPair::generate().expect("a key");
-            (params.self_signed(&key).expect("a certificate").pem(), key.serialize_pem())
-        };
-        let (ca, key) = of(rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained));
-        let (leaf, _) = of(rcgen::IsCa::ExplicitNoCa);
-        assert_eq!(parse(&format!("# a comment\n{ca}{ca}")), (Ok(2), vec![]));
-        assert_eq!(parse(&format!("{key}{ca}")), (Ok(1), vec![]), "what else stands there is passed over");
-        let (parsed, doubts) = parse(&format!("{ca}{leaf}"));
-        assert_eq!(parsed, Ok(2));
-        assert_eq!(doubts, ["certificate 2 is no authority's: nothing that it signed will be trusted"]);
-        let none = "the file holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)";
-        assert_eq!(parse(&key).0, Err(none.to_owned()));
-        assert_eq!(parse("not PEM at all").0, Err(none.to_owned()));
-        let cut = ca.get(..ca.len() / 2).expect("ASCII");
-        let told = "what begins as certificate 1 is not valid PEM: is the file cut off?";
-        assert_eq!(parse(cut).0, Err(told.to_owned()));
-        let junk = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-        let told = "certificate 1 cannot be used as an authority's: it is malformed";
-        assert_eq!(parse(junk).0, Err(told.to_owned()));
     }
 }

@@ -24,7 +24,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
-use crate::config::Roots;
+use crate::transport::tls::authorities::Roots;
 use crate::transport::tls::client::{TrustError, client_config, server_name};
 use crate::words::outcome::Reason;
 use crate::words::target::{Host, Port};

@@ -19,8 +19,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::config::{Roots, UpstreamProxy};
+use crate::config::UpstreamProxy;
 use crate::transport::target_stream::UpstreamStream;
+use crate::transport::tls::authorities::Roots;
 use crate::transport::tls::client::{TrustError, client_config, server_name};
 use crate::words::outcome::Reason;
 use crate::words::target::{Method, Target};

@@ -13,7 +13,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, version};
 
-use crate::config::{Authorities, Roots};
+use crate::transport::tls::authorities::{Authorities, Roots};
 use crate::words::target::Host;
 
 /// Where systems keep their store as one PEM file, the commonest first.

@@ -6,6 +6,7 @@
 //! Left out: reading the files and swapping them on reload (`config`), deadlines (an argument), what policies make of an
 //! identity, and TLS to upstreams.
 
+pub mod authorities;
 pub mod client;
 mod files;
 mod identity;
