@@ -2,6 +2,7 @@
 //!
 //! Not here: what the bytes mean (`wire`).
 
+pub mod allowance;
 pub mod cancel;
 pub mod client_stream;
 pub mod close;

@@ -1,20 +1,15 @@
-//! What may still be sent: `upload_limit` of one tunnel or request, and `upload_budget` of a client and a rule over a
-//! sliding window.
+//! The table of accounts: one for each client address and rule (the policy's name and the rule's text) with an
+//! `upload_budget`, in this replica alone.
 //!
-//! A budget has one [`Account`] for each client address and rule (the policy's name and the rule's text), in this replica
-//! alone. It outlives tunnels and reloads: what was sent before an edit still counts after it. Whoever is about to
-//! send takes from the account first and puts back what did not move, so that all tunnels of an account together
-//! never send more than the budget within any window; a tunnel that wants more than is left is cut. Bytes leave the
-//! account in steps of a sixtieth of the window: at the earliest when the window is over, at the latest one step later.
-//!
-//! The table is bounded, and so is every account in it. A client for whom there is no place is refused, because what
-//! cannot be counted cannot be limited. Not here: when bytes move (`relay`, `forward`).
+//! An [`Account`] outlives tunnels and reloads: what was sent before an edit still counts after it. The table is bounded,
+//! and so is every account in it. A client for whom there is no place is refused, because what cannot be counted cannot be
+//! limited. Not here: what an account holds, and how a tunnel draws on it ([`crate::transport::allowance`]).
 
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
-use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::hash::BuildHasher;
 use std::net::IpAddr;
@@ -24,10 +19,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::rules::{Permit, UploadBudget};
+use crate::transport::allowance::{Account, Allowance};
 use crate::words::outcome::Reason;
 
-/// A window is counted in so many steps.
-const STEPS: u32 = 60;
 /// The table is split so that workers rarely meet on one lock.
 const SHARDS: usize = 16;
 /// Accounts at most. One has some 300 bytes, and 1 KiB more where its client sent in every step of the window.
@@ -60,30 +54,6 @@ struct Key {
     rule: Box<str>,
 }
 
-/// What one client sent by one rule.
-#[derive(Debug)]
-struct Account {
-    epoch: Instant,
-    spent: Mutex<Spent>,
-}
-
-#[derive(Default, Debug)]
-struct Spent {
-    /// As the rule said at the latest opening.
-    window: Duration,
-    /// In the order of time. At most one begins in a step, so there are 61, or twice that after a change of the window.
-    steps: VecDeque<Step>,
-    /// Of all steps.
-    bytes: u64,
-}
-
-#[derive(Debug)]
-struct Step {
-    /// Milliseconds since the epoch.
-    begin: u64,
-    bytes: u64,
-}
-
 impl Budgets {
     /// No accounts.
     pub fn new() -> Self {
@@ -104,19 +74,12 @@ impl Budgets {
     /// # Errors
     /// [`Reason::UploadBudget`] where nothing is left; [`Reason::LocalResources`] where the table is full.
     pub fn open(&self, client: IpAddr, permit: &Permit) -> Result<Allowance, Reason> {
-        let share = match permit.upload_budget {
-            None => None,
-            Some(UploadBudget { bytes, window }) => {
-                let account = self.account(client, permit)?;
-                account.spent().window = window;
-                let share = Share { account, budget: bytes };
-                if share.left() == 0 {
-                    return Err(Reason::UploadBudget);
-                }
-                Some(Box::new(share))
-            }
+        let Some(UploadBudget { bytes, window }) = permit.upload_budget else {
+            return Ok(Allowance::limited(permit.upload_limit));
         };
-        Ok(Allowance { limit: permit.upload_limit, share })
+        let account = self.account(client, permit)?;
+        account.count_over(window);
+        Allowance::on(account, bytes, permit.upload_limit).ok_or(Reason::UploadBudget)
     }
 
     fn account(&self, client: IpAddr, permit: &Permit) -> Result<Arc<Account>, Reason> {
@@ -133,7 +96,7 @@ impl Budgets {
         if shard.accounts.len() >= self.cap {
             return Err(Reason::LocalResources);
         }
-        let account = Arc::new(Account { epoch: self.epoch, spent: Mutex::default() });
+        let account = Arc::new(Account::new(self.epoch));
         shard.accounts.insert(key, Arc::clone(&account));
         Ok(account)
     }
@@ -166,7 +129,7 @@ impl Shard {
         }
         self.accounts.retain(|_, account| {
             // Nobody can get another hand on it while the shard is locked.
-            Arc::strong_count(account) > 1 || account.spent().after(account.now()).bytes > 0
+            Arc::strong_count(account) > 1 || !account.is_empty()
         });
         self.swept = now;
         self.sweep_at = (self.accounts.len() * 2).min(cap);
@@ -177,163 +140,4 @@ impl Shard {
 /// Plain numbers: a panic elsewhere leaves them as true as they were.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Account {
-    fn spent(&self) -> MutexGuard<'_, Spent> {
-        lock(&self.spent)
-    }
-
-    /// Milliseconds since the epoch.
-    fn now(&self) -> u64 {
-        u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-}
-
-impl Spent {
-    /// Without what has left the window by `now`.
-    fn after(&mut self, now: u64) -> &mut Self {
-        // The last byte of a step may have come at its end.
-        let kept = millis(self.window).saturating_add(self.step());
-        while let Some(oldest) = self.steps.front()
-            && oldest.begin.saturating_add(kept) <= now
-        {
-            self.bytes = self.bytes.saturating_sub(oldest.bytes);
-            self.steps.pop_front();
-        }
-        self
-    }
-
-    fn take(&mut self, bytes: u64, now: u64) {
-        let step = self.step();
-        self.bytes = self.bytes.saturating_add(bytes);
-        match self.steps.back_mut() {
-            // Two threads may read the clock in one order and come here in the other.
-            Some(last) if now < last.begin.saturating_add(step) => {
-                last.bytes = last.bytes.saturating_add(bytes)
-            }
-            _ => self.steps.push_back(Step { begin: now, bytes }),
-        }
-    }
-
-    /// Undoes a `take` of just now.
-    fn put_back(&mut self, mut bytes: u64) {
-        while bytes > 0
-            && let Some(last) = self.steps.back_mut()
-        {
-            let undone = bytes.min(last.bytes);
-            last.bytes -= undone;
-            self.bytes = self.bytes.saturating_sub(undone);
-            bytes -= undone;
-            if last.bytes == 0 {
-                self.steps.pop_back();
-            }
-        }
-    }
-
-    fn step(&self) -> u64 {
-        millis(self.window / STEPS).max(1)
-    }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// One tunnel's or request's hand on an account. The budget is that of its opening.
-#[derive(Debug)]
-struct Share {
-    account: Arc<Account>,
-    budget: u64,
-}
-
-impl Share {
-    fn left(&self) -> u64 {
-        let now = self.account.now();
-        self.budget.saturating_sub(self.account.spent().after(now).bytes)
-    }
-
-    fn take(&self, want: u64) -> u64 {
-        let now = self.account.now();
-        let mut spent = self.account.spent();
-        let granted = want.min(self.budget.saturating_sub(spent.after(now).bytes));
-        if granted > 0 {
-            spent.take(granted, now);
-        }
-        granted
-    }
-
-    fn put_back(&self, unused: u64) {
-        self.account.spent().put_back(unused);
-    }
-}
-
-/// What one tunnel or request may still send. Taken from before bytes are read from the client, so that what was read
-/// may always be sent. The default is no bound.
-#[derive(Default, Debug)]
-pub struct Allowance {
-    limit: Option<u64>,
-    /// Boxed: most tunnels have none, and ten thousand wait at a time.
-    share: Option<Box<Share>>,
-}
-
-impl Allowance {
-    /// Bounded by `upload_limit` alone.
-    #[cfg(test)]
-    pub(crate) fn limited(limit: Option<u64>) -> Self {
-        Allowance { limit, share: None }
-    }
-
-    /// Bytes that may still be sent; `None`: no bound. Other tunnels of the account may take of them.
-    #[cfg(test)]
-    pub(crate) fn left(&self) -> Option<u64> {
-        let share = self.share.as_ref().map(|share| share.left());
-        match (self.limit, share) {
-            (Some(limit), Some(share)) => Some(limit.min(share)),
-            (limit, share) => limit.or(share),
-        }
-    }
-
-    /// Whether other tunnels take from it too.
-    pub fn is_shared(&self) -> bool {
-        self.share.is_some()
-    }
-
-    /// Takes up to `want` bytes: how many were granted.
-    pub fn take(&mut self, want: usize) -> usize {
-        let mut granted = want as u64;
-        if let Some(limit) = self.limit {
-            granted = granted.min(limit);
-        }
-        if let Some(share) = &self.share {
-            granted = share.take(granted);
-        }
-        if let Some(limit) = &mut self.limit {
-            *limit -= granted;
-        }
-        // Never more than `want`, which is a usize.
-        usize::try_from(granted).unwrap_or(want)
-    }
-
-    /// Puts back what was granted and not used.
-    pub fn put_back(&mut self, unused: usize) {
-        if unused == 0 {
-            return;
-        }
-        if let Some(limit) = &mut self.limit {
-            *limit = limit.saturating_add(unused as u64);
-        }
-        if let Some(share) = &self.share {
-            share.put_back(unused as u64);
-        }
-    }
-
-    /// Why so many bytes more are not granted; `None` where they are.
-    pub fn refuses(&self, bytes: u64) -> Option<Reason> {
-        if self.limit.is_some_and(|limit| limit < bytes) {
-            return Some(Reason::UploadLimit);
-        }
-        let share = self.share.as_ref()?;
-        (share.left() < bytes).then_some(Reason::UploadBudget)
-    }
 }

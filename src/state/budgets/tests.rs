@@ -159,21 +159,6 @@ async fn a_full_table_refuses_whom_it_cannot_count_and_keeps_whom_it_counts() {
     assert!(budgets.len() <= SHARDS * 4);
 }
 
-#[tokio::test(start_paused = true)]
-async fn an_account_stays_small_however_often_it_is_drawn_on() {
-    let budgets = Budgets::new();
-    let permits =
-        [permit("a.test", "upload_budget: 100GiB/1m"), permit("a.test", "upload_budget: 100GiB/31d")];
-    for round in 0..10_000 {
-        let mut allowance = budgets.open(client(1), &permits[round % 2]).unwrap();
-        assert_eq!(allowance.take(5), 5);
-        advance(Duration::from_millis(777)).await;
-    }
-    let account = budgets.account(client(1), &permits[0]).unwrap();
-    let steps = account.spent().steps.len();
-    assert!(steps <= 2 * (STEPS as usize + 1), "{steps} steps");
-}
-
 #[test]
 fn threads_that_draw_at_once_get_the_budget_exactly_once() {
     const BYTES: usize = 100_000;

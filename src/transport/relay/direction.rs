@@ -13,7 +13,7 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use super::end::{End, again};
-use crate::state::budgets::Allowance;
+use crate::transport::allowance::Allowance;
 use crate::transport::relay::pipe::{Lease, Pool};
 
 /// One read by copying. A read that fills it is the sign of bulk.

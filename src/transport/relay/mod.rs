@@ -26,7 +26,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::state::budgets::Allowance;
+use crate::transport::allowance::Allowance;
 use crate::transport::cancel::Cancel;
 use crate::transport::close::linger;
 use crate::transport::meter::Meter;

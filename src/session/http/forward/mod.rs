@@ -37,8 +37,8 @@ use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::outbound::parent::Parent;
-use crate::state::budgets::Allowance;
 use crate::state::live::Generation;
+use crate::transport::allowance::Allowance;
 use crate::transport::meter::Meter;
 use crate::transport::relay::Transport;
 use crate::transport::target_stream::UpstreamStream;

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use super::rewrite;
 use super::track::Track;
-use crate::state::budgets::Allowance;
+use crate::transport::allowance::Allowance;
 use crate::wire::head::{BodyError, BodyFollower, Framing, Head, Piece};
 use crate::words::outcome::{Ending, Reason};
 

@@ -4,7 +4,7 @@ use tokio::io::{DuplexStream, duplex};
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::state::budgets::Allowance;
+use crate::transport::allowance::Allowance;
 use crate::wire::client_hello::samples::{hello, naming, real, records, signature_algorithms};
 use crate::wire::server_hello::HELLO_RETRY_REQUEST;
 

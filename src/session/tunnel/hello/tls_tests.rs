@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::*;
-use crate::state::budgets::Allowance;
+use crate::transport::allowance::Allowance;
 use crate::transport::relay::{Relay, part};
 
 const NAME: &str = "git.example";
