@@ -110,7 +110,7 @@ impl Users {
 
     /// Hashes the password and compares, for a known user and for an unknown one: that one's password is hashed as
     /// the user's at `stand_in` (modulo their number) would be. Chosen by a secret and always the same for a name,
-    /// it makes an unknown user as dear as some known one, in a file of mixed costs too.
+    /// it makes an unknown user as expensive as some known one, in a file of mixed costs too.
     pub(crate) fn check(&self, user: &str, password: &[u8], stand_in: usize) -> Result<bool, Unable> {
         let Some(other) = stand_in.checked_rem(self.hashes.len()) else {
             return Ok(false);

@@ -29,7 +29,7 @@ use crate::state::limits::Limits;
 use crate::state::limits::connections::Open;
 use crate::state::listener::Listener;
 use crate::state::live::Live;
-use crate::state::passwords::{self, Verifier};
+use crate::state::passwords::{PasswordLimits, PasswordVerifier};
 use crate::state::recent::Recent;
 use crate::state::shared::Shared;
 use crate::telemetry::access_log::{self, AccessLog, Finished, Json, OnLogFailure, Options, WriterHandle};
@@ -135,7 +135,7 @@ impl Server {
             .zip(config.listeners.iter().enumerate())
             .map(|(socket, (index, settings))| (socket, Arc::new(Listener::new(index, settings, &metrics))))
             .collect();
-        let passwords = Verifier::start(passwords::Limits::default()).map_err(StartError::Passwords)?;
+        let passwords = PasswordVerifier::start(PasswordLimits::default()).map_err(StartError::Passwords)?;
         let shared = Arc::new(Shared {
             current: Current::new(config, now),
             resolver: ArcSwap::new(Arc::clone(&prepared.resolver)),

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use crate::config::{Certificates, Config, UpstreamProxy};
-use crate::outbound::certificate::{Claim, Unverified, Verifier};
+use crate::outbound::certificate::{CertificateVerifier, Claim, Unverified};
 use crate::outbound::dial::{self, Denied, DialError, DialLimits, Dialled, OwnAddresses};
 use crate::outbound::parent::{Parent, ParentError};
 use crate::outbound::resolve::Resolver;
@@ -30,7 +30,7 @@ pub struct Route {
     settings: Settings,
     parent: Option<Parent>,
     /// `None` where no rule wants a proof.
-    verifier: Option<Verifier>,
+    verifier: Option<CertificateVerifier>,
 }
 
 /// What a route is made of.
@@ -76,7 +76,7 @@ impl Route {
         let settings = Settings::of(config);
         let roots = &settings.certificates.roots;
         let parent = settings.upstream_proxy.as_ref().map(|parent| Parent::new(parent, roots)).transpose()?;
-        let verifier = settings.verifies.then(|| Verifier::new(roots)).transpose()?;
+        let verifier = settings.verifies.then(|| CertificateVerifier::new(roots)).transpose()?;
         Ok(Route { settings, parent, verifier })
     }
 

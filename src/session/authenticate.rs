@@ -12,7 +12,7 @@ use tokio::io::AsyncReadExt;
 
 use crate::config::BasicAuth;
 use crate::session::refuse::Refused;
-use crate::state::passwords::{Busy, Verdict};
+use crate::state::passwords::{Busy, PasswordCheck};
 use crate::state::shared::Shared;
 use crate::transport::client_stream::ClientStream;
 use crate::wire::basic_auth::{BasicError, Credentials, parse_basic};
@@ -67,12 +67,12 @@ pub(crate) async fn prove(
         }
     };
     match verdict {
-        Ok(Verdict::Right) => {
+        Ok(PasswordCheck::Right) => {
             let mut client = connected.clone();
             client.identities.push(credentials.identity());
             Ok(client)
         }
-        Ok(Verdict::Wrong) => Err(Reason::AuthFailed.into()),
+        Ok(PasswordCheck::Wrong) => Err(Reason::AuthFailed.into()),
         Err(busy) => {
             let advice = format!("{busy}: try again");
             Err(Unproven::Refused(Refused { reason: busy.reason(), advice }))

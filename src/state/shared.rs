@@ -17,7 +17,7 @@ use crate::state::limits::Limits;
 use crate::state::limits::connections::Open;
 use crate::state::listener::Listener;
 use crate::state::live::{Generation, Live};
-use crate::state::passwords::Verifier;
+use crate::state::passwords::PasswordVerifier;
 use crate::state::recent::Recent;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
@@ -42,7 +42,7 @@ pub struct Shared {
     /// The tunnels that they carry.
     pub tunnels_carried: usize,
     /// Verifies passwords, for all listeners that ask for them.
-    pub passwords: Verifier,
+    pub passwords: PasswordVerifier,
     /// Connections open.
     pub connections: Arc<Open>,
     /// Tunnels open.

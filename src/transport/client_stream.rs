@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-use crate::transport::prefixed::Early;
+use crate::transport::prefixed::Prefixed;
 use crate::transport::relay::Transport;
 use crate::transport::tls::Records;
 
@@ -21,12 +21,12 @@ pub enum ClientStream {
     /// Cleartext.
     Bare(TcpStream),
     /// TLS. Boxed, as it comes: its buffers are far larger than a socket.
-    Tls(Box<TlsStream<Early<TcpStream>>>, Records),
+    Tls(Box<TlsStream<Prefixed<TcpStream>>>, Records),
 }
 
 impl ClientStream {
     /// TLS over a connection, on which nothing was written yet.
-    pub fn tls(stream: Box<TlsStream<Early<TcpStream>>>) -> Self {
+    pub fn tls(stream: Box<TlsStream<Prefixed<TcpStream>>>) -> Self {
         ClientStream::Tls(stream, Records::default())
     }
 }

@@ -9,16 +9,16 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Gives `early` first, then what comes from the stream; writes go straight through.
 #[derive(Debug)]
-pub struct Early<S> {
+pub struct Prefixed<S> {
     early: BytesMut,
     stream: S,
     given: bool,
 }
 
-impl<S> Early<S> {
+impl<S> Prefixed<S> {
     /// `early` stands before what `stream` will give.
     pub fn new(stream: S, early: BytesMut) -> Self {
-        Early { early, stream, given: false }
+        Prefixed { early, stream, given: false }
     }
 
     /// Whether any byte was given to the reader.
@@ -37,7 +37,7 @@ impl<S> Early<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Early<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for Prefixed<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -60,7 +60,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Early<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Early<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Prefixed<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

@@ -31,7 +31,7 @@ use self::reply::{html, json, text};
 use crate::config::{OnLogFailure, ProxyProtocol};
 use crate::state::shared::Shared;
 use crate::telemetry::metrics;
-use crate::transport::prefixed::Early;
+use crate::transport::prefixed::Prefixed;
 use crate::wire::proxy_protocol::read_header;
 use crate::words::client::{ClientAddr, PeerAddr};
 use crate::words::outcome::Reason;
@@ -135,7 +135,7 @@ async fn serve_connection(
         .keep_alive(false)
         .max_headers(64)
         .max_buf_size(HEAD_BYTES)
-        .serve_connection(TokioIo::new(Early::new(stream, early)), service);
+        .serve_connection(TokioIo::new(Prefixed::new(stream, early)), service);
     // A prober that goes away in the middle is no news.
     let _ = tokio::time::timeout(EXCHANGE_TIMEOUT, serving).await;
 }

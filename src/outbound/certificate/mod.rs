@@ -69,7 +69,7 @@ impl Unverified {
 }
 
 /// What came of a handshake, and how long it is good for.
-type Verdict = (Result<(), Unverified>, Duration);
+type CheckedFor = (Result<(), Unverified>, Duration);
 /// One claim's place: locked while somebody finds out.
 type Entry = tokio::sync::Mutex<Option<Kept>>;
 
@@ -80,14 +80,14 @@ struct Kept {
 }
 
 /// Proves claims, and remembers.
-pub struct Verifier {
+pub struct CertificateVerifier {
     connector: TlsConnector,
     /// Verdicts kept at most.
     cap: usize,
     kept: Mutex<HashMap<Claim, Arc<Entry>>>,
 }
 
-impl Verifier {
+impl CertificateVerifier {
     /// Trusts `roots`.
     ///
     /// # Errors
@@ -96,7 +96,7 @@ impl Verifier {
         let mut config = client_config(None, roots)?;
         // A resumed session shows no certificate.
         config.resumption = Resumption::disabled();
-        Ok(Verifier {
+        Ok(CertificateVerifier {
             connector: TlsConnector::from(Arc::new(config)),
             cap: MAX_KEPT,
             kept: Mutex::default(),
@@ -130,7 +130,7 @@ impl Verifier {
         verdict
     }
 
-    async fn find_out<S, C>(&self, claim: &Claim, connect: C) -> Verdict
+    async fn find_out<S, C>(&self, claim: &Claim, connect: C) -> CheckedFor
     where
         S: AsyncRead + AsyncWrite + Unpin,
         C: AsyncFnOnce() -> Result<S, String>,
@@ -147,7 +147,7 @@ impl Verifier {
         }
     }
 
-    async fn handshake<S>(&self, name: ServerName<'static>, stream: S) -> Verdict
+    async fn handshake<S>(&self, name: ServerName<'static>, stream: S) -> CheckedFor
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -183,9 +183,9 @@ impl Verifier {
     }
 }
 
-impl fmt::Debug for Verifier {
+impl fmt::Debug for CertificateVerifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Verifier").finish_non_exhaustive()
+        f.debug_struct("CertificateVerifier").finish_non_exhaustive()
     }
 }
 
@@ -207,7 +207,7 @@ fn make_room(kept: &mut HashMap<Claim, Arc<Entry>>, cap: usize) {
 }
 
 /// What a handshake that failed says of the target.
-fn tell(error: &io::Error) -> Verdict {
+fn tell(error: &io::Error) -> CheckedFor {
     use rustls::Error;
     let Some(found) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) else {
         let detail = format!("the connection ended in the TLS handshake: {error}");

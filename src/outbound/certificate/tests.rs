@@ -39,11 +39,11 @@ impl Authority {
         server(&[&TLS13, &TLS12], certificate.der().clone(), &key)
     }
 
-    fn verifier(&self) -> Verifier {
+    fn verifier(&self) -> CertificateVerifier {
         let read = |_: &std::path::Path| Ok(self.pem.clone().into_bytes());
         let text = b"certificates: {roots: ca.pem}\npolicies: []\n";
         let config = load_bytes("test.yaml", text, read).unwrap_or_else(|told| panic!("{told:?}")).config;
-        Verifier::new(&config.certificates.roots).unwrap()
+        CertificateVerifier::new(&config.certificates.roots).unwrap()
     }
 }
 
@@ -102,7 +102,7 @@ fn claim(host: &str) -> Claim {
     }
 }
 
-async fn verify(verifier: &Verifier, host: &str, target: &Target) -> Result<(), Reason> {
+async fn verify(verifier: &CertificateVerifier, host: &str, target: &Target) -> Result<(), Reason> {
     let verdict = verifier.verify(&claim(host), TIMEOUT, async || target.connect()).await;
     verdict.map_err(|unverified| unverified.reason)
 }
@@ -304,7 +304,7 @@ async fn who_leaves_while_finding_out_leaves_it_to_the_next() {
 #[tokio::test(start_paused = true)]
 async fn the_table_of_verdicts_is_bounded_and_forgets_the_oldest() {
     const CAP: usize = 50;
-    let verifier = Verifier { cap: CAP, ..Authority::new().verifier() };
+    let verifier = CertificateVerifier { cap: CAP, ..Authority::new().verifier() };
     let asked = AtomicUsize::new(0);
     let refused = async || {
         asked.fetch_add(1, Ordering::Relaxed);

@@ -137,7 +137,7 @@ impl Parent {
         stream.flush().await?;
         for _ in 0..=MAX_INTERIM {
             let head = read_head(stream).await?;
-            match judge(&head, self.authorization.is_some())? {
+            match read_answer(&head, self.authorization.is_some())? {
                 Answer::Interim => {}
                 Answer::Open => return Ok(()),
             }
@@ -163,7 +163,7 @@ enum Answer {
     Open,
 }
 
-fn judge(head: &[u8], authorized: bool) -> Result<Answer, ParentError> {
+fn read_answer(head: &[u8], authorized: bool) -> Result<Answer, ParentError> {
     let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let mut response = httparse::Response::new(&mut fields);
     let code = match response.parse(head) {

@@ -28,14 +28,14 @@ pub use identity::{is_common_name, is_spiffe};
 pub use records::Records;
 pub use server::{Loaded, ServerTls};
 
-use crate::transport::prefixed::Early;
+use crate::transport::prefixed::Prefixed;
 use crate::words::outcome::Reason;
 
 /// A client that has spoken TLS, and proved what it must.
 #[derive(Debug)]
 pub struct Accepted<S> {
     /// What it says, in clear. Boxed: it has more than a kilobyte, and futures that hold it are moved.
-    pub stream: Box<TlsStream<Early<S>>>,
+    pub stream: Box<TlsStream<Prefixed<S>>>,
     /// What its certificate proves, each with its kind in front. Empty where no certificate is asked for.
     pub identities: Vec<Box<str>>,
 }
@@ -91,7 +91,7 @@ impl ServerTls {
         timeout: Duration,
     ) -> Result<Accepted<S>, Failure<S>> {
         let acceptor = TlsAcceptor::from(self.config());
-        let handshake = acceptor.accept(Early::new(stream, early)).into_fallible();
+        let handshake = acceptor.accept(Prefixed::new(stream, early)).into_fallible();
         // Boxed: the state of a handshake has kilobytes, and whoever awaits this lives longer than it.
         let handshake = Box::pin(async move { handshake.await.map(Box::new) });
         let stream = match tokio::time::timeout(timeout, handshake).await {

@@ -29,9 +29,9 @@ const SUSPECT_FOR: Duration = Duration::from_secs(60);
 /// How many such clients are remembered; those that come later count as new.
 const SUSPECTS: usize = 4096;
 
-/// The bounds of a [`Verifier`].
+/// The bounds of a [`PasswordVerifier`].
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct PasswordLimits {
     /// How many pairs may wait, the one that is being verified included.
     pub queue: usize,
     /// How many of them one client address may have, so that one does not take all places.
@@ -46,11 +46,11 @@ pub struct Limits {
     pub wrong_for: Duration,
 }
 
-impl Default for Limits {
+impl Default for PasswordLimits {
     /// 32 pairs at bcrypt cost 12 are about 8 s of hashing, and as much of rest where they are wrong; 8,192 remembered
     /// ones are about 1 MiB.
     fn default() -> Self {
-        Limits {
+        PasswordLimits {
             queue: 32,
             queue_per_client: 4,
             right: 4096,
@@ -63,7 +63,7 @@ impl Default for Limits {
 
 /// What a pair of user and password is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Verdict {
+pub enum PasswordCheck {
     /// The user is known, and this is the password.
     Right,
     /// The user is not known, or this is not the password; not even the time tells which.
@@ -83,23 +83,23 @@ impl Busy {
 }
 
 /// Verifies passwords, one at a time, off the async threads. One for the whole process; the users are an argument.
-pub struct Verifier {
+pub struct PasswordVerifier {
     shared: Arc<Shared>,
 }
 
 struct Shared {
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
     work: Condvar,
     /// Random, of this process.
     key: hmac::Key,
-    limits: Limits,
+    limits: PasswordLimits,
     verifications: AtomicU64,
 }
 
-struct State {
+struct QueueState {
     queue: VecDeque<Job>,
     /// Who waits for a pair that is queued or being verified.
-    waiting: HashMap<Tag, Vec<oneshot::Sender<Result<Verdict, Busy>>>>,
+    waiting: HashMap<Tag, Vec<oneshot::Sender<Result<PasswordCheck, Busy>>>>,
     /// Queued or being verified, by client.
     by_client: HashMap<IpAddr, usize>,
     right: Cache,
@@ -118,13 +118,13 @@ struct Job {
     credentials: Credentials,
 }
 
-impl Verifier {
+impl PasswordVerifier {
     /// Starts the thread.
     ///
     /// # Errors
     /// When the system gives no thread or no random key.
-    pub fn start(limits: Limits) -> io::Result<Self> {
-        let verifier = Verifier::new(limits)?;
+    pub fn start(limits: PasswordLimits) -> io::Result<Self> {
+        let verifier = PasswordVerifier::new(limits)?;
         let shared = Arc::clone(&verifier.shared);
         thread::Builder::new().name("passwords".to_owned()).spawn(move || {
             // On Linux this is for the calling thread alone. Without it the work is done all the same.
@@ -134,10 +134,10 @@ impl Verifier {
         Ok(verifier)
     }
 
-    fn new(limits: Limits) -> io::Result<Self> {
+    fn new(limits: PasswordLimits) -> io::Result<Self> {
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new())
             .map_err(|_| io::Error::other("no random numbers for a key"))?;
-        let state = State {
+        let state = QueueState {
             queue: VecDeque::new(),
             waiting: HashMap::new(),
             by_client: HashMap::new(),
@@ -154,7 +154,7 @@ impl Verifier {
             limits,
             verifications: AtomicU64::new(0),
         };
-        Ok(Verifier { shared: Arc::new(shared) })
+        Ok(PasswordVerifier { shared: Arc::new(shared) })
     }
 
     /// Whether this is a user of `users` with its password. A pair that was verified lately is answered at once, by
@@ -168,11 +168,11 @@ impl Verifier {
         users: &Arc<Users>,
         client: IpAddr,
         credentials: &Credentials,
-    ) -> Result<Verdict, Busy> {
+    ) -> Result<PasswordCheck, Busy> {
         match self.shared.ask(users, client, credentials) {
-            Asked::Known(answer) => answer,
+            CheckAnswer::Known(answer) => answer,
             // The sender goes away unused when the verifier does.
-            Asked::Later(answer) => answer.await.unwrap_or(Err(Busy)),
+            CheckAnswer::Later(answer) => answer.await.unwrap_or(Err(Busy)),
         }
     }
 
@@ -183,7 +183,7 @@ impl Verifier {
     }
 }
 
-impl Drop for Verifier {
+impl Drop for PasswordVerifier {
     /// Ends the thread after the password at hand, without waiting for it.
     fn drop(&mut self) {
         let mut state = self.shared.lock();
@@ -195,47 +195,47 @@ impl Drop for Verifier {
     }
 }
 
-impl fmt::Debug for Verifier {
+impl fmt::Debug for PasswordVerifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Verifier").field("limits", &self.shared.limits).finish_non_exhaustive()
+        f.debug_struct("PasswordVerifier").field("limits", &self.shared.limits).finish_non_exhaustive()
     }
 }
 
-enum Asked {
-    Known(Result<Verdict, Busy>),
-    Later(oneshot::Receiver<Result<Verdict, Busy>>),
+enum CheckAnswer {
+    Known(Result<PasswordCheck, Busy>),
+    Later(oneshot::Receiver<Result<PasswordCheck, Busy>>),
 }
 
 impl Shared {
     /// A panic between two changes of the state is not possible: nothing in between can panic.
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn ask(&self, users: &Arc<Users>, client: IpAddr, credentials: &Credentials) -> Asked {
+    fn ask(&self, users: &Arc<Users>, client: IpAddr, credentials: &Credentials) -> CheckAnswer {
         let tag = self.tag(users, credentials);
         let now = Instant::now();
         let mut state = self.lock();
         if state.right.contains(&tag, now) {
-            return Asked::Known(Ok(Verdict::Right));
+            return CheckAnswer::Known(Ok(PasswordCheck::Right));
         }
         if state.wrong.contains(&tag, now) {
-            return Asked::Known(Ok(Verdict::Wrong));
+            return CheckAnswer::Known(Ok(PasswordCheck::Wrong));
         }
         let (sender, receiver) = oneshot::channel();
         if let Some(waiting) = state.waiting.get_mut(&tag) {
             waiting.retain(|sender| !sender.is_closed());
             waiting.push(sender);
-            return Asked::Later(receiver);
+            return CheckAnswer::Later(receiver);
         }
         // Those whose clients have left hold no place.
         state.drop_abandoned();
         let of_client = state.by_client.get(&client).copied().unwrap_or(0);
         if of_client >= self.limits.queue_per_client {
-            return Asked::Known(Err(Busy));
+            return CheckAnswer::Known(Err(Busy));
         }
         if state.waiting.len() >= self.limits.queue && !state.make_room(client, now) {
-            return Asked::Known(Err(Busy));
+            return CheckAnswer::Known(Err(Busy));
         }
         state.by_client.insert(client, of_client + 1);
         state.waiting.insert(tag, vec![sender]);
@@ -247,7 +247,7 @@ impl Shared {
         });
         drop(state);
         self.work.notify_one();
-        Asked::Later(receiver)
+        CheckAnswer::Later(receiver)
     }
 
     /// Waits for a pair, verifies it and answers. `false` at the end.
@@ -263,8 +263,8 @@ impl Shared {
         }))
         .unwrap_or(Err(Unable));
         let answer = match checked {
-            Ok(true) => Ok(Verdict::Right),
-            Ok(false) => Ok(Verdict::Wrong),
+            Ok(true) => Ok(PasswordCheck::Right),
+            Ok(false) => Ok(PasswordCheck::Wrong),
             Err(Unable) => Err(Busy),
         };
         self.answer(&job, answer, began.elapsed());
@@ -291,15 +291,15 @@ impl Shared {
     }
 
     /// `took` is by the wall, so that being throttled makes the rest longer.
-    fn answer(&self, job: &Job, answer: Result<Verdict, Busy>, took: Duration) {
+    fn answer(&self, job: &Job, answer: Result<PasswordCheck, Busy>, took: Duration) {
         let now = Instant::now();
         let mut state = self.lock();
         match answer {
-            Ok(Verdict::Right) => {
+            Ok(PasswordCheck::Right) => {
                 state.right.insert(job.tag, now);
                 state.suspects.remove(&job.client);
             }
-            Ok(Verdict::Wrong) => {
+            Ok(PasswordCheck::Wrong) => {
                 state.wrong.insert(job.tag, now);
                 state.suspect(job.client, now);
                 // Niceness does not help where a CPU quota is what is short: there the thread leaves half to the others
@@ -346,7 +346,7 @@ fn mac_bytes(tag: &hmac::Tag) -> [u8; 32] {
     bytes
 }
 
-impl State {
+impl QueueState {
     /// The next pair, where `rest` is still owed. Whoever was not wrong lately comes first, and need not wait for the rest:
     /// a client that guesses must not keep the others out. It waits with all only when too much is owed, which takes many
     /// clients that guess.
@@ -394,7 +394,7 @@ impl State {
 
     /// Takes out what nobody waits for any more: leaving early must not cost us a hash.
     fn drop_abandoned(&mut self) {
-        let State { queue, waiting, .. } = self;
+        let QueueState { queue, waiting, .. } = self;
         let mut left = Vec::new();
         queue.retain(|job| {
             let is_wanted =

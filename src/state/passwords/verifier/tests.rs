@@ -21,11 +21,11 @@ fn client(last: u8) -> IpAddr {
     IpAddr::from([192, 0, 2, last])
 }
 
-fn limits() -> Limits {
-    Limits { queue: 4, queue_per_client: 2, ..Limits::default() }
+fn limits() -> PasswordLimits {
+    PasswordLimits { queue: 4, queue_per_client: 2, ..PasswordLimits::default() }
 }
 
-type Answer = Result<Verdict, Busy>;
+type Answer = Result<PasswordCheck, Busy>;
 
 /// An answer that is there without anybody working for it.
 fn at_once(future: impl Future<Output = Answer>) -> Option<Answer> {
@@ -36,33 +36,33 @@ fn at_once(future: impl Future<Output = Answer>) -> Option<Answer> {
 }
 
 /// Asks; with `Later`, the place in the queue is held by what is returned.
-fn ask(verifier: &Verifier, users: &Arc<Users>, from: u8, pair: (&str, &str)) -> Asked {
+fn ask(verifier: &PasswordVerifier, users: &Arc<Users>, from: u8, pair: (&str, &str)) -> CheckAnswer {
     verifier.shared.ask(users, client(from), &credentials(pair.0, pair.1))
 }
 
-fn later(asked: Asked) -> oneshot::Receiver<Answer> {
+fn later(asked: CheckAnswer) -> oneshot::Receiver<Answer> {
     match asked {
-        Asked::Later(receiver) => receiver,
-        Asked::Known(answer) => panic!("answered at once: {answer:?}"),
+        CheckAnswer::Later(receiver) => receiver,
+        CheckAnswer::Known(answer) => panic!("answered at once: {answer:?}"),
     }
 }
 
-fn known(asked: Asked) -> Answer {
+fn known(asked: CheckAnswer) -> Answer {
     match asked {
-        Asked::Known(answer) => answer,
-        Asked::Later(_) => panic!("queued"),
+        CheckAnswer::Known(answer) => answer,
+        CheckAnswer::Later(_) => panic!("queued"),
     }
 }
 
 #[tokio::test]
 async fn passwords_are_verified_on_the_thread() {
-    let verifier = Verifier::start(Limits::default()).unwrap();
+    let verifier = PasswordVerifier::start(PasswordLimits::default()).unwrap();
     let users = users();
     let cases = [
-        ("user", "right", Verdict::Right),
-        ("user", "wrong", Verdict::Wrong),
-        ("nobody", "right", Verdict::Wrong),
-        ("user", "", Verdict::Wrong),
+        ("user", "right", PasswordCheck::Right),
+        ("user", "wrong", PasswordCheck::Wrong),
+        ("nobody", "right", PasswordCheck::Wrong),
+        ("user", "", PasswordCheck::Wrong),
     ];
     for (user, password, expected) in cases {
         let answer = verifier.verify(&users, client(1), &credentials(user, password)).await;
@@ -72,9 +72,11 @@ async fn passwords_are_verified_on_the_thread() {
 
 #[test]
 fn a_pair_is_hashed_once_right_or_wrong() {
-    let verifier = Verifier::new(limits()).unwrap();
+    let verifier = PasswordVerifier::new(limits()).unwrap();
     let users = users();
-    for (pair, expected) in [(("user", "right"), Verdict::Right), (("user", "wrong"), Verdict::Wrong)] {
+    for (pair, expected) in
+        [(("user", "right"), PasswordCheck::Right), (("user", "wrong"), PasswordCheck::Wrong)]
+    {
         let before = verifier.verifications();
         let answer = later(ask(&verifier, &users, 1, pair));
         assert!(verifier.shared.verify_next());
@@ -90,15 +92,15 @@ fn a_pair_is_hashed_once_right_or_wrong() {
 
 #[test]
 fn an_unknown_user_costs_the_hashes_that_a_known_one_does() {
-    let verifier = Verifier::new(limits()).unwrap();
+    let verifier = PasswordVerifier::new(limits()).unwrap();
     let users = users();
     let cost = |pair| {
         let before = verifier.verifications();
         let answer = later(ask(&verifier, &users, 1, pair));
         assert!(verifier.shared.verify_next());
-        assert_eq!(answer.blocking_recv().unwrap(), Ok(Verdict::Wrong));
+        assert_eq!(answer.blocking_recv().unwrap(), Ok(PasswordCheck::Wrong));
         let first = verifier.verifications() - before;
-        assert_eq!(known(ask(&verifier, &users, 1, pair)), Ok(Verdict::Wrong));
+        assert_eq!(known(ask(&verifier, &users, 1, pair)), Ok(PasswordCheck::Wrong));
         (first, verifier.verifications() - before)
     };
     assert_eq!(cost(("user", "wrong")), (1, 1));
@@ -107,9 +109,10 @@ fn an_unknown_user_costs_the_hashes_that_a_known_one_does() {
 
 #[test]
 fn the_stand_in_of_a_name_stays_the_same_and_is_not_everywhere_the_same() {
-    let (verifier, other) = (Verifier::new(limits()).unwrap(), Verifier::new(limits()).unwrap());
+    let (verifier, other) =
+        (PasswordVerifier::new(limits()).unwrap(), PasswordVerifier::new(limits()).unwrap());
     let users = users();
-    let places = |verifier: &Verifier| -> Vec<usize> {
+    let places = |verifier: &PasswordVerifier| -> Vec<usize> {
         (0..8).map(|number| verifier.shared.stand_in(&users, &format!("nobody{number}"))).collect()
     };
     assert_eq!(places(&verifier), places(&verifier));
@@ -118,7 +121,7 @@ fn the_stand_in_of_a_name_stays_the_same_and_is_not_everywhere_the_same() {
 
 #[test]
 fn the_queue_is_bounded_and_one_client_has_a_part_of_it() {
-    let verifier = Verifier::new(limits()).unwrap();
+    let verifier = PasswordVerifier::new(limits()).unwrap();
     let users = users();
     let first = later(ask(&verifier, &users, 1, ("user", "a")));
     let _second = later(ask(&verifier, &users, 1, ("user", "b")));
@@ -129,34 +132,34 @@ fn the_queue_is_bounded_and_one_client_has_a_part_of_it() {
     assert_eq!(Busy.reason(), Reason::ClientRateLimited);
 
     assert!(verifier.shared.verify_next());
-    assert_eq!(first.blocking_recv().unwrap(), Ok(Verdict::Wrong));
+    assert_eq!(first.blocking_recv().unwrap(), Ok(PasswordCheck::Wrong));
     let _fifth = later(ask(&verifier, &users, 1, ("user", "e")));
 }
 
 #[test]
 fn the_same_pair_from_many_connections_takes_one_place_and_one_hash() {
-    let verifier = Verifier::new(limits()).unwrap();
+    let verifier = PasswordVerifier::new(limits()).unwrap();
     let users = users();
     let answers: Vec<_> =
         (0..100).map(|from| later(ask(&verifier, &users, from, ("user", "right")))).collect();
     let _other = later(ask(&verifier, &users, 1, ("user", "wrong")));
     assert!(verifier.shared.verify_next());
     for answer in answers {
-        assert_eq!(answer.blocking_recv().unwrap(), Ok(Verdict::Right));
+        assert_eq!(answer.blocking_recv().unwrap(), Ok(PasswordCheck::Right));
     }
     assert_eq!(verifier.verifications(), 1);
 }
 
 #[test]
 fn a_pair_that_nobody_waits_for_is_not_hashed_and_holds_no_place() {
-    let verifier = Verifier::new(limits()).unwrap();
+    let verifier = PasswordVerifier::new(limits()).unwrap();
     let users = users();
     for number in 0..100 {
         drop(later(ask(&verifier, &users, 1, ("user", &format!("guess {number}")))));
     }
     let answer = later(ask(&verifier, &users, 1, ("user", "right")));
     assert!(verifier.shared.verify_next());
-    assert_eq!(answer.blocking_recv().unwrap(), Ok(Verdict::Right));
+    assert_eq!(answer.blocking_recv().unwrap(), Ok(PasswordCheck::Right));
     assert_eq!(verifier.verifications(), 1);
     let state = verifier.shared.lock();
     assert!(state.queue.is_empty() && state.waiting.is_empty() && state.by_client.is_empty());
@@ -164,36 +167,37 @@ fn a_pair_that_nobody_waits_for_is_not_hashed_and_holds_no_place() {
 
 #[test]
 fn a_flood_of_guesses_pushes_out_no_right_pair() {
-    let verifier = Verifier::new(Limits { wrong: 2, ..limits() }).unwrap();
+    let verifier = PasswordVerifier::new(PasswordLimits { wrong: 2, ..limits() }).unwrap();
     let users = users();
     let answer = later(ask(&verifier, &users, 1, ("user", "right")));
     assert!(verifier.shared.verify_next());
-    assert_eq!(answer.blocking_recv().unwrap(), Ok(Verdict::Right));
+    assert_eq!(answer.blocking_recv().unwrap(), Ok(PasswordCheck::Right));
     for number in 0..20 {
         let guess = later(ask(&verifier, &users, 2, ("user", &format!("guess {number}"))));
         assert!(verifier.shared.verify_next());
-        assert_eq!(guess.blocking_recv().unwrap(), Ok(Verdict::Wrong));
+        assert_eq!(guess.blocking_recv().unwrap(), Ok(PasswordCheck::Wrong));
     }
-    assert_eq!(known(ask(&verifier, &users, 1, ("user", "right"))), Ok(Verdict::Right));
+    assert_eq!(known(ask(&verifier, &users, 1, ("user", "right"))), Ok(PasswordCheck::Right));
 }
 
 #[test]
 fn another_users_file_is_another_question_and_the_same_content_is_not() {
-    let verifier = Verifier::new(limits()).unwrap();
+    let verifier = PasswordVerifier::new(limits()).unwrap();
     let answer = later(ask(&verifier, &users(), 1, ("user", "right")));
     assert!(verifier.shared.verify_next());
-    assert_eq!(answer.blocking_recv().unwrap(), Ok(Verdict::Right));
-    assert_eq!(known(ask(&verifier, &users(), 1, ("user", "right"))), Ok(Verdict::Right));
+    assert_eq!(answer.blocking_recv().unwrap(), Ok(PasswordCheck::Right));
+    assert_eq!(known(ask(&verifier, &users(), 1, ("user", "right"))), Ok(PasswordCheck::Right));
 
     let answer = later(ask(&verifier, &users_of(&["other"]), 1, ("user", "right")));
     assert!(verifier.shared.verify_next());
-    assert_eq!(answer.blocking_recv().unwrap(), Ok(Verdict::Wrong), "the user was taken out");
+    assert_eq!(answer.blocking_recv().unwrap(), Ok(PasswordCheck::Wrong), "the user was taken out");
 }
 
 #[test]
 fn what_is_remembered_expires() {
     let none = Duration::ZERO;
-    let verifier = Verifier::new(Limits { right_for: none, wrong_for: none, ..limits() }).unwrap();
+    let verifier =
+        PasswordVerifier::new(PasswordLimits { right_for: none, wrong_for: none, ..limits() }).unwrap();
     let users = users();
     for password in ["right", "right", "wrong", "wrong"] {
         let answer = later(ask(&verifier, &users, 1, ("user", password)));
@@ -205,7 +209,7 @@ fn what_is_remembered_expires() {
 
 #[test]
 fn pairs_that_read_the_same_without_the_cut_are_two() {
-    let verifier = Verifier::new(limits()).unwrap();
+    let verifier = PasswordVerifier::new(limits()).unwrap();
     let users = users();
     let tag = |user, password| verifier.shared.tag(&users, &credentials(user, password));
     assert!(tag("ab", "c") != tag("a", "bc"));
@@ -214,7 +218,7 @@ fn pairs_that_read_the_same_without_the_cut_are_two() {
 
 #[test]
 fn it_rests_after_a_wrong_password_and_not_after_a_right_one() {
-    let verifier = Verifier::new(limits()).unwrap();
+    let verifier = PasswordVerifier::new(limits()).unwrap();
     let users = users();
     let rests_until = || verifier.shared.lock().rests_until;
     let before = rests_until();
@@ -234,7 +238,7 @@ fn it_rests_after_a_wrong_password_and_not_after_a_right_one() {
 
 #[test]
 fn whoever_was_not_wrong_comes_first_and_does_not_wait_for_the_rest() {
-    let verifier = Verifier::new(Limits { queue_per_client: 4, ..limits() }).unwrap();
+    let verifier = PasswordVerifier::new(PasswordLimits { queue_per_client: 4, ..limits() }).unwrap();
     let users = users();
     let _wrong = later(ask(&verifier, &users, 1, ("user", "wrong")));
     assert!(verifier.shared.verify_next());
@@ -243,7 +247,7 @@ fn whoever_was_not_wrong_comes_first_and_does_not_wait_for_the_rest() {
     let rest = |rest: Duration| verifier.shared.lock().rests_until = Instant::now() + rest;
     rest(MAX_REST - Duration::from_millis(1));
     assert!(verifier.shared.verify_next());
-    assert_eq!(right.blocking_recv().unwrap(), Ok(Verdict::Right));
+    assert_eq!(right.blocking_recv().unwrap(), Ok(PasswordCheck::Right));
     assert_eq!(verifier.verifications(), 2, "the guesses still wait");
 
     let take = |owed| verifier.shared.lock().take(owed).map(|job| job.client);
@@ -256,7 +260,7 @@ fn whoever_was_not_wrong_comes_first_and_does_not_wait_for_the_rest() {
 
 #[test]
 fn who_guessed_gives_the_place_in_a_full_queue_to_who_did_not() {
-    let verifier = Verifier::new(limits()).unwrap();
+    let verifier = PasswordVerifier::new(limits()).unwrap();
     let users = users();
     for from in 1..=4 {
         verifier.shared.lock().suspect(client(from), Instant::now());
@@ -268,11 +272,11 @@ fn who_guessed_gives_the_place_in_a_full_queue_to_who_did_not() {
     assert_eq!(guesses.pop().unwrap().blocking_recv().unwrap(), Err(Busy), "the last one");
     assert_eq!(verifier.shared.lock().by_client.get(&client(4)), None, "its place is given back");
     assert!(verifier.shared.verify_next());
-    assert_eq!(right.blocking_recv().unwrap(), Ok(Verdict::Right));
+    assert_eq!(right.blocking_recv().unwrap(), Ok(PasswordCheck::Right));
     assert_eq!(verifier.verifications(), 1);
 
     // Among those that did not guess nobody gives way.
-    let verifier = Verifier::new(limits()).unwrap();
+    let verifier = PasswordVerifier::new(limits()).unwrap();
     let _waiting: Vec<_> =
         (1..=4).map(|from| later(ask(&verifier, &users, from, ("user", &format!("{from}"))))).collect();
     assert_eq!(known(ask(&verifier, &users, 9, ("user", "right"))), Err(Busy));
@@ -280,7 +284,7 @@ fn who_guessed_gives_the_place_in_a_full_queue_to_who_did_not() {
 
 #[test]
 fn a_right_password_clears_a_client_and_suspects_are_bounded() {
-    let verifier = Verifier::new(limits()).unwrap();
+    let verifier = PasswordVerifier::new(limits()).unwrap();
     let users = users();
     for password in ["wrong", "right"] {
         let answer = later(ask(&verifier, &users, 1, ("user", password)));
@@ -301,7 +305,7 @@ fn a_right_password_clears_a_client_and_suspects_are_bounded() {
 
 #[test]
 fn whoever_waits_when_the_verifier_goes_is_told() {
-    let verifier = Verifier::new(limits()).unwrap();
+    let verifier = PasswordVerifier::new(limits()).unwrap();
     let shared = Arc::clone(&verifier.shared);
     let answer = later(ask(&verifier, &users(), 1, ("user", "right")));
     drop(verifier);
@@ -311,8 +315,11 @@ fn whoever_waits_when_the_verifier_goes_is_told() {
 
 #[test]
 fn no_key_and_no_password_is_shown() {
-    let verifier = Verifier::new(limits()).unwrap();
+    let verifier = PasswordVerifier::new(limits()).unwrap();
     let _waits = later(ask(&verifier, &users(), 1, ("user", "sesame")));
     let shown = format!("{verifier:?}");
-    assert!(shown.starts_with("Verifier { limits: Limits {") && !shown.contains("sesame"), "{shown}");
+    assert!(
+        shown.starts_with("PasswordVerifier { limits: PasswordLimits {") && !shown.contains("sesame"),
+        "{shown}"
+    );
 }
