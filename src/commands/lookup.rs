@@ -3,8 +3,7 @@
 use std::net::IpAddr;
 
 use crate::config::Dns;
-use crate::outbound::resolve::{Family, LookupError, Resolver};
-use crate::words::outcome::Reason;
+use crate::outbound::resolve::{Family, LookupError, NoAnswer, Resolver};
 use crate::words::target::Name;
 
 /// The resolver that serving uses, in a runtime of its own, made at the first look-up.
@@ -27,7 +26,7 @@ impl Lookups {
             Some(made) => made,
             None => {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-                let failed = |error: String| LookupError::new(Reason::LocalResources, &error);
+                let failed = |error: String| LookupError::new(NoAnswer::Resources, &error);
                 let runtime = runtime.map_err(|error| failed(format!("cannot start a look-up: {error}")))?;
                 (runtime, Resolver::new(&self.settings).map_err(|error| failed(error.to_string()))?)
             }

@@ -1,5 +1,6 @@
 use super::*;
 use crate::config;
+use crate::outbound::resolve::NoAnswer;
 
 const CONFIG: &str = r#"
 policies:
@@ -135,7 +136,7 @@ fn looked_up_addresses_are_judged_one_by_one() {
     let rows: [(Result<Vec<IpAddr>, LookupError>, Reason); 4] = [
         (Ok(vec![IpAddr::from([127, 0, 0, 1])]), Reason::AddressProhibited),
         (Ok(Vec::new()), Reason::DnsNoAddress),
-        (Err(LookupError::new(Reason::DnsNoSuchName, "no such name")), Reason::DnsNoSuchName),
+        (Err(LookupError::new(NoAnswer::NoSuchName, "no such name")), Reason::DnsNoSuchName),
         (Err(LookupError::timed_out()), Reason::DnsTimeout),
     ];
     for (answer, reason) in rows {

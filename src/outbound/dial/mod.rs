@@ -30,7 +30,7 @@ use crate::words::outcome::Reason;
 use crate::words::target::{Host, Target};
 
 pub use own::OwnAddresses;
-use race::{Attempts, Candidates, Extra, reason_of, weight};
+use race::{Attempts, Candidates, Extra, Failure, failure_of};
 
 /// RFC 8305 §3: how long an A answer waits for AAAA.
 const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
@@ -164,7 +164,7 @@ struct Dial<'a, F> {
     /// Until DNS gave the first address to dial, or had nothing more to say.
     dns: Option<Duration>,
     /// The failed attempt that says most.
-    failure: Option<(Reason, SocketAddr)>,
+    failure: Option<(Failure, SocketAddr)>,
     failures: Vec<String>,
 }
 
@@ -195,7 +195,7 @@ impl<F: Fn(IpAddr) -> Result<Admitted, AddressDenial>> Dial<'_, F> {
                 self.dns.get_or_insert(now - self.started);
                 if let Some(given_up) = attempts.start(address, self.port) {
                     let detail = "no answer until its descriptor was needed for another address";
-                    self.failed(given_up, Reason::ConnectTimeout, detail);
+                    self.failed(given_up, Failure::Timeout, detail);
                 }
                 next_attempt = now + ATTEMPT_DELAY;
             }
@@ -216,8 +216,8 @@ impl<F: Fn(IpAddr) -> Result<Admitted, AddressDenial>> Dial<'_, F> {
                 (address, result) = attempts.ended(), if !attempts.is_empty() => match result {
                     Ok((stream, local)) => return Ok(self.connected(stream, address, local)),
                     Err(error) => {
-                        let reason = reason_of(self.at(address), &error);
-                        self.failed(address, reason, &error.to_string());
+                        let failure = failure_of(self.at(address), &error);
+                        self.failed(address, failure, &error.to_string());
                         next_attempt = Instant::now();
                     }
                 },
@@ -232,7 +232,7 @@ impl<F: Fn(IpAddr) -> Result<Admitted, AddressDenial>> Dial<'_, F> {
                     let now = Instant::now();
                     if connect_deadline.is_some_and(|deadline| now >= deadline) {
                         if let Some(address) = attempts.oldest() {
-                            self.failed(address, Reason::ConnectTimeout, "no answer in time");
+                            self.failed(address, Failure::Timeout, "no answer in time");
                         }
                         return Err(self.give_up(v4_answer, v6_answer));
                     }
@@ -270,10 +270,10 @@ impl<F: Fn(IpAddr) -> Result<Admitted, AddressDenial>> Dial<'_, F> {
         SocketAddr::new(address.ip(), self.port)
     }
 
-    fn failed(&mut self, address: Admitted, reason: Reason, detail: &str) {
+    fn failed(&mut self, address: Admitted, failure: Failure, detail: &str) {
         let upstream = self.at(address);
-        if self.failure.is_none_or(|(before, _)| weight(reason) > weight(before)) {
-            self.failure = Some((reason, upstream));
+        if self.failure.is_none_or(|(before, _)| failure > before) {
+            self.failure = Some((failure, upstream));
         }
         if self.failures.len() < MAX_TOLD {
             self.failures.push(format!("{upstream}: {detail}"));
@@ -299,8 +299,8 @@ impl<F: Fn(IpAddr) -> Result<Admitted, AddressDenial>> Dial<'_, F> {
         v6: Option<Result<(), LookupError>>,
     ) -> DialError {
         self.dns.get_or_insert(self.started.elapsed());
-        let (reason, detail) = if let Some((reason, _)) = self.failure {
-            (reason, self.failures.join("; "))
+        let (reason, detail) = if let Some((failure, _)) = self.failure {
+            (failure.reason(), self.failures.join("; "))
         } else if let Some(ip) = self.loops.first() {
             (Reason::Loop, format!("{ip}:{} is egressd itself", self.port))
         } else if self.denied.count > 0 {

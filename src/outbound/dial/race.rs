@@ -173,40 +173,51 @@ pub(super) async fn connect(address: Admitted, port: u16) -> Connected {
     Ok((stream, local))
 }
 
+/// How an attempt failed. Of several the greatest is told: a target that answered says more than silence, and that more
+/// than no route.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Failure {
+    Unreachable,
+    Resources,
+    Timeout,
+    Refused,
+}
+
+impl Failure {
+    pub(super) fn reason(self) -> Reason {
+        match self {
+            Failure::Unreachable => Reason::ConnectUnreachable,
+            Failure::Resources => Reason::LocalResources,
+            Failure::Timeout => Reason::ConnectTimeout,
+            Failure::Refused => Reason::ConnectRefused,
+        }
+    }
+}
+
 /// What a failed attempt is called.
-pub(super) fn reason_of(upstream: SocketAddr, error: &io::Error) -> Reason {
+pub(super) fn failure_of(upstream: SocketAddr, error: &io::Error) -> Failure {
     use rustix::io::Errno;
     let Some(errno) = Errno::from_io_error(error) else {
         return match error.kind() {
-            io::ErrorKind::ConnectionRefused => Reason::ConnectRefused,
-            io::ErrorKind::TimedOut => Reason::ConnectTimeout,
-            _ => Reason::ConnectUnreachable,
+            io::ErrorKind::ConnectionRefused => Failure::Refused,
+            io::ErrorKind::TimedOut => Failure::Timeout,
+            _ => Failure::Unreachable,
         };
     };
     match errno {
-        Errno::CONNREFUSED | Errno::CONNRESET | Errno::CONNABORTED => Reason::ConnectRefused,
-        Errno::TIMEDOUT => Reason::ConnectTimeout,
+        Errno::CONNREFUSED | Errno::CONNRESET | Errno::CONNABORTED => Failure::Refused,
+        Errno::TIMEDOUT => Failure::Timeout,
         // A host without IPv6 has no address to dial it from; with IPv4 it means that the ports are used up.
-        Errno::ADDRNOTAVAIL if upstream.is_ipv6() => Reason::ConnectUnreachable,
+        Errno::ADDRNOTAVAIL if upstream.is_ipv6() => Failure::Unreachable,
         Errno::ADDRNOTAVAIL
         | Errno::AGAIN
         | Errno::ADDRINUSE
         | Errno::MFILE
         | Errno::NFILE
         | Errno::NOBUFS
-        | Errno::NOMEM => Reason::LocalResources,
+        | Errno::NOMEM => Failure::Resources,
         // ENETUNREACH, EHOSTUNREACH, EAFNOSUPPORT, and EPERM or EACCES of a local firewall.
-        _ => Reason::ConnectUnreachable,
-    }
-}
-
-/// Which of several failures is told: a target that answered says more than silence, and that more than no route.
-pub(super) fn weight(reason: Reason) -> u8 {
-    match reason {
-        Reason::ConnectRefused => 4,
-        Reason::ConnectTimeout => 3,
-        Reason::LocalResources => 2,
-        _ => 1,
+        _ => Failure::Unreachable,
     }
 }
 
@@ -293,7 +304,7 @@ mod tests {
             (v6, Errno::ADDRNOTAVAIL, Reason::ConnectUnreachable),
         ];
         for (upstream, errno, want) in rows {
-            assert_eq!(reason_of(upstream, &errno.into()), want, "{errno} at {upstream}");
+            assert_eq!(failure_of(upstream, &errno.into()).reason(), want, "{errno} at {upstream}");
         }
     }
 }

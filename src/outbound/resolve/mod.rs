@@ -77,34 +77,50 @@ pub struct LookupError {
     pub reason: Reason,
     /// For the log on stderr and `explain`; names servers, so never for the client.
     pub detail: Arc<str>,
+    why: NoAnswer,
+}
+
+/// How a lookup failed. Of those of both families the least is told: that a name does not exist is true for both; that it
+/// has no address of one family says nothing while the other one's answer is missing.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum NoAnswer {
+    NoSuchName,
+    Resources,
+    Timeout,
+    Failed,
+    NoAddress,
+}
+
+impl NoAnswer {
+    fn reason(self) -> Reason {
+        match self {
+            NoAnswer::NoSuchName => Reason::DnsNoSuchName,
+            NoAnswer::Resources => Reason::LocalResources,
+            NoAnswer::Timeout => Reason::DnsTimeout,
+            NoAnswer::Failed => Reason::DnsFailed,
+            NoAnswer::NoAddress => Reason::DnsNoAddress,
+        }
+    }
 }
 
 impl LookupError {
     /// The other family has an address, or may have one.
     pub(crate) fn other_family() -> Self {
-        LookupError::new(Reason::DnsNoAddress, "the address is of the other family")
+        LookupError::new(NoAnswer::NoAddress, "the address is of the other family")
     }
 
     /// A deadline of the caller's.
     pub(crate) fn timed_out() -> Self {
-        LookupError::new(Reason::DnsTimeout, "no answer from DNS in time")
+        LookupError::new(NoAnswer::Timeout, "no answer from DNS in time")
     }
 
-    /// Of the errors of both families, the one to tell. That a name does not exist is true for both; that it has no
-    /// address of one family says nothing while the other one's answer is missing.
+    /// Of the errors of both families, the one to tell.
     pub(crate) fn more_telling(self, other: Self) -> Self {
-        let rank = |error: &Self| match error.reason {
-            Reason::DnsNoSuchName => 0,
-            Reason::LocalResources => 1,
-            Reason::DnsTimeout => 2,
-            Reason::DnsFailed => 3,
-            _ => 4,
-        };
-        if rank(&other) < rank(&self) { other } else { self }
+        if other.why < self.why { other } else { self }
     }
 
-    pub(crate) fn new(reason: Reason, detail: &str) -> Self {
-        LookupError { reason, detail: Arc::from(detail) }
+    pub(crate) fn new(why: NoAnswer, detail: &str) -> Self {
+        LookupError { reason: why.reason(), detail: Arc::from(detail), why }
     }
 }
 
@@ -217,7 +233,7 @@ impl Resolver {
             Ok(answer) => answer.clone(),
             Err(_) => None,
         };
-        answer.unwrap_or_else(|| Err(LookupError::new(Reason::DnsFailed, "the question was dropped")))
+        answer.unwrap_or_else(|| Err(LookupError::new(NoAnswer::Failed, "the question was dropped")))
     }
 
     /// A number that grows by one with each call: `dial` begins each time with another of a name's addresses, as a
@@ -280,7 +296,7 @@ impl Shared {
             let list: Arc<[IpAddr]> = list.iter().filter(|address| family.has(address)).copied().collect();
             if list.is_empty() {
                 let detail = "the hosts table has no address of this family";
-                return Err(LookupError::new(Reason::DnsNoAddress, detail));
+                return Err(LookupError::new(NoAnswer::NoAddress, detail));
             }
             Ok(list)
         };
@@ -296,7 +312,7 @@ impl Shared {
                 Some(of_family(&[IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)]))
             }
             Some("invalid" | "onion") => Some(Err(LookupError::new(
-                Reason::DnsNoSuchName,
+                NoAnswer::NoSuchName,
                 "the name is never in DNS (RFC 6761, RFC 7686)",
             ))),
             _ => None,
@@ -313,7 +329,7 @@ impl Shared {
         };
         let (answer, keep) = timeout_at(deadline, asked).await.unwrap_or_else(|_| {
             let error =
-                LookupError::new(Reason::DnsTimeout, "no answer in time, or too many questions are waiting");
+                LookupError::new(NoAnswer::Timeout, "no answer in time, or too many questions are waiting");
             (Err(error), Keep::Failure)
         });
         ticket.answer(answer, keep);

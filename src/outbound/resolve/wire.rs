@@ -22,8 +22,7 @@ use rustix::io::Errno;
 use tokio::time::{Instant, timeout_at};
 
 use super::cache::Keep;
-use super::{Answer, Family, LookupError, ResolverError};
-use crate::words::outcome::Reason;
+use super::{Answer, Family, LookupError, NoAnswer, ResolverError};
 use crate::words::target::Name;
 
 /// Answers are kept for a day at most.
@@ -82,7 +81,7 @@ impl Servers {
         let Ok(mut wire_name) = WireName::from_ascii(name.as_str()) else {
             // A canonical name always is a wire name; were it not, it could not exist in DNS.
             return (
-                Err(LookupError::new(Reason::DnsNoSuchName, "not a DNS name")),
+                Err(LookupError::new(NoAnswer::NoSuchName, "not a DNS name")),
                 Keep::For(Duration::ZERO),
             );
         };
@@ -111,10 +110,10 @@ impl Servers {
                 Heard::Failure(detail) => {
                     has_failed[index] = true;
                     failure =
-                        Some(LookupError::new(Reason::DnsFailed, &format!("{}: {detail}", server.address)));
+                        Some(LookupError::new(NoAnswer::Failed, &format!("{}: {detail}", server.address)));
                 }
                 Heard::NoResources(detail) => {
-                    let error = LookupError::new(Reason::LocalResources, &detail);
+                    let error = LookupError::new(NoAnswer::Resources, &detail);
                     return (Err(error), Keep::For(Duration::ZERO));
                 }
                 Heard::Silence => {}
@@ -122,7 +121,7 @@ impl Servers {
         }
         let error = failure.unwrap_or_else(|| {
             let servers: Vec<String> = self.addresses().map(|address| address.to_string()).collect();
-            LookupError::new(Reason::DnsTimeout, &format!("no answer from {}", servers.join(", ")))
+            LookupError::new(NoAnswer::Timeout, &format!("no answer from {}", servers.join(", ")))
         });
         (Err(error), Keep::Failure)
     }
@@ -178,9 +177,9 @@ fn ttl_of(seconds: u32) -> Duration {
 
 fn nothing(is_no_such_name: bool, ttl: Option<Duration>) -> Heard {
     let error = if is_no_such_name {
-        LookupError::new(Reason::DnsNoSuchName, "no such name")
+        LookupError::new(NoAnswer::NoSuchName, "no such name")
     } else {
-        LookupError::new(Reason::DnsNoAddress, "the name has no address of this family")
+        LookupError::new(NoAnswer::NoAddress, "the name has no address of this family")
     };
     Heard::Final(Err(error), Keep::For(ttl.unwrap_or(DEFAULT_NEGATIVE_TTL).min(MAX_NEGATIVE_TTL)))
 }
