@@ -21,8 +21,8 @@ use crate::state::shared::Shared;
 use crate::telemetry::metrics::ConnectionResult;
 use crate::transport::client_stream::ClientStream;
 use crate::transport::close::linger;
+use crate::transport::proxy_header::{HeaderError, read_header};
 use crate::transport::tls::{Accepted, Failure};
-use crate::wire::proxy_protocol::{HeaderError, read_header};
 use crate::words::client::{Client, ClientAddr};
 use crate::words::outcome::Reason;
 

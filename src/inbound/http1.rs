@@ -27,8 +27,9 @@ use crate::state::shared::Shared;
 use crate::telemetry::metrics::ConnectionResult;
 use crate::transport::client_stream::ClientStream;
 use crate::transport::close;
+use crate::transport::heads::{HeadError, HeadLimits, read_head};
 use crate::transport::relay::Transport;
-use crate::wire::head::{self, Head, HeadError, HeadLimits, RequestTarget};
+use crate::wire::head::{Head, RequestTarget};
 use crate::words::client::Client;
 use crate::words::outcome::Reason;
 
@@ -183,7 +184,7 @@ async fn next_head(
     let left = HeadLimits { timeout: deadline.duration_since(tokio::time::Instant::now()), ..limits };
     let read = tokio::select! {
         biased;
-        read = head::read_head(stream, buffer, &left) => Some(read),
+        read = read_head(stream, buffer, &left) => Some(read),
         () = shared.drain.ended() => None,
     };
     read.unwrap_or_else(|| {

@@ -32,7 +32,7 @@ use crate::config::{OnLogFailure, ProxyProtocol};
 use crate::state::shared::Shared;
 use crate::telemetry::metrics;
 use crate::transport::prefixed::Prefixed;
-use crate::wire::proxy_protocol::read_header;
+use crate::transport::proxy_header::read_header;
 use crate::words::client::{ClientAddr, PeerAddr};
 use crate::words::outcome::Reason;
 

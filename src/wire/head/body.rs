@@ -4,9 +4,9 @@
 //! extensions, checked arithmetic, bounded extensions and trailers, and no recursion: one state, one byte at a time.
 //! Nothing is stored; the caller keeps or drops the bytes.
 
+use super::fields::is_token_byte;
 use super::framing::MAX_BODY;
-use super::grammar::is_token_byte;
-use super::{Framing, MAX_FIELDS};
+use super::request::{Framing, MAX_FIELDS};
 
 /// Most hexadecimal digits of a chunk's size, leading zeros included.
 const MAX_SIZE_DIGITS: u32 = 16;

@@ -6,19 +6,8 @@
 use http::HeaderMap;
 use http::header::CONNECTION;
 
-use super::grammar::{all, at_most_one, is_token_byte};
-use super::{Fault, Version};
-
-/// The body that follows a head.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Framing {
-    /// Nothing follows.
-    None,
-    /// So many bytes, by `Content-Length`; may be 0.
-    Length(u64),
-    /// RFC 9112 §7.1.
-    Chunked,
-}
+use super::fields::{all, at_most_one, is_token_byte};
+use super::request::{Fault, Framing, Version};
 
 /// Most bytes of one body. Larger ones overflow somebody's signed arithmetic.
 pub(super) const MAX_BODY: u64 = i64::MAX as u64;
@@ -52,36 +41,30 @@ const PROTECTED: [&str; 24] = [
     "x-request-id",
 ];
 
-impl Framing {
-    /// Whether a body follows, be it an empty one.
-    pub fn has_body(self) -> bool {
-        self != Framing::None
+/// The framing of a request with these fields.
+pub(super) fn of(
+    fields: &[httparse::Header<'_>],
+    version: Version,
+    method: &http::Method,
+) -> Result<Framing, Fault> {
+    let length = at_most_one(fields, "content-length", "more than one Content-Length field")?;
+    let coding = at_most_one(fields, "transfer-encoding", "more than one Transfer-Encoding field")?;
+    if *method == http::Method::CONNECT && (length.is_some() || coding.is_some()) {
+        return Err(Fault::bad_request("CONNECT has no body: no Content-Length, no Transfer-Encoding"));
     }
-
-    pub(super) fn of(
-        fields: &[httparse::Header<'_>],
-        version: Version,
-        method: &http::Method,
-    ) -> Result<Self, Fault> {
-        let length = at_most_one(fields, "content-length", "more than one Content-Length field")?;
-        let coding = at_most_one(fields, "transfer-encoding", "more than one Transfer-Encoding field")?;
-        if *method == http::Method::CONNECT && (length.is_some() || coding.is_some()) {
-            return Err(Fault::bad_request("CONNECT has no body: no Content-Length, no Transfer-Encoding"));
+    match (length, coding) {
+        (None, None) => Ok(Framing::None),
+        (Some(_), Some(_)) => {
+            Err(Fault::bad_request("Content-Length together with Transfer-Encoding: one or the other"))
         }
-        match (length, coding) {
-            (None, None) => Ok(Framing::None),
-            (Some(_), Some(_)) => {
-                Err(Fault::bad_request("Content-Length together with Transfer-Encoding: one or the other"))
-            }
-            (Some(digits), None) => content_length(digits).map(Framing::Length),
-            (None, Some(_)) if version == Version::Http10 => {
-                Err(Fault::bad_request("Transfer-Encoding in an HTTP/1.0 request"))
-            }
-            // Lower case, though codings are case-insensitive: the spelling is how one reader misses it.
-            (None, Some(b"chunked")) => Ok(Framing::Chunked),
-            (None, Some(_)) => {
-                Err(Fault::bad_request("a Transfer-Encoding other than exactly 'chunked', in lower case"))
-            }
+        (Some(digits), None) => content_length(digits).map(Framing::Length),
+        (None, Some(_)) if version == Version::Http10 => {
+            Err(Fault::bad_request("Transfer-Encoding in an HTTP/1.0 request"))
+        }
+        // Lower case, though codings are case-insensitive: the spelling is how one reader misses it.
+        (None, Some(b"chunked")) => Ok(Framing::Chunked),
+        (None, Some(_)) => {
+            Err(Fault::bad_request("a Transfer-Encoding other than exactly 'chunked', in lower case"))
         }
     }
 }

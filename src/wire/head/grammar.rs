@@ -1,4 +1,4 @@
-//! The bytes of one head, judged: request line, fields, target, host. Pure: no socket, no clock.
+//! The grammar of one whole head: request line, fields, target, host.
 //!
 //! Two readers must agree on every head that passes: the checks written here and httparse, whose fields are taken
 //! only where its request line is, byte for byte, the one that was read here.
@@ -6,22 +6,14 @@
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 
-use super::framing::{self, Framing};
-use super::{Fault, Head, MAX_FIELDS, MAX_USER_AGENT, RefusedHead, RequestTarget, Version};
+use super::fields::{all, at_most_one, is_token};
+use super::framing;
+use super::request::{Fault, Head, MAX_FIELDS, MAX_USER_AGENT, RefusedHead, RequestTarget, Version};
 use crate::words::outcome::Reason;
 use crate::words::target::{Target, TargetError};
 
 /// Longest method. The longest registered one, `UPDATEREDIRECTREF`, has 17 characters.
 const MAX_METHOD: usize = 32;
-
-/// RFC 9110 §5.6.2.
-pub(super) fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
-}
-
-fn is_token(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && bytes.iter().copied().all(is_token_byte)
-}
 
 /// `method SP request-target SP HTTP-version` (RFC 9112 §3), of the right form and not yet understood.
 pub(super) struct RequestLine<'a> {
@@ -171,8 +163,21 @@ fn is_scheme(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
 }
 
-/// Judges a whole head: request line, fields and the empty line, every line ended by CRLF.
-pub(super) fn judge(head: &[u8]) -> Result<Head, Fault> {
+/// Reads a whole head: request line, fields and the empty line, as far as [`HeadLines`](super::HeadLines) says that it
+/// goes.
+///
+/// # Errors
+/// Whatever is not well-formed, or could be read in two ways. The position in the stream is then lost.
+pub fn parse(head: &[u8]) -> Result<Head, Box<RefusedHead>> {
+    check(head).map_err(|fault| describe(fault, head))
+}
+
+/// For a head that is waited for no longer, of which `bytes` have come.
+pub fn cut_short(reason: Reason, detail: &'static str, bytes: &[u8]) -> Box<RefusedHead> {
+    describe(Fault::new(reason, detail), bytes)
+}
+
+fn check(head: &[u8]) -> Result<Head, Fault> {
     let mut lines = lines(head);
     let line = RequestLine::parse(lines.next().unwrap_or_default())?;
     for field in lines {
@@ -183,7 +188,7 @@ pub(super) fn judge(head: &[u8]) -> Result<Head, Fault> {
     let method = line.method()?;
     let target = line.target(&method)?;
     host(fields, &target, line.version)?;
-    let framing = Framing::of(fields, line.version, &method)?;
+    let framing = framing::of(fields, line.version, &method)?;
     let closes = framing::check_connection(fields)?;
     let expect_continue = expectation(fields)? && line.version == Version::Http11 && framing.has_body();
     at_most_one(fields, "proxy-authorization", "more than one Proxy-Authorization field")?;
@@ -257,24 +262,6 @@ fn tokenize<'head, 'space>(
     }
 }
 
-/// The values of every field called `name`, in order; `name` in any case.
-pub(super) fn all<'a>(fields: &'a [httparse::Header<'a>], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-    fields.iter().filter(move |field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
-}
-
-/// The one value of a field that may stand once.
-pub(super) fn at_most_one<'a>(
-    fields: &'a [httparse::Header<'a>],
-    name: &'a str,
-    detail: &'static str,
-) -> Result<Option<&'a [u8]>, Fault> {
-    let mut values = all(fields, name);
-    match (values.next(), values.next()) {
-        (value, None) => Ok(value),
-        _ => Err(Fault::bad_request(detail)),
-    }
-}
-
 /// RFC 9112 §3.2: exactly one `Host` in HTTP/1.1, at most one before. Its form is checked, and in an absolute-form
 /// request it must say what the URI says (RFC 9112 §3.2.2 has it ignored; a difference is an attack or a bug). No
 /// decision is ever made on it.
@@ -322,8 +309,8 @@ fn header_map(fields: &[httparse::Header<'_>]) -> Result<HeaderMap, Fault> {
 }
 
 /// What a record can say of a refused head: its method, its target, its `User-Agent`, each as far as the bytes that
-/// arrived allow.
-pub(super) fn describe(fault: Fault, head: &[u8]) -> RefusedHead {
+/// arrived allow. Done only on refusals, so a good head does not pay for it.
+pub(super) fn describe(fault: Fault, head: &[u8]) -> Box<RefusedHead> {
     let mut lines = head.split(|&byte| byte == b'\n').map(|line| line.strip_suffix(b"\r"));
     // A line that was cut, or that does not end in CRLF, is not quoted: it may be anything.
     let first = lines.next().flatten();
@@ -338,7 +325,8 @@ pub(super) fn describe(fault: Fault, head: &[u8]) -> RefusedHead {
         None => first.and_then(|line| line.split(|&byte| byte == b' ').nth(1)).map(Box::from),
     };
     let user_agent = lines.flatten().take_while(|line| !line.is_empty()).find_map(user_agent);
-    RefusedHead { reason: fault.reason, detail: fault.detail, method, target, malformed, user_agent }
+    let Fault { reason, detail } = fault;
+    Box::new(RefusedHead { reason, detail, method, target, malformed, user_agent })
 }
 
 fn user_agent(line: &[u8]) -> Option<Box<str>> {

@@ -1,14 +1,13 @@
 //! Case tables, and the crate `proxy-header` as the second opinion on generated headers.
 #![allow(clippy::indexing_slicing, reason = "the tests cut their own bytes")]
 
+use std::net::SocketAddr;
+
 use proptest::prelude::*;
 use proxy_header::{ParseConfig, ProxiedAddress, ProxyHeader, Tlv};
-use tokio::io::AsyncWriteExt;
 
 use super::v2::{BAD_COMMAND, BAD_FAMILY};
 use super::*;
-
-const DEADLINE: Duration = Duration::from_secs(5);
 
 fn header(len: usize, source: &str, destination: &str) -> Parsed {
     Parsed::Header(Header {
@@ -228,125 +227,6 @@ fn every_truncation_needs_more_and_never_more_than_the_header() {
                 other => panic!("{other:?} at {len} of {header:?}"),
             }
         }
-    }
-}
-
-#[tokio::test]
-async fn a_header_may_come_a_byte_at_a_time_and_what_follows_it_stays() {
-    for header in valid_headers() {
-        for required in [true, false] {
-            let (mut client, mut server) = tokio::io::duplex(1);
-            let sent = [header.as_slice(), b"GET / HTTP/1.1"].concat();
-            tokio::spawn(async move { client.write_all(&sent).await });
-            let mut buffer = BytesMut::new();
-            let read = read_header(&mut server, &mut buffer, DEADLINE, required).await.unwrap().unwrap();
-            assert_eq!(read.len, header.len());
-            while buffer.len() < 14 {
-                server.read_buf(&mut buffer).await.unwrap();
-            }
-            assert_eq!(&buffer[..], b"GET / HTTP/1.1");
-        }
-    }
-}
-
-#[tokio::test]
-async fn bytes_that_were_read_before_are_the_beginning() {
-    let mut buffer = BytesMut::from("PROXY UNKNOWN\r\nCONNECT");
-    let read = read_header(&mut tokio::io::empty(), &mut buffer, DEADLINE, true).await.unwrap();
-    assert_eq!((read.map(|header| header.len), &buffer[..]), (Some(15), &b"CONNECT"[..]));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_header_that_never_ends_is_given_up_at_the_deadline() {
-    let mut unfinished = v2(0x21, 0x21, &[0; 36]);
-    unfinished.truncate(20);
-    for start in [b"".to_vec(), b"PROXY TCP4 1".to_vec(), unfinished] {
-        let (mut client, mut server) = tokio::io::duplex(4096);
-        let pause = Duration::from_secs(if start.is_empty() { 3600 } else { 1 });
-        let mut sent = start;
-        // One byte each second is progress, and changes nothing: the deadline is for the whole header.
-        let trickle = tokio::spawn(async move {
-            loop {
-                let _ = client.write_all(&sent).await;
-                sent = b"1".to_vec();
-                tokio::time::sleep(pause).await;
-            }
-        });
-        let before = tokio::time::Instant::now();
-        let error = read_header(&mut server, &mut BytesMut::new(), DEADLINE, true).await.unwrap_err();
-        assert!(matches!(error, HeaderError::Timeout), "{error}");
-        assert_eq!(before.elapsed(), DEADLINE);
-        trickle.abort();
-    }
-}
-
-#[tokio::test]
-async fn an_endless_line_is_refused_after_107_bytes() {
-    let mut endless = &[b"PROXY ".as_slice(), &[b'x'; 100_000]].concat()[..];
-    let mut buffer = BytesMut::new();
-    let error = read_header(&mut endless, &mut buffer, DEADLINE, true).await.unwrap_err();
-    assert!(matches!(error, HeaderError::Invalid("a PROXY v1 line of more than 107 bytes")), "{error}");
-    assert!(buffer.len() <= 1024, "read {} bytes", buffer.len());
-}
-
-/// Gives these bytes, then an end or a reset.
-async fn ended(bytes: &[u8], reset: bool, required: bool) -> (Result<Option<Header>, HeaderError>, BytesMut) {
-    let mut stream = ending_stream(bytes, reset);
-    let mut buffer = BytesMut::new();
-    (read_header(&mut stream, &mut buffer, DEADLINE, required).await, buffer)
-}
-
-fn ending_stream(bytes: &[u8], reset: bool) -> impl AsyncRead + Unpin {
-    struct Reset;
-    impl AsyncRead for Reset {
-        fn poll_read(
-            self: std::pin::Pin<&mut Self>,
-            _: &mut std::task::Context<'_>,
-            _: &mut tokio::io::ReadBuf<'_>,
-        ) -> std::task::Poll<io::Result<()>> {
-            std::task::Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()))
-        }
-    }
-    let end: Box<dyn AsyncRead + Unpin> = if reset { Box::new(Reset) } else { Box::new(tokio::io::empty()) };
-    AsyncReadExt::chain(io::Cursor::new(bytes.to_vec()), end)
-}
-
-#[tokio::test]
-async fn a_probe_is_silent_and_half_a_header_is_an_error() {
-    for reset in [false, true] {
-        let (result, _) = ended(b"", reset, true).await;
-        let error = result.unwrap_err();
-        assert!(matches!(error, HeaderError::Silent), "{error}");
-        assert_eq!(error.reason(), None);
-    }
-    for (bytes, reset) in [(&b"PROXY TCP4"[..], false), (b"PROXY TCP4", true), (b"\r\n\r\n", false)] {
-        let error = ended(bytes, reset, true).await.0.unwrap_err();
-        assert!(matches!(error, HeaderError::Truncated | HeaderError::Io(_)), "{error}");
-        assert_eq!(error.reason(), Some(Reason::ProxyHeaderInvalid));
-    }
-    let error = ended(b"GET / HTTP/1.1\r\n\r\n", false, true).await.0.unwrap_err();
-    assert!(matches!(error, HeaderError::Invalid("no PROXY header")), "{error}");
-}
-
-#[tokio::test]
-async fn where_it_is_not_required_other_bytes_stay_untouched() {
-    for bytes in [
-        &b"GET /healthz HTTP/1.1\r\n\r\n"[..],
-        b"POST / HTTP/1.1\r\n\r\n",
-        b"PROPFIND / HTTP/1.1\r\n\r\n",
-        b"\r\n\r\nGET / HTTP/1.1",
-        b"PROX",
-        b"\r\n",
-        b"",
-    ] {
-        let (result, buffer) = ended(bytes, false, false).await;
-        assert!(matches!(result, Ok(None)), "{result:?}");
-        assert!(bytes.starts_with(&buffer), "{buffer:?}");
-    }
-    // Who begins with the signature is held to it.
-    for bytes in [&b"PROXY nonsense\r\n"[..], b"PROXY TCP4 1.1.1.1", &v2(0x21, 0x55, IPV4)] {
-        let error = ended(bytes, false, false).await.0.unwrap_err();
-        assert_eq!(error.reason(), Some(Reason::ProxyHeaderInvalid), "{bytes:?}");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::{Header, Parsed};
+use super::header::{Header, Parsed};
 
 /// What a line begins with.
 pub(super) const SIGNATURE: &[u8] = b"PROXY ";

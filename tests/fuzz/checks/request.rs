@@ -8,10 +8,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
+use egressd::transport::heads::{HeadError, HeadLimits, read_head};
 use egressd::wire::basic_auth::parse_basic;
-use egressd::wire::head::{
-    BodyError, BodyFollower, Framing, Head, HeadError, HeadLimits, Piece, RequestTarget, read_head,
-};
+use egressd::wire::head::{BodyError, BodyFollower, Framing, Head, Piece, RequestTarget};
 use egressd::words::target::Target;
 use http_body_util::{BodyExt, Empty};
 use hyper::service::service_fn;

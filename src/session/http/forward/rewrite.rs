@@ -158,7 +158,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::wire::head::{HeadLimits, read_head};
+    use crate::transport::heads::{HeadLimits, read_head};
 
     async fn head(text: &str) -> Head {
         let limits = HeadLimits { bytes: 16 * 1024, timeout: Duration::from_secs(1) };

@@ -144,7 +144,7 @@ proptest! {
 
     #[test]
     fn what_passes_is_the_same_single_request_to_hyper(bytes in nearly_a_head()) {
-        if let (Ok(Some(head)), _) = verdict(&bytes) {
+        if let Ok(Some(head)) = verdict(&bytes) {
             block_on(agrees_with_hyper(&bytes, &head));
         }
     }
@@ -154,7 +154,7 @@ proptest! {
         let mut bytes = with_fields("Content-Length: 3\r\nTE: trailers\r\nConnection: TE\r\n");
         let at = at % bytes.len();
         bytes[at] = byte;
-        if let (Ok(Some(head)), _) = verdict(&bytes) {
+        if let Ok(Some(head)) = verdict(&bytes) {
             block_on(agrees_with_hyper(&bytes, &head));
         }
     }

@@ -3,43 +3,38 @@
 mod against_hyper;
 mod bodies;
 
-use tokio::io::AsyncWriteExt;
-
 use super::*;
-use Reason::*;
+use crate::words::outcome::Reason::*;
 
-const LIMITS: HeadLimits = HeadLimits { bytes: 16 * 1024, timeout: Duration::from_secs(10) };
+/// Most bytes of a head here.
+const LIMIT: usize = 16 * 1024;
 
 fn block_on<F: Future>(future: F) -> F::Output {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .expect("a runtime")
-        .block_on(future)
+    tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(future)
 }
 
-/// The verdict on `bytes`, arriving at once and followed by a close; and what was left in the buffer.
-fn verdict(bytes: &[u8]) -> (Result<Option<Head>, HeadError>, Vec<u8>) {
-    block_on(async {
-        let mut stream = bytes;
-        let mut buffer = BytesMut::new();
-        let result = read_head(&mut stream, &mut buffer, &LIMITS).await;
-        let rest = [&buffer[..], stream].concat();
-        (result, rest)
-    })
+/// What is said of `bytes`, all of them at hand; `None`: no whole head.
+fn verdict(bytes: &[u8]) -> Result<Option<Head>, Box<RefusedHead>> {
+    read_within(bytes, LIMIT)
+}
+
+fn read_within(bytes: &[u8], limit: usize) -> Result<Option<Head>, Box<RefusedHead>> {
+    match HeadLines::default().scan(bytes, limit)? {
+        Some(end) => parse(&bytes[..end]).map(Some),
+        None => Ok(None),
+    }
 }
 
 fn accepted(bytes: &str) -> Head {
-    match verdict(bytes.as_bytes()).0 {
+    match verdict(bytes.as_bytes()) {
         Ok(Some(head)) => head,
         other => panic!("{bytes:?}: {other:?}"),
     }
 }
 
 fn refused(bytes: &[u8]) -> RefusedHead {
-    match verdict(bytes).0 {
-        Err(HeadError::Refused(refused)) => *refused,
+    match verdict(bytes) {
+        Err(refused) => *refused,
         other => panic!("{:?}: {other:?}", String::from_utf8_lossy(bytes)),
     }
 }
@@ -47,21 +42,6 @@ fn refused(bytes: &[u8]) -> RefusedHead {
 /// A request with these lines after a good request line and `Host`.
 fn with_fields(fields: &str) -> Vec<u8> {
     format!("POST http://ok.test/ HTTP/1.1\r\nHost: ok.test\r\n{fields}\r\n").into_bytes()
-}
-
-#[test]
-fn a_connect_head_is_read_whole_and_early_data_stays() {
-    let (head, rest) = verdict(
-        b"CONNECT OK.test:443 HTTP/1.1\r\nHost: ok.test:443\r\nUser-Agent: git/2.47\r\n\r\n\x16\x03\x01",
-    );
-    let head = head.expect("well-formed").expect("not empty");
-    assert_eq!(head.method, http::Method::CONNECT);
-    assert_eq!(head.target.target().to_string(), "ok.test:443");
-    assert_eq!((head.version, head.framing), (Version::Http11, Framing::None));
-    assert!(head.keep_alive && !head.expect_continue);
-    assert_eq!(head.headers["user-agent"], "git/2.47");
-    assert_eq!(head.bytes, 73);
-    assert_eq!(rest, b"\x16\x03\x01");
 }
 
 #[test]
@@ -125,7 +105,7 @@ fn hosts_that_say_the_same_pass() {
 
 #[test]
 fn values_may_be_empty_or_obs_text_but_credentials_are_not_printed() {
-    let (head, _) = verdict(
+    let head = verdict(
         b"GET http://ok.test/ HTTP/1.1\r\nHost: ok.test\r\nX:\r\nY: \xe9\tz \r\nProxy-Authorization: Basic c2VjcmV0\r\n\r\n",
     );
     let head = head.expect("well-formed").expect("not empty");
@@ -349,22 +329,21 @@ fn heads_that_are_refused_as_a_whole() {
 #[test]
 fn heads_that_are_too_large() {
     let fields = |count| with_fields(&"X: y\r\n".repeat(count));
-    assert!(verdict(&fields(MAX_FIELDS - 1)).0.is_ok());
+    assert!(verdict(&fields(MAX_FIELDS - 1)).is_ok());
     assert_eq!(refused(&fields(MAX_FIELDS)).reason, HeadTooLarge);
     assert_eq!(refused(&fields(10_000)).reason, HeadTooLarge);
 
     let empty = with_fields("X: \r\n").len();
-    let exact = with_fields(&format!("X: {}\r\n", "y".repeat(LIMITS.bytes - empty)));
-    assert_eq!(exact.len(), LIMITS.bytes);
-    assert!(verdict(&exact).0.is_ok());
-    let over = with_fields(&format!("X: {}\r\n", "y".repeat(LIMITS.bytes - empty + 1)));
+    let exact = with_fields(&format!("X: {}\r\n", "y".repeat(LIMIT - empty)));
+    assert_eq!(exact.len(), LIMIT);
+    assert!(verdict(&exact).is_ok());
+    let over = with_fields(&format!("X: {}\r\n", "y".repeat(LIMIT - empty + 1)));
     assert_eq!(refused(&over).reason, HeadTooLarge);
     assert_eq!(refused(&b"A".repeat(1_000_000)).reason, HeadTooLarge);
 
     let long_path = format!("GET http://ok.test/{} HTTP/1.0\r\n\r\n", "a".repeat(70_000));
-    let limits = HeadLimits { bytes: 100_000, ..LIMITS };
-    let result = block_on(read_head(&mut long_path.as_bytes(), &mut BytesMut::new(), &limits));
-    assert!(matches!(result, Err(HeadError::Refused(refused)) if refused.reason == BadTarget));
+    let result = read_within(long_path.as_bytes(), 100_000);
+    assert!(matches!(result, Err(refused) if refused.reason == BadTarget));
 }
 
 #[test]
@@ -392,78 +371,10 @@ fn a_refusal_says_what_is_known_and_nothing_a_client_could_forge() {
     }
 }
 
-#[test]
-fn nothing_before_a_close_is_a_probe_and_something_is_a_client_that_left() {
-    assert_eq!(verdict(b"").0, Ok(None));
-    for cut in [
-        &b"G"[..],
-        b"GET http://ok.test/ HTTP/1.1\r\n",
-        b"GET http://ok.test/ HTTP/1.1\r\nHost: ok.test\r\n\r",
-    ] {
-        assert_eq!(verdict(cut).0, Err(HeadError::Gone), "{cut:?}");
-    }
-}
-
-/// t62: the deadline is absolute; a byte now and then does not move it.
-#[tokio::test(start_paused = true)]
-async fn t62_a_slow_head_ends_at_the_deadline() {
-    let (mut client, mut proxy) = tokio::io::duplex(64);
-    let slow = tokio::spawn(async move {
-        for byte in b"CONNECT ok.test:443 HTTP/1.1\r\nUser-Agent: slow\r\nX: ".iter().cycle() {
-            if client.write_all(&[*byte]).await.is_err() {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(190)).await;
-        }
-    });
-    let started = Instant::now();
-    let result = read_head(&mut proxy, &mut BytesMut::new(), &LIMITS).await;
-    let Err(HeadError::Refused(refused)) = result else { panic!("{result:?}") };
-    assert_eq!(refused.reason, HeadTimeout);
-    assert_eq!(refused.target.expect("the request line is whole").target().to_string(), "ok.test:443");
-    assert_eq!(refused.user_agent.as_deref(), Some("slow"));
-    assert_eq!(started.elapsed(), LIMITS.timeout);
-    drop(proxy);
-    slow.await.expect("no panic");
-}
-
-#[tokio::test(start_paused = true)]
-async fn silence_is_a_timeout() {
-    let (_client, mut proxy) = tokio::io::duplex(64);
-    let result = read_head(&mut proxy, &mut BytesMut::new(), &LIMITS).await;
-    assert!(matches!(result, Err(HeadError::Refused(refused)) if refused.reason == HeadTimeout));
-}
-
-#[tokio::test]
-async fn pipelined_heads_are_read_one_by_one() {
-    let mut buffer = BytesMut::new();
-    let mut stream = &b"GET http://a.test/ HTTP/1.0\r\n\r\nGET http://b.test/ HTTP/1.0\r\n\r\n"[..];
-    for host in ["a.test:80", "b.test:80"] {
-        let head = read_head(&mut stream, &mut buffer, &LIMITS).await.expect("fine").expect("a head");
-        assert_eq!(head.target.target().to_string(), host);
-    }
-    assert_eq!(read_head(&mut stream, &mut buffer, &LIMITS).await, Ok(None));
-}
-
 impl PartialEq for Head {
     fn eq(&self, other: &Self) -> bool {
         format!("{self:?}") == format!("{other:?}")
     }
-}
-
-/// The verdict when `bytes` arrive in two parts, the second after the first was read.
-async fn verdict_cut(bytes: &[u8], at: usize) -> Result<Option<Head>, HeadError> {
-    let (mut client, mut proxy) = tokio::io::duplex(64 * 1024);
-    let (first, second) = bytes.split_at(at);
-    client.write_all(first).await.expect("room");
-    let mut buffer = BytesMut::new();
-    let reading = read_head(&mut proxy, &mut buffer, &LIMITS);
-    let writing = async {
-        tokio::task::yield_now().await;
-        let _ = client.write_all(second).await;
-        drop(client);
-    };
-    tokio::join!(reading, writing).0
 }
 
 #[test]
@@ -476,18 +387,15 @@ fn every_cut_of_a_head_gives_the_same_verdict() {
         b"GET /x HTTP/1.1\r\nHost: ok.test\r\n\r\n".to_vec(),
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
     ] {
-        let whole = match verdict(&bytes).0 {
-            Err(HeadError::Refused(refused)) => Err(refused.reason),
-            Ok(head) => Ok(head),
-            other => panic!("{other:?}"),
-        };
+        let whole = verdict(&bytes).map_err(|refused| refused.reason);
         for at in 1..bytes.len() {
-            let cut = match block_on(verdict_cut(&bytes, at)) {
-                Err(HeadError::Refused(refused)) => Err(refused.reason),
-                Ok(head) => Ok(head),
-                other => panic!("{other:?}"),
+            let mut lines = HeadLines::default();
+            let end = match lines.scan(&bytes[..at], LIMIT) {
+                Ok(None) => lines.scan(&bytes, LIMIT),
+                decided => decided,
             };
-            assert_eq!(cut, whole, "cut at {at}");
+            let cut = end.and_then(|end| end.map(|end| parse(&bytes[..end])).transpose());
+            assert_eq!(cut.map_err(|refused| refused.reason), whole, "cut at {at}");
         }
     }
 }

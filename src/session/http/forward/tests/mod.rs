@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::wire::head::{HeadLimits, read_head};
+use crate::transport::heads::{HeadLimits, read_head};
 
 type Served = Pin<Box<dyn Future<Output = ()> + Send>>;
 

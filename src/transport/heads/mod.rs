@@ -1,0 +1,78 @@
+//! Reads request heads off a client's connection: the buffer, the byte bound and the absolute deadline around
+//! [`crate::wire::head`], which says what the bytes mean.
+//!
+//! Not here: the bodies between the heads, which are read where they are forwarded ([`crate::session::http::forward`]).
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::time::{Instant, timeout_at};
+
+use crate::wire::head::{Head, HeadLines, RefusedHead, cut_short, parse};
+use crate::words::outcome::Reason;
+
+/// Read at once; a head with early data (a ClientHello of 1.7 kB) fits.
+const READ_SIZE: usize = 4 * 1024;
+
+/// How much a client may send and how long it may take before its request is decided on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HeadLimits {
+    /// Most bytes of one head, its last empty line included: `limits.head_bytes`.
+    pub bytes: usize,
+    /// From the call of [`read_head`] to the last byte of the head: `limits.head_timeout`.
+    pub timeout: Duration,
+}
+
+/// Why there is no head to serve.
+#[derive(Clone, PartialEq, Debug, thiserror::Error)]
+pub enum HeadError {
+    /// The client is to be answered, and the connection closed.
+    #[error(transparent)]
+    Refused(Box<RefusedHead>),
+    /// The client left, or reset the connection, in the middle of a head: there is nobody to answer.
+    #[error("the client left in the middle of a request head")]
+    Gone,
+}
+
+impl HeadError {
+    /// For a head that is waited for no longer, of which `buffer` has come.
+    pub fn cut_short(reason: Reason, detail: &'static str, buffer: &[u8]) -> Self {
+        HeadError::Refused(cut_short(reason, detail, buffer))
+    }
+}
+
+/// Reads one request head and checks it. What follows it (early data, the body, a pipelined head) stays in `buffer`;
+/// the head itself is taken out. `buffer` may hold bytes of an earlier read. Dropping the future loses nothing.
+///
+/// `None`: closed, or reset, without a byte, which is what a load balancer's probe does.
+///
+/// # Errors
+/// [`HeadError`]. After a refusal the position in the stream is lost: the connection can only be closed.
+pub async fn read_head<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    buffer: &mut BytesMut,
+    limits: &HeadLimits,
+) -> Result<Option<Head>, HeadError> {
+    let deadline = Instant::now() + limits.timeout;
+    let mut lines = HeadLines::default();
+    loop {
+        if let Some(end) = lines.scan(buffer, limits.bytes).map_err(HeadError::Refused)? {
+            let head = buffer.split_to(end);
+            return parse(&head).map(Some).map_err(HeadError::Refused);
+        }
+        buffer.reserve(READ_SIZE);
+        match timeout_at(deadline, stream.read_buf(buffer)).await {
+            Ok(Ok(1..)) => {}
+            Ok(Ok(0) | Err(_)) if buffer.is_empty() => return Ok(None),
+            Ok(Ok(0) | Err(_)) => return Err(HeadError::Gone),
+            Err(_) => {
+                let detail = "the request head did not arrive in time";
+                return Err(HeadError::cut_short(Reason::HeadTimeout, detail, buffer));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

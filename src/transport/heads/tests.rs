@@ -1,0 +1,157 @@
+//! What the reader promises: the bytes that follow a head stay, a cut changes nothing, the deadline is absolute. What is
+//! refused, and why, is in the tables of [`crate::wire::head`].
+
+use http::Method;
+use tokio::io::AsyncWriteExt;
+
+use super::*;
+use crate::wire::head::{Framing, Version};
+
+const LIMITS: HeadLimits = HeadLimits { bytes: 16 * 1024, timeout: Duration::from_secs(10) };
+
+fn block_on<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime")
+        .block_on(future)
+}
+
+/// The verdict on `bytes`, arriving at once and followed by a close; and what was left in the buffer.
+fn verdict(bytes: &[u8]) -> (Result<Option<Head>, HeadError>, Vec<u8>) {
+    block_on(async {
+        let mut stream = bytes;
+        let mut buffer = BytesMut::new();
+        let result = read_head(&mut stream, &mut buffer, &LIMITS).await;
+        let rest = [&buffer[..], stream].concat();
+        (result, rest)
+    })
+}
+
+/// A request with these lines after a good request line and `Host`.
+fn with_fields(fields: &str) -> Vec<u8> {
+    format!("POST http://ok.test/ HTTP/1.1\r\nHost: ok.test\r\n{fields}\r\n").into_bytes()
+}
+
+#[test]
+fn a_connect_head_is_read_whole_and_early_data_stays() {
+    let (head, rest) = verdict(
+        b"CONNECT OK.test:443 HTTP/1.1\r\nHost: ok.test:443\r\nUser-Agent: git/2.47\r\n\r\n\x16\x03\x01",
+    );
+    let head = head.expect("well-formed").expect("not empty");
+    assert_eq!(head.method, Method::CONNECT);
+    assert_eq!(head.target.target().to_string(), "ok.test:443");
+    assert_eq!((head.version, head.framing), (Version::Http11, Framing::None));
+    assert!(head.keep_alive && !head.expect_continue);
+    assert_eq!(head.headers["user-agent"], "git/2.47");
+    assert_eq!(head.bytes, 73);
+    assert_eq!(rest, b"\x16\x03\x01");
+}
+
+/// t63
+#[test]
+fn no_more_is_read_than_a_head_may_have() {
+    let result = verdict(&b"A".repeat(1_000_000));
+    assert!(
+        matches!(&result, (Err(HeadError::Refused(refused)), _) if refused.reason == Reason::HeadTooLarge)
+    );
+    let limits = HeadLimits { bytes: 100_000, ..LIMITS };
+    let long_path = format!("GET http://ok.test/{} HTTP/1.0\r\n\r\n", "a".repeat(50_000));
+    let result = block_on(read_head(&mut long_path.as_bytes(), &mut BytesMut::new(), &limits));
+    assert_eq!(result.expect("well-formed").expect("whole").bytes, long_path.len());
+}
+
+#[test]
+fn nothing_before_a_close_is_a_probe_and_something_is_a_client_that_left() {
+    assert_eq!(verdict(b"").0, Ok(None));
+    for cut in [
+        &b"G"[..],
+        b"GET http://ok.test/ HTTP/1.1\r\n",
+        b"GET http://ok.test/ HTTP/1.1\r\nHost: ok.test\r\n\r",
+    ] {
+        assert_eq!(verdict(cut).0, Err(HeadError::Gone), "{cut:?}");
+    }
+}
+
+/// t62: the deadline is absolute; a byte now and then does not move it.
+#[tokio::test(start_paused = true)]
+async fn t62_a_slow_head_ends_at_the_deadline() {
+    let (mut client, mut proxy) = tokio::io::duplex(64);
+    let slow = tokio::spawn(async move {
+        for byte in b"CONNECT ok.test:443 HTTP/1.1\r\nUser-Agent: slow\r\nX: ".iter().cycle() {
+            if client.write_all(&[*byte]).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(190)).await;
+        }
+    });
+    let started = Instant::now();
+    let result = read_head(&mut proxy, &mut BytesMut::new(), &LIMITS).await;
+    let Err(HeadError::Refused(refused)) = result else { panic!("{result:?}") };
+    assert_eq!(refused.reason, Reason::HeadTimeout);
+    assert_eq!(refused.target.expect("the request line is whole").target().to_string(), "ok.test:443");
+    assert_eq!(refused.user_agent.as_deref(), Some("slow"));
+    assert_eq!(started.elapsed(), LIMITS.timeout);
+    drop(proxy);
+    slow.await.expect("no panic");
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_is_a_timeout() {
+    let (_client, mut proxy) = tokio::io::duplex(64);
+    let result = read_head(&mut proxy, &mut BytesMut::new(), &LIMITS).await;
+    assert!(matches!(result, Err(HeadError::Refused(refused)) if refused.reason == Reason::HeadTimeout));
+}
+
+#[tokio::test]
+async fn pipelined_heads_are_read_one_by_one() {
+    let mut buffer = BytesMut::new();
+    let mut stream = &b"GET http://a.test/ HTTP/1.0\r\n\r\nGET http://b.test/ HTTP/1.0\r\n\r\n"[..];
+    for host in ["a.test:80", "b.test:80"] {
+        let head = read_head(&mut stream, &mut buffer, &LIMITS).await.expect("fine").expect("a head");
+        assert_eq!(head.target.target().to_string(), host);
+    }
+    assert_eq!(read_head(&mut stream, &mut buffer, &LIMITS).await, Ok(None));
+}
+
+/// The verdict when `bytes` arrive in two parts, the second after the first was read.
+async fn verdict_cut(bytes: &[u8], at: usize) -> Result<Option<Head>, HeadError> {
+    let (mut client, mut proxy) = tokio::io::duplex(64 * 1024);
+    let (first, second) = bytes.split_at(at);
+    client.write_all(first).await.expect("room");
+    let mut buffer = BytesMut::new();
+    let reading = read_head(&mut proxy, &mut buffer, &LIMITS);
+    let writing = async {
+        tokio::task::yield_now().await;
+        let _ = client.write_all(second).await;
+        drop(client);
+    };
+    tokio::join!(reading, writing).0
+}
+
+#[test]
+fn every_cut_of_a_head_gives_the_same_verdict() {
+    for bytes in [
+        with_fields("Content-Length: 3\r\nX: y\r\n"),
+        b"CONNECT ok.test:443 HTTP/1.1\r\nHost: ok.test\r\nUser-Agent: curl\r\n\r\n\x16\x03\x01".to_vec(),
+        with_fields("X: a\r\n b\r\n"),
+        with_fields("X: a\nb: c\r\n"),
+        b"GET /x HTTP/1.1\r\nHost: ok.test\r\n\r\n".to_vec(),
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
+    ] {
+        let whole = match verdict(&bytes).0 {
+            Err(HeadError::Refused(refused)) => Err(refused.reason),
+            Ok(head) => Ok(head),
+            other => panic!("{other:?}"),
+        };
+        for at in 1..bytes.len() {
+            let cut = match block_on(verdict_cut(&bytes, at)) {
+                Err(HeadError::Refused(refused)) => Err(refused.reason),
+                Ok(head) => Ok(head),
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(cut, whole, "cut at {at}");
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Finds the end of a head, and refuses what need not be waited for: the line endings are checked as they arrive, so
+//! that a client that speaks something else is told at once.
+
+use super::fields::is_token_byte;
+use super::grammar::{RequestLine, describe};
+use super::request::{Fault, MAX_FIELDS, RefusedHead};
+use crate::words::outcome::Reason;
+
+/// Watches the line endings as bytes arrive. Every byte is looked at once, whatever the cut, so what is said of a head
+/// does not depend on how it was cut into segments.
+#[derive(Default, Debug)]
+pub struct HeadLines {
+    /// Bytes looked at.
+    position: usize,
+    /// Where the current line begins.
+    start: usize,
+    /// Lines ended so far.
+    count: usize,
+    /// The byte before `position`.
+    previous: u8,
+}
+
+impl HeadLines {
+    /// The end of the head, once its empty line is there. `bytes` are all that came of the connection since the last
+    /// head, those of earlier calls included; `limit` is the most that a head may have.
+    ///
+    /// # Errors
+    /// What can be refused before the head is whole: a line ending, a control character, the request line, a size.
+    pub fn scan(&mut self, bytes: &[u8], limit: usize) -> Result<Option<usize>, Box<RefusedHead>> {
+        self.end(bytes, limit).map_err(|fault| describe(fault, bytes))
+    }
+
+    fn end(&mut self, bytes: &[u8], limit: usize) -> Result<Option<usize>, Fault> {
+        let within = bytes.get(..limit).unwrap_or(bytes);
+        for &byte in within.get(self.position..).unwrap_or_default() {
+            if self.position == 0 {
+                first_byte(byte)?;
+            }
+            self.position += 1;
+            match (self.previous, byte) {
+                (b'\r', b'\n') => {
+                    let line = within.get(self.start..self.position.saturating_sub(2)).unwrap_or_default();
+                    if line.is_empty() {
+                        return Ok(Some(self.position));
+                    }
+                    self.line(line)?;
+                    self.start = self.position;
+                }
+                (b'\r', _) => {
+                    return Err(Fault::bad_request("a CR without LF: every line ends with CRLF"));
+                }
+                (_, b'\n') => {
+                    return Err(Fault::bad_request("an LF without CR: every line ends with CRLF"));
+                }
+                (_, b'\t' | b'\r') => {}
+                (_, 0..=0x1f | 0x7f) => {
+                    return Err(Fault::bad_request("a control character in the request head"));
+                }
+                _ => {}
+            }
+            self.previous = byte;
+        }
+        if bytes.len() >= limit {
+            return Err(Fault::new(
+                Reason::HeadTooLarge,
+                "the request head is larger than limits.head_bytes",
+            ));
+        }
+        Ok(None)
+    }
+
+    fn line(&mut self, line: &[u8]) -> Result<(), Fault> {
+        self.count += 1;
+        if self.count == 1 {
+            // Refused at once: a client of another protocol need not wait for the deadline to be told.
+            return RequestLine::parse(line).map(drop);
+        }
+        if self.count > MAX_FIELDS + 1 {
+            return Err(Fault::new(Reason::HeadTooLarge, "the request head has more than 100 fields"));
+        }
+        Ok(())
+    }
+}
+
+fn first_byte(byte: u8) -> Result<(), Fault> {
+    match byte {
+        // RFC 8446 §5.1: a handshake record.
+        0x16 => Err(Fault::bad_request(
+            "this is a plain HTTP proxy port, and the client spoke TLS: use http:// in the proxy URL",
+        )),
+        b'\r' | b'\n' => Err(Fault::bad_request("an empty line before the request line")),
+        _ if is_token_byte(byte) => Ok(()),
+        _ => Err(Fault::bad_request("the first byte is none of an HTTP request")),
+    }
+}

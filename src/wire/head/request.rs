@@ -1,0 +1,122 @@
+//! What a request head says once it is read, and what a refused one leaves for the record. Types alone: the checks
+//! stand in [`grammar`](super::grammar) and [`framing`](super::framing).
+
+use std::borrow::Cow;
+
+use http::HeaderMap;
+use http::uri::PathAndQuery;
+
+use crate::words::outcome::Reason;
+use crate::words::target::Target;
+
+/// Most fields in one head; one more is [`Reason::HeadTooLarge`].
+pub const MAX_FIELDS: usize = 100;
+/// Most bytes of a `User-Agent` that are kept for the log.
+pub const MAX_USER_AGENT: usize = 256;
+
+/// HTTP/1.0 or HTTP/1.1; nothing else passes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Version {
+    /// No `Host` needed, no chunked coding either way, one request a connection (RFC 9112 §9.3).
+    Http10,
+    /// RFC 9112.
+    Http11,
+}
+
+/// What the request line asks for, in the two forms that a forward proxy serves (RFC 9112 §3.2).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RequestTarget {
+    /// CONNECT's authority-form.
+    Authority(Target),
+    /// An absolute `http://` URI.
+    Absolute {
+        /// The URI's authority.
+        target: Target,
+        /// What goes into the origin-form upstream; begins with `/`. Has the query: for the log use its `path()`.
+        path_and_query: PathAndQuery,
+    },
+}
+
+impl RequestTarget {
+    /// Host and port, whatever the form.
+    pub fn target(&self) -> &Target {
+        match self {
+            RequestTarget::Authority(target) | RequestTarget::Absolute { target, .. } => target,
+        }
+    }
+}
+
+/// The body that follows a head.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Framing {
+    /// Nothing follows.
+    None,
+    /// So many bytes, by `Content-Length`; may be 0.
+    Length(u64),
+    /// RFC 9112 §7.1.
+    Chunked,
+}
+
+impl Framing {
+    /// Whether a body follows, be it an empty one.
+    pub fn has_body(self) -> bool {
+        self != Framing::None
+    }
+}
+
+/// A request head that passed. All that a decision needs is in the fields; `headers` is for forwarding and credentials.
+#[derive(Clone, Debug)]
+pub struct Head {
+    /// CONNECT exactly if `target` is [`RequestTarget::Authority`].
+    pub method: http::Method,
+    /// Canonical.
+    pub target: RequestTarget,
+    /// As the client said it.
+    pub version: Version,
+    /// Every field, copied (nothing here pins the read buffer). Credentials are marked sensitive, so that `Debug`
+    /// does not print them. Values may hold `obs-text` (0x80 to 0xff), save in the fields that are checked here.
+    pub headers: HeaderMap,
+    /// The body that follows.
+    pub framing: Framing,
+    /// Whether another head may follow on this connection once this request is done.
+    pub keep_alive: bool,
+    /// The client waits for `100 Continue` before it sends the body (RFC 9110 §10.1.1).
+    pub expect_continue: bool,
+    /// The length of the head on the wire.
+    pub bytes: usize,
+}
+
+/// A refusal at the gate, with what can be said of the request for the record.
+#[derive(Clone, PartialEq, Debug, thiserror::Error)]
+#[error("{reason}: {detail}")]
+pub struct RefusedHead {
+    /// `bad_request`, `bad_target`, `head_too_large`, `head_timeout`, `method_not_allowed` or `scheme_not_allowed`.
+    pub reason: Reason,
+    /// One line that says what is wrong. Holds no byte that the client sent, so it is safe in a reply and a log.
+    pub detail: Cow<'static, str>,
+    /// The method, where the request line has one.
+    pub method: Option<http::Method>,
+    /// The target, where it is canonical.
+    pub target: Option<RequestTarget>,
+    /// The target as it was sent, where it is not: any bytes but a space, escaped and cut by the log.
+    pub malformed: Option<Box<[u8]>>,
+    /// At most [`MAX_USER_AGENT`] bytes; not escaped: the log does that.
+    pub user_agent: Option<Box<str>>,
+}
+
+/// What a check found wrong, before anything is known of the rest of the head.
+#[derive(Debug)]
+pub(super) struct Fault {
+    pub(super) reason: Reason,
+    pub(super) detail: Cow<'static, str>,
+}
+
+impl Fault {
+    pub(super) fn new(reason: Reason, detail: impl Into<Cow<'static, str>>) -> Self {
+        Fault { reason, detail: detail.into() }
+    }
+
+    pub(super) fn bad_request(detail: impl Into<Cow<'static, str>>) -> Self {
+        Fault::new(Reason::BadRequest, detail)
+    }
+}
