@@ -6,11 +6,11 @@
 
 use jiff::Timestamp;
 
-use super::Policy;
-use super::decide::{Found, Wrong, ports_for};
 use super::label_pattern::matches_across_labels;
 use super::names::suffixes;
+use super::policy::Policy;
 use super::rule::Ports;
+use super::search::{Found, Wrong, ports_for};
 use super::store::{Kind, Rule, RuleId};
 use crate::words::client::Client;
 use crate::words::target::{Host, Method, Target};

@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::clients::ClientMatch;
 use super::labels::Labels;
 use super::names::{NameTable, hash};
 use super::networks::Networks;
 use super::pattern::network_of;
+use super::policy::{File, Mode, Options, Policy};
 use super::rule::{RuleOptions, RuleText, Scheme, Schemes};
 use super::store::{Kind, NONE, NewRule, RuleId, Store};
-use super::{ClientMatch, File, Mode, Options, Policy};
 
 /// Most exact names, suffixes, addresses and networks in one policy.
 pub const MAX_RULES: usize = 1_000_000;

@@ -1,39 +1,27 @@
-//! Which rule decides.
+//! What a policy decides on one request: a permit, or a denial with its reason and advice.
 //!
-//! Any matching `deny`; else of the matching `allow` rules the most specific, alone:
+//! A `deny` rule that matches denies; else the most specific `allow` rule that matches permits, alone. Which that is, is
+//! found by [`search`](super::search). In report mode what the rules alone are against is permitted, and said.
 //!
-//! 1. an exact name (an exact address); then a pattern with a `*` inside, more literal characters first; then the
-//!    longer suffix (the longer prefix). `*.x` and `.x` are suffixes of one length, and `.x` stays one for `x` itself;
-//! 2. then narrower ports, where a port left out is as narrow as one written;
-//! 3. then a rule in the configuration before one of a file; then the order in which they were written.
-//!
-//! Of several matching `deny` rules the same order says which is named. Before its first byte a CONNECT may become
-//! either of the two things it is allowed for, so in `deny` both `https://` and `tcp://` mean every CONNECT. A rule that
-//! allows both schemes on one port is taken as [`Scheme::presumed`] says.
-//!
-//! An address is compared as what it reaches: IPv4-mapped IPv6 as IPv4 for every rule, and for `deny` also every IPv4
-//! address that a translator or tunnel may read out of it (NAT64, 6to4, Teredo …).
-//!
-//! Not here: what is said about a denial (`advice`).
+//! Not here: what is said about a denial ([`advice`]), and whether an address may be dialled
+//! ([`Policies::admit`](super::Policies::admit)).
 
-use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
 
-use super::address::embedded_v4;
 use super::advice;
-use super::labels::Hit;
-use super::names::suffixes;
-use super::rule::{Ports, Scheme, UploadBudget};
-use super::store::{Kind, Rule, RuleId};
-use super::{Mode, Policy};
+use super::policy::{Mode, Policy};
+use super::rule::{Scheme, UploadBudget};
+use super::search::Wrong;
+use super::store::RuleId;
+use super::view::MatchedRule;
 use crate::words::outcome::{Class, Decision, Reason};
-use crate::words::target::{Host, Method, Port, Target};
+use crate::words::target::{Host, Port, Target};
 
-/// The leave to go on with one request. A value of its own: it keeps no policy alive. Only `policy` makes one.
+/// The leave to go on with one request. A value of its own: it keeps no policy alive. Only this room makes one.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Permit {
     /// The policy that decided.
@@ -58,34 +46,8 @@ pub struct Permit {
     pub upload_budget: Option<UploadBudget>,
     /// Whether the target must show a certificate that is valid for the host.
     pub verify_certificate: bool,
-    /// The address that was asked for as such: `deny` has judged it already, and report mode let it pass.
+    /// The address that was asked for as such: `deny` was compared with it already, and report mode let it pass.
     pub(super) literal: Option<IpAddr>,
-}
-
-/// A rule as log, metrics and replies name it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct MatchedRule {
-    /// As written.
-    pub text: Arc<str>,
-    /// For metrics: its name, else its text; for a line of an allow file without a name, the file's base name.
-    pub label: Arc<str>,
-    /// Where it stands.
-    pub source: RuleSource,
-}
-
-/// Where a rule stands; shown as `file:line`.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct RuleSource {
-    /// As it was named. Shared with the policy: every tunnel keeps one.
-    pub file: Arc<str>,
-    /// From 1.
-    pub line: u32,
-}
-
-impl fmt::Display for RuleSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.file, self.line)
-    }
 }
 
 /// A refusal.
@@ -151,84 +113,6 @@ pub(super) fn goes_by(reason: Reason) -> GoesBy {
     }
 }
 
-/// What is wrong with the rule that comes nearest to a denied request.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Wrong {
-    /// It is a `deny` rule.
-    Denies,
-    /// It has expired.
-    Expired,
-    /// It is for another way of asking.
-    OtherWay,
-    /// It is for another port.
-    OtherPort,
-}
-
-impl Wrong {
-    fn reason(self) -> Reason {
-        match self {
-            Wrong::Denies => Reason::HostDenied,
-            Wrong::Expired => Reason::RuleExpired,
-            Wrong::OtherWay => Reason::SchemeNotAllowed,
-            Wrong::OtherPort => Reason::PortNotAllowed,
-        }
-    }
-}
-
-/// How far an `allow` rule that names the host fits the request.
-enum Fit {
-    Fits(Scheme),
-    OtherPort,
-    /// Another way of asking, on a port the rule allows for that way, or not even that.
-    OtherWay {
-        port_fits: bool,
-    },
-}
-
-/// The first rule of each kind, in the order of precedence.
-#[derive(Clone, Copy, Default, Debug)]
-pub(super) struct Found {
-    pub(super) deny: Option<RuleId>,
-    pub(super) allow: Option<(RuleId, Scheme)>,
-    /// Would allow, but has expired.
-    pub(super) expired: Option<RuleId>,
-    /// The port fits, the way of asking does not.
-    pub(super) other_way: Option<RuleId>,
-    /// The way of asking fits, the port does not.
-    pub(super) other_port: Option<RuleId>,
-    /// Neither does.
-    pub(super) neither: Option<RuleId>,
-    /// Neither does, or one of them, and it has expired.
-    pub(super) gone: Option<RuleId>,
-}
-
-impl Found {
-    /// What stands before `weaker`.
-    fn before(self, weaker: Found) -> Found {
-        Found {
-            deny: self.deny.or(weaker.deny),
-            allow: self.allow.or(weaker.allow),
-            expired: self.expired.or(weaker.expired),
-            other_way: self.other_way.or(weaker.other_way),
-            other_port: self.other_port.or(weaker.other_port),
-            neither: self.neither.or(weaker.neither),
-            gone: self.gone.or(weaker.gone),
-        }
-    }
-
-    /// The rule that a denial is about. `None`: allowed, or no rule names the host.
-    fn denial(&self) -> Option<(Wrong, RuleId)> {
-        if let Some(deny) = self.deny {
-            return Some((Wrong::Denies, deny));
-        }
-        let expired = self.expired.map(|rule| (Wrong::Expired, rule));
-        let other_way = self.other_way.map(|rule| (Wrong::OtherWay, rule));
-        let other_port = self.other_port.map(|rule| (Wrong::OtherPort, rule));
-        let neither = self.neither.map(|rule| (Wrong::OtherWay, rule));
-        expired.or(other_way).or(other_port).or(neither)
-    }
-}
-
 impl Policy {
     pub(super) fn decide(&self, target: &Target, now: Timestamp) -> Result<Permit, Denial> {
         let found = self.search(target, now);
@@ -289,125 +173,4 @@ impl Policy {
             literal,
         }
     }
-
-    /// Every rule that names the host, weighed; the first of each kind remains.
-    fn search(&self, target: &Target, now: Timestamp) -> Found {
-        match &target.host {
-            Host::Name(name) => self.search_name(name.as_str(), target, now),
-            Host::Address(address) => self.search_address(*address, target, now),
-        }
-    }
-
-    fn search_name(&self, name: &str, target: &Target, now: Timestamp) -> Found {
-        let mut found = Found::default();
-        let mut hits: Vec<Hit> = Vec::new();
-        let mut exact = Found::default();
-        for (start, hash) in suffixes(name) {
-            let suffix = &name[start..];
-            if let Some(head) = self.names.find(hash, |id| self.store.name(id) == suffix) {
-                let mut suffixes = Found::default();
-                for (id, rule) in self.store.chain(head) {
-                    match rule.kind() {
-                        Kind::Exact if start == 0 => self.weigh(id, rule, target, now, &mut exact),
-                        Kind::UnderOrSelf => self.weigh(id, rule, target, now, &mut suffixes),
-                        Kind::Under if start > 0 => self.weigh(id, rule, target, now, &mut suffixes),
-                        _ => {}
-                    }
-                }
-                found = suffixes.before(found); // a longer suffix than all before
-            }
-            if !self.labels.is_empty() {
-                self.labels.find(name, start, hash, &self.store, &mut hits);
-            }
-        }
-        if !hits.is_empty() {
-            hits.sort_unstable();
-            let mut patterns = Found::default();
-            for hit in hits {
-                self.weigh(hit.rule, self.store.rule(hit.rule), target, now, &mut patterns);
-            }
-            found = patterns.before(found);
-        }
-        exact.before(found)
-    }
-
-    fn search_address(&self, address: IpAddr, target: &Target, now: Timestamp) -> Found {
-        let mut found = Found::default();
-        for head in self.networks.holding(address.to_canonical()) {
-            for (id, rule) in self.store.chain(head) {
-                self.weigh(id, rule, target, now, &mut found);
-            }
-        }
-        if found.deny.is_none() {
-            found.deny = self.denied_address(address, target.method, target.port);
-        }
-        found
-    }
-
-    /// The `deny` rule for an address, written or looked up, or for the IPv4 address inside it.
-    pub(super) fn denied_address(&self, address: IpAddr, method: Method, port: Port) -> Option<RuleId> {
-        if self.denied_networks == 0 {
-            return None;
-        }
-        let address = address.to_canonical();
-        let inside = match address {
-            IpAddr::V4(_) => None,
-            IpAddr::V6(v6) => Some(embedded_v4(v6).map(IpAddr::V4)),
-        };
-        let reached = std::iter::once(address).chain(inside.into_iter().flatten());
-        reached
-            .flat_map(|address| self.networks.holding(address))
-            .flat_map(|head| self.store.chain(head))
-            .find(|(_, rule)| rule.is_deny() && denies(rule, method, port))
-            .map(|(id, _)| id)
-    }
-
-    /// Notes a rule that names the host as the first of its kind, unless there was one.
-    fn weigh(&self, id: RuleId, rule: &Rule, target: &Target, now: Timestamp, found: &mut Found) {
-        if rule.is_deny() {
-            if found.deny.is_none() && denies(rule, target.method, target.port) {
-                found.deny = Some(id);
-            }
-            return;
-        }
-        let fit = fit(rule, target.method, target.port);
-        let expired = self.expires(rule).is_some_and(|moment| now >= moment);
-        let place = match fit {
-            Fit::Fits(scheme) if !expired => {
-                found.allow.get_or_insert((id, scheme));
-                return;
-            }
-            Fit::Fits(_) => &mut found.expired,
-            _ if expired => &mut found.gone,
-            Fit::OtherPort => &mut found.other_port,
-            Fit::OtherWay { port_fits: true } => &mut found.other_way,
-            Fit::OtherWay { port_fits: false } => &mut found.neither,
-        };
-        place.get_or_insert(id);
-    }
-}
-
-/// The ports on which an `allow` rule allows `scheme`.
-pub(super) fn ports_for(rule: &Rule, scheme: Scheme) -> Option<Ports> {
-    rule.ports().or_else(|| scheme.default_port().map(Ports::from))
-}
-
-fn fit(rule: &Rule, method: Method, port: Port) -> Fit {
-    let fits = |scheme: &Scheme| ports_for(rule, *scheme).is_some_and(|ports| ports.contains(port));
-    let schemes = rule.schemes();
-    let presumed = Scheme::presumed(method, port);
-    if schemes.contains(presumed) && fits(&presumed) {
-        return Fit::Fits(presumed);
-    }
-    let mut ways = schemes.iter().filter(|scheme| scheme.method() == method).peekable();
-    if ways.peek().is_none() {
-        return Fit::OtherWay { port_fits: schemes.iter().any(|scheme| fits(&scheme)) };
-    }
-    ways.find(fits).map_or(Fit::OtherPort, Fit::Fits)
-}
-
-/// Whether a `deny` rule that names the host is for this way of asking and this port.
-fn denies(rule: &Rule, method: Method, port: Port) -> bool {
-    rule.ports().is_none_or(|ports| ports.contains(port))
-        && rule.schemes().iter().any(|scheme| scheme.method() == method)
 }

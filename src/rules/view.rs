@@ -1,14 +1,14 @@
 //! The rules of a policy as others see them: lint, diff, the status page, expiry metrics, the log.
 
+use std::fmt;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::decide::{MatchedRule, RuleSource};
 use super::pattern::HostPattern;
+use super::policy::{File, Options, Policy};
 use super::rule::{Ports, RuleOptions, Schemes};
 use super::store::{Rule, RuleId};
-use super::{File, Options, Policy};
 
 /// One rule of one policy. Borrows from the policy; making one costs nothing.
 #[derive(Clone, Copy, Debug)]
@@ -114,6 +114,32 @@ impl<'a> RuleView<'a> {
 
     fn file_entry(&self) -> Option<&'a File> {
         self.policy.files.get(usize::from(self.rule.file))
+    }
+}
+
+/// A rule as log, metrics and replies name it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MatchedRule {
+    /// As written.
+    pub text: Arc<str>,
+    /// For metrics: its name, else its text; for a line of an allow file without a name, the file's base name.
+    pub label: Arc<str>,
+    /// Where it stands.
+    pub source: RuleSource,
+}
+
+/// Where a rule stands; shown as `file:line`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RuleSource {
+    /// As it was named. Shared with the policy: every tunnel keeps one.
+    pub file: Arc<str>,
+    /// From 1.
+    pub line: u32,
+}
+
+impl fmt::Display for RuleSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
     }
 }
 

@@ -9,13 +9,13 @@ use std::collections::HashSet;
 
 use jiff::Timestamp;
 
-use super::super::Policy;
-use super::super::decide::ports_for;
 use super::super::label_pattern::literal_suffix;
 use super::super::labels::Hit;
 use super::super::names::suffixes;
 use super::super::pattern::{HostPattern, network_of};
+use super::super::policy::Policy;
 use super::super::rule::Scheme;
+use super::super::search::ports_for;
 use super::super::store::{Kind, NONE, Rule, RuleId};
 use super::strangers::may_meet;
 use crate::words::target::Method;

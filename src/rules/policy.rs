@@ -1,0 +1,111 @@
+//! One policy: for whom it is, what becomes of what it denies, and its rules with the indexes that find them.
+//!
+//! Not here: how it is built ([`builder`](super::builder)), how it is searched ([`search`](super::search)), and what it
+//! decides ([`decide`](super::decide)).
+
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+
+use super::clients::ClientMatch;
+use super::labels::Labels;
+use super::names::NameTable;
+use super::networks::Networks;
+use super::rule::RuleOptions;
+use super::store::{Rule, RuleId, Store};
+
+/// What becomes of a request that the rules deny.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
+pub enum Mode {
+    /// It is denied.
+    #[default]
+    Enforce,
+    /// It is let through, logged and counted, where only the rules or the ClientHello are against it.
+    Report,
+}
+
+impl Mode {
+    /// The word in configuration and log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Mode::Enforce => "enforce",
+            Mode::Report => "report",
+        }
+    }
+}
+
+/// A file that rules come from.
+#[derive(Debug)]
+pub(super) struct File {
+    pub(super) path: Arc<str>,
+    pub(super) label: Arc<str>,
+}
+
+/// Options as given, with what a permit takes from them.
+#[derive(Debug)]
+pub(super) struct Options {
+    pub(super) given: RuleOptions,
+    pub(super) name: Option<Arc<str>>,
+    /// The rule's own and its policy's.
+    pub(super) private: Box<[IpNet]>,
+}
+
+/// One policy: for whom it is, and its rules.
+#[derive(Debug)]
+pub struct Policy {
+    pub(super) name: Arc<str>,
+    pub(super) mode: Mode,
+    pub(super) clients: ClientMatch,
+    pub(super) private: Box<[IpNet]>,
+    pub(super) files: Vec<File>,
+    pub(super) options: Vec<Options>,
+    pub(super) store: Store,
+    pub(super) names: NameTable,
+    pub(super) labels: Labels,
+    pub(super) networks: Networks,
+    pub(super) allows: usize,
+    /// `deny` rules for addresses and networks, which looked-up addresses meet too.
+    pub(super) denied_networks: usize,
+}
+
+impl Policy {
+    /// Its name.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Its mode.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Whom it is for.
+    pub fn clients(&self) -> &ClientMatch {
+        &self.clients
+    }
+
+    /// Networks that are not public and that every rule may reach.
+    pub fn private(&self) -> &[IpNet] {
+        &self.private
+    }
+
+    /// The allow files that it takes rules from, as they were named.
+    pub fn allow_files(&self) -> impl Iterator<Item = &str> {
+        // The first is the configuration itself.
+        self.files.iter().skip(1).map(|file| &*file.path)
+    }
+
+    /// How many rules it has, `allow` and `deny`.
+    pub fn rule_count(&self) -> usize {
+        self.store.len()
+    }
+
+    pub(super) fn options_of(&self, rule: RuleId) -> Option<&Options> {
+        self.options.get(self.store.rule(rule).options as usize)
+    }
+
+    pub(super) fn expires(&self, rule: &Rule) -> Option<Timestamp> {
+        self.options.get(rule.options as usize)?.given.expires
+    }
+}
