@@ -6,8 +6,7 @@ use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
 
 use serde::Deserialize;
 
-use super::STEP;
-use super::timed::Timed;
+use super::timed::{STEP, Timed};
 use crate::words::target::{Host, Target};
 
 /// What is read of an answer at most.

@@ -15,11 +15,11 @@ pub(crate) use arguments::Doctor;
 
 use std::fmt;
 use std::net::IpAddr;
-use std::time::Duration;
 
 pub use self::admin::Admin;
 use self::proxy::{Attempt, Inside};
 pub use self::proxy::{Proxy, ProxyError};
+pub use self::timed::STEP;
 use crate::words::outcome::{Class, Reason};
 use crate::words::target::{Host, PROBE, Target};
 
@@ -70,9 +70,6 @@ impl fmt::Display for Finding {
         write!(f, "{state:<5}  {:<8} {}", self.what, self.text)
     }
 }
-
-/// No step of a visit lasts longer.
-pub const STEP: Duration = Duration::from_secs(15);
 
 /// Finds out, thing by thing; each is given to `tell` as soon as it is known. True: nothing is wrong.
 pub fn visit(visit: &Visit, mut tell: impl FnMut(&Finding)) -> bool {

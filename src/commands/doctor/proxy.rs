@@ -9,8 +9,7 @@ use base64::Engine as _;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
-use super::STEP;
-use super::timed::Timed;
+use super::timed::{STEP, Timed};
 pub(super) use super::wire::{Connected, Inside, Reply};
 use super::wire::{first_record, is_close};
 use crate::transport::tls::client::trusting_nobody;

@@ -4,7 +4,8 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
-use super::STEP;
+/// No step of a visit lasts longer.
+pub const STEP: Duration = Duration::from_secs(15);
 
 /// Each read and each write may take a step, and all of them together two.
 pub(super) struct Timed {

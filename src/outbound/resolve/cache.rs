@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::{Answer, Family};
+use super::answer::{Answer, Family};
 use crate::words::target::Name;
 
 /// RFC 9520 §3.2: failures are kept for at least one second, longer when they repeat.

@@ -5,9 +5,10 @@
 //! ever tried, A and AAAA are asked apart, and who asks for what somebody else is asking waits with him. Every question
 //! ends within `dns.timeout`, and goes on when its client leaves, so that the next client finds the answer.
 //!
-//! Not here: whether an address may be dialled (`policy::address`), which family goes first (`dial`). A name the
+//! Not here: whether an address may be dialled ([`crate::rules::address`]), which family goes first ([`dial`](super::dial)). A name the
 //! policy denies never gets here.
 
+mod answer;
 mod cache;
 mod system;
 #[cfg(test)]
@@ -23,14 +24,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use hickory_resolver::proto::rr::RecordType;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use crate::config::Dns;
-use crate::words::outcome::Reason;
 use crate::words::target::Name;
 
+pub(crate) use answer::NoAnswer;
+pub use answer::{Answer, Family, LookupError, ResolverError};
 use cache::{Cache, Claim, Keep, Ticket};
 pub use system::SystemFiles;
 use system::{Followed, Hosts, LOCAL_SERVER};
@@ -41,96 +42,6 @@ const CACHE_ENTRIES: usize = 4096;
 /// Questions on the wire at once; more of them wait, within their deadline. Each holds a socket, and up to three where
 /// the server is slow: hickory sends again from a fresh port after 333 ms, twice.
 const MAX_QUESTIONS: usize = 256;
-
-/// The family of addresses asked for.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Family {
-    /// A records.
-    V4 = 0,
-    /// AAAA records.
-    V6 = 1,
-}
-
-impl Family {
-    /// Whether `address` is of this family.
-    pub fn has(self, address: &IpAddr) -> bool {
-        match self {
-            Family::V4 => address.is_ipv4(),
-            Family::V6 => address.is_ipv6(),
-        }
-    }
-
-    fn record_type(self) -> RecordType {
-        match self {
-            Family::V4 => RecordType::A,
-            Family::V6 => RecordType::AAAA,
-        }
-    }
-}
-
-/// Why there is no address.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{reason}: {detail}")]
-pub struct LookupError {
-    /// `dns_no_such_name`, `dns_no_address` (of this family), `dns_failed`, `dns_timeout`; `local_resources` where no
-    /// socket could be had.
-    pub reason: Reason,
-    /// For the log on stderr and `explain`; names servers, so never for the client.
-    pub detail: Arc<str>,
-    why: NoAnswer,
-}
-
-/// How a lookup failed. Of those of both families the least is told: that a name does not exist is true for both; that it
-/// has no address of one family says nothing while the other one's answer is missing.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) enum NoAnswer {
-    NoSuchName,
-    Resources,
-    Timeout,
-    Failed,
-    NoAddress,
-}
-
-impl NoAnswer {
-    fn reason(self) -> Reason {
-        match self {
-            NoAnswer::NoSuchName => Reason::DnsNoSuchName,
-            NoAnswer::Resources => Reason::LocalResources,
-            NoAnswer::Timeout => Reason::DnsTimeout,
-            NoAnswer::Failed => Reason::DnsFailed,
-            NoAnswer::NoAddress => Reason::DnsNoAddress,
-        }
-    }
-}
-
-impl LookupError {
-    /// The other family has an address, or may have one.
-    pub(crate) fn other_family() -> Self {
-        LookupError::new(NoAnswer::NoAddress, "the address is of the other family")
-    }
-
-    /// A deadline of the caller's.
-    pub(crate) fn timed_out() -> Self {
-        LookupError::new(NoAnswer::Timeout, "no answer from DNS in time")
-    }
-
-    /// Of the errors of both families, the one to tell.
-    pub(crate) fn more_telling(self, other: Self) -> Self {
-        if other.why < self.why { other } else { self }
-    }
-
-    pub(crate) fn new(why: NoAnswer, detail: &str) -> Self {
-        LookupError { reason: why.reason(), detail: Arc::from(detail), why }
-    }
-}
-
-/// At least one address of the family asked for, in the order of the answer; or why there is none.
-pub type Answer = Result<Arc<[IpAddr]>, LookupError>;
-
-/// The resolver cannot be built.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("the resolver cannot be set up: {0}")]
-pub struct ResolverError(String);
 
 /// Looks names up. Cheap to clone; clones share cache and questions. Made without a runtime, used within one.
 #[derive(Clone)]

@@ -21,8 +21,8 @@ use hickory_resolver::{NameServerPool, PoolContext, TlsConfig};
 use rustix::io::Errno;
 use tokio::time::{Instant, timeout_at};
 
+use super::answer::{Answer, Family, LookupError, NoAnswer, ResolverError};
 use super::cache::Keep;
-use super::{Answer, Family, LookupError, NoAnswer, ResolverError};
 use crate::words::target::Name;
 
 /// Answers are kept for a day at most.

@@ -2,7 +2,7 @@
 //!
 //! Every length must fit exactly. What does not bear on the server name is measured, not judged.
 
-use super::{RefusedHello, printable};
+use super::refused::{RefusedHello, printable};
 use crate::words::outcome::Reason;
 use crate::words::target::Name;
 

@@ -1,23 +1,25 @@
 //! Reads a TLS ClientHello as it arrives and says which server it names.
 //!
 //! Pure: bytes in, a verdict out; no socket and no clock. [`ClientHelloReader`] takes the client's bytes in any cut,
-//! joins the TLS records (RFC 8446 §5.1) that carry the hello, and hands the whole message to `body`, which reads
+//! joins the TLS records (RFC 8446 §5.1) that carry the hello, and hands the whole message to [`body`], which reads
 //! it strictly. Whatever two implementations could read in two ways is refused, so that the name seen here is the
 //! name that the target sees.
 //!
-//! Left out: comparing the name with the CONNECT host and deadlines (`hello_gate`), and everything after the
+//! Left out: comparing the name with the CONNECT host and deadlines ([`crate::session::tunnel`]), and everything after the
 //! ClientHello. ECH (RFC 9849) is not looked at: the outer name decides, and GREASE makes the extension's presence
 //! prove nothing.
 
 mod body;
 #[cfg(test)]
 mod oracle;
+mod refused;
 #[cfg(test)]
 pub(crate) mod samples;
 #[cfg(test)]
 mod tests;
 
-use crate::words::outcome::Reason;
+pub use refused::RefusedHello;
+
 use crate::words::target::Name;
 
 /// Longest ClientHello, in bytes, without its four-byte handshake header. A hello with two post-quantum key shares
@@ -28,9 +30,6 @@ pub const MAX_HELLO: usize = 0xffff;
 pub const MAX_RECORDS: usize = 64;
 /// Longest plaintext of one record (RFC 8446 §5.1).
 const MAX_RECORD: usize = 1 << 14;
-/// Longest text that is kept of a server name that was refused, in characters of the escaped form.
-const MAX_OFFERED: usize = 300;
-
 const RECORD_HEADER: usize = 5;
 const HANDSHAKE: u8 = 22;
 const HANDSHAKE_HEADER: usize = 4;
@@ -55,25 +54,6 @@ pub struct Hello {
     /// Where the hello ends: bytes from the first one pushed, record headers included. What was pushed beyond is not
     /// part of it (0-RTT data, say), and was not looked at.
     pub length: usize,
-}
-
-/// Why the bytes are no ClientHello.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct RefusedHello {
-    /// [`Reason::NotTls`] or [`Reason::ClientHelloMalformed`].
-    pub reason: Reason,
-    /// What stood as the server name, where it could be found: escaped, cut, for the log alone.
-    pub offered: Option<Box<str>>,
-}
-
-impl RefusedHello {
-    fn not_tls() -> Self {
-        RefusedHello { reason: Reason::NotTls, offered: None }
-    }
-
-    fn malformed() -> Self {
-        RefusedHello { reason: Reason::ClientHelloMalformed, offered: None }
-    }
 }
 
 /// Joins the records of a ClientHello, over any cut of segments. Holds at most [`MAX_HELLO`] bytes and grows only
@@ -176,17 +156,4 @@ impl ClientHelloReader {
         let beyond = self.message.len() > end || (self.message.len() == end && self.owed > 0);
         if beyond { Err(RefusedHello::malformed()) } else { Ok(self.message.len() == end) }
     }
-}
-
-/// A server name as it may stand in a log: printable ASCII, everything else as `\xNN`, cut with `…`.
-fn printable(bytes: &[u8]) -> Box<str> {
-    let mut text = String::new();
-    for piece in bytes.iter().map(|byte| byte.escape_ascii()) {
-        if text.len() + piece.len() > MAX_OFFERED {
-            text.push('…');
-            break;
-        }
-        text.extend(piece.map(char::from));
-    }
-    text.into_boxed_str()
 }

@@ -1,7 +1,9 @@
 //! What a ClientHello must look like, and that the cut of its bytes never matters.
 
+use super::refused::MAX_OFFERED;
 use super::samples::*;
 use super::*;
+use crate::words::outcome::Reason;
 
 fn read(bytes: &[u8]) -> Progress {
     ClientHelloReader::new().push(bytes)

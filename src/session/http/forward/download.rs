@@ -12,8 +12,10 @@ use hyper::body::{Body, Incoming};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 
+use super::outcome::Finish;
+use super::rewrite;
+use super::terms::Terms;
 use super::track::Track;
-use super::{Finish, Terms, rewrite};
 use crate::wire::head::{Head, Version};
 use crate::words::outcome::{Ending, Reason};
 

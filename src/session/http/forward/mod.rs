@@ -1,10 +1,10 @@
-//! One plain HTTP exchange: a judged absolute-form request goes to the target in origin-form, or to the parent proxy as it
+//! One plain HTTP exchange: a checked absolute-form request goes to the target in origin-form, or to the parent proxy as it
 //! is; its response comes back, both bodies streamed as they come.
 //!
-//! The client's side is written here and not by an HTTP server library: the gate (`head`) has already judged the
-//! head and follows the body, so that all a server would add is a second reading of the same bytes, and it would take
-//! away what belongs to the two ends: `100 Continue` and `103 Early Hints` are the origin's to send (RFC 9110 §10.1.1,
-//! RFC 8297), not ours. Towards the target speaks hyper's client, which reads a stranger's responses.
+//! The client's side is written here and not by an HTTP server library: the gate ([`crate::wire::head`]) has already
+//! checked the head and follows the body, so that all a server would add is a second reading of the same bytes, and it
+//! would take away what belongs to the two ends: `100 Continue` and `103 Early Hints` are the origin's to send (RFC 9110
+//! §10.1.1, RFC 8297), not ours. Towards the target hyper's client speaks, which reads a stranger's responses.
 //!
 //! - [`rewrite`] says what is removed from either head.
 //! - [`upload`] moves the request body, then watches whether the client leaves.
@@ -17,7 +17,9 @@
 //! interrupted `curl` would keep the target busy until the timeout.
 
 mod download;
+mod outcome;
 mod rewrite;
+mod terms;
 #[cfg(test)]
 mod tests;
 mod track;
@@ -26,59 +28,37 @@ mod upload;
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::BytesMut;
-use http::HeaderName;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::outbound::parent::Parent;
 use crate::state::live::Generation;
 use crate::transport::allowance::Allowance;
-use crate::transport::meter::Meter;
 use crate::transport::relay::Transport;
 use crate::transport::target_stream::UpstreamStream;
 use crate::wire::head::{Framing, Head};
 use crate::words::outcome::{Ending, Reason};
 use crate::words::target::Target;
 use download::Failure;
+use outcome::Break;
+pub use outcome::{Finish, Outcome};
+pub use terms::{Addresses, Terms};
 use track::Track;
-use upload::{Break, UploadBody};
+use upload::UploadBody;
 
 /// Most bytes of a response head, and of what hyper reads ahead of the client.
 const RESPONSE_BUFFER: usize = 64 * 1024;
-
-/// What one exchange may do, and where it is counted.
-#[derive(Clone, Debug)]
-pub struct Terms<'a> {
-    /// The policy that permitted it, and the generation of the configuration. A connection to the target serves
-    /// another request of the same client only where both are the same, host and port included.
-    pub permitted_by: (Arc<str>, Generation),
-    /// Who is asked in place of the target, in absolute-form.
-    pub parent: Option<&'a Parent>,
-    /// `http.remove_request_headers`.
-    pub remove_request_headers: &'a [HeaderName],
-    /// From the last byte of the request to the head of the response.
-    pub response_timeout: Duration,
-    /// Silence on both sides while a body is under way.
-    pub stall_timeout: Duration,
-    /// Sent as `X-Request-Id` in the response.
-    pub request_id: &'a str,
-    /// This exchange's own. Counts heads and bodies as they are on the client's wire; `sent` is what hyper was handed,
-    /// at most one piece (32 KiB) and its write buffer ahead of what the target's socket took.
-    pub meter: &'a Meter,
-}
 
 /// One client's connection, as far as an exchange uses it. What follows the request stays in `buffer`.
 #[derive(Debug)]
 pub struct Connection<'a, S> {
     /// After the head and what `buffer` holds.
     pub stream: &'a mut S,
-    /// As `read_head` left it.
+    /// As [`read_head`](crate::transport::heads::read_head) left it.
     pub buffer: &'a mut BytesMut,
     /// From earlier exchanges on this connection.
     pub kept: &'a mut Kept,
@@ -97,67 +77,6 @@ struct Upstream {
     addresses: Addresses,
     /// Dropping the upstream ends its connection, whatever state it is in.
     _connection: AbortOnDropHandle<()>,
-}
-
-/// Both ends of the connection to the target, for the record.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Addresses {
-    /// Who was dialled.
-    pub upstream: SocketAddr,
-    /// Our end.
-    pub local: SocketAddr,
-}
-
-/// How the exchange ended, for the reply and the record.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Outcome {
-    /// The status that the client was sent; `None`: no response head has been begun.
-    pub status: Option<u16>,
-    /// How it ended.
-    pub finish: Finish,
-    /// Whether the next head may be read from the client; else the connection is to be closed.
-    pub keep_alive: bool,
-    /// `None` where no connection was opened.
-    pub addresses: Option<Addresses>,
-    /// The response's.
-    pub content_type: Option<Box<[u8]>>,
-}
-
-/// How an exchange ended.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Finish {
-    /// The client has the whole response.
-    Complete,
-    /// Nothing of a final response was written: the client is to be answered with the reason, and closed.
-    Refused {
-        /// What the reply says.
-        reason: Reason,
-        /// One line for the reply; holds nothing that either side sent. Empty where the reason says it all.
-        detail: Cow<'static, str>,
-    },
-    /// Broken off. If `status` is `None` nothing was written, and the caller may still answer.
-    Broken {
-        /// Whose doing.
-        ending: Ending,
-        /// Where the target's response is to blame.
-        reason: Option<Reason>,
-    },
-}
-
-impl From<Break> for Finish {
-    fn from(end: Break) -> Self {
-        match end {
-            Break::Malformed(error) => {
-                Finish::Refused { reason: Reason::BadRequest, detail: error.to_string().into() }
-            }
-            Break::Ended(ending) => Finish::Broken { ending, reason: None },
-            Break::Spent(reason) => Finish::Refused { reason, detail: Cow::Borrowed("") },
-            Break::UpstreamSilent => Finish::Refused {
-                reason: Reason::UpstreamTimeout,
-                detail: "the target did not answer in time".into(),
-            },
-        }
-    }
 }
 
 /// Why a request is not begun: its head and its length, where one is given, are more than is allowed. Of what cannot be

@@ -7,8 +7,8 @@ use std::time::Duration;
 use http::HeaderValue;
 use tokio::time::{Instant, sleep_until};
 
-use super::upload::Break;
-use super::{Addresses, Terms};
+use super::outcome::Break;
+use super::terms::{Addresses, Terms};
 use crate::transport::meter::Meter;
 use crate::wire::head::Head;
 use crate::words::outcome::Ending;

@@ -11,10 +11,11 @@ use hyper::body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::mpsc;
 
+use super::outcome::Break;
 use super::rewrite;
 use super::track::Track;
 use crate::transport::allowance::Allowance;
-use crate::wire::head::{BodyError, BodyFollower, Framing, Head, Piece};
+use crate::wire::head::{BodyFollower, Framing, Head, Piece};
 use crate::words::outcome::{Ending, Reason};
 
 /// Read at once.
@@ -23,19 +24,6 @@ const READ_SIZE: usize = 32 * 1024;
 const MAX_AHEAD: usize = 16 * 1024;
 /// More would have been more than the trailer section may hold.
 const MAX_TRAILER_FIELDS: usize = 64;
-
-/// Why an exchange is broken off, seen from the client's side or the clock's.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Break {
-    /// The body is not what its framing says.
-    Malformed(BodyError),
-    /// The client left, or is too slow.
-    Ended(Ending),
-    /// `upload_limit` or `upload_budget` is used up.
-    Spent(Reason),
-    /// Nothing moved, and the target is who was waited for.
-    UpstreamSilent,
-}
 
 pub(super) enum Part {
     Data(Bytes),
@@ -204,7 +192,7 @@ async fn read<R: AsyncRead + Unpin>(reader: &mut R, buffer: &mut BytesMut, size:
     }
 }
 
-/// The follower has judged their form; here they are only taken apart. What cannot be, is dropped: trailers may be
+/// The follower has checked their form; here they are only taken apart. What cannot be, is dropped: trailers may be
 /// (RFC 9110 §6.5.1).
 fn parse_trailers(section: &[u8]) -> HeaderMap {
     let mut fields = [httparse::EMPTY_HEADER; MAX_TRAILER_FIELDS];

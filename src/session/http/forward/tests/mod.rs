@@ -4,16 +4,18 @@ mod bodies;
 mod breaks;
 mod heads;
 
-use crate::state::live::Live;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::state::live::Live;
 use crate::transport::heads::{HeadLimits, read_head};
+use crate::transport::meter::Meter;
 
 type Served = Pin<Box<dyn Future<Output = ()> + Send>>;
 

@@ -1,0 +1,98 @@
+//! What is asked of the resolver and what it answers.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use hickory_resolver::proto::rr::RecordType;
+
+use crate::words::outcome::Reason;
+
+/// The family of addresses asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Family {
+    /// A records.
+    V4 = 0,
+    /// AAAA records.
+    V6 = 1,
+}
+
+impl Family {
+    /// Whether `address` is of this family.
+    pub fn has(self, address: &IpAddr) -> bool {
+        match self {
+            Family::V4 => address.is_ipv4(),
+            Family::V6 => address.is_ipv6(),
+        }
+    }
+
+    pub(super) fn record_type(self) -> RecordType {
+        match self {
+            Family::V4 => RecordType::A,
+            Family::V6 => RecordType::AAAA,
+        }
+    }
+}
+
+/// Why there is no address.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{reason}: {detail}")]
+pub struct LookupError {
+    /// `dns_no_such_name`, `dns_no_address` (of this family), `dns_failed`, `dns_timeout`; `local_resources` where no
+    /// socket could be had.
+    pub reason: Reason,
+    /// For the log on stderr and `explain`; names servers, so never for the client.
+    pub detail: Arc<str>,
+    why: NoAnswer,
+}
+
+/// How a lookup failed. Of those of both families the least is told: that a name does not exist is true for both; that it
+/// has no address of one family says nothing while the other one's answer is missing.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum NoAnswer {
+    NoSuchName,
+    Resources,
+    Timeout,
+    Failed,
+    NoAddress,
+}
+
+impl NoAnswer {
+    fn reason(self) -> Reason {
+        match self {
+            NoAnswer::NoSuchName => Reason::DnsNoSuchName,
+            NoAnswer::Resources => Reason::LocalResources,
+            NoAnswer::Timeout => Reason::DnsTimeout,
+            NoAnswer::Failed => Reason::DnsFailed,
+            NoAnswer::NoAddress => Reason::DnsNoAddress,
+        }
+    }
+}
+
+impl LookupError {
+    /// The other family has an address, or may have one.
+    pub(crate) fn other_family() -> Self {
+        LookupError::new(NoAnswer::NoAddress, "the address is of the other family")
+    }
+
+    /// A deadline of the caller's.
+    pub(crate) fn timed_out() -> Self {
+        LookupError::new(NoAnswer::Timeout, "no answer from DNS in time")
+    }
+
+    /// Of the errors of both families, the one to tell.
+    pub(crate) fn more_telling(self, other: Self) -> Self {
+        if other.why < self.why { other } else { self }
+    }
+
+    pub(crate) fn new(why: NoAnswer, detail: &str) -> Self {
+        LookupError { reason: why.reason(), detail: Arc::from(detail), why }
+    }
+}
+
+/// At least one address of the family asked for, in the order of the answer; or why there is none.
+pub type Answer = Result<Arc<[IpAddr]>, LookupError>;
+
+/// The resolver cannot be built.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the resolver cannot be set up: {0}")]
+pub struct ResolverError(pub(super) String);

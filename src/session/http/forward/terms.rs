@@ -1,0 +1,41 @@
+//! What an exchange is given, and between which addresses it takes place.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderName;
+
+use crate::outbound::parent::Parent;
+use crate::state::live::Generation;
+use crate::transport::meter::Meter;
+
+/// What one exchange may do, and where it is counted.
+#[derive(Clone, Debug)]
+pub struct Terms<'a> {
+    /// The policy that permitted it, and the generation of the configuration. A connection to the target serves
+    /// another request of the same client only where both are the same, host and port included.
+    pub permitted_by: (Arc<str>, Generation),
+    /// Who is asked in place of the target, in absolute-form.
+    pub parent: Option<&'a Parent>,
+    /// `http.remove_request_headers`.
+    pub remove_request_headers: &'a [HeaderName],
+    /// From the last byte of the request to the head of the response.
+    pub response_timeout: Duration,
+    /// Silence on both sides while a body is under way.
+    pub stall_timeout: Duration,
+    /// Sent as `X-Request-Id` in the response.
+    pub request_id: &'a str,
+    /// This exchange's own. Counts heads and bodies as they are on the client's wire; `sent` is what hyper was handed,
+    /// at most one piece (32 KiB) and its write buffer ahead of what the target's socket took.
+    pub meter: &'a Meter,
+}
+
+/// Both ends of the connection to the target, for the record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Addresses {
+    /// Who was dialled.
+    pub upstream: SocketAddr,
+    /// Our end.
+    pub local: SocketAddr,
+}
