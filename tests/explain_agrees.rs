@@ -5,7 +5,7 @@ mod support;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use egressd::commands::explain::{Asked, client, explain};
+use egressd::commands::explain::{AskedTarget, client, explain};
 use egressd::config;
 use egressd::words::outcome::Decision;
 use jiff::Timestamp;
@@ -113,7 +113,7 @@ fn explain_agrees_with_the_server_on_a_thousand_requests() {
         let mut lookup = |_: &_| Ok(vec![NOWHERE.parse().expect("an address")]);
         let told = explain(
             &loaded.config.policies,
-            &Asked::parse(&asked).expect("a target"),
+            &AskedTarget::parse(&asked).expect("a target"),
             &client(from.parse().expect("an address"), Vec::new(), None),
             Timestamp::now(),
             Some(&mut lookup),

@@ -40,7 +40,7 @@ pub struct Visit {
 
 /// How one thing is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum State {
+pub enum FindingState {
     /// As it should be.
     Fine,
     /// Not as it should be.
@@ -55,7 +55,7 @@ pub struct Finding {
     /// Which: one word.
     pub what: &'static str,
     /// How it is.
-    pub state: State,
+    pub state: FindingState,
     /// What was seen; where it is wrong, also why probably, and what to do.
     pub text: String,
 }
@@ -63,9 +63,9 @@ pub struct Finding {
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.state {
-            State::Fine => "ok",
-            State::Wrong => "WRONG",
-            State::Open => "open",
+            FindingState::Fine => "ok",
+            FindingState::Wrong => "WRONG",
+            FindingState::Open => "open",
         };
         write!(f, "{state:<5}  {:<8} {}", self.what, self.text)
     }
@@ -75,12 +75,12 @@ impl fmt::Display for Finding {
 pub fn visit(visit: &Visit, mut tell: impl FnMut(&Finding)) -> bool {
     let mut all_fine = true;
     let mut told = |finding: Finding| {
-        all_fine &= finding.state != State::Wrong;
+        all_fine &= finding.state != FindingState::Wrong;
         tell(&finding);
         finding.state
     };
     let reached = reach(&visit.via);
-    if told(reached) == State::Fine {
+    if told(reached) == FindingState::Fine {
         told(allowed(visit));
         let (finding, id) = denied(visit);
         told(finding);
@@ -90,7 +90,7 @@ pub fn visit(visit: &Visit, mut tell: impl FnMut(&Finding)) -> bool {
     all_fine
 }
 
-fn finding(what: &'static str, state: State, text: impl Into<String>) -> Finding {
+fn finding(what: &'static str, state: FindingState, text: impl Into<String>) -> Finding {
     Finding { what, state, text: text.into() }
 }
 
@@ -98,10 +98,10 @@ fn reach(via: &Proxy) -> Finding {
     match via.connect() {
         Ok(stream) => finding(
             "reach",
-            State::Fine,
+            FindingState::Fine,
             format!("{via} accepts connections, from {} to {}", stream.local, stream.peer),
         ),
-        Err(error) => finding("reach", State::Wrong, format!("{via}: {error}")),
+        Err(error) => finding("reach", FindingState::Wrong, format!("{via}: {error}")),
     }
 }
 
@@ -137,7 +137,7 @@ fn class(word: &str) -> Option<Class> {
 
 fn allowed(visit: &Visit) -> Finding {
     let target = &visit.allowed;
-    let wrong = |text: String| finding("allowed", State::Wrong, format!("CONNECT {target}: {text}"));
+    let wrong = |text: String| finding("allowed", FindingState::Wrong, format!("CONNECT {target}: {text}"));
     match visit.via.open(target) {
         Err(error) => wrong(error.to_string()),
         Ok(Attempt::Refused(reply)) => wrong(refused(reply.status, reply.reason())),
@@ -146,7 +146,7 @@ fn allowed(visit: &Visit) -> Finding {
             match tunnel.shake(&target.host.to_string()) {
                 Inside::ServerHello => finding(
                     "allowed",
-                    State::Fine,
+                    FindingState::Fine,
                     format!("CONNECT {target}: 200, and the target answers in TLS{id}"),
                 ),
                 Inside::Alert(number) => wrong(format!(
@@ -164,7 +164,7 @@ fn allowed(visit: &Visit) -> Finding {
 
 fn denied(visit: &Visit) -> (Finding, Option<String>) {
     let target = &visit.denied;
-    let wrong = |text: String| finding("denied", State::Wrong, format!("CONNECT {target}: {text}"));
+    let wrong = |text: String| finding("denied", FindingState::Wrong, format!("CONNECT {target}: {text}"));
     match visit.via.open(target) {
         Err(error) => (wrong(error.to_string()), None),
         Ok(Attempt::Refused(reply)) if reply.status == 403 => {
@@ -174,7 +174,7 @@ fn denied(visit: &Visit) -> (Finding, Option<String>) {
             } else {
                 format!("CONNECT {target}: 403{reason}, as it should be")
             };
-            (finding("denied", State::Fine, text), reply.id().map(str::to_owned))
+            (finding("denied", FindingState::Fine, text), reply.id().map(str::to_owned))
         }
         Ok(Attempt::Refused(reply)) => {
             let text = format!(
@@ -203,7 +203,7 @@ fn mismatch(visit: &Visit) -> Finding {
     let target = &visit.allowed;
     let other = &visit.denied.host;
     let asked = format!("CONNECT {target} with {other} in the TLS handshake");
-    let open = |text: &str| finding("sni", State::Open, format!("{asked}: {text}"));
+    let open = |text: &str| finding("sni", FindingState::Open, format!("{asked}: {text}"));
     let Host::Name(other) = other else {
         return open("--denied is an address: give a name to find this out");
     };
@@ -215,21 +215,21 @@ fn mismatch(visit: &Visit) -> Finding {
     match (tunnel.shake(other.as_str()), egressd) {
         (Inside::ServerHello, true) => finding(
             "sni",
-            State::Wrong,
+            FindingState::Wrong,
             format!(
                 "{asked}: a server answered, so whoever may open a tunnel to a listed host can speak to another one behind it: the rule is `tcp://`, or the policy in `mode: report`"
             ),
         ),
         (Inside::ServerHello, false) => finding(
             "sni",
-            State::Wrong,
+            FindingState::Wrong,
             format!(
                 "{asked}: a server answered, so this proxy lets an SNI mismatch pass: it does not look inside a tunnel (it is not egressd, as Squid), and whoever may open a tunnel to a listed host can speak to another one behind it"
             ),
         ),
         (Inside::Alert(112), true) => finding(
             "sni",
-            State::Fine,
+            FindingState::Fine,
             format!("{asked}: refused with the TLS alert unrecognized_name, as it should be"),
         ),
         (Inside::Alert(number), _) => open(&format!(
@@ -251,7 +251,7 @@ fn address(visit: &Visit, id: Option<&str>) -> Finding {
         let ours = ours.map(|ip| format!(": it should be {ip}")).unwrap_or_default();
         return finding(
             "address",
-            State::Open,
+            FindingState::Open,
             match id {
                 Some(id) => format!(
                     "the proxy's log has a record with id {id}, whose `client` is the address that it saw{ours}; with --admin http://PROXY:9180 this is compared here"
@@ -262,38 +262,40 @@ fn address(visit: &Visit, id: Option<&str>) -> Finding {
     };
     // Always the same one, so that visits do not fill the refusals that are shown; our request is known by its id.
     let Ok(own) = Target::connect(&format!("{PROBE}:443")) else {
-        return finding("address", State::Open, "there is no name to ask for");
+        return finding("address", FindingState::Open, "there is no name to ask for");
     };
     let (reply, local) = match visit.via.open(&own) {
         Ok(Attempt::Refused(reply)) => (reply.clone(), reply.local),
         Ok(Attempt::Tunnel(_)) => {
             return finding(
                 "address",
-                State::Open,
+                FindingState::Open,
                 format!("CONNECT {own} was not refused: nothing to look up"),
             );
         }
-        Err(error) => return finding("address", State::Open, format!("CONNECT {own}: {error}")),
+        Err(error) => return finding("address", FindingState::Open, format!("CONNECT {own}: {error}")),
     };
     let Some(id) = reply.id() else {
-        return finding("address", State::Open, "the proxy gives no X-Request-Id: it is no egressd");
+        return finding("address", FindingState::Open, "the proxy gives no X-Request-Id: it is no egressd");
     };
     let want = visit.client.unwrap_or(local.ip().to_canonical());
     match admin.client_of(id) {
-        Err(error) => finding("address", State::Open, format!("{admin}: {error}")),
+        Err(error) => finding("address", FindingState::Open, format!("{admin}: {error}")),
         Ok(None) => finding(
             "address",
-            State::Open,
+            FindingState::Open,
             format!(
                 "{admin} knows no refusal {id}: behind a load balancer it may be another replica's; ask each, or look into the log"
             ),
         ),
-        Ok(Some(seen)) if seen == want => {
-            finding("address", State::Fine, format!("the proxy saw {seen}, which is where this asks from"))
-        }
+        Ok(Some(seen)) if seen == want => finding(
+            "address",
+            FindingState::Fine,
+            format!("the proxy saw {seen}, which is where this asks from"),
+        ),
         Ok(Some(seen)) => finding(
             "address",
-            State::Wrong,
+            FindingState::Wrong,
             format!(
                 "the proxy saw {seen}, and this asks from {want}: a load balancer in between hides its clients (NLB: `preserve_client_ip` or `proxy_protocol_v2`, and the listener's `proxy_protocol`), so rules for clients mean the balancer; or a NAT does, which --client {seen} would say"
             ),

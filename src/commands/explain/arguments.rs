@@ -5,7 +5,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-use crate::commands::explain::{Asked, Lookup, assumed_client, client, explain, notes};
+use crate::commands::explain::{AskedTarget, Lookup, assumed_client, client, explain, notes};
 use crate::commands::lookup::Lookups;
 use crate::commands::{CONFIGURATION_REFUSED, FAILED, FINE, WRONG_USAGE, load, say};
 
@@ -33,7 +33,7 @@ pub(crate) struct Explain {
 
 impl Explain {
     pub(crate) fn run(self, file: Option<&Path>) -> u8 {
-        let asked = match Asked::parse(&self.target) {
+        let asked = match AskedTarget::parse(&self.target) {
             Ok(asked) => asked,
             Err(error) => {
                 eprintln!("egressd: `{}` is no target: {error}", self.target.escape_debug());

@@ -23,7 +23,7 @@ use crate::words::units::Size;
 
 /// A target as a person writes it: `host`, `host:port`, `https://…`, `http://…`, `tcp://host:port`.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Asked {
+pub struct AskedTarget {
     /// What a client would ask for.
     pub target: Target,
     /// What the client would then speak, where it was written.
@@ -44,7 +44,7 @@ pub enum AskedError {
     Target(#[from] TargetError),
 }
 
-impl Asked {
+impl AskedTarget {
     /// Reads a target. A host without scheme and port is asked for by CONNECT on 443; path, query and fragment of a URL
     /// are passed over, since no rule sees them.
     ///
@@ -63,7 +63,7 @@ impl Asked {
             return Err(TargetError::UserInfo.into());
         }
         if scheme == Some(Scheme::Http) {
-            return Ok(Asked { target: Target::http(authority)?, scheme });
+            return Ok(AskedTarget { target: Target::http(authority)?, scheme });
         }
         let (host, port) = split_port(authority)?;
         let port = match port {
@@ -71,7 +71,7 @@ impl Asked {
             None if scheme == Some(Scheme::Tcp) => return Err(AskedError::TcpPort),
             None => Port::HTTPS,
         };
-        Ok(Asked { target: Target { method: Method::Connect, host: Host::parse(host)?, port }, scheme })
+        Ok(AskedTarget { target: Target { method: Method::Connect, host: Host::parse(host)?, port }, scheme })
     }
 }
 
@@ -138,7 +138,7 @@ impl Explanation {
 /// Decides one request. With `lookup` a name is looked up, and its addresses are judged too.
 pub fn explain(
     policies: &Policies,
-    asked: &Asked,
+    asked: &AskedTarget,
     client: &Client,
     now: Timestamp,
     lookup: Option<Lookup<'_>>,
@@ -178,7 +178,7 @@ pub fn explain(
             format!("the tunnel must carry TLS for {}, and a tcp:// target carries none", asked.target.host)
         });
     }
-    told.judge_addresses(policies, &permit, lookup);
+    told.check_addresses(policies, &permit, lookup);
     told.permit = Some(permit);
     told
 }
@@ -203,7 +203,7 @@ impl Explanation {
         self.advice = Some(advice);
     }
 
-    fn judge_addresses(&mut self, policies: &Policies, permit: &Permit, lookup: Option<Lookup<'_>>) {
+    fn check_addresses(&mut self, policies: &Policies, permit: &Permit, lookup: Option<Lookup<'_>>) {
         let addresses = match (&self.target.host, lookup) {
             (Host::Address(address), _) => vec![*address],
             (Host::Name(name), Some(lookup)) if self.passes() => match lookup(name) {

@@ -22,7 +22,7 @@ policies:
 fn ask(target: &str, from: &str, lookup: Option<Lookup<'_>>) -> Explanation {
     let loaded = config::load_str("c.yaml", CONFIG, |_| Ok(Vec::new())).expect("it is valid");
     let client = client(from.parse().expect("an address"), Vec::new(), None);
-    let asked = Asked::parse(target).expect("a target");
+    let asked = AskedTarget::parse(target).expect("a target");
     explain(
         &loaded.config.policies,
         &asked,
@@ -52,7 +52,7 @@ fn a_target_is_read_as_it_is_written() {
         ("2001:db8::1", Err("brackets")),
     ];
     for (text, want) in rows {
-        match (Asked::parse(text), want) {
+        match (AskedTarget::parse(text), want) {
             (Ok(asked), Ok((method, target))) => {
                 assert_eq!((asked.target.method, asked.target.to_string().as_str()), (*method, *target));
             }

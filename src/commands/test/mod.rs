@@ -9,7 +9,7 @@ pub(crate) use arguments::Test;
 use std::fmt;
 use std::net::IpAddr;
 
-use crate::commands::explain::{Asked, Explanation, Lookup, assumed_client, client, explain};
+use crate::commands::explain::{AskedTarget, Explanation, Lookup, assumed_client, client, explain};
 use crate::config::{self, Finding};
 use crate::outbound::resolve::LookupError;
 use crate::rules::Policies;
@@ -17,14 +17,14 @@ use crate::words::outcome::Decision;
 use jiff::Timestamp;
 
 /// A case that can be run.
-pub type Case = config::Case<Asked>;
+pub type Case = config::Case<AskedTarget>;
 
 /// Reads a file of cases; `name` is its path, as shown.
 ///
 /// # Errors
 /// Every finding, with its place.
 pub fn load(name: &str, content: &[u8]) -> Result<Vec<Case>, Vec<Finding>> {
-    config::load_cases(name, content, |text| Asked::parse(text).map_err(|error| error.to_string()))
+    config::load_cases(name, content, |text| AskedTarget::parse(text).map_err(|error| error.to_string()))
 }
 
 /// A case that did not come out as expected. Shown as one line without its place.

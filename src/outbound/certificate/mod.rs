@@ -69,7 +69,7 @@ impl Unverified {
 }
 
 /// What came of a handshake, and how long it is good for.
-type CheckedFor = (Result<(), Unverified>, Duration);
+type HandshakeOutcome = (Result<(), Unverified>, Duration);
 /// One claim's place: locked while somebody finds out.
 type Entry = tokio::sync::Mutex<Option<Kept>>;
 
@@ -130,7 +130,7 @@ impl CertificateVerifier {
         verdict
     }
 
-    async fn find_out<S, C>(&self, claim: &Claim, connect: C) -> CheckedFor
+    async fn find_out<S, C>(&self, claim: &Claim, connect: C) -> HandshakeOutcome
     where
         S: AsyncRead + AsyncWrite + Unpin,
         C: AsyncFnOnce() -> Result<S, String>,
@@ -147,7 +147,7 @@ impl CertificateVerifier {
         }
     }
 
-    async fn handshake<S>(&self, name: ServerName<'static>, stream: S) -> CheckedFor
+    async fn handshake<S>(&self, name: ServerName<'static>, stream: S) -> HandshakeOutcome
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -207,7 +207,7 @@ fn make_room(kept: &mut HashMap<Claim, Arc<Entry>>, cap: usize) {
 }
 
 /// What a handshake that failed says of the target.
-fn tell(error: &io::Error) -> CheckedFor {
+fn tell(error: &io::Error) -> HandshakeOutcome {
     use rustls::Error;
     let Some(found) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) else {
         let detail = format!("the connection ended in the TLS handshake: {error}");

@@ -51,7 +51,7 @@ pub(crate) fn ips(list: &[&str]) -> Vec<IpAddr> {
 type Script = Arc<dyn Fn(&str, RecordType, usize) -> Say + Send + Sync>;
 
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub(crate) struct Asked {
+pub(crate) struct Question {
     /// As it stood in the question, with its final dot.
     pub(crate) name: String,
     pub(crate) record_type: RecordType,
@@ -61,7 +61,7 @@ pub(crate) struct Asked {
 /// Ends when dropped.
 pub(crate) struct TestServer {
     pub(crate) address: SocketAddr,
-    asked: Arc<Mutex<Vec<Asked>>>,
+    asked: Arc<Mutex<Vec<Question>>>,
     _tasks: JoinSet<()>,
 }
 
@@ -89,14 +89,14 @@ impl TestServer {
         let (tcp, udp) = sockets.expect("a port that is free for TCP and UDP");
         let address = udp.local_addr().unwrap();
         let asked = Arc::new(Mutex::new(Vec::new()));
-        let state = State { script: Arc::new(script), asked: asked.clone(), counts: Arc::default() };
+        let state = Answering { script: Arc::new(script), asked: asked.clone(), counts: Arc::default() };
         let mut tasks = JoinSet::new();
         tasks.spawn(state.clone().serve_udp(udp));
         tasks.spawn(state.serve_tcp(tcp));
         TestServer { address, asked, _tasks: tasks }
     }
 
-    pub(crate) fn asked(&self) -> Vec<Asked> {
+    pub(crate) fn asked(&self) -> Vec<Question> {
         let mut asked = self.asked.lock().unwrap().clone();
         asked.sort();
         asked
@@ -108,13 +108,13 @@ impl TestServer {
 }
 
 #[derive(Clone)]
-struct State {
+struct Answering {
     script: Script,
-    asked: Arc<Mutex<Vec<Asked>>>,
+    asked: Arc<Mutex<Vec<Question>>>,
     counts: Arc<Mutex<HashMap<(String, RecordType), usize>>>,
 }
 
-impl State {
+impl Answering {
     async fn serve_udp(self, socket: Arc<UdpSocket>) {
         let mut buffer = [0; 4096];
         let mut answers = JoinSet::new();
@@ -152,7 +152,7 @@ impl State {
         let query = request.queries.first().unwrap();
         let name = query.name().to_ascii();
         let record_type = query.query_type();
-        self.asked.lock().unwrap().push(Asked { name: name.clone(), record_type, tcp });
+        self.asked.lock().unwrap().push(Question { name: name.clone(), record_type, tcp });
         let before = {
             let mut counts = self.counts.lock().unwrap();
             let count = counts.entry((name.clone(), record_type)).or_default();

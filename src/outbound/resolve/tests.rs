@@ -10,7 +10,7 @@ use hickory_resolver::proto::rr::RecordType::{A, AAAA};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::test_server::{Asked, Say, TestServer, addresses, ips};
+use super::test_server::{Question, Say, TestServer, addresses, ips};
 use super::*;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -84,7 +84,7 @@ async fn a_cut_answer_is_asked_for_again_over_tcp() {
     let server = TestServer::start(|_, _, _| Say::Truncated(Box::new(addresses(&["8.8.8.8"])))).await;
     let resolver = asking(&[&server], TIMEOUT);
     assert_eq!(ask(&resolver, "a.test", Family::V4).await, "8.8.8.8");
-    let asked = |tcp| Asked { name: "a.test.".to_owned(), record_type: A, tcp };
+    let asked = |tcp| Question { name: "a.test.".to_owned(), record_type: A, tcp };
     assert_eq!(server.asked(), [asked(false), asked(true)]);
 }
 
@@ -140,7 +140,7 @@ async fn t33_names_are_absolute_whatever_resolv_conf_says() {
     let host = "git-codecommit.us-east-1.amazonaws.com";
     assert_eq!(ask(&resolver, host, Family::V4).await, "52.94.1.1");
     assert_eq!(ask(&resolver, host, Family::V6).await, "2a05::1");
-    let asked = |record_type| Asked { name: format!("{host}."), record_type, tcp: false };
+    let asked = |record_type| Question { name: format!("{host}."), record_type, tcp: false };
     assert_eq!(server.asked(), [asked(A), asked(AAAA)], "one query per family");
     assert_eq!(ask(&resolver, "kubernetes", Family::V4).await, "6.6.6.6");
     assert_eq!(server.asked().last().unwrap().name, "kubernetes.");

@@ -1,7 +1,7 @@
 //! Whether a rule has an effect beside the others of its policy.
 //!
 //! The rules whose hosts hold all of a rule's hosts are found through the same indexes that decide, in the same order,
-//! so "comes before" here is "comes before" there. A judgement rests on one other rule alone: two rules that only
+//! so "comes before" here is "comes before" there. An effect is told from one other rule alone: two rules that only
 //! together cover a third are not found. Of the rules for one host [`COMPARED`] are looked at: a list that names one
 //! host on a thousand ports must not cost a million comparisons.
 
@@ -25,7 +25,7 @@ const COMPARED: usize = 32;
 
 /// What a rule does beside the others.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Verdict {
+pub(super) enum Effect {
     /// It decides something, as far as one other rule can tell.
     Decides,
     /// A `deny` rule matches all that it allows.
@@ -56,23 +56,23 @@ pub(super) struct Neighbours<'p> {
 }
 
 impl<'p> Neighbours<'p> {
-    pub(super) fn judge(&mut self, policy: &'p Policy, id: RuleId, now: Timestamp) -> Verdict {
+    pub(super) fn effect(&mut self, policy: &'p Policy, id: RuleId, now: Timestamp) -> Effect {
         self.find(policy, id);
         let rule = policy.store.rule(id);
         if let [only] = self.ids.as_slice()
             && *only == id
             && policy.expires(rule).is_none()
         {
-            return Verdict::Decides; // nearly every rule
+            return Effect::Decides; // nearly every rule
         }
         if rule.is_deny() {
-            self.judge_deny(policy, id, rule)
+            self.effect_of_deny(policy, id, rule)
         } else {
-            self.judge_allow(policy, id, rule, now)
+            self.effect_of_allow(policy, id, rule, now)
         }
     }
 
-    fn judge_deny(&self, policy: &Policy, id: RuleId, rule: &Rule) -> Verdict {
+    fn effect_of_deny(&self, policy: &Policy, id: RuleId, rule: &Rule) -> Effect {
         for (place, &other) in self.ids.iter().enumerate().filter(|(_, other)| **other != id) {
             let wider = policy.store.rule(other);
             if !wider.is_deny() || !covers(wider, rule) {
@@ -80,15 +80,15 @@ impl<'p> Neighbours<'p> {
             }
             let equal = policy.store.host(other) == policy.store.host(id) && covers(rule, wider);
             match (equal, place < self.own) {
-                (true, true) => return Verdict::Duplicate { of: other },
+                (true, true) => return Effect::Duplicate { of: other },
                 (true, false) => {} // the other one is told
-                (false, _) => return Verdict::AddsNothing { to: other },
+                (false, _) => return Effect::AddsNothing { to: other },
             }
         }
-        Verdict::Decides
+        Effect::Decides
     }
 
-    fn judge_allow(&mut self, policy: &'p Policy, id: RuleId, rule: &Rule, now: Timestamp) -> Verdict {
+    fn effect_of_allow(&mut self, policy: &'p Policy, id: RuleId, rule: &Rule, now: Timestamp) -> Effect {
         let others = || self.ids.iter().copied().filter(|other| *other != id);
         let expires = policy.expires(rule);
         let expired = expires.is_some_and(|moment| moment <= now);
@@ -97,7 +97,7 @@ impl<'p> Neighbours<'p> {
             deny.is_deny() && covers(deny, rule)
         });
         if let Some(by) = denied {
-            return Verdict::Denied { by };
+            return Effect::Denied { by };
         }
         // In force when `rule` no longer is.
         let outlives = |other: &Rule| match (policy.expires(other), expires) {
@@ -111,7 +111,7 @@ impl<'p> Neighbours<'p> {
             !wider.is_deny() && outlives(wider) && overlaps(wider, rule)
         };
         if expired {
-            return Verdict::Expired { taken_over_by: others().find(|&other| allows_on(other)) };
+            return Effect::Expired { taken_over_by: others().find(|&other| allows_on(other)) };
         }
         // In force as long as `rule` is.
         let holds = |other: &Rule| policy.expires(other) == expires || outlives(other);
@@ -123,14 +123,14 @@ impl<'p> Neighbours<'p> {
             let first = policy.store.rule(before);
             let same = same_options(policy, before, id);
             if same && first.schemes() == rule.schemes() {
-                return Verdict::Duplicate { of: before };
+                return Effect::Duplicate { of: before };
             }
-            return Verdict::NeverDecides { before, other_options: !same };
+            return Effect::NeverDecides { before, other_options: !same };
         }
         if expires.is_some() {
             return match others().find(|&other| allows_on(other)) {
-                Some(by) => Verdict::Outlived { by },
-                None => Verdict::Decides,
+                Some(by) => Effect::Outlived { by },
+                None => Effect::Decides,
             };
         }
         // What would decide next, and it must do so for good.
@@ -152,9 +152,9 @@ impl<'p> Neighbours<'p> {
                     && same_options(policy, to, id)
                     && !self.is_split(policy, id, rule.kind()) =>
             {
-                Verdict::AddsNothing { to }
+                Effect::AddsNothing { to }
             }
-            _ => Verdict::Decides,
+            _ => Effect::Decides,
         }
     }
 

@@ -13,7 +13,7 @@ mod tests;
 use ipnet::IpNet;
 use jiff::Timestamp;
 
-use self::cover::{Neighbours, Verdict};
+use self::cover::{Effect, Neighbours};
 use super::address::{never_in, prohibited};
 use super::rule::{RuleOptions, Scheme};
 use super::store::{Kind, Rule, RuleId};
@@ -96,7 +96,7 @@ pub fn lint(policies: &Policies, now: Timestamp) -> Vec<Lint> {
             let rule = policy.store.rule(id);
             let at = At { policy, id, inline: rule.is_inline().then_some(inline) };
             inline += usize::from(rule.is_inline());
-            let has_effect = judge(&at, rule, now, &mut neighbours, &mut told);
+            let has_effect = tell_effect(&at, rule, now, &mut neighbours, &mut told);
             if has_effect && !rule.is_deny() {
                 reach(&at, rule, &mut told);
             }
@@ -129,7 +129,7 @@ impl At<'_> {
 }
 
 /// Whether the rule has an effect of its own; what stands in its way is told.
-fn judge<'p>(
+fn tell_effect<'p>(
     at: &At<'p>,
     rule: &Rule,
     now: Timestamp,
@@ -137,39 +137,39 @@ fn judge<'p>(
     told: &mut Told,
 ) -> bool {
     let text = at.text();
-    let verdict = neighbours.judge(at.policy, at.id, now);
-    let kind = match verdict {
-        Verdict::Decides => return true,
-        Verdict::Denied { .. } => LintKind::Denied,
-        Verdict::Duplicate { .. } | Verdict::NeverDecides { .. } => LintKind::NeverDecides,
-        Verdict::AddsNothing { .. } => LintKind::AddsNothing,
-        Verdict::Expired { .. } => LintKind::Expired,
-        Verdict::Outlived { .. } => LintKind::Outlived,
+    let effect = neighbours.effect(at.policy, at.id, now);
+    let kind = match effect {
+        Effect::Decides => return true,
+        Effect::Denied { .. } => LintKind::Denied,
+        Effect::Duplicate { .. } | Effect::NeverDecides { .. } => LintKind::NeverDecides,
+        Effect::AddsNothing { .. } => LintKind::AddsNothing,
+        Effect::Expired { .. } => LintKind::Expired,
+        Effect::Outlived { .. } => LintKind::Outlived,
     };
-    told.tell(kind, at, || match verdict {
-        Verdict::Decides => String::new(),
-        Verdict::Denied { by } => format!(
+    told.tell(kind, at, || match effect {
+        Effect::Decides => String::new(),
+        Effect::Denied { by } => format!(
             "`{text}` allows nothing: {} under `deny` matches all of it; take one of the two out",
             at.other(by)
         ),
-        Verdict::Duplicate { of } => {
+        Effect::Duplicate { of } => {
             format!("`{text}` says what {} says already: take one of the two out", at.other(of))
         }
-        Verdict::NeverDecides { before, other_options } => {
+        Effect::NeverDecides { before, other_options } => {
             let options = if other_options { ", with other options" } else { "" };
             format!(
                 "`{text}` never decides: {} comes first for all of it{options}; take one of the two out",
                 at.other(before)
             )
         }
-        Verdict::AddsNothing { to } => {
+        Effect::AddsNothing { to } => {
             let does = if rule.is_deny() { "denies" } else { "allows" };
             format!(
                 "`{text}` adds nothing: {} {does} all of it in the same way; take one of the two out",
                 at.other(to)
             )
         }
-        Verdict::Expired { taken_over_by } => {
+        Effect::Expired { taken_over_by } => {
             let moment = at.policy.expires(rule).unwrap_or(Timestamp::MIN);
             match taken_over_by {
                 None => format!("`{text}` expired at {moment} and allows nothing: renew it, or take it out"),
@@ -181,7 +181,7 @@ fn judge<'p>(
                 ),
             }
         }
-        Verdict::Outlived { by } => {
+        Effect::Outlived { by } => {
             let moment = at.policy.expires(rule).unwrap_or(Timestamp::MAX);
             format!(
                 "`{text}` expires at {moment}, but {} goes on allowing then{}: let that one expire too, or narrow it",
@@ -190,7 +190,7 @@ fn judge<'p>(
             )
         }
     });
-    matches!(verdict, Verdict::AddsNothing { .. } | Verdict::Outlived { .. })
+    matches!(effect, Effect::AddsNothing { .. } | Effect::Outlived { .. })
 }
 
 /// ` without its upload_limit`: the restrictions of a rule that the one after it does not have.

@@ -31,7 +31,7 @@ struct Pipe {
 #[derive(Debug)]
 pub(crate) struct Pool {
     sizes: Sizes,
-    state: Mutex<State>,
+    state: Mutex<Pipes>,
 }
 
 /// How many pipes of each size a pool may have made at one time.
@@ -44,7 +44,7 @@ pub(crate) struct Sizes {
 }
 
 #[derive(Debug)]
-struct State {
+struct Pipes {
     idle_large: Vec<Pipe>,
     idle_small: Vec<Pipe>,
     /// Made and not closed, idle ones among them.
@@ -62,7 +62,7 @@ impl Pool {
 
     pub(crate) const fn new(sizes: Sizes) -> Self {
         let state =
-            State { idle_large: Vec::new(), idle_small: Vec::new(), large: 0, small: 0, refused: None };
+            Pipes { idle_large: Vec::new(), idle_small: Vec::new(), large: 0, small: 0, refused: None };
         Pool { sizes, state: Mutex::new(state) }
     }
 
@@ -96,13 +96,13 @@ impl Pool {
         Some(Lease { pool: self, pipe: Some(made?), held: 0 })
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Pipes> {
         // Counters and a stack of pipes are whole after each line that changes them.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl Pipes {
     fn count(&mut self, large: bool) -> &mut usize {
         if large { &mut self.large } else { &mut self.small }
     }

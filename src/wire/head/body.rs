@@ -72,7 +72,7 @@ impl Piece {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum State {
+enum BodyState {
     /// Content by length: so many bytes are left.
     Length(u64),
     /// Before a chunk's size, or within it: digits so far, size so far.
@@ -100,7 +100,7 @@ enum State {
 /// See the module.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BodyFollower {
-    state: State,
+    state: BodyState,
     /// The size of the chunk whose size line is being read.
     chunk: u64,
     /// Content announced so far, over all chunks.
@@ -119,9 +119,9 @@ impl BodyFollower {
     /// At the first byte after the head.
     pub fn new(framing: Framing) -> Self {
         let state = match framing {
-            Framing::None | Framing::Length(0) => State::Done,
-            Framing::Length(length) => State::Length(length),
-            Framing::Chunked => State::Size(0, 0),
+            Framing::None | Framing::Length(0) => BodyState::Done,
+            Framing::Length(length) => BodyState::Length(length),
+            Framing::Chunked => BodyState::Size(0, 0),
         };
         BodyFollower {
             state,
@@ -136,7 +136,7 @@ impl BodyFollower {
 
     /// Whether the body has come to its end: the next byte is another request's.
     pub fn is_done(&self) -> bool {
-        self.state == State::Done
+        self.state == BodyState::Done
     }
 
     /// The next piece of the body at the front of `bytes`, as long as it is of one kind. `None` where `bytes` is empty
@@ -149,19 +149,19 @@ impl BodyFollower {
             return Ok(None);
         }
         match self.state {
-            State::Length(left) => {
+            BodyState::Length(left) => {
                 let taken = take(bytes, left);
                 self.state = match left - taken {
-                    0 => State::Done,
-                    left => State::Length(left),
+                    0 => BodyState::Done,
+                    left => BodyState::Length(left),
                 };
                 return Ok(Some(Piece::Data(taken as usize)));
             }
-            State::Data(left) => {
+            BodyState::Data(left) => {
                 let taken = take(bytes, left);
                 self.state = match left - taken {
-                    0 => State::DataCr,
-                    left => State::Data(left),
+                    0 => BodyState::DataCr,
+                    left => BodyState::Data(left),
                 };
                 return Ok(Some(Piece::Data(taken as usize)));
             }
@@ -172,7 +172,9 @@ impl BodyFollower {
         for &byte in bytes {
             self.state = self.next(byte)?;
             length += 1;
-            if matches!(self.state, State::Data(_) | State::Done) || self.is_in_trailers() != in_trailers {
+            if matches!(self.state, BodyState::Data(_) | BodyState::Done)
+                || self.is_in_trailers() != in_trailers
+            {
                 break;
             }
         }
@@ -180,13 +182,13 @@ impl BodyFollower {
     }
 
     fn is_in_trailers(&self) -> bool {
-        use State::*;
+        use BodyState::*;
         matches!(self.state, TrailerStart | TrailerName | TrailerValue | TrailerLf | EndLf)
     }
 
     /// One byte of chunked framing.
-    fn next(&mut self, byte: u8) -> Result<State, BodyError> {
-        use State::*;
+    fn next(&mut self, byte: u8) -> Result<BodyState, BodyError> {
+        use BodyState::*;
         Ok(match (self.state, byte) {
             (Size(digits, size), _) if byte.is_ascii_hexdigit() => self.digit(digits, size, byte)?,
             (Size(1.., size), b'\r' | b';') => {
@@ -255,7 +257,7 @@ impl BodyFollower {
         })
     }
 
-    fn digit(&self, digits: u32, size: u64, byte: u8) -> Result<State, BodyError> {
+    fn digit(&self, digits: u32, size: u64, byte: u8) -> Result<BodyState, BodyError> {
         if digits == MAX_SIZE_DIGITS {
             return Err(BodyError::Size);
         }
@@ -264,14 +266,14 @@ impl BodyFollower {
             size.checked_mul(16).and_then(|size| size.checked_add(value)).ok_or(BodyError::TooLarge)?;
         match size > MAX_BODY {
             true => Err(BodyError::TooLarge),
-            false => Ok(State::Size(digits + 1, size)),
+            false => Ok(BodyState::Size(digits + 1, size)),
         }
     }
 
     /// One byte within or just after an extension: `\r` ends the line, `;` begins another extension.
-    fn extend(&mut self, byte: u8, next: State) -> Result<State, BodyError> {
+    fn extend(&mut self, byte: u8, next: BodyState) -> Result<BodyState, BodyError> {
         if byte == b'\r' {
-            return Ok(State::SizeLf);
+            return Ok(BodyState::SizeLf);
         }
         self.extension += 1;
         self.extensions += 1;
@@ -279,13 +281,13 @@ impl BodyFollower {
             return Err(BodyError::ExtensionsTooLong);
         }
         // `;` inside a quoted text is text.
-        match byte == b';' && next == State::SizeLf {
-            true => Ok(State::ExtensionNameStart),
+        match byte == b';' && next == BodyState::SizeLf {
+            true => Ok(BodyState::ExtensionNameStart),
             false => Ok(next),
         }
     }
 
-    fn trailer(&mut self, next: State) -> Result<State, BodyError> {
+    fn trailer(&mut self, next: BodyState) -> Result<BodyState, BodyError> {
         self.trailers += 1;
         match self.trailers > MAX_TRAILERS {
             true => Err(BodyError::TrailersTooLong),

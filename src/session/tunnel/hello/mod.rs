@@ -101,7 +101,7 @@ pub async fn inspect_client<S: AsyncRead + Unpin>(
             Progress::NeedMore => seen = bytes.len(),
             Progress::Refuse(why) => return refused(why.reason, why.offered, bytes),
             Progress::Hello(hello) => {
-                return match judge(host, hello.sni.as_ref()) {
+                return match compare_names(host, hello.sni.as_ref()) {
                     Ok(()) => {
                         // Equal to the host where there is one: a tunnel keeps that text once.
                         let sni = hello.sni.and(host.name()).map(Name::shared);
@@ -123,7 +123,7 @@ pub async fn inspect_client<S: AsyncRead + Unpin>(
 }
 
 /// Whether a hello that shows `sni` may go to `host`.
-fn judge(host: &Host, sni: Option<&Name>) -> Result<(), Reason> {
+fn compare_names(host: &Host, sni: Option<&Name>) -> Result<(), Reason> {
     match (host, sni) {
         (Host::Name(host), Some(sni)) if host == sni => Ok(()),
         (Host::Name(_), None) => Err(Reason::NoSni),
@@ -274,7 +274,7 @@ where
                     self.send(&held.split_to(length)).await?;
                     return Err(GateEnd::Ended(Ending::ClientClosed));
                 }
-                second::Found::Hello { sni, length } => match judge(self.gate.host, sni.as_ref()) {
+                second::Found::Hello { sni, length } => match compare_names(self.gate.host, sni.as_ref()) {
                     Ok(()) => return Ok(Some(length)),
                     Err(reason) => {
                         return refused(reason, sni.map(|name| name.as_str().into()), held, answer);
