@@ -6,3 +6,4 @@ pub mod client_hello;
 pub mod head;
 pub mod proxy_protocol;
 pub mod server_hello;
+pub mod tls_record;

@@ -4,6 +4,8 @@
 //! HelloRetryRequest (a ServerHello whose random is a constant, RFC 8446 §4.1.3), or with an alert. Left out: what
 //! any of them says beyond that.
 
+use super::tls_record::{ALERT, CHANGE_CIPHER_SPEC, HANDSHAKE, HEADER};
+
 /// Longest HelloRetryRequest that is followed, in bytes without its header. One carries a version, a group and
 /// perhaps a cookie.
 pub const MAX_RETRY: usize = 0x4000;
@@ -12,10 +14,6 @@ const MAX_RECORDS: usize = 64;
 /// Longest record: ciphertext, so that an answer in any TLS version fits (RFC 5246 §6.2.3).
 const MAX_RECORD: usize = (1 << 14) + 2048;
 
-const RECORD_HEADER: usize = 5;
-const CHANGE_CIPHER_SPEC: u8 = 20;
-const ALERT: u8 = 21;
-const HANDSHAKE: u8 = 22;
 const SERVER_HELLO: u8 = 2;
 /// An alert that the handshake may go on after (RFC 5246 §7.2), save for the one that says goodbye.
 const WARNING: u8 = 1;
@@ -48,7 +46,7 @@ pub enum Answer {
 /// Joins the records of the server's first messages, over any cut of segments.
 #[derive(Debug, Default)]
 pub struct ServerHelloReader {
-    header: [u8; RECORD_HEADER],
+    header: [u8; HEADER],
     header_len: usize,
     /// Bytes that the current record still owes.
     owed: usize,
@@ -147,7 +145,7 @@ impl ServerHelloReader {
             *place = byte;
         }
         self.header_len += 1;
-        if self.header_len < RECORD_HEADER {
+        if self.header_len < HEADER {
             return Answer::NeedMore;
         }
         self.header_len = 0;

@@ -7,8 +7,8 @@
 //!
 //! What is no TLS passes in pieces as it comes; a mistake about it changes sizes and no byte.
 
-/// Type, version, length (RFC 8446 section 5.1).
-const HEADER: usize = 5;
+use crate::wire::tls_record::HEADER;
+
 /// The longest payload of any version: RFC 5246 section 6.2.3 allows 2,048 bytes more than the plaintext's 16,384.
 const MOST: usize = 16_384 + 2_048;
 

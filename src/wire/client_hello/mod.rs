@@ -20,6 +20,7 @@ mod tests;
 
 pub use refused::RefusedHello;
 
+use super::tls_record::{HANDSHAKE, HEADER};
 use crate::words::target::Name;
 
 /// Longest ClientHello, in bytes, without its four-byte handshake header. A hello with two post-quantum key shares
@@ -30,8 +31,6 @@ pub const MAX_HELLO: usize = 0xffff;
 pub const MAX_RECORDS: usize = 64;
 /// Longest plaintext of one record (RFC 8446 §5.1).
 const MAX_RECORD: usize = 1 << 14;
-const RECORD_HEADER: usize = 5;
-const HANDSHAKE: u8 = 22;
 const HANDSHAKE_HEADER: usize = 4;
 const CLIENT_HELLO: u8 = 1;
 
@@ -63,7 +62,7 @@ pub struct ClientHelloReader {
     /// The handshake message so far, its header included, record headers taken out.
     message: Vec<u8>,
     /// The current record's header.
-    header: [u8; RECORD_HEADER],
+    header: [u8; HEADER],
     /// How many bytes of `header` are there.
     header_len: usize,
     /// Bytes that the current record still owes.
@@ -126,7 +125,7 @@ impl ClientHelloReader {
             *place = byte;
         }
         self.header_len += 1;
-        if self.header_len == RECORD_HEADER {
+        if self.header_len == HEADER {
             let [_, _, _, high, low] = self.header;
             self.owed = usize::from(u16::from_be_bytes([high, low]));
             self.header_len = 0;

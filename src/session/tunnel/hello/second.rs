@@ -4,6 +4,7 @@
 //! server skips both. Nothing else may, save the client's alert.
 
 use crate::wire::client_hello::{ClientHelloReader, Progress, RefusedHello};
+use crate::wire::tls_record::{ALERT, APPLICATION_DATA, CHANGE_CIPHER_SPEC, HANDSHAKE, HEADER};
 use crate::words::outcome::Reason;
 use crate::words::target::Name;
 
@@ -11,12 +12,6 @@ use crate::words::target::Name;
 pub(super) const MAX_SECOND: usize = 128 * 1024;
 /// Longest encrypted record (RFC 8446 §5.2).
 const MAX_CIPHERTEXT: usize = (1 << 14) + 256;
-
-const HEADER: usize = 5;
-const CHANGE_CIPHER_SPEC: u8 = 20;
-const ALERT: u8 = 21;
-const HANDSHAKE: u8 = 22;
-const APPLICATION_DATA: u8 = 23;
 
 pub(super) enum Found {
     NeedMore,

@@ -188,16 +188,7 @@ async fn exactly_the_upload_limit_passes() {
 
     let (tell, mut got) = mpsc::channel(1);
     let cut = (head.len() + "5\r\nabc".len()) as u64;
-    let mut run = start(Bounds { upload_limit: Some(cut), ..BOUNDS }, move |_, mut stream| {
-        let tell = tell.clone();
-        async move {
-            head_of(&mut stream).await;
-            let mut bytes = Vec::new();
-            let _ = stream.read_to_end(&mut bytes).await;
-            tell.send(bytes).await.expect("open");
-        }
-    })
-    .await;
+    let mut run = start(Bounds { upload_limit: Some(cut), ..BOUNDS }, body_to(tell)).await;
     run.send(&whole).await;
     let outcomes = run.proxy.await.expect("no panic");
     assert_eq!(outcomes[0].0.finish, Finish::Refused { reason: Reason::UploadLimit, detail: "".into() });

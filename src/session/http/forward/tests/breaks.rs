@@ -1,7 +1,6 @@
 //! What goes wrong: on the target's side, on the client's, and by the clock.
 
 use super::*;
-use crate::state::live::Live;
 
 fn refused(reason: Reason) -> impl Fn(&Finish) -> bool {
     move |finish| matches!(finish, Finish::Refused { reason: said, .. } if *said == reason)
@@ -105,16 +104,7 @@ async fn a_refused_connection_is_the_callers_to_answer() {
 #[tokio::test]
 async fn a_malformed_body_is_refused_and_not_ended_upstream() {
     let (tell, mut got) = mpsc::channel(1);
-    let mut run = start(BOUNDS, move |_, mut stream| {
-        let tell = tell.clone();
-        async move {
-            head_of(&mut stream).await;
-            let mut bytes = Vec::new();
-            let _ = stream.read_to_end(&mut bytes).await;
-            tell.send(bytes).await.expect("open");
-        }
-    })
-    .await;
+    let mut run = start(BOUNDS, body_to(tell)).await;
     run.send(format!("{}3\r\nabc\r\n5 ;\r\n", post("Transfer-Encoding: chunked"))).await;
     assert_eq!(run.rest().await, "");
     let finish = run.outcome().await.finish;

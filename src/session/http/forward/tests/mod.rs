@@ -183,6 +183,19 @@ fn answering_once(
     }
 }
 
+/// An origin that answers nothing, reads to the end, and gives what followed the head to `tell`.
+fn body_to(tell: mpsc::Sender<Vec<u8>>) -> impl Fn(usize, TcpStream) -> Served {
+    move |_, mut stream| {
+        let tell = tell.clone();
+        Box::pin(async move {
+            head_of(&mut stream).await;
+            let mut bytes = Vec::new();
+            let _ = stream.read_to_end(&mut bytes).await;
+            tell.send(bytes).await.expect("open");
+        })
+    }
+}
+
 /// Reads one head byte by byte; `None` at a close.
 async fn head_of(stream: &mut TcpStream) -> Option<String> {
     let mut head = Vec::new();
