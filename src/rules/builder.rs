@@ -2,7 +2,7 @@
 //!
 //! Fills in what a rule leaves out (an `allow` rule means `https` and the scheme's own port, a `deny` rule any), holds
 //! the caps, and builds the indexes once at the end. Not here: reading files and saying in which line an error stands
-//! (`config`).
+//! ([`crate::config`]).
 
 use std::sync::Arc;
 

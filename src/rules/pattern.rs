@@ -1,8 +1,8 @@
 //! The host of a rule: a name, everything under a name, a `*` inside a name, an address or a network.
 //!
 //! A pattern is parsed here, strictly, before any index sees it, and what could only be a mistake is refused with what
-//! to write instead, under `allow` and `deny` alike. Not here: schemes and ports (`rule`), and which of many patterns
-//! decides (`decide`).
+//! to write instead, under `allow` and `deny` alike. Not here: schemes and ports ([`rule`](super::rule)), and which of many patterns
+//! decides ([`search`](super::search)).
 
 use std::borrow::Cow;
 use std::fmt;

@@ -26,7 +26,7 @@ impl Policies {
         Policies { policies }
     }
 
-    /// The one decision, for serving, `explain`, `test`, `diff` and judging open tunnels again. Does nothing but decide.
+    /// The one decision, for serving, `explain`, `test`, `diff` and deciding again on open tunnels. Does nothing but decide.
     ///
     /// # Errors
     /// [`Denial`]. In report mode what report mode relaxes is a permit with the decision `WouldDeny` and its reason.
@@ -55,9 +55,9 @@ impl Policies {
         let mut known = false;
         for policy in self.policies.iter().filter(|policy| policy.name == permit.policy) {
             known = true;
-            // A literal address was judged by `decide`; in report mode it was let through although denied.
-            let judged = permit.literal == Some(address);
-            if !judged && policy.denied_address(address, permit.scheme.method(), permit.port).is_some() {
+            // `decide` has looked at a literal address already; in report mode it was let through although denied.
+            let decided = permit.literal == Some(address);
+            if !decided && policy.denied_address(address, permit.scheme.method(), permit.port).is_some() {
                 return Err(AddressDenial { address, why: "denied by rule" });
             }
         }

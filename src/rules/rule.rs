@@ -1,8 +1,8 @@
 //! A rule as it is written: `[scheme://]host[:port]`, and the options beside it.
 //!
 //! Parsed strictly: what a URL may have and a rule has not (path, user information) is refused with what to write
-//! instead. Not here: the host's grammar (`pattern`), and what is left out, which `allow` and `deny` read differently
-//! (`builder`).
+//! instead. Not here: the host's grammar ([`pattern`](super::pattern)), and what is left out, which `allow` and `deny` read differently
+//! ([`builder`](super::builder)).
 
 use std::fmt;
 use std::time::Duration;

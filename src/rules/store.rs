@@ -1,7 +1,7 @@
 //! The rules of one policy in little memory: one text for all of them, and 32 bytes for each.
 //!
 //! A million rules are a million small strings otherwise, 70 ms to drop and twice the memory. A rule is a number here;
-//! what it says is read back from the arena. Not here: finding the rules for a host (`names`, `labels`, `networks`).
+//! what it says is read back from the arena. Not here: finding the rules for a host ([`names`](super::names), [`labels`](super::labels), [`networks`](super::networks)).
 
 use super::label_pattern::literal_characters;
 use super::pattern::HostPattern;

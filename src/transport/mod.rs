@@ -1,6 +1,6 @@
 //! How bytes move: sockets and streams, TLS, the relay between two of them, and how they are closed.
 //!
-//! Not here: what the bytes mean (`wire`).
+//! Not here: what the bytes mean ([`crate::wire`]).
 
 pub mod allowance;
 pub mod cancel;

@@ -1,6 +1,6 @@
 //! Reads the beginning of a server's answer to a ClientHello: is it TLS, and does it ask for a second hello?
 //!
-//! Pure and incremental, like `client_hello`. A server that speaks TLS begins with a ServerHello, with a
+//! Pure and incremental, like [`client_hello`](super::client_hello). A server that speaks TLS begins with a ServerHello, with a
 //! HelloRetryRequest (a ServerHello whose random is a constant, RFC 8446 §4.1.3), or with an alert. Left out: what
 //! any of them says beyond that.
 

@@ -3,7 +3,7 @@
 //! It asks for a target that is listed, for one that is not, and once for the listed one with another server name in the
 //! TLS handshake; then for what address the proxy saw. Each failing line tells the likely cause and what to do. Works
 //! against any proxy, a Squid too: what that lets pass is then told. Not here: what a rule would say without a request
-//! (`explain`).
+//! ([`explain`](super::explain)).
 
 mod admin;
 mod arguments;

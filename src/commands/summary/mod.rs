@@ -5,7 +5,7 @@
 //!
 //! Memory is bounded: distinct names are kept up to a number, and what goes beyond is added up as one; the bars of the
 //! plots grow wider as the time does. Targets that were only ever denied are kept apart, so that a flood of them pushes
-//! none out that was reached. Not here: how a log is read (`logbook`).
+//! none out that was reached. Not here: how a log is read ([`logs`](super::logs)).
 
 mod arguments;
 mod count;

@@ -6,7 +6,8 @@
 //!
 //! A client's own handshake is another one: a server that tells the two apart can show another certificate there, which
 //! the client then has to judge. What this rules out is an address that cannot prove to be the host at all. Left out:
-//! revocation, and targets that demand a certificate of ours in TLS 1.2. Not here: where the handshake is made (`route`).
+//! revocation, and targets that demand a certificate of ours in TLS 1.2. Not here: where the handshake is made
+//! ([`route`](super::route)).
 
 #[cfg(test)]
 mod tests;

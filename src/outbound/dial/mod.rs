@@ -6,7 +6,7 @@
 //!
 //! Left out of RFC 8305: sorting by RFC 6724 within a family (§4); addresses are taken in the order of the answer,
 //! beginning each time with another, so that load spreads though the answer is cached. Not here: the policy (it is
-//! the `admit` that the caller passes), and what a parent proxy is told (`route`).
+//! the `admit` that the caller passes), and what a parent proxy is told ([`route`](super::route)).
 
 mod own;
 mod race;
@@ -51,7 +51,7 @@ pub struct DialLimits {
 /// A connection to a target.
 #[derive(Debug)]
 pub struct Dialled {
-    /// Connected and tuned (`socket::tune`).
+    /// Connected and tuned ([`socket::tune`](crate::transport::socket::tune)).
     pub stream: UpstreamStream,
     /// The address that was checked and dialled.
     pub address: Admitted,

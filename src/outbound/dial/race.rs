@@ -1,6 +1,6 @@
 //! The race of Happy Eyeballs v2 (RFC 8305 §4, §5): which address is next, and the attempts under way.
 //!
-//! Not here: where the addresses come from, and every deadline (`dial`).
+//! Not here: where the addresses come from, and every deadline ([`dial`](super)).
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};

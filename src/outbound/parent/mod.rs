@@ -2,7 +2,8 @@
 //!
 //! [`Parent::secure`] makes the connection to it ready, [`Parent::connect`] asks it for a tunnel. Of its answer exactly the
 //! head is read, so that what the target says right behind it is still in the connection and needs no keeping.
-//! Not here: where the parent is dialled (`route`), and plain requests, which go to it in absolute-form (`forward`).
+//! Not here: where the parent is dialled ([`route`](super::route)), and plain requests, which go to it in absolute-form
+//! ([`crate::session::http::forward`]).
 
 #[cfg(test)]
 mod tests;

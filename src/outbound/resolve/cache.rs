@@ -2,7 +2,7 @@
 //!
 //! One slot for each name and family: either somebody is asking, and everybody else waits for the same answer, or an
 //! answer is kept until its time is over. Bounded: when full, what is expired goes, then what expires soonest. Not
-//! here: who asks, and how long an answer is good (`wire`).
+//! here: who asks, and how long an answer is good ([`wire`](super::wire)).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

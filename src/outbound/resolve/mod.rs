@@ -5,8 +5,8 @@
 //! ever tried, A and AAAA are asked apart, and who asks for what somebody else is asking waits with him. Every question
 //! ends within `dns.timeout`, and goes on when its client leaves, so that the next client finds the answer.
 //!
-//! Not here: whether an address may be dialled ([`crate::rules::address`]), which family goes first ([`dial`](super::dial)). A name the
-//! policy denies never gets here.
+//! Not here: whether an address may be dialled ([`crate::rules::address`]), which family goes first
+//! ([`dial`](super::dial)). A name the policy denies never gets here.
 
 mod answer;
 mod cache;

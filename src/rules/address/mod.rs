@@ -1,6 +1,6 @@
 //! Which addresses may be dialled at all: the check on every answer, literal target and hosts entry.
 //!
-//! Only globally reachable unicast passes, by the IANA special-purpose registries (`registry`). `private` opens
+//! Only globally reachable unicast passes, by the IANA special-purpose registries ([`registry`]). `private` opens
 //! networks that are not public. IPv4 inside IPv6 is unwrapped and judged as IPv4, by what a packet would reach:
 //!
 //! | form | judged |
@@ -11,7 +11,7 @@
 //! | ISATAP (`…:5efe:a.b.c.d` in any prefix) | the IPv4 must pass, and the address must |
 //!
 //! Credential endpoints are never opened, in none of these forms. Not here: `deny` networks (the policy adds them)
-//! and egressd's own listeners (`dial`).
+//! and egressd's own listeners ([`crate::outbound::dial`]).
 
 mod registry;
 #[cfg(test)]
@@ -24,8 +24,8 @@ use ipnet::IpNet;
 
 use registry::{CREDENTIAL_ENDPOINTS, IPV4, IPV6, Reach};
 
-/// An address that passed the check, or the parent proxy's. Only `policy` makes one, and `dial` takes nothing else, so no
-/// code can dial what was not checked.
+/// An address that passed the check, or the parent proxy's. Only the rules make one, and [`crate::outbound::dial`] takes nothing
+/// else, so no code can dial what was not checked.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Admitted(IpAddr);
 

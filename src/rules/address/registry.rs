@@ -3,7 +3,7 @@
 //! IPv4: *IANA IPv4 Special-Purpose Address Registry*; IPv6: *IANA IPv6 Special-Purpose Address Registry* (both RFC
 //! 6890 as updated by RFC 8190, as of 2026-07-18) and *Internet Protocol Version 6 Address Space* for what is not
 //! unicast or not allocated. The name is the registry's, with the RFC that asked for the block. The longest prefix
-//! decides. Not here: what is made of a row (`address`).
+//! decides. Not here: what is made of a row ([`address`](super)).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -2,7 +2,7 @@
 //!
 //! Each rule is compared with the few others that the index finds for its host, so a million rules cost one look-up
 //! each and no memory of their own. Of one kind only the first [`TOLD_OF_A_KIND`] are told; the rest is counted. Not
-//! here: what makes a rule an error (`pattern`, `rule`), and whether a policy can be reached at all, which `config`
+//! here: what makes a rule an error ([`pattern`](super::pattern), [`rule`](super::rule)), and whether a policy can be reached at all, which [`crate::config`]
 //! asks [`unreachable()`] while it still knows where the policy stands.
 
 mod cover;

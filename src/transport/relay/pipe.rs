@@ -2,7 +2,7 @@
 //!
 //! Pipes are charged to the uid, also across containers that share it: without capabilities it gets 64 MiB of pipe
 //! buffers, and beyond that pipes of 8 KiB that are slower than copying. So the pool makes a few large ones, then
-//! small ones, then none, and believes nothing but `F_GETPIPE_SZ`. Left out: moving bytes (`relay`), which copies
+//! small ones, then none, and believes nothing but `F_GETPIPE_SZ`. Left out: moving bytes ([`relay`](super)), which copies
 //! where it gets no pipe.
 
 use std::os::fd::OwnedFd;

@@ -1,9 +1,9 @@
 //! TLS to the proxy itself: the certificate it shows, the certificates it asks for, the handshake.
 //!
 //! [`ServerTls`] is what the files of one listener mean, and makes handshakes. TLS 1.2 and 1.3 only, by rustls on
-//! aws-lc-rs. A client certificate that passed gives typed identities (`identity`).
+//! aws-lc-rs. A client certificate that passed gives typed identities ([`identity`]).
 //!
-//! Left out: reading the files and swapping them on reload (`config`), deadlines (an argument), what policies make of an
+//! Left out: reading the files and swapping them on reload ([`crate::operate::reload`]), deadlines (an argument), what policies make of an
 //! identity, and TLS to upstreams.
 
 pub mod authorities;

@@ -1,6 +1,6 @@
 //! Recorded requests, decided by both configurations: which would now be decided otherwise.
 //!
-//! Reads the logs by `logbook`; what the two agree on is counted and forgotten, and of the rest at most
+//! Reads the logs by [`logs`](crate::commands::logs); what the two agree on is counted and forgotten, and of the rest at most
 //! [`MAX_KEPT`] distinct requests are kept, so memory is bounded however long the log is. Both decide at one moment,
 //! the caller's, so that only the edit makes a difference. A request is counted where it begins (`open`, `http`) or
 //! was refused (`deny`, `error`).

@@ -6,7 +6,7 @@
 //! that the handshake is encrypted, and the tunnel is the relay's.
 //!
 //! What was read and not sent is handed back, also with a refusal: in report mode the relay goes on from there. Left
-//! out: writing alerts (`linger`), and whether the server is who it claims to be (`verify_certificate`).
+//! out: writing alerts ([`crate::transport::close`]), and whether the server is who it claims to be (`verify_certificate`).
 
 mod second;
 #[cfg(test)]
