@@ -9,29 +9,19 @@ mod healthcheck;
 pub mod import;
 pub mod logs;
 mod lookup;
+mod results;
 mod run;
 pub mod suggest;
 pub mod summary;
 pub mod test;
 
-use std::fmt::Display;
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
-use std::process::{self, ExitCode};
+use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::config::Config;
-
-/// `0`: fine.
-const FINE: u8 = 0;
-/// `1`: failed, denied, not ready, or warnings under `--strict`.
-const FAILED: u8 = 1;
-/// `2`: what was asked cannot be read. clap's own, for wrong usage.
-const WRONG_USAGE: u8 = 2;
-/// `78` (`EX_CONFIG` of sysexits.h): the configuration is refused.
-const CONFIGURATION_REFUSED: u8 = 78;
+pub(crate) use results::{CONFIGURATION_REFUSED, FAILED, FINE, WRONG_USAGE, load, say};
 
 /// A forward proxy that lets out only what is listed.
 #[derive(Parser)]
@@ -103,19 +93,6 @@ enum Command {
     },
 }
 
-/// Prints a result, and ends the program where it cannot be read: quietly for a reader that has left, as `head` does.
-fn say(text: impl Display) {
-    let mut out = io::stdout().lock();
-    match write!(out, "{text}").and_then(|()| out.flush()) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => process::exit(FINE.into()),
-        Err(error) => {
-            eprintln!("egressd: cannot write to stdout: {error}");
-            process::exit(FAILED.into())
-        }
-    }
-}
-
 /// Runs the program.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -151,19 +128,10 @@ pub fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
-/// The configuration, or its findings on stderr. Warnings are `check`'s to tell.
-fn load(file: Option<&Path>) -> Option<Config> {
-    match crate::config::load(file) {
-        Ok(loaded) => Some(loaded.config),
-        Err(findings) => {
-            findings.iter().for_each(|finding| eprintln!("{finding}"));
-            None
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn parsed(words: &[&str]) -> Arguments {
