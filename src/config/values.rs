@@ -1,4 +1,4 @@
-//! The leaf types of the file: each is one language of `units` as serde reads it and as the JSON Schema shows it.
+//! The leaf types of the file: each is one language of `languages` as serde reads it and as the JSON Schema shows it.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,8 +13,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
 use super::finding::quoted;
+use super::languages::{self, ProxyUrl};
 use super::typed::At;
-use super::units::{self, ProxyUrl};
 use crate::transport::tls;
 use crate::words::target::Name;
 
@@ -68,55 +68,55 @@ impl<T> Visitor<'_> for Leaf<T> {
 
 leaf!(
     /// A duration, to the millisecond.
-    Length(Duration) = units::duration,
+    Length(Duration) = languages::duration,
     "a duration, such as 10s",
     { "type": "string", "pattern": "^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$", "minLength": 2, "examples": ["10s", "5m", "1h30m"] }
 );
 leaf!(
     /// A size in bytes.
-    Size(u64) = units::size,
+    Size(u64) = languages::size,
     "a size, such as 16KiB",
     { "type": ["string", "integer"], "pattern": "^[0-9]+(B|KB|MB|GB|KiB|MiB|GiB)?$", "minimum": 0, "examples": ["16KiB", "50MiB"] }
 );
 leaf!(
     /// Bytes in a sliding window.
-    Budget((u64, Duration)) = units::budget,
+    Budget((u64, Duration)) = languages::budget,
     "a budget, such as 5GiB/24h",
     { "type": "string", "pattern": "^[0-9]+(B|KB|MB|GB|KiB|MiB|GiB)?/[0-9dhms]+$", "examples": ["5GiB/24h"] }
 );
 leaf!(
     /// A day in UTC, or a moment.
-    Moment(Timestamp) = units::moment,
+    Moment(Timestamp) = languages::moment,
     "a date, such as 2027-03-31",
     { "type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}(T.+)?$", "examples": ["2027-03-31", "2027-03-31T18:00:00Z"] }
 );
 leaf!(
     /// An IP network in CIDR notation.
-    Network(IpNet) = units::network,
+    Network(IpNet) = languages::network,
     "a network, such as 10.0.0.0/8",
     { "type": "string", "pattern": "^[0-9A-Fa-f:.]+/[0-9]{1,3}$", "examples": ["10.0.0.0/8", "fc00::/7"] }
 );
 leaf!(
     /// An IP address.
-    Ip(IpAddr) = units::ip,
+    Ip(IpAddr) = languages::ip,
     "an IP address, such as 127.0.0.1",
     { "type": "string", "pattern": "^[0-9A-Fa-f:.]+$", "examples": ["127.0.0.1", "::1"] }
 );
 leaf!(
     /// An IP address and a port.
-    Socket(SocketAddr) = units::socket_address,
+    Socket(SocketAddr) = languages::socket_address,
     "an address and a port, such as 0.0.0.0:3128",
     { "type": "string", "pattern": "^([0-9.]+|\\[[0-9A-Fa-f:.%]+\\]):[0-9]{1,5}$", "examples": ["0.0.0.0:3128", "[::]:3128"] }
 );
 leaf!(
     /// An IP address, with a port or without.
-    Server(SocketAddr) = units::dns_server,
+    Server(SocketAddr) = languages::dns_server,
     "the address of a DNS server",
     { "type": "string", "pattern": "^[0-9A-Fa-f:.\\[\\]]+$", "examples": ["169.254.169.253", "127.0.0.1:5353"] }
 );
 leaf!(
     /// The URL of a parent proxy.
-    Parent(ProxyUrl) = units::proxy_url,
+    Parent(ProxyUrl) = languages::proxy_url,
     "a URL, such as http://proxy.corp:3128",
     { "type": "string", "pattern": "^https?://[^/@]+:[0-9]{1,5}/?$", "examples": ["http://proxy.corp:3128"] }
 );
