@@ -5,12 +5,12 @@
 //! Lines are slices of the content: a million of them cost no allocation here. Not here: what a rule string means.
 
 use super::finding::{Place, Report};
-use super::load;
+use super::text::text;
 
 /// Calls `rule` with the text of every rule and its place. A byte that is not UTF-8, or NUL, is told, and no rule is
 /// read. Returns the number of rules.
 pub(super) fn read(content: &[u8], report: &Report<'_>, mut rule: impl FnMut(Place, &str)) -> usize {
-    let Some(text) = load::text(content, report) else { return 0 };
+    let Some(text) = text(content, report) else { return 0 };
     let mut rules = 0;
     for (line, number) in text.split('\n').zip(1_u32..) {
         let uncommented = line.split_once('#').map_or(line, |(rule, _)| rule);

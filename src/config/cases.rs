@@ -15,13 +15,13 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::file::{Key, List};
-use super::finding::{Finding, Findings, Place, Report, nearest, quoted};
-use super::load::text;
-use super::meaning::{items, required, value};
+use super::finding::{Finding, Findings, Place, Report, nearest};
+use super::keys::{Key, List, items, required, value};
+use super::text::text;
 use super::values::{Identity, Ip, Label, Line, Moment, VpcEndpoint};
 use super::{tree, typed};
 use crate::words::outcome::{Decision, Reason};
+use crate::words::quote::quoted;
 
 /// One request and what should become of it.
 #[derive(Clone, PartialEq, Debug)]

@@ -7,16 +7,12 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::keys::{Key, List};
 use super::typed::At;
 use super::values::{
     Budget, FilePath, Header, HostName, Hosts, Identity, Label, Length, Line, Moment, Network, Parent,
     Server, Size, Socket, VpcEndpoint,
 };
-
-/// A key that may be left out.
-pub(super) type Key<T> = Option<At<T>>;
-/// A list whose items each know their place.
-pub(super) type List<T> = Option<At<Vec<At<T>>>>;
 
 /// Configuration of egressd, a forward proxy that lets out only what is listed.
 #[derive(Debug, Default, Deserialize, JsonSchema)]

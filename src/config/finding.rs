@@ -8,11 +8,10 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::words::quote::shown;
+
 /// Findings kept of one load; the rest is counted. A million broken lines must not become a million strings.
 const MAX_FINDINGS: usize = 1_000;
-
-/// Characters of the user's text that a finding quotes.
-const MAX_QUOTED: usize = 80;
 
 /// A place in a file. Both numbers begin at 1; columns count characters, as editors do.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -171,29 +170,6 @@ impl<'a> Report<'a> {
     }
 }
 
-/// The user's own text inside a message: in backquotes, cut, and unable to break the line or drive a terminal.
-pub(super) fn quoted(text: &str) -> String {
-    match text.char_indices().nth(MAX_QUOTED) {
-        Some((end, _)) => format!("`{}…`", shown(text.get(..end).unwrap_or_default())),
-        None => format!("`{}`", shown(text)),
-    }
-}
-
-/// Escapes control characters and the marks that reorder text (Unicode TR 36 §2.1, "Trojan Source").
-pub(super) fn shown(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for character in text.chars() {
-        let reorders = matches!(character,
-            '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
-        if character.is_control() || reorders {
-            out.extend(character.escape_default());
-        } else {
-            out.push(character);
-        }
-    }
-    out
-}
-
 /// The candidate that `word` was probably meant to be: at most a third of its letters differ.
 pub(super) fn nearest<'c>(word: &str, candidates: &[&'c str]) -> Option<&'c str> {
     if word.len() > 64 {
@@ -253,21 +229,6 @@ mod tests {
         let told = findings.finish();
         assert_eq!(told.len(), MAX_FINDINGS + 1);
         assert_eq!(told[MAX_FINDINGS].to_string(), "f:1000:1: error: 4000 more findings are not shown");
-    }
-
-    #[test]
-    fn quoted_text_cannot_break_a_line_or_drive_a_terminal() {
-        let rows = [
-            ("plain", "`plain`"),
-            ("a\nb", "`a\\nb`"),
-            ("\u{1b}[31m", "`\\u{1b}[31m`"),
-            ("\u{9b}x", "`\\u{9b}x`"),
-            ("\u{202e}x", "`\\u{202e}x`"),
-        ];
-        for (text, want) in rows {
-            assert_eq!(quoted(text), want);
-        }
-        assert_eq!(quoted(&"x".repeat(81)), format!("`{}…`", "x".repeat(80)));
     }
 
     #[test]

@@ -2,9 +2,9 @@
 //!
 //! Not here: what these are, which [`Config`](super::Config) knows, and the refusal itself (`reload`).
 
-use super::file::{ConfigFile, Key, ListenerFile};
+use super::file::{ConfigFile, ListenerFile};
 use super::finding::Place;
-use super::meaning::{items, value};
+use super::keys::{Key, items, value};
 
 /// The places of the settings that are fixed at start. What is left out stands where it would be written.
 #[derive(Clone, PartialEq, Eq, Debug)]

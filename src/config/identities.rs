@@ -1,10 +1,11 @@
 //! Policies that wait for somebody whom no listener can know: an identity that nothing proves, an endpoint that nothing
 //! tells. Such a policy is for nobody, which is safe and probably not meant: a warning.
 
-use super::Listener;
-use super::file::{ClientsFile, List, PolicyFile};
-use super::finding::{Place, Report, quoted};
-use super::meaning::{items, value};
+use super::file::{ClientsFile, PolicyFile};
+use super::finding::{Place, Report};
+use super::keys::{List, items, value};
+use super::settings::Listener;
+use crate::words::quote::quoted;
 
 /// Warns of every identity and endpoint that none of the listeners can supply.
 pub(super) fn lint(policies: &List<PolicyFile>, listeners: &[(Listener, Place)], report: &Report<'_>) {

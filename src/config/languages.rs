@@ -1,107 +1,16 @@
-//! The small languages inside the file: durations, sizes, budgets, dates, addresses and networks.
+//! The small languages inside the file: dates, addresses, networks and the URL of a proxy.
 //!
 //! Each is a pure function from text to value, or to one sentence that says what to write instead. One way to write a
-//! thing is accepted, so that a reader never has to guess a unit. Not here: which range a key allows (`meaning`).
+//! thing is accepted, so that a reader never has to guess. Not here: sizes and durations ([`crate::words::units`]), and
+//! which range a key allows ([`super::meaning`]).
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
 
-use super::finding::quoted;
+use crate::words::quote::quoted;
 use crate::words::target::{Host, Port, Target};
-use crate::words::units::{DURATION_UNITS, SIZE_UNITS};
-
-/// `500ms`, `10s`, `5m`, `1h30m`, `30d`: whole numbers with units, largest first, each unit once.
-///
-/// # Errors
-/// What to write instead.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(format!("{} has no unit: write {text}s if seconds are meant", quoted(text)));
-    }
-    duration_millis(text).map(Duration::from_millis).ok_or_else(|| {
-        let text = quoted(text);
-        format!(
-            "{text} is not a duration: write whole numbers with the units d, h, m, s, ms, largest first, such as 10s, 5m or 1h30m"
-        )
-    })
-}
-
-fn duration_millis(text: &str) -> Option<u64> {
-    let (mut rest, mut units, mut total) = (text, DURATION_UNITS.as_slice(), 0_u64);
-    if rest.is_empty() {
-        return None;
-    }
-    while !rest.is_empty() {
-        let (number, after) = rest.split_at(rest.bytes().take_while(u8::is_ascii_digit).count());
-        let (unit, after) = after.split_at(after.bytes().take_while(u8::is_ascii_alphabetic).count());
-        let index = units.iter().position(|(name, _)| *name == unit)?;
-        let millis = units.get(index)?.1;
-        total = total.checked_add(number.parse::<u64>().ok()?.checked_mul(millis)?)?;
-        units = units.get(index + 1..)?;
-        rest = after;
-    }
-    Some(total)
-}
-
-/// `16KiB`, `50MB`, `16384` (bytes), in bytes.
-///
-/// # Errors
-/// What to write instead.
-pub(super) fn size(text: &str) -> Result<u64, String> {
-    let (number, unit) = text.split_at(text.bytes().take_while(u8::is_ascii_digit).count());
-    let known = SIZE_UNITS.iter().find(|(name, _)| *name == unit || (unit.is_empty() && *name == "B"));
-    if let (false, Some((_, bytes))) = (number.is_empty(), known) {
-        let size = number.parse::<u64>().ok().and_then(|number| number.checked_mul(*bytes));
-        return size.ok_or_else(|| format!("{} is too large: no size is over 16 EiB", quoted(text)));
-    }
-    let meant = match unit.trim().to_ascii_lowercase().as_str() {
-        "k" | "kb" | "kib" => Some("KiB"),
-        "m" | "mb" | "mib" => Some("MiB"),
-        "g" | "gb" | "gib" => Some("GiB"),
-        _ => None,
-    };
-    Err(match meant {
-        Some(meant) if !number.is_empty() => {
-            format!(
-                "{} is not a size: write {number}{meant}, or {number}{}",
-                quoted(text),
-                meant.replace('i', "")
-            )
-        }
-        _ => format!(
-            "{} is not a size: write a whole number with B, KB, MB, GB, KiB, MiB or GiB, such as 16KiB",
-            quoted(text)
-        ),
-    })
-}
-
-/// `5GiB/24h`: bytes in a sliding window of one minute to 31 days.
-///
-/// # Errors
-/// What to write instead.
-pub(super) fn budget(text: &str) -> Result<(u64, Duration), String> {
-    const MIN: Duration = Duration::from_secs(60);
-    const MAX: Duration = Duration::from_secs(31 * 86_400);
-    let Some((bytes, window)) = text.split_once('/') else {
-        return Err(format!(
-            "{} is not a budget: write a size, a slash and a duration, such as 5GiB/24h",
-            quoted(text)
-        ));
-    };
-    let (bytes, window) = (size(bytes)?, duration(window)?);
-    if bytes == 0 {
-        return Err(
-            "a budget of 0 bytes lets nothing through: write at least 1B, or deny the host".to_owned()
-        );
-    }
-    if !(MIN..=MAX).contains(&window) {
-        return Err("the window of a budget is from 1m to 31d: write 5GiB/24h, say".to_owned());
-    }
-    Ok((bytes, window))
-}
 
 /// `2027-03-31` (the first moment of that day in UTC), or an RFC 3339 date-time with its offset.
 ///
@@ -274,79 +183,6 @@ mod tests {
                 None => assert_eq!(got, *want, "{text:?}"),
             }
         }
-    }
-
-    #[test]
-    fn durations_are_whole_numbers_with_units_largest_first() {
-        check(
-            &[
-                ("0s", "0"),
-                ("500ms", "500"),
-                ("10s", "10000"),
-                ("5m", "300000"),
-                ("90m", "5400000"),
-                ("1h30m", "5400000"),
-                ("1d2h3m4s5ms", "93784005"),
-                ("10", "error: write 10s"),
-                ("", "error: not a duration"),
-                ("s", "error: not a duration"),
-                ("10 s", "error: not a duration"),
-                ("10S", "error: not a duration"),
-                ("1.5h", "error: not a duration"),
-                ("-1s", "error: not a duration"),
-                ("30m1h", "error: largest first"),
-                ("1s1s", "error: not a duration"),
-                ("10sec", "error: not a duration"),
-                ("99999999999999999999s", "error: not a duration"),
-                ("18446744073709551615d", "error: not a duration"),
-            ],
-            duration,
-            |d| d.as_millis().to_string(),
-        );
-    }
-
-    #[test]
-    fn sizes_are_whole_numbers_with_one_unit() {
-        check(
-            &[
-                ("0", "0"),
-                ("16384", "16384"),
-                ("16384B", "16384"),
-                ("16KiB", "16384"),
-                ("16KB", "16000"),
-                ("50MiB", "52428800"),
-                ("1GiB", "1073741824"),
-                ("50M", "error: write 50MiB, or 50MB"),
-                ("16kib", "error: write 16KiB, or 16KB"),
-                ("16 KiB", "error: write 16KiB"),
-                ("KiB", "error: such as 16KiB"),
-                ("1.5GiB", "error: a whole number"),
-                ("-1", "error: a whole number"),
-                ("", "error: a whole number"),
-                ("99999999999999999999", "error: too large"),
-                ("18446744073709551615GiB", "error: too large"),
-            ],
-            size,
-            |bytes| bytes.to_string(),
-        );
-    }
-
-    #[test]
-    fn a_budget_is_a_size_over_a_window() {
-        check(
-            &[
-                ("5GiB/24h", "5368709120/86400"),
-                ("1B/1m", "1/60"),
-                ("5GiB", "error: such as 5GiB/24h"),
-                ("5GiB/day", "error: not a duration"),
-                ("5G/24h", "error: write 5GiB"),
-                ("0B/24h", "error: at least 1B"),
-                ("1GiB/1s", "error: from 1m to 31d"),
-                ("1GiB/32d", "error: from 1m to 31d"),
-            ],
-            budget,
-            |(bytes, window)| format!("{bytes}/{}", window.as_secs()),
-        );
     }
 
     #[test]

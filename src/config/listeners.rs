@@ -10,15 +10,18 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::file::{AdminFile, BasicAuthFile, Key, List, ListenerFile, ProxyProtocolFile, TlsFile};
-use super::finding::{Place, Report, quoted};
-use super::meaning::{Meaning, SECOND, STEP, items, networks, private_networks, required, section, value};
+use super::file::{AdminFile, BasicAuthFile, ListenerFile, ProxyProtocolFile, TlsFile};
+use super::finding::{Place, Report};
+use super::keys::{
+    Key, List, SECOND, STEP, duration, items, networks, private_networks, required, section, value,
+};
 use super::named_files::NamedFiles;
+use super::settings::{Admin, BasicAuth, Listener, ProxyProtocol, Tls};
 use super::typed::At;
+use super::users::{LineProblem, Users};
 use super::values::FilePath;
-use super::{Admin, BasicAuth, Listener, ProxyProtocol, Tls};
-use crate::config::users::{LineProblem, Users};
 use crate::transport::tls::{FileProblem, Loaded, PemFile, ServerTls, TlsPem};
+use crate::words::quote::quoted;
 
 const LISTENER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 3128);
 const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 9180);
@@ -26,36 +29,65 @@ const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 918
 /// A named file could not be read, which is told.
 struct Unread;
 
-impl Meaning<'_> {
-    /// Each with the place of its address.
-    pub(super) fn listeners(
-        &self,
-        list: &List<ListenerFile>,
-        files: &mut NamedFiles<'_>,
-    ) -> Vec<(Listener, Place)> {
-        let Some(list) = list else {
-            let name = LISTENER.to_string().into();
-            let listener =
-                Listener { name, address: LISTENER, proxy_protocol: None, tls: None, basic_auth: None };
-            return vec![(listener, Place::START)];
-        };
-        let mut listeners: Vec<(Listener, Place)> = Vec::new();
-        for at in list.value.iter().flatten() {
-            if let Some(file) = &at.value
-                && let Some(listener) = self.listener(file, at.place, &listeners, files)
-            {
-                listeners.push(listener);
-            }
+/// Each with the place of its address.
+pub(super) fn listeners(
+    list: &List<ListenerFile>,
+    report: &Report<'_>,
+    files: &mut NamedFiles<'_>,
+) -> Vec<(Listener, Place)> {
+    let Some(list) = list else {
+        let name = LISTENER.to_string().into();
+        let listener =
+            Listener { name, address: LISTENER, proxy_protocol: None, tls: None, basic_auth: None };
+        return vec![(listener, Place::START)];
+    };
+    let reading = Reading { report };
+    let mut listeners: Vec<(Listener, Place)> = Vec::new();
+    for at in list.value.iter().flatten() {
+        if let Some(file) = &at.value
+            && let Some(listener) = reading.listener(file, at.place, &listeners, files)
+        {
+            listeners.push(listener);
         }
-        if list.value.as_ref().is_some_and(Vec::is_empty) {
-            self.report.error(
-                list.place,
-                "`listeners` is empty: write at least one, or take the key out to listen on 0.0.0.0:3128",
-            );
-        }
-        listeners
     }
+    if list.value.as_ref().is_some_and(Vec::is_empty) {
+        report.error(
+            list.place,
+            "`listeners` is empty: write at least one, or take the key out to listen on 0.0.0.0:3128",
+        );
+    }
+    listeners
+}
 
+/// The admin listener, whose address none of the others has.
+pub(super) fn admin(key: &Key<AdminFile>, listeners: &[(Listener, Place)], report: &Report<'_>) -> Admin {
+    let left_out = AdminFile::default();
+    let file = section(key, &left_out);
+    let address = value(&file.address).map_or(ADMIN, |socket| socket.0);
+    if let Some((listener, place)) =
+        listeners.iter().find(|(listener, _)| conflicts(listener.address, address))
+    {
+        // Where the admin's address is left out, the listener's is the one that stands in the file.
+        let place = file.address.as_ref().map_or(*place, |at| at.place);
+        report.error(
+            place,
+            format!("the listener `{}` and `admin` both want {address}: write another port", listener.name),
+        );
+    }
+    Admin {
+        address,
+        networks: networks(&file.networks).unwrap_or_else(private_networks),
+        hosts: items(&file.hosts).map(|(name, _)| name.0.clone()).collect(),
+        proxy_protocol: Reading { report }.proxy_protocol(&file.proxy_protocol),
+    }
+}
+
+/// Reads listeners, and tells what is wrong with them.
+struct Reading<'r> {
+    report: &'r Report<'r>,
+}
+
+impl Reading<'_> {
     fn listener(
         &self,
         file: &ListenerFile,
@@ -132,7 +164,7 @@ impl Meaning<'_> {
         let client_ca = self.optional_pem(&file.client_ca, files);
         let client_crl = self.optional_pem(&file.client_crl, files);
         let handshake_timeout =
-            self.duration(&file.handshake_timeout, "handshake_timeout", 10 * SECOND, STEP);
+            duration(self.report, &file.handshake_timeout, "handshake_timeout", 10 * SECOND, STEP);
         let (certificate, key) = (certificate?, key?);
         // What could not be read is told already, and must not be told again as missing.
         let (Ok(client_ca), Ok(client_crl), None) = (client_ca, client_crl, crl_alone) else { return None };
@@ -199,31 +231,6 @@ impl Meaning<'_> {
     /// Where the findings of a named file go.
     fn of(&self, file: &Path) -> Report<'_> {
         self.report.of(&file.display().to_string())
-    }
-
-    pub(super) fn admin(&self, key: &Key<AdminFile>, listeners: &[(Listener, Place)]) -> Admin {
-        let left_out = AdminFile::default();
-        let file = section(key, &left_out);
-        let address = value(&file.address).map_or(ADMIN, |socket| socket.0);
-        if let Some((listener, place)) =
-            listeners.iter().find(|(listener, _)| conflicts(listener.address, address))
-        {
-            // Where the admin's address is left out, the listener's is the one that stands in the file.
-            let place = file.address.as_ref().map_or(*place, |at| at.place);
-            self.report.error(
-                place,
-                format!(
-                    "the listener `{}` and `admin` both want {address}: write another port",
-                    listener.name
-                ),
-            );
-        }
-        Admin {
-            address,
-            networks: networks(&file.networks).unwrap_or_else(private_networks),
-            hosts: items(&file.hosts).map(|(name, _)| name.0.clone()).collect(),
-            proxy_protocol: self.proxy_protocol(&file.proxy_protocol),
-        }
     }
 }
 

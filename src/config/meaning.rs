@@ -2,36 +2,33 @@
 //! stands in for a key that is left out. Policies are in `rules`, listeners in `listeners`.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderName;
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::file::{
-    AccessLogFile, ConfigFile, DnsFile, FormatFile, HttpFile, Key, LevelFile, LimitsFile, List, LogFile,
-    OnFailureFile, ShutdownFile, TunnelFile,
+    AccessLogFile, ConfigFile, DnsFile, FormatFile, HttpFile, LevelFile, LimitsFile, LogFile, OnFailureFile,
+    ShutdownFile, TunnelFile,
 };
-use super::finding::{Place, Report, quoted};
+use super::finding::{Place, Report};
+use super::keys::{HOUR, Key, SECOND, STEP, duration, items, section, value};
 use super::named_files::NamedFiles;
-use super::typed::At;
-use super::values::{Length, Network};
-use super::{
+use super::settings::{
     AccessLog, Config, DiagnosticsFormat, Dns, Http, Limits, Log, LogFormat, LogLevel, LogOutput,
-    OnLogFailure, Shutdown, Tunnel, identities, rules, upstream,
+    OnLogFailure, Shutdown, Tunnel,
 };
+use super::values::Length;
+use super::{identities, listeners, rules, upstream};
 use crate::rules::Mode;
 use crate::words::logformat::Logformat;
+use crate::words::quote::quoted;
+use crate::words::units::Span;
 
-pub(super) const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
-const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
-
-/// What a deadline on a stranger's next step may be: shorter than a round trip breaks, longer than an hour is none.
-pub(super) const STEP: RangeInclusive<Duration> = Duration::from_millis(10)..=HOUR;
 
 /// Largest count that a limit takes: far over what descriptors and ports carry.
 const MAX_COUNT: u64 = 10_000_000;
@@ -45,11 +42,11 @@ pub(super) fn config(
 ) -> (Config, Vec<Place>) {
     let meaning = Meaning { report };
     let (policies, places) = rules::policies(&file.policies, report, &mut files);
-    let listeners = meaning.listeners(&file.listeners, &mut files);
+    let listeners = listeners::listeners(&file.listeners, report, &mut files);
     if !report.has_errors() {
         identities::lint(&file.policies, &listeners, report);
     }
-    let admin = meaning.admin(&file.admin, &listeners);
+    let admin = listeners::admin(&file.admin, &listeners, report);
     let upstream_proxy = upstream::proxy(&file.upstream_proxy, report, &mut files);
     let certificates = upstream::certificates(&file.certificates, report, &mut files);
     let dns = meaning.dns(section(&file.dns, &DnsFile::default()));
@@ -82,87 +79,20 @@ pub(super) fn config(
     (config, places)
 }
 
-/// The value that was written, and is right.
-pub(super) fn value<T>(key: &Key<T>) -> Option<&T> {
-    key.as_ref().and_then(|at| at.value.as_ref())
-}
-
-pub(super) fn section<'f, T>(key: &'f Key<T>, left_out: &'f T) -> &'f T {
-    value(key).unwrap_or(left_out)
-}
-
-/// The items that are right.
-pub(super) fn items<T>(list: &List<T>) -> impl Iterator<Item = (&T, Place)> {
-    value(list).into_iter().flatten().filter_map(|at| at.value.as_ref().map(|value| (value, at.place)))
-}
-
-/// The networks that were written; None where the key is left out.
-pub(super) fn networks(list: &List<Network>) -> Option<Vec<IpNet>> {
-    list.as_ref().map(|_| items(list).map(|(network, _)| network.0).collect())
-}
-
-/// Loopback, RFC 1918, RFC 6598 (carrier-grade NAT, which EKS uses for pods) and RFC 4193 (unique local).
-pub(super) fn private_networks() -> Vec<IpNet> {
-    let v4 = |a, b, prefix| IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(a, b, 0, 0), prefix));
-    vec![
-        v4(127, 0, 8),
-        v4(10, 0, 8),
-        v4(172, 16, 12),
-        v4(192, 168, 16),
-        v4(100, 64, 10),
-        IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128)),
-        IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(0xfc00, 0, 0, 0, 0, 0, 0, 0), 7)),
-    ]
-}
-
-/// The value of a key that must be there; `example` is what to write.
-pub(super) fn required<'f, T>(
-    report: &Report<'_>,
-    key: &'f Key<T>,
-    around: Place,
-    name: &str,
-    example: &str,
-) -> Option<&'f At<T>> {
-    if key.is_none() {
-        report.error(around, format!("`{name}` is missing: write `{example}`"));
-    }
-    key.as_ref().filter(|at| at.value.is_some())
-}
-
-/// As the file writes durations.
-fn shown(duration: Duration) -> String {
-    let (seconds, millis) = (duration.as_secs(), duration.subsec_millis());
-    match (seconds, millis) {
-        (0, millis) if millis > 0 => format!("{millis}ms"),
-        (seconds, 0) if seconds > 0 && seconds % 86_400 == 0 => format!("{}d", seconds / 86_400),
-        (seconds, 0) if seconds > 0 && seconds % 3_600 == 0 => format!("{}h", seconds / 3_600),
-        (seconds, 0) if seconds > 0 && seconds % 60 == 0 => format!("{}m", seconds / 60),
-        (seconds, 0) => format!("{seconds}s"),
-        (seconds, millis) => format!("{seconds}s{millis}ms"),
-    }
-}
-
 /// Reads keys, and tells what is wrong with them.
-pub(super) struct Meaning<'r> {
-    pub(super) report: &'r Report<'r>,
+struct Meaning<'r> {
+    report: &'r Report<'r>,
 }
 
 impl Meaning<'_> {
-    pub(super) fn duration(
+    fn duration(
         &self,
         key: &Key<Length>,
         name: &str,
         left_out: Duration,
         fits: RangeInclusive<Duration>,
     ) -> Duration {
-        let Some((at, length)) = key.as_ref().and_then(|at| Some((at, at.value.as_ref()?))) else {
-            return left_out;
-        };
-        if !fits.contains(&length.0) {
-            let (from, to) = (shown(*fits.start()), shown(*fits.end()));
-            self.report.error(at.place, format!("`{name}` is from {from} to {to}, not {}", shown(length.0)));
-        }
-        length.0
+        duration(self.report, key, name, left_out, fits)
     }
 
     fn count(&self, key: &Key<u64>, name: &str, left_out: u64, most: u64) -> u64 {
@@ -207,7 +137,7 @@ impl Meaning<'_> {
         let max_lifetime = file.max_lifetime.as_ref().filter(|at| at.value.is_some()).map(|at| {
             let lifetime = self.duration(&file.max_lifetime, "max_lifetime", HOUR, SECOND..=365 * DAY);
             if lifetime < idle_timeout {
-                let (lifetime, idle) = (shown(lifetime), shown(idle_timeout));
+                let (lifetime, idle) = (Span(lifetime), Span(idle_timeout));
                 self.report.warning(
                     at.place,
                     format!("`max_lifetime` {lifetime} is shorter than `idle_timeout` {idle}, which then never ends a tunnel"),

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::ConfigHash;
-use super::finding::{Place, Report, quoted};
+use super::finding::{Place, Report};
+use super::hash::ConfigHash;
+use crate::words::quote::quoted;
 
 /// Largest file that is read: a million rules are about 40 MB. A named pipe or device must not fill the memory.
 const MAX_BYTES: u64 = 256 << 20;

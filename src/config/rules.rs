@@ -3,22 +3,23 @@
 //! Rule strings are parsed by `policy`; here stands which rule gets which options, from which file and line. Every rule
 //! of every file is read before anything is refused.
 
+use ipnet::IpNet;
+use jiff::Timestamp;
+
 use super::allow_file;
 use super::file::{
-    AllowFile, AllowFilesFile, ClientsFile, FullAllowFile, FullRuleFile, Key, List, ModeFile, PolicyFile,
-    SchemeFile,
+    AllowFile, AllowFilesFile, ClientsFile, FullAllowFile, FullRuleFile, ModeFile, PolicyFile, SchemeFile,
 };
-use super::finding::{Place, Report, quoted};
-use super::meaning::{items, networks, private_networks, required, value};
+use super::finding::{Place, Report};
+use super::keys::{Key, List, items, networks, private_networks, required, value};
 use super::named_files::NamedFiles;
 use super::typed::At;
 use super::values::{Budget, FilePath, Label, Line, Moment, Network, Size};
 use crate::rules::{
     ClientMatch, FileId, Mode, OptionsId, Origin, Policies, PolicyBuilder, RuleOptions, RuleText, Scheme,
-    Schemes, UploadBudget, lint,
+    Schemes, lint,
 };
-use ipnet::IpNet;
-use jiff::Timestamp;
+use crate::words::quote::quoted;
 
 /// The policies in their order, and where each rule of the configuration itself stands, in the order of
 /// [`Policies::rules`]. What is wrong is told and left out.
@@ -355,8 +356,7 @@ impl OptionKeys<'_> {
             expires: value(self.expires).map(|moment| moment.0),
             private: private(self.private, report),
             upload_limit: value(self.upload_limit).map(|size| size.0),
-            upload_budget: value(self.upload_budget)
-                .map(|budget| UploadBudget { bytes: budget.0.0, window: budget.0.1 }),
+            upload_budget: value(self.upload_budget).map(|budget| budget.0),
             verify_certificate: value(self.verify_certificate).copied().unwrap_or(false),
         }
     }

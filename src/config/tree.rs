@@ -8,7 +8,8 @@ use std::borrow::Cow;
 
 use serde_saphyr::granit_parser::{self, Event, Marker, Parser, ScalarStyle, ScanError, Span, StrInput};
 
-use super::finding::{Place, Report, quoted};
+use super::finding::{Place, Report};
+use crate::words::quote::quoted;
 
 /// Nested block collections, and nested flow collections, at most. The schema itself needs eight.
 const MAX_NESTING: usize = 24;

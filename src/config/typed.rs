@@ -14,8 +14,9 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::{self, DeserializeSeed, Deserializer, IntoDeserializer, Visitor};
 use serde::{Deserialize, forward_to_deserialize_any};
 
-use super::finding::{Place, Report, nearest, quoted};
+use super::finding::{Place, Report, nearest};
 use super::tree::{Kind, Node};
+use crate::words::quote::quoted;
 
 /// The name by which [`At`] asks for its place.
 const AT: &str = "@at";

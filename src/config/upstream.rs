@@ -6,9 +6,9 @@
 
 use std::fmt;
 
-use super::file::{CertificatesFile, Key, UpstreamProxyFile};
+use super::file::{CertificatesFile, UpstreamProxyFile};
 use super::finding::Report;
-use super::meaning::{required, value};
+use super::keys::{Key, required, value};
 use super::named_files::NamedFiles;
 use super::typed::At;
 use super::values::FilePath;

@@ -1,4 +1,5 @@
-//! The leaf types of the file: each is one language of `languages` as serde reads it and as the JSON Schema shows it.
+//! The leaf types of the file: each is one small language, of [`super::languages`] or of
+//! [`crate::words::units`], as serde reads it and as the JSON Schema shows it.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,11 +13,12 @@ use jiff::Timestamp;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
-use super::finding::quoted;
 use super::languages::{self, ProxyUrl};
 use super::typed::At;
 use crate::transport::tls;
+use crate::words::quote::quoted;
 use crate::words::target::Name;
+use crate::words::units::{self, UploadBudget};
 
 /// Declares a newtype that serde reads with a function of text.
 macro_rules! leaf {
@@ -68,19 +70,19 @@ impl<T> Visitor<'_> for Leaf<T> {
 
 leaf!(
     /// A duration, to the millisecond.
-    Length(Duration) = languages::duration,
+    Length(Duration) = units::duration,
     "a duration, such as 10s",
     { "type": "string", "pattern": "^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$", "minLength": 2, "examples": ["10s", "5m", "1h30m"] }
 );
 leaf!(
     /// A size in bytes.
-    Size(u64) = languages::size,
+    Size(u64) = units::size,
     "a size, such as 16KiB",
     { "type": ["string", "integer"], "pattern": "^[0-9]+(B|KB|MB|GB|KiB|MiB|GiB)?$", "minimum": 0, "examples": ["16KiB", "50MiB"] }
 );
 leaf!(
     /// Bytes in a sliding window.
-    Budget((u64, Duration)) = languages::budget,
+    Budget(UploadBudget) = units::budget,
     "a budget, such as 5GiB/24h",
     { "type": "string", "pattern": "^[0-9]+(B|KB|MB|GB|KiB|MiB|GiB)?/[0-9dhms]+$", "examples": ["5GiB/24h"] }
 );

@@ -14,12 +14,13 @@ use jiff::Timestamp;
 
 use super::advice;
 use super::policy::{Mode, Policy};
-use super::rule::{Scheme, UploadBudget};
+use super::rule::Scheme;
 use super::search::Wrong;
 use super::store::RuleId;
 use super::view::MatchedRule;
 use crate::words::outcome::{Class, Decision, Reason};
 use crate::words::target::{Host, Port, Target};
+use crate::words::units::UploadBudget;
 
 /// The leave to go on with one request. A value of its own: it keeps no policy alive. Only this room makes one.
 #[derive(Clone, PartialEq, Debug)]

@@ -40,5 +40,6 @@ pub use self::policies::Policies;
 pub use self::policy::{Mode, Policy};
 pub use self::remedy::Remedy;
 pub use self::request::HttpRequest;
-pub use self::rule::{Ports, RuleError, RuleErrorKind, RuleOptions, RuleText, Scheme, Schemes, UploadBudget};
+pub use self::rule::{Ports, RuleError, RuleErrorKind, RuleOptions, RuleText, Scheme, Schemes};
 pub use self::view::{MatchedRule, RuleSource, RuleView};
+pub use crate::words::units::UploadBudget;

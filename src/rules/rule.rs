@@ -5,13 +5,13 @@
 //! ([`builder`](super::builder)).
 
 use std::fmt;
-use std::time::Duration;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
 
 use super::pattern::{HostPattern, PatternError, PatternErrorKind, is_plain};
 use crate::words::target::{Method, Port};
+use crate::words::units::UploadBudget;
 
 /// Longest rule text, in bytes: four times the longest name, for internationalised names, and room for the rest.
 pub const MAX_RULE_TEXT: usize = 1100;
@@ -356,15 +356,6 @@ impl fmt::Display for RuleText {
             None => Ok(()),
         }
     }
-}
-
-/// How much a client may upload by one rule over a sliding window.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct UploadBudget {
-    /// At most so many bytes …
-    pub bytes: u64,
-    /// … within so long a time.
-    pub window: Duration,
 }
 
 /// What stands beside an `allow` rule, or beside an allow file for all its lines.

@@ -3,5 +3,6 @@
 pub mod client;
 pub mod logformat;
 pub mod outcome;
+pub(crate) mod quote;
 pub mod target;
 pub mod units;

@@ -1,12 +1,14 @@
-//! Sizes and windows, written as the configuration takes them: `500MiB`, `5GiB/24h`.
+//! Sizes, durations and budgets, read and written as the configuration has them: `500MiB`, `1h30m`, `5GiB/24h`.
+//!
+//! One way to write a thing is accepted, so that a reader never has to guess a unit. Not here: which range a key allows.
 
 use std::fmt;
 use std::time::Duration;
 
-use crate::rules::UploadBudget;
+use super::quote::quoted;
 
 /// Units of a size, in bytes, largest first.
-pub(crate) const SIZE_UNITS: [(&str, u64); 7] = [
+const SIZE_UNITS: [(&str, u64); 7] = [
     ("GiB", 1 << 30),
     ("GB", 1_000_000_000),
     ("MiB", 1 << 20),
@@ -17,7 +19,7 @@ pub(crate) const SIZE_UNITS: [(&str, u64); 7] = [
 ];
 
 /// Units of a duration, in milliseconds, largest first.
-pub(crate) const DURATION_UNITS: [(&str, u64); 5] =
+const DURATION_UNITS: [(&str, u64); 5] =
     [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -25,6 +27,19 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// A number of bytes, in the largest unit of which it is a whole number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Size(pub u64);
+
+/// A time, to the millisecond: each unit that has a part in it, largest first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Span(pub Duration);
+
+/// How much a client may upload by one rule over a sliding window.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct UploadBudget {
+    /// At most so many bytes …
+    pub bytes: u64,
+    /// … within so long a time.
+    pub window: Duration,
+}
 
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -35,14 +50,16 @@ impl fmt::Display for Size {
     }
 }
 
-impl fmt::Display for UploadBudget {
+impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/", Size(self.bytes))?;
         // Nobody writes a day as 1d, and everybody two as 2d.
-        if self.window == DAY {
+        if self.0 == DAY {
             return f.write_str("24h");
         }
-        let mut left = self.window.as_millis();
+        let mut left = self.0.as_millis();
+        if left == 0 {
+            return f.write_str("0s");
+        }
         for (name, unit) in DURATION_UNITS {
             let unit = u128::from(unit);
             if left >= unit {
@@ -54,36 +71,214 @@ impl fmt::Display for UploadBudget {
     }
 }
 
+impl fmt::Display for UploadBudget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", Size(self.bytes), Span(self.window))
+    }
+}
+
+/// `500ms`, `10s`, `5m`, `1h30m`, `30d`: whole numbers with units, largest first, each unit once.
+///
+/// # Errors
+/// What to write instead.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(format!("{} has no unit: write {text}s if seconds are meant", quoted(text)));
+    }
+    duration_millis(text).map(Duration::from_millis).ok_or_else(|| {
+        let text = quoted(text);
+        format!(
+            "{text} is not a duration: write whole numbers with the units d, h, m, s, ms, largest first, such as 10s, 5m or 1h30m"
+        )
+    })
+}
+
+fn duration_millis(text: &str) -> Option<u64> {
+    let (mut rest, mut units, mut total) = (text, DURATION_UNITS.as_slice(), 0_u64);
+    if rest.is_empty() {
+        return None;
+    }
+    while !rest.is_empty() {
+        let (number, after) = rest.split_at(rest.bytes().take_while(u8::is_ascii_digit).count());
+        let (unit, after) = after.split_at(after.bytes().take_while(u8::is_ascii_alphabetic).count());
+        let index = units.iter().position(|(name, _)| *name == unit)?;
+        let millis = units.get(index)?.1;
+        total = total.checked_add(number.parse::<u64>().ok()?.checked_mul(millis)?)?;
+        units = units.get(index + 1..)?;
+        rest = after;
+    }
+    Some(total)
+}
+
+/// `16KiB`, `50MB`, `16384` (bytes), in bytes.
+///
+/// # Errors
+/// What to write instead.
+pub(crate) fn size(text: &str) -> Result<u64, String> {
+    let (number, unit) = text.split_at(text.bytes().take_while(u8::is_ascii_digit).count());
+    let known = SIZE_UNITS.iter().find(|(name, _)| *name == unit || (unit.is_empty() && *name == "B"));
+    if let (false, Some((_, bytes))) = (number.is_empty(), known) {
+        let size = number.parse::<u64>().ok().and_then(|number| number.checked_mul(*bytes));
+        return size.ok_or_else(|| format!("{} is too large: no size is over 16 EiB", quoted(text)));
+    }
+    let meant = match unit.trim().to_ascii_lowercase().as_str() {
+        "k" | "kb" | "kib" => Some("KiB"),
+        "m" | "mb" | "mib" => Some("MiB"),
+        "g" | "gb" | "gib" => Some("GiB"),
+        _ => None,
+    };
+    Err(match meant {
+        Some(meant) if !number.is_empty() => {
+            format!(
+                "{} is not a size: write {number}{meant}, or {number}{}",
+                quoted(text),
+                meant.replace('i', "")
+            )
+        }
+        _ => format!(
+            "{} is not a size: write a whole number with B, KB, MB, GB, KiB, MiB or GiB, such as 16KiB",
+            quoted(text)
+        ),
+    })
+}
+
+/// `5GiB/24h`: bytes in a sliding window of one minute to 31 days.
+///
+/// # Errors
+/// What to write instead.
+pub(crate) fn budget(text: &str) -> Result<UploadBudget, String> {
+    const MIN: Duration = Duration::from_secs(60);
+    const MAX: Duration = Duration::from_secs(31 * 86_400);
+    let Some((bytes, window)) = text.split_once('/') else {
+        return Err(format!(
+            "{} is not a budget: write a size, a slash and a duration, such as 5GiB/24h",
+            quoted(text)
+        ));
+    };
+    let (bytes, window) = (size(bytes)?, duration(window)?);
+    if bytes == 0 {
+        return Err(
+            "a budget of 0 bytes lets nothing through: write at least 1B, or deny the host".to_owned()
+        );
+    }
+    if !(MIN..=MAX).contains(&window) {
+        return Err("the window of a budget is from 1m to 31d: write 5GiB/24h, say".to_owned());
+    }
+    Ok(UploadBudget { bytes, window })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config;
 
-    /// What stands beside a rule, read and written.
-    fn written(option: &str) -> String {
-        let text = format!("policies: [{{name: p, allow: [{{to: a.example, {option}}}]}}]");
-        let loaded = config::load_str("c", &text, |_| Ok(Vec::new())).expect("a configuration");
-        let rule = loaded.config.policies.rules().next().expect("a rule");
-        let options = rule.options().expect("has some");
-        match (options.upload_limit, options.upload_budget) {
-            (Some(bytes), None) => format!("upload_limit: {}", Size(bytes)),
-            (None, Some(budget)) => format!("upload_budget: {budget}"),
-            other => panic!("{other:?}"),
+    fn told<T>(result: Result<T, String>, show: impl Fn(T) -> String) -> String {
+        match result {
+            Ok(value) => show(value),
+            Err(text) => format!("error: {text}"),
+        }
+    }
+
+    /// `want` in full, or an error that contains `want` after `error:`.
+    fn check<T>(rows: &[(&str, &str)], parse: fn(&str) -> Result<T, String>, show: impl Fn(T) -> String) {
+        for (text, want) in rows {
+            let got = told(parse(text), &show);
+            match want.strip_prefix("error: ") {
+                Some(part) => assert!(got.starts_with("error: ") && got.contains(part), "{text:?}: {got}"),
+                None => assert_eq!(got, *want, "{text:?}"),
+            }
         }
     }
 
     #[test]
+    fn durations_are_whole_numbers_with_units_largest_first() {
+        check(
+            &[
+                ("0s", "0"),
+                ("500ms", "500"),
+                ("10s", "10000"),
+                ("5m", "300000"),
+                ("90m", "5400000"),
+                ("1h30m", "5400000"),
+                ("1d2h3m4s5ms", "93784005"),
+                ("10", "error: write 10s"),
+                ("", "error: not a duration"),
+                ("s", "error: not a duration"),
+                ("10 s", "error: not a duration"),
+                ("10S", "error: not a duration"),
+                ("1.5h", "error: not a duration"),
+                ("-1s", "error: not a duration"),
+                ("30m1h", "error: largest first"),
+                ("1s1s", "error: not a duration"),
+                ("10sec", "error: not a duration"),
+                ("99999999999999999999s", "error: not a duration"),
+                ("18446744073709551615d", "error: not a duration"),
+            ],
+            duration,
+            |d| d.as_millis().to_string(),
+        );
+    }
+
+    #[test]
+    fn sizes_are_whole_numbers_with_one_unit() {
+        check(
+            &[
+                ("0", "0"),
+                ("16384", "16384"),
+                ("16384B", "16384"),
+                ("16KiB", "16384"),
+                ("16KB", "16000"),
+                ("50MiB", "52428800"),
+                ("1GiB", "1073741824"),
+                ("50M", "error: write 50MiB, or 50MB"),
+                ("16kib", "error: write 16KiB, or 16KB"),
+                ("16 KiB", "error: write 16KiB"),
+                ("KiB", "error: such as 16KiB"),
+                ("1.5GiB", "error: a whole number"),
+                ("-1", "error: a whole number"),
+                ("", "error: a whole number"),
+                ("99999999999999999999", "error: too large"),
+                ("18446744073709551615GiB", "error: too large"),
+            ],
+            size,
+            |bytes| bytes.to_string(),
+        );
+    }
+
+    #[test]
+    fn a_budget_is_a_size_over_a_window() {
+        check(
+            &[
+                ("5GiB/24h", "5368709120/86400"),
+                ("1B/1m", "1/60"),
+                ("5GiB", "error: such as 5GiB/24h"),
+                ("5GiB/day", "error: not a duration"),
+                ("5G/24h", "error: write 5GiB"),
+                ("0B/24h", "error: at least 1B"),
+                ("1GiB/1s", "error: from 1m to 31d"),
+                ("1GiB/32d", "error: from 1m to 31d"),
+            ],
+            budget,
+            |UploadBudget { bytes, window }| format!("{bytes}/{}", window.as_secs()),
+        );
+    }
+
+    #[test]
     fn it_is_shown_as_it_was_written() {
-        for text in ["500MiB", "1KiB", "5GB", "1500KB", "1B", "1025B", "1536MiB"] {
-            assert_eq!(written(&format!("upload_limit: {text}")), format!("upload_limit: {text}"));
+        let sizes = ["500MiB", "1KiB", "5GB", "1500KB", "1B", "1025B", "1536MiB", "0B"];
+        for text in sizes {
+            assert_eq!(told(size(text), |bytes| Size(bytes).to_string()), text);
+        }
+        let spans = ["0s", "10ms", "24h", "2d", "30d", "1h30m", "1d12h", "1s500ms"];
+        for text in spans {
+            assert_eq!(told(duration(text), |span| Span(span).to_string()), text);
         }
         for text in ["5GiB/24h", "100B/1m", "1GiB/2d", "1MB/1h30m", "7KB/1m1s1ms"] {
-            assert_eq!(written(&format!("upload_budget: {text}")), format!("upload_budget: {text}"));
+            assert_eq!(told(budget(text), |budget| budget.to_string()), text);
         }
         for (text, shown) in [("1024KiB", "1MiB"), ("2000", "2KB"), ("3000MB", "3GB")] {
-            assert_eq!(written(&format!("upload_limit: {text}")), format!("upload_limit: {shown}"));
+            assert_eq!(told(size(text), |bytes| Size(bytes).to_string()), shown);
         }
-        assert_eq!(written("upload_budget: 1B/36h"), "upload_budget: 1B/1d12h");
-        assert_eq!(Size(0).to_string(), "0B");
+        assert_eq!(told(duration("90s"), |span| Span(span).to_string()), "1m30s");
+        assert_eq!(told(budget("1B/36h"), |budget| budget.to_string()), "1B/1d12h");
     }
 }
