@@ -8,10 +8,11 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::keys::{Key, List};
+use super::options::{FullAllowFile, FullRuleFile};
 use super::typed::At;
 use super::values::{
-    Budget, FilePath, Header, HostName, Hosts, Identity, Label, Length, Line, Moment, Network, Parent,
-    Server, Size, Socket, VpcEndpoint,
+    FilePath, Header, HostName, Hosts, Identity, Label, Length, Line, Network, Parent, Server, Size, Socket,
+    VpcEndpoint,
 };
 
 /// Configuration of egressd, a forward proxy that lets out only what is listed.
@@ -167,33 +168,6 @@ pub(super) enum AllowFile {
     Full(Box<FullRuleFile>),
 }
 
-/// A rule with options.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[schemars(rename = "Rule", deny_unknown_fields)]
-pub(super) struct FullRuleFile {
-    /// `[scheme://]host[:port]`.
-    #[schemars(required)]
-    pub(super) to: Key<Line>,
-    /// The metric's `rule` label. Left out: the rule's text.
-    pub(super) name: Key<Label>,
-    /// Free text, shown wherever the rule is.
-    pub(super) description: Key<Line>,
-    /// Free text, shown wherever the rule is.
-    pub(super) owner: Key<Line>,
-    /// Free text, shown wherever the rule is.
-    pub(super) ticket: Key<Line>,
-    /// From that day (UTC), or that RFC 3339 moment, on the rule no longer allows.
-    pub(super) expires: Key<Moment>,
-    /// Non-public networks this rule may reach.
-    pub(super) private: List<Network>,
-    /// Bytes from client to target in one tunnel or request.
-    pub(super) upload_limit: Key<Size>,
-    /// Bytes from client to target, by client and rule, over a sliding window.
-    pub(super) upload_budget: Key<Budget>,
-    /// egressd makes its own handshake and wants a valid certificate for the host.
-    pub(super) verify_certificate: Key<bool>,
-}
-
 /// A file alone, or a file with options.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename = "@text_or_map")]
@@ -203,48 +177,6 @@ pub(super) enum AllowFilesFile {
     File(At<FilePath>),
     /// The file stands under `file`.
     Full(Box<FullAllowFile>),
-}
-
-/// A file of rules with options for all of its lines.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[schemars(rename = "AllowFile", deny_unknown_fields)]
-pub(super) struct FullAllowFile {
-    /// One rule a line, `#` comments.
-    #[schemars(required)]
-    pub(super) file: Key<FilePath>,
-    /// What a line without a scheme means. Left out: https.
-    pub(super) schemes: List<SchemeFile>,
-    /// Shown as the name of every line's rule; the metric's label is the file's base name. Left out: the line's text.
-    pub(super) name: Key<Label>,
-    /// Free text, shown wherever the rule is.
-    pub(super) description: Key<Line>,
-    /// Free text, shown wherever the rule is.
-    pub(super) owner: Key<Line>,
-    /// Free text, shown wherever the rule is.
-    pub(super) ticket: Key<Line>,
-    /// From that day (UTC), or that RFC 3339 moment, on the lines no longer allow.
-    pub(super) expires: Key<Moment>,
-    /// Non-public networks the lines may reach.
-    pub(super) private: List<Network>,
-    /// Bytes from client to target in one tunnel or request.
-    pub(super) upload_limit: Key<Size>,
-    /// Bytes from client to target, by client and rule, over a sliding window.
-    pub(super) upload_budget: Key<Budget>,
-    /// egressd makes its own handshake and wants a valid certificate for the host.
-    pub(super) verify_certificate: Key<bool>,
-}
-
-/// How a request is made.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-#[schemars(rename = "Scheme")]
-pub(super) enum SchemeFile {
-    /// CONNECT that carries TLS whose SNI equals the host.
-    Https,
-    /// A plain absolute-form request.
-    Http,
-    /// CONNECT with no look inside.
-    Tcp,
 }
 
 /// How names are looked up.

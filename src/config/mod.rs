@@ -18,6 +18,7 @@ mod listeners;
 mod load;
 mod meaning;
 mod named_files;
+mod options;
 mod rules;
 mod schema;
 mod settings;

@@ -3,18 +3,16 @@
 //! Rule strings are parsed by `policy`; here stands which rule gets which options, from which file and line. Every rule
 //! of every file is read before anything is refused.
 
-use ipnet::IpNet;
 use jiff::Timestamp;
 
 use super::allow_file;
-use super::file::{
-    AllowFile, AllowFilesFile, ClientsFile, FullAllowFile, FullRuleFile, ModeFile, PolicyFile, SchemeFile,
-};
+use super::file::{AllowFile, AllowFilesFile, ClientsFile, ModeFile, PolicyFile};
 use super::finding::{Place, Report};
 use super::keys::{Key, List, items, networks, private_networks, required, value};
 use super::named_files::NamedFiles;
+use super::options::{SchemeFile, private};
 use super::typed::At;
-use super::values::{Budget, FilePath, Label, Line, Moment, Network, Size};
+use super::values::{FilePath, Line};
 use crate::rules::{
     ClientMatch, FileId, Mode, OptionsId, Origin, Policies, PolicyBuilder, RuleOptions, RuleText, Scheme,
     Schemes, lint,
@@ -106,11 +104,13 @@ fn read_policy(
             }
             AllowFile::Full(full) => {
                 let to = required(report, &full.to, place, "to", "to: git-codecommit.*.amazonaws.com");
-                let options = full.options().read(report);
+                let options = full.options(report);
                 let options = reading.builder.options(options);
                 if let Some(rule) = to {
                     let schemes = reading.allow(rule, inline, options, Schemes::HTTPS);
-                    verifiable(&full.verify_certificate, schemes, report);
+                    if let Some(schemes) = schemes {
+                        full.check(schemes, report);
+                    }
                 }
             }
         }
@@ -121,8 +121,8 @@ fn read_policy(
             AllowFilesFile::Full(full) => {
                 let path = required(report, &full.file, place, "file", "file: allowlist.txt");
                 let schemes = schemes(&full.schemes, report);
-                verifiable(&full.verify_certificate, Some(schemes), report);
-                let options = full.options().read(report);
+                full.check(schemes, report);
+                let options = full.options(report);
                 let options = reading.builder.options(options);
                 if let Some(path) = path {
                     reading.file(path, options, schemes, files);
@@ -247,23 +247,6 @@ fn not_empty<T>(name: &str, list: &List<T>, report: &Report<'_>) {
     }
 }
 
-fn private(list: &List<Network>, report: &Report<'_>) -> Vec<IpNet> {
-    for (network, place) in items(list) {
-        if network.0.prefix_len() == 0 {
-            report.warning(
-                place,
-                format!(
-                    "{} opens every internal address: write the network that is meant",
-                    quoted(&network.0.to_string())
-                ),
-            );
-        } else if let Some(doubt) = lint::private_network(&network.0) {
-            report.warning(place, doubt);
-        }
-    }
-    networks(list).unwrap_or_default()
-}
-
 fn schemes(list: &List<SchemeFile>, report: &Report<'_>) -> Schemes {
     if let Some(at) = list
         && at.value.as_ref().is_some_and(Vec::is_empty)
@@ -283,81 +266,4 @@ fn schemes(list: &List<SchemeFile>, report: &Report<'_>) -> Schemes {
         schemes.push(scheme);
     }
     if schemes.is_empty() { Schemes::HTTPS } else { schemes.into_iter().collect() }
-}
-
-/// Only an `https` rule has a certificate to verify.
-fn verifiable(key: &Key<bool>, schemes: Option<Schemes>, report: &Report<'_>) {
-    if let (Some(at), Some(schemes)) = (key, schemes)
-        && at.value == Some(true)
-        && !schemes.contains(Scheme::Https)
-    {
-        report.error(at.place, "`verify_certificate` needs an https rule: write https://, or take it out");
-    }
-}
-
-/// The options that a rule and an allow file have in common.
-struct OptionKeys<'f> {
-    name: &'f Key<Label>,
-    description: &'f Key<Line>,
-    owner: &'f Key<Line>,
-    ticket: &'f Key<Line>,
-    expires: &'f Key<Moment>,
-    private: &'f List<Network>,
-    upload_limit: &'f Key<Size>,
-    upload_budget: &'f Key<Budget>,
-    verify_certificate: &'f Key<bool>,
-}
-
-/// The same keys of both types.
-macro_rules! option_keys {
-    ($file:expr) => {
-        OptionKeys {
-            name: &$file.name,
-            description: &$file.description,
-            owner: &$file.owner,
-            ticket: &$file.ticket,
-            expires: &$file.expires,
-            private: &$file.private,
-            upload_limit: &$file.upload_limit,
-            upload_budget: &$file.upload_budget,
-            verify_certificate: &$file.verify_certificate,
-        }
-    };
-}
-
-impl FullRuleFile {
-    fn options(&self) -> OptionKeys<'_> {
-        option_keys!(self)
-    }
-}
-
-impl FullAllowFile {
-    fn options(&self) -> OptionKeys<'_> {
-        option_keys!(self)
-    }
-}
-
-impl OptionKeys<'_> {
-    fn read(&self, report: &Report<'_>) -> RuleOptions {
-        if let Some(at) = self.upload_limit
-            && at.value.as_ref().is_some_and(|size| size.0 == 0)
-        {
-            report.error(
-                at.place,
-                "an `upload_limit` of 0 lets nothing through: write at least 1B, or deny the host",
-            );
-        }
-        let text = |key: &Key<Line>| value(key).map(|line| line.0.clone());
-        RuleOptions {
-            name: value(self.name).map(|label| label.0.clone()),
-            description: text(self.description),
-            owner: text(self.owner),
-            ticket: text(self.ticket),
-            expires: value(self.expires).map(|moment| moment.0),
-            private: private(self.private, report),
-            upload_limit: value(self.upload_limit).map(|size| size.0),
-            upload_budget: value(self.upload_budget).map(|budget| budget.0),
-            verify_certificate: value(self.verify_certificate).copied().unwrap_or(false),
-        }
-    }
 }

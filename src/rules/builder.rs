@@ -12,9 +12,10 @@ use super::clients::ClientMatch;
 use super::labels::Labels;
 use super::names::{NameTable, hash};
 use super::networks::Networks;
+use super::options::RuleOptions;
 use super::pattern::network_of;
 use super::policy::{File, Mode, Options, Policy};
-use super::rule::{RuleOptions, RuleText, Scheme, Schemes};
+use super::rule::{RuleText, Scheme, Schemes};
 use super::store::{Kind, NONE, NewRule, RuleId, Store};
 
 /// Most exact names, suffixes, addresses and networks in one policy.

@@ -13,6 +13,7 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 
 use super::advice;
+use super::options::{OptionValue, RuleOptions};
 use super::policy::{Mode, Policy};
 use super::rule::Scheme;
 use super::search::Wrong;
@@ -49,6 +50,34 @@ pub struct Permit {
     pub verify_certificate: bool,
     /// The address that was asked for as such: `deny` was compared with it already, and report mode let it pass.
     pub(super) literal: Option<IpAddr>,
+}
+
+impl Permit {
+    /// The options that bind the request, as [`RuleOptions::entries`] gives those of a rule.
+    pub fn options(&self) -> impl Iterator<Item = (&'static str, OptionValue<'_>)> {
+        // Each by name: what a permit gets beside these is shown, or is said here not to be an option.
+        let Permit {
+            policy: _,
+            mode: _,
+            decision: _,
+            reason: _,
+            rule: _,
+            scheme: _,
+            port: _,
+            literal: _,
+            upload_limit,
+            upload_budget,
+            verify_certificate,
+            private,
+        } = self;
+        [
+            ("upload_limit", OptionValue::AtMost(*upload_limit)),
+            ("upload_budget", OptionValue::Budget(*upload_budget)),
+            ("verify_certificate", OptionValue::Demand(*verify_certificate)),
+            ("private", OptionValue::Opens(private)),
+        ]
+        .into_iter()
+    }
 }
 
 /// A refusal.
@@ -158,7 +187,20 @@ impl Policy {
 
     fn permit(&self, rule: Option<RuleId>, scheme: Scheme, port: Port, literal: Option<IpAddr>) -> Permit {
         let options = rule.and_then(|rule| self.options_of(rule));
-        let given = options.map(|options| &options.given);
+        let none = RuleOptions::default();
+        // Each by name: of a new one it has to be said here whether the permit takes it along. Those that do not are
+        // notes, or have done their work when a permit is made.
+        let RuleOptions {
+            name: _,
+            owner: _,
+            ticket: _,
+            description: _,
+            expires: _,
+            private: _, // below, together with the policy's
+            upload_limit,
+            upload_budget,
+            verify_certificate,
+        } = options.map_or(&none, |options| &options.given);
         Permit {
             policy: Arc::clone(&self.name),
             mode: self.mode,
@@ -168,9 +210,9 @@ impl Policy {
             scheme,
             port,
             private: options.map_or(&self.private, |options| &options.private).clone(),
-            upload_limit: given.and_then(|options| options.upload_limit),
-            upload_budget: given.and_then(|options| options.upload_budget),
-            verify_certificate: given.is_some_and(|options| options.verify_certificate),
+            upload_limit: *upload_limit,
+            upload_budget: *upload_budget,
+            verify_certificate: *verify_certificate,
             literal,
         }
     }

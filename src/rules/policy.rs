@@ -12,7 +12,7 @@ use super::clients::ClientMatch;
 use super::labels::Labels;
 use super::names::NameTable;
 use super::networks::Networks;
-use super::rule::RuleOptions;
+use super::options::RuleOptions;
 use super::store::{Rule, RuleId, Store};
 
 /// What becomes of a request that the rules deny.

@@ -4,14 +4,14 @@
 //! `deny` rule forbids, or a rule whose time is over, is for its owner to decide. Judged by the policy in force and
 //! not by the one that denied, so that what was mended meanwhile says so. Not here: the shortest list for a whole log.
 
-use std::net::IpAddr;
-
+use ipnet::IpNet;
 use jiff::Timestamp;
 
 use super::address;
 use super::builder::{Origin, PolicyBuilder};
 use super::decide::{GoesBy, goes_by};
 use super::lint;
+use super::options::RuleOptions;
 use super::rule::{RuleText, Scheme, Schemes};
 use super::{ClientMatch, Mode, Policies, Policy};
 use crate::words::outcome::{Class, Decision, Reason};
@@ -181,12 +181,9 @@ fn rule(policy: &Policy, target: &Target, scheme: Scheme) -> Remedy {
     if let Host::Address(address) = target.host {
         warnings.push("an address says nothing of who answers there: a name is better".to_owned());
         if address::prohibited(address, policy.private()).is_some() {
-            let bits = match address {
-                IpAddr::V4(_) => 32,
-                IpAddr::V6(_) => 128,
-            };
             warnings.push("the address is not public, so the rule has to open it by `private`".to_owned());
-            options = Some(format!("private: [\"{address}/{bits}\"]"));
+            let opened = RuleOptions { private: vec![IpNet::from(address)], ..RuleOptions::default() };
+            options = Some(opened.to_yaml());
         }
     }
     Remedy { rule: Some(text), options, warnings, ..Remedy::default() }

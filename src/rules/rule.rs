@@ -1,17 +1,13 @@
-//! A rule as it is written: `[scheme://]host[:port]`, and the options beside it.
+//! A rule as it is written: `[scheme://]host[:port]`.
 //!
 //! Parsed strictly: what a URL may have and a rule has not (path, user information) is refused with what to write
-//! instead. Not here: the host's grammar ([`pattern`](super::pattern)), and what is left out, which `allow` and `deny` read differently
-//! ([`builder`](super::builder)).
+//! instead. Not here: the host's grammar ([`pattern`](super::pattern)), the options beside a rule ([`options`](super::options)), and
+//! what is left out, which `allow` and `deny` read differently ([`builder`](super::builder)).
 
 use std::fmt;
 
-use ipnet::IpNet;
-use jiff::Timestamp;
-
 use super::pattern::{HostPattern, PatternError, PatternErrorKind, is_plain};
 use crate::words::target::{Method, Port};
-use crate::words::units::UploadBudget;
 
 /// Longest rule text, in bytes: four times the longest name, for internationalised names, and room for the rest.
 pub const MAX_RULE_TEXT: usize = 1100;
@@ -356,27 +352,4 @@ impl fmt::Display for RuleText {
             None => Ok(()),
         }
     }
-}
-
-/// What stands beside an `allow` rule, or beside an allow file for all its lines.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct RuleOptions {
-    /// The rule's name, and its metric label.
-    pub name: Option<Box<str>>,
-    /// Free text.
-    pub description: Option<Box<str>>,
-    /// Free text.
-    pub owner: Option<Box<str>>,
-    /// Free text.
-    pub ticket: Option<Box<str>>,
-    /// From this moment on the rule no longer allows.
-    pub expires: Option<Timestamp>,
-    /// Addresses that are not public and may be reached by this rule all the same.
-    pub private: Vec<IpNet>,
-    /// Bytes from client to target in one tunnel or request.
-    pub upload_limit: Option<u64>,
-    /// The same by client and rule over a sliding window.
-    pub upload_budget: Option<UploadBudget>,
-    /// Whether the target must show a certificate that is valid for the host.
-    pub verify_certificate: bool,
 }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::options::RuleOptions;
 use super::pattern::HostPattern;
 use super::policy::{File, Options, Policy};
-use super::rule::{Ports, RuleOptions, Schemes};
+use super::rule::{Ports, Schemes};
 use super::store::{Rule, RuleId};
 
 /// One rule of one policy. Borrows from the policy; making one costs nothing.
@@ -86,26 +87,6 @@ impl<'a> RuleView<'a> {
     /// From when on it no longer allows.
     pub fn expires(&self) -> Option<Timestamp> {
         self.policy.expires(self.rule)
-    }
-
-    /// Its name.
-    pub fn name(&self) -> Option<&'a str> {
-        self.options()?.name.as_deref()
-    }
-
-    /// Its owner.
-    pub fn owner(&self) -> Option<&'a str> {
-        self.options()?.owner.as_deref()
-    }
-
-    /// Its ticket.
-    pub fn ticket(&self) -> Option<&'a str> {
-        self.options()?.ticket.as_deref()
-    }
-
-    /// Its description.
-    pub fn description(&self) -> Option<&'a str> {
-        self.options()?.description.as_deref()
     }
 
     fn options_entry(&self) -> Option<&'a Options> {

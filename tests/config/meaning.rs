@@ -120,8 +120,8 @@ fn rules_keep_their_options_and_where_they_stand() {
                 schemes.join(" "),
                 rule.file(),
                 rule.line(),
-                rule.name(),
-                rule.owner(),
+                options.and_then(|options| options.name.as_deref()),
+                options.and_then(|options| options.owner.as_deref()),
                 options.and_then(|options| options.upload_limit),
             )
         })

@@ -7,10 +7,7 @@
 use std::cmp::Ordering;
 use std::fmt;
 
-use ipnet::IpNet;
-
-use crate::rules::{Mode, Policies, Policy, Ports, RuleOptions, RuleView, Scheme, UploadBudget};
-use crate::words::units::Size;
+use crate::rules::{Mode, Policies, Policy, Ports, RuleOptions, RuleView, Scheme, Shift};
 
 /// What kind of change it is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -146,30 +143,6 @@ impl Details {
         self.lines.push(line);
     }
 
-    /// A restriction: none is the widest, and of two the larger.
-    fn limit<T: PartialOrd>(
-        &mut self,
-        key: &str,
-        old: Option<T>,
-        new: Option<T>,
-        show: impl Fn(&T) -> String,
-    ) {
-        let order = match (&old, &new) {
-            (None, None) => Some(Ordering::Equal),
-            (None, Some(_)) => Some(Ordering::Greater),
-            (Some(_), None) => Some(Ordering::Less),
-            (Some(old), Some(new)) => old.partial_cmp(new),
-        };
-        let effect = match order {
-            Some(Ordering::Equal) => return,
-            Some(Ordering::Less) => Effect::Widened,
-            Some(Ordering::Greater) => Effect::Narrowed,
-            None => Effect::Changed,
-        };
-        let text = |value: &Option<T>| value.as_ref().map_or_else(|| "none".to_owned(), &show);
-        self.add(effect, format!("{key} {} → {}", text(&old), text(&new)));
-    }
-
     /// Each of several things that let more through.
     fn set<T: PartialEq + fmt::Display>(&mut self, key: &str, old: &[T], new: &[T]) {
         for one in new.iter().filter(|one| !old.contains(one)) {
@@ -186,13 +159,6 @@ impl Details {
             (true, false) => self.add(Effect::Narrowed, format!("{key} not asked → {}", new.join(" "))),
             (false, true) => self.add(Effect::Widened, format!("{key} {} → not asked", old.join(" "))),
             _ => self.set(key, old, new),
-        }
-    }
-
-    fn note(&mut self, key: &str, old: Option<&str>, new: Option<&str>) {
-        if old != new {
-            let text = |value: Option<&str>| value.unwrap_or("none").to_owned();
-            self.add(Effect::Noted, format!("{key} {} → {}", text(old), text(new)));
         }
     }
 }
@@ -339,30 +305,20 @@ fn ports_effect(old: &[(u16, u16)], new: &[(u16, u16)]) -> Effect {
 }
 
 fn compare_options(old: &RuleOptions, new: &RuleOptions, details: &mut Details) {
-    details.limit("expires", old.expires, new.expires, ToString::to_string);
-    details.limit("upload_limit", old.upload_limit, new.upload_limit, |bytes| Size(*bytes).to_string());
-    // More bytes in a longer window may be less or more.
-    match (old.upload_budget, new.upload_budget) {
-        (Some(old), Some(new)) if old.window != new.window => {
-            details.add(Effect::Changed, format!("upload_budget {old} → {new}"));
-        }
-        (old, new) => {
-            let window = old.or(new).map(|budget| budget.window).unwrap_or_default();
-            let bytes = |budget: Option<UploadBudget>| budget.map(|budget| budget.bytes);
-            let show = |bytes: &u64| UploadBudget { bytes: *bytes, window }.to_string();
-            details.limit("upload_budget", bytes(old), bytes(new), show);
+    let (mut effects, mut notes) = (Vec::new(), Vec::new());
+    for ((key, old), (_, new)) in old.entries().zip(new.entries()) {
+        for (shift, text) in old.changes(&new) {
+            let line = format!("{key} {text}");
+            match shift {
+                Shift::Wider => effects.push((Effect::Widened, line)),
+                Shift::Narrower => effects.push((Effect::Narrowed, line)),
+                Shift::Unclear => effects.push((Effect::Changed, line)),
+                Shift::Noted => notes.push((Effect::Noted, line)),
+            }
         }
     }
-    match (old.verify_certificate, new.verify_certificate) {
-        (true, false) => details.add(Effect::Widened, "verify_certificate true → false".to_owned()),
-        (false, true) => details.add(Effect::Narrowed, "verify_certificate false → true".to_owned()),
-        _ => {}
-    }
-    details.set::<IpNet>("private", &old.private, &new.private);
-    details.note("name", old.name.as_deref(), new.name.as_deref());
-    details.note("description", old.description.as_deref(), new.description.as_deref());
-    details.note("owner", old.owner.as_deref(), new.owner.as_deref());
-    details.note("ticket", old.ticket.as_deref(), new.ticket.as_deref());
+    // What changes decisions comes first.
+    effects.into_iter().chain(notes).for_each(|(effect, line)| details.add(effect, line));
 }
 
 #[cfg(test)]

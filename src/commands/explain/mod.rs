@@ -6,7 +6,7 @@
 //! Not here: looking names up (the caller brings that), and what only a connection can tell (DNS, the dial, the SNI).
 
 mod arguments;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -14,12 +14,13 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::outbound::resolve::LookupError;
-use crate::rules::{MatchedRule, Mode, Permit, Policies, RuleView, Scheme};
+use crate::rules::{
+    MatchedRule, Mode, OptionValue, Permit, Policies, RuleOptions, RuleView, Scheme, UploadBudget,
+};
 use crate::session::refuse::reply;
 use crate::words::client::Client;
 use crate::words::outcome::{Decision, Reason};
 use crate::words::target::{Host, Method, Name, Port, Target, TargetError, split_port};
-use crate::words::units::Size;
 
 /// A target as a person writes it: `host`, `host:port`, `https://…`, `http://…`, `tcp://host:port`.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -242,17 +243,16 @@ impl Explanation {
 
     /// One JSON object; its members are named as in the access log.
     pub fn to_json(&self) -> Value {
-        let options = self.permit.as_ref().map(|permit| {
-            json!({
-                "private": permit.private.iter().map(ToString::to_string).collect::<Vec<_>>(),
-                "upload_limit": permit.upload_limit,
-                "upload_budget": permit.upload_budget.map(|budget| json!({
-                    "bytes": budget.bytes,
-                    "window_seconds": budget.window.as_secs(),
-                })),
-                "verify_certificate": permit.verify_certificate,
-            })
-        });
+        let option = |(key, value): (&str, OptionValue<'_>)| {
+            let told = match value {
+                OptionValue::Budget(Some(UploadBudget { bytes, window })) => {
+                    json!({ "bytes": bytes, "window_seconds": window.as_secs() })
+                }
+                value => value.to_json(),
+            };
+            (key.to_owned(), told)
+        };
+        let options = self.permit.as_ref().map(|permit| permit.options().map(option).collect::<Value>());
         let addresses = self.addresses.iter().map(|verdict| {
             json!({
                 "address": verdict.address.to_string(),
@@ -286,14 +286,9 @@ impl Explanation {
 
 /// What people wrote about a rule, and when it expires: key and text.
 pub fn notes(rule: &RuleView<'_>) -> Vec<(&'static str, String)> {
-    let notes = [
-        ("name", rule.name().map(str::to_owned)),
-        ("owner", rule.owner().map(str::to_owned)),
-        ("ticket", rule.ticket().map(str::to_owned)),
-        ("description", rule.description().map(str::to_owned)),
-        ("expires", rule.expires().map(|moment| moment.to_string())),
-    ];
-    notes.into_iter().filter_map(|(key, text)| Some((key, text?))).collect()
+    let entries = rule.options().into_iter().flat_map(RuleOptions::entries);
+    let notes = entries.filter(|(_, value)| matches!(value, OptionValue::Note(_) | OptionValue::Until(_)));
+    notes.filter(|(_, value)| value.is_given()).map(|(key, value)| (key, value.to_string())).collect()
 }
 
 /// As the log writes it.
@@ -362,21 +357,12 @@ impl fmt::Display for Explanation {
 }
 
 fn options(permit: &Permit) -> String {
-    let mut text = String::new();
-    if let Some(bytes) = permit.upload_limit {
-        let _ = write!(text, ", upload_limit {}", Size(bytes));
-    }
-    if let Some(budget) = permit.upload_budget {
-        let _ = write!(text, ", upload_budget {budget}");
-    }
-    if permit.verify_certificate {
-        text.push_str(", verify_certificate");
-    }
-    if !permit.private.is_empty() {
-        let networks: Vec<String> = permit.private.iter().map(ToString::to_string).collect();
-        let _ = write!(text, ", private {}", networks.join(" "));
-    }
-    text.trim_start_matches(", ").to_owned()
+    let given = permit.options().filter(|(_, value)| value.is_given());
+    let told = given.map(|(key, value)| match value {
+        OptionValue::Demand(_) => key.to_owned(),
+        value => format!("{key} {value}"),
+    });
+    told.collect::<Vec<String>>().join(", ")
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{Clients, Kind, Seen, Suggestion, Wanted, Why, wide};
 use crate::config::{self, Severity};
-use crate::rules::Scheme;
+use crate::rules::{RuleOptions, Scheme};
 use crate::telemetry::record::Cause;
 use crate::words::outcome::Class;
 use crate::words::target::Host;
@@ -239,9 +239,9 @@ fn written(line: &Line) -> String {
     if line.seen.addresses.is_empty() {
         return format!("\"{rule}\"");
     }
-    let networks: Vec<String> =
-        line.seen.addresses.iter().map(|ip| format!("\"{}\"", ipnet::IpNet::from(*ip))).collect();
-    format!("{{to: \"{rule}\", private: [{}]}}", networks.join(", "))
+    let private = line.seen.addresses.iter().map(|ip| ipnet::IpNet::from(*ip)).collect();
+    let options = RuleOptions { private, ..RuleOptions::default() };
+    format!("{{to: \"{rule}\", {}}}", options.to_yaml())
 }
 
 fn comment(line: &Line) -> String {

@@ -15,7 +15,8 @@ use jiff::Timestamp;
 
 use self::cover::{Effect, Neighbours};
 use super::address::{never_in, prohibited};
-use super::rule::{RuleOptions, Scheme};
+use super::options::RuleOptions;
+use super::rule::Scheme;
 use super::store::{Kind, Rule, RuleId};
 use super::{ClientMatch, Policies, Policy};
 
@@ -196,13 +197,9 @@ fn tell_effect<'p>(
 /// ` without its upload_limit`: the restrictions of a rule that the one after it does not have.
 fn without(given: Option<&RuleOptions>, after: Option<&RuleOptions>) -> String {
     let (Some(given), Some(after)) = (given, after) else { return String::new() };
-    let lost = [
-        ("upload_limit", given.upload_limit.is_some() && given.upload_limit != after.upload_limit),
-        ("upload_budget", given.upload_budget.is_some() && given.upload_budget != after.upload_budget),
-        ("verify_certificate", given.verify_certificate && !after.verify_certificate),
-    ];
-    let lost: Vec<String> =
-        lost.into_iter().filter(|(_, lost)| *lost).map(|(name, _)| format!("`{name}`")).collect();
+    let both = given.entries().zip(after.entries());
+    let lost = both.filter(|((_, given), (_, after))| given.restricts() && given != after);
+    let lost: Vec<String> = lost.map(|((key, _), _)| format!("`{key}`")).collect();
     if lost.is_empty() { String::new() } else { format!(", without its {}", lost.join(" and ")) }
 }
 

@@ -192,10 +192,7 @@ impl Answer {
             (Answer::Permit(old), Answer::Permit(new)) => {
                 let same = old.decision == new.decision
                     && old.scheme == new.scheme
-                    && old.private == new.private
-                    && old.upload_limit == new.upload_limit
-                    && old.upload_budget == new.upload_budget
-                    && old.verify_certificate == new.verify_certificate;
+                    && old.options().eq(new.options());
                 (!same).then_some(Turn::Otherwise)
             }
         }

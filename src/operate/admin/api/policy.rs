@@ -2,9 +2,10 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::{Query, cut};
-use crate::rules::{Policy, RuleView};
+use crate::rules::{OptionValue, Policy, RuleOptions, RuleView};
 use crate::state::shared::Shared;
 
 #[derive(Serialize)]
@@ -39,15 +40,11 @@ pub(super) struct Rule {
     /// Its label in the metrics.
     label: String,
     source: String,
-    name: Option<String>,
-    description: Option<String>,
-    owner: Option<String>,
-    ticket: Option<String>,
+    #[serde(skip)]
     pub(super) expires: Option<Timestamp>,
-    private: Vec<String>,
-    upload_limit: Option<u64>,
-    upload_budget: Option<String>,
-    verify_certificate: bool,
+    /// Each option under its key.
+    #[serde(flatten)]
+    options: Map<String, Value>,
 }
 
 pub(super) fn of(query: &Query, shared: &Shared) -> Policies {
@@ -56,16 +53,10 @@ pub(super) fn of(query: &Query, shared: &Shared) -> Policies {
     let (mut total, mut matching, mut rules) = (0, 0, Vec::new());
     for rule in policies.rules() {
         total += 1;
-        let texts = [
-            Some(rule.text()),
-            Some(&**rule.policy().name()),
-            Some(rule.file()),
-            rule.name(),
-            rule.owner(),
-            rule.ticket(),
-            rule.description(),
-        ];
-        if query.takes(&texts) {
+        let texts = [Some(rule.text()), Some(&**rule.policy().name()), Some(rule.file())];
+        let mut options = rule.options().into_iter().flat_map(RuleOptions::entries);
+        let noted = |value| matches!(value, OptionValue::Note(note) if query.takes(&[note]));
+        if query.takes(&texts) || options.any(|(_, value)| noted(value)) {
             matching += 1;
             if rules.len() < query.limit {
                 rules.push(Rule::of(rule));
@@ -98,23 +89,22 @@ fn shown(policy: &Policy) -> Shown {
 
 impl Rule {
     pub(super) fn of(rule: RuleView<'_>) -> Self {
-        let options = rule.options();
-        let private = options.map(|options| options.private.iter().map(ToString::to_string).collect());
+        let none = RuleOptions::default();
+        let options = rule.options().unwrap_or(&none).entries().map(|(key, value)| {
+            let told = match value.to_json() {
+                Value::String(text) => Value::String(cut(&text)),
+                told => told,
+            };
+            (key.to_owned(), told)
+        });
         Rule {
             policy: rule.policy().name().to_string(),
             list: if rule.is_deny() { "deny" } else { "allow" },
             rule: cut(rule.text()),
             label: cut(rule.label()),
             source: format!("{}:{}", rule.file(), rule.line()),
-            name: rule.name().map(cut),
-            description: rule.description().map(cut),
-            owner: rule.owner().map(cut),
-            ticket: rule.ticket().map(cut),
             expires: rule.expires(),
-            private: private.unwrap_or_default(),
-            upload_limit: options.and_then(|options| options.upload_limit),
-            upload_budget: options.and_then(|options| options.upload_budget).map(|budget| budget.to_string()),
-            verify_certificate: options.is_some_and(|options| options.verify_certificate),
+            options: options.collect(),
         }
     }
 }

@@ -275,6 +275,22 @@ const policies = new Table({
   ],
 });
 
+// What stands beside a rule: notes as they are, every other option with its key. A number is one of bytes, a moment has
+// a `T` behind its day, and what is left out is null, false or an empty list.
+const NOTES = ["name", "description", "owner", "ticket"];
+
+function notesOf({ policy, list, rule, label, source, ...options }) {
+  const told = ([key, value]) => {
+    if (value === null || value === false || value.length === 0) return "";
+    if (value === true) return key;
+    if (Array.isArray(value)) return `${key} ${value.join(", ")}`;
+    if (typeof value === "number") return `${key} ${bytes(value)}`;
+    return `${key} ${/^\d{4}-\d\d-\d\dT/.test(value) ? instant(value) : value}`;
+  };
+  const others = Object.entries(options).filter(([key]) => !NOTES.includes(key));
+  return [...NOTES.map((key) => options[key]), ...others.map(told)].filter(Boolean).join(", ");
+}
+
 const rules = new Table({
   label: "Rules", sorted: null, keyOf: (item) => `${item.policy}|${item.list}|${item.source}|${item.rule}`,
   columns: [
@@ -282,10 +298,7 @@ const rules = new Table({
     { key: "list", label: "List", sort: (item) => item.list, cell: (item) => item.list },
     { key: "policy", label: "Policy", sort: (item) => item.policy, cell: (item) => shown(item.policy) },
     { key: "source", label: "Where", sort: (item) => item.source, cell: (item) => shown(item.source) },
-    { key: "notes", label: "Notes", cell: (item) => shown([item.name, item.description, item.owner, item.ticket,
-      item.expires && `expires ${instant(item.expires)}`, item.private.length && `private ${item.private.join(", ")}`,
-      item.upload_limit && `upload_limit ${bytes(item.upload_limit)}`, item.upload_budget && `upload_budget ${item.upload_budget}`,
-      item.verify_certificate && "verify_certificate"].filter(Boolean).join(", ")) },
+    { key: "notes", label: "Notes", cell: (item) => shown(notesOf(item)) },
   ],
 });
 

@@ -1,0 +1,171 @@
+//! What may stand beside a rule, or beside an allow file for all its lines: one table of keys, their descriptions in the
+//! schema, and how each is read.
+//!
+//! Not here: what the options mean ([`crate::rules::RuleOptions`]), and the rules themselves ([`super::rules`]).
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::finding::Report;
+use super::keys::{Key, List, items, networks, value};
+use super::values::{Budget, FilePath, Label, Line, Moment, Network, Size};
+use crate::rules::{RuleOptions, Scheme, Schemes, UploadBudget, lint};
+use crate::words::quote::quoted;
+
+/// How a request is made.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(rename = "Scheme")]
+pub(super) enum SchemeFile {
+    /// CONNECT that carries TLS whose SNI equals the host.
+    Https,
+    /// A plain absolute-form request.
+    Http,
+    /// CONNECT with no look inside.
+    Tcp,
+}
+
+/// Writes each key into both forms. Not `#[serde(flatten)]`: behind it the reader no longer knows which keys there are,
+/// and an unknown one would have no place.
+macro_rules! options {
+    ($($key:ident: $type:ty = $read:expr, $of_a_rule:literal, $of_a_file:literal;)*) => {
+        /// A rule with options.
+        #[derive(Debug, Deserialize, JsonSchema)]
+        #[schemars(rename = "Rule", deny_unknown_fields)]
+        pub(super) struct FullRuleFile {
+            /// `[scheme://]host[:port]`.
+            #[schemars(required)]
+            pub(super) to: Key<Line>,
+            $(#[doc = $of_a_rule] $key: $type,)*
+        }
+
+        /// A file of rules with options for all of its lines.
+        #[derive(Debug, Deserialize, JsonSchema)]
+        #[schemars(rename = "AllowFile", deny_unknown_fields)]
+        pub(super) struct FullAllowFile {
+            /// One rule a line, `#` comments.
+            #[schemars(required)]
+            pub(super) file: Key<FilePath>,
+            /// What a line without a scheme means. Left out: https.
+            pub(super) schemes: List<SchemeFile>,
+            $(#[doc = $of_a_file] $key: $type,)*
+        }
+
+        impl FullRuleFile {
+            /// The options that were written.
+            pub(super) fn options(&self, report: &Report<'_>) -> RuleOptions {
+                RuleOptions { $($key: $read(&self.$key, report),)* }
+            }
+
+            /// What is wrong with the options beside a rule for `schemes`.
+            pub(super) fn check(&self, schemes: Schemes, report: &Report<'_>) {
+                verifiable(&self.verify_certificate, schemes, report);
+            }
+        }
+
+        impl FullAllowFile {
+            /// The options that were written.
+            pub(super) fn options(&self, report: &Report<'_>) -> RuleOptions {
+                RuleOptions { $($key: $read(&self.$key, report),)* }
+            }
+
+            /// What is wrong with the options beside rules for `schemes`.
+            pub(super) fn check(&self, schemes: Schemes, report: &Report<'_>) {
+                verifiable(&self.verify_certificate, schemes, report);
+            }
+        }
+    };
+}
+
+// The key, how it is read, and its description beside a rule and beside an allow file.
+options! {
+    name: Key<Label> = name,
+        "The metric's `rule` label. Left out: the rule's text.",
+        "Shown as the name of every line's rule; the metric's label is the file's base name. Left out: the line's text.";
+    description: Key<Line> = note,
+        "Free text, shown wherever the rule is.",
+        "Free text, shown wherever the rule is.";
+    owner: Key<Line> = note,
+        "Free text, shown wherever the rule is.",
+        "Free text, shown wherever the rule is.";
+    ticket: Key<Line> = note,
+        "Free text, shown wherever the rule is.",
+        "Free text, shown wherever the rule is.";
+    expires: Key<Moment> = expires,
+        "From that day (UTC), or that RFC 3339 moment, on the rule no longer allows.",
+        "From that day (UTC), or that RFC 3339 moment, on the lines no longer allow.";
+    private: List<Network> = private,
+        "Non-public networks this rule may reach.",
+        "Non-public networks the lines may reach.";
+    upload_limit: Key<Size> = upload_limit,
+        "Bytes from client to target in one tunnel or request.",
+        "Bytes from client to target in one tunnel or request.";
+    upload_budget: Key<Budget> = upload_budget,
+        "Bytes from client to target, by client and rule, over a sliding window.",
+        "Bytes from client to target, by client and rule, over a sliding window.";
+    verify_certificate: Key<bool> = switch,
+        "egressd makes its own handshake and wants a valid certificate for the host.",
+        "egressd makes its own handshake and wants a valid certificate for the host.";
+}
+
+fn name(key: &Key<Label>, _: &Report<'_>) -> Option<Box<str>> {
+    value(key).map(|label| label.0.clone())
+}
+
+fn note(key: &Key<Line>, _: &Report<'_>) -> Option<Box<str>> {
+    value(key).map(|line| line.0.clone())
+}
+
+fn expires(key: &Key<Moment>, _: &Report<'_>) -> Option<Timestamp> {
+    value(key).map(|moment| moment.0)
+}
+
+/// Of a rule, of an allow file, or of a whole policy.
+pub(super) fn private(list: &List<Network>, report: &Report<'_>) -> Vec<IpNet> {
+    for (network, place) in items(list) {
+        if network.0.prefix_len() == 0 {
+            report.warning(
+                place,
+                format!(
+                    "{} opens every internal address: write the network that is meant",
+                    quoted(&network.0.to_string())
+                ),
+            );
+        } else if let Some(doubt) = lint::private_network(&network.0) {
+            report.warning(place, doubt);
+        }
+    }
+    networks(list).unwrap_or_default()
+}
+
+fn upload_limit(key: &Key<Size>, report: &Report<'_>) -> Option<u64> {
+    if let Some(at) = key
+        && at.value.as_ref().is_some_and(|size| size.0 == 0)
+    {
+        report.error(
+            at.place,
+            "an `upload_limit` of 0 lets nothing through: write at least 1B, or deny the host",
+        );
+    }
+    value(key).map(|size| size.0)
+}
+
+fn upload_budget(key: &Key<Budget>, _: &Report<'_>) -> Option<UploadBudget> {
+    value(key).map(|budget| budget.0)
+}
+
+fn switch(key: &Key<bool>, _: &Report<'_>) -> bool {
+    value(key).copied().unwrap_or_default()
+}
+
+/// Only an `https` rule has a certificate to verify.
+fn verifiable(key: &Key<bool>, schemes: Schemes, report: &Report<'_>) {
+    if let Some(at) = key
+        && at.value == Some(true)
+        && !schemes.contains(Scheme::Https)
+    {
+        report.error(at.place, "`verify_certificate` needs an https rule: write https://, or take it out");
+    }
+}

@@ -1,0 +1,277 @@
+//! The options of a rule: one table of them, from which whatever shows, compares or warns of options is made.
+//!
+//! An option is a row here, a row of its key in `config/options`, and a word in `decide` on whether a permit takes it
+//! along; the compiler asks for each. What shows options (`explain`, the admin API, `diff`, `lint`) knows their kinds
+//! ([`OptionValue`]) and names none. Not here: the code that obeys an option.
+
+use std::fmt;
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+use serde_json::Value;
+
+use self::OptionValue::{AtMost, Budget, Demand, Note, Opens, Until};
+use crate::words::units::{Size, UploadBudget};
+
+/// What an option says, by what it does: of each kind it is known which change of it lets more out.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum OptionValue<'a> {
+    /// A text for people.
+    Note(Option<&'a str>),
+    /// The rule allows until then.
+    Until(Option<Timestamp>),
+    /// No more than so many bytes.
+    AtMost(Option<u64>),
+    /// The same in a window of time.
+    Budget(Option<UploadBudget>),
+    /// Something that the target must do.
+    Demand(bool),
+    /// Addresses that may be reached because of it.
+    Opens(&'a [IpNet]),
+}
+
+/// Which way a change of an option goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Shift {
+    /// More is let out.
+    Wider,
+    /// Less is let out.
+    Narrower,
+    /// More or less: it cannot be said.
+    Unclear,
+    /// Neither: a text for people.
+    Noted,
+}
+
+/// The table: a field of [`RuleOptions`] and its entry are one row.
+macro_rules! options {
+    ($($(#[$doc:meta])* $key:ident: $type:ty = $entry:expr;)*) => {
+        /// What stands beside an `allow` rule, or beside an allow file for all its lines.
+        #[derive(Clone, PartialEq, Eq, Default, Debug)]
+        pub struct RuleOptions {
+            $($(#[$doc])* pub $key: $type,)*
+        }
+
+        impl RuleOptions {
+            /// Every option with its key, given or not, in the order in which they are shown.
+            pub fn entries(&self) -> impl Iterator<Item = (&'static str, OptionValue<'_>)> {
+                fn entry<'a, T>(of: &'a T, entry: impl FnOnce(&'a T) -> OptionValue<'a>) -> OptionValue<'a> {
+                    entry(of)
+                }
+                [$((stringify!($key), entry(&self.$key, $entry)),)*].into_iter()
+            }
+        }
+    };
+}
+
+options! {
+    /// The rule's name, and its metric label.
+    name: Option<Box<str>> = |text| Note(text.as_deref());
+    /// Free text.
+    owner: Option<Box<str>> = |text| Note(text.as_deref());
+    /// Free text.
+    ticket: Option<Box<str>> = |text| Note(text.as_deref());
+    /// Free text.
+    description: Option<Box<str>> = |text| Note(text.as_deref());
+    /// From this moment on the rule no longer allows.
+    expires: Option<Timestamp> = |moment| Until(*moment);
+    /// Bytes from client to target in one tunnel or request.
+    upload_limit: Option<u64> = |bytes| AtMost(*bytes);
+    /// The same by client and rule over a sliding window.
+    upload_budget: Option<UploadBudget> = |budget| Budget(*budget);
+    /// Whether the target must show a certificate that is valid for the host.
+    verify_certificate: bool = |demanded| Demand(*demanded);
+    /// Addresses that are not public and may be reached by this rule all the same.
+    private: Vec<IpNet> = |networks| Opens(networks);
+}
+
+impl RuleOptions {
+    /// Those that are given, as they stand in a YAML flow mapping: `upload_limit: 1GiB, private: ["10.1.2.3/32"]`.
+    pub fn to_yaml(&self) -> String {
+        let given = self.entries().filter(|(_, value)| value.is_given());
+        let written = given.map(|(key, value)| match value {
+            // JSON's texts and lists of texts are YAML's.
+            Note(text) => format!("{key}: {}", Value::from(text)),
+            Opens(networks) => {
+                let networks: Vec<String> = networks.iter().map(|network| format!("\"{network}\"")).collect();
+                format!("{key}: [{}]", networks.join(", "))
+            }
+            Until(_) | AtMost(_) | Budget(_) | Demand(_) => format!("{key}: {value}"),
+        });
+        written.collect::<Vec<String>>().join(", ")
+    }
+}
+
+impl OptionValue<'_> {
+    /// Whether it says more than an option that is left out.
+    pub fn is_given(&self) -> bool {
+        match self {
+            Note(text) => text.is_some(),
+            Until(moment) => moment.is_some(),
+            AtMost(bytes) => bytes.is_some(),
+            Budget(budget) => budget.is_some(),
+            Demand(demanded) => *demanded,
+            Opens(networks) => !networks.is_empty(),
+        }
+    }
+
+    /// Whether it holds something back while the rule allows: without it more would be let out.
+    pub fn restricts(&self) -> bool {
+        match self {
+            AtMost(_) | Budget(_) | Demand(_) => self.is_given(),
+            Note(_) | Until(_) | Opens(_) => false,
+        }
+    }
+
+    /// What is otherwise in `new`, each with its way: `500MiB → 1GiB`, `+10.0.0.0/8`.
+    pub fn changes(&self, new: &OptionValue<'_>) -> Vec<(Shift, String)> {
+        let shift = match (*self, *new) {
+            (old, new) if old == new => return Vec::new(),
+            (Note(_), Note(_)) => Shift::Noted,
+            (Until(old), Until(new)) => bound(old, new),
+            (AtMost(old), AtMost(new)) => bound(old, new),
+            // More bytes in a longer window may be less or more.
+            (Budget(Some(old)), Budget(Some(new))) if old.window != new.window => Shift::Unclear,
+            (Budget(old), Budget(new)) => bound(old.map(|old| old.bytes), new.map(|new| new.bytes)),
+            (Demand(old), Demand(_)) if old => Shift::Wider,
+            (Demand(_), Demand(_)) => Shift::Narrower,
+            (Opens(old), Opens(new)) => return networks(old, new),
+            // The same key is of the same kind.
+            (Note(_) | Until(_) | AtMost(_) | Budget(_) | Demand(_) | Opens(_), _) => Shift::Unclear,
+        };
+        vec![(shift, format!("{self} → {new}"))]
+    }
+
+    /// For the admin API and `explain`; `null` where it is left out, except for lists and switches.
+    pub fn to_json(&self) -> Value {
+        match self {
+            Note(text) => Value::from(*text),
+            Until(moment) => Value::from(moment.map(|moment| moment.to_string())),
+            AtMost(bytes) => Value::from(*bytes),
+            Budget(budget) => Value::from(budget.map(|budget| budget.to_string())),
+            Demand(demanded) => Value::from(*demanded),
+            Opens(networks) => networks.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+/// Of two bounds the larger is the wider, and none is the widest.
+fn bound<T: PartialOrd>(old: Option<T>, new: Option<T>) -> Shift {
+    match (old, new) {
+        (None, _) => Shift::Narrower,
+        (_, None) => Shift::Wider,
+        (Some(old), Some(new)) if old < new => Shift::Wider,
+        (Some(_), Some(_)) => Shift::Narrower,
+    }
+}
+
+fn networks(old: &[IpNet], new: &[IpNet]) -> Vec<(Shift, String)> {
+    let without = |some: &[IpNet], others: &[IpNet], shift, sign| -> Vec<(Shift, String)> {
+        let rest = some.iter().filter(|network| !others.contains(network));
+        rest.map(|network| (shift, format!("{sign}{network}"))).collect()
+    };
+    let mut changes = without(new, old, Shift::Wider, '+');
+    changes.append(&mut without(old, new, Shift::Narrower, '-'));
+    changes
+}
+
+/// As the configuration writes it; `none` where it is left out.
+impl fmt::Display for OptionValue<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Note(Some(text)) => f.write_str(text),
+            Until(Some(moment)) => moment.fmt(f),
+            AtMost(Some(bytes)) => Size(*bytes).fmt(f),
+            Budget(Some(budget)) => budget.fmt(f),
+            Demand(demanded) => demanded.fmt(f),
+            Opens(networks) if !networks.is_empty() => {
+                for (index, network) in networks.iter().enumerate() {
+                    write!(f, "{}{network}", if index == 0 { "" } else { " " })?;
+                }
+                Ok(())
+            }
+            Note(None) | Until(None) | AtMost(None) | Budget(None) | Opens(_) => f.write_str("none"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    /// What stands beside a rule, as `config` reads it.
+    fn read(options: &str) -> RuleOptions {
+        let text = format!("policies: [{{name: p, allow: [{{to: a.example, {options}}}]}}]");
+        let loaded = config::load_str("c", &text, |_| Ok(Vec::new())).expect(options);
+        let rule = loaded.config.policies.rules().next().expect("a rule");
+        rule.options().expect("has some").clone()
+    }
+
+    const ALL: &str = "name: \"a \\\"name\\\"\", owner: \"o\", ticket: \"T-1\", description: \"# d: e\", \
+                       expires: 2031-01-02T03:04:05Z, upload_limit: 500MiB, upload_budget: 5GiB/24h, \
+                       verify_certificate: true, private: [\"10.0.0.0/8\", \"fc00::/7\"]";
+
+    #[test]
+    fn options_are_written_as_they_are_read() {
+        let options = read(ALL);
+        assert_eq!(options.entries().filter(|(_, value)| !value.is_given()).count(), 0, "{options:?}");
+        assert_eq!(options.to_yaml(), ALL);
+        assert_eq!(read(&options.to_yaml()), options);
+        assert_eq!(RuleOptions::default().to_yaml(), "");
+    }
+
+    #[test]
+    fn an_option_that_is_left_out_says_so_by_its_kind() {
+        let told: Vec<String> = RuleOptions::default()
+            .entries()
+            .map(|(key, value)| format!("{key} {value} {}", value.to_json()))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "name none null",
+                "owner none null",
+                "ticket none null",
+                "description none null",
+                "expires none null",
+                "upload_limit none null",
+                "upload_budget none null",
+                "verify_certificate false false",
+                "private none []"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_change_goes_one_way() {
+        let rows: &[(&str, &str, &[(Shift, &str)])] = &[
+            ("name: a", "name: b", &[(Shift::Noted, "a → b")]),
+            (
+                "expires: 2031-01-01",
+                "owner: o",
+                &[(Shift::Noted, "none → o"), (Shift::Wider, "2031-01-01T00:00:00Z → none")],
+            ),
+            ("upload_limit: 1KiB", "upload_limit: 2KiB", &[(Shift::Wider, "1KiB → 2KiB")]),
+            ("upload_limit: 2KiB", "upload_limit: 1KiB", &[(Shift::Narrower, "2KiB → 1KiB")]),
+            ("upload_budget: 1GiB/24h", "upload_budget: 2GiB/24h", &[(Shift::Wider, "1GiB/24h → 2GiB/24h")]),
+            ("upload_budget: 1GiB/24h", "upload_budget: 2GiB/2d", &[(Shift::Unclear, "1GiB/24h → 2GiB/2d")]),
+            ("name: a", "name: a, upload_budget: 2GiB/2d", &[(Shift::Narrower, "none → 2GiB/2d")]),
+            ("verify_certificate: true", "verify_certificate: false", &[(Shift::Wider, "true → false")]),
+            ("verify_certificate: false", "verify_certificate: true", &[(Shift::Narrower, "false → true")]),
+            (
+                "private: [10.0.0.0/8, 10.1.0.0/16]",
+                "private: [10.2.0.0/16, 10.0.0.0/8]",
+                &[(Shift::Wider, "+10.2.0.0/16"), (Shift::Narrower, "-10.1.0.0/16")],
+            ),
+            ("private: [10.0.0.0/8, 10.1.0.0/16]", "private: [10.1.0.0/16, 10.0.0.0/8]", &[]),
+        ];
+        for (old, new, want) in rows {
+            let (old, new) = (read(old), read(new));
+            let told = old.entries().zip(new.entries()).flat_map(|((_, old), (_, new))| old.changes(&new));
+            let want: Vec<(Shift, String)> =
+                want.iter().map(|(shift, text)| (*shift, (*text).to_owned())).collect();
+            assert_eq!(told.collect::<Vec<_>>(), want, "{old:?} {new:?}");
+        }
+    }
+}
