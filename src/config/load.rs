@@ -7,8 +7,8 @@ use jiff::Timestamp;
 
 use super::file::ConfigFile;
 use super::finding::{Finding, Findings, Place, Report};
-use super::fixed::Fixed;
 use super::named_files::{NamedFiles, ReadFile, read_from_disk, reason};
+use super::places::Places;
 use super::settings::Config;
 use super::text::text;
 use super::{meaning, rules, tree, typed};
@@ -24,8 +24,8 @@ pub const DEFAULT_NAME: &str = "default";
 pub struct Loaded {
     /// Valid as a whole.
     pub config: Config,
-    /// Where it says what a running server cannot change.
-    pub fixed: Fixed,
+    /// Where its keys stand: a running server may find that it cannot take it over.
+    pub places: Places,
     /// What is probably not meant; sorted by file, line, column. No errors among them.
     pub warnings: Vec<Finding>,
 }
@@ -100,12 +100,12 @@ fn load_named(
     let refused = findings.has_errors();
     let told = findings.finish();
     match meant {
-        Some((config, fixed)) if !refused => Ok(Loaded { config, fixed, warnings: told }),
+        Some((config, places)) if !refused => Ok(Loaded { config, places, warnings: told }),
         _ => Err(told),
     }
 }
 
-fn mean(content: &[u8], report: &Report<'_>, files: NamedFiles<'_>) -> Option<(Config, Fixed)> {
+fn mean(content: &[u8], report: &Report<'_>, files: NamedFiles<'_>) -> Option<(Config, Places)> {
     let text = text(content, report)?;
     if text.trim().is_empty() {
         report.error(Place::START, "the file is empty: `egressd config default` prints one to begin with");
@@ -122,9 +122,9 @@ fn mean(content: &[u8], report: &Report<'_>, files: NamedFiles<'_>) -> Option<(C
         return None;
     }
     let file = file.unwrap_or_default();
-    let (config, places) = meaning::config(&file, report, files);
+    let (config, rule_places) = meaning::config(&file, report, files);
     if !report.has_errors() {
-        rules::lints(&config.policies, &places, Timestamp::now(), report);
+        rules::lints(&config.policies, &rule_places, Timestamp::now(), report);
     }
-    Some((config, Fixed::of(&file)))
+    Some((config, Places::of(root.as_ref())))
 }

@@ -9,7 +9,6 @@ mod allow_file;
 mod cases;
 mod file;
 mod finding;
-mod fixed;
 mod hash;
 mod identities;
 mod keys;
@@ -19,6 +18,7 @@ mod load;
 mod meaning;
 mod named_files;
 mod options;
+mod places;
 mod rules;
 mod schema;
 mod settings;
@@ -31,10 +31,10 @@ mod values;
 
 pub use self::cases::{Case, load_cases};
 pub use self::finding::{Finding, Place, Severity};
-pub use self::fixed::{Fixed, FixedListener};
 pub use self::hash::{ConfigHash, ShortHash};
 pub use self::load::{DEFAULT, DEFAULT_NAME, Loaded, load, load_by, load_bytes, load_str};
 pub use self::named_files::read_from_disk;
+pub use self::places::Places;
 pub use self::schema::schema;
 pub use self::settings::{
     AccessLog, Admin, BasicAuth, Config, DiagnosticsFormat, Dns, Http, Limits, Listener, Log, LogFormat,

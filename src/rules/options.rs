@@ -245,7 +245,8 @@ mod tests {
 
     #[test]
     fn a_change_goes_one_way() {
-        let rows: &[(&str, &str, &[(Shift, &str)])] = &[
+        type Row<'a> = (&'a str, &'a str, &'a [(Shift, &'a str)]);
+        let rows: &[Row<'_>] = &[
             ("name: a", "name: b", &[(Shift::Noted, "a → b")]),
             (
                 "expires: 2031-01-01",

@@ -1,68 +1,83 @@
 //! What a running server cannot change: what it is bound to, and what its sockets speak.
 //!
-//! A reload that changes it is refused whole: half a configuration in force would be nobody's.
+//! A reload that changes it is refused whole: half a configuration in force would be nobody's. [`FIXED`] and
+//! [`FIXED_OF_A_LISTENER`] are all there is of it, beside which listeners there are.
 
-use std::fmt::Display;
 use std::path::Path;
 
-use crate::config::{Config, Finding, FixedListener, Listener, Loaded, LogOutput, Place};
+use crate::config::{Config, Finding, Listener, Loaded, LogOutput, Place};
+
+/// A setting by its key, and what a configuration says of it; `None`: it is not there.
+type Fixed<T> = (&'static str, fn(&T) -> Option<String>);
+
+/// What is fixed at start.
+const FIXED: [Fixed<Config>; 3] = [
+    ("admin.address", |config| Some(config.admin.address.to_string())),
+    ("admin.proxy_protocol", |config| spoken(config.admin.proxy_protocol.as_ref())),
+    ("access_log.output", |config| Some(output(&config.access_log.output))),
+];
+
+/// What is fixed at start of each listener. A listener is the same as long as its name is.
+const FIXED_OF_A_LISTENER: [Fixed<Listener>; 3] = [
+    ("address", |listener| Some(listener.address.to_string())),
+    ("tls", |listener| spoken(listener.tls.as_ref())),
+    ("proxy_protocol", |listener| spoken(listener.proxy_protocol.as_ref())),
+];
+
+/// Whether it is there is fixed; what it says in detail can change.
+fn spoken<T>(setting: Option<T>) -> Option<String> {
+    setting.map(|_| "spoken".to_owned())
+}
 
 /// Why `new`, read from `file`, cannot replace `old` without a restart: a finding for each setting, none if it can.
 pub(super) fn needed(old: &Config, new: &Loaded, file: &Path) -> Vec<Finding> {
     let mut told = Told { file, findings: Vec::new() };
-    listeners(old, new, &mut told);
-    let (Loaded { config, fixed, .. }, admin) = (new, &old.admin);
-    if admin.address != config.admin.address {
-        told.changed(fixed.admin_address, "`admin.address`", &admin.address, &config.admin.address);
+    for (key, said) in FIXED {
+        told.compare(new.places.of_key(key), &format!("`{key}`"), said(old), said(&new.config));
     }
-    let spoken = [admin, &config.admin].map(|admin| admin.proxy_protocol.is_some());
-    told.presence(fixed.admin_proxy_protocol, "`admin.proxy_protocol`", spoken);
-    if old.access_log.output != config.access_log.output {
-        let [before, now] = [old, config].map(|config| output(&config.access_log.output));
-        told.changed(fixed.output, "`access_log.output`", &before, &now);
-    }
+    listeners(&old.listeners, new, &mut told);
     told.findings.sort();
     told.findings
 }
 
-fn listeners(old: &Config, new: &Loaded, told: &mut Told<'_>) {
-    let Loaded { config, fixed, .. } = new;
-    let named =
-        |listeners: &'_ [Listener], name: &str| listeners.iter().position(|other| &*other.name == name);
-    for gone in old.listeners.iter().filter(|listener| named(&config.listeners, &listener.name).is_none()) {
-        told.needs(fixed.listeners, &format!("the listener `{}` is gone", gone.name));
+fn listeners(old: &[Listener], new: &Loaded, told: &mut Told<'_>) {
+    let Loaded { config: Config { listeners: new, .. }, places, .. } = new;
+    let list = places.of_key("listeners");
+    for gone in old.iter().filter(|listener| named(new, &listener.name).is_none()) {
+        told.needs(list, &format!("the listener `{}` is gone", gone.name));
     }
-    for (index, listener) in config.listeners.iter().enumerate() {
-        let places = fixed.each.get(index);
-        let place = |of: fn(&FixedListener) -> Place| places.map_or(fixed.listeners, of);
+    for (index, listener) in new.iter().enumerate() {
+        let place = |key: &str| places.of_key(&format!("listeners.{index}.{key}"));
         let name = &listener.name;
-        let Some(known) = named(&old.listeners, name) else {
-            told.needs(place(|places| places.address), &format!("the listener `{name}` is new"));
+        let Some(before) = named(old, name) else {
+            told.needs(place("address"), &format!("the listener `{name}` is new"));
             continue;
         };
-        let Some(before) = old.listeners.get(known) else { continue };
-        if before.address != listener.address {
-            let what = format!("`address` of the listener `{name}`");
-            told.changed(place(|places| places.address), &what, &before.address, &listener.address);
+        for (key, said) in FIXED_OF_A_LISTENER {
+            told.compare(
+                place(key),
+                &format!("`{key}` of the listener `{name}`"),
+                said(before),
+                said(listener),
+            );
         }
-        let what = format!("`tls` of the listener `{name}`");
-        let spoken = [before, listener].map(|listener| listener.tls.is_some());
-        told.presence(place(|places| places.tls), &what, spoken);
-        let what = format!("`proxy_protocol` of the listener `{name}`");
-        let spoken = [before, listener].map(|listener| listener.proxy_protocol.is_some());
-        told.presence(place(|places| places.proxy_protocol), &what, spoken);
     }
-    let order =
-        |config: &Config| config.listeners.iter().map(|listener| listener.name.clone()).collect::<Vec<_>>();
-    let (mut before, mut now) = (order(old), order(config));
+    let order = |listeners: &[Listener]| -> Vec<_> {
+        listeners.iter().map(|listener| listener.name.clone()).collect()
+    };
+    let (mut before, mut now) = (order(old), order(new));
     if before != now {
         before.sort();
         now.sort();
         if before == now {
             // A running listener knows its settings by their place in the list.
-            told.needs(fixed.listeners, "the order of the listeners changed");
+            told.needs(list, "the order of the listeners changed");
         }
     }
+}
+
+fn named<'l>(listeners: &'l [Listener], name: &str) -> Option<&'l Listener> {
+    listeners.iter().find(|listener| *listener.name == *name)
 }
 
 fn output(output: &LogOutput) -> String {
@@ -78,16 +93,14 @@ struct Told<'f> {
 }
 
 impl Told<'_> {
-    fn changed(&mut self, place: Place, what: &str, before: &dyn Display, now: &dyn Display) {
-        self.needs(place, &format!("{what} changed from {before} to {now}"));
-    }
-
-    /// `spoken`: before and now.
-    fn presence(&mut self, place: Place, what: &str, spoken: [bool; 2]) {
-        match spoken {
-            [false, true] => self.needs(place, &format!("{what} is new")),
-            [true, false] => self.needs(place, &format!("{what} is gone")),
-            [true, true] | [false, false] => {}
+    fn compare(&mut self, place: Place, what: &str, before: Option<String>, now: Option<String>) {
+        match (before, now) {
+            (before, now) if before == now => {}
+            (None, _) => self.needs(place, &format!("{what} is new")),
+            (_, None) => self.needs(place, &format!("{what} is gone")),
+            (Some(before), Some(now)) => {
+                self.needs(place, &format!("{what} changed from {before} to {now}"));
+            }
         }
     }
 

@@ -1,0 +1,89 @@
+//! Where the keys of a file stand, for what is found wrong with a configuration once it is loaded.
+//!
+//! Not here: which keys somebody will ask for.
+
+use std::collections::BTreeMap;
+
+use super::finding::Place;
+use super::tree::{Kind, Node};
+
+/// Left out: it can be a million rules long, and each of them knows its line.
+const POLICIES: &str = "policies";
+
+/// Where each value outside `policies` was written.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Places(BTreeMap<String, Place>);
+
+impl Places {
+    /// Of a whole file; None where it holds comments alone.
+    pub(super) fn of(root: Option<&Node<'_>>) -> Self {
+        let mut places = Places::default();
+        if let Some(root) = root {
+            places.inside(None, root);
+        }
+        places
+    }
+
+    /// Where the value of a key stands, which is written `admin.address`, and `listeners.0.tls` for the first of a list.
+    /// A key that is left out stands where it would be written: at what is around it.
+    pub fn of_key(&self, path: &str) -> Place {
+        let around = std::iter::successors(Some(path), |path| Some(path.rsplit_once('.')?.0));
+        around.filter_map(|path| self.0.get(path)).next().copied().unwrap_or(Place::START)
+    }
+
+    fn inside(&mut self, path: Option<&str>, node: &Node<'_>) {
+        match &node.kind {
+            Kind::List(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    self.add(path, &index.to_string(), item);
+                }
+            }
+            Kind::Map(entries) => {
+                for (key, value) in entries {
+                    if let Kind::Plain(key) | Kind::Quoted { text: key, .. } = &key.kind
+                        && (path.is_some() || key != POLICIES)
+                    {
+                        self.add(path, key, value);
+                    }
+                }
+            }
+            Kind::Null | Kind::Plain(_) | Kind::Quoted { .. } | Kind::Refused => {}
+        }
+    }
+
+    fn add(&mut self, around: Option<&str>, key: &str, node: &Node<'_>) {
+        let path = around.map_or_else(|| key.to_owned(), |around| format!("{around}.{key}"));
+        self.inside(Some(&path), node);
+        self.0.insert(path, node.place);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::finding::Findings;
+    use super::super::tree;
+    use super::*;
+
+    #[test]
+    fn a_key_stands_at_its_value_or_at_what_is_around_it() {
+        let text =
+            "listeners:\n  - {name: a, tls: {key: k}}\n  - name: b\npolicies: [{name: p}]\nadmin: {}\n";
+        let findings = Findings::default();
+        let places = Places::of(tree::parse(text, &findings.of("f")).as_ref());
+        let rows = [
+            ("listeners", (2, 3)),
+            ("listeners.0.tls.key", (2, 26)),
+            ("listeners.0.tls.certificate", (2, 20)),
+            ("listeners.1.name", (3, 11)),
+            ("listeners.1.tls", (3, 5)),
+            ("listeners.2.tls", (2, 3)),
+            ("admin.address", (5, 8)),
+            ("access_log.output", (1, 1)),
+            ("policies.0.name", (1, 1)),
+        ];
+        for (path, (line, column)) in rows {
+            assert_eq!(places.of_key(path), Place { line, column }, "{path}");
+        }
+        assert_eq!(Places::of(None).of_key("admin"), Place::START);
+    }
+}
