@@ -1,4 +1,4 @@
-//! The rules, seen from outside: tables that read as the specification, and properties held against a second, naive
+//! The rules, seen from outside: tables that read like docs/rules.md, and properties held against a second, naive
 //! implementation of it.
 
 mod admission;

@@ -1,4 +1,4 @@
-//! The decision held against a second implementation: the specification read aloud, one rule after the other, with
+//! The decision held against a second implementation: docs/rules.md followed word by word, one rule after the other, with
 //! neither indexes nor the program's own matching.
 
 use std::cmp::Reverse;
@@ -13,7 +13,7 @@ use proptest::sample::select;
 
 use crate::{ask, client, now, policy, verdict};
 
-/// Whether the text of a host pattern names a host, by the table of the specification.
+/// Whether the text of a host pattern names a host, by the table "Hosts" of docs/rules.md.
 fn names(pattern: &str, host: &str) -> bool {
     if bare(pattern).parse::<ipnet::IpNet>().is_ok() || bare(pattern).parse::<IpAddr>().is_ok() {
         return false; // a name was asked for
@@ -140,7 +140,7 @@ impl Line {
     }
 }
 
-/// The specification: any matching `deny`; else of the matching `allow` rules the most specific, alone.
+/// "Which rule decides" in docs/rules.md: any matching `deny`; otherwise, of the matching `allow` rules, only the most specific.
 fn oracle(lines: &[Line], target: &Target) -> (Option<Reason>, Option<usize>, Option<&'static str>) {
     let named = || (1..).zip(lines).filter(|(_, line)| line.names(&target.host));
     let best = |rules: Vec<(usize, &Line)>| {
@@ -247,7 +247,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn the_index_decides_as_the_specification_read_aloud(
+    fn the_index_decides_as_the_documented_order_does(
         lines in vec(line(), 0..24),
         requests in vec(request(), 20),
     ) {
