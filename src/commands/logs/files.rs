@@ -5,7 +5,8 @@ use std::io::{self, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::commands::logs::{Entry, Reader};
+use super::entry::Entry;
+use super::read::Reader;
 
 /// Between two looks of the bar.
 const REDRAW: Duration = Duration::from_millis(200);

@@ -6,7 +6,7 @@
 
 use memchr::memchr2;
 
-use super::{Entry, Text};
+use super::entry::{Entry, Text};
 use crate::telemetry::record::Event;
 
 /// Deepest nesting that is passed over.

@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader, Chain, Cursor, Read};
 use flate2::read::MultiGzDecoder;
 use memchr::memchr;
 
-use super::Entry;
+use super::entry::Entry;
 
 /// Longest line that is read: four times what the log writes at most.
 pub(super) const MAX_LINE: usize = 64 << 10;

@@ -3,8 +3,8 @@
 //! `… client Ss/Hs size method url user hierarchy/address type`: from the client on both are the same eight words. A line
 //! stands for a whole request there, and says less: no reason but that it was denied, and no identity's kind.
 
+use super::entry::{Entry, Text};
 use super::json::days;
-use super::{Entry, Text};
 use crate::telemetry::record::{Cause, Event};
 use crate::words::outcome::{Decision, Reason};
 

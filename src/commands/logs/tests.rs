@@ -1,15 +1,17 @@
 //! What is read of a line, and what is not.
 
 use std::io::{self, Read, Write};
+use std::net::{IpAddr, SocketAddr};
 
 use proptest::prelude::*;
 use serde_json::Value;
 
 use super::read::MAX_LINE;
 use super::*;
-use crate::telemetry::record::{LoggedTarget, Record, new_id};
+use crate::telemetry::record::{Event, LoggedTarget, Record, new_id};
 use crate::words::client::ClientAddr;
 use crate::words::outcome::{Decision, Reason};
+use crate::words::target::Target;
 
 const OPEN: &str = r#"{"time":"2026-03-01T12:00:00.500000Z","id":"x","event":"open","client":"10.0.0.1:40000","identity":null,"method":"CONNECT","target":"git.example:443","sni":"git.example","decision":"allow","reason":null,"upstream":"52.94.0.1:443","sent":null,"received":12,"duration_ms":1.250,"cut":["user_agent"]}"#;
 

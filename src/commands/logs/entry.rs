@@ -1,0 +1,129 @@
+//! What a line says, and what it stands for.
+//!
+//! Not here: how it is read ([`super::line`]).
+
+use std::borrow::Cow;
+use std::net::{IpAddr, SocketAddr};
+
+use crate::telemetry::record::Event;
+use crate::words::outcome::Decision;
+use crate::words::target::Target;
+
+/// What one line says, as far as anything is made of it.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Entry<'l> {
+    /// Seconds since 1970.
+    pub time: Option<i64>,
+    /// What happened.
+    pub event: Option<Event>,
+    /// The client's address and port; of Squid's lines the address alone.
+    pub client: Option<Text<'l>>,
+    /// Who the client proved to be.
+    pub identity: Option<Text<'l>>,
+    /// The request's.
+    pub method: Option<Text<'l>>,
+    /// As the log has it.
+    pub target: Option<Text<'l>>,
+    /// The server name in the ClientHello.
+    pub sni: Option<Text<'l>>,
+    /// The policy that decided.
+    pub policy: Option<Text<'l>>,
+    /// The rule that decided.
+    pub rule: Option<Text<'l>>,
+    /// `allow`, `deny`, `would_deny`.
+    pub decision: Option<Text<'l>>,
+    /// Why it was, or would be, refused.
+    pub reason: Option<Text<'l>>,
+    /// The address that was dialled.
+    pub upstream: Option<Text<'l>>,
+    /// Bytes from the client.
+    pub sent: Option<u64>,
+    /// Bytes to the client.
+    pub received: Option<u64>,
+}
+
+/// A JSON string's inside, as it stands in the line.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Text<'l> {
+    pub(in crate::commands::logs) raw: &'l str,
+    pub(in crate::commands::logs) escaped: bool,
+}
+
+impl<'l> Text<'l> {
+    /// What it says. An escape that is none stays as it stands.
+    pub fn decoded(self) -> Cow<'l, str> {
+        if !self.escaped {
+            return Cow::Borrowed(self.raw);
+        }
+        let quoted = format!("\"{}\"", self.raw);
+        serde_json::from_str(&quoted).map_or(Cow::Borrowed(self.raw), Cow::Owned)
+    }
+
+    /// As it stands in the line, escapes and all.
+    pub fn raw(self) -> &'l str {
+        self.raw
+    }
+
+    /// What it says, where no character is escaped: our own words, addresses, canonical targets.
+    pub fn plain(self) -> Option<&'l str> {
+        (!self.escaped).then_some(self.raw)
+    }
+}
+
+/// What a line stands for, where each request is to count once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stands {
+    /// A request that passed: a tunnel that opened, a plain exchange that ended.
+    Passed,
+    /// A request that was refused, or failed.
+    Refused,
+    /// A tunnel that had passed, and was refused after its first ClientHello.
+    Withdrawn,
+    /// More of a request that another line stands for.
+    More,
+}
+
+impl Entry<'_> {
+    /// Whether the line stands for a request.
+    pub fn stands(&self) -> Stands {
+        match self.event {
+            Some(Event::Open) if self.is_connect() => Stands::Passed,
+            Some(Event::Http) if !self.is_connect() => Stands::Passed,
+            // The gate's second look: only then have bytes been counted.
+            Some(Event::Deny) if self.is_connect() && self.sent.is_some() => Stands::Withdrawn,
+            Some(Event::Deny | Event::Error) => Stands::Refused,
+            _ => Stands::More,
+        }
+    }
+
+    /// Whether a tunnel was asked for.
+    pub fn is_connect(&self) -> bool {
+        self.method.is_some_and(|method| method.raw == "CONNECT")
+    }
+
+    /// The target in canonical form. None: it was refused for its form, or there was none.
+    pub fn asked(&self) -> Option<Target> {
+        let text = self.target?.plain()?;
+        if self.is_connect() {
+            return Target::connect(text).ok();
+        }
+        let authority = text.strip_prefix("http://")?.split(['/', '?', '#']).next()?;
+        Target::http(authority).ok()
+    }
+
+    /// Who asked.
+    pub fn client_ip(&self) -> Option<IpAddr> {
+        let text = self.client?.plain()?;
+        text.parse::<SocketAddr>().map(|address| address.ip()).or_else(|_| text.parse()).ok()
+    }
+
+    /// Who was dialled.
+    pub fn upstream_address(&self) -> Option<SocketAddr> {
+        self.upstream?.plain()?.parse().ok()
+    }
+
+    /// Whether this was decided.
+    pub fn decided(&self, decision: Decision) -> bool {
+        self.decision.is_some_and(|word| word.raw == decision.as_str())
+    }
+}

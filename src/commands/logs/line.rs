@@ -1,0 +1,15 @@
+//! A line, in whichever form it is.
+
+use super::entry::Entry;
+use super::{json, squid};
+
+impl<'l> Entry<'l> {
+    /// Reads one line without its end. None: it is no record.
+    pub fn parse(line: &'l [u8]) -> Option<Self> {
+        let line = std::str::from_utf8(line).ok()?;
+        match line.as_bytes().first()? {
+            b'{' => json::parse(line),
+            _ => squid::parse(line),
+        }
+    }
+}
