@@ -2,7 +2,18 @@
 
 use std::collections::HashMap;
 
-use super::CountedAs;
+/// How a request ended, as far as it is counted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CountedAs {
+    /// Let through by a rule.
+    Passed,
+    /// Let through by report mode alone.
+    WouldDeny,
+    /// Denied.
+    Denied,
+    /// Failed for another cause.
+    Failed,
+}
 
 /// Requests and bytes added up.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]

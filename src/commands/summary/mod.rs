@@ -19,7 +19,7 @@ pub(crate) use arguments::Arguments;
 
 use std::collections::BTreeMap;
 
-pub use count::{Bin, Bins, Counter, Tally};
+pub use count::{Bin, Bins, CountedAs, Counter, Tally};
 
 use crate::commands::logs::{Entry, Stands, Text};
 use crate::telemetry::record::{Cause, Event};
@@ -29,19 +29,6 @@ use crate::words::outcome::Decision;
 const MOST: usize = 50_000;
 /// Distinct policies and rules that are kept: the operator's own.
 const MOST_RULES: usize = 10_000;
-
-/// How a request ended, as far as it is counted.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum CountedAs {
-    /// Let through by a rule.
-    Passed,
-    /// Let through by report mode alone.
-    WouldDeny,
-    /// Denied.
-    Denied,
-    /// Failed for another cause.
-    Failed,
-}
 
 /// Recorded requests, added up.
 #[derive(Clone, Debug)]

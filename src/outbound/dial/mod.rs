@@ -51,7 +51,7 @@ pub struct DialLimits {
 /// A connection to a target.
 #[derive(Debug)]
 pub struct Dialled {
-    /// Connected and tuned ([`socket::tune`](crate::transport::socket::tune)).
+    /// Connected; small writes leave at once ([`send_at_once`](crate::transport::socket::send_at_once)).
     pub stream: UpstreamStream,
     /// The address that was checked and dialled.
     pub address: Admitted,
