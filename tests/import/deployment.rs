@@ -57,7 +57,7 @@ fn what_changes_is_told() {
     told(Kind::Stricter, "Squid also allowed a plain request to 443");
     told(Kind::Differs, "stays a file");
     told(Kind::Advice, "reaches what any AWS customer sets up");
-    told(Kind::Lost, "without a meaning for egressd and left out: cache, cache_log, cache_mem");
+    told(Kind::Lost, "ignored here and below: cache, cache_mem");
     // The list of the access log alone is no loss.
     assert!(!imported.notes.iter().any(|note| note.text.contains("type `has`")), "{:#?}", imported.notes);
 }

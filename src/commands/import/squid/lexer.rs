@@ -42,6 +42,11 @@ impl Line {
         self.words.get(number).map(|word| word.text.as_str())
     }
 
+    /// Whether its words from this number on are `allow all` and nothing else.
+    pub(super) fn allows_all(&self, from: usize) -> bool {
+        self.word(from) == Some("allow") && self.word(from + 1) == Some("all") && self.words.len() == from + 2
+    }
+
     /// As it could be quoted in a note.
     pub(super) fn shown(&self) -> String {
         let text = format!("{} {}", self.name, self.rest);

@@ -1,518 +1,420 @@
-//! Timeouts, names, the parent proxy, passwords; and every directive that egressd has nothing for.
+//! The table of Squid's directives, with what each means for egressd.
+//!
+//! A directive that is carried over names its reader; one that is lost says what egressd does instead, at each of its
+//! lines; one that is ignored says why, once for the whole configuration.
 
-use std::net::{IpAddr, SocketAddr};
+use std::collections::{BTreeMap, BTreeSet};
 
+use self::Meaning::{Carried, Duration, Ignored, KeptBack, Lost, Together};
+use self::Named::{Beginning, Exactly};
 use super::super::files::Files;
 use super::super::lexer::Line;
-use crate::commands::import::draft::{Draft, Setting, Value};
+use super::reader::Reader;
+use super::{dns, limits, parent, passwords};
+use crate::commands::import::draft::{Draft, Setting};
 use crate::commands::import::notes::{Kind, Notes};
-use crate::words::target::Name;
 
-/// What has no meaning without a cache, a second process or an error page: said once, in one line.
-const HARMLESS: &[&str] = &[
-    "acl",
-    "http_access",
-    "http_port",
-    "https_port",
-    "logformat",
-    "access_log",
-    "cache_access_log",
-    "request_header_access",
-    "header_access",
-    "proxy_protocol_access",
-    "ssl_bump",
-    "never_direct",
-];
+/// The directives of a row.
+enum Named {
+    Exactly(&'static str),
+    /// All whose names begin so. The longest beginning wins.
+    Beginning(&'static str),
+}
 
-/// Beginnings of such names.
-const WITHOUT_MEANING: &[&str] = &[
-    "cache",
-    "memory_",
-    "maximum_",
-    "minimum_",
-    "store_",
-    "refresh_",
-    "icp_",
-    "htcp_",
-    "snmp_",
-    "wccp",
-    "digest_",
-    "error_",
-    "err_",
-    "icon",
-    "netdb_",
-    "fqdncache",
-    "ipcache",
-    "quick_abort",
-    "range_offset",
-    "negative_",
-    "positive_",
-    "read_ahead",
-    "swap",
-    "coredump_dir",
-    "pid_filename",
-    "debug_options",
-    "logfile_",
-    "log_",
-    "mime_table",
-    "diskd_",
-    "unlinkd",
-    "pinger",
-    "workers",
-    "cpu_affinity",
-    "max_filedesc",
-    "visible_hostname",
-    "unique_hostname",
-    "hostname_aliases",
-    "via",
-    "httpd_suppress",
-    "strip_query",
-    "buffered_logs",
-    "client_persistent",
-    "server_persistent",
-    "persistent_",
-    "pconn_",
-    "pipeline_prefetch",
-    "half_closed",
-    "ftp_",
-    "announce_",
-    "umask",
-    "email_err",
-    "deny_info",
-    "shared_",
-    "collapsed_",
-    "offline_mode",
-    "nonhierarchical_direct",
-    "prefer_direct",
-    "hierarchy_stoplist",
-    "background_ping",
-    "query_icmp",
-    "test_reachability",
-    "mail_",
-    "chroot",
-    "windows_",
-    "check_hostnames",
-    "allow_underscore",
-    "eui_",
-    "client_db",
-    "uri_whitespace",
-    "relaxed_",
-    "vary_",
-    "reload_into",
-    "retry_on",
-    "forward_max",
-    "balance_on",
-    "ignore_",
-    "stats_",
-    "dns_v4_first",
-    "dns_packet",
-    "dns_multicast",
-    "dns_retransmit",
-    "tls_outgoing",
-    "sslproxy_",
-    "sslcrtd",
-    "sslpassword",
-    "ssl_unclean",
-    "ssl_engine",
-    "sslcrtvalidator",
-    "host_verify",
-    "client_dst_passthru",
-    "tcp_recv",
-    "incoming_",
-    "udp_",
-    "mcast",
-    "connect_retries",
-    "high_",
-    "max_stale",
-    "minimum_expiry",
-    "request_entities",
-    "client_idle_pconn",
-    "server_idle_pconn",
-    "server_pconn",
-    "client_pconn",
-    "access_log_format",
-    "emulate_httpd",
-    "useragent_log",
-    "referer_log",
-    "accept_filter",
-    "sleep_after_fork",
-    "hopeless",
-    "peer_",
-    "dead_peer",
-    "never_direct",
-    "max_open_disk",
-    "acl_uses_indirect_client",
-    "delay_pool_uses",
-    "log_uses",
-    "force_request",
-    "url_rewrite_c",
-    "esi_",
-    "qos_",
-    "spoof_",
-    "reply_header_max",
-    "shutdown",
-    "service_name",
-    "configuration_includes",
-    "on_unsupported",
-    "paranoid_",
-    "request_header_add_via",
-    "authenticate_",
-    "external_acl_type",
-    "auth_schemes",
-    "credentialsttl",
-];
+/// What a directive means for egressd.
+enum Meaning {
+    /// Carried over, by a reader that looks at all of its lines together.
+    Together,
+    /// Carried over line by line.
+    Carried(fn(&mut Reader<'_>, &Line)),
+    /// A duration, carried over to these settings; each takes so many seconds at the most.
+    Duration(&'static [(Setting, u64)]),
+    /// It does something that egressd does not do.
+    Lost(&'static str),
+    /// The same; and where this is true of a line, something passes now that Squid kept back by it.
+    KeptBack(fn(&Line) -> bool, &'static str),
+    /// It decides nothing and changes nothing that a client or a target sees of egressd, for this reason.
+    Ignored(&'static str),
+}
 
-/// Directives that do something, which egressd does not do.
-const LOST: &[(&str, &str)] = &[
+const HOUR: u64 = 3_600;
+const DAY: u64 = 24 * HOUR;
+
+const CACHE: &str = "egressd has no cache";
+const NEIGHBOURS: &str = "egressd asks no other caches";
+const PAGES: &str = "egressd has no error pages";
+const LOGS: &str = "egressd writes its logs in its own way";
+const PROCESS: &str = "egressd is one process, which the system runs";
+const HELPERS: &str = "egressd runs no helper programs";
+const CONNECTIONS: &str = "egressd keeps connections in its own way";
+const NAMES: &str = "egressd looks names up in its own way";
+const REQUESTS: &str = "egressd reads requests and passes them on in its own, strict way";
+const INTERCEPTION: &str = "egressd takes no intercepted connections";
+const TLS: &str = "egressd decrypts nothing";
+const FTP: &str = "egressd speaks no FTP";
+const STATE: &str = "egressd shows its state on its admin listener";
+const INSIDE: &str = "it tunes the inside of Squid";
+
+const REWRITTEN: &str = "requests are never rewritten, nor refused by a program that does";
+const SCANNED: &str = "nothing is sent to a scanner (ICAP, eCAP): what it filtered is not filtered";
+const ICAP: &str = "nothing is sent to a scanner (ICAP): what it filtered is not filtered";
+const ECAP: &str = "nothing is sent to a scanner (eCAP): what it filtered is not filtered";
+const NO_CACHE: &str = "there is no cache";
+const UNMARKED: &str = "connections are not marked";
+const UNTHROTTLED: &str = "bandwidth is not limited; see `upload_limit` and `upload_budget`";
+const NEVER_REPLACED: &str = "fields are taken out, never replaced";
+const REPLIES: &str = "fields of replies are passed on as they are";
+const NONE_ADDED: &str = "no fields are added";
+const AS_WRITTEN: &str = "a name is looked up as it is written: search domains are never tried";
+const PATIENCE: &str =
+    "`tunnel.connect_timeout` is for the whole way to a target, and `tunnel.idle_timeout` for silence";
+const USER: &str = "egressd runs as the user that starts it and needs no root (in the image: uid 65532)";
+
+/// Every directive that is known, by its meaning.
+const TABLE: &[(Named, Meaning)] = &[
+    // Read elsewhere, all lines of a kind together.
+    (Exactly("acl"), Together),
+    (Exactly("http_access"), Together),
+    (Exactly("ssl_bump"), Together),
+    (Exactly("http_port"), Together),
+    (Exactly("https_port"), Together),
+    (Exactly("proxy_protocol_access"), Together),
+    (Exactly("logformat"), Together),
+    (Exactly("access_log"), Together),
+    (Exactly("cache_access_log"), Together),
+    (Exactly("request_header_access"), Together),
+    (Exactly("header_access"), Together),
+    (Exactly("never_direct"), Together),
+    // Carried over, line by line.
+    (Exactly("connect_timeout"), Duration(&[(Setting::ConnectTimeout, HOUR)])),
     (
-        "follow_x_forwarded_for",
-        "X-Forwarded-For is never believed: the client is who connects, or whom a PROXY header of a trusted balancer names (`proxy_protocol`); else rules for clients mean the balancer",
+        Exactly("read_timeout"),
+        Duration(&[
+            (Setting::IdleTimeout, 30 * DAY),
+            (Setting::StallTimeout, HOUR),
+            (Setting::ResponseTimeout, HOUR),
+        ]),
     ),
-    ("tcp_outgoing_address", "connections leave from the address that the system picks"),
-    ("tcp_outgoing_tos", "connections are not marked"),
-    ("tcp_outgoing_mark", "connections are not marked"),
-    ("clientside_", "connections are not marked"),
-    ("url_rewrite", "requests are never rewritten, nor refused by a program that does"),
-    ("store_id_program", "there is no cache"),
-    ("redirect_program", "requests are never rewritten, nor refused by a program that does"),
-    ("location_rewrite", "replies are never rewritten"),
-    ("adaptation_", "nothing is sent to a scanner (ICAP, eCAP): what it filtered is not filtered"),
-    ("icap_", "nothing is sent to a scanner (ICAP): what it filtered is not filtered"),
-    ("ecap_", "nothing is sent to a scanner (eCAP): what it filtered is not filtered"),
-    ("loadable_modules", "no modules are loaded"),
-    ("delay_", "bandwidth is not limited; see `upload_limit` and `upload_budget`"),
-    ("client_delay", "bandwidth is not limited; see `upload_limit` and `upload_budget`"),
-    ("response_delay", "bandwidth is not limited"),
+    (Exactly("request_timeout"), Duration(&[(Setting::HeadTimeout, HOUR)])),
+    (Exactly("client_lifetime"), Duration(&[(Setting::MaxLifetime, 365 * DAY)])),
+    (Exactly("dns_timeout"), Duration(&[(Setting::DnsTimeout, 60)])),
+    (Exactly("shutdown_lifetime"), Duration(&[(Setting::GracePeriod, DAY)])),
+    (Exactly("client_ip_max_connections"), Carried(limits::connections)),
+    (Exactly("request_header_max_size"), Carried(limits::head_bytes)),
+    (Exactly("dns_nameservers"), Carried(dns::nameservers)),
+    (Exactly("hosts_file"), Carried(dns::hosts_file)),
+    (Exactly("cache_peer"), Carried(parent::peer)),
+    (Exactly("cache_peer_access"), Carried(parent::access)),
+    (Exactly("cache_peer_domain"), Carried(parent::access)),
+    (Exactly("auth_param"), Carried(passwords::auth)),
+    (Exactly("forwarded_for"), Carried(forwarded_for)),
+    // Lost, and something may pass by that.
     (
-        "request_body_max_size",
-        "a rule's `upload_limit` bounds what a request or tunnel sends; write one where it is wanted",
+        Exactly("miss_access"),
+        KeptBack(not_for_all, "without a cache it is a second `http_access`, and requests are judged once"),
     ),
-    ("reply_body_max_size", "what targets send is not bounded"),
-    ("http_reply_access", "replies are not judged: the request was"),
-    ("miss_access", "without a cache it is a second `http_access`, and requests are judged once"),
-    ("adapted_http_access", "there is no second judgement of a request"),
-    ("reply_header_access", "fields of replies are passed on as they are"),
-    ("request_header_replace", "fields are taken out, never replaced"),
-    ("header_replace", "fields are taken out, never replaced"),
-    ("reply_header_replace", "fields of replies are passed on as they are"),
-    ("request_header_add", "no fields are added"),
-    ("reply_header_add", "no fields are added"),
-    ("always_direct", "either all connections go through the parent (`upstream_proxy`), or none"),
-    ("append_domain", "a name is looked up as it is written: search domains are never tried"),
-    ("dns_defnames", "a name is looked up as it is written: search domains are never tried"),
-    ("http_upgrade_request_protocols", "`Upgrade` is not passed on; WebSockets go through CONNECT"),
-    ("send_hit", "there is no cache"),
-    ("note", "records have no notes"),
-    ("client_request_buffer", "the head of a request is bounded by `limits.head_bytes`"),
+    (Exactly("http_reply_access"), KeptBack(not_for_all, "replies are not judged: the request was")),
+    (Exactly("adapted_http_access"), KeptBack(not_for_all, "there is no second judgement of a request")),
+    (
+        Exactly("follow_x_forwarded_for"),
+        KeptBack(
+            allows,
+            "X-Forwarded-For is never believed: the client is who connects, or whom a PROXY header of a trusted balancer names (`proxy_protocol`); else rules for clients mean the balancer",
+        ),
+    ),
+    (
+        Exactly("request_body_max_size"),
+        KeptBack(
+            bounds,
+            "a rule's `upload_limit` bounds what a request or tunnel sends; write one where it is wanted",
+        ),
+    ),
+    (Exactly("reply_body_max_size"), KeptBack(bounds, "what targets send is not bounded")),
+    (Exactly("url_rewrite_program"), KeptBack(always, REWRITTEN)),
+    (Exactly("redirect_program"), KeptBack(always, REWRITTEN)),
+    (Exactly("adaptation_access"), KeptBack(always, SCANNED)),
+    (Exactly("icap_service"), KeptBack(always, ICAP)),
+    (Exactly("ecap_service"), KeptBack(always, ECAP)),
+    // Lost, and no request is decided otherwise.
+    (Beginning("url_rewrite"), Lost(REWRITTEN)),
+    (Beginning("adaptation_"), Lost(SCANNED)),
+    (Beginning("icap_"), Lost(ICAP)),
+    (Beginning("ecap_"), Lost(ECAP)),
+    (Beginning("location_rewrite"), Lost("replies are never rewritten")),
+    (Beginning("loadable_modules"), Lost("no modules are loaded")),
+    (Beginning("store_id_program"), Lost(NO_CACHE)),
+    (Beginning("send_hit"), Lost(NO_CACHE)),
+    (Beginning("tcp_outgoing_address"), Lost("connections leave from the address that the system picks")),
+    (Beginning("tcp_outgoing_tos"), Lost(UNMARKED)),
+    (Beginning("tcp_outgoing_mark"), Lost(UNMARKED)),
+    (Beginning("clientside_"), Lost(UNMARKED)),
+    (Beginning("delay_"), Lost(UNTHROTTLED)),
+    (Beginning("client_delay"), Lost(UNTHROTTLED)),
+    (Beginning("response_delay"), Lost("bandwidth is not limited")),
+    (Beginning("request_header_replace"), Lost(NEVER_REPLACED)),
+    (Beginning("header_replace"), Lost(NEVER_REPLACED)),
+    (Beginning("request_header_add"), Lost(NONE_ADDED)),
+    (Beginning("reply_header_access"), Lost(REPLIES)),
+    (Beginning("reply_header_replace"), Lost(REPLIES)),
+    (Beginning("reply_header_add"), Lost(NONE_ADDED)),
+    (
+        Beginning("always_direct"),
+        Lost("either all connections go through the parent (`upstream_proxy`), or none"),
+    ),
+    (Beginning("append_domain"), Lost(AS_WRITTEN)),
+    (Beginning("dns_defnames"), Lost(AS_WRITTEN)),
+    (
+        Beginning("http_upgrade_request_protocols"),
+        Lost("`Upgrade` is not passed on; WebSockets go through CONNECT"),
+    ),
+    (Beginning("note"), Lost("records have no notes")),
+    (Beginning("client_request_buffer"), Lost("the head of a request is bounded by `limits.head_bytes`")),
+    (Exactly("forward_timeout"), Lost(PATIENCE)),
+    (Exactly("peer_connect_timeout"), Lost(PATIENCE)),
+    (Exactly("write_timeout"), Lost(PATIENCE)),
+    (Exactly("request_start_timeout"), Lost(PATIENCE)),
+    (Exactly("dns_retransmit_interval"), Lost(PATIENCE)),
+    (Exactly("cache_effective_user"), Lost(USER)),
+    (Exactly("cache_effective_group"), Lost(USER)),
+    // Ignored.
+    (Beginning("cache"), Ignored(CACHE)),
+    (Beginning("memory_"), Ignored(CACHE)),
+    (Beginning("maximum_"), Ignored(CACHE)),
+    (Beginning("minimum_"), Ignored(CACHE)),
+    (Beginning("store_"), Ignored(CACHE)),
+    (Beginning("refresh_"), Ignored(CACHE)),
+    (Beginning("quick_abort"), Ignored(CACHE)),
+    (Beginning("range_offset"), Ignored(CACHE)),
+    (Beginning("negative_"), Ignored(CACHE)),
+    (Beginning("read_ahead"), Ignored(CACHE)),
+    (Beginning("swap"), Ignored(CACHE)),
+    (Beginning("diskd_"), Ignored(CACHE)),
+    (Beginning("unlinkd"), Ignored(CACHE)),
+    (Beginning("collapsed_"), Ignored(CACHE)),
+    (Beginning("offline_mode"), Ignored(CACHE)),
+    (Beginning("vary_"), Ignored(CACHE)),
+    (Beginning("reload_into"), Ignored(CACHE)),
+    (Beginning("max_stale"), Ignored(CACHE)),
+    (Beginning("max_open_disk"), Ignored(CACHE)),
+    (Beginning("esi_"), Ignored(CACHE)),
+    (Beginning("paranoid_"), Ignored(CACHE)),
+    (Beginning("icp_"), Ignored(NEIGHBOURS)),
+    (Beginning("htcp_"), Ignored(NEIGHBOURS)),
+    (Beginning("maximum_icp"), Ignored(NEIGHBOURS)),
+    (Beginning("minimum_icp"), Ignored(NEIGHBOURS)),
+    (Beginning("minimum_direct"), Ignored(NEIGHBOURS)),
+    (Beginning("digest_"), Ignored(NEIGHBOURS)),
+    (Beginning("netdb_"), Ignored(NEIGHBOURS)),
+    (Beginning("pinger"), Ignored(NEIGHBOURS)),
+    (Beginning("announce_"), Ignored(NEIGHBOURS)),
+    (Beginning("nonhierarchical_direct"), Ignored(NEIGHBOURS)),
+    (Beginning("prefer_direct"), Ignored(NEIGHBOURS)),
+    (Beginning("hierarchy_stoplist"), Ignored(NEIGHBOURS)),
+    (Beginning("background_ping"), Ignored(NEIGHBOURS)),
+    (Beginning("query_icmp"), Ignored(NEIGHBOURS)),
+    (Beginning("test_reachability"), Ignored(NEIGHBOURS)),
+    (Beginning("udp_"), Ignored(NEIGHBOURS)),
+    (Beginning("mcast"), Ignored(NEIGHBOURS)),
+    (Beginning("peer_"), Ignored(NEIGHBOURS)),
+    (Beginning("dead_peer"), Ignored(NEIGHBOURS)),
+    (Beginning("error_"), Ignored(PAGES)),
+    (Beginning("err_"), Ignored(PAGES)),
+    (Beginning("deny_info"), Ignored(PAGES)),
+    (Beginning("icon"), Ignored(PAGES)),
+    (Beginning("mime_table"), Ignored(PAGES)),
+    (Beginning("httpd_suppress"), Ignored(PAGES)),
+    (Beginning("email_err"), Ignored(PAGES)),
+    (Beginning("cache_mgr"), Ignored(PAGES)),
+    (Beginning("visible_hostname"), Ignored(PAGES)),
+    (Beginning("cache_log"), Ignored(LOGS)),
+    (Beginning("debug_options"), Ignored(LOGS)),
+    (Beginning("logfile_"), Ignored(LOGS)),
+    (Beginning("log_"), Ignored(LOGS)),
+    (Beginning("strip_query"), Ignored(LOGS)),
+    (Beginning("buffered_logs"), Ignored(LOGS)),
+    (Beginning("access_log_format"), Ignored(LOGS)),
+    (Beginning("emulate_httpd"), Ignored(LOGS)),
+    (Beginning("useragent_log"), Ignored(LOGS)),
+    (Beginning("referer_log"), Ignored(LOGS)),
+    (Beginning("acl_uses_indirect_client"), Ignored(LOGS)),
+    (Beginning("coredump_dir"), Ignored(PROCESS)),
+    (Beginning("pid_filename"), Ignored(PROCESS)),
+    (Beginning("workers"), Ignored(PROCESS)),
+    (Beginning("cpu_affinity"), Ignored(PROCESS)),
+    (Beginning("max_filedesc"), Ignored(PROCESS)),
+    (Beginning("umask"), Ignored(PROCESS)),
+    (Beginning("shared_"), Ignored(PROCESS)),
+    (Beginning("mail_"), Ignored(PROCESS)),
+    (Beginning("chroot"), Ignored(PROCESS)),
+    (Beginning("windows_"), Ignored(PROCESS)),
+    (Beginning("sleep_after_fork"), Ignored(PROCESS)),
+    (Beginning("hopeless"), Ignored(PROCESS)),
+    (Beginning("shutdown"), Ignored(PROCESS)),
+    (Beginning("service_name"), Ignored(PROCESS)),
+    (Beginning("authenticate_"), Ignored(HELPERS)),
+    (Beginning("external_acl_type"), Ignored(HELPERS)),
+    (Beginning("auth_schemes"), Ignored(HELPERS)),
+    (Beginning("credentialsttl"), Ignored(HELPERS)),
+    (Beginning("client_persistent"), Ignored(CONNECTIONS)),
+    (Beginning("server_persistent"), Ignored(CONNECTIONS)),
+    (Beginning("persistent_"), Ignored(CONNECTIONS)),
+    (Beginning("pconn_"), Ignored(CONNECTIONS)),
+    (Beginning("client_idle_pconn"), Ignored(CONNECTIONS)),
+    (Beginning("server_idle_pconn"), Ignored(CONNECTIONS)),
+    (Beginning("server_pconn"), Ignored(CONNECTIONS)),
+    (Beginning("client_pconn"), Ignored(CONNECTIONS)),
+    (Beginning("pipeline_prefetch"), Ignored(CONNECTIONS)),
+    (Beginning("half_closed"), Ignored(CONNECTIONS)),
+    (Beginning("tcp_recv"), Ignored(CONNECTIONS)),
+    (Beginning("accept_filter"), Ignored(CONNECTIONS)),
+    (Beginning("connect_retries"), Ignored(CONNECTIONS)),
+    (Beginning("retry_on"), Ignored(CONNECTIONS)),
+    (Beginning("forward_max"), Ignored(CONNECTIONS)),
+    (Beginning("maximum_single_addr"), Ignored(CONNECTIONS)),
+    (Beginning("balance_on"), Ignored(CONNECTIONS)),
+    (Beginning("qos_"), Ignored(CONNECTIONS)),
+    (Beginning("fqdncache"), Ignored(NAMES)),
+    (Beginning("ipcache"), Ignored(NAMES)),
+    (Beginning("cache_dns"), Ignored(NAMES)),
+    (Beginning("negative_dns"), Ignored(NAMES)),
+    (Beginning("positive_"), Ignored(NAMES)),
+    (Beginning("dns_v4_first"), Ignored(NAMES)),
+    (Beginning("dns_packet"), Ignored(NAMES)),
+    (Beginning("dns_multicast"), Ignored(NAMES)),
+    (Beginning("dns_retransmit"), Ignored(NAMES)),
+    (Beginning("ignore_unknown"), Ignored(NAMES)),
+    (Beginning("ignore_"), Ignored(REQUESTS)),
+    (Beginning("via"), Ignored(REQUESTS)),
+    (Beginning("unique_hostname"), Ignored(REQUESTS)),
+    (Beginning("hostname_aliases"), Ignored(REQUESTS)),
+    (Beginning("check_hostnames"), Ignored(REQUESTS)),
+    (Beginning("allow_underscore"), Ignored(REQUESTS)),
+    (Beginning("uri_whitespace"), Ignored(REQUESTS)),
+    (Beginning("relaxed_"), Ignored(REQUESTS)),
+    (Beginning("request_entities"), Ignored(REQUESTS)),
+    (Beginning("force_request"), Ignored(REQUESTS)),
+    (Beginning("reply_header_max"), Ignored(REQUESTS)),
+    (Beginning("wccp"), Ignored(INTERCEPTION)),
+    (Beginning("host_verify"), Ignored(INTERCEPTION)),
+    (Beginning("client_dst_passthru"), Ignored(INTERCEPTION)),
+    (Beginning("spoof_"), Ignored(INTERCEPTION)),
+    (Beginning("on_unsupported"), Ignored(INTERCEPTION)),
+    (Beginning("tls_outgoing"), Ignored(TLS)),
+    (Beginning("sslproxy_"), Ignored(TLS)),
+    (Beginning("sslcrtd"), Ignored(TLS)),
+    (Beginning("sslpassword"), Ignored(TLS)),
+    (Beginning("ssl_unclean"), Ignored(TLS)),
+    (Beginning("ssl_engine"), Ignored(TLS)),
+    (Beginning("sslcrtvalidator"), Ignored(TLS)),
+    (Beginning("ftp_"), Ignored(FTP)),
+    (Beginning("snmp_"), Ignored(STATE)),
+    (Beginning("cachemgr"), Ignored(STATE)),
+    (Beginning("stats_"), Ignored(STATE)),
+    (Beginning("client_db"), Ignored(STATE)),
+    (Beginning("memory_pools"), Ignored(INSIDE)),
+    (Beginning("incoming_"), Ignored(INSIDE)),
+    (Beginning("high_"), Ignored(INSIDE)),
+    (Beginning("eui_"), Ignored(INSIDE)),
+    (Beginning("configuration_includes"), Ignored(INSIDE)),
 ];
 
-/// Reads every directive that has no module of its own.
+/// Reads every directive line by line, save those that are read together. Returns the users of the password file.
 pub(super) fn read(lines: &[Line], files: &Files, draft: &mut Draft, notes: &mut Notes) -> Vec<String> {
-    let mut users: Vec<String> = Vec::new();
-    let mut without: Vec<&Line> = Vec::new();
     let always_parent = lines.iter().any(|line| {
         line.name == "never_direct" && line.word(0) == Some("allow") && line.word(1) == Some("all")
     });
+    let mut reader = Reader { files, always_parent, draft, users: Vec::new(), notes };
+    let mut first: Option<&Line> = None;
+    let mut ignored: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for line in lines {
-        if known(line, files, always_parent, draft, &mut users, notes)
-            || HARMLESS.contains(&line.name.as_str())
-        {
-            continue;
-        }
-        // Longer names first: `request_header_add` is not `request_`.
-        if let Some((_, why)) =
-            LOST.iter().filter(|(start, _)| line.name.starts_with(start)).max_by_key(|(start, _)| start.len())
-        {
-            let kind = if keeps_back(line) { Kind::Wider } else { Kind::Lost };
-            notes.tell(&line.place, kind, format!("{} is not carried over: {why}", line.shown()));
-        } else if WITHOUT_MEANING.iter().any(|start| line.name.starts_with(start)) {
-            without.push(line);
-        } else {
-            // What no Squid that was looked at knows: its name says whether it may deny.
-            let kind = if line.name.ends_with("_access") { Kind::Wider } else { Kind::Lost };
-            notes.tell(
-                &line.place,
-                kind,
-                format!("{} is not carried over: egressd has nothing like it", line.shown()),
-            );
-        }
+        let (kind, why) = match meaning(&line.name) {
+            Some(Together) => continue,
+            Some(Carried(read)) => {
+                read(&mut reader, line);
+                continue;
+            }
+            Some(Duration(settings)) => {
+                limits::time(&mut reader, line, settings);
+                continue;
+            }
+            Some(Ignored(why)) => {
+                first.get_or_insert(line);
+                ignored.entry(*why).or_default().insert(&line.name);
+                continue;
+            }
+            Some(Lost(why)) => (Kind::Lost, *why),
+            Some(KeptBack(keeps_back, why)) => {
+                (if keeps_back(line) { Kind::Wider } else { Kind::Lost }, *why)
+            }
+            // A directive of a newer Squid: its name says whether it may deny.
+            None if line.name.ends_with("_access") => (Kind::Wider, "egressd has nothing like it"),
+            None => (Kind::Lost, "egressd has nothing like it"),
+        };
+        reader.tell(line, kind, format!("{} is not carried over: {why}", line.shown()));
     }
-    if let Some(first) = without.first() {
-        let mut names: Vec<&str> = without.iter().map(|line| line.name.as_str()).collect();
-        names.sort_unstable();
-        names.dedup();
-        notes.tell(
-            &first.place,
-            Kind::Lost,
-            format!("here and further on, without a meaning for egressd and left out: {}", names.join(", ")),
-        );
+    if let Some(first) = first {
+        let reasons: Vec<String> = ignored
+            .iter()
+            .map(|(why, names)| {
+                let names: Vec<&str> = names.iter().copied().collect();
+                format!("{} ({why})", names.join(", "))
+            })
+            .collect();
+        reader.tell(first, Kind::Lost, format!("ignored here and below: {}", reasons.join("; ")));
     }
-    users
+    reader.users
 }
 
-/// Whether something passes without this line that Squid kept back by it.
-fn keeps_back(line: &Line) -> bool {
-    let first = line.word(0).unwrap_or_default();
-    let of_all = |from: usize| {
-        line.word(from) == Some("allow") && line.word(from + 1) == Some("all") && line.words.len() == from + 2
+fn meaning(directive: &str) -> Option<&'static Meaning> {
+    let length = |named: &Named| match named {
+        Exactly(name) => (directive == *name).then_some(usize::MAX),
+        Beginning(start) => directive.starts_with(start).then_some(start.len()),
     };
-    match line.name.as_str() {
-        "http_reply_access" | "adapted_http_access" | "miss_access" => !of_all(0),
-        "cache_peer_access" => !of_all(1),
-        "follow_x_forwarded_for" => first == "allow",
-        "request_body_max_size" | "reply_body_max_size" => !matches!(first, "0" | "none"),
-        "url_rewrite_program"
-        | "redirect_program"
-        | "adaptation_access"
-        | "icap_service"
-        | "ecap_service" => true,
-        _ => false,
-    }
+    let fitting = TABLE.iter().filter_map(|(named, meaning)| Some((length(named)?, meaning)));
+    fitting.max_by_key(|(length, _)| *length).map(|(_, meaning)| meaning)
 }
 
-fn known(
-    line: &Line,
-    files: &Files,
-    always_parent: bool,
-    draft: &mut Draft,
-    users: &mut Vec<String>,
-    notes: &mut Notes,
-) -> bool {
-    let value = |text: String| Some(Value { place: line.place.clone(), text });
-    match line.name.as_str() {
-        "connect_timeout" => draft.set(Setting::ConnectTimeout, time(line, 3_600, notes)),
-        "read_timeout" => {
-            draft.set(Setting::IdleTimeout, time(line, 30 * 86_400, notes));
-            draft.set(Setting::StallTimeout, time(line, 3_600, &mut Notes::default()));
-            draft.set(Setting::ResponseTimeout, draft.get(Setting::StallTimeout).cloned());
-        }
-        "request_timeout" => draft.set(Setting::HeadTimeout, time(line, 3_600, notes)),
-        "client_lifetime" => draft.set(Setting::MaxLifetime, time(line, 365 * 86_400, notes)),
-        "dns_timeout" => draft.set(Setting::DnsTimeout, time(line, 60, notes)),
-        "shutdown_lifetime" => draft.set(Setting::GracePeriod, time(line, 86_400, notes)),
-        "forward_timeout"
-        | "peer_connect_timeout"
-        | "write_timeout"
-        | "request_start_timeout"
-        | "dns_retransmit_interval" => {
-            notes.tell(&line.place, Kind::Lost, format!("{}: `tunnel.connect_timeout` is for the whole way to a target, and `idle_timeout` for silence", line.shown()));
-        }
-        "client_ip_max_connections" => {
-            let most = line.word(0).and_then(|word| word.parse::<u64>().ok()).filter(|most| *most > 0);
-            draft.set(Setting::TunnelsPerClient, most.and_then(|most| value(most.to_string())));
-        }
-        "request_header_max_size" => draft.set(Setting::HeadBytes, size(line)),
-        "dns_nameservers" => {
-            let servers: Vec<String> = line.words.iter().filter_map(|word| server(&word.text)).collect();
-            if servers.is_empty() {
-                notes.tell(&line.place, Kind::Lost, format!("{}: no address of a name server", line.shown()));
-            } else {
-                let all = draft.dns_servers.get_or_insert_with(|| (line.place.clone(), Vec::new()));
-                all.1.extend(servers);
-            }
-        }
-        "hosts_file" => hosts_file(line, files, draft, notes),
-        "forwarded_for" => {
-            if matches!(line.word(0), Some("on" | "transparent")) {
-                notes.tell(
-                    &line.place,
-                    Kind::Differs,
-                    "no target learns who asked: X-Forwarded-For is never sent on",
-                );
-            }
-        }
-        "cache_peer" => peer(line, always_parent, draft, notes),
-        "cache_peer_access" | "cache_peer_domain" => {
-            notes.tell(
-                &line.place,
-                // What no parent may take goes nowhere in Squid, if it may not go directly.
-                if always_parent && keeps_back(line) { Kind::Wider } else { Kind::Lost },
-                format!("{}: everything goes through the one parent", line.shown()),
-            );
-        }
-        "auth_param" => auth(line, files, draft, users, notes),
-        "cache_effective_user" | "cache_effective_group" => {
-            notes.tell(
-                &line.place,
-                Kind::Lost,
-                "it runs as whoever starts it: needs no root and changes to nobody (the image: uid 65532)",
-            );
-        }
-        _ => return false,
-    }
+/// `allow all` alone keeps nothing back.
+fn not_for_all(line: &Line) -> bool {
+    !line.allows_all(0)
+}
+
+fn allows(line: &Line) -> bool {
+    line.word(0) == Some("allow")
+}
+
+fn bounds(line: &Line) -> bool {
+    !matches!(line.word(0).unwrap_or_default(), "0" | "none")
+}
+
+fn always(_: &Line) -> bool {
     true
 }
 
-/// `15 minutes`, `1 day`, `30` (seconds), to the second. `most`: what egressd takes.
-fn time(line: &Line, most: u64, notes: &mut Notes) -> Option<Value> {
-    let number: f64 = line.word(0)?.parse().ok()?;
-    let unit = line.word(1).unwrap_or("seconds").to_ascii_lowercase();
-    let seconds = match unit.trim_end_matches('s') {
-        "second" => 1.0,
-        "minute" => 60.0,
-        "hour" => 3_600.0,
-        "day" => 86_400.0,
-        "week" => 7.0 * 86_400.0,
-        "fortnight" => 14.0 * 86_400.0,
-        "month" => 30.0 * 86_400.0,
-        "year" => 365.0 * 86_400.0,
-        "millisecond" => 0.001,
-        _ => return None,
-    };
-    let total = (number * seconds).round();
-    if !(1.0..1e12).contains(&total) {
-        notes.tell(
-            &line.place,
-            Kind::Lost,
-            format!("{} is not carried over: it has no such time", line.shown()),
-        );
-        return None;
-    }
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bounded just above")]
-    let total = total as u64;
-    if total > most {
-        notes.tell(
-            &line.place,
-            Kind::Differs,
-            format!("{}: the longest that egressd takes here is {}", line.shown(), shown(most)),
-        );
-    }
-    Some(Value { place: line.place.clone(), text: shown(total.min(most)) })
-}
-
-fn shown(seconds: u64) -> String {
-    match seconds {
-        whole if whole.is_multiple_of(86_400) => format!("{}d", whole / 86_400),
-        whole if whole.is_multiple_of(3_600) => format!("{}h", whole / 3_600),
-        whole if whole.is_multiple_of(60) => format!("{}m", whole / 60),
-        seconds => format!("{seconds}s"),
+fn forwarded_for(reader: &mut Reader<'_>, line: &Line) {
+    if matches!(line.word(0), Some("on" | "transparent")) {
+        reader.tell(line, Kind::Differs, "no target learns who asked: X-Forwarded-For is never sent on");
     }
 }
 
-/// `64 KB`.
-fn size(line: &Line) -> Option<Value> {
-    let number: u64 = line.word(0)?.parse().ok()?;
-    let bytes = match line.word(1).unwrap_or("bytes").to_ascii_lowercase().as_str() {
-        "kb" => number.checked_mul(1024)?,
-        "mb" => number.checked_mul(1024 * 1024)?,
-        _ => number,
-    };
-    let text = match bytes.clamp(1024, 1 << 20) {
-        whole if whole.is_multiple_of(1024) => format!("{}KiB", whole / 1024),
-        bytes => format!("{bytes}B"),
-    };
-    Some(Value { place: line.place.clone(), text })
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn server(word: &str) -> Option<String> {
-    let address = word.parse::<IpAddr>().map(|ip| ip.to_string());
-    address.ok().or_else(|| word.parse::<SocketAddr>().ok().map(|address| address.to_string()))
-}
-
-fn hosts_file(line: &Line, files: &Files, draft: &mut Draft, notes: &mut Notes) {
-    let Some(path) = line.word(0) else { return };
-    if path == "/etc/hosts" {
-        return; // egressd reads it too.
-    }
-    if path == "none" {
-        return notes.tell(&line.place, Kind::Differs, "/etc/hosts is read");
-    }
-    let content = match files.read(path) {
-        Ok(content) => content,
-        Err(error) => {
-            return notes.tell(
-                &line.place,
-                Kind::Lost,
-                format!("cannot read `{}`: {error}; its names are not carried over", files.written(path)),
-            );
-        }
-    };
-    for entry in String::from_utf8_lossy(&content).lines() {
-        let entry = entry.split_once('#').map_or(entry, |(entry, _)| entry);
-        let mut words = entry.split_whitespace();
-        let Some(Ok(address)) = words.next().map(str::parse::<IpAddr>) else { continue };
-        for name in words.filter_map(|name| Name::parse(name).ok()) {
-            draft.dns_hosts.entry(name.to_string()).or_default().push(address);
-        }
-    }
-}
-
-fn peer(line: &Line, always_parent: bool, draft: &mut Draft, notes: &mut Notes) {
-    let (Some(host), Some(kind), Some(port)) = (line.word(0), line.word(1), line.word(2)) else { return };
-    let has = |option: &str| line.words.iter().skip(4).any(|word| word.text == option);
-    if kind != "parent" || has("originserver") {
-        return notes.tell(
-            &line.place,
-            Kind::Lost,
-            format!("{}: only a parent proxy is carried over", line.shown()),
-        );
-    }
-    if draft.get(Setting::UpstreamProxy).is_some() {
-        return notes.tell(
-            &line.place,
-            Kind::Lost,
-            format!(
-                "{}: there is one parent, and the first is it; put a balancer before several",
-                line.shown()
-            ),
-        );
-    }
-    let tls = line.words.iter().skip(4).any(|word| matches!(word.text.as_str(), "ssl" | "tls"));
-    let host = if host.parse::<std::net::Ipv6Addr>().is_ok() { format!("[{host}]") } else { host.to_owned() };
-    let scheme = if tls { "https" } else { "http" };
-    draft.set(
-        Setting::UpstreamProxy,
-        Some(Value { place: line.place.clone(), text: format!("{scheme}://{host}:{port}") }),
-    );
-    notes.tell(&line.place, Kind::Differs, "everything goes through the parent, which then looks names up: egressd cannot check the addresses that they lead to");
-    if !always_parent {
-        notes.tell(&line.place, Kind::Differs, "without `never_direct allow all` Squid went directly where it could, tunnels among it: take `upstream_proxy` out if that is wanted");
-    }
-    if line.words.iter().any(|word| word.text.starts_with("login=")) {
-        notes.tell(&line.place, Kind::Differs, "the parent's password is not carried over: write USER:PASSWORD into a file, and its path under `upstream_proxy.credentials_file`");
-    }
-}
-
-fn auth(line: &Line, files: &Files, draft: &mut Draft, users: &mut Vec<String>, notes: &mut Notes) {
-    if line.word(0) != Some("basic") {
-        return notes.tell(
-            &line.place,
-            Kind::Stricter,
-            format!(
-                "{} is not carried over: users are known by a basic password or a client certificate",
-                line.shown()
-            ),
-        );
-    }
-    if line.word(1) != Some("program") {
-        return; // How many helpers, what the prompt says, how long a verdict lasts.
-    }
-    let program = line.word(2).unwrap_or_default();
-    let Some(path) = line
-        .words
-        .last()
-        .map(|word| word.text.as_str())
-        .filter(|path| program.ends_with("basic_ncsa_auth") && *path != program)
-    else {
-        return notes.tell(&line.place, Kind::Stricter, format!("{} is not carried over: passwords stand in an htpasswd file with bcrypt or argon2 (`htpasswd -B`)", line.shown()));
-    };
-    match files.read(path) {
-        Ok(content) => {
-            let content = String::from_utf8_lossy(&content);
-            *users = content
-                .lines()
-                .filter_map(|line| line.split_once(':'))
-                .map(|(user, _)| user.trim().to_owned())
-                .filter(|user| !user.is_empty() && !user.starts_with('#') && !user.contains(char::is_control))
-                .collect();
-            draft.set(
-                Setting::UsersFile,
-                Some(Value { place: line.place.clone(), text: files.written(path) }),
-            );
-            notes.tell(&line.place, Kind::Differs, "every client of these listeners is asked for its password, also where Squid let it through before it asked");
-        }
-        Err(error) => {
-            notes.tell(&line.place, Kind::Stricter, format!("cannot read `{}`: {error}; no password is asked for, and who is known by a password alone is denied", files.written(path)));
-        }
+    #[test]
+    fn no_row_stands_twice_and_the_longest_beginning_wins() {
+        let names: BTreeSet<&str> = TABLE
+            .iter()
+            .map(|(named, _)| match named {
+                Exactly(name) | Beginning(name) => *name,
+            })
+            .collect();
+        assert_eq!(names.len(), TABLE.len());
+        assert!(matches!(meaning("cache_peer"), Some(Carried(_))));
+        assert!(matches!(meaning("cache_mem"), Some(Ignored(CACHE))));
+        assert!(matches!(meaning("cache_log"), Some(Ignored(LOGS))));
+        assert!(matches!(meaning("icap_service"), Some(KeptBack(..))));
+        assert!(matches!(meaning("icap_service_failure_limit"), Some(Lost(ICAP))));
+        assert!(meaning("some_new_directive").is_none());
     }
 }

@@ -1,9 +1,14 @@
 //! Everything that is not about who may reach what: listeners, timeouts, names, headers, the parent, the log.
 
 mod directives;
+mod dns;
 mod headers;
+mod limits;
 mod listeners;
 mod log;
+mod parent;
+mod passwords;
+mod reader;
 
 use super::acl;
 use super::files::Files;
