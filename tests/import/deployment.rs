@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use egressd::commands::import::squid::{self, Choices, Files, Imported, Kind};
+use egressd::commands::import::squid::{self, Choices, Files, Imported, NoteKind};
 use egressd::config;
 
 const FILES: &str = "tests/import/deployment";
@@ -44,20 +44,20 @@ fn the_list_stays_a_file_and_is_for_both_ways() {
 #[test]
 fn what_changes_is_told() {
     let imported = from_disk();
-    let told = |kind: Kind, needle: &str| {
+    let told = |kind: NoteKind, needle: &str| {
         assert!(
             imported.notes.iter().any(|note| note.kind == kind && note.text.contains(needle)),
             "{needle}: {:#?}",
             imported.notes
         );
     };
-    told(Kind::Differs, "PTR name");
-    told(Kind::Differs, "the server name that it shows (SNI) must be the host");
-    told(Kind::Differs, "must lead to public addresses");
-    told(Kind::Stricter, "Squid also allowed a plain request to 443");
-    told(Kind::Differs, "stays a file");
-    told(Kind::Advice, "reaches what any AWS customer sets up");
-    told(Kind::Lost, "ignored here and below: cache, cache_mem");
+    told(NoteKind::Differs, "PTR name");
+    told(NoteKind::Differs, "the server name that it shows (SNI) must be the host");
+    told(NoteKind::Differs, "must lead to public addresses");
+    told(NoteKind::Stricter, "Squid also allowed a plain request to 443");
+    told(NoteKind::Differs, "stays a file");
+    told(NoteKind::Advice, "reaches what any AWS customer sets up");
+    told(NoteKind::Lost, "ignored here and below: cache, cache_mem");
     // The list of the access log alone is no loss.
     assert!(!imported.notes.iter().any(|note| note.text.contains("type `has`")), "{:#?}", imported.notes);
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::Path;
 
-use egressd::commands::import::squid::{self, Choices, Files, Kind};
+use egressd::commands::import::squid::{self, Choices, Files, NoteKind};
 use egressd::config;
 use egressd::words::client::Client;
 use egressd::words::target::{Host, Target};
@@ -201,7 +201,7 @@ proptest! {
         let stricter: BTreeSet<usize> = imported
             .notes
             .iter()
-            .filter(|note| note.kind == Kind::Stricter)
+            .filter(|note| note.kind == NoteKind::Stricter)
             .map(|note| usize::try_from(note.line).expect("a line number"))
             .collect();
         for request in requests {

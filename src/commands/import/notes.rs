@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 /// A line of Squid's configuration, or of a file that it names.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub(super) struct Place {
+pub(super) struct SourceLine {
     pub(super) file: Arc<str>,
     /// From 1.
     pub(super) line: u32,
@@ -14,7 +14,7 @@ pub(super) struct Place {
 
 /// What a note is about.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub enum Kind {
+pub enum NoteKind {
     /// Something that Squid kept back passes now: it is shown with a word in front.
     Wider,
     /// Something that Squid let through is refused now.
@@ -35,14 +35,14 @@ pub struct Note {
     /// From 1.
     pub line: u32,
     /// What it is about.
-    pub kind: Kind,
+    pub kind: NoteKind,
     /// One line.
     pub text: String,
 }
 
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let word = if self.kind == Kind::Wider { "WIDER: " } else { "" };
+        let word = if self.kind == NoteKind::Wider { "WIDER: " } else { "" };
         write!(f, "{}:{}: {word}{}", self.file, self.line, self.text)
     }
 }
@@ -53,11 +53,11 @@ pub(super) struct Notes {
     /// In the order of their files' first mention.
     files: Vec<Arc<str>>,
     notes: Vec<Note>,
-    told: HashSet<(Place, String)>,
+    told: HashSet<(SourceLine, String)>,
 }
 
 impl Notes {
-    pub(super) fn tell(&mut self, place: &Place, kind: Kind, text: impl Into<String>) {
+    pub(super) fn tell(&mut self, place: &SourceLine, kind: NoteKind, text: impl Into<String>) {
         let text: String = text.into().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         if !self.told.insert((place.clone(), text.clone())) {
             return;

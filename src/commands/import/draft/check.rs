@@ -5,9 +5,9 @@
 use std::io;
 use std::path::Path;
 
-use super::emit::{Emitted, Part, emit};
+use super::emit::{DraftPart, Emitted, emit};
 use super::{Draft, Setting};
-use crate::commands::import::notes::{Kind, Notes, Place};
+use crate::commands::import::notes::{NoteKind, Notes, SourceLine};
 use crate::config::{self, Finding, Severity};
 
 /// At most so many parts are left out.
@@ -44,56 +44,56 @@ pub(in crate::commands::import) fn check(
 /// Takes out what is refused, and tells it. None: it is nothing that can be taken out.
 fn leave_out(draft: &mut Draft, error: &Finding, emitted: &Emitted, notes: &mut Notes) -> Option<()> {
     match part(draft, error, emitted)? {
-        Part::Setting(setting) => {
+        DraftPart::Setting(setting) => {
             let value = draft.take(setting)?;
             let (kind, text) = match setting {
                 Setting::UsersFile => (
-                    Kind::Stricter,
+                    NoteKind::Stricter,
                     format!(
                         "no password is asked for, and who is known by a password alone is denied: {} ({}:{})",
                         error.text, error.file, error.line
                     ),
                 ),
-                Setting::LogFormat => (Kind::Differs, format!("the log is JSON: {}", error.text)),
+                Setting::LogFormat => (NoteKind::Differs, format!("the log is JSON: {}", error.text)),
                 setting => {
                     let (section, key) = setting.key();
-                    (Kind::Differs, format!("`{section}.{key}` keeps its default: {}", error.text))
+                    (NoteKind::Differs, format!("`{section}.{key}` keeps its default: {}", error.text))
                 }
             };
             notes.tell(&value.place, kind, text);
         }
-        Part::DnsServers => {
+        DraftPart::DnsServers => {
             let (place, _) = draft.dns_servers.take()?;
-            notes.tell(&place, Kind::Lost, format!("not carried over: {}", error.text));
+            notes.tell(&place, NoteKind::Lost, format!("not carried over: {}", error.text));
         }
-        Part::Listener(number) => {
+        DraftPart::Listener(number) => {
             draft.listeners.get(number)?;
             let listener = draft.listeners.remove(number);
             let text = format!("this listener is left out: {}", error.text);
-            notes.tell(&listener.place, Kind::Stricter, text);
+            notes.tell(&listener.place, NoteKind::Stricter, text);
         }
-        Part::Allow { policy, text } => {
+        DraftPart::Allow { policy, text } => {
             let policy = draft.policies.get_mut(policy)?;
             let number = policy.allow.iter().position(|rule| rule.text == text)?;
             let rule = policy.allow.remove(number);
             let text = format!("`{}` is not carried over: {}", rule.text, error.text);
-            notes.tell(&rule.place, Kind::Stricter, text);
+            notes.tell(&rule.place, NoteKind::Stricter, text);
         }
     }
     Some(())
 }
 
 /// The part of the draft that is refused. What a file lacks that the text names is found at that file.
-fn part(draft: &Draft, error: &Finding, emitted: &Emitted) -> Option<Part> {
+fn part(draft: &Draft, error: &Finding, emitted: &Emitted) -> Option<DraftPart> {
     if draft.get(Setting::UsersFile).is_some_and(|file| *file.text == *error.file) {
-        return Some(Part::Setting(Setting::UsersFile));
+        return Some(DraftPart::Setting(Setting::UsersFile));
     }
     let of_listener = draft
         .listeners
         .iter()
         .position(|listener| listener.tls.as_ref().is_some_and(|tls| tls.names(&error.file)));
     match of_listener {
-        Some(number) => Some(Part::Listener(number)),
+        Some(number) => Some(DraftPart::Listener(number)),
         None if &*error.file == OUTPUT => emitted.part_at(error.line).cloned(),
         None => None,
     }
@@ -108,11 +108,11 @@ fn advise(warnings: &[Finding], emitted: &Emitted, notes: &mut Notes) {
         {
             continue;
         }
-        let here = || Place { file: warning.file.clone(), line: warning.line };
+        let here = || SourceLine { file: warning.file.clone(), line: warning.line };
         let place = match &*warning.file {
             OUTPUT => emitted.origin(warning.line).cloned().unwrap_or_else(here),
             _ => here(),
         };
-        notes.tell(&place, Kind::Advice, warning.text.clone());
+        notes.tell(&place, NoteKind::Advice, warning.text.clone());
     }
 }

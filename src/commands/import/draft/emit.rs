@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::{Draft, Listener, Policy, Rule, Setting, Value};
-use crate::commands::import::notes::Place;
+use super::{Draft, DraftListener, DraftPolicy, DraftRule, Setting, SettingValue};
+use crate::commands::import::notes::SourceLine;
 
 /// The part of a draft that a line of the text writes, where it can be left out.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Part {
+pub(super) enum DraftPart {
     Setting(Setting),
     DnsServers,
     /// A listener, by its number.
@@ -24,7 +24,7 @@ pub(super) enum Part {
 pub(super) struct Emitted {
     pub(super) text: String,
     lines: u32,
-    parts: BTreeMap<u32, (Option<Part>, Option<Place>)>,
+    parts: BTreeMap<u32, (Option<DraftPart>, Option<SourceLine>)>,
 }
 
 /// The sections that hold settings, in their order.
@@ -59,7 +59,7 @@ pub(super) fn emit(draft: &Draft) -> Emitted {
     let mut begun = false;
     for name in SECTIONS {
         let settings = draft.settings.iter().filter(|(setting, _)| setting.key().0 == name);
-        let settings: Vec<(&Setting, &Value)> = settings.collect();
+        let settings: Vec<(&Setting, &SettingValue)> = settings.collect();
         let lists = match name {
             "dns" => draft.dns_servers.is_some() || !draft.dns_hosts.is_empty(),
             "http" => draft.removed_headers.is_some(),
@@ -80,7 +80,7 @@ pub(super) fn emit(draft: &Draft) -> Emitted {
         for (setting, value) in settings {
             let (_, key) = setting.key();
             let text = format!("  {key}: {}  # {}", scalar(&value.text), shown(&value.place));
-            out.part(&text, Some(Part::Setting(*setting)), Some(&value.place));
+            out.part(&text, Some(DraftPart::Setting(*setting)), Some(&value.place));
         }
     }
     out
@@ -88,12 +88,12 @@ pub(super) fn emit(draft: &Draft) -> Emitted {
 
 impl Emitted {
     /// The part that a line writes: that of the nearest line above it that is known.
-    pub(super) fn part_at(&self, line: u32) -> Option<&Part> {
+    pub(super) fn part_at(&self, line: u32) -> Option<&DraftPart> {
         self.parts.range(..=line).next_back().and_then(|(_, (part, _))| part.as_ref())
     }
 
     /// What a line comes from.
-    pub(super) fn origin(&self, line: u32) -> Option<&Place> {
+    pub(super) fn origin(&self, line: u32) -> Option<&SourceLine> {
         self.parts.get(&line).and_then(|(_, place)| place.as_ref())
     }
 
@@ -104,22 +104,22 @@ impl Emitted {
     }
 
     /// A line that writes a part, or ends the one above it.
-    fn part(&mut self, text: &str, part: Option<Part>, place: Option<&Place>) {
+    fn part(&mut self, text: &str, part: Option<DraftPart>, place: Option<&SourceLine>) {
         self.line(text);
         self.parts.insert(self.lines, (part, place.cloned()));
     }
 
-    fn listener(&mut self, number: usize, listener: &Listener, users: Option<&Value>) {
+    fn listener(&mut self, number: usize, listener: &DraftListener, users: Option<&SettingValue>) {
         let place = Some(&listener.place);
         let text = format!("  - name: {}  # {}", scalar(&listener.name), shown(&listener.place));
-        self.part(&text, Some(Part::Listener(number)), place);
+        self.part(&text, Some(DraftPart::Listener(number)), place);
         let text = format!("    address: {}", scalar(&listener.address));
-        self.part(&text, Some(Part::Listener(number)), place);
+        self.part(&text, Some(DraftPart::Listener(number)), place);
         if !listener.trusted.is_empty() {
             self.line(&format!("    proxy_protocol: {{trusted: {}}}", list(&listener.trusted)));
         }
         if let Some(tls) = &listener.tls {
-            self.part("    tls:", Some(Part::Listener(number)), place);
+            self.part("    tls:", Some(DraftPart::Listener(number)), place);
             self.line(&format!("      certificate: {}", scalar(&tls.certificate)));
             self.line(&format!("      key: {}", scalar(&tls.key)));
             for (key, file) in [("client_ca", &tls.client_ca), ("client_crl", &tls.client_crl)] {
@@ -131,11 +131,11 @@ impl Emitted {
         if let Some(users) = users {
             let text =
                 format!("    basic_auth: {{users_file: {}}}  # {}", scalar(&users.text), shown(&users.place));
-            self.part(&text, Some(Part::Setting(Setting::UsersFile)), Some(&users.place));
+            self.part(&text, Some(DraftPart::Setting(Setting::UsersFile)), Some(&users.place));
         }
     }
 
-    fn policy(&mut self, number: usize, policy: &Policy, report: bool) {
+    fn policy(&mut self, number: usize, policy: &DraftPolicy, report: bool) {
         self.part(&format!("  - name: {}", scalar(&policy.name)), None, None);
         if report {
             self.line("    mode: report  # lets through and logs as would_deny; take it out to enforce");
@@ -150,7 +150,7 @@ impl Emitted {
             self.line("    allow: []");
         }
         self.rules("allow", &policy.allow, |text| {
-            Some(Part::Allow { policy: number, text: text.to_owned() })
+            Some(DraftPart::Allow { policy: number, text: text.to_owned() })
         });
         if !policy.files.is_empty() {
             self.line("    allow_files:");
@@ -164,11 +164,11 @@ impl Emitted {
     }
 
     /// Rules, below a comment for each line that they come from.
-    fn rules(&mut self, key: &str, rules: &[Rule], part: impl Fn(&str) -> Option<Part>) {
+    fn rules(&mut self, key: &str, rules: &[DraftRule], part: impl Fn(&str) -> Option<DraftPart>) {
         if !rules.is_empty() {
             self.line(&format!("    {key}:"));
         }
-        let mut last: Option<&Place> = None;
+        let mut last: Option<&SourceLine> = None;
         for rule in rules {
             if last.replace(&rule.place) != Some(&rule.place) {
                 self.line(&format!("      # {}", shown(&rule.place)));
@@ -180,7 +180,7 @@ impl Emitted {
     fn dns_lists(&mut self, draft: &Draft) {
         if let Some((place, servers)) = &draft.dns_servers {
             let text = format!("  servers: {}  # {}", list(servers), shown(place));
-            self.part(&text, Some(Part::DnsServers), Some(place));
+            self.part(&text, Some(DraftPart::DnsServers), Some(place));
         }
         if !draft.dns_hosts.is_empty() {
             self.part("  hosts:", None, None);
@@ -197,7 +197,7 @@ impl Emitted {
     }
 }
 
-fn shown(place: &Place) -> String {
+fn shown(place: &SourceLine) -> String {
     format!("{}:{}", printable(&place.file), place.line)
 }
 

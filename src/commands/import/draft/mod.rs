@@ -14,7 +14,7 @@ use ipnet::IpNet;
 
 pub(super) use self::check::check;
 pub(super) use self::emit::scalar;
-use super::notes::Place;
+use super::notes::SourceLine;
 
 /// Everything that will be written.
 #[derive(Debug, Default)]
@@ -23,10 +23,10 @@ pub(super) struct Draft {
     origin: String,
     /// Every policy has `mode: report`: it lets through, and logs what it would deny.
     pub(super) report: bool,
-    pub(super) listeners: Vec<Listener>,
-    pub(super) policies: Vec<Policy>,
-    settings: BTreeMap<Setting, Value>,
-    pub(super) dns_servers: Option<(Place, Vec<String>)>,
+    pub(super) listeners: Vec<DraftListener>,
+    pub(super) policies: Vec<DraftPolicy>,
+    settings: BTreeMap<Setting, SettingValue>,
+    pub(super) dns_servers: Option<(SourceLine, Vec<String>)>,
     /// The addresses of names that are not looked up.
     pub(super) dns_hosts: BTreeMap<String, Vec<IpAddr>>,
     /// Taken out of plain requests. None: nothing is written of it.
@@ -35,8 +35,8 @@ pub(super) struct Draft {
 
 /// A value, and the line that it comes from.
 #[derive(Clone, Debug)]
-pub(super) struct Value {
-    pub(super) place: Place,
+pub(super) struct SettingValue {
+    pub(super) place: SourceLine,
     pub(super) text: String,
 }
 
@@ -84,25 +84,25 @@ impl Setting {
 
 /// Where clients connect.
 #[derive(Clone, Debug)]
-pub(super) struct Listener {
-    pub(super) place: Place,
+pub(super) struct DraftListener {
+    pub(super) place: SourceLine,
     pub(super) name: String,
     pub(super) address: String,
     /// The networks that must bring a PROXY header. Empty: there is none to bring.
     pub(super) trusted: Vec<String>,
-    pub(super) tls: Option<Tls>,
+    pub(super) tls: Option<ListenerTls>,
 }
 
 /// The files of a listener's TLS.
 #[derive(Clone, Debug)]
-pub(super) struct Tls {
+pub(super) struct ListenerTls {
     pub(super) certificate: String,
     pub(super) key: String,
     pub(super) client_ca: Option<String>,
     pub(super) client_crl: Option<String>,
 }
 
-impl Tls {
+impl ListenerTls {
     /// Whether `path` is one of its files.
     fn names(&self, path: &str) -> bool {
         [Some(&self.certificate), Some(&self.key), self.client_ca.as_ref(), self.client_crl.as_ref()]
@@ -114,28 +114,34 @@ impl Tls {
 
 /// Which clients may reach what.
 #[derive(Clone, Debug)]
-pub(super) struct Policy {
+pub(super) struct DraftPolicy {
     pub(super) name: String,
     pub(super) networks: Vec<IpNet>,
     pub(super) users: Vec<String>,
-    pub(super) allow: Vec<Rule>,
+    pub(super) allow: Vec<DraftRule>,
     pub(super) files: Vec<AllowFile>,
-    pub(super) deny: Vec<Rule>,
+    pub(super) deny: Vec<DraftRule>,
 }
 
 /// A rule, and the line that it comes from.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) struct Rule {
-    pub(super) place: Place,
+pub(super) struct DraftRule {
+    pub(super) place: SourceLine,
     pub(super) text: String,
 }
 
 /// A file of rules.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct AllowFile {
-    pub(super) place: Place,
+    pub(super) place: SourceLine,
     pub(super) path: String,
     pub(super) schemes: Vec<&'static str>,
+}
+
+/// `name`, or `name-2` and so on where that is taken.
+pub(super) fn free_name(name: &str, taken: impl Fn(&str) -> bool) -> String {
+    let numbered = (2..).map(|count| format!("{name}-{count}"));
+    std::iter::once(name.to_owned()).chain(numbered).find(|name| !taken(name)).unwrap_or_default()
 }
 
 impl Draft {
@@ -144,19 +150,19 @@ impl Draft {
         Draft { origin, report, ..Draft::default() }
     }
 
-    pub(super) fn get(&self, setting: Setting) -> Option<&Value> {
+    pub(super) fn get(&self, setting: Setting) -> Option<&SettingValue> {
         self.settings.get(&setting)
     }
 
     /// Sets it; without a value, takes it out.
-    pub(super) fn set(&mut self, setting: Setting, value: Option<Value>) {
+    pub(super) fn set(&mut self, setting: Setting, value: Option<SettingValue>) {
         match value {
             Some(value) => drop(self.settings.insert(setting, value)),
             None => drop(self.settings.remove(&setting)),
         }
     }
 
-    pub(super) fn take(&mut self, setting: Setting) -> Option<Value> {
+    pub(super) fn take(&mut self, setting: Setting) -> Option<SettingValue> {
         self.settings.remove(&setting)
     }
 
@@ -171,7 +177,7 @@ impl Draft {
     /// Whether names are denied by the addresses that they lead to.
     pub(super) fn denies_networks(&self) -> bool {
         let is_network =
-            |rule: &Rule| rule.text.parse::<IpNet>().is_ok() || rule.text.parse::<IpAddr>().is_ok();
+            |rule: &DraftRule| rule.text.parse::<IpNet>().is_ok() || rule.text.parse::<IpAddr>().is_ok();
         self.policies.iter().any(|policy| policy.deny.iter().any(is_network))
     }
 }

@@ -8,15 +8,15 @@ use std::collections::BTreeSet;
 
 use ipnet::IpNet;
 
-use super::acl::{Acl, Acls, Answer, Asked, Literal, Question, Test, ask};
+use super::acl::{Acl, AclAnswer, AclTest, Acls, AskedHost, Literal, RequestKind, ask};
 use super::lexer::Line;
 use super::truth::Truth;
-use crate::commands::import::notes::{Kind, Notes, Place};
+use crate::commands::import::notes::{NoteKind, Notes, SourceLine};
 
 /// One line of a list of rules.
 #[derive(Clone, Debug)]
-pub(super) struct Rule {
-    pub(super) place: Place,
+pub(super) struct AccessRule {
+    pub(super) place: SourceLine,
     pub(super) allow: bool,
     pub(super) literals: Vec<Literal>,
     /// Under an `if` that only the running Squid can judge.
@@ -28,20 +28,20 @@ pub(super) struct Rule {
 #[derive(Debug)]
 pub(super) struct Access<'a> {
     pub(super) acls: &'a Acls,
-    pub(super) rules: Vec<Rule>,
+    pub(super) rules: Vec<AccessRule>,
     /// What holds where no line matches: the opposite of the last one.
     pub(super) default: bool,
     /// `ssl_bump`, as the SNI is judged by it.
-    bump: Vec<Rule>,
+    bump: Vec<AccessRule>,
     /// The least of `maxconn`, and where it is used.
-    pub(super) connections: Option<(u64, Place)>,
+    pub(super) connections: Option<(u64, SourceLine)>,
     /// Lines that made a verdict stricter, with why; told at the end.
     doubts: RefCell<BTreeSet<(usize, String)>>,
 }
 
 /// The verdict on one kind of request.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Verdict {
+pub(super) enum AccessVerdict {
     Denied,
     /// By this rule (one behind the last: by default), unless the name leads to one of the networks of these rules.
     /// `doubts`: earlier rules that might have allowed it too.
@@ -53,7 +53,7 @@ pub(super) enum Verdict {
 }
 
 /// How a line fits.
-enum Fit {
+enum RuleFit {
     No,
     /// It may, for this reason.
     Maybe(String),
@@ -81,7 +81,7 @@ pub(super) fn read<'a>(lines: &[Line], acls: &'a Acls, notes: &mut Notes) -> Acc
         access.default = !rule.allow;
         let limit =
             rule.literals.iter().find_map(|literal| match acls.get(&literal.acl).map(|acl| &acl.test) {
-                Some(Test::Connections(most)) if !literal.negated && !rule.allow => Some(*most),
+                Some(AclTest::Connections(most)) if !literal.negated && !rule.allow => Some(*most),
                 _ => None,
             });
         if let Some(most) = limit {
@@ -93,7 +93,7 @@ pub(super) fn read<'a>(lines: &[Line], acls: &'a Acls, notes: &mut Notes) -> Acc
                 "{} is now `limits.tunnels_per_client: {most}`, for every client and by its address",
                 rule.shown
             );
-            notes.tell(&rule.place, Kind::Stricter, text);
+            notes.tell(&rule.place, NoteKind::Stricter, text);
             continue;
         }
         access.rules.push(rule);
@@ -108,12 +108,12 @@ pub(super) fn read<'a>(lines: &[Line], acls: &'a Acls, notes: &mut Notes) -> Acc
                     "{}: egressd never decrypts; it holds the server name against the host of the CONNECT",
                     line.shown()
                 );
-                notes.tell(&line.place, Kind::Lost, text);
+                notes.tell(&line.place, NoteKind::Lost, text);
                 true
             }
         };
-        let literals = line.words.iter().skip(1).map(|word| Literal::read(&word.text)).collect();
-        access.bump.push(Rule {
+        let literals = Literal::list(line, 1);
+        access.bump.push(AccessRule {
             place: line.place.clone(),
             allow,
             literals,
@@ -124,32 +124,42 @@ pub(super) fn read<'a>(lines: &[Line], acls: &'a Acls, notes: &mut Notes) -> Acc
     access
 }
 
-fn rule(line: &Line, acls: &Acls, notes: &mut Notes) -> Option<Rule> {
+fn rule(line: &Line, acls: &Acls, notes: &mut Notes) -> Option<AccessRule> {
     let allow = match line.word(0) {
         Some("allow") => true,
         Some("deny") => false,
         _ => {
             notes.tell(
                 &line.place,
-                Kind::Lost,
+                NoteKind::Lost,
                 format!("{} neither allows nor denies: Squid refuses it", line.shown()),
             );
             return None;
         }
     };
-    let literals: Vec<Literal> = line.words.iter().skip(1).map(|word| Literal::read(&word.text)).collect();
+    let literals = Literal::list(line, 1);
     if literals.is_empty() {
-        notes.tell(&line.place, Kind::Lost, format!("{} names no list: Squid passes it over", line.shown()));
+        notes.tell(
+            &line.place,
+            NoteKind::Lost,
+            format!("{} names no list: Squid passes it over", line.shown()),
+        );
         return None;
     }
     for literal in &literals {
         if !acls.contains_key(&literal.acl) {
             let text =
                 format!("no `acl` is called `{}`: Squid refuses this, and here it fails closed", literal.acl);
-            notes.tell(&line.place, Kind::Stricter, text);
+            notes.tell(&line.place, NoteKind::Stricter, text);
         }
     }
-    Some(Rule { place: line.place.clone(), allow, literals, doubtful: line.doubtful, shown: line.shown() })
+    Some(AccessRule {
+        place: line.place.clone(),
+        allow,
+        literals,
+        doubtful: line.doubtful,
+        shown: line.shown(),
+    })
 }
 
 impl Access<'_> {
@@ -167,7 +177,7 @@ impl Access<'_> {
             if !used.insert(name) {
                 continue;
             }
-            if let Some(Acl { test: Test::Either(either), .. }) = self.acls.get(name) {
+            if let Some(Acl { test: AclTest::Either(either), .. }) = self.acls.get(name) {
                 waiting.extend(either.iter().flatten().map(|literal| literal.acl.as_str()));
             }
         }
@@ -175,7 +185,7 @@ impl Access<'_> {
     }
 
     /// The rule that a verdict names; of the default, the last.
-    pub(super) fn rule(&self, number: usize) -> Option<&Rule> {
+    pub(super) fn rule(&self, number: usize) -> Option<&AccessRule> {
         self.rules.get(number).or(self.rules.last())
     }
 
@@ -184,48 +194,48 @@ impl Access<'_> {
         let literals = self.rules.get(rule).map(|rule| rule.literals.as_slice()).unwrap_or_default();
         let found =
             literals.iter().find_map(|literal| match self.acls.get(&literal.acl).map(|acl| &acl.test) {
-                Some(Test::Destination(networks)) => Some(networks.as_slice()),
+                Some(AclTest::Destination(networks)) => Some(networks.as_slice()),
                 _ => None,
             });
         found.unwrap_or_default()
     }
 
     /// The verdict, which is never wider than Squid's.
-    pub(super) fn judge(&self, question: &Question<'_>) -> Verdict {
+    pub(super) fn verdict(&self, request: &RequestKind<'_>) -> AccessVerdict {
         let mut doubts: Vec<(usize, String)> = Vec::new();
         let mut unless: Vec<usize> = Vec::new();
         for (number, rule) in self.rules.iter().enumerate() {
-            match (self.fit(rule, question), rule.allow) {
-                (Fit::No, _) => {}
-                (Fit::Yes, true) => return self.spliced(question, number, unless, doubts),
-                (Fit::LeadsElsewhere, true) => {
+            match (self.fit(rule, request), rule.allow) {
+                (RuleFit::No, _) => {}
+                (RuleFit::Yes, true) => return self.spliced(request, number, unless, doubts),
+                (RuleFit::LeadsElsewhere, true) => {
                     // What leads there was for later rules to judge, and is denied now.
-                    if self.could_allow(number + 1, question) {
+                    if self.could_allow(number + 1, request) {
                         self.doubt(&[(number, LATE.to_owned())]);
                     }
                     unless.push(number);
-                    return self.spliced(question, number, unless, doubts);
+                    return self.spliced(request, number, unless, doubts);
                 }
-                (Fit::LeadsTo, false) => unless.push(number),
-                (Fit::Yes, false) | (Fit::Stop(None), _) => return self.denied(doubts),
-                (Fit::Stop(Some(why)), _) => {
-                    if self.could_allow(number + 1, question) {
+                (RuleFit::LeadsTo, false) => unless.push(number),
+                (RuleFit::Yes, false) | (RuleFit::Stop(None), _) => return self.denied(doubts),
+                (RuleFit::Stop(Some(why)), _) => {
+                    if self.could_allow(number + 1, request) {
                         doubts.push((number, why));
                     }
                     return self.denied(doubts);
                 }
                 // Told once, at the list.
-                (Fit::Maybe(why), true) if why.ends_with(BACKWARDS) => {}
-                (Fit::Maybe(why), true) => doubts.push((number, why)),
-                (Fit::LeadsTo, true) => doubts.push((number, LATE.to_owned())),
-                (Fit::Maybe(why), false) => {
-                    if self.could_allow(number + 1, question) {
+                (RuleFit::Maybe(why), true) if why.ends_with(BACKWARDS) => {}
+                (RuleFit::Maybe(why), true) => doubts.push((number, why)),
+                (RuleFit::LeadsTo, true) => doubts.push((number, LATE.to_owned())),
+                (RuleFit::Maybe(why), false) => {
+                    if self.could_allow(number + 1, request) {
                         doubts.push((number, why));
                     }
                     return self.denied(doubts);
                 }
-                (Fit::LeadsElsewhere, false) => {
-                    if self.could_allow(number + 1, question) {
+                (RuleFit::LeadsElsewhere, false) => {
+                    if self.could_allow(number + 1, request) {
                         doubts.push((number, LATE.to_owned()));
                     }
                     return self.denied(doubts);
@@ -233,14 +243,14 @@ impl Access<'_> {
             }
         }
         match self.default {
-            true => self.spliced(question, self.rules.len(), unless, doubts),
+            true => self.spliced(request, self.rules.len(), unless, doubts),
             false => self.denied(doubts),
         }
     }
 
-    fn denied(&self, doubts: Vec<(usize, String)>) -> Verdict {
+    fn denied(&self, doubts: Vec<(usize, String)>) -> AccessVerdict {
         self.doubt(&doubts);
-        Verdict::Denied
+        AccessVerdict::Denied
     }
 
     /// Writes down that these rules made a verdict stricter.
@@ -251,37 +261,37 @@ impl Access<'_> {
     /// What `http_access` allows, `ssl_bump` may still end by the server name, which here is the CONNECT host.
     fn spliced(
         &self,
-        question: &Question<'_>,
+        request: &RequestKind<'_>,
         by: usize,
         unless: Vec<usize>,
         doubts: Vec<(usize, String)>,
-    ) -> Verdict {
+    ) -> AccessVerdict {
         // An earlier rule may have let out what leads to a network that is denied now.
         if !unless.is_empty() {
             self.doubt(&doubts);
         }
-        let allowed = Verdict::Allowed { by, unless, doubts };
-        if !question.connect {
+        let allowed = AccessVerdict::Allowed { by, unless, doubts };
+        if !request.connect {
             return allowed;
         }
         for rule in &self.bump {
-            match (self.fit(rule, question), rule.allow) {
-                (Fit::Yes, true) => return allowed,
-                (Fit::No, _) | (_, true) => {}
-                (_, false) => return Verdict::Denied,
+            match (self.fit(rule, request), rule.allow) {
+                (RuleFit::Yes, true) => return allowed,
+                (RuleFit::No, _) | (_, true) => {}
+                (_, false) => return AccessVerdict::Denied,
             }
         }
         allowed
     }
 
     /// Whether a later rule may allow it.
-    fn could_allow(&self, from: usize, question: &Question<'_>) -> bool {
+    fn could_allow(&self, from: usize, request: &RequestKind<'_>) -> bool {
         for rule in self.rules.iter().skip(from) {
-            match (self.fit(rule, question), rule.allow) {
-                (Fit::No, _) => {}
-                (Fit::Yes, allow) => return allow,
-                (Fit::Stop(None), _) => return false,
-                (Fit::Maybe(why), true) if why.ends_with(BACKWARDS) => {}
+            match (self.fit(rule, request), rule.allow) {
+                (RuleFit::No, _) => {}
+                (RuleFit::Yes, allow) => return allow,
+                (RuleFit::Stop(None), _) => return false,
+                (RuleFit::Maybe(why), true) if why.ends_with(BACKWARDS) => {}
                 (_, true) => return true,
                 (_, false) => {}
             }
@@ -289,34 +299,35 @@ impl Access<'_> {
         self.default
     }
 
-    fn fit(&self, rule: &Rule, question: &Question<'_>) -> Fit {
-        let mut fit = if rule.doubtful { Fit::Maybe("it stands under an `if`".to_owned()) } else { Fit::Yes };
+    fn fit(&self, rule: &AccessRule, request: &RequestKind<'_>) -> RuleFit {
+        let mut fit =
+            if rule.doubtful { RuleFit::Maybe("it stands under an `if`".to_owned()) } else { RuleFit::Yes };
         for literal in &rule.literals {
-            match ask(self.acls, literal, question, 0) {
-                Answer::Truth(is) => match if literal.negated { !is } else { is } {
-                    Truth::No => return Fit::No,
+            match ask(self.acls, literal, request, 0) {
+                AclAnswer::Truth(is) => match if literal.negated { !is } else { is } {
+                    Truth::No => return RuleFit::No,
                     Truth::Yes => {}
                     Truth::Maybe => match &fit {
-                        Fit::Maybe(why) if !why.ends_with(BACKWARDS) => {}
-                        _ => fit = Fit::Maybe(self.why(literal, question)),
+                        RuleFit::Maybe(why) if !why.ends_with(BACKWARDS) => {}
+                        _ => fit = RuleFit::Maybe(self.why(literal, request)),
                     },
                 },
-                Answer::AskPassword => {
-                    return Fit::Stop(match fit {
-                        Fit::Maybe(why) => Some(why),
+                AclAnswer::AskPassword => {
+                    return RuleFit::Stop(match fit {
+                        RuleFit::Maybe(why) => Some(why),
                         // Squid looked the name up first, and asked only where it leads there.
-                        Fit::LeadsTo | Fit::LeadsElsewhere => Some(LATE.to_owned()),
+                        RuleFit::LeadsTo | RuleFit::LeadsElsewhere => Some(LATE.to_owned()),
                         _ => None,
                     });
                 }
-                Answer::LeadsTo => {
+                AclAnswer::LeadsTo => {
                     fit = match (fit, literal.negated) {
-                        (Fit::Yes, false) => Fit::LeadsTo,
+                        (RuleFit::Yes, false) => RuleFit::LeadsTo,
                         // Deny all that leads there, whatever else may be the case.
-                        (Fit::Maybe(_), false) if !rule.allow => Fit::LeadsTo,
-                        (Fit::Yes, true) => Fit::LeadsElsewhere,
-                        (Fit::Maybe(why), _) => Fit::Maybe(why),
-                        _ => Fit::Maybe("it has more than one list of type `dst`".to_owned()),
+                        (RuleFit::Maybe(_), false) if !rule.allow => RuleFit::LeadsTo,
+                        (RuleFit::Yes, true) => RuleFit::LeadsElsewhere,
+                        (RuleFit::Maybe(why), _) => RuleFit::Maybe(why),
+                        _ => RuleFit::Maybe("it has more than one list of type `dst`".to_owned()),
                     };
                 }
             }
@@ -324,22 +335,22 @@ impl Access<'_> {
         fit
     }
 
-    fn why(&self, literal: &Literal, question: &Question<'_>) -> String {
+    fn why(&self, literal: &Literal, request: &RequestKind<'_>) -> String {
         let Some(acl) = self.acls.get(&literal.acl) else {
             return format!("there is no list `{}`", literal.acl);
         };
-        let why = match (&acl.test, question.host) {
+        let why = match (&acl.test, request.host) {
             _ if !acl.why.is_empty() => acl.why.as_str(),
-            (Test::Host(_) | Test::Either(_), Asked::Network(_)) if literal.negated => {
+            (AclTest::Host(_) | AclTest::Either(_), AskedHost::Network(_)) if literal.negated => {
                 "whether the PTR name of an address is listed, egressd never asks"
             }
-            (Test::Host(_) | Test::Either(_), Asked::Network(_)) => BACKWARDS,
-            (Test::Way { .. }, _) => {
+            (AclTest::Host(_) | AclTest::Either(_), AskedHost::Network(_)) => BACKWARDS,
+            (AclTest::Way { .. }, _) => {
                 "of a plain request egressd does not tell one method or protocol from another"
             }
-            (Test::Connections(_), _) => "egressd counts by client alone",
-            (Test::Destination(_), _) => LATE,
-            (Test::Either(_), _) => "one of its lists cannot be carried over",
+            (AclTest::Connections(_), _) => "egressd counts by client alone",
+            (AclTest::Destination(_), _) => LATE,
+            (AclTest::Either(_), _) => "one of its lists cannot be carried over",
             _ => "it cannot be carried over",
         };
         format!("`{}`: {why}", literal.acl)
@@ -356,7 +367,7 @@ impl Access<'_> {
             let Some(rule) = self.rules.get(*number) else { continue };
             let does = if rule.allow { "allows less" } else { "denies more" };
             let text = format!("{} {does} than it did, because it fails closed: {why}", rule.shown);
-            notes.tell(&rule.place, Kind::Stricter, text);
+            notes.tell(&rule.place, NoteKind::Stricter, text);
         }
     }
 }

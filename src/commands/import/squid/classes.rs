@@ -7,12 +7,12 @@ use std::collections::{BTreeSet, HashMap};
 use ipnet::IpNet;
 
 use super::access::Access;
-use super::acl::Test;
+use super::acl::AclTest;
 use super::truth::Truth;
 
 /// One kind of client.
 #[derive(Clone, Debug)]
-pub(super) struct Class {
+pub(super) struct ClientClass {
     /// Without the narrower ones, which are other classes.
     pub(super) network: IpNet,
     /// None: no password.
@@ -22,15 +22,17 @@ pub(super) struct Class {
 }
 
 /// Every class: users first, narrow networks first.
-pub(super) fn of(access: &Access<'_>, users: &[String]) -> Vec<Class> {
+pub(super) fn of(access: &Access<'_>, users: &[String]) -> Vec<ClientClass> {
     let used = access.used();
     let mut networks: BTreeSet<IpNet> = BTreeSet::new();
     let mut names: BTreeSet<&str> = BTreeSet::new();
     for (_, acl) in &used {
         match &acl.test {
-            Test::Client(listed) => networks.extend(listed.iter().map(IpNet::trunc)),
+            AclTest::Client(listed) => networks.extend(listed.iter().map(IpNet::trunc)),
             // Every other user that there is, too: not to be on a list is a difference.
-            Test::User { names: listed, .. } => names.extend(listed.iter().chain(users).map(String::as_str)),
+            AclTest::User { names: listed, .. } => {
+                names.extend(listed.iter().chain(users).map(String::as_str))
+            }
             _ => {}
         }
     }
@@ -39,17 +41,17 @@ pub(super) fn of(access: &Access<'_>, users: &[String]) -> Vec<Class> {
     networks.sort_by_key(|network| (std::cmp::Reverse(network.prefix_len()), *network));
     let whom = names.into_iter().map(Some).chain([None]);
     whom.flat_map(|user| networks.iter().map(move |network| (user, *network)))
-        .map(|(user, network)| Class {
+        .map(|(user, network)| ClientClass {
             network,
             user: user.map(str::to_owned),
             lists: used
                 .iter()
                 .filter_map(|(name, acl)| {
                     let is = match &acl.test {
-                        Test::Client(listed) => {
+                        AclTest::Client(listed) => {
                             Truth::from(listed.iter().any(|listed| listed.contains(&network)))
                         }
-                        Test::User { any, names, folded } => Truth::from(
+                        AclTest::User { any, names, folded } => Truth::from(
                             names.contains(user?)
                                 || (*folded
                                     && names.iter().any(|name| {

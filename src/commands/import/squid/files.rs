@@ -13,10 +13,10 @@ const MAX_FILE: u64 = 256 << 20;
 
 /// The files, by the paths that Squid's configuration names.
 #[derive(Debug)]
-pub struct Files(Kept);
+pub struct Files(FileSource);
 
 #[derive(Debug)]
-enum Kept {
+enum FileSource {
     /// Absolute paths are below `root`.
     Disk { root: Option<PathBuf> },
     /// By base name, as a `subPath` mount names them.
@@ -26,7 +26,7 @@ enum Kept {
 impl Files {
     /// Files on disk; absolute paths in the configuration are below `root`.
     pub fn on_disk(root: Option<PathBuf>) -> Self {
-        Files(Kept::Disk { root })
+        Files(FileSource::Disk { root })
     }
 
     /// The data of ConfigMaps as `kubectl get cm -o yaml` prints them, and the key that is Squid's configuration.
@@ -35,23 +35,23 @@ impl Files {
     /// One sentence.
     pub fn in_config_maps(yaml: &str) -> Result<(Self, String), String> {
         let (maps, main) = configmap::read(yaml)?;
-        Ok((Files(Kept::Maps(maps)), main))
+        Ok((Files(FileSource::Maps(maps)), main))
     }
 
     /// The path under which egressd.yaml names a file that Squid's configuration names `path`.
     pub(super) fn written(&self, path: &str) -> String {
         match &self.0 {
-            Kept::Disk { root: Some(root) } if path.starts_with('/') => {
+            FileSource::Disk { root: Some(root) } if path.starts_with('/') => {
                 root.join(path.trim_start_matches('/')).display().to_string()
             }
-            Kept::Disk { .. } => path.to_owned(),
-            Kept::Maps(_) => base(path).to_owned(),
+            FileSource::Disk { .. } => path.to_owned(),
+            FileSource::Maps(_) => base(path).to_owned(),
         }
     }
 
     /// Whether the files come out of ConfigMaps.
     pub(super) fn are_maps(&self) -> bool {
-        matches!(self.0, Kept::Maps(_))
+        matches!(self.0, FileSource::Maps(_))
     }
 
     /// The file that Squid's configuration names `path`.
@@ -62,13 +62,13 @@ impl Files {
     /// The file that egressd.yaml names `path`.
     pub(super) fn read_written(&self, path: &Path) -> io::Result<Vec<u8>> {
         match &self.0 {
-            Kept::Disk { .. } => {
+            FileSource::Disk { .. } => {
                 if std::fs::metadata(path)?.len() > MAX_FILE {
                     return Err(io::Error::other("the file is larger than 256 MiB"));
                 }
                 std::fs::read(path)
             }
-            Kept::Maps(maps) => {
+            FileSource::Maps(maps) => {
                 let base = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
                 let missing = || io::Error::new(io::ErrorKind::NotFound, "no ConfigMap has such a key");
                 maps.get(base).cloned().ok_or_else(missing)
@@ -86,8 +86,8 @@ impl Files {
         let Ok(matcher) = glob.map(|glob| glob.compile_matcher()) else { return Vec::new() };
         let directory = pattern.strip_suffix(last).unwrap_or_default();
         let mut names: Vec<String> = match &self.0 {
-            Kept::Maps(maps) => maps.keys().cloned().collect(),
-            Kept::Disk { .. } => {
+            FileSource::Maps(maps) => maps.keys().cloned().collect(),
+            FileSource::Disk { .. } => {
                 let written = self.written(if directory.is_empty() { "./" } else { directory });
                 let entries = std::fs::read_dir(written).into_iter().flatten().flatten();
                 entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::files::Files;
-use crate::commands::import::notes::{Kind, Notes, Place};
+use crate::commands::import::notes::{NoteKind, Notes, SourceLine};
 
 /// Nested includes, as in Squid.
 const MAX_DEPTH: usize = 16;
@@ -26,7 +26,7 @@ pub(super) struct Word {
 /// One directive.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Line {
-    pub(super) place: Place,
+    pub(super) place: SourceLine,
     /// In lower case.
     pub(super) name: String,
     pub(super) words: Vec<Word>,
@@ -40,6 +40,11 @@ impl Line {
     /// The text of a word.
     pub(super) fn word(&self, number: usize) -> Option<&str> {
         self.words.get(number).map(|word| word.text.as_str())
+    }
+
+    /// The texts of the words from this number on.
+    pub(super) fn from(&self, number: usize) -> impl Iterator<Item = &str> {
+        self.words.iter().skip(number).map(|word| word.text.as_str())
     }
 
     /// Whether its words from this number on are `allow all` and nothing else.
@@ -84,7 +89,7 @@ fn read_up_to(
     let (lines, missing, within) = (Vec::new(), Vec::new(), Vec::new());
     let mut reader = Reader { files, notes, most, skip_missing, read: 0, within, lines, missing, full: None };
     reader.file(main, &content, false);
-    if let Some(Place { file, line }) = reader.full {
+    if let Some(SourceLine { file, line }) = reader.full {
         return Err(format!(
             "{file}:{line}: there are more than {most} lines in all, and what follows is not read: nothing is carried over, as it may deny"
         ));
@@ -116,7 +121,7 @@ struct Reader<'a> {
     /// What is missing, with its place.
     missing: Vec<String>,
     /// The line at which there were too many.
-    full: Option<Place>,
+    full: Option<SourceLine>,
 }
 
 /// One `if`.
@@ -157,7 +162,7 @@ impl Reader<'_> {
                 joined.pop();
                 continue;
             }
-            let place = Place { file: Arc::clone(file), line: begun };
+            let place = SourceLine { file: Arc::clone(file), line: begun };
             let line = std::mem::take(&mut joined);
             self.line(place, line.trim_end(), &mut branches, doubtful);
             if self.full.is_some() {
@@ -165,12 +170,12 @@ impl Reader<'_> {
             }
         }
         if !joined.is_empty() {
-            let place = Place { file: Arc::clone(file), line: begun };
+            let place = SourceLine { file: Arc::clone(file), line: begun };
             self.line(place, joined.trim_end(), &mut branches, doubtful);
         }
     }
 
-    fn line(&mut self, place: Place, text: &str, branches: &mut Vec<Branch>, doubtful: bool) {
+    fn line(&mut self, place: SourceLine, text: &str, branches: &mut Vec<Branch>, doubtful: bool) {
         if self.read == self.most {
             self.full.get_or_insert(place);
             return;
@@ -185,7 +190,7 @@ impl Reader<'_> {
                     let text = format!(
                         "`if {rest}` is for the running Squid to judge: what it allows is not carried over, what it denies is"
                     );
-                    self.notes.tell(&place, Kind::Stricter, text);
+                    self.notes.tell(&place, NoteKind::Stricter, text);
                 }
                 return branches.push(branch);
             }
@@ -217,7 +222,7 @@ impl Reader<'_> {
         self.lines.push(Line { place, name, words, rest: rest.to_owned(), doubtful });
     }
 
-    fn include(&mut self, place: &Place, patterns: &str, doubtful: bool) {
+    fn include(&mut self, place: &SourceLine, patterns: &str, doubtful: bool) {
         if self.within.len() > MAX_DEPTH {
             return self.lack(place, "includes are nested too deep, and this one is not followed".to_owned());
         }
@@ -242,10 +247,10 @@ impl Reader<'_> {
         }
     }
 
-    fn lack(&mut self, place: &Place, what: String) {
+    fn lack(&mut self, place: &SourceLine, what: String) {
         if self.skip_missing {
             let text = format!("{what}: it is taken for empty, and what it denies is allowed");
-            self.notes.tell(place, Kind::Wider, text);
+            self.notes.tell(place, NoteKind::Wider, text);
         } else {
             self.missing.push(format!("{}:{}: {what}", place.file, place.line));
         }

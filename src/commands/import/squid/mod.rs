@@ -27,7 +27,7 @@ mod truth;
 pub use self::files::Files;
 use crate::commands::import::draft::{self, Draft};
 use crate::commands::import::notes::Notes;
-pub use crate::commands::import::notes::{Kind, Note};
+pub use crate::commands::import::notes::{Note, NoteKind};
 
 /// What came of a Squid configuration.
 #[derive(Debug)]

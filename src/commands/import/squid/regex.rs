@@ -4,7 +4,7 @@ use crate::words::target::Name;
 
 /// What a pattern fits.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Fits {
+pub(super) struct PlainSuffix {
     pub(super) name: String,
     /// The name itself.
     pub(super) itself: bool,
@@ -16,7 +16,7 @@ pub(super) struct Fits {
 
 /// Reads `^a\.example$`, `\.example\.com$`, `(^|\.)example\.com$`, `^(.*\.)?example\.com$` and their like. A pattern that
 /// fits these and more (`example\.com$` fits evilexample.com too) is not `exactly` that. None: not understood.
-pub(super) fn read(pattern: &str) -> Option<Fits> {
+pub(super) fn read(pattern: &str) -> Option<PlainSuffix> {
     let body = pattern.strip_suffix('$')?;
     let (itself, below, bounded, name) = before(body)?;
     let mut exactly = bounded;
@@ -39,7 +39,7 @@ pub(super) fn read(pattern: &str) -> Option<Fits> {
         }
     }
     Name::parse(&text).ok()?;
-    Some(Fits { name: text, itself, below, exactly })
+    Some(PlainSuffix { name: text, itself, below, exactly })
 }
 
 /// Itself, below, whether nothing else can stand before it, and the rest.
@@ -68,8 +68,9 @@ mod tests {
 
     #[test]
     fn plain_suffixes_are_read_and_nothing_else_is() {
-        let fits =
-            |name: &str, itself, below, exactly| Some(Fits { name: name.to_owned(), itself, below, exactly });
+        let fits = |name: &str, itself, below, exactly| {
+            Some(PlainSuffix { name: name.to_owned(), itself, below, exactly })
+        };
         let rows = [
             (r"\.example\.com$", fits("example.com", false, true, true)),
             (r"(^|\.)example\.com$", fits("example.com", true, true, true)),

@@ -8,9 +8,9 @@ use std::rc::Rc;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::access::{Access, Verdict};
-use super::acl::{Acl, Asked, Question, Test};
-use super::classes::Class;
+use super::access::{Access, AccessVerdict};
+use super::acl::{Acl, AclTest, AskedHost, RequestKind};
+use super::classes::ClientClass;
 use super::ports::Segments;
 use super::truth::Truth;
 
@@ -36,12 +36,12 @@ impl Mentioned {
         let mut ports = Vec::new();
         for (_, acl) in &used {
             match &acl.test {
-                Test::Host(hosts) => {
+                AclTest::Host(hosts) => {
                     names.extend(hosts.names());
                     networks.extend(hosts.addresses());
                 }
-                Test::Destination(listed) => networks.extend(listed.iter().map(IpNet::trunc)),
-                Test::Port(listed) => ports.extend(listed.iter().copied()),
+                AclTest::Destination(listed) => networks.extend(listed.iter().map(IpNet::trunc)),
+                AclTest::Port(listed) => ports.extend(listed.iter().copied()),
                 _ => {}
             }
         }
@@ -55,21 +55,21 @@ impl Mentioned {
 
 /// The verdicts on one host, by way and segment.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Row(Vec<Verdict>);
+pub(super) struct VerdictRow(Vec<AccessVerdict>);
 
-impl Row {
+impl VerdictRow {
     /// By `way * segments + segment`.
     pub(super) fn get(&self, index: usize) -> Option<(usize, &[usize])> {
         match self.0.get(index)? {
-            Verdict::Allowed { by, unless, .. } => Some((*by, unless)),
-            Verdict::Denied => None,
+            AccessVerdict::Allowed { by, unless, .. } => Some((*by, unless)),
+            AccessVerdict::Denied => None,
         }
     }
 
     /// Rules before the one that allows it that might have allowed it too.
     pub(super) fn doubts(&self, index: usize) -> &[(usize, String)] {
         match self.0.get(index) {
-            Some(Verdict::Allowed { doubts, .. }) => doubts,
+            Some(AccessVerdict::Allowed { doubts, .. }) => doubts,
             _ => &[],
         }
     }
@@ -82,29 +82,29 @@ impl Row {
 
 /// The verdicts for one class.
 #[derive(Debug)]
-pub(super) struct Table<'a> {
+pub(super) struct VerdictTable<'a> {
     access: &'a Access<'a>,
     used: Vec<(&'a str, &'a Acl)>,
     segments: &'a Segments,
-    class: &'a Class,
+    class: &'a ClientClass,
     /// Hosts that no list tells apart have one row.
-    rows: HashMap<Vec<Truth>, Rc<Row>>,
+    rows: HashMap<Vec<Truth>, Rc<VerdictRow>>,
 }
 
-impl<'a> Table<'a> {
-    pub(super) fn new(access: &'a Access<'a>, segments: &'a Segments, class: &'a Class) -> Self {
-        Table { access, used: access.used(), segments, class, rows: HashMap::new() }
+impl<'a> VerdictTable<'a> {
+    pub(super) fn new(access: &'a Access<'a>, segments: &'a Segments, class: &'a ClientClass) -> Self {
+        VerdictTable { access, used: access.used(), segments, class, rows: HashMap::new() }
     }
 
     /// The verdicts on a host, save those of a rule that says the same of hosts that nothing mentions: such a rule lets
     /// everything out, and what it denies elsewhere is no list of what it is for.
-    pub(super) fn row(&mut self, host: Asked<'_>) -> Rc<Row> {
+    pub(super) fn row(&mut self, host: AskedHost<'_>) -> Rc<VerdictRow> {
         let rest = match host {
-            Asked::OtherNames => return self.whole(host),
-            Asked::Network(network) if network.prefix_len() == 0 => return self.whole(host),
-            Asked::Network(IpNet::V4(_)) => Asked::Network(IpNet::V4(Ipv4Net::default())),
-            Asked::Network(IpNet::V6(_)) => Asked::Network(IpNet::V6(Ipv6Net::default())),
-            Asked::Name(_) | Asked::Below(_) => Asked::OtherNames,
+            AskedHost::OtherNames => return self.whole(host),
+            AskedHost::Network(network) if network.prefix_len() == 0 => return self.whole(host),
+            AskedHost::Network(IpNet::V4(_)) => AskedHost::Network(IpNet::V4(Ipv4Net::default())),
+            AskedHost::Network(IpNet::V6(_)) => AskedHost::Network(IpNet::V6(Ipv6Net::default())),
+            AskedHost::Name(_) | AskedHost::Below(_) => AskedHost::OtherNames,
         };
         let (row, rest) = (self.whole(host), self.whole(rest));
         if rest.allowed().next().is_none() {
@@ -113,40 +113,25 @@ impl<'a> Table<'a> {
         let verdicts = (0..row.0.len()).map(|index| match (row.get(index), rest.get(index)) {
             (Some((by, _)), Some((all, _))) if by == all => {
                 self.access.doubt(row.doubts(index));
-                Verdict::Denied
+                AccessVerdict::Denied
             }
-            _ => row.0.get(index).cloned().unwrap_or(Verdict::Denied),
+            _ => row.0.get(index).cloned().unwrap_or(AccessVerdict::Denied),
         });
-        Rc::new(Row(verdicts.collect()))
+        Rc::new(VerdictRow(verdicts.collect()))
     }
 
-    fn whole(&mut self, host: Asked<'_>) -> Rc<Row> {
-        let mut key: Vec<Truth> = self
-            .used
-            .iter()
-            .filter_map(|(_, acl)| {
-                Some(match (&acl.test, host) {
-                    (Test::Host(hosts), Asked::Name(name)) => hosts.has(name),
-                    (Test::Host(hosts), Asked::Below(name)) => hosts.has_below(name),
-                    (Test::Host(hosts), Asked::OtherNames) => hosts.has_others(),
-                    (Test::Host(hosts), Asked::Network(network)) => hosts.has_network(&network),
-                    (Test::Destination(listed), Asked::Network(network)) => {
-                        Truth::from(listed.iter().any(|listed| listed.contains(&network)))
-                    }
-                    _ => return None,
-                })
-            })
-            .collect();
-        key.push(Truth::from(matches!(host, Asked::Network(_))));
+    fn whole(&mut self, host: AskedHost<'_>) -> Rc<VerdictRow> {
+        let mut key: Vec<Truth> = self.used.iter().filter_map(|(_, acl)| acl.test.of_host(host)).collect();
+        key.push(Truth::from(matches!(host, AskedHost::Network(_))));
         if let Some(row) = self.rows.get(&key) {
             return Rc::clone(row);
         }
-        let questions =
+        let requests =
             WAYS.iter().flat_map(|connect| self.segments.iter().map(move |(_, (port, _))| (*connect, port)));
-        let verdicts = questions.map(|(connect, port)| {
-            self.access.judge(&Question { client: &self.class.lists, connect, port, host })
+        let verdicts = requests.map(|(connect, port)| {
+            self.access.verdict(&RequestKind { client: &self.class.lists, connect, port, host })
         });
-        let row = Rc::new(Row(verdicts.collect()));
+        let row = Rc::new(VerdictRow(verdicts.collect()));
         self.rows.insert(key, Rc::clone(&row));
         row
     }

@@ -16,7 +16,7 @@ use super::hosts::HostSet;
 use super::lexer::{Line, Word};
 use super::regex;
 use super::truth::Truth;
-use crate::commands::import::notes::{Kind, Notes, Place};
+use crate::commands::import::notes::{NoteKind, Notes, SourceLine};
 use crate::words::target::{Host, Name};
 
 /// A reference to a list in a rule.
@@ -33,11 +33,16 @@ impl Literal {
             None => Literal { negated: false, acl: word.to_owned() },
         }
     }
+
+    /// Those that the words of a line are from this number on.
+    pub(super) fn list(line: &Line, from: usize) -> Vec<Self> {
+        line.from(from).map(Literal::read).collect()
+    }
 }
 
 /// What a list is true of.
 #[derive(Clone, Debug)]
-pub(super) enum Test {
+pub(super) enum AclTest {
     /// The client's address.
     Client(Vec<IpNet>),
     /// The user of a password; `any`: every user; `folded`: upper and lower case are one.
@@ -58,23 +63,39 @@ pub(super) enum Test {
     Always(Truth),
 }
 
+impl AclTest {
+    /// Whether it is true of a host by itself. None: it is about something else, or about where a name leads.
+    pub(super) fn of_host(&self, host: AskedHost<'_>) -> Option<Truth> {
+        Some(match (self, host) {
+            (AclTest::Host(hosts), AskedHost::Name(name)) => hosts.has(name),
+            (AclTest::Host(hosts), AskedHost::Below(name)) => hosts.has_below(name),
+            (AclTest::Host(hosts), AskedHost::OtherNames) => hosts.has_others(),
+            (AclTest::Host(hosts), AskedHost::Network(network)) => hosts.has_network(&network),
+            (AclTest::Destination(listed), AskedHost::Network(network)) => {
+                Truth::from(listed.iter().any(|listed| listed.contains(&network)))
+            }
+            _ => return None,
+        })
+    }
+}
+
 /// A list.
 #[derive(Clone, Debug)]
 pub(super) struct Acl {
-    pub(super) place: Place,
+    pub(super) place: SourceLine,
     /// As Squid calls it.
     pub(super) kind: String,
-    pub(super) test: Test,
+    pub(super) test: AclTest,
     /// A line of it could not be read: what is not in it may be.
     pub(super) partly: bool,
     /// Files that its values come from, as Squid's configuration names them.
-    pub(super) files: Vec<(Place, String)>,
+    pub(super) files: Vec<(SourceLine, String)>,
     /// Where each host of it is listed first.
-    pub(super) places: HashMap<String, Place>,
+    pub(super) places: HashMap<String, SourceLine>,
     /// Why it is `Maybe`; empty if it never is.
     pub(super) why: String,
     /// What is to be told of it, if anything needs it.
-    pub(super) notes: Vec<(Place, Kind, String)>,
+    pub(super) notes: Vec<(SourceLine, NoteKind, String)>,
 }
 
 /// Every list by name.
@@ -82,7 +103,7 @@ pub(super) type Acls = BTreeMap<String, Acl>;
 
 /// Lists that every Squid has.
 fn built_in() -> Acls {
-    let place = Place { file: "squid".into(), line: 0 };
+    let place = SourceLine { file: "squid".into(), line: 0 };
     let all = || vec![v4(Ipv4Addr::UNSPECIFIED, 0), v6(Ipv6Addr::UNSPECIFIED, 0)];
     let loopback = || vec![v4(Ipv4Addr::new(127, 0, 0, 0), 8), v6(Ipv6Addr::LOCALHOST, 128)];
     let to_localhost = loopback()
@@ -92,13 +113,13 @@ fn built_in() -> Acls {
     let linklocal =
         vec![v4(Ipv4Addr::new(169, 254, 0, 0), 16), v6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10)];
     let rows = [
-        ("all", "src", Test::Client(all())),
-        ("localhost", "src", Test::Client(loopback())),
-        ("to_localhost", "dst", Test::Destination(to_localhost)),
-        ("to_linklocal", "dst", Test::Destination(linklocal)),
-        ("CONNECT", "method", Test::Way { connect: Truth::Yes, http: Truth::No }),
+        ("all", "src", AclTest::Client(all())),
+        ("localhost", "src", AclTest::Client(loopback())),
+        ("to_localhost", "dst", AclTest::Destination(to_localhost)),
+        ("to_linklocal", "dst", AclTest::Destination(linklocal)),
+        ("CONNECT", "method", AclTest::Way { connect: Truth::Yes, http: Truth::No }),
         // cache_object:// and /squid-internal-mgr/: there are no such requests.
-        ("manager", "url_regex", Test::Always(Truth::No)),
+        ("manager", "url_regex", AclTest::Always(Truth::No)),
     ];
     let acl = |kind: &str, test| Acl {
         place: place.clone(),
@@ -121,7 +142,7 @@ pub(super) fn read(lines: &[Line], files: &Files, notes: &mut Notes) -> Acls {
         let (Some(name), Some(kind)) = (line.word(0), line.word(1)) else {
             notes.tell(
                 &line.place,
-                Kind::Lost,
+                NoteKind::Lost,
                 format!("{} names no list or no type: Squid refuses it", line.shown()),
             );
             continue;
@@ -153,21 +174,21 @@ pub(super) fn read(lines: &[Line], files: &Files, notes: &mut Notes) -> Acls {
 }
 
 /// A list of this type without values.
-fn empty(kind: &str, line: &Line) -> Test {
+fn empty(kind: &str, line: &Line) -> AclTest {
     let numeric = line.words.iter().any(|word| word.text == "-n");
     match kind {
-        "src" => Test::Client(Vec::new()),
-        "dst" => Test::Destination(Vec::new()),
-        "dstdomain" | "dstdom_regex" => Test::Host(HostSet::new(!numeric)),
-        "ssl::server_name" => Test::Host(HostSet::new(false)),
-        "port" => Test::Port(Vec::new()),
-        "method" | "proto" => Test::Way { connect: Truth::No, http: Truth::No },
-        "proxy_auth" => Test::User { any: false, names: HashSet::new(), folded: false },
-        "any-of" | "all-of" => Test::Either(Vec::new()),
-        "maxconn" => Test::Connections(u64::MAX),
+        "src" => AclTest::Client(Vec::new()),
+        "dst" => AclTest::Destination(Vec::new()),
+        "dstdomain" | "dstdom_regex" => AclTest::Host(HostSet::new(!numeric)),
+        "ssl::server_name" => AclTest::Host(HostSet::new(false)),
+        "port" => AclTest::Port(Vec::new()),
+        "method" | "proto" => AclTest::Way { connect: Truth::No, http: Truth::No },
+        "proxy_auth" => AclTest::User { any: false, names: HashSet::new(), folded: false },
+        "any-of" | "all-of" => AclTest::Either(Vec::new()),
+        "maxconn" => AclTest::Connections(u64::MAX),
         // It is judged as if the ClientHello were known: see `access`.
-        "at_step" => Test::Always(Truth::Yes),
-        _ => Test::Always(Truth::Maybe),
+        "at_step" => AclTest::Always(Truth::Yes),
+        _ => AclTest::Always(Truth::Maybe),
     }
 }
 
@@ -181,15 +202,15 @@ struct Reading<'a> {
 impl Reading<'_> {
     fn values(&mut self) {
         let kind = self.acl.kind.clone();
-        let known = !matches!(self.acl.test, Test::Always(Truth::Maybe));
+        let known = !matches!(self.acl.test, AclTest::Always(Truth::Maybe));
         if !known {
             self.acl.why = lost_type(&kind);
             let text = format!("{}: {}; what needs it fails closed", self.line.shown(), self.acl.why);
-            return self.acl.notes.push((self.line.place.clone(), Kind::Stricter, text));
+            return self.acl.notes.push((self.line.place.clone(), NoteKind::Stricter, text));
         }
         if kind == "all-of" {
-            let literals = self.line.words.iter().skip(2).map(|word| Literal::read(&word.text)).collect();
-            if let Test::Either(either) = &mut self.acl.test {
+            let literals = Literal::list(self.line, 2);
+            if let AclTest::Either(either) = &mut self.acl.test {
                 either.push(literals);
             }
             return;
@@ -197,7 +218,7 @@ impl Reading<'_> {
         let mut flags = true;
         for word in self.line.words.iter().skip(2) {
             if flags && !word.quoted && matches!(word.text.as_str(), "-i" | "-n" | "-m" | "--" | "+i") {
-                if let ("-i", Test::User { folded, .. }) = (word.text.as_str(), &mut self.acl.test) {
+                if let ("-i", AclTest::User { folded, .. }) = (word.text.as_str(), &mut self.acl.test) {
                     *folded = true;
                 }
                 continue;
@@ -215,7 +236,7 @@ impl Reading<'_> {
     }
 
     /// The values of a file, where the word names one.
-    fn listed(&mut self, word: &Word) -> Option<Vec<(Place, String)>> {
+    fn listed(&mut self, word: &Word) -> Option<Vec<(SourceLine, String)>> {
         let path = match word.text.strip_prefix("parameters(") {
             Some(path) => path.trim_end_matches(')').trim_matches('"'),
             None if word.quoted => &word.text,
@@ -228,7 +249,7 @@ impl Reading<'_> {
                     "cannot read `{}`: {error}; what needs this list fails closed",
                     self.files.written(path)
                 );
-                self.acl.notes.push((self.line.place.clone(), Kind::Stricter, text));
+                self.acl.notes.push((self.line.place.clone(), NoteKind::Stricter, text));
                 self.doubt("its file could not be read");
                 return Some(Vec::new());
             }
@@ -239,7 +260,7 @@ impl Reading<'_> {
         let values = text.lines().zip(1_u32..).filter_map(|(line, number)| {
             let value = line.split_once('#').map_or(line, |(value, _)| value).trim();
             let value = value.trim_start_matches('\u{feff}');
-            (!value.is_empty()).then(|| (Place { file: name.clone(), line: number }, value.to_owned()))
+            (!value.is_empty()).then(|| (SourceLine { file: name.clone(), line: number }, value.to_owned()))
         });
         Some(values.collect())
     }
@@ -247,57 +268,57 @@ impl Reading<'_> {
     fn doubt(&mut self, why: &str) {
         self.acl.partly = true;
         self.acl.why = why.to_owned();
-        if let Test::Host(hosts) = &mut self.acl.test {
+        if let AclTest::Host(hosts) = &mut self.acl.test {
             hosts.unknown();
         }
     }
 
-    fn value(&mut self, kind: &str, value: &str, place: &Place) {
+    fn value(&mut self, kind: &str, value: &str, place: &SourceLine) {
         let understood = match &mut self.acl.test {
-            Test::Client(networks) | Test::Destination(networks) => {
+            AclTest::Client(networks) | AclTest::Destination(networks) => {
                 addresses(value).map(|listed| networks.extend(listed))
             }
-            Test::Port(ports) => range(value).map(|range| ports.push(range)),
-            Test::User { any, names, .. } => {
+            AclTest::Port(ports) => range(value).map(|range| ports.push(range)),
+            AclTest::User { any, names, .. } => {
                 if value == "REQUIRED" {
                     *any = true;
                 } else if value.contains(':') || value.contains(char::is_control) {
                     // No such user can give a basic password: it is no member of any list.
                     let text = format!("`{}` is no user of a basic password: it is left out", cut(value));
-                    self.acl.notes.push((place.clone(), Kind::Lost, text));
+                    self.acl.notes.push((place.clone(), NoteKind::Lost, text));
                 } else {
                     names.insert(value.to_owned());
                 }
                 Some(())
             }
-            Test::Way { connect, http } => {
+            AclTest::Way { connect, http } => {
                 if kind == "method" && value.eq_ignore_ascii_case("PURGE") {
                     let text =
                         "there is no cache to purge: PURGE goes where any plain request may go".to_owned();
-                    self.acl.notes.push((place.clone(), Kind::Differs, text));
+                    self.acl.notes.push((place.clone(), NoteKind::Differs, text));
                 }
                 way(kind, value, connect, http)
             }
-            Test::Either(either) => {
+            AclTest::Either(either) => {
                 either.push(vec![Literal::read(value)]);
                 Some(())
             }
-            Test::Connections(most) => value.parse().ok().map(|number| *most = number),
-            Test::Always(_) => Some(()),
-            Test::Host(_) => return self.host(kind, value, place),
+            AclTest::Connections(most) => value.parse().ok().map(|number| *most = number),
+            AclTest::Always(_) => Some(()),
+            AclTest::Host(_) => return self.host(kind, value, place),
         };
         if understood.is_none() {
             let text = format!(
                 "`{}` is not understood as a value of `{kind}`; what needs this list fails closed",
                 cut(value)
             );
-            self.acl.notes.push((place.clone(), Kind::Stricter, text));
+            self.acl.notes.push((place.clone(), NoteKind::Stricter, text));
             self.doubt("one of its values is not understood");
         }
     }
 
-    fn host(&mut self, kind: &str, value: &str, place: &Place) {
-        let Test::Host(hosts) = &mut self.acl.test else { return };
+    fn host(&mut self, kind: &str, value: &str, place: &SourceLine) {
+        let AclTest::Host(hosts) = &mut self.acl.test else { return };
         if kind == "dstdom_regex" {
             match regex::read(value) {
                 Some(fits) => {
@@ -311,7 +332,7 @@ impl Reading<'_> {
                             cut(value),
                             fits.name
                         );
-                        self.acl.notes.push((place.clone(), Kind::Stricter, text));
+                        self.acl.notes.push((place.clone(), NoteKind::Stricter, text));
                     }
                 }
                 None => {
@@ -319,7 +340,7 @@ impl Reading<'_> {
                         "`{}` is no plain suffix such as `\\.example\\.com$`: it is not carried over, and what denies by it denies all the rest",
                         cut(value)
                     );
-                    self.acl.notes.push((place.clone(), Kind::Stricter, text));
+                    self.acl.notes.push((place.clone(), NoteKind::Stricter, text));
                     self.doubt("a regular expression of it is not understood");
                 }
             }
@@ -346,7 +367,7 @@ impl Reading<'_> {
                     "`{}` is no host name ({error}): it matched nothing, and is left out",
                     cut(value)
                 );
-                self.acl.notes.push((place.clone(), Kind::Lost, text));
+                self.acl.notes.push((place.clone(), NoteKind::Lost, text));
             }
         }
     }
@@ -358,18 +379,18 @@ fn cut(value: &str) -> String {
 
 /// What a list is asked about.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Question<'a> {
+pub(super) struct RequestKind<'a> {
     pub(super) client: &'a HashMap<String, Truth>,
     /// `CONNECT` or plain HTTP.
     pub(super) connect: bool,
     /// Any port of the segment.
     pub(super) port: u16,
-    pub(super) host: Asked<'a>,
+    pub(super) host: AskedHost<'a>,
 }
 
-/// The host of a question: one, or all of a kind that no list tells apart.
+/// The host of a request: one, or all of a kind that no list tells apart.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(super) enum Asked<'a> {
+pub(super) enum AskedHost<'a> {
     /// This name.
     Name(&'a str),
     /// The names under it that no list mentions.
@@ -382,7 +403,7 @@ pub(super) enum Asked<'a> {
 
 /// What a list answers.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Answer {
+pub(super) enum AclAnswer {
     Truth(Truth),
     /// It depends on the addresses that the name leads to.
     LeadsTo,
@@ -391,52 +412,48 @@ pub(super) enum Answer {
 }
 
 /// Whether a list is true of a request. Of one that is not there nothing is known.
-pub(super) fn ask(acls: &Acls, literal: &Literal, question: &Question<'_>, depth: usize) -> Answer {
-    let Some(acl) = acls.get(&literal.acl).filter(|_| depth < 8) else { return Answer::Truth(Truth::Maybe) };
+pub(super) fn ask(acls: &Acls, literal: &Literal, request: &RequestKind<'_>, depth: usize) -> AclAnswer {
+    let Some(acl) = acls.get(&literal.acl).filter(|_| depth < 8) else {
+        return AclAnswer::Truth(Truth::Maybe);
+    };
     let is = match &acl.test {
-        Test::Client(_) | Test::User { .. } => match question.client.get(&literal.acl) {
+        AclTest::Client(_) | AclTest::User { .. } => match request.client.get(&literal.acl) {
             Some(is) => *is,
-            None => return Answer::AskPassword,
+            None => return AclAnswer::AskPassword,
         },
-        Test::Host(hosts) => match question.host {
-            Asked::Name(name) => hosts.has(name),
-            Asked::Below(name) => hosts.has_below(name),
-            Asked::OtherNames => hosts.has_others(),
-            Asked::Network(network) => hosts.has_network(&network),
-        },
-        Test::Destination(networks) => match question.host {
-            Asked::Network(network) => Truth::from(networks.iter().any(|listed| listed.contains(&network))),
+        AclTest::Host(_) | AclTest::Destination(_) => match acl.test.of_host(request.host) {
+            Some(truth) => truth,
             // Negated or not: who asks has both.
-            _ if !acl.partly && depth == 0 => return Answer::LeadsTo,
-            _ => Truth::Maybe,
+            None if !acl.partly && depth == 0 => return AclAnswer::LeadsTo,
+            None => Truth::Maybe,
         },
-        Test::Port(ports) => {
-            Truth::from(ports.iter().any(|(low, high)| (*low..=*high).contains(&question.port)))
+        AclTest::Port(ports) => {
+            Truth::from(ports.iter().any(|(low, high)| (*low..=*high).contains(&request.port)))
         }
-        Test::Way { connect, http } => {
-            if question.connect {
+        AclTest::Way { connect, http } => {
+            if request.connect {
                 *connect
             } else {
                 *http
             }
         }
-        Test::Either(either) => either
+        AclTest::Either(either) => either
             .iter()
             .map(|all| {
                 all.iter()
-                    .map(|part| match ask(acls, part, question, depth + 1) {
-                        Answer::Truth(is) if part.negated => !is,
-                        Answer::Truth(is) => is,
-                        Answer::LeadsTo | Answer::AskPassword => Truth::Maybe,
+                    .map(|part| match ask(acls, part, request, depth + 1) {
+                        AclAnswer::Truth(is) if part.negated => !is,
+                        AclAnswer::Truth(is) => is,
+                        AclAnswer::LeadsTo | AclAnswer::AskPassword => Truth::Maybe,
                     })
                     .min()
                     .unwrap_or(Truth::Yes)
             })
             .max()
             .unwrap_or(Truth::No),
-        Test::Connections(_) => Truth::Maybe,
-        Test::Always(is) => *is,
+        AclTest::Connections(_) => Truth::Maybe,
+        AclTest::Always(is) => *is,
     };
     let is = if acl.partly { is.max(Truth::Maybe) } else { is };
-    Answer::Truth(is)
+    AclAnswer::Truth(is)
 }

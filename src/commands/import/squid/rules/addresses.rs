@@ -5,21 +5,21 @@ use std::rc::Rc;
 
 use ipnet::IpNet;
 
-use super::super::acl::Asked;
-use super::super::table::{Mentioned, Row, Table};
+use super::super::acl::AskedHost;
+use super::super::table::{Mentioned, VerdictRow, VerdictTable};
 use super::content::Gathering;
 use super::reach::Above;
-use crate::commands::import::draft::Rule;
-use crate::commands::import::notes::Kind;
+use crate::commands::import::draft::DraftRule;
+use crate::commands::import::notes::NoteKind;
 use crate::rules::HostPattern;
 
 /// Adds what the table says of addresses.
-pub(super) fn add(gathering: &mut Gathering<'_, '_>, mentioned: &Mentioned, table: &mut Table<'_>) {
+pub(super) fn add(gathering: &mut Gathering<'_, '_>, mentioned: &Mentioned, table: &mut VerdictTable<'_>) {
     let closed = led_to(gathering, mentioned, table);
     // Wider networks come first.
     let mut above: Vec<(IpNet, Above)> = Vec::new();
     for network in &mentioned.networks {
-        let row = table.row(Asked::Network(*network));
+        let row = table.row(AskedHost::Network(*network));
         if network.prefix_len() == 0 {
             gathering.everything(&row);
             above.push((*network, Above::nothing(&mentioned.segments)));
@@ -54,7 +54,7 @@ pub(super) fn add(gathering: &mut Gathering<'_, '_>, mentioned: &Mentioned, tabl
                     "where a name of this line leads to `{host}`, it is denied now, because that address is: in egressd `deny` holds for both"
                 );
                 let place = gathering.rule_place(by);
-                gathering.notes.tell(&place, Kind::Stricter, text);
+                gathering.notes.tell(&place, NoteKind::Stricter, text);
             }
         }
         if closed.iter().any(|closed| closed.contains(network)) {
@@ -69,11 +69,15 @@ pub(super) fn add(gathering: &mut Gathering<'_, '_>, mentioned: &Mentioned, tabl
 }
 
 /// Denies the networks that no name may lead to; returns them.
-fn led_to(gathering: &mut Gathering<'_, '_>, mentioned: &Mentioned, table: &mut Table<'_>) -> Vec<IpNet> {
-    let mut rows: Vec<(&str, Rc<Row>)> = Vec::new();
+fn led_to(
+    gathering: &mut Gathering<'_, '_>,
+    mentioned: &Mentioned,
+    table: &mut VerdictTable<'_>,
+) -> Vec<IpNet> {
+    let mut rows: Vec<(&str, Rc<VerdictRow>)> = Vec::new();
     for name in &mentioned.names {
-        rows.push((name, table.row(Asked::Name(name))));
-        rows.push((name, table.row(Asked::Below(name))));
+        rows.push((name, table.row(AskedHost::Name(name))));
+        rows.push((name, table.row(AskedHost::Below(name))));
     }
     let unless: BTreeSet<usize> =
         rows.iter().flat_map(|(_, row)| row.allowed()).flat_map(|(_, _, unless)| unless.to_vec()).collect();
@@ -82,7 +86,7 @@ fn led_to(gathering: &mut Gathering<'_, '_>, mentioned: &Mentioned, table: &mut 
         let networks: Vec<IpNet> = gathering.access.networks(number).to_vec();
         let place = gathering.rule_place(number);
         let entries =
-            networks.iter().map(|network| Rule { place: place.clone(), text: host(&network.trunc()) });
+            networks.iter().map(|network| DraftRule { place: place.clone(), text: host(&network.trunc()) });
         gathering.content.deny.extend(entries);
         closed.extend(networks);
         let earlier: BTreeSet<usize> = rows
@@ -97,7 +101,7 @@ fn led_to(gathering: &mut Gathering<'_, '_>, mentioned: &Mentioned, table: &mut 
                 place.line
             );
             let place = gathering.rule_place(by);
-            gathering.notes.tell(&place, Kind::Stricter, text);
+            gathering.notes.tell(&place, NoteKind::Stricter, text);
         }
     }
     closed

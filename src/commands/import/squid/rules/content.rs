@@ -4,17 +4,17 @@ use std::collections::BTreeSet;
 
 use super::super::access::Access;
 use super::super::ports::{Segments, shown};
-use super::super::table::Row;
+use super::super::table::VerdictRow;
 use super::reach::Reach;
-use crate::commands::import::draft::{AllowFile, Rule};
-use crate::commands::import::notes::{Kind, Notes, Place};
+use crate::commands::import::draft::{AllowFile, DraftRule};
+use crate::commands::import::notes::{NoteKind, Notes, SourceLine};
 
 /// What stands in one policy, and which of Squid's lines it comes from.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub(super) struct Content {
-    pub(super) allow: Vec<Rule>,
+pub(super) struct PolicyContent {
+    pub(super) allow: Vec<DraftRule>,
     pub(super) files: Vec<AllowFile>,
-    pub(super) deny: Vec<Rule>,
+    pub(super) deny: Vec<DraftRule>,
     /// Rules of Squid's that allow tunnels, plain requests, and tunnels to other ports than 443.
     pub(super) connect: BTreeSet<usize>,
     pub(super) http: BTreeSet<usize>,
@@ -23,7 +23,7 @@ pub(super) struct Content {
     pub(super) unless: BTreeSet<usize>,
 }
 
-impl Content {
+impl PolicyContent {
     /// It allows nothing.
     pub(super) fn is_empty(&self) -> bool {
         self.allow.is_empty() && self.files.is_empty()
@@ -34,18 +34,18 @@ impl Content {
 pub(super) struct Gathering<'a, 'n> {
     pub(super) access: &'a Access<'a>,
     pub(super) segments: &'a Segments,
-    pub(super) content: Content,
+    pub(super) content: PolicyContent,
     pub(super) notes: &'n mut Notes,
 }
 
 impl Gathering<'_, '_> {
     /// What a row allows.
-    pub(super) fn allowed(&self, row: &Row) -> Reach {
+    pub(super) fn allowed(&self, row: &VerdictRow) -> Reach {
         Reach::allowed(row, self.segments)
     }
 
     /// Hosts that nothing mentions: no rule of egressd's is for all of them.
-    pub(super) fn everything(&mut self, row: &Row) {
+    pub(super) fn everything(&mut self, row: &VerdictRow) {
         let rules: BTreeSet<usize> = row.allowed().map(|(_, by, _)| by).collect();
         for (index, ..) in row.allowed() {
             self.access.doubt(row.doubts(index));
@@ -60,12 +60,12 @@ impl Gathering<'_, '_> {
             } else {
                 "the last line denies, so Squid lets out whatever no line matches; egressd lets out only what is listed: list the hosts".to_owned()
             };
-            self.notes.tell(&rule.place, Kind::Stricter, text);
+            self.notes.tell(&rule.place, NoteKind::Stricter, text);
         }
     }
 
     /// Writes down by which rules a row is allowed.
-    pub(super) fn seen(&mut self, row: &Row) {
+    pub(super) fn seen(&mut self, row: &VerdictRow) {
         let count = self.segments.len();
         for (index, by, unless) in row.allowed() {
             self.content.unless.extend(unless);
@@ -81,7 +81,7 @@ impl Gathering<'_, '_> {
     }
 
     /// The rules for one host.
-    pub(super) fn write(&mut self, host: &str, reach: &Reach, place: &Place, allow: bool) {
+    pub(super) fn write(&mut self, host: &str, reach: &Reach, place: &SourceLine, allow: bool) {
         let count = self.segments.len();
         if reach.is_empty() {
             return;
@@ -102,17 +102,17 @@ impl Gathering<'_, '_> {
             }
         }
         let into = if allow { &mut self.content.allow } else { &mut self.content.deny };
-        into.extend(texts.into_iter().map(|text| Rule { place: place.clone(), text }));
+        into.extend(texts.into_iter().map(|text| DraftRule { place: place.clone(), text }));
     }
 
-    pub(super) fn rule_place(&self, by: usize) -> Place {
+    pub(super) fn rule_place(&self, by: usize) -> SourceLine {
         self.access
             .rule(by)
-            .map_or_else(|| Place { file: "squid.conf".into(), line: 1 }, |rule| rule.place.clone())
+            .map_or_else(|| SourceLine { file: "squid.conf".into(), line: 1 }, |rule| rule.place.clone())
     }
 
     /// Tells at each rule of Squid's what it allowed and is denied now.
-    pub(super) fn lost(&mut self, row: &Row, lost: &Reach, text: &str) {
+    pub(super) fn lost(&mut self, row: &VerdictRow, lost: &Reach, text: &str) {
         let rules: BTreeSet<usize> =
             row.allowed().filter(|(index, _, _)| lost.has(*index)).map(|(_, by, _)| by).collect();
         for (index, ..) in row.allowed().filter(|(index, ..)| lost.has(*index)) {
@@ -120,7 +120,7 @@ impl Gathering<'_, '_> {
         }
         for by in rules {
             let place = self.rule_place(by);
-            self.notes.tell(&place, Kind::Stricter, text);
+            self.notes.tell(&place, NoteKind::Stricter, text);
         }
     }
 }

@@ -3,15 +3,15 @@
 use std::collections::HashSet;
 
 use super::super::access::Access;
-use super::super::acl::Test;
+use super::super::acl::AclTest;
 use super::super::files::Files;
-use crate::commands::import::notes::{Kind, Notes, Place};
+use crate::commands::import::notes::{NoteKind, Notes, SourceLine};
 use crate::rules::{HostPattern, RuleText};
 
 /// A file of hosts, each line of which is a rule of egressd's too.
 #[derive(Debug)]
-pub(super) struct List {
-    pub(super) place: Place,
+pub(super) struct HostList {
+    pub(super) place: SourceLine,
     /// As egressd.yaml names it.
     pub(super) path: String,
     /// Canonical names, each with whether what is under it is listed too.
@@ -19,13 +19,13 @@ pub(super) struct List {
 }
 
 /// The files by which something is allowed.
-pub(super) fn of(access: &Access<'_>, files: &Files, notes: &mut Notes) -> Vec<List> {
-    let mut lists: Vec<List> = Vec::new();
+pub(super) fn of(access: &Access<'_>, files: &Files, notes: &mut Notes) -> Vec<HostList> {
+    let mut lists: Vec<HostList> = Vec::new();
     let mut seen: HashSet<&str> = HashSet::new();
     let positive = access.rules.iter().filter(|rule| rule.allow).flat_map(|rule| &rule.literals);
     for literal in positive.filter(|literal| !literal.negated) {
         let Some(acl) = access.acls.get(&literal.acl) else { continue };
-        if !matches!(acl.test, Test::Host(_)) || acl.kind == "dstdom_regex" {
+        if !matches!(acl.test, AclTest::Host(_)) || acl.kind == "dstdom_regex" {
             continue;
         }
         for (place, path) in &acl.files {
@@ -46,15 +46,15 @@ pub(super) fn of(access: &Access<'_>, files: &Files, notes: &mut Notes) -> Vec<L
                             "`{written}` stays a file, under this path; elsewhere copy it beside egressd.yaml and write its base name"
                         )
                     };
-                    notes.tell(place, Kind::Differs, text);
-                    lists.push(List { place: place.clone(), path: written, names });
+                    notes.tell(place, NoteKind::Differs, text);
+                    lists.push(HostList { place: place.clone(), path: written, names });
                 }
                 Err((line, why)) => {
-                    let file = Place { file: written.clone().into(), line };
+                    let file = SourceLine { file: written.clone().into(), line };
                     let text = format!(
                         "this line cannot stand in an allow file ({why}): the file's other lines are written into egressd.yaml"
                     );
-                    notes.tell(&file, Kind::Stricter, text);
+                    notes.tell(&file, NoteKind::Stricter, text);
                 }
             }
         }

@@ -15,26 +15,26 @@ use std::rc::Rc;
 
 use ipnet::IpNet;
 
-use self::content::{Content, Gathering};
-use self::lists::List;
+use self::content::{Gathering, PolicyContent};
+use self::lists::HostList;
 use super::access::Access;
-use super::acl::{Asked, Test};
-use super::classes::{self, Class};
+use super::acl::{AclTest, AskedHost};
+use super::classes::{self, ClientClass};
 use super::files::Files;
-use super::table::{Mentioned, Table};
+use super::table::{Mentioned, VerdictTable};
 use super::truth::Truth;
-use crate::commands::import::draft::Policy;
-use crate::commands::import::notes::{Kind, Notes, Place};
+use crate::commands::import::draft::{DraftPolicy, free_name};
+use crate::commands::import::notes::{NoteKind, Notes, SourceLine};
 
 /// The classes of one user, each with what is in its policy.
-type Rows<'a> = Vec<(&'a Class, Rc<Content>)>;
+type ClassContents<'a> = Vec<(&'a ClientClass, Rc<PolicyContent>)>;
 
 /// A policy while classes are gathered in it.
-struct Group {
+struct PolicyGroup {
     name: String,
     networks: Vec<IpNet>,
     users: Vec<String>,
-    content: Rc<Content>,
+    content: Rc<PolicyContent>,
 }
 
 /// Makes the policies, and tells what they do otherwise. `users`: those of the password file.
@@ -43,18 +43,18 @@ pub(super) fn policies(
     users: &[String],
     files: &Files,
     notes: &mut Notes,
-) -> Vec<Policy> {
+) -> Vec<DraftPolicy> {
     let mentioned = Mentioned::by(access);
     let lists = lists::of(access, files, notes);
     let classes = classes::of(access, users);
-    let mut contents: BTreeMap<Vec<(String, Truth)>, Rc<Content>> = BTreeMap::new();
-    let mut by_user: BTreeMap<Option<String>, Rows<'_>> = BTreeMap::new();
+    let mut contents: BTreeMap<Vec<(String, Truth)>, Rc<PolicyContent>> = BTreeMap::new();
+    let mut by_user: BTreeMap<Option<String>, ClassContents<'_>> = BTreeMap::new();
     for class in &classes {
         let mut key: Vec<(String, Truth)> =
             class.lists.iter().map(|(name, is)| (name.clone(), *is)).collect();
         key.sort();
         let content = contents.entry(key).or_insert_with(|| {
-            let table = Table::new(access, &mentioned.segments, class);
+            let table = VerdictTable::new(access, &mentioned.segments, class);
             Rc::new(content(access, &mentioned, table, &lists, notes))
         });
         by_user.entry(class.user.clone()).or_default().push((class, Rc::clone(content)));
@@ -63,8 +63,8 @@ pub(super) fn policies(
     differences(access, contents.values().map(Rc::as_ref), notes);
     // Users first: a policy without users fits everybody.
     let nobody = by_user.remove(&None).unwrap_or_default();
-    let mut groups: Vec<Group> = Vec::new();
-    let mut together: Vec<(Vec<String>, Rows<'_>)> = Vec::new();
+    let mut groups: Vec<PolicyGroup> = Vec::new();
+    let mut together: Vec<(Vec<String>, ClassContents<'_>)> = Vec::new();
     for (user, rows) in by_user {
         let same = together.iter_mut().find(|(_, other)| {
             other.len() == rows.len() && other.iter().zip(&rows).all(|((_, one), (_, two))| one == two)
@@ -82,10 +82,10 @@ pub(super) fn policies(
         let place = access
             .rules
             .last()
-            .map_or_else(|| Place { file: "squid.conf".into(), line: 1 }, |rule| rule.place.clone());
+            .map_or_else(|| SourceLine { file: "squid.conf".into(), line: 1 }, |rule| rule.place.clone());
         notes.tell(
             &place,
-            Kind::Lost,
+            NoteKind::Lost,
             "nothing is allowed: `policies` is empty, and every request is denied",
         );
     }
@@ -96,13 +96,13 @@ pub(super) fn policies(
 fn content(
     access: &Access<'_>,
     mentioned: &Mentioned,
-    mut table: Table<'_>,
-    lists: &[List],
+    mut table: VerdictTable<'_>,
+    lists: &[HostList],
     notes: &mut Notes,
-) -> Content {
+) -> PolicyContent {
     let segments = &mentioned.segments;
-    let mut gathering = Gathering { access, segments, content: Content::default(), notes };
-    gathering.everything(&table.row(Asked::OtherNames));
+    let mut gathering = Gathering { access, segments, content: PolicyContent::default(), notes };
+    gathering.everything(&table.row(AskedHost::OtherNames));
     names::add(&mut gathering, mentioned, &mut table, lists);
     addresses::add(&mut gathering, mentioned, &mut table);
     let mut content = gathering.content;
@@ -114,19 +114,23 @@ fn content(
 }
 
 /// The classes of one set of users, gathered: the first policy that fits a client is the one for its class.
-fn placed(access: &Access<'_>, users: &[String], rows: &[(&Class, Rc<Content>)]) -> Vec<Group> {
-    let mut groups: Vec<Group> = Vec::new();
+fn placed(
+    access: &Access<'_>,
+    users: &[String],
+    rows: &[(&ClientClass, Rc<PolicyContent>)],
+) -> Vec<PolicyGroup> {
+    let mut groups: Vec<PolicyGroup> = Vec::new();
     let mut places: Vec<(IpNet, usize)> = Vec::new();
     // Narrow networks come first.
     for (class, content) in rows {
         let inside = places.iter().filter(|(network, _)| class.network.contains(network));
         let least = inside.map(|(_, place)| *place).max().unwrap_or(0);
-        let fits = |(number, group): &(usize, &Group)| *number >= least && group.content == *content;
+        let fits = |(number, group): &(usize, &PolicyGroup)| *number >= least && group.content == *content;
         let number = match groups.iter().enumerate().find(fits) {
             Some((number, _)) => number,
             None => {
                 let name = name_of(access, class, users);
-                groups.push(Group {
+                groups.push(PolicyGroup {
                     name,
                     networks: Vec::new(),
                     users: users.to_vec(),
@@ -145,14 +149,14 @@ fn placed(access: &Access<'_>, users: &[String], rows: &[(&Class, Rc<Content>)])
 }
 
 /// The list of Squid's that is for these clients.
-fn name_of(access: &Access<'_>, class: &Class, users: &[String]) -> String {
+fn name_of(access: &Access<'_>, class: &ClientClass, users: &[String]) -> String {
     if let [user] = users {
         return short(user);
     }
     // The narrowest network first, then the shortest list.
     let mut lists: Vec<(Reverse<u8>, usize, &str)> = Vec::new();
     for (name, acl) in access.used().into_iter().filter(|(name, _)| *name != "all") {
-        let Test::Client(networks) = &acl.test else { continue };
+        let AclTest::Client(networks) = &acl.test else { continue };
         let around = networks.iter().filter(|network| network.contains(&class.network));
         if let Some(longest) = around.map(IpNet::prefix_len).max() {
             lists.push((Reverse(longest), networks.len(), name));
@@ -172,7 +176,7 @@ fn short(name: &str) -> String {
 }
 
 /// Without policies that allow nothing and keep nobody from a later one; with names of their own.
-fn needed(groups: Vec<Group>) -> Vec<Policy> {
+fn needed(groups: Vec<PolicyGroup>) -> Vec<DraftPolicy> {
     let allows: Vec<(bool, Vec<IpNet>)> =
         groups.iter().map(|group| (!group.content.is_empty(), group.networks.clone())).collect();
     let mut names: BTreeSet<String> = BTreeSet::new();
@@ -194,21 +198,20 @@ fn needed(groups: Vec<Group>) -> Vec<Policy> {
             continue;
         }
         networks.sort();
-        let mut name = group.name.clone();
-        for count in 2.. {
-            if names.insert(name.clone()) {
-                break;
-            }
-            name = format!("{}-{count}", group.name);
-        }
-        let Content { allow, files, deny, .. } = (*group.content).clone();
-        policies.push(Policy { name, networks, users: group.users, allow, files, deny });
+        let name = free_name(&group.name, |name| names.contains(name));
+        names.insert(name.clone());
+        let PolicyContent { allow, files, deny, .. } = (*group.content).clone();
+        policies.push(DraftPolicy { name, networks, users: group.users, allow, files, deny });
     }
     policies
 }
 
 /// What is carried over and means something else.
-fn differences<'c>(access: &Access<'_>, contents: impl Iterator<Item = &'c Content>, notes: &mut Notes) {
+fn differences<'c>(
+    access: &Access<'_>,
+    contents: impl Iterator<Item = &'c PolicyContent>,
+    notes: &mut Notes,
+) {
     let mut connect: BTreeSet<usize> = BTreeSet::new();
     let (mut http, mut others, mut unless) = (connect.clone(), connect.clone(), connect.clone());
     for content in contents {
@@ -219,14 +222,14 @@ fn differences<'c>(access: &Access<'_>, contents: impl Iterator<Item = &'c Conte
     }
     let place = |number: &usize| access.rule(*number).map(|rule| rule.place.clone());
     if let Some(place) = connect.iter().next().and_then(place) {
-        notes.tell(&place, Kind::Differs, "inside a tunnel there must be TLS, and the server name that it shows (SNI) must be the host of the CONNECT; Squid looked at neither");
+        notes.tell(&place, NoteKind::Differs, "inside a tunnel there must be TLS, and the server name that it shows (SNI) must be the host of the CONNECT; Squid looked at neither");
     }
     if let Some(place) = connect.union(&http).next().and_then(place) {
-        notes.tell(&place, Kind::Differs, "a name must lead to public addresses; for an internal one give the rule, or the policy, `private` with its network; Squid took any");
+        notes.tell(&place, NoteKind::Differs, "a name must lead to public addresses; for an internal one give the rule, or the policy, `private` with its network; Squid took any");
     }
     for number in others {
         if let Some(place) = place(&number) {
-            notes.tell(&place, Kind::Differs, "a tunnel to another port than 443 must carry TLS too; where it carries something else write the rule as tcp://host:port, which looks at nothing inside");
+            notes.tell(&place, NoteKind::Differs, "a tunnel to another port than 443 must carry TLS too; where it carries something else write the rule as tcp://host:port, which looks at nothing inside");
         }
     }
     for number in unless {
@@ -235,17 +238,17 @@ fn differences<'c>(access: &Access<'_>, contents: impl Iterator<Item = &'c Conte
                 "{}: each address that a name leads to is judged by itself: one that is denied is passed over, the others may be dialled",
                 rule.shown
             );
-            notes.tell(&rule.place, Kind::Differs, text);
+            notes.tell(&rule.place, NoteKind::Differs, text);
         }
     }
     for number in connect.union(&http) {
         let literals = access.rules.get(*number).map(|rule| rule.literals.as_slice()).unwrap_or_default();
         for literal in literals.iter().filter(|literal| !literal.negated) {
             let Some(acl) = access.acls.get(&literal.acl) else { continue };
-            if let Test::Host(hosts) = &acl.test
+            if let AclTest::Host(hosts) = &acl.test
                 && hosts.looks_backwards()
             {
-                notes.tell(&acl.place, Kind::Differs, "an address that is written as the target passed if its PTR name is listed; egressd asks for no PTR name, so an address needs a rule of its own");
+                notes.tell(&acl.place, NoteKind::Differs, "an address that is written as the target passed if its PTR name is listed; egressd asks for no PTR name, so an address needs a rule of its own");
             }
         }
     }

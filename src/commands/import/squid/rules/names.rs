@@ -2,23 +2,23 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::super::acl::{Acl, Asked};
+use super::super::acl::{Acl, AskedHost};
 use super::super::hosts::parents;
 use super::super::ports::shown;
-use super::super::table::{Mentioned, Row, Table};
+use super::super::table::{Mentioned, VerdictRow, VerdictTable};
 use super::content::Gathering;
-use super::lists::List;
+use super::lists::HostList;
 use super::reach::{Above, Reach};
 use crate::commands::import::draft::AllowFile;
-use crate::commands::import::notes::{Kind, Place};
+use crate::commands::import::notes::{NoteKind, SourceLine};
 use crate::rules::RuleText;
 
 /// Adds what the table says of names.
 pub(super) fn add(
     gathering: &mut Gathering<'_, '_>,
     mentioned: &Mentioned,
-    table: &mut Table<'_>,
-    lists: &[List],
+    table: &mut VerdictTable<'_>,
+    lists: &[HostList],
 ) {
     let mut in_file: HashMap<&str, (usize, bool)> = HashMap::new();
     let mut forced: Vec<Reach> = Vec::new();
@@ -31,7 +31,7 @@ pub(super) fn add(
     }
     let mut above_allowed: HashSet<&str> = HashSet::new();
     for name in &mentioned.names {
-        let rows = [table.row(Asked::Name(name)), table.row(Asked::Below(name))];
+        let rows = [table.row(AskedHost::Name(name)), table.row(AskedHost::Below(name))];
         if rows.iter().any(|row| row.allowed().next().is_some()) {
             above_allowed.extend(parents(name));
         }
@@ -39,7 +39,7 @@ pub(super) fn add(
     let mut names = Names { used: gathering.access.used(), gathering, above_allowed };
     let mut above: HashMap<&str, Above> = HashMap::new();
     for name in &mentioned.names {
-        let (itself, below) = (table.row(Asked::Name(name)), table.row(Asked::Below(name)));
+        let (itself, below) = (table.row(AskedHost::Name(name)), table.row(AskedHost::Below(name)));
         let inherited = parents(name).find_map(|parent| above.get(parent)).cloned();
         let inherited = inherited.unwrap_or_else(|| Above::nothing(&mentioned.segments));
         let file = in_file
@@ -51,13 +51,13 @@ pub(super) fn add(
 }
 
 /// Takes a list in as a file: the ways it is for, at the scheme's own port.
-fn file(gathering: &mut Gathering<'_, '_>, list: &List, table: &mut Table<'_>) -> Reach {
+fn file(gathering: &mut Gathering<'_, '_>, list: &HostList, table: &mut VerdictTable<'_>) -> Reach {
     let count = gathering.segments.len();
     let own = [gathering.segments.of(443), count + gathering.segments.of(80)];
     let mut forced = Reach::nothing(gathering.segments);
     for (name, below) in &list.names {
-        let mut rows = vec![table.row(Asked::Name(name))];
-        rows.extend(below.then(|| table.row(Asked::Below(name))));
+        let mut rows = vec![table.row(AskedHost::Name(name))];
+        rows.extend(below.then(|| table.row(AskedHost::Below(name))));
         for index in own {
             if rows.iter().any(|row| row.get(index).is_some()) {
                 forced.add(index);
@@ -94,9 +94,9 @@ impl Names<'_, '_, '_> {
     fn name(
         &mut self,
         name: &str,
-        rows: [&Row; 2],
+        rows: [&VerdictRow; 2],
         inherited: &Above,
-        file: Option<(&Reach, bool, &List)>,
+        file: Option<(&Reach, bool, &HostList)>,
     ) -> Above {
         let [mut itself, mut below] = rows.map(|row| self.gathering.allowed(row));
         for row in rows {
@@ -144,11 +144,11 @@ impl Names<'_, '_, '_> {
     /// What a file's lines were allowed beside the schemes' own ports.
     fn other_ports(
         &mut self,
-        rows: [&Row; 2],
+        rows: [&VerdictRow; 2],
         allowed: [&Reach; 2],
         granted: [&Reach; 2],
         inherited: &Above,
-        list: &List,
+        list: &HostList,
     ) {
         let mut rules: BTreeSet<usize> = BTreeSet::new();
         let count = self.gathering.segments.len();
@@ -175,12 +175,12 @@ impl Names<'_, '_, '_> {
                 list.path,
                 what.join(" and ")
             );
-            self.gathering.notes.tell(&rule.place, Kind::Stricter, text);
+            self.gathering.notes.tell(&rule.place, NoteKind::Stricter, text);
         }
     }
 
     /// `.name` for a way that both have on the same ports, else `name` and `*.name`.
-    fn pair(&mut self, name: &str, [itself, below]: &[Reach; 2], place: &Place, allow: bool) {
+    fn pair(&mut self, name: &str, [itself, below]: &[Reach; 2], place: &SourceLine, allow: bool) {
         let count = self.gathering.segments.len();
         let ways = [0, 1].map(|way| itself.way(way) == below.way(way));
         let same = |index: usize| ways.get(index / count) == Some(&true);
@@ -195,7 +195,7 @@ impl Names<'_, '_, '_> {
     }
 
     /// Where a name is listed, else the rule that decides on it.
-    fn place_of(&self, name: &str, rows: [&Row; 2]) -> Place {
+    fn place_of(&self, name: &str, rows: [&VerdictRow; 2]) -> SourceLine {
         let listed = self.used.iter().find_map(|(_, acl)| acl.places.get(name).cloned());
         listed.unwrap_or_else(|| {
             let by = rows.iter().find_map(|row| row.allowed().next()).map_or(usize::MAX, |(_, by, _)| by);

@@ -1,9 +1,9 @@
 //! By which ways and on which ports a host is reached: sets of segments of ports, for tunnels and for plain requests.
 
 use super::super::ports::Segments;
-use super::super::table::{Row, WAYS};
+use super::super::table::{VerdictRow, WAYS};
 
-/// A set of ways and segments; each has the number `way * segments + segment`, as in a [`Row`].
+/// A set of ways and segments; each has the number `way * segments + segment`, as in a [`VerdictRow`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Reach(Vec<bool>);
 
@@ -14,7 +14,7 @@ impl Reach {
     }
 
     /// What a row allows.
-    pub(super) fn allowed(row: &Row, segments: &Segments) -> Self {
+    pub(super) fn allowed(row: &VerdictRow, segments: &Segments) -> Self {
         Reach((0..segments.len() * WAYS.len()).map(|index| row.get(index).is_some()).collect())
     }
 

@@ -12,7 +12,7 @@ use super::super::lexer::Line;
 use super::reader::Reader;
 use super::{dns, limits, parent, passwords};
 use crate::commands::import::draft::{Draft, Setting};
-use crate::commands::import::notes::{Kind, Notes};
+use crate::commands::import::notes::{NoteKind, Notes};
 
 /// The directives of a row.
 enum Named {
@@ -342,13 +342,13 @@ pub(super) fn read(lines: &[Line], files: &Files, draft: &mut Draft, notes: &mut
                 ignored.entry(*why).or_default().insert(&line.name);
                 continue;
             }
-            Some(Lost(why)) => (Kind::Lost, *why),
+            Some(Lost(why)) => (NoteKind::Lost, *why),
             Some(KeptBack(keeps_back, why)) => {
-                (if keeps_back(line) { Kind::Wider } else { Kind::Lost }, *why)
+                (if keeps_back(line) { NoteKind::Wider } else { NoteKind::Lost }, *why)
             }
             // A directive of a newer Squid: its name says whether it may deny.
-            None if line.name.ends_with("_access") => (Kind::Wider, "egressd has nothing like it"),
-            None => (Kind::Lost, "egressd has nothing like it"),
+            None if line.name.ends_with("_access") => (NoteKind::Wider, "egressd has nothing like it"),
+            None => (NoteKind::Lost, "egressd has nothing like it"),
         };
         reader.tell(line, kind, format!("{} is not carried over: {why}", line.shown()));
     }
@@ -360,7 +360,7 @@ pub(super) fn read(lines: &[Line], files: &Files, draft: &mut Draft, notes: &mut
                 format!("{} ({why})", names.join(", "))
             })
             .collect();
-        reader.tell(first, Kind::Lost, format!("ignored here and below: {}", reasons.join("; ")));
+        reader.tell(first, NoteKind::Lost, format!("ignored here and below: {}", reasons.join("; ")));
     }
     reader.users
 }
@@ -393,7 +393,7 @@ fn always(_: &Line) -> bool {
 
 fn forwarded_for(reader: &mut Reader<'_>, line: &Line) {
     if matches!(line.word(0), Some("on" | "transparent")) {
-        reader.tell(line, Kind::Differs, "no target learns who asked: X-Forwarded-For is never sent on");
+        reader.tell(line, NoteKind::Differs, "no target learns who asked: X-Forwarded-For is never sent on");
     }
 }
 

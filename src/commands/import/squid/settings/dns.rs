@@ -4,14 +4,14 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::super::lexer::Line;
 use super::reader::Reader;
-use crate::commands::import::notes::Kind;
+use crate::commands::import::notes::NoteKind;
 use crate::words::target::Name;
 
 /// `dns_nameservers`, of which there may be several lines.
 pub(super) fn nameservers(reader: &mut Reader<'_>, line: &Line) {
     let servers: Vec<String> = line.words.iter().filter_map(|word| server(&word.text)).collect();
     if servers.is_empty() {
-        return reader.tell(line, Kind::Lost, format!("{}: no address of a name server", line.shown()));
+        return reader.tell(line, NoteKind::Lost, format!("{}: no address of a name server", line.shown()));
     }
     let all = reader.draft.dns_servers.get_or_insert_with(|| (line.place.clone(), Vec::new()));
     all.1.extend(servers);
@@ -29,14 +29,14 @@ pub(super) fn hosts_file(reader: &mut Reader<'_>, line: &Line) {
         return; // egressd reads it too.
     }
     if path == "none" {
-        return reader.tell(line, Kind::Differs, "/etc/hosts is read");
+        return reader.tell(line, NoteKind::Differs, "/etc/hosts is read");
     }
     let content = match reader.files.read(path) {
         Ok(content) => content,
         Err(error) => {
             return reader.tell(
                 line,
-                Kind::Lost,
+                NoteKind::Lost,
                 format!(
                     "cannot read `{}`: {error}; its names are not carried over",
                     reader.files.written(path)

@@ -1,7 +1,7 @@
 //! `request_header_access`: which fields are taken out of plain requests.
 
 use super::super::lexer::Line;
-use crate::commands::import::notes::{Kind, Notes};
+use crate::commands::import::notes::{NoteKind, Notes};
 
 /// Never sent on, whatever is configured.
 const NEVER_SENT: [&str; 8] = [
@@ -25,7 +25,7 @@ pub(super) fn read(lines: &[Line], notes: &mut Notes) -> Vec<String> {
         lines.iter().filter(|line| matches!(line.name.as_str(), "request_header_access" | "header_access"))
     {
         let (Some(name), Some(action)) = (line.word(0), line.word(1)) else { continue };
-        let conditions: Vec<&str> = line.words.iter().skip(2).map(|word| word.text.as_str()).collect();
+        let conditions: Vec<&str> = line.from(2).collect();
         let for_all = conditions == ["all"];
         let lower = name.to_ascii_lowercase();
         if kept.contains(&lower) || removed.iter().any(|other| other.eq_ignore_ascii_case(name)) {
@@ -37,27 +37,27 @@ pub(super) fn read(lines: &[Line], notes: &mut Notes) -> Vec<String> {
             } else {
                 notes.tell(
                     &line.place,
-                    Kind::Lost,
+                    NoteKind::Lost,
                     format!("{}: a field is taken out of every request or of none", line.shown()),
                 );
             }
         } else if matches!(lower.as_str(), "all" | "other") {
-            notes.tell(&line.place, Kind::Wider, format!("{}: egressd takes out the fields that are named; write them into `http.remove_request_headers`", line.shown()));
+            notes.tell(&line.place, NoteKind::Wider, format!("{}: egressd takes out the fields that are named; write them into `http.remove_request_headers`", line.shown()));
         } else if NEVER_SENT.contains(&lower.as_str()) || lower.starts_with("x-forwarded-") {
             // It never leaves.
         } else if FRAMING.contains(&lower.as_str()) {
             notes.tell(
                 &line.place,
-                Kind::Lost,
+                NoteKind::Lost,
                 format!("`{name}` belongs to the request and cannot be taken out"),
             );
         } else if http::HeaderName::from_bytes(name.as_bytes()).is_err() {
-            notes.tell(&line.place, Kind::Lost, format!("{}: this is no field's name", line.shown()));
+            notes.tell(&line.place, NoteKind::Lost, format!("{}: this is no field's name", line.shown()));
         } else {
             if !for_all {
                 notes.tell(
                     &line.place,
-                    Kind::Differs,
+                    NoteKind::Differs,
                     format!(
                         "`{name}` is taken out of every plain request now, not only where `{}` holds",
                         conditions.join(" ")

@@ -3,14 +3,18 @@
 use super::super::lexer::Line;
 use super::reader::Reader;
 use crate::commands::import::draft::Setting;
-use crate::commands::import::notes::Kind;
+use crate::commands::import::notes::NoteKind;
 
 /// A duration, for each of these settings, which take so many seconds at the most. What is lost is told of the first.
 pub(super) fn time(reader: &mut Reader<'_>, line: &Line, settings: &[(Setting, u64)]) {
     let total = seconds(line);
     let whole = total.filter(|total| (1.0..1e12).contains(total));
     if total.is_some() && whole.is_none() {
-        reader.tell(line, Kind::Lost, format!("{} is not carried over: it has no such time", line.shown()));
+        reader.tell(
+            line,
+            NoteKind::Lost,
+            format!("{} is not carried over: it has no such time", line.shown()),
+        );
     }
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bounded just above")]
     let whole = whole.map(|total| total as u64);
@@ -18,7 +22,7 @@ pub(super) fn time(reader: &mut Reader<'_>, line: &Line, settings: &[(Setting, u
         && whole > *most
     {
         let text = format!("{}: the longest that egressd takes here is {}", line.shown(), shown(*most));
-        reader.tell(line, Kind::Differs, text);
+        reader.tell(line, NoteKind::Differs, text);
     }
     for (setting, most) in settings {
         reader.set(line, *setting, whole.map(|whole| shown(whole.min(*most))));

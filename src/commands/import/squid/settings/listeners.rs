@@ -1,31 +1,26 @@
 //! `http_port`, `https_port` and `proxy_protocol_access`.
 
-use super::super::acl::{Acls, Literal, Test};
+use super::super::acl::{AclTest, Acls, Literal};
 use super::super::files::Files;
 use super::super::lexer::Line;
-use crate::commands::import::draft::{Listener, Tls};
-use crate::commands::import::notes::{Kind, Notes};
+use crate::commands::import::draft::{DraftListener, ListenerTls, free_name};
+use crate::commands::import::notes::{NoteKind, Notes};
 
 /// Every port of the configuration.
-pub(super) fn read(lines: &[Line], acls: &Acls, files: &Files, notes: &mut Notes) -> Vec<Listener> {
+pub(super) fn read(lines: &[Line], acls: &Acls, files: &Files, notes: &mut Notes) -> Vec<DraftListener> {
     let trusted = trusted(lines, acls, notes);
-    let mut listeners: Vec<Listener> = Vec::new();
+    let mut listeners: Vec<DraftListener> = Vec::new();
     for line in lines.iter().filter(|line| matches!(line.name.as_str(), "http_port" | "https_port")) {
         if let Some(mut listener) = one(line, &trusted, files, notes) {
-            let name = listener.name.clone();
-            for count in 2.. {
-                if listeners.iter().all(|other| other.name != listener.name) {
-                    break;
-                }
-                listener.name = format!("{name}-{count}");
-            }
+            listener.name =
+                free_name(&listener.name, |name| listeners.iter().any(|other| other.name == name));
             listeners.push(listener);
         }
     }
     listeners
 }
 
-fn one(line: &Line, trusted: &[String], files: &Files, notes: &mut Notes) -> Option<Listener> {
+fn one(line: &Line, trusted: &[String], files: &Files, notes: &mut Notes) -> Option<DraftListener> {
     let mut tell = |kind, text: String| notes.tell(&line.place, kind, text);
     let spec = line.word(0)?;
     let address = match spec.rsplit_once(':') {
@@ -36,7 +31,7 @@ fn one(line: &Line, trusted: &[String], files: &Files, notes: &mut Notes) -> Opt
                 Ok(std::net::IpAddr::V6(ip)) => format!("[{ip}]:{port}"),
                 Err(_) => {
                     tell(
-                        Kind::Wider,
+                        NoteKind::Wider,
                         format!(
                             "`{spec}`: a listener has an address, not a name: it listens on 0.0.0.0:{port}"
                         ),
@@ -46,7 +41,7 @@ fn one(line: &Line, trusted: &[String], files: &Files, notes: &mut Notes) -> Opt
             }
         }
     };
-    let options: Vec<&str> = line.words.iter().skip(1).map(|word| word.text.as_str()).collect();
+    let options: Vec<&str> = line.from(1).collect();
     let value = |names: &[&str]| {
         options
             .iter()
@@ -58,7 +53,7 @@ fn one(line: &Line, trusted: &[String], files: &Files, notes: &mut Notes) -> Opt
         matches!(**option, "accel" | "vhost" | "defaultsite") || option.starts_with("defaultsite=")
     }) {
         tell(
-            Kind::Lost,
+            NoteKind::Lost,
             format!(
                 "{}: `{mode}` is for a reverse proxy, which egressd is not: this port is left out",
                 line.shown()
@@ -70,7 +65,7 @@ fn one(line: &Line, trusted: &[String], files: &Files, notes: &mut Notes) -> Opt
         options.iter().find(|option| matches!(**option, "intercept" | "transparent" | "tproxy"))
     {
         tell(
-            Kind::Stricter,
+            NoteKind::Stricter,
             format!(
                 "`{mode}`: egressd takes no intercepted connections; clients must name it as their proxy (https_proxy)"
             ),
@@ -78,11 +73,11 @@ fn one(line: &Line, trusted: &[String], files: &Files, notes: &mut Notes) -> Opt
     }
     if let Some(bump) = options.iter().find(|option| matches!(**option, "ssl-bump" | "sslbump")) {
         tell(
-            Kind::Lost,
+            NoteKind::Lost,
             format!("`{bump}`: egressd never decrypts; it reads the ClientHello and passes it on"),
         );
     }
-    let mut listener = Listener {
+    let mut listener = DraftListener {
         place: line.place.clone(),
         name: value(&["name"]).unwrap_or("proxy").chars().take(100).collect(),
         address,
@@ -91,23 +86,26 @@ fn one(line: &Line, trusted: &[String], files: &Files, notes: &mut Notes) -> Opt
     };
     if options.contains(&"require-proxy-header") {
         if trusted.is_empty() {
-            tell(Kind::Stricter, "no `proxy_protocol_access` line allows a network to bring the PROXY header, so Squid takes it from nobody: only loopback is trusted; write the load balancer's networks".to_owned());
+            tell(NoteKind::Stricter, "no `proxy_protocol_access` line allows a network to bring the PROXY header, so Squid takes it from nobody: only loopback is trusted; write the load balancer's networks".to_owned());
             listener.trusted.push("127.0.0.1/32".to_owned());
         } else {
-            tell(Kind::Differs, "a PROXY header is required from the trusted networks, and connections from elsewhere are closed".to_owned());
+            tell(NoteKind::Differs, "a PROXY header is required from the trusted networks, and connections from elsewhere are closed".to_owned());
             listener.trusted = trusted.to_vec();
         }
     }
     let intercepted = options.iter().any(|option| matches!(*option, "intercept" | "transparent" | "tproxy"));
     if line.name == "https_port" && !intercepted {
         let Some(certificate) = value(&["tls-cert", "cert"]) else {
-            tell(Kind::Stricter, format!("{}: no certificate is named: this port is left out", line.shown()));
+            tell(
+                NoteKind::Stricter,
+                format!("{}: no certificate is named: this port is left out", line.shown()),
+            );
             return None;
         };
         let client_ca = value(&["clientca", "tls-clientca"]).map(|path| files.written(path));
         // Without an authority nobody is asked for a certificate, and none is revoked.
         let client_crl = value(&["crlfile"]).map(|path| files.written(path)).filter(|_| client_ca.is_some());
-        listener.tls = Some(Tls {
+        listener.tls = Some(ListenerTls {
             certificate: files.written(certificate),
             key: files.written(value(&["tls-key", "key"]).unwrap_or(certificate)),
             client_ca,
@@ -121,13 +119,12 @@ fn one(line: &Line, trusted: &[String], files: &Files, notes: &mut Notes) -> Opt
 fn trusted(lines: &[Line], acls: &Acls, notes: &mut Notes) -> Vec<String> {
     let mut trusted: Vec<String> = Vec::new();
     for line in lines.iter().filter(|line| line.name == "proxy_protocol_access") {
-        let literals: Vec<Literal> =
-            line.words.iter().skip(1).map(|word| Literal::read(&word.text)).collect();
+        let literals = Literal::list(line, 1);
         if line.word(0) != Some("allow") {
             if literals.iter().any(|literal| literal.acl != "all") {
                 notes.tell(
                     &line.place,
-                    Kind::Stricter,
+                    NoteKind::Stricter,
                     format!("{}: only what stands before it is trusted", line.shown()),
                 );
             }
@@ -136,19 +133,19 @@ fn trusted(lines: &[Line], acls: &Acls, notes: &mut Notes) -> Vec<String> {
         match literals.as_slice() {
             [Literal { negated: false, acl }] if !line.doubtful => {
                 match acls.get(acl).map(|acl| (&acl.test, acl.partly)) {
-                    Some((Test::Client(networks), false)) => {
+                    Some((AclTest::Client(networks), false)) => {
                         trusted.extend(networks.iter().map(|network| network.trunc().to_string()))
                     }
                     _ => notes.tell(
                         &line.place,
-                        Kind::Stricter,
+                        NoteKind::Stricter,
                         format!("{}: `{acl}` is no list of networks; it is not trusted", line.shown()),
                     ),
                 }
             }
             _ => notes.tell(
                 &line.place,
-                Kind::Stricter,
+                NoteKind::Stricter,
                 format!("{}: it is not one list of networks; it is not trusted", line.shown()),
             ),
         }

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use super::super::lexer::Line;
-use crate::commands::import::draft::{Draft, Setting, Value, scalar};
-use crate::commands::import::notes::{Kind, Notes, Place};
+use crate::commands::import::draft::{Draft, Setting, SettingValue, scalar};
+use crate::commands::import::notes::{NoteKind, Notes, SourceLine};
 
 /// The formats that Squid has by name, as its documentation gives them.
 const NAMED: [(&str, &str); 4] = [
@@ -19,7 +19,7 @@ const NAMED: [(&str, &str); 4] = [
 
 /// The first log of records that has a place.
 pub(super) fn read(lines: &[Line], draft: &mut Draft, notes: &mut Notes) {
-    let mut formats: HashMap<&str, (String, Place)> = HashMap::new();
+    let mut formats: HashMap<&str, (String, SourceLine)> = HashMap::new();
     for line in lines.iter().filter(|line| line.name == "logformat") {
         if let Some(name) = line.word(0) {
             let format = line.rest.strip_prefix(name).unwrap_or_default().trim();
@@ -32,7 +32,7 @@ pub(super) fn read(lines: &[Line], draft: &mut Draft, notes: &mut Notes) {
     }
 }
 
-fn one(line: &Line, formats: &HashMap<&str, (String, Place)>, draft: &mut Draft, notes: &mut Notes) {
+fn one(line: &Line, formats: &HashMap<&str, (String, SourceLine)>, draft: &mut Draft, notes: &mut Notes) {
     let Some(to) = line.word(0) else { return };
     if to == "none" {
         let text = if line.words.len() == 1 {
@@ -40,12 +40,16 @@ fn one(line: &Line, formats: &HashMap<&str, (String, Place)>, draft: &mut Draft,
         } else {
             "load balancer probes that send nothing are counted and never logged; everything else is logged"
         };
-        return notes.tell(&line.place, if line.words.len() == 1 { Kind::Differs } else { Kind::Lost }, text);
+        return notes.tell(
+            &line.place,
+            if line.words.len() == 1 { NoteKind::Differs } else { NoteKind::Lost },
+            text,
+        );
     }
     if draft.get(Setting::LogOutput).is_some() {
         return notes.tell(
             &line.place,
-            Kind::Lost,
+            NoteKind::Lost,
             format!("{}: there is one access log, and it is another's", line.shown()),
         );
     }
@@ -55,7 +59,7 @@ fn one(line: &Line, formats: &HashMap<&str, (String, Place)>, draft: &mut Draft,
         Some(_) => {
             notes.tell(
                 &line.place,
-                Kind::Differs,
+                NoteKind::Differs,
                 format!("{}: the access log goes to stdout or a file, this one to stdout", line.shown()),
             );
             "stdout"
@@ -66,15 +70,15 @@ fn one(line: &Line, formats: &HashMap<&str, (String, Place)>, draft: &mut Draft,
         "/dev/stderr" | "/proc/self/fd/2" | "/dev/fd/2" => {
             notes.tell(
                 &line.place,
-                Kind::Differs,
+                NoteKind::Differs,
                 "the access log goes to stdout: stderr carries the diagnostics",
             );
             "stdout"
         }
         path => path,
     };
-    draft.set(Setting::LogOutput, Some(Value { place: line.place.clone(), text: output.to_owned() }));
-    let options: Vec<&str> = line.words.iter().skip(1).map(|word| word.text.as_str()).collect();
+    draft.set(Setting::LogOutput, Some(SettingValue { place: line.place.clone(), text: output.to_owned() }));
+    let options: Vec<&str> = line.from(1).collect();
     let named = options.iter().find_map(|option| option.strip_prefix("logformat=")).or_else(|| {
         options.iter().copied().find(|option| {
             *option == "squid" || NAMED.iter().any(|(name, _)| name == option) || formats.contains_key(option)
@@ -85,7 +89,7 @@ fn one(line: &Line, formats: &HashMap<&str, (String, Place)>, draft: &mut Draft,
     if !conditions.is_empty() {
         notes.tell(
             &line.place,
-            Kind::Differs,
+            NoteKind::Differs,
             format!("every request is logged, not only those of `{}`", conditions.join(" ")),
         );
     }
@@ -97,14 +101,14 @@ fn one(line: &Line, formats: &HashMap<&str, (String, Place)>, draft: &mut Draft,
             (None, None) => {
                 notes.tell(
                     &line.place,
-                    Kind::Differs,
+                    NoteKind::Differs,
                     format!("no `logformat` is called `{name}`: the log is JSON"),
                 );
                 return;
             }
         },
     };
-    draft.set(Setting::LogFormat, Some(Value { place: line.place.clone(), text: format }));
+    draft.set(Setting::LogFormat, Some(SettingValue { place: line.place.clone(), text: format }));
 }
 
 /// Leaves the format out where the policies are in report mode.
@@ -117,6 +121,6 @@ pub(super) fn no_format_in_report_mode(draft: &mut Draft, notes: &mut Notes) {
             "the log is JSON for now: Squid's formats cannot say what passed by report mode alone; later write `access_log.format: {}`",
             scalar(&format.text)
         );
-        notes.tell(&format.place, Kind::Differs, text);
+        notes.tell(&format.place, NoteKind::Differs, text);
     }
 }

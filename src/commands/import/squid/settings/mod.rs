@@ -13,8 +13,8 @@ mod reader;
 use super::acl;
 use super::files::Files;
 use super::lexer::Line;
-use crate::commands::import::draft::{Draft, Setting, Value};
-use crate::commands::import::notes::{Kind, Notes, Place};
+use crate::commands::import::draft::{Draft, Setting, SettingValue};
+use crate::commands::import::notes::{NoteKind, Notes, SourceLine};
 
 /// Reads every directive but `acl` and `http_access`. Returns the users of the password file.
 pub(super) fn read(lines: &[Line], files: &Files, draft: &mut Draft, notes: &mut Notes) -> Vec<String> {
@@ -26,21 +26,21 @@ pub(super) fn read(lines: &[Line], files: &Files, draft: &mut Draft, notes: &mut
 }
 
 /// Changes what depends on the policies. `connections`: the least of `maxconn`, and where it is used.
-pub(super) fn fit_to_policies(draft: &mut Draft, connections: Option<&(u64, Place)>, notes: &mut Notes) {
+pub(super) fn fit_to_policies(draft: &mut Draft, connections: Option<&(u64, SourceLine)>, notes: &mut Notes) {
     if !draft.allows_plain_http() {
         draft.removed_headers = None;
     }
     if let Some((most, place)) = connections {
         let least = draft.get(Setting::TunnelsPerClient).and_then(|value| value.text.parse::<u64>().ok());
         if least.is_none_or(|least| *most < least) {
-            let value = Value { place: place.clone(), text: most.to_string() };
+            let value = SettingValue { place: place.clone(), text: most.to_string() };
             draft.set(Setting::TunnelsPerClient, Some(value));
         }
     }
     if let Some(parent) = draft.get(Setting::UpstreamProxy).filter(|_| draft.denies_networks()) {
         notes.tell(
             &parent.place,
-            Kind::Wider,
+            NoteKind::Wider,
             "Squid looked names up and denied by where they lead (`dst`): through the parent a name that leads there passes",
         );
     }

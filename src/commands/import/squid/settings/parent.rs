@@ -3,7 +3,7 @@
 use super::super::lexer::Line;
 use super::reader::Reader;
 use crate::commands::import::draft::Setting;
-use crate::commands::import::notes::Kind;
+use crate::commands::import::notes::NoteKind;
 
 /// `cache_peer`: the first parent is the one.
 pub(super) fn peer(reader: &mut Reader<'_>, line: &Line) {
@@ -12,14 +12,14 @@ pub(super) fn peer(reader: &mut Reader<'_>, line: &Line) {
     if kind != "parent" || has("originserver") {
         return reader.tell(
             line,
-            Kind::Lost,
+            NoteKind::Lost,
             format!("{}: only a parent proxy is carried over", line.shown()),
         );
     }
     if reader.draft.get(Setting::UpstreamProxy).is_some() {
         return reader.tell(
             line,
-            Kind::Lost,
+            NoteKind::Lost,
             format!(
                 "{}: there is one parent, and the first is it; put a balancer before several",
                 line.shown()
@@ -30,12 +30,12 @@ pub(super) fn peer(reader: &mut Reader<'_>, line: &Line) {
     let host = if host.parse::<std::net::Ipv6Addr>().is_ok() { format!("[{host}]") } else { host.to_owned() };
     let scheme = if tls { "https" } else { "http" };
     reader.set(line, Setting::UpstreamProxy, Some(format!("{scheme}://{host}:{port}")));
-    reader.tell(line, Kind::Differs, "everything goes through the parent, which then looks names up: egressd cannot check the addresses that they lead to");
+    reader.tell(line, NoteKind::Differs, "everything goes through the parent, which then looks names up: egressd cannot check the addresses that they lead to");
     if !reader.always_parent {
-        reader.tell(line, Kind::Differs, "without `never_direct allow all` Squid went directly where it could, tunnels among it: take `upstream_proxy` out if that is wanted");
+        reader.tell(line, NoteKind::Differs, "without `never_direct allow all` Squid went directly where it could, tunnels among it: take `upstream_proxy` out if that is wanted");
     }
     if line.words.iter().any(|word| word.text.starts_with("login=")) {
-        reader.tell(line, Kind::Differs, "the parent's password is not carried over: write USER:PASSWORD into a file, and its path under `upstream_proxy.credentials_file`");
+        reader.tell(line, NoteKind::Differs, "the parent's password is not carried over: write USER:PASSWORD into a file, and its path under `upstream_proxy.credentials_file`");
     }
 }
 
@@ -43,6 +43,6 @@ pub(super) fn peer(reader: &mut Reader<'_>, line: &Line) {
 pub(super) fn access(reader: &mut Reader<'_>, line: &Line) {
     // What no parent may take goes nowhere in Squid, if it may not go directly.
     let keeps_back = line.name == "cache_peer_access" && reader.always_parent && !line.allows_all(1);
-    let kind = if keeps_back { Kind::Wider } else { Kind::Lost };
+    let kind = if keeps_back { NoteKind::Wider } else { NoteKind::Lost };
     reader.tell(line, kind, format!("{}: everything goes through the one parent", line.shown()));
 }

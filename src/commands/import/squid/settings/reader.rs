@@ -2,8 +2,8 @@
 
 use super::super::files::Files;
 use super::super::lexer::Line;
-use crate::commands::import::draft::{Draft, Setting, Value};
-use crate::commands::import::notes::{Kind, Notes};
+use crate::commands::import::draft::{Draft, Setting, SettingValue};
+use crate::commands::import::notes::{NoteKind, Notes};
 
 /// Directives are read one by one into this.
 #[derive(Debug)]
@@ -19,13 +19,13 @@ pub(super) struct Reader<'a> {
 
 impl Reader<'_> {
     /// Tells something of a line.
-    pub(super) fn tell(&mut self, line: &Line, kind: Kind, text: impl Into<String>) {
+    pub(super) fn tell(&mut self, line: &Line, kind: NoteKind, text: impl Into<String>) {
         self.notes.tell(&line.place, kind, text);
     }
 
     /// Sets what a line says; nothing, where it says nothing that egressd could take.
     pub(super) fn set(&mut self, line: &Line, setting: Setting, text: Option<String>) {
-        let value = text.map(|text| Value { place: line.place.clone(), text });
+        let value = text.map(|text| SettingValue { place: line.place.clone(), text });
         self.draft.set(setting, value);
     }
 }
