@@ -77,13 +77,13 @@ fn a_configuration_that_is_not_whole_is_refused_unless_told() {
     let ran = import(&[&file, "--root", &root], b"");
     let told = text(&ran.stderr);
     assert_eq!((ran.status.code(), ran.stdout.as_slice()), (Some(1), &b""[..]), "{told}");
-    assert!(told.contains(&format!("{file}:2: no file fits `/etc/squid/conf.d/*.conf`")), "{told}");
+    assert!(told.contains(&format!("{file}:2: no file matches `/etc/squid/conf.d/*.conf`")), "{told}");
 
     let ran = import(&[&file, "--root", &root, "--skip-missing"], b"");
     let told = text(&ran.stderr);
     assert_eq!(ran.status.code(), Some(0), "{told}");
     assert!(text(&ran.stdout).contains("x.example"));
-    assert!(told.contains(&format!("{file}:2: WIDER: no file fits")), "{told}");
+    assert!(told.contains(&format!("{file}:2: WIDER: no file matches")), "{told}");
 
     let denies = directory.path().join("etc/squid/conf.d");
     std::fs::create_dir_all(&denies).expect("made");

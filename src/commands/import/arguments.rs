@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::commands::import::squid::{self, Choices, Files};
 use crate::commands::{FAILED, FINE, say};
 
-/// What comes from stdin at most: a Kubernetes object is under 2 MiB.
+/// At most so much is read from stdin: a Kubernetes object is under 2 MiB.
 const MAX_STDIN: u64 = 64 << 20;
 
 /// `import`.
@@ -27,13 +27,13 @@ struct Squid {
     /// squid.conf; `-` reads from stdin ConfigMaps as `kubectl get cm NAME… -o yaml` prints them.
     #[arg(value_name = "SQUID.CONF")]
     file: String,
-    /// Absolute paths in it are below this directory, into which they were copied.
+    /// Directory into which the files were copied: absolute paths are looked up below it.
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
-    /// Give every policy `mode: report`: let through, and log what it would deny, in JSON.
+    /// Give every policy `mode: report`: let everything through, and log in JSON what it would deny.
     #[arg(long)]
     report: bool,
-    /// Take included files that are not there for empty ones: what they deny is then allowed.
+    /// Treat missing included files as empty: what they would deny is then allowed.
     #[arg(long)]
     skip_missing: bool,
 }

@@ -1,7 +1,7 @@
 //! `egressd import`: the configuration of another proxy, as an egressd one that is never wider.
 //!
-//! A reader (`squid`) fills a `draft`; the draft is written, checked by egressd's own reader, and printed by `arguments`,
-//! with the `notes` on what is lost or different.
+//! A reader ([`squid`]) fills a draft ([`draft`]). The draft is written, checked by egressd's own reader and printed ([`arguments`]),
+//! with notes on what is lost or different ([`notes`]).
 
 mod arguments;
 mod draft;

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
-/// A line of Squid's configuration, or of a file that it names.
+/// A line of the configuration that is read, or of a file that it names.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub(super) struct SourceLine {
     pub(super) file: Arc<str>,
@@ -15,15 +15,15 @@ pub(super) struct SourceLine {
 /// What a note is about.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum NoteKind {
-    /// Something that Squid kept back passes now: it is shown with a word in front.
+    /// Something that the other proxy kept back passes now. It is shown with a word in front.
     Wider,
-    /// Something that Squid let through is refused now.
+    /// Something that the other proxy let through is refused now.
     Stricter,
     /// It is carried over, and means something else.
     Differs,
-    /// It is not carried over; no request is decided otherwise by that.
+    /// It is not carried over, and every request is decided as before.
     Lost,
-    /// What the result reaches, and what to write instead.
+    /// Advice of egressd's lint on the result.
     Advice,
 }
 

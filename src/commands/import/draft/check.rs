@@ -1,6 +1,6 @@
-//! The draft as egressd's own reader takes it. What that refuses is left out, one part after the other, and told.
+//! Has egressd's own reader check the draft. What it refuses is left out, one part after the other, and told.
 //!
-//! A rule that denies is never left out: where one is refused, the whole import is.
+//! A rule that denies is never left out: if one is refused, the whole import fails.
 
 use std::io;
 use std::path::Path;
@@ -41,7 +41,7 @@ pub(in crate::commands::import) fn check(
     Err("what came out is refused, which is a fault of the import".to_owned())
 }
 
-/// Takes out what is refused, and tells it. None: it is nothing that can be taken out.
+/// Removes the refused part, and tells it. None: it cannot be removed.
 fn leave_out(draft: &mut Draft, error: &Finding, emitted: &Emitted, notes: &mut Notes) -> Option<()> {
     match part(draft, error, emitted)? {
         DraftPart::Setting(setting) => {
@@ -50,7 +50,7 @@ fn leave_out(draft: &mut Draft, error: &Finding, emitted: &Emitted, notes: &mut 
                 Setting::UsersFile => (
                     NoteKind::Stricter,
                     format!(
-                        "no password is asked for, and who is known by a password alone is denied: {} ({}:{})",
+                        "no passwords are asked for, so clients known only by a password are denied: {} ({}:{})",
                         error.text, error.file, error.line
                     ),
                 ),
@@ -83,7 +83,7 @@ fn leave_out(draft: &mut Draft, error: &Finding, emitted: &Emitted, notes: &mut 
     Some(())
 }
 
-/// The part of the draft that is refused. What a file lacks that the text names is found at that file.
+/// The part of the draft that is refused. A finding in a named file belongs to the part that names the file.
 fn part(draft: &Draft, error: &Finding, emitted: &Emitted) -> Option<DraftPart> {
     if draft.get(Setting::UsersFile).is_some_and(|file| *file.text == *error.file) {
         return Some(DraftPart::Setting(Setting::UsersFile));
@@ -102,7 +102,7 @@ fn part(draft: &Draft, error: &Finding, emitted: &Emitted) -> Option<DraftPart> 
 /// The lint's advice on what was carried over, at the line that it comes from where there is one.
 fn advise(warnings: &[Finding], emitted: &Emitted, notes: &mut Notes) {
     for warning in warnings {
-        // Told in other words, or meant.
+        // The readers tell the first in their own words, and mean the second.
         if warning.text.starts_with("`policies` is empty")
             || warning.text.ends_with("allows nothing: it denies every request")
         {

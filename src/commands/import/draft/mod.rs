@@ -1,8 +1,8 @@
 //! A draft of an egressd configuration: the readers of other proxies' configurations fill it, `emit` writes it, and
 //! `check` holds it to what egressd's own reader takes.
 //!
-//! It knows nothing of what the readers read, save the lines that its parts come from. Not here: how a part is found
-//! (`squid`).
+//! It knows nothing of the other proxy but the lines that its parts come from. Not here: how a part is found
+//! ([`crate::commands::import::squid`]).
 
 mod check;
 mod emit;
@@ -29,7 +29,7 @@ pub(super) struct Draft {
     pub(super) dns_servers: Option<(SourceLine, Vec<String>)>,
     /// The addresses of names that are not looked up.
     pub(super) dns_hosts: BTreeMap<String, Vec<IpAddr>>,
-    /// Taken out of plain requests. None: nothing is written of it.
+    /// Headers to remove from plain requests. None: the key is not written.
     pub(super) removed_headers: Option<Vec<String>>,
 }
 
@@ -88,7 +88,7 @@ pub(super) struct DraftListener {
     pub(super) place: SourceLine,
     pub(super) name: String,
     pub(super) address: String,
-    /// The networks that must bring a PROXY header. Empty: there is none to bring.
+    /// The networks that must send a PROXY header. Empty: no client may send one.
     pub(super) trusted: Vec<String>,
     pub(super) tls: Option<ListenerTls>,
 }
@@ -154,7 +154,7 @@ impl Draft {
         self.settings.get(&setting)
     }
 
-    /// Sets it; without a value, takes it out.
+    /// Sets the value, or removes it where there is none.
     pub(super) fn set(&mut self, setting: Setting, value: Option<SettingValue>) {
         match value {
             Some(value) => drop(self.settings.insert(setting, value)),

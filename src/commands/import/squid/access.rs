@@ -1,7 +1,7 @@
-//! `http_access` (and `ssl_bump`) with its first-match meaning, judged for one kind of request after another.
+//! `http_access` (and `ssl_bump`) with its first-match meaning, evaluated for one kind of request after another.
 //!
 //! Where a list cannot be known, a line that allows does not match and a line that denies does: the verdict is never
-//! wider than Squid's. What that costs is told at the line. Not here: which requests there are (`table`).
+//! wider than Squid's. What that costs is told at the line. Not here: which requests there are ([`super::table`]).
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -19,19 +19,19 @@ pub(super) struct AccessRule {
     pub(super) place: SourceLine,
     pub(super) allow: bool,
     pub(super) literals: Vec<Literal>,
-    /// Under an `if` that only the running Squid can judge.
+    /// Under an `if` that only the running Squid can evaluate.
     pub(super) doubtful: bool,
     pub(super) shown: String,
 }
 
-/// Who may do what.
+/// The rules of `http_access` and `ssl_bump`, with the lists that they use.
 #[derive(Debug)]
 pub(super) struct Access<'a> {
     pub(super) acls: &'a Acls,
     pub(super) rules: Vec<AccessRule>,
     /// What holds where no line matches: the opposite of the last one.
     pub(super) default: bool,
-    /// `ssl_bump`, as the SNI is judged by it.
+    /// The lines of `ssl_bump`, which decide on the SNI.
     bump: Vec<AccessRule>,
     /// The least of `maxconn`, and where it is used.
     pub(super) connections: Option<(u64, SourceLine)>,
@@ -90,7 +90,7 @@ pub(super) fn read<'a>(lines: &[Line], acls: &'a Acls, notes: &mut Notes) -> Acc
                 access.connections = Some((most, rule.place.clone()));
             }
             let text = format!(
-                "{} is now `limits.tunnels_per_client: {most}`, for every client and by its address",
+                "{} becomes `limits.tunnels_per_client: {most}`, which holds for every client address",
                 rule.shown
             );
             notes.tell(&rule.place, NoteKind::Stricter, text);
@@ -105,7 +105,7 @@ pub(super) fn read<'a>(lines: &[Line], acls: &'a Acls, notes: &mut Notes) -> Acc
             Some("splice" | "none") => true,
             Some(_) => {
                 let text = format!(
-                    "{}: egressd never decrypts; it holds the server name against the host of the CONNECT",
+                    "{}: egressd never decrypts; it compares the server name with the host of the CONNECT",
                     line.shown()
                 );
                 notes.tell(&line.place, NoteKind::Lost, text);
@@ -139,11 +139,7 @@ fn rule(line: &Line, acls: &Acls, notes: &mut Notes) -> Option<AccessRule> {
     };
     let literals = Literal::list(line, 1);
     if literals.is_empty() {
-        notes.tell(
-            &line.place,
-            NoteKind::Lost,
-            format!("{} names no list: Squid passes it over", line.shown()),
-        );
+        notes.tell(&line.place, NoteKind::Lost, format!("{} names no list: Squid ignores it", line.shown()));
         return None;
     }
     for literal in &literals {
@@ -209,7 +205,7 @@ impl Access<'_> {
                 (RuleFit::No, _) => {}
                 (RuleFit::Yes, true) => return self.spliced(request, number, unless, doubts),
                 (RuleFit::LeadsElsewhere, true) => {
-                    // What leads there was for later rules to judge, and is denied now.
+                    // Squid left names that lead there to later rules; they are denied now.
                     if self.could_allow(number + 1, request) {
                         self.doubt(&[(number, LATE.to_owned())]);
                     }
@@ -300,8 +296,11 @@ impl Access<'_> {
     }
 
     fn fit(&self, rule: &AccessRule, request: &RequestKind<'_>) -> RuleFit {
-        let mut fit =
-            if rule.doubtful { RuleFit::Maybe("it stands under an `if`".to_owned()) } else { RuleFit::Yes };
+        let mut fit = if rule.doubtful {
+            RuleFit::Maybe("it is under an `if` that only the running Squid can evaluate".to_owned())
+        } else {
+            RuleFit::Yes
+        };
         for literal in &rule.literals {
             match ask(self.acls, literal, request, 0) {
                 AclAnswer::Truth(is) => match if literal.negated { !is } else { is } {
@@ -323,7 +322,7 @@ impl Access<'_> {
                 AclAnswer::LeadsTo => {
                     fit = match (fit, literal.negated) {
                         (RuleFit::Yes, false) => RuleFit::LeadsTo,
-                        // Deny all that leads there, whatever else may be the case.
+                        // Deny every name that leads there, even if another list is unknown.
                         (RuleFit::Maybe(_), false) if !rule.allow => RuleFit::LeadsTo,
                         (RuleFit::Yes, true) => RuleFit::LeadsElsewhere,
                         (RuleFit::Maybe(why), _) => RuleFit::Maybe(why),
@@ -342,13 +341,11 @@ impl Access<'_> {
         let why = match (&acl.test, request.host) {
             _ if !acl.why.is_empty() => acl.why.as_str(),
             (AclTest::Host(_) | AclTest::Either(_), AskedHost::Network(_)) if literal.negated => {
-                "whether the PTR name of an address is listed, egressd never asks"
+                "egressd looks up no PTR names, so it cannot know whether that of an address is listed"
             }
             (AclTest::Host(_) | AclTest::Either(_), AskedHost::Network(_)) => BACKWARDS,
-            (AclTest::Way { .. }, _) => {
-                "of a plain request egressd does not tell one method or protocol from another"
-            }
-            (AclTest::Connections(_), _) => "egressd counts by client alone",
+            (AclTest::Way { .. }, _) => "egressd does not tell methods or protocols of plain requests apart",
+            (AclTest::Connections(_), _) => "egressd counts connections per client only",
             (AclTest::Destination(_), _) => LATE,
             (AclTest::Either(_), _) => "one of its lists cannot be carried over",
             _ => "it cannot be carried over",
@@ -373,6 +370,6 @@ impl Access<'_> {
 }
 
 /// Why `dstdomain` is not known of an address.
-const BACKWARDS: &str = "of an address Squid looks the name up, and egressd never does";
+const BACKWARDS: &str = "Squid looks up the name of an address, and egressd never does";
 /// Why `dst` cannot allow a name.
-const LATE: &str = "`dst`: a name is allowed or not before it is looked up";
+const LATE: &str = "`dst`: egressd allows or denies a name before it looks the name up";

@@ -29,7 +29,7 @@ pub(super) fn of(access: &Access<'_>, users: &[String]) -> Vec<ClientClass> {
     for (_, acl) in &used {
         match &acl.test {
             AclTest::Client(listed) => networks.extend(listed.iter().map(IpNet::trunc)),
-            // Every other user that there is, too: not to be on a list is a difference.
+            // Every other known user too: a user who is on no list is treated differently.
             AclTest::User { names: listed, .. } => {
                 names.extend(listed.iter().chain(users).map(String::as_str))
             }

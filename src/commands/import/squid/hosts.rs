@@ -20,7 +20,7 @@ pub(super) struct HostSet {
 }
 
 impl HostSet {
-    /// Nothing; with `backwards`, addresses that are not listed are looked up backwards, and so not known.
+    /// An empty set; with `backwards`, Squid looks up the PTR names of unlisted addresses, so they are not known.
     pub(super) fn new(backwards: bool) -> Self {
         HostSet {
             exact: HashSet::new(),
@@ -31,7 +31,7 @@ impl HostSet {
         }
     }
 
-    /// Whether Squid looks addresses up backwards for it.
+    /// Whether Squid looks up the PTR names of addresses for it.
     pub(super) fn looks_backwards(&self) -> bool {
         self.literals == Truth::Maybe
     }

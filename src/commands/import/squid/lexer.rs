@@ -1,6 +1,6 @@
-//! Squid's configuration as logical lines: comments and continuations taken away, `include` followed, `if` judged.
+//! Squid's configuration as logical lines: comments removed, continuations joined, `include` followed, `if` evaluated.
 //!
-//! As Squid's own reader does it: a line that begins with `#`, and a blank one, is passed over even within a continued
+//! As in Squid's own reader, a blank line and a line that begins with `#` are skipped, even within a continued
 //! line; a word that begins with `#` ends a line. Not here: what a directive means.
 
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::commands::import::notes::{NoteKind, Notes, SourceLine};
 const MAX_DEPTH: usize = 16;
 /// Logical lines of a whole configuration.
 const MAX_LINES: usize = 1_000_000;
-/// Included files that are not there, as far as they are told one by one.
+/// At most so many missing files are told one by one.
 const MISSING_TOLD: usize = 8;
 
 /// A word of a line.
@@ -32,7 +32,7 @@ pub(super) struct Line {
     pub(super) words: Vec<Word>,
     /// What follows the name, as written.
     pub(super) rest: String,
-    /// It stands under an `if` that only the running Squid can judge.
+    /// It is under an `if` that only the running Squid can evaluate.
     pub(super) doubtful: bool,
 }
 
@@ -65,7 +65,7 @@ impl Line {
 /// Reads `main` and all that it includes.
 ///
 /// # Errors
-/// `main` cannot be read; an included file is not there, without which Squid does not start, so that it said something; or
+/// `main` cannot be read; an included file is missing (Squid does not start without it, so it matters); or
 /// there are more lines than are read.
 pub(super) fn read(
     files: &Files,
@@ -91,7 +91,7 @@ fn read_up_to(
     reader.file(main, &content, false);
     if let Some(SourceLine { file, line }) = reader.full {
         return Err(format!(
-            "{file}:{line}: there are more than {most} lines in all, and what follows is not read: nothing is carried over, as it may deny"
+            "{file}:{line}: there are more than {most} lines in all, and the rest is not read: nothing is carried over, because the rest may deny"
         ));
     }
     if !reader.missing.is_empty() {
@@ -99,7 +99,7 @@ fn read_up_to(
         reader.missing.truncate(MISSING_TOLD);
         let more = if more > 0 { format!("; and {more} more") } else { String::new() };
         return Err(format!(
-            "{}{more}: nothing is carried over, as what is missing may deny. Bring it (--root DIR, its ConfigMap); or --skip-missing takes it for empty",
+            "{}{more}: nothing is carried over, because a missing file may deny. Provide it (--root DIR, its ConfigMap), or treat it as empty with --skip-missing",
             reader.missing.join("; ")
         ));
     }
@@ -109,11 +109,11 @@ fn read_up_to(
 struct Reader<'a> {
     files: &'a Files,
     notes: &'a mut Notes,
-    /// So many lines are read.
+    /// At most so many lines are read.
     most: usize,
-    /// What is missing is taken for empty.
+    /// Missing files are treated as empty.
     skip_missing: bool,
-    /// So many have been, `if` and `include` among them: files that include each other many times could be read for ever.
+    /// Lines read so far, `if` and `include` lines too: files that include each other many times could be read for ever.
     read: usize,
     /// The file that is being read, after those that include it.
     within: Vec<Arc<str>>,
@@ -188,7 +188,7 @@ impl Reader<'_> {
                 let branch = condition(rest);
                 if matches!(branch, Branch::Doubtful) {
                     let text = format!(
-                        "`if {rest}` is for the running Squid to judge: what it allows is not carried over, what it denies is"
+                        "only the running Squid can evaluate `if {rest}`: what it allows is not carried over, what it denies is"
                     );
                     self.notes.tell(&place, NoteKind::Stricter, text);
                 }
@@ -229,7 +229,7 @@ impl Reader<'_> {
         for pattern in words(patterns) {
             let paths = self.files.matching(&pattern.text);
             if paths.is_empty() {
-                self.lack(place, format!("no file fits `{}`", pattern.text));
+                self.lack(place, format!("no file matches `{}`", pattern.text));
             }
             for path in paths {
                 if self.within.iter().any(|file| **file == *path) {
@@ -249,7 +249,7 @@ impl Reader<'_> {
 
     fn lack(&mut self, place: &SourceLine, what: String) {
         if self.skip_missing {
-            let text = format!("{what}: it is taken for empty, and what it denies is allowed");
+            let text = format!("{what}: it is treated as empty, so what it would deny is allowed");
             self.notes.tell(place, NoteKind::Wider, text);
         } else {
             self.missing.push(format!("{}:{}: {what}", place.file, place.line));
@@ -344,13 +344,14 @@ mod tests {
         let told = lines("if ${process_number} = 1\na 1\nendif\ninclude /none.conf\n");
         assert_eq!(told[0], "2? a 1");
         assert!(
-            told[1].starts_with("squid.conf:1: `if ${process_number} = 1` is for the running Squid"),
+            told[1]
+                .starts_with("squid.conf:1: only the running Squid can evaluate `if ${process_number} = 1`"),
             "{told:?}"
         );
         assert!(told[2].starts_with("squid.conf:4: WIDER: cannot read `/none.conf`"), "{told:?}");
         let told = lines("include /none/*.txt\n");
-        assert!(told[0].starts_with("squid.conf:1: WIDER: no file fits `/none/*.txt`"), "{told:?}");
-        assert!(told[0].ends_with("what it denies is allowed"), "{told:?}");
+        assert!(told[0].starts_with("squid.conf:1: WIDER: no file matches `/none/*.txt`"), "{told:?}");
+        assert!(told[0].ends_with("what it would deny is allowed"), "{told:?}");
     }
 
     /// `squid.conf` and `more.conf`, as they are read.

@@ -5,10 +5,10 @@
 //!                                 → settings (everything else)              → draft → emit → checked by `config`
 //! ```
 //!
-//! What cannot be said in egressd's terms fails closed and is told, with the line that it came from; so is what is
-//! carried over and means something else now; what Squid kept back by other means than `http_access`, and passes now, is told
-//! as wider. A configuration that is not whole is refused, because what is missing may deny. Pure but for the reading of files. Not here: moving the service over
-//! (docs/squid.md).
+//! What egressd cannot express fails closed and is told, with its line. What is carried over but means something else now
+//! is told too. What Squid kept back by other means than `http_access`, and passes now, is told as wider. A configuration
+//! that is not whole is refused, because the missing part may deny. Only [`Files`] touches the disk. Not here: moving the service
+//! over (docs/squid.md).
 
 mod access;
 mod acl;
@@ -43,15 +43,15 @@ pub struct Imported {
 pub struct Choices {
     /// With `mode: report`: let through and log what they would deny.
     pub report: bool,
-    /// An included file that is not there is taken for an empty one.
+    /// A missing included file is treated as empty.
     pub skip_missing: bool,
 }
 
 /// Translates the Squid configuration `main` of `files`.
 ///
 /// # Errors
-/// One sentence: `main` cannot be read, the configuration is not whole or too long, or what came out is refused by egressd's own reader, which is a fault of the
-/// import.
+/// One sentence: `main` cannot be read, the configuration is not whole or too long, or egressd's own reader refuses the
+/// result, which is a fault of the import.
 pub fn squid(files: &Files, main: &str, choices: Choices) -> Result<Imported, String> {
     let mut notes = Notes::default();
     let lines = lexer::read(files, main, choices.skip_missing, &mut notes)?;

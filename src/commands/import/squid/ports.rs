@@ -1,4 +1,4 @@
-//! Sets of ports, cut into the segments between which no rule of the configuration tells a difference.
+//! Sets of ports, cut into segments whose ports every rule of the configuration treats alike.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! The regular expressions of `dstdom_regex` that are plain suffixes. Every other one is not understood, and said so.
+//! The regular expressions of `dstdom_regex` that are plain suffixes. Every other one is unsupported, and told.
 
 use crate::words::target::Name;
 

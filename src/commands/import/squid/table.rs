@@ -96,7 +96,7 @@ impl<'a> VerdictTable<'a> {
         VerdictTable { access, used: access.used(), segments, class, rows: HashMap::new() }
     }
 
-    /// The verdicts on a host, save those of a rule that says the same of hosts that nothing mentions: such a rule lets
+    /// The verdicts on a host, without those of a rule that says the same of hosts that nothing mentions: such a rule lets
     /// everything out, and what it denies elsewhere is no list of what it is for.
     pub(super) fn row(&mut self, host: AskedHost<'_>) -> Rc<VerdictRow> {
         let rest = match host {

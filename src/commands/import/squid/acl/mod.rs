@@ -1,7 +1,7 @@
 //! Squid's access control lists: what each is true of, as far as egressd can know it.
 //!
-//! What cannot be known is `Maybe`, and whoever uses it decides against the request. Not here: the rules that use them
-//! (`access`).
+//! What cannot be known is [`Truth::Maybe`]; a rule that uses it decides against the request. Not here: those rules
+//! ([`super::access`]).
 
 mod values;
 
@@ -165,7 +165,7 @@ pub(super) fn read(lines: &[Line], files: &Files, notes: &mut Notes) -> Acls {
             acl.why = format!("`{name}` has two types");
         } else if line.doubtful {
             acl.partly = true;
-            acl.why = "it stands under an `if`".to_owned();
+            acl.why = "it is under an `if` that only the running Squid can evaluate".to_owned();
         } else {
             Reading { acl, line, files }.values();
         }
@@ -186,7 +186,7 @@ fn empty(kind: &str, line: &Line) -> AclTest {
         "proxy_auth" => AclTest::User { any: false, names: HashSet::new(), folded: false },
         "any-of" | "all-of" => AclTest::Either(Vec::new()),
         "maxconn" => AclTest::Connections(u64::MAX),
-        // It is judged as if the ClientHello were known: see `access`.
+        // Rules are evaluated as if the ClientHello were known: see [`super::access`].
         "at_step" => AclTest::Always(Truth::Yes),
         _ => AclTest::Always(Truth::Maybe),
     }
@@ -205,7 +205,7 @@ impl Reading<'_> {
         let known = !matches!(self.acl.test, AclTest::Always(Truth::Maybe));
         if !known {
             self.acl.why = lost_type(&kind);
-            let text = format!("{}: {}; what needs it fails closed", self.line.shown(), self.acl.why);
+            let text = format!("{}: {}; rules that use it fail closed", self.line.shown(), self.acl.why);
             return self.acl.notes.push((self.line.place.clone(), NoteKind::Stricter, text));
         }
         if kind == "all-of" {
@@ -246,7 +246,7 @@ impl Reading<'_> {
             Ok(content) => content,
             Err(error) => {
                 let text = format!(
-                    "cannot read `{}`: {error}; what needs this list fails closed",
+                    "cannot read `{}`: {error}; rules that use this list fail closed",
                     self.files.written(path)
                 );
                 self.acl.notes.push((self.line.place.clone(), NoteKind::Stricter, text));
@@ -284,7 +284,10 @@ impl Reading<'_> {
                     *any = true;
                 } else if value.contains(':') || value.contains(char::is_control) {
                     // No such user can give a basic password: it is no member of any list.
-                    let text = format!("`{}` is no user of a basic password: it is left out", cut(value));
+                    let text = format!(
+                        "`{}` cannot be the user name of a basic password: it is left out",
+                        cut(value)
+                    );
                     self.acl.notes.push((place.clone(), NoteKind::Lost, text));
                 } else {
                     names.insert(value.to_owned());
@@ -294,7 +297,8 @@ impl Reading<'_> {
             AclTest::Way { connect, http } => {
                 if kind == "method" && value.eq_ignore_ascii_case("PURGE") {
                     let text =
-                        "there is no cache to purge: PURGE goes where any plain request may go".to_owned();
+                        "there is no cache to purge: PURGE is passed on wherever a plain request is allowed"
+                            .to_owned();
                     self.acl.notes.push((place.clone(), NoteKind::Differs, text));
                 }
                 way(kind, value, connect, http)
@@ -309,7 +313,7 @@ impl Reading<'_> {
         };
         if understood.is_none() {
             let text = format!(
-                "`{}` is not understood as a value of `{kind}`; what needs this list fails closed",
+                "`{}` is not understood as a value of `{kind}`; rules that use this list fail closed",
                 cut(value)
             );
             self.acl.notes.push((place.clone(), NoteKind::Stricter, text));
@@ -326,9 +330,9 @@ impl Reading<'_> {
                     self.acl.places.entry(fits.name.clone()).or_insert_with(|| place.clone());
                     if !fits.exactly {
                         hosts.unknown();
-                        self.acl.why = format!("`{}` fits more than `{}`", cut(value), fits.name);
+                        self.acl.why = format!("`{}` matches more than `{}`", cut(value), fits.name);
                         let text = format!(
-                            "`{}` also fits names that only end like this, as `evil{}` would: only the name and what is under it is carried over, and what denies by it denies all the rest",
+                            "`{}` also matches names that only end like this, such as `evil{}`: an allow using it covers the name and what is under it, a deny using it blocks everything",
                             cut(value),
                             fits.name
                         );
@@ -337,11 +341,11 @@ impl Reading<'_> {
                 }
                 None => {
                     let text = format!(
-                        "`{}` is no plain suffix such as `\\.example\\.com$`: it is not carried over, and what denies by it denies all the rest",
+                        "`{}`: unsupported regex (no plain suffix such as `\\.example\\.com$`); an allow using it is dropped, a deny using it blocks everything",
                         cut(value)
                     );
                     self.acl.notes.push((place.clone(), NoteKind::Stricter, text));
-                    self.doubt("a regular expression of it is not understood");
+                    self.doubt("it has an unsupported regex");
                 }
             }
             return;
@@ -364,7 +368,7 @@ impl Reading<'_> {
             // Squid compares it as text with hosts, and no host reads so.
             Err(error) => {
                 let text = format!(
-                    "`{}` is no host name ({error}): it matched nothing, and is left out",
+                    "`{}` is not a valid host name ({error}): it matched nothing, and is left out",
                     cut(value)
                 );
                 self.acl.notes.push((place.clone(), NoteKind::Lost, text));
@@ -423,7 +427,7 @@ pub(super) fn ask(acls: &Acls, literal: &Literal, request: &RequestKind<'_>, dep
         },
         AclTest::Host(_) | AclTest::Destination(_) => match acl.test.of_host(request.host) {
             Some(truth) => truth,
-            // Negated or not: who asks has both.
+            // Negated or not: the caller knows, and handles both.
             None if !acl.partly && depth == 0 => return AclAnswer::LeadsTo,
             None => Truth::Maybe,
         },

@@ -11,7 +11,7 @@ pub(super) fn way(kind: &str, value: &str, connect: &mut Truth, http: &mut Truth
     let value = value.to_ascii_uppercase();
     match (kind, value.as_str()) {
         ("method", "CONNECT") => *connect = Truth::Yes,
-        // Neither is served at all; see `access` for PURGE.
+        // None of these is served; a note tells of PURGE.
         ("method", "TRACE" | "PURGE" | "ICP_QUERY" | "HTCP_CLR" | "NONE") => {}
         ("method", _) => *http = (*http).max(Truth::Maybe),
         // To Squid, CONNECT has no protocol.
@@ -25,23 +25,23 @@ pub(super) fn way(kind: &str, value: &str, connect: &mut Truth, http: &mut Truth
 /// Why lists of a type are not carried over.
 pub(super) fn lost_type(kind: &str) -> String {
     let why = match kind {
-        "time" => "egressd knows no hours (a rule may have `expires`)",
-        "external" => "egressd asks no helper program",
+        "time" => "egressd has no rules by time of day (a rule may have `expires`)",
+        "external" => "egressd runs no helper programs",
         "url_regex" | "urlpath_regex" | "urllogin" => "egressd decides on host and port, never on a path",
-        "src_as" | "dst_as" => "egressd knows no AS numbers",
+        "src_as" | "dst_as" => "egressd does not know AS numbers",
         "srcdomain" | "srcdom_regex" => {
-            "egressd never looks a client's address up backwards: write its networks"
+            "egressd never looks up a client's PTR name: write the client's networks"
         }
         "proxy_auth_regex" => "egressd knows users by name",
         "ident" | "ident_regex" => "egressd does not ask an ident server",
         "arp" | "eui64" => "egressd does not see hardware addresses",
         "browser" | "referer_regex" | "req_header" | "req_mime_type" => {
-            "egressd does not decide by what a request says of itself"
+            "egressd does not decide by what a request says about itself"
         }
         "myport" | "myportname" | "localport" | "localip" => {
-            "a policy is for clients, whichever listener they come by"
+            "a policy holds for its clients on every listener"
         }
-        "random" => "egressd decides the same request always in the same way",
+        "random" => "egressd always decides the same request in the same way",
         _ => return format!("egressd has nothing for the type `{kind}`"),
     };
     why.to_owned()

@@ -51,7 +51,7 @@ pub(super) fn add(gathering: &mut Gathering<'_, '_>, mentioned: &Mentioned, tabl
                 gathering.content.connect.union(&gathering.content.http).copied().collect();
             for by in rules {
                 let text = format!(
-                    "where a name of this line leads to `{host}`, it is denied now, because that address is: in egressd `deny` holds for both"
+                    "a name of this line that leads to `{host}` is denied now: in egressd a `deny` of an address also holds for the names that lead to it"
                 );
                 let place = gathering.rule_place(by);
                 gathering.notes.tell(&place, NoteKind::Stricter, text);
@@ -97,7 +97,7 @@ fn led_to(
             .collect();
         for by in earlier {
             let text = format!(
-                "where a name of this line leads to what line {} denies by `dst`, it is denied now: in egressd `deny` wins over every `allow`",
+                "a name of this line that leads to what line {} denies by `dst` is denied now: in egressd `deny` wins over every `allow`",
                 place.line
             );
             let place = gathering.rule_place(by);

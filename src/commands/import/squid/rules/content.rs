@@ -58,7 +58,7 @@ impl Gathering<'_, '_> {
                     rule.shown
                 )
             } else {
-                "the last line denies, so Squid lets out whatever no line matches; egressd lets out only what is listed: list the hosts".to_owned()
+                "the last line denies, so Squid lets out every request that no line matches; egressd lets out only what is listed: list the hosts".to_owned()
             };
             self.notes.tell(&rule.place, NoteKind::Stricter, text);
         }

@@ -43,7 +43,7 @@ pub(super) fn of(access: &Access<'_>, files: &Files, notes: &mut Notes) -> Vec<H
                         )
                     } else {
                         format!(
-                            "`{written}` stays a file, under this path; elsewhere copy it beside egressd.yaml and write its base name"
+                            "`{written}` stays a file, under this path; to move it, copy it beside egressd.yaml and write its base name"
                         )
                     };
                     notes.tell(place, NoteKind::Differs, text);

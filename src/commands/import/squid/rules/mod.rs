@@ -1,7 +1,7 @@
 //! From verdicts to policies: which `allow`, `allow_files` and `deny` say the same.
 //!
 //! In a policy `deny` always wins, and Squid's first match does not: what lies in a denied part of an allowed suffix
-//! cannot be allowed again. It stays denied then, and is told. Not here: how the lines look (`emit`).
+//! cannot be allowed again. It stays denied, and is told. Not here: how the lines look ([`crate::commands::import::draft`]).
 
 mod addresses;
 mod content;
@@ -37,7 +37,7 @@ struct PolicyGroup {
     content: Rc<PolicyContent>,
 }
 
-/// Makes the policies, and tells what they do otherwise. `users`: those of the password file.
+/// Makes the policies, and tells where they differ. `users`: those of the password file.
 pub(super) fn policies(
     access: &Access<'_>,
     users: &[String],
@@ -175,7 +175,7 @@ fn short(name: &str) -> String {
     name.chars().take(100).collect()
 }
 
-/// Without policies that allow nothing and keep nobody from a later one; with names of their own.
+/// The policies with unique names, without those that allow nothing and keep no client from a later policy.
 fn needed(groups: Vec<PolicyGroup>) -> Vec<DraftPolicy> {
     let allows: Vec<(bool, Vec<IpNet>)> =
         groups.iter().map(|group| (!group.content.is_empty(), group.networks.clone())).collect();
@@ -229,13 +229,13 @@ fn differences<'c>(
     }
     for number in others {
         if let Some(place) = place(&number) {
-            notes.tell(&place, NoteKind::Differs, "a tunnel to another port than 443 must carry TLS too; where it carries something else write the rule as tcp://host:port, which looks at nothing inside");
+            notes.tell(&place, NoteKind::Differs, "a tunnel to a port other than 443 must carry TLS too; where it carries something else write the rule as tcp://host:port: an opaque tunnel, content not inspected");
         }
     }
     for number in unless {
         if let Some(rule) = access.rules.get(number) {
             let text = format!(
-                "{}: each address that a name leads to is judged by itself: one that is denied is passed over, the others may be dialled",
+                "{}: each address of a name is judged separately: a denied one is skipped, the others may be dialled",
                 rule.shown
             );
             notes.tell(&rule.place, NoteKind::Differs, text);
@@ -248,7 +248,7 @@ fn differences<'c>(
             if let AclTest::Host(hosts) = &acl.test
                 && hosts.looks_backwards()
             {
-                notes.tell(&acl.place, NoteKind::Differs, "an address that is written as the target passed if its PTR name is listed; egressd asks for no PTR name, so an address needs a rule of its own");
+                notes.tell(&acl.place, NoteKind::Differs, "Squid let a literal address through if its PTR name was listed; egressd looks up no PTR names, so a literal address needs its own rule");
             }
         }
     }

@@ -33,7 +33,7 @@ enum Meaning {
     Lost(&'static str),
     /// The same; and where this is true of a line, something passes now that Squid kept back by it.
     KeptBack(fn(&Line) -> bool, &'static str),
-    /// It decides nothing and changes nothing that a client or a target sees of egressd, for this reason.
+    /// Nothing is lost with it, for this reason. Told once, with the other ignored directives.
     Ignored(&'static str),
 }
 
@@ -55,19 +55,19 @@ const FTP: &str = "egressd speaks no FTP";
 const STATE: &str = "egressd shows its state on its admin listener";
 const INSIDE: &str = "it tunes the inside of Squid";
 
-const REWRITTEN: &str = "requests are never rewritten, nor refused by a program that does";
-const SCANNED: &str = "nothing is sent to a scanner (ICAP, eCAP): what it filtered is not filtered";
-const ICAP: &str = "nothing is sent to a scanner (ICAP): what it filtered is not filtered";
-const ECAP: &str = "nothing is sent to a scanner (eCAP): what it filtered is not filtered";
+const REWRITTEN: &str = "requests are never rewritten, nor refused by a rewriting program";
+const SCANNED: &str = "nothing is sent to a scanner (ICAP, eCAP): what it filtered is no longer filtered";
+const ICAP: &str = "nothing is sent to a scanner (ICAP): what it filtered is no longer filtered";
+const ECAP: &str = "nothing is sent to a scanner (eCAP): what it filtered is no longer filtered";
 const NO_CACHE: &str = "there is no cache";
 const UNMARKED: &str = "connections are not marked";
 const UNTHROTTLED: &str = "bandwidth is not limited; see `upload_limit` and `upload_budget`";
-const NEVER_REPLACED: &str = "fields are taken out, never replaced";
-const REPLIES: &str = "fields of replies are passed on as they are";
-const NONE_ADDED: &str = "no fields are added";
-const AS_WRITTEN: &str = "a name is looked up as it is written: search domains are never tried";
+const NEVER_REPLACED: &str = "headers are removed, never replaced";
+const REPLIES: &str = "reply headers are passed on unchanged";
+const NONE_ADDED: &str = "no headers are added";
+const AS_WRITTEN: &str = "names are looked up as written; search domains are never tried";
 const PATIENCE: &str =
-    "`tunnel.connect_timeout` is for the whole way to a target, and `tunnel.idle_timeout` for silence";
+    "`tunnel.connect_timeout` covers the whole way to a target, and `tunnel.idle_timeout` covers silence";
 const USER: &str = "egressd runs as the user that starts it and needs no root (in the image: uid 65532)";
 
 /// Every directive that is known, by its meaning.
@@ -111,25 +111,28 @@ const TABLE: &[(Named, Meaning)] = &[
     // Lost, and something may pass by that.
     (
         Exactly("miss_access"),
-        KeptBack(not_for_all, "without a cache it is a second `http_access`, and requests are judged once"),
+        KeptBack(
+            not_for_all,
+            "without a cache it is a second `http_access`, and egressd judges a request once",
+        ),
     ),
-    (Exactly("http_reply_access"), KeptBack(not_for_all, "replies are not judged: the request was")),
-    (Exactly("adapted_http_access"), KeptBack(not_for_all, "there is no second judgement of a request")),
+    (Exactly("http_reply_access"), KeptBack(not_for_all, "egressd judges requests, not replies")),
+    (Exactly("adapted_http_access"), KeptBack(not_for_all, "egressd judges a request once")),
     (
         Exactly("follow_x_forwarded_for"),
         KeptBack(
             allows,
-            "X-Forwarded-For is never believed: the client is who connects, or whom a PROXY header of a trusted balancer names (`proxy_protocol`); else rules for clients mean the balancer",
+            "X-Forwarded-For is never trusted: the client is the peer that connects, or the one named by a trusted load balancer's PROXY header (`proxy_protocol`); otherwise rules for clients apply to the balancer",
         ),
     ),
     (
         Exactly("request_body_max_size"),
         KeptBack(
             bounds,
-            "a rule's `upload_limit` bounds what a request or tunnel sends; write one where it is wanted",
+            "a rule's `upload_limit` limits what a request or tunnel sends; add one where it is wanted",
         ),
     ),
-    (Exactly("reply_body_max_size"), KeptBack(bounds, "what targets send is not bounded")),
+    (Exactly("reply_body_max_size"), KeptBack(bounds, "what targets send is not limited")),
     (Exactly("url_rewrite_program"), KeptBack(always, REWRITTEN)),
     (Exactly("redirect_program"), KeptBack(always, REWRITTEN)),
     (Exactly("adaptation_access"), KeptBack(always, SCANNED)),
@@ -167,7 +170,7 @@ const TABLE: &[(Named, Meaning)] = &[
         Beginning("http_upgrade_request_protocols"),
         Lost("`Upgrade` is not passed on; WebSockets go through CONNECT"),
     ),
-    (Beginning("note"), Lost("records have no notes")),
+    (Beginning("note"), Lost("log records have no notes")),
     (Beginning("client_request_buffer"), Lost("the head of a request is bounded by `limits.head_bytes`")),
     (Exactly("forward_timeout"), Lost(PATIENCE)),
     (Exactly("peer_connect_timeout"), Lost(PATIENCE)),
@@ -318,7 +321,7 @@ const TABLE: &[(Named, Meaning)] = &[
     (Beginning("configuration_includes"), Ignored(INSIDE)),
 ];
 
-/// Reads every directive line by line, save those that are read together. Returns the users of the password file.
+/// Reads line by line every directive but those that are read together. Returns the users of the password file.
 pub(super) fn read(lines: &[Line], files: &Files, draft: &mut Draft, notes: &mut Notes) -> Vec<String> {
     let always_parent = lines.iter().any(|line| {
         line.name == "never_direct" && line.word(0) == Some("allow") && line.word(1) == Some("all")
@@ -393,7 +396,11 @@ fn always(_: &Line) -> bool {
 
 fn forwarded_for(reader: &mut Reader<'_>, line: &Line) {
     if matches!(line.word(0), Some("on" | "transparent")) {
-        reader.tell(line, NoteKind::Differs, "no target learns who asked: X-Forwarded-For is never sent on");
+        reader.tell(
+            line,
+            NoteKind::Differs,
+            "X-Forwarded-For is never sent on, so targets do not learn the client",
+        );
     }
 }
 

@@ -11,7 +11,7 @@ use crate::words::target::Name;
 pub(super) fn nameservers(reader: &mut Reader<'_>, line: &Line) {
     let servers: Vec<String> = line.words.iter().filter_map(|word| server(&word.text)).collect();
     if servers.is_empty() {
-        return reader.tell(line, NoteKind::Lost, format!("{}: no address of a name server", line.shown()));
+        return reader.tell(line, NoteKind::Lost, format!("{}: no name server address found", line.shown()));
     }
     let all = reader.draft.dns_servers.get_or_insert_with(|| (line.place.clone(), Vec::new()));
     all.1.extend(servers);
@@ -29,7 +29,7 @@ pub(super) fn hosts_file(reader: &mut Reader<'_>, line: &Line) {
         return; // egressd reads it too.
     }
     if path == "none" {
-        return reader.tell(line, NoteKind::Differs, "/etc/hosts is read");
+        return reader.tell(line, NoteKind::Differs, "egressd reads /etc/hosts");
     }
     let content = match reader.files.read(path) {
         Ok(content) => content,

@@ -1,9 +1,9 @@
-//! `request_header_access`: which fields are taken out of plain requests.
+//! `request_header_access`: which headers are removed from plain requests.
 
 use super::super::lexer::Line;
 use crate::commands::import::notes::{NoteKind, Notes};
 
-/// Never sent on, whatever is configured.
+/// Never sent on, in any configuration.
 const NEVER_SENT: [&str; 8] = [
     "via",
     "x-forwarded-for",
@@ -17,7 +17,7 @@ const NEVER_SENT: [&str; 8] = [
 /// Without these it would be another request.
 const FRAMING: [&str; 4] = ["host", "content-length", "transfer-encoding", "expect"];
 
-/// The fields to take out. Squid takes out none by itself.
+/// The headers to remove. Squid removes none by itself.
 pub(super) fn read(lines: &[Line], notes: &mut Notes) -> Vec<String> {
     let mut removed: Vec<String> = Vec::new();
     let mut kept: Vec<String> = Vec::new();
@@ -38,28 +38,31 @@ pub(super) fn read(lines: &[Line], notes: &mut Notes) -> Vec<String> {
                 notes.tell(
                     &line.place,
                     NoteKind::Lost,
-                    format!("{}: a field is taken out of every request or of none", line.shown()),
+                    format!(
+                        "{}: egressd removes a header from every plain request or from none",
+                        line.shown()
+                    ),
                 );
             }
         } else if matches!(lower.as_str(), "all" | "other") {
-            notes.tell(&line.place, NoteKind::Wider, format!("{}: egressd takes out the fields that are named; write them into `http.remove_request_headers`", line.shown()));
+            notes.tell(&line.place, NoteKind::Wider, format!("{}: egressd removes only headers that are named: list them in `http.remove_request_headers`", line.shown()));
         } else if NEVER_SENT.contains(&lower.as_str()) || lower.starts_with("x-forwarded-") {
             // It never leaves.
         } else if FRAMING.contains(&lower.as_str()) {
             notes.tell(
                 &line.place,
                 NoteKind::Lost,
-                format!("`{name}` belongs to the request and cannot be taken out"),
+                format!("`{name}` belongs to the request and cannot be removed"),
             );
         } else if http::HeaderName::from_bytes(name.as_bytes()).is_err() {
-            notes.tell(&line.place, NoteKind::Lost, format!("{}: this is no field's name", line.shown()));
+            notes.tell(&line.place, NoteKind::Lost, format!("{}: not a valid header name", line.shown()));
         } else {
             if !for_all {
                 notes.tell(
                     &line.place,
                     NoteKind::Differs,
                     format!(
-                        "`{name}` is taken out of every plain request now, not only where `{}` holds",
+                        "`{name}` is now removed from every plain request, not only where `{}` holds",
                         conditions.join(" ")
                     ),
                 );

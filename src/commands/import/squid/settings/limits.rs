@@ -13,7 +13,7 @@ pub(super) fn time(reader: &mut Reader<'_>, line: &Line, settings: &[(Setting, u
         reader.tell(
             line,
             NoteKind::Lost,
-            format!("{} is not carried over: it has no such time", line.shown()),
+            format!("{} is not carried over: egressd takes no such duration", line.shown()),
         );
     }
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bounded just above")]

@@ -33,7 +33,7 @@ fn one(line: &Line, trusted: &[String], files: &Files, notes: &mut Notes) -> Opt
                     tell(
                         NoteKind::Wider,
                         format!(
-                            "`{spec}`: a listener has an address, not a name: it listens on 0.0.0.0:{port}"
+                            "`{spec}`: a listener needs an address, not a name: it listens on 0.0.0.0:{port}"
                         ),
                     );
                     format!("0.0.0.0:{port}")
@@ -86,7 +86,7 @@ fn one(line: &Line, trusted: &[String], files: &Files, notes: &mut Notes) -> Opt
     };
     if options.contains(&"require-proxy-header") {
         if trusted.is_empty() {
-            tell(NoteKind::Stricter, "no `proxy_protocol_access` line allows a network to bring the PROXY header, so Squid takes it from nobody: only loopback is trusted; write the load balancer's networks".to_owned());
+            tell(NoteKind::Stricter, "no `proxy_protocol_access` line allows a network to send the PROXY header, so Squid accepts it from nobody: only loopback is trusted here; add the load balancer's networks".to_owned());
             listener.trusted.push("127.0.0.1/32".to_owned());
         } else {
             tell(NoteKind::Differs, "a PROXY header is required from the trusted networks, and connections from elsewhere are closed".to_owned());
@@ -103,7 +103,7 @@ fn one(line: &Line, trusted: &[String], files: &Files, notes: &mut Notes) -> Opt
             return None;
         };
         let client_ca = value(&["clientca", "tls-clientca"]).map(|path| files.written(path));
-        // Without an authority nobody is asked for a certificate, and none is revoked.
+        // Without an authority no client is asked for a certificate, so none can be revoked.
         let client_crl = value(&["crlfile"]).map(|path| files.written(path)).filter(|_| client_ca.is_some());
         listener.tls = Some(ListenerTls {
             certificate: files.written(certificate),
@@ -125,7 +125,7 @@ fn trusted(lines: &[Line], acls: &Acls, notes: &mut Notes) -> Vec<String> {
                 notes.tell(
                     &line.place,
                     NoteKind::Stricter,
-                    format!("{}: only what stands before it is trusted", line.shown()),
+                    format!("{}: only the networks of the lines before it are trusted", line.shown()),
                 );
             }
             break;
@@ -139,7 +139,7 @@ fn trusted(lines: &[Line], acls: &Acls, notes: &mut Notes) -> Vec<String> {
                     _ => notes.tell(
                         &line.place,
                         NoteKind::Stricter,
-                        format!("{}: `{acl}` is no list of networks; it is not trusted", line.shown()),
+                        format!("{}: `{acl}` is not a list of networks; it is not trusted", line.shown()),
                     ),
                 }
             }

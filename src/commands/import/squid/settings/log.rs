@@ -17,7 +17,7 @@ const NAMED: [(&str, &str); 4] = [
     ("useragent", r#"%>a [%tl] "%{User-Agent}>h""#),
 ];
 
-/// The first log of records that has a place.
+/// The first `access_log` line that names an output.
 pub(super) fn read(lines: &[Line], draft: &mut Draft, notes: &mut Notes) {
     let mut formats: HashMap<&str, (String, SourceLine)> = HashMap::new();
     for line in lines.iter().filter(|line| line.name == "logformat") {
@@ -50,7 +50,7 @@ fn one(line: &Line, formats: &HashMap<&str, (String, SourceLine)>, draft: &mut D
         return notes.tell(
             &line.place,
             NoteKind::Lost,
-            format!("{}: there is one access log, and it is another's", line.shown()),
+            format!("{}: there is one access log, and an earlier line sets it", line.shown()),
         );
     }
     let output = match to.split_once(':') {

@@ -41,7 +41,7 @@ pub(super) fn fit_to_policies(draft: &mut Draft, connections: Option<&(u64, Sour
         notes.tell(
             &parent.place,
             NoteKind::Wider,
-            "Squid looked names up and denied by where they lead (`dst`): through the parent a name that leads there passes",
+            "Squid looked names up and denied by their addresses (`dst`): through the parent, a name with such an address passes",
         );
     }
     log::no_format_in_report_mode(draft, notes);

@@ -21,7 +21,7 @@ pub(super) fn peer(reader: &mut Reader<'_>, line: &Line) {
             line,
             NoteKind::Lost,
             format!(
-                "{}: there is one parent, and the first is it; put a balancer before several",
+                "{}: egressd uses one parent, the first; put a load balancer in front of several",
                 line.shown()
             ),
         );
@@ -32,7 +32,7 @@ pub(super) fn peer(reader: &mut Reader<'_>, line: &Line) {
     reader.set(line, Setting::UpstreamProxy, Some(format!("{scheme}://{host}:{port}")));
     reader.tell(line, NoteKind::Differs, "everything goes through the parent, which then looks names up: egressd cannot check the addresses that they lead to");
     if !reader.always_parent {
-        reader.tell(line, NoteKind::Differs, "without `never_direct allow all` Squid went directly where it could, tunnels among it: take `upstream_proxy` out if that is wanted");
+        reader.tell(line, NoteKind::Differs, "without `never_direct allow all` Squid connected directly where it could, tunnels included: remove `upstream_proxy` if that is wanted");
     }
     if line.words.iter().any(|word| word.text.starts_with("login=")) {
         reader.tell(line, NoteKind::Differs, "the parent's password is not carried over: write USER:PASSWORD into a file, and its path under `upstream_proxy.credentials_file`");
@@ -41,7 +41,7 @@ pub(super) fn peer(reader: &mut Reader<'_>, line: &Line) {
 
 /// `cache_peer_access`, `cache_peer_domain`.
 pub(super) fn access(reader: &mut Reader<'_>, line: &Line) {
-    // What no parent may take goes nowhere in Squid, if it may not go directly.
+    // In Squid, a request that may go neither to a parent nor directly goes nowhere.
     let keeps_back = line.name == "cache_peer_access" && reader.always_parent && !line.allows_all(1);
     let kind = if keeps_back { NoteKind::Wider } else { NoteKind::Lost };
     reader.tell(line, kind, format!("{}: everything goes through the one parent", line.shown()));

@@ -1,4 +1,4 @@
-//! Whose passwords are asked for.
+//! Basic authentication: the password file, and the users in it.
 
 use super::super::lexer::Line;
 use super::reader::Reader;
@@ -12,7 +12,7 @@ pub(super) fn auth(reader: &mut Reader<'_>, line: &Line) {
             line,
             NoteKind::Stricter,
             format!(
-                "{} is not carried over: users are known by a basic password or a client certificate",
+                "{} is not carried over: egressd identifies users by a basic password or a client certificate",
                 line.shown()
             ),
         );
@@ -27,7 +27,7 @@ pub(super) fn auth(reader: &mut Reader<'_>, line: &Line) {
         .map(|word| word.text.as_str())
         .filter(|path| program.ends_with("basic_ncsa_auth") && *path != program)
     else {
-        return reader.tell(line, NoteKind::Stricter, format!("{} is not carried over: passwords stand in an htpasswd file with bcrypt or argon2 (`htpasswd -B`)", line.shown()));
+        return reader.tell(line, NoteKind::Stricter, format!("{} is not carried over: egressd reads passwords from an htpasswd file with bcrypt or argon2 (`htpasswd -B`)", line.shown()));
     };
     match reader.files.read(path) {
         Ok(content) => {
@@ -39,10 +39,10 @@ pub(super) fn auth(reader: &mut Reader<'_>, line: &Line) {
                 .filter(|user| !user.is_empty() && !user.starts_with('#') && !user.contains(char::is_control))
                 .collect();
             reader.set(line, Setting::UsersFile, Some(reader.files.written(path)));
-            reader.tell(line, NoteKind::Differs, "every client of these listeners is asked for its password, also where Squid let it through before it asked");
+            reader.tell(line, NoteKind::Differs, "every client of these listeners is asked for a password, even where Squid let it through without asking");
         }
         Err(error) => {
-            reader.tell(line, NoteKind::Stricter, format!("cannot read `{}`: {error}; no password is asked for, and who is known by a password alone is denied", reader.files.written(path)));
+            reader.tell(line, NoteKind::Stricter, format!("cannot read `{}`: {error}; no passwords are asked for, so clients known only by a password are denied", reader.files.written(path)));
         }
     }
 }
