@@ -1,9 +1,21 @@
 //! What the registry promises.
 
-use std::sync::atomic::AtomicBool;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::registry::{Entry, SHARDS};
 use super::*;
+use crate::rules::Scheme;
+use crate::transport::cancel::Cancel;
+use crate::transport::meter::Meter;
+use crate::words::client::Client;
+use crate::words::outcome::{Ending, Reason};
+use crate::words::target::Target;
 
 fn facts(policy: &Arc<str>, port: u16) -> TunnelFacts {
     let address: SocketAddr = format!("10.0.0.1:{port}").parse().expect("an address");

@@ -1,7 +1,7 @@
 //! What the registry tells the metrics: bytes and live tunnels by policy.
 
-use super::{Live, PolicyUsage};
-use crate::telemetry::metrics::UsageSource;
+use super::registry::Live;
+use crate::telemetry::metrics::{PolicyUsage, UsageSource};
 
 impl UsageSource for Live {
     fn usage(&self) -> Vec<PolicyUsage> {

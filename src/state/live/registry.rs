@@ -1,0 +1,289 @@
+//! The shards: what is live in them, the bytes of what has left, and the generation of the policies.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::exchange::Exchange;
+use super::tunnel::Tunnel;
+use crate::telemetry::metrics::PolicyUsage;
+use crate::transport::meter::Meter;
+use crate::words::outcome::{Ending, Reason};
+
+/// A scrape over 10,000 tunnels then holds one lock for some 600 of them, a few microseconds.
+pub(super) const SHARDS: usize = 16;
+/// Tunnels taken out of a shard at a time by [`Live::for_each`]: the lock is held for their `Arc`s alone.
+const CHUNK: usize = 64;
+
+/// Which policies decided: moves with every reload and every expiry of a rule.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Generation(u64);
+
+/// The registry.
+pub struct Live {
+    pub(super) shards: [Mutex<Shard>; SHARDS],
+    /// Spreads registrations evenly over the shards.
+    next_shard: AtomicUsize,
+    generation: AtomicU64,
+    pub(super) tunnels: AtomicUsize,
+    pub(super) exchanges: AtomicUsize,
+}
+
+#[derive(Default)]
+pub(super) struct Shard {
+    pub(super) slots: Vec<Option<Entry>>,
+    free: Vec<u32>,
+    /// Bytes of what has left, by policy. A handful: a list is quicker than a hash.
+    closed: Vec<Closed>,
+}
+
+struct Closed {
+    policy: Arc<str>,
+    sent: u64,
+    received: u64,
+}
+
+pub(super) enum Entry {
+    Tunnel(Arc<Tunnel>),
+    Exchange(Arc<Exchange>),
+}
+
+impl Entry {
+    fn policy(&self) -> &Arc<str> {
+        match self {
+            Entry::Tunnel(tunnel) => &tunnel.facts.policy,
+            Entry::Exchange(exchange) => &exchange.facts.policy,
+        }
+    }
+
+    fn meter(&self) -> &Meter {
+        match self {
+            Entry::Tunnel(tunnel) => &tunnel.meter,
+            Entry::Exchange(exchange) => &exchange.meter,
+        }
+    }
+}
+
+impl Live {
+    /// Empty.
+    pub fn new() -> Arc<Self> {
+        Arc::new(Live {
+            shards: std::array::from_fn(|_| Mutex::default()),
+            next_shard: AtomicUsize::new(0),
+            generation: AtomicU64::new(0),
+            tunnels: AtomicUsize::new(0),
+            exchanges: AtomicUsize::new(0),
+        })
+    }
+
+    /// The generation to hand to [`Live::register`]. Read it before the policy is taken, never after.
+    pub fn generation(&self) -> Generation {
+        Generation(self.generation.load(Ordering::SeqCst))
+    }
+
+    /// A newer policy has been published: from here on registrations decided before are told so. Sweep after this.
+    pub fn advance(&self) -> Generation {
+        Generation(self.generation.fetch_add(1, Ordering::SeqCst) + 1)
+    }
+
+    /// Puts an entry into some shard, and tells the generation at that moment.
+    pub(super) fn enter(&self, entry: Entry, count: &AtomicUsize) -> (Seat, Generation) {
+        // Counted before it can be seen, so that no tunnel is seen that is not counted.
+        count.fetch_add(1, Ordering::SeqCst);
+        let index = self.pick_shard();
+        let mut shard = self.shard(index);
+        let slot = shard.insert(entry);
+        // Under the lock: a sweep that takes it later sees the entry, one that took it before has advanced.
+        (Seat::new(index, slot), self.generation())
+    }
+
+    /// Live tunnels.
+    pub fn tunnels(&self) -> usize {
+        self.tunnels.load(Ordering::SeqCst)
+    }
+
+    /// Live plain HTTP exchanges.
+    pub fn exchanges(&self) -> usize {
+        self.exchanges.load(Ordering::SeqCst)
+    }
+
+    /// Calls `visit` for every tunnel that is live throughout, and for some of those that come or go meanwhile. No
+    /// lock is held during the call, so `visit` may take its time.
+    pub fn for_each(&self, visit: impl FnMut(&Arc<Tunnel>)) {
+        let tunnels = |entry: &Entry| match entry {
+            Entry::Tunnel(tunnel) => Some(Arc::clone(tunnel)),
+            Entry::Exchange(_) => None,
+        };
+        self.visit(tunnels, visit);
+    }
+
+    /// The same for all entries that `pick` takes.
+    fn visit<T>(&self, pick: impl Fn(&Entry) -> Option<Arc<T>>, mut visit: impl FnMut(&Arc<T>)) {
+        let mut chunk = Vec::with_capacity(CHUNK);
+        for index in 0..SHARDS {
+            let mut from = 0;
+            loop {
+                {
+                    let shard = self.shard(index);
+                    let rest = shard.slots.get(from..).unwrap_or_default();
+                    if rest.is_empty() {
+                        break;
+                    }
+                    chunk.extend(rest.iter().take(CHUNK).flatten().filter_map(&pick));
+                }
+                from += CHUNK;
+                for entry in chunk.drain(..) {
+                    visit(&entry);
+                }
+            }
+        }
+    }
+
+    /// Ends with `ending` every tunnel of which `which` says so; the rest never notice. Tells how many.
+    pub fn cancel_where(&self, ending: Ending, mut which: impl FnMut(&Tunnel) -> bool) -> usize {
+        let mut cancelled = 0;
+        self.for_each(|tunnel| {
+            if tunnel.ending().is_none() && which(tunnel) {
+                tunnel.cancel(ending);
+                cancelled += 1;
+            }
+        });
+        cancelled
+    }
+
+    /// Ends with `policy_revoked` every tunnel for which `judge` gives a reason; the rest never notice. Tells how many.
+    pub fn revoke_where(&self, mut judge: impl FnMut(&Tunnel) -> Option<Reason>) -> usize {
+        let mut revoked = 0;
+        self.for_each(|tunnel| {
+            if tunnel.ending().is_none()
+                && let Some(reason) = judge(tunnel)
+            {
+                tunnel.revoke(reason);
+                revoked += 1;
+            }
+        });
+        revoked
+    }
+
+    /// Ends with `policy_revoked` every exchange for which `judge` gives a reason; the rest never notice. Tells how many.
+    pub fn revoke_exchanges_where(&self, mut judge: impl FnMut(&Exchange) -> Option<Reason>) -> usize {
+        let mut revoked = 0;
+        let exchanges = |entry: &Entry| match entry {
+            Entry::Exchange(exchange) => Some(Arc::clone(exchange)),
+            Entry::Tunnel(_) => None,
+        };
+        self.visit(exchanges, |exchange| {
+            if exchange.cancel.ending().is_none()
+                && let Some(reason) = judge(exchange)
+            {
+                exchange.revoke(reason);
+                revoked += 1;
+            }
+        });
+        revoked
+    }
+
+    /// Bytes and live tunnels by policy, closed and live together.
+    pub fn usage(&self) -> Vec<PolicyUsage> {
+        let mut usage: Vec<PolicyUsage> = Vec::new();
+        for index in 0..SHARDS {
+            let shard = self.shard(index);
+            for closed in &shard.closed {
+                let total = usage_of(&mut usage, &closed.policy);
+                total.sent += closed.sent;
+                total.received += closed.received;
+            }
+            for entry in shard.slots.iter().flatten() {
+                let total = usage_of(&mut usage, entry.policy());
+                total.sent += entry.meter().sent();
+                total.received += entry.meter().received();
+                total.tunnels += usize::from(matches!(entry, Entry::Tunnel(_)));
+            }
+        }
+        usage
+    }
+
+    /// Forgets the closed bytes of policies that a reload took away. Their live tunnels go on being counted.
+    pub fn retain_policies(&self, keep: impl Fn(&str) -> bool) {
+        for index in 0..SHARDS {
+            self.shard(index).closed.retain(|closed| keep(&closed.policy));
+        }
+    }
+
+    fn pick_shard(&self) -> usize {
+        self.next_shard.fetch_add(1, Ordering::Relaxed) % SHARDS
+    }
+
+    /// A panic under the lock can only come from a broken invariant of this file; the data is then still whole.
+    pub(super) fn shard(&self, index: usize) -> MutexGuard<'_, Shard> {
+        self.shards[index % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn leave(&self, place: Seat, count: &AtomicUsize) {
+        let entry = self.shard(usize::from(place.shard)).remove(place.slot);
+        // Freed outside the lock.
+        drop(entry);
+        count.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+fn usage_of<'u>(usage: &'u mut Vec<PolicyUsage>, policy: &Arc<str>) -> &'u mut PolicyUsage {
+    let index = usage.iter().position(|known| known.policy == *policy).unwrap_or_else(|| {
+        usage.push(PolicyUsage { policy: Arc::clone(policy), tunnels: 0, sent: 0, received: 0 });
+        usage.len() - 1
+    });
+    &mut usage[index]
+}
+
+impl Shard {
+    fn insert(&mut self, entry: Entry) -> u32 {
+        if let Some(slot) = self.free.pop()
+            && let Some(empty) = self.slots.get_mut(slot as usize)
+        {
+            *empty = Some(entry);
+            return slot;
+        }
+        self.slots.push(Some(entry));
+        u32::try_from(self.slots.len() - 1).expect("fewer than 4 billion tunnels fit a machine's descriptors")
+    }
+
+    /// Takes the entry out and adds its bytes to the closed ones, in one step for whoever reads both.
+    fn remove(&mut self, slot: u32) -> Option<Entry> {
+        let entry = self.slots.get_mut(slot as usize)?.take()?;
+        self.free.push(slot);
+        let (sent, received) = (entry.meter().sent(), entry.meter().received());
+        match self.closed.iter_mut().find(|closed| closed.policy == *entry.policy()) {
+            Some(closed) => {
+                closed.sent += sent;
+                closed.received += received;
+            }
+            None => self.closed.push(Closed { policy: Arc::clone(entry.policy()), sent, received }),
+        }
+        if self.free.len() == self.slots.len() {
+            // The memory of a burst goes back with its last tunnel.
+            self.slots = Vec::new();
+            self.free = Vec::new();
+        }
+        Some(entry)
+    }
+}
+
+/// Where an entry stands.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seat {
+    pub(super) shard: u8,
+    slot: u32,
+}
+
+impl Seat {
+    fn new(shard: usize, slot: u32) -> Self {
+        // SHARDS fits.
+        Seat { shard: (shard % SHARDS) as u8, slot }
+    }
+}
+
+impl fmt::Debug for Live {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Live").finish_non_exhaustive()
+    }
+}

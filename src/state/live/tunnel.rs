@@ -1,0 +1,105 @@
+//! One live tunnel: what is known of it, and what ends it from outside.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::rules::Scheme;
+use crate::transport::cancel::Cancel;
+use crate::transport::meter::Meter;
+use crate::words::client::Client;
+use crate::words::outcome::{Ending, Reason};
+use crate::words::target::{Host, Target};
+
+/// What is known of a tunnel for its whole life: what to show, and what is needed to judge it again.
+#[derive(Debug)]
+pub struct TunnelFacts {
+    /// The request's id, as in the log and `X-Request-Id`.
+    pub id: Uuid,
+    /// Who asks; shared with the connection.
+    pub client: Arc<Client>,
+    /// What was asked for.
+    pub target: Target,
+    /// The policy that decided, as in the metrics.
+    pub policy: Arc<str>,
+    /// The metric label of the rule that decided; none in report mode where none fit.
+    pub rule: Option<Arc<str>>,
+    /// The listener's name.
+    pub listener: Arc<str>,
+    /// The address that was dialled.
+    pub upstream: SocketAddr,
+    /// Whether that is a parent proxy's.
+    pub by_parent: bool,
+    /// What the rule made of it: whether it was looked into.
+    pub scheme: Scheme,
+    /// When the request was read.
+    pub started: Timestamp,
+}
+
+impl TunnelFacts {
+    /// The address that the policy has to admit: what was dialled; behind a parent, which no rule judges, the address
+    /// that the client wrote, if it was one.
+    pub fn judged_address(&self) -> Option<IpAddr> {
+        match (self.by_parent, &self.target.host) {
+            (false, _) => Some(self.upstream.ip()),
+            (true, Host::Address(address)) => Some(*address),
+            (true, Host::Name(_)) => None,
+        }
+    }
+}
+
+/// One live tunnel, as admin, reload and drain see it.
+#[derive(Debug)]
+pub struct Tunnel {
+    /// What does not change.
+    pub facts: TunnelFacts,
+    /// Its bytes so far.
+    pub meter: Arc<Meter>,
+    pub(super) cancel: Arc<Cancel>,
+    pub(super) since: Instant,
+    pub(super) sni: OnceLock<Arc<str>>,
+    pub(super) objection: OnceLock<Reason>,
+    pub(super) revoked: OnceLock<Reason>,
+}
+
+impl Tunnel {
+    /// The host name that its ClientHello showed, escaped where it is none; none before that, and none for `tcp`.
+    pub fn sni(&self) -> Option<&str> {
+        self.sni.get().map(AsRef::as_ref)
+    }
+
+    /// What report mode let pass of what its first bytes showed; none before that, and none for `tcp`.
+    pub fn objection(&self) -> Option<Reason> {
+        self.objection.get().copied()
+    }
+
+    /// Ends it with `policy_revoked`, for this reason, unless something else ended it before.
+    pub fn revoke(&self, reason: Reason) {
+        // Before it is told to end: it records this.
+        self.revoked.get_or_init(|| reason);
+        self.cancel(Ending::PolicyRevoked);
+    }
+
+    /// Why it was revoked, if it was.
+    pub fn revoked(&self) -> Option<Reason> {
+        self.revoked.get().copied()
+    }
+
+    /// How long it has been registered, by the monotonic clock.
+    pub fn age(&self) -> Duration {
+        self.since.elapsed()
+    }
+
+    /// Ends it with `ending`, unless something else ended it before.
+    pub fn cancel(&self, ending: Ending) {
+        self.cancel.cancel(ending);
+    }
+
+    /// The ending it was told, if any: it may still be closing.
+    pub fn ending(&self) -> Option<Ending> {
+        self.cancel.ending()
+    }
+}
