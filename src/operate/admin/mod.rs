@@ -7,6 +7,7 @@
 
 mod api;
 mod page;
+mod ready;
 mod reply;
 mod site;
 
@@ -27,14 +28,14 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use self::ready::not_ready;
 use self::reply::{html, json, text};
-use crate::config::{OnLogFailure, ProxyProtocol};
+use crate::config::ProxyProtocol;
 use crate::state::shared::Shared;
 use crate::telemetry::metrics;
 use crate::transport::prefixed::Prefixed;
 use crate::transport::proxy_header::read_header;
 use crate::words::client::{ClientAddr, PeerAddr};
-use crate::words::outcome::Reason;
 
 /// Enough for every prober and scraper there is; a flood from inside cannot take the descriptors.
 const CONNECTIONS: usize = 64;
@@ -42,8 +43,6 @@ const CONNECTIONS: usize = 64;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// From the accept to the last byte of the reply; a scrape of a large policy is some MB.
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long the log must have failed before a balancer is told to send elsewhere.
-const UNREADY_AFTER: Duration = Duration::from_secs(5);
 /// After an accept that failed for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -194,7 +193,7 @@ async fn answer(
     if path == "/metrics" {
         return scrape(shared);
     }
-    let Some(asked) = api::Asked::of(path) else {
+    let Some(asked) = api::Endpoint::of(path) else {
         if path == "/" {
             return site::refusal(request.headers().get(HOST), &admin.hosts)
                 .unwrap_or_else(|| html(page::document()));
@@ -240,18 +239,5 @@ fn scrape(shared: &Shared) -> Response<Full<Bytes>> {
             tracing::error!("metrics: {error}");
             text(StatusCode::INTERNAL_SERVER_ERROR, "the metrics contradict each other\n")
         }
-    }
-}
-
-/// Why a load balancer should send new connections elsewhere.
-fn not_ready(shared: &Shared) -> Option<&'static str> {
-    if shared.drain.is_going() {
-        Some(Reason::Draining.as_str())
-    } else if shared.current.load().access_log.on_failure == OnLogFailure::Deny
-        && shared.log.unavailable_for().is_some_and(|lasts| lasts >= UNREADY_AFTER)
-    {
-        Some(Reason::LogUnavailable.as_str())
-    } else {
-        None
     }
 }

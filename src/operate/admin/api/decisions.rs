@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{Query, cut};
+use super::query::{Query, cut};
 use crate::rules::{Policy, Remedy};
 use crate::session::refuse::reply;
 use crate::state::recent::{Asked, Group};

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{Query, cut};
+use super::query::{Query, cut};
 use crate::rules::{OptionValue, Policy, RuleOptions, RuleView};
 use crate::state::shared::Shared;
 

@@ -5,9 +5,10 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::super::not_ready;
+use super::super::ready::not_ready;
+use super::policy;
 use super::policy::Rule;
-use super::{cut, policy};
+use super::query::cut;
 use crate::config::{Config, Finding, OnLogFailure};
 use crate::state::history::{INTERVAL, Sample};
 use crate::state::in_force::InForce;

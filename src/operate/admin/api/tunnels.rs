@@ -10,41 +10,23 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Query, cut};
+use super::query::{Query, TunnelOrder, cut};
 use crate::state::live::{self, Live};
 use crate::words::target::{Host, Name};
 
-/// By what tunnels are put in order.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Sort {
-    Age,
-    Sent,
-    Received,
-    Bytes,
-    Client,
-    Identity,
-    Target,
-    Policy,
-}
-
-impl Sort {
-    pub(super) const WORDS: [&str; 8] =
-        ["age", "sent", "received", "bytes", "client", "identity", "target", "policy"];
-
-    pub(super) fn parse(word: &str) -> Option<Self> {
-        use Sort::*;
-        let all = [Age, Sent, Received, Bytes, Client, Identity, Target, Policy];
-        Sort::WORDS.iter().zip(all).find(|(known, _)| **known == word).map(|(_, sort)| sort)
-    }
-
+impl TunnelOrder {
     /// A number where it may move while tunnels are compared: taken once, or there is no order at all.
     fn number(self, tunnel: &live::Tunnel) -> u64 {
         let (sent, received) = (tunnel.meter.sent(), tunnel.meter.received());
         match self {
-            Sort::Sent => sent,
-            Sort::Received => received,
-            Sort::Bytes => sent.saturating_add(received),
-            Sort::Age | Sort::Client | Sort::Identity | Sort::Target | Sort::Policy => 0,
+            TunnelOrder::Sent => sent,
+            TunnelOrder::Received => received,
+            TunnelOrder::Bytes => sent.saturating_add(received),
+            TunnelOrder::Age
+            | TunnelOrder::Client
+            | TunnelOrder::Identity
+            | TunnelOrder::Target
+            | TunnelOrder::Policy => 0,
         }
     }
 
@@ -52,17 +34,17 @@ impl Sort {
         let (a, b) = (&a.facts, &b.facts);
         match self {
             // The older one has the greater age.
-            Sort::Age => b.started.cmp(&a.started),
-            Sort::Sent | Sort::Received | Sort::Bytes => a_number.cmp(b_number),
-            Sort::Client => a.client.address.ip().cmp(&b.client.address.ip()),
-            Sort::Identity => a.client.identity().cmp(&b.client.identity()),
-            Sort::Target => (host(a), a.target.port.get()).cmp(&(host(b), b.target.port.get())),
-            Sort::Policy => a.policy.cmp(&b.policy),
+            TunnelOrder::Age => b.started.cmp(&a.started),
+            TunnelOrder::Sent | TunnelOrder::Received | TunnelOrder::Bytes => a_number.cmp(b_number),
+            TunnelOrder::Client => a.client.address.ip().cmp(&b.client.address.ip()),
+            TunnelOrder::Identity => a.client.identity().cmp(&b.client.identity()),
+            TunnelOrder::Target => (host(a), a.target.port.get()).cmp(&(host(b), b.target.port.get())),
+            TunnelOrder::Policy => a.policy.cmp(&b.policy),
         }
     }
 }
 
-/// [`Sort::number`], and the tunnel.
+/// [`TunnelOrder::number`], and the tunnel.
 type Picked = (u64, Arc<live::Tunnel>);
 
 /// Names by text, after addresses by number.
@@ -182,7 +164,7 @@ mod tests {
 
     use uuid::Uuid;
 
-    use super::super::{Asked, Query};
+    use super::super::query::{Endpoint, Query};
     use super::*;
     use crate::rules::Scheme;
     use crate::state::live::{LiveTunnel, Registration, TunnelFacts};
@@ -217,7 +199,7 @@ mod tests {
     fn of_ten_thousand_those_that_are_asked_for_are_written() {
         let live = Live::new();
         let open: Vec<LiveTunnel> = (0..10_000).map(|number| open(&live, number)).collect();
-        let ask = |query| of(&Query::parse(query, Asked::Tunnels).expect(query), &live);
+        let ask = |query| of(&Query::parse(query, Endpoint::Tunnels).expect(query), &live);
 
         let most = ask("sort=sent&limit=100");
         assert_eq!((most.total, most.matching, most.tunnels.len()), (10_000, 10_000, 100));
@@ -235,15 +217,15 @@ mod tests {
         assert_eq!(clients, ["10.0.1.0:1", "10.0.1.1:1", "10.0.1.2:1"], "by number, not by text");
         let none = ask("limit=0");
         assert_eq!((none.total, none.tunnels.len()), (10_000, 0));
-        assert_eq!(ask("").tunnels.len(), super::super::LIMIT);
-        assert_eq!(ask("limit=2000").tunnels.len(), super::super::MOST);
+        assert_eq!(ask("").tunnels.len(), super::super::query::LIMIT);
+        assert_eq!(ask("limit=2000").tunnels.len(), super::super::query::MOST);
     }
 
     #[test]
     fn every_word_of_the_order_is_one() {
-        for word in Sort::WORDS {
-            assert!(Sort::parse(word).is_some(), "{word}");
+        for word in TunnelOrder::WORDS {
+            assert!(TunnelOrder::parse(word).is_some(), "{word}");
         }
-        assert_eq!(Sort::parse("rate"), None);
+        assert_eq!(TunnelOrder::parse("rate"), None);
     }
 }

@@ -1,0 +1,196 @@
+//! What a query of the JSON asks for, and the bounds of every answer.
+
+use std::fmt;
+
+/// Items of a list where nothing else is asked for.
+pub(super) const LIMIT: usize = 500;
+/// Items of a list at most: 2,000 tunnels are about 1 MB.
+pub(super) const MOST: usize = 2_000;
+/// Bytes of a text that a client or the configuration wrote and that has no bound of its own.
+const LONGEST: usize = 512;
+
+/// Which answer is asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::operate::admin) enum Endpoint {
+    Status,
+    Tunnels,
+    Decisions,
+    Policy,
+}
+
+impl Endpoint {
+    pub(in crate::operate::admin) fn of(path: &str) -> Option<Self> {
+        Some(match path {
+            "/api/status" => Endpoint::Status,
+            "/api/tunnels" => Endpoint::Tunnels,
+            "/api/decisions" => Endpoint::Decisions,
+            "/api/policy" => Endpoint::Policy,
+            _ => return None,
+        })
+    }
+
+    fn parameters(self) -> &'static [&'static str] {
+        match self {
+            Endpoint::Status => &[],
+            Endpoint::Tunnels => &["limit", "filter", "sort", "order"],
+            Endpoint::Decisions => &["limit"],
+            Endpoint::Policy => &["limit", "filter"],
+        }
+    }
+}
+
+/// What the query asks for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(in crate::operate::admin) struct Query {
+    pub(super) limit: usize,
+    /// In lower case; empty: everything.
+    pub(super) filter: String,
+    pub(super) sort: TunnelOrder,
+    pub(super) descending: bool,
+}
+
+/// What is wrong with a query, and what to write instead.
+#[derive(PartialEq, Eq, Debug)]
+pub(in crate::operate::admin) struct QueryError(String);
+
+impl fmt::Display for QueryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Query {
+    /// Reads `limit=10&filter=git`.
+    pub(in crate::operate::admin) fn parse(text: &str, asked: Endpoint) -> Result<Self, QueryError> {
+        let mut query =
+            Query { limit: LIMIT, filter: String::new(), sort: TunnelOrder::Age, descending: true };
+        for pair in text.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            if !asked.parameters().contains(&name) {
+                let known = asked.parameters().join(", ");
+                return Err(QueryError(match known.as_str() {
+                    "" => "there are no parameters here".to_owned(),
+                    known => format!("unknown parameter: there are {known}"),
+                }));
+            }
+            let value =
+                decoded(value).ok_or_else(|| QueryError(format!("{name}: not UTF-8 in %-encoding")))?;
+            match name {
+                "limit" => {
+                    query.limit = value
+                        .parse()
+                        .ok()
+                        .filter(|limit| *limit <= MOST)
+                        .ok_or_else(|| QueryError(format!("limit: write a number from 0 to {MOST}")))?;
+                }
+                "filter" => query.filter = value.to_lowercase(),
+                "sort" => {
+                    query.sort = TunnelOrder::parse(&value).ok_or_else(|| {
+                        QueryError(format!("sort: write one of {}", TunnelOrder::WORDS.join(", ")))
+                    })?;
+                }
+                _ => {
+                    query.descending = match value.as_str() {
+                        "asc" => false,
+                        "desc" => true,
+                        _ => return Err(QueryError("order: write asc or desc".to_owned())),
+                    };
+                }
+            }
+        }
+        Ok(query)
+    }
+
+    pub(super) fn takes(&self, texts: &[Option<&str>]) -> bool {
+        self.filter.is_empty()
+            || texts.iter().flatten().any(|text| text.to_lowercase().contains(&self.filter))
+    }
+}
+
+/// `%41+b` as `A b`; None where it is no UTF-8 or broken.
+fn decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let (high, low) = (char::from(rest.next()?), char::from(rest.next()?));
+                u8::try_from(high.to_digit(16)? * 16 + low.to_digit(16)?).ok()?
+            }
+            other => other,
+        });
+    }
+    String::from_utf8(bytes).ok()
+}
+
+/// By what tunnels are put in order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum TunnelOrder {
+    Age,
+    Sent,
+    Received,
+    Bytes,
+    Client,
+    Identity,
+    Target,
+    Policy,
+}
+
+impl TunnelOrder {
+    pub(super) const WORDS: [&str; 8] =
+        ["age", "sent", "received", "bytes", "client", "identity", "target", "policy"];
+
+    pub(super) fn parse(word: &str) -> Option<Self> {
+        use TunnelOrder::*;
+        let all = [Age, Sent, Received, Bytes, Client, Identity, Target, Policy];
+        TunnelOrder::WORDS.iter().zip(all).find(|(known, _)| **known == word).map(|(_, sort)| sort)
+    }
+}
+
+/// A text, cut to [`LONGEST`] bytes with a mark.
+pub(super) fn cut(text: &str) -> String {
+    if text.len() <= LONGEST {
+        return text.to_owned();
+    }
+    let end = (0..=LONGEST).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default();
+    format!("{}…", text.get(..end).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_is_read_or_told_what_to_write() {
+        let parse = |text| Query::parse(text, Endpoint::Tunnels);
+        let query = parse("limit=7&filter=Git+%C3%A9&sort=bytes&order=asc").expect("right");
+        assert_eq!((query.limit, query.filter.as_str(), query.descending), (7, "git é", false));
+        assert_eq!(query.sort, TunnelOrder::Bytes);
+        assert_eq!(parse("").expect("nothing").limit, LIMIT);
+        for (text, wrong) in [
+            ("limit=2001", "limit: write a number from 0 to 2000"),
+            ("limit=-1", "limit: write a number from 0 to 2000"),
+            ("limit", "limit: write a number from 0 to 2000"),
+            ("filter=%ff", "filter: not UTF-8 in %-encoding"),
+            ("filter=%4", "filter: not UTF-8 in %-encoding"),
+            ("filter=%+4", "filter: not UTF-8 in %-encoding"),
+            ("order=up", "order: write asc or desc"),
+            ("verbose=1", "unknown parameter: there are limit, filter, sort, order"),
+        ] {
+            assert_eq!(parse(text).expect_err(text).to_string(), wrong);
+        }
+        assert!(parse("sort=x").expect_err("none").to_string().starts_with("sort: write one of age, "));
+        assert_eq!(
+            Query::parse("a=1", Endpoint::Status).expect_err("none").to_string(),
+            "there are no parameters here"
+        );
+    }
+
+    #[test]
+    fn a_long_text_is_cut_at_a_character() {
+        assert_eq!(cut("short"), "short");
+        let text = cut(&"é".repeat(1_000));
+        assert!(text.ends_with("é…") && text.len() <= LONGEST + 3);
+    }
+}
