@@ -28,7 +28,7 @@ use crate::telemetry::metrics::ConnectionResult;
 use crate::transport::client_stream::ClientStream;
 use crate::transport::close;
 use crate::transport::heads::{HeadError, HeadLimits, read_head};
-use crate::transport::relay::Transport;
+use crate::transport::stream::Transport;
 use crate::wire::head::{Head, RequestTarget};
 use crate::words::client::Client;
 use crate::words::outcome::Reason;

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use crate::transport::prefixed::Prefixed;
-use crate::transport::relay::Transport;
+use crate::transport::stream::Transport;
 use crate::transport::tls::Records;
 
 /// What a client speaks HTTP over.

@@ -12,5 +12,6 @@ pub mod prefixed;
 pub mod proxy_header;
 pub mod relay;
 pub mod socket;
+pub mod stream;
 pub mod target_stream;
 pub mod tls;

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use crate::transport::relay::Transport;
+use crate::transport::stream::Transport;
 
 /// What a target is reached over.
 #[derive(Debug)]

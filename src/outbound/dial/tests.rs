@@ -14,7 +14,7 @@ use crate::config::Dns;
 use crate::outbound::resolve::SystemFiles;
 use crate::outbound::resolve::test_server::{Say, TestServer, addresses, ips};
 use crate::rules::address::admit;
-use crate::transport::relay::Transport;
+use crate::transport::stream::Transport;
 use crate::words::target::Name;
 
 const LIMITS: DialLimits =

@@ -8,7 +8,7 @@ use rustix::net::{RecvFlags, SendFlags, Shutdown};
 use tokio::io::{Interest, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::transport::relay::Transport;
+use crate::transport::stream::Transport;
 
 /// What a direction needs of its ends.
 pub(super) trait End {

@@ -22,7 +22,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -32,6 +31,7 @@ use crate::transport::close::linger;
 use crate::transport::meter::Meter;
 use crate::transport::relay::pipe::Pool;
 use crate::transport::socket::keep_alive;
+use crate::transport::stream::Transport;
 use crate::words::outcome::Ending;
 use direction::{Direction, Fault};
 use end::{Bare, Copied, End, Watch};
@@ -61,18 +61,6 @@ pub struct Early {
     pub to_upstream: BytesMut,
     /// From the upstream.
     pub to_client: BytesMut,
-}
-
-/// A byte stream over one TCP connection: what [`Relay::run_streams`] takes.
-pub trait Transport: AsyncRead + AsyncWrite + Unpin {
-    /// The connection underneath, so that a reset can be passed on.
-    fn socket(&self) -> &TcpStream;
-}
-
-impl Transport for TcpStream {
-    fn socket(&self) -> &TcpStream {
-        self
-    }
 }
 
 /// Which of the two.

@@ -38,7 +38,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::state::live::Generation;
 use crate::transport::allowance::Allowance;
-use crate::transport::relay::Transport;
+use crate::transport::stream::Transport;
 use crate::transport::target_stream::UpstreamStream;
 use crate::wire::head::{Framing, Head};
 use crate::words::outcome::{Ending, Reason};

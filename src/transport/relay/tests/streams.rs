@@ -4,6 +4,7 @@
 use std::task::ready;
 
 use tokio::io::ReadBuf;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::super::direction::TURN;
 use super::*;
