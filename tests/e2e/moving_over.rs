@@ -54,7 +54,7 @@ fn announced(request: &Request) -> Option<(&'static str, &'static str)> {
     let rest = url.split_once("://").map_or("", |(_, rest)| rest);
     let host = rest.split([':', '/']).next().unwrap_or_default();
     if host.parse::<IpAddr>().is_ok() {
-        return Some(("a literal address with a PTR name", "egressd asks for no PTR name"));
+        return Some(("a literal address with a PTR name", "egressd looks up no PTR names"));
     }
     if url.starts_with("http://") && rest.contains(":443/") {
         return Some(("a plain request to 443", "Squid also allowed a plain request to 443"));

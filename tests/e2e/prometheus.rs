@@ -320,7 +320,7 @@ fn each_alert_fires_on_what_it_is_for_and_on_nothing_less() {
         };
         assert!(of(true) && of(false), "{name} needs a case where it fires and one where it does not");
         assert!(
-            runbook.contains(&format!("\n## {name}\n\n**Means**: ")),
+            runbook.contains(&format!("\n## {name}\n\n**Meaning**: ")),
             "{name} has no section in docs/runbook.md"
         );
         let anchor = format!("docs/runbook.md#{}", name.to_lowercase());
