@@ -1,21 +1,21 @@
 //! egressd: a forward proxy that lets out only what is listed.
 //!
-//! The rooms of the house, one above the other. Imports go only downward, which `tests/floors` checks:
+//! The folders, from the top down. Imports go only downward, which `tests/floors` checks:
 //!
-//! | room | what is inside |
+//! | folder | what is inside |
 //! |---|---|
-//! | [`commands`] | one folder or file a command |
+//! | [`commands`] | one folder or file per command |
 //! | [`operate`] | the program running: server, reload, resources, admin |
 //! | [`inbound`] | where clients come in: accept, PROXY header and TLS, the loop over a client's heads |
-//! | [`session`] | what becomes of one request: who asks, whether it may, tunnel or exchange, refusal |
+//! | [`session`] | what happens to one request: which client sends it, whether it may, tunnel or exchange, refusal |
 //! | [`state`] | what requests share: configuration in force, what is open, limits, budgets, passwords |
-//! | [`telemetry`] | what is told: access log, metrics, diagnostics |
+//! | [`telemetry`] | what is reported: access log, metrics, diagnostics |
 //! | [`outbound`] | how a target is reached: route, DNS, dial, parent proxy, its certificate |
-//! | [`config`] | what was configured: file, checks, and what they make |
+//! | [`config`] | what was configured: the file, its checks, and the result |
 //! | [`transport`] | how bytes move: streams, TLS, relay, close |
-//! | [`wire`] | what bytes mean: parsers of slices |
-//! | [`rules`] | what the rules say, pure |
-//! | [`words`] | the words that every room uses |
+//! | [`wire`] | what bytes mean: parsers that work on slices |
+//! | [`rules`] | what the rules say, without I/O |
+//! | [`words`] | the terms that every folder uses |
 
 pub mod commands;
 pub mod config;

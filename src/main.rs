@@ -1,4 +1,4 @@
-//! The egressd program: arguments in, exit code out. Everything else is the library's.
+//! The egressd program: arguments in, exit code out. Everything else is in the library.
 
 use std::process::ExitCode;
 

@@ -50,7 +50,7 @@ fn files_packed_and_plain_and_stdin_are_one_log() {
     assert_eq!(code, Some(0), "{stderr}");
     assert!(stdout.starts_with("# 6 recorded requests, "), "{stdout}");
     assert!(stdout.contains("      - \"git.example\" # 3 let through; 10.0.0.1;"), "{stdout}");
-    assert_eq!(stderr, "egressd: 1 line is no record: -:4\n");
+    assert_eq!(stderr, "egressd: 1 line is not a record, and is skipped: -:4\n");
 
     // What was suggested is a configuration, and it decides so.
     let suggested = directory.path().join("suggested.yaml");
@@ -67,7 +67,7 @@ fn files_packed_and_plain_and_stdin_are_one_log() {
     let (code, stdout, stderr) = said(&run(&["summary", shown(&packed), shown(&plain)]));
     assert_eq!((code, &*stderr), (Some(0), ""));
     assert!(
-        stdout.contains("requests    4: 2 let through, 0 by report mode alone, 2 denied, 0 failed\n"),
+        stdout.contains("requests    4: 2 let through by a rule, 0 by report mode, 2 denied, 0 failed\n"),
         "{stdout}"
     );
     assert!(stdout.contains("bytes       2.0 MiB sent, 4.0 KiB received\n"), "{stdout}");

@@ -1,4 +1,4 @@
-//! `egressd check`: everything that is wrong with a configuration, at once.
+//! `egressd check`: prints everything that is wrong with a configuration, at once.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use crate::config;
 /// `check`.
 #[derive(clap::Args, Debug)]
 pub(super) struct Check {
-    /// Exit 1 on warnings, too.
+    /// Exit with 1 if there are warnings.
     #[arg(long)]
     strict: bool,
 }

@@ -1,4 +1,4 @@
-//! `egressd config`: the embedded default and the schema.
+//! `egressd config`: prints the built-in configuration or the schema.
 
 use clap::ValueEnum;
 
@@ -14,7 +14,7 @@ pub(super) struct Show {
 
 #[derive(ValueEnum, Clone, Debug)]
 enum What {
-    /// The configuration that egressd serves without a file.
+    /// The configuration that egressd uses without a file.
     Default,
     /// The JSON Schema of the configuration file, for editors and CI.
     Schema,

@@ -27,13 +27,13 @@ pub(super) fn run(file: Option<&Path>) -> u8 {
             FAILED
         }
         Err(error) => {
-            eprintln!("egressd: not ready: {address}: {error}");
+            eprintln!("egressd: not ready: no answer from {address} (`admin.address`): {error}");
             FAILED
         }
     }
 }
 
-/// A wildcard address is where to listen, not where to ask.
+/// A wildcard address is for listening: the request goes to loopback.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

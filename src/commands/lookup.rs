@@ -1,4 +1,4 @@
-//! Names looked up for a command that runs outside the server.
+//! Looks names up for a command that runs outside the server.
 
 use std::net::IpAddr;
 
@@ -6,7 +6,7 @@ use crate::config::Dns;
 use crate::outbound::resolve::{Family, LookupError, NoAnswer, Resolver};
 use crate::words::target::Name;
 
-/// The resolver that serving uses, in a runtime of its own, made at the first look-up.
+/// The server's resolver, in its own runtime; both are made at the first look-up.
 pub(super) struct Lookups {
     settings: Dns,
     made: Option<(tokio::runtime::Runtime, Resolver)>,
@@ -20,7 +20,7 @@ impl Lookups {
     /// Every address of both families.
     ///
     /// # Errors
-    /// Why there is none.
+    /// Why there is no address.
     pub(super) fn addresses(&mut self, name: &Name) -> Result<Vec<IpAddr>, LookupError> {
         let made = match self.made.take() {
             Some(made) => made,

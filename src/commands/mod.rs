@@ -1,4 +1,4 @@
-//! The command line: one file a subcommand. Diagnostics go to stderr, results to stdout.
+//! The command line: one file or folder per command. Results go to stdout, diagnostics to stderr.
 
 mod check;
 mod config;
@@ -29,19 +29,21 @@ pub(crate) use results::{CONFIGURATION_REFUSED, FAILED, FINE, WRONG_USAGE, load,
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
-    // By the environment here alone: there it would win over what is written before a command.
-    /// The configuration; left out: the embedded default.
+    // Only this option reads the environment: at a command's own option, the variable would win over a file that is
+    // named before the command.
+    /// Configuration file. Default: the built-in configuration.
     #[arg(short, long, value_name = "FILE", env = "EGRESSD_CONFIG")]
     config: Option<PathBuf>,
 }
 
-const AFTER_HELP: &str = "Without a command egressd serves, as `egressd run` does. Without a configuration file it serves \
-the embedded default: `egressd config default` prints it.\n\nExit codes: 0 fine, 1 failed, 2 wrong usage, 78 configuration refused.";
+const AFTER_HELP: &str = "Without a command, egressd serves, as `egressd run` does. Without a configuration file, it uses the \
+built-in configuration, which `egressd config default` prints.\n\nExit codes: 0 success, 1 failure, 2 wrong command line, \
+78 invalid configuration.";
 
-/// Of the commands that read the configuration.
+/// The option of the commands that read the configuration.
 #[derive(clap::Args, Debug)]
 struct ConfigFile {
-    /// The configuration; left out: the file that EGRESSD_CONFIG names, else the embedded default.
+    /// Configuration file. Default: the file that EGRESSD_CONFIG names, otherwise the built-in configuration.
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -56,7 +58,7 @@ struct Configured<C: clap::Args> {
 }
 
 impl<C: clap::Args> Configured<C> {
-    /// The command, and the file: that of its own option, or what is written before it or in the environment.
+    /// The command, and the file: from the command's own option, otherwise from the option before it or the environment.
     fn with(self, before: Option<PathBuf>) -> (C, Option<PathBuf>) {
         (self.command, self.file.config.or(before))
     }
@@ -64,25 +66,25 @@ impl<C: clap::Args> Configured<C> {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serve until TERM.
+    /// Serve until TERM or INT.
     Run(ConfigFile),
     /// Parse and validate the configuration, and print every finding as FILE:LINE:COLUMN: error|warning: text.
     Check(Configured<check::Check>),
-    /// Say how one request is decided, and by which policy, rule, file and line. Exit code 0 allowed, 1 denied.
+    /// Show how one request is decided, and by which policy, rule, file and line. Exit code 0 if allowed, 1 if denied.
     Explain(Configured<explain::Explain>),
-    /// Check expected verdicts, listed in a file, against the configuration. Exit code 0 if all hold, 1 if not.
+    /// Check the expected verdicts in a file against the configuration. Exit code 0 if all hold, 1 if not.
     Test(Configured<test::Test>),
-    /// Say what an edit of the configuration changes, and which recorded requests it would decide otherwise.
+    /// Show what an edit of the configuration changes, and which recorded requests it would decide differently.
     Diff(diff::Diff),
-    /// From a client's place: whether a proxy lets out what it should, refuses the rest, and sees who asks.
+    /// Test a proxy from a client: an allowed target, a denial, an SNI mismatch, the client address that the proxy saw.
     Doctor(doctor::Doctor),
-    /// Translate another proxy's configuration, and say what is lost or different.
+    /// Translate another proxy's configuration, and list what is lost or different.
     Import(import::Import),
-    /// Read access logs and print the shortest exact allowlist that would have let through what they record.
+    /// Read access logs and print the shortest exact allowlist that would have allowed the requests in them.
     Suggest(suggest::Suggest),
-    /// Read access logs and print who went where: top targets, clients, denials by reason, bytes.
+    /// Read access logs and print which clients reached which targets, with bytes and denials by reason.
     Summary(summary::Arguments),
-    /// Print the embedded default configuration, or the JSON Schema of the file.
+    /// Print the built-in configuration, or the JSON Schema of the file.
     Config(config::Show),
     /// Ask the running egressd whether it is ready: exit code 0 or 1. For images without a shell.
     Healthcheck(ConfigFile),
@@ -150,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn the_configuration_may_be_named_before_a_command_and_behind_it() {
+    fn the_configuration_may_be_named_before_or_after_a_command() {
         for (words, want) in [
             (&["-c", "a", "check"][..], "a"),
             (&["check", "-c", "b"], "b"),

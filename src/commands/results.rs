@@ -11,12 +11,12 @@ use crate::config::Config;
 pub(crate) const FINE: u8 = 0;
 /// `1`: failed, denied, not ready, or warnings under `--strict`.
 pub(crate) const FAILED: u8 = 1;
-/// `2`: what was asked cannot be read. clap's own, for wrong usage.
+/// `2`: the command line is wrong, or `test` cannot read its cases. clap uses it too, for wrong usage.
 pub(crate) const WRONG_USAGE: u8 = 2;
 /// `78` (`EX_CONFIG` of sysexits.h): the configuration is refused.
 pub(crate) const CONFIGURATION_REFUSED: u8 = 78;
 
-/// Prints a result, and ends the program where it cannot be read: quietly for a reader that has left, as `head` does.
+/// Prints a result. If it cannot be written, ends the program: quietly if the reader has closed the pipe, as `head` does.
 pub(crate) fn say(text: impl Display) {
     let mut out = io::stdout().lock();
     match write!(out, "{text}").and_then(|()| out.flush()) {
@@ -29,7 +29,7 @@ pub(crate) fn say(text: impl Display) {
     }
 }
 
-/// The configuration, or its findings on stderr. Warnings are `check`'s to tell.
+/// Loads the configuration, or prints its findings to stderr. Warnings of a valid one are printed only by `check`.
 pub(crate) fn load(file: Option<&Path>) -> Option<Config> {
     match crate::config::load(file) {
         Ok(loaded) => Some(loaded.config),

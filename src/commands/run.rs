@@ -1,4 +1,4 @@
-//! `egressd run`: load, say what will be let out, serve.
+//! `egressd run`: loads the configuration, logs what it lets out, and serves.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,8 +14,8 @@ use crate::operate::server::{Server, Signal};
 use crate::telemetry::diagnostics;
 use crate::telemetry::metrics::Metrics;
 
-/// Rules told one by one at start; an allowlist of a million is summed up.
-const RULES_TOLD: usize = 20;
+/// Rules that are logged one by one at start. The rest is only counted: a list may have a million rules.
+const RULES_LOGGED: usize = 20;
 
 pub(super) fn run(file: Option<&Path>) -> u8 {
     let (loaded, seen) = reload::load(file);
@@ -23,7 +23,7 @@ pub(super) fn run(file: Option<&Path>) -> u8 {
         Ok(loaded) => loaded,
         Err(findings) => {
             findings.iter().for_each(|finding| eprintln!("{finding}"));
-            eprintln!("egressd: the configuration is refused; nothing was started");
+            eprintln!("egressd: the configuration is invalid; nothing was started");
             return CONFIGURATION_REFUSED;
         }
     };
@@ -45,7 +45,7 @@ pub(super) fn run(file: Option<&Path>) -> u8 {
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
-            tracing::error!("cannot start: {error}");
+            tracing::error!("cannot start the runtime: {error}");
             return FAILED;
         }
     };
@@ -87,26 +87,26 @@ async fn serve(config: Config, source: Source) -> u8 {
     }
 }
 
-/// A panic ends its task alone; it is told like any other fault, and counted, so that somebody looks.
+/// A panic ends only its own task. It is logged as an error and counted, so that the operator notices.
 fn count_panics(metrics: &Arc<Metrics>) {
     let metrics = Arc::clone(metrics);
     std::panic::set_hook(Box::new(move |panic| {
         metrics.panicked();
-        tracing::error!("a fault of egressd, please report it: {panic}");
+        tracing::error!("a bug in egressd, please report it: {panic}");
     }));
 }
 
-/// A line for the file, then one for each rule, so that the log of a pod says what it was allowed to let out.
+/// One line for the file, then one per rule, so that a pod's log shows what the pod was allowed to let out.
 fn what_is_let_out(config: &Config, file: Option<&Path>) -> Vec<String> {
-    let from = file.map_or_else(|| "the embedded default".to_owned(), |file| file.display().to_string());
+    let from = file.map_or_else(|| "the built-in default".to_owned(), |file| file.display().to_string());
     let mut lines = vec![format!("configuration {} from {from}", config.hash.short())];
     let allowed: Vec<_> = config.policies.rules().filter(|rule| !rule.is_deny()).collect();
-    for rule in allowed.iter().take(RULES_TOLD) {
+    for rule in allowed.iter().take(RULES_LOGGED) {
         let (policy, text) = (rule.policy().name(), rule.text());
         lines.push(format!("policy {policy} lets out {text} ({}:{})", rule.file(), rule.line()));
     }
-    if allowed.len() > RULES_TOLD {
-        lines.push(format!("and {} more rules", allowed.len() - RULES_TOLD));
+    if allowed.len() > RULES_LOGGED {
+        lines.push(format!("and {} more rules", allowed.len() - RULES_LOGGED));
     }
     if allowed.is_empty() {
         lines.push("no rule allows anything: every request will be refused".to_owned());
@@ -125,7 +125,7 @@ fn listen_for_signals() -> std::io::Result<Receiver<Signal>> {
         let sender = sender.clone();
         tokio::spawn(async move {
             while stream.recv().await.is_some() {
-                // Waits where HUPs have filled the channel: a TERM must not be lost among them.
+                // Waits if HUPs have filled the channel, so that no TERM is lost.
                 let _ = sender.send(meaning).await;
             }
         });

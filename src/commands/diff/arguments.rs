@@ -1,4 +1,4 @@
-//! `egressd diff`: what an edit changes, and with logs, which recorded requests it would decide otherwise.
+//! `egressd diff`: shows what an edit changes, and with logs, which recorded requests it would decide differently.
 
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
@@ -11,22 +11,22 @@ use crate::commands::logs::files::open;
 use crate::commands::{CONFIGURATION_REFUSED, FAILED, FINE, WRONG_USAGE, load};
 use crate::config::Config;
 
-/// Distinct requests that are printed of each kind.
+/// Most distinct requests that are printed of each kind.
 const PRINTED: usize = 100;
 
 /// `diff`.
-// `--log` takes every word behind it, the files too where they come last: see `files`.
+// `--log` takes every word after it, also the two files if they come last: see `files`.
 #[derive(clap::Args, Debug)]
 #[command(override_usage = "egressd diff [OPTIONS] <OLD> <NEW> [--log <LOG>...]")]
 pub(crate) struct Diff {
     /// The configuration before the edit.
     old: Option<PathBuf>,
-    /// The configuration after it.
+    /// The configuration after the edit.
     new: Option<PathBuf>,
-    /// Access logs, in JSON or as Squid writes them, whose requests both decide; `-` is stdin.
+    /// Access logs, in JSON or in Squid's format, whose requests both configurations decide; `-` is stdin.
     #[arg(long, value_name = "LOG", num_args = 1..)]
     log: Vec<PathBuf>,
-    /// Exit 1 if a recorded request would newly be denied.
+    /// Exit with 1 if a recorded request would newly be denied.
     #[arg(long)]
     strict: bool,
 }
@@ -34,7 +34,9 @@ pub(crate) struct Diff {
 impl Diff {
     pub(crate) fn run(mut self) -> u8 {
         let Some((old, new)) = self.files() else {
-            eprintln!("egressd: which configurations? egressd diff [OPTIONS] <OLD> <NEW> [--log <LOG>...]");
+            eprintln!(
+                "egressd: name two configurations: egressd diff [OPTIONS] <OLD> <NEW> [--log <LOG>...]"
+            );
             return WRONG_USAGE;
         };
         let (Some(old), Some(new)) = (load(Some(&old)), load(Some(&new))) else {
@@ -43,7 +45,7 @@ impl Diff {
         let mut out = BufWriter::new(io::stdout().lock());
         let found = match self.compare(&old, &new, &mut out) {
             Ok(found) => found,
-            // Whoever reads us has read enough, as `head` does.
+            // The reader has closed the pipe, as `head` does.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return FINE,
             Err(error) => {
                 eprintln!("egressd: {error}");
@@ -54,7 +56,7 @@ impl Diff {
         if self.strict && newly_denied { FAILED } else { FINE }
     }
 
-    /// The files; those that `--log` has taken for logs are the last of these.
+    /// The two files. If `--log` has taken them as logs, they are the last of the logs.
     fn files(&mut self) -> Option<(PathBuf, PathBuf)> {
         let (old, new) = match (self.old.take(), self.new.take()) {
             (Some(old), Some(new)) => return Some((old, new)),
@@ -64,7 +66,7 @@ impl Diff {
                 (self.log.pop(), new)
             }
         };
-        // At least one log was meant.
+        // At least one log must remain for `--log`.
         old.filter(|_| !self.log.is_empty()).map(|old| (old, new))
     }
 
@@ -98,23 +100,23 @@ impl Diff {
             done.map_err(|error| io::Error::other(format!("cannot read the log {name}: {error}")))?;
         }
         let found = replay.finish();
-        told(&found, old, new, out)?;
+        print_requests(&found, old, new, out)?;
         out.flush()?;
         Ok(Some(found))
     }
 }
 
-fn told(found: &Found, old: &Config, new: &Config, out: &mut impl Write) -> io::Result<()> {
+fn print_requests(found: &Found, old: &Config, new: &Config, out: &mut impl Write) -> io::Result<()> {
     write!(out, "recorded requests: {}", found.requests)?;
     if found.unjudged > 0 {
-        write!(out, "; {} more were refused for their form", found.unjudged)?;
+        write!(out, "; {} more are skipped: they have no valid client or target", found.unjudged)?;
     }
     writeln!(out)?;
     if found.malformed.count > 0 {
         writeln!(out, "note: {}", found.malformed)?;
     }
     for name in &found.broken_off {
-        writeln!(out, "note: {} is packed and broken off: what follows is missing", name.escape_debug())?;
+        writeln!(out, "note: {} is packed, and its end is missing", name.escape_debug())?;
     }
     let turns = [
         (Turn::NewlyDenied, "newly denied"),
@@ -136,18 +138,18 @@ fn told(found: &Found, old: &Config, new: &Config, out: &mut impl Write) -> io::
     if found.not_kept.iter().any(|count| *count > 0) {
         writeln!(
             out,
-            "note: of the requests decided otherwise the first {MAX_KEPT} distinct ones were kept; counts are whole"
+            "note: of the requests that are decided differently, only the first {MAX_KEPT} distinct ones are kept; the counts are complete"
         )?;
     }
     let policies = || old.policies.iter().chain(new.policies.iter());
     if policies().any(|policy| !policy.clients().identities.is_empty()) {
         writeln!(
             out,
-            "note: a log holds the first identity of a client alone; a policy for another one is not seen to fit"
+            "note: a log has only the first identity of a client; a policy for another identity does not match here"
         )?;
     }
     if policies().any(|policy| !policy.clients().vpc_endpoints.is_empty()) {
-        writeln!(out, "note: a log holds no VPC endpoint; policies for some are not seen to fit")?;
+        writeln!(out, "note: a log has no VPC endpoints; a policy for VPC endpoints does not match here")?;
     }
     Ok(())
 }
@@ -165,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn logs_may_stand_before_the_files_and_behind_them() {
+    fn logs_may_be_named_before_or_after_the_files() {
         let one = &["a.log"][..];
         for (words, logs) in [
             (&["old", "new"][..], &[][..]),

@@ -1,7 +1,7 @@
-//! What an edit of the configuration changes: its policies and rules, and what becomes of recorded requests.
+//! What an edit of the configuration changes: its policies and rules, and the decisions on recorded requests.
 //!
-//! [`rules`] compares what is written, [`replay`] what it decides. Both read two whole configurations that were loaded
-//! as serving loads them. Not here: files (the caller opens them).
+//! [`rules`] compares what is written, [`replay`] what it decides. Both take two whole configurations, loaded as the
+//! server loads them. Not here: files (the caller opens them).
 
 mod arguments;
 pub mod replay;

@@ -1,8 +1,8 @@
-//! What is written otherwise: policies and rules added, gone, widened and narrowed.
+//! Compares what is written: policies and rules that are added, gone, widened or narrowed.
 //!
-//! Policies belong together by name. Rules of one policy belong together by host, and among those by schemes and ports;
-//! how a rule is spelt and where it stands does not count. Not here: whether a new rule takes over what a gone one
-//! allowed; that is what replaying a log shows.
+//! Policies are matched by name. The rules of one policy are matched by host, and among those by schemes and ports; the
+//! spelling and the place of a rule do not count. Not here: whether a new rule allows what a removed one allowed;
+//! replaying a log shows that.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -16,13 +16,13 @@ pub enum Effect {
     Added,
     /// Only the old one has it.
     Gone,
-    /// It fits more than before, or restricts less.
+    /// It matches more than before, or restricts less.
     Widened,
-    /// It fits less than before, or restricts more.
+    /// It matches less than before, or restricts more.
     Narrowed,
-    /// Both, or neither can be said.
+    /// Both, or it is unclear which.
     Changed,
-    /// A text for people changed, and nothing else.
+    /// Only a note for people changed.
     Noted,
 }
 
@@ -61,7 +61,7 @@ pub struct Change {
     pub effect: Effect,
     /// The policy, or the rule with its place.
     pub what: String,
-    /// What about it, as `key old → new`.
+    /// What changed in it, as `key old → new`.
     pub details: Vec<String>,
 }
 
@@ -80,7 +80,7 @@ impl fmt::Display for Change {
     }
 }
 
-/// Tells every change, policy by policy in the new order, and within one sorted by host.
+/// Passes every change to `tell`: policy by policy in the new order, and within a policy sorted by host.
 pub fn compare(old: &Policies, new: &Policies, mut tell: impl FnMut(Change)) {
     let counterpart = |all: &'_ Policies, name: &str| all.iter().any(|policy| **policy.name() == *name);
     for policy in old.iter().filter(|policy| !counterpart(new, policy.name())) {
@@ -107,7 +107,7 @@ pub fn compare(old: &Policies, new: &Policies, mut tell: impl FnMut(Change)) {
         tell(Change {
             policy: "policies".into(),
             effect: Effect::Changed,
-            what: "their order, and the first that fits a client decides".to_owned(),
+            what: "their order (the first policy that matches a client decides)".to_owned(),
             details: vec![format!("{} → {}", before.join(", "), after.join(", "))],
         });
     }
@@ -130,7 +130,7 @@ fn shown(rule: &RuleView<'_>) -> String {
     format!("{kind} `{}` ({}:{})", rule.text(), rule.file(), rule.line())
 }
 
-/// What is gathered about one policy or rule.
+/// What has changed in one policy or rule.
 #[derive(Default)]
 struct Details {
     effect: Option<Effect>,
@@ -143,7 +143,7 @@ impl Details {
         self.lines.push(line);
     }
 
-    /// Each of several things that let more through.
+    /// Compares two lists in which each entry lets more through.
     fn set<T: PartialEq + fmt::Display>(&mut self, key: &str, old: &[T], new: &[T]) {
         for one in new.iter().filter(|one| !old.contains(one)) {
             self.add(Effect::Widened, format!("{key} +{one}"));
@@ -153,11 +153,11 @@ impl Details {
         }
     }
 
-    /// The same where an empty list means "not asked", which fits everyone.
+    /// The same for lists that match every client if they are empty.
     fn asked(&mut self, key: &str, old: &[Box<str>], new: &[Box<str>]) {
         match (old.is_empty(), new.is_empty()) {
-            (true, false) => self.add(Effect::Narrowed, format!("{key} not asked → {}", new.join(" "))),
-            (false, true) => self.add(Effect::Widened, format!("{key} {} → not asked", old.join(" "))),
+            (true, false) => self.add(Effect::Narrowed, format!("{key} any → {}", new.join(" "))),
+            (false, true) => self.add(Effect::Widened, format!("{key} {} → any", old.join(" "))),
             _ => self.set(key, old, new),
         }
     }
@@ -181,7 +181,7 @@ fn compare_policy(old: &Policy, new: &Policy, tell: &mut impl FnMut(Change)) {
     }
 }
 
-/// What tells two rules for one host apart: schemes, and ports where they are not the schemes' own.
+/// What distinguishes two rules for one host: schemes, and ports that are not the default of the scheme.
 type Shape = (u8, Option<(u16, u16)>);
 
 fn shape(rule: &RuleView<'_>) -> Shape {
@@ -192,7 +192,7 @@ fn shape(rule: &RuleView<'_>) -> Shape {
     (schemes, ports.map(|ports| (ports.low.get(), ports.high.get())))
 }
 
-/// What two rules have in common that are one rule before and after an edit.
+/// What two rules must have in common to be one rule before and after an edit.
 fn host<'p>(rule: &RuleView<'p>) -> (bool, &'p str) {
     (rule.is_deny(), rule.canonical_host())
 }
@@ -203,7 +203,7 @@ fn sorted<'p>(policy: &'p Policy) -> Vec<RuleView<'p>> {
     rules
 }
 
-/// Two sorted lists, walked side by side: a few bytes a rule, however many there are.
+/// Walks through two sorted lists side by side: a few bytes per rule, however many rules there are.
 fn compare_rules(old: &Policy, new: &Policy, tell: &mut impl FnMut(Change)) {
     let (before, after) = (sorted(old), sorted(new));
     let mut before = before.chunk_by(|a, b| host(a) == host(b)).peekable();
@@ -227,7 +227,7 @@ fn compare_rules(old: &Policy, new: &Policy, tell: &mut impl FnMut(Change)) {
     }
 }
 
-/// The rules for one host, sorted by shape: those of one shape are pairs, and so are the rest as far as they go.
+/// The rules for one host, sorted by shape: those with the same shape are pairs; of the rest, pairs are made in order.
 fn compare_group(old: &[RuleView<'_>], new: &[RuleView<'_>], tell: &mut impl FnMut(Change)) {
     let (mut left, mut right) = (old.iter().peekable(), new.iter().peekable());
     let (mut gone, mut added) = (Vec::new(), Vec::new());
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_is_the_same_however_it_is_spelt_and_wherever_it_stands() {
+    fn a_rule_is_the_same_in_any_spelling_and_place() {
         let rows = [
             ("a.example, b.example", "b.example, A.example."),
             ("a.example", "https://a.example:443"),
@@ -432,7 +432,7 @@ mod tests {
                  +10.9.0.0/16",
                 "- a: gone: deny `x.example` (old:2)",
                 "+ d: added: the policy (enforce, 0 rules)",
-                "~ policies: changed: their order, and the first that fits a client decides: a, b → b, a",
+                "~ policies: changed: their order (the first policy that matches a client decides): a, b → b, a",
             ]
         );
     }

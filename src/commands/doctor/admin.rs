@@ -1,4 +1,4 @@
-//! egressd's admin listener: which client it saw behind a refusal.
+//! Asks egressd's admin listener which client sent a refused request.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -9,14 +9,14 @@ use serde::Deserialize;
 use super::timed::{STEP, Timed};
 use crate::words::target::{Host, Target};
 
-/// What is read of an answer at most.
+/// Most bytes of an answer that are read.
 const MAX_ANSWER: u64 = 16 << 20;
 
-/// Where the admin listener is.
+/// The address of the admin listener.
 #[derive(Clone, Debug)]
 pub struct Admin(Target);
 
-/// `/api/decisions`, as far as it is needed.
+/// The part of `/api/decisions` that is needed.
 #[derive(Deserialize)]
 struct Decisions {
     refused: Vec<KnownRefusal>,
@@ -34,16 +34,17 @@ impl Admin {
     /// # Errors
     /// What to write instead.
     pub fn parse(url: &str) -> Result<Self, String> {
-        let rest = url.strip_prefix("http://").ok_or("write the admin listener as http://HOST:9180")?;
+        let rest =
+            url.strip_prefix("http://").ok_or("--admin: write the admin listener as http://HOST:9180")?;
         let rest = rest.strip_suffix('/').unwrap_or(rest);
-        Target::connect(rest)
-            .map(Admin)
-            .map_err(|error| format!("`{}` is no admin listener: {error}", rest.escape_debug()))
+        Target::connect(rest).map(Admin).map_err(|error| {
+            format!("--admin: `{}` is not a valid admin listener: {error}", rest.escape_debug())
+        })
     }
 
-    /// The client of the refusal with this id; None: it is not known there.
+    /// The client of the refusal with this id. None: the listener does not know the id.
     pub(super) fn client_of(&self, id: &str) -> io::Result<Option<IpAddr>> {
-        #[expect(clippy::disallowed_methods, reason = "as every client here looks it up")]
+        #[expect(clippy::disallowed_methods, reason = "every client on this machine looks it up like this")]
         let addresses: Vec<SocketAddr> = match &self.0.host {
             Host::Address(ip) => vec![SocketAddr::new(*ip, self.0.port.get())],
             Host::Name(name) => (name.as_str(), self.0.port.get()).to_socket_addrs()?.collect(),
@@ -59,12 +60,13 @@ impl Admin {
             let status: String =
                 String::from_utf8_lossy(status).chars().filter(|c| !c.is_control()).take(80).collect();
             return Err(io::Error::other(format!(
-                "answered `{status}`: `admin.networks` says who may ask, and it is egressd's admin port"
+                "answered `{status}`: check that this is egressd's admin port, and that `admin.networks` includes this client"
             )));
         };
         let body = answer.get(end + 4..).unwrap_or_default();
-        let decisions: Decisions =
-            serde_json::from_slice(body).map_err(|_| io::Error::other("its answer is not egressd's"))?;
+        let decisions: Decisions = serde_json::from_slice(body).map_err(|_| {
+            io::Error::other("the answer is not egressd's: check that this is its admin port")
+        })?;
         let ours = decisions.refused.into_iter().find(|refused| refused.id.as_deref() == Some(id));
         Ok(ours.and_then(|refused| refused.client))
     }

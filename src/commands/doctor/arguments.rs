@@ -1,4 +1,4 @@
-//! `egressd doctor`: from a client's place, whether a proxy does what it is there for.
+//! `egressd doctor`: its arguments, and its run.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -12,25 +12,25 @@ use crate::words::target::Target;
 /// `doctor`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Doctor {
-    /// The proxy, as clients name it: http://PROXY:PORT, https://PROXY:PORT.
+    /// The proxy's URL, as clients write it: http://PROXY:PORT or https://PROXY:PORT.
     #[arg(long, value_name = "URL")]
     via: String,
-    /// A target that is listed; port 443 unless written.
+    /// A target that is listed; the port is 443 unless given.
     #[arg(long, value_name = "HOST", default_value = "git-codecommit.ap-northeast-1.amazonaws.com")]
     allowed: String,
-    /// One that is not; port 443 unless written.
+    /// A target that is not listed; the port is 443 unless given.
     #[arg(long, value_name = "HOST", default_value = "example.com")]
     denied: String,
-    /// A file of one line USER:PASSWORD for the proxy.
+    /// A file with one line USER:PASSWORD for the proxy.
     #[arg(long, value_name = "FILE", env = "EGRESSD_CREDENTIALS_FILE")]
     credentials_file: Option<PathBuf>,
-    /// Who vouches for an https proxy, as a PEM file; left out: the system's authorities.
+    /// CA bundle (PEM) that verifies an https proxy. Default: the system's CA certificates.
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// The admin listener, http://PROXY:9180: then the address that the proxy saw is compared.
+    /// The admin listener, http://PROXY:9180, to find out which client address the proxy saw.
     #[arg(long, value_name = "URL")]
     admin: Option<String>,
-    /// The address that the proxy should see; left out: the one that this connects from.
+    /// The client address that the proxy should see. Default: the one that `doctor` connects from.
     #[arg(long, value_name = "IP")]
     client: Option<IpAddr>,
 }
@@ -70,7 +70,7 @@ impl Doctor {
 fn target(text: &str) -> Result<Target, String> {
     let bare = text.strip_prefix("https://").unwrap_or(text);
     let with_port = Target::connect(bare).or_else(|_| Target::connect(&format!("{bare}:443")));
-    with_port.map_err(|error| format!("`{}` is no target: {error}", text.escape_debug()))
+    with_port.map_err(|error| format!("`{}` is not a valid target: {error}", text.escape_debug()))
 }
 
 fn credentials(path: &Path) -> Result<String, String> {
@@ -78,12 +78,12 @@ fn credentials(path: &Path) -> Result<String, String> {
         std::fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     let line = text.trim_end_matches(['\r', '\n']);
     if !line.contains(':') || line.contains(char::is_control) {
-        return Err(format!("{} should hold one line USER:PASSWORD", path.display()));
+        return Err(format!("{}: the file must contain one line USER:PASSWORD", path.display()));
     }
     Ok(line.to_owned())
 }
 
-/// Whom to believe that it is the proxy.
+/// How an https proxy is verified.
 fn trust(ca: Option<&Path>) -> Result<ClientConfig, String> {
     crate::transport::tls::client::trusting(ca).map_err(|error| error.to_string())
 }

@@ -1,8 +1,8 @@
-//! `egressd doctor`: from a client's place, whether a proxy does what it is there for. A line for each thing.
+//! `egressd doctor`: tests from a client whether a proxy works as it should. One line per check.
 //!
-//! It asks for a target that is listed, for one that is not, and once for the listed one with another server name in the
-//! TLS handshake; then for what address the proxy saw. Each failing line tells the likely cause and what to do. Works
-//! against any proxy, a Squid too: what that lets pass is then told. Not here: what a rule would say without a request
+//! It requests a listed target, an unlisted one, and the listed one again with another server name in the TLS handshake.
+//! Then it finds out which client address the proxy saw. Each failing line says the likely cause and what to do. It works
+//! with any proxy, Squid too, and reports what that proxy lets pass. Not here: what a rule would say without a request
 //! ([`explain`](super::explain)).
 
 mod admin;
@@ -23,40 +23,40 @@ pub use self::timed::STEP;
 use crate::words::outcome::{Class, Reason};
 use crate::words::target::{Host, PROBE, Target};
 
-/// What is to be found out.
+/// What to test.
 #[derive(Debug)]
 pub struct Visit {
     /// The proxy.
     pub via: Proxy,
     /// A target that is listed.
     pub allowed: Target,
-    /// One that is not.
+    /// A target that is not listed.
     pub denied: Target,
-    /// Who can tell which address was seen.
+    /// The admin listener, which knows the address that the proxy saw.
     pub admin: Option<Admin>,
-    /// Our address as the proxy should see it; left out: the one we connect from.
+    /// Our address as the proxy should see it. None: the one that we connect from.
     pub client: Option<IpAddr>,
 }
 
-/// How one thing is.
+/// The result of one check.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FindingState {
     /// As it should be.
     Fine,
     /// Not as it should be.
     Wrong,
-    /// It could not be found out from here.
+    /// It could not be determined from here.
     Open,
 }
 
-/// One thing.
+/// One check and its result.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Finding {
-    /// Which: one word.
+    /// The name of the check: one word.
     pub what: &'static str,
-    /// How it is.
+    /// Its result.
     pub state: FindingState,
-    /// What was seen; where it is wrong, also why probably, and what to do.
+    /// What was seen; if it is wrong, also the likely cause and what to do.
     pub text: String,
 }
 
@@ -71,7 +71,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Finds out, thing by thing; each is given to `tell` as soon as it is known. True: nothing is wrong.
+/// Runs the checks one by one, and passes each finding to `tell` as soon as it is known. True: nothing is wrong.
 pub fn visit(visit: &Visit, mut tell: impl FnMut(&Finding)) -> bool {
     let mut all_fine = true;
     let mut told = |finding: Finding| {
@@ -105,28 +105,32 @@ fn reach(via: &Proxy) -> Finding {
     }
 }
 
-/// The status of a reply to CONNECT, and what it means where it is not what was wanted.
+/// The status of an unexpected reply to CONNECT, and what it means.
 fn refused(status: u16, reason: Option<&str>) -> String {
     let reason_text = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
-    // By the status, where the proxy is of another version and has a word of its own.
+    // By the status alone if the reason is unknown here: another version of egressd may have others.
     let do_this = match (status, reason.and_then(class)) {
         (_, Some(Class::Client)) => {
-            "no policy is for this client: see the `address` line; behind a load balancer that hides who asks, give the listener `proxy_protocol`, or add the network to `clients`"
+            "no policy applies to this client: see the `address` line; if a load balancer hides its clients, set `proxy_protocol` on the listener; otherwise add the client's network to `clients`"
         }
-        (407, _) => "the proxy wants a password: --credentials-file FILE with one line USER:PASSWORD",
+        (407, _) => {
+            "the proxy requires a password: write one line USER:PASSWORD into a file, and use --credentials-file FILE"
+        }
         (403, Some(Class::Address)) => {
-            "the name leads to an address that is not public: a VPC endpoint needs `private` in its rule"
+            "the name resolves to an address that is not public: for a VPC endpoint, add `private` to its rule"
         }
         (403, _) => {
-            "the list lacks it: `egressd explain TARGET` where the configuration is says which rule came nearest"
+            "the target is not on the list: `egressd explain TARGET`, with the proxy's configuration, shows which rule came closest"
         }
         (502 | 504, Some(Class::Lookup)) => {
-            "the proxy cannot look the name up: its name servers, and whether its pod may reach them (port 53)"
+            "the proxy cannot look the name up: check its name servers, and whether its pod may reach them (port 53)"
         }
-        (502..=504, _) => "the proxy cannot reach the target: its route, its NAT gateway, its security group",
-        (429, _) => "this client is over a limit",
-        (400 | 405, _) => "this is no proxy, or one that does not do CONNECT",
-        _ => "look for the record in its log",
+        (502..=504, _) => {
+            "the proxy cannot reach the target: check its route, its NAT gateway, its security group"
+        }
+        (429, _) => "this client is over a limit: see `limits` in the proxy's configuration",
+        (400 | 405, _) => "this is not a proxy, or it does not support CONNECT",
+        _ => "look for the record in the proxy's log",
     };
     format!("answered {status}{reason_text}: {do_this}")
 }
@@ -150,13 +154,15 @@ fn allowed(visit: &Visit) -> Finding {
                     format!("CONNECT {target}: 200, and the target answers in TLS{id}"),
                 ),
                 Inside::Alert(number) => wrong(format!(
-                    "200, then the TLS alert {number}: the target is not the one that the name says, or the rule's `verify_certificate` refuses it{id}"
+                    "200, then the TLS alert {number}: the target does not serve this name, or the rule's `verify_certificate` refuses its certificate{id}"
                 )),
                 Inside::Closed => wrong(format!(
-                    "200, then the connection was closed before TLS: the proxy reaches the target late or not at all{id}"
+                    "200, then the connection was closed before TLS: the proxy reaches the target too late or not at all{id}"
                 )),
-                Inside::NotTls => wrong(format!("200, then something that is not TLS{id}")),
-                Inside::Silent => wrong(format!("200, then silence for {} s{id}", STEP.as_secs())),
+                Inside::NotTls => {
+                    wrong(format!("200, then bytes that are not TLS: check the target's port{id}"))
+                }
+                Inside::Silent => wrong(format!("200, then nothing for {} s{id}", STEP.as_secs())),
             }
         }
     }
@@ -178,20 +184,20 @@ fn denied(visit: &Visit) -> (Finding, Option<String>) {
         }
         Ok(Attempt::Refused(reply)) => {
             let text = format!(
-                "a listed host is asked for before it is denied, or: {}",
+                "403 was expected, but the proxy {}; or --denied names a listed host: name one that is not listed",
                 refused(reply.status, reply.reason())
             );
             (wrong(text), reply.id().map(str::to_owned))
         }
         Ok(Attempt::Tunnel(tunnel)) => {
             let mode = if tunnel.reply.id().is_some() {
-                "its policy is in `mode: report`, or the list is wider than thought"
+                "its policy is in `mode: report`, or the list is wider than expected"
             } else {
-                "it lets out what is not listed, and is no egressd"
+                "the proxy is not egressd, and lets out what is not listed"
             };
             (
                 wrong(format!(
-                    "200: this should be refused: {mode}; or name a host that really is not listed with --denied"
+                    "200, but this should be refused: {mode}; or --denied names a listed host: name one that is not listed"
                 )),
                 None,
             )
@@ -205,7 +211,7 @@ fn mismatch(visit: &Visit) -> Finding {
     let asked = format!("CONNECT {target} with {other} in the TLS handshake");
     let open = |text: &str| finding("sni", FindingState::Open, format!("{asked}: {text}"));
     let Host::Name(other) = other else {
-        return open("--denied is an address: give a name to find this out");
+        return open("--denied is an address: use a name to test this");
     };
     let tunnel = match visit.via.open(target) {
         Ok(Attempt::Tunnel(tunnel)) => tunnel,
@@ -217,14 +223,14 @@ fn mismatch(visit: &Visit) -> Finding {
             "sni",
             FindingState::Wrong,
             format!(
-                "{asked}: a server answered, so whoever may open a tunnel to a listed host can speak to another one behind it: the rule is `tcp://`, or the policy in `mode: report`"
+                "{asked}: a server answered, so a client that may open a tunnel to a listed host can talk to another host behind it: the rule is `tcp://`, or the policy is in `mode: report`"
             ),
         ),
         (Inside::ServerHello, false) => finding(
             "sni",
             FindingState::Wrong,
             format!(
-                "{asked}: a server answered, so this proxy lets an SNI mismatch pass: it does not look inside a tunnel (it is not egressd, as Squid), and whoever may open a tunnel to a listed host can speak to another one behind it"
+                "{asked}: a server answered, so this proxy lets an SNI mismatch pass: it does not inspect tunnels (it is not egressd; Squid does not inspect them either), and a client that may open a tunnel to a listed host can talk to another host behind it"
             ),
         ),
         (Inside::Alert(112), true) => finding(
@@ -233,12 +239,10 @@ fn mismatch(visit: &Visit) -> Finding {
             format!("{asked}: refused with the TLS alert unrecognized_name, as it should be"),
         ),
         (Inside::Alert(number), _) => open(&format!(
-            "the TLS alert {number} came, of the target perhaps: this proxy does not say that it is egressd (X-Request-Id)"
+            "TLS alert {number}, perhaps from the target: only alert 112 from a proxy that sends X-Request-Id shows that egressd checked the server name"
         )),
-        (Inside::Closed, _) => {
-            open("the connection was closed without a word, by the proxy or by the target")
-        }
-        (Inside::NotTls | Inside::Silent, _) => open("no TLS was answered"),
+        (Inside::Closed, _) => open("the proxy or the target closed the connection without a TLS alert"),
+        (Inside::NotTls | Inside::Silent, _) => open("there was no answer in TLS"),
     }
 }
 
@@ -254,15 +258,15 @@ fn address(visit: &Visit, id: Option<&str>) -> Finding {
             FindingState::Open,
             match id {
                 Some(id) => format!(
-                    "the proxy's log has a record with id {id}, whose `client` is the address that it saw{ours}; with --admin http://PROXY:9180 this is compared here"
+                    "the proxy's log has a record with id {id}, whose `client` is the address that the proxy saw{ours}; with --admin http://PROXY:9180, doctor compares the two"
                 ),
-                None => format!("the proxy's log names the address that it saw{ours}"),
+                None => format!("the proxy's log shows the client address that the proxy saw{ours}"),
             },
         );
     };
-    // Always the same one, so that visits do not fill the refusals that are shown; our request is known by its id.
+    // Always the same name, so that visits do not fill the status page's list of refusals. The id identifies our request.
     let Ok(own) = Target::connect(&format!("{PROBE}:443")) else {
-        return finding("address", FindingState::Open, "there is no name to ask for");
+        return finding("address", FindingState::Open, "there is no target to request");
     };
     let (reply, local) = match visit.via.open(&own) {
         Ok(Attempt::Refused(reply)) => (reply.clone(), reply.local),
@@ -270,13 +274,13 @@ fn address(visit: &Visit, id: Option<&str>) -> Finding {
             return finding(
                 "address",
                 FindingState::Open,
-                format!("CONNECT {own} was not refused: nothing to look up"),
+                format!("CONNECT {own} was not refused, so the admin listener has no refusal to look up"),
             );
         }
         Err(error) => return finding("address", FindingState::Open, format!("CONNECT {own}: {error}")),
     };
     let Some(id) = reply.id() else {
-        return finding("address", FindingState::Open, "the proxy gives no X-Request-Id: it is no egressd");
+        return finding("address", FindingState::Open, "the proxy sends no X-Request-Id: it is not egressd");
     };
     let want = visit.client.unwrap_or(local.ip().to_canonical());
     match admin.client_of(id) {
@@ -285,19 +289,19 @@ fn address(visit: &Visit, id: Option<&str>) -> Finding {
             "address",
             FindingState::Open,
             format!(
-                "{admin} knows no refusal {id}: behind a load balancer it may be another replica's; ask each, or look into the log"
+                "{admin} has no refusal {id}: behind a load balancer, another replica may have it; ask each replica, or look in the log"
             ),
         ),
         Ok(Some(seen)) if seen == want => finding(
             "address",
             FindingState::Fine,
-            format!("the proxy saw {seen}, which is where this asks from"),
+            format!("the proxy saw the client at {seen}, as it should be"),
         ),
         Ok(Some(seen)) => finding(
             "address",
             FindingState::Wrong,
             format!(
-                "the proxy saw {seen}, and this asks from {want}: a load balancer in between hides its clients (NLB: `preserve_client_ip` or `proxy_protocol_v2`, and the listener's `proxy_protocol`), so rules for clients mean the balancer; or a NAT does, which --client {seen} would say"
+                "the proxy saw {seen} instead of {want}: either a load balancer between hides its clients, so that `clients` matches the balancer (NLB: set `preserve_client_ip`, or `proxy_protocol_v2` and the listener's `proxy_protocol`); or there is a NAT between, then use --client {seen}"
             ),
         ),
     }

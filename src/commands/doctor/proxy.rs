@@ -1,4 +1,4 @@
-//! The proxy as a client meets it: by a URL, over TCP or TLS, with a password or without.
+//! The proxy as a client reaches it: by its URL, over TCP or TLS, with or without a password.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -15,7 +15,7 @@ use super::wire::{first_record, is_close};
 use crate::transport::tls::client::trusting_nobody;
 use crate::words::target::{Host, Port, Target};
 
-/// Where the proxy is.
+/// The proxy's address, and how to connect to it.
 #[derive(Clone, Debug)]
 pub struct Proxy {
     host: Host,
@@ -24,26 +24,26 @@ pub struct Proxy {
     credentials: Option<String>,
 }
 
-/// Why the proxy could not be asked.
+/// Why the proxy could not be tested.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProxyError {
-    /// Its name is not known here.
-    #[error("cannot look its name up ({0}): the name, and this machine's DNS")]
+    /// Its name cannot be looked up from here.
+    #[error("cannot look its name up ({0}): check the name, and this machine's DNS")]
     Name(io::Error),
     /// It does not answer.
     #[error("cannot connect to {address} ({error}): {hint}")]
     Connect {
-        /// The last that was tried.
+        /// The last address that was tried.
         address: SocketAddr,
-        /// Why not.
+        /// Why it failed.
         error: io::Error,
-        /// What to look at.
+        /// What to check.
         hint: &'static str,
     },
-    /// TLS did not come about.
+    /// The TLS handshake failed.
     #[error(
-        "no TLS with it ({0}): whether the listener has `tls`, whose certificate it shows (--ca), and whether it wants one of ours"
+        "the TLS handshake failed ({0}): check whether the listener has `tls`, whether --ca verifies its certificate, and whether it requires a client certificate"
     )]
     Tls(io::Error),
     /// It was reached and does not answer as a proxy.
@@ -51,9 +51,9 @@ pub enum ProxyError {
     Reply(io::Error),
 }
 
-/// What became of a CONNECT.
+/// The result of a CONNECT.
 pub(super) enum Attempt {
-    /// The tunnel stands.
+    /// The tunnel is open.
     Tunnel(OpenTunnel),
     /// It was refused.
     Refused(Reply),
@@ -75,17 +75,19 @@ impl Proxy {
         tls: impl FnOnce() -> Result<ClientConfig, String>,
         credentials: Option<String>,
     ) -> Result<Self, String> {
-        let (scheme, rest) = url.split_once("://").ok_or("write http://PROXY:PORT or https://PROXY:PORT")?;
+        let (scheme, rest) =
+            url.split_once("://").ok_or("--via: write http://PROXY:PORT or https://PROXY:PORT")?;
         if rest.contains('@') {
-            return Err("a password in a URL is seen by every process here: write it into a file, --credentials-file FILE".to_owned());
+            return Err("--via: every process on this machine can see a password in a URL: write USER:PASSWORD into a file, and use --credentials-file FILE".to_owned());
         }
         let authority = rest.strip_suffix('/').unwrap_or(rest);
-        let target = Target::connect(authority)
-            .map_err(|error| format!("`{}` is no proxy: {error}", authority.escape_debug()))?;
+        let target = Target::connect(authority).map_err(|error| {
+            format!("--via: `{}` is not a valid proxy: {error}", authority.escape_debug())
+        })?;
         let tls = match scheme {
             "http" => None,
             "https" => Some(Arc::new(tls()?)),
-            _ => return Err("a proxy is spoken to by http:// or https://".to_owned()),
+            _ => return Err("--via: the URL of a proxy begins with http:// or https://".to_owned()),
         };
         Ok(Proxy { host: target.host, port: target.port, tls, credentials })
     }
@@ -94,7 +96,7 @@ impl Proxy {
     pub(super) fn connect(&self) -> Result<Connected, ProxyError> {
         #[expect(
             clippy::disallowed_methods,
-            reason = "as every client here looks the proxy up: search domains, NSS and all"
+            reason = "every client on this machine looks the proxy up like this, with search domains and NSS"
         )]
         let addresses: Vec<SocketAddr> = match &self.host {
             Host::Address(ip) => vec![SocketAddr::new(*ip, self.port.get())],
@@ -113,11 +115,13 @@ impl Proxy {
             return Err(ProxyError::Name(io::Error::other("it has no address")));
         };
         let hint = match error.kind() {
-            io::ErrorKind::ConnectionRefused => "nothing listens there: the port, and whether the proxy runs",
-            io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {
-                "nothing answers: security groups, the load balancer's targets (are any healthy?), the route from here"
+            io::ErrorKind::ConnectionRefused => {
+                "nothing listens there: check the port, and whether the proxy runs"
             }
-            _ => "the route from here",
+            io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {
+                "nothing answers: check security groups, the load balancer's targets (is any healthy?), the route from here"
+            }
+            _ => "check the route from here",
         };
         Err(ProxyError::Connect { address, error, hint })
     }
@@ -142,7 +146,7 @@ impl Proxy {
         Connected::over(Box::new(stream), &copy).map_err(ProxyError::Reply)
     }
 
-    /// Asks for a tunnel.
+    /// Requests a tunnel.
     pub(super) fn open(&self, target: &Target) -> Result<Attempt, ProxyError> {
         let mut connected = self.connect()?;
         let mut head = format!(
@@ -154,7 +158,7 @@ impl Proxy {
             head.push_str(&format!("Proxy-Authorization: Basic {encoded}\r\n"));
         }
         head.push_str("\r\n");
-        // A proxy that has closed already may have said why.
+        // A proxy that has already closed may have sent the reason first.
         let sent = connected.stream.write_all(head.as_bytes()).and_then(|()| connected.stream.flush());
         let reply = Reply::read(&mut connected).map_err(|error| {
             let unsent = sent.err().filter(|unsent| !is_close(unsent));
@@ -178,7 +182,7 @@ impl fmt::Display for Proxy {
 impl OpenTunnel {
     /// Sends a ClientHello for this name, and reads what comes back first.
     pub(super) fn shake(mut self, name: &str) -> Inside {
-        // Whose certificate it would be is not asked: no handshake comes to its end here.
+        // The certificate is not verified: no handshake is completed here.
         let Ok(config) = trusting_nobody() else { return Inside::Closed };
         let Ok(name) = ServerName::try_from(name.to_owned()) else { return Inside::Closed };
         let Ok(mut connection) = ClientConnection::new(Arc::new(config), name) else { return Inside::Closed };

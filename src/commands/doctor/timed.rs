@@ -1,13 +1,13 @@
-//! A socket on which waiting has an end, also where the other side sends a byte now and then.
+//! A socket with deadlines that hold even if the other side sends a byte now and then.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
-/// No step of a visit lasts longer.
+/// The longest that one step of a visit may take.
 pub const STEP: Duration = Duration::from_secs(15);
 
-/// Each read and each write may take a step, and all of them together two.
+/// Each read and each write may take one step, and all of them together two steps.
 pub(super) struct Timed {
     socket: TcpStream,
     step: Duration,
@@ -23,22 +23,22 @@ impl Timed {
         Timed { socket, step, until: Instant::now() + 2 * step }
     }
 
-    /// Ends our side; the other may speak until then.
+    /// Ends our side; the other side may send until `until`.
     pub(super) fn end(&mut self, until: Instant) -> io::Result<()> {
         self.until = until;
         self.socket.shutdown(Shutdown::Write)
     }
 
-    /// What the next call may take.
+    /// How long the next call may take.
     fn left(&self) -> io::Result<Duration> {
         let left = self.until.saturating_duration_since(Instant::now()).min(self.step);
-        // The system takes zero for no end at all.
+        // To the system, zero means no timeout.
         if left < Duration::from_millis(1) { Err(late()) } else { Ok(left) }
     }
 }
 
 fn late() -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, "no whole answer in time")
+    io::Error::new(io::ErrorKind::TimedOut, "no complete answer in time")
 }
 
 fn in_time<T>(done: io::Result<T>) -> io::Result<T> {
@@ -76,7 +76,7 @@ mod tests {
 
     const SHORT: Duration = Duration::from_millis(200);
 
-    /// What a reply comes to of which a byte is sent at each `pause`.
+    /// The result of a reply that is sent byte by byte, with a `pause` before each.
     fn ask(bytes: &'static [u8], pause: Duration) -> (io::Result<Reply>, Duration) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let (done, asked) = channel::<()>();
@@ -87,7 +87,7 @@ mod tests {
                 if asked.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
                     return;
                 }
-                // It may have gone.
+                // The client may have gone.
                 let _ = socket.write_all(&[*byte]);
             }
             let _ = asked.recv();
@@ -105,25 +105,25 @@ mod tests {
     }
 
     #[test]
-    fn who_says_nothing_is_waited_for_a_step() {
+    fn a_silent_proxy_is_waited_for_one_step() {
         let (reply, took) = ask(b"", SHORT);
         let error = reply.expect_err("nothing came");
         assert_eq!(
             (error.kind(), error.to_string().as_str()),
-            (io::ErrorKind::TimedOut, "no whole answer in time")
+            (io::ErrorKind::TimedOut, "no complete answer in time")
         );
         assert!(took >= SHORT, "{took:?}");
     }
 
     #[test]
-    fn who_drips_is_waited_for_two_steps_and_no_more() {
+    fn a_dripping_proxy_is_waited_for_two_steps_and_no_more() {
         let (reply, took) = ask(&[b'H'; 1000], SHORT / 8);
         assert_eq!(reply.expect_err("no reply").kind(), io::ErrorKind::TimedOut);
         assert!(took >= 2 * SHORT && took < 20 * SHORT, "{took:?}");
     }
 
     #[test]
-    fn who_is_merely_slow_is_read() {
+    fn a_slow_proxy_is_read() {
         let (reply, _) = ask(b"HTTP/1.1 200 OK\r\n\r\n", Duration::from_millis(1));
         assert_eq!(reply.expect("a reply").status, 200);
     }

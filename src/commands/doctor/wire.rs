@@ -1,4 +1,4 @@
-//! One reply of a proxy, read head by head; and the first record of TLS behind it.
+//! Reads the head of a proxy's reply, and the first TLS record after it.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -11,12 +11,12 @@ use super::timed::Timed;
 /// Largest head that is read.
 const MAX_HEAD: usize = 64 << 10;
 
-/// For so long a connection that is no longer needed is waited for.
+/// How long to wait for the close of a connection that is no longer needed.
 const GOODBYE: Duration = Duration::from_secs(2);
 
 /// A byte stream to the proxy.
 pub(super) trait Stream: Read + Write + Send {
-    /// Says that nothing more will be sent. What comes is read until then.
+    /// Says that nothing more will be sent. What still comes can be read until `until`.
     fn finish(&mut self, until: Instant) -> io::Result<()>;
 }
 
@@ -46,8 +46,8 @@ impl Connected {
         Ok(Connected { stream, local: socket.local_addr()?, peer: socket.peer_addr()? })
     }
 
-    /// Ends it so that the other side sees an end and no reset: what it still sends is read, a closing of its own
-    /// waited for, [`GOODBYE`] at most.
+    /// Ends it so that the other side sees a close and not a reset: reads what it still sends, and waits for its close,
+    /// at most [`GOODBYE`].
     pub(super) fn close(mut self) {
         let mut rest = [0; 4096];
         if self.stream.finish(Instant::now() + GOODBYE).is_ok() {
@@ -61,15 +61,16 @@ impl Connected {
 pub(super) struct Reply {
     pub(super) status: u16,
     headers: Vec<(String, String)>,
-    /// Where we asked from.
+    /// Our own address on the connection.
     pub(super) local: SocketAddr,
 }
 
 impl Reply {
     /// Reads one head and not a byte more.
     pub(super) fn read(connected: &mut Connected) -> io::Result<Self> {
-        let malformed =
-            |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("{what}: this is no HTTP proxy"));
+        let malformed = |what: &str| {
+            io::Error::new(io::ErrorKind::InvalidData, format!("{what}: this is not an HTTP proxy"))
+        };
         let mut head = Vec::new();
         let mut byte = [0];
         while !head.ends_with(b"\r\n\r\n") {
@@ -85,10 +86,10 @@ impl Reply {
                 0 if head.is_empty() => {
                     return Err(io::Error::new(
                         io::ErrorKind::UnexpectedEof,
-                        "the connection was closed without a reply: this client is not trusted there (a listener with `proxy_protocol` takes connections of its balancers alone), or it wants TLS",
+                        "the connection was closed without a reply: this client is not trusted there (a listener with `proxy_protocol` accepts connections only from its balancers), or the listener expects TLS (use https://)",
                     ));
                 }
-                0 => return Err(malformed("the reply ended in its head")),
+                0 => return Err(malformed("the reply ended within its head")),
                 _ => head.extend(byte),
             }
         }
@@ -112,7 +113,7 @@ impl Reply {
 
     /// The record's id in egressd's log.
     pub(super) fn id(&self) -> Option<&str> {
-        // It is shown on a terminal.
+        // It is shown on a terminal, so only harmless characters.
         self.header("x-request-id")
             .filter(|id| id.len() <= 64 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'))
     }
@@ -125,7 +126,7 @@ impl Reply {
     }
 }
 
-/// Whether the other end has closed, before it read all that it was sent.
+/// Whether the other side closed before it read everything that was sent to it.
 pub(super) fn is_close(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
     matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset)
@@ -134,13 +135,13 @@ pub(super) fn is_close(error: &io::Error) -> bool {
 /// What came back to a ClientHello.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Inside {
-    /// A server's.
+    /// A ServerHello.
     ServerHello,
     /// An alert, with its number (RFC 8446 §6).
     Alert(u8),
     /// The end of the connection.
     Closed,
-    /// Bytes that are no TLS.
+    /// Bytes that are not TLS.
     NotTls,
     /// Nothing, until the deadline.
     Silent,

@@ -1,4 +1,4 @@
-//! `egressd explain`: the decision on one request, and the policy, rule, file and line that made it.
+//! `egressd explain`: shows the decision on one request, and the policy, rule, file and line that made it.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -12,18 +12,18 @@ use crate::commands::{CONFIGURATION_REFUSED, FAILED, FINE, WRONG_USAGE, load, sa
 /// `explain`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Explain {
-    /// host, host:port, https://…, http://… or tcp://host:port. A host alone is asked for by CONNECT on 443.
+    /// host, host:port, https://…, http://… or tcp://host:port. A host alone means CONNECT to port 443.
     target: String,
-    /// Who asks; left out: an address of the first policy's networks.
+    /// The client's address. Default: an address from the first policy's networks.
     #[arg(long, value_name = "IP")]
     client: Option<IpAddr>,
-    /// What the client has proven to be, such as user:gitaly; may be given more than once.
+    /// An identity that the client has proven, such as user:gitaly; may be repeated.
     #[arg(long, value_name = "ID")]
     identity: Vec<Box<str>>,
-    /// The AWS VPC endpoint that the client came by.
+    /// The AWS VPC endpoint that the client came through.
     #[arg(long, value_name = "ID")]
     vpc_endpoint: Option<Box<str>>,
-    /// Look the name up, and show each address with its verdict.
+    /// Look the name up, and show the verdict for each address.
     #[arg(long)]
     resolve: bool,
     /// Print one JSON object.
@@ -36,7 +36,7 @@ impl Explain {
         let asked = match AskedTarget::parse(&self.target) {
             Ok(asked) => asked,
             Err(error) => {
-                eprintln!("egressd: `{}` is no target: {error}", self.target.escape_debug());
+                eprintln!("egressd: `{}` is not a valid target: {error}", self.target.escape_debug());
                 return WRONG_USAGE;
             }
         };
@@ -60,8 +60,8 @@ impl Explain {
         } else {
             say(format_args!("{told}"));
             if self.client.is_none() {
-                let whose = policy.map(|name| format!(", an address of policy {name}")).unwrap_or_default();
-                say(format_args!("           (assumed{whose}: --client IP for another)\n"));
+                let whose = policy.map(|name| format!(", an address from policy {name}")).unwrap_or_default();
+                say(format_args!("           (assumed{whose}; --client IP sets another)\n"));
             }
             for (key, text) in notes {
                 say(format_args!("  the rule's {key}: {text}\n"));

@@ -1,9 +1,9 @@
-//! The decision on one request, told to a person: which policy, which rule, in which line, and where it was refused,
-//! which rule came nearest.
+//! Explains the decision on one request to a person: which policy, which rule, in which line, and if the request is
+//! refused, which rule came closest.
 //!
-//! Nothing is decided here: [`Policies::decide`] and [`Policies::admit`] are what serving asks, too. What a `tcp://`
-//! target adds is known without a connection: under an `https` rule a tunnel that carries no TLS ends with `not_tls`.
-//! Not here: looking names up (the caller brings that), and what only a connection can tell (DNS, the dial, the SNI).
+//! Nothing is decided here: the server calls the same [`Policies::decide`] and [`Policies::admit`]. One more thing is known
+//! without a connection: for a `tcp://` target under an `https` rule, a tunnel without TLS ends with `not_tls`.
+//! Not here: name look-ups (the caller provides them), and what only a connection can show (DNS, the dial, the SNI).
 
 mod arguments;
 use std::fmt;
@@ -25,13 +25,13 @@ use crate::words::target::{Host, Method, Name, Port, Target, TargetError, split_
 /// A target as a person writes it: `host`, `host:port`, `https://…`, `http://…`, `tcp://host:port`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AskedTarget {
-    /// What a client would ask for.
+    /// What a client would request.
     pub target: Target,
-    /// What the client would then speak, where it was written.
+    /// The protocol that the client would then use, if the text names one.
     pub scheme: Option<Scheme>,
 }
 
-/// Why a text is no target.
+/// Why a text is not a valid target.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AskedError {
     /// `ftp://…`.
@@ -46,8 +46,8 @@ pub enum AskedError {
 }
 
 impl AskedTarget {
-    /// Reads a target. A host without scheme and port is asked for by CONNECT on 443; path, query and fragment of a URL
-    /// are passed over, since no rule sees them.
+    /// Reads a target. A host without scheme and port means CONNECT to port 443. Path, query and fragment of a URL are
+    /// ignored, because no rule sees them.
     ///
     /// # Errors
     /// [`AskedError`], as a client's request would be refused with `bad_target`.
@@ -76,7 +76,7 @@ impl AskedTarget {
     }
 }
 
-/// The client to ask for where none is given: the first address of the first policy's networks, and that policy's
+/// The client that is assumed if none is given: the first address of the first policy's networks, and that policy's
 /// name.
 pub fn assumed_client(policies: &Policies) -> (IpAddr, Option<Arc<str>>) {
     let first = policies.iter().next();
@@ -93,39 +93,39 @@ pub fn client(address: IpAddr, identities: Vec<Box<str>>, vpc_endpoint: Option<B
 /// How a name is looked up: its addresses, or why there is none.
 pub type Lookup<'a> = &'a mut dyn FnMut(&Name) -> Result<Vec<IpAddr>, LookupError>;
 
-/// One address that the target leads to.
+/// One address that the target resolves to.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AddressVerdict {
-    /// From the look-up, or as the target writes it.
+    /// From the look-up, or as the target names it.
     pub address: IpAddr,
     /// Why it may not be dialled; `None`: it may.
     pub prohibited: Option<&'static str>,
 }
 
-/// A decision with all that a person needs to understand it.
+/// A decision with everything that a person needs to understand it.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Explanation {
-    /// What was asked for.
+    /// The target of the request.
     pub target: Target,
-    /// Who asked.
+    /// The client that sends it.
     pub client: Client,
     /// The verdict.
     pub decision: Decision,
-    /// Of a denial, also of one that report mode lets pass.
+    /// The reason of a denial, also of one that report mode lets pass.
     pub reason: Option<Reason>,
-    /// The policy that decided; `None` if none is for the client.
+    /// The policy that decided; `None` if no policy applies to the client.
     pub policy: Option<Arc<str>>,
     /// Its mode.
     pub mode: Option<Mode>,
     /// The rule that decided.
     pub rule: Option<MatchedRule>,
-    /// The rule that came nearest, where none decided.
+    /// The rule that came closest, if none decided.
     pub nearest: Option<MatchedRule>,
-    /// One line on a denial that a person can act on.
+    /// One line about a denial that a person can act on.
     pub advice: Option<String>,
-    /// What the rules gave, where they gave anything.
+    /// The permit of the rules, if they gave one.
     pub permit: Option<Permit>,
-    /// The addresses that were judged: a literal one always, those of a name where it was looked up.
+    /// The addresses that were judged: a literal address always, the addresses of a name if it was looked up.
     pub addresses: Vec<AddressVerdict>,
 }
 
@@ -176,7 +176,7 @@ pub fn explain(
     told.rule.clone_from(&permit.rule);
     if asked.scheme == Some(Scheme::Tcp) && permit.scheme == Scheme::Https {
         told.deny_unless_report(Reason::NotTls, || {
-            format!("the tunnel must carry TLS for {}, and a tcp:// target carries none", asked.target.host)
+            format!("the tunnel must carry TLS for {}, and a tcp:// target has no TLS", asked.target.host)
         });
     }
     told.check_addresses(policies, &permit, lookup);
@@ -197,7 +197,7 @@ impl Explanation {
         }
     }
 
-    /// A denial of every mode.
+    /// A denial in every mode.
     fn deny(&mut self, reason: Reason, advice: String) {
         self.decision = Decision::Deny;
         self.reason = Some(reason);
@@ -226,13 +226,13 @@ impl Explanation {
         if self.addresses.is_empty() {
             self.deny(Reason::DnsNoAddress, "the name has no address".to_owned());
         } else if whys.len() == self.addresses.len() {
-            let advice = format!("no address of it may be dialled: {}", whys.join(", "));
+            let advice = format!("none of its addresses may be dialled: {}", whys.join(", "));
             self.deny(Reason::AddressProhibited, advice);
         }
     }
 
-    /// The rule that decided, or came nearest, with what stands beside it. Looked for among all rules: for one
-    /// explanation, not for many.
+    /// The rule that decided or came closest, with its options. Searches all rules: meant for one explanation, not for
+    /// many.
     pub fn rule_in<'p>(&self, policies: &'p Policies) -> Option<RuleView<'p>> {
         let rule = self.rule.as_ref().or(self.nearest.as_ref())?;
         let mut rules = policies.iter().find(|policy| self.policy.as_ref() == Some(policy.name()))?.rules();
@@ -284,14 +284,14 @@ impl Explanation {
     }
 }
 
-/// What people wrote about a rule, and when it expires: key and text.
+/// The notes that people wrote on a rule, and when it expires: key and text.
 pub fn notes(rule: &RuleView<'_>) -> Vec<(&'static str, String)> {
     let entries = rule.options().into_iter().flat_map(RuleOptions::entries);
     let notes = entries.filter(|(_, value)| matches!(value, OptionValue::Note(_) | OptionValue::Until(_)));
     notes.filter(|(_, value)| value.is_given()).map(|(key, value)| (key, value.to_string())).collect()
 }
 
-/// As the log writes it.
+/// The target as the log writes it.
 fn shown_target(target: &Target) -> String {
     match target.method {
         Method::Connect => target.to_string(),
@@ -299,12 +299,12 @@ fn shown_target(target: &Target) -> String {
     }
 }
 
-/// Some lines for a person, the verdict first.
+/// A few lines for a person, the verdict first.
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = match self.decision {
             Decision::Allow => "allowed",
-            Decision::WouldDeny => "allowed by report mode alone (would_deny)",
+            Decision::WouldDeny => "allowed only by report mode (would_deny)",
             Decision::Deny => "denied",
         };
         write!(f, "{word}: {}", shown_target(&self.target))?;
@@ -325,14 +325,14 @@ impl fmt::Display for Explanation {
             }
         }
         if let Some(permit) = self.permit.as_ref().filter(|_| self.passes()) {
-            let carries = match permit.scheme {
+            let scheme = match permit.scheme {
                 Scheme::Https => {
-                    format!("https: a tunnel that carries TLS whose SNI is {}", self.target.host)
+                    format!("https: a TLS tunnel whose SNI must be {}", self.target.host)
                 }
-                Scheme::Http => "http: a plain request".to_owned(),
-                Scheme::Tcp => "tcp: a tunnel that nobody looks into".to_owned(),
+                Scheme::Http => "http: a plain HTTP request".to_owned(),
+                Scheme::Tcp => "tcp: an opaque tunnel, content not inspected".to_owned(),
             };
-            writeln!(f, "  scheme   {carries}")?;
+            writeln!(f, "  scheme   {scheme}")?;
             let options = options(permit);
             if !options.is_empty() {
                 writeln!(f, "  options  {options}")?;

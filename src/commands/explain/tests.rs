@@ -93,7 +93,7 @@ fn each_verdict_names_its_rule_and_why() {
 }
 
 #[test]
-fn the_nearest_rule_is_told_and_did_not_decide() {
+fn the_closest_rule_is_shown_and_did_not_decide() {
     let told = ask("git.example:22", "10.20.0.1", None);
     assert_eq!(told.rule, None);
     assert_eq!(told.nearest.as_ref().map(|rule| rule.source.to_string()).as_deref(), Some("c.yaml:6"));
@@ -108,7 +108,7 @@ fn the_nearest_rule_is_told_and_did_not_decide() {
 }
 
 #[test]
-fn what_people_wrote_about_the_rule_is_found() {
+fn the_notes_on_a_rule_are_found() {
     let loaded = config::load_str("c.yaml", CONFIG, |_| Ok(Vec::new())).expect("it is valid");
     let policies = &loaded.config.policies;
     let told = |target| {
@@ -116,7 +116,7 @@ fn what_people_wrote_about_the_rule_is_found() {
         told.rule_in(policies).map(|rule| notes(&rule)).unwrap_or_default()
     };
     assert_eq!(told("git.example"), [("name", "git".to_owned())]);
-    assert_eq!(told("git.example:22"), [("name", "git".to_owned())], "of the nearest one, too");
+    assert_eq!(told("git.example:22"), [("name", "git".to_owned())], "of the closest one, too");
     assert_eq!(told("old.example"), [("expires", "2020-01-01T00:00:00Z".to_owned())]);
     assert_eq!(told("other.example"), []);
 }
@@ -130,7 +130,7 @@ fn looked_up_addresses_are_judged_one_by_one() {
     let told = ask("git.example", "10.20.0.1", Some(&mut answer));
     assert_eq!(told.decision, Decision::Allow, "one address is enough");
     let verdicts: Vec<bool> = told.addresses.iter().map(|verdict| verdict.prohibited.is_none()).collect();
-    assert_eq!(verdicts, [true, false], "the rule's `private` opens the first alone");
+    assert_eq!(verdicts, [true, false], "the rule's `private` opens only the first");
     assert!(told.to_string().contains("options  upload_limit 1KiB, private 10.9.0.0/16"), "{told}");
 
     let rows: [(Result<Vec<IpAddr>, LookupError>, Reason); 4] = [
@@ -152,7 +152,7 @@ fn looked_up_addresses_are_judged_one_by_one() {
 }
 
 #[test]
-fn without_a_client_one_of_the_first_policy_asks() {
+fn without_a_client_one_of_the_first_policy_is_assumed() {
     let loaded = config::load_str("c.yaml", CONFIG, |_| Ok(Vec::new())).expect("it is valid");
     let (address, policy) = assumed_client(&loaded.config.policies);
     assert_eq!((address.to_string().as_str(), policy.as_deref()), ("10.20.0.1", Some("gitaly")));

@@ -1,6 +1,6 @@
-//! What a line says, and what it stands for.
+//! What a line of a log says, and what it stands for.
 //!
-//! Not here: how it is read ([`super::line`]).
+//! Not here: how a line is read ([`super::line`]).
 
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
@@ -9,20 +9,20 @@ use crate::telemetry::record::Event;
 use crate::words::outcome::Decision;
 use crate::words::target::Target;
 
-/// What one line says, as far as anything is made of it.
+/// What one line says: the fields that the commands use.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Entry<'l> {
     /// Seconds since 1970.
     pub time: Option<i64>,
     /// What happened.
     pub event: Option<Event>,
-    /// The client's address and port; of Squid's lines the address alone.
+    /// The client's address and port; in Squid's lines only the address.
     pub client: Option<Text<'l>>,
-    /// Who the client proved to be.
+    /// The identity that the client proved.
     pub identity: Option<Text<'l>>,
-    /// The request's.
+    /// The method of the request.
     pub method: Option<Text<'l>>,
-    /// As the log has it.
+    /// The target as the log has it.
     pub target: Option<Text<'l>>,
     /// The server name in the ClientHello.
     pub sni: Option<Text<'l>>,
@@ -42,7 +42,7 @@ pub struct Entry<'l> {
     pub received: Option<u64>,
 }
 
-/// A JSON string's inside, as it stands in the line.
+/// The inside of a JSON string, as it is in the line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Text<'l> {
     pub(in crate::commands::logs) raw: &'l str,
@@ -50,7 +50,7 @@ pub struct Text<'l> {
 }
 
 impl<'l> Text<'l> {
-    /// What it says. An escape that is none stays as it stands.
+    /// The decoded text. An invalid escape stays as it is.
     pub fn decoded(self) -> Cow<'l, str> {
         if !self.escaped {
             return Cow::Borrowed(self.raw);
@@ -59,18 +59,18 @@ impl<'l> Text<'l> {
         serde_json::from_str(&quoted).map_or(Cow::Borrowed(self.raw), Cow::Owned)
     }
 
-    /// As it stands in the line, escapes and all.
+    /// The text as it is in the line, with its escapes.
     pub fn raw(self) -> &'l str {
         self.raw
     }
 
-    /// What it says, where no character is escaped: our own words, addresses, canonical targets.
+    /// The text, if no character is escaped: egressd's own words, addresses, canonical targets.
     pub fn plain(self) -> Option<&'l str> {
         (!self.escaped).then_some(self.raw)
     }
 }
 
-/// What a line stands for, where each request is to count once.
+/// What a line stands for, so that each request counts once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Stands {
     /// A request that passed: a tunnel that opened, a plain exchange that ended.
@@ -89,19 +89,19 @@ impl Entry<'_> {
         match self.event {
             Some(Event::Open) if self.is_connect() => Stands::Passed,
             Some(Event::Http) if !self.is_connect() => Stands::Passed,
-            // The gate's second look: only then have bytes been counted.
+            // After the first ClientHello: only then have bytes been counted.
             Some(Event::Deny) if self.is_connect() && self.sent.is_some() => Stands::Withdrawn,
             Some(Event::Deny | Event::Error) => Stands::Refused,
             _ => Stands::More,
         }
     }
 
-    /// Whether a tunnel was asked for.
+    /// Whether a tunnel was requested.
     pub fn is_connect(&self) -> bool {
         self.method.is_some_and(|method| method.raw == "CONNECT")
     }
 
-    /// The target in canonical form. None: it was refused for its form, or there was none.
+    /// The target in canonical form. None: it is not valid, or there is none.
     pub fn asked(&self) -> Option<Target> {
         let text = self.target?.plain()?;
         if self.is_connect() {
@@ -111,18 +111,18 @@ impl Entry<'_> {
         Target::http(authority).ok()
     }
 
-    /// Who asked.
+    /// The client's address.
     pub fn client_ip(&self) -> Option<IpAddr> {
         let text = self.client?.plain()?;
         text.parse::<SocketAddr>().map(|address| address.ip()).or_else(|_| text.parse()).ok()
     }
 
-    /// Who was dialled.
+    /// The address and port that were dialled.
     pub fn upstream_address(&self) -> Option<SocketAddr> {
         self.upstream?.plain()?.parse().ok()
     }
 
-    /// Whether this was decided.
+    /// Whether this was the decision.
     pub fn decided(&self, decision: Decision) -> bool {
         self.decision.is_some_and(|word| word.raw == decision.as_str())
     }

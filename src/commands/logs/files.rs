@@ -1,4 +1,4 @@
-//! Access logs named on a command line: files, stdin, and how far their reading is on a terminal.
+//! Opens the access logs that a command line names, files and stdin, and shows the progress on a terminal.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use super::entry::Entry;
 use super::read::Reader;
 
-/// Between two looks of the bar.
+/// Time between two updates of the progress bar.
 const REDRAW: Duration = Duration::from_millis(200);
 
-/// Opens `log`; `-` is stdin. Its name for what is told, and its size where it has one.
+/// Opens `log`; `-` is stdin. Returns its name for messages, the input, and its size (0 for stdin).
 pub(crate) fn open(log: &Path) -> io::Result<(String, Box<dyn Read>, u64)> {
     if log == Path::new("-") {
         return Ok(("-".to_owned(), Box::new(io::stdin().lock()), 0));
@@ -26,8 +26,8 @@ pub(crate) fn open(log: &Path) -> io::Result<(String, Box<dyn Read>, u64)> {
     Ok((log.display().to_string(), Box::new(file), metadata.len()))
 }
 
-/// Reads all of `logs` and shows each record to `visit`. A bar on stderr where that is a terminal; what is no record is
-/// told there too, at the end.
+/// Reads all of `logs` and passes each record to `visit`. Shows a progress bar on stderr if that is a terminal, and at the
+/// end reports lines that are not records.
 pub(crate) fn read_all(logs: &[PathBuf], mut visit: impl FnMut(&Entry<'_>)) -> io::Result<Reader> {
     let mut reader = Reader::new();
     let total =
@@ -39,17 +39,17 @@ pub(crate) fn read_all(logs: &[PathBuf], mut visit: impl FnMut(&Entry<'_>)) -> i
         done.map_err(|error| io::Error::other(format!("cannot read the log {name}: {error}")))?;
     }
     bar.clear();
-    tell(&reader);
+    report(&reader);
     Ok(reader)
 }
 
-/// What of the logs could not be read.
-fn tell(reader: &Reader) {
+/// Reports what could not be read.
+fn report(reader: &Reader) {
     if reader.malformed().count > 0 {
         eprintln!("egressd: {}", reader.malformed());
     }
     for name in reader.broken_off() {
-        eprintln!("egressd: {} is packed and broken off: what follows is missing", name.escape_debug());
+        eprintln!("egressd: {} is packed, and its end is missing", name.escape_debug());
     }
 }
 
@@ -67,7 +67,7 @@ impl Read for Counted<'_> {
     }
 }
 
-/// How far the reading is.
+/// The progress bar.
 struct Bar {
     shown: bool,
     total: u64,
@@ -87,7 +87,7 @@ impl Bar {
         if self.shown && self.drawn.elapsed() >= REDRAW {
             self.drawn = Instant::now();
             let line = self.line(name);
-            // Lost where it cannot be written: it is only a bar.
+            // It is only a progress bar: an error does not matter.
             let _ = write!(io::stderr(), "\r\x1b[K{line}");
         }
     }

@@ -1,14 +1,14 @@
-//! Access logs read back: any number of lines, in memory that does not grow with them.
+//! Reads access logs back: any number of lines, in memory that does not grow with them.
 //!
-//! A line is one JSON object as [`crate::telemetry::record`] writes it, in any order of its members and with others
-//! beside them; or one of Squid's, in its native format or the deployment's ([`squid`]), so that a log from before a move
-//! can be read.
-//! What is neither is counted, with the first lines' numbers, and never an error: logs are rotated, cut, and mixed. Logs
-//! packed by gzip are read as they are.
+//! A line is one JSON object as [`crate::telemetry::record`] writes it, with its members in any order and possibly others
+//! among them; or a line of Squid, in its native format or in that of the deployment that egressd replaces ([`squid`]), so
+//! that a log from before the migration can be read. A line that is neither is never an error, because logs are rotated,
+//! cut and mixed. Such lines are counted, and the numbers of the first ones are kept. Logs packed with gzip need not be
+//! unpacked first.
 //!
-//! Everything in a line may be a stranger's: an [`Entry`] gives text as it stands there, and [`Text::decoded`] holds
-//! whatever characters the stranger sent. Not here: what the entries amount to ([`super::suggest`], [`super::summary`],
-//! [`super::diff`]).
+//! Everything in a line may come from an untrusted client: an [`Entry`] gives text as it is in the line, and
+//! [`Text::decoded`] contains whatever characters the client sent. Not here: what the entries are used for
+//! ([`super::suggest`], [`super::summary`], [`super::diff`]).
 
 mod entry;
 pub(crate) mod files;

@@ -1,4 +1,4 @@
-//! From bytes to lines: in blocks, from files, pipes and what gzip packed, whatever their lines hold.
+//! Splits bytes into lines: in blocks, from files, pipes and gzip, whatever the lines contain.
 
 use std::io::{self, BufRead, BufReader, Chain, Cursor, Read};
 
@@ -7,14 +7,14 @@ use memchr::memchr;
 
 use super::entry::Entry;
 
-/// Longest line that is read: four times what the log writes at most.
+/// Longest line that is read: four times the longest that the log writes.
 pub(super) const MAX_LINE: usize = 64 << 10;
-/// Read at once.
+/// Bytes that are read at once.
 const BLOCK: usize = 256 << 10;
-/// Lines that are no record whose numbers are kept.
+/// How many lines that are not records are kept with their numbers.
 const TOLD: usize = 5;
 
-/// Lines that are no record.
+/// Lines that are not records.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Malformed {
     /// How many.
@@ -32,16 +32,16 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Has read nothing.
+    /// Nothing read yet.
     pub fn new() -> Self {
         Reader::default()
     }
 
-    /// Reads one log to its end and shows each record to `visit`. What is packed by gzip is unpacked; if it is broken off,
-    /// what could be unpacked counts, and [`Reader::broken_off`] names it.
+    /// Reads one log to its end and passes each record to `visit`. A log packed with gzip is unpacked; if its end is
+    /// missing, what could be unpacked counts, and [`Reader::broken_off`] names the log.
     ///
     /// # Errors
-    /// The input's.
+    /// Errors of the input.
     pub fn read(
         &mut self,
         name: &str,
@@ -120,7 +120,7 @@ impl Reader {
             let used = block.len();
             input.consume(used);
         }
-        // A log that is being written, or was cut, ends within a line.
+        // A log that is still being written, or was cut, may end within a line.
         if too_long {
             self.tell(name, number + 1);
         } else {
@@ -155,24 +155,25 @@ impl Reader {
         self.lines
     }
 
-    /// Lines that are no record.
+    /// Lines that are not records.
     pub fn malformed(&self) -> &Malformed {
         &self.malformed
     }
 
-    /// Packed logs that end before their end.
+    /// Packed logs whose end is missing.
     pub fn broken_off(&self) -> &[String] {
         &self.broken_off
     }
 }
 
 impl std::fmt::Display for Malformed {
-    /// `3 lines are no record: access.log:17, access.log:18, …`
+    /// `3 lines are not records, and are skipped: access.log:17, access.log:18, …`
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let word = if self.count == 1 { "line is" } else { "lines are" };
+        let word =
+            if self.count == 1 { "line is not a record, and is" } else { "lines are not records, and are" };
         let first: Vec<String> =
             self.first.iter().map(|(name, line)| format!("{}:{line}", name.escape_debug())).collect();
         let more = if self.count > self.first.len() as u64 { ", …" } else { "" };
-        write!(f, "{} {word} no record: {}{more}", self.count, first.join(", "))
+        write!(f, "{} {word} skipped: {}{more}", self.count, first.join(", "))
     }
 }

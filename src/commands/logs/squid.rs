@@ -1,7 +1,8 @@
-//! One of Squid's lines: its native format, and that of the deployment egressd replaces, which differ in the time alone.
+//! Reads a line of Squid, in its native format or in that of the deployment that egressd replaces. They differ only in the
+//! time.
 //!
-//! `… client Ss/Hs size method url user hierarchy/address type`: from the client on both are the same eight words. A line
-//! stands for a whole request there, and says less: no reason but that it was denied, and no identity's kind.
+//! `… client Ss/Hs size method url user hierarchy/address type`: from the client on, both are the same eight words. A line
+//! of Squid stands for a whole request, and says less: only that it was denied, not why, and a user without a kind.
 
 use super::entry::{Entry, Text};
 use super::json::days;
@@ -30,7 +31,7 @@ pub(super) fn parse(line: &str) -> Option<Entry<'_>> {
     let event = match (denied, failed) {
         (true, _) => Event::Deny,
         (false, true) => Event::Error,
-        // Of its form, before any rule.
+        // Refused for its form, before any rule.
         (false, false) if status.starts_with("NONE") && code.starts_with('4') => Event::Deny,
         (false, false) if connect => Event::Open,
         (false, false) => Event::Http,
@@ -58,7 +59,7 @@ pub(super) fn parse(line: &str) -> Option<Entry<'_>> {
         target: Some(text(*url)),
         decision: Some(text(decision.as_str())),
         reason: reason.map(Cause::as_str).map(text),
-        // Without a port, so that nothing takes it for what was dialled.
+        // Without a port, so that it is not mistaken for the address that was dialled.
         upstream: Some(address).filter(|address| *address != "-").map(text),
         received: matches!(event, Event::Open | Event::Http).then(|| size.parse().ok()).flatten(),
         ..Entry::default()

@@ -1,4 +1,4 @@
-//! What is read of a line, and what is not.
+//! What is read from a line, and what is not.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr};
@@ -42,7 +42,7 @@ fn read(log: &[u8]) -> (Reader, Vec<String>) {
 }
 
 #[test]
-fn a_record_is_read_in_any_order_and_with_anything_beside_it() {
+fn a_record_is_read_in_any_order_and_with_any_other_members() {
     let entry = Entry::parse(OPEN.as_bytes()).expect("a record");
     assert_eq!(entry.time, Some(1_772_366_400));
     assert_eq!(entry.asked().map(|target| target.to_string()), Some("git.example:443".to_owned()));
@@ -57,7 +57,7 @@ fn a_record_is_read_in_any_order_and_with_anything_beside_it() {
     assert_eq!(entry.stands(), Stands::Refused);
 }
 
-/// By the names that the log's table of fields has.
+/// By the names in the log's table of fields.
 #[test]
 fn every_field_that_is_read_is_one_that_the_log_writes() {
     let target = Target::connect("git.example:443").expect("a target");
@@ -178,20 +178,23 @@ fn squids_lines_are_read_too() {
 }
 
 #[test]
-fn what_is_no_record_is_counted_and_told() {
+fn lines_that_are_not_records_are_counted_and_reported() {
     let long = format!("{{\"event\":\"open\",\"x\":\"{}\"}}", "x".repeat(MAX_LINE));
     let log = format!("{OPEN}\r\n\n{{}}\nnoise\n\n{long}\n{OPEN}\n{}", &OPEN[..40]);
     let (reader, targets) = read(log.as_bytes());
     assert_eq!(targets, ["git.example:443", "git.example:443"]);
     assert_eq!(reader.records(), 2);
-    assert_eq!(reader.malformed().to_string(), "4 lines are no record: a.log:3, a.log:4, a.log:6, a.log:8");
+    assert_eq!(
+        reader.malformed().to_string(),
+        "4 lines are not records, and are skipped: a.log:3, a.log:4, a.log:6, a.log:8"
+    );
     let (reader, _) = read(&b"\xff\n".repeat(7));
     assert!(reader.malformed().to_string().ends_with(":5, …"), "{}", reader.malformed());
     assert_eq!(read(&long.as_bytes()[..MAX_LINE + 5]).0.malformed().count, 1, "also without an end");
 }
 
 #[test]
-fn what_gzip_packed_is_unpacked_rotations_in_one_file_included() {
+fn gzip_is_unpacked_also_with_several_rotations_in_one_file() {
     let pack = |text: &str| {
         let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         packer.write_all(text.as_bytes()).expect("into memory");
@@ -256,7 +259,7 @@ proptest! {
         prop_assert!(Entry::parse(&OPEN.as_bytes()[..end]).is_none());
     }
 
-    /// Whatever stands beside them: the members are what serde_json says.
+    /// Whatever other members there are: the members that are read are what serde_json says.
     #[test]
     fn it_reads_what_serde_json_reads(
         others in proptest::collection::hash_map("[a-z]{9,12}", any_json(), 0..6),

@@ -1,4 +1,4 @@
-//! `egressd suggest`: what was recorded, as the shortest exact allowlist that would have let it through.
+//! `egressd suggest`: prints the shortest exact allowlist that would have allowed the recorded requests.
 
 use std::path::PathBuf;
 
@@ -9,10 +9,10 @@ use crate::commands::{FAILED, FINE, say};
 /// `suggest`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Suggest {
-    /// Access logs, in JSON or as Squid writes them, packed by gzip or not; `-` is stdin.
+    /// Access logs, in JSON or in Squid's format, plain or packed with gzip; `-` is stdin.
     #[arg(required = true, value_name = "LOG")]
     logs: Vec<PathBuf>,
-    /// Leave out what was denied: clients chose those names.
+    /// Leave out denied targets: any client may have chosen their names.
     #[arg(long)]
     without_denied: bool,
 }

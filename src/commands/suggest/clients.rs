@@ -1,4 +1,4 @@
-//! Who asked, as the narrowest networks that are of use: pods and hosts of one subnet come and go.
+//! The clients in a log as the narrowest useful networks: pods and hosts of one subnet come and go.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -6,19 +6,19 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-/// Networks that are kept.
+/// Most networks that are kept.
 const MOST: usize = 256;
-/// What clients that are near each other are taken together by.
+/// IPv4 clients that share a prefix of this length become one network.
 const NEAR_V4: u8 = 24;
-/// One client of IPv6: whoever has an address of a /64 can have any of it.
+/// One IPv6 client: a client that has one address of a /64 can have any of them.
 const NEAR_V6: u8 = 64;
 
 /// Clients of one kind of request.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Clients {
-    /// By the network around them: the only address seen there, or none where there are several.
+    /// By the network around them: the only address seen in it, or none if there are several.
     near: BTreeMap<IpNet, Option<IpAddr>>,
-    /// There was no room for all.
+    /// There were more, and no room for them.
     pub(super) more: bool,
 }
 
@@ -48,7 +48,7 @@ impl Clients {
         }
     }
 
-    /// The address of a client that was alone in its /24, the /24 of those that were not, and the /64 of IPv6.
+    /// The address of a client that is alone in its /24, the /24 if there are several, and the /64 for IPv6.
     pub(super) fn networks(&self) -> Vec<IpNet> {
         let written = |(network, only): (&IpNet, &Option<IpAddr>)| match only {
             Some(only @ IpAddr::V4(_)) => IpNet::from(*only),

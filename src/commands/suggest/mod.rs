@@ -1,11 +1,11 @@
-//! From recorded requests to the shortest exact allowlist that would have let them through.
+//! Makes the shortest exact allowlist that would have allowed the recorded requests.
 //!
-//! Exact: every rule names one host, one scheme and the ports that were seen. A pattern is never written, only told of
-//! where it would fit many names, together with what the lint has against it. What failed for another cause than the rules
-//! (DNS, the way to the target, the ClientHello) is left out and told. Names in a log are whatever clients asked for, so
-//! that what was let through, what report mode alone let through, and what was denied stand apart.
+//! Exact: every rule names one host, one scheme and the ports that were seen. A pattern is never written. If one would match
+//! many names, a comment says so, with the lint's warnings about it. A request that failed for a cause other than the rules
+//! (DNS, the path to the target, the ClientHello) is left out, and a comment says so. The names in a log are chosen by
+//! clients, so the output separates what was let through, what only report mode let through, and what was denied.
 //!
-//! Memory is bounded: of each kind at most so many distinct targets are kept, and what goes beyond is counted and told.
+//! Memory is bounded: only so many distinct targets of each kind are kept; the rest is counted and reported.
 //! Not here: how a log is read ([`crate::commands::logs`]).
 
 mod arguments;
@@ -27,21 +27,21 @@ use crate::telemetry::record::{Cause, Event};
 use crate::words::outcome::{Class, Decision, Reason};
 use crate::words::target::{Host, Method, PROBE, Port, Target};
 
-/// Distinct targets kept of what was let through; half as many of each other kind.
+/// Most distinct targets that are kept of those let through; half as many of each other kind.
 const MOST: usize = 50_000;
-/// Clients of one target whose addresses are told.
+/// Most clients of one target whose addresses are shown.
 const CLIENTS: usize = 4;
-/// Non-public addresses of one target that are told.
+/// Most non-public addresses of one target that are shown.
 const ADDRESSES: usize = 8;
-/// Examples of what was left out for one cause.
+/// Most examples of what was left out for one cause.
 const EXAMPLES: usize = 3;
 
-/// How requests to a target ended so far; a target is of the first kind that any of its requests is.
+/// How the requests to a target ended so far. The target is of the first of these kinds that one of its requests has.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Kind {
     /// A rule let it through.
     Passed,
-    /// Report mode did, and enforce mode would not.
+    /// Only report mode let it through; enforce mode would not.
     WouldDeny,
     /// It was denied.
     Denied,
@@ -55,7 +55,7 @@ struct Wanted {
     port: Port,
 }
 
-/// What was seen of it.
+/// What the log says about it.
 #[derive(Clone, Debug, Default)]
 struct Seen {
     passed: u64,
@@ -66,7 +66,7 @@ struct Seen {
     last: Option<i64>,
     clients: Vec<IpAddr>,
     more_clients: bool,
-    /// Where it led that only `private` opens.
+    /// The addresses it resolved to that only `private` opens.
     addresses: Vec<IpAddr>,
     more_addresses: bool,
     /// Why it was, or would be, denied: the last reason.
@@ -76,11 +76,11 @@ struct Seen {
 /// Why a request is left out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Why {
-    /// It was refused or failed, and no rule would have helped it.
+    /// It was refused or failed, and no rule would have helped.
     Failed(Cause),
-    /// The `doctor` command asked.
+    /// The `doctor` command sent it.
     Doctor,
-    /// The log says it in a word that is none of ours: a log may hold any.
+    /// The log's reason is not one of egressd's: a log may contain any word.
     Other,
 }
 
@@ -112,13 +112,13 @@ impl LeftOut {
 #[derive(Debug, Default)]
 pub struct Suggestion {
     seen: HashMap<Wanted, Seen>,
-    /// Distinct targets by the kind that they came as.
+    /// Distinct targets, by the kind of their first request.
     kept: [usize; 3],
     /// Requests to targets that there was no room for, by kind.
     not_kept: [u64; 3],
-    /// By the word for why.
+    /// By the word for the cause.
     left_out: BTreeMap<&'static str, LeftOut>,
-    /// Who asked, by kind.
+    /// The clients, by kind.
     clients: [Clients; 3],
     requests: u64,
     first: Option<i64>,
@@ -126,7 +126,7 @@ pub struct Suggestion {
 }
 
 impl Suggestion {
-    /// Has seen nothing.
+    /// Nothing added yet.
     pub fn new() -> Self {
         Suggestion::default()
     }
@@ -195,7 +195,7 @@ impl Suggestion {
                 clients.add(client);
             }
         }
-        // Another port is a parent proxy's.
+        // With another port, it is the address of a parent proxy.
         let private = dialled.map(|upstream| upstream.ip()).or(written);
         let private =
             private.filter(|ip| address::prohibited(*ip, &[]).is_some() && address::never(*ip).is_none());
@@ -230,7 +230,7 @@ impl Suggestion {
     }
 }
 
-/// The rule that a request wanted, or why no rule would have helped it.
+/// The rule that a request needed, or why no rule would have helped.
 fn wanted(entry: &Entry<'_>, stands: Stands, target: &Target) -> Result<(Kind, Wanted), Why> {
     let kind = match (stands, entry.event) {
         (Stands::Passed, _) if entry.decided(Decision::WouldDeny) => Kind::WouldDeny,
@@ -250,7 +250,7 @@ fn wanted(entry: &Entry<'_>, stands: Stands, target: &Target) -> Result<(Kind, W
     if let Host::Address(address) = target.host
         && address::never(address).is_some()
     {
-        // A cloud's credentials: no rule opens those.
+        // The address of a cloud's credentials: no rule opens it.
         return Err(Why::Failed(Reason::AddressProhibited.into()));
     }
     let scheme = match (target.method, &target.host) {
@@ -265,7 +265,7 @@ fn wanted(entry: &Entry<'_>, stands: Stands, target: &Target) -> Result<(Kind, W
             (None, Some(scheme)) if kind == Kind::Passed => scheme,
             // Report mode looked for a ClientHello and found none.
             (None, _) if kind == Kind::WouldDeny => Scheme::Tcp,
-            // As a CONNECT that no rule matches is taken.
+            // The proxy treats a CONNECT that no rule matches in the same way.
             (None, _) if target.port == Port::HTTPS => Scheme::Https,
             (None, _) => Scheme::Tcp,
         },
@@ -273,7 +273,7 @@ fn wanted(entry: &Entry<'_>, stands: Stands, target: &Target) -> Result<(Kind, W
     Ok((kind, Wanted { scheme, host: target.host.clone(), port: target.port }))
 }
 
-/// Of the rule that let a tunnel through.
+/// The scheme of the rule that let a tunnel through.
 fn rule_scheme(entry: &Entry<'_>) -> Option<Scheme> {
     let rule = entry.rule?.decoded();
     Some(if rule.starts_with("tcp://") { Scheme::Tcp } else { Scheme::Https })
@@ -283,7 +283,7 @@ fn reason(entry: &Entry<'_>) -> Option<Reason> {
     Reason::from_word(entry.reason?.raw())
 }
 
-/// What the log says of why it did not pass.
+/// Why it did not pass, according to the log.
 fn why(entry: &Entry<'_>) -> Option<Why> {
     Some(Cause::from_word(entry.reason?.raw()).map_or(Why::Other, Why::Failed))
 }
@@ -293,9 +293,9 @@ fn why(entry: &Entry<'_>) -> Option<Why> {
 enum Help {
     /// An `allow` rule.
     Rule,
-    /// Something else, with an `allow` rule or without one.
+    /// Not a rule: it needs something else, with or without an `allow` rule.
     NoRule,
-    /// The reason says nothing of the rules: it came after them, or before.
+    /// The reason says nothing about the rules: it came before them, or after.
     Unknown,
 }
 

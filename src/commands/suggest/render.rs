@@ -1,4 +1,4 @@
-//! The fragment as YAML: a whole configuration that `check` takes, with what was seen as comments.
+//! Writes the suggestion as YAML: a whole configuration that `check` accepts, with comments on what was seen.
 
 use std::fmt::Write as _;
 
@@ -11,14 +11,14 @@ use crate::telemetry::record::Cause;
 use crate::words::outcome::Class;
 use crate::words::target::Host;
 
-/// The name that its findings have.
+/// Its file name in findings.
 const NAME: &str = "suggested.yaml";
 
-/// Above a rule that was not let through by one like it, and that opens more than a name.
-const CAREFUL: &str = "CAREFUL, the next one opens a tunnel that nobody looks into: no server name was seen in it. Keep it only if you \
-                       know what it carries";
+/// Stands above a `tcp` rule that is not based on an existing one: it opens more than a name.
+const CAREFUL: &str = "CAREFUL: the next rule opens an opaque tunnel, content not inspected; no server name was seen in it. Keep it only if \
+                       you know what it is for";
 
-/// One rule to be: a host, and ports in a row that were seen of it.
+/// One rule to write: a host, and adjacent ports that were seen with it.
 struct Line {
     kind: Kind,
     wanted: Wanted,
@@ -32,7 +32,7 @@ impl Suggestion {
         let mut lines = self.lines();
         let without = lines.iter().filter(|line| !denied && line.kind == Kind::Denied).count();
         lines.retain(|line| denied || line.kind != Kind::Denied);
-        // A name can be one that no rule may be for. Two rounds: the second has none of those of the first.
+        // For some names no rule can be written. Two rounds: the second leaves out those that the first found.
         let mut refused = Vec::new();
         let mut clients = Clients::default();
         for kind in [Kind::Passed, Kind::WouldDeny, Kind::Denied] {
@@ -67,7 +67,7 @@ impl Suggestion {
         text
     }
 
-    /// Sorted by kind and name; ports in a row joined.
+    /// Sorted by kind and name; adjacent ports are joined.
     fn lines(&self) -> Vec<Line> {
         let mut lines: Vec<Line> = self
             .seen
@@ -77,7 +77,7 @@ impl Suggestion {
                 Some(Line { kind: seen.kind()?, wanted: wanted.clone(), last_port, seen: seen.clone() })
             })
             .collect();
-        // `tcp` lets through what `https` does; of two rules for one place one alone would decide.
+        // A `tcp` rule also allows what an `https` rule does, and of two rules for one host and port only one would decide.
         let place =
             |line: &Line| (name(&line.wanted.host), line.wanted.port, line.wanted.scheme != Scheme::Tcp);
         lines.sort_by_cached_key(place);
@@ -108,7 +108,7 @@ impl Suggestion {
         lines
     }
 
-    /// The text, and in which line of it each rule stands.
+    /// The text, and the line number of each rule in it.
     fn render(
         &self,
         lines: &[Line],
@@ -133,10 +133,10 @@ impl Suggestion {
                 kind = Some(line.kind);
                 let title = match line.kind {
                     Kind::Passed => "let through by a rule",
-                    Kind::WouldDeny => "let through by report mode alone: enforce mode would have denied it",
+                    Kind::WouldDeny => "let through only by report mode: enforce mode would have denied it",
                     Kind::Denied => {
-                        "DENIED so far. Whoever may ask the proxy chose these names: keep a line only if you know why \
-                         it is asked for"
+                        "DENIED so far. Any client of the proxy may have chosen these names: keep a line only if you \
+                         know why it was requested"
                     }
                 };
                 let _ = writeln!(out, "      # {title}");
@@ -159,12 +159,12 @@ impl Suggestion {
         if let (Some(first), Some(last)) = (self.first, self.last) {
             let _ = write!(out, ", {} to {}", moment(first), moment(last));
         }
-        out.push_str(". Exact names alone; read it before you use it.\n");
+        out.push_str(". Exact names only; read it before you use it.\n");
     }
 
     fn tail(&self, out: &mut String, lines: &[Line], without: usize, refused: &[String]) {
         if without > 0 {
-            let _ = writeln!(out, "# {without} targets that were denied are left out");
+            let _ = writeln!(out, "# {without} denied targets are left out");
         }
         let names = lines.iter().filter_map(|line| match &line.wanted.host {
             Host::Name(name) => Some(name.as_str()),
@@ -177,7 +177,7 @@ impl Suggestion {
             let _ = writeln!(out, "# no rule can be written for {told}");
         }
         if !self.left_out.is_empty() {
-            out.push_str("# left out, as no rule for the target would have let it through:\n");
+            out.push_str("# left out, because no rule for the target would have let it through:\n");
         }
         for (cause, left) in &self.left_out {
             let _ = write!(out, "#   {}x {cause}: {}", left.count, hint(left.why));
@@ -191,8 +191,8 @@ impl Suggestion {
             let [passed, would_deny, denied] = self.not_kept;
             let _ = writeln!(
                 out,
-                "# NOT WHOLE: more distinct targets than are kept; beyond them {passed} requests were let through, \
-                 {would_deny} would be denied, {denied} were denied"
+                "# INCOMPLETE: the log has more distinct targets than are kept; of the requests to the others, {passed} were \
+                 let through, {would_deny} would be denied, {denied} were denied"
             );
         }
     }
@@ -201,13 +201,13 @@ impl Suggestion {
 fn clients(who: &Clients, out: &mut String) {
     let networks: Vec<String> = who.networks().iter().map(|network| format!("\"{network}\"")).collect();
     if networks.is_empty() {
-        out.push_str("    # the log names no client: whoever has a private address may ask, as long as there is no `clients`\n");
+        out.push_str("    # the log names no client: without `clients`, every client with a private address is allowed\n");
         return;
     }
-    let more = if who.more { "; MORE asked than are listed" } else { "" };
+    let more = if who.more { "; there were MORE clients than are listed" } else { "" };
     let _ = writeln!(
         out,
-        "    # who asked, and nobody else: an address, or the /24 of several (IPv6: the /64){more}. Write your clients' subnets"
+        "    # only the clients in the log: an address, or the /24 of several (IPv6: the /64){more}. Replace them with your clients' subnets"
     );
     let _ = writeln!(out, "    clients: {{networks: [{}]}}", networks.join(", "));
 }
@@ -281,7 +281,7 @@ fn name(host: &Host) -> String {
     host.to_string()
 }
 
-/// `com.example.www`: what belongs together stands together.
+/// `com.example.www`: so the names of one domain are sorted together.
 fn reversed(host: &Host) -> String {
     match host {
         Host::Name(name) => name.as_str().rsplit('.').collect::<Vec<_>>().join("."),
@@ -289,28 +289,28 @@ fn reversed(host: &Host) -> String {
     }
 }
 
-/// What to do about what no rule would have let through.
+/// What to do about requests that no rule would have let through.
 fn hint(why: Why) -> &'static str {
     let reason = match why {
-        Why::Doctor => return "`egressd doctor` asked, for a name that is there to be refused",
-        Why::Failed(Cause::ClientGone) => return "the client left before there was a verdict",
+        Why::Doctor => return "`egressd doctor` requested it in order to be refused",
+        Why::Failed(Cause::ClientGone) => return "the client left before the decision",
         Why::Other => return OTHER_CAUSE,
         Why::Failed(Cause::Refused(reason)) => reason,
     };
     match reason.class() {
-        Class::Denied => "a deny rule names it, and wins over any allow",
-        Class::Client => "no policy is for the client: see `clients`",
+        Class::Denied => "a `deny` rule names it, and `deny` wins over `allow`",
+        Class::Client => "no policy applies to the client: see `clients`",
         Class::Address => {
-            "the name leads to an address that is not public: `private` opens networks to a rule"
+            "the name resolves to an address that is not public: `private` allows such networks in a rule"
         }
         Class::NoTls | Class::ServerName | Class::Hello => {
-            "the tunnel did not carry what it was opened for: look at the client first"
+            "the tunnel did not contain TLS for the host that was requested: check the client first"
         }
-        Class::Challenge | Class::Credentials => "the client did not prove who it is",
-        Class::Upload => "a rule allows it, with less to send",
-        Class::Certificate => "a rule allows it, and the target is not what it should be",
+        Class::Challenge | Class::Credentials => "the client did not prove its identity",
+        Class::Upload => "a rule allows it, but the client sent more than the rule allows",
+        Class::Certificate => "a rule allows it, but the target's certificate was refused",
         Class::Rate | Class::ClientLimit | Class::Limit => "a limit was reached: see `limits`",
-        Class::Form => "the request was refused for its form",
+        Class::Form => "the request was malformed",
         Class::Connection
         | Class::NotListed
         | Class::Expired
@@ -322,4 +322,4 @@ fn hint(why: Why) -> &'static str {
     }
 }
 
-const OTHER_CAUSE: &str = "it failed for another cause than the rules";
+const OTHER_CAUSE: &str = "it failed for a cause other than the rules";

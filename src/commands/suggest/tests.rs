@@ -1,4 +1,4 @@
-//! What is suggested for what was seen: by example, and that it holds what it says.
+//! What is suggested for what was seen: by example, and that the result allows exactly that.
 
 use std::net::SocketAddr;
 
@@ -35,7 +35,7 @@ fn passed(second: u32, client: &str, host: &str) -> String {
 }
 
 #[test]
-fn what_was_let_through_would_be_and_denied_would_be_stand_apart() {
+fn what_was_let_through_by_a_rule_or_by_report_mode_and_what_was_denied_are_separate() {
     let deny = r#""event":"deny","decision":"deny","reason":"host_not_allowed","sent":null"#;
     let would = r#""event":"open","decision":"would_deny","reason":"host_not_allowed","sni":"new.example""#;
     let tcp = r#""event":"open","decision":"allow","rule":"tcp://git.example:22","sni":null"#;
@@ -60,10 +60,10 @@ fn what_was_let_through_would_be_and_denied_would_be_stand_apart() {
         line(6, "10.0.0.9", ("CONNECT", "/nothing"), &deny.replace("host_not_allowed", "bad_target")),
     ]
     .concat();
-    let want = r#"# 13 recorded requests, 2026-03-01T12:00:01Z to 2026-03-01T12:00:06Z. Exact names alone; read it before you use it.
+    let want = r#"# 13 recorded requests, 2026-03-01T12:00:01Z to 2026-03-01T12:00:06Z. Exact names only; read it before you use it.
 policies:
   - name: suggested
-    # who asked, and nobody else: an address, or the /24 of several (IPv6: the /64). Write your clients' subnets
+    # only the clients in the log: an address, or the /24 of several (IPv6: the /64). Replace them with your clients' subnets
     clients: {networks: ["10.0.0.0/24"]}
     allow:
       # let through by a rule
@@ -71,24 +71,21 @@ policies:
       - "git.example" # 2 let through; 10.0.0.1, 10.0.0.2; 2026-03-01T12:00:01Z to 2026-03-01T12:00:03Z
       - "tcp://git.example:22-23" # 2 let through; 10.0.0.1; 2026-03-01T12:00:02Z
       - "http://mirror.example" # 1 let through; 10.0.0.1; 2026-03-01T12:00:02Z
-      # let through by report mode alone: enforce mode would have denied it
+      # let through only by report mode: enforce mode would have denied it
       - "new.example" # 1 would be denied (host_not_allowed); 10.0.0.3; 2026-03-01T12:00:04Z
-      # DENIED so far. Whoever may ask the proxy chose these names: keep a line only if you know why it is asked for
-      # CAREFUL, the next one opens a tunnel that nobody looks into: no server name was seen in it. Keep it only if you know what it carries
+      # DENIED so far. Any client of the proxy may have chosen these names: keep a line only if you know why it was requested
+      # CAREFUL: the next rule opens an opaque tunnel, content not inspected; no server name was seen in it. Keep it only if you know what it is for
       - "tcp://52.94.0.9:443" # 1 denied (host_not_allowed); 10.0.0.9; 2026-03-01T12:00:05Z
       - "evil.example" # 1 denied (host_not_allowed); 10.0.0.9; 2026-03-01T12:00:05Z
-# left out, as no rule for the target would have let it through:
-#   1x bad_target: the request was refused for its form
-#   1x dns_timeout: it failed for another cause than the rules; x.example:443
-#   1x host_denied: a deny rule names it, and wins over any allow; z.example:443
-#   1x sni_mismatch: the tunnel did not carry what it was opened for: look at the client first; y.example:443
+# left out, because no rule for the target would have let it through:
+#   1x bad_target: the request was malformed
+#   1x dns_timeout: it failed for a cause other than the rules; x.example:443
+#   1x host_denied: a `deny` rule names it, and `deny` wins over `allow`; z.example:443
+#   1x sni_mismatch: the tunnel did not contain TLS for the host that was requested: check the client first; y.example:443
 "#;
     assert_eq!(suggested(&log, true), want);
     let without = suggested(&log, false);
-    assert!(
-        !without.contains("evil") && without.contains("# 2 targets that were denied are left out\n"),
-        "{without}"
-    );
+    assert!(!without.contains("evil") && without.contains("# 2 denied targets are left out\n"), "{without}");
 }
 
 #[test]
@@ -106,13 +103,13 @@ fn a_tunnel_refused_after_its_first_hello_did_not_pass() {
 }
 
 #[test]
-fn a_pattern_over_many_names_is_told_of_and_never_written() {
+fn a_pattern_over_many_names_is_mentioned_and_never_written() {
     let names = (0..5).map(|n| format!("bucket{n}.s3.amazonaws.com"));
     let own = (0..4).map(|n| format!("host{n}.corp.example"));
     let log: String = names.chain(own).map(|name| passed(1, "10.0.0.1", &name)).collect();
     let text = suggested(&log, true);
-    assert!(text.contains("# 5 names fit `*.s3.amazonaws.com`, which is too wide: "), "{text}");
-    assert!(text.contains("# 4 names fit `*.corp.example`: one rule in place of 4"), "{text}");
+    assert!(text.contains("# 5 names match `*.s3.amazonaws.com`, which is too wide: "), "{text}");
+    assert!(text.contains("# 4 names match `*.corp.example`: one rule instead of 4"), "{text}");
     assert!(!text.contains("- \"*"), "{text}");
 }
 
@@ -129,7 +126,7 @@ fn addresses_that_are_not_public_are_opened_and_those_of_credentials_never_sugge
 }
 
 #[test]
-fn those_who_asked_may_ask_and_nobody_else() {
+fn only_the_clients_in_the_log_are_allowed() {
     let deny = r#""event":"deny","decision":"deny","reason":"host_not_allowed""#;
     let log = passed(1, "203.0.113.7", "a.example")
         + &passed(1, "10.0.0.1", "a.example")
@@ -144,7 +141,7 @@ fn those_who_asked_may_ask_and_nobody_else() {
 }
 
 #[test]
-fn a_tunnel_that_nobody_looks_into_is_warned_of_where_no_rule_let_it_through() {
+fn an_opaque_tunnel_is_warned_of_if_no_rule_let_it_through() {
     let would = r#""event":"open","decision":"would_deny","reason":"host_not_allowed","sni":null"#;
     let passes = r#""event":"open","decision":"allow","rule":"tcp://git.example:22","sni":null"#;
     let log = line(1, "10.0.0.1", ("CONNECT", "new.example:443"), would)
@@ -160,7 +157,7 @@ fn a_tunnel_that_nobody_looks_into_is_warned_of_where_no_rule_let_it_through() {
 }
 
 #[test]
-fn what_doctor_asked_for_is_no_wish() {
+fn what_doctor_requested_is_not_suggested() {
     let deny = r#""event":"deny","decision":"deny","reason":"host_not_allowed""#;
     let log =
         line(1, "10.0.0.1", ("CONNECT", &format!("{PROBE}:443")), deny) + &passed(2, "10.0.0.2", "a.example");
@@ -170,7 +167,7 @@ fn what_doctor_asked_for_is_no_wish() {
 }
 
 #[test]
-fn what_is_kept_is_bounded_and_a_flood_of_denials_pushes_nothing_out() {
+fn what_is_kept_is_bounded_and_a_flood_of_denials_displaces_nothing() {
     let mut suggestion = Suggestion::new();
     let deny = r#""event":"deny","decision":"deny","reason":"host_not_allowed""#;
     for number in 0..MOST {
@@ -182,7 +179,7 @@ fn what_is_kept_is_bounded_and_a_flood_of_denials_pushes_nothing_out() {
     assert_eq!(suggestion.seen.len(), MOST / 2 + 1);
     let text = suggestion.to_yaml(true);
     assert!(text.contains("- \"good.example\""));
-    assert!(text.contains("# NOT WHOLE: more distinct targets than are kept; beyond them 0 requests were let through, 0 would be denied, 25000 were denied"));
+    assert!(text.contains("# INCOMPLETE: the log has more distinct targets than are kept; of the requests to the others, 0 were let through, 0 would be denied, 25000 were denied"));
 }
 
 #[test]
@@ -229,13 +226,13 @@ fn any_request() -> impl Strategy<Value = (Kind, &'static str, String, u16, u8)>
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// `check` takes it, it allows what was seen, and nothing beside it.
+    /// `check` accepts it, and it allows what was seen, and nothing else.
     #[test]
     fn it_allows_what_was_seen_and_nothing_else(requests in proptest::collection::vec(any_request(), 0..30)) {
         let mut log = String::new();
         for (kind, scheme, host, port, client) in &requests {
             let is_name = host.as_bytes().first().is_some_and(u8::is_ascii_lowercase);
-            // No tunnel to an address carries its name.
+            // A tunnel to an address has no server name.
             let scheme = if *scheme == "https" && !is_name { "tcp" } else { scheme };
             let sni = if scheme == "https" { format!("\"{host}\"") } else { "null".to_owned() };
             let (method, target) = match scheme {
@@ -260,7 +257,7 @@ proptest! {
         let policies = config::load_str("s.yaml", &text, |_| Ok(Vec::new())).expect("checked").config.policies;
         let now = Timestamp::UNIX_EPOCH;
         let client = |last: u8| Client::direct(SocketAddr::from(([10, 0, 0, last], 1)));
-        let stranger = Client::direct(SocketAddr::from(([10, 0, 1, 1], 1)));
+        let other_client = Client::direct(SocketAddr::from(([10, 0, 1, 1], 1)));
         let target = |scheme: &str, host: &str, port: u16| match scheme {
             "http" => Target::http(&format!("{host}:{port}")),
             _ => Target::connect(&format!("{host}:{port}")),
@@ -268,7 +265,7 @@ proptest! {
         for (_, scheme, host, port, last) in &requests {
             let decision = policies.decide(&target(scheme, host, *port), &client(*last), now);
             prop_assert!(decision.is_ok(), "{scheme} {host}:{port} {:?}\n{text}", decision.err());
-            prop_assert!(policies.decide(&target(scheme, host, *port), &stranger, now).is_err(), "{text}");
+            prop_assert!(policies.decide(&target(scheme, host, *port), &other_client, now).is_err(), "{text}");
         }
         let client = client(requests.first().map_or(1, |(.., last)| *last));
         for (host, port) in [("other.example", 443), ("example", 443), ("y.s3.amazonaws.com", 443), ("a.example", 81), ("203.0.113.8", 443)] {
@@ -277,7 +274,7 @@ proptest! {
             }
         }
         for (_, scheme, host, port, _) in &requests {
-            // The same host, asked in the way that was not seen.
+            // The same host, requested in the way that was not seen.
             let other = if *scheme == "http" { "https" } else { "http" };
             let seen = requests.iter().any(|(_, s, h, p, _)| (*s == "http") == (other == "http") && h == host && p == port);
             prop_assert!(seen || policies.decide(&target(other, host, *port), &client, now).is_err(), "{text}");

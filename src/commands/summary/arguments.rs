@@ -1,4 +1,4 @@
-//! `egressd summary`: who went where, for a terminal or as a page.
+//! `egressd summary`: shows which clients reached which targets, on a terminal or as a page.
 
 use std::path::PathBuf;
 
@@ -11,13 +11,13 @@ use crate::commands::{FAILED, FINE, say};
 /// `summary`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Arguments {
-    /// Access logs, in JSON or as Squid writes them, packed by gzip or not; `-` is stdin.
+    /// Access logs, in JSON or in Squid's format, plain or packed with gzip; `-` is stdin.
     #[arg(required = true, value_name = "LOG")]
     logs: Vec<PathBuf>,
-    /// Write one self-contained page with plots here, and print nothing.
+    /// Write one self-contained page with plots to this file, and print nothing.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
-    /// Rows of each table.
+    /// Number of rows in each table.
     #[arg(long, value_name = "N", default_value_t = 20)]
     top: usize,
 }

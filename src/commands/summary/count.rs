@@ -7,11 +7,11 @@ use std::collections::HashMap;
 pub enum CountedAs {
     /// Let through by a rule.
     Passed,
-    /// Let through by report mode alone.
+    /// Let through only by report mode.
     WouldDeny,
     /// Denied.
     Denied,
-    /// Failed for another cause.
+    /// Failed for a cause other than the rules.
     Failed,
 }
 
@@ -20,11 +20,11 @@ pub enum CountedAs {
 pub struct Tally {
     /// Let through by a rule.
     pub passed: u64,
-    /// Let through by report mode alone.
+    /// Let through only by report mode.
     pub would_deny: u64,
     /// Denied.
     pub denied: u64,
-    /// Failed for another cause.
+    /// Failed for a cause other than the rules.
     pub failed: u64,
     /// Bytes from clients.
     pub sent: u64,
@@ -73,7 +73,7 @@ impl Tally {
         self.would_deny += other.would_deny;
         self.denied += other.denied;
         self.failed += other.failed;
-        // A log may hold any number.
+        // A log may contain any number.
         self.sent = self.sent.saturating_add(other.sent);
         self.received = self.received.saturating_add(other.received);
         self.span = match (self.span, other.span) {
@@ -85,12 +85,12 @@ impl Tally {
     }
 }
 
-/// Tallies by name, of at most so many names.
+/// Tallies by name, for a limited number of names.
 #[derive(Clone, Debug)]
 pub struct Counter {
     named: HashMap<Box<str>, Tally>,
     most: usize,
-    /// Of names that there was no room for.
+    /// The sum for names that there was no room for.
     pub beyond: Tally,
 }
 
@@ -143,9 +143,9 @@ pub type Bin = Tally;
 pub struct Bins {
     /// Seconds of one bar.
     pub width: i64,
-    /// Of the first bar, in seconds since 1970; a multiple of the width.
+    /// The start of the first bar, in seconds since 1970; a multiple of the width.
     pub start: i64,
-    /// Without a gap.
+    /// Without gaps.
     pub bins: Vec<Bin>,
 }
 
@@ -179,7 +179,7 @@ impl Bins {
         }
     }
 
-    /// Bars with one at `time`, too.
+    /// How many bars there are with one at `time`.
     fn needed(&self, time: i64) -> i64 {
         let last = self.start.saturating_add(self.width.saturating_mul(self.bins.len().max(1) as i64 - 1));
         let (first, last) = (self.start.min(time), last.max(time));

@@ -1,6 +1,6 @@
-//! The summary as one page that a reviewer can be sent: nothing is fetched, nothing runs, everything shown is escaped.
+//! Writes the summary as one page to send to a reviewer: it loads nothing, runs no script, and escapes everything shown.
 //!
-//! Its Content-Security-Policy allows its own style sheet, by hash, and nothing else.
+//! Its Content-Security-Policy allows only its own style sheet, by hash.
 
 use std::fmt::Write as _;
 
@@ -28,13 +28,13 @@ impl Summary {
         );
         self.head(&mut page, logs, now);
         page.push_str(&plot::bars(&self.bins, "Requests", plot::REQUESTS, number));
-        page.push_str(&plot::bars(&self.bins, "Bytes, where a request ended", plot::BYTES, bytes));
+        page.push_str(&plot::bars(&self.bins, "Bytes, counted when a request ended", plot::BYTES, bytes));
         self.reasons(&mut page);
         table(&mut page, "Targets reached", "by bytes", &self.reached, top, Tally::bytes);
         table(
             &mut page,
             "Targets refused",
-            "by requests; clients chose these names",
+            "by requests; any client may have chosen these names",
             &self.refused,
             top,
             Tally::requests,
@@ -67,8 +67,8 @@ impl Summary {
         page.push_str("<ul class=\"tiles\">");
         let tiles = [
             ("", "requests", number(all.requests())),
-            ("passed", "let through", number(all.passed)),
-            ("would", "by report mode alone", number(all.would_deny)),
+            ("passed", "let through by a rule", number(all.passed)),
+            ("would", "let through by report mode", number(all.would_deny)),
             ("denied", "denied", number(all.denied)),
             ("failed", "failed", number(all.failed)),
             ("sent", "sent", bytes(all.sent)),
@@ -81,7 +81,7 @@ impl Summary {
         if self.without_end() > 0 {
             let _ = writeln!(
                 page,
-                "<p class=\"of\">{} tunnels have no end in these logs, and no bytes here.</p>",
+                "<p class=\"of\">Tunnels without an end in these logs: {}. Their bytes are not counted.</p>",
                 number(self.without_end())
             );
         }
@@ -91,7 +91,7 @@ impl Summary {
         let reasons = self.by_reason();
         let Some((_, most)) = reasons.first() else { return };
         page.push_str(
-            "<h2>Refused, would be, or failed <small>by reason</small></h2>\n<div class=\"wide\"><table><tbody>\n",
+            "<h2>Refused, would be refused, or failed <small>by reason</small></h2>\n<div class=\"wide\"><table><tbody>\n",
         );
         for (reason, count) in &reasons {
             let _ = writeln!(
@@ -129,7 +129,7 @@ fn table(
         row(page, &escaped(name), tally, &plot::share(key(tally), most, colour));
     }
     if counter.beyond.requests() > 0 {
-        row(page, "<em>beyond the distinct ones that are kept</em>", &counter.beyond, "");
+        row(page, "<em>all others: there are more distinct names than are kept</em>", &counter.beyond, "");
     }
     page.push_str("</tbody></table></div>\n");
     let more = counter.len().saturating_sub(rows.len());
@@ -152,8 +152,8 @@ fn row(page: &mut String, name: &str, tally: &Tally, bar: &str) {
     );
 }
 
-/// What a stranger may have chosen: markup is escaped, and what could not be seen or would turn the line is written as
-/// its code.
+/// Text that an untrusted client may have chosen: markup is escaped, and characters that are invisible or change the
+/// direction of the line are written as their codes.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {

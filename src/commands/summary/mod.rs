@@ -1,11 +1,12 @@
-//! Who went where: recorded requests added up, for a terminal and as a page.
+//! Adds up recorded requests: which clients reached which targets, for a terminal and as a page.
 //!
-//! Each request counts once: where it passed (`open` of a tunnel, `http`), or where it was refused. Bytes come with the
-//! record that ends it, so that a tunnel that was open at the log's end has none yet; how many those are is told.
+//! Each request counts once, at the record with which it passed (`open` of a tunnel, `http`) or was refused. Its bytes come
+//! with the record that ends it. So a tunnel that is still open at the end of the log has none yet; the summary says how
+//! many such tunnels there are.
 //!
-//! Memory is bounded: distinct names are kept up to a number, and what goes beyond is added up as one; the bars of the
-//! plots grow wider as the time does. Targets that were only ever denied are kept apart, so that a flood of them pushes
-//! none out that was reached. Not here: how a log is read ([`logs`](super::logs)).
+//! Memory is bounded: only so many distinct names are kept, and all others are added up as one; the bars of the plots get
+//! wider as the time span grows. Targets that were only denied are kept separately, so that a flood of them cannot displace
+//! a target that was reached. Not here: how a log is read ([`logs`](super::logs)).
 
 mod arguments;
 mod count;
@@ -27,7 +28,7 @@ use crate::words::outcome::Decision;
 
 /// Distinct targets, and clients, that are kept.
 const MOST: usize = 50_000;
-/// Distinct policies and rules that are kept: the operator's own.
+/// Distinct policies and rules that are kept: only the operator names those.
 const MOST_RULES: usize = 10_000;
 
 /// Recorded requests, added up.
@@ -39,9 +40,9 @@ pub struct Summary {
     pub reached: Counter,
     /// Targets of what was denied or failed.
     pub refused: Counter,
-    /// Addresses that asked.
+    /// Client addresses.
     pub clients: Counter,
-    /// Who they proved to be.
+    /// The identities that clients proved.
     pub identities: Counter,
     /// Policies that decided.
     pub policies: Counter,
@@ -75,7 +76,7 @@ impl Default for Summary {
 }
 
 impl Summary {
-    /// Has seen nothing.
+    /// Nothing added yet.
     pub fn new() -> Self {
         Summary::default()
     }
@@ -91,7 +92,7 @@ impl Summary {
             Some(Event::Deny) if stands == Stands::Withdrawn => self.ended += 1,
             _ => {}
         }
-        // Squid has one line a tunnel, with its bytes.
+        // Squid writes one line per tunnel, with its bytes.
         let bytes = ends || (stands == Stands::Passed && entry.received.is_some());
         let (sent, received) = if bytes { (entry.sent, entry.received) } else { (None, None) };
         let one = Tally::of(counted_as.filter(|_| stands != Stands::Withdrawn), sent, received, entry.time);
@@ -129,7 +130,7 @@ impl Summary {
         }
     }
 
-    /// Tunnels whose end the logs do not have: open when they ended, or begun before a kill.
+    /// Tunnels without an end in the logs: still open at the end of the logs, or cut off when the proxy was killed.
     pub fn without_end(&self) -> u64 {
         self.opened.saturating_sub(self.ended)
     }
@@ -145,7 +146,7 @@ fn counted_as(entry: &Entry<'_>) -> Option<CountedAs> {
     }
 }
 
-/// As one of our own words, so that their number is bounded whatever a log holds.
+/// As one of egressd's own words, so that their number is bounded whatever a log contains.
 fn cause(entry: &Entry<'_>) -> Option<&'static str> {
     Some(Cause::from_word(entry.reason?.raw()).map_or("other", Cause::as_str))
 }

@@ -1,4 +1,4 @@
-//! Plots as inline SVG: no script, no style attribute, numbers and our own words alone.
+//! Plots as inline SVG: no script, no style attribute, and no text but numbers and fixed words.
 
 use std::fmt::Write as _;
 
@@ -44,7 +44,7 @@ pub(super) fn bars(bins: &Bins, title: &str, parts: &[Part], shown: fn(u64) -> S
         );
     }
     let step = inner / bins.bins.len().max(1) as f64;
-    // One bar alone would be a wall.
+    // A single bar would fill the whole plot.
     let wide = (step * 0.86).min(48.0);
     for (index, bin) in bins.bins.iter().enumerate() {
         if sum(bin) == 0 {
@@ -63,7 +63,7 @@ pub(super) fn bars(bins: &Bins, title: &str, parts: &[Part], shown: fn(u64) -> S
             if height <= 0.0 {
                 continue;
             }
-            // What happened at all is seen.
+            // Even a single request must be visible.
             let height = height.max(1.0);
             y -= height;
             let _ = write!(
@@ -85,7 +85,7 @@ pub(super) fn bars(bins: &Bins, title: &str, parts: &[Part], shown: fn(u64) -> S
     svg
 }
 
-/// A bar beside a row of a table, as long as its share of the largest.
+/// A bar next to a row of a table; its length is the row's share of the largest.
 pub(super) fn share(value: u64, most: u64, class: &str) -> String {
     let width = if most == 0 { 0.0 } else { value as f64 / most as f64 * 100.0 };
     format!(
@@ -96,12 +96,12 @@ pub(super) fn share(value: u64, most: u64, class: &str) -> String {
 
 /// What the plots show of requests.
 pub(super) const REQUESTS: &[Part] = &[
-    ("passed", "let through", |bin: &Tally| bin.passed),
-    ("would", "by report mode alone", |bin: &Tally| bin.would_deny),
+    ("passed", "let through by a rule", |bin: &Tally| bin.passed),
+    ("would", "let through by report mode", |bin: &Tally| bin.would_deny),
     ("denied", "denied", |bin: &Tally| bin.denied),
     ("failed", "failed", |bin: &Tally| bin.failed),
 ];
 
-/// What they show of bytes, which are counted where a request ends.
+/// What they show of bytes, which are counted when a request ends.
 pub(super) const BYTES: &[Part] =
     &[("sent", "sent", |bin: &Tally| bin.sent), ("received", "received", |bin: &Tally| bin.received)];

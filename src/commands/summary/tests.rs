@@ -1,4 +1,4 @@
-//! What is added up, and that nothing of it gets out of its place.
+//! What is added up, and that no value of a log escapes from its place.
 
 use proptest::prelude::*;
 
@@ -40,9 +40,9 @@ fn each_request_counts_once_and_bytes_where_it_ended() {
 #[test]
 fn the_text_is_what_a_person_reads() {
     let want = r#"time        2026-03-01T12:00:00Z to 2026-03-01T12:06:00Z
-requests    6: 2 let through, 1 by report mode alone, 2 denied, 1 failed
+requests    6: 2 let through by a rule, 1 by report mode, 2 denied, 1 failed
 bytes       1.0 MiB sent, 5.9 KiB received
-tunnels     1 have no end in these logs, and no bytes here
+tunnels     1 without an end in these logs: their bytes are not counted
 
   requests   refused       sent   received  targets reached, by bytes
          2         1    1.0 MiB    2.0 KiB  git.example:443
@@ -69,7 +69,7 @@ tunnels     1 have no end in these logs, and no bytes here
          1         0    1.0 MiB    2.0 KiB  git.example
          1         0      100 B    3.9 KiB  http://mirror.example
 
-  requests  refused, would be, or failed, by reason
+  requests  refused, would be refused, or failed, by reason
          2  host_not_allowed
          1  bad_target
          1  dns_timeout

@@ -7,10 +7,10 @@ use jiff::Timestamp;
 use super::{Counter, Summary, Tally};
 
 impl Summary {
-    /// As text, with at most `top` lines of each kind. Nothing of a stranger's can move a cursor or break a line.
+    /// As text, with at most `top` lines of each kind. No text of a client can move the cursor or break a line.
     pub fn to_text(&self, top: usize) -> String {
         let mut out = String::new();
-        // A String takes all.
+        // Writing to a String cannot fail.
         let _ = self.write_text(&mut out, top);
         out
     }
@@ -22,7 +22,7 @@ impl Summary {
         }
         writeln!(
             out,
-            "requests    {}: {} let through, {} by report mode alone, {} denied, {} failed",
+            "requests    {}: {} let through by a rule, {} by report mode, {} denied, {} failed",
             number(all.requests()),
             number(all.passed),
             number(all.would_deny),
@@ -33,7 +33,7 @@ impl Summary {
         if self.without_end() > 0 {
             writeln!(
                 out,
-                "tunnels     {} have no end in these logs, and no bytes here",
+                "tunnels     {} without an end in these logs: their bytes are not counted",
                 number(self.without_end())
             )?;
         }
@@ -44,7 +44,7 @@ impl Summary {
         table(out, "policies", &self.policies, top, Tally::requests)?;
         table(out, "rules, by bytes", &self.rules, top, Tally::bytes)?;
         if !self.reasons.is_empty() {
-            writeln!(out, "\n{:>10}  refused, would be, or failed, by reason", "requests")?;
+            writeln!(out, "\n{:>10}  refused, would be refused, or failed, by reason", "requests")?;
             for (reason, count) in self.by_reason() {
                 writeln!(out, "{:>10}  {reason}", number(count))?;
             }
@@ -79,7 +79,7 @@ fn table(
         writeln!(out, "{:>42}  and {} more", "", number(more as u64))?;
     }
     if counter.beyond.requests() > 0 {
-        row(out, &counter.beyond, "beyond the distinct ones that are kept")?;
+        row(out, &counter.beyond, "all others: there are more distinct names than are kept")?;
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `egressd test`: expected verdicts beside the allowlist, for a merge request's CI.
+//! `egressd test`: checks expected verdicts, kept next to the allowlist, in the CI of a merge request.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use crate::commands::{CONFIGURATION_REFUSED, FAILED, FINE, WRONG_USAGE, load, sa
 /// `test`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Test {
-    /// YAML: a list `cases`, each with a `target` and what to `expect`: allow, deny or would_deny.
+    /// YAML file with a list `cases`; each case has a `target`, and what to `expect`: allow, deny or would_deny.
     cases: PathBuf,
 }
 

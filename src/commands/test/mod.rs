@@ -1,7 +1,7 @@
-//! Expected verdicts against a configuration: what `egressd test` runs.
+//! Checks expected verdicts against a configuration, for `egressd test`.
 //!
-//! Each case is explained as `egressd explain` would, and compared with what it expects. Not here: how cases are
-//! written (`config::load_cases`).
+//! Each case is decided as `egressd explain` would, and compared with what it expects. Not here: how cases are
+//! written ([`crate::config::load_cases`]).
 
 mod arguments;
 
@@ -27,16 +27,16 @@ pub fn load(name: &str, content: &[u8]) -> Result<Vec<Case>, Vec<Finding>> {
     config::load_cases(name, content, |text| AskedTarget::parse(text).map_err(|error| error.to_string()))
 }
 
-/// A case that did not come out as expected. Shown as one line without its place.
+/// A case whose result is not the expected one. Shown as one line without its file and line number.
 #[derive(Debug)]
 pub struct Failure<'c> {
     /// The case.
     pub case: &'c Case,
-    /// What came out.
+    /// The actual result.
     pub got: Explanation,
 }
 
-/// Runs the cases; `now` is the moment of those that name none. Returns the failures, in order.
+/// Runs the cases; `now` is the time of those that set none. Returns the failures, in order.
 pub fn run<'c>(policies: &Policies, cases: &'c [Case], now: Timestamp) -> Vec<Failure<'c>> {
     let (assumed, _) = assumed_client(policies);
     let failure = |case: &'c Case| {
@@ -120,7 +120,7 @@ cases:
 "#;
 
     #[test]
-    fn a_case_holds_where_all_that_it_names_comes_out() {
+    fn a_case_holds_if_everything_that_it_names_is_so() {
         let loaded = config::load_str("c.yaml", CONFIG, |_| Ok(Vec::new())).expect("it is valid");
         let cases = load("t.yaml", CASES.as_bytes()).expect("they are valid");
         let now = "2026-01-01T00:00:00Z".parse().expect("a moment");

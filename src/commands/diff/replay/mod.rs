@@ -1,12 +1,12 @@
-//! Recorded requests, decided by both configurations: which would now be decided otherwise.
+//! Decides recorded requests by both configurations, and finds those that would now be decided differently.
 //!
-//! Reads the logs by [`logs`](crate::commands::logs); what the two agree on is counted and forgotten, and of the rest at most
-//! [`MAX_KEPT`] distinct requests are kept, so memory is bounded however long the log is. Both decide at one moment,
-//! the caller's, so that only the edit makes a difference. A request is counted where it begins (`open`, `http`) or
-//! was refused (`deny`, `error`).
+//! [`logs`](crate::commands::logs) reads the logs. Requests on which both agree are only counted. Of the others, at most
+//! [`MAX_KEPT`] distinct ones are kept, so memory is bounded however long the log is. Both decide as of one moment, the
+//! caller's, so that only the edit makes a difference. A request counts where it begins (`open`, `http`) or was refused
+//! (`deny`, `error`).
 //!
-//! What a log does not hold cannot be replayed: it has the first identity alone, no VPC endpoint, and addresses only of
-//! what was dialled.
+//! What a log does not contain cannot be replayed: it has only the first identity, no VPC endpoint, and only the addresses
+//! that were dialled.
 
 use std::collections::HashMap;
 use std::io::{self, Read};
@@ -20,34 +20,34 @@ use crate::words::outcome::{Decision, Reason};
 use crate::words::target::{Method, Target};
 use jiff::Timestamp;
 
-/// Distinct requests that are kept, of those decided otherwise.
+/// Distinct requests that are kept, of those decided differently.
 pub const MAX_KEPT: usize = 10_000;
 
-/// How a request is decided otherwise.
+/// How a request is decided differently.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum Turn {
-    /// It passed, and no longer would.
+    /// It passed, and would no longer pass.
     NewlyDenied,
     /// It was denied, and would pass.
     NewlyAllowed,
-    /// It passes in both, but with other options, as another scheme, or in report mode alone.
+    /// It passes in both, but with other options, as another scheme, or only by report mode.
     Otherwise,
 }
 
-/// One distinct request that is decided otherwise.
+/// One distinct request that is decided differently.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Request {
     /// How.
     pub turn: Turn,
-    /// Who asked.
+    /// The client's address.
     pub client: IpAddr,
     /// The identity that was logged.
     pub identity: Option<Box<str>>,
-    /// What was asked for.
+    /// The target of the request.
     pub target: Target,
 }
 
-/// How often, and what the configurations say of it.
+/// How often it was recorded, and what the configurations say about it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Seen {
     /// Recorded requests.
@@ -63,15 +63,15 @@ pub struct Seen {
 pub struct Found {
     /// Requests that both decided.
     pub requests: u64,
-    /// Lines that are no record.
+    /// Lines that are not records.
     pub malformed: Malformed,
-    /// Packed logs that end before their end.
+    /// Packed logs whose end is missing.
     pub broken_off: Vec<String>,
-    /// Requests without a client or target that can be judged: refused for their form.
+    /// Requests without a valid client or target, which cannot be judged: they were refused for their form.
     pub unjudged: u64,
-    /// Those decided otherwise.
+    /// Those decided differently.
     pub otherwise: HashMap<Request, Seen>,
-    /// Recorded requests decided otherwise that are not among the distinct ones kept, by turn.
+    /// Recorded requests that are decided differently and are not among the distinct ones kept, by turn.
     pub not_kept: [u64; 3],
 }
 
@@ -94,7 +94,7 @@ impl Found {
     }
 }
 
-/// Two configurations and what they have been asked so far.
+/// Two configurations, and what they have decided so far.
 #[derive(Debug)]
 pub struct Replay<'p> {
     old: &'p Policies,
@@ -106,16 +106,16 @@ pub struct Replay<'p> {
 }
 
 impl<'p> Replay<'p> {
-    /// `upstreams`: whether the recorded `upstream` is the target's own address, which it is not behind a parent proxy;
-    /// then it is judged, too.
+    /// `upstreams`: whether the recorded `upstream` is the target's own address, and is judged too. Behind a parent proxy,
+    /// it is the parent's.
     pub fn new(old: &'p Policies, new: &'p Policies, now: Timestamp, upstreams: bool) -> Self {
         Replay { old, new, now, upstreams, reader: Reader::new(), found: Found::default() }
     }
 
-    /// Reads one log to its end; `name` is for what is told of its lines.
+    /// Reads one log to its end; `name` is its name in messages.
     ///
     /// # Errors
-    /// The input fails. A line that is no record is counted, and is no error.
+    /// The input fails. A line that is not a record is counted, and is not an error.
     pub fn read(&mut self, name: &str, input: impl Read) -> io::Result<()> {
         let mut reader = std::mem::take(&mut self.reader);
         let done = reader.read(name, input, |entry| self.record(entry));

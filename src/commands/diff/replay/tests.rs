@@ -71,13 +71,13 @@ fn each_request_is_counted_once_and_only_what_differs_is_kept() {
         told(Turn::NewlyAllowed),
         ["1 10.0.0.1 added.example:443: allow as https by policy p, `added.example` (c.yaml:5)"]
     );
-    // All that `private` no longer opens is decided otherwise, be it dialled or not.
+    // Every request that `private` no longer opens is decided differently, whether it was dialled or not.
     assert_eq!(told(Turn::Otherwise).len(), 3);
     assert_eq!(found.count(Turn::NewlyDenied), (3, 2));
 }
 
 #[test]
-fn what_is_no_record_is_counted_and_never_fatal() {
+fn a_line_that_is_not_a_record_is_counted_and_never_fatal() {
     let good = record("open", "CONNECT", "gone.example:443", "null");
     let long = "x".repeat(100_000);
     type Counts = (u64, u64, u64);
@@ -109,7 +109,7 @@ fn what_is_no_record_is_counted_and_never_fatal() {
         );
     }
     let found = replay(format!("{long}\n{good}").as_bytes());
-    assert_eq!((found.requests, found.malformed.count), (1, 1), "a line too long is passed over whole");
+    assert_eq!((found.requests, found.malformed.count), (1, 1), "a line that is too long is skipped whole");
 }
 
 #[test]
