@@ -19,7 +19,7 @@ use std::process::exit;
 use std::time::Duration;
 
 use egressd::config;
-use egressd::telemetry::record::{Asked, Event, Raw, Record};
+use egressd::telemetry::record::{Event, LoggedTarget, Raw, Record};
 use egressd::wire::client_hello::{ClientHelloReader, Progress};
 use egressd::words::client::Client;
 use egressd::words::target::Target;
@@ -89,7 +89,7 @@ fn log_record(times: usize) {
     record.client = Some(client.address);
     record.peer = Some(client.peer);
     record.method = Some(Raw(b"CONNECT"));
-    record.target = Some(Asked::Connect(&target));
+    record.target = Some(LoggedTarget::Connect(&target));
     record.sni = Some(Raw(b"git-codecommit.eu-west-1.amazonaws.com"));
     record.policy = Some("default");
     record.rule = Some("git-codecommit.*.amazonaws.com");
