@@ -3,6 +3,10 @@
 //! One slot for each name and family: either somebody is asking, and everybody else waits for the same answer, or an
 //! answer is kept until its time is over. Bounded: when full, what is expired goes, then what expires soonest. Not
 //! here: who asks, and how long an answer is good ([`wire`](super::wire)).
+//!
+//! By hand rather than on moka, which `cargo bench --bench dns_cache` holds to the same contract: a kept answer takes 89 ns here
+//! and 271 ns there, a new name in a full cache 1.2 and 2.6 µs, two threads get 5.5 and 1.8 million answers a second, 10,000 entries
+//! take 1.7 and 4.8 MB. With moka the released program is 14.35 MB instead of 14.08, and its source some 50 lines shorter.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
