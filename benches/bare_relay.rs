@@ -1,8 +1,8 @@
-//! The yardstick of the budgets: the least program that accepts, dials and relays.
+//! The baseline for the budgets: the smallest program that accepts, dials and relays.
 //!
 //! `cargo bench --bench bare_relay -- 127.0.0.1:PORT [THREADS]` serves CONNECT to literal addresses until it is killed: no
 //! policy, no log, no limits, no deadlines, no DNS, no checks. Bytes go through `splice(2)` and pipes of 1 MiB, made for
-//! each direction when its first full buffer arrives. What egressd costs more than this is what its promises cost.
+//! each direction when its first full buffer arrives. What egressd costs in addition to this is the cost of its promises.
 
 #![forbid(unsafe_code)]
 
@@ -111,7 +111,7 @@ async fn pump(from: &TcpStream, to: &TcpStream) -> io::Result<()> {
         }
         if read == BUFFER {
             let ends = pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC)?;
-            // Beyond the quota of its uid it has what the kernel gives.
+            // Above the pipe quota of its uid it gets only the size that the kernel gives.
             let _ = fcntl_setpipe_size(&ends.1, PIPE);
             pipe = Some(ends);
         }

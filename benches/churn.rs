@@ -1,15 +1,15 @@
-//! Tunnels opened and closed at random, and whether the proxy gives everything back.
+//! Opens and closes tunnels at random, and checks that the proxy releases everything.
 //!
 //! ```text
 //! cargo bench --bench churn -- --proxy 127.0.0.1:3128 --pid PID --seconds 600 --count 10000 [--name NAME --target ADDRESS]
 //! ```
 //!
-//! So many tunnels are open at a time, each to a target of its own on loopback: bytes go both ways, and then either side
-//! ends it by a FIN, by a reset, or by a half-close that the other answers, after up to [`LONGEST`]. At once another one is opened
-//! in its place. After a tenth of the time, and at the end, all are closed, and the proxy's descriptors and memory are
-//! read once they are still: what the first tenth made and kept (pools, the allocator's arenas) is no leak, what came
-//! after it is. Status 1 where a descriptor more is open than before, where the memory grew by more than a tenth since, or
-//! where a tunnel did not carry its bytes.
+//! `--count` tunnels are open at a time, each to its own target on loopback. Bytes go both ways. Then, after up to [`LONGEST`],
+//! one side ends the tunnel by a FIN, by a reset, or by a half-close that the other side answers, and another tunnel is opened
+//! at once. After a tenth of the time, and at the end, all tunnels are closed, and the proxy's descriptors and memory are
+//! read once they no longer change. What the first tenth allocated and kept (pools, the allocator's arenas) is not a leak;
+//! what came later is. The status is 1 if more descriptors are open than before, if the memory grew by more than a tenth
+//! since, or if a tunnel did not pass its bytes.
 
 #![forbid(unsafe_code)]
 
@@ -27,9 +27,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, sleep, timeout};
 
-/// A tunnel's life.
+/// The longest life of a tunnel.
 const LONGEST: Duration = Duration::from_secs(20);
-/// What one step of a tunnel may take; far more than it ever needs.
+/// How long one step of a tunnel may take; far more than it ever needs.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Most bytes either way.
 const MOST: u64 = 200_000;
@@ -66,7 +66,7 @@ fn main() {
         return;
     }
     let churn = Churn::parse(&arguments).unwrap_or_else(|error| {
-        eprintln!("churn: {error}; what it takes is at the top of benches/churn.rs");
+        eprintln!("churn: {error}; the arguments are described at the top of benches/churn.rs");
         exit(2)
     });
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
@@ -107,7 +107,7 @@ impl Churn {
     }
 
     async fn run(mut self) -> io::Result<bool> {
-        // All of them come at once: with tokio's own 1024 the first burst would be dropped here.
+        // All of them come at once: with tokio's default backlog of 1024 the first burst would be dropped here.
         let socket = if self.target.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         socket.set_reuseaddr(true)?;
         socket.bind(self.target)?;
@@ -139,7 +139,7 @@ impl Churn {
         Ok(failed == 0 && end.descriptors <= warm.descriptors && end.kib <= warm.kib + warm.kib / 10)
     }
 
-    /// Opens and closes for so long, and ends with nothing open.
+    /// Opens and closes tunnels for this long, and ends with none open.
     async fn phase(&self, time: Duration) -> io::Result<Arc<Done>> {
         let done = Arc::new(Done::default());
         let until = Instant::now() + time;
@@ -147,7 +147,7 @@ impl Churn {
             .map(|_| {
                 let (churn, done) = (self.clone(), Arc::clone(&done));
                 tokio::spawn(async move {
-                    // Not all at one moment.
+                    // Not all at the same moment.
                     sleep(random(LONGEST.min(time) / 4)).await;
                     while Instant::now() < until {
                         done.opened.fetch_add(1, Ordering::Relaxed);
@@ -169,7 +169,7 @@ impl Churn {
         Ok(done)
     }
 
-    /// One tunnel from its opening to its end: the bytes that it carried.
+    /// One tunnel from its opening to its end: the bytes that it passed.
     async fn tunnel(&self, until: Instant) -> io::Result<u64> {
         #[expect(
             clippy::disallowed_methods,
@@ -216,14 +216,14 @@ impl Churn {
             CLIENT_RESETS => stream.set_zero_linger()?,
             _ => {
                 stream.write_u8(0).await?;
-                // Its reset, or the end that a proxy makes of it.
+                // Its reset, or the close that a proxy turns it into.
                 let _ = stream.read(&mut [0]).await;
             }
         }
         Ok(up + down)
     }
 
-    /// What the proxy holds, once that has been the same for two seconds.
+    /// What the proxy holds, once this has not changed for two seconds.
     async fn still(&self) -> io::Result<Held> {
         let deadline = Instant::now() + PATIENCE;
         let (mut before, mut same) = (self.held()?, 0);
@@ -248,7 +248,7 @@ const CLIENT_CLOSES: u8 = 0;
 const TARGET_CLOSES: u8 = 1;
 const CLIENT_RESETS: u8 = 2;
 
-/// The target's part.
+/// The target's side of a tunnel.
 async fn serve(mut stream: TcpStream) -> io::Result<()> {
     let how = stream.read_u8().await?;
     let (up, down) = (stream.read_u64().await?, stream.read_u64().await?);

@@ -1,4 +1,4 @@
-//! A load generator for any CONNECT proxy, and what the proxy's process spends on it.
+//! A load generator for any CONNECT proxy. It also measures what the proxy's process spends on the load.
 //!
 //! ```text
 //! cargo bench --bench load -- tunnels --proxy 127.0.0.1:3128 --pid PID --count 5000 --parallel 16 [--hello NAME]
@@ -8,11 +8,11 @@
 //! cargo bench --bench load -- idle    --proxy 127.0.0.1:3128 --pid PID --count 1000
 //! ```
 //!
-//! It brings its own target, an echo or sink on loopback, and asks the proxy for it by address, or with `--name` by a name
-//! that leads there. With `--direct` it connects to the proxy's address without asking (HAProxy in TCP mode, forwarding to
-//! `--target`). With `--tls NAME` the proxy is spoken to in TLS, as the server NAME; its certificate is not verified. With
-//! `--hello` every tunnel begins with a ClientHello for that name, and the target answers with a ServerHello record before
-//! it echoes. One line comes out, in figures that a script can read:
+//! It has its own target, an echo or sink on loopback, and asks the proxy for it by address, or with `--name` by a name
+//! that resolves to it. With `--direct` it connects to the proxy's address and sends no CONNECT (HAProxy in TCP mode,
+//! forwarding to `--target`). With `--tls NAME` it speaks TLS to the proxy, with the server name NAME, and does not verify
+//! its certificate. With `--hello` every tunnel begins with a ClientHello for that name, and the target answers with a
+//! ServerHello record before it echoes. It prints one line, in figures that a script can read:
 //!
 //! - `tunnels`: microseconds of the proxy's CPU for one tunnel (open, one byte echoed, close), and tunnels a second
 //! - `bulk`: seconds of the proxy's CPU for one GiB, and MiB a second
@@ -20,7 +20,7 @@
 //! - `setups`: median and 99th percentile of CONNECT sent to 200 read, one after the other, in microseconds
 //! - `idle`: KiB of the proxy's resident memory, and descriptors, for one tunnel at rest
 //!
-//! CPU is that of all threads, by the scheduler's nanosecond clock (/proc/PID/task/*/schedstat).
+//! CPU is the time of all threads, by the scheduler's nanosecond clock (/proc/PID/task/*/schedstat).
 
 #![forbid(unsafe_code)]
 
@@ -49,7 +49,7 @@ fn main() {
         return;
     }
     let load = Load::parse(&arguments).unwrap_or_else(|error| {
-        eprintln!("load: {error}; the modes are at the top of benches/load.rs");
+        eprintln!("load: {error}; the modes are described at the top of benches/load.rs");
         exit(2)
     });
     if let Err(error) = load.run() {
@@ -171,7 +171,7 @@ impl Load {
         Ok(())
     }
 
-    /// Asks for a tunnel, and goes through the hello where there is one.
+    /// Asks for a tunnel, and exchanges the hellos if there is a `--hello`.
     fn open(&self) -> io::Result<Stream> {
         let mut stream = self.connect()?;
         if !self.direct {
@@ -201,7 +201,7 @@ impl Load {
         Ok(())
     }
 
-    /// Runs `one` so many times over `parallel` threads: the proxy's CPU time and the clock's.
+    /// Runs `one` `count` times over `parallel` threads: the proxy's CPU time and the wall-clock time.
     fn measured(
         &self,
         count: usize,
@@ -246,7 +246,7 @@ impl Load {
                 }
                 left -= part as u64;
             }
-            // The target says when it has all.
+            // The target reports when it has all bytes.
             stream.read_exact(&mut [0])
         })?;
         let gib = (each * self.parallel as u64) as f64 / f64::from(1 << 30);
@@ -284,7 +284,7 @@ impl Load {
     }
 
     fn idle(&self) -> io::Result<()> {
-        // A first few, so that what is made once is not counted for each.
+        // A few tunnels first, so that what is allocated once is not counted for each tunnel.
         let warm: Vec<Stream> = (0..64).map(|_| self.used()).collect::<io::Result<_>>()?;
         let (memory, descriptors) = (resident(self.pid)?, open_descriptors(self.pid)?);
         let held: Vec<Stream> = (0..self.count).map(|_| self.used()).collect::<io::Result<_>>()?;
@@ -324,7 +324,7 @@ fn cpu_of(pid: u32) -> io::Result<Duration> {
     Ok(Duration::from_nanos(nanoseconds))
 }
 
-/// KiB of resident memory that no file backs: code that is read in on the way is not a tunnel's.
+/// KiB of resident memory that no file backs: code that is paged in meanwhile is not a cost of the tunnels.
 fn resident(pid: u32) -> io::Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let kib = |line: &str| line.strip_prefix("RssAnon:")?.trim().strip_suffix(" kB")?.trim().parse().ok();

@@ -1,15 +1,15 @@
-//! What a client waits for its tunnel, and a flood of requests from another one, for `tests/long/password_flood`.
+//! How long a client waits for its tunnel while another client floods the proxy with requests; for `tests/long/password_flood`.
 //!
 //! ```text
 //! password_flood --proxy ADDRESS --target ADDRESS --seconds N [--user USER:PASSWORD]
 //!                [--flood ADDRESS --kind wrong|none --rate N]
 //! ```
 //!
-//! One client, at 127.0.1.1, opens a tunnel to a target that is made here fifty times a second, with its password where
-//! one is given. The clock runs from before the connection to the `200`, and begins when the request was due, so that a
-//! stall counts for all that waited behind it. Another client, at 127.0.2.1, meanwhile sends `--rate` requests a second to
-//! `--flood`, each on a connection of its own: `wrong`, a password that was never tried before; `none`, without a
-//! password, which is the price of such connections alone. It waits for each answer and counts them. One line comes out:
+//! One client, at 127.0.1.1, opens a tunnel fifty times a second to a target of this program, with its password if `--user`
+//! gives one. The time is measured from the moment at which the request was due to the `200`, connection included, so that
+//! a stall counts for every request that waited behind it. Meanwhile another client, at 127.0.2.1, sends `--rate` requests a
+//! second to `--flood`, each on its own connection: `wrong`, with a password that was never tried before; `none`, without a
+//! password, which shows what the connections alone cost. It waits for each answer and counts them. It prints one line:
 //!
 //! `p50_us=… p99_us=… opened=… flooded=… status_407=… status_429=… other=…`
 
@@ -29,7 +29,7 @@ use socket2::{Domain, Socket, Type};
 
 /// Tunnels a second of the client that is measured.
 const RATE: u64 = 50;
-/// Threads of the flood: each waits for its answer before it asks again, and of one client four passwords may wait.
+/// Threads of the flood: each waits for its answer before it asks again. Of one client, four passwords may wait.
 const FLOODERS: usize = 32;
 const PATIENCE: Duration = Duration::from_secs(20);
 const CLIENT: &str = "127.0.1.1:0";
@@ -74,7 +74,7 @@ impl Run {
             let at = arguments.iter().position(|argument| argument == name);
             at.and_then(|at| arguments.get(at + 1)).cloned()
         };
-        let wanted = |name: &str| value(name).ok_or_else(|| io::Error::other(format!("{name} is wanted")));
+        let wanted = |name: &str| value(name).ok_or_else(|| io::Error::other(format!("{name} is missing")));
         let malformed = |error: &dyn std::fmt::Display| io::Error::other(error.to_string());
         Ok(Run {
             proxy: wanted("--proxy")?.parse().map_err(|error| malformed(&error))?,
@@ -93,13 +93,13 @@ impl Run {
     fn measure(&self) -> io::Result<()> {
         let target = TcpListener::bind(self.target)?;
         thread::spawn(move || {
-            // Each is kept until the next, so that the tunnel ends from the client's side.
+            // Each tunnel is kept until the next, so that the client's side ends it.
             let mut _kept = None;
             for stream in target.incoming() {
                 _kept = stream.ok();
             }
         });
-        // Once, so that the password is known where there is one.
+        // Once, so that egressd knows the password if there is one.
         let (status, _) = self.ask(self.proxy, CLIENT, self.user.as_deref())?;
         if status != 200 {
             return Err(io::Error::other(format!("the client was answered {status}")));
@@ -137,7 +137,7 @@ impl Run {
         Ok(())
     }
 
-    /// One of the threads that ask at the flood's rate together: who waits for its answer does not slow down the others.
+    /// One of the threads that together send at the flood's rate: a thread that waits for an answer does not delay the others.
     fn spawn_flood(
         &self,
         proxy: SocketAddr,
@@ -158,7 +158,7 @@ impl Run {
                 let guess = format!("gitaly:guess-{number}-{begun:?}");
                 let counter = match run.ask(proxy, ATTACKER, run.guesses.then_some(&*guess)) {
                     Ok((407, stream)) => {
-                        // A reset: else a minute's ports would be used up.
+                        // A reset: otherwise the flood would use up the ports within a minute.
                         let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
                         &answers.wrong
                     }

@@ -2,8 +2,8 @@
 //!
 //! `cargo bench --bench policy` prints a table for 1, 1,000, 100,000 and 1,000,000 rules of each kind. The budgets are
 //! 1 s and 110 MiB to load a million rules, 0.3 µs a decision with one rule and 1 µs with a million. Each row runs in a
-//! process of its own, so that memory is that of one policy. Times are of this thread's CPU where the kernel tells, so
-//! that neighbours count less; a decision is the best of several rounds.
+//! process of its own, so that the memory is that of one policy. Times are this thread's CPU time if the kernel reports it,
+//! so that other processes matter less; a decision is the best of several rounds.
 
 use std::hint::black_box;
 use std::net::SocketAddr;
@@ -52,7 +52,7 @@ fn row(kind: &str, size: usize) {
     assert!(dropped < Duration::from_secs(1), "dropping took {dropped:?}");
 }
 
-/// As `config` does: one line at a time, parsed and added, nothing kept. Making the lines up is not counted.
+/// Loads as `egressd::config` does: one line at a time, parsed and added, no line kept. Generating the lines is not counted.
 fn load(kind: &str, size: usize) -> (Policies, Duration) {
     let mut builder = PolicyBuilder::new("bench", ClientMatch::default(), Mode::Enforce, Vec::new());
     let file = builder.file("/etc/egressd/allowlist.txt");
@@ -96,12 +96,12 @@ fn allowed_target(kind: &str, n: usize) -> String {
     }
 }
 
-/// Walks over all rules in an order that no cache foresees.
+/// Walks over all rules in an order that no cache can predict.
 fn spread(n: usize, size: usize) -> usize {
     n.wrapping_mul(7_368_787) % size
 }
 
-/// This thread's time on the CPU; where the kernel does not tell, time as it passes.
+/// This thread's CPU time; wall-clock time if the kernel does not report it.
 fn clock() -> Duration {
     static START: OnceLock<Instant> = OnceLock::new();
     let elapsed = START.get_or_init(Instant::now).elapsed();

@@ -1,12 +1,12 @@
-//! What judging the open tunnels again does to the setup of others.
+//! How much judging the open tunnels again delays the setup of other tunnels.
 //!
-//! `cargo bench --bench sweep` starts egressd, opens 10,000 tunnels or as many as the descriptors carry, and opens one more
-//! after the other all the while: in turn at rest and with a reload every 100 ms that revokes none, at last with one that
-//! revokes half. It prints the setups of each phase (CONNECT sent to 200 read), and how long after the swap of the file the
-//! last of the revoked had ended. The budgets: a sweep delays no other setup by more than 20 ms, and a revoked tunnel ends
-//! within a second.
+//! `cargo bench --bench sweep` starts egressd, opens 10,000 tunnels or as many as the descriptors allow, and then opens one
+//! more tunnel after another: in turn without reloads and with a reload every 100 ms that revokes nothing, and at the end
+//! with one that revokes half. It prints the setup times of each phase (CONNECT sent to 200 read), and how long after the
+//! swap of the file the last revoked tunnel ended. The budgets: a sweep delays no other setup by more than 20 ms, and a
+//! revoked tunnel ends within a second.
 //!
-//! Both ends of every tunnel are in this process, so that the limit of open descriptors holds half of it.
+//! Both ends of every tunnel are in this process, so the limit of open descriptors allows half as many tunnels.
 
 #![forbid(unsafe_code)]
 
@@ -25,7 +25,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 const WANTED: u64 = 10_000;
 const PHASE: Duration = Duration::from_secs(3);
 const RELOAD_EVERY: Duration = Duration::from_millis(100);
-/// Rests and reloads, in turn: the machine may be busy with other things in one of them.
+/// How many phases at rest and with reloads, in turn: the machine may be busy with other things in one of them.
 const ROUNDS: usize = 7;
 
 fn main() -> io::Result<()> {
@@ -63,10 +63,10 @@ fn main() -> io::Result<()> {
         Ok(())
     })?;
     tell("half of them revoked", &revoking);
-    let swapped = swapped.ok_or_else(|| io::Error::other("the phase was over before it began"))?;
+    let swapped = swapped.ok_or_else(|| io::Error::other("the phase ended before its reload"))?;
     let ended = egressd.revoked()?;
     println!("{} tunnels ended with policy_revoked", ended.len());
-    let last = ended.iter().max().ok_or_else(|| io::Error::other("none was revoked"))?;
+    let last = ended.iter().max().ok_or_else(|| io::Error::other("no tunnel was revoked"))?;
     let last = Duration::try_from(last.duration_since(swapped)).map_err(io::Error::other)?;
     let prompt = verdict("the last of them, after the swap of the file", last, Duration::from_secs(1));
     drop(held);
@@ -76,10 +76,10 @@ fn main() -> io::Result<()> {
     Ok(())
 }
 
-/// A target that takes connections and says nothing: its port. They stay open as long as this process.
+/// A target that accepts connections and says nothing: its port. The connections stay open as long as this process.
 fn target() -> io::Result<u16> {
-    // std's backlog of 128 is soon full where this thread has to wait for a processor, and a SYN that is then dropped comes
-    // again after a second.
+    // std's backlog of 128 is soon full if this thread has to wait for a processor, and a SYN that is then dropped is sent
+    // again only after a second.
     let listener = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())?;
     listener.listen(4096)?;
@@ -89,7 +89,7 @@ fn target() -> io::Result<u16> {
         let mut taken: Vec<TcpStream> = Vec::new();
         for stream in listener.incoming().flatten() {
             if taken.len().is_multiple_of(512) {
-                // Those that were reset are here descriptors alone.
+                // Connections that were reset remain here only as descriptors.
                 taken.retain(|stream| stream.take_error().is_ok_and(|error| error.is_none()));
             }
             taken.push(stream);
@@ -110,7 +110,7 @@ fn configuration(comment: usize, ports: &[u16]) -> String {
     )
 }
 
-/// In one step, as the kubelet does.
+/// Replaces the file in one step, as the kubelet does.
 fn put(file: &Path, text: &str) -> io::Result<()> {
     let new = file.with_extension("new");
     fs::write(&new, text)?;
@@ -131,7 +131,7 @@ impl Egressd {
             .stdout(File::create(&log)?)
             .stderr(Stdio::piped())
             .spawn()?;
-        let stderr = child.stderr.take().ok_or_else(|| io::Error::other("it was asked for"))?;
+        let stderr = child.stderr.take().ok_or_else(|| io::Error::other("stderr is piped"))?;
         let mut lines = BufReader::new(stderr).lines();
         let mut address = None;
         while let (None, Some(line)) = (address, lines.next().transpose()?) {
@@ -143,7 +143,7 @@ impl Egressd {
         Ok(Egressd { child, address, log })
     }
 
-    /// When each tunnel that was revoked ended.
+    /// When each revoked tunnel ended.
     fn revoked(&self) -> io::Result<Vec<Timestamp>> {
         let text = fs::read_to_string(&self.log)?;
         let revoked = text.lines().filter(|line| line.contains(r#""ending":"policy_revoked""#));
@@ -159,12 +159,12 @@ impl Drop for Egressd {
     }
 }
 
-/// As many tunnels as fit, to the one and to the other target by turns.
+/// As many tunnels as fit, alternately to the two targets.
 fn hold(proxy: SocketAddr, kept: u16, gone: u16) -> io::Result<Vec<TcpStream>> {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     setrlimit(Resource::Nofile, limit)?;
-    // Two for each tunnel here and two in egressd; the rest is for what comes and goes.
+    // Two descriptors for each tunnel here and two in egressd; the rest is for short-lived ones.
     let carried = limit.maximum.map_or(WANTED, |descriptors| descriptors.saturating_sub(3_000) / 2);
     (0..WANTED.min(carried)).map(|n| open(proxy, if n % 2 == 0 { kept } else { gone })).collect()
 }
@@ -182,7 +182,7 @@ fn open(proxy: SocketAddr, port: u16) -> io::Result<TcpStream> {
     }
 }
 
-/// Opens and closes one tunnel after the other for [`PHASE`], while `meanwhile` happens by the clock of the reloads.
+/// Opens and closes one tunnel after another for [`PHASE`], while `meanwhile` runs at the interval of the reloads.
 fn setups(
     proxy: SocketAddr,
     port: u16,
@@ -202,7 +202,7 @@ fn setups(
             let begun = Instant::now();
             let stream = open(proxy, port)?;
             setups.push(begun.elapsed());
-            // Reset, so that nothing of it stays: the target does not answer a FIN.
+            // Reset, so that nothing of it remains: the target does not answer a FIN.
             SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
         }
         reloading.join().map_err(|_| io::Error::other("a thread panicked"))??;
@@ -220,7 +220,7 @@ fn tell(phase: &str, setups: &[Duration]) {
     );
 }
 
-/// Of sorted ones.
+/// The values must be sorted.
 fn worst(setups: &[Duration]) -> Duration {
     setups.last().copied().unwrap_or_default()
 }

@@ -1,5 +1,5 @@
-//! What README and docs/ say is so: every configuration they show loads, every table of words is the program's own
-//! list, every row of the rule tables is decided as it says, and every link leads somewhere.
+//! What README and docs/ say is true: every configuration that they show loads, every table of words is the program's own
+//! list, every row of the rule tables is decided as it says, and every link has a target.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -15,7 +15,7 @@ use egressd::words::outcome::{Ending, Reason};
 use egressd::words::target::Target;
 use serde_json::Value;
 
-/// Every page for readers.
+/// Every page of the documentation.
 fn pages() -> Vec<PathBuf> {
     let docs = std::fs::read_dir("docs").expect("the directory is in the repository");
     let docs = docs.map(|entry| entry.expect("readable").path());
@@ -53,7 +53,7 @@ fn blocks(text: &str, language: &str) -> Vec<String> {
     found
 }
 
-/// The cells of every row of the table whose header row begins with `header`, without header and rule.
+/// The cells of every row of the table whose header row begins with `header`, without the header and the line below it.
 fn table(text: &str, header: &str) -> Vec<Vec<String>> {
     let mut lines = text.lines().skip_while(|line| !line.starts_with(header));
     assert!(lines.next().is_some(), "no table begins with {header:?}");
@@ -61,12 +61,12 @@ fn table(text: &str, header: &str) -> Vec<Vec<String>> {
     rows.map(|row| row.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect()).collect()
 }
 
-/// What stands between backticks.
+/// The texts between backticks.
 fn quoted(text: &str) -> Vec<&str> {
     text.split('`').skip(1).step_by(2).collect()
 }
 
-/// What a reader would have in a file of that name.
+/// What a reader of the page would have in a file with this name.
 fn file(path: &Path) -> std::io::Result<Vec<u8>> {
     static OWN: OnceLock<(String, String)> = OnceLock::new();
     let (certificate, key) = OWN.get_or_init(|| {
@@ -101,8 +101,8 @@ fn every_configuration_that_is_shown_loads() {
     assert!(shown >= 8, "{shown} configurations found");
 }
 
-/// What a page has that no translation changes: its code, its number of headings, the first column of its tables where
-/// that is code, and where its links lead.
+/// The parts of a page that a translation does not change: its code, its number of headings, the first column of its tables
+/// if that is code, and the targets of its links.
 fn bones(page: &str) -> (Vec<String>, usize, Vec<String>, BTreeSet<String>) {
     let text = read(page);
     let (mut code, mut headings, mut first_cells, mut inside) = (Vec::new(), 0, Vec::new(), false);
@@ -123,7 +123,7 @@ fn bones(page: &str) -> (Vec<String>, usize, Vec<String>, BTreeSet<String>) {
     (code, headings, first_cells, links.collect())
 }
 
-/// Who edits one of the two edits the other.
+/// An edit of one of the two needs the same edit of the other.
 #[test]
 fn the_japanese_readme_is_in_step_with_the_english_one() {
     let (english, japanese) = (bones("README.md"), bones("README.ja.md"));
@@ -171,7 +171,7 @@ fn every_configuration_that_is_shipped_loads() {
     }
     assert!(shipped.len() >= 3, "{shipped:?}");
     for path in shipped {
-        // Certificates and passwords are the cluster's: not in the repository.
+        // Certificates and passwords belong to the cluster: they are not in the repository.
         let read = |named: &Path| std::fs::read(named).or_else(|_| file(named));
         let text = std::fs::read(&path).expect("listed just now");
         let name = path.display().to_string();
@@ -190,7 +190,7 @@ fn the_cases_that_are_shown_can_be_run() {
     );
 }
 
-/// `CONNECT host:port` or `GET http://…`, decided by one policy with these rules: the rule that let it through.
+/// `CONNECT host:port` or `GET http://…`, decided by one policy with these rules: the rule that allowed it.
 fn decided(rules: &[&str], request: &str) -> Option<String> {
     let list: String = rules.iter().map(|rule| format!("      - \"{rule}\"\n")).collect();
     let config = load(&format!("policies:\n  - name: p\n    allow:\n{list}")).config;
@@ -200,7 +200,7 @@ fn decided(rules: &[&str], request: &str) -> Option<String> {
             let rest = uri.strip_prefix("http://").expect("a plain request is for http://");
             Target::http(rest.split('/').next().unwrap_or_default())
         }
-        _ => panic!("{request:?} is no request"),
+        _ => panic!("{request:?} is not a request"),
     };
     let target = target.unwrap_or_else(|error| panic!("{request}: {error}"));
     let client = Client::direct(([10, 0, 0, 1], 4711).into());
@@ -225,7 +225,7 @@ fn each_rule_lets_through_what_the_table_says_and_nothing_else_of_it() {
 }
 
 #[test]
-fn the_rule_decides_that_the_table_says() {
+fn the_rule_that_the_table_names_decides() {
     let rows = table(&read("docs/rules.md"), "| of these rules |");
     assert!(rows.len() >= 6, "{} rows", rows.len());
     for row in rows {
@@ -297,7 +297,7 @@ fn every_field_and_event_of_a_record_stands_in_the_tables() {
     }
 }
 
-/// The text of every source in `directory` and below, tests left out.
+/// The text of every source file in `directory` and below, without tests.
 fn sources(directory: &Path) -> Vec<String> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(directory).expect("the directory is in the repository") {
@@ -314,7 +314,7 @@ fn sources(directory: &Path) -> Vec<String> {
     found
 }
 
-/// The metrics' names stand in their sources as whole strings.
+/// The names of the metrics are whole strings in their source files.
 #[test]
 fn every_metric_stands_in_the_table() {
     let sources = sources(Path::new("src/telemetry/metrics"));
@@ -365,7 +365,7 @@ fn every_key_of_the_file_is_explained() {
         let option =
             path.strip_prefix("policies[].allow[].").or(path.strip_prefix("policies[].allow_files[]."));
         let mut around = path.match_indices('.').map(|(end, _)| &path[..end]).chain([path]);
-        // Of a section each key is told by itself.
+        // In a section, each key is explained by itself.
         let is_section = found.iter().any(|other| {
             other.strip_prefix(path).is_some_and(|rest| rest.starts_with('.') || rest.starts_with("[]."))
         });
@@ -378,7 +378,7 @@ fn every_key_of_the_file_is_explained() {
     assert!(missing.is_empty(), "not in docs/configuration.md: {missing:#?}");
 }
 
-/// As GitHub makes them of headings.
+/// The anchors that GitHub makes from the headings.
 fn anchors(text: &str) -> BTreeSet<String> {
     let headings = text.lines().filter(|line| line.starts_with('#'));
     let anchor = |heading: &str| {
@@ -412,7 +412,7 @@ fn every_long_program_that_downloads_says_so() {
     assert!(downloading > 0);
 }
 
-/// What stands after `before` in a file, up to the end of the line, without quotes.
+/// What follows `before` in a file, up to the end of the line, without quotes.
 fn said(file: &str, before: &str) -> String {
     let text = read(file);
     let line = text.lines().find_map(|line| line.trim_start().strip_prefix(before));
@@ -439,7 +439,7 @@ fn one_version_of_egressd_is_named_everywhere() {
     assert_eq!(said("k8s/base/kustomization.yaml", "newTag: "), version);
 }
 
-/// Both call the same scripts, so that a change passes on one exactly where it passes on the other.
+/// Both call the same scripts, so that a change passes on one exactly if it passes on the other.
 #[test]
 fn both_kinds_of_ci_run_the_same_scripts() {
     let scripts = |file: &str| -> Vec<String> {

@@ -1,4 +1,4 @@
-//! `explain` and the server are one code path: a thousand generated requests, and both say the same of each.
+//! `explain` and the server decide by the same code: for a thousand generated requests, both give the same answer.
 
 mod support;
 
@@ -16,7 +16,7 @@ use proptest::test_runner::{Config, TestRng, TestRunner};
 use support::{Egressd, Record, Wire};
 
 const REQUESTS: u32 = 1000;
-/// Where every name leads: loopback, where nothing listens.
+/// Every name resolves to this: loopback, where nothing listens.
 const NOWHERE: &str = "127.77.0.1";
 const NAMES: &[&str] = &[
     "ok.test",
@@ -65,7 +65,7 @@ policies:
     )
 }
 
-/// Client, whether plain HTTP, host, port.
+/// Client, whether it is plain HTTP, host, port.
 fn request() -> impl Strategy<Value = (&'static str, bool, String, u16)> {
     let literals = select(vec!["127.77.0.1", "127.77.0.9", "127.78.0.1", "203.0.113.7", "[::1]"]);
     let host = prop_oneof![
@@ -131,7 +131,7 @@ fn explain_agrees_with_the_server_on_a_thousand_requests() {
             assert_eq!(record["reason"].as_str(), told.reason.map(|reason| reason.as_str()), "{what}");
             assert_eq!(reply.reason(), told.reason.map(|reason| reason.as_str()), "{what}");
         } else {
-            // Let through, as far as anybody listens there.
+            // Allowed; whether it then connects depends on whether anything listens there.
             assert_eq!(reply.reason(), Some("connect_refused"), "{what}");
         }
         *seen.entry(format!("{} {:?}", told.decision.as_str(), told.reason)).or_default() += 1;

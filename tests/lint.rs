@@ -1,4 +1,4 @@
-//! What a person sees of rules that are legal and unwise: every warning, word for word.
+//! What a person sees for rules that are valid but unwise: every warning, word for word.
 
 use std::path::{Path, PathBuf};
 
@@ -6,10 +6,10 @@ use egressd::config;
 
 const DIRECTORY: &str = "tests/lint";
 
-/// `NAME.yaml` must load with the lines of `NAME.expected`. With UPDATE_EXPECTED=1 they are written instead: read the
+/// `NAME.yaml` must load with the warnings of `NAME.expected`. With UPDATE_EXPECTED=1 they are written instead: read the
 /// difference before you commit it.
 #[test]
-fn every_doubt_about_rules_is_told_with_its_place() {
+fn every_warning_about_rules_is_reported_with_its_place() {
     let entries = std::fs::read_dir(DIRECTORY).expect("the directory is in the repository");
     let mut files: Vec<PathBuf> = entries
         .map(|entry| entry.expect("readable").path())

@@ -52,7 +52,7 @@ fn files_packed_and_plain_and_stdin_are_one_log() {
     assert!(stdout.contains("      - \"git.example\" # 3 let through; 10.0.0.1;"), "{stdout}");
     assert_eq!(stderr, "egressd: 1 line is not a record, and is skipped: -:4\n");
 
-    // What was suggested is a configuration, and it decides so.
+    // The suggestion is a configuration, and it decides as suggested.
     let suggested = directory.path().join("suggested.yaml");
     write(&suggested, &stdout);
     assert_eq!(run(&["check", "-c", shown(&suggested)]).status.code(), Some(0));
@@ -78,7 +78,7 @@ fn files_packed_and_plain_and_stdin_are_one_log() {
 }
 
 #[test]
-fn a_page_is_written_and_what_cannot_be_read_is_told() {
+fn a_page_is_written_and_what_cannot_be_read_is_reported() {
     let directory = directory();
     let (log, page) = (directory.path().join("access.log"), directory.path().join("page.html"));
     write(&log, LOG);

@@ -1,6 +1,6 @@
-//! Every interleaving of reserving and giving back places in the access log's queue.
+//! Checks every interleaving of reserving and releasing places in the access log's queue.
 //!
-//! The module under test is compiled here a second time, over loom's atomics in place of the standard library's.
+//! The module under test is compiled here a second time, with loom's atomics instead of the standard library's.
 
 use loom::sync::Arc;
 use loom::thread;
@@ -22,7 +22,7 @@ fn places_are_never_overbooked_and_all_come_back() {
             .map(|_| {
                 let places = Arc::clone(&places);
                 thread::spawn(move || {
-                    // A tunnel's two places, then the writer's release of one and the drop of the other.
+                    // A tunnel's two places; then the writer releases one and the drop of the tunnel releases the other.
                     let got = places.take(2, 0);
                     assert!(places.taken() <= places.limit());
                     if got {
@@ -53,7 +53,7 @@ fn a_reservation_fails_only_when_the_places_are_taken() {
 }
 
 #[test]
-fn a_lower_limit_is_kept_by_who_comes_after_it() {
+fn a_lowered_limit_holds_for_later_reservations() {
     loom::model(|| {
         let places = Arc::new(Places::new(2));
         let other = Arc::clone(&places);

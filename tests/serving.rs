@@ -1,5 +1,5 @@
-//! What holds while egressd serves and when it stops, as seen from outside: nothing is held up by who does not move on,
-//! and what had begun is in the log.
+//! What holds while egressd serves and when it stops, as seen from outside: a slow or silent peer blocks nothing else, and
+//! everything that had begun is in the log.
 
 mod support;
 
@@ -36,7 +36,7 @@ fn an_upload_that_is_cut_is_recorded_with_what_went_out() {
 }
 
 #[test]
-fn who_holds_admin_connections_keeps_no_other_prober_out() {
+fn a_client_that_holds_admin_connections_keeps_no_other_prober_out() {
     let proxy = Egressd::start(&config(&[]));
     let admin = proxy.admin();
     let held: Vec<Wire> = (0..100)
@@ -64,7 +64,7 @@ fn a_second_term_ends_a_request_that_still_waits_for_dns() {
     let proxy = Egressd::start(&text);
     let mut wire = proxy.connect();
     wire.send("CONNECT slow.test:443 HTTP/1.1\r\nHost: slow.test:443\r\n\r\n");
-    // The question is out.
+    // The question has been sent.
     let mut question = [0; 512];
     until("the question to DNS", || {
         silent.set_nonblocking(true).expect("a socket");
@@ -112,7 +112,7 @@ fn a_client_that_leaves_before_the_target_answers_is_noticed_at_once() {
 }
 
 #[test]
-fn what_came_before_the_200_is_kept_and_its_fin_passed_on() {
+fn bytes_before_the_200_are_kept_and_the_fin_is_passed_on() {
     let origin = Origin::echo();
     let proxy = Egressd::start(&config(&[&format!("tcp://127.0.0.1:{}", origin.port())]));
     let mut wire = proxy.connect();
@@ -125,12 +125,12 @@ fn what_came_before_the_200_is_kept_and_its_fin_passed_on() {
 }
 
 #[test]
-fn a_client_that_has_said_all_before_the_target_answers_is_not_taken_for_gone() {
+fn a_client_that_half_closes_before_the_target_answers_is_not_taken_for_gone() {
     let origin = Origin::echo();
     let (release, released) = std::sync::mpsc::channel::<()>();
     let released = std::sync::Mutex::new(released);
     let names = Names::start(any_port(), move |_, _| {
-        // Dropped, it has been released for all questions.
+        // Once `release` is dropped, every question is answered.
         let _ = released.lock().expect("no panic").recv();
         Says::Addresses(vec![[127, 0, 0, 1].into()])
     });
@@ -147,11 +147,11 @@ fn a_client_that_has_said_all_before_the_target_answers_is_not_taken_for_gone() 
 }
 
 #[test]
-fn a_client_that_talks_on_before_the_target_answers_is_not_listened_to_without_end() {
+fn bytes_of_a_client_before_the_target_answers_are_read_only_up_to_a_bound() {
     let (_dns, proxy, wire) = asks_for_a_name_that_is_not_answered();
     let mut stream = wire.into_stream();
-    // Beyond what the sockets hold, which may be some 10 MiB, whoever reads no more takes nothing. A pause that is too
-    // short only makes this weaker.
+    // If egressd reads no more, nothing is accepted beyond what the sockets hold, which may be about 10 MiB. A pause that is
+    // too short only makes this test weaker.
     stream.set_write_timeout(Some(Duration::from_millis(500))).expect("a socket");
     let chunk = vec![7; 64 * 1024];
     let taken: usize = std::iter::from_fn(|| stream.write(&chunk).ok()).take(1024).sum();
@@ -187,8 +187,8 @@ fn a_tunnel_s_verdict_is_counted_while_it_is_open() {
     assert_eq!(counted(), 1, "once");
 }
 
-/// Whether a client whose handshake was under way when the listeners closed was told 503.
-fn is_told_in_the_middle_of_a_handshake() -> bool {
+/// Whether a client whose handshake was in progress when the listeners closed got a 503.
+fn gets_a_503_in_the_middle_of_a_handshake() -> bool {
     let (authority, files) = (Authority::new(), directory());
     let issued = authority.issue(&["proxy.test"]);
     write(&files.path().join("tls.crt"), &issued.pem);
@@ -232,8 +232,8 @@ fn is_told_in_the_middle_of_a_handshake() -> bool {
 
 #[test]
 fn a_drain_does_not_cut_a_handshake_that_is_under_way() {
-    // It has two seconds, which a busy machine may need for less.
-    assert!((0..5).any(|_| is_told_in_the_middle_of_a_handshake()));
+    // The handshake has two seconds; on a busy machine even that may be too short.
+    assert!((0..5).any(|_| gets_a_503_in_the_middle_of_a_handshake()));
 }
 
 #[test]

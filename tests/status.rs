@@ -1,4 +1,4 @@
-//! The status page and its JSON: who may see it, under which name, and that what it says is so.
+//! The status page and its JSON: which clients may see it, under which host name, and that it is correct.
 
 mod support;
 
@@ -63,7 +63,7 @@ fn the_page_is_one_document_that_a_browser_lets_do_nothing_else() {
 }
 
 #[test]
-fn nothing_there_takes_anything_but_get_and_head() {
+fn no_path_accepts_anything_but_get_and_head() {
     let proxy = Egressd::start(&config(&["a.example"]));
     for path in ["/", "/api/status", "/api/tunnels", "/api/decisions", "/api/policy", "/metrics"] {
         for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT"] {
@@ -100,7 +100,7 @@ fn only_admin_networks_see_it() {
 }
 
 #[test]
-fn a_strangers_name_that_leads_here_shows_nothing() {
+fn an_unknown_host_name_shows_nothing() {
     let text = config(&["a.example"]).replace(
         "admin: {address: 127.0.0.1:0}",
         "admin: {address: 127.0.0.1:0, hosts: [status.corp.example]}",
@@ -114,7 +114,7 @@ fn a_strangers_name_that_leads_here_shows_nothing() {
         ("/api/tunnels", "status.corp.example:9180", 200),
         ("/api/status", "localhost:9180", 200),
         ("/api/status", "egressd.egressd.svc:9180", 200),
-        // A balancer's name is none of ours to know.
+        // Probes and scrapes may use any name: egressd cannot know the names that a balancer uses.
         ("/healthz", "rebind.example", 200),
         ("/metrics", "prometheus-target.example:9180", 200),
     ] {
@@ -126,7 +126,7 @@ fn a_strangers_name_that_leads_here_shows_nothing() {
 }
 
 #[test]
-fn a_wrong_parameter_is_told() {
+fn a_wrong_parameter_is_reported() {
     let proxy = Egressd::start(&config(&["a.example"]));
     for (path, told) in [
         ("/api/tunnels?limit=10000", "limit: write a number from 0 to 2000\n"),
@@ -140,7 +140,7 @@ fn a_wrong_parameter_is_told() {
 }
 
 #[test]
-fn open_tunnels_are_listed_sorted_and_sifted() {
+fn open_tunnels_are_listed_sorted_and_filtered() {
     let origin = Origin::echo();
     let proxy = Egressd::start(&config(&[&echo_rule(&origin)]));
     assert_eq!(api(&proxy, "/api/tunnels")["total"], 0);
@@ -219,7 +219,7 @@ fn what_was_refused_is_grouped_and_says_what_to_add() {
     let totals = answer["requests"].as_array().expect("a list");
     assert!(totals.iter().any(|row| row["reason"] == "host_not_allowed" && row["count"] == 2), "{answer}");
 
-    // What it says to add lets it pass.
+    // The rule that the page proposes allows the request.
     let added = text.replace("    allow:\n", "    allow:\n      - https://new.example\n");
     write(&proxy.file("egressd.yaml"), added);
     until("the rule to be in force", || {
@@ -249,7 +249,7 @@ fn a_request_beyond_its_clients_limit_is_listed_once() {
 }
 
 #[test]
-fn a_refused_reload_is_told_with_its_line() {
+fn a_refused_reload_is_reported_with_its_line() {
     let proxy = Egressd::start(&config(&["a.example"]));
     let before = api(&proxy, "/api/status");
     assert_eq!(before["config"]["last_reload"]["successful"], true);
@@ -268,7 +268,7 @@ fn a_refused_reload_is_told_with_its_line() {
 }
 
 #[test]
-fn rules_are_told_with_their_place_and_what_expires() {
+fn rules_are_listed_with_their_place_and_what_expires() {
     let rules = [
         "a.example",
         "{to: b.example, owner: o@corp, ticket: SEC-1, expires: 2100-01-01}",
@@ -306,7 +306,7 @@ fn a_client_that_makes_up_names_fills_no_more_than_its_share() {
 }
 
 #[test]
-fn a_log_that_fails_is_told() {
+fn a_failing_log_is_reported() {
     let text = config(&["a.example"]) + "access_log: {output: /dev/full}\n";
     let proxy = Egressd::start(&text);
     assert_eq!(api(&proxy, "/api/status")["access_log"]["available"], true);
@@ -324,7 +324,7 @@ fn a_log_that_fails_is_told() {
 }
 
 #[test]
-fn plain_exchanges_and_failures_are_told_apart_from_denials() {
+fn plain_exchanges_and_failures_are_distinguished_from_denials() {
     let origin = Origin::start(support::any_port(), |mut conversation| {
         use std::io::{Read, Write};
         let mut head = [0; 1024];

@@ -1,4 +1,4 @@
-//! The client's end: bare or in TLS.
+//! The client's end of a tunnel: bare TCP, or TLS.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -9,7 +9,7 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
 
-/// How the proxy is spoken to where it wants TLS.
+/// How the client speaks to a proxy that wants TLS.
 #[derive(Clone, Debug)]
 pub(crate) struct Tls {
     name: ServerName<'static>,
@@ -49,7 +49,7 @@ impl Write for Stream {
 
 impl Tls {
     pub(crate) fn of(name: &str) -> Result<Self, String> {
-        // The post-quantum share first, as most clients have it by now.
+        // The post-quantum share first, as most clients send it now.
         let provider = CryptoProvider {
             kx_groups: vec![aws_lc_rs::kx_group::X25519MLKEM768, aws_lc_rs::kx_group::X25519],
             ..aws_lc_rs::default_provider()
@@ -70,7 +70,7 @@ impl Tls {
     }
 }
 
-/// What is measured is the proxy's work, not whether it is the right one.
+/// The certificate is not verified: only the proxy's work is measured.
 #[derive(Debug)]
 struct AnyCertificate;
 

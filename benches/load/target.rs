@@ -1,4 +1,4 @@
-//! The target's end, and the two hellos that are exchanged with it.
+//! The target's end of a tunnel, and the two hellos that are exchanged with it.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -44,12 +44,12 @@ impl Target {
             }
         }
         stream.write_all(b"!")?;
-        // Waits for the client's FIN, so that it is never this side that keeps TIME_WAIT.
+        // Waits for the client's FIN, so that TIME_WAIT is never on this side.
         stream.read(&mut [0]).map(drop)
     }
 }
 
-/// A ServerHello's beginning: one handshake record, enough for who wants to see TLS.
+/// The beginning of a ServerHello: one handshake record, which is enough for a proxy that wants to see TLS.
 pub(crate) const SERVER_HELLO: [u8; 5 + 42] = {
     let mut bytes = [0; 47];
     let head = [22, 3, 3, 0, 42, 2, 0, 0, 38, 3, 3];
@@ -63,7 +63,7 @@ pub(crate) const SERVER_HELLO: [u8; 5 + 42] = {
     bytes
 };
 
-/// The least well-formed ClientHello (RFC 8446 §4.1.2) with a server name.
+/// The smallest well-formed ClientHello (RFC 8446 §4.1.2) with a server name.
 pub(crate) fn client_hello(name: &str) -> Vec<u8> {
     let length = u16::try_from(name.len()).expect("a host name");
     let mut extension = vec![0, 0];

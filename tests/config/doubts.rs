@@ -1,4 +1,4 @@
-//! What loads and is doubtful: each doubt is a warning with its place.
+//! Configurations that load but look wrong: each doubtful setting gets a warning with its place.
 
 use egressd::config::{self, Finding};
 use std::io;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::meaning::lists;
 
 #[test]
-fn doubts_are_warnings_and_do_not_refuse() {
+fn doubtful_configurations_load_with_warnings() {
     let rows = [
         ("policies: []\n", "1:11: warning: `policies` is empty: every request is denied"),
         (
@@ -38,7 +38,7 @@ fn doubts_are_warnings_and_do_not_refuse() {
     }
 }
 
-/// A listener with every way of knowing a client, and the files it names.
+/// A listener with every way of identifying a client, and the files that it names.
 fn who(policies: &str) -> Result<config::Loaded, Vec<Finding>> {
     let mut params = rcgen::CertificateParams::new(vec!["proxy.corp".to_owned()]).expect("a name");
     params.is_ca = rcgen::IsCa::NoCa;
@@ -91,7 +91,7 @@ fn a_listener_has_its_files_with_it_and_the_watch_knows_them() {
 }
 
 #[test]
-fn a_policy_for_nobody_whom_a_listener_can_know_is_told() {
+fn a_policy_for_clients_that_no_listener_can_identify_gets_a_warning() {
     let policies = "policies: [{name: p, clients: {identities: [\"user:nobody\"]}, allow: [a.example]}]\n";
     let told = |loaded: Result<config::Loaded, Vec<Finding>>| -> Vec<String> {
         let loaded = loaded.unwrap_or_else(|findings| panic!("{findings:?}"));
@@ -119,7 +119,7 @@ fn a_policy_for_nobody_whom_a_listener_can_know_is_told() {
 }
 
 #[test]
-fn what_lets_anybody_be_anybody_is_told() {
+fn settings_that_let_clients_impersonate_others_get_a_warning() {
     let rows = [
         (
             "{address: 10.0.0.1:3128, basic_auth: {users_file: users}}",
@@ -149,7 +149,7 @@ fn what_lets_anybody_be_anybody_is_told() {
 }
 
 #[test]
-fn a_list_of_comments_alone_allows_nothing_and_is_told() {
+fn a_list_with_only_comments_allows_nothing_and_gets_a_warning() {
     let text = "policies: [{name: p, allow_files: [list.txt]}]\n";
     let loaded = config::load_str("c.yaml", text, |_: &Path| Ok(b"# all gone\n".to_vec())).expect("valid");
     let told: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();

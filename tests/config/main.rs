@@ -1,5 +1,5 @@
-//! What a person sees who writes a configuration: every error of every broken file, word for word; and that what
-//! ships loads.
+//! What a person who writes a configuration sees: every error of every broken file, word for word. Also: the files that
+//! ship load.
 
 mod doubts;
 mod meaning;
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 const BROKEN: &str = "tests/config/broken";
 
-/// Loads `name` of the directory of broken files as its users would from inside that directory.
+/// Loads `name` from the directory of broken files, as a user inside that directory would.
 fn load(name: &str) -> Result<config::Loaded, Vec<Finding>> {
     let read = |path: &Path| std::fs::read(Path::new(BROKEN).join(path));
     let content = std::fs::read(Path::new(BROKEN).join(name)).expect("listed just now");
@@ -32,7 +32,7 @@ fn yaml_files(directory: &str) -> Vec<PathBuf> {
 /// `NAME.yaml` must be refused with the lines of `NAME.expected`. With UPDATE_EXPECTED=1 they are written instead: read
 /// the difference before you commit it.
 #[test]
-fn every_broken_file_is_told_all_its_errors_with_their_places() {
+fn every_broken_file_reports_all_its_errors_with_their_places() {
     let files = yaml_files(BROKEN);
     assert!(files.len() >= 40, "{} files", files.len());
     let update = std::env::var_os("UPDATE_EXPECTED").is_some();
@@ -56,7 +56,7 @@ fn every_broken_file_is_told_all_its_errors_with_their_places() {
     assert!(wrong.is_empty(), "\n{wrong}");
 }
 
-/// The lines that only one side has.
+/// The lines that only one of the two has.
 fn difference(name: &str, want: &str, got: &str) -> String {
     let gone = want
         .lines()
@@ -89,7 +89,7 @@ fn every_example_loads_and_warns_only_of_what_it_shows_on_purpose() {
             config::load(Some(&path)).unwrap_or_else(|findings| panic!("{}: {findings:?}", path.display()));
         let told: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
         let on_purpose: &[&str] = match path.file_name().and_then(|name| name.to_str()) {
-            // A Squid list taken over as it is, plain HTTP included.
+            // A Squid list used as it is, plain HTTP included.
             Some("plain-http-mirror.yaml") => {
                 &["config/examples/plain-http-mirror.txt:2:1: warning: `.example.com` is wide, and for http"]
             }
@@ -107,7 +107,7 @@ fn a_named_configuration_that_is_missing_is_refused() {
     assert_eq!(told, ["no/such.yaml:1:1: error: cannot read it: there is no such file"]);
 }
 
-/// Pieces that go together more often than random bytes do.
+/// Pieces of YAML, which combine into something valid more often than random bytes do.
 fn yaml_like() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         Just("policies:\n  - ".to_owned()),

@@ -1,4 +1,4 @@
-//! What the keys mean, given and left out, and what the hash covers.
+//! What the keys mean, both set and left out, and what the hash covers.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use egressd::config;
 
-/// Every key once.
+/// A configuration with every key once.
 pub(crate) const CONFIGURED: &str = r#"
 listeners:
   - {name: proxy, address: 127.0.0.1:3128}
@@ -34,7 +34,7 @@ log: {level: trace, format: json}
 shutdown: {delay: 10s, grace_period: 5m}
 "#;
 
-/// The files that it names.
+/// The files that the configuration names.
 pub(crate) fn lists(path: &Path) -> io::Result<Vec<u8>> {
     match path.to_str() {
         Some("etc/lists/a.txt") => Ok(b"\xef\xbb\xbf# Squid's\r\n.c.example\r\n".to_vec()),

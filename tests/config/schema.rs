@@ -8,14 +8,14 @@ use serde_json::Value;
 use crate::meaning::CONFIGURED;
 use crate::yaml_files;
 
-/// A validator of the few words of JSON Schema that the schema uses; any other word fails the test, so that none is
-/// passed over in silence.
+/// A validator for the few keywords of JSON Schema that the schema uses. Any other keyword fails the test, so that none is
+/// ignored.
 fn validate(schema: &Value, root: &Value, value: &Value) -> Result<(), String> {
     let Value::Object(words) = schema else { return Ok(()) };
     for (word, wanted) in words {
         let fits = match word.as_str() {
             "$schema" | "$defs" | "title" | "description" | "examples" | "format" => true,
-            // Tested where the text is parsed; the schema's patterns are for editors.
+            // Patterns are for editors; what they allow is tested where the text is parsed.
             "pattern" | "minLength" | "maxLength" => true,
             "$ref" => {
                 let pointer = wanted.as_str().and_then(|text| text.strip_prefix('#')).unwrap_or_default();

@@ -1,16 +1,16 @@
-//! Odd heads, generated: nearly right requests, each with a few of the things that HTTP parsers disagree on. The same seed
-//! gives the same heads, so that a failure can be looked at again.
+//! Generates odd heads: nearly correct requests, each with a few of the things on which HTTP parsers disagree. The same seed
+//! gives the same heads, so that a failure can be reproduced.
 
-/// SplitMix64: small, and the same everywhere.
+/// SplitMix64: small, and the same on every machine.
 #[derive(Debug)]
 pub(crate) struct Heads(u64);
 
 /// One request as a client sends it.
 #[derive(Debug)]
 pub(crate) struct OddRequest {
-    /// All of it.
+    /// The whole request, as bytes.
     pub(crate) bytes: Vec<u8>,
-    /// What its body means, if it is let through.
+    /// The content that its body has, if the request is let through.
     pub(crate) body: Vec<u8>,
 }
 
@@ -29,7 +29,7 @@ const METHODS: &[&str] = &[
     "M!#$%&'*+-.^_`|~",
 ];
 
-/// `AT` stands for the authority.
+/// Request targets; `AT` stands for the authority.
 const TARGETS: &[&str] = &[
     "http://AT/",
     "http://AT/a/b.git/info/refs?service=git-upload-pack",
@@ -61,7 +61,7 @@ const ODD_TARGETS: &[&str] = &[
     "http://other.test@AT/",
 ];
 
-/// Fields that may stand there.
+/// Fields that a request may have.
 const FIELDS: &[&str] = &[
     "Accept: */*",
     "accept-encoding:gzip",
@@ -97,7 +97,7 @@ const FIELDS: &[&str] = &[
     "Host-Override: other.test",
     "X-Original-URL: /admin",
 ];
-/// And fields that no request should have: each is refused or harmless.
+/// Fields that no request should have: each is refused or harmless.
 const ODD_FIELDS: &[&str] = &[
     " X-Fold: 1",
     "\tfolded",
@@ -156,7 +156,7 @@ impl Heads {
         (self.next() % bound as u64) as usize
     }
 
-    /// True once in so many times.
+    /// True once in `times` calls, on average.
     fn once_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }
@@ -165,7 +165,7 @@ impl Heads {
         from[self.below(from.len())]
     }
 
-    /// The next request, for a server at `authority`; `tag` is what it is known by at the other end.
+    /// The next request, for a server at `authority`; the origin recognises the request by its `tag`.
     pub(crate) fn request(&mut self, authority: &str, tag: usize) -> OddRequest {
         let odd_target = self.once_in(12);
         let target = self.pick(if odd_target { ODD_TARGETS } else { TARGETS });
@@ -184,7 +184,7 @@ impl Heads {
         while self.once_in(5) {
             let (at, odd) = (1 + self.below(lines.len()), self.pick(ODD_FIELDS));
             lines.insert(at, odd.to_owned());
-            // Alone these are right, and then a body must come.
+            // Alone these fields are correct, and then a body must follow.
             match odd {
                 "Content-Length: 3" if !is_framed => (body, sent) = (b"abc".to_vec(), b"abc".to_vec()),
                 "Transfer-Encoding: chunked" if !is_framed => {
@@ -199,7 +199,7 @@ impl Heads {
             text.push_str(&line.replace("AT", authority));
             text.push_str(if self.once_in(150) { self.pick(LINE_ENDS) } else { "\r\n" });
         }
-        // Latin-1: one byte a character, whatever its number.
+        // Latin-1: every character is one byte.
         let mut bytes: Vec<u8> = text.chars().map(|c| c as u8).collect();
         if self.once_in(60) {
             bytes.splice(0..0, *b"\r\n");
@@ -208,7 +208,7 @@ impl Heads {
         OddRequest { bytes, body }
     }
 
-    /// How a body is announced, what it means, and how it is sent.
+    /// How a body is announced, its content, and how it is sent.
     fn body(&mut self) -> (Option<String>, Vec<u8>, Vec<u8>) {
         let smuggled = b"GET http://AT/smuggled HTTP/1.1\r\nX-Tag: 0\r\n\r\n".to_vec();
         match self.below(6) {

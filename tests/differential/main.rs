@@ -1,5 +1,5 @@
-//! What egressd forwards, a strict origin and a forgiving one read as one and the same request: odd heads, generated, sent
-//! through a running egressd. `tests/e2e/differential.rs` does it with more of them, and with a real server's reading.
+//! A strict origin and a forgiving one read what egressd forwards as one and the same request. The test sends generated odd
+//! heads through a running egressd. `tests/e2e/differential.rs` sends more of them, and adds the reading of a real server.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -20,7 +20,7 @@ fn what_is_forwarded_is_one_request_to_a_strict_and_to_a_forgiving_reader() {
     strict_origin::arrived(&origin, &requests, &statuses);
 }
 
-/// The forgiving reader forgives: else it would prove nothing.
+/// The forgiving reader really forgives: otherwise it would prove nothing.
 #[test]
 fn the_readers_differ_where_servers_do() {
     for (bytes, requests) in [

@@ -1,12 +1,12 @@
-//! Two readers of what reaches a target: one by the letter of RFC 9112, one that forgives whatever servers were ever seen to
-//! forgive. What both read as the same single request can smuggle nothing past either.
+//! Two readers of what reaches a target: a strict one that follows RFC 9112 exactly, and a lenient one that forgives all that
+//! servers are known to forgive. What both read as the same single request can smuggle nothing past either.
 
-/// One request as a reader takes it.
+/// One request as a reader understands it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Seen {
     pub(crate) method: String,
     pub(crate) target: String,
-    /// Names in lower case, values trimmed, sorted; one character a byte.
+    /// Names in lower case, values trimmed, sorted; one character per byte.
     pub(crate) fields: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
 }
@@ -26,12 +26,12 @@ impl Seen {
     }
 }
 
-/// One character a byte.
+/// One character per byte.
 pub(crate) fn latin_1(bytes: &[u8]) -> String {
     bytes.iter().copied().map(char::from).collect()
 }
 
-/// The strict reader: the first request in `bytes` and how long it is; `None`: not whole yet.
+/// The strict reader: the first request in `bytes` and its length; `None`: not complete yet.
 ///
 /// # Errors
 /// What is wrong with it.
@@ -119,7 +119,7 @@ pub(crate) fn lenient(bytes: &[u8]) -> Vec<Seen> {
             match line.as_str() {
                 "" if lines.is_empty() => {}
                 "" => break,
-                // Folded.
+                // A folded line.
                 _ if line.starts_with([' ', '\t']) && lines.len() > 1 => {
                     let last = lines.len() - 1;
                     lines[last].push_str(line.trim_start());
@@ -153,7 +153,7 @@ pub(crate) fn lenient(bytes: &[u8]) -> Vec<Seen> {
     seen
 }
 
-/// A line ends with CRLF, with LF, or with a CR alone.
+/// A line ends with CRLF, with LF alone, or with CR alone.
 fn lenient_line(bytes: &[u8], at: &mut usize) -> Option<String> {
     let rest = bytes.get(*at..).filter(|rest| !rest.is_empty())?;
     let end = rest.iter().position(|byte| matches!(byte, b'\r' | b'\n')).unwrap_or(rest.len());

@@ -1,4 +1,4 @@
-//! Odd requests through a running egressd to an origin that reads by the letter, and what must hold of what arrives.
+//! Sends odd requests through a running egressd to a strict origin, and checks what arrives there.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -10,7 +10,7 @@ use super::support::{Conversation, Egressd, Origin, any_port, config};
 
 const SEED: u64 = 9112;
 const CLIENTS: usize = 8;
-/// What belongs to one hop, or tells of who asked.
+/// Fields that belong to one hop, or that say who asked.
 const STAYS: [&str; 8] = [
     "via",
     "forwarded",
@@ -22,7 +22,7 @@ const STAYS: [&str; 8] = [
     "keep-alive",
 ];
 
-/// Answers each request, once it is whole.
+/// Answers each request once it is complete.
 pub(crate) fn start() -> Origin {
     Origin::start(any_port(), |mut conversation: Conversation| {
         let (mut bytes, mut some) = (Vec::new(), [0; 4096]);
@@ -39,24 +39,25 @@ pub(crate) fn start() -> Origin {
     })
 }
 
-/// The configuration for an origin at this authority. A head whose end a generated line end has destroyed is waited for.
+/// The configuration for an origin at this authority. Where a generated line ending has destroyed the end of a head, egressd
+/// waits for the rest of the head.
 pub(crate) fn configuration(authority: &str) -> String {
     config(&[&format!("http://{authority}")])
         + "limits: {requests_per_second_per_client: 1000000, head_timeout: 500ms}\n"
 }
 
-/// So many requests for an origin at this authority; the first has the tag 1.
+/// `count` requests for an origin at this authority; the first has the tag 1.
 pub(crate) fn requests(count: usize, authority: &str) -> Vec<OddRequest> {
     let mut heads = Heads::new(SEED);
     (1..=count).map(|tag| heads.request(authority, tag)).collect()
 }
 
-/// Sends them, each on a connection of its own: the status of the first reply to each.
+/// Sends the requests, each on its own connection: the status of the first reply to each.
 pub(crate) fn ask_all(proxy: &Egressd, requests: &[OddRequest]) -> Vec<u16> {
     let ask = |request: &OddRequest| {
         let mut wire = proxy.connect();
         wire.send(&request.bytes);
-        // An origin may ask for the body that is on its way already.
+        // An origin may ask for a body that is already on its way.
         match wire.read_head().status {
             100 => wire.read_head().status,
             status => status,
@@ -80,8 +81,8 @@ pub(crate) fn ask_all(proxy: &Egressd, requests: &[OddRequest]) -> Vec<u16> {
     statuses
 }
 
-/// Asserts that each request that was let through arrived once, as one request to the strict and to the forgiving reader,
-/// with the body that it meant, and that nothing else did. By tag.
+/// Asserts that each request that was let through arrived once, that the strict and the forgiving reader both see one request
+/// with the intended body, and that nothing else arrived. The requests by their tag.
 pub(crate) fn arrived(origin: &Origin, requests: &[OddRequest], statuses: &[u16]) -> BTreeMap<usize, Seen> {
     let authority = origin.address().to_string();
     let mut arrived = BTreeMap::new();
@@ -90,7 +91,7 @@ pub(crate) fn arrived(origin: &Origin, requests: &[OddRequest], statuses: &[u16]
         let shown = String::from_utf8_lossy(&bytes).into_owned();
         let read = strict(&bytes).unwrap_or_else(|error| panic!("{error}: {shown:?}"));
         let Some((seen, length)) = read else {
-            // Broken off within a malformed body: nobody took it for whole.
+            // It ended inside a malformed body: no reader took it for complete.
             let tag = shown.split("x-tag: ").nth(1).and_then(|rest| rest.split('\r').next());
             let status = tag.and_then(|tag| tag.parse::<usize>().ok()).map(|tag| statuses[tag - 1]);
             assert!(bytes.is_empty() || status == Some(400), "{status:?} {shown:?}");

@@ -1,5 +1,5 @@
-//! Behind HAProxy, as behind an NLB that speaks the PROXY protocol: the client decides and is logged, health checks pass
-//! and are silent, and nobody else can claim to be somebody.
+//! egressd behind HAProxy, as behind an NLB that speaks the PROXY protocol: the client's address decides and is logged,
+//! health checks pass and leave no record, and no other peer can claim a client's address.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -15,8 +15,8 @@ use crate::support::{Authority, DEADLINE, Egressd, Record, directory, own_loopba
 use crate::tool::{Daemon, Ran, isolate};
 use crate::who::{curl, hello, start};
 
-/// HAProxy in front of egressd, as an NLB is: it sends `send` to the listener with every connection and with its health
-/// checks, of which one looks at the listener by TCP and one asks the admin listener by HTTP. A third goes to a witness.
+/// HAProxy in front of egressd, like an NLB: it sends `send` to the listener with every connection and with its health
+/// checks. One check connects to the listener by TCP, one asks the admin listener by HTTP. A third goes to a witness.
 #[derive(Debug)]
 struct Balancer {
     address: SocketAddr,
@@ -33,7 +33,7 @@ impl Balancer {
         let witness = TcpListener::bind((own_loopback(), 0)).expect("a free port");
         let directory = directory();
         let file = directory.path().join("haproxy.cfg");
-        // `check-send-proxy` takes the version that `send` says.
+        // `check-send-proxy` uses the version that `send` names.
         let server = |to: SocketAddr, more: &str| {
             format!(" server egressd {to} {send} check check-send-proxy inter 50ms {more}\n")
         };
@@ -60,12 +60,12 @@ impl Balancer {
         Balancer { address, witness, _haproxy: haproxy, directory }
     }
 
-    /// What HAProxy says of its servers: a check that fails is a line with DOWN.
+    /// What HAProxy logs about its servers: a failed check is a line with DOWN.
     fn log(&self) -> String {
         read(&self.directory.path().join("haproxy.log"))
     }
 
-    /// The server of this backend, as HAProxy sees it, and what its last check came to: `UP L7OK`.
+    /// The server of this backend as HAProxy sees it, and the result of its last check: `UP L7OK`.
     fn health(&self, backend: &str) -> String {
         let mut socket = UnixStream::connect(self.directory.path().join("stats")).expect("HAProxy's socket");
         socket.set_read_timeout(Some(DEADLINE)).expect("a timeout");
@@ -79,7 +79,7 @@ impl Balancer {
         format!("{} {}", fields[column("status")], fields[column("check_status")])
     }
 
-    /// What a health check says.
+    /// The bytes that a health check sends.
     fn check(&self) -> Vec<u8> {
         let (mut stream, _) = self.witness.accept().expect("a check");
         stream.set_read_timeout(Some(DEADLINE)).expect("a timeout");
@@ -101,7 +101,7 @@ fn behind_a_balancer_the_client_decides_and_is_logged() {
     let (client, stranger) = (own_loopback(), own_loopback());
     let home = directory();
     write(&home.path().join("ca.pem"), authority.pem());
-    // For itself the balancer speaks of no client: LOCAL, or its own address.
+    // On its own connections the balancer names no client: LOCAL, or its own address.
     let local = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0GET /healthz ";
     for (send, check) in [("send-proxy-v2", &local[..]), ("send-proxy", b"PROXY TCP4 127.0.0.1 ")] {
         let keys = "proxy_protocol: {trusted: [127.0.0.1/32]}";
@@ -113,7 +113,7 @@ fn behind_a_balancer_the_client_decides_and_is_logged() {
             curl.arg("--proxy").arg(format!("http://{}", balancer.address)).arg(hello(&origin));
             Ran::of(&mut curl)
         };
-        // Health checks come before and meanwhile, and leave no trace but in the metric.
+        // Health checks come before and meanwhile; they appear only in the metric.
         let probes = || {
             let labels = [("listener", "proxy"), ("result", "probe")];
             proxy.metrics().count("egressd_connections_total", &labels)
@@ -153,7 +153,7 @@ fn behind_a_balancer_the_client_decides_and_is_logged() {
 }
 
 #[test]
-fn a_forged_header_is_closed() {
+fn a_connection_with_a_forged_header_is_closed() {
     let authority = Authority::new();
     let origin = GitServer::start(&authority);
     let client = own_loopback();
@@ -161,7 +161,7 @@ fn a_forged_header_is_closed() {
     write(&home.path().join("ca.pem"), authority.pem());
     let proxy =
         start("proxy_protocol: {trusted: [127.0.0.1/32]}", &format!("{client}/32"), &origin, directory());
-    // From an address that no balancer has, and from the balancer's without a header.
+    // From an address that no balancer has, and from the balancer's address without a header.
     for (arguments, reason) in [
         (vec!["--haproxy-protocol", "--interface"], "peer_not_trusted"),
         (vec!["--interface"], "proxy_header_invalid"),
@@ -170,7 +170,7 @@ fn a_forged_header_is_closed() {
         let mut curl = curl(home.path());
         curl.args(arguments).arg(from.to_string());
         let ran = Ran::of(curl.arg(format!("http://{}/", proxy.address())));
-        // Which of curl's steps the close meets is chance.
+        // At which of curl's steps the close arrives is random.
         assert!(ran.code != Some(0) && ran.stdout.is_empty(), "{ran:?}");
         let record = proxy.record(|record| record["reason"] == reason);
         assert!(record.text("peer").starts_with(&format!("{from}:")), "{record:?}");

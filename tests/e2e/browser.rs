@@ -1,4 +1,4 @@
-//! Real Chromium, driven by the WebDriver protocol (W3C), without a display and without the network.
+//! A real Chromium, driven by the WebDriver protocol (W3C), without a display and without the network.
 
 use std::fs::File;
 use std::net::SocketAddr;
@@ -16,7 +16,7 @@ use crate::tool::{Daemon, tool};
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 const ARGUMENTS: &[&str] = &[
     "--headless=new",
-    // Root has no sandbox; what the page may do is what is tested.
+    // As root, Chromium has no sandbox; the test is about what the page may do.
     "--no-sandbox",
     "--disable-gpu",
     "--disable-dev-shm-usage",
@@ -76,18 +76,18 @@ impl Browser {
         self.post("url", &json!({"url": url}));
     }
 
-    /// Runs the body of a function in the page, outside its policy, and gives what it returns.
+    /// Runs the body of a function in the page, outside its content security policy, and returns its result.
     pub(crate) fn run(&self, script: &str) -> Value {
         self.post("execute/sync", &json!({"script": script, "args": []}))
     }
 
-    /// The text of the first element, as it is shown.
+    /// The text of the first matching element, as it is shown.
     pub(crate) fn text(&self, css: &str) -> String {
         let script = format!("return document.querySelector({})?.innerText ?? null", json!(css));
         self.run(&script).as_str().unwrap_or_else(|| panic!("no {css}")).to_owned()
     }
 
-    /// Waits for the text of the first element to be as `wanted` says.
+    /// Waits until `wanted` accepts the text of the first matching element.
     pub(crate) fn wait(&self, css: &str, wanted: impl Fn(&str) -> bool) -> String {
         until(&format!("{css}, which is {:?}", self.text(css)), || {
             let text = self.text(css);
@@ -100,7 +100,7 @@ impl Browser {
         value[ELEMENT].as_str().expect("an element").to_owned()
     }
 
-    /// As a person does: what is not there to be clicked is a failure. A row that is replaced meanwhile is tried again.
+    /// Clicks as a person does: an element that cannot be clicked is a failure. A row that is replaced meanwhile is tried again.
     pub(crate) fn click(&self, css: &str) {
         until(&format!("a click on {css}"), || {
             let element = self.element(css);
@@ -115,7 +115,7 @@ impl Browser {
         self.post(&format!("element/{element}/value"), &json!({"text": text}));
     }
 
-    /// Pastes the clipboard into an element, which is emptied before, and gives what it then holds.
+    /// Empties an element, pastes the clipboard into it, and returns what it then holds.
     pub(crate) fn paste(&self, css: &str) -> String {
         let element = self.element(css);
         self.post(&format!("element/{element}/clear"), &json!({}));
@@ -137,7 +137,7 @@ impl Browser {
         STANDARD.decode(value.as_str().expect("a text")).expect("base64")
     }
 
-    /// What the console got since the last call, violations of the policy included.
+    /// What the console got since the last call, including violations of the content security policy.
     pub(crate) fn console(&self) -> Vec<String> {
         let entries = self.post("se/log", &json!({"type": "browser"}));
         let entries = entries.as_array().expect("a list").iter();
@@ -147,7 +147,7 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // Ends the browser; chromedriver is ended by its guard.
+        // Ends the browser; the guard of chromedriver ends chromedriver.
         let _ = ask(self.driver, "DELETE", &format!("/session/{}", self.session), &Value::Null);
     }
 }

@@ -1,4 +1,4 @@
-//! What a user of curl sees: allowed, and each way of being refused.
+//! What a user of curl sees: allowed requests, and each kind of refusal.
 
 use std::process::Command;
 
@@ -30,7 +30,7 @@ impl Scene {
         Scene { origin, proxy, home }
     }
 
-    /// curl by the proxy; its output is the body, then a line with the CONNECT status and the response's.
+    /// curl through the proxy; its output is the body, then a line with the status of CONNECT and of the response.
     fn curl(&self, arguments: &[&str]) -> Curl {
         let mut curl = self.tool();
         curl.arg("--proxy").arg(format!("http://{}", self.proxy.address()));
@@ -38,8 +38,8 @@ impl Scene {
         Curl::of(Ran::of(&mut curl))
     }
 
-    /// curl, with the proxy as the server that it asks: so that it sends a target of our choice, and shows the body of
-    /// the refusal, which it drops when it asked for a tunnel.
+    /// curl, with the proxy as the server that it asks. So it sends a target of our choice, and shows the body of the refusal;
+    /// when it asks for a tunnel, it drops that body.
     fn curl_connect(&self, target: &str) -> Curl {
         let mut curl = self.tool();
         curl.args(["--request", "CONNECT", "--request-target", target, "--dump-header", "-"]);
@@ -89,7 +89,7 @@ fn a_listed_host_is_reached_however_it_is_spelt() {
         HOST.to_owned(),
         HOST.to_ascii_uppercase(),
         format!("{HOST}."),
-        // curl keeps the credentials for the origin: the target has none.
+        // curl keeps the credentials for the origin: the CONNECT target has none.
         format!("user:secret@{HOST}"),
     ]
     .into_iter()
@@ -97,7 +97,7 @@ fn a_listed_host_is_reached_however_it_is_spelt() {
     {
         let curl = scene.curl(&[&format!("https://{host}{port}/hello")]);
         assert_eq!((curl.connect, curl.response, curl.body.as_str()), (200, 200, HELLO), "{host}: {curl:?}");
-        // nginx logs a request when it has answered it.
+        // nginx logs a request after it has answered it.
         until("the request in the log of the origin", || (scene.reached() == number + 1).then_some(()));
         let close = scene.proxy.record(|r| {
             let seen = scene.proxy.records().iter().filter(|r| r["event"] == "close").count();
@@ -157,7 +157,7 @@ fn what_is_not_listed_is_refused_with_status_reason_and_record() {
             "port_not_allowed",
         ),
         ("https://203.0.113.9/".into(), "203.0.113.9:443", 403, "host_not_allowed"),
-        // The rule leads to this very address: written as the target it is another thing.
+        // The allowed name resolves to this very address; but the address itself as a target is not allowed.
         (format!("https://{}:{port}/", scene.origin.address().ip()), "", 403, "host_not_allowed"),
         ("https://[2001:db8::1]/".into(), "[2001:db8::1]:443", 403, "host_not_allowed"),
         ("https://169.254.169.254/".into(), "169.254.169.254:443", 403, "host_not_allowed"),
@@ -211,7 +211,7 @@ fn a_target_that_is_no_host_and_port_is_refused_with_one_line_of_text() {
     ];
     for (target, status, reason) in &rows {
         let curl = scene.curl_connect(target);
-        // Without a proxy of its own curl takes the reply to CONNECT for the response.
+        // Without a proxy setting, curl takes the reply to CONNECT for the response.
         assert_eq!(curl.response.max(curl.connect), *status, "{target}: {curl:?}");
         let (head, body) = curl.body.split_once("\r\n\r\n").expect("a head");
         assert!(
@@ -255,7 +255,7 @@ fn a_tunnel_to_a_listed_host_does_not_carry_tls_for_another() {
     let through = format!("example.com:{port}:{HOST}:{port}");
     let url = format!("https://example.com:{port}/hello");
     let curl = scene.curl(&["--connect-to", &through, &url]);
-    // 35: the handshake failed. The 200 had gone out; what the ClientHello names is known only then.
+    // 35: the handshake failed. The 200 had already been sent: the name in the ClientHello is known only after it.
     assert_eq!((curl.connect, curl.response, curl.ran.code), (200, 0, Some(35)), "{curl:?}");
     let record = scene.proxy.record(|r| r["event"] == "deny");
     record.assert_has(&json!({

@@ -1,4 +1,4 @@
-//! `egressd` with no argument and no file: it serves at once, and says what it lets out.
+//! `egressd` with no argument and no file: it starts with the embedded default, and says what it allows.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
@@ -36,7 +36,7 @@ pub(crate) fn curl(launch: &impl Fn(&str) -> Command, home: &Path) -> Command {
     curl
 }
 
-/// What holds wherever it runs.
+/// Checks what it says; this holds wherever it runs.
 fn check_what_it_says(proxy: &Egressd, launch: &impl Fn(&str) -> Command, home: &Path) {
     for words in [
         "listening on 0.0.0.0:3128 (listener proxy)",
@@ -44,7 +44,7 @@ fn check_what_it_says(proxy: &Egressd, launch: &impl Fn(&str) -> Command, home: 
         "*.amazonaws.com",
         "git-codecommit.*.amazonaws.com",
     ] {
-        // Diagnostics come by a thread of their own: a moment after what they tell.
+        // A separate thread writes the diagnostics: they come a moment after the event.
         until(&format!("{words} on stderr"), || proxy.stderr().contains(words).then_some(()));
     }
     let denied = Ran::of(curl(launch, home).args(["--proxy", PROXY, "https://example.com/"]));
@@ -91,7 +91,7 @@ fn without_arguments_it_serves_on_the_embedded_default() {
     assert_eq!(origin.peers().len(), 1);
     assert!(!dns.was_asked("cluster.local"), "the search domains of resolv.conf are not used");
 
-    // Listed, but it leads inside.
+    // Listed, but it resolves to an internal address.
     let inside = through("https://inside.ap-northeast-1.amazonaws.com/");
     assert!(inside.stderr.contains("CONNECT tunnel failed, response 403"), "{inside:?}");
     proxy.record(|r| r["reason"] == "address_prohibited");

@@ -1,5 +1,5 @@
-//! 10,000 odd heads through egressd to a strict origin and to Python's http.server, which forgives much: both read the same
-//! requests, and each as one.
+//! Sends 10,000 odd heads through egressd to a strict origin and to Python's http.server, which is lenient: both read the same
+//! requests, and each of these as one request.
 
 #[path = "../differential/heads.rs"]
 mod heads;
@@ -21,7 +21,7 @@ use readers::Seen;
 
 const REQUESTS: usize = 10_000;
 
-/// Tells each request that it reads, as a line of JSON. It answers those that smuggling would make as well.
+/// Prints each request that it reads, as a line of JSON. It also answers requests that smuggling would create.
 const PYTHON: &str = r#"
 import http.server, json, sys
 
@@ -121,7 +121,7 @@ fn a_strict_origin_and_pythons_read_the_same_requests() {
     }
 }
 
-/// With the strict origin's authority in place of this one's.
+/// The request as this server saw it, with the strict origin's authority instead of its own.
 fn seen(told: &Value, authority: &str, strict: &str) -> Seen {
     let text = |value: &Value| value.as_str().expect("text").replace(authority, strict);
     let fields =

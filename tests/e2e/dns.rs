@@ -1,4 +1,4 @@
-//! Names looked up at a real DNS server, dnsmasq.
+//! Name resolution with a real DNS server, dnsmasq.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use crate::support::{Egressd, Origin, config, directory, own_loopback, read, run, until, write};
 use crate::tool::{Daemon, here, isolate};
 
-/// dnsmasq that answers only what it is told to.
+/// A dnsmasq that knows only the names that the test gives it.
 #[derive(Debug)]
 pub(crate) struct Dnsmasq {
     daemon: Daemon,
@@ -29,13 +29,13 @@ impl Dnsmasq {
         Dnsmasq::with(launch, address, &records.chain(["--local-ttl=60".to_owned()]).collect::<Vec<_>>())
     }
 
-    /// With these arguments beside, and with the file of [`Dnsmasq::now_says`].
+    /// The same with these additional arguments, and with the file of [`Dnsmasq::now_says`].
     pub(crate) fn with(launch: impl Fn(&str) -> Command, address: SocketAddr, arguments: &[String]) -> Self {
         let directory = directory();
         let mut command = launch("dnsmasq");
         isolate(&mut command, directory.path());
         command.args(["--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts"]);
-        // As whoever starts it: in a namespace of an unprivileged user there is nobody else to become.
+        // As the user that starts it: the namespace of an unprivileged user has no other user to switch to.
         command.args(["--user=", "--group="]);
         command.args(["--bind-interfaces", "--log-queries", "--local=//", "--local=/#/"]);
         command.arg(format!("--listen-address={}", address.ip())).arg(format!("--port={}", address.port()));
@@ -52,7 +52,7 @@ impl Dnsmasq {
         Dnsmasq { daemon, directory }
     }
 
-    /// Whether any query for a name with this in it has come.
+    /// Whether any query came for a name that contains this.
     pub(crate) fn was_asked(&self, name: &str) -> bool {
         self.asked().iter().any(|asked| asked.contains(name))
     }
@@ -70,7 +70,7 @@ impl Dnsmasq {
         asked
     }
 
-    /// Puts these hosts, as in /etc/hosts, in place of those said so before, and waits until they are read.
+    /// Replaces the hosts given so far by these, in the form of /etc/hosts, and waits until they are read.
     fn now_says(&self, hosts: &str) {
         let reads = || {
             let log = read(&log(self.directory.path()));
@@ -121,7 +121,7 @@ fn a_name_is_looked_up_only_once_it_is_allowed_and_its_address_checked() {
 
     for (name, status, reason) in [
         ("absent.example.com", 502, "dns_no_such_name"),
-        // Opened by no `private`: the policy's covers loopback only.
+        // No `private` opens it: the policy's `private` covers only loopback.
         ("inside.example.com", 403, "address_prohibited"),
         ("metadata.example.com", 403, "address_prohibited"),
     ] {
@@ -154,19 +154,19 @@ fn a_name_is_looked_up_only_once_it_is_allowed_and_its_address_checked() {
         assert!(said.contains(why), "{said}");
     }
 
-    // What is denied never reaches DNS: names cannot carry anything out.
+    // A denied name never reaches DNS: so data cannot leave in names.
     proxy.refuses(connect("secret.example.net"), 403, "host_not_allowed");
     assert!(!dns.was_asked("secret"));
     assert_eq!(origin.seen().len(), 1);
 }
 
-/// An answer is believed for its TTL and no longer, and the address of each is checked by itself: whoever holds the
-/// zone cannot have the first answer checked and the second one dialled.
+/// An answer is cached for its TTL and no longer, and the address of each answer is checked by itself: the owner of the zone
+/// cannot have the first answer checked and the second one dialled.
 #[test]
-fn t36_a_name_that_moves_inside_between_two_answers_is_refused_from_then_on() {
+fn t36_a_name_that_changes_to_an_internal_address_is_refused_from_then_on() {
     let origin = Origin::echo();
     let server = SocketAddr::new(own_loopback().into(), 15353);
-    // A TTL of 0: each request asks anew.
+    // A TTL of 0: each request asks again.
     let dns = Dnsmasq::with(here, server, &["--local-ttl=0".to_owned()]);
     let port = origin.port();
     let proxy = Egressd::start(
@@ -175,7 +175,7 @@ fn t36_a_name_that_moves_inside_between_two_answers_is_refused_from_then_on() {
     );
     let authority = format!("moving.example.com:{port}");
     let connect = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n");
-    // Both families have an address each time: that there is none would be believed for a while, TTL 0 or not.
+    // Both families have an address each time: a missing family would be cached for a while, even with a TTL of 0.
     for [v4, v6] in [
         ["10.1.2.3", "fd00::1"],
         ["169.254.169.254", "fd00:ec2::254"],
@@ -186,11 +186,11 @@ fn t36_a_name_that_moves_inside_between_two_answers_is_refused_from_then_on() {
         let mut tunnel = proxy.tunnel(&authority);
         dns.now_says(&format!("{v4} moving.example.com\n{v6} moving.example.com\n"));
         proxy.refuses(&connect, 403, "address_prohibited");
-        // What was opened to the address that was checked goes on to it.
+        // The tunnel that was opened to the checked address stays open.
         tunnel.send("ping");
         assert_eq!(tunnel.read_exact(4), b"ping");
     }
-    // Eight requests, each of which asked once for either family, and for no other name.
+    // Eight requests; each asked once for each family, and for no other name.
     let mut expected = ["A moving.example.com"; 8].to_vec();
     expected.extend(["AAAA moving.example.com"; 8]);
     assert_eq!(dns.asked(), expected);
@@ -203,7 +203,7 @@ fn aliases_and_large_answers_of_a_real_server() {
     let server = SocketAddr::new(own_loopback().into(), 15353);
     let port = origin.port();
     let mut arguments = vec!["--local-ttl=60".to_owned()];
-    // 16 bytes a record: 60 of them fit one datagram, 200 do not, and are asked for again over TCP.
+    // 16 bytes a record: 60 of them fit into one datagram; 200 do not, and egressd asks again over TCP.
     for (name, count) in [("sixty", 60), ("two-hundred", 200)] {
         arguments
             .extend((1..=count).map(|n| format!("--host-record={name}.example.com,127.0.{}.1", n % 256)));
@@ -214,10 +214,10 @@ fn aliases_and_large_answers_of_a_real_server() {
     let proxy = Egressd::start(
         &(config(&[&format!("tcp://*.example.com:{port}")])
             + &format!("dns: {{servers: [\"{server}\"]}}\n")
-            // Nobody listens at most of these addresses.
+            // Nothing listens at most of these addresses.
             + "tunnel: {connect_timeout: 20s}\n"),
     );
-    // The rule is for the name that was asked for; where its alias leads is an address to be checked like any other.
+    // The rule is for the requested name; the address of its alias is checked like any other.
     let alias = format!("alias.example.com:{port}");
     let refused = proxy.refuses(
         format!("CONNECT {alias} HTTP/1.1\r\nHost: {alias}\r\n\r\n"),
@@ -247,6 +247,6 @@ fn aliases_and_large_answers_of_a_real_server() {
         (of("A"), of("AAAA"))
     };
     assert_eq!((once("alias"), once("sixty")), ((1, 1), (1, 1)));
-    // The one that was cut, and the same over TCP.
+    // The question whose answer was truncated, and the same one over TCP.
     assert_eq!(once("two-hundred"), (2, 1));
 }

@@ -1,5 +1,5 @@
-//! `egressd doctor` from a client's place: egressd behind HAProxy as behind an NLB, one that hides its clients, a Squid,
-//! and nobody.
+//! `egressd doctor` on a client's machine, against egressd behind HAProxy as behind an NLB, a balancer that hides its
+//! clients, a Squid, and an address where nothing listens.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -12,12 +12,12 @@ use crate::git_server::{GitServer, HOST};
 use crate::support::{Authority, Egressd, command, config, directory, own_loopback, until, write};
 use crate::tool::{Daemon, Ran, isolate};
 
-/// egressd with these keys at its listener, in front of the origin.
+/// egressd with these keys at its listener, with a rule for the origin.
 fn egressd(keys: &str, mode: &str, origin: &GitServer) -> Egressd {
     egressd_in(directory(), keys, mode, origin)
 }
 
-/// The same with the files of this directory beside its configuration.
+/// The same with the files of this directory next to its configuration.
 fn egressd_in(files: TempDir, keys: &str, mode: &str, origin: &GitServer) -> Egressd {
     let rule = format!("https://{HOST}{}", origin.port_suffix());
     let text = config(&[&rule]) + &format!("dns: {{hosts: {{{HOST}: [{}]}}}}\n", origin.address().ip());
@@ -65,7 +65,7 @@ impl Balancer {
     }
 }
 
-/// Asks through `via`, and gives the line of each thing.
+/// Runs `egressd doctor` through `via`; [`line`] picks one of its lines.
 fn doctor(via: impl std::fmt::Display, origin: &GitServer, more: &[&str]) -> Ran {
     let allowed = origin.authority();
     Ran::of(
@@ -99,7 +99,7 @@ fn behind_a_balancer_with_proxy_v2_everything_is_as_it_should_be() {
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert_eq!(ran.stdout.lines().count(), 5, "{ran:?}");
     assert!(ran.stdout.lines().all(|line| line.starts_with("ok ")), "{ran:?}");
-    // What it asked is in the log, under the id that it told.
+    // Its request is in the log, under the id that it printed.
     let id = line(&ran, "allowed").rsplit_once("X-Request-Id ").expect("an id").1.to_owned();
     let close = proxy.record(|record| record["id"] == id.as_str() && record["event"] == "close");
     assert_eq!(close["ending"], "client_closed", "it ends its tunnel as a client should: {close:?}");
@@ -123,12 +123,12 @@ fn without_the_admin_listener_it_says_where_to_look() {
 }
 
 #[test]
-fn a_balancer_that_hides_who_asks_is_found() {
+fn a_balancer_that_hides_the_client_is_found() {
     let origin = GitServer::start(&Authority::new());
     let proxy = egressd("", "enforce", &origin);
     let balancer = Balancer::start(&proxy, "");
     let admin = format!("http://{}", proxy.admin());
-    // The client is another loopback address than HAProxy's.
+    // The client has another loopback address than HAProxy.
     let ran = doctor(balancer.address, &origin, &["--admin", &admin, "--client", "127.9.9.9"]);
     assert_eq!(ran.code, Some(1), "{ran:?}");
     let address = line(&ran, "address");
@@ -158,7 +158,7 @@ fn report_mode_and_a_wrong_list_are_found() {
 }
 
 #[test]
-fn a_proxy_that_is_not_there_is_told_with_what_to_look_at() {
+fn a_missing_proxy_is_reported_with_what_to_check() {
     let nowhere = free_address();
     let ran = Ran::of(command().args(["doctor", "--via", &format!("http://{nowhere}")]));
     assert_eq!((ran.code, ran.stdout.lines().count()), (Some(1), 1), "{ran:?}");
@@ -175,7 +175,7 @@ fn a_proxy_that_is_not_there_is_told_with_what_to_look_at() {
 }
 
 #[test]
-fn a_listener_that_takes_its_balancers_alone_is_told_from_a_broken_one() {
+fn a_listener_that_accepts_only_its_balancers_is_distinguished_from_a_broken_one() {
     let origin = GitServer::start(&Authority::new());
     let proxy = egressd("proxy_protocol: {trusted: [192.0.2.1/32]}", "enforce", &origin);
     let ran = doctor(proxy.address(), &origin, &[]);
@@ -185,7 +185,7 @@ fn a_listener_that_takes_its_balancers_alone_is_told_from_a_broken_one() {
 }
 
 #[test]
-fn by_tls_and_with_a_password() {
+fn doctor_works_by_tls_and_with_a_password() {
     let authority = Authority::new();
     let origin = GitServer::start(&authority);
     let files = directory();
@@ -221,7 +221,7 @@ fn by_tls_and_with_a_password() {
             && line(&ran, "allowed").contains("--credentials-file"),
         "{ran:?}"
     );
-    // Somebody else vouches for it.
+    // Another authority signed its certificate.
     let other = home.path().join("other.pem");
     write(&other, Authority::new().pem());
     let ran = ask(&[flag("--ca"), other.as_os_str()]);
@@ -229,7 +229,7 @@ fn by_tls_and_with_a_password() {
     assert!(line(&ran, "reach").contains("the TLS handshake failed"), "{ran:?}");
 }
 
-/// The yardstick: a Squid with the same list.
+/// For comparison: a Squid with the same list.
 #[test]
 fn at_a_squid_the_hole_inside_its_tunnels_is_found() {
     let origin = GitServer::start(&Authority::new());
@@ -270,7 +270,7 @@ impl Squid {
         );
         let mut squid = Command::new("squid");
         isolate(&mut squid, path);
-        // Squid names its shared memory after the service: letters and digits alone.
+        // Squid names its shared memory after the service: only letters and digits.
         let service = format!("doctor{}", std::process::id());
         squid.args(["-n", &service, "-N", "-f"]).arg(path.join("squid.conf"));
         let mut squid = Daemon::start(&mut squid);

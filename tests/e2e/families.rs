@@ -1,5 +1,5 @@
-//! Networks with one family of addresses, with a broken one, and with Kubernetes' resolv.conf: in namespaces of the test's
-//! own, with dnsmasq as the server, nginx as the target and curl as the client, on the embedded default.
+//! Networks with one address family, with a broken one, and with Kubernetes' resolv.conf. Each test has its own namespaces,
+//! with dnsmasq as the name server, nginx as the target, curl as the client, and egressd on the embedded default.
 
 use std::net::{Ipv6Addr, SocketAddr};
 
@@ -12,10 +12,10 @@ use crate::network::{Network, PUBLIC};
 use crate::support::{Authority, Egressd, Record, write};
 use crate::tool::Ran;
 
-/// Globally reachable by the registry, and here on the namespace's loopback interface.
+/// Globally reachable according to the IANA registry; here it is on the namespace's loopback interface.
 const PUBLIC_6: Ipv6Addr = Ipv6Addr::new(0x2600, 0x1f1e, 0, 0, 0, 0, 0, 0x43);
 
-/// egressd, and in front of it a name that leads to both families.
+/// egressd, and a name that resolves to addresses of both families.
 struct Ways {
     network: Network,
     proxy: Egressd,
@@ -24,7 +24,7 @@ struct Ways {
 }
 
 impl Ways {
-    /// The target listens at this address; the server is asked at this one.
+    /// The target listens at `origin`; the name server answers at `server`.
     fn new(resolv_conf: &str, commands: &str, origin: SocketAddr, server: SocketAddr) -> Self {
         let network = Network::with(resolv_conf, commands);
         let launch = |program: &str| network.command(program);
@@ -37,7 +37,7 @@ impl Ways {
         Ways { network, proxy, dns, _origin }
     }
 
-    /// Fetches a page through egressd: the record of how it was opened.
+    /// Fetches a page through egressd: the `open` record.
     fn reach(&self) -> Record {
         let launch = |program: &str| self.network.command(program);
         let mut curl = curl(&launch, self.network.home());
@@ -63,8 +63,8 @@ fn at_53(server: impl Into<std::net::IpAddr>) -> SocketAddr {
 }
 
 #[test]
-fn where_there_is_no_ipv4_it_goes_by_ipv6() {
-    // The only address of the other family is loopback's; the name server is reached by IPv6 as well.
+fn without_ipv4_it_uses_ipv6() {
+    // Only loopback has an IPv4 address; the name server is reached by IPv6, too.
     let commands = format!("ip address add {PUBLIC_6}/128 dev lo nodad");
     let origin = SocketAddr::new(PUBLIC_6.into(), 443);
     let server = at_53(Ipv6Addr::LOCALHOST);
@@ -73,7 +73,7 @@ fn where_there_is_no_ipv4_it_goes_by_ipv6() {
 }
 
 #[test]
-fn where_there_is_no_ipv6_it_goes_by_ipv4() {
+fn without_ipv6_it_uses_ipv4() {
     let commands =
         format!("ip address add {PUBLIC}/32 dev lo; echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6");
     let origin = SocketAddr::new(PUBLIC.into(), 443);
@@ -82,15 +82,15 @@ fn where_there_is_no_ipv6_it_goes_by_ipv4() {
 }
 
 #[test]
-fn where_the_way_by_ipv6_is_broken_it_goes_on_by_ipv4_within_300_ms() {
-    // What is sent to the address of IPv6 is swallowed: neither an answer nor an error, as behind a broken router.
+fn with_a_broken_ipv6_path_it_uses_ipv4_within_300_ms() {
+    // Packets to the IPv6 address are lost: neither an answer nor an error, as behind a broken router.
     let commands = format!(
         "ip address add {PUBLIC}/32 dev lo; ip address add {PUBLIC_6}/128 dev lo nodad; \
          ip6tables -A INPUT -p tcp -d {PUBLIC_6} -j DROP"
     );
     let origin = SocketAddr::new(PUBLIC.into(), 443);
     let ways = Ways::new(LOCAL, &commands, origin, at_53([127, 0, 0, 1]));
-    // The promise is of what egressd adds; the best of several takes out what a busy machine adds.
+    // The promise is about what egressd adds; the best of several runs excludes what a busy machine adds.
     let took: Vec<f64> = (0..5)
         .map(|_| {
             let open = ways.reach();
@@ -98,8 +98,8 @@ fn where_the_way_by_ipv6_is_broken_it_goes_on_by_ipv4_within_300_ms() {
             open["connect_ms"].as_f64().expect("it connected")
         })
         .collect();
-    println!("connect_ms over a broken way by IPv6: {took:?}");
-    assert!(took.iter().all(|ms| *ms >= 240.0), "IPv6 has its quarter of a second: {took:?}");
+    println!("connect_ms with a broken IPv6 path: {took:?}");
+    assert!(took.iter().all(|ms| *ms >= 240.0), "IPv6 is tried for a quarter of a second first: {took:?}");
     assert!(took.iter().any(|ms| *ms < 300.0), "{took:?}");
 }
 

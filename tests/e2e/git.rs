@@ -1,4 +1,4 @@
-//! The main job: a GitLab mirror, pushed to CodeCommit through egressd, and cloned back.
+//! The main use: a GitLab mirror, pushed to CodeCommit through egressd, and cloned back.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,10 +12,10 @@ use crate::support::{Authority, Egressd, Record, config, directory, until, write
 use crate::tool::{Ran, tool};
 
 const MIB: usize = 1 << 20;
-/// Random bytes do not compress, so the pack has as many.
+/// Random bytes do not compress, so the pack has about the same size.
 const REPOSITORY: usize = 100 * MIB;
 
-/// A user's place: a home, and git told to trust the authority.
+/// A user's environment: a home directory, and a git that trusts the authority.
 #[derive(Debug)]
 pub(crate) struct User {
     home: TempDir,
@@ -27,7 +27,7 @@ impl User {
         write(&home.path().join("ca.pem"), authority.pem());
         write(
             &home.path().join("gitconfig"),
-            // Random blobs: deflating them, or looking for deltas between them, takes minutes and gains nothing.
+            // Compressing random blobs, or searching for deltas between them, takes minutes and gains nothing.
             "[user]\n\tname = Mirror\n\temail = mirror@example.com\n[init]\n\tdefaultBranch = main\n\
              [core]\n\tcompression = 0\n\tbigFileThreshold = 256k\n[gc]\n\tauto = 0\n",
         );
@@ -48,7 +48,7 @@ impl User {
         git
     }
 
-    /// git as gitaly runs it: the proxy comes by the environment.
+    /// git as Gitaly runs it: the environment names the proxy.
     fn git_by(&self, proxy: &Egressd, directory: &Path) -> Command {
         let mut git = self.git(directory);
         git.env("https_proxy", format!("http://{}", proxy.address()));
@@ -83,7 +83,7 @@ impl User {
     }
 
     /// Everything that two equal repositories have in common: refs, and every object with type and size. An object's
-    /// name is the hash of its bytes, and fsck has computed each anew.
+    /// name is the hash of its bytes, and fsck has computed each hash again.
     fn content(&self, repository: &Path) -> Content {
         let run = |arguments: &[&str]| Ran::ok(self.git(repository).args(arguments));
         run(&["fsck", "--full", "--strict", "--no-dangling"]);
@@ -171,7 +171,7 @@ fn a_mirror_of_100_mb_is_pushed_and_cloned_back_with_the_same_bytes() {
     let mut locals: Vec<&str> = tunnels_of_all.iter().map(|(open, _)| open.text("upstream_local")).collect();
     locals.sort_unstable();
     assert_eq!(locals, server.peers());
-    // A pack went up, a pack came down; TLS and HTTP add at most a tenth.
+    // One pack went up, one came down; TLS and HTTP add at most a tenth.
     let (sent, received) = (sum(&pushing, "sent"), sum(&cloning, "received"));
     for (what, bytes, pack) in [
         ("pushed", sent, user.pack_bytes(&stored)),
@@ -183,7 +183,7 @@ fn a_mirror_of_100_mb_is_pushed_and_cloned_back_with_the_same_bytes() {
     assert!(sum(&pushing, "received") < MIB as u64 && sum(&cloning, "sent") < MIB as u64);
     assert!(!format!("{:?}{}", ended.records, ended.stderr).contains(CREDENTIALS.1), "a password in the log");
 
-    // The counters say what the log says.
+    // The counters agree with the log.
     assert_eq!(metrics.count("egressd_requests_total", &[]), tunnels_of_all.len() as u64);
     let allowed = [("policy", "test"), ("rule", &rule), ("decision", "allow"), ("reason", "")];
     assert_eq!(metrics.count("egressd_requests_total", &allowed), tunnels_of_all.len() as u64);
@@ -277,8 +277,8 @@ fn a_push_to_a_host_that_is_not_listed_fails_with_403() {
     assert_eq!(proxy.stop().records.len(), 2);
 }
 
-/// Newer Gitaly pins the address of a mirror's host, so that the name cannot lead elsewhere between its check and git's
-/// use. That is for git's own connections: through a proxy the proxy looks the name up.
+/// Newer versions of Gitaly pin the address of a mirror's host, so that the name cannot resolve to another address between
+/// Gitaly's check and git's use. This is for git's own connections: with a proxy, the proxy looks the name up.
 #[test]
 fn a_push_with_its_address_pinned_still_goes_through_the_proxy() {
     let authority = Authority::new();
@@ -290,7 +290,7 @@ fn a_push_with_its_address_pinned_still_goes_through_the_proxy() {
     );
     let source = user.repository("source", MIB);
     server.create("mirror");
-    // An address where nothing is: a push that went there would fail.
+    // Nothing listens at this address: a push that went there would fail.
     let pinned = format!("http.curloptResolve={HOST}:{}:127.0.0.250", server.address().port());
     let mut push = user.git_by(&proxy, &source);
     Ran::ok(push.args(["-c", &pinned, "push", "--quiet", "--mirror", &server.url("mirror")]));

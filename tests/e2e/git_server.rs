@@ -1,5 +1,5 @@
-//! A Git server as CodeCommit looks from outside: HTTPS, a password, `/v1/repos/NAME`. It is nginx with
-//! git-http-backend behind fcgiwrap. Beside the repositories it serves `/hello`, without a password.
+//! A Git server that looks like CodeCommit from outside: HTTPS, a password, `/v1/repos/NAME`. It is nginx with
+//! git-http-backend behind fcgiwrap. In addition to the repositories it serves `/hello`, without a password.
 
 use std::fs::create_dir_all;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -16,9 +16,9 @@ use crate::tool::{Daemon, Ran, here, isolate, tool};
 pub(crate) const HOST: &str = "git-codecommit.ap-northeast-1.amazonaws.com";
 /// Another that it is for.
 pub(crate) const SECOND_HOST: &str = "git-codecommit.us-west-2.amazonaws.com";
-/// A user that may push, and its password.
+/// A user who may push, and the password.
 pub(crate) const CREDENTIALS: (&str, &str) = ("mirror-at-123456789012", "s3cretPassw0rd");
-/// Pushes and clones that are under way together; what comes beside them waits.
+/// How many pushes and clones can run at a time; others wait.
 const SERVED_AT_ONCE: usize = 6;
 /// What `/hello` answers.
 pub(crate) const HELLO: &str = "hello from the origin\n";
@@ -27,20 +27,20 @@ pub(crate) const HELLO: &str = "hello from the origin\n";
 #[derive(Debug)]
 pub(crate) struct GitServer {
     address: SocketAddr,
-    // In the order of their end.
+    // In the order in which they are dropped.
     _nginx: Daemon,
     _fcgiwraps: Vec<Daemon>,
     directory: TempDir,
 }
 
 impl GitServer {
-    /// On a loopback address of its own, at port 443 where we may.
+    /// Starts on its own loopback address, at port 443 if the test is allowed to use it.
     pub(crate) fn start(authority: &Authority) -> Self {
         GitServer::start_taking("", authority)
     }
 
-    /// The same, taking for its keys this group alone. Where no client sends a share of it, the server asks for one by a
-    /// HelloRetryRequest (RFC 8446 §4.1.4).
+    /// The same, with this group as the only one for the key exchange. If the client sends no share of it, the server asks for
+    /// one with a HelloRetryRequest (RFC 8446 §4.1.4).
     pub(crate) fn start_with_group(group: &str, authority: &Authority) -> Self {
         GitServer::start_taking(&format!("ssl_protocols TLSv1.3; ssl_ecdh_curve {group};"), authority)
     }
@@ -48,7 +48,7 @@ impl GitServer {
     fn start_taking(groups: &str, authority: &Authority) -> Self {
         let mut address = SocketAddr::new(own_loopback().into(), 443);
         if TcpListener::bind(address).is_err() {
-            // Not root. The address is ours alone, so nobody takes the port between this and nginx.
+            // Not root. No other process uses this address, so nothing takes the port before nginx does.
             address.set_port(0);
             address = TcpListener::bind(address).and_then(|free| free.local_addr()).expect("a free port");
         }
@@ -57,7 +57,7 @@ impl GitServer {
         server
     }
 
-    /// On this address. `launch` makes the command of a program, which may be to run it in another network namespace.
+    /// Starts on this address. `launch` makes the command for a program, possibly one that runs it in another network namespace.
     pub(crate) fn start_by(
         launch: impl Fn(&str) -> Command,
         authority: &Authority,
@@ -74,7 +74,7 @@ impl GitServer {
     ) -> Self {
         let directory = directory();
         let root = directory.path();
-        // In a namespace of its own an unprivileged user is root as well.
+        // In its own namespace an unprivileged user is root, too.
         let as_root = Ran::ok(launch("id").arg("-u")).trim() == "0";
         let certificate = authority.issue(&[HOST, SECOND_HOST]);
         write(&root.join("tls.crt"), &certificate.pem);
@@ -83,7 +83,7 @@ impl GitServer {
         create_dir_all(root.join("repositories/v1/repos")).expect("a directory");
         write(&root.join("nginx.conf"), nginx_conf(root, address, as_root, groups));
 
-        // Each serves one request at a time and has no children: with `-c` it would fork some that outlive it.
+        // Each process serves one request at a time and has no children: with `-c` it would fork children that outlive it.
         let fcgiwraps = (0..SERVED_AT_ONCE)
             .map(|index| {
                 let socket = root.join(format!("cgi-{index}.sock"));
@@ -110,12 +110,12 @@ impl GitServer {
         GitServer { address, _nginx: nginx, _fcgiwraps: fcgiwraps, directory }
     }
 
-    /// Where it listens.
+    /// The address at which it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// `:PORT` where it is not 443: what a rule or a URL has after the host.
+    /// `:PORT` if it is not 443: what a rule or a URL has after the host.
     pub(crate) fn port_suffix(&self) -> String {
         if self.address.port() == 443 { String::new() } else { format!(":{}", self.address.port()) }
     }
@@ -125,7 +125,7 @@ impl GitServer {
         format!("{HOST}:{}", self.address.port())
     }
 
-    /// A new empty repository, and its place on disk.
+    /// Creates an empty repository: its path on disk.
     pub(crate) fn create(&self, name: &str) -> PathBuf {
         let path = self.directory.path().join("repositories/v1/repos").join(name);
         let home = self.directory.path();
@@ -134,13 +134,13 @@ impl GitServer {
         path
     }
 
-    /// A repository's URL with the credentials, as GitLab holds a mirror's.
+    /// A repository's URL with the credentials, as GitLab stores it for a mirror.
     pub(crate) fn url(&self, name: &str) -> String {
         let (user, password) = CREDENTIALS;
         format!("https://{user}:{password}@{HOST}{}/v1/repos/{name}", self.port_suffix())
     }
 
-    /// The version of TLS and the group that each request came by.
+    /// The TLS version and the group of each request.
     pub(crate) fn agreed(&self) -> Vec<String> {
         let log = read(&self.directory.path().join("access.log"));
         log.lines().filter_map(|line| Some(line.splitn(4, ' ').nth(3)?.to_owned())).collect()
@@ -165,7 +165,7 @@ fn nginx_conf(root: &Path, address: SocketAddr, as_root: bool, groups: &str) -> 
     let backends: String = (0..SERVED_AT_ONCE)
         .map(|index| format!("server unix:{home}/cgi-{index}.sock max_fails=0;"))
         .collect();
-    // Started as root, it would else run its workers as nobody, who may not enter the directory.
+    // Started as root, it would otherwise run its workers as `nobody`, which may not enter the directory.
     let user = if as_root { "user root;" } else { "" };
     format!(
         r#"

@@ -1,4 +1,4 @@
-//! Start, probes, the admin listener, and the end: what Kubernetes and the load balancer see.
+//! Start, probes, the admin listener, and shutdown: what Kubernetes and the load balancer see.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -21,7 +21,7 @@ fn a_transfer_under_way_is_finished_after_term() {
     const HALF: usize = 4 << 20;
     let (go_on, wait) = channel::<()>();
     let wait = Arc::new(Mutex::new(wait));
-    // A server that stops in the middle of a response until the test says so.
+    // A server that stops in the middle of a response until the test lets it continue.
     let origin = Origin::start(any_port(), move |mut conversation| {
         let mut head = [0; 1024];
         let _ = std::io::Read::read(&mut conversation, &mut head)?;
@@ -47,8 +47,8 @@ fn a_transfer_under_way_is_finished_after_term() {
     proxy.signal(Signal::TERM);
     until("/readyz to say 503", || (proxy.get("/readyz").status == 503).then_some(()));
     assert_eq!((proxy.get("/livez").status, proxy.get("/healthz").status), (200, 200), "draining is healthy");
-    // /readyz turns first, so a request may still be judged for a moment; then nobody is let in any more: refused by
-    // the kernel, closed without a word, or told 503.
+    // /readyz changes first, so a request may still be served for a moment. Then no client is let in any more: the kernel
+    // refuses it, or it is closed without a reply, or it gets a 503.
     until("the listener to close", || {
         let Ok(stream) = TcpStream::connect_timeout(&address, DEADLINE) else { return Some(()) };
         let mut late = Wire::over(stream);
@@ -105,7 +105,7 @@ fn an_idle_egressd_does_not_wait_for_the_grace_period() {
         let proxy = Egressd::start(&(config(&[]) + "shutdown: {grace_period: 10m}\n"));
         let idle = proxy.connect();
         proxy.signal(signal);
-        // The grace period is far beyond the deadline of `wait`.
+        // The grace period is far longer than the deadline of `wait`.
         assert_eq!(proxy.wait().code, 0, "{signal:?}");
         drop(idle);
     }
@@ -147,7 +147,7 @@ fn a_tunnel_is_recorded_to_the_byte() {
     let mut tunnel = proxy.connect();
     let client = tunnel.local();
     let authority = origin.address();
-    // The first bytes of the tunnel come together with the head: neither lost nor leaked.
+    // The first bytes of the tunnel come together with the head: they are neither lost nor leaked.
     tunnel
         .send(format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: test\r\n\r\nearly"));
     let reply = tunnel.read_head();
@@ -202,7 +202,7 @@ fn the_admin_listener_answers_what_kubernetes_and_prometheus_ask() {
     wire.send("POST /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     assert_eq!(wire.read_reply().status, 405);
 
-    // And nothing of it is on the proxy's port, nor through it.
+    // And none of it can be reached on the proxy's port, nor through the proxy.
     proxy.refuses("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", 400, "bad_target");
     let admin = proxy.admin();
     proxy.refuses(

@@ -1,4 +1,4 @@
-//! git and curl by every kind of listener: cleartext, TLS, a certificate of their own, a password, a password within TLS.
+//! git and curl through every kind of listener: cleartext, TLS, a client certificate, a password, a password within TLS.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ const TLS: &str = "tls: {certificate: tls.crt, key: tls.key}";
 const MUTUAL: &str = "tls: {certificate: tls.crt, key: tls.key, client_ca: ca.crt}";
 const USERS: &str = "basic_auth: {users_file: users.htpasswd}";
 
-/// A kind of listener, and what a client shows there.
+/// A kind of listener, and how a client proves itself there.
 #[derive(Clone, Copy, Debug)]
 struct Kind {
     name: &'static str,
@@ -45,7 +45,7 @@ impl Kind {
         keys.map(|key| format!(", {key}")).collect()
     }
 
-    /// The proxy URL, with the password where one is wanted.
+    /// The proxy URL, with the password if the listener wants one.
     fn url(self, proxy: &Egressd) -> String {
         let scheme = if self.tls { "https" } else { "http" };
         let user = if self.password { format!("gitaly:{PASSWORD}@") } else { String::new() };
@@ -69,7 +69,7 @@ fn start(authority: &Authority, origin: &GitServer, home: &Path) -> Egressd {
     Egressd::start_in(files, &text.replace(bare, &listeners.join(", ")))
 }
 
-/// Waits for the tunnels of a listener to end, asserts that their records name who asked, and gives the bytes received.
+/// Waits for the tunnels of a listener to end, asserts that their records name the client, and returns the bytes received.
 fn received(proxy: &Egressd, origin: &GitServer, kind: Kind, agent: &str) -> u64 {
     let records = until("the tunnels of the listener to close", || {
         let mut records = proxy.records();
@@ -94,7 +94,7 @@ fn received(proxy: &Egressd, origin: &GitServer, kind: Kind, agent: &str) -> u64
     closes().map(|close| close.number("received")).sum()
 }
 
-/// Nobody was refused, and what the programs were given to show was told nobody.
+/// Asserts that no TLS handshake failed, and that log and diagnostics contain neither the password nor its hash.
 fn assert_quiet(proxy: Egressd) {
     let failed = proxy.metrics().count("egressd_connections_total", &[("result", "tls_failed")]);
     assert_eq!(failed, 0);
@@ -154,7 +154,7 @@ fn git_passes_every_kind_of_listener() {
         assert_eq!(refs(&user.path(kind.name)), refs(&source), "{kind:?}");
         assert!(received(&proxy, &origin, kind, "git/") > size, "{kind:?}");
     }
-    // git asks without a password first, where one is wanted, and that is no denial: `received` has seen none.
+    // Where the listener wants a password, git first asks without one. This is not a denial: `received` has seen none.
     assert!(proxy.metrics().count("egressd_auth_challenges_total", &[]) >= 2);
     assert_quiet(proxy);
 }

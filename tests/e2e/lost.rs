@@ -1,4 +1,4 @@
-//! A target that vanishes without a word: TCP gives it up, and the log says so.
+//! A target that disappears without a FIN or RST: TCP gives up, and the log says so.
 
 use std::net::SocketAddr;
 
@@ -12,17 +12,17 @@ use crate::tool::{Daemon, Ran, isolate};
 
 #[test]
 fn a_target_that_vanishes_in_the_middle_of_an_upload_is_lost() {
-    // Three retransmissions, some seconds, where Linux makes fifteen by default, some minutes.
+    // Three retransmissions take some seconds; by default Linux makes fifteen, which take some minutes.
     vanishes("echo 3 >/proc/sys/net/ipv4/tcp_retries2", "");
 }
 
 #[test]
 fn the_user_timeout_gives_a_vanished_target_up_before_the_retransmissions_do() {
-    // As many as need a quarter of an hour.
+    // So many retransmissions that they would take a quarter of an hour.
     vanishes("echo 15 >/proc/sys/net/ipv4/tcp_retries2", "tunnel: {tcp_user_timeout: 2s}\n");
 }
 
-/// In a network that `command` has set up, by an egressd with these `settings`.
+/// In a network that `command` sets up, with an egressd that has these `settings`.
 fn vanishes(command: &str, settings: &str) {
     let commands = format!("ip address add {PUBLIC}/32 dev lo; {command}");
     let network = Network::with("nameserver 127.0.0.1\n", &commands);

@@ -1,7 +1,7 @@
-//! The main job with real parts: git, curl, nginx, dnsmasq, HAProxy and Prometheus through the real binary.
+//! The main use with real programs: git, curl, nginx, dnsmasq, HAProxy and Prometheus with the real binary.
 //!
-//! `tests/run` installs the parts and runs this; a part that is missing is a failure and never a test left out. As
-//! root the Git server listens on port 443 as it would outside; else on a high port, which the rules then name.
+//! `tests/run` installs the programs and runs this. A missing program is a failure; it never skips a test. As root the Git
+//! server listens on port 443 as it would in production; otherwise on a high port, which the rules then name.
 
 #[path = "../support/mod.rs"]
 mod support;

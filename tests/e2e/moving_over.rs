@@ -1,5 +1,5 @@
-//! From Squid to egressd: the deployment's own two files, imported; then the same 200 requests sent to Squid and to
-//! egressd, which give the same verdict but for what the import announced.
+//! The migration from Squid to egressd: the deployment's two files are imported; then the same 200 requests go to Squid and
+//! to egressd, which give the same verdicts except where the import announced a difference.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -14,18 +14,18 @@ use crate::support::{Authority, Egressd, command, directory, read, until, write}
 use crate::tool::{Daemon, Ran, isolate};
 
 const DEPLOYMENT: &str = "tests/import/deployment/root/etc/squid";
-/// Within `acl localnet src`, twice, and outside.
+/// Two addresses within `acl localnet src`, and one outside.
 const CLIENTS: [&str; 3] = ["192.168.13.79", "192.168.200.7", "10.9.9.9"];
-/// No host of the hosts file, and with a PTR name that the list has.
+/// An address that is not in the hosts file, and whose PTR name is on the list.
 const WITH_PTR: Ipv4Addr = Ipv4Addr::new(52, 119, 196, 67);
-/// An internal address, as a VPC endpoint has one.
+/// An internal address, like that of a VPC endpoint.
 const INTERNAL: Ipv4Addr = Ipv4Addr::new(10, 1, 2, 3);
 const SQUID: &str = "192.168.0.1:3128";
 const EGRESSD: &str = "192.168.0.2:3128";
-/// As many as are sent to each of the two.
+/// How many requests each of the two proxies gets.
 const REQUESTS: usize = 200;
 
-/// Names, and where they lead.
+/// Names, and what they resolve to.
 const HOSTS: [(&str, Ipv4Addr); 10] = [
     ("git-codecommit.ap-northeast-1.amazonaws.com", PUBLIC),
     ("amazonaws.com", PUBLIC),
@@ -44,7 +44,7 @@ const HOSTS: [(&str, Ipv4Addr); 10] = [
 struct Request {
     client: &'static str,
     url: String,
-    /// Another name in the TLS handshake than in the CONNECT.
+    /// The TLS handshake has another name than the CONNECT.
     sni: Option<&'static str>,
 }
 
@@ -65,7 +65,7 @@ fn announced(request: &Request) -> Option<(&'static str, &'static str)> {
     request.sni.map(|_| ("another SNI than the CONNECT's host", "(SNI) must be the host of the CONNECT"))
 }
 
-/// Every way of asking for every host, twice over in one way or another, up to [`REQUESTS`].
+/// Every kind of request for every host, repeated with variations, up to [`REQUESTS`].
 fn requests() -> Vec<Request> {
     let literal = WITH_PTR.to_string();
     let hosts: Vec<String> = HOSTS.iter().map(|(name, _)| (*name).to_owned()).chain([literal]).collect();
@@ -99,7 +99,7 @@ fn requests() -> Vec<Request> {
         }
     }
     assert!(all.len() >= REQUESTS, "{} requests", all.len());
-    // Evenly from all of them.
+    // Taken evenly from all of them.
     let count = all.len();
     (0..REQUESTS).filter_map(|number| all.get(number * count / REQUESTS).cloned()).collect()
 }
@@ -115,7 +115,7 @@ fn squid_and_the_imported_configuration_give_the_same_verdicts_but_for_what_was_
     }
     let authority = Authority::new();
     let _origin = Origin::start(&launch, &authority);
-    // Squid looks literal addresses up backwards, here.
+    // Squid looks up the PTR records of literal addresses, here.
     let _dns = Dnsmasq::start(
         launch,
         SocketAddr::from(([127, 0, 0, 1], 53)),
@@ -176,7 +176,7 @@ fn squid_and_the_imported_configuration_give_the_same_verdicts_but_for_what_was_
 fn passes(launch: &impl Fn(&str) -> Command, home: &Path, proxy: &str, request: &Request) -> bool {
     let mut curl = launch("curl");
     isolate(&mut curl, home);
-    // The certificate is for none of these names: which server answers is not what is asked here.
+    // The certificate is for none of these names: this test does not check which server answers.
     curl.args([
         "--silent",
         "--insecure",
@@ -196,18 +196,18 @@ fn passes(launch: &impl Fn(&str) -> Command, home: &Path, proxy: &str, request: 
         }
     };
     let ran = Ran::of(&mut curl);
-    // 400 is the origin's own, to plain HTTP on its TLS port.
+    // 400 comes from the origin: plain HTTP on its TLS port.
     ran.code == Some(0) && matches!(&*ran.stdout, "200" | "400")
 }
 
-/// The deployment's two files, changed only in where they lie and where they listen and log.
+/// The deployment's two files; only their own paths, the listening addresses and the log paths are changed.
 struct Deployment(TempDir);
 
 impl Deployment {
     fn new() -> Self {
         let directory = directory();
         let path = directory.path();
-        // Squid becomes `proxy`, and writes here.
+        // Squid switches to the user `proxy`, and writes here.
         std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o777)).expect("ours");
         let conf = read(&Path::new(DEPLOYMENT).join("squid.conf"));
         let conf = conf
@@ -237,12 +237,12 @@ impl Deployment {
     }
 
     fn start_squid(&self, launch: &impl Fn(&str) -> Command) -> Daemon {
-        // Squid names its shared memory after the service: letters and digits alone.
+        // Squid names its shared memory after the service: only letters and digits.
         let service = format!("moving{}", std::process::id());
         let mut squid = match is_user() {
             false => launch("squid"),
-            // It is root in the test's namespace and alone there, so there is nobody whom Squid could become, as it
-            // insists on: so it is started as somebody else already.
+            // In the test's namespace only root exists, so there is no user that Squid could switch to, which it insists on.
+            // So Squid is started as another user from the beginning.
             true => {
                 let mut unshare = launch("unshare");
                 unshare.args(["--user", "--map-user=13", "--map-group=13", "squid"]);

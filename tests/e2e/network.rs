@@ -1,4 +1,4 @@
-//! A network of the test's own: a namespace with nothing but loopback, addresses on it, and a resolv.conf.
+//! A separate network for a test: a namespace with only loopback, addresses on it, and a resolv.conf.
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -9,10 +9,10 @@ use tempfile::TempDir;
 use crate::support::{directory, until, write};
 use crate::tool::{Daemon, Ran, isolate};
 
-/// Globally reachable by the registry, and here on the namespace's loopback interface.
+/// Globally reachable according to the IANA registry; here it is on the namespace's loopback interface.
 pub(crate) const PUBLIC: Ipv4Addr = Ipv4Addr::new(52, 119, 196, 66);
 
-/// The namespace; it lives as long as this.
+/// The namespace; it exists as long as this value.
 #[derive(Debug)]
 pub(crate) struct Network {
     holder: Daemon,
@@ -26,8 +26,8 @@ impl Network {
         Network::with("nameserver 127.0.0.1\nsearch cluster.local\n", &public)
     }
 
-    /// With this resolv.conf, and with whatever these commands of a shell set up once loopback is up. A test that stands
-    /// in namespaces fails where the machine forbids them.
+    /// With this resolv.conf, and with what these shell commands set up once loopback is up. A test that needs namespaces fails
+    /// if the machine forbids them.
     pub(crate) fn with(resolv_conf: &str, commands: &str) -> Self {
         if let Err(why) = allowed() {
             panic!("{why}");
@@ -47,7 +47,7 @@ impl Network {
         Network { holder, directory }
     }
 
-    /// A program that will run inside.
+    /// A command for a program that will run inside.
     pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
         command.arg("--target").arg(self.holder.pid().to_string()).args(["--net", "--mount"]);
@@ -65,7 +65,7 @@ impl Network {
     }
 }
 
-/// Whether the machine allows namespaces of our own, and if not, why.
+/// Whether the machine allows us to create namespaces, and if not, why.
 pub(crate) fn allowed() -> Result<(), String> {
     let directory = directory();
     let tried = Ran::of(unshare(directory.path()).arg("true"));
@@ -73,12 +73,13 @@ pub(crate) fn allowed() -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "this test stands in network namespaces, which this machine does not allow (a container without CAP_SYS_ADMIN?): {}",
+        "this test needs network namespaces, which this machine does not allow (a container without CAP_SYS_ADMIN?): {}",
         tried.stderr
     ))
 }
 
-/// Makes the namespaces for the program that is to be its argument: as root, or as a user who is root in there.
+/// A command that creates the namespaces and runs the program given as its argument: as root, or as a user who is root
+/// inside.
 pub(crate) fn unshare(home: &Path) -> Command {
     let mut command = Command::new("unshare");
     command.args(["--net", "--mount"]).args(is_user().then_some("--map-root-user"));

@@ -1,7 +1,7 @@
-//! Package managers by their own programs: a local Debian-style repository, a Python index and an npm registry, through
-//! plain HTTP and through CONNECT.
+//! Real package managers: with a local Debian-style repository, a Python index and an npm registry, over plain HTTP and
+//! over CONNECT.
 //!
-//! None of them touches the machine: apt has directories of its own, pip and npm install into the test's.
+//! None of them changes the machine: apt has its own directories, pip and npm install into the test's directory.
 
 use std::fs::create_dir_all;
 use std::net::{SocketAddr, TcpListener};
@@ -18,7 +18,7 @@ use crate::tool::{Daemon, Ran, here, isolate, tool};
 const HOST: &str = "packages.test";
 const PACKAGE: &str = "egressd-probe";
 
-/// nginx with static files, in the clear and in TLS; egressd that allows both and nothing else; a home for the clients.
+/// nginx with static files, over plain HTTP and TLS; an egressd that allows only these two; a home for the clients.
 struct Scene {
     proxy: Egressd,
     files: TempDir,
@@ -28,7 +28,7 @@ struct Scene {
     _nginx: Daemon,
 }
 
-/// How a client gets there.
+/// How a client reaches nginx.
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Way {
     Plain,
@@ -99,7 +99,7 @@ impl Scene {
         format!("http://{}", self.proxy.address())
     }
 
-    /// That the client came this way, for this path, and was let through.
+    /// Asserts that the client came this way, for this path, and was allowed.
     fn assert_recorded(&self, way: Way, path: &str) {
         match way {
             Way::Plain => {
@@ -123,7 +123,7 @@ impl Scene {
 
 fn nginx_conf(root: &Path, plain: SocketAddr, tls: SocketAddr) -> String {
     let home = root.display();
-    // Started as root, it would else run its workers as nobody, who may not enter the directory.
+    // Started as root, it would otherwise run its workers as `nobody`, which may not enter the directory.
     let user = if Ran::ok(here("id").arg("-u")).trim() == "0" { "user root;" } else { "" };
     format!(
         "daemon off;\n{user}\nworker_processes 1;\npid {home}/nginx.pid;\nerror_log {home}/error.log;\n\
@@ -156,7 +156,7 @@ fn curl_and_wget_fetch_a_file_both_ways() {
     scene.assert_nothing_was_refused();
 }
 
-/// Two files on one connection, the second asked for before the first has come: curl's pool and egressd's upstream one.
+/// Many files on one connection: this uses curl's connection pool and egressd's pool of connections to the target.
 #[test]
 fn curl_asks_for_many_files_on_one_connection() {
     let scene = Scene::new();
@@ -204,7 +204,7 @@ fn apt_updates_and_downloads_both_ways() {
     write(&scene.www("debian/Release"), release);
 
     for way in WAYS {
-        // Directories of its own: apt neither reads nor writes the machine's.
+        // Its own directories: apt neither reads nor writes those of the machine.
         let own = scene.home(&format!("apt-{way:?}"));
         for folder in ["lists/partial", "cache/archives/partial", "etc", "download"] {
             create_dir_all(own.join(folder)).expect("a directory");
@@ -269,7 +269,7 @@ fn pip_installs_a_wheel_both_ways() {
         pip.args(["--no-deps", "--no-compile", "--proxy", &scene.proxy_url(), "--cert"])
             .arg(scene.home("ca.pem"));
         pip.args(["--index-url", &scene.url(way, "/simple/"), "--trusted-host"]);
-        // In the clear only: in TLS the certificate counts.
+        // Only for plain HTTP: with TLS, the certificate decides.
         pip.arg(if way == Way::Plain { HOST } else { "elsewhere.test" });
         Ran::ok(pip.arg("--target").arg(&into).arg(PACKAGE));
         assert_eq!(read(&into.join("egressd_probe.py")), "ANSWER = 42\n");

@@ -1,5 +1,5 @@
-//! A real Prometheus over three replicas: its linter on a live scrape, the alerts' own tests, and every query of dashboard and
-//! alerts asked by its API.
+//! A real Prometheus with three replicas: its linter on a live scrape, the tests of the alerts, and every query of dashboard
+//! and alerts through its API.
 
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpStream};
@@ -30,7 +30,7 @@ impl Prometheus {
             .iter()
             .zip(["a", "b", "c"])
             .map(|(replica, pod)| {
-                // As a PodMonitor labels them.
+                // Labels as a PodMonitor sets them.
                 json!({"targets": [replica.admin().to_string()], "labels": {"namespace": "egressd", "pod": pod}})
             })
             .collect();
@@ -60,10 +60,10 @@ impl Prometheus {
         (reply.status, reply.body)
     }
 
-    /// The series that an expression has now.
+    /// The series that an expression gives now.
     ///
     /// # Errors
-    /// What Prometheus says of an expression that is wrong.
+    /// What Prometheus says about a wrong expression.
     fn query(&self, expression: &str) -> Result<Vec<Value>, String> {
         let (status, body) = self.get(&format!("/api/v1/query?query={}", encoded(expression)));
         let mut answer: Value = serde_json::from_str(&body).map_err(|error| format!("{error}: {body}"))?;
@@ -77,7 +77,7 @@ impl Prometheus {
     }
 }
 
-/// For a query, in %-encoding.
+/// The text in %-encoding, for a query.
 fn encoded(text: &str) -> String {
     text.bytes()
         .map(|byte| match byte {
@@ -93,7 +93,7 @@ fn alerts() -> Vec<Value> {
     groups.flat_map(|group| group["rules"].as_array().expect("rules").clone()).collect()
 }
 
-/// Each query of the dashboard with the panel it is of.
+/// Each query of the dashboard with its panel.
 fn dashboard_queries() -> Vec<(String, String)> {
     let dashboard: Value = serde_json::from_str(&read(Path::new(DASHBOARD))).expect("JSON");
     let mut queries = Vec::new();
@@ -118,7 +118,7 @@ fn dashboard_queries() -> Vec<(String, String)> {
     queries
 }
 
-/// Replicas with every kind of listener, rule and log that has a series of its own.
+/// Replicas with every kind of listener, rule and log that has its own series.
 fn replicas(origin: &Origin, authority: &Authority) -> Vec<Egressd> {
     let issued = authority.issue(&["127.0.0.1"]);
     ["one", "two", "three"]
@@ -146,14 +146,14 @@ fn replicas(origin: &Origin, authority: &Authority) -> Vec<Egressd> {
                 "  - name: trial\n    mode: report\n    clients: {{networks: [127.0.0.0/8]}}\n    private: [127.0.0.0/8]\n    allow: [\"tcp://127.0.0.1:{}\"]\n",
                 origin.port()
             ) + "dns: {hosts: {nobody.test: [127.0.0.1]}}\n";
-            // The first policy is for 127.0.0.1 alone: what comes from elsewhere is on trial.
+            // The first policy is only for 127.0.0.1: the policy in report mode decides requests from elsewhere.
             let text = text.replacen("    private:", "    clients: {networks: [127.0.0.1/32]}\n    private:", 1);
             Egressd::start_in(directory, &text)
         })
         .collect()
 }
 
-/// Something of everything that is counted.
+/// Causes at least one of everything that is counted.
 fn traffic(replica: &Egressd, origin: &Origin) {
     let authority = origin.address().to_string();
     let ask = |address: SocketAddr, request: String| {
@@ -176,7 +176,7 @@ fn traffic(replica: &Egressd, origin: &Origin) {
     let mut known = Wire::connect(replica.listener("known"));
     known.send(connect(&authority));
     assert_eq!(known.read_reply().status, 407);
-    // On trial: from another address of this machine.
+    // Report mode: from another address of this machine.
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
     socket.bind(&SocketAddr::from(([127, 0, 0, 2], 0)).into()).expect("a loopback address");
     socket.connect(&replica.address().into()).expect("the listener");
@@ -197,7 +197,7 @@ fn every_query_is_answered_by_a_prometheus_that_scrapes_three_replicas() {
     for replica in &replicas {
         traffic(replica, &origin);
     }
-    // Rates need two samples with all of it, and what moves between.
+    // Rates need two samples that both have all series, with changes between them.
     until("the requests to be scraped", || {
         let series = prometheus
             .query("min(count_over_time(egressd_requests_total{reason=\"host_not_allowed\"}[1m]))")
@@ -222,11 +222,11 @@ fn every_query_is_answered_by_a_prometheus_that_scrapes_three_replicas() {
                 .unwrap_or_else(|error| panic!("{title}: {expression}: {error}"));
             let is_told = |series: &Value| {
                 let value = series["value"][1].as_str().unwrap_or_default();
-                // Of results that did not occur there is no quantile.
+                // Results that did not occur have no quantile.
                 let quiet = value == "NaN" && expression.contains("histogram_quantile");
                 quiet || value.parse::<f64>().is_ok_and(f64::is_finite)
             };
-            // The annotation has some only where a configuration has just changed.
+            // The annotation has samples only if a configuration has just changed.
             let some = !series.is_empty() || title.starts_with("A configuration");
             (some && series.iter().all(is_told)).then_some(())
         });
@@ -234,13 +234,13 @@ fn every_query_is_answered_by_a_prometheus_that_scrapes_three_replicas() {
     for alert in alerts() {
         let expression = alert["expr"].as_str().expect("an expression");
         let series = prometheus.query(expression).unwrap_or_else(|error| panic!("{expression}: {error}"));
-        // Three healthy replicas; each saw too few denials to be told of. What could not be reached is told of.
+        // Three healthy replicas: each saw too few denials for an alert. Unreachable targets cause an alert.
         if alert["alert"] != "EgressdErrors" {
             assert_eq!(series, Vec::<Value>::new(), "{}", alert["alert"]);
         }
     }
 
-    // Every name of the documentation is there, with something in it, and the linter has nothing to say.
+    // Every documented name is there, with a sample, and the linter finds nothing.
     let mut missing: BTreeSet<String> = documented();
     for replica in &replicas {
         let scrape = replica.get("/metrics");

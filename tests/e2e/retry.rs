@@ -1,5 +1,5 @@
-//! A server that refuses the key share of a client's first hello, and asks for another by a HelloRetryRequest: egressd
-//! follows it, judges the second hello like the first, and the handshake of every client comes to its end.
+//! A server that refuses the key share of a client's first hello, and asks for another one with a HelloRetryRequest: egressd
+//! follows this, judges the second hello like the first, and the handshake of every client finishes.
 
 use std::io::{Read, Write};
 use std::process::Command;
@@ -10,7 +10,7 @@ use crate::git_server::{GitServer, HELLO, HOST};
 use crate::support::{Authority, Egressd, config, directory, until, write};
 use crate::tool::{Ran, tool};
 
-/// No client sends a share of it unasked, and every one can.
+/// No client sends a share of this group unasked, and every client supports it.
 const GROUP: &str = "secp384r1";
 
 #[test]

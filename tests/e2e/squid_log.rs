@@ -1,5 +1,5 @@
-//! `access_log.format`: the same requests to real Squid and to egressd, and their lines side by side; and a program that
-//! reads Squid's format, on ours.
+//! `access_log.format`: sends the same requests to a real Squid and to egressd, and compares their lines; and runs a program
+//! that reads Squid's format on egressd's log.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -14,15 +14,15 @@ use tempfile::TempDir;
 use crate::support::{DEADLINE, Egressd, Origin, directory, own_loopback, read, until, write};
 use crate::tool::{Daemon, Ran, isolate, tool};
 
-/// Of the deployment that egressd replaces.
+/// The format of the deployment that egressd replaces.
 const DEPLOYMENT: &str = "%{%Y/%m/%d %H:%M:%S}tl| %>a %Ss/%03>Hs %<st %rm %ru %[un %Sh/%<a %mt";
-/// What the other two leave out. The size is last, as they have it elsewhere.
+/// The codes that the other two formats do not use. The size is last: the others have it in other places.
 const MANY: &str = r#"%-16>a|%16>a|%6.4>a|%05>Hs|%-5>Hs|"%rm %ru HTTP/%rv" "%{User-Agent}>h" [%{User-Agent}>h] %{User-Agent}>h %#{User-Agent}>h %>rs %>rd %>rP %<A %<p %Ss:%Sh %mt %ui %ul %"ru %[ru %{%%Z}tg 100%% %012<st"#;
 
-/// As every request has it: what each way of quoting treats apart.
+/// The value that every request has: characters that the ways of quoting treat differently.
 const AGENT: &str = r#"a "q" \ %41 [x] ~{}|^`<>#;?'$"#;
 
-/// A server of plain HTTP, and of an echo in a tunnel.
+/// A server for plain HTTP, and for an exchange of a few bytes in a tunnel.
 fn origin() -> Origin {
     Origin::start(SocketAddr::from((own_loopback(), 0)), |mut conversation| {
         let mut head = Vec::new();
@@ -50,16 +50,16 @@ fn origin() -> Origin {
     })
 }
 
-/// A proxy and the file with its lines.
+/// A proxy's address and the file with its log lines.
 struct Logged {
     address: SocketAddr,
     file: PathBuf,
-    /// Lines that were there before.
+    /// How many lines were read before.
     before: usize,
 }
 
 impl Logged {
-    /// The line that comes next.
+    /// Waits for the next line.
     fn next(&mut self) -> String {
         let line = until("a line in the log", || {
             let text = std::fs::read_to_string(&self.file).unwrap_or_default();
@@ -70,8 +70,8 @@ impl Logged {
     }
 }
 
-/// Sends `request` and gives how many bytes came back until the proxy closed. In a tunnel, which is answered with 200,
-/// the client says `ping`, hears `pong` and closes.
+/// Sends `request` and returns how many bytes came back until the proxy closed. In a tunnel, which is answered with 200,
+/// the client sends `ping`, receives `pong` and closes.
 fn ask(proxy: SocketAddr, request: &str) -> usize {
     let mut stream = TcpStream::connect_timeout(&proxy, DEADLINE).expect("it listens");
     stream.set_read_timeout(Some(DEADLINE)).expect("a socket");
@@ -99,7 +99,7 @@ fn squid(formats: &[&str], home: &Path, origin: &Origin) -> (Daemon, Vec<Logged>
     let free = TcpListener::bind((own_loopback(), 0)).expect("a free port");
     let address = free.local_addr().expect("bound");
     drop(free);
-    // Started as root it becomes another user, who has to write here.
+    // Started as root, it switches to another user, who has to write here.
     std::fs::set_permissions(home, std::fs::Permissions::from_mode(0o777)).expect("our directory");
     let shown = home.display();
     let ip = origin.address().ip();
@@ -152,8 +152,8 @@ fn egressd(format: &str, origin: &Origin) -> (Egressd, Logged) {
     (proxy, logged)
 }
 
-/// What is asked of both, and what of Squid's line is otherwise in ours: the status of a target that cannot be reached,
-/// which is 502 and no 503.
+/// The requests to both, and what in Squid's line differs from egressd's: the status for a target that cannot be reached,
+/// which is 502 and not 503.
 fn requests(port: u16) -> Vec<(String, Option<(&'static str, &'static str)>)> {
     let rest = format!("HTTP/1.1\r\nHost: HOST\r\nUser-Agent: {AGENT}\r\nConnection: close\r\n");
     let origin = format!("http://origin.test:{port}");
@@ -184,11 +184,11 @@ fn requests(port: u16) -> Vec<(String, Option<(&'static str, &'static str)>)> {
     .collect()
 }
 
-/// Takes the size out of a line, of which `at` words from its start or end are before it. It has to be what the client
-/// got, but where `told` is false: Squid counts nothing of the error it answers a CONNECT with.
+/// Removes the size from a line; `at` says how many words are before it, from the start or the end. The size must be what
+/// the client got, unless `told` is false: Squid does not count the error page with which it answers a CONNECT.
 fn sized(line: &str, format: &str, size: usize, told: bool) -> String {
     let words: Vec<&str> = line.split(' ').collect();
-    // Runs of spaces are words too, so that the native format's is found from the end.
+    // Runs of spaces are words, too, so the size in the native format is found from the end.
     let at = match format {
         "squid" => words.len() - 6,
         MANY => words.len() - 1,
@@ -198,7 +198,7 @@ fn sized(line: &str, format: &str, size: usize, told: bool) -> String {
         assert_eq!(words[at].parse(), Ok(size), "word {at} of {line}");
     }
     let time = match format {
-        // Seconds, and how long it took.
+        // The time in seconds, and the duration.
         "squid" => words.iter().position(|word| *word == "127.0.0.1").expect("the client"),
         MANY => 0,
         _ => 2,
@@ -213,10 +213,10 @@ fn lines_are_squids_byte_for_byte_but_for_times_and_sizes() {
     let home = directory();
     let formats = [DEPLOYMENT, "squid", MANY];
     let (_squid, squids) = squid(&formats, home.path(), &origin);
-    // Its first line, of the connection that showed that it accepts, is none.
+    // The connection that tested whether Squid accepts has no line.
     for (format, mut theirs) in formats.iter().copied().zip(squids) {
         let (_proxy, mut ours) = egressd(format, &origin);
-        // The others wrote a line for each request of this format, too.
+        // The logs in the other formats got a line for each of these requests, too.
         theirs.before = std::fs::read_to_string(&theirs.file).unwrap_or_default().lines().count();
         for (request, differs) in requests(origin.port()) {
             let (size, our_size) = (ask(theirs.address, &request), ask(ours.address, &request));
@@ -244,7 +244,7 @@ fn what_reads_squids_format_reads_ours() {
     let home = directory();
     let report = home.path().join("report.json");
     let mut goaccess = tool("goaccess", home.path());
-    // What GoAccess documents as SQUID. Under that name Debian's 1.7 wants a syslog prefix, and fails at Squid's own log.
+    // What GoAccess documents as SQUID. Under this name Debian's 1.7 wants a syslog prefix, and fails on Squid's own log.
     let format = "--log-format=%x.%^ %~%L %h %^/%s %b %m %U";
     goaccess.arg(&logged.file).args(["--no-global-config", format, "--datetime-format=%s", "--no-progress"]);
     goaccess.arg("--invalid-requests").arg(home.path().join("invalid")).arg("-o").arg(&report);

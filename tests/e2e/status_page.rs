@@ -1,6 +1,6 @@
 //! The status page in real Chromium: what a person sees, clicks and copies.
 //!
-//! With `EGRESSD_SCREENSHOTS=DIRECTORY` the pictures that are taken on the way are left there.
+//! With `EGRESSD_SCREENSHOTS=DIRECTORY` the tests keep their screenshots there.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::browser::Browser;
 use crate::support::{Egressd, Origin, Wire, config, until, write};
 
-/// 500 tunnels are 1,000 sockets of the test itself, and more than the usual soft limit.
+/// 500 tunnels need 1,000 sockets in the test itself, which is more than the usual soft limit.
 fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
@@ -52,7 +52,7 @@ fn window(browser: &Browser, width: u32, height: u32, scheme: &str) {
     browser.devtools("Emulation.setEmulatedMedia", &media);
 }
 
-/// Every text against what is behind it, by WCAG 2: at least 4.5.
+/// The contrast of every text with its background, by WCAG 2: at least 4.5.
 const CONTRAST: &str = r#"
 const rgb = (text) => text.match(/[\d.]+/g).map(Number);
 const light = ([r, g, b]) => [r, g, b].map((c) => c / 255).map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
@@ -95,7 +95,7 @@ fn sort(browser: &Browser, column: usize) -> Value {
 }
 
 #[test]
-fn tunnels_are_shown_sorted_and_sifted() {
+fn tunnels_are_shown_sorted_and_filtered() {
     raise_descriptor_limit();
     let origin = Origin::echo();
     let (proxy, _) = start(&origin);
@@ -155,7 +155,7 @@ fn tunnels_are_shown_sorted_and_sifted() {
     assert_eq!(rows(&browser)[0][4], "300 KiB");
     browser.keys("#tunnel-filter", "x");
     browser.wait("#tunnels-none", |text| text == "None of 500 tunnels fits the filter.");
-    // A new page has no filter. What was shown is gone when it is over, and the rest stays.
+    // A new page has no filter. A tunnel that ended is no longer shown, and the rest stays.
     open(&proxy, &browser);
     tunnels.truncate(20);
     browser.wait("#tunnels-count", |text| text == "20");
@@ -164,7 +164,7 @@ fn tunnels_are_shown_sorted_and_sifted() {
 }
 
 #[test]
-fn what_strangers_write_is_only_text_and_the_rule_is_copied() {
+fn what_clients_write_is_shown_as_text_only_and_the_rule_can_be_copied() {
     let origin = Origin::echo();
     let (proxy, text) = start(&origin);
     let browser = Browser::start();
@@ -203,7 +203,7 @@ fn what_strangers_write_is_only_text_and_the_rule_is_copied() {
     assert_readable(&browser, "what strangers wrote");
     picture(&browser, "strangers");
 
-    // Copied: told, and on the clipboard. Once by the browser's own way, once without it, as over http.
+    // The copy is confirmed, and is on the clipboard: once with the browser's clipboard API, once without it, as over http.
     let copy = |line: &str| format!("button[aria-label='Copy the rule {line}']");
     browser.click(&copy("- https://new.example"));
     let told = browser.wait("#toast", |text| text.starts_with("Copied: - https://new.example "));
@@ -228,7 +228,7 @@ fn what_strangers_write_is_only_text_and_the_rule_is_copied() {
     assert!(browser.text("#expiring-table").contains("expired "));
     assert_eq!(browser.console(), Vec::<String>::new());
 
-    // A reload that is refused is told with its line; mended, it is gone.
+    // A refused reload is shown with its line; once the file is fixed, the message is gone.
     write(&proxy.file("egressd.yaml"), text.replace("    allow:\n", "    allow:\n      - \"*.com\"\n"));
     browser.wait("#health", |text| text == "ready, on an old configuration");
     let told = browser.text("#refused-reload");
@@ -254,7 +254,7 @@ fn the_page_runs_nothing_else_and_says_when_it_is_old() {
     open(&proxy, &browser);
     assert_eq!(browser.console(), Vec::<String>::new());
 
-    // What would slip in would not run, and could not call home.
+    // Injected code would not run, and could not send anything out.
     browser.run(
         "document.body.insertAdjacentHTML('beforeend', '<p id=slipped onclick=\"window.owned=1\">x</p><img src=x \
          onerror=\"window.owned=2\"><style>body { color: rgb(1, 2, 3) }</style>'); \

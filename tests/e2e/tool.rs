@@ -1,4 +1,4 @@
-//! Real programs: run to their end, or beside the test until it ends.
+//! Real programs: run to their end, or in the background until the test ends.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// How long one run of a program may last, in seconds: several times what the largest push takes.
+/// How long one run of a program may take, in seconds: several times as long as the largest push.
 const LIMIT: &str = "180";
 
-/// A program that sees nothing of our environment: no proxy variables, nobody's `.gitconfig` or `.curlrc`. Its home is
-/// `home`. `timeout` (coreutils) ends it and its children should it hang.
+/// A command for a program that sees nothing of our environment: no proxy variables, no user's `.gitconfig` or `.curlrc`.
+/// Its home is `home`. `timeout` (coreutils) ends it and its children if it hangs.
 pub(crate) fn tool(program: &str, home: &Path) -> Command {
     let mut command = Command::new("timeout");
     command.args(["--kill-after=5", LIMIT, program]);
@@ -18,22 +18,22 @@ pub(crate) fn tool(program: &str, home: &Path) -> Command {
     command
 }
 
-/// A program in the test's own network: where [`crate::network::Network::command`] is another.
+/// A program in the network of the test itself; [`crate::network::Network::command`] runs one in a separate network.
 pub(crate) fn here(program: &str) -> Command {
     Command::new(program)
 }
 
-/// Takes our environment away.
+/// Removes our environment from a command.
 pub(crate) fn isolate(command: &mut Command, home: &Path) {
     command.env_clear().stdin(Stdio::null()).env("HOME", home).env("LC_ALL", "C.UTF-8");
     command.env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", home.join("gitconfig"));
     command.env("GIT_TERMINAL_PROMPT", "0");
-    // Debian keeps the daemons in sbin, which is not in every user's PATH.
+    // Debian has the daemons in sbin, which is not in every user's PATH.
     let path = std::env::var("PATH").unwrap_or_default();
     command.env("PATH", format!("{path}:/usr/local/sbin:/usr/sbin:/sbin"));
 }
 
-/// What a program said.
+/// The exit code and the output of a program.
 #[derive(Debug)]
 pub(crate) struct Ran {
     pub(crate) code: Option<i32>,
@@ -49,7 +49,7 @@ impl Ran {
         Ran { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
     }
 
-    /// Its output; a failure is the test's.
+    /// Its output; if it fails, the test fails.
     pub(crate) fn ok(command: &mut Command) -> String {
         let ran = Ran::of(command);
         assert_eq!(ran.code, Some(0), "{command:?}\n{}{}", ran.stdout, ran.stderr);
@@ -57,7 +57,7 @@ impl Ran {
     }
 }
 
-/// A server in the foreground of its own; ended with the test.
+/// A server that runs in the foreground; it ends with the test.
 #[derive(Debug)]
 pub(crate) struct Daemon(Child);
 
@@ -79,14 +79,14 @@ impl Daemon {
 
     pub(crate) fn assert_alive(&mut self) {
         if let Ok(Some(status)) = self.0.try_wait() {
-            panic!("a server of the test has ended: {status}");
+            panic!("a server that the test started has ended: {status}");
         }
     }
 }
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // TERM first: nginx's master ends its workers then.
+        // TERM first: on TERM, nginx's master ends its workers.
         if let Some(pid) = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw) {
             let _ = kill_process(pid, Signal::TERM);
         }

@@ -1,4 +1,4 @@
-//! Who asks, with the programs that ask: through TLS with client certificates, with passwords.
+//! Client identities with real programs: TLS with client certificates, and passwords.
 
 use std::path::Path;
 use std::process::Command;
@@ -13,8 +13,8 @@ use crate::tool::{Ran, tool};
 
 pub(crate) const PASSWORD: &str = "correct-horse-battery-staple";
 
-/// egressd with these keys at its listener, in front of the origin; `networks` are the clients it is for. The files of
-/// `prepare` are beside its configuration.
+/// egressd with these keys at its listener, with a rule for the origin; `networks` are the clients of its policy. `files` is
+/// the directory of its configuration.
 pub(crate) fn start(keys: &str, networks: &str, origin: &GitServer, files: TempDir) -> Egressd {
     let rule = format!("https://{HOST}{}", origin.port_suffix());
     let text = config(&[&rule]) + &format!("dns: {{hosts: {{{HOST}: [{}]}}}}\n", origin.address().ip());
@@ -59,7 +59,7 @@ fn git_pushes_through_a_listener_that_asks_for_a_password() {
     };
     let pushed = push(PASSWORD);
     assert_eq!(pushed.code, Some(0), "{}", pushed.stderr);
-    // git asks without credentials first, on the same connection: that is no denial.
+    // git first asks without credentials, on the same connection: this is not a denial.
     let challenges = proxy.metrics().count("egressd_auth_challenges_total", &[]);
     assert!(challenges >= 1, "{challenges}");
     let accepted = [("listener", "proxy"), ("result", "accepted")];
@@ -85,7 +85,7 @@ fn git_pushes_through_a_listener_that_asks_for_a_password() {
     assert!(!told.contains(PASSWORD) && !told.contains(&hash), "{told}");
 }
 
-/// The files of a listener that asks for certificates, which are the client's to show: `home` gets its own.
+/// The files of a listener that asks for client certificates; `home` gets the client's certificate and key.
 pub(crate) fn certificates(authority: &Authority, home: &Path) -> TempDir {
     let files = directory();
     let own = authority.issue(&["127.0.0.1"]);
@@ -157,7 +157,7 @@ fn curl_shows_its_certificate_to_the_proxy() {
         .assert_has(&json!({"identity": "spiffe://corp/gitaly"}));
     assert_ne!(by_tls(false).code, Some(0));
     proxy.record(|record| record["reason"] == "client_certificate_invalid");
-    // A proxy URL that says http:// is told so where the operator looks.
+    // A client whose proxy URL says http:// appears in the log, where the operator looks.
     let mut cleartext = curl(home.path());
     cleartext.arg("--proxy").arg(format!("http://{}", proxy.address())).arg(hello(&origin));
     assert_ne!(Ran::of(&mut cleartext).code, Some(0));

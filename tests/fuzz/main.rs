@@ -1,5 +1,5 @@
-//! Replays the corpus of every fuzz target, and what the fuzzers once found, by the checks that they run. What is kept
-//! there is small: long runs are `tests/long/fuzz`.
+//! Replays the corpus of every fuzz target, with what the fuzzers once found, through the checks that they run. The corpus
+//! is small: long runs are in `tests/long/fuzz`.
 
 mod checks;
 
@@ -25,7 +25,7 @@ fn replay(target: &str, check: fn(&[u8])) {
     assert!(inputs.len() >= 5, "{target}: {} inputs prove little", inputs.len());
     let mut failed = Vec::new();
     for (name, bytes) in inputs {
-        // Each, and its halves: as cheap, and as odd as what a fuzzer makes.
+        // Each input, and its halves: these are cheap, and as odd as what a fuzzer makes.
         let (head, tail) = bytes.split_at(bytes.len() / 2);
         if std::panic::catch_unwind(|| [&bytes, head, tail].into_iter().for_each(check)).is_err() {
             failed.push(name);

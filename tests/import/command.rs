@@ -1,4 +1,4 @@
-//! The command itself: what goes where, and its exit codes.
+//! The command itself: what it writes where, and its exit codes.
 
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
@@ -53,7 +53,7 @@ fn a_copy_of_the_files_is_read_below_its_root() {
 }
 
 #[test]
-fn nothing_to_read_is_told() {
+fn nothing_to_read_is_reported() {
     for (arguments, stdin, words) in [
         (vec!["/nowhere/squid.conf"], "", "cannot read /nowhere/squid.conf"),
         (vec!["-"], "kind: Secret\n", "kubectl get cm NAME"),
@@ -66,9 +66,9 @@ fn nothing_to_read_is_told() {
     }
 }
 
-/// Squid does not start without an included file, so that one that is missing said something: it may have denied.
+/// Squid does not start without an included file. So a missing file had some content, and it may have denied something.
 #[test]
-fn a_configuration_that_is_not_whole_is_refused_unless_told() {
+fn an_incomplete_configuration_is_refused_unless_skip_missing_is_set() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("squid.conf");
     let conf = "acl x dstdomain x.example\ninclude /etc/squid/conf.d/*.conf\nhttp_access allow x\n";
@@ -94,7 +94,7 @@ fn a_configuration_that_is_not_whole_is_refused_unless_told() {
 }
 
 #[test]
-fn report_mode_begins_with_a_log_that_can_tell_it() {
+fn report_mode_starts_with_a_log_format_that_can_show_it() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("squid.conf");
     let conf = "acl x dstdomain x.example\nhttp_access allow x\naccess_log stdio:/var/log/a.log squid\n";

@@ -28,7 +28,7 @@ fn both_ways_say_the_same() {
 }
 
 #[test]
-fn the_list_stays_a_file_and_is_for_both_ways() {
+fn the_list_the_clients_and_the_removed_headers_are_imported() {
     let imported = from_disk();
     let config = config::load_str("egressd.yaml", &imported.yaml, |path: &Path| std::fs::read(path))
         .expect("loads")
@@ -40,9 +40,9 @@ fn the_list_stays_a_file_and_is_for_both_ways() {
     assert_eq!(headers, ["user-agent", "referer", "cache-control"]);
 }
 
-/// Each of the things that a user of that Squid has to know, at its line.
+/// Each thing that a user of that Squid has to know, with its line.
 #[test]
-fn what_changes_is_told() {
+fn what_changes_is_reported() {
     let imported = from_disk();
     let told = |kind: NoteKind, needle: &str| {
         assert!(
@@ -58,7 +58,7 @@ fn what_changes_is_told() {
     told(NoteKind::Differs, "stays a file");
     told(NoteKind::Advice, "reaches what any AWS customer sets up");
     told(NoteKind::Lost, "ignored here and below: cache, cache_mem");
-    // The list of the access log alone is no loss.
+    // A list that only the access log uses is not a loss.
     assert!(!imported.notes.iter().any(|note| note.text.contains("type `has`")), "{:#?}", imported.notes);
 }
 
@@ -72,7 +72,7 @@ fn report_mode_is_a_choice() {
         .expect("loads")
         .config;
     assert!(config.policies.iter().all(|policy| policy.mode() == egressd::rules::Mode::Report));
-    // The format of its log cannot say what report mode let through, and `suggest` would take that for allowed.
+    // Squid's log format cannot say what report mode let through, so `suggest` would take it for allowed.
     assert!(!imported.yaml.contains("format:"), "{}", imported.yaml);
     let format = imported.notes.iter().find(|note| note.text.contains("the log is JSON for now"));
     let format = format.unwrap_or_else(|| panic!("{:#?}", imported.notes));

@@ -1,4 +1,4 @@
-//! `egressd import squid`: what comes of a Squid configuration, word for word; and that it is never wider than Squid.
+//! `egressd import squid`: what a Squid configuration becomes, word for word; and that this is never wider than Squid.
 
 mod command;
 mod deployment;
@@ -24,10 +24,10 @@ fn cases() -> Vec<PathBuf> {
     cases
 }
 
-/// `NAME.conf` must become `NAME.yaml` and tell `NAME.told`. With UPDATE_EXPECTED=1 they are written instead: read the
-/// difference before you commit it.
+/// `NAME.conf` must become `NAME.yaml`, with the messages in `NAME.told`. With UPDATE_EXPECTED=1 both files are written
+/// instead: read the difference before you commit it.
 #[test]
-fn every_case_becomes_what_is_expected_and_tells_what_is_lost() {
+fn every_case_becomes_what_is_expected_and_reports_what_is_lost() {
     let cases = cases();
     assert!(cases.len() >= 25, "{} cases", cases.len());
     let update = std::env::var_os("UPDATE_EXPECTED").is_some();
@@ -54,11 +54,11 @@ fn every_case_becomes_what_is_expected_and_tells_what_is_lost() {
     assert!(wrong.is_empty(), "\n{wrong}");
 }
 
-/// What is printed is a configuration that the program takes.
+/// What is printed is a configuration that the program accepts.
 #[test]
 fn what_is_printed_loads() {
     for case in cases() {
-        let yaml = std::fs::read_to_string(case.with_extension("yaml")).expect("beside its case");
+        let yaml = std::fs::read_to_string(case.with_extension("yaml")).expect("next to its case");
         let read = |path: &Path| std::fs::read(path);
         if let Err(findings) = config::load_str("egressd.yaml", &yaml, read) {
             panic!("{}: {findings:#?}", case.display());

@@ -1,7 +1,7 @@
-//! Small random access configurations and random requests: what Squid would refuse, the imported policies refuse; and
-//! what they refuse beyond that was announced at a line that the verdict went by.
+//! Small random access configurations and random requests: what Squid would refuse, the imported policies refuse, too. If
+//! they refuse more, the import announced this at a line that took part in the verdict.
 //!
-//! Squid is an interpreter of a few lines here, written from its documentation and without a look at the import.
+//! Squid is here an interpreter of a few lines, written from Squid's documentation and independently of the import.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -69,7 +69,7 @@ struct Request {
     method: &'static str,
     host: &'static str,
     port: u16,
-    /// Where the host leads to.
+    /// What the host resolves to.
     answer: IpAddr,
     office_hours: bool,
 }
@@ -223,7 +223,7 @@ proptest! {
             let (allowed, by) = squid(&rules, &request);
             prop_assert!(allowed || !passes, "wider: {request:?}\n{text}\n{}\n{:#?}", imported.yaml, imported.notes);
             if allowed && !passes {
-                // At the rule that allowed it, at one before it, or at a list that one of them goes by.
+                // At the rule that allowed it, at a rule before it, or at a list that one of them uses.
                 let went_by = &rules[..=by.min(rules.len() - 1)];
                 let lists = went_by.iter().flat_map(|rule| &rule.literals).flat_map(|(_, list)| {
                     let lines = text.lines().zip(1..).filter(move |(line, _)| line.starts_with(&format!("acl {list} ")));
@@ -237,9 +237,9 @@ proptest! {
     }
 }
 
-/// Where nothing has to fail closed, the verdicts are equal: else the test above would hold for an import that denies all.
+/// Where nothing has to fail closed, the verdicts are equal: otherwise an import that denies all would pass the test above.
 #[test]
-fn what_can_be_said_is_said_exactly() {
+fn what_egressd_can_express_is_imported_exactly() {
     let rules = [
         "http_access deny !web",
         "http_access deny CONNECT !tls",

@@ -1,4 +1,4 @@
-//! For whom a policy is, what a permit carries, what a denial says, and which addresses may be dialled.
+//! Which clients a policy is for, what a permit contains, what a denial says, and which addresses may be dialled.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -46,7 +46,7 @@ fn the_first_policy_whose_clients_fit_decides() {
         named("ten", ClientMatch { networks: nets(&["10.0.0.0/8"]), ..ClientMatch::default() }),
         named("nobody", ClientMatch { networks: Vec::new(), ..ClientMatch::default() }),
     ]);
-    /// Address, identities, VPC endpoint, deciding policy.
+    /// Address, identities, VPC endpoint, and the policy that decides.
     type Row<'a> = (&'a str, &'a [&'a str], Option<&'a str>, Option<&'a str>);
     let rows: &[Row<'_>] = &[
         ("10.1.2.3", &["cn:gitaly"], None, Some("id")),
@@ -92,7 +92,7 @@ fn report_mode_does_not_relax_the_client() {
 }
 
 #[test]
-fn left_out_networks_are_ones_own() {
+fn without_networks_a_policy_is_for_private_addresses() {
     let own = ClientMatch::default();
     let holds =
         |address: &str| own.networks.iter().any(|net| net.contains(&address.parse::<IpAddr>().expect("ip")));
@@ -149,7 +149,7 @@ fn a_denial_says_which_rule_came_nearest_and_why_it_did_not_fit() {
 }
 
 #[test]
-fn a_client_that_lacks_one_thing_is_told_which() {
+fn a_denial_says_which_one_property_the_client_lacks() {
     let by = |clients| {
         Policies::new(vec![named("p", clients)]).decide(&ask("CONNECT example.com:443"), &client(), now())
     };
@@ -161,7 +161,7 @@ fn a_client_that_lacks_one_thing_is_told_which() {
     assert!(vpc.advice.ends_with("its clients need another VPC endpoint"), "{}", vpc.advice);
 }
 
-/// Rules with options: the exact one has some, the wide one others, those of the file a third kind.
+/// Rules with options: the exact rule, the wide rule and the rules of the file have different ones.
 fn with_options() -> Policies {
     let mut builder =
         PolicyBuilder::new("opt", ClientMatch::default(), Mode::Enforce, nets(&["10.9.0.0/16"]));

@@ -1,4 +1,4 @@
-//! What a rule names, and what it does not.
+//! What a rule matches, and what it does not match.
 
 use egressd::rules::Mode;
 
@@ -115,7 +115,7 @@ fn a_star_in_a_label_stays_in_its_label() {
 }
 
 #[test]
-fn an_address_is_one_that_was_written_as_the_target() {
+fn an_address_rule_is_for_an_address_written_as_the_target() {
     let one: &[&str] = &["allow 203.0.113.9"];
     let net: &[&str] = &["allow 203.0.113.0/24"];
     let v6: &[&str] = &["allow [2001:db8::1]"];

@@ -1,11 +1,11 @@
-//! Every text that is no rule: where the fault is, and what to write instead.
+//! Every kind of text that is not a rule: where the error is, and what to write instead.
 
 use egressd::rules::{
     BuildError, ClientMatch, HostPattern, Mode, OptionsId, Origin, PatternError, PolicyBuilder, RuleError,
     RuleText, Schemes,
 };
 
-/// Text, offset of the fault, a part of what is said.
+/// Text, offset of the error, a part of the message.
 type Row<'a> = (&'a str, usize, &'a str);
 
 fn check(rows: &[Row<'_>]) {
@@ -25,7 +25,7 @@ fn check(rows: &[Row<'_>]) {
 }
 
 #[test]
-fn what_a_url_has_and_a_rule_has_not_is_refused() {
+fn parts_of_a_url_that_a_rule_does_not_have_are_refused() {
     check(&[
         ("", 0, "write `host`, `host:port`"),
         ("ftp://example.com", 0, "https, http and tcp"),

@@ -1,5 +1,5 @@
-//! The rules, seen from outside: tables that read like docs/rules.md, and properties held against a second, naive
-//! implementation of it.
+//! The rules, seen from outside: tables that read like docs/rules.md, and properties checked against a second, simple
+//! implementation of docs/rules.md.
 
 mod admission;
 mod cases;
@@ -38,9 +38,9 @@ pub(crate) fn ask(text: &str) -> Target {
     .unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
-/// A policy of lines as they are read: `allow RULE` and `deny RULE` stand in the configuration, `file RULE` in an allow
-/// file, `both RULE` in one with `schemes: [https, http]`, `raw RULE` in one with `[https, tcp]`; after `until` comes
-/// when an `allow` rule expires.
+/// A policy made of lines: `allow RULE` and `deny RULE` are in the configuration, `file RULE` is in an allow file, `both RULE`
+/// in one with `schemes: [https, http]`, `raw RULE` in one with `[https, tcp]`; `until` is followed by the time at which an
+/// `allow` rule expires.
 pub(crate) fn policy(lines: &[&str], mode: Mode) -> Policy {
     let mut builder = PolicyBuilder::new("test", ClientMatch::default(), mode, Vec::new());
     let config = builder.file("egressd.yaml");

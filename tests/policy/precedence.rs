@@ -1,4 +1,4 @@
-//! Which of several rules decides: any matching `deny`, else the most specific `allow` alone.
+//! Which of several rules decides: any matching `deny`, otherwise only the most specific `allow`.
 
 use egressd::rules::Mode;
 
@@ -43,7 +43,7 @@ fn deny_wins_over_every_allow() {
 }
 
 #[test]
-fn what_a_deny_rule_leaves_out_is_any() {
+fn a_deny_rule_without_scheme_or_port_is_for_any() {
     let host: &[&str] = &["allow tcp://e.test:1-65535", "allow http://e.test:1-65535", "deny e.test"];
     let port: &[&str] = &["allow tcp://e.test:1-65535", "deny e.test:22-23"];
     let http: &[&str] = &["both e.test:1-65535", "deny http://e.test"];
@@ -64,7 +64,7 @@ fn what_a_deny_rule_leaves_out_is_any() {
             (https, "GET e.test", "http by 1"),
             (https, "CONNECT e.test:443", "host_denied by 2"),
             (https, "CONNECT e.test:8443", "host_denied by 2"),
-            // Before its first byte a CONNECT may become either.
+            // Before its first byte, a CONNECT may become either scheme.
             (tcp, "CONNECT e.test:443", "host_denied by 2"),
             (tcp, "GET e.test", "http by 1"),
             (&["allow tcp://e.test:443", "deny https://e.test"], "CONNECT e.test:443", "host_denied by 2"),
@@ -133,7 +133,7 @@ fn of_two_stars_more_literal_characters_come_first() {
             (&["allow *git.*.test", "allow a*.longer.test"], "CONNECT agit.longer.test:443", "https by 2"),
             // More stars with more written out.
             (&["allow a.*.c.test", "allow a.b*b*b.c.test"], "CONNECT a.bxbxb.c.test:443", "https by 2"),
-            // As much written out: narrower ports, then as written.
+            // The same number of literal characters: narrower ports, then the order in which they are written.
             (&["allow a*.x.test:1-999", "allow *a.x.test"], "CONNECT aba.x.test:443", "https by 2"),
         ],
     );

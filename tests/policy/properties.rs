@@ -1,5 +1,5 @@
-//! The decision held against a second implementation: docs/rules.md followed word by word, one rule after the other, with
-//! neither indexes nor the program's own matching.
+//! The decision checked against a second implementation, which follows docs/rules.md word for word: one rule after the
+//! other, without indexes and without the program's own matching.
 
 use std::cmp::Reverse;
 use std::net::IpAddr;
@@ -13,7 +13,7 @@ use proptest::sample::select;
 
 use crate::{ask, client, now, policy, verdict};
 
-/// Whether the text of a host pattern names a host, by the table "Hosts" of docs/rules.md.
+/// Whether the text of a host pattern matches a host, by the table "Hosts" of docs/rules.md.
 fn names(pattern: &str, host: &str) -> bool {
     if bare(pattern).parse::<ipnet::IpNet>().is_ok() || bare(pattern).parse::<IpAddr>().is_ok() {
         return false; // a name was asked for
@@ -31,7 +31,7 @@ fn names(pattern: &str, host: &str) -> bool {
     }
 }
 
-/// `*` is one or more characters; by trying every length.
+/// `*` is one or more characters; this tries every length.
 fn fits(pattern: &str, label: &str) -> bool {
     match pattern.chars().next() {
         None => label.is_empty(),
@@ -48,12 +48,12 @@ fn holds(pattern: &str, address: IpAddr) -> bool {
     }
 }
 
-/// Without the brackets of IPv6.
+/// The pattern without the brackets of IPv6.
 fn bare(pattern: &str) -> String {
     pattern.replace(['[', ']'], "")
 }
 
-/// A line as the tests write them, taken apart.
+/// A line as the tests write it, split into its parts.
 #[derive(Debug, Clone)]
 struct Line {
     verb: &'static str,
@@ -105,7 +105,7 @@ impl Line {
         low <= port && port <= high
     }
 
-    /// The scheme by which the rule, if it names the host, fits the request.
+    /// The scheme by which the rule fits the request, if the rule matches the host.
     fn scheme_for(&self, target: &Target) -> Option<&'static str> {
         let ways: &[&str] = match (target.method, target.port.get()) {
             (Method::Http, _) => &["http"],
@@ -183,7 +183,7 @@ fn oracle(lines: &[Line], target: &Target) -> (Option<Reason>, Option<usize>, Op
     (Some(reason), None, None)
 }
 
-/// From few labels, so that rules and hosts meet.
+/// Made from few labels, so that rules often match hosts.
 const HOSTS: [&str; 32] = [
     "a.test",
     "b.test",
@@ -279,7 +279,7 @@ proptest! {
         prop_assert_eq!(parsed.matches(&host), want, "{} {}", pattern, host);
     }
 
-    /// Whatever a host is made of: what is allowed is a listed name, or ends in a listed suffix at a dot.
+    /// For any host: if it is allowed, it is a listed name, or it ends in a listed suffix that begins at a dot.
     #[test]
     fn no_host_outside_a_listed_label_boundary_is_allowed(
         before in "[a-z0-9_.-]{0,12}",
@@ -303,7 +303,7 @@ proptest! {
         prop_assert_eq!(policies.decide(&target, &client(), now()).is_ok(), inside, "{}", host);
     }
 
-    /// Parsing any text ends, and what it takes means the same when written canonically.
+    /// Parsing ends for any text, and what it accepts means the same when written canonically.
     #[test]
     fn any_text_is_a_rule_or_an_error_with_its_place(text in "\\PC{0,24}|[a-z*.:/\\[\\]0-9-]{0,24}") {
         match egressd::rules::RuleText::parse(&text) {

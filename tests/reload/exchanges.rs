@@ -1,5 +1,5 @@
-//! Plain HTTP exchanges under way are judged again as tunnels are, and what they left open upstream serves nobody whom the
-//! new policy refuses.
+//! Plain HTTP exchanges in progress are judged again like tunnels, and the connections to targets that they left open serve
+//! no request that the new policy refuses.
 
 use std::io::{self, Read, Write};
 
@@ -9,7 +9,7 @@ use crate::names::HeldNames;
 use crate::support::{Conversation, Egressd, Origin, any_port, config, until};
 use crate::{configure, reloaded, short};
 
-/// Answers every head with `response`, and each further byte `x` with one byte of the body.
+/// Answers every head with `response`, and each later byte `x` with one byte of the body.
 fn answering(response: &'static str) -> Origin {
     Origin::start(any_port(), move |mut conversation| {
         while read_head(&mut conversation)? {
@@ -32,7 +32,7 @@ fn read_head(conversation: &mut Conversation) -> io::Result<bool> {
     Ok(true)
 }
 
-/// The head, and half of the body: the exchange is under way until somebody ends it.
+/// The head, and half of the body: the exchange stays in progress until something ends it.
 const HALF: &str = "HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf";
 const WHOLE: &str = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwhole";
 
@@ -111,7 +111,7 @@ fn a_connection_kept_to_the_target_serves_nobody_whom_the_new_policy_refuses() {
     }
     assert_eq!(origin.seen().len(), 1, "one connection serves both");
 
-    // Still allowed, by another configuration: the kept connection was judged by the old one, and is let go.
+    // Still allowed, by another configuration: the old one judged the kept connection, so it is closed.
     reloaded(&proxy, || configure(&proxy, &config(&[&rule(&origin), "http://other.test"])));
     wire.send(get(&authority));
     assert_eq!(wire.read_reply().body, "whole");

@@ -15,7 +15,7 @@ mod ways;
 
 use support::{Egressd, Origin, Wire, config, until, write};
 
-/// A configuration that allows tunnels to these origins, without a look inside.
+/// A configuration that allows opaque tunnels to these origins.
 fn tunnels_to(origins: &[&Origin]) -> String {
     let rules: Vec<String> = origins.iter().map(|origin| rule(origin)).collect();
     config(&rules.iter().map(String::as_str).collect::<Vec<_>>())
@@ -25,7 +25,7 @@ fn rule(origin: &Origin) -> String {
     format!("tcp://127.0.0.1:{}", origin.port())
 }
 
-/// Writes the configuration over, in place.
+/// Overwrites the configuration, in place.
 fn configure(proxy: &Egressd, text: &str) {
     write(&proxy.file("egressd.yaml"), text);
 }
@@ -39,14 +39,14 @@ fn last_reload_successful(proxy: &Egressd) -> bool {
     proxy.metrics().count("egressd_config_last_reload_successful", &[]) == 1
 }
 
-/// Does `change`, and waits until another configuration is in force: its hash.
+/// Runs `change`, and waits until another configuration is in force: its hash.
 fn reloaded(proxy: &Egressd, change: impl FnOnce()) -> String {
     let before = in_force(proxy);
     change();
     until("another configuration to be in force", || Some(in_force(proxy)).filter(|now| *now != before))
 }
 
-/// Does `change`, and waits until it is refused; what was in force is so still.
+/// Runs `change`, and waits until it is refused; the configuration in force stays the same.
 fn refused(proxy: &Egressd, change: impl FnOnce()) {
     let before = in_force(proxy);
     assert!(last_reload_successful(proxy));
@@ -55,12 +55,12 @@ fn refused(proxy: &Egressd, change: impl FnOnce()) {
     assert_eq!(in_force(proxy), before);
 }
 
-/// What stands in the log's `config` while the configuration of this hash decides.
+/// The value of the log's `config` while the configuration with this hash decides.
 fn short(hash: &str) -> &str {
     &hash[..12]
 }
 
-/// The status of `CONNECT authority`, on a connection of its own.
+/// The status of `CONNECT authority`, on a new connection.
 fn connect(proxy: &Egressd, authority: &str) -> u16 {
     connect_for_id(proxy, authority).0
 }

@@ -1,4 +1,4 @@
-//! Reload after reload under traffic: no tunnel is lost, and each request is judged wholly by one configuration.
+//! Many reloads under traffic: no tunnel is lost, and one configuration alone judges each request.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -12,18 +12,18 @@ use serde_json::json;
 use crate::support::{Egressd, End, Origin, Record, Wire, write};
 use crate::{connect_for_id, in_force, last_reload_successful, ping, reloaded, short, tunnels_to};
 
-/// How often; `tests/long/reloads` has a thousand and more.
+/// The number of reloads; `tests/long/reloads` has a thousand and more.
 fn reloads() -> usize {
     std::env::var("EGRESSD_TEST_RELOADS").map_or(60, |number| number.parse().expect("a number of reloads"))
 }
 
-/// An editor's way, and the kubelet's: whoever reads sees the whole of one or the whole of the other.
+/// Replaces the file as editors and the kubelet do: a reader sees either the whole old file or the whole new one.
 fn put(proxy: &Egressd, text: &str) {
     write(&proxy.file("new"), text);
     fs::rename(proxy.file("new"), proxy.file("egressd.yaml")).expect("renamed");
 }
 
-/// Says that it is over when dropped.
+/// A drop signals the end.
 struct Over<'d>(&'d AtomicBool);
 
 impl Drop for Over<'_> {
@@ -35,7 +35,7 @@ impl Drop for Over<'_> {
 #[test]
 fn reload_after_reload_loses_no_tunnel_and_every_request_is_judged_by_one_configuration() {
     let (kept, even, odd) = (Origin::echo(), Origin::echo(), Origin::echo());
-    // By turns: each of the two allows what the other denies, and both allow `kept`.
+    // Alternately: each of the two allows what the other denies, and both allow `kept`.
     let texts = [&even, &odd]
         .map(|origin| tunnels_to(&[&kept, origin]) + "limits: {requests_per_second_per_client: 1000000}\n");
     let proxy = Egressd::start(&texts[0]);
@@ -69,12 +69,12 @@ fn reload_after_reload_loses_no_tunnel_and_every_request_is_judged_by_one_config
                 answers
             })
         });
-        // The others end where this thread fails, too.
+        // The other threads end even if this thread fails.
         let _over = Over(&done);
         for round in 0..reloads() {
             let hash = reloaded(&proxy, || {
                 put(&proxy, &texts[round % 2]);
-                // By turns noticed by itself, which waits until no more changes come, and asked for.
+                // In turn: egressd notices the change itself, once no more changes come; or a HUP asks for the reload.
                 if round % 4 >= 2 {
                     proxy.signal(Signal::HUP);
                 }
@@ -110,7 +110,7 @@ fn reload_after_reload_loses_no_tunnel_and_every_request_is_judged_by_one_config
         let config = told[0].text("config");
         let is_even = *port == even.port();
         assert!(config == short(&first) || config == short(&second), "{config}");
-        // Whichever it was, it alone said so.
+        // Whichever configuration it was, it alone decided.
         let allowed = (config == short(&first)) == is_even;
         assert_eq!(*status, if allowed { 200 } else { 403 }, "{told:?}");
         if allowed {

@@ -1,4 +1,4 @@
-//! A name server that keeps its answers back until the test says so: what is decided stays undialled so long.
+//! A name server that holds its answers back until the test releases them: until then, a decided request is not dialled.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -6,7 +6,7 @@ use std::thread::{JoinHandle, spawn};
 
 use crate::support::{DEADLINE, until};
 
-/// Knows every name, at 127.0.0.1.
+/// Answers 127.0.0.1 for every name.
 #[derive(Debug)]
 pub(crate) struct HeldNames {
     address: SocketAddr,
@@ -33,17 +33,17 @@ impl HeldNames {
         HeldNames { address, state, serving: Some(serving) }
     }
 
-    /// For the configuration, as a line.
+    /// The line for the configuration.
     pub(crate) fn setting(&self) -> String {
         format!("dns: {{servers: [\"{}\"], timeout: 30s}}\n", self.address)
     }
 
-    /// Waits until a question has come: whoever asks has been let through by the rules.
+    /// Waits until a question has come: the rules have allowed the request that asks it.
     pub(crate) fn wait_asked(&self) {
         until("a question to the name server", || (lock(&self.state).asked > 0).then_some(()));
     }
 
-    /// Answers from here on, what was asked before included.
+    /// Answers from now on, including the earlier questions.
     pub(crate) fn release(&self) {
         lock(&self.state).released = true;
         self.state.1.notify_all();
@@ -72,7 +72,7 @@ fn serve(socket: &UdpSocket, state: &(Mutex<State>, Condvar)) {
     while let Ok((length, from)) = socket.recv_from(&mut buffer) {
         let mut held = lock(state);
         held.asked += 1;
-        // What comes meanwhile waits in the socket's buffer.
+        // Meanwhile, other questions wait in the socket's buffer.
         let (held, _) = state
             .1
             .wait_timeout_while(held, DEADLINE, |state| !state.released)
@@ -87,7 +87,7 @@ fn serve(socket: &UdpSocket, state: &(Mutex<State>, Condvar)) {
     }
 }
 
-/// A: 127.0.0.1; anything else: no such record (RFC 1035 §4.1).
+/// For A: 127.0.0.1; for anything else: no such record (RFC 1035 §4.1).
 fn answer(question: &[u8]) -> Option<Vec<u8>> {
     const HEADER: usize = 12;
     const A: [u8; 2] = [0, 1];

@@ -1,5 +1,5 @@
-//! The race between deciding and registering: a request that the old policy let through is still looking its host up
-//! while the new one comes into force and the sweep passes.
+//! The race between deciding and registering: a request that the old policy allowed is still looking up its host while the
+//! new policy comes into force and the sweep over the open tunnels runs.
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -8,7 +8,7 @@ use crate::names::HeldNames;
 use crate::support::{Egressd, Origin, Wire, config, until};
 use crate::{configure, reloaded, short};
 
-/// A request that the configuration in force let through, and that waits for the name server.
+/// A request that the configuration in force allowed, and that waits for the name server.
 struct Waiting {
     names: HeldNames,
     proxy: Egressd,
@@ -16,7 +16,7 @@ struct Waiting {
 }
 
 impl Waiting {
-    /// For `slow.test` at the origin's port.
+    /// A request for `slow.test` at the origin's port.
     fn by(rule: &str, origin: &Origin) -> Self {
         let names = HeldNames::start();
         let proxy = Egressd::start(&format!("{}{}", config(&[rule]), names.setting()));
@@ -27,7 +27,7 @@ impl Waiting {
         Waiting { names, proxy, request }
     }
 
-    /// Puts these rules in force, then has the name answered: the hash of the new configuration.
+    /// Puts this configuration in force, then lets the name server answer: the hash of the new configuration.
     fn overtaken_by(&self, text: &str) -> String {
         let hash =
             reloaded(&self.proxy, || configure(&self.proxy, &format!("{text}{}", self.names.setting())));
@@ -37,7 +37,7 @@ impl Waiting {
 }
 
 #[test]
-fn who_was_let_through_by_the_old_policy_alone_is_refused_by_the_new_one() {
+fn a_request_that_only_the_old_policy_allowed_is_refused_by_the_new_one() {
     let origin = Origin::echo();
     let port = origin.port();
     let rule = format!("tcp://slow.test:{port}");
@@ -72,7 +72,7 @@ fn who_was_let_through_by_the_old_policy_alone_is_refused_by_the_new_one() {
 }
 
 #[test]
-fn who_is_let_through_by_both_is_the_new_one_s() {
+fn a_request_that_both_policies_allow_belongs_to_the_new_one() {
     let origin = Origin::echo();
     let rule = |name: &str, limit: &str| {
         format!("{{to: \"tcp://slow.test:{}\", name: {name}, upload_limit: {limit}}}", origin.port())
@@ -93,7 +93,7 @@ fn who_is_let_through_by_both_is_the_new_one_s() {
 }
 
 #[test]
-fn who_was_not_to_be_looked_into_is_looked_into_by_the_new_policy() {
+fn a_tunnel_that_was_opaque_in_the_old_policy_is_inspected_by_the_new_one() {
     let origin = Origin::echo();
     let waiting = Waiting::by(&format!("tcp://slow.test:{}", origin.port()), &origin);
     let hash = waiting.overtaken_by(&config(&[&format!("https://slow.test:{}", origin.port())]));
@@ -108,11 +108,11 @@ fn who_was_not_to_be_looked_into_is_looked_into_by_the_new_policy() {
 }
 
 #[test]
-fn who_was_let_through_before_a_rule_expired_is_refused_after() {
+fn a_request_allowed_before_its_rule_expired_is_refused_after() {
     let origin = Origin::echo();
     let moment = Timestamp::now() + SignedDuration::from_secs(2);
     let to = format!("tcp://slow.test:{}", origin.port());
-    // Where the machine is so slow that the moment passes first, the request is refused at once: no question comes.
+    // If the machine is so slow that the rule expires first, the request is refused at once, and no question comes.
     let names = HeldNames::start();
     let rule = format!("{{to: \"{to}\", expires: {moment:.0}}}");
     let proxy = Egressd::start(&format!("{}{}", config(&[&rule]), names.setting()));

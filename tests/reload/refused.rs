@@ -1,4 +1,4 @@
-//! Refused reloads: the old configuration stays, and everybody who looks is told.
+//! Refused reloads: the old configuration stays, and log, metrics and status report the refusal.
 
 use rustix::process::Signal;
 
@@ -10,7 +10,7 @@ fn a_refused_reload_changes_nothing_and_names_file_line_and_column() {
     let (one, two) = (Origin::echo(), Origin::echo());
     let proxy = Egressd::start(&tunnels_to(&[&one]));
     let (hash, mut tunnel) = (in_force(&proxy), proxy.tunnel(&one.address().to_string()));
-    // An error behind a change that would revoke the tunnel.
+    // An error after a change that would revoke the tunnel.
     let wrong = format!("{}limits: {{tunnel: 5}}\n", tunnels_to(&[&two]));
     refused(&proxy, || configure(&proxy, &wrong));
     ping(&mut tunnel);
@@ -24,7 +24,7 @@ fn a_refused_reload_changes_nothing_and_names_file_line_and_column() {
     let stays = format!("the changed configuration is refused; {} stays in force", crate::short(&hash));
     until("what stays in force on stderr", || proxy.stderr().contains(&stays).then_some(()));
 
-    // Written again as it is, it is refused again without a word; asked for, with.
+    // Written again unchanged, it is refused again without a message; after a HUP, with a message.
     configure(&proxy, &wrong);
     proxy.signal(Signal::HUP);
     until("the refusal to be told again", || (told(&proxy) == 2).then_some(()));
@@ -36,7 +36,7 @@ fn a_refused_reload_changes_nothing_and_names_file_line_and_column() {
 }
 
 #[test]
-fn what_is_wrong_in_an_allow_file_is_told_by_its_own_line() {
+fn an_error_in_an_allow_file_is_reported_with_its_own_line() {
     let directory = crate::support::directory();
     let list = directory.path().join("list");
     write(&list, "a.test\n");

@@ -1,4 +1,4 @@
-//! Open tunnels are judged again: those no longer allowed end, the rest never notice.
+//! Open tunnels are judged again: those that are no longer allowed end, the others are not affected.
 
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,12 +10,12 @@ use serde_json::json;
 use crate::support::{Authority, Egressd, End, Origin, Record, Wire, client_hello, config, until};
 use crate::{configure, ping, reloaded, rule, short, tunnels_to};
 
-/// The tunnel's last record, once it has come.
+/// Waits for the tunnel's last record.
 fn close_of(proxy: &Egressd, upstream: &Origin) -> Record {
     proxy.record(|record| record["event"] == "close" && record["upstream"] == upstream.address().to_string())
 }
 
-/// The other side has ended the tunnel, in whatever way.
+/// Asserts that the other side has ended the tunnel, in any way.
 fn assert_ended(tunnel: &mut Wire) {
     let (bytes, _) = tunnel.read_to_end();
     assert!(bytes.is_empty(), "{bytes:?}");
@@ -57,7 +57,7 @@ fn a_tunnel_no_longer_allowed_ends_and_the_others_move_bytes_all_the_while() {
     let metrics = proxy.metrics();
     assert_eq!(metrics.count("egressd_tunnels_total", &[("ending", "policy_revoked")]), 1);
     assert_eq!(metrics.count("egressd_tunnels_active", &[]), 8);
-    // Not one of the others noticed: they end as their clients end them, with all their bytes.
+    // None of the others was affected: their clients end them, with all their bytes.
     for tunnel in &mut others {
         ping(tunnel);
         tunnel.finish();
@@ -120,7 +120,7 @@ fn a_rule_expires_at_its_moment_without_a_reload() {
 }
 
 #[test]
-fn a_tunnel_that_was_not_looked_into_ends_when_its_host_must_speak_tls() {
+fn an_opaque_tunnel_ends_when_its_host_must_speak_tls() {
     let origin = Origin::echo();
     let port = origin.port();
     let proxy = Egressd::start(&config(&[&format!("tcp://127.0.0.1:{port}")]));
@@ -132,7 +132,7 @@ fn a_tunnel_that_was_not_looked_into_ends_when_its_host_must_speak_tls() {
 }
 
 #[test]
-fn what_report_mode_let_pass_ends_with_it_and_what_was_right_stays() {
+fn what_only_report_mode_let_pass_ends_with_it_and_what_was_allowed_stays() {
     let authority = Authority::new();
     let (tls, echo) = (Origin::tls_echo(&authority.issue(&["right.test", "wrong.test"])), Origin::echo());
     let rules = [format!("https://right.test:{}", tls.port()), format!("https://right.test:{}", echo.port())];
@@ -150,7 +150,7 @@ fn what_report_mode_let_pass_ends_with_it_and_what_was_right_stays() {
         assert_eq!(&back, b"ping");
     };
     exchange();
-    // Another name than was asked for, and no TLS at all: both flow in report mode.
+    // Another name than the requested one, and no TLS at all: both pass in report mode.
     let hello = client_hello(Some("wrong.test"));
     let mut mismatch = proxy.tunnel(&format!("right.test:{}", echo.port()));
     mismatch.send(&hello);
@@ -205,7 +205,7 @@ fn a_tunnel_revoked_while_its_target_has_not_answered_the_hello_is_closed_for_th
     );
 }
 
-/// A client that says this name to `right.test` at the origin's port.
+/// A client that sends a hello with this name to `right.test` at the origin's port.
 fn hello_of(name: &str, proxy: &Egressd, origin: &Origin) -> Wire {
     let mut tunnel = proxy.tunnel(&format!("right.test:{}", origin.port()));
     tunnel.send(client_hello(Some(name)));
@@ -213,7 +213,7 @@ fn hello_of(name: &str, proxy: &Egressd, origin: &Origin) -> Wire {
 }
 
 #[test]
-fn what_a_hello_showed_is_listed_be_it_right_or_let_pass_by_report_mode() {
+fn the_name_of_a_hello_is_listed_whether_allowed_or_let_pass_by_report_mode() {
     let origin = Origin::silent();
     let rule = format!("https://right.test:{}", origin.port());
     let text = format!("{}dns: {{hosts: {{right.test: [127.0.0.1]}}}}\n", config(&[&rule]));
@@ -231,7 +231,7 @@ fn what_a_hello_showed_is_listed_be_it_right_or_let_pass_by_report_mode() {
 }
 
 #[test]
-fn report_mode_tells_what_the_rules_say_before_what_the_hello_says() {
+fn report_mode_reports_the_verdict_of_the_rules_before_that_of_the_hello() {
     let origin = Origin::silent();
     let rule = format!("https://right.test:{}", origin.port());
     let text = format!("{}dns: {{hosts: {{right.test: [127.0.0.1]}}}}\n", config(&[&rule]))

@@ -26,7 +26,7 @@ fn updates_of_a_configmap_come_into_force() {
     let proxy = Egressd::start_at(directory, &root.join("egressd.yaml"));
     assert!(is_allowed(&proxy, one) && !is_allowed(&proxy, two));
 
-    // The list alone changes, and changes back: each update is heard of, not only the first.
+    // Only the list changes, and changes back: egressd notices each update, not only the first.
     for now in [two, one, two] {
         reloaded(&proxy, || volume.update(&[("egressd.yaml", &config), ("list", &lists(now))]));
         assert_eq!(
@@ -46,7 +46,7 @@ fn a_file_may_be_overwritten_or_renamed_over() {
     let proxy = Egressd::start(&tunnels_to(&[&one]));
     reloaded(&proxy, || configure(&proxy, &tunnels_to(&[&two])));
     assert!(!is_allowed(&proxy, &one) && is_allowed(&proxy, &two));
-    // As editors do; twice, because the second is of another file than was there at the start.
+    // As editors do; twice, because the second time replaces another file than the one that was there at the start.
     for origin in [&one, &two] {
         reloaded(&proxy, || {
             write(&proxy.file("new"), tunnels_to(&[origin]));

@@ -35,8 +35,8 @@ pub fn config(rules: &[&str]) -> String {
     text
 }
 
-/// The binary under test: cargo's, or the file that `EGRESSD_BIN` names (a release build, say). It sees none of our
-/// environment but `PATH` and the temporary directory.
+/// The binary under test: cargo's, or the file that `EGRESSD_BIN` names (a release build, for example). Of the environment
+/// it gets only `PATH` and the temporary directory.
 pub fn command() -> Command {
     let binary = std::env::var_os("EGRESSD_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_egressd").into());
     let mut command = Command::new(binary);
@@ -70,7 +70,7 @@ pub fn run(arguments: &[&str]) -> Output {
     Output { status, stdout: stdout.finish().into_bytes(), stderr: stderr.finish().into_bytes() }
 }
 
-/// A running egressd. Dropped, it is killed; dropped by a panic, it first prints what it wrote.
+/// A running egressd. A drop kills it; a drop during a panic first prints what it wrote.
 #[derive(Debug)]
 pub struct Egressd {
     child: Child,
@@ -94,9 +94,9 @@ pub struct Ended {
 /// A refusal as the client and the log saw it.
 #[derive(Debug)]
 pub struct Refused {
-    /// What the client got.
+    /// The reply that the client got.
     pub reply: Reply,
-    /// What the log says.
+    /// The record in the log.
     pub record: Record,
 }
 
@@ -106,14 +106,14 @@ impl Egressd {
         Egressd::start_in(directory(), config)
     }
 
-    /// The same with `egressd.yaml` in this directory, where the files that it names are already.
+    /// The same, with `egressd.yaml` written into this directory, which already has the files that it names.
     pub fn start_in(directory: TempDir, config: &str) -> Self {
         let file = directory.path().join("egressd.yaml");
         write(&file, config);
         Egressd::start_at(directory, &file)
     }
 
-    /// The same with a configuration that is written already, somewhere in this directory.
+    /// The same with a configuration that is already somewhere in this directory.
     pub fn start_at(directory: TempDir, file: &Path) -> Self {
         let mut command = command();
         command.arg("run").arg("--config").arg(file);
@@ -126,7 +126,7 @@ impl Egressd {
         proxy
     }
 
-    /// Starts any command that becomes egressd, and waits for nothing.
+    /// Starts any command that becomes egressd, and does not wait until it is ready.
     pub fn spawn(directory: TempDir, mut command: Command) -> Self {
         let mut child = command
             .stdout(Stdio::piped())
@@ -142,7 +142,7 @@ impl Egressd {
         self.child.id()
     }
 
-    /// A file beside its configuration.
+    /// The path of a file next to its configuration.
     pub fn file(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
@@ -184,7 +184,7 @@ impl Egressd {
         Wire::connect(self.address())
     }
 
-    /// A tunnel that stands: `CONNECT authority`, answered with 200.
+    /// An open tunnel: `CONNECT authority`, answered with 200.
     pub fn tunnel(&self, authority: &str) -> Wire {
         let mut wire = self.connect();
         wire.send(format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n"));
@@ -193,16 +193,15 @@ impl Egressd {
         wire
     }
 
-    /// Sends these bytes on a connection of their own and asserts that they are refused as the contract says: the
-    /// status and the reason in reply and log, one line of text, the id of the record, and a close that destroys
-    /// nothing.
+    /// Sends these bytes on a new connection and asserts that they are refused as the contract says: the status and the
+    /// reason in reply and log, one line of text, the id of the record, and a close that destroys nothing.
     pub fn refuses(&self, bytes: impl AsRef<[u8]>, status: u16, reason: &str) -> Refused {
         let mut wire = self.connect();
         wire.send(bytes);
         self.refused(wire, status, reason)
     }
 
-    /// The same for a connection on which all has been sent.
+    /// The same for a connection on which everything has been sent.
     pub fn refused<S: Read + Write>(&self, mut wire: Wire<S>, status: u16, reason: &str) -> Refused {
         let reply = wire.read_reply();
         assert_eq!((reply.status, reply.reason()), (status, Some(reason)), "{reply:?}");
@@ -224,7 +223,7 @@ impl Egressd {
         get(self.admin(), path)
     }
 
-    /// A scrape.
+    /// Scrapes the metrics.
     pub fn metrics(&self) -> Metrics {
         let reply = self.get("/metrics");
         assert_eq!(reply.status, 200);
@@ -241,7 +240,7 @@ impl Egressd {
         self.parsed().clone()
     }
 
-    /// The same, each line parsed once.
+    /// The same; each line is parsed only once.
     fn parsed(&self) -> MutexGuard<'_, Vec<Record>> {
         let mut parsed = self.parsed.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = self.stdout.from(parsed.len());
@@ -249,9 +248,9 @@ impl Egressd {
         parsed
     }
 
-    /// Waits for a record that `wanted` takes: the first such.
+    /// Waits for a record that `wanted` accepts: the first one.
     pub fn record(&self, wanted: impl Fn(&Record) -> bool) -> Record {
-        // Not under the lock: what is wanted may depend on the other records.
+        // Not under the lock: `wanted` may look at the other records.
         until("a record in the access log", || self.records().into_iter().find(&wanted))
     }
 
@@ -260,7 +259,7 @@ impl Egressd {
         self.stderr.text()
     }
 
-    /// Waits until it has said this. A thread of its own writes the diagnostics, so they may come after what they tell of.
+    /// Waits until it has written this to stderr. A separate thread writes the diagnostics, so they may come after the event.
     pub fn says(&self, what: &str) {
         until(&format!("{what:?} on standard error"), || self.stderr().contains(what).then_some(()));
     }
@@ -271,7 +270,7 @@ impl Egressd {
         kill_process(pid, signal).expect("it is our child");
     }
 
-    /// TERM, and all it wrote until it ended.
+    /// Sends TERM and waits for the end: everything that it wrote.
     pub fn stop(self) -> Ended {
         self.signal(Signal::TERM);
         self.wait()
@@ -313,7 +312,7 @@ fn get(admin: SocketAddr, path: &str) -> Reply {
     wire.read_reply()
 }
 
-/// The lines of a pipe, collected by a thread while they come.
+/// The lines of a pipe, collected by a thread as they come.
 #[derive(Debug)]
 struct Lines {
     lines: Arc<Mutex<Vec<String>>>,

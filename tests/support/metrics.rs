@@ -22,7 +22,7 @@ impl Metrics {
         )
     }
 
-    /// The sum over all series of this name that have these labels, whatever others they have; 0 where there is none.
+    /// The sum over all series of this name that have at least these labels; 0 if there is none.
     pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         self.series(name)
             .filter(|s| labels.iter().all(|(k, v)| s.labels.get(*k).is_some_and(|have| have == v)))
@@ -30,7 +30,7 @@ impl Metrics {
             .sum()
     }
 
-    /// [`Metrics::sum`] of a counter of whole things.
+    /// [`Metrics::sum`] as a whole number.
     pub fn count(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
         let sum = self.sum(name, labels);
         assert!(sum >= 0.0 && sum.fract() == 0.0, "{name} is {sum}");

@@ -1,4 +1,4 @@
-//! What every integration test needs: egressd as a process, a client that speaks bytes, origins that record what
+//! What every integration test needs: egressd as a process, a client that sends raw bytes, origins that record what
 //! reached them.
 //!
 //! ```ignore
@@ -12,8 +12,8 @@
 //! ```
 //!
 //! Everything blocks, on threads and without a runtime, so that a test reads from top to bottom; nothing blocks
-//! longer than [`DEADLINE`]. A test asserts by panicking, and so does everything here: what went wrong is then
-//! printed together with all that egressd wrote. Left out: the real programs (git, curl, nginx) of `tests/e2e`.
+//! longer than [`DEADLINE`]. A test asserts by panicking, and so does everything here: the failure is then printed
+//! together with all that egressd wrote. Not here: the real programs (git, curl, nginx) of `tests/e2e`.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -47,11 +47,11 @@ pub use self::tls::{Authority, Issued, TlsStream, client_hello};
 pub use self::volume::Volume;
 pub use self::wire::{End, Reply, Wire};
 
-/// The longest that any wait of a test lasts. Far more than is ever needed: on a busy machine a test must not fail
-/// for its slowness, only for a thing that does not happen.
+/// The longest time that any wait of a test lasts. It is far more than is ever needed: on a busy machine a test must not
+/// fail because it is slow, only because something does not happen.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Polls until `probe` gives a value; `what` is what the panic says was waited for.
+/// Polls until `probe` gives a value; the panic at the deadline says that `what` did not happen.
 pub fn until<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + DEADLINE;
     let mut pause = Duration::from_micros(500);
@@ -61,12 +61,13 @@ pub fn until<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
         }
         assert!(Instant::now() < deadline, "waited {} s for {what}", DEADLINE.as_secs());
         sleep(pause);
-        // Most things take a moment, and a few tests wait for hundreds of them.
+        // Most waits are short, and a few tests have hundreds of them.
         pause = (pause * 2).min(Duration::from_millis(10));
     }
 }
 
-/// A loopback address of its own, so that servers on fixed ports meet neither each other nor those of another run.
+/// A loopback address that nothing else uses, so that servers on fixed ports collide neither with each other nor with those
+/// of another run.
 pub fn own_loopback() -> Ipv4Addr {
     static NEXT: AtomicU8 = AtomicU8::new(64);
     let [_, _, high, low] = std::process::id().to_be_bytes();

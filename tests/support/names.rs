@@ -1,18 +1,18 @@
-//! A name server that answers as the test says, and remembers every question.
+//! A name server that answers as the test says, and records every question.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{JoinHandle, spawn};
 
-/// What was asked for.
+/// The type of a question.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
     /// IPv4 addresses.
     A,
     /// IPv6 addresses.
     Aaaa,
-    /// The name of an address.
+    /// The name that belongs to an address (PTR).
     Ptr,
     /// Anything else.
     Other,
@@ -27,26 +27,26 @@ pub struct Question {
     pub kind: Kind,
 }
 
-/// What it says.
+/// What the name server answers.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Says {
-    /// Those of these addresses that are of the family asked for; TTL 0, so that each request asks anew.
+    /// Those of these addresses that have the requested family; TTL 0, so that each request asks again.
     Addresses(Vec<IpAddr>),
     /// A PTR record with this name.
     Name(&'static str),
-    /// There is no such name.
+    /// The name does not exist (NXDOMAIN).
     NoSuchName,
-    /// The server failed.
+    /// The server failed (SERVFAIL).
     Failure,
-    /// Nothing at all.
+    /// No answer at all.
     Silence,
-    /// Bytes that are no answer.
+    /// Bytes that are not an answer.
     Garbage,
 }
 
 type Script = dyn Fn(&Question, usize) -> Says + Send + Sync;
 
-/// A running name server; ends when dropped.
+/// A running name server; a drop ends it.
 #[derive(Debug)]
 pub struct Names {
     address: SocketAddr,
@@ -56,7 +56,7 @@ pub struct Names {
 }
 
 impl Names {
-    /// `script` is given the question and how often the same was asked before.
+    /// `script` gets the question and how often the same one was asked before.
     pub fn start(
         address: SocketAddr,
         script: impl Fn(&Question, usize) -> Says + Send + Sync + 'static,
@@ -72,7 +72,7 @@ impl Names {
         Names { address, asked, stop, serving: Some(serving) }
     }
 
-    /// Where it answers.
+    /// The address at which it answers.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -162,7 +162,7 @@ fn answer(query: &[u8], kind: Kind, says: &Says) -> Option<Vec<u8>> {
     };
     let mut answer = query.to_vec();
     let count = u8::try_from(data.len()).expect("few");
-    // A response, recursion available; one question, so many answers, nothing else.
+    // A response, recursion available; one question, `count` answers, nothing else.
     answer[2..HEADER].copy_from_slice(&[0x81, 0x80 | code, 0, 1, 0, count, 0, 0, 0, 0]);
     let kind = &query[query.len() - 4..query.len() - 2];
     for data in data {

@@ -1,4 +1,4 @@
-//! A server that egressd dials: it does what the test says, and remembers every byte that reached it.
+//! A server that egressd dials: it does what the test says, and records every byte that reached it.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use super::{DEADLINE, Issued, any_port, until};
 
-/// What one connection brought.
+/// What arrived on one connection.
 #[derive(Clone, Debug)]
 pub struct Seen {
-    /// Who connected: the log's `upstream_local`.
+    /// The address that connected: the log's `upstream_local`.
     pub peer: SocketAddr,
-    /// The address of ours that was dialled: the log's `upstream`.
+    /// The address that was dialled: the log's `upstream`.
     pub local: SocketAddr,
     /// All bytes so far.
     pub bytes: Vec<u8>,
@@ -22,7 +22,7 @@ pub struct Seen {
     pub ended: bool,
 }
 
-/// A listening origin. Dropped, it closes all its connections.
+/// A listening origin. A drop closes all its connections.
 #[derive(Debug)]
 pub struct Origin {
     address: SocketAddr,
@@ -37,13 +37,13 @@ struct Shared {
     streams: Mutex<Vec<Weak<TcpStream>>>,
 }
 
-/// A poisoned lock means that some connection's thread panicked; what was recorded before is still true.
+/// A poisoned lock means that the thread of some connection panicked; what was recorded before is still correct.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Origin {
-    /// Serves every connection on `address` with `serve`, in a thread of its own. An error ends that connection.
+    /// Serves every connection on `address` with `serve`, each in its own thread. An error ends that connection.
     pub fn start(
         address: SocketAddr,
         serve: impl Fn(Conversation) -> io::Result<()> + Send + Sync + 'static,
@@ -67,12 +67,12 @@ impl Origin {
         Origin { address, shared, accepting: Some(accepting) }
     }
 
-    /// Sends back what it gets, and a FIN for a FIN.
+    /// Sends back what it gets, and answers a FIN with a FIN.
     pub fn echo() -> Self {
         Origin::start(any_port(), echo)
     }
 
-    /// Reads to the end and says nothing.
+    /// Reads to the end and sends nothing.
     pub fn silent() -> Self {
         Origin::start(any_port(), |mut conversation| {
             io::copy(&mut conversation, &mut io::sink())?;
@@ -99,7 +99,7 @@ impl Origin {
         })
     }
 
-    /// Where it listens.
+    /// The address at which it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -109,12 +109,12 @@ impl Origin {
         self.address.port()
     }
 
-    /// Every connection so far, in the order of their coming.
+    /// Every connection so far, in the order in which they came.
     pub fn seen(&self) -> Vec<Seen> {
         lock(&self.shared.seen).clone()
     }
 
-    /// Waits for connection number `index` to end, and gives what it brought.
+    /// Waits for connection number `index` to end, and returns what arrived on it.
     pub fn wait_ended(&self, index: usize) -> Seen {
         until("the origin's connection to end", || self.seen().get(index).filter(|seen| seen.ended).cloned())
     }
@@ -145,7 +145,7 @@ impl Drop for Origin {
     }
 }
 
-/// One connection of an [`Origin`]; reading records. Dropped, it is closed.
+/// One connection of an [`Origin`]; what is read from it is recorded. A drop closes it.
 #[derive(Debug)]
 pub struct Conversation {
     stream: Arc<TcpStream>,
@@ -168,7 +168,7 @@ impl Conversation {
         Conversation { stream, local, shared: Arc::clone(shared), index: seen.len() - 1 }
     }
 
-    /// The address of ours that was dialled.
+    /// The address that was dialled.
     pub fn local(&self) -> SocketAddr {
         self.local
     }

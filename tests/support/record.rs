@@ -12,12 +12,12 @@ const LONGEST_LINE: usize = 16 * 1024;
 pub struct Record(Value);
 
 impl Record {
-    /// Takes a line of the log, and panics at one that the contract does not allow.
+    /// Parses a line of the log, and panics if the contract does not allow it.
     pub fn parse(line: &str) -> Self {
         assert!(line.len() < LONGEST_LINE, "a line of {} bytes", line.len());
         assert!(!line.chars().any(char::is_control), "a control character in {line:?}");
         let value: Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("not JSON: {e}: {line}"));
-        // Absent is `null`, not missing; and there is nothing beside the table's fields.
+        // A field without a value is `null`, not missing; and there are no fields other than the table's.
         for field in FIELDS {
             assert!(value.get(field.name).is_some(), "{} is missing in {line}", field.name);
         }
@@ -42,15 +42,15 @@ impl Record {
 
     /// A field that holds text.
     pub fn text(&self, field: &str) -> &str {
-        self[field].as_str().unwrap_or_else(|| panic!("{field} is no text in {}", self.0))
+        self[field].as_str().unwrap_or_else(|| panic!("{field} is not a text in {}", self.0))
     }
 
     /// A field that holds a whole number.
     pub fn number(&self, field: &str) -> u64 {
-        self[field].as_u64().unwrap_or_else(|| panic!("{field} is no whole number in {}", self.0))
+        self[field].as_u64().unwrap_or_else(|| panic!("{field} is not a whole number in {}", self.0))
     }
 
-    /// Compares the named fields; `null` in `want` means that the field must be `null`.
+    /// Asserts the fields that `want` names; `null` in `want` means that the field must be `null`.
     pub fn assert_has(&self, want: &Value) {
         for (field, value) in want.as_object().expect("an object of fields") {
             assert_eq!(&self[field.as_str()], value, "{field} of {}", self.0);

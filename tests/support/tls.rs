@@ -1,4 +1,4 @@
-//! A test certificate authority, and TLS clients and servers by it.
+//! A test certificate authority, and TLS clients and servers that use it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -28,19 +28,19 @@ pub struct Authority {
 pub struct Issued {
     der: CertificateDer<'static>,
     key: Vec<u8>,
-    /// The certificate, as a file has it.
+    /// The certificate, as PEM.
     pub pem: String,
-    /// Its key, as a file has it.
+    /// Its key, as PEM.
     pub key_pem: String,
 }
 
 impl Authority {
-    /// A new one, with a new key.
+    /// A new authority, with a new key.
     pub fn new() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        // Of two of one name a signature would be blamed, and not the issuer.
+        // If two authorities had the same name, the error would be about the signature and not about the issuer.
         static NUMBER: AtomicU32 = AtomicU32::new(1);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("egressd test authority {number}");
@@ -66,7 +66,7 @@ impl Authority {
         self.sign(&CertificateParams::new(names).expect("names of ASCII"))
     }
 
-    /// A certificate for these names that expires with the first second of this year.
+    /// A certificate for these names that expires at the first second of this year.
     pub fn issue_until(&self, names: &[&str], year: i32) -> Issued {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).expect("names of ASCII");
@@ -85,14 +85,14 @@ impl Authority {
         self.sign(&params)
     }
 
-    /// A client's certificate with this DNS name alone.
+    /// A client's certificate with only this DNS name.
     pub fn issue_client_named(&self, name: &str) -> Issued {
         let mut params = CertificateParams::new([name.to_owned()]).expect("a name of ASCII");
         params.distinguished_name.remove(DnType::CommonName);
         self.sign(&params)
     }
 
-    /// The list of revoked certificates, by their serial numbers, as PEM.
+    /// A revocation list with these serial numbers, as PEM.
     pub fn crl(&self, revoked: &[u8]) -> String {
         let revoked_certs = revoked.iter().map(|serial| RevokedCertParams {
             serial_number: SerialNumber::from_slice(&[*serial]),
@@ -122,12 +122,12 @@ impl Authority {
         }
     }
 
-    /// Speaks TLS as a client over a connection, a tunnel say, to a server that shows a certificate for `name`.
+    /// Speaks TLS as a client over a connection, such as a tunnel, to a server that shows a certificate for `name`.
     pub fn client(&self, name: &str, wire: Wire) -> TlsStream {
         self.client_as(name, wire, None)
     }
 
-    /// The same, showing a certificate of its own if it is asked for one.
+    /// The same; the client shows its own certificate if the server asks for one.
     pub fn client_as(&self, name: &str, wire: Wire, own: Option<&Issued>) -> TlsStream {
         let mut roots = RootCertStore::empty();
         roots.add(self.der.clone()).expect("our certificate is well-formed");
@@ -136,7 +136,7 @@ impl Authority {
 }
 
 impl Issued {
-    /// For a server that shows this certificate.
+    /// The configuration of a server that shows this certificate.
     pub fn server_config(&self) -> Arc<ServerConfig> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.clone()));
@@ -150,7 +150,7 @@ impl Issued {
     }
 }
 
-/// The TLS records of a ClientHello as rustls sends it, with this server name, or with none.
+/// The TLS records of a ClientHello as rustls sends it, with this server name or without one.
 pub fn client_hello(name: Option<&str>) -> Vec<u8> {
     let mut connection = client(name.unwrap_or("unused.test"), RootCertStore::empty(), name.is_some(), None);
     let mut bytes = Vec::new();

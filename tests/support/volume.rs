@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use super::write;
 
-/// A volume as the kubelet writes it: files are links through `..data` to a directory of this update, and an update makes
-/// a new directory, swaps `..data` and removes the old one.
+/// A volume as the kubelet writes it: files are links through `..data` to the directory of the current update. An update
+/// makes a new directory, swaps `..data` and removes the old directory.
 #[derive(Debug)]
 pub struct Volume {
     root: PathBuf,
@@ -15,7 +15,7 @@ pub struct Volume {
 }
 
 impl Volume {
-    /// A new one with these files.
+    /// A new volume with these files.
     pub fn new(root: PathBuf, files: &[(&str, &str)]) -> Self {
         fs::create_dir(&root).expect("made");
         let mut volume = Volume { root, update: 0 };
@@ -26,7 +26,7 @@ impl Volume {
         volume
     }
 
-    /// All files anew, in one step.
+    /// Replaces all files, in one step.
     pub fn update(&mut self, files: &[(&str, &str)]) {
         let old = fs::read_link(self.root.join("..data")).ok();
         self.update += 1;

@@ -1,4 +1,4 @@
-//! A client that sends exactly the bytes it is told to, and reads what comes back.
+//! A client that sends exactly the bytes that the test gives it, and reads what comes back.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
@@ -17,16 +17,16 @@ pub enum End {
     Reset,
 }
 
-/// One connection, in bytes: bare TCP, or a stream over it such as TLS.
+/// One connection, as raw bytes: bare TCP, or a stream over it such as TLS.
 #[derive(Debug)]
 pub struct Wire<S = TcpStream> {
     stream: S,
-    /// Read from the socket and not yet given out: what came after a reply.
+    /// Read from the socket and not yet returned: what came after a reply.
     ahead: Vec<u8>,
 }
 
 impl Wire {
-    /// Connects. Nagle's algorithm is off, so that each [`Wire::send`] leaves as segments of its own.
+    /// Connects. Nagle's algorithm is off, so that each [`Wire::send`] leaves in its own segments.
     pub fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect_timeout(&address, DEADLINE)
             .unwrap_or_else(|e| panic!("connecting to {address}: {e}"));
@@ -41,7 +41,7 @@ impl Wire {
         Wire::over(socket.into())
     }
 
-    /// Over a socket that stands already.
+    /// Uses a socket that is already connected.
     pub fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("TCP_NODELAY");
         stream.set_read_timeout(Some(DEADLINE)).expect("not zero");
@@ -49,7 +49,7 @@ impl Wire {
         Wire { stream, ahead: Vec::new() }
     }
 
-    /// Our address: the log's `client`.
+    /// The client's address: the log's `client`.
     pub fn local(&self) -> SocketAddr {
         self.stream.local_addr().expect("connected")
     }
@@ -65,7 +65,7 @@ impl Wire {
         socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).expect("SO_LINGER");
     }
 
-    /// A second hand on the same connection, for sending while the first one reads.
+    /// A second handle to the same connection, for sending while the first one reads.
     pub fn second(&self) -> Self {
         Wire { stream: self.stream.try_clone().expect("a descriptor"), ahead: Vec::new() }
     }
@@ -78,7 +78,7 @@ impl Wire {
 }
 
 impl<S: Read + Write> Wire<S> {
-    /// Over a stream that has its deadlines.
+    /// Uses a stream that already has its deadlines.
     pub fn through(stream: S) -> Self {
         Wire { stream, ahead: Vec::new() }
     }
@@ -93,7 +93,7 @@ impl<S: Read + Write> Wire<S> {
         &mut self.stream
     }
 
-    /// Sends all of it. That the other side has closed meanwhile is no error: what it said is still to be read.
+    /// Sends all bytes. It is not an error if the other side has closed meanwhile: what it sent can still be read.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
         match self.stream.write_all(bytes.as_ref()) {
             Err(e) if matches!(e.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {}
@@ -101,7 +101,7 @@ impl<S: Read + Write> Wire<S> {
         }
     }
 
-    /// Sends the pieces with a pause between, so that the other side reads them one by one.
+    /// Sends the pieces with a pause between them, so that the other side reads them one by one.
     pub fn send_in_pieces<'a>(&mut self, pieces: impl IntoIterator<Item = &'a [u8]>, pause: Duration) {
         for piece in pieces {
             self.send(piece);
@@ -117,7 +117,7 @@ impl<S: Read + Write> Wire<S> {
         self.ahead.drain(..length).collect()
     }
 
-    /// All that comes until the other side ends the connection, and how it did.
+    /// Everything that comes until the other side ends the connection, and how it ended it.
     pub fn read_to_end(&mut self) -> (Vec<u8>, End) {
         loop {
             if let Some(end) = self.fill() {
@@ -184,15 +184,15 @@ impl<S: Read + Write> Wire<S> {
                 }
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == ErrorKind::ConnectionReset => return Some(End::Reset),
-                // TLS that ended without saying so.
+                // TLS that ended without a close_notify.
                 Err(e) if e.kind() == ErrorKind::UnexpectedEof => return Some(End::Reset),
-                Err(e) => panic!("reading: {e}; until then came {:?}", String::from_utf8_lossy(&self.ahead)),
+                Err(e) => panic!("reading: {e}; received before: {:?}", String::from_utf8_lossy(&self.ahead)),
             }
         }
     }
 }
 
-/// A reply as it came.
+/// A reply as it was received.
 #[derive(Clone, Debug)]
 pub struct Reply {
     /// The status number.
@@ -222,7 +222,7 @@ impl Reply {
         Reply { status, headers, body: String::new() }
     }
 
-    /// The one value of this field; two are a fault.
+    /// The only value of this field; two fields of this name are a failure.
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut values = self.headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name));
         let value = values.next().map(|(_, value)| value.as_str());

@@ -1,8 +1,8 @@
-//! Points the suite at any proxy: `against egressd|squid|tinyproxy [ROW…]` inside the namespace that `tests/threats/run` makes,
-//! `table FILE…` for SECURITY.md. No test, and not run by `cargo test`.
+//! Runs the suite against any proxy: `against egressd|squid|tinyproxy [ROW…]` inside the namespace that `tests/threats/run`
+//! makes, `table FILE…` for SECURITY.md. This is not a test, and `cargo test` does not run it.
 //!
-//! Each proxy has the deployment's own configuration: `.amazonaws.com` may be reached by CONNECT to 443 and by plain HTTP
-//! on port 80, nothing else. What is measured is what the client got and what the targets, the name server and the log saw.
+//! Each proxy has the deployment's own configuration: it allows only `.amazonaws.com`, by CONNECT to 443 and by plain HTTP
+//! on port 80. The verdict is about what the client got and what the targets, the name server and the log saw.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -24,19 +24,20 @@ use suite::verdict::verdict;
 use suite::world::{Mark, News, World};
 use support::{DEADLINE, directory, read, until, write};
 
-/// How long a proxy that leaves the connection open may be quiet before that is what came of a case. Silence is no event
-/// to wait for: it takes a time, and this one costs every case that ends in it. Where nothing at all has come by then, the
-/// proxy may only be slow, and [`PATIENT`] decides.
+/// How long a proxy that leaves the connection open must be quiet before silence is the result of a case. Silence is not an
+/// event to wait for: it needs a time, and every case that ends in silence costs this time. If nothing at all has come by
+/// then, the proxy may only be slow, and [`PATIENT`] decides.
 const QUIET: Duration = Duration::from_millis(400);
-/// More than the 2 s after which egressd gives up a client that does not speak; the other two never do.
+/// More than the 2 s after which egressd gives up on a silent client; the other two proxies never do.
 const PATIENT: Duration = Duration::from_secs(3);
-/// Between a case that came to harm and the same again. What comes late of the case before is on its way between the proxy
-/// and its targets, where nobody tells when the last of it has passed: as long as all is waited for to settle, and more.
+/// The pause between a case that did harm and its repetition. Late effects of the case before are on their way between the
+/// proxy and its targets, and nothing says when the last of them has passed. So the pause is longer than the wait in which
+/// everything settles.
 const LATE: Duration = Duration::from_secs(1);
-/// The row on silence, which is waited out.
+/// The row on silence, for which the suite waits longer.
 const WAITS: u8 = 14;
-/// After the client was answered, the proxy still dials, sends and logs. All of that is waited for until nothing new has
-/// come for so long.
+/// After the client has its answer, the proxy still dials, sends and logs. The suite waits until nothing new has come for
+/// this long.
 const SETTLED: Duration = Duration::from_millis(100);
 
 fn main() -> ExitCode {
@@ -51,7 +52,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// A proxy that runs until this is dropped.
+/// A proxy that runs until this value is dropped.
 struct Proxy {
     child: Child,
     log: PathBuf,
@@ -186,9 +187,9 @@ fn measure(name: &str, rows: &[&str]) -> ExitCode {
     let is_wanted = |case: &Case| rows.is_empty() || rows.contains(&case.row.to_string().as_str());
     for case in cases::all().iter().filter(|case| is_wanted(case)) {
         let (mut came, mut detail) = send(case, &world, &proxy);
-        // A name that was asked for is in a cache from then on.
+        // After its first question a name may be in a cache.
         if is_bad(&came) && !matches!(case.harm, Harm::Asked(_)) {
-            // It may be the last case's, come late.
+            // It may be a late effect of the case before.
             std::thread::sleep(LATE);
             (came, detail) = send(case, &world, &proxy);
         }
@@ -205,25 +206,25 @@ fn measure(name: &str, rows: &[&str]) -> ExitCode {
             }
         }
     }
-    // That it works at all: else every refusal would be a lie.
+    // The proxy must work at all: otherwise every refusal would mean nothing.
     let right = suite::case::case(0, "right").tunnel("{OK}", suite::hello::real(suite::hello::OK));
     let said = drive(address(), &right, &world, Patience::Quiet(QUIET)).unwrap_or_default();
     let works = said.tail.starts_with(&[22, 3]);
     if !works {
-        eprintln!("{name}: a right tunnel does not work: {said:?}\n{}", read(&home.path().join("output")));
+        eprintln!("{name}: an allowed tunnel does not work: {said:?}\n{}", read(&home.path().join("output")));
     }
-    eprintln!("{name}: {surprises} cases came to harm or were broken");
+    eprintln!("{name}: {surprises} cases did harm or broke something");
     ExitCode::from(u8::from(!works || name == "egressd" && surprises > 0))
 }
 
-/// Sends one case: its verdict, and what it was reached by.
+/// Sends one case: its verdict, and what led to it.
 fn send(case: &Case, world: &World, proxy: &Proxy) -> (String, String) {
     let mark = world.mark();
     let written = proxy.written().len();
     let quiet = if case.row == WAITS { PATIENT } else { QUIET };
     let mut said = drive(address(), case, world, Patience::Quiet(quiet)).unwrap_or_default();
     if said.end.is_none() && said.all().is_empty() {
-        // Slow, or silent for good?
+        // Is it slow, or silent for ever?
         said = drive(address(), case, world, Patience::Quiet(PATIENT)).unwrap_or_default();
     }
     let (news, log) = settled(world, &mark, proxy);
@@ -231,7 +232,7 @@ fn send(case: &Case, world: &World, proxy: &Proxy) -> (String, String) {
     (came, format!("{said:?} {news:?}"))
 }
 
-/// What came since then, and the log, once neither grows any more.
+/// What came since `mark`, and the log, once neither grows any more.
 fn settled(world: &World, mark: &Mark, proxy: &Proxy) -> (News, Vec<u8>) {
     let look = || (world.since(mark), proxy.written());
     let size = |(news, log): &(News, Vec<u8>)| {
@@ -243,7 +244,7 @@ fn settled(world: &World, mark: &Mark, proxy: &Proxy) -> (News, Vec<u8>) {
     loop {
         std::thread::sleep(SETTLED);
         let now = look();
-        // A proxy that never comes to rest is judged by what it has done.
+        // A proxy that never settles is judged by what it has done so far.
         if size(&now) == size(&before) || begun.elapsed() > PATIENT {
             return now;
         }
@@ -256,7 +257,7 @@ fn is_bad(verdict: &str) -> bool {
     table::badness(verdict) == 0 || verdict == "accepted"
 }
 
-/// What the column is called.
+/// The title of the column.
 fn version(name: &str) -> String {
     let output = Command::new(name).arg("-v").output();
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The rows that are bytes alone: each is sent to a running egressd.
+//! The rows that need nothing but bytes: each is sent to a running egressd.
 
 use crate::check::{holds, holds_with};
 
@@ -63,7 +63,7 @@ fn t12_an_sslv2_hello() {
 }
 
 #[test]
-fn t13_what_is_no_tls() {
+fn t13_what_is_not_tls() {
     holds(13);
 }
 
@@ -168,7 +168,7 @@ fn t37_right_and_wrong_addresses_mixed() {
 }
 
 #[test]
-fn t38_a_name_that_leads_inside() {
+fn t38_a_name_that_resolves_to_an_internal_address() {
     holds(38);
 }
 

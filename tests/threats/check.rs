@@ -1,4 +1,4 @@
-//! Holds the cases of a row against a running egressd: the answer, the record, the metric, and what the targets saw.
+//! Checks the cases of a row against a running egressd: the answer, the record, the metric, and what the targets saw.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -14,7 +14,7 @@ pub(crate) fn ask(authority: &str) -> String {
     format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n")
 }
 
-/// Every case of the row comes to what is expected, in an egressd of its own.
+/// Asserts that every case of the row has the expected result, in an egressd of its own.
 pub(crate) fn holds(row: u8) {
     holds_with(row, "");
 }
@@ -31,7 +31,7 @@ pub(crate) fn hold_where(cases: &[Case], change: impl Fn(String) -> String) {
     let proxy = Egressd::start(&change(world.config() + UNHURRIED));
     let mut failed = Vec::new();
     for case in cases {
-        // All that is wrong is told at once; what went wrong is printed by the panic itself.
+        // All failures are reported together; each panic has printed its own message.
         if catch_unwind(AssertUnwindSafe(|| hold_one(case, &world, &proxy))).is_err() {
             failed.push(format!("row {}: {}", case.row, case.what));
         }
@@ -42,7 +42,7 @@ pub(crate) fn hold_where(cases: &[Case], change: impl Fn(String) -> String) {
     assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
 }
 
-/// The suite asks faster than any client may.
+/// The suite sends more requests than the rate limit allows any client.
 pub(crate) const UNHURRIED: &str = "limits: {requests_per_second_per_client: 100000}\n";
 
 fn hold_one(case: &Case, world: &World, proxy: &Egressd) {
@@ -115,7 +115,7 @@ fn refused_within(what: &str, said: &Said, reason: &str, proxy: &Egressd) {
     assert_eq!(record["decision"], "deny", "{what}");
 }
 
-/// How often the verdict that is expected was given so far, by the metric.
+/// How often the expected verdict was given so far, by the metric.
 fn counted(proxy: &Egressd, expect: Expect) -> Option<u64> {
     let reason = match expect {
         Expect::Reply(_, reason)

@@ -1,4 +1,4 @@
-//! How egressd itself ends, and what it leaves.
+//! How egressd itself ends, and what it leaves behind.
 
 use std::io::{BufRead, BufReader, pipe};
 use std::net::{SocketAddr, TcpStream};
@@ -22,7 +22,7 @@ fn term_with_tunnels_open_lets_them_finish_and_takes_no_more() {
     let proxy = Egressd::start(&(config(&[&rule]) + "shutdown: {grace_period: 10m}\n"));
     let authority = origin.address().to_string();
     let mut tunnels: Vec<Wire> = (0..20).map(|_| proxy.tunnel(&authority)).collect();
-    // It has begun to ask, and will not have a 200.
+    // This client has begun its request, and will not get a 200.
     let mut late = proxy.connect();
     late.send("CONNECT ");
     proxy.signal(Signal::TERM);
@@ -44,9 +44,9 @@ fn term_with_tunnels_open_lets_them_finish_and_takes_no_more() {
 }
 
 #[test]
-fn a_second_term_waits_for_nobody_who_still_asks() {
+fn a_second_term_does_not_wait_for_clients_that_still_ask() {
     let directory = directory();
-    // Costs a second or more: nobody will have compared it by then.
+    // Comparing this password takes a second or more: it will not be finished by then.
     write(
         &directory.path().join("users"),
         "slow:$2b$15$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW\n",
@@ -61,7 +61,7 @@ fn a_second_term_waits_for_nobody_who_still_asks() {
     half.send("CONNECT half.test:443 HTTP/1.1\r\nHo");
     let mut proving = Wire::connect(proxy.listener("locked"));
     proving.send("CONNECT x.test:443 HTTP/1.1\r\nHost: x\r\nProxy-Authorization: Basic c2xvdzp4\r\n\r\n");
-    // Who came later and was answered: then those before were accepted.
+    // This client came later and has its answer: so the earlier ones were accepted.
     for listener in ["proxy", "locked"] {
         let mut later = Wire::connect(proxy.listener(listener));
         later.send("CONNECT other.test:443 HTTP/1.1\r\nHost: x\r\n\r\n");
@@ -78,7 +78,7 @@ fn a_second_term_waits_for_nobody_who_still_asks() {
     let ended = proxy.wait();
     assert_eq!(ended.code, 0, "{}", ended.stderr);
     assert!(!ended.stderr.contains("did not end in time"), "{}", ended.stderr);
-    // Two seconds is what a connection under way has where there is no second TERM.
+    // Without a second TERM, a connection in progress has two seconds.
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
 }
 
@@ -109,7 +109,7 @@ fn kill_in_mid_push_leaves_whole_lines_and_the_next_start_is_clean() {
     let opened = Record::parse(left.lines().next().expect("a line"));
     opened.assert_has(&json!({"event": "open"}));
 
-    // The same address at once, though connections of the dead one linger, and the log goes on behind what is there.
+    // The same address works at once, although connections of the killed process linger. The log continues where it ended.
     let proxy = start(crate::support::directory());
     let mut tunnel = proxy.tunnel(&origin.address().to_string());
     tunnel.finish();
@@ -151,7 +151,7 @@ fn a_log_whose_pipe_is_closed_stops_new_requests() {
             break address;
         }
     };
-    // Goes on being read, so that it never blocks.
+    // It is read further, so that it never blocks.
     let draining = std::thread::spawn(move || stderr.lines().map_while(Result::ok).collect::<Vec<_>>());
     drop(reader);
     let authority = format!("{}:{}", hello::OK, world.tls);

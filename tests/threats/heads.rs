@@ -1,5 +1,5 @@
-//! What the rows leave open about request heads: the verdict depends neither on the segments nor on the mode, and nothing of
-//! what is refused reaches a parent; the record says what was asked.
+//! What the rows do not cover about request heads: the verdict depends neither on the segments nor on the mode, nothing that
+//! is refused reaches a parent, and the record says what was asked.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -23,7 +23,7 @@ fn every_refused_head_is_refused_whatever_its_segments() {
         let (Expect::Reply(status, reason), [Step::Send(bytes)]) = (case.expect, &case.steps[..]) else {
             continue;
         };
-        // What a name leads to may differ from question to question.
+        // What a name resolves to may differ from question to question.
         if bytes.len() > SHORT || case.row == 36 {
             continue;
         }
@@ -76,7 +76,7 @@ fn t47_nothing_that_is_refused_reaches_a_parent() {
         "port_not_allowed",
         "scheme_not_allowed",
     ];
-    // Of a connection on which something right came first, the first goes to the parent.
+    // On a connection whose first request is correct, the first one goes to the parent.
     let cases: Vec<Case> = refused_for(&reasons)
         .into_iter()
         .filter(|case| !case.steps.iter().any(|s| matches!(s, Step::Reply)))
@@ -103,7 +103,7 @@ fn the_record_of_a_malformed_target_says_what_was_asked_and_no_password() {
 }
 
 #[test]
-fn whoever_leaves_amid_a_head_is_recorded_as_gone() {
+fn a_client_that_leaves_in_the_middle_of_a_head_is_recorded_as_gone() {
     let world = World::on_loopback();
     let proxy = Egressd::start(&world.config());
     let mut wire = proxy.connect();

@@ -1,4 +1,4 @@
-//! The suite is whole, and SECURITY.md says what it shows.
+//! The suite is complete, and SECURITY.md agrees with it.
 
 use std::collections::BTreeSet;
 use std::path::Path;

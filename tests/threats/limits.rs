@@ -1,4 +1,4 @@
-//! The rows about resources: slowness, floods, tunnels that never end, data carried out, and what must not grow.
+//! The rows about resources: slow clients, floods, tunnels that never end, data that is sent out, and what must not grow.
 
 use std::fs::File;
 use std::io::Read;
@@ -37,7 +37,7 @@ fn t62_slowness_is_bounded_absolutely() {
     let world = World::on_loopback();
     let text = world.config() + "limits: {head_timeout: 400ms}\ntunnel: {client_hello_timeout: 400ms}\n";
     let proxy = Egressd::start(&text);
-    // A byte now and then does not prolong it: neither a head …
+    // A byte from time to time does not extend the deadline: neither of a head …
     let mut wire = proxy.connect();
     wire.send("GET http://x/ HTTP/1.1\r\nX: ");
     drip(&mut wire, b"a");
@@ -45,7 +45,7 @@ fn t62_slowness_is_bounded_absolutely() {
         .record(|record| record["reason"] == "head_timeout")
         .assert_has(&json!({"event": "deny", "status": 408}));
     proxy.refuses("CONNECT x:443 HTTP/1.1\r\nHos", 408, "head_timeout");
-    // … nor a hello.
+    // … nor of a hello.
     let mark = world.mark();
     let mut tunnel = proxy.tunnel(&format!("{}:{}", hello::OK, world.tls));
     tunnel.send([0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc]);
@@ -61,7 +61,7 @@ fn t62_slowness_is_bounded_absolutely() {
     assert!(!bytes.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&bytes));
     let last = stalling.record(|record| record["event"] != "open");
     assert!(!last["reason"].is_null() || !last["ending"].is_null(), "{last:?}");
-    // Whoever says nothing at all is a probe.
+    // A client that sends nothing at all is a probe.
     let (bytes, end) = proxy.connect().read_to_end();
     assert_eq!((bytes, end), (Vec::new(), End::Fin));
 }
@@ -75,7 +75,7 @@ fn t64_a_flood_meets_caps_and_the_admin_listener_answers() {
     let held: Vec<Wire> = (0..10).map(|_| proxy.tunnel(&authority)).collect();
     let refused = proxy.refuses(ask(&authority), 429, "client_limit_reached");
     assert!(refused.reply.header("retry-after").is_some());
-    // From other addresses, to the cap of all.
+    // From other addresses, up to the cap for all clients.
     let from = |last: u8| {
         let mut wire = Wire::connect_from([127, 0, 7, last].into(), proxy.address());
         wire.send(ask(&authority));
@@ -89,7 +89,7 @@ fn t64_a_flood_meets_caps_and_the_admin_listener_answers() {
         })
         .collect();
     proxy.refused(from(9), 503, "limit_reached");
-    // Whoever asks nothing takes no connection from others.
+    // Clients that ask nothing do not use up the connections of others.
     let one = Egressd::start(&(world.config() + "limits: {tunnels: 200, tunnels_per_client: 8}\n"));
     let silent: Vec<Wire> = (0..300).map(|_| one.connect()).collect();
     let limit = || one.metrics().count("egressd_connections_total", &[("result", "limit")]);
@@ -100,7 +100,7 @@ fn t64_a_flood_meets_caps_and_the_admin_listener_answers() {
     one.says("has 24 connections open");
     assert_eq!(one.stderr().matches("has 24 connections open").count(), 1, "{}", one.stderr());
     drop(silent);
-    // A thousand connections that ask nothing, and the probes of Kubernetes are answered all the same.
+    // With a thousand connections that ask nothing, the probes of Kubernetes are still answered.
     let idle: Vec<Wire> = (0..1000).map(|_| proxy.connect()).collect();
     assert_eq!(proxy.get("/livez").status, 200);
     assert!(proxy.metrics().count("egressd_connections_total", &[("result", "limit")]) > 0);
@@ -125,7 +125,7 @@ fn descriptors_run_out_and_come_back() {
         &file,
         world.config() + "limits: {tunnels_per_client: 10000, requests_per_second_per_client: 100000}\n",
     );
-    // 170 descriptors carry a dozen tunnels.
+    // 170 descriptors allow a dozen tunnels.
     let binary = command();
     let mut limited = Command::new("sh");
     limited.env_clear().args(["-c", "ulimit -n 170; exec \"$0\" run --config \"$1\""]);
@@ -142,7 +142,7 @@ fn descriptors_run_out_and_come_back() {
     }
     for wire in &mut held {
         let mut first = [0; 12];
-        // Refused with a reply, or closed without one: never left to hang.
+        // Refused with a reply, or closed without one: it never hangs.
         match wire.stream_mut().read(&mut first) {
             Ok(count) if first[..count].starts_with(b"HTTP/1.1 200") => {}
             _ => refused += 1,
@@ -161,7 +161,7 @@ fn descriptors_run_out_and_come_back() {
 }
 
 #[test]
-fn t65_no_tunnel_is_for_ever() {
+fn t65_no_tunnel_lasts_for_ever() {
     let origin = Origin::echo();
     let rule = format!("tcp://{}", origin.address());
     let text = config(&[&rule]);
@@ -171,12 +171,12 @@ fn t65_no_tunnel_is_for_ever() {
     let mut tunnel = proxy.tunnel(&authority);
     assert_eq!(tunnel.read_to_end().0, b"");
     proxy.record(|record| record["ending"] == "idle_timeout");
-    // Busy for longer than it may.
+    // Active for longer than allowed.
     let proxy = Egressd::start(&(text.clone() + "tunnel: {max_lifetime: 1s}\n"));
     let mut tunnel = proxy.tunnel(&authority);
     drip(&mut tunnel, b"x");
     proxy.record(|record| record["ending"] == "max_lifetime");
-    // Its rule is taken away, and so does a rule that wants TLS where there is none.
+    // Its rule is removed; a rule that wants TLS where there is none ends it, too.
     for rules in [vec!["a.example"], vec!["a.example", "https://127.0.0.1:1-65535"]] {
         let proxy = Egressd::start(&text);
         let mut tunnel = proxy.tunnel(&authority);
@@ -190,7 +190,7 @@ fn t65_no_tunnel_is_for_ever() {
 }
 
 #[test]
-fn t67_no_more_is_carried_out_than_the_rule_says() {
+fn t67_no_more_is_uploaded_than_the_rule_allows() {
     let origin = Origin::silent();
     let to = origin.address();
     let limited = format!("{{to: \"tcp://{to}\", upload_limit: 64KiB}}");
@@ -201,7 +201,7 @@ fn t67_no_more_is_carried_out_than_the_rule_says() {
     tunnel.read_to_end();
     assert_eq!(origin.wait_ended(0).bytes.len(), 64 << 10, "to the byte");
     proxy.record(|record| record["ending"] == "upload_limit").assert_has(&json!({"sent": 64 << 10}));
-    // The same in a plain request: by its length, and by what it turns out to be.
+    // The same in a plain request: by its Content-Length, and by the bytes that really come.
     let mut wire = proxy.connect();
     wire.send(format!("PUT http://{to}/ HTTP/1.1\r\nHost: {to}\r\nContent-Length: 1048576\r\n\r\n"));
     wire.send(vec![7; 1 << 20]);

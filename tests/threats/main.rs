@@ -1,6 +1,6 @@
-//! The whole threat catalogue: every row as at least one test whose name carries its number, sent as bytes to a running
-//! egressd. The rows, the attacks and the world in which they are sent stand in `suite`, so that `tests/threats/run` can
-//! point the same bytes at other proxies; what each row comes to stands in SECURITY.md, made from here.
+//! The whole threat catalogue: every row has at least one test whose name contains its number, and that sends the bytes to a
+//! running egressd. The rows, the attacks and the world in which they are sent are in `suite`, so that `tests/threats/run`
+//! can send the same bytes to other proxies. The result of each row is in SECURITY.md, which is generated from here.
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,4 +1,4 @@
-//! The rows about what is written in files: a list that is too wide, broken or gone lets nothing out.
+//! The rows about what is written in files: a list that is too wide, broken or missing allows nothing.
 
 use std::fmt::Write as _;
 
@@ -61,7 +61,7 @@ fn t22_rules_that_are_too_wide_are_refused() {
 }
 
 #[test]
-fn t23_names_that_strangers_can_have_are_told_and_closed_by_exact_hosts() {
+fn t23_names_that_anybody_can_rent_get_a_warning_and_exact_hosts_exclude_them() {
     crate::check::holds(23);
     for (rule, told) in [
         ("*.amazonaws.com", "S3"),
@@ -122,11 +122,11 @@ fn t34_a_list_means_what_its_lines_say_or_is_refused() {
         assert_eq!(code, Some(78), "{what}: {told}");
         assert!(told.contains("list.txt:2:"), "{what}: the place is not told: {told}");
     }
-    // A rule is one text: neither its end nor a comment in it can be moved by what a name says.
+    // A rule is one text: the content of a name can move neither its end nor a comment.
     let (code, told) = check(&["ok.example.com # evil.test"]);
     assert_eq!(code, Some(78), "{told}");
 
-    // What other editors write is read as what it says, and not one line more.
+    // Text from other editors is read as what it says, and no line is added.
     let world = World::on_loopback();
     let (ok, tls) = (hello::OK, world.tls);
     for list in [
@@ -161,7 +161,7 @@ fn t35_an_empty_or_missing_list_lets_nothing_out() {
     ] {
         Egressd::start(&text).refuses(world.fill(&connect("{OK}")), 403, "host_not_allowed");
     }
-    // Gone while it runs: what was allowed stays so, and nothing else becomes it.
+    // Removed while egressd runs: what was allowed stays allowed, and nothing else becomes allowed.
     let (directory, text) = with_list(&world, format!("{}:{}\n", hello::OK, world.tls).as_bytes());
     let proxy = Egressd::start_in(directory, &text);
     for change in [

@@ -1,4 +1,4 @@
-//! The rows about the way to a target: loops, a parent, name servers and targets that fail.
+//! The rows about the path to a target: loops, a parent, name servers and targets that fail.
 
 use std::io::{self, Read, Write};
 
@@ -27,7 +27,7 @@ fn t44_its_own_listeners_are_out_of_reach_for_every_rule() {
         }
         proxy.refuses(format!("GET http://{own}/metrics HTTP/1.1\r\nHost: {own}\r\n\r\n"), 502, "loop");
     }
-    // A Via that names us is nothing to go by: it is the client's word, and it leaves with no request.
+    // A Via that names egressd proves nothing: the client wrote it, and no request goes out with it.
     assert_eq!(proxy.metrics().count("egressd_requests_total", &[("reason", "loop")]), 8);
 }
 
@@ -46,7 +46,7 @@ fn t47_with_a_parent_what_is_known_here_is_still_checked_here() {
     proxy.refuses(ask("10.1.2.3:22"), 403, "address_prohibited");
     proxy.refuses(ask("169.254.169.254:80"), 403, "address_prohibited");
     assert!(parent.seen().is_empty(), "a denial reached the parent");
-    // What a name leads to is the parent's to find out and to check: nobody here asks.
+    // The parent resolves a name and checks its address: egressd does not ask.
     let mut wire = proxy.connect();
     wire.send(ask("v4-10-0-0-1.amazonaws.com:22"));
     until("the parent to be asked", || {
@@ -77,13 +77,13 @@ fn name_servers_that_are_dead_slow_lying_or_flapping() {
         proxy.refuses(world.fill(&get(format!("http://{host}:{{WEB}}/"), "")), status, reason);
     }
     assert!(world.settled(&mark).reached.is_empty());
-    // It comes back by itself: a failure is remembered for seconds at the most.
+    // It recovers by itself: a failure is cached for some seconds at most.
     until("the name that was refused once to be found", || {
         let mut wire = proxy.connect();
         wire.send(world.fill(&connect("flaps.amazonaws.com")));
         (wire.read_head().status == 200).then_some(())
     });
-    // No name server at all: neither hangs nor opens.
+    // Without any name server: the request neither hangs nor passes.
     let dead = world
         .config()
         .replace(&world.name_server().to_string(), "127.0.0.1:1")
@@ -100,7 +100,7 @@ fn name_servers_that_are_dead_slow_lying_or_flapping() {
     assert!(world.settled(&mark).reached.is_empty());
 }
 
-/// An egressd before this target, by a rule without a look inside.
+/// An egressd with a rule that allows opaque tunnels to this target.
 fn before(origin: &Origin, more: &str) -> Egressd {
     Egressd::start(
         &(config(&[&format!("tcp://{}", origin.address()), &format!("http://{}", origin.address())]) + more),
@@ -139,7 +139,7 @@ fn targets_that_reset_stall_half_close_or_are_not_there() {
         .record(|record| record["event"] == "close")
         .assert_has(&json!({"ending": "upstream_closed", "sent": 10, "received": 4}));
 
-    // Silence is bounded, in a tunnel and in an answer; an answer that stops amid its body is not passed off as whole.
+    // Silence is bounded, in a tunnel and in an answer; an answer that stops inside its body is not presented as complete.
     let origin = Origin::silent();
     let proxy = before(
         &origin,
@@ -152,7 +152,7 @@ fn targets_that_reset_stall_half_close_or_are_not_there() {
     let request = format!("GET http://{0}/ HTTP/1.1\r\nHost: {0}\r\n\r\n", origin.address());
     proxy.refuses(&request, 504, "upstream_timeout");
     let origin = Origin::start(any_port(), |mut conversation| {
-        // Unasked it would be no answer.
+        // Without a request it would not be an answer.
         conversation.read_exact(&mut [0; 4])?;
         conversation.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")?;
         io::copy(&mut conversation, &mut io::sink())?;
@@ -166,7 +166,7 @@ fn targets_that_reset_stall_half_close_or_are_not_there() {
     assert!(bytes.ends_with(b"\r\n\r\nhalf"), "{}", String::from_utf8_lossy(&bytes));
     proxy.record(|record| record["event"] == "http" && record["reason"] == "upstream_timeout");
 
-    // Nobody listens.
+    // Nothing listens.
     let gone = std::net::SocketAddr::new(own_loopback().into(), 9);
     let proxy = Egressd::start(&config(&[&format!("tcp://{gone}")]));
     proxy.refuses(ask(&gone.to_string()), 502, "connect_refused");

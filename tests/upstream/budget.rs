@@ -1,4 +1,4 @@
-//! `upload_budget`: so many bytes of one client by one rule in a sliding window, whatever carries them.
+//! `upload_budget`: how many bytes one client may send under one rule within a sliding window, in tunnels and requests alike.
 
 use std::io::Read;
 
@@ -43,7 +43,7 @@ fn t67_a_tunnel_is_cut_at_the_budget_and_new_requests_are_refused() {
     assert_eq!(proxy.metrics().count("egressd_requests_total", &[("reason", "upload_budget")]), 1);
 }
 
-/// An attacker who opens every tunnel before the first byte gains nothing by it.
+/// An attacker that opens all tunnels before the first byte gains nothing.
 #[test]
 fn t67_many_tunnels_at_once_share_one_budget() {
     let origin = Origin::silent();
@@ -86,7 +86,7 @@ fn another_client_has_a_budget_of_its_own() {
     until("the byte to arrive", || (arrived(&origin) == 1).then_some(()));
     proxy.refuses(connect(&origin), 403, "upload_budget");
 
-    // Loopback is a network of many clients.
+    // Loopback has many client addresses.
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.bind(&std::net::SocketAddr::from(([127, 0, 0, 2], 0)).into()).unwrap();
     socket.connect(&proxy.address().into()).unwrap();
@@ -120,7 +120,7 @@ fn t67_plain_requests_draw_on_the_budget_heads_included() {
     wire.send(&request);
     assert_eq!(wire.read_reply().status, 200);
 
-    // What cannot be sent whole is not begun: neither this head nor this length.
+    // What cannot be sent completely is not begun: neither this head nor a body of this length.
     wire.send(&request);
     let refused = proxy.refused(wire, 403, "upload_budget");
     refused.record.assert_has(&json!({"policy": "test", "decision": "deny"}));
@@ -129,19 +129,19 @@ fn t67_plain_requests_draw_on_the_budget_heads_included() {
     proxy.refuses(post("Content-Length: 400"), 403, "upload_budget");
     assert_eq!(origin.seen().len(), 1, "nothing of them reached the origin");
 
-    // A length that nobody knows is begun, and cut.
+    // A body of unknown length is begun, and cut.
     let mut wire = proxy.connect();
     wire.send(post("Transfer-Encoding: chunked") + "1f4\r\n" + &"x".repeat(500));
     let reply = wire.read_reply();
     assert_eq!((reply.status, reply.reason()), (403, Some("upload_budget")));
-    // Its body had begun, so there is a record from before it.
+    // Its body had begun, so there is an earlier record, too.
     proxy.record(|r| r["id"] == reply.id() && r["event"] == "open");
     proxy.record(|r| r["id"] == reply.id() && r["event"] == "deny");
     let cut = origin.wait_ended(1).bytes;
     assert!(!cut.ends_with(b"\r\n0\r\n\r\n") && cut.len() < 450, "{}", String::from_utf8_lossy(&cut));
 }
 
-/// A reload must not be a way to a fresh budget.
+/// A reload must not give a client a new budget.
 #[test]
 fn a_reload_keeps_what_was_sent() {
     let origin = Origin::silent();

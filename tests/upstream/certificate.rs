@@ -1,4 +1,4 @@
-//! `verify_certificate`: the target proves to be the host before the client's hello goes to it.
+//! `verify_certificate`: the target proves that it is the host before the client's hello goes to it.
 
 use std::io::{Read, Write};
 
@@ -12,7 +12,7 @@ use crate::support::{
 
 const HOST: &str = "a.test";
 
-/// Where `HOST` is at the origin, by a rule that wants a proof, trusting what stands in `roots.pem`.
+/// A configuration in which `HOST` resolves to the origin, with a rule that verifies the certificate by `roots.pem`.
 fn verifying(origin: &Origin) -> String {
     let rule = format!("{{to: \"https://{HOST}:{}\", verify_certificate: true}}", origin.port());
     config(&[&rule])
@@ -25,7 +25,7 @@ fn trusting(authority: &Authority) -> TempDir {
     directory
 }
 
-/// Opens a tunnel, sends a hello in it and wants this alert (RFC 8446 §6) and this reason.
+/// Opens a tunnel, sends a hello in it and expects this alert (RFC 8446 §6) and this reason.
 fn is_refused(proxy: &Egressd, origin: &Origin, alert: u8, reason: &str) -> Record {
     let mut tunnel = proxy.tunnel(&format!("{HOST}:{}", origin.port()));
     let client = tunnel.local().to_string();
@@ -39,7 +39,7 @@ fn is_refused(proxy: &Egressd, origin: &Origin, alert: u8, reason: &str) -> Reco
     record
 }
 
-/// Speaks TLS through a tunnel, and says where the tunnel came from.
+/// Speaks TLS through a tunnel, and returns the address of its client.
 fn speak(proxy: &Egressd, origin: &Origin, authority: &Authority) -> String {
     let tunnel = proxy.tunnel(&format!("{HOST}:{}", origin.port()));
     let client = tunnel.local().to_string();
@@ -89,7 +89,7 @@ fn t15_a_target_that_cannot_prove_to_be_the_host_never_sees_the_clients_hello() 
 }
 
 #[test]
-fn t15_a_target_that_speaks_no_tls_is_told_as_that() {
+fn t15_a_target_that_does_not_speak_tls_is_reported_as_such() {
     let authority = Authority::new();
     let origin = Origin::saying("SSH-2.0-OpenSSH_9.2\r\n");
     let proxy = Egressd::start_in(trusting(&authority), &verifying(&origin));
@@ -146,7 +146,7 @@ fn a_reload_takes_up_changed_roots_and_forgets_what_the_old_ones_said() {
 }
 
 #[test]
-fn without_authorities_nothing_is_started_and_the_reason_is_told() {
+fn without_authorities_egressd_does_not_start_and_says_why() {
     let directory = directory();
     let file = directory.path().join("egressd.yaml");
     let wants = config(&["{to: a.test, verify_certificate: true}"]);
@@ -159,7 +159,7 @@ fn without_authorities_nothing_is_started_and_the_reason_is_told() {
                 name a PEM file in `certificates.roots`";
     assert!(ended.stderr.contains(told), "{}", ended.stderr);
 
-    // Who verifies nothing needs none.
+    // A configuration that verifies nothing needs no authorities.
     let directory = crate::support::directory();
     let file = directory.path().join("egressd.yaml");
     write(&file, wants.replace(", verify_certificate: true", ""));

@@ -1,4 +1,4 @@
-//! What stands between a permitted request and its target, through a running egressd: upload budgets, the target's
+//! What is between a permitted request and its target, tested through a running egressd: upload budgets, the target's
 //! certificate, a parent proxy.
 
 #[path = "../support/mod.rs"]

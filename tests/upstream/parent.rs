@@ -1,5 +1,5 @@
-//! `upstream_proxy`: everything goes to the parent, the policy stays ours. The parent is another egressd, or a server
-//! that answers as it is told.
+//! `upstream_proxy`: everything goes to the parent, but egressd still decides. The parent is another egressd, or a server
+//! that answers as the test says.
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
@@ -15,7 +15,7 @@ use crate::support::{
 };
 
 const HOST: &str = "a.test";
-/// Neither a name server nor a route is there: who looks a name up by it fails.
+/// There is neither a name server nor a route at this address: a lookup through it fails.
 const NO_DNS: &str = "dns: {servers: [\"127.0.0.1:1\"], timeout: 1s}\n";
 
 fn by(parent: SocketAddr) -> String {
@@ -27,7 +27,7 @@ fn parent(rules: &[&str]) -> Egressd {
     Egressd::start(&(config(rules) + &format!("dns: {{hosts: {{{HOST}: [127.0.0.1]}}}}\n")))
 }
 
-/// Nothing that is not public is opened.
+/// The same without `private`: only public addresses are open.
 fn closed(text: &str) -> String {
     text.replace("    private: [127.0.0.0/8]\n", "")
 }
@@ -104,7 +104,7 @@ fn what_our_policy_denies_never_reaches_the_parent() {
     for (authority, reason) in [
         ("evil.test:22", "host_not_allowed"),
         ("x.example.com:23", "port_not_allowed"),
-        // A literal address is the one that is known before the parent has it.
+        // Only a literal address is known before the parent gets the request.
         ("10.1.2.3:22", "address_prohibited"),
         ("169.254.169.254:80", "address_prohibited"),
     ] {
@@ -114,14 +114,14 @@ fn what_our_policy_denies_never_reaches_the_parent() {
 }
 
 #[test]
-fn t44_egressd_is_nobodys_parent_but_anothers() {
+fn t44_egressd_is_never_its_own_parent() {
     let address = SocketAddr::new(own_loopback().into(), 3128);
     let rules = ["tcp://a.example.com:22", &format!("tcp://{address}")];
     let text = config(&rules).replace("127.0.0.1:0}]", &format!("{address}}}]"));
     let itself = Egressd::start(&(text.clone() + &by(address)));
     itself.refuses(connect("a.example.com:22"), 502, "loop");
     drop(itself);
-    // And neither is it a target through another parent.
+    // And it is not a target through another parent either.
     let parent = Origin::silent();
     let proxy = Egressd::start(&(text + &by(parent.address())));
     proxy.refuses(connect(&address.to_string()), 502, "loop");
@@ -129,7 +129,7 @@ fn t44_egressd_is_nobodys_parent_but_anothers() {
 }
 
 #[test]
-fn a_parent_that_says_no_is_told_from_a_target_that_does() {
+fn a_refusal_by_the_parent_is_distinguished_from_a_failing_target() {
     for (answer, status, reason) in [
         ("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", 502, "upstream_proxy_refused"),
         ("HTTP/1.1 407 Who\r\nProxy-Authenticate: Basic\r\n\r\n", 502, "upstream_proxy_refused"),
@@ -207,7 +207,7 @@ fn t61_the_parent_hears_our_credentials_and_never_the_clients() {
         format!("CONNECT a.example.com:22 HTTP/1.1\r\nHost: a.example.com:22\r\n{ours}\r\n\r\n")
     );
 
-    // A plain request goes as it is, to a parent that allows CONNECT to port 443 alone.
+    // A plain request is forwarded as it is, to a parent that allows CONNECT only to port 443.
     let mut wire = proxy.connect();
     wire.send(
         "GET http://a.example.com:8080/p?q HTTP/1.1\r\nHost: a.example.com:8080\r\nUser-Agent: x\r\nVia: 1.1 inner\r\n\
@@ -253,7 +253,7 @@ fn plain_requests_go_through_the_parent_and_share_its_connection() {
 }
 
 #[test]
-fn a_parent_that_wants_other_credentials_for_a_plain_request_is_told_as_that() {
+fn a_parent_that_wants_other_credentials_for_a_plain_request_is_reported_as_such() {
     let parent = answering("HTTP/1.1 407 Who\r\nProxy-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n");
     let proxy = Egressd::start(&(config(&["http://a.example.com"]) + &by(parent.address())));
     let get = "GET http://a.example.com/ HTTP/1.1\r\nHost: a.example.com\r\n\r\n";
@@ -279,7 +279,7 @@ fn tls_parent(authority: &Authority) -> Origin {
 }
 
 #[test]
-fn an_https_parent_is_spoken_to_in_tls_and_must_prove_itself() {
+fn an_https_parent_gets_tls_and_must_prove_itself() {
     let (authority, stranger) = (Authority::new(), Authority::new());
     let parent = tls_parent(&authority);
     let keys = format!(
@@ -304,7 +304,7 @@ fn an_https_parent_is_spoken_to_in_tls_and_must_prove_itself() {
     wire.send("GET http://a.example.com/ HTTP/1.1\r\nHost: a.example.com\r\n\r\n");
     assert_eq!(wire.read_reply().body, "plain");
 
-    // A parent with another authority's word hears nothing.
+    // A parent with another authority's certificate gets nothing.
     let hash = |proxy: &Egressd| proxy.metrics().label_values("egressd_config_info", "sha256").join(",");
     let before = hash(&proxy);
     write(&proxy.file("ca.pem"), stranger.pem());
@@ -315,7 +315,7 @@ fn an_https_parent_is_spoken_to_in_tls_and_must_prove_itself() {
 }
 
 #[test]
-fn the_gate_and_the_proof_work_through_the_parent() {
+fn the_hello_gate_and_verify_certificate_work_through_the_parent() {
     let authority = Authority::new();
     let origin = Origin::tls_echo(&authority.issue(&[HOST]));
     let target = format!("{HOST}:{}", origin.port());
@@ -336,7 +336,7 @@ fn the_gate_and_the_proof_work_through_the_parent() {
     assert_eq!(tunnel.read_to_end().0, [21, 3, 3, 0, 2, 2, 112]);
 }
 
-/// The parent's address is the operator's word: no rule opens it, and no reload takes it for a target's.
+/// The operator sets the parent's address: it needs no rule, and no reload treats it as a target's address.
 #[test]
 fn a_reload_judges_a_tunnel_through_a_parent_by_its_target() {
     let parent = answering("HTTP/1.1 200 OK\r\n\r\n");
@@ -352,7 +352,7 @@ fn a_reload_judges_a_tunnel_through_a_parent_by_its_target() {
 }
 
 #[test]
-fn a_reload_may_change_the_way() {
+fn a_reload_may_change_the_route() {
     let origin = Origin::echo();
     let address = origin.address().to_string();
     let parent = answering("HTTP/1.1 200 OK\r\n\r\n");

@@ -1,4 +1,4 @@
-//! The admin listener behind a balancer: the header is read where it comes, and not required.
+//! The admin listener behind a balancer: a header is read if it comes, and it is not required.
 
 use crate::balancer::{v1, v2};
 use crate::support::{Egressd, Reply, Wire, config};
@@ -56,7 +56,7 @@ fn a_malformed_header_is_closed() {
 #[test]
 fn nobody_else_can_claim_to_be_another() {
     let proxy = start("192.0.2.0/24");
-    // The header is no HTTP, and that is what is asked for here.
+    // The header is not HTTP, and this test expects exactly that.
     assert_eq!(get(&proxy, &v1("127.0.0.1"), "/metrics").status, 400);
     assert_eq!(get(&proxy, b"", "/metrics").status, 200);
 }

@@ -1,4 +1,4 @@
-//! The PROXY protocol: the client behind the balancer decides and is logged, and nobody else can claim to be one.
+//! The PROXY protocol: the client behind the balancer decides and is logged, and no other peer can claim to be that client.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub(crate) fn v1(client: &str) -> Vec<u8> {
     format!("PROXY {family} {client} {to} 4711 3128\r\n").into_bytes()
 }
 
-/// PROXY over TCP/IPv4 from this client, port 4711, with fields behind the addresses.
+/// A PROXY header over TCP/IPv4 from this client, port 4711, with fields after the addresses.
 pub(crate) fn v2(client: [u8; 4], fields: &[u8]) -> Vec<u8> {
     let body = [&client[..], &[10, 0, 0, 1, 0x12, 0x67, 0x0c, 0x38], fields].concat();
     v2_header(0x21, 0x11, &body)
@@ -40,7 +40,7 @@ pub(crate) fn vpc_endpoint(id: &str) -> Vec<u8> {
     [&[0xEA][..], &len, &[0x01], id.as_bytes()].concat()
 }
 
-/// Two policies by network, the first of which alone reaches the origin; and one for whoever has no header's address.
+/// Two policies by network, of which only the first one reaches the origin; and one for clients without a header's address.
 fn by_network(origin: &Origin) -> String {
     let to = origin.address();
     deciding(
@@ -96,7 +96,7 @@ fn t70_a_balancer_that_speaks_for_itself_is_its_own_client() {
     let origin = Origin::echo();
     let proxy = Egressd::start(&by_network(&origin));
     let unspecified = v2_header(0x21, 0x00, &[]);
-    // What stands in a LOCAL header is not read: it could say anything.
+    // The addresses in a LOCAL header are not read: they could be anything.
     let local = v2_header(0x20, 0x11, &[192, 0, 2, 9, 10, 0, 0, 1, 0, 1, 0, 2]);
     for header in [b"PROXY UNKNOWN\r\n".to_vec(), unspecified, v2_header(0x20, 0x00, &[]), local] {
         let mut wire = proxy.connect();
@@ -150,7 +150,7 @@ fn a_policy_may_ask_for_the_vpc_endpoint() {
 }
 
 #[test]
-fn t70_whoever_is_not_trusted_is_closed_with_a_forged_header_and_without() {
+fn t70_an_untrusted_peer_is_closed_with_a_forged_header_and_without() {
     let trusted_elsewhere = "proxy_protocol: {trusted: [192.0.2.0/24]}";
     let proxy = Egressd::start(&listening(trusted_elsewhere, &["a.example"]));
     for bytes in [&v1("192.0.2.9")[..], &v2([192, 0, 2, 9], &[]), connect_to("a.example:443").as_bytes(), b""]
@@ -202,16 +202,16 @@ fn t70_a_trusted_peer_must_send_one_header_that_is_right() {
 }
 
 #[test]
-fn a_second_header_that_comes_later_is_no_request() {
+fn a_second_header_that_comes_later_is_not_a_request() {
     let proxy = Egressd::start(&listening(TRUSTED, &["a.example"]));
     let peeks = |number| (connections(&proxy, "accepted") == number).then_some(());
     for (number, second) in (1..).zip([v1("10.0.0.8"), v2([10, 0, 0, 8], &[])]) {
         let mut wire = proxy.connect();
-        // Read by itself: a part of the first head is behind it, so that the header is known to be taken out.
+        // Read separately: a part of the first head follows it, so that the header is known to have been removed.
         wire.send(v1("10.0.0.7"));
         wire.send([&second[..], connect_to("a.example:443").as_bytes()].concat());
         let (answer, end) = wire.read_to_end();
-        // In one read or in two: closed without a word, or answered as what it is.
+        // In one read or in two: closed without a reply, or answered as a bad request.
         assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 400 "), "{}", answer.escape_ascii());
         assert_ne!((answer.is_empty(), end), (false, End::Reset));
         let refused = connections(&proxy, "proxy_header_invalid");
@@ -278,7 +278,7 @@ fn health_checks_are_counted_and_never_logged() {
             probe.send(&header);
             probe.finish();
             assert_closed_without_a_word(probe);
-            // An NLB may also leave with a RST.
+            // An NLB may also end with a RST.
             proxy.connect().reset();
             count += 2;
             wait_for_connections(&proxy, "probe", count);
@@ -311,7 +311,7 @@ fn tls_begins_right_behind_the_header() {
 }
 
 #[test]
-fn a_balancer_that_hides_the_clients_is_told_once() {
+fn a_balancer_that_hides_the_clients_is_reported_once() {
     let limits = "limits: {requests_per_second_per_client: 100000}\n";
     let proxy = Egressd::start(&(config(&["a.example"]) + limits));
     let says = "nearly all of the last 1000 connections came from 127.0.0.1.";
@@ -334,6 +334,6 @@ fn a_drain_does_not_wait_for_a_header_or_a_handshake() {
     let proxy = Egressd::start(&(listening(TRUSTED, &["a.example"]) + "shutdown: {grace_period: 10m}\n"));
     let mut idle = proxy.connect();
     idle.send("PROXY ");
-    // The grace period is far beyond the deadline of `stop`.
+    // The grace period is far longer than the deadline of `stop`.
     assert_eq!(refused_connections(&proxy.stop().records).len(), 0);
 }

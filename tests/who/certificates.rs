@@ -19,7 +19,7 @@ const TLS: &str = "tls: {certificate: tls.crt, key: tls.key}";
 pub(crate) const MUTUAL: &str =
     "tls: {certificate: tls.crt, key: tls.key, client_ca: ca.crt, client_crl: ca.crl}";
 
-/// A directory with the files of a listener; clients with the serial numbers `revoked` are.
+/// A directory with the files of a listener; the client certificates with the serial numbers `revoked` are revoked.
 fn files(authority: &Authority, revoked: &[u8]) -> TempDir {
     let directory = directory();
     let path = |name: &str| directory.path().join(name);
@@ -38,7 +38,7 @@ pub(crate) fn connect(proxy: &Egressd, authority: &Authority, own: Option<&Issue
     Wire::through(authority.client_as(NAME, proxy.connect(), own))
 }
 
-/// What becomes of a client that speaks TLS: nothing but an alert and the end of the connection.
+/// Asserts that a client that speaks TLS gets only an alert and the end of the connection.
 pub(crate) fn assert_let_down(proxy: &Egressd, authority: &Authority, own: Option<&Issued>) -> String {
     let mut stream = authority.client_as(NAME, proxy.connect(), own);
     let peer = stream.sock.local_addr().expect("connected").to_string();
@@ -77,7 +77,7 @@ fn requests_and_tunnels_go_through_tls_as_they_do_without() {
     let close = proxy.record(|record| record["id"] == reply.id() && record["event"] == "close");
     close.assert_has(&json!({"sent": 1 << 20, "received": 1 << 20, "identity": null, "listener": "proxy"}));
 
-    // TLS inside TLS, by the ClientHello gate.
+    // TLS inside TLS, through the gate that reads the ClientHello.
     let authority_of_origin = format!("git.test:{}", tls_origin.port());
     let mut outer = connect(&proxy, &authority, None);
     outer.send(connect_to(&authority_of_origin));
@@ -106,7 +106,7 @@ fn each_record_within_a_tunnel_has_an_outer_record_of_its_own() {
     let records = [record(10), record(200), record(0)].concat();
     wire.send(&records);
     let mut socket = &wire.stream().sock;
-    // Of TLS 1.3: five bytes of head, the record, its type, its tag.
+    // A record of TLS 1.3: five bytes of header, the content, its type, its tag.
     let mut raw = vec![0; records.len() + 3 * (5 + 1 + 16)];
     socket.read_exact(&mut raw).expect("the echo");
     let (mut lengths, mut rest) = (Vec::new(), &raw[..]);
@@ -134,7 +134,7 @@ fn identities_decide_between_policies() {
             "gitaly",
             "spiffe://corp/gitaly",
         ),
-        // The common name is one more identity, and the first proven one is shown.
+        // The common name is another identity, and the log shows the first proven one.
         (authority.issue_client(2, "backup", Some("spiffe://corp/x")), 403, "named", "spiffe://corp/x"),
         (authority.issue_client(3, "backup", None), 403, "named", "cn:backup"),
         (authority.issue_client(4, "spiffe://corp/gitaly", None), 403, "", "cn:spiffe://corp/gitaly"),
@@ -158,7 +158,7 @@ fn identities_decide_between_policies() {
 }
 
 #[test]
-fn a_client_without_a_right_certificate_gets_no_further_than_the_handshake() {
+fn a_client_without_a_valid_certificate_gets_no_further_than_the_handshake() {
     let (authority, other) = (Authority::new(), Authority::new());
     let proxy = Egressd::start_in(files(&authority, &[66]), &listening(MUTUAL, &["a.example"]));
     let cases = [
@@ -181,7 +181,7 @@ fn a_client_without_a_right_certificate_gets_no_further_than_the_handshake() {
 }
 
 #[test]
-fn what_is_no_handshake_is_closed_and_recorded() {
+fn what_is_not_a_handshake_is_closed_and_recorded() {
     let authority = Authority::new();
     let keys = "tls: {certificate: tls.crt, key: tls.key, handshake_timeout: 200ms}";
     let proxy = Egressd::start_in(files(&authority, &[]), &listening(keys, &["a.example"]));
@@ -248,7 +248,7 @@ fn a_new_certificate_and_a_new_revocation_list_count_from_the_next_handshake_on(
     old.send(connect_to(&origin.address().to_string()));
     assert_eq!(old.read_head().status, 200);
 
-    // Rotation, as cert-manager does it.
+    // Rotation, like cert-manager.
     let new = authority.issue_until(&[NAME], 2090);
     write_own(proxy.directory(), &new);
     proxy.signal(Signal::HUP);
@@ -275,13 +275,13 @@ fn a_new_certificate_and_a_new_revocation_list_count_from_the_next_handshake_on(
         (proxy.metrics().count("egressd_config_last_reload_successful", &[]) == 1).then_some(())
     });
     assert_let_down(&proxy, &authority, Some(&client));
-    // What is open stays: it was let in by what counted then.
+    // Open connections stay: the files of that time accepted them.
     old.send("ping");
     assert_eq!(old.read_exact(4), b"ping");
 }
 
 #[test]
-fn check_tells_what_is_wrong_with_the_files() {
+fn check_reports_what_is_wrong_with_the_files() {
     let authority = Authority::new();
     let directory = files(&authority, &[]);
     let file = directory.path().join("egressd.yaml");

@@ -1,4 +1,4 @@
-//! Basic authentication: git's way of asking twice, three tries, and no secret anywhere.
+//! Basic authentication: git asks twice, a connection has three tries, and no secret appears anywhere.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,10 +12,10 @@ use crate::{connect_to, deciding, listening};
 const PASSWORDS: &str = "basic_auth: {users_file: users.htpasswd}";
 pub(crate) const PASSWORD: &str = "correct-horse-battery-staple";
 const WRONG: &str = "incorrect-donkey";
-/// For passwords that nobody guesses here: at cost 14 it takes a second to compare one.
+/// For passwords that the tests never guess: at cost 14 it takes a second to compare one.
 const DEAR: &str = "$2a$14$k42ZFHFWqBp3vWli.nIn8uYyIkbvYRvodzbfbK18SSsY.CsIQPlxO";
 
-/// Users and their passwords, at bcrypt's least cost: a test is no place to wait.
+/// Users and their passwords, at bcrypt's lowest cost, so that tests do not wait.
 pub(crate) fn users(users: &[(&str, &str)]) -> String {
     let line = |(user, password): &(&str, &str)| {
         format!("{user}:{}\n", bcrypt::hash(password, 4).expect("a good cost"))
@@ -71,7 +71,7 @@ fn git_asks_without_credentials_and_again_with_them_on_the_same_connection() {
     wire.finish();
     assert_eq!(wire.read_to_end(), (Vec::new(), End::Fin));
 
-    // That git asked without was no denial.
+    // The first request without credentials was not a denial.
     assert_eq!(challenges(&proxy), 1);
     assert_eq!(origin.wait_ended(0).bytes, b"ping");
     let ended = proxy.stop();
@@ -84,7 +84,7 @@ fn git_asks_without_credentials_and_again_with_them_on_the_same_connection() {
 }
 
 #[test]
-fn a_wrong_password_is_recorded_and_told_the_same_for_known_and_unknown_users() {
+fn a_wrong_password_is_recorded_and_answered_the_same_for_known_and_unknown_users() {
     let proxy = Egressd::start_in(files(), &listening(PASSWORDS, &["a.example"]));
     let malformed = |text: &str| format!("Proxy-Authorization: Basic {}\r\n", STANDARD.encode(text));
     let cases = [
@@ -106,7 +106,7 @@ fn a_wrong_password_is_recorded_and_told_the_same_for_known_and_unknown_users() 
         assert!(reply.body.contains(says), "{}", reply.body);
         proxy.record(|record| record["id"] == reply.id()).assert_has(&json!({
             "event": "deny", "decision": "deny", "reason": "auth_failed", "status": 407, "client": client,
-            // Nobody is whom they only claim to be.
+            // A claimed user name is not an identity.
             "identity": null, "policy": null, "target": "b.example:443", "method": "CONNECT",
         }));
     }
@@ -116,7 +116,7 @@ fn a_wrong_password_is_recorded_and_told_the_same_for_known_and_unknown_users() 
 }
 
 #[test]
-fn another_scheme_is_asked_as_none_is() {
+fn another_scheme_is_challenged_like_missing_credentials() {
     let proxy = Egressd::start_in(files(), &listening(PASSWORDS, &["a.example"]));
     for (number, scheme) in (1..).zip(["Bearer abc", "Negotiate YII=", "Digest username=\"gitaly\""]) {
         let mut wire = proxy.connect();
@@ -155,7 +155,7 @@ fn a_connection_whose_next_head_cannot_be_found_is_closed() {
     let proxy = Egressd::start_in(files(), &listening(PASSWORDS, &["http://a.example"]));
     let hello = String::from_utf8_lossy(b"\x16\x03\x01").into_owned();
     let cases = [
-        // A body would have to be read first; the tunnel's bytes are no head; and these two say themselves that no more comes.
+        // A body would have to be read first; tunnel bytes are not a head; and the last two say themselves that no more comes.
         "POST http://a.example/ HTTP/1.1\r\nHost: a.example\r\nContent-Length: 2\r\n\r\nhi".to_owned(),
         connect_to("a.example:443") + &hello,
         "GET http://a.example/ HTTP/1.0\r\n\r\n".to_owned(),
@@ -215,7 +215,7 @@ fn every_request_proves_itself_and_the_header_never_leaves() {
             .record(|record| record["id"] == reply.id())
             .assert_has(&json!({"event": "http", "identity": identity}));
     }
-    // One user's connection to the origin is not another's.
+    // One user's connection to the origin is not used for another user.
     let peers: Vec<_> = origin.seen().iter().map(|seen| seen.peer).collect();
     assert_eq!(peers.len(), 2, "{peers:?}");
     for seen in origin.seen() {
@@ -288,7 +288,7 @@ fn a_certificate_and_a_password_are_both_wanted_and_both_count() {
     wire.send(connect_as(&to.to_string(), &basic("gitaly", PASSWORD)));
     let reply = wire.read_head();
     assert_eq!(reply.status, 200);
-    // The first proven identity is the one that is shown.
+    // The log shows the first proven identity.
     proxy
         .record(|record| record["id"] == reply.id())
         .assert_has(&json!({"policy": "both", "identity": "spiffe://corp/node"}));
@@ -343,7 +343,7 @@ fn too_many_passwords_at_once_are_429_and_hold_up_nobody_else() {
         proxy.records().into_iter().find(|record| record["reason"] == "client_rate_limited")
     });
     busy.assert_has(&json!({"event": "error", "status": 429, "identity": null}));
-    // Whoever brings no password does not wait behind them.
+    // A client without a password does not wait behind them.
     let mut other = Wire::connect(proxy.listener("open"));
     other.send(connect_to(&origin.address().to_string()));
     assert_eq!(other.read_head().status, 200);
@@ -355,7 +355,7 @@ fn a_client_that_leaves_takes_its_password_out_of_the_queue() {
     let directory = directory();
     write(&directory.path().join("users.htpasswd"), format!("gitaly:{DEAR}\n"));
     let proxy = Egressd::start_in(directory, &listening(PASSWORDS, &["a.example"]));
-    // Nobody waits for any of these; of one address four may wait.
+    // The test does not wait for any of these; of one address, four may wait.
     for number in 0..20 {
         let mut wire = proxy.connect();
         wire.send(connect_as("a.example:443", &basic("gitaly", &format!("guess {number}"))));
@@ -383,7 +383,7 @@ fn no_secret_is_in_log_diagnostics_or_metrics() {
         wire.send(connect_as(&authority, &basic("gitaly", password)));
         assert_eq!(wire.read_head().status, status);
     }
-    // What a person types into the wrong field, and what stands in a head that is refused.
+    // A secret that a person types into the wrong field, and one in a head that is refused.
     let mut wire = proxy.connect();
     wire.send(connect_as(&authority, &basic(WRONG, "x")));
     assert_eq!(wire.read_head().status, 407);

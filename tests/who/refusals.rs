@@ -1,4 +1,4 @@
-//! What strangers can repeat without end: every one is counted, and the log has them at a bounded rate.
+//! Refusals that an untrusted client can cause without end: each is counted, and the log records them at a bounded rate.
 
 use serde_json::json;
 
@@ -6,12 +6,12 @@ use crate::passwords::{basic, connect_as, files};
 use crate::support::{Egressd, Record, Wire, config, until};
 use crate::{assert_closed_without_a_word, listening, refused_connections, wait_for_connections};
 
-/// How many refusals these records tell of.
+/// How many refusals these records report.
 fn told<'r>(records: impl IntoIterator<Item = &'r Record>) -> u64 {
     records.into_iter().map(|record| 1 + record["suppressed"].as_u64().unwrap_or(0)).sum()
 }
 
-/// Waits until the records for this reason tell of so many refusals, and gives them: fewer.
+/// Waits until the records for this reason report `count` refusals, and returns the records, which are fewer.
 fn wait_for_told(proxy: &Egressd, reason: &str, count: u64) -> Vec<Record> {
     let records = until("all refusals to be told", || {
         let mut records = proxy.records();
@@ -24,7 +24,7 @@ fn wait_for_told(proxy: &Egressd, reason: &str, count: u64) -> Vec<Record> {
 }
 
 #[test]
-fn a_flood_is_counted_whole_and_logged_with_the_number_left_out() {
+fn a_flood_is_counted_completely_and_logged_with_the_number_left_out() {
     const FLOOD: u64 = 300;
     let proxy = Egressd::start(&listening("proxy_protocol: {trusted: [127.0.0.0/8]}", &["a.example"]));
     for _ in 0..FLOOD {
@@ -33,17 +33,17 @@ fn a_flood_is_counted_whole_and_logged_with_the_number_left_out() {
         assert_closed_without_a_word(wire);
     }
     wait_for_connections(&proxy, "proxy_header_invalid", FLOOD);
-    // Nothing is lost: who is not in a record is in the number of the next.
+    // Nothing is lost: a refusal without its own record is in the number of the next record.
     let records = wait_for_told(&proxy, "proxy_header_invalid", FLOOD);
     assert_eq!(refused_connections(&records).len(), records.len());
 }
 
 #[test]
-fn a_flood_of_wrong_passwords_is_counted_whole_and_logged_with_the_number_left_out() {
+fn a_flood_of_wrong_passwords_is_counted_completely_and_logged_with_the_number_left_out() {
     const FLOOD: u64 = 300;
     let passwords = "basic_auth: {users_file: users.htpasswd}";
     let proxy = Egressd::start_in(files(), &listening(passwords, &["a.example"]));
-    // The same pair, which is hashed once: the rate of the log is looked at here, and not that of the hashes.
+    // The same user and password, which is hashed once: this test is about the rate of the log, not of the hashes.
     let guess = connect_as("a.example:443", &basic("gitaly", "incorrect-donkey"));
     let mut ids = Vec::new();
     for _ in 0..FLOOD / 3 {
@@ -59,7 +59,7 @@ fn a_flood_of_wrong_passwords_is_counted_whole_and_logged_with_the_number_left_o
     assert_eq!(proxy.metrics().count("egressd_requests_total", &failed), FLOOD);
     for record in wait_for_told(&proxy, "auth_failed", FLOOD) {
         record.assert_has(&json!({"event": "deny", "decision": "deny", "status": 407, "identity": null}));
-        // Either it is one request's, or it tells of many.
+        // The record is for one request, or it reports many.
         assert_eq!(record["suppressed"].is_null(), ids.iter().any(|id| record["id"] == id.as_str()));
         assert!(record.text("client").starts_with("127.0.0.1:"), "{record:?}");
     }
@@ -82,7 +82,8 @@ fn a_client_that_asks_too_often_does_not_fill_the_log() {
     }
 }
 
-/// Behind a balancer all come to one listener: the first refusals of each client are told, whoever else is noisy.
+/// Behind a balancer all clients come to one listener: the first refusals of each client are logged, even if another client
+/// is noisy.
 #[test]
 fn a_noisy_client_hides_no_other_clients_first_refusals() {
     let text = listening("proxy_protocol: {trusted: [127.0.0.0/8]}", &[])
@@ -116,7 +117,7 @@ fn a_noisy_client_hides_no_other_clients_first_refusals() {
     assert_eq!(told.len(), limited);
 }
 
-/// What is no request counts against its client's rate like one that is.
+/// Something that is not a request counts against its client's rate like a request.
 #[test]
 fn malformed_heads_beyond_the_rate_are_429_and_do_not_fill_the_log() {
     const FLOOD: u64 = 200;
@@ -138,7 +139,7 @@ fn malformed_heads_beyond_the_rate_are_429_and_do_not_fill_the_log() {
 }
 
 #[test]
-fn the_number_left_out_is_told_at_the_end_too() {
+fn the_number_left_out_is_logged_at_the_end_too() {
     let proxy = Egressd::start(&listening("proxy_protocol: {trusted: [192.0.2.0/24]}", &["a.example"]));
     for _ in 0..30 {
         assert_closed_without_a_word(proxy.connect());

@@ -1,5 +1,5 @@
-//! All that tells who asks at once: the balancer's header, a certificate, the VPC endpoint, a password; and how all of it is
-//! renewed while egressd runs.
+//! All ways of identifying a client together: the balancer's header, a certificate, the VPC endpoint, a password; and how
+//! their files are renewed while egressd runs.
 
 use serde_json::json;
 
@@ -78,7 +78,7 @@ fn a_secret_that_the_kubelet_updates_counts_from_then_on() {
         || proxy.metrics().sum("egressd_certificate_expires_timestamp_seconds", &[("listener", "proxy")]);
     assert_eq!((status(&stays, PASSWORD), status(&goes, "changed")), (403, 407));
 
-    // No signal: the swap of `..data` alone, as cert-manager's renewal comes into a pod.
+    // No signal, only the swap of `..data`: this is how cert-manager's renewal arrives in a pod.
     volume.update(&lines(&update(&authority.issue_until(&[NAME], 2090), &[7], "changed")));
     until("the new certificate", || (expires() == 3_786_912_000.0).then_some(()));
     assert_eq!((status(&stays, PASSWORD), status(&stays, "changed")), (407, 403));

@@ -1,4 +1,4 @@
-//! GitLab's side: git as Gitaly runs it for a push mirror, once or on and on.
+//! GitLab's side: git as Gitaly runs it for a push mirror, once or repeatedly.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,7 +13,7 @@ use crate::git_server::GitServer;
 use crate::support::{Authority, until};
 use crate::tool::{Ran, isolate};
 
-/// The host, and who pushes there.
+/// The host, and the git user that pushes there.
 #[derive(Debug)]
 pub(super) struct GitLab {
     host: Host,
@@ -21,7 +21,7 @@ pub(super) struct GitLab {
     proxy: &'static str,
 }
 
-/// One push, from its start.
+/// One push, with its start time.
 #[derive(Debug)]
 pub(super) struct Push {
     pub(super) began: Instant,
@@ -48,7 +48,7 @@ impl GitLab {
         self.user.repository(name, size)
     }
 
-    /// git with what `gitaly['env']` has.
+    /// git with the environment of `gitaly['env']`.
     pub(super) fn git(&self, directory: &Path) -> Command {
         let mut git = self.host.command("timeout");
         isolate(&mut git, self.user.home());
@@ -68,14 +68,14 @@ impl GitLab {
         self.host.curl(&all)
     }
 
-    /// A push of a new small repository, under way.
+    /// Starts a push of a new small repository.
     pub(super) fn push_once(self: &Arc<Self>, name: &str, url: &str) -> JoinHandle<Push> {
         let source = self.repository(name, 1 << 10);
         let (gitlab, url) = (Arc::clone(self), url.to_owned());
         spawn(move || gitlab.push(&source, &url))
     }
 
-    /// So many mirrors, each of a repository of its own that gets a commit and is pushed, without a pause.
+    /// Starts this many mirrors. Each has its own repository, which gets a commit and is pushed, without a pause.
     pub(super) fn push_on_and_on(self: &Arc<Self>, mirrors: usize, server: &GitServer) -> Pushes {
         let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let mirrors = (0..mirrors)
@@ -105,7 +105,7 @@ impl GitLab {
     }
 }
 
-/// Mirrors that push until they are told to stop.
+/// Mirrors that push until the test stops them.
 #[derive(Debug)]
 pub(super) struct Pushes {
     stop: Arc<AtomicBool>,
@@ -114,14 +114,14 @@ pub(super) struct Pushes {
 }
 
 impl Pushes {
-    /// Waits until so many have begun and ended from now on.
+    /// Waits until `count` pushes have begun and ended from now on.
     pub(super) fn wait_for_more(&self, count: usize) {
-        // Those that are under way may have begun before.
+        // The pushes that are under way may have begun before.
         let enough = self.done.load(Ordering::Relaxed) + self.mirrors.len() + count;
         until("more pushes to be done", || (self.done.load(Ordering::Relaxed) >= enough).then_some(()));
     }
 
-    /// All of them, in no order.
+    /// Stops the mirrors: all pushes, in no order.
     pub(super) fn finish(mut self) -> Vec<Push> {
         self.stop.store(true, Ordering::Relaxed);
         std::mem::take(&mut self.mirrors)
@@ -133,7 +133,7 @@ impl Pushes {
 
 impl Drop for Pushes {
     fn drop(&mut self) {
-        // A test that failed leaves none running.
+        // A failed test leaves no mirror running.
         self.stop.store(true, Ordering::Relaxed);
         for mirror in self.mirrors.drain(..) {
             let _ = mirror.join();

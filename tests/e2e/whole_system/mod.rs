@@ -7,10 +7,10 @@
 //!
 //! Each is a host of its own (network namespaces). GitLab has no route but the one to the balancer, which forwards
 //! nothing; the pods' only way out is the NAT gateway. Configuration, list and alerts are the files of k8s/, but for
-//! addresses and times. Each test builds its own system, so that none depends on another.
+//! addresses and times. Each test builds its own system, so that no test depends on another.
 //!
-//! What a push is for the system: a tunnel, two requests, silence while the server works. A push that is *held* is
-//! silent until the test lets it go: the server's pre-receive hook waits.
+//! A push is, for this system: a tunnel, two requests, silence while the server works. A push that is *held* is silent
+//! until the test releases it: the server's pre-receive hook waits.
 
 mod gitlab;
 mod network;
@@ -64,14 +64,14 @@ fn a_mirror_passes_and_is_recorded_with_gitlabs_own_address() {
     assert!(open.text("peer").starts_with("10.20.2.5:"), "{open:?}");
     assert!(carrier.records("close")[0].number("sent") > 6 << 20, "{carrier:?}");
     assert_eq!(system.server.peers(), [open.text("upstream_local")], "one connection, the one on record");
-    // The same bytes in Prometheus, for whoever looks there.
+    // Prometheus reports the same bytes.
     let bytes = "sum(egressd_bytes_total{direction=\"sent\"})";
     until("the push in Prometheus", || system.prometheus.query(bytes).filter(|sent| *sent > 6e6));
     assert!(!system.dns.was_asked("cluster.local"), "the search domains of resolv.conf are not used");
 }
 
 #[test]
-fn nothing_else_gets_out_by_any_way() {
+fn nothing_else_gets_out_by_any_path() {
     let system = System::start();
     let through = |arguments: &[&str]| {
         let mut all = vec!["--proxy", PROXY];
@@ -85,7 +85,7 @@ fn nothing_else_gets_out_by_any_way() {
     assert_refused(&through(&[&format!("https://{HOST}:22/")]), 403);
     let plain = through(&["--write-out", "%{http_code}", "--output", "/dev/null", "http://evil.example/"]);
     assert_eq!(plain.stdout, "403", "{plain:?}");
-    // CONNECT to the listed host, and another's name in the ClientHello.
+    // CONNECT to the listed host, and another name in the ClientHello.
     let fronted =
         through(&["--connect-to", &format!("evil.example:443:{HOST}:443"), "https://evil.example/"]);
     assert_eq!(fronted.code, Some(35), "a TLS alert: {fronted:?}");
@@ -114,7 +114,7 @@ fn nothing_else_gets_out_by_any_way() {
     assert!(!system.dns.was_asked("evil.example"), "what is denied never reaches DNS");
     assert!(system.server.peers().is_empty(), "not a request came to the server");
 
-    // Who is not a client of the policy is told so, by its own address and not by the balancer's.
+    // A host that is not a client of the policy is refused as that, by its own address and not by the balancer's.
     let stranger = system.visitor.curl(&["--proxy", PROXY, &format!("https://{HOST}/hello")]);
     assert_refused(&stranger, 403);
     let denied = until("the stranger's record", || {
@@ -122,7 +122,7 @@ fn nothing_else_gets_out_by_any_way() {
     });
     assert!(denied.text("client").starts_with("198.51.100.9:"), "{denied:?}");
 
-    // Past the proxy there is no way, not even for somebody who may set routes.
+    // There is no way around the proxy, not even for a user who may set routes.
     let direct = |host: &Host| {
         let targets = [(HOST, CODECOMMIT), ("evil.example", HOSTILE)];
         targets.map(|(name, address)| {
@@ -135,7 +135,7 @@ fn nothing_else_gets_out_by_any_way() {
     Ran::ok(system.visitor.command("ip").args(["route", "add", "default", "via", &BALANCER.to_string()]));
     assert_eq!(direct(&system.visitor), [Some(28); 2], "a route, and nobody who forwards");
     assert_eq!(system.hostile.segments_received(), 0, "not a segment reached the hostile host");
-    // That the counter counts: from a pod there is a way, if only egressd would take it.
+    // Proves that the counter counts: from a pod there is a route to the hostile host, which egressd does not use.
     let way = system.pods[3].curl(&["--connect-timeout", "2", &format!("https://{HOSTILE}/")]);
     assert_eq!(way.code, Some(7), "refused by the hostile host itself: {way:?}");
     assert!(system.hostile.segments_received() > 0);
@@ -157,7 +157,7 @@ fn an_edit_of_the_list_takes_effect_everywhere_without_a_restart() {
     for replica in &system.replicas {
         until("the edit to be in force", || (replica.configuration() != old).then_some(()));
     }
-    // Round robin: more than once each.
+    // Round robin: more than one request for each replica.
     for _ in 0..6 {
         assert_hello(&system.hello(SECOND_HOST));
     }
@@ -167,10 +167,10 @@ fn an_edit_of_the_list_takes_effect_everywhere_without_a_restart() {
         system.prometheus.query(&have_it).filter(|replicas| *replicas == 3.0)
     });
 
-    // The host of the held push is taken out: its tunnel ends, and nothing new goes there.
+    // The host of the held push is removed from the list: its tunnel ends, and nothing new goes there.
     assert!(held.is_held(), "the first edit did not touch it");
     let without = wider.replace(&format!("{HOST}\n"), "# taken out\n");
-    // On its replica last: git's HTTP library may ask anew at once, and must not find one where the old list still holds.
+    // On its replica last: git's HTTP library may ask again at once, and must not reach a replica that still has the old list.
     let others =
         || system.replicas.iter().enumerate().filter(|(at, _)| *at != carrier).map(|(_, replica)| replica);
     for replica in others() {
@@ -204,10 +204,10 @@ fn a_rollout_of_all_three_under_continuous_pushes_fails_no_push() {
     let mut held = Some(held);
     let pushes = system.gitlab.push_on_and_on(3, &system.server);
     let mut free = Arc::clone(&system.pods[3]);
-    // First the one with the held push: it has to wait for it.
+    // First the replica with the held push: it has to wait for the push.
     system.replicas.swap(0, carrier);
     for _ in 0..3 {
-        // maxSurge 1, maxUnavailable 0, and the readiness gate: a new pod that the balancer sends to comes first.
+        // maxSurge 1, maxUnavailable 0, and the readiness gate: first a new pod must get traffic from the balancer.
         let new = Replica::start(&free, &system.configuration, &system.allowlist);
         system.balancer.register(new.name());
         system.replicas.push(new);
@@ -216,7 +216,7 @@ fn a_rollout_of_all_three_under_continuous_pushes_fails_no_push() {
         until("the old one to have carried pushes", || (old.records("close").len() >= 2).then_some(()));
         old.proxy.signal(Signal::TERM);
         until("/readyz to say 503", || (old.ask("/readyz").0 == "503").then_some(()));
-        // The balancer does not know yet and goes on sending: what comes is served.
+        // The balancer does not know yet and still sends requests: they are served.
         let opened = old.records("open").len();
         until("a new tunnel through the one that ends", || {
             assert_hello(&system.hello(HOST));
@@ -230,8 +230,8 @@ fn a_rollout_of_all_three_under_continuous_pushes_fails_no_push() {
                 let refused = old.pod.curl(&["http://127.0.0.1:3128/"]);
                 (refused.code == Some(7)).then_some(())
             });
-            // It is the held push that it waits for, and the balancer sees a healthy target all the while: an NLB resets
-            // the connections of one that is not.
+            // It waits for the held push, and the balancer sees a healthy target all the time: an NLB resets the
+            // connections of an unhealthy target.
             assert!(held.is_held() && old.open_tunnels() >= 1);
             assert_eq!(old.ask("/healthz").0, "200");
             assert_eq!(system.balancer.state(old.name()), ("DRAIN".to_owned(), "L7OK".to_owned()));
@@ -263,7 +263,7 @@ fn a_rollout_of_all_three_under_continuous_pushes_fails_no_push() {
 }
 
 #[test]
-fn a_killed_replica_takes_only_what_it_carried_and_its_log_is_whole() {
+fn a_killed_replica_breaks_only_its_own_pushes_and_its_log_is_complete() {
     let mut system = System::start();
     let (held, carrier) = system.held_push();
     let pushes = system.gitlab.push_on_and_on(3, &system.server);
@@ -278,8 +278,8 @@ fn a_killed_replica_takes_only_what_it_carried_and_its_log_is_whole() {
     let noticed = Instant::now();
     pushes.wait_for_more(4);
 
-    // Every connection that the server saw of it is on record, to the last one (and each line was a whole record,
-    // or it could not have been parsed).
+    // Every connection from it that the server saw is on record, down to the last one. (Each line was a complete
+    // record, otherwise it could not have been parsed.)
     let (_, address) = PODS.into_iter().find(|(pod, _)| *pod == name).expect("one of them");
     let prefix = format!("{address}:");
     let recorded: Vec<&str> =
@@ -293,12 +293,12 @@ fn a_killed_replica_takes_only_what_it_carried_and_its_log_is_whole() {
         system.prometheus.query("sum(up)").filter(|answering| *answering == 2.0)
     });
 
-    // The kubelet starts the container anew, with the same ConfigMap.
+    // The kubelet starts the container again, with the same ConfigMap.
     let again = Replica::start(&pod, &system.configuration, &system.allowlist);
     system.balancer.until(name, "UP", "L7OK");
     until("it to carry pushes again", || (!again.records("close").is_empty()).then_some(()));
-    // The push that it carried breaks off, unless git's HTTP library asks anew on another connection: it does where the one
-    // that died was used before and had not begun to answer. Either may be; the pushes that began later have no choice.
+    // The push through it fails, unless git's HTTP library retries on another connection: it does this if the dead connection
+    // was used before and had not begun to answer. Both are possible; the pushes that began later must succeed.
     let _ = held.let_go();
     let pushes = pushes.finish();
     let later: Vec<&Push> = pushes.iter().filter(|push| push.began > noticed).collect();
@@ -355,7 +355,7 @@ fn a_list_that_is_broken_on_one_replica_stays_out_of_force_there_and_the_alerts_
     let lines = wider.lines().count() + 1;
     b.proxy.says(&format!("allowlist.txt:{lines}:1"));
 
-    // It goes on by the old list; the others have the new one.
+    // It continues with the old list; the others have the new one.
     for name in ["a", "c"] {
         assert_ne!(system.replica(name).configuration(), old);
         system.balancer.deregister(name);
@@ -368,7 +368,7 @@ fn a_list_that_is_broken_on_one_replica_stays_out_of_force_there_and_the_alerts_
     system.balancer.deregister("b");
     assert_hello(&system.hello(SECOND_HOST));
 
-    // Mended, all is quiet.
+    // With the list fixed, no alert fires.
     system.balancer.register("b");
     b.edit(&system.configuration, &wider);
     until("no alert", || system.prometheus.firing().is_empty().then_some(()));

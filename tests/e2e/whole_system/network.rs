@@ -1,8 +1,8 @@
 //! Hosts and the networks between them, in network namespaces.
 //!
-//! A network is a bridge in a namespace of its own that has no address, so that nothing is routed there; a host is a
-//! further namespace with a cable to one or two of them. They have no names in the file system: each is held by a
-//! process, and goes with it and everything inside when the test ends, however it ends.
+//! A network is a bridge in its own namespace. The bridge has no address, so that nothing is routed there. A host is another
+//! namespace with a cable to one or two networks. The namespaces have no names in the file system: a process holds each of
+//! them, and the namespace and everything inside end with that process when the test ends, however it ends.
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -22,8 +22,8 @@ pub(super) struct Fabric {
 }
 
 impl Fabric {
-    /// With these networks. There is no test of the whole system without namespaces, so it fails where the machine
-    /// forbids them.
+    /// With these networks. The whole system cannot be tested without namespaces, so this fails if the machine forbids
+    /// them.
     pub(super) fn new(networks: &[&str]) -> Self {
         if let Err(why) = allowed() {
             panic!("{why}");
@@ -43,8 +43,8 @@ impl Fabric {
         Fabric { holder, directory }
     }
 
-    /// A host, with a cable to each of these networks and its address there; the cable's interface is called as the
-    /// network. `setup` is a shell script: routes, say. A host forwards nothing unless that turns it on.
+    /// A host, with a cable to each of these networks and its address there; the interface has the name of the network.
+    /// `setup` is a shell script, for example for routes. A host forwards nothing unless `setup` turns this on.
     pub(super) fn host(&self, name: &'static str, cables: &[(&'static str, &str)], setup: &str) -> Host {
         let directory = directory();
         let mut holder = self.command("unshare");
@@ -83,7 +83,7 @@ impl Fabric {
     }
 }
 
-/// One host; it is there as long as this.
+/// One host; it exists as long as this value.
 #[derive(Debug)]
 pub(super) struct Host {
     name: &'static str,
@@ -92,39 +92,39 @@ pub(super) struct Host {
 }
 
 impl Host {
-    /// Its name, which is its host name.
+    /// Its name, which is also its host name.
     pub(super) fn name(&self) -> &'static str {
         self.name
     }
 
-    /// A program that will run there.
+    /// A command for a program that will run on the host.
     pub(super) fn command(&self, program: &str) -> Command {
         let mut command = enter(&self.holder, &["--net", "--mount", "--uts"], program);
         isolate(&mut command, self.home());
         command
     }
 
-    /// curl there, quiet and with a deadline.
+    /// Runs curl on the host, quietly and with a deadline.
     pub(super) fn curl(&self, arguments: &[&str]) -> Ran {
         let mut curl = self.command("curl");
         Ran::of(curl.args(["--silent", "--show-error", "--max-time", "20"]).args(arguments))
     }
 
-    /// The home of the programs there.
+    /// The home of the programs on the host.
     pub(super) fn home(&self) -> &Path {
         self.directory.path()
     }
 
-    /// Lets it ask this name server.
+    /// Makes the host use this name server.
     pub(super) fn resolve_by(&self, server: Ipv4Addr) {
-        // As in a pod: names would be tried under every search domain first.
+        // As in a pod, where names are first tried under every search domain.
         let text =
             format!("nameserver {server}\nsearch egressd.svc.cluster.local cluster.local\noptions ndots:5\n");
         write(&self.home().join("resolv.conf"), text);
         Ran::ok(self.command("sh").args(["-ec", "mount --bind \"$HOME/resolv.conf\" /etc/resolv.conf"]));
     }
 
-    /// TCP segments that have reached it so far, whatever became of them.
+    /// TCP segments that have reached the host so far, whatever happened to them then.
     pub(super) fn segments_received(&self) -> u64 {
         let table = Ran::ok(self.command("cat").arg("/proc/net/snmp"));
         let mut lines =

@@ -1,4 +1,4 @@
-//! What stands on the hosts: a replica with its ConfigMap, HAProxy as the NLB, Prometheus with the alerts that ship.
+//! What runs on the hosts: a replica with its ConfigMap, HAProxy as the NLB, Prometheus with the alerts that ship.
 
 use std::fs::{create_dir, rename};
 use std::io::{Read, Write};
@@ -20,7 +20,7 @@ pub(super) fn shipped(path: &str) -> String {
     read(&Path::new(env!("CARGO_MANIFEST_DIR")).join(path))
 }
 
-/// One pod of egressd: the program, and its ConfigMap as the kubelet mounts one.
+/// One pod of egressd: the program, and its ConfigMap as the kubelet mounts it.
 #[derive(Debug)]
 pub(super) struct Replica {
     pub(super) pod: Arc<Host>,
@@ -29,7 +29,7 @@ pub(super) struct Replica {
 }
 
 impl Replica {
-    /// Starts it there and waits until it is ready.
+    /// Starts egressd in the pod and waits until it is ready.
     pub(super) fn start(pod: &Arc<Host>, configuration: &str, allowlist: &str) -> Self {
         let directory = directory();
         let root = directory.path();
@@ -37,7 +37,7 @@ impl Replica {
             symlink(format!("..data/{name}"), root.join(name)).expect("a link");
         }
         swap(root, 0, &[("egressd.yaml", configuration), ("allowlist.txt", allowlist)]);
-        // The image has no argument either, only this variable.
+        // Like the image: no arguments, only this variable.
         let mut run = pod.command(command().get_program().to_str().expect("a path in UTF-8"));
         run.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         run.env("EGRESSD_CONFIG", root.join("egressd.yaml"));
@@ -51,7 +51,7 @@ impl Replica {
         self.pod.name()
     }
 
-    /// A changed ConfigMap arrives: the kubelet writes all files anew and swaps one link.
+    /// A changed ConfigMap arrives: the kubelet writes all files again and swaps one link.
     pub(super) fn edit(&self, configuration: &str, allowlist: &str) {
         let edition = self.edition.fetch_add(1, Ordering::Relaxed);
         swap(
@@ -61,7 +61,7 @@ impl Replica {
         );
     }
 
-    /// Status and body of a path of its admin listener.
+    /// Status and body of a path on its admin listener.
     pub(super) fn ask(&self, path: &str) -> (String, String) {
         let url = format!("http://127.0.0.1:9180{path}");
         let ran = self.pod.curl(&["--write-out", "\n%{http_code}", &url]);
@@ -75,7 +75,7 @@ impl Replica {
         Metrics::parse(&body)
     }
 
-    /// The hash of the configuration that decides there.
+    /// The hash of the configuration in force.
     pub(super) fn configuration(&self) -> String {
         let metrics = self.metrics();
         let hashes = metrics.label_values("egressd_config_info", "sha256");
@@ -90,7 +90,7 @@ impl Replica {
 
     /// Tunnels that have opened and not closed.
     pub(super) fn open_tunnels(&self) -> usize {
-        // In this order, so that one that closes in between is not missed on the wrong side.
+        // In this order, so that a tunnel that closes in between is not counted wrongly.
         let closed = self.records("close").len();
         self.records("open").len() - closed
     }
@@ -106,9 +106,9 @@ fn swap(root: &Path, edition: u32, files: &[(&str, &str)]) {
     rename(root.join("..data_tmp"), root.join("..data")).expect("swapped");
 }
 
-/// HAProxy as the NLB of k8s/components/proxy-protocol: PROXY v2 to the listener, health checks of /healthz on the admin
-/// port that carry the header too. Like an NLB it tries no second target where the first does not answer. Whom it sends to
-/// is told by the test, as the AWS Load Balancer Controller tells the NLB: a pod that is ready, until it ends.
+/// HAProxy as the NLB of k8s/components/proxy-protocol: PROXY v2 to the listener, and health checks of /healthz on the admin
+/// port that have the header, too. Like an NLB it tries no second target if the first does not answer. The test tells it
+/// which targets to use, as the AWS Load Balancer Controller tells the NLB: a pod that is ready, until it ends.
 #[derive(Debug)]
 pub(super) struct Balancer {
     _haproxy: Daemon,
@@ -117,7 +117,7 @@ pub(super) struct Balancer {
 }
 
 impl Balancer {
-    /// In front of these pods, none of which it sends to yet.
+    /// Starts in front of these pods; it does not send to any of them yet.
     pub(super) fn start(host: &Host, address: Ipv4Addr, pods: &[(&Host, Ipv4Addr)]) -> Self {
         let (file, socket, log) =
             (host.home().join("haproxy.cfg"), host.home().join("admin.sock"), host.home().join("log"));
@@ -148,23 +148,23 @@ impl Balancer {
         Balancer { _haproxy: haproxy, socket, log }
     }
 
-    /// The target is registered: waits until its checks have passed.
+    /// Registers the target, and waits until its checks have passed.
     pub(super) fn register(&self, name: &str) {
         self.tell(&format!("set server replicas/{name} state ready"));
         self.until(name, "UP", "L7OK");
     }
 
-    /// The target is deregistered: nothing new goes there, what is open stays.
+    /// Deregisters the target: nothing new goes there, open connections stay.
     pub(super) fn deregister(&self, name: &str) {
         self.tell(&format!("set server replicas/{name} state drain"));
     }
 
-    /// The target's pod is gone.
+    /// Removes the target: its pod is gone.
     pub(super) fn forget(&self, name: &str) {
         self.tell(&format!("set server replicas/{name} state maint"));
     }
 
-    /// Waits for the target's state and the result of its last check, each told by how it begins.
+    /// Waits until the target's state and the result of its last check begin with these texts.
     pub(super) fn until(&self, name: &str, state: &str, check: &str) {
         until(&format!("{name} to be {state} {check} at the balancer"), || {
             let now = self.state(name);
@@ -182,12 +182,12 @@ impl Balancer {
         lines
             .map(|line| line.split(',').collect::<Vec<_>>())
             .find(|fields| fields.get(server) == Some(&name))
-            // `* L7OK` is a check that is under way, with the result of the one before.
+            // `* L7OK` is a check in progress, with the result of the one before.
             .map(|fields| (fields[status].to_owned(), fields[check].trim_start_matches("* ").to_owned()))
             .unwrap_or_else(|| panic!("no server {name} in {table}"))
     }
 
-    /// What it says of its targets: one that fails its checks is a line with DOWN.
+    /// What it logs about its targets: one that fails its checks is a line with DOWN.
     pub(super) fn log(&self) -> String {
         read(&self.log)
     }
@@ -203,8 +203,8 @@ impl Balancer {
 
 /// Prometheus, which scrapes each replica and has the alerts of k8s/components/monitoring.
 ///
-/// They are the file's own, but for one thing: each `for`, in which an alert waits for minutes whether it stays, is
-/// two seconds here, and scrapes and evaluations come every half second.
+/// The alerts are those of the file, with one difference: each `for`, the minutes for which a condition must hold before the
+/// alert fires, is two seconds here. Scrapes and evaluations run every half second.
 #[derive(Debug)]
 pub(super) struct Prometheus {
     _daemon: Daemon,
@@ -231,7 +231,7 @@ impl Prometheus {
         let targets: Vec<Value> = pods
             .iter()
             .map(|(pod, address)| {
-                // As a PodMonitor labels them.
+                // Labels as a PodMonitor sets them.
                 json!({"targets": [format!("{address}:9180")], "labels": {"namespace": "egressd", "pod": pod.name()}})
             })
             .collect();
@@ -254,14 +254,14 @@ impl Prometheus {
         Prometheus { _daemon: daemon, host: Arc::clone(host) }
     }
 
-    /// The value of an expression that has one series; none where it has none.
+    /// The value of an expression that gives one series; `None` if it gives none.
     pub(super) fn query(&self, expression: &str) -> Option<f64> {
         let query = format!("query={expression}");
         let answer = self.get(&["--get", "--data-urlencode", &query, "http://127.0.0.1:9090/api/v1/query"]);
         answer["data"]["result"][0]["value"][1].as_str().map(|value| value.parse().expect("a number"))
     }
 
-    /// The alerts that fire, each as its name and the pod it is for.
+    /// The alerts that fire: the name of each and its pod.
     pub(super) fn firing(&self) -> Vec<(String, String)> {
         let answer = self.get(&["http://127.0.0.1:9090/api/v1/alerts"]);
         let alerts = answer["data"]["alerts"].as_array().expect("alerts");

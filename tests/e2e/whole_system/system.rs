@@ -1,4 +1,4 @@
-//! The system itself: which hosts there are, what stands on each, and how they are wired.
+//! The system itself: which hosts there are, what runs on each, and how they are connected.
 
 use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
@@ -24,13 +24,13 @@ pub(super) const PODS: [(&str, Ipv4Addr); 4] = [
     ("a", Ipv4Addr::new(10, 20, 2, 11)),
     ("b", Ipv4Addr::new(10, 20, 2, 12)),
     ("c", Ipv4Addr::new(10, 20, 2, 13)),
-    // Empty at first: where a rollout starts its first new pod.
+    // Empty at first: a rollout starts its first new pod here.
     ("d", Ipv4Addr::new(10, 20, 2, 14)),
 ];
-/// Listed, and leads inside.
+/// Listed, and resolves to an internal address.
 pub(super) const INSIDE: &str = "inside.example.org";
 
-/// All of it. In the order of its end.
+/// The whole system. The fields are in the order in which they are dropped.
 pub(super) struct System {
     pub(super) replicas: Vec<Replica>,
     pub(super) prometheus: Prometheus,
@@ -41,7 +41,7 @@ pub(super) struct System {
     pub(super) visitor: Host,
     pub(super) hostile: Host,
     pub(super) pods: Vec<Arc<Host>>,
-    // Hosts on which something runs that is above.
+    // Hosts on which the parts above run.
     _hosts: Vec<Host>,
     pub(super) configuration: String,
     pub(super) allowlist: String,
@@ -129,12 +129,12 @@ impl System {
         }
     }
 
-    /// A push that is silent until the test lets it go, and the number of the replica that carries it.
+    /// Starts a push that is silent until the test releases it. Also the number of the replica with its tunnel.
     pub(super) fn held_push(&self) -> (HeldPush, usize) {
         let stored = self.server.create("held");
         let release = stored.join("go");
         let hook = stored.join("hooks/pre-receive");
-        // A test that fails removes the directory, and with it this.
+        // A test that fails removes the directory, and this file with it.
         let wait = format!(
             "until [ -e {0} ] || [ ! -e {1} ]; do sleep 0.05; done",
             release.display(),
@@ -148,7 +148,7 @@ impl System {
         (HeldPush { push, release }, carrier.expect("one replica has the tunnel"))
     }
 
-    /// The origin's page by this name through the balancer, which any replica may serve.
+    /// Fetches the origin's page under this name through the balancer; any replica may serve it.
     pub(super) fn hello(&self, host: &str) -> Ran {
         self.gitlab.curl(&["--proxy", PROXY, &format!("https://{host}/hello")])
     }
@@ -174,7 +174,7 @@ impl HeldPush {
     }
 }
 
-/// What k8s/components/proxy-protocol ships, with this balancer's address and in the time of a test.
+/// What k8s/components/proxy-protocol ships, with this balancer's address and with times that fit a test.
 fn configuration() -> String {
     let mut text = shipped("k8s/components/proxy-protocol/egressd.yaml");
     for (theirs, ours) in [

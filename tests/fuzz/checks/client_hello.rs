@@ -1,4 +1,4 @@
-//! The ClientHello: the verdict does not depend on the cut, and rustls never sees another name than we do.
+//! The ClientHello: the verdict does not depend on how the bytes are split, and rustls never reads another name than egressd.
 
 use std::io::Cursor;
 
@@ -6,7 +6,7 @@ use egressd::wire::client_hello::{ClientHelloReader, Progress};
 use egressd::wire::server_hello::{Answer, ServerHelloReader};
 use rustls::server::Acceptor;
 
-/// The first bytes of a tunnel; and once more as if they were the target's.
+/// Checks the first bytes of a tunnel; and once more as if the target had sent them.
 pub fn check(bytes: &[u8]) {
     let whole = ClientHelloReader::new().push(bytes);
     let mut reader = ClientHelloReader::new();
@@ -21,7 +21,7 @@ pub fn check(bytes: &[u8]) {
     if let Progress::Hello(hello) = &whole {
         let ours = hello.sni.as_ref().map(ToString::to_string);
         let theirs = rustls_reads(bytes.get(..hello.length).expect("it ends within"));
-        // What it refuses we may let pass: the target will refuse it.
+        // egressd may let pass what rustls refuses: the target will refuse it.
         if let Some(theirs) = theirs {
             assert_eq!(ours, theirs);
         }
@@ -33,7 +33,7 @@ pub fn check(bytes: &[u8]) {
     for byte in bytes {
         match reader.push(std::slice::from_ref(byte)) {
             Answer::NeedMore => {}
-            // What follows it counts, too.
+            // The bytes after it count, too.
             Answer::Retry => cut = Answer::Retry,
             answer => {
                 cut = answer;
@@ -50,7 +50,7 @@ fn rustls_reads(bytes: &[u8]) -> Option<Option<String>> {
     let mut left = Cursor::new(bytes);
     loop {
         match acceptor.read_tls(&mut left) {
-            Ok(0) => panic!("rustls waits for more than the hello"),
+            Ok(0) => panic!("rustls needs more than the hello"),
             Ok(_) => {}
             Err(_) => return None,
         }

@@ -1,5 +1,5 @@
-//! The configuration: every error has its place in the file, and what is accepted decides without a fault and the same
-//! each time.
+//! The configuration: every error has its place in the file, and an accepted configuration decides without a panic and
+//! gives the same answer each time.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use egressd::words::client::Client;
 use egressd::words::target::Target;
 use jiff::Timestamp;
 
-/// A configuration file; after a `0x1e` byte, if there is one, what every file holds that it names.
+/// The input is a configuration file; after a `0x1e` byte, if there is one, comes the content of every file that it names.
 pub fn check(bytes: &[u8]) {
     let mut parts = bytes.splitn(2, |byte| *byte == 0x1e);
     let (text, named) = (parts.next().unwrap_or_default(), parts.next());

@@ -1,14 +1,14 @@
-//! Log lines read back: whatever stands in a log, each line is a record or is counted, and a record says what JSON says.
+//! Log lines read back: in any log, each line is a record or is counted as unreadable, and a record says what JSON says.
 
 use egressd::commands::logs::{Entry, Reader};
 use egressd::words::outcome::Decision;
 use serde_json::Value;
 
-/// A log.
+/// The input is a log.
 pub fn check(bytes: &[u8]) {
     let mut reader = Reader::new();
     let mut seen = 0;
-    // Only a log packed by gzip can be broken.
+    // Only a log compressed by gzip can be broken.
     let read = reader.read("log", bytes, |entry| {
         seen += 1;
         touch(entry);
@@ -27,7 +27,7 @@ pub fn check(bytes: &[u8]) {
         for (name, ours) in
             [("method", entry.method), ("target", entry.target), ("sni", entry.sni), ("client", entry.client)]
         {
-            // Written twice, or with escapes in its name, there is no one meaning.
+            // A member that is written twice, or with escapes in its name, has no single meaning.
             if text.matches(&format!("\"{name}\"")).count() == 1
                 && !text.contains("\\u00")
                 && let Some(Value::String(theirs)) = told.get(name)

@@ -1,7 +1,7 @@
-//! What must hold for any bytes, one check a parser that meets a stranger's. A check panics where it does not hold.
+//! What must hold for any bytes: one check for each parser that reads untrusted bytes. A check panics where this fails.
 //!
-//! Compiled twice: into the fuzz targets, and into the ordinary test that replays the corpus. So it uses egressd's public
-//! names alone.
+//! Compiled twice: into the fuzz targets, and into the ordinary test that replays the corpus. So it uses only public names
+//! of egressd.
 #![allow(dead_code, unreachable_pub, reason = "each fuzz target uses its own part of it")]
 
 pub mod client_hello;

@@ -1,5 +1,5 @@
-//! The PROXY protocol: a header is the same however it is cut, nothing shorter is one, and another reader sees the same
-//! client.
+//! The PROXY protocol: a header means the same however it is split, no shorter prefix of it is a header, and another reader
+//! sees the same client.
 
 use egressd::wire::proxy_protocol::{MAX_HEADER, Parsed, parse};
 
@@ -17,12 +17,12 @@ pub fn check(bytes: &[u8]) {
             assert_eq!(parse(alone), Parsed::Header(header.clone()), "what follows is not looked at");
             for cut in 0..header.len {
                 let Parsed::NeedMore(least) = parse(&alone[..cut]) else {
-                    panic!("{cut} of {} bytes are not waited for", header.len)
+                    panic!("{cut} of {} bytes are not seen as incomplete", header.len)
                 };
                 assert!(cut < least && least <= header.len, "at {cut} it waits for {least}");
             }
             let config = proxy_header::ParseConfig { include_tlvs: true, ..Default::default() };
-            // Where the balancer speaks for itself the family is to be ignored, and they do not.
+            // Where the balancer speaks for itself, the family must be ignored, and the other reader does not ignore it.
             let Some(source) = header.source else { return };
             let (theirs, length) =
                 proxy_header::ProxyHeader::parse(alone, config).expect("we are the stricter");

@@ -1,4 +1,4 @@
-//! A stranger's bytes in the access log: one line, printable ASCII, below its bound, and JSON of one meaning.
+//! Untrusted bytes in the access log: a record is one line of printable ASCII, within its bound, and JSON with one meaning.
 
 use egressd::commands::logs::Entry;
 use egressd::telemetry::record::{Event, LINE_BOUND, LoggedTarget, Raw, Record};
@@ -6,7 +6,7 @@ use egressd::words::outcome::Reason;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-/// Method, target, SNI and `User-Agent` as they were sent, parted by `0x1e` bytes.
+/// The input is method, target, SNI and `User-Agent` as they were sent, separated by `0x1e` bytes.
 pub fn check(bytes: &[u8]) {
     let mut parts = bytes.split(|byte| *byte == 0x1e);
     let mut next = || parts.next().map(Raw);
@@ -26,7 +26,7 @@ pub fn check(bytes: &[u8]) {
     assert_eq!(read["reason"], "bad_target");
     assert_eq!(read["method"].is_null(), record.method.is_none());
     assert_eq!(read["user_agent"].is_null(), record.user_agent.is_none());
-    // The log's own reader takes it for what it is.
+    // The log's own reader understands it correctly.
     let entry = Entry::parse(text).expect("a record");
     assert_eq!(entry.event, Some(Event::Deny));
     for (name, ours) in [("method", entry.method), ("target", entry.target), ("sni", entry.sni)] {

@@ -1,5 +1,5 @@
-//! Request heads, framing and chunked bodies: a verdict does not depend on the cut, nothing that two readers could take
-//! differently passes, and hyper reads what passes as the same single request with the same body.
+//! Request heads, framing and chunked bodies: a verdict does not depend on how the bytes are split, nothing passes that two
+//! readers could read differently, and hyper reads what passes as the same single request with the same body.
 
 use std::cell::RefCell;
 use std::convert::Infallible;
@@ -25,7 +25,7 @@ thread_local! {
         tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
 }
 
-/// Everything that a client sends.
+/// The input is everything that a client sends.
 pub fn check(bytes: &[u8]) {
     let (whole, rest) = read(bytes, usize::MAX);
     let (cut, cut_rest) = read(bytes, 1);
@@ -59,7 +59,7 @@ pub fn check(bytes: &[u8]) {
 
 type Read = Result<Option<Head>, HeadError>;
 
-/// Reads a head, `step` bytes at a time: the verdict, and what is left of the bytes.
+/// Reads a head, `step` bytes at a time: the verdict, and the bytes that are left.
 fn read(bytes: &[u8], step: usize) -> (Read, Vec<u8>) {
     let mut stream = Steps { bytes, step };
     let mut buffer = BytesMut::new();
@@ -68,7 +68,7 @@ fn read(bytes: &[u8], step: usize) -> (Read, Vec<u8>) {
     (read, buffer.to_vec())
 }
 
-/// What can be compared of a verdict. A refusal may know more of a head that came at once.
+/// The part of a verdict that can be compared. A refusal may know more of a head that came in one piece.
 fn told(read: &Read) -> String {
     match read {
         Ok(Some(head)) => format!("{head:?}"),
@@ -151,7 +151,7 @@ fn same_to_hyper(sent: &[u8], head: &Head, content: &[u8]) {
     assert_eq!(body.as_deref(), Some(content));
 }
 
-/// Every request that hyper's server makes of the bytes, with its body; `None`: broken.
+/// Every request that hyper's server reads from the bytes, with its body; `None`: a broken one.
 async fn seen_by_hyper(bytes: &[u8]) -> Vec<(http::request::Parts, Option<Vec<u8>>)> {
     let (mut client, server) = tokio::io::duplex(bytes.len().max(1024));
     client.write_all(bytes).await.expect("room");

@@ -1,5 +1,5 @@
-//! A Squid configuration: what comes out is a configuration that egressd takes, what is told is told in single lines, and
-//! without a word of `allow` nothing is let out.
+//! A Squid configuration: the output is a configuration that egressd accepts, each message is a single line, and
+//! without the word `allow` in the input nothing is allowed.
 
 use egressd::commands::import::squid::{Choices, Files, squid};
 use egressd::config::load_str;
@@ -7,8 +7,8 @@ use egressd::words::client::Client;
 use egressd::words::target::Target;
 use jiff::Timestamp;
 
-/// squid.conf; after a `0x1e` byte, if there is one, what a file `list` beside it holds. And once more as if it were what
-/// kubectl prints.
+/// The input is squid.conf; after a `0x1e` byte, if there is one, comes the content of a file `list` next to it. And once more
+/// as if the input were the output of kubectl.
 pub fn check(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     if let Ok((files, main)) = Files::in_config_maps(text) {
@@ -31,7 +31,7 @@ pub fn check(bytes: &[u8]) {
     let loaded = load_str("egressd.yaml", &imported.yaml, read);
     let config = match loaded {
         Ok(loaded) => loaded.config,
-        // The list may be none of egressd's: then the import has written its lines elsewhere, or told of it.
+        // The list may not be a valid list of egressd: then the import has written its lines elsewhere, or reported it.
         Err(findings) => {
             return assert!(
                 findings.iter().any(|finding| !finding.file.ends_with("egressd.yaml")),

@@ -1,10 +1,10 @@
-//! Targets and rule strings: what is accepted is canonical, its text reads as itself, and a rule names no host but those
-//! that its text says.
+//! Targets and rule strings: what is accepted is canonical, its text parses to the same value, and a rule matches only the
+//! hosts that its text names.
 
 use egressd::rules::{HostPattern, RuleText};
 use egressd::words::target::{Host, MAX_NAME, Target};
 
-/// The first line is a target, the second a rule; with one line it is both.
+/// The first line is a target, the second one a rule; a single line is both.
 pub fn check(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let (asked, rule) = text.split_once('\n').unwrap_or((text, text));

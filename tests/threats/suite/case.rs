@@ -1,17 +1,17 @@
-//! One attack: what is sent, what egressd answers, and what would be harm.
+//! One attack: what is sent, what egressd answers, and what would count as harm.
 
 /// Something the client does.
 #[derive(Clone, Debug)]
 pub enum Step {
-    /// Sends these bytes at once. `{OK}` and its like are filled in, see [`super::world::World::fill`].
+    /// Sends these bytes at once. Placeholders such as `{OK}` are filled in, see [`super::world::World::fill`].
     Send(Vec<u8>),
     /// Sends them in segments of this many bytes.
     Trickle(Vec<u8>, usize),
-    /// Waits for the reply to CONNECT; unless it is 200 the rest is left out.
+    /// Waits for the reply to CONNECT; unless it is 200, the remaining steps are skipped.
     Established,
     /// Waits for a whole reply to a plain request.
     Reply,
-    /// Waits until the other side has said something more.
+    /// Waits until the other side has sent something more.
     Heard,
     /// Sends a FIN.
     Fin,
@@ -24,26 +24,26 @@ pub enum Step {
 pub enum Expect {
     /// A refusal with this status and reason. Nothing has connected to any target.
     Reply(u16, &'static str),
-    /// The same, once part of the request has gone on its way: a body that turns out malformed.
+    /// The same, after part of the request was already forwarded: a body that turns out to be malformed.
     Late(u16, &'static str),
     /// After the 200 a fatal TLS alert. No byte reached the target.
     Alert(u8, &'static str),
-    /// After the 200 a close without a word. No byte reached the target.
+    /// After the 200 a close without a reply. No byte reached the target.
     Close(&'static str),
-    /// The tunnel carries bytes both ways.
+    /// The tunnel passes bytes both ways.
     Flows,
     /// A target's answer to a plain request, with this status.
     Answers(u16),
 }
 
-/// What makes an attack a success, whoever the proxy is.
+/// What makes an attack a success, for any proxy.
 #[derive(Clone, Debug)]
 pub enum Harm {
-    /// Any byte at any target, or any connection to another than the one at `{OK}`.
+    /// Any byte at any target, or any connection to a target other than `{OK}`.
     Reached,
-    /// These bytes at some target, whatever the case of their letters.
+    /// These bytes at any target, in upper or lower case.
     Bytes(Vec<u8>),
-    /// A connection to any other target than the one at `{OK}`.
+    /// A connection to a target other than `{OK}`.
     Elsewhere,
     /// A question to the name server whose name contains this.
     Asked(String),
@@ -51,11 +51,11 @@ pub enum Harm {
     Told(Vec<u8>),
     /// These bytes, raw, in the proxy's log.
     Logged(Vec<u8>),
-    /// A success that no target had a part in: the proxy serves something of its own.
+    /// A success without any target: the proxy serves a page of its own.
     Served,
-    /// None: what is sent is right, and has to pass.
+    /// No harm: the request is correct, and has to pass.
     None,
-    /// These bytes inside the encrypted stream, which no proxy sees that does not open TLS.
+    /// These bytes inside the encrypted stream, which a proxy cannot see unless it decrypts TLS.
     Inside(Vec<u8>),
 }
 
@@ -64,19 +64,19 @@ pub enum Harm {
 pub struct Case {
     /// The catalogue's row.
     pub row: u8,
-    /// What is attempted, in a few words; one of a kind in its row.
+    /// What is attempted, in a few words; unique in its row.
     pub what: String,
     /// What the client does.
     pub steps: Vec<Step>,
     /// What egressd answers.
     pub expect: Expect,
-    /// What would be harm.
+    /// What would count as harm.
     pub harm: Harm,
-    /// It does succeed, and no proxy can help it: the suite shows that, too.
+    /// The attack succeeds, and no proxy can prevent it: the suite shows that, too.
     pub unstoppable: bool,
 }
 
-/// The beginning of a case.
+/// Begins a case.
 pub fn case(row: u8, what: impl Into<String>) -> Case {
     Case {
         row,
@@ -94,12 +94,12 @@ pub fn connect(host: impl AsRef<[u8]>) -> Vec<u8> {
     [b"CONNECT ", host, b":{TLS} HTTP/1.1\r\nHost: {OK}:{TLS}\r\n\r\n"].concat()
 }
 
-/// CONNECT to this target, host and port as they stand.
+/// CONNECT to this target, with host and port as they are written.
 pub fn connect_to(target: impl AsRef<[u8]>) -> Vec<u8> {
     [b"CONNECT ", target.as_ref(), b" HTTP/1.1\r\nHost: {OK}:{TLS}\r\n\r\n"].concat()
 }
 
-/// GET of this URI, with the Host that it names, and these fields, each with its CRLF.
+/// GET of this URI, with the Host that it names and with these fields, each with its CRLF.
 pub fn get(uri: impl AsRef<[u8]>, fields: impl AsRef<[u8]>) -> Vec<u8> {
     let uri = uri.as_ref();
     let rest = uri.strip_prefix(b"http://").unwrap_or(b"{OK}:{WEB}");
@@ -154,19 +154,19 @@ impl Case {
         self.expect(Expect::Reply(status, reason))
     }
 
-    /// What would be harm, where it is not that anything reaches a target.
+    /// What would count as harm, if it is something else than bytes at a target.
     pub fn harm(mut self, harm: Harm) -> Self {
         self.harm = harm;
         self
     }
 
-    /// Succeeds, and no proxy can help it.
+    /// The attack succeeds, and no proxy can prevent it.
     pub fn unstoppable(mut self) -> Self {
         self.unstoppable = true;
         self
     }
 
-    /// Has to pass: there is no harm in it, and a proxy that refuses it breaks what worked.
+    /// Has to pass: it does no harm, and a proxy that refuses it breaks something that worked.
     pub fn passes(self, expect: Expect) -> Self {
         self.expect(expect).harm(Harm::None)
     }

@@ -1,16 +1,16 @@
-//! The rows of the threat catalogue: what is attempted, and what egressd does about it. SECURITY.md's table is made from here
-//! and from the cases.
+//! The rows of the threat catalogue: what is attempted, and what egressd does about it. The table in SECURITY.md is generated
+//! from these rows and from the cases.
 
 /// One row.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
-    /// Its number; [`PTR`] for the one that has none.
+    /// Its number; [`PTR`] for the row that has none.
     pub number: u8,
     /// What is attempted.
     pub attack: &'static str,
     /// What egressd does, in a few words; the answers that the cases expect are added to it.
     pub does: &'static str,
-    /// Why the row is not sent to other proxies. Empty where it has cases.
+    /// Why the row is not sent to other proxies. Empty if it has cases.
     pub not_sent: &'static str,
 }
 

@@ -1,4 +1,4 @@
-//! Sends one case to a proxy, whichever it is, and keeps what came back.
+//! Sends one case to any proxy, and keeps what came back.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -8,31 +8,31 @@ use super::case::{Case, Step};
 use super::world::World;
 use crate::support::{DEADLINE, End};
 
-/// How long is waited for what comes after the last step.
+/// How long to wait for what comes after the last step.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Patience {
     /// Until the proxy closes.
     Closed,
-    /// Until it has said something more, or closes.
+    /// Until it has sent something more, or closes.
     Heard,
     /// Until a whole reply to a plain request is there.
     Answered,
-    /// Until it closes, or has been quiet for so long.
+    /// Until it closes, or has been quiet for this long.
     Quiet(Duration),
 }
 
 /// What came back.
 #[derive(Clone, Debug, Default)]
 pub struct Said {
-    /// What steps waited for: replies, and whatever was heard.
+    /// What the steps waited for: replies, and other bytes.
     pub replies: Vec<Vec<u8>>,
-    /// What came after them.
+    /// What came after the steps.
     pub tail: Vec<u8>,
-    /// How the proxy ended the connection; None: it did not, while we waited.
+    /// How the proxy ended the connection; None: it did not end it in this time.
     pub end: Option<End>,
-    /// What came out of the TLS that was spoken inside.
+    /// What came decrypted out of the TLS inside the tunnel.
     pub inside: Vec<u8>,
-    /// Whether a step was not taken, since the proxy had refused.
+    /// Whether a step was skipped because the proxy had refused.
     pub cut: bool,
 }
 
@@ -42,12 +42,12 @@ impl Said {
         [self.replies.concat(), self.tail.clone(), self.inside.clone()].concat()
     }
 
-    /// The status of the last reply, be it one that was waited for or not.
+    /// The status of the last reply, whether a step waited for it or not.
     pub fn status(&self) -> Option<u16> {
         status(&self.tail).or_else(|| self.replies.iter().rev().find_map(|reply| status(reply)))
     }
 
-    /// A field of the last reply that was waited for.
+    /// A field of the last reply that a step waited for.
     pub fn header(&self, name: &str) -> Option<String> {
         let last = self.replies.iter().rev().find(|reply| status(reply).is_some())?;
         let head = String::from_utf8_lossy(last).into_owned();
@@ -65,10 +65,10 @@ pub fn status(reply: &[u8]) -> Option<u16> {
     std::str::from_utf8(rest.get(..3)?).ok()?.parse().ok()
 }
 
-/// Takes the steps, one after the other, and waits.
+/// Runs the steps, one after the other, and waits.
 ///
 /// # Errors
-/// Where no connection can be made at all, or the proxy says nothing for as long as any test waits.
+/// If no connection can be made at all, or the proxy sends nothing for as long as any test waits.
 pub fn drive(proxy: SocketAddr, case: &Case, world: &World, patience: Patience) -> io::Result<Said> {
     let stream = TcpStream::connect_timeout(&proxy, DEADLINE)?;
     stream.set_nodelay(true)?;
@@ -82,7 +82,7 @@ pub fn drive(proxy: SocketAddr, case: &Case, world: &World, patience: Patience) 
         let taken = match step {
             Step::Send(bytes) => Ok(line.send(&world.fill(bytes))),
             Step::Trickle(bytes, size) => Ok(world.fill(bytes).chunks(*size).all(|piece| {
-                // Long enough that the other side reads them one by one, more often than not.
+                // Long enough that the other side usually reads them one by one.
                 std::thread::sleep(Duration::from_micros(100));
                 line.send(piece)
             })),
@@ -94,7 +94,7 @@ pub fn drive(proxy: SocketAddr, case: &Case, world: &World, patience: Patience) 
         };
         let goes_on = match (taken, patience) {
             (Ok(goes_on), _) => goes_on,
-            // It says nothing more: that is what came of it.
+            // It sends nothing more: this is the result.
             (Err(_), Patience::Quiet(_)) => false,
             (Err(error), _) => return Err(error),
         };
@@ -130,7 +130,7 @@ impl Line {
         self.stream.write_all(bytes).is_ok()
     }
 
-    /// Reads once. False: it has ended.
+    /// Reads once. False: the connection has ended.
     fn fill(&mut self) -> io::Result<bool> {
         if self.said.end.is_some() {
             return Ok(false);
@@ -160,7 +160,7 @@ impl Line {
         Ok(true)
     }
 
-    /// Moves a reply from the tail. False: the connection ended before it was whole.
+    /// Moves a reply out of the tail. False: the connection ended before it was complete.
     fn reply(&mut self, with_body: bool) -> io::Result<bool> {
         loop {
             if let Some(length) = length_of_reply(&self.said.tail, with_body) {
@@ -188,7 +188,7 @@ impl Line {
     }
 }
 
-/// Where a reply ends, once it is whole: with its body by Content-Length, where it has one and is to have one.
+/// Where a reply ends, once it is complete: with its body by Content-Length, if it has one and should have one.
 fn length_of_reply(bytes: &[u8], with_body: bool) -> Option<usize> {
     let head = bytes.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
     let text = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();
@@ -198,17 +198,17 @@ fn length_of_reply(bytes: &[u8], with_body: bool) -> Option<usize> {
     (bytes.len() >= end).then_some(end)
 }
 
-/// A stream that says again what was said: for the checks that read from a connection.
+/// A stream that replays what was received: for the checks that read from a connection.
 #[derive(Debug)]
 pub struct Replay {
-    /// What is left to say.
+    /// What is left to replay.
     pub bytes: io::Cursor<Vec<u8>>,
-    /// How it ends.
+    /// How the stream ends.
     pub end: End,
 }
 
 impl Replay {
-    /// The last reply, which nothing but the end of the connection followed.
+    /// The last reply, followed only by the end of the connection.
     pub fn last(said: &Said) -> Self {
         let bytes = match said.replies.last() {
             Some(reply) if status(&said.tail).is_none() => [reply.clone(), said.tail.clone()].concat(),

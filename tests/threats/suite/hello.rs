@@ -1,4 +1,4 @@
-//! ClientHellos by hand, right and wrong.
+//! ClientHellos built by hand, correct and incorrect ones.
 
 #[allow(dead_code, clippy::unwrap_used, reason = "shared with the unit tests, which use all of it")]
 #[path = "../../../src/wire/client_hello/samples.rs"]
@@ -10,7 +10,7 @@ pub(crate) use samples::{hello, message, naming, post_quantum, prefix, records, 
 /// The extension of encrypted_client_hello (RFC 9849).
 pub const ECH: u16 = 0xfe0d;
 
-/// One record with a hello of these extensions, and those that a server will not do without.
+/// One record with a hello that has these extensions, and those that every server needs.
 pub fn with(mut extensions: Vec<(u16, Vec<u8>)>) -> Vec<u8> {
     extensions.push(samples::signature_algorithms());
     records(&hello(&extensions), 1 << 14)
@@ -21,7 +21,7 @@ pub fn sni(name: impl AsRef<[u8]>) -> (u16, Vec<u8>) {
     (0, server_names(&[(0, name.as_ref())]))
 }
 
-/// A hello as rustls sends it, so that a real server answers.
+/// A hello as rustls sends it, which a real server answers.
 pub fn real(name: &str) -> Vec<u8> {
     crate::support::client_hello(Some(name))
 }

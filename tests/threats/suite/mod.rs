@@ -1,5 +1,5 @@
-//! The suite itself, apart from any test harness: the rows of the threat catalogue, the attacks as bytes, the world in
-//! which they are sent, and the verdict on what came of each. The tests point it at egressd, `against.rs` at any proxy.
+//! The suite itself, without a test harness: the rows of the threat catalogue, the attacks as bytes, the world in which they
+//! are sent, and the verdict on the result of each. The tests run it against egressd, `against.rs` against any proxy.
 #![allow(
     dead_code,
     unreachable_pub,

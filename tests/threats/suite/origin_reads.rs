@@ -1,8 +1,8 @@
-//! What a strict origin makes of the bytes that a proxy sent it: one request without a fault, or not.
+//! How a strict origin reads the bytes that a proxy sent it: as one correct request, or not.
 //!
-//! For the comparison alone: a proxy that repairs what is odd before it passes it on has let nothing odd through.
+//! Only for the comparison: a proxy that repairs an odd request before it forwards it has let nothing odd through.
 
-/// Whether these are one plain request to this host as RFC 9112 writes one, with its body and nothing behind it.
+/// Whether these bytes are one plain request to this host, in the form of RFC 9112, with its body and nothing after it.
 pub fn is_one_clean_request(bytes: &[u8], host: &str, port: u16) -> bool {
     let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else { return false };
     let (head, body) = (&bytes[..end], &bytes[end + 4..]);
@@ -67,7 +67,7 @@ fn is_chunked(mut body: &[u8]) -> bool {
 }
 
 #[test]
-fn what_is_odd_is_seen() {
+fn odd_requests_are_not_clean() {
     let is_clean = |bytes: &[u8]| is_one_clean_request(bytes, "ok.test", 80);
     for clean in [
         "GET / HTTP/1.1\r\nHost: ok.test\r\n\r\n",

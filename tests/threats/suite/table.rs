@@ -7,21 +7,21 @@ use super::case::{Case, Expect, Harm};
 use super::cases;
 use super::catalogue::{PTR, ROWS, Row};
 
-/// What a proxy that was measured is called, and what it said of itself.
+/// A proxy that was measured: its name and its results.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Measured {
-    /// For the column's head, with its version.
+    /// The title of its column, with its version.
     pub name: String,
-    /// By row and case, as [`super::verdict::verdict`] says it.
+    /// The verdict by row and case, as [`super::verdict::verdict`] gives it.
     pub verdicts: BTreeMap<(u8, String), String>,
 }
 
-/// Before and after the table in SECURITY.md.
+/// The line before the table in SECURITY.md; [`END`] is the line after it.
 pub const BEGIN: &str = "<!-- made by tests/threats/run --write -->";
 /// See [`BEGIN`].
 pub const END: &str = "<!-- the end of what it made -->";
 
-/// The whole table, with these columns beside egressd's.
+/// The whole table, with these columns next to egressd's.
 pub fn render(others: &[Measured]) -> String {
     let mut text = String::from("| | attack | egressd |");
     others.iter().for_each(|other| write!(text, " {} |", other.name).expect("a String takes all"));
@@ -74,7 +74,7 @@ fn summary(row: &Row, other: &Measured) -> String {
         other.verdicts.get(&(case.row, case.what.clone())).map_or("not measured", |v| v.as_str())
     };
     let attacks = cases.iter().filter(|case| !matches!(case.harm, Harm::None)).count();
-    // What is worse comes first.
+    // The worst comes first.
     let mut told: Vec<(String, Vec<&str>)> = Vec::new();
     for case in &cases {
         let verdict = verdict(case);
@@ -99,7 +99,7 @@ fn summary(row: &Row, other: &Measured) -> String {
     parts.join("; ").replace('|', "\\|")
 }
 
-/// 0 for what should not happen, 1 for what is lenient, 2 for a refusal of whatever kind.
+/// 0 for what should not happen, 1 for what is lenient, 2 for any kind of refusal.
 pub fn badness(verdict: &str) -> u8 {
     const BAD: [&str; 8] =
         ["forwarded", "asked", "told", "logged", "served", "crashed", "broken", "not measured"];
@@ -112,14 +112,14 @@ pub fn badness(verdict: &str) -> u8 {
     }
 }
 
-/// `text` with everything between [`BEGIN`] and [`END`] replaced by `table`. None: they do not stand there.
+/// `text` with everything between [`BEGIN`] and [`END`] replaced by `table`. None: `text` does not have these lines.
 pub fn place(text: &str, table: &str) -> Option<String> {
     let (before, rest) = text.split_once(BEGIN)?;
     let (_, after) = rest.split_once(END)?;
     Some(format!("{before}{BEGIN}\n{table}{END}{after}"))
 }
 
-/// What stands between [`BEGIN`] and [`END`].
+/// The text between [`BEGIN`] and [`END`].
 pub fn placed(text: &str) -> Option<&str> {
     Some(text.split_once(BEGIN)?.1.split_once(END)?.0.trim_start_matches('\n'))
 }

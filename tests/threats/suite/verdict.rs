@@ -1,4 +1,4 @@
-//! What came of a case, seen from outside and whoever the proxy is.
+//! The result of a case, seen from outside and in the same way for any proxy.
 
 use std::net::IpAddr;
 
@@ -30,17 +30,17 @@ pub fn harmed(case: &Case, world: &World, said: &Said, news: &News, log: &[u8]) 
     }
 }
 
-/// Whether `needle` is in there, whatever the case of its ASCII letters.
+/// Whether `bytes` contain `needle`, ignoring the case of ASCII letters.
 fn contains(bytes: &[u8], needle: &[u8]) -> bool {
     bytes.windows(needle.len().max(1)).any(|window| window.eq_ignore_ascii_case(needle))
 }
 
-/// What came of a case, in a word or two. Two rows of the table are the same if these are.
+/// The result of a case, in a word or two. Two rows of the table are the same if these results are.
 pub fn verdict(case: &Case, world: &World, said: &Said, news: &News, log: &[u8]) -> String {
     if harmed(case, world, said, news, log) {
         return match case.harm {
             Harm::Asked(_) => "asked of DNS",
-            // What a target said to somebody who was to hear nothing.
+            // The client got a target's answer, although it should have got nothing.
             Harm::Told(_) if !news.reached.is_empty() => "forwarded",
             Harm::Told(_) => "told back",
             Harm::Logged(_) => "logged raw",
@@ -60,7 +60,7 @@ pub fn verdict(case: &Case, world: &World, said: &Said, news: &News, log: &[u8])
         (Some(status @ 400..), _) => format!("refused {status}"),
         _ if arrived && is_plain(case) => "rewritten".to_owned(),
         _ if arrived => "passed harmless".to_owned(),
-        // The tunnel stands, and whoever asked for it has it.
+        // The tunnel is open, and the client that asked for it has it.
         (Some(200), _) if !case.steps.iter().any(|step| matches!(step, Step::Established)) => {
             "accepted".to_owned()
         }
@@ -70,7 +70,7 @@ pub fn verdict(case: &Case, world: &World, said: &Said, news: &News, log: &[u8])
     }
 }
 
-/// What arrived is right, and it arrived where it should.
+/// What arrived is correct, and it arrived where it should.
 fn repaired(world: &World, news: &News) -> bool {
     news.reached.iter().all(|seen| {
         let is_place = world.is_ok(seen.local.ip()) && seen.local.port() == world.web;

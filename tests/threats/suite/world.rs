@@ -1,9 +1,9 @@
-//! The world in which the attacks are sent: names, the targets that they lead to, and what reached those.
+//! The world in which the attacks are sent: names, the targets to which they resolve, and what reached those targets.
 //!
-//! It stands on two stages. On loopback every target has an address of its own in 127.0.0.0/8 and free ports, which the
-//! rules name and `private` opens: that needs nothing of the machine. In a network namespace whose every address is local
-//! (`tests/threats/run`) the ports are the real ones and the addresses public, private and link-local as outside, so that a
-//! proxy on its own deployment's configuration can be held against it.
+//! There are two stages. On loopback every target has its own address in 127.0.0.0/8 and free ports, which the rules name
+//! and `private` opens: this needs no rights on the machine. In a network namespace in which every address is local
+//! (`tests/threats/run`) the ports are the real ones, and the addresses are public, private and link-local as in production, so
+//! that a proxy with its own deployment's configuration can be tested.
 
 use std::fmt::Write as _;
 use std::io::{self, Read, Write};
@@ -16,20 +16,20 @@ use rustls::{ServerConfig, ServerConnection};
 use super::hello;
 use crate::support::{Authority, Conversation, DEADLINE, Kind, Names, Origin, Question, Says, Seen, until};
 
-/// The targets, each at an address of its own.
+/// The targets, each at its own address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Place {
-    /// What is allowed and right: TLS, and a lenient web server.
+    /// The allowed target: TLS, and a lenient web server.
     Ok = 1,
-    /// Somebody else's; it answers as `Ok` does.
+    /// A target that no rule allows; it answers like `Ok`.
     Evil = 2,
-    /// Where every address check has to stop: on loopback not among `private`, in the namespace of RFC 1918.
+    /// A target that every address check has to refuse: on loopback it is not in `private`, in the namespace it is of RFC 1918.
     Private = 3,
-    /// Says `SSH-2.0-` as soon as it is connected.
+    /// Sends `SSH-2.0-` as soon as it is connected.
     ServerFirst = 4,
     /// Answers a hello with a HelloRetryRequest.
     Retry = 5,
-    /// Answers a hello with something that is no TLS.
+    /// Answers a hello with something that is not TLS.
     Mimic = 6,
     /// Answers every plain request with 101.
     Switch = 7,
@@ -52,7 +52,7 @@ impl Stage {
         IpAddr::V4(match self {
             Stage::Loopback(a, b) => Ipv4Addr::new(127, a, b, last),
             Stage::Namespace if place == Place::Private => Ipv4Addr::new(10, 9, 8, last),
-            // Of a block that AWS uses for CodeCommit.
+            // In a block that AWS uses for CodeCommit.
             Stage::Namespace => Ipv4Addr::new(52, 119, 196, last),
         })
     }
@@ -62,7 +62,7 @@ impl Stage {
     }
 }
 
-/// A port's part.
+/// The role of a port.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Role {
     Tls,
@@ -70,10 +70,10 @@ enum Role {
     Other,
 }
 
-/// The ports of the namespace beside 443 and 80: those that the attacks name.
+/// The ports in the namespace in addition to 443 and 80: those that the attacks name.
 const OTHER_PORTS: [u16; 3] = [22, 9100, 8443];
 
-/// See the module.
+/// The world; see the module's documentation.
 #[derive(Debug)]
 pub struct World {
     stage: Stage,
@@ -85,17 +85,17 @@ pub struct World {
     pub other: u16,
     origins: Vec<Origin>,
     names: Names,
-    /// Vouches for the targets.
+    /// The authority that signs the targets' certificates.
     pub authority: Authority,
     inside: Arc<Mutex<Vec<u8>>>,
-    /// Connections of our own: which target's, and which of its connections.
+    /// The suite's own connections: the target, and the number of the connection there.
     sentinels: Mutex<Vec<(usize, usize)>>,
 }
 
-/// Where the world stands, to see later what is new.
+/// The state of the world at one moment, to see later what is new.
 #[derive(Clone, Debug)]
 pub struct Mark {
-    /// For each target, how many bytes each of its connections had brought.
+    /// For each target, how many bytes each of its connections had received.
     seen: Vec<Vec<usize>>,
     asked: usize,
     inside: usize,
@@ -104,11 +104,11 @@ pub struct Mark {
 /// What came since a [`Mark`].
 #[derive(Clone, Debug)]
 pub struct News {
-    /// Connections to targets, in no order; addresses canonical.
+    /// Connections to targets, in no order; the addresses are canonical.
     pub reached: Vec<Seen>,
     /// Questions to the name server.
     pub asked: Vec<Question>,
-    /// What targets read out of TLS.
+    /// What targets decrypted from TLS.
     pub inside: Vec<u8>,
 }
 
@@ -145,7 +145,7 @@ impl World {
         }
     }
 
-    /// In a namespace whose every address is local, with the real ports and the name server on port 53.
+    /// In a namespace in which every address is local, with the real ports and the name server on port 53.
     pub fn in_namespace() -> Self {
         let stage = Stage::Namespace;
         let inner = Inner::new(stage);
@@ -200,7 +200,7 @@ impl World {
         text
     }
 
-    /// Where a target is.
+    /// The address of a target.
     pub fn ip(&self, place: Place) -> IpAddr {
         self.stage.ip(place)
     }
@@ -210,13 +210,13 @@ impl World {
         self.stage.place(ip) == Some(Place::Ok)
     }
 
-    /// Where the name server answers.
+    /// The address of the name server.
     pub fn name_server(&self) -> SocketAddr {
         self.names.address()
     }
 
-    /// `bytes` with what stands for things of this world: `{OK}` a name that is allowed, `{EVIL}` one that is not, `{TLS}`
-    /// `{WEB}` `{OTHER}` ports, `{OKIP}` `{EVILIP}` `{PRIVATEIP}` addresses.
+    /// `bytes` with the placeholders replaced: `{OK}` by an allowed name, `{EVIL}` by one that is not allowed, `{TLS}` `{WEB}`
+    /// `{OTHER}` by ports, `{OKIP}` `{EVILIP}` `{PRIVATEIP}` by addresses.
     pub fn fill(&self, bytes: &[u8]) -> Vec<u8> {
         let words: [(&[u8], String); 8] = [
             (b"{OK}", hello::OK.to_owned()),
@@ -245,7 +245,7 @@ impl World {
         out
     }
 
-    /// What there is so far.
+    /// The state so far.
     pub fn mark(&self) -> Mark {
         Mark {
             seen: self
@@ -258,19 +258,19 @@ impl World {
         }
     }
 
-    /// What came since, all of it: connections that wait to be accepted included.
+    /// Everything that came since then, including connections that wait to be accepted.
     pub fn since(&self, mark: &Mark) -> News {
         self.flush();
         self.now(mark)
     }
 
-    /// What came since and was accepted.
+    /// What came since then and was accepted.
     pub fn now(&self, mark: &Mark) -> News {
         let sentinels = lock(&self.sentinels).clone();
         let mut reached = Vec::new();
         for (at, (origin, before)) in self.origins.iter().zip(&mark.seen).enumerate() {
             for (index, mut seen) in origin.seen().into_iter().enumerate() {
-                // A proxy may have kept a connection: of it, what is new.
+                // A proxy may have kept a connection: only its new bytes count.
                 let old = before.get(index);
                 seen.bytes.drain(..old.copied().unwrap_or(0));
                 if (old.is_none() || !seen.bytes.is_empty()) && !sentinels.contains(&(at, index)) {
@@ -285,7 +285,7 @@ impl World {
         }
     }
 
-    /// Waits until all connections since then have ended, and gives what came.
+    /// Waits until all connections since then have ended, and returns what came.
     pub fn settled(&self, mark: &Mark) -> News {
         self.flush();
         until("the targets' connections to end", || {
@@ -294,7 +294,7 @@ impl World {
         })
     }
 
-    /// A connection of our own to each target is accepted after all that came before it.
+    /// Makes an own connection to each target, which is accepted after all that came before it.
     fn flush(&self) {
         let sentinels: Vec<(TcpStream, usize)> = self
             .origins
@@ -311,7 +311,7 @@ impl World {
         for (at, (origin, (sentinel, before))) in self.origins.iter().zip(&sentinels).enumerate() {
             let own = sentinel.local_addr().expect("connected");
             let index = until("the target to accept", || {
-                // Among the new ones: an older connection may have come from the same port.
+                // Only among the new ones: an older connection may have come from the same port.
                 origin.seen().iter().skip(*before).position(|seen| canonical(seen.peer) == own)
             });
             lock(&self.sentinels).push((at, before + index));
@@ -331,7 +331,7 @@ fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-/// What every name leads to. What is not named here leads to somebody else, so that a leak is seen.
+/// What every name resolves to. A name that is not listed here resolves to a target that is not allowed, so that a leak is seen.
 fn says(stage: Stage, question: &Question, before: usize) -> Says {
     let at = |places: &[Place]| Says::Addresses(places.iter().map(|place| stage.ip(*place)).collect());
     if question.kind == Kind::Ptr {
@@ -349,7 +349,7 @@ fn says(stage: Stage, question: &Question, before: usize) -> Says {
         "mimic" => at(&[Place::Mimic]),
         "switch" => at(&[Place::Switch]),
         "mixed" => at(&[Place::Private, Place::Ok, Place::Private]),
-        // First right, then not: with a TTL of 0 every request asks anew.
+        // First the allowed address, then another one: with a TTL of 0 every request asks again.
         "rebind" if before == 0 => at(&[Place::Ok]),
         "rebind" => at(&[Place::Private]),
         "nx" => Says::NoSuchName,
@@ -362,7 +362,7 @@ fn says(stage: Stage, question: &Question, before: usize) -> Says {
     }
 }
 
-/// `v4-169-254-169-254.…` and `v6-` with 32 hexadecimal digits lead to the address that they write.
+/// `v4-169-254-169-254.…` and `v6-` with 32 hexadecimal digits resolve to the address that they contain.
 fn written_in(name: &str) -> Option<IpAddr> {
     let first = name.split('.').next()?;
     if let Some(quad) = first.strip_prefix("v4-") {
@@ -400,7 +400,7 @@ impl Inner {
         Origin::start(address, move |mut conversation| {
             let place = stage.place(conversation.local().ip());
             let served = serve(role, place, &mut conversation, &tls, &inside);
-            // Whatever went wrong: what still comes is recorded, and how it ends.
+            // Whatever failed: what still comes is recorded, and how the connection ends.
             let _ = io::copy(&mut conversation, &mut io::sink());
             served
         })
@@ -443,8 +443,8 @@ fn after_hearing(conversation: &mut Conversation, answer: &[u8]) -> io::Result<(
     }
 }
 
-/// A lenient web server: any line ending ends a line, and where it is not sure of a body it takes what follows for the next
-/// request. So whatever can be smuggled past a proxy is answered here.
+/// A lenient web server: any line ending ends a line, and if it is not sure about a body, it takes what follows for the next
+/// request. So it answers whatever can be smuggled past a proxy.
 fn serve_web(stream: &mut (impl Read + Write), reply: &[u8], heard: &mut dyn FnMut(&[u8])) -> io::Result<()> {
     let mut held = Vec::new();
     let mut buffer = [0; 4096];

@@ -1,4 +1,4 @@
-//! Where a name that is allowed leads to.
+//! What an allowed name resolves to.
 
 use std::net::IpAddr;
 
@@ -69,7 +69,7 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
-/// By row: every kind of address to which no name may lead.
+/// By row: every kind of address to which no name may resolve.
 const ADDRESSES: &[(u8, &str)] = &[
     (39, "169.254.169.254"),
     (39, "fd00:ec2::254"),

@@ -1,4 +1,4 @@
-//! Where one request ends and the next begins: lines, lengths, chunks, and what two readers could take differently.
+//! Where one request ends and the next begins: lines, lengths, chunks, and what two readers could read differently.
 
 use super::super::case::{Case, Expect, Harm, Step, case, connect, get, post};
 
@@ -10,7 +10,7 @@ fn bad(row: u8, what: impl Into<String>, bytes: impl AsRef<[u8]>) -> Case {
     case(row, what).send(bytes).refused(400, "bad_request")
 }
 
-/// A request that only somebody who reads the one before it otherwise takes for one.
+/// A request that is seen as one only by a server that reads the request before it differently.
 const SMUGGLED: &str = "GET /SMUGGLED HTTP/1.1\r\nHost: {OK}:{WEB}\r\n\r\n";
 
 fn lengths() -> Vec<Case> {
@@ -75,7 +75,7 @@ fn lengths() -> Vec<Case> {
             "a GET with both",
             get("http://{OK}:{WEB}/", "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n"),
         ),
-        // What stands here is one request each, and the second is judged on its own.
+        // Each of these is one request, and the second one is judged on its own.
         case(48, "an honest body, and a request to another behind it")
             .send([post("Content-Length: 5\r\n", "hello"), get("http://{EVIL}:{WEB}/", "")].concat())
             .then(Step::Reply)
@@ -177,7 +177,7 @@ fn lines() -> Vec<Case> {
     cases
 }
 
-/// Something is wrong beside the host, which is not allowed: the error must not open.
+/// The host is not allowed, and something else is wrong as well: the error must not let the request pass.
 fn errors() -> Vec<Case> {
     let evil =
         |fields: &[u8]| [&b"CONNECT {EVIL}:{TLS} HTTP/1.1\r\nHost: {EVIL}\r\n"[..], fields, b"\r\n"].concat();
@@ -250,7 +250,7 @@ fn after_a_verdict() -> Vec<Case> {
             .refused(403, "port_not_allowed"),
     ]
     .into_iter()
-    // What went to the first is right; what comes of the second is the question.
+    // The first request is correct; the case is about the second one.
     .map(|case| match (case.row, &case.harm) {
         (58, Harm::Reached) => case.harm(Harm::Elsewhere),
         _ => case,

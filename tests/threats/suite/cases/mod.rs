@@ -1,4 +1,4 @@
-//! The attacks, as bytes, by theme.
+//! The attacks, as bytes, by topic.
 
 mod addresses;
 mod framing;
@@ -16,7 +16,7 @@ pub fn all() -> Vec<Case> {
     all
 }
 
-/// Those of one row.
+/// The cases of one row.
 pub fn of_row(row: u8) -> Vec<Case> {
     all().into_iter().filter(|case| case.row == row).collect()
 }

@@ -1,4 +1,4 @@
-//! The target of a request: host, port, scheme, and every way to write one so that it is read as another.
+//! The target of a request: host, port, scheme, and every way to write one so that it is read as another one.
 
 use super::super::case::{Case, Expect, Harm, Step, case, connect, connect_to, get};
 use super::super::catalogue::PTR;
@@ -187,7 +187,7 @@ fn addresses_as_hosts() -> Vec<Case> {
         bad(32, "a zone as a shell writes it", connect("[fe80::1%eth0]")),
         bad(32, "a zone that is a name", connect("[::1%.amazonaws.com]")),
     ]);
-    // Another address for the question whether it is looked up, since what was is in a cache.
+    // Another address for the test whether it is looked up, because the earlier one is in a cache.
     for (what, way, address, again) in [
         ("an address with a PTR record that fits", "CONNECT", "127.0.0.9", "127.0.0.10"),
         ("the same in a URI", "GET", "127.0.0.11", "127.0.0.12"),

@@ -1,4 +1,4 @@
-//! The fields of a request: who is meant, what must not leave, what must not come back, what must not be logged raw.
+//! The fields of a request: which host is meant, what must not go out, what must not come back, what must not be logged raw.
 
 use super::super::case::{Case, Expect, Harm, Step, case, connect, connect_to, get, get_with_host};
 use super::super::hello;
@@ -57,7 +57,7 @@ fn hosts() -> Vec<Case> {
     cases
 }
 
-/// What some proxies serve themselves.
+/// Paths and names for which some proxies serve pages of their own.
 fn magic() -> Vec<Case> {
     let served = |what: &str, bytes: Vec<u8>, status, reason| {
         case(45, what).send(bytes).refused(status, reason).harm(Harm::Served)
@@ -153,7 +153,7 @@ fn hop_by_hop() -> Vec<Case> {
     ]
 }
 
-/// What a refusal says back.
+/// What a refusal repeats from the request.
 fn words_back() -> Vec<Case> {
     let told = |what: &str, bytes: Vec<u8>, needle: &str, status, reason| {
         case(60, what).send(bytes).refused(status, reason).harm(Harm::Told(needle.as_bytes().to_vec()))
@@ -217,7 +217,7 @@ fn too_large() -> Vec<Case> {
     ]
 }
 
-/// Whoever is not behind a balancer cannot say that somebody else is asking.
+/// A client that is not behind a balancer cannot claim to be another client.
 fn pretending() -> Vec<Case> {
     let v2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x0a\0\0\x01\x0a\0\0\x02\0\x01\0\x02";
     vec![

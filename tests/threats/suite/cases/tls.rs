@@ -1,4 +1,4 @@
-//! What is said in a tunnel: the ClientHello, and what pretends to be one.
+//! The first bytes in a tunnel: the ClientHello, and what pretends to be one.
 
 use super::super::case::{Case, Expect, Harm, Step, case, connect};
 use super::super::hello::{self, ECH, OK, naming, records, server_names, sni};
@@ -12,7 +12,7 @@ pub(super) fn cases() -> Vec<Case> {
     [names_in_the_hello(), pieces(), second_hellos(), no_hello(), early_data()].concat()
 }
 
-/// An encrypted_client_hello extension of the outer kind, which is what GREASE looks like too (RFC 9849 §6.2).
+/// An encrypted_client_hello extension of the outer kind; GREASE looks the same (RFC 9849 §6.2).
 fn ech() -> (u16, Vec<u8>) {
     (ECH, [&[0, 0, 1, 0, 1, 7][..], &hello::vector16(&[9; 32]), &hello::vector16(&[5; 144])].concat())
 }
@@ -120,7 +120,7 @@ fn names_in_the_hello() -> Vec<Case> {
     cases
 }
 
-/// How a hello may be cut.
+/// How a hello may be split.
 fn pieces() -> Vec<Case> {
     let in_tunnel = |row, what| case(row, what).send(connect(OK)).then(Step::Established);
     let message = hello::hello(&[sni(OK), (13, vec![0, 2, 4, 3])]);
@@ -171,7 +171,7 @@ fn pieces() -> Vec<Case> {
     ]
 }
 
-/// After a HelloRetryRequest the client says hello again.
+/// After a HelloRetryRequest the client sends a second hello.
 fn second_hellos() -> Vec<Case> {
     let host = "retry.amazonaws.com";
     let again = |what, bytes: Vec<u8>, expect| {
@@ -193,7 +193,7 @@ fn second_hellos() -> Vec<Case> {
     ]
 }
 
-/// What is no hello.
+/// Bytes that are not a hello.
 fn no_hello() -> Vec<Case> {
     let in_tunnel = |row, what, bytes: &[u8], expect| case(row, what).tunnel(OK, bytes).expect(expect);
     let sslv2 = [&[0x80, 0x2e, 1, 3, 1, 0, 0x15, 0, 0, 0, 0x10][..], &[7; 37]].concat();
