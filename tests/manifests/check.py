@@ -1,7 +1,7 @@
-"""What `kubectl kustomize` rendered, one file an overlay, checked beyond its schema.
+"""Checks what `kubectl kustomize` rendered, one file per overlay, for more than its schema.
 
-Custom resources against their models (a schema check passes over kinds that it does not know), and what no schema
-says: that times fit together, that edits arrive, that nothing runs with more rights than it needs.
+It checks custom resources against their models (a schema check ignores kinds that it does not know), and what no schema
+says: times fit together, edits arrive, nothing runs with more rights than it needs.
 
     check.py DIRECTORY OVERLAY.yaml…      writes DIRECTORY/rules.yaml for promtool
 """
@@ -62,29 +62,29 @@ def egressd(things):
     assert spec["automountServiceAccountToken"] is False
     assert container["resources"]["requests"] == container["resources"]["limits"], "Fargate wants them equal"
 
-    # An edit arrives: the ConfigMap's name has no hash, and it is mounted as a directory.
+    # Edits arrive: the ConfigMap's name has no hash, and it is mounted as a directory.
     config = is_one([thing for thing in things if not is_dashboard(thing)], "ConfigMap")
     assert config["metadata"]["name"] == "egressd", config["metadata"]["name"]
     assert spec["volumes"][0] == {"name": "config", "configMap": {"name": "egressd"}}
     assert container["volumeMounts"][0] == {"name": "config", "mountPath": "/etc/egressd", "readOnly": True}
     assert all(mount["readOnly"] and "subPath" not in mount for mount in container["volumeMounts"])
 
-    # Whoever waits for somebody waits longer than he takes.
+    # Kubernetes must wait for longer than egressd takes to drain.
     settings = yaml.safe_load(config["data"]["egressd.yaml"])
     shutdown = settings["shutdown"]
     draining = seconds(shutdown["delay"]) + seconds(shutdown["grace_period"])
     assert spec["terminationGracePeriodSeconds"] > draining
-    assert all(name in config["data"] for name in named_files(settings)), "a file that the ConfigMap has not"
+    assert all(name in config["data"] for name in named_files(settings)), "a file that the ConfigMap does not have"
 
     for service in (thing for thing in things if thing["kind"] == "Service"):
-        assert service["spec"]["selector"].items() <= labels.items(), "the Service fits no pod"
-        assert service["spec"]["selector"].get("app.kubernetes.io/name") == "egressd", "the Service fits others too"
+        assert service["spec"]["selector"].items() <= labels.items(), "the Service matches no pod"
+        assert service["spec"]["selector"].get("app.kubernetes.io/name") == "egressd", "the Service matches other pods, too"
         if service["spec"]["type"] == "LoadBalancer":
             network_load_balancer(service, container, settings, draining)
     for kind in ("PodDisruptionBudget", "PodMonitor", "SecurityGroupPolicy", "NetworkPolicy"):
         for thing in (thing for thing in things if thing["kind"] == kind):
             selector = thing["spec"].get("selector") or thing["spec"].get("podSelector")
-            assert selector["matchLabels"].items() <= labels.items(), f"{kind} fits no pod"
+            assert selector["matchLabels"].items() <= labels.items(), f"{kind} matches no pod"
     ports = {port["name"] for port in container["ports"]}
     for monitor in (thing for thing in things if thing["kind"] == "PodMonitor"):
         assert all(endpoint["port"] in ports for endpoint in monitor["spec"]["podMetricsEndpoints"])
@@ -121,7 +121,7 @@ def network_load_balancer(service, container, settings, draining):
         assert ours["healthcheck-protocol"] == "http" and ours["healthcheck-path"] == "/healthz"
         assert int(ours["healthcheck-port"]) == ports["admin"], "a number: a named port is an error for ip targets"
         assert settings["admin"]["address"].endswith(f":{ports['admin']}")
-    # A Service that was Squid's keeps what was not asked for.
+    # The Service that replaces Squid's keeps the settings that nobody asked to change.
     if service["metadata"]["name"] == "egressd":
         assert ours["scheme"] == "internal" and "healthcheck-protocol" in ours
         assert "load_balancing.cross_zone.enabled=true" in ours["attributes"]
@@ -135,7 +135,7 @@ def network_load_balancer(service, container, settings, draining):
 
 
 def eks_fargate(things, profile):
-    """The pods run on Fargate, and count as ready only once the balancer sends to them."""
+    """The pods run on Fargate, and count as ready only once the balancer sends requests to them."""
     deployment = is_one(things, "Deployment")
     labels = deployment["spec"]["template"]["metadata"]["labels"]
     selectors = [selector for one in profile["fargateProfiles"] for selector in one["selectors"]]
@@ -154,7 +154,7 @@ def eks_fargate(things, profile):
 
 
 def log_router(things):
-    """What Fargate's Fluent Bit takes: these names, these sections, so many characters."""
+    """What Fargate's Fluent Bit accepts: these names, these sections, at most so many characters."""
     namespace, config = is_one(things, "Namespace"), is_one(things, "ConfigMap")
     assert namespace["metadata"]["name"] == config["metadata"]["namespace"] == "aws-observability"
     assert namespace["metadata"]["labels"]["aws-observability"] == "enabled"

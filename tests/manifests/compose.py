@@ -1,4 +1,4 @@
-"""docker/compose.yaml, as podman-compose understands it: who can reach whom.
+"""Checks docker/compose.yaml, as podman-compose understands it: which service can reach which.
 
     compose.py DIRECTORY COMPOSE.yaml      DIRECTORY is where the file's relative paths begin
 """
@@ -14,7 +14,7 @@ def main(directory, rendered):
     services, networks = compose["services"], compose["networks"]
     assert set(services) == {"egressd", "prometheus", "client"}
 
-    # The client's only network has no way out, and egressd is the one service in it that has another and forwards.
+    # The client's only network has no route out, and egressd is the only service in it that has another network and forwards.
     assert list(services["client"]["networks"]) == ["inside"] and networks["inside"]["internal"] is True
     assert set(services["egressd"]["networks"]) == {"inside", "outside"}
     assert "ports" not in services["client"] and "network_mode" not in services["client"]
@@ -25,7 +25,7 @@ def main(directory, rendered):
     assert egressd["read_only"] and egressd["cap_drop"] == ["ALL"]
     assert egressd["security_opt"] == ["no-new-privileges:true"]
     for service in services.values():
-        # Nothing of it is for the laptop's neighbours.
+        # No port is reachable from other machines.
         assert all(str(port).startswith("127.0.0.1:") for port in service.get("ports", []))
         for volume in service.get("volumes", []):
             source, _, mode = str(volume).split(":")

@@ -14,8 +14,8 @@ import javax.net.ssl.SSLContext;
 import javax.net.ssl.TrustManagerFactory;
 
 /**
- * GETs a URL by a proxy with Java's HttpClient. It has no TLS to a proxy, so of the proxy's URL only host, port and password
- * are used. For Basic it wants -Djdk.http.auth.tunneling.disabledSchemes= as well.
+ * GETs a URL through a proxy with Java's HttpClient. The client has no TLS to a proxy, so only host, port and password of the
+ * proxy's URL are used. For Basic it also needs -Djdk.http.auth.tunneling.disabledSchemes=.
  *
  * Environment: URL, PROXY, CA. The body goes to stdout.
  */

@@ -1,4 +1,4 @@
-// GETs a URL by a proxy with Go's net/http. The proxy's password stands in its URL.
+// GETs a URL through a proxy with Go's net/http. The proxy's password is in its URL.
 //
 // Environment: URL, PROXY, CA, and for a client certificate CERT and KEY. The body goes to stdout.
 package main
@@ -26,7 +26,7 @@ func get() error {
 	if err != nil {
 		return err
 	}
-	// One configuration is for both: the proxy's TLS and the target's.
+	// One configuration serves both: TLS to the proxy and TLS to the target.
 	config := &tls.Config{RootCAs: x509.NewCertPool()}
 	config.RootCAs.AppendCertsFromPEM(pem)
 	if certificate := os.Getenv("CERT"); certificate != "" {

@@ -1,4 +1,4 @@
-"""GETs a URL by a proxy with Python's requests. The proxy's password stands in its URL, as users write it.
+"""GETs a URL through a proxy with Python's requests. The proxy's password is in its URL, as users write it.
 
 Environment: URL, PROXY, CA, and for a client certificate CERT and KEY. The body goes to stdout."""
 
@@ -11,7 +11,7 @@ from requests.adapters import HTTPAdapter
 
 
 class ByCertificate(HTTPAdapter):
-    """requests has no option for a certificate to show to the proxy; urllib3 below it has."""
+    """requests has no option for a certificate to show to the proxy; urllib3, which it uses, has one."""
 
     def proxy_manager_for(self, proxy, **options):
         context = ssl.create_default_context(cafile=os.environ["CA"])

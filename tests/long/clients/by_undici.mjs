@@ -1,6 +1,6 @@
-// GETs a URL by a proxy with undici's ProxyAgent. The proxy's password stands in its URL.
+// GETs a URL through a proxy with undici's ProxyAgent. The proxy's password is in its URL.
 //
-// Environment: URL, PROXY, CA, and for a client certificate CERT and KEY; UNDICI is where the package stands. The body goes
+// Environment: URL, PROXY, CA, and for a client certificate CERT and KEY; UNDICI is the path of the package. The body goes
 // to stdout.
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
