@@ -189,8 +189,8 @@ fn what_is_not_a_handshake_is_closed_and_recorded() {
     // A client whose proxy URL says http://, one that stops in the middle, one that speaks TLS and stays silent.
     let cases: [(&[u8], &str); 3] = [
         (connect_to("a.example:443").as_bytes(), "its proxy URL must begin with https://"),
-        (&hello[..100], "no whole TLS handshake in time"),
-        (&hello, "no whole TLS handshake in time"),
+        (&hello[..100], "the TLS handshake did not end in time"),
+        (&hello, "the TLS handshake did not end in time"),
     ]
     .map(|(bytes, why)| (bytes.to_vec().leak() as &[u8], why));
     for (bytes, why) in cases {

@@ -13,6 +13,7 @@ use super::timed::{STEP, Timed};
 pub(super) use super::wire::{Connected, Inside, Reply};
 use super::wire::{first_record, is_close};
 use crate::transport::tls::client::trusting_nobody;
+use crate::transport::tls::sentences::{Holder, of_io};
 use crate::words::target::{Host, Port, Target};
 
 /// The proxy's address, and how to connect to it.
@@ -43,11 +44,12 @@ pub enum ProxyError {
     },
     /// The TLS handshake failed.
     #[error(
-        "the TLS handshake failed ({0}): check whether the listener has `tls`, whether --ca verifies its certificate, and whether it requires a client certificate"
+        "the TLS handshake failed ({}): check whether the listener has `tls`, whether --ca verifies its certificate, and whether it requires a client certificate",
+        of_io(.0, Holder::Server)
     )]
     Tls(io::Error),
     /// It was reached and does not answer as a proxy.
-    #[error("{0}")]
+    #[error("{}", of_io(.0, Holder::Server))]
     Reply(io::Error),
 }
 

@@ -27,6 +27,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::transport::tls::authorities::Roots;
 use crate::transport::tls::client::{TrustError, client_config, server_name};
+use crate::transport::tls::sentences::{self, Holder};
 use crate::words::outcome::Reason;
 use crate::words::target::{Host, Port};
 
@@ -210,14 +211,21 @@ fn make_room(kept: &mut HashMap<Claim, Arc<Entry>>, cap: usize) {
 /// What a handshake that failed says of the target.
 fn tell(error: &io::Error) -> HandshakeOutcome {
     use rustls::Error;
-    let Some(found) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) else {
-        let detail = format!("the connection ended in the TLS handshake: {error}");
+    let Some(found) = sentences::inside(error) else {
+        let detail =
+            format!("the connection ended in the TLS handshake: {}", sentences::of_io(error, Holder::Server));
         return (Err(Unverified::not_tls(&detail)), SILENCE_KEPT);
     };
     let unverified = match found {
-        Error::InvalidCertificate(why) => Unverified::invalid(&format!("the certificate: {why}")),
-        Error::InvalidMessage(_) => Unverified::not_tls("the target's answer is no TLS"),
-        other => Unverified::invalid(&format!("the TLS handshake failed: {other}")),
+        Error::InvalidCertificate(why) => {
+            let why = sentences::of_certificate(why, Holder::Server);
+            Unverified::invalid(&format!("the target's certificate is not valid: {why}"))
+        }
+        Error::InvalidMessage(_) => Unverified::not_tls("the target's answer is not TLS"),
+        other => {
+            let why = sentences::of_error(other, Holder::Server);
+            Unverified::invalid(&format!("the TLS handshake failed: {why}"))
+        }
     };
     (Err(unverified), REFUSAL_KEPT)
 }

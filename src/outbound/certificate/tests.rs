@@ -22,7 +22,12 @@ struct Authority {
 
 impl Authority {
     fn new() -> Self {
+        Authority::named("ours")
+    }
+
+    fn named(name: &str) -> Self {
         let mut params = CertificateParams::default();
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
         let pem = params.self_signed(&key).unwrap().pem();
@@ -155,6 +160,33 @@ async fn a_target_proves_itself_by_chain_name_validity_and_key() {
     for (what, host, config, want) in rows {
         assert_eq!(verify(&ours.verifier(), host, &Target::new(config)).await, want, "{what}");
     }
+}
+
+#[tokio::test]
+async fn the_log_says_in_a_sentence_why_a_certificate_is_refused() {
+    let (ours, other) = (Authority::new(), Authority::named("other"));
+    let unsigned = "a signature does not verify: its issuer did not sign it, the server does not have its key, or an RSA \
+                    key has fewer than 2048 bits";
+    let expired = |params: &mut CertificateParams| params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    let authority = |params: &mut CertificateParams| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let rows = [
+        (ours.issue(&["b.test", "*.c.test"], |_| {}), "it is for b.test and *.c.test, not for a.test"),
+        (ours.issue(&["a.test"], expired), "it, or one in its chain, expired on 2020-01-01T00:00:00Z"),
+        (ours.issue(&["a.test"], authority), "it is that of an authority, not of a server"),
+        (other.issue(&["a.test"], |_| {}), "no trusted authority signed it"),
+        (Authority::new().issue(&["a.test"], |_| {}), unsigned),
+    ];
+    for (config, want) in rows {
+        let target = Target::new(config);
+        let verdict = ours.verifier().verify(&claim("a.test"), TIMEOUT, async || target.connect()).await;
+        let want = format!("the target's certificate is not valid: {want}");
+        assert_eq!(*verdict.unwrap_err().detail, *want);
+    }
+    let unverified = answered_by(&[21, 3, 3, 0, 2, 2, 46]).await.unwrap_err();
+    assert_eq!(*unverified.detail, *"the TLS handshake failed: the peer sent the alert certificate_unknown");
+    let unverified = answered_by(b"").await.unwrap_err();
+    let want = "the connection ended in the TLS handshake: the peer closed the connection";
+    assert_eq!(*unverified.detail, *want);
 }
 
 #[tokio::test]

@@ -24,6 +24,7 @@ use crate::config::UpstreamProxy;
 use crate::transport::target_stream::UpstreamStream;
 use crate::transport::tls::authorities::Roots;
 use crate::transport::tls::client::{TrustError, client_config, server_name};
+use crate::transport::tls::sentences::{self, Holder};
 use crate::words::outcome::Reason;
 use crate::words::target::{Method, Target};
 
@@ -66,7 +67,10 @@ impl From<io::Error> for ParentError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::UnexpectedEof => ParentError::bad("closed the connection before it answered"),
-            _ => ParentError::bad(format!("the connection failed before it answered: {error}")),
+            _ => ParentError::bad(format!(
+                "the connection failed before it answered: {}",
+                sentences::of_io(&error, Holder::Server)
+            )),
         }
     }
 }
@@ -118,7 +122,10 @@ impl Parent {
         let Some((connector, name)) = &self.tls else { return Ok(UpstreamStream::Bare(stream)) };
         match Box::pin(connector.connect(name.clone(), stream)).await {
             Ok(stream) => Ok(UpstreamStream::Tls(Box::new(stream))),
-            Err(error) => Err(ParentError::bad(format!("the TLS handshake failed: {error}"))),
+            Err(error) => {
+                let why = sentences::of_io(&error, Holder::Server);
+                Err(ParentError::bad(format!("the TLS handshake failed: {why}")))
+            }
         }
     }
 

@@ -80,6 +80,21 @@ async fn what_a_server_says_becomes_addresses_or_a_reason() {
 }
 
 #[tokio::test]
+async fn a_failure_names_the_server_and_says_what_it_did() {
+    let rows = [
+        (Say::Code(ResponseCode::ServFail), "it answered SERVFAIL: it could not find out"),
+        (Say::Code(ResponseCode::Refused), "it answered REFUSED: it does not serve this client or this name"),
+        (Say::Code(ResponseCode::NotAuth), "it answered with the error 9 (Not authorized)"),
+        (Say::LyingLength, "its answer is malformed: incorrect rdata length read: 4 expected: 65535"),
+    ];
+    for (say, want) in rows {
+        let server = TestServer::start(move |_, _, _| say.clone()).await;
+        let error = asking(&[&server], TIMEOUT).lookup(&name("a.test"), Family::V4).await.unwrap_err();
+        assert_eq!(*error.detail, *format!("{}: {want}", server.address));
+    }
+}
+
+#[tokio::test]
 async fn a_cut_answer_is_asked_for_again_over_tcp() {
     let server = TestServer::start(|_, _, _| Say::Truncated(Box::new(addresses(&["8.8.8.8"])))).await;
     let resolver = asking(&[&server], TIMEOUT);

@@ -6,6 +6,7 @@
 //! server has a pool of its own, and this module goes from one to the next: an answer or "no such name" is final, a
 //! failure (SERVFAIL, REFUSED, nonsense) is the next server's turn, and only a silent server is asked a second time.
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,6 +16,7 @@ use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverOpts}
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::xfer::{DnsHandle, FirstAnswer};
 use hickory_resolver::net::{DnsError, NetError};
+use hickory_resolver::proto::ProtoError;
 use hickory_resolver::proto::op::{DnsRequestOptions, DnsResponse, Query, ResponseCode};
 use hickory_resolver::proto::rr::{Name as WireName, RData, RecordType};
 use hickory_resolver::{NameServerPool, PoolContext, TlsConfig};
@@ -144,8 +146,7 @@ fn pool(
         })
         .collect();
     let server = NameServerConfig::new(address.ip(), true, connections);
-    let context =
-        PoolContext::new(options, TlsConfig::new().map_err(|error| ResolverError(error.to_string()))?);
+    let context = PoolContext::new(options, TlsConfig::new().map_err(|error| ResolverError(tell(&error)))?);
     Ok(NameServerPool::from_config([server], Arc::new(context), TokioRuntimeProvider::new()))
 }
 
@@ -162,9 +163,45 @@ impl Server {
             Ok(Err(NetError::Io(error))) if is_out_of_resources(&error) => {
                 Heard::NoResources(error.to_string())
             }
-            Ok(Err(error)) => Heard::Failure(error.to_string()),
+            Ok(Err(error)) => Heard::Failure(tell(&error)),
         }
     }
+}
+
+/// Says what hickory found, about the server ("it").
+fn tell(error: &NetError) -> String {
+    let text = match error {
+        NetError::Dns(DnsError::ResponseCode(code)) => return tell_code(*code),
+        NetError::Proto(error) => return format!("its answer is malformed: {}", cause(error)),
+        NetError::Io(error) if error.kind() == ErrorKind::ConnectionRefused => "no name server is there",
+        NetError::Io(error) => return error.to_string(),
+        NetError::Busy => "too many questions to it are open",
+        NetError::NoConnections => "there is no connection to it",
+        NetError::Truncated => "its answer is cut, over TCP as well",
+        other => return other.to_string(),
+    };
+    text.to_owned()
+}
+
+/// The error of the message that others are wrapped around.
+fn cause(error: &ProtoError) -> String {
+    match error {
+        ProtoError::FormError { error, .. } => cause(error),
+        ProtoError::Decode(error) => error.to_string(),
+        other => other.to_string(),
+    }
+}
+
+/// The answer of a server that has none, by its name in the register of IANA where it is a likely one.
+fn tell_code(code: ResponseCode) -> String {
+    let text = match code {
+        ResponseCode::ServFail => "it answered SERVFAIL: it could not find out",
+        ResponseCode::Refused => "it answered REFUSED: it does not serve this client or this name",
+        ResponseCode::FormErr => "it answered FORMERR: it did not understand the question",
+        ResponseCode::NotImp => "it answered NOTIMP: it does not support the question",
+        other => return format!("it answered with the error {} ({other})", u16::from(other)),
+    };
+    text.to_owned()
 }
 
 fn is_out_of_resources(error: &std::io::Error) -> bool {
@@ -189,11 +226,11 @@ fn nothing(is_no_such_name: bool, ttl: Option<Duration>) -> Heard {
 fn read(query: &Query, response: &DnsResponse) -> Heard {
     let code = response.response_code;
     if !matches!(code, ResponseCode::NoError | ResponseCode::NXDomain) {
-        return Heard::Failure(format!("error response: {code}"));
+        return Heard::Failure(tell_code(code));
     }
     if response.queries.first() != Some(query) {
         // Over UDP hickory has checked it already.
-        return Heard::Failure("answers another question".to_owned());
+        return Heard::Failure("it answered another question".to_owned());
     }
     let mut owner = query.name();
     let mut ttl = MAX_TTL;

@@ -14,6 +14,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, version};
 
 use crate::transport::tls::authorities::{Authorities, Roots};
+use crate::transport::tls::sentences::{self, Holder};
 use crate::words::target::Host;
 
 /// Where systems keep their store as one PEM file, the commonest first.
@@ -87,7 +88,7 @@ fn settings(store: RootCertStore) -> Result<ClientConfig, TrustError> {
     ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(&[&version::TLS13, &version::TLS12])
         .map(|builder| builder.with_root_certificates(store).with_no_client_auth())
-        .map_err(|error| TrustError::Settings(error.to_string()))
+        .map_err(|error| TrustError::Settings(sentences::of_error(&error, Holder::Server)))
 }
 
 /// The name that a certificate for `host` must hold; `None` for a host that no certificate can name.

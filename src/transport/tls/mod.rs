@@ -11,6 +11,7 @@ pub mod client;
 mod files;
 mod identity;
 mod records;
+pub mod sentences;
 mod server;
 
 use std::io;
@@ -29,6 +30,7 @@ pub use records::Records;
 pub use server::{Loaded, ServerTls};
 
 use crate::transport::prefixed::Prefixed;
+use crate::transport::tls::sentences::Holder;
 use crate::words::outcome::Reason;
 
 /// A client that has spoken TLS, and proved what it must.
@@ -57,7 +59,7 @@ pub enum HandshakeError {
     #[error("closed without a byte")]
     Silent,
     /// The handshake was not done in time.
-    #[error("no whole TLS handshake in time")]
+    #[error("the TLS handshake did not end in time")]
     Timeout,
     /// The handshake failed, not for the client's certificate.
     #[error("{0}")]
@@ -117,19 +119,23 @@ impl ServerTls {
 /// Says what rustls found, in words for whoever runs the client.
 fn tell(error: &io::Error, received: bool) -> HandshakeError {
     use rustls::Error;
-    let Some(found) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) else {
+    let Some(found) = sentences::inside(error) else {
         return match received {
             false => HandshakeError::Silent,
-            true => HandshakeError::Failed(format!("the connection ended in the TLS handshake: {error}")),
+            true => HandshakeError::Failed(format!(
+                "the connection ended in the TLS handshake: {}",
+                sentences::of_io(error, Holder::Client)
+            )),
         };
     };
     match found {
         Error::NoCertificatesPresented => {
             HandshakeError::ClientCertificate("the client showed no certificate".to_owned())
         }
-        Error::InvalidCertificate(why) => {
-            HandshakeError::ClientCertificate(format!("the client's certificate: {}", tell_certificate(why)))
-        }
+        Error::InvalidCertificate(why) => HandshakeError::ClientCertificate(format!(
+            "the client's certificate is not valid: {}",
+            tell_certificate(why)
+        )),
         Error::InvalidMessage(InvalidMessage::InvalidContentType) => HandshakeError::Failed(
             "the client did not speak TLS: its proxy URL must begin with https://".to_owned(),
         ),
@@ -139,24 +145,28 @@ fn tell(error: &io::Error, received: bool) -> HandshakeError {
             | AlertDescription::CertificateUnknown
             | AlertDescription::CertificateExpired),
         ) => HandshakeError::Failed(format!(
-            "the client does not trust this listener's certificate: {alert:?}"
+            "the client does not trust this listener's certificate: it sent the alert {}",
+            sentences::alert_name(*alert)
         )),
-        other => HandshakeError::Failed(format!("the TLS handshake failed: {other}")),
+        other => HandshakeError::Failed(format!(
+            "the TLS handshake failed: {}",
+            sentences::of_error(other, Holder::Client)
+        )),
     }
 }
 
 fn tell_certificate(why: &CertificateError) -> String {
     use CertificateError::*;
     match why {
-        BadSignature => "not signed by the CA of client_ca that has its issuer's name".to_owned(),
-        UnknownIssuer => "not issued by a CA of client_ca".to_owned(),
-        Revoked => "revoked by client_crl".to_owned(),
+        BadSignature => "the CA of client_ca that has its issuer's name did not sign it, or the client does not have its key"
+            .to_owned(),
+        UnknownIssuer => "it is not issued by a CA of client_ca".to_owned(),
+        Revoked => "it is revoked by client_crl".to_owned(),
         UnknownRevocationStatus => "client_crl has no list of its issuer".to_owned(),
         ExpiredRevocationList | ExpiredRevocationListContext { .. } => {
             "the list of its issuer in client_crl is out of date".to_owned()
         }
-        InvalidPurpose | InvalidPurposeContext { .. } => "not issued for clients (clientAuth)".to_owned(),
-        other => other.to_string(),
+        other => sentences::of_certificate(other, Holder::Client),
     }
 }
 

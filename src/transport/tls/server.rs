@@ -17,6 +17,7 @@ use x509_parser::revocation_list::CertificateRevocationList;
 use x509_parser::time::ASN1Time;
 
 use super::files::{FileProblem, PemFile, TlsPem};
+use super::sentences::{self, Holder};
 
 /// What a listener shows and asks for in its handshakes.
 #[derive(Clone)]
@@ -57,7 +58,12 @@ impl ServerTls {
         };
         let builder = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&version::TLS13, &version::TLS12])
-            .map_err(|error| vec![pem.certificate.problem(format!("cannot be used: {error}"))])?;
+            .map_err(|error| {
+                vec![
+                    pem.certificate
+                        .problem(format!("cannot be used: {}", sentences::of_error(&error, Holder::Server))),
+                ]
+            })?;
         let verifies_clients = verifier.is_some();
         let builder = match verifier {
             Some(verifier) => builder.with_client_cert_verifier(verifier),
@@ -195,7 +201,7 @@ fn read_verifier(
     // What can fail here are the revocation lists: there is at least one root.
     builder.build().map(Some).map_err(|error| {
         let file = pem.client_crl.as_ref().unwrap_or(ca);
-        file.problem(format!("cannot be used: {error}"))
+        file.problem(format!("cannot be used: {}", sentences::of_verifier(&error)))
     })
 }
 

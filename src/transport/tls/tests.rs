@@ -186,13 +186,15 @@ async fn a_client_certificate_passes_or_is_refused_with_its_reason() {
     let future = ca.issue(|params| params.not_before = date_time_ymd(3024, 1, 1));
     let for_servers =
         ca.issue(|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth]);
+    let of_authority = ca.issue(|params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained));
     let identities = Ok(&["spiffe://corp/gitaly", "cn:gitaly"][..]);
     type Case<'a> = (&'a str, &'a TlsPem, Option<Pair>, Result<&'a [&'a str], &'a str>);
-    let cases: [Case<'_>; 11] = [
+    let cases: [Case<'_>; 12] = [
         ("good", &plain, Some(ca.client(1)), identities),
         ("none", &plain, None, Err("the client showed no certificate")),
-        ("of another CA", &plain, Some(other.client(1)), Err("not issued by a CA of client_ca")),
-        ("expired", &plain, Some(expired), Err("expired")),
+        ("a CA's", &plain, Some(of_authority), Err("it is that of an authority, not of a client")),
+        ("of another CA", &plain, Some(other.client(1)), Err("it is not issued by a CA of client_ca")),
+        ("expired", &plain, Some(expired), Err("it, or one in its chain, expired on 2024-01-01T00:00:00Z")),
         ("not yet valid", &plain, Some(future), Err("not valid yet")),
         ("for servers", &plain, Some(for_servers), Err("not issued for clients (clientAuth)")),
         ("not revoked", &listed(&[2], 3024), Some(ca.client(1)), identities),
@@ -235,7 +237,8 @@ async fn a_client_that_does_not_trust_the_listener_is_told_apart() {
     let (outcome, _) = meet(&acceptor(&pem(&ca.server())), connector(&other, None)).await;
     let (reason, text) = reason_and_text(outcome);
     assert_eq!(reason, Some(Reason::TlsHandshakeFailed));
-    assert!(text.starts_with("the client does not trust this listener's certificate"), "{text}");
+    let want = "the client does not trust this listener's certificate: it sent the alert unknown_ca";
+    assert_eq!(text, want);
 }
 
 #[tokio::test]
