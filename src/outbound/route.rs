@@ -1,9 +1,9 @@
-//! The way to a permitted target: straight to an address that the policy admits, or through the parent proxy; and the
-//! proof that it is the target where a rule wants one.
+//! The way to a permitted target: directly to an address that the policy admits, or through the parent proxy; and the
+//! proof that it is the target, where a rule asks for one.
 //!
-//! Through a parent nothing is looked up here: the parent does, so the address check is its own to make, and all that
-//! is judged is an address written as the target. The parent itself is the operator's word; it is dialled whatever its
-//! address is, unless that is egressd itself.
+//! With a parent, no target is looked up here. The parent does that, so it also has to check the addresses; only a target
+//! that is itself an address is checked here. The operator named the parent, so it is dialled whatever its address is,
+//! unless that is egressd itself.
 //!
 //! A plain request goes to a parent in absolute-form, not through a tunnel of its own: a parent commonly allows CONNECT
 //! to port 443 alone.
@@ -29,7 +29,7 @@ use crate::words::target::{Host, Target};
 pub struct Route {
     settings: Settings,
     parent: Option<Parent>,
-    /// `None` where no rule wants a proof.
+    /// `None` where no rule asks for a proof.
     verifier: Option<CertificateVerifier>,
 }
 
@@ -51,18 +51,18 @@ impl Settings {
     }
 }
 
-/// What dialling goes by.
+/// What every dial needs.
 #[derive(Clone, Copy, Debug)]
 pub struct Dialling<'a> {
-    /// For names.
+    /// Looks names up.
     pub resolver: &'a Resolver,
-    /// Never dialled.
+    /// egressd's own addresses, which are never dialled.
     pub own: &'a OwnAddresses,
-    /// The connect timeout is for all of it: connections, handshakes with a parent, its answer.
+    /// The connect timeout covers everything: connections, handshakes with a parent, its answer.
     pub limits: DialLimits,
 }
 
-/// What goes on over a connection that is made.
+/// What a connection is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Use {
     Tunnel,
@@ -71,7 +71,7 @@ enum Use {
 
 impl Route {
     /// # Errors
-    /// [`TrustError`] where a parent or a rule needs authorities and there are none.
+    /// [`TrustError`] where a parent or a rule needs authorities and none can be loaded.
     pub fn new(config: &Config) -> Result<Self, TrustError> {
         let settings = Settings::of(config);
         let roots = &settings.certificates.roots;
@@ -80,7 +80,7 @@ impl Route {
         Ok(Route { settings, parent, verifier })
     }
 
-    /// Whether it is the route of `config` too: a reload that changes nothing here keeps what was proven.
+    /// Whether it is also the route of `config`: a reload that changes nothing here keeps the proofs.
     pub fn serves(&self, config: &Config) -> bool {
         self.settings == Settings::of(config)
     }
@@ -90,7 +90,7 @@ impl Route {
         self.parent.as_ref()
     }
 
-    /// A connection that carries the bytes of a tunnel to `target`. `admit` is the policy's check.
+    /// A connection for the bytes of a tunnel to `target`. `admit` is the policy's check.
     ///
     /// # Errors
     /// [`DialError`].
@@ -133,7 +133,7 @@ impl Route {
         let admit = |address| Ok(Admitted::next_hop(address));
         let mut dialled = dial::dial(resolver, parent.at(), admit, own, limits)
             .await
-            .map_err(|error| told_of(parent, error))?;
+            .map_err(|error| naming(parent, error))?;
         let begun = Instant::now();
         let deadline = begun + limits.connect_timeout.saturating_sub(dialled.connect);
         let agreed = timeout_at(deadline, Box::pin(agree(parent, dialled.stream, target, intent))).await;
@@ -152,16 +152,16 @@ impl Route {
                 dialled.connect = connect;
                 Ok(dialled)
             }
-            Ok(Err(ParentError { reason, detail })) => Err(told_of(parent, failed(reason, detail))),
+            Ok(Err(ParentError { reason, detail })) => Err(naming(parent, failed(reason, detail))),
             Err(_elapsed) => {
                 let detail = "no answer in time".to_owned();
-                Err(told_of(parent, failed(Reason::ConnectTimeout, detail)))
+                Err(naming(parent, failed(Reason::ConnectTimeout, detail)))
             }
         }
     }
 
-    /// Whether what was dialled for a tunnel proves to be its target. Another connection is made the same way, within
-    /// `timeout`, unless the verdict is known.
+    /// Whether the address that was dialled for a tunnel proves to be its target. For that, another connection is made the
+    /// same way, within `timeout`, unless the verdict is known.
     ///
     /// # Errors
     /// [`Unverified`].
@@ -172,7 +172,7 @@ impl Route {
         timeout: Duration,
     ) -> Result<(), Unverified> {
         let Some(verifier) = &self.verifier else {
-            // A reload took the last rule away that wanted a proof, while this tunnel was being opened by one.
+            // A reload removed the last rule with `verify_certificate` while this tunnel was being opened by one.
             return Err(Unverified {
                 reason: Reason::CertificateInvalid,
                 detail: "no authorities are loaded".into(),
@@ -200,7 +200,7 @@ impl Route {
     }
 }
 
-/// Makes a fresh connection to the parent one that can be used.
+/// Makes a new connection to the parent ready for use.
 async fn agree(
     parent: &Parent,
     stream: UpstreamStream,
@@ -217,8 +217,8 @@ async fn agree(
     Ok(stream)
 }
 
-/// Why an address that was written as the target may not be reached: the one address that is known before a parent has
-/// it.
+/// Why a target that is an address may not be reached. It is the only address that is known before the parent looks one
+/// up.
 fn refused_literal(
     target: &Target,
     admit: impl Fn(IpAddr) -> Result<Admitted, AddressDenial>,
@@ -238,7 +238,7 @@ fn refused_literal(
     Some(DialError { reason, dns: None, connect: None, upstream: None, detail, denied })
 }
 
-/// The log on stderr must not take the parent's failure for the target's.
-fn told_of(parent: &Parent, error: DialError) -> DialError {
+/// Names the parent, so that its failure is not taken for the target's in the log on stderr.
+fn naming(parent: &Parent, error: DialError) -> DialError {
     DialError { detail: format!("the parent proxy {}: {}", parent.at(), error.detail), ..error }
 }

@@ -1,11 +1,11 @@
-//! What one tunnel or request may still send: `upload_limit` of its own, and `upload_budget` of a client and a rule over a
+//! What one tunnel or request may still send: `upload_limit` for itself, and `upload_budget` for a client and a rule over a
 //! sliding window.
 //!
-//! A budget has an [`Account`], which several tunnels draw on. A tunnel that is about to send takes from the account
-//! first and puts back what did not move, so that all tunnels of an account together never send more than the budget within
-//! any window; a tunnel that wants more than is left is cut. Bytes leave the account in steps of a sixtieth of the window:
-//! at the earliest when the window is over, at the latest one step later. Not here: which account is whose, and when bytes
-//! move ([`crate::transport::relay`]).
+//! A budget has an [`Account`], which several tunnels share. A tunnel that is about to send takes bytes from the account
+//! first and puts back those that did not move, so that all tunnels of an account together never send more than the budget
+//! within any window. A tunnel that wants more than is left is cut. Sent bytes stop counting in steps of a sixtieth of the
+//! window: at the earliest when the window is over, at the latest one step later. Not here: which client and rule have which
+//! account, and when bytes move ([`crate::transport::relay`]).
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,20 +15,20 @@ use tokio::time::Instant;
 
 use crate::words::outcome::Reason;
 
-/// A window is counted in so many steps.
+/// The number of steps in which a window is counted.
 const STEPS: u32 = 60;
 
-/// What one tunnel or request may still send. Taken from before bytes are read from the client, so that what was read
-/// may always be sent. The default is no bound.
+/// What one tunnel or request may still send. Bytes are taken from it before they are read from the client, so that what
+/// was read may always be sent. The default is no bound.
 #[derive(Default, Debug)]
 pub struct Allowance {
     limit: Option<u64>,
-    /// Boxed: most tunnels have none, and ten thousand wait at a time.
+    /// Boxed: most tunnels have none, and ten thousand tunnels may wait at a time.
     share: Option<Box<Share>>,
 }
 
 impl Allowance {
-    /// Bounded by `upload_limit` alone; `None`: not at all.
+    /// Bounded only by `upload_limit`; `None`: not at all.
     pub fn limited(limit: Option<u64>) -> Self {
         Allowance { limit, share: None }
     }
@@ -39,7 +39,7 @@ impl Allowance {
         (share.left() > 0).then_some(Allowance { limit, share: Some(share) })
     }
 
-    /// Bytes that may still be sent; `None`: no bound. Other tunnels of the account may take of them.
+    /// Bytes that may still be sent; `None`: no bound. Other tunnels of the account may take some of them.
     #[cfg(test)]
     pub(crate) fn left(&self) -> Option<u64> {
         let share = self.share.as_ref().map(|share| share.left());
@@ -54,7 +54,7 @@ impl Allowance {
         self.share.is_some()
     }
 
-    /// Takes up to `want` bytes: how many were granted.
+    /// Takes up to `want` bytes. The result is how many were granted.
     pub fn take(&mut self, want: usize) -> usize {
         let mut granted = want as u64;
         if let Some(limit) = self.limit {
@@ -83,7 +83,7 @@ impl Allowance {
         }
     }
 
-    /// Why so many bytes more are not granted; `None` where they are.
+    /// Why this many more bytes are not granted; `None` where they are.
     pub fn refuses(&self, bytes: u64) -> Option<Reason> {
         if self.limit.is_some_and(|limit| limit < bytes) {
             return Some(Reason::UploadLimit);
@@ -93,7 +93,7 @@ impl Allowance {
     }
 }
 
-/// One tunnel's or request's hand on an account. The budget is that of its opening.
+/// The part of one tunnel or request in an account. The budget is the one that was in force when it began.
 #[derive(Debug)]
 struct Share {
     account: Arc<Account>,
@@ -130,11 +130,11 @@ pub struct Account {
 
 #[derive(Default, Debug)]
 struct Spent {
-    /// As it was said last.
+    /// As it was last set.
     window: Duration,
-    /// In the order of time. At most one begins in a step, so there are 61, or twice that after a change of the window.
+    /// In order of time. At most one begins in a step, so there are at most 61, or twice that after a change of the window.
     steps: VecDeque<Step>,
-    /// Of all steps.
+    /// The sum over all steps.
     bytes: u64,
 }
 
@@ -146,12 +146,12 @@ struct Step {
 }
 
 impl Account {
-    /// An account of which nothing was sent. `epoch`: from when its time is counted.
+    /// An account from which nothing was sent. `epoch`: the time from which it counts.
     pub fn new(epoch: Instant) -> Self {
         Account { epoch, spent: Mutex::default() }
     }
 
-    /// From now on what is sent counts for so long.
+    /// Sets for how long sent bytes count from now on.
     pub fn count_over(&self, window: Duration) {
         self.spent().window = window;
     }
@@ -162,7 +162,7 @@ impl Account {
     }
 
     fn spent(&self) -> MutexGuard<'_, Spent> {
-        // Plain numbers: a panic elsewhere leaves them as true as they were.
+        // Plain numbers: a panic elsewhere does not make them wrong.
         self.spent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -190,7 +190,7 @@ impl Spent {
         let step = self.step();
         self.bytes = self.bytes.saturating_add(bytes);
         match self.steps.back_mut() {
-            // Two threads may read the clock in one order and come here in the other.
+            // Two threads may read the clock in one order and get here in the other.
             Some(last) if now < last.begin.saturating_add(step) => {
                 last.bytes = last.bytes.saturating_add(bytes)
             }
@@ -229,7 +229,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn an_account_stays_small_however_often_it_is_drawn_on() {
+    async fn an_account_stays_small_however_often_it_is_used() {
         const BUDGET: u64 = 100 << 30;
         let windows = [Duration::from_secs(60), Duration::from_secs(31 * 24 * 3600)];
         let account = Arc::new(Account::new(Instant::now()));

@@ -1,7 +1,7 @@
-//! Ends one tunnel from outside: reload, drain and expiry hold one end, the tunnel waits at the other.
+//! Ends one tunnel from outside: reload, drain and expiry call [`Cancel::cancel`], and the tunnel waits for it.
 //!
-//! Each tunnel has its own, so that revoking one wakes one. Left out: who may end what (the registry of live
-//! tunnels).
+//! Each tunnel has its own, so that revoking one tunnel wakes one tunnel. Not here: which tunnels to end
+//! ([`crate::state::live`]).
 
 use std::sync::{Arc, OnceLock};
 
@@ -22,7 +22,7 @@ impl Cancel {
         Arc::default()
     }
 
-    /// Ends the tunnel. Whoever comes second changes nothing.
+    /// Ends the tunnel. A second call changes nothing.
     pub fn cancel(&self, ending: Ending) {
         if self.ending.set(ending).is_ok() {
             self.changed.notify_waiters();
@@ -37,7 +37,7 @@ impl Cancel {
     /// Waits until [`Cancel::cancel`] was called, before or after. Any number may wait; dropping the future is safe.
     pub async fn cancelled(&self) -> Ending {
         loop {
-            // Made before the look: `notify_waiters` wakes every `Notified` that exists by then, polled or not.
+            // Made before the check: `notify_waiters` wakes every `Notified` that exists by then, polled or not.
             let changed = self.changed.notified();
             if let Some(ending) = self.ending() {
                 return ending;
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn everyone_who_waits_is_woken() {
+    async fn all_that_wait_are_woken() {
         let cancel = Cancel::new();
         let waiters: Vec<_> = (0..3)
             .map(|_| {

@@ -1,7 +1,7 @@
 //! The client's side of a connection: a bare socket, or TLS over one.
 //!
-//! One type, so that what stands above reads the same for both; the relay asks which it is, because a bare socket can be
-//! spliced.
+//! One type for both, so that the code above need not distinguish them. Only the relay asks which it is, because a bare
+//! socket can be spliced.
 
 use std::io;
 use std::pin::Pin;
@@ -20,12 +20,12 @@ use crate::transport::tls::Records;
 pub enum ClientStream {
     /// Cleartext.
     Bare(TcpStream),
-    /// TLS. Boxed, as it comes: its buffers are far larger than a socket.
+    /// TLS. Boxed: its buffers are far larger than a socket.
     Tls(Box<TlsStream<Prefixed<TcpStream>>>, Records),
 }
 
 impl ClientStream {
-    /// TLS over a connection, on which nothing was written yet.
+    /// TLS over a connection to which nothing was written yet.
     pub fn tls(stream: Box<TlsStream<Prefixed<TcpStream>>>) -> Self {
         ClientStream::Tls(stream, Records::default())
     }

@@ -1,8 +1,8 @@
-//! Closing so that the last words arrive.
+//! Closes a connection so that the last bytes arrive.
 //!
-//! Closing a socket with unread input makes the kernel send a reset, and the reset destroys what the peer has not
-//! read yet: the 403 or the alert. So: shut our side down, wait for the peer to close, discard what it still sends;
-//! all of it bounded, because the peer decides how long it takes.
+//! Closing a socket with unread input makes the kernel send a reset, and the reset destroys what the peer has not read
+//! yet: the 403 or the alert. So our side is shut down, then we wait for the peer to close and discard what it still
+//! sends. All of that is bounded, because the peer decides how long it takes.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -23,19 +23,19 @@ pub async fn linger<S: AsyncRead + AsyncWrite + Unpin>(stream: S) {
     close_with(stream, &[]).await;
 }
 
-/// Writes `last`, then lingers; both within [`LINGER_TIME`], for a peer that does not read. Failures are the peer's
-/// loss alone.
+/// Writes `last`, then lingers; both together within [`LINGER_TIME`], because the peer may not read. A failure is ignored:
+/// it means only that the peer does not get `last`.
 pub async fn close_with<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, last: &[u8]) {
     let goodbye = async {
         stream.write_all(last).await?;
         stream.shutdown().await?;
         discard(&mut stream).await
     };
-    // Elapsed or failed, what is left to do is the same: drop.
+    // After a timeout, a failure or success the rest is the same: drop.
     let _ = tokio::time::timeout(LINGER_TIME, goodbye).await;
 }
 
-/// Refuses inside a tunnel, after the `200`: with an alert, or without a word to a client that would not understand it.
+/// Refuses inside a tunnel, after the `200`: with an alert, or without one to a client that would not understand it.
 pub async fn close_tunnel<S: AsyncRead + AsyncWrite + Unpin>(stream: S, alert: Option<Alert>) {
     match alert {
         Some(alert) => close_with(stream, &alert.record()).await,
@@ -46,7 +46,7 @@ pub async fn close_tunnel<S: AsyncRead + AsyncWrite + Unpin>(stream: S, alert: O
 async fn discard<S: AsyncRead + Unpin>(stream: &mut S) -> std::io::Result<()> {
     let mut left = LINGER_BYTES;
     poll_fn(|cx| {
-        // On the stack while it is used, not in the future.
+        // On the stack while it is used, so that it is not part of the future.
         let mut sink = [0; 4096];
         loop {
             let mut sink = ReadBuf::new(&mut sink);
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn the_last_words_are_read_and_the_wait_ends_with_the_peer() {
+    async fn the_last_bytes_are_read_and_the_wait_ends_with_the_peer() {
         let (near, mut far) = duplex(64);
         let begun = Instant::now();
         let closing = tokio::spawn(close_tunnel(near, Some(Alert::UnrecognizedName)));
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn there_is_no_alert_for_one_who_speaks_no_tls() {
+    async fn there_is_no_alert_for_a_client_that_does_not_speak_tls() {
         let (near, mut far) = duplex(64);
         let closing = tokio::spawn(close_tunnel(near, None));
         let mut last = Vec::new();

@@ -1,4 +1,4 @@
-//! A stream whose first bytes were read before: behind a PROXY header, the head or the TLS of the client.
+//! A stream whose first bytes were read before: those after a PROXY header, which belong to the client's head or TLS.
 
 use std::io;
 use std::pin::Pin;
@@ -16,7 +16,7 @@ pub struct Prefixed<S> {
 }
 
 impl<S> Prefixed<S> {
-    /// `early` stands before what `stream` will give.
+    /// `early` comes before what `stream` will give.
     pub fn new(stream: S, early: BytesMut) -> Self {
         Prefixed { early, stream, given: false }
     }
@@ -26,7 +26,7 @@ impl<S> Prefixed<S> {
         self.given
     }
 
-    /// The stream below. Early bytes that nobody has read are lost.
+    /// The stream below. Early bytes that were not read are lost.
     pub fn into_inner(self) -> S {
         self.stream
     }
@@ -53,7 +53,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Prefixed<S> {
         buffer.put_slice(&self.early.split_to(len));
         self.given |= len > 0;
         if !self.early.has_remaining() {
-            // Gives the memory back: the connection may live for days.
+            // Frees the memory: the connection may live for days.
             self.early = BytesMut::new();
         }
         Poll::Ready(Ok(()))

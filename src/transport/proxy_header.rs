@@ -1,7 +1,7 @@
-//! Reads the PROXY header at the beginning of a balancer's connection, under one deadline. What the bytes mean is
-//! [`crate::wire::proxy_protocol`]'s.
+//! Reads the PROXY header at the beginning of a balancer's connection, under one deadline.
 //!
-//! Left out: which peers may send a header. The listener compares the peer with `trusted` before it calls.
+//! Not here: what the bytes mean ([`crate::wire::proxy_protocol`]), and which peers may send a header. The listener compares
+//! the peer with `trusted` before it calls.
 
 use std::io;
 use std::time::Duration;
@@ -13,23 +13,23 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use crate::wire::proxy_protocol::{Header, Parsed, announces_header, parse};
 use crate::words::outcome::Reason;
 
-/// What is read from the socket at a time, in bytes: a v2 header of an NLB with all its TLVs fits twice.
+/// Bytes of one read: twice as many as a v2 header of an NLB with all its TLVs has.
 const READ: usize = 256;
 
 /// Why there is no header.
 #[derive(Debug, Error)]
 pub enum HeaderError {
-    /// The peer left without a byte, as a probe does: to be counted, not logged.
+    /// The peer left without a byte, as a probe does. It is counted, not logged.
     #[error("closed without a byte")]
     Silent,
-    /// The bytes are no header.
+    /// The bytes are not a valid header.
     #[error("{0}")]
     Invalid(&'static str),
     /// The peer left in the middle of the header.
     #[error("closed in the middle of the PROXY header")]
     Truncated,
-    /// The header was not whole in time.
-    #[error("no whole PROXY header in time")]
+    /// The header was not complete in time.
+    #[error("the PROXY header did not arrive in time")]
     Timeout,
     /// The connection failed in the middle of the header.
     #[error("the connection failed in the middle of the PROXY header: {0}")]
@@ -37,7 +37,7 @@ pub enum HeaderError {
 }
 
 impl HeaderError {
-    /// The reason for log and metric; `None` for a probe, which is no refusal.
+    /// The reason for log and metric; `None` for a probe, which is not a refusal.
     pub fn reason(&self) -> Option<Reason> {
         match self {
             HeaderError::Silent => None,
@@ -48,11 +48,11 @@ impl HeaderError {
     }
 }
 
-/// Reads a header from the beginning of a connection and takes it out of `buffer`; what came behind it stays there.
-/// `buffer` may already hold bytes of the connection. `timeout` is for the whole header, however it is cut.
+/// Reads a header from the beginning of a connection and removes it from `buffer`; what came after it stays there.
+/// `buffer` may already hold bytes of the connection. `timeout` is for the whole header, in however many segments.
 ///
-/// With `required` anything else than a header is an error. Without, as on the admin listener, a connection that does
-/// not begin with the signature gives `None` and its bytes stay untouched; one that does must keep its word.
+/// With `required`, anything but a header is an error. Without it, as on the admin listener, a connection that does not
+/// begin with the signature gives `None`, and its bytes stay untouched; one that does must go on with a valid header.
 ///
 /// # Errors
 /// See [`HeaderError`]. `buffer` then holds what was received.
@@ -84,10 +84,10 @@ async fn read<S: AsyncRead + Unpin>(
         }
         match stream.read_buf(buffer).await {
             Ok(1..) => {}
-            // A reset of a connection that said nothing is how some probes leave.
+            // Some probes leave with a reset, without a byte.
             Ok(0) | Err(_) if buffer.is_empty() && required => return Err(HeaderError::Silent),
             Ok(0) if required || announces_header(buffer) => return Err(HeaderError::Truncated),
-            // The reader of HTTP heads sees the same end, and knows what to call it.
+            // The reader of HTTP heads sees the same end, and reports it.
             Ok(0) => return Ok(None),
             Err(error) => return Err(HeaderError::Io(error)),
         }
@@ -159,7 +159,7 @@ mod tests {
             let (mut client, mut server) = tokio::io::duplex(4096);
             let pause = Duration::from_secs(if start.is_empty() { 3600 } else { 1 });
             let mut sent = start;
-            // One byte each second is progress, and changes nothing: the deadline is for the whole header.
+            // One byte each second changes nothing: the deadline is for the whole header.
             let trickle = tokio::spawn(async move {
                 loop {
                     let _ = client.write_all(&sent).await;
@@ -184,7 +184,7 @@ mod tests {
         assert!(buffer.len() <= 1024, "read {} bytes", buffer.len());
     }
 
-    /// Gives these bytes, then an end or a reset.
+    /// The result for these bytes, followed by an end or a reset; and what is left in the buffer.
     async fn ended(
         bytes: &[u8],
         reset: bool,
@@ -243,7 +243,7 @@ mod tests {
             assert!(matches!(result, Ok(None)), "{result:?}");
             assert!(bytes.starts_with(&buffer), "{buffer:?}");
         }
-        // Who begins with the signature is held to it.
+        // A peer that begins with the signature must go on with a valid header.
         for bytes in [&b"PROXY nonsense\r\n"[..], b"PROXY TCP4 1.1.1.1", &v2(0x21, 0x55, &[7; 12])] {
             let error = ended(bytes, false, false).await.0.unwrap_err();
             assert_eq!(error.reason(), Some(Reason::ProxyHeaderInvalid), "{bytes:?}");

@@ -1,7 +1,7 @@
 //! Socket options of both sides of a tunnel.
 //!
-//! A load balancer forgets an idle connection after 350 s without telling anybody (AWS NLB), so keepalive probes go
-//! out well before that, and a peer that answers none of them is given up after two minutes.
+//! A load balancer silently forgets an idle connection after 350 s (AWS NLB), so keepalive probes are sent well before that.
+//! A connection whose peer answers none of them ends after two minutes.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,15 +15,15 @@ use tokio::net::{TcpListener, TcpSocket};
 pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
 /// Time between probes.
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
-/// Unanswered probes before the peer is given up.
+/// Unanswered probes after which the connection ends.
 pub const KEEPALIVE_PROBES: u32 = 4;
 
-/// Connections that wait to be accepted, or as many as net.core.somaxconn says, where that is less. When a load balancer
-/// moves its clients over they all come at once; a queue that is full drops their handshakes, and some of them are reset a
-/// minute later.
+/// Connections that may wait to be accepted; net.core.somaxconn may set a lower limit. When a load balancer moves its
+/// clients to this host, they all come at once. A full queue drops their handshakes, and some of them are reset a minute
+/// later.
 const BACKLOG: u32 = 4096;
 
-/// Listens on `address`, tuned: what is accepted inherits that, so that no connection needs five system calls for it.
+/// Listens on `address`, with the options set: accepted connections inherit them, which saves five system calls for each.
 ///
 /// # Errors
 /// What socket(2), bind(2), listen(2) or setsockopt(2) say.
@@ -32,7 +32,7 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
-    // Another one may start at once where one ended.
+    // A new process may listen at once where another one ended.
     socket.set_reuseaddr(true)?;
     send_at_once(&socket)?;
     keep_alive(&socket)?;
@@ -40,8 +40,8 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Sets TCP_NODELAY on a TCP socket: one that is connected or will be, or one that listens, from which Linux hands it to
-/// every connection that it accepts.
+/// Sets TCP_NODELAY on a TCP socket: one that is connected or will be, or one that listens. Connections that are accepted
+/// from it inherit the option on Linux.
 ///
 /// # Errors
 /// What setsockopt(2) says; on a connection that the peer has reset, the option no longer matters.
@@ -49,11 +49,11 @@ pub fn send_at_once(socket: &impl AsFd) -> io::Result<()> {
     SockRef::from(socket).set_tcp_nodelay(true)
 }
 
-/// Sets keepalive on a TCP socket, of the same kinds as [`send_at_once`]. Four system calls: a connection that may be over at
-/// once is given them when it is seen to last.
+/// Sets keepalive on a TCP socket, of the same kinds as [`send_at_once`]. That takes four system
+/// calls, so a connection that may be short gets the options only once it has lasted for a while.
 ///
-/// Keepalive finds a dead peer of an idle tunnel, retransmission (tcp_retries2, some 15 minutes) that of a busy one; who wants
-/// it sooner asks for [`give_up_after`].
+/// Keepalive finds a dead peer of an idle tunnel, and retransmission (tcp_retries2, some 15 minutes) that of a busy one. To
+/// find it sooner, use [`give_up_after`].
 ///
 /// # Errors
 /// As of [`send_at_once`].
@@ -66,11 +66,11 @@ pub fn keep_alive(socket: &impl AsFd) -> io::Result<()> {
     socket.set_tcp_keepalive(&keepalive)
 }
 
-/// Sets TCP_USER_TIMEOUT (RFC 5482): a peer that for so long acknowledges nothing of what it was sent is given up, the
-/// connection then ends with ETIMEDOUT. In the place of [`KEEPALIVE_PROBES`] it bounds an idle connection's probes, too.
+/// Sets TCP_USER_TIMEOUT (RFC 5482): if the peer acknowledges nothing of what it was sent for this long, the connection ends
+/// with ETIMEDOUT. It also bounds the probes of an idle connection, instead of [`KEEPALIVE_PROBES`].
 ///
-/// Never unasked: Linux counts the time for which a peer's window is shut towards it, even while the peer acknowledges every
-/// probe, so that a target that is busy with a push for longer would be given up for dead.
+/// Set only where the configuration asks for it: Linux also counts the time for which the peer's window is closed, even while
+/// the peer acknowledges every probe. A target that is busy with a push for longer would be taken for dead.
 ///
 /// # Errors
 /// What setsockopt(2) says.
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_accepted_beats_the_load_balancer_and_gives_a_dead_peer_up() {
+    async fn an_accepted_connection_probes_before_the_load_balancer_forgets_it() {
         let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let _client = connect(listener.local_addr().unwrap());
         let (accepted, _) = listener.accept().await.unwrap();
@@ -113,11 +113,11 @@ mod tests {
         crate::operate::resources::raise_descriptor_limit().unwrap();
         let most: usize =
             std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap().trim().parse().unwrap();
-        // More than the 1024 that are usual, where the machine allows it and has the descriptors.
+        // More than the usual 1024, where the host allows it and has the descriptors.
         let count = most.min(1500).min(crate::operate::resources::descriptor_limit() as usize / 2);
         let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let clients: Vec<_> = (0..count).map(|_| connect(listener.local_addr().unwrap())).collect();
-        // On loopback the handshake is over when connect(2) returns, if there is room: who has no peer was dropped.
+        // On loopback the handshake is over when connect(2) returns, if there is room: a client without a peer was dropped.
         let connected = clients.iter().filter(|client| client.peer_addr().is_ok()).count();
         assert_eq!(connected, count);
     }

@@ -1,4 +1,4 @@
-//! What every stream here is: bytes over one TCP connection, whatever lies between.
+//! What every stream here is: bytes over one TCP connection, with or without TLS.
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;

@@ -1,6 +1,7 @@
 //! The upstream's side of a connection: a bare socket to a target or a parent, or TLS to a parent over one.
 //!
-//! The counterpart of [`client_stream`](super::client_stream). The TLS of a target is the client's own affair and passes through unread.
+//! The counterpart of [`client_stream`](super::client_stream). A target's TLS is between it and the client, and passes
+//! through unread.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;

@@ -1,5 +1,5 @@
-//! Fatal TLS alerts, as far as egressd sends them (RFC 8446 §6). Not here: which refusal is told by which, and the alerts
-//! of rustls in its own handshakes.
+//! The fatal TLS alerts that egressd itself sends (RFC 8446 §6). Not here: which refusal sends which alert, and the alerts of
+//! rustls in its own handshakes.
 
 /// The description of a fatal alert.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -15,7 +15,7 @@ pub enum Alert {
 }
 
 impl Alert {
-    /// The alert as a plaintext record: good before any key is in use.
+    /// The alert as a plaintext record, which is valid before any key is in use.
     pub fn record(self) -> [u8; 7] {
         const ALERT: u8 = 21;
         const FATAL: u8 = 2;

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use thiserror::Error;
 
-/// The longest value that is read, in bytes. The head has its own, larger limit.
+/// The longest value that is accepted, in bytes. The head has its own, larger limit.
 const MAX_VALUE: usize = 2048;
 /// The longest user name, in bytes: it goes to logs and policies.
 pub(crate) const MAX_USER: usize = 255;
@@ -20,15 +20,15 @@ pub struct Credentials {
     pub password: Password,
 }
 
-/// Never shown: `Debug` prints dots, there is no `Display`, and it is compared nowhere but in its hash.
+/// Never shown: `Debug` prints dots, there is no `Display`, and it is only compared by its hash.
 #[derive(Clone)]
 pub struct Password(Box<str>);
 
-/// Why a value is no credentials. Repeats nothing of it.
+/// Why a value is not accepted as credentials. Quotes nothing from it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 pub enum BasicError {
-    /// Another scheme than Basic: the client is to be asked as if it had sent none.
-    #[error("another scheme than Basic")]
+    /// A scheme other than Basic: the client is asked for credentials as if it had sent none.
+    #[error("a scheme other than Basic")]
     OtherScheme,
     /// Basic, and malformed.
     #[error("{0}")]
@@ -66,7 +66,7 @@ pub fn parse_basic(value: &[u8]) -> Result<Credentials, BasicError> {
     if value.len() > MAX_VALUE {
         return Err(BasicError::Malformed("credentials of more than 2,048 bytes"));
     }
-    // RFC 9110, section 11.4: one or more spaces stand between.
+    // RFC 9110, section 11.4: scheme and token are separated by one or more spaces.
     let token = value.get(scheme.len()..).unwrap_or_default().trim_ascii_start();
     let text =
         STANDARD.decode(token).map_err(|_| BasicError::Malformed("credentials that are not base64"))?;
@@ -80,7 +80,7 @@ pub fn parse_basic(value: &[u8]) -> Result<Credentials, BasicError> {
     if user.len() > MAX_USER {
         return Err(BasicError::Malformed("a user name of more than 255 bytes"));
     }
-    // RFC 7617, section 2. A NUL would also end the password for some who hash it.
+    // RFC 7617, section 2. For some hash libraries a NUL also ends the password.
     if text.chars().any(char::is_control) {
         return Err(BasicError::Malformed("credentials with control characters"));
     }

@@ -1,4 +1,4 @@
-//! What bytes mean: parsers of what strangers send. They read slices and know no socket.
+//! What bytes mean: parsers of what untrusted peers send. They read slices and know no socket.
 
 pub mod alert;
 pub mod basic_auth;

@@ -1,13 +1,13 @@
-//! Reads the beginning of a server's answer to a ClientHello: is it TLS, and does it ask for a second hello?
+//! Reads the beginning of a server's answer to a ClientHello: is it TLS, and does it ask for a second ClientHello?
 //!
-//! Pure and incremental, like [`client_hello`](super::client_hello). A server that speaks TLS begins with a ServerHello, with a
-//! HelloRetryRequest (a ServerHello whose random is a constant, RFC 8446 §4.1.3), or with an alert. Left out: what
-//! any of them says beyond that.
+//! Pure and incremental, like [`client_hello`](super::client_hello). A server that speaks TLS begins with a ServerHello, with
+//! a HelloRetryRequest (a ServerHello whose random is a constant, RFC 8446 §4.1.3), or with an alert. Not read: the rest of
+//! these messages.
 
 use super::tls_record::{ALERT, CHANGE_CIPHER_SPEC, HANDSHAKE, HEADER};
 
-/// Longest HelloRetryRequest that is followed, in bytes without its header. One carries a version, a group and
-/// perhaps a cookie.
+/// Longest HelloRetryRequest that is accepted, in bytes without its header. It holds a version, a group and perhaps a
+/// cookie.
 pub const MAX_RETRY: usize = 0x4000;
 /// Most records until the answer is known.
 const MAX_RECORDS: usize = 64;
@@ -15,7 +15,7 @@ const MAX_RECORDS: usize = 64;
 const MAX_RECORD: usize = (1 << 14) + 2048;
 
 const SERVER_HELLO: u8 = 2;
-/// An alert that the handshake may go on after (RFC 5246 §7.2), save for the one that says goodbye.
+/// The level of alerts after which the handshake may go on (RFC 5246 §7.2), except after `close_notify`.
 const WARNING: u8 = 1;
 const CLOSE_NOTIFY: u8 = 0;
 
@@ -25,67 +25,68 @@ pub const HELLO_RETRY_REQUEST: [u8; 32] = [
     0xa2, 0x11, 0x16, 0x7a, 0xbb, 0x8c, 0x5e, 0x07, 0x9e, 0x09, 0xe2, 0xc8, 0xa8, 0x33, 0x9c,
 ];
 
-/// Type, length, version and random: what tells a ServerHello from a HelloRetryRequest.
-const TELLING: usize = 4 + 2 + 32;
+/// Bytes of type, length, version and random: they show whether it is a ServerHello or a HelloRetryRequest.
+const TO_RANDOM: usize = 4 + 2 + 32;
 
-/// What the server's bytes so far amount to.
+/// What the server's bytes so far are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Answer {
-    /// A correct beginning; the rest is still to come.
+    /// A correct beginning that is not complete.
     NeedMore,
-    /// A ServerHello: the handshake goes on, out of sight.
+    /// A ServerHello: the handshake goes on, and is no longer read.
     ServerHello,
-    /// A whole HelloRetryRequest: the client will send a second hello. The reader then reads what follows it.
+    /// A whole HelloRetryRequest: the client will send a second ClientHello. The reader then reads what follows it.
     Retry,
-    /// An alert that ends the handshake. After a warning it goes on, with a HelloRetryRequest perhaps: it is no answer.
+    /// An alert that ends the handshake. A warning is not an answer: the handshake goes on, perhaps with a
+    /// HelloRetryRequest.
     Alert,
-    /// No TLS, or none that may stand here; a second HelloRetryRequest among it (RFC 8446 §4.1.4).
+    /// Not TLS, or TLS that is not allowed here, such as a second HelloRetryRequest (RFC 8446 §4.1.4).
     NotTls,
 }
 
-/// Joins the records of the server's first messages, over any cut of segments.
+/// Joins the records of the server's first messages, in any segments.
 #[derive(Debug, Default)]
 pub struct ServerHelloReader {
     header: [u8; HEADER],
     header_len: usize,
-    /// Bytes that the current record still owes.
-    owed: usize,
+    /// Bytes of the current record that are still to come.
+    left: usize,
     records: usize,
-    /// The first [`TELLING`] bytes of the message.
+    /// The first [`TO_RANDOM`] bytes of the message.
     message: Vec<u8>,
     /// Bytes of the message so far.
     message_len: usize,
     /// A HelloRetryRequest was seen.
     retried: bool,
-    /// And the client has not answered it.
+    /// The client has not answered it yet.
     waiting: bool,
-    /// The level of an alert of which the rest is still to come.
+    /// The level of an alert whose second byte is still to come.
     level: Option<u8>,
     /// The last whole record was a warning.
     warned: bool,
 }
 
 impl ServerHelloReader {
-    /// A reader that has seen nothing.
+    /// A reader that has read nothing.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Takes the next bytes. After [`Answer::Retry`] the reader goes on, and until [`Self::second_hello_sent`] only
-    /// takes what a server may say there: a change_cipher_spec for middleboxes, an alert. After another answer but
-    /// [`Answer::NeedMore`] it is used up.
+    /// Takes the next bytes. After [`Answer::Retry`] the reader goes on, and until [`Self::second_hello_sent`] it accepts
+    /// only what a server may send there: a change_cipher_spec for middleboxes, an alert. After any other answer except
+    /// [`Answer::NeedMore`] it cannot be used again.
     pub fn push(&mut self, mut bytes: &[u8]) -> Answer {
         let mut retry = false;
         while let Some((&first, rest)) = bytes.split_first() {
-            if self.owed == 0 {
+            if self.left == 0 {
                 bytes = rest;
                 match self.header_byte(first) {
                     Answer::NeedMore => continue,
                     answer => return answer,
                 }
             }
-            let (part, rest) = bytes.split_at(self.owed.min(bytes.len()));
-            self.owed -= part.len();
+            let (part, rest) = bytes.split_at(self.left.min(bytes.len()));
+            self.left -= part.len();
             bytes = rest;
             let meaning = match self.header[0] {
                 CHANGE_CIPHER_SPEC => Answer::NeedMore,
@@ -94,7 +95,7 @@ impl ServerHelloReader {
             };
             match meaning {
                 Answer::NeedMore => {}
-                // What follows may come in the same segment, and must not pass unseen.
+                // What follows may come in the same segment, and must be read as well.
                 Answer::Retry => retry = true,
                 answer => return answer,
             }
@@ -102,14 +103,14 @@ impl ServerHelloReader {
         if retry { Answer::Retry } else { Answer::NeedMore }
     }
 
-    /// The client's second hello went to the server: its ServerHello may come.
+    /// The client's second ClientHello was sent to the server: its ServerHello may come.
     pub fn second_hello_sent(&mut self) {
         self.waiting = false;
     }
 
-    /// What it amounts to that nothing more comes.
+    /// The answer, if nothing more comes.
     pub fn end(&self) -> Answer {
-        // Warnings alone are what a server says that will not have the hello.
+        // Some servers refuse a ClientHello with warnings only.
         if self.warned && self.header_len == 0 { Answer::Alert } else { Answer::NotTls }
     }
 
@@ -152,17 +153,17 @@ impl ServerHelloReader {
         self.records += 1;
         self.warned = false;
         let [kind, _, _, high, low] = self.header;
-        self.owed = usize::from(u16::from_be_bytes([high, low]));
+        self.left = usize::from(u16::from_be_bytes([high, low]));
         match kind {
-            _ if self.owed == 0 || self.owed > MAX_RECORD => Answer::NotTls,
-            ALERT if self.owed != 2 => Answer::NotTls,
-            CHANGE_CIPHER_SPEC if self.owed != 1 => Answer::NotTls,
+            _ if self.left == 0 || self.left > MAX_RECORD => Answer::NotTls,
+            ALERT if self.left != 2 => Answer::NotTls,
+            CHANGE_CIPHER_SPEC if self.left != 1 => Answer::NotTls,
             _ => Answer::NeedMore,
         }
     }
 
     fn payload(&mut self, part: &[u8]) -> Answer {
-        let room = TELLING.saturating_sub(self.message.len()).min(part.len());
+        let room = TO_RANDOM.saturating_sub(self.message.len()).min(part.len());
         self.message.extend_from_slice(part.get(..room).unwrap_or_default());
         self.message_len += part.len();
         if self.message.first().is_some_and(|&kind| kind != SERVER_HELLO) {
@@ -182,14 +183,14 @@ impl ServerHelloReader {
         }
         let promised = u32::from_be_bytes([0, high, middle, low]) as usize;
         let end = 4 + promised;
-        // It must end with its record: nothing more may come from the server until the client answered.
-        if self.retried || promised > MAX_RETRY || self.message_len > end || promised < TELLING - 4 {
+        // It must end with its record: the server may send nothing more until the client has answered.
+        if self.retried || promised > MAX_RETRY || self.message_len > end || promised < TO_RANDOM - 4 {
             return Answer::NotTls;
         }
         if self.message_len < end {
             return Answer::NeedMore;
         }
-        if self.owed > 0 {
+        if self.left > 0 {
             return Answer::NotTls;
         }
         self.retried = true;
@@ -270,9 +271,9 @@ mod tests {
             ("nothing", vec![], Answer::NeedMore),
             ("half a header", hello()[..3].to_vec(), Answer::NeedMore),
             ("a header", hello()[..5].to_vec(), Answer::NeedMore),
-            ("all but the random's last byte", hello()[..5 + TELLING - 1].to_vec(), Answer::NeedMore),
-            ("all of the random", hello()[..5 + TELLING].to_vec(), Answer::ServerHello),
-            ("a retry that is not whole", retry()[..5 + TELLING].to_vec(), Answer::NeedMore),
+            ("all but the random's last byte", hello()[..5 + TO_RANDOM - 1].to_vec(), Answer::NeedMore),
+            ("all of the random", hello()[..5 + TO_RANDOM].to_vec(), Answer::ServerHello),
+            ("a retry that is not whole", retry()[..5 + TO_RANDOM].to_vec(), Answer::NeedMore),
             ("SSH", b"SSH-2.0-OpenSSH".to_vec(), Answer::NotTls),
             ("HTTP", b"HTTP/1.1 400 Bad Request".to_vec(), Answer::NotTls),
             ("another major version", vec![22, 2, 0], Answer::NotTls),
@@ -295,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_only_warned_may_leave() {
+    fn after_warnings_alone_the_end_is_an_alert() {
         for (bytes, end) in [
             (UNRECOGNIZED.to_vec(), Answer::Alert),
             (UNRECOGNIZED.repeat(3), Answer::Alert),
@@ -311,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn t11_between_a_retry_and_the_second_hello_the_server_says_nothing_of_weight() {
+    fn t11_between_a_retry_and_the_second_hello_only_an_alert_or_change_cipher_spec_may_come() {
         let after = |bytes: &[u8]| read(&[&retry(), bytes].concat());
         assert_eq!(after(CCS), Answer::Retry);
         assert_eq!(after(BYE), Answer::Alert);

@@ -1,5 +1,5 @@
-//! The header of a TLS record, in numbers (RFC 8446 §5.1). Which lengths are let pass differs, and stands where records
-//! are read.
+//! The numbers of a TLS record's header (RFC 8446 §5.1). Not here: the allowed lengths, which differ between the readers of
+//! records.
 
 /// Bytes of the header: type, version, length.
 pub const HEADER: usize = 5;

@@ -256,7 +256,9 @@ fn a_header_that_never_ends_is_closed_at_the_deadline_of_heads() {
         let record = proxy.record(|record| record["peer"] == peer.as_str());
         record.assert_has(&json!({"reason": "proxy_header_invalid"}));
     }
-    until("the diagnostics", || proxy.stderr().contains("no whole PROXY header in time").then_some(()));
+    until("the diagnostics", || {
+        proxy.stderr().contains("the PROXY header did not arrive in time").then_some(())
+    });
 }
 
 #[test]

@@ -1,13 +1,13 @@
-//! `verify_certificate`: does the address that was dialled prove to be the host that was asked for?
+//! `verify_certificate`: does the address that was dialled prove that it is the host of the CONNECT request?
 //!
-//! egressd makes a TLS handshake of its own and wants what a careful client wants: a chain to a trusted authority, the
-//! CONNECT host among the names, a validity that includes today, and the key. Proof and refusal are kept for a while by
-//! host and address, and who asks for what somebody else is just finding out waits with him.
+//! egressd makes a TLS handshake of its own and checks what a careful client checks: a chain to a trusted authority, the
+//! CONNECT host among the names, a validity that includes today, and the key. A verdict is kept for a while by host and
+//! address. A caller that needs a verdict which another caller is just finding out waits for that one.
 //!
-//! A client's own handshake is another one: a server that tells the two apart can show another certificate there, which
-//! the client then has to judge. What this rules out is an address that cannot prove to be the host at all. Left out:
-//! revocation, and targets that demand a certificate of ours in TLS 1.2. Not here: where the handshake is made
-//! ([`route`](super::route)).
+//! The client's own handshake is a separate one. A server that can distinguish the two may show the client another
+//! certificate, and the client has to check that one. What this rules out is an address that cannot prove to be the host
+//! at all. Not checked: revocation. Not supported: targets that demand a client certificate in TLS 1.2. Not here: where the
+//! connection for the handshake is made ([`route`](super::route)).
 
 #[cfg(test)]
 mod tests;
@@ -31,16 +31,16 @@ use crate::transport::tls::sentences::{self, Holder};
 use crate::words::outcome::Reason;
 use crate::words::target::{Host, Port};
 
-/// A proof is good for so long. A certificate that expires meanwhile is found out that much later.
+/// How long a proof is kept. A certificate that expires meanwhile is noticed that much later.
 const PROOF_KEPT: Duration = Duration::from_secs(5 * 60);
-/// A refusal by what the target showed.
+/// How long a refusal is kept that is due to what the target showed.
 const REFUSAL_KEPT: Duration = Duration::from_secs(30);
-/// A refusal because the target did not answer: soon it may.
+/// How long a refusal is kept that is due to a target that did not answer: it may answer soon.
 const SILENCE_KEPT: Duration = Duration::from_secs(1);
-/// Verdicts kept. One has some 250 bytes.
+/// Most verdicts that are kept. One takes some 250 bytes.
 const MAX_KEPT: usize = 4096;
 
-/// Who is to be proven to be where.
+/// What is to be proven: that this host is at this address.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Claim {
     /// The CONNECT host.
@@ -51,7 +51,7 @@ pub struct Claim {
     pub upstream: SocketAddr,
 }
 
-/// No proof.
+/// The claim was not proven.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Unverified {
     /// `certificate_invalid`, or `upstream_not_tls` where the target did not answer in TLS.
@@ -70,9 +70,9 @@ impl Unverified {
     }
 }
 
-/// What came of a handshake, and how long it is good for.
+/// The result of a handshake, and how long it is kept.
 type HandshakeOutcome = (Result<(), Unverified>, Duration);
-/// One claim's place: locked while somebody finds out.
+/// The verdict on one claim: locked while a caller finds it out.
 type Entry = tokio::sync::Mutex<Option<Kept>>;
 
 #[derive(Debug)]
@@ -81,10 +81,10 @@ struct Kept {
     until: Instant,
 }
 
-/// Proves claims, and remembers.
+/// Proves claims, and remembers the verdicts.
 pub struct CertificateVerifier {
     connector: TlsConnector,
-    /// Verdicts kept at most.
+    /// Most verdicts that are kept.
     cap: usize,
     kept: Mutex<HashMap<Claim, Arc<Entry>>>,
 }
@@ -105,8 +105,8 @@ impl CertificateVerifier {
         })
     }
 
-    /// Whether `claim` is true. `connect` gives a fresh connection to where the claim says; it is called at most once,
-    /// and not at all where the verdict is known. All of it ends within `timeout`.
+    /// Whether `claim` is true. `connect` makes a new connection to the address of the claim; it is called at most
+    /// once, and not at all where the verdict is known. All of it ends within `timeout`.
     ///
     /// # Errors
     /// [`Unverified`].
@@ -117,7 +117,7 @@ impl CertificateVerifier {
     {
         let deadline = Instant::now() + timeout;
         let entry = self.entry(claim);
-        // Whoever holds it leaves a verdict, or has left: then the next one finds out.
+        // The caller that holds the lock leaves a verdict. If it was dropped instead, the next caller finds out.
         let Ok(mut known) = timeout_at(deadline, entry.lock()).await else {
             return Err(Unverified::not_tls("no handshake with the target ended in time"));
         };
@@ -155,7 +155,7 @@ impl CertificateVerifier {
     {
         match self.connector.connect(name, stream).await {
             Ok(mut stream) => {
-                // Politely: a server that counts broken handshakes counts none here.
+                // So that a server that counts broken handshakes does not count this one.
                 let _ = stream.shutdown().await;
                 (Ok(()), PROOF_KEPT)
             }
@@ -163,7 +163,7 @@ impl CertificateVerifier {
         }
     }
 
-    /// The place of a claim. Where the table is full of claims that are just being found out, one outside it.
+    /// The entry of a claim. Where the table is full of claims that are being proven, an entry outside the table.
     fn entry(&self, claim: &Claim) -> Arc<Entry> {
         let mut kept = self.lock();
         if let Some(entry) = kept.get(claim) {
@@ -179,7 +179,7 @@ impl CertificateVerifier {
         entry
     }
 
-    /// A panic under the lock leaves a map that is still whole.
+    /// A panic under the lock leaves the map in a valid state.
     fn lock(&self) -> MutexGuard<'_, HashMap<Claim, Arc<Entry>>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -191,10 +191,10 @@ impl fmt::Debug for CertificateVerifier {
     }
 }
 
-/// Forgets what is out of date, else the verdict that would be next.
+/// Forgets what is out of date; if nothing is, the verdict that expires first.
 fn make_room(kept: &mut HashMap<Claim, Arc<Entry>>, cap: usize) {
     let now = Instant::now();
-    // In use: whoever has it is finding out, and others wait for him.
+    // More than one reference: a caller is finding out, and others wait for it.
     let until = |entry: &Arc<Entry>| match Arc::strong_count(entry) {
         1 => entry.try_lock().ok().map(|kept| kept.as_ref().map_or(now, |kept| kept.until)),
         _ => None,

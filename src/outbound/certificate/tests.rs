@@ -1,4 +1,4 @@
-//! Handshakes with servers in memory, some of them not who they should be.
+//! Handshakes with servers in memory. Some of them are not the host that they should be.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -66,12 +66,12 @@ fn server(
         .unwrap()
 }
 
-/// A target, and how often it was connected to.
+/// A target, and the number of connections to it.
 #[derive(Clone)]
 struct Target {
     acceptor: TlsAcceptor,
     connections: Arc<AtomicUsize>,
-    /// Before it answers.
+    /// How long it waits before it answers.
     delay: Duration,
 }
 
@@ -112,7 +112,7 @@ async fn verify(verifier: &CertificateVerifier, host: &str, target: &Target) -> 
     verdict.map_err(|unverified| unverified.reason)
 }
 
-/// A server that answers any hello with `answer`, and closes.
+/// The verdict on a server that answers any hello with `answer`, and closes.
 async fn answered_by(answer: &'static [u8]) -> Result<(), Unverified> {
     let connect = async || {
         let (near, mut far) = duplex(1024);
@@ -152,7 +152,7 @@ async fn a_target_proves_itself_by_chain_name_validity_and_key() {
         ("another address", "203.0.113.9", ours.issue(&["203.0.113.8"], plain), invalid),
         ("a name where an address is asked", "203.0.113.9", ours.issue(&["a.test"], plain), invalid),
         ("an unknown authority", "a.test", other.issue(&["a.test"], plain), invalid),
-        ("nobody's word but its own", "a.test", self_signed, invalid),
+        ("self-signed", "a.test", self_signed, invalid),
         ("expired", "a.test", ours.issue(&["a.test"], expired), invalid),
         ("not valid yet", "a.test", ours.issue(&["a.test"], future), invalid),
         ("not for servers", "a.test", ours.issue(&["a.test"], for_clients), invalid),
@@ -201,7 +201,7 @@ async fn either_version_of_tls_will_do() {
     }
 }
 
-/// A public certificate is anybody's to show; the key is not.
+/// Anybody can show a public certificate; only its owner has the key.
 #[tokio::test]
 async fn a_certificate_without_its_key_proves_nothing() {
     let authority = Authority::new();
@@ -224,7 +224,7 @@ async fn a_certificate_without_its_key_proves_nothing() {
 }
 
 #[tokio::test]
-async fn t15_what_is_no_tls_is_told_from_a_certificate_that_is_wrong() {
+async fn t15_an_answer_that_is_not_tls_has_another_reason_than_a_wrong_certificate() {
     for answer in [&b""[..], b"SSH-2.0-OpenSSH_9.2\r\n", b"HTTP/1.1 400 Bad Request\r\n\r\n", &[0; 32]] {
         let unverified = answered_by(answer).await.unwrap_err();
         assert_eq!(unverified.reason, Reason::UpstreamNotTls, "{answer:?}: {unverified:?}");
@@ -259,7 +259,7 @@ async fn a_verdict_is_kept_for_its_time_and_for_its_claim_alone() {
     let authority = Authority::new();
     let verifier = authority.verifier();
     let target = Target::new(authority.issue(&["a.test"], |_| {}));
-    // Host, what passed since the last, the verdict, and how many connections there were by then.
+    // Host, time since the row before, verdict, and connections so far.
     let rows = [
         ("a.test", Duration::ZERO, Ok(()), 1),
         ("a.test", PROOF_KEPT - Duration::from_millis(1), Ok(()), 1),
@@ -299,7 +299,7 @@ async fn a_target_that_did_not_answer_is_asked_again_soon() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_asks_at_the_same_time_shares_one_handshake() {
+async fn callers_at_the_same_time_share_one_handshake() {
     let authority = Authority::new();
     let target =
         Target { delay: Duration::from_secs(2), ..Target::new(authority.issue(&["a.test"], |_| {})) };
@@ -317,7 +317,7 @@ async fn who_asks_at_the_same_time_shares_one_handshake() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_leaves_while_finding_out_leaves_it_to_the_next() {
+async fn when_the_caller_that_finds_out_leaves_the_next_one_does_it() {
     let authority = Authority::new();
     let target =
         Target { delay: Duration::from_secs(2), ..Target::new(authority.issue(&["a.test"], |_| {})) };
@@ -340,7 +340,7 @@ async fn the_table_of_verdicts_is_bounded_and_forgets_the_oldest() {
     let asked = AtomicUsize::new(0);
     let refused = async || {
         asked.fetch_add(1, Ordering::Relaxed);
-        // Junk is a refusal that is kept.
+        // A refusal for junk is kept.
         let (near, mut far) = duplex(4096);
         far.write_all(b"SSH-2.0-OpenSSH_9.2\r\n").await.unwrap();
         tokio::spawn(async move {

@@ -1,12 +1,12 @@
-//! From a permitted target to a connected socket: look up, check every address, dial exactly what was checked.
+//! From a permitted target to a connected socket: look up, check every address, dial only what was checked.
 //!
-//! Happy Eyeballs v2 (RFC 8305): A and AAAA are asked apart, A waits 50 ms for AAAA and no longer, addresses alternate
-//! between the families, the next is tried after 250 ms or as soon as one fails, and the first connection wins. An
-//! address that comes late joins the race. Two deadlines stand around it: one for DNS, one for connecting.
+//! Happy Eyeballs v2 (RFC 8305): A and AAAA are asked for separately, an A answer waits 50 ms for AAAA and no longer,
+//! addresses alternate between the families, the next is tried after 250 ms or as soon as one fails, and the first
+//! connection wins. An address that comes late joins the race. There are two deadlines: one for DNS, one for connecting.
 //!
-//! Left out of RFC 8305: sorting by RFC 6724 within a family (§4); addresses are taken in the order of the answer,
-//! beginning each time with another, so that load spreads though the answer is cached. Not here: the policy (it is
-//! the `admit` that the caller passes), and what a parent proxy is told ([`route`](super::route)).
+//! Left out of RFC 8305: sorting by RFC 6724 within a family (§4). Addresses are taken in the order of the answer, and
+//! each dial begins with another one, so that load spreads although the answer is cached. Not here: the policy (the caller
+//! passes it as `admit`), and what is said to a parent proxy ([`route`](super::route)).
 
 mod own;
 mod race;
@@ -36,8 +36,8 @@ use race::{Attempts, Candidates, Extra, Failure, failure_of};
 const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
 /// RFC 8305 §5: time between two attempts.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
-/// Denied addresses and failed attempts that are told of; the rest is only counted.
-const MAX_TOLD: usize = 8;
+/// Denied addresses and failed attempts that are named in the log; the rest is only counted.
+const MAX_NAMED: usize = 8;
 
 /// How long dialling may take.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -55,11 +55,11 @@ pub struct Dialled {
     pub stream: UpstreamStream,
     /// The address that was checked and dialled.
     pub address: Admitted,
-    /// The same with its port.
+    /// The same address with its port.
     pub upstream: SocketAddr,
-    /// Our end of it, to join with flow and NAT logs.
+    /// Our address of the connection, to find it in flow logs and NAT logs.
     pub local: SocketAddr,
-    /// From the start to the first address that could be dialled; zero for an address written as the target.
+    /// From the start to the first address that could be dialled; zero for a target that is an address.
     pub dns: Duration,
     /// From the first attempt to the connection.
     pub connect: Duration,
@@ -70,7 +70,7 @@ pub struct Dialled {
 /// Addresses that the check dropped.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Denied {
-    /// All of them.
+    /// How many.
     pub count: usize,
     /// The first few.
     pub first: Vec<AddressDenial>,
@@ -82,20 +82,20 @@ pub struct Denied {
 pub struct DialError {
     /// A `dns_*` reason, `address_prohibited`, `loop`, a `connect_*` reason or `local_resources`.
     pub reason: Reason,
-    /// How long DNS took; None for an address written as the target.
+    /// How long DNS took; None for a target that is an address.
     pub dns: Option<Duration>,
     /// How long connecting took; None where nothing was dialled.
     pub connect: Option<Duration>,
     /// The address that `reason` is about, where something was dialled.
     pub upstream: Option<SocketAddr>,
-    /// For the log on stderr and `explain`: names addresses and servers, so never for the client.
+    /// For the log on stderr and `explain`. It names addresses and servers, so it never goes to the client.
     pub detail: String,
     /// Addresses of the target that were dropped.
     pub denied: Denied,
 }
 
-/// Connects to `target`. `admit` is the policy's check, asked once for each address; `own` are egressd's own
-/// listeners, where no policy leads.
+/// Connects to `target`. `admit` is the policy's check, called once for each address. `own` are egressd's own
+/// listeners, which are never dialled, whatever the policy says.
 ///
 /// # Errors
 /// [`DialError`]. Dropping the future closes every socket; the questions to DNS go on for the cache.
@@ -121,7 +121,7 @@ pub async fn dial(
         failure: None,
         failures: Vec::new(),
     };
-    // Boxed: the caller's future lives as long as its tunnel, and these are over before it begins.
+    // Boxed: the caller's future lives as long as its tunnel, and these end before the tunnel begins.
     match &target.host {
         Host::Address(address) => {
             let of_family = |family: Family| -> Answer {
@@ -136,12 +136,13 @@ pub async fn dial(
     }
 }
 
-/// How many connections all dials together may try beside their first ones. For the start, before anything is dialled.
+/// How many connections all dials together may try in addition to their first ones. Called at the start, before anything
+/// is dialled.
 pub fn set_extra_attempts(count: usize) {
     Extra::shared().set(count);
 }
 
-/// Another connection to an address that was dialled before. No deadline stands around it.
+/// Another connection to an address that was dialled before. It has no deadline of its own.
 ///
 /// # Errors
 /// What connect(2) says.
@@ -161,9 +162,9 @@ struct Dial<'a, F> {
     denied: Denied,
     loops: Vec<IpAddr>,
     first_attempt: Option<Instant>,
-    /// Until DNS gave the first address to dial, or had nothing more to say.
+    /// Until DNS gave the first address to dial, or had answered completely.
     dns: Option<Duration>,
-    /// The failed attempt that says most.
+    /// The failed attempt that is reported.
     failure: Option<(Failure, SocketAddr)>,
     failures: Vec<String>,
 }
@@ -180,7 +181,7 @@ impl<F: Fn(IpAddr) -> Result<Admitted, AddressDenial>> Dial<'_, F> {
             (None::<Result<(), LookupError>>, None::<Result<(), LookupError>>);
         let dns_deadline = self.started + self.limits.dns_timeout;
         let mut attempts = Attempts::new(Extra::shared());
-        // The first attempt waits for it, where A came before AAAA.
+        // The first attempt waits until then, where A came before AAAA.
         let mut not_before = self.started;
         let mut next_attempt = self.started;
         loop {
@@ -209,7 +210,7 @@ impl<F: Fn(IpAddr) -> Result<Admitted, AddressDenial>> Dial<'_, F> {
                 connect_deadline,
                 (!self.candidates.is_empty()).then_some(not_before.max(next_attempt)),
             ];
-            // There is always one: something is waited for, or the loop had ended.
+            // There is always one: if nothing were waited for, the loop would have ended.
             let wake = wake.into_iter().flatten().min().unwrap_or(dns_deadline);
             tokio::select! {
                 biased;
@@ -245,7 +246,7 @@ impl<F: Fn(IpAddr) -> Result<Admitted, AddressDenial>> Dial<'_, F> {
         }
     }
 
-    /// Checks every address of an answer. What remains are candidates.
+    /// Checks every address of an answer. Those that pass become candidates.
     fn take(&mut self, answer: Answer, turn: usize) -> Result<(), LookupError> {
         let addresses = answer?;
         let (after, before) = addresses.split_at(turn % addresses.len().max(1));
@@ -257,7 +258,7 @@ impl<F: Fn(IpAddr) -> Result<Admitted, AddressDenial>> Dial<'_, F> {
                 Ok(admitted) => self.candidates.add(admitted),
                 Err(denial) => {
                     self.denied.count += 1;
-                    if self.denied.first.len() < MAX_TOLD {
+                    if self.denied.first.len() < MAX_NAMED {
                         self.denied.first.push(denial);
                     }
                 }
@@ -275,7 +276,7 @@ impl<F: Fn(IpAddr) -> Result<Admitted, AddressDenial>> Dial<'_, F> {
         if self.failure.is_none_or(|(before, _)| failure > before) {
             self.failure = Some((failure, upstream));
         }
-        if self.failures.len() < MAX_TOLD {
+        if self.failures.len() < MAX_NAMED {
             self.failures.push(format!("{upstream}: {detail}"));
         }
     }
@@ -292,7 +293,7 @@ impl<F: Fn(IpAddr) -> Result<Admitted, AddressDenial>> Dial<'_, F> {
         }
     }
 
-    /// Says why nothing is connected: what was dialled and failed, else what was dropped, else what DNS said.
+    /// Says why there is no connection: what was dialled and failed, or else what was dropped, or else what DNS said.
     fn give_up(
         mut self,
         v4: Option<Result<(), LookupError>>,
@@ -304,8 +305,8 @@ impl<F: Fn(IpAddr) -> Result<Admitted, AddressDenial>> Dial<'_, F> {
         } else if let Some(ip) = self.loops.first() {
             (Reason::Loop, format!("{ip}:{} is egressd itself", self.port))
         } else if self.denied.count > 0 {
-            let told: Vec<String> = self.denied.first.iter().map(AddressDenial::to_string).collect();
-            (Reason::AddressProhibited, told.join("; "))
+            let denials: Vec<String> = self.denied.first.iter().map(AddressDenial::to_string).collect();
+            (Reason::AddressProhibited, denials.join("; "))
         } else {
             match [v4, v6].into_iter().flatten().filter_map(Result::err).reduce(LookupError::more_telling) {
                 Some(error) => (error.reason, error.detail.to_string()),

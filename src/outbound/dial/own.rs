@@ -1,7 +1,7 @@
-//! egressd's own listening addresses: a target that leads back to one of them is a loop.
+//! egressd's own listening addresses: a target that resolves to one of them is a loop.
 //!
-//! Found by address, because nothing in a tunnel's bytes tells. Addresses in front of egressd (a load balancer's, a
-//! NAT's) are not known to the host; they can be given to [`OwnAddresses::new`] like a listener's.
+//! A loop is found by address, because a tunnel's bytes do not show it. Addresses in front of egressd (a load balancer's,
+//! a NAT's) are not known to the host; they can be given to [`OwnAddresses::new`] like a listener's.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
@@ -14,7 +14,7 @@ pub struct OwnAddresses {
 }
 
 impl OwnAddresses {
-    /// The addresses as bound: with the real port, and 0.0.0.0 or :: where that was asked for.
+    /// The addresses as bound: with the real port, and 0.0.0.0 or :: where the configuration says so.
     pub fn new(listeners: impl IntoIterator<Item = SocketAddr>) -> Self {
         let canonical = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
         OwnAddresses { listeners: listeners.into_iter().map(canonical).collect() }
@@ -22,7 +22,7 @@ impl OwnAddresses {
 
     /// Whether a connection to `target` would arrive at one of the listeners, IPv4 inside IPv6 included.
     pub fn holds(&self, target: SocketAddr) -> bool {
-        // Almost no target has a port of ours, and no other is looked at.
+        // Almost no target has a port of ours. All others end here.
         let mut of_port = self.listeners.iter().filter(|own| own.port() == target.port()).peekable();
         if of_port.peek().is_none() {
             return false;
@@ -38,7 +38,7 @@ fn readings(ip: IpAddr) -> impl Iterator<Item = IpAddr> {
         IpAddr::V6(ip) => Some(embedded_v4(ip).map(IpAddr::V4)),
     };
     std::iter::once(ip.to_canonical()).chain(embedded.into_iter().flatten()).map(|ip| match ip {
-        // Linux takes a connection to the unspecified address for one to loopback.
+        // Linux treats a connection to the unspecified address as one to loopback.
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(Ipv6Addr::UNSPECIFIED) => IpAddr::V6(Ipv6Addr::LOCALHOST),
         other => other,
@@ -54,12 +54,12 @@ fn arrives(own: SocketAddr, ip: IpAddr) -> bool {
     }
 }
 
-/// Whether `ip` is this host's: then the kernel's route to it has it as its source. Asking sends nothing.
+/// Whether `ip` is an address of this host. Nothing is sent to find out.
 fn is_local(ip: IpAddr) -> bool {
     if ip.is_loopback() {
         return true;
     }
-    // Only an address of this host can be bound, secondary ones included; nothing is sent, and the port does not matter.
+    // Only an address of this host can be bound, secondary ones included. The port does not matter.
     UdpSocket::bind((ip, 0)).is_ok()
 }
 
@@ -69,7 +69,7 @@ mod tests {
 
     /// Listener, target, whether it is a loop.
     #[test]
-    fn t44_a_target_that_leads_back_is_a_loop() {
+    fn t44_a_target_that_is_a_listener_of_ours_is_a_loop() {
         #[rustfmt::skip]
         let rows: &[(&str, &str, bool)] = &[
             ("0.0.0.0:3128", "127.0.0.1:3128", true),

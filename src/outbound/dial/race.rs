@@ -1,6 +1,6 @@
 //! The race of Happy Eyeballs v2 (RFC 8305 §4, §5): which address is next, and the attempts under way.
 //!
-//! Not here: where the addresses come from, and every deadline ([`dial`](super)).
+//! Not here: where the addresses come from, and the deadlines ([`dial`](super)).
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -58,23 +58,23 @@ impl Candidates {
     }
 }
 
-/// The socket and our end of it.
+/// The socket and our address of it.
 type Connected = io::Result<(TcpStream, SocketAddr)>;
 type Connecting = Pin<Box<dyn Future<Output = Connected> + Send>>;
 
-/// Descriptors for attempts beside the first of each dial, which has its tunnel's. Dead addresses would else
-/// take as many as there are, once many clients ask for such a target.
+/// Descriptors for attempts in addition to the first one of each dial, which uses the descriptor of its tunnel. Without
+/// this bound, dead addresses would take all descriptors once many clients ask for such a target.
 #[derive(Debug)]
 pub(super) struct Extra(AtomicUsize);
 
 impl Extra {
-    /// Of the whole program. Until the machine's limit is known: what the least limit carries.
+    /// Those of the whole program. Until the machine's limit is known: what the smallest limit allows.
     pub(super) fn shared() -> &'static Extra {
         static SHARED: Extra = Extra(AtomicUsize::new(32));
         &SHARED
     }
 
-    /// So many, where none are lent out.
+    /// Sets how many there are. Call it while none are lent out.
     pub(super) fn set(&self, count: usize) {
         self.0.store(count, Ordering::Relaxed);
     }
@@ -85,7 +85,7 @@ impl Extra {
     }
 }
 
-/// One of them; dropping it gives it back.
+/// One descriptor on loan; dropping it gives it back.
 #[derive(Debug)]
 struct Lent(&'static Extra);
 
@@ -113,8 +113,8 @@ impl Attempts {
         Attempts { under_way: Vec::new(), extra }
     }
 
-    /// Begins another one. Where there is no descriptor for it, it takes that of the oldest, which is given up: to where
-    /// that went.
+    /// Begins another attempt. Where there is no descriptor for it, it takes that of the oldest attempt, which is given
+    /// up; the result is the address of that one.
     pub(super) fn start(&mut self, to: Admitted, port: u16) -> Option<Admitted> {
         let (mut lent, mut given_up) = (None, None);
         if !self.under_way.is_empty() {
@@ -138,7 +138,7 @@ impl Attempts {
         self.under_way.first().map(|attempt| attempt.to)
     }
 
-    /// The next attempt that ends, either way. Never ends where none is under way.
+    /// Waits for the next attempt that ends, with or without a connection. Waits forever where none is under way.
     pub(super) async fn ended(&mut self) -> (Admitted, Connected) {
         poll_fn(|cx| {
             for index in 0..self.under_way.len() {
@@ -162,10 +162,11 @@ pub(super) async fn connect(address: Admitted, port: u16) -> Connected {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
-    // Keepalive comes later, for what lasts: the relay of a tunnel sets it, and an exchange, whose connection may be kept.
+    // Keepalive comes later, for connections that last: the relay of a tunnel sets it, and an exchange, whose connection
+    // may be kept.
     socket::send_at_once(&socket)?;
     let stream = socket.connect(upstream).await?;
-    // TCP's simultaneous open: a free local port dialled from that very port answers itself.
+    // TCP's simultaneous open: a free local port that is dialled from that same port answers itself.
     let local = stream.local_addr()?;
     if local == upstream {
         return Err(io::Error::from(io::ErrorKind::ConnectionRefused));
@@ -173,8 +174,8 @@ pub(super) async fn connect(address: Admitted, port: u16) -> Connected {
     Ok((stream, local))
 }
 
-/// How an attempt failed. Of several the greatest is told: a target that answered says more than silence, and that more
-/// than no route.
+/// How an attempt failed. Of several, the greatest is reported: an answer says more about the target than silence does, and
+/// silence more than a missing route.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Failure {
     Unreachable,
@@ -194,7 +195,7 @@ impl Failure {
     }
 }
 
-/// What a failed attempt is called.
+/// The kind of failure for an error of connect(2).
 pub(super) fn failure_of(upstream: SocketAddr, error: &io::Error) -> Failure {
     use rustix::io::Errno;
     let Some(errno) = Errno::from_io_error(error) else {
@@ -207,7 +208,7 @@ pub(super) fn failure_of(upstream: SocketAddr, error: &io::Error) -> Failure {
     match errno {
         Errno::CONNREFUSED | Errno::CONNRESET | Errno::CONNABORTED => Failure::Refused,
         Errno::TIMEDOUT => Failure::Timeout,
-        // A host without IPv6 has no address to dial it from; with IPv4 it means that the ports are used up.
+        // With IPv6 it means that the host has no IPv6 address; with IPv4, that the ports are used up.
         Errno::ADDRNOTAVAIL if upstream.is_ipv6() => Failure::Unreachable,
         Errno::ADDRNOTAVAIL
         | Errno::AGAIN

@@ -58,7 +58,7 @@ async fn listen(address: &str) -> (TcpListener, u16) {
     (listener, port)
 }
 
-/// An address whose connections hang: nobody accepts, and the kernel's queue is full.
+/// An address whose connections hang: nothing accepts them, and the kernel's queue is full.
 struct BlackHole {
     _sockets: Vec<socket2::Socket>,
 }
@@ -143,7 +143,7 @@ async fn t37_mixed_answers_lose_the_bad_ones() {
 }
 
 #[tokio::test]
-async fn t38_a_name_that_leads_to_private_addresses_alone_is_prohibited() {
+async fn t38_a_name_that_resolves_only_to_private_addresses_is_prohibited() {
     let sixty: Vec<IpAddr> = (1..=60).map(|last| IpAddr::from([10, 0, 0, last])).collect();
     let bench = Bench::new(move |name, record_type, _| match (name, record_type) {
         ("alias.test.", A) => Say::Alias("internal.test.", 60, ips(&["10.0.0.1"]), 60),
@@ -156,7 +156,7 @@ async fn t38_a_name_that_leads_to_private_addresses_alone_is_prohibited() {
         let error = bench.dial(host, 443).await.unwrap_err();
         assert_eq!(error.reason, Reason::AddressProhibited, "{host}");
         assert_eq!(error.denied.count, count, "{host}");
-        assert!(error.denied.first.len() <= MAX_TOLD);
+        assert!(error.denied.first.len() <= MAX_NAMED);
         assert!(error.dns.is_some() && error.connect.is_none(), "{host}");
     }
 }
@@ -242,7 +242,7 @@ async fn an_aaaa_that_comes_late_joins_the_race() {
 }
 
 #[tokio::test]
-async fn where_nobody_listens_it_is_refused_and_where_nobody_answers_it_is_a_timeout() {
+async fn a_closed_port_is_a_refusal_and_a_silent_one_is_a_timeout() {
     let mut bench = Bench::new(|_, record_type, _| match record_type {
         A => addresses(&["127.0.0.1", "127.0.0.2"]),
         _ => Say::NoData(60),
@@ -264,7 +264,7 @@ async fn where_nobody_listens_it_is_refused_and_where_nobody_answers_it_is_a_tim
         "one deadline: {took:?}"
     );
 
-    // One hangs, one refuses: the answer says more.
+    // One hangs, one refuses: the refusal is the reason.
     drop(_holes);
     let _hole = BlackHole::at(format!("127.0.0.1:{port}").parse().unwrap());
     assert_eq!(bench.dial("mixed.test", port).await.unwrap_err().reason, Reason::ConnectRefused);
@@ -301,7 +301,7 @@ async fn what_dns_says_is_the_reason_where_there_is_no_address() {
 }
 
 #[tokio::test]
-async fn t44_a_name_that_leads_back_to_egressd_is_a_loop() {
+async fn t44_a_name_that_resolves_to_egressd_itself_is_a_loop() {
     let mut bench = Bench::new(|name, record_type, _| match (name, record_type) {
         ("self.test.", A) => addresses(&["127.0.0.1"]),
         ("both.test.", A) => addresses(&["127.0.0.1", "127.0.0.2"]),
@@ -337,7 +337,7 @@ async fn load_spreads_over_the_addresses_of_a_cached_answer() {
 }
 
 #[tokio::test]
-async fn the_future_that_a_tunnel_carries_is_small_and_can_change_threads() {
+async fn the_future_of_a_dial_is_small_and_can_change_threads() {
     let bench = Bench::new(|_, _, _| Say::NoName(None)).await;
     let target = Target::connect("a.test:443").unwrap();
     let dialling = dial(&bench.resolver, &target, |ip| admit(ip, &[]), &bench.own, LIMITS);

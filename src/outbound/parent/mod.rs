@@ -1,7 +1,7 @@
 //! The parent proxy: TLS to it where it wants that, and a tunnel through it (RFC 9110 §9.3.6).
 //!
-//! [`Parent::secure`] makes the connection to it ready, [`Parent::connect`] asks it for a tunnel. Of its answer exactly the
-//! head is read, so that what the target says right behind it is still in the connection and needs no keeping.
+//! [`Parent::secure`] makes the connection to it ready, [`Parent::connect`] asks it for a tunnel. Only the head
+//! of its answer is read, so that what the target sends right after it stays in the connection.
 //! Not here: where the parent is dialled ([`route`](super::route)), and plain requests, which go to it in absolute-form
 //! ([`crate::session::http::forward`]).
 
@@ -32,22 +32,22 @@ use crate::words::target::{Method, Target};
 const MAX_HEAD: usize = 16 * 1024;
 /// Fields of such a head at most.
 const MAX_FIELDS: usize = 64;
-/// Interim answers (1xx) that are passed over.
+/// Most interim answers (1xx) that are skipped.
 const MAX_INTERIM: usize = 8;
-/// Looked at in one go.
+/// Bytes that one peek looks at.
 const PEEK: usize = 2048;
 
-/// A parent proxy, ready to be spoken to.
+/// A parent proxy, and what is needed to use it.
 pub struct Parent {
     at: Target,
     tls: Option<(TlsConnector, ServerName<'static>)>,
     authorization: Option<HeaderValue>,
 }
 
-/// Why nothing came of it.
+/// Why the parent cannot be used, or made no tunnel.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ParentError {
-    /// `upstream_proxy_refused` for an answer of no, else `upstream_bad_response`.
+    /// `upstream_proxy_refused` where it refused, else `upstream_bad_response`.
     pub reason: Reason,
     /// For the log on stderr, never for the client.
     pub detail: String,
@@ -76,7 +76,7 @@ impl From<io::Error> for ParentError {
 }
 
 impl Parent {
-    /// The parent of the configuration; `roots` vouch for an https one without a `ca`.
+    /// The parent of the configuration; `roots` verify an https parent that has no `ca`.
     ///
     /// # Errors
     /// [`TrustError`].
@@ -104,20 +104,20 @@ impl Parent {
         Ok(Parent { at, tls, authorization })
     }
 
-    /// Where it is.
+    /// Its address.
     pub fn at(&self) -> &Target {
         &self.at
     }
 
-    /// The `Proxy-Authorization` that it wants.
+    /// The `Proxy-Authorization` to send to it.
     pub fn authorization(&self) -> Option<&HeaderValue> {
         self.authorization.as_ref()
     }
 
-    /// Makes a fresh connection to it one that HTTP can be spoken over.
+    /// Makes a new connection to it ready for HTTP: with TLS, where it wants that.
     ///
     /// # Errors
-    /// Where the TLS handshake fails, or the parent is not who it should be.
+    /// The TLS handshake fails, or the certificate is not that of the parent.
     pub async fn secure(&self, stream: TcpStream) -> Result<UpstreamStream, ParentError> {
         let Some((connector, name)) = &self.tls else { return Ok(UpstreamStream::Bare(stream)) };
         match Box::pin(connector.connect(name.clone(), stream)).await {
@@ -132,7 +132,7 @@ impl Parent {
     /// Asks for a tunnel to `target`. Afterwards `stream` carries the tunnel's bytes and nothing else.
     ///
     /// # Errors
-    /// What it answered instead.
+    /// What the parent answered instead.
     pub async fn connect(&self, stream: &mut UpstreamStream, target: &Target) -> Result<(), ParentError> {
         let mut request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n").into_bytes();
         if let Some(authorization) = &self.authorization {
@@ -150,7 +150,7 @@ impl Parent {
                 Answer::Open => return Ok(()),
             }
         }
-        Err(ParentError::bad("sent one interim answer after the other"))
+        Err(ParentError::bad(format!("sent more than {MAX_INTERIM} interim answers (1xx)")))
     }
 }
 
@@ -167,7 +167,7 @@ impl fmt::Debug for Parent {
 enum Answer {
     /// 1xx: another follows.
     Interim,
-    /// 2xx: the tunnel stands, whatever the head's fields say of a body.
+    /// 2xx: the tunnel is open, whatever the head's fields say about a body.
     Open,
 }
 
@@ -181,8 +181,8 @@ fn read_answer(head: &[u8], authorized: bool) -> Result<Answer, ParentError> {
         }
     };
     match code {
-        // Nothing was asked to be switched to.
-        101 => Err(ParentError::bad("switched to another protocol, which was not asked of it")),
+        // No upgrade was requested.
+        101 => Err(ParentError::bad("switched to another protocol, which was not requested")),
         100..=199 => Ok(Answer::Interim),
         200..=299 => Ok(Answer::Open),
         407 if authorized => {
@@ -200,7 +200,7 @@ async fn read_head(stream: &mut UpstreamStream) -> Result<Vec<u8>, ParentError> 
         let ended = match stream {
             UpstreamStream::Bare(stream) => read_to_end_of_head(stream, &mut head).await?,
             UpstreamStream::Tls(stream) => {
-                // From memory: TLS hands out whole records.
+                // From memory: TLS has a whole record there.
                 head.push(stream.read_u8().await?);
                 head.ends_with(END)
             }
@@ -214,8 +214,8 @@ async fn read_head(stream: &mut UpstreamStream) -> Result<Vec<u8>, ParentError> 
 
 const END: &[u8] = b"\r\n\r\n";
 
-/// Takes from the socket what belongs to the head: all that is there, or up to its end. Nothing that was looked at and
-/// belongs to the head is left, else the next look would return at once, again and again.
+/// Takes from the socket what belongs to the head: all that is there, or up to the end of the head. Nothing of the head that
+/// was looked at may stay in the socket: the next peek would return at once, again and again.
 async fn read_to_end_of_head(stream: &mut TcpStream, head: &mut Vec<u8>) -> io::Result<bool> {
     let mut ahead = vec![0; PEEK];
     let there = stream.peek(&mut ahead).await?;

@@ -1,4 +1,4 @@
-//! Tunnels through parents that answer as they are told, over real sockets.
+//! Tunnels through parents with scripted answers, over real sockets.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ fn target() -> Target {
     Target::connect("a.example.com:8443").unwrap()
 }
 
-/// Reads a request's head, says the pieces one by one, and gives the request back.
+/// Reads a request's head, sends the pieces one by one, and returns the request.
 fn answering(mut far: TcpStream, pieces: Vec<Vec<u8>>) -> JoinHandle<String> {
     tokio::spawn(async move {
         let mut request = Vec::new();
@@ -43,7 +43,7 @@ fn answering(mut far: TcpStream, pieces: Vec<Vec<u8>>) -> JoinHandle<String> {
         far.set_nodelay(true).unwrap();
         for piece in pieces {
             far.write_all(&piece).await.unwrap();
-            // So that it arrives by itself. The outcome is the same where it does not.
+            // So that it arrives alone. The outcome is the same where it does not.
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         far.shutdown().await.unwrap();
@@ -51,7 +51,7 @@ fn answering(mut far: TcpStream, pieces: Vec<Vec<u8>>) -> JoinHandle<String> {
     })
 }
 
-/// What comes of an answer, and what is left in the connection behind it.
+/// The result for an answer, what is left in the connection after it, and the request.
 async fn asked(parent: &Parent, pieces: Vec<Vec<u8>>) -> (Result<(), ParentError>, Vec<u8>, String) {
     let (near, far) = pair().await;
     let parent_side = answering(far, pieces);
@@ -102,7 +102,7 @@ async fn every_answer_but_a_2xx_is_a_refusal() {
         ("", Some((bad, "closed the connection before it answered"))),
         (&many, Some((bad, "did not answer in well-formed HTTP/1"))),
         (&long, Some((bad, "the head of its answer is longer than 16384 bytes"))),
-        (&interim, Some((bad, "sent one interim answer after the other"))),
+        (&interim, Some((bad, "sent more than 8 interim answers"))),
     ];
     for (answer, want) in rows {
         let (result, ..) = asked(&parent(PLAIN, ""), vec![(*answer).into()]).await;
@@ -122,7 +122,7 @@ async fn every_answer_but_a_2xx_is_a_refusal() {
 }
 
 #[tokio::test]
-async fn t54_what_the_target_says_behind_the_200_is_kept_wherever_the_answer_is_cut() {
+async fn t54_what_the_target_sends_after_the_200_is_kept_wherever_the_answer_is_cut() {
     let said = [OK.as_bytes(), b"SSH-2.0-target\r\n\r\nmore"].concat();
     let behind = &said[OK.len()..];
     for cut in 1..said.len() {
@@ -134,7 +134,7 @@ async fn t54_what_the_target_says_behind_the_200_is_kept_wherever_the_answer_is_
     assert_eq!((result, rest.as_slice()), (Ok(()), behind), "a byte at a time");
 }
 
-/// A parent that speaks TLS with a certificate for `name`, says `pieces`, and echoes.
+/// A parent that speaks TLS with a certificate for `name` and sends `pieces`.
 async fn tls_parent(name: &str, pieces: &'static [&'static [u8]]) -> (String, TcpStream, JoinHandle<bool>) {
     let own = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
     let key = rustls::pki_types::PrivatePkcs8KeyDer::from(own.signing_key.serialize_der());
@@ -165,7 +165,7 @@ async fn tls_parent(name: &str, pieces: &'static [&'static [u8]]) -> (String, Tc
 }
 
 #[tokio::test]
-async fn an_https_parent_must_be_who_it_should_be() {
+async fn an_https_parent_must_prove_its_name() {
     const PIECES: &[&[u8]] = &[b"HTTP/1.1 200 OK\r\n", b"\r\nearly", b" bytes"];
     let keys = "url: \"https://proxy.corp:3129\", ca: ca.pem";
 
@@ -178,12 +178,12 @@ async fn an_https_parent_must_be_who_it_should_be() {
     assert_eq!(rest, b"early bytes");
     assert!(serving.await.unwrap());
 
-    // Another name, and an authority that nobody named.
+    // Another name, and an authority that is not configured.
     let (ca, near, serving) = tls_parent("other.corp", PIECES).await;
     let error = parent(keys, &ca).secure(near).await.unwrap_err();
     assert_eq!(error.reason, Reason::UpstreamBadResponse);
     assert!(error.detail.contains("certificate"), "{error:?}");
-    assert!(!serving.await.unwrap(), "and it never saw a request, nor a password");
+    assert!(!serving.await.unwrap(), "it never saw a request or a password");
     let (_, near, _serving) = tls_parent("proxy.corp", PIECES).await;
     assert!(parent(keys, &ca).secure(near).await.is_err());
 

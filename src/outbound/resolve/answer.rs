@@ -1,4 +1,4 @@
-//! What is asked of the resolver and what it answers.
+//! What the resolver is asked for, and its answer.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -38,15 +38,15 @@ impl Family {
 #[error("{reason}: {detail}")]
 pub struct LookupError {
     /// `dns_no_such_name`, `dns_no_address` (of this family), `dns_failed`, `dns_timeout`; `local_resources` where no
-    /// socket could be had.
+    /// socket could be opened.
     pub reason: Reason,
-    /// For the log on stderr and `explain`; names servers, so never for the client.
+    /// For the log on stderr and `explain`. It names servers, so it never goes to the client.
     pub detail: Arc<str>,
     why: NoAnswer,
 }
 
-/// How a lookup failed. Of those of both families the least is told: that a name does not exist is true for both; that it
-/// has no address of one family says nothing while the other one's answer is missing.
+/// How a lookup failed. Of the failures of both families the smaller one is reported: that a name does not exist is true for
+/// both; that it has no address of one family means little while the answer for the other is missing.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum NoAnswer {
     NoSuchName,
@@ -74,12 +74,12 @@ impl LookupError {
         LookupError::new(NoAnswer::NoAddress, "the address is of the other family")
     }
 
-    /// A deadline of the caller's.
+    /// The caller's deadline is over.
     pub(crate) fn timed_out() -> Self {
         LookupError::new(NoAnswer::Timeout, "no answer from DNS in time")
     }
 
-    /// Of the errors of both families, the one to tell.
+    /// Of the errors of both families, the one to report.
     pub(crate) fn more_telling(self, other: Self) -> Self {
         if other.why < self.why { other } else { self }
     }

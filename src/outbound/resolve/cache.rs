@@ -1,12 +1,12 @@
-//! Answers kept for as long as they are good, and questions asked once however many wait.
+//! Keeps answers for as long as they are valid, and asks a question once however many callers wait.
 //!
-//! One slot for each name and family: either somebody is asking, and everybody else waits for the same answer, or an
-//! answer is kept until its time is over. Bounded: when full, what is expired goes, then what expires soonest. Not
-//! here: who asks, and how long an answer is good ([`wire`](super::wire)).
+//! There is one slot for each name and family. Either a caller is asking, and all others wait for the same answer, or an
+//! answer is kept until its time is over. The cache is bounded: when it is full, expired answers go first, then those that
+//! expire soonest. Not here: asking, and how long an answer is valid ([`wire`](super::wire)).
 //!
-//! By hand rather than on moka, which `cargo bench --bench dns_cache` holds to the same contract: a kept answer takes 89 ns here
-//! and 271 ns there, a new name in a full cache 1.2 and 2.6 µs, two threads get 5.5 and 1.8 million answers a second, 10,000 entries
-//! take 1.7 and 4.8 MB. With moka the released program is 14.35 MB instead of 14.08, and its source some 50 lines shorter.
+//! It is hand-written and not moka, which `cargo bench --bench dns_cache` holds to the same contract: a kept answer takes 89 ns
+//! here and 271 ns there, a new name in a full cache 1.2 and 2.6 µs, two threads get 5.5 and 1.8 million answers a second, 10,000
+//! entries take 1.7 and 4.8 MB. With moka the released program is 14.35 MB instead of 14.08, and its source some 50 lines shorter.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,13 +20,13 @@ use crate::words::target::Name;
 
 /// RFC 9520 §3.2: failures are kept for at least one second, longer when they repeat.
 const FAILURE: Duration = Duration::from_secs(1);
-/// As long as a failure is kept at most: a server that recovers is believed within this time.
+/// The longest time for which a failure is kept: a server that recovers is asked again within it.
 const FAILURE_MAX: Duration = Duration::from_secs(5);
 
-/// How long an answer is good.
+/// How long an answer is kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Keep {
-    /// By its TTL, or the SOA's for a negative answer; zero: for those who wait, and nobody else.
+    /// By its TTL, or the SOA's for a negative answer. Zero: only for the callers that wait now.
     For(Duration),
     /// A failure to get an answer: 1 s, doubled with each in a row up to 5 s.
     Failure,
@@ -37,7 +37,7 @@ pub(super) type Waiting = watch::Receiver<Option<Answer>>;
 pub(super) enum Claim {
     /// A kept answer.
     Known(Answer),
-    /// Somebody asks already.
+    /// Another caller is asking already.
     Asked(Waiting),
     /// The caller has to ask.
     Ours(Ticket, Waiting),
@@ -91,7 +91,7 @@ impl Cache {
         Claim::Ours(ticket, waiting)
     }
 
-    /// Forgets every answer and every question under way: the servers have changed. Those who wait are still told.
+    /// Forgets every answer and every question under way: the servers have changed. Callers that wait still get theirs.
     pub(super) fn forget(&self) {
         self.lock().by_family = Default::default();
     }
@@ -102,12 +102,12 @@ impl Cache {
     }
 
     fn lock(&self) -> MutexGuard<'_, Slots> {
-        // Nothing panics while it holds the lock, and every state in between is a valid one.
+        // Nothing panics under the lock, and every state in between is valid.
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The duty to answer a question. Dropped without an answer, it leaves the slot free for the next who asks.
+/// The duty to answer a question. If it is dropped without an answer, the slot is free for the next caller.
 pub(super) struct Ticket {
     cache: Arc<Cache>,
     name: Name,
@@ -126,7 +126,7 @@ impl Ticket {
         self.family
     }
 
-    /// Keeps the answer and tells everybody who waits.
+    /// Keeps the answer and gives it to all that wait.
     pub(super) fn answer(self, answer: Answer, keep: Keep) {
         let (duration, failures) = match keep {
             Keep::For(duration) => (duration, 0),
@@ -140,7 +140,7 @@ impl Ticket {
             let slot = Slot::Kept { answer: answer.clone(), until: now + duration, failures };
             let mut slots = self.cache.lock();
             let family = &mut slots.by_family[self.family as usize];
-            // Not after `forget`: the answer came from the servers of before.
+            // Not after `forget`: the answer came from the previous servers.
             if self.holds(family) {
                 family.insert(self.name.clone(), slot);
                 shrink(family, self.cache.capacity, now);
@@ -164,7 +164,7 @@ impl Drop for Ticket {
     }
 }
 
-/// Makes room for a quarter of the capacity at a time, so that a stream of new names costs each of them little.
+/// Frees a quarter of the capacity at a time, so that in a stream of new names each one costs little.
 fn shrink(family: &mut HashMap<Name, Slot>, capacity: usize, now: Instant) {
     if family.len() <= capacity {
         return;
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn failures_in_a_row_are_kept_for_1_2_4_5_5_seconds_and_an_answer_starts_anew() {
+    async fn failures_in_a_row_are_kept_for_1_2_4_5_5_seconds_and_an_answer_resets_that() {
         let cache = Cache::new(10);
         for seconds in [1, 2, 4, 5, 5] {
             ours(&cache, "a.test").0.answer(fine(), Keep::Failure);
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_of_the_servers_of_before_is_told_and_not_kept() {
+    async fn an_answer_of_the_previous_servers_is_delivered_and_not_kept() {
         let cache = Cache::new(10);
         let (old, mut waiting) = ours(&cache, "a.test");
         cache.forget();

@@ -1,9 +1,10 @@
 //! From an absolute name to its addresses: our own tables first, then the name servers.
 //!
-//! In this order: `dns.hosts`, the system's hosts file, names that never are in DNS (`localhost`, `.invalid`,
-//! `.onion`), the cache, the servers. Whatever knows a name decides it alone, for both families. No search domain is
-//! ever tried, A and AAAA are asked apart, and who asks for what somebody else is asking waits with him. Every question
-//! ends within `dns.timeout`, and goes on when its client leaves, so that the next client finds the answer.
+//! The order is: `dns.hosts`, the system's hosts file, names that are never in DNS (`localhost`, `.invalid`, `.onion`),
+//! the cache, the servers. The first of them that knows a name decides it alone, for both families. No search domain is
+//! ever tried. A and AAAA are asked for separately. Clients that need the same answer at the same time wait for one
+//! question. Every question ends within `dns.timeout`, and goes on when its client leaves, so that the next client finds
+//! the answer.
 //!
 //! Not here: whether an address may be dialled ([`crate::rules::address`]), which family goes first
 //! ([`dial`](super::dial)). A name the policy denies never gets here.
@@ -37,13 +38,13 @@ pub use system::SystemFiles;
 use system::{Followed, Hosts, LOCAL_SERVER};
 use wire::Servers;
 
-/// Answers kept for each family. An entry is some 200 bytes, and 64 addresses of it 1 KiB more.
+/// Answers kept for each family. An entry takes some 200 bytes; 64 addresses take 1 KiB more.
 const CACHE_ENTRIES: usize = 4096;
-/// Questions on the wire at once; more of them wait, within their deadline. Each holds a socket, and up to three where
+/// Most questions on the wire at once; others wait, within their deadline. Each holds a socket, and up to three where
 /// the server is slow: hickory sends again from a fresh port after 333 ms, twice.
 const MAX_QUESTIONS: usize = 256;
 
-/// Looks names up. Cheap to clone; clones share cache and questions. Made without a runtime, used within one.
+/// Looks names up. Cheap to clone; clones share cache and questions. It can be made without a runtime, and is used in one.
 #[derive(Clone)]
 pub struct Resolver {
     shared: Arc<Shared>,
@@ -54,7 +55,7 @@ struct Shared {
     static_hosts: Hosts,
     files: SystemFiles,
     followed: Mutex<FollowedFiles>,
-    /// Milliseconds after `born` when the files are looked at next.
+    /// When the files are checked next, in milliseconds after `born`.
     next_look: AtomicU64,
     born: Instant,
     hosts: ArcSwap<Hosts>,
@@ -74,8 +75,8 @@ impl Resolver {
     /// Reads the system's files and sends nothing yet.
     ///
     /// # Errors
-    /// [`ResolverError`] where the DNS library refuses its settings. A missing file is none: without a hosts file there
-    /// are no hosts, without resolv.conf the server is 127.0.0.1, as for every other program.
+    /// [`ResolverError`] where the DNS library refuses its settings. A missing file is not an error: without a hosts file
+    /// there are no hosts, without resolv.conf the server is 127.0.0.1, as for every other program.
     pub fn new(settings: &Dns) -> Result<Self, ResolverError> {
         Resolver::with_files(settings, SystemFiles::default())
     }
@@ -117,7 +118,7 @@ impl Resolver {
         Ok(Resolver { shared: Arc::new(shared) })
     }
 
-    /// What it was made of: a reload that changes nothing here can keep the resolver and its cache.
+    /// The settings that it was made from: a reload that does not change them can keep the resolver and its cache.
     pub fn settings(&self) -> &Dns {
         &self.shared.settings
     }
@@ -135,7 +136,7 @@ impl Resolver {
             Claim::Known(answer) => return answer,
             Claim::Asked(waiting) => waiting,
             Claim::Ours(ticket, waiting) => {
-                // A task of its own: others wait for it too, and the answer is worth keeping if nobody does.
+                // A task of its own: others may wait for it too, and the answer is worth keeping even if all leave.
                 tokio::spawn(self.shared.clone().ask(ticket));
                 waiting
             }
@@ -147,8 +148,8 @@ impl Resolver {
         answer.unwrap_or_else(|| Err(LookupError::new(NoAnswer::Failed, "the question was dropped")))
     }
 
-    /// A number that grows by one with each call: `dial` begins each time with another of a name's addresses, as a
-    /// server that rotates its answers would have it, though the answer comes from the cache.
+    /// A number that grows by one with each call. With it each dial begins with another of a name's addresses, as if the
+    /// server rotated its answers, although the answer comes from the cache.
     pub(crate) fn turn(&self) -> usize {
         self.shared.turn.fetch_add(1, Ordering::Relaxed)
     }
@@ -165,7 +166,7 @@ fn millis(duration: Duration) -> u64 {
 }
 
 impl Shared {
-    /// Reads the files again where it is time and they have changed.
+    /// Reads the files again if it is time and they have changed.
     fn follow_files(&self) {
         let now = millis(self.born.elapsed());
         let due = self.next_look.load(Ordering::Relaxed);
@@ -174,7 +175,7 @@ impl Shared {
         }
         let next = now.saturating_add(millis(self.files.poll));
         if self.next_look.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).is_err() {
-            return; // somebody else looks
+            return; // another thread checks them
         }
         let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(content) = followed.hosts.changed() {
@@ -182,7 +183,7 @@ impl Shared {
         }
         let Some(content) = followed.resolv_conf.as_mut().and_then(Followed::changed) else { return };
         let found = system::nameservers(content);
-        // An empty file is one that is just being written.
+        // An empty file is being written at this moment.
         if found.is_empty() {
             return;
         }
@@ -197,11 +198,11 @@ impl Shared {
                 self.servers.store(Arc::new(servers));
                 self.cache.forget();
             }
-            Err(error) => tracing::error!(%error, "resolv.conf changed; keeping the servers of before"),
+            Err(error) => tracing::error!(%error, "resolv.conf changed; keeping the previous servers"),
         }
     }
 
-    /// What is known without a name server. A name in a hosts table has the addresses that stand there and no others.
+    /// The answer, where no name server is needed. A name in a hosts table has the addresses of that table and no others.
     fn without_dns(&self, name: &Name, family: Family) -> Option<Answer> {
         let of_family = |list: &[IpAddr]| {
             let list: Arc<[IpAddr]> = list.iter().filter(|address| family.has(address)).copied().collect();
@@ -217,7 +218,7 @@ impl Shared {
         if let Some(list) = self.hosts.load().get(name) {
             return Some(of_family(list));
         }
-        // RFC 6761 §6.3, §6.4 and RFC 7686 §2: these are not asked of DNS.
+        // RFC 6761 §6.3, §6.4 and RFC 7686 §2: DNS is not asked for these.
         match name.as_str().rsplit('.').next() {
             Some("localhost") => {
                 Some(of_family(&[IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)]))

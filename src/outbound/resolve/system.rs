@@ -1,8 +1,8 @@
 //! `/etc/hosts` and `/etc/resolv.conf`, followed when they change.
 //!
-//! Of resolv.conf only the `nameserver` lines are read: names are absolute, so `search`, `domain` and `ndots` mean
-//! nothing here, and a line that some parser would choke on cannot take name resolution down. The files are looked at
-//! on use, at most once in [`SystemFiles::poll`]: no watcher, no task. Both are small local files, so they are read in place.
+//! Only the `nameserver` lines of resolv.conf are read: names are absolute, so `search`, `domain` and `ndots` mean
+//! nothing here, and a line that a parser cannot read does not stop name resolution. The files are checked on use, at most
+//! once in [`SystemFiles::poll`]: no watcher, no task. Both are small local files, so they are read in place.
 
 use std::collections::HashMap;
 use std::fs::{self, Metadata};
@@ -16,9 +16,9 @@ use std::time::{Duration, SystemTime};
 
 use crate::words::target::Name;
 
-/// No hosts file is longer; what is behind is not read.
+/// Most bytes of a file that are read.
 const MAX_FILE: u64 = 4 << 20;
-/// Servers taken from resolv.conf: as many as the C library takes (resolv.conf(5), MAXNS).
+/// Most servers taken from resolv.conf: as many as the C library takes (resolv.conf(5), MAXNS).
 const MAX_SERVERS: usize = 3;
 /// A file changed less than this before it was read may have changed again within one tick of its clock.
 const RACY: Duration = Duration::from_secs(3);
@@ -32,7 +32,7 @@ pub struct SystemFiles {
     pub hosts: PathBuf,
     /// The port of the servers in resolv.conf, which cannot name one.
     pub port: u16,
-    /// The files are looked at once in this time at most.
+    /// The files are checked at most once in this time.
     pub poll: Duration,
 }
 
@@ -49,7 +49,7 @@ impl Default for SystemFiles {
 
 pub(super) type Hosts = HashMap<Name, Arc<[IpAddr]>>;
 
-/// One file: its path and what it was when it was last read.
+/// One file: its path and its state when it was last read.
 pub(super) struct Followed {
     path: PathBuf,
     stamp: Option<Stamp>,
@@ -84,14 +84,14 @@ impl Followed {
         Followed { path: path.to_owned(), stamp: None, content: Vec::new() }
     }
 
-    /// The content if it is another than at the last call; None where nothing changed or the file cannot be read
-    /// (then what was read before stays good).
+    /// The content if it differs from that of the last call; None where nothing changed or the file cannot be read
+    /// (then what was read before stays valid).
     pub(super) fn changed(&mut self) -> Option<&[u8]> {
         match self.read() {
             Ok(true) => Some(&self.content),
             Ok(false) => None,
             Err(error) => {
-                // Told once for each loss of the file, not at each look.
+                // Logged once for each loss of the file, not at each check.
                 if self.stamp.take().is_some() {
                     tracing::warn!(file = %self.path.display(), %error, "cannot read; keeping what was read before");
                 }
@@ -128,16 +128,14 @@ pub(super) fn nameservers(content: &[u8]) -> Vec<IpAddr> {
         })
         .filter_map(|word| {
             IpAddr::from_str(word)
-                .inspect_err(|_| {
-                    tracing::warn!(nameserver = word, "resolv.conf: not an IP address, passed over")
-                })
+                .inspect_err(|_| tracing::warn!(nameserver = word, "resolv.conf: not an IP address, ignored"))
                 .ok()
         })
         .take(MAX_SERVERS)
         .collect()
 }
 
-/// What the C library takes where resolv.conf names no server.
+/// The server that the C library uses where resolv.conf names none.
 pub(super) const LOCAL_SERVER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// hosts(5): an address, then names; `#` begins a comment. A name on several lines has all their addresses.
@@ -208,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_told_of_once_for_each_change() {
+    fn each_change_of_a_file_is_seen_once() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("hosts");
         let mut followed = Followed::new(&path);
@@ -234,7 +232,7 @@ mod tests {
         fs::File::open(&path).unwrap().set_modified(old).unwrap();
         let mut followed = Followed::new(&path);
         assert_eq!(followed.changed(), Some(&b"one"[..]));
-        // Changed behind its stamp: only a read could tell, and there is none.
+        // Changed without a change of its stamp: only a read could show it, and there is none.
         fs::write(&path, "two").unwrap();
         fs::File::open(&path).unwrap().set_modified(old).unwrap();
         assert_eq!(followed.changed(), None);

@@ -1,4 +1,4 @@
-//! A name server that says what a test tells it to, over UDP and TCP, and counts what it was asked.
+//! A name server with scripted answers, over UDP and TCP, that counts what it was asked.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -77,7 +77,7 @@ impl TestServer {
         address: &str,
         script: impl Fn(&str, RecordType, usize) -> Say + Send + Sync + 'static,
     ) -> Self {
-        // One port for both: somebody else may hold the UDP port of a free TCP one.
+        // One port for both: another program may hold the UDP port of a free TCP one.
         let mut sockets = None;
         for _ in 0..20 {
             let tcp = TcpListener::bind(address).await.unwrap();

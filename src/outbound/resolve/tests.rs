@@ -49,7 +49,7 @@ async fn what_a_server_says_becomes_addresses_or_a_reason() {
     let sixty_text = sixty.join(" ");
     #[rustfmt::skip]
     let rows: Vec<(Say, &str, usize)> = vec![
-        // What is said, what comes of it, and how many questions that took.
+        // What the server says, the result, and how many questions it took.
         (addresses(&["8.8.8.8", "10.0.0.1"]), "8.8.8.8 10.0.0.1", 1),
         (addresses(&["8.8.8.8", "8.8.8.8"]), "8.8.8.8", 1),
         (addresses(&["2a05::1"]), "dns_no_address", 1),
@@ -162,7 +162,7 @@ async fn t33_names_are_absolute_whatever_resolv_conf_says() {
 }
 
 #[tokio::test]
-async fn who_asks_the_same_at_once_waits_for_one_answer() {
+async fn callers_that_ask_the_same_at_once_wait_for_one_answer() {
     let permits = Arc::new(Semaphore::new(0));
     let hold = permits.clone();
     let server = TestServer::start(move |_, _, _| {
@@ -199,7 +199,7 @@ async fn a_question_goes_on_when_its_client_leaves() {
     assert_eq!(server.asked().len(), 1);
 }
 
-/// What is said, for how many seconds it is kept, and what is said afterwards.
+/// What the server says first, the result, and for how many seconds it is kept.
 #[tokio::test]
 async fn answers_are_kept_for_their_ttl_negative_ones_and_failures_too() {
     let target = || ips(&["8.8.8.8"]);
@@ -247,7 +247,7 @@ async fn advance(duration: Duration) {
 }
 
 #[tokio::test]
-async fn a_flapping_server_is_believed_as_soon_as_it_answers_again() {
+async fn a_flapping_server_is_used_as_soon_as_it_answers_again() {
     let server = TestServer::start(|_, _, before| match before % 2 {
         0 => Say::Code(ResponseCode::ServFail),
         _ => Say::Addresses(ips(&["8.8.8.8"]), 1),

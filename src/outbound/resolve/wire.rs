@@ -1,10 +1,10 @@
-//! One question to the name servers, by hickory: UDP, TCP where the answer was cut.
+//! One question to the name servers, by hickory: over UDP, and over TCP where the answer was truncated.
 //!
-//! hickory does the wire: ports and ids at random, forged and foreign packets ignored, EDNS, truncation. Its cache,
-//! search list, retries and its order of servers are not used (0.26.3: a pool's deadline equals one server's timeout,
-//! so a silent first server leaves no time for the second; REFUSED is asked again; a failure is not kept). So each
-//! server has a pool of its own, and this module goes from one to the next: an answer or "no such name" is final, a
-//! failure (SERVFAIL, REFUSED, nonsense) is the next server's turn, and only a silent server is asked a second time.
+//! hickory does the protocol: random ports and ids, ignoring forged and foreign packets, EDNS, truncation. Its cache,
+//! search list, retries and order of servers are not used (0.26.3: a pool's deadline equals one server's timeout, so a
+//! silent first server leaves no time for the second; REFUSED is asked again; a failure is not kept). So each server has
+//! a pool of its own, and this module goes from one to the next: an answer or "no such name" is final, after a failure
+//! (SERVFAIL, REFUSED, nonsense) the next server is asked, and only a silent server is asked a second time.
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
@@ -27,22 +27,22 @@ use super::answer::{Answer, Family, LookupError, NoAnswer, ResolverError};
 use super::cache::Keep;
 use crate::words::target::Name;
 
-/// Answers are kept for a day at most.
+/// The longest time for which an answer is kept: a day.
 const MAX_TTL: Duration = Duration::from_secs(24 * 3600);
-/// "No such name" for five minutes at most, so that a new name is seen soon (RFC 2308 §5 allows hours).
+/// The longest time for "no such name": five minutes, so that a new name is seen soon (RFC 2308 §5 allows hours).
 const MAX_NEGATIVE_TTL: Duration = Duration::from_secs(300);
 /// "No such name" without an SOA, which would say how long it holds.
 const DEFAULT_NEGATIVE_TTL: Duration = Duration::from_secs(1);
 /// RFC 2181 §8: a TTL with the high bit set is zero.
 const TTL_LIMIT: u32 = 1 << 31;
-/// CNAME records followed within one answer.
+/// Most CNAME records that are followed within one answer.
 const MAX_CHAIN: usize = 16;
-/// Addresses taken from one answer.
+/// Most addresses taken from one answer.
 pub(super) const MAX_ADDRESSES: usize = 64;
-/// The least time that a server gets to answer, where there are many of them.
+/// The shortest time that a server gets to answer, however many there are.
 const MIN_TRY: Duration = Duration::from_millis(400);
 
-/// The name servers in the order of preference; the one that answered last is asked first.
+/// The name servers in order of preference; the server that answered last is asked first.
 pub(super) struct Servers {
     servers: Vec<Server>,
     preferred: AtomicUsize,
@@ -55,7 +55,7 @@ struct Server {
     pool: NameServerPool<TokioRuntimeProvider>,
 }
 
-/// What asking one server came to.
+/// The result of asking one server.
 enum Heard {
     Final(Answer, Keep),
     Failure(String),
@@ -81,7 +81,7 @@ impl Servers {
     /// Asks until a server answers or `deadline` is over.
     pub(super) async fn ask(&self, name: &Name, family: Family, deadline: Instant) -> (Answer, Keep) {
         let Ok(mut wire_name) = WireName::from_ascii(name.as_str()) else {
-            // A canonical name always is a wire name; were it not, it could not exist in DNS.
+            // A canonical name always is a wire name. If it were not, it could not exist in DNS.
             return (
                 Err(LookupError::new(NoAnswer::NoSuchName, "not a DNS name")),
                 Keep::For(Duration::ZERO),
@@ -136,7 +136,7 @@ fn pool(
     let mut options = ResolverOpts::default();
     options.timeout = one_try;
     options.num_concurrent_reqs = 1;
-    // On one TCP connection; UDP has no such limit.
+    // For one TCP connection; UDP has no such limit.
     options.max_active_requests = 256;
     let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()]
         .into_iter()
@@ -221,15 +221,15 @@ fn nothing(is_no_such_name: bool, ttl: Option<Duration>) -> Heard {
     Heard::Final(Err(error), Keep::For(ttl.unwrap_or(DEFAULT_NEGATIVE_TTL).min(MAX_NEGATIVE_TTL)))
 }
 
-/// Takes the addresses at the end of the CNAME chain from the answer section; every other record is of no concern,
-/// whoever put it there.
+/// Takes the addresses at the end of the CNAME chain from the answer section. All other records are ignored, wherever they
+/// come from.
 fn read(query: &Query, response: &DnsResponse) -> Heard {
     let code = response.response_code;
     if !matches!(code, ResponseCode::NoError | ResponseCode::NXDomain) {
         return Heard::Failure(tell_code(code));
     }
     if response.queries.first() != Some(query) {
-        // Over UDP hickory has checked it already.
+        // Over UDP, hickory has already checked this.
         return Heard::Failure("it answered another question".to_owned());
     }
     let mut owner = query.name();

@@ -1,4 +1,4 @@
-//! Reads request heads off a client's connection: the buffer, the byte bound and the absolute deadline around
+//! Reads request heads from a client's connection: the buffer, the byte bound and the absolute deadline around
 //! [`crate::wire::head`], which says what the bytes mean.
 //!
 //! Not here: the bodies between the heads, which are read where they are forwarded ([`crate::session::http::forward`]).
@@ -12,13 +12,13 @@ use tokio::time::{Instant, timeout_at};
 use crate::wire::head::{Head, HeadLines, RefusedHead, cut_short, parse};
 use crate::words::outcome::Reason;
 
-/// Read at once; a head with early data (a ClientHello of 1.7 kB) fits.
+/// Bytes of one read: a head with early data (a ClientHello of 1.7 kB) fits.
 const READ_SIZE: usize = 4 * 1024;
 
-/// How much a client may send and how long it may take before its request is decided on.
+/// How much a client may send, and how long it may take, before its request is decided.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct HeadLimits {
-    /// Most bytes of one head, its last empty line included: `limits.head_bytes`.
+    /// Most bytes of one head, including its last empty line: `limits.head_bytes`.
     pub bytes: usize,
     /// From the call of [`read_head`] to the last byte of the head: `limits.head_timeout`.
     pub timeout: Duration,
@@ -27,7 +27,7 @@ pub struct HeadLimits {
 /// Why there is no head to serve.
 #[derive(Clone, PartialEq, Debug, thiserror::Error)]
 pub enum HeadError {
-    /// The client is to be answered, and the connection closed.
+    /// The client gets an answer, and the connection is closed.
     #[error(transparent)]
     Refused(Box<RefusedHead>),
     /// The client left, or reset the connection, in the middle of a head: there is nobody to answer.
@@ -36,16 +36,16 @@ pub enum HeadError {
 }
 
 impl HeadError {
-    /// For a head that is waited for no longer, of which `buffer` has come.
+    /// For a head that is no longer waited for. `buffer` is the part of it that arrived.
     pub fn cut_short(reason: Reason, detail: &'static str, buffer: &[u8]) -> Self {
         HeadError::Refused(cut_short(reason, detail, buffer))
     }
 }
 
 /// Reads one request head and checks it. What follows it (early data, the body, a pipelined head) stays in `buffer`;
-/// the head itself is taken out. `buffer` may hold bytes of an earlier read. Dropping the future loses nothing.
+/// the head itself is removed from it. `buffer` may hold bytes of an earlier read. Dropping the future loses nothing.
 ///
-/// `None`: closed, or reset, without a byte, which is what a load balancer's probe does.
+/// `None`: the connection was closed or reset without a byte, as a load balancer's probe does.
 ///
 /// # Errors
 /// [`HeadError`]. After a refusal the position in the stream is lost: the connection can only be closed.

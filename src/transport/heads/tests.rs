@@ -1,4 +1,4 @@
-//! What the reader promises: the bytes that follow a head stay, a cut changes nothing, the deadline is absolute. What is
+//! What the reader promises: the bytes after a head stay, segments change nothing, the deadline is absolute. Which heads are
 //! refused, and why, is in the tables of [`crate::wire::head`].
 
 use http::Method;

@@ -1,7 +1,7 @@
 //! One direction of a relay: bytes from one end to the other, then the FIN.
 //!
-//! At any time what was read and not yet delivered is in one place, the spill or the pipe, and nothing is read before
-//! it is delivered: so the order holds, and a slow receiver slows the sender down.
+//! At any time, what was read and not yet delivered is in one place, the spill or the pipe, and nothing more is read before
+//! it is delivered. So the order is kept, and a slow receiver slows the sender down.
 
 use std::cell::RefCell;
 use std::io;
@@ -16,13 +16,13 @@ use super::end::{End, again};
 use crate::transport::allowance::Allowance;
 use crate::transport::relay::pipe::{Lease, Pool};
 
-/// One read by copying. A read that fills it is the sign of bulk.
+/// Bytes of one read by copying. A read that fills the buffer is taken as bulk.
 const BUFFER: usize = 16 * 1024;
-/// Most bytes in one turn: then other tunnels of the thread have theirs.
+/// Most bytes in one turn: then other tunnels of the thread get theirs.
 pub(super) const TURN: usize = 1024 * 1024;
 
 thread_local! {
-    /// Used only between two waits, so one a thread is enough.
+    /// Used only between two waits, so one per thread is enough.
     static SHARED: RefCell<Box<[u8]>> = RefCell::new(vec![0; BUFFER].into_boxed_slice());
 }
 
@@ -39,9 +39,9 @@ pub(super) enum Fault {
 enum Stage {
     /// More may come.
     Flowing,
-    /// The sender's FIN came; ours is to go out once everything is delivered.
+    /// The sender's FIN came; ours is sent once everything is delivered.
     Ended,
-    /// Our FIN is out.
+    /// Our FIN was sent.
     Closed,
 }
 
@@ -49,19 +49,19 @@ pub(super) struct Direction<'a> {
     /// Where pipes come from; `None` where an end cannot be spliced.
     pool: Option<&'a Pool>,
     pipe: Option<Lease<'a>>,
-    /// Read by copying and not taken yet. Without capacity while it is empty: an idle tunnel holds no buffer.
+    /// Read by copying and not yet delivered. It has no capacity while it is empty: an idle tunnel holds no buffer.
     spill: BytesMut,
     /// What may still be read.
     allowance: Allowance,
     delivered: u64,
-    /// Bytes of this burst, to tell bulk from chatter.
+    /// Bytes of this burst: many are bulk.
     burst: usize,
     bulk: bool,
     /// Waiting for the receiver, so not reading.
     blocked: bool,
     /// Something was written that the receiving end may still hold.
     unflushed: bool,
-    /// Early bytes already went beyond the limit.
+    /// The early bytes alone were more than the limit.
     over: bool,
     stage: Stage,
 }
@@ -101,7 +101,7 @@ impl<'a> Direction<'a> {
         self.stage == Stage::Flowing && !self.blocked
     }
 
-    /// Moves what can be moved. Ready once our FIN is out.
+    /// Moves what can be moved. Ready once our FIN was sent.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -149,9 +149,9 @@ impl<'a> Direction<'a> {
         }
     }
 
-    /// Nothing more to read at present: the pipe goes back, and a burst that was small ends the bulk.
+    /// There is nothing more to read at present: the pipe goes back, and a small burst ends the bulk.
     fn rest(&mut self) {
-        // Woken by the other direction, there was no burst to judge by.
+        // If the other direction woke it, there was no burst.
         if self.burst > 0 {
             self.bulk = self.burst >= BUFFER;
             self.burst = 0;
@@ -193,7 +193,7 @@ impl<'a> Direction<'a> {
         Poll::Ready(Ok(()))
     }
 
-    /// Reads once; 0 is the sender's FIN. Nothing is held when it is called.
+    /// Reads once; 0 is the sender's FIN. Called only while nothing is held.
     fn poll_take(
         &mut self,
         cx: &mut Context<'_>,
@@ -211,13 +211,13 @@ impl<'a> Direction<'a> {
         }
         let room = self.pipe.as_ref().map_or(BUFFER, Lease::capacity);
         let want = match from.bare() {
-            // What is taken ahead, another tunnel of the account does not find there: no more than is really to be read.
+            // Other tunnels of the account cannot use what is taken here: take no more than there is to read.
             Some(socket) if self.allowance.is_shared() => waiting(socket).clamp(1, room),
             _ => room,
         };
         let allowed = self.allowance.take(want);
         if allowed == 0 {
-            // One byte tells the end from too much. That it is lost does not matter: the tunnel ends with it.
+            // One byte shows whether this is the end or too much. That it is lost does not matter: it ends the tunnel.
             return match ready!(from.poll_read(cx, &mut [0])).map_err(Fault::Read)? {
                 0 => Poll::Ready(Ok(0)),
                 _ => Poll::Ready(Err(Fault::Limit)),
@@ -227,7 +227,7 @@ impl<'a> Direction<'a> {
             true => self.poll_splice(cx, from, allowed),
             false => self.poll_copy(cx, from, to, allowed, count),
         };
-        // A fault may leave bytes behind that were read: they count as sent, for nobody knows.
+        // After a fault it is unknown how many bytes were read: all count as sent.
         match &read {
             Poll::Pending => self.allowance.put_back(allowed),
             Poll::Ready(Ok(read)) => self.allowance.put_back(allowed.saturating_sub(*read)),
@@ -248,8 +248,8 @@ impl<'a> Direction<'a> {
         };
         loop {
             ready!(socket.poll_read_ready(cx)).map_err(Fault::Read)?;
-            // The pipe is empty, so EAGAIN can only mean the socket. Were it full, tokio would take the socket for
-            // drained and wait for ever.
+            // The pipe is empty, so EAGAIN can only come from the socket. From a full pipe, tokio would take it as an empty
+            // socket and wait forever.
             let filled = socket.try_io(Interest::READABLE, || {
                 Ok(pipe.fill(|end| splice(socket, None, end, None, want, FLAGS))?)
             });
@@ -260,8 +260,8 @@ impl<'a> Direction<'a> {
         }
     }
 
-    /// Reads at most `want` bytes into the thread's buffer and writes from it at once; what the receiver does not take
-    /// is spilled.
+    /// Reads at most `want` bytes into the thread's buffer and writes them from there at once; what the receiver does not
+    /// take goes to the spill.
     fn poll_copy(
         &mut self,
         cx: &mut Context<'_>,
@@ -299,16 +299,16 @@ impl<'a> Direction<'a> {
     }
 }
 
-/// No `SPLICE_F_MORE`: it would hold back the last bytes of a burst. Not to block is the pipe's part; the socket has
-/// its own flag.
+/// No `SPLICE_F_MORE`: it would hold back the last bytes of a burst. `SPLICE_F_NONBLOCK` is for the pipe; the socket has its
+/// own flag.
 const FLAGS: SpliceFlags = SpliceFlags::MOVE.union(SpliceFlags::NONBLOCK);
 
-/// Bytes that the socket has for its reader.
+/// Bytes that can be read from the socket now.
 fn waiting(socket: &TcpStream) -> usize {
     rustix::io::ioctl_fionread(socket).map_or(0, |count| usize::try_from(count).unwrap_or(usize::MAX))
 }
 
-/// A writer that takes nothing will never take anything.
+/// A writer that takes nothing is an error: it will never take anything.
 fn some(count: usize) -> io::Result<usize> {
     if count == 0 { Err(io::ErrorKind::WriteZero.into()) } else { Ok(count) }
 }

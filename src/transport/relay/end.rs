@@ -14,20 +14,20 @@ use crate::transport::stream::Transport;
 pub(super) trait End {
     /// Reads into `buffer`, which is not empty; 0 is the peer's FIN.
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>>;
-    /// Writes some of `bytes`, which are not none.
+    /// Writes some of `bytes`, which are not empty.
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>>;
-    /// Pushes on what the end itself still holds.
+    /// Writes what the end itself still holds.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
     /// Sends our FIN.
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
     /// The socket, where `splice` may be used on it.
     fn bare(&self) -> Option<&TcpStream>;
-    /// The socket underneath, for its options alone.
+    /// The socket underneath, only for its options.
     fn socket(&self) -> &TcpStream;
 }
 
-/// A socket whose bytes are the tunnel's. Borrowed: its reading and its writing, and the watch for its failure, are
-/// three waiters on one socket.
+/// A socket whose bytes are the tunnel's. Borrowed, because three tasks wait on it: reading, writing and the watch for its
+/// failure.
 pub(super) struct Bare<'a>(pub(super) &'a TcpStream);
 
 impl End for Bare<'_> {
@@ -38,8 +38,8 @@ impl End for Bare<'_> {
             let tried = self.0.try_io(Interest::READABLE, || {
                 let (count, _) = rustix::net::recv(self.0, &mut *buffer, RecvFlags::empty())?;
                 read = Some(count);
-                // A short read emptied the socket: saying so here, where tokio knows which event it answers, saves
-                // the read that would find nothing.
+                // A short read emptied the socket. Reporting that here, where tokio knows for which event, saves a read
+                // that would find nothing.
                 if (1..buffer.len()).contains(&count) {
                     Err(io::ErrorKind::WouldBlock.into())
                 } else {
@@ -74,7 +74,7 @@ impl End for Bare<'_> {
 
     fn poll_shutdown(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match rustix::net::shutdown(self.0, Shutdown::Write) {
-            // The peer reset in the meantime: whoever reads it or watches it says so.
+            // The peer has reset the connection: the reader or the watch reports that.
             Ok(()) | Err(rustix::io::Errno::NOTCONN) => Poll::Ready(Ok(())),
             Err(error) => Poll::Ready(Err(error.into())),
         }
@@ -89,20 +89,20 @@ impl End for Bare<'_> {
     }
 }
 
-/// `EAGAIN`, of which tokio has taken note, or a signal.
+/// Whether to try again: `EAGAIN`, which tokio has noted, or a signal.
 pub(super) fn again(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
-/// A stream of any kind, which only lets itself be read and written.
+/// A stream of any kind, which can only be read and written.
 pub(super) struct Copied<'a, S>(pub(super) &'a mut S);
 
 impl<S: Transport> End for Copied<'_, S> {
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut buffer = ReadBuf::new(buffer);
         match ready!(Pin::new(&mut *self.0).poll_read(cx, &mut buffer)) {
-            // TLS without its close_notify, as many clients end: a FIN. What is cut off is for the tunnel's own ends
-            // to tell.
+            // Many clients end TLS without a close_notify: that is a FIN. Whether something is missing, the two ends of
+            // the tunnel can find out.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(0)),
             read => Poll::Ready(read.map(|()| buffer.filled().len())),
         }
@@ -129,15 +129,15 @@ impl<S: Transport> End for Copied<'_, S> {
     }
 }
 
-/// Watches a socket that nobody reads for its failure. Made at the first poll: a tunnel at rest reads both of its sockets
-/// and watches none, and there are ten thousand of these.
+/// Watches a socket that is not being read, for its failure. Made at the first poll: an idle tunnel reads both of its sockets
+/// and watches none, and there may be ten thousand of these.
 pub(super) struct Watch<'s> {
     socket: Option<&'s TcpStream>,
     failure: Option<Pin<Box<dyn Future<Output = io::Error> + Send + 's>>>,
 }
 
 impl<'s> Watch<'s> {
-    /// `None`: a failure is only seen by who reads or writes.
+    /// `None`: a failure is seen only by reading or writing.
     pub(super) fn new(socket: Option<&'s TcpStream>) -> Self {
         Watch { socket, failure: None }
     }
@@ -156,7 +156,7 @@ pub(super) async fn failure(socket: &TcpStream) -> io::Error {
         }
         match socket.take_error() {
             Ok(Some(error)) | Err(error) => return error,
-            // Somebody took the error before us, or there was none: wait for the next.
+            // The error was taken before, or there was none: wait for the next.
             Ok(None) => {
                 let _ = socket.try_io(Interest::ERROR, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
             }

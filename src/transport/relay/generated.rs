@@ -1,5 +1,5 @@
-//! Generated tunnels over real sockets: whatever the segments, the stalls, the limits and the ends, every byte arrives
-//! once and in order, and the meter knows how many.
+//! Generated tunnels over real sockets: with any segments, stalls, limits and ends, every byte arrives once and in order,
+//! and the meter counts them.
 
 use std::sync::Arc;
 
@@ -26,9 +26,9 @@ enum Last {
 #[derive(Clone, Debug)]
 struct Script {
     early: usize,
-    /// Bytes of each write, and how often the runtime goes round before it.
+    /// Bytes of each write, and how often the task yields before it.
     writes: Vec<(usize, u8)>,
-    /// Most bytes of each read, and how often the runtime goes round before it.
+    /// Most bytes of each read, and how often the task yields before it.
     reads: (usize, u8),
     /// It begins to read only when nothing moves any more: every buffer on the way is full, or all has been sent.
     stalls: bool,
@@ -47,7 +47,7 @@ struct Case {
     small_buffers: bool,
     client: Script,
     upstream: Script,
-    /// In hundredths of what the client sends.
+    /// In percent of what the client sends.
     limit: Option<usize>,
 }
 
@@ -74,7 +74,7 @@ fn case() -> impl Strategy<Value = Case> {
         prop_oneof![3 => Just(None), 1 => (0..130_usize).prop_map(Some)],
     )
         .prop_map(|(how, small_buffers, client, mut upstream, limit)| {
-            // Somebody has to be the first.
+            // One side has to be the first.
             if client.last == Last::FinAfterTheOther && upstream.last == Last::FinAfterTheOther {
                 upstream.last = Last::Fin;
             }
@@ -99,7 +99,7 @@ async fn go_round(times: u8) {
     }
 }
 
-/// Writes by the script; whether all of it was taken. Gives the half back, for its reset.
+/// Writes by the script; whether all of it was taken. Returns the half, so that it can be reset.
 async fn write(
     mut to: OwnedWriteHalf,
     bytes: Vec<u8>,
@@ -123,7 +123,7 @@ async fn write(
     (to, whole)
 }
 
-/// Waits until the relay moves nothing. That a busy machine makes it rest for a moment only makes the stall shorter.
+/// Waits until the relay moves nothing. On a busy host the relay may pause for a moment: that only makes the stall shorter.
 async fn until_it_rests(meter: &Meter) {
     let moved = || meter.sent() + meter.received();
     let mut before = None;
@@ -165,14 +165,14 @@ async fn play(stream: TcpStream, bytes: Vec<u8>, script: Script, meter: &Arc<Met
     let reading = tokio::spawn(read(from, script.reads, stall, ended));
     let (to, whole) = write(to, bytes, script.clone(), other_ended).await;
     if script.last == Last::Reset {
-        // Whatever was read until here has to be in order too, but how much that is, nobody knows.
+        // What was read until here must be in order too, but how much it is depends on the timing.
         reading.abort();
         let _ = reading.await;
         let _ = to.as_ref().set_zero_linger();
         return (Vec::new(), false);
     }
     let (got, fin, _) = reading.await.unwrap();
-    // Where the writer met the reset, the reader sees an end that looks like a FIN.
+    // Where the writer got the reset, the reader sees an end that looks like a FIN.
     (got, fin && whole)
 }
 

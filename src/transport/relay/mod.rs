@@ -1,10 +1,10 @@
 //! Moves bytes both ways between a client and an upstream until the tunnel ends, and says how it ended.
 //!
-//! [`Relay::run`] works on two bare sockets: small reads go through one buffer per thread, bulk through `splice(2)` and a
-//! pipe on loan; a tunnel at rest holds neither. [`Relay::run_streams`] does the same for streams that must be copied,
-//! such as TLS listeners. Both pass on what TCP says: a FIN stays a FIN for its direction, a reset stays a reset.
+//! [`Relay::run`] works on two bare sockets: small reads go through one buffer per thread, bulk goes through `splice(2)`
+//! and a pipe on loan; an idle tunnel holds neither. [`Relay::run_streams`] does the same for streams that must be copied,
+//! such as those of TLS listeners. Both pass on what TCP says: a FIN stays a FIN for its direction, a reset stays a reset.
 //!
-//! Left out: what the bytes are, user timeouts (set where a tunnel is opened: they come here as errors), and what ends a
+//! Not here: what the bytes are, user timeouts (set where a tunnel is opened: they arrive here as errors), and what ends a
 //! tunnel from outside ([`Cancel`]).
 
 mod direction;
@@ -36,11 +36,11 @@ use crate::words::outcome::Ending;
 use direction::{Direction, Fault};
 use end::{Bare, Copied, End, Watch};
 
-/// A long tunnel tells its progress this often, so that a kill loses no more of it.
+/// How often a long tunnel reports its progress: if the process is killed, no more than that is lost.
 pub const PROGRESS: Duration = Duration::from_secs(5 * 60);
 
-/// The upstream socket of a tunnel that is as old as this gets keepalive. That takes four system calls, and most tunnels of a
-/// mirror are over before they would need it: the first probe is due after a minute.
+/// The age at which the upstream socket of a tunnel gets keepalive. That takes four system calls, and most tunnels of a
+/// mirror end before they would need it: the first probe is due after a minute.
 const LASTS: Duration = Duration::from_secs(1);
 
 /// What bounds a tunnel.
@@ -48,9 +48,9 @@ const LASTS: Duration = Duration::from_secs(1);
 pub struct RelayLimits {
     /// Longest time in which no byte moves in either direction.
     pub idle_timeout: Duration,
-    /// When the tunnel ends in any case (`tunnel.max_lifetime`).
+    /// When the tunnel ends at the latest (`tunnel.max_lifetime`).
     pub deadline: Option<Instant>,
-    /// What may still go from the client to the upstream. The gate has taken off what it sent.
+    /// What may still go from the client to the upstream. What the gate sent is already subtracted.
     pub upload: Allowance,
 }
 
@@ -63,15 +63,15 @@ pub struct Early {
     pub to_client: BytesMut,
 }
 
-/// Which of the two.
+/// One side of a tunnel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Side {
     Client,
     Upstream,
 }
 
-/// One tunnel's bytes, to be moved by [`Relay::run`] or [`Relay::run_streams`], once. Who runs it closes both sides after
-/// it with [`part`]. Kept small, and its ends are lent to it: ten thousand of these wait at a time.
+/// The bytes of one tunnel, moved by one call of [`Relay::run`] or [`Relay::run_streams`]. The caller then closes both sides
+/// with [`part`]. It is kept small, and borrows its ends: ten thousand of these may wait at a time.
 pub struct Relay<'p> {
     up: Direction<'p>,
     down: Direction<'p>,
@@ -80,9 +80,9 @@ pub struct Relay<'p> {
     first_fin: Option<Side>,
     /// When a byte last moved.
     moved: Instant,
-    /// When it is seen that it lasts; after that, when its progress is to be told.
+    /// When it gets keepalive; after that, when its progress is reported next.
     due: Instant,
-    /// It is older than [`LASTS`].
+    /// Whether it is older than [`LASTS`].
     lasts: bool,
 }
 
@@ -117,7 +117,7 @@ impl<'p> Relay<'p> {
     /// Relays between two bare sockets until the tunnel ends. `sent` in `meter` is what the upstream's socket took,
     /// `received` what the client's took; both move while bytes flow. `progress` is called every [`PROGRESS`].
     ///
-    /// Not an `async fn`: its arguments would stand in the future twice.
+    /// Not an `async fn`: the future would hold its arguments twice.
     pub fn run<'a>(
         &'a mut self,
         client: &'a TcpStream,
@@ -132,8 +132,8 @@ impl<'p> Relay<'p> {
         async move { flow.run(cancel).await }
     }
 
-    /// Relays between any two streams, by copying. A reset that a stream only shows to a reader is noticed while it is
-    /// read or written: after its half-close, at the next write.
+    /// Relays between any two streams, by copying. A reset is noticed only while the stream is read or written: after its
+    /// half-close, at the next write.
     pub fn run_streams<'a, C: Transport + Send, U: Transport + Send>(
         &'a mut self,
         client: &'a mut C,
@@ -149,15 +149,15 @@ impl<'p> Relay<'p> {
     }
 
     fn wake_at(&self) -> Instant {
-        // A timeout beyond what the clock can tell is none; the deadline of tokio's timers lies at about two years.
+        // tokio's timers reach about two years ahead. A longer timeout is treated as a year.
         const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
         let idle = self.moved + self.idle_timeout.min(FAR);
         self.deadline.map_or(idle, |deadline| deadline.min(idle)).min(self.due)
     }
 }
 
-/// Closes both sides as `ending` asks: the side that still stands sees of the other's end what it would have seen
-/// without us. Waits only after [`Ending::UploadLimit`], and then at most a second.
+/// Closes both sides as `ending` requires: the side that is still open sees the end that it would have seen without us. Waits
+/// only after [`Ending::UploadLimit`], and then at most a second.
 pub fn part<C: Transport, U: Transport>(client: C, upstream: U, ending: Ending) -> impl Future<Output = ()> {
     let mut lingering = None;
     match ending {
@@ -167,7 +167,7 @@ pub fn part<C: Transport, U: Transport>(client: C, upstream: U, ending: Ending) 
             reset(&client);
             reset(&upstream);
         }
-        // Exactly what the limit allows arrives: a reset on that side would take back what is still under way.
+        // What the limit allows must arrive: a reset on that side would destroy what is still under way.
         Ending::UploadLimit => {
             reset(&client);
             lingering = Some(Box::pin(linger(upstream)));
@@ -188,11 +188,11 @@ pub fn part<C: Transport, U: Transport>(client: C, upstream: U, ending: Ending) 
 
 /// Makes the close of `stream` a reset.
 fn reset<S: Transport>(stream: &S) {
-    // It fails only where the socket is gone already.
+    // It fails only where the socket is already gone.
     let _ = stream.socket().set_zero_linger();
 }
 
-/// How the end of a side is told in the log. Linux reports a reset that comes after the peer's FIN as EPIPE.
+/// The ending for an error of one side. Linux reports a reset that comes after the peer's FIN as EPIPE.
 pub(crate) fn ending_of(client: bool, error: &io::Error) -> Ending {
     use io::ErrorKind::*;
     match (error.kind(), client) {
@@ -206,18 +206,18 @@ pub(crate) fn ending_of(client: bool, error: &io::Error) -> Ending {
         ) => Ending::UpstreamReset,
         (TimedOut | HostUnreachable | NetworkUnreachable | NetworkDown, true) => Ending::ClientLost,
         (TimedOut | HostUnreachable | NetworkUnreachable | NetworkDown, false) => Ending::UpstreamLost,
-        // A TLS layer's complaint about its peer: it broke off.
+        // An error of TLS about its peer: it broke the connection.
         (InvalidData, true) => Ending::ClientReset,
         (InvalidData, false) => Ending::UpstreamReset,
         _ => Ending::InternalError,
     }
 }
 
-/// A relay that runs, with its two ends.
+/// A running relay with its two ends.
 struct Flow<'f, 'p, C, U, P> {
     client: C,
     upstream: U,
-    /// Of the client, and of the upstream.
+    /// For the client, and for the upstream.
     watches: [Watch<'f>; 2],
     relay: &'f mut Relay<'p>,
     meter: &'f Meter,
@@ -225,7 +225,7 @@ struct Flow<'f, 'p, C, U, P> {
 }
 
 impl<C: End, U: End, P: Fn()> Flow<'_, '_, C, U, P> {
-    /// Everything that waits is pinned where it is made: a future that is handed on by value stands in the future twice.
+    /// Everything that waits is pinned where it is made: a future that is passed by value is held twice.
     async fn run(&mut self, cancel: &Cancel) -> Ending {
         let mut cancelled = pin!(cancel.cancelled());
         let mut timer = pin!(sleep_until(self.relay.wake_at()));
@@ -244,7 +244,7 @@ impl<C: End, U: End, P: Fn()> Flow<'_, '_, C, U, P> {
         .await
     }
 
-    /// Who is being read tells of its reset by itself. Who is not must be watched.
+    /// A side that is being read reports its reset by itself. A side that is not must be watched.
     fn poll_watches(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
         let [client, upstream] = &mut self.watches;
         if !self.relay.up.reads()
@@ -263,7 +263,7 @@ impl<C: End, U: End, P: Fn()> Flow<'_, '_, C, U, P> {
     fn poll_directions(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
         let Relay { up, down, first_fin, moved, .. } = &mut *self.relay;
         let before = up.delivered() + down.delivered();
-        // The upstream first: what it said before it reset reaches the client.
+        // The upstream first, so that what it sent before its reset reaches the client.
         let downward = down.poll(cx, &mut self.upstream, &mut self.client, |n| self.meter.add_received(n));
         if down.at_end() {
             first_fin.get_or_insert(Side::Upstream);
@@ -288,7 +288,7 @@ impl<C: End, U: End, P: Fn()> Flow<'_, '_, C, U, P> {
         }
     }
 
-    /// The timer is not touched while bytes move: it fires, sees that they did, and is set to where it should be.
+    /// The timer is not moved while bytes move. It fires, sees that they did, and is set to the right time.
     fn poll_timer(&mut self, cx: &mut Context<'_>, mut timer: Pin<&mut Sleep>) -> Poll<Ending> {
         while timer.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
@@ -303,7 +303,7 @@ impl<C: End, U: End, P: Fn()> Flow<'_, '_, C, U, P> {
                     (self.progress)();
                 } else {
                     self.relay.lasts = true;
-                    // Refused only by a connection that is gone already: the next read or write says so.
+                    // It fails only where the connection is already gone: the next read or write reports that.
                     let _ = keep_alive(self.upstream.socket());
                 }
                 self.relay.due = now + PROGRESS;
@@ -315,7 +315,7 @@ impl<C: End, U: End, P: Fn()> Flow<'_, '_, C, U, P> {
 }
 
 impl Fault {
-    /// `from`: where the direction that failed reads.
+    /// `from`: the side that the failed direction reads.
     fn ending(&self, from: Side) -> Ending {
         match self {
             Fault::Read(error) => ending_of(from == Side::Client, error),

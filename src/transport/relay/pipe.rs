@@ -1,9 +1,9 @@
 //! A bounded pool of pipes for `splice(2)`.
 //!
-//! Pipes are charged to the uid, also across containers that share it: without capabilities it gets 64 MiB of pipe
-//! buffers, and beyond that pipes of 8 KiB that are slower than copying. So the pool makes a few large ones, then
-//! small ones, then none, and believes nothing but `F_GETPIPE_SZ`. Left out: moving bytes ([`relay`](super)), which copies
-//! where it gets no pipe.
+//! Pipes are charged to the uid, also across containers that share it. Without capabilities a uid gets 64 MiB of pipe
+//! buffers, and beyond that pipes of 8 KiB, which are slower than copying. So the pool makes a few large ones, then small
+//! ones, then none, and relies only on `F_GETPIPE_SZ`. Not here: moving bytes ([`relay`](super)), which copies where it
+//! gets no pipe.
 
 use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,14 +11,14 @@ use std::time::{Duration, Instant};
 
 use rustix::pipe::{PipeFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with};
 
-/// What a pipe holds by default, and the least that is worth splicing through.
+/// What a pipe holds by default, and the smallest size that is worth splicing through.
 const SMALL: usize = 64 * 1024;
-/// What an unprivileged pipe may be grown to (`/proc/sys/fs/pipe-max-size`).
+/// The largest size of an unprivileged pipe (`/proc/sys/fs/pipe-max-size`).
 const LARGE: usize = 1024 * 1024;
-/// After the kernel said no, copying is the better use of the time than asking at every burst.
+/// How long no pipe is asked for after the kernel refused one: until then copying is cheaper than asking at every burst.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Both ends of a pipe, not blocking.
+/// Both ends of a pipe, non-blocking.
 #[derive(Debug)]
 struct Pipe {
     read: OwnedFd,
@@ -27,7 +27,7 @@ struct Pipe {
     large: bool,
 }
 
-/// Pipes, made on demand and used again, at most as many as [`Sizes`] says.
+/// Pipes, made on demand and reused, at most as many as [`Sizes`] says.
 #[derive(Debug)]
 pub(crate) struct Pool {
     sizes: Sizes,
@@ -47,14 +47,14 @@ pub(crate) struct Sizes {
 struct Pipes {
     idle_large: Vec<Pipe>,
     idle_small: Vec<Pipe>,
-    /// Made and not closed, idle ones among them.
+    /// Pipes that were made and not closed, including idle ones.
     large: usize,
     small: usize,
     refused: Option<Instant>,
 }
 
 impl Pool {
-    /// The pool of the whole program: 32 MiB of large pipes and 16 MiB of small ones, of the 64 MiB that a uid has.
+    /// The pool of the whole program: 32 MiB of large pipes and 16 MiB of small ones, out of the 64 MiB that a uid has.
     pub(crate) fn shared() -> &'static Pool {
         static SHARED: Pool = Pool::new(Sizes { large: 32, small: 256 });
         &SHARED
@@ -97,7 +97,7 @@ impl Pool {
     }
 
     fn lock(&self) -> MutexGuard<'_, Pipes> {
-        // Counters and a stack of pipes are whole after each line that changes them.
+        // Counters and a stack of pipes are valid after each line that changes them.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -112,14 +112,14 @@ impl Pipes {
 fn make(large: bool) -> Option<Pipe> {
     let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).ok()?;
     if large {
-        // Refused, it keeps the size it has, and that is looked at next.
+        // If that is refused, the pipe keeps its size, which is read next.
         let _ = fcntl_setpipe_size(&write, LARGE);
     }
     let capacity = fcntl_getpipe_size(&write).ok()?;
     (capacity >= SMALL).then_some(Pipe { read, write, capacity, large })
 }
 
-/// A pipe on loan. Goes back to the pool when it is empty, and is closed when it is not.
+/// A pipe on loan. An empty one goes back to the pool; one with bytes in it is closed.
 #[derive(Debug)]
 pub(crate) struct Lease<'p> {
     pool: &'p Pool,
@@ -129,17 +129,17 @@ pub(crate) struct Lease<'p> {
 }
 
 impl Lease<'_> {
-    /// Bytes that it can hold.
+    /// How many bytes it can hold.
     pub(crate) fn capacity(&self) -> usize {
         self.pipe.as_ref().map_or(0, |pipe| pipe.capacity)
     }
 
-    /// Bytes that are in it.
+    /// How many bytes are in it.
     pub(crate) fn held(&self) -> usize {
         self.held
     }
 
-    /// Fills the empty pipe by `splice(from, write end)`; how much came is what `splice` returns.
+    /// Fills the empty pipe with `splice(from, write end)`, which returns how many bytes came.
     pub(crate) fn fill(
         &mut self,
         splice: impl FnOnce(&OwnedFd) -> rustix::io::Result<usize>,
@@ -150,7 +150,7 @@ impl Lease<'_> {
         Ok(filled)
     }
 
-    /// Empties it by `splice(read end, to)`; how much went is what `splice` returns.
+    /// Empties it with `splice(read end, to)`, which returns how many bytes went.
     pub(crate) fn drain(
         &mut self,
         splice: impl FnOnce(&OwnedFd) -> rustix::io::Result<usize>,
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_of_the_kernel_is_not_asked_for_again_at_once() {
+    fn after_a_refusal_the_kernel_is_not_asked_again_at_once() {
         let pool = Pool::new(Sizes { large: 1, small: 1 });
         pool.lock().refused = Some(Instant::now());
         assert!(pool.lease().is_none());

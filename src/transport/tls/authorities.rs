@@ -1,5 +1,5 @@
-//! Whom TLS to a target or a parent trusts: certificates read from a PEM file. Not here: reading the file, and the system's
-//! own store, which [`super::client`] finds.
+//! The authorities that TLS to a target or a parent trusts: certificates from a PEM file. Not here: reading the file, and
+//! the system's own store, which [`super::client`] finds.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,13 +13,13 @@ use x509_parser::prelude::FromDer;
 /// A set of trusted authorities.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Roots {
-    /// The operating system's.
+    /// Those of the operating system.
     System,
     /// Those of a PEM file.
     Authorities(Authorities),
 }
 
-/// The certificates of a PEM file: at least one, each fit to be a trust anchor.
+/// The certificates of a PEM file: at least one, and each can be a trust anchor.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Authorities(Arc<[CertificateDer<'static>]>);
 
@@ -29,7 +29,7 @@ impl Authorities {
         self.0.iter()
     }
 
-    /// Reads a PEM file. What is legal and surely not meant is told to `doubt`.
+    /// Reads a PEM file. What is valid and probably a mistake is reported to `doubt`.
     ///
     /// # Errors
     /// What is wrong with the file.
@@ -41,15 +41,15 @@ impl Authorities {
                 format!("what begins as certificate {number} is not valid PEM: is the file cut off?")
             })?;
             store.add(certificate.clone()).map_err(|_| {
-                format!("certificate {number} cannot be used as an authority's: it is malformed")
+                format!("certificate {number} cannot be used as an authority: it is malformed")
             })?;
-            // X.509 v1 has no word for it, and there are old roots of that kind.
+            // X.509 v1 cannot say whether it is an authority's, and there are old roots of that version.
             if let Ok((_, read)) = X509Certificate::from_der(&certificate)
                 && read.version.0 >= 2
                 && !read.is_ca()
             {
                 doubt(format!(
-                    "certificate {number} is no authority's: nothing that it signed will be trusted"
+                    "certificate {number} is not that of an authority: nothing that it signed will be trusted"
                 ));
             }
             certificates.push(certificate);
@@ -88,18 +88,21 @@ mod tests {
         let (ca, key) = of(rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained));
         let (leaf, _) = of(rcgen::IsCa::ExplicitNoCa);
         assert_eq!(parse(&format!("# a comment\n{ca}{ca}")), (Ok(2), vec![]));
-        assert_eq!(parse(&format!("{key}{ca}")), (Ok(1), vec![]), "what else stands there is passed over");
+        assert_eq!(parse(&format!("{key}{ca}")), (Ok(1), vec![]), "other sections are ignored");
         let (parsed, doubts) = parse(&format!("{ca}{leaf}"));
         assert_eq!(parsed, Ok(2));
-        assert_eq!(doubts, ["certificate 2 is no authority's: nothing that it signed will be trusted"]);
+        assert_eq!(
+            doubts,
+            ["certificate 2 is not that of an authority: nothing that it signed will be trusted"]
+        );
         let none = "the file holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)";
         assert_eq!(parse(&key).0, Err(none.to_owned()));
         assert_eq!(parse("not PEM at all").0, Err(none.to_owned()));
         let cut = ca.get(..ca.len() / 2).expect("ASCII");
-        let told = "what begins as certificate 1 is not valid PEM: is the file cut off?";
-        assert_eq!(parse(cut).0, Err(told.to_owned()));
+        let error = "what begins as certificate 1 is not valid PEM: is the file cut off?";
+        assert_eq!(parse(cut).0, Err(error.to_owned()));
         let junk = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-        let told = "certificate 1 cannot be used as an authority's: it is malformed";
-        assert_eq!(parse(junk).0, Err(told.to_owned()));
+        let error = "certificate 1 cannot be used as an authority: it is malformed";
+        assert_eq!(parse(junk).0, Err(error.to_owned()));
     }
 }

@@ -1,9 +1,9 @@
-//! TLS as a client: which authorities vouch for a target or a parent, and the handshake's settings.
+//! TLS as a client: which authorities are trusted for a target or a parent, and the handshake's settings.
 //!
-//! TLS 1.2 and 1.3 by rustls on aws-lc-rs. Trusted is what the configuration says, else the system's store, which is
-//! read where it is needed and not before: an egressd that verifies nothing needs no certificates in its image.
-//! Left out: revocation lists and OCSP of upstreams, and certificates of our own (a target that demands one in TLS
-//! 1.2 ends the handshake).
+//! TLS 1.2 and 1.3 by rustls on aws-lc-rs. The configuration names the trusted authorities; otherwise it is the system's
+//! store, which is read only where it is needed: an egressd that verifies nothing needs no certificates in its image.
+//! Left out: revocation lists and OCSP of upstreams, and client certificates of our own (a target that demands one in
+//! TLS 1.2 ends the handshake).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::transport::tls::authorities::{Authorities, Roots};
 use crate::transport::tls::sentences::{self, Holder};
 use crate::words::target::Host;
 
-/// Where systems keep their store as one PEM file, the commonest first.
+/// Where systems keep their store as one PEM file, the most common place first.
 const SYSTEM_STORES: [&str; 4] = [
     // Debian, Ubuntu, Alpine, Arch, distroless images.
     "/etc/ssl/certs/ca-certificates.crt",
@@ -28,13 +28,13 @@ const SYSTEM_STORES: [&str; 4] = [
     // Alpine without the bundle, and the BSDs' place.
     "/etc/ssl/cert.pem",
 ];
-/// OpenSSL's variable, which names another file.
+/// OpenSSL's variable, which can name another file.
 const STORE_VARIABLE: &str = "SSL_CERT_FILE";
 
-/// There is nobody to trust.
+/// There are no trusted authorities, or TLS cannot be set up.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum TrustError {
-    /// None of the files is there.
+    /// None of the files exists.
     #[error(
         "the system has no store of certificate authorities ({0}): install ca-certificates, or name a PEM file in \
          `certificates.roots`"
@@ -48,12 +48,12 @@ pub enum TrustError {
         /// What is wrong with it.
         why: String,
     },
-    /// rustls refuses its settings: a fault of egressd.
+    /// rustls refuses the settings: a bug in egressd.
     #[error("TLS cannot be set up: {0}")]
     Settings(String),
 }
 
-/// Settings that trust `authorities`, or where there are none, `roots`.
+/// Settings that trust `authorities` or, where there are none, `roots`.
 ///
 /// # Errors
 /// [`TrustError`].
@@ -76,7 +76,7 @@ pub fn trusting(file: Option<&Path>) -> Result<ClientConfig, TrustError> {
     settings(system_store(named)?)
 }
 
-/// Settings that trust nobody: for a handshake that is not to come to its end.
+/// Settings that trust no authority: for a handshake that is not meant to complete.
 ///
 /// # Errors
 /// [`TrustError::Settings`].
@@ -91,7 +91,7 @@ fn settings(store: RootCertStore) -> Result<ClientConfig, TrustError> {
         .map_err(|error| TrustError::Settings(sentences::of_error(&error, Holder::Server)))
 }
 
-/// The name that a certificate for `host` must hold; `None` for a host that no certificate can name.
+/// The name that a certificate for `host` must have; `None` for a host that no certificate can name.
 pub fn server_name(host: &Host) -> Option<ServerName<'static>> {
     match host {
         Host::Name(name) => ServerName::try_from(name.as_str().to_owned()).ok(),
@@ -101,12 +101,12 @@ pub fn server_name(host: &Host) -> Option<ServerName<'static>> {
 
 fn store_of(certificates: impl IntoIterator<Item = CertificateDer<'static>>) -> RootCertStore {
     let mut store = RootCertStore::empty();
-    // Systems keep old certificates that no library can read any more; those of a file were checked when it was read.
+    // Systems keep old certificates that libraries can no longer read. Those of a configured file were already checked.
     store.add_parsable_certificates(certificates);
     store
 }
 
-/// The store in `named`, or else the first that is there.
+/// The store in `named`, or else the first that exists.
 fn system_store(named: Option<PathBuf>) -> Result<RootCertStore, TrustError> {
     let candidates: Vec<PathBuf> = match named {
         Some(path) => vec![path],
@@ -140,21 +140,21 @@ mod tests {
     }
 
     #[test]
-    fn the_systems_store_is_read_and_what_is_unreadable_in_it_is_passed_over() {
+    fn the_systems_store_is_read_and_what_is_unreadable_in_it_is_ignored() {
         let pem = rcgen::generate_simple_self_signed(["a.test".to_owned()]).unwrap().cert.pem();
         let junk = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
         assert_eq!(named(&format!("# Some Root\n{pem}{junk}{pem}")), Ok(2));
         for useless in ["", "no PEM", junk] {
-            let told = named(useless).unwrap_err().to_string();
-            assert!(told.ends_with("store.pem: holds no certificate that can be used"), "{told}");
+            let error = named(useless).unwrap_err().to_string();
+            assert!(error.ends_with("store.pem: holds no certificate that can be used"), "{error}");
         }
     }
 
     #[test]
-    fn a_system_without_a_store_is_told_what_to_do() {
-        let told = system_store(Some("/nonexistent/store.pem".into())).unwrap_err().to_string();
+    fn without_a_store_the_error_says_what_to_do() {
+        let error = system_store(Some("/nonexistent/store.pem".into())).unwrap_err().to_string();
         assert_eq!(
-            told,
+            error,
             "the system has no store of certificate authorities (/nonexistent/store.pem): install ca-certificates, or \
              name a PEM file in `certificates.roots`"
         );

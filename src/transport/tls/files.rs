@@ -1,18 +1,18 @@
-//! PEM files: what is in them, and saying so where it is not what should be. Not here: reading them from disk.
+//! PEM files: what is in them, and messages where that is not what is needed. Not here: reading them from disk.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use rustls::pki_types::pem::{self, PemObject, SectionKind};
 
-/// The files of one listener, each read once, so that what is checked is what is used.
+/// The files of one listener. Each is read once, so that what is checked is what is used.
 #[derive(Clone, Debug)]
 pub struct TlsPem {
     /// The certificate and its chain, the listener's own first.
     pub certificate: PemFile,
     /// Its private key.
     pub key: PemFile,
-    /// The CAs of client certificates; given, a client certificate is required.
+    /// The CAs of client certificates. If it is set, a client certificate is required.
     pub client_ca: Option<PemFile>,
     /// What these CAs have revoked.
     pub client_crl: Option<PemFile>,
@@ -21,13 +21,13 @@ pub struct TlsPem {
 /// A file and its bytes.
 #[derive(Clone)]
 pub struct PemFile {
-    /// Where it was read.
+    /// Where it was read from.
     pub path: PathBuf,
-    /// What it holds. May be a private key: not shown by `Debug`.
+    /// The content. It may be a private key, so `Debug` does not show it.
     pub bytes: Vec<u8>,
 }
 
-/// What is wrong with a file. The text repeats nothing of what the file holds.
+/// What is wrong with a file. The text quotes nothing from the file.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FileProblem {
     /// The file.
@@ -55,7 +55,7 @@ impl fmt::Debug for PemFile {
 }
 
 impl PemFile {
-    /// The sections of a kind, at least one. `wanted` names what is looked for.
+    /// The sections of a kind, at least one. `wanted` names the kind in messages.
     pub(super) fn sections(
         &self,
         wanted: &str,
@@ -63,12 +63,12 @@ impl PemFile {
     ) -> Result<Vec<(SectionKind, Vec<u8>)>, FileProblem> {
         let sections: Vec<(SectionKind, Vec<u8>)> = PemObject::pem_slice_iter(&self.bytes)
             .collect::<Result<_, _>>()
-            .map_err(|error| self.problem(tell_pem(&error)))?;
+            .map_err(|error| self.problem(of_pem(&error)))?;
         let found = sections.first().map(|(kind, _)| *kind);
         let mut sections = sections;
         sections.retain(|(kind, _)| is_wanted(*kind));
         if sections.is_empty() {
-            return Err(self.problem(format!("holds no {wanted} in PEM form{}", self.tell_found(found))));
+            return Err(self.problem(format!("holds no {wanted} in PEM form{}", self.found_instead(found))));
         }
         Ok(sections)
     }
@@ -78,7 +78,7 @@ impl PemFile {
     }
 
     /// What the file holds instead: swapped names and passphrases are the usual mistakes.
-    fn tell_found(&self, found: Option<SectionKind>) -> &'static str {
+    fn found_instead(&self, found: Option<SectionKind>) -> &'static str {
         let holds = |text: &str| self.bytes.windows(text.len()).any(|window| window == text.as_bytes());
         match found {
             Some(SectionKind::Certificate) => " but a certificate: are two files swapped?",
@@ -86,10 +86,12 @@ impl PemFile {
                 " but a private key: are two files swapped?"
             }
             Some(SectionKind::Crl) => " but a certificate revocation list: are two files swapped?",
-            Some(SectionKind::Csr) => " but a request for a certificate: the CA's answer is wanted",
+            Some(SectionKind::Csr) => {
+                " but a certificate signing request: use the certificate that the CA issued for it"
+            }
             Some(SectionKind::PublicKey) => " but a public key",
             _ if holds("ENCRYPTED") => {
-                " but an encrypted key, and egressd is given no passphrase: `openssl pkey -in FILE -out NEW` decrypts it"
+                " but an encrypted key, and egressd has no passphrase for it: `openssl pkey -in FILE -out NEW` decrypts it"
             }
             _ if holds("-----BEGIN") => " but a section of another kind",
             _ if self.bytes.is_empty() => ": it is empty",
@@ -101,8 +103,8 @@ impl PemFile {
     }
 }
 
-/// Repeats nothing of the file: it may be a key.
-fn tell_pem(error: &pem::Error) -> &'static str {
+/// Quotes nothing from the file: it may be a key.
+fn of_pem(error: &pem::Error) -> &'static str {
     match error {
         pem::Error::MissingSectionEnd { .. } => "a PEM section has no END line: the file is cut off",
         pem::Error::IllegalSectionStart { .. } => "a PEM section begins with a malformed BEGIN line",

@@ -1,7 +1,7 @@
 //! What a verified client certificate proves: `spiffe://…`, `dns:NAME`, `cn:NAME`.
 //!
-//! A name counts only if it can be read in one way: two SPIFFE ids, two common names, wildcards and control characters
-//! are no identity, and the certificate's other names still are. Whether the certificate is valid was decided before.
+//! A name counts only if it can be read in one way: two SPIFFE ids, two common names, wildcards and control characters give
+//! no identity; the certificate's other names still do. Whether the certificate is valid was decided before.
 
 use rustls::pki_types::CertificateDer;
 use x509_parser::certificate::X509Certificate;
@@ -13,13 +13,13 @@ use crate::words::target::Name;
 /// SPIFFE-ID, section 2.3.
 const MAX_SPIFFE: usize = 2048;
 const MAX_TRUST_DOMAIN: usize = 255;
-/// RFC 5280 says 64 (ub-common-name); CAs that do not care exist.
+/// RFC 5280 says 64 (ub-common-name); some CAs ignore that.
 const MAX_COMMON_NAME: usize = 256;
 
-/// The identities of a certificate, the one that says most first: SPIFFE id, DNS names, common name.
+/// The identities of a certificate, the most specific first: SPIFFE id, DNS names, common name.
 ///
 /// # Errors
-/// When the certificate cannot be read.
+/// The certificate cannot be read.
 pub(super) fn identities(der: &CertificateDer<'_>) -> Result<Vec<Box<str>>, &'static str> {
     let (_, certificate) =
         X509Certificate::from_der(der).map_err(|_| "the client's certificate cannot be read")?;
@@ -41,7 +41,7 @@ pub(super) fn identities(der: &CertificateDer<'_>) -> Result<Vec<Box<str>>, &'st
     }
     for name in names {
         if let GeneralName::DNSName(name) = name
-            // In lower case. A wildcard is no name of one client, and no `Name`.
+            // In lower case. A wildcard does not name one client, and is not a `Name`.
             && let Ok(name) = Name::parse(name)
         {
             identities.push(format!("dns:{name}").into_boxed_str());
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn every_identity_has_its_kind_in_front() {
+    fn every_identity_begins_with_its_kind() {
         type Case<'a> = (Option<&'a str>, Vec<SanType>, &'a [&'a str]);
         let cases: &[Case<'_>] = &[
             (None, vec![], &[]),
@@ -119,9 +119,9 @@ mod tests {
                 vec![dns("a.corp"), uri("spiffe://corp/ns/Git/sa/x"), dns("b.corp")],
                 &["spiffe://corp/ns/Git/sa/x", "dns:a.corp", "dns:b.corp", "cn:gitaly"],
             ),
-            // A common name cannot pose as another kind: its own kind stands in front.
+            // A common name cannot look like another kind: its own kind comes first.
             (Some("dns:gitaly.corp"), vec![], &["cn:dns:gitaly.corp"]),
-            // What names nobody, or more than one.
+            // No name, or more than one.
             (None, vec![uri("spiffe://corp/a"), uri("spiffe://corp/b")], &[]),
             (None, vec![uri("spiffe://corp/a"), uri("https://corp/b")], &[]),
             (None, vec![uri("https://corp/a")], &[]),
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_certificate_has_no_identity() {
+    fn bytes_that_are_not_a_certificate_have_no_identity() {
         assert!(identities(&CertificateDer::from(vec![0x30, 0x03, 1, 2, 3])).is_err());
     }
 }

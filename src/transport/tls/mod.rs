@@ -1,10 +1,11 @@
 //! TLS to the proxy itself: the certificate it shows, the certificates it asks for, the handshake.
 //!
-//! [`ServerTls`] is what the files of one listener mean, and makes handshakes. TLS 1.2 and 1.3 only, by rustls on
-//! aws-lc-rs. A client certificate that passed gives typed identities ([`identity`]).
+//! [`ServerTls`] is made from the files of one listener, and makes handshakes. TLS 1.2 and 1.3 only, by rustls on
+//! aws-lc-rs. A valid client certificate gives typed identities ([`identity`]). TLS to upstreams is in [`client`], and
+//! [`sentences`] says what went wrong in either.
 //!
-//! Left out: reading the files and swapping them on reload ([`crate::operate::reload`]), deadlines (an argument), what policies make of an
-//! identity, and TLS to upstreams.
+//! Not here: reading the files and swapping them on reload ([`crate::operate::reload`]), deadlines (an argument), and what
+//! policies do with an identity.
 
 pub mod authorities;
 pub mod client;
@@ -33,12 +34,12 @@ use crate::transport::prefixed::Prefixed;
 use crate::transport::tls::sentences::Holder;
 use crate::words::outcome::Reason;
 
-/// A client that has spoken TLS, and proved what it must.
+/// A client whose TLS handshake is complete, with a valid certificate where one is required.
 #[derive(Debug)]
 pub struct Accepted<S> {
-    /// What it says, in clear. Boxed: it has more than a kilobyte, and futures that hold it are moved.
+    /// What the client sends, decrypted. Boxed: it has more than a kilobyte, and futures that hold it are moved.
     pub stream: Box<TlsStream<Prefixed<S>>>,
-    /// What its certificate proves, each with its kind in front. Empty where no certificate is asked for.
+    /// What its certificate proves, each beginning with its kind. Empty where no certificate is asked for.
     pub identities: Vec<Box<str>>,
 }
 
@@ -55,22 +56,22 @@ pub struct Failure<S> {
 /// Why a handshake failed.
 #[derive(Debug, Error)]
 pub enum HandshakeError {
-    /// The peer left without a byte, as a probe does: to be counted, not logged.
+    /// The peer left without a byte, as a probe does. It is counted, not logged.
     #[error("closed without a byte")]
     Silent,
-    /// The handshake was not done in time.
+    /// The handshake did not end in time.
     #[error("the TLS handshake did not end in time")]
     Timeout,
-    /// The handshake failed, not for the client's certificate.
+    /// The handshake failed for another reason than the client's certificate.
     #[error("{0}")]
     Failed(String),
-    /// The client showed no certificate, or one that does not pass.
+    /// The client showed no certificate, or one that is not valid.
     #[error("{0}")]
     ClientCertificate(String),
 }
 
 impl HandshakeError {
-    /// The reason for log and metric; `None` for a probe, which is no refusal.
+    /// The reason for log and metric; `None` for a probe, which is not a refusal.
     pub fn reason(&self) -> Option<Reason> {
         match self {
             HandshakeError::Silent => None,
@@ -81,11 +82,11 @@ impl HandshakeError {
 }
 
 impl ServerTls {
-    /// Makes the handshake on `stream`. `early` is what was read from it before, behind a PROXY header: the client's
-    /// first bytes. `timeout` is for the whole handshake.
+    /// Makes the handshake on `stream`. `early` is what was read from it before, after a PROXY header: the client's first
+    /// bytes. `timeout` is for the whole handshake.
     ///
     /// # Errors
-    /// See [`HandshakeError`]; its text is for the log, the client has had its alert.
+    /// See [`HandshakeError`]. Its text is for the log; the client already got an alert.
     pub async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         stream: S,
@@ -94,7 +95,7 @@ impl ServerTls {
     ) -> Result<Accepted<S>, Failure<S>> {
         let acceptor = TlsAcceptor::from(self.config());
         let handshake = acceptor.accept(Prefixed::new(stream, early)).into_fallible();
-        // Boxed: the state of a handshake has kilobytes, and whoever awaits this lives longer than it.
+        // Boxed: the state of a handshake has kilobytes, and the future that awaits it lives longer.
         let handshake = Box::pin(async move { handshake.await.map(Box::new) });
         let stream = match tokio::time::timeout(timeout, handshake).await {
             Ok(Ok(stream)) => stream,
@@ -104,7 +105,7 @@ impl ServerTls {
             }
             Err(_) => return Err(Failure { error: HandshakeError::Timeout, stream: None }),
         };
-        // Only a verified certificate is here: without `client_ca` none is asked for.
+        // A certificate that is here was verified: without `client_ca` none is asked for.
         let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
         match certificate.map(identity::identities).transpose() {
             Ok(identities) => Ok(Accepted { stream, identities: identities.unwrap_or_default() }),
@@ -116,7 +117,7 @@ impl ServerTls {
     }
 }
 
-/// Says what rustls found, in words for whoever runs the client.
+/// Says what rustls found, for the operator of the client.
 fn tell(error: &io::Error, received: bool) -> HandshakeError {
     use rustls::Error;
     let Some(found) = sentences::inside(error) else {

@@ -1,11 +1,11 @@
-//! Where records of TLS end in what is written to a client within TLS: a tunnel's TLS inside the listener's.
+//! Finds where TLS records end in what is written to a client over TLS: a tunnel's TLS inside the listener's.
 //!
-//! Each inner record is given an outer one of its own. It costs nothing where they are long, and there are clients that
-//! stall without it: libcurl on GnuTLS, as in Debian's git, takes one inner record for each outer one and then waits for the
-//! socket, which never wakes it when the rest came in the same outer record (found with libcurl 7.88 behind HAProxy's TLS as
-//! well; a whole `git clone` of two then hangs in a third of the cases).
+//! Each inner record gets an outer record of its own. That costs nothing where records are long, and some clients stall
+//! without it. libcurl on GnuTLS, as in Debian's git, takes one inner record for each outer one and then waits for the
+//! socket, which never wakes it when the rest came in the same outer record (also found with libcurl 7.88 behind HAProxy's
+//! TLS; a whole `git clone` of two then hangs in a third of the cases).
 //!
-//! What is no TLS passes in pieces as it comes; a mistake about it changes sizes and no byte.
+//! Bytes that are not TLS pass in pieces as they come. A wrong guess changes only the sizes of pieces, never a byte.
 
 use crate::wire::tls_record::HEADER;
 
@@ -15,7 +15,7 @@ const MOST: usize = 16_384 + 2_048;
 /// Follows the records of one direction.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Records {
-    /// Bytes of the record at hand that are still to come.
+    /// Bytes of the current record that are still to come.
     left: usize,
     /// The beginning of a header that came in parts.
     header: [u8; HEADER],
@@ -23,7 +23,7 @@ pub struct Records {
 }
 
 impl Records {
-    /// How many of these bytes, which come next, to write at once: all, or up to the end of a record. 0 only where there
+    /// How many of the next bytes to write at once: all of `bytes`, or those up to the end of a record. 0 only where there
     /// are none.
     pub fn piece(self, bytes: &[u8]) -> usize {
         let mut ahead = self;
@@ -33,7 +33,7 @@ impl Records {
         }
     }
 
-    /// These bytes, no more than a [`Records::piece`], were written.
+    /// Notes that these bytes, at most a [`Records::piece`], were written.
     pub fn wrote(&mut self, bytes: &[u8]) {
         match self.begin(bytes) {
             Some(left) => {
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_tls_passes_as_it_comes() {
+    fn bytes_that_are_not_tls_pass_as_they_come() {
         let text = b"HTTP/1.1 200 Connection established\r\n\r\n";
         assert_eq!(pieces(text, &[100]), [text.len()]);
         assert_eq!(pieces(text, &[3, 4, 100]), [3, 4, text.len() - 7]);
@@ -113,7 +113,7 @@ mod tests {
         for header in [[23, 3, 3, 0x48, 1], [23, 2, 0, 0, 1], [25, 3, 3, 0, 1]] {
             assert_eq!(pieces(&[&header[..], &[0; 100]].concat(), &[1000]), [105]);
         }
-        // The reply to CONNECT stands before the tunnel's records.
+        // The reply to CONNECT comes before the tunnel's records.
         let mut records = Records::default();
         records.wrote(text);
         assert_eq!(records.piece(&[record(22, 9), record(23, 9)].concat()), 14);

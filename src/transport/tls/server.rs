@@ -19,7 +19,7 @@ use x509_parser::time::ASN1Time;
 use super::files::{FileProblem, PemFile, TlsPem};
 use super::sentences::{self, Holder};
 
-/// What a listener shows and asks for in its handshakes.
+/// The certificate that a listener shows in its handshakes, and whether it asks for one.
 #[derive(Clone)]
 pub struct ServerTls {
     config: Arc<ServerConfig>,
@@ -27,12 +27,12 @@ pub struct ServerTls {
     verifies_clients: bool,
 }
 
-/// A [`ServerTls`], and what is usable and yet deserves a word.
+/// A [`ServerTls`], and warnings about what is usable and probably wrong.
 #[derive(Debug)]
 pub struct Loaded {
     /// Ready for use.
     pub tls: ServerTls,
-    /// An expired certificate, say: clients refuse it, but refusing to start would help nobody.
+    /// For example an expired certificate: clients refuse it, but refusing to start would not help.
     pub warnings: Vec<FileProblem>,
 }
 
@@ -40,9 +40,9 @@ impl ServerTls {
     /// Checks the files together: the key belongs to the first certificate; CAs and revocation lists can be read.
     /// `now` is for warnings only. Certificates are verified at each handshake.
     ///
-    /// With `client_ca` a client certificate is required and no session is resumed: a resumed one would not be
-    /// verified again, so that a revoked or expired certificate would go on. With `client_crl` every certificate of
-    /// a client's chain needs a current list of its issuer, or the client is refused, as with nginx and HAProxy.
+    /// With `client_ca` a client certificate is required, and no session is resumed: the certificate of a resumed session
+    /// would not be verified again, so that a revoked or expired one would still pass. With `client_crl` every certificate
+    /// of a client's chain needs a current list of its issuer, or the client is refused, as with nginx and HAProxy.
     ///
     /// # Errors
     /// Everything that is wrong, each with its file.
@@ -70,7 +70,7 @@ impl ServerTls {
             None => builder.with_no_client_auth(),
         };
         let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(key)));
-        // The only protocol spoken here: a client that insists on another one hears so in the handshake.
+        // The only protocol that is served: a client that insists on another one gets an alert in the handshake.
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         if verifies_clients {
             config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -136,7 +136,7 @@ fn read_own(
         };
         return Err(match own.cert.iter().position(fits) {
             Some(place) => pem.certificate.problem(format!(
-                "the listener's own certificate must stand first; the key belongs to certificate {}",
+                "the listener's own certificate must come first; the key belongs to certificate {}",
                 place + 1
             )),
             None => pem
@@ -177,7 +177,7 @@ fn read_verifier(
 ) -> Result<Option<Arc<dyn ClientCertVerifier>>, FileProblem> {
     let Some(ca) = &pem.client_ca else {
         return match &pem.client_crl {
-            Some(crl) => Err(crl.problem("client_crl says nothing without client_ca")),
+            Some(crl) => Err(crl.problem("client_crl has no effect without client_ca")),
             None => Ok(None),
         };
     };
@@ -186,7 +186,9 @@ fn read_verifier(
         let certificate = read_certificate(ca, place, &der)?;
         warn_of_dates(ca, place, &certificate, now, warnings);
         if !certificate.is_ca() {
-            let text = format!("certificate {place} is not a CA's: nothing it signed is accepted elsewhere");
+            let text = format!(
+                "certificate {place} is not that of a CA: other programs accept nothing that it signed"
+            );
             warnings.push(ca.problem(text));
         }
         roots
@@ -198,7 +200,7 @@ fn read_verifier(
     if let Some(file) = &pem.client_crl {
         builder = builder.with_crls(read_crls(file, now, warnings)?);
     }
-    // What can fail here are the revocation lists: there is at least one root.
+    // Only the revocation lists can fail here: there is at least one root.
     builder.build().map(Some).map_err(|error| {
         let file = pem.client_crl.as_ref().unwrap_or(ca);
         file.problem(format!("cannot be used: {}", sentences::of_verifier(&error)))
@@ -264,11 +266,11 @@ fn warn_of_purpose(file: &PemFile, certificate: &X509Certificate<'_>, warnings: 
             .push(file.problem("certificate 1 is not issued for servers (serverAuth): clients refuse it"));
     }
     if certificate.is_ca() {
-        warnings.push(file.problem("certificate 1 is a CA's: many clients refuse it as a server's"));
+        warnings.push(file.problem("certificate 1 is that of a CA: many clients refuse it for a server"));
     }
 }
 
-/// Seconds; a time outside what can be told is as good as the end of time it is nearest to.
+/// A time that cannot be represented becomes the earliest or the latest time that can.
 fn timestamp(time: ASN1Time) -> Timestamp {
     let seconds = time.timestamp();
     let edge = if seconds < 0 { Timestamp::MIN } else { Timestamp::MAX };

@@ -130,7 +130,7 @@ fn connector(ca: &Authority, own: Option<&Pair>) -> TlsConnector {
 
 type Outcome = Result<Accepted<DuplexStream>, Failure<DuplexStream>>;
 
-/// One handshake, a word either way; what the server saw, and the certificate that the client saw.
+/// One handshake, then four bytes either way. The result: what the server saw, and the certificate that the client saw.
 async fn meet(acceptor: &ServerTls, connector: TlsConnector) -> (Outcome, Option<Vec<u8>>) {
     let (near, far) = duplex(64 << 10);
     let client = Box::pin(async move {
@@ -150,7 +150,7 @@ async fn meet(acceptor: &ServerTls, connector: TlsConnector) -> (Outcome, Option
                 accepted.stream.write_all(&word).await.unwrap();
                 accepted.stream.flush().await.unwrap();
             }
-            // The client's end comes when the connection closes.
+            // The client ends when the connection closes.
             Err(failure) => drop(failure.stream.take()),
         }
         outcome
@@ -171,7 +171,7 @@ async fn a_client_without_certificate_passes_where_none_is_asked_for() {
     let (outcome, shown) = meet(&acceptor, connector(&ca, None)).await;
     assert!(outcome.unwrap().identities.is_empty());
     assert!(shown.is_some());
-    // One that is not asked for proves nothing.
+    // A certificate that was not asked for proves nothing.
     let (outcome, _) = meet(&acceptor, connector(&ca, Some(&ca.client(1)))).await;
     assert!(outcome.unwrap().identities.is_empty());
 }
@@ -232,7 +232,7 @@ async fn a_client_certificate_passes_or_is_refused_with_its_reason() {
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_trust_the_listener_is_told_apart() {
+async fn a_client_that_does_not_trust_the_listener_has_its_own_message() {
     let (ca, other) = (authority("ca"), authority("other"));
     let (outcome, _) = meet(&acceptor(&pem(&ca.server())), connector(&other, None)).await;
     let (reason, text) = reason_and_text(outcome);
@@ -302,7 +302,7 @@ fn old_hello(version: u8) -> Vec<u8> {
     [&[0x16, 3, 1, 0, len + 4, 1, 0, 0, len][..], &hello].concat()
 }
 
-/// What the server makes of these bytes; the client stays, or leaves.
+/// The server's result for these bytes, and its answer; the client stays, or leaves.
 async fn spoken_to(bytes: &[u8], leaves: bool) -> (Outcome, Vec<u8>) {
     let ca = authority("ca");
     let (mut near, far) = duplex(64 << 10);
@@ -330,7 +330,7 @@ async fn versions_before_1_2_are_refused_with_the_alert_for_it() {
 }
 
 #[tokio::test]
-async fn what_is_no_handshake_is_named() {
+async fn bytes_that_are_not_a_handshake_have_their_own_message() {
     let (outcome, _) = spoken_to(b"CONNECT a.example:443 HTTP/1.1\r\n\r\n", false).await;
     let (reason, text) = reason_and_text(outcome);
     assert_eq!(reason, Some(Reason::TlsHandshakeFailed));
@@ -384,7 +384,8 @@ fn every_mistake_in_the_files_is_named_with_its_file() {
         ),
         (
             certificate(section("CERTIFICATE REQUEST")),
-            "tls.crt: holds no certificate in PEM form but a request for a certificate: the CA's answer is wanted",
+            "tls.crt: holds no certificate in PEM form but a certificate signing request: use the certificate \
+             that the CA issued for it",
         ),
         (certificate(section("CERTIFICATE")), "tls.crt: certificate 1 is malformed"),
         (
@@ -401,7 +402,7 @@ fn every_mistake_in_the_files_is_named_with_its_file() {
         ),
         (
             certificate(format!("{}{}", ca.pem, own.certificate)),
-            "tls.crt: the listener's own certificate must stand first; the key belongs to certificate 2",
+            "tls.crt: the listener's own certificate must come first; the key belongs to certificate 2",
         ),
         (key(other.key.clone()), "tls.key: does not belong to the certificate in tls.crt"),
         (
@@ -410,8 +411,8 @@ fn every_mistake_in_the_files_is_named_with_its_file() {
         ),
         (
             key(section("ENCRYPTED PRIVATE KEY")),
-            "tls.key: holds no private key in PEM form but an encrypted key, and egressd is given no \
-             passphrase: `openssl pkey -in FILE -out NEW` decrypts it",
+            "tls.key: holds no private key in PEM form but an encrypted key, and egressd has no passphrase \
+             for it: `openssl pkey -in FILE -out NEW` decrypts it",
         ),
         (
             key(section("DSA PRIVATE KEY")),
@@ -432,7 +433,7 @@ fn every_mistake_in_the_files_is_named_with_its_file() {
         (crl(section("X509 CRL")), "clients.crl: revocation list 1 is malformed"),
         (
             TlsPem { client_ca: None, ..good.clone() },
-            "clients.crl: client_crl says nothing without client_ca",
+            "clients.crl: client_crl has no effect without client_ca",
         ),
     ];
     for (pem, expected) in cases {
@@ -444,7 +445,7 @@ fn every_mistake_in_the_files_is_named_with_its_file() {
 }
 
 #[test]
-fn what_is_usable_and_odd_is_a_warning() {
+fn what_is_usable_and_probably_wrong_is_a_warning() {
     let ca = authority("ca");
     let server = |change: fn(&mut CertificateParams)| pem(&ca.issue(change));
     let own = ca.server();
@@ -460,8 +461,8 @@ fn what_is_usable_and_odd_is_a_warning() {
             server(|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth]),
             Some("serverAuth"),
         ),
-        (server(|params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained)), Some("a CA's")),
-        (mutual(&own, &leaf, None), Some("clients-ca.crt: certificate 1 is not a CA's")),
+        (server(|params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained)), Some("is that of a CA")),
+        (mutual(&own, &leaf, None), Some("clients-ca.crt: certificate 1 is not that of a CA")),
         (mutual(&own, &ca.pem, Some(ca.crl(&[], 2025))), Some("was due to be renewed at 2025-01-01")),
     ];
     for (pem, expected) in cases {

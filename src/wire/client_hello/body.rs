@@ -1,6 +1,6 @@
 //! The body of one whole ClientHello (RFC 8446 §4.1.2, RFC 5246 §7.4.1.2) down to its server name (RFC 6066 §3).
 //!
-//! Every length must fit exactly. What does not bear on the server name is measured, not judged.
+//! Every length must fit exactly. The content of what does not affect the server name is not checked.
 
 use super::refused::{RefusedHello, printable};
 use crate::words::outcome::Reason;
@@ -42,7 +42,7 @@ fn extensions(hello: &[u8]) -> Option<Option<&[u8]>> {
         return None;
     }
     if hello.0.is_empty() {
-        return Some(None); // before TLS 1.3 the extensions may be left out altogether
+        return Some(None); // before TLS 1.3 there may be no extensions at all
     }
     let mut list = hello.vector16()?;
     if !hello.0.is_empty() {
@@ -57,12 +57,13 @@ fn extensions(hello: &[u8]) -> Option<Option<&[u8]>> {
         if kind == SERVER_NAME {
             found = Some(data);
         }
-        // RFC 8446 §4.2.11: the binder covers all that stands before it, so nothing may follow.
+        // RFC 8446 §4.2.11: the binder covers everything before it, so nothing may follow.
         if kind == PRE_SHARED_KEY && !list.0.is_empty() {
             return None;
         }
     }
-    // RFC 8446 §4.2. Sorted, because thousands of extensions fit in a hello and a square of that is a lever.
+    // No extension twice (RFC 8446 §4.2). Sorted, because thousands fit in a hello, and comparing each with each would let
+    // a peer cause too much work.
     kinds.sort_unstable();
     kinds.is_sorted_by(|a, b| a < b).then_some(found)
 }
@@ -76,8 +77,8 @@ fn host_name(data: &[u8]) -> Option<&[u8]> {
     (data.0.is_empty() && list.0.is_empty() && kind == HOST_NAME && !name.is_empty()).then_some(name)
 }
 
-/// Only the letters' case is folded: RFC 6066 §3 forbids the trailing dot and IP literals, and an IPv4 or IPv6
-/// address, a NUL or an empty label is no [`Name`].
+/// Only the letters' case is changed: RFC 6066 §3 forbids the trailing dot and IP literals, and [`Name`] accepts no IPv4 or
+/// IPv6 address, NUL or empty label.
 fn canonical(bytes: &[u8]) -> Result<Name, RefusedHello> {
     std::str::from_utf8(bytes)
         .ok()
@@ -86,7 +87,7 @@ fn canonical(bytes: &[u8]) -> Result<Name, RefusedHello> {
         .ok_or_else(|| RefusedHello { reason: Reason::ClientHelloMalformed, offered: Some(printable(bytes)) })
 }
 
-/// What is left to read. Every read is bounded by it; `None` is the end.
+/// The bytes that are left to read. Every read is bounded by them; `None` is the end.
 struct Cursor<'a>(&'a [u8]);
 
 impl<'a> Cursor<'a> {

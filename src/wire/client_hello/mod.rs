@@ -1,13 +1,13 @@
 //! Reads a TLS ClientHello as it arrives and says which server it names.
 //!
-//! Pure: bytes in, a verdict out; no socket and no clock. [`ClientHelloReader`] takes the client's bytes in any cut,
-//! joins the TLS records (RFC 8446 §5.1) that carry the hello, and hands the whole message to [`body`], which reads
-//! it strictly. Whatever two implementations could read in two ways is refused, so that the name seen here is the
-//! name that the target sees.
+//! Pure: bytes in, a verdict out; no socket and no clock. [`ClientHelloReader`] takes the client's bytes in any segments,
+//! joins the TLS records (RFC 8446 §5.1) of the hello, and passes the whole message to [`body`], which reads it strictly.
+//! What two implementations could read in two ways is refused, so that the name seen here is the name that the target
+//! sees.
 //!
-//! Left out: comparing the name with the CONNECT host and deadlines ([`crate::session::tunnel`]), and everything after the
-//! ClientHello. ECH (RFC 9849) is not looked at: the outer name decides, and GREASE makes the extension's presence
-//! prove nothing.
+//! Not here: comparing the name with the CONNECT host, deadlines ([`crate::session::tunnel`]), and everything after the
+//! ClientHello. ECH (RFC 9849) is ignored: the outer name decides, and because of GREASE the extension's presence proves
+//! nothing.
 
 mod body;
 #[cfg(test)]
@@ -26,18 +26,18 @@ use crate::words::target::Name;
 /// Longest ClientHello, in bytes, without its four-byte handshake header. A hello with two post-quantum key shares
 /// stays under 4 KiB; one with many session tickets under 20 KiB. rustls has the same bound.
 pub const MAX_HELLO: usize = 0xffff;
-/// Most TLS records that one ClientHello may be spread over. At the smallest limit that a peer can ask for (64
-/// bytes, RFC 8449 §4) this carries 4 KiB; a hello in one-byte records is an evasion, not a client.
+/// Most TLS records that one ClientHello may be spread over. At the smallest record size that a peer can ask for (64 bytes,
+/// RFC 8449 §4) they hold 4 KiB. A hello in one-byte records is an evasion; no client sends that.
 pub const MAX_RECORDS: usize = 64;
 /// Longest plaintext of one record (RFC 8446 §5.1).
 const MAX_RECORD: usize = 1 << 14;
 const HANDSHAKE_HEADER: usize = 4;
 const CLIENT_HELLO: u8 = 1;
 
-/// What the bytes so far amount to.
+/// What the bytes so far are.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Progress {
-    /// A correct beginning; the rest is still to come.
+    /// A correct beginning that is not complete.
     NeedMore,
     /// A whole, well-formed ClientHello.
     Hello(Hello),
@@ -50,36 +50,36 @@ pub enum Progress {
 pub struct Hello {
     /// The canonical server name; `None` where the hello names none.
     pub sni: Option<Name>,
-    /// Where the hello ends: bytes from the first one pushed, record headers included. What was pushed beyond is not
-    /// part of it (0-RTT data, say), and was not looked at.
+    /// Where the hello ends: bytes from the first one pushed, including record headers. What was pushed after it (0-RTT
+    /// data, for example) is not part of it and was not read.
     pub length: usize,
 }
 
-/// Joins the records of a ClientHello, over any cut of segments. Holds at most [`MAX_HELLO`] bytes and grows only
-/// by what arrived, never by what a length promises.
+/// Joins the records of a ClientHello, in any segments. Holds at most [`MAX_HELLO`] bytes and grows only with the bytes that
+/// arrived, never by what a length field says.
 #[derive(Debug, Default)]
 pub struct ClientHelloReader {
-    /// The handshake message so far, its header included, record headers taken out.
+    /// The handshake message so far, with its own header and without record headers.
     message: Vec<u8>,
     /// The current record's header.
     header: [u8; HEADER],
     /// How many bytes of `header` are there.
     header_len: usize,
-    /// Bytes that the current record still owes.
-    owed: usize,
-    /// Records begun.
+    /// Bytes of the current record that are still to come.
+    left: usize,
+    /// How many records have begun.
     records: usize,
-    /// Bytes taken, record headers included.
+    /// How many bytes were taken, including record headers.
     taken: usize,
 }
 
 impl ClientHelloReader {
-    /// A reader that has seen nothing.
+    /// A reader that has read nothing.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Takes the next bytes of the stream. After anything but [`Progress::NeedMore`] the reader is used up.
+    /// Takes the next bytes of the stream. After anything but [`Progress::NeedMore`] the reader cannot be used again.
     pub fn push(&mut self, bytes: &[u8]) -> Progress {
         match self.take(bytes) {
             Ok(None) => Progress::NeedMore,
@@ -91,15 +91,15 @@ impl ClientHelloReader {
     /// `Some` at the end of a well-formed hello.
     fn take(&mut self, mut bytes: &[u8]) -> Result<Option<Option<Name>>, RefusedHello> {
         while let Some((&first, rest)) = bytes.split_first() {
-            if self.owed == 0 {
+            if self.left == 0 {
                 self.header_byte(first)?;
                 self.taken += 1;
                 bytes = rest;
                 continue;
             }
-            let (part, rest) = bytes.split_at(self.owed.min(bytes.len()));
+            let (part, rest) = bytes.split_at(self.left.min(bytes.len()));
             self.message.extend_from_slice(part);
-            self.owed -= part.len();
+            self.left -= part.len();
             self.taken += part.len();
             bytes = rest;
             if self.whole()? {
@@ -110,14 +110,14 @@ impl ClientHelloReader {
         Ok(None)
     }
 
-    /// One byte of a record header, judged as it comes, so that plain text is refused on its first byte.
+    /// One byte of a record header, checked when it comes, so that plain text is refused on its first byte.
     fn header_byte(&mut self, byte: u8) -> Result<(), RefusedHello> {
         let refused = || if self.records == 0 { RefusedHello::not_tls() } else { RefusedHello::malformed() };
         match self.header_len {
             0 if self.records == MAX_RECORDS => return Err(RefusedHello::malformed()),
-            // SSLv2 begins with its length, so it ends here too.
+            // SSLv2 begins with its length, so it is refused here as well.
             0 if byte != HANDSHAKE => return Err(refused()),
-            // The minor number is to be ignored (RFC 5246 appendix E.1, RFC 8446 §5.1).
+            // The minor number must be ignored (RFC 5246 appendix E.1, RFC 8446 §5.1).
             1 if byte != 3 => return Err(refused()),
             _ => {}
         }
@@ -127,11 +127,11 @@ impl ClientHelloReader {
         self.header_len += 1;
         if self.header_len == HEADER {
             let [_, _, _, high, low] = self.header;
-            self.owed = usize::from(u16::from_be_bytes([high, low]));
+            self.left = usize::from(u16::from_be_bytes([high, low]));
             self.header_len = 0;
             self.records += 1;
             // An empty handshake record is forbidden, and would let a peer keep us busy for nothing.
-            if self.owed == 0 || self.owed > MAX_RECORD {
+            if self.left == 0 || self.left > MAX_RECORD {
                 return Err(RefusedHello::malformed());
             }
         }
@@ -151,8 +151,8 @@ impl ClientHelloReader {
             return Err(RefusedHello::malformed());
         }
         let end = HANDSHAKE_HEADER + promised;
-        // The record that ends the hello carries nothing else: the client has nothing to say before the answer.
-        let beyond = self.message.len() > end || (self.message.len() == end && self.owed > 0);
+        // The record that ends the hello must hold nothing else: the client has nothing to send before the answer.
+        let beyond = self.message.len() > end || (self.message.len() == end && self.left > 0);
         if beyond { Err(RefusedHello::malformed()) } else { Ok(self.message.len() == end) }
     }
 }

@@ -1,4 +1,4 @@
-//! Our reading held against rustls's, on real hellos and on mutations of them: we may be stricter, never laxer, and
+//! Compares our reading with that of rustls, on real hellos and on mutations of them: we may be stricter, never laxer, and
 //! never see another name.
 
 use std::io::Cursor;
@@ -9,7 +9,7 @@ use rustls::server::Acceptor;
 use super::samples::*;
 use super::*;
 
-/// What rustls sees: nothing yet, a name or none, or an error.
+/// What rustls sees: an incomplete hello, a hello with or without a name, or an error.
 #[derive(Debug, PartialEq)]
 enum Seen {
     NeedMore,
@@ -37,13 +37,13 @@ fn rustls_reads(bytes: &[u8]) -> Seen {
     }
 }
 
-/// Asserts the promise for one input; `strict`: that rustls must take what we take.
+/// Checks one input; with `strict`, rustls must accept what we accept.
 fn compare(bytes: &[u8], strict: bool) {
     let Progress::Hello(ours) = ClientHelloReader::new().push(bytes) else {
         return;
     };
     let sni = ours.sni.map(|name| name.to_string());
-    // Only what we would send on: what comes behind is not the hello's.
+    // Only what we would pass on: the bytes after it are not part of the hello.
     match rustls_reads(&bytes[..ours.length]) {
         Seen::Hello(theirs) => assert_eq!(sni, theirs),
         Seen::Error(error) => assert!(!strict, "we pass {sni:?}, rustls says {error}"),

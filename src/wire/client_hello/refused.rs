@@ -1,16 +1,16 @@
-//! Why bytes are no ClientHello, and what of them may stand in a log.
+//! Why bytes are not a valid ClientHello, and which part of them may be logged.
 
 use crate::words::outcome::Reason;
 
 /// Longest text that is kept of a server name that was refused, in characters of the escaped form.
 pub(super) const MAX_OFFERED: usize = 300;
 
-/// Why the bytes are no ClientHello.
+/// Why the bytes are not a valid ClientHello.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RefusedHello {
     /// [`Reason::NotTls`] or [`Reason::ClientHelloMalformed`].
     pub reason: Reason,
-    /// What stood as the server name, where it could be found: escaped, cut, for the log alone.
+    /// The server name as it was sent, where it could be found: escaped, cut, and only for the log.
     pub offered: Option<Box<str>>,
 }
 
@@ -24,7 +24,7 @@ impl RefusedHello {
     }
 }
 
-/// A server name as it may stand in a log: printable ASCII, everything else as `\xNN`, cut with `…`.
+/// A server name in a form that may be logged: printable ASCII, everything else as `\xNN`, cut with `…`.
 pub(super) fn printable(bytes: &[u8]) -> Box<str> {
     let mut text = String::new();
     for piece in bytes.iter().map(|byte| byte.escape_ascii()) {

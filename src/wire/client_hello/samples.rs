@@ -8,7 +8,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore};
 /// The server name of every captured hello that has one.
 pub(crate) const NAME: &str = "git-codecommit.us-east-1.amazonaws.com";
 
-/// Every hello that is known good: what sent it, its bytes, the name it shows.
+/// Every hello that is known to be good: its client, its bytes, its server name.
 pub(crate) fn real() -> Vec<(&'static str, Vec<u8>, Option<&'static str>)> {
     macro_rules! captured {
         ($($file:literal => $sni:expr,)*) => {
@@ -51,7 +51,7 @@ pub(crate) fn post_quantum() -> Vec<u8> {
     bytes
 }
 
-/// The records of `bytes` taken apart: the handshake message alone.
+/// The handshake message of `bytes`, without record headers.
 pub(crate) fn unwrap_records(mut bytes: &[u8]) -> Vec<u8> {
     let mut message = Vec::new();
     while let Some((header, rest)) = bytes.split_first_chunk::<5>() {
@@ -110,7 +110,7 @@ pub(crate) fn naming(name: &[u8]) -> Vec<u8> {
     records(&hello(&[(0, server_names(&[(0, name)])), signature_algorithms()]), 1 << 14)
 }
 
-/// What rustls will not do without.
+/// An extension without which rustls refuses a hello.
 pub(crate) fn signature_algorithms() -> (u16, Vec<u8>) {
     (13, vec![0, 2, 4, 3])
 }

@@ -1,4 +1,4 @@
-//! What a ClientHello must look like, and that the cut of its bytes never matters.
+//! What a ClientHello must look like, and that its segments never matter.
 
 use super::refused::MAX_OFFERED;
 use super::samples::*;
@@ -100,7 +100,7 @@ fn a_hello_is_bounded_in_bytes_before_they_come() {
 }
 
 #[test]
-fn t12_t13_what_is_no_tls_is_refused_on_its_first_bytes() {
+fn t12_t13_bytes_that_are_not_tls_are_refused_at_once() {
     let rows: &[&[u8]] = &[
         b"S",        // SSH-2.0-
         b"G",        // GET
@@ -141,7 +141,7 @@ fn the_versions_of_record_and_hello_are_not_judged_beyond_their_major_number() {
 }
 
 #[test]
-fn t08_a_server_name_is_folded_in_case_and_in_nothing_else() {
+fn t08_only_the_case_of_a_server_name_is_changed() {
     let rows: &[(&[u8], Option<&str>)] = &[
         (b"a.example", Some("a.example")),
         (b"GIT-codecommit.Us-East-1.AmazonAWS.com", Some("git-codecommit.us-east-1.amazonaws.com")),
@@ -224,7 +224,7 @@ fn t07_t08_there_is_one_name_or_none() {
 }
 
 #[test]
-fn t06_the_outer_name_decides_beside_encrypted_client_hello() {
+fn t06_the_outer_name_decides_next_to_encrypted_client_hello() {
     let ech = (0xfe0d, vec![0; 180]);
     let bytes = records(&hello(&[ech, (0, server_names(&[(0, b"outer.example")]))]), 1 << 14);
     assert_eq!(read(&bytes), named(Some("outer.example"), bytes.len()));
@@ -249,7 +249,7 @@ fn every_length_fits_exactly() {
         ("one and a half cipher suites", [&random[..], &[0], &[0, 3, 1, 2, 3], &[1, 0]].concat(), false),
         ("no compression methods", [&random[..], &[0], suites, &[0]].concat(), false),
         ("compression without the null method", [&random[..], &[0], suites, &[1, 1]].concat(), false),
-        ("old compression beside it", [&random[..], &[0], suites, &[2, 1, 0]].concat(), true),
+        ("old compression next to it", [&random[..], &[0], suites, &[2, 1, 0]].concat(), true),
     ];
     for (what, body, good) in rows {
         let bytes = records(&message(body), 1 << 14);
@@ -262,7 +262,7 @@ fn every_length_fits_exactly() {
 fn a_hello_that_is_cut_short_anywhere_is_malformed() {
     let whole = unwrap_records(&naming(b"a.example"));
     let body = &whole[HANDSHAKE_HEADER..];
-    // Cut right before its extensions it is a whole hello of old, without a name.
+    // Cut right before its extensions, it is a complete old hello without a name.
     for length in (0..body.len()).filter(|length| *length != prefix().len()) {
         assert_eq!(read(&records(&message(&body[..length]), 1 << 14)), malformed(None), "{length}");
     }

@@ -1,20 +1,20 @@
 //! Follows a request body through the bytes of a connection, so that the next head begins where this body ends.
 //!
-//! The grammar of chunked coding (RFC 9112 §7.1) is held strictly: CRLF only, no white space around sizes or
-//! extensions, checked arithmetic, bounded extensions and trailers, and no recursion: one state, one byte at a time.
-//! Nothing is stored; the caller keeps or drops the bytes.
+//! The grammar of chunked coding (RFC 9112 §7.1) is read strictly: CRLF only, no white space around sizes or extensions,
+//! checked arithmetic, bounded extensions and trailers. There is no recursion: one state, one byte at a time. Nothing is
+//! stored; the caller keeps or drops the bytes.
 
 use super::fields::is_token_byte;
 use super::framing::MAX_BODY;
 use super::request::{Framing, MAX_FIELDS};
 
-/// Most hexadecimal digits of a chunk's size, leading zeros included.
+/// Most hexadecimal digits of a chunk's size, including leading zeros.
 const MAX_SIZE_DIGITS: u32 = 16;
-/// Most bytes of extensions on one chunk. Signed uploads use 85.
+/// Most bytes of extensions of one chunk. Signed uploads use 85.
 const MAX_EXTENSION: u32 = 256;
-/// Most bytes of extensions in one body: small chunks with long extensions are a lever.
+/// Most bytes of extensions in one body: small chunks with long extensions would cost a lot for little content.
 const MAX_EXTENSIONS: u32 = 16 * 1024;
-/// Most bytes of a trailer section, which has no more fields than a head.
+/// Most bytes of a trailer section, which may have as many fields as a head.
 const MAX_TRAILERS: u32 = 8 * 1024;
 
 /// What is wrong with a chunked body. One line, safe to send.
@@ -23,13 +23,13 @@ pub enum BodyError {
     /// Not hexadecimal digits, or more than 16 of them.
     #[error("a chunk of the body does not begin with its size in hexadecimal")]
     Size,
-    /// One chunk, or all together, larger than 2^63-1.
+    /// One chunk, or all together, are larger than 2^63-1.
     #[error("the chunks of the body are larger than 2^63-1 bytes")]
     TooLarge,
     /// A chunk extension that is not `;name`, `;name=token` or `;name="text"` without white space.
     #[error("a chunk extension is not well-formed, or has white space around it")]
     Extension,
-    /// Too long, one or all.
+    /// The extensions of one chunk, or of all together, are too long.
     #[error("the chunk extensions are too long")]
     ExtensionsTooLong,
     /// Anything but CRLF where a line ends.
@@ -58,14 +58,14 @@ pub enum Piece {
 }
 
 impl Piece {
-    /// How many bytes.
+    /// The number of bytes.
     pub fn len(self) -> usize {
         match self {
             Piece::Framing(length) | Piece::Data(length) | Piece::Trailers(length) => length,
         }
     }
 
-    /// Always false; here because `len` is.
+    /// Always false; it is here because `len` is.
     pub fn is_empty(self) -> bool {
         self.len() == 0
     }
@@ -73,9 +73,9 @@ impl Piece {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum BodyState {
-    /// Content by length: so many bytes are left.
+    /// Content by length: how many bytes are left.
     Length(u64),
-    /// Before a chunk's size, or within it: digits so far, size so far.
+    /// Before or within a chunk's size: digits so far, size so far.
     Size(u32, u64),
     ExtensionNameStart,
     ExtensionName,
@@ -85,7 +85,7 @@ enum BodyState {
     ExtensionQuotedPair,
     ExtensionQuotedEnd,
     SizeLf,
-    /// Content of a chunk: so many bytes are left.
+    /// Content of a chunk: how many bytes are left.
     Data(u64),
     DataCr,
     DataLf,
@@ -97,7 +97,7 @@ enum BodyState {
     Done,
 }
 
-/// See the module.
+/// Follows one body, byte by byte: see [the module](self).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BodyFollower {
     state: BodyState,
@@ -105,13 +105,13 @@ pub struct BodyFollower {
     chunk: u64,
     /// Content announced so far, over all chunks.
     total: u64,
-    /// Bytes of extensions on this chunk.
+    /// Bytes of extensions of this chunk.
     extension: u32,
     /// Bytes of extensions so far.
     extensions: u32,
     /// Bytes of trailers so far.
     trailers: u32,
-    /// And fields.
+    /// Fields of trailers so far.
     trailer_fields: usize,
 }
 
@@ -134,13 +134,13 @@ impl BodyFollower {
         }
     }
 
-    /// Whether the body has come to its end: the next byte is another request's.
+    /// Whether the body has ended: the next byte belongs to another request.
     pub fn is_done(&self) -> bool {
         self.state == BodyState::Done
     }
 
-    /// The next piece of the body at the front of `bytes`, as long as it is of one kind. `None` where `bytes` is empty
-    /// or the body is done.
+    /// The next piece of the body at the front of `bytes`: as many bytes as are of one kind. `None` where `bytes` is empty
+    /// or the body has ended.
     ///
     /// # Errors
     /// [`BodyError`], after which the position in the stream is lost.
@@ -196,7 +196,7 @@ impl BodyFollower {
                 self.extension = 0;
                 self.extend(byte, SizeLf)?
             }
-            // White space after the size is an extension's, and not accepted.
+            // White space after the size belongs to an extension, and is not accepted.
             (Size(1.., _), b' ' | b'\t') => return Err(BodyError::Extension),
             (Size(1.., _), b'\n') => return Err(BodyError::LineEnd),
             (Size(..), _) => return Err(BodyError::Size),
@@ -252,7 +252,7 @@ impl BodyFollower {
             (EndLf | TrailerLf, _) | (TrailerValue, b'\n') => return Err(BodyError::LineEnd),
             (TrailerStart | TrailerName | TrailerValue, _) => return Err(BodyError::Trailer),
 
-            // `step` takes content in bulk, and nothing after the end.
+            // `step` takes content as a whole, and nothing after the end.
             (Length(_) | Data(_) | Done, _) => self.state,
         })
     }
@@ -270,7 +270,7 @@ impl BodyFollower {
         }
     }
 
-    /// One byte within or just after an extension: `\r` ends the line, `;` begins another extension.
+    /// One byte within or right after an extension: `\r` ends the line, `;` begins another extension.
     fn extend(&mut self, byte: u8, next: BodyState) -> Result<BodyState, BodyError> {
         if byte == b'\r' {
             return Ok(BodyState::SizeLf);
@@ -280,7 +280,7 @@ impl BodyFollower {
         if self.extension > MAX_EXTENSION || self.extensions > MAX_EXTENSIONS {
             return Err(BodyError::ExtensionsTooLong);
         }
-        // `;` inside a quoted text is text.
+        // Within quotes, `;` is text.
         match byte == b';' && next == BodyState::SizeLf {
             true => Ok(BodyState::ExtensionNameStart),
             false => Ok(next),

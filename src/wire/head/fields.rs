@@ -1,4 +1,4 @@
-//! The fields of one head as httparse gives them, and the token that names, methods and options are made of.
+//! The fields of one head as httparse gives them, and the token, which is the form of names, methods and options.
 
 use super::request::Fault;
 
@@ -16,7 +16,7 @@ pub(super) fn all<'a>(fields: &'a [httparse::Header<'a>], name: &'a str) -> impl
     fields.iter().filter(move |field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
 }
 
-/// The one value of a field that may stand once.
+/// The value of a field that may occur at most once.
 pub(super) fn at_most_one<'a>(
     fields: &'a [httparse::Header<'a>],
     name: &'a str,

@@ -1,7 +1,7 @@
 //! How much body follows a head (RFC 9112 §6), and what its `Connection` field nominates (RFC 9110 §7.6.1).
 //!
-//! A body is exactly one of: none, one `Content-Length`, one `Transfer-Encoding: chunked`. Whatever two readers could
-//! take differently is refused, even where RFC 9112 allows repair: that is how requests are smuggled.
+//! A body is exactly one of: none, one `Content-Length`, one `Transfer-Encoding: chunked`. What two readers could take
+//! differently is refused, even where RFC 9112 allows repair, because requests are smuggled that way.
 
 use http::HeaderMap;
 use http::header::CONNECTION;
@@ -9,11 +9,11 @@ use http::header::CONNECTION;
 use super::fields::{all, at_most_one, is_token_byte};
 use super::request::{Fault, Framing, Version};
 
-/// Most bytes of one body. Larger ones overflow somebody's signed arithmetic.
+/// Most bytes of one body. Larger ones overflow the signed arithmetic of some programs.
 pub(super) const MAX_BODY: u64 = i64::MAX as u64;
 
-/// Fields that `Connection` must not nominate, since the next one on the path would then do without what we, or the
-/// origin, decide by.
+/// Fields that `Connection` must not nominate: a nominated field is removed on the way, and decisions, ours or the origin's,
+/// depend on these.
 const PROTECTED: [&str; 24] = [
     "authorization",
     "cache-control",
@@ -61,7 +61,7 @@ pub(super) fn of(
         (None, Some(_)) if version == Version::Http10 => {
             Err(Fault::bad_request("Transfer-Encoding in an HTTP/1.0 request"))
         }
-        // Lower case, though codings are case-insensitive: the spelling is how one reader misses it.
+        // Only in lower case, although codings are case-insensitive: some readers miss other spellings.
         (None, Some(b"chunked")) => Ok(Framing::Chunked),
         (None, Some(_)) => {
             Err(Fault::bad_request("a Transfer-Encoding other than exactly 'chunked', in lower case"))
@@ -81,8 +81,8 @@ fn content_length(digits: &[u8]) -> Result<u64, Fault> {
         })
 }
 
-/// Whether the client closes after this request. `Proxy-Connection`, which no standard knows and curl sends, is
-/// read in the same way.
+/// Whether the client closes after this request. `Proxy-Connection`, which curl sends and no standard defines, is read in
+/// the same way.
 pub(super) fn check_connection(fields: &[httparse::Header<'_>]) -> Result<bool, Fault> {
     let mut closes = false;
     for value in all(fields, "connection").chain(all(fields, "proxy-connection")) {

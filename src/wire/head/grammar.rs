@@ -1,7 +1,7 @@
 //! The grammar of one whole head: request line, fields, target, host.
 //!
-//! Two readers must agree on every head that passes: the checks written here and httparse, whose fields are taken
-//! only where its request line is, byte for byte, the one that was read here.
+//! Two readers must agree on every head that passes: the checks here and httparse. The fields of httparse are used only where
+//! its request line is, byte for byte, the one that was read here.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
@@ -70,7 +70,7 @@ impl<'a> RequestLine<'a> {
         if self.method.len() > MAX_METHOD {
             return refused("the method is longer than 32 characters");
         }
-        // Methods are case-sensitive (RFC 9110 §9.1), but not every origin knows: no spelling of these passes.
+        // Methods are case-sensitive (RFC 9110 §9.1), but some origins ignore case: no spelling of these passes.
         for name in ["TRACE", "TRACK", "PRI"] {
             if self.method.eq_ignore_ascii_case(name) {
                 return refused("this method is not served by the proxy");
@@ -110,7 +110,7 @@ impl<'a> RequestLine<'a> {
             return bad("the target is neither an http:// URI nor CONNECT's host:port");
         }
         if !scheme.eq_ignore_ascii_case("http") {
-            // `example.com:80` reads as a scheme too (RFC 3986 §3.1); it is meant as an authority.
+            // `example.com:80` can be read as a scheme (RFC 3986 §3.1), but it is meant as an authority.
             return match rest.bytes().all(|byte| byte.is_ascii_digit()) {
                 true => bad("host:port is a target for CONNECT only: write http://host/path"),
                 false => Err(Fault::new(
@@ -163,16 +163,15 @@ fn is_scheme(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
 }
 
-/// Reads a whole head: request line, fields and the empty line, as far as [`HeadLines`](super::HeadLines) says that it
-/// goes.
+/// Reads a whole head: request line, fields and the empty line, up to the end that [`HeadLines`](super::HeadLines) found.
 ///
 /// # Errors
-/// Whatever is not well-formed, or could be read in two ways. The position in the stream is then lost.
+/// The head is not well-formed, or could be read in two ways. The position in the stream is then lost.
 pub fn parse(head: &[u8]) -> Result<Head, Box<RefusedHead>> {
     check(head).map_err(|fault| describe(fault, head))
 }
 
-/// For a head that is waited for no longer, of which `bytes` have come.
+/// The refusal of a head that is no longer waited for. `bytes` are the part of it that arrived.
 pub fn cut_short(reason: Reason, detail: &'static str, bytes: &[u8]) -> Box<RefusedHead> {
     describe(Fault::new(reason, detail), bytes)
 }
@@ -192,7 +191,7 @@ fn check(head: &[u8]) -> Result<Head, Fault> {
     let closes = framing::check_connection(fields)?;
     let expect_continue = expectation(fields)? && line.version == Version::Http11 && framing.has_body();
     at_most_one(fields, "proxy-authorization", "more than one Proxy-Authorization field")?;
-    // RFC 9110 §7.6.2: a proxy would have to answer OPTIONS itself at 0, and nobody needs it to.
+    // RFC 9110 §7.6.2: at 0 a proxy would have to answer OPTIONS itself, which no client needs.
     if method == http::Method::OPTIONS && all(fields, "max-forwards").next().is_some() {
         return Err(Fault::new(Reason::MethodNotAllowed, "OPTIONS with Max-Forwards is not served"));
     }
@@ -235,7 +234,7 @@ fn field_line(line: &[u8]) -> Result<(), Fault> {
     }
 }
 
-/// The second reader. Whatever it refuses is refused; whatever it reads otherwise is, too.
+/// The second reader. What it refuses is refused, and so is what it reads differently.
 fn tokenize<'head, 'space>(
     head: &'head [u8],
     line: &RequestLine<'_>,
@@ -262,9 +261,9 @@ fn tokenize<'head, 'space>(
     }
 }
 
-/// RFC 9112 §3.2: exactly one `Host` in HTTP/1.1, at most one before. Its form is checked, and in an absolute-form
-/// request it must say what the URI says (RFC 9112 §3.2.2 has it ignored; a difference is an attack or a bug). No
-/// decision is ever made on it.
+/// RFC 9112 §3.2: exactly one `Host` in HTTP/1.1, at most one in HTTP/1.0. Its form is checked, and in an absolute-form
+/// request it must name the host of the URI (RFC 9112 §3.2.2 would ignore it, but a difference is an attack or a bug). No
+/// decision ever depends on it.
 fn host(fields: &[httparse::Header<'_>], target: &RequestTarget, version: Version) -> Result<(), Fault> {
     let Some(value) = at_most_one(fields, "host", "more than one Host field")? else {
         return match version {
@@ -284,7 +283,7 @@ fn host(fields: &[httparse::Header<'_>], target: &RequestTarget, version: Versio
     }
 }
 
-/// Whether `Expect: 100-continue` stands there, the only expectation there is (RFC 9110 §10.1.1).
+/// Whether there is `Expect: 100-continue`, the only expectation that exists (RFC 9110 §10.1.1).
 fn expectation(fields: &[httparse::Header<'_>]) -> Result<bool, Fault> {
     match at_most_one(fields, "expect", "more than one Expect field")? {
         None => Ok(false),
@@ -308,11 +307,11 @@ fn header_map(fields: &[httparse::Header<'_>]) -> Result<HeaderMap, Fault> {
     Ok(headers)
 }
 
-/// What a record can say of a refused head: its method, its target, its `User-Agent`, each as far as the bytes that
-/// arrived allow. Done only on refusals, so a good head does not pay for it.
+/// What a record can say about a refused head: its method, its target and its `User-Agent`, as far as the bytes that arrived
+/// show them. Done only on refusals, so that it costs nothing for a good head.
 pub(super) fn describe(fault: Fault, head: &[u8]) -> Box<RefusedHead> {
     let mut lines = head.split(|&byte| byte == b'\n').map(|line| line.strip_suffix(b"\r"));
-    // A line that was cut, or that does not end in CRLF, is not quoted: it may be anything.
+    // A line that is incomplete, or does not end with CRLF, is not quoted: it may be anything.
     let first = lines.next().flatten();
     let line = first.and_then(|line| RequestLine::parse(line).ok());
     let method = line

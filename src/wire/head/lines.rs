@@ -1,31 +1,31 @@
-//! Finds the end of a head, and refuses what need not be waited for: the line endings are checked as they arrive, so
-//! that a client that speaks something else is told at once.
+//! Finds the end of a head, and refuses early what is wrong already: line endings are checked as they arrive, so that a
+//! client that speaks another protocol is refused at once.
 
 use super::fields::is_token_byte;
 use super::grammar::{RequestLine, describe};
 use super::request::{Fault, MAX_FIELDS, RefusedHead};
 use crate::words::outcome::Reason;
 
-/// Watches the line endings as bytes arrive. Every byte is looked at once, whatever the cut, so what is said of a head
-/// does not depend on how it was cut into segments.
+/// Watches the line endings as bytes arrive. Every byte is looked at once, so the verdict on a head does not depend on its
+/// segments.
 #[derive(Default, Debug)]
 pub struct HeadLines {
-    /// Bytes looked at.
+    /// How many bytes were looked at.
     position: usize,
     /// Where the current line begins.
     start: usize,
-    /// Lines ended so far.
+    /// How many lines have ended.
     count: usize,
     /// The byte before `position`.
     previous: u8,
 }
 
 impl HeadLines {
-    /// The end of the head, once its empty line is there. `bytes` are all that came of the connection since the last
-    /// head, those of earlier calls included; `limit` is the most that a head may have.
+    /// The end of the head, once its empty line has arrived. `bytes` are all bytes of the connection since the last head,
+    /// including those of earlier calls; `limit` is the most that a head may have.
     ///
     /// # Errors
-    /// What can be refused before the head is whole: a line ending, a control character, the request line, a size.
+    /// What can be refused before the head is complete: a line ending, a control character, the request line, a size.
     pub fn scan(&mut self, bytes: &[u8], limit: usize) -> Result<Option<usize>, Box<RefusedHead>> {
         self.end(bytes, limit).map_err(|fault| describe(fault, bytes))
     }
@@ -72,7 +72,7 @@ impl HeadLines {
     fn line(&mut self, line: &[u8]) -> Result<(), Fault> {
         self.count += 1;
         if self.count == 1 {
-            // Refused at once: a client of another protocol need not wait for the deadline to be told.
+            // Refused at once: a client of another protocol need not wait for the deadline.
             return RequestLine::parse(line).map(drop);
         }
         if self.count > MAX_FIELDS + 1 {
@@ -90,6 +90,6 @@ fn first_byte(byte: u8) -> Result<(), Fault> {
         )),
         b'\r' | b'\n' => Err(Fault::bad_request("an empty line before the request line")),
         _ if is_token_byte(byte) => Ok(()),
-        _ => Err(Fault::bad_request("the first byte is none of an HTTP request")),
+        _ => Err(Fault::bad_request("the first byte cannot begin an HTTP request")),
     }
 }

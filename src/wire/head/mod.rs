@@ -1,11 +1,11 @@
-//! The strict gate: reads the bytes of one request head from a stranger and says whether it is a well-formed, unambiguous
-//! request that a forward proxy can serve.
+//! The strict gate: reads the bytes of one request head from an untrusted client and says whether it is a well-formed,
+//! unambiguous request that a forward proxy can serve.
 //!
-//! It is stricter than RFC 9112 asks and than any HTTP library is, because what two programs read differently is how
-//! requests are smuggled: CRLF alone ends a line, nothing is folded, nothing is repaired, the framing is one
-//! `Content-Length` or one `chunked`, and the host is asked for in one way. [`lines`] finds where a head ends and checks
-//! what can be checked before that, [`grammar`] reads a whole head, [`framing`] how much body follows and what
-//! `Connection` nominates, [`body`] follows that body so that the next head on the connection begins where it should.
+//! It is stricter than RFC 9112 and than any HTTP library, because requests are smuggled through what two programs read
+//! differently: only CRLF ends a line, nothing is folded, nothing is repaired, the framing is one `Content-Length` or one
+//! `chunked`, and there is one way to name the host. [`lines`] finds where a head ends and checks what can be checked
+//! before that. [`grammar`] reads a whole head. [`framing`] finds how much body follows and what `Connection` nominates.
+//! [`body`] follows that body, so that the next head on the connection begins where it should.
 //!
 //! Not here: the socket, the deadline and the buffer ([`crate::transport::heads`]); whether the target is allowed
 //! ([`crate::rules`]); what the reply looks like ([`crate::session::refuse`]); passwords.

@@ -1,5 +1,5 @@
-//! What a request head says once it is read, and what a refused one leaves for the record. Types alone: the checks
-//! stand in [`grammar`](super::grammar) and [`framing`](super::framing).
+//! What a request head says once it is read, and what is known of a refused one for the record. Not here: the checks, which
+//! are in [`grammar`](super::grammar) and [`framing`](super::framing).
 
 use std::borrow::Cow;
 
@@ -32,7 +32,7 @@ pub enum RequestTarget {
     Absolute {
         /// The URI's authority.
         target: Target,
-        /// What goes into the origin-form upstream; begins with `/`. Has the query: for the log use its `path()`.
+        /// What goes into the origin-form upstream; begins with `/`. It includes the query: for the log use its `path()`.
         path_and_query: PathAndQuery,
     },
 }
@@ -51,30 +51,30 @@ impl RequestTarget {
 pub enum Framing {
     /// Nothing follows.
     None,
-    /// So many bytes, by `Content-Length`; may be 0.
+    /// This many bytes, by `Content-Length`; may be 0.
     Length(u64),
     /// RFC 9112 §7.1.
     Chunked,
 }
 
 impl Framing {
-    /// Whether a body follows, be it an empty one.
+    /// Whether a body follows, even an empty one.
     pub fn has_body(self) -> bool {
         self != Framing::None
     }
 }
 
-/// A request head that passed. All that a decision needs is in the fields; `headers` is for forwarding and credentials.
+/// A request head that passed. A decision needs only the other fields; `headers` is for forwarding and credentials.
 #[derive(Clone, Debug)]
 pub struct Head {
-    /// CONNECT exactly if `target` is [`RequestTarget::Authority`].
+    /// CONNECT if and only if `target` is [`RequestTarget::Authority`].
     pub method: http::Method,
     /// Canonical.
     pub target: RequestTarget,
-    /// As the client said it.
+    /// As the client sent it.
     pub version: Version,
-    /// Every field, copied (nothing here pins the read buffer). Credentials are marked sensitive, so that `Debug`
-    /// does not print them. Values may hold `obs-text` (0x80 to 0xff), save in the fields that are checked here.
+    /// Every field, copied (nothing here keeps the read buffer alive). Credentials are marked sensitive, so that `Debug`
+    /// does not print them. Values may hold `obs-text` (0x80 to 0xff), except in the fields that are checked here.
     pub headers: HeaderMap,
     /// The body that follows.
     pub framing: Framing,
@@ -86,25 +86,25 @@ pub struct Head {
     pub bytes: usize,
 }
 
-/// A refusal at the gate, with what can be said of the request for the record.
+/// A refusal at the gate, with what is known of the request for the record.
 #[derive(Clone, PartialEq, Debug, thiserror::Error)]
 #[error("{reason}: {detail}")]
 pub struct RefusedHead {
     /// `bad_request`, `bad_target`, `head_too_large`, `head_timeout`, `method_not_allowed` or `scheme_not_allowed`.
     pub reason: Reason,
-    /// One line that says what is wrong. Holds no byte that the client sent, so it is safe in a reply and a log.
+    /// One line that says what is wrong. It holds no byte that the client sent, so it is safe in a reply and a log.
     pub detail: Cow<'static, str>,
     /// The method, where the request line has one.
     pub method: Option<http::Method>,
     /// The target, where it is canonical.
     pub target: Option<RequestTarget>,
-    /// The target as it was sent, where it is not: any bytes but a space, escaped and cut by the log.
+    /// The target as it was sent, where it is not canonical: any bytes but a space. The log escapes and cuts it.
     pub malformed: Option<Box<[u8]>>,
-    /// At most [`MAX_USER_AGENT`] bytes; not escaped: the log does that.
+    /// At most [`MAX_USER_AGENT`] bytes, not escaped: the log does that.
     pub user_agent: Option<Box<str>>,
 }
 
-/// What a check found wrong, before anything is known of the rest of the head.
+/// What a check found wrong, before anything is known about the rest of the head.
 #[derive(Debug)]
 pub(super) struct Fault {
     pub(super) reason: Reason,

@@ -1,4 +1,4 @@
-//! Case tables, and the crate `proxy-header` as the second opinion on generated headers.
+//! Case tables, and a comparison with the crate `proxy-header` on generated headers.
 #![allow(clippy::indexing_slicing, reason = "the tests cut their own bytes")]
 
 use std::net::SocketAddr;
@@ -131,7 +131,7 @@ fn a_length_that_lies_is_refused() {
     assert_eq!(parse(&promise), Parsed::Invalid("a PROXY v2 header of more than 4,096 bytes"));
     // One byte more in the length than in the fields: a field begins and does not end.
     assert_eq!(parse(&with_fields(&[0x04])), Parsed::Invalid("a PROXY v2 field longer than its header"));
-    // One byte less: the last byte would be somebody else's first.
+    // One byte less: the last byte would belong to what follows.
     let mut short = with_fields(&field(0x04, b"xyz"));
     short[15] -= 1;
     assert_eq!(parse(&short), Parsed::Invalid("a PROXY v2 field longer than its header"));
@@ -184,7 +184,7 @@ fn the_checksum_is_verified_wherever_it_stands() {
         for at in 16..good.len() {
             let mut bad = good.clone();
             bad[at] ^= 1;
-            // 0x02 is what the type of the checksum becomes: then there is none to verify.
+            // The type of the checksum becomes 0x02: then there is none to verify.
             assert!(!matches!(parse(&bad), Parsed::Header(_)) || bad[at] == 0x02, "bit flipped at {at}");
         }
     }
@@ -279,7 +279,7 @@ proptest! {
         let ours = parse(&bytes);
         let theirs = ProxyHeader::parse(&bytes, ParseConfig::default());
         if let Parsed::Header(header) = ours {
-            // Ours is the stricter one, save for LOCAL, where the specification has the family discarded.
+            // Ours is the stricter one, except for LOCAL, where `proxy-protocol.txt` says to discard the family.
             if command != 0x20 {
                 let (theirs, len) = theirs.unwrap();
                 prop_assert_eq!(len, header.len);

@@ -11,11 +11,11 @@ const MAX_LINE: usize = 107;
 /// `PROXY UNKNOWN` and its end: no line is shorter.
 const MIN_LINE: usize = 15;
 
-/// Reads a line that begins with [`SIGNATURE`] as far as it is there.
+/// Reads a line that begins with [`SIGNATURE`], as far as it has arrived.
 pub(super) fn parse(bytes: &[u8]) -> Parsed {
     let line = bytes.get(..MAX_LINE).unwrap_or(bytes);
     let Some(end) = line.iter().position(|byte| matches!(byte, b'\r' | b'\n')) else {
-        // The end, CR and LF, is wholly missing.
+        // The end, CR and LF, is still missing.
         return need_more(line.len() + 2);
     };
     let (text, ending) = line.split_at(end);

@@ -8,8 +8,8 @@ use super::header::{Header, Parsed};
 pub(super) const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 /// Signature, version and command, family and transport, length.
 pub(super) const FIXED: usize = 16;
-/// The greatest accepted length of what follows the fixed part. An NLB sends less than 100 bytes, HAProxy with every
-/// option some hundred; the format would allow 65,535.
+/// The largest accepted length of what follows the fixed part. An NLB sends less than 100 bytes, HAProxy with every option a
+/// few hundred; the format would allow 65,535.
 pub(super) const MAX_BODY: usize = 4096;
 
 /// PP2_TYPE_CRC32C.
@@ -31,7 +31,7 @@ pub(super) const BAD_FAMILY: Parsed =
 const BAD_LENGTH: Parsed = Parsed::Invalid("a PROXY v2 header of more than 4,096 bytes");
 const SHORT: Parsed = Parsed::Invalid("a PROXY v2 header too short for its addresses");
 
-/// Reads a header that begins with [`SIGNATURE`], as far as it is there.
+/// Reads a header that begins with [`SIGNATURE`], as far as it has arrived.
 pub(super) fn parse(bytes: &[u8]) -> Parsed {
     let Some((fixed, rest)) = bytes.split_first_chunk::<FIXED>() else {
         return Parsed::NeedMore(FIXED);
@@ -97,7 +97,7 @@ fn split_ports([a, b, c, d]: [u8; 4]) -> (u16, u16) {
     (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]))
 }
 
-/// Reads all fields; `whole` is the header they stand in. Gives the VPC endpoint.
+/// Reads all fields; `whole` is the header that holds them. The result is the VPC endpoint.
 fn read_fields(whole: &[u8], mut fields: &[u8]) -> Result<Option<Box<str>>, &'static str> {
     let mut vpc_endpoint = None;
     let mut checked = false;
@@ -117,7 +117,7 @@ fn read_fields(whole: &[u8], mut fields: &[u8]) -> Result<Option<Box<str>>, &'st
             AWS => match value.split_first() {
                 None => return Err("a PROXY v2 AWS field without a subtype"),
                 Some((&AWS_VPC_ENDPOINT, id)) => {
-                    // Two would be two answers to who asks.
+                    // With two it would be unclear which client it is.
                     if vpc_endpoint.replace(read_vpc_endpoint(id)?).is_some() {
                         return Err("a PROXY v2 header with two VPC endpoint ids");
                     }
@@ -135,7 +135,7 @@ fn split_value(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(usize::from(u16::from_be_bytes(*len)))
 }
 
-/// It goes to policies and logs, so it is no more than what AWS writes: letters, digits, hyphens.
+/// The id goes to policies and logs, so only what AWS writes is accepted: letters, digits, hyphens.
 fn read_vpc_endpoint(id: &[u8]) -> Result<Box<str>, &'static str> {
     if id.is_empty() || id.len() > MAX_VPC_ENDPOINT {
         return Err("a PROXY v2 VPC endpoint id of a wrong length");
@@ -146,8 +146,8 @@ fn read_vpc_endpoint(id: &[u8]) -> Result<Box<str>, &'static str> {
     Ok(id.iter().copied().map(char::from).collect::<String>().into_boxed_str())
 }
 
-/// Compares the checksum field `value`, behind which `after` bytes of the header follow, with the sum of the header
-/// with that field as zero (section 2.2.3).
+/// Compares the checksum field `value` with the checksum of the header in which that field is zero (section 2.2.3). `after`
+/// is the number of bytes of the header after the field.
 fn check(whole: &[u8], value: &[u8], after: usize) -> Result<(), &'static str> {
     let expected =
         value.try_into().map(u32::from_be_bytes).map_err(|_| "a PROXY v2 checksum of a wrong length")?;
@@ -158,7 +158,8 @@ fn check(whole: &[u8], value: &[u8], after: usize) -> Result<(), &'static str> {
     if crc32c(sum) == expected { Ok(()) } else { Err("a PROXY v2 header with a wrong checksum") }
 }
 
-/// CRC-32C (Castagnoli) as in RFC 4960, appendix B. Bit by bit: a header has some hundred bytes, and is read once.
+/// CRC-32C (Castagnoli) as in RFC 4960, appendix B. Bit by bit: a header has a few hundred bytes at most,
+/// and is read once.
 pub(super) fn crc32c(bytes: impl Iterator<Item = u8>) -> u32 {
     const POLYNOMIAL: u32 = 0x82F6_3B78;
     !bytes.fold(u32::MAX, |sum, byte| {

@@ -36,7 +36,7 @@ pub(super) struct Tunnel {
     pub(super) ending: JoinHandle<Ending>,
 }
 
-/// Two ends of one connection; the buffers are as small as the kernel lets them be, where `buffer` says so.
+/// Two ends of one connection; with `buffer`, the socket buffers are as small as the kernel allows.
 async fn connection(buffer: Option<u32>) -> (TcpStream, TcpStream) {
     let make = || {
         let socket = TcpSocket::new_v4().unwrap();
@@ -103,7 +103,7 @@ async fn exactly(stream: &mut TcpStream, count: usize) -> Vec<u8> {
     bytes
 }
 
-/// Reads until the connection breaks, and wants it to be a reset.
+/// Reads until the connection breaks; it must be a reset.
 async fn wants_reset(stream: &mut TcpStream) {
     let error = stream.read_to_end(&mut Vec::new()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
@@ -114,7 +114,7 @@ fn reset_now(stream: TcpStream) {
     drop(stream);
 }
 
-/// A recognisable mega of bytes.
+/// A megabyte with a pattern.
 fn bulk() -> Vec<u8> {
     (0_u32..1_000_000).flat_map(u32::to_le_bytes).collect()
 }
@@ -138,7 +138,7 @@ async fn the_upstream_of_a_tunnel_that_lasts_has_keepalive() {
     for how in [How::Large, How::Streams] {
         let (mut client, _client_far) = connection(None).await;
         let (mut upstream, _upstream_far) = connection(None).await;
-        // The options of a socket are those of every descriptor that names it.
+        // All descriptors of a socket share its options.
         let options =
             socket2::Socket::from(std::os::fd::AsFd::as_fd(&upstream).try_clone_to_owned().unwrap());
         let (meter, cancel) = (Meter::default(), Cancel::new());
@@ -210,7 +210,7 @@ async fn bulk_passes_whole_and_gives_its_pipe_back_while_the_tunnel_rests() {
                 exactly(&mut tunnel.upstream, sent.len())
             );
             assert!(got == sent, "{how:?}");
-            // An echo: when it is here, the relay has been to the end of the burst.
+            // An echo: when it arrives, the relay has reached the end of the burst.
             tunnel.upstream.write_all(b"!").await.unwrap();
             exactly(&mut tunnel.client, 1).await;
         }
@@ -262,11 +262,11 @@ async fn a_reset_after_a_half_close_is_noticed_in_silence() {
     }
 }
 
-/// Writes until the tunnel takes no more for a while.
+/// Writes until the tunnel takes nothing more for a while.
 async fn stuff(stream: &mut TcpStream) -> u64 {
     let chunk = vec![0; 4096];
     let mut taken = 0;
-    // A pause, not a hope: a tunnel that would still take bytes only makes the test weaker.
+    // If the tunnel would still take bytes after the pause, the test is weaker but not wrong.
     while let Ok(written) = tokio::time::timeout(Duration::from_millis(200), stream.write(&chunk)).await {
         taken += written.unwrap() as u64;
     }
@@ -378,20 +378,20 @@ async fn t65_a_busy_tunnel_ends_at_its_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_long_tunnel_tells_its_progress_every_five_minutes_whatever_moves() {
+async fn a_long_tunnel_reports_its_progress_every_five_minutes_whatever_moves() {
     let (mut client, near_client) = connection(None).await;
     let (near_upstream, mut upstream) = connection(None).await;
-    let (meter, cancel, told) = (Meter::default(), Cancel::new(), AtomicUsize::new(0));
+    let (meter, cancel, reports) = (Meter::default(), Cancel::new(), AtomicUsize::new(0));
     let limits = RelayLimits { idle_timeout: Duration::from_secs(1000), ..limits() };
     let mut relay = Relay::splicing(Early::default(), limits);
     let progress = || {
-        told.fetch_add(1, Ordering::Relaxed);
+        reports.fetch_add(1, Ordering::Relaxed);
     };
     let begun = Instant::now();
     let talk = async {
         for minute in 0..12 {
             tokio::time::sleep_until(begun + Duration::from_secs(60 * minute + 30)).await;
-            assert_eq!(told.load(Ordering::Relaxed) as u64, minute / 5, "minute {minute}");
+            assert_eq!(reports.load(Ordering::Relaxed) as u64, minute / 5, "minute {minute}");
             client.write_all(b".").await.unwrap();
             exactly(&mut upstream, 1).await;
         }
@@ -400,11 +400,11 @@ async fn a_long_tunnel_tells_its_progress_every_five_minutes_whatever_moves() {
         tokio::join!(relay.run(&near_client, &near_upstream, &meter, &cancel, &progress), talk);
     assert_eq!(ending, Ending::IdleTimeout);
     // The last byte at 11.5 minutes, the end at 28.2.
-    assert_eq!(told.load(Ordering::Relaxed), 5);
+    assert_eq!(reports.load(Ordering::Relaxed), 5);
 }
 
 #[tokio::test]
-async fn a_cancelled_tunnel_ends_as_it_was_told() {
+async fn a_cancelled_tunnel_ends_with_the_ending_that_was_given() {
     for how in EVERY_WAY {
         for ending in [Ending::PolicyRevoked, Ending::Drained] {
             let mut tunnel = plain(how).await;
@@ -418,7 +418,7 @@ async fn a_cancelled_tunnel_ends_as_it_was_told() {
 }
 
 #[test]
-fn an_ending_tells_whose_fault_it_was() {
+fn an_ending_says_which_side_failed() {
     use ErrorKind::*;
     for (kind, client, upstream) in [
         (ConnectionReset, Ending::ClientReset, Ending::UpstreamReset),

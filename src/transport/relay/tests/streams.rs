@@ -1,5 +1,5 @@
-//! Streams that do what sockets on a test's machine never do: one that never runs dry, one that holds back what is written
-//! until it is flushed, and one that tells its end as TLS does that was cut.
+//! Streams that do what sockets in a test never do: one that always has more to read, one that holds back what is written
+//! until it is flushed, and one that ends like TLS without a close_notify.
 
 use std::task::ready;
 
@@ -9,8 +9,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::super::direction::TURN;
 use super::*;
 
-/// Says and takes as much as is asked of it. It ends after eight turns, so that a relay without turns fails the test and
-/// does not hang it.
+/// Gives and takes as much as it is asked for. It ends after eight turns, so that a relay without turns fails the test
+/// instead of hanging.
 struct Torrent {
     socket: TcpStream,
     left: usize,
@@ -56,7 +56,7 @@ impl AsyncWrite for Torrent {
 }
 
 #[tokio::test]
-async fn a_tunnel_that_never_runs_dry_leaves_others_their_turn() {
+async fn a_tunnel_that_always_has_more_leaves_others_their_turn() {
     let (client, upstream) = connection(None).await;
     let (mut client, mut upstream) = (Torrent::over(client), Torrent::over(upstream));
     let (meter, cancel) = (Meter::default(), Cancel::new());
@@ -121,7 +121,7 @@ async fn what_a_stream_holds_back_is_flushed_before_the_relay_waits() {
     let mut near_client = Holding { stream: near_client, held: Vec::new() };
     let mut near_upstream = Holding { stream: near_upstream, held: Vec::new() };
     let (meter, cancel) = (Meter::default(), Cancel::new());
-    // Exactly the limit, then one byte more: what the limit lets pass arrives all the same.
+    // Exactly the limit, then one byte more: what the limit allows still arrives.
     let limits = RelayLimits { upload: Allowance::limited(Some(8)), ..limits() };
     let mut relay = Relay::copying(Early::default(), limits);
     let talk = async {
@@ -154,7 +154,7 @@ async fn early_bytes_beyond_the_limit_are_flushed_up_to_it() {
     drop(client);
 }
 
-/// Tells its FIN as rustls tells the end of a connection without a close_notify.
+/// Reports its FIN as rustls reports the end of a connection without a close_notify.
 struct Abrupt(TcpStream);
 
 impl Transport for Abrupt {
@@ -208,7 +208,7 @@ async fn tls_without_a_close_notify_is_a_fin_and_the_answer_still_flows() {
         assert_eq!(rest(&mut client).await, b"answer");
     };
     let running = relay.run_streams(&mut near_client, &mut near_upstream, &meter, &cancel, &|| {});
-    // Taken for a fault, it would end the relay and leave the talk waiting.
+    // If this were taken for a fault, it would end the relay, and the exchange below would hang.
     let both = async { tokio::join!(running, talk) };
     let (ending, ()) = tokio::time::timeout(Duration::from_secs(30), both).await.expect("the answer");
     assert_eq!(ending, Ending::ClientClosed);

@@ -1,4 +1,4 @@
-//! Whatever passes the gate, hyper must read as the same single request: two readers that differ are the attack.
+//! What passes the gate, hyper must read as the same single request: a difference between two readers is the attack.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
@@ -13,7 +13,7 @@ use super::{block_on, verdict, with_fields};
 use crate::wire::head::{Framing, Head, RequestTarget};
 use crate::words::target::Target;
 
-/// What hyper's server makes of the same bytes: every request it saw, with its body.
+/// What hyper's server reads from the same bytes: every request, with its body.
 pub(super) async fn seen_by_hyper(bytes: &[u8]) -> Vec<(http::request::Parts, Vec<u8>)> {
     let (mut client, proxy) = tokio::io::duplex(256 * 1024);
     client.write_all(bytes).await.expect("room");
@@ -37,7 +37,7 @@ pub(super) async fn seen_by_hyper(bytes: &[u8]) -> Vec<(http::request::Parts, Ve
     std::mem::take(&mut *seen.lock().expect("no panic"))
 }
 
-/// Whatever passes the gate, hyper reads as the same single request.
+/// Checks that hyper reads these bytes, which passed the gate, as the same single request.
 async fn agrees_with_hyper(bytes: &[u8], head: &Head) {
     let seen = seen_by_hyper(&bytes[..head.bytes]).await;
     let [(parts, _)] = &seen[..] else {
@@ -67,7 +67,7 @@ async fn agrees_with_hyper(bytes: &[u8], head: &Head) {
     assert_eq!(parts.headers.len(), head.headers.len());
 }
 
-/// Heads that are nearly right: the pieces that parsers disagree on, put together at random.
+/// Heads that are nearly right: pieces on which parsers disagree, combined at random.
 fn nearly_a_head() -> impl Strategy<Value = Vec<u8>> {
     let method =
         prop::sample::select(vec!["GET", "POST", "CONNECT", "OPTIONS", "HEAD", "X-Y", "get", "TRACE", ""]);

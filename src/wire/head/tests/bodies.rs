@@ -1,4 +1,4 @@
-//! The body's promises as tables, and against hyper.
+//! What the reader of bodies promises: as tables, and compared with hyper.
 
 use proptest::prelude::*;
 
@@ -101,7 +101,7 @@ fn extensions_and_trailers_are_bounded() {
     assert_eq!(follow(Framing::Chunked, &chunk(257)), Err(BodyError::ExtensionsTooLong));
     assert!(follow(Framing::Chunked, &chunk(256).repeat(64)).is_ok());
     assert_eq!(follow(Framing::Chunked, &chunk(256).repeat(65)), Err(BodyError::ExtensionsTooLong));
-    // A trailer's name, colon, space and line end count, too.
+    // A trailer's name, colon, space and line end count as well.
     let trailer = |length: usize| format!("0\r\nA: {}\r\n", "b".repeat(length)).into_bytes();
     assert!(follow(Framing::Chunked, &trailer(8187)).is_ok());
     assert_eq!(follow(Framing::Chunked, &trailer(8188)), Err(BodyError::TrailersTooLong));
@@ -111,7 +111,7 @@ fn extensions_and_trailers_are_bounded() {
 }
 
 #[test]
-fn pieces_tell_content_from_framing() {
+fn pieces_separate_content_from_framing() {
     let mut follower = BodyFollower::new(Framing::Chunked);
     let mut bytes = &b"3;a\r\nabc\r\n0\r\nT: u\r\n\r\nGET"[..];
     let mut pieces = Vec::new();

@@ -1,4 +1,4 @@
-//! The gate's promises as tables: bytes, verdict, reason. `THREATS` row numbers stand where a case has one.
+//! What the gate promises, as tables: bytes, verdict, reason. A case that is in `THREATS` has the number of its row.
 
 mod against_hyper;
 mod bodies;
@@ -6,14 +6,14 @@ mod bodies;
 use super::*;
 use crate::words::outcome::Reason::*;
 
-/// Most bytes of a head here.
+/// Most bytes of a head in these tests.
 const LIMIT: usize = 16 * 1024;
 
 fn block_on<F: Future>(future: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(future)
 }
 
-/// What is said of `bytes`, all of them at hand; `None`: no whole head.
+/// The verdict on `bytes`, which arrive at once; `None`: the head is not complete.
 fn verdict(bytes: &[u8]) -> Result<Option<Head>, Box<RefusedHead>> {
     read_within(bytes, LIMIT)
 }
@@ -64,7 +64,7 @@ fn an_absolute_form_becomes_target_and_path() {
 }
 
 #[test]
-fn what_is_said_of_body_and_connection() {
+fn body_and_connection_are_read() {
     for (version, fields, framing, keep_alive, expect) in [
         ("1.1", "", Framing::None, true, false),
         ("1.1", "Content-Length: 0\r\n", Framing::Length(0), true, false),
