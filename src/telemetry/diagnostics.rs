@@ -1,7 +1,7 @@
-//! egressd's own messages: to standard error, through a thread that would rather lose one than hold anybody up.
+//! egressd's own messages: to standard error, through a thread that loses a message rather than delay anything.
 //!
-//! stderr is usually drained by the same container shim as the access log. If that stalls, a direct write would freeze
-//! every worker that has something to say. Not here: the access log, which loses nothing.
+//! stderr is usually read by the same container shim as the access log. If that stalls, a direct write would freeze
+//! every worker that has something to log. Not here: the access log, which loses nothing.
 
 use std::fmt::{self, Write as _};
 use std::io::{self, Write};
@@ -22,10 +22,10 @@ use tracing_subscriber::reload;
 
 use crate::config::{DiagnosticsFormat, Log, LogLevel};
 
-/// Lines that wait for stderr at most.
+/// The most lines that may wait for stderr.
 const LINES: usize = 4096;
 
-/// Keep it until the end of the program: dropping it writes what waits, for a second at most.
+/// Keep it until the end of the program: dropping it writes the waiting messages, for at most a second.
 #[must_use = "messages are lost once this is dropped"]
 pub struct Diagnostics {
     _guard: WorkerGuard,
@@ -34,26 +34,26 @@ pub struct Diagnostics {
     lost: ErrorCounter,
 }
 
-/// Sends this program's messages to stderr, as `log` says.
+/// Sends this program's messages to stderr, as `log` configures.
 ///
 /// # Errors
-/// Where messages go elsewhere already.
+/// If messages already go elsewhere.
 pub fn start(log: Log) -> io::Result<Diagnostics> {
     let (subscriber, diagnostics, control) = subscriber(log, io::stderr());
     tracing::subscriber::set_global_default(subscriber).map_err(io::Error::other)?;
-    // The only one: another start has failed above.
+    // The only one: a second start has failed above.
     let _ = CONTROL.set(control);
     Ok(diagnostics)
 }
 
-/// From here on messages are as `log` says. Nothing happens where they were never [`start`]ed.
+/// From now on messages follow `log`. Nothing happens if they were never [`start`]ed.
 pub fn follow(log: Log) {
     if let Some(control) = CONTROL.get() {
         control.follow(log);
     }
 }
 
-/// Beside tracing's own subscriber, which is one for the process as well.
+/// In addition to tracing's own subscriber, which is one for the process as well.
 static CONTROL: OnceLock<Control> = OnceLock::new();
 
 /// What a reload of `log` changes.
@@ -107,14 +107,14 @@ fn subscriber(
         });
     let (filter, handle) = reload::Layer::new(level(log.level));
     let level = move |level| {
-        // Fails only when the subscriber is gone, and its messages with it.
+        // Fails only if the subscriber is gone, and its messages with it.
         let _ = handle.reload(level);
     };
     let subscriber = tracing_subscriber::registry().with(messages).with(filter);
     (Box::new(subscriber), diagnostics, Control { level: Box::new(level), json })
 }
 
-/// Text or JSON, whichever it is now.
+/// Text or JSON, as currently configured.
 struct Either {
     json: Arc<AtomicBool>,
     as_text: Format<Full, SystemTime>,
@@ -136,8 +136,8 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> FormatEvent<S, DefaultFields> for E
     }
 }
 
-/// Lets a message be one line and nothing but text, whatever somebody put into it: a host name in an error is what a
-/// stranger sent.
+/// Makes a message one line of plain text, whatever it contains: a host name in an error comes from an untrusted
+/// client.
 struct Plain(NonBlocking);
 
 impl<'a> MakeWriter<'a> for Plain {
@@ -288,7 +288,7 @@ mod tests {
         output.stall(true);
         let (subscriber, diagnostics, _) = subscriber(TEXT, output.clone());
         tracing::subscriber::with_default(subscriber, || {
-            // Comes to its end only if no message waits.
+            // Ends only if no message waits.
             for number in 0..3 * LINES {
                 tracing::info!(number, "x");
             }

@@ -1,4 +1,4 @@
-//! How records look under a configuration.
+//! The format of records under a configuration.
 //!
 //! Not here: the formats themselves ([`super::access_log::Json`], [`super::squid`]).
 
@@ -6,7 +6,7 @@ use super::access_log::{Format, Json};
 use super::squid::Squid;
 use crate::config::LogFormat;
 
-/// The format that is asked for. `parent`: whether targets are reached by a parent proxy, which Squid's formats name.
+/// The configured format. `parent`: whether targets are reached through a parent proxy, which Squid's formats name.
 pub fn format(format: &LogFormat, parent: bool) -> Box<dyn Format> {
     match format {
         LogFormat::Json => Box::new(Json),

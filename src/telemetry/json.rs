@@ -1,16 +1,16 @@
 //! One JSON object on one line, in printable ASCII only, with every value escaped and of bounded length.
 //!
 //! Everything outside U+0020…U+007E is written as `\uXXXX`: C0, DEL, C1, bidirectional controls, line separators,
-//! invisible and look-alike characters alike. So nothing a client sends can end the line, move a terminal's cursor or
-//! show as something else, and no Unicode table has to be kept up to date for that; a JSON reader gets the same
-//! characters back. Bytes that are no UTF-8 are shown as the text `\xNN`. Not here: which fields there are
+//! invisible and look-alike characters alike. So nothing that a client sends can end the line, move a terminal's
+//! cursor or look like something else, and this needs no Unicode table to be kept up to date; a JSON reader gets the
+//! same characters back. Bytes that are not UTF-8 are shown as the text `\xNN`. Not here: which fields there are
 //! ([`super::record`]).
 
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
 use std::time::Duration;
 
-/// Stands at the end of a value that was cut: U+2026 in JSON's spelling.
+/// The end of a value that was cut: U+2026 in JSON's spelling.
 pub(super) const CUT_MARK: &str = "\\u2026";
 
 /// Writes members in the order of the calls, and remembers which values it cut.
@@ -41,7 +41,7 @@ impl<'o> Object<'o> {
         self.out.extend_from_slice(b"\":");
     }
 
-    /// `null`: absent, but not missing.
+    /// `null`: the field is there, without a value.
     pub(super) fn null(&mut self, name: &'static str) {
         self.name(name);
         self.out.extend_from_slice(b"null");
@@ -70,7 +70,7 @@ impl<'o> Object<'o> {
         let _ = write!(self.out, "\"{value}\"");
     }
 
-    /// Anything that can be shown, at most `longest` bytes as written; or null.
+    /// Any value that can be displayed, at most `longest` bytes as written; or null.
     pub(super) fn shown(&mut self, name: &'static str, value: Option<impl fmt::Display>, longest: usize) {
         let Some(value) = value else { return self.null(name) };
         self.text(name, longest, |text| {
@@ -78,7 +78,7 @@ impl<'o> Object<'o> {
         });
     }
 
-    /// A stranger's bytes, at most `longest` bytes as written; or null.
+    /// An untrusted peer's bytes, at most `longest` bytes as written; or null.
     pub(super) fn bytes(&mut self, name: &'static str, value: Option<&[u8]>, longest: usize) {
         let Some(value) = value else { return self.null(name) };
         self.text(name, longest, |text| text.push_bytes(value));
@@ -113,14 +113,15 @@ impl<'o> Object<'o> {
 pub(super) struct Text<'o> {
     out: &'o mut Vec<u8>,
     start: usize,
-    /// Where the mark goes if the value turns out to be too long: the last end of a whole unit that leaves it room.
+    /// Where the mark goes if the value turns out to be too long: the end of the last whole unit that leaves room for
+    /// it.
     mark_at: usize,
     longest: usize,
     cut: bool,
 }
 
 impl Text<'_> {
-    /// Bytes that ought to be UTF-8 and need not be.
+    /// Bytes that should be UTF-8, but may not be.
     pub(super) fn push_bytes(&mut self, bytes: &[u8]) {
         for chunk in bytes.utf8_chunks() {
             self.push(chunk.valid());
@@ -218,7 +219,7 @@ mod tests {
             ("\u{430}mazon".as_bytes(), r"\u0430mazon"),
             ("\u{1f600}\u{e0041}".as_bytes(), r"\ud83d\ude00\udb40\udc41"),
             (b"a\xff\xc3", r"a\\xff\\xc3"),
-            // An overlong NUL and a surrogate are no UTF-8.
+            // An overlong NUL and a surrogate are not UTF-8.
             (b"\xc0\x80 \xed\xa0\x80", r"\\xc0\\x80 \\xed\\xa0\\x80"),
             (b"", ""),
         ];

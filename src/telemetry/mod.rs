@@ -1,6 +1,6 @@
-//! What egressd tells: the access log, the metrics, and its own diagnostics.
+//! What egressd reports: the access log, the metrics, and its own diagnostics.
 //!
-//! Not here: who serves them ([`crate::operate::admin`]), and what is read back from a log ([`crate::commands::logs`]).
+//! Not here: serving them ([`crate::operate::admin`]), and reading a log back ([`crate::commands::logs`]).
 
 pub mod access_log;
 pub mod diagnostics;

@@ -9,18 +9,18 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, OFlags};
 
-/// Takes lines. Called by the writer thread alone; a call may block for as long as it likes.
+/// Takes lines. Called only by the writer thread; a call may block for any time.
 pub trait Output: Send {
-    /// Takes some of `bytes` and tells how many, as [`Write::write`] does.
+    /// Takes some of `bytes` and returns how many, as [`Write::write`] does.
     ///
     /// # Errors
-    /// Whatever the output says. None of `bytes` was taken then.
+    /// The output's error. Then none of `bytes` was taken.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
 
     /// Opens the output again by its name, if it has one. On an error the old one stays.
     ///
     /// # Errors
-    /// As of opening a file.
+    /// As for opening a file.
     fn reopen(&mut self) -> io::Result<Reopened> {
         Ok(Reopened::Same)
     }
@@ -34,14 +34,14 @@ pub trait Output: Send {
 pub enum Reopened {
     /// The same file, or nothing that can be opened again.
     Same,
-    /// Another file: a line half written to the old one has to be written whole.
+    /// A different file: a line that was half written to the old one must be written again whole.
     Other,
 }
 
-/// Standard output, blocking. `O_NONBLOCK` is never set: the open file description is shared with what started us,
-/// often with stderr, and EAGAIN would then hit programs that do not expect it.
+/// Standard output, blocking. `O_NONBLOCK` is never set: the open file description is shared with the parent process,
+/// and often with stderr, and EAGAIN would then hit programs that do not expect it.
 pub fn stdout() -> io::Result<Box<dyn Output>> {
-    // A descriptor of our own: std's stdout has a lock and a line buffer in front.
+    // A separate descriptor: std's stdout has a lock and a line buffer in front.
     let descriptor = io::stdout().as_fd().try_clone_to_owned()?;
     Ok(Box::new(Stdout(File::from(descriptor))))
 }
@@ -58,11 +58,11 @@ impl Output for Stdout {
     }
 }
 
-/// A file by name, made with mode 0640 where it is missing, appended to, opened again by [`Output::reopen`] (a rotation
-/// renames it first). A named pipe works while something reads it.
+/// A file by name: created with mode 0640 if it is missing, appended to, opened again by [`Output::reopen`] (a
+/// rotation renames it first). A named pipe works while something reads it.
 ///
 /// # Errors
-/// As of opening a file; `ENXIO` for a named pipe that nothing reads.
+/// As for opening a file; `ENXIO` for a named pipe that nothing reads.
 pub fn file(path: &Path) -> io::Result<Box<dyn Output>> {
     Ok(Box::new(Appended { file: open(path)?, path: path.to_owned() }))
 }
@@ -91,21 +91,21 @@ impl Output for Appended {
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    // O_NONBLOCK only for the opening, so that a named pipe without a reader is an error now and no hang.
+    // O_NONBLOCK only for opening, so that a named pipe without a reader is an error now instead of a hang.
     let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOCTTY;
     let descriptor = rustix::fs::open(path, flags | OFlags::NONBLOCK, Mode::from_raw_mode(0o640))?;
     rustix::fs::fcntl_setfl(&descriptor, OFlags::APPEND)?;
     let mut file = File::from(descriptor);
     let stat = rustix::fs::fstat(&file)?;
     if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && ends_in_half_a_line(path) {
-        // A kill in mid write left it; without this our first record would be glued to it. If it cannot be written,
-        // neither can the record after it, and that is told where it happens.
+        // A kill in the middle of a write left it; without this, our first record would be appended to it. If the
+        // newline cannot be written, neither can the record after it, and that error is reported there.
         let _ = file.write(b"\n");
     }
     Ok(file)
 }
 
-/// False where it cannot be known: a log directory may let us append and not read.
+/// False if it is unknown: a log directory may allow appending but not reading.
 fn ends_in_half_a_line(path: &Path) -> bool {
     let last = || -> io::Result<u8> {
         let mut file = File::open(path)?;

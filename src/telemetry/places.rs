@@ -1,8 +1,8 @@
 //! The count of places in the log's queue: a request that will write later takes one now.
 //!
-//! A place is taken from the moment it is reserved until its line is on the output, so that the queue is bounded by
-//! construction. One counter, no lock: a reservation is on the way of every request. Checked with every interleaving
-//! in `tests/loom_places.rs`, which is why the atomics come from [`super::sync`].
+//! A place is taken from its reservation until its line is on the output, so that the queue is bounded by
+//! construction. One counter, no lock: every request makes a reservation. `tests/loom_places.rs` checks it with every
+//! interleaving, which is why the atomics come from [`super::sync`].
 
 use super::sync::{AtomicUsize, Ordering};
 
@@ -18,8 +18,9 @@ impl Places {
 
     /// Takes `count` places, all or none, if `spare` are still free after that.
     ///
-    /// Never above the limit, not for a moment: an increment that is taken back would make others fail meanwhile.
-    /// Relaxed is enough: the counter orders nothing else, lines are handed over under the queue's lock.
+    /// Never exceeds the limit, not even for a moment: an increment that is taken back would make others fail
+    /// meanwhile. Relaxed is enough: the counter orders nothing else, and lines are handed over under the queue's
+    /// lock.
     pub(super) fn take(&self, count: usize, spare: usize) -> bool {
         let limit = self.limit.load(Ordering::Relaxed);
         let mut taken = self.taken.load(Ordering::Relaxed);
@@ -48,7 +49,7 @@ impl Places {
         self.limit.load(Ordering::Relaxed)
     }
 
-    /// A lower limit takes no place back that was given: it is reached as places come back.
+    /// A lower limit takes no places back: it is reached as places are given back.
     pub(super) fn set_limit(&self, limit: usize) {
         self.limit.store(limit, Ordering::Relaxed);
     }

@@ -1,10 +1,10 @@
 //! The queue between the workers and the log's writer thread.
 //!
-//! Lines lie one after the other in one buffer, which the writer takes whole and gives back empty: a record costs its
-//! worker one copy of less than a kilobyte under a lock, and no allocation and no system call as long as the writer is
-//! awake. The lock is held for that copy, or by the writer for the swap of two buffers: some 100 ns, so that a
-//! lock-free ring would gain nothing at the 20,000 lines a second that two cores can cause. What *is* lock-free is the
-//! reservation ([`super::places`]) and the question whether the log works, which stand in the way of every request.
+//! Lines are stored one after the other in one buffer, which the writer takes whole and gives back empty. A record
+//! costs its worker one copy of less than a kilobyte under a lock, and no allocation and no system call as long as the
+//! writer is awake. The lock is held for that copy, or by the writer to swap two buffers: some 100 ns. So a lock-free
+//! ring would gain nothing at the 20,000 lines a second that two cores can cause. What *is* lock-free is the
+//! reservation ([`super::places`]) and the check whether the log works, which every request needs.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -17,7 +17,7 @@ pub type Clock = Arc<dyn Fn() -> Duration + Send + Sync>;
 
 /// While it lingers, the writer is woken early once this much waits: its two buffers then stay small in a burst.
 const WAKE_BYTES: usize = 256 * 1024;
-/// A buffer that grew beyond this in a burst is given back.
+/// A buffer that grew beyond this in a burst is freed.
 const KEEP_BYTES: usize = 512 * 1024;
 
 /// Lines and when they were queued.
@@ -43,23 +43,23 @@ impl Batch {
     }
 }
 
-/// What the writer is doing, as far as a worker that brings a line has to know.
+/// What the writer is doing, as far as a worker with a new line must know.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Writer {
-    /// Writing, or about to look again by itself: it needs no call.
+    /// Writing, or about to look again by itself: it needs no wake-up.
     Awake,
     /// Waits a moment for more lines to come.
     Lingering,
-    /// Sleeps until it is called.
+    /// Sleeps until it is woken.
     Parked,
-    /// Ended; what comes now is lost.
+    /// Ended; later lines are lost.
     Gone,
 }
 
 /// What workers and writer share under the lock.
 struct UnderLock {
     filling: Batch,
-    /// The writer has a batch in hand, and with it the oldest line.
+    /// The writer holds a batch, and with it the oldest line.
     in_hand: bool,
     writer: Writer,
     stop: bool,
@@ -73,7 +73,7 @@ pub(super) enum Next {
     Write,
     /// Open the output again.
     Reopen,
-    /// All is written, and it was asked to end.
+    /// Everything is written, and it was asked to end.
     End,
 }
 
@@ -82,9 +82,9 @@ pub(super) enum Next {
 pub(super) enum Woken {
     /// It is time.
     Elapsed,
-    /// The output shall be opened again.
+    /// The output must be opened again.
     Reopen,
-    /// Nobody waits for the rest any more.
+    /// Nothing waits for the rest any more.
     Abandon,
 }
 
@@ -96,7 +96,7 @@ pub(super) struct Queue {
     clock: Clock,
     /// Microseconds plus one of the oldest line that is not on the output; 0: there is none.
     oldest: AtomicU64,
-    /// The same of the first failure since the output last worked.
+    /// The same for the first failure since the output last worked.
     failed_since: AtomicU64,
     gone: AtomicBool,
     queued: AtomicUsize,
@@ -133,7 +133,7 @@ impl Queue {
     }
 
     fn lock(&self) -> MutexGuard<'_, UnderLock> {
-        // Nothing under this lock panics half way.
+        // Nothing under this lock panics half-way.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -176,7 +176,8 @@ impl Queue {
         self.lost.fetch_add(lines as u64, Ordering::Relaxed);
     }
 
-    /// How long the log has not been working: since its output failed, or since its oldest line waited for `stale`.
+    /// How long the log has not been working: since its output failed, or since its oldest line had waited for
+    /// `stale`.
     pub(super) fn unavailable_for(&self, stale: Duration) -> Option<Duration> {
         let (failed, oldest) =
             (self.failed_since.load(Ordering::Relaxed), self.oldest.load(Ordering::Relaxed));
@@ -184,7 +185,7 @@ impl Queue {
             return Some(Duration::MAX);
         }
         if failed == 0 && oldest == 0 {
-            // Nearly always: no clock is read.
+            // The usual case: no clock is read.
             return None;
         }
         let now = (self.clock)();
@@ -228,7 +229,8 @@ impl Queue {
         self.wake.notify_one();
     }
 
-    /// Waits until the writer ended, at most until `timeout`; then tells it to leave the rest. The lines left.
+    /// Waits until the writer ended, at most for `timeout`; then tells it to leave the rest. Returns how many lines
+    /// are left.
     pub(super) fn wait_ended(&self, timeout: Duration) -> usize {
         let state = self.lock();
         let (mut state, _) = self
@@ -243,8 +245,8 @@ impl Queue {
 
     // --- the writer's side
 
-    /// Waits for work. `batch` comes back empty and leaves full; `linger` is how long to wait for more lines, so that
-    /// many are written at once.
+    /// Waits for work. `batch` is passed in empty and comes back full; `linger` is how long to wait for more lines, so
+    /// that many are written at once.
     pub(super) fn next(&self, batch: &mut Batch, linger: Duration) -> Next {
         batch.clear();
         let mut until = Instant::now() + linger;
@@ -282,7 +284,7 @@ impl Queue {
         }
     }
 
-    /// Sleeps through an output's failure; new lines do not wake it.
+    /// Sleeps while the output fails; new lines do not wake it.
     pub(super) fn pause(&self, time: Duration) -> Woken {
         let state = self.lock();
         let (mut state, _) = self
@@ -296,11 +298,11 @@ impl Queue {
         if std::mem::take(&mut state.reopen) { Woken::Reopen } else { Woken::Elapsed }
     }
 
-    /// `lines` lines of `bytes` bytes reached the output; `next` is the oldest now, where the batch has more.
+    /// `lines` lines of `bytes` bytes reached the output; `next` is the oldest now, if the batch has more.
     pub(super) fn done(&self, lines: usize, bytes: usize, next: Option<&Line>) {
         self.failed_since.store(0, Ordering::Relaxed);
         if next.is_some() {
-            // Where it has not, the queue may hold the oldest: `next` looks under the lock.
+            // If it has no more, the queue may hold the oldest: `next` looks under the lock.
             self.set_oldest(next);
         }
         self.queued.fetch_sub(lines, Ordering::Relaxed);
@@ -309,7 +311,7 @@ impl Queue {
         self.places.give_back(lines);
     }
 
-    /// The output failed. Whether it worked before.
+    /// The output failed. Returns whether it worked before.
     pub(super) fn failed(&self) -> bool {
         let now = stamp((self.clock)());
         self.failed_since.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
@@ -323,7 +325,7 @@ impl Queue {
         self.lock().stop
     }
 
-    /// The writer ends, whatever is left: from here on the log is unavailable for good.
+    /// The writer ends, whatever is left: from now on the log is permanently unavailable.
     pub(super) fn writer_ended(&self) {
         let mut state = self.lock();
         self.end(&mut state);

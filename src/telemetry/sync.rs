@@ -1,3 +1,3 @@
-//! The atomics of `places`, by a name of their own: its loom test puts loom's in their place.
+//! The atomics of [`super::places`], under their own names: its loom test uses loom's atomics instead.
 
 pub(super) use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,6 +1,6 @@
-//! The log's writer thread: takes batches of lines, writes them, and goes on trying where that fails.
+//! The log's writer thread: takes batches of lines, writes them, and tries again when that fails.
 //!
-//! A thread of our own and never a task: a write may block for as long as the reader pleases.
+//! A separate thread and never a task: a write may block for as long as the reader likes.
 
 use std::io;
 use std::sync::Arc;
@@ -9,10 +9,10 @@ use std::time::Duration;
 use super::output::{Output, Reopened};
 use super::queue::{Batch, Next, Queue, Woken};
 
-/// What goes into one call of `write`, as whole lines: a pipe's usual size, so that places come back as the reader
-/// reads and not only once a whole burst is through.
+/// Bytes of one call of `write`, as whole lines: a pipe's usual size, so that places are freed as the reader reads and
+/// not only after a whole burst.
 const WRITE_BYTES: usize = 64 * 1024;
-/// Somebody else made the output non-blocking, and it is full.
+/// Another process made the output non-blocking, and it is full.
 const FULL_PAUSE: Duration = Duration::from_millis(10);
 /// Between two tries while the program waits to exit.
 const LAST_PAUSE: Duration = Duration::from_millis(50);
@@ -27,9 +27,9 @@ pub struct Timing {
     pub retry: Duration,
 }
 
-/// Runs until it is asked to stop and all is written, or nobody waits for the rest any more.
+/// Runs until it is asked to stop and everything is written, or until nothing waits for the rest any more.
 pub(super) fn run(queue: Arc<Queue>, mut output: Box<dyn Output>, timing: Timing) {
-    // Also if an output panics: the log is then unavailable, not silently gone.
+    // Even if an output panics: the log is then unavailable, not silently gone.
     let _ended = Ended(Arc::clone(&queue));
     let mut batch = Batch::default();
     loop {
@@ -55,9 +55,9 @@ impl Drop for Ended {
     }
 }
 
-/// Writes the batch, however long it takes. False where nobody waits for the rest any more.
+/// Writes the batch, however long it takes. False if nothing waits for the rest any more.
 fn write(queue: &Queue, output: &mut dyn Output, batch: &Batch, timing: Timing) -> bool {
-    // `at` is where the output stands, which after a short write is inside of line `line`.
+    // `at` is the position of the output, which after a short write is inside of line `line`.
     let (mut at, mut line) = (0, 0);
     let start_of =
         |line: usize| line.checked_sub(1).and_then(|before| batch.lines.get(before)).map_or(0, |l| l.end);
@@ -80,7 +80,7 @@ fn write(queue: &Queue, output: &mut dyn Output, batch: &Batch, timing: Timing) 
                 continue;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            // Not a failure: it is full. If it stays so, the age of the oldest line tells.
+            // Not a failure: it is full. If it stays so, the age of the oldest line shows it.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => FULL_PAUSE,
             failure => {
                 let error = failure.err().unwrap_or_else(|| io::ErrorKind::WriteZero.into());

@@ -1,13 +1,13 @@
-//! The access log: no record is lost, and none holds a request up.
+//! The access log: no record is lost, and none delays a request.
 //!
-//! A request that will have something to say takes a [`RecordPlace`] first, before the dial; writing into a place then neither
-//! blocks nor fails. One thread of our own takes the lines to the output. When the output fails, or the oldest line
-//! has waited too long, no more places are given, so that new requests are refused with `log_unavailable` until it
-//! works again. Not here: the lines ([`super::record`] and the formats), the queue itself ([`super::queue`]), the writing
-//! ([`super::writer`]).
+//! A request that will have something to record takes a [`RecordPlace`] first, before the dial; writing into a place
+//! then neither blocks nor fails. A separate thread writes the lines to the output. If the output fails, or the oldest
+//! line has waited too long, no more places are given, so that new requests are refused with `log_unavailable` until
+//! it works again. Not here: the lines ([`super::record`] and the formats), the queue itself ([`super::queue`]), the
+//! writing ([`super::writer`]).
 //!
-//! Memory: at most [`Options::bytes`] are queued when a place is given, and each place that is held adds one line of less
-//! than 16 KiB at most.
+//! Memory: at most [`Options::bytes`] are queued when a place is given, and each place that is held adds at most one
+//! line of less than 16 KiB.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -29,7 +29,7 @@ pub use crate::config::OnLogFailure;
 
 /// How a record becomes a line.
 pub trait Format: Send + Sync {
-    /// Appends the line with its newline to `out`, or nothing where this format has no line for that event.
+    /// Appends the line with its newline to `out`, or nothing if this format has no line for that event.
     fn write(&self, record: &Record<'_>, out: &mut Vec<u8>);
 }
 
@@ -43,7 +43,7 @@ impl Format for Json {
     }
 }
 
-/// No place: the request is to be refused with `log_unavailable`.
+/// No place: the request must be refused with `log_unavailable`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("the access log cannot be written")]
 pub struct LogUnavailable;
@@ -51,10 +51,10 @@ pub struct LogUnavailable;
 /// Bounds and times of the log.
 #[derive(Clone)]
 pub struct Options {
-    /// Records that may be promised or waiting. Every live tunnel holds one for its closing, so: as many as
-    /// tunnels may live, and some thousand for what is on its way.
+    /// Records that may be promised or waiting. Every live tunnel holds one for its closing, so there must be as many
+    /// as tunnels may live, and some thousand for other records in progress.
     pub places: usize,
-    /// Bytes queued above which no more places are given.
+    /// If more bytes are queued, no more places are given.
     pub bytes: usize,
     /// Deny, or continue.
     pub on_failure: OnLogFailure,
@@ -62,12 +62,12 @@ pub struct Options {
     pub stale: Duration,
     /// The writer's own.
     pub timing: Timing,
-    /// For the age of lines.
+    /// Measures the age of lines.
     pub clock: Clock,
 }
 
 impl Options {
-    /// For `tunnels` live tunnels, with a line late after 5 s and a second between two tries.
+    /// For `tunnels` live tunnels; a line is late after 5 s, and there is a second between two tries.
     pub fn new(tunnels: usize, on_failure: OnLogFailure) -> Self {
         let start = Instant::now();
         Options {
@@ -80,33 +80,33 @@ impl Options {
         }
     }
 
-    /// One place for each tunnel's closing, and 8,192 for records on their way.
+    /// One place for the closing of each tunnel, and 8,192 for other records in progress.
     pub fn places_for(tunnels: usize) -> usize {
         tunnels.saturating_add(8192)
     }
 }
 
-/// What became of the records so far.
+/// The counts of records so far.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct LogCounts {
-    /// On the output.
+    /// Written to the output.
     pub written: u64,
-    /// Never to be there: no room with `on_failure: continue`, or the program ended first.
+    /// Will never be written: no room with `on_failure: continue`, or the program ended first.
     pub lost: u64,
     /// Waiting.
     pub queued: usize,
-    /// How often the writer thread woke up: far less often than records come, or something is wrong with it.
+    /// How often the writer thread woke up: far less often than records come, unless something is wrong with it.
     pub wakeups: u64,
 }
 
-/// The log, as those see it who have something to say. Cheap to clone.
+/// The log, for code that has something to record. Cheap to clone.
 #[derive(Clone)]
 pub struct AccessLog(Arc<Shared>);
 
 struct Shared {
     queue: Arc<Queue>,
     format: ArcSwap<Box<dyn Format>>,
-    /// Whether requests go on without records while those cannot be written.
+    /// Whether requests go on without records while the log cannot be written.
     continues: AtomicBool,
     stale: Duration,
     bytes: usize,
@@ -116,7 +116,7 @@ impl AccessLog {
     /// Starts the writer thread on `output`.
     ///
     /// # Errors
-    /// Where the thread cannot be started.
+    /// If the thread cannot be started.
     pub fn start(
         output: Box<dyn Output>,
         format: Box<dyn Format>,
@@ -124,7 +124,7 @@ impl AccessLog {
     ) -> io::Result<(Self, WriterHandle)> {
         let queue = Arc::new(Queue::new(options.places, options.clock));
         let (for_writer, timing) = (Arc::clone(&queue), options.timing);
-        // No thread joins it: it may be stuck in `write` for good, and the exit must not be.
+        // No thread joins it: it may be stuck in `write` forever, and the exit must not wait for that.
         thread::Builder::new()
             .name("access-log".to_owned())
             .spawn(move || writer::run(for_writer, output, timing))?;
@@ -139,24 +139,24 @@ impl AccessLog {
         Ok((AccessLog(Arc::new(shared)), handle))
     }
 
-    /// Takes a place for a record to come.
+    /// Takes a place for a later record.
     ///
     /// # Errors
-    /// [`LogUnavailable`] while the output fails or stalls, or where the queue is full; never with
+    /// [`LogUnavailable`] while the output fails or stalls, or if the queue is full; never with
     /// [`OnLogFailure::Continue`].
     pub fn reserve(&self) -> Result<RecordPlace, LogUnavailable> {
         self.take().map(|hold| self.place(hold))
     }
 
-    /// A place for a record that no request waits for: a `progress`, or the refusal with `log_unavailable` itself. It is
-    /// given even while the output fails, from the queue's first three quarters; the record is written once the output
-    /// works again, and counted as lost where there is no room for it.
+    /// A place for a record that no request waits for: a `progress`, or the refusal with `log_unavailable` itself. It
+    /// is given even while the output fails, from the queue's first three quarters; the record is written once the
+    /// output works again, and counted as lost if there is no room for it.
     pub fn spare(&self) -> RecordPlace {
         let room = self.room(self.0.queue.places.limit() / 4);
         self.place(if room { Hold::Held } else { Hold::None })
     }
 
-    /// Whether a request can be recorded now. True with [`OnLogFailure::Continue`] only while it really can.
+    /// Whether a request can be recorded now. With [`OnLogFailure::Continue`] true only while it really can.
     pub fn is_available(&self) -> bool {
         let queue = &self.0.queue;
         self.unavailable_for().is_none()
@@ -169,7 +169,7 @@ impl AccessLog {
         self.0.queue.unavailable_for(self.0.stale)
     }
 
-    /// What became of the records so far.
+    /// The counts of records so far.
     pub fn counts(&self) -> LogCounts {
         let queue = &self.0.queue;
         LogCounts {
@@ -180,8 +180,8 @@ impl AccessLog {
         }
     }
 
-    /// Has the output opened again by its name, soon and by the writer thread; a failure is told in the diagnostics and
-    /// the old file stays.
+    /// Makes the writer thread open the output again by its name, soon; a failure is logged in the diagnostics and the
+    /// old file stays.
     pub fn reopen(&self) {
         self.0.queue.ask_reopen();
     }
@@ -196,7 +196,7 @@ impl AccessLog {
         self.0.continues.store(on_failure == OnLogFailure::Continue, Ordering::Relaxed);
     }
 
-    /// Follows a reload of `access_log.format`: records from here on look so.
+    /// Follows a reload of `access_log.format`: later records have the new format.
     pub fn set_format(&self, format: Box<dyn Format>) {
         self.0.format.store(Arc::new(format));
     }
@@ -230,11 +230,11 @@ impl fmt::Debug for AccessLog {
 }
 
 thread_local! {
-    /// Lines are put together here, outside the queue's lock and without an allocation.
+    /// Lines are built here, outside the queue's lock and without an allocation.
     static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The right to write one record. Dropped unused it goes back.
+/// The right to write one record. Dropped unused it is given back.
 #[must_use = "a place goes back when it is dropped"]
 #[derive(Debug)]
 pub struct RecordPlace {
@@ -246,14 +246,14 @@ pub struct RecordPlace {
 enum Hold {
     /// Taken.
     Held,
-    /// There was no room and traffic was preferred to records: there may be by the time of writing.
+    /// There was no room, and traffic had priority over records: there may be room when it is written.
     Later,
     /// No room, or given back.
     None,
 }
 
 impl RecordPlace {
-    /// Queues the record. Never blocks, never fails; where traffic was preferred to records, it may be lost.
+    /// Queues the record. Never blocks, never fails; if traffic has priority over records, it may be lost.
     pub fn write(mut self, record: &Record<'_>) {
         let shared = Arc::clone(&self.log.0);
         LINE.with_borrow_mut(|line| {
@@ -263,7 +263,7 @@ impl RecordPlace {
                 return;
             }
             if self.hold == Hold::Held || (self.hold == Hold::Later && self.log.room(0)) {
-                // It is the line's now, and comes back once that is written.
+                // The place now belongs to the line, and comes back once that is written.
                 self.hold = Hold::None;
                 shared.queue.push(line);
             } else {
@@ -292,13 +292,13 @@ pub struct WriterHandle {
 pub enum Finished {
     /// Every record is on the output.
     Flushed,
-    /// So many are not: the output failed or stalled until the deadline.
+    /// This many are not: the output failed or stalled until the deadline.
     Abandoned(usize),
 }
 
 impl WriterHandle {
     /// Writes what is queued and ends the writer; waits for that, at most `timeout`. Blocks: call it outside of the
-    /// runtime. A writer stuck in `write` is left behind for the exit to end.
+    /// runtime. A writer that is stuck in `write` is left behind, and ends with the process.
     pub fn finish(self, timeout: Duration) -> Finished {
         self.queue.ask_stop();
         match self.queue.wait_ended(timeout) {

@@ -1,4 +1,4 @@
-//! Series that are read where they are kept, at the moment of the scrape.
+//! Series that are read from their sources at the moment of the scrape.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -10,7 +10,7 @@ use super::super::access_log::AccessLog;
 use super::requests::Requests;
 use super::usage::{PolicyUsage, UsageSource};
 
-/// One family: its name, help text and labels, of which it makes samples.
+/// One family: its name, help text and labels; it makes the samples.
 struct Family {
     desc: Desc,
     kind: MetricType,
@@ -77,8 +77,8 @@ struct Shared {
     log_available: Family,
 }
 
-/// What the configuration in force says of itself. Swapped whole: a scrape in that moment sees the old or the new one, and
-/// never none.
+/// The data of the configuration in force. Replaced whole: a concurrent scrape sees the old or the new one, and never
+/// none.
 #[derive(Default)]
 pub(super) struct Shown {
     /// Empty before the first.
@@ -102,7 +102,7 @@ impl AtScrape {
             shown: RwLock::default(),
             requests_total: Family::new(
                 "egressd_requests_total",
-                "Requests at their final verdict, each once, by the policy and rule that decided.",
+                "Requests, each counted once with its final verdict, by the policy and rule that decided.",
                 &["policy", "rule", "decision", "reason"],
                 COUNTER,
             )?,
@@ -115,7 +115,7 @@ impl AtScrape {
             )?,
             rule_expires: Family::new(
                 "egressd_rule_expires_timestamp_seconds",
-                "When the rule no longer allows anything, in seconds since the epoch; of rules that expire.",
+                "When the rule stops matching, in seconds since the epoch; only for rules that expire.",
                 &["policy", "rule"],
                 GAUGE,
             )?,
@@ -127,7 +127,7 @@ impl AtScrape {
             )?,
             log_records: Family::new(
                 "egressd_access_log_records_total",
-                "Access log records on the output, and records lost (on_failure: continue, or killed by a deadline).",
+                "Access log records: written, or lost (on_failure: continue, or the program ended first).",
                 &["result"],
                 COUNTER,
             )?,
@@ -150,7 +150,7 @@ impl AtScrape {
         *self.0.shown.write().unwrap_or_else(PoisonError::into_inner) = shown;
     }
 
-    /// By policy; one that is configured and was never used is there with zeros.
+    /// By policy; a policy that is configured but was never used is included with zeros.
     fn usage(&self) -> Vec<PolicyUsage> {
         let mut usage = self.0.usage.usage();
         let shown = self.0.shown.read().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! What a configuration that was taken into use changes about the series.
+//! What changes in the series when a configuration is put in force.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::config::Config;
 
-/// What [`super::Metrics::in_force`] has to know of a configuration.
+/// What [`super::Metrics::in_force`] must know about a configuration.
 pub(super) struct Configured<'a> {
     /// The hash of the configuration.
     pub(super) sha256: String,
@@ -15,7 +15,7 @@ pub(super) struct Configured<'a> {
     pub(super) loaded_at: Timestamp,
     /// The names of its policies.
     pub(super) policies: Vec<Arc<str>>,
-    /// Policy and label of each of its rules. A million are counted through, never gathered.
+    /// Policy and label of each of its rules. There may be a million: they are iterated, never collected.
     pub(super) rules: Box<dyn Iterator<Item = (&'a str, &'a str)> + 'a>,
     /// Policy, rule label and expiry in seconds since the epoch, of the rules that expire; each label once.
     pub(super) rule_expiries: Vec<(Arc<str>, Arc<str>, f64)>,

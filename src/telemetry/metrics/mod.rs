@@ -1,9 +1,9 @@
-//! Every series that egressd shows to Prometheus.
+//! Every series that egressd offers to Prometheus.
 //!
 //! Labels come from the configuration and from our own lists of words, never from a request: the functions here take
-//! a policy's and a rule's shared label and enums, so that a hostile client cannot grow the series. What others
-//! already count (live tunnels, their bytes, the log's records) is read at the scrape and not counted twice. Not here:
-//! the listener that serves it ([`crate::operate::admin`]).
+//! the shared labels of a policy and a rule, and enums, so that a hostile client cannot increase the number of series.
+//! What other code already counts (live tunnels, their bytes, the log's records) is read at the scrape and not counted
+//! twice. Not here: the listener that serves it ([`crate::operate::admin`]).
 
 use std::collections::HashSet;
 use std::fmt;
@@ -45,12 +45,12 @@ const TUNNEL_SECONDS: &[f64] =
 /// The Content-Type of [`Metrics::render`].
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 
-/// What became of a TCP connection to a listener, before its first request.
+/// What happened to a TCP connection to a listener, before its first request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ConnectionResult {
     /// It sent something, and may go on.
     Accepted,
-    /// It sent nothing and left: a load balancer looking whether we are there.
+    /// It sent nothing and left: a load balancer's health check.
     Probe,
     /// There were too many.
     Limit,
@@ -86,7 +86,7 @@ impl ConnectionResult {
     }
 }
 
-/// What a reason says of the way to a target.
+/// What a reason says about the way to a target.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Way {
     /// A lookup failed.
@@ -123,18 +123,19 @@ fn way(reason: Reason) -> Way {
     }
 }
 
-/// The results that a lookup or a dial can have; each is there from the start, so that `rate()` sees the first failure.
+/// The possible results of a lookup or a dial; each series exists from the start, so that `rate()` sees the first
+/// failure.
 fn results(of: Way) -> impl Iterator<Item = Result<(), Reason>> {
     let failures = Reason::ALL.iter().filter(move |reason| way(**reason) == of);
     std::iter::once(Ok(())).chain(failures.map(|reason| Err(*reason)))
 }
 
-/// The result as it is counted: failures that are no such way's count as `other`.
+/// The result as it is counted: a failure that does not belong to this step counts as `other`.
 fn known(of: Way, result: Result<(), Reason>, other: Reason) -> Result<(), Reason> {
     result.map_err(|reason| if way(reason) == of { reason } else { other })
 }
 
-/// Everything that is counted. One for the whole program.
+/// All counters. One for the whole program.
 pub struct Metrics {
     registry: Registry,
     usage: Arc<dyn UsageSource>,
@@ -156,10 +157,10 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// All series, registered in a registry of its own. `usage` and `log` are read at each scrape.
+    /// All series, registered in a separate registry. `usage` and `log` are read at each scrape.
     ///
     /// # Errors
-    /// Where two series have one name or a name is none: a mistake in this file.
+    /// If two series have the same name, or a name is not valid: a mistake in this file.
     pub fn new(usage: Arc<impl UsageSource + 'static>, log: AccessLog) -> prometheus::Result<Self> {
         let registry = Registry::new();
         let requests = Arc::new(Requests::default());
@@ -184,14 +185,14 @@ impl Metrics {
             tunnel_duration: Histogram::with_opts(
                 HistogramOpts::new(
                     "egressd_tunnel_duration_seconds",
-                    "Life of tunnels, from the request's head to the end.",
+                    "Lifetime of tunnels, from the request's head to the end.",
                 )
                 .buckets(TUNNEL_SECONDS.to_vec()),
             )?,
             dns_duration: HistogramVec::new(
                 HistogramOpts::new(
                     "egressd_dns_lookup_duration_seconds",
-                    "Name lookups, cache hits included, by what came of them.",
+                    "Name lookups, cache hits included, by their result.",
                 )
                 .buckets(SETUP_SECONDS.to_vec()),
                 &["result"],
@@ -199,7 +200,7 @@ impl Metrics {
             connect_duration: HistogramVec::new(
                 HistogramOpts::new(
                     "egressd_connect_duration_seconds",
-                    "Dials to targets, all their addresses together, by what came of them.",
+                    "Time to connect to a target, over all its addresses, by the result.",
                 )
                 .buckets(SETUP_SECONDS.to_vec()),
                 &["result"],
@@ -207,14 +208,14 @@ impl Metrics {
             setup_duration: Histogram::with_opts(
                 HistogramOpts::new(
                     "egressd_setup_duration_seconds",
-                    "From a CONNECT's head read to its 200: decision, lookup and dial.",
+                    "From the complete head of a CONNECT to its 200: decision, lookup and dial.",
                 )
                 .buckets(SETUP_SECONDS.to_vec()),
             )?,
             connections: IntCounterVec::new(
                 Opts::new(
                     "egressd_connections_total",
-                    "TCP connections to a listener, by what became of them before a request was read.",
+                    "TCP connections to a listener, by what happened to them before a request was read.",
                 ),
                 &["listener", "result"],
             )?,
@@ -224,11 +225,11 @@ impl Metrics {
             )?,
             addresses_refused: IntCounter::new(
                 "egressd_addresses_refused_total",
-                "Looked-up addresses that were not dialled because they are prohibited.",
+                "Addresses from lookups that were not dialled because they are prohibited.",
             )?,
             ready: IntGauge::new(
                 "egressd_ready",
-                "Whether a load balancer may send new connections, as /readyz says: 1, or 0 while draining or while the access log fails.",
+                "The answer of /readyz, whether a load balancer may send new connections: 1, or 0 while draining or while the access log fails.",
             )?,
             reload_successful: IntGauge::new(
                 "egressd_config_last_reload_successful",
@@ -236,7 +237,7 @@ impl Metrics {
             )?,
             reload_success_time: Gauge::new(
                 "egressd_config_last_reload_success_timestamp_seconds",
-                "When the files last said what is in use, by the start or by a reload, in seconds since the epoch.",
+                "When the start or a reload last found that the files match the configuration in use, in seconds since the epoch.",
             )?,
             certificate_expires: prometheus::GaugeVec::new(
                 Opts::new(
@@ -283,15 +284,15 @@ impl Metrics {
     /// The text of a scrape, in [`CONTENT_TYPE`].
     ///
     /// # Errors
-    /// Where the series contradict each other: a mistake in this file.
+    /// If the series contradict each other: a mistake in this file.
     pub fn render(&self) -> prometheus::Result<String> {
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }
 
     // --- requests and tunnels
 
-    /// A request came to its final verdict: call it once for each. `policy` and `rule` as far as there is one; no
-    /// `decision` where it failed before the rules were asked.
+    /// A request got its final verdict: call it once for each. `policy` and `rule` if there is one; no `decision` if
+    /// it failed before the rules were applied.
     pub fn request(
         &self,
         policy: Option<&Arc<str>>,
@@ -302,12 +303,12 @@ impl Metrics {
         self.requests.count(policy, rule, decision, reason);
     }
 
-    /// A 407 to a request without credentials, which is no verdict yet.
+    /// A 407 to a request without credentials, which is not a verdict yet.
     pub fn auth_challenge(&self) {
         self.auth_challenges.inc();
     }
 
-    /// A CONNECT was answered with 200, so long after its head was read.
+    /// A CONNECT was answered with 200, this long after its head was read.
     pub fn setup(&self, took: Duration) {
         self.setup_duration.observe(took.as_secs_f64());
     }
@@ -318,13 +319,13 @@ impl Metrics {
         self.tunnel_duration.observe(lived.as_secs_f64());
     }
 
-    /// A name was looked up; `Err` with one of the `dns_*` reasons, any other counts as `dns_failed`.
+    /// A name was looked up; `Err` with one of the `dns_*` reasons; any other reason counts as `dns_failed`.
     pub fn dns(&self, result: Result<(), Reason>, took: Duration) {
         let known = known(Way::Lookup, result, Reason::DnsFailed);
         self.dns_duration.with_label_values(&[result_word(known)]).observe(took.as_secs_f64());
     }
 
-    /// What one dial came to, its lookup included where there was one.
+    /// The result of one dial, including its lookup if there was one.
     pub fn dialled(&self, result: &Result<Dialled, DialError>, by_name: bool) {
         match result {
             Ok(dialled) => {
@@ -336,7 +337,7 @@ impl Metrics {
             Err(error) => {
                 if let Some(took) = error.dns {
                     let of_dns = way(error.reason) == Way::Lookup;
-                    // Where something was dialled or judged, DNS had given an address.
+                    // If something was dialled or judged, DNS had returned an address.
                     let answered = error.connect.is_some() || error.denied.count > 0;
                     self.dns(if of_dns || !answered { Err(error.reason) } else { Ok(()) }, took);
                 }
@@ -347,7 +348,7 @@ impl Metrics {
         }
     }
 
-    /// A target was dialled; `Err` with a `connect_*` reason or `local_resources`, any other counts as
+    /// A target was dialled; `Err` with a `connect_*` reason or `local_resources`; any other reason counts as
     /// `connect_unreachable`.
     pub fn connect(&self, result: Result<(), Reason>, took: Duration) {
         let known = known(Way::Dial, result, Reason::ConnectUnreachable);
@@ -364,7 +365,7 @@ impl Metrics {
         self.panics.inc();
     }
 
-    /// The counters of one listener, for it to keep.
+    /// The counters of one listener, which it keeps.
     pub fn connections(&self, listener: &Arc<str>) -> Connections {
         let counter =
             |result: &ConnectionResult| self.connections.with_label_values(&[listener, result.as_str()]);
@@ -373,7 +374,8 @@ impl Metrics {
 
     // --- configuration
 
-    /// `config` was put in force at `now`, by the start or by a reload. Series of policies and rules that are gone go.
+    /// `config` was put in force at `now`, by the start or by a reload. Series of removed policies and rules
+    /// disappear.
     pub fn in_force(&self, config: &Config, now: Timestamp) {
         self.configured(Configured::of(config, now));
     }
@@ -389,7 +391,7 @@ impl Metrics {
         self.usage.retain_policies(&keep);
         for policy in policies_of(&self.tunnels).iter().filter(|policy| !keep(policy)) {
             for ending in Ending::ALL {
-                // An error says that there is none: as wanted.
+                // An error means that there is none, which is fine.
                 let _ = self.tunnels.remove_label_values(&[policy, ending.as_str()]);
             }
         }
@@ -401,7 +403,7 @@ impl Metrics {
         self.reload_confirmed(new.loaded_at);
     }
 
-    /// A reload ended well: what the files say is in force.
+    /// A reload succeeded: the files match the configuration in force.
     pub fn reload_confirmed(&self, now: Timestamp) {
         self.reload_success_time.set(now.as_millisecond() as f64 / 1_000.0);
         self.reload_successful.set(1);
@@ -412,12 +414,12 @@ impl Metrics {
         self.reload_successful.set(0);
     }
 
-    /// What `/readyz` says: told before each scrape.
+    /// The answer of `/readyz`; set before each scrape.
     pub fn ready(&self, ready: bool) {
         self.ready.set(ready.into());
     }
 
-    /// Requests since the start, over all policies, those that are gone included.
+    /// Requests since the start, over all policies, including removed ones.
     pub fn verdicts(&self) -> VerdictCounts {
         self.requests.verdicts()
     }
@@ -427,7 +429,8 @@ impl Metrics {
         SetupCounts::of(&self.setup_duration)
     }
 
-    /// Up to `most` of the series of `egressd_requests_total`, those with the most requests first, and how many there are.
+    /// At most `most` of the series of `egressd_requests_total`, those with the most requests first, and how many
+    /// there are.
     pub fn requests_by_rule(&self, most: usize) -> (Vec<RequestCount>, usize) {
         let mut rows = self.requests.rows();
         rows.sort_by_key(|row| std::cmp::Reverse(row.count));
@@ -436,7 +439,7 @@ impl Metrics {
         (rows, all)
     }
 
-    /// A listener's certificate was loaded, which expires then, in seconds since the epoch.
+    /// A listener's certificate was loaded; `at` is its expiry, in seconds since the epoch.
     pub fn certificate_expires(&self, listener: &Arc<str>, at: f64) {
         self.certificate_expires.with_label_values(&[listener]).set(at);
     }
@@ -446,7 +449,7 @@ impl Metrics {
 pub struct Connections(Box<[IntCounter]>);
 
 impl Connections {
-    /// A connection came to this.
+    /// Counts a connection with this result.
     pub fn count(&self, result: ConnectionResult) {
         if let Some(counter) = self.0.get(result as usize) {
             counter.inc();

@@ -1,8 +1,9 @@
 //! `egressd_requests_total{policy,rule,decision,reason}`.
 //!
-//! Not a vector of the prometheus crate, for two reasons. It tells children apart by a hash over their label values one
-//! after the other without a separator, so that policy `a` with rule `bc` and policy `ab` with rule `c` would be one
-//! series. And an allowed request, which is nearly every one, costs here two look-ups and one addition.
+//! This is not a vector of the prometheus crate, for two reasons. That one distinguishes children by a hash over their
+//! label values, one after the other without a separator, so that policy `a` with rule `bc` and policy `ab` with rule
+//! `c` would be one series. And an allowed request, which is nearly every request, here costs only two look-ups and
+//! one addition.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,15 +31,15 @@ struct RuleCounts {
 /// One series.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct RequestCount {
-    /// Empty where none is for the client.
+    /// Empty if no policy matches the client.
     #[serde(serialize_with = "as_text")]
     pub policy: Arc<str>,
-    /// The metric label of the rule that decided; empty where none did.
+    /// The metric label of the rule that decided; empty if none did.
     #[serde(serialize_with = "as_text")]
     pub rule: Arc<str>,
-    /// Empty where it failed before the rules were asked.
+    /// Empty if it failed before the rules were applied.
     pub decision: &'static str,
-    /// Empty where nothing was wrong.
+    /// Empty if nothing was wrong.
     pub reason: &'static str,
     /// How many.
     pub count: u64,
@@ -76,14 +77,14 @@ impl Requests {
         policies.entry(label(policy)).or_default().entry(label(rule)).or_default().count(decision, reason);
     }
 
-    /// Drops the series of the policies of which `keep` says no, and of rules that are not among `rules`, by policy and
-    /// label; those without a rule go only with their policy.
+    /// Removes the series of the policies for which `keep` is false, and of rules that are not among `rules`, by
+    /// policy and label; series without a rule are removed only with their policy.
     pub(super) fn retain<'r>(
         &self,
         keep: impl Fn(&str) -> bool,
         rules: impl Iterator<Item = (&'r str, &'r str)>,
     ) {
-        // The series are few where the rules are a million. Those that come meanwhile stay until the next time.
+        // The series are few even with a million rules. Series that are added meanwhile stay until the next time.
         let mut gone: HashMap<Arc<str>, HashSet<Arc<str>>> = HashMap::new();
         for (policy, rules) in &*self.policies.read().unwrap_or_else(PoisonError::into_inner) {
             let labels = rules.keys().filter(|rule| !rule.is_empty()).cloned().collect();

@@ -1,4 +1,5 @@
-//! The few sums that `history` samples: verdicts over all policies and rules, and the setup histogram as numbers.
+//! The few sums that [`crate::state::history`] samples: verdicts over all policies and rules, and the setup histogram
+//! as numbers.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,25 +9,25 @@ use prometheus::core::Collector;
 use super::super::record::Cause;
 use crate::words::outcome::Decision;
 
-/// From a warm cache beside us to the longest `tunnel.connect_timeout` that makes sense.
+/// From a warm cache nearby to the longest `tunnel.connect_timeout` that makes sense.
 pub(super) const SETUP_SECONDS: &[f64] =
     &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
-/// Requests by what became of them.
+/// Requests by their verdict.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, serde::Serialize)]
 pub struct VerdictCounts {
-    /// Let through by a rule, and served.
+    /// Allowed by a rule, and served.
     pub allowed: u64,
     /// Refused by policy, form or identity.
     pub denied: u64,
-    /// Let through by report mode alone.
+    /// Let through only by report mode.
     pub would_deny: u64,
     /// Failed for another reason: DNS, the target, a limit. Clients that left do not count.
     pub failed: u64,
 }
 
 impl VerdictCounts {
-    /// What came since.
+    /// What was added since.
     pub fn since(self, before: VerdictCounts) -> VerdictCounts {
         VerdictCounts {
             allowed: self.allowed.saturating_sub(before.allowed),
@@ -69,12 +70,12 @@ impl Counted {
     }
 }
 
-/// The buckets of `egressd_setup_duration_seconds`, each with those below it, and at last all.
+/// The buckets of `egressd_setup_duration_seconds`, each including those below it, and finally all.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct SetupCounts(Vec<u64>);
 
 impl SetupCounts {
-    /// What the histogram holds.
+    /// The content of the histogram.
     pub(super) fn of(setup_duration: &Histogram) -> Self {
         let families = setup_duration.collect();
         let histogram = families.first().and_then(|family| family.get_metric().first());
@@ -87,7 +88,7 @@ impl SetupCounts {
         SetupCounts(counts)
     }
 
-    /// What came since.
+    /// What was added since.
     pub fn since(&self, before: &SetupCounts) -> SetupCounts {
         let before = before.0.iter().copied().chain(std::iter::repeat(0));
         SetupCounts(self.0.iter().zip(before).map(|(now, before)| now.saturating_sub(before)).collect())
@@ -98,8 +99,8 @@ impl SetupCounts {
         self.0.last().copied().unwrap_or_default()
     }
 
-    /// In seconds, between two bounds by rule of three as Prometheus' `histogram_quantile` does; beyond the last bound
-    /// that bound. None without a setup.
+    /// In seconds, interpolated linearly between two bounds as Prometheus' `histogram_quantile` does; beyond the last
+    /// bound it is that bound. None without a setup.
     pub fn quantile(&self, quantile: f64) -> Option<f64> {
         let rank = self.count() as f64 * quantile;
         if self.count() == 0 {

@@ -1,6 +1,6 @@
-//! What the metrics show of tunnels and their bytes, which others count.
+//! The numbers of tunnels and their bytes in the metrics, which other code counts.
 //!
-//! Not here: who counts them ([`crate::state::live`] does, and hands itself in).
+//! Not here: the counting ([`crate::state::live`] does it, and passes itself in).
 
 use std::sync::Arc;
 
@@ -17,11 +17,11 @@ pub struct PolicyUsage {
     pub received: u64,
 }
 
-/// Where the metrics read usage at each scrape.
+/// The source of the usage at each scrape.
 pub trait UsageSource: Send + Sync {
     /// Bytes and live tunnels by policy, closed and live together. No byte counts twice, and no sum goes backwards.
     fn usage(&self) -> Vec<PolicyUsage>;
 
-    /// Forgets the closed bytes of policies of which `keep` says no: a reload took them away.
+    /// Forgets the closed bytes of policies for which `keep` is false: a reload removed them.
     fn retain_policies(&self, keep: &dyn Fn(&str) -> bool);
 }

@@ -1,4 +1,4 @@
-//! The words of a record that are its own: what happened, and why a request did not go through.
+//! The record's own words: what happened, and why a request was not served.
 
 use crate::words::outcome::Reason;
 
@@ -45,10 +45,10 @@ impl Event {
     }
 }
 
-/// Why a request did not go through: a refusal of ours, or nobody left to refuse.
+/// Why a request was not served: egressd refused it, or the client was gone.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum Cause {
-    /// egressd said no.
+    /// egressd refused it.
     Refused(Reason),
     /// The client left before a verdict.
     ClientGone,
@@ -63,7 +63,7 @@ impl Cause {
         }
     }
 
-    /// The cause that this word stands for; `None` for a word that stands for none.
+    /// The cause with this word; `None` if there is none.
     pub fn from_word(word: &str) -> Option<Self> {
         match Reason::from_word(word) {
             Some(reason) => Some(Cause::Refused(reason)),

@@ -1,9 +1,11 @@
-//! Every field of the access log, once: its name, its type, how it is written, and the note of a `logformat` that shows it.
+//! Every field of the access log, once: its name, its type, how it is written, and the note of a `logformat` that
+//! shows it.
 //!
-//! To add a field, add a row here and set it where its value is known ([`crate::session::request`] for what a request
-//! knows: its record does not compile without). JSON lines, their bound, [`FIELDS`] and what is held against that
-//! (`docs/log.md`, the tests' reader of records) follow from the row. A field that a `logformat` shall show as
-//! `%{name}note` has a row in [`Note`](crate::words::logformat::Note) too, and does not compile with only one of the two.
+//! To add a field, add a row here and set it where its value is known. For what a request knows, that is
+//! [`crate::session::request`]: its record does not compile without the field. JSON lines, their bound, [`FIELDS`] and
+//! what is checked against them (`docs/log.md`, the tests' reader of records) follow from the row. A field that a
+//! `logformat` should show as `%{name}note` has a row in [`Note`](crate::words::logformat::Note) too, and does not
+//! compile with only one of the two.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -27,11 +29,11 @@ const _: () =
     assert!(widest(FIELDS) < LINE_BOUND, "the longest record would be cut: give the new field less room");
 
 fields! {
-    /// One event. It borrows everything: it is put together where the event happens, turned into a line at once and gone.
-    /// Start from [`Record::new`]; what does not apply stays `None` and is written as `null`.
+    /// One event. It borrows everything: it is built where the event happens, and turned into a line at once. Start
+    /// from [`Record::new`]; what does not apply stays `None` and is written as `null`.
     pub struct Record<'a> {
-        // In the order of the line. `= "name in the line" [how it is written, and for text its most bytes as written]`;
-        // `table` says what these words mean.
+        // In the order of the line. `= "name in the line" [how it is written, and for text its most bytes as
+        // written]`; `table` explains these words.
         always {
             /// When it happened.
             time: Timestamp = "time" [time];
@@ -43,15 +45,15 @@ fields! {
             listener: &'a str = "listener" [text 256] note Listener;
         }
         where_known {
-            /// Who asked.
+            /// The client.
             client: ClientAddr = "client" [plain];
-            /// Who connected.
+            /// The address that connected.
             peer: PeerAddr = "peer" [plain] note Peer;
             /// The first proven identity, with its kind.
             identity: &'a str = "identity" [text 1024];
             /// The request's method.
             method: Raw<'a> = "method" [text 64];
-            /// What was asked for.
+            /// The target of the request.
             target: LoggedTarget<'a> = "target" [target 4096];
             /// The host name in the ClientHello.
             sni: Raw<'a> = "sni" [text 1024];
@@ -65,19 +67,19 @@ fields! {
             rule_source: &'a RuleSource = "rule_source" [shown 2048] note RuleSource;
             /// The verdict.
             decision: Decision = "decision" [word] note Decision;
-            /// Why it was, or in report mode would have been, refused.
+            /// Why it was refused, or in report mode would have been refused.
             reason: Cause = "reason" [word];
             /// The address that was dialled.
             upstream: SocketAddr = "upstream" [plain];
-            /// Our own address towards it.
+            /// Our own address of that connection.
             upstream_local: SocketAddr = "upstream_local" [plain];
-            /// The HTTP status the client saw.
+            /// The HTTP status that the client saw.
             status: u16 = "status" [number];
             /// Bytes from the client that went upstream.
             sent: u64 = "sent" [number];
             /// Bytes from upstream that went to the client.
             received: u64 = "received" [number];
-            /// From the head read to now.
+            /// From the complete head to now.
             duration: Duration = "duration_ms" [milliseconds];
             /// The lookup.
             dns: Duration = "dns_ms" [milliseconds];
@@ -87,14 +89,14 @@ fields! {
             ending: Ending = "ending" [word] note Ending;
             /// The request's `User-Agent`.
             user_agent: Raw<'a> = "user_agent" [text 1024];
-            /// First 12 hex digits of the hash of what decided.
+            /// The first 12 hex digits of the hash of the configuration that decided.
             config: ShortHash = "config" [plain] note Config;
             /// Host name of this replica.
             instance: &'a str = "instance" [text 256] note Instance;
-            /// How many records like this one were left out before it, where their rate is bounded.
+            /// How many records like this one were not written before it, if their rate is bounded.
             suppressed: u64 = "suppressed" [number] note Suppressed;
         }
-        // Last in the line stands `cut`, which the writer makes of what it cut.
+        // The last member of the line is `cut`, which the writer makes from what it cut.
         for_squid_alone {
             /// Bytes of our own reply, which `received` does not count.
             reply: u64;
@@ -107,7 +109,7 @@ fields! {
 }
 
 impl<'a> Record<'a> {
-    /// A record of which nothing but this is known.
+    /// A record with only these values.
     pub fn new(event: Event, time: Timestamp, id: Uuid, listener: &'a str) -> Self {
         Record::bare(time, id, event, listener)
     }

@@ -1,7 +1,7 @@
-//! What the access log says of one event.
+//! What the access log says about one event.
 //!
-//! [`Record`] and its fields are one table ([`fields`]), which [`table`] reads; [`event`] and [`target`] are its words.
-//! Not here: how lines reach the output ([`super::access_log`]), and how values are escaped ([`super::json`]).
+//! [`Record`] and its fields are one table ([`fields`]), which [`table`] reads; [`event`] and [`target`] have its
+//! words. Not here: how lines reach the output ([`super::access_log`]), and how values are escaped ([`super::json`]).
 
 mod event;
 mod fields;

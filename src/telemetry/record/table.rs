@@ -1,4 +1,4 @@
-//! What the table of fields is read with: the macro that makes the record, its JSON line and its notes of one row each.
+//! Reads the table of fields: the macro that makes the record, its JSON line and its notes, from one row each.
 //!
 //! How a value is written:
 //!
@@ -9,8 +9,8 @@
 //! | `word` | one of our own lists of words | as text | as text |
 //! | `number` | a whole number | as a number | as it is |
 //! | `milliseconds` | a duration | as a number with three decimals | – |
-//! | `text LONGEST` | bytes, a stranger's too | escaped, and cut | quoted |
-//! | `shown LONGEST` | what can be shown, of any length | escaped, and cut | quoted |
+//! | `text LONGEST` | bytes, also of an untrusted peer | escaped, and cut | quoted |
+//! | `shown LONGEST` | a value that can be displayed, of any length | escaped, and cut | quoted |
 //! | `target LONGEST` | a request's target | escaped, and cut | – |
 //!
 //! Each row becomes a call of its own, by name: nothing is looked up or allocated when a record is written.
@@ -28,7 +28,7 @@ pub struct Field {
     pub(super) is_cut: bool,
 }
 
-/// Takes a field's value for a note of a `logformat`. Of what has no method here no note can be made.
+/// Takes a field's value for a note of a `logformat`. A kind of value without a method here cannot be a note.
 pub(in crate::telemetry) trait NoteWriter {
     /// To be quoted.
     fn text(&mut self, value: Option<&[u8]>);

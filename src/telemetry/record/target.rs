@@ -1,9 +1,9 @@
-//! What a request asked for, as a record tells it: never a query, never a password.
+//! The target of a request in a record: never a query, never a password.
 
 use super::super::json::Object;
 use crate::words::target::Target;
 
-/// Bytes as a stranger sent them: any length, any value. They are escaped and cut only when written.
+/// Bytes as an untrusted peer sent them: any length, any value. They are escaped and cut only when written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Raw<'a>(pub &'a [u8]);
 
@@ -25,7 +25,7 @@ impl<'a> From<&'a [u8]> for Raw<'a> {
     }
 }
 
-/// What was asked for. Whatever the form, a query and a fragment are never written: they carry tokens.
+/// The target. In any form, a query and a fragment are never written: they contain tokens.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LoggedTarget<'a> {
     /// `CONNECT host:port`, canonical.
@@ -34,12 +34,12 @@ pub enum LoggedTarget<'a> {
     Http {
         /// Host and port.
         target: &'a Target,
-        /// From the first `/` on; everything from a `?` or `#` on is left out.
+        /// From the first `/` on; everything from a `?` or `#` on is omitted.
         path: Raw<'a>,
-        /// There was a query, which is not told.
+        /// There was a query, which is not shown.
         query: bool,
     },
-    /// The request target as it was sent, where it was refused for its form. Of user information in front of an `@`
+    /// The request target as it was sent, if it was refused for its form. If there is user information before an `@`,
     /// the password is masked.
     Malformed(Raw<'a>),
 }
@@ -77,8 +77,8 @@ pub(in crate::telemetry) fn without_query(target: &[u8]) -> &[u8] {
     target.split(|byte| matches!(byte, b'?' | b'#')).next().unwrap_or_default()
 }
 
-/// Takes the password out of `[scheme://]user:password@host…`: what stands before it, whether there was one, and what
-/// follows from the `@` on. The user stays: `allowed.example@evil.example` is an attack that should be seen.
+/// Removes the password from `[scheme://]user:password@host…`: returns the part before it, whether there was one, and
+/// the part from the `@` on. The user stays: `allowed.example@evil.example` is an attack that should be visible.
 pub(in crate::telemetry) fn without_password(target: &[u8]) -> (&[u8], bool, &[u8]) {
     let none = (target, false, [].as_slice());
     let start = target.windows(3).position(|window| window == b"://").map_or(0, |at| at + 3);

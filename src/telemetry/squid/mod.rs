@@ -1,12 +1,12 @@
 //! The access log as Squid writes it: its native format, and any `logformat`.
 //!
-//! Lines for ends alone, as Squid has them: an `open` and a `progress` have none. For the same traffic they are Squid's,
-//! byte for byte, but for what the client really got otherwise: statuses of failures (502 where Squid says 503) and the
-//! sizes of replies, which have other heads here. A refusal's media type is given as Squid's `text/html`, although ours
-//! is plain text, so that what reads such logs sees refusals as it knows them.
+//! There are lines only for ends, as in Squid: an `open` and a `progress` have none. For the same traffic they are
+//! Squid's, byte for byte, except where the client really got something else: statuses of failures (502 where Squid
+//! says 503) and the sizes of replies, which have different heads here. A refusal's media type is given as Squid's
+//! `text/html`, although ours is plain text, so that programs that read such logs see refusals in the form they know.
 //!
-//! Every value is printable ASCII when it is written, whatever was sent and however it is quoted, and a line is shorter
-//! than [`LINE_BOUND`]; what stands around the codes is the operator's own. Not here: the language
+//! Every value is printable ASCII when it is written, whatever was sent and however it is quoted, and a line is
+//! shorter than [`LINE_BOUND`]; the text around the codes is the operator's own. Not here: the language
 //! ([`crate::words::logformat`]).
 
 use std::fmt::Display;
@@ -25,9 +25,9 @@ use crate::words::logformat::{Code, Logformat, NATIVE, Piece, Quoting, What};
 use crate::words::outcome::{Class, Ending, Reason};
 use crate::words::target::Target;
 
-/// Longest value of a stranger, in bytes before quoting.
+/// Longest value of an untrusted peer, in bytes before quoting.
 const LONGEST_VALUE: usize = 2048;
-/// Ends what was cut.
+/// The end of a value that was cut.
 const CUT_MARK: &[u8] = b"...";
 
 /// `format: squid`, or a `logformat`.
@@ -48,7 +48,7 @@ impl Squid {
 
     /// Squid's own format.
     pub fn native(parent: bool) -> Self {
-        // `logformat`'s tests read it.
+        // The tests of `logformat` parse it.
         let format = Logformat::parse(NATIVE).unwrap_or(Logformat { pieces: Vec::new() });
         Squid::new(format, parent)
     }
@@ -63,7 +63,7 @@ impl Format for Squid {
         let start = out.len();
         for piece in &self.format.pieces {
             match piece {
-                // The operator's own, and without control characters.
+                // The operator's own text, without control characters.
                 Piece::Literal(text) => out.extend_from_slice(text.as_bytes()),
                 Piece::Code(code) => {
                     let at = out.len();
@@ -101,8 +101,8 @@ fn fit(out: &mut Vec<u8>, at: usize, code: &Code) {
     }
 }
 
-/// How much of a field that was cut has its escapes whole: half of one would take the text behind the field into it, a
-/// closing quote say. Squid cuts them.
+/// How much of a field that was cut has only whole escapes. Half an escape would swallow the text after the field, for
+/// example a closing quote. Squid cuts them.
 fn whole_escapes(field: &[u8]) -> usize {
     let mut at = 0;
     while let Some(byte) = field.get(at) {
@@ -204,7 +204,7 @@ impl Line<'_> {
         }
     }
 
-    /// A URL's characters are its own quoting, so that without any they stand as they came.
+    /// A URL's characters are its own quoting, so without any quoting they are written as they came.
     fn uri(&self, out: &mut Vec<u8>) {
         let quoting = if self.code.quoting == Quoting::None { Quoting::Raw } else { self.code.quoting };
         match self.record.target {
@@ -263,7 +263,7 @@ impl NoteWriter for NoteOf<'_> {
     }
 }
 
-/// What needs no quoting, or `-`.
+/// A value that needs no quoting, or `-`.
 fn shown(out: &mut Vec<u8>, value: Option<impl Display>) {
     match value {
         // Writing into a Vec cannot fail.
@@ -307,7 +307,7 @@ fn push(out: &mut Vec<u8>, bytes: &[u8], quoting: Quoting, one_word: bool) {
     }
 }
 
-/// What Squid calls the outcome.
+/// Squid's name for the outcome.
 fn squid_status(record: &Record<'_>) -> &'static str {
     let plain = matches!(record.target, Some(LoggedTarget::Http { .. }));
     match (record.event, record.reason) {
@@ -327,7 +327,7 @@ fn squid_status(record: &Record<'_>) -> &'static str {
     }
 }
 
-/// To Squid a plain request that failed on the way to its target is a miss.
+/// For Squid, a plain request that failed on the way to its target is a miss.
 fn squid_status_of_error(reason: Reason, plain: bool) -> &'static str {
     match reason.class() {
         Class::Rate | Class::ClientLimit => "TCP_DENIED",
@@ -355,7 +355,7 @@ fn squid_status_of_error(reason: Reason, plain: bool) -> &'static str {
     }
 }
 
-/// Without its parameters. Squid's error pages are `text/html`, save where the answer to a CONNECT fails.
+/// Without its parameters. Squid's error pages are `text/html`, except if the answer to a CONNECT fails.
 fn media_type<'r>(record: &Record<'r>) -> Option<&'r [u8]> {
     let connect = matches!(record.target, Some(LoggedTarget::Connect(_)));
     match record.event {

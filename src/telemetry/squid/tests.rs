@@ -1,4 +1,4 @@
-//! Lines as Squid writes them. What real Squid writes for the same traffic is `tests/e2e`'s.
+//! Lines as Squid writes them. What a real Squid writes for the same traffic is tested by `tests/e2e`.
 
 use std::time::Duration;
 
@@ -183,7 +183,7 @@ fn fields_are_padded_and_cut_as_squid_does() {
     }
 }
 
-/// As Debian's Squid 5.7 wrote them, but for bytes that are no printable ASCII between quotes and in the raw form.
+/// As Debian's Squid 5.7 wrote them, except for bytes that are not printable ASCII between quotes and in the raw form.
 #[test]
 fn a_strangers_bytes_are_quoted_as_squid_does() {
     let agent = "a\tb \"q\" \\ %41 [x] \u{e9} ~{}|^`<>#;?'$";
@@ -243,7 +243,7 @@ proptest! {
         prop_assert!(body.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
     }
 
-    /// Between its quotes or brackets a value cannot get out of them.
+    /// A value cannot break out of its quotes or brackets.
     #[test]
     fn a_quoted_value_ends_where_its_quotes_do(bytes in proptest::collection::vec(any::<u8>(), 1..100)) {
         let record = Record { user_agent: Some(Raw(&bytes)), ..record(Event::Deny) };

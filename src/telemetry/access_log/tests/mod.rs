@@ -1,4 +1,4 @@
-//! What the access log promises, on an output that does as it is told, and on real descriptors.
+//! What the access log promises, with an output that the test controls, and with real descriptors.
 
 mod stage;
 
@@ -136,8 +136,8 @@ fn every_record_of_every_thread_is_there_once_and_in_order() {
     assert_eq!(next, [RECORDS; THREADS]);
     assert_eq!(counts(&log), ((THREADS * RECORDS) as u64, 0, 0));
     assert_eq!(log.0.queue.places.taken(), 0);
-    // No wake-up per record: by the clock, and now and then because much is waiting. Measured:
-    // 100,000 records in half a second, some 50 wake-ups.
+    // No wake-up for each record: by the clock, and now and then because much is waiting. Measured: 100,000 records in
+    // half a second, some 50 wake-ups.
     let wakeups = u128::from(log.counts().wakeups);
     let bytes = output.text().len() as u128;
     assert!(wakeups <= lingers + bytes / (64 * 1024) + 10, "{wakeups} in {lingers} lingers");
@@ -170,7 +170,7 @@ fn a_full_disk_refuses_at_once_and_comes_back_by_itself() {
     assert_eq!(log.unavailable_for(), Some(Duration::ZERO));
     hands.forward(7);
     assert_eq!(log.unavailable_for(), Some(Duration::from_secs(7)), "what /readyz asks");
-    // A tunnel that ends now holds its place since its dial.
+    // A tunnel that ends now has held its place since its dial.
     close.write(&line("close"));
     log.spare().write(&line("refusal"));
     output.set(|stage| stage.failing = None);
@@ -415,7 +415,7 @@ fn a_real_full_device_is_a_failing_output() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// However an output cuts, fails and interrupts: what is on it in the end is what was said.
+    /// However an output cuts, fails and interrupts: in the end it has exactly the written records.
     #[test]
     fn whatever_the_output_does_the_lines_come_out_whole_and_once(
         acts in proptest::collection::vec(prop_oneof![

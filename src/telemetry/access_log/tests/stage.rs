@@ -1,4 +1,4 @@
-//! What the tests put around the log: an output and a clock that do as they are told, and a format of one word.
+//! What the tests put around the log: an output and a clock that they control, and a format of one word.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -10,7 +10,7 @@ use super::super::super::record::Event;
 use super::super::*;
 use super::NEVER;
 
-/// What the output does with a call; after the last act it fails, or takes everything.
+/// What the output does with a call; after the last act it fails, or accepts everything.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Act {
     Take(usize),
@@ -25,12 +25,12 @@ pub(super) struct Stage {
     pub(super) failing: Option<io::ErrorKind>,
     pub(super) calls: u64,
     pub(super) text: Vec<u8>,
-    /// What each file got, the current one apart.
+    /// The content of each rotated file; the current one is separate.
     pub(super) rotated: Vec<Vec<u8>>,
     pub(super) next_is_other: bool,
 }
 
-/// An output that does as it is told.
+/// An output that the test controls.
 #[derive(Clone, Default)]
 pub(super) struct Scripted(Arc<(Mutex<Stage>, Condvar)>);
 
@@ -117,7 +117,7 @@ impl Format for ListenerOnly {
     }
 }
 
-/// A clock that goes when it is told.
+/// A clock that the test moves.
 #[derive(Clone, Default)]
 pub(super) struct Hands(Arc<AtomicU64>);
 
