@@ -1,7 +1,8 @@
-//! The stages of a shutdown, told to everyone who must know.
+//! The stages of a shutdown, for everything that must know them.
 //!
-//! Serving → going (TERM came; still accepting, because a load balancer still sends) → closed (no new
-//! connections, no new requests; what flows flows on) → all ended. Who ends what flows is `server`.
+//! Serving → going (TERM came; still accepting, because a load balancer still sends) → closed (no new connections, no
+//! new requests; open tunnels go on) → all ended. Not here: ending what is still open, which
+//! [`crate::operate::server`] does.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -19,7 +20,7 @@ pub struct Drain {
 }
 
 impl Drain {
-    /// TERM came: `/readyz` turns, nothing else.
+    /// TERM came: `/readyz` answers 503, nothing else changes.
     pub fn go(&self) {
         self.going.store(true, Ordering::Relaxed);
     }
@@ -29,7 +30,7 @@ impl Drain {
         self.going.load(Ordering::Relaxed)
     }
 
-    /// Listeners close, and whoever has not asked yet is not waited for.
+    /// Listeners close, and clients that have not sent a request are no longer waited for.
     pub fn close(&self) {
         self.go();
         self.closed.cancel();
@@ -46,13 +47,13 @@ impl Drain {
         self.closed.cancelled()
     }
 
-    /// Ready so long after [`Drain::close`] was called, and at the latest with [`Drain::end`].
+    /// Ready this long after [`Drain::close`] was called, and at the latest with [`Drain::end`].
     pub async fn closed_for(&self, time: Duration) {
         self.closed().await;
         let _ = tokio::time::timeout(time, self.ended()).await;
     }
 
-    /// The time is over: what still flows ends.
+    /// The time is over: everything that is still open ends.
     pub fn end(&self) {
         self.close();
         self.ended.cancel();

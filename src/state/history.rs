@@ -1,8 +1,8 @@
 //! The last hour in samples of ten seconds, for the plots of the status page.
 //!
-//! One task reads what is counted anyway and keeps the differences; nothing on the way of a request knows of it. Who
-//! wants more than an hour, or more than one replica, has Prometheus. Not here: the counters (`telemetry::metrics`,
-//! `live`), and how they are drawn.
+//! One task reads counters that exist anyway and keeps the differences; the path of a request does not know of it.
+//! Prometheus has more than an hour, and more than one replica. Not here: the counters ([`crate::telemetry::metrics`],
+//! [`crate::state::live`]), and how they are drawn.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -14,7 +14,7 @@ use tokio::time::MissedTickBehavior;
 use crate::state::live::Live;
 use crate::telemetry::metrics::{Metrics, SetupCounts, VerdictCounts};
 
-/// Between two samples.
+/// Time between two samples.
 pub const INTERVAL: Duration = Duration::from_secs(10);
 /// An hour of them: 36 KiB.
 pub const SAMPLES: usize = 360;
@@ -37,7 +37,7 @@ pub struct Sample {
     pub setups: u64,
     /// The median of their setup, in seconds; none without a setup.
     pub setup_p50: Option<f64>,
-    /// Of the slowest in a hundred.
+    /// The 99th percentile.
     pub setup_p99: Option<f64>,
 }
 
@@ -61,7 +61,7 @@ struct Kept {
 }
 
 impl History {
-    /// Samples until the task is dropped.
+    /// Takes samples until the task is dropped.
     pub async fn keep(&self, live: &Live, metrics: &Metrics) {
         let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + INTERVAL, INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -89,7 +89,7 @@ impl History {
         let sample = Sample {
             at: now.as_second(),
             tunnels: live.tunnels(),
-            // A reload that takes a policy away takes its bytes with it.
+            // A reload that removes a policy removes its bytes, too.
             sent: after.sent.saturating_sub(before.sent),
             received: after.received.saturating_sub(before.received),
             verdicts: after.verdicts.since(before.verdicts),

@@ -1,7 +1,7 @@
-//! The settings in force and the last reload's outcome, as one immutable snapshot that a reload swaps whole.
+//! The settings in force and the last reload's outcome, as one immutable snapshot that a reload replaces whole.
 //!
-//! A request takes the settings once and is judged wholly by them; whoever shows both sees what belongs together.
-//! Only `reload` writes here.
+//! A request takes the settings once and is judged only by them; code that shows both sees values that belong
+//! together. Only [`crate::operate::reload`] writes here.
 
 use std::sync::Arc;
 
@@ -21,17 +21,17 @@ pub struct InForce {
     pub config: Arc<Config>,
     /// When it was put in force.
     pub since: Timestamp,
-    /// What came of the last attempt to replace it; at first, of the start.
+    /// The result of the last attempt to replace it; at first, of the start.
     pub last_reload: LastReload,
 }
 
-/// What came of one reload.
+/// The result of one reload.
 #[derive(Clone, Debug)]
 pub struct LastReload {
     /// When it ended.
     pub at: Timestamp,
-    /// Why it was refused, warnings included, as they were told on stderr; empty: the newest configuration is the one
-    /// in force. Shared, because a snapshot is made for each attempt.
+    /// Why it was refused, warnings included, as logged on stderr; empty: the newest configuration is in force.
+    /// Shared, because every attempt makes a snapshot.
     pub refused: Arc<[Finding]>,
 }
 
@@ -58,19 +58,20 @@ impl Current {
         Arc::clone(&self.0.load().config)
     }
 
-    /// The same with what is told about it.
+    /// The same, with its history.
     pub fn in_force(&self) -> Arc<InForce> {
         self.0.load_full()
     }
 
-    /// Puts `config` in force, and returns what was: freeing a policy of a million rules is not a worker's work.
+    /// Puts `config` in force, and returns the previous one: freeing a policy of a million rules must not happen on a
+    /// worker.
     pub fn replace(&self, config: Arc<Config>, now: Timestamp) -> Arc<Config> {
         let last_reload = LastReload::fine(now);
         let old = self.0.swap(Arc::new(InForce { config, since: now, last_reload }));
         Arc::clone(&old.config)
     }
 
-    /// A reload found what is in force already.
+    /// A reload found that the files still match what is in force.
     pub fn confirm(&self, now: Timestamp) {
         self.tell(LastReload::fine(now));
     }

@@ -1,4 +1,4 @@
-//! What requests share while the program runs: the configuration in force, what is open, what is counted against limits.
+//! What requests share while the program runs: the configuration in force, what is open, what counts against limits.
 
 pub mod budgets;
 pub mod drain;

@@ -1,10 +1,11 @@
-//! What was refused or failed of late, grouped by what was asked for and why, for the status page.
+//! What was recently refused or failed, grouped by target and reason, for the status page.
 //!
-//! A person who is told "it does not work" asks which request and why; the log has each one, this has the few kinds there
-//! were. Bounded whatever clients send: [`GROUPS`] groups, each with values of bounded length. When a new kind comes
-//! and there is no room, the client with the most groups loses its rarest one: whoever asks for a thousand made-up names
-//! pushes out its own, and not what somebody else wants to read. Allowed requests never come here. Not here: the numbers
-//! by rule and reason since the start (`telemetry::metrics`), and what to do about a refusal (`policy::remedy`).
+//! A person who hears "it does not work" wants to know which request and why. The log has each request; this has the
+//! few kinds there were. It is bounded, whatever clients send: [`GROUPS`] groups, each with values of bounded length.
+//! If a new kind comes and there is no room, the client with the most groups loses its rarest one: a client that asks
+//! for a thousand invented names pushes out its own entries, and not those of others. Allowed requests are never
+//! stored here. Not here: the numbers by rule and reason since the start ([`crate::telemetry::metrics`]), and what to
+//! do about a refusal ([`crate::rules::remedy`]).
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
@@ -20,13 +21,13 @@ use crate::telemetry::record::{Cause, without_secrets};
 use crate::words::outcome::Decision;
 use crate::words::target::Target;
 
-/// Kinds of refusals that are told apart. Some 100 KiB when all are taken.
+/// Kinds of refusals that are distinguished. Some 100 KiB if all are used.
 pub const GROUPS: usize = 256;
-/// A kind that did not come again for so long is forgotten.
+/// A kind that did not come again for this long is forgotten.
 const REMEMBERED: SignedDuration = SignedDuration::from_hours(24);
-/// Different clients counted of one group; there may be more.
+/// Different clients that are listed in one group; there may be more.
 const CLIENTS: usize = 16;
-/// Bytes kept of anything that a client wrote and that has no bound of its own.
+/// Bytes kept of a text that a client wrote and that has no bound of its own.
 const LONGEST: usize = 256;
 
 /// What was asked for.
@@ -34,7 +35,7 @@ const LONGEST: usize = 256;
 pub enum Asked {
     /// A canonical target.
     Target(Target),
-    /// Something that is none, in printable ASCII.
+    /// Not a valid target, in printable ASCII.
     Malformed(Box<str>),
     /// Nothing: the connection was closed before any request, or the head was unreadable.
     Nothing,
@@ -55,7 +56,7 @@ impl fmt::Display for Asked {
 pub struct Refusal<'a> {
     /// When.
     pub at: Timestamp,
-    /// The record in the log; nil where there may be none.
+    /// The record's id in the log; nil if there may be none.
     pub id: Uuid,
     /// Where it was accepted.
     pub listener: &'a Arc<str>,
@@ -63,17 +64,17 @@ pub struct Refusal<'a> {
     pub policy: Option<&'a Arc<str>>,
     /// The text of the rule that decided.
     pub rule: Option<&'a str>,
-    /// The verdict; none where it failed before the rules were asked.
+    /// The verdict; none if it failed before the rules were applied.
     pub decision: Option<Decision>,
     /// Why.
     pub cause: Cause,
     /// What was asked for.
     pub asked: Asking<'a>,
-    /// Who asked, as far as that is known.
+    /// The client, as far as it is known.
     pub client: Option<IpAddr>,
-    /// What the client proved to be.
+    /// The identity that the client proved.
     pub identity: Option<&'a str>,
-    /// The server name that the ClientHello offered.
+    /// The server name in the ClientHello.
     pub sni: Option<&'a str>,
 }
 
@@ -109,17 +110,17 @@ pub struct Group {
     pub first: Timestamp,
     /// The last time.
     pub last: Timestamp,
-    /// The last one's record in the log.
+    /// The id of the last one's record in the log.
     pub id: Uuid,
     /// The last one's client.
     pub client: Option<IpAddr>,
-    /// The clients that came first, each once.
+    /// The first clients, each once.
     pub clients: Vec<IpAddr>,
-    /// Whether others asked, too.
+    /// Whether there were other clients, too.
     pub more_clients: bool,
-    /// What the last client proved to be.
+    /// The identity that the last client proved.
     pub identity: Option<Box<str>>,
-    /// The server name that the last ClientHello offered.
+    /// The server name in the last ClientHello.
     pub sni: Option<Box<str>>,
 }
 
@@ -138,11 +139,11 @@ struct Table {
 impl Recent {
     /// Counts one refusal.
     pub fn note(&self, refusal: &Refusal<'_>) {
-        // Plain values: a panic elsewhere leaves them as true as they were.
+        // Plain values: a panic elsewhere leaves them correct.
         self.0.lock().unwrap_or_else(PoisonError::into_inner).note(refusal);
     }
 
-    /// All groups, the one that came last first.
+    /// All groups, the most recent first.
     pub fn groups(&self, now: Timestamp) -> Vec<Group> {
         let mut groups = {
             let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -259,13 +260,13 @@ impl Group {
         }
     }
 
-    /// The client that brought the group about.
+    /// The client that caused the group.
     fn owner(&self) -> Option<IpAddr> {
         self.clients.first().copied()
     }
 }
 
-/// A stranger's bytes in printable ASCII, cut.
+/// An untrusted client's bytes in printable ASCII, cut.
 fn printable(bytes: &[u8]) -> Box<str> {
     let some = bytes.get(..LONGEST).unwrap_or(bytes);
     cut(&some.escape_ascii().to_string())

@@ -1,4 +1,4 @@
-//! What every connection shares: settings in force, registries, counters. Built once by `server`.
+//! What every connection shares: settings in force, registries, counters. Built once, by [`crate::operate::server`].
 
 use std::sync::Arc;
 
@@ -27,19 +27,19 @@ use crate::telemetry::metrics::Metrics;
 pub struct Shared {
     /// The settings and the policy in force.
     pub current: Current,
-    /// Names to addresses; another one after a reload of `dns`.
+    /// Resolves names; replaced by a reload of `dns`.
     pub resolver: ArcSwap<Resolver>,
-    /// The ways to targets; others after a reload of `upstream_proxy`, `certificates` or who is to be verified.
+    /// The routes to targets; replaced by a reload of `upstream_proxy`, `certificates` or the list of hosts to verify.
     pub route: ArcSwap<Route>,
-    /// Where egressd itself listens: never a target.
+    /// The addresses on which egressd itself listens: never a target.
     pub own: OwnAddresses,
     /// What clients may still upload by rules with a budget; outlives reloads.
     pub budgets: Budgets,
-    /// Requests under way.
+    /// Requests in progress.
     pub limits: Arc<Limits>,
-    /// Descriptors that may be open: what they carry, `limits.tunnels` cannot exceed.
+    /// The limit of open descriptors; `limits.tunnels` cannot exceed what it allows.
     pub descriptors: u64,
-    /// The tunnels that they carry.
+    /// The number of tunnels that it allows.
     pub tunnels_carried: usize,
     /// Verifies passwords, for all listeners that ask for them.
     pub passwords: PasswordVerifier,
@@ -59,7 +59,7 @@ pub struct Shared {
     pub started: Timestamp,
     /// The listeners, in the order of the file.
     pub listeners: Box<[Arc<Listener>]>,
-    /// What was refused of late.
+    /// What was recently refused.
     pub recent: Recent,
     /// The last hour in numbers.
     pub history: History,

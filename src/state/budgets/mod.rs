@@ -1,9 +1,10 @@
 //! The table of accounts: one for each client address and rule (the policy's name and the rule's text) with an
 //! `upload_budget`, in this replica alone.
 //!
-//! An [`Account`] outlives tunnels and reloads: what was sent before an edit still counts after it. The table is bounded,
-//! and so is every account in it. A client for whom there is no place is refused, because what cannot be counted cannot be
-//! limited. Not here: what an account holds, and how a tunnel draws on it ([`crate::transport::allowance`]).
+//! An [`Account`] outlives tunnels and reloads: what was sent before an edit still counts after it. The table is
+//! bounded, and so is every account in it. If there is no place for a client, it is refused, because what cannot be
+//! counted cannot be limited. Not here: what an account contains, and how a tunnel uses it
+//! ([`crate::transport::allowance`]).
 
 #[cfg(test)]
 mod tests;
@@ -22,13 +23,13 @@ use crate::rules::{Permit, UploadBudget};
 use crate::transport::allowance::{Account, Allowance};
 use crate::words::outcome::Reason;
 
-/// The table is split so that workers rarely meet on one lock.
+/// The table is split so that workers rarely wait for the same lock.
 const SHARDS: usize = 16;
-/// Accounts at most. One has some 300 bytes, and 1 KiB more where its client sent in every step of the window.
+/// Most accounts. One has some 300 bytes, and 1 KiB more if its client sent in every step of the window.
 const MAX_ACCOUNTS: usize = 65_536;
-/// A shard is swept for accounts that are empty again when it has grown to this many, and at each doubling.
+/// When a shard has grown to this many accounts, and at each doubling, empty ones are removed.
 const FIRST_SWEEP: usize = 64;
-/// A full shard is swept at most so often: under a flood of clients the sweep must not become the work.
+/// A full shard is swept at most this often: under a flood of clients the sweep must not become the main work.
 const SWEEP_PAUSE: Duration = Duration::from_secs(1);
 
 /// All accounts.
@@ -69,10 +70,10 @@ impl Budgets {
         }
     }
 
-    /// What `client` may send by `permit`, in one tunnel or request.
+    /// What `client` may send under `permit`, in one tunnel or request.
     ///
     /// # Errors
-    /// [`Reason::UploadBudget`] where nothing is left; [`Reason::LocalResources`] where the table is full.
+    /// [`Reason::UploadBudget`] if nothing is left; [`Reason::LocalResources`] if the table is full.
     pub fn open(&self, client: IpAddr, permit: &Permit) -> Result<Allowance, Reason> {
         let Some(UploadBudget { bytes, window }) = permit.upload_budget else {
             return Ok(Allowance::limited(permit.upload_limit));
@@ -83,8 +84,8 @@ impl Budgets {
     }
 
     fn account(&self, client: IpAddr, permit: &Permit) -> Result<Arc<Account>, Reason> {
-        // In report mode the rule that a permit names may be the `deny` rule that enforce mode goes by: one account for
-        // what it would have denied.
+        // In report mode the rule of a permit may be the `deny` rule that enforce mode applies: one account for
+        // everything it would have denied.
         let rule = permit.rule.as_ref().map_or("", |rule| &rule.text);
         let key = Key { client, policy: Arc::clone(&permit.policy), rule: rule.into() };
         let shard = usize::try_from(self.hasher.hash_one(&key)).unwrap_or(usize::MAX) % SHARDS;
@@ -120,7 +121,7 @@ impl fmt::Debug for Budgets {
 }
 
 impl Shard {
-    /// Forgets the accounts that nobody draws on and that hold nothing any more, where it is time to look.
+    /// Forgets accounts that are unused and empty, if it is time to look.
     fn sweep(&mut self, now: Duration, cap: usize) {
         let is_time = self.accounts.len() >= self.sweep_at.max(FIRST_SWEEP.min(cap));
         let rested = self.accounts.len() < cap || now.saturating_sub(self.swept) >= SWEEP_PAUSE;
@@ -128,7 +129,7 @@ impl Shard {
             return;
         }
         self.accounts.retain(|_, account| {
-            // Nobody can get another hand on it while the shard is locked.
+            // Nothing else can get a reference to it while the shard is locked.
             Arc::strong_count(account) > 1 || !account.is_empty()
         });
         self.swept = now;
@@ -137,7 +138,7 @@ impl Shard {
     }
 }
 
-/// Plain numbers: a panic elsewhere leaves them as true as they were.
+/// Plain numbers: a panic elsewhere leaves them correct.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -12,7 +12,7 @@ use crate::words::target::Target;
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// What a client that asks for `host` is permitted by a rule of that text with these options.
+/// The permit of a client that asks for `host`, from a rule of that text with these options.
 fn permit(host: &str, options: &str) -> Permit {
     let text = format!("policies: [{{name: p, allow: [{{to: {host}, {options}}}]}}]");
     let loaded = config::load_str("test.yaml", &text, |_| Err(std::io::ErrorKind::NotFound.into()));
@@ -70,7 +70,7 @@ async fn what_did_not_move_is_put_back() {
     assert_eq!(allowance.left(), Some(77));
 }
 
-/// In any hour at most 100 bytes, and an hour and a minute after the last byte all of it is there again.
+/// At most 100 bytes in any hour; an hour and a minute after the last byte, all of it is available again.
 #[tokio::test(start_paused = true)]
 async fn bytes_leave_the_window_a_sixtieth_at_a_time_and_never_too_early() {
     let budgets = Budgets::new();
@@ -125,7 +125,7 @@ async fn clients_that_come_and_go_do_not_grow_the_table() {
         assert_eq!(budgets.open(client, &permit).unwrap().take(1), 1);
         advance(Duration::from_millis(100)).await;
     }
-    // A thousand at most were within a window and a step of each other.
+    // At most a thousand were within a window and a step of each other.
     assert!(budgets.len() <= 4 * 1000, "{} accounts", budgets.len());
 }
 
@@ -170,7 +170,7 @@ fn threads_that_draw_at_once_get_the_budget_exactly_once() {
             let mut allowance = budgets.open(client(1), &permit).unwrap();
             barrier.wait();
             let mut sent = 0;
-            // As a relay does it: more is taken than then comes.
+            // As a relay does: it takes more than it then uses.
             for _ in 0..BYTES {
                 let granted = allowance.take(16);
                 let used = granted.min(3);

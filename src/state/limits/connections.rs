@@ -1,9 +1,9 @@
-//! How many connections may be open at once, whatever they are about: what the descriptors carry.
+//! How many connections may be open at once, whatever they are used for: as many as the descriptors allow.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Open connections of all listeners, against the number that the descriptors carry.
+/// Open connections of all listeners, and the number that the descriptors allow.
 #[derive(Debug)]
 pub struct Open {
     count: AtomicUsize,
@@ -16,12 +16,12 @@ impl Open {
         Arc::new(Open { count: AtomicUsize::new(0), cap: AtomicUsize::new(cap) })
     }
 
-    /// Follows `limits.tunnels`, and tells whether that is another cap than before. Connections that are open stay.
+    /// Follows `limits.tunnels`, and returns whether the cap changed. Open connections stay.
     pub fn set_cap(&self, cap: usize) -> bool {
         self.cap.swap(cap, Ordering::Relaxed) != cap
     }
 
-    /// A place for one more; `None` where there are too many.
+    /// A place for one more; `None` if there are too many.
     pub fn enter(self: &Arc<Self>) -> Option<Place> {
         if self.count.fetch_add(1, Ordering::Relaxed) >= self.cap.load(Ordering::Relaxed) {
             self.count.fetch_sub(1, Ordering::Relaxed);
@@ -31,7 +31,7 @@ impl Open {
     }
 }
 
-/// One open connection; dropping it gives the place back.
+/// One open connection; dropping it frees its place.
 #[derive(Debug)]
 #[must_use = "the place goes back when this is dropped"]
 pub struct Place(Arc<Open>);

@@ -1,9 +1,9 @@
-//! How much may run at once: in all, by client, and how fast a client may ask.
+//! How much may be in progress at once: in total, for each client, and how fast a client may ask.
 //!
-//! A connection is a [`Presence`] of its client from the moment that its client is known, so that nobody can take the
-//! connections of all by asking nothing. Every request takes a [`Slot`] before its target is looked at. Both are given back
-//! when they end, however they end. The numbers are arguments, because a reload may change them while slots are out. Not
-//! here: the number of connections in all (`connections`).
+//! A connection is a [`Presence`] of its client as soon as its client is known, so that one client cannot take every
+//! connection by sending nothing. Every request takes a [`Slot`] before its target is looked at. Both are freed when
+//! they end, however they end. The numbers are arguments, because a reload may change them while slots are taken. Not
+//! here: the number of connections in total ([`connections`]).
 
 pub mod connections;
 
@@ -15,26 +15,27 @@ use std::time::Instant;
 
 use crate::words::outcome::Reason;
 
-/// Connections that have not asked, for every request that a client may have under way; and how many at the least.
+/// For so many requests that a client may have in progress it may have one connection without a request; and the
+/// minimum.
 const WAITING_SHARE: usize = 8;
 const WAITING_LEAST: usize = 16;
-/// Maps are split so that workers rarely meet on one lock.
+/// Maps are split so that workers rarely wait for the same lock.
 const SHARDS: usize = 16;
-/// A shard is swept for clients that no longer matter when it has grown to this many, and at each doubling.
+/// When a shard has grown to this many clients, and at each doubling, clients that no longer matter are removed.
 const FIRST_SWEEP: usize = 256;
 
 /// The configured numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caps {
-    /// Requests and tunnels under way at once.
+    /// Requests and tunnels in progress at once.
     pub total: usize,
     /// The same for one client address.
     pub per_client: usize,
-    /// Requests a second of one client address; a burst of one second's worth is allowed.
+    /// Requests per second of one client address; a burst of one second's worth is allowed.
     pub per_second: u32,
 }
 
-/// Counts what is under way.
+/// Counts what is in progress.
 #[derive(Debug)]
 pub struct Limits {
     total: AtomicUsize,
@@ -51,21 +52,21 @@ struct Shard {
 #[derive(Debug, Default)]
 struct Usage {
     connections: usize,
-    /// It was said that there are too many; not again until half of them are gone.
+    /// Whether it was logged that there are too many; not again until half of them are gone.
     told: bool,
     under_way: usize,
     /// The generic cell rate algorithm's theoretical arrival time (ITU-T I.371), in nanoseconds since `epoch`.
     arrival: u64,
 }
 
-/// One request under way. Dropping it gives the place back.
+/// One request in progress. Dropping it frees its place.
 #[derive(Debug)]
 pub struct Slot {
     limits: Arc<Limits>,
     client: IpAddr,
 }
 
-/// One open connection of a client. Dropping it gives the place back.
+/// One open connection of a client. Dropping it frees its place.
 #[derive(Debug)]
 pub struct Presence {
     limits: Arc<Limits>,
@@ -77,12 +78,12 @@ pub struct Presence {
 pub struct Crowded {
     /// How many that is.
     pub most: usize,
-    /// It was not so before.
+    /// Whether this is the first time.
     pub first: bool,
 }
 
 impl Limits {
-    /// Nothing under way.
+    /// Nothing in progress.
     pub fn new(now: Instant) -> Arc<Self> {
         Arc::new(Limits {
             total: AtomicUsize::new(0),
@@ -91,7 +92,7 @@ impl Limits {
         })
     }
 
-    /// A place for one connection of `client`, which may have `per_client` requests under way.
+    /// A place for one connection of `client`, which may have `per_client` requests in progress.
     ///
     /// # Errors
     /// [`Crowded`].
@@ -136,7 +137,7 @@ impl Limits {
         Ok(Slot { limits: Arc::clone(self), client })
     }
 
-    /// A request of `client` that needs no place, because it comes to nothing.
+    /// A request of `client` that needs no place, because it is refused anyway.
     ///
     /// # Errors
     /// [`Reason::ClientRateLimited`].
@@ -156,14 +157,14 @@ impl Limits {
             IpAddr::V4(address) => address.octets()[3],
             IpAddr::V6(address) => address.octets().iter().fold(0, |all, octet| all ^ octet),
         };
-        // Plain counters: a panic elsewhere leaves them as true as they were.
+        // Plain counters: a panic elsewhere leaves them correct.
         self.shards[usize::from(low) % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Shard {
-    /// Forgets clients that have nothing under way and whose rate has recovered: a scan of addresses must not grow
-    /// the map for good.
+    /// Forgets clients that have nothing in progress and whose rate has recovered: a scan of addresses must not make
+    /// the map grow forever.
     fn sweep(&mut self, now: u64) {
         if self.clients.len() < self.sweep_at.max(FIRST_SWEEP) {
             return;

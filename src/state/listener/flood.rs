@@ -1,9 +1,10 @@
-//! How many of the records that strangers can cause without end are written: the counting alone, of one listener.
+//! How many of the records that untrusted clients can cause without end are written: only the counting, for one
+//! listener.
 //!
-//! Of one reason at most [`MOST`] records are written at once in [`WINDOW`]; what comes beyond is counted, and held to be
-//! told at its end. What is refused to a client that is known is bounded client by client, so that a noisy one does not
-//! hide the first refusals of the others; of [`CLIENTS`] at a time, beyond which the rest share one bound. Not here: the
-//! records, which [`crate::session::refuse::bounded`] writes.
+//! For one reason at most [`MOST`] records are written at once in [`WINDOW`]; further ones are counted, and reported
+//! at its end. Refusals of a client that is known are bounded for each client, so that a noisy one does not hide the
+//! first refusals of the others. That holds for [`CLIENTS`] clients at a time; beyond that, the rest share one bound.
+//! Not here: the records, which [`crate::session::refuse::bounded`] writes.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -13,32 +14,33 @@ use std::time::{Duration, Instant};
 use crate::words::client::{ClientAddr, PeerAddr};
 use crate::words::outcome::{Class, Reason};
 
-/// For so long records are counted.
+/// How long records are counted together.
 pub(crate) const WINDOW: Duration = Duration::from_secs(1);
-/// Records that are written at once in a window: of one listener, one reason and, where it is told apart, one client.
+/// Records that are written at once in a window: of one listener, one reason and, if clients are distinguished, one
+/// client.
 const MOST: u32 = 10;
-/// Clients with a window of their own, of one listener and one reason: 2,560 records a second at the most.
+/// Clients with a window of their own, of one listener and one reason: at most 2,560 records a second.
 const CLIENTS: usize = 256;
 
-/// Who was refused.
+/// The peer and the client that were refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Who {
     pub(crate) peer: PeerAddr,
-    /// None where only a PROXY header would have told.
+    /// None if only a PROXY header would have named it.
     pub(crate) client: Option<ClientAddr>,
 }
 
-/// Of which clients the refusals for one reason are bounded together.
+/// Which clients' refusals for one reason are bounded together.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Together {
-    /// All: who connects may be unknown.
+    /// All clients: the client may be unknown.
     All,
-    /// Each client by itself: only one that is known can cause them.
+    /// Each client separately: only a known client can cause them.
     EachClient,
 }
 
-/// Bounded are the records of connections that are closed before any request, and of clients that are answered and ask on
-/// and on, or guess. `None`: not bounded.
+/// The reasons with bounded records: connections that are closed before any request, and clients that get replies and
+/// ask again and again, or guess. `None`: not bounded.
 fn together(reason: Reason) -> Option<Together> {
     match reason.class() {
         Class::Connection => Some(Together::All),
@@ -65,7 +67,7 @@ fn together(reason: Reason) -> Option<Together> {
     }
 }
 
-/// What strangers caused at one listener, by each of the bounded reasons.
+/// What untrusted clients caused at one listener, for each of the bounded reasons.
 #[derive(Debug)]
 pub(crate) struct Flood(Box<[(Reason, Mutex<Windows>)]>);
 
@@ -91,7 +93,7 @@ struct Window {
     held: Option<Held>,
 }
 
-/// What is not written yet.
+/// Refusals that are not written yet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Held {
     /// The last one.
@@ -108,7 +110,7 @@ pub(crate) struct Bound(Option<IpAddr>);
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum RefusalRecord {
     Write,
-    /// The first that is held back: what is held is to be written when the window ends.
+    /// The first one that is held back: it must be written when the window ends.
     Hold(Bound),
     Count,
 }
@@ -141,7 +143,7 @@ impl Window {
 }
 
 impl Windows {
-    /// `client`: whose window it is, if there is a place for one.
+    /// `client`: the client whose window it is, if there is a place for one.
     fn add(&mut self, who: Who, client: Option<IpAddr>, now: Instant) -> RefusalRecord {
         let client = client.filter(|client| self.has_place(*client, now));
         let window = match client {
@@ -156,7 +158,7 @@ impl Windows {
             return true;
         }
         if self.by_client.len() >= CLIENTS {
-            // What is held will still be asked for.
+            // Held records will still be asked for.
             self.by_client.retain(|_, window| window.held.is_some() || !window.is_over(now));
         }
         self.by_client.len() < CLIENTS
@@ -171,7 +173,7 @@ impl Windows {
 }
 
 impl Flood {
-    /// Counts one. None: `reason` is none of the bounded ones.
+    /// Counts one. None: `reason` is not a bounded one.
     pub(crate) fn add(&self, reason: Reason, who: Who) -> Option<RefusalRecord> {
         let client = match together(reason)? {
             Together::All => None,
@@ -187,7 +189,7 @@ impl Flood {
 
     fn windows(&self, reason: Reason) -> Option<MutexGuard<'_, Windows>> {
         let (_, windows) = self.0.iter().find(|(bounded, _)| *bounded == reason)?;
-        // Plain numbers: a panic elsewhere leaves them as true as they were.
+        // Plain numbers: a panic elsewhere leaves them correct.
         Some(windows.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -217,7 +219,7 @@ mod tests {
         }
         assert_eq!(window.held, Some(Held { who: who(99), before: 89 }));
 
-        // In the next second what is held stays until it is written; nothing of it is lost.
+        // In the next second the held records stay until they are written; none is lost.
         assert_eq!(window.add(who(100), Bound(None), start + WINDOW), RefusalRecord::Write);
         assert_eq!(window.held.take().map(|held| held.before), Some(89));
         for port in 101..110 {
@@ -260,14 +262,14 @@ mod tests {
         for other in 1..CLIENTS {
             assert_eq!(windows.add(who(2), client(other), start), RefusalRecord::Write, "{other}");
         }
-        // Whoever comes to a full table shares a bound with all like it.
+        // A client that finds the table full shares a bound with all others in this situation.
         for beyond in 0..MOST as usize {
             assert_eq!(windows.add(who(3), client(CLIENTS + beyond), start), RefusalRecord::Write);
         }
         assert_eq!(windows.add(who(3), client(2 * CLIENTS), start), RefusalRecord::Hold(Bound(None)));
         assert_eq!(windows.by_client.len(), CLIENTS);
 
-        // Their second is over, and one of them has something to tell yet.
+        // Their second is over, and one of them still has something to report.
         let later = start + WINDOW;
         assert_eq!(windows.add(who(4), client(3 * CLIENTS), later), RefusalRecord::Write);
         assert_eq!(windows.by_client.len(), 2);

@@ -1,21 +1,21 @@
 //! Whether a load balancer hides the clients: nearly all connections come from a few peers.
 //!
-//! Behind an NLB with ip targets that keeps no client address, every client looks like one of its three or so
-//! addresses: policies by network, limits by client and the log then speak of the balancer. Nothing proves that from
-//! here, since three clients look the same, so it is told once, as a doubt. Not here: whether a PROXY header is
-//! spoken, where the question does not arise.
+//! Behind an NLB with ip targets that does not keep client addresses, every client has one of the NLB's three or so
+//! addresses. Then policies by network, limits by client and the log see only the balancer. Nothing here can prove
+//! that, because three real clients look the same, so it is only logged once, as a suspicion. Not here: listeners with
+//! a PROXY header, which do not have this problem.
 
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
-/// Connections that are looked at together.
+/// Connections that are examined together.
 const WINDOW: u32 = 1_000;
 /// An NLB has an address in each of its zones.
 const FEW: usize = 3;
-/// Of a window's connections at most this many come from elsewhere, if the few are a balancer.
+/// If the few are a balancer, at most this many of a window's connections come from elsewhere.
 const ELSEWHERE: u32 = WINDOW / 100;
-/// Peers told apart in one window; those that come later are elsewhere.
+/// Peers that are distinguished in one window; later ones count as elsewhere.
 const TOLD_APART: usize = 8;
 
 /// The peers of one listener.
@@ -27,7 +27,7 @@ struct Window {
     /// The first peers that came, and how often they did.
     seen: Vec<(IpAddr, u32)>,
     connections: u32,
-    /// It was said once, which is enough.
+    /// It was logged once, which is enough.
     told: bool,
 }
 
@@ -36,9 +36,9 @@ struct Window {
 pub(crate) struct Few(Vec<IpAddr>);
 
 impl Peers {
-    /// Counts a connection. `Some`, once: nearly all came from a few.
+    /// Counts a connection. `Some`, once: nearly all came from a few peers.
     pub(crate) fn saw(&self, peer: IpAddr) -> Option<Few> {
-        // Plain numbers: a panic elsewhere leaves them as true as they were.
+        // Plain numbers: a panic elsewhere leaves them correct.
         self.0.lock().unwrap_or_else(PoisonError::into_inner).saw(peer)
     }
 }
@@ -62,7 +62,7 @@ impl Window {
         seen.truncate(FEW);
         let of_few: u32 = seen.iter().map(|(_, count)| count).sum();
         self.told = of_few >= WINDOW - ELSEWHERE;
-        // One that came now and then is none of the few.
+        // A peer that came only now and then is not one of the few.
         let few = seen.into_iter().filter(|(_, count)| *count > ELSEWHERE).map(|(peer, _)| peer).collect();
         self.told.then_some(Few(few))
     }
@@ -74,7 +74,7 @@ impl fmt::Display for Few {
         write!(
             f,
             "nearly all of the last {WINDOW} connections came from {}. If that is a load balancer, it hides the clients: \
-             policies, limits and the log see it in their place. Let it keep their addresses (on an NLB the target group \
+             policies, limits and the log see it instead of them. Let it keep their addresses (on an NLB: the target group \
              attribute preserve_client_ip.enabled=true), or turn on PROXY protocol v2 there \
              (proxy_protocol_v2.enabled=true) and give this listener `proxy_protocol`",
             peers.join(", ")
@@ -92,7 +92,7 @@ mod tests {
         Ipv4Addr::new(10, 0, 0, last).into()
     }
 
-    /// What is told of connections from peers by turns, each so many times.
+    /// What is reported for connections from peers in turn, each so many times.
     fn told(window: &mut Window, shares: &[(u8, u32)]) -> Vec<Vec<IpAddr>> {
         let peers = shares.iter().flat_map(|(last, count)| (0..*count).map(|_| peer(*last)));
         peers.filter_map(|peer| window.saw(peer)).map(|few| few.0).collect()

@@ -1,4 +1,5 @@
-//! One listener, as its connections see it: its name, its settings, its counters. Accepting is `accept`'s.
+//! One listener, as its connections see it: its name, its settings, its counters. Not here: accepting
+//! ([`crate::inbound::accept`]).
 
 pub mod flood;
 pub mod hidden;
@@ -16,15 +17,15 @@ use crate::words::client::PeerAddr;
 pub struct Listener {
     /// From the configuration.
     pub name: Arc<str>,
-    /// Its place in [`Config::listeners`].
+    /// Its position in [`Config::listeners`].
     index: usize,
     /// Its counters.
     pub(crate) connections: Connections,
-    /// How much its strangers had written of late.
+    /// The recent records that untrusted clients caused.
     pub(crate) flood: Flood,
-    /// Whether a balancer hides the clients; None where one that does not is spoken to.
+    /// Looks for a balancer that hides the clients; None with PROXY protocol, which shows them.
     peers: Option<Peers>,
-    /// That one does, once it looked so.
+    /// The finding about such a balancer, once there is one.
     hidden: OnceLock<String>,
 }
 
@@ -41,7 +42,7 @@ impl Listener {
         }
     }
 
-    /// What `config` says of it.
+    /// Its settings in `config`.
     pub(crate) fn settings<'c>(&self, config: &'c Config) -> &'c config::Listener {
         config.listeners.get(self.index).expect("a reload that changes the listeners is refused")
     }
@@ -55,13 +56,13 @@ impl Listener {
         }
     }
 
-    /// What speaks for a balancer that hides the clients.
+    /// The finding about a balancer that hides the clients.
     pub fn hidden_clients(&self) -> Option<&str> {
         self.hidden.get().map(String::as_str)
     }
 }
 
-/// Tells the metrics of the certificates that the listeners show from now on.
+/// Gives the metrics the certificates that the listeners show from now on.
 pub(crate) fn count_certificates(metrics: &Metrics, config: &Config) {
     for listener in &config.listeners {
         if let Some(tls) = &listener.tls {

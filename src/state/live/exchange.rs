@@ -1,7 +1,7 @@
-//! Plain HTTP exchanges in the registry: their bytes count while they flow, and a reload judges them again as it
-//! does tunnels. They are listed nowhere.
+//! Plain HTTP exchanges in the registry: their bytes count while they flow, and a reload judges them again as it does
+//! tunnels. They are not listed anywhere.
 //!
-//! An exchange registers before it dials, so the address that it reached comes later ([`super::LiveExchange::reached`]).
+//! An exchange registers before it dials, so its address is added later ([`super::LiveExchange::reached`]).
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -12,16 +12,16 @@ use crate::words::client::Client;
 use crate::words::outcome::{Ending, Reason};
 use crate::words::target::{Host, Target};
 
-/// What is known of an exchange from its decision on.
+/// What is known about an exchange from its decision on.
 #[derive(Debug)]
 pub struct ExchangeFacts {
-    /// Who asks; shared with the connection.
+    /// The client; shared with the connection.
     pub client: Arc<Client>,
     /// What was asked for.
     pub target: Target,
     /// The policy that decided, as in the metrics.
     pub policy: Arc<str>,
-    /// Whether a parent proxy is asked in place of the target.
+    /// Whether a parent proxy is asked instead of the target.
     pub by_parent: bool,
 }
 
@@ -38,11 +38,11 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// The address that the policy has to admit, once there is one: what was dialled; behind a parent, which no rule
-    /// judges, the address that the client wrote, if it was one.
+    /// The address that the policy has to admit, once there is one: the dialled address. Behind a parent proxy, which
+    /// no rule judges, it is the address that the client wrote, if it wrote one.
     pub fn judged_address(&self) -> Option<IpAddr> {
         match (self.facts.by_parent, &self.facts.target.host) {
-            // A plain value: a panic elsewhere leaves it as true as it was.
+            // A plain value: a panic elsewhere leaves it correct.
             (false, _) => *self.upstream.lock().unwrap_or_else(PoisonError::into_inner),
             (true, Host::Address(address)) => Some(*address),
             (true, Host::Name(_)) => None,
@@ -51,7 +51,7 @@ impl Exchange {
 
     /// Ends it with `policy_revoked`, for this reason.
     pub fn revoke(&self, reason: Reason) {
-        // Before it is told to end: it records this.
+        // Before it is told to end: the exchange records this.
         self.revoked.get_or_init(|| reason);
         self.cancel.cancel(Ending::PolicyRevoked);
     }

@@ -1,7 +1,7 @@
 //! What keeps a tunnel or an exchange in the registry, from its registration to its drop.
 //!
-//! An exchange registers before it dials. A sweep that passed before it reached an address has judged the rules alone; the
-//! generation that [`LiveExchange::reached`] returns tells whether one did.
+//! An exchange registers before it dials. A sweep that passed before it reached an address has judged only the rules;
+//! the generation that [`LiveExchange::reached`] returns shows whether there was such a sweep.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -15,13 +15,13 @@ use crate::transport::cancel::Cancel;
 use crate::transport::meter::Meter;
 use crate::words::outcome::{Ending, Reason};
 
-/// What came of [`Live::register`]. An enum, so that the second case cannot be overlooked.
+/// The result of [`Live::register`]. An enum, so that the second case cannot be overlooked.
 #[derive(Debug)]
 #[must_use = "it leaves the registry when its guard is dropped, and may have to be judged again"]
 pub enum Registration<Guard> {
     /// The policy that decided is still the newest.
     Current(Guard),
-    /// A newer policy stands: decide again, before the `200`, and drop the guard if the verdict is now no.
+    /// There is a newer policy: decide again, before the `200`, and drop the guard if the verdict is now a refusal.
     JudgeAgain(Guard),
 }
 
@@ -44,7 +44,7 @@ impl Live {
     }
 
     /// Puts an exchange into the registry, where it stays until the guard is dropped. `kept` is the address of the
-    /// connection that will serve it, where there is one already.
+    /// connection that will serve it, if there is one already.
     pub fn register_exchange(
         self: &Arc<Self>,
         facts: ExchangeFacts,
@@ -89,15 +89,15 @@ impl LiveTunnel {
         &self.tunnel.meter
     }
 
-    /// Remembers what the ClientHello showed. Once: a second hello must show the same.
+    /// Remembers the server name of the ClientHello. Only once: a second hello must show the same.
     pub fn show_sni(&self, sni: Arc<str>) {
         self.tunnel.sni.get_or_init(|| sni);
     }
 
-    /// Remembers why only report mode lets it pass. A sweep that does not see this has passed: judge by the policy that is
-    /// in force after this call, which is the one of that sweep or a newer one.
+    /// Remembers why only report mode lets it pass. A sweep that does not see this has passed: judge by the policy
+    /// that is in force after this call, which is the one of that sweep or a newer one.
     pub fn object(&self, reason: Reason) {
-        // The lock puts this before the sweep or behind it.
+        // The lock puts this before or after the sweep.
         let _shard = self.live.shard(usize::from(self.place.shard));
         self.tunnel.objection.get_or_init(|| reason);
     }
@@ -134,10 +134,10 @@ impl LiveExchange {
         self.exchange.cancel.cancelled().await
     }
 
-    /// Remembers the address that was dialled. Where the generation that comes back is not the one that admitted the
-    /// address, a sweep may have passed without seeing it: judge again.
+    /// Remembers the dialled address. If the returned generation is not the one that admitted the address, a sweep may
+    /// have passed without seeing it: judge again.
     pub fn reached(&self, address: IpAddr) -> Generation {
-        // The lock puts this before a sweep or behind it.
+        // The lock puts this before or after a sweep.
         let _shard = self.live.shard(usize::from(self.place.shard));
         *self.exchange.upstream.lock().unwrap_or_else(PoisonError::into_inner) = Some(address);
         self.live.generation()

@@ -1,20 +1,21 @@
 //! The registry of what is being served: live tunnels and plain HTTP exchanges.
 //!
 //! Admin shows it, a reload judges it again, a drain ends it, and a scrape counts its bytes, so that none of these
-//! needs to know a tunnel. A tunnel is in the registry as long as its [`LiveTunnel`] is kept. Not here: who is
-//! allowed (`policy`), what a reload does (`reload`), and the relay.
+//! needs to know a tunnel. A tunnel is in the registry as long as its [`LiveTunnel`] is kept. Not here: which requests
+//! are allowed ([`crate::rules`]), what a reload does ([`crate::operate::reload`]), and the relay
+//! ([`crate::transport::relay`]).
 //!
 //! # Bytes are counted once
-//! Each shard holds its live meters and, per policy, the bytes of those that left. Leaving adds the meter to the
-//! latter under the shard's lock, and a scrape reads both under the same lock: whatever the order, a byte is in one of
-//! the two, so that the sum never goes backwards and never counts twice.
+//! Each shard holds its live meters and, for each policy, the bytes of those that left. Leaving adds the meter to the
+//! latter under the shard's lock, and a scrape reads both under the same lock: in any order, a byte is in exactly one
+//! of the two. So the sum never goes backwards and never counts a byte twice.
 //!
 //! # The race with a reload
-//! A request decided by the old policy may register after the sweep of a reload has passed. So: a request reads
-//! [`Live::generation`] *before* it takes the policy; a reload publishes the new policy, *then* calls
-//! [`Live::advance`], then sweeps. A registration that comes before the sweep is seen by it; one that comes after it
-//! sees that the generation moved, and is told to be judged again ([`Registration::JudgeAgain`]). A rule's expiry is the
-//! same race with the clock, and goes the same way.
+//! A request that was decided by the old policy may register after the sweep of a reload has passed. So: a request
+//! reads [`Live::generation`] *before* it takes the policy; a reload publishes the new policy, *then* calls
+//! [`Live::advance`], then sweeps. A registration before the sweep is seen by it. A registration after the sweep sees
+//! that the generation moved, and must be judged again ([`Registration::JudgeAgain`]). A rule's expiry is the same
+//! race with the clock, with the same solution.
 
 mod exchange;
 mod guards;

@@ -1,4 +1,4 @@
-//! The shards: what is live in them, the bytes of what has left, and the generation of the policies.
+//! The shards: the live entries in them, the bytes of those that left, and the generation of the policies.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -12,10 +12,10 @@ use crate::words::outcome::{Ending, Reason};
 
 /// A scrape over 10,000 tunnels then holds one lock for some 600 of them, a few microseconds.
 pub(super) const SHARDS: usize = 16;
-/// Tunnels taken out of a shard at a time by [`Live::for_each`]: the lock is held for their `Arc`s alone.
+/// Tunnels that [`Live::for_each`] takes out of a shard at a time: the lock is held only to copy their `Arc`s.
 const CHUNK: usize = 64;
 
-/// Which policies decided: moves with every reload and every expiry of a rule.
+/// Which policies decided: changes with every reload and every expiry of a rule.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Generation(u64);
 
@@ -33,7 +33,7 @@ pub struct Live {
 pub(super) struct Shard {
     pub(super) slots: Vec<Option<Entry>>,
     free: Vec<u32>,
-    /// Bytes of what has left, by policy. A handful: a list is quicker than a hash.
+    /// Bytes of entries that left, by policy. Only a few: a list is faster than a hash.
     closed: Vec<Closed>,
 }
 
@@ -76,19 +76,20 @@ impl Live {
         })
     }
 
-    /// The generation to hand to [`Live::register`]. Read it before the policy is taken, never after.
+    /// The generation to pass to [`Live::register`]. Read it before the policy is taken, never after.
     pub fn generation(&self) -> Generation {
         Generation(self.generation.load(Ordering::SeqCst))
     }
 
-    /// A newer policy has been published: from here on registrations decided before are told so. Sweep after this.
+    /// A newer policy has been published: from here on, registrations that were decided before must be judged again.
+    /// Sweep after this.
     pub fn advance(&self) -> Generation {
         Generation(self.generation.fetch_add(1, Ordering::SeqCst) + 1)
     }
 
-    /// Puts an entry into some shard, and tells the generation at that moment.
+    /// Puts an entry into some shard, and returns the generation at that moment.
     pub(super) fn enter(&self, entry: Entry, count: &AtomicUsize) -> (Seat, Generation) {
-        // Counted before it can be seen, so that no tunnel is seen that is not counted.
+        // Counted before it is visible, so that no uncounted tunnel is ever seen.
         count.fetch_add(1, Ordering::SeqCst);
         let index = self.pick_shard();
         let mut shard = self.shard(index);
@@ -108,7 +109,7 @@ impl Live {
     }
 
     /// Calls `visit` for every tunnel that is live throughout, and for some of those that come or go meanwhile. No
-    /// lock is held during the call, so `visit` may take its time.
+    /// lock is held during the call, so `visit` may be slow.
     pub fn for_each(&self, visit: impl FnMut(&Arc<Tunnel>)) {
         let tunnels = |entry: &Entry| match entry {
             Entry::Tunnel(tunnel) => Some(Arc::clone(tunnel)),
@@ -117,7 +118,7 @@ impl Live {
         self.visit(tunnels, visit);
     }
 
-    /// The same for all entries that `pick` takes.
+    /// The same for all entries that `pick` accepts.
     fn visit<T>(&self, pick: impl Fn(&Entry) -> Option<Arc<T>>, mut visit: impl FnMut(&Arc<T>)) {
         let mut chunk = Vec::with_capacity(CHUNK);
         for index in 0..SHARDS {
@@ -139,7 +140,7 @@ impl Live {
         }
     }
 
-    /// Ends with `ending` every tunnel of which `which` says so; the rest never notice. Tells how many.
+    /// Ends with `ending` every tunnel for which `which` is true; the rest never notice. Returns how many.
     pub fn cancel_where(&self, ending: Ending, mut which: impl FnMut(&Tunnel) -> bool) -> usize {
         let mut cancelled = 0;
         self.for_each(|tunnel| {
@@ -151,7 +152,8 @@ impl Live {
         cancelled
     }
 
-    /// Ends with `policy_revoked` every tunnel for which `judge` gives a reason; the rest never notice. Tells how many.
+    /// Ends with `policy_revoked` every tunnel for which `judge` returns a reason; the rest never notice. Returns how
+    /// many.
     pub fn revoke_where(&self, mut judge: impl FnMut(&Tunnel) -> Option<Reason>) -> usize {
         let mut revoked = 0;
         self.for_each(|tunnel| {
@@ -165,7 +167,8 @@ impl Live {
         revoked
     }
 
-    /// Ends with `policy_revoked` every exchange for which `judge` gives a reason; the rest never notice. Tells how many.
+    /// Ends with `policy_revoked` every exchange for which `judge` returns a reason; the rest never notice. Returns
+    /// how many.
     pub fn revoke_exchanges_where(&self, mut judge: impl FnMut(&Exchange) -> Option<Reason>) -> usize {
         let mut revoked = 0;
         let exchanges = |entry: &Entry| match entry {
@@ -203,7 +206,7 @@ impl Live {
         usage
     }
 
-    /// Forgets the closed bytes of policies that a reload took away. Their live tunnels go on being counted.
+    /// Forgets the closed bytes of policies that a reload removed. Their live tunnels are still counted.
     pub fn retain_policies(&self, keep: impl Fn(&str) -> bool) {
         for index in 0..SHARDS {
             self.shard(index).closed.retain(|closed| keep(&closed.policy));
@@ -214,7 +217,7 @@ impl Live {
         self.next_shard.fetch_add(1, Ordering::Relaxed) % SHARDS
     }
 
-    /// A panic under the lock can only come from a broken invariant of this file; the data is then still whole.
+    /// A panic under the lock is only possible after a bug in this file; the data is still complete then.
     pub(super) fn shard(&self, index: usize) -> MutexGuard<'_, Shard> {
         self.shards[index % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -247,7 +250,7 @@ impl Shard {
         u32::try_from(self.slots.len() - 1).expect("fewer than 4 billion tunnels fit a machine's descriptors")
     }
 
-    /// Takes the entry out and adds its bytes to the closed ones, in one step for whoever reads both.
+    /// Takes the entry out and adds its bytes to the closed ones, in one step for any reader of both.
     fn remove(&mut self, slot: u32) -> Option<Entry> {
         let entry = self.slots.get_mut(slot as usize)?.take()?;
         self.free.push(slot);
@@ -260,7 +263,7 @@ impl Shard {
             None => self.closed.push(Closed { policy: Arc::clone(entry.policy()), sent, received }),
         }
         if self.free.len() == self.slots.len() {
-            // The memory of a burst goes back with its last tunnel.
+            // The memory of a burst is freed with its last tunnel.
             self.slots = Vec::new();
             self.free = Vec::new();
         }
@@ -268,7 +271,7 @@ impl Shard {
     }
 }
 
-/// Where an entry stands.
+/// The position of an entry.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Seat {
     pub(super) shard: u8,

@@ -1,7 +1,8 @@
-//! Judging a live tunnel or exchange again: after a reload, and when a rule expires.
+//! Judges a live tunnel or exchange again: after a reload, and when a rule expires.
 //!
-//! It keeps the options it was opened with; what is judged again is whether it would be let through now: by the
-//! rules, by the address it reached, and by what its first bytes showed. Not here: when that is done (`reload`).
+//! It keeps the options it was opened with. What is judged again is whether it would be allowed now: by the rules, by
+//! the address it reached, and by what its first bytes showed. Not here: when that happens
+//! ([`crate::operate::reload`]).
 
 use jiff::Timestamp;
 
@@ -10,7 +11,7 @@ use crate::rules::{Mode, Scheme};
 use crate::state::live::{Exchange, Tunnel};
 use crate::words::outcome::Reason;
 
-/// Whether `tunnel` would be let through by `config` at `now`.
+/// Whether `config` would allow `tunnel` at `now`.
 ///
 /// # Errors
 /// The reason why not.
@@ -24,14 +25,15 @@ pub fn judge(tunnel: &Tunnel, config: &Config, now: Timestamp) -> Result<(), Rea
         return Ok(());
     }
     if facts.scheme != Scheme::Https {
-        // Opened by a `tcp` rule: nothing is known of what is inside, and now it would have to be TLS.
+        // Opened by a `tcp` rule: its content is unknown, and now it would have to be TLS.
         return Err(Reason::NotTls);
     }
-    // Only report mode let it through with that. Without one its hello is right, or is yet to come and will be judged.
+    // The one thing that only report mode allowed, if any. Without one its hello is right, or comes later and will be
+    // judged.
     tunnel.objection().map_or(Ok(()), Err)
 }
 
-/// Whether `exchange` would be let through by `config` at `now`.
+/// Whether `config` would allow `exchange` at `now`.
 ///
 /// # Errors
 /// The reason why not.
@@ -55,7 +57,7 @@ mod tests {
     use crate::words::client::Client;
     use crate::words::target::Target;
 
-    /// `git.example:443` from 10.0.0.1, which was found at 198.18.0.9.
+    /// `git.example:443` from 10.0.0.1, which resolved to 198.18.0.9.
     fn tunnel(scheme: Scheme) -> LiveTunnel {
         tunnel_to("git.example:443", false, scheme)
     }
@@ -92,7 +94,7 @@ mod tests {
     fn a_tunnel_lives_on_if_it_would_be_let_through_now() {
         use Reason::*;
         let (https, tcp) = (Scheme::Https, Scheme::Tcp);
-        /// The policy now; how the tunnel was opened, and what report mode let pass; the verdict.
+        /// The policy now; how the tunnel was opened, and what report mode ignored; the verdict.
         type Row = (&'static str, Scheme, Option<Reason>, Result<(), Reason>);
         let rows: &[Row] = &[
             ("allow: [git.example]", https, None, Ok(())),
@@ -138,7 +140,7 @@ mod tests {
         assert_eq!(judged, Err(Reason::AddressProhibited));
     }
 
-    /// The parent is at 198.18.0.9, which no policy opens here.
+    /// The parent proxy is at 198.18.0.9, which no policy allows here.
     #[test]
     fn behind_a_parent_only_an_address_that_was_asked_for_is_judged() {
         let rows = [

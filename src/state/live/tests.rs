@@ -115,7 +115,7 @@ fn an_exchange_decided_before_a_reload_is_told_so() {
     let decided = live.generation();
     let guard = exchange(&live, &Arc::default());
     live.advance();
-    // The sweep may have passed before this was seen.
+    // The sweep may have passed before this was visible.
     assert_ne!(guard.reached("203.0.113.9".parse().expect("an address")), decided);
     let facts = ExchangeFacts {
         client: Arc::clone(&guard.exchange().facts.client),
@@ -195,8 +195,8 @@ fn a_registration_decided_by_an_older_policy_is_judged_again() {
     assert!(matches!(fresh, Registration::Current(_)));
 }
 
-/// The policy allows port 1 only while `allowed`: no tunnel may live on that neither the sweep nor its registration
-/// caught.
+/// The policy allows port 1 only while `allowed`: no tunnel may live on that was caught neither by the sweep nor by
+/// its registration.
 #[test]
 fn no_tunnel_slips_between_a_reload_and_its_sweep() {
     for _ in 0..200 {
@@ -234,8 +234,8 @@ fn no_tunnel_slips_between_a_reload_and_its_sweep() {
     }
 }
 
-/// Report mode lets pass what was shown only while the policy is `lenient`: no tunnel may live on of which neither the
-/// sweep nor the one who showed it saw both.
+/// Report mode allows what was shown only while the policy is `lenient`: no tunnel may live on if neither the sweep
+/// nor the thread that showed it saw both.
 #[test]
 fn no_objection_slips_between_a_reload_and_its_sweep() {
     for _ in 0..200 {
@@ -274,7 +274,7 @@ fn bytes_never_go_backwards_nor_count_twice_while_tunnels_come_and_go() {
         let scraper = scope.spawn(|| {
             let mut last = 0;
             loop {
-                // Once at least, however late this thread begins.
+                // At least once, however late this thread begins.
                 let is_last = done.load(Ordering::SeqCst);
                 let (_, sent, _) = usage(&live, "p");
                 assert!(sent >= last, "{sent} after {last}");
@@ -322,7 +322,7 @@ fn closed_bytes_of_a_vanished_policy_are_forgotten() {
 
 #[test]
 fn an_idle_tunnel_costs_the_registry_little() {
-    // Of the 3.2 KiB that a whole idle tunnel may cost.
+    // Out of the 3.2 KiB that a whole idle tunnel may cost.
     assert!(size_of::<Tunnel>() <= 256, "{}", size_of::<Tunnel>());
     assert!(size_of::<Cancel>() <= 64, "{}", size_of::<Cancel>());
     assert!(size_of::<LiveTunnel>() <= 24, "{}", size_of::<LiveTunnel>());

@@ -1,4 +1,4 @@
-//! One live tunnel: what is known of it, and what ends it from outside.
+//! One live tunnel: what is known about it, and what ends it from outside.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
@@ -14,34 +14,34 @@ use crate::words::client::Client;
 use crate::words::outcome::{Ending, Reason};
 use crate::words::target::{Host, Target};
 
-/// What is known of a tunnel for its whole life: what to show, and what is needed to judge it again.
+/// What is known about a tunnel for its whole life: what to show, and what is needed to judge it again.
 #[derive(Debug)]
 pub struct TunnelFacts {
     /// The request's id, as in the log and `X-Request-Id`.
     pub id: Uuid,
-    /// Who asks; shared with the connection.
+    /// The client; shared with the connection.
     pub client: Arc<Client>,
     /// What was asked for.
     pub target: Target,
     /// The policy that decided, as in the metrics.
     pub policy: Arc<str>,
-    /// The metric label of the rule that decided; none in report mode where none fit.
+    /// The metric label of the rule that decided; none in report mode if no rule matched.
     pub rule: Option<Arc<str>>,
     /// The listener's name.
     pub listener: Arc<str>,
     /// The address that was dialled.
     pub upstream: SocketAddr,
-    /// Whether that is a parent proxy's.
+    /// Whether that is the address of a parent proxy.
     pub by_parent: bool,
-    /// What the rule made of it: whether it was looked into.
+    /// The scheme of its rule: whether its content was inspected.
     pub scheme: Scheme,
     /// When the request was read.
     pub started: Timestamp,
 }
 
 impl TunnelFacts {
-    /// The address that the policy has to admit: what was dialled; behind a parent, which no rule judges, the address
-    /// that the client wrote, if it was one.
+    /// The address that the policy has to admit: the dialled address. Behind a parent proxy, which no rule judges, it
+    /// is the address that the client wrote, if it wrote one.
     pub fn judged_address(&self) -> Option<IpAddr> {
         match (self.by_parent, &self.target.host) {
             (false, _) => Some(self.upstream.ip()),
@@ -66,19 +66,19 @@ pub struct Tunnel {
 }
 
 impl Tunnel {
-    /// The host name that its ClientHello showed, escaped where it is none; none before that, and none for `tcp`.
+    /// The host name in its ClientHello, escaped if it is not a valid name; none before that, and none for `tcp`.
     pub fn sni(&self) -> Option<&str> {
         self.sni.get().map(AsRef::as_ref)
     }
 
-    /// What report mode let pass of what its first bytes showed; none before that, and none for `tcp`.
+    /// What report mode ignored in its first bytes; none before that, and none for `tcp`.
     pub fn objection(&self) -> Option<Reason> {
         self.objection.get().copied()
     }
 
     /// Ends it with `policy_revoked`, for this reason, unless something else ended it before.
     pub fn revoke(&self, reason: Reason) {
-        // Before it is told to end: it records this.
+        // Before it is told to end: the tunnel records this.
         self.revoked.get_or_init(|| reason);
         self.cancel(Ending::PolicyRevoked);
     }
@@ -98,7 +98,7 @@ impl Tunnel {
         self.cancel.cancel(ending);
     }
 
-    /// The ending it was told, if any: it may still be closing.
+    /// The ending it was given, if any: it may still be closing.
     pub fn ending(&self) -> Option<Ending> {
         self.cancel.ending()
     }

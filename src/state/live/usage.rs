@@ -1,4 +1,4 @@
-//! What the registry tells the metrics: bytes and live tunnels by policy.
+//! What the registry reports to the metrics: bytes and live tunnels by policy.
 
 use super::registry::Live;
 use crate::telemetry::metrics::{PolicyUsage, UsageSource};

@@ -1,17 +1,17 @@
-//! What was verified lately: bounded, forgetting the oldest, keyed by a MAC.
+//! Recently verified pairs: bounded, the oldest is forgotten first, keyed by a MAC.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 
-/// The MAC of a pair of user and password under a key of this process: a dump of the cache gives no password away
-/// without the key, and nobody outside can choose where an entry falls.
+/// The MAC of a pair of user and password under a key of this process: without the key, a dump of the cache reveals no
+/// password, and no outsider can choose where an entry is stored.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Tag {
-    /// Where the entry stands.
+    /// Where the entry is stored.
     place: [u8; 16],
-    /// That it is this entry: compared in constant time.
+    /// Confirms that it is this entry: compared in constant time.
     proof: [u8; 16],
 }
 
@@ -24,10 +24,10 @@ impl Tag {
     }
 }
 
-/// A set of tags, each for the same time.
+/// A set of tags, each kept for the same time.
 pub(super) struct Cache {
     entries: HashMap<[u8; 16], ([u8; 16], Instant)>,
-    /// By age, which is by expiry too.
+    /// By age, which is also the order of expiry.
     order: VecDeque<([u8; 16], Instant)>,
     most: usize,
     keep: Duration,
@@ -46,7 +46,7 @@ impl Cache {
             .is_some_and(|(proof, _)| verify_slices_are_equal(proof, &tag.proof).is_ok())
     }
 
-    /// An entry that is there already begins anew.
+    /// An entry that is there already starts anew.
     pub(super) fn insert(&mut self, tag: Tag, now: Instant) {
         self.forget(now);
         while self.order.len() >= self.most {
@@ -65,12 +65,12 @@ impl Cache {
         }
     }
 
-    /// `false` where there is none.
+    /// `false` if there is none.
     fn drop_oldest(&mut self) -> bool {
         let Some((place, until)) = self.order.pop_front() else {
             return false;
         };
-        // An entry that was put in again has a later end, and another place in the order.
+        // An entry that was inserted again has a later end, and another position in the order.
         if self.entries.get(&place).is_some_and(|(_, end)| *end == until) {
             self.entries.remove(&place);
         }

@@ -20,35 +20,35 @@ use crate::config::users::{Unable, Users};
 use crate::wire::basic_auth::Credentials;
 use crate::words::outcome::Reason;
 
-/// How far this thread stands back: at 10 it gets a tenth of what an async thread gets that wants the same CPU.
+/// The thread's nice value: at 10 it gets a tenth of the CPU time of an async thread that wants the same CPU.
 const NICENESS: i32 = 10;
-/// The most rest that is owed after wrong passwords before everybody waits for it.
+/// The longest rest after wrong passwords; if more is owed, every client waits for it.
 const MAX_REST: Duration = Duration::from_secs(2);
-/// How long a client that was wrong waits behind those that were not.
+/// How long a client that sent a wrong password waits behind the others.
 const SUSPECT_FOR: Duration = Duration::from_secs(60);
-/// How many such clients are remembered; those that come later count as new.
+/// How many such clients are remembered; later ones count as new.
 const SUSPECTS: usize = 4096;
 
 /// The bounds of a [`PasswordVerifier`].
 #[derive(Clone, Copy, Debug)]
 pub struct PasswordLimits {
-    /// How many pairs may wait, the one that is being verified included.
+    /// How many pairs may wait, including the one that is being verified.
     pub queue: usize,
-    /// How many of them one client address may have, so that one does not take all places.
+    /// How many of them one client address may have, so that one client does not take all places.
     pub queue_per_client: usize,
     /// How many right pairs are remembered.
     pub right: usize,
-    /// And for how long: so long a pair costs nothing.
+    /// And for how long: during this time the pair costs nothing.
     pub right_for: Duration,
-    /// How many wrong pairs are remembered, apart: nobody pushes out the right ones by guessing.
+    /// How many wrong pairs are remembered, separately: guesses do not push out the right ones.
     pub wrong: usize,
     /// And for how long.
     pub wrong_for: Duration,
 }
 
 impl Default for PasswordLimits {
-    /// 32 pairs at bcrypt cost 12 are about 8 s of hashing, and as much of rest where they are wrong; 8,192 remembered
-    /// ones are about 1 MiB.
+    /// 32 pairs at bcrypt cost 12 are about 8 s of hashing, and as much rest if they are wrong; 8,192 remembered pairs
+    /// are about 1 MiB.
     fn default() -> Self {
         PasswordLimits {
             queue: 32,
@@ -61,12 +61,12 @@ impl Default for PasswordLimits {
     }
 }
 
-/// What a pair of user and password is.
+/// The verdict on a pair of user and password.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PasswordCheck {
     /// The user is known, and this is the password.
     Right,
-    /// The user is not known, or this is not the password; not even the time tells which.
+    /// The user is not known, or the password is wrong; even the time does not show which.
     Wrong,
 }
 
@@ -98,13 +98,13 @@ struct Shared {
 
 struct QueueState {
     queue: VecDeque<Job>,
-    /// Who waits for a pair that is queued or being verified.
+    /// The requests that wait for a pair that is queued or being verified.
     waiting: HashMap<Tag, Vec<oneshot::Sender<Result<PasswordCheck, Busy>>>>,
     /// Queued or being verified, by client.
     by_client: HashMap<IpAddr, usize>,
     right: Cache,
     wrong: Cache,
-    /// Clients whose last password was wrong, and until when that is held against them.
+    /// Clients whose last password was wrong, and until when they have to wait behind the others.
     suspects: HashMap<IpAddr, Instant>,
     /// Until then the thread leaves the CPU to others.
     rests_until: Instant,
@@ -122,12 +122,12 @@ impl PasswordVerifier {
     /// Starts the thread.
     ///
     /// # Errors
-    /// When the system gives no thread or no random key.
+    /// If the system provides no thread or no random key.
     pub fn start(limits: PasswordLimits) -> io::Result<Self> {
         let verifier = PasswordVerifier::new(limits)?;
         let shared = Arc::clone(&verifier.shared);
         thread::Builder::new().name("passwords".to_owned()).spawn(move || {
-            // On Linux this is for the calling thread alone. Without it the work is done all the same.
+            // On Linux this affects only the calling thread. If it fails, the work is done all the same.
             let _ = rustix::process::nice(NICENESS);
             while shared.verify_next() {}
         })?;
@@ -157,12 +157,12 @@ impl PasswordVerifier {
         Ok(PasswordVerifier { shared: Arc::new(shared) })
     }
 
-    /// Whether this is a user of `users` with its password. A pair that was verified lately is answered at once, by
-    /// the same content of the users file; the same pair from many connections is verified once. `client` is who
-    /// asks. There is no deadline here; dropping the future takes the pair out of the queue.
+    /// Whether this is a user of `users` with its password. A pair that was recently verified by the same content of
+    /// the users file is answered at once; the same pair from many connections is verified once. `client` is the
+    /// address that asks. There is no deadline here; dropping the future takes the pair out of the queue.
     ///
     /// # Errors
-    /// [`Busy`] when the queue, or the client's part of it, is full.
+    /// [`Busy`] if the queue, or the client's part of it, is full.
     pub async fn verify(
         &self,
         users: &Arc<Users>,
@@ -171,7 +171,7 @@ impl PasswordVerifier {
     ) -> Result<PasswordCheck, Busy> {
         match self.shared.ask(users, client, credentials) {
             CheckAnswer::Known(answer) => answer,
-            // The sender goes away unused when the verifier does.
+            // The sender is dropped unused if the verifier is dropped.
             CheckAnswer::Later(answer) => answer.await.unwrap_or(Err(Busy)),
         }
     }
@@ -184,7 +184,7 @@ impl PasswordVerifier {
 }
 
 impl Drop for PasswordVerifier {
-    /// Ends the thread after the password at hand, without waiting for it.
+    /// Ends the thread after the current password, without waiting for it.
     fn drop(&mut self) {
         let mut state = self.shared.lock();
         state.closed = true;
@@ -207,7 +207,7 @@ enum CheckAnswer {
 }
 
 impl Shared {
-    /// A panic between two changes of the state is not possible: nothing in between can panic.
+    /// No panic is possible between two changes of the state: nothing in between can panic.
     fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -228,7 +228,7 @@ impl Shared {
             waiting.push(sender);
             return CheckAnswer::Later(receiver);
         }
-        // Those whose clients have left hold no place.
+        // Pairs whose clients have left take no place.
         state.drop_abandoned();
         let of_client = state.by_client.get(&client).copied().unwrap_or(0);
         if of_client >= self.limits.queue_per_client {
@@ -257,7 +257,7 @@ impl Shared {
         self.verifications.fetch_add(1, Ordering::Relaxed);
         let user = &job.credentials.user;
         let stand_in = self.stand_in(&job.users, user);
-        // A fault in a hash must not end the thread, and with it every later answer.
+        // A bug in a hash function must not end the thread, and with it every later answer.
         let checked = catch_unwind(AssertUnwindSafe(|| {
             job.users.check(user, job.credentials.password.as_bytes(), stand_in)
         }))
@@ -290,7 +290,7 @@ impl Shared {
         }
     }
 
-    /// `took` is by the wall, so that being throttled makes the rest longer.
+    /// `took` is wall-clock time, so that throttling makes the rest longer.
     fn answer(&self, job: &Job, answer: Result<PasswordCheck, Busy>, took: Duration) {
         let now = Instant::now();
         let mut state = self.lock();
@@ -302,8 +302,8 @@ impl Shared {
             Ok(PasswordCheck::Wrong) => {
                 state.wrong.insert(job.tag, now);
                 state.suspect(job.client, now);
-                // Niceness does not help where a CPU quota is what is short: there the thread leaves half to the others
-                // while it is given wrong passwords.
+                // Niceness does not help if a CPU quota is the limit: then the thread leaves half of it to the others
+                // while it gets wrong passwords.
                 state.rests_until = state.rests_until.max(now) + took.min(MAX_REST);
             }
             Err(Busy) => {}
@@ -315,7 +315,7 @@ impl Shared {
         }
     }
 
-    /// The MAC of the pair and of the file it is verified by: another file, another answer.
+    /// The MAC of the pair and of the file that verifies it: with another file, the answer may differ.
     fn tag(&self, users: &Users, credentials: &Credentials) -> Tag {
         let mut mac = hmac::Context::with_key(&self.key);
         mac.update(b"pair");
@@ -347,9 +347,9 @@ fn mac_bytes(tag: &hmac::Tag) -> [u8; 32] {
 }
 
 impl QueueState {
-    /// The next pair, where `rest` is still owed. Whoever was not wrong lately comes first, and need not wait for the rest:
-    /// a client that guesses must not keep the others out. It waits with all only when too much is owed, which takes many
-    /// clients that guess.
+    /// The next pair, while `rest` is still owed. A client without a recent wrong password comes first, and need not
+    /// wait for the rest: a client that guesses must not keep the others out. It waits like all others only if too
+    /// much rest is owed, which takes many clients that guess.
     fn take(&mut self, rest: Duration) -> Option<Job> {
         let now = Instant::now();
         let first = self.queue.iter().position(|job| !self.is_suspect(job.client, now));
@@ -361,13 +361,13 @@ impl QueueState {
         self.queue.remove(place)
     }
 
-    /// Whether a password of this client was wrong lately.
+    /// Whether this client recently sent a wrong password.
     fn is_suspect(&self, client: IpAddr, now: Instant) -> bool {
         self.suspects.get(&client).is_some_and(|until| *until > now)
     }
 
-    /// A full queue: a client that was not wrong lately gets the place of the last one that was. Else many clients that
-    /// guess would keep the others out together.
+    /// If the queue is full, a client without a recent wrong password gets the place of the last one that has one.
+    /// Otherwise many clients that guess could together keep the others out.
     fn make_room(&mut self, client: IpAddr, now: Instant) -> bool {
         if self.is_suspect(client, now) {
             return false;
@@ -392,7 +392,7 @@ impl QueueState {
         }
     }
 
-    /// Takes out what nobody waits for any more: leaving early must not cost us a hash.
+    /// Takes out pairs that no client waits for any more: a client that leaves early must not cost us a hash.
     fn drop_abandoned(&mut self) {
         let QueueState { queue, waiting, .. } = self;
         let mut left = Vec::new();

@@ -1,4 +1,4 @@
-//! Most tests take the thread's steps themselves, so that who waits and who is answered is no matter of time.
+//! Most tests take the thread's steps themselves, so that the order of answers does not depend on time.
 
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker};
 use super::*;
 use crate::wire::basic_auth::credentials;
 
-/// `user` has the password `right`, at the least cost.
+/// `user` has the password `right`, at the lowest cost.
 fn users() -> Arc<Users> {
     users_of(&["user"])
 }
@@ -27,7 +27,7 @@ fn limits() -> PasswordLimits {
 
 type Answer = Result<PasswordCheck, Busy>;
 
-/// An answer that is there without anybody working for it.
+/// An answer that is there without any work of the thread.
 fn at_once(future: impl Future<Output = Answer>) -> Option<Answer> {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(answer) => Some(answer),
@@ -229,7 +229,7 @@ fn it_rests_after_a_wrong_password_and_not_after_a_right_one() {
     assert!(verifier.shared.verify_next());
     assert!(rests_until() > before);
 
-    // Who was wrong waits for the end of the rest.
+    // A client with a wrong password waits for the end of the rest.
     let _again = later(ask(&verifier, &users, 1, ("user", "another guess")));
     let end = rests_until();
     assert!(verifier.shared.verify_next());
@@ -275,7 +275,7 @@ fn who_guessed_gives_the_place_in_a_full_queue_to_who_did_not() {
     assert_eq!(right.blocking_recv().unwrap(), Ok(PasswordCheck::Right));
     assert_eq!(verifier.verifications(), 1);
 
-    // Among those that did not guess nobody gives way.
+    // Clients that did not guess keep their places.
     let verifier = PasswordVerifier::new(limits()).unwrap();
     let _waiting: Vec<_> =
         (1..=4).map(|from| later(ask(&verifier, &users, from, ("user", &format!("{from}"))))).collect();
