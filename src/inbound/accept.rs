@@ -1,7 +1,7 @@
-//! Accepting: one task a listener, one task a connection.
+//! Accepting: one task per listener, one task per connection.
 //!
-//! What can fail for one connection happens in that connection's task, the PROXY header and the TLS handshake included
-//! (`entrance`); what can fail for all (no descriptors) makes the listener pause and go on.
+//! A failure of one connection happens in that connection's task, including the PROXY header and the TLS handshake
+//! ([`enter`]); a failure that affects all (no descriptors) makes the listener pause and go on.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::state::listener::Listener;
 use crate::state::shared::Shared;
 use crate::telemetry::metrics::ConnectionResult;
 
-/// After an accept that failed for want of descriptors: they come back when tunnels end.
+/// After an accept that failed for lack of descriptors: they become free when tunnels end.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Accepts until the drain closes the listener.
@@ -40,15 +40,15 @@ pub async fn serve(socket: TcpListener, listener: Arc<Listener>, shared: Arc<Sha
 
 fn spawn(stream: TcpStream, peer: SocketAddr, listener: &Arc<Listener>, shared: &Arc<Shared>) {
     let Some(place) = shared.connections.enter() else {
-        // Closed without a word: an answer would need the resources that are gone.
+        // Closed without a reply: a reply would need the resources that are missing.
         return listener.connections.count(ConnectionResult::Limit);
     };
     let (listener, shared) = (Arc::clone(listener), Arc::clone(shared));
     let tasks = shared.drain.connections().clone();
     tasks.spawn(async move {
-        // Given back when all below is gone.
+        // Freed when everything below is gone.
         let _place = place;
-        // Boxed and dropped: a tunnel at rest holds nothing of what brought it about.
+        // Boxed and dropped: an idle tunnel keeps nothing of the steps before it.
         let served = Box::pin(serve_one(stream, peer, &listener, &shared)).await;
         if let Some((tunnel, _presence)) = served {
             tunnel.run().await;
@@ -56,7 +56,7 @@ fn spawn(stream: TcpStream, peer: SocketAddr, listener: &Arc<Listener>, shared: 
     });
 }
 
-/// Everything up to the tunnel that may come of a connection.
+/// Everything up to the tunnel, if the connection becomes one.
 async fn serve_one<'s>(
     stream: TcpStream,
     peer: SocketAddr,

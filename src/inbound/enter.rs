@@ -1,9 +1,9 @@
-//! What a connection must pass before its first request: the PROXY header where one is spoken, the TLS handshake where
-//! there is one. What comes out is who asks, and a stream to ask over.
+//! What a connection must pass before its first request: the PROXY header if the listener uses one, and the TLS
+//! handshake if it has TLS. The result is the client's address and proven identities, and a stream for its requests.
 //!
-//! Each step has its deadline. Whoever says nothing is counted as a probe and never logged; whoever says the wrong
-//! thing is counted, recorded at a bounded rate (`refusals`) and closed without a word of HTTP, for there is nobody to read
-//! it. Not here: passwords, which stand in requests (`proof`).
+//! Each step has its deadline. A client that sends nothing is counted as a probe and never logged. A client that sends
+//! something wrong is counted, recorded at a bounded rate ([`bounded`]) and closed without an HTTP reply, because it
+//! would not read one. Not here: passwords, which are part of requests ([`crate::session::authenticate`]).
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -30,26 +30,26 @@ use crate::words::outcome::Reason;
 #[derive(Debug)]
 pub(crate) struct Entered {
     pub(crate) stream: ClientStream,
-    /// What came behind the PROXY header.
+    /// What came after the PROXY header.
     pub(crate) early: BytesMut,
     pub(crate) client: Client,
-    /// Counts it among its client's connections; lives as long as it does.
+    /// Counts the connection for its client; lives as long as the connection.
     pub(crate) presence: Presence,
 }
 
-/// What is under way when the listeners close has so long: a handshake is then finished and its request told 503, which
-/// says more than a connection that breaks off.
+/// How long handshakes in progress have when the listeners close. The handshake is then completed and its request gets
+/// 503, which explains more than a broken connection.
 pub(crate) const UNDER_WAY: Duration = Duration::from_secs(2);
 
 /// A connection that got no further.
 struct Closed {
     result: ConnectionResult,
-    /// None: a probe, or one too many of its client.
+    /// None: a probe, or one connection too many for its client.
     reason: Option<Reason>,
     why: Box<dyn fmt::Display + Send>,
-    /// None where only a PROXY header would have told.
+    /// None if only a PROXY header would have named it.
     client: Option<ClientAddr>,
-    /// What an alert was written to.
+    /// The stream on which an alert was written.
     stream: Option<TcpStream>,
 }
 
@@ -64,7 +64,7 @@ impl Closed {
         }
     }
 
-    /// Without a word, as where there are too many in all.
+    /// Closed without a reply, as when there are too many connections in total.
     fn crowded() -> Self {
         Closed {
             result: ConnectionResult::Limit,
@@ -83,7 +83,7 @@ impl From<HeaderError> for Closed {
     }
 }
 
-/// Lets a connection in. `None`: it is closed, counted and, where it is no probe, recorded.
+/// Lets a connection in. `None`: it is closed, counted and, unless it is a probe, recorded.
 pub(crate) async fn enter(
     stream: TcpStream,
     peer: SocketAddr,
@@ -126,7 +126,7 @@ async fn pass(
     let proxied = settings.proxy_protocol.as_ref().map(|proxies| proxies.trusts(client.peer.ip()));
     let (header_timeout, per_client) = (config.limits.head_timeout, config.limits.tunnels_per_client);
     let tls = settings.tls.clone();
-    // A client that takes its time must not keep an old policy in memory.
+    // A slow client must not keep an old policy in memory.
     drop(config);
 
     let mut early = BytesMut::new();
@@ -146,7 +146,7 @@ async fn pass(
     let presence = shared.limits.enter(address, per_client, Instant::now()).map_err(|Crowded { most, first }| {
         if first {
             tracing::warn!(
-                "listener {}: {address} has {most} connections open, as many as limits.tunnels_per_client allows: \
+                "listener {}: {address} has {most} connections open, the most that limits.tunnels_per_client allows: \
                  further ones are closed",
                 listener.name
             );

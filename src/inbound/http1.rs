@@ -1,10 +1,10 @@
 //! One client's connection: read a head, judge it, serve it, and again.
 //!
-//! The order is the specification's: the head's form, draining and the log's health, the password (`proof`), limits, then
-//! the target's own story in `tunnel` or `exchange`. CONNECT is served from the gate's own head and never reaches an HTTP
-//! server library: that would read the same bytes a second time, for 10 to 14 us of CPU a tunnel more (measured against
-//! hyper's server behind the same gate) and three times the code. hyper speaks to the targets of plain HTTP, and serves
-//! the admin listener.
+//! The order is documented, and the replies depend on it: the form of the head; the shutdown and the log's health; the
+//! password ([`authenticate`]); limits; then the target, in [`tunnel`] or [`exchange`]. CONNECT is served from the
+//! head that the gate parsed and never reaches an HTTP server library. A library would read the same bytes a second
+//! time: 10 to 14 us more CPU for a tunnel (measured against hyper's server behind the same gate) and three times the
+//! code. hyper talks to the targets of plain HTTP, and serves the admin listener.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,13 +33,13 @@ use crate::wire::head::{Head, RequestTarget};
 use crate::words::client::Client;
 use crate::words::outcome::Reason;
 
-/// What the first read takes in: a CONNECT with its ClientHello fits.
+/// Size of the first read: a CONNECT with its ClientHello fits.
 const READ: usize = 4 * 1024;
 /// 407s on one connection: git asks without credentials, then with them; a person may mistype once.
 const CHALLENGES: u8 = 3;
 
-/// Serves one connection until it ends, or until a tunnel comes of it, which is then the caller's to run: all that
-/// is needed only before is gone by then.
+/// Serves one connection until it ends, or until it becomes a tunnel, which the caller then runs: everything that is
+/// needed only before the tunnel is freed by then.
 pub(crate) async fn serve<'s>(
     mut stream: ClientStream,
     mut buffer: BytesMut,
@@ -47,7 +47,7 @@ pub(crate) async fn serve<'s>(
     listener: &'s Arc<Listener>,
     shared: &'s Arc<Shared>,
 ) -> Option<Box<Established<'s>>> {
-    // What the connection proves; a request's password adds to it.
+    // What the connection proves; the password of a request adds to it.
     let connected = Arc::new(client);
     let mut client = Arc::clone(&connected);
     let mut kept = Kept::default();
@@ -83,7 +83,7 @@ pub(crate) async fn serve<'s>(
             Err(HeadError::Refused(refused)) => {
                 let body = refused.method != Some(http::Method::HEAD);
                 let mut refused = Refused { reason: refused.reason, advice: refused.detail.into_owned() };
-                // Else a client that sends what is no request could fill the log at any rate.
+                // Otherwise a client that sends malformed requests could fill the log at any rate.
                 if let Err(reason) = admit::within_rate(&request, &judge.config, shared) {
                     refused = reason.into();
                 }
@@ -117,7 +117,7 @@ pub(crate) async fn serve<'s>(
                 }
             };
             if proven.identities != client.identities {
-                // What one user's requests left open upstream is not another's.
+                // A connection to a target that one user's requests left open must not serve another user.
                 kept = Kept::default();
                 client = Arc::new(proven);
             }
@@ -147,7 +147,7 @@ pub(crate) async fn serve<'s>(
                 return None;
             }
             After::Cut => {
-                // Where that cannot be set the connection is gone already.
+                // If that cannot be set, the connection is gone already.
                 let _ = stream.socket().set_zero_linger();
                 return None;
             }
@@ -156,7 +156,7 @@ pub(crate) async fn serve<'s>(
     }
 }
 
-/// Waits for a client to ask, and reads its head. `None`: it did not begin to, and nobody is to be answered.
+/// Waits for a client's request, and reads its head. `None`: the client sent nothing, and gets no answer.
 async fn next_head(
     stream: &mut ClientStream,
     buffer: &mut BytesMut,
@@ -170,14 +170,15 @@ async fn next_head(
         let begun = tokio::select! {
             biased;
             begun = timeout_at(deadline, stream.read_buf(buffer)) => begun,
-            // Whoever has not begun is not waited for; whoever has, is. A new connection's request may be on its way.
+            // A request that has begun is waited for; one that has not is not. On a new connection it may be on its
+            // way.
             () = shared.drain.closed_for(if first { UNDER_WAY } else { Duration::ZERO }) => return Ok(None),
         };
         if !matches!(begun, Ok(Ok(1..))) {
             return Ok(None);
         }
         if !first {
-            // How long a kept connection rested is not held against the next request.
+            // The time that a kept connection was idle does not count for the next request.
             deadline = tokio::time::Instant::now() + limits.timeout;
         }
     }

@@ -1,6 +1,6 @@
-//! Where clients come in: a connection is accepted, says who it speaks for, and its requests are read one by one.
+//! Where clients come in: a connection is accepted, its client becomes known, and its requests are read one by one.
 //!
-//! Not here: what becomes of a request (`session`).
+//! Not here: what happens to a request ([`crate::session`]).
 
 pub mod accept;
 pub mod enter;

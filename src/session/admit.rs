@@ -1,7 +1,7 @@
-//! Whether a request is taken on at all, whatever it asks for: the stage of the shutdown, the log's health, the limits.
+//! Whether a request is accepted at all, whatever its target: the stage of the shutdown, the log's health, the limits.
 //!
-//! Called by whatever reads requests, before anything is decided. Not here: who asks ([`crate::session::authenticate`])
-//! and what the rules say ([`crate::session::decide`]).
+//! The code that reads requests calls this before anything is decided. Not here: the client's identity
+//! ([`crate::session::authenticate`]) and the rules ([`crate::session::decide`]).
 
 use std::time::Instant;
 
@@ -25,7 +25,10 @@ pub(crate) fn able(request: &Request<'_>, shared: &Shared) -> Result<(), Reason>
     Ok(())
 }
 
-/// Gives the request its place among those under way, in all and of its client; it has the place until the slot is dropped.
+/// Gives the request one of the places in total and one of its client's; it keeps them until the slot is dropped.
+///
+/// # Errors
+/// [`Reason::LimitReached`], [`Reason::ClientLimitReached`], [`Reason::ClientRateLimited`].
 ///
 /// # Errors
 /// [`Reason::LimitReached`], [`Reason::ClientLimitReached`], [`Reason::ClientRateLimited`].
@@ -38,7 +41,10 @@ pub(crate) fn take_slot(request: &Request<'_>, config: &Config, shared: &Shared)
     shared.limits.take(request.client().address.ip(), caps, Instant::now())
 }
 
-/// Counts a request that comes to nothing against its client's rate.
+/// Counts a request that is refused anyway against its client's rate.
+///
+/// # Errors
+/// [`Reason::ClientRateLimited`].
 ///
 /// # Errors
 /// [`Reason::ClientRateLimited`].

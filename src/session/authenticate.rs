@@ -1,8 +1,9 @@
-//! The password of one request: asked for, verified, and made an identity.
+//! The password of one request: asked for, verified, and turned into an identity.
 //!
-//! Each request proves itself: a connection that once carried a right password is not trusted for it. Nothing here shows a
-//! password, and the name of a user that was not proven is told nobody: people type passwords there. Not here: the
-//! hashes and the thread that compares them (`password`), the bytes of the 407 (`reply`).
+//! Each request proves its identity: an earlier right password on the same connection does not count. Nothing here
+//! shows a password. The name of a user that was not proven is not shown either, because people sometimes type a
+//! password there. Not here: the hashes and the thread that compares them ([`crate::state::passwords`]), the bytes of
+//! the 407 ([`crate::session::refuse::reply`]).
 
 use std::time::Duration;
 
@@ -20,18 +21,18 @@ use crate::wire::head::Head;
 use crate::words::client::Client;
 use crate::words::outcome::Reason;
 
-/// In the queue and in the hash. With the default queue of 32 the last one waits for 16 s of hashing at bcrypt cost 12; a
-/// client that waits longer than this for a proxy has given up.
+/// For the queue and the hash together. With the default queue of 32 the last request waits for 16 s of hashing at
+/// bcrypt cost 12; a client that waits longer than this for a proxy has given up.
 const VERIFY_TIMEOUT: Duration = Duration::from_secs(10);
-/// What a client may send ahead while its password is verified.
+/// Bytes that a client may send ahead while its password is verified.
 const READ_AHEAD: usize = 16 * 1024;
 
 /// Why a request has no identity.
 #[derive(Debug)]
 pub(crate) enum Unproven {
-    /// The client is to be told.
+    /// The client gets a reply.
     Refused(Refused),
-    /// It left while its password was verified.
+    /// The client left while its password was verified.
     Gone,
 }
 
@@ -41,8 +42,8 @@ impl From<Reason> for Unproven {
     }
 }
 
-/// Who asks, by the password in `head`: the client of the connection with the user's identity added. What the client sends
-/// meanwhile goes to `buffer`, and if it leaves, its password is taken out of the queue.
+/// The client of the connection, with the identity of the user whose password is in `head`. What the client sends
+/// meanwhile goes to `buffer`; if the client leaves, its password is removed from the queue.
 pub(crate) async fn prove(
     head: &Head,
     basic_auth: &BasicAuth,
@@ -80,7 +81,7 @@ pub(crate) async fn prove(
     }
 }
 
-/// The gate lets one field of credentials pass at most.
+/// The gate lets at most one field of credentials pass.
 fn credentials(head: &Head) -> Result<Credentials, Unproven> {
     let Some(value) = head.headers.get(PROXY_AUTHORIZATION) else {
         return Err(Reason::AuthRequired.into());

@@ -1,9 +1,9 @@
-//! The one loop of a decision: decide, register, and where the rules moved meanwhile decide again.
+//! The one loop of a decision: decide, register, and decide again if the rules changed meanwhile.
 //!
-//! Tunnels and exchanges both come by here, so that no request is served that was not decided, and none whose decision a
-//! reload or an expiry has overtaken. A decision has two stages: the target ([`Policies::decide`]), and for HTTP the
-//! request ([`Policies::decide_request`]). Not here: what the rules say ([`crate::rules`]), and judging again what is
-//! open already ([`crate::state::live::rejudge`]).
+//! Tunnels and exchanges both use it, so that no request is served without a decision, or with one that a reload or an
+//! expiry has made obsolete. A decision has two stages: the target ([`Policies::decide`]), and for HTTP the request
+//! ([`Policies::decide_request`]). Not here: what the rules say ([`crate::rules`]), and judging again what is open
+//! already ([`crate::state::live::rejudge`]).
 //!
 //! [`Policies::decide`]: crate::rules::Policies::decide
 //! [`Policies::decide_request`]: crate::rules::Policies::decide_request
@@ -20,15 +20,15 @@ use crate::state::shared::{Judge, Shared};
 use crate::words::outcome::Reason;
 use crate::words::target::Target;
 
-/// What a client asks to be let through.
+/// What a client asks for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wanted<'w> {
     pub(crate) target: &'w Target,
-    /// None for a tunnel: what is inside is not known yet.
+    /// None for a tunnel: its content is not known yet.
     pub(crate) http: Option<HttpRequest<'w>>,
 }
 
-/// What the rules let through, and by which configuration.
+/// What the rules allowed, and by which configuration.
 pub(crate) struct Decided {
     pub(crate) permit: Permit,
     pub(crate) judge: Judge,
@@ -44,7 +44,7 @@ impl Decided {
     }
 }
 
-/// Decides by `judge`, which the request remembers with what came of it.
+/// Decides by `judge`; the request remembers the configuration and the result.
 ///
 /// # Errors
 /// The refusal.
@@ -66,7 +66,7 @@ pub(crate) fn decide(
     }
 }
 
-/// Decides by what is in force now.
+/// Decides by the configuration in force now.
 ///
 /// # Errors
 /// The refusal.
@@ -87,10 +87,10 @@ fn ask(wanted: Wanted<'_>, request: &Request<'_>, judge: &Judge) -> Result<Permi
     Ok(permit)
 }
 
-/// Puts what was decided into the registry by `enter`. Where the policy changed or a rule expired since the decision, the
-/// sweep may have passed before this could be seen: it is decided again and wholly, until nothing changes meanwhile. A
-/// decision takes microseconds. `reached` tells the address that was reached already, if any: the newer policy has to
-/// admit it too.
+/// Registers what was decided, by `enter`. If the policy changed or a rule expired after the decision, the sweep may
+/// have passed before it could see this entry: then everything is decided again, until nothing changes meanwhile. A
+/// decision takes microseconds. `reached` returns the address that was already reached, if any: the newer policy has
+/// to admit it too.
 ///
 /// # Errors
 /// The refusal by the newer policy.
@@ -117,9 +117,9 @@ pub(crate) fn register<Guard>(
     }
 }
 
-/// The verdict on what was revoked before its first byte: nothing was opened, so it is refused by what is in force now.
-/// `revoked` is why it was revoked, which holds where a newer reload would let it through again: that does not bring back
-/// what was cut.
+/// The verdict on a request that was revoked before its first byte: nothing was opened, so the configuration in force
+/// now refuses it. `revoked` is the reason of the revocation. It holds even if a newer reload would allow the request
+/// again: that does not bring back what was cut.
 pub(crate) fn refuse_revoked(
     wanted: Wanted<'_>,
     request: &mut Request<'_>,

@@ -1,6 +1,7 @@
-//! What becomes of one request: who asks, whether it may, the tunnel or the exchange that serves it, the refusal where not.
+//! What happens to one request: the client's identity, the decision, the tunnel or exchange that serves it, or the
+//! refusal.
 //!
-//! Not here: how a head comes in (`inbound`), and what requests share (`state`).
+//! Not here: reading heads ([`crate::inbound`]), and what requests share ([`crate::state`]).
 
 pub mod admit;
 pub mod authenticate;

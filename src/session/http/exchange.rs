@@ -1,8 +1,8 @@
 //! One plain HTTP request, from its head to its record.
 //!
-//! Decides, as `tunnel` does for CONNECT, and hands what is permitted to `forward`. The connection to the client may go
-//! on afterwards: each request on it is judged by itself, and while it is under way a reload judges it again as it does
-//! a tunnel.
+//! Decides, as [`crate::session::tunnel`] does for CONNECT, and hands permitted requests to
+//! [`crate::session::http::forward`]. The connection to the client may go on afterwards: each request on it is judged
+//! separately, and while one is in progress a reload judges it again, as it does with a tunnel.
 
 use std::sync::Arc;
 
@@ -25,22 +25,23 @@ use crate::transport::target_stream::UpstreamStream;
 use crate::wire::head::{Framing, Head, RequestTarget};
 use crate::words::outcome::{Ending, Reason};
 
-/// What becomes of the client's connection after an exchange. The reader of heads owns the connection, and does it.
+/// What happens to the client's connection after an exchange. The code that reads heads owns the connection, and does
+/// it.
 pub(crate) enum After<'s> {
     /// The next head may be read.
     NextHead,
-    /// It is to be closed, so that the response arrives.
+    /// Close it so that the response arrives.
     Close,
-    /// It is to be cut: a response that was broken off must not look whole.
+    /// Cut it: a response that was broken off must not look complete.
     Cut,
-    /// It is of no more use: the client left.
+    /// It is useless now: the client left.
     Gone,
-    /// The client is to be refused.
+    /// Refuse the client.
     Refuse(Request<'s>, Refused),
 }
 
-/// Serves one exchange over `connection`, whatever that is and whoever reads its heads. All of it is recorded, save what
-/// is to be refused.
+/// Serves one exchange over `connection`, whatever that is and whatever reads its heads. Everything is recorded except
+/// a refusal.
 pub(crate) async fn serve<'s, S>(
     connection: Connection<'_, S>,
     head: Head,
@@ -66,7 +67,7 @@ where
         let address = kept.map(|kept| kept.ip());
         shared.live.register_exchange(facts, Arc::clone(&meter), address, judge.generation)
     };
-    // A kept connection serves only under the configuration that it was opened by, so that none is left to be admitted.
+    // A kept connection serves only under the configuration that opened it, so its address need not be admitted again.
     let registered = decide::decide(wanted, &mut request, judge)
         .and_then(|decided| decide::register(decided, wanted, &mut request, shared, enter, |_| None));
     let (Decided { permit, judge }, live) = match registered {
@@ -83,7 +84,7 @@ where
         Err(reason) => return After::Refuse(request, reason.into()),
     };
     request.metered(&meter);
-    // Copied, so that an exchange of hours pins no old policy.
+    // Copied, so that an exchange of hours does not keep an old policy in memory.
     let Judge { generation, config } = judge;
     let settings = config.http.clone();
     let limits =
@@ -112,7 +113,7 @@ where
             let dialling = Dialling { resolver: &resolver, own: &shared.own, limits };
             let opened = dial(dialling, &route, wanted, &live, &mut request, shared).await?;
             if !matches!(head.framing, Framing::None | Framing::Length(0)) {
-                // The body is about to pass: its record comes before it. A kept connection never takes a body.
+                // The body is about to pass: its record comes first. A kept connection never takes a body.
                 request.begin().map_err(|_| Reason::LogUnavailable)?;
             }
             Ok(opened)
@@ -169,8 +170,8 @@ fn wanted(head: &Head) -> Wanted<'_> {
     Wanted { target: head.target.target(), http: Some(http) }
 }
 
-/// A connection for the exchange, by what is in force now: where a reload came since it was decided, the new policy
-/// has to admit the address too.
+/// A connection for the exchange, by the configuration in force now: if there was a reload after the decision, the new
+/// policy has to admit the address too.
 async fn dial(
     dialling: Dialling<'_>,
     route: &Route,
@@ -185,7 +186,7 @@ async fn dial(
     if live.reached(dialled.upstream.ip()) != decided.judge.generation {
         rejudge::judge_exchange(live.exchange(), &shared.judge().config, Timestamp::now())?;
     }
-    // It may be kept, and then rests. Refused only by a connection that is gone already: the exchange sees it.
+    // It may be kept, and then be idle. This fails only if the connection is gone already: the exchange will notice.
     let _ = socket::keep_alive(dialled.stream.socket());
     Ok(dialled.stream)
 }

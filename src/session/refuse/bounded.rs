@@ -1,9 +1,10 @@
-//! What strangers can cause without end, in the log at a bounded rate: connections that were closed before any request,
-//! wrong passwords, requests beyond a client's rate.
+//! Records that untrusted clients can cause without end, logged at a bounded rate: connections that were closed before
+//! any request, wrong passwords, requests beyond a client's rate.
 //!
-//! A stranger that may not even speak to us costs a line for each connection, and could fill the log with them. So
-//! [`crate::state::listener::flood`] says which are written at once; what comes beyond is told at the window's end by one more record, whose `suppressed` says how
-//! many like it were left out. The metrics count every one. Not here: what is refused, which is for the callers to say.
+//! A client that is not even allowed to talk to us costs a line for each connection, and could fill the log. So
+//! [`crate::state::listener::flood`] says which records are written at once. At the window's end one more record
+//! stands for the rest, and its `suppressed` says how many similar ones were not written. The metrics count every one.
+//! Not here: what is refused, which is for the callers to decide.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,8 +21,8 @@ use crate::telemetry::record::{Cause, Event, Record, new_id};
 use crate::words::client::ClientAddr;
 use crate::words::outcome::{Decision, Reason};
 
-/// Records that a connection was closed for `reason`, before any request. `why` is for the diagnostics: it says more than
-/// the reason does, and comes with the record alone.
+/// Records that a connection was closed for `reason`, before any request. `why` is for the diagnostics: it says more
+/// than the reason, and is written only together with the record.
 pub(crate) fn record(
     listener: &Arc<Listener>,
     shared: &Arc<Shared>,
@@ -48,8 +49,8 @@ pub(crate) fn record(
     }
 }
 
-/// Whether a request that is refused for `reason` may have its record: always, where the reason is none of the bounded
-/// ones. Where not, it is counted here, and told at the window's end.
+/// Whether a request that is refused for `reason` gets its record: always, if the reason is not one of the bounded
+/// ones. Otherwise it is counted here, and reported at the window's end.
 pub(crate) fn has_place(listener: &Arc<Listener>, shared: &Arc<Shared>, reason: Reason, who: Who) -> bool {
     match listener.flood.add(reason, who) {
         None | Some(RefusalRecord::Write) => true,
@@ -58,7 +59,7 @@ pub(crate) fn has_place(listener: &Arc<Listener>, shared: &Arc<Shared>, reason: 
             let (listener, shared) = (Arc::clone(listener), Arc::clone(shared));
             let tracker = shared.drain.connections().clone();
             tracker.spawn(async move {
-                // At the end there is no time to wait, and the number must not be lost.
+                // At the end of the program there is no time to wait, and the number must not be lost.
                 let _ = tokio::time::timeout(WINDOW, shared.drain.closed()).await;
                 let held = listener.flood.take(reason, bound);
                 if let Some(Held { who, before }) = held {

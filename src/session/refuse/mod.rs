@@ -1,5 +1,5 @@
-//! Saying no: the verdict recorded, the client told, the connection closed so that the words arrive. The one place where
-//! refusals that are HTTP replies leave.
+//! Refusing: records the verdict, tells the client, and closes the connection so that the reply arrives. The one place
+//! where refusals that are HTTP replies leave.
 
 pub mod bounded;
 pub mod reply;
@@ -13,7 +13,7 @@ use crate::state::listener::flood::Who;
 use crate::transport::close;
 use crate::words::outcome::Reason;
 
-/// A verdict of no, on its way to the client.
+/// A refusal on its way to the client.
 #[derive(Debug)]
 pub(crate) struct Refused {
     pub(crate) reason: Reason,
@@ -28,14 +28,15 @@ impl From<Reason> for Refused {
 }
 
 impl Refused {
-    /// What came of the way to the target: with a parent in between, most of it is not the target's doing.
+    /// A failure on the way to the target: with a parent proxy in between, it is mostly not the target's fault.
     pub(crate) fn on_the_way(reason: Reason, route: &Route) -> Self {
         let advice = route.parent().and_then(|_| reply::advice_for_parent(reason));
         Refused { reason, advice: advice.unwrap_or_else(|| reply::advice(reason)).to_owned() }
     }
 }
 
-/// Records the verdict, tells the client, and closes so that the reply arrives. `body`: whether the reply may have one.
+/// Records the verdict, tells the client, and closes so that the reply arrives. `body`: whether the reply may have
+/// one.
 pub(crate) async fn refuse<S>(stream: S, request: Request<'_>, refused: Refused, body: bool)
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -46,8 +47,8 @@ where
     }
 }
 
-/// Records the verdict where it is one, and tells the client, which may ask again on this connection. `None`: the client
-/// does not read, or is gone.
+/// Records the verdict if there is one, and tells the client, which may ask again on this connection. `None`: the
+/// client does not read, or is gone.
 pub(crate) async fn challenge<S>(
     stream: &mut S,
     request: Request<'_>,
@@ -65,12 +66,13 @@ where
     tokio::time::timeout(close::LINGER_TIME, telling).await.ok()?.ok()
 }
 
-/// Tells the client after the `200`, of a verdict that is recorded already: by the reason's TLS alert, where it has one.
+/// Tells the client after the `200` about a verdict that is already recorded: by the reason's TLS alert, if it has
+/// one.
 pub(crate) async fn in_tunnel<S: AsyncRead + AsyncWrite + Unpin>(stream: S, reason: Reason) {
     close::close_tunnel(stream, reply::alert(reason)).await;
 }
 
-/// Ends the request, and gives the bytes that say so. The records of a client that guesses or asks without end are
+/// Ends the request, and returns the bytes of the reply. The records of a client that guesses or asks without end are
 /// bounded here, so that it does not fill the log.
 fn record(mut request: Request<'_>, refused: &Refused, body: bool, keep_alive: bool) -> Option<Vec<u8>> {
     let (id, reason) = (request.id(), refused.reason);

@@ -1,8 +1,8 @@
-//! From a reason to the bytes that a client reads: the one place where a refusal is worded. Each question is one `match`
-//! that names every reason.
+//! From a reason to the bytes that a client reads: the one place with the texts of refusals. Each question is one
+//! `match` that names every reason.
 //!
-//! A git user sees the status number alone, so the number tells the kind; the line in the body, the `Proxy-Status`
-//! field (RFC 9209) and the log tell the rest. Nothing of the request is echoed but the canonical target.
+//! A git user sees only the status number, so the number shows the kind; the line in the body, the `Proxy-Status`
+//! field (RFC 9209) and the log say the rest. Of the request only the canonical target is repeated.
 
 use std::fmt::Write as _;
 
@@ -23,12 +23,12 @@ pub struct Reply<'a> {
     pub advice: &'a str,
     /// Whether a body may follow: not for `HEAD` (RFC 9110 §9.3.2).
     pub body: bool,
-    /// 407 alone keeps the connection: git asks again on it.
+    /// Only a 407 keeps the connection: git asks again on it.
     pub keep_alive: bool,
 }
 
 impl Reply<'_> {
-    /// The whole reply. `None` for a reason that is no HTTP reply: those are alerts or silent closes.
+    /// The whole reply. `None` if the reason is not sent as an HTTP reply: it is an alert or a silent close.
     pub fn to_bytes(self) -> Option<Vec<u8>> {
         let WireForm::Reply { status, error, retry_after } = wire_form(self.reason) else { return None };
         let text =
@@ -81,7 +81,7 @@ pub enum WireForm {
     },
     /// After the `200`: a fatal TLS alert and close, or close alone.
     InTunnel(Option<Alert>),
-    /// Closed without a word, before any HTTP: there is nobody to read it.
+    /// Closed without a reply, before any HTTP: the client would not read one.
     Closed,
 }
 
@@ -123,8 +123,8 @@ pub fn wire_form(reason: Reason) -> WireForm {
     }
 }
 
-/// The status that the client saw: what the log's `status` says. `None` where the connection is closed before any HTTP;
-/// 200 where the `200` had gone out.
+/// The status that the client saw: the log's `status`. `None` if the connection is closed before any HTTP; 200 if the
+/// `200` was already sent.
 pub fn status(reason: Reason) -> Option<u16> {
     match wire_form(reason) {
         WireForm::Reply { status, .. } => Some(status),
@@ -133,35 +133,35 @@ pub fn status(reason: Reason) -> Option<u16> {
     }
 }
 
-/// The alert that tells `reason` inside a tunnel, after the `200`; `None`: it is closed without a word.
+/// The alert that stands for `reason` inside a tunnel, after the `200`; `None`: the tunnel is closed without one.
 pub fn alert(reason: Reason) -> Option<Alert> {
     match wire_form(reason) {
-        // A reason of the rules that came late, by a reload.
+        // A reason of the rules that came later, by a reload.
         WireForm::Reply { .. } => Some(Alert::AccessDenied),
         WireForm::InTunnel(alert) => alert,
         WireForm::Closed => None,
     }
 }
 
-/// What a person can do about `reason`, where nothing more is known of the case. Nothing internal is told: which
-/// address a name led to, or what the resolver said, stands in the log.
+/// What a person can do about `reason` if nothing more is known about the case. It reveals nothing internal: the
+/// address that a name resolved to, or the resolver's answer, is in the log.
 pub fn advice(reason: Reason) -> &'static str {
     use Reason::*;
     match reason {
         BadRequest => "the request is not well-formed HTTP/1.1",
         BadTarget => "the target is not a host and port",
-        ClientNotAllowed => "no policy is for this client's address",
+        ClientNotAllowed => "no policy matches this client's address",
         HostNotAllowed => "no rule names this host",
         HostDenied => "a deny rule names this host",
         PortNotAllowed => "no rule allows this port of the host",
-        SchemeNotAllowed => "no rule allows this way of asking for the host",
+        SchemeNotAllowed => "no rule allows this kind of request to the host",
         RuleExpired => "the rule that allowed this host has expired",
         UploadBudget => "the upload budget of this rule is used up for this client: try again later",
         UploadLimit => "the request is larger than the upload_limit of its rule",
         AddressProhibited => {
-            "the name leads to no address that may be reached: see the log, or `egressd explain --resolve`"
+            "the name resolves to no address that may be reached: see the log, or `egressd explain --resolve`"
         }
-        MethodNotAllowed => "this method is not served",
+        MethodNotAllowed => "this method is not supported",
         HeadTimeout => "the request head did not arrive in time",
         HeadTooLarge => "the request head is too large",
         AuthRequired => "credentials are required",
@@ -170,15 +170,15 @@ pub fn advice(reason: Reason) -> &'static str {
             "this client has too many tunnels open: close some, or raise limits.tunnels_per_client"
         }
         ClientRateLimited => {
-            "this client asks too often: slow down, or raise limits.requests_per_second_per_client"
+            "this client sends too many requests: slow down, or raise limits.requests_per_second_per_client"
         }
-        InternalError => "a fault of egressd: report it with the request's id",
-        DnsNoSuchName => "DNS knows no such name: check the spelling",
+        InternalError => "a bug in egressd: report it with the request's id",
+        DnsNoSuchName => "DNS says that this name does not exist: check the spelling",
         DnsNoAddress => "the name has no address in DNS",
-        DnsFailed => "the name could not be looked up: DNS failed",
+        DnsFailed => "the name could not be looked up: the name servers failed or refused",
         ConnectRefused => "the target refused the connection",
-        ConnectUnreachable => "the target cannot be reached: no route",
-        UpstreamBadResponse => "the target did not answer in HTTP",
+        ConnectUnreachable => "there is no route to the target",
+        UpstreamBadResponse => "the target's answer is not valid HTTP",
         UpstreamProxyRefused => "the parent proxy refused",
         Loop => "the target is this proxy itself: check the proxy settings",
         LimitReached => "too many tunnels are open: try again, or raise limits.tunnels",
@@ -188,10 +188,10 @@ pub fn advice(reason: Reason) -> &'static str {
         DnsTimeout => "DNS did not answer in time",
         ConnectTimeout => "the target did not answer in time",
         UpstreamTimeout => "the target did not respond in time",
-        NotTls => "the tunnel must carry TLS",
-        NoSni => "the TLS ClientHello names no server",
-        SniMismatch => "the TLS ClientHello names another server than CONNECT did",
-        ClientHelloTimeout => "no whole TLS ClientHello arrived in time",
+        NotTls => "the first bytes in the tunnel are not TLS",
+        NoSni => "the TLS ClientHello contains no server name",
+        SniMismatch => "the TLS ClientHello names a different server than the CONNECT",
+        ClientHelloTimeout => "no complete TLS ClientHello arrived in time",
         ClientHelloMalformed => "the TLS ClientHello is not well-formed",
         CertificateInvalid => "the target's certificate is not valid for the host",
         UpstreamNotTls => "the target did not answer in TLS",
@@ -202,7 +202,7 @@ pub fn advice(reason: Reason) -> &'static str {
     }
 }
 
-/// The same for what a parent proxy did, where it stands between egressd and the target. `None`: it makes no difference.
+/// The same if a parent proxy stands between egressd and the target. `None`: it makes no difference.
 pub fn advice_for_parent(reason: Reason) -> Option<&'static str> {
     use Reason::*;
     match reason {
@@ -212,7 +212,7 @@ pub fn advice_for_parent(reason: Reason) -> Option<&'static str> {
         ConnectRefused | ConnectUnreachable | ConnectTimeout => {
             Some("the parent proxy cannot be reached: see the log")
         }
-        UpstreamBadResponse => Some("the parent proxy did not answer as one: see the log"),
+        UpstreamBadResponse => Some("the parent proxy did not answer like a proxy: see the log"),
         UpstreamProxyRefused => Some("the parent proxy refused: see the log"),
         Loop => Some("the parent proxy or the target is this proxy itself: check the settings"),
         BadRequest
@@ -253,7 +253,7 @@ pub fn advice_for_parent(reason: Reason) -> Option<&'static str> {
     }
 }
 
-/// A line that cannot break out of its line, whatever advice was put together from.
+/// The text as one line, whatever the advice was made from.
 fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_closed_before_any_request_is_closed_without_a_word() {
+    fn what_is_closed_before_any_request_is_closed_without_a_reply() {
         for reason in Reason::ALL {
             let before = reason.class() == Class::Connection;
             assert_eq!(wire_form(*reason) == WireForm::Closed, before, "{reason}");

@@ -1,6 +1,6 @@
-//! What is known of a request, and how it becomes a count and a record.
+//! What is known about a request, and how it becomes a count and a record.
 //!
-//! Not here: when that happens, and that it happens once ([`super`]).
+//! Not here: when that happens, and that it happens only once ([`super`]).
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::words::client::Client;
 use crate::words::outcome::Decision;
 use crate::words::target::Target;
 
-/// Everything the log may say of a request. Boxed, because a tunnel carries it for hours.
+/// Everything the log may say about a request. Boxed, because a tunnel keeps it for hours.
 #[derive(Debug)]
 pub(super) struct Facts {
     pub(super) id: Uuid,
@@ -47,12 +47,12 @@ pub(super) struct Facts {
     pub(super) content_type: Option<Box<[u8]>>,
     /// Of a plain request, whose body may have begun before the verdict.
     pub(super) meter: Option<Arc<Meter>>,
-    /// Its verdict is counted and not written: the log has had enough of its kind.
+    /// Its verdict is counted and not written: the log already has enough records of this kind.
     pub(super) unwritten: bool,
 }
 
 impl Facts {
-    /// Nothing is known but who asks, where, and what the head said.
+    /// Only the client, the target and the head are known.
     pub(super) fn new(config: &Config, listener: &Arc<str>, client: &Arc<Client>, asks: Asks) -> Self {
         Facts {
             id: new_id(),
@@ -79,7 +79,7 @@ impl Facts {
         }
     }
 
-    /// One verdict, for the metrics and the recent refusals.
+    /// Counts one verdict, in the metrics and the recent refusals.
     pub(super) fn count(&self, shared: &Shared) {
         let rule = self.rule.as_ref().map(|rule| &rule.label);
         shared.metrics.request(self.policy.as_ref(), rule, self.decision, self.reason);
@@ -108,10 +108,10 @@ impl Facts {
         }
     }
 
-    /// What all its records say; the bytes and the ending are for the caller to add.
+    /// What all records of the request say; the caller adds the bytes and the ending.
     pub(super) fn record<'a>(&'a self, shared: &'a Shared, event: Event) -> Record<'a> {
         let asks = &self.asks;
-        // Every field by name, so that a new one does not compile until its value is told here.
+        // Every field by name: a new field does not compile until its value is set here.
         Record {
             time: Timestamp::now(),
             id: self.id,
@@ -141,7 +141,7 @@ impl Facts {
             user_agent: asks.user_agent.as_deref().map(Into::into),
             config: Some(self.config),
             instance: Some(&shared.instance),
-            // Of records that stand for others: `refuse` makes them.
+            // Only for records that stand for others: [`crate::session::refuse::bounded`] makes them.
             suppressed: None,
             reply: self.reply,
             content_type: self.content_type.as_deref().map(Into::into),
@@ -159,16 +159,16 @@ pub struct Asks {
     pub target: Option<(Target, Option<Box<str>>)>,
     /// Whether a query came with the path.
     pub query: bool,
-    /// Of the head, where it could be read.
+    /// The head's version, if it could be read.
     pub version: Option<Version>,
-    /// As it was sent, where it is not canonical.
+    /// As it was sent, if it is not canonical.
     pub malformed: Option<Box<[u8]>>,
     /// As it was sent.
     pub user_agent: Option<Box<[u8]>>,
 }
 
 impl Asks {
-    /// Of a head that passed the gate.
+    /// From a head that passed the gate.
     pub fn of(head: &Head) -> Self {
         Asks {
             method: Some(head.method.clone()),
@@ -180,7 +180,7 @@ impl Asks {
         }
     }
 
-    /// Of a head that did not.
+    /// From a head that did not.
     pub fn of_refused(refused: &RefusedHead) -> Self {
         Asks {
             method: refused.method.clone(),

@@ -2,7 +2,8 @@
 //!
 //! Whatever happens, a request ends in exactly one verdict, which is one count and one record: [`Request::refuse`],
 //! [`Request::gone`], [`Request::open`] or [`Request::exchanged`]; a tunnel that was opened ends in exactly one more
-//! record. Where the task panics, `Drop` sees to both. Not here: the bytes of the reply (`reply`).
+//! record. If the task panics, `Drop` makes both. Not here: the bytes of the reply
+//! ([`crate::session::refuse::reply`]).
 
 mod facts;
 
@@ -28,7 +29,7 @@ use crate::words::target::{Host, Target};
 pub use facts::Asks;
 use facts::Facts;
 
-/// A request without a verdict. Dropped, it is recorded as a fault of egressd.
+/// A request without a verdict. If it is dropped, it is recorded as a bug in egressd.
 #[derive(Debug)]
 pub struct Request<'s> {
     shared: &'s Arc<Shared>,
@@ -39,7 +40,7 @@ pub struct Request<'s> {
 }
 
 impl<'s> Request<'s> {
-    /// Begins with a head. The place of its verdict in the log is taken here, if there is one.
+    /// Begins with a head. The place for its verdict in the log is reserved here, if there is one.
     pub fn new(
         shared: &'s Arc<Shared>,
         config: &Config,
@@ -51,12 +52,12 @@ impl<'s> Request<'s> {
         Request { shared, accepted_by, facts: Some(Box::new(facts)), place: shared.log.reserve().ok() }
     }
 
-    /// The listener that its connection came to.
+    /// The listener that accepted its connection.
     pub(crate) fn accepted_by(&self) -> &'s Arc<Listener> {
         self.accepted_by
     }
 
-    /// What it shares with the others.
+    /// What it shares with other requests.
     pub(crate) fn shared(&self) -> &'s Arc<Shared> {
         self.shared
     }
@@ -79,37 +80,38 @@ impl<'s> Request<'s> {
         self.facts().started
     }
 
-    /// Who asks.
+    /// The client.
     pub fn client(&self) -> &Arc<Client> {
         &self.facts().client
     }
 
-    /// Where it was accepted.
+    /// The listener that accepted it.
     pub fn listener(&self) -> &Arc<str> {
         &self.facts().listener
     }
 
-    /// Its password proved who asks.
+    /// A password proved the client's identity.
     pub fn known(&mut self, client: Arc<Client>) {
         self.facts_mut().client = client;
     }
 
-    /// Its verdict will be counted and not written; the record that says so is `refusals`'.
+    /// Its verdict will be counted and not written; [`crate::session::refuse::bounded`] writes the record that reports
+    /// this.
     pub(crate) fn leave_unwritten(&mut self) {
         self.facts_mut().unwritten = true;
     }
 
-    /// Whether the log has a place for the verdict. Where it has none, the request must be refused.
+    /// Whether the log has a place for the verdict. If not, the request must be refused.
     pub fn can_be_recorded(&self) -> bool {
         self.place.is_some()
     }
 
-    /// It is judged by this configuration, and no longer by the one it came under.
+    /// From now on this configuration judges it, and no longer the one that was in force when it came.
     pub fn judged_by(&mut self, config: &Config) {
         self.facts_mut().config = config.hash.short();
     }
 
-    /// The rules let it pass, or report mode did.
+    /// The rules, or report mode, let it pass.
     pub fn permitted(&mut self, permit: &Permit) {
         let facts = self.facts_mut();
         facts.policy = Some(Arc::clone(&permit.policy));
@@ -127,7 +129,7 @@ impl<'s> Request<'s> {
         facts.rule = denial.decided_by().cloned();
     }
 
-    /// Report mode lets pass what the ClientHello forbids.
+    /// Report mode lets it pass although the ClientHello is forbidden.
     pub fn would_deny(&mut self, reason: Reason) {
         let facts = self.facts_mut();
         facts.decision = Some(Decision::WouldDeny);
@@ -135,10 +137,10 @@ impl<'s> Request<'s> {
         facts.reason.get_or_insert(Cause::Refused(reason));
     }
 
-    /// What came of the dial, told to log and metrics.
+    /// Notes the result of the dial for log and metrics.
     ///
     /// # Errors
-    /// The refusal that it amounts to.
+    /// The refusal that follows from it.
     pub fn dialled(&mut self, result: Result<Dialled, DialError>) -> Result<Dialled, Reason> {
         let metrics = &self.shared.metrics;
         let denied = match &result {
@@ -172,45 +174,45 @@ impl<'s> Request<'s> {
         self.facts_mut().meter = Some(Arc::clone(meter));
     }
 
-    /// When the head was read, by the clock on the wall.
+    /// When the head was read, by the wall clock.
     pub fn started_at(&self) -> Timestamp {
         let passed = SignedDuration::try_from(self.started().elapsed()).unwrap_or_default();
         Timestamp::now().checked_sub(passed).unwrap_or_default()
     }
 
-    /// A kept connection to the target serves.
+    /// A kept connection to the target is used.
     pub fn reached(&mut self, upstream: SocketAddr, local: SocketAddr) {
         let facts = self.facts_mut();
         facts.upstream = Some(upstream);
         facts.upstream_local = Some(local);
     }
 
-    /// The client was sent the `200`, of so many bytes: whatever comes now, that is the status it saw.
+    /// The client was sent the `200`, of so many bytes: whatever comes now, it saw that status.
     pub fn told(&mut self, bytes: usize) {
         let facts = self.facts_mut();
         facts.status = Some(200);
         facts.reply = Some(bytes as u64);
     }
 
-    /// The refusal that the client is about to be sent has this status and so many bytes.
+    /// The refusal that is about to be sent to the client has this status and so many bytes.
     pub fn answered(&mut self, status: Option<u16>, bytes: usize) {
         let facts = self.facts_mut();
         facts.status = facts.status.or(status);
         facts.reply = Some(bytes as u64);
     }
 
-    /// What the response says that it is.
+    /// The response's `Content-Type`.
     pub fn typed(&mut self, content_type: Option<Box<[u8]>>) {
         self.facts_mut().content_type = content_type;
     }
 
-    /// The name that the ClientHello offered.
+    /// The server name in the ClientHello.
     pub fn offered(&mut self, sni: Option<Arc<str>>) {
         self.facts_mut().sni = sni;
     }
 
-    /// The verdict is no; the client is still there to be told. To ask for credentials is no verdict: the client asks
-    /// again with them.
+    /// The verdict is a refusal, and the client is still there to receive it. A request for credentials is not a
+    /// verdict: the client asks again with them.
     pub fn refuse(mut self, reason: Reason) {
         if reason == Reason::AuthRequired {
             self.facts = None;
@@ -239,7 +241,7 @@ impl<'s> Request<'s> {
         if facts.unwritten {
             return;
         }
-        // Without a place there is still the log's spare room, or the record counts as lost.
+        // Without a reserved place, the record uses the log's spare room, or counts as lost.
         let place = self.place.take().unwrap_or_else(|| self.shared.log.spare());
         let mut record = facts.record(self.shared, Event::of(cause));
         if let Some(meter) = &facts.meter {
@@ -257,7 +259,7 @@ impl<'s> Request<'s> {
         }
     }
 
-    /// A tunnel's first byte is about to pass. `last` is the place of its last record, taken before the dial.
+    /// A tunnel's first byte is about to pass. `last` is the place for its last record, taken before the dial.
     pub fn open(mut self, last: RecordPlace, meter: Arc<Meter>) -> Opened<'s> {
         let facts = self.facts.take().expect("taken only by the methods that consume the request");
         if let Some(place) = self.place.take() {
@@ -266,10 +268,10 @@ impl<'s> Request<'s> {
         Opened { shared: self.shared, facts, last: Some(last), meter, counted: false }
     }
 
-    /// A plain request has a body, which is about to pass: its record comes before it.
+    /// A plain request has a body, which is about to pass: its record comes first.
     ///
     /// # Errors
-    /// Where the log has no second place: the request is to be refused.
+    /// If the log has no second place: the request must then be refused.
     pub fn begin(&mut self) -> Result<(), LogUnavailable> {
         let next = self.shared.log.reserve()?;
         if let Some(place) = self.place.replace(next) {
@@ -278,7 +280,7 @@ impl<'s> Request<'s> {
         Ok(())
     }
 
-    /// A plain HTTP exchange ended: `ending` and `reason` where it was broken off.
+    /// A plain HTTP exchange ended; `ending` and `reason` are set if it was broken off.
     pub fn exchanged(
         mut self,
         status: Option<u16>,
@@ -303,14 +305,14 @@ impl<'s> Request<'s> {
 impl Drop for Request<'_> {
     fn drop(&mut self) {
         if let Some(facts) = &mut self.facts {
-            // What the client would have been told.
+            // The status that the client would have received.
             facts.status.get_or_insert(500);
         }
         self.refused(Reason::InternalError);
     }
 }
 
-/// A tunnel that flows. Dropped without an ending, it is recorded as ended by a fault of egressd.
+/// A tunnel whose bytes flow. If it is dropped without an ending, it is recorded as ended by a bug in egressd.
 #[derive(Debug)]
 pub struct Opened<'s> {
     shared: &'s Shared,
@@ -330,13 +332,13 @@ impl Opened<'_> {
         }
     }
 
-    /// Report mode lets pass what the gate forbids after the first hello.
+    /// Report mode lets it pass although the gate refuses after the first hello.
     pub fn would_deny(&mut self, reason: Reason) {
         self.facts.decision = Some(Decision::WouldDeny);
         self.facts.reason.get_or_insert(Cause::Refused(reason));
     }
 
-    /// The gate refuses after the first hello went through: a `deny` stands where the `close` would.
+    /// The gate refuses after the first hello was sent: the record is a `deny` instead of a `close`.
     pub fn refuse(mut self, reason: Reason, offered: Option<Box<str>>) {
         let Some(place) = self.last.take() else { return };
         self.facts.decision = Some(Decision::Deny);
@@ -348,7 +350,7 @@ impl Opened<'_> {
         place.write(&self.record(Event::Deny));
     }
 
-    /// The last record; `revoked` is why, where the policy no longer allows it.
+    /// The last record; `revoked` is the reason, if the policy no longer allows the tunnel.
     pub fn close(mut self, ending: Ending, revoked: Option<Reason>) {
         self.decided();
         if let (Ending::PolicyRevoked, Some(reason)) = (ending, revoked) {
@@ -357,7 +359,7 @@ impl Opened<'_> {
         self.closed(ending);
     }
 
-    /// A record of a tunnel's life so far, so that a kill loses no more than the time since.
+    /// A record of a tunnel's life so far: if the process is killed, only the time since is lost.
     pub fn progress(&self) {
         self.shared.log.spare().write(&self.record(Event::Progress));
     }

@@ -1,7 +1,8 @@
-//! What an `https` tunnel has to pass after the `200`: the client's hello, the target's certificate, the target's answer.
+//! What an `https` tunnel has to pass after the `200`: the client's hello, the target's certificate, the target's
+//! answer.
 //!
-//! The verdicts are `hello_gate`'s and `verify`'s; here is their order, what report mode makes of them, and how each is
-//! recorded.
+//! The verdicts come from [`hello`] and [`crate::outbound::certificate`]; this file has their order, what report mode
+//! changes, and how each is recorded.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,18 +28,18 @@ use crate::transport::target_stream::UpstreamStream;
 use crate::words::outcome::{Ending, Reason};
 use crate::words::target::Target;
 
-/// Why nothing flows; already recorded.
+/// Why no bytes flow; already recorded.
 pub(super) enum NotEntered {
-    /// The client is to be told.
+    /// The client gets an alert or a close.
     Refused(Reason),
-    /// A side is gone, or it was ended from outside.
+    /// A side is gone, or the tunnel was ended from outside.
     Ended(Ending),
 }
 
-/// How the target has to prove to be the target.
+/// How the target has to prove its name.
 pub(super) struct Verification<'a> {
     pub(super) route: &'a Route,
-    /// What was dialled.
+    /// The dialled address.
     pub(super) address: Admitted,
     pub(super) timeout: Duration,
 }
@@ -46,9 +47,9 @@ pub(super) struct Verification<'a> {
 /// The gate of one tunnel.
 pub(super) struct ClientHelloGate<'a> {
     pub(super) target: &'a Target,
-    /// None: it need not.
+    /// None: the rule does not require it.
     pub(super) verification: Option<Verification<'a>>,
-    /// Whether what the hello's verdict refuses flows all the same.
+    /// Whether bytes flow even if the hello's verdict is a refusal.
     pub(super) report: bool,
     pub(super) hello_timeout: Duration,
     pub(super) live: &'a LiveTunnel,
@@ -58,7 +59,7 @@ pub(super) struct ClientHelloGate<'a> {
 }
 
 impl ClientHelloGate<'_> {
-    /// Lets the TLS handshake begin where it names the target. What comes back goes first into the relay.
+    /// Lets the TLS handshake begin if it names the target. The returned bytes go first into the relay.
     pub(super) async fn pass<'s>(
         &self,
         client: &mut ClientStream,
@@ -78,7 +79,7 @@ impl ClientHelloGate<'_> {
             Ok(hello) => hello,
             Err(GateEnd::Refused(GateRefusal { reason, offered, early })) => {
                 if self.lets_pass(reason, offered.as_deref()) {
-                    // Whatever it is, it is no TLS for the target: there is nothing that the target could prove.
+                    // Whatever it is, it is not TLS for the target: there is nothing that the target could prove.
                     request.offered(offered.map(Arc::from));
                     request.would_deny(reason);
                     return Ok((request.open(last, Arc::clone(self.meter)), early));
@@ -125,8 +126,7 @@ impl ClientHelloGate<'_> {
         }
     }
 
-    /// Has the target prove that it is the target, where the rule wants that, in every mode. `Err`: ended from outside
-    /// meanwhile.
+    /// Makes the target prove its name, if the rule requires it, in every mode. `Err`: ended from outside meanwhile.
     async fn verify(&self, id: Uuid) -> Result<Result<(), Reason>, Ending> {
         let Some(Verification { route, address, timeout }) = &self.verification else { return Ok(Ok(())) };
         let verified = tokio::select! {
@@ -142,9 +142,9 @@ impl ClientHelloGate<'_> {
         }))
     }
 
-    /// Whether what the gate refuses flows all the same. The mode that says so is that of the policy that decided. Where a
-    /// newer one is in force, its sweep has not seen what was shown just now, and may have had to revoke the tunnel for it:
-    /// then it begins and ends at once.
+    /// Whether bytes flow although the gate refuses. The mode of the policy that decided applies. If a newer policy is
+    /// in force, its sweep has not seen what was just shown, and may have had to revoke the tunnel for it: then the
+    /// tunnel begins and ends at once.
     fn lets_pass(&self, reason: Reason, offered: Option<&str>) -> bool {
         if !self.report || !reason.relaxed_by_report() {
             return false;
@@ -169,7 +169,7 @@ impl ClientHelloGate<'_> {
         NotEntered::Ended(ending)
     }
 
-    /// It was revoked before its first byte: nothing was opened, so it is refused by what is in force now.
+    /// It was revoked before its first byte: nothing was opened, so the configuration in force now refuses it.
     fn refuse_revoked(&self, mut request: Request<'_>) -> Reason {
         let wanted = Wanted { target: self.target, http: None };
         let revoked = self.live.tunnel().revoked();

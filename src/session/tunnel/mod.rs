@@ -1,8 +1,8 @@
-//! One CONNECT: everything up to the `200`, the ClientHello behind it, and the relay.
+//! One CONNECT: everything up to the `200`, the ClientHello after it, and the relay.
 //!
-//! [`establish`] decides, looks up, checks, dials and registers; only then is the client told `200`. Where the rule wants
-//! TLS, the gate then reads the ClientHello. What comes back is [`Established`], which runs until it ends. Each step
-//! consumes what the step before made, and all but the last is out of memory before the first byte is relayed.
+//! [`establish`] decides, looks up, checks, dials and registers; only then does the client get its `200`. If the rule
+//! requires TLS, the gate then reads the ClientHello. The result is [`Established`], which runs until it ends. Each
+//! step consumes the result of the step before, and everything but the last is freed before the first byte is relayed.
 
 mod gate;
 pub mod hello;
@@ -40,23 +40,23 @@ use crate::words::outcome::Reason;
 use crate::words::target::Target;
 use gate::{ClientHelloGate, NotEntered, Verification};
 
-/// Most bytes that are read of a client that has not been told `200`, and how many at a time.
+/// Most bytes that are read from a client before its `200`, and the size of one read.
 const MAX_EARLY: usize = 16 * 1024;
 const READ: usize = 4 * 1024;
 
-/// Dialled and registered; the client does not know of it yet.
+/// Dialled and registered; the client does not know it yet.
 struct Ready {
     target: Target,
     permit: Permit,
     upstream: UpstreamStream,
-    /// What was dialled, and the way there: for another connection the same way.
+    /// The dialled address, and the route to it: for another connection by the same route.
     address: Admitted,
     route: Arc<Route>,
     allowance: Allowance,
     live: LiveTunnel,
     meter: Arc<Meter>,
     cancel: Arc<Cancel>,
-    /// The place of the last record.
+    /// The place for the last record.
     last: RecordPlace,
     settings: config::Tunnel,
 }
@@ -73,8 +73,8 @@ pub(crate) struct Established<'s> {
     slot: Slot,
 }
 
-/// Brings one CONNECT to the point where bytes may flow. `early` is what the client sent behind the head. `None`: it was
-/// refused or it ended, and is recorded.
+/// Brings one CONNECT to the point where bytes may flow. `early` is what the client sent after the head. `None`: it
+/// was refused or it ended, and is recorded.
 pub(crate) async fn establish<'s>(
     mut client: ClientStream,
     mut early: BytesMut,
@@ -87,7 +87,7 @@ pub(crate) async fn establish<'s>(
     let opened = tokio::select! {
         biased;
         opened = open(target, &mut request, judge, shared) => Some(opened),
-        // Not in the registry yet, so the end of a drain has to be looked out for here.
+        // It is not in the registry yet, so the end of a drain must be noticed here.
         () = shared.drain.ended() => Some(Err(Reason::Draining.into())),
         () = left(&mut client, &mut early) => None,
     };
@@ -105,8 +105,9 @@ pub(crate) async fn establish<'s>(
     Box::pin(enter(client, early, request, ready, slot, shared)).await
 }
 
-/// Waits until the client leaves, and keeps what it says meanwhile: a target that does not answer is not worth ten
-/// seconds of dialling for nobody. Who said something and then closed its side may be waiting for the answer.
+/// Waits until the client leaves, and keeps what it sends meanwhile: if the target does not answer, ten seconds of
+/// dialling for a client that is gone are a waste. A client that sent something and then closed its side may be
+/// waiting for the answer.
 async fn left(client: &mut ClientStream, early: &mut BytesMut) {
     while early.len() < MAX_EARLY {
         if early.capacity() == early.len() {
@@ -131,7 +132,7 @@ async fn open(
     let wanted = Wanted { target: &target, http: None };
     let decided = decide::decide(wanted, request, judge)?;
     let last = shared.log.reserve().map_err(|_| Reason::LogUnavailable)?;
-    // Before the dial, so that a client whose budget is used up costs no connection.
+    // Before the dial, so that a client without budget causes no connection.
     let allowance = shared.budgets.open(request.client().address.ip(), &decided.permit)?;
 
     let config = &decided.judge.config;
@@ -173,7 +174,7 @@ async fn open(
     Ok(Ready { target, permit, upstream, address, route, allowance, live, meter, cancel, last, settings })
 }
 
-/// Tells the client `200`, and lets it in by the gate where the rule has one.
+/// Sends the client its `200`, and passes it through the gate if the rule has one.
 async fn enter<'s>(
     mut client: ClientStream,
     early: BytesMut,
@@ -197,7 +198,7 @@ async fn enter<'s>(
     } = ready;
     if let Some(timeout) = settings.tcp_user_timeout {
         for socket in [client.socket(), upstream.socket()] {
-            // Refused only by a connection that is gone already: the relay sees it.
+            // This fails only if the connection is gone already: the relay will notice.
             let _ = socket::give_up_after(socket, timeout);
         }
     }
@@ -253,7 +254,8 @@ async fn enter<'s>(
     }
 }
 
-/// Sends the `200`: whether the client was told. It may have filled its own way back with replies that it does not read.
+/// Sends the `200`; returns whether the client got it. The client may have filled its own direction with replies that
+/// it does not read.
 async fn tell(
     client: &mut (impl AsyncWrite + Unpin),
     reply: &[u8],
@@ -274,7 +276,7 @@ async fn tell(
 impl<'s> Established<'s> {
     /// Relays until the tunnel ends, and writes its last record.
     pub(crate) fn run(self: Box<Self>) -> Pin<Box<dyn Future<Output = ()> + Send + 's>> {
-        // Taken apart before the future is made: what an `async fn` takes by value stands in its future twice, and
+        // Taken apart before the future is made: what an `async fn` takes by value is stored twice in its future, and
         // ten thousand of these wait at a time.
         let Established { client, upstream, early, limits, opened, live, slot } = *self;
         match (client, upstream) {

@@ -1,5 +1,5 @@
-//! The response on its way to the client: informational heads as they come, the head without what is the other hop's,
-//! the body as it comes, in the framing that the client can read.
+//! The response on its way to the client: informational heads as they come, the head without the fields of the other
+//! hop, the body as it comes, in a framing that the client can read.
 
 use std::borrow::Cow;
 use std::io;
@@ -19,25 +19,25 @@ use super::track::Track;
 use crate::wire::head::{Head, Version};
 use crate::words::outcome::{Ending, Reason};
 
-/// Most 1xx heads that wait to be written; what comes beyond is dropped.
+/// Most 1xx heads that wait to be written; further ones are dropped.
 pub(super) const MAX_INFORMATIONAL: usize = 8;
 
 const X_REQUEST_ID: &str = "x-request-id";
 
-/// Why the client has no whole response.
+/// Why the client did not get a whole response.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// The target gave no response that can be passed on; nothing of one was written.
+    /// The target gave no response that can be passed on; nothing was written.
     Upstream {
         detail: Cow<'static, str>,
-        /// Closed without a byte, as a kept connection is that was about to be closed.
+        /// Closed without a byte, as happens with a kept connection that was about to be closed.
         stale: bool,
     },
-    /// The parent did not let it pass; nothing was written.
+    /// The parent proxy did not let it pass; nothing was written.
     ParentRefused,
     /// The target broke off in the middle of its response.
     BrokenOff { ending: Ending, malformed: bool },
-    /// The client did.
+    /// The client broke off.
     Client(io::Error),
 }
 
@@ -62,7 +62,7 @@ impl Failure {
         while let Some(error) = source {
             let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
             reset |= matches!(kind, Some(io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe));
-            // What hyper makes of a chunk that is none.
+            // What hyper reports for a malformed chunk.
             malformed |= matches!(kind, Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData));
             source = error.source();
         }
@@ -85,7 +85,7 @@ impl From<Failure> for Finish {
             }
             Failure::ParentRefused => Finish::Refused {
                 reason: Reason::UpstreamProxyRefused,
-                detail: Cow::Borrowed("the parent proxy wants other credentials than it was given"),
+                detail: Cow::Borrowed("the parent proxy asks for different credentials"),
             },
             Failure::BrokenOff { ending, malformed } => {
                 Finish::Broken { ending, reason: malformed.then_some(Reason::UpstreamBadResponse) }
@@ -105,11 +105,11 @@ enum Coding {
     None,
     Length(u64),
     Chunked,
-    /// An HTTP/1.0 client, and a length that nobody knows.
+    /// For an HTTP/1.0 client, if the length is not known.
     Close,
 }
 
-/// Writes the response that `sending` brings. `Ok` is whether both connections can go on.
+/// Writes the response from `sending`. `Ok` says whether both connections can go on.
 pub(super) async fn download<W: AsyncWrite + Unpin>(
     sending: impl Future<Output = hyper::Result<Response<Incoming>>>,
     mut informational: mpsc::Receiver<(StatusCode, HeaderMap)>,
@@ -129,7 +129,7 @@ pub(super) async fn download<W: AsyncWrite + Unpin>(
     while let Ok((status, headers)) = informational.try_recv() {
         inform(status, headers, head, client, track).await?;
     }
-    // Only a proxy asks for a proxy's password, and the client has none for this one.
+    // Only a proxy asks for a proxy's password, and the client has none for this proxy.
     if terms.parent.is_some() && response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
         return Err(Failure::ParentRefused);
     }
@@ -140,7 +140,7 @@ pub(super) async fn download<W: AsyncWrite + Unpin>(
     let (mut parts, mut body) = response.into_parts();
     let coding = coding(head, parts.status, &body);
     if parts.status == StatusCode::NO_CONTENT {
-        // Whoever believed it would take the next response for this one's body.
+        // A client that believed it would take the next response for the body of this one.
         parts.headers.remove(CONTENT_LENGTH);
     }
     // A client that is still sending is told to stop: nobody will read the rest.
@@ -192,8 +192,8 @@ fn coding(head: &Head, status: StatusCode, body: &Incoming) -> Coding {
     }
 }
 
-/// The framing fields as we frame it; where there is no body, `Content-Length` tells of the one there would be
-/// (RFC 9110 §8.6).
+/// The framing fields of our own framing; without a body, `Content-Length` states the length that there would be (RFC
+/// 9110 §8.6).
 fn frame(headers: &mut HeaderMap, coding: Coding) {
     let told = headers.remove(CONTENT_LENGTH);
     match (coding, told) {
@@ -252,7 +252,7 @@ fn write_fields(to: &mut BytesMut, headers: &HeaderMap) {
     }
 }
 
-/// Writes it all, counting what the client's socket takes when it takes it.
+/// Writes everything, and counts bytes when the client's socket takes them.
 async fn write<W: AsyncWrite + Unpin>(
     client: &mut W,
     track: &Track<'_>,

@@ -1,20 +1,21 @@
-//! One plain HTTP exchange: a checked absolute-form request goes to the target in origin-form, or to the parent proxy as it
-//! is; its response comes back, both bodies streamed as they come.
+//! One plain HTTP exchange: a checked absolute-form request goes to the target in origin-form, or unchanged to the
+//! parent proxy; its response comes back, and both bodies are streamed.
 //!
-//! The client's side is written here and not by an HTTP server library: the gate ([`crate::wire::head`]) has already
-//! checked the head and follows the body, so that all a server would add is a second reading of the same bytes, and it
-//! would take away what belongs to the two ends: `100 Continue` and `103 Early Hints` are the origin's to send (RFC 9110
-//! §10.1.1, RFC 8297), not ours. Towards the target hyper's client speaks, which reads a stranger's responses.
+//! The client's side is written here and not by an HTTP server library. The gate ([`crate::wire::head`]) has already
+//! checked the head and follows the body, so a server would only read the same bytes a second time. It would also take
+//! over what belongs to the two ends: `100 Continue` and `103 Early Hints` are the origin's to send (RFC 9110 §10.1.1,
+//! RFC 8297), not ours. Towards the target we use hyper's client, which reads the responses of untrusted servers.
 //!
 //! - [`rewrite`] says what is removed from either head.
 //! - [`upload`] moves the request body, then watches whether the client leaves.
 //! - [`download`] writes the response.
 //!
 //! Not here: whether the request is allowed, the lookup and the dial (`open` is an argument), the reply to a refusal
-//! and the record ([`Outcome`] has what they say). No cache, no upgrade, no second address after a connection stands.
+//! and the record ([`Outcome`] says what they contain). No cache, no upgrade, no second address after a connection
+//! stands.
 //!
-//! A client that shuts its side down before the response has ended is taken to have left, as Squid does: else an
-//! interrupted `curl` would keep the target busy until the timeout.
+//! A client that shuts down its side before the response has ended is treated as having left, as in Squid: otherwise
+//! an interrupted `curl` would keep the target busy until the timeout.
 
 mod download;
 mod outcome;
@@ -53,10 +54,10 @@ use upload::UploadBody;
 /// Most bytes of a response head, and of what hyper reads ahead of the client.
 const RESPONSE_BUFFER: usize = 64 * 1024;
 
-/// One client's connection, as far as an exchange uses it. What follows the request stays in `buffer`.
+/// One client's connection, as far as an exchange uses it. Bytes after the request stay in `buffer`.
 #[derive(Debug)]
 pub struct Connection<'a, S> {
-    /// After the head and what `buffer` holds.
+    /// After the head and the content of `buffer`.
     pub stream: &'a mut S,
     /// As [`read_head`](crate::transport::heads::read_head) left it.
     pub buffer: &'a mut BytesMut,
@@ -64,8 +65,8 @@ pub struct Connection<'a, S> {
     pub kept: &'a mut Kept,
 }
 
-/// The connection to the target that the last exchange left open. Belongs to one client connection: no client
-/// ever meets another's.
+/// The connection to the target that the last exchange left open. It belongs to one client connection: no client ever
+/// uses another client's.
 #[derive(Debug, Default)]
 pub struct Kept(Option<Upstream>);
 
@@ -75,12 +76,12 @@ struct Upstream {
     target: Target,
     sender: http1::SendRequest<UploadBody>,
     addresses: Addresses,
-    /// Dropping the upstream ends its connection, whatever state it is in.
+    /// Dropping the upstream ends its connection in any state.
     _connection: AbortOnDropHandle<()>,
 }
 
-/// Why a request is not begun: its head and its length, where one is given, are more than is allowed. Of what cannot be
-/// sent whole not a byte leaves.
+/// Why a request is not begun: its head, plus its length if one is given, exceeds the allowance. If a request cannot
+/// be sent whole, not one byte of it leaves.
 pub fn unaffordable(head: &Head, allowance: &Allowance) -> Option<Reason> {
     let length = match head.framing {
         Framing::Length(length) => length,
@@ -89,12 +90,12 @@ pub fn unaffordable(head: &Head, allowance: &Allowance) -> Option<Reason> {
     allowance.refuses(length.saturating_add(head.bytes as u64))
 }
 
-/// Forwards the request that `head` begins. `allowance` is for head and body as they are on the wire. `open` gives a
-/// connection to the head's target, or to the parent, and is called at most once, and not at all where a kept one serves.
-/// `stop` ends the exchange from outside (a drain, a revoked policy).
+/// Forwards the request that `head` begins. `allowance` is for head and body as they are on the wire. `open` returns a
+/// connection to the head's target, or to the parent proxy. It is called at most once, and not at all if a kept
+/// connection serves. `stop` ends the exchange from outside (a drain, a revoked policy).
 ///
-/// Nothing is buffered beyond one piece of a body each way: who reads slowly is who is waited for. If the future is
-/// dropped, both connections are to be closed.
+/// At most one piece of a body is buffered in each direction: a slow reader slows the sender. If the future is
+/// dropped, both connections must be closed.
 pub async fn exchange<S, O>(
     connection: Connection<'_, S>,
     head: &Head,
@@ -113,7 +114,7 @@ where
         return outcome(&track, Break::Spent(reason).into(), false);
     }
     if allowance.take(head.bytes) < head.bytes {
-        // Another request took the rest of the budget just now.
+        // Another request has just used the rest of the budget.
         return outcome(&track, Break::Spent(Reason::UploadBudget).into(), false);
     }
 
@@ -167,7 +168,8 @@ where
     W: AsyncWrite + Unpin,
     O: AsyncFnOnce() -> Result<UpstreamStream, Reason>,
 {
-    // A kept connection may be closing just now, and then the request is sent twice: only what may be.
+    // A kept connection may be closing just now, and then the request is sent twice: only requests for which that is
+    // safe.
     if repeatable(head)
         && let Some(upstream) = kept.take(head, terms)
     {
@@ -219,7 +221,8 @@ async fn attempt<W: AsyncWrite + Unpin>(
 }
 
 impl Kept {
-    /// The address of the connection that may serve `target` under `permitted_by`; one that may not is closed.
+    /// The address of the connection that may serve `target` under `permitted_by`; a connection that may not is
+    /// closed.
     pub fn for_target(
         &mut self,
         target: &Target,
@@ -235,8 +238,8 @@ impl Kept {
         })
     }
 
-    /// Keeps the connection to the target where the client's goes on, too: then both request and response were whole.
-    /// Whether the target goes on shows when it is taken.
+    /// Keeps the connection to the target if the client's goes on, too: then both request and response were complete.
+    /// Whether the target keeps it open shows when it is used again.
     fn settle(&mut self, result: Result<bool, Failure>, upstream: Upstream) -> (Finish, bool) {
         match result {
             Ok(keep_alive) => {
@@ -259,7 +262,7 @@ impl Upstream {
             .peer_addr()
             .and_then(|upstream| Ok(Addresses { upstream, local: socket.local_addr()? }))
             .map_err(|_| Failure::upstream("the target closed the connection before it was asked"))?;
-        // Requests and small chunks go out as they come; a failure costs only time.
+        // Requests and small chunks are sent as they come; if this fails, it only costs time.
         let _ = socket.set_nodelay(true);
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(RESPONSE_BUFFER)

@@ -9,13 +9,13 @@ use crate::words::outcome::{Ending, Reason};
 /// How the exchange ended, for the reply and the record.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Outcome {
-    /// The status that the client was sent; `None`: no response head has been begun.
+    /// The status that was sent to the client; `None`: no response head was begun.
     pub status: Option<u16>,
     /// How it ended.
     pub finish: Finish,
-    /// Whether the next head may be read from the client; else the connection is to be closed.
+    /// Whether the next head may be read from the client; if not, the connection must be closed.
     pub keep_alive: bool,
-    /// `None` where no connection was opened.
+    /// `None` if no connection was opened.
     pub addresses: Option<Addresses>,
     /// The response's.
     pub content_type: Option<Box<[u8]>>,
@@ -26,32 +26,32 @@ pub struct Outcome {
 pub enum Finish {
     /// The client has the whole response.
     Complete,
-    /// Nothing of a final response was written: the client is to be answered with the reason, and closed.
+    /// Nothing of a final response was written: the client must get a reply with the reason, and is then closed.
     Refused {
         /// What the reply says.
         reason: Reason,
-        /// One line for the reply; holds nothing that either side sent. Empty where the reason says it all.
+        /// One line for the reply; contains nothing that either side sent. Empty if the reason says it all.
         detail: Cow<'static, str>,
     },
     /// Broken off. If `status` is `None` nothing was written, and the caller may still answer.
     Broken {
-        /// Whose doing.
+        /// Which side caused it.
         ending: Ending,
-        /// Where the target's response is to blame.
+        /// If the target's response is the cause.
         reason: Option<Reason>,
     },
 }
 
-/// Why an exchange is broken off, seen from the client's side or the clock's.
+/// Why an exchange is broken off, because of the client or the clock.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Break {
-    /// The body is not what its framing says.
+    /// The body does not match its framing.
     Malformed(BodyError),
     /// The client left, or is too slow.
     Ended(Ending),
     /// `upload_limit` or `upload_budget` is used up.
     Spent(Reason),
-    /// Nothing moved, and the target is who was waited for.
+    /// Nothing moved, and the target was the one to act.
     UpstreamSilent,
 }
 

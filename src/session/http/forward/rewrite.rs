@@ -1,4 +1,4 @@
-//! What is taken out of a head, and put in, on its way through (RFC 9110 §7.6). Pure.
+//! What is removed from a head and added to it on its way through (RFC 9110 §7.6). Pure functions.
 
 use http::header::{
     CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue,
@@ -11,7 +11,7 @@ use crate::outbound::parent::Parent;
 use crate::wire::head::{Framing, Head, RequestTarget, connection_options};
 use crate::words::target::Port;
 
-/// Of one connection, whatever `Connection` says.
+/// Fields of one connection, whatever `Connection` says.
 const HOP_BY_HOP: [HeaderName; 9] = [
     CONNECTION,
     HeaderName::from_static("keep-alive"),
@@ -24,13 +24,13 @@ const HOP_BY_HOP: [HeaderName; 9] = [
     PROXY_AUTHORIZATION,
 ];
 
-/// The request for the target: origin-form, `Host` from the URI, nothing of this hop and nothing of who asked. For a
-/// parent: absolute-form, and what the parent wants to hear.
+/// The request for the target: origin-form, `Host` from the URI, nothing about this hop or the client. For a parent
+/// proxy: absolute-form, and the fields that the parent expects.
 pub(super) fn request(head: &Head, remove: &[HeaderName], parent: Option<&Parent>) -> Request<()> {
     let mut headers = head.headers.clone();
     let trailers_wanted = te_trailers(&headers);
     strip(&mut headers);
-    // An inner address is nobody's business outside, and a client's word for it is worth nothing.
+    // An internal address must not be shown outside, and a client's statement about it is worth nothing.
     let of_proxies: Vec<HeaderName> = headers.keys().filter(|name| tells_of_proxies(name)).cloned().collect();
     for name in of_proxies.iter().chain(remove).chain([&CONTENT_LENGTH, &HOST]) {
         headers.remove(name);
@@ -47,7 +47,7 @@ pub(super) fn request(head: &Head, remove: &[HeaderName], parent: Option<&Parent
         Framing::Length(length) => {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         }
-        // hyper sends a GET without a body unless this stands there.
+        // hyper sends a GET without a body unless this field is set.
         Framing::Chunked => {
             headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
@@ -75,7 +75,7 @@ pub(super) fn request(head: &Head, remove: &[HeaderName], parent: Option<&Parent
     request
 }
 
-/// The path of an absolute-form target; `/` for any other, which the caller does not forward.
+/// The path of an absolute-form target; `/` for any other form, which the caller does not forward.
 fn path(target: &RequestTarget) -> PathAndQuery {
     match target {
         RequestTarget::Absolute { path_and_query, .. } => path_and_query.clone(),
@@ -83,17 +83,17 @@ fn path(target: &RequestTarget) -> PathAndQuery {
     }
 }
 
-/// Canonical hosts are authorities; should one not be, the parent is asked for a path alone and refuses.
+/// Canonical hosts are authorities; if one is not, the parent gets only a path and refuses.
 fn absolute(host: &str, path: PathAndQuery) -> Uri {
     let absolute = Uri::builder().scheme(Scheme::HTTP).authority(host).path_and_query(path.clone()).build();
     absolute.unwrap_or_else(|_| Uri::from(path))
 }
 
-/// Takes out what belongs to one connection: the fields that `Connection` nominates, and those that always do.
+/// Removes what belongs to one connection: the fields that `Connection` nominates, and those that always do.
 pub(super) fn strip(headers: &mut HeaderMap) {
     let nominated: Vec<HeaderName> = connection_options(headers)
         .filter_map(|option| HeaderName::from_bytes(option.as_bytes()).ok())
-        // A response may not take its own framing away; a request that tries is refused at the gate.
+        // A response may not remove its own framing; a request that tries is refused at the gate.
         .filter(|name| *name != CONTENT_LENGTH)
         .collect();
     for name in nominated.iter().chain(&HOP_BY_HOP) {
@@ -116,7 +116,7 @@ fn te_trailers(headers: &HeaderMap) -> bool {
     values.any(|value| value.split(',').any(|coding| coding.trim().eq_ignore_ascii_case("trailers")))
 }
 
-/// Why a response that hyper could read is none that a proxy may pass on. A parent's 407 is not looked at here.
+/// Why a response that hyper could read must not be passed on. A parent's 407 is not handled here.
 pub(super) fn unfit(response: &Response<hyper::body::Incoming>) -> Option<&'static str> {
     let mut codings = response.headers().get_all(TRANSFER_ENCODING).into_iter();
     let coding_is_fit = match (codings.next(), codings.next()) {
@@ -125,10 +125,10 @@ pub(super) fn unfit(response: &Response<hyper::body::Incoming>) -> Option<&'stat
         (Some(_), Some(_)) => false,
     };
     match response.status().as_u16() {
-        101 => Some("the target switched to another protocol, which was not asked of it"),
-        // Only a proxy asks for a proxy's password, and this one is ours.
+        101 => Some("the target switched to another protocol without being asked"),
+        // Only a proxy asks for a proxy's password, and that proxy is us.
         407 => Some("the target asked for a proxy's password"),
-        _ if !coding_is_fit => Some("the target answered in a transfer coding that was not asked for"),
+        _ if !coding_is_fit => Some("the target answered in a transfer coding that was not requested"),
         _ if response.headers().contains_key(TRANSFER_ENCODING)
             && response.headers().contains_key(CONTENT_LENGTH) =>
         {
@@ -138,7 +138,7 @@ pub(super) fn unfit(response: &Response<hyper::body::Incoming>) -> Option<&'stat
     }
 }
 
-/// Trailers as they may be passed on: nothing that a head decides by (RFC 9110 §6.5.1).
+/// Trailers as they may be passed on: no fields that only a head may have (RFC 9110 §6.5.1).
 pub(super) fn trailers(mut trailers: HeaderMap) -> HeaderMap {
     strip(&mut trailers);
     let refused: Vec<HeaderName> = trailers

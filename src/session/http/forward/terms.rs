@@ -1,4 +1,4 @@
-//! What an exchange is given, and between which addresses it takes place.
+//! What an exchange is given, and the two addresses of its connection to the target.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,27 +14,27 @@ use crate::transport::meter::Meter;
 #[derive(Clone, Debug)]
 pub struct Terms<'a> {
     /// The policy that permitted it, and the generation of the configuration. A connection to the target serves
-    /// another request of the same client only where both are the same, host and port included.
+    /// another request of the same client only if both are the same, host and port included.
     pub permitted_by: (Arc<str>, Generation),
-    /// Who is asked in place of the target, in absolute-form.
+    /// The parent proxy that gets the request instead of the target, in absolute-form.
     pub parent: Option<&'a Parent>,
     /// `http.remove_request_headers`.
     pub remove_request_headers: &'a [HeaderName],
     /// From the last byte of the request to the head of the response.
     pub response_timeout: Duration,
-    /// Silence on both sides while a body is under way.
+    /// How long both sides may be silent while a body is in progress.
     pub stall_timeout: Duration,
     /// Sent as `X-Request-Id` in the response.
     pub request_id: &'a str,
-    /// This exchange's own. Counts heads and bodies as they are on the client's wire; `sent` is what hyper was handed,
-    /// at most one piece (32 KiB) and its write buffer ahead of what the target's socket took.
+    /// For this exchange alone. Counts heads and bodies as they are on the client's wire; `sent` is what hyper was
+    /// given, at most one piece (32 KiB) and its write buffer ahead of what the target's socket took.
     pub meter: &'a Meter,
 }
 
 /// Both ends of the connection to the target, for the record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Addresses {
-    /// Who was dialled.
+    /// The dialled address.
     pub upstream: SocketAddr,
     /// Our end.
     pub local: SocketAddr,

@@ -1,4 +1,4 @@
-//! What both directions of one exchange tell each other: how far it came, when a byte last moved, who is waited for.
+//! What both directions of one exchange share: how far it is, when a byte last moved, which side is waited for.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering::Relaxed};
@@ -22,21 +22,21 @@ pub(super) struct Track<'a> {
     started: Instant,
     /// Milliseconds from `started` to the last byte that moved.
     moved: AtomicU64,
-    /// The connection to the target stands; before, `open` has its own deadlines.
+    /// The connection to the target is open; before that, `open` has its own deadlines.
     open: AtomicBool,
     /// Every byte of the request has been read.
     request_complete: AtomicBool,
     /// The client waits for `100 Continue`.
     expecting: AtomicBool,
-    /// Whether the client is who does not send, or does not read.
+    /// Whether it is the client that does not send, or does not read.
     client_owes_body: AtomicBool,
     client_owes_read: AtomicBool,
     /// 0: none.
     status: AtomicU16,
-    /// Of the response, where it has one.
+    /// From the response, if it has one.
     content_type: OnceLock<HeaderValue>,
     addresses: OnceLock<Addresses>,
-    /// Of a second connection, after a kept one was found closed.
+    /// Of a second connection, after a kept one turned out to be closed.
     replaced: OnceLock<Addresses>,
 }
 
@@ -65,7 +65,7 @@ impl<'a> Track<'a> {
         self.moved.store(self.started.elapsed().as_millis() as u64, Relaxed);
     }
 
-    /// The connection to the target stands, and the request goes out.
+    /// The connection to the target is open, and the request is sent.
     pub(super) fn opened(&self, addresses: Addresses) {
         match self.addresses.set(addresses) {
             Ok(()) => self.meter.add_sent(self.head_bytes),
@@ -117,7 +117,7 @@ impl<'a> Track<'a> {
         self.touch();
     }
 
-    /// Whether the client still waits for `100 Continue`; it is told at most once.
+    /// Whether the client still waits for `100 Continue`; it gets one at most once.
     pub(super) fn take_expecting(&self) -> bool {
         self.expecting.swap(false, Relaxed)
     }
@@ -127,7 +127,7 @@ impl<'a> Track<'a> {
     }
 
     pub(super) fn content_type(&self) -> Option<Box<[u8]>> {
-        // Copied: a header value holds the whole buffer of the head.
+        // Copied: a header value keeps the whole buffer of the head.
         self.content_type.get().map(|value| value.as_bytes().into())
     }
 
@@ -139,7 +139,7 @@ impl<'a> Track<'a> {
         self.touch();
     }
 
-    /// How long nothing may move now. `None`: somebody else keeps the time.
+    /// How long nothing may move now. `None`: another deadline applies.
     fn patience(&self) -> Option<Duration> {
         if !self.open.load(Relaxed) {
             return None;
@@ -151,9 +151,9 @@ impl<'a> Track<'a> {
         }
     }
 
-    /// Returns once nothing has moved for as long as the exchange allows. One timer, re-armed when it fires.
+    /// Returns when nothing has moved for as long as the exchange allows. One timer, set again when it fires.
     pub(super) async fn silence(&self) -> Break {
-        // What is waited for changes while it sleeps: never sleep past the shortest patience.
+        // What is waited for may change during the sleep: never sleep longer than the shorter of both timeouts.
         let step = self.response_timeout.min(self.stall_timeout);
         loop {
             let now = Instant::now();

@@ -1,5 +1,5 @@
-//! The request body on its way from the client to hyper: exactly the bytes that the gate's framing grants, one piece
-//! at a time, and then a watch on whether the client leaves.
+//! The request body on its way from the client to hyper: exactly the bytes of the framing that the gate checked, one
+//! piece at a time. Afterwards it watches whether the client leaves.
 
 use std::future::pending;
 use std::pin::Pin;
@@ -18,17 +18,17 @@ use crate::transport::allowance::Allowance;
 use crate::wire::head::{BodyFollower, Framing, Head, Piece};
 use crate::words::outcome::{Ending, Reason};
 
-/// Read at once.
+/// Bytes of one read.
 const READ_SIZE: usize = 32 * 1024;
-/// Most bytes of pipelined requests that are held while a response is under way.
+/// Most bytes of pipelined requests that are held while a response is in progress.
 const MAX_AHEAD: usize = 16 * 1024;
-/// More would have been more than the trailer section may hold.
+/// More fields would not fit in the largest trailer section.
 const MAX_TRAILER_FIELDS: usize = 64;
 
 pub(super) enum Part {
     Data(Bytes),
     Trailers(HeaderMap),
-    /// Without it the body is cut off, and hyper must not end it as if it were whole.
+    /// Without it the body is cut off, and hyper must not end it as if it were complete.
     End,
 }
 
@@ -36,17 +36,17 @@ pub(super) enum Part {
 #[derive(Debug)]
 pub(super) struct UploadBody {
     parts: Option<mpsc::Receiver<Part>>,
-    /// By `Content-Length`; `None` where it is chunked.
+    /// By `Content-Length`; `None` for a chunked body.
     remaining: Option<u64>,
 }
 
-/// The client's body came to no end.
+/// The client's body did not end.
 #[derive(Debug, thiserror::Error)]
 #[error("the request body was cut off")]
 pub(super) struct CutOff;
 
 impl UploadBody {
-    /// The end that [`upload`] fills, and the end that hyper takes. One piece lies between them at most.
+    /// The end that [`upload`] fills, and the end that hyper reads. There is at most one piece between them.
     pub(super) fn new(framing: Framing) -> (Option<mpsc::Sender<Part>>, Self) {
         let (sender, receiver) = mpsc::channel(1);
         match framing {
@@ -98,8 +98,8 @@ impl Body for UploadBody {
     }
 }
 
-/// Moves the body, then watches the client. Returns only when the exchange is to be broken off. A piece is read
-/// only when hyper has taken the one before, so that a slow target slows the client.
+/// Moves the body, then watches the client. Returns only when the exchange must be broken off. A piece is read only
+/// when hyper has taken the one before, so that a slow target slows the client.
 pub(super) async fn upload<R: AsyncRead + Unpin>(
     mut reader: R,
     buffer: &mut BytesMut,
@@ -145,7 +145,7 @@ async fn body<R: AsyncRead + Unpin>(
             allowance.put_back(granted - piece.map_or(0, Piece::len));
             let Some(piece) = piece else {
                 if !buffer.is_empty() {
-                    // There is more, and nothing of it was granted.
+                    // There is more, and the allowance grants none of it.
                     return Err(Break::Spent(allowance.refuses(1).unwrap_or(Reason::UploadBudget)));
                 }
                 track.client_owes_body(true);
@@ -163,7 +163,7 @@ async fn body<R: AsyncRead + Unpin>(
                 }
             }
             if follower.is_done() {
-                // Only chunked bodies come here: their trailers, if any, and their end.
+                // Only chunked bodies get here: their trailers, if any, and their end.
                 track.complete_request();
                 let trailers = parse_trailers(&trailers);
                 if !trailers.is_empty() {
@@ -177,7 +177,7 @@ async fn body<R: AsyncRead + Unpin>(
         }
     }
     if head.framing == Framing::Chunked {
-        // hyper may be done after the trailers: then nobody takes it, and nobody needs it.
+        // hyper may be done after the trailers: then it does not take this part, and does not need it.
         let _ = parts.send(Part::End).await;
     }
     Ok(())
@@ -192,8 +192,8 @@ async fn read<R: AsyncRead + Unpin>(reader: &mut R, buffer: &mut BytesMut, size:
     }
 }
 
-/// The follower has checked their form; here they are only taken apart. What cannot be, is dropped: trailers may be
-/// (RFC 9110 §6.5.1).
+/// The follower has checked their form; here they are only split. Fields that cannot be parsed are dropped, which is
+/// allowed for trailers (RFC 9110 §6.5.1).
 fn parse_trailers(section: &[u8]) -> HeaderMap {
     let mut fields = [httparse::EMPTY_HEADER; MAX_TRAILER_FIELDS];
     let Ok(httparse::Status::Complete((_, fields))) = httparse::parse_headers(section, &mut fields) else {

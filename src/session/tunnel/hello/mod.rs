@@ -1,12 +1,13 @@
-//! Lets a tunnel's TLS begin only when it names the host that was asked for.
+//! Lets a tunnel's TLS begin only if it names the requested host.
 //!
-//! [`inspect_client`] reads the ClientHello whole and judges it; nothing has gone to the upstream by then.
-//! [`pass_hello`] sends it, holds whatever else the client says, and looks at the server's first message: it must be
-//! TLS, and where it is a HelloRetryRequest the client's second hello (RFC 8446 §4.1.2) is judged like the first. After
-//! that the handshake is encrypted, and the tunnel is the relay's.
+//! [`inspect_client`] reads the whole ClientHello and judges it; nothing was sent to the upstream by then.
+//! [`pass_hello`] sends it, holds everything else that the client sends, and reads the server's first message. It must
+//! be TLS. If it is a HelloRetryRequest, the client's second hello (RFC 8446 §4.1.2) is judged like the first. After
+//! that the handshake is encrypted, and the relay takes over.
 //!
-//! What was read and not sent is handed back, also with a refusal: in report mode the relay goes on from there. Left
-//! out: writing alerts ([`crate::transport::close`]), and whether the server is who it claims to be (`verify_certificate`).
+//! Bytes that were read and not sent are handed back, also with a refusal: in report mode the relay goes on from
+//! there. Not here: writing alerts ([`crate::transport::close`]), and whether the server is the one it claims to be
+//! ([`crate::outbound::certificate`]).
 
 mod second;
 #[cfg(test)]
@@ -30,40 +31,41 @@ use crate::words::outcome::{Ending, Reason};
 use crate::words::target::{Host, Name};
 use second::SecondHello;
 
-/// Bytes asked of a socket at a time.
+/// Size of one read from a socket.
 const READ: usize = 4096;
-/// Most bytes of the client that are held while the server has not answered: 0-RTT data, of which servers
-/// commonly allow 16 KiB. Beyond it the client is not read, and waits.
+/// Most bytes of the client that are held while the server has not answered: 0-RTT data, of which servers commonly
+/// allow 16 KiB. Beyond that, the client is not read, and waits.
 const MAX_HELD: usize = 32 * 1024;
 
 /// A ClientHello that names the host, as it was read.
 #[derive(Debug)]
 pub struct InspectedHello {
-    /// Everything read from the client: the hello, then perhaps more.
+    /// Everything that was read from the client: the hello, and perhaps more.
     pub bytes: BytesMut,
     /// How much of `bytes` is the hello.
     pub length: usize,
-    /// The name it shows, canonical; `None` for a host that is an address.
+    /// The server name in it, canonical; `None` for a host that is an address.
     pub sni: Option<Arc<str>>,
 }
 
 /// Why a tunnel's TLS was refused.
 #[derive(Debug)]
 pub struct GateRefusal {
-    /// One of the reasons that are told by an alert, or by closing.
+    /// A reason that the client sees as an alert, or as a close.
     pub reason: Reason,
-    /// The server name that was offered, where there was one; escaped and cut, for the log.
+    /// The server name in the hello, if there is one; escaped and cut, for the log.
     pub offered: Option<Box<str>>,
-    /// What was read and not sent on.
+    /// Bytes that were read and not sent on.
     pub early: Early,
 }
 
-/// Why no tunnel came of it.
+/// Why there is no tunnel.
 #[derive(Debug)]
 pub enum GateEnd {
-    /// A verdict. The client is there, and told.
+    /// A verdict. The client is there, and gets an alert or a close.
     Refused(GateRefusal),
-    /// No verdict: a side left, a timeout, a limit, or [`Cancel`]. To be closed by [`crate::transport::relay::part`].
+    /// No verdict: a side left, a timeout, a limit, or [`Cancel`]. Must be closed by
+    /// [`crate::transport::relay::part`].
     Ended(Ending),
 }
 
@@ -78,14 +80,14 @@ impl GateEnd {
     }
 }
 
-/// Reads the client's ClientHello, of which `early` came with the CONNECT, and judges it by `host`.
+/// Reads the client's ClientHello, of which `early` came with the CONNECT, and compares it with `host`.
 ///
-/// A host that is an address has no name to show (RFC 6066 §3), so there a hello without one is right, and any name is
-/// another host's.
+/// A host that is an address has no name to show (RFC 6066 §3). There a hello without a name is right, and any name
+/// belongs to a different host.
 ///
 /// # Errors
-/// A refusal with everything that was read; [`Ending::ClientClosed`] for a client that left without a byte, and the
-/// ending for one that broke off.
+/// A refusal with everything that was read; [`Ending::ClientClosed`] for a client that left without sending a byte,
+/// and the matching ending for one that broke off.
 pub async fn inspect_client<S: AsyncRead + Unpin>(
     client: &mut S,
     early: BytesMut,
@@ -103,7 +105,7 @@ pub async fn inspect_client<S: AsyncRead + Unpin>(
             Progress::Hello(hello) => {
                 return match compare_names(host, hello.sni.as_ref()) {
                     Ok(()) => {
-                        // Equal to the host where there is one: a tunnel keeps that text once.
+                        // Equal to the host's name if there is one: a tunnel keeps that text only once.
                         let sni = hello.sni.and(host.name()).map(Name::shared);
                         Ok(InspectedHello { bytes, length: hello.length, sni })
                     }
@@ -114,7 +116,7 @@ pub async fn inspect_client<S: AsyncRead + Unpin>(
         match timeout_at(deadline, read(client, &mut bytes)).await {
             Err(_elapsed) => return refused(Reason::ClientHelloTimeout, None, bytes),
             Ok(Ok(0)) if bytes.is_empty() => return Err(GateEnd::Ended(Ending::ClientClosed)),
-            // It said that nothing more comes, so this is all the hello there is.
+            // The client said that nothing more comes, so this is the whole hello.
             Ok(Ok(0)) => return refused(Reason::ClientHelloMalformed, None, bytes),
             Ok(Ok(_)) => {}
             Ok(Err(error)) => return Err(GateEnd::Ended(ending_of(true, &error))),
@@ -132,25 +134,25 @@ fn compare_names(host: &Host, sni: Option<&Name>) -> Result<(), Reason> {
     }
 }
 
-/// What [`pass_hello`] goes by.
+/// The parameters of [`pass_hello`].
 #[derive(Clone, Copy, Debug)]
 pub struct Gate<'a> {
     /// The CONNECT host.
     pub host: &'a Host,
     /// `tunnel.client_hello_timeout`, for the second hello.
     pub hello_timeout: Duration,
-    /// Counts what the upstream's and the client's sockets took.
+    /// Counts what the sockets of upstream and client took.
     pub meter: &'a Meter,
     /// Ends it from outside.
     pub cancel: &'a Cancel,
 }
 
-/// Sends the inspected hello, and follows the handshake to the server's hello or alert. What is returned goes first
-/// into the relay, with the same `limits`: what was sent is taken off `upload`. All of it takes at most one
-/// `idle_timeout`, so that a server that answers by the drop does not hold it open.
+/// Sends the inspected hello, and follows the handshake to the server's hello or alert. The returned bytes go first
+/// into the relay, with the same `limits`: what was sent is subtracted from `upload`. All of it takes at most one
+/// `idle_timeout`, so that a server that answers one byte at a time does not keep it open.
 ///
 /// # Errors
-/// A refusal for what the second hello or the server's answer is; an ending for who left, and for what ran out.
+/// A refusal because of the second hello or the server's answer; an ending if a side left, or if a limit was reached.
 pub async fn pass_hello<C, U>(
     client: &mut C,
     upstream: &mut U,
@@ -195,7 +197,7 @@ where
         drop(first);
         let mut server = ServerHelloReader::new();
         let mut answer = BytesMut::new();
-        // Twice at most: the reader takes a second HelloRetryRequest for no TLS.
+        // At most twice: for the reader, a second HelloRetryRequest is not TLS.
         while self.answer(&mut server, &mut answer, &mut held).await? == Answer::Retry {
             self.tell(&mut answer).await?;
             let Some(second) = self.second_hello(&mut server, &mut answer, &mut held).await? else {
@@ -207,7 +209,7 @@ where
         Ok(Early { to_upstream: held, to_client: answer })
     }
 
-    /// Reads the server until it is known what it says, and holds what the client says meanwhile.
+    /// Reads the server until its answer is known, and holds what the client sends meanwhile.
     async fn answer(
         &mut self,
         server: &mut ServerHelloReader,
@@ -226,7 +228,7 @@ where
         }
     }
 
-    /// What the server's latest bytes mean.
+    /// The meaning of the server's latest bytes.
     fn heard(
         &mut self,
         read: std::io::Result<usize>,
@@ -238,8 +240,8 @@ where
         if count == 0 && answer.is_empty() {
             return Err(GateEnd::Ended(Ending::UpstreamClosed));
         }
-        // It closed in the middle of its answer: to let the client's bytes flow then would be to let them flow to a
-        // server that speaks no TLS.
+        // It closed in the middle of its answer: if the client's bytes flowed now, they would flow to a server that
+        // does not speak TLS.
         let fresh = answer.get(answer.len().saturating_sub(count)..).unwrap_or_default();
         match if count == 0 { server.end() } else { server.push(fresh) } {
             Answer::NotTls => Err(GateEnd::refused(
@@ -252,7 +254,7 @@ where
         }
     }
 
-    /// Reads the client until its second hello passed: where in `held` it ends. `None` where the server ended the
+    /// Reads the client until its second hello passed: returns where in `held` it ends. `None` if the server ended the
     /// handshake first.
     async fn second_hello(
         &mut self,
@@ -269,7 +271,7 @@ where
             match second.read(held) {
                 second::Found::NeedMore => {}
                 second::Found::Refused(why) => return refused(why.reason, why.offered, held, answer),
-                // The client gives up. The server is told so, and no more than that.
+                // The client gives up. The server gets its alert, and nothing more.
                 second::Found::Alert { length } => {
                     self.send(&held.split_to(length)).await?;
                     return Err(GateEnd::Ended(Ending::ClientClosed));
@@ -307,7 +309,7 @@ where
         if beyond.is_empty() { Ok(()) } else { Err(GateEnd::Ended(Ending::UploadLimit)) }
     }
 
-    /// Sends to the client all that the server said.
+    /// Sends everything that the server said to the client.
     async fn tell(&mut self, answer: &mut BytesMut) -> Result<(), GateEnd> {
         let lost = |error| GateEnd::Ended(ending_of(true, &error));
         while !answer.is_empty() {
@@ -319,7 +321,7 @@ where
     }
 }
 
-/// Before the server's hello a client's FIN is its end: no handshake can come of it any more.
+/// Before the server's hello a client's FIN is its end: no handshake can follow.
 fn client_read(read: std::io::Result<usize>) -> Result<(), GateEnd> {
     match read {
         Ok(0) => Err(GateEnd::Ended(Ending::ClientClosed)),

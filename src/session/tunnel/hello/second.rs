@@ -1,7 +1,7 @@
-//! Finds the second ClientHello among what a client sends after a HelloRetryRequest (RFC 8446 §4.1.2, appendix D.4).
+//! Finds the second ClientHello in what a client sends after a HelloRetryRequest (RFC 8446 §4.1.2, appendix D.4).
 //!
-//! Before it may stand one change_cipher_spec, for middleboxes, and 0-RTT data that was sent before the client knew; the
-//! server skips both. Nothing else may, save the client's alert.
+//! Two things may come before it: one change_cipher_spec, for middleboxes, and 0-RTT data that the client sent before
+//! it knew. The server skips both. Apart from the client's alert, nothing else may come.
 
 use crate::wire::client_hello::{ClientHelloReader, Progress, RefusedHello};
 use crate::wire::tls_record::{ALERT, APPLICATION_DATA, CHANGE_CIPHER_SPEC, HANDSHAKE, HEADER};
@@ -15,7 +15,7 @@ const MAX_CIPHERTEXT: usize = (1 << 14) + 256;
 
 pub(super) enum Found {
     NeedMore,
-    /// A whole hello, which ends after `length` bytes of what is held.
+    /// A whole hello, which ends after `length` bytes of the held bytes.
     Hello {
         sni: Option<Name>,
         length: usize,
@@ -27,10 +27,10 @@ pub(super) enum Found {
     Refused(RefusedHello),
 }
 
-/// Reads what is held, as it grows.
+/// Reads the held bytes, as they grow.
 #[derive(Default)]
 pub(super) struct SecondHello {
-    /// Where the first record that is not to be skipped begins.
+    /// Where the first record begins that must not be skipped.
     begin: usize,
     /// How far the hello was read.
     seen: usize,
@@ -56,7 +56,7 @@ impl SecondHello {
                     Progress::Hello(hello) => {
                         Found::Hello { sni: hello.sni, length: self.begin + hello.length }
                     }
-                    // Its first bytes were TLS, and the tunnel is: what follows is a bad hello.
+                    // Its first bytes were TLS, so the tunnel is TLS: what follows is a bad hello.
                     Progress::Refuse(refused) => {
                         Found::Refused(RefusedHello { reason: Reason::ClientHelloMalformed, ..refused })
                     }

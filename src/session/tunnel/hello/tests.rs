@@ -22,7 +22,7 @@ fn without_sni() -> Vec<u8> {
 async fn inspect(host: &Host, early: &[u8], sent: &[u8]) -> Result<InspectedHello, GateEnd> {
     let (mut near, mut far) = duplex(1 << 20);
     far.write_all(sent).await.unwrap();
-    // `far` stays open: what is undecided is told by the clock.
+    // `far` stays open: an undecided case ends by the clock.
     inspect_client(&mut near, early.into(), host, Instant::now() + TIMEOUT).await
 }
 
@@ -191,7 +191,7 @@ impl Passing {
         self.done.await.unwrap().0.unwrap_err()
     }
 
-    /// The end, and that nothing more went to the upstream.
+    /// The ending; also checks that nothing more went to the upstream.
     async fn end_in_silence(mut self) -> GateEnd {
         let end = self.done.await.unwrap().0.unwrap_err();
         let mut more = Vec::new();
@@ -429,7 +429,7 @@ async fn a_silent_server_is_bounded_by_idle_timeout_deadline_and_cancel() {
     ] {
         let begun = Instant::now();
         let mut passing = pass_with(&first(), limits(deadline));
-        // Bytes of the client, and an answer by the drop, do not put it off.
+        // Bytes from the client, and an answer one byte at a time, do not postpone it.
         passing.client.write_all(b"more").await.unwrap();
         passing.upstream.write_all(&[22, 3]).await.unwrap();
         assert_eq!(ending(passing.end().await), expected);

@@ -19,7 +19,7 @@ fn provider(groups: &[&'static dyn SupportedKxGroup]) -> Arc<CryptoProvider> {
     Arc::new(CryptoProvider { kx_groups: groups.to_vec(), ..aws_lc_rs::default_provider() })
 }
 
-/// A server that only takes `server`'s groups and a client that offers a share of its first.
+/// A server that accepts only the groups in `server`, and a client that offers a share of its first group.
 fn configs(
     client: &[&'static dyn SupportedKxGroup],
     server: &[&'static dyn SupportedKxGroup],

@@ -10,7 +10,7 @@ use super::*;
 
 const LARGE: usize = 10 * 1024 * 1024;
 
-/// No thousand bytes of it stand there twice: its end is told from its middle.
+/// No thousand bytes of it occur twice: its end differs from its middle.
 fn pattern(length: usize) -> Vec<u8> {
     (0..length).map(|index| ((index as u32).wrapping_mul(2_654_435_761) >> 24) as u8).collect()
 }

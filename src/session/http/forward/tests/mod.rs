@@ -53,7 +53,7 @@ async fn bind() -> (TcpListener, SocketAddr) {
     (listener, address)
 }
 
-/// Serves one client with `origin` behind every host; `origin` is told how many connections came before.
+/// Serves one client with `origin` behind every host; `origin` gets the number of earlier connections.
 async fn start<F, S>(bounds: Bounds, origin: F) -> Run
 where
     F: Fn(usize, TcpStream) -> S + Send + 'static,
@@ -183,7 +183,7 @@ fn answering_once(
     }
 }
 
-/// An origin that answers nothing, reads to the end, and gives what followed the head to `tell`.
+/// An origin that answers nothing, reads to the end, and sends what followed the head to `tell`.
 fn body_to(tell: mpsc::Sender<Vec<u8>>) -> impl Fn(usize, TcpStream) -> Served {
     move |_, mut stream| {
         let tell = tell.clone();
