@@ -130,9 +130,9 @@ fn a_wrong_parameter_is_reported() {
     let proxy = Egressd::start(&config(&["a.example"]));
     for (path, told) in [
         ("/api/tunnels?limit=10000", "limit: write a number from 0 to 2000\n"),
-        ("/api/tunnels?what=1", "unknown parameter: there are limit, filter, sort, order\n"),
-        ("/api/status?limit=1", "there are no parameters here\n"),
-        ("/api/decisions?sort=age", "unknown parameter: there are limit\n"),
+        ("/api/tunnels?what=1", "unknown parameter: the known ones are limit, filter, sort, order\n"),
+        ("/api/status?limit=1", "this path has no parameters\n"),
+        ("/api/decisions?sort=age", "unknown parameter: the known ones are limit\n"),
     ] {
         let reply = proxy.get(path);
         assert_eq!((reply.status, reply.body.as_str()), (400, told), "{path}");

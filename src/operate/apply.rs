@@ -1,9 +1,9 @@
-//! A configuration applied to the running program, by the same steps at the start and at a reload.
+//! Applies a configuration to the running program, by the same steps at the start and at a reload.
 //!
-//! What reads its settings with each request needs nothing here: it takes the snapshot in
-//! [`crate::state::in_force`]. Here stands what keeps something that is made of the configuration. A part of the
-//! configuration that is added does not compile until [`apply`] says what becomes of it. Not here: what a running server
-//! cannot change, which [`crate::operate::reload`] refuses.
+//! Code that reads its settings with each request needs nothing here: it takes the snapshot in
+//! [`crate::state::in_force`]. This file is for code that keeps something made from the configuration. A new part of
+//! the configuration does not compile until [`apply`] says what to do with it. Not here: what a running server cannot
+//! change, which [`crate::operate::reload`] refuses.
 
 use std::sync::Arc;
 
@@ -19,10 +19,10 @@ use crate::telemetry::access_log::Options;
 use crate::telemetry::{self, diagnostics};
 use crate::transport::tls::client::TrustError;
 
-/// Why what a configuration needs cannot be made.
+/// Why something that a configuration needs cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum PrepareError {
-    /// No resolver could be made of `dns` and the system's files.
+    /// No resolver could be made from `dns` and the system's files.
     #[error("cannot set up DNS: {0}")]
     Dns(String),
     /// A rule or a parent proxy needs authorities to trust, and there are none.
@@ -30,14 +30,14 @@ pub enum PrepareError {
     Trust(#[from] TrustError),
 }
 
-/// What a configuration needs beside itself: everything that can fail, made before anything is changed.
+/// What a configuration needs in addition to itself: everything that can fail, made before anything is changed.
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub(crate) resolver: Arc<Resolver>,
     pub(crate) route: Arc<Route>,
 }
 
-/// Makes what `config` needs. What serves already serves on where its settings stay, with what it knows.
+/// Makes what `config` needs. Whatever is serving already goes on, with what it knows, if its settings stay the same.
 ///
 /// # Errors
 /// [`PrepareError`].
@@ -57,8 +57,8 @@ fn resolver(settings: &Dns) -> Result<Resolver, PrepareError> {
     Resolver::new(settings).map_err(|error| PrepareError::Dns(error.to_string()))
 }
 
-/// Applies `config`: nothing fails from here on. `put_in_force` makes it what new requests are judged by, after what they
-/// will need stands, and before it is told that it is in force.
+/// Applies `config`: nothing fails from here on. `put_in_force` makes it the configuration that judges new requests.
+/// It is called after everything they need is ready, and before the metrics report the configuration.
 pub(crate) fn apply(
     config: &Config,
     prepared: Prepared,
@@ -66,21 +66,21 @@ pub(crate) fn apply(
     put_in_force: impl FnOnce() -> Timestamp,
 ) {
     let Config {
-        // Served by the resolver and the route that were prepared.
+        // Used through the resolver and the route that were prepared.
         dns: _,
         upstream_proxy,
         certificates: _,
         limits,
         access_log,
         log,
-        // Read where they are used, from the snapshot.
+        // Read from the snapshot, where they are used.
         listeners: _,
         admin: _,
         policies: _,
         tunnel: _,
         http: _,
         shutdown: _,
-        // Told by the metrics below, and followed by the reloader.
+        // Reported by the metrics below, and followed by the reloader.
         hash: _,
         files: _,
     } = config;
@@ -88,13 +88,13 @@ pub(crate) fn apply(
     shared.route.store(prepared.route);
     diagnostics::follow(*log);
     shared.log.set_on_failure(access_log.on_failure);
-    // Squid's formats name a parent proxy, so they are made anew where one comes or goes.
+    // Squid's formats name a parent proxy, so they are made anew when one is added or removed.
     shared.log.set_format(telemetry::format(&access_log.format, upstream_proxy.is_some()));
     let share = Share::of(shared.descriptors, limits.tunnels);
     shared.log.set_places(Options::places_for(share.tunnels));
     if shared.connections.set_cap(share.connections) && share.tunnels < limits.tunnels {
         tracing::warn!(
-            "tunnel limit reduced to {}: the open-file limit of {} carries no more than that; limits.tunnels asks for {}",
+            "tunnel limit reduced to {}: open-file limit {} is too low for limits.tunnels ({})",
             share.tunnels,
             shared.descriptors,
             limits.tunnels

@@ -1,7 +1,8 @@
-//! The program running: it starts, follows its configuration, is looked at, and ends.
+//! The running program: it starts, follows its configuration, can be observed, and ends.
 
 pub mod admin;
 pub mod apply;
+mod phrases;
 pub mod reload;
 pub mod resources;
 pub mod server;

@@ -1,22 +1,22 @@
-//! What the machine gives: descriptors and processors.
+//! What the machine provides: descriptors and processors.
 
 use std::io;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Descriptors that are not sockets of tunnels: standard streams, listeners, the runtime's own, the log, DNS sockets,
-/// and what keeps the admin listener answering when tunnels have taken the rest.
+/// and a reserve that keeps the admin listener answering when tunnels have taken the rest.
 const RESERVED: u64 = 128;
-/// Connections that have not asked yet, for every tunnel that may be open.
+/// For so many tunnels that may be open there may be one connection that has not sent a request yet.
 const WAITING_SHARE: u64 = 8;
-/// Pipes that bulk may borrow, two descriptors each; where there are few descriptors bulk is copied instead.
+/// Pipes that bulk transfers may borrow, two descriptors each; if descriptors are few, bulk data is copied instead.
 const PIPES: u64 = 288;
 const PIPE_SHARE: u64 = 16;
 
 /// Raises the soft limit of open descriptors to the hard one (Fargate: 1024 and 65535) and returns what is in force.
 ///
 /// # Errors
-/// Whatever the kernel says to `setrlimit`; the limit is then as it was.
+/// The kernel's error from `setrlimit`; the limit is then unchanged.
 pub fn raise_descriptor_limit() -> io::Result<u64> {
     let limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
@@ -30,7 +30,8 @@ pub fn descriptor_limit() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// Connections that dials may try beside their first one; where they are used up, a dial tries one after the other.
+/// Connections that dials may try in addition to their first one; when they are used up, a dial tries one address
+/// after the other.
 const ATTEMPTS: u64 = 256;
 const ATTEMPT_SHARE: u64 = 32;
 
@@ -39,21 +40,21 @@ const ATTEMPT_SHARE: u64 = 32;
 pub struct Share {
     /// Tunnels that may be open: two sockets each.
     pub tunnels: usize,
-    /// Connections in all: the tunnels', and those that have not asked yet.
+    /// Connections in total: those of the tunnels, and those that have not sent a request yet.
     pub connections: usize,
-    /// Connections that dials try beside their first one.
+    /// Connections that dials may try in addition to their first one.
     pub attempts: usize,
 }
 
 impl Share {
-    /// Lowers the `wanted` number of tunnels to what `descriptors` carry.
+    /// Lowers the `wanted` number of tunnels to what `descriptors` allow.
     pub fn of(descriptors: u64, wanted: usize) -> Share {
         let pipes = (descriptors / PIPE_SHARE).min(2 * PIPES);
         let attempts = (descriptors / ATTEMPT_SHARE).min(ATTEMPTS);
         let free = descriptors.saturating_sub(RESERVED + pipes + attempts);
-        // A tunnel costs 2, and 1/WAITING_SHARE of a connection that waits costs 1.
-        let carried = free * WAITING_SHARE / (2 * WAITING_SHARE + 1);
-        let tunnels = wanted.min(usize::try_from(carried).unwrap_or(usize::MAX)).max(1);
+        // A tunnel costs 2, and 1/WAITING_SHARE of a waiting connection, which costs 1.
+        let allowed = free * WAITING_SHARE / (2 * WAITING_SHARE + 1);
+        let tunnels = wanted.min(usize::try_from(allowed).unwrap_or(usize::MAX)).max(1);
         let waiting = tunnels / WAITING_SHARE as usize;
         let attempts = usize::try_from(attempts).unwrap_or(0);
         Share { tunnels, connections: tunnels + waiting.max(16), attempts }
@@ -71,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tunnels_are_lowered_to_what_descriptors_carry() {
+    fn tunnels_are_lowered_to_what_descriptors_allow() {
         // (descriptors, wanted) -> tunnels
         for (descriptors, wanted, tunnels) in [
             (65_535, 10_000, 10_000),

@@ -1,7 +1,7 @@
-//! The program running: bind, serve, drain, end.
+//! The running program: bind, serve, drain, end.
 //!
-//! Binding and serving are apart, so that a caller learns the real addresses first (port 0 in tests). The shutdown is
-//! an argument: any source of [`Signal`]s will do.
+//! Binding and serving are separate, so that a caller learns the real addresses first (port 0 in tests). The shutdown
+//! is an argument: any source of [`Signal`]s will do.
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,6 +18,7 @@ use crate::config::{Config, LogOutput};
 use crate::inbound::accept;
 use crate::operate::admin;
 use crate::operate::apply::{self, PrepareError};
+use crate::operate::phrases::{counted, spoken};
 use crate::operate::reload::{self, Reloading, Source};
 use crate::operate::resources::{self, Share};
 use crate::outbound::dial::{self, OwnAddresses};
@@ -37,14 +38,14 @@ use crate::telemetry::metrics::Metrics;
 use crate::transport::socket;
 use crate::words::outcome::Ending;
 
-/// How long tunnels that were told to end may take to write their records.
+/// How long tunnels that were ended by the shutdown may take to write their records.
 const LAST_RECORDS: Duration = Duration::from_secs(2);
-/// Between two looks for tunnels to end.
+/// Time between two searches for tunnels to end.
 const SWEEP: Duration = Duration::from_millis(50);
 /// How long the log's writer may take to write what is queued.
 const LAST_FLUSH: Duration = Duration::from_secs(5);
 
-/// What the outside may tell a running server.
+/// What a running server can be told from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
     /// Drain; a second one ends at once.
@@ -59,38 +60,40 @@ pub enum StartError {
     /// A listener's or the admin address could not be bound.
     #[error("cannot listen on {address} ({what}): {source}{}", instead(source))]
     Bind {
-        /// As configured.
+        /// The address, as configured.
         address: SocketAddr,
-        /// Which setting names it.
+        /// The setting that names it.
         what: String,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
     /// The access log's output could not be opened.
     #[error("cannot open the access log: {0}")]
     Log(io::Error),
-    /// The metrics contradict each other: a fault of egressd.
+    /// The metrics contradict each other: a bug in egressd.
     #[error("cannot set up metrics: {0}")]
     Metrics(String),
     /// The thread that verifies passwords could not be started.
     #[error("cannot verify passwords: {0}")]
     Passwords(io::Error),
-    /// What the configuration needs cannot be made.
+    /// Something that the configuration needs cannot be made.
     #[error(transparent)]
     Prepare(#[from] PrepareError),
     /// The thread that follows the configuration could not be started.
-    #[error("cannot follow changes of the configuration: {0}")]
+    #[error("cannot watch the configuration for changes: {0}")]
     Reload(io::Error),
 }
 
-/// What to do where an address cannot be had.
+/// What to do if an address cannot be bound.
 fn instead(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::AddrInUse => "; end what listens there (`ss -ltnp` names it), or write another port",
-        io::ErrorKind::AddrNotAvailable => {
-            "; this machine has no such address: 0.0.0.0 and [::] are all of them"
+        io::ErrorKind::AddrInUse => {
+            "; stop what listens there (`ss -ltnp` shows it), or use a different port"
         }
-        io::ErrorKind::PermissionDenied => "; ports below 1024 want CAP_NET_BIND_SERVICE: write a higher one",
+        io::ErrorKind::AddrNotAvailable => {
+            "; this machine does not have this address: 0.0.0.0 and [::] stand for all its addresses"
+        }
+        io::ErrorKind::PermissionDenied => "; ports below 1024 need CAP_NET_BIND_SERVICE: use a higher port",
         _ => "",
     }
 }
@@ -108,7 +111,7 @@ impl Server {
     /// Binds every address of `config` and opens the log.
     ///
     /// # Errors
-    /// [`StartError`]; nothing is left bound then.
+    /// [`StartError`]; then nothing stays bound.
     pub async fn bind(config: Config) -> Result<Self, StartError> {
         let mut listeners = Vec::with_capacity(config.listeners.len());
         for listener in &config.listeners {
@@ -122,8 +125,8 @@ impl Server {
         }
 
         let descriptors = descriptors();
-        let carried = Share::of(descriptors, usize::MAX);
-        dial::set_extra_attempts(carried.attempts);
+        let allowed = Share::of(descriptors, usize::MAX);
+        dial::set_extra_attempts(allowed.attempts);
         let live = Live::new();
         let prepared = apply::prepare(&config, None)?;
         let (log, writer) = open_log(&config).map_err(StartError::Log)?;
@@ -144,7 +147,7 @@ impl Server {
             budgets: Budgets::new(),
             limits: Limits::new(Instant::now()),
             descriptors,
-            tunnels_carried: carried.tunnels,
+            tunnels_carried: allowed.tunnels,
             passwords,
             connections: Open::new(0),
             live,
@@ -179,16 +182,16 @@ impl Server {
         self.admin.local_addr().ok()
     }
 
-    /// Where panics are to be counted.
+    /// Where panics are counted.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.shared.metrics
     }
 
-    /// Serves until the signals say otherwise, and returns when the last record is written. `source` is where the
-    /// configuration was read from, to be followed.
+    /// Serves until a signal ends it, and returns when the last record is written. `source` is where the configuration
+    /// was read from; the server follows its changes.
     ///
     /// # Errors
-    /// [`StartError::Reload`]; nothing was accepted then.
+    /// [`StartError::Reload`]; then nothing was accepted.
     pub async fn run(self, source: Source, mut signals: Receiver<Signal>) -> Result<(), StartError> {
         let Server { shared, listeners, admin, writer } = self;
         let reloading = reload::start(Arc::clone(&shared), source).map_err(StartError::Reload)?;
@@ -205,11 +208,12 @@ impl Server {
         until_terminated(&mut signals, &shared, &reloading).await;
         drain(&mut signals, &shared, accepting).await;
 
-        // The writer is waited for, and given up where its output is stuck: exit never hangs on a stalled pipe.
+        // Waits for the writer, but gives up if its output is stuck: the exit never hangs on a stalled pipe.
         if let Ok(Finished::Abandoned(left)) =
             tokio::task::spawn_blocking(move || writer.finish(LAST_FLUSH)).await
         {
-            tracing::error!("{left} access log records could not be written");
+            let records = counted(left, "access log record", "access log records");
+            tracing::error!("the program ends, and {records} could not be written");
         }
         drop(reloading);
         sampling.abort();
@@ -222,10 +226,10 @@ fn bind(address: SocketAddr, what: impl Fn() -> String) -> Result<TcpListener, S
     socket::listen(address).map_err(|source| StartError::Bind { address, what: what(), source })
 }
 
-/// Raises the descriptor limit, and says what it is then.
+/// Raises the descriptor limit, and returns the limit that is then in force.
 fn descriptors() -> u64 {
     resources::raise_descriptor_limit().unwrap_or_else(|error| {
-        tracing::warn!("cannot raise the limit of open descriptors: {error}");
+        tracing::warn!("cannot raise the open-file limit: {error}");
         resources::descriptor_limit()
     })
 }
@@ -235,7 +239,7 @@ fn open_log(config: &Config) -> io::Result<(AccessLog, WriterHandle)> {
         LogOutput::Stdout => access_log::stdout()?,
         LogOutput::File(path) => access_log::file(path)?,
     };
-    // What a reload may change, `apply` sets.
+    // `apply::apply` sets what a reload may change.
     AccessLog::start(output, Box::new(Json), Options::new(config.limits.tunnels, OnLogFailure::Deny))
 }
 
@@ -255,16 +259,16 @@ async fn until_terminated(signals: &mut Receiver<Signal>, shared: &Shared, reloa
     }
 }
 
-/// Stops accepting, waits for what flows, then ends it. A second TERM skips the waiting.
+/// Stops accepting, waits for open tunnels, then ends them. A second TERM skips the wait.
 async fn drain(signals: &mut Receiver<Signal>, shared: &Shared, accepting: Vec<JoinHandle<()>>) {
     let settings = shared.current.load().shutdown.clone();
     shared.drain.go();
     if !settings.delay.is_zero() {
-        tracing::info!("going: accepting for another {:?}", settings.delay);
+        tracing::info!("shutting down: accepting for {} more", spoken(settings.delay));
     }
     tokio::select! {
         () = patiently(shared, settings.delay, settings.grace_period) => {}
-        () = terminated_again(signals, shared) => tracing::warn!("terminated a second time: ending at once"),
+        () = terminated_again(signals, shared) => tracing::warn!("second request to shut down: ending at once"),
     }
     shared.drain.end();
     for listener in accepting {
@@ -274,7 +278,7 @@ async fn drain(signals: &mut Receiver<Signal>, shared: &Shared, accepting: Vec<J
     let mut ended = 0;
     let over = async {
         loop {
-            // Again and again: who was dialling when it began registers only now.
+            // Again and again: a tunnel that was still dialling when the drain began registers only now.
             ended += shared.live.cancel_where(Ending::Drained, |_| true);
             let all = shared.drain.connections().wait();
             if tokio::time::timeout(SWEEP, all).await.is_ok() {
@@ -284,18 +288,20 @@ async fn drain(signals: &mut Receiver<Signal>, shared: &Shared, accepting: Vec<J
     };
     let in_time = tokio::time::timeout(LAST_RECORDS, over).await.is_ok();
     if ended > 0 {
-        tracing::warn!("ended by the shutdown: {ended} tunnels");
+        tracing::warn!("the shutdown ended {}", counted(ended, "open tunnel", "open tunnels"));
     }
     if !in_time {
-        tracing::error!("{} connections did not end in time", shared.drain.connections().len());
+        let connections = counted(shared.drain.connections().len(), "connection", "connections");
+        tracing::error!("{connections} did not end in time");
     }
 }
 
 async fn patiently(shared: &Shared, delay: Duration, grace_period: Duration) {
     tokio::time::sleep(delay).await;
-    tracing::info!("draining: {} open tunnels have up to {grace_period:?}", shared.live.tunnels());
+    let tunnels = counted(shared.live.tunnels(), "open tunnel has", "open tunnels have");
+    tracing::info!("draining: {tunnels} up to {}", spoken(grace_period));
     shared.drain.close();
-    // Over when the last connection has ended, or the time is.
+    // Over when the last connection has ended, or when the time is up.
     let _ = tokio::time::timeout(grace_period, shared.drain.connections().wait()).await;
 }
 

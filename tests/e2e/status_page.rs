@@ -113,7 +113,7 @@ fn tunnels_are_shown_sorted_and_filtered() {
     let mut tunnels: Vec<Wire> = vec![proxy.tunnel(&authority)];
     browser.wait("#tunnels-count", |text| text == "1");
     let row = rows(&browser).remove(0);
-    assert!(row[0].starts_with(&authority) && row[0].contains("not looked into"), "{row:?}");
+    assert!(row[0].starts_with(&authority) && row[0].contains("content not inspected"), "{row:?}");
     assert_eq!(row[1], tunnels[0].local().to_string());
     assert!(row[2].starts_with("test") && row[2].contains("echo"), "{row:?}");
     picture(&browser, "1-tunnel");
@@ -151,10 +151,10 @@ fn tunnels_are_shown_sorted_and_filtered() {
     assert_eq!((sort(&browser, 1), sort(&browser, 5)), (json!("ascending"), Value::Null));
 
     browser.keys("#tunnel-filter", &tunnels[17].local().to_string());
-    browser.wait("#tunnels-count", |text| text == "1 that fit of 500");
+    browser.wait("#tunnels-count", |text| text == "1 matching of 500");
     assert_eq!(rows(&browser)[0][4], "300 KiB");
     browser.keys("#tunnel-filter", "x");
-    browser.wait("#tunnels-none", |text| text == "None of 500 tunnels fits the filter.");
+    browser.wait("#tunnels-none", |text| text == "None of 500 tunnels matches the filter.");
     // A new page has no filter. A tunnel that ended is no longer shown, and the rest stays.
     open(&proxy, &browser);
     tunnels.truncate(20);
@@ -212,7 +212,7 @@ fn what_clients_write_is_shown_as_text_only_and_the_rule_can_be_copied() {
     browser.run("Object.defineProperty(navigator, 'clipboard', {value: undefined})");
     browser.click(&copy("- tcp://new.example:22"));
     let told = browser.wait("#toast", |text| text.starts_with("Copied: - tcp://new.example:22 "));
-    assert!(told.contains("Mind: tcp: nothing inside is looked at"), "{told}");
+    assert!(told.contains("Warning: tcp: nothing inside is looked at"), "{told}");
     assert_eq!(browser.paste("#tunnel-filter"), "- tcp://new.example:22");
     let buttons = "return document.querySelectorAll('#denial-list button').length";
     let all = browser.run(buttons);
@@ -224,7 +224,7 @@ fn what_clients_write_is_shown_as_text_only_and_the_rule_can_be_copied() {
     browser.click("#rules summary");
     browser.wait("#rules-count", |text| text == "2 rules");
     browser.keys("#rule-filter", "sec-1");
-    browser.wait("#rules-count", |text| text == "1 that fit of 2 rules");
+    browser.wait("#rules-count", |text| text == "1 matching of 2 rules");
     assert!(browser.text("#expiring-table").contains("expired "));
     assert_eq!(browser.console(), Vec::<String>::new());
 

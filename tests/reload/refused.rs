@@ -21,7 +21,8 @@ fn a_refused_reload_changes_nothing_and_names_file_line_and_column() {
     );
     let told = |proxy: &Egressd| proxy.stderr().matches(&place).count();
     until("the refusal on stderr", || (told(&proxy) == 1).then_some(()));
-    let stays = format!("the changed configuration is refused; {} stays in force", crate::short(&hash));
+    let stays =
+        format!("the changed configuration is refused; configuration {} stays in force", crate::short(&hash));
     until("what stays in force on stderr", || proxy.stderr().contains(&stays).then_some(()));
 
     // Written again unchanged, it is refused again without a message; after a HUP, with a message.
@@ -77,8 +78,8 @@ fn what_needs_a_restart_is_refused_with_that_reason() {
             "proxy, address: 127.0.0.2:0",
             "1:36: error: `address` of the listener `proxy` changed from 127.0.0.1:0 to 127.0.0.2:0",
         ),
-        ("name: proxy", "name: other", "1:12: error: the listener `proxy` is gone"),
-        ("0}]", "0}, {name: other, address: 127.0.0.2:0}]", "1:73: error: the listener `other` is new"),
+        ("name: proxy", "name: other", "1:12: error: the listener `proxy` was removed"),
+        ("0}]", "0}, {name: other, address: 127.0.0.2:0}]", "1:73: error: the listener `other` was added"),
         (
             "admin: {address: 127.0.0.1:0}",
             "admin: {address: 127.0.0.2:0}",
@@ -92,17 +93,17 @@ fn what_needs_a_restart_is_refused_with_that_reason() {
         (
             "127.0.0.1:0}]",
             "127.0.0.1:0, tls: {certificate: tls.crt, key: tls.key}}]",
-            "1:54: error: `tls` of the listener `proxy` is new",
+            "1:54: error: `tls` of the listener `proxy` was added",
         ),
         (
             "127.0.0.1:0}]",
             "127.0.0.1:0, proxy_protocol: {trusted: [127.0.0.0/8]}}]",
-            "1:65: error: `proxy_protocol` of the listener `proxy` is new",
+            "1:65: error: `proxy_protocol` of the listener `proxy` was added",
         ),
         (
             "admin: {address: 127.0.0.1:0",
             "admin: {address: 127.0.0.1:0, proxy_protocol: {trusted: [127.0.0.0/8]}",
-            "2:47: error: `admin.proxy_protocol` is new",
+            "2:47: error: `admin.proxy_protocol` was added",
         ),
     ];
     for (what, by, why) in rows {

@@ -116,7 +116,7 @@ fn hup_reloads_although_nothing_changed() {
     proxy.signal(Signal::HUP);
     until("the time of the last success to move", || (time() > started).then_some(()));
     assert_eq!(in_force(&proxy), hash);
-    proxy.says(&format!("the configuration is again {}", crate::short(&hash)));
+    proxy.says(&format!("the files match configuration {}", crate::short(&hash)));
 }
 
 #[test]

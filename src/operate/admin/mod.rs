@@ -1,9 +1,10 @@
-//! The admin listener: probes for the kubelet and the load balancer, metrics for Prometheus, the status page for people.
+//! The admin listener: probes for the kubelet and the load balancer, metrics for Prometheus, the status page for
+//! people.
 //!
-//! Nothing here changes anything. The probes answer everyone, because an NLB and a kubelet come from anywhere in the
-//! network; everything else answers `admin.networks` alone, and the page and its JSON only under a name that cannot be a
-//! stranger's (`site`). A PROXY header is read where one comes from a trusted peer, and not required: an NLB that speaks it
-//! sends it with its health checks, the kubelet and Prometheus do not.
+//! It is read-only. The probes answer every client, because an NLB and a kubelet may come from anywhere in the
+//! network. Everything else answers only `admin.networks`, and the page and its JSON only under a name that an
+//! outsider cannot have ([`site`]). A PROXY header is read if one comes from a trusted peer, but not required: an NLB
+//! that speaks PROXY protocol sends it with its health checks, the kubelet and Prometheus do not.
 
 mod api;
 mod page;
@@ -37,28 +38,28 @@ use crate::transport::prefixed::Prefixed;
 use crate::transport::proxy_header::read_header;
 use crate::words::client::{ClientAddr, PeerAddr};
 
-/// Enough for every prober and scraper there is; a flood from inside cannot take the descriptors.
+/// Enough for all probers and scrapers; a flood from inside cannot take all descriptors.
 const CONNECTIONS: usize = 64;
 /// A prober sends its head at once.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// From the accept to the last byte of the reply; a scrape of a large policy is some MB.
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(15);
-/// After an accept that failed for want of descriptors.
+/// Pause after an accept that failed for lack of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Answers of `/api` that are made or sent at once: each may be some MB.
+/// Answers of `/api` that may be made or sent at the same time: each may be some MB.
 const ANSWERS: usize = 4;
-/// The longest request head, in bytes: no prober and no browser needs more, and hyper takes no less than half of it.
+/// The longest request head, in bytes: no prober and no browser needs more, and hyper accepts at least half of it.
 const HEAD_BYTES: usize = 16 * 1024;
 
-/// Of these, one address may hold so many: whoever holds all it can keeps no other prober out.
+/// The part of these that one address may hold: one address cannot keep all other probers out.
 const CONNECTIONS_PER_PEER: usize = 16;
 
 /// Open connections by address.
 #[derive(Clone, Default)]
 struct Peers(Arc<Mutex<HashMap<IpAddr, usize>>>);
 
-/// One open connection of an address; dropping it gives the place back.
+/// One open connection of an address; dropping it frees its place.
 struct Held {
     peers: Peers,
     address: IpAddr,
@@ -102,7 +103,7 @@ pub async fn serve(socket: TcpListener, shared: Arc<Shared>) {
                 continue;
             }
         };
-        // Closed when there are too many: whoever waits in the queue would find out no sooner.
+        // Closed if there are too many: in the queue, the client would learn it no sooner.
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
         let Some(held) = peers.hold(peer.ip()) else { continue };
         let (shared, answers) = (Arc::clone(&shared), Arc::clone(&answers));
@@ -121,13 +122,13 @@ async fn serve_connection(
 ) {
     let mut early = BytesMut::new();
     let Some(client) = client(&mut stream, &mut early, PeerAddr::new(peer), &shared).await else { return };
-    // Kept until the last byte of the answer is gone.
+    // Kept until the last byte of the answer is sent.
     let place: Mutex<Option<OwnedSemaphorePermit>> = Mutex::new(None);
     let service = service_fn(|request: Request<Incoming>| {
         let (shared, answers, place) = (&shared, &answers, &place);
         async move { Ok::<_, Infallible>(answer(&request, client, shared, answers, place).await) }
     });
-    // One request a connection, and an end to it: nobody can keep a place that a probe needs.
+    // One request per connection, with a deadline: no client can keep a place that a probe needs.
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
@@ -135,11 +136,12 @@ async fn serve_connection(
         .max_headers(64)
         .max_buf_size(HEAD_BYTES)
         .serve_connection(TokioIo::new(Prefixed::new(stream, early)), service);
-    // A prober that goes away in the middle is no news.
+    // A prober that goes away in the middle is normal.
     let _ = tokio::time::timeout(EXCHANGE_TIMEOUT, serving).await;
 }
 
-/// Who asks, by the PROXY header that a trusted peer may send. `None`: it sent a malformed one, or nothing in time.
+/// The client's address, taken from the PROXY header that a trusted peer may send. `None`: the peer sent a malformed
+/// header, or nothing in time.
 async fn client(
     stream: &mut TcpStream,
     early: &mut BytesMut,
@@ -171,7 +173,7 @@ async fn answer(
     place: &Mutex<Option<OwnedSemaphorePermit>>,
 ) -> Response<Full<Bytes>> {
     if request.method() != Method::GET && request.method() != Method::HEAD {
-        let mut reply = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
+        let mut reply = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are supported\n");
         reply.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return reply;
     }
@@ -200,8 +202,8 @@ async fn answer(
         }
         return text(
             StatusCode::NOT_FOUND,
-            "there are / (the status page), /api/status, /api/tunnels, /api/decisions, /api/policy, /metrics, /livez, \
-             /readyz and /healthz\n",
+            "not found. The paths are / (the status page), /api/status, /api/tunnels, /api/decisions, /api/policy, \
+             /metrics, /livez, /readyz and /healthz\n",
         );
     };
     if let Some(refusal) = site::refusal(request.headers().get(HOST), &admin.hosts) {
@@ -212,16 +214,17 @@ async fn answer(
         Err(wrong) => return text(StatusCode::BAD_REQUEST, format!("{wrong}\n")),
     };
     let Ok(permit) = Arc::clone(answers).acquire_owned().await else {
-        return text(StatusCode::SERVICE_UNAVAILABLE, "ending\n");
+        return text(StatusCode::SERVICE_UNAVAILABLE, "shutting down\n");
     };
     *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(permit);
     let shared = Arc::clone(shared);
-    // Off the workers: ten thousand tunnels or a million rules take long enough to be felt by every tunnel there.
+    // Not on the workers: ten thousand tunnels or a million rules take so long that every tunnel on that worker would
+    // notice.
     match tokio::task::spawn_blocking(move || api::answer(asked, &query, &shared)).await {
         Ok(body) => json(body),
         Err(error) => {
             tracing::error!("admin: {error}");
-            text(StatusCode::INTERNAL_SERVER_ERROR, "a fault of egressd: please report what stderr says\n")
+            text(StatusCode::INTERNAL_SERVER_ERROR, "a bug in egressd: please report the error on stderr\n")
         }
     }
 }
@@ -237,7 +240,7 @@ fn scrape(shared: &Shared) -> Response<Full<Bytes>> {
         }
         Err(error) => {
             tracing::error!("metrics: {error}");
-            text(StatusCode::INTERNAL_SERVER_ERROR, "the metrics contradict each other\n")
+            text(StatusCode::INTERNAL_SERVER_ERROR, "a bug in egressd: the metrics contradict each other\n")
         }
     }
 }

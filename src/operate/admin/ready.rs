@@ -6,7 +6,7 @@ use crate::config::OnLogFailure;
 use crate::state::shared::Shared;
 use crate::words::outcome::Reason;
 
-/// How long the log must have failed before a balancer is told to send elsewhere.
+/// How long the log must have failed before a load balancer is told to send requests elsewhere.
 const UNREADY_AFTER: Duration = Duration::from_secs(5);
 
 /// Why a load balancer should send new connections elsewhere.

@@ -1,4 +1,4 @@
-//! Replies of the admin listener, each with what keeps a browser from making more of it than it is.
+//! Replies of the admin listener, each with headers that keep a browser from treating it as anything else.
 
 use bytes::Bytes;
 use http::header::{
@@ -10,7 +10,7 @@ use http_body_util::Full;
 
 use super::page::Document;
 
-/// What is no page may load, run and frame nothing.
+/// A reply that is not a page may load, run and frame nothing.
 const NOTHING: &str =
     "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox";
 

@@ -1,11 +1,12 @@
-//! Under which names the status page may be asked for.
+//! The names under which the status page may be requested.
 //!
-//! The page and its JSON change nothing, but they tell who goes where. A foreign web page cannot read them, since no
-//! reply allows another origin; unless its own name leads to this address (DNS rebinding): to the browser they are then
-//! one origin, and the browser sits in `admin.networks`. Such a request carries the foreign name in `Host`, so a
-//! name is taken only where nobody outside can have it: an address, `localhost`, a name without a dot, a name under one of
-//! [`INSIDE`], or one of `admin.hosts`. Probes and `/metrics` are asked for under any name: a balancer's and Prometheus'
-//! are none of ours to know, and they tell nothing of clients.
+//! The page and its JSON change nothing, but they show which client reaches which target. A foreign web page cannot
+//! read them, since no reply allows another origin. There is one exception: the page's own name may resolve to this
+//! address (DNS rebinding). For the browser they are then one origin, and the browser is inside `admin.networks`. Such
+//! a request has the foreign name in `Host`. So only names that no outsider can have are accepted: an address,
+//! `localhost`, a name without a dot, a name under one of [`INSIDE`], or one of `admin.hosts`. Probes and `/metrics`
+//! are answered under any name: we cannot know the names that a load balancer and Prometheus use, and these answers
+//! reveal nothing about clients.
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode};
@@ -17,7 +18,7 @@ use crate::words::target::{Host, Name, split_port};
 /// Suffixes that nobody can register: RFC 6761 and RFC 8375, ICANN's `internal`, Kubernetes' own, multicast DNS.
 const INSIDE: [&str; 6] = ["localhost", "internal", "svc", "local", "home.arpa", "test"];
 
-/// Why not, as a reply; None where the name will do.
+/// The refusal, as a reply; `None` if the name is accepted.
 pub(super) fn refusal(host: Option<&HeaderValue>, hosts: &[Name]) -> Option<Response<Full<Bytes>>> {
     let written = host.and_then(|value| value.to_str().ok()).unwrap_or_default();
     if is_ours(written, hosts) {
@@ -25,8 +26,8 @@ pub(super) fn refusal(host: Option<&HeaderValue>, hosts: &[Name]) -> Option<Resp
     }
     Some(text(
         StatusCode::FORBIDDEN,
-        "the status page is not served under this name, which may be a stranger's that was made to lead here: ask for the \
-         address, or add the name to admin.hosts\n",
+        "the status page is not served under this name, because an outsider could have made it resolve to this address: \
+         use the address, or add the name to admin.hosts\n",
     ))
 }
 
@@ -48,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_that_a_stranger_can_have_is_refused() {
+    fn a_name_that_an_outsider_can_have_is_refused() {
         let hosts = [Name::parse("egressd.corp.example").expect("a name")];
         for (written, ours) in [
             ("10.1.2.3:9180", true),

@@ -1,25 +1,25 @@
-//! What wakes the reloader: a changed file, a request from outside, the end.
+//! What wakes the reloader: a changed file, a request from outside, the end of the program.
 //!
-//! Rings are gathered, not queued: however many come while it is at work, they are one.
+//! Rings are combined, not queued: however many come while the reloader works, they count as one.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Rung from any thread, waited at by one.
+/// Any thread rings it, one thread waits for it.
 #[derive(Debug, Default)]
 pub(super) struct Bell {
     rung: Mutex<Rung>,
     wake: Condvar,
 }
 
-/// Why it rang since the last wait; nothing: the time was over.
+/// Why it rang since the last wait; all false: the wait timed out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Rung {
     /// The kernel said that a file may have changed.
     pub(super) changed: bool,
     /// HUP.
     pub(super) requested: bool,
-    /// The reloader is to end.
+    /// The reloader must end.
     pub(super) stop: bool,
 }
 
@@ -45,7 +45,7 @@ impl Bell {
         self.wake.notify_one();
     }
 
-    /// Waits for a ring, `timeout` at most, and takes all there are; `stop` stays.
+    /// Waits for a ring, at most for `timeout`, and takes all there are; `stop` stays set.
     pub(super) fn wait(&self, timeout: Duration) -> Rung {
         let rung = self.lock();
         let (mut rung, _) = self
@@ -57,7 +57,7 @@ impl Bell {
         taken
     }
 
-    /// Nothing panics under the lock, and three flags are never half-changed.
+    /// Nothing panics under the lock, and the three flags are never half-changed.
     fn lock(&self) -> MutexGuard<'_, Rung> {
         self.rung.lock().unwrap_or_else(PoisonError::into_inner)
     }

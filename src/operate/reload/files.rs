@@ -1,8 +1,9 @@
 //! Which files a configuration was read from, and whether they have changed since.
 //!
-//! Three looks, from quick to sure: the file's state as the kernel tells it (`stat`); the same for a file that was
-//! written in the moment it was read, which a state cannot tell apart; and its content, for file systems whose `stat` does
-//! not say. Not here: the kernel's word that it is time to look (`watch`).
+//! There are three checks, from quick to certain: the file's state as the kernel reports it (`stat`); for a file that
+//! was written in the same moment as it was read, which the state cannot show, its content; and the content of every
+//! file, for file systems whose `stat` does not show changes. Not here: the kernel's notifications of changes
+//! ([`super::watch`]).
 
 use crate::config::{self, Finding, Loaded};
 use std::cell::RefCell;
@@ -12,11 +13,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// A change less than this before the file was read, or after, may be of the same tick of the clock that stamps files.
+/// A change that is less than this before or after the reading may be in the same tick of the clock that stamps files.
 /// Linux ticks every 1 to 10 ms.
 const CLOCK_STEP: Duration = Duration::from_millis(20);
 
-/// Every file that was read for a configuration or for refusing it, and how each stood just before.
+/// Every file that was read for a configuration, accepted or refused, and its state just before the reading.
 #[derive(Debug, Default)]
 pub struct Seen(Vec<Sight>);
 
@@ -27,12 +28,12 @@ struct Sight {
     at: SystemTime,
     /// `None`: there was no such file.
     state: Option<State>,
-    /// Of what was then read; `None`: it could not be.
+    /// A digest of what was then read; `None`: it could not be read.
     content: Option<u64>,
 }
 
-/// What tells one state of a file from another without reading it. The change time is the kernel's own: an editor
-/// that keeps the modification time is noticed all the same.
+/// Distinguishes one state of a file from another without reading it. The kernel sets the change time itself: an
+/// editor that keeps the modification time is noticed all the same.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct State {
     device: u64,
@@ -40,11 +41,11 @@ struct State {
     size: u64,
     /// Seconds and nanoseconds since the epoch.
     changed: (i64, i64),
-    /// A pipe gives its content once.
+    /// A pipe can be read only once.
     regular: bool,
 }
 
-/// Reads a configuration, and tells what was read for it.
+/// Reads a configuration, and returns what was read for it.
 pub fn load(file: Option<&Path>) -> (Result<Loaded, Vec<Finding>>, Seen) {
     let seen = RefCell::new(Seen::default());
     let loaded = config::load_by(file, &|path| seen.borrow_mut().read(path));
@@ -53,7 +54,7 @@ pub fn load(file: Option<&Path>) -> (Result<Loaded, Vec<Finding>>, Seen) {
 
 impl Seen {
     fn read(&mut self, path: &Path) -> io::Result<Vec<u8>> {
-        // The state first: what changes after that is a change.
+        // The state first: anything that changes later counts as a change.
         let (at, state) = (SystemTime::now(), State::of(path));
         let read = config::read_from_disk(path);
         if !self.paths().any(|known| known == path) {
@@ -68,12 +69,12 @@ impl Seen {
         self.0.iter().map(|sight| &*sight.path)
     }
 
-    /// Whether any file is another than was read, or may be.
+    /// Whether any file differs from what was read, or may differ.
     pub(super) fn differ(&self) -> bool {
         self.0.iter().any(|sight| sight.is_doubtful() || State::of(&sight.path) != sight.state)
     }
 
-    /// Whether any file holds something else than was read. Reads them all.
+    /// Whether any file's content differs from what was read. Reads all files.
     pub(super) fn contents_differ(&self) -> bool {
         self.0.iter().filter(|sight| sight.state.is_none_or(|state| state.regular)).any(|sight| {
             let content = config::read_from_disk(&sight.path).ok();
@@ -83,8 +84,8 @@ impl Seen {
 }
 
 impl Sight {
-    /// Whether the file changed about when it was read, so that a second change may have left the same state. A change
-    /// time far in the future is another machine's clock, and tells changes apart as any other.
+    /// Whether the file changed at about the time it was read, so that a second change may have left the same state. A
+    /// change time far in the future comes from another machine's clock, and shows changes like any other.
     fn is_doubtful(&self) -> bool {
         let Some(State { changed: (seconds, nanoseconds), .. }) = self.state else { return false };
         let read = self.at.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -104,7 +105,7 @@ impl State {
     }
 }
 
-/// Good enough to notice an edit: whoever writes these files has no need of a collision.
+/// Good enough to notice an edit: the people who write these files have no reason to make a collision.
 fn digest(content: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     content.hash(&mut hasher);

@@ -1,10 +1,10 @@
-//! A file changed, HUP came or a rule expired: what is in force is read again, and what is open is judged again.
+//! When a file changes, HUP comes or a rule expires: reads the configuration again, and judges everything open again.
 //!
-//! A new configuration is checked whole and then replaces the old one whole; refused, the old one stays and the reasons
-//! are told. One thread of its own does all of it, because everything here takes its time and must hold up nobody: reading
-//! and checking a million rules, judging ten thousand tunnels, freeing what was in force before. It is woken by the
-//! kernel's word (`watch`), looks for itself every [`LOOK`], and compares contents every [`CONTENT_LOOK`] (`files`). Not
-//! here: how a tunnel is judged (`revoke`).
+//! A new configuration is checked whole and then replaces the old one whole. If it is refused, the old one stays and
+//! the reasons are logged. One separate thread does all of this, because it all takes time and must not delay anything
+//! else: reading and checking a million rules, judging ten thousand tunnels, freeing the previous configuration. The
+//! kernel's notifications wake it ([`watch`]); in addition it looks at the files every [`LOOK`], and compares their
+//! contents every [`CONTENT_LOOK`] ([`files`]). Not here: how a tunnel is judged ([`crate::state::live::rejudge`]).
 
 mod bell;
 mod files;
@@ -29,29 +29,30 @@ pub use self::files::{Seen, load};
 use self::watch::Watch;
 use crate::config::{Config, Finding, Loaded, Place, Severity};
 use crate::operate::apply::{self, Prepared};
+use crate::operate::phrases::counted;
 use crate::state::live::rejudge;
 use crate::state::shared::Shared;
 
-/// After a word of change so long must pass without another one: editors and the kubelet make several in a row, and
-/// a file that is still being written is not read.
+/// After a notification of a change, this long must pass without another one: editors and the kubelet make several in
+/// a row, and a file that is still being written must not be read.
 const SETTLE: Duration = Duration::from_millis(50);
-/// The longest wait for that: somebody may write without end.
+/// The longest wait for that: a file may be written without end.
 const LONGEST_SETTLE: Duration = Duration::from_millis(500);
-/// The slow look at the state of every file.
+/// Time between two looks at the state (`stat`) of every file.
 const LOOK: Duration = Duration::from_secs(2);
-/// The slowest look, at the content of every file.
+/// Time between two looks at the content of every file.
 const CONTENT_LOOK: Duration = Duration::from_secs(60);
-/// A refused configuration is read again so often, changed or not: what it lacked may have been a descriptor.
+/// How often a refused configuration is read again, changed or not: it may only have lacked a descriptor.
 const RETRY: Duration = Duration::from_secs(30);
-/// Rules told by name when they expire; the others are counted.
-const EXPIRED_TOLD: usize = 5;
+/// Expired rules that are logged by name; the others are counted.
+const EXPIRED_NAMED: usize = 5;
 
 /// Where the configuration in force came from.
 #[derive(Debug)]
 pub struct Source {
-    /// `None`: the embedded default.
+    /// `None`: the built-in configuration.
     pub file: Option<PathBuf>,
-    /// What was read for it.
+    /// The files that were read for it.
     pub seen: Seen,
 }
 
@@ -59,7 +60,7 @@ pub struct Source {
 #[derive(Debug)]
 pub struct Reloading(Arc<Bell>);
 
-/// How a configuration is read: [`load`], or what a test puts in its place.
+/// How a configuration is read: [`load`], or its replacement in a test.
 type Load = fn(Option<&Path>) -> (Result<Loaded, Vec<Finding>>, Seen);
 
 struct Reloader {
@@ -69,22 +70,22 @@ struct Reloader {
     seen: Seen,
     bell: Arc<Bell>,
     watch: Watch,
-    /// The moment by which the open tunnels were judged last.
+    /// The time by which the open tunnels were last judged.
     judged: Timestamp,
-    /// When the files were read last.
+    /// When the files were last read.
     read_at: Instant,
-    /// When their contents were compared last.
+    /// When their contents were last compared.
     compared_at: Instant,
-    /// What was in force, while requests that were decided by it are on their way.
+    /// Previous configurations, kept while requests that they decided are still in progress.
     retired: Vec<Arc<Config>>,
-    /// Files of which it was told that they never change.
-    told_mounted: BTreeSet<PathBuf>,
+    /// Files that were already reported as never changing.
+    reported_mounted: BTreeSet<PathBuf>,
 }
 
 /// Starts following the files of the configuration in force, and the expiries of its rules.
 ///
 /// # Errors
-/// Where the thread cannot be started.
+/// If the thread cannot be started.
 pub fn start(shared: Arc<Shared>, source: Source) -> io::Result<Reloading> {
     let bell = Arc::new(Bell::default());
     let reloading = Reloading(Arc::clone(&bell));
@@ -122,25 +123,25 @@ impl Reloader {
             read_at: now,
             compared_at: now,
             retired: Vec::new(),
-            told_mounted: BTreeSet::new(),
+            reported_mounted: BTreeSet::new(),
         }
     }
 
     fn run(mut self) {
         self.warn_of_mounts();
         loop {
-            // What changed before a directory was watched is not heard of: it is looked at right away.
+            // A change before a directory was watched goes unnoticed: look at once.
             let new = self.watch.follow(self.seen.paths());
             let rung = self.bell.wait(if new { Duration::ZERO } else { self.patience() });
             let rung = self.settle(rung);
             if rung.stop {
                 return;
             }
-            // A bug in reading some configuration must not be the end of reading.
+            // A bug in reading one configuration must not be the end of all reading.
             if catch_unwind(AssertUnwindSafe(|| self.turn(rung))).is_err() {
                 self.shared.metrics.panicked();
                 self.refuse(
-                    vec![self.fault("a fault of egressd while reading it: please report it")],
+                    vec![self.fault("a bug in egressd while reading it: please report it")],
                     rung.requested,
                 );
                 if self.bell.wait(RETRY).stop {
@@ -150,7 +151,7 @@ impl Reloader {
         }
     }
 
-    /// How long nothing needs to be done if nothing happens.
+    /// How long to wait if nothing happens.
     fn patience(&self) -> Duration {
         let now = Timestamp::now();
         let expiry = self.shared.current.load().policies.next_expiry(self.judged.min(now));
@@ -158,7 +159,7 @@ impl Reloader {
         left.map_or(LOOK, |left| left.min(LOOK))
     }
 
-    /// Waits until the changes have come to an end; a request is not kept waiting.
+    /// Waits until the changes have ended; a request for a reload does not wait.
     fn settle(&self, mut rung: Rung) -> Rung {
         let deadline = Instant::now() + LONGEST_SETTLE;
         while rung.changed && !rung.requested && !rung.stop && Instant::now() < deadline {
@@ -167,18 +168,18 @@ impl Reloader {
         rung
     }
 
-    /// Whatever is due.
+    /// Does whatever is due.
     fn turn(&mut self, rung: Rung) {
         self.expire();
         if rung.requested || self.has_changed() {
             self.reload(rung.requested);
         }
-        // Freed here and not by the request that ends last: a million rules take long enough to be felt by every tunnel
-        // that shares its thread.
+        // Freed here and not by the request that ends last: freeing a million rules takes so long that every tunnel on
+        // the same thread would notice.
         self.retired.retain(|old| Arc::strong_count(old) > 1);
     }
 
-    /// Whether it is worth reading again.
+    /// Whether the configuration should be read again.
     fn has_changed(&mut self) -> bool {
         if self.seen.differ() {
             return true;
@@ -194,10 +195,10 @@ impl Reloader {
         self.seen.contents_differ()
     }
 
-    /// Reads the configuration again and puts it in force, or tells why not.
+    /// Reads the configuration again and puts it in force, or logs why it does not.
     fn reload(&mut self, requested: bool) {
         let Some(file) = self.file.clone() else {
-            tracing::info!("nothing to reload: the embedded default is in force");
+            tracing::info!("nothing to reload: the built-in configuration is in force");
             return;
         };
         let (loaded, seen) = (self.load)(Some(&file));
@@ -215,7 +216,7 @@ impl Reloader {
         }
     }
 
-    /// What has to be made for a configuration before it can be in force.
+    /// Makes what a configuration needs before it can be in force.
     fn replacement(&self, file: &Path, loaded: &Loaded) -> Result<Prepared, Vec<Finding>> {
         let fixed = restart::needed(&self.shared.current.load(), loaded, file);
         if !fixed.is_empty() {
@@ -239,28 +240,29 @@ impl Reloader {
             ended = self.judge();
             now
         });
-        tracing::info!("configuration {} is in force; {ended} tunnels ended", config.hash.short());
+        let ended = counted(ended, "tunnel or exchange", "tunnels and exchanges");
+        tracing::info!("configuration {} is in force; {ended} ended", config.hash.short());
     }
 
-    /// The files say what they said when what is in force was read.
+    /// The files have the same content as the configuration in force.
     fn confirm(&self, requested: bool) {
-        let mended = !self.shared.current.in_force().last_reload.is_successful();
+        let fixed = !self.shared.current.in_force().last_reload.is_successful();
         let now = Timestamp::now();
         self.shared.current.confirm(now);
         self.shared.metrics.reload_confirmed(now);
-        if mended || requested {
+        if fixed || requested {
             let hash = self.shared.current.load().hash;
-            tracing::info!("the configuration is again {}, which is in force", hash.short());
+            tracing::info!("the files match configuration {}, which is in force", hash.short());
         }
     }
 
-    /// Keeps what is in force and tells why; once, unless somebody asked.
+    /// Keeps the configuration in force and logs why; only once, unless a reload was requested.
     fn refuse(&self, findings: Vec<Finding>, requested: bool) {
         let shared = &self.shared;
-        let told = *shared.current.in_force().last_reload.refused == *findings;
+        let is_logged = *shared.current.in_force().last_reload.refused == *findings;
         shared.current.refuse(findings.into(), Timestamp::now());
         shared.metrics.reload_failed();
-        if told && !requested {
+        if is_logged && !requested {
             return;
         }
         let in_force = shared.current.in_force();
@@ -271,15 +273,15 @@ impl Reloader {
             }
         }
         tracing::error!(
-            "the changed configuration is refused; {} stays in force",
+            "the changed configuration is refused; configuration {} stays in force",
             in_force.config.hash.short()
         );
     }
 
-    /// Judges the open tunnels again where a rule has expired since they were judged.
+    /// Judges the open tunnels again if a rule has expired since they were last judged.
     fn expire(&mut self) {
         let now = Timestamp::now();
-        // A clock that was put back comes to the same moment again.
+        // A clock that was set back reaches the same time again.
         self.judged = self.judged.min(now);
         let config = self.shared.current.load();
         if config.policies.next_expiry(self.judged).is_none_or(|moment| moment > now) {
@@ -293,20 +295,20 @@ impl Reloader {
             .filter(|rule| rule.expires().is_some_and(|moment| since < moment && moment <= self.judged));
         let mut more = 0;
         for (index, rule) in expired.enumerate() {
-            if index < EXPIRED_TOLD {
+            if index < EXPIRED_NAMED {
                 tracing::warn!("{}:{}: the rule {} has expired", rule.file(), rule.line(), rule.text());
             } else {
                 more += 1;
             }
         }
         if more > 0 {
-            tracing::warn!("{more} more rules have expired");
+            tracing::warn!("{} expired", counted(more, "more rule has", "more rules have"));
         }
-        tracing::info!("{ended} tunnels ended");
+        tracing::info!("{} ended", counted(ended, "tunnel or exchange", "tunnels and exchanges"));
     }
 
-    /// Judges every open tunnel and exchange by what is in force and by the clock, and ends those that would not be let
-    /// through. Who was decided before and is not open yet is judged when it is.
+    /// Judges every open tunnel and exchange by the configuration in force and the clock, and ends those that would
+    /// not be allowed now. A request that was decided before and is not open yet is judged when it opens.
     fn judge(&mut self) -> usize {
         self.shared.live.advance();
         let config = self.shared.current.load();
@@ -327,18 +329,18 @@ impl Reloader {
 
     fn warn_of_mounts(&mut self) {
         for file in mounts::mounted(self.seen.paths()) {
-            if !self.told_mounted.contains(&file) {
+            if !self.reported_mounted.contains(&file) {
                 let name = file.display();
                 tracing::warn!(
-                    "{name} is mounted by itself, as Kubernetes does for `subPath`: an update of its volume never reaches \
-                     it; mount the directory instead"
+                    "{name} is mounted as a single file, as Kubernetes does for `subPath`: an update of its volume never \
+                     reaches it; mount the directory instead"
                 );
-                self.told_mounted.insert(file);
+                self.reported_mounted.insert(file);
             }
         }
     }
 
-    /// What is wrong with the configuration as a whole.
+    /// A finding about the configuration as a whole.
     fn fault(&self, text: &str) -> Finding {
         Finding::error(self.file.as_deref().unwrap_or(Path::new("")), Place::START, text)
     }

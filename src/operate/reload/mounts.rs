@@ -1,7 +1,7 @@
 //! Files that are mount points of their own, as Kubernetes makes them for `subPath` and container engines for a single
-//! file: the mount holds on to one file, so a new one put in its place never shows.
+//! file: such a mount keeps one file, so a new file in its place is never seen.
 //!
-//! From `/proc/self/mountinfo` (proc_pid_mountinfo(5)). Not here: what is done about it; nothing can be.
+//! The source is `/proc/self/mountinfo` (proc_pid_mountinfo(5)). Not here: what to do about it; nothing can be done.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -12,7 +12,7 @@ const MOUNTINFO: &str = "/proc/self/mountinfo";
 /// The field of a line that holds the mount point, from 0.
 const MOUNT_POINT: usize = 4;
 
-/// Those of `files` that are mount points. Where /proc cannot be read, none is known to be.
+/// Those of `files` that are mount points. If /proc cannot be read, none is known.
 pub(super) fn mounted<'p>(files: impl Iterator<Item = &'p Path>) -> Vec<PathBuf> {
     let Ok(mountinfo) = std::fs::read(MOUNTINFO) else { return Vec::new() };
     // The kernel knows mounts by the path without symbolic links.
@@ -30,7 +30,7 @@ fn is_mount_point(mountinfo: &[u8], path: &Path) -> bool {
     points.map(unescaped).any(|point| point.as_bytes() == wanted)
 }
 
-/// The kernel writes blank, tab, newline and backslash as a backslash and three octal digits.
+/// Undoes the kernel's escapes: it writes blank, tab, newline and backslash as a backslash and three octal digits.
 fn unescaped(field: &[u8]) -> OsString {
     let mut name = Vec::with_capacity(field.len());
     let mut rest = field;

@@ -1,35 +1,35 @@
-//! What a running server cannot change: what it is bound to, and what its sockets speak.
+//! What a running server cannot change: the addresses that it is bound to, and the protocols of its sockets.
 //!
-//! A reload that changes it is refused whole: half a configuration in force would be nobody's. [`FIXED`] and
-//! [`FIXED_OF_A_LISTENER`] are all there is of it, beside which listeners there are.
+//! A reload with such a change is refused whole: nobody asked for half a configuration. [`FIXED`] and
+//! [`FIXED_OF_A_LISTENER`] list all such settings, apart from the list of listeners itself.
 
 use std::path::Path;
 
 use crate::config::{Config, Finding, Listener, Loaded, LogOutput, Place};
 
-/// A setting by its key, and what a configuration says of it; `None`: it is not there.
+/// A setting by its key, and its value in a configuration; `None`: it is not set.
 type Fixed<T> = (&'static str, fn(&T) -> Option<String>);
 
-/// What is fixed at start.
+/// Settings that are fixed at start.
 const FIXED: [Fixed<Config>; 3] = [
     ("admin.address", |config| Some(config.admin.address.to_string())),
     ("admin.proxy_protocol", |config| spoken(config.admin.proxy_protocol.as_ref())),
     ("access_log.output", |config| Some(output(&config.access_log.output))),
 ];
 
-/// What is fixed at start of each listener. A listener is the same as long as its name is.
+/// Settings of each listener that are fixed at start. A listener is the same as long as its name is.
 const FIXED_OF_A_LISTENER: [Fixed<Listener>; 3] = [
     ("address", |listener| Some(listener.address.to_string())),
     ("tls", |listener| spoken(listener.tls.as_ref())),
     ("proxy_protocol", |listener| spoken(listener.proxy_protocol.as_ref())),
 ];
 
-/// Whether it is there is fixed; what it says in detail can change.
+/// Whether the setting is there is fixed; its details can change.
 fn spoken<T>(setting: Option<T>) -> Option<String> {
     setting.map(|_| "spoken".to_owned())
 }
 
-/// Why `new`, read from `file`, cannot replace `old` without a restart: a finding for each setting, none if it can.
+/// Why `new`, read from `file`, cannot replace `old` without a restart: one finding for each setting, none if it can.
 pub(super) fn needed(old: &Config, new: &Loaded, file: &Path) -> Vec<Finding> {
     let mut told = Told { file, findings: Vec::new() };
     for (key, said) in FIXED {
@@ -44,13 +44,13 @@ fn listeners(old: &[Listener], new: &Loaded, told: &mut Told<'_>) {
     let Loaded { config: Config { listeners: new, .. }, places, .. } = new;
     let list = places.of_key("listeners");
     for gone in old.iter().filter(|listener| named(new, &listener.name).is_none()) {
-        told.needs(list, &format!("the listener `{}` is gone", gone.name));
+        told.needs(list, &format!("the listener `{}` was removed", gone.name));
     }
     for (index, listener) in new.iter().enumerate() {
         let place = |key: &str| places.of_key(&format!("listeners.{index}.{key}"));
         let name = &listener.name;
         let Some(before) = named(old, name) else {
-            told.needs(place("address"), &format!("the listener `{name}` is new"));
+            told.needs(place("address"), &format!("the listener `{name}` was added"));
             continue;
         };
         for (key, said) in FIXED_OF_A_LISTENER {
@@ -70,7 +70,7 @@ fn listeners(old: &[Listener], new: &Loaded, told: &mut Told<'_>) {
         before.sort();
         now.sort();
         if before == now {
-            // A running listener knows its settings by their place in the list.
+            // A running listener finds its settings by their position in the list.
             told.needs(list, "the order of the listeners changed");
         }
     }
@@ -96,8 +96,8 @@ impl Told<'_> {
     fn compare(&mut self, place: Place, what: &str, before: Option<String>, now: Option<String>) {
         match (before, now) {
             (before, now) if before == now => {}
-            (None, _) => self.needs(place, &format!("{what} is new")),
-            (_, None) => self.needs(place, &format!("{what} is gone")),
+            (None, _) => self.needs(place, &format!("{what} was added")),
+            (_, None) => self.needs(place, &format!("{what} was removed")),
             (Some(before), Some(now)) => {
                 self.needs(place, &format!("{what} changed from {before} to {now}"));
             }
@@ -145,10 +145,10 @@ access_log: {output: log}
             (
                 "name: a\n    address",
                 "address",
-                &["2:3: the listener `a` is gone", "2:14: the listener `127.0.0.1:1` is new"],
+                &["2:3: the listener `a` was removed", "2:14: the listener `127.0.0.1:1` was added"],
             ),
-            ("  - {name: b, address: 127.0.0.1:2}\n", "", &["2:3: the listener `b` is gone"]),
-            ("admin:", "  - {address: 127.0.0.1:9}\nadmin:", &["5:15: the listener `127.0.0.1:9` is new"]),
+            ("  - {name: b, address: 127.0.0.1:2}\n", "", &["2:3: the listener `b` was removed"]),
+            ("admin:", "  - {address: 127.0.0.1:9}\nadmin:", &["5:15: the listener `127.0.0.1:9` was added"]),
             (
                 "127.0.0.1:3",
                 "127.0.0.1:4",
@@ -212,15 +212,15 @@ access_log: {output: log}
         assert_eq!(
             texts(told(&silent.config, &speaking("10.0.0.0/8"))),
             [
-                "dir/egressd.yaml:4:5: error: `proxy_protocol` of the listener `b` is new",
-                "dir/egressd.yaml:5:8: error: `admin.proxy_protocol` is new",
+                "dir/egressd.yaml:4:5: error: `proxy_protocol` of the listener `b` was added",
+                "dir/egressd.yaml:5:8: error: `admin.proxy_protocol` was added",
             ]
         );
         assert_eq!(
             texts(told(&speaking("10.0.0.0/8").config, &silent)),
             [
-                "dir/egressd.yaml:4:5: error: `proxy_protocol` of the listener `b` is gone",
-                "dir/egressd.yaml:5:8: error: `admin.proxy_protocol` is gone",
+                "dir/egressd.yaml:4:5: error: `proxy_protocol` of the listener `b` was removed",
+                "dir/egressd.yaml:5:8: error: `admin.proxy_protocol` was removed",
             ]
         );
         assert_eq!(told(&speaking("10.0.0.0/8").config, &speaking("10.1.0.0/16")), Vec::<String>::new());

@@ -19,7 +19,7 @@ use crate::words::target::Target;
 const ADDRESSES: &str = "listeners: [{name: proxy, address: 127.0.0.1:0}]\nadmin: {address: 127.0.0.1:0}\n";
 const HUP: Rung = Rung { changed: false, requested: true, stop: false };
 
-/// A server that serves nobody, and its reloader.
+/// A server that accepts nothing, and its reloader.
 struct Bench {
     directory: TempDir,
     reloader: Reloader,
@@ -28,7 +28,7 @@ struct Bench {
 }
 
 impl Bench {
-    /// With `egressd.yaml` of the addresses and `rest`, and these files beside it.
+    /// With an `egressd.yaml` of the addresses and `rest`, and these files next to it.
     fn new(rest: &str, files: &[(&str, &str)]) -> Self {
         let directory = TempDir::new().expect("a directory");
         for (name, text) in files {
@@ -125,7 +125,7 @@ fn listed(rest: &str) -> String {
 #[test]
 fn each_way_of_changing_a_file_comes_into_force_or_is_refused_with_its_place() {
     type Change = fn(&Bench);
-    /// What became of it: in force with so many tunnels, or refused with this beginning.
+    /// The result: in force with so many tunnels, or refused with this beginning.
     type Became = Result<usize, &'static str>;
     let rows: &[(&str, Change, Became)] = &[
         ("nothing", |_| {}, Ok(3)),
@@ -181,14 +181,14 @@ fn each_way_of_changing_a_file_comes_into_force_or_is_refused_with_its_place() {
             }
         }
 
-        // And mended: by what was in force, or by something else.
+        // And fixed: back to the configuration in force, or to a different one.
         let _ = fs::remove_dir(bench.path("egressd.yaml"));
         for tunnels in [tunnels, 9] {
             bench.configure(&limit(tunnels));
             bench.reloader.turn(Rung::default());
             let now = bench.shared().current.load().limits.tunnels;
             let successful = bench.metric("egressd_config_last_reload_successful");
-            assert_eq!((now, bench.refused(), successful), (tunnels, Vec::new(), 1.0), "{what}, mended");
+            assert_eq!((now, bench.refused(), successful), (tunnels, Vec::new(), 1.0), "{what}, fixed");
         }
     }
 }
@@ -247,7 +247,7 @@ fn the_same_files_change_nothing_and_count_as_a_success() {
     assert!(Arc::ptr_eq(&before.config, &after.config));
     assert_eq!(before.since, after.since);
     assert!(after.last_reload.at >= before.last_reload.at && !Arc::ptr_eq(&before, &after));
-    assert_eq!(bench.shared().live.generation(), generation, "nobody is judged again");
+    assert_eq!(bench.shared().live.generation(), generation, "nothing is judged again");
 }
 
 #[test]
@@ -298,7 +298,7 @@ fn an_expiry_is_judged_once_at_its_moment_and_again_when_the_clock_was_put_back(
     let generation = bench.shared().live.generation();
     bench.reloader.turn(Rung::default());
     assert_eq!(bench.shared().live.generation(), generation, "once");
-    // As if the clock had stood at 2130 when it was judged last: the expiry of 2120 is still to come.
+    // As if the clock had been at 2130 when it was last judged: the expiry of 2120 is still to come.
     bench.reloader.judged = moment("2130-01-01T00:00:00Z");
     bench.reloader.turn(Rung::default());
     assert!(bench.reloader.judged <= Timestamp::now());
@@ -336,7 +336,7 @@ fn a_refusal_that_needs_a_second_try_gets_one() {
     bench.configure("limits: {tunnels: 0}\n");
     bench.reloader.turn(Rung::default());
     assert!(!bench.refused().is_empty() && !bench.reloader.seen.contents_differ());
-    // Long after it was read: a file that is written in the moment it is read is looked at again in any case.
+    // Long after it was read: a file that is written in the moment it is read is checked again in any case.
     let read_at = bench.reloader.read_at;
     let attempt = bench.shared().current.in_force();
     if let Some(long_ago) = read_at.checked_sub(RETRY) {
@@ -375,7 +375,7 @@ fn a_fault_while_reading_is_a_refusal_and_not_the_end_of_reading() {
         thread::sleep(Duration::from_millis(5));
     }
     let refused = shared.current.in_force().last_reload.refused[0].to_string();
-    assert!(refused.contains("egressd.yaml:1:1: error: a fault of egressd"), "{refused}");
+    assert!(refused.contains("egressd.yaml:1:1: error: a bug in egressd"), "{refused}");
     bell.stop();
     assert!(running.join().is_ok());
 }

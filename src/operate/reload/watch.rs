@@ -1,10 +1,10 @@
-//! The kernel's word that a file may have changed.
+//! Notifications from the kernel that a file may have changed.
 //!
-//! Directories are watched, not files: what is renamed over a file is another file. A path may lead through symbolic
-//! links, and in a Kubernetes volume it does: `egressd.yaml` → `..data/egressd.yaml`, `..data` → `..2026_01_31…`, and an
-//! update swaps `..data` alone. So the directory of every link on the way is watched as well, and the way is followed anew
-//! after each change. Where the kernel has no word (a network file system, no more watches) `files` finds it out by
-//! looking.
+//! Directories are watched, not files: a file that is renamed over another is a different file. A path may go through
+//! symbolic links, and in a Kubernetes volume it does: `egressd.yaml` → `..data/egressd.yaml`, `..data` →
+//! `..2026_01_31…`, and an update replaces only `..data`. So the directory of every link on the path is watched as
+//! well, and the path is followed anew after each change. If the kernel cannot notify (a network file system, no more
+//! watches), [`super::files`] notices changes by looking.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ffi::OsString;
@@ -20,25 +20,25 @@ use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 
 use super::bell::Bell;
 
-/// As many links as the kernel follows in one path.
+/// The kernel follows as many links in one path.
 const MAX_LINKS: usize = 40;
 
-/// Rings the bell when the kernel says that one of the followed files may have changed.
+/// Rings the bell when the kernel reports that one of the followed files may have changed.
 pub(super) struct Watch {
     watcher: Option<RecommendedWatcher>,
     heard: Arc<Mutex<Heard>>,
     directories: BTreeMap<PathBuf, Identity>,
-    /// Those that could not be, which is told once.
+    /// Directories that could not be watched; each is logged once.
     deaf: BTreeSet<PathBuf>,
 }
 
-/// A directory that was made anew is another one, and the watch of the old one says nothing of it. An inode's number alone
-/// comes back soon.
+/// A directory that was removed and made anew is a different one, and the watch of the old one does not report its
+/// changes. The inode number alone is not enough: it is soon reused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Identity {
     device: u64,
     inode: u64,
-    /// Where the file system knows it.
+    /// If the file system records it.
     born: Option<SystemTime>,
 }
 
@@ -49,7 +49,7 @@ impl Identity {
     }
 }
 
-/// Which events mean something: a directory may be busy with other files.
+/// Which events are relevant: other files in a directory may change often.
 #[derive(Debug, Default)]
 struct Heard {
     names: HashSet<OsString>,
@@ -58,8 +58,8 @@ struct Heard {
 
 impl Heard {
     fn means_something(&self, event: &Event) -> bool {
-        // Reading a file is an event too, and our own reading must not wake us. The end of writing is the one that says
-        // that a file is whole.
+        // Reading a file is an event too, and our own reading must not wake us. The end of writing shows that a file
+        // is complete.
         let read =
             matches!(event.kind, EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write));
         let ours = |path: &PathBuf| {
@@ -74,21 +74,23 @@ impl Watch {
         let heard = Arc::new(Mutex::new(Heard::default()));
         let for_watcher = Arc::clone(&heard);
         let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
-            // After an error anything may have happened.
+            // After an error, anything may have happened.
             if event.is_err() || event.is_ok_and(|event| lock(&for_watcher).means_something(&event)) {
                 bell.changed();
             }
         });
         let watcher = watcher
             .inspect_err(|error| {
-                tracing::warn!("no word of changed files from the kernel, looking instead: {error}")
+                tracing::warn!(
+                    "the kernel cannot report changed files; looking at them regularly instead: {error}"
+                )
             })
             .ok();
         Watch { watcher, heard, directories: BTreeMap::new(), deaf: BTreeSet::new() }
     }
 
-    /// Watches exactly the directories through which `files` are reached now. Tells whether there is a new one among
-    /// them: what happened there before is not heard of any more.
+    /// Watches exactly the directories on the current paths of `files`. Returns whether one of them is new: earlier
+    /// changes in it went unnoticed.
     pub(super) fn follow<'p>(&mut self, files: impl Iterator<Item = &'p Path>) -> bool {
         let Some(watcher) = &mut self.watcher else { return false };
         let entries: BTreeSet<PathBuf> = files.flat_map(way).collect();
@@ -102,7 +104,7 @@ impl Watch {
 
         for (directory, identity) in &self.directories {
             if wanted.get(directory) != Some(identity) {
-                // Of a directory that is gone the watch went with it.
+                // If the directory is gone, so is its watch.
                 let _ = watcher.unwatch(directory);
             }
         }
@@ -123,7 +125,7 @@ impl Watch {
                     if self.deaf.insert(directory.clone()) {
                         let directory = directory.display();
                         tracing::warn!(
-                            "no word of changes in {directory} from the kernel, looking instead: {error}"
+                            "the kernel cannot report changes in {directory}; looking at it regularly instead: {error}"
                         );
                     }
                 }
@@ -139,11 +141,11 @@ fn lock(heard: &Mutex<Heard>) -> MutexGuard<'_, Heard> {
     heard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Every directory entry on the way to `file` that may come to lead elsewhere: each symbolic link and the file itself,
-/// absolute and with no link before the last component. Where the way ends in nothing, the entry that is missing.
+/// Every directory entry on the path to `file` that may later point elsewhere: each symbolic link and the file itself,
+/// absolute and with no link before the last component. If the path ends early, the entry that is missing.
 fn way(file: &Path) -> Vec<PathBuf> {
     let mut entries = Vec::new();
-    // Without a current directory a relative path leads nowhere, and is not followed.
+    // Without a current directory, a relative path points nowhere, and is not followed.
     let Ok(absolute) = std::path::absolute(file) else { return entries };
     let mut ahead = components(&absolute);
     let mut at = PathBuf::from("/");
@@ -202,7 +204,7 @@ mod tests {
 
     use super::*;
 
-    /// Far more than the kernel's word takes.
+    /// Far longer than the kernel needs for a notification.
     const DEADLINE: Duration = Duration::from_secs(20);
 
     /// A directory whose own path has no links.
@@ -255,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kernel_s_word_comes_for_each_way_of_changing_a_file() {
+    fn the_kernel_reports_each_way_of_changing_a_file() {
         type Change = fn(&Path);
         let rows: &[(&str, Change)] = &[
             ("overwritten", |root| fs::write(root.join("plain"), "other").expect("written")),
@@ -343,7 +345,7 @@ mod tests {
         fs::create_dir(&inside).expect("made");
         assert!(watch.follow([&*file].into_iter()), "another directory of the same name");
         assert_ne!(watch.directories[&inside], first);
-        // Events of what was done so far may still come: they are taken for that of the writing at worst.
+        // Events of the earlier steps may still come: at worst they are taken for the event of the writing.
         while bell.wait(Duration::from_millis(100)).changed {}
         fs::write(&file, "text").expect("written");
         assert!(bell.wait(DEADLINE).changed, "heard again");

@@ -1,4 +1,4 @@
-//! `/api/decisions`: what was refused or failed of late, with what would let it pass, and all requests by rule.
+//! `/api/decisions`: what was recently refused or failed, with the rule that would allow it, and all requests by rule.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -17,13 +17,13 @@ use crate::words::target::Method;
 #[derive(Serialize)]
 pub(super) struct Decisions {
     now: Timestamp,
-    /// Requests since the start, those of policies that are gone included.
+    /// Requests since the start, including those of policies that were removed.
     verdicts: VerdictCounts,
-    /// Groups there are.
+    /// How many groups there are.
     total: usize,
-    /// What was refused or failed, the last one first.
+    /// What was refused or failed, the most recent first.
     refused: Vec<RefusedGroup>,
-    /// Series of `egressd_requests_total` there are.
+    /// How many series of `egressd_requests_total` there are.
     requests_total: usize,
     /// Those with the most requests.
     requests: Vec<RequestCount>,
@@ -34,7 +34,7 @@ struct RefusedGroup {
     /// `deny`, `error`, or `would_deny` of report mode.
     kind: &'static str,
     target: Option<String>,
-    /// `CONNECT` or `http`; none where the target is malformed or there was none.
+    /// `CONNECT` or `http`; none if the target is malformed or missing.
     method: Option<&'static str>,
     reason: &'static str,
     policy: Option<String>,
@@ -43,26 +43,26 @@ struct RefusedGroup {
     count: u64,
     first: Timestamp,
     last: Timestamp,
-    /// The last one's record in the log.
+    /// The id of the last one's record in the log.
     id: Option<String>,
-    /// Its client.
+    /// The last one's client.
     client: Option<String>,
     clients: Vec<String>,
     more_clients: bool,
     identity: Option<String>,
     sni: Option<String>,
-    /// The rules in force let it pass.
+    /// The rules in force allow it.
     allowed_now: bool,
     advice: String,
     allow: Option<Allow>,
 }
 
-/// What would let it pass.
+/// What would allow it.
 #[derive(Serialize)]
 struct Allow {
-    /// To be pasted into the list.
+    /// The line to paste into the list.
     line: String,
-    /// The rule alone, as it would stand in an allow file; none where it needs options.
+    /// The rule alone, as a line of an allow file; none if it needs options.
     rule: Option<String>,
     /// Where to paste it.
     place: String,
@@ -90,7 +90,7 @@ fn shown(group: Group, shared: &Shared, now: Timestamp) -> RefusedGroup {
     let policy = group.policy.as_deref();
     let remedy = match (&group.asked, group.cause) {
         (Asked::Target(target), Cause::Refused(reason)) => {
-            // What report mode let pass may have failed later: the rules lack the same.
+            // A request that report mode let pass may have failed later: the rules still lack the same.
             let by_rules = group.decision == Some(Decision::WouldDeny) && !reason.relaxed_by_report();
             let reason = if by_rules { Reason::HostNotAllowed } else { reason };
             config.policies.remedy(policy, reason, target, now)

@@ -1,7 +1,7 @@
 //! The JSON behind the status page: `/api/status`, `/api/tunnels`, `/api/decisions`, `/api/policy`.
 //!
-//! Each answer is bounded: lists have a `total` and are cut to `limit`. Everything is made off the workers, from
-//! snapshots and in chunks, so that no tunnel notices. Strings are as they are; whoever shows them escapes them.
+//! Each answer is bounded: lists have a `total` and are cut to `limit`. Everything is made outside the workers, from
+//! snapshots and in chunks, so that no tunnel notices. Strings are not escaped: code that shows them must escape them.
 
 mod decisions;
 mod policy;
@@ -14,7 +14,7 @@ use serde::Serialize;
 pub(super) use self::query::{Endpoint, Query};
 use crate::state::shared::Shared;
 
-/// The body. May take a while: not for a worker.
+/// The body. May take a while: do not call it on a worker.
 pub(super) fn answer(asked: Endpoint, query: &Query, shared: &Shared) -> Vec<u8> {
     match asked {
         Endpoint::Status => body(&status::of(shared)),
@@ -25,7 +25,7 @@ pub(super) fn answer(asked: Endpoint, query: &Query, shared: &Shared) -> Vec<u8>
 }
 
 fn body(answer: &impl Serialize) -> Vec<u8> {
-    // Maps with keys that are no text would fail, and there are none.
+    // It would fail for maps with keys that are not text, and there are none.
     let mut body = serde_json::to_vec(answer).unwrap_or_default();
     body.push(b'\n');
     body

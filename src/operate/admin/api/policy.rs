@@ -13,9 +13,9 @@ pub(super) struct Policies {
     sha256: String,
     since: Timestamp,
     policies: Vec<Shown>,
-    /// Rules there are, of all policies.
+    /// How many rules there are, in all policies.
     total: usize,
-    /// Of these, those that the filter takes.
+    /// How many of them match the filter.
     matching: usize,
     rules: Vec<Rule>,
 }

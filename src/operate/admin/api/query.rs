@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-/// Items of a list where nothing else is asked for.
+/// Items in a list if the query sets no limit.
 pub(super) const LIMIT: usize = 500;
 /// Items of a list at most: 2,000 tunnels are about 1 MB.
 pub(super) const MOST: usize = 2_000;
-/// Bytes of a text that a client or the configuration wrote and that has no bound of its own.
+/// Bytes kept of a text that a client or the configuration wrote and that has no bound of its own.
 const LONGEST: usize = 512;
 
 /// Which answer is asked for.
@@ -69,8 +69,8 @@ impl Query {
             if !asked.parameters().contains(&name) {
                 let known = asked.parameters().join(", ");
                 return Err(QueryError(match known.as_str() {
-                    "" => "there are no parameters here".to_owned(),
-                    known => format!("unknown parameter: there are {known}"),
+                    "" => "this path has no parameters".to_owned(),
+                    known => format!("unknown parameter: the known ones are {known}"),
                 }));
             }
             let value =
@@ -107,7 +107,7 @@ impl Query {
     }
 }
 
-/// `%41+b` as `A b`; None where it is no UTF-8 or broken.
+/// `%41+b` as `A b`; `None` if it is malformed or not UTF-8.
 fn decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
@@ -124,7 +124,7 @@ fn decoded(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// By what tunnels are put in order.
+/// The order of tunnels.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum TunnelOrder {
     Age,
@@ -176,14 +176,14 @@ mod tests {
             ("filter=%4", "filter: not UTF-8 in %-encoding"),
             ("filter=%+4", "filter: not UTF-8 in %-encoding"),
             ("order=up", "order: write asc or desc"),
-            ("verbose=1", "unknown parameter: there are limit, filter, sort, order"),
+            ("verbose=1", "unknown parameter: the known ones are limit, filter, sort, order"),
         ] {
             assert_eq!(parse(text).expect_err(text).to_string(), wrong);
         }
         assert!(parse("sort=x").expect_err("none").to_string().starts_with("sort: write one of age, "));
         assert_eq!(
             Query::parse("a=1", Endpoint::Status).expect_err("none").to_string(),
-            "there are no parameters here"
+            "this path has no parameters"
         );
     }
 

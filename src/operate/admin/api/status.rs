@@ -1,4 +1,4 @@
-//! `/api/status`: health, what is in force and since when, what wants attention, and the last hour.
+//! `/api/status`: health, the configuration in force and since when, what needs attention, and the last hour.
 
 use std::time::Duration;
 
@@ -15,11 +15,11 @@ use crate::state::in_force::InForce;
 use crate::state::shared::Shared;
 use crate::telemetry::metrics::VerdictCounts;
 
-/// Findings of a refused reload that are shown; the log has all.
+/// Findings of a refused reload that are shown; stderr has all of them.
 const FINDINGS: usize = 50;
-/// Rules that expire which are shown, the first first.
+/// Rules with an expiry that are shown, the earliest first.
 const EXPIRING: usize = 100;
-/// From so long before its moment on a rule or a certificate wants attention.
+/// A rule or a certificate needs attention from this long before it expires.
 const SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
 
 #[derive(Serialize)]
@@ -29,7 +29,7 @@ pub(super) struct Status {
     instance: String,
     now: Timestamp,
     started: Timestamp,
-    /// Why `/readyz` says no; none: it says yes.
+    /// Why `/readyz` answers 503; none if it answers 200.
     not_ready: Option<&'static str>,
     draining: bool,
     config: Configuration,
@@ -39,7 +39,7 @@ pub(super) struct Status {
     tunnels: usize,
     exchanges: usize,
     verdicts: VerdictCounts,
-    /// What is probably wrong, a line each.
+    /// What is probably wrong, one line each.
     warnings: Vec<String>,
     expiring: Expiring,
     history: History,
@@ -49,7 +49,7 @@ pub(super) struct Status {
 struct Configuration {
     sha256: String,
     since: Timestamp,
-    /// The embedded default is in force: no file was named.
+    /// The built-in configuration is in force: no file was given.
     default: bool,
     files: Vec<String>,
     policies: usize,
@@ -61,7 +61,7 @@ struct Configuration {
 struct LastReload {
     at: Timestamp,
     successful: bool,
-    /// Findings there were.
+    /// How many findings there were.
     total: usize,
     findings: Vec<Told>,
 }
@@ -88,7 +88,7 @@ struct Listener {
 
 #[derive(Serialize)]
 struct Limits {
-    /// What the configuration says, or less where the descriptors carry less.
+    /// The configured number, or less if the descriptors allow less.
     tunnels: usize,
     tunnels_configured: usize,
     descriptors: u64,
@@ -107,7 +107,7 @@ struct Log {
 
 #[derive(Serialize)]
 struct Expiring {
-    /// Rules that expire, those that have expired included.
+    /// How many rules have an expiry, including expired ones.
     total: usize,
     rules: Vec<Rule>,
 }
@@ -194,7 +194,7 @@ fn limits(config: &Config, shared: &Shared) -> Limits {
     }
 }
 
-/// From Linux 6.2 on the directory's size is their number; before that they are counted.
+/// From Linux 6.2 on, the directory's size is their number; before that they are counted.
 fn open_descriptors() -> Option<u64> {
     const DIRECTORY: &str = "/proc/self/fd";
     match std::fs::metadata(DIRECTORY).ok()?.len() {
@@ -219,7 +219,7 @@ fn log(config: &Config, shared: &Shared) -> Log {
 }
 
 fn expiring(config: &Config) -> Expiring {
-    // Nearly always none, and there may be a million to look through.
+    // There are nearly always none, and up to a million rules to search.
     if config.policies.next_expiry(Timestamp::MIN).is_none() {
         return Expiring { total: 0, rules: Vec::new() };
     }
@@ -237,17 +237,20 @@ fn warnings(config: &Config, shared: &Shared, expiring: &Expiring, now: Timestam
         }
     }
     if config.files.is_empty() {
-        warnings.push("the embedded default is in force: no configuration was named".to_owned());
+        warnings.push("the built-in configuration is in force: no file was given".to_owned());
     }
     if config.limits.tunnels > shared.tunnels_carried {
         warnings.push(format!(
-            "the descriptors ({}) carry {} tunnels, not the {} of limits.tunnels: raise the hard limit of open files",
-            shared.descriptors, shared.tunnels_carried, config.limits.tunnels
+            "tunnel limit reduced to {}: open-file limit {} is too low for limits.tunnels ({}); raise the hard limit",
+            shared.tunnels_carried, shared.descriptors, config.limits.tunnels
         ));
     }
     let counts = shared.log.counts();
     if counts.lost > 0 {
-        warnings.push(format!("{} access log records are lost", counts.lost));
+        warnings.push(match counts.lost {
+            1 => "1 access log record was lost".to_owned(),
+            more => format!("{more} access log records were lost"),
+        });
     }
     for listener in &config.listeners {
         let expires = listener.tls.as_ref().map(|tls| tls.server.expires());

@@ -1,7 +1,8 @@
 //! `/api/tunnels`: what is open now.
 //!
-//! The registry is gone through in its own chunks, of which each holds one lock for a moment; then the tunnels that are
-//! asked for are picked, and only these are written. A rate is not kept for a tunnel: who polls has two readings.
+//! The registry is read chunk by chunk, and each chunk holds one lock for a moment. Then the tunnels that the query
+//! asks for are picked, and only these are written. No rate is kept for a tunnel: a client that polls can compute it
+//! from two answers.
 
 use std::cmp::Ordering;
 use std::net::IpAddr;
@@ -15,7 +16,8 @@ use crate::state::live::{self, Live};
 use crate::words::target::{Host, Name};
 
 impl TunnelOrder {
-    /// A number where it may move while tunnels are compared: taken once, or there is no order at all.
+    /// A number that may change while tunnels are compared: it is read once, because otherwise there would be no order
+    /// at all.
     fn number(self, tunnel: &live::Tunnel) -> u64 {
         let (sent, received) = (tunnel.meter.sent(), tunnel.meter.received());
         match self {
@@ -60,7 +62,7 @@ pub(super) struct Tunnels {
     now: Timestamp,
     /// Open now.
     total: usize,
-    /// Of these, those that the filter takes.
+    /// How many of them match the filter.
     matching: usize,
     tunnels: Vec<TunnelRow>,
 }
@@ -83,9 +85,9 @@ struct TunnelRow {
     age_seconds: f64,
     sent: u64,
     received: u64,
-    /// What report mode let pass.
+    /// The reason that report mode ignored.
     would_deny: Option<&'static str>,
-    /// What it was told to end with, while it is closing.
+    /// The ending it was given, while it is closing.
     ending: Option<&'static str>,
 }
 

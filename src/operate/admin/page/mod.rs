@@ -1,7 +1,7 @@
-//! The status page: one document that holds its style and its script, put together once.
+//! The status page: one document with its style and its script, put together once.
 //!
-//! The script builds everything from `/api` as text, never as markup; the Content-Security-Policy names the script and
-//! the style by hash, so that nothing else would run even if something slipped in. Not here: the numbers (`api`).
+//! The script builds everything from `/api` as text, never as markup. The Content-Security-Policy names the script and
+//! the style by hash, so nothing else would run even if something got in. Not here: the numbers ([`super::api`]).
 
 use std::sync::LazyLock;
 
@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 const HTML: &str = include_str!("page.html");
 const CSS: &str = include_str!("page.css");
-/// In the order of running.
+/// In the order in which they run.
 const SCRIPTS: [&str; 5] = [
     include_str!("text.js"),
     include_str!("plots.js"),
@@ -20,20 +20,20 @@ const SCRIPTS: [&str; 5] = [
     include_str!("page.js"),
 ];
 
-/// What is sent for `/`.
+/// The reply to `/`.
 pub(super) struct Document {
     pub(super) html: String,
     pub(super) security_policy: String,
 }
 
-/// The one document there is.
+/// The only document.
 pub(super) fn document() -> &'static Document {
     static DOCUMENT: LazyLock<Document> = LazyLock::new(put_together);
     &DOCUMENT
 }
 
 fn put_together() -> Document {
-    // One scope for all of it, and none of it in the window.
+    // One scope for all of it, with nothing in `window`.
     let script = format!("(() => {{\n\"use strict\";\n{}}})();\n", SCRIPTS.concat());
     let html = HTML.replacen("/*style*/", CSS, 1).replacen("/*script*/", &script, 1);
     // connect-src: its own /api. img-src: the empty icon, without which browsers ask for /favicon.ico.
@@ -46,7 +46,7 @@ fn put_together() -> Document {
     Document { html, security_policy }
 }
 
-/// The hash as CSP writes it.
+/// The hash in CSP's notation.
 fn source(text: &str) -> String {
     format!("'sha256-{}'", STANDARD.encode(Sha256::digest(text)))
 }
@@ -61,7 +61,7 @@ mod tests {
         assert!(!html.contains("/*style*/") && !html.contains("/*script*/"));
         assert_eq!(html.matches("<script>").count(), 1);
         assert_eq!(html.matches("<style>").count(), 1);
-        // SVG's namespace is a name and no address.
+        // SVG's namespace is a name, not an address.
         let elsewhere = html.replace("http://www.w3.org/2000/svg", "");
         for reference in ["://www", "src=", "@import", "url("] {
             assert!(!elsewhere.contains(reference), "{reference}: nothing from elsewhere");

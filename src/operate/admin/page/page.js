@@ -1,4 +1,4 @@
-// Asks again and again, and says when what is shown is no longer current.
+// Asks again and again, and says when the data shown is no longer current.
 
 const EVERY = 3000;
 const HIDDEN = 60000;
@@ -34,7 +34,7 @@ function tunnelsPath() {
   return `/api/tunnels?${query}`;
 }
 
-// An answer that a later question has overtaken is not shown.
+// If there is a later question already, this answer is not shown.
 async function refreshTunnels() {
   const mine = ++turn;
   const filter = byId("tunnel-filter").value.trim();
@@ -74,7 +74,7 @@ async function refresh() {
   age();
 }
 
-// Whether what is shown is current, told each second.
+// Shows each second whether the data is current.
 function age() {
   const old = Date.now() - answered;
   const stale = failures > 0 && (answered === 0 || old > STALE);
@@ -82,7 +82,7 @@ function age() {
   byId("stale").hidden = !stale;
   document.body.classList.toggle("is-stale", stale);
   if (!stale) return;
-  tell(byId("stale"), answered === 0 ? `No answer yet: ${shown(why)}` : `Not current: the last answer is of ${instant(answered)}. ${shown(why)}`);
+  tell(byId("stale"), answered === 0 ? `No answer yet: ${shown(why)}` : `Not current: the last answer is from ${instant(answered)}. ${shown(why)}`);
   byId("health").className = "bad";
   tell(byId("health-word"), "no answer");
 }

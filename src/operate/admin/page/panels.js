@@ -1,11 +1,11 @@
-// What stands on the page, from what `/api` says.
+// The content of the page, from the answers of `/api`.
 
 const plots = {
   tunnels: new Plot({ title: "Open tunnels", shape: "lines", format: number, ceiling: top, least: 4,
     series: [{ word: "open", value: (sample) => sample.tunnels }] }),
   setup: new Plot({ title: "Tunnel setup", shape: "lines", format: seconds, least: 0.001,
     series: [{ word: "median", value: (sample) => sample.setup_p50 }, { word: "99 %", value: (sample) => sample.setup_p99 }] }),
-  bytes: new Plot({ title: "Bytes a second", shape: "lines", format: (value) => `${bytes(value)}/s`, ceiling: topOfBytes, least: 1024,
+  bytes: new Plot({ title: "Bytes per second", shape: "lines", format: (value) => `${bytes(value)}/s`, ceiling: topOfBytes, least: 1024,
     series: [{ word: "sent", value: (sample) => sample.sent / 10 }, { word: "received", value: (sample) => sample.received / 10 }] }),
   denials: new Plot({ title: "Refused and failed", shape: "bars", format: number, least: 4,
     series: [{ word: "denied", value: (sample) => sample.denied }, { word: "failed", value: (sample) => sample.failed },
@@ -25,13 +25,13 @@ function showPlots(status) {
     : { text: "–", small: "none yet" });
   plots.bytes.update(samples, end, last
     ? { text: `${bytes(last.sent / 10)}/s`, small: `sent, ${bytes(last.received / 10)}/s received` }
-    : { text: "–", small: "first sample in 10 s" });
+    : { text: "–", small: "first sample after 10 s" });
   const denied = sum((sample) => sample.denied);
   const failed = sum((sample) => sample.failed);
   plots.denials.update(samples, end, { text: number(denied), small: `denied, ${number(failed)} failed this hour` });
 }
 
-const WORDS = { draining: "draining: on its way out", log_unavailable: "the access log cannot be written" };
+const WORDS = { draining: "draining: shutting down", log_unavailable: "the access log cannot be written" };
 
 function showStatus(status) {
   const name = shown(status.instance);
@@ -55,7 +55,7 @@ function showReload({ config, now }) {
   const reload = config.last_reload;
   byId("refused-reload").hidden = reload.successful;
   if (reload.successful) return;
-  tell(byId("reload-told"), `${config.sha256.slice(0, 12)}, which is in force since ${instant(config.since)}, stays. Tried ${ago(reload.at, now)}.`);
+  tell(byId("reload-told"), `Configuration ${config.sha256.slice(0, 12)} stays in force, since ${instant(config.since)}. Last attempt: ${ago(reload.at, now)}.`);
   reconcile(byId("findings"), reload.findings, (one) => `${one.file}:${one.line}:${one.column}:${one.text}`,
     (one) => make("li", { class: one.severity },
       make("code", { class: "where" }, shown(`${one.file}:${one.line}:${one.column}`)), ` ${one.severity}: `, shown(one.text)),
@@ -70,9 +70,9 @@ function showFacts({ config, listeners, limits, access_log: log, now, exchanges,
   });
   const facts = [
     ["In force", `${config.sha256.slice(0, 12)} since ${instant(config.since)}, for ${lasting(since(config.since, now))}`],
-    ["Last looked at", `${instant(config.last_reload.at)}: ${config.last_reload.successful ? "accepted" : "refused"}`],
+    ["Last reload", `${instant(config.last_reload.at)}: ${config.last_reload.successful ? "accepted" : "refused"}`],
     ["SHA-256", config.sha256],
-    ["Files", config.default ? "none: the embedded default" : config.files.join(", ")],
+    ["Files", config.default ? "none: the built-in configuration" : config.files.join(", ")],
     ["Policies", `${many(config.policies, "policy", "policies")}, ${many(config.rules, "rule")}`],
     ["Listeners", described.join("; ")],
     ["Descriptors", limits.descriptors_open === null ? `${number(limits.descriptors)} at most`
@@ -122,7 +122,7 @@ function showExpiring({ expiring: list, listeners, now }) {
 
 const rates = new Map();
 
-// Bytes a second since the answer before.
+// Bytes per second since the previous answer.
 function measure(answer) {
   const at = Date.parse(answer.now);
   const open = new Set();
@@ -141,8 +141,8 @@ const tunnels = new Table({
   label: "Open tunnels", sorted: "age", descending: false, keyOf: (item) => item.id, onSort: () => refreshTunnels().catch(() => {}),
   columns: [
     { key: "target", label: "Target", sort: (item) => item.target, cell: (item) => {
-      const notes = [item.scheme === "tcp" && "tcp, not looked into", item.would_deny && `report mode: ${item.would_deny}`,
-        item.sni && !item.target.startsWith(`${item.sni}:`) && `server name ${shown(item.sni)}`, item.by_parent && "by the parent proxy",
+      const notes = [item.scheme === "tcp" && "opaque tunnel, content not inspected", item.would_deny && `report mode: ${item.would_deny}`,
+        item.sni && !item.target.startsWith(`${item.sni}:`) && `server name ${shown(item.sni)}`, item.by_parent && "through the parent proxy",
         item.ending && `ending: ${item.ending}`].filter(Boolean);
       return notes.length ? make("span", {}, foreign(item.target), " ", make("span", { class: "quiet" }, notes.join(", "))) : foreign(item.target);
     } },
@@ -164,11 +164,11 @@ function showTunnels(answer, filter) {
   const [cut, sifted] = [answer.tunnels.length < answer.matching, filter !== ""];
   tell(byId("tunnels-count"), [
     cut && `${number(answer.tunnels.length)} shown of`,
-    sifted ? `${number(answer.matching)} that fit of ${number(answer.total)}` : number(answer.total),
+    sifted ? `${number(answer.matching)} matching of ${number(answer.total)}` : number(answer.total),
   ].filter(Boolean).join(" "));
   byId("tunnel-table").hidden = answer.tunnels.length === 0;
   byId("tunnels-none").hidden = answer.tunnels.length > 0;
-  tell(byId("tunnels-none"), sifted ? `None of ${many(answer.total, "tunnel")} fits the filter.` : "No tunnel is open.");
+  tell(byId("tunnels-none"), sifted ? `None of ${many(answer.total, "tunnel")} matches the filter.` : "No tunnel is open.");
 }
 
 const KINDS = { deny: "denied", would_deny: "would be denied", error: "failed" };
@@ -216,7 +216,7 @@ function fillDenial(row, group, now) {
       make("span", { class: `tag ${group.kind}` }, KINDS[group.kind] ?? group.kind),
       group.target === null ? make("span", { class: "meta" }, "no request") : foreign(way + group.target),
       make("code", { class: "tag" }, group.reason),
-      ...(group.allowed_now ? [make("span", { class: "tag ok" }, "allowed by now")] : []));
+      ...(group.allowed_now ? [make("span", { class: "tag ok" }, "allowed now")] : []));
     fillRemedy(remedy, group);
   }
   tell(why, shown(group.advice));
@@ -235,7 +235,7 @@ function fillRemedy(remedy, group) {
     ...warnings.map((warning) => make("p", { class: "caution" }, shown(warning))));
 }
 
-// Without https a browser hides its clipboard from pages: then a selection is copied.
+// Without https a browser does not give pages its clipboard: then a selection is copied.
 async function copy(line, place, warnings) {
   let done = false;
   try {
@@ -251,8 +251,8 @@ async function copy(line, place, warnings) {
     field.remove();
     focused?.focus();
   }
-  const mind = warnings.length ? ` Mind: ${warnings.join("; ")}.` : "";
-  toast(done ? `Copied: ${line} Paste it ${place}.${mind}` : `Could not copy. The line is: ${line}`);
+  const warning = warnings.length ? ` Warning: ${warnings.join("; ")}.` : "";
+  toast(done ? `Copied: ${line} Paste it ${place}.${warning}` : `Could not copy. The line is: ${line}`);
 }
 
 let hiding = 0;
@@ -275,8 +275,8 @@ const policies = new Table({
   ],
 });
 
-// What stands beside a rule: notes as they are, every other option with its key. A number is one of bytes, a moment has
-// a `T` behind its day, and what is left out is null, false or an empty list.
+// The notes of a rule: notes as they are, every other option with its key. A number is a number of bytes, a time has a
+// `T` after its day, and an option that is not set is null, false or an empty list.
 const NOTES = ["name", "description", "owner", "ticket"];
 
 function notesOf({ policy, list, rule, label, source, ...options }) {
@@ -306,5 +306,5 @@ function showPolicy(answer, filter) {
   policies.show(answer.policies);
   rules.show(answer.rules);
   const shownOf = answer.rules.length < answer.matching ? `${number(answer.rules.length)} shown of ` : "";
-  tell(byId("rules-count"), filter ? `${shownOf}${number(answer.matching)} that fit of ${many(answer.total, "rule")}` : `${shownOf}${many(answer.total, "rule")}`);
+  tell(byId("rules-count"), filter ? `${shownOf}${number(answer.matching)} matching of ${many(answer.total, "rule")}` : `${shownOf}${many(answer.total, "rule")}`);
 }

@@ -18,7 +18,7 @@ function top(value) {
   return [1, 2, 2.5, 5, 10].map((step) => step * power).find((step) => step >= value) ?? value;
 }
 
-// 1024-based, or the scale of a plot of bytes has odd numbers.
+// 1024-based, because otherwise the scale of a plot of bytes would have odd numbers.
 function topOfBytes(value) {
   let unit = 1;
   while (value / unit >= 1024) unit *= 1024;
@@ -85,7 +85,7 @@ class Plot {
         piece.push(`${this.x(sample).toFixed(1)} ${this.y(value).toFixed(1)}`);
       }
       if (piece.length) pieces.push(piece);
-      // A lonely point is a short stroke.
+      // A single point is a short stroke.
       const path = pieces.map((points) => `M${points.join("L")}${points.length === 1 ? "h.6" : ""}`).join("");
       if (index === 0 && pieces.length === 1 && pieces[0].length > 1) {
         const points = pieces[0];
@@ -113,7 +113,7 @@ class Plot {
     return paths.map((d, index) => svg("path", { class: `bar ${this.classes[index]}`, d }));
   }
 
-  // The sample under the pointer, told in the legend.
+  // Shows the sample under the pointer in the legend.
   point(event) {
     this.pointed = event;
     this.picture.querySelector(".cursor")?.remove();

@@ -1,4 +1,4 @@
-// Tables whose columns can be sorted, by click and by key; on a phone each row is a card.
+// Tables whose columns can be sorted, by mouse and by keyboard; on a phone each row is a card.
 
 // `columns`: [{key, label, number, cell(item) → text or element, sort(item)}]; without `sort` a column cannot be sorted.
 class Table {
@@ -19,7 +19,7 @@ class Table {
       row.append(header);
     }
     this.body = make("tbody", { role: "rowgroup" });
-    // The roles are said outright: as cards, for CSS they are no table any more.
+    // The roles are explicit: displayed as cards, CSS no longer treats them as a table.
     this.element = make("table", { role: "table", "aria-label": label }, make("thead", { role: "rowgroup" }, row), this.body);
     this.mark();
   }

@@ -1,4 +1,4 @@
-// Elements and words. Everything shown goes through `textContent`: nothing is ever read as markup.
+// Elements and texts. Everything shown goes through `textContent`: nothing is ever read as markup.
 
 const byId = (id) => document.getElementById(id);
 
@@ -18,19 +18,19 @@ function set(element, properties) {
   }
 }
 
-// Only where it changes: a selection, the focus and a screen reader stay undisturbed.
+// Only if it changes: a selection, the focus and a screen reader stay undisturbed.
 function tell(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-// What strangers wrote: invisible characters, those that turn the direction, and controls are shown as what they are.
+// Text from untrusted clients: invisible characters, bidirectional controls and other controls are shown as escapes.
 function shown(text) {
   return String(text).replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Co}\p{Cn}]/gu, (c) => "\\u{" + c.codePointAt(0).toString(16) + "}");
 }
 
 const foreign = (text, tag = "code") => make(tag, { class: tag === "code" ? "" : "foreign" }, shown(text));
 
-// Children by key: those that stay are kept, so that the focus stays, too.
+// Updates children by key: those that stay are kept, so that the focus stays, too.
 const kept = new WeakMap();
 
 function reconcile(parent, items, keyOf, create, update) {
@@ -78,7 +78,7 @@ function lasting(value) {
 
 const since = (moment, now) => (Date.parse(now) - Date.parse(moment)) / 1000;
 
-// One unit is enough for what is past.
+// One unit is enough for times in the past.
 function ago(moment, now) {
   const value = since(moment, now);
   if (value < 1) return "just now";
@@ -87,5 +87,5 @@ function ago(moment, now) {
   return value < 172800 ? `${Math.floor(value / 3600)} h ago` : `${Math.floor(value / 86400)} d ago`;
 }
 
-// 2026-11-25 20:14:03 UTC: as the log has it, and not as the reader's clock.
+// 2026-11-25 20:14:03 UTC: as in the log, and not in the reader's time zone.
 const instant = (moment) => `${new Date(moment).toISOString().slice(0, 19).replace("T", " ")} UTC`;
