@@ -143,7 +143,7 @@ async fn pass(
         client.vpc_endpoint = header.vpc_endpoint;
     }
     let address = client.address.ip();
-    let presence = shared.limits.enter(address, per_client, Instant::now()).map_err(|Crowded { most, first }| {
+    let presence = shared.occupancy.enter(address, per_client, Instant::now()).map_err(|Crowded { most, first }| {
         if first {
             tracing::warn!(
                 "listener {}: {address} has {most} connections open, the most that limits.tunnels_per_client allows: \

@@ -57,7 +57,7 @@ pub(crate) async fn serve<'s>(
         let limits = head_limits(&shared.current.load().limits);
         let read = next_head(&mut stream, &mut buffer, limits, first, shared).await;
         // Taken after the head was read: a connection may have been open since before a reload.
-        let judge = shared.judge();
+        let snapshot = shared.snapshot();
         let asks = match &read {
             Ok(Some(head)) => Asks::of(head),
             Ok(None) => {
@@ -73,7 +73,7 @@ pub(crate) async fn serve<'s>(
             listener.accepted(connected.peer);
             first = false;
         }
-        let mut request = Request::new(shared, &judge.config, listener, &connected, asks);
+        let mut request = Request::new(shared, &snapshot.config, listener, &connected, asks);
         let head = match read {
             Ok(Some(head)) => head,
             Ok(None) | Err(HeadError::Gone) => {
@@ -84,7 +84,7 @@ pub(crate) async fn serve<'s>(
                 let body = refused.method != Some(http::Method::HEAD);
                 let mut refused = Refused { reason: refused.reason, advice: refused.detail.into_owned() };
                 // Otherwise a client that sends malformed requests could fill the log at any rate.
-                if let Err(reason) = admit::within_rate(&request, &judge.config, shared) {
+                if let Err(reason) = admit::within_rate(&request, &snapshot.config, shared) {
                     refused = reason.into();
                 }
                 refuse(stream, request, refused, body).await;
@@ -96,7 +96,7 @@ pub(crate) async fn serve<'s>(
             refuse(stream, request, reason.into(), body).await;
             return None;
         }
-        let basic_auth = listener.settings(&judge.config).basic_auth.clone();
+        let basic_auth = listener.settings(&snapshot.config).basic_auth.clone();
         if let Some(basic_auth) = basic_auth {
             let proven =
                 authenticate::prove(&head, &basic_auth, &connected, &mut stream, &mut buffer, shared);
@@ -125,7 +125,7 @@ pub(crate) async fn serve<'s>(
         } else {
             client = Arc::clone(&connected);
         }
-        let slot = match admit::take_slot(&request, &judge.config, shared) {
+        let slot = match admit::take_slot(&request, &snapshot.config, shared) {
             Ok(slot) => slot,
             Err(reason) => {
                 refuse(stream, request, reason.into(), body).await;
@@ -133,10 +133,11 @@ pub(crate) async fn serve<'s>(
             }
         };
         if let RequestTarget::Authority(target) = head.target {
-            return Box::pin(tunnel::establish(stream, buffer, target, request, judge, slot, shared)).await;
+            return Box::pin(tunnel::establish(stream, buffer, target, request, snapshot, slot, shared))
+                .await;
         }
         let connection = Connection { stream: &mut stream, buffer: &mut buffer, kept: &mut kept };
-        match Box::pin(exchange::serve(connection, head, request, judge, shared)).await {
+        match Box::pin(exchange::serve(connection, head, request, snapshot, shared)).await {
             After::NextHead => drop(slot),
             After::Refuse(request, refused) => {
                 refuse(stream, request, refused, body).await;

@@ -26,8 +26,8 @@ use crate::state::budgets::Budgets;
 use crate::state::drain::Drain;
 use crate::state::history::History;
 use crate::state::in_force::Current;
-use crate::state::limits::Limits;
-use crate::state::limits::connections::Open;
+use crate::state::limits::Occupancy;
+use crate::state::limits::connections::OpenConnections;
 use crate::state::listener::Listener;
 use crate::state::live::Live;
 use crate::state::passwords::{PasswordLimits, PasswordVerifier};
@@ -145,11 +145,11 @@ impl Server {
             route: ArcSwap::new(Arc::clone(&prepared.route)),
             own: OwnAddresses::new(own),
             budgets: Budgets::new(),
-            limits: Limits::new(Instant::now()),
+            occupancy: Occupancy::new(Instant::now()),
             descriptors,
             tunnels_carried: allowed.tunnels,
             passwords,
-            connections: Open::new(0),
+            connections: OpenConnections::new(0),
             live,
             log,
             metrics: Arc::new(metrics),

@@ -38,7 +38,7 @@ pub(crate) fn take_slot(request: &Request<'_>, config: &Config, shared: &Shared)
         per_client: config.limits.tunnels_per_client,
         per_second: config.limits.requests_per_second_per_client,
     };
-    shared.limits.take(request.client().address.ip(), caps, Instant::now())
+    shared.occupancy.take(request.client().address.ip(), caps, Instant::now())
 }
 
 /// Counts a request that is refused anyway against its client's rate.
@@ -50,5 +50,5 @@ pub(crate) fn take_slot(request: &Request<'_>, config: &Config, shared: &Shared)
 /// [`Reason::ClientRateLimited`].
 pub(crate) fn within_rate(request: &Request<'_>, config: &Config, shared: &Shared) -> Result<(), Reason> {
     let per_second = config.limits.requests_per_second_per_client;
-    shared.limits.count(request.client().address.ip(), per_second, Instant::now())
+    shared.occupancy.count(request.client().address.ip(), per_second, Instant::now())
 }

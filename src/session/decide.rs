@@ -16,7 +16,7 @@ use crate::rules::{AddressDenial, Admitted, Denial, HttpRequest, Permit};
 use crate::session::refuse::Refused;
 use crate::session::request::Request;
 use crate::state::live::Registration;
-use crate::state::shared::{Judge, Shared};
+use crate::state::shared::{Shared, Snapshot};
 use crate::words::outcome::Reason;
 use crate::words::target::Target;
 
@@ -31,7 +31,7 @@ pub(crate) struct Wanted<'w> {
 /// What the rules allowed, and by which configuration.
 pub(crate) struct Decided {
     pub(crate) permit: Permit,
-    pub(crate) judge: Judge,
+    pub(crate) snapshot: Snapshot,
 }
 
 impl Decided {
@@ -40,24 +40,24 @@ impl Decided {
     /// # Errors
     /// [`AddressDenial`].
     pub(crate) fn admit(&self, address: IpAddr) -> Result<Admitted, AddressDenial> {
-        self.judge.config.policies.admit(&self.permit, address)
+        self.snapshot.config.policies.admit(&self.permit, address)
     }
 }
 
-/// Decides by `judge`; the request remembers the configuration and the result.
+/// Decides by the configuration in `snapshot`; the request remembers the configuration and the result.
 ///
 /// # Errors
 /// The refusal.
 pub(crate) fn decide(
     wanted: Wanted<'_>,
     request: &mut Request<'_>,
-    judge: Judge,
+    snapshot: Snapshot,
 ) -> Result<Decided, Refused> {
-    request.judged_by(&judge.config);
-    match ask(wanted, request, &judge) {
+    request.judged_by(&snapshot.config);
+    match ask(wanted, request, &snapshot) {
         Ok(permit) => {
             request.permitted(&permit);
-            Ok(Decided { permit, judge })
+            Ok(Decided { permit, snapshot })
         }
         Err(denial) => {
             request.denied(&denial);
@@ -75,11 +75,11 @@ pub(crate) fn decide_now(
     request: &mut Request<'_>,
     shared: &Shared,
 ) -> Result<Decided, Refused> {
-    decide(wanted, request, shared.judge())
+    decide(wanted, request, shared.snapshot())
 }
 
-fn ask(wanted: Wanted<'_>, request: &Request<'_>, judge: &Judge) -> Result<Permit, Denial> {
-    let policies = &judge.config.policies;
+fn ask(wanted: Wanted<'_>, request: &Request<'_>, snapshot: &Snapshot) -> Result<Permit, Denial> {
+    let policies = &snapshot.config.policies;
     let permit = policies.decide(wanted.target, request.client(), Timestamp::now())?;
     if let Some(http) = &wanted.http {
         policies.decide_request(&permit, http)?;

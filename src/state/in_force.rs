@@ -14,7 +14,7 @@ use crate::config::{Config, Finding};
 #[derive(Debug)]
 pub struct Current(ArcSwap<InForce>);
 
-/// One snapshot.
+/// One state of it, which never changes.
 #[derive(Debug)]
 pub struct InForce {
     /// The configuration.

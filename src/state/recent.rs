@@ -32,7 +32,7 @@ const LONGEST: usize = 256;
 
 /// What was asked for.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub enum Asked {
+pub enum AskedFor {
     /// A canonical target.
     Target(Target),
     /// Not a valid target, in printable ASCII.
@@ -41,12 +41,12 @@ pub enum Asked {
     Nothing,
 }
 
-impl fmt::Display for Asked {
+impl fmt::Display for AskedFor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Asked::Target(target) => target.fmt(f),
-            Asked::Malformed(text) => f.write_str(text),
-            Asked::Nothing => f.write_str("-"),
+            AskedFor::Target(target) => target.fmt(f),
+            AskedFor::Malformed(text) => f.write_str(text),
+            AskedFor::Nothing => f.write_str("-"),
         }
     }
 }
@@ -78,7 +78,7 @@ pub struct Refusal<'a> {
     pub sni: Option<&'a str>,
 }
 
-/// [`Asked`], borrowed.
+/// [`AskedFor`], borrowed.
 #[derive(Clone, Copy, Debug)]
 pub enum Asking<'a> {
     /// A canonical target.
@@ -103,7 +103,7 @@ pub struct Group {
     /// Why.
     pub cause: Cause,
     /// What was asked for.
-    pub asked: Asked,
+    pub asked: AskedFor,
     /// How often.
     pub count: u64,
     /// The first time.
@@ -158,9 +158,9 @@ impl Recent {
 impl Table {
     fn note(&mut self, refusal: &Refusal<'_>) {
         let asked = match refusal.asked {
-            Asking::Target(target) => Asked::Target(target.clone()),
-            Asking::Malformed(bytes) => Asked::Malformed(printable(&without_secrets(bytes))),
-            Asking::Nothing => Asked::Nothing,
+            Asking::Target(target) => AskedFor::Target(target.clone()),
+            Asking::Malformed(bytes) => AskedFor::Malformed(printable(&without_secrets(bytes))),
+            Asking::Nothing => AskedFor::Nothing,
         };
         let hash = self.hasher.hash_one((
             refusal.policy,
@@ -221,7 +221,7 @@ impl Table {
 }
 
 impl Group {
-    fn of(refusal: &Refusal<'_>, asked: Asked) -> Self {
+    fn of(refusal: &Refusal<'_>, asked: AskedFor) -> Self {
         let mut group = Group {
             listener: Arc::clone(refusal.listener),
             policy: refusal.policy.cloned(),
@@ -364,7 +364,7 @@ mod tests {
             sni: Some(&"é".repeat(1_000)),
         });
         let group = recent.groups(Timestamp::UNIX_EPOCH).remove(0);
-        let Asked::Malformed(text) = &group.asked else { panic!("{:?}", group.asked) };
+        let AskedFor::Malformed(text) = &group.asked else { panic!("{:?}", group.asked) };
         assert!(text.starts_with(r#"\"><script>\x1b[2J\xe2\x80\xae\r\nxxx"#), "{text}");
         assert!(text.len() < LONGEST + 8 && text.ends_with('…'), "{text}");
         for value in [&group.identity, &group.sni] {

@@ -13,8 +13,8 @@ use crate::state::budgets::Budgets;
 use crate::state::drain::Drain;
 use crate::state::history::History;
 use crate::state::in_force::Current;
-use crate::state::limits::Limits;
-use crate::state::limits::connections::Open;
+use crate::state::limits::Occupancy;
+use crate::state::limits::connections::OpenConnections;
 use crate::state::listener::Listener;
 use crate::state::live::{Generation, Live};
 use crate::state::passwords::PasswordVerifier;
@@ -36,7 +36,7 @@ pub struct Shared {
     /// What clients may still upload by rules with a budget; outlives reloads.
     pub budgets: Budgets,
     /// Requests in progress.
-    pub limits: Arc<Limits>,
+    pub occupancy: Arc<Occupancy>,
     /// The limit of open descriptors; `limits.tunnels` cannot exceed what it allows.
     pub descriptors: u64,
     /// The number of tunnels that it allows.
@@ -44,7 +44,7 @@ pub struct Shared {
     /// Verifies passwords, for all listeners that ask for them.
     pub passwords: PasswordVerifier,
     /// Connections open.
-    pub connections: Arc<Open>,
+    pub connections: Arc<OpenConnections>,
     /// Tunnels open.
     pub live: Arc<Live>,
     /// The access log.
@@ -65,18 +65,18 @@ pub struct Shared {
     pub history: History,
 }
 
-/// What a request is judged by, taken together.
-pub(crate) struct Judge {
+/// The configuration that judges a request and its generation, taken together.
+pub(crate) struct Snapshot {
     /// Read before `config`, so that a reload between the two is noticed.
     pub(crate) generation: Generation,
     pub(crate) config: Arc<Config>,
 }
 
 impl Shared {
-    /// What a request is judged by from here on.
-    pub(crate) fn judge(&self) -> Judge {
+    /// The configuration that judges a request from here on.
+    pub(crate) fn snapshot(&self) -> Snapshot {
         let generation = self.live.generation();
-        Judge { generation, config: self.current.load() }
+        Snapshot { generation, config: self.current.load() }
     }
 
     /// The resolver in force.

@@ -27,7 +27,7 @@ struct Sight {
     /// When the state was taken.
     at: SystemTime,
     /// `None`: there was no such file.
-    state: Option<State>,
+    state: Option<FileState>,
     /// A digest of what was then read; `None`: it could not be read.
     content: Option<u64>,
 }
@@ -35,7 +35,7 @@ struct Sight {
 /// Distinguishes one state of a file from another without reading it. The kernel sets the change time itself: an
 /// editor that keeps the modification time is noticed all the same.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct State {
+struct FileState {
     device: u64,
     inode: u64,
     size: u64,
@@ -55,7 +55,7 @@ pub fn load(file: Option<&Path>) -> (Result<Loaded, Vec<Finding>>, Seen) {
 impl Seen {
     fn read(&mut self, path: &Path) -> io::Result<Vec<u8>> {
         // The state first: anything that changes later counts as a change.
-        let (at, state) = (SystemTime::now(), State::of(path));
+        let (at, state) = (SystemTime::now(), FileState::of(path));
         let read = config::read_from_disk(path);
         if !self.paths().any(|known| known == path) {
             let content = read.as_deref().ok().map(digest);
@@ -71,7 +71,7 @@ impl Seen {
 
     /// Whether any file differs from what was read, or may differ.
     pub(super) fn differ(&self) -> bool {
-        self.0.iter().any(|sight| sight.is_doubtful() || State::of(&sight.path) != sight.state)
+        self.0.iter().any(|sight| sight.is_doubtful() || FileState::of(&sight.path) != sight.state)
     }
 
     /// Whether any file's content differs from what was read. Reads all files.
@@ -87,7 +87,7 @@ impl Sight {
     /// Whether the file changed at about the time it was read, so that a second change may have left the same state. A
     /// change time far in the future comes from another machine's clock, and shows changes like any other.
     fn is_doubtful(&self) -> bool {
-        let Some(State { changed: (seconds, nanoseconds), .. }) = self.state else { return false };
+        let Some(FileState { changed: (seconds, nanoseconds), .. }) = self.state else { return false };
         let read = self.at.duration_since(UNIX_EPOCH).unwrap_or_default();
         let (Ok(seconds), Ok(nanoseconds)) = (u64::try_from(seconds), u32::try_from(nanoseconds)) else {
             return false;
@@ -96,12 +96,12 @@ impl Sight {
     }
 }
 
-impl State {
+impl FileState {
     fn of(path: &Path) -> Option<Self> {
         let meta = std::fs::metadata(path).ok()?;
         let changed = (meta.ctime(), meta.ctime_nsec());
         let (device, inode, size) = (meta.dev(), meta.ino(), meta.size());
-        Some(State { device, inode, size, changed, regular: meta.is_file() })
+        Some(FileState { device, inode, size, changed, regular: meta.is_file() })
     }
 }
 
@@ -224,7 +224,7 @@ mod tests {
         let mut seen = seen(&file);
         assert!(!seen.contents_differ());
         fs::write(&file, "TEXT").expect("written");
-        seen.0[0].state = State::of(&file);
+        seen.0[0].state = FileState::of(&file);
         assert!(seen.contents_differ());
         seen.0[0].state.as_mut().expect("there").regular = false;
         assert!(!seen.contents_differ());

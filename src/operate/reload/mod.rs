@@ -237,7 +237,7 @@ impl Reloader {
         apply::apply(&config, prepared, &shared, || {
             let now = Timestamp::now();
             self.retired.push(shared.current.replace(Arc::clone(&config), now));
-            ended = self.judge();
+            ended = self.rejudge_all();
             now
         });
         let ended = counted(ended, "tunnel or exchange", "tunnels and exchanges");
@@ -288,7 +288,7 @@ impl Reloader {
             return;
         }
         let since = self.judged;
-        let ended = self.judge();
+        let ended = self.rejudge_all();
         let expired = config
             .policies
             .rules()
@@ -309,18 +309,18 @@ impl Reloader {
 
     /// Judges every open tunnel and exchange by the configuration in force and the clock, and ends those that would
     /// not be allowed now. A request that was decided before and is not open yet is judged when it opens.
-    fn judge(&mut self) -> usize {
+    fn rejudge_all(&mut self) -> usize {
         self.shared.live.advance();
         let config = self.shared.current.load();
         let now = Timestamp::now();
         self.judged = now;
         let tunnels = self.shared.live.revoke_where(|tunnel| {
-            let reason = rejudge::judge(tunnel, &config, now).err()?;
+            let reason = rejudge::still_allowed(tunnel, &config, now).err()?;
             tracing::debug!(id = %tunnel.facts.id, target = %tunnel.facts.target, "revoked: {reason}");
             Some(reason)
         });
         let exchanges = self.shared.live.revoke_exchanges_where(|exchange| {
-            let reason = rejudge::judge_exchange(exchange, &config, now).err()?;
+            let reason = rejudge::exchange_still_allowed(exchange, &config, now).err()?;
             tracing::debug!(target = %exchange.facts.target, "revoked: {reason}");
             Some(reason)
         });

@@ -17,7 +17,7 @@ use crate::session::http::forward::{self, Addresses, Connection, Finish, Outcome
 use crate::session::refuse::Refused;
 use crate::session::request::Request;
 use crate::state::live::{ExchangeFacts, LiveExchange, rejudge};
-use crate::state::shared::{Judge, Shared};
+use crate::state::shared::{Shared, Snapshot};
 use crate::transport::meter::Meter;
 use crate::transport::socket;
 use crate::transport::stream::Transport;
@@ -46,7 +46,7 @@ pub(crate) async fn serve<'s, S>(
     connection: Connection<'_, S>,
     head: Head,
     mut request: Request<'s>,
-    judge: Judge,
+    snapshot: Snapshot,
     shared: &Shared,
 ) -> After<'s>
 where
@@ -56,8 +56,9 @@ where
     let meter = Arc::new(Meter::default());
     let (route, resolver) = (shared.route(), shared.resolver());
     let enter = |decided: &Decided, request: &Request<'_>| {
-        let Decided { permit, judge } = decided;
-        let kept = connection.kept.for_target(wanted.target, &(Arc::clone(&permit.policy), judge.generation));
+        let Decided { permit, snapshot } = decided;
+        let kept =
+            connection.kept.for_target(wanted.target, &(Arc::clone(&permit.policy), snapshot.generation));
         let facts = ExchangeFacts {
             client: Arc::clone(request.client()),
             target: wanted.target.clone(),
@@ -65,12 +66,12 @@ where
             by_parent: route.parent().is_some(),
         };
         let address = kept.map(|kept| kept.ip());
-        shared.live.register_exchange(facts, Arc::clone(&meter), address, judge.generation)
+        shared.live.register_exchange(facts, Arc::clone(&meter), address, snapshot.generation)
     };
     // A kept connection serves only under the configuration that opened it, so its address need not be admitted again.
-    let registered = decide::decide(wanted, &mut request, judge)
+    let registered = decide::decide(wanted, &mut request, snapshot)
         .and_then(|decided| decide::register(decided, wanted, &mut request, shared, enter, |_| None));
-    let (Decided { permit, judge }, live) = match registered {
+    let (Decided { permit, snapshot }, live) = match registered {
         Ok(registered) => registered,
         Err(refused) => return After::Refuse(request, refused),
     };
@@ -85,7 +86,7 @@ where
     };
     request.metered(&meter);
     // Copied, so that an exchange of hours does not keep an old policy in memory.
-    let Judge { generation, config } = judge;
+    let Snapshot { generation, config } = snapshot;
     let settings = config.http.clone();
     let limits =
         DialLimits { dns_timeout: config.dns.timeout, connect_timeout: config.tunnel.connect_timeout };
@@ -183,8 +184,8 @@ async fn dial(
     let decided = decide::decide_now(wanted, request, shared).map_err(|refused| refused.reason)?;
     let dialled = route.plain(dialling, wanted.target, |address| decided.admit(address)).await;
     let dialled = request.dialled(dialled)?;
-    if live.reached(dialled.upstream.ip()) != decided.judge.generation {
-        rejudge::judge_exchange(live.exchange(), &shared.judge().config, Timestamp::now())?;
+    if live.reached(dialled.upstream.ip()) != decided.snapshot.generation {
+        rejudge::exchange_still_allowed(live.exchange(), &shared.snapshot().config, Timestamp::now())?;
     }
     // It may be kept, and then be idle. This fails only if the connection is gone already: the exchange will notice.
     let _ = socket::keep_alive(dialled.stream.socket());

@@ -154,7 +154,7 @@ impl ClientHelloGate<'_> {
         }
         self.live.object(reason);
         let tunnel = self.live.tunnel();
-        if let Err(reason) = rejudge::judge(tunnel, &self.shared.current.load(), Timestamp::now()) {
+        if let Err(reason) = rejudge::still_allowed(tunnel, &self.shared.current.load(), Timestamp::now()) {
             tunnel.revoke(reason);
         }
         true

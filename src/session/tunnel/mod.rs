@@ -26,7 +26,7 @@ use crate::session::refuse::{self, Refused, refuse, reply};
 use crate::session::request::{Opened, Request};
 use crate::state::limits::Slot;
 use crate::state::live::{LiveTunnel, TunnelFacts};
-use crate::state::shared::{Judge, Shared};
+use crate::state::shared::{Shared, Snapshot};
 use crate::telemetry::access_log::RecordPlace;
 use crate::transport::allowance::Allowance;
 use crate::transport::cancel::Cancel;
@@ -80,13 +80,13 @@ pub(crate) async fn establish<'s>(
     mut early: BytesMut,
     target: Target,
     mut request: Request<'s>,
-    judge: Judge,
+    snapshot: Snapshot,
     slot: Slot,
     shared: &'s Shared,
 ) -> Option<Box<Established<'s>>> {
     let opened = tokio::select! {
         biased;
-        opened = open(target, &mut request, judge, shared) => Some(opened),
+        opened = open(target, &mut request, snapshot, shared) => Some(opened),
         // It is not in the registry yet, so the end of a drain must be noticed here.
         () = shared.drain.ended() => Some(Err(Reason::Draining.into())),
         () = left(&mut client, &mut early) => None,
@@ -126,16 +126,16 @@ async fn left(client: &mut ClientStream, early: &mut BytesMut) {
 async fn open(
     target: Target,
     request: &mut Request<'_>,
-    judge: Judge,
+    snapshot: Snapshot,
     shared: &Shared,
 ) -> Result<Ready, Refused> {
     let wanted = Wanted { target: &target, http: None };
-    let decided = decide::decide(wanted, request, judge)?;
+    let decided = decide::decide(wanted, request, snapshot)?;
     let last = shared.log.reserve().map_err(|_| Reason::LogUnavailable)?;
     // Before the dial, so that a client without budget causes no connection.
     let allowance = shared.budgets.open(request.client().address.ip(), &decided.permit)?;
 
-    let config = &decided.judge.config;
+    let config = &decided.snapshot.config;
     let limits =
         DialLimits { dns_timeout: config.dns.timeout, connect_timeout: config.tunnel.connect_timeout };
     let (route, resolver) = (shared.route(), shared.resolver());
@@ -144,7 +144,7 @@ async fn open(
     let dialled = request.dialled(dialled).map_err(|reason| Refused::on_the_way(reason, &route))?;
 
     let (meter, cancel) = (Arc::new(Meter::default()), Cancel::new());
-    let generation = decided.judge.generation;
+    let generation = decided.snapshot.generation;
     let enter = |decided: &Decided, request: &Request<'_>| {
         let permit = &decided.permit;
         let facts = TunnelFacts {
@@ -159,17 +159,17 @@ async fn open(
             scheme: permit.scheme,
             started: request.started_at(),
         };
-        shared.live.register(facts, Arc::clone(&meter), Arc::clone(&cancel), decided.judge.generation)
+        shared.live.register(facts, Arc::clone(&meter), Arc::clone(&cancel), decided.snapshot.generation)
     };
     let reached = |live: &LiveTunnel| live.tunnel().facts.judged_address();
     let (decided, live) = decide::register(decided, wanted, request, shared, enter, reached)?;
-    let Decided { permit, judge } = decided;
-    let allowance = if judge.generation == generation {
+    let Decided { permit, snapshot } = decided;
+    let allowance = if snapshot.generation == generation {
         allowance
     } else {
         shared.budgets.open(request.client().address.ip(), &permit)?
     };
-    let settings = judge.config.tunnel.clone();
+    let settings = snapshot.config.tunnel.clone();
     let (upstream, address) = (dialled.stream, dialled.address);
     Ok(Ready { target, permit, upstream, address, route, allowance, live, meter, cancel, last, settings })
 }

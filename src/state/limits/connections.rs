@@ -5,15 +5,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Open connections of all listeners, and the number that the descriptors allow.
 #[derive(Debug)]
-pub struct Open {
+pub struct OpenConnections {
     count: AtomicUsize,
     cap: AtomicUsize,
 }
 
-impl Open {
+impl OpenConnections {
     /// None open.
     pub fn new(cap: usize) -> Arc<Self> {
-        Arc::new(Open { count: AtomicUsize::new(0), cap: AtomicUsize::new(cap) })
+        Arc::new(OpenConnections { count: AtomicUsize::new(0), cap: AtomicUsize::new(cap) })
     }
 
     /// Follows `limits.tunnels`, and returns whether the cap changed. Open connections stay.
@@ -22,21 +22,21 @@ impl Open {
     }
 
     /// A place for one more; `None` if there are too many.
-    pub fn enter(self: &Arc<Self>) -> Option<Place> {
+    pub fn enter(self: &Arc<Self>) -> Option<OpenConnection> {
         if self.count.fetch_add(1, Ordering::Relaxed) >= self.cap.load(Ordering::Relaxed) {
             self.count.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
-        Some(Place(Arc::clone(self)))
+        Some(OpenConnection(Arc::clone(self)))
     }
 }
 
 /// One open connection; dropping it frees its place.
 #[derive(Debug)]
 #[must_use = "the place goes back when this is dropped"]
-pub struct Place(Arc<Open>);
+pub struct OpenConnection(Arc<OpenConnections>);
 
-impl Drop for Place {
+impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.0.count.fetch_sub(1, Ordering::Relaxed);
     }
@@ -48,7 +48,7 @@ mod tests {
 
     #[test]
     fn a_place_is_taken_up_to_the_cap_and_given_back() {
-        let open = Open::new(2);
+        let open = OpenConnections::new(2);
         let first = open.enter().unwrap();
         let _second = open.enter().unwrap();
         assert!(open.enter().is_none());

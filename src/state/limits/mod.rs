@@ -37,7 +37,7 @@ pub struct Caps {
 
 /// Counts what is in progress.
 #[derive(Debug)]
-pub struct Limits {
+pub struct Occupancy {
     total: AtomicUsize,
     shards: [Mutex<Shard>; SHARDS],
     epoch: Instant,
@@ -62,14 +62,14 @@ struct Usage {
 /// One request in progress. Dropping it frees its place.
 #[derive(Debug)]
 pub struct Slot {
-    limits: Arc<Limits>,
+    occupancy: Arc<Occupancy>,
     client: IpAddr,
 }
 
 /// One open connection of a client. Dropping it frees its place.
 #[derive(Debug)]
 pub struct Presence {
-    limits: Arc<Limits>,
+    occupancy: Arc<Occupancy>,
     client: IpAddr,
 }
 
@@ -82,10 +82,10 @@ pub struct Crowded {
     pub first: bool,
 }
 
-impl Limits {
+impl Occupancy {
     /// Nothing in progress.
     pub fn new(now: Instant) -> Arc<Self> {
-        Arc::new(Limits {
+        Arc::new(Occupancy {
             total: AtomicUsize::new(0),
             shards: std::array::from_fn(|_| Mutex::default()),
             epoch: now,
@@ -111,7 +111,7 @@ impl Limits {
         }
         usage.told &= usage.connections >= most / 2;
         usage.connections += 1;
-        Ok(Presence { limits: Arc::clone(self), client })
+        Ok(Presence { occupancy: Arc::clone(self), client })
     }
 
     /// A place for one request of `client`.
@@ -134,7 +134,7 @@ impl Limits {
             }
             usage.under_way += 1;
         }
-        Ok(Slot { limits: Arc::clone(self), client })
+        Ok(Slot { occupancy: Arc::clone(self), client })
     }
 
     /// A request of `client` that needs no place, because it is refused anyway.
@@ -189,7 +189,7 @@ impl Usage {
 
 impl Drop for Presence {
     fn drop(&mut self) {
-        let mut shard = self.limits.shard(self.client);
+        let mut shard = self.occupancy.shard(self.client);
         if let Some(usage) = shard.clients.get_mut(&self.client) {
             usage.connections -= 1;
         }
@@ -198,8 +198,8 @@ impl Drop for Presence {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.limits.total.fetch_sub(1, Ordering::Relaxed);
-        let mut shard = self.limits.shard(self.client);
+        self.occupancy.total.fetch_sub(1, Ordering::Relaxed);
+        let mut shard = self.occupancy.shard(self.client);
         if let Some(usage) = shard.clients.get_mut(&self.client) {
             usage.under_way -= 1;
         }
@@ -222,61 +222,61 @@ mod tests {
     #[test]
     fn a_client_has_its_cap_and_all_have_theirs() {
         let now = Instant::now();
-        let limits = Limits::new(now);
-        let first = limits.take(client(1), CAPS, now).unwrap();
-        let _second = limits.take(client(1), CAPS, now).unwrap();
-        assert_eq!(limits.take(client(1), CAPS, now).unwrap_err(), Reason::ClientLimitReached);
-        let _third = limits.take(client(2), CAPS, now).unwrap();
-        assert_eq!(limits.take(client(2), CAPS, now).unwrap_err(), Reason::LimitReached);
+        let occupancy = Occupancy::new(now);
+        let first = occupancy.take(client(1), CAPS, now).unwrap();
+        let _second = occupancy.take(client(1), CAPS, now).unwrap();
+        assert_eq!(occupancy.take(client(1), CAPS, now).unwrap_err(), Reason::ClientLimitReached);
+        let _third = occupancy.take(client(2), CAPS, now).unwrap();
+        assert_eq!(occupancy.take(client(2), CAPS, now).unwrap_err(), Reason::LimitReached);
         drop(first);
-        let _again = limits.take(client(2), CAPS, now).unwrap();
-        assert_eq!(limits.take(client(17), CAPS, now).unwrap_err(), Reason::LimitReached, "same shard");
+        let _again = occupancy.take(client(2), CAPS, now).unwrap();
+        assert_eq!(occupancy.take(client(17), CAPS, now).unwrap_err(), Reason::LimitReached, "same shard");
     }
 
     #[test]
     fn a_client_has_an_eighth_more_connections_and_it_is_told_once() {
         let now = Instant::now();
-        let limits = Limits::new(now);
-        let mut open: Vec<_> = (0..180).map(|_| limits.enter(client(1), 160, now).unwrap()).collect();
-        assert_eq!(limits.enter(client(1), 160, now).unwrap_err(), Crowded { most: 180, first: true });
-        assert_eq!(limits.enter(client(1), 160, now).unwrap_err(), Crowded { most: 180, first: false });
-        assert!(limits.enter(client(2), 160, now).is_ok(), "another client is not held back");
+        let occupancy = Occupancy::new(now);
+        let mut open: Vec<_> = (0..180).map(|_| occupancy.enter(client(1), 160, now).unwrap()).collect();
+        assert_eq!(occupancy.enter(client(1), 160, now).unwrap_err(), Crowded { most: 180, first: true });
+        assert_eq!(occupancy.enter(client(1), 160, now).unwrap_err(), Crowded { most: 180, first: false });
+        assert!(occupancy.enter(client(2), 160, now).is_ok(), "another client is not held back");
         open.pop();
-        open.push(limits.enter(client(1), 160, now).unwrap());
-        assert!(!limits.enter(client(1), 160, now).unwrap_err().first, "nearly as many as before");
+        open.push(occupancy.enter(client(1), 160, now).unwrap());
+        assert!(!occupancy.enter(client(1), 160, now).unwrap_err().first, "nearly as many as before");
         open.truncate(80);
-        open.extend((0..100).map(|_| limits.enter(client(1), 160, now).unwrap()));
-        assert!(limits.enter(client(1), 160, now).unwrap_err().first);
+        open.extend((0..100).map(|_| occupancy.enter(client(1), 160, now).unwrap()));
+        assert!(occupancy.enter(client(1), 160, now).unwrap_err().first);
         drop(open);
-        assert_eq!(limits.enter(client(1), 1, now).map(drop), Ok(()));
-        let few: Vec<_> = (0..17).map(|_| limits.enter(client(1), 1, now).unwrap()).collect();
-        assert_eq!(limits.enter(client(1), 1, now).unwrap_err().most, few.len());
+        assert_eq!(occupancy.enter(client(1), 1, now).map(drop), Ok(()));
+        let few: Vec<_> = (0..17).map(|_| occupancy.enter(client(1), 1, now).unwrap()).collect();
+        assert_eq!(occupancy.enter(client(1), 1, now).unwrap_err().most, few.len());
     }
 
     #[test]
     fn a_burst_of_one_second_passes_and_then_the_rate_holds() {
         let mut now = Instant::now();
-        let limits = Limits::new(now);
+        let occupancy = Occupancy::new(now);
         let caps = Caps { total: 1000, per_client: 1000, per_second: 10 };
         for _ in 0..10 {
-            limits.take(client(1), caps, now).unwrap();
+            occupancy.take(client(1), caps, now).unwrap();
         }
-        assert_eq!(limits.take(client(1), caps, now).unwrap_err(), Reason::ClientRateLimited);
-        assert!(limits.take(client(2), caps, now).is_ok(), "another client is not held back");
+        assert_eq!(occupancy.take(client(1), caps, now).unwrap_err(), Reason::ClientRateLimited);
+        assert!(occupancy.take(client(2), caps, now).is_ok(), "another client is not held back");
         now += Duration::from_millis(100);
-        limits.count(client(1), caps.per_second, now).unwrap();
-        assert_eq!(limits.take(client(1), caps, now).unwrap_err(), Reason::ClientRateLimited);
+        occupancy.count(client(1), caps.per_second, now).unwrap();
+        assert_eq!(occupancy.take(client(1), caps, now).unwrap_err(), Reason::ClientRateLimited);
     }
 
     #[test]
     fn a_scan_of_addresses_does_not_grow_the_map() {
         let start = Instant::now();
-        let limits = Limits::new(start);
+        let occupancy = Occupancy::new(start);
         for n in 0..200_000u32 {
             let now = start + Duration::from_millis(u64::from(n));
-            limits.take(IpAddr::V4(Ipv4Addr::from(n)), CAPS, now).unwrap();
+            occupancy.take(IpAddr::V4(Ipv4Addr::from(n)), CAPS, now).unwrap();
         }
-        let kept: usize = limits.shards.iter().map(|shard| shard.lock().unwrap().clients.len()).sum();
+        let kept: usize = occupancy.shards.iter().map(|shard| shard.lock().unwrap().clients.len()).sum();
         assert!(kept <= SHARDS * FIRST_SWEEP * 2, "{kept} clients kept");
     }
 }

@@ -15,7 +15,7 @@ use crate::words::outcome::Reason;
 ///
 /// # Errors
 /// The reason why not.
-pub fn judge(tunnel: &Tunnel, config: &Config, now: Timestamp) -> Result<(), Reason> {
+pub fn still_allowed(tunnel: &Tunnel, config: &Config, now: Timestamp) -> Result<(), Reason> {
     let facts = &tunnel.facts;
     let permit = config.policies.decide(&facts.target, &facts.client, now).map_err(|denial| denial.reason)?;
     if let Some(address) = facts.judged_address() {
@@ -37,7 +37,7 @@ pub fn judge(tunnel: &Tunnel, config: &Config, now: Timestamp) -> Result<(), Rea
 ///
 /// # Errors
 /// The reason why not.
-pub fn judge_exchange(exchange: &Exchange, config: &Config, now: Timestamp) -> Result<(), Reason> {
+pub fn exchange_still_allowed(exchange: &Exchange, config: &Config, now: Timestamp) -> Result<(), Reason> {
     let facts = &exchange.facts;
     let permit = config.policies.decide(&facts.target, &facts.client, now).map_err(|denial| denial.reason)?;
     let Some(address) = exchange.judged_address() else { return Ok(()) };
@@ -127,7 +127,11 @@ mod tests {
             if let Some(reason) = objection {
                 tunnel.object(*reason);
             }
-            assert_eq!(judge(tunnel.tunnel(), &policy(rest), now), *want, "{rest} {scheme:?} {objection:?}");
+            assert_eq!(
+                still_allowed(tunnel.tunnel(), &policy(rest), now),
+                *want,
+                "{rest} {scheme:?} {objection:?}"
+            );
         }
     }
 
@@ -136,7 +140,7 @@ mod tests {
         let text = "policies: [{name: p, allow: [git.example]}]";
         let load = config::load_str("egressd.yaml", text, |_| Err(std::io::ErrorKind::NotFound.into()));
         let config = load.expect(text).config;
-        let judged = judge(tunnel(Scheme::Https).tunnel(), &config, Timestamp::UNIX_EPOCH);
+        let judged = still_allowed(tunnel(Scheme::Https).tunnel(), &config, Timestamp::UNIX_EPOCH);
         assert_eq!(judged, Err(Reason::AddressProhibited));
     }
 
@@ -157,7 +161,11 @@ mod tests {
             let text = format!("policies: [{{name: p, {rest}}}]");
             let load = config::load_str("egressd.yaml", &text, |_| Err(std::io::ErrorKind::NotFound.into()));
             let config = load.expect(&text).config;
-            assert_eq!(judge(tunnel.tunnel(), &config, Timestamp::UNIX_EPOCH), want, "{target} {rest}");
+            assert_eq!(
+                still_allowed(tunnel.tunnel(), &config, Timestamp::UNIX_EPOCH),
+                want,
+                "{target} {rest}"
+            );
         }
     }
 }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::query::{Query, cut};
 use crate::rules::{Policy, Remedy};
 use crate::session::refuse::reply;
-use crate::state::recent::{Asked, Group};
+use crate::state::recent::{AskedFor, Group};
 use crate::state::shared::Shared;
 use crate::telemetry::metrics::{RequestCount, VerdictCounts};
 use crate::telemetry::record::{Cause, Event};
@@ -89,7 +89,7 @@ fn shown(group: Group, shared: &Shared, now: Timestamp) -> RefusedGroup {
     let config = shared.current.load();
     let policy = group.policy.as_deref();
     let remedy = match (&group.asked, group.cause) {
-        (Asked::Target(target), Cause::Refused(reason)) => {
+        (AskedFor::Target(target), Cause::Refused(reason)) => {
             // A request that report mode let pass may have failed later: the rules still lack the same.
             let by_rules = group.decision == Some(Decision::WouldDeny) && !reason.relaxed_by_report();
             let reason = if by_rules { Reason::HostNotAllowed } else { reason };
@@ -121,13 +121,13 @@ fn shown(group: Group, shared: &Shared, now: Timestamp) -> RefusedGroup {
     RefusedGroup {
         kind,
         method: match &group.asked {
-            Asked::Target(target) => Some(match target.method {
+            AskedFor::Target(target) => Some(match target.method {
                 Method::Connect => "CONNECT",
                 Method::Http => "http",
             }),
-            Asked::Malformed(_) | Asked::Nothing => None,
+            AskedFor::Malformed(_) | AskedFor::Nothing => None,
         },
-        target: (group.asked != Asked::Nothing).then(|| group.asked.to_string()),
+        target: (group.asked != AskedFor::Nothing).then(|| group.asked.to_string()),
         reason: group.cause.as_str(),
         policy: policy.map(str::to_owned),
         rule: group.rule.as_deref().map(cut),

@@ -34,7 +34,7 @@ pub(super) struct Status {
     draining: bool,
     config: Configuration,
     listeners: Vec<Listener>,
-    limits: Limits,
+    limits: LimitsView,
     access_log: Log,
     tunnels: usize,
     exchanges: usize,
@@ -87,7 +87,7 @@ struct Listener {
 }
 
 #[derive(Serialize)]
-struct Limits {
+struct LimitsView {
     /// The configured number, or less if the descriptors allow less.
     tunnels: usize,
     tunnels_configured: usize,
@@ -185,8 +185,8 @@ fn listener(listener: &crate::config::Listener) -> Listener {
     }
 }
 
-fn limits(config: &Config, shared: &Shared) -> Limits {
-    Limits {
+fn limits(config: &Config, shared: &Shared) -> LimitsView {
+    LimitsView {
         tunnels: config.limits.tunnels.min(shared.tunnels_carried),
         tunnels_configured: config.limits.tunnels,
         descriptors: shared.descriptors,
