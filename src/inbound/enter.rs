@@ -54,11 +54,11 @@ struct Closed {
 }
 
 impl Closed {
-    fn unheard(reason: Reason, why: &'static str) -> Self {
+    fn not_trusted() -> Self {
         Closed {
-            result: result(Some(reason)),
-            reason: Some(reason),
-            why: Box::new(why),
+            result: ConnectionResult::PeerNotTrusted,
+            reason: Some(Reason::PeerNotTrusted),
+            why: Box::new("the peer is not among proxy_protocol.trusted"),
             client: None,
             stream: None,
         }
@@ -78,7 +78,8 @@ impl Closed {
 
 impl From<HeaderError> for Closed {
     fn from(error: HeaderError) -> Self {
-        let (reason, result) = (error.reason(), result(error.reason()));
+        let reason = error.reason();
+        let result = counted(reason, ConnectionResult::ProxyHeaderInvalid);
         Closed { result, reason, why: Box::new(error), client: None, stream: None }
     }
 }
@@ -131,8 +132,7 @@ async fn pass(
 
     let mut early = BytesMut::new();
     if proxied == Some(false) {
-        let why = "the peer is not among proxy_protocol.trusted";
-        return Err(Closed::unheard(Reason::PeerNotTrusted, why));
+        return Err(Closed::not_trusted());
     }
     if proxied == Some(true) {
         let header = read_header(&mut stream, &mut early, header_timeout, true).await?;
@@ -162,17 +162,17 @@ async fn pass(
             Ok(Entered { stream: ClientStream::tls(stream), early: BytesMut::new(), client, presence })
         }
         Err(Failure { error, stream }) => {
-            let (reason, result) = (error.reason(), result(error.reason()));
+            let reason = error.reason();
+            let result = counted(reason, ConnectionResult::TlsFailed);
             Err(Closed { result, reason, why: Box::new(error), client: Some(client.address), stream })
         }
     }
 }
 
-fn result(reason: Option<Reason>) -> ConnectionResult {
+/// How a connection is counted that ended in a step: as `failed`, or as a probe if there is no reason to record.
+fn counted(reason: Option<Reason>, failed: ConnectionResult) -> ConnectionResult {
     match reason {
         None => ConnectionResult::Probe,
-        Some(Reason::PeerNotTrusted) => ConnectionResult::PeerNotTrusted,
-        Some(Reason::ProxyHeaderInvalid) => ConnectionResult::ProxyHeaderInvalid,
-        Some(_) => ConnectionResult::TlsFailed,
+        Some(_) => failed,
     }
 }

@@ -1,6 +1,6 @@
 //! One client's connection: read a head, judge it, serve it, and again.
 //!
-//! The order is documented, and the replies depend on it: the form of the head; the shutdown and the log's health; the
+//! The order of the checks decides the reason that a client sees: the form of the head; the shutdown and the log's health; the
 //! password ([`authenticate`]); limits; then the target, in [`tunnel`] or [`exchange`]. CONNECT is served from the
 //! head that the gate parsed and never reaches an HTTP server library. A library would read the same bytes a second
 //! time: 10 to 14 us more CPU for a tunnel (measured against hyper's server behind the same gate) and three times the

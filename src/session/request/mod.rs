@@ -23,7 +23,7 @@ use crate::telemetry::access_log::{LogUnavailable, RecordPlace};
 use crate::telemetry::record::{Cause, Event, Record};
 use crate::transport::meter::Meter;
 use crate::words::client::Client;
-use crate::words::outcome::{Decision, Ending, Reason};
+use crate::words::outcome::{Class, Decision, Ending, Reason};
 use crate::words::target::{Host, Target};
 
 pub use facts::Asks;
@@ -214,7 +214,7 @@ impl<'s> Request<'s> {
     /// The verdict is a refusal, and the client is still there to receive it. A request for credentials is not a
     /// verdict: the client asks again with them.
     pub fn refuse(mut self, reason: Reason) {
-        if reason == Reason::AuthRequired {
+        if reason.class() == Class::Challenge {
             self.facts = None;
             self.shared.metrics.auth_challenge();
         }
