@@ -3,7 +3,7 @@
 //! Code that reads its settings with each request needs nothing here: it takes the snapshot in
 //! [`crate::state::in_force`]. This file is for code that keeps something made from the configuration. A new part of
 //! the configuration does not compile until [`apply`] says what to do with it. Not here: what a running server cannot
-//! change, which [`crate::operate::reload`] refuses.
+//! change, which [`crate::operate::reload`] refuses, and judging open tunnels again, which it does between the steps.
 
 use std::sync::Arc;
 

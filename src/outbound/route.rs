@@ -1,5 +1,5 @@
-//! The way to a permitted target: directly to an address that the policy admits, or through the parent proxy; and the
-//! proof that it is the target, where a rule asks for one.
+//! The way to a permitted target: directly to an address that the policy admits, or through the parent proxy. For
+//! `verify_certificate` the same way leads a second connection to the target ([`crate::outbound::certificate`]).
 //!
 //! With a parent, no target is looked up here. The parent does that, so it also has to check the addresses; only a target
 //! that is itself an address is checked here. The operator named the parent, so it is dialled whatever its address is,

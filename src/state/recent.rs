@@ -5,7 +5,7 @@
 //! If a new kind comes and there is no room, the client with the most groups loses its rarest one: a client that asks
 //! for a thousand invented names pushes out its own entries, and not those of others. Allowed requests are never
 //! stored here. Not here: the numbers by rule and reason since the start ([`crate::telemetry::metrics`]), and what to
-//! do about a refusal ([`crate::rules::remedy`]).
+//! do about a refusal ([`crate::rules::Remedy`]).
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;

@@ -1,4 +1,5 @@
-//! `verify_certificate`: does the address that was dialled prove that it is the host of the CONNECT request?
+//! `verify_certificate`: does the address that was dialled prove that it is the host of the CONNECT request? Asked after
+//! the `200`, by [the gate](crate::session), once the client's hello has passed.
 //!
 //! egressd makes a TLS handshake of its own and checks what a careful client checks: a chain to a trusted authority, the
 //! CONNECT host among the names, a validity that includes today, and the key. A verdict is kept for a while by host and

@@ -1,4 +1,4 @@
-//! One plain HTTP request, from its head to its record.
+//! Serves one plain HTTP request, from its head to its record: decide, register, dial, forward, record.
 //!
 //! Decides, as [`crate::session::tunnel`] does for CONNECT, and hands permitted requests to
 //! [`crate::session::http::forward`]. The connection to the client may go on afterwards: each request on it is judged

@@ -1,4 +1,4 @@
-//! Plain HTTP: one exchange after the other on a client's connection.
+//! Plain HTTP requests: [`exchange`] decides, registers and records each one, [`forward`] moves its bytes.
 
 pub mod exchange;
 pub mod forward;

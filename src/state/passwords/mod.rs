@@ -1,4 +1,4 @@
-//! Verification of passwords that cannot be used to overload the proxy.
+//! Verifies passwords, on one thread, so that nobody can overload the proxy with them.
 //!
 //! A password hash is expensive on purpose, so a client that may ask for its verification can make the proxy work.
 //! Therefore [`PasswordVerifier`] is one thread of low priority behind a short queue, of which one client gets a part.

@@ -1,4 +1,5 @@
-//! Series that are read from their sources at the moment of the scrape.
+//! Series that are read at the moment of the scrape from sources that were handed in: what `state` counts implements
+//! [`UsageSource`], and `operate/server` hands it over.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};

@@ -1,4 +1,4 @@
-//! The record's own words: what happened, and why a request was not served.
+//! What a record says happened ([`Event`]), and its cause: a [`Reason`], or that the client left ([`Cause`]).
 
 use crate::words::outcome::Reason;
 

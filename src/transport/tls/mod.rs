@@ -1,8 +1,8 @@
-//! TLS to the proxy itself: the certificate it shows, the certificates it asks for, the handshake.
+//! TLS: from clients to the proxy itself (the certificate it shows, the certificates it asks for, the handshake), and from
+//! egressd to upstreams ([`client`]).
 //!
 //! [`ServerTls`] is made from the files of one listener, and makes handshakes. TLS 1.2 and 1.3 only, by rustls on
-//! aws-lc-rs. A valid client certificate gives typed identities ([`identity`]). TLS to upstreams is in [`client`], and
-//! [`sentences`] says what went wrong in either.
+//! aws-lc-rs. A valid client certificate gives typed identities ([`identity`]). [`sentences`] says what went wrong in either.
 //!
 //! Not here: reading the files and swapping them on reload ([`crate::operate::reload`]), deadlines (an argument), and what
 //! policies do with an identity.

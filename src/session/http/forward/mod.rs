@@ -1,5 +1,6 @@
-//! One plain HTTP exchange: a checked absolute-form request goes to the target in origin-form, or unchanged to the
-//! parent proxy; its response comes back, and both bodies are streamed.
+//! Moves the bytes of one permitted HTTP exchange: the request goes to the target in origin-form, or unchanged to the
+//! parent proxy; its response comes back; both bodies are streamed. A connection to the target is kept for the client's
+//! next request ([`Kept`]).
 //!
 //! The client's side is written here and not by an HTTP server library. The gate ([`crate::wire::head`]) has already
 //! checked the head and follows the body, so a server would only read the same bytes a second time. It would also take
