@@ -4,12 +4,12 @@
 //! passed over; a byte-order mark at the very start is taken off. Squid's dstdomain files are such files as they are.
 //! Lines are slices of the content: a million of them cost no allocation here. Not here: what a rule string means.
 
-use super::finding::{Place, Report};
+use super::finding::{Position, Report};
 use super::text::text;
 
-/// Calls `rule` with the text of every rule and its place. A byte that is not UTF-8, or NUL, is told, and no rule is
+/// Calls `rule` with the text of every rule and its position. A byte that is not UTF-8, or NUL, is told, and no rule is
 /// read. Returns the number of rules.
-pub(super) fn read(content: &[u8], report: &Report<'_>, mut rule: impl FnMut(Place, &str)) -> usize {
+pub(super) fn read(content: &[u8], report: &Report<'_>, mut rule: impl FnMut(Position, &str)) -> usize {
     let Some(text) = text(content, report) else { return 0 };
     let mut rules = 0;
     for (line, number) in text.split('\n').zip(1_u32..) {
@@ -20,19 +20,19 @@ pub(super) fn read(content: &[u8], report: &Report<'_>, mut rule: impl FnMut(Pla
         }
         rules += 1;
         let indent = uncommented.len() - uncommented.trim_start_matches([' ', '\t', '\r']).len();
-        let place = Place { line: number, column: 1 }.right(indent);
+        let position = Position { line: number, column: 1 }.right(indent);
         if let Some(blank) = trimmed.find([' ', '\t']) {
             let characters = trimmed.get(..blank).map_or(0, |before| before.chars().count());
             report.error(
-                place.right(characters),
+                position.right(characters),
                 "a blank inside a rule: write one rule a line, and put a comment behind `#`",
             );
             continue;
         }
-        rule(place, trimmed);
+        rule(position, trimmed);
     }
     if rules == 0 && !report.has_errors() {
-        report.warning(Place::START, "the file holds comments alone: it allows nothing");
+        report.warning(Position::START, "the file holds comments alone: it allows nothing");
     }
     rules
 }
@@ -45,8 +45,8 @@ mod tests {
     fn lines(content: &[u8]) -> (Vec<String>, Vec<String>) {
         let findings = Findings::default();
         let mut rules = Vec::new();
-        read(content, &findings.of("f"), |place, text| {
-            rules.push(format!("{}:{} {text}", place.line, place.column));
+        read(content, &findings.of("f"), |position, text| {
+            rules.push(format!("{}:{} {text}", position.line, position.column));
         });
         (rules, findings.finish().iter().map(ToString::to_string).collect())
     }
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_a_list_is_told_with_its_place() {
+    fn what_cannot_be_a_list_is_told_with_its_position() {
         let rows: &[(&[u8], &str)] = &[
             (b"# only\n#comments\n", "f:1:1: warning: the file holds comments alone: it allows nothing"),
             (b"a.example\n b.example c.example\n", "f:2:11: error: a blank inside a rule"),

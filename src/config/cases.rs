@@ -1,5 +1,5 @@
 //! The file of `egressd test`: expected verdicts, read with the machinery of the configuration, so that every error has
-//! its place and all are told at once.
+//! its position and all are told at once.
 //!
 //! ```yaml
 //! cases:
@@ -15,7 +15,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::finding::{Finding, Findings, Place, Report, nearest};
+use super::finding::{Finding, Findings, Position, Report, nearest};
 use super::keys::{Key, List, items, required, value};
 use super::text::text;
 use super::values::{Identity, Ip, Label, Line, Moment, VpcEndpoint};
@@ -27,7 +27,7 @@ use crate::words::quote::quoted;
 #[derive(Clone, PartialEq, Debug)]
 pub struct Case<T> {
     /// Where it begins.
-    pub place: Place,
+    pub position: Position,
     /// As written.
     pub text: Box<str>,
     /// What `text` asks for.
@@ -95,7 +95,7 @@ pub fn load_cases<T>(
     let cases = read(content, &report, target);
     if !findings.has_errors() && cases.is_empty() {
         report.error(
-            Place::START,
+            Position::START,
             "there are no cases: write `cases:` and at least one `- target: …` under it",
         );
     }
@@ -106,22 +106,22 @@ fn read<T>(content: &[u8], report: &Report<'_>, target: impl Fn(&str) -> Result<
     let root = text(content, report).and_then(|text| tree::parse(text, report));
     let file = root.as_ref().and_then(|root| typed::read::<CasesFile>(root, report)).and_then(|at| at.value);
     let file = file.unwrap_or_default();
-    items(&file.cases).filter_map(|(case, place)| case.read(place, report, &target)).collect()
+    items(&file.cases).filter_map(|(case, position)| case.read(position, report, &target)).collect()
 }
 
 impl CaseFile {
     fn read<T>(
         &self,
-        place: Place,
+        position: Position,
         report: &Report<'_>,
         target: impl Fn(&str) -> Result<T, String>,
     ) -> Option<Case<T>> {
-        let written = required(report, &self.target, place, "target", "target: https://git.example.com");
-        let expect = required(report, &self.expect, place, "expect", "expect: allow");
+        let written = required(report, &self.target, position, "target", "target: https://git.example.com");
+        let expect = required(report, &self.expect, position, "expect", "expect: allow");
         let target = written.and_then(|at| {
             let text = &*at.value.as_ref()?.0;
             let asked = target(text);
-            asked.map_err(|error| report.error(at.place, format!("{}: {error}", quoted(text)))).ok()
+            asked.map_err(|error| report.error(at.position, format!("{}: {error}", quoted(text)))).ok()
         });
         let expect = expect.and_then(|at| at.value).map(|expect| match expect {
             Expect::Allow => Decision::Allow,
@@ -130,7 +130,7 @@ impl CaseFile {
         });
         let reason = self.reason(expect, report);
         Some(Case {
-            place,
+            position,
             text: written?.value.as_ref()?.0.clone(),
             target: target?,
             client: value(&self.client).map(|ip| ip.0),
@@ -149,7 +149,7 @@ impl CaseFile {
         let at = self.reason.as_ref()?;
         let word = &*at.value.as_ref()?.0;
         if expect == Some(Decision::Allow) {
-            report.error(at.place, "what is allowed has no reason: take it out, or write `expect: deny`");
+            report.error(at.position, "what is allowed has no reason: take it out, or write `expect: deny`");
         }
         let known: Vec<&str> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
         let reason = Reason::from_word(word);
@@ -158,7 +158,7 @@ impl CaseFile {
                 Some(meant) => format!("did you mean {meant}?"),
                 None => "write one as `egressd explain` prints it, such as host_not_allowed".to_owned(),
             };
-            report.error(at.place, format!("{} is no reason; {help}", quoted(word)));
+            report.error(at.position, format!("{} is no reason; {help}", quoted(word)));
         }
         reason
     }
@@ -186,7 +186,7 @@ mod tests {
         )
         .expect("it is valid");
         let [first, second] = cases.as_slice() else { panic!("{cases:?}") };
-        assert_eq!(first.place, Place { line: 2, column: 5 });
+        assert_eq!(first.position, Position { line: 2, column: 5 });
         assert_eq!((first.expect, first.reason), (Decision::WouldDeny, Some(Reason::HostDenied)));
         assert_eq!(first.time.map(|time| time.to_string()).as_deref(), Some("2027-03-31T00:00:00Z"));
         assert_eq!(first.addresses.as_deref(), Some(["10.1.0.1".parse().expect("an address")].as_slice()));
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn every_error_has_its_place() {
+    fn every_error_has_its_position() {
         let rows: &[(&str, &[&str])] = &[
             ("", &["1:1: error: there are no cases"]),
             ("cases: []\n", &["1:1: error: there are no cases"]),

@@ -13,23 +13,23 @@ use crate::words::quote::shown;
 /// Findings kept of one load; the rest is counted. A million broken lines must not become a million strings.
 const MAX_FINDINGS: usize = 1_000;
 
-/// A place in a file. Both numbers begin at 1; columns count characters, as editors do.
+/// A position in a file. Both numbers begin at 1; columns count characters, as editors do.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Place {
+pub struct Position {
     /// The line.
     pub line: u32,
     /// The column.
     pub column: u32,
 }
 
-impl Place {
+impl Position {
     /// The first character of a file: for what is missing as a whole.
-    pub const START: Place = Place { line: 1, column: 1 };
+    pub const START: Position = Position { line: 1, column: 1 };
 
     /// The same line, `characters` further right.
-    pub fn right(self, characters: usize) -> Place {
+    pub fn right(self, characters: usize) -> Position {
         let characters = u32::try_from(characters).unwrap_or(u32::MAX);
-        Place { line: self.line, column: self.column.saturating_add(characters) }
+        Position { line: self.line, column: self.column.saturating_add(characters) }
     }
 }
 
@@ -68,9 +68,9 @@ pub struct Finding {
 
 impl Finding {
     /// An error about a file, by someone who does not read it. What could break a line is escaped.
-    pub fn error(file: &Path, place: Place, text: &str) -> Self {
+    pub fn error(file: &Path, position: Position, text: &str) -> Self {
         let file = shown(&file.display().to_string()).into();
-        let Place { line, column } = place;
+        let Position { line, column } = position;
         Finding { file, line, column, severity: Severity::Error, text: shown(text) }
     }
 }
@@ -153,20 +153,20 @@ impl<'a> Report<'a> {
     }
 
     /// What makes the configuration unusable.
-    pub(super) fn error(&self, place: Place, text: impl Into<String>) {
-        self.add(place, Severity::Error, text.into());
+    pub(super) fn error(&self, position: Position, text: impl Into<String>) {
+        self.add(position, Severity::Error, text.into());
     }
 
     /// What is probably not meant.
-    pub(super) fn warning(&self, place: Place, text: impl Into<String>) {
-        self.add(place, Severity::Warning, text.into());
+    pub(super) fn warning(&self, position: Position, text: impl Into<String>) {
+        self.add(position, Severity::Warning, text.into());
     }
 
-    fn add(&self, place: Place, severity: Severity, text: String) {
+    fn add(&self, position: Position, severity: Severity, text: String) {
         // A library's message could hold a character of the user's text that would break the line.
         let text = if text.contains(char::is_control) { shown(&text) } else { text };
         let file = Arc::clone(&self.file);
-        self.findings.add(Finding { file, line: place.line, column: place.column, severity, text });
+        self.findings.add(Finding { file, line: position.line, column: position.column, severity, text });
     }
 }
 
@@ -211,9 +211,9 @@ mod tests {
     fn findings_are_told_in_the_order_of_file_line_and_column() {
         let findings = Findings::default();
         let (b, a) = (findings.of("b.yaml"), findings.of("a.yaml"));
-        b.error(Place { line: 2, column: 1 }, "three");
-        b.warning(Place { line: 1, column: 9 }, "two");
-        a.error(Place { line: 10, column: 1 }, "one");
+        b.error(Position { line: 2, column: 1 }, "three");
+        b.warning(Position { line: 1, column: 9 }, "two");
+        a.error(Position { line: 10, column: 1 }, "one");
         assert!(findings.has_errors());
         let told: Vec<String> = findings.finish().iter().map(ToString::to_string).collect();
         assert_eq!(told, ["a.yaml:10:1: error: one", "b.yaml:1:9: warning: two", "b.yaml:2:1: error: three"]);
@@ -224,7 +224,7 @@ mod tests {
         let findings = Findings::default();
         let report = findings.of("f");
         for line in 1..=5_000 {
-            report.error(Place { line, column: 1 }, "bad");
+            report.error(Position { line, column: 1 }, "bad");
         }
         let told = findings.finish();
         assert_eq!(told.len(), MAX_FINDINGS + 1);

@@ -2,13 +2,13 @@
 //! tells. Such a policy is for nobody, which is safe and probably not meant: a warning.
 
 use super::file::{ClientsFile, PolicyFile};
-use super::finding::{Place, Report};
+use super::finding::{Position, Report};
 use super::keys::{List, items, value};
 use super::settings::Listener;
 use crate::words::quote::quoted;
 
 /// Warns of every identity and endpoint that none of the listeners can supply.
-pub(super) fn lint(policies: &List<PolicyFile>, listeners: &[(Listener, Place)], report: &Report<'_>) {
+pub(super) fn lint(policies: &List<PolicyFile>, listeners: &[(Listener, Position)], report: &Report<'_>) {
     let supply = Supply { listeners };
     for clients in items(policies).filter_map(|(policy, _)| value(&policy.clients)) {
         supply.lint(clients, report);
@@ -16,25 +16,25 @@ pub(super) fn lint(policies: &List<PolicyFile>, listeners: &[(Listener, Place)],
 }
 
 struct Supply<'a> {
-    listeners: &'a [(Listener, Place)],
+    listeners: &'a [(Listener, Position)],
 }
 
 impl Supply<'_> {
     fn lint(&self, clients: &ClientsFile, report: &Report<'_>) {
-        for (identity, place) in items(&clients.identities) {
+        for (identity, position) in items(&clients.identities) {
             let why = match identity.0.strip_prefix("user:") {
                 Some(user) => self.no_such_user(user),
                 None => self.no_certificates(),
             };
             if let Some(why) = why {
-                report.warning(place, format!("no client can be {}: {why}", quoted(&identity.0)));
+                report.warning(position, format!("no client can be {}: {why}", quoted(&identity.0)));
             }
         }
         if !self.listeners().any(|listener| listener.proxy_protocol.is_some()) {
-            for (endpoint, place) in items(&clients.vpc_endpoints) {
+            for (endpoint, position) in items(&clients.vpc_endpoints) {
                 let endpoint = quoted(&endpoint.0);
                 report.warning(
-                    place,
+                    position,
                     format!(
                         "no client can come by {endpoint}: a load balancer tells the endpoint in its PROXY v2 header, \
                          and no listener has `proxy_protocol`"

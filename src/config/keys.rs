@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::finding::{Place, Report};
+use super::finding::{Position, Report};
 use super::typed::At;
 use super::values::{Length, Network};
 use crate::words::units::Span;
 
 /// A key that may be left out.
 pub(super) type Key<T> = Option<At<T>>;
-/// A list whose items each know their place.
+/// A list whose items each know their position.
 pub(super) type List<T> = Option<At<Vec<At<T>>>>;
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
@@ -35,15 +35,15 @@ pub(super) fn section<'f, T>(key: &'f Key<T>, left_out: &'f T) -> &'f T {
 }
 
 /// The items that are right.
-pub(super) fn items<T>(list: &List<T>) -> impl Iterator<Item = (&T, Place)> {
-    value(list).into_iter().flatten().filter_map(|at| at.value.as_ref().map(|value| (value, at.place)))
+pub(super) fn items<T>(list: &List<T>) -> impl Iterator<Item = (&T, Position)> {
+    value(list).into_iter().flatten().filter_map(|at| at.value.as_ref().map(|value| (value, at.position)))
 }
 
 /// The value of a key that must be there; `example` is what to write.
 pub(super) fn required<'f, T>(
     report: &Report<'_>,
     key: &'f Key<T>,
-    around: Place,
+    around: Position,
     name: &str,
     example: &str,
 ) -> Option<&'f At<T>> {
@@ -66,7 +66,7 @@ pub(super) fn duration(
     };
     if !fits.contains(&length.0) {
         let (from, to) = (Span(*fits.start()), Span(*fits.end()));
-        report.error(at.place, format!("`{name}` is from {from} to {to}, not {}", Span(length.0)));
+        report.error(at.position, format!("`{name}` is from {from} to {to}, not {}", Span(length.0)));
     }
     length.0
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::file::{AdminFile, BasicAuthFile, ListenerFile, ProxyProtocolFile, TlsFile};
-use super::finding::{Place, Report};
+use super::finding::{Position, Report};
 use super::keys::{
     Key, List, SECOND, STEP, duration, items, networks, private_networks, required, section, value,
 };
@@ -29,30 +29,30 @@ const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 918
 /// A named file could not be read, which is told.
 struct Unread;
 
-/// Each with the place of its address.
+/// Each with the position of its address.
 pub(super) fn listeners(
     list: &List<ListenerFile>,
     report: &Report<'_>,
     files: &mut NamedFiles<'_>,
-) -> Vec<(Listener, Place)> {
+) -> Vec<(Listener, Position)> {
     let Some(list) = list else {
         let name = LISTENER.to_string().into();
         let listener =
             Listener { name, address: LISTENER, proxy_protocol: None, tls: None, basic_auth: None };
-        return vec![(listener, Place::START)];
+        return vec![(listener, Position::START)];
     };
     let reading = Reading { report };
-    let mut listeners: Vec<(Listener, Place)> = Vec::new();
+    let mut listeners: Vec<(Listener, Position)> = Vec::new();
     for at in list.value.iter().flatten() {
         if let Some(file) = &at.value
-            && let Some(listener) = reading.listener(file, at.place, &listeners, files)
+            && let Some(listener) = reading.listener(file, at.position, &listeners, files)
         {
             listeners.push(listener);
         }
     }
     if list.value.as_ref().is_some_and(Vec::is_empty) {
         report.error(
-            list.place,
+            list.position,
             "`listeners` is empty: write at least one, or take the key out to listen on 0.0.0.0:3128",
         );
     }
@@ -60,17 +60,17 @@ pub(super) fn listeners(
 }
 
 /// The admin listener, whose address none of the others has.
-pub(super) fn admin(key: &Key<AdminFile>, listeners: &[(Listener, Place)], report: &Report<'_>) -> Admin {
+pub(super) fn admin(key: &Key<AdminFile>, listeners: &[(Listener, Position)], report: &Report<'_>) -> Admin {
     let left_out = AdminFile::default();
     let file = section(key, &left_out);
     let address = value(&file.address).map_or(ADMIN, |socket| socket.0);
-    if let Some((listener, place)) =
+    if let Some((listener, position)) =
         listeners.iter().find(|(listener, _)| conflicts(listener.address, address))
     {
         // Where the admin's address is left out, the listener's is the one that stands in the file.
-        let place = file.address.as_ref().map_or(*place, |at| at.place);
+        let position = file.address.as_ref().map_or(*position, |at| at.position);
         report.error(
-            place,
+            position,
             format!("the listener `{}` and `admin` both want {address}: write another port", listener.name),
         );
     }
@@ -91,10 +91,10 @@ impl Reading<'_> {
     fn listener(
         &self,
         file: &ListenerFile,
-        around: Place,
-        others: &[(Listener, Place)],
+        around: Position,
+        others: &[(Listener, Position)],
         files: &mut NamedFiles<'_>,
-    ) -> Option<(Listener, Place)> {
+    ) -> Option<(Listener, Position)> {
         let proxy_protocol = self.proxy_protocol(&file.proxy_protocol);
         let tls = file.tls.as_ref().and_then(|at| self.tls(at, files));
         let basic_auth = file.basic_auth.as_ref().and_then(|at| self.basic_auth(at, files));
@@ -102,7 +102,7 @@ impl Reading<'_> {
         let address = at.value.as_ref()?.0;
         if let Some((other, _)) = others.iter().find(|(other, _)| conflicts(other.address, address)) {
             self.report.error(
-                at.place,
+                at.position,
                 format!("the listener `{}` already takes {}: write another port", other.name, other.address),
             );
         }
@@ -111,36 +111,36 @@ impl Reading<'_> {
             None => address.to_string().into(),
         };
         if others.iter().any(|(other, _)| other.name == name) {
-            let place = file.name.as_ref().map_or(around, |at| at.place);
+            let position = file.name.as_ref().map_or(around, |at| at.position);
             self.report
-                .error(place, format!("another listener is called {}: write another name", quoted(&name)));
+                .error(position, format!("another listener is called {}: write another name", quoted(&name)));
         }
         if let (Some(passwords), None) = (&file.basic_auth, &file.tls)
             && !address.ip().is_loopback()
         {
             self.report.warning(
-                passwords.place,
+                passwords.position,
                 "passwords come in clear: give the listener `tls` too, so that nobody on the way reads them",
             );
         }
-        Some((Listener { name, address, proxy_protocol, tls, basic_auth }, at.place))
+        Some((Listener { name, address, proxy_protocol, tls, basic_auth }, at.position))
     }
 
     fn proxy_protocol(&self, key: &Key<ProxyProtocolFile>) -> Option<ProxyProtocol> {
         let at = key.as_ref()?;
         let file = at.value.as_ref()?;
-        required(self.report, &file.trusted, at.place, "trusted", "trusted: [10.0.0.0/8]")?;
+        required(self.report, &file.trusted, at.position, "trusted", "trusted: [10.0.0.0/8]")?;
         let trusted = networks(&file.trusted)?;
         if value(&file.trusted).is_some_and(Vec::is_empty) {
             self.report.error(
-                at.place,
+                at.position,
                 "`trusted` is empty, so every connection would be closed: write the networks of the load balancer",
             );
         }
-        for (network, place) in items(&file.trusted) {
+        for (network, position) in items(&file.trusted) {
             if network.0.prefix_len() == 0 {
                 self.report.warning(
-                    place,
+                    position,
                     "everybody is trusted, so anybody can claim any client's address: write the networks of the load \
                      balancer alone",
                 );
@@ -152,14 +152,16 @@ impl Reading<'_> {
     fn tls(&self, at: &At<TlsFile>, files: &mut NamedFiles<'_>) -> Option<Tls> {
         let file = at.value.as_ref()?;
         let certificate =
-            required(self.report, &file.certificate, at.place, "certificate", "certificate: tls.crt");
-        let key = required(self.report, &file.key, at.place, "key", "key: tls.key");
+            required(self.report, &file.certificate, at.position, "certificate", "certificate: tls.crt");
+        let key = required(self.report, &file.key, at.position, "key", "key: tls.key");
         let certificate = certificate.and_then(|at| self.pem(at, files).ok());
         let key = key.and_then(|at| self.pem(at, files).ok());
         let crl_alone = file.client_crl.as_ref().filter(|_| file.client_ca.is_none());
         if let Some(crl) = crl_alone {
-            self.report
-                .error(crl.place, "`client_crl` without `client_ca` revokes nothing: write `client_ca` too");
+            self.report.error(
+                crl.position,
+                "`client_crl` without `client_ca` revokes nothing: write `client_ca` too",
+            );
         }
         let client_ca = self.optional_pem(&file.client_ca, files);
         let client_crl = self.optional_pem(&file.client_crl, files);
@@ -173,17 +175,17 @@ impl Reading<'_> {
     }
 
     fn server_tls(&self, pem: &TlsPem) -> Option<ServerTls> {
-        let place = |problem: &FileProblem| self.of(&problem.file);
+        let report = |problem: &FileProblem| self.of(&problem.file);
         match ServerTls::from_pem(pem, Timestamp::now()) {
             Ok(Loaded { tls, warnings }) => {
                 for problem in warnings {
-                    place(&problem).warning(Place::START, problem.text);
+                    report(&problem).warning(Position::START, problem.text);
                 }
                 Some(tls)
             }
             Err(problems) => {
                 for problem in problems {
-                    place(&problem).error(Place::START, problem.text);
+                    report(&problem).error(Position::START, problem.text);
                 }
                 None
             }
@@ -193,21 +195,21 @@ impl Reading<'_> {
     fn basic_auth(&self, at: &At<BasicAuthFile>, files: &mut NamedFiles<'_>) -> Option<BasicAuth> {
         let file = at.value.as_ref()?;
         let named =
-            required(self.report, &file.users_file, at.place, "users_file", "users_file: users.htpasswd")?;
+            required(self.report, &file.users_file, at.position, "users_file", "users_file: users.htpasswd")?;
         let name = &named.value.as_ref()?.0;
-        let content = files.read(name, named.place, self.report)?;
+        let content = files.read(name, named.position, self.report)?;
         let report = self.of(&files.path(name));
-        let place = |problem: &LineProblem| Place { line: problem.line, column: 1 };
+        let position = |problem: &LineProblem| Position { line: problem.line, column: 1 };
         match Users::parse(&content) {
             Ok((users, warnings)) => {
                 for problem in warnings {
-                    report.warning(place(&problem), problem.text);
+                    report.warning(position(&problem), problem.text);
                 }
                 Some(BasicAuth { users: Arc::new(users) })
             }
             Err(problems) => {
                 for problem in problems {
-                    report.error(place(&problem), problem.text);
+                    report.error(position(&problem), problem.text);
                 }
                 None
             }
@@ -216,7 +218,7 @@ impl Reading<'_> {
 
     fn pem(&self, at: &At<FilePath>, files: &mut NamedFiles<'_>) -> Result<PemFile, Unread> {
         let name = at.value.as_ref().map(|path| &*path.0).ok_or(Unread)?;
-        let bytes = files.read(name, at.place, self.report).ok_or(Unread)?;
+        let bytes = files.read(name, at.position, self.report).ok_or(Unread)?;
         Ok(PemFile { path: files.path(name), bytes })
     }
 

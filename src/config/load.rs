@@ -6,9 +6,9 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use super::file::ConfigFile;
-use super::finding::{Finding, Findings, Place, Report};
+use super::finding::{Finding, Findings, Position, Report};
 use super::named_files::{NamedFiles, ReadFile, read_from_disk, reason};
-use super::places::Places;
+use super::positions::Positions;
 use super::settings::Config;
 use super::text::text;
 use super::{meaning, rules, tree, typed};
@@ -25,7 +25,7 @@ pub struct Loaded {
     /// Valid as a whole.
     pub config: Config,
     /// Where its keys stand: a running server may find that it cannot take it over.
-    pub places: Places,
+    pub positions: Positions,
     /// What is probably not meant; sorted by file, line, column. No errors among them.
     pub warnings: Vec<Finding>,
 }
@@ -56,7 +56,7 @@ pub fn load_by(
         Ok(content) => load_named(Some(path), &name, &content, read_file),
         Err(error) => {
             let findings = Findings::default();
-            findings.of(&name).error(Place::START, format!("cannot read it: {}", reason(&error)));
+            findings.of(&name).error(Position::START, format!("cannot read it: {}", reason(&error)));
             Err(findings.finish())
         }
     }
@@ -100,15 +100,15 @@ fn load_named(
     let refused = findings.has_errors();
     let told = findings.finish();
     match meant {
-        Some((config, places)) if !refused => Ok(Loaded { config, places, warnings: told }),
+        Some((config, positions)) if !refused => Ok(Loaded { config, positions, warnings: told }),
         _ => Err(told),
     }
 }
 
-fn mean(content: &[u8], report: &Report<'_>, files: NamedFiles<'_>) -> Option<(Config, Places)> {
+fn mean(content: &[u8], report: &Report<'_>, files: NamedFiles<'_>) -> Option<(Config, Positions)> {
     let text = text(content, report)?;
     if text.trim().is_empty() {
-        report.error(Place::START, "the file is empty: `egressd config default` prints one to begin with");
+        report.error(Position::START, "the file is empty: `egressd config default` prints one to begin with");
         return None;
     }
     let root = tree::parse(text, report);
@@ -122,9 +122,9 @@ fn mean(content: &[u8], report: &Report<'_>, files: NamedFiles<'_>) -> Option<(C
         return None;
     }
     let file = file.unwrap_or_default();
-    let (config, rule_places) = meaning::config(&file, report, files);
+    let (config, rule_positions) = meaning::config(&file, report, files);
     if !report.has_errors() {
-        rules::lints(&config.policies, &rule_places, Timestamp::now(), report);
+        rules::lints(&config.policies, &rule_positions, Timestamp::now(), report);
     }
-    Some((config, Places::of(root.as_ref())))
+    Some((config, Positions::of(root.as_ref())))
 }

@@ -13,7 +13,7 @@ use super::file::{
     AccessLogFile, ConfigFile, DnsFile, FormatFile, HttpFile, LevelFile, LimitsFile, LogFile, OnFailureFile,
     ShutdownFile, TunnelFile,
 };
-use super::finding::{Place, Report};
+use super::finding::{Position, Report};
 use super::keys::{HOUR, Key, SECOND, STEP, duration, items, section, value};
 use super::named_files::NamedFiles;
 use super::settings::{
@@ -39,9 +39,9 @@ pub(super) fn config(
     file: &ConfigFile,
     report: &Report<'_>,
     mut files: NamedFiles<'_>,
-) -> (Config, Vec<Place>) {
+) -> (Config, Vec<Position>) {
     let meaning = Meaning { report };
-    let (policies, places) = rules::policies(&file.policies, report, &mut files);
+    let (policies, positions) = rules::policies(&file.policies, report, &mut files);
     let listeners = listeners::listeners(&file.listeners, report, &mut files);
     if !report.has_errors() {
         identities::lint(&file.policies, &listeners, report);
@@ -76,7 +76,7 @@ pub(super) fn config(
         hash,
         files,
     };
-    (config, places)
+    (config, positions)
 }
 
 /// Reads keys, and tells what is wrong with them.
@@ -98,7 +98,7 @@ impl Meaning<'_> {
     fn count(&self, key: &Key<u64>, name: &str, left_out: u64, most: u64) -> u64 {
         let Some((at, count)) = key.as_ref().and_then(|at| Some((at, at.value?))) else { return left_out };
         if !(1..=most).contains(&count) {
-            self.report.error(at.place, format!("`{name}` is from 1 to {most}, not {count}"));
+            self.report.error(at.position, format!("`{name}` is from 1 to {most}, not {count}"));
         }
         count
     }
@@ -107,7 +107,7 @@ impl Meaning<'_> {
         if let Some(at) = &file.servers
             && at.value.as_ref().is_some_and(Vec::is_empty)
         {
-            self.report.error(at.place, "`servers` is empty: take the key out to use /etc/resolv.conf");
+            self.report.error(at.position, "`servers` is empty: take the key out to use /etc/resolv.conf");
         }
         let mut hosts: BTreeMap<_, Vec<IpAddr>> = BTreeMap::new();
         for (name, addresses) in value(&file.hosts).map(|hosts| hosts.0.as_slice()).unwrap_or_default() {
@@ -115,14 +115,14 @@ impl Meaning<'_> {
                 addresses.value.iter().flatten().filter_map(|at| at.value.as_ref()).map(|ip| ip.0).collect();
             if addresses.value.as_ref().is_some_and(Vec::is_empty) {
                 self.report
-                    .error(addresses.place, "a name without an address: write one, or take the name out");
+                    .error(addresses.position, "a name without an address: write one, or take the name out");
             }
             if let Some(canonical) = name.value.as_ref().map(|host| &host.0)
                 && hosts.insert(canonical.clone(), listed).is_some()
             {
                 let text =
                     format!("`{canonical}` stands here again in another spelling: take one of them out");
-                self.report.error(name.place, text);
+                self.report.error(name.position, text);
             }
         }
         Dns {
@@ -139,7 +139,7 @@ impl Meaning<'_> {
             if lifetime < idle_timeout {
                 let (lifetime, idle) = (Span(lifetime), Span(idle_timeout));
                 self.report.warning(
-                    at.place,
+                    at.position,
                     format!("`max_lifetime` {lifetime} is shorter than `idle_timeout` {idle}, which then never ends a tunnel"),
                 );
             }
@@ -168,13 +168,14 @@ impl Meaning<'_> {
         const HEAD: RangeInclusive<u64> = 1 << 10..=1 << 20;
         let head_bytes = value(&file.head_bytes).map_or(16 << 10, |size| size.0);
         if let (Some(at), false) = (&file.head_bytes, HEAD.contains(&head_bytes)) {
-            self.report.error(at.place, format!("`head_bytes` is from 1KiB to 1MiB, not {head_bytes} bytes"));
+            self.report
+                .error(at.position, format!("`head_bytes` is from 1KiB to 1MiB, not {head_bytes} bytes"));
         }
         let tunnels = self.count(&file.tunnels, "tunnels", 10_000, MAX_COUNT);
         let per_client = self.count(&file.tunnels_per_client, "tunnels_per_client", 1_000, MAX_COUNT);
         if let (Some(at), true) = (&file.tunnels_per_client, tunnels > 0 && per_client > tunnels) {
             self.report.warning(
-                at.place,
+                at.position,
                 format!(
                     "`tunnels_per_client` is larger than `tunnels` ({tunnels}): one client can take them all"
                 ),
@@ -200,9 +201,9 @@ impl Meaning<'_> {
             None => vec![http::header::USER_AGENT, http::header::REFERER],
             list => {
                 let mut names: Vec<HeaderName> = Vec::new();
-                for (header, place) in items(list) {
+                for (header, position) in items(list) {
                     if names.contains(&header.0) {
-                        self.report.warning(place, format!("`{}` stands in the list twice", header.0));
+                        self.report.warning(position, format!("`{}` stands in the list twice", header.0));
                     } else {
                         names.push(header.0.clone());
                     }
@@ -226,23 +227,23 @@ impl Meaning<'_> {
             (&file.output, matches!(&output, LogOutput::File(path) if path.ends_with("stderr")))
         {
             self.report
-                .error(at.place, "stderr carries the diagnostics: write `stdout`, or the path of a file");
+                .error(at.position, "stderr carries the diagnostics: write `stdout`, or the path of a file");
         }
-        let place = file.format.as_ref().map_or(Place::START, |at| at.place);
+        let position = file.format.as_ref().map_or(Position::START, |at| at.position);
         let format = match value(&file.format).map(|text| &*text.0) {
             None | Some("json") => LogFormat::Json,
             Some("squid") => LogFormat::Squid,
-            Some(text) => self.logformat(place, text),
+            Some(text) => self.logformat(position, text),
         };
         if format != LogFormat::Json {
             self.report.warning(
-                place,
+                position,
                 "Squid's formats have closing lines only: a tunnel stands in the log once it has ended, and one that a \
                  kill cut off never does; json has `open` and `progress` records too",
             );
             if report_mode {
                 self.report.warning(
-                    place,
+                    position,
                     "a policy has `mode: report`: of a log in Squid's formats `egressd suggest` and `egressd diff` cannot \
                      tell what passed by that alone; leave `format` out until the rules are enforced",
                 );
@@ -255,16 +256,16 @@ impl Meaning<'_> {
         AccessLog { output, format, on_failure }
     }
 
-    fn logformat(&self, place: Place, text: &str) -> LogFormat {
+    fn logformat(&self, position: Position, text: &str) -> LogFormat {
         if text.contains('%') {
             match Logformat::parse(text) {
                 Ok(format) => return LogFormat::Custom(Arc::new(format)),
-                Err(error) => self.report.error(place, error.to_string()),
+                Err(error) => self.report.error(position, error.to_string()),
             }
         } else {
             let text = quoted(text);
             let advice = "write json, squid, or a Squid logformat";
-            self.report.error(place, format!("{text} is not a format: {advice}"));
+            self.report.error(position, format!("{text} is not a format: {advice}"));
         }
         LogFormat::Json
     }
@@ -273,7 +274,7 @@ impl Meaning<'_> {
         let delay = self.duration(&file.delay, "delay", Duration::ZERO, Duration::ZERO..=HOUR);
         let grace_period = self.duration(&file.grace_period, "grace_period", MINUTE, Duration::ZERO..=DAY);
         if let (Some(at), true) = (&file.grace_period, grace_period.is_zero()) {
-            self.report.warning(at.place, "a `grace_period` of 0s cuts every open tunnel on TERM");
+            self.report.warning(at.position, "a `grace_period` of 0s cuts every open tunnel on TERM");
         }
         Shutdown { delay, grace_period }
     }

@@ -1,6 +1,6 @@
 //! The configuration: one YAML file, and the files it names.
 //!
-//! Two steps, as typed and as meant: `file` holds the keys as serde reads them, each with its place; `meaning` makes a
+//! Two steps, as typed and as meant: `file` holds the keys as serde reads them, each with its position; `meaning` makes a
 //! [`Config`] of them. Every error is told at once, as `FILE:LINE:COLUMN: error: text` with what to write instead,
 //! and a [`Config`] exists only where there was none. Nothing here opens sockets or watches files. The clock
 //! is asked for warnings alone: which rules and certificates have expired by now.
@@ -18,7 +18,7 @@ mod load;
 mod meaning;
 mod named_files;
 mod options;
-mod places;
+mod positions;
 mod rules;
 mod schema;
 mod settings;
@@ -30,11 +30,11 @@ pub mod users;
 mod values;
 
 pub use self::cases::{Case, load_cases};
-pub use self::finding::{Finding, Place, Severity};
+pub use self::finding::{Finding, Position, Severity};
 pub use self::hash::{ConfigHash, ShortHash};
 pub use self::load::{DEFAULT, DEFAULT_NAME, Loaded, load, load_by, load_bytes, load_str};
 pub use self::named_files::read_from_disk;
-pub use self::places::Places;
+pub use self::positions::Positions;
 pub use self::schema::schema;
 pub use self::settings::{
     AccessLog, Admin, BasicAuth, Config, DiagnosticsFormat, Dns, Http, Limits, Listener, Log, LogFormat,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::finding::{Place, Report};
+use super::finding::{Position, Report};
 use super::hash::ConfigHash;
 use crate::words::quote::quoted;
 
@@ -43,8 +43,8 @@ impl<'a> NamedFiles<'a> {
         self.directory.join(name)
     }
 
-    /// The content of a file named at `place`; None where it is missing, unreadable or empty, which is told.
-    pub(super) fn read(&mut self, name: &str, place: Place, report: &Report<'_>) -> Option<Vec<u8>> {
+    /// The content of a file named at `position`; None where it is missing, unreadable or empty, which is told.
+    pub(super) fn read(&mut self, name: &str, position: Position, report: &Report<'_>) -> Option<Vec<u8>> {
         let path = self.path(name);
         let content = (self.read_file)(&path);
         if !self.files.contains(&path) {
@@ -54,7 +54,7 @@ impl<'a> NamedFiles<'a> {
         match content {
             Ok(content) if content.iter().all(u8::is_ascii_whitespace) => {
                 report.error(
-                    place,
+                    position,
                     format!("the file {shown} is empty: write something into it, or take it out here"),
                 );
                 None
@@ -67,7 +67,7 @@ impl<'a> NamedFiles<'a> {
             Err(error) => {
                 let error = reason(&error);
                 report.error(
-                    place,
+                    position,
                     format!("cannot read {shown}: {error}; a relative path is relative to the configuration's directory"),
                 );
                 None

@@ -28,7 +28,7 @@ pub(super) enum SchemeFile {
 }
 
 /// Writes each key into both forms. Not `#[serde(flatten)]`: behind it the reader no longer knows which keys there are,
-/// and an unknown one would have no place.
+/// and an unknown one would have no position.
 macro_rules! options {
     ($($key:ident: $type:ty = $read:expr, $of_a_rule:literal, $of_a_file:literal;)*) => {
         /// A rule with options.
@@ -124,17 +124,17 @@ fn expires(key: &Key<Moment>, _: &Report<'_>) -> Option<Timestamp> {
 
 /// Of a rule, of an allow file, or of a whole policy.
 pub(super) fn private(list: &List<Network>, report: &Report<'_>) -> Vec<IpNet> {
-    for (network, place) in items(list) {
+    for (network, position) in items(list) {
         if network.0.prefix_len() == 0 {
             report.warning(
-                place,
+                position,
                 format!(
                     "{} opens every internal address: write the network that is meant",
                     quoted(&network.0.to_string())
                 ),
             );
         } else if let Some(doubt) = lint::private_network(&network.0) {
-            report.warning(place, doubt);
+            report.warning(position, doubt);
         }
     }
     networks(list).unwrap_or_default()
@@ -145,7 +145,7 @@ fn upload_limit(key: &Key<Size>, report: &Report<'_>) -> Option<u64> {
         && at.value.as_ref().is_some_and(|size| size.0 == 0)
     {
         report.error(
-            at.place,
+            at.position,
             "an `upload_limit` of 0 lets nothing through: write at least 1B, or deny the host",
         );
     }
@@ -166,6 +166,6 @@ fn verifiable(key: &Key<bool>, schemes: Schemes, report: &Report<'_>) {
         && at.value == Some(true)
         && !schemes.contains(Scheme::Https)
     {
-        report.error(at.place, "`verify_certificate` needs an https rule: write https://, or take it out");
+        report.error(at.position, "`verify_certificate` needs an https rule: write https://, or take it out");
     }
 }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::allow_file;
 use super::file::{AllowFile, AllowFilesFile, ClientsFile, ModeFile, PolicyFile};
-use super::finding::{Place, Report};
+use super::finding::{Position, Report};
 use super::keys::{Key, List, items, networks, private_networks, required, value};
 use super::named_files::NamedFiles;
 use super::options::{SchemeFile, private};
@@ -25,45 +25,47 @@ pub(super) fn policies(
     list: &List<PolicyFile>,
     report: &Report<'_>,
     files: &mut NamedFiles<'_>,
-) -> (Policies, Vec<Place>) {
+) -> (Policies, Vec<Position>) {
     let written = value(list).map(Vec::as_slice).unwrap_or_default();
     match list {
-        None => report.warning(Place::START, "`policies` is left out: every request is denied"),
+        None => report.warning(Position::START, "`policies` is left out: every request is denied"),
         Some(at) if at.value.is_some() && written.is_empty() => {
-            report.warning(at.place, "`policies` is empty: every request is denied");
+            report.warning(at.position, "`policies` is empty: every request is denied");
         }
         Some(_) => {}
     }
     let mut seen: Vec<Seen<'_>> = Vec::new();
     let mut policies = Vec::new();
-    let mut places = Vec::new();
+    let mut positions = Vec::new();
     for at in written {
         let Some(file) = &at.value else { continue };
-        let Some(name) = required(report, &file.name, at.place, "name", "name: gitaly") else {
+        let Some(name) = required(report, &file.name, at.position, "name", "name: gitaly") else {
             // Without a name nothing of it is used, but its rules are still checked.
-            read_policy("", file, at.place, report, files);
+            read_policy("", file, at.position, report, files);
             continue;
         };
         let text = name.value.as_ref().map_or("", |label| &label.0);
         if seen.iter().any(|other| other.name == text) {
-            report
-                .error(name.place, format!("another policy is called {}: write another name", quoted(text)));
+            report.error(
+                name.position,
+                format!("another policy is called {}: write another name", quoted(text)),
+            );
         }
-        let (builder, clients, inline) = read_policy(text, file, at.place, report, files);
+        let (builder, clients, inline) = read_policy(text, file, at.position, report, files);
         let earlier: Vec<(&str, &ClientMatch)> = seen.iter().map(|seen| (seen.name, &seen.clients)).collect();
         if let Some(why) = lint::unreachable(&earlier, &clients) {
-            report.warning(at.place, format!("the policy {} never decides: {why}", quoted(text)));
+            report.warning(at.position, format!("the policy {} never decides: {why}", quoted(text)));
         }
         seen.push(Seen { name: text, clients });
         match builder.build() {
             Ok(policy) => {
                 policies.push(policy);
-                places.extend(inline);
+                positions.extend(inline);
             }
-            Err(error) => report.error(at.place, error.to_string()),
+            Err(error) => report.error(at.position, error.to_string()),
         }
     }
-    (Policies::new(policies), places)
+    (Policies::new(policies), positions)
 }
 
 /// A policy that stands before the one that is read.
@@ -72,22 +74,22 @@ struct Seen<'f> {
     clients: ClientMatch,
 }
 
-/// What is unwise about the rules of a configuration that is right otherwise. `places` as [`policies`] gave them.
-pub(super) fn lints(policies: &Policies, places: &[Place], now: Timestamp, report: &Report<'_>) {
+/// What is unwise about the rules of a configuration that is right otherwise. `positions` as [`policies`] gave them.
+pub(super) fn lints(policies: &Policies, positions: &[Position], now: Timestamp, report: &Report<'_>) {
     for lint in lint::lint(policies, now) {
-        let inline = lint.inline.and_then(|number| places.get(number)).copied();
-        let place = inline.unwrap_or(Place { line: lint.line, column: 1 });
-        report.of(&lint.file).warning(place, lint.text);
+        let inline = lint.inline.and_then(|number| positions.get(number)).copied();
+        let position = inline.unwrap_or(Position { line: lint.line, column: 1 });
+        report.of(&lint.file).warning(position, lint.text);
     }
 }
 
 fn read_policy(
     name: &str,
     file: &PolicyFile,
-    around: Place,
+    around: Position,
     report: &Report<'_>,
     files: &mut NamedFiles<'_>,
-) -> (PolicyBuilder, ClientMatch, Vec<Place>) {
+) -> (PolicyBuilder, ClientMatch, Vec<Position>) {
     let clients = clients(&file.clients, report);
     let mode = match value(&file.mode) {
         None | Some(ModeFile::Enforce) => Mode::Enforce,
@@ -97,13 +99,13 @@ fn read_policy(
     let mut reading = Reading { builder, report, rules: 0, inline: Vec::new() };
     let inline = reading.builder.file(report.file());
     let plain = reading.builder.options(RuleOptions::default());
-    for (allow, place) in items(&file.allow) {
+    for (allow, position) in items(&file.allow) {
         match allow {
             AllowFile::Rule(rule) => {
                 reading.allow(rule, inline, plain, Schemes::HTTPS);
             }
             AllowFile::Full(full) => {
-                let to = required(report, &full.to, place, "to", "to: git-codecommit.*.amazonaws.com");
+                let to = required(report, &full.to, position, "to", "to: git-codecommit.*.amazonaws.com");
                 let options = full.options(report);
                 let options = reading.builder.options(options);
                 if let Some(rule) = to {
@@ -115,11 +117,11 @@ fn read_policy(
             }
         }
     }
-    for (allow_file, place) in items(&file.allow_files) {
+    for (allow_file, position) in items(&file.allow_files) {
         match allow_file {
             AllowFilesFile::File(path) => reading.file(path, plain, Schemes::HTTPS, files),
             AllowFilesFile::Full(full) => {
-                let path = required(report, &full.file, place, "file", "file: allowlist.txt");
+                let path = required(report, &full.file, position, "file", "file: allowlist.txt");
                 let schemes = schemes(&full.schemes, report);
                 full.check(schemes, report);
                 let options = full.options(report);
@@ -147,7 +149,7 @@ struct Reading<'r> {
     /// Of `allow` and the allow files.
     rules: usize,
     /// Where the rules of `allow` and `deny` stand.
-    inline: Vec<Place>,
+    inline: Vec<Position>,
 }
 
 impl Reading<'_> {
@@ -162,15 +164,15 @@ impl Reading<'_> {
         let text = &*at.value.as_ref()?.0;
         let rule = self.parse(at, text)?;
         let schemes = rule.scheme.map_or(left_out, Schemes::from);
-        let origin = Origin { file, line: at.place.line, inline: true, text };
+        let origin = Origin { file, line: at.position.line, inline: true, text };
         match self.builder.allow(&rule, schemes, origin, options) {
             Ok(()) => {
                 self.rules += 1;
-                self.inline.push(at.place);
+                self.inline.push(at.position);
                 Some(schemes)
             }
             Err(error) => {
-                self.report.error(at.place, format!("{}: {error}", quoted(text)));
+                self.report.error(at.position, format!("{}: {error}", quoted(text)));
                 None
             }
         }
@@ -179,10 +181,10 @@ impl Reading<'_> {
     fn deny(&mut self, at: &At<Line>, file: FileId) {
         let Some(text) = at.value.as_ref().map(|line| &*line.0) else { return };
         let Some(rule) = self.parse(at, text) else { return };
-        let origin = Origin { file, line: at.place.line, inline: true, text };
+        let origin = Origin { file, line: at.position.line, inline: true, text };
         match self.builder.deny(&rule, origin) {
-            Ok(()) => self.inline.push(at.place),
-            Err(error) => self.report.error(at.place, format!("{}: {error}", quoted(text))),
+            Ok(()) => self.inline.push(at.position),
+            Err(error) => self.report.error(at.position, format!("{}: {error}", quoted(text))),
         }
     }
 
@@ -199,23 +201,23 @@ impl Reading<'_> {
     /// Every line of an allow file. `left_out`: what a line without a scheme means.
     fn file(&mut self, at: &At<FilePath>, options: OptionsId, left_out: Schemes, files: &mut NamedFiles<'_>) {
         let Some(name) = at.value.as_ref().map(|path| &*path.0) else { return };
-        let Some(content) = files.read(name, at.place, self.report) else { return };
+        let Some(content) = files.read(name, at.position, self.report) else { return };
         let path = files.path(name).display().to_string();
         let report = self.report.of(&path);
         let file = self.builder.file(report.file());
         let builder = &mut self.builder;
-        let rules = allow_file::read(&content, &report, |place, text| {
+        let rules = allow_file::read(&content, &report, |position, text| {
             let rule = match RuleText::parse(text) {
                 Ok(rule) => rule,
                 Err(error) => {
                     let before = text.get(..error.offset).map_or(0, |before| before.chars().count());
-                    return report.error(place.right(before), format!("{}: {error}", quoted(text)));
+                    return report.error(position.right(before), format!("{}: {error}", quoted(text)));
                 }
             };
             let schemes = rule.scheme.map_or(left_out, Schemes::from);
-            let origin = Origin { file, line: place.line, inline: false, text };
+            let origin = Origin { file, line: position.line, inline: false, text };
             if let Err(error) = builder.allow(&rule, schemes, origin, options) {
-                report.error(place, format!("{}: {error}", quoted(text)));
+                report.error(position, format!("{}: {error}", quoted(text)));
             }
         });
         self.rules += rules;
@@ -241,7 +243,7 @@ fn not_empty<T>(name: &str, list: &List<T>, report: &Report<'_>) {
         && at.value.as_ref().is_some_and(Vec::is_empty)
     {
         report.error(
-            at.place,
+            at.position,
             format!("`{name}` is empty and fits no client: write at least one, or take the key out"),
         );
     }
@@ -251,17 +253,20 @@ fn schemes(list: &List<SchemeFile>, report: &Report<'_>) -> Schemes {
     if let Some(at) = list
         && at.value.as_ref().is_some_and(Vec::is_empty)
     {
-        report.error(at.place, "`schemes` is empty: write https, http or tcp, or take the key out for https");
+        report.error(
+            at.position,
+            "`schemes` is empty: write https, http or tcp, or take the key out for https",
+        );
     }
     let mut schemes: Vec<Scheme> = Vec::new();
-    for (scheme, place) in items(list) {
+    for (scheme, position) in items(list) {
         let scheme = match scheme {
             SchemeFile::Https => Scheme::Https,
             SchemeFile::Http => Scheme::Http,
             SchemeFile::Tcp => Scheme::Tcp,
         };
         if schemes.contains(&scheme) {
-            report.warning(place, format!("`{scheme}` stands in the list twice"));
+            report.warning(position, format!("`{scheme}` stands in the list twice"));
         }
         schemes.push(scheme);
     }

@@ -1,6 +1,6 @@
-//! The bytes of a file as text: UTF-8 without NUL, or the place of what is not.
+//! The bytes of a file as text: UTF-8 without NUL, or the position of what is not.
 
-use super::finding::{Place, Report};
+use super::finding::{Position, Report};
 
 /// The content as text. A byte-order mark at the very start, as Windows editors write, is taken off.
 pub(super) fn text<'c>(content: &'c [u8], report: &Report<'_>) -> Option<&'c str> {
@@ -8,28 +8,29 @@ pub(super) fn text<'c>(content: &'c [u8], report: &Report<'_>) -> Option<&'c str
     let text = match std::str::from_utf8(content) {
         Ok(text) => text,
         Err(error) => {
-            let place = place_of(content, error.valid_up_to());
+            let position = position_of(content, error.valid_up_to());
             let hint = if content.starts_with(b"\xff\xfe") || content.starts_with(b"\xfe\xff") {
                 "this is UTF-16: save the file as UTF-8"
             } else {
                 "this byte is not UTF-8: save the file as UTF-8"
             };
-            report.error(place, hint);
+            report.error(position, hint);
             return None;
         }
     };
     if let Some(offset) = text.find('\0') {
-        report.error(place_of(content, offset), "a NUL byte: take it out, and save the file as UTF-8 text");
+        report
+            .error(position_of(content, offset), "a NUL byte: take it out, and save the file as UTF-8 text");
         return None;
     }
     Some(text)
 }
 
 /// Everything before `offset` is UTF-8.
-fn place_of(content: &[u8], offset: usize) -> Place {
+fn position_of(content: &[u8], offset: usize) -> Position {
     let before = content.get(..offset).unwrap_or(content);
     let line = before.iter().filter(|byte| **byte == b'\n').count();
     let line_start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
     let column = String::from_utf8_lossy(before.get(line_start..).unwrap_or_default()).chars().count();
-    Place { line: u32::try_from(line).unwrap_or(u32::MAX).saturating_add(1), column: 1 }.right(column)
+    Position { line: u32::try_from(line).unwrap_or(u32::MAX).saturating_add(1), column: 1 }.right(column)
 }

@@ -1,4 +1,4 @@
-//! YAML text as a tree in which every node knows its place.
+//! YAML text as a tree in which every node knows its position.
 //!
 //! A configuration needs little of YAML: one document of mappings, lists and scalars. Anchors, aliases, merge keys,
 //! tags and further documents are refused, so what a reviewer reads is what it says, and no alias can grow a small
@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use serde_saphyr::granit_parser::{self, Event, Marker, Parser, ScalarStyle, ScanError, Span, StrInput};
 
-use super::finding::{Place, Report};
+use super::finding::{Position, Report};
 use crate::words::quote::quoted;
 
 /// Nested block collections, and nested flow collections, at most. The schema itself needs eight.
@@ -17,7 +17,7 @@ const MAX_NESTING: usize = 24;
 /// A value and where it begins.
 #[derive(Debug)]
 pub(super) struct Node<'i> {
-    pub(super) place: Place,
+    pub(super) position: Position,
     pub(super) kind: Kind<'i>,
 }
 
@@ -69,7 +69,7 @@ pub(super) fn parse<'i>(text: &'i str, report: &Report<'_>) -> Option<Node<'i>> 
     match tree.document() {
         Ok(root) => root,
         Err(error) => {
-            report.error(position(error.marker()), format!("not valid YAML: {}", error.info()));
+            report.error(position_of(error.marker()), format!("not valid YAML: {}", error.info()));
             None
         }
     }
@@ -90,7 +90,7 @@ impl<'i> Tree<'i, '_> {
             match event {
                 Event::DocumentStart(..) if root.is_some() => {
                     self.report.error(
-                        position(&span.start),
+                        position_of(&span.start),
                         "a second YAML document begins here: a configuration is one document; take the `---` out",
                     );
                     break;
@@ -104,9 +104,9 @@ impl<'i> Tree<'i, '_> {
 
     /// The node that begins with `event`; consumes the events up to its end.
     fn node(&mut self, event: Event<'i>, span: Span) -> Result<Node<'i>, ScanError> {
-        let place = position(&span.start);
+        let position = position_of(&span.start);
         if let Some(tag) = event.tag() {
-            let written = span.tag_start().map_or(place, |start| position(&start));
+            let written = span.tag_start().map_or(position, |start| position_of(&start));
             let tag = quoted(&tag.original());
             self.report.error(written, format!("tags ({tag}) are not accepted: take it out"));
         }
@@ -131,7 +131,7 @@ impl<'i> Tree<'i, '_> {
             _ => {
                 let alias = span.slice(self.source).unwrap_or("*name");
                 self.report.error(
-                    place,
+                    position,
                     format!(
                         "a YAML alias ({}) is not accepted: a pattern that begins with `*` stands in quotes, as in \"*.example.com\"",
                         quoted(alias)
@@ -140,7 +140,7 @@ impl<'i> Tree<'i, '_> {
                 Kind::Refused
             }
         };
-        Ok(Node { place, kind })
+        Ok(Node { position, kind })
     }
 
     /// The next event that begins a child; None at the end of the collection.
@@ -164,7 +164,7 @@ impl<'i> Tree<'i, '_> {
             let name = quoted(&format!("&{name}"));
             let text =
                 format!("a YAML anchor ({name}) is not accepted: write the value out where it is needed");
-            self.report.error(position(&span.start), text);
+            self.report.error(position_of(&span.start), text);
         }
     }
 }
@@ -195,9 +195,9 @@ fn scalar<'i>(text: Cow<'i, str>, style: ScalarStyle, span: &Span, source: &str)
 }
 
 /// The parser counts lines from 1 and columns from 0.
-fn position(marker: &Marker) -> Place {
+fn position_of(marker: &Marker) -> Position {
     let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
-    Place { line: number(marker.line()).max(1), column: number(marker.col()).saturating_add(1) }
+    Position { line: number(marker.line()).max(1), column: number(marker.col()).saturating_add(1) }
 }
 
 #[cfg(test)]
@@ -225,11 +225,11 @@ mod tests {
             }
             Kind::Refused => "refused".to_owned(),
         };
-        format!("{}:{}{inner}", node.place.line, node.place.column)
+        format!("{}:{}{inner}", node.position.line, node.position.column)
     }
 
     #[test]
-    fn every_node_knows_its_place() {
+    fn every_node_knows_its_position() {
         let rows = [
             ("a: 1\nb: [x, 'y']\n", "1:1{1:1a=1:41 2:1b=2:4[2:5x 2:8\"y\"]}"),
             ("é: \"ü\"\n", "1:1{1:1é=1:4\"ü\"}"),

@@ -1,7 +1,7 @@
 //! From the tree to typed structs, by serde, without stopping at the first error.
 //!
-//! serde gives up at the first `Err`. Here every value stands in an [`At`], which asks the deserializer for its place
-//! and for the value; where the value fails, the deserializer reports it with that place and the `At` stays without a
+//! serde gives up at the first `Err`. Here every value stands in an [`At`], which asks the deserializer for its position
+//! and for the value; where the value fails, the deserializer reports it with that position and the `At` stays without a
 //! value, so the struct around it goes on. Unknown and duplicate keys are found before serde sees them.
 //! Whoever holds an `At` without a value may take anything for it: the configuration is refused in any case.
 
@@ -14,11 +14,11 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::{self, DeserializeSeed, Deserializer, IntoDeserializer, Visitor};
 use serde::{Deserialize, forward_to_deserialize_any};
 
-use super::finding::{Place, Report, nearest};
+use super::finding::{Position, Report, nearest};
 use super::tree::{Kind, Node};
 use crate::words::quote::quoted;
 
-/// The name by which [`At`] asks for its place.
+/// The name by which [`At`] asks for its position.
 const AT: &str = "@at";
 /// The serde name of an enum of two: the first variant where text stands, the second where a mapping does.
 pub(super) const TEXT_OR_MAP: &str = "@text_or_map";
@@ -30,17 +30,17 @@ const NOT_VERBATIM: u32 = u32::MAX;
 pub(super) struct At<T> {
     /// None: something is wrong with it, and that is told already.
     pub(super) value: Option<T>,
-    pub(super) place: Place,
-    /// How far right of `place` the text begins: 1 behind a quote. None where it holds escapes or spans lines.
+    pub(super) position: Position,
+    /// How far right of `position` the text begins: 1 behind a quote. None where it holds escapes or spans lines.
     inset: Option<u8>,
 }
 
 impl<T> At<T> {
-    /// The place of the character at byte `offset` of `text`, which is this value's text; else the value's place.
-    pub(super) fn inside(&self, text: &str, offset: usize) -> Place {
+    /// The position of the character at byte `offset` of `text`, which is this value's text; else the value's position.
+    pub(super) fn inside(&self, text: &str, offset: usize) -> Position {
         match (self.inset, text.get(..offset)) {
-            (Some(inset), Some(before)) => self.place.right(usize::from(inset) + before.chars().count()),
-            _ => self.place,
+            (Some(inset), Some(before)) => self.position.right(usize::from(inset) + before.chars().count()),
+            _ => self.position,
         }
     }
 }
@@ -61,7 +61,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for At<T> {
                 let column = parts.next_element()?.unwrap_or(1);
                 let inset = parts.next_element::<u32>()?.unwrap_or(NOT_VERBATIM);
                 let value = parts.next_element()?;
-                Ok(At { value, place: Place { line, column }, inset: u8::try_from(inset).ok() })
+                Ok(At { value, position: Position { line, column }, inset: u8::try_from(inset).ok() })
             }
         }
 
@@ -69,7 +69,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for At<T> {
     }
 }
 
-/// To whoever writes the file the place does not exist.
+/// To whoever writes the file the position does not exist.
 impl<T: JsonSchema> JsonSchema for At<T> {
     fn inline_schema() -> bool {
         T::inline_schema()
@@ -128,7 +128,7 @@ impl<'de, 'r> Cursor<'de, 'r> {
                 Some(key) => format!("{}: {text}", quoted(key)),
                 None => text,
             };
-            self.report.error(self.node.place, text);
+            self.report.error(self.node.position, text);
         }
     }
 
@@ -191,13 +191,13 @@ impl<'de, 'r> Cursor<'de, 'r> {
         let Kind::Map(all) = &self.node.kind else {
             return Err(self.mismatch("a mapping (`key: value`)"));
         };
-        let mut seen: HashMap<&str, Place> = HashMap::with_capacity(all.len());
+        let mut seen: HashMap<&str, Position> = HashMap::with_capacity(all.len());
         let mut entries = Vec::with_capacity(all.len());
         for (key, value) in all {
             let (Kind::Plain(text) | Kind::Quoted { text, .. }) = &key.kind else {
                 if !matches!(key.kind, Kind::Refused) {
                     self.report.error(
-                        key.place,
+                        key.position,
                         format!("{} stands where a key belongs: write text", key.kind.describe()),
                     );
                 }
@@ -205,7 +205,7 @@ impl<'de, 'r> Cursor<'de, 'r> {
             };
             if let Some(first) = seen.get(&**text) {
                 self.report.error(
-                    key.place,
+                    key.position,
                     format!(
                         "the key {} stands here again, first at line {}, column {}: take one of them out",
                         quoted(text),
@@ -215,9 +215,9 @@ impl<'de, 'r> Cursor<'de, 'r> {
                 );
                 continue;
             }
-            seen.insert(text, key.place);
+            seen.insert(text, key.position);
             match known {
-                Some(known) if !known.contains(&&**text) => self.unknown_key(key.place, text, known),
+                Some(known) if !known.contains(&&**text) => self.unknown_key(key.position, text, known),
                 _ => entries.push((key, value)),
             }
         }
@@ -225,12 +225,12 @@ impl<'de, 'r> Cursor<'de, 'r> {
         Ok(Entries { of: *self, entries, value: None })
     }
 
-    fn unknown_key(&self, place: Place, key: &str, known: &[&str]) {
+    fn unknown_key(&self, position: Position, key: &str, known: &[&str]) {
         let help = match nearest(key, known) {
             Some(meant) => format!("did you mean `{meant}`?"),
             None => format!("known here: {}", known.join(", ")),
         };
-        self.report.error(place, format!("unknown key {}; {help}", quoted(key)));
+        self.report.error(position, format!("unknown key {}; {help}", quoted(key)));
     }
 }
 
@@ -311,7 +311,7 @@ impl<'de> Deserializer<'de> for Cursor<'de, '_> {
         visitor: V,
     ) -> Result<V::Value, Wrong> {
         if name == AT {
-            visitor.visit_seq(Placed { of: self, next: 0 })
+            visitor.visit_seq(Positioned { of: self, next: 0 })
         } else {
             self.deserialize_seq(visitor)
         }
@@ -353,20 +353,20 @@ impl<'de> Deserializer<'de> for Cursor<'de, '_> {
 }
 
 /// What an [`At`] reads: line, column, inset, and the value, which is left out (`None`) where it is wrong.
-struct Placed<'de, 'r> {
+struct Positioned<'de, 'r> {
     of: Cursor<'de, 'r>,
     next: u8,
 }
 
-impl<'de> de::SeqAccess<'de> for Placed<'de, '_> {
+impl<'de> de::SeqAccess<'de> for Positioned<'de, '_> {
     type Error = Wrong;
 
     fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Wrong> {
         let part = self.next;
         self.next = part.saturating_add(1);
         let number = match part {
-            0 => self.of.node.place.line,
-            1 => self.of.node.place.column,
+            0 => self.of.node.position.line,
+            1 => self.of.node.position.column,
             2 => match &self.of.node.kind {
                 Kind::Plain(text) if !text.contains('\n') => 0,
                 Kind::Quoted { verbatim: true, .. } => 1,

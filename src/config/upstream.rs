@@ -62,25 +62,25 @@ pub(super) fn proxy(
 ) -> Option<UpstreamProxy> {
     let at = key.as_ref()?;
     let file = at.value.as_ref()?;
-    let url = required(report, &file.url, at.place, "url", "url: \"http://proxy.corp:3128\"");
+    let url = required(report, &file.url, at.position, "url", "url: \"http://proxy.corp:3128\"");
     let credentials = file.credentials_file.as_ref().and_then(|at| {
         let content = read(at, report, files)?;
-        credentials(&content).map_err(|text| report.error(at.place, text)).ok()
+        credentials(&content).map_err(|text| report.error(at.position, text)).ok()
     });
     let ca = file.ca.as_ref().and_then(|at| authorities(at, report, files));
     let url_at = url?;
     let url = &url_at.value.as_ref()?.0;
     if let (Some(ca), false) = (&file.ca, url.tls) {
-        report.error(ca.place, "`ca` needs an https parent: write https:// in `url`, or take `ca` out");
+        report.error(ca.position, "`ca` needs an https parent: write https:// in `url`, or take `ca` out");
     }
     if let (Some(credentials), false) = (&file.credentials_file, url.tls) {
         report.warning(
-            credentials.place,
+            credentials.position,
             "to an http parent the password goes in clear: write https:// in `url`",
         );
     }
     report.warning(
-        url_at.place,
+        url_at.position,
         "the parent looks names up, so `private`, `deny` networks, metadata endpoints and `dns` no longer bound where a \
          name leads: make the parent refuse inner addresses; egressd goes on judging names, ports, ClientHellos and \
          literal addresses",
@@ -105,13 +105,13 @@ pub(super) fn certificates(
 
 fn authorities(at: &At<FilePath>, report: &Report<'_>, files: &mut NamedFiles<'_>) -> Option<Authorities> {
     let content = read(at, report, files)?;
-    Authorities::parse(&content, |text| report.warning(at.place, text))
-        .map_err(|text| report.error(at.place, text))
+    Authorities::parse(&content, |text| report.warning(at.position, text))
+        .map_err(|text| report.error(at.position, text))
         .ok()
 }
 
 fn read(at: &At<FilePath>, report: &Report<'_>, files: &mut NamedFiles<'_>) -> Option<Vec<u8>> {
-    files.read(&at.value.as_ref()?.0, at.place, report)
+    files.read(&at.value.as_ref()?.0, at.position, report)
 }
 
 /// One line, as editors end it. What is wrong is told without a byte of it.

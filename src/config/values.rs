@@ -254,7 +254,7 @@ fn vpc_endpoint(text: &str) -> Result<Box<str>, String> {
     }
 }
 
-/// `dns.hosts`: each name with its addresses. A map type would lose the places of its keys.
+/// `dns.hosts`: each name with its addresses. A map type would lose the positions of its keys.
 #[derive(Clone, Debug)]
 pub(super) struct Hosts(pub(super) Vec<(At<HostName>, Addresses)>);
 

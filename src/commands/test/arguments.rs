@@ -33,8 +33,13 @@ impl Test {
         let Some(config) = load(file) else { return CONFIGURATION_REFUSED };
         let failures = test::run(&config.policies, &cases, Timestamp::now());
         for failure in &failures {
-            let place = failure.case.place;
-            say(format_args!("{}:{}:{}: failed: {failure}\n", name.escape_debug(), place.line, place.column));
+            let position = failure.case.position;
+            say(format_args!(
+                "{}:{}:{}: failed: {failure}\n",
+                name.escape_debug(),
+                position.line,
+                position.column
+            ));
         }
         let plural = if cases.len() == 1 { "" } else { "s" };
         match failures.len() {

@@ -126,7 +126,7 @@ cases:
         let now = "2026-01-01T00:00:00Z".parse().expect("a moment");
         let failures = run(&loaded.config.policies, &cases, now);
         let told: Vec<String> =
-            failures.iter().map(|failure| format!("{} {failure}", failure.case.place.line)).collect();
+            failures.iter().map(|failure| format!("{} {failure}", failure.case.position.line)).collect();
         assert_eq!(
             told,
             [

@@ -27,7 +27,7 @@ use jiff::Timestamp;
 use self::bell::{Bell, Rung};
 pub use self::files::{Seen, load};
 use self::watch::Watch;
-use crate::config::{Config, Finding, Loaded, Place, Severity};
+use crate::config::{Config, Finding, Loaded, Position, Severity};
 use crate::operate::apply::{self, Prepared};
 use crate::operate::phrases::counted;
 use crate::state::live::rejudge;
@@ -342,6 +342,6 @@ impl Reloader {
 
     /// A finding about the configuration as a whole.
     fn fault(&self, text: &str) -> Finding {
-        Finding::error(self.file.as_deref().unwrap_or(Path::new("")), Place::START, text)
+        Finding::error(self.file.as_deref().unwrap_or(Path::new("")), Position::START, text)
     }
 }

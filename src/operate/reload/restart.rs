@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use crate::config::{Config, Finding, Listener, Loaded, LogOutput, Place};
+use crate::config::{Config, Finding, Listener, Loaded, LogOutput, Position};
 
 /// A setting by its key, and its value in a configuration; `None`: it is not set.
 type Fixed<T> = (&'static str, fn(&T) -> Option<String>);
@@ -33,7 +33,7 @@ fn spoken<T>(setting: Option<T>) -> Option<String> {
 pub(super) fn needed(old: &Config, new: &Loaded, file: &Path) -> Vec<Finding> {
     let mut told = Told { file, findings: Vec::new() };
     for (key, said) in FIXED {
-        told.compare(new.places.of_key(key), &format!("`{key}`"), said(old), said(&new.config));
+        told.compare(new.positions.of_key(key), &format!("`{key}`"), said(old), said(&new.config));
     }
     listeners(&old.listeners, new, &mut told);
     told.findings.sort();
@@ -41,21 +41,21 @@ pub(super) fn needed(old: &Config, new: &Loaded, file: &Path) -> Vec<Finding> {
 }
 
 fn listeners(old: &[Listener], new: &Loaded, told: &mut Told<'_>) {
-    let Loaded { config: Config { listeners: new, .. }, places, .. } = new;
-    let list = places.of_key("listeners");
+    let Loaded { config: Config { listeners: new, .. }, positions, .. } = new;
+    let list = positions.of_key("listeners");
     for gone in old.iter().filter(|listener| named(new, &listener.name).is_none()) {
         told.needs(list, &format!("the listener `{}` was removed", gone.name));
     }
     for (index, listener) in new.iter().enumerate() {
-        let place = |key: &str| places.of_key(&format!("listeners.{index}.{key}"));
+        let position = |key: &str| positions.of_key(&format!("listeners.{index}.{key}"));
         let name = &listener.name;
         let Some(before) = named(old, name) else {
-            told.needs(place("address"), &format!("the listener `{name}` was added"));
+            told.needs(position("address"), &format!("the listener `{name}` was added"));
             continue;
         };
         for (key, said) in FIXED_OF_A_LISTENER {
             told.compare(
-                place(key),
+                position(key),
                 &format!("`{key}` of the listener `{name}`"),
                 said(before),
                 said(listener),
@@ -93,20 +93,20 @@ struct Told<'f> {
 }
 
 impl Told<'_> {
-    fn compare(&mut self, place: Place, what: &str, before: Option<String>, now: Option<String>) {
+    fn compare(&mut self, position: Position, what: &str, before: Option<String>, now: Option<String>) {
         match (before, now) {
             (before, now) if before == now => {}
-            (None, _) => self.needs(place, &format!("{what} was added")),
-            (_, None) => self.needs(place, &format!("{what} was removed")),
+            (None, _) => self.needs(position, &format!("{what} was added")),
+            (_, None) => self.needs(position, &format!("{what} was removed")),
             (Some(before), Some(now)) => {
-                self.needs(place, &format!("{what} changed from {before} to {now}"));
+                self.needs(position, &format!("{what} changed from {before} to {now}"));
             }
         }
     }
 
-    fn needs(&mut self, place: Place, what: &str) {
+    fn needs(&mut self, position: Position, what: &str) {
         let text = format!("{what}, which needs a restart: restart, or change it back");
-        self.findings.push(Finding::error(self.file, place, &text));
+        self.findings.push(Finding::error(self.file, position, &text));
     }
 }
 

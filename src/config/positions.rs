@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::finding::Place;
+use super::finding::Position;
 use super::tree::{Kind, Node};
 
 /// Left out: it can be a million rules long, and each of them knows its line.
@@ -12,23 +12,23 @@ const POLICIES: &str = "policies";
 
 /// Where each value outside `policies` was written.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Places(BTreeMap<String, Place>);
+pub struct Positions(BTreeMap<String, Position>);
 
-impl Places {
+impl Positions {
     /// Of a whole file; None where it holds comments alone.
     pub(super) fn of(root: Option<&Node<'_>>) -> Self {
-        let mut places = Places::default();
+        let mut positions = Positions::default();
         if let Some(root) = root {
-            places.inside(None, root);
+            positions.inside(None, root);
         }
-        places
+        positions
     }
 
     /// Where the value of a key stands, which is written `admin.address`, and `listeners.0.tls` for the first of a list.
     /// A key that is left out stands where it would be written: at what is around it.
-    pub fn of_key(&self, path: &str) -> Place {
+    pub fn of_key(&self, path: &str) -> Position {
         let around = std::iter::successors(Some(path), |path| Some(path.rsplit_once('.')?.0));
-        around.filter_map(|path| self.0.get(path)).next().copied().unwrap_or(Place::START)
+        around.filter_map(|path| self.0.get(path)).next().copied().unwrap_or(Position::START)
     }
 
     fn inside(&mut self, path: Option<&str>, node: &Node<'_>) {
@@ -54,7 +54,7 @@ impl Places {
     fn add(&mut self, around: Option<&str>, key: &str, node: &Node<'_>) {
         let path = around.map_or_else(|| key.to_owned(), |around| format!("{around}.{key}"));
         self.inside(Some(&path), node);
-        self.0.insert(path, node.place);
+        self.0.insert(path, node.position);
     }
 }
 
@@ -69,7 +69,7 @@ mod tests {
         let text =
             "listeners:\n  - {name: a, tls: {key: k}}\n  - name: b\npolicies: [{name: p}]\nadmin: {}\n";
         let findings = Findings::default();
-        let places = Places::of(tree::parse(text, &findings.of("f")).as_ref());
+        let positions = Positions::of(tree::parse(text, &findings.of("f")).as_ref());
         let rows = [
             ("listeners", (2, 3)),
             ("listeners.0.tls.key", (2, 26)),
@@ -82,8 +82,8 @@ mod tests {
             ("policies.0.name", (1, 1)),
         ];
         for (path, (line, column)) in rows {
-            assert_eq!(places.of_key(path), Place { line, column }, "{path}");
+            assert_eq!(positions.of_key(path), Position { line, column }, "{path}");
         }
-        assert_eq!(Places::of(None).of_key("admin"), Place::START);
+        assert_eq!(Positions::of(None).of_key("admin"), Position::START);
     }
 }
