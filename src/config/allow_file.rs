@@ -25,14 +25,14 @@ pub(super) fn read(content: &[u8], report: &Report<'_>, mut rule: impl FnMut(Pos
             let characters = trimmed.get(..blank).map_or(0, |before| before.chars().count());
             report.error(
                 position.right(characters),
-                "a blank inside a rule: write one rule a line, and put a comment behind `#`",
+                "a space inside a rule: write one rule per line, and put a comment after `#`",
             );
             continue;
         }
         rule(position, trimmed);
     }
     if rules == 0 && !report.has_errors() {
-        report.warning(Position::START, "the file holds comments alone: it allows nothing");
+        report.warning(Position::START, "the file contains only comments: it allows nothing");
     }
     rules
 }
@@ -71,10 +71,10 @@ mod tests {
     #[test]
     fn what_cannot_be_a_list_is_told_with_its_position() {
         let rows: &[(&[u8], &str)] = &[
-            (b"# only\n#comments\n", "f:1:1: warning: the file holds comments alone: it allows nothing"),
-            (b"a.example\n b.example c.example\n", "f:2:11: error: a blank inside a rule"),
+            (b"# only\n#comments\n", "f:1:1: warning: the file contains only comments: it allows nothing"),
+            (b"a.example\n b.example c.example\n", "f:2:11: error: a space inside a rule"),
             (b"a.example\nx\xffy\n", "f:2:2: error: this byte is not UTF-8"),
-            (b"a.example\nevil\0.example\n", "f:2:5: error: a NUL byte"),
+            (b"a.example\nevil\0.example\n", "f:2:5: error: the file contains a NUL byte"),
             (b"\xff\xfea\0.\0", "f:1:1: error: this is UTF-16"),
         ];
         for (content, want) in rows {

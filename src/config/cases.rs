@@ -149,7 +149,10 @@ impl CaseFile {
         let at = self.reason.as_ref()?;
         let word = &*at.value.as_ref()?.0;
         if expect == Some(Decision::Allow) {
-            report.error(at.position, "what is allowed has no reason: take it out, or write `expect: deny`");
+            report.error(
+                at.position,
+                "`reason` is only valid with `expect: deny` or `expect: would_deny`; remove it",
+            );
         }
         let known: Vec<&str> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
         let reason = Reason::from_word(word);
@@ -158,7 +161,7 @@ impl CaseFile {
                 Some(meant) => format!("did you mean {meant}?"),
                 None => "write one as `egressd explain` prints it, such as host_not_allowed".to_owned(),
             };
-            report.error(at.position, format!("{} is no reason; {help}", quoted(word)));
+            report.error(at.position, format!("{} is not a known reason; {help}", quoted(word)));
         }
         reason
     }
@@ -210,11 +213,11 @@ mod tests {
             ),
             (
                 "cases:\n  - {target: a, expect: deny, reason: host_not_alowed}\n",
-                &["2:39: error: `host_not_alowed` is no reason; did you mean host_not_allowed?"],
+                &["2:39: error: `host_not_alowed` is not a known reason; did you mean host_not_allowed?"],
             ),
             (
                 "cases:\n  - {target: a, expect: allow, reason: host_denied}\n",
-                &["2:40: error: what is allowed has no reason"],
+                &["2:40: error: `reason` is only valid with `expect: deny`"],
             ),
             ("cases: [\n", &["1:8: error: not valid YAML"]),
         ];

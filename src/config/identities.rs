@@ -27,7 +27,10 @@ impl Supply<'_> {
                 None => self.no_certificates(),
             };
             if let Some(why) = why {
-                report.warning(position, format!("no client can be {}: {why}", quoted(&identity.0)));
+                report.warning(
+                    position,
+                    format!("no client can have the identity {}: {why}", quoted(&identity.0)),
+                );
             }
         }
         if !self.listeners().any(|listener| listener.proxy_protocol.is_some()) {
@@ -36,8 +39,8 @@ impl Supply<'_> {
                 report.warning(
                     position,
                     format!(
-                        "no client can come by {endpoint}: a load balancer tells the endpoint in its PROXY v2 header, \
-                         and no listener has `proxy_protocol`"
+                        "no client can come through {endpoint}: a load balancer sends the endpoint in its PROXY v2 \
+                         header, and no listener has `proxy_protocol`"
                     ),
                 );
             }
@@ -48,16 +51,16 @@ impl Supply<'_> {
         let verifies =
             |listener: &Listener| listener.tls.as_ref().is_some_and(|tls| tls.server.verifies_clients());
         let known = self.listeners().any(verifies);
-        (!known).then(|| "no listener asks for client certificates, by `tls` with `client_ca`".to_owned())
+        (!known).then(|| "no listener asks for client certificates (`tls` with `client_ca`)".to_owned())
     }
 
     fn no_such_user(&self, user: &str) -> Option<String> {
         let mut files = self.listeners().filter_map(|listener| listener.basic_auth.as_ref()).peekable();
         if files.peek().is_none() {
-            return Some("no listener asks for passwords, by `basic_auth`".to_owned());
+            return Some("no listener asks for passwords (`basic_auth`)".to_owned());
         }
         let known = files.any(|basic_auth| basic_auth.users.has(user));
-        (!known).then(|| "the user stands in no users file".to_owned())
+        (!known).then(|| "no users file has this user".to_owned())
     }
 
     fn listeners(&self) -> impl Iterator<Item = &Listener> {

@@ -66,7 +66,7 @@ pub(super) fn duration(
     };
     if !fits.contains(&length.0) {
         let (from, to) = (Span(*fits.start()), Span(*fits.end()));
-        report.error(at.position, format!("`{name}` is from {from} to {to}, not {}", Span(length.0)));
+        report.error(at.position, format!("`{name}` must be from {from} to {to}, not {}", Span(length.0)));
     }
     length.0
 }

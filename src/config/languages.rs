@@ -27,7 +27,8 @@ pub(super) fn moment(text: &str) -> Result<Timestamp, String> {
     };
     parsed.ok_or_else(|| {
         format!(
-            "{} is not a date: write 2027-03-31 (from that day on, UTC) or 2027-03-31T18:00:00Z (RFC 3339)",
+            "{} is not a date: write a day such as 2027-03-31 (from its start in UTC) or a time such as \
+             2027-03-31T18:00:00Z (RFC 3339)",
             quoted(text)
         )
     })
@@ -52,7 +53,10 @@ fn is_rfc3339(shape: &str) -> bool {
 pub(super) fn network(text: &str) -> Result<IpNet, String> {
     if let Ok(address) = text.parse::<IpAddr>() {
         let prefix = if address.is_ipv4() { 32 } else { 128 };
-        return Err(format!("{} is an address: write {address}/{prefix} for it alone", quoted(text)));
+        return Err(format!(
+            "{} is an address, not a network: write {address}/{prefix} for this one address",
+            quoted(text)
+        ));
     }
     let Some(network) = parse_network(text) else {
         return Err(format!(
@@ -70,7 +74,7 @@ pub(super) fn network(text: &str) -> Result<IpNet, String> {
     if network.addr() != network.network() {
         let (right, address) = (network.trunc(), network.addr());
         return Err(format!(
-            "{} has bits set right of its prefix: write {right}, or {address}/{} for that one address",
+            "{} has bits set after its prefix: write {right}, or {address}/{} for this one address",
             quoted(text),
             network.max_prefix_len()
         ));
@@ -150,12 +154,13 @@ pub(super) fn proxy_url(text: &str) -> Result<ProxyUrl, String> {
     if rest.contains('@') {
         // The text may hold a password: it is not quoted.
         return Err(
-            "credentials do not stand in the URL: put USER:PASSWORD into `credentials_file`".to_owned()
+            "the URL cannot contain credentials: put USER:PASSWORD into the file that `credentials_file` names"
+                .to_owned(),
         );
     }
     let authority = rest.strip_suffix('/').unwrap_or(rest);
     if authority.contains(['/', '?', '#']) {
-        return Err(format!("{} has a path, and a proxy has none: {shape}", quoted(text)));
+        return Err(format!("{} has a path, which the URL of a proxy cannot have: {shape}", quoted(text)));
     }
     match Target::connect(authority) {
         Ok(Target { host, port, .. }) => Ok(ProxyUrl { tls, host, port }),

@@ -53,7 +53,7 @@ pub(super) fn listeners(
     if list.value.as_ref().is_some_and(Vec::is_empty) {
         report.error(
             list.position,
-            "`listeners` is empty: write at least one, or take the key out to listen on 0.0.0.0:3128",
+            "`listeners` is empty: write at least one, or remove the key to listen on 0.0.0.0:3128",
         );
     }
     listeners
@@ -71,7 +71,7 @@ pub(super) fn admin(key: &Key<AdminFile>, listeners: &[(Listener, Position)], re
         let position = file.address.as_ref().map_or(*position, |at| at.position);
         report.error(
             position,
-            format!("the listener `{}` and `admin` both want {address}: write another port", listener.name),
+            format!("the listener `{}` and `admin` both use {address}: write another port", listener.name),
         );
     }
     Admin {
@@ -103,7 +103,7 @@ impl Reading<'_> {
         if let Some((other, _)) = others.iter().find(|(other, _)| conflicts(other.address, address)) {
             self.report.error(
                 at.position,
-                format!("the listener `{}` already takes {}: write another port", other.name, other.address),
+                format!("the listener `{}` already uses {}: write another port", other.name, other.address),
             );
         }
         let name: Arc<str> = match value(&file.name) {
@@ -120,7 +120,8 @@ impl Reading<'_> {
         {
             self.report.warning(
                 passwords.position,
-                "passwords come in clear: give the listener `tls` too, so that nobody on the way reads them",
+                "clients send passwords in cleartext: add `tls` to the listener, so that nobody on the network path \
+                 can read them",
             );
         }
         Some((Listener { name, address, proxy_protocol, tls, basic_auth }, at.position))
@@ -141,8 +142,8 @@ impl Reading<'_> {
             if network.0.prefix_len() == 0 {
                 self.report.warning(
                     position,
-                    "everybody is trusted, so anybody can claim any client's address: write the networks of the load \
-                     balancer alone",
+                    "every peer is trusted, so any peer can claim any client's address: write only the networks of \
+                     the load balancer",
                 );
             }
         }

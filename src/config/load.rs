@@ -56,7 +56,7 @@ pub fn load_by(
         Ok(content) => load_named(Some(path), &name, &content, read_file),
         Err(error) => {
             let findings = Findings::default();
-            findings.of(&name).error(Position::START, format!("cannot read it: {}", reason(&error)));
+            findings.of(&name).error(Position::START, format!("cannot read the file: {}", reason(&error)));
             Err(findings.finish())
         }
     }
@@ -108,7 +108,7 @@ fn load_named(
 fn mean(content: &[u8], report: &Report<'_>, files: NamedFiles<'_>) -> Option<(Config, Positions)> {
     let text = text(content, report)?;
     if text.trim().is_empty() {
-        report.error(Position::START, "the file is empty: `egressd config default` prints one to begin with");
+        report.error(Position::START, "the file is empty: `egressd config default` prints one to start from");
         return None;
     }
     let root = tree::parse(text, report);

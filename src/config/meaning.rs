@@ -98,7 +98,7 @@ impl Meaning<'_> {
     fn count(&self, key: &Key<u64>, name: &str, left_out: u64, most: u64) -> u64 {
         let Some((at, count)) = key.as_ref().and_then(|at| Some((at, at.value?))) else { return left_out };
         if !(1..=most).contains(&count) {
-            self.report.error(at.position, format!("`{name}` is from 1 to {most}, not {count}"));
+            self.report.error(at.position, format!("`{name}` must be from 1 to {most}, not {count}"));
         }
         count
     }
@@ -107,21 +107,26 @@ impl Meaning<'_> {
         if let Some(at) = &file.servers
             && at.value.as_ref().is_some_and(Vec::is_empty)
         {
-            self.report.error(at.position, "`servers` is empty: take the key out to use /etc/resolv.conf");
+            self.report.error(
+                at.position,
+                "`servers` is empty: write at least one, or remove the key to use /etc/resolv.conf",
+            );
         }
         let mut hosts: BTreeMap<_, Vec<IpAddr>> = BTreeMap::new();
         for (name, addresses) in value(&file.hosts).map(|hosts| hosts.0.as_slice()).unwrap_or_default() {
             let listed: Vec<IpAddr> =
                 addresses.value.iter().flatten().filter_map(|at| at.value.as_ref()).map(|ip| ip.0).collect();
             if addresses.value.as_ref().is_some_and(Vec::is_empty) {
-                self.report
-                    .error(addresses.position, "a name without an address: write one, or take the name out");
+                self.report.error(
+                    addresses.position,
+                    "this name has no address: write at least one, or remove the name",
+                );
             }
             if let Some(canonical) = name.value.as_ref().map(|host| &host.0)
                 && hosts.insert(canonical.clone(), listed).is_some()
             {
                 let text =
-                    format!("`{canonical}` stands here again in another spelling: take one of them out");
+                    format!("`{canonical}` is listed twice, in different spellings: remove one of them");
                 self.report.error(name.position, text);
             }
         }
@@ -140,7 +145,10 @@ impl Meaning<'_> {
                 let (lifetime, idle) = (Span(lifetime), Span(idle_timeout));
                 self.report.warning(
                     at.position,
-                    format!("`max_lifetime` {lifetime} is shorter than `idle_timeout` {idle}, which then never ends a tunnel"),
+                    format!(
+                        "`max_lifetime` {lifetime} is shorter than `idle_timeout` {idle}, so `idle_timeout` never \
+                         ends a tunnel: write a shorter `idle_timeout`"
+                    ),
                 );
             }
             lifetime
@@ -168,8 +176,10 @@ impl Meaning<'_> {
         const HEAD: RangeInclusive<u64> = 1 << 10..=1 << 20;
         let head_bytes = value(&file.head_bytes).map_or(16 << 10, |size| size.0);
         if let (Some(at), false) = (&file.head_bytes, HEAD.contains(&head_bytes)) {
-            self.report
-                .error(at.position, format!("`head_bytes` is from 1KiB to 1MiB, not {head_bytes} bytes"));
+            self.report.error(
+                at.position,
+                format!("`head_bytes` must be from 1KiB to 1MiB, not {head_bytes} bytes"),
+            );
         }
         let tunnels = self.count(&file.tunnels, "tunnels", 10_000, MAX_COUNT);
         let per_client = self.count(&file.tunnels_per_client, "tunnels_per_client", 1_000, MAX_COUNT);
@@ -177,7 +187,8 @@ impl Meaning<'_> {
             self.report.warning(
                 at.position,
                 format!(
-                    "`tunnels_per_client` is larger than `tunnels` ({tunnels}): one client can take them all"
+                    "`tunnels_per_client` is larger than `tunnels` ({tunnels}): one client can use all of them; \
+                     write a smaller number"
                 ),
             );
         }
@@ -203,7 +214,8 @@ impl Meaning<'_> {
                 let mut names: Vec<HeaderName> = Vec::new();
                 for (header, position) in items(list) {
                     if names.contains(&header.0) {
-                        self.report.warning(position, format!("`{}` stands in the list twice", header.0));
+                        self.report
+                            .warning(position, format!("`{}` is listed twice: remove one of them", header.0));
                     } else {
                         names.push(header.0.clone());
                     }
@@ -227,7 +239,7 @@ impl Meaning<'_> {
             (&file.output, matches!(&output, LogOutput::File(path) if path.ends_with("stderr")))
         {
             self.report
-                .error(at.position, "stderr carries the diagnostics: write `stdout`, or the path of a file");
+                .error(at.position, "stderr is for the diagnostics: write `stdout`, or the path of a file");
         }
         let position = file.format.as_ref().map_or(Position::START, |at| at.position);
         let format = match value(&file.format).map(|text| &*text.0) {
@@ -238,14 +250,15 @@ impl Meaning<'_> {
         if format != LogFormat::Json {
             self.report.warning(
                 position,
-                "Squid's formats have closing lines only: a tunnel stands in the log once it has ended, and one that a \
-                 kill cut off never does; json has `open` and `progress` records too",
+                "Squid's formats have only closing records: a tunnel is logged when it ends, and never if a kill \
+                 cuts it off; json also has `open` and `progress` records",
             );
             if report_mode {
                 self.report.warning(
                     position,
-                    "a policy has `mode: report`: of a log in Squid's formats `egressd suggest` and `egressd diff` cannot \
-                     tell what passed by that alone; leave `format` out until the rules are enforced",
+                    "a policy has `mode: report`: from a log in Squid's formats, `egressd suggest` and `egressd \
+                     diff` cannot know which requests passed only because of it; remove `format` until the rules are \
+                     enforced",
                 );
             }
         }
@@ -274,7 +287,10 @@ impl Meaning<'_> {
         let delay = self.duration(&file.delay, "delay", Duration::ZERO, Duration::ZERO..=HOUR);
         let grace_period = self.duration(&file.grace_period, "grace_period", MINUTE, Duration::ZERO..=DAY);
         if let (Some(at), true) = (&file.grace_period, grace_period.is_zero()) {
-            self.report.warning(at.position, "a `grace_period` of 0s cuts every open tunnel on TERM");
+            self.report.warning(
+                at.position,
+                "a `grace_period` of 0s closes every open tunnel at once on TERM: write a longer one, such as 60s",
+            );
         }
         Shutdown { delay, grace_period }
     }

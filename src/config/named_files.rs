@@ -55,7 +55,7 @@ impl<'a> NamedFiles<'a> {
             Ok(content) if content.iter().all(u8::is_ascii_whitespace) => {
                 report.error(
                     position,
-                    format!("the file {shown} is empty: write something into it, or take it out here"),
+                    format!("the file {shown} is empty: add content to it, or remove it here"),
                 );
                 None
             }

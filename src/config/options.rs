@@ -129,7 +129,7 @@ pub(super) fn private(list: &List<Network>, report: &Report<'_>) -> Vec<IpNet> {
             report.warning(
                 position,
                 format!(
-                    "{} opens every internal address: write the network that is meant",
+                    "{} opens every internal address: write only the network that you need",
                     quoted(&network.0.to_string())
                 ),
             );
@@ -166,6 +166,6 @@ fn verifiable(key: &Key<bool>, schemes: Schemes, report: &Report<'_>) {
         && at.value == Some(true)
         && !schemes.contains(Scheme::Https)
     {
-        report.error(at.position, "`verify_certificate` needs an https rule: write https://, or take it out");
+        report.error(at.position, "`verify_certificate` needs an https rule: write https://, or remove it");
     }
 }

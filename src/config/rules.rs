@@ -28,7 +28,7 @@ pub(super) fn policies(
 ) -> (Policies, Vec<Position>) {
     let written = value(list).map(Vec::as_slice).unwrap_or_default();
     match list {
-        None => report.warning(Position::START, "`policies` is left out: every request is denied"),
+        None => report.warning(Position::START, "`policies` is missing: every request is denied"),
         Some(at) if at.value.is_some() && written.is_empty() => {
             report.warning(at.position, "`policies` is empty: every request is denied");
         }
@@ -54,7 +54,10 @@ pub(super) fn policies(
         let (builder, clients, inline) = read_policy(text, file, at.position, report, files);
         let earlier: Vec<(&str, &ClientMatch)> = seen.iter().map(|seen| (seen.name, &seen.clients)).collect();
         if let Some(why) = lint::unreachable(&earlier, &clients) {
-            report.warning(at.position, format!("the policy {} never decides: {why}", quoted(text)));
+            report.warning(
+                at.position,
+                format!("the policy {} never decides: {why}; move it up, or remove it", quoted(text)),
+            );
         }
         seen.push(Seen { name: text, clients });
         match builder.build() {
@@ -244,7 +247,7 @@ fn not_empty<T>(name: &str, list: &List<T>, report: &Report<'_>) {
     {
         report.error(
             at.position,
-            format!("`{name}` is empty and fits no client: write at least one, or take the key out"),
+            format!("`{name}` is empty and matches no client: write at least one, or remove the key"),
         );
     }
 }
@@ -255,7 +258,7 @@ fn schemes(list: &List<SchemeFile>, report: &Report<'_>) -> Schemes {
     {
         report.error(
             at.position,
-            "`schemes` is empty: write https, http or tcp, or take the key out for https",
+            "`schemes` is empty: write https, http or tcp, or remove the key, which means https",
         );
     }
     let mut schemes: Vec<Scheme> = Vec::new();
@@ -266,7 +269,7 @@ fn schemes(list: &List<SchemeFile>, report: &Report<'_>) -> Schemes {
             SchemeFile::Tcp => Scheme::Tcp,
         };
         if schemes.contains(&scheme) {
-            report.warning(position, format!("`{scheme}` stands in the list twice"));
+            report.warning(position, format!("`{scheme}` is listed twice: remove one of them"));
         }
         schemes.push(scheme);
     }

@@ -19,8 +19,10 @@ pub(super) fn text<'c>(content: &'c [u8], report: &Report<'_>) -> Option<&'c str
         }
     };
     if let Some(offset) = text.find('\0') {
-        report
-            .error(position_of(content, offset), "a NUL byte: take it out, and save the file as UTF-8 text");
+        report.error(
+            position_of(content, offset),
+            "the file contains a NUL byte: remove it, and save the file as UTF-8 text",
+        );
         return None;
     }
     Some(text)

@@ -91,7 +91,7 @@ impl<'i> Tree<'i, '_> {
                 Event::DocumentStart(..) if root.is_some() => {
                     self.report.error(
                         position_of(&span.start),
-                        "a second YAML document begins here: a configuration is one document; take the `---` out",
+                        "a second YAML document begins here: a configuration is one document; remove the `---`",
                     );
                     break;
                 }
@@ -108,7 +108,7 @@ impl<'i> Tree<'i, '_> {
         if let Some(tag) = event.tag() {
             let written = span.tag_start().map_or(position, |start| position_of(&start));
             let tag = quoted(&tag.original());
-            self.report.error(written, format!("tags ({tag}) are not accepted: take it out"));
+            self.report.error(written, format!("a YAML tag ({tag}) is not accepted: remove it"));
         }
         let kind = match event {
             Event::Scalar(text, style, ..) => scalar(text, style, &span, self.source),
@@ -133,7 +133,8 @@ impl<'i> Tree<'i, '_> {
                 self.report.error(
                     position,
                     format!(
-                        "a YAML alias ({}) is not accepted: a pattern that begins with `*` stands in quotes, as in \"*.example.com\"",
+                        "a YAML alias ({}) is not accepted: put a pattern that begins with `*` in quotes, as in \
+                         \"*.example.com\"",
                         quoted(alias)
                     ),
                 );
@@ -163,7 +164,7 @@ impl<'i> Tree<'i, '_> {
         if let Event::Anchor(_, name) = event {
             let name = quoted(&format!("&{name}"));
             let text =
-                format!("a YAML anchor ({name}) is not accepted: write the value out where it is needed");
+                format!("a YAML anchor ({name}) is not accepted: write the value itself where it is needed");
             self.report.error(position_of(&span.start), text);
         }
     }
@@ -257,7 +258,7 @@ mod tests {
                 vec!["f:1:4: error: a YAML anchor (`&x`)", "f:2:4: error: a YAML alias (`*x`)"],
             ),
             ("a: *gone\n", vec!["f:1:4: error: a YAML alias (`*gone`)"]),
-            ("a: !!str 1\n", vec!["f:1:4: error: tags (`!!str`)"]),
+            ("a: !!str 1\n", vec!["f:1:4: error: a YAML tag (`!!str`)"]),
             ("a: 1\n---\nb: 2\n", vec!["f:2:1: error: a second YAML document"]),
             ("%YAML 1.1\n---\na: 1\n", vec!["f:1:1: error: not valid YAML"]),
             ("a: [1\n", vec!["f:1:4: error: not valid YAML"]),

@@ -136,10 +136,8 @@ impl<'de, 'r> Cursor<'de, 'r> {
     fn mismatch(&self, expected: &str) -> Wrong {
         match &self.node.kind {
             Kind::Refused => Wrong(None),
-            Kind::Null => {
-                Wrong(Some(format!("nothing is written here: write {expected}, or take the key out")))
-            }
-            kind => Wrong(Some(format!("{} stands here: write {expected}", kind.describe()))),
+            Kind::Null => Wrong(Some(format!("the value is missing: write {expected}, or remove the key"))),
+            kind => Wrong(Some(format!("this is {}: write {expected}", kind.describe()))),
         }
     }
 
@@ -162,7 +160,7 @@ impl<'de, 'r> Cursor<'de, 'r> {
                 text.parse().map_err(|_| wrong(text, "is too large"))
             }
             Kind::Plain(text) => Err(wrong(text, "is not a whole number")),
-            Kind::Quoted { text, .. } => Err(wrong(text, "is text, for it stands in quotes")),
+            Kind::Quoted { text, .. } => Err(wrong(text, "is text because it is in quotes")),
             _ => Err(self.mismatch(expected)),
         }
     }
@@ -172,7 +170,7 @@ impl<'de, 'r> Cursor<'de, 'r> {
             Kind::Plain(text) if text == "true" => Ok(true),
             Kind::Plain(text) if text == "false" => Ok(false),
             Kind::Plain(text) | Kind::Quoted { text, .. } => Err(Wrong(Some(format!(
-                "{} is not a switch: write true or false, without quotes",
+                "{} is not a boolean: write true or false, without quotes",
                 quoted(text)
             )))),
             _ => Err(self.mismatch("true or false")),
@@ -196,10 +194,8 @@ impl<'de, 'r> Cursor<'de, 'r> {
         for (key, value) in all {
             let (Kind::Plain(text) | Kind::Quoted { text, .. }) = &key.kind else {
                 if !matches!(key.kind, Kind::Refused) {
-                    self.report.error(
-                        key.position,
-                        format!("{} stands where a key belongs: write text", key.kind.describe()),
-                    );
+                    self.report
+                        .error(key.position, format!("a key cannot be {}: write text", key.kind.describe()));
                 }
                 continue;
             };
@@ -207,7 +203,7 @@ impl<'de, 'r> Cursor<'de, 'r> {
                 self.report.error(
                     key.position,
                     format!(
-                        "the key {} stands here again, first at line {}, column {}: take one of them out",
+                        "duplicate key {}, first at line {}, column {}: remove one of them",
                         quoted(text),
                         first.line,
                         first.column

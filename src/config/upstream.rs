@@ -71,19 +71,19 @@ pub(super) fn proxy(
     let url_at = url?;
     let url = &url_at.value.as_ref()?.0;
     if let (Some(ca), false) = (&file.ca, url.tls) {
-        report.error(ca.position, "`ca` needs an https parent: write https:// in `url`, or take `ca` out");
+        report.error(ca.position, "`ca` needs an https parent: write https:// in `url`, or remove `ca`");
     }
     if let (Some(credentials), false) = (&file.credentials_file, url.tls) {
         report.warning(
             credentials.position,
-            "to an http parent the password goes in clear: write https:// in `url`",
+            "the password is sent to an http parent in cleartext: write https:// in `url`",
         );
     }
     report.warning(
         url_at.position,
-        "the parent looks names up, so `private`, `deny` networks, metadata endpoints and `dns` no longer bound where a \
-         name leads: make the parent refuse inner addresses; egressd goes on judging names, ports, ClientHellos and \
-         literal addresses",
+        "the parent resolves names, so `private`, `deny` networks, the block on metadata endpoints and `dns` no \
+         longer limit what a name resolves to: make the parent refuse internal addresses; egressd still checks \
+         names, ports, ClientHellos and literal addresses",
     );
     Some(UpstreamProxy { tls: url.tls, host: url.host.clone(), port: url.port, credentials, ca })
 }
@@ -126,7 +126,7 @@ fn credentials(content: &[u8]) -> Result<Credentials, String> {
     }
     // RFC 7617 §2: the first colon ends the user, and control characters are not sent.
     if line.contains(char::is_control) {
-        return Err(format!("a control character stands in the file: {example}"));
+        return Err(format!("the file contains a control character: {example}"));
     }
     match line.split_once(':') {
         Some((user, _)) if !user.is_empty() => Ok(Credentials(line.into())),
@@ -152,7 +152,7 @@ mod tests {
             (":secret", Err("there is no USER: before the password")),
             ("user:a\nuser:b\n", Err("the file has more than one line")),
             ("\nuser:a\n", Err("the file has more than one line")),
-            ("user:a\tb", Err("a control character stands in the file")),
+            ("user:a\tb", Err("the file contains a control character")),
         ];
         for (content, want) in rows {
             match (credentials(content.as_bytes()), want) {

@@ -72,7 +72,8 @@ impl Users {
                 Ok((user, hash, warning)) => {
                     warnings.extend(warning.map(|text| LineProblem { line, text }));
                     if let Some(first) = lines.insert(user.into(), line) {
-                        let text = format!("user {user:?} stands on line {first} already");
+                        let text =
+                            format!("user {user:?} is already on line {first}: remove one of the lines");
                         problems.push(LineProblem { line, text });
                         continue;
                     }
@@ -83,7 +84,10 @@ impl Users {
             }
         }
         if users.hashes.is_empty() {
-            warnings.push(LineProblem { line: 1, text: "no user: everybody is refused".to_owned() });
+            warnings.push(LineProblem {
+                line: 1,
+                text: "the file has no users: every client is refused".to_owned(),
+            });
         }
         if problems.is_empty() { Ok((users, warnings)) } else { Err(problems) }
     }
@@ -153,16 +157,17 @@ impl Hash {
 type Line<'a> = (&'a str, Hash, Option<String>);
 
 fn read_line(bytes: &[u8]) -> Result<Line<'_>, String> {
-    let line = std::str::from_utf8(bytes).map_err(|_| "is not UTF-8".to_owned())?;
-    let (user, hash) = line.split_once(':').ok_or("no colon: USER:HASH is wanted")?;
+    let line = std::str::from_utf8(bytes)
+        .map_err(|_| "the line is not UTF-8 text: save the file as UTF-8".to_owned())?;
+    let (user, hash) = line.split_once(':').ok_or("no colon: write USER:HASH")?;
     if user.is_empty() {
-        return Err("no user before the colon".to_owned());
+        return Err("no user before the colon: write USER:HASH".to_owned());
     }
     if user.len() > MAX_USER {
-        return Err("a user name of more than 255 bytes".to_owned());
+        return Err("the user name is longer than 255 bytes: shorten it".to_owned());
     }
     if user.trim() != user || user.chars().any(char::is_control) {
-        return Err("a user name with spaces around it or control characters".to_owned());
+        return Err("the user name has spaces around it, or control characters: remove them".to_owned());
     }
     let (hash, warning) = read_hash(hash).map_err(|text| format!("user {user:?}: {text}"))?;
     Ok((user, hash, warning.map(|text| format!("user {user:?}: {text}"))))
@@ -175,22 +180,27 @@ fn read_hash(text: &str) -> Result<(Hash, Option<String>), String> {
     if text.starts_with("$argon2") {
         return read_argon2(text);
     }
-    Err(format!("{} is refused; `htpasswd -B -C 12 FILE USER` makes a good hash", name_weak(text)))
+    Err(format!("{} is not accepted: make a hash with `htpasswd -B -C 12 FILE USER`", name_weak(text)))
 }
 
 fn read_bcrypt(text: &str) -> Result<(Hash, Option<String>), String> {
-    let cost = text.parse::<HashParts>().map_err(|_| "a malformed bcrypt hash")?.get_cost();
+    let cost = text
+        .parse::<HashParts>()
+        .map_err(|_| "the bcrypt hash is malformed: make one with `htpasswd -B -C 12 FILE USER`")?
+        .get_cost();
     if !(4..=BCRYPT_MOST).contains(&cost) {
-        return Err(format!("a bcrypt cost of {cost}; 4 to {BCRYPT_MOST} are taken, 12 is good"));
+        return Err(format!(
+            "the bcrypt cost is {cost}: it must be from 4 to {BCRYPT_MOST}, and 12 is a good one"
+        ));
     }
     let warning = (cost < BCRYPT_LOW).then(|| {
-        format!("a bcrypt cost of {cost} is low: `htpasswd -B -C 12 FILE USER` makes a better hash")
+        format!("a bcrypt cost of {cost} is low: make a better hash with `htpasswd -B -C 12 FILE USER`")
     });
     Ok((Hash::Bcrypt(text.into()), warning))
 }
 
 fn read_argon2(text: &str) -> Result<(Hash, Option<String>), String> {
-    let malformed = "a malformed argon2 hash: the PHC form $argon2id$v=19$m=…,t=…,p=…$SALT$HASH is wanted";
+    let malformed = "the argon2 hash is malformed: write the PHC form $argon2id$v=19$m=…,t=…,p=…$SALT$HASH";
     let hash = PasswordHash::new(text).map_err(|_| malformed)?;
     // What is left out would be taken from the crate's defaults, and verify nothing.
     let named = |name| hash.params.iter().any(|(ident, _)| ident.as_str() == name);
@@ -198,19 +208,18 @@ fn read_argon2(text: &str) -> Result<(Hash, Option<String>), String> {
         return Err(malformed.to_owned());
     }
     if !matches!(hash.algorithm.as_str(), "argon2id" | "argon2i") || hash.version != Some(ARGON2_VERSION) {
-        return Err("only argon2id and argon2i of version 19 are taken".to_owned());
+        return Err("only argon2id and argon2i of version 19 are accepted".to_owned());
     }
     let params = Params::try_from(&hash).map_err(|_| malformed)?;
     let (memory, passes, lanes) = (params.m_cost(), params.t_cost(), params.p_cost());
     if memory > ARGON2_MOST_MEMORY || passes > ARGON2_MOST_PASSES || lanes > ARGON2_MOST_LANES {
         return Err(format!(
-            "argon2 with m={memory},t={passes},p={lanes}; at most m={ARGON2_MOST_MEMORY},\
-             t={ARGON2_MOST_PASSES},p={ARGON2_MOST_LANES} are taken"
+            "argon2 with m={memory},t={passes},p={lanes} is too expensive: use at most m={ARGON2_MOST_MEMORY},\
+             t={ARGON2_MOST_PASSES},p={ARGON2_MOST_LANES}"
         ));
     }
     let is_low = memory < ARGON2_LOW_MEMORY || u64::from(memory) * u64::from(passes) < ARGON2_LOW_WORK;
-    let warning =
-        is_low.then(|| format!("argon2 with m={memory},t={passes} is low: m=19456,t=2,p=1 is good"));
+    let warning = is_low.then(|| format!("argon2 with m={memory},t={passes} is low: use m=19456,t=2,p=1"));
     Ok((Hash::Argon2(Box::new(hash)), warning))
 }
 
@@ -223,7 +232,7 @@ fn name_weak(text: &str) -> &'static str {
         ("{SSHA}", "SHA-1"),
         ("$5$", "crypt's SHA-256"),
         ("$6$", "crypt's SHA-512"),
-        ("$2x$", "bcrypt of the kind with a known fault ($2x$)"),
+        ("$2x$", "the faulty variant of bcrypt ($2x$)"),
     ];
     let kind = kinds.iter().find(|(prefix, _)| text.starts_with(prefix)).map(|(_, kind)| *kind);
     let is_crypt = |text: &str| {
@@ -233,7 +242,7 @@ fn name_weak(text: &str) -> &'static str {
         Some(kind) => kind,
         None if text.is_empty() => "an empty hash",
         None if is_crypt(text) => "crypt's DES",
-        None => "what is neither bcrypt nor argon2, a password in plain perhaps,",
+        None => "a hash that is neither bcrypt nor argon2 (perhaps a cleartext password)",
     }
 }
 
@@ -288,10 +297,10 @@ mod tests {
     #[test]
     fn what_is_weak_or_malformed_is_refused_with_its_line_and_the_way_out() {
         let weak = |kind: &str| {
-            format!("user \"u\": {kind} is refused; `htpasswd -B -C 12 FILE USER` makes a good hash")
+            format!("user \"u\": {kind} is not accepted: make a hash with `htpasswd -B -C 12 FILE USER`")
         };
-        let phc = "user \"u\": a malformed argon2 hash: the PHC form $argon2id$v=19$m=…,t=…,p=…$SALT$HASH is wanted";
-        let other = "user \"u\": only argon2id and argon2i of version 19 are taken";
+        let phc = "user \"u\": the argon2 hash is malformed: write the PHC form $argon2id$v=19$m=…,t=…,p=…$SALT$HASH";
+        let other = "user \"u\": only argon2id and argon2i of version 19 are accepted";
         let cases: &[(String, String)] = &[
             ("u:$apr1$r31.....$HqJZimcKQFAMYayBlzkrA/".to_owned(), weak("apr1 (MD5)")),
             ("u:$1$O3JMY.Tw$AdLnLjQ/5jXF9.MTp3gHv/".to_owned(), weak("crypt's MD5")),
@@ -299,23 +308,35 @@ mod tests {
             ("u:{SSHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=".to_owned(), weak("SHA-1")),
             ("u:$5$salt$hash".to_owned(), weak("crypt's SHA-256")),
             ("u:$6$salt$hash".to_owned(), weak("crypt's SHA-512")),
-            (
-                format!("u:{}", BCRYPT.replace("$2a$", "$2x$")),
-                weak("bcrypt of the kind with a known fault ($2x$)"),
-            ),
+            (format!("u:{}", BCRYPT.replace("$2a$", "$2x$")), weak("the faulty variant of bcrypt ($2x$)")),
             ("u:rqXexS6ZhobKA".to_owned(), weak("crypt's DES")),
             ("u:".to_owned(), weak("an empty hash")),
-            ("u:sesame".to_owned(), weak("what is neither bcrypt nor argon2, a password in plain perhaps,")),
-            (format!("u:{}", &BCRYPT[..59]), "user \"u\": a malformed bcrypt hash".to_owned()),
-            (format!("u:{BCRYPT}:more"), "user \"u\": a malformed bcrypt hash".to_owned()),
-            (format!("u:{BCRYPT} "), "user \"u\": a malformed bcrypt hash".to_owned()),
+            (
+                "u:sesame".to_owned(),
+                weak("a hash that is neither bcrypt nor argon2 (perhaps a cleartext password)"),
+            ),
+            (
+                format!("u:{}", &BCRYPT[..59]),
+                "user \"u\": the bcrypt hash is malformed: make one with `htpasswd -B -C 12 FILE USER`"
+                    .to_owned(),
+            ),
+            (
+                format!("u:{BCRYPT}:more"),
+                "user \"u\": the bcrypt hash is malformed: make one with `htpasswd -B -C 12 FILE USER`"
+                    .to_owned(),
+            ),
+            (
+                format!("u:{BCRYPT} "),
+                "user \"u\": the bcrypt hash is malformed: make one with `htpasswd -B -C 12 FILE USER`"
+                    .to_owned(),
+            ),
             (
                 format!("u:{}", BCRYPT.replace("$05$", "$03$")),
-                "user \"u\": a bcrypt cost of 3; 4 to 16 are taken, 12 is good".to_owned(),
+                "user \"u\": the bcrypt cost is 3: it must be from 4 to 16, and 12 is a good one".to_owned(),
             ),
             (
                 format!("u:{}", BCRYPT.replace("$05$", "$17$")),
-                "user \"u\": a bcrypt cost of 17; 4 to 16 are taken, 12 is good".to_owned(),
+                "user \"u\": the bcrypt cost is 17: it must be from 4 to 16, and 12 is a good one".to_owned(),
             ),
             ("u:$argon2id$".to_owned(), phc.to_owned()),
             ("u:$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ".to_owned(), phc.to_owned()),
@@ -326,22 +347,32 @@ mod tests {
             (format!("u:{}", ARGON2.replace("v=19$", "")), other.to_owned()),
             (
                 format!("u:{}", ARGON2.replace("m=256", "m=262145")),
-                "user \"u\": argon2 with m=262145,t=2,p=1; at most m=262144,t=16,p=16 are taken".to_owned(),
+                "user \"u\": argon2 with m=262145,t=2,p=1 is too expensive: use at most m=262144,t=16,p=16"
+                    .to_owned(),
             ),
-            ("no colon".to_owned(), "no colon: USER:HASH is wanted".to_owned()),
-            (format!(":{BCRYPT}"), "no user before the colon".to_owned()),
-            (format!(" u:{BCRYPT}"), "a user name with spaces around it or control characters".to_owned()),
+            ("no colon".to_owned(), "no colon: write USER:HASH".to_owned()),
+            (format!(":{BCRYPT}"), "no user before the colon: write USER:HASH".to_owned()),
+            (
+                format!(" u:{BCRYPT}"),
+                "the user name has spaces around it, or control characters: remove them".to_owned(),
+            ),
             (
                 format!("u\u{7}:{BCRYPT}"),
-                "a user name with spaces around it or control characters".to_owned(),
+                "the user name has spaces around it, or control characters: remove them".to_owned(),
             ),
-            (format!("{}:{BCRYPT}", "u".repeat(256)), "a user name of more than 255 bytes".to_owned()),
+            (
+                format!("{}:{BCRYPT}", "u".repeat(256)),
+                "the user name is longer than 255 bytes: shorten it".to_owned(),
+            ),
         ];
         for (line, expected) in cases {
             let problems = Users::parse(format!("good:{BCRYPT}\n{line}\n").as_bytes()).unwrap_err();
             assert_eq!(problems, [LineProblem { line: 2, text: expected.clone() }]);
         }
-        assert_eq!(Users::parse(b"\xff:x").unwrap_err()[0].to_string(), "line 1: is not UTF-8");
+        assert_eq!(
+            Users::parse(b"\xff:x").unwrap_err()[0].to_string(),
+            "line 1: the line is not UTF-8 text: save the file as UTF-8"
+        );
     }
 
     #[test]
@@ -349,7 +380,7 @@ mod tests {
         let text = format!("a:{BCRYPT}\nb:sesame\na:{ARGON2}\nc\n");
         let problems = Users::parse(text.as_bytes()).unwrap_err();
         assert_eq!(problems.iter().map(|problem| problem.line).collect::<Vec<_>>(), [2, 3, 4]);
-        assert_eq!(problems[1].text, "user \"a\" stands on line 1 already");
+        assert_eq!(problems[1].text, "user \"a\" is already on line 1: remove one of the lines");
     }
 
     #[test]
@@ -362,7 +393,7 @@ mod tests {
             (format!("a:{}", ARGON2.replace("m=256,t=2", "m=8192,t=2")), Some("m=8192,t=2 is low")),
             (format!("a:{}", ARGON2.replace("m=256,t=2", "m=19456,t=2")), None),
             (format!("a:{}", ARGON2.replace("m=256,t=2", "m=7168,t=5")), None),
-            ("# nobody\n".to_owned(), Some("no user: everybody is refused")),
+            ("# nobody\n".to_owned(), Some("the file has no users: every client is refused")),
         ];
         for (text, expected) in cases {
             let (_, warnings) = Users::parse(text.as_bytes()).unwrap();

@@ -179,7 +179,7 @@ fn header(text: &str) -> Result<HeaderName, String> {
         .map_err(|_| format!("{} is not a header name: write one such as User-Agent", quoted(text)))?;
     if FRAMING.contains(&name) {
         return Err(format!(
-            "{} frames the request and cannot be removed: take it out of the list",
+            "{} cannot be removed, because the request needs it: delete it from this list",
             quoted(text)
         ));
     }
@@ -197,10 +197,10 @@ fn label(text: &str) -> Result<Box<str>, String> {
 /// Names and notes are shown in logs and on terminals, so they hold nothing that moves a cursor.
 fn bounded(text: &str, max: usize) -> Result<Box<str>, String> {
     if text.trim().is_empty() {
-        return Err("the text is empty: write some, or take the key out".to_owned());
+        return Err("the text is empty: write some text, or remove the key".to_owned());
     }
     if text.contains(char::is_control) {
-        return Err("the text holds a control character or a line break: write one plain line".to_owned());
+        return Err("the text contains a control character or a line break: write one plain line".to_owned());
     }
     if text.chars().count() > max {
         return Err(format!("the text is longer than {max} characters: shorten it"));
@@ -210,7 +210,7 @@ fn bounded(text: &str, max: usize) -> Result<Box<str>, String> {
 
 fn path(text: &str) -> Result<Box<str>, String> {
     if text.is_empty() || text.contains(char::is_control) {
-        return Err("a path has at least one character and no control characters".to_owned());
+        return Err("the path is empty or contains a control character: write the path of a file".to_owned());
     }
     Ok(text.into())
 }
@@ -229,7 +229,7 @@ fn identity(text: &str) -> Result<Box<str>, String> {
     if let Some(name) = text.strip_prefix("dns:") {
         return match Name::parse(name) {
             Ok(name) => Ok(format!("dns:{name}").into()),
-            Err(error) => Err(format!("{shown} names no host: {error}")),
+            Err(error) => Err(format!("{shown} does not name a valid host: {error}")),
         };
     }
     if text.strip_prefix("cn:").is_some_and(tls::is_common_name) {

@@ -53,9 +53,11 @@ pub(super) fn for_client<'a>(client: &Client, mut policies: impl Iterator<Item =
     match near {
         Some(Policy { name, clients, .. }) => {
             let missing = if clients.identity_fits(client) { "VPC endpoint" } else { "identity" };
-            format!("the networks of policy `{name}` hold {address}, but its clients need another {missing}")
+            format!(
+                "the networks of policy `{name}` contain {address}, but its clients need another {missing}"
+            )
         }
-        None => format!("no policy is for clients at {address}"),
+        None => format!("no policy applies to clients at {address}"),
     }
 }
 
@@ -86,7 +88,7 @@ fn unnamed(policy: &Policy, target: &Target) -> (Option<RuleId>, String) {
         Host::Name(name) => name.as_str(),
         Host::Address(address) => {
             let advice = format!(
-                "no rule of policy `{}` lists the address {address}; a rule for a name is for that name alone",
+                "no rule of policy `{}` lists the address {address}; a rule for a name matches only that name",
                 policy.name
             );
             return (None, advice);
@@ -114,9 +116,9 @@ fn nearly(policy: &Policy, name: &str) -> Option<(RuleId, String)> {
             let text = policy.store.text(id);
             let advice = match rule.kind() {
                 Kind::Under => format!(
-                    "`{text}` is for names under {suffix}, not for {suffix} itself: `.{suffix}` is both"
+                    "`{text}` is for names under {suffix}, not for {suffix} itself: `.{suffix}` matches both"
                 ),
-                _ => format!("`{text}` is for {suffix} alone, not for names under it"),
+                _ => format!("`{text}` is for {suffix} only, not for names under it"),
             };
             nearest = Some((id, advice));
         }

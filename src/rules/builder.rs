@@ -64,10 +64,10 @@ pub enum BuildError {
     )]
     TooManyPatterns,
     /// More than 65,535 files.
-    #[error("the rules of one policy come from more than 65535 files")]
+    #[error("the rules of one policy come from more than 65535 files: merge some of them")]
     TooManyFiles,
     /// More than 4 GiB of text, or one text of more than 64 KiB.
-    #[error("the texts of the rules are too large")]
+    #[error("the texts of the rules are too large: move some rules to another policy")]
     TooLarge,
     /// The patterns cannot be compiled together.
     #[error("the patterns with a `*` inside the name are too complex together: {0}")]

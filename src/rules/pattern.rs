@@ -52,20 +52,20 @@ pub enum PatternErrorKind {
     #[error("the host is missing: write a name, `*.name`, an address or a network")]
     Empty,
     /// `*` alone, or `.` alone.
-    #[error("this names every host: list the names, or write `*.name` for all names under one")]
+    #[error("this matches every host: list the names, or write `*.name` for all names under one")]
     Everything,
     /// `**`.
     #[error(
-        "`**` is no pattern: write `*.name` for everything under a name; elsewhere one `*` stands for one or more \
+        "`**` is not a valid pattern: write `*.name` for all names under a name, or one `*` for one or more \
          characters of one label"
     )]
     DoubleStar,
     /// The pattern ends in a label with `*`.
-    #[error("the last label cannot have a `*`: anyone can get such a name; write the domain out")]
+    #[error("the last label cannot have a `*`, because anyone can get such a name: write the full domain")]
     LastLabel,
     /// `*.com`, `.co.uk`, `git.*.com`.
     #[error(
-        "this spans the public suffix `{0}`, under which anyone can get a name: write the domain out, as in \
+        "this covers the public suffix `{0}`, under which anyone can get a name: write the full domain, as in \
          `*.example.{0}`"
     )]
     PublicSuffix(String),
@@ -73,25 +73,25 @@ pub enum PatternErrorKind {
     #[error("this also matches `evil{0}`, which anyone can get: write `*.{0}` for the names under `{0}`")]
     NoBoundary(String),
     /// `10.0.*.*`.
-    #[error("a `*` does not stand in an address: write a network, as in `10.0.0.0/16`")]
+    #[error("an address cannot contain a `*`: write a network, as in `10.0.0.0/16`")]
     StarInAddress,
     /// A character that no name has.
     #[error("{0:?} is not accepted in a host: {1}")]
     Character(char, &'static str),
     /// Not a valid internationalised label (UTS #46).
-    #[error("this is no valid internationalised label: write its A-label (`xn--…`)")]
+    #[error("this is not a valid internationalised label: write its A-label (`xn--…`)")]
     Idn,
     /// `bü*.example`.
-    #[error("a `*` cannot share a label with characters outside ASCII: write the label out")]
+    #[error("a label cannot have both a `*` and characters outside ASCII: write the full label")]
     IdnStar,
     /// An IPv6 address without its brackets.
     #[error("an IPv6 address needs brackets: write `[{0}]`")]
     NoBrackets(Ipv6Addr),
     /// A prefix length that is none.
-    #[error("the prefix length is not a number from 0 to {0}")]
+    #[error("the prefix length must be a number from 0 to {0}")]
     PrefixLength(u8),
     /// Bits set behind the prefix.
-    #[error("bits are set behind the prefix: write `{0}` for the network, or the address alone")]
+    #[error("bits are set after the prefix: write `{0}` for the network, or only the address")]
     HostBits(String),
     /// What is wrong with a target's host is wrong here too.
     #[error(transparent)]
@@ -394,18 +394,18 @@ fn is_mark(byte: u8) -> bool {
 
 fn instead_of(character: char) -> &'static str {
     match character {
-        '/' => "a rule has no path; a prefix length follows an IP address only",
-        '?' => "each `*` stands for one or more characters of a label, and there is no other wildcard",
+        '/' => "a rule has no path, and only an IP address has a prefix length",
+        '?' => "the only wildcard is `*`, which stands for one or more characters of a label",
         '{' | '}' | ',' | ';' => "write one rule for each name",
         '^' | '$' | '\\' | '(' | ')' | '[' | ']' | '|' | '+' => {
-            "rules are no regular expressions; write the name, or `*.name`"
+            "rules are not regular expressions; write the name, or `*.name`"
         }
-        '!' | '~' => "write what is not wanted under `deny`",
-        '@' => "user information is no part of a rule",
-        '%' => "nothing is decoded; write the name itself",
+        '!' | '~' => "to exclude a host, write it under `deny`",
+        '@' => "a rule has no user information",
+        '%' => "percent-encoding is not decoded; write the name itself",
         '#' => "a comment begins after a space",
         '\'' | '"' | '`' => "write the name without quotes",
-        ' ' | '\t' => "write one rule a line, without spaces",
+        ' ' | '\t' => "write one rule per line, without spaces",
         _ => "a name has letters, digits, '-', '_' and '.'",
     }
 }

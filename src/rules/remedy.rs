@@ -63,22 +63,23 @@ impl Policies {
             Class::NoTls => {
                 let mut remedy = rule(policy, target, Scheme::Tcp);
                 remedy.advice = Some(
-                    "what flows there is not TLS from its first byte; only a tcp rule lets that pass".to_owned(),
+                    "the traffic there is not TLS from its first byte; only a tcp rule allows that"
+                        .to_owned(),
                 );
                 remedy
             }
             Class::Address => match &target.host {
                 Host::Address(address) => match address::never(*address) {
-                    Some(what) => Remedy::told(format!("no rule opens {address} ({what})")),
+                    Some(what) => Remedy::told(format!("no rule can open {address} ({what})")),
                     None => rule(policy, target, scheme_for(target)),
                 },
                 Host::Name(name) => Remedy::told(format!(
-                    "stderr names the address that {name} leads to, with the request's id: if it should be reached, add \
-                     its network to `private` of the rule"
+                    "stderr shows the address that {name} resolves to, with the request's id: if clients should \
+                     reach it, add its network to `private` of the rule"
                 )),
             },
             Class::ServerName => Remedy::told(
-                "the ClientHello has to name the host of the CONNECT: look at the client; no rule allows this"
+                "the ClientHello must name the host of the CONNECT: check the client; no rule can allow this"
                     .to_owned(),
             ),
             Class::Connection
@@ -105,7 +106,7 @@ impl Policies {
 fn without_policy(reason: Reason) -> Remedy {
     match reason.class() {
         Class::Client => Remedy::told(
-            "add the client's network to `clients.networks` of a policy, if it should have one".to_owned(),
+            "add the client's network to `clients.networks` of a policy, if it should have access".to_owned(),
         ),
         Class::Connection
         | Class::Form
@@ -141,8 +142,10 @@ fn by_rules(policy: &Policy, target: &Target, now: Timestamp) -> Remedy {
         Err(denial) => (Some(denial.reason), Some(denial.advice)),
     };
     let mut remedy = match reason.map_or(GoesBy::Nothing, goes_by) {
-        GoesBy::Deny => Remedy::told("a `deny` rule names it, and wins over every `allow`".to_owned()),
-        GoesBy::Expired => Remedy::told("renew `expires` of the rule, or take it out".to_owned()),
+        GoesBy::Deny => {
+            Remedy::told("a `deny` rule matches it, and `deny` wins over every `allow`".to_owned())
+        }
+        GoesBy::Expired => Remedy::told("renew `expires` of the rule, or remove that key".to_owned()),
         GoesBy::Nothing => rule(policy, target, scheme_for(target)),
     };
     remedy.advice = advice.or(remedy.advice);
@@ -166,22 +169,22 @@ fn rule(policy: &Policy, target: &Target, scheme: Scheme) -> Remedy {
     let text = format!("{scheme}://{}{port}", target.host);
     let mut warnings = doubts(&text);
     if scheme == Scheme::Tcp {
-        warnings.push("tcp: nothing inside is looked at, whatever answers there".to_owned());
+        warnings.push("tcp: the content is not inspected, whatever answers there".to_owned());
     }
     if scheme == Scheme::Http {
-        warnings.push("http: what is sent can be read and changed on the way".to_owned());
+        warnings.push("http: the traffic can be read and changed on the way".to_owned());
     }
     if scheme == Scheme::Https && target.port != Port::HTTPS {
         warnings.push(format!(
-            "https: the client has to speak TLS from the first byte; if it does not, write tcp://{}:{}",
+            "https: the client must speak TLS from the first byte; if it does not, write tcp://{}:{}",
             target.host, target.port
         ));
     }
     let mut options = None;
     if let Host::Address(address) = target.host {
-        warnings.push("an address says nothing of who answers there: a name is better".to_owned());
+        warnings.push("an address does not show who answers there: a name is better".to_owned());
         if address::prohibited(address, policy.private()).is_some() {
-            warnings.push("the address is not public, so the rule has to open it by `private`".to_owned());
+            warnings.push("the address is not public, so the rule must open it with `private`".to_owned());
             let opened = RuleOptions { private: vec![IpNet::from(address)], ..RuleOptions::default() };
             options = Some(opened.to_yaml());
         }
@@ -265,15 +268,15 @@ mod tests {
         for (reason, authority, advice) in [
             (Reason::HostDenied, "evil.example:443", "`evil.example` under `deny` matches"),
             (Reason::RuleExpired, "old.example:443", "expired at 2020-01-01"),
-            (Reason::SniMismatch, "a.example:443", "has to name the host"),
-            (Reason::AddressProhibited, "a.example:443", "stderr names the address"),
-            (Reason::AddressProhibited, "169.254.169.254:443", "no rule opens 169.254.169.254"),
+            (Reason::SniMismatch, "a.example:443", "must name the host"),
+            (Reason::AddressProhibited, "a.example:443", "stderr shows the address"),
+            (Reason::AddressProhibited, "169.254.169.254:443", "no rule can open 169.254.169.254"),
         ] {
             let remedy = remedy(reason, authority);
             assert_eq!((remedy.line(), remedy.allowed_now), (None, false), "{authority}");
             assert!(remedy.advice.as_ref().is_some_and(|text| text.contains(advice)), "{remedy:?}");
         }
-        assert!(remedy(Reason::HostNotAllowed, "a.example:443").allowed_now, "mended meanwhile");
+        assert!(remedy(Reason::HostNotAllowed, "a.example:443").allowed_now, "fixed meanwhile");
         assert_eq!(remedy(Reason::DnsTimeout, "a.example:443"), Remedy::default());
         let gone = policies.remedy(Some("q"), Reason::HostNotAllowed, &connect("a.example:443"), now);
         assert_eq!(gone.advice.as_deref(), Some("there is no policy `q` any more"));
@@ -286,11 +289,11 @@ mod tests {
         let policies = policies(RULES);
         let now = Timestamp::now();
         for (reason, authority, warning) in [
-            (Reason::HostNotAllowed, "new.example:22", "nothing inside is looked at"),
+            (Reason::HostNotAllowed, "new.example:22", "the content is not inspected"),
             (Reason::HostNotAllowed, "new.example:8443", "write tcp://new.example:8443"),
             (Reason::HostNotAllowed, "8.8.8.8:443", "a name is better"),
             (Reason::HostNotAllowed, "10.1.2.3:443", "not public"),
-            (Reason::NotTls, "a.example:443", "nothing inside is looked at"),
+            (Reason::NotTls, "a.example:443", "the content is not inspected"),
         ] {
             let remedy = policies.remedy(Some("p"), reason, &connect(authority), now);
             assert!(remedy.warnings.iter().any(|text| text.contains(warning)), "{authority}: {remedy:?}");

@@ -206,37 +206,40 @@ pub enum RuleErrorKind {
     #[error("the rule is empty: write `host`, `host:port` or `scheme://host:port`")]
     Empty,
     /// Longer than [`MAX_RULE_TEXT`].
-    #[error("the rule is longer than {MAX_RULE_TEXT} bytes, and no host name is")]
+    #[error("the rule is longer than {MAX_RULE_TEXT} bytes, which no valid rule is: write one rule per line")]
     TooLong,
     /// A space, inside or around.
-    #[error("a rule has no spaces: write one rule a line")]
+    #[error("a rule has no spaces: write one rule per line")]
     Space,
     /// A control character.
-    #[error("a control character ({0:?}) is not accepted in a rule")]
+    #[error("a control character ({0:?}) is not accepted in a rule: remove it")]
     Control(char),
     /// `ftp://…`.
-    #[error("the scheme is not one of https, http and tcp")]
+    #[error("the scheme is unknown: write https, http or tcp")]
     Scheme,
     /// `//host`.
     #[error("the scheme is missing before `//`: write `https://`, `http://` or `tcp://`, or the host alone")]
     SchemeEmpty,
     /// `user@host`.
-    #[error("user information is no part of a rule: write what follows the `@`")]
+    #[error("a rule has no user information: write only what follows the `@`")]
     UserInfo,
     /// `https://host/path`.
     #[error("a rule has no path, query or fragment: write `{0}`")]
     Path(String),
     /// `host:`.
-    #[error("the port is missing after `:`: write it, or leave out the `:`")]
+    #[error("the port is missing after `:`: write a port, or remove the `:`")]
     PortEmpty,
     /// Not a port.
-    #[error("a port is a decimal number from 1 to 65535 without a leading zero, a range `8000-8010`")]
+    #[error(
+        "the port is not valid: write a number from 1 to 65535 without a leading zero, or a range such as \
+         `8000-8010`"
+    )]
     Port,
     /// `8010-8000`.
     #[error("the range ends before it begins: write `{0}`")]
     PortOrder(Ports),
     /// `host:*`.
-    #[error("`*` is no port: write `1-65535` for every port")]
+    #[error("`*` is not a valid port: write `1-65535` for every port")]
     PortStar,
     /// `host:80,443`.
     #[error("a rule has one port or one range: write one rule for each port")]

@@ -83,7 +83,7 @@ impl fmt::Display for UploadBudget {
 /// What to write instead.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(format!("{} has no unit: write {text}s if seconds are meant", quoted(text)));
+        return Err(format!("{} has no unit: write {text}s for seconds", quoted(text)));
     }
     duration_millis(text).map(Duration::from_millis).ok_or_else(|| {
         let text = quoted(text);
@@ -119,7 +119,7 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
     let known = SIZE_UNITS.iter().find(|(name, _)| *name == unit || (unit.is_empty() && *name == "B"));
     if let (false, Some((_, bytes))) = (number.is_empty(), known) {
         let size = number.parse::<u64>().ok().and_then(|number| number.checked_mul(*bytes));
-        return size.ok_or_else(|| format!("{} is too large: no size is over 16 EiB", quoted(text)));
+        return size.ok_or_else(|| format!("{} is too large: write a size under 16 EiB", quoted(text)));
     }
     let meant = match unit.trim().to_ascii_lowercase().as_str() {
         "k" | "kb" | "kib" => Some("KiB"),
@@ -162,7 +162,7 @@ pub(crate) fn budget(text: &str) -> Result<UploadBudget, String> {
         );
     }
     if !(MIN..=MAX).contains(&window) {
-        return Err("the window of a budget is from 1m to 31d: write 5GiB/24h, say".to_owned());
+        return Err("the window of a budget must be from 1m to 31d: write for example 5GiB/24h".to_owned());
     }
     Ok(UploadBudget { bytes, window })
 }

@@ -26,7 +26,7 @@ fn doubtful_configurations_load_with_warnings() {
         ),
         (
             "policies: [{name: p, allow: [a.example]}]\nhttp: {remove_request_headers: [Via, via]}\n",
-            "2:38: warning: `via` stands in the list twice",
+            "2:38: warning: `via` is listed twice: remove one of them",
         ),
     ];
     for (text, want) in rows {
@@ -99,20 +99,21 @@ fn a_policy_for_clients_that_no_listener_can_identify_gets_a_warning() {
     };
     assert_eq!(
         told(who(policies)),
-        ["c.yaml:7:45: warning: no client can be `user:nobody`: the user stands in no users file"]
+        ["c.yaml:7:45: warning: no client can have the identity `user:nobody`: no users file has this user"]
     );
     let text = "policies:\n- name: p\n  clients:\n    identities: [\"user:a\", \"cn:b\", \"dns:c.example\", \"spiffe://d\"]\n    \
                 vpc_endpoints: [vpce-0abc]\n  allow: [a.example]\n";
-    let certificates = "no listener asks for client certificates, by `tls` with `client_ca`";
+    let certificates = "no listener asks for client certificates (`tls` with `client_ca`)";
     assert_eq!(
         told(config::load_str("c.yaml", text, lists)),
         [
-            "c.yaml:4:18: warning: no client can be `user:a`: no listener asks for passwords, by `basic_auth`".to_owned(),
-            format!("c.yaml:4:28: warning: no client can be `cn:b`: {certificates}"),
-            format!("c.yaml:4:36: warning: no client can be `dns:c.example`: {certificates}"),
-            format!("c.yaml:4:53: warning: no client can be `spiffe://d`: {certificates}"),
-            "c.yaml:5:21: warning: no client can come by `vpce-0abc`: a load balancer tells the endpoint in its PROXY v2 \
-             header, and no listener has `proxy_protocol`"
+            "c.yaml:4:18: warning: no client can have the identity `user:a`: no listener asks for passwords \
+             (`basic_auth`)".to_owned(),
+            format!("c.yaml:4:28: warning: no client can have the identity `cn:b`: {certificates}"),
+            format!("c.yaml:4:36: warning: no client can have the identity `dns:c.example`: {certificates}"),
+            format!("c.yaml:4:53: warning: no client can have the identity `spiffe://d`: {certificates}"),
+            "c.yaml:5:21: warning: no client can come through `vpce-0abc`: a load balancer sends the endpoint in its \
+             PROXY v2 header, and no listener has `proxy_protocol`"
                 .to_owned(),
         ]
     );
@@ -123,12 +124,12 @@ fn settings_that_let_clients_impersonate_others_get_a_warning() {
     let rows = [
         (
             "{address: 10.0.0.1:3128, basic_auth: {users_file: users}}",
-            Some("2:40: warning: passwords come in clear: give the listener `tls` too"),
+            Some("2:40: warning: clients send passwords in cleartext: add `tls` to the listener"),
         ),
         ("{address: 127.0.0.1:3128, basic_auth: {users_file: users}}", None),
         (
             "{address: 10.0.0.1:3128, proxy_protocol: {trusted: [10.0.0.0/8, 0.0.0.0/0]}}",
-            Some("2:67: warning: everybody is trusted, so anybody can claim any client's address"),
+            Some("2:67: warning: every peer is trusted, so any peer can claim any client's address"),
         ),
         ("{address: 10.0.0.1:3128, proxy_protocol: {trusted: [10.0.0.0/8]}}", None),
     ];
@@ -157,7 +158,7 @@ fn a_list_with_only_comments_allows_nothing_and_gets_a_warning() {
         told,
         [
             "c.yaml:1:12: warning: the policy `p` allows nothing: it denies every request",
-            "list.txt:1:1: warning: the file holds comments alone: it allows nothing",
+            "list.txt:1:1: warning: the file contains only comments: it allows nothing",
         ]
     );
     assert_eq!(loaded.config.policies.rules().count(), 0);

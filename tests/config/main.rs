@@ -90,9 +90,9 @@ fn every_example_loads_and_warns_only_of_what_it_shows_on_purpose() {
         let told: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
         let on_purpose: &[&str] = match path.file_name().and_then(|name| name.to_str()) {
             // A Squid list used as it is, plain HTTP included.
-            Some("plain-http-mirror.yaml") => {
-                &["config/examples/plain-http-mirror.txt:2:1: warning: `.example.com` is wide, and for http"]
-            }
+            Some("plain-http-mirror.yaml") => &[
+                "config/examples/plain-http-mirror.txt:2:1: warning: `.example.com` is wide and allows http",
+            ],
             _ => &[],
         };
         assert_eq!(told.len(), on_purpose.len(), "{told:?}");
@@ -104,7 +104,7 @@ fn every_example_loads_and_warns_only_of_what_it_shows_on_purpose() {
 fn a_named_configuration_that_is_missing_is_refused() {
     let findings = config::load(Some(Path::new("no/such.yaml"))).expect_err("there is none");
     let told: Vec<String> = findings.iter().map(ToString::to_string).collect();
-    assert_eq!(told, ["no/such.yaml:1:1: error: cannot read it: there is no such file"]);
+    assert_eq!(told, ["no/such.yaml:1:1: error: cannot read the file: there is no such file"]);
 }
 
 /// Pieces of YAML, which combine into something valid more often than random bytes do.

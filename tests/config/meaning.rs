@@ -145,7 +145,7 @@ fn rules_keep_their_options_and_where_they_stand() {
 fn what_is_left_out_is_what_the_default_writes() {
     let left_out = config::load_str("c.yaml", "# nothing but this\n", lists).expect("comments are valid");
     let told: Vec<String> = left_out.warnings.iter().map(ToString::to_string).collect();
-    assert_eq!(told, ["c.yaml:1:1: warning: `policies` is left out: every request is denied"]);
+    assert_eq!(told, ["c.yaml:1:1: warning: `policies` is missing: every request is denied"]);
     let (left_out, written) = (left_out.config, config::load(None).expect("the default loads").config);
     assert_eq!(left_out.admin, written.admin);
     assert_eq!(left_out.listeners[0].address, written.listeners[0].address);

@@ -212,7 +212,7 @@ fn what_clients_write_is_shown_as_text_only_and_the_rule_can_be_copied() {
     browser.run("Object.defineProperty(navigator, 'clipboard', {value: undefined})");
     browser.click(&copy("- tcp://new.example:22"));
     let told = browser.wait("#toast", |text| text.starts_with("Copied: - tcp://new.example:22 "));
-    assert!(told.contains("Warning: tcp: nothing inside is looked at"), "{told}");
+    assert!(told.contains("Warning: tcp: the content is not inspected"), "{told}");
     assert_eq!(browser.paste("#tunnel-filter"), "- tcp://new.example:22");
     let buttons = "return document.querySelectorAll('#denial-list button').length";
     let all = browser.run(buttons);

@@ -78,7 +78,7 @@ fn report_mode_is_a_choice() {
     let format = format.unwrap_or_else(|| panic!("{:#?}", imported.notes));
     assert!(format.text.contains("`access_log.format: \""), "{format}");
     assert!(
-        !imported.notes.iter().any(|note| note.text.contains("leave `format` out")),
+        !imported.notes.iter().any(|note| note.text.contains("remove `format` until")),
         "{:#?}",
         imported.notes
     );

@@ -88,7 +88,7 @@ fn report_mode_does_not_relax_the_client() {
     let stranger = Client::direct(SocketAddr::from(([203, 0, 113, 1], 1)));
     let denial = policies.decide(&ask("CONNECT a.test:443"), &stranger, now()).expect_err("a stranger");
     assert_eq!(denial.reason, Reason::ClientNotAllowed);
-    assert_eq!(denial.advice, "no policy is for clients at 203.0.113.1");
+    assert_eq!(denial.advice, "no policy applies to clients at 203.0.113.1");
 }
 
 #[test]
@@ -126,9 +126,9 @@ fn a_denial_says_which_rule_came_nearest_and_why_it_did_not_fit() {
         (
             &["allow *.e.test"],
             "CONNECT e.test:443",
-            "`*.e.test` is for names under e.test, not for e.test itself: `.e.test` is both",
+            "`*.e.test` is for names under e.test, not for e.test itself: `.e.test` matches both",
         ),
-        (&["allow e.test"], "CONNECT www.e.test:443", "`e.test` is for e.test alone, not for names under it"),
+        (&["allow e.test"], "CONNECT www.e.test:443", "`e.test` is for e.test only, not for names under it"),
         (
             &["allow g.*.e.test"],
             "CONNECT g.a.b.e.test:443",
@@ -138,7 +138,7 @@ fn a_denial_says_which_rule_came_nearest_and_why_it_did_not_fit() {
         (
             &["allow e.test"],
             "CONNECT 203.0.113.9:443",
-            "no rule of policy `test` lists the address 203.0.113.9; a rule for a name is for that name alone",
+            "no rule of policy `test` lists the address 203.0.113.9; a rule for a name matches only that name",
         ),
         (&["deny e.test"], "CONNECT other.test:443", "policy `test` has no `allow` rules"),
     ];

@@ -28,8 +28,8 @@ fn check(rows: &[Row<'_>]) {
 fn parts_of_a_url_that_a_rule_does_not_have_are_refused() {
     check(&[
         ("", 0, "write `host`, `host:port`"),
-        ("ftp://example.com", 0, "https, http and tcp"),
-        ("wss://example.com:443", 0, "https, http and tcp"),
+        ("ftp://example.com", 0, "https, http or tcp"),
+        ("wss://example.com:443", 0, "https, http or tcp"),
         ("//example.com", 0, "scheme is missing"),
         ("://example.com", 0, "scheme is missing"),
         ("https://", 8, "host is missing"),
@@ -41,12 +41,12 @@ fn parts_of_a_url_that_a_rule_does_not_have_are_refused() {
         ("example.com#part", 11, "write `example.com`"),
         ("203.0.113.9/index.html", 11, "write `203.0.113.9`"),
         ("[2001:db8::1]/", 13, "write `[2001:db8::1]`"),
-        ("https://*/", 8, "names every host"),
+        ("https://*/", 8, "matches every host"),
         ("https://user@example.com", 12, "user information"),
         ("https://user:secret@example.com:443", 19, "user information"),
         (" example.com", 0, "no spaces"),
         ("example.com ", 11, "no spaces"),
-        ("a.example b.example", 9, "one rule a line"),
+        ("a.example b.example", 9, "one rule per line"),
         ("a.example\u{3000}", 9, "no spaces"),
         ("a.example\r", 9, "control character"),
         ("a\0.example", 1, "control character"),
@@ -59,16 +59,16 @@ fn parts_of_a_url_that_a_rule_does_not_have_are_refused() {
 #[test]
 fn a_port_is_a_number_or_a_range() {
     check(&[
-        ("example.com:", 12, "leave out the `:`"),
+        ("example.com:", 12, "remove the `:`"),
         ("example.com:0", 12, "from 1 to 65535"),
         ("example.com:65536", 12, "from 1 to 65535"),
         ("example.com:0443", 12, "without a leading zero"),
-        ("example.com:+443", 12, "decimal number"),
-        ("example.com:https", 12, "decimal number"),
-        ("example.com:8000-", 17, "a range `8000-8010`"),
-        ("example.com:-8000", 12, "a range `8000-8010`"),
+        ("example.com:+443", 12, "write a number"),
+        ("example.com:https", 12, "write a number"),
+        ("example.com:8000-", 17, "a range such as `8000-8010`"),
+        ("example.com:-8000", 12, "a range such as `8000-8010`"),
         ("example.com:8000-70000", 17, "from 1 to 65535"),
-        ("example.com:8000-8005-8010", 17, "a range `8000-8010`"),
+        ("example.com:8000-8005-8010", 17, "a range such as `8000-8010`"),
         ("example.com:8010-8000", 17, "write `8000-8010`"),
         ("example.com:*", 12, "write `1-65535`"),
         ("example.com:80,443", 14, "one rule for each port"),
@@ -135,16 +135,16 @@ fn a_name_is_letters_digits_hyphens_and_underscores() {
         ("a[0-9].example", 1, "regular expressions"),
         ("{a,b}.example", 0, "one rule for each name"),
         ("a,b.example", 1, "one rule for each name"),
-        ("a?.example", 1, "no other wildcard"),
+        ("a?.example", 1, "the only wildcard"),
         ("!evil.example", 0, "`deny`"),
         ("'a.example'", 0, "without quotes"),
-        ("%61.example", 0, "nothing is decoded"),
+        ("%61.example", 0, "percent-encoding is not decoded"),
         ("a=b.example", 1, "letters, digits"),
         ("ok.exam\u{200b}ple.test", 3, "internationalised"),
         ("a\u{3002}example", 0, "internationalised"),
         ("\u{ff0a}.example", 0, "internationalised"),
         ("\u{ff45}xample.test", 0, "internationalised"),
-        ("ok.b\u{fc}*.example", 3, "cannot share a label"),
+        ("ok.b\u{fc}*.example", 3, "cannot have both a `*`"),
         ("ok.-*.b\u{fc}cher.example", 0, "hyphen"),
         ("\u{feff}example.com", 0, "internationalised"),
     ]);
@@ -185,7 +185,7 @@ fn an_address_is_written_in_one_way() {
 fn a_pattern_alone_says_the_same() {
     assert!(matches!(HostPattern::parse(""), Err(PatternError { offset: 0, .. })));
     for (text, said) in
-        [("example.com/x", "no path"), ("a b", "one rule a line"), ("u@h", "user information")]
+        [("example.com/x", "no path"), ("a b", "one rule per line"), ("u@h", "user information")]
     {
         let error = HostPattern::parse(text).expect_err(text).to_string();
         assert!(error.contains(said), "{text}: {error}");

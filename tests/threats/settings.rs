@@ -150,7 +150,7 @@ fn t35_an_empty_or_missing_list_lets_nothing_out() {
     let world = World::on_loopback();
     let (directory, text) = with_list(&world, b"# to be written\n");
     let proxy = Egressd::start_in(directory, &text);
-    proxy.says("list.txt:1:1: warning: the file holds comments alone: it allows nothing");
+    proxy.says("list.txt:1:1: warning: the file contains only comments: it allows nothing");
     for host in ["{OK}", "{EVIL}", "localhost"] {
         proxy.refuses(world.fill(&connect(host)), 403, "host_not_allowed");
     }

@@ -388,11 +388,11 @@ fn check_says_what_a_parent_takes_away_and_what_is_wrong_with_its_files() {
     };
     let (code, said) = check("url: \"https://proxy.corp:3129\", credentials_file: parent.cred");
     assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("egressd.yaml:2:23: warning: the parent looks names up"), "{said}");
+    assert!(said.contains("egressd.yaml:2:23: warning: the parent resolves names"), "{said}");
     assert!(!said.contains("s3cret"), "{said}");
     let (code, said) = check("url: \"http://proxy.corp:3128\", credentials_file: parent.cred");
     assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("warning: to an http parent the password goes in clear"), "{said}");
+    assert!(said.contains("warning: the password is sent to an http parent in cleartext"), "{said}");
     write(&directory.path().join("parent.cred"), "s3cret\n");
     let (code, said) =
         check("url: \"https://proxy.corp:3129\", credentials_file: parent.cred, ca: parent.cred");

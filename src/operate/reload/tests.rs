@@ -142,7 +142,7 @@ fn each_way_of_changing_a_file_comes_into_force_or_is_refused_with_its_place() {
         (
             "removed",
             |bench| fs::remove_file(bench.path("egressd.yaml")).expect("removed"),
-            Err("egressd.yaml:1:1: error: cannot read it: there is no such file"),
+            Err("egressd.yaml:1:1: error: cannot read the file: there is no such file"),
         ),
         (
             "of 0 bytes",
@@ -164,7 +164,7 @@ fn each_way_of_changing_a_file_comes_into_force_or_is_refused_with_its_place() {
                 fs::remove_file(bench.path("egressd.yaml")).expect("removed");
                 fs::create_dir(bench.path("egressd.yaml")).expect("made");
             },
-            Err("egressd.yaml:1:1: error: cannot read it: it is a directory"),
+            Err("egressd.yaml:1:1: error: cannot read the file: it is a directory"),
         ),
     ];
     for (what, change, became) in rows {

@@ -78,11 +78,11 @@ impl LintKind {
             LintKind::Strangers => "under which strangers can get names",
             LintKind::WideNetwork => "for wide networks of public addresses",
             LintKind::Unguarded => "for http or tcp that name more than one host",
-            LintKind::Denied => "of which `deny` leaves nothing",
+            LintKind::Denied => "that `deny` matches completely",
             LintKind::NeverDecides => "that never decide",
             LintKind::AddsNothing => "that add nothing to a wider one",
             LintKind::Expired => "that have expired",
-            LintKind::Outlived => "that expire while a wider one goes on allowing",
+            LintKind::Outlived => "that expire while a wider one still allows the same",
         }
     }
 }
@@ -150,33 +150,33 @@ fn tell_effect<'p>(
     told.tell(kind, at, || match effect {
         Effect::Decides => String::new(),
         Effect::Denied { by } => format!(
-            "`{text}` allows nothing: {} under `deny` matches all of it; take one of the two out",
+            "`{text}` allows nothing: {} under `deny` matches all of it; remove one of the two",
             at.other(by)
         ),
         Effect::Duplicate { of } => {
-            format!("`{text}` says what {} says already: take one of the two out", at.other(of))
+            format!("`{text}` repeats {}: remove one of the two", at.other(of))
         }
         Effect::NeverDecides { before, other_options } => {
             let options = if other_options { ", with other options" } else { "" };
             format!(
-                "`{text}` never decides: {} comes first for all of it{options}; take one of the two out",
+                "`{text}` never decides: {} comes first and matches all of it{options}; remove one of the two",
                 at.other(before)
             )
         }
         Effect::AddsNothing { to } => {
             let does = if rule.is_deny() { "denies" } else { "allows" };
             format!(
-                "`{text}` adds nothing: {} {does} all of it in the same way; take one of the two out",
+                "`{text}` adds nothing: {} {does} all of it in the same way; remove one of the two",
                 at.other(to)
             )
         }
         Effect::Expired { taken_over_by } => {
             let moment = at.policy.expires(rule).unwrap_or(Timestamp::MIN);
             match taken_over_by {
-                None => format!("`{text}` expired at {moment} and allows nothing: renew it, or take it out"),
+                None => format!("`{text}` expired at {moment} and allows nothing: renew it, or remove it"),
                 Some(wider) => format!(
-                    "`{text}` expired at {moment}, but {} goes on allowing{}: renew it, or take out what should not \
-                     be allowed",
+                    "`{text}` expired at {moment}, but {} still allows all or part of it{}: renew it, or remove what \
+                     should not be allowed",
                     at.other(wider),
                     without(at.given(at.id), at.given(wider))
                 ),
@@ -185,7 +185,8 @@ fn tell_effect<'p>(
         Effect::Outlived { by } => {
             let moment = at.policy.expires(rule).unwrap_or(Timestamp::MAX);
             format!(
-                "`{text}` expires at {moment}, but {} goes on allowing then{}: let that one expire too, or narrow it",
+                "`{text}` expires at {moment}, but {} will still allow all or part of it{}: let that rule expire \
+                 too, or make it narrower",
                 at.other(by),
                 without(at.given(at.id), at.given(by))
             )
@@ -225,22 +226,22 @@ fn reach(at: &At<'_>, rule: &Rule, told: &mut Told) {
     if rule.kind() == Kind::Address && is_wide_network(host) {
         told.tell(LintKind::WideNetwork, at, || {
             format!(
-                "`{}` reaches whoever has an address in it, and a tunnel to an address shows no server name that could be \
-                 compared: write the names, or the networks of one owner",
+                "`{}` reaches anyone who has an address in it, and a tunnel to an address has no server name to \
+                 check: write the names, or the networks of one owner",
                 at.text()
             )
         });
     }
     let http = rule.schemes().contains(Scheme::Http).then_some(
-        "http: what goes to any host it fits can be read and changed on the way; list those hosts one by one, or \
-         write https://",
+        "http: traffic to any host that it matches can be read and changed on the way; list those hosts one by one, \
+         or write https://",
     );
     let tcp = rule.schemes().contains(Scheme::Tcp).then_some(
-        "tcp: nothing inside is looked at, whatever host it fits answers; list those hosts one by one, or write \
+        "tcp: for any host that it matches, the content is not inspected; list those hosts one by one, or write \
          https://",
     );
     for doubt in [http, tcp].into_iter().flatten() {
-        told.tell(LintKind::Unguarded, at, || format!("`{}` is wide, and for {doubt}", at.text()));
+        told.tell(LintKind::Unguarded, at, || format!("`{}` is wide and allows {doubt}", at.text()));
     }
 }
 
@@ -288,7 +289,7 @@ impl Told {
             // One more is told as itself: it is as short as the sentence about it.
             let more = count - TOLD_OF_A_KIND;
             if more > 1 {
-                lint.text = format!("here and further on: {more} more rules {}", lint.kind.of_the_rest());
+                lint.text = format!("from here on: {more} more rules {}", lint.kind.of_the_rest());
             }
             lints.push(lint);
         }
@@ -314,7 +315,7 @@ pub fn unreachable(earlier: &[(&str, &ClientMatch)], later: &ClientMatch) -> Opt
         !later.networks.is_empty() && later.networks.iter().all(holds)
     };
     if let Some((name, _)) = rivals.iter().find(|(_, clients)| inside(&clients.networks)) {
-        return Some(format!("`{name}` stands before it and fits every client it fits"));
+        return Some(format!("`{name}` comes before it and matches all of its clients"));
     }
     let together = rivals.iter().flat_map(|(_, clients)| clients.networks.iter().copied()).collect();
     if !inside(&IpNet::aggregate(&together)) {
@@ -326,7 +327,7 @@ pub fn unreachable(earlier: &[(&str, &ClientMatch)], later: &ClientMatch) -> Opt
     };
     let names = rivals.iter().filter(|(_, clients)| takes_part(clients)).map(|(name, _)| format!("`{name}`"));
     let names: Vec<String> = names.collect();
-    Some(format!("{} stand before it and together fit every client it fits", names.join(", ")))
+    Some(format!("{} come before it and together match all of its clients", names.join(", ")))
 }
 
 /// The warning about a network under `private` that holds credential endpoints.
@@ -334,7 +335,7 @@ pub fn private_network(network: &IpNet) -> Option<String> {
     let held: Vec<String> = never_in(network).map(|(address, what)| format!("{address} ({what})")).collect();
     (!held.is_empty()).then(|| {
         format!(
-            "`{network}` holds {}, which no rule opens: write the networks that are meant",
+            "`{network}` contains {}, which no rule can open: write only the networks that you need",
             held.join(", ")
         )
     })

@@ -300,7 +300,7 @@ impl fmt::Display for Strangers {
         match self {
             Strangers::Suffix(base) => write!(
                 f,
-                "lets anyone in who gets a name under `{base}`, as the Public Suffix List says strangers can: write the \
+                "matches names under `{base}`, where the Public Suffix List says that anyone can get one: write the \
                  names that are yours, as in `NAME.{base}`"
             ),
             Strangers::Listed { whose, reached, instead, misses } => {

@@ -144,7 +144,7 @@ fn of_one_kind_a_few_are_told_and_the_rest_is_counted() {
     let told = lint(&policy(&lines), at(NOW));
     assert_eq!(told.len(), TOLD_OF_A_KIND + 1);
     let last = told.last().expect("there are some");
-    assert_eq!(last.text, "here and further on: 5 more rules that add nothing to a wider one");
+    assert_eq!(last.text, "from here on: 5 more rules that add nothing to a wider one");
     assert_eq!(last.line as usize, TOLD_OF_A_KIND + 1);
     lines.drain(..4);
     let told = lint(&policy(&lines), at(NOW));
@@ -200,12 +200,12 @@ fn a_policy_behind_others_for_all_its_clients_is_unreachable() {
     type Row<'a> = (&'a [(&'a str, &'a ClientMatch)], &'a ClientMatch, Option<&'a str>);
     let rows: [Row<'_>; 7] = [
         (&[], &all, None),
-        (&[("all", &all)], &low, Some("`all` stands before it")),
+        (&[("all", &all)], &low, Some("`all` comes before it")),
         (&[("low", &low)], &all, None),
-        (&[("low", &low), ("high", &high)], &all, Some("`low`, `high` stand before it and together")),
+        (&[("low", &low), ("high", &high)], &all, Some("`low`, `high` come before it and together")),
         (&[("user", &user)], &all, None),
-        (&[("user", &user)], &user, Some("`user` stands before it")),
-        (&[("all", &all)], &user, Some("`all` stands before it")),
+        (&[("user", &user)], &user, Some("`user` comes before it")),
+        (&[("all", &all)], &user, Some("`all` comes before it")),
     ];
     for (earlier, later, want) in rows {
         let got = unreachable(earlier, later);

@@ -176,43 +176,44 @@ const WITH_ARGUMENT: &[&str] = &[">h", "tl", "tg", "note"];
 
 /// What Squid knows and egressd does not, the longest first, each with what to do about it.
 const UNSERVED: &[(&str, &str)] = &[
-    (">ha", "headers are not changed on their way in: write {User-Agent}>h"),
-    ("<h", "headers of responses are not recorded: %mt is the media type"),
-    (">A", "no address is ever looked up backwards: write %>a"),
-    (">eui", "hardware addresses are not known: take it out"),
-    (">la", "the listener's name stands in its place: write %{listener}note"),
-    ("la", "the listener's name stands in its place: write %{listener}note"),
-    (">lp", "the listener's name stands in its place: write %{listener}note"),
-    ("lp", "the listener's name stands in its place: write %{listener}note"),
+    (">ha", "headers are not changed on their way in: write %{User-Agent}>h"),
+    ("<h", "headers of responses are not recorded: write %mt for the media type"),
+    (">A", "egressd makes no reverse lookups: write %>a"),
+    (">eui", "hardware addresses are not known: remove it"),
+    (">la", "the listener's name is recorded instead: write %{listener}note"),
+    ("la", "the listener's name is recorded instead: write %{listener}note"),
+    (">lp", "the listener's name is recorded instead: write %{listener}note"),
+    ("lp", "the listener's name is recorded instead: write %{listener}note"),
     ("<Hs", "the client gets the target's own status: write %>Hs"),
     ("err_detail", "the reason is one word: write %err_code"),
-    (">st", "the size of a request is in the JSON log, as `sent`: take it out"),
-    (">sh", "the size of a head is not recorded: take it out"),
-    ("<sh", "the size of a head is not recorded alone: %<st has it in it"),
-    ("<bs", "the size of a body is not recorded alone: %<st has it in it"),
+    (">st", "the size of a request is in the JSON log, as `sent`: remove it"),
+    (">sh", "the size of a head is not recorded: remove it"),
+    ("<sh", "the size of a head is not recorded separately: write %<st, which includes it"),
+    ("<bs", "the size of a body is not recorded separately: write %<st, which includes it"),
     ("<sH", "there is no cache: write %<st"),
     ("<sS", "there is no cache: write %<st"),
-    ("st", "requests and replies are not added up: write %<st"),
-    ("<tt", "the whole time is what is known: write %tr"),
-    ("<pt", "the whole time is what is known: write %tr"),
-    ("<rm", "requests go out as they came: write %rm"),
-    ("<ru", "requests go out as they came: write %ru"),
-    ("<rs", "requests go out as they came: write %>rs"),
-    ("<rd", "requests go out as they came: write %>rd"),
-    ("<rP", "requests go out as they came: write %>rP"),
-    ("<rp", "requests go out as they came: write %>rp"),
-    ("<rv", "requests go out as they came: write %rv"),
-    ("et", "there are no external ACLs: take it out"),
-    ("ea", "there are no external ACLs: take it out"),
+    ("st", "requests and replies are not counted together: write %<st"),
+    ("<tt", "only the total time is known: write %tr"),
+    ("<pt", "only the total time is known: write %tr"),
+    ("<rm", "egressd does not change this part of a request: write %rm"),
+    ("<ru", "egressd does not change this part of a request: write %ru"),
+    ("<rs", "egressd does not change this part of a request: write %>rs"),
+    ("<rd", "egressd does not change this part of a request: write %>rd"),
+    ("<rP", "egressd does not change this part of a request: write %>rP"),
+    ("<rp", "egressd does not change this part of a request: write %>rp"),
+    ("<rv", "egressd does not change this part of a request: write %rv"),
+    ("et", "there are no external ACLs: remove it"),
+    ("ea", "there are no external ACLs: remove it"),
     ("credentials", "credentials are never logged: write %un"),
-    ("ssl::", "of TLS the server name is known: write %ssl::>sni"),
-    ("tls::", "of TLS the server name is known: write %ssl::>sni"),
-    ("icap::", "there is no ICAP: take it out"),
-    ("adapt::", "there is no adaptation of content: take it out"),
+    ("ssl::", "of TLS, only the server name is known: write %ssl::>sni"),
+    ("tls::", "of TLS, only the server name is known: write %ssl::>sni"),
+    ("icap::", "there is no ICAP: remove it"),
+    ("adapt::", "there is no adaptation of content: remove it"),
 ];
 
-const WHICH: &str = "there is no such code; there are %>a %>p %<a %<A %<p %<la %<lp %ts %tu %tl %tg %tS %tr %dt %un %ul %>Hs %Ss %Sh \
-    %mt %rm %ru %>rs %>rd %>rP %>rp %rv %<st %sn %err_code %master_xaction %ssl::>sni %{User-Agent}>h %{policy}note %%";
+const WHICH: &str = "there is no such code; the codes are %>a %>p %<a %<A %<p %<la %<lp %ts %tu %tl %tg %tS %tr %dt \
+                     %un %ul %>Hs %Ss %Sh %mt %rm %ru %>rs %>rd %>rP %>rp %rv %<st %sn %err_code %master_xaction \
+                     %ssl::>sni %{User-Agent}>h %{policy}note %%";
 
 /// The name that `text` begins with, and what follows it.
 pub(super) fn split(text: &str) -> Result<(&str, &str), String> {
@@ -233,16 +234,16 @@ pub(super) fn what(name: &str, argument: Option<&str>) -> Result<What, String> {
     match (name, argument) {
         (">h", Some(header)) if header.eq_ignore_ascii_case("user-agent") => Ok(What::UserAgent),
         (">h", _) => {
-            Err("of a request's headers User-Agent alone is recorded: write %{User-Agent}>h".to_owned())
+            Err("User-Agent is the only request header that is recorded: write %{User-Agent}>h".to_owned())
         }
         ("note", Some(note)) => {
             let found = Note::ALL.iter().find(|known| known.as_str() == note).map(|note| What::Note(*note));
             let names: Vec<&str> = Note::ALL.iter().map(|note| note.as_str()).collect();
-            found.ok_or_else(|| format!("there is no such note; there are {}", names.join(", ")))
+            found.ok_or_else(|| format!("there is no such note; the notes are {}", names.join(", ")))
         }
-        ("note", None) => Err("it wants a name: write %{policy}note".to_owned()),
+        ("note", None) => Err("the name is missing: write one, as in %{policy}note".to_owned()),
         ("tl" | "tg", format) => moment(format.unwrap_or(USUAL_TIME), name == "tl").map(What::Time),
-        (_, Some(_)) if name != "%" => Err(format!("%{name} takes no argument: take the braces out")),
+        (_, Some(_)) if name != "%" => Err(format!("%{name} takes no argument: remove the braces")),
         _ => NAMES
             .iter()
             .find(|(known, _)| *known == name)
@@ -255,7 +256,8 @@ fn moment(format: &str, local: bool) -> Result<Moment, String> {
     let moment = Moment { format: format.into(), local };
     match moment.write(Timestamp::UNIX_EPOCH, &TimeZone::UTC) {
         Ok(text) if text.contains(char::is_control) => {
-            Err("the time would hold a control character, which would break the line: take it out".to_owned())
+            Err("the time would contain a control character, which would break the line: remove it"
+                .to_owned())
         }
         Ok(_) => Ok(moment),
         Err(error) => Err(format!("{error}: see `man strftime`")),

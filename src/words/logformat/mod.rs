@@ -94,7 +94,7 @@ impl Logformat {
         }
         if text.contains(char::is_control) {
             return Err(FormatError(
-                "the format holds a control character, which would break the line: take it out".to_owned(),
+                "the format contains a control character, which would break the line: remove it".to_owned(),
             ));
         }
         let mut pieces = Vec::new();
@@ -119,7 +119,7 @@ impl Logformat {
         }
         if !pieces.iter().any(|piece| matches!(piece, Piece::Code(_))) {
             return Err(FormatError(
-                "the format has no % code, so that every line would be the same".to_owned(),
+                "the format has no % code, so every line would be the same: add one, such as %>a".to_owned(),
             ));
         }
         Ok(Logformat { pieces })
@@ -154,14 +154,14 @@ fn code(text: &str, around: Quoting) -> Result<(Code, &str), String> {
     {
         (rest, quoting) = (after, chosen);
     } else if rest.starts_with('/') {
-        return Err("quoting for a shell is not served: write %\" in place of %/".to_owned());
+        return Err("shell quoting is not supported: write %\" instead of %/".to_owned());
     }
     let left = take(&mut rest, '-');
     let zero = take(&mut rest, '0');
     let width = number(&mut rest)?.unwrap_or(0);
     let mut longest = None;
     if take(&mut rest, '.') {
-        longest = Some(number(&mut rest)?.ok_or("a number has to follow the dot")?);
+        longest = Some(number(&mut rest)?.ok_or("a number must follow the dot, as in %.20ru")?);
     }
     let before = argument(&mut rest)?;
     let (name, mut rest) = codes::split(rest)?;
@@ -171,7 +171,9 @@ fn code(text: &str, around: Quoting) -> Result<(Code, &str), String> {
     };
     let what = codes::what(name, argument)?;
     if longest.is_some() && what.is_number() {
-        return Err(format!("a longest length is for text, and %{name} is a number: take `.` and it out"));
+        return Err(format!(
+            "a maximum length is for text, and %{name} is a number: remove the `.` and the length"
+        ));
     }
     Ok((Code { what, quoting, left, zero, width, longest }, rest))
 }
@@ -195,7 +197,7 @@ fn number(rest: &mut &str) -> Result<Option<usize>, String> {
     }
     match number.parse::<usize>() {
         Ok(number) if number <= WIDEST => Ok(Some(number)),
-        _ => Err(format!("a width is at most {WIDEST}")),
+        _ => Err(format!("a width must be at most {WIDEST}")),
     }
 }
 
