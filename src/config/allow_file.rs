@@ -1,14 +1,15 @@
-//! Allow files: one rule string a line.
+//! Allow files: one rule string per line.
 //!
-//! `#` begins a comment, on a line of its own or behind a rule (no rule holds one); blank lines and the CR of CRLF are
-//! passed over; a byte-order mark at the very start is taken off. Squid's dstdomain files are such files as they are.
-//! Lines are slices of the content: a million of them cost no allocation here. Not here: what a rule string means.
+//! `#` begins a comment, on a line of its own or after a rule (no rule contains a `#`). Blank lines and the CR of CRLF
+//! are skipped; a byte-order mark at the very start is removed. Squid's dstdomain files work without changes. Lines are
+//! slices of the content, so a million lines need no allocation here. Not here: what a rule string means
+//! ([`crate::rules::rule`]).
 
 use super::finding::{Position, Report};
 use super::text::text;
 
-/// Calls `rule` with the text of every rule and its position. A byte that is not UTF-8, or NUL, is told, and no rule is
-/// read. Returns the number of rules.
+/// Calls `rule` with the text of every rule and its position. A byte that is not UTF-8, or NUL, is reported, and then
+/// no rule is read. Returns the number of rules.
 pub(super) fn read(content: &[u8], report: &Report<'_>, mut rule: impl FnMut(Position, &str)) -> usize {
     let Some(text) = text(content, report) else { return 0 };
     let mut rules = 0;

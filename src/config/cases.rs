@@ -1,5 +1,5 @@
-//! The file of `egressd test`: expected verdicts, read with the machinery of the configuration, so that every error has
-//! its position and all are told at once.
+//! The file of `egressd test`: requests with expected verdicts. It is read with the machinery of the configuration, so
+//! that every error has its position and all errors are reported at once.
 //!
 //! ```yaml
 //! cases:
@@ -8,7 +8,7 @@
 //!   - {target: tcp://evil.example:22, client: 10.20.0.7, expect: deny, reason: host_not_allowed}
 //! ```
 //!
-//! Not here: what a target is (the caller reads it), and whether a case holds (`cases`).
+//! Not here: what a target is (the caller reads it), and whether a case passes ([`crate::commands::test`]).
 
 use std::net::IpAddr;
 
@@ -23,7 +23,7 @@ use super::{tree, typed};
 use crate::words::outcome::{Decision, Reason};
 use crate::words::quote::quoted;
 
-/// One request and what should become of it.
+/// One request and the verdict that is expected.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Case<T> {
     /// Where it begins.
@@ -32,19 +32,19 @@ pub struct Case<T> {
     pub text: Box<str>,
     /// What `text` asks for.
     pub target: T,
-    /// Who asks; `None`: left out.
+    /// The client's address; `None`: not set.
     pub client: Option<IpAddr>,
-    /// What the client has proven to be.
+    /// The identities that the client has proven.
     pub identities: Vec<Box<str>>,
-    /// The VPC endpoint that it came by.
+    /// The VPC endpoint that it came through.
     pub vpc_endpoint: Option<Box<str>>,
-    /// When; `None`: now.
+    /// When the request is made; `None`: now.
     pub time: Option<Timestamp>,
-    /// What the target's name leads to; `None`: it is not looked up.
+    /// What the target's name resolves to; `None`: it is not looked up.
     pub addresses: Option<Vec<IpAddr>>,
     /// The verdict.
     pub expect: Decision,
-    /// Of a denial.
+    /// The reason of a denial.
     pub reason: Option<Reason>,
     /// The name of the policy that decides.
     pub policy: Option<Box<str>>,
@@ -84,7 +84,7 @@ enum Expect {
 /// Reads a file of cases. `name` is its path, as shown; `target` reads what a case asks for, and says what is wrong.
 ///
 /// # Errors
-/// Every finding, sorted by line and column. A file without cases is one: it would test nothing.
+/// Every finding, sorted by line and column. A file without cases is an error, because it would test nothing.
 pub fn load_cases<T>(
     name: &str,
     content: &[u8],

@@ -1,8 +1,8 @@
-//! The configuration file as it is typed: every key there is, and nothing of what it means.
+//! The configuration file as it is typed: every key that exists, and nothing about its meaning.
 //!
-//! From these types come both the reader and the JSON Schema, so the two cannot differ; the doc comments are the
-//! schema's descriptions. Everything is optional here: which keys are required, which values fit and what stands in for
-//! what is left out is `meaning`'s.
+//! The reader and the JSON Schema are both made from these types, so they cannot differ. The doc comments are the
+//! schema's descriptions. Every key is optional here. Not here: which keys are required, which values are valid and
+//! what the defaults are ([`super::meaning`]).
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -15,7 +15,7 @@ use super::values::{
     VpcEndpoint,
 };
 
-/// Configuration of egressd, a forward proxy that lets out only what is listed.
+/// Configuration of egressd, a forward proxy that allows only the listed targets.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[schemars(title = "egressd configuration", deny_unknown_fields)]
 pub(super) struct ConfigFile {
@@ -23,17 +23,18 @@ pub(super) struct ConfigFile {
     pub(super) listeners: List<ListenerFile>,
     /// Metrics, health and the status page.
     pub(super) admin: Key<AdminFile>,
-    /// Who may reach what. The first policy whose `clients` fit decides; where none fits, the request is denied.
+    /// Which clients may reach which targets. The first policy whose `clients` match decides; if none matches, the
+    /// request is denied.
     pub(super) policies: List<PolicyFile>,
     /// How names are looked up.
     pub(super) dns: Key<DnsFile>,
-    /// A parent proxy through which every connection is opened. Left out: direct.
+    /// A parent proxy for all connections. Left out: egressd connects directly.
     pub(super) upstream_proxy: Key<UpstreamProxyFile>,
-    /// Which authorities vouch for targets and for an https parent.
+    /// The certificate authorities that are trusted for targets and for an https parent.
     pub(super) certificates: Key<CertificatesFile>,
     /// Deadlines of tunnels.
     pub(super) tunnel: Key<TunnelFile>,
-    /// What clients may use up.
+    /// How much clients may use.
     pub(super) limits: Key<LimitsFile>,
     /// Plain HTTP only.
     pub(super) http: Key<HttpFile>,
@@ -41,7 +42,7 @@ pub(super) struct ConfigFile {
     pub(super) access_log: Key<AccessLogFile>,
     /// Diagnostics on stderr.
     pub(super) log: Key<LogFile>,
-    /// What happens on TERM.
+    /// What egressd does on SIGTERM.
     pub(super) shutdown: Key<ShutdownFile>,
 }
 
@@ -49,24 +50,24 @@ pub(super) struct ConfigFile {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[schemars(rename = "Listener", deny_unknown_fields)]
 pub(super) struct ListenerFile {
-    /// In logs and metrics. Left out: the address.
+    /// The name in logs and metrics. Left out: the address.
     pub(super) name: Key<Label>,
     /// IP address and port.
     #[schemars(required)]
     pub(super) address: Key<Socket>,
-    /// The PROXY protocol, v1 or v2. Left out: not spoken.
+    /// The PROXY protocol, v1 or v2. Left out: not used.
     pub(super) proxy_protocol: Key<ProxyProtocolFile>,
     /// TLS between client and proxy. Left out: cleartext.
     pub(super) tls: Key<TlsFile>,
-    /// Passwords. Left out: none are asked for.
+    /// Passwords. Left out: egressd asks for none.
     pub(super) basic_auth: Key<BasicAuthFile>,
 }
 
-/// Who may bring a PROXY header.
+/// Which peers may send a PROXY header.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[schemars(rename = "ProxyProtocol", deny_unknown_fields)]
 pub(super) struct ProxyProtocolFile {
-    /// From these networks a header is required; connections from elsewhere are closed.
+    /// Peers in these networks must send a PROXY header; connections from other peers are closed.
     #[schemars(required)]
     pub(super) trusted: List<Network>,
 }
@@ -81,7 +82,7 @@ pub(super) struct TlsFile {
     /// PEM file: the private key.
     #[schemars(required)]
     pub(super) key: Key<FilePath>,
-    /// PEM file: authorities of client certificates. With it a client certificate is required.
+    /// PEM file: CA certificates for client certificates. If set, every client must present a certificate.
     pub(super) client_ca: Key<FilePath>,
     /// PEM file: revoked client certificates.
     pub(super) client_crl: Key<FilePath>,
@@ -104,12 +105,13 @@ pub(super) struct BasicAuthFile {
 pub(super) struct AdminFile {
     /// Left out: 0.0.0.0:9180.
     pub(super) address: Key<Socket>,
-    /// Who may see more than /livez, /readyz and /healthz. Left out: loopback, RFC 1918, 100.64.0.0/10, fc00::/7.
+    /// Networks of clients that may see more than /livez, /readyz and /healthz. Left out: loopback, RFC 1918,
+    /// 100.64.0.0/10, fc00::/7.
     pub(super) networks: List<Network>,
-    /// Names under which the status page may be asked for, beside addresses, localhost and names without a dot or of a
-    /// cluster: any other name could be a stranger's that was made to lead here.
+    /// Host names under which the status page may be requested, in addition to addresses, localhost, names without a
+    /// dot and names of a cluster. Other names are refused: an attacker could make one resolve to this address.
     pub(super) hosts: List<HostName>,
-    /// From these a PROXY header is read where it comes; it is not required.
+    /// A PROXY header from these peers is read if they send one; it is not required.
     pub(super) proxy_protocol: Key<ProxyProtocolFile>,
 }
 
@@ -117,43 +119,44 @@ pub(super) struct AdminFile {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[schemars(rename = "Policy", deny_unknown_fields)]
 pub(super) struct PolicyFile {
-    /// In logs and metrics; unique.
+    /// The name in logs and metrics; unique.
     #[schemars(required)]
     pub(super) name: Key<Label>,
-    /// Whose requests this policy decides: all kinds that are given must fit.
+    /// The clients whose requests this policy decides. Every kind that is set must match.
     pub(super) clients: Key<ClientsFile>,
     /// Left out: enforce.
     pub(super) mode: Key<ModeFile>,
     /// Non-public networks that every rule of the policy may reach.
     pub(super) private: List<Network>,
-    /// What may be reached: rules `[scheme://]host[:port]`.
+    /// The allowed targets, as rules `[scheme://]host[:port]`.
     pub(super) allow: List<AllowFile>,
-    /// Files of rules, one a line. Squid's dstdomain files work as they are.
+    /// Files with one rule per line. Squid's dstdomain files work without changes.
     pub(super) allow_files: List<AllowFilesFile>,
-    /// Wins over allow. What a rule leaves out here means any scheme and any port.
+    /// Denied targets; `deny` wins over `allow`. A rule without a scheme means any scheme here, and a rule without a
+    /// port any port.
     pub(super) deny: List<Line>,
 }
 
-/// Who asks.
+/// Which clients a policy is for.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[schemars(rename = "Clients", deny_unknown_fields)]
 pub(super) struct ClientsFile {
     /// Left out: loopback, RFC 1918, 100.64.0.0/10, fc00::/7.
     pub(super) networks: List<Network>,
-    /// spiffe://…, dns:… and cn:… of a client certificate, user:… of a password. Left out: not asked.
+    /// spiffe://…, dns:… and cn:… of a client certificate, user:… of a password. Left out: any or none.
     pub(super) identities: List<Identity>,
-    /// The AWS TLV of PROXY protocol v2. Left out: not asked.
+    /// VPC endpoints from the AWS TLV of PROXY protocol v2. Left out: any or none.
     pub(super) vpc_endpoints: List<VpcEndpoint>,
 }
 
-/// Whether a policy's denials hold.
+/// Whether a policy's denials are enforced.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(rename = "Mode")]
 pub(super) enum ModeFile {
-    /// What is not allowed is denied.
+    /// Requests that are not allowed are denied.
     Enforce,
-    /// What is not allowed passes, and is logged and counted as would_deny.
+    /// Requests that are not allowed pass, and are logged and counted as would_deny.
     Report,
 }
 
@@ -164,7 +167,7 @@ pub(super) enum ModeFile {
 pub(super) enum AllowFile {
     /// `[scheme://]host[:port]`.
     Rule(At<Line>),
-    /// The rule stands under `to`.
+    /// A rule with options; the rule itself is under `to`.
     Full(Box<FullRuleFile>),
 }
 
@@ -175,7 +178,7 @@ pub(super) enum AllowFile {
 pub(super) enum AllowFilesFile {
     /// The file.
     File(At<FilePath>),
-    /// The file stands under `file`.
+    /// A file with options; the file itself is under `file`.
     Full(Box<FullAllowFile>),
 }
 
@@ -183,11 +186,11 @@ pub(super) enum AllowFilesFile {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[schemars(rename = "Dns", deny_unknown_fields)]
 pub(super) struct DnsFile {
-    /// Address, or address:port. Left out: those of /etc/resolv.conf.
+    /// Address, or address:port. Left out: the servers in /etc/resolv.conf.
     pub(super) servers: List<Server>,
-    /// Names with their addresses, before any query. /etc/hosts is read too.
+    /// Names with their addresses, used before any query. /etc/hosts is used too.
     pub(super) hosts: Key<Hosts>,
-    /// For the whole lookup. Left out: 5s.
+    /// Time for the whole lookup. Left out: 5s.
     pub(super) timeout: Key<Length>,
 }
 
@@ -198,13 +201,13 @@ pub(super) struct UpstreamProxyFile {
     /// http://host:port or https://host:port.
     #[schemars(required)]
     pub(super) url: Key<Parent>,
-    /// One line USER:PASSWORD.
+    /// File with one line USER:PASSWORD.
     pub(super) credentials_file: Key<FilePath>,
-    /// PEM file: who vouches for an https parent. Left out: `certificates.roots`.
+    /// PEM file: CA bundle that verifies an https parent. Left out: `certificates.roots`.
     pub(super) ca: Key<FilePath>,
 }
 
-/// Which authorities are trusted.
+/// Which certificate authorities are trusted.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[schemars(rename = "Certificates", deny_unknown_fields)]
 pub(super) struct CertificatesFile {
@@ -218,21 +221,22 @@ pub(super) struct CertificatesFile {
 pub(super) struct TunnelFile {
     /// Left out: 10s.
     pub(super) connect_timeout: Key<Length>,
-    /// From the 200 to a whole ClientHello. Left out: 10s.
+    /// Time from the 200 to a complete ClientHello. Left out: 10s.
     pub(super) client_hello_timeout: Key<Length>,
-    /// Without a byte in either direction. Left out: 1h.
+    /// Time without a byte in either direction. Left out: 1h.
     pub(super) idle_timeout: Key<Length>,
     /// Left out: none.
     pub(super) max_lifetime: Key<Length>,
-    /// Bytes that a peer does not acknowledge, or does not take: then it is given up. Left out: what the kernel does.
+    /// How long a peer may leave bytes unacknowledged, or not accept them, before the connection is closed. Left out:
+    /// the kernel's default.
     pub(super) tcp_user_timeout: Key<Length>,
 }
 
-/// What clients may use up.
+/// How much clients may use.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[schemars(rename = "Limits", deny_unknown_fields)]
 pub(super) struct LimitsFile {
-    /// Left out: 10000. Lowered to what the descriptors carry.
+    /// Open tunnels and exchanges of all clients. Left out: 10000. Lowered if the open-file limit is too low.
     #[schemars(range(min = 1, max = 10_000_000))]
     pub(super) tunnels: Key<u64>,
     /// Left out: 1000.
@@ -251,11 +255,11 @@ pub(super) struct LimitsFile {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[schemars(rename = "Http", deny_unknown_fields)]
 pub(super) struct HttpFile {
-    /// Left out: User-Agent and Referer.
+    /// Headers that are removed from every request. Left out: User-Agent and Referer.
     pub(super) remove_request_headers: List<Header>,
-    /// From the request's end to the response's head. Left out: 60s.
+    /// Time from the end of the request to the head of the response. Left out: 60s.
     pub(super) response_timeout: Key<Length>,
-    /// Without a byte of a body. Left out: 60s.
+    /// Time without a byte of a body. Left out: 60s.
     pub(super) stall_timeout: Key<Length>,
 }
 
@@ -271,14 +275,14 @@ pub(super) struct AccessLogFile {
     pub(super) on_failure: Key<OnFailureFile>,
 }
 
-/// Records or traffic first.
+/// Whether records or traffic are more important.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(rename = "OnFailure")]
 pub(super) enum OnFailureFile {
     /// New requests are refused until records can be written again.
     Deny,
-    /// Traffic goes on without records.
+    /// Traffic continues without records.
     Continue,
 }
 
@@ -292,24 +296,24 @@ pub(super) struct LogFile {
     pub(super) format: Key<FormatFile>,
 }
 
-/// How much is told.
+/// How much is logged.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(rename = "Level")]
 pub(super) enum LevelFile {
-    /// What failed.
+    /// Failures.
     Error,
-    /// And what looks wrong.
+    /// Also what looks wrong.
     Warn,
-    /// And what a person wants to know: starts, reloads.
+    /// Also what an operator wants to know: starts, reloads.
     Info,
-    /// And each step.
+    /// Also each step.
     Debug,
-    /// And each detail.
+    /// Also each detail.
     Trace,
 }
 
-/// How diagnostics look.
+/// The form of diagnostics.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(rename = "Format")]
@@ -320,12 +324,12 @@ pub(super) enum FormatFile {
     Json,
 }
 
-/// What happens on TERM.
+/// What egressd does on SIGTERM.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[schemars(rename = "Shutdown", deny_unknown_fields)]
 pub(super) struct ShutdownFile {
-    /// Go on accepting for so long: a load balancer still sends. Left out: 0s.
+    /// How long to keep accepting, while a load balancer still sends connections. Left out: 0s.
     pub(super) delay: Key<Length>,
-    /// Then wait for open tunnels for so long. Left out: 60s.
+    /// How long to wait for open tunnels after that. Left out: 60s.
     pub(super) grace_period: Key<Length>,
 }

@@ -1,7 +1,7 @@
 //! What is wrong with a configuration, and where: `FILE:LINE:COLUMN: error: text`.
 //!
-//! Everything that reads a named file reports here and goes on, so that a person sees all errors at once. Not here:
-//! what the errors are; each reader writes its own text, and says what to write instead.
+//! Each reader of a named file reports its findings here and continues, so that a person sees all errors at once. Not
+//! here: what the errors are. Each reader writes its own text, and says what to write instead.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use crate::words::quote::shown;
 
-/// Findings kept of one load; the rest is counted. A million broken lines must not become a million strings.
+/// The number of findings that one load keeps; the rest are only counted. A million broken lines must not become a
+/// million strings.
 const MAX_FINDINGS: usize = 1_000;
 
 /// A position in a file. Both numbers begin at 1; columns count characters, as editors do.
@@ -23,22 +24,22 @@ pub struct Position {
 }
 
 impl Position {
-    /// The first character of a file: for what is missing as a whole.
+    /// The first character of a file: for errors about the whole file.
     pub const START: Position = Position { line: 1, column: 1 };
 
-    /// The same line, `characters` further right.
+    /// The same line, `characters` further to the right.
     pub fn right(self, characters: usize) -> Position {
         let characters = u32::try_from(characters).unwrap_or(u32::MAX);
         Position { line: self.line, column: self.column.saturating_add(characters) }
     }
 }
 
-/// Whether the configuration can be used in spite of a finding.
+/// Whether the configuration can be used despite a finding.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Severity {
-    /// It cannot: at start exit 78, on reload the old configuration stays.
+    /// It cannot be used: at start egressd exits with 78, on reload the old configuration stays.
     Error,
-    /// It can, but is probably not what was meant.
+    /// It can be used, but is probably not what was meant.
     Warning,
 }
 
@@ -54,7 +55,7 @@ impl fmt::Display for Severity {
 /// One thing that is wrong, in a named file.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Finding {
-    /// As it was named: on the command line, or in the configuration. Holds no control characters.
+    /// The file's name as given on the command line or in the configuration. Contains no control characters.
     pub file: Arc<str>,
     /// From 1.
     pub line: u32,
@@ -67,7 +68,7 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// An error about a file, by someone who does not read it. What could break a line is escaped.
+    /// An error about a file, for callers that do not read it. Characters that could break a line are escaped.
     pub fn error(file: &Path, position: Position, text: &str) -> Self {
         let file = shown(&file.display().to_string()).into();
         let Position { line, column } = position;
@@ -90,7 +91,7 @@ pub(super) struct Findings {
 }
 
 impl Findings {
-    /// The view of one file.
+    /// The report for one file.
     pub(super) fn of(&self, file: &str) -> Report<'_> {
         Report { findings: self, file: shown(file).into() }
     }
@@ -112,7 +113,7 @@ impl Findings {
         }
     }
 
-    /// Sorted by file, line and column. Where some were dropped, the last one says how many.
+    /// Sorted by file, line and column. If some were dropped, the last one says how many.
     pub(super) fn finish(self) -> Vec<Finding> {
         let (dropped, errors) = (self.dropped.get(), self.errors.get());
         let mut kept = self.kept.into_inner();
@@ -129,7 +130,7 @@ impl Findings {
     }
 }
 
-/// Where one file's findings go.
+/// Collects the findings of one file.
 #[derive(Clone, Debug)]
 pub(super) struct Report<'a> {
     findings: &'a Findings,
@@ -137,40 +138,40 @@ pub(super) struct Report<'a> {
 }
 
 impl<'a> Report<'a> {
-    /// The same gathering, another file.
+    /// The report for another file of the same load.
     pub(super) fn of(&self, file: &str) -> Report<'a> {
         self.findings.of(file)
     }
 
-    /// Whether anything, in any file, makes the configuration unusable.
+    /// Whether an error in any file makes the configuration unusable.
     pub(super) fn has_errors(&self) -> bool {
         self.findings.has_errors()
     }
 
-    /// As findings and rules show the file.
+    /// The file's name as findings and rules show it.
     pub(super) fn file(&self) -> &str {
         &self.file
     }
 
-    /// What makes the configuration unusable.
+    /// Reports an error, which makes the configuration unusable.
     pub(super) fn error(&self, position: Position, text: impl Into<String>) {
         self.add(position, Severity::Error, text.into());
     }
 
-    /// What is probably not meant.
+    /// Reports something that is probably not meant.
     pub(super) fn warning(&self, position: Position, text: impl Into<String>) {
         self.add(position, Severity::Warning, text.into());
     }
 
     fn add(&self, position: Position, severity: Severity, text: String) {
-        // A library's message could hold a character of the user's text that would break the line.
+        // A library's message could contain a character of the user's text that would break the line.
         let text = if text.contains(char::is_control) { shown(&text) } else { text };
         let file = Arc::clone(&self.file);
         self.findings.add(Finding { file, line: position.line, column: position.column, severity, text });
     }
 }
 
-/// The candidate that `word` was probably meant to be: at most a third of its letters differ.
+/// The candidate that `word` probably means: at most a third of its letters differ.
 pub(super) fn nearest<'c>(word: &str, candidates: &[&'c str]) -> Option<&'c str> {
     if word.len() > 64 {
         return None;

@@ -1,9 +1,9 @@
-//! The hash by which replicas, log and metrics tell configurations apart.
+//! The hash that identifies a configuration in the log, in metrics and across replicas.
 
 use std::fmt;
 
 /// SHA-256 over the configuration's text and then, in the order of reading, the name (as written) and the text of every
-/// file it names. The configuration's own path does not count: the same files give the same hash on every replica.
+/// file it names. The configuration's own path is not included: the same files give the same hash on every replica.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ConfigHash(pub(super) [u8; 32]);
 
@@ -15,7 +15,7 @@ impl ConfigHash {
     }
 }
 
-/// The first six bytes of a [`ConfigHash`]; shown as 12 hex digits. Every request keeps one.
+/// The first six bytes of a [`ConfigHash`]; shown as 12 hex digits. Every request stores one.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct ShortHash(pub [u8; 6]);
 

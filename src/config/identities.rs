@@ -1,5 +1,5 @@
-//! Policies that wait for somebody whom no listener can know: an identity that nothing proves, an endpoint that nothing
-//! tells. Such a policy is for nobody, which is safe and probably not meant: a warning.
+//! Policies for clients that no listener can recognise: for an identity that no listener can prove, or an endpoint that
+//! no listener can learn. Such a policy matches no client, which is safe but probably not meant, so it is a warning.
 
 use super::file::{ClientsFile, PolicyFile};
 use super::finding::{Position, Report};
@@ -7,7 +7,7 @@ use super::keys::{List, items, value};
 use super::settings::Listener;
 use crate::words::quote::quoted;
 
-/// Warns of every identity and endpoint that none of the listeners can supply.
+/// Warns of every identity and endpoint that none of the listeners can learn.
 pub(super) fn lint(policies: &List<PolicyFile>, listeners: &[(Listener, Position)], report: &Report<'_>) {
     let supply = Supply { listeners };
     for clients in items(policies).filter_map(|(policy, _)| value(&policy.clients)) {

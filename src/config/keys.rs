@@ -1,6 +1,7 @@
-//! What every reader of keys asks: is the key there, is its value right, does it fit its range.
+//! What every reader of keys needs: whether the key is set, whether its value is valid, and whether it is in its range.
 //!
-//! Below all that read keys, so that none of them has to ask another. Not here: which keys there are ([`super::file`]).
+//! This module is below all modules that read keys, so that none of them imports another for this. Not here: which keys
+//! exist ([`super::file`]).
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
@@ -13,33 +14,34 @@ use super::typed::At;
 use super::values::{Length, Network};
 use crate::words::units::Span;
 
-/// A key that may be left out.
+/// A key that may be missing.
 pub(super) type Key<T> = Option<At<T>>;
-/// A list whose items each know their position.
+/// A list in which each item has its position.
 pub(super) type List<T> = Option<At<Vec<At<T>>>>;
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 pub(super) const HOUR: Duration = Duration::from_secs(3_600);
 
-/// What a deadline on a stranger's next step may be: shorter than a round trip breaks, longer than an hour is none.
+/// The range of a deadline for a peer's next step: less than a round trip would break connections, and more than an
+/// hour is not a deadline.
 pub(super) const STEP: RangeInclusive<Duration> = Duration::from_millis(10)..=HOUR;
 
-/// The value that was written, and is right.
+/// The value, if the key is set and the value is valid.
 pub(super) fn value<T>(key: &Key<T>) -> Option<&T> {
     key.as_ref().and_then(|at| at.value.as_ref())
 }
 
-/// The keys of a section, or those of one that is left out.
+/// The keys of a section, or `left_out` if the section is missing.
 pub(super) fn section<'f, T>(key: &'f Key<T>, left_out: &'f T) -> &'f T {
     value(key).unwrap_or(left_out)
 }
 
-/// The items that are right.
+/// The valid items.
 pub(super) fn items<T>(list: &List<T>) -> impl Iterator<Item = (&T, Position)> {
     value(list).into_iter().flatten().filter_map(|at| at.value.as_ref().map(|value| (value, at.position)))
 }
 
-/// The value of a key that must be there; `example` is what to write.
+/// The value of a required key; `example` is what to write if it is missing.
 pub(super) fn required<'f, T>(
     report: &Report<'_>,
     key: &'f Key<T>,
@@ -53,7 +55,7 @@ pub(super) fn required<'f, T>(
     key.as_ref().filter(|at| at.value.is_some())
 }
 
-/// The duration that was written, or `left_out`. One outside `fits` is told.
+/// The duration of the key, or `left_out` if the key is missing. A duration outside `fits` is reported.
 pub(super) fn duration(
     report: &Report<'_>,
     key: &Key<Length>,
@@ -71,7 +73,7 @@ pub(super) fn duration(
     length.0
 }
 
-/// The networks that were written; None where the key is left out.
+/// The networks of the key; None if the key is missing.
 pub(super) fn networks(list: &List<Network>) -> Option<Vec<IpNet>> {
     list.as_ref().map(|_| items(list).map(|(network, _)| network.0).collect())
 }

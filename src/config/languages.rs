@@ -1,8 +1,8 @@
 //! The small languages inside the file: dates, addresses, networks and the URL of a proxy.
 //!
-//! Each is a pure function from text to value, or to one sentence that says what to write instead. One way to write a
-//! thing is accepted, so that a reader never has to guess. Not here: sizes and durations ([`crate::words::units`]), and
-//! which range a key allows ([`super::meaning`]).
+//! Each is a pure function from text to a value, or to one sentence that says what to write instead. There is only one
+//! accepted way to write a value, so that a reader never has to guess. Not here: sizes and durations
+//! ([`crate::words::units`]), and which range a key allows ([`super::meaning`]).
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -34,8 +34,8 @@ pub(super) fn moment(text: &str) -> Result<Timestamp, String> {
     })
 }
 
-/// RFC 3339 §5.6 on a text whose digits are all `0`: what the parser takes beyond it (a zone in brackets, a space, no
-/// seconds) is refused.
+/// Whether a text, with all its digits replaced by `0`, has the form of RFC 3339 §5.6. What the parser accepts beyond
+/// that (a zone in brackets, a space, no seconds) is refused.
 fn is_rfc3339(shape: &str) -> bool {
     let Some(rest) = shape.strip_prefix("0000-00-00T00:00:00") else { return false };
     let rest = match rest.strip_prefix('.') {
@@ -46,10 +46,10 @@ fn is_rfc3339(shape: &str) -> bool {
     matches!(rest, "Z" | "+00:00" | "-00:00")
 }
 
-/// `10.0.0.0/8`, `fc00::/7`: no bits set right of the prefix.
+/// `10.0.0.0/8`, `fc00::/7`: no bits set after the prefix.
 ///
 /// # Errors
-/// What to write instead, with the right network where one can be guessed.
+/// What to write instead, with the correct network if it can be guessed.
 pub(super) fn network(text: &str) -> Result<IpNet, String> {
     if let Ok(address) = text.parse::<IpAddr>() {
         let prefix = if address.is_ipv4() { 32 } else { 128 };
@@ -68,7 +68,7 @@ pub(super) fn network(text: &str) -> Result<IpNet, String> {
         && v6.prefix_len() >= 96
         && let Some(v4) = v6.network().to_ipv4_mapped()
     {
-        // Addresses are unwrapped before they are compared, so this one would never match.
+        // IPv4-mapped addresses are unwrapped before they are compared, so this network would never match.
         return Err(format!("{} is IPv4 inside IPv6: write {v4}/{}", quoted(text), v6.prefix_len() - 96));
     }
     if network.addr() != network.network() {
@@ -82,7 +82,7 @@ pub(super) fn network(text: &str) -> Result<IpNet, String> {
     Ok(network)
 }
 
-/// Stricter than ipnet, which takes `010.0.0.0/8`: is that 8 or 10?
+/// Stricter than ipnet, which accepts `010.0.0.0/8`: is that 8 or 10?
 fn parse_network(text: &str) -> Option<IpNet> {
     let (address, prefix) = text.split_once('/')?;
     let plain = prefix.bytes().all(|b| b.is_ascii_digit()) && (prefix == "0" || !prefix.starts_with('0'));
@@ -120,7 +120,7 @@ pub(super) fn socket_address(text: &str) -> Result<SocketAddr, String> {
     }
 }
 
-/// A DNS server: an address, with port 53 where it has none.
+/// A DNS server: an address, with port 53 if it has none.
 ///
 /// # Errors
 /// What to write instead.
@@ -132,7 +132,7 @@ pub(super) fn dns_server(text: &str) -> Result<SocketAddr, String> {
     }
 }
 
-/// A parent proxy's URL, taken apart.
+/// The parts of a parent proxy's URL.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct ProxyUrl {
     pub(super) tls: bool,
@@ -140,7 +140,7 @@ pub(super) struct ProxyUrl {
     pub(super) port: Port,
 }
 
-/// `http://host:port` or `https://host:port`: nothing else in it.
+/// `http://host:port` or `https://host:port`, with nothing else in it.
 ///
 /// # Errors
 /// What to write instead.

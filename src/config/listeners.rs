@@ -1,8 +1,8 @@
-//! Where clients connect and how it is known who they are: addresses, the PROXY protocol, TLS, passwords; and the
-//! admin listener, which shares addresses with them.
+//! Where clients connect and how egressd knows who they are: addresses, the PROXY protocol, TLS, passwords. Also the
+//! admin listener, whose address must not conflict with theirs.
 //!
-//! Certificates, keys, revocation lists and users files are read here, so that what was checked is what is used and
-//! counts in the hash. What they mean is `tls`'s and `password`'s to say.
+//! Certificates, keys, revocation lists and users files are read here, so that the checked bytes are the bytes that are
+//! used and hashed. Not here: what they mean ([`crate::transport::tls`], [`super::users`]).
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -26,10 +26,10 @@ use crate::words::quote::quoted;
 const LISTENER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 3128);
 const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 9180);
 
-/// A named file could not be read, which is told.
+/// A named file could not be read, which was reported.
 struct Unread;
 
-/// Each with the position of its address.
+/// The listeners, each with the position of its address.
 pub(super) fn listeners(
     list: &List<ListenerFile>,
     report: &Report<'_>,
@@ -59,7 +59,7 @@ pub(super) fn listeners(
     listeners
 }
 
-/// The admin listener, whose address none of the others has.
+/// The admin listener, whose address no other listener uses.
 pub(super) fn admin(key: &Key<AdminFile>, listeners: &[(Listener, Position)], report: &Report<'_>) -> Admin {
     let left_out = AdminFile::default();
     let file = section(key, &left_out);
@@ -67,7 +67,7 @@ pub(super) fn admin(key: &Key<AdminFile>, listeners: &[(Listener, Position)], re
     if let Some((listener, position)) =
         listeners.iter().find(|(listener, _)| conflicts(listener.address, address))
     {
-        // Where the admin's address is left out, the listener's is the one that stands in the file.
+        // If the admin's address is not set, only the listener's is in the file.
         let position = file.address.as_ref().map_or(*position, |at| at.position);
         report.error(
             position,
@@ -82,7 +82,7 @@ pub(super) fn admin(key: &Key<AdminFile>, listeners: &[(Listener, Position)], re
     }
 }
 
-/// Reads listeners, and tells what is wrong with them.
+/// Reads listeners, and reports what is wrong with them.
 struct Reading<'r> {
     report: &'r Report<'r>,
 }
@@ -169,7 +169,7 @@ impl Reading<'_> {
         let handshake_timeout =
             duration(self.report, &file.handshake_timeout, "handshake_timeout", 10 * SECOND, STEP);
         let (certificate, key) = (certificate?, key?);
-        // What could not be read is told already, and must not be told again as missing.
+        // A file that could not be read is already reported, and must not be reported again as missing.
         let (Ok(client_ca), Ok(client_crl), None) = (client_ca, client_crl, crl_alone) else { return None };
         let server = self.server_tls(&TlsPem { certificate, key, client_ca, client_crl })?;
         Some(Tls { server, handshake_timeout })
@@ -231,14 +231,14 @@ impl Reading<'_> {
         key.as_ref().map(|at| self.pem(at, files)).transpose()
     }
 
-    /// Where the findings of a named file go.
+    /// The report for the findings of a named file.
     fn of(&self, file: &Path) -> Report<'_> {
         self.report.of(&file.display().to_string())
     }
 }
 
-/// Whether the second bind would fail: one port, and one address or a wildcard that covers the other. Port 0 is a
-/// fresh one each time.
+/// Whether the second bind would fail: the same port, and the same address or a wildcard that covers the other. Port 0
+/// is a new port each time.
 fn conflicts(a: SocketAddr, b: SocketAddr) -> bool {
     let covers =
         |wide: IpAddr, ip: IpAddr| wide == ip || (wide.is_unspecified() && wide.is_ipv4() == ip.is_ipv4());

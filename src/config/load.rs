@@ -1,4 +1,4 @@
-//! The way from bytes to a [`Config`]: read, parse, type, mean, lint; all findings at once.
+//! The way from bytes to a [`Config`]: read, parse, type, mean, lint, with all findings at once.
 
 use std::io;
 use std::path::Path;
@@ -16,7 +16,7 @@ use super::{meaning, rules, tree, typed};
 /// The embedded default: `config/egressd.yaml`.
 pub const DEFAULT: &str = include_str!("../../config/egressd.yaml");
 
-/// What stands for a file name in findings and rules of the embedded default.
+/// The name of the embedded default in findings and rules, instead of a file name.
 pub const DEFAULT_NAME: &str = "default";
 
 /// A configuration that can be used.
@@ -24,9 +24,9 @@ pub const DEFAULT_NAME: &str = "default";
 pub struct Loaded {
     /// Valid as a whole.
     pub config: Config,
-    /// Where its keys stand: a running server may find that it cannot take it over.
+    /// The positions of its keys: a running server may find settings that it cannot change.
     pub positions: Positions,
-    /// What is probably not meant; sorted by file, line, column. No errors among them.
+    /// What is probably not meant, sorted by file, line, column. It contains no errors.
     pub warnings: Vec<Finding>,
 }
 
@@ -34,13 +34,13 @@ pub struct Loaded {
 ///
 /// # Errors
 /// Every finding, warnings included, sorted by file, line, column; at least one is an error. A missing, unreadable or
-/// empty file is one, at 1:1.
+/// empty file is an error at 1:1.
 pub fn load(path: Option<&Path>) -> Result<Loaded, Vec<Finding>> {
     load_by(path, &read_from_disk)
 }
 
-/// [`load`] with the caller's own way of reading, by which it learns every file that counts, those of a refused
-/// configuration and those that are missing included.
+/// [`load`] with the caller's own way of reading, so that the caller learns every file that matters, including the
+/// files of a refused configuration and missing files.
 ///
 /// # Errors
 /// As [`load`].
@@ -62,8 +62,8 @@ pub fn load_by(
     }
 }
 
-/// Loads a configuration from memory. `name` is its path, as shown, and what named files are relative to; `read_file`
-/// gets the paths of those.
+/// Loads a configuration from memory. `name` is its path, as shown; named files are relative to it. `read_file` gets
+/// the paths of the named files.
 ///
 /// # Errors
 /// As [`load`].
@@ -115,7 +115,7 @@ fn mean(content: &[u8], report: &Report<'_>, files: NamedFiles<'_>) -> Option<(C
     if root.is_none() && report.has_errors() {
         return None;
     }
-    // Comments alone are an empty configuration: the defaults, and nothing allowed.
+    // A file with only comments is an empty configuration: it has the defaults and allows nothing.
     let file =
         root.as_ref().and_then(|root| typed::read::<ConfigFile>(root, report)).and_then(|file| file.value);
     if root.is_some() && file.is_none() {

@@ -1,5 +1,5 @@
-//! From the keys as typed to the configuration as meant: what is required, which values fit, what conflicts, and what
-//! stands in for a key that is left out. Policies are in `rules`, listeners in `listeners`.
+//! From the keys as typed to the configuration as meant: which keys are required, which values are valid, what
+//! conflicts, and what the defaults are. Not here: policies ([`super::rules`]) and listeners ([`super::listeners`]).
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -30,11 +30,11 @@ use crate::words::units::Span;
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// Largest count that a limit takes: far over what descriptors and ports carry.
+/// The largest count that a limit accepts: far more than file descriptors and ports allow.
 const MAX_COUNT: u64 = 10_000_000;
 
-/// The configuration that `file` means. Where something is wrong it is told, and stands here as its default: the result
-/// is then not to be used. Beside it, where the rules stand, as [`rules::policies`] gives it.
+/// The configuration that `file` means. A wrong value is reported and replaced by its default; the result must then not
+/// be used. Also returns the positions of the rules, from [`rules::policies`].
 pub(super) fn config(
     file: &ConfigFile,
     report: &Report<'_>,
@@ -79,7 +79,7 @@ pub(super) fn config(
     (config, positions)
 }
 
-/// Reads keys, and tells what is wrong with them.
+/// Reads keys, and reports what is wrong with them.
 struct Meaning<'r> {
     report: &'r Report<'r>,
 }

@@ -1,9 +1,9 @@
 //! The configuration: one YAML file, and the files it names.
 //!
-//! Two steps, as typed and as meant: `file` holds the keys as serde reads them, each with its position; `meaning` makes a
-//! [`Config`] of them. Every error is told at once, as `FILE:LINE:COLUMN: error: text` with what to write instead,
-//! and a [`Config`] exists only where there was none. Nothing here opens sockets or watches files. The clock
-//! is asked for warnings alone: which rules and certificates have expired by now.
+//! There are two steps, as typed and as meant: [`mod@file`] holds the keys as serde reads them, each with its position;
+//! [`meaning`] makes a [`Config`] of them. All errors are reported at once, as `FILE:LINE:COLUMN: error: text` with
+//! what to write instead, and a [`Config`] exists only if there was no error. Nothing here opens sockets or watches
+//! files. The clock is used only for warnings: which rules and certificates have expired by now.
 
 mod allow_file;
 mod cases;

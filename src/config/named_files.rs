@@ -1,4 +1,5 @@
-//! The files that a configuration names: read once each time they are named, hashed, and remembered for the watch.
+//! The files that a configuration names. Each is read once for every time it is named, hashed, and remembered for the
+//! file watch.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -9,10 +10,10 @@ use super::finding::{Position, Report};
 use super::hash::ConfigHash;
 use crate::words::quote::quoted;
 
-/// Largest file that is read: a million rules are about 40 MB. A named pipe or device must not fill the memory.
+/// The largest file that is read: a million rules are about 40 MB. A named pipe or a device must not fill the memory.
 const MAX_BYTES: u64 = 256 << 20;
 
-/// How a file is read; tests and `import` give their own.
+/// How a file is read; tests and [`crate::commands::import`] pass their own function.
 pub(super) type ReadFile<'a> = &'a dyn Fn(&Path) -> io::Result<Vec<u8>>;
 
 /// Reads, hashes and remembers.
@@ -25,7 +26,8 @@ pub(super) struct NamedFiles<'a> {
 }
 
 impl<'a> NamedFiles<'a> {
-    /// `configuration`: the path as given, None for the embedded one; `content`: its text, which is hashed first.
+    /// `configuration` is the path as given, or None for the embedded configuration. `content` is its text, which is
+    /// hashed first.
     pub(super) fn new(configuration: Option<&Path>, content: &[u8], read_file: ReadFile<'a>) -> Self {
         let directory = configuration.and_then(Path::parent).unwrap_or(Path::new("")).to_owned();
         let mut files = NamedFiles {
@@ -43,7 +45,7 @@ impl<'a> NamedFiles<'a> {
         self.directory.join(name)
     }
 
-    /// The content of a file named at `position`; None where it is missing, unreadable or empty, which is told.
+    /// The content of a file named at `position`; None if the file is missing, unreadable or empty, which is reported.
     pub(super) fn read(&mut self, name: &str, position: Position, report: &Report<'_>) -> Option<Vec<u8>> {
         let path = self.path(name);
         let content = (self.read_file)(&path);
@@ -75,7 +77,7 @@ impl<'a> NamedFiles<'a> {
         }
     }
 
-    /// The length in front keeps two splits of the same bytes apart.
+    /// The length goes first, so that the same bytes split in two ways give two hashes.
     fn add_to_hash(&mut self, bytes: &[u8]) {
         self.hash.update((bytes.len() as u64).to_be_bytes());
         self.hash.update(bytes);
@@ -87,7 +89,7 @@ impl<'a> NamedFiles<'a> {
     }
 }
 
-/// The operating system's word without its number, so that messages are the same everywhere.
+/// The operating system's text without its error number, so that messages are the same everywhere.
 pub(super) fn reason(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => "there is no such file".to_owned(),
@@ -97,10 +99,10 @@ pub(super) fn reason(error: &io::Error) -> String {
     }
 }
 
-/// Reads a file of the file system, at most 256 MiB of it.
+/// Reads a file from disk, of at most 256 MiB.
 ///
 /// # Errors
-/// What the operating system says, and a file that is larger.
+/// The operating system's error, or a file that is larger.
 pub fn read_from_disk(path: &Path) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     std::fs::File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut content)?;

@@ -1,5 +1,5 @@
-//! What may stand beside a rule, or beside an allow file for all its lines: one table of keys, their descriptions in the
-//! schema, and how each is read.
+//! The options of a rule, or of an allow file for all its lines: one table of keys, their descriptions in the schema,
+//! and how each is read.
 //!
 //! Not here: what the options mean ([`crate::rules::RuleOptions`]), and the rules themselves ([`super::rules`]).
 
@@ -14,21 +14,21 @@ use super::values::{Budget, FilePath, Label, Line, Moment, Network, Size};
 use crate::rules::{RuleOptions, Scheme, Schemes, UploadBudget, lint};
 use crate::words::quote::quoted;
 
-/// How a request is made.
+/// How a client makes the request.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[schemars(rename = "Scheme")]
 pub(super) enum SchemeFile {
-    /// CONNECT that carries TLS whose SNI equals the host.
+    /// CONNECT with TLS inside, whose SNI equals the host.
     Https,
-    /// A plain absolute-form request.
+    /// A plain HTTP request in absolute form.
     Http,
-    /// CONNECT with no look inside.
+    /// CONNECT with an opaque tunnel: the content is not inspected.
     Tcp,
 }
 
-/// Writes each key into both forms. Not `#[serde(flatten)]`: behind it the reader no longer knows which keys there are,
-/// and an unknown one would have no position.
+/// Writes each key into both forms. Not `#[serde(flatten)]`: with it the reader does not know which keys exist, and an
+/// unknown key would have no position.
 macro_rules! options {
     ($($key:ident: $type:ty = $read:expr, $of_a_rule:literal, $of_a_file:literal;)*) => {
         /// A rule with options.
@@ -45,7 +45,7 @@ macro_rules! options {
         #[derive(Debug, Deserialize, JsonSchema)]
         #[schemars(rename = "AllowFile", deny_unknown_fields)]
         pub(super) struct FullAllowFile {
-            /// One rule a line, `#` comments.
+            /// One rule per line, comments after `#`.
             #[schemars(required)]
             pub(super) file: Key<FilePath>,
             /// What a line without a scheme means. Left out: https.
@@ -59,7 +59,7 @@ macro_rules! options {
                 RuleOptions { $($key: $read(&self.$key, report),)* }
             }
 
-            /// What is wrong with the options beside a rule for `schemes`.
+            /// Reports what is wrong with the options of a rule for `schemes`.
             pub(super) fn check(&self, schemes: Schemes, report: &Report<'_>) {
                 verifiable(&self.verify_certificate, schemes, report);
             }
@@ -71,7 +71,7 @@ macro_rules! options {
                 RuleOptions { $($key: $read(&self.$key, report),)* }
             }
 
-            /// What is wrong with the options beside rules for `schemes`.
+            /// Reports what is wrong with the options of rules for `schemes`.
             pub(super) fn check(&self, schemes: Schemes, report: &Report<'_>) {
                 verifiable(&self.verify_certificate, schemes, report);
             }
@@ -79,35 +79,36 @@ macro_rules! options {
     };
 }
 
-// The key, how it is read, and its description beside a rule and beside an allow file.
+// The key, how it is read, and its description for a rule and for an allow file.
 options! {
     name: Key<Label> = name,
-        "The metric's `rule` label. Left out: the rule's text.",
-        "Shown as the name of every line's rule; the metric's label is the file's base name. Left out: the line's text.";
+        "Name of the rule, and its `rule` label in metrics. Left out: the rule's text.",
+        "Name that is shown for the rule of every line, and its `rule` label in metrics. Left out: the line's text, and \
+         the file's base name in metrics.";
     description: Key<Line> = note,
-        "Free text, shown wherever the rule is.",
-        "Free text, shown wherever the rule is.";
+        "Free text, shown together with the rule.",
+        "Free text, shown together with the rule.";
     owner: Key<Line> = note,
-        "Free text, shown wherever the rule is.",
-        "Free text, shown wherever the rule is.";
+        "Free text, shown together with the rule.",
+        "Free text, shown together with the rule.";
     ticket: Key<Line> = note,
-        "Free text, shown wherever the rule is.",
-        "Free text, shown wherever the rule is.";
+        "Free text, shown together with the rule.",
+        "Free text, shown together with the rule.";
     expires: Key<Moment> = expires,
-        "From that day (UTC), or that RFC 3339 moment, on the rule no longer allows.",
-        "From that day (UTC), or that RFC 3339 moment, on the lines no longer allow.";
+        "The rule stops matching at the start of this date (UTC), or at this RFC 3339 time.",
+        "The lines stop matching at the start of this date (UTC), or at this RFC 3339 time.";
     private: List<Network> = private,
-        "Non-public networks this rule may reach.",
-        "Non-public networks the lines may reach.";
+        "Non-public networks that this rule may reach.",
+        "Non-public networks that the lines may reach.";
     upload_limit: Key<Size> = upload_limit,
-        "Bytes from client to target in one tunnel or request.",
-        "Bytes from client to target in one tunnel or request.";
+        "Maximum of bytes from client to target in one tunnel or request.",
+        "Maximum of bytes from client to target in one tunnel or request.";
     upload_budget: Key<Budget> = upload_budget,
-        "Bytes from client to target, by client and rule, over a sliding window.",
-        "Bytes from client to target, by client and rule, over a sliding window.";
+        "Maximum of bytes from client to target over a sliding window, for each client and rule.",
+        "Maximum of bytes from client to target over a sliding window, for each client and rule.";
     verify_certificate: Key<bool> = switch,
-        "egressd makes its own handshake and wants a valid certificate for the host.",
-        "egressd makes its own handshake and wants a valid certificate for the host.";
+        "egressd makes its own TLS handshake with the target, and requires a valid certificate for the host.",
+        "egressd makes its own TLS handshake with the target, and requires a valid certificate for the host.";
 }
 
 fn name(key: &Key<Label>, _: &Report<'_>) -> Option<Box<str>> {
@@ -122,7 +123,7 @@ fn expires(key: &Key<Moment>, _: &Report<'_>) -> Option<Timestamp> {
     value(key).map(|moment| moment.0)
 }
 
-/// Of a rule, of an allow file, or of a whole policy.
+/// Reads `private` of a rule, of an allow file, or of a whole policy.
 pub(super) fn private(list: &List<Network>, report: &Report<'_>) -> Vec<IpNet> {
     for (network, position) in items(list) {
         if network.0.prefix_len() == 0 {

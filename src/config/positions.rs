@@ -1,13 +1,13 @@
-//! Where the keys of a file stand, for what is found wrong with a configuration once it is loaded.
+//! The positions of the keys of a file, for errors that are found after the configuration is loaded.
 //!
-//! Not here: which keys somebody will ask for.
+//! Not here: which keys a caller will ask for.
 
 use std::collections::BTreeMap;
 
 use super::finding::Position;
 use super::tree::{Kind, Node};
 
-/// Left out: it can be a million rules long, and each of them knows its line.
+/// Not recorded: it can be a million rules long, and each rule knows its line.
 const POLICIES: &str = "policies";
 
 /// Where each value outside `policies` was written.
@@ -15,7 +15,7 @@ const POLICIES: &str = "policies";
 pub struct Positions(BTreeMap<String, Position>);
 
 impl Positions {
-    /// Of a whole file; None where it holds comments alone.
+    /// The positions of a whole file. It is empty for None, which is a file with only comments.
     pub(super) fn of(root: Option<&Node<'_>>) -> Self {
         let mut positions = Positions::default();
         if let Some(root) = root {
@@ -24,8 +24,8 @@ impl Positions {
         positions
     }
 
-    /// Where the value of a key stands, which is written `admin.address`, and `listeners.0.tls` for the first of a list.
-    /// A key that is left out stands where it would be written: at what is around it.
+    /// The position of the value of a key. The key is written `admin.address`, or `listeners.0.tls` for the first item
+    /// of a list. A key that is not set has the position of what is around it, where it would be written.
     pub fn of_key(&self, path: &str) -> Position {
         let around = std::iter::successors(Some(path), |path| Some(path.rsplit_once('.')?.0));
         around.filter_map(|path| self.0.get(path)).next().copied().unwrap_or(Position::START)

@@ -1,7 +1,7 @@
 //! Policies: from the keys as typed to [`Policies`].
 //!
-//! Rule strings are parsed by `policy`; here stands which rule gets which options, from which file and line. Every rule
-//! of every file is read before anything is refused.
+//! Here it is decided which rule gets which options, from which file and line. Every rule of every file is read before
+//! anything is refused. Not here: how a rule string is parsed ([`crate::rules::rule`]).
 
 use jiff::Timestamp;
 
@@ -19,8 +19,8 @@ use crate::rules::{
 };
 use crate::words::quote::quoted;
 
-/// The policies in their order, and where each rule of the configuration itself stands, in the order of
-/// [`Policies::rules`]. What is wrong is told and left out.
+/// The policies in their order, and the position of each rule in the configuration itself, in the order of
+/// [`Policies::rules`]. Rules that are wrong are reported and not included.
 pub(super) fn policies(
     list: &List<PolicyFile>,
     report: &Report<'_>,
@@ -40,7 +40,7 @@ pub(super) fn policies(
     for at in written {
         let Some(file) = &at.value else { continue };
         let Some(name) = required(report, &file.name, at.position, "name", "name: gitaly") else {
-            // Without a name nothing of it is used, but its rules are still checked.
+            // A policy without a name is not used, but its rules are still checked.
             read_policy("", file, at.position, report, files);
             continue;
         };
@@ -71,13 +71,13 @@ pub(super) fn policies(
     (Policies::new(policies), positions)
 }
 
-/// A policy that stands before the one that is read.
+/// A policy that comes before the one that is read.
 struct Seen<'f> {
     name: &'f str,
     clients: ClientMatch,
 }
 
-/// What is unwise about the rules of a configuration that is right otherwise. `positions` as [`policies`] gave them.
+/// Warns of unwise rules in a configuration without errors. `positions` comes from [`policies`].
 pub(super) fn lints(policies: &Policies, positions: &[Position], now: Timestamp, report: &Report<'_>) {
     for lint in lint::lint(policies, now) {
         let inline = lint.inline.and_then(|number| positions.get(number)).copied();
@@ -149,14 +149,14 @@ fn read_policy(
 struct Reading<'r> {
     builder: PolicyBuilder,
     report: &'r Report<'r>,
-    /// Of `allow` and the allow files.
+    /// The number of rules in `allow` and the allow files.
     rules: usize,
-    /// Where the rules of `allow` and `deny` stand.
+    /// The positions of the rules of `allow` and `deny`.
     inline: Vec<Position>,
 }
 
 impl Reading<'_> {
-    /// Returns the schemes that the rule allows, None where it is wrong.
+    /// Returns the schemes that the rule allows, or None if it is wrong.
     fn allow(
         &mut self,
         at: &At<Line>,
@@ -201,7 +201,7 @@ impl Reading<'_> {
         }
     }
 
-    /// Every line of an allow file. `left_out`: what a line without a scheme means.
+    /// Reads every line of an allow file. `left_out` is what a line without a scheme means.
     fn file(&mut self, at: &At<FilePath>, options: OptionsId, left_out: Schemes, files: &mut NamedFiles<'_>) {
         let Some(name) = at.value.as_ref().map(|path| &*path.0) else { return };
         let Some(content) = files.read(name, at.position, self.report) else { return };
@@ -240,7 +240,8 @@ fn clients(key: &Key<ClientsFile>, report: &Report<'_>) -> ClientMatch {
     }
 }
 
-/// An empty kind would fit nobody when read strictly, and everybody when read as "not asked": neither is guessed.
+/// An empty list would match no client if it is read strictly, and every client if it is read as "not set": egressd
+/// does not guess.
 fn not_empty<T>(name: &str, list: &List<T>, report: &Report<'_>) {
     if let Some(at) = list
         && at.value.as_ref().is_some_and(Vec::is_empty)

@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::file::ConfigFile;
 
-/// The JSON Schema (draft 2020-12) of the configuration file, for editors and merge requests. It is a little wider
-/// than [`load`](super::load()): ranges across keys, rule strings and named files are checked there alone.
+/// The JSON Schema (draft 2020-12) of the configuration file, for editors and merge requests. It accepts a little more
+/// than [`load`](super::load()), which alone checks ranges across keys, rule strings and named files.
 pub fn schema() -> Value {
     let generator = SchemaSettings::draft2020_12()
         .with_transform(RecursiveTransform(without_null as fn(&mut Schema)))
@@ -16,7 +16,7 @@ pub fn schema() -> Value {
     generator.into_root_schema_for::<ConfigFile>().to_value()
 }
 
-/// An optional key may be left out; a key without a value is an error.
+/// An optional key may be missing; a key without a value is an error.
 fn without_null(schema: &mut Schema) {
     let Some(object) = schema.as_object_mut() else { return };
     if let Some(Value::Array(types)) = object.get_mut("type") {

@@ -1,7 +1,7 @@
-//! The configuration as meant: what each room of the house is told to do.
+//! The configuration as meant: the settings of each part of egressd.
 //!
-//! Values alone, each valid beside the others. Not here: how they are written ([`super::file`]), and what stands in for
-//! a key that is left out ([`super::meaning`]).
+//! Only values, which are valid together. Not here: how they are written ([`super::file`]), and the defaults
+//! ([`super::meaning`]).
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -26,17 +26,17 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// Metrics, health, status page.
     pub admin: Admin,
-    /// Who may reach what, in the order of the file.
+    /// Which clients may reach which targets, in the order of the file.
     pub policies: Policies,
     /// How names are looked up.
     pub dns: Dns,
-    /// The parent proxy; None: direct.
+    /// The parent proxy; None: egressd connects directly.
     pub upstream_proxy: Option<UpstreamProxy>,
-    /// Which authorities are trusted.
+    /// Which certificate authorities are trusted.
     pub certificates: Certificates,
     /// Deadlines of tunnels.
     pub tunnel: Tunnel,
-    /// What clients may use up.
+    /// How much clients may use.
     pub limits: Limits,
     /// Plain HTTP only.
     pub http: Http,
@@ -44,12 +44,12 @@ pub struct Config {
     pub access_log: AccessLog,
     /// Diagnostics.
     pub log: Log,
-    /// What happens on TERM.
+    /// What egressd does on SIGTERM.
     pub shutdown: Shutdown,
-    /// Of the configuration and all files it names.
+    /// The hash of the configuration and all files that it names.
     pub hash: ConfigHash,
-    /// The configuration file itself, where it is one, and every file it names, in the order of reading, each once:
-    /// what a reload has to watch.
+    /// The configuration file itself, if there is one, and every file that it names, in the order of reading, each
+    /// once. A reload has to watch these.
     pub files: Vec<PathBuf>,
 }
 
@@ -58,9 +58,9 @@ pub struct Config {
 pub struct Listener {
     /// Unique.
     pub name: Arc<str>,
-    /// What to bind; port 0 is any free port.
+    /// The address to bind; port 0 is any free port.
     pub address: SocketAddr,
-    /// None: not spoken.
+    /// None: not used.
     pub proxy_protocol: Option<ProxyProtocol>,
     /// None: cleartext.
     pub tls: Option<Tls>,
@@ -68,7 +68,7 @@ pub struct Listener {
     pub basic_auth: Option<BasicAuth>,
 }
 
-/// Who may bring a PROXY header.
+/// Which peers may send a PROXY header.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ProxyProtocol {
     /// At least one.
@@ -76,7 +76,7 @@ pub struct ProxyProtocol {
 }
 
 impl ProxyProtocol {
-    /// Whether this peer is a load balancer of ours.
+    /// Whether this peer is one of our load balancers.
     pub fn trusts(&self, peer: IpAddr) -> bool {
         self.trusted.iter().any(|network| network.contains(&peer))
     }
@@ -85,81 +85,81 @@ impl ProxyProtocol {
 /// TLS between client and proxy.
 #[derive(Clone, Debug)]
 pub struct Tls {
-    /// What the files say: certificate, key, authorities of client certificates, revocation lists.
+    /// The contents of the files: certificate, key, authorities of client certificates, revocation lists.
     pub server: ServerTls,
-    /// For the whole handshake.
+    /// The time for the whole handshake.
     pub handshake_timeout: Duration,
 }
 
 /// Passwords of clients.
 #[derive(Clone, Debug)]
 pub struct BasicAuth {
-    /// What the users file says.
+    /// The contents of the users file.
     pub users: Arc<Users>,
 }
 
 /// The admin listener.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Admin {
-    /// What to bind; never a listener's.
+    /// The address to bind; never a listener's.
     pub address: SocketAddr,
-    /// Who may see more than the health paths; empty: nobody.
+    /// Networks of clients that may see more than the health paths; empty: no client.
     pub networks: Vec<IpNet>,
-    /// Names under which the status page may be asked for, beside those that nobody else can have.
+    /// Host names under which the status page may be requested, in addition to those that nobody else can have.
     pub hosts: Vec<Name>,
-    /// From whom a PROXY header is read where it comes.
+    /// The peers whose PROXY header is read if they send one.
     pub proxy_protocol: Option<ProxyProtocol>,
 }
 
 /// How names are looked up.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Dns {
-    /// Empty: those of /etc/resolv.conf.
+    /// Empty: the servers in /etc/resolv.conf.
     pub servers: Vec<SocketAddr>,
-    /// Before any query; no name without an address.
+    /// Used before any query; every name has an address.
     pub hosts: BTreeMap<Name, Vec<IpAddr>>,
-    /// For the whole lookup.
+    /// The time for the whole lookup.
     pub timeout: Duration,
 }
 
 /// Deadlines of tunnels.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Tunnel {
-    /// To dial, over all addresses.
+    /// The time to connect, over all addresses.
     pub connect_timeout: Duration,
-    /// From the 200 to a whole ClientHello.
+    /// The time from the 200 to a complete ClientHello.
     pub client_hello_timeout: Duration,
-    /// Without a byte in either direction.
+    /// The time without a byte in either direction.
     pub idle_timeout: Duration,
-    /// From the 200; None: no end.
+    /// The time from the 200; None: no limit.
     pub max_lifetime: Option<Duration>,
-    /// TCP_USER_TIMEOUT (RFC 5482) of both sides; None: the kernel's retransmissions alone.
+    /// TCP_USER_TIMEOUT (RFC 5482) of both sides; None: only the kernel's retransmissions.
     pub tcp_user_timeout: Option<Duration>,
 }
 
-/// What clients may use up.
+/// How much clients may use.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Limits {
     /// Open tunnels and exchanges; at least 1.
     pub tunnels: usize,
-    /// The same of one client address; at least 1.
+    /// The same for one client address; at least 1.
     pub tunnels_per_client: usize,
     /// At least 1.
     pub requests_per_second_per_client: u32,
-    /// Largest request head, from 1 KiB to 1 MiB.
+    /// The largest request head, from 1 KiB to 1 MiB.
     pub head_bytes: usize,
-    /// For a whole head.
+    /// The time for a complete head.
     pub head_timeout: Duration,
 }
 
 /// Plain HTTP only.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Http {
-    /// Taken out of every request; never one that frames the message.
+    /// Removed from every request; never a header that frames the message.
     pub remove_request_headers: Vec<http::HeaderName>,
-    /// From the request's end to the response's head.
+    /// The time from the end of the request to the head of the response.
     pub response_timeout: Duration,
-    /// Without a byte of a body.
+    /// The time without a byte of a body.
     pub stall_timeout: Duration,
 }
 
@@ -168,9 +168,9 @@ pub struct Http {
 pub struct AccessLog {
     /// Where records go.
     pub output: LogOutput,
-    /// How they look.
+    /// Their form.
     pub format: LogFormat,
-    /// What happens to new requests while they cannot be written.
+    /// What happens to new requests while records cannot be written.
     pub on_failure: OnLogFailure,
 }
 
@@ -179,14 +179,14 @@ pub struct AccessLog {
 pub enum LogOutput {
     /// Standard output.
     Stdout,
-    /// A file that is appended to, and opened again on HUP.
+    /// A file that is appended to, and reopened on SIGHUP.
     File(PathBuf),
 }
 
-/// How records look.
+/// The form of records.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum LogFormat {
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
     /// Squid's native format.
     Squid,
@@ -194,32 +194,32 @@ pub enum LogFormat {
     Custom(Arc<Logformat>),
 }
 
-/// Records or traffic first.
+/// Whether records or traffic are more important.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum OnLogFailure {
     /// New requests are refused.
     Deny,
-    /// Traffic goes on without records.
+    /// Traffic continues without records.
     Continue,
 }
 
 /// Diagnostics on stderr.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Log {
-    /// How much.
+    /// How much is logged.
     pub level: LogLevel,
-    /// How it looks.
+    /// Its form.
     pub format: DiagnosticsFormat,
 }
 
-/// How much is told, each level with those before it.
+/// How much is logged; each level includes those before it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum LogLevel {
     /// What failed.
     Error,
     /// What looks wrong.
     Warn,
-    /// What a person wants to know.
+    /// What an operator wants to know.
     Info,
     /// Each step.
     Debug,
@@ -227,7 +227,7 @@ pub enum LogLevel {
     Trace,
 }
 
-/// How diagnostics look.
+/// The form of diagnostics.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DiagnosticsFormat {
     /// For people.
@@ -236,11 +236,11 @@ pub enum DiagnosticsFormat {
     Json,
 }
 
-/// What happens on TERM.
+/// What egressd does on SIGTERM.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Shutdown {
-    /// Accepting goes on for so long.
+    /// How long egressd keeps accepting.
     pub delay: Duration,
-    /// Then open tunnels have so long.
+    /// How long open tunnels may continue after that.
     pub grace_period: Duration,
 }

@@ -1,8 +1,8 @@
-//! The bytes of a file as text: UTF-8 without NUL, or the position of what is not.
+//! The bytes of a file as text: UTF-8 without NUL, or an error with the position of the first wrong byte.
 
 use super::finding::{Position, Report};
 
-/// The content as text. A byte-order mark at the very start, as Windows editors write, is taken off.
+/// The content as text. A byte-order mark at the very start, as Windows editors write it, is removed.
 pub(super) fn text<'c>(content: &'c [u8], report: &Report<'_>) -> Option<&'c str> {
     let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
     let text = match std::str::from_utf8(content) {
@@ -28,7 +28,7 @@ pub(super) fn text<'c>(content: &'c [u8], report: &Report<'_>) -> Option<&'c str
     Some(text)
 }
 
-/// Everything before `offset` is UTF-8.
+/// All bytes before `offset` must be UTF-8.
 fn position_of(content: &[u8], offset: usize) -> Position {
     let before = content.get(..offset).unwrap_or(content);
     let line = before.iter().filter(|byte| **byte == b'\n').count();

@@ -1,8 +1,8 @@
-//! YAML text as a tree in which every node knows its position.
+//! YAML text as a tree in which every node has its position.
 //!
 //! A configuration needs little of YAML: one document of mappings, lists and scalars. Anchors, aliases, merge keys,
-//! tags and further documents are refused, so what a reviewer reads is what it says, and no alias can grow a small
-//! file into a large tree. Nesting is bounded, so the recursion here is too. Not here: what the keys mean.
+//! tags and further documents are refused, so the file means what a reviewer reads, and no alias can grow a small file
+//! into a large tree. Nesting is limited, so the recursion here is limited too. Not here: what the keys mean.
 
 use std::borrow::Cow;
 
@@ -11,7 +11,7 @@ use serde_saphyr::granit_parser::{self, Event, Marker, Parser, ScalarStyle, Scan
 use super::finding::{Position, Report};
 use crate::words::quote::quoted;
 
-/// Nested block collections, and nested flow collections, at most. The schema itself needs eight.
+/// The limit of nested block collections, and of nested flow collections. The schema itself needs eight.
 const MAX_NESTING: usize = 24;
 
 /// A value and where it begins.
@@ -21,26 +21,26 @@ pub(super) struct Node<'i> {
     pub(super) kind: Kind<'i>,
 }
 
-/// What a value is. Whether a plain scalar is a number is decided by whoever reads it.
+/// What a value is. The code that reads a plain scalar decides whether it is a number.
 #[derive(Debug)]
 pub(super) enum Kind<'i> {
     /// Nothing after the colon, `~` or `null`.
     Null,
     /// A scalar without quotes.
     Plain(Cow<'i, str>),
-    /// A scalar in quotes, or a block scalar. `verbatim`: each character stands in the source as it is here, right
-    /// after the opening quote, so a column inside the text is a column in the file.
+    /// A scalar in quotes, or a block scalar. `verbatim`: the characters are the same in the source, directly after the
+    /// opening quote, so a column inside the text is a column in the file.
     Quoted { text: Cow<'i, str>, verbatim: bool },
     /// `[…]` or `- …`.
     List(Vec<Node<'i>>),
     /// `{…}` or `key: …`, in the order of the file, duplicates included.
     Map(Vec<(Node<'i>, Node<'i>)>),
-    /// Refused, and already told.
+    /// Refused, and already reported.
     Refused,
 }
 
 impl Kind<'_> {
-    /// For "expected …, found …".
+    /// For "this is …" in an error.
     pub(super) fn describe(&self) -> &'static str {
         match self {
             Kind::Null => "nothing",
@@ -52,7 +52,7 @@ impl Kind<'_> {
     }
 }
 
-/// Parses one document. None where there is none (comments alone), or after a syntax error, which is told.
+/// Parses one document. None if there is none (only comments), or after a syntax error, which is reported.
 pub(super) fn parse<'i>(text: &'i str, report: &Report<'_>) -> Option<Node<'i>> {
     let options = granit_parser::options! {
         emit_unresolved_aliases: true,

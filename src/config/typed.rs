@@ -1,9 +1,9 @@
-//! From the tree to typed structs, by serde, without stopping at the first error.
+//! From the tree to typed structs, with serde, without stopping at the first error.
 //!
-//! serde gives up at the first `Err`. Here every value stands in an [`At`], which asks the deserializer for its position
-//! and for the value; where the value fails, the deserializer reports it with that position and the `At` stays without a
-//! value, so the struct around it goes on. Unknown and duplicate keys are found before serde sees them.
-//! Whoever holds an `At` without a value may take anything for it: the configuration is refused in any case.
+//! serde stops at the first `Err`. Here every value is inside an [`At`], which asks the deserializer for its position
+//! and for the value. If the value is wrong, the deserializer reports it with that position and the `At` has no value,
+//! so the struct around it is still read. Unknown and duplicate keys are found before serde sees them. A caller that
+//! has an `At` without a value may use any value instead: the configuration is refused in any case.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -20,18 +20,19 @@ use crate::words::quote::quoted;
 
 /// The name by which [`At`] asks for its position.
 const AT: &str = "@at";
-/// The serde name of an enum of two: the first variant where text stands, the second where a mapping does.
+/// The serde name of an enum with two variants: the first is for text, the second for a mapping.
 pub(super) const TEXT_OR_MAP: &str = "@text_or_map";
-/// [`At::inset`] where the text is not in the file as it is.
+/// The [`At::inset`] of a text that is not in the file in the same form.
 const NOT_VERBATIM: u32 = u32::MAX;
 
 /// A value and where it was written.
 #[derive(Clone, Debug)]
 pub(super) struct At<T> {
-    /// None: something is wrong with it, and that is told already.
+    /// None: something is wrong with it, which was already reported.
     pub(super) value: Option<T>,
     pub(super) position: Position,
-    /// How far right of `position` the text begins: 1 behind a quote. None where it holds escapes or spans lines.
+    /// How far to the right of `position` the text begins: 1 after a quote. None if it has escapes or spans several
+    /// lines.
     inset: Option<u8>,
 }
 
@@ -69,7 +70,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for At<T> {
     }
 }
 
-/// To whoever writes the file the position does not exist.
+/// A person who writes the file does not see the position.
 impl<T: JsonSchema> JsonSchema for At<T> {
     fn inline_schema() -> bool {
         T::inline_schema()
@@ -88,9 +89,9 @@ impl<T: JsonSchema> JsonSchema for At<T> {
     }
 }
 
-/// Reads a whole tree. Everything wrong is in `report`; what is right is in the result.
+/// Reads a whole tree. All errors go to `report`; the valid values are in the result.
 pub(super) fn read<'de, T: Deserialize<'de>>(node: &'de Node<'de>, report: &Report<'_>) -> Option<At<T>> {
-    // An `At` fails only where the deserializer is not ours.
+    // An `At` fails only with a deserializer that is not ours.
     At::deserialize(Cursor { node, key: None, report }).ok()
 }
 
@@ -116,7 +117,7 @@ impl de::Error for Wrong {
 #[derive(Clone, Copy)]
 struct Cursor<'de, 'r> {
     node: &'de Node<'de>,
-    /// The key under which the node stands, for messages.
+    /// The key whose value the node is, for messages.
     key: Option<&'de str>,
     report: &'r Report<'r>,
 }
@@ -132,7 +133,7 @@ impl<'de, 'r> Cursor<'de, 'r> {
         }
     }
 
-    /// "write this, that stands here".
+    /// The error "this is a list: write text".
     fn mismatch(&self, expected: &str) -> Wrong {
         match &self.node.kind {
             Kind::Refused => Wrong(None),
@@ -184,7 +185,7 @@ impl<'de, 'r> Cursor<'de, 'r> {
         }
     }
 
-    /// The entries with a key that is text, not seen before and, where `known` is given, among those.
+    /// The entries whose key is text, not a duplicate and, if `known` is given, one of those.
     fn entries(&self, known: Option<&[&str]>) -> Result<Entries<'de, 'r>, Wrong> {
         let Kind::Map(all) = &self.node.kind else {
             return Err(self.mismatch("a mapping (`key: value`)"));
@@ -270,7 +271,7 @@ impl<'de> Deserializer<'de> for Cursor<'de, '_> {
         self.deserialize_str(visitor)
     }
 
-    /// A key that is there has a value: an empty one is not the same as none.
+    /// A key that is present must have a value: an empty value is not the same as a missing key.
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
         visitor.visit_some(self)
     }
@@ -348,7 +349,7 @@ impl<'de> Deserializer<'de> for Cursor<'de, '_> {
     }
 }
 
-/// What an [`At`] reads: line, column, inset, and the value, which is left out (`None`) where it is wrong.
+/// What an [`At`] reads: line, column, inset, and the value, which is `None` if it is wrong.
 struct Positioned<'de, 'r> {
     of: Cursor<'de, 'r>,
     next: u8,
@@ -422,7 +423,7 @@ impl<'de> de::MapAccess<'de> for Entries<'de, '_> {
     }
 }
 
-/// One variant of a [`TEXT_OR_MAP`] enum: the node itself is its content.
+/// One variant of a [`TEXT_OR_MAP`] enum; its content is the node itself.
 struct Variant<'de, 'r> {
     name: &'static str,
     of: Cursor<'de, 'r>,

@@ -1,8 +1,8 @@
-//! What stands between egressd and a target: a parent proxy, and the authorities that vouch for certificates.
+//! What is between egressd and a target: a parent proxy, and the authorities that verify certificates.
 //!
-//! The files are read here and what they hold is part of the configuration, so that what was checked is what is used
-//! and a reload takes up a changed file. Not here: the system's own store of authorities, which is no file of the
-//! configuration.
+//! The files are read here and their contents are part of the configuration, so that the checked bytes are the bytes
+//! that are used, and a reload picks up a changed file. Not here: the system's own store of authorities, which is not a
+//! file of the configuration.
 
 use std::fmt;
 
@@ -18,15 +18,15 @@ use crate::words::target::{Host, Port};
 /// A parent proxy.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct UpstreamProxy {
-    /// Whether TLS is spoken to it.
+    /// Whether egressd connects to it with TLS.
     pub tls: bool,
     /// Its name or address.
     pub host: Host,
     /// Its port.
     pub port: Port,
-    /// What it wants to hear.
+    /// The credentials that it requires.
     pub credentials: Option<Credentials>,
-    /// Who vouches for it; None: [`Certificates::roots`]. Only with `tls`.
+    /// CA bundle that verifies it; None: [`Certificates::roots`]. Only with `tls`.
     pub ca: Option<Authorities>,
 }
 
@@ -47,7 +47,7 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// Which authorities are trusted.
+/// Which certificate authorities are trusted.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Certificates {
     /// For `verify_certificate` and an https parent.
@@ -114,7 +114,7 @@ fn read(at: &At<FilePath>, report: &Report<'_>, files: &mut NamedFiles<'_>) -> O
     files.read(&at.value.as_ref()?.0, at.position, report)
 }
 
-/// One line, as editors end it. What is wrong is told without a byte of it.
+/// One line, with a line end as editors write it. An error never shows a byte of the content.
 fn credentials(content: &[u8]) -> Result<Credentials, String> {
     let example = "write one line USER:PASSWORD";
     let text = std::str::from_utf8(content).map_err(|_| format!("the file is not UTF-8 text: {example}"))?;
@@ -124,7 +124,7 @@ fn credentials(content: &[u8]) -> Result<Credentials, String> {
     if line.contains(['\n', '\r']) {
         return Err(format!("the file has more than one line: {example}"));
     }
-    // RFC 7617 §2: the first colon ends the user, and control characters are not sent.
+    // RFC 7617 §2: the first colon ends the user name, and control characters are not sent.
     if line.contains(char::is_control) {
         return Err(format!("the file contains a control character: {example}"));
     }

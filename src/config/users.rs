@@ -1,6 +1,6 @@
-//! The users file: one `USER:HASH` a line, as `htpasswd -B` writes it, or with argon2 hashes in PHC form.
+//! The users file: one `USER:HASH` per line, as `htpasswd -B` writes it, or with argon2 hashes in PHC form.
 //!
-//! Anything weaker is refused at load. Blank lines and lines that begin with `#` are skipped.
+//! Weaker hashes are refused when the file is loaded. Blank lines and lines that begin with `#` are skipped.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,18 +12,18 @@ use sha2::{Digest, Sha256};
 
 use crate::wire::basic_auth::MAX_USER;
 
-/// Under this bcrypt cost a stolen file is read too soon: OWASP's least.
+/// OWASP's minimum bcrypt cost: with a lower one, the passwords of a stolen file are found too quickly.
 const BCRYPT_LOW: u32 = 10;
-/// Cost 16 takes 4 s of a CPU; one verification must not keep the others waiting for longer.
+/// Cost 16 takes 4 s of a CPU; one verification must not make the others wait longer.
 const BCRYPT_MOST: u32 = 16;
-/// OWASP's least memory for argon2 in KiB, and the least product of memory and passes among its choices.
+/// OWASP's minimum memory for argon2 in KiB, and the minimum product of memory and passes in its recommendations.
 const ARGON2_LOW_MEMORY: u32 = 7 * 1024;
 const ARGON2_LOW_WORK: u64 = 5 * 7 * 1024;
-/// 256 MiB: more would be the proxy's whole memory; with 16 passes and lanes that is a few seconds.
+/// 256 MiB: more could be all of the proxy's memory. With 16 passes and lanes a verification takes a few seconds.
 const ARGON2_MOST_MEMORY: u32 = 256 * 1024;
 const ARGON2_MOST_PASSES: u32 = 16;
 const ARGON2_MOST_LANES: u32 = 16;
-/// The one version that is not superseded: 1.3.
+/// 1.3, the only version that is not superseded.
 const ARGON2_VERSION: u32 = 19;
 
 /// The users of one file.
@@ -33,7 +33,7 @@ pub struct Users {
     digest: [u8; 32],
 }
 
-/// Something about a line of the users file. Repeats no hash.
+/// A problem with a line of the users file. It never contains a hash.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LineProblem {
     /// Counted from 1.
@@ -42,19 +42,19 @@ pub struct LineProblem {
     pub text: String,
 }
 
-/// What is verified against.
+/// What a password is verified against.
 enum Hash {
     Bcrypt(Box<str>),
     Argon2(Box<PasswordHash>),
 }
 
-/// Verification could not be done: out of memory.
+/// The verification was not possible: out of memory.
 #[derive(Debug)]
 pub(crate) struct Unable;
 
 impl Users {
-    /// Reads a users file. Beside the users come warnings: hashes that are good enough to start with and too cheap to
-    /// keep, a file without users.
+    /// Reads a users file. Also returns warnings: about hashes that are accepted but too weak for long use, and about a
+    /// file without users.
     ///
     /// # Errors
     /// Every line that is wrong.
@@ -92,17 +92,17 @@ impl Users {
         if problems.is_empty() { Ok((users, warnings)) } else { Err(problems) }
     }
 
-    /// How many.
+    /// The number of users.
     pub fn len(&self) -> usize {
         self.hashes.len()
     }
 
-    /// Whether there is none, so that everybody is refused.
+    /// Whether there are no users, so that every client is refused.
     pub fn is_empty(&self) -> bool {
         self.hashes.is_empty()
     }
 
-    /// Whether this user stands in the file.
+    /// Whether this user is in the file.
     pub fn has(&self, user: &str) -> bool {
         self.places.contains_key(user)
     }
@@ -112,16 +112,17 @@ impl Users {
         &self.digest
     }
 
-    /// Hashes the password and compares, for a known user and for an unknown one: that one's password is hashed as
-    /// the user's at `stand_in` (modulo their number) would be. Chosen by a secret and always the same for a name,
-    /// it makes an unknown user as expensive as some known one, in a file of mixed costs too.
+    /// Hashes the password and compares, both for a known user and for an unknown one. The password of an unknown user
+    /// is checked with the hash of the user number `stand_in` (modulo the number of users). The caller derives
+    /// `stand_in` from a secret, always the same for a name, so an unknown user is as expensive as some known one, even
+    /// in a file with mixed costs.
     pub(crate) fn check(&self, user: &str, password: &[u8], stand_in: usize) -> Result<bool, Unable> {
         let Some(other) = stand_in.checked_rem(self.hashes.len()) else {
             return Ok(false);
         };
         let place = self.places.get(user);
         let hash = self.hashes.get(place.copied().unwrap_or(other)).ok_or(Unable)?;
-        // Computed in either case; `&`, not `&&`.
+        // Computed in both cases: `&`, not `&&`.
         Ok(hash.fits(password)? & place.is_some())
     }
 }
@@ -139,11 +140,12 @@ impl fmt::Display for LineProblem {
 }
 
 impl Hash {
-    /// Both crates compare in constant time. Of a longer password bcrypt reads 72 bytes, here as in `htpasswd`.
+    /// Both crates compare in constant time. bcrypt uses the first 72 bytes of a longer password, here as in
+    /// `htpasswd`.
     fn fits(&self, password: &[u8]) -> Result<bool, Unable> {
         match self {
             Hash::Bcrypt(hash) => bcrypt::verify(password, hash).map_err(|_| Unable),
-            // The parameters are those of the hash.
+            // The parameters come from the hash.
             Hash::Argon2(hash) => match Argon2::default().verify_password(password, hash.as_ref()) {
                 Ok(()) => Ok(true),
                 Err(password_hash::Error::PasswordInvalid) => Ok(false),
@@ -202,7 +204,7 @@ fn read_bcrypt(text: &str) -> Result<(Hash, Option<String>), String> {
 fn read_argon2(text: &str) -> Result<(Hash, Option<String>), String> {
     let malformed = "the argon2 hash is malformed: write the PHC form $argon2id$v=19$m=…,t=…,p=…$SALT$HASH";
     let hash = PasswordHash::new(text).map_err(|_| malformed)?;
-    // What is left out would be taken from the crate's defaults, and verify nothing.
+    // A missing parameter would get the crate's default, and no password would verify.
     let named = |name| hash.params.iter().any(|(ident, _)| ident.as_str() == name);
     if hash.salt.is_none() || hash.hash.is_none() || !["m", "t", "p"].into_iter().all(named) {
         return Err(malformed.to_owned());
@@ -223,7 +225,7 @@ fn read_argon2(text: &str) -> Result<(Hash, Option<String>), String> {
     Ok((Hash::Argon2(Box::new(hash)), warning))
 }
 
-/// The usual kinds that are not good enough; nothing of the hash itself, which may be a password in plain.
+/// Names the usual kinds that are too weak. Shows nothing of the hash itself, which may be a cleartext password.
 fn name_weak(text: &str) -> &'static str {
     let kinds = [
         ("$apr1$", "apr1 (MD5)"),
@@ -271,7 +273,7 @@ mod tests {
             ("b", "password", true),
             ("b", "passwort", false),
             ("b", "U*U", false),
-            // The stand-in's password does not let an unknown user in, whoever stands in.
+            // The stand-in's password does not let an unknown user in, whichever user is the stand-in.
             ("c", "U*U", false),
             ("c", "password", false),
             ("A", "U*U", false),

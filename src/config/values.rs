@@ -1,5 +1,5 @@
-//! The leaf types of the file: each is one small language, of [`super::languages`] or of
-//! [`crate::words::units`], as serde reads it and as the JSON Schema shows it.
+//! The leaf types of the file. Each is one small language, from [`super::languages`] or [`crate::words::units`], as
+//! serde reads it and as the JSON Schema shows it.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -129,19 +129,19 @@ leaf!(
     { "type": "string", "examples": ["git.test"] }
 );
 leaf!(
-    /// A header that may be taken out of a request.
+    /// A header that may be removed from a request.
     Header(HeaderName) = header,
     "a header name, such as User-Agent",
     { "type": "string", "pattern": "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$", "examples": ["User-Agent"] }
 );
 leaf!(
-    /// Free text of one line, at least one character.
+    /// One line of free text, at least one character.
     Line(Box<str>) = line,
     "one line of text",
     { "type": "string", "minLength": 1, "maxLength": 1024 }
 );
 leaf!(
-    /// A name: short, of one line.
+    /// A name: short, one line.
     Label(Box<str>) = label,
     "a name",
     { "type": "string", "minLength": 1, "maxLength": 128 }
@@ -153,7 +153,7 @@ leaf!(
     { "type": "string", "minLength": 1 }
 );
 leaf!(
-    /// Who a client proved to be, with the kind of proof in front.
+    /// The identity that a client has proven, with the kind of proof in front.
     Identity(Box<str>) = identity,
     "an identity, such as cn:gitaly",
     { "type": "string", "pattern": "^(spiffe://|dns:|cn:|user:).", "examples": ["spiffe://corp/gitaly", "user:gitaly"] }
@@ -165,7 +165,7 @@ leaf!(
     { "type": "string", "pattern": "^vpce-[0-9a-f]+$", "examples": ["vpce-0abc"] }
 );
 
-/// Those that frame the message or name its target: without them it would be another message.
+/// The headers that frame the message or name its target. Without them it would be a different message.
 const FRAMING: [HeaderName; 5] = [
     http::header::HOST,
     http::header::CONTENT_LENGTH,
@@ -194,7 +194,7 @@ fn label(text: &str) -> Result<Box<str>, String> {
     bounded(text, 128)
 }
 
-/// Names and notes are shown in logs and on terminals, so they hold nothing that moves a cursor.
+/// Names and notes are shown in logs and on terminals, so they contain nothing that moves a cursor.
 fn bounded(text: &str, max: usize) -> Result<Box<str>, String> {
     if text.trim().is_empty() {
         return Err("the text is empty: write some text, or remove the key".to_owned());
@@ -215,7 +215,8 @@ fn path(text: &str) -> Result<Box<str>, String> {
     Ok(text.into())
 }
 
-/// In the one spelling in which a certificate or a password proves it: another would fit nobody.
+/// Accepts only the spelling in which a certificate or a password proves the identity. Any other spelling would match
+/// no client.
 fn identity(text: &str) -> Result<Box<str>, String> {
     let shown = quoted(text);
     if text.starts_with("spiffe://") {
@@ -258,7 +259,7 @@ fn vpc_endpoint(text: &str) -> Result<Box<str>, String> {
 #[derive(Clone, Debug)]
 pub(super) struct Hosts(pub(super) Vec<(At<HostName>, Addresses)>);
 
-/// Of one name.
+/// The addresses of one name.
 pub(super) type Addresses = At<Vec<At<Ip>>>;
 
 impl<'de> Deserialize<'de> for Hosts {

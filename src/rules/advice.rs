@@ -1,8 +1,8 @@
-//! What is said about a denial: which rule came nearest, and why it did not fit.
+//! The advice about a denial: which rule came nearest, and why it did not match.
 //!
-//! One line for a person, in the reply, the log and `explain`. It repeats only what is canonical (the target) or the
-//! operator's own (rules, names), never a client's spelling. Looking for the nearest rule takes a bounded time, since
-//! denials are what a hostile client can have as many of as it likes.
+//! It is one line for a person, in the reply, the log and `explain`. It repeats only canonical text (the target) or the
+//! operator's text (rules, names), never a client's spelling. The search for the nearest rule takes a limited time,
+//! because a hostile client can cause as many denials as it likes.
 
 use jiff::Timestamp;
 
@@ -18,7 +18,7 @@ use crate::words::target::{Host, Method, Target};
 /// How many patterns with a `*` inside are compared with a host that none of them matches.
 const PATTERNS_LOOKED_AT: usize = 16;
 
-/// The nearest rule and the advice. `wrong` is the rule that the denial is about, with what is wrong with it.
+/// The nearest rule and the advice. `wrong` is the rule that explains the denial, with why it does not allow.
 pub(super) fn of(
     policy: &Policy,
     target: &Target,
@@ -46,7 +46,7 @@ pub(super) fn of(
     (Some(id), advice)
 }
 
-/// The advice where no policy is for the client.
+/// The advice if no policy applies to the client.
 pub(super) fn for_client<'a>(client: &Client, mut policies: impl Iterator<Item = &'a Policy>) -> String {
     let address = client.address.ip();
     let near = policies.find(|policy| policy.clients.network_fits(address));
@@ -66,7 +66,7 @@ fn expiry(policy: &Policy, rule: &Rule) -> String {
     format!("expired at {moment}")
 }
 
-/// `443`, `443 and 8000-8010`: where this way of asking is allowed.
+/// `443`, `443 and 8000-8010`: the ports on which this method is allowed.
 fn allowed_ports(rule: &Rule, method: Method) -> String {
     let ports = rule.schemes().iter().filter(|scheme| scheme.method() == method);
     let mut ports: Vec<Ports> = ports.filter_map(|scheme| ports_for(rule, scheme)).collect();
@@ -82,7 +82,7 @@ fn allowed_ways(rule: &Rule) -> String {
     ways.collect::<Vec<String>>().join(" and ")
 }
 
-/// No rule names the host: perhaps one nearly does.
+/// No rule matches the host; perhaps one nearly does.
 fn unnamed(policy: &Policy, target: &Target) -> (Option<RuleId>, String) {
     let name = match &target.host {
         Host::Name(name) => name.as_str(),
@@ -104,7 +104,7 @@ fn unnamed(policy: &Policy, target: &Target) -> (Option<RuleId>, String) {
     (None, advice)
 }
 
-/// The usual mistakes: the name itself under `*.name`, a name under an exact one, a label too many for a `*`.
+/// The usual mistakes: the name itself under `*.name`, a name under an exact name, one label too many for a `*`.
 fn nearly(policy: &Policy, name: &str) -> Option<(RuleId, String)> {
     let mut nearest = None;
     let mut looked_at = 0;

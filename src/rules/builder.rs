@@ -1,7 +1,7 @@
-//! Rules, one by one, into a policy.
+//! Builds a policy from rules, one by one.
 //!
-//! Fills in what a rule leaves out (an `allow` rule means `https` and the scheme's own port, a `deny` rule any), holds
-//! the caps, and builds the indexes once at the end. Not here: reading files and saying in which line an error stands
+//! Fills in what a rule leaves out (an `allow` rule means `https` and the scheme's own port, a `deny` rule any),
+//! enforces the limits, and builds the indexes once at the end. Not here: reading files, and the line of an error
 //! ([`crate::config`]).
 
 use std::sync::Arc;
@@ -18,9 +18,9 @@ use super::policy::{File, Mode, Options, Policy};
 use super::rule::{RuleText, Scheme, Schemes};
 use super::store::{Kind, NONE, NewRule, RuleId, Store};
 
-/// Most exact names, suffixes, addresses and networks in one policy.
+/// Maximum number of exact names, suffixes, addresses and networks in one policy.
 pub const MAX_RULES: usize = 1_000_000;
-/// Most patterns with a `*` inside the name in one policy: what they cost grows faster than their number.
+/// Maximum number of patterns with a `*` inside the name in one policy. Their cost grows faster than their number.
 pub const MAX_PATTERNS: usize = 1_000;
 
 /// A file that rules come from.
@@ -31,20 +31,20 @@ pub struct FileId(u16);
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct OptionsId(u32);
 
-/// Where a rule stands.
+/// Where a rule was written.
 #[derive(Clone, Copy, Debug)]
 pub struct Origin<'a> {
     /// Its file.
     pub file: FileId,
     /// Its line, from 1.
     pub line: u32,
-    /// In the configuration itself, not in an allow file: it comes before a rule of a file that is as specific.
+    /// In the configuration itself, not in an allow file. Such a rule comes before an equally specific rule of a file.
     pub inline: bool,
     /// As written, without a comment or spaces around it.
     pub text: &'a str,
 }
 
-/// Why a rule cannot be taken into a policy.
+/// Why a rule cannot be added to a policy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
@@ -83,7 +83,7 @@ pub struct PolicyBuilder {
 }
 
 impl PolicyBuilder {
-    /// A policy without rules, which allows nothing. `private` is what every rule of it may reach.
+    /// A policy without rules, which allows nothing. `private` has the networks that every rule of it may reach.
     pub fn new(name: &str, clients: ClientMatch, mode: Mode, private: Vec<IpNet>) -> Self {
         let mut builder = PolicyBuilder {
             policy: Policy {
@@ -107,8 +107,8 @@ impl PolicyBuilder {
         builder
     }
 
-    /// Names a file that rules come from, as the log's `rule_source` shows it; the last part of its path is the metric
-    /// label of the rules in it that are not inline.
+    /// Registers a file that rules come from. The log's `rule_source` shows this path, and its last part is the metric
+    /// label of the rules in the file that are not inline.
     pub fn file(&mut self, path: &str) -> FileId {
         let files = &mut self.policy.files;
         let Ok(id) = u16::try_from(files.len()) else {
@@ -129,8 +129,8 @@ impl PolicyBuilder {
         id
     }
 
-    /// Adds an `allow` rule; `schemes` is what it means where it writes none ([`Schemes::HTTPS`] unless an allow file
-    /// says otherwise).
+    /// Adds an `allow` rule; `schemes` is used if the rule has no scheme ([`Schemes::HTTPS`] unless an allow file sets
+    /// others).
     ///
     /// # Errors
     /// [`BuildError`]; the rule is not added then.
@@ -153,7 +153,7 @@ impl PolicyBuilder {
         Ok(())
     }
 
-    /// Adds a `deny` rule: what it leaves out means any.
+    /// Adds a `deny` rule; a missing scheme or port means any.
     ///
     /// # Errors
     /// [`BuildError`]; the rule is not added then.
@@ -221,7 +221,7 @@ impl PolicyBuilder {
     }
 }
 
-/// Exact names and suffixes, by name; the rules for one name are chained.
+/// Indexes exact names and suffixes by name; the rules for one name are chained.
 fn index_names(store: &mut Store) -> NameTable {
     let named = |kind| matches!(kind, Kind::Exact | Kind::Under | Kind::UnderOrSelf);
     let count = store.ids().filter(|&id| named(store.rule(id).kind())).count();

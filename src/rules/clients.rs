@@ -1,4 +1,4 @@
-//! Whom a policy is for.
+//! Which clients a policy is for.
 
 use std::net::IpAddr;
 
@@ -6,19 +6,19 @@ use ipnet::IpNet;
 
 use crate::words::client::Client;
 
-/// Whom a policy is for. Of each kind that is given one must fit.
+/// Which clients a policy is for. Of each kind that is set, one must match.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ClientMatch {
-    /// The client's address is in one of these; none at all fit nobody.
+    /// The client's address is in one of these; an empty list matches no client.
     pub networks: Vec<IpNet>,
-    /// The client has proven one of these, its kind in front; empty: not asked.
+    /// The client has proven one of these, with its kind in front; empty: not required.
     pub identities: Vec<Box<str>>,
-    /// The client came by one of these; empty: not asked.
+    /// The client came through one of these; empty: not required.
     pub vpc_endpoints: Vec<Box<str>>,
 }
 
 impl Default for ClientMatch {
-    /// Clients of one's own networks: loopback, RFC 1918, RFC 6598, RFC 4193.
+    /// Clients of private networks: loopback, RFC 1918, RFC 6598, RFC 4193.
     fn default() -> Self {
         let v4 = [
             ([127, 0, 0, 0], 8),
@@ -35,7 +35,7 @@ impl Default for ClientMatch {
 }
 
 impl ClientMatch {
-    /// Whether the policy is for this client: of each kind that is given, one must fit.
+    /// Whether the policy is for this client: of each kind that is set, one must match.
     pub(super) fn fits(&self, client: &Client) -> bool {
         self.network_fits(client.address.ip()) && self.identity_fits(client) && self.vpc_endpoint_fits(client)
     }

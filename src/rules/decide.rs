@@ -1,9 +1,10 @@
 //! What a policy decides on one request: a permit, or a denial with its reason and advice.
 //!
-//! A `deny` rule that matches denies; else the most specific `allow` rule that matches permits, alone. Which that is, is
-//! found by [`search`](super::search). In report mode what the rules alone are against is permitted, and said.
+//! A `deny` rule that matches denies. Otherwise only the most specific `allow` rule that matches decides, and permits;
+//! [`search`](super::search) finds it. In report mode, a request that only the rules are against is permitted, and the
+//! permit says so.
 //!
-//! Not here: what is said about a denial ([`advice`]), and whether an address may be dialled
+//! Not here: the advice about a denial ([`advice`]), and whether an address may be dialled
 //! ([`Policies::admit`](super::Policies::admit)).
 
 use std::net::IpAddr;
@@ -23,7 +24,7 @@ use crate::words::outcome::{Class, Decision, Reason};
 use crate::words::target::{Host, Port, Target};
 use crate::words::units::UploadBudget;
 
-/// The leave to go on with one request. A value of its own: it keeps no policy alive. Only this room makes one.
+/// The permission for one request. It owns its values, so it keeps no policy alive. Only [`crate::rules`] makes one.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Permit {
     /// The policy that decided.
@@ -32,30 +33,31 @@ pub struct Permit {
     pub mode: Mode,
     /// `Allow`, or `WouldDeny` in report mode.
     pub decision: Decision,
-    /// Of `WouldDeny`: why enforce mode denies.
+    /// For `WouldDeny`: why enforce mode would deny.
     pub reason: Option<Reason>,
-    /// The rule that decided; of `WouldDeny` the `deny` or expired rule, if that is the reason.
+    /// The rule that decided. For `WouldDeny`, the `deny` rule or the expired rule, if that is the reason.
     pub rule: Option<MatchedRule>,
-    /// What the request must turn out to be.
+    /// What the request must be once its content is seen.
     pub scheme: Scheme,
     /// The target's port.
     pub port: Port,
-    /// Addresses that are not public and may be reached all the same, by the rule or by its policy.
+    /// Non-public addresses that may be reached, from the rule or its policy.
     pub private: Box<[IpNet]>,
-    /// Bytes from client to target.
+    /// Maximum of bytes from client to target.
     pub upload_limit: Option<u64>,
-    /// The same by client and rule over a sliding window.
+    /// The same for each client and rule over a sliding window.
     pub upload_budget: Option<UploadBudget>,
     /// Whether the target must show a certificate that is valid for the host.
     pub verify_certificate: bool,
-    /// The address that was asked for as such: `deny` was compared with it already, and report mode let it pass.
+    /// The address, if the target is written as one: it was already compared with `deny`, and report mode may have let
+    /// it pass.
     pub(super) literal: Option<IpAddr>,
 }
 
 impl Permit {
-    /// The options that bind the request, as [`RuleOptions::entries`] gives those of a rule.
+    /// The options that apply to the request, in the form of [`RuleOptions::entries`].
     pub fn options(&self) -> impl Iterator<Item = (&'static str, OptionValue<'_>)> {
-        // Each by name: what a permit gets beside these is shown, or is said here not to be an option.
+        // Each field by name: a new field must be shown below, or be listed here as not an option.
         let Permit {
             policy: _,
             mode: _,
@@ -89,14 +91,14 @@ pub struct Denial {
     pub policy: Option<Arc<str>>,
     /// Its mode.
     pub mode: Mode,
-    /// The `deny` rule, the expired one, or the one that came nearest; see [`Denial::decided_by`].
+    /// The `deny` rule, the expired rule, or the rule that came nearest; see [`Denial::decided_by`].
     pub rule: Option<MatchedRule>,
-    /// One line a person can act on: which rule came nearest, and why it did not fit.
+    /// One line that a person can act on: which rule came nearest, and why it did not match.
     pub advice: String,
 }
 
 impl Denial {
-    /// The rule that decided, for the log and metrics: a rule that only came near decided nothing.
+    /// The rule that decided, for the log and metrics. A rule that only came near decided nothing.
     pub fn decided_by(&self) -> Option<&MatchedRule> {
         match goes_by(self.reason) {
             GoesBy::Deny | GoesBy::Expired => self.rule.as_ref(),
@@ -105,14 +107,14 @@ impl Denial {
     }
 }
 
-/// Which rule a denial goes by.
+/// Which kind of rule a denial is based on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum GoesBy {
     /// A `deny` rule.
     Deny,
     /// A rule that has expired.
     Expired,
-    /// None: there is no rule for the request.
+    /// No rule: none matches the request.
     Nothing,
 }
 
@@ -158,7 +160,7 @@ impl Policy {
         let wrong = found.denial();
         let reason = wrong.map_or(Reason::HostNotAllowed, |(wrong, _)| wrong.reason());
         if self.mode == Mode::Report && reason.relaxed_by_report() {
-            // What `deny` overrules would decide without it: its options and scheme are what the traffic needs.
+            // Without `deny`, this rule would decide, so the traffic gets its options and scheme.
             let (allow, scheme) = match found.allow {
                 Some((rule, scheme)) => (Some(rule), scheme),
                 None => (None, Scheme::presumed(target.method, target.port)),
@@ -188,8 +190,8 @@ impl Policy {
     fn permit(&self, rule: Option<RuleId>, scheme: Scheme, port: Port, literal: Option<IpAddr>) -> Permit {
         let options = rule.and_then(|rule| self.options_of(rule));
         let none = RuleOptions::default();
-        // Each by name: of a new one it has to be said here whether the permit takes it along. Those that do not are
-        // notes, or have done their work when a permit is made.
+        // Each option by name: for a new one, this code must say whether the permit contains it. The others are notes,
+        // or are no longer needed once a permit is made.
         let RuleOptions {
             name: _,
             owner: _,

@@ -1,7 +1,7 @@
 //! Names with a `*` inside: `git-codecommit.*.amazonaws.com`, `ec2-*.amazonaws.com`.
 //!
-//! Each `*` stands for one or more characters of exactly one label. This is the definition; the index in `labels`
-//! only finds candidates faster, and asks here before it believes them.
+//! Each `*` stands for one or more characters of exactly one label. This is the definition; the index in
+//! [`super::labels`] only finds candidates faster, and checks them here.
 
 use std::fmt;
 
@@ -13,10 +13,10 @@ use crate::words::target::{MAX_LABEL, MAX_NAME, TargetError};
 pub struct LabelPattern(Box<str>);
 
 impl LabelPattern {
-    /// Takes `text` over once its labels are checked. Characters and `**` are the caller's to check.
+    /// Makes a pattern from `text` after it checks the labels. The caller must check the characters and `**`.
     ///
     /// # Errors
-    /// The offset of the label that is wrong, and why. A `*` counts as the one character it at least stands for.
+    /// The offset of the label that is wrong, and why. A `*` counts as one character, the least that it stands for.
     pub(super) fn new(text: &str) -> Result<Self, (usize, TargetError)> {
         debug_assert!(text.contains('*') && !text.contains("**"));
         if text.len() > MAX_NAME {
@@ -43,7 +43,7 @@ impl LabelPattern {
         &self.0
     }
 
-    /// Whether the canonical `name` is one that the pattern stands for.
+    /// Whether the pattern matches the canonical `name`.
     pub fn matches(&self, name: &str) -> bool {
         matches(&self.0, name)
     }
@@ -61,19 +61,19 @@ impl fmt::Debug for LabelPattern {
     }
 }
 
-/// The labels after the last one with a `*`, without the dot before them; empty where the last label has one.
+/// The labels after the last label with a `*`, without the dot before them; empty if the last label has a `*`.
 pub(super) fn literal_suffix(pattern: &str) -> &str {
     let after_star = pattern.rfind('*').map_or(0, |star| star + 1);
     let rest = pattern.get(after_star..).unwrap_or_default();
     rest.find('.').and_then(|dot| rest.get(dot + 1..)).unwrap_or_default()
 }
 
-/// How many characters are written out: the more, the more specific.
+/// The number of characters that are not `*`: the more, the more specific.
 pub(super) fn literal_characters(pattern: &str) -> usize {
     pattern.bytes().filter(|&byte| byte != b'*').count()
 }
 
-/// Whether `name` fits `pattern`, label by label.
+/// Whether `name` matches `pattern`, label by label.
 pub(super) fn matches(pattern: &str, name: &str) -> bool {
     let mut labels = name.split('.');
     pattern
@@ -82,15 +82,15 @@ pub(super) fn matches(pattern: &str, name: &str) -> bool {
         && labels.next().is_none()
 }
 
-/// Whether `pattern` would match if its `*` also stood for dots: the usual mistake, worth a word in a denial.
+/// Whether `pattern` would match if its `*` also stood for dots. This is the usual mistake, so a denial mentions it.
 pub(super) fn matches_across_labels(pattern: &str, name: &str) -> bool {
     fits(pattern.as_bytes(), name.as_bytes())
 }
 
-/// `*` is one or more bytes. Greedy with one point to go back to, so at most |pattern| · |text| steps.
+/// `*` is one or more bytes. Greedy matching with one backtracking point, so at most |pattern| · |text| steps.
 fn fits(pattern: &[u8], text: &[u8]) -> bool {
     let (mut at, mut taken) = (0, 0);
-    let mut back: Option<(usize, usize)> = None; // after the last `*`, and how far it has reached
+    let mut back: Option<(usize, usize)> = None; // the index after the last `*`, and how far that `*` reaches
     while taken < text.len() {
         match pattern.get(at) {
             Some(b'*') => {

@@ -1,9 +1,9 @@
 //! From a host to the patterns with a `*` inside that match it.
 //!
-//! The patterns stand in one bucket for each literal suffix (`amazonaws.com` of `ec2-*.amazonaws.com`), so that a host
-//! meets only those of its own domains; in a bucket a `globset` finds the candidates all at once. globset is made for
-//! paths, where `*` may stand for nothing and does not cross `/`: dots become slashes, `*` becomes `?*`, and a candidate
-//! counts only if `label_pattern` agrees.
+//! There is one bucket of patterns for each literal suffix (`amazonaws.com` of `ec2-*.amazonaws.com`), so that a host
+//! is compared only with patterns of its own domains. In a bucket a `globset` finds all candidates at once. globset is
+//! made for paths, where `*` may be empty and does not cross `/`. So dots become slashes, `*` becomes `?*`, and a
+//! candidate counts only if [`super::label_pattern`] agrees.
 
 use globset::{Candidate, GlobBuilder, GlobSet, GlobSetBuilder};
 
@@ -16,13 +16,13 @@ use crate::words::target::MAX_NAME;
 #[derive(Debug)]
 struct Bucket {
     suffix: Box<str>,
-    /// Over what stands before the suffix.
+    /// Matches what comes before the suffix.
     heads: GlobSet,
-    /// By number in `heads`: the pattern's place among all patterns of the policy, and its rule.
+    /// By number in `heads`: the pattern's place in the order of all patterns of the policy, and its rule.
     rules: Box<[Hit]>,
 }
 
-/// A pattern that matches: its place in the order in which patterns are asked, and its rule.
+/// A pattern that matches: its place in the order of precedence, and its rule.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct Hit {
     place: u16,
@@ -37,7 +37,7 @@ pub(super) struct Labels {
 }
 
 impl Labels {
-    /// `ids` in the order in which they are to be asked, at most [`super::MAX_PATTERNS`].
+    /// `ids` in the order of precedence, at most [`super::MAX_PATTERNS`].
     pub(super) fn build(ids: &[RuleId], store: &Store) -> Result<Self, globset::Error> {
         let mut labels = Labels { table: NameTable::with_room_for(ids.len()), buckets: Vec::new() };
         let mut building: Vec<(GlobSetBuilder, Vec<Hit>)> = Vec::new();
@@ -74,7 +74,7 @@ impl Labels {
         self.buckets.is_empty()
     }
 
-    /// Adds to `hits` what matches `name` among the patterns whose literal suffix begins at `start`.
+    /// Adds to `hits` the patterns that match `name`, of those whose literal suffix begins at `start`.
     pub(super) fn find(&self, name: &str, start: usize, hash: u64, store: &Store, hits: &mut Vec<Hit>) {
         let Some((bucket, head)) = self.bucket(name, start, hash) else { return };
         let mut slashed = [0; MAX_NAME];

@@ -1,14 +1,14 @@
-//! The rules: who may ask for what, and which rule says so. Pure: no sockets, no clock, no files.
+//! The rules: which client may reach which target, and which rule says so. Pure code: no sockets, no clock, no files.
 //!
 //! ```text
 //! text → RuleText (rule, pattern) → PolicyBuilder → Policy → Policies → decide → Permit → admit → Admitted
 //! ```
 //!
-//! What is allowed is listed; everything else is denied, and so is everything of a policy without rules. Which rule
-//! decides is told in [`decide`] and [`search`]; how a host is written in [`pattern`]. A policy holds a million rules in
-//! 32 bytes each and their texts ([`store`]), and finds the few that name a host by hash ([`names`]), by binary search
-//! ([`networks`]) or, for at most a thousand patterns, by `globset` ([`labels`]). Beside them stand the registries of
-//! special addresses ([`address`]), and warnings about rules that are legal and unwise ([`lint`]).
+//! Only listed targets are allowed; everything else is denied, and a policy without rules denies everything. [`decide`]
+//! and [`search`] say which rule decides, and [`pattern`] says how a host is written. A policy can hold a million rules
+//! in 32 bytes each, and their texts ([`store`]). It finds the few rules that match a host by hash ([`names`]), by
+//! binary search ([`networks`]) or, for at most a thousand patterns, with `globset` ([`labels`]). In addition there are
+//! the registries of special addresses ([`address`]), and warnings about rules that are valid but unwise ([`lint`]).
 
 pub mod address;
 mod advice;

@@ -1,12 +1,12 @@
-//! From a host to the rules for it and for what it is under: one hash table, asked once for each label.
+//! From a host to the rules for it and for its suffixes: one hash table, with one lookup for each label.
 //!
-//! The hash runs over a name from its end, so that one pass gives the hash of every suffix at a label boundary; what
-//! is not at a boundary is never asked for. The hash needs no secret: what is in the table comes from the operator, and
-//! a client's choice of host makes no lookup longer than the table's own longest run.
+//! The hash runs over a name from its end, so that one pass gives the hash of every suffix at a label boundary; other
+//! suffixes are never looked up. The hash needs no secret: the contents of the table come from the operator, and no
+//! choice of host by a client makes a lookup longer than the table's longest run.
 
 use super::store::NONE;
 
-/// Suffixes at label boundaries, shortest first: for `a.b.c` those at 4, 2 and 0, each with its hash.
+/// The suffixes at label boundaries, shortest first: for `a.b.c` those at 4, 2 and 0, each with its hash.
 pub(super) fn suffixes(name: &str) -> impl Iterator<Item = (usize, u64)> {
     let bytes = name.as_bytes();
     let mut hash = 0;
@@ -34,13 +34,13 @@ fn step(hash: u64, byte: u8) -> u64 {
     (hash.rotate_left(5) ^ u64::from(byte)).wrapping_mul(ODD)
 }
 
-/// Brings every bit of the state into those that choose the slot and the tag.
+/// Mixes every bit of the state into the bits that choose the slot and the tag.
 fn finish(hash: u64) -> u64 {
     let hash = (hash ^ (hash >> 32)).wrapping_mul(ODD);
     hash ^ (hash >> 29)
 }
 
-/// Eight bytes: a look at a slot tells nearly always whether the text is worth comparing.
+/// Eight bytes. The tag nearly always shows whether the text is worth comparing.
 #[derive(Clone, Copy, Debug)]
 struct Slot {
     tag: u32,
@@ -51,7 +51,7 @@ impl Slot {
     const FREE: Slot = Slot { tag: 0, value: NONE };
 }
 
-/// An open-addressing table from names to numbers, at most two thirds full; the names themselves are elsewhere.
+/// An open-addressing table from names to numbers, at most two thirds full; the names themselves are stored elsewhere.
 #[derive(Debug, Default)]
 pub(super) struct NameTable {
     slots: Box<[Slot]>,
@@ -67,8 +67,8 @@ impl NameTable {
         NameTable { slots: vec![Slot::FREE; size].into_boxed_slice() }
     }
 
-    /// The slot of the name with this hash: taken, or the free one where it would be. `None` for a table without
-    /// slots. A free slot is always met, since the table is never full.
+    /// The slot of the name with this hash, or the free slot where it would be. `None` for a table without slots. There
+    /// is always a free slot, because the table is never full.
     fn slot(&self, hash: u64, same: impl Fn(u32) -> bool) -> Option<usize> {
         let mask = self.slots.len().checked_sub(1)?;
         let (mut at, tag) = (hash as usize & mask, (hash >> 32) as u32);
@@ -81,13 +81,14 @@ impl NameTable {
         }
     }
 
-    /// The number of the name with this hash, as `same` recognises it.
+    /// The number of the name with this hash; `same` compares the name.
     pub(super) fn find(&self, hash: u64, same: impl Fn(u32) -> bool) -> Option<u32> {
         let value = self.slots[self.slot(hash, same)?].value;
         (value != NONE).then_some(value)
     }
 
-    /// Gives the name this number, and its earlier one back. The caller adds no more names than it asked room for.
+    /// Stores this number for the name, and returns the earlier one. The caller must not add more names than it
+    /// reserved room for.
     pub(super) fn insert(&mut self, hash: u64, value: u32, same: impl Fn(u32) -> bool) -> Option<u32> {
         let at = self.slot(hash, same)?;
         let earlier = std::mem::replace(&mut self.slots[at], Slot { tag: (hash >> 32) as u32, value });

@@ -1,8 +1,8 @@
-//! From an address to the rules for it and for the networks it is in.
+//! From an address to the rules for it and for the networks that contain it.
 //!
-//! A sorted list with a link from each network to the smallest one around it: the last network that begins at or before
-//! the address lies inside every network that holds it, so one binary search and a walk outwards finds them all,
-//! smallest first. 12 bytes an IPv4 network, 24 an IPv6 one.
+//! A sorted list, with a link from each network to the smallest network around it. The last network that begins at or
+//! before the address is inside every network that contains the address. So one binary search and a walk outwards find
+//! all of them, smallest first. An IPv4 network takes 12 bytes, an IPv6 network 24.
 
 use std::net::IpAddr;
 
@@ -12,7 +12,7 @@ use super::store::{NONE, RuleId, Store};
 
 /// The bits of an address, most significant first.
 trait Bits: Copy + Ord {
-    /// With everything behind the first `prefix` bits cleared.
+    /// The address with all bits after the first `prefix` bits cleared.
     fn masked(self, prefix: u8) -> Self;
 }
 
@@ -25,7 +25,7 @@ impl Bits for u32 {
     }
 }
 
-/// An IPv6 address as two halves: a `u128` would align each entry to 16 bytes and make it 32 long.
+/// An IPv6 address as two halves: a `u128` would align each entry to 16 bytes and make it 32 bytes long.
 impl Bits for [u64; 2] {
     fn masked(self, prefix: u8) -> Self {
         let mask = |bits: u8| if bits == 0 { 0 } else { u64::MAX << (64 - u32::from(bits.min(64))) };
@@ -44,13 +44,13 @@ fn halves(address: std::net::Ipv6Addr) -> [u64; 2] {
 struct Entry<A> {
     start: A,
     head: RuleId,
-    /// The prefix length in the low 8 bits, above it the number of the network around it, or [`OUTERMOST`].
+    /// The prefix length in the low 8 bits; above it the number of the network around this one, or [`OUTERMOST`].
     link: u32,
 }
 
 const _: () = assert!(size_of::<Entry<u32>>() == 12 && size_of::<Entry<[u64; 2]>>() == 24);
 
-/// In 24 bits; the builder's cap of a million rules keeps every number below.
+/// Fits in 24 bits; the builder's limit of a million rules keeps every number below it.
 const OUTERMOST: u32 = 0xFF_FFFF;
 
 impl<A: Bits> Entry<A> {
@@ -75,7 +75,7 @@ struct Table<A> {
     samples: Box<[A]>,
 }
 
-/// A million IPv4 networks have 125 KB of samples, and between two of them six cache lines.
+/// A million IPv4 networks have 125 KB of samples, with six cache lines between two samples.
 const STRIDE: usize = 32;
 
 impl<A> Default for Table<A> {
@@ -89,8 +89,8 @@ impl<A: Bits> Table<A> {
         self.entries.push(Entry { start, head: rule, link: OUTERMOST << 8 | u32::from(prefix) });
     }
 
-    /// Sorts, chains the rules of equal networks, links each network to the one around it. In place: for a million IPv6
-    /// networks a copy would be 24 MB.
+    /// Sorts, chains the rules of equal networks, and links each network to the one around it. All in place: for a
+    /// million IPv6 networks a copy would take 24 MB.
     fn build(&mut self, store: &mut Store) {
         let entries = &mut self.entries;
         entries.sort_unstable_by_key(|entry| (entry.start, entry.prefix(), entry.head));
@@ -131,7 +131,7 @@ impl<A: Bits> Table<A> {
         (block + entries.partition_point(|entry| entry.start <= address)).checked_sub(1)
     }
 
-    /// The first rules of every network that holds `address`, the smallest network first.
+    /// The first rule of every network that contains `address`, the smallest network first.
     fn holding(&self, address: A) -> impl Iterator<Item = RuleId> {
         let last = self.last_from(address);
         std::iter::successors(last, |&at| self.entries[at].around())
@@ -140,9 +140,9 @@ impl<A: Bits> Table<A> {
             .map(|entry| entry.head)
     }
 
-    /// The first rules of every network that holds all of the network at `start`, the smallest first.
+    /// The first rule of every network that contains all of the network at `start`, the smallest first.
     fn around(&self, start: A, prefix: u8) -> impl Iterator<Item = RuleId> {
-        // Of networks that begin alike the larger stand first.
+        // Of networks with the same start, the larger come first.
         let last = self
             .entries
             .partition_point(|entry| (entry.start, entry.prefix()) <= (start, prefix))
@@ -170,13 +170,13 @@ impl Networks {
         }
     }
 
-    /// After the last `push`, before the first question.
+    /// Call this after the last `push` and before the first lookup.
     pub(super) fn build(&mut self, store: &mut Store) {
         self.v4.build(store);
         self.v6.build(store);
     }
 
-    /// The chains of rules for `address`, the smallest network first. IPv4-mapped addresses are the caller's to unmap.
+    /// The chains of rules for `address`, the smallest network first. The caller must unmap IPv4-mapped addresses.
     pub(super) fn holding(&self, address: IpAddr) -> impl Iterator<Item = RuleId> {
         let (v4, v6) = match address {
             IpAddr::V4(v4) => (Some(self.v4.holding(v4.to_bits())), None),
@@ -185,7 +185,7 @@ impl Networks {
         v4.into_iter().flatten().chain(v6.into_iter().flatten())
     }
 
-    /// The chains of rules for every network that holds all of `network`, itself included, the smallest first.
+    /// The chains of rules for every network that contains all of `network`, itself included, the smallest first.
     pub(super) fn around(&self, network: IpNet) -> impl Iterator<Item = RuleId> {
         let prefix = network.prefix_len();
         let (v4, v6) = match network {

@@ -1,8 +1,8 @@
-//! The options of a rule: one table of them, from which whatever shows, compares or warns of options is made.
+//! The options of a rule, in one table. All code that shows, compares or warns of options is made from it.
 //!
-//! An option is a row here, a row of its key in `config/options`, and a word in `decide` on whether a permit takes it
-//! along; the compiler asks for each. What shows options (`explain`, the admin API, `diff`, `lint`) knows their kinds
-//! ([`OptionValue`]) and names none. Not here: the code that obeys an option.
+//! A new option needs a row here, a row for its key in `config/options`, and a line in [`super::decide`] that says
+//! whether a permit contains it; the compiler demands each. Code that shows options (`explain`, the admin API, `diff`,
+//! `lint`) knows only their kinds ([`OptionValue`]) and names no option. Not here: the code that enforces an option.
 
 use std::fmt;
 
@@ -13,14 +13,14 @@ use serde_json::Value;
 use self::OptionValue::{AtMost, Budget, Demand, Note, Opens, Until};
 use crate::words::units::{Size, UploadBudget};
 
-/// What an option says, by what it does: of each kind it is known which change of it lets more out.
+/// The value of an option, by kind. For each kind it is known which change allows more traffic.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum OptionValue<'a> {
     /// A text for people.
     Note(Option<&'a str>),
-    /// The rule allows until then.
+    /// The rule matches until then.
     Until(Option<Timestamp>),
-    /// No more than so many bytes.
+    /// At most this number of bytes.
     AtMost(Option<u64>),
     /// The same in a window of time.
     Budget(Option<UploadBudget>),
@@ -30,14 +30,14 @@ pub enum OptionValue<'a> {
     Opens(&'a [IpNet]),
 }
 
-/// Which way a change of an option goes.
+/// The direction in which a change of an option goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Shift {
-    /// More is let out.
+    /// It allows more.
     Wider,
-    /// Less is let out.
+    /// It allows less.
     Narrower,
-    /// More or less: it cannot be said.
+    /// It is unclear whether it allows more or less.
     Unclear,
     /// Neither: a text for people.
     Noted,
@@ -46,14 +46,14 @@ pub enum Shift {
 /// The table: a field of [`RuleOptions`] and its entry are one row.
 macro_rules! options {
     ($($(#[$doc:meta])* $key:ident: $type:ty = $entry:expr;)*) => {
-        /// What stands beside an `allow` rule, or beside an allow file for all its lines.
+        /// The options of an `allow` rule, or of an allow file for all its lines.
         #[derive(Clone, PartialEq, Eq, Default, Debug)]
         pub struct RuleOptions {
             $($(#[$doc])* pub $key: $type,)*
         }
 
         impl RuleOptions {
-            /// Every option with its key, given or not, in the order in which they are shown.
+            /// Every option with its key, set or not, in the order in which they are shown.
             pub fn entries(&self) -> impl Iterator<Item = (&'static str, OptionValue<'_>)> {
                 fn entry<'a, T>(of: &'a T, entry: impl FnOnce(&'a T) -> OptionValue<'a>) -> OptionValue<'a> {
                     entry(of)
@@ -73,24 +73,24 @@ options! {
     ticket: Option<Box<str>> = |text| Note(text.as_deref());
     /// Free text.
     description: Option<Box<str>> = |text| Note(text.as_deref());
-    /// From this moment on the rule no longer allows.
+    /// From this moment on, the rule no longer matches.
     expires: Option<Timestamp> = |moment| Until(*moment);
-    /// Bytes from client to target in one tunnel or request.
+    /// Maximum of bytes from client to target in one tunnel or request.
     upload_limit: Option<u64> = |bytes| AtMost(*bytes);
-    /// The same by client and rule over a sliding window.
+    /// The same for each client and rule over a sliding window.
     upload_budget: Option<UploadBudget> = |budget| Budget(*budget);
     /// Whether the target must show a certificate that is valid for the host.
     verify_certificate: bool = |demanded| Demand(*demanded);
-    /// Addresses that are not public and may be reached by this rule all the same.
+    /// Non-public addresses that this rule may reach.
     private: Vec<IpNet> = |networks| Opens(networks);
 }
 
 impl RuleOptions {
-    /// Those that are given, as they stand in a YAML flow mapping: `upload_limit: 1GiB, private: ["10.1.2.3/32"]`.
+    /// The options that are set, as in a YAML flow mapping: `upload_limit: 1GiB, private: ["10.1.2.3/32"]`.
     pub fn to_yaml(&self) -> String {
         let given = self.entries().filter(|(_, value)| value.is_given());
         let written = given.map(|(key, value)| match value {
-            // JSON's texts and lists of texts are YAML's.
+            // JSON's strings and lists of strings are valid YAML.
             Note(text) => format!("{key}: {}", Value::from(text)),
             Opens(networks) => {
                 let networks: Vec<String> = networks.iter().map(|network| format!("\"{network}\"")).collect();
@@ -103,7 +103,7 @@ impl RuleOptions {
 }
 
 impl OptionValue<'_> {
-    /// Whether it says more than an option that is left out.
+    /// Whether the option is set: its value differs from that of a missing option.
     pub fn is_given(&self) -> bool {
         match self {
             Note(text) => text.is_some(),
@@ -115,7 +115,7 @@ impl OptionValue<'_> {
         }
     }
 
-    /// Whether it holds something back while the rule allows: without it more would be let out.
+    /// Whether it restricts a rule that allows: without it the rule would allow more.
     pub fn restricts(&self) -> bool {
         match self {
             AtMost(_) | Budget(_) | Demand(_) => self.is_given(),
@@ -123,26 +123,26 @@ impl OptionValue<'_> {
         }
     }
 
-    /// What is otherwise in `new`, each with its way: `500MiB → 1GiB`, `+10.0.0.0/8`.
+    /// The differences in `new`, each with its direction: `500MiB → 1GiB`, `+10.0.0.0/8`.
     pub fn changes(&self, new: &OptionValue<'_>) -> Vec<(Shift, String)> {
         let shift = match (*self, *new) {
             (old, new) if old == new => return Vec::new(),
             (Note(_), Note(_)) => Shift::Noted,
             (Until(old), Until(new)) => bound(old, new),
             (AtMost(old), AtMost(new)) => bound(old, new),
-            // More bytes in a longer window may be less or more.
+            // More bytes in a longer window can be more or less.
             (Budget(Some(old)), Budget(Some(new))) if old.window != new.window => Shift::Unclear,
             (Budget(old), Budget(new)) => bound(old.map(|old| old.bytes), new.map(|new| new.bytes)),
             (Demand(old), Demand(_)) if old => Shift::Wider,
             (Demand(_), Demand(_)) => Shift::Narrower,
             (Opens(old), Opens(new)) => return networks(old, new),
-            // The same key is of the same kind.
+            // The same key has the same kind, so this does not happen.
             (Note(_) | Until(_) | AtMost(_) | Budget(_) | Demand(_) | Opens(_), _) => Shift::Unclear,
         };
         vec![(shift, format!("{self} → {new}"))]
     }
 
-    /// For the admin API and `explain`; `null` where it is left out, except for lists and switches.
+    /// For the admin API and `explain`; `null` if it is not set, except for lists and booleans.
     pub fn to_json(&self) -> Value {
         match self {
             Note(text) => Value::from(*text),
@@ -155,7 +155,7 @@ impl OptionValue<'_> {
     }
 }
 
-/// Of two bounds the larger is the wider, and none is the widest.
+/// The larger of two limits is the wider one, and no limit is the widest.
 fn bound<T: PartialOrd>(old: Option<T>, new: Option<T>) -> Shift {
     match (old, new) {
         (None, _) => Shift::Narrower,
@@ -175,7 +175,7 @@ fn networks(old: &[IpNet], new: &[IpNet]) -> Vec<(Shift, String)> {
     changes
 }
 
-/// As the configuration writes it; `none` where it is left out.
+/// As the configuration writes it; `none` if it is not set.
 impl fmt::Display for OptionValue<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -200,7 +200,7 @@ mod tests {
     use super::*;
     use crate::config;
 
-    /// What stands beside a rule, as `config` reads it.
+    /// The options of a rule, as `config` reads them.
     fn read(options: &str) -> RuleOptions {
         let text = format!("policies: [{{name: p, allow: [{{to: a.example, {options}}}]}}]");
         let loaded = config::load_str("c", &text, |_| Ok(Vec::new())).expect(options);

@@ -1,8 +1,8 @@
 //! The host of a rule: a name, everything under a name, a `*` inside a name, an address or a network.
 //!
-//! A pattern is parsed here, strictly, before any index sees it, and what could only be a mistake is refused with what
-//! to write instead, under `allow` and `deny` alike. Not here: schemes and ports ([`rule`](super::rule)), and which of many patterns
-//! decides ([`search`](super::search)).
+//! A pattern is parsed here, strictly, before any index uses it. What could only be a mistake is refused with what to
+//! write instead, both under `allow` and under `deny`. Not here: schemes and ports ([`rule`](super::rule)), and which
+//! of many patterns decides ([`search`](super::search)).
 
 use std::borrow::Cow;
 use std::fmt;
@@ -17,28 +17,29 @@ use super::label_pattern::literal_suffix;
 use super::public_suffix::spans_public_suffix;
 use crate::words::target::{Host, MAX_NAME, Name, TargetError};
 
-/// Which hosts a rule names.
+/// Which hosts a rule matches.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum HostPattern {
     /// `example.com`: that name.
     Exact(Name),
-    /// `*.example.com`: one or more labels under it, not the name itself.
+    /// `*.example.com`: names with one or more labels before it, not the name itself.
     Under(Name),
-    /// `.example.com`: the name and all under it (Squid's `dstdomain`).
+    /// `.example.com`: the name and all names under it (Squid's `dstdomain`).
     UnderOrSelf(Name),
     /// `git.*.example.com`, `ec2-*.example.com`: each `*` is one or more characters of exactly one label.
     Labels(LabelPattern),
-    /// `203.0.113.9`, `[2001:db8::1]`: that address, written as the target. A network of one address becomes this.
+    /// `203.0.113.9`, `[2001:db8::1]`: that address, if the target is written as an address. A network of one address
+    /// becomes this.
     Address(IpAddr),
-    /// `203.0.113.0/24`, `[2001:db8::]/32`: an address within, written as the target.
+    /// `203.0.113.0/24`, `[2001:db8::]/32`: an address in that network, if the target is written as an address.
     Network(IpNet),
 }
 
-/// Why a text is no host pattern.
+/// Why a text is not a host pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{kind}")]
 pub struct PatternError {
-    /// Where in the text, in bytes from its start.
+    /// The position in the text, in bytes from its start.
     pub offset: usize,
     /// What is wrong there, and what to write instead.
     pub kind: PatternErrorKind,
@@ -48,7 +49,7 @@ pub struct PatternError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PatternErrorKind {
-    /// Nothing there.
+    /// The text is empty.
     #[error("the host is missing: write a name, `*.name`, an address or a network")]
     Empty,
     /// `*` alone, or `.` alone.
@@ -75,7 +76,7 @@ pub enum PatternErrorKind {
     /// `10.0.*.*`.
     #[error("an address cannot contain a `*`: write a network, as in `10.0.0.0/16`")]
     StarInAddress,
-    /// A character that no name has.
+    /// A character that is not allowed in a name.
     #[error("{0:?} is not accepted in a host: {1}")]
     Character(char, &'static str),
     /// Not a valid internationalised label (UTS #46).
@@ -87,13 +88,13 @@ pub enum PatternErrorKind {
     /// An IPv6 address without its brackets.
     #[error("an IPv6 address needs brackets: write `[{0}]`")]
     NoBrackets(Ipv6Addr),
-    /// A prefix length that is none.
+    /// An invalid prefix length.
     #[error("the prefix length must be a number from 0 to {0}")]
     PrefixLength(u8),
-    /// Bits set behind the prefix.
+    /// Bits set after the prefix.
     #[error("bits are set after the prefix: write `{0}` for the network, or only the address")]
     HostBits(String),
-    /// What is wrong with a target's host is wrong here too.
+    /// An error that a target's host can have too.
     #[error(transparent)]
     Name(#[from] TargetError),
 }
@@ -112,7 +113,7 @@ fn fail<T>(offset: usize, kind: impl Into<Kind>) -> Result<T, PatternError> {
 }
 
 impl HostPattern {
-    /// Parses the host of a rule. Canonical afterwards: lower case, one trailing dot taken off, A-labels, IPv4-mapped
+    /// Parses the host of a rule. The result is canonical: lower case, one trailing dot removed, A-labels, IPv4-mapped
     /// IPv6 addresses as IPv4, a network of a single address as that address.
     ///
     /// # Errors
@@ -122,7 +123,7 @@ impl HostPattern {
             return fail(0, Kind::Empty);
         }
         if is_plain(text) && !text.ends_with(|last: char| last.is_ascii_digit()) {
-            return name(text); // no address ends so: most lines of a long list are done here
+            return name(text); // an address ends in a digit; most lines of a long list return here
         }
         if let Some(rest) = text.strip_prefix('[') {
             return bracketed(rest);
@@ -140,7 +141,7 @@ impl HostPattern {
         name(text)
     }
 
-    /// Whether the pattern names `host`. Addresses are compared as what they reach: `[::ffff:203.0.113.9]` is
+    /// Whether the pattern matches `host`. Addresses are compared by what they reach: `[::ffff:203.0.113.9]` is
     /// `203.0.113.9`.
     pub fn matches(&self, host: &Host) -> bool {
         match (self, host) {
@@ -164,7 +165,7 @@ fn is_under(host: &str, name: &str) -> bool {
 }
 
 impl HostPattern {
-    /// Appends the canonical text: as `Display` does, without its cost for names, of which there may be a million.
+    /// Appends the canonical text, as `Display` does, but faster for names, of which there may be a million.
     pub(super) fn append_to(&self, text: &mut String) {
         let (mark, name) = match self {
             HostPattern::Exact(name) => ("", name.as_str()),
@@ -226,7 +227,8 @@ fn bracketed(rest: &str) -> Result<HostPattern, PatternError> {
     }
 }
 
-/// A network needs no brackets, since its `/` ends the address; an address does, or its last group is a port.
+/// A network needs no brackets, because the `/` ends its address. An address needs them, because its last group could
+/// be a port.
 fn bare_ipv6(text: &str) -> Result<HostPattern, PatternError> {
     if let Some((address, length)) = text.split_once('/')
         && let Ok(address) = Ipv6Addr::from_str(address)
@@ -264,7 +266,7 @@ fn network(address: IpAddr, length: &str, offset: usize) -> Result<HostPattern, 
     Ok(HostPattern::Network(network))
 }
 
-/// `::ffff:203.0.113.0/120` is `203.0.113.0/24`: the addresses it holds are unmapped before they are compared.
+/// `::ffff:203.0.113.0/120` is `203.0.113.0/24`: the addresses in it are unmapped before they are compared.
 fn canonical_network(network: IpNet) -> IpNet {
     let IpNet::V6(v6) = network else { return network };
     let mapped = v6.addr().to_ipv4_mapped().zip(v6.prefix_len().checked_sub(96));
@@ -307,7 +309,7 @@ fn name(text: &str) -> Result<HostPattern, PatternError> {
         return Ok(HostPattern::UnderOrSelf(base));
     }
     if ascii.contains('*') {
-        // The places in the A-labels are not those in the text.
+        // Offsets in the A-labels are not offsets in the text.
         let place = |offset| if text.is_ascii() { offset } else { 0 };
         return labels(&ascii)
             .map(HostPattern::Labels)
@@ -316,7 +318,7 @@ fn name(text: &str) -> Result<HostPattern, PatternError> {
     checked_name(&ascii, 0, text).map(HostPattern::Exact)
 }
 
-/// The name of `*.name` and `.name`: it must leave room for a label before it, and be no public suffix.
+/// The name of `*.name` and `.name`. It must leave room for a label before it, and must not be a public suffix.
 fn under(base: &str, skip: usize, text: &str) -> Result<Name, PatternError> {
     if base.len() + 2 > MAX_NAME {
         return fail(0, TargetError::NameTooLong);
@@ -338,7 +340,7 @@ fn labels(ascii: &str) -> Result<LabelPattern, PatternError> {
     if suffix.is_empty() {
         return fail(ascii.rfind('.').map_or(0, |dot| dot + 1), Kind::LastLabel);
     }
-    // The suffix must be a name, so that a numeric last label is refused here too.
+    // The suffix must be a valid name, so that a numeric last label is refused here too.
     checked_name(suffix, ascii.len() - suffix.len(), ascii)?;
     if spans_public_suffix(suffix) {
         let before = pattern.as_str().strip_suffix(suffix).and_then(|head| head.strip_suffix('.'));
@@ -351,10 +353,10 @@ fn labels(ascii: &str) -> Result<LabelPattern, PatternError> {
     Ok(pattern)
 }
 
-/// `Name::parse` with the place of the label that is wrong. `offset` is that of `ascii` in `text`, and is kept only
-/// where both are the same bytes.
+/// `Name::parse` with the offset of the label that is wrong. `offset` is where `ascii` begins in `text`; it is used
+/// only if both have the same bytes.
 fn checked_name(ascii: &str, offset: usize, text: &str) -> Result<Name, PatternError> {
-    // The trailing dot is gone already: another is an empty label, not one more to take off.
+    // One trailing dot is already removed. A second one is an empty label and must not be removed.
     if ascii.ends_with('.') || ascii.is_empty() {
         return fail(offset + ascii.len().saturating_sub(1), TargetError::EmptyLabel);
     }
@@ -377,13 +379,13 @@ fn checked_name(ascii: &str, offset: usize, text: &str) -> Result<Name, PatternE
     })
 }
 
-/// `10.0.*.*`: whoever writes numbers and stars alone means addresses.
+/// `10.0.*.*`: a text of only numbers and stars is meant as addresses.
 fn looks_like_address(ascii: &str) -> bool {
     ascii.bytes().any(|byte| byte.is_ascii_digit())
         && ascii.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'*'))
 }
 
-/// Whether a text has only what names and patterns of names are made of.
+/// Whether a text has only characters that names and patterns of names can have.
 pub(super) fn is_plain(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_alphanumeric() || is_mark(byte))
 }
@@ -410,8 +412,8 @@ fn instead_of(character: char) -> &'static str {
     }
 }
 
-/// Each label outside ASCII as its A-label (UTS #46); the others as they are. Label by label, so that no mapping can
-/// bring in a dot or a `*`: U+3002 and U+FF0A are refused.
+/// Converts each label outside ASCII to its A-label (UTS #46), and leaves the others unchanged. It works label by
+/// label, so that no mapping can add a dot or a `*`: U+3002 and U+FF0A are refused.
 fn to_ascii(text: &str) -> Result<Cow<'_, str>, PatternError> {
     if text.is_ascii() {
         return Ok(Cow::Borrowed(text));
@@ -428,7 +430,7 @@ fn to_ascii(text: &str) -> Result<Cow<'_, str>, PatternError> {
             return fail(offset, Kind::IdnStar);
         } else {
             match idna::domain_to_ascii(label) {
-                // U+02DC, say, maps to a space and a tilde: nothing may be left that no name has.
+                // For example, U+02DC maps to a space and a tilde, which are not allowed in a name.
                 Ok(converted) if converted.starts_with("xn--") && is_letters_digits_hyphens(&converted) => {
                     ascii.push_str(&converted);
                 }
@@ -444,7 +446,7 @@ fn is_letters_digits_hyphens(label: &str) -> bool {
     label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
-/// The address of a pattern for addresses, with its prefix length.
+/// The network of a pattern for addresses; an address is a network of one.
 pub(super) fn network_of(pattern: &HostPattern) -> Option<IpNet> {
     match pattern {
         HostPattern::Address(IpAddr::V4(address)) => Some(IpNet::V4(Ipv4Net::from(*address))),

@@ -1,5 +1,5 @@
-//! All policies of one configuration, and the questions that they answer together: which policy is for a client, what it
-//! decides, and whether an address may be dialled.
+//! All policies of one configuration, and what they answer together: which policy applies to a client, what it decides,
+//! and whether an address may be dialled.
 
 use std::net::IpAddr;
 
@@ -21,15 +21,17 @@ pub struct Policies {
 }
 
 impl Policies {
-    /// The first policy that is for a client decides. Their names are the caller's to keep apart.
+    /// The first policy that matches a client decides. The caller must make sure that their names are unique.
     pub fn new(policies: Vec<Policy>) -> Self {
         Policies { policies }
     }
 
-    /// The one decision, for serving, `explain`, `test`, `diff` and deciding again on open tunnels. Does nothing but decide.
+    /// The only decision, used for serving, `explain`, `test`, `diff` and for deciding again on open tunnels. It has no
+    /// side effects.
     ///
     /// # Errors
-    /// [`Denial`]. In report mode what report mode relaxes is a permit with the decision `WouldDeny` and its reason.
+    /// [`Denial`]. A denial that report mode relaxes is a permit in report mode, with the decision `WouldDeny` and its
+    /// reason.
     pub fn decide(&self, target: &Target, client: &Client, now: Timestamp) -> Result<Permit, Denial> {
         match self.policies.iter().find(|policy| policy.clients.fits(client)) {
             Some(policy) => policy.decide(target, now),
@@ -43,11 +45,11 @@ impl Policies {
         }
     }
 
-    /// Whether one address, looked up or written as the target, may be dialled: by the registries, by what the permit
-    /// opens, and by the `deny` rules for addresses of its policy. In every mode.
+    /// Whether one address, which was looked up or is the target itself, may be dialled. The registries, the networks
+    /// that the permit opens, and the policy's `deny` rules for addresses decide this, in every mode.
     ///
     /// # Errors
-    /// [`AddressDenial`]; also if the permit's policy is gone since.
+    /// [`AddressDenial`]; also if the permit's policy no longer exists.
     pub fn admit(&self, permit: &Permit, address: IpAddr) -> Result<Admitted, AddressDenial> {
         if let Some(why) = address::prohibited(address, &permit.private) {
             return Err(AddressDenial { address, why });
@@ -55,7 +57,8 @@ impl Policies {
         let mut known = false;
         for policy in self.policies.iter().filter(|policy| policy.name == permit.policy) {
             known = true;
-            // `decide` has looked at a literal address already; in report mode it was let through although denied.
+            // `decide` has already judged a literal address; in report mode it may have passed although a rule denies
+            // it.
             let decided = permit.literal == Some(address);
             if !decided && policy.denied_address(address, permit.scheme.method(), permit.port).is_some() {
                 return Err(AddressDenial { address, why: "denied by rule" });
@@ -77,13 +80,13 @@ impl Policies {
         self.policies.iter().flat_map(Policy::rules)
     }
 
-    /// Whether any rule wants the target's certificate verified.
+    /// Whether any rule requires a verified certificate of the target.
     pub fn verify_certificates(&self) -> bool {
         let mut options = self.policies.iter().flat_map(|policy| &policy.options);
         options.any(|options| options.given.verify_certificate)
     }
 
-    /// The first moment after `now` at which a rule expires: open tunnels are to be judged again then.
+    /// The first moment after `now` at which a rule expires. Open tunnels must be judged again then.
     pub fn next_expiry(&self, now: Timestamp) -> Option<Timestamp> {
         let options = self.policies.iter().flat_map(|policy| &policy.options);
         options.filter_map(|options| options.given.expires).filter(|moment| *moment > now).min()

@@ -1,4 +1,5 @@
-//! One policy: for whom it is, what becomes of what it denies, and its rules with the indexes that find them.
+//! One policy: which clients it is for, what happens to requests that it denies, and its rules with the indexes that
+//! find them.
 //!
 //! Not here: how it is built ([`builder`](super::builder)), how it is searched ([`search`](super::search)), and what it
 //! decides ([`decide`](super::decide)).
@@ -15,13 +16,13 @@ use super::networks::Networks;
 use super::options::RuleOptions;
 use super::store::{Rule, RuleId, Store};
 
-/// What becomes of a request that the rules deny.
+/// What happens to a request that the rules deny.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
 pub enum Mode {
     /// It is denied.
     #[default]
     Enforce,
-    /// It is let through, logged and counted, where only the rules or the ClientHello are against it.
+    /// It is allowed, logged and counted, if only the rules or the ClientHello are against it.
     Report,
 }
 
@@ -42,7 +43,7 @@ pub(super) struct File {
     pub(super) label: Arc<str>,
 }
 
-/// Options as given, with what a permit takes from them.
+/// Options as set, with what a permit takes from them.
 #[derive(Debug)]
 pub(super) struct Options {
     pub(super) given: RuleOptions,
@@ -51,7 +52,7 @@ pub(super) struct Options {
     pub(super) private: Box<[IpNet]>,
 }
 
-/// One policy: for whom it is, and its rules.
+/// One policy: which clients it is for, and its rules.
 #[derive(Debug)]
 pub struct Policy {
     pub(super) name: Arc<str>,
@@ -65,7 +66,7 @@ pub struct Policy {
     pub(super) labels: Labels,
     pub(super) networks: Networks,
     pub(super) allows: usize,
-    /// `deny` rules for addresses and networks, which looked-up addresses meet too.
+    /// The number of `deny` rules for addresses and networks; addresses from lookups are compared with them too.
     pub(super) denied_networks: usize,
 }
 
@@ -80,17 +81,17 @@ impl Policy {
         self.mode
     }
 
-    /// Whom it is for.
+    /// Which clients it is for.
     pub fn clients(&self) -> &ClientMatch {
         &self.clients
     }
 
-    /// Networks that are not public and that every rule may reach.
+    /// Non-public networks that every rule may reach.
     pub fn private(&self) -> &[IpNet] {
         &self.private
     }
 
-    /// The allow files that it takes rules from, as they were named.
+    /// The allow files that it takes rules from, by the names that the configuration gives.
     pub fn allow_files(&self) -> impl Iterator<Item = &str> {
         // The first is the configuration itself.
         self.files.iter().skip(1).map(|file| &*file.path)

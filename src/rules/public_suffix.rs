@@ -1,15 +1,16 @@
-//! Which patterns are too wide: those that span a whole public suffix, under which anyone can register a name.
+//! Which patterns are too wide: those that cover a whole public suffix, under which anyone can register a name.
 //!
-//! By the ICANN section of the Public Suffix List (<https://publicsuffix.org/list/>), compiled into the program. A
-//! top-level name that the list does not know (`test`, `internal`, a company's own) is not one. Not here: warnings for
-//! the list's private section, where strangers get names under one company's domain.
+//! The source is the ICANN section of the Public Suffix List (<https://publicsuffix.org/list/>), which is compiled into
+//! the program. A top-level name that the list does not have (`test`, `internal`, a company's own) is not a public
+//! suffix. Not here: warnings for the list's private section, where anyone can get a name under a company's domain
+//! ([`super::lint`]).
 
 use psl::Psl as _;
 
-/// Whether "everything under `base`" spans an ICANN public suffix: `base` is one (`com`, `co.uk`), or only wildcard
-/// entries of the list stand under it (`*.ck`, so `ck`). `base` is canonical: lower case, A-labels.
+/// Whether "everything under `base`" covers an ICANN public suffix: `base` is one (`com`, `co.uk`), or the list has
+/// only wildcard entries under it (`*.ck`, so `ck`). `base` is canonical: lower case, A-labels.
 pub(super) fn spans_public_suffix(base: &str) -> bool {
-    // The list answers for names; no name has the label "-", so this one meets no entry but those for all of `base`.
+    // The list looks up names. No name has the label "-", so this one matches only entries for all of `base`.
     let labels = base.rsplit('.').map(str::as_bytes).chain(std::iter::once(&b"-"[..]));
     let found = psl::List.find(labels);
     found.typ == Some(psl::Type::Icann) && found.len >= base.len()

@@ -1,8 +1,9 @@
-//! What would let a denied request pass: the narrowest rule line, and where it belongs.
+//! What would allow a denied request: the narrowest rule, and where to write it.
 //!
-//! The line is for exactly what was asked for, host and port, and it is made only where a line is the answer: what a
-//! `deny` rule forbids, or a rule whose time is over, is for its owner to decide. Judged by the policy in force and
-//! not by the one that denied, so that what was mended meanwhile says so. Not here: the shortest list for a whole log.
+//! The rule is for exactly the requested host and port, and is proposed only if a rule is the answer: for a `deny` rule
+//! or an expired rule, its owner has to decide. The policy in force decides, not the one that denied, so that the
+//! answer says if the list was fixed in the meantime. Not here: the shortest list for a whole log
+//! ([`crate::commands::suggest`]).
 
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -17,22 +18,22 @@ use super::{ClientMatch, Mode, Policies, Policy};
 use crate::words::outcome::{Class, Decision, Reason};
 use crate::words::target::{Host, Method, Port, Target};
 
-/// Ports where the server or the client begins in clear, TLS or not: FTP, SSH, telnet, SMTP, POP3, IMAP, LDAP,
-/// submission, MySQL, PostgreSQL, Redis, git. Elsewhere a rule that looks inside is tried first, since it is the narrower one.
+/// Ports where the conversation begins in cleartext, even if TLS follows: FTP, SSH, telnet, SMTP, POP3, IMAP, LDAP,
+/// submission, MySQL, PostgreSQL, Redis, git. On other ports an `https` rule is proposed first, because it is narrower.
 const CLEAR_AT_FIRST: &[u16] = &[21, 22, 23, 25, 110, 143, 389, 587, 3306, 5432, 6379, 9418];
 
 /// What to do about one denial.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Remedy {
-    /// The policy in force lets it pass now.
+    /// The policy in force allows it now.
     pub allowed_now: bool,
-    /// What to write under `allow`; none where no rule is the answer.
+    /// What to write under `allow`; none if no rule is the answer.
     pub rule: Option<String>,
-    /// The options that the rule needs beside it, as YAML in a flow mapping: `private: ["10.1.2.3/32"]`.
+    /// The options that the rule needs, as in a YAML flow mapping: `private: ["10.1.2.3/32"]`.
     pub options: Option<String>,
-    /// One line a person can act on; none where the reason says it all.
+    /// One line that a person can act on; none if the reason says enough.
     pub advice: Option<String>,
-    /// What to think of before the rule is pasted: what `check` would warn of, and what the rule cannot see.
+    /// What to consider before the rule is added: what `check` would warn of, and what the rule cannot check.
     pub warnings: Vec<String>,
 }
 
@@ -41,7 +42,7 @@ impl Remedy {
         Remedy { advice: Some(advice), ..Remedy::default() }
     }
 
-    /// The line to paste into a list in YAML.
+    /// The line to paste into a YAML list.
     pub fn line(&self) -> Option<String> {
         let rule = self.rule.as_ref()?;
         Some(match &self.options {
@@ -52,7 +53,7 @@ impl Remedy {
 }
 
 impl Policies {
-    /// What would let `target` pass that was denied for `reason` under `policy`.
+    /// What would allow `target`, which was denied for `reason` under `policy`.
     pub fn remedy(&self, policy: Option<&str>, reason: Reason, target: &Target, now: Timestamp) -> Remedy {
         let Some(name) = policy else { return without_policy(reason) };
         let Some(policy) = self.iter().find(|policy| **policy.name() == *name) else {
@@ -102,7 +103,7 @@ impl Policies {
     }
 }
 
-/// Where no policy decided.
+/// The remedy if no policy decided.
 fn without_policy(reason: Reason) -> Remedy {
     match reason.class() {
         Class::Client => Remedy::told(
@@ -137,7 +138,7 @@ fn by_rules(policy: &Policy, target: &Target, now: Timestamp) -> Remedy {
         Ok(permit) if permit.decision != Decision::WouldDeny => {
             return Remedy { allowed_now: true, ..Remedy::default() };
         }
-        // Report mode makes a permit of it; what is missing is the same.
+        // Report mode permits it, but the same rule is missing.
         Ok(permit) => (permit.reason, None),
         Err(denial) => (Some(denial.reason), Some(denial.advice)),
     };
@@ -160,7 +161,7 @@ fn scheme_for(target: &Target) -> Scheme {
     }
 }
 
-/// The rule for this host and port alone.
+/// The rule for only this host and port.
 fn rule(policy: &Policy, target: &Target, scheme: Scheme) -> Remedy {
     let port = match scheme.default_port() {
         Some(port) if port == target.port => String::new(),
@@ -192,7 +193,7 @@ fn rule(policy: &Policy, target: &Target, scheme: Scheme) -> Remedy {
     Remedy { rule: Some(text), options, warnings, ..Remedy::default() }
 }
 
-/// What `check` would say of the rule.
+/// What `check` would warn of.
 fn doubts(text: &str) -> Vec<String> {
     let Ok(parsed) = RuleText::parse(text) else { return Vec::new() };
     let mut builder = PolicyBuilder::new("", ClientMatch::default(), Mode::Enforce, Vec::new());
@@ -202,7 +203,7 @@ fn doubts(text: &str) -> Vec<String> {
         return Vec::new();
     }
     let Ok(policy) = builder.build() else { return Vec::new() };
-    // No moment: a rule without `expires` is the same at every one.
+    // Any time will do: a rule without `expires` does not depend on it.
     let found = lint::lint(&Policies::new(vec![policy]), Timestamp::UNIX_EPOCH);
     found.into_iter().map(|lint| lint.text).collect()
 }

@@ -1,8 +1,8 @@
-//! The second stage of a decision: one HTTP request by a way that is permitted already.
+//! The second stage of a decision: one HTTP request on a connection that is already permitted.
 //!
-//! The first stage, [`Policies::decide`], knows host, port and scheme. What a request asks for there, its method and its
-//! path, is known only once its head is read: at once for plain HTTP, and after the `200` for what is inside a tunnel. No
-//! rule says anything of it yet, so every request of a permitted way passes.
+//! The first stage, [`Policies::decide`], knows host, port and scheme. The method and path of a request are known only
+//! once its head is read: immediately for plain HTTP, and after the `200` for a request inside a tunnel. No rule is
+//! about them yet, so every request on a permitted connection passes.
 
 use super::Policies;
 use super::decide::{Denial, Permit};
@@ -10,19 +10,19 @@ use super::decide::{Denial, Permit};
 /// One HTTP request, as far as rules may judge it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct HttpRequest<'r> {
-    /// As it was sent: methods are compared with their case (RFC 9110 §9.1).
+    /// As it was sent: methods are case-sensitive (RFC 9110 §9.1).
     pub method: &'r str,
     /// The path as it was sent, never decoded, without the query.
     pub path: &'r str,
 }
 
 impl Policies {
-    /// Whether `request` may pass by the way that `permit` allows.
+    /// Whether `request` may pass on the connection that `permit` allows.
     ///
     /// # Errors
-    /// [`Denial`], as of [`Policies::decide`].
+    /// [`Denial`], as for [`Policies::decide`].
     pub fn decide_request(&self, permit: &Permit, request: &HttpRequest<'_>) -> Result<(), Denial> {
-        // A rule has no option that speaks of requests, so there is nothing to hold this one against.
+        // No option of a rule is about requests, so there is nothing to check.
         let _ = (permit, request);
         Ok(())
     }

@@ -1,25 +1,25 @@
 //! A rule as it is written: `[scheme://]host[:port]`.
 //!
-//! Parsed strictly: what a URL may have and a rule has not (path, user information) is refused with what to write
-//! instead. Not here: the host's grammar ([`pattern`](super::pattern)), the options beside a rule ([`options`](super::options)), and
-//! what is left out, which `allow` and `deny` read differently ([`builder`](super::builder)).
+//! Rules are parsed strictly: parts that a URL may have and a rule may not (path, user information) are refused with
+//! what to write instead. Not here: the host's grammar ([`pattern`](super::pattern)), the options of a rule
+//! ([`options`](super::options)), and the defaults, which differ for `allow` and `deny` ([`builder`](super::builder)).
 
 use std::fmt;
 
 use super::pattern::{HostPattern, PatternError, PatternErrorKind, is_plain};
 use crate::words::target::{Method, Port};
 
-/// Longest rule text, in bytes: four times the longest name, for internationalised names, and room for the rest.
+/// The longest rule text, in bytes: four times the longest name, for internationalised names, and space for the rest.
 pub const MAX_RULE_TEXT: usize = 1100;
 
-/// How a rule's host may be asked for.
+/// How a client may connect to a rule's host.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum Scheme {
-    /// CONNECT carrying TLS whose SNI is the host; port 443 unless written.
+    /// CONNECT with TLS inside, whose SNI is the host; port 443 unless written.
     Https,
-    /// A plain absolute-form request; port 80 unless written.
+    /// A plain HTTP request in absolute form; port 80 unless written.
     Http,
-    /// CONNECT with no look inside; the port must be written.
+    /// CONNECT with an opaque tunnel, whose content is not inspected; the port must be written.
     Tcp,
 }
 
@@ -41,7 +41,7 @@ impl Scheme {
         Scheme::ALL.into_iter().find(|scheme| scheme.as_str().eq_ignore_ascii_case(word))
     }
 
-    /// The port of an `allow` rule that writes none; `tcp` has no such port.
+    /// The default port of an `allow` rule; `tcp` has none.
     pub fn default_port(self) -> Option<Port> {
         match self {
             Scheme::Https => Some(Port::HTTPS),
@@ -50,7 +50,7 @@ impl Scheme {
         }
     }
 
-    /// How a client asks for it.
+    /// The method that a client uses for it.
     pub fn method(self) -> Method {
         match self {
             Scheme::Https | Scheme::Tcp => Method::Connect,
@@ -58,8 +58,8 @@ impl Scheme {
         }
     }
 
-    /// What a request is taken for where no rule says it: plain HTTP for itself, a CONNECT for `https` on 443, else
-    /// for `tcp`.
+    /// The scheme of a request if no rule decides it: `http` for plain HTTP, `https` for a CONNECT to 443, and `tcp`
+    /// for any other CONNECT.
     pub fn presumed(method: Method, port: Port) -> Self {
         match method {
             Method::Http => Scheme::Http,
@@ -95,7 +95,7 @@ impl Schemes {
         self.0 == 0
     }
 
-    /// Those of the set, in the order of [`Scheme::ALL`].
+    /// The schemes of the set, in the order of [`Scheme::ALL`].
     pub fn iter(self) -> impl Iterator<Item = Scheme> {
         Scheme::ALL.into_iter().filter(move |scheme| self.contains(*scheme))
     }
@@ -177,7 +177,7 @@ impl fmt::Display for Ports {
     }
 }
 
-/// A rule as written, with nothing filled in for what is left out.
+/// A rule as written, without any defaults.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct RuleText {
     /// As written.
@@ -188,11 +188,11 @@ pub struct RuleText {
     pub ports: Option<Ports>,
 }
 
-/// Why a text is no rule.
+/// Why a text is not a rule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{kind}")]
 pub struct RuleError {
-    /// Where in the text, in bytes from its start.
+    /// The position in the text, in bytes from its start.
     pub offset: usize,
     /// What is wrong there, and what to write instead.
     pub kind: RuleErrorKind,
@@ -202,13 +202,13 @@ pub struct RuleError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RuleErrorKind {
-    /// Nothing there.
+    /// The text is empty.
     #[error("the rule is empty: write `host`, `host:port` or `scheme://host:port`")]
     Empty,
     /// Longer than [`MAX_RULE_TEXT`].
     #[error("the rule is longer than {MAX_RULE_TEXT} bytes, which no valid rule is: write one rule per line")]
     TooLong,
-    /// A space, inside or around.
+    /// A space, inside the rule or around it.
     #[error("a rule has no spaces: write one rule per line")]
     Space,
     /// A control character.
@@ -263,7 +263,7 @@ impl RuleText {
             return fail(MAX_RULE_TEXT, RuleErrorKind::TooLong);
         }
         if is_plain(text) {
-            // Nothing but a host: most lines of a long list.
+            // Only a host: most lines of a long list.
             let host = HostPattern::parse(text).map_err(|PatternError { offset, kind }| RuleError {
                 offset,
                 kind: RuleErrorKind::Host(kind),
@@ -298,11 +298,11 @@ impl RuleText {
             kind: RuleErrorKind::Host(error.kind),
         };
         if let Some(slash) = after.find(['/', '?', '#']) {
-            // The host's own fault comes first: `*/x` must not be told to write `*`.
+            // An error in the host comes first: the advice for `*/x` must not be to write `*`.
             HostPattern::parse(host).map_err(host_error)?;
             let at = start + host_len + slash;
             if scheme.is_none() && after.starts_with('?') && after.contains('.') {
-                // The name goes on: no query, but a wildcard of other list formats.
+                // The name continues, so this `?` is not a query, but a wildcard of other list formats.
                 let kind = PatternErrorKind::not_a_wildcard();
                 return fail(at, RuleErrorKind::Host(kind));
             }
@@ -317,8 +317,8 @@ impl RuleText {
     }
 }
 
-/// How much of `rest` is the host: up to the port or the path. What follows it begins with `:`, `/`, `?` or `#`, or
-/// is nothing. The `/` of a network belongs to the host.
+/// The length of the host in `rest`, up to the port or the path. What follows begins with `:`, `/`, `?` or `#`, or is
+/// empty. The `/` of a network belongs to the host.
 fn host_length(rest: &str) -> usize {
     let address_end = match rest.strip_prefix('[') {
         Some(inner) => inner.find(']').map_or(rest.len(), |end| end + 2),

@@ -1,18 +1,19 @@
-//! Which rules name the host of a request, and which of them is first.
+//! Which rules match the host of a request, and which of them is first.
 //!
-//! Any matching `deny`; else of the matching `allow` rules the most specific, alone:
+//! Any matching `deny` rule decides. Otherwise only the most specific of the matching `allow` rules decides:
 //!
-//! 1. an exact name (an exact address); then a pattern with a `*` inside, more literal characters first; then the
-//!    longer suffix (the longer prefix). `*.x` and `.x` are suffixes of one length, and `.x` stays one for `x` itself;
-//! 2. then narrower ports, where a port left out is as narrow as one written;
-//! 3. then a rule in the configuration before one of a file; then the order in which they were written.
+//! 1. first an exact name (an exact address); then a pattern with a `*` inside, more literal characters first; then the
+//!    longer suffix (the longer prefix). `*.x` and `.x` are suffixes of the same length, and `.x` is a suffix for `x`
+//!    itself too;
+//! 2. then narrower ports; a missing port is as narrow as a written one;
+//! 3. then a rule in the configuration before a rule in a file; then the order in which they were written.
 //!
-//! Of several matching `deny` rules the same order says which is named. Before its first byte a CONNECT may become
-//! either of the two things it is allowed for, so in `deny` both `https://` and `tcp://` mean every CONNECT. A rule that
-//! allows both schemes on one port is taken as [`Scheme::presumed`] says.
+//! If several `deny` rules match, the same order says which one is reported. Before its first byte, a CONNECT can still
+//! become `https` or `tcp`, so in `deny` both `https://` and `tcp://` mean every CONNECT. For a rule that allows both
+//! schemes on one port, [`Scheme::presumed`] says which one is used.
 //!
-//! An address is compared as what it reaches: IPv4-mapped IPv6 as IPv4 for every rule, and for `deny` also every IPv4
-//! address that a translator or tunnel may read out of it (NAT64, 6to4, Teredo …).
+//! An address is compared by what it reaches: IPv4-mapped IPv6 as IPv4 for every rule, and for `deny` also every IPv4
+//! address that a translator or tunnel may extract from it (NAT64, 6to4, Teredo …).
 
 use std::net::IpAddr;
 
@@ -27,24 +28,24 @@ use super::store::{Kind, Rule, RuleId};
 use crate::words::outcome::Reason;
 use crate::words::target::{Host, Method, Port, Target};
 
-/// How far an `allow` rule that names the host fits the request.
+/// How far an `allow` rule that matches the host also matches the request.
 enum Fit {
     Fits(Scheme),
     OtherPort,
-    /// Another way of asking, on a port the rule allows for that way, or not even that.
+    /// The rule is for another method; `port_fits` says whether its port matches.
     OtherWay {
         port_fits: bool,
     },
 }
 
-/// What is wrong with the rule that comes nearest to a denied request.
+/// Why the rule that comes nearest to a denied request does not allow it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Wrong {
     /// It is a `deny` rule.
     Denies,
     /// It has expired.
     Expired,
-    /// It is for another way of asking.
+    /// It is for another method.
     OtherWay,
     /// It is for another port.
     OtherPort,
@@ -68,18 +69,18 @@ pub(super) struct Found {
     pub(super) allow: Option<(RuleId, Scheme)>,
     /// Would allow, but has expired.
     pub(super) expired: Option<RuleId>,
-    /// The port fits, the way of asking does not.
+    /// The port matches, the method does not.
     pub(super) other_way: Option<RuleId>,
-    /// The way of asking fits, the port does not.
+    /// The method matches, the port does not.
     pub(super) other_port: Option<RuleId>,
-    /// Neither does.
+    /// Neither matches.
     pub(super) neither: Option<RuleId>,
-    /// Neither does, or one of them, and it has expired.
+    /// One of them or neither matches, and the rule has expired.
     pub(super) gone: Option<RuleId>,
 }
 
 impl Found {
-    /// What stands before `weaker`.
+    /// The rules of `self`, and those of `weaker` where `self` has none.
     fn before(self, weaker: Found) -> Found {
         Found {
             deny: self.deny.or(weaker.deny),
@@ -92,7 +93,7 @@ impl Found {
         }
     }
 
-    /// The rule that a denial is about, and what is wrong with it. `None`: allowed, or no rule names the host.
+    /// The rule that explains a denial, and why it does not allow. `None`: allowed, or no rule matches the host.
     pub(super) fn denial(&self) -> Option<(Wrong, RuleId)> {
         if let Some(deny) = self.deny {
             return Some((Wrong::Denies, deny));
@@ -106,7 +107,7 @@ impl Found {
 }
 
 impl Policy {
-    /// Every rule that names the host, weighed; the first of each kind remains.
+    /// Weighs every rule that matches the host and keeps the first of each kind.
     pub(super) fn search(&self, target: &Target, now: Timestamp) -> Found {
         match &target.host {
             Host::Name(name) => self.search_name(name.as_str(), target, now),
@@ -130,7 +131,7 @@ impl Policy {
                         _ => {}
                     }
                 }
-                found = suffixes.before(found); // a longer suffix than all before
+                found = suffixes.before(found); // this suffix is longer than all before
             }
             if !self.labels.is_empty() {
                 self.labels.find(name, start, hash, &self.store, &mut hits);
@@ -160,7 +161,7 @@ impl Policy {
         found
     }
 
-    /// The `deny` rule for an address, written or looked up, or for the IPv4 address inside it.
+    /// The `deny` rule for an address, which was written or looked up, or for the IPv4 address inside it.
     pub(super) fn denied_address(&self, address: IpAddr, method: Method, port: Port) -> Option<RuleId> {
         if self.denied_networks == 0 {
             return None;
@@ -178,7 +179,7 @@ impl Policy {
             .map(|(id, _)| id)
     }
 
-    /// Notes a rule that names the host as the first of its kind, unless there was one.
+    /// Records a rule that matches the host as the first of its kind, if there is none yet.
     fn weigh(&self, id: RuleId, rule: &Rule, target: &Target, now: Timestamp, found: &mut Found) {
         if rule.is_deny() {
             if found.deny.is_none() && denies(rule, target.method, target.port) {
@@ -222,7 +223,7 @@ fn fit(rule: &Rule, method: Method, port: Port) -> Fit {
     ways.find(fits).map_or(Fit::OtherPort, Fit::Fits)
 }
 
-/// Whether a `deny` rule that names the host is for this way of asking and this port.
+/// Whether a `deny` rule that matches the host is for this method and this port.
 fn denies(rule: &Rule, method: Method, port: Port) -> bool {
     rule.ports().is_none_or(|ports| ports.contains(port))
         && rule.schemes().iter().any(|scheme| scheme.method() == method)

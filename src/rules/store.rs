@@ -1,7 +1,8 @@
-//! The rules of one policy in little memory: one text for all of them, and 32 bytes for each.
+//! The rules of one policy in little memory: one shared text, and 32 bytes for each rule.
 //!
-//! A million rules are a million small strings otherwise, 70 ms to drop and twice the memory. A rule is a number here;
-//! what it says is read back from the arena. Not here: finding the rules for a host ([`names`](super::names), [`labels`](super::labels), [`networks`](super::networks)).
+//! Otherwise a million rules would be a million small strings, which take 70 ms to drop and twice the memory. Here a
+//! rule is a number, and its contents are read from the arena. Not here: finding the rules for a host
+//! ([`names`](super::names), [`labels`](super::labels), [`networks`](super::networks)).
 
 use super::label_pattern::literal_characters;
 use super::pattern::HostPattern;
@@ -14,7 +15,7 @@ pub(super) type RuleId = u32;
 /// No rule: the end of a chain.
 pub(super) const NONE: RuleId = RuleId::MAX;
 
-/// What kind of host a rule names.
+/// The kind of host that a rule matches.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Kind {
     Exact,
@@ -35,7 +36,7 @@ impl Kind {
         }
     }
 
-    /// What stands before the name in the canonical text: `*.`, `.`.
+    /// The length of the mark before the name in the canonical text: `*.`, `.`.
     fn mark(self) -> usize {
         match self {
             Kind::Under => 2,
@@ -45,21 +46,21 @@ impl Kind {
     }
 }
 
-/// One rule. 32 bytes: 32 MB of the 110 MiB that a million may cost; aligned, so that a look at one is a look at one
-/// cache line.
+/// One rule. It has 32 bytes: 32 MB of the 110 MiB that a million rules may cost. It is aligned, so that reading one
+/// rule reads one cache line.
 #[derive(Clone, Copy, Debug)]
 #[repr(align(32))]
 pub(super) struct Rule {
     text_at: u32,
     /// In its file, from 1.
     pub(super) line: u32,
-    /// The next rule for the same host, in the order in which they are asked; [`NONE`] at the end.
+    /// The next rule for the same host, in the order of precedence; [`NONE`] at the end.
     pub(super) next: RuleId,
     pub(super) options: u32,
     text_len: u16,
-    /// From `text_at` to the canonical host: inside the text, or right behind it.
+    /// The distance from `text_at` to the canonical host, which is inside the text or directly after it.
     host_from: u16,
-    /// 0: no port was written, so each scheme has its own.
+    /// 0: no port was written, so each scheme has its own port.
     low: u16,
     high: u16,
     pub(super) file: u16,
@@ -96,12 +97,13 @@ impl Rule {
         self.flags & INLINE != 0
     }
 
-    /// As written; `None` where each scheme has its own.
+    /// The ports as written; `None` if each scheme has its own port.
     pub(super) fn ports(&self) -> Option<Ports> {
         Some(Ports { low: Port::new(self.low)?, high: Port::new(self.high)? })
     }
 
-    /// How many ports beyond the first: a default port is as narrow as a written one. What `deny` leaves out is any.
+    /// The number of ports after the first one: a default port is as narrow as a written one. For `deny`, a missing
+    /// port means any port.
     fn width(&self) -> u16 {
         match self.ports() {
             Some(_) => self.high.wrapping_sub(self.low),
@@ -110,14 +112,14 @@ impl Rule {
         }
     }
 
-    /// Order among rules whose hosts are equally specific: narrower ports, inline before file. The rule's number
-    /// follows it.
+    /// The order of rules with equally specific hosts: narrower ports first, then inline rules before rules of files.
+    /// After it, the rule's number decides.
     fn rank(&self) -> (u16, bool) {
         (self.width(), !self.is_inline())
     }
 }
 
-/// What a rule is made of, before it is packed.
+/// The parts of a rule, before it is packed.
 pub(super) struct NewRule<'a> {
     pub(super) text: &'a str,
     pub(super) host: &'a HostPattern,
@@ -130,14 +132,14 @@ pub(super) struct NewRule<'a> {
     pub(super) options: u32,
 }
 
-/// Rules in one block: 64 KiB.
+/// The number of rules in one block of 64 KiB.
 const BLOCK: usize = 1 << 11;
 
 /// All rules of a policy, by number.
 #[derive(Debug, Default)]
 pub(super) struct Store {
     arena: String,
-    /// In blocks of [`BLOCK`]: one growing list would be copied, and held twice while it is.
+    /// In blocks of [`BLOCK`]: one growing list would be copied, and would be in memory twice during the copy.
     blocks: Vec<Vec<Rule>>,
     count: usize,
     /// Reused for canonical texts while the store is filled.
@@ -153,7 +155,7 @@ impl Store {
         self.canonical.clear();
         new.host.append_to(&mut self.canonical);
         let host_len = u8::try_from(self.canonical.len()).ok()?;
-        // Nearly always the text holds its canonical host already, right behind the scheme.
+        // The text nearly always contains its canonical host, directly after the scheme.
         let scheme = match new.text.starts_with(&self.canonical) {
             true => 0,
             false => new.text.find("://").map_or(0, |colon| colon + 3),
@@ -200,7 +202,7 @@ impl Store {
         Some(id)
     }
 
-    /// Gives back what growing left over.
+    /// Frees the memory that growth left unused.
     pub(super) fn shrink(&mut self) {
         self.arena.shrink_to_fit();
         self.canonical = String::new();
@@ -210,9 +212,9 @@ impl Store {
         self.count
     }
 
-    /// Every number, as written.
+    /// The numbers of all rules, in the order in which they were written.
     pub(super) fn ids(&self) -> std::ops::Range<RuleId> {
-        // The length fits: `push` numbered the last one.
+        // The count fits, because `push` gave the last rule a number.
         0..RuleId::try_from(self.count).unwrap_or(NONE)
     }
 
@@ -243,19 +245,19 @@ impl Store {
         &self.host(id)[self.rule(id).kind().mark()..]
     }
 
-    /// The rules of a chain from `head` on, in the order in which they are asked.
+    /// The rules of a chain from `head` on, in the order of precedence.
     pub(super) fn chain(&self, head: RuleId) -> impl Iterator<Item = (RuleId, &Rule)> {
         let first = (head != NONE).then_some(head);
         std::iter::successors(first, |&id| Some(self.rule(id).next).filter(|&next| next != NONE))
             .map(|id| (id, self.rule(id)))
     }
 
-    /// Puts `id` before `head`; [`Store::sort_chain`] brings order in later.
+    /// Puts `id` before `head`; [`Store::sort_chain`] sorts the chain later.
     pub(super) fn prepend(&mut self, id: RuleId, head: RuleId) {
         self.rule_mut(id).next = head;
     }
 
-    /// Links the rules in the order in which they are asked, and gives the first.
+    /// Links the rules in the order of precedence, and returns the first.
     pub(super) fn link(&mut self, ids: &mut [RuleId]) -> RuleId {
         ids.sort_unstable_by_key(|&id| (self.rule(id).rank(), id));
         let mut next = NONE;
@@ -266,13 +268,13 @@ impl Store {
         next
     }
 
-    /// The chain at `head` in the order in which its rules are asked, and its first rule.
+    /// Sorts the chain at `head` in the order of precedence, and returns its first rule.
     pub(super) fn sort_chain(&mut self, head: RuleId) -> RuleId {
         let mut ids: Vec<RuleId> = self.chain(head).map(|(id, _)| id).collect();
         self.link(&mut ids)
     }
 
-    /// Sorts patterns with a `*` inside: more literal characters first, then as rules for equal hosts.
+    /// Sorts patterns with a `*` inside: more literal characters first, then in the order of rules with equal hosts.
     pub(super) fn sort_patterns(&self, ids: &mut [RuleId]) {
         ids.sort_by_key(|&id| {
             (std::cmp::Reverse(literal_characters(self.host(id))), self.rule(id).rank(), id)

@@ -1,4 +1,4 @@
-//! The rules of a policy as others see them: lint, diff, the status page, expiry metrics, the log.
+//! The rules of a policy as other code reads them: lint, diff, the status page, expiry metrics, the log.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::policy::{File, Options, Policy};
 use super::rule::{Ports, Schemes};
 use super::store::{Rule, RuleId};
 
-/// One rule of one policy. Borrows from the policy; making one costs nothing.
+/// One rule of one policy. It borrows from the policy and is free to make.
 #[derive(Clone, Copy, Debug)]
 pub struct RuleView<'a> {
     policy: &'a Policy,
@@ -25,12 +25,12 @@ impl<'a> RuleView<'a> {
         self.policy
     }
 
-    /// Whether it stands under `deny`.
+    /// Whether it is a `deny` rule.
     pub fn is_deny(&self) -> bool {
         self.rule.is_deny()
     }
 
-    /// Whether it stands in the configuration itself, not in an allow file.
+    /// Whether it is in the configuration itself, not in an allow file.
     pub fn is_inline(&self) -> bool {
         self.rule.is_inline()
     }
@@ -49,42 +49,42 @@ impl<'a> RuleView<'a> {
         }
     }
 
-    /// The file it stands in, as it was named.
+    /// The file that contains it, by the name that the configuration gives.
     pub fn file(&self) -> &'a str {
         self.file_entry().map_or("", |file| &file.path)
     }
 
-    /// Its line there, from 1.
+    /// Its line in the file, from 1.
     pub fn line(&self) -> u32 {
         self.rule.line
     }
 
-    /// The canonical host as text, which is what equal hosts have in common.
+    /// The canonical host as text; it is the same for equal hosts.
     pub fn canonical_host(&self) -> &'a str {
         self.policy.store.host(self.id)
     }
 
-    /// The host, parsed anew. `None` never happens: the canonical text is one that was parsed.
+    /// The host, parsed again. It is never `None`, because the canonical text comes from a pattern that was parsed.
     pub fn host(&self) -> Option<HostPattern> {
         HostPattern::parse(self.canonical_host()).ok()
     }
 
-    /// The schemes it is for, with what it left out filled in.
+    /// Its schemes, with the default if the rule has none.
     pub fn schemes(&self) -> Schemes {
         self.rule.schemes()
     }
 
-    /// As written; `None`: of an `allow` rule each scheme's own port, of a `deny` rule any.
+    /// The ports as written. `None` means each scheme's own port for an `allow` rule, and any port for a `deny` rule.
     pub fn ports(&self) -> Option<Ports> {
         self.rule.ports()
     }
 
-    /// What stands beside it, or beside its file.
+    /// Its options, or those of its file.
     pub fn options(&self) -> Option<&'a RuleOptions> {
         self.options_entry().map(|options| &options.given)
     }
 
-    /// From when on it no longer allows.
+    /// The time from which it no longer matches.
     pub fn expires(&self) -> Option<Timestamp> {
         self.policy.expires(self.rule)
     }
@@ -98,21 +98,21 @@ impl<'a> RuleView<'a> {
     }
 }
 
-/// A rule as log, metrics and replies name it.
+/// A rule as it is named in log, metrics and replies.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct MatchedRule {
     /// As written.
     pub text: Arc<str>,
-    /// For metrics: its name, else its text; for a line of an allow file without a name, the file's base name.
+    /// The metric label: its name, else its text; for a line of an allow file without a name, the file's base name.
     pub label: Arc<str>,
-    /// Where it stands.
+    /// Its file and line.
     pub source: RuleSource,
 }
 
-/// Where a rule stands; shown as `file:line`.
+/// The file and line of a rule; shown as `file:line`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RuleSource {
-    /// As it was named. Shared with the policy: every tunnel keeps one.
+    /// The name that the configuration gives. Shared with the policy, because every tunnel keeps one.
     pub file: Arc<str>,
     /// From 1.
     pub line: u32,
@@ -134,7 +134,7 @@ impl Policy {
         RuleView { policy: self, id, rule: self.store.rule(id) }
     }
 
-    /// What log, metrics and replies say of a rule.
+    /// How log, metrics and replies name a rule.
     pub(super) fn matched(&self, id: RuleId) -> MatchedRule {
         let view = self.view(id);
         let text: Arc<str> = view.text().into();

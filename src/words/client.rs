@@ -1,13 +1,13 @@
-//! Who asks: the client of a connection, and the peer that brought it.
+//! The client of a connection, and the peer that the connection comes from.
 //!
-//! Behind a load balancer that speaks the PROXY protocol the two differ; elsewhere they are the same address. Two
-//! types keep them from being swapped.
+//! Behind a load balancer that uses the PROXY protocol the two differ; otherwise they are the same address. They have
+//! two types, so that they cannot be swapped.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-/// The address that asked, after the PROXY header where one is spoken. Policies, limits and the log's `client`
-/// mean this one. IPv4-mapped IPv6 addresses are unwrapped, so that a dual-stack listener changes no verdict.
+/// The client's address, from the PROXY header if the listener uses that protocol. Policies, limits and the log's
+/// `client` use this one. IPv4-mapped IPv6 addresses are unwrapped, so that a dual-stack listener changes no verdict.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct ClientAddr(SocketAddr);
 
@@ -21,7 +21,7 @@ impl ClientAddr {
         ClientAddr(unmapped(address))
     }
 
-    /// Without the port.
+    /// The address without the port.
     pub fn ip(self) -> IpAddr {
         self.0.ip()
     }
@@ -39,7 +39,7 @@ impl PeerAddr {
         PeerAddr(unmapped(address))
     }
 
-    /// Without the port.
+    /// The address without the port.
     pub fn ip(self) -> IpAddr {
         self.0.ip()
     }
@@ -61,22 +61,22 @@ impl fmt::Display for PeerAddr {
     }
 }
 
-/// What is known of the one who asks, before a word of HTTP was read.
+/// What is known about the client before any HTTP is read.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Client {
-    /// Who asked.
+    /// The client's address.
     pub address: ClientAddr,
-    /// Who connected.
+    /// The address of the TCP connection.
     pub peer: PeerAddr,
-    /// What it proved to be: `spiffe://…`, `dns:…`, `cn:…` of its certificate, `user:…` of its password. Each with
-    /// its kind in front, so that a user called `cn:x` is not a certificate.
+    /// The identities that it has proven: `spiffe://…`, `dns:…`, `cn:…` of its certificate, `user:…` of its password.
+    /// Each has its kind in front, so that a user with the name `cn:x` is not taken for a certificate.
     pub identities: Vec<Box<str>>,
     /// The AWS VPC endpoint of a PROXY v2 header.
     pub vpc_endpoint: Option<Box<str>>,
 }
 
 impl Client {
-    /// A client that connected by itself: no PROXY header, no identity.
+    /// A client that connected directly: no PROXY header, no identity.
     pub fn direct(address: SocketAddr) -> Self {
         Client {
             address: ClientAddr::new(address),

@@ -1,4 +1,4 @@
-//! The words that every room uses: what was asked for, who asks, how it ended, sizes and durations.
+//! The words that all other modules use: target, client, outcome, sizes and durations.
 
 pub mod client;
 pub mod logformat;

@@ -1,8 +1,8 @@
-//! How a request or a tunnel ended: the one list of reasons and endings.
+//! How a request or a tunnel ended: the only list of reasons and endings.
 //!
-//! The same word stands in the reply, the log, the metric, `explain` and the status page, so it is written once,
-//! here, with what every room asks about it. Not here: how a reason looks on the wire, which is for
-//! [`crate::session::refuse::reply`] to say.
+//! The same word is in the reply, the log, the metric, `explain` and the status page. So it is defined once, here,
+//! together with what every module needs to know about it. Not here: how a reason looks on the wire
+//! ([`crate::session::refuse::reply`]).
 
 use std::fmt;
 
@@ -36,17 +36,17 @@ words! {
     Reason {
         /// The head is not a well-formed HTTP/1 request, or its framing is ambiguous.
         BadRequest = "bad_request",
-        /// The target is no canonical host and port.
+        /// The target is not a canonical host and port.
         BadTarget = "bad_target",
-        /// No policy's `clients` fit the client.
+        /// No policy's `clients` match the client.
         ClientNotAllowed = "client_not_allowed",
-        /// No rule names the host.
+        /// No rule matches the host.
         HostNotAllowed = "host_not_allowed",
         /// A `deny` rule matched.
         HostDenied = "host_denied",
-        /// A rule names the host, but not this port.
+        /// A rule matches the host, but not this port.
         PortNotAllowed = "port_not_allowed",
-        /// A rule names the host and the port, but not this way of asking.
+        /// A rule matches the host and the port, but not this method.
         SchemeNotAllowed = "scheme_not_allowed",
         /// Only rules that have expired would have allowed it.
         RuleExpired = "rule_expired",
@@ -54,7 +54,7 @@ words! {
         UploadBudget = "upload_budget",
         /// A plain request larger than the rule's `upload_limit`; a tunnel ends with the ending of that name.
         UploadLimit = "upload_limit",
-        /// The name leads only to addresses that are not public and not opened by `private`.
+        /// The name resolves only to addresses that are not public and not opened by `private`.
         AddressProhibited = "address_prohibited",
         /// A method that the proxy does not serve.
         MethodNotAllowed = "method_not_allowed",
@@ -76,7 +76,7 @@ words! {
         DnsNoSuchName = "dns_no_such_name",
         /// The name exists and has no address.
         DnsNoAddress = "dns_no_address",
-        /// DNS failed otherwise.
+        /// DNS failed in another way.
         DnsFailed = "dns_failed",
         /// The target refused the connection.
         ConnectRefused = "connect_refused",
@@ -84,7 +84,7 @@ words! {
         ConnectUnreachable = "connect_unreachable",
         /// The target did not speak HTTP.
         UpstreamBadResponse = "upstream_bad_response",
-        /// The parent proxy said no.
+        /// The parent proxy refused the request.
         UpstreamProxyRefused = "upstream_proxy_refused",
         /// The target is egressd itself.
         Loop = "loop",
@@ -128,19 +128,19 @@ words! {
 }
 
 words! {
-    /// How a tunnel that flowed ended.
+    /// How a tunnel that was open ended.
     Ending {
-        /// The client sent the first FIN, and both directions came to their end.
+        /// The client sent the first FIN, and both directions ended.
         ClientClosed = "client_closed",
-        /// The upstream sent the first FIN, and both directions came to their end.
+        /// The upstream sent the first FIN, and both directions ended.
         UpstreamClosed = "upstream_closed",
         /// The client reset the connection.
         ClientReset = "client_reset",
         /// The upstream reset the connection.
         UpstreamReset = "upstream_reset",
-        /// TCP gave the client up.
+        /// TCP timed out on the client's side.
         ClientLost = "client_lost",
-        /// TCP gave the upstream up.
+        /// TCP timed out on the upstream's side.
         UpstreamLost = "upstream_lost",
         /// `tunnel.idle_timeout`.
         IdleTimeout = "idle_timeout",
@@ -159,11 +159,11 @@ words! {
 
 /// What a [`Reason`] is about.
 ///
-/// A room that treats reasons in different ways asks for the class, by one `match` that names all of them. So a new reason
-/// of a known class changes nothing there, and a new class does not compile until each room has said what it is to do.
+/// Code that treats reasons differently uses the class, in one `match` that names all classes. So a new reason of a
+/// known class changes nothing there, and a new class does not compile until each `match` handles it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Class {
-    /// The connection, before any request: there is nobody to read a reply.
+    /// The connection, before any request: no client can read a reply.
     Connection,
     /// The form of the request.
     Form,
@@ -171,17 +171,17 @@ pub enum Class {
     Challenge,
     /// The credentials are wrong.
     Credentials,
-    /// No policy is for the client.
+    /// No policy applies to the client.
     Client,
-    /// No `allow` rule fits the request.
+    /// No `allow` rule matches the request.
     NotListed,
-    /// The `allow` rules that fit have expired.
+    /// The `allow` rules that match have expired.
     Expired,
-    /// A `deny` rule fits.
+    /// A `deny` rule matches.
     Denied,
-    /// More was to be sent than the rule allows.
+    /// The client wanted to send more than the rule allows.
     Upload,
-    /// The addresses that the name leads to.
+    /// The addresses that the name resolves to.
     Address,
     /// No TLS in the tunnel.
     NoTls,
@@ -191,11 +191,11 @@ pub enum Class {
     Hello,
     /// The target does not prove that it is the target.
     Certificate,
-    /// One client asks too often.
+    /// One client sends too many requests.
     Rate,
-    /// One client has too much open.
+    /// One client has too many open tunnels and requests.
     ClientLimit,
-    /// Too much is open in all.
+    /// There are too many open tunnels and requests in total.
     Limit,
     /// DNS.
     Lookup,
@@ -210,7 +210,7 @@ pub enum Class {
 }
 
 impl Reason {
-    /// What it is about.
+    /// The class of the reason.
     pub fn class(self) -> Class {
         use Reason::*;
         match self {
@@ -241,8 +241,8 @@ impl Reason {
         }
     }
 
-    /// The reason that this word stands for; `None` for a word that stands for none. The one place where the word of a
-    /// reason is compared.
+    /// The reason that this word stands for; `None` if the word is not a reason. This is the only place that compares
+    /// the word of a reason.
     pub fn from_word(word: &str) -> Option<Self> {
         Reason::ALL.iter().copied().find(|reason| reason.as_str() == word)
     }
@@ -275,7 +275,7 @@ impl Reason {
         }
     }
 
-    /// Whether `mode: report` lets it pass: what the rules and the ClientHello decide, and nothing else.
+    /// Whether `mode: report` lets it pass: only what the rules and the ClientHello decide.
     pub fn relaxed_by_report(self) -> bool {
         match self.class() {
             Class::NotListed
@@ -304,14 +304,14 @@ impl Reason {
     }
 }
 
-/// What the log's `decision` says.
+/// The log's `decision`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Decision {
-    /// Let through by a rule.
+    /// Allowed by a rule.
     Allow,
     /// Refused.
     Deny,
-    /// Let through by `mode: report` alone.
+    /// Allowed only because of `mode: report`.
     WouldDeny,
 }
 

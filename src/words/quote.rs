@@ -1,9 +1,9 @@
-//! A person's own text inside a message: unable to break the line or to drive a terminal.
+//! A person's text inside a message, made unable to break the line or to control a terminal.
 
-/// Characters of the user's text that a message quotes.
+/// The number of characters of the user's text that a message quotes.
 const MAX_QUOTED: usize = 80;
 
-/// The user's own text inside a message: in backquotes, cut, and unable to break the line or drive a terminal.
+/// The user's text inside a message: in backquotes, cut, and unable to break the line or to control a terminal.
 pub(crate) fn quoted(text: &str) -> String {
     match text.char_indices().nth(MAX_QUOTED) {
         Some((end, _)) => format!("`{}…`", shown(text.get(..end).unwrap_or_default())),

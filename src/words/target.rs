@@ -1,9 +1,9 @@
 //! What a client asks for: a host and a port, in canonical form.
 //!
-//! A [`Host`] is canonical by construction: lower case, one trailing dot taken off, A-label only, nothing
-//! ever decoded. Everything that is compared with a rule, an SNI or a DNS answer goes through here, so that two
-//! spellings of one name cannot be judged differently. Not here: which hosts are allowed (`policy`), and how a
-//! request line is taken apart (`head`).
+//! A [`Host`] is canonical by construction: lower case, one trailing dot removed, A-labels only, nothing ever decoded.
+//! Everything that is compared with a rule, an SNI or a DNS answer is parsed here, so that two spellings of one name
+//! cannot be judged differently. Not here: which hosts are allowed ([`crate::rules`]), and how a request line is parsed
+//! ([`crate::wire::head`]).
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -11,19 +11,20 @@ use std::num::NonZeroU16;
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// What `doctor` asks for where a refusal alone is wanted, and `suggest` leaves out: a name that nobody can have (RFC 6761,
-/// 6.4) and no rule is for.
+/// The target that `doctor` requests when it wants a refusal, and that `suggest` ignores: a name that nobody can have
+/// (RFC 6761, 6.4) and that no rule matches.
 pub const PROBE: &str = "egressd-doctor.invalid";
 
-/// Longest name without its trailing dot, in bytes (RFC 1035 §2.3.4: 255 on the wire).
+/// The longest name without its trailing dot, in bytes (RFC 1035 §2.3.4: 255 on the wire).
 pub const MAX_NAME: usize = 253;
-/// Longest label, in bytes (RFC 1035 §2.3.4).
+/// The longest label, in bytes (RFC 1035 §2.3.4).
 pub const MAX_LABEL: usize = 63;
 
-/// Why a host or a port is not one. The text is for a person: it says what is wrong, not the input itself.
+/// Why a text is not a valid host or port. The text is for a person: it says what is wrong, and does not repeat the
+/// input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
-    /// Nothing where a host was expected.
+    /// There is no host.
     #[error("the host is empty")]
     EmptyHost,
     /// Longer than [`MAX_NAME`].
@@ -38,15 +39,15 @@ pub enum TargetError {
     /// A label that begins or ends with `-` (RFC 1123 §2.1).
     #[error("a label of the host name begins or ends with a hyphen")]
     Hyphen,
-    /// Anything but letters, digits, `-`, `_` and `.`; nothing is decoded.
+    /// A character other than letters, digits, `-`, `_` and `.`; nothing is decoded.
     #[error(
         "the host has a character that is not a letter, digit, '-', '_' or '.'; write an internationalised name as its A-label (xn--…)"
     )]
     Character,
-    /// The last label is a number, but the whole is no dotted quad: resolvers would read it as an IPv4 address.
+    /// The last label is a number, but the host is not a dotted quad: resolvers would read it as an IPv4 address.
     #[error("the host looks like an IPv4 address, but is not four decimal numbers from 0 to 255")]
     IpSpelling,
-    /// Brackets around anything but an IPv6 address, or an IPv6 address without them.
+    /// Brackets around something other than an IPv6 address, or an IPv6 address without brackets.
     #[error("brackets enclose an IPv6 address and nothing else, and an IPv6 address needs them")]
     Brackets,
     /// `%` in an IPv6 literal.
@@ -69,10 +70,10 @@ pub enum TargetError {
 pub struct Name(Arc<str>);
 
 impl Name {
-    /// Canonicalises `text`. One trailing dot is taken off; a second is an error.
+    /// Makes `text` canonical. One trailing dot is removed; a second one is an error.
     ///
     /// # Errors
-    /// [`TargetError`] for whatever is not a name; an IPv4 address is [`TargetError::IpSpelling`] here.
+    /// [`TargetError`] if `text` is not a name; an IPv4 address is [`TargetError::IpSpelling`] here.
     pub fn parse(text: &str) -> Result<Self, TargetError> {
         let text = text.strip_suffix('.').unwrap_or(text);
         if text.is_empty() {
@@ -93,7 +94,7 @@ impl Name {
         Ok(Name(text.to_ascii_lowercase().into()))
     }
 
-    /// The canonical text, shared with this name: a tunnel keeps its target's in several places.
+    /// The canonical text, shared with this name, because a tunnel stores it in several places.
     pub fn shared(&self) -> Arc<str> {
         Arc::clone(&self.0)
     }
@@ -121,7 +122,7 @@ fn check_label(label: &str) -> Result<(), TargetError> {
     Ok(())
 }
 
-/// Whether getaddrinfo and the WHATWG URL rules would take a name that ends in `label` for an IPv4 address.
+/// Whether getaddrinfo and the WHATWG URL rules would treat a name that ends in `label` as an IPv4 address.
 fn is_numeric_label(label: &str) -> bool {
     let hex = label.strip_prefix("0x").or_else(|| label.strip_prefix("0X"));
     match hex {
@@ -152,7 +153,7 @@ pub enum Host {
 }
 
 impl Host {
-    /// The name, where it is one.
+    /// The name, if it is one.
     pub fn name(&self) -> Option<&Name> {
         match self {
             Host::Name(name) => Some(name),
@@ -160,10 +161,10 @@ impl Host {
         }
     }
 
-    /// Canonicalises a host as it stands in a target: a name, a dotted quad, or an IPv6 address in brackets.
+    /// Makes the host of a target canonical: a name, a dotted quad, or an IPv6 address in brackets.
     ///
     /// # Errors
-    /// [`TargetError`], never a guess: what only some resolvers would accept (`127.1`, `0x7f.1`) is refused.
+    /// [`TargetError`]. Nothing is guessed: forms that only some resolvers accept (`127.1`, `0x7f.1`) are refused.
     pub fn parse(text: &str) -> Result<Self, TargetError> {
         if let Some(rest) = text.strip_prefix('[') {
             let inner = rest.strip_suffix(']').ok_or(TargetError::Brackets)?;
@@ -188,7 +189,7 @@ impl Host {
 }
 
 impl fmt::Display for Host {
-    /// As it stands in a target: IPv6 in brackets.
+    /// As in a target: IPv6 in brackets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Host::Name(name) => name.fmt(f),
@@ -240,7 +241,7 @@ impl fmt::Display for Port {
     }
 }
 
-/// How the client asks; the *kind* of the request, which a rule's scheme must fit.
+/// How the client makes the request: its *kind*, which a rule's scheme must match.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Method {
     /// `CONNECT host:port`: a tunnel, by an `https` or a `tcp` rule.
@@ -249,14 +250,14 @@ pub enum Method {
     Http,
 }
 
-/// A canonical target together with how it was asked for.
+/// A canonical target, with the method of its request.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Target {
     /// CONNECT, or plain HTTP.
     pub method: Method,
     /// Canonical.
     pub host: Host,
-    /// As written, or 80 where an `http://` URI leaves it out.
+    /// As written, or 80 if an `http://` URI has none.
     pub port: Port,
 }
 
@@ -274,7 +275,7 @@ impl Target {
         Ok(Target { method: Method::Connect, host: Host::parse(host)?, port: Port::parse(port)? })
     }
 
-    /// The authority of an absolute `http://` URI (RFC 3986 §3.2): the port may be left out, and is 80 then.
+    /// The authority of an absolute `http://` URI (RFC 3986 §3.2): the port may be missing, and is then 80.
     ///
     /// # Errors
     /// [`TargetError`].
@@ -298,7 +299,7 @@ impl fmt::Display for Target {
 /// Splits `host[:port]` at the colon that is not inside brackets.
 ///
 /// # Errors
-/// [`TargetError::Brackets`] where an IPv6 address stands without brackets, or something follows a bracket.
+/// [`TargetError::Brackets`] if an IPv6 address has no brackets, or if something other than a port follows a bracket.
 pub fn split_port(authority: &str) -> Result<(&str, Option<&str>), TargetError> {
     if authority.starts_with('[') {
         let end = authority.find(']').ok_or(TargetError::Brackets)?;

@@ -1,6 +1,7 @@
-//! Sizes, durations and budgets, read and written as the configuration has them: `500MiB`, `1h30m`, `5GiB/24h`.
+//! Sizes, durations and budgets, read and written in the form of the configuration: `500MiB`, `1h30m`, `5GiB/24h`.
 //!
-//! One way to write a thing is accepted, so that a reader never has to guess a unit. Not here: which range a key allows.
+//! Only one way to write a value is accepted, so that a reader never has to guess a unit. Not here: which range a key
+//! allows ([`crate::config`]).
 
 use std::fmt;
 use std::time::Duration;
@@ -24,20 +25,20 @@ const DURATION_UNITS: [(&str, u64); 5] =
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// A number of bytes, in the largest unit of which it is a whole number.
+/// A number of bytes, shown in the largest unit that gives a whole number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Size(pub u64);
 
-/// A time, to the millisecond: each unit that has a part in it, largest first.
+/// A duration, to the millisecond, shown with each unit that it contains, largest first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Span(pub Duration);
 
-/// How much a client may upload by one rule over a sliding window.
+/// How much a client may upload under one rule in a sliding window.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct UploadBudget {
-    /// At most so many bytes …
+    /// The maximum number of bytes …
     pub bytes: u64,
-    /// … within so long a time.
+    /// … within this time.
     pub window: Duration,
 }
 
@@ -52,7 +53,7 @@ impl fmt::Display for Size {
 
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Nobody writes a day as 1d, and everybody two as 2d.
+        // People write one day as 24h, but two days as 2d.
         if self.0 == DAY {
             return f.write_str("24h");
         }

@@ -1,7 +1,7 @@
-//! Which addresses may be dialled at all: the check on every answer, literal target and hosts entry.
+//! Which addresses may be dialled at all: the check for every DNS answer, literal target and hosts entry.
 //!
-//! Only globally reachable unicast passes, by the IANA special-purpose registries ([`registry`]). `private` opens
-//! networks that are not public. IPv4 inside IPv6 is unwrapped and judged as IPv4, by what a packet would reach:
+//! Only globally reachable unicast addresses pass, according to the IANA special-purpose registries ([`registry`]).
+//! `private` opens non-public networks. IPv4 inside IPv6 is unwrapped and judged as IPv4, by what a packet would reach:
 //!
 //! | form | judged |
 //! |---|---|
@@ -10,8 +10,8 @@
 //! | 6to4, Teredo (server and client), compatible `::a.b.c.d`, translated `::ffff:0:a.b.c.d` | the IPv4 must pass, *and* the block itself, which the registry does not call globally reachable (6to4, Teredo: N/A), must be opened |
 //! | ISATAP (`…:5efe:a.b.c.d` in any prefix) | the IPv4 must pass, and the address must |
 //!
-//! Credential endpoints are never opened, in none of these forms. Not here: `deny` networks (the policy adds them)
-//! and egressd's own listeners ([`crate::outbound::dial`]).
+//! Credential endpoints are never opened, in any of these forms. Not here: `deny` networks (the policy adds them) and
+//! egressd's own listeners ([`crate::outbound::dial`]).
 
 mod registry;
 #[cfg(test)]
@@ -24,19 +24,19 @@ use ipnet::IpNet;
 
 use registry::{CREDENTIAL_ENDPOINTS, IPV4, IPV6, Reach};
 
-/// An address that passed the check, or the parent proxy's. Only the rules make one, and [`crate::outbound::dial`] takes nothing
-/// else, so no code can dial what was not checked.
+/// An address that passed the check, or the parent proxy's address. Only the rules make one, and
+/// [`crate::outbound::dial`] accepts nothing else, so no code can dial an unchecked address.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Admitted(IpAddr);
 
 impl Admitted {
-    /// Mapped addresses become the IPv4 address that the kernel would dial, so that what was judged is what is dialled
-    /// and logged.
+    /// Mapped addresses become the IPv4 address that the kernel would dial, so that the address that was judged is the
+    /// one that is dialled and logged.
     pub(in crate::rules) fn new(address: IpAddr) -> Self {
         Admitted(address.to_canonical())
     }
 
-    /// The parent proxy's: the operator names it, and no rule is asked. A target never comes here.
+    /// The parent proxy's address: the operator sets it, and no rule applies. Never used for a target.
     pub(crate) fn next_hop(address: IpAddr) -> Self {
         Admitted::new(address)
     }
@@ -50,9 +50,9 @@ impl Admitted {
 /// An address that may not be dialled.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct AddressDenial {
-    /// As it came from DNS, the hosts file or the target.
+    /// The address from DNS, the hosts file or the target.
     pub address: IpAddr,
-    /// The registry's row, the credential endpoint, or that a rule denies it.
+    /// The name in the registry, the credential endpoint, or that a rule denies it.
     pub why: &'static str,
 }
 
@@ -62,7 +62,7 @@ impl fmt::Display for AddressDenial {
     }
 }
 
-/// Judges one address by the registries and `private` alone, as no code that serves may.
+/// Judges one address by only the registries and `private`; code that serves must not do this.
 #[cfg(test)]
 pub(crate) fn admit(address: IpAddr, private: &[IpNet]) -> Result<Admitted, AddressDenial> {
     match prohibited(address, private) {
@@ -71,7 +71,7 @@ pub(crate) fn admit(address: IpAddr, private: &[IpNet]) -> Result<Admitted, Addr
     }
 }
 
-/// Why `address` may not be dialled; None where it may.
+/// Why `address` may not be dialled; None if it may.
 pub fn prohibited(address: IpAddr, private: &[IpNet]) -> Option<&'static str> {
     never(address).or_else(|| match address.to_canonical() {
         IpAddr::V4(address) => prohibited_v4(address, private),
@@ -79,7 +79,7 @@ pub fn prohibited(address: IpAddr, private: &[IpNet]) -> Option<&'static str> {
     })
 }
 
-/// What `address` leads to if no rule whatever may open it: a credential or metadata endpoint, in any IPv6 clothing.
+/// The endpoint that `address` reaches, if no rule can open it: a credential or metadata endpoint, in any IPv6 form.
 pub fn never(address: IpAddr) -> Option<&'static str> {
     let address = address.to_canonical();
     endpoint(address).or_else(|| match address {
@@ -88,12 +88,12 @@ pub fn never(address: IpAddr) -> Option<&'static str> {
     })
 }
 
-/// The endpoints inside `network` that stay closed though `private` lists it: a configuration warning each.
+/// The endpoints inside `network` that stay closed even if `private` lists it; each is a configuration warning.
 pub fn never_in(network: &IpNet) -> impl Iterator<Item = (IpAddr, &'static str)> {
     CREDENTIAL_ENDPOINTS.iter().filter(|(address, _)| network.contains(address)).copied()
 }
 
-/// Every IPv4 address that a translator, tunnel or dual-stack kernel may read out of `address`.
+/// Every IPv4 address that a translator, tunnel or dual-stack kernel may extract from `address`.
 pub fn embedded_v4(address: Ipv6Addr) -> impl Iterator<Item = Ipv4Addr> {
     embedding(address).map(|found| found.readings).unwrap_or_default().into_iter().flatten()
 }
@@ -145,11 +145,11 @@ fn outer_prohibited(address: Ipv6Addr, is_open: bool) -> Option<&'static str> {
     }
 }
 
-/// How an IPv6 address carries IPv4.
+/// How an IPv6 address contains an IPv4 address.
 enum Form {
     /// The packet arrives at the IPv4 address.
     Translated,
-    /// The same in a network of one's own, where the prefix length is the operator's choice.
+    /// The same in the operator's own network, where the operator chooses the prefix length.
     LocalTranslated,
     /// The IPv6 packet travels inside IPv4 to that address.
     Tunnelled,
@@ -175,15 +175,15 @@ fn embedding(address: Ipv6Addr) -> Option<Embedding> {
     let at = |[a, b, c, d]: [usize; 4]| Ipv4Addr::new(octets[a], octets[b], octets[c], octets[d]);
     let last = at([12, 13, 14, 15]);
     match address.segments() {
-        // The unspecified and the loopback address lie in the compatible block and embed nothing.
+        // The unspecified and the loopback address are in the compatible block and contain no IPv4 address.
         [0, 0, 0, 0, 0, 0, 0, 0 | 1] => None,
         [0, 0, 0, 0, 0, 0, _, _] | [0, 0, 0, 0, 0xffff, 0, _, _] => Embedding::one(Form::Tunnelled, last),
         [0, 0, 0, 0, 0, 0xffff, _, _] | [0x64, 0xff9b, 0, 0, 0, 0, _, _] => {
             Embedding::one(Form::Translated, last)
         }
         [0x64, 0xff9b, 1, ..] => {
-            // RFC 6052 §2.2 for prefixes of 48, 56, 64 and 96 bits; octet 8 is never part of the address. What reads as
-            // 0.0.0.0/8 is the zero padding of another length.
+            // RFC 6052 §2.2 for prefixes of 48, 56, 64 and 96 bits; octet 8 is never part of the address. A reading in
+            // 0.0.0.0/8 is the zero padding of another prefix length.
             let readings = [at([6, 7, 9, 10]), at([7, 9, 10, 11]), at([9, 10, 11, 12]), last]
                 .map(|inner| (inner.octets()[0] != 0).then_some(inner));
             Some(Embedding { form: Form::LocalTranslated, readings })

@@ -1,9 +1,9 @@
 //! The IANA special-purpose registries as tables, and the credential endpoints that no rule opens.
 //!
 //! IPv4: *IANA IPv4 Special-Purpose Address Registry*; IPv6: *IANA IPv6 Special-Purpose Address Registry* (both RFC
-//! 6890 as updated by RFC 8190, as of 2026-07-18) and *Internet Protocol Version 6 Address Space* for what is not
-//! unicast or not allocated. The name is the registry's, with the RFC that asked for the block. The longest prefix
-//! decides. Not here: what is made of a row ([`address`](super)).
+//! 6890 as updated by RFC 8190, as of 2026-07-18) and *Internet Protocol Version 6 Address Space* for blocks that are
+//! not unicast or not allocated. The names are from the registry, with the RFC that requested the block. The longest
+//! prefix decides. Not here: how a row is used ([`address`](super)).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -14,7 +14,7 @@ use ipnet::{Ipv4Net, Ipv6Net};
 pub(super) enum Reach {
     /// True: passes.
     Global,
-    /// False or N/A: passes only where `private` opens it.
+    /// False or N/A: passes only if `private` opens it.
     Local,
     /// Not the address of one host (multicast, broadcast, unspecified): nothing opens it.
     Nowhere,
@@ -38,7 +38,7 @@ const fn v6(segments: [u16; 8], length: u8, reach: Reach, name: &'static str) ->
 
 use Reach::{Global, Local, Nowhere};
 
-/// IPv4. What no row names is global unicast.
+/// IPv4. An address that is in no row is global unicast.
 #[rustfmt::skip]
 pub(super) const IPV4: &[Row<Ipv4Net>] = &[
     v4(0, 0, 0, 0, 8, Local, "\"This network\" (RFC 791)"),
@@ -69,7 +69,7 @@ pub(super) const IPV4: &[Row<Ipv4Net>] = &[
     v4(255, 255, 255, 255, 32, Nowhere, "Limited Broadcast (RFC 8190)"),
 ];
 
-/// IPv6. IANA hands out 2000::/3 and nothing else, so everything outside it is prohibited unless a row says otherwise.
+/// IPv6. IANA assigns addresses only from 2000::/3, so everything outside it is prohibited unless a row says otherwise.
 #[rustfmt::skip]
 pub(super) const IPV6: &[Row<Ipv6Net>] = &[
     v6([0; 8], 0, Local, "Reserved by IETF (RFC 4291)"),
@@ -114,9 +114,9 @@ const fn at6(segments: [u16; 8]) -> IpAddr {
     IpAddr::V6(Ipv6Addr::new(a, b, c, d, e, f, g, h))
 }
 
-/// Cloud endpoints that hand out credentials or configuration to whoever asks from inside, and the resolvers beside
-/// them (a DNS server that answers over TCP is a way out past the allowlist). Nothing opens them. Azure's is a
-/// *public* address, so the registries alone would let it pass.
+/// Cloud endpoints that give credentials or configuration to every client inside, and the cloud resolvers (a DNS server
+/// that answers over TCP is a way around the allowlist). Nothing can open them. Azure's is a *public* address, so the
+/// registries alone would let it pass.
 #[rustfmt::skip]
 pub(super) const CREDENTIAL_ENDPOINTS: &[(IpAddr, &str)] = &[
     (at4(169, 254, 169, 254), "credential endpoint: instance metadata (AWS, Azure, Google Cloud, Oracle, OpenStack and others)"),

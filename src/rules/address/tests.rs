@@ -15,7 +15,7 @@ fn nets(text: &str) -> Vec<IpNet> {
     text.split_whitespace().map(|net| net.parse().unwrap()).collect()
 }
 
-/// Address and the start of the row that refuses it; "" where it passes. Nothing is opened.
+/// Address and the start of the row that refuses it; "" if it passes. `private` opens nothing here.
 #[rustfmt::skip]
 const BY_REGISTRY: &[(&str, &str)] = &[
     // IPv4 special-purpose registry, row by row: first and last address, and the neighbours outside.
@@ -151,7 +151,7 @@ const BY_REGISTRY: &[(&str, &str)] = &[
 fn t43_only_globally_reachable_unicast_passes() {
     assert!(BY_REGISTRY.len() >= 90);
     let distinct: BTreeSet<_> = BY_REGISTRY.iter().map(|(address, _)| address).collect();
-    assert_eq!(distinct.len(), BY_REGISTRY.len(), "no address stands twice");
+    assert_eq!(distinct.len(), BY_REGISTRY.len(), "no address is listed twice");
     for (address, want) in BY_REGISTRY {
         match prohibited(ip(address), &[]) {
             None => assert_eq!(*want, "", "{address} passed"),

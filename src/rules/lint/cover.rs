@@ -1,9 +1,9 @@
-//! Whether a rule has an effect beside the others of its policy.
+//! Whether a rule has an effect together with the other rules of its policy.
 //!
-//! The rules whose hosts hold all of a rule's hosts are found through the same indexes that decide, in the same order,
-//! so "comes before" here is "comes before" there. An effect is told from one other rule alone: two rules that only
-//! together cover a third are not found. Of the rules for one host [`COMPARED`] are looked at: a list that names one
-//! host on a thousand ports must not cost a million comparisons.
+//! The rules that match all of a rule's hosts are found with the same indexes that decide, in the same order, so "comes
+//! before" has the same meaning here and there. A rule is compared with one other rule at a time: two rules that only
+//! together cover a third are not found. At most [`COMPARED`] rules for one host are compared: a list that has one host
+//! on a thousand ports must not cost a million comparisons.
 
 use std::collections::HashSet;
 
@@ -20,21 +20,21 @@ use super::super::store::{Kind, NONE, Rule, RuleId};
 use super::strangers::may_meet;
 use crate::words::target::Method;
 
-/// Rules for one host that a rule is compared with.
+/// The number of rules for one host that a rule is compared with.
 const COMPARED: usize = 32;
 
-/// What a rule does beside the others.
+/// What a rule does together with the others.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Effect {
-    /// It decides something, as far as one other rule can tell.
+    /// It decides something, as far as a comparison with one other rule can show.
     Decides,
-    /// A `deny` rule matches all that it allows.
+    /// A `deny` rule matches everything that it allows.
     Denied { by: RuleId },
     /// An equal rule, with equal options, comes first.
     Duplicate { of: RuleId },
     /// A rule for the same host comes first for all of it.
     NeverDecides { before: RuleId, other_options: bool },
-    /// Without it a wider rule would decide, and the same.
+    /// Without it a wider rule would decide in the same way.
     AddsNothing { to: RuleId },
     /// It has expired; a wider rule may decide instead.
     Expired { taken_over_by: Option<RuleId> },
@@ -42,16 +42,16 @@ pub(super) enum Effect {
     Outlived { by: RuleId },
 }
 
-/// The rules around one rule. One value serves a whole policy: its memory is used again.
+/// The rules around one rule. One value is used for a whole policy, to reuse its memory.
 #[derive(Default)]
 pub(super) struct Neighbours<'p> {
-    /// Those whose hosts hold all of the rule's, the rule itself included, in the order in which they are asked.
+    /// The rules that match all hosts of the rule, the rule itself included, in the order of precedence.
     ids: Vec<RuleId>,
-    /// The rule's own place in `ids`: what stands before it comes first in a decision.
+    /// The rule's own index in `ids`: rules before it come first in a decision.
     own: usize,
     starts: Vec<(usize, u64)>,
     hits: Vec<Hit>,
-    /// The literal suffixes of patterns below which other rules for suffixes stand; made when first asked for.
+    /// The literal suffixes of patterns that have other rules for suffixes under them; computed when first needed.
     split: Option<HashSet<&'p str>>,
 }
 
@@ -81,7 +81,7 @@ impl<'p> Neighbours<'p> {
             let equal = policy.store.host(other) == policy.store.host(id) && covers(rule, wider);
             match (equal, place < self.own) {
                 (true, true) => return Effect::Duplicate { of: other },
-                (true, false) => {} // the other one is told
+                (true, false) => {} // the other rule is reported
                 (false, _) => return Effect::AddsNothing { to: other },
             }
         }
@@ -99,7 +99,7 @@ impl<'p> Neighbours<'p> {
         if let Some(by) = denied {
             return Effect::Denied { by };
         }
-        // In force when `rule` no longer is.
+        // Whether a rule is in force after `rule` expires.
         let outlives = |other: &Rule| match (policy.expires(other), expires) {
             (None, _) => true,
             (Some(other), _) if other <= now => false,
@@ -113,7 +113,7 @@ impl<'p> Neighbours<'p> {
         if expired {
             return Effect::Expired { taken_over_by: others().find(|&other| allows_on(other)) };
         }
-        // In force as long as `rule` is.
+        // Whether a rule is in force as long as `rule` is.
         let holds = |other: &Rule| policy.expires(other) == expires || outlives(other);
         let earlier = self.ids.iter().take(self.own).copied().find(|&other| {
             let first = policy.store.rule(other);
@@ -133,13 +133,13 @@ impl<'p> Neighbours<'p> {
                 None => Effect::Decides,
             };
         }
-        // What would decide next, and it must do so for good.
+        // The rule that would decide next; it must do so permanently.
         let in_force = |other: &Rule| policy.expires(other).is_none_or(|moment| moment > now);
         let next = self.ids.get(self.own + 1..).into_iter().flatten().copied().find(|&other| {
             let wider = policy.store.rule(other);
             !wider.is_deny() && in_force(wider) && overlaps(wider, rule)
         });
-        // Of two equal rules the later one is told.
+        // Of two equal rules, the later one is reported.
         let equal = |other: RuleId| {
             policy.store.host(other) == policy.store.host(id) && covers(rule, policy.store.rule(other))
         };
@@ -158,16 +158,16 @@ impl<'p> Neighbours<'p> {
         }
     }
 
-    /// Whether some of the rule's hosts may fit another rule that holds them only in part, and would decide for them
-    /// without this one: `*.x` beside `.x`, and whatever overlaps a pattern. This may say yes too often, never too
-    /// seldom.
+    /// Whether another rule may match some of the rule's hosts, but not all, and would decide for them without this
+    /// rule: `*.x` next to `.x`, and any rule that overlaps a pattern. This may return true too often, but never false
+    /// by mistake.
     fn is_split(&mut self, policy: &'p Policy, id: RuleId, kind: Kind) -> bool {
         match kind {
             Kind::Exact | Kind::Under | Kind::Address => false,
             Kind::UnderOrSelf => {
                 let whole = self.starts.last().map_or(0, |(_, hash)| *hash);
                 let mut chain = policy.store.chain(head(policy, policy.store.name(id), whole)).enumerate();
-                // A chain too long to be looked at is taken to hold one.
+                // A chain that is too long to search is assumed to contain one.
                 chain.any(|(at, (_, rule))| rule.kind() == Kind::Under || at == COMPARED)
             }
             Kind::Labels => {
@@ -222,14 +222,14 @@ impl<'p> Neighbours<'p> {
                 for (level, head) in policy.networks.around(network).enumerate() {
                     self.ids.extend(policy.store.chain(head).map(|(other, _)| other).take(COMPARED));
                     if level == 0 {
-                        self.own_is_known(id); // the smallest network around it is its own
+                        self.own_is_known(id); // the smallest network around it is the network itself
                     }
                 }
             }
         }
     }
 
-    /// To be called where all rules that are as specific are listed, and none that is less so.
+    /// Call this when all equally specific rules are listed, and no less specific ones.
     fn own_is_known(&mut self, id: RuleId) {
         self.own = self.ids.iter().position(|other| *other == id).unwrap_or(self.ids.len());
     }
@@ -239,14 +239,14 @@ impl<'p> Neighbours<'p> {
         self.starts.extend(suffixes(name));
     }
 
-    /// The rules of a chain that are of a kind.
+    /// Adds the rules of a chain that have a certain kind.
     fn chain(&mut self, policy: &Policy, head: RuleId, fits: impl Fn(Kind) -> bool) {
         let chain = policy.store.chain(head).take(COMPARED);
         self.ids.extend(chain.filter(|(_, rule)| fits(rule.kind())).map(|(other, _)| other));
     }
 
-    /// The patterns that match `name`, or that match all that the pattern `name` does: a `*` of theirs takes in one of
-    /// its own like any other character.
+    /// Adds the patterns that match `name`, or that match everything the pattern `name` matches: their `*` accepts a
+    /// `*` in `name` like any other character.
     fn patterns(&mut self, policy: &Policy, name: &str) {
         if policy.labels.is_empty() {
             return;
@@ -259,7 +259,7 @@ impl<'p> Neighbours<'p> {
         self.ids.extend(self.hits.iter().map(|hit| hit.rule).take(COMPARED));
     }
 
-    /// The rules for everything under what `name` is under, the longest suffix first.
+    /// Adds the rules for all names under the suffixes of `name`, the longest suffix first.
     fn suffixes_above(&mut self, policy: &Policy, name: &str) {
         for at in (0..self.starts.len()).rev() {
             let Some(&(start, hash)) = self.starts.get(at) else { continue };
@@ -274,8 +274,8 @@ impl<'p> Neighbours<'p> {
     }
 }
 
-/// The literal suffixes of patterns that rules for longer suffixes stand below: `x.test` of `b.*.x.test`, where there is
-/// `*.a.x.test`.
+/// The literal suffixes of patterns that have rules for longer suffixes under them: `x.test` of `b.*.x.test`, if there
+/// is `*.a.x.test`.
 fn split_suffixes(policy: &Policy) -> HashSet<&str> {
     let patterns: HashSet<&str> =
         policy.labels.rules().map(|id| literal_suffix(policy.store.host(id))).collect();
@@ -294,7 +294,7 @@ fn head(policy: &Policy, name: &str, hash: u64) -> RuleId {
 
 const METHODS: [Method; 2] = [Method::Connect, Method::Http];
 
-/// The ports, first and last, on which a rule matches one way of asking.
+/// The port ranges, first and last port, on which a rule matches one method.
 fn spans(rule: &Rule, method: Method) -> impl Iterator<Item = (u16, u16)> {
     let schemes = rule.schemes().iter().filter(move |scheme| scheme.method() == method);
     schemes.filter_map(|scheme| {
@@ -307,7 +307,7 @@ fn spans(rule: &Rule, method: Method) -> impl Iterator<Item = (u16, u16)> {
     })
 }
 
-/// Whether `wide` matches every request that `narrow` matches for a host that both name.
+/// Whether `wide` matches every request that `narrow` matches, for a host that both match.
 fn covers(wide: &Rule, narrow: &Rule) -> bool {
     let holds = |outer: (u16, u16), inner: (u16, u16)| outer.0 <= inner.0 && inner.1 <= outer.1;
     METHODS
@@ -315,13 +315,13 @@ fn covers(wide: &Rule, narrow: &Rule) -> bool {
         .all(|method| spans(narrow, method).all(|inner| spans(wide, method).any(|outer| holds(outer, inner))))
 }
 
-/// Whether some request for a host that both name matches both.
+/// Whether some request matches both, for a host that both match.
 fn overlaps(one: &Rule, other: &Rule) -> bool {
     let meet = |a: (u16, u16), b: (u16, u16)| a.0 <= b.1 && b.0 <= a.1;
     METHODS.into_iter().any(|method| spans(one, method).any(|a| spans(other, method).any(|b| meet(a, b))))
 }
 
-/// Whether `one` looks into each CONNECT as `other` does.
+/// Whether `one` inspects each CONNECT in the same way as `other`.
 fn same_tunnel(one: &Rule, other: &Rule) -> bool {
     [Scheme::Https, Scheme::Tcp]
         .into_iter()

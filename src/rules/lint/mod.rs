@@ -1,9 +1,10 @@
-//! Warnings about rules that are legal and unwise: what they reach that nobody meant, and what has no effect.
+//! Warnings about rules that are valid but unwise: rules that reach more than was meant, and rules without effect.
 //!
-//! Each rule is compared with the few others that the index finds for its host, so a million rules cost one look-up
-//! each and no memory of their own. Of one kind only the first [`TOLD_OF_A_KIND`] are told; the rest is counted. Not
-//! here: what makes a rule an error ([`pattern`](super::pattern), [`rule`](super::rule)), and whether a policy can be reached at all, which [`crate::config`]
-//! asks [`unreachable()`] while it still knows where the policy stands.
+//! Each rule is compared with the few others that the index finds for its host, so a million rules cost one lookup each
+//! and no extra memory. Of each kind, only the first [`TOLD_OF_A_KIND`] warnings are reported; the rest are counted.
+//! Not here: what makes a rule an error ([`pattern`](super::pattern), [`rule`](super::rule)). Whether a policy can be
+//! reached at all is answered by [`unreachable()`], which [`crate::config`] calls while it still knows the policy's
+//! position.
 
 mod cover;
 mod strangers;
@@ -20,43 +21,43 @@ use super::rule::Scheme;
 use super::store::{Kind, Rule, RuleId};
 use super::{ClientMatch, Policies, Policy};
 
-/// Warnings of one kind that are told one by one.
+/// The number of warnings of one kind that are reported one by one.
 pub const TOLD_OF_A_KIND: usize = 20;
 
 /// A warning about one rule.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Lint {
-    /// What kind of doubt it is.
+    /// The kind of warning.
     pub kind: LintKind,
-    /// The rule's file, as it was named.
+    /// The rule's file, by the name that the configuration gives.
     pub file: Box<str>,
-    /// The rule's line there, from 1.
+    /// The rule's line in the file, from 1.
     pub line: u32,
-    /// Of a rule in the configuration itself: how many such rules stand before it in [`Policies::rules`], so that who
-    /// read the file can give the column.
+    /// For a rule in the configuration itself: how many such rules come before it in [`Policies::rules`], so that the
+    /// code that read the file can add the column.
     pub inline: Option<usize>,
-    /// What it does that was probably not meant, and what to write instead.
+    /// What the rule does that was probably not meant, and what to write instead.
     pub text: String,
 }
 
 /// The kinds of warnings about rules.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum LintKind {
-    /// Strangers can get names that the pattern fits.
+    /// Anyone can get names that the pattern matches.
     Strangers,
-    /// A network of public addresses that nobody has alone.
+    /// A network of public addresses that is too large for one owner.
     WideNetwork,
-    /// Plain HTTP, or CONNECT with no look inside, to hosts that nobody listed.
+    /// Plain HTTP, or an opaque tunnel, to hosts that are not listed one by one.
     Unguarded,
     /// A `deny` rule matches all that the rule allows.
     Denied,
     /// Another rule always comes first.
     NeverDecides,
-    /// A wider rule says the same.
+    /// A wider rule allows or denies the same.
     AddsNothing,
-    /// The rule no longer allows.
+    /// The rule has expired.
     Expired,
-    /// The rule expires, and a wider one goes on allowing.
+    /// The rule expires, and a wider one still allows the same.
     Outlived,
 }
 
@@ -87,7 +88,7 @@ impl LintKind {
     }
 }
 
-/// Every doubt about every rule, in the order of the rules; `now` says which have expired.
+/// All warnings about all rules, in the order of the rules; `now` decides which rules have expired.
 pub fn lint(policies: &Policies, now: Timestamp) -> Vec<Lint> {
     let mut told = Told::default();
     let mut inline = 0;
@@ -106,7 +107,7 @@ pub fn lint(policies: &Policies, now: Timestamp) -> Vec<Lint> {
     told.finish()
 }
 
-/// One rule, and what to say of its place.
+/// One rule, with what a warning needs to say where it is.
 struct At<'a> {
     policy: &'a Policy,
     id: RuleId,
@@ -118,7 +119,7 @@ impl At<'_> {
         self.policy.store.text(self.id)
     }
 
-    /// Another rule of the same policy: its text and its place.
+    /// Another rule of the same policy: its text, file and line.
     fn other(&self, id: RuleId) -> String {
         let view = self.policy.view(id);
         format!("`{}` ({}:{})", view.text(), view.file(), view.line())
@@ -129,7 +130,7 @@ impl At<'_> {
     }
 }
 
-/// Whether the rule has an effect of its own; what stands in its way is told.
+/// Whether the rule has an effect of its own; otherwise it is reported why not.
 fn tell_effect<'p>(
     at: &At<'p>,
     rule: &Rule,
@@ -195,7 +196,7 @@ fn tell_effect<'p>(
     matches!(effect, Effect::AddsNothing { .. } | Effect::Outlived { .. })
 }
 
-/// ` without its upload_limit`: the restrictions of a rule that the one after it does not have.
+/// ` without its upload_limit`: the restrictions of a rule that the next rule does not have.
 fn without(given: Option<&RuleOptions>, after: Option<&RuleOptions>) -> String {
     let (Some(given), Some(after)) = (given, after) else { return String::new() };
     let both = given.entries().zip(after.entries());
@@ -204,7 +205,7 @@ fn without(given: Option<&RuleOptions>, after: Option<&RuleOptions>) -> String {
     if lost.is_empty() { String::new() } else { format!(", without its {}", lost.join(" and ")) }
 }
 
-/// Whom an `allow` rule for more than one host reaches, and how.
+/// Warns of what an `allow` rule for more than one host reaches, and how.
 fn reach(at: &At<'_>, rule: &Rule, told: &mut Told) {
     let host = at.policy.store.host(at.id);
     let wide = match rule.kind() {
@@ -245,23 +246,23 @@ fn reach(at: &At<'_>, rule: &Rule, told: &mut Told) {
     }
 }
 
-/// Public, and larger than most owners have: a /16 of IPv4, a /32 of IPv6.
+/// Whether a network is public and larger than what most owners have: a /16 of IPv4, a /32 of IPv6.
 fn is_wide_network(host: &str) -> bool {
     let Ok(network) = host.replace(['[', ']'], "").parse::<IpNet>() else { return false };
     let least = match network {
         IpNet::V4(_) => 16,
         IpNet::V6(_) => 32,
     };
-    // 0.0.0.0/0 begins with an address that is not public, and is all the same mostly public.
+    // 0.0.0.0/0 begins with a non-public address, but most of it is public.
     network.prefix_len() < least && (network.prefix_len() < 4 || prohibited(network.addr(), &[]).is_none())
 }
 
-/// What was found so far.
+/// The warnings found so far.
 #[derive(Default)]
 struct Told {
     lints: Vec<Lint>,
     counts: [usize; LintKind::ALL.len()],
-    /// The first of each kind that is only counted.
+    /// The first warning of each kind that is only counted.
     rest: [Option<Lint>; LintKind::ALL.len()],
 }
 
@@ -286,7 +287,7 @@ impl Told {
         let Told { mut lints, counts, rest } = self;
         for (mut lint, count) in rest.into_iter().zip(counts).filter_map(|(lint, count)| Some((lint?, count)))
         {
-            // One more is told as itself: it is as short as the sentence about it.
+            // If there is only one more, it is reported itself: it is as short as the sentence that counts it.
             let more = count - TOLD_OF_A_KIND;
             if more > 1 {
                 lint.text = format!("from here on: {more} more rules {}", lint.kind.of_the_rest());
@@ -297,8 +298,8 @@ impl Told {
     }
 }
 
-/// Why no client reaches a policy: the policies before it, by name, fit every client that it fits. `None`: some client
-/// may.
+/// Why no client reaches a policy: it names the earlier policies that match all of its clients. `None`: some client may
+/// reach it.
 pub fn unreachable(earlier: &[(&str, &ClientMatch)], later: &ClientMatch) -> Option<String> {
     let covers = |mine: &[Box<str>], theirs: &[Box<str>]| {
         mine.is_empty() || (!theirs.is_empty() && theirs.iter().all(|one| mine.contains(one)))
@@ -330,7 +331,7 @@ pub fn unreachable(earlier: &[(&str, &ClientMatch)], later: &ClientMatch) -> Opt
     Some(format!("{} come before it and together match all of its clients", names.join(", ")))
 }
 
-/// The warning about a network under `private` that holds credential endpoints.
+/// The warning about a network under `private` that contains credential endpoints.
 pub fn private_network(network: &IpNet) -> Option<String> {
     let held: Vec<String> = never_in(network).map(|(address, what)| format!("{address} ({what})")).collect();
     (!held.is_empty()).then(|| {

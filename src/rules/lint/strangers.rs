@@ -1,9 +1,9 @@
-//! Patterns under which strangers can get names, what those reach, and what to write instead.
+//! Patterns under which anyone can get names, what they reach, and what to write instead.
 //!
-//! Two sources: the private section of the Public Suffix List (<https://publicsuffix.org/list/>), where companies list
-//! the domains under which their customers get names; and a short table of our own for what stands above such domains
-//! (`*.amazonaws.com`), which the list cannot be asked for, and for better advice. A table goes out of date; what it
-//! does not know is not warned of.
+//! There are two sources. The first is the private section of the Public Suffix List
+//! (<https://publicsuffix.org/list/>), where companies list the domains under which their customers get names. The
+//! second is a short table of our own, for domains above those (`*.amazonaws.com`), which the list does not cover, and
+//! for better advice. A table goes out of date; there is no warning for what it does not know.
 
 use std::fmt;
 
@@ -20,8 +20,8 @@ struct Domain {
     instead: &'static str,
     /// Other domains of the same services, which a pattern for this one does not cover.
     misses: &'static [&'static str],
-    /// Suffixes under which a customer chooses or is given a name, and what stands there. A `*` is one label or a part
-    /// of it, such as a region.
+    /// Suffixes under which a customer chooses or is given a name, and what these names are for. A `*` is one label or
+    /// a part of it, such as a region.
     gives: &'static [(&'static str, &'static str)],
 }
 
@@ -31,7 +31,8 @@ const AWS_CHINA: &str = "the service's own names with the region, as in `ecr.cn-
 const AZURE: &str = "the names that are yours, as in `ACCOUNT.blob.core.windows.net`";
 const YOURS: &str = "the names that are yours";
 
-/// By name. Reasons: each suffix is one where a customer's resource gets a public name, as the provider documents it.
+/// Sorted by name. Reason for each suffix: a customer's resource gets a public name under it, as the provider
+/// documents.
 const DOMAINS: &[Domain] = &[
     Domain {
         name: "amazonaws.com",
@@ -39,14 +40,15 @@ const DOMAINS: &[Domain] = &[
         instead: AWS,
         misses: &["api.aws", "on.aws", "amazonaws.com.cn"],
         gives: &[
-            // Bucket names are free to choose, and world-wide.
+            // Bucket names can be chosen freely, and are global.
             ("s3.amazonaws.com", "S3 buckets"),
             ("s3.*.amazonaws.com", "S3 buckets"),
             ("s3-*.amazonaws.com", "S3 buckets"),
             ("s3.dualstack.*.amazonaws.com", "S3 buckets"),
             ("s3-website.*.amazonaws.com", "S3 buckets"),
             ("s3-accesspoint.*.amazonaws.com", "S3 buckets"),
-            // `ec2-203-0-113-9.REGION.compute`: whoever rents an instance has one. us-east-1 is called compute-1.
+            // `ec2-203-0-113-9.REGION.compute`: every customer who rents an instance has one. us-east-1 is called
+            // compute-1.
             ("*.compute.amazonaws.com", "EC2 instances"),
             ("compute-1.amazonaws.com", "EC2 instances"),
             // Application and classic load balancers, then network load balancers.
@@ -95,7 +97,7 @@ const DOMAINS: &[Domain] = &[
         whose: "AWS",
         instead: "the distribution's name, as in `d111111abcdef8.cloudfront.net`, or the name in front of it",
         misses: &[],
-        // Names are given at random, so nobody recognises a stranger's in a log either.
+        // Names are random, so nobody recognises another customer's name in a log.
         gives: &[("cloudfront.net", "CloudFront distributions, each in front of any origin")],
     },
     Domain {
@@ -118,7 +120,7 @@ const DOMAINS: &[Domain] = &[
     Domain {
         name: "githubusercontent.com",
         whose: "GitHub",
-        // The path tells whose they are, and egressd does not see the path.
+        // The path shows the owner, and egressd does not see the path.
         instead: "the one host that is needed, as in `objects.githubusercontent.com`; even that one serves every account",
         misses: &["github.com", "ghcr.io"],
         gives: &[("githubusercontent.com", "files of every account")],
@@ -171,7 +173,7 @@ pub(super) enum Strangers {
     /// By the table.
     Listed {
         whose: &'static str,
-        /// What stands there, each with a suffix.
+        /// What the names are for, each with a suffix.
         reached: Vec<(&'static str, &'static str)>,
         instead: String,
         misses: &'static [&'static str],
@@ -180,7 +182,7 @@ pub(super) enum Strangers {
     Suffix(String),
 }
 
-/// Whom everything under `base` reaches.
+/// Who can get names under `base`.
 pub(super) fn under(base: &str) -> Option<Strangers> {
     let domain = domain_of(base);
     let reached =
@@ -188,7 +190,7 @@ pub(super) fn under(base: &str) -> Option<Strangers> {
     if let Some(domain) = domain
         && !reached.is_empty()
     {
-        // Only regions stand between `base` and the customers' names.
+        // Only regions are between `base` and the customers' names.
         let itself = domain.name != base
             && reached.iter().any(|(suffix, _)| {
                 let beyond = suffix.split('.').count().saturating_sub(base.split('.').count());
@@ -202,7 +204,7 @@ pub(super) fn under(base: &str) -> Option<Strangers> {
     private_suffix(base).map(|_| Strangers::Suffix(base.to_owned()))
 }
 
-/// Whom a pattern with a `*` inside reaches: those who can choose what stands for it.
+/// Who can get names that a pattern with a `*` inside matches: those who can choose the text for the `*`.
 pub(super) fn labels(pattern: &str) -> Option<Strangers> {
     let base = literal_suffix(pattern);
     if let Some(domain) = domain_of(base) {
@@ -225,7 +227,7 @@ fn domain_of(base: &str) -> Option<&'static Domain> {
         .and_then(|at| DOMAINS.get(at))
 }
 
-/// What stands under the suffixes that fit, each thing once.
+/// What the names under the matching suffixes are for, each once.
 fn reached_by(domain: &'static Domain, fits: impl Fn(&str) -> bool) -> Vec<(&'static str, &'static str)> {
     let mut reached: Vec<(&str, &str)> = Vec::new();
     for &(suffix, what) in domain.gives.iter().filter(|(suffix, _)| fits(suffix)) {
@@ -236,8 +238,8 @@ fn reached_by(domain: &'static Domain, fits: impl Fn(&str) -> bool) -> Vec<(&'st
     reached
 }
 
-/// Whether everything under `base` has names under `suffix` that are not the operator's own choice: a `base` that goes
-/// further than the suffix names one customer's.
+/// Whether the names under `base` include names under `suffix` that the operator did not choose. A `base` that is
+/// longer than the suffix belongs to one customer.
 fn base_reaches(base: &str, suffix: &str) -> bool {
     let (mut base, mut suffix) = (base.rsplit('.'), suffix.rsplit('.'));
     loop {
@@ -250,26 +252,26 @@ fn base_reaches(base: &str, suffix: &str) -> bool {
     }
 }
 
-/// The same for a pattern: it must have a `*` where the customer's choice stands.
+/// The same for a pattern: it must have a `*` where the customer's choice is.
 fn pattern_reaches(pattern: &str, suffix: &str) -> bool {
     let mut pattern = pattern.rsplit('.');
     suffix.rsplit('.').all(|given| pattern.next().is_some_and(|own| labels_may_meet(own, given)))
         && pattern.any(|chosen| chosen.contains('*'))
 }
 
-/// Whether some name fits both patterns; never a false no.
+/// Whether some name matches both patterns. It never returns false by mistake.
 pub(super) fn may_meet(one: &str, other: &str) -> bool {
     one.split('.').count() == other.split('.').count()
         && one.split('.').zip(other.split('.')).all(|(one, other)| labels_may_meet(one, other))
 }
 
-/// Whether some label fits both: what stands before the first `*` and behind the last one must agree. Between two
-/// stars anything may stand, so there this may say yes too often, never too seldom.
+/// Whether some label matches both: the text before the first `*` and after the last one must agree. Between two stars
+/// any text is possible, so this may return true too often, but never false by mistake.
 fn labels_may_meet(one: &str, other: &str) -> bool {
     let head = |label: &str| label.find('*').unwrap_or(label.len());
     let tail = |label: &str| label.rfind('*').map_or(label.len(), |star| label.len() - star - 1);
     let (front, back) = (head(one).min(head(other)), tail(one).min(tail(other)));
-    // A label without `*` must have room for each of the other's.
+    // A label without `*` must be long enough for the other label.
     let room = |literal: &str, pattern: &str| literal.contains('*') || literal.len() >= pattern.len();
     match (one.contains('*'), other.contains('*')) {
         (false, false) => one == other,
@@ -282,7 +284,7 @@ fn labels_may_meet(one: &str, other: &str) -> bool {
     }
 }
 
-/// Whether the Public Suffix List's private section has `base` as a suffix (0), or suffixes with one label more
+/// Whether the private section of the Public Suffix List has `base` as a suffix (0), or suffixes with one more label
 /// (`*.base`: 1).
 fn private_suffix(base: &str) -> Option<usize> {
     if base.is_empty() {

@@ -1,4 +1,4 @@
-//! The names of the codes: which there are, and what to write in place of those that stand for nothing here.
+//! The names of the codes: which codes exist, and what to write instead of those that have no value in egressd.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -16,7 +16,7 @@ pub enum What {
     ServerAddress,
     /// `<p`
     ServerPort,
-    /// `<A`: the host that was dialled for.
+    /// `<A`: the host of the target.
     ServerName,
     /// `<la`
     LocalAddress,
@@ -28,17 +28,17 @@ pub enum What {
     Milliseconds,
     /// `tl` and `tg`.
     Time(Moment),
-    /// `tS`: when the request came, in seconds with three decimals.
+    /// `tS`: when the request arrived, in seconds with three decimals.
     Started,
     /// `tr`: from the request's head to its end, in milliseconds.
     Duration,
     /// `dt`: the lookup, in milliseconds.
     Dns,
-    /// `un`: what the client proved to be.
+    /// `un`: the client's proven identity.
     Identity,
-    /// `ul`: by a password.
+    /// `ul`: the identity from a password.
     Login,
-    /// `ui`, `ue`: never known here, so `-`.
+    /// `ui`, `ue`: never known in egressd, so `-`.
     Nobody,
     /// `>Hs`
     Status,
@@ -50,7 +50,7 @@ pub enum What {
     MediaType,
     /// `rm`
     Method,
-    /// `ru`: without the query, as Squid has it by default.
+    /// `ru`: without the query, as in Squid's default.
     Uri,
     /// `>rs`
     Scheme,
@@ -62,7 +62,7 @@ pub enum What {
     Path,
     /// `rv`
     Version,
-    /// `<st`: all that the client was sent.
+    /// `<st`: all bytes that were sent to the client.
     ReplySize,
     /// `{User-Agent}>h`
     UserAgent,
@@ -81,9 +81,9 @@ pub enum What {
 /// How a time is written.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Moment {
-    /// strftime's.
+    /// The format for strftime.
     pub format: Box<str>,
-    /// In the zone of the machine, else in UTC.
+    /// True: in the zone of the machine. False: in UTC.
     pub local: bool,
 }
 
@@ -98,7 +98,7 @@ macro_rules! notes {
             /// Every one of them.
             pub const ALL: &'static [$name] = &[$($name::$variant,)*];
 
-            /// Its name in the braces, and in the JSON log.
+            /// The name in braces, and in the JSON log.
             pub const fn as_str(self) -> &'static str {
                 match self { $($name::$variant => $word,)* }
             }
@@ -107,7 +107,7 @@ macro_rules! notes {
 }
 
 notes! {
-    /// What only egressd knows, by the name that it has in the JSON log.
+    /// Values that only egressd has, by their names in the JSON log.
     Note {
         Event = "event",
         Listener = "listener",
@@ -124,10 +124,11 @@ notes! {
     }
 }
 
-/// strftime's format where none is given.
+/// The strftime format if none is given.
 const USUAL_TIME: &str = "%d/%b/%Y:%H:%M:%S %z";
 
-/// Every name that Squid knows and that takes no argument here; the longest first where one begins another.
+/// Every name that Squid knows and that takes no argument here. If one name begins with another, the longer one comes
+/// first.
 const NAMES: &[(&str, What)] = &[
     ("master_xaction", What::Id),
     ("err_code", What::Reason),
@@ -174,7 +175,7 @@ const NAMES: &[(&str, What)] = &[
 /// Names with an argument, which [`what`] reads.
 const WITH_ARGUMENT: &[&str] = &[">h", "tl", "tg", "note"];
 
-/// What Squid knows and egressd does not, the longest first, each with what to do about it.
+/// Names that Squid knows and egressd does not, the longest first, each with what to write instead.
 const UNSERVED: &[(&str, &str)] = &[
     (">ha", "headers are not changed on their way in: write %{User-Agent}>h"),
     ("<h", "headers of responses are not recorded: write %mt for the media type"),
@@ -217,7 +218,7 @@ const WHICH: &str = "there is no such code; the codes are %>a %>p %<a %<A %<p %<
 
 /// The name that `text` begins with, and what follows it.
 pub(super) fn split(text: &str) -> Result<(&str, &str), String> {
-    // Squid's older name of the same codes.
+    // Squid's older prefix for the same codes.
     let text = text.strip_prefix("http::").unwrap_or(text);
     let known = NAMES.iter().map(|(name, _)| *name).chain(WITH_ARGUMENT.iter().copied());
     let unserved = UNSERVED.iter().map(|(name, _)| *name);
@@ -229,7 +230,7 @@ pub(super) fn split(text: &str) -> Result<(&str, &str), String> {
     Ok(text.split_at(name.len()))
 }
 
-/// What a name with its argument stands for.
+/// The code for a name with its argument.
 pub(super) fn what(name: &str, argument: Option<&str>) -> Result<What, String> {
     match (name, argument) {
         (">h", Some(header)) if header.eq_ignore_ascii_case("user-agent") => Ok(What::UserAgent),
@@ -265,10 +266,10 @@ fn moment(format: &str, local: bool) -> Result<Moment, String> {
 }
 
 impl Moment {
-    /// `time` as it is to be written.
+    /// `time` in this format.
     ///
     /// # Errors
-    /// A code that strftime does not know: not for one that was read.
+    /// A code that strftime does not know. It does not happen for a format that was read successfully.
     pub fn write(&self, time: Timestamp, zone: &TimeZone) -> Result<String, jiff::Error> {
         let zone = if self.local { zone.clone() } else { TimeZone::UTC };
         jiff::fmt::strtime::format(&*self.format, &jiff::ZonedDateTime::new(time, zone))
@@ -276,7 +277,7 @@ impl Moment {
 }
 
 impl What {
-    /// Padded with zeros on wish, and never cut.
+    /// Whether it is a number: it can be padded with zeros, and is never cut.
     pub fn is_number(&self) -> bool {
         matches!(
             self,

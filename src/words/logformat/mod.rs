@@ -1,11 +1,11 @@
-//! Squid's `logformat` language: `%` codes with their modifiers, as far as egressd has what a code stands for.
+//! Squid's `logformat` language: `%` codes with their modifiers, if egressd has the value of the code.
 //!
-//! Pure: text to pieces, or one sentence that says which code is wrong and what to write instead. The text is the
-//! operator's own. Not here: what a record puts in the place of a code ([`crate::telemetry::squid`]).
+//! Pure code: text to pieces, or one sentence that says which code is wrong and what to write instead. The text comes
+//! from the operator. Not here: the value of a code in a record ([`crate::telemetry::squid`]).
 //!
-//! A code is `%`, a quoting character, `-` for left, `0` for zeros, a width, `.` and a longest length, `{argument}`,
-//! the code's name, and `{argument}` if there was none before: <http://www.squid-cache.org/Doc/config/logformat/>.
-//! A quote or a bracket in the text around a code quotes it too, as Squid does.
+//! A code is `%`, a quoting character, `-` for left, `0` for zeros, a width, `.` and a maximum length, `{argument}`,
+//! the code's name, and `{argument}` if there was none before: <http://www.squid-cache.org/Doc/config/logformat/>. A
+//! quote or a bracket in the text around a code quotes it too, as Squid does.
 
 mod codes;
 #[cfg(test)]
@@ -15,9 +15,9 @@ use std::fmt;
 
 pub use codes::{Moment, Note, What};
 
-/// Most bytes of a format.
+/// The maximum length of a format, in bytes.
 const LONGEST: usize = 4096;
-/// Widest field.
+/// The maximum width of a field.
 const WIDEST: usize = 1024;
 
 /// A format that can be written.
@@ -27,12 +27,12 @@ pub struct Logformat {
     pub pieces: Vec<Piece>,
 }
 
-/// Text that stands as it is, or a code.
+/// Literal text, or a code.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Piece {
     /// As it was written.
     Literal(Box<str>),
-    /// To be replaced.
+    /// A code that is replaced by its value.
     Code(Code),
 }
 
@@ -41,30 +41,30 @@ pub enum Piece {
 pub struct Code {
     /// What it stands for.
     pub what: What,
-    /// How a stranger's bytes are written.
+    /// How bytes from outside are escaped.
     pub quoting: Quoting,
-    /// Padded on the right.
+    /// The value is padded on the right.
     pub left: bool,
     /// A number is padded with zeros.
     pub zero: bool,
-    /// Least width, in bytes; 0 for none.
+    /// The minimum width, in bytes; 0 for none.
     pub width: usize,
-    /// Longest text, in bytes.
+    /// The maximum length of a text, in bytes.
     pub longest: Option<usize>,
 }
 
-/// How a stranger's bytes are written.
+/// How bytes from outside are escaped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Quoting {
-    /// Nothing said: what a URL cannot hold is written `%XX`.
+    /// The default: bytes that a URL cannot contain are written as `%XX`.
     None,
-    /// `"`: with backslashes, to stand between double quotes.
+    /// `"`: with backslashes, for use between double quotes.
     Quotes,
-    /// `[`: as in Squid's `log_mime_hdrs`, to stand between brackets.
+    /// `[`: as in Squid's `log_mime_hdrs`, for use between brackets.
     Brackets,
-    /// `#`: as [`Quoting::None`], and `%` itself too.
+    /// `#`: as [`Quoting::None`], and `%` itself is escaped too.
     Url,
-    /// `'`: as it is, but for what could end a line or drive a terminal.
+    /// `'`: unchanged, except for characters that could end a line or control a terminal.
     Raw,
 }
 
@@ -87,7 +87,7 @@ impl Logformat {
     /// Reads a format.
     ///
     /// # Errors
-    /// The first code that is none, or that stands for what egressd does not know.
+    /// The first code that does not exist, or whose value egressd does not have.
     pub fn parse(text: &str) -> Result<Self, FormatError> {
         if text.len() > LONGEST {
             return Err(FormatError(format!("the format is longer than {LONGEST} bytes: shorten it")));
@@ -98,7 +98,7 @@ impl Logformat {
             ));
         }
         let mut pieces = Vec::new();
-        // What the text around the codes opened.
+        // The quote or bracket that the text around the codes has opened.
         let mut around = Quoting::None;
         let mut rest = text;
         while !rest.is_empty() {
@@ -135,7 +135,7 @@ fn open_or_close(around: Quoting, character: char) -> Quoting {
     }
 }
 
-/// Names the code and where it stands in the format.
+/// The error with the code and its position in the format.
 fn at(text: &str, rest: &str, why: &str) -> FormatError {
     let column = text.len() - rest.len();
     let column = text.get(..column).unwrap_or_default().chars().count() + 1;
