@@ -218,7 +218,7 @@ pub enum RuleErrorKind {
     #[error("the scheme is unknown: write https, http or tcp")]
     Scheme,
     /// `//host`.
-    #[error("the scheme is missing before `//`: write `https://`, `http://` or `tcp://`, or the host alone")]
+    #[error("the scheme is missing before `//`: write `https://`, `http://` or `tcp://`, or only the host")]
     SchemeEmpty,
     /// `user@host`.
     #[error("a rule has no user information: write only what follows the `@`")]

@@ -48,10 +48,10 @@ pub enum TargetError {
     #[error("the host looks like an IPv4 address, but is not four decimal numbers from 0 to 255")]
     IpSpelling,
     /// Brackets around something other than an IPv6 address, or an IPv6 address without brackets.
-    #[error("brackets enclose an IPv6 address and nothing else, and an IPv6 address needs them")]
+    #[error("brackets are only for an IPv6 address, and an IPv6 address needs them")]
     Brackets,
     /// `%` in an IPv6 literal.
-    #[error("an IPv6 address with a zone is not accepted")]
+    #[error("an IPv6 address with a zone is not accepted: remove the `%` and what follows it")]
     Zone,
     /// `user@host`.
     #[error("user information ('@') is not accepted in a target")]

@@ -76,7 +76,7 @@ impl LintKind {
     /// What the rules that are only counted have in common.
     fn of_the_rest(self) -> &'static str {
         match self {
-            LintKind::Strangers => "under which strangers can get names",
+            LintKind::Strangers => "under which anyone can get names",
             LintKind::WideNetwork => "for wide networks of public addresses",
             LintKind::Unguarded => "for http or tcp that name more than one host",
             LintKind::Denied => "that `deny` matches completely",
