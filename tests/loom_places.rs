@@ -9,7 +9,7 @@ mod sync {
     pub(super) use loom::sync::atomic::{AtomicUsize, Ordering};
 }
 
-#[path = "../src/telemetry/places.rs"]
+#[path = "../src/telemetry/reservations.rs"]
 mod places;
 
 use places::Places;

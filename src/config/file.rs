@@ -2,7 +2,7 @@
 //!
 //! The reader and the JSON Schema are both made from these types, so they cannot differ. The doc comments are the
 //! schema's descriptions. Every key is optional here. Not here: which keys are required, which values are valid and
-//! what the defaults are ([`super::meaning`]).
+//! what the defaults are ([`super::build`]).
 
 use schemars::JsonSchema;
 use serde::Deserialize;

@@ -2,7 +2,7 @@
 //!
 //! Each is a pure function from text to a value, or to one sentence that says what to write instead. There is only one
 //! accepted way to write a value, so that a reader never has to guess. Not here: sizes and durations
-//! ([`crate::words::units`]), and which range a key allows ([`super::meaning`]).
+//! ([`crate::words::units`]), and which range a key allows ([`super::build`]).
 
 use std::net::{IpAddr, SocketAddr};
 

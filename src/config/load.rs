@@ -7,11 +7,11 @@ use jiff::Timestamp;
 
 use super::file::ConfigFile;
 use super::finding::{Finding, Findings, Position, Report};
+use super::key_positions::Positions;
 use super::named_files::{NamedFiles, ReadFile, read_from_disk, reason};
-use super::positions::Positions;
 use super::settings::Config;
 use super::text::text;
-use super::{meaning, rules, tree, typed};
+use super::{build, policies, tree, typed};
 
 /// The embedded default: `config/egressd.yaml`.
 pub const DEFAULT: &str = include_str!("../../config/egressd.yaml");
@@ -122,9 +122,9 @@ fn mean(content: &[u8], report: &Report<'_>, files: NamedFiles<'_>) -> Option<(C
         return None;
     }
     let file = file.unwrap_or_default();
-    let (config, rule_positions) = meaning::config(&file, report, files);
+    let (config, rule_positions) = build::config(&file, report, files);
     if !report.has_errors() {
-        rules::lints(&config.policies, &rule_positions, Timestamp::now(), report);
+        policies::lints(&config.policies, &rule_positions, Timestamp::now(), report);
     }
     Some((config, Positions::of(root.as_ref())))
 }

@@ -1,25 +1,25 @@
 //! The configuration: one YAML file, and the files it names.
 //!
 //! There are two steps, as typed and as meant: [`mod@file`] holds the keys as serde reads them, each with its position;
-//! [`meaning`] makes a [`Config`] of them. All errors are reported at once, as `FILE:LINE:COLUMN: error: text` with
+//! [`build`] makes a [`Config`] of them. All errors are reported at once, as `FILE:LINE:COLUMN: error: text` with
 //! what to write instead, and a [`Config`] exists only if there was no error. Nothing here opens sockets or watches
 //! files. The clock is used only for warnings: which rules and certificates have expired by now.
 
 mod allow_file;
+mod build;
 mod cases;
 mod file;
 mod finding;
 mod hash;
-mod identities;
+mod identity_lint;
+mod key_positions;
 mod keys;
 mod languages;
 mod listeners;
 mod load;
-mod meaning;
 mod named_files;
 mod options;
-mod positions;
-mod rules;
+mod policies;
 mod schema;
 mod settings;
 mod text;
@@ -32,9 +32,9 @@ mod values;
 pub use self::cases::{Case, load_cases};
 pub use self::finding::{Finding, Position, Severity};
 pub use self::hash::{ConfigHash, ShortHash};
+pub use self::key_positions::Positions;
 pub use self::load::{DEFAULT, DEFAULT_NAME, Loaded, load, load_by, load_bytes, load_str};
 pub use self::named_files::read_from_disk;
-pub use self::positions::Positions;
 pub use self::schema::schema;
 pub use self::settings::{
     AccessLog, Admin, BasicAuth, Config, DiagnosticsFormat, Dns, Http, Limits, Listener, Log, LogFormat,

@@ -1,7 +1,7 @@
 //! The options of a rule, or of an allow file for all its lines: one table of keys, their descriptions in the schema,
 //! and how each is read.
 //!
-//! Not here: what the options mean ([`crate::rules::RuleOptions`]), and the rules themselves ([`super::rules`]).
+//! Not here: what the options mean ([`crate::rules::RuleOptions`]), and the rules themselves ([`super::policies`]).
 
 use ipnet::IpNet;
 use jiff::Timestamp;

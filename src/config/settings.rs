@@ -1,7 +1,7 @@
 //! The configuration as meant: the settings of each part of egressd.
 //!
 //! Only values, which are valid together. Not here: how they are written ([`super::file`]), and the defaults
-//! ([`super::meaning`]).
+//! ([`super::build`]).
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};

@@ -4,13 +4,13 @@
 //! costs its worker one copy of less than a kilobyte under a lock, and no allocation and no system call as long as the
 //! writer is awake. The lock is held for that copy, or by the writer to swap two buffers: some 100 ns. So a lock-free
 //! ring would gain nothing at the 20,000 lines a second that two cores can cause. What *is* lock-free is the
-//! reservation ([`super::places`]) and the check whether the log works, which every request needs.
+//! reservation ([`super::reservations`]) and the check whether the log works, which every request needs.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::places::Places;
+use super::reservations::Places;
 
 /// A monotonic clock: the time since some start. A parameter, so that tests need not wait.
 pub type Clock = Arc<dyn Fn() -> Duration + Send + Sync>;

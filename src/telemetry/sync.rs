@@ -1,3 +1,3 @@
-//! The atomics of [`super::places`], under their own names: its loom test uses loom's atomics instead.
+//! The atomics of [`super::reservations`], under their own names: its loom test uses loom's atomics instead.
 
 pub(super) use std::sync::atomic::{AtomicUsize, Ordering};

@@ -8,8 +8,8 @@
 mod admin;
 mod arguments;
 mod proxy;
+mod reply;
 mod timed;
-mod wire;
 
 pub(crate) use arguments::Doctor;
 

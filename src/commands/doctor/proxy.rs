@@ -9,9 +9,9 @@ use base64::Engine as _;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
+pub(super) use super::reply::{Connected, Inside, Reply};
+use super::reply::{first_record, is_close};
 use super::timed::{STEP, Timed};
-pub(super) use super::wire::{Connected, Inside, Reply};
-use super::wire::{first_record, is_close};
 use crate::transport::tls::client::trusting_nobody;
 use crate::transport::tls::sentences::{Holder, of_io};
 use crate::words::target::{Host, Port, Target};

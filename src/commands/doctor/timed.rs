@@ -72,7 +72,7 @@ mod tests {
     use std::sync::mpsc::{RecvTimeoutError, channel};
 
     use super::*;
-    use crate::commands::doctor::wire::{Connected, Reply};
+    use crate::commands::doctor::reply::{Connected, Reply};
 
     const SHORT: Duration = Duration::from_millis(200);
 

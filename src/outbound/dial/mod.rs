@@ -8,7 +8,7 @@
 //! each dial begins with another one, so that load spreads although the answer is cached. Not here: the policy (the caller
 //! passes it as `admit`), and what is said to a parent proxy ([`route`](super::route)).
 
-mod own;
+mod own_addresses;
 mod race;
 #[cfg(test)]
 mod tests;
@@ -29,7 +29,7 @@ use crate::transport::target_stream::UpstreamStream;
 use crate::words::outcome::Reason;
 use crate::words::target::{Host, Target};
 
-pub use own::OwnAddresses;
+pub use own_addresses::OwnAddresses;
 use race::{Attempts, Candidates, Extra, Failure, failure_of};
 
 /// RFC 8305 §3: how long an A answer waits for AAAA.

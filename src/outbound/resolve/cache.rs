@@ -2,7 +2,7 @@
 //!
 //! There is one slot for each name and family. Either a caller is asking, and all others wait for the same answer, or an
 //! answer is kept until its time is over. The cache is bounded: when it is full, expired answers go first, then those that
-//! expire soonest. Not here: asking, and how long an answer is valid ([`wire`](super::wire)).
+//! expire soonest. Not here: asking, and how long an answer is valid ([`query`](super::query)).
 //!
 //! It is hand-written and not moka, which `cargo bench --bench dns_cache` holds to the same contract: a kept answer takes 89 ns
 //! here and 271 ns there, a new name in a full cache 1.2 and 2.6 µs, two threads get 5.5 and 1.8 million answers a second, 10,000

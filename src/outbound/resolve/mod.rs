@@ -11,12 +11,12 @@
 
 mod answer;
 mod cache;
+mod query;
 mod system;
 #[cfg(test)]
 pub(crate) mod test_server;
 #[cfg(test)]
 mod tests;
-mod wire;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -34,9 +34,9 @@ use crate::words::target::Name;
 pub(crate) use answer::NoAnswer;
 pub use answer::{Answer, Family, LookupError, ResolverError};
 use cache::{Cache, Claim, Keep, Ticket};
+use query::Servers;
 pub use system::SystemFiles;
 use system::{Followed, Hosts, LOCAL_SERVER};
-use wire::Servers;
 
 /// Answers kept for each family. An entry takes some 200 bytes; 64 addresses take 1 KiB more.
 const CACHE_ENTRIES: usize = 4096;

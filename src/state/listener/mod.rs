@@ -2,13 +2,13 @@
 //! ([`crate::inbound::accept`]).
 
 pub mod flood;
-pub mod hidden;
+pub mod hidden_clients;
 
 use std::sync::{Arc, OnceLock};
 
 use crate::config::{self, Config};
 use crate::state::listener::flood::Flood;
-use crate::state::listener::hidden::Peers;
+use crate::state::listener::hidden_clients::Peers;
 use crate::telemetry::metrics::{ConnectionResult, Connections, Metrics};
 use crate::words::client::PeerAddr;
 

@@ -9,9 +9,9 @@
 
 mod direction;
 mod end;
-#[cfg(test)]
-mod generated;
 mod pipe;
+#[cfg(test)]
+mod test_generated;
 #[cfg(test)]
 mod tests;
 

@@ -10,11 +10,11 @@
 //! nothing.
 
 mod body;
-#[cfg(test)]
-mod oracle;
 mod refused;
 #[cfg(test)]
-pub(crate) mod samples;
+mod test_oracle;
+#[cfg(test)]
+pub(crate) mod test_samples;
 #[cfg(test)]
 mod tests;
 

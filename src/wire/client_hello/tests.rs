@@ -1,7 +1,7 @@
 //! What a ClientHello must look like, and that its segments never matter.
 
 use super::refused::MAX_OFFERED;
-use super::samples::*;
+use super::test_samples::*;
 use super::*;
 use crate::words::outcome::Reason;
 

@@ -1,7 +1,7 @@
 //! ClientHellos built by hand, correct and incorrect ones.
 
 #[allow(dead_code, clippy::unwrap_used, reason = "shared with the unit tests, which use all of it")]
-#[path = "../../../src/wire/client_hello/samples.rs"]
+#[path = "../../../src/wire/client_hello/test_samples.rs"]
 mod samples;
 
 pub(crate) use samples::NAME as OK;

@@ -5,7 +5,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::transport::allowance::Allowance;
-use crate::wire::client_hello::samples::{hello, naming, real, records, signature_algorithms};
+use crate::wire::client_hello::test_samples::{hello, naming, real, records, signature_algorithms};
 use crate::wire::server_hello::HELLO_RETRY_REQUEST;
 
 const NAME: &str = "a.example";

@@ -6,7 +6,7 @@ use std::io::Cursor;
 use proptest::prelude::*;
 use rustls::server::Acceptor;
 
-use super::samples::*;
+use super::test_samples::*;
 use super::*;
 
 /// What rustls sees: an incomplete hello, a hello with or without a name, or an error.

@@ -1,5 +1,5 @@
 //! From the keys as typed to the configuration as meant: which keys are required, which values are valid, what
-//! conflicts, and what the defaults are. Not here: policies ([`super::rules`]) and listeners ([`super::listeners`]).
+//! conflicts, and what the defaults are. Not here: policies ([`super::policies`]) and listeners ([`super::listeners`]).
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -21,7 +21,7 @@ use super::settings::{
     OnLogFailure, Shutdown, Tunnel,
 };
 use super::values::Length;
-use super::{identities, listeners, rules, upstream};
+use super::{identity_lint, listeners, policies, upstream};
 use crate::rules::Mode;
 use crate::words::logformat::Logformat;
 use crate::words::quote::quoted;
@@ -34,17 +34,17 @@ const DAY: Duration = Duration::from_secs(86_400);
 const MAX_COUNT: u64 = 10_000_000;
 
 /// The configuration that `file` means. A wrong value is reported and replaced by its default; the result must then not
-/// be used. Also returns the positions of the rules, from [`rules::policies`].
+/// be used. Also returns the positions of the rules, from [`policies::policies`].
 pub(super) fn config(
     file: &ConfigFile,
     report: &Report<'_>,
     mut files: NamedFiles<'_>,
 ) -> (Config, Vec<Position>) {
     let meaning = Meaning { report };
-    let (policies, positions) = rules::policies(&file.policies, report, &mut files);
+    let (policies, positions) = policies::policies(&file.policies, report, &mut files);
     let listeners = listeners::listeners(&file.listeners, report, &mut files);
     if !report.has_errors() {
-        identities::lint(&file.policies, &listeners, report);
+        identity_lint::lint(&file.policies, &listeners, report);
     }
     let admin = listeners::admin(&file.admin, &listeners, report);
     let upstream_proxy = upstream::proxy(&file.upstream_proxy, report, &mut files);
