@@ -1,5 +1,5 @@
-//! The options of a rule, or of an allow file for all its lines: one table of keys, their descriptions in the schema,
-//! and how each is read.
+//! The keys of rule options in the file: a row for each option of [`crate::rules::RuleOptions`], with its description in the
+//! schema and how it is read, for a rule and for an allow file alike.
 //!
 //! Not here: what the options mean ([`crate::rules::RuleOptions`]), and the rules themselves ([`super::policies`]).
 

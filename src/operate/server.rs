@@ -1,4 +1,4 @@
-//! The running program: bind, serve, drain, end.
+//! Start and end: binds the listeners, builds what is shared, serves, drains.
 //!
 //! Binding and serving are separate, so that a caller learns the real addresses first (port 0 in tests). The shutdown
 //! is an argument: any source of [`Signal`]s will do.

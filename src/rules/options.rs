@@ -1,4 +1,4 @@
-//! The options of a rule, in one table. All code that shows, compares or warns of options is made from it.
+//! The table of rule options: what each is and means. All code that shows, compares or warns of options is made from it.
 //!
 //! A new option needs a row here, a row for its key in `config/options`, and a line in [`super::decide`] that says
 //! whether a permit contains it; the compiler demands each. Code that shows options (`explain`, the admin API, `diff`,

@@ -1,9 +1,6 @@
-//! What happens to one request: the client's identity, the decision, the tunnel or exchange that serves it, or the
-//! refusal.
-//!
-//! In this order: [`admit`] (is egressd shutting down, can it be logged?) → [`authenticate`] (the password, if the listener
-//! asks for one) → [`admit`] again (limits) → [`decide`] → [`tunnel`] for CONNECT, [`http`] for plain HTTP. A request that fails
-//! at any step leaves by [`refuse`]. [`request`] has its facts, from the head to its last record.
+//! What happens to one request, step by step as [`crate::inbound::http1`] calls it: [`admit`] (shutting down? log
+//! healthy?) → [`authenticate`] (the password) → [`admit`] (limits) → [`tunnel`] for CONNECT or [`http`] for the rest, each of
+//! which asks [`decide`]. A refusal at any step leaves by [`refuse`]; [`request`] has the facts, from the head to the last record.
 //!
 //! Not here: reading heads ([`crate::inbound`]), and what requests share ([`crate::state`]).
 

@@ -1,3 +1,3 @@
-//! The atomics of [`super::reservations`], under their own names: its loom test uses loom's atomics instead.
+//! The atomics that [`super::reservations`] uses. A module of their own, so that its loom test can put loom's in their place.
 
 pub(super) use std::sync::atomic::{AtomicUsize, Ordering};

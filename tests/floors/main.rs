@@ -45,5 +45,5 @@ fn the_house_stands_as_the_table_says() {
     let (wrong, files, arrows) = examine(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
     assert!(files > 150, "only {files} files were read");
     assert!(arrows > 1000, "only {arrows} arrows were found");
-    assert!(wrong.is_empty(), "{} things are wrong:\n\n{}\n", wrong.len(), wrong.join("\n\n"));
+    assert!(wrong.is_empty(), "findings: {}\n\n{}\n", wrong.len(), wrong.join("\n\n"));
 }

@@ -1,4 +1,5 @@
-//! When a file changes, HUP comes or a rule expires: reads the configuration again, and judges everything open again.
+//! When a file changes, HUP comes or a rule expires: reads the configuration again, has [`crate::operate::apply`] put it in
+//! force, and judges everything open again ([`crate::state::live::rejudge`]).
 //!
 //! A new configuration is checked whole and then replaces the old one whole. If it is refused, the old one stays and
 //! the reasons are logged. One separate thread does all of this, because it all takes time and must not delay anything
@@ -6,12 +7,12 @@
 //! kernel's notifications wake it ([`watch`]); in addition it looks at the files every [`LOOK`], and compares their
 //! contents every [`CONTENT_LOOK`] ([`files`]). Not here: how a tunnel is judged ([`crate::state::live::rejudge`]).
 
-mod bell;
 mod files;
 mod mounts;
 mod restart;
 #[cfg(test)]
 mod tests;
+mod wakeups;
 mod watch;
 
 use std::collections::BTreeSet;
@@ -24,8 +25,8 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use self::bell::{Bell, Rung};
 pub use self::files::{Seen, load};
+use self::wakeups::{Wakeup, Wakeups};
 use self::watch::Watch;
 use crate::config::{Config, Finding, Loaded, Position, Severity};
 use crate::operate::apply::{self, Prepared};
@@ -58,7 +59,7 @@ pub struct Source {
 
 /// The running reloader; it ends when this is dropped.
 #[derive(Debug)]
-pub struct Reloading(Arc<Bell>);
+pub struct Reloading(Arc<Wakeups>);
 
 /// How a configuration is read: [`load`], or its replacement in a test.
 type Load = fn(Option<&Path>) -> (Result<Loaded, Vec<Finding>>, Seen);
@@ -68,7 +69,7 @@ struct Reloader {
     file: Option<PathBuf>,
     load: Load,
     seen: Seen,
-    bell: Arc<Bell>,
+    wakeups: Arc<Wakeups>,
     watch: Watch,
     /// The time by which the open tunnels were last judged.
     judged: Timestamp,
@@ -87,11 +88,11 @@ struct Reloader {
 /// # Errors
 /// If the thread cannot be started.
 pub fn start(shared: Arc<Shared>, source: Source) -> io::Result<Reloading> {
-    let bell = Arc::new(Bell::default());
-    let reloading = Reloading(Arc::clone(&bell));
+    let wakeups = Arc::new(Wakeups::default());
+    let reloading = Reloading(Arc::clone(&wakeups));
     thread::Builder::new()
         .name("reload".to_owned())
-        .spawn(move || Reloader::new(shared, source, bell, load).run())?;
+        .spawn(move || Reloader::new(shared, source, wakeups, load).run())?;
     Ok(reloading)
 }
 
@@ -109,17 +110,17 @@ impl Drop for Reloading {
 }
 
 impl Reloader {
-    fn new(shared: Arc<Shared>, source: Source, bell: Arc<Bell>, load: Load) -> Self {
+    fn new(shared: Arc<Shared>, source: Source, wakeups: Arc<Wakeups>, load: Load) -> Self {
         let Source { file, seen } = source;
         let now = Instant::now();
         Reloader {
             judged: shared.current.in_force().since,
-            watch: Watch::new(Arc::clone(&bell)),
+            watch: Watch::new(Arc::clone(&wakeups)),
             shared,
             file,
             load,
             seen,
-            bell,
+            wakeups,
             read_at: now,
             compared_at: now,
             retired: Vec::new(),
@@ -132,19 +133,19 @@ impl Reloader {
         loop {
             // A change before a directory was watched goes unnoticed: look at once.
             let new = self.watch.follow(self.seen.paths());
-            let rung = self.bell.wait(if new { Duration::ZERO } else { self.patience() });
-            let rung = self.settle(rung);
-            if rung.stop {
+            let wakeup = self.wakeups.wait(if new { Duration::ZERO } else { self.patience() });
+            let wakeup = self.settle(wakeup);
+            if wakeup.stop {
                 return;
             }
             // A bug in reading one configuration must not be the end of all reading.
-            if catch_unwind(AssertUnwindSafe(|| self.turn(rung))).is_err() {
+            if catch_unwind(AssertUnwindSafe(|| self.turn(wakeup))).is_err() {
                 self.shared.metrics.panicked();
                 self.refuse(
                     vec![self.fault("a bug in egressd while reading it: please report it")],
-                    rung.requested,
+                    wakeup.requested,
                 );
-                if self.bell.wait(RETRY).stop {
+                if self.wakeups.wait(RETRY).stop {
                     return;
                 }
             }
@@ -160,19 +161,19 @@ impl Reloader {
     }
 
     /// Waits until the changes have ended; a request for a reload does not wait.
-    fn settle(&self, mut rung: Rung) -> Rung {
+    fn settle(&self, mut wakeup: Wakeup) -> Wakeup {
         let deadline = Instant::now() + LONGEST_SETTLE;
-        while rung.changed && !rung.requested && !rung.stop && Instant::now() < deadline {
-            rung = self.bell.wait(SETTLE);
+        while wakeup.changed && !wakeup.requested && !wakeup.stop && Instant::now() < deadline {
+            wakeup = self.wakeups.wait(SETTLE);
         }
-        rung
+        wakeup
     }
 
     /// Does whatever is due.
-    fn turn(&mut self, rung: Rung) {
+    fn turn(&mut self, wakeup: Wakeup) {
         self.expire();
-        if rung.requested || self.has_changed() {
-            self.reload(rung.requested);
+        if wakeup.requested || self.has_changed() {
+            self.reload(wakeup.requested);
         }
         // Freed here and not by the request that ends last: freeing a million rules takes so long that every tunnel on
         // the same thread would notice.

@@ -17,7 +17,7 @@ use crate::words::outcome::{Ending, Reason};
 use crate::words::target::Target;
 
 const ADDRESSES: &str = "listeners: [{name: proxy, address: 127.0.0.1:0}]\nadmin: {address: 127.0.0.1:0}\n";
-const HUP: Rung = Rung { changed: false, requested: true, stop: false };
+const HUP: Wakeup = Wakeup { changed: false, requested: true, stop: false };
 
 /// A server that accepts nothing, and its reloader.
 struct Bench {
@@ -170,7 +170,7 @@ fn each_way_of_changing_a_file_comes_into_force_or_is_refused_with_its_place() {
     for (what, change, became) in rows {
         let mut bench = Bench::new(&limit(3), &[]);
         change(&bench);
-        bench.reloader.turn(Rung::default());
+        bench.reloader.turn(Wakeup::default());
         let tunnels = bench.shared().current.load().limits.tunnels;
         let (refused, successful) = (bench.refused(), bench.metric("egressd_config_last_reload_successful"));
         match became {
@@ -185,7 +185,7 @@ fn each_way_of_changing_a_file_comes_into_force_or_is_refused_with_its_place() {
         let _ = fs::remove_dir(bench.path("egressd.yaml"));
         for tunnels in [tunnels, 9] {
             bench.configure(&limit(tunnels));
-            bench.reloader.turn(Rung::default());
+            bench.reloader.turn(Wakeup::default());
             let now = bench.shared().current.load().limits.tunnels;
             let successful = bench.metric("egressd_config_last_reload_successful");
             assert_eq!((now, bench.refused(), successful), (tunnels, Vec::new(), 1.0), "{what}, fixed");
@@ -201,7 +201,7 @@ fn a_named_file_is_followed_as_the_configuration_is() {
     };
     let before = bench.shared().current.load().hash;
     bench.write("list", "b.example\n");
-    bench.reloader.turn(Rung::default());
+    bench.reloader.turn(Wakeup::default());
     assert_eq!(rules(&bench), ["b.example"]);
     assert_ne!(bench.shared().current.load().hash, before);
     for (text, refusal) in [
@@ -213,13 +213,13 @@ fn a_named_file_is_followed_as_the_configuration_is() {
             Some(text) => bench.write("list", text),
             None => fs::remove_file(bench.path("list")).expect("removed"),
         }
-        bench.reloader.turn(Rung::default());
+        bench.reloader.turn(Wakeup::default());
         let refused = bench.refused();
         assert!(refused.first().is_some_and(|line| line.starts_with(refusal)), "{refused:?}");
         assert_eq!(rules(&bench), ["b.example"]);
     }
     bench.write("list", "c.example\n");
-    bench.reloader.turn(Rung::default());
+    bench.reloader.turn(Wakeup::default());
     assert_eq!((rules(&bench), bench.refused()), (vec!["c.example".to_owned()], vec![]));
 }
 
@@ -227,12 +227,12 @@ fn a_named_file_is_followed_as_the_configuration_is() {
 fn a_refused_configuration_is_taken_when_the_file_that_it_lacked_comes() {
     let mut bench = Bench::new("", &[]);
     bench.configure(&listed(""));
-    bench.reloader.turn(Rung::default());
+    bench.reloader.turn(Wakeup::default());
     assert!(bench.refused()[0].contains("list"), "{:?}", bench.refused());
     let followed: Vec<PathBuf> = bench.reloader.seen.paths().map(Path::to_owned).collect();
     assert_eq!(followed, [bench.path("egressd.yaml"), bench.path("list")]);
     bench.write("list", "a.example\n");
-    bench.reloader.turn(Rung::default());
+    bench.reloader.turn(Wakeup::default());
     assert_eq!(bench.refused(), Vec::<String>::new());
     assert_eq!(bench.shared().current.load().policies.rules().count(), 1);
 }
@@ -255,13 +255,13 @@ fn a_reload_ends_the_tunnels_that_it_no_longer_allows_and_no_others() {
     let mut bench = Bench::new(&listed(""), &[("list", "a.example\nb.example\n")]);
     let (kept, revoked) = (bench.tunnel("a.example"), bench.tunnel("b.example"));
     bench.write("list", "a.example\n");
-    bench.reloader.turn(Rung::default());
+    bench.reloader.turn(Wakeup::default());
     assert_eq!(kept.cancel().ending(), None);
     assert_eq!(revoked.cancel().ending(), Some(Ending::PolicyRevoked));
     assert_eq!(revoked.tunnel().revoked(), Some(Reason::HostNotAllowed));
     // A refused one ends nothing.
     bench.write("list", "");
-    bench.reloader.turn(Rung::default());
+    bench.reloader.turn(Wakeup::default());
     assert_eq!(kept.cancel().ending(), None);
 }
 
@@ -271,11 +271,11 @@ fn who_was_decided_before_a_reload_or_an_expiry_is_told_to_be_judged_again() {
         Bench::new(&listed(", allow: [{to: c.example, expires: 2020-01-01}]"), &[("list", "a.example\n")]);
     let decided = bench.shared().live.generation();
     bench.write("list", "b.example\n");
-    bench.reloader.turn(Rung::default());
+    bench.reloader.turn(Wakeup::default());
     let reloaded = bench.shared().live.generation();
     assert!(reloaded > decided);
     bench.reloader.judged = Timestamp::UNIX_EPOCH;
-    bench.reloader.turn(Rung::default());
+    bench.reloader.turn(Wakeup::default());
     assert!(bench.shared().live.generation() > reloaded);
 }
 
@@ -285,22 +285,22 @@ fn an_expiry_is_judged_once_at_its_moment_and_again_when_the_clock_was_put_back(
     let mut bench = Bench::new(&listed(rules), &[("list", "a.example\n")]);
     let [kept, late, expired] = ["a.example", "d.example", "c.example"].map(|host| bench.tunnel(host));
     let moment = |text: &str| -> Timestamp { text.parse().expect("a moment") };
-    bench.reloader.turn(Rung::default());
+    bench.reloader.turn(Wakeup::default());
     assert_eq!(expired.cancel().ending(), None, "its moment was before the start");
 
     bench.reloader.judged = moment("2019-12-31T23:59:59Z");
     assert_eq!(bench.reloader.patience(), Duration::ZERO);
-    bench.reloader.turn(Rung::default());
+    bench.reloader.turn(Wakeup::default());
     assert_eq!(expired.tunnel().revoked(), Some(Reason::RuleExpired));
     assert_eq!((kept.cancel().ending(), late.cancel().ending()), (None, None));
     assert_eq!(bench.reloader.patience(), LOOK);
 
     let generation = bench.shared().live.generation();
-    bench.reloader.turn(Rung::default());
+    bench.reloader.turn(Wakeup::default());
     assert_eq!(bench.shared().live.generation(), generation, "once");
     // As if the clock had been at 2130 when it was last judged: the expiry of 2120 is still to come.
     bench.reloader.judged = moment("2130-01-01T00:00:00Z");
-    bench.reloader.turn(Rung::default());
+    bench.reloader.turn(Wakeup::default());
     assert!(bench.reloader.judged <= Timestamp::now());
 }
 
@@ -310,10 +310,10 @@ fn what_was_in_force_is_freed_here_once_no_request_needs_it() {
     let request = bench.shared().current.load();
     let weak: Weak<Config> = Arc::downgrade(&request);
     bench.configure(&limit(4));
-    bench.reloader.turn(Rung::default());
+    bench.reloader.turn(Wakeup::default());
     drop(request);
     assert!(weak.upgrade().is_some(), "not by the request");
-    bench.reloader.turn(Rung::default());
+    bench.reloader.turn(Wakeup::default());
     assert!(weak.upgrade().is_none());
 }
 
@@ -323,10 +323,10 @@ fn the_resolver_and_its_cache_stay_unless_dns_changes() {
     let before = bench.shared().resolver();
     let followed = |bench: &Bench| bench.shared().resolver();
     bench.configure("dns: {timeout: 2s}\nlimits: {tunnels: 5}\n");
-    bench.reloader.turn(Rung::default());
+    bench.reloader.turn(Wakeup::default());
     assert!(Arc::ptr_eq(&before, &followed(&bench)));
     bench.configure("dns: {timeout: 3s}\n");
-    bench.reloader.turn(Rung::default());
+    bench.reloader.turn(Wakeup::default());
     assert_eq!(followed(&bench).settings().timeout, Duration::from_secs(3));
 }
 
@@ -334,14 +334,14 @@ fn the_resolver_and_its_cache_stay_unless_dns_changes() {
 fn a_refusal_that_needs_a_second_try_gets_one() {
     let mut bench = Bench::new(&limit(3), &[]);
     bench.configure("limits: {tunnels: 0}\n");
-    bench.reloader.turn(Rung::default());
+    bench.reloader.turn(Wakeup::default());
     assert!(!bench.refused().is_empty() && !bench.reloader.seen.contents_differ());
     // Long after it was read: a file that is written in the moment it is read is checked again in any case.
     let read_at = bench.reloader.read_at;
     let attempt = bench.shared().current.in_force();
     if let Some(long_ago) = read_at.checked_sub(RETRY) {
         bench.reloader.read_at = long_ago;
-        bench.reloader.turn(Rung::default());
+        bench.reloader.turn(Wakeup::default());
         assert!(bench.shared().current.in_force().last_reload.at > attempt.last_reload.at);
     }
 }
@@ -365,9 +365,9 @@ fn a_fault_while_reading_is_a_refusal_and_not_the_end_of_reading() {
     fs::write(&file, ADDRESSES).expect("written");
     let bench = Bench::of(directory, Some(file), faulty);
     let shared = Arc::clone(bench.shared());
-    let bell = Arc::clone(&bench.reloader.bell);
+    let wakeups = Arc::clone(&bench.reloader.wakeups);
     let Bench { reloader, directory: _directory, _server, _runtime } = bench;
-    bell.request();
+    wakeups.request();
     let running = thread::spawn(move || reloader.run());
     let deadline = Instant::now() + Duration::from_secs(30);
     while shared.current.in_force().last_reload.is_successful() {
@@ -376,6 +376,6 @@ fn a_fault_while_reading_is_a_refusal_and_not_the_end_of_reading() {
     }
     let refused = shared.current.in_force().last_reload.refused[0].to_string();
     assert!(refused.contains("egressd.yaml:1:1: error: a bug in egressd"), "{refused}");
-    bell.stop();
+    wakeups.stop();
     assert!(running.join().is_ok());
 }

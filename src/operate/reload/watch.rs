@@ -18,12 +18,12 @@ use std::time::SystemTime;
 use notify::event::{AccessKind, AccessMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 
-use super::bell::Bell;
+use super::wakeups::Wakeups;
 
 /// The kernel follows as many links in one path.
 const MAX_LINKS: usize = 40;
 
-/// Rings the bell when the kernel reports that one of the followed files may have changed.
+/// Rings the wakeups when the kernel reports that one of the followed files may have changed.
 pub(super) struct Watch {
     watcher: Option<RecommendedWatcher>,
     heard: Arc<Mutex<Heard>>,
@@ -70,13 +70,13 @@ impl Heard {
 }
 
 impl Watch {
-    pub(super) fn new(bell: Arc<Bell>) -> Self {
+    pub(super) fn new(wakeups: Arc<Wakeups>) -> Self {
         let heard = Arc::new(Mutex::new(Heard::default()));
         let for_watcher = Arc::clone(&heard);
         let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
             // After an error, anything may have happened.
             if event.is_err() || event.is_ok_and(|event| lock(&for_watcher).means_something(&event)) {
-                bell.changed();
+                wakeups.changed();
             }
         });
         let watcher = watcher
@@ -277,12 +277,12 @@ mod tests {
             volume(&root, "..1");
             fs::write(root.join("plain"), "text").expect("written");
             let files = ["file", "plain", "missing"].map(|name| root.join(name));
-            let bell = Arc::new(Bell::default());
-            let mut watch = Watch::new(Arc::clone(&bell));
+            let wakeups = Arc::new(Wakeups::default());
+            let mut watch = Watch::new(Arc::clone(&wakeups));
             assert!(watch.follow(files.iter().map(AsRef::as_ref)));
             assert!(!watch.follow(files.iter().map(AsRef::as_ref)), "nothing new");
             change(&root);
-            assert!(bell.wait(DEADLINE).changed, "{what}");
+            assert!(wakeups.wait(DEADLINE).changed, "{what}");
         }
     }
 
@@ -332,13 +332,13 @@ mod tests {
         let file = inside.join("file");
         fs::create_dir(&inside).expect("made");
         fs::write(&file, "text").expect("written");
-        let bell = Arc::new(Bell::default());
-        let mut watch = Watch::new(Arc::clone(&bell));
+        let wakeups = Arc::new(Wakeups::default());
+        let mut watch = Watch::new(Arc::clone(&wakeups));
         assert!(watch.follow([&*file].into_iter()));
         let first = watch.directories[&inside];
 
         fs::remove_dir_all(&inside).expect("removed");
-        assert!(bell.wait(DEADLINE).changed, "gone");
+        assert!(wakeups.wait(DEADLINE).changed, "gone");
         assert!(watch.follow([&*file].into_iter()), "waited for in the directory above");
         assert_eq!(watch.directories.keys().collect::<Vec<_>>(), [&root]);
 
@@ -346,8 +346,8 @@ mod tests {
         assert!(watch.follow([&*file].into_iter()), "another directory of the same name");
         assert_ne!(watch.directories[&inside], first);
         // Events of the earlier steps may still come: at worst they are taken for the event of the writing.
-        while bell.wait(Duration::from_millis(100)).changed {}
+        while wakeups.wait(Duration::from_millis(100)).changed {}
         fs::write(&file, "text").expect("written");
-        assert!(bell.wait(DEADLINE).changed, "heard again");
+        assert!(wakeups.wait(DEADLINE).changed, "heard again");
     }
 }

@@ -17,7 +17,7 @@ use super::super::policy::Policy;
 use super::super::rule::Scheme;
 use super::super::search::ports_for;
 use super::super::store::{Kind, NONE, Rule, RuleId};
-use super::strangers::may_meet;
+use super::shared_names::may_meet;
 use crate::words::target::Method;
 
 /// The number of rules for one host that a rule is compared with.

@@ -7,7 +7,7 @@
 //! position.
 
 mod cover;
-mod strangers;
+mod shared_names;
 #[cfg(test)]
 mod tests;
 
@@ -217,8 +217,8 @@ fn reach(at: &At<'_>, rule: &Rule, told: &mut Told) {
         return;
     }
     let found = match rule.kind() {
-        Kind::Under | Kind::UnderOrSelf => strangers::under(at.policy.store.name(at.id)),
-        Kind::Labels => strangers::labels(host),
+        Kind::Under | Kind::UnderOrSelf => shared_names::under(at.policy.store.name(at.id)),
+        Kind::Labels => shared_names::labels(host),
         Kind::Exact | Kind::Address => None,
     };
     if let Some(found) = found {

@@ -1,5 +1,5 @@
-//! Refusing: records the verdict, tells the client, and closes the connection so that the reply arrives. The one place
-//! where refusals that are HTTP replies leave.
+//! Refusing: records the verdict, tells the client, and closes the connection so that the reply arrives. Every
+//! refusal of a request leaves here: as an HTTP reply, as a 407 on a connection that goes on, as a TLS alert after the `200`.
 
 pub mod bounded;
 pub mod reply;

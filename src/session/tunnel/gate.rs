@@ -1,5 +1,5 @@
-//! What an `https` tunnel has to pass after the `200`: the client's hello, the target's certificate, the target's
-//! answer.
+//! The checks of an `https` tunnel after the `200`, in order: the client's hello ([`hello`]), the target's certificate
+//! where a rule wants it, the target's answer.
 //!
 //! The verdicts come from [`hello`] and [`crate::outbound::certificate`]; this file has their order, what report mode
 //! changes, and how each is recorded.

@@ -1,4 +1,4 @@
-//! One CONNECT: everything up to the `200`, the ClientHello after it, and the relay.
+//! One CONNECT: decide, dial, register, `200`, then [`gate`] for `https` rules, then the relay.
 //!
 //! [`establish`] decides, looks up, checks, dials and registers; only then does the client get its `200`. If the rule
 //! requires TLS, the gate then reads the ClientHello. The result is [`Established`], which runs until it ends. Each

@@ -1,4 +1,5 @@
-//! How much may be in progress at once: in total, for each client, and how fast a client may ask.
+//! Counts requests and connections in progress against `limits` (handed in with each call): in total, for each client, and
+//! how fast a client may ask.
 //!
 //! A connection is a [`Presence`] of its client as soon as its client is known, so that one client cannot take every
 //! connection by sending nothing. Every request takes a [`Slot`] before its target is looked at. Both are freed when

@@ -1,5 +1,5 @@
-//! How many of the records that untrusted clients can cause without end are written: only the counting, for one
-//! listener.
+//! Counts refusals that an untrusted client can repeat without end, for one listener, and says which of them may be
+//! written to the log.
 //!
 //! For one reason at most [`MOST`] records are written at once in [`WINDOW`]; further ones are counted, and reported
 //! at its end. Refusals of a client that is known are bounded for each client, so that a noisy one does not hide the

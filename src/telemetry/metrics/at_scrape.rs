@@ -1,5 +1,5 @@
-//! Series that are read at the moment of the scrape from sources that were handed in: what `state` counts implements
-//! [`UsageSource`], and `operate/server` hands it over.
+//! Series that are read at the moment of the scrape. Their sources are handed in by `operate/server`: `telemetry` is below
+//! `state`, so what `state` counts implements [`UsageSource`].
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};

@@ -1,4 +1,4 @@
-//! Whether something is so, as far as egressd can know it.
+//! Three-valued truth: whether an ACL matches a request, does not, or cannot be known without Squid.
 
 use std::ops::Not;
 

@@ -148,7 +148,7 @@ fn nearly_chunked() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2048, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig::with_cases(2048))]
 
     #[test]
     fn no_bytes_make_it_panic_and_no_cut_changes_the_verdict(

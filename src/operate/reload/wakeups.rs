@@ -1,20 +1,20 @@
 //! What wakes the reloader: a changed file, a request from outside, the end of the program.
 //!
-//! Rings are combined, not queued: however many come while the reloader works, they count as one.
+//! They are combined, not queued: however many come while the reloader works, they count as one.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Any thread rings it, one thread waits for it.
+/// Any thread wakes it, one thread waits for it.
 #[derive(Debug, Default)]
-pub(super) struct Bell {
-    rung: Mutex<Rung>,
+pub(super) struct Wakeups {
+    wakeup: Mutex<Wakeup>,
     wake: Condvar,
 }
 
 /// Why it rang since the last wait; all false: the wait timed out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct Rung {
+pub(super) struct Wakeup {
     /// The kernel said that a file may have changed.
     pub(super) changed: bool,
     /// HUP.
@@ -23,13 +23,13 @@ pub(super) struct Rung {
     pub(super) stop: bool,
 }
 
-impl Rung {
+impl Wakeup {
     fn any(self) -> bool {
-        self != Rung::default()
+        self != Wakeup::default()
     }
 }
 
-impl Bell {
+impl Wakeups {
     pub(super) fn changed(&self) {
         self.lock().changed = true;
         self.wake.notify_one();
@@ -46,20 +46,20 @@ impl Bell {
     }
 
     /// Waits for a ring, at most for `timeout`, and takes all there are; `stop` stays set.
-    pub(super) fn wait(&self, timeout: Duration) -> Rung {
-        let rung = self.lock();
-        let (mut rung, _) = self
+    pub(super) fn wait(&self, timeout: Duration) -> Wakeup {
+        let wakeup = self.lock();
+        let (mut wakeup, _) = self
             .wake
-            .wait_timeout_while(rung, timeout, |rung| !rung.any())
+            .wait_timeout_while(wakeup, timeout, |wakeup| !wakeup.any())
             .unwrap_or_else(PoisonError::into_inner);
-        let taken = *rung;
-        *rung = Rung { stop: taken.stop, ..Rung::default() };
+        let taken = *wakeup;
+        *wakeup = Wakeup { stop: taken.stop, ..Wakeup::default() };
         taken
     }
 
     /// Nothing panics under the lock, and the three flags are never half-changed.
-    fn lock(&self) -> MutexGuard<'_, Rung> {
-        self.rung.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Wakeup> {
+        self.wakeup.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -73,22 +73,22 @@ mod tests {
 
     #[test]
     fn rings_are_gathered_and_taken_once() {
-        let bell = Bell::default();
-        bell.changed();
-        bell.changed();
-        bell.request();
-        assert_eq!(bell.wait(LONG), Rung { changed: true, requested: true, stop: false });
-        assert_eq!(bell.wait(Duration::ZERO), Rung::default());
+        let wakeups = Wakeups::default();
+        wakeups.changed();
+        wakeups.changed();
+        wakeups.request();
+        assert_eq!(wakeups.wait(LONG), Wakeup { changed: true, requested: true, stop: false });
+        assert_eq!(wakeups.wait(Duration::ZERO), Wakeup::default());
     }
 
     #[test]
     fn a_ring_ends_a_wait_and_the_end_is_never_forgotten() {
-        let bell = Bell::default();
+        let wakeups = Wakeups::default();
         thread::scope(|scope| {
-            let waiting = scope.spawn(|| bell.wait(LONG));
-            bell.stop();
+            let waiting = scope.spawn(|| wakeups.wait(LONG));
+            wakeups.stop();
             assert!(waiting.join().expect("no panic").stop);
         });
-        assert!(bell.wait(LONG).stop);
+        assert!(wakeups.wait(LONG).stop);
     }
 }
