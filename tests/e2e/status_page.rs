@@ -270,6 +270,6 @@ fn the_page_runs_nothing_else_and_says_when_it_is_old() {
     assert!(violations.iter().all(|line| line.contains("Content Security Policy")), "{violations:?}");
 
     drop(proxy);
-    browser.wait("#stale", |text| text.starts_with("Not current: the last answer is of "));
+    browser.wait("#stale", |text| text.starts_with("Not current: the last answer is from "));
     assert_eq!(browser.text("#health"), "no answer");
 }

@@ -177,7 +177,7 @@ fn tell(error: &NetError) -> String {
         NetError::Io(error) => return error.to_string(),
         NetError::Busy => "too many questions to it are open",
         NetError::NoConnections => "there is no connection to it",
-        NetError::Truncated => "its answer is cut, over TCP as well",
+        NetError::Truncated => "its answer is truncated, over TCP as well",
         other => return other.to_string(),
     };
     text.to_owned()

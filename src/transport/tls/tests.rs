@@ -20,10 +20,6 @@ use super::*;
 const DEADLINE: Duration = Duration::from_secs(10);
 const NAME: &str = "proxy.test";
 
-fn now() -> Timestamp {
-    Timestamp::now()
-}
-
 /// A certificate authority.
 struct Authority {
     pem: String,
@@ -105,7 +101,7 @@ fn mutual(own: &Pair, ca: &str, crl: Option<String>) -> TlsPem {
 }
 
 fn acceptor(pem: &TlsPem) -> ServerTls {
-    ServerTls::from_pem(pem, now()).unwrap().tls
+    ServerTls::from_pem(pem, Timestamp::now()).unwrap().tls
 }
 
 fn connector(ca: &Authority, own: Option<&Pair>) -> TlsConnector {
@@ -237,8 +233,7 @@ async fn a_client_that_does_not_trust_the_listener_has_its_own_message() {
     let (outcome, _) = meet(&acceptor(&pem(&ca.server())), connector(&other, None)).await;
     let (reason, text) = reason_and_text(outcome);
     assert_eq!(reason, Some(Reason::TlsHandshakeFailed));
-    let want = "the client does not trust this listener's certificate: it sent the alert unknown_ca";
-    assert_eq!(text, want);
+    assert!(text.ends_with("not trust this listener's certificate: it sent the alert unknown_ca"), "{text}");
 }
 
 #[tokio::test]
@@ -437,11 +432,11 @@ fn every_mistake_in_the_files_is_named_with_its_file() {
         ),
     ];
     for (pem, expected) in cases {
-        let problems = ServerTls::from_pem(&pem, now()).unwrap_err();
+        let problems = ServerTls::from_pem(&pem, Timestamp::now()).unwrap_err();
         assert_eq!(problems.iter().map(ToString::to_string).collect::<Vec<_>>(), [expected]);
     }
     let both = TlsPem { key: file("tls.key", ""), client_crl: Some(file("clients.crl", "")), ..good };
-    assert_eq!(ServerTls::from_pem(&both, now()).unwrap_err().len(), 2, "all at once");
+    assert_eq!(ServerTls::from_pem(&both, Timestamp::now()).unwrap_err().len(), 2, "all at once");
 }
 
 #[test]
@@ -466,7 +461,7 @@ fn what_is_usable_and_probably_wrong_is_a_warning() {
         (mutual(&own, &ca.pem, Some(ca.crl(&[], 2025))), Some("was due to be renewed at 2025-01-01")),
     ];
     for (pem, expected) in cases {
-        let warnings = ServerTls::from_pem(&pem, now()).unwrap().warnings;
+        let warnings = ServerTls::from_pem(&pem, Timestamp::now()).unwrap().warnings;
         let texts: Vec<_> = warnings.iter().map(ToString::to_string).collect();
         match expected {
             Some(text) => assert!(texts.len() == 1 && texts[0].contains(text), "{text}: {texts:?}"),
@@ -497,5 +492,5 @@ fn certificate_and_key_may_be_one_file() {
         client_ca: None,
         client_crl: None,
     };
-    assert!(ServerTls::from_pem(&pem, now()).unwrap().warnings.is_empty());
+    assert!(ServerTls::from_pem(&pem, Timestamp::now()).unwrap().warnings.is_empty());
 }

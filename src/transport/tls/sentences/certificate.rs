@@ -6,9 +6,9 @@ use rustls::pki_types::UnixTime;
 
 use super::names::{algorithm, words};
 
-/// Names of a certificate that are shown; one may have a hundred.
+/// Most names of a certificate that are shown; it may have a hundred.
 const MAX_NAMES: usize = 5;
-/// Characters of one such name.
+/// Most characters of one such name.
 const MAX_NAME: usize = 100;
 
 /// The side that shows the certificate.

@@ -1,10 +1,10 @@
 //! What an error of rustls means, in sentences that a person can act on.
 //!
-//! rustls shows most of its errors as the name of a variant, as in `Other(OtherError(CaUsedAsEndEntity))`. Every text that
-//! is logged, written to a terminal or put into a reply passes through here first. What is likely has a sentence of its
-//! own. The rest, and what a later rustls adds, is its variant's name in words.
+//! rustls shows most of its errors as the name of a variant, as in `Other(OtherError(CaUsedAsEndEntity))`. An error
+//! that is logged or written to a terminal passes through here first. A likely error has a sentence of its own. All others,
+//! and those that a later rustls adds, are the name of their variant in words.
 //!
-//! Not here: the reason of a refusal, which every caller finds for itself.
+//! Not here: the reason of a refusal, which each caller chooses.
 
 mod certificate;
 mod crl;
@@ -122,10 +122,10 @@ fn of_alert(alert: AlertDescription) -> String {
         UnrecognisedName => ": it has no certificate for this name",
         CertificateRequired => ": it wants a certificate",
         UnknownCA => ": it does not trust the authority that signed the certificate",
-        CertificateExpired => ": to it the certificate has expired",
-        CertificateRevoked => ": to it the certificate is revoked",
+        CertificateExpired => ": it says that the certificate has expired",
+        CertificateRevoked => ": it says that the certificate was revoked",
         NoApplicationProtocol => ": it does not speak HTTP/1.1",
-        InternalError => ": a fault on its side",
+        InternalError => ": it failed on its side",
         _ => "",
     };
     format!("the peer sent the alert {}{hint}", alert_name(alert))

@@ -6,7 +6,7 @@ use rustls::AlertDescription;
 use x509_parser::asn1_rs::Oid;
 use x509_parser::prelude::FromDer;
 
-/// The longest name that is put in words. The longest variant of rustls has 49 characters.
+/// The longest name that is put in words. The longest variants of rustls have some 50 characters.
 const MAX_WORDS: usize = 100;
 
 /// The name of an alert in the register of IANA.
