@@ -10,14 +10,14 @@ mod sync {
 }
 
 #[path = "../src/telemetry/reservations.rs"]
-mod places;
+mod reservations;
 
-use places::Places;
+use reservations::Reservations;
 
 #[test]
 fn places_are_never_overbooked_and_all_come_back() {
     loom::model(|| {
-        let places = Arc::new(Places::new(3));
+        let places = Arc::new(Reservations::new(3));
         let workers: Vec<_> = (0..2)
             .map(|_| {
                 let places = Arc::clone(&places);
@@ -42,7 +42,7 @@ fn places_are_never_overbooked_and_all_come_back() {
 #[test]
 fn a_reservation_fails_only_when_the_places_are_taken() {
     loom::model(|| {
-        let places = Arc::new(Places::new(2));
+        let places = Arc::new(Reservations::new(2));
         let other = Arc::clone(&places);
         let worker = thread::spawn(move || other.take(1, 0));
         let here = places.take(1, 0);
@@ -55,7 +55,7 @@ fn a_reservation_fails_only_when_the_places_are_taken() {
 #[test]
 fn a_lowered_limit_holds_for_later_reservations() {
     loom::model(|| {
-        let places = Arc::new(Places::new(2));
+        let places = Arc::new(Reservations::new(2));
         let other = Arc::clone(&places);
         let worker = thread::spawn(move || other.set_limit(1));
         let early = places.take(1, 0);

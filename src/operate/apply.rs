@@ -10,7 +10,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::config::{Config, Dns};
-use crate::operate::resources::Share;
+use crate::operate::resources::{self, Share};
 use crate::outbound::resolve::Resolver;
 use crate::outbound::route::Route;
 use crate::state::listener;
@@ -88,17 +88,19 @@ pub(crate) fn apply(
     shared.route.store(prepared.route);
     diagnostics::follow(*log);
     shared.log.set_on_failure(access_log.on_failure);
-    // Squid's formats name a parent proxy, so they are made anew when one is added or removed.
-    shared.log.set_format(telemetry::format(&access_log.format, upstream_proxy.is_some()));
+    // Squid's formats name a parent proxy, so they depend on `upstream_proxy` too.
+    shared.log.set_format(telemetry::format(
+        &access_log.format,
+        upstream_proxy.is_some(),
+        shared.log.lines(),
+    ));
     let share = Share::of(shared.descriptors, limits.tunnels);
     shared.log.set_places(Options::places_for(share.tunnels));
-    if shared.connections.set_cap(share.connections) && share.tunnels < limits.tunnels {
-        tracing::warn!(
-            "tunnel limit reduced to {}: open-file limit {} is too low for limits.tunnels ({})",
-            share.tunnels,
-            shared.descriptors,
-            limits.tunnels
-        );
+    // Said at the start, and whenever the setting changes.
+    let is_new = shared.connections.set_cap(share.connections)
+        || shared.current.load().limits.tunnels != limits.tunnels;
+    if let Some(reduced) = resources::reduced_limit(shared.descriptors, limits.tunnels).filter(|_| is_new) {
+        tracing::warn!("{reduced}");
     }
 
     let since = put_in_force();

@@ -61,6 +61,17 @@ impl Share {
     }
 }
 
+/// What to tell an operator if `descriptors` allow fewer tunnels than the `wanted` number.
+pub fn reduced_limit(descriptors: u64, wanted: usize) -> Option<String> {
+    let tunnels = Share::of(descriptors, wanted).tunnels;
+    (tunnels < wanted).then(|| {
+        format!(
+            "tunnel limit reduced to {tunnels}: open-file limit {descriptors} is too low for limits.tunnels ({wanted}); \
+             raise the hard limit"
+        )
+    })
+}
+
 /// Worker threads: the processors that the CPU quota grants, which is what the standard library counts on Linux
 /// (cgroup v1 and v2, and the affinity mask).
 pub fn workers() -> usize {

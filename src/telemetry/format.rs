@@ -2,15 +2,18 @@
 //!
 //! Not here: the formats themselves ([`super::access_log::Json`], [`super::squid`]).
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
 use super::access_log::{Format, Json};
 use super::squid::Squid;
 use crate::config::LogFormat;
 
 /// The configured format. `parent`: whether targets are reached through a parent proxy, which Squid's formats name.
-pub fn format(format: &LogFormat, parent: bool) -> Box<dyn Format> {
+pub fn format(format: &LogFormat, parent: bool, lines: Arc<AtomicU64>) -> Box<dyn Format> {
     match format {
         LogFormat::Json => Box::new(Json),
-        LogFormat::Squid => Box::new(Squid::native(parent)),
-        LogFormat::Custom(format) => Box::new(Squid::new(format.as_ref().clone(), parent)),
+        LogFormat::Squid => Box::new(Squid::native(parent, lines)),
+        LogFormat::Custom(format) => Box::new(Squid::new(format.as_ref().clone(), parent, lines)),
     }
 }

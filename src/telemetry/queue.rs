@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::reservations::Places;
+use super::reservations::Reservations;
 
 /// A monotonic clock: the time since some start. A parameter, so that tests need not wait.
 pub type Clock = Arc<dyn Fn() -> Duration + Send + Sync>;
@@ -92,7 +92,7 @@ pub(super) struct Queue {
     state: Mutex<UnderLock>,
     wake: Condvar,
     ended: Condvar,
-    pub(super) places: Places,
+    pub(super) places: Reservations,
     clock: Clock,
     /// Microseconds plus one of the oldest line that is not on the output; 0: there is none.
     oldest: AtomicU64,
@@ -119,7 +119,7 @@ impl Queue {
             }),
             wake: Condvar::new(),
             ended: Condvar::new(),
-            places: Places::new(places),
+            places: Reservations::new(places),
             clock,
             oldest: AtomicU64::new(0),
             failed_since: AtomicU64::new(0),

@@ -6,14 +6,14 @@
 
 use super::sync::{AtomicUsize, Ordering};
 
-pub(super) struct Places {
+pub(super) struct Reservations {
     taken: AtomicUsize,
     limit: AtomicUsize,
 }
 
-impl Places {
+impl Reservations {
     pub(super) fn new(limit: usize) -> Self {
-        Places { taken: AtomicUsize::new(0), limit: AtomicUsize::new(limit) }
+        Reservations { taken: AtomicUsize::new(0), limit: AtomicUsize::new(limit) }
     }
 
     /// Takes `count` places, all or none, if `spare` are still free after that.

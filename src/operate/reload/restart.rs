@@ -13,20 +13,20 @@ type Fixed<T> = (&'static str, fn(&T) -> Option<String>);
 /// Settings that are fixed at start.
 const FIXED: [Fixed<Config>; 3] = [
     ("admin.address", |config| Some(config.admin.address.to_string())),
-    ("admin.proxy_protocol", |config| spoken(config.admin.proxy_protocol.as_ref())),
+    ("admin.proxy_protocol", |config| present(config.admin.proxy_protocol.as_ref())),
     ("access_log.output", |config| Some(output(&config.access_log.output))),
 ];
 
 /// Settings of each listener that are fixed at start. A listener is the same as long as its name is.
 const FIXED_OF_A_LISTENER: [Fixed<Listener>; 3] = [
     ("address", |listener| Some(listener.address.to_string())),
-    ("tls", |listener| spoken(listener.tls.as_ref())),
-    ("proxy_protocol", |listener| spoken(listener.proxy_protocol.as_ref())),
+    ("tls", |listener| present(listener.tls.as_ref())),
+    ("proxy_protocol", |listener| present(listener.proxy_protocol.as_ref())),
 ];
 
 /// Whether the setting is there is fixed; its details can change.
-fn spoken<T>(setting: Option<T>) -> Option<String> {
-    setting.map(|_| "spoken".to_owned())
+fn present<T>(setting: Option<T>) -> Option<String> {
+    setting.map(|_| "present".to_owned())
 }
 
 /// Why `new`, read from `file`, cannot replace `old` without a restart: one finding for each setting, none if it can.
@@ -200,9 +200,9 @@ access_log: {output: log}
     fn whether_the_proxy_protocol_is_spoken_needs_a_restart_and_who_speaks_it_does_not() {
         let speaking = |network: &str| {
             let mut loaded = load(BASE);
-            let spoken = ProxyProtocol { trusted: vec![network.parse().expect("a network")] };
-            loaded.config.listeners[1].proxy_protocol = Some(spoken.clone());
-            loaded.config.admin.proxy_protocol = Some(spoken);
+            let present = ProxyProtocol { trusted: vec![network.parse().expect("a network")] };
+            loaded.config.listeners[1].proxy_protocol = Some(present.clone());
+            loaded.config.admin.proxy_protocol = Some(present);
             loaded
         };
         let silent = load(BASE);

@@ -13,7 +13,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -106,6 +106,8 @@ pub struct AccessLog(Arc<Shared>);
 struct Shared {
     queue: Arc<Queue>,
     format: ArcSwap<Box<dyn Format>>,
+    /// Lines of Squid's formats since the start; see [`AccessLog::lines`].
+    lines: Arc<AtomicU64>,
     /// Whether requests go on without records while the log cannot be written.
     continues: AtomicBool,
     stale: Duration,
@@ -132,6 +134,7 @@ impl AccessLog {
         let shared = Shared {
             queue,
             format: ArcSwap::from_pointee(format),
+            lines: Arc::default(),
             continues: AtomicBool::new(options.on_failure == OnLogFailure::Continue),
             stale: options.stale,
             bytes: options.bytes,
@@ -186,17 +189,22 @@ impl AccessLog {
         self.0.queue.ask_reopen();
     }
 
-    /// Follows a reload of `limits.tunnels`; see [`Options::places_for`].
+    /// Follows `limits.tunnels`; see [`Options::places_for`].
     pub fn set_places(&self, places: usize) {
         self.0.queue.places.set_limit(places);
     }
 
-    /// Follows a reload of `access_log.on_failure`.
+    /// Follows `access_log.on_failure`.
     pub fn set_on_failure(&self, on_failure: OnLogFailure) {
         self.0.continues.store(on_failure == OnLogFailure::Continue, Ordering::Relaxed);
     }
 
-    /// Follows a reload of `access_log.format`: later records have the new format.
+    /// What counts the lines of a format that numbers them: one count since the start, which every new format goes on with.
+    pub fn lines(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.0.lines)
+    }
+
+    /// Follows `access_log.format`: later records have the new format.
     pub fn set_format(&self, format: Box<dyn Format>) {
         self.0.format.store(Arc::new(format));
     }

@@ -12,6 +12,7 @@
 use std::fmt::Display;
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use jiff::tz::TimeZone;
@@ -37,20 +38,21 @@ pub struct Squid {
     zone: TimeZone,
     /// Whether upstreams are a parent proxy.
     parent: bool,
-    lines: AtomicU64,
+    /// Lines written since the start, in whatever format: a reload brings another format, and the count goes on.
+    lines: Arc<AtomicU64>,
 }
 
 impl Squid {
-    /// Writes lines of `format`. `parent`: connections go through a parent proxy.
-    pub fn new(format: Logformat, parent: bool) -> Self {
-        Squid { format, zone: TimeZone::system(), parent, lines: AtomicU64::new(0) }
+    /// Writes lines of `format`. `parent`: connections go through a parent proxy. `lines`: counts the lines (`%sn`).
+    pub fn new(format: Logformat, parent: bool, lines: Arc<AtomicU64>) -> Self {
+        Squid { format, zone: TimeZone::system(), parent, lines }
     }
 
     /// Squid's own format.
-    pub fn native(parent: bool) -> Self {
+    pub fn native(parent: bool, lines: Arc<AtomicU64>) -> Self {
         // The tests of `logformat` parse it.
         let format = Logformat::parse(NATIVE).unwrap_or(Logformat { pieces: Vec::new() });
-        Squid::new(format, parent)
+        Squid::new(format, parent, lines)
     }
 }
 

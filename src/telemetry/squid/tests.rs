@@ -25,7 +25,7 @@ fn record(event: Event) -> Record<'static> {
 }
 
 fn line_of(format: &str, record: &Record<'_>) -> String {
-    let squid = Squid::new(Logformat::parse(format).expect("a format"), false);
+    let squid = Squid::new(Logformat::parse(format).expect("a format"), false, Arc::default());
     let mut out = Vec::new();
     squid.write(record, &mut out);
     String::from_utf8(out).expect("ASCII")
@@ -33,6 +33,18 @@ fn line_of(format: &str, record: &Record<'_>) -> String {
 
 fn target(text: &str) -> Target {
     Target::connect(text).expect("a target")
+}
+
+#[test]
+fn the_number_of_a_line_goes_on_in_the_format_after_a_reload() {
+    let lines = Arc::default();
+    let numbered =
+        |format| Squid::new(Logformat::parse(format).expect("a format"), false, Arc::clone(&lines));
+    let mut out = Vec::new();
+    let record = record(Event::Close);
+    numbered("%sn").write(&record, &mut out);
+    numbered("line %sn").write(&record, &mut out);
+    assert_eq!(out, b"0\nline 1\n");
 }
 
 #[test]

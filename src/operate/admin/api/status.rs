@@ -10,6 +10,7 @@ use super::policy;
 use super::policy::Rule;
 use super::query::cut;
 use crate::config::{Config, Finding, OnLogFailure};
+use crate::operate::resources;
 use crate::state::history::{INTERVAL, Sample};
 use crate::state::in_force::InForce;
 use crate::state::shared::Shared;
@@ -239,12 +240,7 @@ fn warnings(config: &Config, shared: &Shared, expiring: &Expiring, now: Timestam
     if config.files.is_empty() {
         warnings.push("the built-in configuration is in force: no file was given".to_owned());
     }
-    if config.limits.tunnels > shared.tunnels_carried {
-        warnings.push(format!(
-            "tunnel limit reduced to {}: open-file limit {} is too low for limits.tunnels ({}); raise the hard limit",
-            shared.tunnels_carried, shared.descriptors, config.limits.tunnels
-        ));
-    }
+    warnings.extend(resources::reduced_limit(shared.descriptors, config.limits.tunnels));
     let counts = shared.log.counts();
     if counts.lost > 0 {
         warnings.push(match counts.lost {
