@@ -2,7 +2,8 @@
 //!
 //! The first stage, [`Policies::decide`], knows host, port and scheme. The method and path of a request are known only
 //! once its head is read: immediately for plain HTTP, and after the `200` for a request inside a tunnel. No rule is
-//! about them yet, so every request on a permitted connection passes.
+//! about them yet, so every request on a permitted connection passes. A reload judges an open exchange by its target alone
+//! ([`rejudge`](crate::state::live::rejudge)): a rule about requests needs method and path there too.
 
 use super::Policies;
 use super::decide::{Denial, Permit};

@@ -29,9 +29,6 @@ pub(crate) fn able(request: &Request<'_>, shared: &Shared) -> Result<(), Reason>
 ///
 /// # Errors
 /// [`Reason::LimitReached`], [`Reason::ClientLimitReached`], [`Reason::ClientRateLimited`].
-///
-/// # Errors
-/// [`Reason::LimitReached`], [`Reason::ClientLimitReached`], [`Reason::ClientRateLimited`].
 pub(crate) fn take_slot(request: &Request<'_>, config: &Config, shared: &Shared) -> Result<Slot, Reason> {
     let caps = Caps {
         total: config.limits.tunnels.min(shared.tunnels_carried),
@@ -42,9 +39,6 @@ pub(crate) fn take_slot(request: &Request<'_>, config: &Config, shared: &Shared)
 }
 
 /// Counts a request that is refused anyway against its client's rate.
-///
-/// # Errors
-/// [`Reason::ClientRateLimited`].
 ///
 /// # Errors
 /// [`Reason::ClientRateLimited`].

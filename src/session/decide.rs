@@ -78,6 +78,27 @@ pub(crate) fn decide_now(
     decide(wanted, request, shared.snapshot())
 }
 
+/// Whether what was decided before would still be permitted by what is in force now, and how. The request goes on under the
+/// permit that it has: its record, its limits and its metrics stay those of one rule.
+///
+/// # Errors
+/// The refusal, which the request remembers.
+pub(crate) fn confirm(
+    wanted: Wanted<'_>,
+    request: &mut Request<'_>,
+    shared: &Shared,
+) -> Result<Decided, Refused> {
+    let snapshot = shared.snapshot();
+    match ask(wanted, request, &snapshot) {
+        Ok(permit) => Ok(Decided { permit, snapshot }),
+        Err(denial) => {
+            request.judged_by(&snapshot.config);
+            request.denied(&denial);
+            Err(Refused { reason: denial.reason, advice: denial.advice })
+        }
+    }
+}
+
 fn ask(wanted: Wanted<'_>, request: &Request<'_>, snapshot: &Snapshot) -> Result<Permit, Denial> {
     let policies = &snapshot.config.policies;
     let permit = policies.decide(wanted.target, request.client(), Timestamp::now())?;
@@ -128,6 +149,7 @@ pub(crate) fn refuse_revoked(
 ) -> Refused {
     match decide_now(wanted, request, shared) {
         Err(refused) => refused,
-        Ok(_) => revoked.unwrap_or(Reason::AddressProhibited).into(),
+        // Whatever is revoked is given its reason first, so that there always is one.
+        Ok(_) => revoked.unwrap_or(Reason::HostNotAllowed).into(),
     }
 }

@@ -24,7 +24,7 @@ use ipnet::IpNet;
 
 use registry::{CREDENTIAL_ENDPOINTS, IPV4, IPV6, Reach};
 
-/// An address that passed the check, or the parent proxy's address. Only the rules make one, and
+/// An address that passed the check, or the address of the parent proxy, which the operator named. Only this room makes one, and
 /// [`crate::outbound::dial`] accepts nothing else, so no code can dial an unchecked address.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Admitted(IpAddr);

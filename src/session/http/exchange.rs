@@ -92,6 +92,7 @@ where
         DialLimits { dns_timeout: config.dns.timeout, connect_timeout: config.tunnel.connect_timeout };
     drop(config);
     let mut dialled = false;
+    let mut overtaken = None;
     let outcome = {
         let id = request.id().to_string();
         let terms = Terms {
@@ -112,7 +113,12 @@ where
         let open = async || {
             dialled = true;
             let dialling = Dialling { resolver: &resolver, own: &shared.own, limits };
-            let opened = dial(dialling, &route, wanted, &live, &mut request, shared).await?;
+            // A reload may have come since the decision: the newer rules have to permit it too.
+            let decided = match decide::confirm(wanted, &mut request, shared) {
+                Ok(decided) => decided,
+                Err(refused) => return Err(overtaken.insert(refused).reason),
+            };
+            let opened = dial(dialling, &route, wanted, decided, &live, &mut request, shared).await?;
             if !matches!(head.framing, Framing::None | Framing::Length(0)) {
                 // The body is about to pass: its record comes first. A kept connection never takes a body.
                 request.begin().map_err(|_| Reason::LogUnavailable)?;
@@ -133,6 +139,9 @@ where
             if keep_alive { After::NextHead } else { After::Close }
         }
         Finish::Refused { reason, detail } => {
+            if let Some(refused) = overtaken {
+                return After::Refuse(request, refused);
+            }
             let mut refused = Refused::on_the_way(reason, &route);
             if !detail.is_empty() {
                 refused.advice = detail.into_owned();
@@ -171,17 +180,16 @@ fn wanted(head: &Head) -> Wanted<'_> {
     Wanted { target: head.target.target(), http: Some(http) }
 }
 
-/// A connection for the exchange, by the configuration in force now: if there was a reload after the decision, the new
-/// policy has to admit the address too.
+/// A connection for the exchange, to an address that `decided`, which is by the configuration in force now, admits.
 async fn dial(
     dialling: Dialling<'_>,
     route: &Route,
     wanted: Wanted<'_>,
+    decided: Decided,
     live: &LiveExchange,
     request: &mut Request<'_>,
     shared: &Shared,
 ) -> Result<UpstreamStream, Reason> {
-    let decided = decide::decide_now(wanted, request, shared).map_err(|refused| refused.reason)?;
     let dialled = route.plain(dialling, wanted.target, |address| decided.admit(address)).await;
     let dialled = request.dialled(dialled)?;
     if live.reached(dialled.upstream.ip()) != decided.snapshot.generation {

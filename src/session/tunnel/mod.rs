@@ -145,7 +145,7 @@ async fn open(
 
     let (meter, cancel) = (Arc::new(Meter::default()), Cancel::new());
     let generation = decided.snapshot.generation;
-    let enter = |decided: &Decided, request: &Request<'_>| {
+    let add = |decided: &Decided, request: &Request<'_>| {
         let permit = &decided.permit;
         let facts = TunnelFacts {
             id: request.id(),
@@ -162,7 +162,7 @@ async fn open(
         shared.live.register(facts, Arc::clone(&meter), Arc::clone(&cancel), decided.snapshot.generation)
     };
     let reached = |live: &LiveTunnel| live.tunnel().facts.judged_address();
-    let (decided, live) = decide::register(decided, wanted, request, shared, enter, reached)?;
+    let (decided, live) = decide::register(decided, wanted, request, shared, add, reached)?;
     let Decided { permit, snapshot } = decided;
     let allowance = if snapshot.generation == generation {
         allowance

@@ -112,11 +112,11 @@ where
     let Connection { stream, buffer, kept } = connection;
     let track = Track::new(head, terms);
     if let Some(reason) = unaffordable(head, allowance) {
-        return outcome(&track, Break::Spent(reason).into(), false);
+        return outcome(&track, Break::Spent(reason).finish(false), false);
     }
     if allowance.take(head.bytes) < head.bytes {
         // Another request has just used the rest of the budget.
-        return outcome(&track, Break::Spent(Reason::UploadBudget).into(), false);
+        return outcome(&track, Break::Spent(Reason::UploadBudget).finish(false), false);
     }
 
     let (reader, mut writer) = tokio::io::split(stream);
@@ -127,21 +127,13 @@ where
         tokio::select! {
             biased;
             done = &mut download => done,
-            end = &mut upload => (end.into(), false),
-            end = track.silence() => (end.into(), false),
+            end = &mut upload => (end.finish(track.status().is_some()), false),
+            end = track.silence() => (end.finish(track.status().is_some()), false),
             ending = stop => (Finish::Broken { ending, reason: None }, false),
         }
     };
     let finish = match finish {
-        // A response head is on its way: it cannot be taken back.
-        Finish::Refused { reason: Reason::UpstreamTimeout, .. } if track.status().is_some() => {
-            Finish::Broken { ending: Ending::IdleTimeout, reason: Some(Reason::UpstreamTimeout) }
-        }
-        Finish::Refused { reason: Reason::UploadLimit | Reason::UploadBudget, .. }
-            if track.status().is_some() =>
-        {
-            Finish::Broken { ending: Ending::UploadLimit, reason: None }
-        }
+        // A response head is on its way: no second reply may follow, whatever failed.
         Finish::Refused { reason, .. } if track.status().is_some() => {
             Finish::Broken { ending: Ending::ClientClosed, reason: Some(reason) }
         }

@@ -55,18 +55,26 @@ pub(super) enum Break {
     UpstreamSilent,
 }
 
-impl From<Break> for Finish {
-    fn from(end: Break) -> Self {
-        match end {
-            Break::Malformed(error) => {
+impl Break {
+    /// How the exchange ends. `answered`: a response head is on its way, and cannot be taken back.
+    pub(super) fn finish(self, answered: bool) -> Finish {
+        match (self, answered) {
+            (Break::Ended(ending), _) => Finish::Broken { ending, reason: None },
+            (Break::Malformed(error), false) => {
                 Finish::Refused { reason: Reason::BadRequest, detail: error.to_string().into() }
             }
-            Break::Ended(ending) => Finish::Broken { ending, reason: None },
-            Break::Spent(reason) => Finish::Refused { reason, detail: Cow::Borrowed("") },
-            Break::UpstreamSilent => Finish::Refused {
+            (Break::Malformed(_), true) => {
+                Finish::Broken { ending: Ending::ClientClosed, reason: Some(Reason::BadRequest) }
+            }
+            (Break::Spent(reason), false) => Finish::Refused { reason, detail: Cow::Borrowed("") },
+            (Break::Spent(_), true) => Finish::Broken { ending: Ending::UploadLimit, reason: None },
+            (Break::UpstreamSilent, false) => Finish::Refused {
                 reason: Reason::UpstreamTimeout,
                 detail: "the target did not answer in time".into(),
             },
+            (Break::UpstreamSilent, true) => {
+                Finish::Broken { ending: Ending::IdleTimeout, reason: Some(Reason::UpstreamTimeout) }
+            }
         }
     }
 }

@@ -6,7 +6,7 @@
 //! that the handshake is encrypted, and the relay takes over.
 //!
 //! Bytes that were read and not sent are handed back, also with a refusal: in report mode the relay goes on from
-//! there. Not here: writing alerts ([`crate::transport::close`]), and whether the server is the one it claims to be
+//! there. Not here: choosing and writing alerts ([`crate::session::refuse`]), and whether the server is the one it claims to be
 //! ([`crate::outbound::certificate`]).
 
 mod second;
