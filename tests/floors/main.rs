@@ -1,7 +1,7 @@
 //! The house stands as the table in `src/lib.rs` says: one folder a room, imports downward only, no circle of folders, no
 //! circle of files.
 //!
-//! - [`house`]: the table, the folders, and what every file must be.
+//! - [`layout`]: the table, the folders, and what every file must be.
 //! - [`read`]: the modules of the crate, by their `mod` declarations.
 //! - [`names`]: what a name in a module stands for, and which file defines it.
 //! - [`arrows`]: which file uses what of which other file.
@@ -20,7 +20,7 @@ use std::path::Path;
 
 mod arrows;
 mod graph;
-mod house;
+mod layout;
 mod names;
 mod planted;
 mod read;
@@ -28,11 +28,11 @@ mod read;
 /// Everything that is wrong with the tree in `src`, a finding a paragraph; and how much was read to say so.
 fn examine(src: &Path) -> (Vec<String>, usize, usize) {
     let lib = fs::read_to_string(src.join("lib.rs")).expect("src/lib.rs");
-    let rooms = house::rooms(&lib);
-    let mut wrong = house::rooms_match(src, &lib, &rooms);
+    let rooms = layout::rooms(&lib);
+    let mut wrong = layout::rooms_match(src, &lib, &rooms);
     let tree = read::Tree::read(src);
     wrong.extend(tree.unread());
-    wrong.extend(house::files(src));
+    wrong.extend(layout::files(src));
     let arrows = arrows::all(&tree);
     wrong.extend(graph::upward(&tree, &arrows, &rooms));
     wrong.extend(graph::folder_circles(&tree, &arrows));

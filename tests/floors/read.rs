@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use syn::punctuated::Punctuated;
 use syn::{Attribute, Item, ItemMod, Meta, Token};
 
-use crate::house;
+use crate::layout;
 use crate::names::Scope;
 
 /// A file that is compiled into the program.
@@ -51,9 +51,9 @@ impl Tree {
 
     /// Files that no declaration leads to, which nothing compiles or checks.
     pub(crate) fn unread(&self) -> Vec<String> {
-        let all = house::sources(&self.src).into_iter().filter(|path| !self.reached.contains(path));
+        let all = layout::sources(&self.src).into_iter().filter(|path| !self.reached.contains(path));
         all.map(|path| {
-            let shown = house::shown(&self.src, &path);
+            let shown = layout::shown(&self.src, &path);
             format!("{shown}: no `mod` declaration leads from src/lib.rs to it: declare or remove it")
         })
         .collect()
@@ -75,7 +75,7 @@ impl Tree {
     fn read_file(&mut self, parent: Option<usize>, path: &Path, children: &Path) -> usize {
         let items = parse(path);
         self.reached.insert(path.to_owned());
-        let shown = house::shown(&self.src, path);
+        let shown = layout::shown(&self.src, path);
         let folder = path.parent().and_then(|folder| folder.strip_prefix(&self.src).ok()).expect("below src");
         let folders = folder.iter().map(|name| name.to_str().expect("UTF-8").to_owned()).collect();
         self.files.push(File { shown, folders });
