@@ -2,49 +2,69 @@
 
 use std::collections::HashSet;
 
-use proc_macro2::{Delimiter, Span, TokenStream, TokenTree};
+use proc_macro2::{Delimiter, Literal, Span, TokenStream, TokenTree};
 use syn::visit::{self, Visit};
 use syn::{Attribute, Block, Expr, Item, LitStr, Meta, Pat, Stmt, UseTree, Visibility};
 
 use crate::names::{From, Scope, Target, imports};
-use crate::read::{Tree, attributes, names_test, only_tests, plain};
+use crate::read::{Tree, attributes, needs_test, only_tests, plain};
 
 /// One use: indices into [`Tree::files`].
 pub(crate) struct Arrow {
     pub(crate) from: usize,
     pub(crate) line: usize,
-    /// The path as it is written there.
+    /// The path as the file writes it.
     pub(crate) name: String,
     pub(crate) to: usize,
 }
 
-/// Every arrow of the tree, each name once a pair of files.
-pub(crate) fn all(tree: &Tree) -> Vec<Arrow> {
-    let mut arrows = Vec::new();
+pub(crate) struct Found {
+    /// A name that one file uses several times of another appears once.
+    pub(crate) arrows: Vec<Arrow>,
+    /// What would hide arrows from this reader, one finding each.
+    pub(crate) hidden: Vec<String>,
+}
+
+/// Every arrow of the tree.
+pub(crate) fn all(tree: &Tree) -> Found {
+    let (mut arrows, mut hidden) = (Vec::new(), Vec::new());
     for (module, read) in tree.modules.iter().enumerate() {
-        let mut reader = Reader { tree, module, blocks: Vec::new(), bound: Vec::new(), arrows: &mut arrows };
+        let mut reader = Reader {
+            tree,
+            module,
+            blocks: Vec::new(),
+            bound: Vec::new(),
+            arrows: &mut arrows,
+            hidden: &mut hidden,
+        };
         for item in &read.items {
             reader.visit_item(item);
         }
     }
     let mut met = HashSet::new();
     arrows.retain(|arrow| met.insert((arrow.from, arrow.name.clone(), arrow.to)));
-    arrows
+    Found { arrows, hidden }
 }
 
 struct Reader<'t> {
     tree: &'t Tree,
     module: usize,
-    /// What the blocks around the place declare.
+    /// What the blocks around this place declare.
     blocks: Vec<Scope>,
-    /// The variables of the functions around the place, which hide a function of the same name.
+    /// The variables of the functions around this place. A variable hides a function of the same name.
     bound: Vec<HashSet<String>>,
     arrows: &'t mut Vec<Arrow>,
+    hidden: &'t mut Vec<String>,
 }
 
 impl Reader<'_> {
     fn from(&self) -> From<'_> {
         From { tree: self.tree, module: self.module, blocks: &self.blocks }
+    }
+
+    fn hides(&mut self, span: Span, what: &str) {
+        let file = &self.tree.files[self.tree.modules[self.module].file].shown;
+        self.hidden.push(format!("{file}:{}: {what}", span.start().line));
     }
 
     fn arrow(&mut self, target: Target, path: &[String], span: Span) {
@@ -56,7 +76,7 @@ impl Reader<'_> {
         }
     }
 
-    /// A path in code. One that begins with what a `use` has brought adds nothing to that `use`.
+    /// A path in code. If it begins with a name that a `use` has imported, that `use` is the arrow, and the path adds none.
     fn path(&mut self, path: &[String], span: Span) {
         if path.first().is_some_and(|first| self.from().imported(first)) {
             return;
@@ -66,7 +86,7 @@ impl Reader<'_> {
         }
     }
 
-    /// A name alone, which may be that of a variable.
+    /// A name alone, which may be a variable.
     fn word(&mut self, name: &str, span: Span) {
         if !self.bound.iter().any(|names| names.contains(name)) {
             self.path(&[name.to_owned()], span);
@@ -75,16 +95,22 @@ impl Reader<'_> {
 
     fn import(&mut self, tree: &UseTree, again: bool) {
         for import in imports(tree) {
+            if let [root, name] = &import.path[..]
+                && matches!(root.as_str(), "std" | "core")
+                && name == "include"
+            {
+                self.hides(import.span, INCLUDE);
+            }
             let targets = self.from().resolve(&import.path);
             let module = targets.iter().any(|target| matches!(target, Target::Module(_)));
             for target in targets {
                 match target {
-                    // A parent hands out what is below it.
+                    // A parent re-exports what is below it.
                     Target::Item(module) | Target::Module(module)
                         if again && self.tree.within(module, self.module) => {}
-                    // A name of both a module and a function: which is meant shows where it is used, as for a module.
+                    // The name of a module, or of a module and a function: the place that uses it shows what is meant.
                     Target::Item(_) if !module => self.arrow(target, &import.path, import.span),
-                    // Of a glob, that shows too, except a trait's methods.
+                    // A glob may bring in a trait, whose methods are called without its name: the glob itself is the arrow.
                     Target::Module(module) if import.glob && self.tree.modules[module].scope.defines => {
                         let path = [&import.path[..], &["*".to_owned()]].concat();
                         self.arrow(Target::Item(module), &path, import.span);
@@ -95,8 +121,8 @@ impl Reader<'_> {
         }
     }
 
-    /// A macro's arguments, or an attribute's: every sequence of names with `::` between them, and single names that look
-    /// like a type, a call or a macro.
+    /// The arguments of a macro or of an attribute: every sequence of names with `::` between them, and single names that
+    /// look like a type, a call or a macro.
     fn tokens(&mut self, tokens: TokenStream) {
         let tokens: Vec<TokenTree> = tokens.into_iter().collect();
         let punct = |at: usize, wanted: char| matches!(tokens.get(at), Some(TokenTree::Punct(punct)) if punct.as_char() == wanted);
@@ -121,7 +147,10 @@ impl Reader<'_> {
             let before = |wanted| start > 0 && punct(start - 1, wanted);
             let follows_colons = start > 1 && before(':') && punct(start - 2, ':');
             if before('.') || before('\'') || follows_colons || (before('$') && path[0] != "crate") {
-                continue; // A field or method, a lifetime, another crate's, a macro's variable.
+                continue; // A field or method, a lifetime, a name of another crate, a macro's variable.
+            }
+            if path.last().is_some_and(|last| last == "include") && punct(at, '!') {
+                self.hides(ident.span(), INCLUDE);
             }
             if path.len() > 1 {
                 self.path(&path, ident.span());
@@ -139,9 +168,9 @@ impl Reader<'_> {
         }
     }
 
-    /// `with = "path"` and the like. Every other string is only text.
+    /// `with = "path"`, `bound = "T: path"` and the like. Every other string is only text.
     fn strings(&mut self, tokens: TokenStream) {
-        const PATHS: [&str; 13] = [
+        const PATHS: [&str; 14] = [
             "with",
             "serialize_with",
             "deserialize_with",
@@ -155,6 +184,7 @@ impl Reader<'_> {
             "remote",
             "crate",
             "transform",
+            "bound",
         ];
         let tokens: Vec<TokenTree> = tokens.into_iter().collect();
         for token in &tokens {
@@ -162,21 +192,45 @@ impl Reader<'_> {
                 self.strings(group.stream());
             }
         }
+        // `bound(serialize = "T: path", deserialize = "T: path")`.
+        for two in tokens.windows(2) {
+            if let [TokenTree::Ident(key), TokenTree::Group(group)] = two
+                && key == "bound"
+            {
+                for token in group.stream() {
+                    if let TokenTree::Literal(text) = token {
+                        self.text(&text);
+                    }
+                }
+            }
+        }
         for three in tokens.windows(3) {
             if let [TokenTree::Ident(key), TokenTree::Punct(equals), TokenTree::Literal(text)] = three
                 && equals.as_char() == '='
                 && PATHS.contains(&plain(key).as_str())
-                && let Ok(text) = syn::parse_str::<LitStr>(&text.to_string())
-                && let Ok(stream) = text.value().parse::<TokenStream>()
-                && let Ok(kind) = syn::parse2::<syn::Type>(respanned(stream, three[2].span()))
             {
-                self.visit_type(&kind);
+                self.text(text);
+            }
+        }
+    }
+
+    /// A string that contains a type, a path, a bound or an expression.
+    fn text(&mut self, text: &Literal) {
+        if let Ok(string) = syn::parse_str::<LitStr>(&text.to_string())
+            && let Ok(stream) = string.value().parse::<TokenStream>()
+        {
+            let stream = respanned(stream, text.span());
+            match syn::parse2::<syn::Type>(stream.clone()) {
+                Ok(kind) => self.visit_type(&kind),
+                Err(_) => self.tokens(stream),
             }
         }
     }
 }
 
-/// The tokens as if they stood at `span`: those out of a string know no place.
+const INCLUDE: &str = "`include!` hides what the file uses: make the source a module";
+
+/// The tokens with the place `span`. Tokens parsed from a string have no place in the file.
 fn respanned(tokens: TokenStream, span: Span) -> TokenStream {
     let tokens = tokens.into_iter().map(|mut token| {
         if let TokenTree::Group(group) = &token {
@@ -203,7 +257,7 @@ impl Visit<'_> for Bindings {
     }
 }
 
-/// Goes on below, unless only tests compile it.
+/// Visits what is inside, unless only tests compile it.
 macro_rules! unless_tests {
     ($($name:ident($kind:ty);)*) => {
         $(fn $name(&mut self, node: &'ast $kind) {
@@ -214,7 +268,7 @@ macro_rules! unless_tests {
     };
 }
 
-/// The same, for a function: with its variables.
+/// The same for a function, with its variables.
 macro_rules! function {
     ($($name:ident($kind:ty);)*) => {
         $(fn $name(&mut self, node: &'ast $kind) {
@@ -257,10 +311,21 @@ impl<'ast> Visit<'ast> for Reader<'_> {
         visit_trait_item_fn(syn::TraitItemFn);
     }
 
-    /// A module inside is read by itself.
+    /// A module inside is read separately.
     fn visit_item(&mut self, item: &'ast Item) {
-        if !matches!(item, Item::Mod(_)) && !only_tests(attributes(item)) {
-            visit::visit_item(self, item);
+        match item {
+            item if only_tests(attributes(item)) => {}
+            Item::Mod(module) => module.attrs.iter().for_each(|attribute| self.visit_attribute(attribute)),
+            item => visit::visit_item(self, item),
+        }
+    }
+
+    fn visit_item_extern_crate(&mut self, item: &'ast syn::ItemExternCrate) {
+        if item.ident == "self" {
+            self.hides(
+                item.ident.span(),
+                "a second name of the crate hides what is used by it: write `crate::`",
+            );
         }
     }
 
@@ -285,7 +350,7 @@ impl<'ast> Visit<'ast> for Reader<'_> {
             return;
         }
         match &*call.func {
-            // Called, it is a function even where a variable has its name: `let host = host(text)`.
+            // A call is of a function, even where a variable has the same name: `let host = host(text)`.
             Expr::Path(path) if path.qself.is_none() && path.path.get_ident().is_some() => {
                 let ident = path.path.segments[0].ident.clone();
                 self.path(&[plain(&ident)], ident.span());
@@ -318,14 +383,24 @@ impl<'ast> Visit<'ast> for Reader<'_> {
     }
 
     fn visit_macro(&mut self, call: &'ast syn::Macro) {
+        if call.path.segments.last().is_some_and(|last| last.ident == "include") {
+            self.hides(call.path.segments[0].ident.span(), INCLUDE);
+        }
         self.visit_path(&call.path);
         self.tokens(call.tokens.clone());
     }
 
-    /// `pub(in crate::room)` uses nothing.
+    /// `pub(in crate::room)` does not use the room.
     fn visit_visibility(&mut self, _: &'ast Visibility) {}
 
     fn visit_attribute(&mut self, attribute: &'ast Attribute) {
+        if attribute.path().is_ident("macro_export") || attribute.path().is_ident("macro_use") {
+            let what = "a macro without a module's path hides which files use it: re-export it with `pub(crate) use`";
+            self.hides(attribute.pound_token.spans[0], what);
+        }
+        if let Meta::NameValue(value) = &attribute.meta {
+            self.visit_expr(&value.value);
+        }
         if let Meta::List(list) = &attribute.meta
             && !list.path.is_ident("doc")
             && !(list.path.is_ident("cfg_attr") && of_tests(list))
@@ -339,5 +414,5 @@ impl<'ast> Visit<'ast> for Reader<'_> {
 /// `cfg_attr(test, …)`.
 fn of_tests(list: &syn::MetaList) -> bool {
     let inside = list.parse_args_with(syn::punctuated::Punctuated::<Meta, syn::Token![,]>::parse_terminated);
-    inside.is_ok_and(|inside| inside.first().is_some_and(names_test))
+    inside.is_ok_and(|inside| inside.first().is_some_and(needs_test))
 }

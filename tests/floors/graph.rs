@@ -1,18 +1,18 @@
-//! What the arrows must not do: lead upward between rooms, or in a circle.
+//! What the arrows must not do: go upward between rooms, or form a circle.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use crate::arrows::Arrow;
-use crate::read::Tree;
+use crate::read::{File, Tree};
 
-/// How many names of one edge are shown.
+/// How many uses of one edge a finding shows.
 const SHOWN: usize = 8;
 
-/// From one file or folder to another, with every use that makes the edge.
-type Edges<'a, N> = BTreeMap<(N, N), Vec<&'a Arrow>>;
+/// From one file or folder to another, each by the name that is shown, with every use that makes the edge.
+type Edges<'a> = BTreeMap<(String, String), Vec<&'a Arrow>>;
 
-/// Uses of a room that stands above.
+/// Uses of a room that is higher in the table.
 pub(crate) fn upward(tree: &Tree, arrows: &[Arrow], rooms: &[String]) -> Vec<String> {
     let floor = |file: usize| {
         let room = tree.files[file].folders.first()?;
@@ -24,8 +24,8 @@ pub(crate) fn upward(tree: &Tree, arrows: &[Arrow], rooms: &[String]) -> Vec<Str
             && there < own
         {
             wrong.push(format!(
-                "{}: upward: `{}` of {}\n  `{below}` stands below `{above}`: move it down to where both reach it, or \
-                 have `{above}` hand it in",
+                "{}: upward: `{}` of {}\n  `{below}` stands below `{above}`: move what is used down to where both reach it, \
+                 or let `{above}` pass it in",
                 place(tree, arrow),
                 arrow.name,
                 tree.files[arrow.to].shown,
@@ -35,49 +35,64 @@ pub(crate) fn upward(tree: &Tree, arrows: &[Arrow], rooms: &[String]) -> Vec<Str
     wrong
 }
 
-/// Folders of one parent that need each other. Between rooms every circle has an arrow upward, which is told as such.
+/// Folders, and files next to them, that need each other. A circle that consists only of files is left to [`file_circles`]. A
+/// circle between rooms always has an arrow upward, which [`upward`] reports.
 pub(crate) fn folder_circles(tree: &Tree, arrows: &[Arrow]) -> Vec<String> {
-    // For every folder: which of its folders use which others of them.
-    let mut edges: BTreeMap<&[String], Edges<'_, String>> = BTreeMap::new();
+    // For every folder: which of its children use which others.
+    let mut edges: BTreeMap<&[String], Edges<'_>> = BTreeMap::new();
     for arrow in arrows {
-        let (from, to) = (&tree.files[arrow.from].folders, &tree.files[arrow.to].folders);
-        let shared = from.iter().zip(to).take_while(|(from, to)| from == to).count();
+        let (from, to) = (&tree.files[arrow.from], &tree.files[arrow.to]);
+        let shared = from.folders.iter().zip(&to.folders).take_while(|(from, to)| from == to).count();
         if shared > 0
-            && let (Some(from), Some(to)) = (from.get(..=shared), to.get(..=shared))
+            && let (Some(from_child), Some(to_child)) = (child(from, shared), child(to, shared))
         {
-            let pair = (from.join("/"), to.join("/"));
-            edges.entry(&from[..shared]).or_default().entry(pair).or_default().push(arrow);
+            let parent = &from.folders[..shared];
+            edges.entry(parent).or_default().entry((from_child, to_child)).or_default().push(arrow);
         }
     }
-    let circles = edges.into_values().flat_map(|edges| {
-        let name = |folder: &String| format!("src/{folder}/");
-        told(tree, "folders", &edges, name)
-    });
-    circles.collect()
+    edges
+        .values()
+        .flat_map(|edges| report(tree, edges))
+        .filter(|(kind, _)| *kind != FILES)
+        .map(|(_, text)| text)
+        .collect()
+}
+
+/// The child of the folder at this depth that `file` belongs to: the next folder, or the file itself. The folder's own
+/// `mod.rs` is not a child.
+fn child(file: &File, depth: usize) -> Option<String> {
+    match file.folders.get(..=depth) {
+        Some(folders) => Some(format!("src/{}/", folders.join("/"))),
+        None => Some(file.shown.clone()).filter(|shown| !shown.ends_with("/mod.rs")),
+    }
 }
 
 /// Files that need each other.
 pub(crate) fn file_circles(tree: &Tree, arrows: &[Arrow]) -> Vec<String> {
-    let mut edges: Edges<'_, &str> = BTreeMap::new();
+    let mut edges = Edges::new();
     for arrow in arrows {
-        let pair = (tree.files[arrow.from].shown.as_str(), tree.files[arrow.to].shown.as_str());
+        let pair = (tree.files[arrow.from].shown.clone(), tree.files[arrow.to].shown.clone());
         edges.entry(pair).or_default().push(arrow);
     }
-    told(tree, "files", &edges, |file| (*file).to_owned())
+    report(tree, &edges).into_iter().map(|(_, text)| text).collect()
 }
 
-fn told<N: Ord + Clone>(
-    tree: &Tree,
-    what: &str,
-    edges: &Edges<'_, N>,
-    name: impl Fn(&N) -> String,
-) -> Vec<String> {
-    let mut wrong = Vec::new();
+const FILES: &str = "files";
+
+/// For each circle: what it consists of, and the text of the finding.
+fn report(tree: &Tree, edges: &Edges<'_>) -> Vec<(&'static str, String)> {
+    let mut found = Vec::new();
     for circle in circles(edges.keys()) {
-        let mut text = format!("circle of {} {what}:", circle.len());
+        let folders = circle.iter().filter(|name| name.ends_with('/')).count();
+        let kind = match folders {
+            0 => FILES,
+            all if all == circle.len() => "folders",
+            _ => "files and folders",
+        };
+        let mut text = format!("circle of {} {kind}:", circle.len());
         for ((from, to), arrows) in edges {
-            if circle.contains(from) && circle.contains(to) {
-                let _ = write!(text, "\n  {} -> {}", name(from), name(to));
+            if circle.contains(from.as_str()) && circle.contains(to.as_str()) {
+                let _ = write!(text, "\n  {from} -> {to}");
                 for arrow in arrows.iter().take(SHOWN) {
                     let _ = write!(text, "\n      {}: {}", place(tree, arrow), arrow.name);
                 }
@@ -87,25 +102,25 @@ fn told<N: Ord + Clone>(
             }
         }
         text.push_str(
-            "\n  move what both need below both, or hand it in, so that one of them need not know the other",
+            "\n  move what both need below both, or pass it in, so that one of them does not need the other",
         );
-        wrong.push(text);
+        found.push((kind, text));
     }
-    wrong
+    found
 }
 
 fn place(tree: &Tree, arrow: &Arrow) -> String {
     format!("{}:{}", tree.files[arrow.from].shown, arrow.line)
 }
 
-/// The largest sets of more than one node of which each reaches each other.
-pub(crate) fn circles<'a, N: Ord + Clone + 'a>(edges: impl Iterator<Item = &'a (N, N)>) -> Vec<BTreeSet<N>> {
-    let mut next: BTreeMap<&N, Vec<&N>> = BTreeMap::new();
+/// The largest sets of more than one node in which each node reaches every other.
+fn circles<'a>(edges: impl Iterator<Item = &'a (String, String)>) -> Vec<BTreeSet<&'a str>> {
+    let mut next: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (from, to) in edges {
         next.entry(from).or_default().push(to);
         next.entry(to).or_default();
     }
-    let reached = |start: &'a N| {
+    let reached = |start: &'a str| {
         let mut met = BTreeSet::new();
         let mut open = vec![start];
         while let Some(node) = open.pop() {
@@ -117,17 +132,14 @@ pub(crate) fn circles<'a, N: Ord + Clone + 'a>(edges: impl Iterator<Item = &'a (
         }
         met
     };
-    let reach: BTreeMap<&N, BTreeSet<&N>> = next.keys().map(|node| (*node, reached(node))).collect();
-    let mut found: Vec<BTreeSet<N>> = Vec::new();
+    let reach: BTreeMap<&str, BTreeSet<&str>> = next.keys().map(|node| (*node, reached(node))).collect();
+    let mut found: Vec<BTreeSet<&str>> = Vec::new();
     for (node, there) in &reach {
-        if found.iter().any(|circle| circle.contains(*node)) {
+        if found.iter().any(|circle| circle.contains(node)) {
             continue;
         }
-        let circle: BTreeSet<N> = there
-            .iter()
-            .filter(|other| reach[**other].contains(*node))
-            .map(|other| (*other).clone())
-            .collect();
+        let circle: BTreeSet<&str> =
+            there.iter().copied().filter(|other| reach[other].contains(node)).collect();
         if circle.len() > 1 {
             found.push(circle);
         }

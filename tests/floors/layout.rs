@@ -4,6 +4,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use syn::spanned::Spanned as _;
+use syn::{Block, Expr, Item, Stmt};
+
 const LONGEST: usize = 500;
 
 /// The rooms from the top, as the rows ``//! | [`room`] | … |`` of lib.rs name them.
@@ -14,7 +17,7 @@ pub(crate) fn rooms(lib: &str) -> Vec<String> {
         .collect()
 }
 
-/// Holds the table against the `pub mod` declarations and against the folders.
+/// Compares the table with the `pub mod` declarations and with the folders.
 pub(crate) fn rooms_match(src: &Path, lib: &str, rooms: &[String]) -> Vec<String> {
     let mut wrong = Vec::new();
     let table: BTreeSet<&str> = rooms.iter().map(String::as_str).collect();
@@ -25,20 +28,15 @@ pub(crate) fn rooms_match(src: &Path, lib: &str, rooms: &[String]) -> Vec<String
     let declared: BTreeSet<String> = parsed
         .items
         .iter()
-        .filter_map(
-            |item| if let syn::Item::Mod(module) = item { Some(module.ident.to_string()) } else { None },
-        )
+        .filter_map(|item| if let Item::Mod(module) = item { Some(module.ident.to_string()) } else { None })
         .collect();
     let mut folders = BTreeSet::new();
     for path in entries(src) {
         let name = file_name(&path);
         if path.is_dir() {
-            if !path.join("mod.rs").is_file() {
-                wrong.push(format!("src/{name}/: has no mod.rs: a room is one folder with a mod.rs"));
-            }
             folders.insert(name);
         } else if name.ends_with(".rs") && name != "lib.rs" && name != "main.rs" {
-            wrong.push(format!("src/{name}: lies beside the rooms: it belongs into one of them"));
+            wrong.push(format!("src/{name}: lies next to the rooms: move it into one of them"));
         }
     }
     for (what, found) in [("declared in src/lib.rs by `mod`", &declared), ("a folder of src/", &folders)] {
@@ -52,7 +50,74 @@ pub(crate) fn rooms_match(src: &Path, lib: &str, rooms: &[String]) -> Vec<String
     wrong
 }
 
-/// No file is too long, and every folder's `mod.rs` says first what the folder is. Files of tests too.
+/// `lib.rs` only declares modules. It is in no room, so an upward use through an item of `lib.rs` would not be seen.
+pub(crate) fn lib_declares_only(lib: &str) -> Vec<String> {
+    let parsed = syn::parse_file(lib).expect("src/lib.rs parses");
+    let other =
+        parsed.items.iter().filter(|item| !matches!(item, Item::Mod(module) if module.content.is_none()));
+    other
+        .map(|item| {
+            let line = item.span().start().line;
+            format!("src/lib.rs:{line}: not a `mod` declaration: it belongs to a room, move it into one")
+        })
+        .collect()
+}
+
+/// `main.rs` is not in a room either: it has imports, and a `main` that is one call of the library.
+pub(crate) fn main_only_calls(src: &Path) -> Vec<String> {
+    let text = fs::read_to_string(src.join("main.rs")).expect("src/main.rs");
+    let parsed = syn::parse_file(&text).expect("src/main.rs parses");
+    let other = parsed.items.iter().filter(|item| match item {
+        Item::Use(_) => false,
+        Item::Fn(function) => function.sig.ident != "main" || !calls_the_library(&function.block),
+        _ => true,
+    });
+    other
+        .map(|item| {
+            let line = item.span().start().line;
+            format!(
+                "src/main.rs:{line}: more than one call of the library: `main` is `{}::…()`, and the rest belongs to a room",
+                env!("CARGO_PKG_NAME"),
+            )
+        })
+        .collect()
+}
+
+/// Whether the block is `egressd::…()` and nothing else.
+fn calls_the_library(block: &Block) -> bool {
+    matches!(
+        &block.stmts[..],
+        [Stmt::Expr(Expr::Call(call), _)]
+            if call.args.is_empty()
+                && matches!(&*call.func, Expr::Path(path)
+                    if path.path.segments.first().is_some_and(|first| first.ident == env!("CARGO_PKG_NAME")))
+    )
+}
+
+/// A module with children is a folder with a `mod.rs`, never a file next to a folder, so that all its files are in one place.
+/// Folders of tests too.
+pub(crate) fn folders(src: &Path) -> Vec<String> {
+    folders_below(src, src)
+}
+
+fn folders_below(src: &Path, parent: &Path) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for folder in entries(parent).into_iter().filter(|path| path.is_dir()) {
+        let name = shown(src, &folder);
+        if !sources(&folder).is_empty() && !folder.join("mod.rs").is_file() {
+            wrong.push(format!(
+                "{name}/: has no mod.rs: a folder with sources is a module, and its file is mod.rs"
+            ));
+        }
+        if folder.with_extension("rs").is_file() {
+            wrong.push(format!("{name}.rs: lies next to {name}/: make it {name}/mod.rs"));
+        }
+        wrong.extend(folders_below(src, &folder));
+    }
+    wrong
+}
+
+/// No file is too long, and every folder's `mod.rs` begins with what the folder is. Files of tests too.
 pub(crate) fn files(src: &Path) -> Vec<String> {
     let mut wrong = Vec::new();
     for path in sources(src) {

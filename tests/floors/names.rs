@@ -1,4 +1,4 @@
-//! What a name stands for in a module, and which file defines it: imports and re-exports followed to their end.
+//! What a name means in a module, and which file defines it. Imports and re-exports are followed to their end.
 
 use std::collections::HashMap;
 
@@ -13,11 +13,11 @@ pub(crate) struct Scope {
     names: HashMap<String, Vec<Meaning>>,
     /// The paths before `::*`.
     globs: Vec<Vec<String>>,
-    /// Something of its own, beside modules and imports.
+    /// Whether it has items of its own, in addition to modules and imports.
     pub(crate) defines: bool,
 }
 
-/// One name may have several: a module, and a function of the same name.
+/// One name may have several meanings: a module, and a function of the same name.
 enum Meaning {
     Module(usize),
     /// Defined here.
@@ -28,27 +28,27 @@ enum Meaning {
     },
 }
 
-/// Where a path leads.
+/// What a path leads to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Target {
-    /// To a module as such.
+    /// A module itself.
     Module(usize),
-    /// To something defined in this module.
+    /// Something that this module defines.
     Item(usize),
-    /// To another crate, by way of an import.
+    /// Another crate, through an import.
     Outside,
 }
 
 /// One leaf of a `use` declaration.
 pub(crate) struct Import {
     pub(crate) path: Vec<String>,
-    /// The name that it declares; none for a glob, nor for `as _`.
+    /// The name that it declares. A glob and `as _` declare none.
     name: Option<String>,
     pub(crate) glob: bool,
     pub(crate) span: Span,
 }
 
-/// How the compiler is asked: a module, and the blocks around the place, from the outermost.
+/// The place where a name is used: a module, and the blocks around the place, from the outermost.
 #[derive(Clone, Copy)]
 pub(crate) struct From<'a> {
     pub(crate) tree: &'a Tree,
@@ -57,7 +57,7 @@ pub(crate) struct From<'a> {
 }
 
 impl Scope {
-    /// What `items` declare, those of tests left out; [`Scope::module`] adds the modules, which lie elsewhere.
+    /// What `items` declare, without items of tests and without modules: [`Scope::module`] adds those.
     pub(crate) fn of<'a>(items: impl IntoIterator<Item = &'a Item>) -> Self {
         let mut scope = Self::default();
         for item in items {
@@ -139,13 +139,13 @@ pub(crate) fn imports(tree: &UseTree) -> Vec<Import> {
 }
 
 impl<'a> From<'a> {
-    /// Where `path` leads; nowhere, or outside, if it leads out of the crate.
+    /// What `path` leads to. Nothing, or [`Target::Outside`], if it leads out of the crate.
     pub(crate) fn resolve(self, path: &[String]) -> Vec<Target> {
         self.follow(path, &mut Vec::new())
     }
 
-    /// Whether `name` is what a private `use` in sight has brought from another module: that `use` is the arrow, and what
-    /// follows adds none. An imported *module* says nothing yet: what is named in it does.
+    /// Whether a private `use` in scope has imported `name` from another module. Then that `use` is the arrow, and later uses
+    /// of the name add none. The import of a *module* is not an arrow yet: what the code names in the module is.
     pub(crate) fn imported(self, name: &str) -> bool {
         let scopes = self.blocks.iter().rev().chain([&self.tree.modules[self.module].scope]);
         let Some(meanings) = scopes.filter_map(|scope| scope.names.get(name)).next() else { return false };
@@ -157,7 +157,7 @@ impl<'a> From<'a> {
         })
     }
 
-    /// `seen`: the questions that are being asked already, since imports may lead in a circle: `use explain::explain`.
+    /// `seen`: the lookups in progress, because imports may form a circle: `use explain::explain`.
     fn follow(self, path: &[String], seen: &mut Vec<(usize, Vec<String>)>) -> Vec<Target> {
         let Some((first, mut rest)) = path.split_first() else { return Vec::new() };
         let question = (self.module, path.to_vec());
@@ -176,14 +176,14 @@ impl<'a> From<'a> {
                 Target::Module(module) => Some(*module),
                 Target::Item(_) | Target::Outside => None,
             }) else {
-                break; // A variant, a method, a constant of the type: the type's file is what counts.
+                break; // A variant, a method or a constant of a type: the file of the type counts.
             };
             here = match name.as_str() {
                 "super" => self.tree.modules[module].parent.map(Target::Module).into_iter().collect(),
                 name => {
                     let found =
                         From { tree: self.tree, module, blocks: &[] }.declared(name, after.is_empty(), seen);
-                    // Made by a macro that stands in that module, if nothing else declares it.
+                    // If nothing declares the name, a macro call in that module defines it.
                     if found.is_empty() { vec![Target::Item(module)] } else { found }
                 }
             };
@@ -193,7 +193,7 @@ impl<'a> From<'a> {
         here
     }
 
-    /// The first name of a path: of the blocks around it, from the innermost, or of the module.
+    /// The first name of a path, looked up in the blocks around it, from the innermost, and then in the module.
     fn first(self, name: &str, last: bool, seen: &mut Vec<(usize, Vec<String>)>) -> Vec<Target> {
         for (index, scope) in self.blocks.iter().enumerate().rev() {
             let inside = From { blocks: &self.blocks[..index], ..self };
@@ -205,11 +205,11 @@ impl<'a> From<'a> {
         self.declared(name, last, seen)
     }
 
-    /// What the module declares by that name, or imports.
+    /// What the module declares or imports by that name.
     fn declared(self, name: &str, last: bool, seen: &mut Vec<(usize, Vec<String>)>) -> Vec<Target> {
         let question = (self.module, vec!["self".to_owned(), name.to_owned()]);
         if seen.contains(&question) {
-            return Vec::new(); // Two modules with a glob of each other.
+            return Vec::new(); // Two modules with a glob import of each other.
         }
         seen.push(question);
         let scope = &self.tree.modules[self.module].scope;
@@ -218,7 +218,7 @@ impl<'a> From<'a> {
         found
     }
 
-    /// `last`: nothing follows the name. What stands before `::` is the module of that name, if there is one.
+    /// `last`: nothing follows the name. A name before `::` means the module of that name, if there is one.
     fn in_scope(
         self,
         scope: &Scope,

@@ -1,10 +1,10 @@
-//! Small trees with a planted fault, and sound ones that look as if they had one.
+//! Small trees with a planted fault, and sound trees that look as if they had one.
 
 use std::fs;
 
 use crate::examine;
 
-/// What is wrong with a house of these rooms, from the top, and these files.
+/// What is wrong with a tree of these rooms, from the top, and these files.
 fn wrong_in(rooms: &[&str], files: &[(&str, &str)]) -> Vec<String> {
     let row = |room: &&str| format!("//! | [`{room}`] | a room |\n");
     let declared = |room: &&str| format!("pub mod {room};\n");
@@ -13,6 +13,10 @@ fn wrong_in(rooms: &[&str], files: &[(&str, &str)]) -> Vec<String> {
 }
 
 fn wrong_with(lib: &str, files: &[(&str, &str)]) -> Vec<String> {
+    wrong_as(lib, "fn main() { egressd::commands::main() }", files)
+}
+
+fn wrong_as(lib: &str, main: &str, files: &[(&str, &str)]) -> Vec<String> {
     let src = tempfile::tempdir().expect("a directory");
     let write = |name: &str, text: &str| {
         let path = src.path().join(name);
@@ -20,7 +24,7 @@ fn wrong_with(lib: &str, files: &[(&str, &str)]) -> Vec<String> {
         fs::write(path, text).expect("a file");
     };
     write("lib.rs", lib);
-    write("main.rs", "fn main() {}");
+    write("main.rs", main);
     files.iter().for_each(|(name, text)| write(name, text));
     examine(src.path()).0
 }
@@ -49,7 +53,7 @@ fn none(wrong: &[String]) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// A house of two rooms, in which `low` reaches for `high` as the text says.
+/// Two rooms, where the text is the code of `low`, the lower one. Line 3 is its first line.
 fn upward(low: &str) -> Vec<String> {
     wrong_in(
         &["high", "low"],
@@ -84,6 +88,22 @@ fn an_upward_import_is_found_however_it_is_written() {
         "#[derive(Deserialize)] struct S { #[serde(with = \"crate::high::inner::deep\", default = \"crate::high::Thing::new\")] s: u8 }",
         "fn f(x: u8) { match x { crate::high::Thing::N => (), _ => () } }",
         "mod own { mod deeper { use super::super::super::high::Thing; } }",
+        // The program compiles these.
+        "#[cfg(not(test))] use crate::high::Thing;",
+        "#[cfg(any(test, feature = \"x\"))] use crate::high::Thing;",
+        "#[cfg(any(test, feature = \"x\"))] mod samples { use crate::high::Thing; }",
+        "#[cfg(all(unix, any(test, feature = \"x\")))] fn f() { crate::high::Thing::N; }",
+        "#[cfg_attr(any(test, feature = \"x\"), derive(crate::high::Thing))] struct S;",
+        // Strings in attributes that are code.
+        "#[derive(Serialize)] #[serde(bound = \"T: crate::high::Thing\")] struct S<T>(T);",
+        "#[derive(Serialize)] #[serde(bound(serialize = \"T: Clone + crate::high::Thing\"))] struct S<T>(T);",
+        "#[cfg_attr(unix, serde(bound(deserialize = \"T: crate::high::Thing\")))] struct S<T>(T);",
+        "struct S { #[serde(default = \"crate::high::Thing::new\")] s: u8 }",
+        "struct S { #[serde(serialize_with = \"crate::high::Thing::write\")] s: u8 }",
+        "struct S { #[serde(deserialize_with = r\"crate::high::Thing::read\")] s: u8 }",
+        "struct S { #[serde(skip_serializing_if = \"crate::high::Thing::none\")] s: u8 }",
+        "#[serde(try_from = \"crate::high::Thing\")] struct S;",
+        "#[doc = crate::high::Thing!()] struct S;",
     ] {
         let wrong = upward(text);
         assert!(!wrong.is_empty(), "not found: {text}");
@@ -98,16 +118,19 @@ fn an_upward_import_is_found_however_it_is_written() {
 }
 
 #[test]
-fn what_only_looks_like_an_upward_import_is_let_be() {
+fn what_only_looks_like_an_upward_import_is_not_reported() {
     for text in [
         "#[cfg(test)] mod tests { use crate::high::Thing; }",
-        "#[cfg(any(test, feature = \"x\"))] mod samples { use crate::high::Thing; }",
+        "#[cfg(all(test, feature = \"x\"))] mod samples { use crate::high::Thing; }",
+        "#[cfg(all(unix, all(test, any(a, b))))] use crate::high::Thing;",
         "#[cfg(test)] use crate::high::Thing;",
         "#[cfg(test)] impl crate::high::inner::deep::T for u8 {}",
         "struct S; impl S { #[cfg(test)] fn f() { crate::high::make(); } }",
         "fn f() { #[cfg(test)] { crate::high::make(); } #[cfg(test)] let x = crate::high::make(); }",
         "#[test] fn f() { crate::high::make(); }",
         "#[cfg_attr(test, derive(crate::high::Thing))] struct S;",
+        "#[serde(bound = \"\", bound(serialize = \"T: Clone\"), rename(serialize = \"crate::high::Thing\"))] struct S;",
+        "const TEXT: &str = include_str!(\"a.txt\");",
         "/// [`crate::high::Thing`] is used there: `use crate::high::Thing;`\nfn f() {}",
         "// use crate::high::Thing;\nfn f() {}",
         "fn f() -> &'static str { \"use crate::high::Thing; crate::high::make()\" }",
@@ -121,13 +144,11 @@ fn what_only_looks_like_an_upward_import_is_let_be() {
     ] {
         none(&upward(text));
     }
-    // Sound under not(test): the program compiles it.
-    one(&upward("#[cfg(not(test))] use crate::high::Thing;"), &["upward"]);
     none(&wrong_in(
         &["high", "low"],
         &[
             ("high/mod.rs", "//! High.\n#[cfg(test)]\nmod tests;\nuse crate::low::LOW;\n"),
-            ("high/tests.rs", "mod more;\nuse super::*;\n"),
+            ("high/tests/mod.rs", "//! Tests.\nmod more;\nuse super::*;\n"),
             ("high/tests/more.rs", "use super::*;\n"),
             (
                 "low/mod.rs",
@@ -155,6 +176,45 @@ fn a_circle_of_folders_is_found_where_no_file_is_in_one() {
         ],
     );
     none(&in_room("mod http;\nmod tunnel;\n", &[&circle[..4], &[("http/c.rs", "")]].concat()));
+}
+
+#[test]
+fn a_circle_of_a_file_and_a_folder_next_to_it_is_found() {
+    let circle = [
+        ("decide.rs", "use super::http::a::A;\npub struct D;\n"),
+        ("http/mod.rs", "//! H.\npub mod a;\nmod b;\n"),
+        ("http/a.rs", "pub struct A;\n"),
+        ("http/b.rs", "use crate::room::decide::D;\n"),
+    ];
+    one(
+        &in_room("mod decide;\nmod http;\n", &circle),
+        &[
+            "circle of 2 files and folders",
+            "src/room/decide.rs -> src/room/http/\n      src/room/decide.rs:1: super::http::a::A",
+            "src/room/http/ -> src/room/decide.rs\n      src/room/http/b.rs:1: crate::room::decide::D",
+        ],
+    );
+    none(&in_room("mod decide;\nmod http;\n", &[&circle[..3], &[("http/b.rs", "")]].concat()));
+
+    // By way of another file, and one folder deeper.
+    let deeper = [
+        ("deep/mod.rs", "//! D.\nmod decide;\nmod http;\nmod more;\n"),
+        ("deep/decide.rs", "use super::more::M;\npub struct D;\n"),
+        ("deep/more.rs", "pub struct M(super::http::a::A);\n"),
+        ("deep/http/mod.rs", "//! H.\npub mod a;\nmod b;\n"),
+        ("deep/http/a.rs", "pub struct A;\n"),
+        ("deep/http/b.rs", "use crate::room::deep::decide::D;\n"),
+    ];
+    one(
+        &in_room("mod deep;\n", &deeper),
+        &["circle of 3 files and folders", "src/room/deep/decide.rs -> src/room/deep/more.rs"],
+    );
+
+    // The parent's mod.rs is the root of what is below it.
+    none(&in_room(
+        "mod http;\npub struct R;\nfn f(_: http::a::A) {}\n",
+        &[circle[1], circle[2], ("http/b.rs", "use crate::room::R;\n")],
+    ));
 }
 
 #[test]
@@ -224,7 +284,7 @@ fn a_parent_and_its_child_are_a_circle_only_if_both_use_each_other() {
         assert!(!wrong.is_empty(), "not found: {uses}");
         one(&wrong, &["src/room/child.rs -> src/room/mod.rs", "src/room/mod.rs -> src/room/child.rs"]);
     }
-    // What the parent hands out of another crate is not the parent's.
+    // The parent does not define what it re-exports from another crate.
     none(&in_room(
         "mod child;\nuse child::Child;\nmod sync { pub use std::sync::Arc; }\npub use std::fmt;\n",
         &[("child.rs", "use super::sync::Arc;\nuse super::fmt;\npub struct Child;\n")],
@@ -233,7 +293,7 @@ fn a_parent_and_its_child_are_a_circle_only_if_both_use_each_other() {
 
 #[test]
 fn names_are_resolved_as_the_compiler_does() {
-    // A function and a module of one name: `make::N` is the module's, and the import alone says nothing.
+    // A function and a module have the same name: `make::N` is in the module, and the import alone is not an arrow.
     none(&in_room(
         "mod make;\nmod user;\npub use make::make;\npub struct S;\n",
         &[
@@ -241,7 +301,7 @@ fn names_are_resolved_as_the_compiler_does() {
             ("user.rs", "use super::make;\nfn f() { make::N; }\n"),
         ],
     ));
-    // What a macro makes belongs to the module in which nothing else declares it.
+    // A name that nothing declares comes from a macro call in the module that the path names.
     one(
         &in_room(
             "mod a;\nmod b;\n",
@@ -261,7 +321,7 @@ fn names_are_resolved_as_the_compiler_does() {
             ("c.rs", "pub struct C;\n"),
         ],
     ));
-    // Globs of each other end.
+    // Two modules with a glob import of each other: the lookup ends.
     one(
         &in_room(
             "mod a;\nmod b;\n",
@@ -272,16 +332,16 @@ fn names_are_resolved_as_the_compiler_does() {
         ),
         &["circle of 2 files"],
     );
-    // `r#type` is `type`, and a module's folder lies beside its file.
+    // `r#type` is `type`.
     one(
         &in_room(
             "mod r#type;\n",
             &[
-                ("type.rs", "mod inner;\nuse inner::I;\npub struct T;\n"),
+                ("type/mod.rs", "//! T.\nmod inner;\nuse inner::I;\npub struct T;\n"),
                 ("type/inner.rs", "use crate::room::r#type::T;\npub struct I;\n"),
             ],
         ),
-        &["src/room/type.rs -> src/room/type/inner.rs"],
+        &["src/room/type/mod.rs -> src/room/type/inner.rs"],
     );
 }
 
@@ -305,7 +365,7 @@ fn the_table_the_modules_and_the_folders_agree() {
         ("pub mod a;\n", vec![room], "`a` is declared in src/lib.rs by `mod`, and has no row"),
         (table, vec![room, ("b/mod.rs", "//! B.\n")], "`b` is a folder of src/, and has no row"),
         (table, vec![room, ("b/mod.rs", "//! B.\n")], "src/b/mod.rs: no `mod` declaration leads"),
-        (table, vec![room, ("stray.rs", "")], "src/stray.rs: lies beside the rooms"),
+        (table, vec![room, ("stray.rs", "")], "src/stray.rs: lies next to the rooms"),
         (table, vec![("a.rs", "//! A.\n"), ("a/b.rs", "")], "src/a/: has no mod.rs"),
         (table, vec![room, ("a/forgotten.rs", "")], "src/a/forgotten.rs: no `mod` declaration leads"),
         (table, vec![("a/mod.rs", "use x::Y;\n")], "src/a/mod.rs:1: no doc comment"),
@@ -323,4 +383,97 @@ fn the_table_the_modules_and_the_folders_agree() {
     let tests = "// x\n".repeat(501);
     let declares = ("a/mod.rs", "//! A.\n#[cfg(test)]\nmod tests;\n");
     one(&wrong_in(&["a"], &[declares, ("a/tests.rs", &tests)]), &["src/a/tests.rs: 501 lines"]);
+}
+
+#[test]
+fn a_module_with_children_is_a_folder_with_a_mod_rs() {
+    let child = ("type/inner.rs", "pub struct I;\n");
+    for (mod_rs, files) in [
+        ("mod r#type;\n", vec![("type.rs", "mod inner;\nuse inner::I;\n"), child]),
+        ("#[cfg(test)]\nmod r#type;\n", vec![("type.rs", "mod inner;\n"), child]),
+    ] {
+        let wrong = in_room(mod_rs, &files);
+        assert_eq!(wrong.len(), 2, "{}", wrong.join("\n"));
+        assert!(wrong[0].contains("src/room/type/: has no mod.rs"), "{}", wrong[0]);
+        assert!(wrong[1].contains("src/room/type.rs: lies next to src/room/type/"), "{}", wrong[1]);
+    }
+    // An inline module's folder, and a folder that only contains folders.
+    one(
+        &in_room("mod inline { mod inner; }\n", &[("inline/inner.rs", "")]),
+        &["src/room/inline/: has no mod.rs"],
+    );
+    one(&in_room("mod a { mod b; }\n", &[("a/b/mod.rs", "//! B.\n")]), &["src/room/a/: has no mod.rs"]);
+    // A folder without sources needs no mod.rs, but it too must not have the name of a source next to it.
+    one(
+        &in_room("mod page;\n", &[("page.rs", ""), ("page/page.css", "")]),
+        &["src/room/page.rs: lies next to"],
+    );
+    none(&in_room("", &[("page/page.css", "")]));
+}
+
+#[test]
+fn lib_rs_only_declares_modules_and_main_rs_only_calls_the_library() {
+    let files = [
+        ("commands/mod.rs", "//! C.\npub struct C;\n"),
+        ("words/mod.rs", "//! W.\nfn f() { crate::relay(); }\n"),
+    ];
+    let lib = "//! | [`commands`] | x |\n//! | [`words`] | x |\n#[doc(hidden)]\npub mod commands;\n/// W.\npub mod words;\n";
+    none(&wrong_with(lib, &files));
+    for item in [
+        "pub fn relay() { let _ = commands::C; }",
+        "pub use commands::C as relay;",
+        "macro_rules! relay { () => { $crate::commands::C } }",
+        "type Relay = commands::C;",
+        "extern crate self as relay;",
+    ] {
+        let wrong = wrong_with(&format!("{lib}{item}\n"), &files);
+        let wanted = "src/lib.rs:7: not a `mod` declaration";
+        assert!(
+            wrong.iter().any(|line| line.contains(wanted)),
+            "no {wanted:?} for {item}\n{}",
+            wrong.join("\n")
+        );
+    }
+    let inline = lib.replace("pub mod words;", "pub mod words {}");
+    let wrong = wrong_with(&inline, &files[..1]);
+    assert!(wrong.iter().any(|line| line.contains("src/lib.rs:5: not a `mod`")), "{}", wrong.join("\n"));
+
+    for main in [
+        "use std::process::ExitCode;\nfn main() -> ExitCode { egressd::commands::main() }",
+        "//! Doc.\nfn main() { egressd::commands::main(); }",
+    ] {
+        none(&wrong_as(lib, main, &files));
+    }
+    for main in [
+        "fn main() {}",
+        "fn main() { run() }",
+        "fn main() { egressd::commands::main(); egressd::words::main(); }",
+        "fn main() { egressd::commands::main({ egressd::words::W }) }",
+        "mod more; fn main() { egressd::commands::main() }",
+        "fn helper() {} fn main() { egressd::commands::main() }",
+        "static S: u8 = 1; fn main() { egressd::commands::main() }",
+    ] {
+        one(&wrong_as(lib, main, &files), &["src/main.rs:1: more than one call of the library"]);
+    }
+}
+
+#[test]
+fn what_hides_a_use_is_refused() {
+    for text in [
+        "include!(\"hidden.in\");",
+        "fn f() { std::include!(\"hidden.in\") }",
+        "fn f() { vec![include!(\"hidden.in\")]; }",
+        "macro_rules! m { () => { include!(\"hidden.in\") } }",
+        "use std::include as other;",
+    ] {
+        one(&upward(text), &["src/low/mod.rs:3: `include!` hides"]);
+    }
+    one(&upward("extern crate self as me;"), &["src/low/mod.rs:3: a second name of the crate"]);
+    for text in [
+        "#[macro_export] macro_rules! m { () => {} }",
+        "#[macro_use] mod inner { macro_rules! m { () => {} } }",
+    ] {
+        one(&upward(text), &["src/low/mod.rs:3: a macro without a module's path"]);
+    }
+    none(&upward("#[cfg(test)] fn f() { include!(\"samples.in\") }"));
 }

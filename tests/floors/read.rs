@@ -20,7 +20,7 @@ pub(crate) struct File {
 
 pub(crate) struct Module {
     pub(crate) parent: Option<usize>,
-    /// Index into [`Tree::files`]: of the file that holds the module, its own or that of the module around it.
+    /// Index into [`Tree::files`] of the file that contains the module. An inline module has the file of the module around it.
     pub(crate) file: usize,
     pub(crate) items: Vec<Item>,
     pub(crate) scope: Scope,
@@ -30,14 +30,14 @@ pub(crate) struct Tree {
     src: PathBuf,
     pub(crate) files: Vec<File>,
     pub(crate) modules: Vec<Module>,
-    /// Every file that a declaration led to, those of tests included.
+    /// Every file that a declaration leads to, files of tests included.
     reached: BTreeSet<PathBuf>,
 }
 
 impl Tree {
     /// # Panics
     ///
-    /// On what the compiler would refuse as well.
+    /// If a file is missing or does not parse, which the compiler refuses too, or if a module has a `#[path]`.
     pub(crate) fn read(src: &Path) -> Self {
         let mut tree = Self {
             src: src.to_owned(),
@@ -49,7 +49,7 @@ impl Tree {
         tree
     }
 
-    /// Files that no declaration leads to, which nothing compiles or checks.
+    /// Files that no declaration leads to. Nothing compiles or checks them.
     pub(crate) fn unread(&self) -> Vec<String> {
         let all = layout::sources(&self.src).into_iter().filter(|path| !self.reached.contains(path));
         all.map(|path| {
@@ -71,7 +71,7 @@ impl Tree {
         false
     }
 
-    /// `children`: the folder in which the files of its `mod` declarations lie.
+    /// `children`: the folder with the files of its `mod` declarations.
     fn read_file(&mut self, parent: Option<usize>, path: &Path, children: &Path) -> usize {
         let items = parse(path);
         self.reached.insert(path.to_owned());
@@ -113,7 +113,7 @@ impl Tree {
         this
     }
 
-    /// Follows the declarations of tests only to know that their files are reached.
+    /// Follows the declarations in tests, only to know that a declaration leads to their files.
     fn reach_tests(&mut self, module: ItemMod, children: &Path) {
         let inside = children.join(plain(&module.ident));
         let items = match module.content {
@@ -138,7 +138,7 @@ fn parse(path: &Path) -> Vec<Item> {
     syn::parse_file(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display())).items
 }
 
-/// The file of `mod name;`.
+/// The file of `mod name;`. Where it is not allowed to be, [`layout::folders`] says so.
 fn find(module: &ItemMod, children: &Path) -> PathBuf {
     let name = plain(&module.ident);
     assert!(
@@ -156,23 +156,24 @@ pub(crate) fn plain(ident: &proc_macro2::Ident) -> String {
     text.strip_prefix("r#").map(str::to_owned).unwrap_or(text)
 }
 
-/// Whether what bears these attributes is compiled for tests only: `#[cfg(test)]`, `#[cfg(any(test, …))]`, `#[test]`.
+/// Whether only tests compile what has these attributes: `#[cfg(test)]`, `#[cfg(all(test, …))]`, `#[test]`.
 pub(crate) fn only_tests(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|attribute| match &attribute.meta {
         Meta::List(list) if list.path.is_ident("cfg") => {
-            list.parse_args().is_ok_and(|meta| names_test(&meta))
+            list.parse_args().is_ok_and(|meta| needs_test(&meta))
         }
         meta => meta.path().segments.last().is_some_and(|last| last.ident == "test"),
     })
 }
 
-/// Whether a `cfg` predicate names `test`, outside of `not(…)`.
-pub(crate) fn names_test(predicate: &Meta) -> bool {
+/// Whether a `cfg` predicate is true only in tests: `test`, or `all(test, …)`. `any(test, feature = "x")` is not: with the
+/// feature, the program compiles it.
+pub(crate) fn needs_test(predicate: &Meta) -> bool {
     match predicate {
         Meta::Path(path) => path.is_ident("test"),
-        Meta::List(list) if !list.path.is_ident("not") => list
+        Meta::List(list) if list.path.is_ident("all") => list
             .parse_args_with(Punctuated::<Meta, Token![,]>::parse_terminated)
-            .is_ok_and(|inside| inside.iter().any(names_test)),
+            .is_ok_and(|inside| inside.iter().any(needs_test)),
         _ => false,
     }
 }
