@@ -1,4 +1,4 @@
-//! egressd: a forward proxy that lets out only what is listed.
+//! egressd: a forward proxy that allows only listed targets, verifies them, and records every request.
 //!
 //! The folders, from the top down. Imports go only downward, which `tests/floors` checks:
 //!

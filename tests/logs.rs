@@ -28,6 +28,18 @@ fn shown(path: &Path) -> &str {
 }
 
 #[test]
+fn logs_without_a_record_are_refused() {
+    let directory = directory();
+    let log = directory.path().join("not-a.log");
+    write(&log, "");
+    for command in ["suggest", "summary"] {
+        let (code, stdout, stderr) = said(&run(&[command, shown(&log)]));
+        assert_eq!((code, &*stdout), (Some(1), ""), "{stderr}");
+        assert_eq!(stderr, format!("egressd: no records in {}: is it an access log?\n", shown(&log)));
+    }
+}
+
+#[test]
 fn files_packed_and_plain_and_stdin_are_one_log() {
     let directory = directory();
     let (plain, packed) = (directory.path().join("access.log"), directory.path().join("access.log.1.gz"));

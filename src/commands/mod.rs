@@ -18,12 +18,13 @@ pub mod test;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 pub(crate) use results::{CONFIGURATION_REFUSED, FAILED, FINE, WRONG_USAGE, load, say};
 
-/// A forward proxy that lets out only what is listed.
+/// A forward proxy that allows only listed targets, verifies them, and records every request.
 #[derive(Parser)]
 #[command(name = "egressd", version, about, after_help = AFTER_HELP)]
 struct Arguments {
@@ -76,7 +77,7 @@ enum Command {
     Test(Configured<test::Test>),
     /// Show what an edit of the configuration changes, and which recorded requests it would decide differently.
     Diff(diff::Diff),
-    /// Test a proxy from a client: an allowed target, a denial, an SNI mismatch, the client address that the proxy saw.
+    /// Test a proxy from a client: an allowed target, a denial, that a wrong SNI is refused, and which client address the proxy saw.
     Doctor(doctor::Doctor),
     /// Translate another proxy's configuration, and list what is lost or different.
     Import(import::Import),
@@ -97,7 +98,7 @@ enum Command {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::try_parse().unwrap_or_else(|error| with_hint(error).exit());
     let before = arguments.config;
     let code = match arguments.command.unwrap_or(Command::Run(ConfigFile { config: None })) {
         Command::Run(file) => run::run(file.config.or(before).as_deref()),
@@ -130,6 +131,31 @@ pub fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
+/// The error, with the option to write if a file stands where only `-c` names one: `egressd check my.yaml`.
+fn with_hint(mut error: clap::Error) -> clap::Error {
+    let kind = match error.kind() {
+        ErrorKind::UnknownArgument => ContextKind::InvalidArg,
+        ErrorKind::InvalidSubcommand => ContextKind::InvalidSubcommand,
+        _ => return error,
+    };
+    let Some(ContextValue::String(word)) = error.get(kind) else { return error };
+    // `diff` and others name files without an option.
+    let usage = error.get(ContextKind::Usage).map(ToString::to_string).unwrap_or_default();
+    let command = usage.split_whitespace().nth(2).and_then(|name| {
+        let all = Arguments::command();
+        all.find_subcommand(name).map(|command| command.get_arguments().any(|arg| arg.get_id() == "config"))
+    });
+    if command == Some(false)
+        || word.starts_with('-')
+        || !(word.ends_with(".yaml") || word.ends_with(".yml") || word.contains('/'))
+    {
+        return error;
+    }
+    let hint = format!("to name the configuration, write `-c {word}`");
+    error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![hint.into()]));
+    error
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -149,6 +175,25 @@ mod tests {
         let reading: Vec<&str> = all.get_subcommands().filter(reads).map(clap::Command::get_name).collect();
         assert_eq!(reading, ["run", "check", "explain", "test", "healthcheck"]);
         assert!(Arguments::try_parse_from(["egressd", "summary", "-c", "file", "log"]).is_err());
+    }
+
+    #[test]
+    fn a_file_without_its_option_gets_a_hint() {
+        for (words, hint) in [
+            (&["check", "my.yaml"][..], "write `-c my.yaml`"),
+            (&["run", "conf/my"], "write `-c conf/my`"),
+            (&["explain", "a.com", "my.yml"], "write `-c my.yml`"),
+            (&["my.yaml"], "write `-c my.yaml`"),
+        ] {
+            let error = Arguments::try_parse_from(["egressd"].iter().chain(words)).err().expect("refused");
+            assert_eq!(error.exit_code(), i32::from(WRONG_USAGE), "{words:?}");
+            let text = with_hint(error).to_string();
+            assert!(text.contains(hint), "{text}");
+        }
+        for words in [&["check", "--strct"][..], &["chekc"], &["diff", "a", "b", "c.yaml"]] {
+            let error = Arguments::try_parse_from(["egressd"].iter().chain(words)).err().expect("refused");
+            assert!(!with_hint(error).to_string().contains("write `-c"), "{words:?}");
+        }
     }
 
     #[test]

@@ -33,15 +33,16 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// The largest count that a limit accepts: far more than file descriptors and ports allow.
 const MAX_COUNT: u64 = 10_000_000;
 
-/// The configuration that `file` means. A wrong value is reported and replaced by its default; the result must then not
+/// The configuration that `file` means; its keys begin at `start`. A wrong value is reported and replaced by its default; the result must then not
 /// be used. Also returns the positions of the rules, from [`policies::policies`].
 pub(super) fn config(
     file: &ConfigFile,
+    start: Position,
     report: &Report<'_>,
     mut files: NamedFiles<'_>,
 ) -> (Config, Vec<Position>) {
     let meaning = Meaning { report };
-    let (policies, positions) = policies::policies(&file.policies, report, &mut files);
+    let (policies, positions) = policies::policies(&file.policies, start, report, &mut files);
     let listeners = listeners::listeners(&file.listeners, report, &mut files);
     if !report.has_errors() {
         identity_lint::lint(&file.policies, &listeners, report);
@@ -114,9 +115,10 @@ impl Meaning<'_> {
         }
         let mut hosts: BTreeMap<_, Vec<IpAddr>> = BTreeMap::new();
         for (name, addresses) in value(&file.hosts).map(|hosts| hosts.0.as_slice()).unwrap_or_default() {
+            let all = addresses.value.as_ref().map(|addresses| &addresses.0);
             let listed: Vec<IpAddr> =
-                addresses.value.iter().flatten().filter_map(|at| at.value.as_ref()).map(|ip| ip.0).collect();
-            if addresses.value.as_ref().is_some_and(Vec::is_empty) {
+                all.into_iter().flatten().filter_map(|at| at.value.as_ref()).map(|ip| ip.0).collect();
+            if all.is_some_and(Vec::is_empty) {
                 self.report.error(
                     addresses.position,
                     "this name has no address: write at least one, or remove the name",

@@ -4,6 +4,7 @@
 //! here: what the errors are. Each reader writes its own text, and says what to write instead.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -88,6 +89,8 @@ pub(super) struct Findings {
     kept: RefCell<Vec<Finding>>,
     dropped: Cell<usize>,
     errors: Cell<usize>,
+    /// Keys that are missing because they are spelled otherwise: the file, the mapping that lacks the key, and the key.
+    misspelled: RefCell<BTreeSet<(Arc<str>, Position, String)>>,
 }
 
 impl Findings {
@@ -161,6 +164,19 @@ impl<'a> Report<'a> {
     /// Reports something that is probably not meant.
     pub(super) fn warning(&self, position: Position, text: impl Into<String>) {
         self.add(position, Severity::Warning, text.into());
+    }
+
+    /// Notes that the mapping at `around` has an unknown key that means `key`.
+    pub(super) fn misspelled(&self, around: Position, key: &str) {
+        let mut all = self.findings.misspelled.borrow_mut();
+        if all.len() < MAX_FINDINGS {
+            all.insert((Arc::clone(&self.file), around, key.to_owned()));
+        }
+    }
+
+    /// Whether the mapping at `around` has an unknown key that means `key`: then it is already reported.
+    pub(super) fn is_misspelled(&self, around: Position, key: &str) -> bool {
+        self.findings.misspelled.borrow().contains(&(Arc::clone(&self.file), around, key.to_owned()))
     }
 
     fn add(&self, position: Position, severity: Severity, text: String) {

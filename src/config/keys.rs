@@ -49,7 +49,7 @@ pub(super) fn required<'f, T>(
     name: &str,
     example: &str,
 ) -> Option<&'f At<T>> {
-    if key.is_none() {
+    if key.is_none() && !report.is_misspelled(around, name) {
         report.error(around, format!("`{name}` is missing: write `{example}`"));
     }
     key.as_ref().filter(|at| at.value.is_some())

@@ -8,10 +8,11 @@ use jiff::Timestamp;
 use super::file::ConfigFile;
 use super::finding::{Finding, Findings, Position, Report};
 use super::key_positions::Positions;
-use super::named_files::{NamedFiles, ReadFile, read_from_disk, reason};
+use super::named_files::{NamedFiles, ReadFile, read_from_disk};
 use super::settings::Config;
 use super::text::text;
 use super::{build, policies, tree, typed};
+use crate::words::io_error::reason;
 
 /// The embedded default: `config/egressd.yaml`.
 pub const DEFAULT: &str = include_str!("../../config/egressd.yaml");
@@ -122,7 +123,8 @@ fn mean(content: &[u8], report: &Report<'_>, files: NamedFiles<'_>) -> Option<(C
         return None;
     }
     let file = file.unwrap_or_default();
-    let (config, rule_positions) = build::config(&file, report, files);
+    let start = root.as_ref().map_or(Position::START, |root| root.position);
+    let (config, rule_positions) = build::config(&file, start, report, files);
     if !report.has_errors() {
         policies::lints(&config.policies, &rule_positions, Timestamp::now(), report);
     }

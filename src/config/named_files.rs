@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::finding::{Position, Report};
 use super::hash::ConfigHash;
+use crate::words::io_error::reason;
 use crate::words::quote::quoted;
 
 /// The largest file that is read: a million rules are about 40 MB. A named pipe or a device must not fill the memory.
@@ -86,16 +87,6 @@ impl<'a> NamedFiles<'a> {
     /// The hash over everything read, and the files in the order of reading.
     pub(super) fn finish(self) -> (ConfigHash, Vec<PathBuf>) {
         (ConfigHash(self.hash.finalize().into()), self.files)
-    }
-}
-
-/// The operating system's text without its error number, so that messages are the same everywhere.
-pub(super) fn reason(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::NotFound => "there is no such file".to_owned(),
-        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
-        io::ErrorKind::IsADirectory => "it is a directory".to_owned(),
-        _ => error.to_string(),
     }
 }
 

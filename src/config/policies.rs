@@ -20,14 +20,16 @@ use crate::rules::{
 use crate::words::quote::quoted;
 
 /// The policies in their order, and the position of each rule in the configuration itself, in the order of
-/// [`Policies::rules`]. Rules that are wrong are reported and not included.
+/// [`Policies::rules`]. The keys of the whole file begin at `start`. Rules that are wrong are reported and not included.
 pub(super) fn policies(
     list: &List<PolicyFile>,
+    start: Position,
     report: &Report<'_>,
     files: &mut NamedFiles<'_>,
 ) -> (Policies, Vec<Position>) {
     let written = value(list).map(Vec::as_slice).unwrap_or_default();
     match list {
+        None if report.is_misspelled(start, "policies") => {}
         None => report.warning(Position::START, "`policies` is missing: every request is denied"),
         Some(at) if at.value.is_some() && written.is_empty() => {
             report.warning(at.position, "`policies` is empty: every request is denied");

@@ -113,6 +113,9 @@ impl de::Error for Wrong {
     }
 }
 
+/// Words that people write for a key with a different name.
+const OTHER_WORDS: [(&str, &str); 2] = [("host", "to"), ("target", "to")];
+
 /// One node, ready to be read as whatever serde asks for.
 #[derive(Clone, Copy)]
 struct Cursor<'de, 'r> {
@@ -223,9 +226,15 @@ impl<'de, 'r> Cursor<'de, 'r> {
     }
 
     fn unknown_key(&self, position: Position, key: &str, known: &[&str]) {
-        let help = match nearest(key, known) {
-            Some(meant) => format!("did you mean `{meant}`?"),
-            None => format!("known here: {}", known.join(", ")),
+        let other = OTHER_WORDS.iter().find(|(word, meant)| *word == key && known.contains(meant));
+        let meant = other.map(|(_, meant)| *meant).or_else(|| nearest(key, known));
+        if let Some(meant) = meant {
+            self.report.misspelled(self.node.position, meant);
+        }
+        let help = match (other, meant) {
+            (Some((word, meant)), _) => format!("write `{meant}` instead of `{word}`"),
+            (None, Some(meant)) => format!("did you mean `{meant}`?"),
+            (None, None) => format!("known here: {}", known.join(", ")),
         };
         self.report.error(position, format!("unknown key {}; {help}", quoted(key)));
     }
@@ -285,7 +294,16 @@ impl<'de> Deserializer<'de> for Cursor<'de, '_> {
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {
-        visitor.visit_seq(self.items()?)
+        match &self.node.kind {
+            Kind::List(_) => visitor.visit_seq(self.items()?),
+            _ => {
+                let expected: &dyn de::Expected = &visitor;
+                let expected = expected.to_string();
+                // That is the text of serde's own lists.
+                let plain = expected == "a sequence";
+                Err(self.mismatch(if plain { "a list, such as [a, b]" } else { &expected }))
+            }
+        }
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Wrong> {

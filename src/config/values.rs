@@ -257,10 +257,35 @@ fn vpc_endpoint(text: &str) -> Result<Box<str>, String> {
 
 /// `dns.hosts`: each name with its addresses. A map type would lose the positions of its keys.
 #[derive(Clone, Debug)]
-pub(super) struct Hosts(pub(super) Vec<(At<HostName>, Addresses)>);
+pub(super) struct Hosts(pub(super) Vec<(At<HostName>, At<Addresses>)>);
 
 /// The addresses of one name.
-pub(super) type Addresses = At<Vec<At<Ip>>>;
+#[derive(Clone, Debug)]
+pub(super) struct Addresses(pub(super) Vec<At<Ip>>);
+
+impl<'de> Deserialize<'de> for Addresses {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Items;
+
+        impl<'de> Visitor<'de> for Items {
+            type Value = Addresses;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of addresses, such as [10.0.0.1]")
+            }
+
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<Addresses, A::Error> {
+                let mut addresses = Vec::new();
+                while let Some(address) = list.next_element()? {
+                    addresses.push(address);
+                }
+                Ok(Addresses(addresses))
+            }
+        }
+
+        deserializer.deserialize_seq(Items)
+    }
+}
 
 impl<'de> Deserialize<'de> for Hosts {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -298,8 +298,13 @@ async fn drain(signals: &mut Receiver<Signal>, shared: &Shared, accepting: Vec<J
 
 async fn patiently(shared: &Shared, delay: Duration, grace_period: Duration) {
     tokio::time::sleep(delay).await;
-    let tunnels = counted(shared.live.tunnels(), "open tunnel has", "open tunnels have");
-    tracing::info!("draining: {tunnels} up to {}", spoken(grace_period));
+    match shared.live.tunnels() {
+        0 => tracing::info!("draining: no open tunnels"),
+        open => {
+            let tunnels = counted(open, "open tunnel has", "open tunnels have");
+            tracing::info!("draining: {tunnels} up to {}", spoken(grace_period));
+        }
+    }
     shared.drain.close();
     // Over when the last connection has ended, or when the time is up.
     let _ = tokio::time::timeout(grace_period, shared.drain.connections().wait()).await;

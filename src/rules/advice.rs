@@ -46,7 +46,7 @@ pub(super) fn of(
     (Some(id), advice)
 }
 
-/// The advice if no policy applies to the client.
+/// The advice if no policy matches the client.
 pub(super) fn for_client<'a>(client: &Client, mut policies: impl Iterator<Item = &'a Policy>) -> String {
     let address = client.address.ip();
     let near = policies.find(|policy| policy.clients.network_fits(address));
@@ -57,7 +57,7 @@ pub(super) fn for_client<'a>(client: &Client, mut policies: impl Iterator<Item =
                 "the networks of policy `{name}` contain {address}, but its clients need another {missing}"
             )
         }
-        None => format!("no policy applies to clients at {address}"),
+        None => format!("no policy matches clients at {address}"),
     }
 }
 

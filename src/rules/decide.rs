@@ -134,6 +134,7 @@ pub(super) fn goes_by(reason: Reason) -> GoesBy {
         | Class::ServerName
         | Class::Hello
         | Class::Certificate
+        | Class::TargetNotTls
         | Class::Rate
         | Class::ClientLimit
         | Class::Limit

@@ -91,6 +91,7 @@ impl Policies {
             | Class::Upload
             | Class::Hello
             | Class::Certificate
+            | Class::TargetNotTls
             | Class::Rate
             | Class::ClientLimit
             | Class::Limit
@@ -122,6 +123,7 @@ fn without_policy(reason: Reason) -> Remedy {
         | Class::ServerName
         | Class::Hello
         | Class::Certificate
+        | Class::TargetNotTls
         | Class::Rate
         | Class::ClientLimit
         | Class::Limit

@@ -1,6 +1,7 @@
 //! The words that all other modules use: target, client, outcome, sizes and durations.
 
 pub mod client;
+pub(crate) mod io_error;
 pub mod logformat;
 pub mod outcome;
 pub(crate) mod quote;

@@ -191,6 +191,8 @@ pub enum Class {
     Hello,
     /// The target does not prove that it is the target.
     Certificate,
+    /// The target does not answer in TLS.
+    TargetNotTls,
     /// One client sends too many requests.
     Rate,
     /// One client has too many open tunnels and requests.
@@ -229,7 +231,8 @@ impl Reason {
             NotTls | ClientHelloTimeout => Class::NoTls,
             NoSni | SniMismatch => Class::ServerName,
             ClientHelloMalformed => Class::Hello,
-            CertificateInvalid | UpstreamNotTls => Class::Certificate,
+            CertificateInvalid => Class::Certificate,
+            UpstreamNotTls => Class::TargetNotTls,
             ClientRateLimited => Class::Rate,
             ClientLimitReached => Class::ClientLimit,
             LimitReached => Class::Limit,
@@ -263,7 +266,8 @@ impl Reason {
             | Class::NoTls
             | Class::ServerName
             | Class::Hello
-            | Class::Certificate => true,
+            | Class::Certificate
+            | Class::TargetNotTls => true,
             Class::Rate
             | Class::ClientLimit
             | Class::Limit
@@ -292,6 +296,7 @@ impl Reason {
             | Class::Upload
             | Class::Address
             | Class::Certificate
+            | Class::TargetNotTls
             | Class::Rate
             | Class::ClientLimit
             | Class::Limit

@@ -76,7 +76,7 @@ fn the_embedded_default_loads_and_warns_of_its_one_wide_rule() {
     assert!(loaded.config.files.is_empty(), "it names none");
     let told: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
     assert_eq!(told.len(), 1, "{told:?}");
-    assert!(told[0].starts_with("default:32:9: warning: `*.amazonaws.com` reaches "), "{told:?}");
+    assert!(told[0].starts_with("default:32:9: warning: `*.amazonaws.com` also matches "), "{told:?}");
     assert!(told[0].contains("`git-codecommit.*.amazonaws.com`"), "it says what to write instead: {told:?}");
 }
 
@@ -91,7 +91,7 @@ fn every_example_loads_and_warns_only_of_what_it_shows_on_purpose() {
         let on_purpose: &[&str] = match path.file_name().and_then(|name| name.to_str()) {
             // A Squid list used as it is, plain HTTP included.
             Some("plain-http-mirror.yaml") => &[
-                "config/examples/plain-http-mirror.txt:2:1: warning: `.example.com` is wide and allows http",
+                "config/examples/plain-http-mirror.txt:2:1: warning: `.example.com` covers many hosts and allows plain HTTP",
             ],
             _ => &[],
         };

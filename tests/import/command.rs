@@ -56,6 +56,7 @@ fn a_copy_of_the_files_is_read_below_its_root() {
 fn nothing_to_read_is_reported() {
     for (arguments, stdin, words) in [
         (vec!["/nowhere/squid.conf"], "", "cannot read /nowhere/squid.conf"),
+        (vec!["/dev/null"], "", "/dev/null has no Squid directive"),
         (vec!["-"], "kind: Secret\n", "kubectl get cm NAME"),
         (vec!["-"], "{", "is not YAML"),
     ] {

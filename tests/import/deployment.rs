@@ -56,7 +56,7 @@ fn what_changes_is_reported() {
     told(NoteKind::Differs, "must lead to public addresses");
     told(NoteKind::Stricter, "Squid also allowed a plain request to 443");
     told(NoteKind::Differs, "stays a file");
-    told(NoteKind::Advice, "reaches what any AWS customer sets up");
+    told(NoteKind::Advice, "also matches resources of other AWS customers");
     told(NoteKind::Lost, "ignored here and below: cache, cache_mem");
     // A list that only the access log uses is not a loss.
     assert!(!imported.notes.iter().any(|note| note.text.contains("type `has`")), "{:#?}", imported.notes);

@@ -88,7 +88,7 @@ fn report_mode_does_not_relax_the_client() {
     let stranger = Client::direct(SocketAddr::from(([203, 0, 113, 1], 1)));
     let denial = policies.decide(&ask("CONNECT a.test:443"), &stranger, now()).expect_err("a stranger");
     assert_eq!(denial.reason, Reason::ClientNotAllowed);
-    assert_eq!(denial.advice, "no policy applies to clients at 203.0.113.1");
+    assert_eq!(denial.advice, "no policy matches clients at 203.0.113.1");
 }
 
 #[test]

@@ -10,14 +10,26 @@ use crate::commands::diff::rules::{Effect, compare};
 use crate::commands::logs::files::open;
 use crate::commands::{CONFIGURATION_REFUSED, FAILED, FINE, WRONG_USAGE, load};
 use crate::config::Config;
+use crate::words::io_error::reason;
 
 /// Most distinct requests that are printed of each kind.
 const PRINTED: usize = 100;
 
+/// clap would show the two files as optional.
+const HELP: &str = "{about-with-newline}
+{usage-heading} {usage}
+
+Arguments:
+  <OLD>  The configuration before the edit
+  <NEW>  The configuration after the edit
+
+Options:
+{options}{after-help}";
+
 /// `diff`.
 // `--log` takes every word after it, also the two files if they come last: see `files`.
 #[derive(clap::Args, Debug)]
-#[command(override_usage = "egressd diff [OPTIONS] <OLD> <NEW> [--log <LOG>...]")]
+#[command(override_usage = "egressd diff [OPTIONS] <OLD> <NEW> [--log <LOG>...]", help_template = HELP)]
 pub(crate) struct Diff {
     /// The configuration before the edit.
     old: Option<PathBuf>,
@@ -97,7 +109,9 @@ impl Diff {
         for log in &self.log {
             let (name, input, _) = open(log)?;
             let done = replay.read(&name, input);
-            done.map_err(|error| io::Error::other(format!("cannot read the log {name}: {error}")))?;
+            done.map_err(|error| {
+                io::Error::other(format!("cannot read the log {name}: {}", reason(&error)))
+            })?;
         }
         let found = replay.finish();
         print_requests(&found, old, new, out)?;

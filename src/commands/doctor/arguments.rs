@@ -7,6 +7,7 @@ use rustls::ClientConfig;
 
 use crate::commands::doctor::{Admin, Proxy, Visit, visit};
 use crate::commands::{FAILED, FINE, WRONG_USAGE, say};
+use crate::words::io_error::reason;
 use crate::words::target::Target;
 
 /// `doctor`.
@@ -74,8 +75,8 @@ fn target(text: &str) -> Result<Target, String> {
 }
 
 fn credentials(path: &Path) -> Result<String, String> {
-    let text =
-        std::fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| format!("cannot read {}: {}", path.display(), reason(&error)))?;
     let line = text.trim_end_matches(['\r', '\n']);
     if !line.contains(':') || line.contains(char::is_control) {
         return Err(format!("{}: the file must contain one line USER:PASSWORD", path.display()));

@@ -111,7 +111,7 @@ fn refused(status: u16, reason: Option<&str>) -> String {
     // By the status alone if the reason is unknown here: another version of egressd may have others.
     let do_this = match (status, reason.and_then(class)) {
         (_, Some(Class::Client)) => {
-            "no policy applies to this client: see the `address` line; if a load balancer hides its clients, set `proxy_protocol` on the listener; otherwise add the client's network to `clients`"
+            "no policy matches this client: see the `address` line; if a load balancer hides its clients, set `proxy_protocol` on the listener; otherwise add the client's network to `clients`"
         }
         (407, _) => {
             "the proxy requires a password: write one line USER:PASSWORD into a file, and use --credentials-file FILE"

@@ -18,7 +18,7 @@ pub(crate) struct Explain {
     #[arg(long, value_name = "IP")]
     client: Option<IpAddr>,
     /// An identity that the client has proven, such as user:gitaly; may be repeated.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = identity)]
     identity: Vec<Box<str>>,
     /// The AWS VPC endpoint that the client came through.
     #[arg(long, value_name = "ID")]
@@ -29,6 +29,14 @@ pub(crate) struct Explain {
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
+}
+
+/// An identity with its kind in front, as the records have it.
+fn identity(text: &str) -> Result<Box<str>, &'static str> {
+    match text.split_once(':') {
+        Some((kind, name)) if !kind.is_empty() && !name.is_empty() => Ok(text.into()),
+        _ => Err("write KIND:NAME, as in user:gitaly"),
+    }
 }
 
 impl Explain {

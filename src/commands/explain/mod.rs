@@ -37,6 +37,9 @@ pub enum AskedError {
     /// `ftp://…`.
     #[error("the scheme is not one of https, http and tcp")]
     Scheme,
+    /// `http:/host`.
+    #[error("write {0}")]
+    Slashes(&'static str),
     /// `tcp://host`.
     #[error("a tcp target needs its port: write tcp://HOST:PORT")]
     TcpPort,
@@ -56,6 +59,16 @@ impl AskedTarget {
             Some((word, rest)) => (Some(Scheme::parse(word).ok_or(AskedError::Scheme)?), rest),
             None => (None, text),
         };
+        if scheme.is_none()
+            && let Some((word, _)) = text.split_once(":/")
+            && let Some(scheme) = Scheme::parse(word)
+        {
+            return Err(AskedError::Slashes(match scheme {
+                Scheme::Https => "https://HOST",
+                Scheme::Http => "http://HOST",
+                Scheme::Tcp => "tcp://HOST:PORT",
+            }));
+        }
         let authority = match scheme {
             Some(_) => rest.split(['/', '?', '#']).next().unwrap_or_default(),
             None => rest,
@@ -113,7 +126,7 @@ pub struct Explanation {
     pub decision: Decision,
     /// The reason of a denial, also of one that report mode lets pass.
     pub reason: Option<Reason>,
-    /// The policy that decided; `None` if no policy applies to the client.
+    /// The policy that decided; `None` if no policy matches the client.
     pub policy: Option<Arc<str>>,
     /// Its mode.
     pub mode: Option<Mode>,

@@ -44,6 +44,8 @@ fn a_target_is_read_as_it_is_written() {
         ("tcp://git.example:22", Ok((Method::Connect, "git.example:22"))),
         ("[2001:db8::1]:443", Ok((Method::Connect, "[2001:db8::1]:443"))),
         ("tcp://git.example", Err("needs its port")),
+        ("http:/git.example", Err("write http://HOST")),
+        ("tcp:/git.example:22", Err("write tcp://HOST:PORT")),
         ("ftp://git.example", Err("not one of https, http and tcp")),
         ("user@git.example", Err("user information")),
         ("git.example/path", Err("a character")),
@@ -137,7 +139,7 @@ fn looked_up_addresses_are_judged_one_by_one() {
         (Ok(vec![IpAddr::from([127, 0, 0, 1])]), Reason::AddressProhibited),
         (Ok(Vec::new()), Reason::DnsNoAddress),
         (Err(LookupError::new(NoAnswer::NoSuchName, "no such name")), Reason::DnsNoSuchName),
-        (Err(LookupError::timed_out()), Reason::DnsTimeout),
+        (Err(LookupError::timed_out("10.0.0.53:53")), Reason::DnsTimeout),
     ];
     for (answer, reason) in rows {
         // In every mode: report mode does not relax addresses.

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use super::entry::Entry;
 use super::read::Reader;
+use crate::words::io_error::reason;
+use crate::words::quote::shown;
 
 /// Time between two updates of the progress bar.
 const REDRAW: Duration = Duration::from_millis(200);
@@ -16,8 +18,9 @@ pub(crate) fn open(log: &Path) -> io::Result<(String, Box<dyn Read>, u64)> {
     if log == Path::new("-") {
         return Ok(("-".to_owned(), Box::new(io::stdin().lock()), 0));
     }
-    let named =
-        |error: io::Error| io::Error::other(format!("cannot read the log {}: {error}", log.display()));
+    let named = |error: io::Error| {
+        io::Error::other(format!("cannot read the log {}: {}", log.display(), reason(&error)))
+    };
     let file = File::open(log).map_err(named)?;
     let metadata = file.metadata().map_err(named)?;
     if metadata.is_dir() {
@@ -28,6 +31,9 @@ pub(crate) fn open(log: &Path) -> io::Result<(String, Box<dyn Read>, u64)> {
 
 /// Reads all of `logs` and passes each record to `visit`. Shows a progress bar on stderr if that is a terminal, and at the
 /// end reports lines that are not records.
+///
+/// # Errors
+/// A log cannot be read, or there is no record in any of them.
 pub(crate) fn read_all(logs: &[PathBuf], mut visit: impl FnMut(&Entry<'_>)) -> io::Result<Reader> {
     let mut reader = Reader::new();
     let total =
@@ -36,10 +42,14 @@ pub(crate) fn read_all(logs: &[PathBuf], mut visit: impl FnMut(&Entry<'_>)) -> i
     for log in logs {
         let (name, input, _) = open(log)?;
         let done = reader.read(&name, Counted { input, bar: &mut bar, name: &name }, &mut visit);
-        done.map_err(|error| io::Error::other(format!("cannot read the log {name}: {error}")))?;
+        done.map_err(|error| io::Error::other(format!("cannot read the log {name}: {}", reason(&error))))?;
     }
     bar.clear();
     report(&reader);
+    if reader.records() == 0 {
+        let names: Vec<String> = logs.iter().map(|log| shown(&log.display().to_string())).collect();
+        return Err(io::Error::other(format!("no records in {}: is it an access log?", names.join(", "))));
+    }
     Ok(reader)
 }
 

@@ -311,6 +311,7 @@ fn help(reason: Reason) -> Help {
         | Class::Upload
         | Class::Address
         | Class::Certificate
+        | Class::TargetNotTls
         | Class::Rate
         | Class::ClientLimit
         | Class::Limit

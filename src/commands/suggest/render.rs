@@ -155,7 +155,8 @@ impl Suggestion {
     }
 
     fn head(&self, out: &mut String) {
-        let _ = write!(out, "# {} recorded requests", self.requests);
+        let plural = if self.requests == 1 { "" } else { "s" };
+        let _ = write!(out, "# {} recorded request{plural}", self.requests);
         if let (Some(first), Some(last)) = (self.first, self.last) {
             let _ = write!(out, ", {} to {}", moment(first), moment(last));
         }
@@ -299,7 +300,7 @@ fn hint(why: Why) -> &'static str {
     };
     match reason.class() {
         Class::Denied => "a `deny` rule names it, and `deny` wins over `allow`",
-        Class::Client => "no policy applies to the client: see `clients`",
+        Class::Client => "no policy matches the client: see `clients`",
         Class::Address => {
             "the name resolves to an address that is not public: `private` allows such networks in a rule"
         }
@@ -309,6 +310,7 @@ fn hint(why: Why) -> &'static str {
         Class::Challenge | Class::Credentials => "the client did not prove its identity",
         Class::Upload => "a rule allows it, but the client sent more than the rule allows",
         Class::Certificate => "a rule allows it, but the target's certificate was refused",
+        Class::TargetNotTls => "a rule allows it, but the target did not answer in TLS",
         Class::Rate | Class::ClientLimit | Class::Limit => "a limit was reached: see `limits`",
         Class::Form => "the request was malformed",
         Class::Connection

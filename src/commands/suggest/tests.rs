@@ -98,8 +98,12 @@ fn a_tunnel_refused_after_its_first_hello_did_not_pass() {
             r#""event":"deny","decision":"deny","reason":"upstream_not_tls","sent":300"#,
         );
     let text = suggested(&log, true);
-    assert!(text.contains("    allow: []\n") && text.contains("1x upstream_not_tls"), "{text}");
-    assert!(text.starts_with("# 1 recorded requests"), "{text}");
+    assert!(
+        text.contains("    allow: []\n")
+            && text.contains("1x upstream_not_tls: a rule allows it, but the target did not answer in TLS"),
+        "{text}"
+    );
+    assert!(text.starts_with("# 1 recorded request,"), "{text}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! `egressd summary`: shows which clients reached which targets, on a terminal or as a page.
 
+use std::io;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
@@ -7,6 +8,7 @@ use jiff::Timestamp;
 use crate::commands::logs::files::read_all;
 use crate::commands::summary::Summary as Added;
 use crate::commands::{FAILED, FINE, say};
+use crate::words::io_error::reason;
 
 /// `summary`.
 #[derive(clap::Args, Debug)]
@@ -18,8 +20,12 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
     /// Number of rows in each table.
-    #[arg(long, value_name = "N", default_value_t = 20)]
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = number)]
     top: usize,
+}
+
+fn number(text: &str) -> Result<usize, &'static str> {
+    text.parse().map_err(|_| "write a number")
 }
 
 impl Arguments {
@@ -37,6 +43,10 @@ impl Arguments {
         match std::fs::write(file, added.to_html(&names, Timestamp::now(), self.top)) {
             Ok(()) => FINE,
             Err(error) => {
+                let error = match error.kind() {
+                    io::ErrorKind::NotFound => "there is no such directory".to_owned(),
+                    _ => reason(&error),
+                };
                 eprintln!("egressd: cannot write {}: {error}", file.display());
                 FAILED
             }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use crate::commands::{CONFIGURATION_REFUSED, FAILED, FINE, WRONG_USAGE, load, say, test};
+use crate::words::io_error::reason;
 
 /// `test`.
 #[derive(clap::Args, Debug)]
@@ -19,7 +20,7 @@ impl Test {
         let content = match std::fs::read(&self.cases) {
             Ok(content) => content,
             Err(error) => {
-                eprintln!("egressd: cannot read {}: {error}", name.escape_debug());
+                eprintln!("egressd: cannot read {}: {}", name.escape_debug(), reason(&error));
                 return WRONG_USAGE;
             }
         };

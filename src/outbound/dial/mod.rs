@@ -127,11 +127,13 @@ pub async fn dial(
             let of_family = |family: Family| -> Answer {
                 if family.has(address) { Ok(Arc::from([*address])) } else { Err(LookupError::other_family()) }
             };
-            Box::pin(dial.race(ready(of_family(Family::V4)), ready(of_family(Family::V6)), 0)).await
+            let (v4, v6) = (ready(of_family(Family::V4)), ready(of_family(Family::V6)));
+            Box::pin(dial.race(v4, v6, 0, LookupError::other_family)).await
         }
         Host::Name(name) => {
             let lookup = |family| resolver.lookup(name, family);
-            Box::pin(dial.race(lookup(Family::V4), lookup(Family::V6), resolver.turn())).await
+            let (v4, v6) = (lookup(Family::V4), lookup(Family::V6));
+            Box::pin(dial.race(v4, v6, resolver.turn(), || resolver.timed_out())).await
         }
     }
 }
@@ -170,11 +172,13 @@ struct Dial<'a, F> {
 }
 
 impl<F: Fn(IpAddr) -> Result<Admitted, AddressDenial>> Dial<'_, F> {
+    /// `late`: the error of a question that was not answered within `dns_timeout`.
     async fn race(
         mut self,
         v4: impl Future<Output = Answer>,
         v6: impl Future<Output = Answer>,
         turn: usize,
+        late: impl Fn() -> LookupError,
     ) -> Result<Dialled, DialError> {
         let (mut v4, mut v6) = (pin!(v4), pin!(v6));
         let (mut v4_answer, mut v6_answer) =
@@ -238,8 +242,8 @@ impl<F: Fn(IpAddr) -> Result<Admitted, AddressDenial>> Dial<'_, F> {
                         return Err(self.give_up(v4_answer, v6_answer));
                     }
                     if now >= dns_deadline {
-                        v4_answer.get_or_insert_with(|| Err(LookupError::timed_out()));
-                        v6_answer.get_or_insert_with(|| Err(LookupError::timed_out()));
+                        v4_answer.get_or_insert_with(|| Err(late()));
+                        v6_answer.get_or_insert_with(|| Err(late()));
                     }
                 }
             }

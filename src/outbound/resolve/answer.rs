@@ -74,9 +74,9 @@ impl LookupError {
         LookupError::new(NoAnswer::NoAddress, "the address is of the other family")
     }
 
-    /// The caller's deadline is over.
-    pub(crate) fn timed_out() -> Self {
-        LookupError::new(NoAnswer::Timeout, "no answer from DNS in time")
+    /// The caller's deadline is over; `servers` were asked.
+    pub(crate) fn timed_out(servers: &str) -> Self {
+        LookupError::new(NoAnswer::Timeout, &format!("no answer from {servers} in time"))
     }
 
     /// Of the errors of both families, the one to report.

@@ -148,6 +148,11 @@ impl Resolver {
         answer.unwrap_or_else(|| Err(LookupError::new(NoAnswer::Failed, "the question was dropped")))
     }
 
+    /// The error of a caller whose own deadline is over.
+    pub(crate) fn timed_out(&self) -> LookupError {
+        LookupError::timed_out(&self.shared.servers.load().shown())
+    }
+
     /// A number that grows by one with each call. With it each dial begins with another of a name's addresses, as if the
     /// server rotated its answers, although the answer comes from the cache.
     pub(crate) fn turn(&self) -> usize {
@@ -240,9 +245,9 @@ impl Shared {
             servers.ask(ticket.name(), ticket.family(), deadline).await
         };
         let (answer, keep) = timeout_at(deadline, asked).await.unwrap_or_else(|_| {
-            let error =
-                LookupError::new(NoAnswer::Timeout, "no answer in time, or too many questions are waiting");
-            (Err(error), Keep::Failure)
+            let servers = self.servers.load().shown();
+            let detail = format!("no answer from {servers} in time, or too many questions are waiting");
+            (Err(LookupError::new(NoAnswer::Timeout, &detail)), Keep::Failure)
         });
         ticket.answer(answer, keep);
     }

@@ -78,6 +78,12 @@ impl Servers {
         self.servers.iter().map(|server| server.address)
     }
 
+    /// The addresses of the servers, as a message names them.
+    pub(super) fn shown(&self) -> String {
+        let servers: Vec<String> = self.addresses().map(|address| address.to_string()).collect();
+        servers.join(", ")
+    }
+
     /// Asks until a server answers or `deadline` is over.
     pub(super) async fn ask(&self, name: &Name, family: Family, deadline: Instant) -> (Answer, Keep) {
         let Ok(mut wire_name) = WireName::from_ascii(name.as_str()) else {
@@ -122,8 +128,7 @@ impl Servers {
             }
         }
         let error = failure.unwrap_or_else(|| {
-            let servers: Vec<String> = self.addresses().map(|address| address.to_string()).collect();
-            LookupError::new(NoAnswer::Timeout, &format!("no answer from {}", servers.join(", ")))
+            LookupError::new(NoAnswer::Timeout, &format!("no answer from {}", self.shown()))
         });
         (Err(error), Keep::Failure)
     }

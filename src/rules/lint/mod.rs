@@ -234,15 +234,14 @@ fn reach(at: &At<'_>, rule: &Rule, told: &mut Told) {
         });
     }
     let http = rule.schemes().contains(Scheme::Http).then_some(
-        "http: traffic to any host that it matches can be read and changed on the way; list those hosts one by one, \
-         or write https://",
+        "allows plain HTTP, which can be read and changed in transit; list the hosts, or use https",
     );
-    let tcp = rule.schemes().contains(Scheme::Tcp).then_some(
-        "tcp: for any host that it matches, the content is not inspected; list those hosts one by one, or write \
-         https://",
-    );
+    let tcp = rule
+        .schemes()
+        .contains(Scheme::Tcp)
+        .then_some("allows opaque tunnels, whose content is not inspected; list the hosts, or use https");
     for doubt in [http, tcp].into_iter().flatten() {
-        told.tell(LintKind::Unguarded, at, || format!("`{}` is wide and allows {doubt}", at.text()));
+        told.tell(LintKind::Unguarded, at, || format!("`{}` covers many hosts and {doubt}", at.text()));
     }
 }
 

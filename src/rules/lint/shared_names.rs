@@ -14,7 +14,7 @@ use super::super::label_pattern::literal_suffix;
 /// A company's domain, and where under it its customers get names.
 struct Domain {
     name: &'static str,
-    /// "any … customer".
+    /// "other … customers".
     whose: &'static str,
     /// What to write instead of everything under it.
     instead: &'static str,
@@ -25,8 +25,7 @@ struct Domain {
     gives: &'static [(&'static str, &'static str)],
 }
 
-const AWS: &str =
-    "the service's own names, as in `git-codecommit.*.amazonaws.com` for CodeCommit, best with the region";
+const AWS: &str = "the service's own names, as in `git-codecommit.*.amazonaws.com` for CodeCommit, preferably with the region";
 const AWS_CHINA: &str = "the service's own names with the region, as in `ecr.cn-north-1.amazonaws.com.cn`";
 const AZURE: &str = "the names that are yours, as in `ACCOUNT.blob.core.windows.net`";
 const YOURS: &str = "the names that are yours";
@@ -306,7 +305,7 @@ impl fmt::Display for Strangers {
                  names that are yours, as in `NAME.{base}`"
             ),
             Strangers::Listed { whose, reached, instead, misses } => {
-                write!(f, "reaches what any {whose} customer sets up: ")?;
+                write!(f, "also matches resources of other {whose} customers: ")?;
                 for (at, (suffix, what)) in reached.iter().enumerate() {
                     let comma = if at == 0 { "" } else { ", " };
                     write!(f, "{comma}{what} (`*.{suffix}`)")?;

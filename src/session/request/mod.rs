@@ -159,7 +159,9 @@ impl<'s> Request<'s> {
             }
             Err(error) => {
                 // Names addresses and servers: for the operator, never for the client.
-                tracing::info!(id = %facts.id, "{}: {}", error.reason, error.detail);
+                let target =
+                    facts.asks.target.as_ref().map(|(target, _)| format!("{target}: ")).unwrap_or_default();
+                tracing::info!(id = %facts.id, "{}: {target}{}", error.reason, error.detail);
                 facts.upstream = error.upstream;
                 facts.dns = error.dns;
                 facts.connect = error.connect;

@@ -57,6 +57,7 @@ fn together(reason: Reason) -> Option<Together> {
         | Class::ServerName
         | Class::Hello
         | Class::Certificate
+        | Class::TargetNotTls
         | Class::ClientLimit
         | Class::Limit
         | Class::Lookup

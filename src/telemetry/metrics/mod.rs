@@ -115,6 +115,7 @@ fn way(reason: Reason) -> Way {
         | Class::ServerName
         | Class::Hello
         | Class::Certificate
+        | Class::TargetNotTls
         | Class::Rate
         | Class::ClientLimit
         | Class::Limit

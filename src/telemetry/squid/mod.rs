@@ -353,7 +353,8 @@ fn squid_status_of_error(reason: Reason, plain: bool) -> &'static str {
         | Class::NoTls
         | Class::ServerName
         | Class::Hello
-        | Class::Certificate => "NONE_NONE",
+        | Class::Certificate
+        | Class::TargetNotTls => "NONE_NONE",
     }
 }
 

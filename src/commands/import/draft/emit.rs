@@ -34,7 +34,7 @@ const SECTIONS: [&str; 7] = ["dns", "upstream_proxy", "tunnel", "limits", "http"
 pub(super) fn emit(draft: &Draft) -> Emitted {
     let mut out = Emitted::default();
     out.line(&format!(
-        "# By {}; the comments name its lines. What is lost or different now it told on stderr.",
+        "# By {}; the comments name its lines. stderr lists what was lost or changed its meaning.",
         printable(&draft.origin)
     ));
     if !draft.listeners.is_empty() {

@@ -27,6 +27,8 @@ pub(super) struct AccessRule {
 /// The rules of `http_access` and `ssl_bump`, with the lists that they use.
 #[derive(Debug)]
 pub(super) struct Access<'a> {
+    /// The place of notes that are about no line.
+    pub(super) whole: SourceLine,
     pub(super) acls: &'a Acls,
     pub(super) rules: Vec<AccessRule>,
     /// What holds where no line matches: the opposite of the last one.
@@ -67,8 +69,9 @@ enum RuleFit {
 }
 
 /// Reads the lines.
-pub(super) fn read<'a>(lines: &[Line], acls: &'a Acls, notes: &mut Notes) -> Access<'a> {
+pub(super) fn read<'a>(main: &str, lines: &[Line], acls: &'a Acls, notes: &mut Notes) -> Access<'a> {
     let mut access = Access {
+        whole: SourceLine { file: main.into(), line: 1 },
         acls,
         rules: Vec::new(),
         default: false,

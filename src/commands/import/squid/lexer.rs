@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::files::Files;
 use crate::commands::import::notes::{NoteKind, Notes, SourceLine};
+use crate::words::io_error::reason;
 
 /// Nested includes, as in Squid.
 const MAX_DEPTH: usize = 16;
@@ -85,7 +86,7 @@ fn read_up_to(
 ) -> Result<Vec<Line>, String> {
     // Below the root as Squid knew it, or as it is named on the command line.
     let content = files.read(main).or_else(|_| files.read_written(std::path::Path::new(main)));
-    let content = content.map_err(|error| format!("cannot read {main}: {error}"))?;
+    let content = content.map_err(|error| format!("cannot read {main}: {}", reason(&error)))?;
     let (lines, missing, within) = (Vec::new(), Vec::new(), Vec::new());
     let mut reader = Reader { files, notes, most, skip_missing, read: 0, within, lines, missing, full: None };
     reader.file(main, &content, false);
@@ -101,6 +102,11 @@ fn read_up_to(
         return Err(format!(
             "{}{more}: nothing is carried over, because a missing file may deny. Provide it (--root DIR, its ConfigMap), or treat it as empty with --skip-missing",
             reader.missing.join("; ")
+        ));
+    }
+    if reader.read == 0 {
+        return Err(format!(
+            "{main} has no Squid directive, such as `http_access`: name a squid.conf, or `-` for ConfigMaps on stdin"
         ));
     }
     Ok(reader.lines)
@@ -238,7 +244,7 @@ impl Reader<'_> {
                 }
                 match self.files.read(&path) {
                     Ok(content) => self.file(&path, &content, doubtful),
-                    Err(error) => self.lack(place, format!("cannot read `{path}`: {error}")),
+                    Err(error) => self.lack(place, format!("cannot read `{path}`: {}", reason(&error))),
                 }
                 if self.full.is_some() {
                     return;

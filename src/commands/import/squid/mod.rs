@@ -58,7 +58,7 @@ pub fn squid(files: &Files, main: &str, choices: Choices) -> Result<Imported, St
     let mut draft = Draft::new(format!("`egressd import squid` from {main}"), choices.report);
     let users = settings::read(&lines, files, &mut draft, &mut notes);
     let acls = acl::read(&lines, files, &mut notes);
-    let access = access::read(&lines, &acls, &mut notes);
+    let access = access::read(main, &lines, &acls, &mut notes);
     draft.policies = rules::policies(&access, &users, files, &mut notes);
     settings::fit_to_policies(&mut draft, access.connections.as_ref(), &mut notes);
     let yaml = draft::check(draft, |path| files.read_written(path), &mut notes)?;

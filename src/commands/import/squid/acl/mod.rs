@@ -17,6 +17,7 @@ use super::lexer::{Line, Word};
 use super::regex;
 use super::truth::Truth;
 use crate::commands::import::notes::{NoteKind, Notes, SourceLine};
+use crate::words::io_error::reason;
 use crate::words::target::{Host, Name};
 
 /// A reference to a list in a rule.
@@ -246,8 +247,9 @@ impl Reading<'_> {
             Ok(content) => content,
             Err(error) => {
                 let text = format!(
-                    "cannot read `{}`: {error}; rules that use this list fail closed",
-                    self.files.written(path)
+                    "cannot read `{}`: {}; rules that use this list fail closed",
+                    self.files.written(path),
+                    reason(&error)
                 );
                 self.acl.notes.push((self.line.place.clone(), NoteKind::Stricter, text));
                 self.doubt("its file could not be read");

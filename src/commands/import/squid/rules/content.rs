@@ -106,9 +106,7 @@ impl Gathering<'_, '_> {
     }
 
     pub(super) fn rule_place(&self, by: usize) -> SourceLine {
-        self.access
-            .rule(by)
-            .map_or_else(|| SourceLine { file: "squid.conf".into(), line: 1 }, |rule| rule.place.clone())
+        self.access.rule(by).map_or_else(|| self.access.whole.clone(), |rule| rule.place.clone())
     }
 
     /// Tells at each rule of Squid's what it allowed and is denied now.

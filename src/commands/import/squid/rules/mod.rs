@@ -24,7 +24,7 @@ use super::files::Files;
 use super::table::{Mentioned, VerdictTable};
 use super::truth::Truth;
 use crate::commands::import::draft::{DraftPolicy, free_name};
-use crate::commands::import::notes::{NoteKind, Notes, SourceLine};
+use crate::commands::import::notes::{NoteKind, Notes};
 
 /// The classes of one user, each with what is in its policy.
 type ClassContents<'a> = Vec<(&'a ClientClass, Rc<PolicyContent>)>;
@@ -79,10 +79,7 @@ pub(super) fn policies(
     }
     let policies = needed(groups);
     if policies.is_empty() {
-        let place = access
-            .rules
-            .last()
-            .map_or_else(|| SourceLine { file: "squid.conf".into(), line: 1 }, |rule| rule.place.clone());
+        let place = access.rules.last().map_or_else(|| access.whole.clone(), |rule| rule.place.clone());
         notes.tell(
             &place,
             NoteKind::Lost,

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::super::lexer::Line;
 use super::reader::Reader;
 use crate::commands::import::notes::NoteKind;
+use crate::words::io_error::reason;
 use crate::words::target::Name;
 
 /// `dns_nameservers`, of which there may be several lines.
@@ -38,8 +39,9 @@ pub(super) fn hosts_file(reader: &mut Reader<'_>, line: &Line) {
                 line,
                 NoteKind::Lost,
                 format!(
-                    "cannot read `{}`: {error}; its names are not carried over",
-                    reader.files.written(path)
+                    "cannot read `{}`: {}; its names are not carried over",
+                    reader.files.written(path),
+                    reason(&error)
                 ),
             );
         }

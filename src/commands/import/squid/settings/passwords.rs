@@ -4,6 +4,7 @@ use super::super::lexer::Line;
 use super::reader::Reader;
 use crate::commands::import::draft::Setting;
 use crate::commands::import::notes::NoteKind;
+use crate::words::io_error::reason;
 
 /// `auth_param`: the password file of `basic_ncsa_auth`.
 pub(super) fn auth(reader: &mut Reader<'_>, line: &Line) {
@@ -42,7 +43,7 @@ pub(super) fn auth(reader: &mut Reader<'_>, line: &Line) {
             reader.tell(line, NoteKind::Differs, "every client of these listeners is asked for a password, even where Squid let it through without asking");
         }
         Err(error) => {
-            reader.tell(line, NoteKind::Stricter, format!("cannot read `{}`: {error}; no passwords are asked for, so clients known only by a password are denied", reader.files.written(path)));
+            reader.tell(line, NoteKind::Stricter, format!("cannot read `{}`: {}; no passwords are asked for, so clients known only by a password are denied", reader.files.written(path), reason(&error)));
         }
     }
 }
