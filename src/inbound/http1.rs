@@ -1,5 +1,5 @@
-//! The loop over the request heads of one client's connection. CONNECT goes to [`tunnel`], every other method to
-//! [`exchange`], and then the next head is read.
+//! The loop over the request heads of one client's connection: each head passes [`admit`] and [`authenticate`]; then CONNECT
+//! goes to [`tunnel`], every other method to [`exchange`], after which the next head is read.
 //!
 //! The order of the checks decides the reason that a client sees: the form of the head; the shutdown and the log's health; the
 //! password ([`authenticate`]); limits; then the target, in [`tunnel`] or [`exchange`]. CONNECT is served from the

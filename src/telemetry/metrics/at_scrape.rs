@@ -1,5 +1,5 @@
 //! Series that are read at the moment of the scrape. Their sources are handed in by `operate/server`: `telemetry` is below
-//! `state`, so what `state` counts implements [`UsageSource`].
+//! `state`, so what `state` counts implements [`UsageSource`] (in [`super::usage`]), or a trait like it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};

@@ -2,7 +2,7 @@
 //! parent proxy; its response comes back; both bodies are streamed. A connection to the target is kept for the client's
 //! next request ([`Kept`]).
 //!
-//! The client's side is written here and not by an HTTP server library. The gate ([`crate::wire::head`]) has already
+//! The client's side is written here and not by an HTTP server library. The strict grammar ([`crate::wire::head`]) has already
 //! checked the head and follows the body, so a server would only read the same bytes a second time. It would also take
 //! over what belongs to the two ends: `100 Continue` and `103 Early Hints` are the origin's to send (RFC 9110 §10.1.1,
 //! RFC 8297), not ours. Towards the target we use hyper's client, which reads the responses of untrusted servers.
