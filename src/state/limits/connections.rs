@@ -1,5 +1,5 @@
-//! How many connections may be open at once, whatever they are used for: as many as the descriptors allow. [`crate::inbound::accept`]
-//! takes a place for each.
+//! How many connections may be open at once, whatever they are used for: as many as the descriptors allow. Each takes a
+//! place in [`crate::inbound::accept`].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

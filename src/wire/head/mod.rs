@@ -1,5 +1,5 @@
-//! The strict grammar of request heads: reads the bytes of one request head from an untrusted client and says whether it is a well-formed,
-//! unambiguous request that a forward proxy can serve.
+//! The strict grammar of request heads: reads the bytes of one head from an untrusted client, and says whether it is a
+//! well-formed, unambiguous request that a forward proxy can serve.
 //!
 //! It is stricter than RFC 9112 and than any HTTP library, because requests are smuggled through what two programs read
 //! differently: only CRLF ends a line, nothing is folded, nothing is repaired, the framing is one `Content-Length` or one
