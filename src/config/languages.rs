@@ -171,24 +171,7 @@ pub(super) fn proxy_url(text: &str) -> Result<ProxyUrl, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn told<T>(result: Result<T, String>, show: impl Fn(T) -> String) -> String {
-        match result {
-            Ok(value) => show(value),
-            Err(text) => format!("error: {text}"),
-        }
-    }
-
-    /// `want` in full, or an error that contains `want` after `error:`.
-    fn check<T>(rows: &[(&str, &str)], parse: fn(&str) -> Result<T, String>, show: impl Fn(T) -> String) {
-        for (text, want) in rows {
-            let got = told(parse(text), &show);
-            match want.strip_prefix("error: ") {
-                Some(part) => assert!(got.starts_with("error: ") && got.contains(part), "{text:?}: {got}"),
-                None => assert_eq!(got, *want, "{text:?}"),
-            }
-        }
-    }
+    use crate::words::test_rows::{check, told};
 
     #[test]
     fn an_expiry_is_a_day_in_utc_or_an_rfc_3339_moment() {

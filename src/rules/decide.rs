@@ -20,7 +20,7 @@ use super::rule::Scheme;
 use super::search::Wrong;
 use super::store::RuleId;
 use super::view::MatchedRule;
-use crate::words::outcome::{Class, Decision, Reason};
+use crate::words::outcome::{Decision, Reason};
 use crate::words::target::{Host, Port, Target};
 use crate::words::units::UploadBudget;
 
@@ -93,6 +93,8 @@ pub struct Denial {
     pub mode: Mode,
     /// The `deny` rule, the expired rule, or the rule that came nearest; see [`Denial::decided_by`].
     pub rule: Option<MatchedRule>,
+    /// Whether that rule decided. A rule that only came near did not.
+    pub(super) decides: bool,
     /// One line that a person can act on: which rule came nearest, and why it did not match.
     pub advice: String,
 }
@@ -100,49 +102,7 @@ pub struct Denial {
 impl Denial {
     /// The rule that decided, for the log and metrics. A rule that only came near decided nothing.
     pub fn decided_by(&self) -> Option<&MatchedRule> {
-        match goes_by(self.reason) {
-            GoesBy::Deny | GoesBy::Expired => self.rule.as_ref(),
-            GoesBy::Nothing => None,
-        }
-    }
-}
-
-/// Which kind of rule a denial is based on.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum GoesBy {
-    /// A `deny` rule.
-    Deny,
-    /// A rule that has expired.
-    Expired,
-    /// No rule: none matches the request.
-    Nothing,
-}
-
-pub(super) fn goes_by(reason: Reason) -> GoesBy {
-    match reason.class() {
-        Class::Denied => GoesBy::Deny,
-        Class::Expired => GoesBy::Expired,
-        Class::Connection
-        | Class::Form
-        | Class::Challenge
-        | Class::Credentials
-        | Class::Client
-        | Class::NotListed
-        | Class::Upload
-        | Class::Address
-        | Class::NoTls
-        | Class::ServerName
-        | Class::Hello
-        | Class::Certificate
-        | Class::TargetNotTls
-        | Class::Rate
-        | Class::ClientLimit
-        | Class::Limit
-        | Class::Lookup
-        | Class::Connect
-        | Class::Upstream
-        | Class::Resources
-        | Class::Service => GoesBy::Nothing,
+        self.rule.as_ref().filter(|_| self.decides)
     }
 }
 
@@ -160,16 +120,16 @@ impl Policy {
         }
         let wrong = found.denial();
         let reason = wrong.map_or(Reason::HostNotAllowed, |(wrong, _)| wrong.reason());
+        let decided = wrong.and_then(|(wrong, rule)| match wrong {
+            Wrong::Denies | Wrong::Expired => Some(rule),
+            Wrong::OtherWay | Wrong::OtherPort => None,
+        });
         if self.mode == Mode::Report && reason.relaxed_by_report() {
             // Without `deny`, this rule would decide, so the traffic gets its options and scheme.
             let (allow, scheme) = match found.allow {
                 Some((rule, scheme)) => (Some(rule), scheme),
                 None => (None, Scheme::presumed(target.method, target.port)),
             };
-            let decided = wrong.and_then(|(wrong, rule)| match wrong {
-                Wrong::Denies | Wrong::Expired => Some(rule),
-                Wrong::OtherWay | Wrong::OtherPort => None,
-            });
             let permit = self.permit(allow, scheme, target.port, literal);
             return Ok(Permit {
                 decision: Decision::WouldDeny,
@@ -184,6 +144,7 @@ impl Policy {
             policy: Some(Arc::clone(&self.name)),
             mode: self.mode,
             rule: nearest.map(|rule| self.matched(rule)),
+            decides: decided.is_some(),
             advice,
         })
     }

@@ -40,6 +40,7 @@ impl Policies {
                 policy: None,
                 mode: Mode::Enforce,
                 rule: None,
+                decides: false,
                 advice: advice::for_client(client, self.policies.iter()),
             }),
         }

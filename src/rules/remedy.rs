@@ -10,7 +10,6 @@ use jiff::Timestamp;
 
 use super::address;
 use super::builder::{Origin, PolicyBuilder};
-use super::decide::{GoesBy, goes_by};
 use super::lint;
 use super::options::RuleOptions;
 use super::rule::{RuleText, Scheme, Schemes};
@@ -144,12 +143,35 @@ fn by_rules(policy: &Policy, target: &Target, now: Timestamp) -> Remedy {
         Ok(permit) => (permit.reason, None),
         Err(denial) => (Some(denial.reason), Some(denial.advice)),
     };
-    let mut remedy = match reason.map_or(GoesBy::Nothing, goes_by) {
-        GoesBy::Deny => {
+    let mut remedy = match reason.map(Reason::class) {
+        Some(Class::Denied) => {
             Remedy::told("a `deny` rule matches it, and `deny` wins over every `allow`".to_owned())
         }
-        GoesBy::Expired => Remedy::told("renew `expires` of the rule, or remove that key".to_owned()),
-        GoesBy::Nothing => rule(policy, target, scheme_for(target)),
+        Some(Class::Expired) => Remedy::told("renew `expires` of the rule, or remove that key".to_owned()),
+        None
+        | Some(
+            Class::Connection
+            | Class::Form
+            | Class::Challenge
+            | Class::Credentials
+            | Class::Client
+            | Class::NotListed
+            | Class::Upload
+            | Class::Address
+            | Class::NoTls
+            | Class::ServerName
+            | Class::Hello
+            | Class::Certificate
+            | Class::TargetNotTls
+            | Class::Rate
+            | Class::ClientLimit
+            | Class::Limit
+            | Class::Lookup
+            | Class::Connect
+            | Class::Upstream
+            | Class::Resources
+            | Class::Service,
+        ) => rule(policy, target, scheme_for(target)),
     };
     remedy.advice = advice.or(remedy.advice);
     remedy

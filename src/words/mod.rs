@@ -6,4 +6,6 @@ pub mod logformat;
 pub mod outcome;
 pub(crate) mod quote;
 pub mod target;
+#[cfg(test)]
+pub(crate) mod test_rows;
 pub mod units;

@@ -171,24 +171,7 @@ pub(crate) fn budget(text: &str) -> Result<UploadBudget, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn told<T>(result: Result<T, String>, show: impl Fn(T) -> String) -> String {
-        match result {
-            Ok(value) => show(value),
-            Err(text) => format!("error: {text}"),
-        }
-    }
-
-    /// `want` in full, or an error that contains `want` after `error:`.
-    fn check<T>(rows: &[(&str, &str)], parse: fn(&str) -> Result<T, String>, show: impl Fn(T) -> String) {
-        for (text, want) in rows {
-            let got = told(parse(text), &show);
-            match want.strip_prefix("error: ") {
-                Some(part) => assert!(got.starts_with("error: ") && got.contains(part), "{text:?}: {got}"),
-                None => assert_eq!(got, *want, "{text:?}"),
-            }
-        }
-    }
+    use crate::words::test_rows::{check, told};
 
     #[test]
     fn durations_are_whole_numbers_with_units_largest_first() {
