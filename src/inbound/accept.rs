@@ -13,6 +13,7 @@ use crate::inbound::enter::{self, Entered};
 use crate::inbound::http1;
 use crate::session::tunnel::Established;
 use crate::state::limits::Presence;
+use crate::state::limits::connections::OpenConnection;
 use crate::state::listener::Listener;
 use crate::state::shared::Shared;
 use crate::telemetry::metrics::ConnectionResult;
@@ -39,20 +40,20 @@ pub async fn serve(socket: TcpListener, listener: Arc<Listener>, shared: Arc<Sha
 }
 
 fn spawn(stream: TcpStream, peer: SocketAddr, listener: &Arc<Listener>, shared: &Arc<Shared>) {
-    let Some(place) = shared.connections.enter() else {
+    let Some(mut place) = enter::place(peer, listener, shared) else {
         // Closed without a reply: a reply would need the resources that are missing.
         return listener.connections.count(ConnectionResult::Limit);
     };
     let (listener, shared) = (Arc::clone(listener), Arc::clone(shared));
     let tasks = shared.drain.connections().clone();
     tasks.spawn(async move {
-        // Freed when everything below is gone.
-        let _place = place;
         // Boxed and dropped: an idle tunnel keeps nothing of the steps before it.
-        let served = Box::pin(serve_one(stream, peer, &listener, &shared)).await;
+        let served = Box::pin(serve_one(stream, peer, &mut place, &listener, &shared)).await;
         if let Some((tunnel, _presence)) = served {
             tunnel.run().await;
         }
+        // Freed when everything above is gone.
+        drop(place);
     });
 }
 
@@ -60,11 +61,12 @@ fn spawn(stream: TcpStream, peer: SocketAddr, listener: &Arc<Listener>, shared: 
 async fn serve_one<'s>(
     stream: TcpStream,
     peer: SocketAddr,
+    place: &mut OpenConnection,
     listener: &'s Arc<Listener>,
     shared: &'s Arc<Shared>,
 ) -> Option<(Box<Established<'s>>, Presence)> {
-    let entered = Box::pin(enter::enter(stream, peer, listener, shared)).await;
-    let Entered { stream, early, client, presence } = entered?;
-    let tunnel = http1::serve(stream, early, client, listener, shared).await?;
+    let entered = Box::pin(enter::enter(stream, peer, place, listener, shared)).await;
+    let Entered { stream, early, client, presence, standing } = entered?;
+    let tunnel = http1::serve(stream, early, client, standing, listener, shared).await?;
     Some((tunnel, presence))
 }

@@ -6,14 +6,16 @@
 //! would not read one. Not here: passwords, which are part of requests ([`crate::session::authenticate`]).
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use tokio::net::TcpStream;
 
+use crate::config::Config;
 use crate::session::refuse::bounded;
+use crate::state::limits::connections::OpenConnection;
 use crate::state::limits::{Crowded, Presence};
 use crate::state::listener::Listener;
 use crate::state::listener::flood::Who;
@@ -23,7 +25,7 @@ use crate::transport::client_stream::ClientStream;
 use crate::transport::close::linger;
 use crate::transport::proxy_header::{HeaderError, read_header};
 use crate::transport::tls::{Accepted, Failure};
-use crate::words::client::{Client, ClientAddr};
+use crate::words::client::{Client, ClientAddr, PeerAddr};
 use crate::words::outcome::Reason;
 
 /// A connection on which requests may come.
@@ -35,6 +37,46 @@ pub(crate) struct Entered {
     pub(crate) client: Client,
     /// Counts the connection for its client; lives as long as the connection.
     pub(crate) presence: Presence,
+    pub(crate) standing: Standing,
+}
+
+/// Whether any policy can match the client, as far as its address tells.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Standing {
+    /// A policy can.
+    Expected,
+    /// None can: its requests are refused. It has a short time for its first one, and takes no place of an expected
+    /// client.
+    Stranger,
+}
+
+/// The time that a client has which no policy can match: it is told why, if it asks at once.
+const STRANGER_TIMEOUT: Duration = Duration::from_secs(1);
+
+impl Standing {
+    fn of(address: IpAddr, config: &Config) -> Standing {
+        if config.policies.may_match(address) { Standing::Expected } else { Standing::Stranger }
+    }
+
+    /// The time that such a client has for what others may take `timeout` for.
+    pub(crate) fn within(self, timeout: Duration) -> Duration {
+        match self {
+            Standing::Expected => timeout,
+            Standing::Stranger => timeout.min(STRANGER_TIMEOUT),
+        }
+    }
+}
+
+/// A place for a connection that was just accepted; `None` if there is none. Behind a PROXY header the client is not
+/// known yet, and the peer is a load balancer.
+pub(crate) fn place(peer: SocketAddr, listener: &Listener, shared: &Shared) -> Option<OpenConnection> {
+    let config = shared.current.load();
+    let direct = listener.settings(&config).proxy_protocol.is_none();
+    if direct && Standing::of(PeerAddr::new(peer).ip(), &config) == Standing::Stranger {
+        shared.strangers.enter()
+    } else {
+        shared.connections.enter()
+    }
 }
 
 /// How long handshakes in progress have when the listeners close. The handshake is then completed and its request gets
@@ -88,6 +130,7 @@ impl From<HeaderError> for Closed {
 pub(crate) async fn enter(
     stream: TcpStream,
     peer: SocketAddr,
+    place: &mut OpenConnection,
     listener: &Arc<Listener>,
     shared: &Arc<Shared>,
 ) -> Option<Entered> {
@@ -95,7 +138,7 @@ pub(crate) async fn enter(
     let peer = client.peer;
     let closed = tokio::select! {
         biased;
-        passed = pass(stream, client, listener, shared) => match passed {
+        passed = pass(stream, client, place, listener, shared) => match passed {
             Ok(entered) => return Some(entered),
             Err(closed) => closed,
         },
@@ -119,6 +162,7 @@ pub(crate) async fn enter(
 async fn pass(
     mut stream: TcpStream,
     mut client: Client,
+    place: &mut OpenConnection,
     listener: &Listener,
     shared: &Shared,
 ) -> Result<Entered, Closed> {
@@ -143,6 +187,10 @@ async fn pass(
         client.vpc_endpoint = header.vpc_endpoint;
     }
     let address = client.address.ip();
+    let standing = Standing::of(address, &shared.current.load());
+    if proxied == Some(true) && standing == Standing::Stranger {
+        *place = shared.strangers.enter().ok_or_else(Closed::crowded)?;
+    }
     let presence = shared.occupancy.enter(address, per_client, Instant::now()).map_err(|Crowded { most, first }| {
         if first {
             tracing::warn!(
@@ -154,12 +202,13 @@ async fn pass(
         Closed::crowded()
     })?;
     let Some(tls) = tls else {
-        return Ok(Entered { stream: ClientStream::Bare(stream), early, client, presence });
+        return Ok(Entered { stream: ClientStream::Bare(stream), early, client, presence, standing });
     };
-    match tls.server.accept(stream, early, tls.handshake_timeout).await {
+    match tls.server.accept(stream, early, standing.within(tls.handshake_timeout)).await {
         Ok(Accepted { stream, identities }) => {
             client.identities = identities;
-            Ok(Entered { stream: ClientStream::tls(stream), early: BytesMut::new(), client, presence })
+            let (stream, early) = (ClientStream::tls(stream), BytesMut::new());
+            Ok(Entered { stream, early, client, presence, standing })
         }
         Err(Failure { error, stream }) => {
             let reason = error.reason();

@@ -15,7 +15,7 @@ use tokio::io::AsyncReadExt;
 use tokio::time::timeout_at;
 
 use crate::config;
-use crate::inbound::enter::UNDER_WAY;
+use crate::inbound::enter::{Standing, UNDER_WAY};
 use crate::session::admit;
 use crate::session::authenticate::{self, Unproven};
 use crate::session::http::exchange::{self, After};
@@ -45,6 +45,7 @@ pub(crate) async fn serve<'s>(
     mut stream: ClientStream,
     mut buffer: BytesMut,
     client: Client,
+    standing: Standing,
     listener: &'s Arc<Listener>,
     shared: &'s Arc<Shared>,
 ) -> Option<Box<Established<'s>>> {
@@ -55,7 +56,7 @@ pub(crate) async fn serve<'s>(
     let mut first = true;
     let mut challenges = 0;
     loop {
-        let limits = head_limits(&shared.current.load().limits);
+        let limits = head_limits(&shared.current.load().limits, standing);
         let read = next_head(&mut stream, &mut buffer, limits, first, shared).await;
         // Taken after the head was read: a connection may have been open since before a reload.
         let snapshot = shared.snapshot();
@@ -195,8 +196,8 @@ async fn next_head(
     })
 }
 
-fn head_limits(limits: &config::Limits) -> HeadLimits {
-    HeadLimits { bytes: limits.head_bytes, timeout: limits.head_timeout }
+fn head_limits(limits: &config::Limits, standing: Standing) -> HeadLimits {
+    HeadLimits { bytes: limits.head_bytes, timeout: standing.within(limits.head_timeout) }
 }
 
 /// Whether the next head on the connection begins where this one ends, so that it can be read.

@@ -97,6 +97,8 @@ pub(crate) fn apply(
     let share = Share::of(shared.descriptors, limits.tunnels);
     shared.log.set_places(Options::places_for(share.tunnels));
     // Said at the start, and whenever the setting changes.
+    shared.strangers.set_cap(share.strangers);
+    shared.kept.set_cap(share.kept);
     let is_new = shared.connections.set_cap(share.connections)
         || shared.current.load().limits.tunnels != limits.tunnels;
     if let Some(reduced) = resources::reduced_limit(shared.descriptors, limits.tunnels).filter(|_| is_new) {

@@ -4,11 +4,25 @@ use std::io;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors that are not sockets of tunnels: standard streams, listeners, the runtime's own, the log, DNS sockets,
-/// and a reserve that keeps the admin listener answering when tunnels have taken the rest.
+/// Descriptors that nothing else may use: the places of the admin listener (64), and standard streams, listeners, the
+/// runtime's own, the log, and the files of a reload. So the admin listener answers, records are written and a reload
+/// works when everything else is taken.
 const RESERVED: u64 = 128;
-/// For so many tunnels that may be open there may be one connection that has not sent a request yet.
+/// For so many tunnels that may be open there may be one connection that has not sent a request yet, and one connection
+/// to a target that is kept for a client's next plain request.
 const WAITING_SHARE: u64 = 8;
+/// The least number of connections without a request.
+const WAITING_LEAST: u64 = 16;
+/// Connections of clients that no policy can match.
+const STRANGERS: u64 = 64;
+const STRANGER_SHARE: u64 = 32;
+/// Questions to name servers, and the sockets that one may hold: it is sent again from another port, twice.
+const QUESTIONS: u64 = 256;
+const QUESTION_SHARE: u64 = 64;
+const QUESTION_SOCKETS: u64 = 3;
+/// Handshakes that prove a target's certificate.
+const PROOFS: u64 = 128;
+const PROOF_SHARE: u64 = 64;
 /// Pipes that bulk transfers may borrow, two descriptors each; if descriptors are few, bulk data is copied instead.
 const PIPES: u64 = 288;
 const PIPE_SHARE: u64 = 16;
@@ -42,23 +56,46 @@ pub struct Share {
     pub tunnels: usize,
     /// Connections in total: those of the tunnels, and those that have not sent a request yet.
     pub connections: usize,
+    /// Connections to targets that are kept for a client's next plain request.
+    pub kept: usize,
+    /// Connections of clients that no policy can match, in addition.
+    pub strangers: usize,
     /// Connections that dials may try in addition to their first one.
     pub attempts: usize,
+    /// Questions to name servers at once.
+    pub questions: usize,
+    /// Handshakes at once that prove a target's certificate.
+    pub proofs: usize,
 }
 
 impl Share {
     /// Lowers the `wanted` number of tunnels to what `descriptors` allow.
     pub fn of(descriptors: u64, wanted: usize) -> Share {
-        let pipes = (descriptors / PIPE_SHARE).min(2 * PIPES);
-        let attempts = (descriptors / ATTEMPT_SHARE).min(ATTEMPTS);
-        let free = descriptors.saturating_sub(RESERVED + pipes + attempts);
-        // A tunnel costs 2, and 1/WAITING_SHARE of a waiting connection, which costs 1.
-        let allowed = free * WAITING_SHARE / (2 * WAITING_SHARE + 1);
-        let tunnels = wanted.min(usize::try_from(allowed).unwrap_or(usize::MAX)).max(1);
+        let part = |share: u64, most: u64| (descriptors / share).clamp(1, most);
+        let (attempts, strangers) = (part(ATTEMPT_SHARE, ATTEMPTS), part(STRANGER_SHARE, STRANGERS));
+        let (questions, proofs) = (part(QUESTION_SHARE, QUESTIONS), part(PROOF_SHARE, PROOFS));
+        let others = pipes(descriptors) + attempts + strangers + questions * QUESTION_SOCKETS + proofs;
+        let free = descriptors.saturating_sub(RESERVED + others + WAITING_LEAST);
+        // A tunnel costs 2, and 1/WAITING_SHARE of a waiting connection and of a kept one, which cost 1 each.
+        let allowed = free * WAITING_SHARE / (2 * WAITING_SHARE + 2);
+        let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        let tunnels = wanted.min(count(allowed)).max(1);
         let waiting = tunnels / WAITING_SHARE as usize;
-        let attempts = usize::try_from(attempts).unwrap_or(0);
-        Share { tunnels, connections: tunnels + waiting.max(16), attempts }
+        Share {
+            tunnels,
+            connections: tunnels + waiting.max(WAITING_LEAST as usize),
+            kept: waiting.max(1),
+            strangers: count(strangers),
+            attempts: count(attempts),
+            questions: count(questions),
+            proofs: count(proofs),
+        }
     }
+}
+
+/// The descriptors of the pipes that bulk transfers may borrow.
+fn pipes(descriptors: u64) -> u64 {
+    (descriptors / PIPE_SHARE).min(2 * PIPES)
 }
 
 /// What to tell an operator if `descriptors` allow fewer tunnels than the `wanted` number.
@@ -87,8 +124,8 @@ mod tests {
         // (descriptors, wanted) -> tunnels
         for (descriptors, wanted, tunnels) in [
             (65_535, 10_000, 10_000),
-            (20_000, 10_000, 8_960),
-            (1_024, 10_000, 376),
+            (20_000, 10_000, 8_028),
+            (1_024, 10_000, 305),
             (100, 10_000, 1),
             (u64::MAX / 16, 5, 5),
         ] {
@@ -100,9 +137,14 @@ mod tests {
     fn all_connections_together_leave_the_reserve() {
         for descriptors in [512u64, 1_024, 4_096, 20_000, 65_535] {
             let share = Share::of(descriptors, 1_000_000);
-            let used = (share.connections + share.tunnels + share.attempts) as u64;
-            let pipes = (descriptors / PIPE_SHARE).min(2 * PIPES);
-            assert!(used + pipes + RESERVED <= descriptors, "{descriptors}: {share:?}");
+            let used = share.connections
+                + share.tunnels
+                + share.kept
+                + share.strangers
+                + share.attempts
+                + share.proofs
+                + share.questions * QUESTION_SOCKETS as usize;
+            assert!(used as u64 + pipes(descriptors) + RESERVED <= descriptors, "{descriptors}: {share:?}");
         }
     }
 }

@@ -21,6 +21,7 @@ use crate::operate::apply::{self, PrepareError};
 use crate::operate::phrases::{counted, spoken};
 use crate::operate::reload::{self, Reloading, Source};
 use crate::operate::resources::{self, Share};
+use crate::outbound::certificate;
 use crate::outbound::dial::{self, OwnAddresses};
 use crate::state::budgets::Budgets;
 use crate::state::drain::Drain;
@@ -127,6 +128,7 @@ impl Server {
         let descriptors = descriptors();
         let allowed = Share::of(descriptors, usize::MAX);
         dial::set_extra_attempts(allowed.attempts);
+        certificate::set_handshakes(allowed.proofs);
         let live = Live::new();
         let prepared = apply::prepare(&config, None)?;
         let (log, writer) = open_log(&config).map_err(StartError::Log)?;
@@ -150,6 +152,8 @@ impl Server {
             tunnels_carried: allowed.tunnels,
             passwords,
             connections: OpenConnections::new(0),
+            strangers: OpenConnections::new(0),
+            kept: Arc::default(),
             live,
             log,
             metrics: Arc::new(metrics),

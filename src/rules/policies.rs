@@ -46,6 +46,11 @@ impl Policies {
         }
     }
 
+    /// Whether any policy can match a client at this address, with the right identity.
+    pub fn may_match(&self, address: IpAddr) -> bool {
+        self.policies.iter().any(|policy| policy.clients.network_fits(address))
+    }
+
     /// Whether one address, which was looked up or is the target itself, may be dialled. The registries, the networks
     /// that the permit opens, and the policy's `deny` rules for addresses decide this, in every mode.
     ///

@@ -15,6 +15,7 @@ use crate::state::history::History;
 use crate::state::in_force::Current;
 use crate::state::limits::Occupancy;
 use crate::state::limits::connections::OpenConnections;
+use crate::state::limits::kept::KeptConnections;
 use crate::state::listener::Listener;
 use crate::state::live::{Generation, Live};
 use crate::state::passwords::PasswordVerifier;
@@ -45,6 +46,10 @@ pub struct Shared {
     pub passwords: PasswordVerifier,
     /// Connections open.
     pub connections: Arc<OpenConnections>,
+    /// Those of clients that no policy can match: they take no place of a client that may use the proxy.
+    pub strangers: Arc<OpenConnections>,
+    /// Connections to targets that are kept for a client's next plain request.
+    pub kept: Arc<KeptConnections>,
     /// Tunnels open.
     pub live: Arc<Live>,
     /// The access log.

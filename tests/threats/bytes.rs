@@ -1,6 +1,7 @@
 //! The rows that need nothing but bytes: each is sent to a running egressd.
 
 use crate::check::{holds, holds_with};
+use crate::suite::catalogue::PTR;
 
 #[test]
 fn t01_another_server_name_than_the_host() {
@@ -298,6 +299,6 @@ fn t70_nobody_pretends_to_be_another() {
 }
 
 #[test]
-fn t71_no_ptr_record_is_ever_asked_for() {
-    holds(71);
+fn t00_no_ptr_record_is_ever_asked_for() {
+    holds(PTR);
 }

@@ -12,5 +12,6 @@ mod heads;
 mod in_step;
 mod limits;
 mod settings;
+mod silence;
 mod suite;
 mod way;

@@ -8,11 +8,11 @@
 
 mod api;
 mod page;
+mod places;
 mod ready;
 mod reply;
 mod site;
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,6 +29,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use self::places::{Place, Places};
 use self::ready::not_ready;
 use self::reply::{html, json, text};
 use crate::config::ProxyProtocol;
@@ -38,8 +39,8 @@ use crate::transport::prefixed::Prefixed;
 use crate::transport::proxy_header::read_header;
 use crate::words::client::{ClientAddr, PeerAddr};
 
-/// Enough for all probers and scrapers; a flood from inside cannot take all descriptors.
-const CONNECTIONS: usize = 64;
+/// The paths that probes ask for, and that every client may.
+const HEALTH: [&str; 3] = ["/livez", "/readyz", "/healthz"];
 /// A prober sends its head at once.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// From the accept to the last byte of the reply; a scrape of a large policy is some MB.
@@ -52,48 +53,10 @@ const ANSWERS: usize = 4;
 /// The longest request head, in bytes: no prober and no browser needs more, and hyper accepts at least half of it.
 const HEAD_BYTES: usize = 16 * 1024;
 
-/// The part of these that one address may hold: one address cannot keep all other probers out.
-const CONNECTIONS_PER_PEER: usize = 16;
-
-/// Open connections by address.
-#[derive(Clone, Default)]
-struct Peers(Arc<Mutex<HashMap<IpAddr, usize>>>);
-
-/// One open connection of an address; dropping it frees its place.
-struct Held {
-    peers: Peers,
-    address: IpAddr,
-}
-
-impl Peers {
-    fn hold(&self, address: IpAddr) -> Option<Held> {
-        let mut peers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let held = peers.entry(address).or_default();
-        if *held >= CONNECTIONS_PER_PEER {
-            return None;
-        }
-        *held += 1;
-        Some(Held { peers: self.clone(), address })
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        let mut peers = self.peers.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(held) = peers.get_mut(&self.address) {
-            *held -= 1;
-            if *held == 0 {
-                peers.remove(&self.address);
-            }
-        }
-    }
-}
-
 /// Serves until the task is dropped: probes are answered to the very end of a drain.
 pub async fn serve(socket: TcpListener, shared: Arc<Shared>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let places = Places::default();
     let answers = Arc::new(Semaphore::new(ANSWERS));
-    let peers = Peers::default();
     loop {
         let (stream, peer) = match socket.accept().await {
             Ok(accepted) => accepted,
@@ -103,13 +66,17 @@ pub async fn serve(socket: TcpListener, shared: Arc<Shared>) {
                 continue;
             }
         };
+        let address = PeerAddr::new(peer).ip();
+        let inside = shared.current.load().admin.networks.iter().any(|network| network.contains(&address));
         // Closed if there are too many: in the queue, the client would learn it no sooner.
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
-        let Some(held) = peers.hold(peer.ip()) else { continue };
+        let Some(place) = places.enter(address, inside) else { continue };
         let (shared, answers) = (Arc::clone(&shared), Arc::clone(&answers));
         tokio::spawn(async move {
-            serve_connection(stream, peer, shared, answers).await;
-            drop((place, held));
+            tokio::select! {
+                biased;
+                () = place.ended() => {}
+                () = serve_connection(stream, peer, shared, answers, &place) => {}
+            }
         });
     }
 }
@@ -119,14 +86,21 @@ async fn serve_connection(
     peer: SocketAddr,
     shared: Arc<Shared>,
     answers: Arc<Semaphore>,
+    place: &Place,
 ) {
     let mut early = BytesMut::new();
     let Some(client) = client(&mut stream, &mut early, PeerAddr::new(peer), &shared).await else { return };
     // Kept until the last byte of the answer is sent.
-    let place: Mutex<Option<OwnedSemaphorePermit>> = Mutex::new(None);
+    let permit: Mutex<Option<OwnedSemaphorePermit>> = Mutex::new(None);
     let service = service_fn(|request: Request<Incoming>| {
-        let (shared, answers, place) = (&shared, &answers, &place);
-        async move { Ok::<_, Infallible>(answer(&request, client, shared, answers, place).await) }
+        let (shared, answers, permit) = (&shared, &answers, &permit);
+        async move {
+            place.asks();
+            if HEALTH.contains(&request.uri().path()) {
+                place.probed();
+            }
+            Ok::<_, Infallible>(answer(&request, client, shared, answers, permit).await)
+        }
     });
     // One request per connection, with a deadline: no client can keep a place that a probe needs.
     let serving = http1::Builder::new()

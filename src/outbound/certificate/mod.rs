@@ -23,6 +23,7 @@ use std::time::Duration;
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
@@ -40,6 +41,15 @@ const REFUSAL_KEPT: Duration = Duration::from_secs(30);
 const SILENCE_KEPT: Duration = Duration::from_secs(1);
 /// Most verdicts that are kept. One takes some 250 bytes.
 const MAX_KEPT: usize = 4096;
+
+/// Handshakes at once: each holds a descriptor beside its tunnel's. Until the machine's limit is known: what the smallest
+/// limit allows.
+static HANDSHAKES: Semaphore = Semaphore::const_new(2);
+
+/// Sets how many handshakes there may be at once. Called at the start, before any is made.
+pub fn set_handshakes(count: usize) {
+    HANDSHAKES.add_permits(count.saturating_sub(HANDSHAKES.available_permits()));
+}
 
 /// What is to be proven: that this host is at this address.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -141,6 +151,8 @@ impl CertificateVerifier {
         let Some(name) = server_name(&claim.host) else {
             return (Err(Unverified::invalid("no certificate can name this host")), REFUSAL_KEPT);
         };
+        // Never closed, so this waits for a permit, within the caller's deadline.
+        let _permit = HANDSHAKES.acquire().await.ok();
         match connect().await {
             Ok(stream) => self.handshake(name, stream).await,
             Err(detail) => {

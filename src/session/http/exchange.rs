@@ -93,10 +93,13 @@ where
     drop(config);
     let mut dialled = false;
     let mut overtaken = None;
+    let client = request.client().address.ip();
+    let keep = || shared.kept.keep(client);
     let outcome = {
         let id = request.id().to_string();
         let terms = Terms {
             permitted_by: (Arc::clone(&permit.policy), generation),
+            keep: &keep,
             parent: route.parent(),
             remove_request_headers: &settings.remove_request_headers,
             response_timeout: settings.response_timeout,

@@ -4,9 +4,11 @@
 //! A connection is a [`Presence`] of its client as soon as its client is known, so that one client cannot take every
 //! connection by sending nothing. Every request takes a [`Slot`] before its target is looked at. Both are freed when
 //! they end, however they end. The numbers are arguments, because a reload may change them while slots are taken. Not
-//! here: the number of connections in total ([`connections`]).
+//! here: the number of connections in total ([`connections`]),
+//! and connections to targets that are kept ([`kept`]).
 
 pub mod connections;
+pub mod kept;
 
 use std::collections::HashMap;
 use std::net::IpAddr;

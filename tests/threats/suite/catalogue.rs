@@ -15,7 +15,7 @@ pub struct Row {
 }
 
 /// The row on PTR records.
-pub const PTR: u8 = 71;
+pub const PTR: u8 = 0;
 
 const fn row(number: u8, attack: &'static str, does: &'static str) -> Row {
     Row { number, attack, does, not_sent: "" }
@@ -166,6 +166,18 @@ pub const ROWS: &[Row] = &[
         70,
         "somebody else's address by PROXY or X-Forwarded-For",
         "a PROXY header counts from trusted peers alone; forwarding fields never",
+    ),
+    own(
+        78,
+        "silent peers at the admin port and at the proxy port",
+        "the longest silent one makes room for a probe; clients that no policy can match have a few places of their own, for a second",
+        TIMES,
+    ),
+    own(
+        79,
+        "kept connections, each with two descriptors",
+        "their number has a bound; descriptors for admin listener, log and reload are reserved",
+        TIMES,
     ),
     row(PTR, "address whose PTR record is on the list", "never asks for a PTR record"),
 ];

@@ -38,6 +38,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::state::limits::kept::KeptPlace;
 use crate::state::live::Generation;
 use crate::transport::allowance::Allowance;
 use crate::transport::stream::Transport;
@@ -69,7 +70,7 @@ pub struct Connection<'a, S> {
 /// The connection to the target that the last exchange left open. It belongs to one client connection: no client ever
 /// uses another client's.
 #[derive(Debug, Default)]
-pub struct Kept(Option<Upstream>);
+pub struct Kept(Option<(Upstream, KeptPlace)>);
 
 #[derive(Debug)]
 struct Upstream {
@@ -171,7 +172,7 @@ where
             Box::pin(attempt(upstream, head, UploadBody::empty(), client, track, terms)).await;
         match result {
             Err(Failure::Upstream { stale: true, .. }) => track.opening(),
-            result => return kept.settle(result, upstream),
+            result => return kept.settle(result, upstream, terms),
         }
     }
     *kept = Kept(None);
@@ -185,7 +186,7 @@ where
     };
     track.opened(upstream.addresses);
     let (result, upstream) = Box::pin(attempt(upstream, head, body, client, track, terms)).await;
-    kept.settle(result, upstream)
+    kept.settle(result, upstream, terms)
 }
 
 /// Without a body and idempotent by definition (RFC 9110 §9.2.2).
@@ -221,22 +222,30 @@ impl Kept {
         target: &Target,
         permitted_by: &(Arc<str>, Generation),
     ) -> Option<SocketAddr> {
-        self.0 = self.0.take().filter(|upstream| upstream.may_serve(target, permitted_by));
-        self.0.as_ref().map(|upstream| upstream.addresses.upstream)
+        self.0 = self.0.take().filter(|(upstream, _)| upstream.may_serve(target, permitted_by));
+        self.0.as_ref().map(|(upstream, _)| upstream.addresses.upstream)
     }
 
     fn take(&mut self, head: &Head, terms: &Terms<'_>) -> Option<Upstream> {
-        self.0.take().filter(|upstream| {
+        // Its place is free from here on: the request has one for its connection.
+        let upstream = self.0.take().map(|(upstream, _)| upstream);
+        upstream.filter(|upstream| {
             upstream.may_serve(head.target.target(), &terms.permitted_by) && upstream.sender.is_ready()
         })
     }
 
     /// Keeps the connection to the target if the client's goes on, too: then both request and response were complete.
-    /// Whether the target keeps it open shows when it is used again.
-    fn settle(&mut self, result: Result<bool, Failure>, upstream: Upstream) -> (Finish, bool) {
+    /// Whether the target keeps it open shows when it is used again. Without a place for it, it is closed.
+    fn settle(
+        &mut self,
+        result: Result<bool, Failure>,
+        upstream: Upstream,
+        terms: &Terms<'_>,
+    ) -> (Finish, bool) {
         match result {
             Ok(keep_alive) => {
-                self.0 = keep_alive.then_some(upstream);
+                let place = if keep_alive { (terms.keep)() } else { None };
+                self.0 = place.map(|place| (upstream, place));
                 (Finish::Complete, keep_alive)
             }
             Err(failure) => (failure.into(), false),

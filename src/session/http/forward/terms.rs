@@ -7,15 +7,18 @@ use std::time::Duration;
 use http::HeaderName;
 
 use crate::outbound::parent::Parent;
+use crate::state::limits::kept::KeptPlace;
 use crate::state::live::Generation;
 use crate::transport::meter::Meter;
 
 /// What one exchange may do, and where it is counted.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Terms<'a> {
     /// The policy that permitted it, and the generation of the configuration. A connection to the target serves
     /// another request of the same client only if both are the same, host and port included.
     pub permitted_by: (Arc<str>, Generation),
+    /// A place for the connection to the target, if it is to be kept for the next request.
+    pub keep: &'a (dyn Fn() -> Option<KeptPlace> + Sync),
     /// The parent proxy that gets the request instead of the target, in absolute-form.
     pub parent: Option<&'a Parent>,
     /// `http.remove_request_headers`.

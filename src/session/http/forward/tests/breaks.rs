@@ -154,6 +154,7 @@ async fn an_exchange_is_stopped_from_outside() {
     let (mut buffer, mut kept, meter) = (BytesMut::new(), Kept::default(), Meter::default());
     let head = read_head(&mut stream, &mut buffer, &limits).await.expect("fine").expect("a head");
     let terms = Terms {
+        keep: &|| None,
         permitted_by: (Arc::from("test"), Live::new().generation()),
         parent: None,
         remove_request_headers: &[],

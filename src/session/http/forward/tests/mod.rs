@@ -13,6 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::state::limits::kept::KeptConnections;
 use crate::state::live::Live;
 use crate::transport::heads::{HeadLimits, read_head};
 use crate::transport::meter::Meter;
@@ -84,7 +85,11 @@ async fn serve(
     let limits = HeadLimits { bytes: 16 * 1024, timeout: Duration::from_secs(10) };
     while let Ok(Some(head)) = read_head(&mut stream, &mut buffer, &limits).await {
         let meter = Meter::default();
+        let places = Arc::new(KeptConnections::default());
+        places.set_cap(4);
+        let keep = || places.keep([127, 0, 0, 1].into());
         let terms = Terms {
+            keep: &keep,
             permitted_by: (Arc::from("test"), Live::new().generation()),
             parent: None,
             remove_request_headers: &[http::header::USER_AGENT],
