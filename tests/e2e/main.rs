@@ -26,6 +26,7 @@ mod prometheus;
 mod retry;
 mod squid_log;
 mod status_page;
+mod told;
 mod tool;
 mod who;
 mod whole_system;

@@ -194,7 +194,7 @@ impl Egressd {
     }
 
     /// Sends these bytes on a new connection and asserts that they are refused as the contract says: the status and the
-    /// reason in reply and log, one line of text, the id of the record, and a close that destroys nothing.
+    /// reason in reply (status line and field) and log, one line of text, the id of the record, and a close that destroys nothing.
     pub fn refuses(&self, bytes: impl AsRef<[u8]>, status: u16, reason: &str) -> Refused {
         let mut wire = self.connect();
         wire.send(bytes);
@@ -205,6 +205,7 @@ impl Egressd {
     pub fn refused<S: Read + Write>(&self, mut wire: Wire<S>, status: u16, reason: &str) -> Refused {
         let reply = wire.read_reply();
         assert_eq!((reply.status, reply.reason()), (status, Some(reason)), "{reply:?}");
+        assert_eq!(reply.phrase, format!("egressd: {reason}"), "most clients print this and nothing else");
         let proxy_status = reply.header("proxy-status").expect("has a reason");
         assert!(proxy_status.starts_with("egressd; error="), "{proxy_status}");
         assert_eq!(reply.header("x-content-type-options"), Some("nosniff"));

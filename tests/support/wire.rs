@@ -197,6 +197,8 @@ impl<S: Read + Write> Wire<S> {
 pub struct Reply {
     /// The status number.
     pub status: u16,
+    /// What follows it on the status line: what most clients print of a refusal.
+    pub phrase: String,
     /// Names in lower case, in their order.
     pub headers: Vec<(String, String)>,
     /// Without the transfer coding.
@@ -208,10 +210,11 @@ impl Reply {
         let text = std::str::from_utf8(head).expect("a head in UTF-8");
         let mut lines = text.trim_end_matches("\r\n").split("\r\n");
         let first = lines.next().expect("split yields one at least");
-        let status = first
+        let (status, phrase) = first
             .strip_prefix("HTTP/1.1 ")
-            .and_then(|rest| rest.get(..3))
-            .and_then(|digits| digits.parse().ok())
+            .and_then(|rest| rest.split_once(' '))
+            .filter(|(digits, _)| digits.len() == 3)
+            .and_then(|(digits, phrase)| Some((digits.parse().ok()?, phrase.to_owned())))
             .unwrap_or_else(|| panic!("no status line: {first:?}"));
         let headers = lines
             .map(|line| {
@@ -219,7 +222,7 @@ impl Reply {
                 (name.to_ascii_lowercase(), value.trim().to_owned())
             })
             .collect();
-        Reply { status, headers, body: String::new() }
+        Reply { status, phrase, headers, body: String::new() }
     }
 
     /// The only value of this field; two fields of this name are a failure.

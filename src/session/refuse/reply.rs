@@ -1,12 +1,13 @@
 //! From a reason to the bytes that a client reads: the one place with the texts of refusals. Each question is one
 //! `match` that names every reason.
 //!
-//! A git user sees only the status number, so the number shows the kind; the line in the body, the `Proxy-Status`
-//! field (RFC 9209) and the log say the rest. Of the request only the canonical target is repeated.
+//! Most clients show the status line of a refused CONNECT and nothing else, so the reason is its phrase (RFC 9112 §4 leaves
+//! that free). A git user sees only the status number, so the number shows the kind; the line in the body, the
+//! `Proxy-Status` field (RFC 9209) and the log say the rest. Of the request only the canonical target is repeated, and
+//! only in the body.
 
 use std::fmt::Write as _;
 
-use http::StatusCode;
 use uuid::Uuid;
 
 use crate::wire::alert::Alert;
@@ -31,11 +32,9 @@ impl Reply<'_> {
     /// The whole reply. `None` if the reason is not sent as an HTTP reply: it is an alert or a silent close.
     pub fn to_bytes(self) -> Option<Vec<u8>> {
         let WireForm::Reply { status, error, retry_after } = wire_form(self.reason) else { return None };
-        let text =
-            StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("");
         let body = format!("egressd: {}: {} (request {})\n", self.reason, one_line(self.advice), self.id);
         let mut reply = format!(
-            "HTTP/1.1 {status} {text}\r\n\
+            "HTTP/1.1 {status} egressd: {reason}\r\n\
              Content-Type: text/plain; charset=utf-8\r\n\
              Content-Length: {length}\r\n\
              X-Content-Type-Options: nosniff\r\n\
@@ -272,7 +271,7 @@ mod tests {
         let bytes = reply(Reason::HostNotAllowed).to_bytes().unwrap();
         assert_eq!(
             String::from_utf8(bytes).unwrap(),
-            "HTTP/1.1 403 Forbidden\r\n\
+            "HTTP/1.1 403 egressd: host_not_allowed\r\n\
              Content-Type: text/plain; charset=utf-8\r\n\
              Content-Length: 91\r\n\
              X-Content-Type-Options: nosniff\r\n\
@@ -286,19 +285,40 @@ mod tests {
     #[test]
     fn what_may_pass_later_says_when() {
         let text = String::from_utf8(reply(Reason::Draining).to_bytes().unwrap()).unwrap();
-        assert!(text.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{text}");
+        assert!(text.starts_with("HTTP/1.1 503 egressd: draining\r\n"), "{text}");
         assert!(text.contains("\r\nRetry-After: 5\r\n"), "{text}");
     }
 
+    /// The whole reply is well-formed for a strict reader, whatever the reason; and what a client prints of it is the reason,
+    /// in letters that no terminal, log or shell takes for anything else.
     #[test]
-    fn every_http_reason_has_a_known_status_and_one_body_line() {
-        for reason in Reason::ALL {
-            let Some(bytes) = reply(*reason).to_bytes() else { continue };
-            let text = String::from_utf8(bytes).unwrap();
+    fn every_http_reason_has_a_status_a_phrase_of_our_own_letters_and_one_body_line() {
+        let advice =
+            ["no rule names it", "", "evil.test\r\nHTTP/1.1 200 OK\r\n\r\n", "\u{1b}[2J\u{202e}%41\0"];
+        for (reason, advice) in Reason::ALL.iter().flat_map(|reason| advice.map(|advice| (*reason, advice))) {
+            let Some(bytes) = (Reply { advice, ..reply(reason) }).to_bytes() else { continue };
+            let text = String::from_utf8(bytes.clone()).unwrap();
             let (head, body) = text.split_once("\r\n\r\n").unwrap();
-            let status = head.split_once("\r\n").unwrap().0;
-            assert!(status.len() > "HTTP/1.1 000 ".len(), "{reason}: {status}");
+            let line = head.split_once("\r\n").unwrap().0;
+            let status = status(reason).unwrap();
+            assert!((400..600).contains(&status), "{reason}: {status}");
+            assert_eq!(line, format!("HTTP/1.1 {status} egressd: {reason}"));
+            assert!(
+                reason.as_str().bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'),
+                "{reason}"
+            );
             assert_eq!(body.matches('\n').count(), 1, "{reason}");
+
+            let mut fields = [httparse::EMPTY_HEADER; 16];
+            let mut read = httparse::Response::new(&mut fields);
+            assert_eq!(read.parse(&bytes), Ok(httparse::Status::Complete(head.len() + 4)), "{reason}");
+            assert_eq!(
+                (read.code, read.reason),
+                (Some(status), line.get("HTTP/1.1 400 ".len()..)),
+                "{reason}"
+            );
+            let length = read.headers.iter().find(|field| field.name == "Content-Length").unwrap().value;
+            assert_eq!(length, body.len().to_string().as_bytes(), "{reason}");
         }
     }
 
