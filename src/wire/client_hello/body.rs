@@ -77,12 +77,12 @@ fn host_name(data: &[u8]) -> Option<&[u8]> {
     (data.0.is_empty() && list.0.is_empty() && kind == HOST_NAME && !name.is_empty()).then_some(name)
 }
 
-/// Only the letters' case is changed: RFC 6066 §3 forbids the trailing dot and IP literals, and [`Name`] accepts no IPv4 or
-/// IPv6 address, NUL or empty label.
+/// The canonical form is the CONNECT host's: lower case, and one trailing dot is taken off, which RFC 6066 §3 forbids and some
+/// clients (Node, Netty) send all the same for `https://host./`. [`Name`] accepts no second dot, no IPv4 or IPv6 address, no
+/// NUL and no empty label.
 fn canonical(bytes: &[u8]) -> Result<Name, RefusedHello> {
     std::str::from_utf8(bytes)
         .ok()
-        .filter(|text| !text.ends_with('.'))
         .and_then(|text| Name::parse(text).ok())
         .ok_or_else(|| RefusedHello { reason: Reason::ClientHelloMalformed, offered: Some(printable(bytes)) })
 }

@@ -29,8 +29,9 @@ fn rustls_reads(bytes: &[u8]) -> Seen {
         match acceptor.accept() {
             Ok(None) => {}
             Ok(Some(accepted)) => {
+                // rustls leaves one trailing dot to the server, and refuses two.
                 let name = accepted.client_hello().server_name().map(str::to_ascii_lowercase);
-                return Seen::Hello(name);
+                return Seen::Hello(name.map(|name| name.strip_suffix('.').unwrap_or(&name).to_owned()));
             }
             Err((error, _)) => return Seen::Error(error.to_string()),
         }
@@ -72,6 +73,10 @@ fn on_odd_names_we_are_never_laxer() {
     for name in [
         &b"A.Example"[..],
         b"a.example.",
+        b"A.Example.",
+        b"a.example..",
+        b".",
+        b"192.0.2.1.",
         b"a.example\0",
         b"a..example",
         b"192.0.2.1",
@@ -125,6 +130,21 @@ proptest! {
             }
         }
         compare(&bytes, false);
+    }
+
+    /// However many dots end a name: none or one is the name, more are nobody's.
+    #[test]
+    fn a_name_is_the_same_with_and_without_its_one_trailing_dot(
+        name in "[a-zA-Z_][a-zA-Z0-9_]{0,20}(\\.[a-zA-Z0-9_]{1,20}){0,4}\\.[a-zA-Z]{2,9}",
+        dots in 0..5_usize,
+    ) {
+        let bytes = naming(format!("{name}{}", ".".repeat(dots)).as_bytes());
+        let seen = match ClientHelloReader::new().push(&bytes) {
+            Progress::Hello(hello) => hello.sni.map(|name| name.to_string()),
+            _ => None,
+        };
+        prop_assert_eq!(seen, (dots < 2).then(|| name.to_ascii_lowercase()));
+        compare(&bytes, true);
     }
 
     #[test]

@@ -24,6 +24,7 @@ pub(crate) fn real() -> Vec<(&'static str, Vec<u8>, Option<&'static str>)> {
         "java.bin" => Some(NAME),
         "node.bin" => Some(NAME),
         "openssl.bin" => Some(NAME),
+        "openssl-dot.bin" => Some(NAME), // for `NAME.`
         "openssl-tls12.bin" => Some(NAME),
         "openssl-no-sni.bin" => None,
         "python.bin" => Some(NAME),

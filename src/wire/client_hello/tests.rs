@@ -141,16 +141,22 @@ fn the_versions_of_record_and_hello_are_not_judged_beyond_their_major_number() {
 }
 
 #[test]
-fn t08_only_the_case_of_a_server_name_is_changed() {
+fn t08_a_server_name_is_made_canonical_as_the_connect_host_is() {
     let rows: &[(&[u8], Option<&str>)] = &[
         (b"a.example", Some("a.example")),
         (b"GIT-codecommit.Us-East-1.AmazonAWS.com", Some("git-codecommit.us-east-1.amazonaws.com")),
         (b"_x.example", Some("_x.example")),
         (b"xn--bcher-kva.example", Some("xn--bcher-kva.example")),
         (b"localhost", Some("localhost")),
-        (b"a.example.", None),
+        (b"a.example.", Some("a.example")),
+        (b"LOCALHOST.", Some("localhost")),
         (b"a.example..", None),
+        (b"a.example...", None),
         (b".", None),
+        (b"..", None),
+        (b"192.0.2.1.", None),
+        (b"a.example\0.", None),
+        (b"a.example. ", None),
         (b".a.example", None),
         (b"a..example", None),
         (b"a.example\0", None),

@@ -49,8 +49,15 @@ pub(super) fn of(
 ) -> Result<Framing, Fault> {
     let length = at_most_one(fields, "content-length", "more than one Content-Length field")?;
     let coding = at_most_one(fields, "transfer-encoding", "more than one Transfer-Encoding field")?;
-    if *method == http::Method::CONNECT && (length.is_some() || coding.is_some()) {
-        return Err(Fault::bad_request("CONNECT has no body: no Content-Length, no Transfer-Encoding"));
+    if *method == http::Method::CONNECT {
+        // RFC 9110 §9.3.6 gives a body of CONNECT no meaning: what follows the head are the tunnel's bytes. One
+        // `Content-Length: 0`, which some clients send, says the same; every other length, and every coding, contradicts it.
+        return match (length, coding) {
+            (None | Some(b"0"), None) => Ok(Framing::None),
+            _ => Err(Fault::bad_request(
+                "CONNECT has no body: no Content-Length but exactly 0, no Transfer-Encoding",
+            )),
+        };
     }
     match (length, coding) {
         (None, None) => Ok(Framing::None),

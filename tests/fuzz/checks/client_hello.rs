@@ -57,7 +57,9 @@ fn rustls_reads(bytes: &[u8]) -> Option<Option<String>> {
         match acceptor.accept() {
             Ok(None) => {}
             Ok(Some(accepted)) => {
-                return Some(accepted.client_hello().server_name().map(str::to_ascii_lowercase));
+                // egressd takes one trailing dot off; rustls refuses two.
+                let name = accepted.client_hello().server_name().map(str::to_ascii_lowercase);
+                return Some(name.map(|name| name.strip_suffix('.').unwrap_or(&name).to_owned()));
             }
             Err(_) => return None,
         }

@@ -41,7 +41,7 @@ pub const ROWS: &[Row] = &[
     row(5, "CONNECT with another `Host`", "decides on the target alone; `Host` is only checked for its form"),
     row(6, "Encrypted ClientHello", "compares the outer name; sees no inner one"),
     row(7, "hello without a server name", "refuses"),
-    row(8, "odd server names", "folds case; refuses everything else"),
+    row(8, "odd server names", "folds case, takes one trailing dot off; refuses everything else"),
     row(9, "hello over many segments", "reads it whole, under a deadline"),
     row(10, "hello over many records", "puts it together, within bounds"),
     row(11, "another name in the hello after a HelloRetryRequest", "judges the second hello like the first"),
@@ -121,7 +121,7 @@ pub const ROWS: &[Row] = &[
     row(53, "Upgrade smuggling", "strips Upgrade; a 101 is a bad answer"),
     row(54, "early data behind CONNECT", "is kept, judged, and neither lost nor leaked"),
     row(55, "request behind one that is denied", "is never read: a refusal closes"),
-    row(56, "CONNECT with a body", "refuses"),
+    row(56, "CONNECT with a body", "refuses; exactly one length of 0 is no body"),
     row(57, "TRACE, Max-Forwards, `OPTIONS *`", "refuses"),
     row(
         58,

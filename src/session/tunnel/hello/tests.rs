@@ -72,7 +72,14 @@ async fn a_refusal_tells_its_reason_and_the_name_that_was_offered() {
         ("t01", NAME, &naming(b"b.example"), Reason::SniMismatch, Some("b.example")),
         ("t01, a name under it", NAME, &naming(b"x.a.example"), Reason::SniMismatch, Some("x.a.example")),
         ("t07", NAME, &without_sni(), Reason::NoSni, None),
-        ("t08", NAME, &naming(b"a.example."), Reason::ClientHelloMalformed, Some("a.example.")),
+        ("t08", NAME, &naming(b"a.example.."), Reason::ClientHelloMalformed, Some("a.example..")),
+        (
+            "t08, a dot after another name",
+            NAME,
+            &naming(b"b.example."),
+            Reason::SniMismatch,
+            Some("b.example"),
+        ),
         ("t12", NAME, &[0x80, 0x2e, 1], Reason::NotTls, None),
         ("t13", NAME, b"SSH-2.0-", Reason::NotTls, None),
         ("t14", NAME, &[], Reason::ClientHelloTimeout, None),
@@ -97,6 +104,15 @@ async fn a_refusal_tells_its_reason_and_the_name_that_was_offered() {
         assert_eq!((refused.reason, refused.offered.as_deref()), (*reason, *offered), "{what}");
         assert_eq!(refused.early.to_upstream, sent, "{what}");
     }
+}
+
+/// The target gets the bytes as the client sent them.
+#[tokio::test(start_paused = true)]
+async fn a_hello_for_the_host_with_a_dot_behind_it_passes_unchanged() {
+    let bytes = naming(b"A.example.");
+    let passed = inspect(&host(), &[], &bytes).await.unwrap();
+    assert_eq!(passed.sni.as_deref(), Some(NAME));
+    assert_eq!(passed.bytes, bytes);
 }
 
 #[tokio::test(start_paused = true)]

@@ -303,11 +303,6 @@ fn heads_that_are_refused_as_a_whole() {
             "CONNECT has no body",
         ),
         (
-            b"CONNECT ok.test:443 HTTP/1.1\r\nHost: ok.test\r\nContent-Length: 0\r\n\r\n",
-            BadRequest,
-            "CONNECT has no body",
-        ),
-        (
             b"CONNECT ok.test:443 HTTP/1.1\r\nHost: ok.test\r\nTransfer-Encoding: chunked\r\n\r\n",
             BadRequest,
             "CONNECT has no body",
@@ -323,6 +318,44 @@ fn heads_that_are_refused_as_a_whole() {
         assert_eq!(refused.reason, reason, "{}", String::from_utf8_lossy(head));
         assert!(refused.detail.contains(detail), "{}: {}", String::from_utf8_lossy(head), refused.detail);
     }
+}
+
+/// t56. Every value of up to three characters, on one or two fields: only one field that says exactly `0` is no body.
+#[test]
+fn a_length_of_connect_is_one_plain_zero_or_refused() {
+    let connect = |fields: &str| {
+        verdict(format!("CONNECT ok.test:443 HTTP/1.1\r\nHost: ok.test\r\n{fields}\r\n").as_bytes())
+    };
+    let mut values = vec![String::new()];
+    for from in [0, 1, 11] {
+        let longer = |value: &String| {
+            ["0", "1", "+", "-", ",", " ", "\t", "x", "\u{0660}", "."].map(|c| format!("{value}{c}"))
+        };
+        values.extend(values[from..].iter().flat_map(longer).collect::<Vec<_>>());
+    }
+    let mut passed = 0;
+    for value in values {
+        let one = connect(&format!("Content-Length:{value}\r\n"));
+        // White space around a value is no part of it (RFC 9112 §5.1).
+        if value.trim_matches([' ', '\t']) == "0" {
+            passed += 1;
+            let head = one.expect("no body").expect("whole");
+            assert_eq!((head.framing, head.keep_alive), (Framing::None, true), "{value:?}");
+        } else {
+            assert_eq!(one.map_err(|refused| refused.reason), Err(BadRequest), "{value:?}");
+        }
+        for more in [
+            "Content-Length: 0\r\n",
+            "content-length: 0\r\n",
+            "Transfer-Encoding: chunked\r\n",
+            "Transfer-Encoding: identity\r\n",
+            "Transfer-Encoding:\r\n",
+        ] {
+            let two = connect(&format!("Content-Length:{value}\r\n{more}"));
+            assert_eq!(two.map_err(|refused| refused.reason), Err(BadRequest), "{value:?} and {more:?}");
+        }
+    }
+    assert_eq!(passed, 17, "0 with spaces and tabs before and after it");
 }
 
 /// t63

@@ -1,6 +1,7 @@
 //! Where one request ends and the next begins: lines, lengths, chunks, and what two readers could read differently.
 
 use super::super::case::{Case, Expect, Harm, Step, case, connect, get, post};
+use super::super::hello::{OK, naming};
 
 pub(super) fn cases() -> Vec<Case> {
     [lengths(), chunks(), lines(), errors(), after_a_verdict(), methods()].concat()
@@ -88,9 +89,40 @@ fn lengths() -> Vec<Case> {
         ),
         bad(
             56,
-            "CONNECT with Content-Length: 0",
-            "CONNECT {OK}:{TLS} HTTP/1.1\r\nHost: {OK}\r\nContent-Length: 0\r\n\r\n",
+            "CONNECT with Content-Length: 00",
+            "CONNECT {OK}:{TLS} HTTP/1.1\r\nHost: {OK}\r\nContent-Length: 00\r\n\r\n",
         ),
+        bad(
+            56,
+            "CONNECT with Content-Length: +0",
+            "CONNECT {OK}:{TLS} HTTP/1.1\r\nHost: {OK}\r\nContent-Length: +0\r\n\r\n",
+        ),
+        bad(
+            56,
+            "CONNECT with a list of lengths",
+            "CONNECT {OK}:{TLS} HTTP/1.1\r\nHost: {OK}\r\nContent-Length: 0, 0\r\n\r\n",
+        ),
+        bad(
+            56,
+            "CONNECT with two lengths of 0",
+            "CONNECT {OK}:{TLS} HTTP/1.1\r\nHost: {OK}\r\nContent-Length: 0\r\nContent-Length: 0\r\n\r\n",
+        ),
+        bad(
+            56,
+            "CONNECT with Content-Length: 0 and Transfer-Encoding",
+            "CONNECT {OK}:{TLS} HTTP/1.1\r\nHost: {OK}\r\nContent-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        ),
+        // This says what is so anyway; what follows is the tunnel's.
+        case(56, "CONNECT with Content-Length: 0")
+            .send(
+                [
+                    &b"CONNECT {OK}:{TLS} HTTP/1.1\r\nHost: {OK}\r\nContent-Length: 0\r\n\r\n"[..],
+                    &naming(OK.as_bytes()),
+                ]
+                .concat(),
+            )
+            .then(Step::Established)
+            .passes(Expect::Flows),
         bad(
             56,
             "CONNECT with Transfer-Encoding",

@@ -44,7 +44,10 @@ fn names_in_the_hello() -> Vec<Case> {
         ),
         (7, ok("an empty list of names", hello::with(vec![(0, vec![0, 0])]), MALFORMED)),
         (7, ok("an empty name", naming(b""), MALFORMED)),
-        (8, ok("a trailing dot", naming(format!("{OK}.").as_bytes()), MALFORMED)),
+        (8, ok("two trailing dots", naming(format!("{OK}..").as_bytes()), MALFORMED)),
+        (8, ok("a dot alone", naming(b"."), MALFORMED)),
+        (8, ok("a dot behind an address", naming(b"52.119.196.1."), MALFORMED)),
+        (8, ok("a dot behind another name", naming(b"evil.test."), MISMATCH)),
         (8, ok("an address", naming(b"52.119.196.1"), MALFORMED)),
         (8, ok("an IPv6 address", naming(b"::1"), MALFORMED)),
         (8, ok("a NUL behind the host", naming(format!("{OK}\0.evil.test").as_bytes()), MALFORMED)),
@@ -113,6 +116,9 @@ fn names_in_the_hello() -> Vec<Case> {
         case(6, "the host beside ECH, which may be GREASE")
             .tunnel(OK, hello::with(vec![sni(OK), ech()]))
             .passes(Expect::Flows),
+    );
+    cases.push(
+        case(8, "one trailing dot").tunnel(OK, naming(format!("{OK}.").as_bytes())).passes(Expect::Flows),
     );
     cases.push(
         case(8, "upper case").tunnel(OK, naming(OK.to_ascii_uppercase().as_bytes())).passes(Expect::Flows),
