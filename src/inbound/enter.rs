@@ -3,7 +3,7 @@
 //!
 //! Each step has its deadline. A client that sends nothing is counted as a probe and never logged. A client that sends
 //! something wrong is counted, recorded at a bounded rate ([`bounded`]) and closed without an HTTP reply, because it
-//! would not read one. Not here: passwords, which are part of requests ([`crate::session::authenticate`]).
+//! would not read one; except a client that speaks plain HTTP to TLS, which is told so in clear. Not here: passwords, which are part of requests ([`crate::session::authenticate`]).
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -14,17 +14,21 @@ use bytes::BytesMut;
 use tokio::net::TcpStream;
 
 use crate::config::Config;
-use crate::session::refuse::bounded;
+use crate::session::refuse::bounded::{self, RefusedConnection};
+use crate::session::refuse::reply;
+use crate::session::request::Asks;
 use crate::state::limits::connections::OpenConnection;
 use crate::state::limits::{Crowded, Presence};
 use crate::state::listener::Listener;
 use crate::state::listener::flood::Who;
 use crate::state::shared::Shared;
 use crate::telemetry::metrics::ConnectionResult;
+use crate::telemetry::record::new_id;
 use crate::transport::client_stream::ClientStream;
-use crate::transport::close::linger;
+use crate::transport::close::close_with;
 use crate::transport::proxy_header::{HeaderError, read_header};
-use crate::transport::tls::{Accepted, Failure};
+use crate::transport::tls::{Accepted, Failure, HandshakeError};
+use crate::wire::head::RefusedHead;
 use crate::words::client::{Client, ClientAddr, PeerAddr};
 use crate::words::outcome::Reason;
 
@@ -91,7 +95,9 @@ struct Closed {
     why: Box<dyn fmt::Display + Send>,
     /// None if only a PROXY header would have named it.
     client: Option<ClientAddr>,
-    /// The stream on which an alert was written.
+    /// What a client that speaks plain HTTP asks for, at a listener with TLS.
+    in_clear: Option<Box<RefusedHead>>,
+    /// The stream on which an alert was written, or on which that client is answered.
     stream: Option<TcpStream>,
 }
 
@@ -102,6 +108,7 @@ impl Closed {
             reason: Some(Reason::PeerNotTrusted),
             why: Box::new("the peer is not among proxy_protocol.trusted"),
             client: None,
+            in_clear: None,
             stream: None,
         }
     }
@@ -113,6 +120,7 @@ impl Closed {
             reason: None,
             why: Box::new(""),
             client: None,
+            in_clear: None,
             stream: None,
         }
     }
@@ -122,7 +130,7 @@ impl From<HeaderError> for Closed {
     fn from(error: HeaderError) -> Self {
         let reason = error.reason();
         let result = counted(reason, ConnectionResult::ProxyHeaderInvalid);
-        Closed { result, reason, why: Box::new(error), client: None, stream: None }
+        Closed { result, reason, why: Box::new(error), client: None, in_clear: None, stream: None }
     }
 }
 
@@ -147,14 +155,18 @@ pub(crate) async fn enter(
             return None;
         }
     };
-    let Closed { result, reason, why, client, stream } = closed;
+    let Closed { result, reason, why, client, in_clear, stream } = closed;
     listener.connections.count(result);
+    let id = new_id();
+    let in_clear = in_clear.map(|head| Asks::of_refused(&head));
     if let Some(reason) = reason {
-        bounded::record(listener, shared, reason, Who { peer, client }, &why);
+        let (who, in_clear) = (Who { peer, client }, in_clear.as_ref());
+        bounded::record(listener, shared, &RefusedConnection { id, reason, who, why: &why, in_clear });
     }
     drop(why);
+    let last = in_clear.map(|asks| reply::in_clear(id, asks.method != Some(http::Method::HEAD)));
     if let Some(stream) = stream {
-        linger(stream).await;
+        close_with(stream, &last.unwrap_or_default()).await;
     }
     None
 }
@@ -213,7 +225,13 @@ async fn pass(
         Err(Failure { error, stream }) => {
             let reason = error.reason();
             let result = counted(reason, ConnectionResult::TlsFailed);
-            Err(Closed { result, reason, why: Box::new(error), client: Some(client.address), stream })
+            let why = error.to_string();
+            let in_clear = match error {
+                HandshakeError::PlainHttp(head) => Some(head),
+                _ => None,
+            };
+            let client = Some(client.address);
+            Err(Closed { result, reason, why: Box::new(why), client, in_clear, stream })
         }
     }
 }

@@ -86,8 +86,13 @@ pub(crate) async fn serve<'s>(
                 let body = refused.method != Some(http::Method::HEAD);
                 let mut refused = Refused { reason: refused.reason, advice: refused.detail.into_owned() };
                 // Otherwise a client that sends malformed requests could fill the log at any rate.
-                if let Err(reason) = admit::within_rate(&request, &snapshot.config, shared) {
-                    refused = reason.into();
+                match admit::within_rate(&request, &snapshot.config, shared) {
+                    // No client shows the body of the reply, and one that speaks TLS or SOCKS cannot even read it.
+                    Ok(()) => tracing::info!(
+                        id = %request.id(), "listener {}: {} refused, {}: {}",
+                        listener.name, connected.peer, refused.reason, refused.advice
+                    ),
+                    Err(reason) => refused = reason.into(),
                 }
                 refuse(stream, request, refused, body).await;
                 return None;

@@ -3,6 +3,7 @@
 pub mod alert;
 pub mod basic_auth;
 pub mod client_hello;
+pub mod first_bytes;
 pub mod head;
 pub mod proxy_protocol;
 pub mod server_hello;

@@ -15,12 +15,12 @@ use crate::{
 };
 
 pub(crate) const NAME: &str = "proxy.test";
-const TLS: &str = "tls: {certificate: tls.crt, key: tls.key}";
+pub(crate) const TLS: &str = "tls: {certificate: tls.crt, key: tls.key}";
 pub(crate) const MUTUAL: &str =
     "tls: {certificate: tls.crt, key: tls.key, client_ca: ca.crt, client_crl: ca.crl}";
 
 /// A directory with the files of a listener; the client certificates with the serial numbers `revoked` are revoked.
-fn files(authority: &Authority, revoked: &[u8]) -> TempDir {
+pub(crate) fn files(authority: &Authority, revoked: &[u8]) -> TempDir {
     let directory = directory();
     let path = |name: &str| directory.path().join(name);
     write(&path("ca.crt"), authority.pem());
@@ -186,9 +186,9 @@ fn what_is_not_a_handshake_is_closed_and_recorded() {
     let keys = "tls: {certificate: tls.crt, key: tls.key, handshake_timeout: 200ms}";
     let proxy = Egressd::start_in(files(&authority, &[]), &listening(keys, &["a.example"]));
     let hello = crate::support::client_hello(Some(NAME));
-    // A client whose proxy URL says http://, one that stops in the middle, one that speaks TLS and stays silent.
+    // A client that speaks neither TLS nor HTTP, one that stops in the middle, one that speaks TLS and stays silent.
     let cases: [(&[u8], &str); 3] = [
-        (connect_to("a.example:443").as_bytes(), "its proxy URL must begin with https://"),
+        (&b"SSH-2.0-OpenSSH_9.2\r\n"[..], "the client spoke SSH"),
         (&hello[..100], "the TLS handshake did not end in time"),
         (&hello, "the TLS handshake did not end in time"),
     ]

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::session::refuse::reply;
+use crate::session::request::Asks;
 use crate::state::listener::Listener;
 use crate::state::listener::flood::{Held, RefusalRecord, WINDOW, Who};
 use crate::state::recent::{Asking, Refusal};
@@ -21,18 +22,23 @@ use crate::telemetry::record::{Cause, Event, Record, new_id};
 use crate::words::client::ClientAddr;
 use crate::words::outcome::{Decision, Reason};
 
-/// Records that a connection was closed for `reason`, before any request. `why` is for the diagnostics: it says more
-/// than the reason, and is written only together with the record.
-pub(crate) fn record(
-    listener: &Arc<Listener>,
-    shared: &Arc<Shared>,
-    reason: Reason,
-    who: Who,
-    why: &dyn fmt::Display,
-) {
+/// A connection that is refused before any request.
+pub(crate) struct RefusedConnection<'a> {
+    pub(crate) id: Uuid,
+    pub(crate) reason: Reason,
+    pub(crate) who: Who,
+    /// For the diagnostics: it says more than the reason, and is written only together with the record.
+    pub(crate) why: &'a dyn fmt::Display,
+    /// What it asks for in clear, where the listener speaks TLS; the reply to it has a status.
+    pub(crate) in_clear: Option<&'a Asks>,
+}
+
+/// Records that a connection was refused before any request.
+pub(crate) fn record(listener: &Arc<Listener>, shared: &Arc<Shared>, refused: &RefusedConnection<'_>) {
+    let &RefusedConnection { id, reason, who, why, in_clear } = refused;
     shared.recent.note(&Refusal {
         at: Timestamp::now(),
-        id: Uuid::nil(),
+        id,
         listener: &listener.name,
         policy: None,
         rule: None,
@@ -44,7 +50,7 @@ pub(crate) fn record(
         sni: None,
     });
     if has_place(listener, shared, reason, who) {
-        let id = write(listener, shared, reason, who, None);
+        write(listener, shared, (id, reason), who, in_clear, None);
         tracing::info!(%id, "listener {}: {} refused, {reason}: {why}", listener.name, who.peer);
     }
 }
@@ -63,7 +69,7 @@ pub(crate) fn has_place(listener: &Arc<Listener>, shared: &Arc<Shared>, reason: 
                 let _ = tokio::time::timeout(WINDOW, shared.drain.closed()).await;
                 let held = listener.flood.take(reason, bound);
                 if let Some(Held { who, before }) = held {
-                    write(&listener, &shared, reason, who, Some(before));
+                    write(&listener, &shared, (new_id(), reason), who, None, Some(before));
                 }
             });
             false
@@ -71,18 +77,30 @@ pub(crate) fn has_place(listener: &Arc<Listener>, shared: &Arc<Shared>, reason: 
     }
 }
 
-fn write(listener: &Listener, shared: &Shared, reason: Reason, who: Who, suppressed: Option<u64>) -> Uuid {
+fn write(
+    listener: &Listener,
+    shared: &Shared,
+    (id, reason): (Uuid, Reason),
+    who: Who,
+    in_clear: Option<&Asks>,
+    suppressed: Option<u64>,
+) {
     let config = shared.current.load().hash.short();
-    let (id, cause) = (new_id(), Cause::Refused(reason));
+    let cause = Cause::Refused(reason);
     let mut record = Record::new(Event::of(cause), Timestamp::now(), id, &listener.name);
     record.client = who.client;
     record.peer = Some(who.peer);
     record.decision = reason.is_denial().then_some(Decision::Deny);
     record.reason = Some(cause);
     record.status = reply::status(reason);
+    if let Some(asks) = in_clear {
+        record.method = asks.method.as_ref().map(|method| method.as_str().into());
+        record.target = asks.logged_target();
+        record.user_agent = asks.user_agent.as_deref().map(Into::into);
+        record.status = Some(reply::IN_CLEAR_STATUS);
+    }
     record.config = Some(config);
     record.instance = Some(&shared.instance);
     record.suppressed = suppressed;
     shared.log.spare().write(&record);
-    id
 }

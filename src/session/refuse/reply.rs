@@ -32,9 +32,14 @@ impl Reply<'_> {
     /// The whole reply. `None` if the reason is not sent as an HTTP reply: it is an alert or a silent close.
     pub fn to_bytes(self) -> Option<Vec<u8>> {
         let WireForm::Reply { status, error, retry_after } = wire_form(self.reason) else { return None };
+        Some(self.with(status, error, retry_after, ""))
+    }
+
+    /// `cause` follows the reason in the status line.
+    fn with(self, status: u16, error: &str, retry_after: Option<u32>, cause: &str) -> Vec<u8> {
         let body = format!("egressd: {}: {} (request {})\n", self.reason, one_line(self.advice), self.id);
         let mut reply = format!(
-            "HTTP/1.1 {status} egressd: {reason}\r\n\
+            "HTTP/1.1 {status} egressd: {reason}{cause}\r\n\
              Content-Type: text/plain; charset=utf-8\r\n\
              Content-Length: {length}\r\n\
              X-Content-Type-Options: nosniff\r\n\
@@ -57,8 +62,20 @@ impl Reply<'_> {
         if self.body {
             reply.push_str(&body);
         }
-        Some(reply.into_bytes())
+        reply.into_bytes()
     }
+}
+
+/// The status of [`in_clear`].
+pub const IN_CLEAR_STATUS: u16 = 400;
+
+/// The answer in clear to a client that speaks plain HTTP at a listener with TLS. No client certificate was asked for and no
+/// policy knows the client, so it says nothing but that. The cause follows the reason in the status line, because the
+/// reason alone says nothing to a user who sees only that line, and whose client speaks no TLS at all.
+pub fn in_clear(id: Uuid, body: bool) -> Vec<u8> {
+    let advice = "this listener speaks TLS: use https:// in the proxy URL";
+    let reply = Reply { reason: Reason::TlsHandshakeFailed, id, advice, body, keep_alive: false };
+    reply.with(IN_CLEAR_STATUS, "http_request_error", None, &format!(": {advice}"))
 }
 
 /// The answer to a CONNECT whose tunnel is open (RFC 9110 §9.3.6: no framing fields in a 2xx to CONNECT).
@@ -336,6 +353,15 @@ mod tests {
             let before = reason.class() == Class::Connection;
             assert_eq!(wire_form(*reason) == WireForm::Closed, before, "{reason}");
         }
+    }
+
+    #[test]
+    fn plain_http_at_a_tls_listener_is_told_the_cause_in_the_line_that_its_user_sees() {
+        let text = String::from_utf8(in_clear(Uuid::nil(), true)).unwrap();
+        let line = "HTTP/1.1 400 egressd: tls_handshake_failed: this listener speaks TLS: use https:// in the proxy URL\r\n";
+        assert!(text.starts_with(line), "{text}");
+        assert!(text.contains("\r\nConnection: close\r\n") && text.ends_with("0000)\n"), "{text}");
+        assert!(in_clear(Uuid::nil(), false).ends_with(b"\r\n\r\n"));
     }
 
     #[test]

@@ -192,7 +192,8 @@ impl Asks {
         }
     }
 
-    fn logged_target(&self) -> Option<LoggedTarget<'_>> {
+    /// As the log shows the target.
+    pub(crate) fn logged_target(&self) -> Option<LoggedTarget<'_>> {
         match (&self.target, &self.malformed) {
             (Some((target, None)), _) => Some(LoggedTarget::Connect(target)),
             (Some((target, Some(path))), _) => {

@@ -21,7 +21,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use rustls::{AlertDescription, CertificateError, InvalidMessage};
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -32,7 +32,12 @@ pub use server::{Loaded, ServerTls};
 
 use crate::transport::prefixed::Prefixed;
 use crate::transport::tls::sentences::Holder;
+use crate::wire::first_bytes::{Spoken, spoken};
+use crate::wire::head::{RefusedHead, cut_short};
 use crate::words::outcome::Reason;
+
+/// Size of the first read: most ClientHellos fit, one with a post-quantum key share, too.
+const FIRST_READ: usize = 2 * 1024;
 
 /// A client whose TLS handshake is complete, with a valid certificate where one is required.
 #[derive(Debug)]
@@ -62,6 +67,9 @@ pub enum HandshakeError {
     /// The handshake did not end in time.
     #[error("the TLS handshake did not end in time")]
     Timeout,
+    /// The client spoke HTTP without TLS. It can be told so in clear, and nothing was written yet.
+    #[error("the client spoke HTTP without TLS: its proxy URL must begin with https://")]
+    PlainHttp(Box<RefusedHead>),
     /// The handshake failed for another reason than the client's certificate.
     #[error("{0}")]
     Failed(String),
@@ -75,7 +83,9 @@ impl HandshakeError {
     pub fn reason(&self) -> Option<Reason> {
         match self {
             HandshakeError::Silent => None,
-            HandshakeError::Timeout | HandshakeError::Failed(_) => Some(Reason::TlsHandshakeFailed),
+            HandshakeError::Timeout | HandshakeError::PlainHttp(_) | HandshakeError::Failed(_) => {
+                Some(Reason::TlsHandshakeFailed)
+            }
             HandshakeError::ClientCertificate(_) => Some(Reason::ClientCertificateInvalid),
         }
     }
@@ -86,23 +96,33 @@ impl ServerTls {
     /// bytes. `timeout` is for the whole handshake.
     ///
     /// # Errors
-    /// See [`HandshakeError`]. Its text is for the log; the client already got an alert.
+    /// See [`HandshakeError`]. Its text is for the log; the client already got an alert, except one that speaks plain HTTP,
+    /// which would not read it.
     pub async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
-        stream: S,
-        early: BytesMut,
+        mut stream: S,
+        mut early: BytesMut,
         timeout: Duration,
     ) -> Result<Accepted<S>, Failure<S>> {
         let acceptor = TlsAcceptor::from(self.config());
-        let handshake = acceptor.accept(Prefixed::new(stream, early)).into_fallible();
         // Boxed: the state of a handshake has kilobytes, and the future that awaits it lives longer.
-        let handshake = Box::pin(async move { handshake.await.map(Box::new) });
+        let handshake = Box::pin(async move {
+            let spoken = first_bytes(&mut stream, &mut early).await;
+            if spoken == Some(Spoken::Http) {
+                let head = cut_short(Reason::TlsHandshakeFailed, "plain HTTP at a TLS listener", &early);
+                return Err(Failure { error: HandshakeError::PlainHttp(head), stream: Some(stream) });
+            }
+            match acceptor.accept(Prefixed::new(stream, early)).into_fallible().await {
+                Ok(stream) => Ok(Box::new(stream)),
+                Err((error, stream)) => {
+                    let error = tell(&error, stream.has_given(), spoken);
+                    Err(Failure { error, stream: Some(stream.into_inner()) })
+                }
+            }
+        });
         let stream = match tokio::time::timeout(timeout, handshake).await {
             Ok(Ok(stream)) => stream,
-            Ok(Err((error, stream))) => {
-                let error = tell(&error, stream.has_given());
-                return Err(Failure { error, stream: Some(stream.into_inner()) });
-            }
+            Ok(Err(failure)) => return Err(failure),
             Err(_) => return Err(Failure { error: HandshakeError::Timeout, stream: None }),
         };
         // A certificate that is here was verified: without `client_ca` none is asked for.
@@ -117,8 +137,23 @@ impl ServerTls {
     }
 }
 
+/// Reads into `early` until the bytes tell what the client speaks: at most 33 are waited for, and a ClientHello tells it by its
+/// first. `None`: the client left before, which the handshake will see, too.
+async fn first_bytes<S: AsyncRead + Unpin>(stream: &mut S, early: &mut BytesMut) -> Option<Spoken> {
+    loop {
+        if let Some(spoken) = spoken(early) {
+            return Some(spoken);
+        }
+        early.reserve(FIRST_READ);
+        match stream.read_buf(early).await {
+            Ok(1..) => {}
+            Ok(0) | Err(_) => return None,
+        }
+    }
+}
+
 /// Says what rustls found, for the operator of the client.
-fn tell(error: &io::Error, received: bool) -> HandshakeError {
+fn tell(error: &io::Error, received: bool, spoken: Option<Spoken>) -> HandshakeError {
     use rustls::Error;
     let Some(found) = sentences::inside(error) else {
         return match received {
@@ -137,9 +172,21 @@ fn tell(error: &io::Error, received: bool) -> HandshakeError {
             "the client's certificate is not valid: {}",
             tell_certificate(why)
         )),
-        Error::InvalidMessage(InvalidMessage::InvalidContentType) => HandshakeError::Failed(
-            "the client did not speak TLS: its proxy URL must begin with https://".to_owned(),
-        ),
+        Error::InvalidMessage(InvalidMessage::InvalidContentType) => HandshakeError::Failed(match spoken {
+            Some(Spoken::Socks) => {
+                "the client spoke SOCKS: its proxy URL must begin with https://, and not with socks"
+                    .to_owned()
+            }
+            Some(Spoken::Ssh) => "the client spoke SSH: this listener is an HTTP proxy within TLS".to_owned(),
+            Some(Spoken::ProxyHeader) => {
+                "the first bytes are a PROXY header, and this listener has no proxy_protocol: \
+                 add it with the balancer's networks, or let the balancer send no header"
+                    .to_owned()
+            }
+            Some(Spoken::Tls | Spoken::Http | Spoken::Other) | None => {
+                "the client did not speak TLS: its proxy URL must begin with https://".to_owned()
+            }
+        }),
         Error::AlertReceived(
             alert @ (AlertDescription::UnknownCA
             | AlertDescription::BadCertificate

@@ -326,7 +326,11 @@ async fn versions_before_1_2_are_refused_with_the_alert_for_it() {
 
 #[tokio::test]
 async fn bytes_that_are_not_a_handshake_have_their_own_message() {
-    let (outcome, _) = spoken_to(b"CONNECT a.example:443 HTTP/1.1\r\n\r\n", false).await;
+    let connect = b"CONNECT a.example:443 HTTP/1.1\r\nUser-Agent: x\r\n\r\n";
+    let (outcome, answer) = spoken_to(connect, false).await;
+    assert_eq!(answer, b"", "the caller answers it in clear");
+    let Err(Failure { error: HandshakeError::PlainHttp(head), .. }) = &outcome else { panic!("{outcome:?}") };
+    assert_eq!((head.method.as_ref(), head.user_agent.as_deref()), (Some(&http::Method::CONNECT), Some("x")));
     let (reason, text) = reason_and_text(outcome);
     assert_eq!(reason, Some(Reason::TlsHandshakeFailed));
     assert!(text.ends_with("its proxy URL must begin with https://"), "{text}");

@@ -3,7 +3,7 @@
 use super::request::Fault;
 
 /// RFC 9110 §5.6.2.
-pub(super) fn is_token_byte(byte: u8) -> bool {
+pub(in crate::wire) fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 

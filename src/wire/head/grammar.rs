@@ -30,6 +30,9 @@ impl<'a> RequestLine<'a> {
                 "a PROXY protocol header on a listener that expects none, or a second one",
             ));
         }
+        if line.starts_with(b"SSH-") {
+            return Err(Fault::bad_request("this is an HTTP proxy port, and the client spoke SSH"));
+        }
         let mut parts = line.split(|&byte| byte == b' ');
         let (method, target, version) = match (parts.next(), parts.next(), parts.next(), parts.next()) {
             (Some(method), Some(target), Some(version), None) => (method, target, version),

@@ -88,6 +88,9 @@ fn first_byte(byte: u8) -> Result<(), Fault> {
         0x16 => Err(Fault::bad_request(
             "this is a plain HTTP proxy port, and the client spoke TLS: use http:// in the proxy URL",
         )),
+        4 | 5 => Err(Fault::bad_request(
+            "this is an HTTP proxy port, and the client spoke SOCKS: use http:// in the proxy URL",
+        )),
         b'\r' | b'\n' => Err(Fault::bad_request("an empty line before the request line")),
         _ if is_token_byte(byte) => Ok(()),
         _ => Err(Fault::bad_request("the first byte cannot begin an HTTP request")),

@@ -20,6 +20,7 @@ mod request;
 mod tests;
 
 pub use body::{BodyError, BodyFollower, Piece};
+pub(in crate::wire) use fields::is_token_byte;
 pub use framing::connection_options;
 pub use grammar::{cut_short, parse};
 pub use lines::HeadLines;

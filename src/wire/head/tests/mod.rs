@@ -133,8 +133,8 @@ fn request_lines_that_are_refused() {
         (b"GET http://ok.test/ http/1.1", BadRequest, "neither HTTP/1.1"),
         (b"GET http://ok.test/ HTTP/01.1", BadRequest, "neither HTTP/1.1"),
         (b"GET http://ok.test/ HTTP/3", BadRequest, "neither HTTP/1.1"),
-        (b"SSH-2.0-OpenSSH_9.9", BadRequest, "one space"),
-        (b"SSH-2.0-OpenSSH_9.9 Debian", BadRequest, "no HTTP version"),
+        (b"SSH-2.0-OpenSSH_9.9", BadRequest, "spoke SSH"),
+        (b"SSH-2.0-OpenSSH_9.9 Debian", BadRequest, "spoke SSH"),
         // t59: the HTTP/2 preface
         (b"PRI * HTTP/2.0", BadRequest, "HTTP/2 is not served"),
         // t70: a PROXY header where none is due
