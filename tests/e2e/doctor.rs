@@ -227,6 +227,9 @@ fn doctor_works_by_tls_and_with_a_password() {
     let ran = ask(&[flag("--ca"), other.as_os_str()]);
     assert_eq!((ran.code, ran.stdout.lines().count()), (Some(1), 1), "{ran:?}");
     assert!(line(&ran, "reach").contains("the TLS handshake failed"), "{ran:?}");
+    // Without TLS.
+    let ran = doctor(proxy.address(), &origin, &[]);
+    assert!(line(&ran, "allowed").contains("this listener speaks TLS: use --via https://"), "{ran:?}");
 }
 
 /// For comparison: a Squid with the same list.

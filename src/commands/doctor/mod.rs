@@ -129,6 +129,8 @@ fn refused(status: u16, reason: Option<&str>) -> String {
             "the proxy cannot reach the target: check its route, its NAT gateway, its security group"
         }
         (429, _) => "this client is over a limit: see `limits` in the proxy's configuration",
+        // A listener with TLS answers plain HTTP in clear.
+        (400, Some(Class::Connection)) => "this listener speaks TLS: use --via https://",
         (400 | 405, _) => "this is not a proxy, or it does not support CONNECT",
         _ => "look for the record in the proxy's log",
     };
