@@ -20,6 +20,7 @@ use crate::session::admit;
 use crate::session::authenticate::{self, Unproven};
 use crate::session::http::exchange::{self, After};
 use crate::session::http::forward::{Connection, Kept};
+use crate::session::refuse::unanswered::Unanswered;
 use crate::session::refuse::{Refused, challenge, refuse, reply};
 use crate::session::request::{Asks, Request};
 use crate::session::tunnel::{self, Established};
@@ -55,6 +56,7 @@ pub(crate) async fn serve<'s>(
     let mut kept = Kept::default();
     let mut first = true;
     let mut challenges = 0;
+    let mut unanswered: Option<Unanswered<'s>> = None;
     loop {
         let limits = head_limits(&shared.current.load().limits, standing);
         let read = next_head(&mut stream, &mut buffer, limits, first, shared).await;
@@ -110,19 +112,25 @@ pub(crate) async fn serve<'s>(
             let proven = match Box::pin(proven).await {
                 Ok(proven) => proven,
                 Err(Unproven::Gone) => {
+                    answered(&mut unanswered);
                     request.gone();
                     return None;
                 }
                 Err(Unproven::Refused(refused)) => {
                     challenges += 1;
+                    // One record for all of its connection: that of the last 407.
+                    let tried = unanswered.as_ref().and_then(Unanswered::scheme);
+                    request.tried(authenticate::scheme(&head).or(tried));
+                    answered(&mut unanswered);
                     if challenges < CHALLENGES && may_ask_again(&head, &buffer, refused.reason) {
-                        challenge(&mut stream, request, refused, body).await?;
+                        challenge(&mut stream, request, refused, body, &mut unanswered).await?;
                         continue;
                     }
                     refuse(stream, request, refused, body).await;
                     return None;
                 }
             };
+            answered(&mut unanswered);
             if proven.identities != client.identities {
                 // A connection to a target that one user's requests left open must not serve another user.
                 kept = Kept::default();
@@ -130,6 +138,8 @@ pub(crate) async fn serve<'s>(
             }
             request.known(Arc::clone(&client));
         } else {
+            // A reload may have taken the passwords away.
+            answered(&mut unanswered);
             client = Arc::clone(&connected);
         }
         let slot = match admit::take_slot(&request, &snapshot.config, shared) {
@@ -203,6 +213,13 @@ async fn next_head(
 
 fn head_limits(limits: &config::Limits, standing: Standing) -> HeadLimits {
     HeadLimits { bytes: limits.head_bytes, timeout: standing.within(limits.head_timeout) }
+}
+
+/// The last 407 needs no record any more.
+fn answered(unanswered: &mut Option<Unanswered<'_>>) {
+    if let Some(unanswered) = unanswered.take() {
+        unanswered.answered();
+    }
 }
 
 /// Whether the next head on the connection begins where this one ends, so that it can be read.

@@ -16,6 +16,7 @@ use crate::session::refuse::Refused;
 use crate::state::passwords::{Busy, PasswordCheck};
 use crate::state::shared::Shared;
 use crate::transport::client_stream::ClientStream;
+use crate::wire::auth_scheme::AuthScheme;
 use crate::wire::basic_auth::{BasicError, Credentials, parse_basic};
 use crate::wire::head::Head;
 use crate::words::client::Client;
@@ -81,13 +82,26 @@ pub(crate) async fn prove(
     }
 }
 
+/// The scheme of the credentials in `head`, if it has any.
+pub(crate) fn scheme(head: &Head) -> Option<AuthScheme> {
+    head.headers.get(PROXY_AUTHORIZATION).map(|value| AuthScheme::of(value.as_bytes()))
+}
+
 /// The gate lets at most one field of credentials pass.
 fn credentials(head: &Head) -> Result<Credentials, Unproven> {
     let Some(value) = head.headers.get(PROXY_AUTHORIZATION) else {
         return Err(Reason::AuthRequired.into());
     };
     parse_basic(value.as_bytes()).map_err(|error| match error {
-        BasicError::OtherScheme => Reason::AuthRequired.into(),
+        BasicError::OtherScheme(scheme) => {
+            let advice = match scheme {
+                AuthScheme::Other => {
+                    "credentials of an unknown scheme are not accepted: use Basic".to_owned()
+                }
+                known => format!("credentials of the scheme {} are not accepted: use Basic", known.as_str()),
+            };
+            Unproven::Refused(Refused { reason: Reason::AuthRequired, advice })
+        }
         BasicError::Malformed(why) => {
             Unproven::Refused(Refused { reason: Reason::AuthFailed, advice: why.to_owned() })
         }

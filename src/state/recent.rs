@@ -18,6 +18,7 @@ use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use crate::telemetry::record::{Cause, without_secrets};
+use crate::wire::auth_scheme::AuthScheme;
 use crate::words::outcome::Decision;
 use crate::words::target::Target;
 
@@ -76,6 +77,8 @@ pub struct Refusal<'a> {
     pub identity: Option<&'a str>,
     /// The server name in the ClientHello.
     pub sni: Option<&'a str>,
+    /// The scheme of credentials that were refused.
+    pub auth_scheme: Option<AuthScheme>,
 }
 
 /// [`AskedFor`], borrowed.
@@ -122,6 +125,8 @@ pub struct Group {
     pub identity: Option<Box<str>>,
     /// The server name in the last ClientHello.
     pub sni: Option<Box<str>>,
+    /// The scheme that the last client tried.
+    pub auth_scheme: Option<AuthScheme>,
 }
 
 /// The groups. One for the whole program.
@@ -238,6 +243,7 @@ impl Group {
             more_clients: false,
             identity: None,
             sni: None,
+            auth_scheme: None,
         };
         group.add(refusal);
         group
@@ -251,6 +257,7 @@ impl Group {
         self.rule = refusal.rule.map(cut);
         self.identity = refusal.identity.map(cut);
         self.sni = refusal.sni.map(cut);
+        self.auth_scheme = refusal.auth_scheme;
         let Some(client) = refusal.client else { return };
         if self.clients.contains(&client) {
         } else if self.clients.len() < CLIENTS {
@@ -306,6 +313,7 @@ mod tests {
             client: Some(client(from)),
             identity: None,
             sni: None,
+            auth_scheme: None,
         });
     }
 
@@ -362,6 +370,7 @@ mod tests {
             client: None,
             identity: Some(&long),
             sni: Some(&"é".repeat(1_000)),
+            auth_scheme: None,
         });
         let group = recent.groups(Timestamp::UNIX_EPOCH).remove(0);
         let AskedFor::Malformed(text) = &group.asked else { panic!("{:?}", group.asked) };

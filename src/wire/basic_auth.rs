@@ -6,6 +6,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use thiserror::Error;
 
+use super::auth_scheme::AuthScheme;
+
 /// The longest value that is accepted, in bytes. The head has its own, larger limit.
 const MAX_VALUE: usize = 2048;
 /// The longest user name, in bytes: it goes to logs and policies.
@@ -29,7 +31,7 @@ pub struct Password(Box<str>);
 pub enum BasicError {
     /// A scheme other than Basic: the client is asked for credentials as if it had sent none.
     #[error("a scheme other than Basic")]
-    OtherScheme,
+    OtherScheme(AuthScheme),
     /// Basic, and malformed.
     #[error("{0}")]
     Malformed(&'static str),
@@ -61,7 +63,7 @@ impl fmt::Debug for Password {
 pub fn parse_basic(value: &[u8]) -> Result<Credentials, BasicError> {
     let scheme = value.split(|byte| *byte == b' ').next().unwrap_or_default();
     if !scheme.eq_ignore_ascii_case(b"basic") {
-        return Err(BasicError::OtherScheme);
+        return Err(BasicError::OtherScheme(AuthScheme::of(value)));
     }
     if value.len() > MAX_VALUE {
         return Err(BasicError::Malformed("credentials of more than 2,048 bytes"));
@@ -123,11 +125,11 @@ mod tests {
             (b"Basic YTr/", Err(malformed("credentials that are not UTF-8"))),
             (b"Basic YTpiAA==", Err(malformed("credentials with control characters"))),
             (b"Basic YQo6Yg==", Err(malformed("credentials with control characters"))),
-            (b"BasicYTpiOmM=", Err(BasicError::OtherScheme)),
-            (b"Bearer YTpiOmM=", Err(BasicError::OtherScheme)),
-            (b"Negotiate", Err(BasicError::OtherScheme)),
-            (b" Basic YTpiOmM=", Err(BasicError::OtherScheme)),
-            (b"", Err(BasicError::OtherScheme)),
+            (b"BasicYTpiOmM=", Err(BasicError::OtherScheme(AuthScheme::Other))),
+            (b"Bearer YTpiOmM=", Err(BasicError::OtherScheme(AuthScheme::Bearer))),
+            (b"Negotiate", Err(BasicError::OtherScheme(AuthScheme::Negotiate))),
+            (b" Basic YTpiOmM=", Err(BasicError::OtherScheme(AuthScheme::Other))),
+            (b"", Err(BasicError::OtherScheme(AuthScheme::Other))),
         ];
         for (value, expected) in cases {
             let actual = parse_basic(value);

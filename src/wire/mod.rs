@@ -1,6 +1,7 @@
 //! What bytes mean: parsers of what untrusted peers send. They read slices and know no socket.
 
 pub mod alert;
+pub mod auth_scheme;
 pub mod basic_auth;
 pub mod client_hello;
 pub mod first_bytes;

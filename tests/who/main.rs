@@ -10,6 +10,7 @@ mod certificates;
 mod passwords;
 mod refusals;
 mod together;
+mod unanswered;
 mod wrong_protocol;
 
 use support::{Egressd, Record, Wire, config, until};

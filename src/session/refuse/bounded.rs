@@ -1,5 +1,5 @@
 //! Records that untrusted clients can cause without end, logged at a bounded rate: connections that were closed before
-//! any request, wrong passwords, requests beyond a client's rate.
+//! any request, wrong passwords, passwords that are never sent, requests beyond a client's rate.
 //!
 //! A client that is not even allowed to talk to us costs a line for each connection, and could fill the log. So
 //! [`crate::state::listener::flood`] says which records are written at once. At the window's end one more record
@@ -48,6 +48,7 @@ pub(crate) fn record(listener: &Arc<Listener>, shared: &Arc<Shared>, refused: &R
         client: Some(who.client.map_or(who.peer.ip(), ClientAddr::ip)),
         identity: None,
         sni: None,
+        auth_scheme: None,
     });
     if has_place(listener, shared, reason, who) {
         write(listener, shared, (id, reason), who, in_clear, None);

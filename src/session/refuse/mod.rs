@@ -3,15 +3,17 @@
 
 pub mod bounded;
 pub mod reply;
+pub mod unanswered;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use self::reply::Reply;
+use self::unanswered::Unanswered;
 use crate::outbound::route::Route;
 use crate::session::request::Request;
 use crate::state::listener::flood::Who;
 use crate::transport::close;
-use crate::words::outcome::Reason;
+use crate::words::outcome::{Class, Reason};
 
 /// A refusal on its way to the client.
 #[derive(Debug)]
@@ -41,24 +43,29 @@ pub(crate) async fn refuse<S>(stream: S, request: Request<'_>, refused: Refused,
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    match record(request, &refused, body, false) {
+    // Of a 407: the client cannot answer it any more, and its record comes when the connection is closed.
+    let (bytes, _unanswered) = record(request, &refused, body, false);
+    match bytes {
         Some(bytes) => close::close_with(stream, &bytes).await,
         None => close::linger(stream).await,
     }
 }
 
-/// Records the verdict if there is one, and tells the client, which may ask again on this connection. `None`: the
-/// client does not read, or is gone.
-pub(crate) async fn challenge<S>(
+/// Records the verdict if there is one, and tells the client, which may ask again on this connection: `unanswered` is what it
+/// then has to answer. `None`: the client does not read, or is gone.
+pub(crate) async fn challenge<'s, S>(
     stream: &mut S,
-    request: Request<'_>,
+    request: Request<'s>,
     refused: Refused,
     body: bool,
+    unanswered: &mut Option<Unanswered<'s>>,
 ) -> Option<()>
 where
     S: AsyncWrite + Unpin,
 {
-    let bytes = record(request, &refused, body, true)?;
+    let (bytes, asked) = record(request, &refused, body, true);
+    *unanswered = asked;
+    let bytes = bytes?;
     let telling = async {
         stream.write_all(&bytes).await?;
         stream.flush().await
@@ -74,16 +81,31 @@ pub(crate) async fn in_tunnel<S: AsyncRead + AsyncWrite + Unpin>(stream: S, reas
 
 /// Ends the request, and returns the bytes of the reply. The records of a client that guesses or asks without end are
 /// bounded here, so that it does not fill the log.
-fn record(mut request: Request<'_>, refused: &Refused, body: bool, keep_alive: bool) -> Option<Vec<u8>> {
+///
+/// Asking for credentials ends nothing: what is returned then has its record when its connection ends.
+fn record<'s>(
+    mut request: Request<'s>,
+    refused: &Refused,
+    body: bool,
+    keep_alive: bool,
+) -> (Option<Vec<u8>>, Option<Unanswered<'s>>) {
     let (id, reason) = (request.id(), refused.reason);
-    let who = Who { peer: request.client().peer, client: Some(request.client().address) };
-    if !bounded::has_place(request.accepted_by(), request.shared(), reason, who) {
-        request.leave_unwritten();
-    }
     let reply = Reply { reason, id, advice: &refused.advice, body, keep_alive }.to_bytes();
     if let Some(reply) = &reply {
         request.answered(reply::status(reason), reply.len());
     }
+    if reason.class() == Class::Challenge {
+        return (reply, Some(Unanswered::new(request)));
+    }
+    let who = Who { peer: request.client().peer, client: Some(request.client().address) };
+    match bounded::has_place(request.accepted_by(), request.shared(), reason, who) {
+        // What is wrong with credentials stands in a body that no client shows.
+        true if reason.class() == Class::Credentials => tracing::info!(
+            %id, "listener {}: {} refused, {reason}: {}", request.listener(), who.peer, refused.advice
+        ),
+        true => {}
+        false => request.leave_unwritten(),
+    }
     request.refuse(reason);
-    reply
+    (reply, None)
 }

@@ -16,6 +16,7 @@ use crate::state::recent::{Asking, Refusal};
 use crate::state::shared::Shared;
 use crate::telemetry::record::{Cause, Event, LoggedTarget, Record, new_id};
 use crate::transport::meter::Meter;
+use crate::wire::auth_scheme::AuthScheme;
 use crate::wire::head::{Head, RefusedHead, RequestTarget, Version};
 use crate::words::client::Client;
 use crate::words::outcome::Decision;
@@ -37,6 +38,8 @@ pub(super) struct Facts {
     pub(super) decision: Option<Decision>,
     pub(super) reason: Option<Cause>,
     pub(super) sni: Option<Arc<str>>,
+    /// Of credentials that were refused.
+    pub(super) auth_scheme: Option<AuthScheme>,
     pub(super) upstream: Option<SocketAddr>,
     pub(super) upstream_local: Option<SocketAddr>,
     pub(super) dns: Option<Duration>,
@@ -67,6 +70,7 @@ impl Facts {
             decision: None,
             reason: None,
             sni: None,
+            auth_scheme: None,
             upstream: None,
             upstream_local: None,
             dns: None,
@@ -105,6 +109,7 @@ impl Facts {
             client: Some(self.client.address.ip()),
             identity: self.client.identity(),
             sni: self.sni.as_deref(),
+            auth_scheme: self.auth_scheme,
         }
     }
 
@@ -143,6 +148,7 @@ impl Facts {
             instance: Some(&shared.instance),
             // Only for records that stand for others: [`crate::session::refuse::bounded`] makes them.
             suppressed: None,
+            auth_scheme: self.auth_scheme,
             reply: self.reply,
             content_type: self.content_type.as_deref().map(Into::into),
             version: asks.version,
@@ -189,6 +195,24 @@ impl Asks {
             version: None,
             malformed: refused.malformed.clone(),
             user_agent: refused.user_agent.as_ref().map(|text| text.as_bytes().into()),
+        }
+    }
+
+    /// Keeps no more than the log shows, for a connection that may be idle.
+    pub(super) fn shorten(&mut self) {
+        // More than the record has room for, so that the record marks it as cut.
+        const LONGEST: usize = 5000;
+        let cut = |bytes: &mut Box<[u8]>| {
+            if let Some(some) = bytes.get(..LONGEST) {
+                *bytes = some.into();
+            }
+        };
+        self.user_agent.iter_mut().chain(&mut self.malformed).for_each(cut);
+        // A path is ASCII.
+        if let Some((_, Some(path))) = &mut self.target
+            && let Some(some) = path.get(..LONGEST)
+        {
+            *path = some.into();
         }
     }
 

@@ -22,8 +22,9 @@ use crate::state::shared::Shared;
 use crate::telemetry::access_log::{LogUnavailable, RecordPlace};
 use crate::telemetry::record::{Cause, Event, Record};
 use crate::transport::meter::Meter;
+use crate::wire::auth_scheme::AuthScheme;
 use crate::words::client::Client;
-use crate::words::outcome::{Class, Decision, Ending, Reason};
+use crate::words::outcome::{Decision, Ending, Reason};
 use crate::words::target::{Host, Target};
 
 pub use facts::Asks;
@@ -93,6 +94,11 @@ impl<'s> Request<'s> {
     /// A password proved the client's identity.
     pub fn known(&mut self, client: Arc<Client>) {
         self.facts_mut().client = client;
+    }
+
+    /// The client tried to prove its identity by this scheme.
+    pub(crate) fn tried(&mut self, scheme: Option<AuthScheme>) {
+        self.facts_mut().auth_scheme = scheme;
     }
 
     /// Its verdict will be counted and not written; [`crate::session::refuse::bounded`] writes the record that reports
@@ -213,14 +219,18 @@ impl<'s> Request<'s> {
         self.facts_mut().sni = sni;
     }
 
-    /// The verdict is a refusal, and the client is still there to receive it. A request for credentials is not a
-    /// verdict: the client asks again with them.
+    /// The verdict is a refusal, and the client is still there to receive it.
     pub fn refuse(mut self, reason: Reason) {
-        if reason.class() == Class::Challenge {
-            self.facts = None;
-            self.shared.metrics.auth_challenge();
-        }
         self.refused(reason);
+    }
+
+    /// The client is asked for credentials. That is not a verdict yet: it may ask again with them.
+    pub(crate) fn challenged(mut self) -> Option<Challenged> {
+        self.shared.metrics.auth_challenge();
+        let mut facts = self.facts.take()?;
+        // An idle connection keeps this.
+        facts.asks.shorten();
+        Some(Challenged(facts))
     }
 
     fn refused(&mut self, reason: Reason) {
@@ -311,6 +321,32 @@ impl Drop for Request<'_> {
             facts.status.get_or_insert(500);
         }
         self.refused(Reason::InternalError);
+    }
+}
+
+/// A request whose client was asked for credentials. It holds no place in the log.
+#[derive(Debug)]
+pub(crate) struct Challenged(Box<Facts>);
+
+impl Challenged {
+    /// The client.
+    pub(crate) fn client(&self) -> &Client {
+        &self.0.client
+    }
+
+    /// The scheme that it tried.
+    pub(crate) fn scheme(&self) -> Option<AuthScheme> {
+        self.0.auth_scheme
+    }
+
+    /// The client sent no credentials: the verdict is a refusal. `write`: whether it has a record.
+    pub(crate) fn never_answered(mut self, shared: &Shared, reason: Reason, write: bool) {
+        self.0.decision = Some(Decision::Deny);
+        self.0.reason = Some(Cause::Refused(reason));
+        self.0.count(shared);
+        if write {
+            shared.log.spare().write(&self.0.record(shared, Event::of(reason.into())));
+        }
     }
 }
 

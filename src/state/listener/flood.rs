@@ -44,9 +44,8 @@ enum Together {
 fn together(reason: Reason) -> Option<Together> {
     match reason.class() {
         Class::Connection => Some(Together::All),
-        Class::Credentials | Class::Rate => Some(Together::EachClient),
+        Class::Challenge | Class::Credentials | Class::Rate => Some(Together::EachClient),
         Class::Form
-        | Class::Challenge
         | Class::Client
         | Class::NotListed
         | Class::Expired
@@ -237,7 +236,7 @@ mod tests {
             .filter(|reason| flood.windows(**reason).is_some())
             .map(|reason| reason.as_str())
             .collect();
-        let answered = ["auth_failed", "client_rate_limited"];
+        let answered = ["auth_required", "auth_failed", "client_rate_limited"];
         let closed = [
             "peer_not_trusted",
             "proxy_header_invalid",

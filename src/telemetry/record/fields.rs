@@ -18,6 +18,7 @@ use super::table::{Field, fields, widest};
 use super::target::{LoggedTarget, Raw};
 use crate::config::ShortHash;
 use crate::rules::{Mode, RuleSource};
+use crate::wire::auth_scheme::AuthScheme;
 use crate::wire::head::Version;
 use crate::words::client::{ClientAddr, PeerAddr};
 use crate::words::outcome::{Decision, Ending};
@@ -95,6 +96,8 @@ fields! {
             instance: &'a str = "instance" [text 256] note Instance;
             /// How many records like this one were not written before it, if their rate is bounded.
             suppressed: u64 = "suppressed" [number] note Suppressed;
+            /// The scheme of credentials that were refused.
+            auth_scheme: AuthScheme = "auth_scheme" [word];
         }
         // The last member of the line is `cut`, which the writer makes from what it cut.
         for_squid_alone {

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::*;
 use crate::config::ShortHash;
 use crate::rules::{Mode, RuleSource};
+use crate::wire::auth_scheme::AuthScheme;
 use crate::words::client::{ClientAddr, PeerAddr};
 use crate::words::outcome::{Decision, Ending, Reason};
 use crate::words::target::Target;
@@ -39,7 +40,7 @@ fn absent_is_null_not_missing() {
         r#""policy":null,"mode":null,"rule":null,"rule_source":null,"decision":null,"reason":null,"#,
         r#""upstream":null,"upstream_local":null,"status":null,"sent":null,"received":null,"duration_ms":null,"#,
         r#""dns_ms":null,"connect_ms":null,"ending":null,"user_agent":null,"config":null,"instance":null,"#,
-        r#""suppressed":null,"cut":null}"#,
+        r#""suppressed":null,"auth_scheme":null,"cut":null}"#,
         "\n"
     );
     assert_eq!(text, want);
@@ -76,6 +77,7 @@ fn a_full_record_has_every_member_once_and_in_order() {
         config: Some(ShortHash([0x01, 0x23, 0x45, 0x67, 0x89, 0xab])),
         instance: Some("egressd-0"),
         suppressed: Some(3),
+        auth_scheme: Some(AuthScheme::Negotiate),
         ..bare(Event::Close)
     };
     let text = line(&record);
@@ -157,6 +159,7 @@ fn t68_the_longest_record_stays_under_16_kib() {
             config: Some(ShortHash([0xff; 6])),
             instance: Some(&long),
             suppressed: Some(u64::MAX),
+            auth_scheme: Some(AuthScheme::Aws4),
             ..Record::new(*event, Timestamp::MAX, Uuid::max(), &long)
         };
         let text = line(&record);

@@ -11,6 +11,7 @@ use crate::state::recent::{AskedFor, Group};
 use crate::state::shared::Shared;
 use crate::telemetry::metrics::{RequestCount, VerdictCounts};
 use crate::telemetry::record::{Cause, Event};
+use crate::wire::auth_scheme::AuthScheme;
 use crate::words::outcome::{Decision, Reason};
 use crate::words::target::Method;
 
@@ -51,6 +52,8 @@ struct RefusedGroup {
     more_clients: bool,
     identity: Option<String>,
     sni: Option<String>,
+    /// The scheme of the last one's credentials, which were refused.
+    auth_scheme: Option<&'static str>,
     /// The rules in force allow it.
     allowed_now: bool,
     advice: String,
@@ -141,6 +144,7 @@ fn shown(group: Group, shared: &Shared, now: Timestamp) -> RefusedGroup {
         more_clients: group.more_clients,
         identity: group.identity.map(String::from),
         sni: group.sni.map(String::from),
+        auth_scheme: group.auth_scheme.map(AuthScheme::as_str),
         allowed_now: remedy.allowed_now,
         advice: remedy.advice.unwrap_or_else(|| general.to_owned()),
         allow,

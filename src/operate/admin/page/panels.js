@@ -222,7 +222,7 @@ function fillDenial(row, group, now) {
   tell(why, shown(group.advice));
   const clients = group.clients.slice(0, 4).join(", ") + (group.clients.length > 4 || group.more_clients ? " and others" : "");
   tell(meta, shown([clients && `from ${clients}`, group.identity && `as ${group.identity}`, group.sni && `server name ${group.sni}`,
-    group.policy && `policy ${group.policy}`, `listener ${group.listener}`, group.id && `last id ${group.id}`].filter(Boolean).join(" · ")));
+    group.auth_scheme && `credentials of the scheme ${group.auth_scheme}`, group.policy && `policy ${group.policy}`, `listener ${group.listener}`, group.id && `last id ${group.id}`].filter(Boolean).join(" · ")));
 }
 
 function fillRemedy(remedy, group) {

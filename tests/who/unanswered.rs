@@ -1,0 +1,154 @@
+//! A 407 that a client never answers is told once for its connection, when that ends; one that is answered is not.
+
+use serde_json::{Value, json};
+
+use crate::passwords::{PASSWORD, basic, challenges, connect_as, files};
+use crate::support::{Egressd, End, Origin, Record, Reply, Wire, until};
+use crate::{connect_to, listening};
+
+const PASSWORDS: &str = "basic_auth: {users_file: users.htpasswd}";
+
+fn starts(rules: &[&str]) -> Egressd {
+    Egressd::start_in(files(), &listening(PASSWORDS, rules))
+}
+
+/// Sends these heads, each after the reply to the one before, which is a 407: the last reply.
+fn asks(proxy: &Egressd, heads: &[&str]) -> (Wire, Reply) {
+    let mut wire = proxy.connect();
+    let replies = heads.iter().map(|head| {
+        wire.send(head);
+        let reply = wire.read_reply();
+        assert_eq!(reply.status, 407, "{reply:?}");
+        reply
+    });
+    let last = replies.last().expect("a head");
+    (wire, last)
+}
+
+fn tried(scheme: &str) -> String {
+    connect_as("a.example:443", &format!("Proxy-Authorization: {scheme}\r\n"))
+}
+
+/// The record and the entry on the page, of the only request so far.
+fn told(proxy: &Egressd, last: &Reply, scheme: Value) -> Record {
+    let record = proxy.record(|record| record["id"] == last.id());
+    record.assert_has(&json!({
+        "event": "deny", "decision": "deny", "reason": "auth_required", "status": 407, "identity": null, "policy": null,
+        "auth_scheme": scheme, "upstream": null,
+    }));
+    record
+}
+
+#[test]
+fn however_a_client_leaves_a_407_there_is_one_record_of_its_connection() {
+    let none = connect_to("a.example:443");
+    let plain = "GET http://a.example/p?q HTTP/1.1\r\nHost: a.example\r\nUser-Agent: maven\r\n\r\n";
+    let closing = none.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n");
+    let (bearer, negotiate) = (tried("bearer abc"), tried("Negotiate YII="));
+    let (unknown, malformed) = (tried("ghp_secret0123456789"), "GET nonsense\r\n\r\n");
+    // What it sends; how it ends it; the scheme in its record.
+    type Row<'a> = (&'a [&'a str], fn(Wire), Value);
+    let rows: [Row<'_>; 9] = [
+        (&[&none], |wire| drop(wire), Value::Null),
+        (&[&none], |wire| wire.reset(), Value::Null),
+        (&[&none, &none], |mut wire| wire.finish(), Value::Null),
+        (&[&closing], |mut wire| assert_eq!(wire.read_to_end(), (Vec::new(), End::Fin)), Value::Null),
+        (&[&none, &none, &none], |mut wire| assert_eq!(wire.read_to_end().1, End::Fin), Value::Null),
+        (&[plain], |wire| drop(wire), Value::Null),
+        (&[&bearer], |wire| drop(wire), json!("Bearer")),
+        // It tried once, and then gave up.
+        (&[&negotiate, &none], |wire| drop(wire), json!("Negotiate")),
+        (&[&unknown], |wire| drop(wire), json!("other")),
+    ];
+    for (heads, leave, scheme) in rows {
+        let proxy = starts(&["a.example"]);
+        let (wire, last) = asks(&proxy, heads);
+        assert_eq!(challenges(&proxy), heads.len() as u64);
+        leave(wire);
+        let record = told(&proxy, &last, scheme.clone());
+        let (method, target) = match heads == [plain] {
+            true => ("GET", "http://a.example:80/p"),
+            false => ("CONNECT", "a.example:443"),
+        };
+        assert_eq!((record.text("method"), record.text("target")), (method, target));
+        let metric = [("decision", "deny"), ("reason", "auth_required")];
+        assert_eq!(proxy.metrics().count("egressd_requests_total", &metric), 1);
+        let page: Value = serde_json::from_str(&proxy.get("/api/decisions").body).expect("JSON");
+        let group = &page["refused"][0];
+        assert_eq!(
+            (&group["reason"], &group["auth_scheme"], &group["id"]),
+            (&json!("auth_required"), &scheme, &json!(last.id()))
+        );
+        let ended = proxy.stop();
+        assert_eq!(ended.records.len(), 1, "once for the connection: {:?}", ended.records);
+        let all = format!("{:?}{}{page}{}", ended.records, ended.stderr, last.body);
+        assert!(!all.contains("secret") && !all.contains("abc") && !all.contains("YII"), "{all}");
+    }
+    // What comes instead of an answer is a refusal of its own.
+    let proxy = starts(&["a.example"]);
+    let (mut wire, last) = asks(&proxy, &[&none]);
+    wire.send(malformed);
+    proxy.refused(wire, 400, "bad_request");
+    told(&proxy, &last, Value::Null);
+}
+
+#[test]
+fn a_407_that_is_answered_leaves_no_record_of_its_own() {
+    let origin = Origin::echo();
+    let to = origin.address().to_string();
+    let proxy = starts(&[&format!("tcp://{to}")]);
+    let (right, wrong) =
+        (connect_as(&to, &basic("gitaly", PASSWORD)), connect_as(&to, &basic("gitaly", "guess")));
+
+    let (mut wire, _) = asks(&proxy, &[&connect_to(&to)]);
+    wire.send(&right);
+    assert_eq!(wire.read_head().status, 200);
+    drop(wire);
+    // A wrong password is an answer: it has its own record.
+    let (wire, failed) = asks(&proxy, &[&connect_to(&to), &wrong]);
+    drop(wire);
+    let (mut wire, _) = asks(&proxy, &[&tried("Negotiate YII="), &wrong]);
+    wire.send(&right);
+    assert_eq!(wire.read_head().status, 200);
+    drop(wire);
+    proxy
+        .record(|record| record["id"] == failed.id())
+        .assert_has(&json!({"reason": "auth_failed", "auth_scheme": "Basic"}));
+    until("both tunnels to end", || {
+        (proxy.records().iter().filter(|r| r["event"] == "close").count() == 2).then_some(())
+    });
+    let records = proxy.stop().records;
+    assert!(records.iter().all(|record| record["reason"] != "auth_required"), "{records:?}");
+}
+
+#[test]
+fn clients_that_never_answer_are_counted_completely_and_do_not_fill_the_log() {
+    const FLOOD: u64 = 200;
+    let proxy = starts(&["a.example"]);
+    let held: Vec<Wire> = (0..FLOOD).map(|_| asks(&proxy, &[&connect_to("a.example:443")]).0).collect();
+    assert!(proxy.records().is_empty(), "they may still answer");
+    drop(held);
+    let records = until("all of them to be told", || {
+        let records = proxy.records();
+        let told: u64 = records.iter().map(|record| 1 + record["suppressed"].as_u64().unwrap_or(0)).sum();
+        (told == FLOOD).then_some(records)
+    });
+    assert!(records.len() < 100, "{}", records.len());
+    assert!(records.iter().all(|record| record["reason"] == "auth_required" && record["event"] == "deny"));
+    let metric = [("decision", "deny"), ("reason", "auth_required")];
+    assert_eq!(proxy.metrics().count("egressd_requests_total", &metric), FLOOD);
+    let page: Value = serde_json::from_str(&proxy.get("/api/decisions").body).expect("JSON");
+    assert_eq!(page["refused"][0]["count"], FLOOD);
+}
+
+/// A drain ends the wait for an answer.
+#[test]
+fn a_client_that_has_not_answered_when_egressd_ends_is_told() {
+    let proxy = starts(&["a.example"]);
+    let (wire, last) = asks(&proxy, &[&tried("NTLM TlRM")]);
+    let ended = proxy.stop();
+    assert_eq!(ended.code, 0);
+    let [record] = &ended.records[..] else { panic!("{:?}", ended.records) };
+    record.assert_has(&json!({"id": last.id(), "reason": "auth_required", "auth_scheme": "NTLM"}));
+    drop(wire);
+}
