@@ -88,7 +88,8 @@ pub(crate) async fn serve<'s>(
                 let body = refused.method != Some(http::Method::HEAD);
                 let mut refused = Refused { reason: refused.reason, advice: refused.detail.into_owned() };
                 // Otherwise a client that sends malformed requests could fill the log at any rate.
-                match admit::within_rate(&request, &snapshot.config, shared) {
+                let counted = admit::within_rate(&request, &snapshot.config, shared);
+                match counted.and_then(|()| admit::recordable(&request)) {
                     // No client shows the body of the reply, and one that speaks TLS or SOCKS cannot even read it.
                     Ok(()) => tracing::info!(
                         id = %request.id(), "listener {}: {} refused, {}: {}",

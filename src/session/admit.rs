@@ -19,10 +19,15 @@ pub(crate) fn able(request: &Request<'_>, shared: &Shared) -> Result<(), Reason>
     if shared.drain.is_closed() {
         return Err(Reason::Draining);
     }
-    if !request.can_be_recorded() {
-        return Err(Reason::LogUnavailable);
-    }
-    Ok(())
+    recordable(request)
+}
+
+/// Whether the log has a place for the request's record: nothing is answered without one, not even what is malformed.
+///
+/// # Errors
+/// [`Reason::LogUnavailable`].
+pub(crate) fn recordable(request: &Request<'_>) -> Result<(), Reason> {
+    if request.can_be_recorded() { Ok(()) } else { Err(Reason::LogUnavailable) }
 }
 
 /// Gives the request one of the places in total and one of its client's; it keeps them until the slot is dropped.

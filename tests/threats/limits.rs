@@ -301,6 +301,20 @@ fn log_disks_that_are_full_stop_new_requests_until_there_is_room() {
     assert!(reply.header("retry-after").is_some());
     assert!(world.settled(&mark).reached.is_empty());
     assert!(proxy.metrics().count("egressd_requests_total", &[("reason", "log_unavailable")]) > 0);
+    // Nor is anything else answered without a record: what is malformed, of another method, for a listener of TLS.
+    for bytes in [
+        "GET / HTTP/1.1\r\n\r\n",
+        "CONNECT a:b:c HTTP/1.1\r\n\r\n",
+        "G\0T",
+        "\u{16}\u{3}\u{1}\0\u{1}\u{1}",
+        "TRACE http://x/ HTTP/1.1\r\nHost: x\r\n\r\n",
+    ] {
+        let mut wire = proxy.connect();
+        wire.send(bytes);
+        wire.finish();
+        let reply = wire.read_reply();
+        assert_eq!((reply.status, reply.reason()), (503, Some("log_unavailable")), "{bytes:?}");
+    }
     // Another file, and it goes on.
     std::fs::remove_file(&log).expect("the link");
     proxy.signal(Signal::HUP);
