@@ -206,7 +206,33 @@ impl Meaning<'_> {
             requests_per_second_per_client: u32::try_from(rate).unwrap_or(u32::MAX),
             head_bytes: usize::try_from(head_bytes).unwrap_or(usize::MAX),
             head_timeout: self.duration(&file.head_timeout, "head_timeout", 10 * SECOND, STEP),
+            memory: self.memory(file),
+            ipv6_prefix: self.ipv6_prefix(file),
         }
+    }
+
+    fn memory(&self, file: &LimitsFile) -> Option<u64> {
+        // Less would not carry one large head and its answer.
+        const LEAST: u64 = 1 << 20;
+        let memory = value(&file.memory).map(|size| size.0)?;
+        if let (Some(at), true) = (&file.memory, memory < LEAST) {
+            self.report.error(
+                at.position,
+                format!("`memory` must be at least 1MiB, not {memory} bytes: each tunnel needs some 12KiB"),
+            );
+        }
+        Some(memory)
+    }
+
+    fn ipv6_prefix(&self, file: &LimitsFile) -> u8 {
+        const PREFIX: RangeInclusive<u64> = 32..=128;
+        let Some((at, prefix)) = file.ipv6_prefix.as_ref().and_then(|at| Some((at, at.value?))) else {
+            return 128;
+        };
+        if !PREFIX.contains(&prefix) {
+            self.report.error(at.position, format!("`ipv6_prefix` must be from 32 to 128, not {prefix}"));
+        }
+        u8::try_from(prefix).unwrap_or(128)
     }
 
     fn http(&self, file: &HttpFile) -> Http {

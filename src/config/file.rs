@@ -249,6 +249,12 @@ pub(super) struct LimitsFile {
     pub(super) head_bytes: Key<Size>,
     /// Left out: 10s.
     pub(super) head_timeout: Key<Length>,
+    /// Bytes held for clients and targets, the kernel's socket buffers included. Left out: 6/10 of what the cgroup's limit (or
+    /// the machine's memory) leaves beside twice the loaded configuration.
+    pub(super) memory: Key<Size>,
+    /// Addresses with this IPv6 prefix are one client. Left out: 128. 64 where a host may choose its address.
+    #[schemars(range(min = 32, max = 128))]
+    pub(super) ipv6_prefix: Key<u64>,
 }
 
 /// Plain HTTP only.

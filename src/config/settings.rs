@@ -4,7 +4,7 @@
 //! ([`super::build`]).
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -150,6 +150,23 @@ pub struct Limits {
     pub head_bytes: usize,
     /// The time for a complete head.
     pub head_timeout: Duration,
+    /// Bytes held for peers; None: a part of what the system gives. At least 1 MiB.
+    pub memory: Option<u64>,
+    /// IPv6 addresses that have so many bits in common are one client; 32 to 128.
+    pub ipv6_prefix: u8,
+}
+
+impl Limits {
+    /// The address that stands for a client wherever clients are counted: its own, or the first of its network.
+    pub fn client(&self, address: IpAddr) -> IpAddr {
+        match address {
+            IpAddr::V4(_) => address,
+            IpAddr::V6(address) => {
+                let host = u32::from(128 - self.ipv6_prefix.min(128));
+                Ipv6Addr::from_bits(address.to_bits() & u128::MAX.checked_shl(host).unwrap_or(0)).into()
+            }
+        }
+    }
 }
 
 /// Plain HTTP only.

@@ -17,6 +17,14 @@ use crate::state::limits::connections::OpenConnection;
 use crate::state::listener::Listener;
 use crate::state::shared::Shared;
 use crate::telemetry::metrics::ConnectionResult;
+use crate::transport::held::{Holder, Kind, Lease};
+
+/// The memory of a connection: its task, its socket, and what the kernel has for it. `tests/long/side_by_side` prints the first,
+/// and the second is 4 KiB (of a cgroup, for each accepted socket).
+pub const CONNECTION: usize = 6 * 1024;
+
+/// How long a connection may wait for memory before it is closed.
+const ROOM_PAUSE: Duration = Duration::from_millis(500);
 
 /// After an accept that failed for lack of descriptors: they become free when tunnels end.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -30,7 +38,10 @@ pub async fn serve(socket: TcpListener, listener: Arc<Listener>, shared: Arc<Sha
             accepted = socket.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => spawn(stream, peer, &listener, &shared),
+            Ok((stream, peer)) => match room_for(peer, &shared).await {
+                Some(lease) => spawn(stream, peer, lease, &listener, &shared),
+                None => listener.connections.count(ConnectionResult::Limit),
+            },
             Err(error) => {
                 tracing::warn!("listener {}: accept failed, trying again: {error}", listener.name);
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -39,7 +50,17 @@ pub async fn serve(socket: TcpListener, listener: Arc<Listener>, shared: Arc<Sha
     }
 }
 
-fn spawn(stream: TcpStream, peer: SocketAddr, listener: &Arc<Listener>, shared: &Arc<Shared>) {
+/// What a connection holds by being open. Without room, connections are ended that do not move; meanwhile, nobody is accepted.
+async fn room_for(peer: SocketAddr, shared: &Shared) -> Option<Lease> {
+    let mut lease = Lease::new(&shared.held.enter(), Kind::Connection);
+    if !lease.try_grow(CONNECTION) {
+        lease.holder().is_for(peer.ip(), None);
+        tokio::time::timeout(ROOM_PAUSE, lease.grow(CONNECTION)).await.ok()?;
+    }
+    Some(lease)
+}
+
+fn spawn(stream: TcpStream, peer: SocketAddr, lease: Lease, listener: &Arc<Listener>, shared: &Arc<Shared>) {
     let Some(mut place) = enter::place(peer, listener, shared) else {
         // Closed without a reply: a reply would need the resources that are missing.
         return listener.connections.count(ConnectionResult::Limit);
@@ -47,8 +68,9 @@ fn spawn(stream: TcpStream, peer: SocketAddr, listener: &Arc<Listener>, shared: 
     let (listener, shared) = (Arc::clone(listener), Arc::clone(shared));
     let tasks = shared.drain.connections().clone();
     tasks.spawn(async move {
+        let lease = lease;
         // Boxed and dropped: an idle tunnel keeps nothing of the steps before it.
-        let served = Box::pin(serve_one(stream, peer, &mut place, &listener, &shared)).await;
+        let served = Box::pin(serve_one(stream, peer, &mut place, lease.holder(), &listener, &shared)).await;
         if let Some((tunnel, _presence)) = served {
             tunnel.run().await;
         }
@@ -62,11 +84,12 @@ async fn serve_one<'s>(
     stream: TcpStream,
     peer: SocketAddr,
     place: &mut OpenConnection,
+    holder: &Arc<Holder>,
     listener: &'s Arc<Listener>,
     shared: &'s Arc<Shared>,
 ) -> Option<(Box<Established<'s>>, Presence)> {
-    let entered = Box::pin(enter::enter(stream, peer, place, listener, shared)).await;
-    let Entered { stream, early, client, presence, standing } = entered?;
-    let tunnel = http1::serve(stream, early, client, standing, listener, shared).await?;
+    let entered = Box::pin(enter::enter(stream, peer, place, listener, shared, holder)).await;
+    let Entered { stream, early, client, presence, lease, standing } = entered?;
+    let tunnel = http1::serve(stream, early, lease, client, standing, listener, shared).await?;
     Some((tunnel, presence))
 }

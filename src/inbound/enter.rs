@@ -26,8 +26,9 @@ use crate::telemetry::metrics::ConnectionResult;
 use crate::telemetry::record::new_id;
 use crate::transport::client_stream::ClientStream;
 use crate::transport::close::close_with;
+use crate::transport::held::{Holder, Kind, Lease};
 use crate::transport::proxy_header::{HeaderError, read_header};
-use crate::transport::tls::{Accepted, Failure, HandshakeError};
+use crate::transport::tls::{self, Accepted, Failure, HandshakeError};
 use crate::wire::head::RefusedHead;
 use crate::words::client::{Client, ClientAddr, PeerAddr};
 use crate::words::outcome::Reason;
@@ -41,6 +42,8 @@ pub(crate) struct Entered {
     pub(crate) client: Client,
     /// Counts the connection for its client; lives as long as the connection.
     pub(crate) presence: Presence,
+    /// Of `early`, and of what is read after it.
+    pub(crate) lease: Lease,
     pub(crate) standing: Standing,
 }
 
@@ -113,6 +116,18 @@ impl Closed {
         }
     }
 
+    /// Memory ran short, and it held most without moving.
+    fn given_up(client: ClientAddr) -> Self {
+        Closed {
+            result: ConnectionResult::Limit,
+            reason: Some(Reason::LimitReached),
+            why: Box::new("memory ran short, and its handshake was not complete"),
+            client: Some(client),
+            in_clear: None,
+            stream: None,
+        }
+    }
+
     /// Closed without a reply, as when there are too many connections in total.
     fn crowded() -> Self {
         Closed {
@@ -141,15 +156,17 @@ pub(crate) async fn enter(
     place: &mut OpenConnection,
     listener: &Arc<Listener>,
     shared: &Arc<Shared>,
+    holder: &Arc<Holder>,
 ) -> Option<Entered> {
     let client = Client::direct(peer);
-    let peer = client.peer;
+    let (peer, address) = (client.peer, client.address);
     let closed = tokio::select! {
         biased;
-        passed = pass(stream, client, place, listener, shared) => match passed {
+        passed = pass(stream, client, place, listener, shared, holder) => match passed {
             Ok(entered) => return Some(entered),
             Err(closed) => closed,
         },
+        () = holder.given_up() => Closed::given_up(address),
         () = shared.drain.closed_for(UNDER_WAY) => {
             listener.connections.count(ConnectionResult::Probe);
             return None;
@@ -177,11 +194,12 @@ async fn pass(
     place: &mut OpenConnection,
     listener: &Listener,
     shared: &Shared,
+    holder: &Arc<Holder>,
 ) -> Result<Entered, Closed> {
     let config = shared.current.load();
     let settings = listener.settings(&config);
     let proxied = settings.proxy_protocol.as_ref().map(|proxies| proxies.trusts(client.peer.ip()));
-    let (header_timeout, per_client) = (config.limits.head_timeout, config.limits.tunnels_per_client);
+    let limits = config.limits.clone();
     let tls = settings.tls.clone();
     // A slow client must not keep an old policy in memory.
     drop(config);
@@ -191,19 +209,21 @@ async fn pass(
         return Err(Closed::not_trusted());
     }
     if proxied == Some(true) {
-        let header = read_header(&mut stream, &mut early, header_timeout, true).await?;
+        let header = read_header(&mut stream, &mut early, limits.head_timeout, true).await?;
         let header = header.ok_or(HeaderError::Invalid("no PROXY header"))?;
         if let Some(source) = header.source {
             client.address = ClientAddr::new(source);
         }
         client.vpc_endpoint = header.vpc_endpoint;
     }
-    let address = client.address.ip();
-    let standing = Standing::of(address, &shared.current.load());
+    let standing = Standing::of(client.address.ip(), &shared.current.load());
     if proxied == Some(true) && standing == Standing::Stranger {
         *place = shared.strangers.enter().ok_or_else(Closed::crowded)?;
     }
-    let presence = shared.occupancy.enter(address, per_client, Instant::now()).map_err(|Crowded { most, first }| {
+    let address = limits.client(client.address.ip());
+    holder.is_for(address, None);
+    let mut lease = Lease::of(holder, Kind::Head, early.capacity());
+    let presence = shared.occupancy.enter(address, limits.tunnels_per_client, Instant::now()).map_err(|Crowded { most, first }| {
         if first {
             tracing::warn!(
                 "listener {}: {address} has {most} connections open, the most that limits.tunnels_per_client allows: \
@@ -213,14 +233,17 @@ async fn pass(
         }
         Closed::crowded()
     })?;
-    let Some(tls) = tls else {
-        return Ok(Entered { stream: ClientStream::Bare(stream), early, client, presence, standing });
+    let Some(settings) = tls else {
+        return Ok(Entered { stream: ClientStream::Bare(stream), early, client, presence, lease, standing });
     };
-    match tls.server.accept(stream, early, standing.within(tls.handshake_timeout)).await {
+    lease.set(0);
+    let of_tls = Lease::of(holder, Kind::Tls, tls::STATE + early.capacity());
+    match settings.server.accept(stream, early, standing.within(settings.handshake_timeout), of_tls).await {
         Ok(Accepted { stream, identities }) => {
             client.identities = identities;
+            holder.is_for(address, client.identity());
             let (stream, early) = (ClientStream::tls(stream), BytesMut::new());
-            Ok(Entered { stream, early, client, presence, standing })
+            Ok(Entered { stream, early, client, presence, lease, standing })
         }
         Err(Failure { error, stream }) => {
             let reason = error.reason();

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::AsyncReadExt;
 use tokio::time::timeout_at;
 
 use crate::config;
@@ -30,13 +29,13 @@ use crate::telemetry::metrics::ConnectionResult;
 use crate::transport::client_stream::ClientStream;
 use crate::transport::close;
 use crate::transport::heads::{HeadError, HeadLimits, read_head};
+use crate::transport::held::Lease;
+use crate::transport::held::read::{Buffered, read};
 use crate::transport::stream::Transport;
 use crate::wire::head::{Head, RequestTarget};
 use crate::words::client::Client;
 use crate::words::outcome::Reason;
 
-/// Size of the first read: a CONNECT with its ClientHello fits.
-const READ: usize = 4 * 1024;
 /// 407s on one connection: git asks without credentials, then with them; a person may mistype once.
 const CHALLENGES: u8 = 3;
 
@@ -45,6 +44,7 @@ const CHALLENGES: u8 = 3;
 pub(crate) async fn serve<'s>(
     mut stream: ClientStream,
     mut buffer: BytesMut,
+    mut lease: Lease,
     client: Client,
     standing: Standing,
     listener: &'s Arc<Listener>,
@@ -57,16 +57,24 @@ pub(crate) async fn serve<'s>(
     let mut first = true;
     let mut challenges = 0;
     let mut unanswered: Option<Unanswered<'s>> = None;
+    let holder = Arc::clone(lease.holder());
     loop {
         let limits = head_limits(&shared.current.load().limits, standing);
-        let read = next_head(&mut stream, &mut buffer, limits, first, shared).await;
+        if buffer.is_empty() {
+            // A connection that waits for its next request holds no buffer.
+            buffer = BytesMut::new();
+        }
+        lease.set(buffer.capacity());
+        let read = next_head(&mut stream, &mut buffer, &mut lease, limits, first, shared).await;
         // Taken after the head was read: a connection may have been open since before a reload.
         let snapshot = shared.snapshot();
         let asks = match &read {
             Ok(Some(head)) => Asks::of(head),
             Ok(None) => {
                 if first {
-                    listener.connections.count(ConnectionResult::Probe);
+                    let is_ended = holder.cancel().ending().is_some();
+                    let result = if is_ended { ConnectionResult::Limit } else { ConnectionResult::Probe };
+                    listener.connections.count(result);
                 }
                 return None;
             }
@@ -85,6 +93,8 @@ pub(crate) async fn serve<'s>(
                 return None;
             }
             Err(HeadError::Refused(refused)) => {
+                // The goodbye may take a second.
+                drop((buffer, lease));
                 let body = refused.method != Some(http::Method::HEAD);
                 let mut refused = Refused { reason: refused.reason, advice: refused.detail.into_owned() };
                 // Otherwise a client that sends malformed requests could fill the log at any rate.
@@ -138,10 +148,15 @@ pub(crate) async fn serve<'s>(
                 client = Arc::new(proven);
             }
             request.known(Arc::clone(&client));
+            holder.is_for(snapshot.config.limits.client(client.address.ip()), client.identity());
         } else {
             // A reload may have taken the passwords away.
             answered(&mut unanswered);
             client = Arc::clone(&connected);
+        }
+        if admit::memory(&holder).await.is_err() {
+            refuse(stream, request, admit::short_of_memory(), body).await;
+            return None;
         }
         let slot = match admit::take_slot(&request, &snapshot.config, shared) {
             Ok(slot) => slot,
@@ -151,17 +166,28 @@ pub(crate) async fn serve<'s>(
             }
         };
         if let RequestTarget::Authority(target) = head.target {
-            return Box::pin(tunnel::establish(stream, buffer, target, request, snapshot, slot, shared))
-                .await;
+            return Box::pin(tunnel::establish(
+                stream,
+                Buffered { bytes: buffer, lease },
+                target,
+                request,
+                snapshot,
+                slot,
+                shared,
+            ))
+            .await;
         }
-        let connection = Connection { stream: &mut stream, buffer: &mut buffer, kept: &mut kept };
+        let connection =
+            Connection { stream: &mut stream, buffer: &mut buffer, lease: &mut lease, kept: &mut kept };
         match Box::pin(exchange::serve(connection, head, request, snapshot, shared)).await {
             After::NextHead => drop(slot),
             After::Refuse(request, refused) => {
+                drop((buffer, lease, kept));
                 refuse(stream, request, refused, body).await;
                 return None;
             }
             After::Close => {
+                drop((buffer, lease, kept));
                 close::linger(stream).await;
                 return None;
             }
@@ -179,16 +205,18 @@ pub(crate) async fn serve<'s>(
 async fn next_head(
     stream: &mut ClientStream,
     buffer: &mut BytesMut,
+    lease: &mut Lease,
     limits: HeadLimits,
     first: bool,
     shared: &Shared,
 ) -> Result<Option<Head>, HeadError> {
     let mut deadline = tokio::time::Instant::now() + limits.timeout;
     if buffer.is_empty() {
-        buffer.reserve(READ);
+        let holder = Arc::clone(lease.holder());
         let begun = tokio::select! {
             biased;
-            begun = timeout_at(deadline, stream.read_buf(buffer)) => begun,
+            begun = timeout_at(deadline, read(stream, buffer, lease)) => begun,
+            () = holder.given_up() => return Ok(None),
             // A request that has begun is waited for; one that has not is not. On a new connection it may be on its
             // way.
             () = shared.drain.closed_for(if first { UNDER_WAY } else { Duration::ZERO }) => return Ok(None),
@@ -201,15 +229,16 @@ async fn next_head(
             deadline = tokio::time::Instant::now() + limits.timeout;
         }
     }
+    let holder = Arc::clone(lease.holder());
+    holder.moves();
     let left = HeadLimits { timeout: deadline.duration_since(tokio::time::Instant::now()), ..limits };
     let read = tokio::select! {
         biased;
-        read = read_head(stream, buffer, &left) => Some(read),
-        () = shared.drain.ended() => None,
+        read = read_head(stream, buffer, lease, &left) => Ok(read),
+        () = shared.drain.ended() => Err((Reason::Draining, reply::advice(Reason::Draining))),
+        () = holder.given_up() => Err((Reason::LimitReached, admit::SHORT_OF_MEMORY)),
     };
-    read.unwrap_or_else(|| {
-        Err(HeadError::cut_short(Reason::Draining, reply::advice(Reason::Draining), buffer))
-    })
+    read.unwrap_or_else(|(reason, advice)| Err(HeadError::cut_short(reason, advice, buffer)))
 }
 
 fn head_limits(limits: &config::Limits, standing: Standing) -> HeadLimits {

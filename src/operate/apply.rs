@@ -6,10 +6,12 @@
 //! change, which [`crate::operate::reload`] refuses, and judging open tunnels again, which it does between the steps.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use jiff::Timestamp;
 
 use crate::config::{Config, Dns};
+use crate::operate::memory;
 use crate::operate::resources::{self, Share};
 use crate::outbound::resolve::Resolver;
 use crate::outbound::route::Route;
@@ -57,6 +59,13 @@ fn resolver(settings: &Dns) -> Result<Resolver, PrepareError> {
     Resolver::new(settings).map_err(|error| PrepareError::Dns(error.to_string()))
 }
 
+/// What to tell an operator if fewer tunnels are carried than are configured.
+pub(crate) fn reductions(config: &Config, shared: &Shared) -> impl Iterator<Item = String> {
+    resources::reduced_limit(shared.descriptors, config.limits.tunnels)
+        .into_iter()
+        .chain(memory::reduced_limit(shared.held.limit(), config))
+}
+
 /// Applies `config`: nothing fails from here on. `put_in_force` makes it the configuration that judges new requests.
 /// It is called after everything they need is ready, and before the metrics report the configuration.
 pub(crate) fn apply(
@@ -94,15 +103,23 @@ pub(crate) fn apply(
         upstream_proxy.is_some(),
         shared.log.lines(),
     ));
-    let share = Share::of(shared.descriptors, limits.tunnels);
+    let memory = memory::limit(config);
+    shared.held.set_limit(memory);
+    shared.log.set_memory(memory);
+    let share = Share::of(shared.descriptors, limits.tunnels.min(memory::tunnels(memory, config)));
+    let carried_before = shared.tunnels_carried.swap(share.tunnels, Ordering::Relaxed);
+    shared.metrics.tunnels_limit(share.tunnels);
     shared.log.set_places(Options::places_for(share.tunnels));
     // Said at the start, and whenever the setting changes.
     shared.strangers.set_cap(share.strangers);
     shared.kept.set_cap(share.kept);
     let is_new = shared.connections.set_cap(share.connections)
-        || shared.current.load().limits.tunnels != limits.tunnels;
-    if let Some(reduced) = resources::reduced_limit(shared.descriptors, limits.tunnels).filter(|_| is_new) {
-        tracing::warn!("{reduced}");
+        || shared.current.load().limits.tunnels != limits.tunnels
+        || carried_before != share.tunnels;
+    if is_new {
+        for reduced in reductions(config, shared) {
+            tracing::warn!("{reduced}");
+        }
     }
 
     let since = put_in_force();

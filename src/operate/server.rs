@@ -6,6 +6,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -18,6 +19,7 @@ use crate::config::{Config, LogOutput};
 use crate::inbound::accept;
 use crate::operate::admin;
 use crate::operate::apply::{self, PrepareError};
+use crate::operate::memory;
 use crate::operate::phrases::{counted, spoken};
 use crate::operate::reload::{self, Reloading, Source};
 use crate::operate::resources::{self, Share};
@@ -36,11 +38,14 @@ use crate::state::recent::Recent;
 use crate::state::shared::Shared;
 use crate::telemetry::access_log::{self, AccessLog, Finished, Json, OnLogFailure, Options, WriterHandle};
 use crate::telemetry::metrics::Metrics;
+use crate::transport::held::{HeldBytes, Kind};
 use crate::transport::socket;
 use crate::words::outcome::Ending;
 
 /// How long tunnels that were ended by the shutdown may take to write their records.
 const LAST_RECORDS: Duration = Duration::from_secs(2);
+/// Time between two looks at the answers that the resolver keeps.
+const DNS_LOOK: Duration = Duration::from_secs(10);
 /// Time between two searches for tunnels to end.
 const SWEEP: Duration = Duration::from_millis(50);
 /// How long the log's writer may take to write what is queued.
@@ -131,8 +136,9 @@ impl Server {
         certificate::set_handshakes(allowed.proofs);
         let live = Live::new();
         let prepared = apply::prepare(&config, None)?;
-        let (log, writer) = open_log(&config).map_err(StartError::Log)?;
-        let metrics = Metrics::new(Arc::clone(&live), log.clone())
+        let held = HeldBytes::new(memory::limit(&config));
+        let (log, writer) = open_log(&config, &held).map_err(StartError::Log)?;
+        let metrics = Metrics::new(Arc::clone(&live), log.clone(), Arc::clone(&held))
             .map_err(|error| StartError::Metrics(error.to_string()))?;
         let now = Timestamp::now();
         let listeners: Vec<(TcpListener, Arc<Listener>)> = listeners
@@ -149,7 +155,8 @@ impl Server {
             budgets: Budgets::new(),
             occupancy: Occupancy::new(Instant::now()),
             descriptors,
-            tunnels_carried: allowed.tunnels,
+            tunnels_carried: AtomicUsize::new(0),
+            held,
             passwords,
             connections: OpenConnections::new(0),
             strangers: OpenConnections::new(0),
@@ -206,7 +213,9 @@ impl Server {
         let admin = tokio::spawn(admin::serve(admin, Arc::clone(&shared)));
         let sampling = tokio::spawn({
             let shared = Arc::clone(&shared);
-            async move { shared.history.keep(&shared.live, &shared.metrics).await }
+            async move {
+                tokio::join!(shared.history.keep(&shared.live, &shared.metrics), count_dns(&shared));
+            }
         });
 
         until_terminated(&mut signals, &shared, &reloading).await;
@@ -238,13 +247,26 @@ fn descriptors() -> u64 {
     })
 }
 
-fn open_log(config: &Config) -> io::Result<(AccessLog, WriterHandle)> {
+fn open_log(config: &Config, held: &Arc<HeldBytes>) -> io::Result<(AccessLog, WriterHandle)> {
     let output = match &config.access_log.output {
         LogOutput::Stdout => access_log::stdout()?,
         LogOutput::File(path) => access_log::file(path)?,
     };
     // `apply::apply` sets what a reload may change.
-    AccessLog::start(output, Box::new(Json), Options::new(config.limits.tunnels, OnLogFailure::Deny))
+    let options = Options::new(config.limits.tunnels, OnLogFailure::Deny);
+    AccessLog::start(output, Box::new(Json), Options { held: Arc::clone(held), ..options })
+}
+
+/// Counts the answers of DNS that are kept as held. They grow slowly, so a look from time to time is enough.
+async fn count_dns(shared: &Shared) {
+    let mut counted = 0;
+    loop {
+        let kept = shared.resolver().kept_bytes();
+        shared.held.give_back(Kind::Dns, counted);
+        shared.held.charge(Kind::Dns, kept);
+        counted = kept;
+        tokio::time::sleep(DNS_LOOK).await;
+    }
 }
 
 fn instance() -> Box<str> {

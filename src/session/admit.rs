@@ -3,13 +3,18 @@
 //! The code that reads requests calls this before anything is decided. Not here: the client's identity
 //! ([`crate::session::authenticate`]) and the rules ([`crate::session::decide`]).
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::config::Config;
+use crate::session::refuse::Refused;
 use crate::session::request::Request;
 use crate::state::limits::{Caps, Slot};
 use crate::state::shared::Shared;
+use crate::transport::held::{Holder, NoRoom};
 use crate::words::outcome::Reason;
+
+/// How long a request may wait for memory: longer than [`crate::transport::held`] has patience with what does not move.
+const MEMORY_WAIT: Duration = Duration::from_secs(3);
 
 /// Whether requests are served at all.
 ///
@@ -30,17 +35,38 @@ pub(crate) fn recordable(request: &Request<'_>) -> Result<(), Reason> {
     if request.can_be_recorded() { Ok(()) } else { Err(Reason::LogUnavailable) }
 }
 
+/// Waits until there is memory for a request, if memory is short: connections that do not move end for it.
+///
+/// # Errors
+/// [`NoRoom`]: none came free, because all move.
+pub(crate) async fn memory(holder: &Holder) -> Result<(), NoRoom> {
+    holder.moves();
+    if !holder.budget().is_short() {
+        return Ok(());
+    }
+    // Boxed: it is rare.
+    Box::pin(holder.admitted(MEMORY_WAIT)).await
+}
+
+/// What a client is told that does not get any, or no longer.
+pub(crate) const SHORT_OF_MEMORY: &str = "the proxy is short of memory: try again, or raise limits.memory";
+
+/// The refusal for want of memory.
+pub(crate) fn short_of_memory() -> Refused {
+    Refused { reason: Reason::LimitReached, advice: SHORT_OF_MEMORY.to_owned() }
+}
+
 /// Gives the request one of the places in total and one of its client's; it keeps them until the slot is dropped.
 ///
 /// # Errors
 /// [`Reason::LimitReached`], [`Reason::ClientLimitReached`], [`Reason::ClientRateLimited`].
 pub(crate) fn take_slot(request: &Request<'_>, config: &Config, shared: &Shared) -> Result<Slot, Reason> {
     let caps = Caps {
-        total: config.limits.tunnels.min(shared.tunnels_carried),
+        total: shared.most_tunnels(config),
         per_client: config.limits.tunnels_per_client,
         per_second: config.limits.requests_per_second_per_client,
     };
-    shared.occupancy.take(request.client().address.ip(), caps, Instant::now())
+    shared.occupancy.take(config.limits.client(request.client().address.ip()), caps, Instant::now())
 }
 
 /// Counts a request that is refused anyway against its client's rate.
@@ -49,5 +75,5 @@ pub(crate) fn take_slot(request: &Request<'_>, config: &Config, shared: &Shared)
 /// [`Reason::ClientRateLimited`].
 pub(crate) fn within_rate(request: &Request<'_>, config: &Config, shared: &Shared) -> Result<(), Reason> {
     let per_second = config.limits.requests_per_second_per_client;
-    shared.occupancy.count(request.client().address.ip(), per_second, Instant::now())
+    shared.occupancy.count(config.limits.client(request.client().address.ip()), per_second, Instant::now())
 }

@@ -1,6 +1,7 @@
 //! What every connection shares: settings in force, registries, counters. Built once, by [`crate::operate::server`].
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
@@ -22,6 +23,7 @@ use crate::state::passwords::PasswordVerifier;
 use crate::state::recent::Recent;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
+use crate::transport::held::HeldBytes;
 
 /// One for the whole program.
 #[derive(Debug)]
@@ -40,8 +42,10 @@ pub struct Shared {
     pub occupancy: Arc<Occupancy>,
     /// The limit of open descriptors; `limits.tunnels` cannot exceed what it allows.
     pub descriptors: u64,
-    /// The number of tunnels that it allows.
-    pub tunnels_carried: usize,
+    /// The number of tunnels that descriptors and memory allow; changes with a reload.
+    pub tunnels_carried: AtomicUsize,
+    /// The memory that is held for peers.
+    pub held: Arc<HeldBytes>,
     /// Verifies passwords, for all listeners that ask for them.
     pub passwords: PasswordVerifier,
     /// Connections open.
@@ -82,6 +86,11 @@ impl Shared {
     pub(crate) fn snapshot(&self) -> Snapshot {
         let generation = self.live.generation();
         Snapshot { generation, config: self.current.load() }
+    }
+
+    /// Tunnels and exchanges that may be open under `config`.
+    pub fn most_tunnels(&self, config: &Config) -> usize {
+        config.limits.tunnels.min(self.tunnels_carried.load(Ordering::Relaxed))
     }
 
     /// The resolver in force.

@@ -11,12 +11,15 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::reservations::Reservations;
+use crate::transport::held::{HeldBytes, Kind};
 
 /// A monotonic clock: the time since some start. A parameter, so that tests need not wait.
 pub type Clock = Arc<dyn Fn() -> Duration + Send + Sync>;
 
 /// While it lingers, the writer is woken early once this much waits: its two buffers then stay small in a burst.
 const WAKE_BYTES: usize = 256 * 1024;
+/// A buffer that grows may be twice as large as what is in it.
+const CAPACITY: usize = 2;
 /// A buffer that grew beyond this in a burst is freed.
 const KEEP_BYTES: usize = 512 * 1024;
 
@@ -94,6 +97,7 @@ pub(super) struct Queue {
     ended: Condvar,
     pub(super) places: Reservations,
     clock: Clock,
+    held: Arc<HeldBytes>,
     /// Microseconds plus one of the oldest line that is not on the output; 0: there is none.
     oldest: AtomicU64,
     /// The same for the first failure since the output last worked.
@@ -107,7 +111,7 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    pub(super) fn new(places: usize, clock: Clock) -> Self {
+    pub(super) fn new(places: usize, clock: Clock, held: Arc<HeldBytes>) -> Self {
         Queue {
             state: Mutex::new(UnderLock {
                 filling: Batch::default(),
@@ -121,6 +125,7 @@ impl Queue {
             ended: Condvar::new(),
             places: Reservations::new(places),
             clock,
+            held,
             oldest: AtomicU64::new(0),
             failed_since: AtomicU64::new(0),
             gone: AtomicBool::new(false),
@@ -155,6 +160,7 @@ impl Queue {
         state.filling.lines.push(Line { end, queued_at: now });
         self.queued.fetch_add(1, Ordering::Relaxed);
         self.queued_bytes.fetch_add(line.len(), Ordering::Relaxed);
+        self.held.charge(Kind::Log, line.len() * CAPACITY);
         if !state.in_hand && state.filling.lines.len() == 1 {
             self.oldest.store(stamp(now), Ordering::Relaxed);
         }
@@ -307,6 +313,7 @@ impl Queue {
         }
         self.queued.fetch_sub(lines, Ordering::Relaxed);
         self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.held.give_back(Kind::Log, bytes * CAPACITY);
         self.written.fetch_add(lines as u64, Ordering::Relaxed);
         self.places.give_back(lines);
     }

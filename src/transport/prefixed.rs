@@ -7,18 +7,44 @@ use std::task::{Context, Poll};
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::transport::held::Lease;
+
 /// Gives `early` first, then what comes from the stream; writes go straight through.
 #[derive(Debug)]
 pub struct Prefixed<S> {
     early: BytesMut,
     stream: S,
     given: bool,
+    /// Of what the reader holds.
+    lease: Option<Lease>,
+    /// Whether it may hold everything that is given.
+    counts: bool,
 }
 
 impl<S> Prefixed<S> {
     /// `early` comes before what `stream` will give.
     pub fn new(stream: S, early: BytesMut) -> Self {
-        Prefixed { early, stream, given: false }
+        Prefixed { early, stream, given: false, lease: None, counts: false }
+    }
+
+    /// What is given counts in `lease`, in addition to what it has, until [`Prefixed::settle`].
+    pub fn counted(stream: S, early: BytesMut, lease: Lease) -> Self {
+        Prefixed { early, stream, given: false, lease: Some(lease), counts: true }
+    }
+
+    /// The reader holds so many bytes from now on.
+    pub fn settle(&mut self, bytes: usize) {
+        self.counts = false;
+        if let Some(lease) = &mut self.lease {
+            lease.set(bytes);
+        }
+    }
+
+    fn gave(&mut self, bytes: usize) {
+        self.given |= bytes > 0;
+        if let Some(lease) = self.lease.as_mut().filter(|_| bytes > 0 && self.counts) {
+            lease.set(lease.bytes() + bytes);
+        }
     }
 
     /// Whether any byte was given to the reader.
@@ -46,12 +72,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Prefixed<S> {
         if self.early.is_empty() {
             let before = buffer.filled().len();
             let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
-            self.given |= buffer.filled().len() > before;
+            let read = buffer.filled().len() - before;
+            self.gave(read);
             return polled;
         }
         let len = self.early.len().min(buffer.remaining());
         buffer.put_slice(&self.early.split_to(len));
-        self.given |= len > 0;
+        self.gave(len);
         if !self.early.has_remaining() {
             // Frees the memory: the connection may live for days.
             self.early = BytesMut::new();

@@ -23,6 +23,10 @@ pub const KEEPALIVE_PROBES: u32 = 4;
 /// later.
 const BACKLOG: u32 = 4096;
 
+/// Bytes that may wait in a socket for the peer's window (TCP_NOTSENT_LOWAT). The kernel would take in megabytes that the peer
+/// does not read. What is under way is not bounded by this, so a long path stays full.
+pub const NOTSENT: usize = 128 * 1024;
+
 /// Listens on `address`, with the options set: accepted connections inherit them, which saves five system calls for each.
 ///
 /// # Errors
@@ -36,6 +40,7 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     send_at_once(&socket)?;
     keep_alive(&socket)?;
+    bound_unsent(&socket)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
@@ -64,6 +69,14 @@ pub fn keep_alive(socket: &impl AsFd) -> io::Result<()> {
         .with_interval(KEEPALIVE_INTERVAL)
         .with_retries(KEEPALIVE_PROBES);
     socket.set_tcp_keepalive(&keepalive)
+}
+
+/// Sets TCP_NOTSENT_LOWAT to [`NOTSENT`] on a TCP socket, of the same kinds as [`send_at_once`].
+///
+/// # Errors
+/// As of [`send_at_once`].
+pub fn bound_unsent(socket: &impl AsFd) -> io::Result<()> {
+    SockRef::from(socket).set_tcp_notsent_lowat(NOTSENT as u32)
 }
 
 /// Sets TCP_USER_TIMEOUT (RFC 5482): if the peer acknowledges nothing of what it was sent for this long, the connection ends
@@ -99,6 +112,7 @@ mod tests {
         for socket in [SockRef::from(&listener), SockRef::from(&accepted)] {
             assert!(socket.tcp_nodelay().unwrap());
             assert!(socket.keepalive().unwrap());
+            assert_eq!(socket.tcp_notsent_lowat().unwrap(), NOTSENT as u32);
             assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEPALIVE_IDLE);
             assert_eq!(socket.tcp_keepalive_interval().unwrap(), KEEPALIVE_INTERVAL);
             assert_eq!(socket.tcp_keepalive_retries().unwrap(), KEEPALIVE_PROBES);

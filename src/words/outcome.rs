@@ -88,7 +88,7 @@ words! {
         UpstreamProxyRefused = "upstream_proxy_refused",
         /// The target is egressd itself.
         Loop = "loop",
-        /// `limits.tunnels`.
+        /// `limits.tunnels`, or `limits.memory`.
         LimitReached = "limit_reached",
         /// Out of descriptors, ports or memory.
         LocalResources = "local_resources",
@@ -150,6 +150,8 @@ words! {
         UploadLimit = "upload_limit",
         /// A reload or an expiry no longer allows it.
         PolicyRevoked = "policy_revoked",
+        /// `limits.memory`: memory ran short, and it held most without moving.
+        MemoryLimit = "memory_limit",
         /// `shutdown.grace_period` was over.
         Drained = "drained",
         /// A fault of egressd itself.

@@ -11,6 +11,7 @@ mod ends;
 mod heads;
 mod in_step;
 mod limits;
+mod memory;
 mod settings;
 mod silence;
 mod suite;

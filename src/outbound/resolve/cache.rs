@@ -65,6 +65,11 @@ impl Cache {
         Arc::new(Cache { slots: Mutex::default(), capacity: capacity.max(1) })
     }
 
+    /// How many answers are kept, and questions asked.
+    pub(super) fn kept(&self) -> usize {
+        self.lock().by_family.iter().map(HashMap::len).sum()
+    }
+
     pub(super) fn claim(self: &Arc<Self>, name: &Name, family: Family) -> Claim {
         let now = Instant::now();
         let mut slots = self.lock();

@@ -40,6 +40,8 @@ use system::{Followed, Hosts, LOCAL_SERVER};
 
 /// Answers kept for each family. An entry takes some 200 bytes; 64 addresses take 1 KiB more.
 const CACHE_ENTRIES: usize = 4096;
+/// A kept answer, with its name and eight addresses.
+const ENTRY: usize = 512;
 /// Most questions on the wire at once; others wait, within their deadline. Each holds a socket, and up to three where
 /// the server is slow: hickory sends again from a fresh port after 333 ms, twice.
 const MAX_QUESTIONS: usize = 256;
@@ -116,6 +118,11 @@ impl Resolver {
             files,
         };
         Ok(Resolver { shared: Arc::new(shared) })
+    }
+
+    /// What the answers that it keeps take in memory, nearly.
+    pub fn kept_bytes(&self) -> usize {
+        self.shared.cache.kept() * ENTRY
     }
 
     /// The settings that it was made from: a reload that does not change them can keep the resolver and its cache.

@@ -7,11 +7,11 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::outbound::dial::DialLimits;
 use crate::outbound::route::{Dialling, Route};
 use crate::rules::HttpRequest;
+use crate::session::admit;
 use crate::session::decide::{self, Decided, Wanted};
 use crate::session::http::forward::{self, Addresses, Connection, Finish, Outcome, Terms};
 use crate::session::refuse::Refused;
@@ -50,10 +50,11 @@ pub(crate) async fn serve<'s, S>(
     shared: &Shared,
 ) -> After<'s>
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: Transport,
 {
     let wanted = wanted(&head);
     let meter = Arc::new(Meter::default());
+    let holder = Arc::clone(connection.lease.holder());
     let (route, resolver) = (shared.route(), shared.resolver());
     let enter = |decided: &Decided, request: &Request<'_>| {
         let Decided { permit, snapshot } = decided;
@@ -111,6 +112,7 @@ where
             tokio::select! {
                 () = shared.drain.ended() => Ending::Drained,
                 ending = live.cancelled() => ending,
+                () = holder.given_up() => Ending::MemoryLimit,
             }
         };
         let open = async || {
@@ -154,6 +156,9 @@ where
         // Nothing was answered yet.
         Finish::Broken { ending: Ending::Drained, .. } if status.is_none() => {
             After::Refuse(request, Reason::Draining.into())
+        }
+        Finish::Broken { ending: Ending::MemoryLimit, .. } if status.is_none() => {
+            After::Refuse(request, admit::short_of_memory())
         }
         Finish::Broken { ending: Ending::PolicyRevoked, .. } if status.is_none() => {
             let refused = decide::refuse_revoked(wanted, &mut request, revoked, shared);
@@ -200,5 +205,6 @@ async fn dial(
     }
     // It may be kept, and then be idle. This fails only if the connection is gone already: the exchange will notice.
     let _ = socket::keep_alive(dialled.stream.socket());
+    let _ = socket::bound_unsent(dialled.stream.socket());
     Ok(dialled.stream)
 }

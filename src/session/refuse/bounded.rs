@@ -51,7 +51,7 @@ pub(crate) fn record(listener: &Arc<Listener>, shared: &Arc<Shared>, refused: &R
         auth_scheme: None,
     });
     if has_place(listener, shared, reason, who) {
-        write(listener, shared, (id, reason), who, in_clear, None);
+        write(listener, shared, (id, reason), who, in_clear, None, None);
         tracing::info!(%id, "listener {}: {} refused, {reason}: {why}", listener.name, who.peer);
     }
 }
@@ -70,7 +70,15 @@ pub(crate) fn has_place(listener: &Arc<Listener>, shared: &Arc<Shared>, reason: 
                 let _ = tokio::time::timeout(WINDOW, shared.drain.closed()).await;
                 let held = listener.flood.take(reason, bound);
                 if let Some(Held { who, before }) = held {
-                    write(&listener, &shared, (new_id(), reason), who, None, Some(before));
+                    write(
+                        &listener,
+                        &shared,
+                        (new_id(), reason),
+                        who,
+                        None,
+                        reply::status(reason),
+                        Some(before),
+                    );
                 }
             });
             false
@@ -78,12 +86,14 @@ pub(crate) fn has_place(listener: &Arc<Listener>, shared: &Arc<Shared>, reason: 
     }
 }
 
+/// `status` is what the client was sent, if it was sent anything.
 fn write(
     listener: &Listener,
     shared: &Shared,
     (id, reason): (Uuid, Reason),
     who: Who,
     in_clear: Option<&Asks>,
+    status: Option<u16>,
     suppressed: Option<u64>,
 ) {
     let config = shared.current.load().hash.short();
@@ -93,7 +103,7 @@ fn write(
     record.peer = Some(who.peer);
     record.decision = reason.is_denial().then_some(Decision::Deny);
     record.reason = Some(cause);
-    record.status = reply::status(reason);
+    record.status = status;
     if let Some(asks) = in_clear {
         record.method = asks.method.as_ref().map(|method| method.as_str().into());
         record.target = asks.logged_target();

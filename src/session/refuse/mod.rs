@@ -79,6 +79,12 @@ pub(crate) async fn in_tunnel<S: AsyncRead + AsyncWrite + Unpin>(stream: S, reas
     close::close_tunnel(stream, reply::alert(reason)).await;
 }
 
+/// Ends a request whose client is told nothing more: its connection is reset.
+pub(crate) fn unanswered(mut request: Request<'_>, reason: Reason) {
+    bound(&mut request, reason);
+    request.refuse(reason);
+}
+
 /// Ends the request, and returns the bytes of the reply. The records of a client that guesses or asks without end are
 /// bounded here, so that it does not fill the log.
 ///
@@ -97,15 +103,23 @@ fn record<'s>(
     if reason.class() == Class::Challenge {
         return (reply, Some(Unanswered::new(request)));
     }
-    let who = Who { peer: request.client().peer, client: Some(request.client().address) };
-    match bounded::has_place(request.accepted_by(), request.shared(), reason, who) {
+    match bound(&mut request, reason) {
         // What is wrong with credentials stands in a body that no client shows.
         true if reason.class() == Class::Credentials => tracing::info!(
-            %id, "listener {}: {} refused, {reason}: {}", request.listener(), who.peer, refused.advice
+            %id, "listener {}: {} refused, {reason}: {}", request.listener(), request.client().peer, refused.advice
         ),
-        true => {}
-        false => request.leave_unwritten(),
+        _ => {}
     }
     request.refuse(reason);
     (reply, None)
+}
+
+/// Whether the record is written; if not, one later stands for many.
+fn bound(request: &mut Request<'_>, reason: Reason) -> bool {
+    let who = Who { peer: request.client().peer, client: Some(request.client().address) };
+    let is_written = bounded::has_place(request.accepted_by(), request.shared(), reason, who);
+    if !is_written {
+        request.leave_unwritten();
+    }
+    is_written
 }

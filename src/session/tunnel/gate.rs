@@ -7,7 +7,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
 use jiff::Timestamp;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -15,6 +14,7 @@ use uuid::Uuid;
 use crate::outbound::route::Route;
 use crate::rules::address::Admitted;
 use crate::session::decide::{self, Wanted};
+use crate::session::refuse;
 use crate::session::request::{Opened, Request};
 use crate::session::tunnel::hello::{self, Gate, GateEnd, GateRefusal};
 use crate::state::live::{LiveTunnel, rejudge};
@@ -22,6 +22,7 @@ use crate::state::shared::Shared;
 use crate::telemetry::access_log::RecordPlace;
 use crate::transport::cancel::Cancel;
 use crate::transport::client_stream::ClientStream;
+use crate::transport::held::read::Buffered;
 use crate::transport::meter::Meter;
 use crate::transport::relay::{Early, RelayLimits};
 use crate::transport::target_stream::UpstreamStream;
@@ -64,7 +65,7 @@ impl ClientHelloGate<'_> {
         &self,
         client: &mut ClientStream,
         upstream: &mut UpstreamStream,
-        early: BytesMut,
+        early: Buffered,
         mut request: Request<'s>,
         last: RecordPlace,
         limits: &mut RelayLimits,
@@ -165,7 +166,10 @@ impl ClientHelloGate<'_> {
         if ending == Ending::PolicyRevoked {
             return NotEntered::Refused(self.refuse_revoked(request));
         }
-        request.ended(ending);
+        match ending {
+            Ending::MemoryLimit => refuse::unanswered(request, Reason::LimitReached),
+            _ => request.ended(ending),
+        }
         NotEntered::Ended(ending)
     }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 
 use crate::config;
@@ -21,6 +21,7 @@ use crate::outbound::dial::DialLimits;
 use crate::outbound::route::{Dialling, Route};
 use crate::rules::address::Admitted;
 use crate::rules::{Mode, Permit, Scheme};
+use crate::session::admit;
 use crate::session::decide::{self, Decided, Wanted};
 use crate::session::refuse::{self, Refused, refuse, reply};
 use crate::session::request::{Opened, Request};
@@ -31,18 +32,22 @@ use crate::telemetry::access_log::RecordPlace;
 use crate::transport::allowance::Allowance;
 use crate::transport::cancel::Cancel;
 use crate::transport::client_stream::ClientStream;
+use crate::transport::held::read::Buffered;
+use crate::transport::held::{Holder, Kind, Lease, count_unread};
 use crate::transport::meter::Meter;
 use crate::transport::relay::{self, Early, Relay, RelayLimits};
 use crate::transport::socket;
 use crate::transport::stream::Transport;
 use crate::transport::target_stream::UpstreamStream;
-use crate::words::outcome::Reason;
+use crate::words::outcome::{Ending, Reason};
 use crate::words::target::Target;
 use gate::{ClientHelloGate, NotEntered, Verification};
 
-/// Most bytes that are read from a client before its `200`, and the size of one read.
+/// Most bytes that are read from a client before its `200`.
 const MAX_EARLY: usize = 16 * 1024;
-const READ: usize = 4 * 1024;
+/// What a tunnel costs in addition to the client's connection: the relay, the registry, the log's place, and the upstream socket,
+/// of which 4 KiB are the kernel's.
+pub const OPEN: usize = 6 * 1024;
 
 /// Dialled and registered; the client does not know it yet.
 struct Ready {
@@ -71,24 +76,28 @@ pub(crate) struct Established<'s> {
     opened: Opened<'s>,
     live: LiveTunnel,
     slot: Slot,
+    /// Of what it costs by being open.
+    open: Lease,
 }
 
 /// Brings one CONNECT to the point where bytes may flow. `early` is what the client sent after the head. `None`: it
 /// was refused or it ended, and is recorded.
 pub(crate) async fn establish<'s>(
     mut client: ClientStream,
-    mut early: BytesMut,
+    mut early: Buffered,
     target: Target,
     mut request: Request<'s>,
     snapshot: Snapshot,
     slot: Slot,
     shared: &'s Shared,
 ) -> Option<Box<Established<'s>>> {
+    let holder = Arc::clone(early.lease.holder());
     let opened = tokio::select! {
         biased;
-        opened = open(target, &mut request, snapshot, shared) => Some(opened),
+        opened = open(target, &mut request, snapshot, shared, &holder) => Some(opened),
         // It is not in the registry yet, so the end of a drain must be noticed here.
         () = shared.drain.ended() => Some(Err(Reason::Draining.into())),
+        () = holder.given_up() => Some(Err(admit::short_of_memory())),
         () = left(&mut client, &mut early) => None,
     };
     let ready = match opened {
@@ -98,6 +107,7 @@ pub(crate) async fn establish<'s>(
         }
         Some(Ok(ready)) => ready,
         Some(Err(refused)) => {
+            drop(early);
             refuse(client, request, refused, true).await;
             return None;
         }
@@ -108,18 +118,16 @@ pub(crate) async fn establish<'s>(
 /// Waits until the client leaves, and keeps what it sends meanwhile: if the target does not answer, ten seconds of
 /// dialling for a client that is gone are a waste. A client that sent something and then closed its side may be
 /// waiting for the answer.
-async fn left(client: &mut ClientStream, early: &mut BytesMut) {
-    while early.len() < MAX_EARLY {
-        if early.capacity() == early.len() {
-            early.reserve(READ);
-        }
-        match client.read_buf(early).await {
-            Ok(0) if !early.is_empty() => break,
+async fn left(client: &mut ClientStream, early: &mut Buffered) {
+    while early.bytes.len() < MAX_EARLY {
+        match early.read_from(client).await {
+            Ok(0) if !early.bytes.is_empty() => return pending().await,
             Ok(0) | Err(_) => return,
             Ok(_) => {}
         }
     }
-    pending().await
+    let mut unread = Lease::new(early.lease.holder(), Kind::Socket);
+    count_unread(client.socket(), &mut unread).await;
 }
 
 /// Everything before the `200`.
@@ -128,6 +136,7 @@ async fn open(
     request: &mut Request<'_>,
     snapshot: Snapshot,
     shared: &Shared,
+    holder: &Holder,
 ) -> Result<Ready, Refused> {
     let wanted = Wanted { target: &target, http: None };
     let decided = decide::decide(wanted, request, snapshot)?;
@@ -143,7 +152,8 @@ async fn open(
     let dialled = route.tunnel(dialling, &target, |address| decided.admit(address)).await;
     let dialled = request.dialled(dialled).map_err(|reason| Refused::on_the_way(reason, &route))?;
 
-    let (meter, cancel) = (Arc::new(Meter::default()), Cancel::new());
+    // What ends the connection for want of memory ends the tunnel.
+    let (meter, cancel) = (Arc::new(Meter::default()), Arc::clone(holder.cancel()));
     let generation = decided.snapshot.generation;
     let add = |decided: &Decided, request: &Request<'_>| {
         let permit = &decided.permit;
@@ -177,7 +187,7 @@ async fn open(
 /// Sends the client its `200`, and passes it through the gate if the rule has one.
 async fn enter<'s>(
     mut client: ClientStream,
-    early: BytesMut,
+    mut early: Buffered,
     mut request: Request<'s>,
     ready: Ready,
     slot: Slot,
@@ -204,7 +214,10 @@ async fn enter<'s>(
     }
     let reply = reply::established(request.id());
     if !tell(&mut client, &reply, settings.client_hello_timeout, &cancel).await {
-        request.gone();
+        match cancel.ending() {
+            Some(Ending::MemoryLimit) => refuse::unanswered(request, Reason::LimitReached),
+            _ => request.gone(),
+        }
         return None;
     }
     request.told(reply.len());
@@ -215,6 +228,8 @@ async fn enter<'s>(
         upload: allowance,
     };
 
+    let holder = Arc::clone(early.lease.holder());
+    let open = Lease::of(&holder, Kind::Connection, OPEN);
     let entered = match permit.scheme {
         Scheme::Https => {
             let gate = ClientHelloGate {
@@ -234,14 +249,16 @@ async fn enter<'s>(
             gate.pass(&mut client, &mut upstream, early, request, last, &mut limits).await
         }
         Scheme::Tcp | Scheme::Http => {
-            let early = Early { to_upstream: early, to_client: BytesMut::new() };
+            let early = Early { to_upstream: early.take(), to_client: BytesMut::new() };
             Ok((request.open(last, meter), early))
         }
     };
     match entered {
         Ok((mut opened, early)) => {
             opened.decided();
-            Some(Box::new(Established { client, upstream, early, limits, opened, live, slot }))
+            // From here on it holds what a tunnel costs, and what the relay leases.
+            holder.stays_open();
+            Some(Box::new(Established { client, upstream, early, limits, opened, live, slot, open }))
         }
         Err(NotEntered::Refused(reason)) => {
             refuse::in_tunnel(client, reason).await;
@@ -278,20 +295,20 @@ impl<'s> Established<'s> {
     pub(crate) fn run(self: Box<Self>) -> Pin<Box<dyn Future<Output = ()> + Send + 's>> {
         // Taken apart before the future is made: what an `async fn` takes by value is stored twice in its future, and
         // ten thousand of these wait at a time.
-        let Established { client, upstream, early, limits, opened, live, slot } = *self;
+        let Established { client, upstream, early, limits, opened, live, slot, open } = *self;
         match (client, upstream) {
             (ClientStream::Bare(client), UpstreamStream::Bare(upstream)) => {
-                let mut relay = Relay::splicing(early, limits);
+                let mut relay = Relay::splicing(early, limits, open.holder());
                 Box::pin(async move {
                     let progress = || opened.progress();
                     let ending = relay.run(&client, &upstream, live.meter(), live.cancel(), &progress).await;
                     relay::part(client, upstream, ending).await;
                     opened.close(ending, live.tunnel().revoked());
-                    drop(slot);
+                    drop((slot, open));
                 })
             }
             (mut client, mut upstream) => {
-                let mut relay = Relay::copying(early, limits);
+                let mut relay = Relay::copying(early, limits, open.holder());
                 Box::pin(async move {
                     let progress = || opened.progress();
                     let (meter, cancel) = (live.meter(), live.cancel());
@@ -299,7 +316,7 @@ impl<'s> Established<'s> {
                         relay.run_streams(&mut client, &mut upstream, meter, cancel, &progress).await;
                     relay::part(client, upstream, ending).await;
                     opened.close(ending, live.tunnel().revoked());
-                    drop(slot);
+                    drop((slot, open));
                 })
             }
         }
@@ -308,10 +325,9 @@ impl<'s> Established<'s> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::duplex;
+    use tokio::io::{AsyncReadExt, duplex};
 
     use super::*;
-    use crate::words::outcome::Ending;
 
     const TIMEOUT: Duration = Duration::from_secs(5);
 

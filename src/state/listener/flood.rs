@@ -44,7 +44,7 @@ enum Together {
 fn together(reason: Reason) -> Option<Together> {
     match reason.class() {
         Class::Connection => Some(Together::All),
-        Class::Challenge | Class::Credentials | Class::Rate => Some(Together::EachClient),
+        Class::Challenge | Class::Credentials | Class::Rate | Class::Limit => Some(Together::EachClient),
         Class::Form
         | Class::Client
         | Class::NotListed
@@ -58,7 +58,6 @@ fn together(reason: Reason) -> Option<Together> {
         | Class::Certificate
         | Class::TargetNotTls
         | Class::ClientLimit
-        | Class::Limit
         | Class::Lookup
         | Class::Connect
         | Class::Upstream
@@ -236,7 +235,7 @@ mod tests {
             .filter(|reason| flood.windows(**reason).is_some())
             .map(|reason| reason.as_str())
             .collect();
-        let answered = ["auth_required", "auth_failed", "client_rate_limited"];
+        let answered = ["auth_required", "auth_failed", "client_rate_limited", "limit_reached"];
         let closed = [
             "peer_not_trusted",
             "proxy_header_invalid",

@@ -13,7 +13,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,10 @@ use super::record::Record;
 use super::writer;
 pub use super::writer::Timing;
 pub use crate::config::OnLogFailure;
+use crate::transport::held::HeldBytes;
+
+/// If more bytes are queued, no more places are given.
+const MOST_BYTES: usize = 16 * 1024 * 1024;
 
 /// How a record becomes a line.
 pub trait Format: Send + Sync {
@@ -64,6 +68,8 @@ pub struct Options {
     pub timing: Timing,
     /// Measures the age of lines.
     pub clock: Clock,
+    /// Where what is queued counts as held.
+    pub held: Arc<HeldBytes>,
 }
 
 impl Options {
@@ -72,11 +78,12 @@ impl Options {
         let start = Instant::now();
         Options {
             places: Self::places_for(tunnels),
-            bytes: 16 * 1024 * 1024,
+            bytes: MOST_BYTES,
             on_failure,
             stale: Duration::from_secs(5),
             timing: Timing { linger: Duration::from_millis(5), retry: Duration::from_secs(1) },
             clock: Arc::new(move || start.elapsed()),
+            held: HeldBytes::unlimited(),
         }
     }
 
@@ -111,7 +118,7 @@ struct Shared {
     /// Whether requests go on without records while the log cannot be written.
     continues: AtomicBool,
     stale: Duration,
-    bytes: usize,
+    bytes: AtomicUsize,
 }
 
 impl AccessLog {
@@ -124,7 +131,7 @@ impl AccessLog {
         format: Box<dyn Format>,
         options: Options,
     ) -> io::Result<(Self, WriterHandle)> {
-        let queue = Arc::new(Queue::new(options.places, options.clock));
+        let queue = Arc::new(Queue::new(options.places, options.clock, options.held));
         let (for_writer, timing) = (Arc::clone(&queue), options.timing);
         // No thread joins it: it may be stuck in `write` forever, and the exit must not wait for that.
         thread::Builder::new()
@@ -137,7 +144,7 @@ impl AccessLog {
             lines: Arc::default(),
             continues: AtomicBool::new(options.on_failure == OnLogFailure::Continue),
             stale: options.stale,
-            bytes: options.bytes,
+            bytes: AtomicUsize::new(options.bytes),
         };
         Ok((AccessLog(Arc::new(shared)), handle))
     }
@@ -164,7 +171,7 @@ impl AccessLog {
         let queue = &self.0.queue;
         self.unavailable_for().is_none()
             && queue.places.taken() < queue.places.limit()
-            && queue.queued_bytes() < self.0.bytes
+            && queue.queued_bytes() < self.0.bytes.load(Ordering::Relaxed)
     }
 
     /// How long the output has been failing or stalled, for `/readyz`. None while it works.
@@ -192,6 +199,11 @@ impl AccessLog {
     /// Follows `limits.tunnels`; see [`Options::places_for`].
     pub fn set_places(&self, places: usize) {
         self.0.queue.places.set_limit(places);
+    }
+
+    /// Follows `limits.memory`, of which the queue takes an eighth at most.
+    pub fn set_memory(&self, limit: usize) {
+        self.0.bytes.store((limit / 8).min(MOST_BYTES), Ordering::Relaxed);
     }
 
     /// Follows `access_log.on_failure`.
@@ -223,7 +235,8 @@ impl AccessLog {
     }
 
     fn room(&self, spare: usize) -> bool {
-        self.0.queue.queued_bytes() < self.0.bytes && self.0.queue.places.take(1, spare)
+        self.0.queue.queued_bytes() < self.0.bytes.load(Ordering::Relaxed)
+            && self.0.queue.places.take(1, spare)
     }
 
     fn place(&self, hold: Hold) -> RecordPlace {

@@ -2,6 +2,7 @@
 //! `state`, so what `state` counts implements [`UsageSource`] (in [`super::usage`]), or a trait like it.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use prometheus::core::{Collector, Desc};
@@ -10,6 +11,7 @@ use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricT
 use super::super::access_log::AccessLog;
 use super::requests::Requests;
 use super::usage::{PolicyUsage, UsageSource};
+use crate::transport::held::{HeldBytes, Kind};
 
 /// One family: its name, help text and labels; it makes the samples.
 struct Family {
@@ -76,6 +78,11 @@ struct Shared {
     log_records: Family,
     log_queue: Family,
     log_available: Family,
+    held: Arc<HeldBytes>,
+    held_bytes: Family,
+    memory_limit: Family,
+    tunnels_limit: Family,
+    tunnels_now: AtomicUsize,
 }
 
 /// The data of the configuration in force. Replaced whole: a concurrent scrape sees the old or the new one, and never
@@ -94,6 +101,7 @@ impl AtScrape {
         usage: Arc<dyn UsageSource>,
         log: AccessLog,
         requests: Arc<Requests>,
+        held: Arc<HeldBytes>,
     ) -> prometheus::Result<Self> {
         use MetricType::{COUNTER, GAUGE};
         Ok(AtScrape(Arc::new(Shared {
@@ -144,7 +152,31 @@ impl AtScrape {
                 &[],
                 GAUGE,
             )?,
+            held,
+            held_bytes: Family::new(
+                "egressd_held_bytes",
+                "Bytes of memory held for clients and targets, by what they are; their sum stays under egressd_memory_limit_bytes.",
+                &["kind"],
+                GAUGE,
+            )?,
+            memory_limit: Family::new(
+                "egressd_memory_limit_bytes",
+                "Most bytes that are held for clients and targets: limits.memory, or a part of the cgroup's memory.",
+                &[],
+                GAUGE,
+            )?,
+            tunnels_limit: Family::new(
+                "egressd_tunnels_limit",
+                "Tunnels and exchanges that may be open: limits.tunnels, or less if descriptors or memory carry less.",
+                &[],
+                GAUGE,
+            )?,
+            tunnels_now: AtomicUsize::new(0),
         })))
+    }
+
+    pub(super) fn set_tunnels_limit(&self, tunnels: usize) {
+        self.0.tunnels_now.store(tunnels, Ordering::Relaxed);
     }
 
     pub(super) fn set_shown(&self, shown: Shown) {
@@ -177,6 +209,9 @@ impl Collector for AtScrape {
             log_records,
             log_queue,
             log_available,
+            held_bytes,
+            memory_limit,
+            tunnels_limit,
             ..
         } = &*self.0;
         [
@@ -188,6 +223,9 @@ impl Collector for AtScrape {
             log_records,
             log_queue,
             log_available,
+            held_bytes,
+            memory_limit,
+            tunnels_limit,
         ]
         .map(|family| &family.desc)
         .to_vec()
@@ -218,6 +256,11 @@ impl Collector for AtScrape {
                 .collect([(["written"], counts.written as f64), (["lost"], counts.lost as f64)]),
             shared.log_queue.collect([([], counts.queued as f64)]),
             shared.log_available.collect([([], f64::from(u8::from(shared.log.is_available())))]),
+            shared
+                .held_bytes
+                .collect(Kind::ALL.iter().map(|kind| ([kind.as_str()], shared.held.of(*kind) as f64))),
+            shared.memory_limit.collect([([], shared.held.limit() as f64)]),
+            shared.tunnels_limit.collect([([], shared.tunnels_now.load(Ordering::Relaxed) as f64)]),
         ]
     }
 }

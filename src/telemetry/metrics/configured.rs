@@ -1,9 +1,11 @@
 //! What changes in the series when a configuration is put in force.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use prometheus::IntCounterVec;
+use prometheus::core::Collector;
 
 use crate::config::Config;
 
@@ -43,6 +45,18 @@ impl<'a> Configured<'a> {
                 .collect(),
         }
     }
+}
+
+/// The policies that have series.
+pub(super) fn policies_of(counters: &IntCounterVec) -> HashSet<String> {
+    let mut found = HashSet::new();
+    for family in counters.collect() {
+        for metric in family.get_metric() {
+            let policy = metric.get_label().iter().find(|label| label.name() == "policy");
+            found.extend(policy.map(|label| label.value().to_owned()));
+        }
+    }
+    found
 }
 
 #[cfg(test)]

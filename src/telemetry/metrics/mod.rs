@@ -5,7 +5,6 @@
 //! What other code already counts (live tunnels, their bytes, the log's records) is read at the scrape and not counted
 //! twice. Not here: the listener that serves it ([`crate::operate::admin`]).
 
-use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +18,7 @@ use prometheus::{
 };
 
 use self::at_scrape::{AtScrape, Shown};
-use self::configured::Configured;
+use self::configured::{Configured, policies_of};
 pub use self::requests::RequestCount;
 use self::requests::Requests;
 use self::totals::SETUP_SECONDS;
@@ -27,6 +26,7 @@ use super::access_log::AccessLog;
 use super::record::Cause;
 use crate::config::Config;
 use crate::outbound::dial::{DialError, Dialled};
+use crate::transport::held::HeldBytes;
 use crate::words::outcome::{Class, Decision, Ending, Reason};
 
 mod at_scrape;
@@ -158,15 +158,19 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// All series, registered in a separate registry. `usage` and `log` are read at each scrape.
+    /// All series, registered in a separate registry. `usage`, `log` and `held` are read at each scrape.
     ///
     /// # Errors
     /// If two series have the same name, or a name is not valid: a mistake in this file.
-    pub fn new(usage: Arc<impl UsageSource + 'static>, log: AccessLog) -> prometheus::Result<Self> {
+    pub fn new(
+        usage: Arc<impl UsageSource + 'static>,
+        log: AccessLog,
+        held: Arc<HeldBytes>,
+    ) -> prometheus::Result<Self> {
         let registry = Registry::new();
         let requests = Arc::new(Requests::default());
         let usage: Arc<dyn UsageSource> = usage;
-        let at_scrape = AtScrape::new(Arc::clone(&usage), log, Arc::clone(&requests))?;
+        let at_scrape = AtScrape::new(Arc::clone(&usage), log, Arc::clone(&requests), held)?;
         let build = IntGaugeVec::new(
             Opts::new("egressd_build_info", "The running egressd's version and source revision; always 1."),
             &["version", "revision"],
@@ -415,6 +419,11 @@ impl Metrics {
         self.reload_successful.set(0);
     }
 
+    /// The configuration that is put in force allows so many tunnels and exchanges.
+    pub fn tunnels_limit(&self, tunnels: usize) {
+        self.at_scrape.set_tunnels_limit(tunnels);
+    }
+
     /// The answer of `/readyz`; set before each scrape.
     pub fn ready(&self, ready: bool) {
         self.ready.set(ready.into());
@@ -463,17 +472,6 @@ fn result_word(result: Result<(), Reason>) -> &'static str {
         Ok(()) => "success",
         Err(reason) => reason.as_str(),
     }
-}
-
-fn policies_of(counters: &IntCounterVec) -> HashSet<String> {
-    let mut found = HashSet::new();
-    for family in counters.collect() {
-        for metric in family.get_metric() {
-            let policy = metric.get_label().iter().find(|label| label.name() == "policy");
-            found.extend(policy.map(|label| label.value().to_owned()));
-        }
-    }
-    found
 }
 
 impl fmt::Debug for Connections {

@@ -31,7 +31,12 @@ pub(crate) fn metrics() -> (Metrics, Arc<Live>, AccessLog, WriterHandle) {
     let options = Options::new(10, OnLogFailure::Deny);
     let (log, handle) = AccessLog::start(Box::new(Nowhere), Box::new(Json), options).expect("started");
     let live = Live::new();
-    (Metrics::new(Arc::clone(&live), log.clone()).expect("registered"), live, log, handle)
+    (
+        Metrics::new(Arc::clone(&live), log.clone(), HeldBytes::unlimited()).expect("registered"),
+        live,
+        log,
+        handle,
+    )
 }
 
 fn tunnel(live: &Arc<Live>, policy: &str, meter: &Arc<Meter>) -> LiveTunnel {
@@ -111,6 +116,9 @@ fn every_series_is_there_with_help_and_type() {
         ("egressd_access_log_records_total", "counter"),
         ("egressd_access_log_queue_records", "gauge"),
         ("egressd_access_log_available", "gauge"),
+        ("egressd_held_bytes", "gauge"),
+        ("egressd_memory_limit_bytes", "gauge"),
+        ("egressd_tunnels_limit", "gauge"),
         ("egressd_ready", "gauge"),
         ("egressd_build_info", "gauge"),
         ("egressd_panics_total", "counter"),
@@ -219,6 +227,8 @@ fn series_are_there_with_zeros_before_anything_happened() {
             (r#"egressd_connections_total{listener="proxy",result="tls_failed"}"#, 0.0),
             (r#"egressd_access_log_records_total{result="lost"}"#, 0.0),
             ("egressd_access_log_queue_records", 0.0),
+            (r#"egressd_held_bytes{kind="hello"}"#, 0.0),
+            (r#"egressd_held_bytes{kind="dns"}"#, 0.0),
             ("egressd_auth_challenges_total", 0.0),
         ],
     );

@@ -6,14 +6,13 @@
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::AsyncRead;
 use tokio::time::{Instant, timeout_at};
 
+use crate::transport::held::Lease;
+use crate::transport::held::read::read;
 use crate::wire::head::{Head, HeadLines, RefusedHead, cut_short, parse};
 use crate::words::outcome::Reason;
-
-/// Bytes of one read: a head with early data (a ClientHello of 1.7 kB) fits.
-const READ_SIZE: usize = 4 * 1024;
 
 /// How much a client may send, and how long it may take, before its request is decided.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,7 +42,8 @@ impl HeadError {
 }
 
 /// Reads one request head and checks it. What follows it (early data, the body, a pipelined head) stays in `buffer`;
-/// the head itself is removed from it. `buffer` may hold bytes of an earlier read. Dropping the future loses nothing.
+/// the head itself is removed from it. `buffer` may hold bytes of an earlier read. `lease` covers it, and goes on to cover the head,
+/// which keeps the buffer alive. Dropping the future loses nothing.
 ///
 /// `None`: the connection was closed or reset without a byte, as a load balancer's probe does.
 ///
@@ -52,6 +52,7 @@ impl HeadError {
 pub async fn read_head<S: AsyncRead + Unpin>(
     stream: &mut S,
     buffer: &mut BytesMut,
+    lease: &mut Lease,
     limits: &HeadLimits,
 ) -> Result<Option<Head>, HeadError> {
     let deadline = Instant::now() + limits.timeout;
@@ -61,8 +62,7 @@ pub async fn read_head<S: AsyncRead + Unpin>(
             let head = buffer.split_to(end);
             return parse(&head).map(Some).map_err(HeadError::Refused);
         }
-        buffer.reserve(READ_SIZE);
-        match timeout_at(deadline, stream.read_buf(buffer)).await {
+        match timeout_at(deadline, read(stream, buffer, lease)).await {
             Ok(Ok(1..)) => {}
             Ok(Ok(0) | Err(_)) if buffer.is_empty() => return Ok(None),
             Ok(Ok(0) | Err(_)) => return Err(HeadError::Gone),

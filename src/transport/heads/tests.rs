@@ -23,7 +23,7 @@ fn verdict(bytes: &[u8]) -> (Result<Option<Head>, HeadError>, Vec<u8>) {
     block_on(async {
         let mut stream = bytes;
         let mut buffer = BytesMut::new();
-        let result = read_head(&mut stream, &mut buffer, &LIMITS).await;
+        let result = read_head(&mut stream, &mut buffer, &mut Lease::alone(), &LIMITS).await;
         let rest = [&buffer[..], stream].concat();
         (result, rest)
     })
@@ -58,7 +58,8 @@ fn the_bound_on_bytes_is_the_callers() {
     );
     let limits = HeadLimits { bytes: 100_000, ..LIMITS };
     let long_path = format!("GET http://ok.test/{} HTTP/1.0\r\n\r\n", "a".repeat(50_000));
-    let result = block_on(read_head(&mut long_path.as_bytes(), &mut BytesMut::new(), &limits));
+    let result =
+        block_on(read_head(&mut long_path.as_bytes(), &mut BytesMut::new(), &mut Lease::alone(), &limits));
     assert_eq!(result.expect("well-formed").expect("whole").bytes, long_path.len());
 }
 
@@ -87,7 +88,7 @@ async fn t62_a_slow_head_ends_at_the_deadline() {
         }
     });
     let started = Instant::now();
-    let result = read_head(&mut proxy, &mut BytesMut::new(), &LIMITS).await;
+    let result = read_head(&mut proxy, &mut BytesMut::new(), &mut Lease::alone(), &LIMITS).await;
     let Err(HeadError::Refused(refused)) = result else { panic!("{result:?}") };
     assert_eq!(refused.reason, Reason::HeadTimeout);
     assert_eq!(refused.target.expect("the request line is whole").target().to_string(), "ok.test:443");
@@ -100,7 +101,7 @@ async fn t62_a_slow_head_ends_at_the_deadline() {
 #[tokio::test(start_paused = true)]
 async fn silence_is_a_timeout() {
     let (_client, mut proxy) = tokio::io::duplex(64);
-    let result = read_head(&mut proxy, &mut BytesMut::new(), &LIMITS).await;
+    let result = read_head(&mut proxy, &mut BytesMut::new(), &mut Lease::alone(), &LIMITS).await;
     assert!(matches!(result, Err(HeadError::Refused(refused)) if refused.reason == Reason::HeadTimeout));
 }
 
@@ -109,10 +110,13 @@ async fn pipelined_heads_are_read_one_by_one() {
     let mut buffer = BytesMut::new();
     let mut stream = &b"GET http://a.test/ HTTP/1.0\r\n\r\nGET http://b.test/ HTTP/1.0\r\n\r\n"[..];
     for host in ["a.test:80", "b.test:80"] {
-        let head = read_head(&mut stream, &mut buffer, &LIMITS).await.expect("fine").expect("a head");
+        let head = read_head(&mut stream, &mut buffer, &mut Lease::alone(), &LIMITS)
+            .await
+            .expect("fine")
+            .expect("a head");
         assert_eq!(head.target.target().to_string(), host);
     }
-    assert_eq!(read_head(&mut stream, &mut buffer, &LIMITS).await, Ok(None));
+    assert_eq!(read_head(&mut stream, &mut buffer, &mut Lease::alone(), &LIMITS).await, Ok(None));
 }
 
 /// The verdict when `bytes` arrive in two parts, the second after the first was read.
@@ -121,7 +125,8 @@ async fn verdict_cut(bytes: &[u8], at: usize) -> Result<Option<Head>, HeadError>
     let (first, second) = bytes.split_at(at);
     client.write_all(first).await.expect("room");
     let mut buffer = BytesMut::new();
-    let reading = read_head(&mut proxy, &mut buffer, &LIMITS);
+    let mut lease = Lease::alone();
+    let reading = read_head(&mut proxy, &mut buffer, &mut lease, &LIMITS);
     let writing = async {
         tokio::task::yield_now().await;
         let _ = client.write_all(second).await;

@@ -18,6 +18,8 @@ use crate::transport::relay::pipe::{Lease, Pool};
 
 /// Bytes of one read by copying. A read that fills the buffer is taken as bulk.
 const BUFFER: usize = 16 * 1024;
+/// What the TLS of an end may hold back: one record.
+const RECORD: usize = 18 * 1024;
 /// Most bytes in one turn: then other tunnels of the thread get theirs.
 pub(super) const TURN: usize = 1024 * 1024;
 
@@ -101,10 +103,28 @@ impl<'a> Direction<'a> {
         self.stage == Stage::Flowing && !self.blocked
     }
 
-    /// Moves what can be moved. Ready once our FIN was sent.
+    /// Whether this direction waits for its receiver.
+    pub(super) fn waits(&self) -> bool {
+        self.blocked && self.stage != Stage::Closed
+    }
+
+    /// Bytes of buffers that it holds until its receiver takes them.
+    pub(super) fn spilled(&self) -> usize {
+        // A stream that is not a bare socket may have a record in its own buffer.
+        let inside = self.pool.is_none() && (self.waits() || self.unflushed);
+        self.spill.capacity() + if inside { RECORD } else { 0 }
+    }
+
+    /// Bytes of it that are in a pipe.
+    pub(super) fn piped(&self) -> usize {
+        self.pipe.as_ref().map_or(0, Lease::held)
+    }
+
+    /// Moves what can be moved, through a pipe only where `pipes` allows it. Ready once our FIN was sent.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
+        pipes: bool,
         from: &mut impl End,
         to: &mut impl End,
         count: impl Fn(u64),
@@ -133,7 +153,7 @@ impl<'a> Direction<'a> {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            let Poll::Ready(read) = self.poll_take(cx, from, to, &count)? else {
+            let Poll::Ready(read) = self.poll_take(cx, pipes, from, to, &count)? else {
                 self.rest();
                 if self.unflushed {
                     self.unflushed = to.poll_flush(cx).map_err(Fault::Write)?.is_pending();
@@ -197,6 +217,7 @@ impl<'a> Direction<'a> {
     fn poll_take(
         &mut self,
         cx: &mut Context<'_>,
+        pipes: bool,
         from: &mut impl End,
         to: &mut impl End,
         count: &impl Fn(u64),
@@ -207,7 +228,7 @@ impl<'a> Direction<'a> {
             && let Some(socket) = from.bare()
         {
             ready!(socket.poll_read_ready(cx)).map_err(Fault::Read)?;
-            self.pipe = self.pool.and_then(Pool::lease);
+            self.pipe = self.pool.filter(|_| pipes).and_then(Pool::lease);
         }
         let room = self.pipe.as_ref().map_or(BUFFER, Lease::capacity);
         let want = match from.bare() {

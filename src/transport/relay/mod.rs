@@ -9,6 +9,7 @@
 
 mod direction;
 mod end;
+mod holding;
 mod pipe;
 #[cfg(test)]
 mod test_generated;
@@ -18,6 +19,7 @@ mod tests;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -28,18 +30,20 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::transport::allowance::Allowance;
 use crate::transport::cancel::Cancel;
 use crate::transport::close::linger;
+use crate::transport::held::{self, Holder};
 use crate::transport::meter::Meter;
 use crate::transport::relay::pipe::Pool;
-use crate::transport::socket::keep_alive;
+use crate::transport::socket::{bound_unsent, keep_alive};
 use crate::transport::stream::Transport;
 use crate::words::outcome::Ending;
 use direction::{Direction, Fault};
 use end::{Bare, Copied, End, Watch};
+use holding::Holding;
 
 /// How often a long tunnel reports its progress: if the process is killed, no more than that is lost.
 pub const PROGRESS: Duration = Duration::from_secs(5 * 60);
 
-/// The age at which the upstream socket of a tunnel gets keepalive. That takes four system calls, and most tunnels of a
+/// The age at which the upstream socket of a tunnel gets keepalive and a bound of what it holds unsent. That takes five system calls, and most tunnels of a
 /// mirror end before they would need it: the first probe is due after a minute.
 const LASTS: Duration = Duration::from_secs(1);
 
@@ -73,6 +77,7 @@ enum Side {
 /// The bytes of one tunnel, moved by one call of [`Relay::run`] or [`Relay::run_streams`]. The caller then closes both sides
 /// with [`part`]. It is kept small, and borrows its ends: ten thousand of these may wait at a time.
 pub struct Relay<'p> {
+    holding: Holding,
     up: Direction<'p>,
     down: Direction<'p>,
     idle_timeout: Duration,
@@ -88,21 +93,22 @@ pub struct Relay<'p> {
 
 impl Relay<'static> {
     /// For two bare sockets.
-    pub fn splicing(early: Early, limits: RelayLimits) -> Self {
-        Relay::new(early, limits, Some(Pool::shared()))
+    pub fn splicing(early: Early, limits: RelayLimits, holder: &Arc<Holder>) -> Self {
+        Relay::new(early, limits, holder, Some(Pool::shared()))
     }
 
     /// For streams that must be copied.
-    pub fn copying(early: Early, limits: RelayLimits) -> Self {
-        Relay::new(early, limits, None)
+    pub fn copying(early: Early, limits: RelayLimits, holder: &Arc<Holder>) -> Self {
+        Relay::new(early, limits, holder, None)
     }
 }
 
 impl<'p> Relay<'p> {
-    fn new(early: Early, limits: RelayLimits, pool: Option<&'p Pool>) -> Self {
+    fn new(early: Early, limits: RelayLimits, holder: &Arc<Holder>, pool: Option<&'p Pool>) -> Self {
         let RelayLimits { idle_timeout, deadline, upload } = limits;
         let now = Instant::now();
-        Relay {
+        let mut relay = Relay {
+            holding: Holding::new(holder),
             up: Direction::new(early.to_upstream, upload, pool),
             down: Direction::new(early.to_client, Allowance::default(), pool),
             idle_timeout,
@@ -111,7 +117,23 @@ impl<'p> Relay<'p> {
             moved: now,
             due: now + LASTS,
             lasts: false,
-        }
+        };
+        relay.count();
+        relay
+    }
+
+    /// Leases what both directions hold now.
+    fn count(&mut self) {
+        let Relay { up, down, holding, .. } = self;
+        holding.set(up.spilled() + down.spilled(), up.piped() + down.piped());
+    }
+
+    fn is_blocked(&self) -> bool {
+        self.up.waits() || self.down.waits()
+    }
+
+    fn delivered(&self) -> u64 {
+        self.up.delivered() + self.down.delivered()
     }
 
     /// Relays between two bare sockets until the tunnel ends. `sent` in `meter` is what the upstream's socket took,
@@ -152,7 +174,8 @@ impl<'p> Relay<'p> {
         // tokio's timers reach about two years ahead. A longer timeout is treated as a year.
         const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
         let idle = self.moved + self.idle_timeout.min(FAR);
-        self.deadline.map_or(idle, |deadline| deadline.min(idle)).min(self.due)
+        let wake = self.deadline.map_or(idle, |deadline| deadline.min(idle)).min(self.due);
+        self.holding.due().map_or(wake, |look| look.min(wake))
     }
 }
 
@@ -163,7 +186,8 @@ pub fn part<C: Transport, U: Transport>(client: C, upstream: U, ending: Ending) 
     match ending {
         Ending::ClientReset | Ending::ClientLost => reset(&upstream),
         Ending::UpstreamReset | Ending::UpstreamLost => reset(&client),
-        Ending::InternalError => {
+        // An orderly close would leave what the peers do not read with the kernel, for minutes.
+        Ending::InternalError | Ending::MemoryLimit => {
             reset(&client);
             reset(&upstream);
         }
@@ -236,6 +260,11 @@ impl<C: End, U: End, P: Fn()> Flow<'_, '_, C, U, P> {
             if let Poll::Ready(ending) = self.poll_directions(cx) {
                 return Poll::Ready(ending);
             }
+            self.relay.count();
+            let (blocked, delivered) = (self.relay.is_blocked(), self.relay.delivered());
+            if self.relay.holding.blocked(blocked, delivered) {
+                timer.as_mut().reset(self.relay.wake_at());
+            }
             if let Poll::Ready(ending) = self.poll_watches(cx) {
                 return Poll::Ready(ending);
             }
@@ -261,17 +290,19 @@ impl<C: End, U: End, P: Fn()> Flow<'_, '_, C, U, P> {
     }
 
     fn poll_directions(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
-        let Relay { up, down, first_fin, moved, .. } = &mut *self.relay;
+        let Relay { up, down, first_fin, moved, holding, .. } = &mut *self.relay;
         let before = up.delivered() + down.delivered();
         // The upstream first, so that what it sent before its reset reaches the client.
-        let downward = down.poll(cx, &mut self.upstream, &mut self.client, |n| self.meter.add_received(n));
+        let pipes = holding.may_take_pipe();
+        let downward =
+            down.poll(cx, pipes, &mut self.upstream, &mut self.client, |n| self.meter.add_received(n));
         if down.at_end() {
             first_fin.get_or_insert(Side::Upstream);
         }
         if let Poll::Ready(Err(fault)) = downward {
             return Poll::Ready(fault.ending(Side::Upstream));
         }
-        let upward = up.poll(cx, &mut self.client, &mut self.upstream, |n| self.meter.add_sent(n));
+        let upward = up.poll(cx, pipes, &mut self.client, &mut self.upstream, |n| self.meter.add_sent(n));
         if up.at_end() {
             first_fin.get_or_insert(Side::Client);
         }
@@ -286,6 +317,18 @@ impl<C: End, U: End, P: Fn()> Flow<'_, '_, C, U, P> {
             (Poll::Ready(_), Poll::Ready(_), _) => Poll::Ready(Ending::ClientClosed),
             _ => Poll::Pending,
         }
+    }
+
+    /// What the kernel holds for directions that wait for their receivers: what came and is not read, and what is not sent.
+    fn look(&mut self, now: Instant) {
+        let (client, upstream) = (self.client.socket(), self.upstream.socket());
+        let delivered = self.relay.delivered();
+        let Relay { up, down, holding, .. } = &mut *self.relay;
+        holding.look(now, delivered, || {
+            let up = up.waits().then(|| held::unread(client) + held::unsent(upstream));
+            let down = down.waits().then(|| held::unread(upstream) + held::unsent(client));
+            [up, down].into_iter().flatten().reduce(usize::saturating_add)
+        });
     }
 
     /// The timer is not moved while bytes move. It fires, sees that they did, and is set to the right time.
@@ -305,9 +348,11 @@ impl<C: End, U: End, P: Fn()> Flow<'_, '_, C, U, P> {
                     self.relay.lasts = true;
                     // It fails only where the connection is already gone: the next read or write reports that.
                     let _ = keep_alive(self.upstream.socket());
+                    let _ = bound_unsent(self.upstream.socket());
                 }
                 self.relay.due = now + PROGRESS;
             }
+            self.look(now);
             timer.as_mut().reset(self.relay.wake_at());
         }
         Poll::Pending

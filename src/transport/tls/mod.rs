@@ -30,6 +30,7 @@ pub use identity::{is_common_name, is_spiffe};
 pub use records::Records;
 pub use server::{Loaded, ServerTls};
 
+use crate::transport::held::Lease;
 use crate::transport::prefixed::Prefixed;
 use crate::transport::tls::sentences::Holder;
 use crate::wire::first_bytes::{Spoken, spoken};
@@ -38,6 +39,10 @@ use crate::words::outcome::Reason;
 
 /// Size of the first read: most ClientHellos fit, one with a post-quantum key share, too.
 const FIRST_READ: usize = 2 * 1024;
+/// The memory of one client's TLS while nothing is under way: `tests/long/side_by_side` prints it.
+pub const STATE: usize = 9 * 1024;
+/// The plaintext of one record (RFC 8446 section 5.1).
+pub const RECORD: usize = 16 * 1024;
 
 /// A client whose TLS handshake is complete, with a valid certificate where one is required.
 #[derive(Debug)]
@@ -93,7 +98,8 @@ impl HandshakeError {
 
 impl ServerTls {
     /// Makes the handshake on `stream`. `early` is what was read from it before, after a PROXY header: the client's first
-    /// bytes. `timeout` is for the whole handshake.
+    /// bytes. `timeout` is for the whole handshake. `lease` has [`STATE`] bytes; it covers what
+    /// the client has sent, too, until the handshake is over.
     ///
     /// # Errors
     /// See [`HandshakeError`]. Its text is for the log; the client already got an alert, except one that speaks plain HTTP,
@@ -103,6 +109,7 @@ impl ServerTls {
         mut stream: S,
         mut early: BytesMut,
         timeout: Duration,
+        lease: Lease,
     ) -> Result<Accepted<S>, Failure<S>> {
         let acceptor = TlsAcceptor::from(self.config());
         // Boxed: the state of a handshake has kilobytes, and the future that awaits it lives longer.
@@ -112,7 +119,7 @@ impl ServerTls {
                 let head = cut_short(Reason::TlsHandshakeFailed, "plain HTTP at a TLS listener", &early);
                 return Err(Failure { error: HandshakeError::PlainHttp(head), stream: Some(stream) });
             }
-            match acceptor.accept(Prefixed::new(stream, early)).into_fallible().await {
+            match acceptor.accept(Prefixed::counted(stream, early, lease)).into_fallible().await {
                 Ok(stream) => Ok(Box::new(stream)),
                 Err((error, stream)) => {
                     let error = tell(&error, stream.has_given(), spoken);
@@ -120,11 +127,15 @@ impl ServerTls {
                 }
             }
         });
-        let stream = match tokio::time::timeout(timeout, handshake).await {
+        let mut stream = match tokio::time::timeout(timeout, handshake).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(failure)) => return Err(failure),
             Err(_) => return Err(Failure { error: HandshakeError::Timeout, stream: None }),
         };
+        let (below, session) = stream.get_mut();
+        below.settle(STATE);
+        // More would only wait for clients that do not read: one record is written at a time.
+        session.set_buffer_limit(Some(RECORD));
         // A certificate that is here was verified: without `client_ca` none is asked for.
         let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
         match certificate.map(identity::identities).transpose() {

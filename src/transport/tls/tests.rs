@@ -138,7 +138,7 @@ async fn meet(acceptor: &ServerTls, connector: TlsConnector) -> (Outcome, Option
         shown
     });
     let server = async {
-        let mut outcome = acceptor.accept(far, BytesMut::new(), DEADLINE).await;
+        let mut outcome = acceptor.accept(far, BytesMut::new(), DEADLINE, Lease::alone()).await;
         match &mut outcome {
             Ok(accepted) => {
                 let mut word = [0; 4];
@@ -280,7 +280,7 @@ async fn the_clients_first_bytes_may_have_been_read_with_the_proxy_header() {
         });
         let mut early = BytesMut::zeroed(cut);
         far.read_exact(&mut early).await.unwrap();
-        let mut accepted = acceptor.accept(far, early, DEADLINE).await.unwrap();
+        let mut accepted = acceptor.accept(far, early, DEADLINE, Lease::alone()).await.unwrap();
         let mut word = [0; 4];
         accepted.stream.read_exact(&mut word).await.unwrap();
         assert_eq!(&word, b"ping");
@@ -305,7 +305,8 @@ async fn spoken_to(bytes: &[u8], leaves: bool) -> (Outcome, Vec<u8>) {
     if leaves {
         near.shutdown().await.unwrap();
     }
-    let mut outcome = acceptor(&pem(&ca.server())).accept(far, BytesMut::new(), DEADLINE).await;
+    let mut outcome =
+        acceptor(&pem(&ca.server())).accept(far, BytesMut::new(), DEADLINE, Lease::alone()).await;
     if let Err(failure) = &mut outcome {
         drop(failure.stream.take());
     }
@@ -353,7 +354,7 @@ async fn a_slow_handshake_is_given_up_at_the_deadline() {
         let (mut near, far) = duplex(4096);
         near.write_all(bytes).await.unwrap();
         let before = tokio::time::Instant::now();
-        let failure = acceptor.accept(far, BytesMut::new(), DEADLINE).await.unwrap_err();
+        let failure = acceptor.accept(far, BytesMut::new(), DEADLINE, Lease::alone()).await.unwrap_err();
         assert!(matches!(failure.error, HandshakeError::Timeout));
         assert_eq!(failure.error.reason(), Some(Reason::TlsHandshakeFailed));
         assert_eq!(before.elapsed(), DEADLINE);

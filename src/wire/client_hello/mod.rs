@@ -1,7 +1,7 @@
 //! Reads a TLS ClientHello as it arrives and says which server it names.
 //!
-//! Pure: bytes in, a verdict out; no socket and no clock. [`ClientHelloReader`] takes the client's bytes in any segments,
-//! joins the TLS records (RFC 8446 §5.1) of the hello, and passes the whole message to [`body`], which reads it strictly.
+//! Pure: bytes in, a verdict out; no socket and no clock. [`ClientHelloReader`] is shown the client's bytes as they come, follows
+//! the TLS records (RFC 8446 §5.1) of the hello, and passes the whole message to [`body`], which reads it strictly.
 //! What two implementations could read in two ways is refused, so that the name seen here is the name that the target
 //! sees.
 //!
@@ -19,6 +19,8 @@ pub(crate) mod test_samples;
 mod tests;
 
 pub use refused::RefusedHello;
+
+use std::borrow::Cow;
 
 use super::tls_record::{HANDSHAKE, HEADER};
 use crate::words::target::Name;
@@ -50,17 +52,19 @@ pub enum Progress {
 pub struct Hello {
     /// The canonical server name; `None` where the hello names none.
     pub sni: Option<Name>,
-    /// Where the hello ends: bytes from the first one pushed, including record headers. What was pushed after it (0-RTT
+    /// Where the hello ends: bytes from the first one, including record headers. What comes after it (0-RTT
     /// data, for example) is not part of it and was not read.
     pub length: usize,
 }
 
-/// Joins the records of a ClientHello, in any segments. Holds at most [`MAX_HELLO`] bytes and grows only with the bytes that
-/// arrived, never by what a length field says.
+/// Follows the records of a ClientHello while it arrives. It holds nothing of the hello, which the caller has: only where it is
+/// in it, and what the message promises.
 #[derive(Debug, Default)]
 pub struct ClientHelloReader {
-    /// The handshake message so far, with its own header and without record headers.
-    message: Vec<u8>,
+    /// The handshake message's own header.
+    message_header: [u8; HANDSHAKE_HEADER],
+    /// How many bytes of the message were seen, without record headers.
+    message: usize,
     /// The current record's header.
     header: [u8; HEADER],
     /// How many bytes of `header` are there.
@@ -69,7 +73,7 @@ pub struct ClientHelloReader {
     left: usize,
     /// How many records have begun.
     records: usize,
-    /// How many bytes were taken, including record headers.
+    /// How many bytes were seen, including record headers.
     taken: usize,
 }
 
@@ -79,17 +83,22 @@ impl ClientHelloReader {
         Self::default()
     }
 
-    /// Takes the next bytes of the stream. After anything but [`Progress::NeedMore`] the reader cannot be used again.
-    pub fn push(&mut self, bytes: &[u8]) -> Progress {
-        match self.take(bytes) {
-            Ok(None) => Progress::NeedMore,
-            Ok(Some(sni)) => Progress::Hello(Hello { sni, length: self.taken }),
-            Err(refused) => Progress::Refuse(refused),
-        }
+    /// Reads on in the bytes of the stream: `all` has everything since the first one, and each time perhaps more. After anything
+    /// but [`Progress::NeedMore`] the reader cannot be used again.
+    pub fn read(&mut self, all: &[u8]) -> Progress {
+        let read = self.take(all.get(self.taken..).unwrap_or_default()).and_then(|whole| match whole {
+            false => Ok(Progress::NeedMore),
+            true => {
+                let message = self.joined(all.get(..self.taken).unwrap_or_default());
+                let sni = body::server_name(message.get(HANDSHAKE_HEADER..).unwrap_or_default())?;
+                Ok(Progress::Hello(Hello { sni, length: self.taken }))
+            }
+        });
+        read.unwrap_or_else(Progress::Refuse)
     }
 
-    /// `Some` at the end of a well-formed hello.
-    fn take(&mut self, mut bytes: &[u8]) -> Result<Option<Option<Name>>, RefusedHello> {
+    /// Whether the hello ends with these bytes, or with some of them.
+    fn take(&mut self, mut bytes: &[u8]) -> Result<bool, RefusedHello> {
         while let Some((&first, rest)) = bytes.split_first() {
             if self.left == 0 {
                 self.header_byte(first)?;
@@ -98,16 +107,34 @@ impl ClientHelloReader {
                 continue;
             }
             let (part, rest) = bytes.split_at(self.left.min(bytes.len()));
-            self.message.extend_from_slice(part);
+            for (place, byte) in self.message_header.iter_mut().skip(self.message).zip(part) {
+                *place = *byte;
+            }
+            self.message += part.len();
             self.left -= part.len();
             self.taken += part.len();
             bytes = rest;
             if self.whole()? {
-                let message = self.message.get(HANDSHAKE_HEADER..).unwrap_or_default();
-                return body::server_name(message).map(Some);
+                return Ok(true);
             }
         }
-        Ok(None)
+        Ok(false)
+    }
+
+    /// The message in `hello`, without record headers: in place where it is one record, as nearly always.
+    fn joined<'a>(&self, hello: &'a [u8]) -> Cow<'a, [u8]> {
+        if self.records == 1 {
+            return Cow::Borrowed(hello.get(HEADER..).unwrap_or_default());
+        }
+        let mut message = Vec::with_capacity(self.message);
+        let mut rest = hello;
+        while let Some((&[_, _, _, high, low], after)) = rest.split_first_chunk::<HEADER>() {
+            let length = usize::from(u16::from_be_bytes([high, low])).min(after.len());
+            let (part, after) = after.split_at(length);
+            message.extend_from_slice(part);
+            rest = after;
+        }
+        Cow::Owned(message)
     }
 
     /// One byte of a record header, checked when it comes, so that plain text is refused on its first byte.
@@ -140,19 +167,20 @@ impl ClientHelloReader {
 
     /// Whether the message is complete; refuses a wrong type or length as soon as it can be seen.
     fn whole(&self) -> Result<bool, RefusedHello> {
-        if self.message.first().is_some_and(|&kind| kind != CLIENT_HELLO) {
+        let [kind, high, middle, low] = self.message_header;
+        if self.message > 0 && kind != CLIENT_HELLO {
             return Err(RefusedHello::malformed());
         }
-        let Some(&[_, high, middle, low]) = self.message.first_chunk::<HANDSHAKE_HEADER>() else {
+        if self.message < HANDSHAKE_HEADER {
             return Ok(false);
-        };
+        }
         let promised = u32::from_be_bytes([0, high, middle, low]) as usize;
         if promised > MAX_HELLO {
             return Err(RefusedHello::malformed());
         }
         let end = HANDSHAKE_HEADER + promised;
         // The record that ends the hello must hold nothing else: the client has nothing to send before the answer.
-        let beyond = self.message.len() > end || (self.message.len() == end && self.left > 0);
-        if beyond { Err(RefusedHello::malformed()) } else { Ok(self.message.len() == end) }
+        let beyond = self.message > end || (self.message == end && self.left > 0);
+        if beyond { Err(RefusedHello::malformed()) } else { Ok(self.message == end) }
     }
 }

@@ -40,7 +40,7 @@ fn rustls_reads(bytes: &[u8]) -> Seen {
 
 /// Checks one input; with `strict`, rustls must accept what we accept.
 fn compare(bytes: &[u8], strict: bool) {
-    let Progress::Hello(ours) = ClientHelloReader::new().push(bytes) else {
+    let Progress::Hello(ours) = ClientHelloReader::new().read(bytes) else {
         return;
     };
     let sni = ours.sni.map(|name| name.to_string());
@@ -139,7 +139,7 @@ proptest! {
         dots in 0..5_usize,
     ) {
         let bytes = naming(format!("{name}{}", ".".repeat(dots)).as_bytes());
-        let seen = match ClientHelloReader::new().push(&bytes) {
+        let seen = match ClientHelloReader::new().read(&bytes) {
             Progress::Hello(hello) => hello.sni.map(|name| name.to_string()),
             _ => None,
         };

@@ -6,14 +6,13 @@ use super::*;
 use crate::words::outcome::Reason;
 
 fn read(bytes: &[u8]) -> Progress {
-    ClientHelloReader::new().push(bytes)
+    ClientHelloReader::new().read(bytes)
 }
 
 fn read_by(bytes: &[u8], segment: usize) -> Progress {
     let mut reader = ClientHelloReader::new();
-    let mut parts = bytes.chunks(segment);
-    parts
-        .find_map(|part| Some(reader.push(part)).filter(|p| *p != Progress::NeedMore))
+    let mut ends = (segment..bytes.len()).step_by(segment).chain([bytes.len()]);
+    ends.find_map(|end| Some(reader.read(&bytes[..end])).filter(|p| *p != Progress::NeedMore))
         .unwrap_or(Progress::NeedMore)
 }
 
@@ -35,10 +34,9 @@ fn t09_every_real_hello_reads_the_same_however_its_segments_are_cut() {
         let whole = named(sni, bytes.len());
         assert_eq!(read(&bytes), whole, "{client}");
         for cut in 1..bytes.len() {
-            let (first, rest) = bytes.split_at(cut);
             let mut reader = ClientHelloReader::new();
-            assert_eq!(reader.push(first), Progress::NeedMore, "{client} cut at {cut}");
-            assert_eq!(reader.push(rest), whole, "{client} cut at {cut}");
+            assert_eq!(reader.read(&bytes[..cut]), Progress::NeedMore, "{client} cut at {cut}");
+            assert_eq!(reader.read(&bytes), whole, "{client} cut at {cut}");
         }
         for segment in [1, 2, 3, 5, 7, 64] {
             assert_eq!(read_by(&bytes, segment), whole, "{client} in segments of {segment}");

@@ -8,11 +8,11 @@ use rustls::server::Acceptor;
 
 /// Checks the first bytes of a tunnel; and once more as if the target had sent them.
 pub fn check(bytes: &[u8]) {
-    let whole = ClientHelloReader::new().push(bytes);
+    let whole = ClientHelloReader::new().read(bytes);
     let mut reader = ClientHelloReader::new();
     let mut cut = Progress::NeedMore;
-    for byte in bytes {
-        cut = reader.push(std::slice::from_ref(byte));
+    for end in 1..=bytes.len() {
+        cut = reader.read(bytes.get(..end).expect("it is within"));
         if cut != Progress::NeedMore {
             break;
         }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use egressd::transport::heads::{HeadError, HeadLimits, read_head};
+use egressd::transport::held::Lease;
 use egressd::wire::basic_auth::parse_basic;
 use egressd::wire::head::{BodyError, BodyFollower, Framing, Head, Piece, RequestTarget};
 use egressd::words::target::Target;
@@ -63,7 +64,8 @@ type Read = Result<Option<Head>, HeadError>;
 fn read(bytes: &[u8], step: usize) -> (Read, Vec<u8>) {
     let mut stream = Steps { bytes, step };
     let mut buffer = BytesMut::new();
-    let read = RUNTIME.with(|runtime| runtime.block_on(read_head(&mut stream, &mut buffer, &LIMITS)));
+    let read = RUNTIME
+        .with(|runtime| runtime.block_on(read_head(&mut stream, &mut buffer, &mut Lease::alone(), &LIMITS)));
     buffer.extend_from_slice(if step == 1 { &[] } else { stream.bytes });
     (read, buffer.to_vec())
 }

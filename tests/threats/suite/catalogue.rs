@@ -168,6 +168,18 @@ pub const ROWS: &[Row] = &[
         "a PROXY header counts from trusted peers alone; forwarding fields never",
     ),
     own(
+        71,
+        "half hellos that fill the memory",
+        "what is held is a budget with shares: the oldest and largest goes first, 503 `limit_reached`; a quiet client gets its tunnel",
+        TIMES,
+    ),
+    own(
+        72,
+        "readers that do not read, heads and uploads that stall",
+        "the same, the kernel's socket buffers included; a tunnel ends with `memory_limit`",
+        TIMES,
+    ),
+    own(
         78,
         "silent peers at the admin port and at the proxy port",
         "the longest silent one makes room for a probe; clients that no policy can match have a few places of their own, for a second",

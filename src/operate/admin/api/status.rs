@@ -10,7 +10,7 @@ use super::policy;
 use super::policy::Rule;
 use super::query::cut;
 use crate::config::{Config, Finding, OnLogFailure};
-use crate::operate::resources;
+use crate::operate::apply;
 use crate::state::history::{INTERVAL, Sample};
 use crate::state::in_force::InForce;
 use crate::state::shared::Shared;
@@ -89,11 +89,14 @@ struct Listener {
 
 #[derive(Serialize)]
 struct LimitsView {
-    /// The configured number, or less if the descriptors allow less.
+    /// The configured number, or less if descriptors or memory allow less.
     tunnels: usize,
     tunnels_configured: usize,
     descriptors: u64,
     descriptors_open: Option<u64>,
+    /// Bytes that may be held for peers, and that are.
+    memory: usize,
+    memory_held: usize,
 }
 
 #[derive(Serialize)]
@@ -188,10 +191,12 @@ fn listener(listener: &crate::config::Listener) -> Listener {
 
 fn limits(config: &Config, shared: &Shared) -> LimitsView {
     LimitsView {
-        tunnels: config.limits.tunnels.min(shared.tunnels_carried),
+        tunnels: shared.most_tunnels(config),
         tunnels_configured: config.limits.tunnels,
         descriptors: shared.descriptors,
         descriptors_open: open_descriptors(),
+        memory: shared.held.limit(),
+        memory_held: shared.held.sum(),
     }
 }
 
@@ -240,7 +245,7 @@ fn warnings(config: &Config, shared: &Shared, expiring: &Expiring, now: Timestam
     if config.files.is_empty() {
         warnings.push("the built-in configuration is in force: no file was given".to_owned());
     }
-    warnings.extend(resources::reduced_limit(shared.descriptors, config.limits.tunnels));
+    warnings.extend(apply::reductions(config, shared));
     let counts = shared.log.counts();
     if counts.lost > 0 {
         warnings.push(match counts.lost {

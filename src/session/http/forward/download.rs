@@ -2,6 +2,7 @@
 //! hop, the body as it comes, in a framing that the client can read.
 
 use std::borrow::Cow;
+use std::future::poll_fn;
 use std::io;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -16,6 +17,8 @@ use super::outcome::Finish;
 use super::rewrite;
 use super::terms::Terms;
 use super::track::Track;
+use crate::transport::held::{Kind, Lease};
+use crate::transport::target_io::MOST_READ;
 use crate::wire::head::{Head, Version};
 use crate::words::outcome::{Ending, Reason};
 
@@ -252,15 +255,26 @@ fn write_fields(to: &mut BytesMut, headers: &HeaderMap) {
     }
 }
 
-/// Writes everything, and counts bytes when the client's socket takes them.
+/// Writes everything, and counts bytes when the client's socket takes them. What waits for a client that does not read is leased:
+/// these bytes, and the next piece, which hyper has read ahead.
 async fn write<W: AsyncWrite + Unpin>(
     client: &mut W,
     track: &Track<'_>,
     mut bytes: impl Buf,
 ) -> Result<(), Failure> {
     track.client_owes_read(true);
+    let mut lease = Lease::new(track.holder(), Kind::Body);
     while bytes.has_remaining() {
-        match client.write_buf(&mut bytes).await? {
+        let waits = bytes.remaining() + MOST_READ;
+        let mut writing = std::pin::pin!(client.write_buf(&mut bytes));
+        let written = poll_fn(|cx| {
+            let written = writing.as_mut().poll(cx);
+            if written.is_pending() {
+                lease.set(waits);
+            }
+            written
+        });
+        match written.await? {
             0 => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
             written => track.received(written),
         }

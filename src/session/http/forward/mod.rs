@@ -19,6 +19,8 @@
 //! an interrupted `curl` would keep the target busy until the timeout.
 
 mod download;
+mod halves;
+mod look;
 mod outcome;
 mod rewrite;
 mod terms;
@@ -34,27 +36,34 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::AsyncWrite;
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::state::limits::kept::KeptPlace;
 use crate::state::live::Generation;
 use crate::transport::allowance::Allowance;
+use crate::transport::held::{Kind, Lease};
 use crate::transport::stream::Transport;
+use crate::transport::target_io::TargetIo;
 use crate::transport::target_stream::UpstreamStream;
 use crate::wire::head::{Framing, Head};
 use crate::words::outcome::{Ending, Reason};
 use crate::words::target::Target;
 use download::Failure;
+use halves::Halves;
 use outcome::Break;
 pub use outcome::{Finish, Outcome};
 pub use terms::{Addresses, Terms};
 use track::Track;
-use upload::UploadBody;
+use upload::{Sent, UploadBody};
 
 /// Most bytes of a response head, and of what hyper reads ahead of the client.
 const RESPONSE_BUFFER: usize = 64 * 1024;
+
+/// What a connection to a target costs by being open: hyper's task and its first buffer, the socket, and what the kernel has for it.
+const UPSTREAM: usize = 20 * 1024;
 
 /// One client's connection, as far as an exchange uses it. Bytes after the request stay in `buffer`.
 #[derive(Debug)]
@@ -63,6 +72,8 @@ pub struct Connection<'a, S> {
     pub stream: &'a mut S,
     /// As [`read_head`](crate::transport::heads::read_head) left it.
     pub buffer: &'a mut BytesMut,
+    /// Covers `buffer`, and the head.
+    pub lease: &'a mut Lease,
     /// From earlier exchanges on this connection.
     pub kept: &'a mut Kept,
 }
@@ -78,6 +89,9 @@ struct Upstream {
     target: Target,
     sender: http1::SendRequest<UploadBody>,
     addresses: Addresses,
+    socket: Option<Arc<TcpStream>>,
+    /// Of what the connection costs while nothing moves.
+    _lease: Lease,
     /// Dropping the upstream ends its connection in any state.
     _connection: AbortOnDropHandle<()>,
 }
@@ -107,11 +121,12 @@ pub async fn exchange<S, O>(
     stop: impl Future<Output = Ending>,
 ) -> Outcome
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: Transport,
     O: AsyncFnOnce() -> Result<UpstreamStream, Reason>,
 {
-    let Connection { stream, buffer, kept } = connection;
-    let track = Track::new(head, terms);
+    let Connection { stream, buffer, lease, kept } = connection;
+    let holder = Arc::clone(lease.holder());
+    let track = Track::new(head, terms, &holder);
     if let Some(reason) = unaffordable(head, allowance) {
         return outcome(&track, Break::Spent(reason).finish(false), false);
     }
@@ -120,10 +135,18 @@ where
         return outcome(&track, Break::Spent(Reason::UploadBudget).finish(false), false);
     }
 
-    let (reader, mut writer) = tokio::io::split(stream);
+    let halves = Halves::new(stream);
+    let mut writer = &halves;
     let (parts, body) = UploadBody::new(head.framing);
     let (finish, keep_alive) = {
-        let mut upload = Box::pin(upload::upload(reader, buffer, head, parts, &track, allowance));
+        let mut upload = Box::pin(upload::upload(
+            &halves,
+            Sent { buffer, lease, bulk: false },
+            head,
+            parts,
+            &track,
+            allowance,
+        ));
         let mut download = Box::pin(request(head, body, kept, open, &mut writer, &track, terms));
         tokio::select! {
             biased;
@@ -131,8 +154,13 @@ where
             end = &mut upload => (end.finish(track.status().is_some()), false),
             end = track.silence() => (end.finish(track.status().is_some()), false),
             ending = stop => (Finish::Broken { ending, reason: None }, false),
+            never = look::look(&halves, &track) => match never {},
         }
     };
+    if matches!(finish, Finish::Broken { ending: Ending::MemoryLimit, .. }) {
+        // An orderly close would leave what the target does not read with the kernel.
+        track.target(|socket| usize::from(socket.set_zero_linger().is_err()));
+    }
     let finish = match finish {
         // A response head is on its way: no second reply may follow, whatever failed.
         Finish::Refused { reason, .. } if track.status().is_some() => {
@@ -167,6 +195,7 @@ where
     if repeatable(head)
         && let Some(upstream) = kept.take(head, terms)
     {
+        track.reaches(upstream.socket.as_ref());
         track.opened(upstream.addresses);
         let (result, upstream) =
             Box::pin(attempt(upstream, head, UploadBody::empty(), client, track, terms)).await;
@@ -180,10 +209,11 @@ where
         Ok(stream) => stream,
         Err(reason) => return (Finish::Refused { reason, detail: Cow::Borrowed("") }, false),
     };
-    let upstream = match Upstream::new(stream, head, terms).await {
+    let upstream = match Upstream::new(stream, head, track, terms).await {
         Ok(upstream) => upstream,
         Err(failure) => return (failure.into(), false),
     };
+    track.reaches(upstream.socket.as_ref());
     track.opened(upstream.addresses);
     let (result, upstream) = Box::pin(attempt(upstream, head, body, client, track, terms)).await;
     kept.settle(result, upstream, terms)
@@ -258,7 +288,12 @@ impl Upstream {
         self.permitted_by == *permitted_by && self.target == *target
     }
 
-    async fn new(stream: UpstreamStream, head: &Head, terms: &Terms<'_>) -> Result<Self, Failure> {
+    async fn new(
+        stream: UpstreamStream,
+        head: &Head,
+        track: &Track<'_>,
+        terms: &Terms<'_>,
+    ) -> Result<Self, Failure> {
         let socket = stream.socket();
         let addresses = socket
             .peer_addr()
@@ -266,6 +301,7 @@ impl Upstream {
             .map_err(|_| Failure::upstream("the target closed the connection before it was asked"))?;
         // Requests and small chunks are sent as they come; if this fails, it only costs time.
         let _ = socket.set_nodelay(true);
+        let (stream, socket) = TargetIo::new(stream);
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(RESPONSE_BUFFER)
             .max_header_size(RESPONSE_BUFFER)
@@ -279,6 +315,8 @@ impl Upstream {
             target: head.target.target().clone(),
             sender,
             addresses,
+            socket,
+            _lease: Lease::of(track.holder(), Kind::Body, UPSTREAM),
             _connection: AbortOnDropHandle::new(task),
         })
     }

@@ -159,10 +159,11 @@ mod tests {
 
     use super::*;
     use crate::transport::heads::{HeadLimits, read_head};
+    use crate::transport::held::Lease;
 
     async fn head(text: &str) -> Head {
         let limits = HeadLimits { bytes: 16 * 1024, timeout: Duration::from_secs(1) };
-        let head = read_head(&mut text.as_bytes(), &mut BytesMut::new(), &limits).await;
+        let head = read_head(&mut text.as_bytes(), &mut BytesMut::new(), &mut Lease::alone(), &limits).await;
         head.expect("well-formed").expect("not empty")
     }
 

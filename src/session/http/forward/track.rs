@@ -1,14 +1,16 @@
 //! What both directions of one exchange share: how far it is, when a byte last moved, which side is waited for.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use http::HeaderValue;
+use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 
 use super::outcome::Break;
 use super::terms::{Addresses, Terms};
+use crate::transport::held::Holder;
 use crate::transport::meter::Meter;
 use crate::wire::head::Head;
 use crate::words::outcome::Ending;
@@ -31,6 +33,8 @@ pub(super) struct Track<'a> {
     /// Whether it is the client that does not send, or does not read.
     client_owes_body: AtomicBool,
     client_owes_read: AtomicBool,
+    /// The target does not take what the client sends, or more is pipelined than is read ahead.
+    unread: AtomicBool,
     /// 0: none.
     status: AtomicU16,
     /// From the response, if it has one.
@@ -38,10 +42,13 @@ pub(super) struct Track<'a> {
     addresses: OnceLock<Addresses>,
     /// Of a second connection, after a kept one turned out to be closed.
     replaced: OnceLock<Addresses>,
+    holder: &'a Arc<Holder>,
+    /// The socket to the target.
+    target: Mutex<Option<Arc<TcpStream>>>,
 }
 
 impl<'a> Track<'a> {
-    pub(super) fn new(head: &Head, terms: &Terms<'a>) -> Self {
+    pub(super) fn new(head: &Head, terms: &Terms<'a>, holder: &'a Arc<Holder>) -> Self {
         Track {
             meter: terms.meter,
             response_timeout: terms.response_timeout,
@@ -54,6 +61,9 @@ impl<'a> Track<'a> {
             expecting: AtomicBool::new(head.expect_continue),
             client_owes_body: AtomicBool::new(false),
             client_owes_read: AtomicBool::new(false),
+            unread: AtomicBool::new(false),
+            holder,
+            target: Mutex::new(None),
             status: AtomicU16::new(0),
             content_type: OnceLock::new(),
             addresses: OnceLock::new(),
@@ -105,6 +115,43 @@ impl<'a> Track<'a> {
 
     pub(super) fn client_owes_read(&self, owes: bool) {
         self.client_owes_read.store(owes, Relaxed);
+    }
+
+    /// What leases for this exchange are of.
+    pub(super) fn holder(&self) -> &'a Arc<Holder> {
+        self.holder
+    }
+
+    /// The client's bytes are not read at present.
+    pub(super) fn leaves_unread(&self, unread: bool) {
+        self.unread.store(unread, Relaxed);
+    }
+
+    pub(super) fn is_unread_by_client(&self) -> bool {
+        self.client_owes_read.load(Relaxed)
+    }
+
+    pub(super) fn is_unread_by_target(&self) -> bool {
+        self.unread.load(Relaxed)
+    }
+
+    pub(super) fn is_blocked(&self) -> bool {
+        self.is_unread_by_client() || self.is_unread_by_target()
+    }
+
+    /// Bytes that have moved either way.
+    pub(super) fn bytes(&self) -> u64 {
+        self.meter.sent() + self.meter.received()
+    }
+
+    /// This is the socket to the target.
+    pub(super) fn reaches(&self, socket: Option<&Arc<TcpStream>>) {
+        *self.target.lock().unwrap_or_else(PoisonError::into_inner) = socket.cloned();
+    }
+
+    /// Looks at that socket: 0 without one.
+    pub(super) fn target(&self, look: impl FnOnce(&TcpStream) -> usize) -> usize {
+        self.target.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(0, |socket| look(socket))
     }
 
     pub(super) fn request_is_complete(&self) -> bool {

@@ -8,13 +8,15 @@ use std::task::{Context, Poll};
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use hyper::body::{Body, Frame, SizeHint};
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::AsyncRead;
 use tokio::sync::mpsc;
 
 use super::outcome::Break;
 use super::rewrite;
 use super::track::Track;
 use crate::transport::allowance::Allowance;
+use crate::transport::held::read::read_bulk;
+use crate::transport::held::{Kind, Lease};
 use crate::wire::head::{BodyFollower, Framing, Head, Piece};
 use crate::words::outcome::{Ending, Reason};
 
@@ -102,23 +104,24 @@ impl Body for UploadBody {
 /// when hyper has taken the one before, so that a slow target slows the client.
 pub(super) async fn upload<R: AsyncRead + Unpin>(
     mut reader: R,
-    buffer: &mut BytesMut,
+    mut sent: Sent<'_>,
     head: &Head,
     parts: Option<mpsc::Sender<Part>>,
     track: &Track<'_>,
     allowance: &mut Allowance,
 ) -> Break {
     if let Some(parts) = parts
-        && let Err(end) = body(&mut reader, buffer, head, &parts, track, allowance).await
+        && let Err(end) = body(&mut reader, &mut sent, head, &parts, track, allowance).await
     {
         return end;
     }
     track.complete_request();
     loop {
-        if buffer.len() >= MAX_AHEAD {
+        if sent.buffer.len() >= MAX_AHEAD {
+            track.leaves_unread(true);
             pending::<()>().await;
         }
-        if let Err(end) = read(&mut reader, buffer, MAX_AHEAD).await {
+        if let Err(end) = sent.read_from(&mut reader).await {
             return end;
         }
     }
@@ -126,7 +129,7 @@ pub(super) async fn upload<R: AsyncRead + Unpin>(
 
 async fn body<R: AsyncRead + Unpin>(
     reader: &mut R,
-    buffer: &mut BytesMut,
+    sent: &mut Sent<'_>,
     head: &Head,
     parts: &mpsc::Sender<Part>,
     track: &Track<'_>,
@@ -135,30 +138,33 @@ async fn body<R: AsyncRead + Unpin>(
     let mut follower = BodyFollower::new(head.framing);
     let mut trailers = BytesMut::new();
     while !follower.is_done() {
+        track.leaves_unread(true);
         let Ok(place) = parts.reserve().await else {
             // hyper wants no more of it: the response, or its absence, says why.
             return pending().await;
         };
+        track.leaves_unread(false);
         loop {
-            let granted = allowance.take(buffer.len());
-            let piece = follower.step(buffer.get(..granted).unwrap_or_default()).map_err(Break::Malformed)?;
+            let granted = allowance.take(sent.buffer.len());
+            let piece =
+                follower.step(sent.buffer.get(..granted).unwrap_or_default()).map_err(Break::Malformed)?;
             allowance.put_back(granted - piece.map_or(0, Piece::len));
             let Some(piece) = piece else {
-                if !buffer.is_empty() {
+                if !sent.buffer.is_empty() {
                     // There is more, and the allowance grants none of it.
                     return Err(Break::Spent(allowance.refuses(1).unwrap_or(Reason::UploadBudget)));
                 }
                 track.client_owes_body(true);
-                read(reader, buffer, READ_SIZE).await?;
+                sent.read_from(reader).await?;
                 track.client_owes_body(false);
                 continue;
             };
             track.sent(piece.len());
             match piece {
-                Piece::Framing(length) => buffer.advance(length),
-                Piece::Trailers(length) => trailers.unsplit(buffer.split_to(length)),
+                Piece::Framing(length) => sent.buffer.advance(length),
+                Piece::Trailers(length) => trailers.unsplit(sent.buffer.split_to(length)),
                 Piece::Data(length) => {
-                    place.send(Part::Data(buffer.split_to(length).freeze()));
+                    place.send(Part::Data(sent.piece(length)));
                     break;
                 }
             }
@@ -183,12 +189,41 @@ async fn body<R: AsyncRead + Unpin>(
     Ok(())
 }
 
-async fn read<R: AsyncRead + Unpin>(reader: &mut R, buffer: &mut BytesMut, size: usize) -> Result<(), Break> {
-    buffer.reserve(size);
-    match reader.read_buf(buffer).await {
-        Ok(1..) => Ok(()),
-        Ok(0) => Err(Break::Ended(Ending::ClientClosed)),
-        Err(_) => Err(Break::Ended(Ending::ClientReset)),
+/// What the client has sent and was not taken yet, under a lease.
+pub(super) struct Sent<'b> {
+    pub(super) buffer: &'b mut BytesMut,
+    pub(super) lease: &'b mut Lease,
+    /// Whether the last read was a full one.
+    pub(super) bulk: bool,
+}
+
+impl Sent<'_> {
+    async fn read_from<R: AsyncRead + Unpin>(&mut self, reader: &mut R) -> Result<(), Break> {
+        let Sent { buffer, lease, bulk } = self;
+        match read_bulk(reader, buffer, lease, bulk, READ_SIZE).await {
+            Ok(1..) => Ok(()),
+            Ok(0) => Err(Break::Ended(Ending::ClientClosed)),
+            Err(_) => Err(Break::Ended(Ending::ClientReset)),
+        }
+    }
+
+    /// The next bytes, which hyper may hold until the target takes them.
+    fn piece(&mut self, length: usize) -> Bytes {
+        let lease = Lease::of(self.lease.holder(), Kind::Body, length);
+        let bytes = self.buffer.split_to(length);
+        self.lease.set(self.buffer.capacity());
+        Bytes::from_owner(OwnedPiece { bytes, _lease: lease })
+    }
+}
+
+struct OwnedPiece {
+    bytes: BytesMut,
+    _lease: Lease,
+}
+
+impl AsRef<[u8]> for OwnedPiece {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 

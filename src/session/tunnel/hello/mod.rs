@@ -19,10 +19,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::transport::cancel::Cancel;
+use crate::transport::held::Kind;
+use crate::transport::held::read::Buffered;
 use crate::transport::meter::Meter;
 use crate::transport::relay::{Early, RelayLimits, ending_of};
 use crate::wire::client_hello::{ClientHelloReader, Progress};
@@ -31,8 +33,6 @@ use crate::words::outcome::{Ending, Reason};
 use crate::words::target::{Host, Name};
 use second::SecondHello;
 
-/// Size of one read from a socket.
-const READ: usize = 4096;
 /// Most bytes of the client that are held while the server has not answered: 0-RTT data, of which servers commonly
 /// allow 16 KiB. Beyond that, the client is not read, and waits.
 const MAX_HELD: usize = 32 * 1024;
@@ -41,7 +41,7 @@ const MAX_HELD: usize = 32 * 1024;
 #[derive(Debug)]
 pub struct InspectedHello {
     /// Everything that was read from the client: the hello, and perhaps more.
-    pub bytes: BytesMut,
+    pub bytes: Buffered,
     /// How much of `bytes` is the hello.
     pub length: usize,
     /// The server name in it, canonical; `None` for a host that is an address.
@@ -90,17 +90,18 @@ impl GateEnd {
 /// and the matching ending for one that broke off.
 pub async fn inspect_client<S: AsyncRead + Unpin>(
     client: &mut S,
-    early: BytesMut,
+    early: Buffered,
     host: &Host,
     deadline: Instant,
 ) -> Result<InspectedHello, GateEnd> {
-    let refused = |reason, offered, bytes| Err(GateEnd::refused(reason, offered, bytes, BytesMut::new()));
+    let refused = |reason, offered, mut bytes: Buffered| {
+        Err(GateEnd::refused(reason, offered, bytes.take(), BytesMut::new()))
+    };
     let mut reader = ClientHelloReader::new();
     let mut bytes = early;
-    let mut seen = 0;
     loop {
-        match reader.push(bytes.get(seen..).unwrap_or_default()) {
-            Progress::NeedMore => seen = bytes.len(),
+        match reader.read(&bytes.bytes) {
+            Progress::NeedMore => {}
             Progress::Refuse(why) => return refused(why.reason, why.offered, bytes),
             Progress::Hello(hello) => {
                 return match compare_names(host, hello.sni.as_ref()) {
@@ -113,9 +114,9 @@ pub async fn inspect_client<S: AsyncRead + Unpin>(
                 };
             }
         }
-        match timeout_at(deadline, read(client, &mut bytes)).await {
+        match timeout_at(deadline, bytes.read_from(client)).await {
             Err(_elapsed) => return refused(Reason::ClientHelloTimeout, None, bytes),
-            Ok(Ok(0)) if bytes.is_empty() => return Err(GateEnd::Ended(Ending::ClientClosed)),
+            Ok(Ok(0)) if bytes.bytes.is_empty() => return Err(GateEnd::Ended(Ending::ClientClosed)),
             // The client said that nothing more comes, so this is the whole hello.
             Ok(Ok(0)) => return refused(Reason::ClientHelloMalformed, None, bytes),
             Ok(Ok(_)) => {}
@@ -192,11 +193,12 @@ where
 {
     async fn pass(mut self, hello: InspectedHello) -> Result<Early, GateEnd> {
         let mut held = hello.bytes;
-        let first = held.split_to(hello.length.min(held.len()));
+        let first = held.split_to(hello.length);
         self.send(&first).await?;
         drop(first);
+        held.tidy();
         let mut server = ServerHelloReader::new();
-        let mut answer = BytesMut::new();
+        let mut answer = Buffered::new(held.lease.holder(), Kind::Hello);
         // At most twice: for the reader, a second HelloRetryRequest is not TLS.
         while self.answer(&mut server, &mut answer, &mut held).await? == Answer::Retry {
             self.tell(&mut answer).await?;
@@ -204,26 +206,27 @@ where
                 break;
             };
             self.send(&held.split_to(second)).await?;
+            held.tidy();
             server.second_hello_sent();
         }
-        Ok(Early { to_upstream: held, to_client: answer })
+        Ok(Early { to_upstream: held.take(), to_client: answer.take() })
     }
 
     /// Reads the server until its answer is known, and holds what the client sends meanwhile.
     async fn answer(
         &mut self,
         server: &mut ServerHelloReader,
-        answer: &mut BytesMut,
-        held: &mut BytesMut,
+        answer: &mut Buffered,
+        held: &mut Buffered,
     ) -> Result<Answer, GateEnd> {
         loop {
             tokio::select! {
                 biased;
-                read = read(self.upstream, answer) => match self.heard(read, server, answer, held)? {
+                read = answer.read_from(self.upstream) => match self.heard(read, server, answer, held)? {
                     Answer::NeedMore => {}
                     known => return Ok(known),
                 },
-                read = read(self.client, held), if held.len() < MAX_HELD => client_read(read)?,
+                read = held.read_from(self.client), if held.bytes.len() < MAX_HELD => client_read(read)?,
             }
         }
     }
@@ -233,23 +236,18 @@ where
         &mut self,
         read: std::io::Result<usize>,
         server: &mut ServerHelloReader,
-        answer: &mut BytesMut,
-        held: &mut BytesMut,
+        answer: &mut Buffered,
+        held: &mut Buffered,
     ) -> Result<Answer, GateEnd> {
         let count = read.map_err(|error| GateEnd::Ended(ending_of(false, &error)))?;
-        if count == 0 && answer.is_empty() {
+        if count == 0 && answer.bytes.is_empty() {
             return Err(GateEnd::Ended(Ending::UpstreamClosed));
         }
         // It closed in the middle of its answer: if the client's bytes flowed now, they would flow to a server that
         // does not speak TLS.
-        let fresh = answer.get(answer.len().saturating_sub(count)..).unwrap_or_default();
+        let fresh = answer.bytes.get(answer.bytes.len().saturating_sub(count)..).unwrap_or_default();
         match if count == 0 { server.end() } else { server.push(fresh) } {
-            Answer::NotTls => Err(GateEnd::refused(
-                Reason::UpstreamNotTls,
-                None,
-                std::mem::take(held),
-                std::mem::take(answer),
-            )),
+            Answer::NotTls => Err(GateEnd::refused(Reason::UpstreamNotTls, None, held.take(), answer.take())),
             known => Ok(known),
         }
     }
@@ -259,16 +257,16 @@ where
     async fn second_hello(
         &mut self,
         server: &mut ServerHelloReader,
-        answer: &mut BytesMut,
-        held: &mut BytesMut,
+        answer: &mut Buffered,
+        held: &mut Buffered,
     ) -> Result<Option<usize>, GateEnd> {
         let deadline = Instant::now() + self.gate.hello_timeout;
         let mut second = SecondHello::new();
         loop {
-            let refused = |reason, offered, held: &mut BytesMut, answer: &mut BytesMut| {
-                Err(GateEnd::refused(reason, offered, std::mem::take(held), std::mem::take(answer)))
+            let refused = |reason, offered, held: &mut Buffered, answer: &mut Buffered| {
+                Err(GateEnd::refused(reason, offered, held.take(), answer.take()))
             };
-            match second.read(held) {
+            match second.read(&held.bytes) {
                 second::Found::NeedMore => {}
                 second::Found::Refused(why) => return refused(why.reason, why.offered, held, answer),
                 // The client gives up. The server gets its alert, and nothing more.
@@ -285,11 +283,11 @@ where
             }
             tokio::select! {
                 biased;
-                read = read(self.upstream, answer) => match self.heard(read, server, answer, held)? {
+                read = answer.read_from(self.upstream) => match self.heard(read, server, answer, held)? {
                     Answer::NeedMore => self.tell(answer).await?,
                     _ => return Ok(None),
                 },
-                read = read(self.client, held) => client_read(read)?,
+                read = held.read_from(self.client) => client_read(read)?,
                 () = sleep_until(deadline) => return refused(Reason::ClientHelloTimeout, None, held, answer),
             }
         }
@@ -310,13 +308,14 @@ where
     }
 
     /// Sends everything that the server said to the client.
-    async fn tell(&mut self, answer: &mut BytesMut) -> Result<(), GateEnd> {
+    async fn tell(&mut self, answer: &mut Buffered) -> Result<(), GateEnd> {
         let lost = |error| GateEnd::Ended(ending_of(true, &error));
-        while !answer.is_empty() {
-            let taken = self.client.write(answer).await.and_then(some).map_err(lost)?;
+        while !answer.bytes.is_empty() {
+            let taken = self.client.write(&answer.bytes).await.and_then(some).map_err(lost)?;
             self.gate.meter.add_received(taken as u64);
-            drop(answer.split_to(taken.min(answer.len())));
+            drop(answer.split_to(taken));
         }
+        answer.tidy();
         self.client.flush().await.map_err(lost)
     }
 }
@@ -328,13 +327,6 @@ fn client_read(read: std::io::Result<usize>) -> Result<(), GateEnd> {
         Ok(_) => Ok(()),
         Err(error) => Err(GateEnd::Ended(ending_of(true, &error))),
     }
-}
-
-async fn read<S: AsyncRead + Unpin>(stream: &mut S, bytes: &mut BytesMut) -> std::io::Result<usize> {
-    if bytes.capacity() == bytes.len() {
-        bytes.reserve(READ);
-    }
-    stream.read_buf(bytes).await
 }
 
 fn some(count: usize) -> std::io::Result<usize> {

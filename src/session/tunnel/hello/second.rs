@@ -32,8 +32,6 @@ pub(super) enum Found {
 pub(super) struct SecondHello {
     /// Where the first record begins that must not be skipped.
     begin: usize,
-    /// How far the hello was read.
-    seen: usize,
     ccs: bool,
     reader: ClientHelloReader,
 }
@@ -47,10 +45,8 @@ impl SecondHello {
     pub(super) fn read(&mut self, held: &[u8]) -> Found {
         let malformed = Found::Refused(RefusedHello { reason: Reason::ClientHelloMalformed, offered: None });
         loop {
-            if self.seen > self.begin || held.get(self.begin) == Some(&HANDSHAKE) {
-                let from = self.seen.max(self.begin);
-                self.seen = held.len();
-                return match self.reader.push(held.get(from..).unwrap_or_default()) {
+            if held.get(self.begin) == Some(&HANDSHAKE) {
+                return match self.reader.read(held.get(self.begin..).unwrap_or_default()) {
                     Progress::NeedMore if held.len() > MAX_SECOND => malformed,
                     Progress::NeedMore => Found::NeedMore,
                     Progress::Hello(hello) => {

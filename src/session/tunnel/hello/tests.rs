@@ -1,6 +1,6 @@
 //! The gate's verdicts, byte by byte and by the clock, between two pipes in memory.
 
-use tokio::io::{DuplexStream, duplex};
+use tokio::io::{AsyncReadExt, DuplexStream, duplex};
 use tokio::task::JoinHandle;
 
 use super::*;
@@ -23,7 +23,7 @@ async fn inspect(host: &Host, early: &[u8], sent: &[u8]) -> Result<InspectedHell
     let (mut near, mut far) = duplex(1 << 20);
     far.write_all(sent).await.unwrap();
     // `far` stays open: an undecided case ends by the clock.
-    inspect_client(&mut near, early.into(), host, Instant::now() + TIMEOUT).await
+    inspect_client(&mut near, BytesMut::from(early).into(), host, Instant::now() + TIMEOUT).await
 }
 
 fn refusal(end: GateEnd) -> GateRefusal {
@@ -46,7 +46,7 @@ async fn t54_a_hello_that_came_with_the_connect_is_read_once_and_kept() {
     for cut in 0..=sent.len() {
         let (early, rest) = sent.split_at(cut);
         let passed = inspect(&host(), early, rest).await.unwrap();
-        assert!(sent.starts_with(&passed.bytes) && passed.bytes.len() >= passed.length);
+        assert!(sent.starts_with(&passed.bytes.bytes) && passed.bytes.bytes.len() >= passed.length);
         assert_eq!(passed.length, naming(b"a.example").len());
         assert_eq!(passed.sni.as_deref(), Some(NAME));
     }
@@ -112,7 +112,7 @@ async fn a_hello_for_the_host_with_a_dot_behind_it_passes_unchanged() {
     let bytes = naming(b"A.example.");
     let passed = inspect(&host(), &[], &bytes).await.unwrap();
     assert_eq!(passed.sni.as_deref(), Some(NAME));
-    assert_eq!(passed.bytes, bytes);
+    assert_eq!(passed.bytes.bytes, bytes);
 }
 
 #[tokio::test(start_paused = true)]
@@ -135,7 +135,8 @@ async fn t62_the_deadline_is_not_put_off_by_bytes() {
             }
         }
     });
-    let refused = inspect_client(&mut near, BytesMut::new(), &host(), begun + TIMEOUT).await.unwrap_err();
+    let refused =
+        inspect_client(&mut near, BytesMut::new().into(), &host(), begun + TIMEOUT).await.unwrap_err();
     assert_eq!(refusal(refused).reason, Reason::ClientHelloTimeout);
     assert_eq!(begun.elapsed(), TIMEOUT);
     drop(near);
@@ -147,9 +148,10 @@ async fn a_client_that_leaves_is_gone_before_its_first_byte_and_malformed_after(
     let deadline = Instant::now() + TIMEOUT;
     let (mut near, far) = duplex(64);
     drop(far);
-    let end = inspect_client(&mut near, BytesMut::new(), &host(), deadline).await.unwrap_err();
+    let end = inspect_client(&mut near, BytesMut::new().into(), &host(), deadline).await.unwrap_err();
     assert_eq!(ending(end), Ending::ClientClosed);
-    let end = inspect_client(&mut near, BytesMut::from(&[22_u8][..]), &host(), deadline).await.unwrap_err();
+    let end =
+        inspect_client(&mut near, BytesMut::from(&[22_u8][..]).into(), &host(), deadline).await.unwrap_err();
     assert_eq!(refusal(end).reason, Reason::ClientHelloMalformed);
 }
 
@@ -177,8 +179,9 @@ fn pass_with(sent: &[u8], mut limits: RelayLimits) -> Passing {
         async move {
             let host = host();
             let gate = Gate { host: &host, hello_timeout: TIMEOUT, meter: &meter, cancel: &cancel };
-            let hello =
-                inspect_client(&mut near_client, bytes, &host, Instant::now() + TIMEOUT).await.unwrap();
+            let hello = inspect_client(&mut near_client, bytes.into(), &host, Instant::now() + TIMEOUT)
+                .await
+                .unwrap();
             let passed = pass_hello(&mut near_client, &mut near_upstream, hello, &gate, &mut limits).await;
             (passed, limits.upload.left())
         }

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::*;
 use crate::transport::allowance::Allowance;
+use crate::transport::held::Holder;
 use crate::transport::relay::{Relay, part};
 
 const NAME: &str = "git.example";
@@ -57,11 +59,13 @@ async fn tunnel(mut client: TcpStream, mut upstream: TcpStream, meter: &Meter) -
     let upload = Allowance::limited(Some(1 << 30));
     let mut limits = RelayLimits { idle_timeout: Duration::from_secs(60), deadline: None, upload };
     let deadline = Instant::now() + Duration::from_secs(10);
-    let hello = inspect_client(&mut client, BytesMut::new(), &host, deadline).await.unwrap();
+    let hello = inspect_client(&mut client, BytesMut::new().into(), &host, deadline).await.unwrap();
     assert_eq!(hello.sni.as_deref(), Some(NAME));
     let gate = Gate { host: &host, hello_timeout: Duration::from_secs(10), meter, cancel: &cancel };
     let early = pass_hello(&mut client, &mut upstream, hello, &gate, &mut limits).await.unwrap();
-    let ending = Relay::splicing(early, limits).run(&client, &upstream, meter, &cancel, &|| {}).await;
+    let ending = Relay::splicing(early, limits, &Holder::alone())
+        .run(&client, &upstream, meter, &cancel, &|| {})
+        .await;
     part(client, upstream, ending).await;
     ending
 }

@@ -60,7 +60,7 @@ async fn a_tunnel_that_always_has_more_leaves_others_their_turn() {
     let (client, upstream) = connection(None).await;
     let (mut client, mut upstream) = (Torrent::over(client), Torrent::over(upstream));
     let (meter, cancel) = (Meter::default(), Cancel::new());
-    let mut relay = Relay::copying(Early::default(), limits());
+    let mut relay = Relay::copying(Early::default(), limits(), &Holder::alone());
     let mut running = pin!(relay.run_streams(&mut client, &mut upstream, &meter, &cancel, &|| {}));
     for turns in 1..4 {
         let waits = poll_fn(|cx| Poll::Ready(running.as_mut().poll(cx).is_pending())).await;
@@ -123,7 +123,7 @@ async fn what_a_stream_holds_back_is_flushed_before_the_relay_waits() {
     let (meter, cancel) = (Meter::default(), Cancel::new());
     // Exactly the limit, then one byte more: what the limit allows still arrives.
     let limits = RelayLimits { upload: Allowance::limited(Some(8)), ..limits() };
-    let mut relay = Relay::copying(Early::default(), limits);
+    let mut relay = Relay::copying(Early::default(), limits, &Holder::alone());
     let talk = async {
         client.write_all(b"question").await.unwrap();
         assert_eq!(exactly(&mut upstream, 8).await, b"question");
@@ -146,7 +146,7 @@ async fn early_bytes_beyond_the_limit_are_flushed_up_to_it() {
     let (meter, cancel) = (Meter::default(), Cancel::new());
     let early = Early { to_upstream: b"four and more".as_slice().into(), to_client: BytesMut::new() };
     let limits = RelayLimits { upload: Allowance::limited(Some(4)), ..limits() };
-    let mut relay = Relay::copying(early, limits);
+    let mut relay = Relay::copying(early, limits, &Holder::alone());
     let ending = relay.run_streams(&mut near_client, &mut near_upstream, &meter, &cancel, &|| {}).await;
     assert_eq!(ending, Ending::UploadLimit);
     drop(near_upstream);
@@ -198,7 +198,7 @@ async fn tls_without_a_close_notify_is_a_fin_and_the_answer_still_flows() {
     let (mut near_upstream, mut upstream) = connection(None).await;
     let mut near_client = Abrupt(near_client);
     let (meter, cancel) = (Meter::default(), Cancel::new());
-    let mut relay = Relay::copying(Early::default(), limits());
+    let mut relay = Relay::copying(Early::default(), limits(), &Holder::alone());
     let talk = async {
         client.write_all(b"question").await.unwrap();
         client.shutdown().await.unwrap();

@@ -147,12 +147,16 @@ async fn a_client_that_leaves_ends_the_exchange_and_the_targets_connection() {
 #[tokio::test]
 async fn an_exchange_is_stopped_from_outside() {
     let (listener, origin) = bind().await;
-    let (stream, mut client) = tokio::io::duplex(1024);
-    let mut stream = stream;
+    let (clients, proxy) = bind().await;
+    let mut client = connect(proxy).await.expect("connected");
+    let (mut stream, _) = clients.accept().await.expect("connected");
     client.write_all(GET.as_bytes()).await.expect("open");
     let limits = HeadLimits { bytes: 1024, timeout: Duration::from_secs(10) };
     let (mut buffer, mut kept, meter) = (BytesMut::new(), Kept::default(), Meter::default());
-    let head = read_head(&mut stream, &mut buffer, &limits).await.expect("fine").expect("a head");
+    let head = read_head(&mut stream, &mut buffer, &mut Lease::alone(), &limits)
+        .await
+        .expect("fine")
+        .expect("a head");
     let terms = Terms {
         keep: &|| None,
         permitted_by: (Arc::from("test"), Live::new().generation()),
@@ -168,7 +172,8 @@ async fn an_exchange_is_stopped_from_outside() {
         head_of(&mut asked).await;
         Ending::Drained
     };
-    let connection = Connection { stream: &mut stream, buffer: &mut buffer, kept: &mut kept };
+    let connection =
+        Connection { stream: &mut stream, buffer: &mut buffer, lease: &mut Lease::alone(), kept: &mut kept };
     let open =
         || async { connect(origin).await.map(UpstreamStream::Bare).map_err(|_| Reason::ConnectRefused) };
     let outcome = exchange(connection, &head, &terms, &mut Allowance::default(), open, stop).await;

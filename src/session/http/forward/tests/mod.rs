@@ -16,6 +16,7 @@ use super::*;
 use crate::state::limits::kept::KeptConnections;
 use crate::state::live::Live;
 use crate::transport::heads::{HeadLimits, read_head};
+use crate::transport::held::Lease;
 use crate::transport::meter::Meter;
 
 type Served = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -83,7 +84,7 @@ async fn serve(
 ) -> Outcomes {
     let (mut buffer, mut kept, mut outcomes) = (BytesMut::new(), Kept::default(), Vec::new());
     let limits = HeadLimits { bytes: 16 * 1024, timeout: Duration::from_secs(10) };
-    while let Ok(Some(head)) = read_head(&mut stream, &mut buffer, &limits).await {
+    while let Ok(Some(head)) = read_head(&mut stream, &mut buffer, &mut Lease::alone(), &limits).await {
         let meter = Meter::default();
         let places = Arc::new(KeptConnections::default());
         places.set_cap(4);
@@ -102,7 +103,12 @@ async fn serve(
             opened.fetch_add(1, Ordering::Relaxed);
             connect(origin).await.map(UpstreamStream::Bare).map_err(|_| Reason::ConnectRefused)
         };
-        let connection = Connection { stream: &mut stream, buffer: &mut buffer, kept: &mut kept };
+        let connection = Connection {
+            stream: &mut stream,
+            buffer: &mut buffer,
+            lease: &mut Lease::alone(),
+            kept: &mut kept,
+        };
         let mut allowance = Allowance::limited(bounds.upload_limit);
         let outcome = exchange(connection, &head, &terms, &mut allowance, open, std::future::pending()).await;
         let keep_alive = outcome.keep_alive;

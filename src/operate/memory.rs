@@ -1,0 +1,158 @@
+//! How much memory there is, and how much of it may be held for peers.
+//!
+//! The cgroup's limit counts, of either version and of every group above ours, as far as it can be seen; without one, the
+//! machine's memory. Not here: what is held ([`crate::transport::held`]).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::config::Config;
+use crate::inbound::accept::CONNECTION;
+use crate::session::tunnel::OPEN;
+use crate::transport::tls;
+
+/// What a rule costs beside its text: `tests/long/million_rules`.
+const RULE: u64 = 96;
+/// The part of the limit that tunnels may take by being open; the rest is for what they hold.
+const OPEN_SHARE: (u64, u64) = (5, 8);
+/// Less would carry nothing.
+const LEAST: u64 = 1 << 20;
+
+/// `limits.memory`, or what is left of the available memory.
+pub fn limit(config: &Config) -> usize {
+    let limit = config.limits.memory.unwrap_or_else(|| share_of(available(), loaded(config)));
+    usize::try_from(limit).unwrap_or(usize::MAX)
+}
+
+/// 6/10 of what `available` leaves beside twice the loaded configuration: a reload holds the old one and the new one.
+fn share_of(available: u64, loaded: u64) -> u64 {
+    (available.saturating_sub(loaded.saturating_mul(2)) / 10 * 6).max(LEAST)
+}
+
+/// What the configuration takes in memory, nearly.
+fn loaded(config: &Config) -> u64 {
+    config.policies.rules().map(|rule| rule.text().len() as u64 + RULE).sum()
+}
+
+/// How many tunnels `limit` carries that only are open.
+pub fn tunnels(limit: usize, config: &Config) -> usize {
+    let has_tls = config.listeners.iter().any(|listener| listener.tls.is_some());
+    let cost = CONNECTION + OPEN + if has_tls { tls::STATE } else { 0 };
+    let (of, parts) = OPEN_SHARE;
+    let open = limit as u64 / parts * of / cost as u64;
+    usize::try_from(open).unwrap_or(usize::MAX).max(1)
+}
+
+/// What to tell an operator if `limit` carries fewer tunnels than the `wanted` number.
+pub fn reduced_limit(limit: usize, config: &Config) -> Option<String> {
+    let (tunnels, wanted) = (tunnels(limit, config), config.limits.tunnels);
+    (tunnels < wanted).then(|| {
+        let mib = limit >> 20;
+        let way = match config.limits.memory {
+            Some(_) => "raise limits.memory",
+            None => "give the container more memory, or write limits.memory",
+        };
+        format!(
+            "tunnel limit reduced to {tunnels}: {mib} MiB for held bytes are too little for limits.tunnels ({wanted}); {way}"
+        )
+    })
+}
+
+/// The memory of this process's cgroup, or of the machine if that is less.
+fn available() -> u64 {
+    let machine = rustix::system::sysinfo();
+    let machine = (machine.totalram as u64).saturating_mul(u64::from(machine.mem_unit));
+    let read = |file: &str| fs::read_to_string(file).unwrap_or_default();
+    cgroup_limit(&read("/proc/self/cgroup"), &read("/proc/self/mountinfo"), Path::new("/"))
+        .map_or(machine, |limit| limit.min(machine))
+}
+
+/// The least limit of the groups in `cgroup` (`/proc/self/cgroup`), which are mounted as `mountinfo` says (cgroups(7),
+/// proc_pid_mountinfo(5)). `root` is put in front of every path.
+fn cgroup_limit(cgroup: &str, mountinfo: &str, root: &Path) -> Option<u64> {
+    let mut least: Option<u64> = None;
+    for group in cgroup.lines() {
+        let mut parts = group.splitn(3, ':').skip(1);
+        let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else { continue };
+        let (kind, file) = match controllers {
+            "" => ("cgroup2", "memory.max"),
+            _ if controllers.split(',').any(|name| name == "memory") => ("cgroup", "memory.limit_in_bytes"),
+            _ => continue,
+        };
+        for (mounted, point) in mountinfo.lines().filter_map(|line| mount(line, kind)) {
+            // A container may see its own group as the root of the mount while the path is that of the host.
+            let below = Path::new(path).strip_prefix(&mounted).unwrap_or(Path::new(""));
+            for ancestor in below.ancestors() {
+                let file = root.join(point.strip_prefix("/").unwrap_or(&point)).join(ancestor).join(file);
+                // `max` in version 2; in version 1, no limit is a number beyond any machine.
+                let limit = fs::read_to_string(file).ok().and_then(|text| text.trim().parse().ok());
+                least = [least, limit].into_iter().flatten().min();
+            }
+        }
+    }
+    least
+}
+
+/// The root of the mount and where it is mounted, if it is one of cgroups with memory.
+fn mount(line: &str, kind: &str) -> Option<(PathBuf, PathBuf)> {
+    let (mount, filesystem) = line.split_once(" - ")?;
+    let mut filesystem = filesystem.split(' ');
+    let has_memory = filesystem.next() == Some(kind)
+        && (kind == "cgroup2"
+            || filesystem.nth(1).is_some_and(|options| options.split(',').any(|option| option == "memory")));
+    let mut fields = mount.split(' ').skip(3);
+    has_memory.then_some((fields.next()?.into(), fields.next()?.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    /// Files below a new root, and their contents.
+    fn limit_of(files: &[(&str, &str)], cgroup: &str, mountinfo: &str) -> Option<u64> {
+        let root = tempfile::tempdir().expect("a directory");
+        for (file, text) in files {
+            let file = root.path().join(file);
+            fs::create_dir_all(file.parent().expect("a parent")).expect("directories");
+            fs::write(file, text).expect("a file");
+        }
+        cgroup_limit(cgroup, mountinfo, root.path())
+    }
+
+    #[test]
+    fn the_limit_of_the_cgroup_is_found_in_both_versions() {
+        let v2 = "35 25 0:30 / /sys/fs/cgroup ro,nosuid - cgroup2 cgroup rw\n";
+        let v1 = "40 30 0:33 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n\
+                  41 30 0:34 /docker/ab /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n";
+        let (max, limit) = ("memory.max", "sys/fs/cgroup/memory/memory.limit_in_bytes");
+        let at = |group: &str, text: &'static str| (format!("sys/fs/cgroup/{group}{max}"), text);
+        // In a container with a namespace of its own, and in one of systemd's units: the groups above count, too.
+        for (files, cgroup, expected) in [
+            (vec![at("", "268435456\n")], "0::/", Some(256 * MIB)),
+            (vec![at("", "max\n")], "0::/", None),
+            (vec![at("a/b/", "max\n"), at("a/", "1048576\n"), at("", "max\n")], "0::/a/b", Some(MIB)),
+            (vec![at("a/b/", "1048576\n"), at("a/", "4194304\n")], "0::/a/b", Some(MIB)),
+            (vec![], "0::/a/b", None),
+            (vec![], "", None),
+        ] {
+            let files: Vec<(&str, &str)> = files.iter().map(|(file, text)| (&**file, *text)).collect();
+            assert_eq!(limit_of(&files, cgroup, v2), expected, "{files:?}");
+        }
+        let of_v1 = |text| limit_of(&[(limit, text)], "5:cpu:/docker/ab\n4:memory:/docker/ab\n0::/\n", v1);
+        assert_eq!(of_v1("268435456\n"), Some(256 * MIB));
+        assert_eq!(of_v1("9223372036854771712\n"), Some(9_223_372_036_854_771_712));
+        // The path of the host, which the container does not see.
+        let above = [(limit, "268435456\n")];
+        assert_eq!(limit_of(&above, "4:memory:/kubepods/x\n", v1), Some(256 * MIB));
+    }
+
+    #[test]
+    fn six_tenths_of_what_two_configurations_leave() {
+        assert_eq!(share_of(256 * MIB, 0) / MIB, 153);
+        assert_eq!(share_of(256 * MIB, 100 * MIB) / MIB, 33);
+        assert_eq!(share_of(256 * MIB, 200 * MIB), LEAST);
+        assert!(available() > MIB);
+    }
+}

@@ -1,0 +1,75 @@
+//! What the kernel holds for an exchange whose client or target does not read: looked at while that is so, and less and less
+//! often.
+
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::time::{Sleep, sleep};
+
+use super::halves::Halves;
+use super::track::Track;
+use crate::transport::held::{FIRST_LOOK, Kind, LAST_LOOK, Lease, unread, unsent};
+use crate::transport::stream::Transport;
+
+/// Never ready. An exchange that flows pays one look a second.
+pub(super) async fn look<S: Transport>(client: &Halves<'_, S>, track: &Track<'_>) -> Infallible {
+    let mut looks =
+        Looks { timer: None, pause: FIRST_LOOK, lease: Lease::new(track.holder(), Kind::Socket), moved: 0 };
+    poll_fn(|cx| {
+        looks.poll(cx, client, track);
+        Poll::Pending
+    })
+    .await
+}
+
+struct Looks {
+    /// Made when something is blocked for the first time.
+    timer: Option<Pin<Box<Sleep>>>,
+    pause: Duration,
+    lease: Lease,
+    /// Bytes that had moved at the last look.
+    moved: u64,
+}
+
+impl Looks {
+    fn poll<S: Transport>(&mut self, cx: &mut Context<'_>, client: &Halves<'_, S>, track: &Track<'_>) {
+        if self.timer.is_none() && track.is_blocked() {
+            self.pause = FIRST_LOOK;
+            self.moved = track.bytes();
+            track.holder().moves();
+            self.timer = Some(Box::pin(sleep(FIRST_LOOK)));
+        }
+        while let Some(timer) = &mut self.timer
+            && timer.as_mut().poll(cx).is_ready()
+        {
+            if !track.is_blocked() {
+                self.lease.set(0);
+                self.timer = None;
+                return;
+            }
+            // A peer that takes a byte from time to time does not move: it has to take what is held for it.
+            let moved = track.bytes();
+            if moved > self.moved && moved - self.moved >= track.holder().bytes() as u64 {
+                track.holder().moves();
+                self.moved = moved;
+            }
+            self.lease.set(queued(client, track));
+            self.timer = Some(Box::pin(sleep(self.pause)));
+            self.pause = (self.pause * 2).min(LAST_LOOK);
+        }
+    }
+}
+
+fn queued<S: Transport>(client: &Halves<'_, S>, track: &Track<'_>) -> usize {
+    let mut queued = 0;
+    if track.is_unread_by_client() {
+        queued += client.socket(unsent) + track.target(unread);
+    }
+    if track.is_unread_by_target() {
+        queued += client.socket(unread) + track.target(unsent);
+    }
+    queued
+}

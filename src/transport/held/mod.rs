@@ -1,0 +1,28 @@
+//! The memory that is held for peers: a budget of the whole program, and leases of it.
+//!
+//! Whatever a peer can make us hold takes a [`Lease`] before it is read, and gives it back when it has left: heads, hellos,
+//! TLS records, bodies, what a relay could not deliver yet, pipes, and the kernel's buffers of sockets that are not read.
+//! Each connection is a [`Holder`]: what it holds, since when nothing of it has moved, and for whom. The limit is a part of
+//! what the operating system gives us ([`crate::operate::resources`]), so that a peer meets our 503 and never the kernel's
+//! killer, which ends everybody's tunnels.
+//!
+//! Three marks, from below: [`HeldBytes::CALM`], [`HeldBytes::HIGH`], the limit. Above HIGH nothing that is large already may
+//! grow: it is not read any more until there is room. What is small ([`SMALL`]) still may, up to the limit, so that a new
+//! client gets its tunnel while others press. And above HIGH connections are ended, down to CALM at a time, so that an attack
+//! does not make every request search for something to end ([`choose`]).
+//!
+//! Not here: how much a thing costs, which stands where it is held, and what a connection that is ended tells its client.
+
+mod budget;
+mod choose;
+mod kernel;
+mod kind;
+mod lease;
+mod ledger;
+pub mod read;
+mod sync;
+
+pub use budget::{HeldBytes, Holder, NoRoom, SMALL};
+pub use kernel::{FIRST_LOOK, LAST_LOOK, count_unread, unread, unsent};
+pub use kind::Kind;
+pub use lease::Lease;

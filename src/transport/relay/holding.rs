@@ -1,0 +1,99 @@
+//! What one tunnel holds, and when it is looked at: what the relay could not deliver, and what the kernel has for its sockets.
+//!
+//! A tunnel that flows, or is idle, pays two comparisons in a turn. One that is blocked is looked at after a second, and then
+//! less and less often.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::transport::held::{FIRST_LOOK, Holder, Kind, LAST_LOOK};
+
+/// The leases of one tunnel, in one place: ten thousand of these wait at a time.
+#[derive(Debug)]
+pub(super) struct Holding {
+    holder: Arc<Holder>,
+    relay: u32,
+    pipe: u32,
+    socket: u32,
+    /// Made when it is blocked.
+    looks: Option<Box<Looks>>,
+}
+
+/// When the sockets of a blocked tunnel are looked at.
+#[derive(Debug)]
+struct Looks {
+    next: Instant,
+    /// From the next look to the one after it.
+    pause: Duration,
+    /// Bytes that were delivered when it last moved.
+    delivered: u64,
+}
+
+impl Holding {
+    pub(super) fn new(holder: &Arc<Holder>) -> Self {
+        Holding { holder: Arc::clone(holder), relay: 0, pipe: 0, socket: 0, looks: None }
+    }
+
+    /// Whether a pipe may be taken: with less memory, 16 KiB are copied at a time.
+    pub(super) fn may_take_pipe(&self) -> bool {
+        !self.holder.budget().is_short()
+    }
+
+    /// After a turn: what was read and not delivered, and what is in pipes.
+    pub(super) fn set(&mut self, relay: usize, pipe: usize) {
+        self.holder.holds_instead(Kind::Relay, &mut self.relay, relay);
+        self.holder.holds_instead(Kind::Pipe, &mut self.pipe, pipe);
+    }
+
+    /// After a turn: whether a direction waits for its receiver. True if the timer has to be set anew.
+    pub(super) fn blocked(&mut self, blocked: bool, delivered: u64) -> bool {
+        if !blocked {
+            self.set_socket(0);
+            return false;
+        }
+        if self.looks.is_some() {
+            return false;
+        }
+        self.holder.moves();
+        self.looks =
+            Some(Box::new(Looks { next: Instant::now() + FIRST_LOOK, pause: FIRST_LOOK, delivered }));
+        true
+    }
+
+    /// When to look next.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.looks.as_ref().map(|looks| looks.next)
+    }
+
+    /// Looks, if it is time: `queued` says what the kernel has, if a direction is blocked.
+    pub(super) fn look(&mut self, now: Instant, delivered: u64, queued: impl FnOnce() -> Option<usize>) {
+        let Some(looks) = self.looks.as_mut().filter(|looks| looks.next <= now) else { return };
+        let Some(queued) = queued() else {
+            self.looks = None;
+            return self.set_socket(0);
+        };
+        // A peer that takes a byte from time to time does not move: it has to take what is held for it.
+        let held = u64::from(self.relay) + u64::from(self.pipe) + u64::from(self.socket);
+        let moved = delivered - looks.delivered;
+        if moved > 0 && moved >= held {
+            self.holder.moves();
+            looks.delivered = delivered;
+        }
+        looks.next = now + looks.pause;
+        looks.pause = (looks.pause * 2).min(LAST_LOOK);
+        self.set_socket(queued);
+    }
+
+    fn set_socket(&mut self, socket: usize) {
+        self.holder.holds_instead(Kind::Socket, &mut self.socket, socket);
+    }
+}
+
+impl Drop for Holding {
+    fn drop(&mut self) {
+        self.set(0, 0);
+        self.set_socket(0);
+    }
+}

@@ -1,0 +1,125 @@
+//! A connection to a target for hyper, which wants to own it, while its socket can still be looked at.
+//!
+//! A read gives [`MOST_READ`] bytes at most: hyper hands on what one read gave, and reads the next piece ahead, so that a client
+//! that does not read costs two of them.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::BufMut;
+use rustix::net::Shutdown;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+
+use crate::transport::target_stream::UpstreamStream;
+
+/// Most bytes of one read.
+pub const MOST_READ: usize = 32 * 1024;
+
+/// What hyper reads and writes.
+#[derive(Debug)]
+pub enum TargetIo {
+    /// TCP.
+    Bare(Arc<TcpStream>),
+    /// TLS to a parent.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl TargetIo {
+    /// The connection, and its socket to look at: not of TLS, where records lie in between.
+    pub fn new(stream: UpstreamStream) -> (Self, Option<Arc<TcpStream>>) {
+        match stream {
+            UpstreamStream::Bare(socket) => {
+                let socket = Arc::new(socket);
+                (TargetIo::Bare(Arc::clone(&socket)), Some(socket))
+            }
+            UpstreamStream::Tls(stream) => (TargetIo::Tls(stream), None),
+        }
+    }
+}
+
+/// Reads what there is, and tells tokio if that was all: this saves a read that would find nothing.
+fn read(socket: &TcpStream, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    loop {
+        ready!(socket.poll_read_ready(cx))?;
+        let room = buf.remaining().min(MOST_READ);
+        match socket.try_read_buf(&mut (&mut *buf).limit(MOST_READ)) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Poll::Ready(Err(error)),
+            Ok(count) => {
+                if (1..room).contains(&count) {
+                    let _ =
+                        socket.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
+                }
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
+
+fn write(
+    socket: &TcpStream,
+    cx: &mut Context<'_>,
+    mut tried: impl FnMut() -> io::Result<usize>,
+) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(socket.poll_write_ready(cx))?;
+        match tried() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            written => return Poll::Ready(written),
+        }
+    }
+}
+
+impl AsyncRead for TargetIo {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            TargetIo::Bare(socket) => read(socket, cx, buf),
+            TargetIo::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for TargetIo {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            TargetIo::Bare(socket) => write(socket, cx, || socket.try_write(buf)),
+            TargetIo::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            TargetIo::Bare(socket) => write(socket, cx, || socket.try_write_vectored(bufs)),
+            TargetIo::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            TargetIo::Bare(_) => true,
+            TargetIo::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            TargetIo::Bare(_) => Poll::Ready(Ok(())),
+            TargetIo::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            TargetIo::Bare(socket) => Poll::Ready(Ok(rustix::net::shutdown(&**socket, Shutdown::Write)?)),
+            TargetIo::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! The rows about memory: what clients make the proxy hold is bounded, and the bound is felt by those who hold, not by others.
+//!
+//! Each attack is held while a quiet client opens a tunnel. The attacks in full size, in a cgroup, are in `tests/long/abuse`.
+
+use std::io::Write;
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use crate::check::ask;
+use crate::suite::hello;
+use crate::suite::world::World;
+use crate::support::{Authority, Egressd, Origin, Wire, any_port, directory, until, write};
+
+/// So little that some sixty hellos fill it.
+const MEMORY: &str = "limits: {memory: 4MiB, requests_per_second_per_client: 100000}\n";
+const MEMORY_BYTES: f64 = 4.0 * 1024.0 * 1024.0;
+/// What a quiet client has time for while an attack is held.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A hello that names the allowed target, as large as one may be, without its last bytes.
+fn most_of_a_hello() -> Vec<u8> {
+    let mut whole = hello::with(vec![hello::sni(hello::OK), (21, vec![0; 65_000])]);
+    whole.truncate(whole.len() - 6);
+    whole
+}
+
+/// Allows the targets of the world, and the one of the quiet client.
+fn text(world: &World, echo: &Origin) -> String {
+    let rules = [
+        format!("{}:{}", hello::OK, world.tls),
+        format!("http://{}:{}", hello::OK, world.web),
+        format!("{{to: \"tcp://{}\", private: [127.0.0.0/8]}}", echo.address()),
+    ];
+    world.config_allowing(&rules.each_ref().map(String::as_str)) + MEMORY
+}
+
+fn held(proxy: &Egressd) -> f64 {
+    proxy.metrics().sum("egressd_held_bytes", &[])
+}
+
+/// A tunnel through which a byte comes back, opened by a client from this address at the first attempt.
+fn opens_a_tunnel(proxy: &Egressd, from: IpAddr, echo: &Origin) {
+    let mut wire = Wire::connect_from(from, proxy.address());
+    wire.stream_mut().set_read_timeout(Some(PATIENCE)).expect("a socket");
+    wire.send(ask(&echo.address().to_string()));
+    let reply = wire.read_head();
+    assert_eq!(reply.status, 200, "{reply:?}\n{}", proxy.stderr());
+    wire.send("!");
+    assert_eq!(wire.read_exact(1), b"!");
+}
+
+/// While `attack` is held: a quiet client opens a tunnel, from an address of its own and from the attacker's, as behind a balancer;
+/// the limit holds; `/livez` answers; and what the attacker lost stands in the log. Then everything comes back.
+fn withstands(proxy: Egressd, echo: &Origin, attack: Vec<Wire>, lost: impl Fn(&Egressd) -> bool) {
+    until("memory to be short", || (held(&proxy) > MEMORY_BYTES / 2.0 || lost(&proxy)).then_some(()));
+    for from in [[127, 0, 7, 7], [127, 0, 0, 1]] {
+        opens_a_tunnel(&proxy, from.into(), echo);
+    }
+    assert_eq!(proxy.get("/livez").status, 200);
+    until("the attacker to lose something", || lost(&proxy).then_some(()));
+    // What the kernel has taken in is known a moment later.
+    until("the limit to hold", || (held(&proxy) <= MEMORY_BYTES).then_some(()));
+    drop(attack);
+    until("all bytes to come back", || (held(&proxy) == 0.0).then_some(()));
+    let ended = proxy.stop();
+    assert_eq!(ended.code, 0);
+    assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
+}
+
+/// From so many connections, what is sent is sent as far as the proxy takes it.
+fn attack_at(proxy: SocketAddr, count: u8, mut with: impl FnMut(&mut Wire)) -> Vec<Wire> {
+    (0..count)
+        .map(|at| {
+            let from = if at % 2 == 0 { [127, 0, 0, 1] } else { [127, 0, 7, 1] };
+            let mut wire = Wire::connect_from(from.into(), proxy);
+            wire.stream_mut().set_write_timeout(Some(Duration::from_secs(2))).expect("a socket");
+            with(&mut wire);
+            wire
+        })
+        .collect()
+}
+
+/// Sends what is taken; the proxy may end the connection meanwhile, or stop reading it.
+fn press(wire: &mut Wire, bytes: &[u8]) {
+    let stream: &mut TcpStream = wire.stream_mut();
+    let _ = stream.write_all(bytes);
+}
+
+fn is_recorded(proxy: &Egressd, reason: &str) -> bool {
+    proxy.records().iter().any(|record| record["reason"] == reason)
+}
+
+#[test]
+fn t71_half_hellos_make_room_for_a_quiet_client() {
+    let (world, echo) = (World::on_loopback(), Origin::echo());
+    let proxy = Egressd::start(&text(&world, &echo));
+    let (authority, half) = (format!("{}:{}", hello::OK, world.tls), most_of_a_hello());
+    let attack = attack_at(proxy.address(), 150, |wire| {
+        press(wire, ask(&authority).as_bytes());
+        press(wire, &half);
+    });
+    withstands(proxy, &echo, attack, |proxy| is_recorded(proxy, "limit_reached"));
+}
+
+#[test]
+fn t71_half_hellos_at_a_tls_listener_make_room_too() {
+    let (world, echo) = (World::on_loopback(), Origin::echo());
+    let (directory, authority) = (directory(), Authority::new());
+    let own = authority.issue(&["localhost"]);
+    write(&directory.path().join("tls.crt"), &own.pem);
+    write(&directory.path().join("tls.key"), &own.key_pem);
+    let tls = "listeners: [{name: proxy, address: 127.0.0.1:0}, {name: tls, address: 127.0.0.1:0, \
+               tls: {certificate: tls.crt, key: tls.key}}]\n";
+    let text = text(&world, &echo);
+    let text = text.lines().map(|line| if line.starts_with("listeners:") { tls.trim_end() } else { line });
+    let proxy = Egressd::start_in(directory, &text.collect::<Vec<_>>().join("\n"));
+    let half = most_of_a_hello();
+    let address = proxy.listener("tls");
+    let attack = attack_at(address, 150, |wire| press(wire, &half));
+    withstands(proxy, &echo, attack, |proxy| is_recorded(proxy, "limit_reached"));
+}
+
+#[test]
+fn t72_half_heads_make_room_for_a_quiet_client() {
+    let (world, echo) = (World::on_loopback(), Origin::echo());
+    let text = text(&world, &echo).replace("limits: {", "limits: {head_bytes: 256KiB, head_timeout: 1m, ");
+    let proxy = Egressd::start(&text);
+    let half = [b"GET http://x/ HTTP/1.1\r\nHost: x\r\nX: ".to_vec(), vec![b'a'; 200_000]].concat();
+    let attack = attack_at(proxy.address(), 60, |wire| press(wire, &half));
+    withstands(proxy, &echo, attack, |proxy| is_recorded(proxy, "limit_reached"));
+}
+
+#[test]
+fn t72_tunnels_that_are_not_read_make_room() {
+    let (world, echo) = (World::on_loopback(), Origin::echo());
+    let flood = Origin::start(any_port(), |mut conversation| {
+        // Sends until nobody takes it.
+        while conversation.write_all(&[7; 65_536]).is_ok() {}
+        Ok(())
+    });
+    let rule = format!("      - {{to: \"tcp://{}\", private: [127.0.0.0/8]}}\n", flood.address());
+    let proxy =
+        Egressd::start(&text(&world, &echo).replacen("    allow:\n", &format!("    allow:\n{rule}"), 1));
+    let authority = flood.address().to_string();
+    let attack = attack_at(proxy.address(), 60, |wire| press(wire, ask(&authority).as_bytes()));
+    withstands(proxy, &echo, attack, |proxy| {
+        proxy.records().iter().any(|record| record["ending"] == "memory_limit")
+    });
+}
+
+#[test]
+fn t72_responses_that_are_not_read_and_uploads_that_stall_make_room() {
+    for upload in [false, true] {
+        let (world, echo) = (World::on_loopback(), Origin::echo());
+        let stuck = Origin::start(any_port(), move |mut conversation| {
+            if upload {
+                // Reads the head, and nothing of the body.
+                std::io::Read::read(&mut conversation, &mut [0; 64])?;
+                std::thread::sleep(Duration::from_secs(30));
+                return Ok(());
+            }
+            let _ = conversation.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n");
+            while conversation.write_all(&[7; 65_536]).is_ok() {}
+            Ok(())
+        });
+        let rule = format!("      - {{to: \"http://{}\", private: [127.0.0.0/8]}}\n", stuck.address());
+        let text = text(&world, &echo).replacen("    allow:\n", &format!("    allow:\n{rule}"), 1);
+        let proxy = Egressd::start(&text);
+        let to = stuck.address();
+        let request = match upload {
+            true => format!("POST http://{to}/ HTTP/1.1\r\nHost: {to}\r\nContent-Length: 1000000000\r\n\r\n"),
+            false => format!("GET http://{to}/ HTTP/1.1\r\nHost: {to}\r\n\r\n"),
+        };
+        let attack = attack_at(proxy.address(), 60, |wire| {
+            press(wire, request.as_bytes());
+            if upload {
+                press(wire, &[7; 1 << 20]);
+            }
+        });
+        withstands(proxy, &echo, attack, |proxy| {
+            let records = proxy.records();
+            records.iter().any(|r| r["ending"] == "memory_limit" || r["reason"] == "limit_reached")
+        });
+    }
+}
