@@ -29,8 +29,8 @@ use crate::telemetry::metrics::ConnectionResult;
 use crate::transport::client_stream::ClientStream;
 use crate::transport::close;
 use crate::transport::heads::{HeadError, HeadLimits, read_head};
-use crate::transport::held::Lease;
 use crate::transport::held::read::{Buffered, read};
+use crate::transport::held::{Kind, Lease};
 use crate::transport::stream::Transport;
 use crate::wire::head::{Head, RequestTarget};
 use crate::words::client::Client;
@@ -166,6 +166,8 @@ pub(crate) async fn serve<'s>(
             }
         };
         if let RequestTarget::Authority(target) = head.target {
+            // They would keep the buffer alive for as long as the dial takes.
+            drop(head.headers);
             return Box::pin(tunnel::establish(
                 stream,
                 Buffered { bytes: buffer, lease },
@@ -177,9 +179,14 @@ pub(crate) async fn serve<'s>(
             ))
             .await;
         }
+        // The head keeps its part of the buffer, whatever becomes of the rest.
+        let of_head = Lease::of(&holder, Kind::Head, head.bytes);
+        lease.set(buffer.capacity());
         let connection =
             Connection { stream: &mut stream, buffer: &mut buffer, lease: &mut lease, kept: &mut kept };
-        match Box::pin(exchange::serve(connection, head, request, snapshot, shared)).await {
+        let after = Box::pin(exchange::serve(connection, head, request, snapshot, shared)).await;
+        drop(of_head);
+        match after {
             After::NextHead => drop(slot),
             After::Refuse(request, refused) => {
                 drop((buffer, lease, kept));

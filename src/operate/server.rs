@@ -214,7 +214,8 @@ impl Server {
         let sampling = tokio::spawn({
             let shared = Arc::clone(&shared);
             async move {
-                tokio::join!(shared.history.keep(&shared.live, &shared.metrics), count_dns(&shared));
+                let history = shared.history.keep(&shared.live, &shared.metrics);
+                tokio::join!(history, count_dns(&shared), shared.held.keep());
             }
         });
 

@@ -23,11 +23,15 @@ use crate::telemetry::access_log::RecordPlace;
 use crate::transport::cancel::Cancel;
 use crate::transport::client_stream::ClientStream;
 use crate::transport::held::read::Buffered;
+use crate::transport::held::{Kind, Lease};
 use crate::transport::meter::Meter;
 use crate::transport::relay::{Early, RelayLimits};
 use crate::transport::target_stream::UpstreamStream;
 use crate::words::outcome::{Ending, Reason};
 use crate::words::target::Target;
+
+/// What a handshake with the target takes that verifies its certificate: buffers, the chain, hashes.
+const HANDSHAKE: usize = 32 * 1024;
 
 /// Why no bytes flow; already recorded.
 pub(super) enum NotEntered {
@@ -95,7 +99,11 @@ impl ClientHelloGate<'_> {
             self.live.show_sni(Arc::clone(sni));
         }
         request.offered(hello.sni.clone());
-        match self.verify(request.id()).await {
+        let of_handshake =
+            self.verification.is_some().then(|| Lease::of(hello.bytes.lease.holder(), Kind::Tls, HANDSHAKE));
+        let verified = self.verify(request.id()).await;
+        drop(of_handshake);
+        match verified {
             Ok(Ok(())) => {}
             Ok(Err(reason)) => {
                 request.refuse(reason);

@@ -39,6 +39,7 @@ use crate::transport::relay::{self, Early, Relay, RelayLimits};
 use crate::transport::socket;
 use crate::transport::stream::Transport;
 use crate::transport::target_stream::UpstreamStream;
+use crate::transport::tls;
 use crate::words::outcome::{Ending, Reason};
 use crate::words::target::Target;
 use gate::{ClientHelloGate, NotEntered, Verification};
@@ -229,7 +230,8 @@ async fn enter<'s>(
     };
 
     let holder = Arc::clone(early.lease.holder());
-    let open = Lease::of(&holder, Kind::Connection, OPEN);
+    let of_tls = if matches!(upstream, UpstreamStream::Tls(_)) { tls::STATE } else { 0 };
+    let open = Lease::of(&holder, Kind::Connection, OPEN + of_tls);
     let entered = match permit.scheme {
         Scheme::Https => {
             let gate = ClientHelloGate {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::choose::{Account, Holding, Need, STALLED, choose};
 use super::kind::Kind;
@@ -42,6 +42,8 @@ pub struct HeldBytes {
     waiting: Mutex<Vec<Account>>,
     waiters: AtomicUsize,
     room: Notify,
+    /// Memory has become short.
+    short: Notify,
     /// Locked by the one that searches; milliseconds since `epoch` before which nothing is searched.
     search: Mutex<u64>,
     ended: AtomicU64,
@@ -70,6 +72,7 @@ impl HeldBytes {
             waiting: Mutex::default(),
             waiters: AtomicUsize::new(0),
             room: Notify::new(),
+            short: Notify::new(),
             search: Mutex::default(),
             ended: AtomicU64::new(0),
         })
@@ -156,7 +159,7 @@ impl HeldBytes {
         let patience = if sum < limit { STALLED } else { Duration::ZERO };
         let Ok(mut pause) = self.search.try_lock() else { return };
         let now = self.now();
-        if now < *pause {
+        if now < *pause && sum < limit {
             return;
         }
         let holders = self.holders();
@@ -182,6 +185,18 @@ impl HeldBytes {
             if let Some(holder) = endable.get(place) {
                 holder.cancel.cancel(Ending::MemoryLimit);
                 self.ended.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Goes on making room while memory is short: what is held may have come before it could be ended. Never ready, and asleep
+    /// while there is room.
+    pub async fn keep(&self) {
+        loop {
+            self.short.notified().await;
+            while self.is_short() {
+                self.make_room();
+                sleep(LOOK_AGAIN).await;
             }
         }
     }
@@ -393,6 +408,7 @@ impl Holder {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         if self.budget.ledger.charge(kind.place(), bytes) >= part(self.budget.limit(), HeldBytes::HIGH) {
             self.budget.make_room();
+            self.budget.short.notify_one();
         }
     }
 
