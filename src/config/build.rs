@@ -253,6 +253,12 @@ impl Meaning<'_> {
         };
         Http {
             remove_request_headers,
+            keepalive_timeout: self.duration(
+                &file.keepalive_timeout,
+                "keepalive_timeout",
+                MINUTE,
+                SECOND..=HOUR,
+            ),
             response_timeout: self.duration(&file.response_timeout, "response_timeout", MINUTE, STEP),
             stall_timeout: self.duration(&file.stall_timeout, "stall_timeout", MINUTE, STEP),
         }

@@ -265,6 +265,8 @@ pub(super) struct HttpFile {
     pub(super) remove_request_headers: List<Header>,
     /// Time from the end of the request to the head of the response. Left out: 60s.
     pub(super) response_timeout: Key<Length>,
+    /// Time between two requests on one connection of a client. Left out: 60s.
+    pub(super) keepalive_timeout: Key<Length>,
     /// Time without a byte of a body. Left out: 60s.
     pub(super) stall_timeout: Key<Length>,
 }

@@ -174,6 +174,8 @@ impl Limits {
 pub struct Http {
     /// Removed from every request; never a header that frames the message.
     pub remove_request_headers: Vec<http::HeaderName>,
+    /// The time between two requests on one connection of a client; at least one second.
+    pub keepalive_timeout: Duration,
     /// The time from the end of the request to the head of the response.
     pub response_timeout: Duration,
     /// The time without a byte of a body.

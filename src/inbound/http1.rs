@@ -31,11 +31,14 @@ use crate::transport::close;
 use crate::transport::heads::{HeadError, HeadLimits, read_head};
 use crate::transport::held::read::{Buffered, read};
 use crate::transport::held::{Kind, Lease};
+use crate::transport::keep_alive::KeepAlive;
 use crate::transport::stream::Transport;
-use crate::wire::head::{Head, RequestTarget};
+use crate::wire::head::{Head, RequestTarget, cut_short};
 use crate::words::client::Client;
 use crate::words::outcome::Reason;
 
+/// Most bytes that are read from a connection while it is closed.
+const READ: usize = 4 * 1024;
 /// 407s on one connection: git asks without credentials, then with them; a person may mistype once.
 const CHALLENGES: u8 = 3;
 
@@ -55,6 +58,8 @@ pub(crate) async fn serve<'s>(
     let mut client = Arc::clone(&connected);
     let mut kept = Kept::default();
     let mut first = true;
+    // After the first request: how long its connection was said to be kept.
+    let mut keep = None;
     let mut challenges = 0;
     let mut unanswered: Option<Unanswered<'s>> = None;
     let holder = Arc::clone(lease.holder());
@@ -65,12 +70,9 @@ pub(crate) async fn serve<'s>(
             buffer = BytesMut::new();
         }
         lease.set(buffer.capacity());
-        let read = next_head(&mut stream, &mut buffer, &mut lease, limits, first, shared).await;
-        // Taken after the head was read: a connection may have been open since before a reload.
-        let snapshot = shared.snapshot();
-        let asks = match &read {
-            Ok(Some(head)) => Asks::of(head),
-            Ok(None) => {
+        let read = match next_head(&mut stream, &mut buffer, &mut lease, limits, keep, shared).await {
+            Ok(Next::Head(head)) => Ok(*head),
+            Ok(Next::Left) => {
                 if first {
                     let is_ended = holder.cancel().ending().is_some();
                     let result = if is_ended { ConnectionResult::Limit } else { ConnectionResult::Probe };
@@ -78,6 +80,16 @@ pub(crate) async fn serve<'s>(
                 }
                 return None;
             }
+            Ok(Next::Idle(reason)) => {
+                close_idle(stream, reason, &connected, listener, shared).await;
+                return None;
+            }
+            Err(error) => Err(error),
+        };
+        // Taken after the head was read: a connection may have been open since before a reload.
+        let snapshot = shared.snapshot();
+        let asks = match &read {
+            Ok(head) => Asks::of(head),
             Err(HeadError::Refused(refused)) => Asks::of_refused(refused),
             Err(HeadError::Gone) => Asks::default(),
         };
@@ -87,8 +99,8 @@ pub(crate) async fn serve<'s>(
         }
         let mut request = Request::new(shared, &snapshot.config, listener, &connected, asks);
         let head = match read {
-            Ok(Some(head)) => head,
-            Ok(None) | Err(HeadError::Gone) => {
+            Ok(head) => head,
+            Err(HeadError::Gone) => {
                 request.gone();
                 return None;
             }
@@ -111,6 +123,8 @@ pub(crate) async fn serve<'s>(
                 return None;
             }
         };
+        let kept_for = KeepAlive::new(snapshot.config.http.keepalive_timeout);
+        keep = Some(kept_for);
         let body = head.method != http::Method::HEAD;
         if let Err(reason) = admit::able(&request, shared) {
             refuse(stream, request, reason.into(), body).await;
@@ -134,7 +148,7 @@ pub(crate) async fn serve<'s>(
                     request.tried(authenticate::scheme(&head).or(tried));
                     answered(&mut unanswered);
                     if challenges < CHALLENGES && may_ask_again(&head, &buffer, refused.reason) {
-                        challenge(&mut stream, request, refused, body, &mut unanswered).await?;
+                        challenge(&mut stream, request, refused, body, kept_for, &mut unanswered).await?;
                         continue;
                     }
                     refuse(stream, request, refused, body).await;
@@ -184,7 +198,7 @@ pub(crate) async fn serve<'s>(
         lease.set(buffer.capacity());
         let connection =
             Connection { stream: &mut stream, buffer: &mut buffer, lease: &mut lease, kept: &mut kept };
-        let after = Box::pin(exchange::serve(connection, head, request, snapshot, shared)).await;
+        let after = Box::pin(exchange::serve(connection, head, request, snapshot, shared, kept_for)).await;
         drop(of_head);
         match after {
             After::NextHead => drop(slot),
@@ -208,30 +222,45 @@ pub(crate) async fn serve<'s>(
     }
 }
 
-/// Waits for a client's request, and reads its head. `None`: the client sent nothing, and gets no answer.
+/// What a connection brings next.
+enum Next {
+    /// Boxed: most of the time a connection waits for it.
+    Head(Box<Head>),
+    /// The client left, or sent nothing on a new connection: it gets no answer.
+    Left,
+    /// It sent no further request for as long as its connection is kept, or before the drain.
+    Idle(Reason),
+}
+
+/// Waits for a client's request, and reads its head. `keep` is `None` on a new connection.
 async fn next_head(
     stream: &mut ClientStream,
     buffer: &mut BytesMut,
     lease: &mut Lease,
     limits: HeadLimits,
-    first: bool,
+    keep: Option<KeepAlive>,
     shared: &Shared,
-) -> Result<Option<Head>, HeadError> {
+) -> Result<Next, HeadError> {
     let mut deadline = tokio::time::Instant::now() + limits.timeout;
     if buffer.is_empty() {
         let holder = Arc::clone(lease.holder());
+        let idle_until = keep.map_or(deadline, |keep| tokio::time::Instant::now() + keep.held());
         let begun = tokio::select! {
             biased;
-            begun = timeout_at(deadline, read(stream, buffer, lease)) => begun,
-            () = holder.given_up() => return Ok(None),
+            begun = timeout_at(idle_until, read(stream, buffer, lease)) => begun,
+            () = holder.given_up() => return Ok(Next::Left),
             // A request that has begun is waited for; one that has not is not. On a new connection it may be on its
             // way.
-            () = shared.drain.closed_for(if first { UNDER_WAY } else { Duration::ZERO }) => return Ok(None),
+            () = shared.drain.closed_for(if keep.is_none() { UNDER_WAY } else { Duration::ZERO }) => {
+                return Ok(if keep.is_none() { Next::Left } else { Next::Idle(Reason::Draining) });
+            }
         };
-        if !matches!(begun, Ok(Ok(1..))) {
-            return Ok(None);
+        match begun {
+            Ok(Ok(1..)) => {}
+            Err(_) if keep.is_some() => return Ok(Next::Idle(Reason::HeadTimeout)),
+            Ok(Ok(0) | Err(_)) | Err(_) => return Ok(Next::Left),
         }
-        if !first {
+        if keep.is_some() {
             // The time that a kept connection was idle does not count for the next request.
             deadline = tokio::time::Instant::now() + limits.timeout;
         }
@@ -245,7 +274,33 @@ async fn next_head(
         () = shared.drain.ended() => Err((Reason::Draining, reply::advice(Reason::Draining))),
         () = holder.given_up() => Err((Reason::LimitReached, admit::SHORT_OF_MEMORY)),
     };
-    read.unwrap_or_else(|(reason, advice)| Err(HeadError::cut_short(reason, advice, buffer)))
+    let read = read.unwrap_or_else(|(reason, advice)| Err(HeadError::cut_short(reason, advice, buffer)))?;
+    Ok(read.map_or(Next::Left, |head| Next::Head(Box::new(head))))
+}
+
+/// Closes a kept connection on which no request came. One that is on its way just now crosses the close: its client cannot be
+/// answered any more, but it sees our FIN without a byte of a response, and never a reset. Such a request is not run, and is
+/// recorded without a status.
+///
+/// No 408 is sent before the close, which would tell the same in words: many clients take an answer that they find on a
+/// kept connection for that to their next request, and would fail where they now try again.
+async fn close_idle(
+    stream: ClientStream,
+    reason: Reason,
+    client: &Arc<Client>,
+    listener: &Arc<Listener>,
+    shared: &Arc<Shared>,
+) {
+    let crossed = close::linger_reading(stream, READ).await;
+    if crossed.is_empty() {
+        return;
+    }
+    let detail =
+        "the request came while its connection, which had been idle, was being closed: it was not run";
+    let asks = Asks::of_refused(&cut_short(reason, detail, &crossed));
+    let request = Request::new(shared, &shared.current.load(), listener, client, asks);
+    tracing::info!(id = %request.id(), "listener {}: {} refused, {reason}: {detail}", listener.name, client.peer);
+    request.refuse(reason);
 }
 
 fn head_limits(limits: &config::Limits, standing: Standing) -> HeadLimits {

@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
+use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use crate::wire::alert::Alert;
@@ -29,10 +30,27 @@ pub async fn close_with<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, last: 
     let goodbye = async {
         stream.write_all(last).await?;
         stream.shutdown().await?;
-        discard(&mut stream).await
+        discard(&mut stream, |_| {}).await
     };
     // After a timeout, a failure or success the rest is the same: drop.
     let _ = tokio::time::timeout(LINGER_TIME, goodbye).await;
+}
+
+/// Closes as [`linger`] does. What is returned are the first bytes that the peer still sent, at most `most`: it sent them before
+/// it could know that the connection ends.
+pub async fn linger_reading<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, most: usize) -> BytesMut {
+    let mut crossed = BytesMut::new();
+    let goodbye = async {
+        stream.shutdown().await?;
+        discard(&mut stream, |bytes| {
+            let room = most.saturating_sub(crossed.len());
+            crossed.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
+        })
+        .await
+    };
+    // After a timeout, a failure or success the rest is the same: drop.
+    let _ = tokio::time::timeout(LINGER_TIME, goodbye).await;
+    crossed
 }
 
 /// Refuses inside a tunnel, after the `200`: with an alert, or without one to a client that would not understand it.
@@ -43,7 +61,8 @@ pub async fn close_tunnel<S: AsyncRead + AsyncWrite + Unpin>(stream: S, alert: O
     }
 }
 
-async fn discard<S: AsyncRead + Unpin>(stream: &mut S) -> std::io::Result<()> {
+/// Reads on, and shows `seen` what comes.
+async fn discard<S: AsyncRead + Unpin>(stream: &mut S, mut seen: impl FnMut(&[u8])) -> std::io::Result<()> {
     let mut left = LINGER_BYTES;
     poll_fn(|cx| {
         // On the stack while it is used, so that it is not part of the future.
@@ -51,6 +70,7 @@ async fn discard<S: AsyncRead + Unpin>(stream: &mut S) -> std::io::Result<()> {
         loop {
             let mut sink = ReadBuf::new(&mut sink);
             ready!(Pin::new(&mut *stream).poll_read(cx, &mut sink))?;
+            seen(sink.filled());
             let read = sink.filled().len();
             left = left.saturating_sub(read);
             if read == 0 || left == 0 {
@@ -99,6 +119,22 @@ mod tests {
         let begun = Instant::now();
         close_with(near, b"longer than the pipe").await;
         assert_eq!(begun.elapsed(), LINGER_TIME);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_crosses_the_close_is_seen_up_to_a_bound() {
+        for (sent, most, seen) in
+            [(&b""[..], 8, &b""[..]), (b"POST /", 8, b"POST /"), (b"POST / HTTP", 6, b"POST /")]
+        {
+            let (near, mut far) = duplex(64);
+            let closing = tokio::spawn(linger_reading(near, most));
+            assert_eq!(far.read(&mut [0; 1]).await.unwrap(), 0, "the FIN comes first");
+            for byte in sent {
+                far.write_all(&[*byte]).await.unwrap();
+            }
+            drop(far);
+            assert_eq!(closing.await.unwrap(), seen);
+        }
     }
 
     #[tokio::test(start_paused = true)]

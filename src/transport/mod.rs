@@ -8,6 +8,7 @@ pub mod client_stream;
 pub mod close;
 pub mod heads;
 pub mod held;
+pub mod keep_alive;
 pub mod meter;
 pub mod prefixed;
 pub mod proxy_header;

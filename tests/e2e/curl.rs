@@ -269,3 +269,36 @@ fn a_tunnel_to_a_listed_host_does_not_carry_tls_for_another() {
         "a tunnel that passed no byte never opened"
     );
 }
+
+/// curl decides by the response alone whether it uses a connection again.
+#[test]
+fn curl_uses_its_connection_again_by_http_1_1_and_by_http_1_0() {
+    let origin = crate::support::Origin::start(crate::support::any_port(), |mut conversation| {
+        use std::io::{Read, Write};
+        let (mut seen, mut byte) = (Vec::new(), [0]);
+        while conversation.read(&mut byte)? > 0 {
+            seen.push(byte[0]);
+            if seen.ends_with(b"\r\n\r\n") {
+                conversation.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")?;
+            }
+        }
+        Ok(())
+    });
+    let proxy = Egressd::start(&config(&[&format!("http://{}", origin.address())]));
+    let home = directory();
+    let url = format!("http://{}/", origin.address());
+    for (version, field, connects) in [
+        ("--http1.1", "X: y", "1 0 0 "),
+        ("--http1.0", "Connection: keep-alive", "1 0 0 "),
+        ("--http1.0", "X: y", "1 0 0 "),
+        ("--http1.0", "Proxy-Connection: close", "1 1 1 "),
+    ] {
+        let mut curl = tool("curl", home.path());
+        curl.args(["--silent", "--show-error", version, "--header", field, "--proxy"]);
+        curl.arg(format!("http://{}", proxy.address())).args(["--write-out", "%{num_connects} "]);
+        for _ in 0..3 {
+            curl.args(["--output", "/dev/null", &url]);
+        }
+        assert_eq!(Ran::ok(&mut curl), connects, "{version} {field}");
+    }
+}

@@ -47,7 +47,8 @@ fn assert_asks_again(reply: &Reply, reason: &str) {
     assert_eq!((reply.status, reply.reason()), (407, Some(reason)), "{reply:?}");
     let challenge = reply.header("proxy-authenticate").expect("what is wanted");
     assert_eq!(challenge, "Basic realm=\"egressd\", charset=\"UTF-8\"");
-    assert_eq!(reply.header("connection"), None, "{reply:?}");
+    assert_eq!(reply.header("connection"), Some("keep-alive"), "{reply:?}");
+    assert_eq!(reply.header("keep-alive"), Some("timeout=55"), "{reply:?}");
     assert_eq!(reply.header("content-length"), Some(&*reply.body.len().to_string()));
     assert_eq!(reply.body.lines().count(), 1);
 }
@@ -234,7 +235,7 @@ fn every_request_proves_itself_and_the_header_never_leaves() {
     // RFC 9110, section 9.3.2: a reply to HEAD has no body.
     wire.send(get("HEAD", ""));
     let head = wire.read_head();
-    assert_eq!((head.status, head.header("connection")), (407, None));
+    assert_eq!((head.status, head.header("connection")), (407, Some("keep-alive")));
     wire.send(get("GET", &basic("gitaly", PASSWORD)));
     assert_eq!(wire.read_reply().status, 200);
 }

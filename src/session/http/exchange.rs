@@ -18,6 +18,7 @@ use crate::session::refuse::Refused;
 use crate::session::request::Request;
 use crate::state::live::{ExchangeFacts, LiveExchange, rejudge};
 use crate::state::shared::{Shared, Snapshot};
+use crate::transport::keep_alive::KeepAlive;
 use crate::transport::meter::Meter;
 use crate::transport::socket;
 use crate::transport::stream::Transport;
@@ -41,13 +42,14 @@ pub(crate) enum After<'s> {
 }
 
 /// Serves one exchange over `connection`, whatever that is and whatever reads its heads. Everything is recorded except
-/// a refusal.
+/// a refusal. `keep`: how long the connection is kept for the next request.
 pub(crate) async fn serve<'s, S>(
     connection: Connection<'_, S>,
     head: Head,
     mut request: Request<'s>,
     snapshot: Snapshot,
     shared: &Shared,
+    keep: KeepAlive,
 ) -> After<'s>
 where
     S: Transport,
@@ -95,16 +97,19 @@ where
     let mut dialled = false;
     let mut overtaken = None;
     let client = request.client().address.ip();
-    let keep = || shared.kept.keep(client);
+    let keep_upstream = || shared.kept.keep(client);
     let outcome = {
         let id = request.id().to_string();
+        // While egressd drains no connection is kept.
+        let keep = || (!shared.drain.is_closed()).then_some(keep);
         let terms = Terms {
             permitted_by: (Arc::clone(&permit.policy), generation),
-            keep: &keep,
+            keep_upstream: &keep_upstream,
             parent: route.parent(),
             remove_request_headers: &settings.remove_request_headers,
             response_timeout: settings.response_timeout,
             stall_timeout: settings.stall_timeout,
+            keep: &keep,
             request_id: &id,
             meter: &meter,
         };

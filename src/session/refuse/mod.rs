@@ -13,6 +13,7 @@ use crate::outbound::route::Route;
 use crate::session::request::Request;
 use crate::state::listener::flood::Who;
 use crate::transport::close;
+use crate::transport::keep_alive::KeepAlive;
 use crate::words::outcome::{Class, Reason};
 
 /// A refusal on its way to the client.
@@ -44,26 +45,27 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     // Of a 407: the client cannot answer it any more, and its record comes when the connection is closed.
-    let (bytes, _unanswered) = record(request, &refused, body, false);
+    let (bytes, _unanswered) = record(request, &refused, body, None);
     match bytes {
         Some(bytes) => close::close_with(stream, &bytes).await,
         None => close::linger(stream).await,
     }
 }
 
-/// Records the verdict if there is one, and tells the client, which may ask again on this connection: `unanswered` is what it
-/// then has to answer. `None`: the client does not read, or is gone.
+/// Records the verdict if there is one, and tells the client, which may ask again on this connection within `keep`: `unanswered`
+/// is what it then has to answer. `None`: the client does not read, or is gone.
 pub(crate) async fn challenge<'s, S>(
     stream: &mut S,
     request: Request<'s>,
     refused: Refused,
     body: bool,
+    keep: KeepAlive,
     unanswered: &mut Option<Unanswered<'s>>,
 ) -> Option<()>
 where
     S: AsyncWrite + Unpin,
 {
-    let (bytes, asked) = record(request, &refused, body, true);
+    let (bytes, asked) = record(request, &refused, body, Some(keep));
     *unanswered = asked;
     let bytes = bytes?;
     let telling = async {
@@ -93,10 +95,10 @@ fn record<'s>(
     mut request: Request<'s>,
     refused: &Refused,
     body: bool,
-    keep_alive: bool,
+    keep: Option<KeepAlive>,
 ) -> (Option<Vec<u8>>, Option<Unanswered<'s>>) {
     let (id, reason) = (request.id(), refused.reason);
-    let reply = Reply { reason, id, advice: &refused.advice, body, keep_alive }.to_bytes();
+    let reply = Reply { reason, id, advice: &refused.advice, body, keep }.to_bytes();
     if let Some(reply) = &reply {
         request.answered(reply::status(reason), reply.len());
     }

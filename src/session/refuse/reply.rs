@@ -10,6 +10,7 @@ use std::fmt::Write as _;
 
 use uuid::Uuid;
 
+use crate::transport::keep_alive::KeepAlive;
 use crate::wire::alert::Alert;
 use crate::words::outcome::Reason;
 
@@ -24,8 +25,8 @@ pub struct Reply<'a> {
     pub advice: &'a str,
     /// Whether a body may follow: not for `HEAD` (RFC 9110 §9.3.2).
     pub body: bool,
-    /// Only a 407 keeps the connection: git asks again on it.
-    pub keep_alive: bool,
+    /// Only a 407 keeps the connection: git asks again on it. `None`: it is closed.
+    pub keep: Option<KeepAlive>,
 }
 
 impl Reply<'_> {
@@ -58,7 +59,12 @@ impl Reply<'_> {
             407 => reply.push_str("Proxy-Authenticate: Basic realm=\"egressd\", charset=\"UTF-8\"\r\n"),
             _ => {}
         }
-        reply.push_str(if self.keep_alive { "\r\n" } else { "Connection: close\r\n\r\n" });
+        let _ = match self.keep {
+            Some(keep) => {
+                write!(reply, "Connection: keep-alive\r\nKeep-Alive: timeout={}\r\n\r\n", keep.announced())
+            }
+            None => write!(reply, "Connection: close\r\n\r\n"),
+        };
         if self.body {
             reply.push_str(&body);
         }
@@ -74,7 +80,7 @@ pub const IN_CLEAR_STATUS: u16 = 400;
 /// reason alone says nothing to a user who sees only that line, and whose client speaks no TLS at all.
 pub fn in_clear(id: Uuid, body: bool) -> Vec<u8> {
     let advice = "this listener speaks TLS: use https:// in the proxy URL";
-    let reply = Reply { reason: Reason::TlsHandshakeFailed, id, advice, body, keep_alive: false };
+    let reply = Reply { reason: Reason::TlsHandshakeFailed, id, advice, body, keep: None };
     reply.with(IN_CLEAR_STATUS, "http_request_error", None, &format!(": {advice}"))
 }
 
@@ -280,7 +286,7 @@ mod tests {
     use crate::words::outcome::Class;
 
     fn reply(reason: Reason) -> Reply<'static> {
-        Reply { reason, id: Uuid::nil(), advice: "no rule names it", body: true, keep_alive: false }
+        Reply { reason, id: Uuid::nil(), advice: "no rule names it", body: true, keep: None }
     }
 
     #[test]

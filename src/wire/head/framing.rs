@@ -88,10 +88,15 @@ fn content_length(digits: &[u8]) -> Result<u64, Fault> {
         })
 }
 
-/// Whether the client closes after this request. `Proxy-Connection`, which curl sends and no standard defines, is read in
-/// the same way.
-pub(super) fn check_connection(fields: &[httparse::Header<'_>]) -> Result<bool, Fault> {
-    let mut closes = false;
+/// Whether the client wants to go on with the connection after this request: in HTTP/1.1 unless it says `close`, in HTTP/1.0
+/// only if it says `keep-alive` (RFC 9112 §9.3). `Proxy-Connection`, which curl sends and no standard defines, is read in the
+/// same way.
+///
+/// RFC 9112 §9.3 advises proxies against the second, because a still older proxy before us may pass the word on without
+/// understanding it, and then wait for our close. It would wait for `http.keepalive_timeout`; ApacheBench and old libraries
+/// would otherwise make us dial for each of their requests.
+pub(super) fn keeps_connection(fields: &[httparse::Header<'_>], version: Version) -> Result<bool, Fault> {
+    let (mut closes, mut keeps) = (false, version == Version::Http11);
     for value in all(fields, "connection").chain(all(fields, "proxy-connection")) {
         for option in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
             // Empty elements are allowed in lists (RFC 9110 §5.6.1.2).
@@ -104,9 +109,10 @@ pub(super) fn check_connection(fields: &[httparse::Header<'_>]) -> Result<bool, 
                 ));
             }
             closes |= option.eq_ignore_ascii_case(b"close");
+            keeps |= option.eq_ignore_ascii_case(b"keep-alive");
         }
     }
-    Ok(closes)
+    Ok(keeps && !closes)
 }
 
 /// The options of every `Connection` field: names of fields to remove before forwarding, and `close`.

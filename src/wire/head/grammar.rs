@@ -191,7 +191,7 @@ fn check(head: &[u8]) -> Result<Head, Fault> {
     let target = line.target(&method)?;
     host(fields, &target, line.version)?;
     let framing = framing::of(fields, line.version, &method)?;
-    let closes = framing::check_connection(fields)?;
+    let keep_alive = framing::keeps_connection(fields, line.version)?;
     let expect_continue = expectation(fields)? && line.version == Version::Http11 && framing.has_body();
     at_most_one(fields, "proxy-authorization", "more than one Proxy-Authorization field")?;
     // RFC 9110 §7.6.2: at 0 a proxy would have to answer OPTIONS itself, which no client needs.
@@ -204,8 +204,7 @@ fn check(head: &[u8]) -> Result<Head, Fault> {
         version: line.version,
         headers: header_map(fields)?,
         framing,
-        // RFC 9112 §9.3: a proxy does not keep a connection with an HTTP/1.0 client.
-        keep_alive: line.version == Version::Http11 && !closes,
+        keep_alive,
         expect_continue,
         bytes: head.len(),
     })

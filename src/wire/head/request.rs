@@ -17,7 +17,7 @@ pub const MAX_USER_AGENT: usize = 256;
 /// HTTP/1.0 or HTTP/1.1; nothing else passes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Version {
-    /// No `Host` needed, no chunked coding either way, one request a connection (RFC 9112 §9.3).
+    /// No `Host` needed, no chunked coding either way, and one request a connection unless the client asks for more.
     Http10,
     /// RFC 9112.
     Http11,

@@ -6,7 +6,7 @@ use std::future::poll_fn;
 use std::io;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
@@ -147,12 +147,11 @@ pub(super) async fn download<W: AsyncWrite + Unpin>(
         parts.headers.remove(CONTENT_LENGTH);
     }
     // A client that is still sending is told to stop: nobody will read the rest.
-    let keep_alive = head.keep_alive && track.request_is_complete() && coding != Coding::Close;
+    let may_go_on = head.keep_alive && track.request_is_complete() && coding != Coding::Close;
+    let keep = may_go_on.then(terms.keep).flatten();
     rewrite::strip(&mut parts.headers);
     frame(&mut parts.headers, coding);
-    if !keep_alive {
-        parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
-    }
+    rewrite::announce(&mut parts.headers, keep);
     if let Ok(id) = HeaderValue::from_str(terms.request_id) {
         parts.headers.insert(X_REQUEST_ID, id);
     }
@@ -181,7 +180,7 @@ pub(super) async fn download<W: AsyncWrite + Unpin>(
         end.put_slice(b"\r\n");
         write(client, track, end).await?;
     }
-    Ok(keep_alive)
+    Ok(keep.is_some())
 }
 
 fn coding(head: &Head, status: StatusCode, body: &Incoming) -> Coding {

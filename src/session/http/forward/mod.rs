@@ -274,7 +274,7 @@ impl Kept {
     ) -> (Finish, bool) {
         match result {
             Ok(keep_alive) => {
-                let place = if keep_alive { (terms.keep)() } else { None };
+                let place = if keep_alive { (terms.keep_upstream)() } else { None };
                 self.0 = place.map(|place| (upstream, place));
                 (Finish::Complete, keep_alive)
             }

@@ -8,13 +8,16 @@ use http::uri::{PathAndQuery, Scheme};
 use http::{Request, Response, Uri, Version};
 
 use crate::outbound::parent::Parent;
+use crate::transport::keep_alive::KeepAlive;
 use crate::wire::head::{Framing, Head, RequestTarget, connection_options};
 use crate::words::target::Port;
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
 /// Fields of one connection, whatever `Connection` says.
 const HOP_BY_HOP: [HeaderName; 9] = [
     CONNECTION,
-    HeaderName::from_static("keep-alive"),
+    KEEP_ALIVE,
     HeaderName::from_static("proxy-connection"),
     HeaderName::from_static("http2-settings"),
     TE,
@@ -98,6 +101,19 @@ pub(super) fn strip(headers: &mut HeaderMap) {
         .collect();
     for name in nominated.iter().chain(&HOP_BY_HOP) {
         headers.remove(name);
+    }
+}
+
+/// Says in a response whether the client's connection goes on, and for how long it is kept. Both fields are of this hop, and
+/// the option names the other field, as it has to (RFC 9110 §7.6.1).
+pub(super) fn announce(headers: &mut HeaderMap, keep: Option<KeepAlive>) {
+    let Some(keep) = keep else {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        return;
+    };
+    if let Ok(timeout) = HeaderValue::try_from(format!("timeout={}", keep.announced())) {
+        headers.insert(CONNECTION, HeaderValue::from_static("keep-alive"));
+        headers.insert(KEEP_ALIVE, timeout);
     }
 }
 

@@ -9,6 +9,7 @@ use http::HeaderName;
 use crate::outbound::parent::Parent;
 use crate::state::limits::kept::KeptPlace;
 use crate::state::live::Generation;
+use crate::transport::keep_alive::KeepAlive;
 use crate::transport::meter::Meter;
 
 /// What one exchange may do, and where it is counted.
@@ -18,7 +19,7 @@ pub struct Terms<'a> {
     /// another request of the same client only if both are the same, host and port included.
     pub permitted_by: (Arc<str>, Generation),
     /// A place for the connection to the target, if it is to be kept for the next request.
-    pub keep: &'a (dyn Fn() -> Option<KeptPlace> + Sync),
+    pub keep_upstream: &'a (dyn Fn() -> Option<KeptPlace> + Sync),
     /// The parent proxy that gets the request instead of the target, in absolute-form.
     pub parent: Option<&'a Parent>,
     /// `http.remove_request_headers`.
@@ -27,6 +28,8 @@ pub struct Terms<'a> {
     pub response_timeout: Duration,
     /// How long both sides may be silent while a body is in progress.
     pub stall_timeout: Duration,
+    /// How long the client's connection is kept for its next request, asked when the response begins. `None`: it is not.
+    pub keep: &'a (dyn Fn() -> Option<KeepAlive> + Sync),
     /// Sent as `X-Request-Id` in the response.
     pub request_id: &'a str,
     /// For this exchange alone. Counts heads and bodies as they are on the client's wire; `sent` is what hyper was

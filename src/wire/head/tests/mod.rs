@@ -76,7 +76,15 @@ fn body_and_connection_are_read() {
         ("1.1", "Connection: x\r\nConnection: Close\r\n", Framing::None, false, false),
         ("1.1", "Proxy-Connection: close\r\n", Framing::None, false, false),
         ("1.1", "Proxy-Connection: Keep-Alive\r\n", Framing::None, true, false),
-        ("1.0", "Connection: keep-alive\r\n", Framing::None, false, false),
+        ("1.1", "Proxy-Connection: Keep-Alive\r\nConnection: close\r\n", Framing::None, false, false),
+        ("1.0", "", Framing::None, false, false),
+        ("1.0", "Connection: keep-alive\r\n", Framing::None, true, false),
+        ("1.0", "Connection: x,Keep-Alive \r\n", Framing::None, true, false),
+        ("1.0", "Proxy-Connection: keep-alive\r\n", Framing::None, true, false),
+        ("1.0", "Connection: keep-alive\r\nProxy-Connection: close\r\n", Framing::None, false, false),
+        ("1.0", "Connection: keep-alive, close\r\n", Framing::None, false, false),
+        ("1.0", "Keep-Alive: timeout=5\r\n", Framing::None, false, false),
+        ("1.0", "Connection: keep-alives\r\n", Framing::None, false, false),
         ("1.0", "Content-Length: 3\r\nExpect: 100-continue\r\n", Framing::Length(3), false, false),
     ] {
         let head = accepted(&format!("POST http://ok.test/ HTTP/{version}\r\nHost: ok.test\r\n{fields}\r\n"));

@@ -158,12 +158,13 @@ async fn an_exchange_is_stopped_from_outside() {
         .expect("fine")
         .expect("a head");
     let terms = Terms {
-        keep: &|| None,
+        keep_upstream: &|| None,
         permitted_by: (Arc::from("test"), Live::new().generation()),
         parent: None,
         remove_request_headers: &[],
         response_timeout: BOUNDS.response_timeout,
         stall_timeout: BOUNDS.stall_timeout,
+        keep: &|| None,
         request_id: "id-1",
         meter: &meter,
     };

@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// What a client is told whose connection is kept for 60 s.
+const KEPT: &str = "connection: keep-alive\r\nkeep-alive: timeout=55\r\n";
+
 #[tokio::test]
 async fn a_request_goes_out_in_origin_form_and_the_answer_comes_back() {
     let (tell, mut asked) = mpsc::channel(1);
@@ -16,7 +19,11 @@ async fn a_request_goes_out_in_origin_form_and_the_answer_comes_back() {
     })
     .await;
     let answer = run.ask(GET, "ok").await;
-    assert_eq!(answer, "HTTP/1.1 200 Fine\r\nx-y: z\r\ncontent-length: 2\r\nx-request-id: id-1\r\n\r\nok");
+    // The target's own Keep-Alive is of its own hop.
+    assert_eq!(
+        answer,
+        format!("HTTP/1.1 200 Fine\r\nx-y: z\r\ncontent-length: 2\r\n{KEPT}x-request-id: id-1\r\n\r\nok")
+    );
     assert_eq!(asked.recv().await.expect("a head"), "GET /p?q HTTP/1.1\r\nhost: ok.test\r\n\r\n");
     let outcomes = run.finish().await;
     let [(outcome, sent, received)] = &outcomes[..] else { panic!("{outcomes:?}") };
@@ -43,7 +50,7 @@ async fn answers_without_a_body_end_with_their_head() {
             let status = response.lines().next().expect("a line");
             assert_eq!(
                 answer,
-                format!("{status}\r\n{expected}x-request-id: id-1\r\n\r\n"),
+                format!("{status}\r\n{expected}{KEPT}x-request-id: id-1\r\n\r\n"),
                 "{method} {response}"
             );
         }
@@ -107,6 +114,32 @@ async fn a_client_that_closes_or_speaks_http_1_0_is_told_close() {
         run.send(request).await;
         let answer = run.rest().await;
         assert!(answer.contains("connection: close\r\n") && answer.ends_with("\r\n\r\nok"), "{answer}");
+        assert!(!run.outcome().await.keep_alive);
+    }
+}
+
+/// The response must have a length: HTTP/1.0 knows no chunks.
+#[tokio::test]
+async fn a_client_of_http_1_0_that_asks_for_it_is_kept_if_the_response_has_an_end() {
+    const ASKS: &str = "GET http://ok.test/ HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n";
+    let length = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    let mut run = start(BOUNDS, answering(length)).await;
+    for _ in 0..2 {
+        let answer = run.ask(ASKS, "ok").await;
+        assert!(answer.contains(KEPT) && !answer.contains("close"), "{answer}");
+    }
+    assert_eq!(run.opened(), 1);
+    assert!(run.finish().await.iter().all(|(outcome, ..)| outcome.keep_alive));
+
+    for response in [
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\n\r\nok",
+    ] {
+        let mut run = start(BOUNDS, answering_once(response)).await;
+        run.send(ASKS).await;
+        let answer = run.rest().await;
+        assert!(answer.contains("connection: close\r\n") && !answer.contains("keep-alive"), "{answer}");
+        assert!(answer.ends_with("\r\n\r\nok"), "{answer}");
         assert!(!run.outcome().await.keep_alive);
     }
 }

@@ -17,6 +17,7 @@ use crate::state::limits::kept::KeptConnections;
 use crate::state::live::Live;
 use crate::transport::heads::{HeadLimits, read_head};
 use crate::transport::held::Lease;
+use crate::transport::keep_alive::KeepAlive;
 use crate::transport::meter::Meter;
 
 type Served = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -90,12 +91,13 @@ async fn serve(
         places.set_cap(4);
         let keep = || places.keep([127, 0, 0, 1].into());
         let terms = Terms {
-            keep: &keep,
+            keep_upstream: &keep,
             permitted_by: (Arc::from("test"), Live::new().generation()),
             parent: None,
             remove_request_headers: &[http::header::USER_AGENT],
             response_timeout: bounds.response_timeout,
             stall_timeout: bounds.stall_timeout,
+            keep: &|| Some(KeepAlive::new(Duration::from_secs(60))),
             request_id: "id-1",
             meter: &meter,
         };
