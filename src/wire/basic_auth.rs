@@ -56,7 +56,12 @@ impl fmt::Debug for Password {
     }
 }
 
-/// Reads `Basic BASE64`: canonical base64 with padding, in it UTF-8 without control characters, with a colon.
+/// Reads `Basic BASE64`: canonical base64 with padding, in it text without control characters, with a colon.
+///
+/// The text is UTF-8, as the 407 says. RFC 7617 §2.1 leaves the charset open to clients that do not heed that: Python's
+/// requests, aiohttp and boto3 send ISO-8859-1, in which every byte is a character. So what is not UTF-8 is read as that, user
+/// and password alike. There is one reading, and so at most one verification, however the bytes are chosen; and a pair is the
+/// same pair, in the cache too, by whichever of the two it comes.
 ///
 /// # Errors
 /// See [`BasicError`].
@@ -72,8 +77,8 @@ pub fn parse_basic(value: &[u8]) -> Result<Credentials, BasicError> {
     let token = value.get(scheme.len()..).unwrap_or_default().trim_ascii_start();
     let text =
         STANDARD.decode(token).map_err(|_| BasicError::Malformed("credentials that are not base64"))?;
-    let text =
-        String::from_utf8(text).map_err(|_| BasicError::Malformed("credentials that are not UTF-8"))?;
+    let text = String::from_utf8(text)
+        .unwrap_or_else(|error| error.as_bytes().iter().map(|byte| char::from(*byte)).collect());
     let (user, password) =
         text.split_once(':').ok_or(BasicError::Malformed("credentials without a colon"))?;
     if user.is_empty() {
@@ -82,7 +87,8 @@ pub fn parse_basic(value: &[u8]) -> Result<Credentials, BasicError> {
     if user.len() > MAX_USER {
         return Err(BasicError::Malformed("a user name of more than 255 bytes"));
     }
-    // RFC 7617, section 2. For some hash libraries a NUL also ends the password.
+    // RFC 7617, section 2. For some hash libraries a NUL also ends the password. In ISO-8859-1 0x80 to 0x9f are control
+    // characters, too: such bytes are of no charset that is known here.
     if text.chars().any(char::is_control) {
         return Err(BasicError::Malformed("credentials with control characters"));
     }
@@ -122,7 +128,14 @@ mod tests {
             (b"Basic YTpiOmM= ", Err(malformed("credentials that are not base64"))),
             (b"Basic YTpi OmM=", Err(malformed("credentials that are not base64"))),
             (b"Basic YTpiOmM=,", Err(malformed("credentials that are not base64"))),
-            (b"Basic YTr/", Err(malformed("credentials that are not UTF-8"))),
+            // 0xff, 0xe4 0xf6 and 0xff 0x3a 0xe4 are not UTF-8: ISO-8859-1.
+            (b"Basic YTr/", Ok(("a", "\u{ff}"))),
+            (b"Basic YTrk9g==", Ok(("a", "\u{e4}\u{f6}"))),
+            (b"Basic /zrk", Ok(("\u{ff}", "\u{e4}"))),
+            // The same password in UTF-8.
+            (b"Basic YTrDpMO2", Ok(("a", "\u{e4}\u{f6}"))),
+            // The Euro sign of Windows.
+            (b"Basic YTqA", Err(malformed("credentials with control characters"))),
             (b"Basic YTpiAA==", Err(malformed("credentials with control characters"))),
             (b"Basic YQo6Yg==", Err(malformed("credentials with control characters"))),
             (b"BasicYTpiOmM=", Err(BasicError::OtherScheme(AuthScheme::Other))),
@@ -143,6 +156,57 @@ mod tests {
         assert_eq!(value(255, 1000), Ok(()));
         assert_eq!(value(256, 1), Err(malformed("a user name of more than 255 bytes")));
         assert_eq!(value(1, 1600), Err(malformed("credentials of more than 2,048 bytes")));
+    }
+
+    /// Every text that ISO-8859-1 can write, character by character and at random, is the same pair by either charset; and a
+    /// byte string has one reading, whatever it is.
+    #[test]
+    fn a_pair_is_the_same_in_utf_8_and_in_iso_8859_1() {
+        let read = |bytes: &[u8]| {
+            parse_basic(format!("Basic {}", STANDARD.encode(bytes)).as_bytes())
+                .map(|read| format!("{}:{}", read.user, read.password.0))
+        };
+        // Those above the control characters.
+        for code in 0xa0..=0xff_u8 {
+            let text = format!("u{c}:p{c}", c = char::from(code));
+            let latin1 = [&b"u"[..], &[code], b":p", &[code]].concat();
+            assert_eq!(read(text.as_bytes()).as_ref(), Ok(&text), "{code:#x} in UTF-8");
+            assert_eq!(read(&latin1).as_ref(), Ok(&text), "{code:#x} in ISO-8859-1");
+        }
+        let mut state = 1_u64;
+        let mut random = move || {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (state >> 33) as u8
+        };
+        let (mut utf8, mut latin1, mut refused) = (0, 0, 0);
+        for length in (0..40).cycle().take(20_000) {
+            let bytes: Vec<u8> = b"u:"
+                .iter()
+                .copied()
+                .chain((0..length).map(|_| match random() {
+                    // Half of it pairs of which UTF-8 is made.
+                    byte @ ..=127 => byte | 0x20,
+                    byte => byte,
+                }))
+                .collect();
+            match (read(&bytes), std::str::from_utf8(&bytes)) {
+                (Ok(text), Ok(same)) => {
+                    assert_eq!(text, same);
+                    utf8 += 1;
+                }
+                (Ok(text), Err(_)) => {
+                    let codes: Vec<u32> = text.chars().map(u32::from).collect();
+                    assert_eq!(codes, bytes.iter().map(|byte| u32::from(*byte)).collect::<Vec<_>>());
+                    latin1 += 1;
+                }
+                (Err(error), _) => {
+                    assert_eq!(error, BasicError::Malformed("credentials with control characters"));
+                    assert!(bytes.iter().any(|byte| matches!(byte, 0..0x20 | 0x7f..0xa0)), "{bytes:?}");
+                    refused += 1;
+                }
+            }
+        }
+        assert!(utf8 > 100 && latin1 > 100 && refused > 100, "{utf8} {latin1} {refused}");
     }
 
     #[test]

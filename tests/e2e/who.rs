@@ -165,3 +165,49 @@ fn curl_shows_its_certificate_to_the_proxy() {
         proxy.stderr().contains("its proxy URL must begin with https://").then_some(())
     });
 }
+
+/// pip sends its proxy password by Python's requests, in ISO-8859-1; curl sends the bytes of its command line.
+#[test]
+fn passwords_beyond_ascii_pass_as_clients_send_them() {
+    let files = directory();
+    let hash = bcrypt::hash("p\u{e4}ssw\u{f6}rd", 5).expect("a good cost");
+    write(&files.path().join("users.htpasswd"), format!("j\u{fc}rgen:{hash}\n"));
+    let bare = "{name: proxy, address: 127.0.0.1:0}";
+    let text = config(&["listed.test"]);
+    assert!(text.contains(bare), "the listener of `config` looks otherwise now");
+    let keys = "{name: proxy, address: 127.0.0.1:0, basic_auth: {users_file: users.htpasswd}}";
+    let proxy = Egressd::start_in(files, &text.replace(bare, keys));
+    let home = directory();
+    let by = format!("http://j%C3%BCrgen:p%C3%A4ssw%C3%B6rd@{}", proxy.address());
+    let mut pip = tool("python3", home.path());
+    pip.args([
+        "-m",
+        "pip",
+        "--isolated",
+        "--no-input",
+        "--disable-pip-version-check",
+        "--retries",
+        "0",
+        "--proxy",
+        &by,
+    ]);
+    pip.args([
+        "download",
+        "--no-deps",
+        "--trusted-host",
+        "denied.test",
+        "--index-url",
+        "http://denied.test/simple",
+        "x",
+    ]);
+    let mut curl = curl(home.path());
+    curl.args(["--proxy", &by, "http://denied.test/"]);
+    write(&home.path().join("ca.pem"), "");
+    for mut client in [pip, curl] {
+        let before = proxy.records().len();
+        let ran = Ran::of(&mut client);
+        let record = until("its record", || proxy.records().into_iter().nth(before));
+        assert_eq!(record.text("reason"), "host_not_allowed", "{ran:?}");
+        assert_eq!(record.text("identity"), "user:j\u{fc}rgen", "{ran:?}");
+    }
+}

@@ -116,6 +116,41 @@ fn a_wrong_password_is_recorded_and_answered_the_same_for_known_and_unknown_user
     assert_eq!(proxy.metrics().count("egressd_requests_total", &failed), cases.len() as u64);
 }
 
+/// Python's requests, aiohttp and boto3 send ISO-8859-1. What is not text in either charset is told where its cause can be found.
+#[test]
+fn a_user_and_a_password_beyond_ascii_are_known_by_either_charset() {
+    let directory = directory();
+    write(&directory.path().join("users.htpasswd"), users(&[("j\u{fc}rgen", "p\u{e4}ssw\u{f6}rd")]));
+    let proxy = Egressd::start_in(directory, &listening(PASSWORDS, &["a.example"]));
+    let send = |bytes: &[u8]| {
+        let mut wire = proxy.connect();
+        wire.send(connect_as(
+            "b.example:443",
+            &format!("Proxy-Authorization: Basic {}\r\n", STANDARD.encode(bytes)),
+        ));
+        wire.read_reply()
+    };
+    let latin1 = b"j\xfcrgen:p\xe4ssw\xf6rd";
+    for bytes in ["j\u{fc}rgen:p\u{e4}ssw\u{f6}rd".as_bytes(), latin1] {
+        let reply = send(bytes);
+        assert_eq!((reply.status, reply.reason()), (403, Some("host_not_allowed")), "{reply:?}");
+        let record = proxy.record(|record| record["id"] == reply.id());
+        assert_eq!(record["identity"], "user:j\u{fc}rgen");
+    }
+    for (bytes, cause) in [
+        (&b"j\xfcrgen:p\xe4ssword"[..], "the credentials are wrong"),
+        // UTF-8 in ISO-8859-1 in UTF-8, as it comes from a shell with the wrong locale.
+        ("j\u{c3}\u{bc}rgen:p\u{c3}\u{a4}ssw\u{c3}\u{b6}rd".as_bytes(), "the credentials are wrong"),
+        (b"j\x81rgen:p\x84ssw\x94rd", "credentials with control characters"),
+    ] {
+        let reply = send(bytes);
+        assert_eq!((reply.status, reply.reason()), (407, Some("auth_failed")), "{reply:?}");
+        until("the cause on stderr, with the id", || {
+            proxy.stderr().lines().any(|line| line.contains(reply.id()) && line.contains(cause)).then_some(())
+        });
+    }
+}
+
 #[test]
 fn another_scheme_is_challenged_like_missing_credentials() {
     let proxy = Egressd::start_in(files(), &listening(PASSWORDS, &["a.example"]));
