@@ -11,6 +11,7 @@ use bytes::BytesMut;
 use egressd::transport::heads::{HeadError, HeadLimits, read_head};
 use egressd::transport::held::Lease;
 use egressd::wire::basic_auth::parse_basic;
+use egressd::wire::first_bytes::{Spoken, spoken};
 use egressd::wire::head::{BodyError, BodyFollower, Framing, Head, Piece, RequestTarget};
 use egressd::words::target::Target;
 use http_body_util::{BodyExt, Empty};
@@ -28,6 +29,11 @@ thread_local! {
 
 /// The input is everything that a client sends.
 pub fn check(bytes: &[u8]) {
+    // What a client speaks is told by its first bytes alike, however many have come, and after 33 at the latest.
+    let told_first = (0..=bytes.len().min(33)).find_map(|length| spoken(bytes.get(..length)?));
+    assert_eq!(told_first, spoken(bytes), "the first bytes");
+    assert!(told_first.is_some() || bytes.len() < 33);
+
     let (whole, rest) = read(bytes, usize::MAX);
     let (cut, cut_rest) = read(bytes, 1);
     assert_eq!(told(&whole), told(&cut), "byte by byte");
@@ -39,6 +45,7 @@ pub fn check(bytes: &[u8]) {
     assert_eq!(rest, bytes.get(head.bytes..).unwrap_or_default(), "what follows stays");
     assert!(rest.starts_with(&cut_rest), "byte by byte nothing is read ahead");
     let text = bytes.get(..head.bytes).expect("it ends within");
+    assert_eq!(told_first, Some(Spoken::Http), "what passes is HTTP");
     well_formed(text, &head);
     if let Some(value) = head.headers.get(http::header::PROXY_AUTHORIZATION)
         && let Ok(credentials) = parse_basic(value.as_bytes())
@@ -113,6 +120,7 @@ fn well_formed(text: &[u8], head: &Head) {
     match &head.target {
         RequestTarget::Authority(_) => {
             assert_eq!((head.method.as_str(), head.framing), ("CONNECT", Framing::None));
+            assert!(head.headers.get("content-length").is_none_or(|length| length == "0"));
         }
         RequestTarget::Absolute { path_and_query, .. } => {
             assert!(path_and_query.as_str().starts_with('/') && head.method != http::Method::CONNECT);
