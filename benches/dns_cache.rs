@@ -7,15 +7,15 @@
 
 use std::future::Future;
 use std::hint::black_box;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use egressd::outbound::resolve::{Answer, Family};
-// The cache names it by `crate::`.
-use egressd::words;
+// The cache names them by `crate::`.
 use egressd::words::target::Name;
+use egressd::{outbound, words};
 use tokio::runtime::{Builder, Runtime};
 
 /// As the cache names what its parent has.
@@ -36,6 +36,7 @@ const ENTRIES: usize = 10_000;
 /// As the resolver has it.
 const CAPACITY: usize = 4_096;
 const LOOKUPS: usize = 400_000;
+const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
 const DAY: Keep = Keep::For(Duration::from_secs(86_400));
 
 #[derive(Clone)]
@@ -65,19 +66,18 @@ impl Either {
             Either::ByHand(cache) => cache,
             Either::Moka(moka) => return moka.lookup(name, family, ask).await,
         };
-        let mut waiting = match cache.claim(name, family) {
+        let waiting = match cache.claim(name, family, CLIENT) {
             Claim::Known(answer) => return answer,
-            Claim::Asked(waiting) => waiting,
+            Claim::Asked(_, waiting) => waiting,
             Claim::Ours(ticket, waiting) => {
-                tokio::spawn(async move {
+                waiting.begin(async move {
                     let (answer, keep) = ask().await;
                     ticket.answer(answer, keep);
                 });
                 waiting
             }
         };
-        let answer = waiting.wait_for(Option::is_some).await.expect("the question is answered");
-        answer.clone().expect("there is one")
+        waiting.wait().await.expect("the question is answered")
     }
 
     fn forget(&self) {
@@ -256,12 +256,12 @@ async fn contract(subject: &Either) {
     assert_eq!(lookup(name, minute, 2).await, address(2), "{kind}: no longer kept");
     assert_eq!(asked(), 1, "{kind}");
 
-    // A client leaves: the question goes on.
+    // The only one that waits leaves: the question ends.
     let leaves = tokio::time::timeout(Duration::from_millis(1), lookup(dropped, minute, 3)).await;
     assert!(leaves.is_err(), "{kind}");
     tokio::time::sleep(Duration::from_millis(20)).await;
-    assert_eq!(lookup(dropped, minute, 4).await, address(3), "{kind}: asked on");
-    assert_eq!(asked(), 1, "{kind}");
+    assert_eq!(lookup(dropped, minute, 4).await, address(4), "{kind}: asked anew");
+    assert_eq!(asked(), 2, "{kind}");
 
     // Failures are kept for 1, 2, 4, 5 and 5 seconds.
     for seconds in [1, 2, 4, 5, 5] {

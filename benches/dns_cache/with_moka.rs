@@ -1,8 +1,8 @@
 //! The cache of `outbound/resolve/cache.rs` built on moka: the same promises to those who ask.
 //!
 //! moka gives the map, its bound, single flight and a time to live for each entry. What it has no word for stands here: how often in a
-//! row a question failed, answers of servers that are no longer asked, answers for those alone who wait, and a question that goes on
-//! when its client leaves.
+//! row a question failed, answers of servers that are no longer asked, and answers for those alone who wait. It has no shares by
+//! client, and where the caller that asks leaves, the next one that waits asks again.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -92,26 +92,20 @@ impl Moka {
             Some(kept) => kept.failures,
             None => 0,
         };
-        let (shared, name) = (Arc::clone(self), name.clone());
-        // A task of its own for each who waits: which of them asks is known to moka alone, and dropping that one would leave the question.
-        let asked = tokio::spawn(async move {
-            let generation = shared.generation.load(Ordering::Relaxed);
-            let asking = async {
-                let (answer, keep) = ask().await;
-                let (duration, failures) = match keep {
-                    Keep::For(duration) => (duration, 0),
-                    Keep::Failure => (
-                        FAILURE.saturating_mul(1 << failures.min(8)).min(FAILURE_MAX),
-                        failures.saturating_add(1),
-                    ),
-                };
-                Kept { answer, until: Instant::now() + duration, failures, generation }
+        let generation = self.generation.load(Ordering::Relaxed);
+        let asking = async {
+            let (answer, keep) = ask().await;
+            let (duration, failures) = match keep {
+                Keep::For(duration) => (duration, 0),
+                Keep::Failure => (
+                    FAILURE.saturating_mul(1 << failures.min(8)).min(FAILURE_MAX),
+                    failures.saturating_add(1),
+                ),
             };
-            let entry = shared.by_family[family as usize].entry(name);
-            let entry = entry.or_insert_with_if(asking, |kept| !shared.is_good(kept)).await;
-            entry.into_value().answer
-        });
-        asked.await.expect("the question neither panics nor is aborted")
+            Kept { answer, until: Instant::now() + duration, failures, generation }
+        };
+        let entry = cache.entry_by_ref(name);
+        Box::pin(entry.or_insert_with_if(asking, |kept| !self.is_good(kept))).await.into_value().answer
     }
 
     pub(crate) async fn len(&self) -> u64 {

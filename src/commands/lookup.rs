@@ -1,6 +1,6 @@
 //! Looks names up for a command that runs outside the server.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use crate::config::Dns;
 use crate::outbound::resolve::{Family, LookupError, NoAnswer, Resolver};
@@ -33,7 +33,9 @@ impl Lookups {
         };
         let (runtime, resolver) = self.made.insert(made);
         let (v4, v6) = runtime.block_on(async {
-            tokio::join!(resolver.lookup(name, Family::V4), resolver.lookup(name, Family::V6))
+            // The only client.
+            let client = IpAddr::V4(Ipv4Addr::LOCALHOST);
+            tokio::join!(resolver.lookup(name, Family::V4, client), resolver.lookup(name, Family::V6, client))
         });
         match (v4, v6) {
             (Ok(v4), Ok(v6)) => Ok(v4.iter().chain(v6.iter()).copied().collect()),

@@ -2,6 +2,7 @@
 
 pub mod certificate;
 pub mod dial;
+pub mod joined;
 pub mod parent;
 pub mod resolve;
 pub mod route;

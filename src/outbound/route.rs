@@ -56,6 +56,8 @@ impl Settings {
 pub struct Dialling<'a> {
     /// Looks names up.
     pub resolver: &'a Resolver,
+    /// The account that the questions are charged to.
+    pub client: IpAddr,
     /// egressd's own addresses, which are never dialled.
     pub own: &'a OwnAddresses,
     /// The connect timeout covers everything: connections, handshakes with a parent, its answer.
@@ -123,15 +125,15 @@ impl Route {
         admit: impl Fn(IpAddr) -> Result<Admitted, AddressDenial>,
         intent: Use,
     ) -> Result<Dialled, DialError> {
-        let Dialling { resolver, own, limits } = dialling;
+        let Dialling { resolver, client, own, limits } = dialling;
         let Some(parent) = &self.parent else {
-            return dial::dial(resolver, target, admit, own, limits).await;
+            return dial::dial(resolver, client, target, admit, own, limits).await;
         };
         if let Some(refused) = refused_literal(target, admit, own) {
             return Err(refused);
         }
         let admit = |address| Ok(Admitted::next_hop(address));
-        let mut dialled = dial::dial(resolver, parent.at(), admit, own, limits)
+        let mut dialled = dial::dial(resolver, client, parent.at(), admit, own, limits)
             .await
             .map_err(|error| naming(parent, error))?;
         let begun = Instant::now();

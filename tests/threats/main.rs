@@ -13,6 +13,7 @@ mod in_step;
 mod limits;
 mod memory;
 mod settings;
+mod shares;
 mod silence;
 mod suite;
 mod way;

@@ -94,13 +94,14 @@ pub struct DialError {
     pub denied: Denied,
 }
 
-/// Connects to `target`. `admit` is the policy's check, called once for each address. `own` are egressd's own
-/// listeners, which are never dialled, whatever the policy says.
+/// Connects to `target`, for `client`: the account that questions to DNS are charged to. `admit` is the policy's check,
+/// called once for each address. `own` are egressd's own listeners, which are never dialled, whatever the policy says.
 ///
 /// # Errors
-/// [`DialError`]. Dropping the future closes every socket; the questions to DNS go on for the cache.
+/// [`DialError`]. Dropping the future closes every socket, and ends the questions to DNS that nobody else waits for.
 pub async fn dial(
     resolver: &Resolver,
+    client: IpAddr,
     target: &Target,
     admit: impl Fn(IpAddr) -> Result<Admitted, AddressDenial>,
     own: &OwnAddresses,
@@ -131,9 +132,18 @@ pub async fn dial(
             Box::pin(dial.race(v4, v6, 0, LookupError::other_family)).await
         }
         Host::Name(name) => {
-            let lookup = |family| resolver.lookup(name, family);
-            let (v4, v6) = (lookup(Family::V4), lookup(Family::V6));
-            Box::pin(dial.race(v4, v6, resolver.turn(), || resolver.timed_out())).await
+            Box::pin(async {
+                let lookup = |family| resolver.lookup(name, family, client);
+                let (mut v4, mut v6) = (pin!(lookup(Family::V4)), pin!(lookup(Family::V6)));
+                let late = || resolver.timed_out();
+                let dialled = dial.race(v4.as_mut(), v6.as_mut(), resolver.turn(), late).await;
+                if dialled.is_ok() {
+                    // Else the family that answers later is asked for, and waited for, at each dial.
+                    resolver.let_finish(name, client);
+                }
+                dialled
+            })
+            .await
         }
     }
 }

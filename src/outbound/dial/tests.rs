@@ -20,6 +20,8 @@ use crate::words::target::Name;
 const LIMITS: DialLimits =
     DialLimits { dns_timeout: Duration::from_secs(5), connect_timeout: Duration::from_secs(5) };
 
+const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
+
 struct Bench {
     server: TestServer,
     resolver: Resolver,
@@ -48,7 +50,7 @@ impl Bench {
 
     async fn dial(&self, host: &str, port: u16) -> Result<Dialled, DialError> {
         let target = Target::connect(&format!("{host}:{port}")).unwrap();
-        dial(&self.resolver, &target, |ip| admit(ip, &self.private), &self.own, self.limits).await
+        dial(&self.resolver, CLIENT, &target, |ip| admit(ip, &self.private), &self.own, self.limits).await
     }
 }
 
@@ -340,13 +342,34 @@ async fn load_spreads_over_the_addresses_of_a_cached_answer() {
 async fn the_future_of_a_dial_is_small_and_can_change_threads() {
     let bench = Bench::new(|_, _, _| Say::NoName(None)).await;
     let target = Target::connect("a.test:443").unwrap();
-    let dialling = dial(&bench.resolver, &target, |ip| admit(ip, &[]), &bench.own, LIMITS);
+    let dialling = dial(&bench.resolver, CLIENT, &target, |ip| admit(ip, &[]), &bench.own, LIMITS);
     assert!(size_of_val(&dialling) <= 256, "{}", size_of_val(&dialling));
     drop(dialling);
 
     let task = tokio::spawn(async move {
         let target = Target::connect("a.test:443").unwrap();
-        dial(&bench.resolver, &target, |ip| admit(ip, &bench.private), &bench.own, LIMITS).await.map(|_| ())
+        dial(&bench.resolver, CLIENT, &target, |ip| admit(ip, &bench.private), &bench.own, LIMITS)
+            .await
+            .map(|_| ())
     });
     assert_eq!(task.await.unwrap().unwrap_err().reason, Reason::DnsNoSuchName);
+}
+
+/// The slower family's answer is kept too, so that the next dial need not ask for it and wait for it again.
+#[tokio::test]
+async fn a_question_that_was_overtaken_goes_on_after_the_dial() {
+    let permits = Arc::new(Semaphore::new(0));
+    let hold = permits.clone();
+    let bench = Bench::new(move |_, record_type, _| match record_type {
+        AAAA => Say::Held(hold.clone(), Box::new(Say::NoData(60))),
+        _ => addresses(&["127.0.0.1"]),
+    })
+    .await;
+    let (_listener, port) = listen("127.0.0.1:0").await;
+    bench.dial("late.test", port).await.unwrap();
+    permits.add_permits(1);
+    let name = Name::parse("late.test").unwrap();
+    let answer = bench.resolver.lookup(&name, Family::V6, CLIENT).await;
+    assert_eq!(answer.unwrap_err().reason, Reason::DnsNoAddress);
+    assert_eq!(bench.server.count(AAAA), 1, "{:?}", bench.server.asked());
 }

@@ -2,15 +2,17 @@
 //!
 //! The order is: `dns.hosts`, the system's hosts file, names that are never in DNS (`localhost`, `.invalid`, `.onion`),
 //! the cache, the servers. The first of them that knows a name decides it alone, for both families. No search domain is
-//! ever tried. A and AAAA are asked for separately. Clients that need the same answer at the same time wait for one
-//! question. Every question ends within `dns.timeout`, and goes on when its client leaves, so that the next client finds
-//! the answer.
+//! ever tried. A and AAAA are asked for separately. Callers that need the same answer at the same time wait for one
+//! question. Every caller has its answer within `dns.timeout`, and a question ends when the last that waits for it leaves.
+//! How many questions may be on the wire is shared out by client, and so are the answers that are kept: a client with
+//! names whose servers are silent, or with a great many names, is not felt by another.
 //!
 //! Not here: whether an address may be dialled ([`crate::rules::address`]), which family goes first
 //! ([`dial`](super::dial)). A name the policy denies never gets here.
 
 mod answer;
 mod cache;
+mod places;
 mod query;
 mod system;
 #[cfg(test)]
@@ -25,7 +27,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use crate::config::Dns;
@@ -33,7 +34,8 @@ use crate::words::target::Name;
 
 pub(crate) use answer::NoAnswer;
 pub use answer::{Answer, Family, LookupError, ResolverError};
-use cache::{Cache, Claim, Keep, Ticket};
+use cache::{Cache, Claim, Ticket, Waiting};
+use places::{Interest, Places};
 use query::Servers;
 pub use system::SystemFiles;
 use system::{Followed, Hosts, LOCAL_SERVER};
@@ -45,6 +47,9 @@ const ENTRY: usize = 512;
 /// Most questions on the wire at once; others wait, within their deadline. Each holds a socket, and up to three where
 /// the server is slow: hickory sends again from a fresh port after 333 ms, twice.
 const MAX_QUESTIONS: usize = 256;
+/// A question that goes on the wire at once ends earlier than its caller's time by this part of it. So the caller hears
+/// which server was silent, and the failure is kept, before the caller leaves.
+const LAST_WORD: u32 = 50;
 
 /// Looks names up. Cheap to clone; clones share cache and questions. It can be made without a runtime, and is used in one.
 #[derive(Clone)]
@@ -63,7 +68,7 @@ struct Shared {
     hosts: ArcSwap<Hosts>,
     servers: ArcSwap<Servers>,
     cache: Arc<Cache>,
-    questions: Semaphore,
+    places: Arc<Places>,
     turn: AtomicUsize,
 }
 
@@ -113,7 +118,7 @@ impl Resolver {
             hosts: ArcSwap::from_pointee(read_hosts),
             servers: ArcSwap::from_pointee(Servers::new(&servers, settings.timeout)?),
             cache: Cache::new(CACHE_ENTRIES),
-            questions: Semaphore::new(MAX_QUESTIONS),
+            places: Places::new(MAX_QUESTIONS),
             turn: AtomicUsize::new(0),
             files,
         };
@@ -130,29 +135,43 @@ impl Resolver {
         &self.shared.settings
     }
 
-    /// The addresses of `name` in one family. Ends within `dns.timeout`.
+    /// The addresses of `name` in one family, for `client`: the account that questions and kept answers are charged to.
+    /// Ends within `dns.timeout`.
     ///
     /// # Errors
     /// [`LookupError`].
-    pub async fn lookup(&self, name: &Name, family: Family) -> Answer {
+    pub async fn lookup(&self, name: &Name, family: Family, client: IpAddr) -> Answer {
+        let deadline = Instant::now() + self.shared.settings.timeout;
         self.shared.follow_files();
         if let Some(answer) = self.shared.without_dns(name, family) {
             return answer;
         }
-        let mut waiting = match self.shared.cache.claim(name, family) {
+        let asker = match self.shared.cache.claim(name, family, client) {
             Claim::Known(answer) => return answer,
-            Claim::Asked(waiting) => waiting,
+            Claim::Asked(question, waiting) => Asker::new(&self.shared, question, waiting, client),
             Claim::Ours(ticket, waiting) => {
-                // A task of its own: others may wait for it too, and the answer is worth keeping even if all leave.
-                tokio::spawn(self.shared.clone().ask(ticket));
-                waiting
+                let asker = Asker::new(&self.shared, ticket.number(), waiting, client);
+                asker.waiting.begin(self.shared.clone().ask(ticket));
+                asker
             }
         };
-        let answer = match waiting.wait_for(Option::is_some).await {
-            Ok(answer) => answer.clone(),
-            Err(_) => None,
-        };
-        answer.unwrap_or_else(|| Err(LookupError::new(NoAnswer::Failed, "the question was dropped")))
+        match timeout_at(deadline, asker.waiting.wait()).await {
+            Ok(Some(answer)) => answer,
+            Ok(None) => Err(LookupError::new(NoAnswer::Failed, "the question was dropped")),
+            Err(_) => Err(asker.out_of_time()),
+        }
+    }
+
+    /// Lets a question that is under way go on until it ends, although `client` no longer waits for it: it was served
+    /// with what came first, and the next that asks shall find the answer. It still counts as this client's.
+    pub(crate) fn let_finish(&self, name: &Name, client: IpAddr) {
+        for family in [Family::V4, Family::V6] {
+            if let Some((question, waiting)) = self.shared.cache.asked(name, family) {
+                let asker = Asker::new(&self.shared, question, waiting, client);
+                let longest = self.shared.settings.timeout;
+                tokio::spawn(async move { tokio::time::timeout(longest, asker.waiting.wait()).await });
+            }
+        }
     }
 
     /// The error of a caller whose own deadline is over.
@@ -243,19 +262,46 @@ impl Shared {
         }
     }
 
+    /// Asks as soon as there is a place, and again if the place is lost meanwhile.
     async fn ask(self: Arc<Self>, ticket: Ticket) {
-        let deadline = Instant::now() + self.settings.timeout;
-        let asked = async {
-            // Never closed, so an error cannot come.
-            let _place = self.questions.acquire().await;
+        let timeout = self.settings.timeout;
+        let turn = self.places.queue(ticket.number());
+        let (answer, keep) = loop {
+            turn.granted().await;
+            let deadline = Instant::now() + (timeout - timeout / LAST_WORD);
             let servers = self.servers.load_full();
-            servers.ask(ticket.name(), ticket.family(), deadline).await
+            tokio::select! {
+                biased;
+                // Before `revoked`: an answer that is there is not asked for again.
+                found = servers.ask(ticket.name(), ticket.family(), deadline) => break found,
+                () = turn.revoked() => {}
+            }
         };
-        let (answer, keep) = timeout_at(deadline, asked).await.unwrap_or_else(|_| {
-            let servers = self.servers.load().shown();
-            let detail = format!("no answer from {servers} in time, or too many questions are waiting");
-            (Err(LookupError::new(NoAnswer::Timeout, &detail)), Keep::Failure)
-        });
+        drop(turn);
         ticket.answer(answer, keep);
+    }
+}
+
+/// One caller that waits for a question. The question ends with the last of them.
+struct Asker {
+    shared: Arc<Shared>,
+    // Dropped first: what ends then no longer wants a place.
+    interest: Interest,
+    waiting: Waiting,
+}
+
+impl Asker {
+    fn new(shared: &Arc<Shared>, question: u64, waiting: Waiting, client: IpAddr) -> Self {
+        Asker { shared: shared.clone(), interest: shared.places.interest(question, client), waiting }
+    }
+
+    fn out_of_time(&self) -> LookupError {
+        let servers = self.shared.servers.load().shown();
+        if self.interest.is_on_the_wire() {
+            return LookupError::timed_out(&servers);
+        }
+        let detail =
+            format!("not asked in time: other questions of this client wait for {servers} to answer");
+        LookupError::new(NoAnswer::Timeout, &detail)
     }
 }

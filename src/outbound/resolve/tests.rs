@@ -12,8 +12,10 @@ use tokio::time::Instant;
 
 use super::test_server::{Question, Say, TestServer, addresses, ips};
 use super::*;
+use crate::words::outcome::Reason;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
+const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
 
 fn name(text: &str) -> Name {
     Name::parse(text).unwrap()
@@ -35,7 +37,7 @@ fn asking(servers: &[&TestServer], timeout: Duration) -> Resolver {
 
 /// The answer as text: addresses, or the reason.
 async fn ask(resolver: &Resolver, text: &str, family: Family) -> String {
-    match resolver.lookup(&name(text), family).await {
+    match resolver.lookup(&name(text), family, CLIENT).await {
         Ok(list) => list.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(" "),
         Err(error) => error.reason.to_string(),
     }
@@ -89,7 +91,8 @@ async fn a_failure_names_the_server_and_says_what_it_did() {
     ];
     for (say, want) in rows {
         let server = TestServer::start(move |_, _, _| say.clone()).await;
-        let error = asking(&[&server], TIMEOUT).lookup(&name("a.test"), Family::V4).await.unwrap_err();
+        let error =
+            asking(&[&server], TIMEOUT).lookup(&name("a.test"), Family::V4, CLIENT).await.unwrap_err();
         assert_eq!(*error.detail, *format!("{}: {want}", server.address));
     }
 }
@@ -185,18 +188,117 @@ async fn callers_that_ask_the_same_at_once_wait_for_one_answer() {
     assert_eq!(server.asked().len(), 1);
 }
 
+/// Waits until the server was asked so many questions.
+async fn until_asked(server: &TestServer, count: usize) {
+    let deadline = Instant::now() + TIMEOUT;
+    while server.asked().len() < count {
+        assert!(Instant::now() < deadline, "asked {} of {count}", server.asked().len());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 #[tokio::test]
-async fn a_question_goes_on_when_its_client_leaves() {
+async fn a_question_ends_with_its_last_asker_and_not_before() {
     let permits = Arc::new(Semaphore::new(0));
     let hold = permits.clone();
     let server =
         TestServer::start(move |_, _, _| Say::Held(hold.clone(), Box::new(addresses(&["8.8.8.8"])))).await;
     let resolver = asking(&[&server], TIMEOUT);
-    let leaving = tokio::time::timeout(Duration::from_millis(1), ask(&resolver, "a.test", Family::V4)).await;
-    assert!(leaving.is_err());
+    let asker = |resolver: Resolver| async move { ask(&resolver, "a.test", Family::V4).await };
+    let (first, second) = (tokio::spawn(asker(resolver.clone())), tokio::spawn(asker(resolver.clone())));
+    until_asked(&server, 1).await;
+    first.abort();
+    assert!(first.await.is_err());
+    permits.add_permits(1);
+    assert_eq!(second.await.unwrap(), "8.8.8.8", "one left, the other waits");
+    assert_eq!(server.asked().len(), 1);
+
+    advance(Duration::from_secs(60)).await;
+    let alone = tokio::spawn(asker(resolver.clone()));
+    until_asked(&server, 2).await;
+    alone.abort();
+    assert!(alone.await.is_err());
     permits.add_permits(10);
     assert_eq!(ask(&resolver, "a.test", Family::V4).await, "8.8.8.8");
-    assert_eq!(server.asked().len(), 1);
+    assert_eq!(server.asked().len(), 3, "the question had ended with its asker");
+}
+
+#[tokio::test]
+async fn questions_of_clients_that_left_hold_no_places() {
+    let server = TestServer::start(|name, _, _| match name.starts_with("silent") {
+        true => Say::Silence,
+        false => addresses(&["8.8.8.8"]),
+    })
+    .await;
+    let resolver = asking(&[&server], Duration::from_secs(60));
+    let asked: Vec<_> = (0..2 * MAX_QUESTIONS)
+        .map(|number| {
+            let resolver = resolver.clone();
+            tokio::spawn(async move { ask(&resolver, &format!("silent-{number}.test"), Family::V4).await })
+        })
+        .collect();
+    until_asked(&server, MAX_QUESTIONS).await;
+    drop(asked.into_iter().inspect(|task| task.abort()).collect::<Vec<_>>());
+    // The same client: it would otherwise wait for a minute behind its own.
+    let answer = tokio::time::timeout(TIMEOUT, ask(&resolver, "a.test", Family::V4)).await;
+    assert_eq!(answer.as_deref(), Ok("8.8.8.8"));
+}
+
+#[tokio::test]
+async fn one_clients_silent_names_are_not_felt_by_another() {
+    let server = TestServer::start(|name, _, _| match name.starts_with("silent") {
+        true => Say::Silence,
+        false => addresses(&["8.8.8.8"]),
+    })
+    .await;
+    let resolver = asking(&[&server], Duration::from_secs(60));
+    let held: Vec<_> = (0..2 * MAX_QUESTIONS)
+        .map(|number| {
+            let resolver = resolver.clone();
+            tokio::spawn(async move { ask(&resolver, &format!("silent-{number}.test"), Family::V4).await })
+        })
+        .collect();
+    until_asked(&server, MAX_QUESTIONS).await;
+    let quiet = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
+    for number in 0..4 {
+        let name = name(&format!("a{number}.test"));
+        let answer = tokio::time::timeout(TIMEOUT, resolver.lookup(&name, Family::V4, quiet)).await;
+        assert!(matches!(answer, Ok(Ok(_))), "{answer:?}");
+    }
+    assert!(held.iter().all(|task| !task.is_finished()), "the attack is still held");
+    held.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+/// What a client hears whose own questions hold every place: the time is over, and whose fault it is.
+#[tokio::test]
+async fn a_question_that_found_no_place_says_so_and_is_not_kept_as_a_failure() {
+    let server = TestServer::start(|name, _, _| match name.starts_with("silent") {
+        true => Say::Silence,
+        false => addresses(&["8.8.8.8"]),
+    })
+    .await;
+    let resolver = asking(&[&server], Duration::from_secs(1));
+    let silent = |number: usize, after: Duration| {
+        let resolver = resolver.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(after).await;
+            ask(&resolver, &format!("silent-{number}.test"), Family::V4).await
+        })
+    };
+    // Those on the wire; and as many before it in the queue, which others of the same client keep asking for.
+    let mut held: Vec<_> = (0..2 * MAX_QUESTIONS).map(|number| silent(number, Duration::ZERO)).collect();
+    until_asked(&server, MAX_QUESTIONS).await;
+    tokio::time::pause();
+    held.extend((MAX_QUESTIONS..2 * MAX_QUESTIONS).map(|number| silent(number, Duration::from_millis(500))));
+    let error = resolver.lookup(&name("a.test"), Family::V4, CLIENT).await.unwrap_err();
+    tokio::time::resume();
+    assert_eq!(error.reason, Reason::DnsTimeout);
+    let told = "not asked in time: other questions of this client wait for";
+    assert!(error.detail.starts_with(told), "{}", error.detail);
+    // It would be kept for a second.
+    let quiet = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
+    assert!(resolver.lookup(&name("a.test"), Family::V4, quiet).await.is_ok());
+    held.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
 /// What the server says first, the result, and for how many seconds it is kept.

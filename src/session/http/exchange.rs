@@ -122,7 +122,8 @@ where
         };
         let open = async || {
             dialled = true;
-            let dialling = Dialling { resolver: &resolver, own: &shared.own, limits };
+            let client = request.client().address.ip();
+            let dialling = Dialling { resolver: &resolver, client, own: &shared.own, limits };
             // A reload may have come since the decision: the newer rules have to permit it too.
             let decided = match decide::confirm(wanted, &mut request, shared) {
                 Ok(decided) => decided,

@@ -149,7 +149,8 @@ async fn open(
     let limits =
         DialLimits { dns_timeout: config.dns.timeout, connect_timeout: config.tunnel.connect_timeout };
     let (route, resolver) = (shared.route(), shared.resolver());
-    let dialling = Dialling { resolver: &resolver, own: &shared.own, limits };
+    let client = request.client().address.ip();
+    let dialling = Dialling { resolver: &resolver, client, own: &shared.own, limits };
     let dialled = route.tunnel(dialling, &target, |address| decided.admit(address)).await;
     let dialled = request.dialled(dialled).map_err(|reason| Refused::on_the_way(reason, &route))?;
 

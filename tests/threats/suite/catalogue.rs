@@ -180,6 +180,12 @@ pub const ROWS: &[Row] = &[
         TIMES,
     ),
     own(
+        76,
+        "slow zone: many names whose name servers are silent",
+        "questions to DNS are shared out by client, and end when the last that asks leaves",
+        TIMES,
+    ),
+    own(
         78,
         "silent peers at the admin port and at the proxy port",
         "the longest silent one makes room for a probe; clients that no policy can match have a few places of their own, for a second",
