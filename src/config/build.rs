@@ -200,6 +200,7 @@ impl Meaning<'_> {
             200,
             1_000_000,
         );
+        let budget_accounts = self.count(&file.budget_accounts, "budget_accounts", 32_768, MAX_COUNT);
         Limits {
             tunnels: usize::try_from(tunnels).unwrap_or(usize::MAX),
             tunnels_per_client: usize::try_from(per_client).unwrap_or(usize::MAX),
@@ -208,6 +209,7 @@ impl Meaning<'_> {
             head_timeout: self.duration(&file.head_timeout, "head_timeout", 10 * SECOND, STEP),
             memory: self.memory(file),
             ipv6_prefix: self.ipv6_prefix(file),
+            budget_accounts: usize::try_from(budget_accounts).unwrap_or(usize::MAX),
         }
     }
 

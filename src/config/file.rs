@@ -255,6 +255,9 @@ pub(super) struct LimitsFile {
     /// Addresses with this IPv6 prefix are one client. Left out: 128. 64 where a host may choose its address.
     #[schemars(range(min = 32, max = 128))]
     pub(super) ipv6_prefix: Key<u64>,
+    /// Accounts of `upload_budget`, each of one client and one rule. Left out: 32768.
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub(super) budget_accounts: Key<u64>,
 }
 
 /// Plain HTTP only.

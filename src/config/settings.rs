@@ -154,6 +154,8 @@ pub struct Limits {
     pub memory: Option<u64>,
     /// IPv6 addresses that have so many bits in common are one client; 32 to 128.
     pub ipv6_prefix: u8,
+    /// Accounts of upload budgets, each of one client and one rule; at least 1.
+    pub budget_accounts: usize,
 }
 
 impl Limits {

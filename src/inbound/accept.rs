@@ -25,6 +25,7 @@ pub const CONNECTION: usize = 6 * 1024;
 
 /// How long a connection may wait for memory before it is closed.
 const ROOM_PAUSE: Duration = Duration::from_millis(500);
+use crate::words::client::PeerAddr;
 
 /// After an accept that failed for lack of descriptors: they become free when tunnels end.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -54,7 +55,8 @@ pub async fn serve(socket: TcpListener, listener: Arc<Listener>, shared: Arc<Sha
 async fn room_for(peer: SocketAddr, shared: &Shared) -> Option<Lease> {
     let mut lease = Lease::new(&shared.held.enter(), Kind::Connection);
     if !lease.try_grow(CONNECTION) {
-        lease.holder().is_for(peer.ip(), None);
+        let client = shared.current.load().limits.client(PeerAddr::new(peer).ip());
+        lease.holder().is_for(client, None);
         tokio::time::timeout(ROOM_PAUSE, lease.grow(CONNECTION)).await.ok()?;
     }
     Some(lease)

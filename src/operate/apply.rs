@@ -103,6 +103,7 @@ pub(crate) fn apply(
         upstream_proxy.is_some(),
         shared.log.lines(),
     ));
+    shared.budgets.set_most(limits.budget_accounts);
     let memory = memory::limit(config);
     shared.held.set_limit(memory);
     shared.log.set_memory(memory);

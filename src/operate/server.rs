@@ -25,6 +25,7 @@ use crate::operate::reload::{self, Reloading, Source};
 use crate::operate::resources::{self, Share};
 use crate::outbound::certificate;
 use crate::outbound::dial::{self, OwnAddresses};
+use crate::outbound::resolve;
 use crate::state::budgets::Budgets;
 use crate::state::drain::Drain;
 use crate::state::history::History;
@@ -134,12 +135,15 @@ impl Server {
         let allowed = Share::of(descriptors, usize::MAX);
         dial::set_extra_attempts(allowed.attempts);
         certificate::set_handshakes(allowed.proofs);
+        resolve::set_questions(allowed.questions);
         let live = Live::new();
         let prepared = apply::prepare(&config, None)?;
         let held = HeldBytes::new(memory::limit(&config));
         let (log, writer) = open_log(&config, &held).map_err(StartError::Log)?;
         let metrics = Metrics::new(Arc::clone(&live), log.clone(), Arc::clone(&held))
             .map_err(|error| StartError::Metrics(error.to_string()))?;
+        let budgets = Budgets::new(config.limits.budget_accounts);
+        metrics.show_budgets(Arc::clone(&budgets)).map_err(|error| StartError::Metrics(error.to_string()))?;
         let now = Timestamp::now();
         let listeners: Vec<(TcpListener, Arc<Listener>)> = listeners
             .into_iter()
@@ -152,7 +156,7 @@ impl Server {
             resolver: ArcSwap::new(Arc::clone(&prepared.resolver)),
             route: ArcSwap::new(Arc::clone(&prepared.route)),
             own: OwnAddresses::new(own),
-            budgets: Budgets::new(),
+            budgets,
             occupancy: Occupancy::new(Instant::now()),
             descriptors,
             tunnels_carried: AtomicUsize::new(0),

@@ -54,7 +54,7 @@ pub(crate) async fn prove(
     shared: &Shared,
 ) -> Result<Client, Unproven> {
     let credentials = credentials(head)?;
-    let address = connected.address.ip();
+    let address = shared.current.load().limits.client(connected.address.ip());
     let verify = shared.passwords.verify(&basic_auth.users, address, &credentials);
     let mut verify = std::pin::pin!(tokio::time::timeout(VERIFY_TIMEOUT, verify));
     let verdict = loop {

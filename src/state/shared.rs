@@ -37,7 +37,7 @@ pub struct Shared {
     /// The addresses on which egressd itself listens: never a target.
     pub own: OwnAddresses,
     /// What clients may still upload by rules with a budget; outlives reloads.
-    pub budgets: Budgets,
+    pub budgets: Arc<Budgets>,
     /// Requests in progress.
     pub occupancy: Arc<Occupancy>,
     /// The limit of open descriptors; `limits.tunnels` cannot exceed what it allows.

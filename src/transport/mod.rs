@@ -2,6 +2,7 @@
 //!
 //! Not here: what the bytes mean ([`crate::wire`]).
 
+pub mod account;
 pub mod allowance;
 pub mod cancel;
 pub mod client_stream;

@@ -90,6 +90,9 @@ words! {
         Loop = "loop",
         /// `limits.tunnels`, or `limits.memory`.
         LimitReached = "limit_reached",
+        /// `limits.budget_accounts`: there is no account on which the uploads of this client could be counted, or its
+        /// accounts were merged and are used up.
+        BudgetTableFull = "budget_table_full",
         /// Out of descriptors, ports or memory.
         LocalResources = "local_resources",
         /// egressd is shutting down.
@@ -199,7 +202,7 @@ pub enum Class {
     Rate,
     /// One client has too many open tunnels and requests.
     ClientLimit,
-    /// There are too many open tunnels and requests in total.
+    /// There are too many open tunnels and requests, or accounts of upload budgets, in total.
     Limit,
     /// DNS.
     Lookup,
@@ -237,7 +240,7 @@ impl Reason {
             UpstreamNotTls => Class::TargetNotTls,
             ClientRateLimited => Class::Rate,
             ClientLimitReached => Class::ClientLimit,
-            LimitReached => Class::Limit,
+            LimitReached | BudgetTableFull => Class::Limit,
             DnsNoSuchName | DnsNoAddress | DnsFailed | DnsTimeout => Class::Lookup,
             ConnectRefused | ConnectUnreachable | ConnectTimeout => Class::Connect,
             UpstreamBadResponse | UpstreamProxyRefused | UpstreamTimeout | Loop => Class::Upstream,

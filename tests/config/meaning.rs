@@ -27,7 +27,7 @@ policies:
     deny: [x.a.example]
 dns: {servers: ["::1"], hosts: {Git.test: [127.0.0.1, "::1"]}, timeout: 1500ms}
 tunnel: {connect_timeout: 1s, client_hello_timeout: 2s, idle_timeout: 3s, max_lifetime: 1h30m, tcp_user_timeout: 4s}
-limits: {tunnels: 5, tunnels_per_client: 4, requests_per_second_per_client: 3, head_bytes: 8KiB, head_timeout: 2s, memory: 64MiB, ipv6_prefix: 64}
+limits: {tunnels: 5, tunnels_per_client: 4, requests_per_second_per_client: 3, head_bytes: 8KiB, head_timeout: 2s, memory: 64MiB, ipv6_prefix: 64, budget_accounts: 9}
 http: {remove_request_headers: [], keepalive_timeout: 90s, response_timeout: 1s, stall_timeout: 2s}
 access_log: {output: logs/access.json, on_failure: continue}
 log: {level: trace, format: json}
@@ -80,6 +80,7 @@ fn every_key_means_what_it_says() {
             memory: Some(64 << 20),
             ipv6_prefix: 64,
             head_timeout: seconds(2),
+            budget_accounts: 9,
         }
     );
     assert_eq!(

@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
+use rustix::process::Signal;
+
 use crate::check::ask;
-use crate::support::{Egressd, Kind, Names, Origin, Says, Wire, any_port, config, until};
+use crate::support::{Egressd, Kind, Names, Origin, Says, Wire, any_port, config, until, write};
 
 /// What egressd's resolver may have on the wire at once.
 const QUESTIONS: usize = 256;
@@ -50,4 +52,99 @@ fn t76_a_slow_zone_is_felt_by_the_client_that_asks_for_it_alone() {
         let gone = |record: &&crate::support::Record| record["reason"] == "client_gone";
         (proxy.records().iter().filter(gone).count() == QUESTIONS).then_some(())
     });
+}
+
+/// What a client may send of one rule, and how many accounts there are.
+const BUDGET: usize = 1000;
+const ACCOUNTS: usize = 32;
+
+/// A list of so many names with a budget each, all of them at `origin`.
+fn long_list(origin: &Origin, rules: usize, accounts: usize) -> String {
+    let port = origin.port();
+    let rules: Vec<String> = (0..rules)
+        .map(|n| format!("{{to: \"tcp://n{n}.test:{port}\", upload_budget: {BUDGET}B/1h}}"))
+        .collect();
+    let hosts: Vec<String> = (0..rules.len()).map(|n| format!("n{n}.test: [127.0.0.1]")).collect();
+    config(&rules.iter().map(String::as_str).collect::<Vec<_>>())
+        + &format!("dns: {{hosts: {{{}}}}}\n", hosts.join(", "))
+        + &format!("limits: {{requests_per_second_per_client: 100000, budget_accounts: {accounts}}}\n")
+}
+
+/// A tunnel of the client at 127.0.8.`last` to one of the names.
+fn tunnel(proxy: &Egressd, last: u8, origin: &Origin, rule: usize) -> (u16, Wire) {
+    let mut wire = Wire::connect_from([127, 0, 8, last].into(), proxy.address());
+    wire.send(ask(&format!("n{rule}.test:{}", origin.port())));
+    (wire.read_head().status, wire)
+}
+
+/// Sends as much as egressd takes of `bytes`, and returns how much comes back.
+fn send(mut wire: Wire, bytes: usize) -> usize {
+    wire.send(vec![7; bytes]);
+    wire.finish();
+    wire.read_to_end().0.len()
+}
+
+#[test]
+fn t77_one_client_with_a_long_list_takes_no_other_clients_budget() {
+    let origin = Origin::echo();
+    let proxy = Egressd::start(&long_list(&origin, 8 * ACCOUNTS, ACCOUNTS));
+    let (_, first) = tunnel(&proxy, 1, &origin, 0);
+    assert_eq!(send(first, BUDGET), BUDGET);
+    // Every other rule of its list: far more than there are accounts.
+    for rule in 1..8 * ACCOUNTS {
+        let (status, wire) = tunnel(&proxy, 1, &origin, rule);
+        if status == 200 {
+            send(wire, 1);
+        }
+    }
+    let used = || proxy.metrics().count("egressd_upload_budget_accounts", &[]);
+    assert_eq!(used(), ACCOUNTS as u64);
+
+    // Others have a place each, and their whole budget.
+    for quiet in 2..10 {
+        let (status, wire) = tunnel(&proxy, quiet, &origin, 0);
+        assert_eq!(status, 200, "client {quiet}");
+        assert_eq!(send(wire, BUDGET), BUDGET, "client {quiet}");
+    }
+    assert_eq!(used(), ACCOUNTS as u64);
+    let merged = proxy.metrics().count("egressd_upload_budget_accounts_merged_total", &[]);
+    assert!(merged >= 8, "{merged} merged");
+    // It gained nothing: what it sent by the first rule still counts, merged or not.
+    let mut again = Wire::connect_from([127, 0, 8, 1].into(), proxy.address());
+    again.send(ask(&format!("n0.test:{}", origin.port())));
+    let refused = again.read_reply();
+    let reason = refused.reason();
+    assert!(reason == Some("upload_budget") || reason == Some("budget_table_full"), "{refused:?}");
+}
+
+#[test]
+fn t77_where_every_place_has_a_client_the_next_is_told_so_and_a_larger_table_helps_at_once() {
+    let origin = Origin::echo();
+    let proxy = Egressd::start(&long_list(&origin, 2, ACCOUNTS));
+    let port = origin.port();
+    for last in 1..=ACCOUNTS {
+        let (status, wire) = tunnel(&proxy, u8::try_from(last).expect("few"), &origin, 0);
+        assert_eq!((status, send(wire, 10)), (200, 10), "client {last}");
+    }
+    let next = || {
+        let mut wire = Wire::connect_from([127, 0, 8, 200].into(), proxy.address());
+        wire.send(ask(&format!("n0.test:{port}")));
+        wire
+    };
+    let refused = proxy.refused(next(), 503, "budget_table_full");
+    assert_eq!(refused.reply.header("retry-after"), Some("60"));
+    let status = refused.reply.header("proxy-status").expect("every refusal has it");
+    assert!(status.contains("error=connection_limit_reached"), "{status}");
+    assert!(refused.reply.body.contains("limits.budget_accounts"), "{}", refused.reply.body);
+    assert_eq!(proxy.metrics().count("egressd_upload_budget_accounts_limit", &[]), ACCOUNTS as u64);
+    // A client that has an account is served, by another rule too.
+    assert_eq!(tunnel(&proxy, 1, &origin, 1).0, 200);
+
+    write(&proxy.file("egressd.yaml"), long_list(&origin, 2, 2 * ACCOUNTS));
+    proxy.signal(Signal::HUP);
+    until("the larger table to be in force", || {
+        (proxy.metrics().count("egressd_upload_budget_accounts_limit", &[]) == 2 * ACCOUNTS as u64)
+            .then_some(())
+    });
+    assert_eq!(next().read_head().status, 200);
 }

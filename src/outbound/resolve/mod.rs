@@ -47,9 +47,16 @@ const ENTRY: usize = 512;
 /// Most questions on the wire at once; others wait, within their deadline. Each holds a socket, and up to three where
 /// the server is slow: hickory sends again from a fresh port after 333 ms, twice.
 const MAX_QUESTIONS: usize = 256;
+/// How many the descriptors allow.
+static QUESTIONS: AtomicUsize = AtomicUsize::new(MAX_QUESTIONS);
 /// A question that goes on the wire at once ends earlier than its caller's time by this part of it. So the caller hears
 /// which server was silent, and the failure is kept, before the caller leaves.
 const LAST_WORD: u32 = 50;
+
+/// Sets how many questions there may be at once. Called at the start, before any resolver is made.
+pub fn set_questions(count: usize) {
+    QUESTIONS.store(count, Ordering::Relaxed);
+}
 
 /// Looks names up. Cheap to clone; clones share cache and questions. It can be made without a runtime, and is used in one.
 #[derive(Clone)]
@@ -118,7 +125,7 @@ impl Resolver {
             hosts: ArcSwap::from_pointee(read_hosts),
             servers: ArcSwap::from_pointee(Servers::new(&servers, settings.timeout)?),
             cache: Cache::new(CACHE_ENTRIES),
-            places: Places::new(MAX_QUESTIONS),
+            places: Places::new(QUESTIONS.load(Ordering::Relaxed)),
             turn: AtomicUsize::new(0),
             files,
         };

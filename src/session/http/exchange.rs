@@ -78,7 +78,8 @@ where
         Ok(registered) => registered,
         Err(refused) => return After::Refuse(request, refused),
     };
-    let allowance = shared.budgets.open(request.client().address.ip(), &permit);
+    let client = snapshot.config.limits.client(request.client().address.ip());
+    let allowance = shared.budgets.open(client, &permit);
     let affordable = allowance.and_then(|allowance| match forward::unaffordable(&head, &allowance) {
         None => Ok(allowance),
         Some(reason) => Err(reason),
@@ -96,7 +97,6 @@ where
     drop(config);
     let mut dialled = false;
     let mut overtaken = None;
-    let client = request.client().address.ip();
     let keep_upstream = || shared.kept.keep(client);
     let outcome = {
         let id = request.id().to_string();
@@ -122,7 +122,6 @@ where
         };
         let open = async || {
             dialled = true;
-            let client = request.client().address.ip();
             let dialling = Dialling { resolver: &resolver, client, own: &shared.own, limits };
             // A reload may have come since the decision: the newer rules have to permit it too.
             let decided = match decide::confirm(wanted, &mut request, shared) {

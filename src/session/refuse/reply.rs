@@ -130,6 +130,8 @@ pub fn wire_form(reason: Reason) -> WireForm {
         UpstreamBadResponse | UpstreamProxyRefused => reply(502, "http_protocol_error"),
         Loop => reply(502, "proxy_loop_detected"),
         LimitReached => busy(503, "connection_limit_reached", 5),
+        // An account becomes free when the window of a budget moves: in minutes, not at once.
+        BudgetTableFull => busy(503, "connection_limit_reached", 60),
         LocalResources | Draining | LogUnavailable => busy(503, "proxy_internal_error", 5),
         DnsTimeout => reply(504, "dns_timeout"),
         ConnectTimeout => reply(504, "connection_timeout"),
@@ -204,6 +206,10 @@ pub fn advice(reason: Reason) -> &'static str {
         UpstreamProxyRefused => "the parent proxy refused",
         Loop => "the target is this proxy itself: check the proxy settings",
         LimitReached => "too many tunnels are open: try again, or raise limits.tunnels",
+        BudgetTableFull => {
+            "the uploads of this client and rule cannot be counted, because too many upload budgets are in use: try \
+             again later, or raise limits.budget_accounts"
+        }
         LocalResources => "the proxy is out of descriptors, ports or memory: try again",
         Draining => "the proxy is shutting down: try again on another replica",
         LogUnavailable => "the access log cannot be written, and nothing passes without a record",
@@ -258,6 +264,7 @@ pub fn advice_for_parent(reason: Reason) -> Option<&'static str> {
         | InternalError
         | UpstreamTimeout
         | LimitReached
+        | BudgetTableFull
         | LocalResources
         | Draining
         | LogUnavailable

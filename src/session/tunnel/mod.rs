@@ -142,14 +142,14 @@ async fn open(
     let wanted = Wanted { target: &target, http: None };
     let decided = decide::decide(wanted, request, snapshot)?;
     let last = shared.log.reserve().map_err(|_| Reason::LogUnavailable)?;
-    // Before the dial, so that a client without budget causes no connection.
-    let allowance = shared.budgets.open(request.client().address.ip(), &decided.permit)?;
-
     let config = &decided.snapshot.config;
+    let client = config.limits.client(request.client().address.ip());
+    // Before the dial, so that a client without budget causes no connection.
+    let allowance = shared.budgets.open(client, &decided.permit)?;
+
     let limits =
         DialLimits { dns_timeout: config.dns.timeout, connect_timeout: config.tunnel.connect_timeout };
     let (route, resolver) = (shared.route(), shared.resolver());
-    let client = request.client().address.ip();
     let dialling = Dialling { resolver: &resolver, client, own: &shared.own, limits };
     let dialled = route.tunnel(dialling, &target, |address| decided.admit(address)).await;
     let dialled = request.dialled(dialled).map_err(|reason| Refused::on_the_way(reason, &route))?;
@@ -176,11 +176,8 @@ async fn open(
     let reached = |live: &LiveTunnel| live.tunnel().facts.judged_address();
     let (decided, live) = decide::register(decided, wanted, request, shared, add, reached)?;
     let Decided { permit, snapshot } = decided;
-    let allowance = if snapshot.generation == generation {
-        allowance
-    } else {
-        shared.budgets.open(request.client().address.ip(), &permit)?
-    };
+    let allowance =
+        if snapshot.generation == generation { allowance } else { shared.budgets.open(client, &permit)? };
     let settings = snapshot.config.tunnel.clone();
     let (upstream, address) = (dialled.stream, dialled.address);
     Ok(Ready { target, permit, upstream, address, route, allowance, live, meter, cancel, last, settings })

@@ -14,19 +14,23 @@ use super::usage::{PolicyUsage, UsageSource};
 use crate::transport::held::{HeldBytes, Kind};
 
 /// One family: its name, help text and labels; it makes the samples.
-struct Family {
+pub(super) struct Family {
     desc: Desc,
     kind: MetricType,
 }
 
 impl Family {
-    fn new(name: &str, help: &str, labels: &[&str], kind: MetricType) -> prometheus::Result<Self> {
+    pub(super) fn new(name: &str, help: &str, labels: &[&str], kind: MetricType) -> prometheus::Result<Self> {
         let labels = labels.iter().map(|label| (*label).to_owned()).collect();
         Ok(Family { desc: Desc::new(name.to_owned(), help.to_owned(), labels, HashMap::new())?, kind })
     }
 
+    pub(super) fn desc(&self) -> &Desc {
+        &self.desc
+    }
+
     /// `values` are the label values in the order of the labels, and the sample's value.
-    fn collect<'v, const N: usize>(
+    pub(super) fn collect<'v, const N: usize>(
         &self,
         values: impl IntoIterator<Item = ([&'v str; N], f64)>,
     ) -> MetricFamily {

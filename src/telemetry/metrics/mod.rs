@@ -30,11 +30,13 @@ use crate::transport::held::HeldBytes;
 use crate::words::outcome::{Class, Decision, Ending, Reason};
 
 mod at_scrape;
+mod budget_accounts;
 mod configured;
 mod requests;
 mod totals;
 mod usage;
 
+pub use self::budget_accounts::{BudgetAccounts, BudgetSource};
 pub use self::totals::{SetupCounts, VerdictCounts};
 pub use self::usage::{PolicyUsage, UsageSource};
 

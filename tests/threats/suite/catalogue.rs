@@ -186,6 +186,12 @@ pub const ROWS: &[Row] = &[
         TIMES,
     ),
     own(
+        77,
+        "many clients or rules with an `upload_budget`",
+        "accounts are shared out by client; one that has too many shares its budgets among its own rules, and none sends more than its budget",
+        "Squid and tinyproxy have no such limit for tunnels",
+    ),
+    own(
         78,
         "silent peers at the admin port and at the proxy port",
         "the longest silent one makes room for a probe; clients that no policy can match have a few places of their own, for a second",

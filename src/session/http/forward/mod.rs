@@ -132,7 +132,8 @@ where
     }
     if allowance.take(head.bytes) < head.bytes {
         // Another request has just used the rest of the budget.
-        return outcome(&track, Break::Spent(Reason::UploadBudget).finish(false), false);
+        let reason = allowance.refuses(1).unwrap_or(Reason::UploadBudget);
+        return outcome(&track, Break::Spent(reason).finish(false), false);
     }
 
     let halves = Halves::new(stream);
