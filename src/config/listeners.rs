@@ -177,16 +177,17 @@ impl Reading<'_> {
 
     fn server_tls(&self, pem: &TlsPem) -> Option<ServerTls> {
         let report = |problem: &FileProblem| self.of(&problem.file);
+        let position = |problem: &FileProblem| Position { line: problem.line, column: 1 };
         match ServerTls::from_pem(pem, Timestamp::now()) {
             Ok(Loaded { tls, warnings }) => {
                 for problem in warnings {
-                    report(&problem).warning(Position::START, problem.text);
+                    report(&problem).warning(position(&problem), problem.text);
                 }
                 Some(tls)
             }
             Err(problems) => {
                 for problem in problems {
-                    report(&problem).error(Position::START, problem.text);
+                    report(&problem).error(position(&problem), problem.text);
                 }
                 None
             }

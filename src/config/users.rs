@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use argon2::password_hash::{self, phc::PasswordHash};
 use argon2::{Argon2, Params, PasswordVerifier};
@@ -26,12 +27,24 @@ const ARGON2_MOST_LANES: u32 = 16;
 /// 1.3, the only version that is not superseded.
 const ARGON2_VERSION: u32 = 19;
 
+/// bcrypt looks at the first 72 bytes of a password. `htpasswd` makes a hash of a longer one without a word, and then any
+/// password that begins alike would fit.
+pub(crate) const BCRYPT_BYTES: usize = 72;
+
 /// The users of one file.
 pub struct Users {
     places: HashMap<Box<str>, usize>,
     hashes: Vec<Hash>,
+    /// Of each hash.
+    prints: Vec<HashPrint>,
     digest: [u8; 32],
+    /// Whether the operator was told of a password that is too long.
+    told_of_length: AtomicBool,
 }
+
+/// SHA-256 of a user's hash as it stands in the file: the same as long as the hash is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HashPrint([u8; 32]);
 
 /// A problem with a line of the users file. It never contains a hash.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -59,8 +72,13 @@ impl Users {
     /// # Errors
     /// Every line that is wrong.
     pub fn parse(bytes: &[u8]) -> Result<(Self, Vec<LineProblem>), Vec<LineProblem>> {
-        let mut users =
-            Users { places: HashMap::new(), hashes: Vec::new(), digest: Sha256::digest(bytes).into() };
+        let mut users = Users {
+            places: HashMap::new(),
+            hashes: Vec::new(),
+            prints: Vec::new(),
+            digest: Sha256::digest(bytes).into(),
+            told_of_length: AtomicBool::new(false),
+        };
         let (mut problems, mut warnings) = (Vec::new(), Vec::new());
         let mut lines: HashMap<Box<str>, u32> = HashMap::new();
         for (line, bytes) in (1..).zip(bytes.split(|byte| *byte == b'\n')) {
@@ -79,6 +97,8 @@ impl Users {
                     }
                     users.places.insert(user.into(), users.hashes.len());
                     users.hashes.push(hash);
+                    // The user and the colon are the same as long as the user is.
+                    users.prints.push(HashPrint(Sha256::digest(bytes).into()));
                 }
                 Err(text) => problems.push(LineProblem { line, text }),
             }
@@ -107,6 +127,28 @@ impl Users {
         self.places.contains_key(user)
     }
 
+    /// What changes when this user's hash does. `None`: there is no such user.
+    pub(crate) fn print_of(&self, user: &str) -> Option<HashPrint> {
+        self.places.get(user).and_then(|place| self.prints.get(*place)).copied()
+    }
+
+    /// Whether the password is longer than the hash that [`Users::check`] would use can verify. For an unknown user that is the
+    /// stand-in's, so that the answer does not tell whether there is such a user.
+    pub(crate) fn cannot_verify(&self, user: &str, password: &[u8], stand_in: usize) -> bool {
+        let bcrypt = self.hash_for(user, stand_in).is_some_and(|hash| matches!(hash, Hash::Bcrypt(_)));
+        bcrypt && password.len() > BCRYPT_BYTES
+    }
+
+    /// Whether this is the first password of this file that is too long.
+    pub(crate) fn is_first_too_long(&self) -> bool {
+        !self.told_of_length.swap(true, Ordering::Relaxed)
+    }
+
+    fn hash_for(&self, user: &str, stand_in: usize) -> Option<&Hash> {
+        let other = stand_in.checked_rem(self.hashes.len())?;
+        self.hashes.get(self.places.get(user).copied().unwrap_or(other))
+    }
+
     /// SHA-256 of the file.
     pub(crate) fn digest(&self) -> &[u8; 32] {
         &self.digest
@@ -117,13 +159,9 @@ impl Users {
     /// `stand_in` from a secret, always the same for a name, so an unknown user is as expensive as some known one, even
     /// in a file with mixed costs.
     pub(crate) fn check(&self, user: &str, password: &[u8], stand_in: usize) -> Result<bool, Unable> {
-        let Some(other) = stand_in.checked_rem(self.hashes.len()) else {
-            return Ok(false);
-        };
-        let place = self.places.get(user);
-        let hash = self.hashes.get(place.copied().unwrap_or(other)).ok_or(Unable)?;
+        let Some(hash) = self.hash_for(user, stand_in) else { return Ok(false) };
         // Computed in both cases: `&`, not `&&`.
-        Ok(hash.fits(password)? & place.is_some())
+        Ok(hash.fits(password)? & self.has(user))
     }
 }
 
@@ -140,10 +178,10 @@ impl fmt::Display for LineProblem {
 }
 
 impl Hash {
-    /// Both crates compare in constant time. bcrypt uses the first 72 bytes of a longer password, here as in
-    /// `htpasswd`.
+    /// Both crates compare in constant time.
     fn fits(&self, password: &[u8]) -> Result<bool, Unable> {
         match self {
+            Hash::Bcrypt(_) if password.len() > BCRYPT_BYTES => Ok(false),
             Hash::Bcrypt(hash) => bcrypt::verify(password, hash).map_err(|_| Unable),
             // The parameters come from the hash.
             Hash::Argon2(hash) => match Argon2::default().verify_password(password, hash.as_ref()) {
@@ -286,6 +324,30 @@ mod tests {
             }
         }
         assert_eq!(users.len(), 2);
+    }
+
+    #[test]
+    fn bcrypt_verifies_72_bytes_and_no_more() {
+        let long = "p".repeat(80);
+        let hash = bcrypt::hash(&long, 4).unwrap();
+        let users = users(&format!("a:{hash}\nb:{ARGON2}"));
+        let (at, over) = (&long.as_bytes()[..72], &long.as_bytes()[..73]);
+        assert!(!users.cannot_verify("a", at, 0) && users.check("a", at, 0).unwrap());
+        assert!(users.cannot_verify("a", over, 0) && !users.check("a", over, 0).unwrap());
+        assert!(!users.cannot_verify("b", over, 0));
+        // An unknown user has the answer of the stand-in.
+        assert!(users.cannot_verify("c", over, 0) && !users.cannot_verify("c", over, 1));
+        assert!(!super::Users::parse(b"").unwrap().0.cannot_verify("c", over, 0));
+    }
+
+    #[test]
+    fn a_print_changes_with_the_hash_alone() {
+        let other = BCRYPT.replace("$2a$", "$2b$");
+        let before = users(&format!("a:{BCRYPT}\nb:{ARGON2}\n"));
+        let after = users(&format!("# moved\nb:{ARGON2}\r\na:{other}\n"));
+        assert_eq!(before.print_of("b"), after.print_of("b"));
+        assert_ne!(before.print_of("a"), after.print_of("a"));
+        assert!(before.print_of("a").is_some() && before.print_of("c").is_none());
     }
 
     #[test]

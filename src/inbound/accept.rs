@@ -91,7 +91,7 @@ async fn serve_one<'s>(
     shared: &'s Arc<Shared>,
 ) -> Option<(Box<Established<'s>>, Presence)> {
     let entered = Box::pin(enter::enter(stream, peer, place, listener, shared, holder)).await;
-    let Entered { stream, early, client, presence, lease, standing } = entered?;
-    let tunnel = http1::serve(stream, early, lease, client, standing, listener, shared).await?;
+    let Entered { stream, early, client, proof, presence, lease, standing } = entered?;
+    let tunnel = http1::serve(stream, early, lease, (client, proof, standing), listener, shared).await?;
     Some((tunnel, presence))
 }

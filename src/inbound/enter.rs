@@ -21,6 +21,7 @@ use crate::state::limits::connections::OpenConnection;
 use crate::state::limits::{Crowded, Presence};
 use crate::state::listener::Listener;
 use crate::state::listener::flood::Who;
+use crate::state::proof::Proof;
 use crate::state::shared::Shared;
 use crate::telemetry::metrics::ConnectionResult;
 use crate::telemetry::record::new_id;
@@ -40,6 +41,8 @@ pub(crate) struct Entered {
     /// What came after the PROXY header.
     pub(crate) early: BytesMut,
     pub(crate) client: Client,
+    /// What proved who it is.
+    pub(crate) proof: Arc<Proof>,
     /// Counts the connection for its client; lives as long as the connection.
     pub(crate) presence: Presence,
     /// Of `early`, and of what is read after it.
@@ -234,16 +237,17 @@ async fn pass(
         Closed::crowded()
     })?;
     let Some(settings) = tls else {
-        return Ok(Entered { stream: ClientStream::Bare(stream), early, client, presence, lease, standing });
+        let (stream, proof) = (ClientStream::Bare(stream), listener.proof(None));
+        return Ok(Entered { stream, early, client, proof, presence, lease, standing });
     };
     lease.set(0);
     let of_tls = Lease::of(holder, Kind::Tls, tls::STATE + early.capacity());
     match settings.server.accept(stream, early, standing.within(settings.handshake_timeout), of_tls).await {
-        Ok(Accepted { stream, identities }) => {
+        Ok(Accepted { stream, identities, chain }) => {
             client.identities = identities;
             holder.is_for(address, client.identity());
-            let (stream, early) = (ClientStream::tls(stream), BytesMut::new());
-            Ok(Entered { stream, early, client, presence, lease, standing })
+            let (stream, early, proof) = (ClientStream::tls(stream), BytesMut::new(), listener.proof(chain));
+            Ok(Entered { stream, early, client, proof, presence, lease, standing })
         }
         Err(Failure { error, stream }) => {
             let reason = error.reason();

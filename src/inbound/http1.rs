@@ -2,7 +2,7 @@
 //! goes to [`tunnel`], every other method to [`exchange`], after which the next head is read.
 //!
 //! The order of the checks decides the reason that a client sees: the form of the head; the shutdown and the log's health; the
-//! password ([`authenticate`]); limits; then the target, in [`tunnel`] or [`exchange`]. CONNECT is served from the
+//! certificate of the connection, which may have been revoked or have expired; the password ([`authenticate`]); limits; then the target, in [`tunnel`] or [`exchange`]. CONNECT is served from the
 //! head that the gate parsed and never reaches an HTTP server library. A library would read the same bytes a second
 //! time: 10 to 14 us more CPU for a tunnel (measured against hyper's server behind the same gate) and three times the
 //! code. hyper talks to the targets of plain HTTP, and serves the admin listener.
@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use jiff::Timestamp;
 use tokio::time::timeout_at;
 
 use crate::config;
@@ -24,6 +25,7 @@ use crate::session::refuse::{Refused, challenge, refuse, reply};
 use crate::session::request::{Asks, Request};
 use crate::session::tunnel::{self, Established};
 use crate::state::listener::Listener;
+use crate::state::proof::Proof;
 use crate::state::shared::Shared;
 use crate::telemetry::metrics::ConnectionResult;
 use crate::transport::client_stream::ClientStream;
@@ -48,14 +50,14 @@ pub(crate) async fn serve<'s>(
     mut stream: ClientStream,
     mut buffer: BytesMut,
     mut lease: Lease,
-    client: Client,
-    standing: Standing,
+    (client, connected_by, standing): (Client, Arc<Proof>, Standing),
     listener: &'s Arc<Listener>,
     shared: &'s Arc<Shared>,
 ) -> Option<Box<Established<'s>>> {
     // What the connection proves; the password of a request adds to it.
     let connected = Arc::new(client);
     let mut client = Arc::clone(&connected);
+    let mut proof = Arc::clone(&connected_by);
     let mut kept = Kept::default();
     let mut first = true;
     // After the first request: how long its connection was said to be kept.
@@ -81,7 +83,7 @@ pub(crate) async fn serve<'s>(
                 return None;
             }
             Ok(Next::Idle(reason)) => {
-                close_idle(stream, reason, &connected, listener, shared).await;
+                close_idle(stream, reason, (&connected, &connected_by), listener, shared).await;
                 return None;
             }
             Err(error) => Err(error),
@@ -97,7 +99,7 @@ pub(crate) async fn serve<'s>(
             listener.accepted(connected.peer);
             first = false;
         }
-        let mut request = Request::new(shared, &snapshot.config, listener, &connected, asks);
+        let mut request = Request::new(shared, &snapshot.config, listener, (&connected, &connected_by), asks);
         let head = match read {
             Ok(head) => head,
             Err(HeadError::Gone) => {
@@ -130,10 +132,23 @@ pub(crate) async fn serve<'s>(
             refuse(stream, request, reason.into(), body).await;
             return None;
         }
+        // The handshake was before the last reload, or before the certificate expired. The client is closed without a reply, so
+        // that it connects again: with a newer certificate, or to be told by TLS.
+        if let Err(lost) = connected_by.certificate_still_accepted(&snapshot.config, Timestamp::now()) {
+            tracing::info!(id = %request.id(), "listener {}: {} refused, {}: {lost}", listener.name, connected.peer, lost.reason);
+            refuse(stream, request, lost.into(), body).await;
+            return None;
+        }
         let basic_auth = listener.settings(&snapshot.config).basic_auth.clone();
         if let Some(basic_auth) = basic_auth {
-            let proven =
-                authenticate::prove(&head, &basic_auth, &connected, &mut stream, &mut buffer, shared);
+            let proven = authenticate::prove(
+                &head,
+                &basic_auth,
+                (&connected, &connected_by),
+                &mut stream,
+                &mut buffer,
+                shared,
+            );
             let proven = match Box::pin(proven).await {
                 Ok(proven) => proven,
                 Err(Unproven::Gone) => {
@@ -156,12 +171,15 @@ pub(crate) async fn serve<'s>(
                 }
             };
             answered(&mut unanswered);
-            if proven.identities != client.identities {
+            if proven.client.identities != client.identities {
                 // A connection to a target that one user's requests left open must not serve another user.
                 kept = Kept::default();
-                client = Arc::new(proven);
+                client = Arc::new(proven.client);
             }
-            request.known(Arc::clone(&client));
+            if !proof.has_same_user(&proven.proof) {
+                proof = Arc::new(proven.proof);
+            }
+            request.known(Arc::clone(&client), Arc::clone(&proof));
             holder.is_for(snapshot.config.limits.client(client.address.ip()), client.identity());
         } else {
             // A reload may have taken the passwords away.
@@ -287,7 +305,7 @@ async fn next_head(
 async fn close_idle(
     stream: ClientStream,
     reason: Reason,
-    client: &Arc<Client>,
+    (client, proof): (&Arc<Client>, &Arc<Proof>),
     listener: &Arc<Listener>,
     shared: &Arc<Shared>,
 ) {
@@ -298,7 +316,7 @@ async fn close_idle(
     let detail =
         "the request came while its connection, which had been idle, was being closed: it was not run";
     let asks = Asks::of_refused(&cut_short(reason, detail, &crossed));
-    let request = Request::new(shared, &shared.current.load(), listener, client, asks);
+    let request = Request::new(shared, &shared.current.load(), listener, (client, proof), asks);
     tracing::info!(id = %request.id(), "listener {}: {} refused, {reason}: {detail}", listener.name, client.peer);
     request.refuse(reason);
 }

@@ -14,6 +14,7 @@ use tokio::io::AsyncReadExt;
 use crate::config::BasicAuth;
 use crate::session::refuse::Refused;
 use crate::state::passwords::{Busy, PasswordCheck};
+use crate::state::proof::Proof;
 use crate::state::shared::Shared;
 use crate::transport::client_stream::ClientStream;
 use crate::wire::auth_scheme::AuthScheme;
@@ -25,8 +26,18 @@ use crate::words::outcome::Reason;
 /// For the queue and the hash together. With the default queue of 32 the last request waits for 16 s of hashing at
 /// bcrypt cost 12; a client that waits longer than this for a proxy has given up.
 const VERIFY_TIMEOUT: Duration = Duration::from_secs(10);
+/// What a client is told whose password is longer than bcrypt can verify.
+const TOO_LONG: &str = "a password of more than 72 bytes cannot be verified with a bcrypt hash: use a shorter one, or a hash of \
+                        argon2id in the users file";
 /// Bytes that a client may send ahead while its password is verified.
 const READ_AHEAD: usize = 16 * 1024;
+
+/// A client with a right password.
+#[derive(Debug)]
+pub(crate) struct Proven {
+    pub(crate) client: Client,
+    pub(crate) proof: Proof,
+}
 
 /// Why a request has no identity.
 #[derive(Debug)]
@@ -43,16 +54,16 @@ impl From<Reason> for Unproven {
     }
 }
 
-/// The client of the connection, with the identity of the user whose password is in `head`. What the client sends
+/// The client of the connection, with the identity of the user whose password is in `head`, and `connected`'s proof with its own. What the client sends
 /// meanwhile goes to `buffer`; if the client leaves, its password is removed from the queue.
 pub(crate) async fn prove(
     head: &Head,
     basic_auth: &BasicAuth,
-    connected: &Client,
+    (connected, proof): (&Client, &Proof),
     stream: &mut ClientStream,
     buffer: &mut BytesMut,
     shared: &Shared,
-) -> Result<Client, Unproven> {
+) -> Result<Proven, Unproven> {
     let credentials = credentials(head)?;
     let address = shared.current.load().limits.client(connected.address.ip());
     let verify = shared.passwords.verify(&basic_auth.users, address, &credentials);
@@ -72,7 +83,15 @@ pub(crate) async fn prove(
         Ok(PasswordCheck::Right) => {
             let mut client = connected.clone();
             client.identities.push(credentials.identity());
-            Ok(client)
+            // A password is right only for a user of these users.
+            let proof = proof.with_user(&basic_auth.users, &credentials.user).ok_or(Reason::AuthFailed)?;
+            Ok(Proven { client, proof })
+        }
+        Ok(PasswordCheck::TooLong) => {
+            if basic_auth.users.is_first_too_long() {
+                tracing::warn!("{address} was refused: {TOO_LONG} (said once for each version of the file)");
+            }
+            Err(Unproven::Refused(Refused { reason: Reason::AuthFailed, advice: TOO_LONG.to_owned() }))
         }
         Ok(PasswordCheck::Wrong) => Err(Reason::AuthFailed.into()),
         Err(busy) => {

@@ -16,6 +16,7 @@ use crate::rules::{AddressDenial, Admitted, Denial, HttpRequest, Permit};
 use crate::session::refuse::Refused;
 use crate::session::request::Request;
 use crate::state::live::Registration;
+use crate::state::proof::Lost;
 use crate::state::shared::{Shared, Snapshot};
 use crate::words::outcome::Reason;
 use crate::words::target::Target;
@@ -59,10 +60,7 @@ pub(crate) fn decide(
             request.permitted(&permit);
             Ok(Decided { permit, snapshot })
         }
-        Err(denial) => {
-            request.denied(&denial);
-            Err(Refused { reason: denial.reason, advice: denial.advice })
-        }
+        Err(objection) => Err(objection.told(request)),
     }
 }
 
@@ -91,24 +89,52 @@ pub(crate) fn confirm(
     let snapshot = shared.snapshot();
     match ask(wanted, request, &snapshot) {
         Ok(permit) => Ok(Decided { permit, snapshot }),
-        Err(denial) => {
+        Err(objection) => {
             request.judged_by(&snapshot.config);
-            request.denied(&denial);
-            Err(Refused { reason: denial.reason, advice: denial.advice })
+            Err(objection.told(request))
         }
     }
 }
 
-fn ask(wanted: Wanted<'_>, request: &Request<'_>, snapshot: &Snapshot) -> Result<Permit, Denial> {
+/// Why a request is not allowed.
+enum Objection {
+    /// Its listener no longer accepts what proved the client's identity. No mode relaxes this.
+    Identity(Lost),
+    Rules(Box<Denial>),
+}
+
+impl Objection {
+    /// The refusal, which the request remembers.
+    fn told(self, request: &mut Request<'_>) -> Refused {
+        match self {
+            Objection::Identity(lost) => lost.into(),
+            Objection::Rules(denial) => {
+                request.denied(&denial);
+                Refused { reason: denial.reason, advice: denial.advice }
+            }
+        }
+    }
+}
+
+impl From<Denial> for Objection {
+    fn from(denial: Denial) -> Self {
+        Objection::Rules(Box::new(denial))
+    }
+}
+
+fn ask(wanted: Wanted<'_>, request: &Request<'_>, snapshot: &Snapshot) -> Result<Permit, Objection> {
+    let now = Timestamp::now();
+    // Before each decision, and so before each registration: a reload may have come after the identity was proven.
+    request.proof().still_accepted(&snapshot.config, now).map_err(Objection::Identity)?;
     let policies = &snapshot.config.policies;
-    let permit = policies.decide(wanted.target, request.client(), Timestamp::now())?;
+    let permit = policies.decide(wanted.target, request.client(), now)?;
     if let Some(http) = &wanted.http {
         policies.decide_request(&permit, http)?;
     }
     Ok(permit)
 }
 
-/// Registers what was decided, by `enter`. If the policy changed or a rule expired after the decision, the sweep may
+/// Registers what was decided, by `enter`. If the policy changed, or a rule or an identity expired after the decision, the sweep may
 /// have passed before it could see this entry: then everything is decided again, until nothing changes meanwhile. A
 /// decision takes microseconds. `reached` returns the address that was already reached, if any: the newer policy has
 /// to admit it too.

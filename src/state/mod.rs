@@ -8,5 +8,6 @@ pub mod limits;
 pub mod listener;
 pub mod live;
 pub mod passwords;
+pub mod proof;
 pub mod recent;
 pub mod shared;

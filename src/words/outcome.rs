@@ -153,6 +153,8 @@ words! {
         UploadLimit = "upload_limit",
         /// A reload or an expiry no longer allows it.
         PolicyRevoked = "policy_revoked",
+        /// The client's certificate was revoked or expired, or its user is gone or has another hash.
+        IdentityRevoked = "identity_revoked",
         /// `limits.memory`: memory ran short, and it held most without moving.
         MemoryLimit = "memory_limit",
         /// `shutdown.grace_period` was over.

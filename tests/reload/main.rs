@@ -6,6 +6,7 @@
 mod support;
 
 mod exchanges;
+mod identity;
 mod many;
 mod names;
 mod race;

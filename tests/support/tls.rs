@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer, KeyIdMethod,
-    KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType, IsCa,
+    Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber, date_time_ymd,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned};
@@ -21,6 +21,7 @@ pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     der: CertificateDer<'static>,
     pem: String,
+    name: DistinguishedName,
 }
 
 /// A certificate with its key.
@@ -45,9 +46,24 @@ impl Authority {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("egressd test authority {number}");
         params.distinguished_name.push(DnType::CommonName, name);
+        Authority::of(params)
+    }
+
+    fn of(params: CertificateParams) -> Self {
         let key = KeyPair::generate().expect("a key");
         let certificate = params.self_signed(&key).expect("a certificate");
-        Authority { der: certificate.der().clone(), pem: certificate.pem(), issuer: Issuer::new(params, key) }
+        let (der, pem, name) =
+            (certificate.der().clone(), certificate.pem(), params.distinguished_name.clone());
+        Authority { der, pem, name, issuer: Issuer::new(params, key) }
+    }
+
+    /// Another authority with this one's name and another key.
+    pub fn namesake(&self) -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        params.distinguished_name = self.name.clone();
+        Authority::of(params)
     }
 
     /// What a client must trust, as PEM.
@@ -85,6 +101,16 @@ impl Authority {
         self.sign(&params)
     }
 
+    /// A client's certificate with this common name that is valid until this second after 1970, and in it.
+    pub fn issue_client_until(&self, common_name: &str, second: i64) -> Issued {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.remove(DnType::CommonName);
+        params.distinguished_name.push(DnType::CommonName, common_name);
+        let seconds = u64::try_from(second).expect("after 1970");
+        params.not_after = date_time_ymd(1970, 1, 1) + std::time::Duration::from_secs(seconds);
+        self.sign(&params)
+    }
+
     /// A client's certificate with only this DNS name.
     pub fn issue_client_named(&self, name: &str) -> Issued {
         let mut params = CertificateParams::new([name.to_owned()]).expect("a name of ASCII");
@@ -94,13 +120,29 @@ impl Authority {
 
     /// A revocation list with these serial numbers, as PEM.
     pub fn crl(&self, revoked: &[u8]) -> String {
+        self.revokes(revoked, |_| {})
+    }
+
+    /// The same, due to be renewed at this second after 1970.
+    pub fn crl_until(&self, revoked: &[u8], second: i64) -> String {
+        let seconds = u64::try_from(second).expect("after 1970");
+        let due = date_time_ymd(1970, 1, 1) + std::time::Duration::from_secs(seconds);
+        self.revokes(revoked, |params| params.next_update = due)
+    }
+
+    /// The same, of this year.
+    pub fn crl_of_year(&self, revoked: &[u8], year: i32) -> String {
+        self.revokes(revoked, |params| params.this_update = date_time_ymd(year, 1, 1))
+    }
+
+    fn revokes(&self, revoked: &[u8], change: impl FnOnce(&mut CertificateRevocationListParams)) -> String {
         let revoked_certs = revoked.iter().map(|serial| RevokedCertParams {
             serial_number: SerialNumber::from_slice(&[*serial]),
             revocation_time: date_time_ymd(2024, 1, 1),
             reason_code: None,
             invalidity_date: None,
         });
-        let params = CertificateRevocationListParams {
+        let mut params = CertificateRevocationListParams {
             this_update: date_time_ymd(2024, 1, 1),
             next_update: date_time_ymd(3024, 1, 1),
             crl_number: SerialNumber::from_slice(&[1]),
@@ -108,6 +150,7 @@ impl Authority {
             revoked_certs: revoked_certs.collect(),
             key_identifier_method: KeyIdMethod::Sha256,
         };
+        change(&mut params);
         params.signed_by(&self.issuer).and_then(|list| list.pem()).expect("a list")
     }
 

@@ -9,6 +9,7 @@ mod bytes;
 mod check;
 mod ends;
 mod heads;
+mod identity;
 mod in_step;
 mod limits;
 mod memory;

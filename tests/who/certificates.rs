@@ -230,7 +230,7 @@ fn probes_of_a_tls_listener_are_silent() {
 }
 
 #[test]
-fn a_new_certificate_and_a_new_revocation_list_count_from_the_next_handshake_on() {
+fn a_new_certificate_counts_from_the_next_handshake_on_and_a_new_revocation_list_at_once() {
     let (authority, origin) = (Authority::new(), Origin::echo());
     let rule = format!("tcp://{}", origin.address());
     let proxy = Egressd::start_in(files(&authority, &[]), &listening(MUTUAL, &[&rule]));
@@ -275,9 +275,11 @@ fn a_new_certificate_and_a_new_revocation_list_count_from_the_next_handshake_on(
         (proxy.metrics().count("egressd_config_last_reload_successful", &[]) == 1).then_some(())
     });
     assert_let_down(&proxy, &authority, Some(&client));
-    // Open connections stay: the files of that time accepted them.
-    old.send("ping");
-    assert_eq!(old.read_exact(4), b"ping");
+    // What the certificate opened has ended.
+    assert!(old.read_to_end().0.is_empty());
+    proxy.record(|record| record["ending"] == "identity_revoked").assert_has(
+        &json!({"event": "close", "identity": "cn:gitaly", "reason": "client_certificate_invalid"}),
+    );
 }
 
 #[test]

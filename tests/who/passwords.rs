@@ -151,6 +151,54 @@ fn a_user_and_a_password_beyond_ascii_are_known_by_either_charset() {
     }
 }
 
+/// bcrypt would look at the first 72 bytes alone, so that any longer password would be right.
+#[test]
+fn a_password_beyond_what_bcrypt_verifies_is_refused_and_the_reply_says_why() {
+    let directory = directory();
+    let (short, long) = ("p".repeat(72), "p".repeat(73));
+    // As `htpasswd -B` makes a hash of a long password: of its first 72 bytes.
+    let argon2 = "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHQ$";
+    let hashed = argon2_of(&long);
+    assert!(hashed.starts_with(argon2), "{hashed}");
+    let text = format!("short:{}\nlong:{}\nargon:{hashed}\n", bcrypt_of(&short), bcrypt_of(&long));
+    write(&directory.path().join("users.htpasswd"), text);
+    let origin = Origin::echo();
+    let to = origin.address().to_string();
+    let proxy = Egressd::start_in(directory, &listening(PASSWORDS, &[&format!("tcp://{to}")]));
+    // A user who is not there gets one of the two answers, and always the same: that depends on a secret.
+    for (user, password, refused) in
+        [("short", &short, false), ("short", &long, true), ("long", &long, true), ("argon", &long, false)]
+    {
+        let mut wire = proxy.connect();
+        wire.send(connect_as(&to, &basic(user, password)));
+        if !refused {
+            assert_eq!(wire.read_head().status, 200, "{user} {}", password.len());
+            continue;
+        }
+        let reply = wire.read_reply();
+        assert_asks_again(&reply, "auth_failed");
+        assert!(reply.body.contains("a password of more than 72 bytes cannot be verified"), "{}", reply.body);
+        proxy
+            .record(|record| record["id"] == reply.id())
+            .assert_has(&json!({"reason": "auth_failed", "identity": null}));
+    }
+    proxy.says(
+        "127.0.0.1 was refused: a password of more than 72 bytes cannot be verified with a bcrypt hash",
+    );
+    assert!(!proxy.stop().stderr.contains("ppp"), "a password on standard error");
+}
+
+fn bcrypt_of(password: &str) -> String {
+    bcrypt::hash(password, 4).expect("a good cost")
+}
+
+fn argon2_of(password: &str) -> String {
+    use argon2::password_hash::PasswordHasher as _;
+    let params = argon2::Params::new(8, 1, 1, None).expect("the least");
+    let argon2 = argon2::Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params);
+    argon2.hash_password_with_salt(password.as_bytes(), b"somesalt").expect("a hash").to_string()
+}
+
 #[test]
 fn another_scheme_is_challenged_like_missing_credentials() {
     let proxy = Egressd::start_in(files(), &listening(PASSWORDS, &["a.example"]));

@@ -1,4 +1,4 @@
-//! When a file changes, HUP comes or a rule expires: reads the configuration again, has [`crate::operate::apply`] put it in
+//! When a file changes, HUP comes, or a rule or a client's certificate expires: reads the configuration again, has [`crate::operate::apply`] put it in
 //! force, and judges everything open again ([`crate::state::live::rejudge`]).
 //!
 //! A new configuration is checked whole and then replaces the old one whole. If it is refused, the old one stays and
@@ -8,6 +8,7 @@
 //! contents every [`CONTENT_LOOK`] ([`files`]). Not here: how a tunnel is judged ([`crate::state::live::rejudge`]).
 
 mod files;
+mod lost;
 mod mounts;
 mod restart;
 #[cfg(test)]
@@ -26,13 +27,16 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 pub use self::files::{Seen, load};
+use self::lost::LostIdentities;
 use self::wakeups::{Wakeup, Wakeups};
 use self::watch::Watch;
 use crate::config::{Config, Finding, Loaded, Position, Severity};
 use crate::operate::apply::{self, Prepared};
 use crate::operate::phrases::counted;
-use crate::state::live::rejudge;
+use crate::state::live::Revoked;
+use crate::state::live::rejudge::{self, Objection};
 use crate::state::shared::Shared;
+use crate::words::client::Client;
 
 /// After a notification of a change, this long must pass without another one: editors and the kubelet make several in
 /// a row, and a file that is still being written must not be read.
@@ -156,6 +160,7 @@ impl Reloader {
     fn patience(&self) -> Duration {
         let now = Timestamp::now();
         let expiry = self.shared.current.load().policies.next_expiry(self.judged.min(now));
+        let expiry = expiry.into_iter().chain(self.shared.live.changes_at()).min();
         let left = expiry.map(|moment| Duration::try_from(moment.duration_since(now)).unwrap_or_default());
         left.map_or(LOOK, |left| left.min(LOOK))
     }
@@ -279,13 +284,15 @@ impl Reloader {
         );
     }
 
-    /// Judges the open tunnels again if a rule has expired since they were last judged.
+    /// Judges the open tunnels again if a rule, or what proves the identity of one of them, has expired since they were last
+    /// judged.
     fn expire(&mut self) {
         let now = Timestamp::now();
         // A clock that was set back reaches the same time again.
         self.judged = self.judged.min(now);
         let config = self.shared.current.load();
-        if config.policies.next_expiry(self.judged).is_none_or(|moment| moment > now) {
+        let rules = config.policies.next_expiry(self.judged);
+        if rules.into_iter().chain(self.shared.live.changes_at()).min().is_none_or(|moment| moment > now) {
             return;
         }
         let since = self.judged;
@@ -315,16 +322,27 @@ impl Reloader {
         let config = self.shared.current.load();
         let now = Timestamp::now();
         self.judged = now;
+        let mut lost = LostIdentities::default();
+        let mut revoked = |client: &Client, objection: Objection| {
+            if let Objection::Identity(why) = &objection {
+                lost.note(client, why);
+            }
+            Revoked::from(&objection)
+        };
         let tunnels = self.shared.live.revoke_where(|tunnel| {
-            let reason = rejudge::still_allowed(tunnel, &config, now).err()?;
-            tracing::debug!(id = %tunnel.facts.id, target = %tunnel.facts.target, "revoked: {reason}");
-            Some(reason)
+            let facts = &tunnel.facts;
+            let revoked = revoked(&facts.client, rejudge::still_allowed(tunnel, &config, now).err()?);
+            tracing::debug!(id = %facts.id, target = %facts.target, "{}: {}", revoked.ending, revoked.reason);
+            Some(revoked)
         });
         let exchanges = self.shared.live.revoke_exchanges_where(|exchange| {
-            let reason = rejudge::exchange_still_allowed(exchange, &config, now).err()?;
-            tracing::debug!(target = %exchange.facts.target, "revoked: {reason}");
-            Some(reason)
+            let facts = &exchange.facts;
+            let revoked =
+                revoked(&facts.client, rejudge::exchange_still_allowed(exchange, &config, now).err()?);
+            tracing::debug!(target = %facts.target, "{}: {}", revoked.ending, revoked.reason);
+            Some(revoked)
         });
+        lost.tell();
         tunnels + exchanges
     }
 

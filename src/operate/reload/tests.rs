@@ -98,6 +98,7 @@ impl Bench {
         let facts = TunnelFacts {
             id: Uuid::nil(),
             client: Arc::new(Client::direct("127.0.0.1:5".parse().expect("an address"))),
+            proof: Arc::default(),
             target: Target::connect(&format!("{host}:443")).expect("a target"),
             policy: "p".into(),
             rule: None,

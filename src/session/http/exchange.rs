@@ -64,6 +64,7 @@ where
             connection.kept.for_target(wanted.target, &(Arc::clone(&permit.policy), snapshot.generation));
         let facts = ExchangeFacts {
             client: Arc::clone(request.client()),
+            proof: Arc::clone(request.proof()),
             target: wanted.target.clone(),
             policy: Arc::clone(&permit.policy),
             by_parent: route.parent().is_some(),
@@ -165,7 +166,9 @@ where
         Finish::Broken { ending: Ending::MemoryLimit, .. } if status.is_none() => {
             After::Refuse(request, admit::short_of_memory())
         }
-        Finish::Broken { ending: Ending::PolicyRevoked, .. } if status.is_none() => {
+        Finish::Broken { ending: Ending::PolicyRevoked | Ending::IdentityRevoked, .. }
+            if status.is_none() =>
+        {
             let refused = decide::refuse_revoked(wanted, &mut request, revoked, shared);
             After::Refuse(request, refused)
         }
@@ -176,7 +179,8 @@ where
             After::Gone
         }
         Finish::Broken { ending, reason } => {
-            let reason = reason.or(revoked.filter(|_| ending == Ending::PolicyRevoked));
+            let is_revoked = matches!(ending, Ending::PolicyRevoked | Ending::IdentityRevoked);
+            let reason = reason.or(revoked.filter(|_| is_revoked));
             request.exchanged(status, Some(ending), reason, &meter);
             After::Cut
         }
@@ -206,7 +210,8 @@ async fn dial(
     let dialled = route.plain(dialling, wanted.target, |address| decided.admit(address)).await;
     let dialled = request.dialled(dialled)?;
     if live.reached(dialled.upstream.ip()) != decided.snapshot.generation {
-        rejudge::exchange_still_allowed(live.exchange(), &shared.snapshot().config, Timestamp::now())?;
+        rejudge::exchange_still_allowed(live.exchange(), &shared.snapshot().config, Timestamp::now())
+            .map_err(|objection| objection.reason())?;
     }
     // It may be kept, and then be idle. This fails only if the connection is gone already: the exchange will notice.
     let _ = socket::keep_alive(dialled.stream.socket());

@@ -12,6 +12,7 @@ use self::unanswered::Unanswered;
 use crate::outbound::route::Route;
 use crate::session::request::Request;
 use crate::state::listener::flood::Who;
+use crate::state::proof::Lost;
 use crate::transport::close;
 use crate::transport::keep_alive::KeepAlive;
 use crate::words::outcome::{Class, Reason};
@@ -27,6 +28,12 @@ pub(crate) struct Refused {
 impl From<Reason> for Refused {
     fn from(reason: Reason) -> Self {
         Refused { reason, advice: reply::advice(reason).to_owned() }
+    }
+}
+
+impl From<Lost> for Refused {
+    fn from(lost: Lost) -> Self {
+        Refused { reason: lost.reason, advice: lost.why.as_ref().to_owned() }
     }
 }
 

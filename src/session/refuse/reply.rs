@@ -163,7 +163,8 @@ pub fn alert(reason: Reason) -> Option<Alert> {
         // A reason of the rules that came later, by a reload.
         WireForm::Reply { .. } => Some(Alert::AccessDenied),
         WireForm::InTunnel(alert) => alert,
-        WireForm::Closed => None,
+        // An identity that a reload or an expiry revoked.
+        WireForm::Closed => Some(Alert::AccessDenied),
     }
 }
 
@@ -385,6 +386,7 @@ mod tests {
             Some(Alert::AccessDenied),
             "revoked before its hello passed"
         );
+        assert_eq!(alert(Reason::ClientCertificateInvalid), Some(Alert::AccessDenied), "the same");
         assert_eq!(alert(Reason::NotTls), None);
         assert_eq!(status(Reason::NotTls), Some(200));
     }

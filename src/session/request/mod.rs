@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::outbound::dial::{DialError, Dialled};
 use crate::rules::{Denial, Permit};
 use crate::state::listener::Listener;
+use crate::state::proof::Proof;
 use crate::state::shared::Shared;
 use crate::telemetry::access_log::{LogUnavailable, RecordPlace};
 use crate::telemetry::record::{Cause, Event, Record};
@@ -37,6 +38,8 @@ pub struct Request<'s> {
     accepted_by: &'s Arc<Listener>,
     /// `None` once there is a verdict.
     facts: Option<Box<Facts>>,
+    /// What proved who the client is.
+    proof: Arc<Proof>,
     place: Option<RecordPlace>,
 }
 
@@ -46,11 +49,11 @@ impl<'s> Request<'s> {
         shared: &'s Arc<Shared>,
         config: &Config,
         accepted_by: &'s Arc<Listener>,
-        client: &Arc<Client>,
+        (client, proof): (&Arc<Client>, &Arc<Proof>),
         asks: Asks,
     ) -> Self {
-        let facts = Facts::new(config, &accepted_by.name, client, asks);
-        Request { shared, accepted_by, facts: Some(Box::new(facts)), place: shared.log.reserve().ok() }
+        let facts = Some(Box::new(Facts::new(config, &accepted_by.name, client, asks)));
+        Request { shared, accepted_by, facts, proof: Arc::clone(proof), place: shared.log.reserve().ok() }
     }
 
     /// The listener that accepted its connection.
@@ -92,8 +95,14 @@ impl<'s> Request<'s> {
     }
 
     /// A password proved the client's identity.
-    pub fn known(&mut self, client: Arc<Client>) {
+    pub fn known(&mut self, client: Arc<Client>, proof: Arc<Proof>) {
         self.facts_mut().client = client;
+        self.proof = proof;
+    }
+
+    /// What proved who the client is.
+    pub fn proof(&self) -> &Arc<Proof> {
+        &self.proof
     }
 
     /// The client tried to prove its identity by this scheme.
@@ -388,10 +397,10 @@ impl Opened<'_> {
         place.write(&self.record(Event::Deny));
     }
 
-    /// The last record; `revoked` is the reason, if the policy no longer allows the tunnel.
+    /// The last record; `revoked` is the reason, if the tunnel is no longer allowed or its identity no longer proven.
     pub fn close(mut self, ending: Ending, revoked: Option<Reason>) {
         self.decided();
-        if let (Ending::PolicyRevoked, Some(reason)) = (ending, revoked) {
+        if let (Ending::PolicyRevoked | Ending::IdentityRevoked, Some(reason)) = (ending, revoked) {
             self.facts.reason = Some(Cause::Refused(reason));
         }
         self.closed(ending);

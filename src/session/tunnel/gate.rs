@@ -163,15 +163,16 @@ impl ClientHelloGate<'_> {
         }
         self.live.object(reason);
         let tunnel = self.live.tunnel();
-        if let Err(reason) = rejudge::still_allowed(tunnel, &self.shared.current.load(), Timestamp::now()) {
-            tunnel.revoke(reason);
+        if let Err(objection) = rejudge::still_allowed(tunnel, &self.shared.current.load(), Timestamp::now())
+        {
+            tunnel.revoke(&objection);
         }
         true
     }
 
     /// It ended before its first byte.
     fn ended(&self, request: Request<'_>, ending: Ending) -> NotEntered {
-        if ending == Ending::PolicyRevoked {
+        if matches!(ending, Ending::PolicyRevoked | Ending::IdentityRevoked) {
             return NotEntered::Refused(self.refuse_revoked(request));
         }
         match ending {

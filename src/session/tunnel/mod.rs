@@ -162,6 +162,7 @@ async fn open(
         let facts = TunnelFacts {
             id: request.id(),
             client: Arc::clone(request.client()),
+            proof: Arc::clone(request.proof()),
             target: target.clone(),
             policy: Arc::clone(&permit.policy),
             rule: permit.rule.as_ref().map(|rule| Arc::clone(&rule.label)),

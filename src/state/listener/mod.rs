@@ -1,15 +1,19 @@
 //! One listener, as its connections see it: its name, its settings, its counters. Not here: accepting
 //! ([`crate::inbound::accept`]).
 
+pub mod certificates;
 pub mod flood;
 pub mod hidden_clients;
 
 use std::sync::{Arc, OnceLock};
 
 use crate::config::{self, Config};
+use crate::state::listener::certificates::Certificates;
 use crate::state::listener::flood::Flood;
 use crate::state::listener::hidden_clients::Peers;
+use crate::state::proof::Proof;
 use crate::telemetry::metrics::{ConnectionResult, Connections, Metrics};
+use crate::transport::tls::ClientChain;
 use crate::words::client::PeerAddr;
 
 /// One listener, as its connections see it.
@@ -27,6 +31,10 @@ pub struct Listener {
     peers: Option<Peers>,
     /// The finding about such a balancer, once there is one.
     hidden: OnceLock<String>,
+    /// What its clients showed.
+    certificates: Certificates,
+    /// The proof of a client that showed no certificate.
+    without_certificate: Arc<Proof>,
 }
 
 impl Listener {
@@ -39,12 +47,22 @@ impl Listener {
             flood: Flood::default(),
             peers: settings.proxy_protocol.is_none().then(Peers::default),
             hidden: OnceLock::new(),
+            certificates: Certificates::default(),
+            without_certificate: Arc::new(Proof::of_connection(index, None)),
         }
     }
 
     /// Its settings in `config`.
     pub(crate) fn settings<'c>(&self, config: &'c Config) -> &'c config::Listener {
         config.listeners.get(self.index).expect("a reload that changes the listeners is refused")
+    }
+
+    /// What proves the client of a connection that showed these certificates, or none.
+    pub(crate) fn proof(&self, chain: Option<ClientChain>) -> Arc<Proof> {
+        match chain {
+            None => Arc::clone(&self.without_certificate),
+            Some(chain) => Arc::new(Proof::of_connection(self.index, Some(self.certificates.share(chain)))),
+        }
     }
 
     /// A connection came to its first request.

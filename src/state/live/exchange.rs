@@ -6,10 +6,12 @@
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use crate::state::live::revoked::Revoked;
+use crate::state::proof::Proof;
 use crate::transport::cancel::Cancel;
 use crate::transport::meter::Meter;
 use crate::words::client::Client;
-use crate::words::outcome::{Ending, Reason};
+use crate::words::outcome::Reason;
 use crate::words::target::{Host, Target};
 
 /// What is known about an exchange from its decision on.
@@ -17,6 +19,8 @@ use crate::words::target::{Host, Target};
 pub struct ExchangeFacts {
     /// The client; shared with the connection.
     pub client: Arc<Client>,
+    /// What proved who it is.
+    pub proof: Arc<Proof>,
     /// What was asked for.
     pub target: Target,
     /// The policy that decided, as in the metrics.
@@ -34,7 +38,7 @@ pub struct Exchange {
     pub(super) cancel: Cancel,
     /// The target's address, or the parent's.
     pub(super) upstream: Mutex<Option<IpAddr>>,
-    pub(super) revoked: OnceLock<Reason>,
+    pub(super) revoked: OnceLock<Revoked>,
 }
 
 impl Exchange {
@@ -49,15 +53,15 @@ impl Exchange {
         }
     }
 
-    /// Ends it with `policy_revoked`, for this reason.
-    pub fn revoke(&self, reason: Reason) {
+    /// Ends it because it is no longer allowed.
+    pub fn revoke(&self, revoked: impl Into<Revoked>) {
         // Before it is told to end: the exchange records this.
-        self.revoked.get_or_init(|| reason);
-        self.cancel.cancel(Ending::PolicyRevoked);
+        let first = self.revoked.get_or_init(|| revoked.into());
+        self.cancel.cancel(first.ending);
     }
 
     /// Why it was revoked, if it was.
     pub fn revoked(&self) -> Option<Reason> {
-        self.revoked.get().copied()
+        self.revoked.get().map(|revoked| revoked.reason)
     }
 }

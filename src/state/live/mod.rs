@@ -15,12 +15,14 @@
 //! reads [`Live::generation`] *before* it takes the policy; a reload publishes the new policy, *then* calls
 //! [`Live::advance`], then sweeps. A registration before the sweep is seen by it. A registration after the sweep sees
 //! that the generation moved, and must be judged again ([`Registration::JudgeAgain`]). A rule's expiry is the same
-//! race with the clock, with the same solution.
+//! race with the clock, with the same solution, and so is the end of a certificate: it is noted when an entry
+//! registers ([`Live::changes_at`]), and the sweep notes it for those that stay.
 
 mod exchange;
 mod guards;
 mod registry;
 pub mod rejudge;
+mod revoked;
 #[cfg(test)]
 mod tests;
 mod tunnel;
@@ -29,4 +31,5 @@ mod usage;
 pub use exchange::{Exchange, ExchangeFacts};
 pub use guards::{LiveExchange, LiveTunnel, Registration};
 pub use registry::{Generation, Live};
+pub use revoked::Revoked;
 pub use tunnel::{Tunnel, TunnelFacts};

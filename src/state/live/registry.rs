@@ -1,14 +1,18 @@
 //! The shards: the live entries in them, the bytes of those that left, and the generation of the policies.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use jiff::Timestamp;
+
 use super::exchange::Exchange;
+use super::revoked::Revoked;
 use super::tunnel::Tunnel;
+use crate::state::proof::Proof;
 use crate::telemetry::metrics::PolicyUsage;
 use crate::transport::meter::Meter;
-use crate::words::outcome::{Ending, Reason};
+use crate::words::outcome::Ending;
 
 /// A scrape over 10,000 tunnels then holds one lock for some 600 of them, a few microseconds.
 pub(super) const SHARDS: usize = 16;
@@ -25,6 +29,8 @@ pub struct Live {
     /// Spreads registrations evenly over the shards.
     next_shard: AtomicUsize,
     generation: AtomicU64,
+    /// Seconds since 1970: when the verdict on the identity of an entry may next change by itself.
+    changes_at: AtomicI64,
     pub(super) tunnels: AtomicUsize,
     pub(super) exchanges: AtomicUsize,
 }
@@ -56,6 +62,13 @@ impl Entry {
         }
     }
 
+    fn proof(&self) -> &Arc<Proof> {
+        match self {
+            Entry::Tunnel(tunnel) => &tunnel.facts.proof,
+            Entry::Exchange(exchange) => &exchange.facts.proof,
+        }
+    }
+
     fn meter(&self) -> &Meter {
         match self {
             Entry::Tunnel(tunnel) => &tunnel.meter,
@@ -71,6 +84,7 @@ impl Live {
             shards: std::array::from_fn(|_| Mutex::default()),
             next_shard: AtomicUsize::new(0),
             generation: AtomicU64::new(0),
+            changes_at: AtomicI64::new(i64::MAX),
             tunnels: AtomicUsize::new(0),
             exchanges: AtomicUsize::new(0),
         })
@@ -84,6 +98,8 @@ impl Live {
     /// A newer policy has been published: from here on, registrations that were decided before must be judged again.
     /// Sweep after this.
     pub fn advance(&self) -> Generation {
+        // The sweep notes it again for each entry that it leaves open; an entry that it cannot see notes it later.
+        self.changes_at.store(i64::MAX, Ordering::SeqCst);
         Generation(self.generation.fetch_add(1, Ordering::SeqCst) + 1)
     }
 
@@ -92,10 +108,27 @@ impl Live {
         // Counted before it is visible, so that no uncounted tunnel is ever seen.
         count.fetch_add(1, Ordering::SeqCst);
         let index = self.pick_shard();
+        let proof = Arc::clone(entry.proof());
         let mut shard = self.shard(index);
         let slot = shard.insert(entry);
+        // After it can be seen: a sweep in between has seen it, and notes it itself.
+        self.expect_change(&proof);
         // Under the lock: a sweep that takes it later sees the entry, one that took it before has advanced.
         (Seat::new(index, slot), self.generation())
+    }
+
+    /// When the verdict on the identity of an entry may next change although the configuration does not: its certificate or a
+    /// revocation list expires. `None`: never.
+    pub fn changes_at(&self) -> Option<Timestamp> {
+        let at = self.changes_at.load(Ordering::SeqCst);
+        (at != i64::MAX).then(|| Timestamp::from_second(at).unwrap_or(Timestamp::MAX))
+    }
+
+    fn expect_change(&self, proof: &Proof) {
+        if let Some(at) = proof.changes_at() {
+            // All such moments are whole seconds.
+            self.changes_at.fetch_min(at.as_second(), Ordering::SeqCst);
+        }
     }
 
     /// Live tunnels.
@@ -152,35 +185,44 @@ impl Live {
         cancelled
     }
 
-    /// Ends with `policy_revoked` every tunnel for which `judge` returns a reason; the rest never notice. Returns how
-    /// many.
-    pub fn revoke_where(&self, mut judge: impl FnMut(&Tunnel) -> Option<Reason>) -> usize {
+    /// Ends every tunnel for which `judge` says why it is revoked; the rest never notice. Returns how many.
+    pub fn revoke_where<R: Into<Revoked>>(&self, mut judge: impl FnMut(&Tunnel) -> Option<R>) -> usize {
         let mut revoked = 0;
         self.for_each(|tunnel| {
-            if tunnel.ending().is_none()
-                && let Some(reason) = judge(tunnel)
-            {
-                tunnel.revoke(reason);
-                revoked += 1;
+            if tunnel.ending().is_some() {
+                return;
+            }
+            match judge(tunnel) {
+                Some(why) => {
+                    tunnel.revoke(why);
+                    revoked += 1;
+                }
+                None => self.expect_change(&tunnel.facts.proof),
             }
         });
         revoked
     }
 
-    /// Ends with `policy_revoked` every exchange for which `judge` returns a reason; the rest never notice. Returns
-    /// how many.
-    pub fn revoke_exchanges_where(&self, mut judge: impl FnMut(&Exchange) -> Option<Reason>) -> usize {
+    /// Ends every exchange for which `judge` says why it is revoked; the rest never notice. Returns how many.
+    pub fn revoke_exchanges_where<R: Into<Revoked>>(
+        &self,
+        mut judge: impl FnMut(&Exchange) -> Option<R>,
+    ) -> usize {
         let mut revoked = 0;
         let exchanges = |entry: &Entry| match entry {
             Entry::Exchange(exchange) => Some(Arc::clone(exchange)),
             Entry::Tunnel(_) => None,
         };
         self.visit(exchanges, |exchange| {
-            if exchange.cancel.ending().is_none()
-                && let Some(reason) = judge(exchange)
-            {
-                exchange.revoke(reason);
-                revoked += 1;
+            if exchange.cancel.ending().is_some() {
+                return;
+            }
+            match judge(exchange) {
+                Some(why) => {
+                    exchange.revoke(why);
+                    revoked += 1;
+                }
+                None => self.expect_change(&exchange.facts.proof),
             }
         });
         revoked

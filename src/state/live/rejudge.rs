@@ -1,21 +1,69 @@
 //! Judges a live tunnel or exchange again: after a reload, and when a rule expires.
 //!
-//! It keeps the options it was opened with. What is judged again is whether it would be allowed now: by the rules, by
-//! the address it reached, and by what its first bytes showed. Not here: when that happens
+//! It keeps the options it was opened with. What is judged again is whether it would be allowed now: by its listener, which
+//! must still accept what proved the client's identity, by the rules, by the address it reached, and by what its first bytes showed. Not here: when that happens
 //! ([`crate::operate::reload`]).
 
 use jiff::Timestamp;
 
 use crate::config::Config;
 use crate::rules::{Mode, Scheme};
-use crate::state::live::{Exchange, Tunnel};
+use crate::state::live::exchange::Exchange;
+use crate::state::live::revoked::Revoked;
+use crate::state::live::tunnel::Tunnel;
+use crate::state::proof::Lost;
 use crate::words::outcome::Reason;
+
+/// Why something that is open would not be allowed now.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Objection {
+    /// Its listener no longer accepts what proved the client's identity.
+    Identity(Lost),
+    /// The rules, an address, or what its first bytes showed.
+    Policy(Reason),
+}
+
+impl Objection {
+    /// For the record.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Objection::Identity(lost) => lost.reason,
+            Objection::Policy(reason) => *reason,
+        }
+    }
+}
+
+impl From<Lost> for Objection {
+    fn from(lost: Lost) -> Self {
+        Objection::Identity(lost)
+    }
+}
+
+impl From<Reason> for Objection {
+    fn from(reason: Reason) -> Self {
+        Objection::Policy(reason)
+    }
+}
+
+impl From<&Objection> for Revoked {
+    fn from(objection: &Objection) -> Self {
+        match objection {
+            Objection::Identity(lost) => lost.into(),
+            Objection::Policy(reason) => (*reason).into(),
+        }
+    }
+}
 
 /// Whether `config` would allow `tunnel` at `now`.
 ///
 /// # Errors
-/// The reason why not.
-pub fn still_allowed(tunnel: &Tunnel, config: &Config, now: Timestamp) -> Result<(), Reason> {
+/// Why not.
+pub fn still_allowed(tunnel: &Tunnel, config: &Config, now: Timestamp) -> Result<(), Objection> {
+    tunnel.facts.proof.still_accepted(config, now)?;
+    judge_tunnel(tunnel, config, now).map_err(Objection::Policy)
+}
+
+fn judge_tunnel(tunnel: &Tunnel, config: &Config, now: Timestamp) -> Result<(), Reason> {
     let facts = &tunnel.facts;
     let permit = config.policies.decide(&facts.target, &facts.client, now).map_err(|denial| denial.reason)?;
     if let Some(address) = facts.judged_address() {
@@ -36,12 +84,13 @@ pub fn still_allowed(tunnel: &Tunnel, config: &Config, now: Timestamp) -> Result
 /// Whether `config` would allow `exchange` at `now`.
 ///
 /// # Errors
-/// The reason why not.
-pub fn exchange_still_allowed(exchange: &Exchange, config: &Config, now: Timestamp) -> Result<(), Reason> {
+/// Why not.
+pub fn exchange_still_allowed(exchange: &Exchange, config: &Config, now: Timestamp) -> Result<(), Objection> {
     let facts = &exchange.facts;
+    facts.proof.still_accepted(config, now)?;
     let permit = config.policies.decide(&facts.target, &facts.client, now).map_err(|denial| denial.reason)?;
     let Some(address) = exchange.judged_address() else { return Ok(()) };
-    config.policies.admit(&permit, address).map(drop).map_err(|_| Reason::AddressProhibited)
+    config.policies.admit(&permit, address).map(drop).map_err(|_| Reason::AddressProhibited.into())
 }
 
 #[cfg(test)]
@@ -68,6 +117,7 @@ mod tests {
         let facts = TunnelFacts {
             id: Uuid::nil(),
             client: Arc::new(client),
+            proof: Arc::default(),
             target: Target::connect(target).expect("a target"),
             policy: "p".into(),
             rule: None,
@@ -129,7 +179,7 @@ mod tests {
             }
             assert_eq!(
                 still_allowed(tunnel.tunnel(), &policy(rest), now),
-                *want,
+                want.map_err(Objection::Policy),
                 "{rest} {scheme:?} {objection:?}"
             );
         }
@@ -141,7 +191,7 @@ mod tests {
         let load = config::load_str("egressd.yaml", text, |_| Err(std::io::ErrorKind::NotFound.into()));
         let config = load.expect(text).config;
         let judged = still_allowed(tunnel(Scheme::Https).tunnel(), &config, Timestamp::UNIX_EPOCH);
-        assert_eq!(judged, Err(Reason::AddressProhibited));
+        assert_eq!(judged, Err(Objection::Policy(Reason::AddressProhibited)));
     }
 
     /// The parent proxy is at 198.18.0.9, which no policy allows here.
@@ -163,7 +213,7 @@ mod tests {
             let config = load.expect(&text).config;
             assert_eq!(
                 still_allowed(tunnel.tunnel(), &config, Timestamp::UNIX_EPOCH),
-                want,
+                want.map_err(Objection::Policy),
                 "{target} {rest}"
             );
         }

@@ -22,6 +22,7 @@ fn facts(policy: &Arc<str>, port: u16) -> TunnelFacts {
     TunnelFacts {
         id: Uuid::now_v7(),
         client: Arc::new(Client::direct(address)),
+        proof: Arc::default(),
         target: Target::connect("git.example:443").expect("a target"),
         policy: Arc::clone(policy),
         rule: None,
@@ -43,6 +44,7 @@ fn register(live: &Arc<Live>, policy: &Arc<str>, meter: &Arc<Meter>) -> LiveTunn
 fn exchange(live: &Arc<Live>, meter: &Arc<Meter>) -> LiveExchange {
     let facts = ExchangeFacts {
         client: Arc::new(Client::direct("10.0.0.1:5".parse().expect("an address"))),
+        proof: Arc::default(),
         target: Target::http("mirror.example").expect("a target"),
         policy: "p".into(),
         by_parent: false,
@@ -119,6 +121,7 @@ fn an_exchange_decided_before_a_reload_is_told_so() {
     assert_ne!(guard.reached("203.0.113.9".parse().expect("an address")), decided);
     let facts = ExchangeFacts {
         client: Arc::clone(&guard.exchange().facts.client),
+        proof: Arc::default(),
         target: guard.exchange().facts.target.clone(),
         policy: "p".into(),
         by_parent: false,

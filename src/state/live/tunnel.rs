@@ -8,6 +8,8 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::rules::Scheme;
+use crate::state::live::revoked::Revoked;
+use crate::state::proof::Proof;
 use crate::transport::cancel::Cancel;
 use crate::transport::meter::Meter;
 use crate::words::client::Client;
@@ -21,6 +23,8 @@ pub struct TunnelFacts {
     pub id: Uuid,
     /// The client; shared with the connection.
     pub client: Arc<Client>,
+    /// What proved who it is.
+    pub proof: Arc<Proof>,
     /// What was asked for.
     pub target: Target,
     /// The policy that decided, as in the metrics.
@@ -62,7 +66,7 @@ pub struct Tunnel {
     pub(super) since: Instant,
     pub(super) sni: OnceLock<Arc<str>>,
     pub(super) objection: OnceLock<Reason>,
-    pub(super) revoked: OnceLock<Reason>,
+    pub(super) revoked: OnceLock<Revoked>,
 }
 
 impl Tunnel {
@@ -76,16 +80,16 @@ impl Tunnel {
         self.objection.get().copied()
     }
 
-    /// Ends it with `policy_revoked`, for this reason, unless something else ended it before.
-    pub fn revoke(&self, reason: Reason) {
+    /// Ends it because it is no longer allowed, unless something else ended it before.
+    pub fn revoke(&self, revoked: impl Into<Revoked>) {
         // Before it is told to end: the tunnel records this.
-        self.revoked.get_or_init(|| reason);
-        self.cancel(Ending::PolicyRevoked);
+        let first = self.revoked.get_or_init(|| revoked.into());
+        self.cancel(first.ending);
     }
 
     /// Why it was revoked, if it was.
     pub fn revoked(&self) -> Option<Reason> {
-        self.revoked.get().copied()
+        self.revoked.get().map(|revoked| revoked.reason)
     }
 
     /// How long it has been registered, by the monotonic clock.

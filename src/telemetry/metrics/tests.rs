@@ -44,6 +44,7 @@ fn tunnel(live: &Arc<Live>, policy: &str, meter: &Arc<Meter>) -> LiveTunnel {
     let facts = TunnelFacts {
         id: Uuid::nil(),
         client: Arc::new(Client::direct(address)),
+        proof: Arc::default(),
         target: Target::connect("git.example:443").expect("a target"),
         policy: policy.into(),
         rule: None,

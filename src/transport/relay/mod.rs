@@ -201,6 +201,7 @@ pub fn part<C: Transport, U: Transport>(client: C, upstream: U, ending: Ending) 
         | Ending::IdleTimeout
         | Ending::MaxLifetime
         | Ending::PolicyRevoked
+        | Ending::IdentityRevoked
         | Ending::Drained => {}
     }
     async {

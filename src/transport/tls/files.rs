@@ -32,13 +32,15 @@ pub struct PemFile {
 pub struct FileProblem {
     /// The file.
     pub file: PathBuf,
+    /// The line that it is about, counted from 1; 1 if it is about the whole file.
+    pub line: u32,
     /// What is wrong, and where possible what to do.
     pub text: String,
 }
 
 impl FileProblem {
-    pub(super) fn new(file: &Path, text: impl Into<String>) -> Self {
-        FileProblem { file: file.to_owned(), text: text.into() }
+    pub(super) fn new(file: &Path, line: u32, text: impl Into<String>) -> Self {
+        FileProblem { file: file.to_owned(), line, text: text.into() }
     }
 }
 
@@ -73,8 +75,23 @@ impl PemFile {
         Ok(sections)
     }
 
+    /// The lines on which sections with this label begin, in the order of [`PemFile::sections`].
+    pub(super) fn lines_of(&self, label: &str) -> impl Iterator<Item = u32> {
+        let begin = format!("-----BEGIN {label}-----").into_bytes();
+        (1..)
+            .zip(self.bytes.split(|byte| *byte == b'\n'))
+            .filter(move |(_, line)| line.starts_with(&begin))
+            .map(|(number, _)| number)
+    }
+
+    /// A problem of the whole file.
     pub(super) fn problem(&self, text: impl Into<String>) -> FileProblem {
-        FileProblem::new(&self.path, text)
+        self.problem_at(1, text)
+    }
+
+    /// A problem of what begins on this line.
+    pub(super) fn problem_at(&self, line: u32, text: impl Into<String>) -> FileProblem {
+        FileProblem::new(&self.path, line, text)
     }
 
     /// What the file holds instead: swapped names and passphrases are the usual mistakes.

@@ -8,27 +8,34 @@
 //! policies do with an identity.
 
 pub mod authorities;
+mod certificates;
+mod chain;
 pub mod client;
 mod files;
 mod identity;
 mod records;
+mod revocation;
 pub mod sentences;
 mod server;
+mod trust;
 
 use std::io;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use rustls::{AlertDescription, CertificateError, InvalidMessage};
+use jiff::Timestamp;
+use rustls::{AlertDescription, InvalidMessage};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+pub use chain::{ClientChain, Unaccepted};
 pub use files::{FileProblem, PemFile, TlsPem};
 pub use identity::{is_common_name, is_spiffe};
 pub use records::Records;
 pub use server::{Loaded, ServerTls};
+pub use trust::ClientTrust;
 
 use crate::transport::held::Lease;
 use crate::transport::prefixed::Prefixed;
@@ -43,6 +50,9 @@ const FIRST_READ: usize = 2 * 1024;
 pub const STATE: usize = 9 * 1024;
 /// The plaintext of one record (RFC 8446 section 5.1).
 pub const RECORD: usize = 16 * 1024;
+/// Most bytes of the certificates that a client shows: they are kept as long as the connection. Ten with RSA keys of 4096 bits
+/// are some 20 KiB; TLS itself allows 64 KiB.
+const MAX_CHAIN: usize = 32 << 10;
 
 /// A client whose TLS handshake is complete, with a valid certificate where one is required.
 #[derive(Debug)]
@@ -51,6 +61,8 @@ pub struct Accepted<S> {
     pub stream: Box<TlsStream<Prefixed<S>>>,
     /// What its certificate proves, each beginning with its kind. Empty where no certificate is asked for.
     pub identities: Vec<Box<str>>,
+    /// The certificates that prove them, to be judged again. `None` where no certificate is asked for.
+    pub chain: Option<ClientChain>,
 }
 
 /// A handshake that failed.
@@ -111,6 +123,8 @@ impl ServerTls {
         timeout: Duration,
         lease: Lease,
     ) -> Result<Accepted<S>, Failure<S>> {
+        // Before the certificates are judged: what ends meanwhile is judged again.
+        let began = Timestamp::now();
         let acceptor = TlsAcceptor::from(self.config());
         // Boxed: the state of a handshake has kilobytes, and the future that awaits it lives longer.
         let handshake = Box::pin(async move {
@@ -137,9 +151,22 @@ impl ServerTls {
         // More would only wait for clients that do not read: one record is written at a time.
         session.set_buffer_limit(Some(RECORD));
         // A certificate that is here was verified: without `client_ca` none is asked for.
-        let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-        match certificate.map(identity::identities).transpose() {
-            Ok(identities) => Ok(Accepted { stream, identities: identities.unwrap_or_default() }),
+        let shown = stream.get_ref().1.peer_certificates().zip(self.clients());
+        let Some((shown, trust)) = shown else {
+            return Ok(Accepted { stream, identities: Vec::new(), chain: None });
+        };
+        let read = match shown.first() {
+            Some(_) if shown.iter().map(|certificate| certificate.len()).sum::<usize>() > MAX_CHAIN => {
+                Err("the client's certificate came with too many others: more than 32 KiB")
+            }
+            Some(own) => identity::identities(own),
+            None => Err("the client showed no certificate"),
+        };
+        match read {
+            Ok(identities) => {
+                let chain = Some(trust.accepted(shown, began));
+                Ok(Accepted { stream, identities, chain })
+            }
             Err(why) => Err(Failure {
                 error: HandshakeError::ClientCertificate(why.to_owned()),
                 stream: Some(stream.into_inner().0.into_inner()),
@@ -176,13 +203,10 @@ fn tell(error: &io::Error, received: bool, spoken: Option<Spoken>) -> HandshakeE
         };
     };
     match found {
-        Error::NoCertificatesPresented => {
-            HandshakeError::ClientCertificate("the client showed no certificate".to_owned())
-        }
-        Error::InvalidCertificate(why) => HandshakeError::ClientCertificate(format!(
-            "the client's certificate is not valid: {}",
-            tell_certificate(why)
-        )),
+        about @ (Error::NoCertificatesPresented
+        | Error::InvalidCertificate(_)
+        // A list that only a handshake can check: its CA is one that the client showed.
+        | Error::InvalidCertRevocationList(_)) => HandshakeError::ClientCertificate(sentences::of_client(about)),
         Error::InvalidMessage(InvalidMessage::InvalidContentType) => HandshakeError::Failed(match spoken {
             Some(Spoken::Socks) => {
                 "the client spoke SOCKS: its proxy URL must begin with https://, and not with socks"
@@ -211,21 +235,6 @@ fn tell(error: &io::Error, received: bool, spoken: Option<Spoken>) -> HandshakeE
             "the TLS handshake failed: {}",
             sentences::of_error(other, Holder::Client)
         )),
-    }
-}
-
-fn tell_certificate(why: &CertificateError) -> String {
-    use CertificateError::*;
-    match why {
-        BadSignature => "the CA of client_ca that has its issuer's name did not sign it, or the client does not have its key"
-            .to_owned(),
-        UnknownIssuer => "it is not issued by a CA of client_ca".to_owned(),
-        Revoked => "it is revoked by client_crl".to_owned(),
-        UnknownRevocationStatus => "client_crl has no list of its issuer".to_owned(),
-        ExpiredRevocationList | ExpiredRevocationListContext { .. } => {
-            "the list of its issuer in client_crl is out of date".to_owned()
-        }
-        other => sentences::of_certificate(other, Holder::Client),
     }
 }
 

@@ -26,6 +26,7 @@ const fn own(number: u8, attack: &'static str, does: &'static str, not_sent: &'s
 }
 
 const SETTINGS: &str = "a matter of configuration files";
+const CERTIFICATES: &str = "the deployment has no client certificates";
 const TIMES: &str = "a matter of timeouts and limits, which each deployment sets";
 
 /// All of them.
@@ -178,6 +179,24 @@ pub const ROWS: &[Row] = &[
         "readers that do not read, heads and uploads that stall",
         "the same, the kernel's socket buffers included; a tunnel ends with `memory_limit`",
         TIMES,
+    ),
+    own(
+        73,
+        "certificate revoked while its connection is open",
+        "asks the current lists before every head; ends open tunnels with `identity_revoked`",
+        CERTIFICATES,
+    ),
+    own(
+        74,
+        "certificate that expires while its connection is open",
+        "asks the clock before every head; ends open tunnels with `identity_revoked`",
+        CERTIFICATES,
+    ),
+    own(
+        75,
+        "two revocation lists of one CA, the older first",
+        "the newest counts; one from the future or badly signed is refused with its place",
+        CERTIFICATES,
     ),
     own(
         76,

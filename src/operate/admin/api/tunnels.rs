@@ -181,6 +181,7 @@ mod tests {
         let facts = TunnelFacts {
             id: Uuid::now_v7(),
             client: Arc::new(Client::direct(client)),
+            proof: Arc::default(),
             target: Target::connect(&format!("git{}.example:443", number % 7)).expect("a target"),
             policy: "p".into(),
             rule: None,

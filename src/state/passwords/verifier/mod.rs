@@ -68,6 +68,8 @@ pub enum PasswordCheck {
     Right,
     /// The user is not known, or the password is wrong; even the time does not show which.
     Wrong,
+    /// The password is longer than its hash can verify ([`Users::cannot_verify`]); an unknown user has this answer too.
+    TooLong,
 }
 
 /// Too many pairs wait, or there is no memory for the hash: a later try may succeed.
@@ -213,6 +215,11 @@ impl Shared {
     }
 
     fn ask(&self, users: &Arc<Users>, client: IpAddr, credentials: &Credentials) -> CheckAnswer {
+        let Credentials { user, password } = credentials;
+        // Nothing is hashed, so that it takes no place in the queue.
+        if users.cannot_verify(user, password.as_bytes(), self.stand_in(users, user)) {
+            return CheckAnswer::Known(Ok(PasswordCheck::TooLong));
+        }
         let tag = self.tag(users, credentials);
         let now = Instant::now();
         let mut state = self.lock();
@@ -299,7 +306,7 @@ impl Shared {
                 state.right.insert(job.tag, now);
                 state.suspects.remove(&job.client);
             }
-            Ok(PasswordCheck::Wrong) => {
+            Ok(PasswordCheck::Wrong | PasswordCheck::TooLong) => {
                 state.wrong.insert(job.tag, now);
                 state.suspect(job.client, now);
                 // Niceness does not help if a CPU quota is the limit: then the thread leaves half of it to the others

@@ -15,7 +15,7 @@ pub fn of_verifier(why: &VerifierBuilderError) -> String {
 }
 
 /// Why the list cannot be used.
-pub(super) fn of_crl(why: &CertRevocationListError) -> String {
+pub fn of_crl(why: &CertRevocationListError) -> String {
     use CertRevocationListError::*;
     let text = match why {
         BadSignature => "its signature does not verify: the CA that has its issuer's name did not sign it",
@@ -44,8 +44,24 @@ pub(super) fn of_crl(why: &CertRevocationListError) -> String {
         UnsupportedDeltaCrl => "it is a delta list: a complete one is wanted",
         UnsupportedIndirectCrl => "it is an indirect list: a list of each CA is wanted",
         UnsupportedRevocationReason => "a reason of a revocation in it is unknown",
-        Other(other) => return words(&format_args!("{other}")),
+        Other(other) => return of_webpki(&other.0.to_string()),
         other => return words(other),
+    };
+    text.to_owned()
+}
+
+/// By the name of webpki's error, which is all that rustls passes on of it.
+fn of_webpki(name: &str) -> String {
+    let text = match name {
+        "UnsupportedRevocationReasonsPartitioning" => {
+            "it is for some reasons of revocation alone (onlySomeReasons): a complete list is wanted"
+        }
+        "UnsupportedCrlIssuingDistributionPoint" => {
+            "it is for a part of the certificates that has no name (issuingDistributionPoint without fullName): a complete list is \
+             wanted"
+        }
+        "MalformedExtensions" => "an extension in it is malformed",
+        other => return words(&format_args!("{other}")),
     };
     text.to_owned()
 }

@@ -7,6 +7,7 @@
 //! Not here: the reason of a refusal, which each caller chooses.
 
 mod certificate;
+mod client;
 mod crl;
 mod names;
 #[cfg(test)]
@@ -18,9 +19,11 @@ use std::io;
 use rustls::{AlertDescription, Error, InconsistentKeys, InvalidMessage, PeerIncompatible};
 
 pub use certificate::{Holder, of_certificate};
-pub use crl::of_verifier;
+pub use client::of_client;
+pub use crl::{of_crl, of_verifier};
 pub use names::alert_name;
 
+pub(super) use names::algorithm;
 use names::words;
 
 /// The error of rustls in one of a stream, if there is one.
@@ -60,7 +63,7 @@ pub fn of_error(error: &Error, holder: Holder) -> String {
             format!("the {}'s certificate is not valid: {}", holder.noun(), of_certificate(why, holder))
         }
         Error::InvalidCertRevocationList(why) => {
-            format!("the certificate revocation list cannot be used: {}", crl::of_crl(why))
+            format!("the certificate revocation list cannot be used: {}", of_crl(why))
         }
         Error::PeerSentOversizedRecord => "the peer sent a TLS record that is too long".to_owned(),
         Error::NoApplicationProtocol => {

@@ -55,7 +55,7 @@ pub fn alert_name(alert: AlertDescription) -> String {
 
 /// The name of an algorithm, or its number where it has none here. `id` is an `AlgorithmIdentifier` of RFC 5280 without its
 /// outer header.
-pub(super) fn algorithm(id: &[u8]) -> String {
+pub(in crate::transport::tls) fn algorithm(id: &[u8]) -> String {
     let Ok((_, oid)) = Oid::from_der(id) else { return "an unknown algorithm".to_owned() };
     let number = oid.to_id_string();
     let name = match number.as_str() {

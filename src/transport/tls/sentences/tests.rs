@@ -130,7 +130,12 @@ fn a_revocation_list_that_cannot_be_used_has_a_sentence() {
         ),
         (
             Other(webpki("UnsupportedRevocationReasonsPartitioning")),
-            "unsupported revocation reasons partitioning",
+            "it is for some reasons of revocation alone (onlySomeReasons): a complete list is wanted",
+        ),
+        (
+            Other(webpki("UnsupportedCrlIssuingDistributionPoint")),
+            "it is for a part of the certificates that has no name (issuingDistributionPoint without fullName): a complete list is \
+             wanted",
         ),
     ];
     for (error, sentence) in cases {

@@ -1,5 +1,7 @@
 //! Handshakes in memory, with certificates made for each test.
 
+mod revocation;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -64,20 +66,26 @@ impl Authority {
 
     /// A list that revokes these serial numbers and is good until the year.
     fn crl(&self, revoked: &[u8], until: i32) -> String {
+        self.list(revoked, |params| params.next_update = date_time_ymd(until, 1, 1))
+    }
+
+    /// A list that revokes these serial numbers, of 2024 and with the number 1.
+    fn list(&self, revoked: &[u8], change: impl FnOnce(&mut CertificateRevocationListParams)) -> String {
         let revoked_certs = revoked.iter().map(|serial| RevokedCertParams {
             serial_number: SerialNumber::from_slice(&[*serial]),
             revocation_time: date_time_ymd(2024, 1, 1),
             reason_code: None,
             invalidity_date: None,
         });
-        let params = CertificateRevocationListParams {
+        let mut params = CertificateRevocationListParams {
             this_update: date_time_ymd(2024, 1, 1),
-            next_update: date_time_ymd(until, 1, 1),
+            next_update: date_time_ymd(3024, 1, 1),
             crl_number: SerialNumber::from_slice(&[1]),
             issuing_distribution_point: None,
             revoked_certs: revoked_certs.collect(),
             key_identifier_method: KeyIdMethod::Sha256,
         };
+        change(&mut params);
         params.signed_by(&self.issuer).unwrap().pem().unwrap()
     }
 }
@@ -105,11 +113,19 @@ fn acceptor(pem: &TlsPem) -> ServerTls {
 }
 
 fn connector(ca: &Authority, own: Option<&Pair>) -> TlsConnector {
+    connector_of(ca, own, rustls::DEFAULT_VERSIONS)
+}
+
+fn connector_of(
+    ca: &Authority,
+    own: Option<&Pair>,
+    versions: &[&'static rustls::SupportedProtocolVersion],
+) -> TlsConnector {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(ca.pem.as_bytes()).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .unwrap()
         .with_root_certificates(roots);
     let config = match own {
@@ -234,36 +250,6 @@ async fn a_client_that_does_not_trust_the_listener_has_its_own_message() {
     let (reason, text) = reason_and_text(outcome);
     assert_eq!(reason, Some(Reason::TlsHandshakeFailed));
     assert!(text.ends_with("not trust this listener's certificate: it sent the alert unknown_ca"), "{text}");
-}
-
-#[tokio::test]
-async fn a_session_that_a_client_kept_is_not_resumed_past_a_new_revocation_list() {
-    let ca = authority("ca");
-    let (own, client) = (ca.server(), ca.client(7));
-    let before = acceptor(&mutual(&own, &ca.pem, Some(ca.crl(&[], 3024))));
-    let after = acceptor(&mutual(&own, &ca.pem, Some(ca.crl(&[7], 3024))));
-    let connector = connector(&ca, Some(&client));
-    for _ in 0..2 {
-        assert!(meet(&before, connector.clone()).await.0.is_ok());
-    }
-    let (reason, text) = reason_and_text(meet(&after, connector).await.0);
-    assert_eq!(reason, Some(Reason::ClientCertificateInvalid), "{text}");
-}
-
-#[tokio::test]
-async fn where_clients_are_verified_no_session_is_resumed() {
-    let ca = authority("ca");
-    let (own, client) = (ca.server(), ca.client(7));
-    for (pem, kind) in [
-        (mutual(&own, &ca.pem, None), rustls::HandshakeKind::Full),
-        (pem(&own), rustls::HandshakeKind::Resumed),
-    ] {
-        let acceptor = acceptor(&pem);
-        let connector = connector(&ca, Some(&client));
-        meet(&acceptor, connector.clone()).await.0.unwrap();
-        let again = meet(&acceptor, connector).await.0.unwrap();
-        assert_eq!(again.stream.get_ref().1.handshake_kind(), Some(kind));
-    }
 }
 
 #[tokio::test]

@@ -1,0 +1,343 @@
+//! The revocation lists of `client_crl`: checked when they are loaded, and those that count picked out.
+//!
+//! Of the lists of one CA the newest counts (`thisUpdate`, then `cRLNumber`), wherever it stands in the file. A list that cannot be
+//! relied on is an error with its line: malformed, from the future, signed by another key than that of its CA in `client_ca`, a
+//! delta or an indirect list. One that is out of date is a warning, and refuses its CA's clients. The CA of a list
+//! may also be one that clients show with their certificates. Then only a handshake can check the signature.
+//!
+//! # Two keys of one name
+//! A CA that gets a new key keeps its name, and for a while both keys sign lists. The verifier below takes the first list
+//! that has the issuer's name. So each combination of one key for each name makes a set of its own ([`Counting::sets`]): a
+//! certificate passes with the set in which its issuer's own key signed the list.
+//!
+//! # Lists for a distribution point
+//! A list may be for the certificates that name one distribution point (`issuingDistributionPoint`). A certificate that
+//! names none is not covered by such a list, as in OpenSSL ([`Counting::of_points_alone`]). If a CA has both kinds, a certificate must
+//! pass with either in front.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use rustls::RootCertStore;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::SectionKind;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
+use rustls::server::WebPkiClientVerifier;
+use std::sync::Arc;
+use x509_parser::asn1_rs::Any;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::num_bigint::BigUint;
+use x509_parser::oid_registry::OID_X509_EXT_ISSUER_DISTRIBUTION_POINT;
+use x509_parser::prelude::FromDer;
+use x509_parser::revocation_list::CertificateRevocationList;
+
+use super::certificates::timestamp;
+use super::files::{FileProblem, PemFile};
+use super::sentences;
+use crate::words::quote::quoted;
+
+/// Combinations of keys: names with two keys each, at a time. More is not a rollover.
+const MOST_SETS: usize = 16;
+
+/// The lists that count.
+#[derive(Debug, Default)]
+pub(super) struct Counting {
+    /// A certificate must pass with all orders of one set.
+    pub(super) sets: Vec<Orders>,
+    /// The issuers (DER) of whom there are only lists for a distribution point.
+    pub(super) of_points_alone: BTreeSet<Vec<u8>>,
+    /// When the lists are due to be renewed.
+    pub(super) due: Vec<Timestamp>,
+}
+
+/// One list for each CA, in one order or two: the verifier takes the first that fits.
+pub(super) type Orders = Vec<Vec<CertificateRevocationListDer<'static>>>;
+
+/// One list.
+struct List<'d> {
+    place: u32,
+    line: u32,
+    der: &'d [u8],
+    /// The issuer's name, in DER.
+    issuer: &'d [u8],
+    named: String,
+    signer: Signer<'d>,
+    /// The distribution point that it is for, in DER.
+    point: Option<Vec<u8>>,
+    issued: Timestamp,
+    number: Option<BigUint>,
+    due: Option<Timestamp>,
+}
+
+/// The key of `client_ca` that signed a list, in DER. `None`: its CA is not there. All lists of such a CA count as signed by one
+/// key. Their key identifiers would not do: one key may have two, and then an older list would count beside the newer one.
+type Signer<'d> = Option<&'d [u8]>;
+
+/// Reads the lists of `file`. Warnings are added to `warnings`.
+///
+/// # Errors
+/// Everything that is wrong, each with its line.
+pub(super) fn read(
+    file: &PemFile,
+    authorities: &[X509Certificate<'_>],
+    provider: &Arc<CryptoProvider>,
+    now: Timestamp,
+    warnings: &mut Vec<FileProblem>,
+) -> Result<Counting, Vec<FileProblem>> {
+    let sections = file
+        .sections("certificate revocation list", |kind| kind == SectionKind::Crl)
+        .map_err(|problem| vec![problem])?;
+    let mut problems = Vec::new();
+    let mut lists = Vec::new();
+    let lines = file.lines_of("X509 CRL").chain(std::iter::repeat(1));
+    for ((place, line), (_, der)) in (1..).zip(lines).zip(&sections) {
+        let reading = Reading { authorities, provider, now };
+        match reading.list(place, line, der) {
+            Ok(list) => lists.push(list),
+            Err(text) => problems.push(file.problem_at(line, format!("revocation list {place} {text}"))),
+        }
+    }
+    let lists = newest(lists, file, warnings, &mut problems);
+    for list in &lists {
+        if let Some(due) = list.due.filter(|due| *due <= now) {
+            let place = list.place;
+            let text =
+                format!("revocation list {place} was due to be renewed at {due}: its clients are refused");
+            warnings.push(file.problem_at(list.line, text));
+        }
+    }
+    let sets = sets(&lists).unwrap_or_else(|text| {
+        problems.push(file.problem(text));
+        Vec::new()
+    });
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let issuers = |of_point: bool| -> BTreeSet<Vec<u8>> {
+        lists
+            .iter()
+            .filter(|list| list.point.is_some() == of_point)
+            .map(|list| list.issuer.to_vec())
+            .collect()
+    };
+    let of_points_alone = issuers(true).difference(&issuers(false)).cloned().collect();
+    Ok(Counting { sets, of_points_alone, due: lists.iter().filter_map(|list| list.due).collect() })
+}
+
+/// What a list is held against.
+struct Reading<'r> {
+    authorities: &'r [X509Certificate<'r>],
+    provider: &'r Arc<CryptoProvider>,
+    now: Timestamp,
+}
+
+impl<'r> Reading<'r> {
+    /// # Errors
+    /// What is wrong with it, as the end of a sentence about it.
+    fn list(&self, place: u32, line: u32, der: &'r [u8]) -> Result<List<'r>, String> {
+        let Ok(([], read)) = CertificateRevocationList::from_der(der) else {
+            return Err("is malformed".to_owned());
+        };
+        let named = quoted(&read.issuer().to_string());
+        let of = |text: String| format!("(issuer {named}): {text}");
+        self.usable(der).map_err(of)?;
+        let issued = timestamp(read.last_update());
+        if issued > self.now {
+            return Err(of(format!(
+                "it is from the future: it was issued at {issued}. Is the clock of the CA or of this machine wrong?"
+            )));
+        }
+        let issuer = read.tbs_cert_list.issuer.as_raw();
+        let signer = self.signer(&read, der).map_err(of)?;
+        let mut extensions = read.extensions().iter();
+        let point = extensions.find(|found| found.oid == OID_X509_EXT_ISSUER_DISTRIBUTION_POINT);
+        let point = point.map(|found| found.value.to_vec());
+        let due = read.next_update().map(timestamp);
+        let number = read.crl_number().cloned();
+        Ok(List { place, line, der, issuer, named, signer, point, issued, number, due })
+    }
+
+    /// Whether the verifier of the handshakes can use it.
+    fn usable(&self, der: &[u8]) -> Result<(), String> {
+        let mut roots = RootCertStore::empty();
+        for authority in self.authorities {
+            // What cannot be a root was reported already.
+            let _ = roots.add(CertificateDer::from(authority.as_raw()));
+        }
+        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(self.provider))
+            .with_crls([CertificateRevocationListDer::from(der.to_vec())])
+            .build()
+            .map(drop)
+            .map_err(|error| format!("it cannot be used: {}", sentences::of_verifier(&error)))
+    }
+
+    /// The key that signed it, if the CA is in `client_ca`.
+    fn signer(&self, list: &CertificateRevocationList<'r>, der: &'r [u8]) -> Result<Signer<'r>, String> {
+        let same_name =
+            |authority: &&X509Certificate<'_>| authority.subject().as_raw() == list.issuer().as_raw();
+        let mut authorities = self.authorities.iter().filter(same_name).peekable();
+        if authorities.peek().is_none() {
+            return Ok(None);
+        }
+        let Some(Signed { message, algorithm, signature }) = Signed::of(der) else {
+            return Err("it is malformed".to_owned());
+        };
+        let algorithms = self.provider.signature_verification_algorithms.all;
+        let algorithms = algorithms.iter().filter(|known| known.signature_alg_id().as_ref() == algorithm);
+        if algorithms.clone().next().is_none() {
+            return Err(format!(
+                "it is signed with {}, which egressd does not accept",
+                sentences::algorithm(algorithm)
+            ));
+        }
+        for authority in authorities {
+            let key = authority.public_key();
+            let Some(kind) = first_inside(key.raw) else { continue };
+            let verifies =
+                algorithms.clone().filter(|known| known.public_key_alg_id().as_ref() == kind).any(|known| {
+                    known.verify_signature(&key.subject_public_key.data, message, signature).is_ok()
+                });
+            if verifies {
+                return match authority.key_usage() {
+                    Ok(Some(usage)) if !usage.value.crl_sign() => {
+                        Err("the CA that signed it may not sign revocation lists (keyUsage without cRLSign)"
+                            .to_owned())
+                    }
+                    _ => Ok(Some(key.raw)),
+                };
+            }
+        }
+        Err("its signature does not verify: no certificate of client_ca that has its issuer's name has the key that signed it. \
+             Write the list that this CA issued, or remove this one"
+            .to_owned())
+    }
+}
+
+/// The parts of something signed (RFC 5280, section 5.1).
+struct Signed<'d> {
+    message: &'d [u8],
+    /// `AlgorithmIdentifier`, without its outer header.
+    algorithm: &'d [u8],
+    signature: &'d [u8],
+}
+
+impl<'d> Signed<'d> {
+    fn of(der: &'d [u8]) -> Option<Self> {
+        let (_, outer) = Any::from_der(der).ok()?;
+        let (rest, _) = Any::from_der(outer.data).ok()?;
+        let message = outer.data.get(..outer.data.len() - rest.len())?;
+        let (rest, algorithm) = Any::from_der(rest).ok()?;
+        let (_, signature) = Any::from_der(rest).ok()?;
+        // The first byte of a BIT STRING counts the bits that are not used: none, in a signature.
+        let (unused, signature) = signature.data.split_first()?;
+        (*unused == 0).then_some(Signed { message, algorithm: algorithm.data, signature })
+    }
+}
+
+/// The content of the first element inside this one: of a `SubjectPublicKeyInfo`, the `AlgorithmIdentifier`.
+fn first_inside(der: &[u8]) -> Option<&[u8]> {
+    let (_, outer) = Any::from_der(der).ok()?;
+    let (_, first) = Any::from_der(outer.data).ok()?;
+    Some(first.data)
+}
+
+impl List<'_> {
+    /// What it is a list of.
+    fn subject(&self) -> (&[u8], Signer<'_>, Option<&[u8]>) {
+        (self.issuer, self.signer, self.point.as_deref())
+    }
+
+    /// The newer one is greater. A number counts only between lists of the same moment, and only if both have one.
+    fn age(&self, other: &Self) -> Ordering {
+        self.issued.cmp(&other.issued).then_with(|| match (&self.number, &other.number) {
+            (Some(mine), Some(theirs)) => mine.cmp(theirs),
+            _ => Ordering::Equal,
+        })
+    }
+}
+
+/// Of all lists of the same CA, key and distribution point the newest, newest first; warns of the others.
+fn newest<'d>(
+    mut lists: Vec<List<'d>>,
+    file: &PemFile,
+    warnings: &mut Vec<FileProblem>,
+    problems: &mut Vec<FileProblem>,
+) -> Vec<List<'d>> {
+    // Stable: lists of the same age stay in the order of the file.
+    lists.sort_by(|a, b| b.age(a));
+    let mut counting: Vec<List<'d>> = Vec::new();
+    for list in lists {
+        let Some(newer) = counting.iter().find(|newer| newer.subject() == list.subject()) else {
+            counting.push(list);
+            continue;
+        };
+        if newer.der == list.der {
+            continue;
+        }
+        let about = format!("revocation list {} (issuer {})", list.place, list.named);
+        let other = format!("list {} on line {}", newer.place, newer.line);
+        if newer.age(&list) == Ordering::Equal {
+            let text = format!(
+                "{about} is of the same moment ({}) as {other} and says something else, so that neither is the newer one: \
+                 remove one of them",
+                list.issued
+            );
+            problems.push(file.problem_at(list.line, text));
+            continue;
+        }
+        let although = match (&list.number, &newer.number) {
+            (Some(older), Some(newer)) if older > newer => ", although its number (cRLNumber) is higher",
+            _ => "",
+        };
+        let text = format!(
+            "{about} is not used: {other} is newer ({} after {}){although}. Remove the older one",
+            newer.issued, list.issued
+        );
+        warnings.push(file.problem_at(list.line, text));
+    }
+    counting
+}
+
+/// The sets that a certificate is checked with.
+fn sets(lists: &[List<'_>]) -> Result<Vec<Orders>, &'static str> {
+    let mut signers: BTreeMap<&[u8], BTreeSet<Signer<'_>>> = BTreeMap::new();
+    for list in lists {
+        signers.entry(list.issuer).or_default().insert(list.signer);
+    }
+    let mut choices: Vec<BTreeMap<&[u8], Signer<'_>>> = vec![BTreeMap::new()];
+    for (issuer, signers) in signers {
+        let mut more = Vec::new();
+        for choice in &choices {
+            for signer in &signers {
+                let mut choice = choice.clone();
+                choice.insert(issuer, *signer);
+                more.push(choice);
+            }
+        }
+        choices = more;
+        if choices.len() > MOST_SETS {
+            return Err(
+                "has lists of too many CAs that share a name and have different keys: remove those of keys that are no \
+                        longer in use",
+            );
+        }
+    }
+    let orders = |choice: BTreeMap<&[u8], Signer<'_>>| {
+        let chosen: Vec<&List<'_>> =
+            lists.iter().filter(|list| choice.get(list.issuer) == Some(&list.signer)).collect();
+        let owned = |lists: &[&List<'_>]| -> Vec<CertificateRevocationListDer<'static>> {
+            lists.iter().map(|list| CertificateRevocationListDer::from(list.der.to_vec())).collect()
+        };
+        let mut general_first = chosen.clone();
+        general_first.sort_by_key(|list| list.point.is_some());
+        let both = |list: &&List<'_>| {
+            chosen.iter().any(|other| other.issuer == list.issuer && other.point.is_none())
+        };
+        let is_mixed = chosen.iter().any(|list| list.point.is_some() && both(list));
+        let mut orders = vec![owned(&chosen)];
+        orders.extend(is_mixed.then(|| owned(&general_first)));
+        orders
+    };
+    Ok(choices.into_iter().map(orders).collect())
+}
