@@ -1,10 +1,12 @@
 //! Policies for clients that no listener can recognise: for an identity that no listener can prove, or an endpoint that
-//! no listener can learn. Such a policy matches no client, which is safe but probably not meant, so it is a warning.
+//! no listener can learn. Such a policy matches no client, which is safe but probably not meant, so it is a warning. Another
+//! warning is about common names that more authorities can issue than meant.
 
 use super::file::{ClientsFile, PolicyFile};
 use super::finding::{Position, Report};
 use super::keys::{List, items, value};
 use super::settings::Listener;
+use crate::transport::tls::ClientTrust;
 use crate::words::quote::quoted;
 
 /// Warns of every identity and endpoint that none of the listeners can learn.
@@ -31,6 +33,19 @@ impl Supply<'_> {
                     position,
                     format!("no client can have the identity {}: {why}", quoted(&identity.0)),
                 );
+            } else if identity.0.starts_with("cn:")
+                && let Some(listener) = self.with_sub_authorities()
+            {
+                report.warning(
+                    position,
+                    format!(
+                        "any sub-authority of the `client_ca` of the listener {} can issue {}: name constraints do not bind \
+                         common names. Write a `spiffe:` or `dns:` identity instead, or use a CA certificate with `pathlen:0`, \
+                         which has no sub-authorities",
+                        quoted(&listener.name),
+                        quoted(&identity.0)
+                    ),
+                );
             }
         }
         if !self.listeners().any(|listener| listener.proxy_protocol.is_some()) {
@@ -52,6 +67,14 @@ impl Supply<'_> {
             |listener: &Listener| listener.tls.as_ref().is_some_and(|tls| tls.server.verifies_clients());
         let known = self.listeners().any(verifies);
         (!known).then(|| "no listener asks for client certificates (`tls` with `client_ca`)".to_owned())
+    }
+
+    /// A listener that accepts the certificates of sub-authorities.
+    fn with_sub_authorities(&self) -> Option<&Listener> {
+        self.listeners().find(|listener| {
+            let trust = listener.tls.as_ref().and_then(|tls| tls.server.clients());
+            trust.is_some_and(ClientTrust::has_sub_authorities)
+        })
     }
 
     fn no_such_user(&self, user: &str) -> Option<String> {
