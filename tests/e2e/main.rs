@@ -24,6 +24,7 @@ mod network;
 mod packages;
 mod prometheus;
 mod retry;
+mod revocation;
 mod squid_log;
 mod status_page;
 mod told;

@@ -8,14 +8,15 @@
 //! # Two keys of one name
 //! A CA that gets a new key keeps its name, and for a while both keys sign lists. The verifier below takes the first list
 //! that has the issuer's name. So each combination of one key for each name makes a set of its own ([`Counting::sets`]): a
-//! certificate passes with the set in which its issuer's own key signed the list.
+//! certificate passes with the set in which its issuer's own key signed the list. The key of a CA that is not in `client_ca` is told
+//! by its identifier in the list. One key may have two identifiers, and then its older list is in a set too: so a certificate that is
+//! revoked with any set does not pass ([`super::trust`]).
 //!
 //! # Lists for a distribution point
 //! A list may be for the certificates that name one distribution point (`issuingDistributionPoint`). A certificate that
 //! names none is not covered by such a list, as in OpenSSL ([`Counting::of_points_alone`]). If a CA has both kinds, a certificate must
 //! pass with either in front.
 
-use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
@@ -27,10 +28,12 @@ use rustls::server::WebPkiClientVerifier;
 use std::sync::Arc;
 use x509_parser::asn1_rs::Any;
 use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::ParsedExtension;
 use x509_parser::num_bigint::BigUint;
 use x509_parser::oid_registry::OID_X509_EXT_ISSUER_DISTRIBUTION_POINT;
 use x509_parser::prelude::FromDer;
 use x509_parser::revocation_list::CertificateRevocationList;
+use x509_parser::x509::X509Version;
 
 use super::certificates::timestamp;
 use super::files::{FileProblem, PemFile};
@@ -45,7 +48,7 @@ const MOST_SETS: usize = 16;
 pub(super) struct Counting {
     /// A certificate must pass with all orders of one set.
     pub(super) sets: Vec<Orders>,
-    /// The issuers (DER) of whom there are only lists for a distribution point.
+    /// The issuers (DER) with a key that signed only lists for a distribution point.
     pub(super) of_points_alone: BTreeSet<Vec<u8>>,
     /// When the lists are due to be renewed.
     pub(super) due: Vec<Timestamp>,
@@ -70,9 +73,14 @@ struct List<'d> {
     due: Option<Timestamp>,
 }
 
-/// The key of `client_ca` that signed a list, in DER. `None`: its CA is not there. All lists of such a CA count as signed by one
-/// key. Their key identifiers would not do: one key may have two, and then an older list would count beside the newer one.
-type Signer<'d> = Option<&'d [u8]>;
+/// Which key signed a list.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Signer<'d> {
+    /// One of `client_ca`, in DER.
+    Known(&'d [u8]),
+    /// One that is not there, by its identifier in the list, if there is one.
+    Unknown(Option<Vec<u8>>),
+}
 
 /// Reads the lists of `file`. Warnings are added to `warnings`.
 ///
@@ -114,14 +122,13 @@ pub(super) fn read(
     if !problems.is_empty() {
         return Err(problems);
     }
-    let issuers = |of_point: bool| -> BTreeSet<Vec<u8>> {
-        lists
-            .iter()
-            .filter(|list| list.point.is_some() == of_point)
-            .map(|list| list.issuer.to_vec())
-            .collect()
+    let has_general = |list: &List<'_>| {
+        lists.iter().any(|other| {
+            other.point.is_none() && (other.issuer, &other.signer) == (list.issuer, &list.signer)
+        })
     };
-    let of_points_alone = issuers(true).difference(&issuers(false)).cloned().collect();
+    let of_points_alone =
+        lists.iter().filter(|list| !has_general(list)).map(|list| list.issuer.to_vec()).collect();
     Ok(Counting { sets, of_points_alone, due: lists.iter().filter_map(|list| list.due).collect() })
 }
 
@@ -141,6 +148,14 @@ impl<'r> Reading<'r> {
         };
         let named = quoted(&read.issuer().to_string());
         let of = |text: String| format!("(issuer {named}): {text}");
+        if read.version() != Some(X509Version::V2) {
+            return Err(of("it is of version 1: a list of version 2 is wanted, with cRLNumber".to_owned()));
+        }
+        if read.next_update().is_none() {
+            return Err(of(
+                "it does not say when it is out of date (nextUpdate), which RFC 5280 wants".to_owned()
+            ));
+        }
         self.usable(der).map_err(of)?;
         let issued = timestamp(read.last_update());
         if issued > self.now {
@@ -178,7 +193,14 @@ impl<'r> Reading<'r> {
             |authority: &&X509Certificate<'_>| authority.subject().as_raw() == list.issuer().as_raw();
         let mut authorities = self.authorities.iter().filter(same_name).peekable();
         if authorities.peek().is_none() {
-            return Ok(None);
+            let mut extensions = list.tbs_cert_list.extensions().iter();
+            let key = extensions.find_map(|extension| match extension.parsed_extension() {
+                ParsedExtension::AuthorityKeyIdentifier(id) => {
+                    id.key_identifier.as_ref().map(|key| key.0.to_vec())
+                }
+                _ => None,
+            });
+            return Ok(Signer::Unknown(key));
         }
         let Some(Signed { message, algorithm, signature }) = Signed::of(der) else {
             return Err("it is malformed".to_owned());
@@ -204,7 +226,7 @@ impl<'r> Reading<'r> {
                         Err("the CA that signed it may not sign revocation lists (keyUsage without cRLSign)"
                             .to_owned())
                     }
-                    _ => Ok(Some(key.raw)),
+                    _ => Ok(Signer::Known(key.raw)),
                 };
             }
         }
@@ -244,16 +266,20 @@ fn first_inside(der: &[u8]) -> Option<&[u8]> {
 
 impl List<'_> {
     /// What it is a list of.
-    fn subject(&self) -> (&[u8], Signer<'_>, Option<&[u8]>) {
-        (self.issuer, self.signer, self.point.as_deref())
+    fn subject(&self) -> (&[u8], &Signer<'_>, Option<&[u8]>) {
+        (self.issuer, &self.signer, self.point.as_deref())
     }
 
-    /// The newer one is greater. A number counts only between lists of the same moment, and only if both have one.
-    fn age(&self, other: &Self) -> Ordering {
-        self.issued.cmp(&other.issued).then_with(|| match (&self.number, &other.number) {
-            (Some(mine), Some(theirs)) => mine.cmp(theirs),
-            _ => Ordering::Equal,
-        })
+    /// For sorting: the newer one is greater.
+    fn age(&self) -> (Timestamp, Option<&BigUint>) {
+        (self.issued, self.number.as_ref())
+    }
+
+    /// Whether it is newer than `other`, which is not newer than it. A number counts only between lists of the same moment, and only
+    /// if both have one.
+    fn is_newer_than(&self, other: &Self) -> bool {
+        let by_number = || self.number.is_some() && other.number.is_some() && self.number != other.number;
+        self.issued != other.issued || by_number()
     }
 }
 
@@ -265,7 +291,7 @@ fn newest<'d>(
     problems: &mut Vec<FileProblem>,
 ) -> Vec<List<'d>> {
     // Stable: lists of the same age stay in the order of the file.
-    lists.sort_by(|a, b| b.age(a));
+    lists.sort_by(|a, b| b.age().cmp(&a.age()));
     let mut counting: Vec<List<'d>> = Vec::new();
     for list in lists {
         let Some(newer) = counting.iter().find(|newer| newer.subject() == list.subject()) else {
@@ -277,7 +303,7 @@ fn newest<'d>(
         }
         let about = format!("revocation list {} (issuer {})", list.place, list.named);
         let other = format!("list {} on line {}", newer.place, newer.line);
-        if newer.age(&list) == Ordering::Equal {
+        if !newer.is_newer_than(&list) {
             let text = format!(
                 "{about} is of the same moment ({}) as {other} and says something else, so that neither is the newer one: \
                  remove one of them",
@@ -301,17 +327,17 @@ fn newest<'d>(
 
 /// The sets that a certificate is checked with.
 fn sets(lists: &[List<'_>]) -> Result<Vec<Orders>, &'static str> {
-    let mut signers: BTreeMap<&[u8], BTreeSet<Signer<'_>>> = BTreeMap::new();
+    let mut signers: BTreeMap<&[u8], BTreeSet<&Signer<'_>>> = BTreeMap::new();
     for list in lists {
-        signers.entry(list.issuer).or_default().insert(list.signer);
+        signers.entry(list.issuer).or_default().insert(&list.signer);
     }
-    let mut choices: Vec<BTreeMap<&[u8], Signer<'_>>> = vec![BTreeMap::new()];
+    let mut choices: Vec<BTreeMap<&[u8], &Signer<'_>>> = vec![BTreeMap::new()];
     for (issuer, signers) in signers {
         let mut more = Vec::new();
         for choice in &choices {
             for signer in &signers {
                 let mut choice = choice.clone();
-                choice.insert(issuer, *signer);
+                choice.insert(issuer, signer);
                 more.push(choice);
             }
         }
@@ -323,9 +349,9 @@ fn sets(lists: &[List<'_>]) -> Result<Vec<Orders>, &'static str> {
             );
         }
     }
-    let orders = |choice: BTreeMap<&[u8], Signer<'_>>| {
+    let orders = |choice: BTreeMap<&[u8], &Signer<'_>>| {
         let chosen: Vec<&List<'_>> =
-            lists.iter().filter(|list| choice.get(list.issuer) == Some(&list.signer)).collect();
+            lists.iter().filter(|list| choice.get(list.issuer) == Some(&&list.signer)).collect();
         let owned = |lists: &[&List<'_>]| -> Vec<CertificateRevocationListDer<'static>> {
             lists.iter().map(|list| CertificateRevocationListDer::from(list.der.to_vec())).collect()
         };

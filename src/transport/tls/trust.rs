@@ -32,12 +32,12 @@ use super::sentences;
 #[derive(Debug)]
 pub struct ClientTrust {
     id: TrustId,
-    /// A certificate is accepted if one of these accepts it.
+    /// A certificate is accepted if one of these accepts it, and it is revoked in none.
     ways: Vec<Way>,
     hints: Vec<DistinguishedName>,
     /// The certificates of `client_ca`, in DER.
     authorities: BTreeSet<Vec<u8>>,
-    /// The issuers (DER) whose lists cover only certificates that name a distribution point.
+    /// The issuers (DER) whose lists may cover only certificates that name a distribution point.
     of_points_alone: BTreeSet<Vec<u8>>,
     /// When revocation lists are due to be renewed.
     due: Box<[Timestamp]>,
@@ -144,6 +144,7 @@ impl ClientTrust {
         if std::iter::once(own).chain(others).any(|certificate| self.is_in_no_list(certificate)) {
             return Err(Error::InvalidCertificate(CertificateError::UnknownRevocationStatus));
         }
+        let mut is_accepted = false;
         let mut worst: Option<Error> = None;
         for Way { verifiers, with_intermediates } in &self.ways {
             let others = if *with_intermediates { others } else { &[] };
@@ -151,14 +152,20 @@ impl ClientTrust {
                 .iter()
                 .try_for_each(|verifier| verifier.verify_client_cert(own, others, now).map(drop));
             match passed {
-                Ok(()) => return Ok(()),
+                Ok(()) => is_accepted = true,
+                // Its issuer's key signed that list.
+                Err(revoked @ Error::InvalidCertificate(CertificateError::Revoked)) => return Err(revoked),
                 Err(error) if worst.as_ref().is_none_or(|before| weight(&error) > weight(before)) => {
                     worst = Some(error);
                 }
                 Err(_) => {}
             }
         }
-        Err(worst.unwrap_or(Error::InvalidCertificate(CertificateError::UnknownIssuer)))
+        match worst {
+            _ if is_accepted => Ok(()),
+            Some(error) => Err(error),
+            None => Err(Error::InvalidCertificate(CertificateError::UnknownIssuer)),
+        }
     }
 
     /// Whether the lists of its issuer are all for distribution points, and it names none.
@@ -183,7 +190,6 @@ impl ClientTrust {
 /// How much an error says: that there is no path says least, because another way may have one.
 fn weight(error: &Error) -> u8 {
     match error {
-        Error::InvalidCertificate(CertificateError::Revoked) => 3,
         Error::InvalidCertificate(CertificateError::UnknownIssuer) => 0,
         // With the list of a CA's other key.
         Error::InvalidCertRevocationList(_) => 1,

@@ -170,6 +170,34 @@ fn a_ca_with_a_new_key_and_its_old_name_has_a_list_of_each() {
     assert!(verdict(&own, &both, &[&old], &[&after.client(3)]).is_err());
 }
 
+/// The certificates of such a CA come with the certificates of the clients.
+#[test]
+fn a_sub_authority_with_a_new_key_has_a_list_of_each_too_and_a_revoked_certificate_passes_in_no_set() {
+    let root = authority("root");
+    let own = root.server();
+    let (before, after) = (sub_authority(&root, "sub"), sub_authority(&root, "sub"));
+    let pair = |sub: &Authority| Pair { certificate: sub.pem.clone(), key: String::new() };
+    let (of_root, old, new) =
+        (root.crl(&[], 3024), of_year(&before, 2025, 9, &[1]), of_year(&after, 2024, 1, &[2]));
+    for order in orders(&[&of_root, &old, &new]) {
+        for (sub, revoked, good) in [(&before, 1, 2), (&after, 2, 1)] {
+            let chain = |serial: u8| verdict(&own, &root.pem, &order, &[&sub.client(serial), &pair(sub)]);
+            assert_refused(chain(revoked), "revoked by client_crl");
+            assert_eq!(chain(good), Ok(()));
+        }
+    }
+    // One key by two identifiers: which of its lists is the newer one cannot be told from them.
+    let other_identifier = before.list(&[], |params| {
+        params.key_identifier_method = KeyIdMethod::PreSpecified(vec![7; 20]);
+        params.this_update = date_time_ymd(2023, 1, 1);
+    });
+    for order in orders(&[&of_root, &old, &other_identifier]) {
+        let chain = |serial: u8| verdict(&own, &root.pem, &order, &[&before.client(serial), &pair(&before)]);
+        assert_refused(chain(1), "revoked by client_crl");
+        assert_eq!(chain(2), Ok(()));
+    }
+}
+
 fn at_point(ca: &Authority, year: i32, point: &str, revoked: &[u8]) -> String {
     ca.list(revoked, |params| {
         params.this_update = date_time_ymd(year, 1, 1);
