@@ -13,7 +13,7 @@ use crate::state::listener::flood::Flood;
 use crate::state::listener::hidden_clients::Peers;
 use crate::state::proof::Proof;
 use crate::telemetry::metrics::{ConnectionResult, Connections, Metrics};
-use crate::transport::tls::ClientChain;
+use crate::transport::tls::{ClientChain, ClientTrust};
 use crate::words::client::PeerAddr;
 
 /// One listener, as its connections see it.
@@ -84,7 +84,8 @@ impl Listener {
 pub(crate) fn count_certificates(metrics: &Metrics, config: &Config) {
     for listener in &config.listeners {
         if let Some(tls) = &listener.tls {
-            metrics.certificate_expires(&listener.name, tls.server.expires().as_second() as f64);
+            let due = tls.server.clients().and_then(ClientTrust::lists_due);
+            metrics.expires(&listener.name, tls.server.expires(), due);
         }
     }
 }

@@ -19,6 +19,7 @@ use prometheus::{
 
 use self::at_scrape::{AtScrape, Shown};
 use self::configured::{Configured, policies_of};
+use self::expiries::Expiries;
 pub use self::requests::RequestCount;
 use self::requests::Requests;
 use self::totals::SETUP_SECONDS;
@@ -32,6 +33,7 @@ use crate::words::outcome::{Class, Decision, Ending, Reason};
 mod at_scrape;
 mod budget_accounts;
 mod configured;
+mod expiries;
 mod requests;
 mod totals;
 mod usage;
@@ -156,7 +158,7 @@ pub struct Metrics {
     ready: IntGauge,
     reload_successful: IntGauge,
     reload_success_time: Gauge,
-    certificate_expires: prometheus::GaugeVec,
+    expiries: Expiries,
 }
 
 impl Metrics {
@@ -246,13 +248,7 @@ impl Metrics {
                 "egressd_config_last_reload_success_timestamp_seconds",
                 "When the start or a reload last found that the files match the configuration in use, in seconds since the epoch.",
             )?,
-            certificate_expires: prometheus::GaugeVec::new(
-                Opts::new(
-                    "egressd_certificate_expires_timestamp_seconds",
-                    "When the listener's certificate expires, in seconds since the epoch.",
-                ),
-                &["listener"],
-            )?,
+            expiries: Expiries::new()?,
             registry,
             usage,
             requests,
@@ -273,10 +269,9 @@ impl Metrics {
             Box::new(metrics.ready.clone()),
             Box::new(metrics.reload_successful.clone()),
             Box::new(metrics.reload_success_time.clone()),
-            Box::new(metrics.certificate_expires.clone()),
             Box::new(ProcessCollector::for_self()),
         ];
-        for collector in all {
+        for collector in all.into_iter().chain(metrics.expiries.collectors()) {
             metrics.registry.register(collector)?;
         }
         for result in results(Way::Lookup) {
@@ -451,9 +446,9 @@ impl Metrics {
         (rows, all)
     }
 
-    /// A listener's certificate was loaded; `at` is its expiry, in seconds since the epoch.
-    pub fn certificate_expires(&self, listener: &Arc<str>, at: f64) {
-        self.certificate_expires.with_label_values(&[listener]).set(at);
+    /// A listener's certificate and its clients' revocation lists were loaded, and expire at these moments.
+    pub fn expires(&self, listener: &Arc<str>, certificate: Timestamp, client_crl: Option<Timestamp>) {
+        self.expiries.set(listener, certificate, client_crl);
     }
 }
 

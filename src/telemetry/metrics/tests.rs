@@ -95,7 +95,7 @@ fn every_series_is_there_with_help_and_type() {
     configured(&metrics, "0123456789abcdef", &["gitaly"], &[("gitaly", "codecommit")]);
     metrics.request(Some(&policy), None, Some(Decision::Deny), Some(Reason::HostNotAllowed.into()));
     metrics.connections(&"proxy".into());
-    metrics.certificate_expires(&"proxy".into(), 1.0);
+    metrics.expires(&"proxy".into(), Timestamp::UNIX_EPOCH, Some(Timestamp::UNIX_EPOCH));
     let guard = tunnel(&live, "gitaly", &Arc::default());
     let text = metrics.render().expect("rendered");
     let wanted = [
@@ -114,6 +114,7 @@ fn every_series_is_there_with_help_and_type() {
         ("egressd_config_info", "gauge"),
         ("egressd_rule_expires_timestamp_seconds", "gauge"),
         ("egressd_certificate_expires_timestamp_seconds", "gauge"),
+        ("egressd_client_crl_expires_timestamp_seconds", "gauge"),
         ("egressd_access_log_records_total", "counter"),
         ("egressd_access_log_queue_records", "gauge"),
         ("egressd_access_log_available", "gauge"),
@@ -252,7 +253,10 @@ fn what_is_observed_is_shown() {
         listener.count(*result);
     }
     listener.count(ConnectionResult::Probe);
-    metrics.certificate_expires(&"proxy".into(), 1_900_000_000.0);
+    let at = |second| Timestamp::from_second(second).expect("a moment");
+    metrics.expires(&"gone".into(), at(1_900_000_000), Some(at(1_800_000_000)));
+    metrics.expires(&"gone".into(), at(1_900_000_000), None);
+    metrics.expires(&"proxy".into(), at(1_900_000_000), Some(at(1_700_000_000)));
     let record = Record::new(Event::Error, Timestamp::UNIX_EPOCH, Uuid::nil(), "proxy");
     log.reserve().expect("room").write(&record);
     let _ = handle.finish(Duration::from_secs(20));
@@ -271,6 +275,7 @@ fn what_is_observed_is_shown() {
             (r#"egressd_connections_total{listener="proxy",result="accepted"}"#, 1.0),
             (r#"egressd_connections_total{listener="proxy",result="probe"}"#, 2.0),
             (r#"egressd_certificate_expires_timestamp_seconds{listener="proxy"}"#, 1_900_000_000.0),
+            (r#"egressd_client_crl_expires_timestamp_seconds{listener="proxy"}"#, 1_700_000_000.0),
             (r#"egressd_access_log_records_total{result="written"}"#, 1.0),
         ],
     );

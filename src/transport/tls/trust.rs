@@ -108,6 +108,11 @@ impl ClientTrust {
         self.sub_authorities
     }
 
+    /// When the first of the revocation lists is due to be renewed.
+    pub fn lists_due(&self) -> Option<Timestamp> {
+        self.due.iter().min().copied()
+    }
+
     /// Whether these certificates are accepted at `now`.
     ///
     /// # Errors
