@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::names::HeldNames;
-use crate::reloaded;
 use crate::support::{
     Authority, Egressd, Issued, Origin, Record, TlsStream, Wire, any_port, config, directory, until, write,
 };
+use crate::{refused, reloaded};
 
 const NAME: &str = "proxy.test";
 const MUTUAL: &str = "tls: {certificate: tls.crt, key: tls.key, client_ca: ca.crt, client_crl: ca.crl}";
@@ -233,7 +233,7 @@ fn a_certificate_that_expires_ends_what_is_open_without_a_reload() {
     let (authority, world) = (Authority::new(), World::new());
     let proxy = Egressd::start_in(World::files(&authority), &world.config(MUTUAL));
     // Long enough for the handshakes below on a busy machine: if not, the test fails, and does not pass wrongly.
-    let last = Timestamp::now().as_second() + 4;
+    let last = Timestamp::now().as_second() + 6;
     let (short, long) =
         (authority.issue_client_until("short", last), authority.issue_client(8, "long", None));
     let others = Held::open(&world, "", || client(&proxy, &authority, &long));
@@ -259,12 +259,15 @@ fn a_certificate_that_expires_ends_what_is_open_without_a_reload() {
 fn a_revocation_list_that_is_out_of_date_ends_what_it_no_longer_proves() {
     let (authority, world) = (Authority::new(), World::new());
     let files = World::files(&authority);
-    let due = Timestamp::now().as_second() + 4;
+    let due = Timestamp::now().as_second() + 6;
     write(&files.path().join("ca.crl"), authority.crl_until(&[], due));
     let proxy = Egressd::start_in(files, &world.config(MUTUAL));
     let own = authority.issue_client(7, "gitaly", None);
     let Held { mut tunnel, mut exchange, kept: [plain, _] } =
         Held::open(&world, "", || client(&proxy, &authority, &own));
+    // A sweep in between does not forget when the list is due.
+    let more = format!("{}tunnel: {{idle_timeout: 30m}}\n", world.config(MUTUAL));
+    reloaded(&proxy, || write(&proxy.file("egressd.yaml"), more));
     assert!(tunnel.read_to_end().0.is_empty());
     assert!(exchange.read_to_end().0.is_empty());
     assert!(Timestamp::now().as_second() >= due, "ended before the list was due");
@@ -422,4 +425,43 @@ fn an_identity_that_is_lost_between_the_decision_and_the_registration_opens_noth
         .record(|record| record["event"] == "deny")
         .assert_has(&json!({"reason": "auth_failed", "identity": "user:gone"}));
     assert!(origin.seen().iter().all(|seen| seen.bytes.is_empty()));
+}
+
+/// After the `200`, a client that speaks TLS gets an alert.
+#[test]
+fn a_tunnel_whose_identity_is_lost_before_its_hello_passes_no_byte() {
+    let (authority, origin) = (Authority::new(), Origin::echo());
+    let text = listening(MUTUAL, &[&format!("https://git.test:{}", origin.port())])
+        + "dns: {hosts: {git.test: [127.0.0.1]}}\n";
+    let proxy = Egressd::start_in(World::files(&authority), &text);
+    let mut tunnel = client(&proxy, &authority, &authority.issue_client(7, "gone", None));
+    tunnel.send(connect_to(&format!("git.test:{}", origin.port()), ""));
+    assert_eq!(tunnel.read_head().status, 200);
+    write(&proxy.file("ca.crl"), authority.crl(&[7]));
+    hup(&proxy);
+    // Fatal, access_denied.
+    assert_eq!(tunnel.read_to_end().0, [21, 3, 3, 0, 2, 2, 49]);
+    proxy
+        .record(|record| record["event"] == "deny")
+        .assert_has(&json!({"reason": "client_certificate_invalid", "status": 200, "identity": "cn:gone"}));
+    assert!(origin.wait_ended(0).bytes.is_empty());
+}
+
+#[test]
+fn a_list_that_is_refused_leaves_the_one_in_force() {
+    let (authority, world) = (Authority::new(), World::new());
+    let proxy = Egressd::start_in(World::files(&authority), &world.config(MUTUAL));
+    let (gone, stays) = (authority.issue_client(7, "gone", None), authority.issue_client(8, "stays", None));
+    let others = Held::open(&world, "", || client(&proxy, &authority, &stays));
+    write(&proxy.file("ca.crl"), authority.crl(&[7]));
+    hup(&proxy);
+    // A stranger with the CA's name revokes the others, and nobody else.
+    let forged = authority.namesake().crl(&[8]);
+    refused(&proxy, || write(&proxy.file("ca.crl"), forged));
+    proxy.says("ca.crl:1:1: error: revocation list 1 (issuer `");
+    let mut stream = authority.client_as(NAME, proxy.connect(), Some(&gone));
+    let _ = stream.write_all(b"x");
+    let error = stream.read_to_end(&mut Vec::new()).expect_err("a fatal alert");
+    assert!(error.to_string().contains("CertificateRevoked"), "{error}");
+    others.assert_goes_on(&world, "");
 }
