@@ -19,12 +19,12 @@ pub(super) struct LostIdentities(BTreeMap<(Box<str>, Arc<str>), usize>);
 impl LostIdentities {
     /// One more tunnel or exchange of `client` ends.
     pub(super) fn note(&mut self, client: &Client, lost: &Lost) {
-        let is_user = |identity: &&Box<str>| identity.starts_with("user:");
-        let identity = match lost.reason {
-            Reason::AuthFailed => client.identities.iter().find(is_user),
-            _ => client.identities.first(),
+        let mut identities = client.identities.iter().map(AsRef::as_ref);
+        let identity: Option<&str> = match lost.reason {
+            Reason::AuthFailed => identities.find(|identity: &&str| identity.starts_with("user:")),
+            _ => identities.next(),
         };
-        let named = identity.cloned().unwrap_or_else(|| client.address.ip().to_string().into());
+        let named = identity.map_or_else(|| client.address.ip().to_string().into(), Box::from);
         *self.0.entry((named, Arc::clone(&lost.why))).or_default() += 1;
     }
 
