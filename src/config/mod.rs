@@ -5,7 +5,6 @@
 //! what to write instead, and a [`Config`] exists only if there was no error. Nothing here opens sockets or watches
 //! files. The clock is used only for warnings: which rules and certificates have expired by now.
 
-mod allow_file;
 mod build;
 mod cases;
 mod file;
@@ -15,6 +14,7 @@ mod identity_lint;
 mod key_positions;
 mod keys;
 mod languages;
+mod list_file;
 mod listeners;
 mod load;
 mod named_files;

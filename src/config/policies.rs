@@ -5,10 +5,10 @@
 
 use jiff::Timestamp;
 
-use super::allow_file;
 use super::file::{AllowFile, AllowFilesFile, ClientsFile, ModeFile, PolicyFile};
 use super::finding::{Position, Report};
 use super::keys::{Key, List, items, networks, private_networks, required, value};
+use super::list_file;
 use super::named_files::NamedFiles;
 use super::options::{SchemeFile, private};
 use super::typed::At;
@@ -211,7 +211,7 @@ impl Reading<'_> {
         let report = self.report.of(&path);
         let file = self.builder.file(report.file());
         let builder = &mut self.builder;
-        let rules = allow_file::read(&content, &report, |position, text| {
+        let rules = list_file::read(&content, &report, |position, text| {
             let rule = match RuleText::parse(text) {
                 Ok(rule) => rule,
                 Err(error) => {
