@@ -183,8 +183,11 @@ fn open_tunnels_are_listed_sorted_and_filtered() {
 fn what_was_refused_is_grouped_and_says_what_to_add() {
     let directory = directory();
     write(&directory.path().join("list.txt"), "b.example\n");
-    let text = config(&["a.example"])
-        .replace("    allow:", "    allow_files: [list.txt]\n    deny: [evil.example]\n    allow:");
+    write(&directory.path().join("blocked.txt"), "c.example\n");
+    let text = config(&["a.example"]).replace(
+        "    allow:",
+        "    allow_files: [list.txt]\n    deny_files: [blocked.txt]\n    deny: [evil.example]\n    allow:",
+    );
     let proxy = Egressd::start_in(directory, &text);
     for authority in ["new.example:443", "new.example:443", "evil.example:443"] {
         connect(&proxy, authority);
@@ -288,6 +291,27 @@ fn rules_are_listed_with_their_place_and_what_expires() {
     let expiring = status["expiring"]["rules"].as_array().expect("a list");
     let texts: Vec<&str> = expiring.iter().filter_map(|rule| rule["rule"].as_str()).collect();
     assert_eq!(texts, ["c.example", "b.example"], "the first to expire first");
+}
+
+#[test]
+fn rules_and_networks_of_files_are_listed_with_their_files() {
+    let directory = directory();
+    write(&directory.path().join("blocked.txt"), "# Blocked\nevil.example\n");
+    write(&directory.path().join("offices.txt"), "127.0.0.0/8\n192.0.2.7\n");
+    let text = config(&["a.example"]).replace(
+        "    allow:",
+        "    clients: {networks: [10.0.0.0/8], networks_files: [offices.txt]}\n    deny_files: [blocked.txt]\n    allow:",
+    );
+    let proxy = Egressd::start_in(directory, &text);
+    let policy = api(&proxy, "/api/policy?filter=evil");
+    let rule = &policy["rules"][0];
+    assert_eq!((&rule["rule"], &rule["list"]), (&json!("evil.example"), &json!("deny")));
+    assert!(rule["source"].as_str().is_some_and(|source| source.ends_with("blocked.txt:2")), "{rule}");
+    let shown = &policy["policies"][0];
+    assert_eq!(shown["networks"], json!(["10.0.0.0/8"]));
+    assert_eq!(shown["networks_files"][0]["networks"], 2, "{shown}");
+    let file = shown["networks_files"][0]["file"].as_str();
+    assert!(file.is_some_and(|file| file.ends_with("offices.txt")), "{shown}");
 }
 
 #[test]

@@ -135,14 +135,18 @@ pub(super) struct PolicyFile {
     /// Denied targets; `deny` wins over `allow`. A rule without a scheme means any scheme here, and a rule without a
     /// port any port.
     pub(super) deny: List<Line>,
+    /// Files with one rule per line that deny, as under `deny`.
+    pub(super) deny_files: List<FilePath>,
 }
 
 /// Which clients a policy is for.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[schemars(rename = "Clients", deny_unknown_fields)]
 pub(super) struct ClientsFile {
-    /// Left out: loopback, RFC 1918, 100.64.0.0/10, fc00::/7.
+    /// Left out, without `networks_files` too: loopback, RFC 1918, 100.64.0.0/10, fc00::/7.
     pub(super) networks: List<Network>,
+    /// Files with one network or address per line, comments after `#`, in addition to `networks`.
+    pub(super) networks_files: List<FilePath>,
     /// spiffe://…, dns:… and cn:… of a client certificate, user:… of a password. Left out: any or none.
     pub(super) identities: List<Identity>,
     /// VPC endpoints from the AWS TLV of PROXY protocol v2. Left out: any or none.

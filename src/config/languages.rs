@@ -82,6 +82,17 @@ pub(super) fn network(text: &str) -> Result<IpNet, String> {
     Ok(network)
 }
 
+/// A line of a file of networks: a network, or an address, which is the network of that one address.
+///
+/// # Errors
+/// What to write instead.
+pub(super) fn network_line(text: &str) -> Result<IpNet, String> {
+    match text.parse::<IpAddr>() {
+        Ok(address) => Ok(IpNet::from(address.to_canonical())),
+        Err(_) => network(text),
+    }
+}
+
 /// Stricter than ipnet, which accepts `010.0.0.0/8`: is that 8 or 10?
 fn parse_network(text: &str) -> Option<IpNet> {
     let (address, prefix) = text.split_once('/')?;

@@ -8,14 +8,16 @@ use jiff::Timestamp;
 use super::file::{AllowFile, AllowFilesFile, ClientsFile, ModeFile, PolicyFile};
 use super::finding::{Position, Report};
 use super::keys::{Key, List, items, networks, private_networks, required, value};
-use super::list_file;
+use super::languages::network_line;
+use super::list_file::{self, ListKind};
 use super::named_files::NamedFiles;
 use super::options::{SchemeFile, private};
 use super::typed::At;
 use super::values::{FilePath, Line};
+use crate::rules::lint::Rival;
 use crate::rules::{
-    ClientMatch, FileId, Mode, OptionsId, Origin, Policies, PolicyBuilder, RuleOptions, RuleText, Scheme,
-    Schemes, lint,
+    BuildError, ClientFile, ClientMatch, FileId, MAX_RULES as MAX_NETWORKS, Mode, OptionsId, Origin,
+    Policies, PolicyBuilder, RuleOptions, RuleText, Scheme, Schemes, lint,
 };
 use crate::words::quote::quoted;
 
@@ -36,7 +38,7 @@ pub(super) fn policies(
         }
         Some(_) => {}
     }
-    let mut seen: Vec<Seen<'_>> = Vec::new();
+    let mut seen: Vec<Rival<'_>> = Vec::new();
     let mut policies = Vec::new();
     let mut positions = Vec::new();
     for at in written {
@@ -47,21 +49,21 @@ pub(super) fn policies(
             continue;
         };
         let text = name.value.as_ref().map_or("", |label| &label.0);
-        if seen.iter().any(|other| other.name == text) {
+        if seen.iter().any(|other| other.name() == text) {
             report.error(
                 name.position,
                 format!("another policy is called {}: write another name", quoted(text)),
             );
         }
         let (builder, clients, inline) = read_policy(text, file, at.position, report, files);
-        let earlier: Vec<(&str, &ClientMatch)> = seen.iter().map(|seen| (seen.name, &seen.clients)).collect();
-        if let Some(why) = lint::unreachable(&earlier, &clients) {
+        let addresses = builder.addresses();
+        if let Some(why) = lint::unreachable(&seen, &clients, addresses) {
             report.warning(
                 at.position,
                 format!("the policy {} never decides: {why}; move it up, or remove it", quoted(text)),
             );
         }
-        seen.push(Seen { name: text, clients });
+        seen.push(Rival::new(text, &clients, addresses.clone()));
         match builder.build() {
             Ok(policy) => {
                 policies.push(policy);
@@ -71,12 +73,6 @@ pub(super) fn policies(
         }
     }
     (Policies::new(policies), positions)
-}
-
-/// A policy that comes before the one that is read.
-struct Seen<'f> {
-    name: &'f str,
-    clients: ClientMatch,
 }
 
 /// Warns of unwise rules in a configuration without errors. `positions` comes from [`policies`].
@@ -95,14 +91,14 @@ fn read_policy(
     report: &Report<'_>,
     files: &mut NamedFiles<'_>,
 ) -> (PolicyBuilder, ClientMatch, Vec<Position>) {
-    let clients = clients(&file.clients, report);
+    let clients = clients(&file.clients, report, files);
     let mode = match value(&file.mode) {
         None | Some(ModeFile::Enforce) => Mode::Enforce,
         Some(ModeFile::Report) => Mode::Report,
     };
     let builder = PolicyBuilder::new(name, clients.clone(), mode, private(&file.private, report));
     let mut reading = Reading { builder, report, rules: 0, inline: Vec::new() };
-    let inline = reading.builder.file(report.file());
+    let inline = reading.builder.inline(report.file());
     let plain = reading.builder.options(RuleOptions::default());
     for (allow, position) in items(&file.allow) {
         match allow {
@@ -124,7 +120,7 @@ fn read_policy(
     }
     for (allow_file, position) in items(&file.allow_files) {
         match allow_file {
-            AllowFilesFile::File(path) => reading.file(path, plain, Schemes::HTTPS, files),
+            AllowFilesFile::File(path) => reading.allow_file(path, plain, Schemes::HTTPS, files),
             AllowFilesFile::Full(full) => {
                 let path = required(report, &full.file, position, "file", "file: allowlist.txt");
                 let schemes = schemes(&full.schemes, report);
@@ -132,13 +128,16 @@ fn read_policy(
                 let options = full.options(report);
                 let options = reading.builder.options(options);
                 if let Some(path) = path {
-                    reading.file(path, options, schemes, files);
+                    reading.allow_file(path, options, schemes, files);
                 }
             }
         }
     }
     for at in value(&file.deny).into_iter().flatten() {
         reading.deny(at, inline);
+    }
+    for at in value(&file.deny_files).into_iter().flatten() {
+        reading.deny_file(at, files);
     }
     if reading.rules == 0 && !report.has_errors() {
         report
@@ -204,42 +203,108 @@ impl Reading<'_> {
     }
 
     /// Reads every line of an allow file. `left_out` is what a line without a scheme means.
-    fn file(&mut self, at: &At<FilePath>, options: OptionsId, left_out: Schemes, files: &mut NamedFiles<'_>) {
-        let Some(name) = at.value.as_ref().map(|path| &*path.0) else { return };
-        let Some(content) = files.read(name, at.position, self.report) else { return };
-        let path = files.path(name).display().to_string();
-        let report = self.report.of(&path);
+    fn allow_file(
+        &mut self,
+        at: &At<FilePath>,
+        options: OptionsId,
+        left_out: Schemes,
+        files: &mut NamedFiles<'_>,
+    ) {
+        let Some((content, report)) = named(at, files, self.report) else { return };
         let file = self.builder.file(report.file());
         let builder = &mut self.builder;
-        let rules = list_file::read(&content, &report, |position, text| {
-            let rule = match RuleText::parse(text) {
-                Ok(rule) => rule,
-                Err(error) => {
-                    let before = text.get(..error.offset).map_or(0, |before| before.chars().count());
-                    return report.error(position.right(before), format!("{}: {error}", quoted(text)));
-                }
-            };
+        self.rules += rules(&content, ListKind::Allow, &report, |rule, line, text| {
             let schemes = rule.scheme.map_or(left_out, Schemes::from);
-            let origin = Origin { file, line: position.line, inline: false, text };
-            if let Err(error) = builder.allow(&rule, schemes, origin, options) {
-                report.error(position, format!("{}: {error}", quoted(text)));
-            }
+            builder.allow(rule, schemes, Origin { file, line, inline: false, text }, options)
         });
-        self.rules += rules;
+    }
+
+    /// Reads every line of a deny file.
+    fn deny_file(&mut self, at: &At<FilePath>, files: &mut NamedFiles<'_>) {
+        let Some((content, report)) = named(at, files, self.report) else { return };
+        let file = self.builder.deny_file(report.file());
+        let builder = &mut self.builder;
+        rules(&content, ListKind::Deny, &report, |rule, line, text| {
+            builder.deny(rule, Origin { file, line, inline: false, text })
+        });
     }
 }
 
-fn clients(key: &Key<ClientsFile>, report: &Report<'_>) -> ClientMatch {
+/// The content of a file that is named here, with the report for it.
+fn named<'r>(
+    at: &At<FilePath>,
+    files: &mut NamedFiles<'_>,
+    report: &Report<'r>,
+) -> Option<(Vec<u8>, Report<'r>)> {
+    let name = at.value.as_ref().map(|path| &*path.0)?;
+    let content = files.read(name, at.position, report)?;
+    Some((content, report.of(&files.path(name).display().to_string())))
+}
+
+/// Parses every line of a file of rules, and hands it to `add` with its line number and its text. Returns how many
+/// there are.
+fn rules(
+    content: &[u8],
+    kind: ListKind,
+    report: &Report<'_>,
+    mut add: impl FnMut(&RuleText, u32, &str) -> Result<(), BuildError>,
+) -> usize {
+    list_file::read(content, kind, report, |position, text| {
+        let rule = match RuleText::parse(text) {
+            Ok(rule) => rule,
+            Err(error) => {
+                let before = text.get(..error.offset).map_or(0, |before| before.chars().count());
+                return report.error(position.right(before), format!("{}: {error}", quoted(text)));
+            }
+        };
+        if let Err(error) = add(&rule, position.line, text) {
+            report.error(position, format!("{}: {error}", quoted(text)));
+        }
+    })
+}
+
+fn clients(key: &Key<ClientsFile>, report: &Report<'_>, files: &mut NamedFiles<'_>) -> ClientMatch {
     let left_out = ClientsFile::default();
     let file = value(key).unwrap_or(&left_out);
     not_empty("networks", &file.networks, report);
+    not_empty("networks_files", &file.networks_files, report);
     not_empty("identities", &file.identities, report);
     not_empty("vpc_endpoints", &file.vpc_endpoints, report);
-    ClientMatch {
-        networks: networks(&file.networks).unwrap_or_else(private_networks),
+    let mut clients = ClientMatch {
+        networks: match (networks(&file.networks), &file.networks_files) {
+            (Some(networks), _) => networks,
+            (None, Some(_)) => Vec::new(),
+            (None, None) => private_networks(),
+        },
+        files: Vec::new(),
         identities: items(&file.identities).map(|(identity, _)| identity.0.clone()).collect(),
         vpc_endpoints: items(&file.vpc_endpoints).map(|(endpoint, _)| endpoint.0.clone()).collect(),
+    };
+    for at in value(&file.networks_files).into_iter().flatten() {
+        networks_file(&mut clients, at, report, files);
     }
+    clients
+}
+
+/// Reads every line of a file of networks.
+fn networks_file(
+    clients: &mut ClientMatch,
+    at: &At<FilePath>,
+    report: &Report<'_>,
+    files: &mut NamedFiles<'_>,
+) {
+    let Some((content, report)) = named(at, files, report) else { return };
+    let before = clients.networks.len();
+    list_file::read(&content, ListKind::Networks, &report, |position, text| match network_line(text) {
+        Ok(_) if clients.networks.len() == MAX_NETWORKS => report.error(
+            position,
+            format!("more than {MAX_NETWORKS} networks in one policy: move some to another policy"),
+        ),
+        Ok(network) => clients.networks.push(network),
+        Err(error) => report.error(position, error),
+    });
+    let networks = clients.networks.len() - before;
+    clients.files.push(ClientFile { path: report.file().into(), networks });
 }
 
 /// An empty list would match no client if it is read strictly, and every client if it is read as "not set": egressd

@@ -49,7 +49,7 @@ pub(super) fn of(
 /// The advice if no policy matches the client.
 pub(super) fn for_client<'a>(client: &Client, mut policies: impl Iterator<Item = &'a Policy>) -> String {
     let address = client.address.ip();
-    let near = policies.find(|policy| policy.clients.network_fits(address));
+    let near = policies.find(|policy| policy.addresses.contains(address));
     match near {
         Some(Policy { name, clients, .. }) => {
             let missing = if clients.identity_fits(client) { "VPC endpoint" } else { "identity" };

@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::address_set::AddressSet;
 use super::clients::ClientMatch;
 use super::labels::Labels;
 use super::names::{NameTable, hash};
 use super::networks::Networks;
 use super::options::RuleOptions;
 use super::pattern::network_of;
-use super::policy::{File, Mode, Options, Policy};
+use super::policy::{File, FileList, Mode, Options, Policy};
 use super::rule::{RuleText, Scheme, Schemes};
 use super::store::{Kind, NONE, NewRule, RuleId, Store};
 
@@ -85,11 +86,13 @@ pub struct PolicyBuilder {
 impl PolicyBuilder {
     /// A policy without rules, which allows nothing. `private` has the networks that every rule of it may reach.
     pub fn new(name: &str, clients: ClientMatch, mode: Mode, private: Vec<IpNet>) -> Self {
+        let addresses = AddressSet::of(&clients.networks);
         let mut builder = PolicyBuilder {
             policy: Policy {
                 name: name.into(),
                 mode,
                 clients,
+                addresses,
                 private: private.into_boxed_slice(),
                 files: Vec::new(),
                 options: Vec::new(),
@@ -107,16 +110,35 @@ impl PolicyBuilder {
         builder
     }
 
-    /// Registers a file that rules come from. The log's `rule_source` shows this path, and its last part is the metric
-    /// label of the rules in the file that are not inline.
+    /// The addresses of the policy's clients.
+    pub fn addresses(&self) -> &AddressSet {
+        &self.policy.addresses
+    }
+
+    /// Registers the configuration itself as a file that rules come from. The log's `rule_source` shows this path.
+    pub fn inline(&mut self, path: &str) -> FileId {
+        self.add_file(path, FileList::Inline)
+    }
+
+    /// Registers an allow file. The log's `rule_source` shows this path, and its last part is the metric label of the
+    /// rules in the file.
     pub fn file(&mut self, path: &str) -> FileId {
+        self.add_file(path, FileList::Allow)
+    }
+
+    /// Registers a deny file, in the same way.
+    pub fn deny_file(&mut self, path: &str) -> FileId {
+        self.add_file(path, FileList::Deny)
+    }
+
+    fn add_file(&mut self, path: &str, list: FileList) -> FileId {
         let files = &mut self.policy.files;
         let Ok(id) = u16::try_from(files.len()) else {
             self.too_many_files = true; // `build` says so
             return FileId(u16::MAX);
         };
         let base = path.rsplit('/').next().unwrap_or(path);
-        files.push(File { path: path.into(), label: base.into() });
+        files.push(File { path: path.into(), label: base.into(), list });
         FileId(id)
     }
 

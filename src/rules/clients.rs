@@ -1,6 +1,7 @@
 //! Which clients a policy is for.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
@@ -9,12 +10,23 @@ use crate::words::client::Client;
 /// Which clients a policy is for. Of each kind that is set, one must match.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ClientMatch {
-    /// The client's address is in one of these; an empty list matches no client.
+    /// The client's address is in one of these; an empty list matches no client. Those of `files` are at the end.
     pub networks: Vec<IpNet>,
+    /// The files that networks come from, in the order of their networks.
+    pub files: Vec<ClientFile>,
     /// The client has proven one of these, with its kind in front; empty: not required.
     pub identities: Vec<Box<str>>,
     /// The client came through one of these; empty: not required.
     pub vpc_endpoints: Vec<Box<str>>,
+}
+
+/// A file of networks.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ClientFile {
+    /// The name that the configuration gives.
+    pub path: Arc<str>,
+    /// How many networks it lists.
+    pub networks: usize,
 }
 
 impl Default for ClientMatch {
@@ -30,18 +42,21 @@ impl Default for ClientMatch {
         let v6 = [([0, 0, 0, 0, 0, 0, 0, 1], 128), ([0xfc00, 0, 0, 0, 0, 0, 0, 0], 7)];
         let v4 = v4.into_iter().map(|(address, prefix)| IpNet::new_assert(IpAddr::from(address), prefix));
         let v6 = v6.into_iter().map(|(address, prefix)| IpNet::new_assert(IpAddr::from(address), prefix));
-        ClientMatch { networks: v4.chain(v6).collect(), identities: Vec::new(), vpc_endpoints: Vec::new() }
+        ClientMatch {
+            networks: v4.chain(v6).collect(),
+            files: Vec::new(),
+            identities: Vec::new(),
+            vpc_endpoints: Vec::new(),
+        }
     }
 }
 
 impl ClientMatch {
-    /// Whether the policy is for this client: of each kind that is set, one must match.
-    pub(super) fn fits(&self, client: &Client) -> bool {
-        self.network_fits(client.address.ip()) && self.identity_fits(client) && self.vpc_endpoint_fits(client)
-    }
-
-    pub(super) fn network_fits(&self, address: IpAddr) -> bool {
-        self.networks.iter().any(|network| network.contains(&address))
+    /// The networks that are written in the configuration itself.
+    pub fn inline_networks(&self) -> &[IpNet] {
+        let listed: usize = self.files.iter().map(|file| file.networks).sum();
+        let inline = self.networks.len().saturating_sub(listed);
+        self.networks.get(..inline).unwrap_or(&self.networks)
     }
 
     pub(super) fn identity_fits(&self, client: &Client) -> bool {
@@ -49,7 +64,7 @@ impl ClientMatch {
             || client.identities.iter().any(|identity| self.identities.contains(identity))
     }
 
-    fn vpc_endpoint_fits(&self, client: &Client) -> bool {
+    pub(super) fn vpc_endpoint_fits(&self, client: &Client) -> bool {
         self.vpc_endpoints.is_empty()
             || client.vpc_endpoint.as_ref().is_some_and(|endpoint| self.vpc_endpoints.contains(endpoint))
     }

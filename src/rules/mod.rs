@@ -11,6 +11,7 @@
 //! the registries of special addresses ([`address`]), and warnings about rules that are valid but unwise ([`lint`]).
 
 pub mod address;
+mod address_set;
 mod advice;
 mod builder;
 mod clients;
@@ -33,8 +34,9 @@ mod store;
 mod view;
 
 pub use self::address::{AddressDenial, Admitted};
+pub use self::address_set::AddressSet;
 pub use self::builder::{BuildError, FileId, MAX_PATTERNS, MAX_RULES, OptionsId, Origin, PolicyBuilder};
-pub use self::clients::ClientMatch;
+pub use self::clients::{ClientFile, ClientMatch};
 pub use self::decide::{Denial, Permit};
 pub use self::http_request::HttpRequest;
 pub use self::options::{OptionValue, RuleOptions, Shift};

@@ -33,7 +33,7 @@ impl Policies {
     /// [`Denial`]. A denial that report mode relaxes is a permit in report mode, with the decision `WouldDeny` and its
     /// reason.
     pub fn decide(&self, target: &Target, client: &Client, now: Timestamp) -> Result<Permit, Denial> {
-        match self.policies.iter().find(|policy| policy.clients.fits(client)) {
+        match self.policies.iter().find(|policy| policy.fits(client)) {
             Some(policy) => policy.decide(target, now),
             None => Err(Denial {
                 reason: Reason::ClientNotAllowed,

@@ -9,12 +9,14 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use jiff::Timestamp;
 
+use super::address_set::AddressSet;
 use super::clients::ClientMatch;
 use super::labels::Labels;
 use super::names::NameTable;
 use super::networks::Networks;
 use super::options::RuleOptions;
 use super::store::{Rule, RuleId, Store};
+use crate::words::client::Client;
 
 /// What happens to a request that the rules deny.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
@@ -36,11 +38,24 @@ impl Mode {
     }
 }
 
+/// The list of a policy that a file belongs to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum FileList {
+    /// `allow` and `deny`: the configuration itself.
+    Inline,
+    /// `allow_files`.
+    Allow,
+    /// `deny_files`.
+    Deny,
+}
+
 /// A file that rules come from.
 #[derive(Debug)]
 pub(super) struct File {
     pub(super) path: Arc<str>,
     pub(super) label: Arc<str>,
+    /// What its lines do.
+    pub(super) list: FileList,
 }
 
 /// Options as set, with what a permit takes from them.
@@ -58,6 +73,8 @@ pub struct Policy {
     pub(super) name: Arc<str>,
     pub(super) mode: Mode,
     pub(super) clients: ClientMatch,
+    /// The networks of `clients`.
+    pub(super) addresses: AddressSet,
     pub(super) private: Box<[IpNet]>,
     pub(super) files: Vec<File>,
     pub(super) options: Vec<Options>,
@@ -93,8 +110,14 @@ impl Policy {
 
     /// The allow files that it takes rules from, by the names that the configuration gives.
     pub fn allow_files(&self) -> impl Iterator<Item = &str> {
-        // The first is the configuration itself.
-        self.files.iter().skip(1).map(|file| &*file.path)
+        self.files.iter().filter(|file| file.list == FileList::Allow).map(|file| &*file.path)
+    }
+
+    /// Whether it is for this client: of each kind that is set, one must match.
+    pub(super) fn fits(&self, client: &Client) -> bool {
+        self.addresses.contains(client.address.ip())
+            && self.clients.identity_fits(client)
+            && self.clients.vpc_endpoint_fits(client)
     }
 
     /// How many rules it has, `allow` and `deny`.

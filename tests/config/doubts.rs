@@ -150,6 +150,47 @@ fn settings_that_let_clients_impersonate_others_get_a_warning() {
 }
 
 #[test]
+fn a_deny_file_or_a_networks_file_with_only_comments_gets_a_warning() {
+    let text = "policies: [{name: p, clients: {networks_files: [list.txt]}, allow: [a.example], deny_files: [list.txt]}]\n";
+    let loaded = config::load_str("c.yaml", text, |_: &Path| Ok(b"# none yet\n".to_vec())).expect("valid");
+    let told: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        [
+            "list.txt:1:1: warning: the file contains only comments: it denies nothing",
+            "list.txt:1:1: warning: the file contains only comments: it matches no client",
+        ]
+    );
+    let policy = loaded.config.policies.iter().next().expect("one policy");
+    assert!(policy.clients().networks.is_empty(), "and not the private networks instead");
+    assert_eq!(policy.rule_count(), 1);
+}
+
+/// Policies are compared with those before them by what their files list.
+#[test]
+fn a_policy_that_the_files_of_earlier_ones_leave_no_client_gets_a_warning() {
+    let text = "policies:\n- {name: a, clients: {networks_files: [low]}, allow: [a.example]}\n\
+                - {name: b, clients: {networks_files: [high]}, allow: [a.example]}\n\
+                - {name: c, clients: {networks: [10.0.0.0/8]}, allow: [a.example]}\n";
+    let load = |high: &'static str| {
+        let read = move |path: &Path| match path.to_str() {
+            Some("low") => Ok(b"10.0.0.0/9\n".to_vec()),
+            _ => Ok(high.as_bytes().to_vec()),
+        };
+        let loaded = config::load_str("c.yaml", text, read).expect("valid");
+        loaded.warnings.iter().map(ToString::to_string).collect::<Vec<String>>()
+    };
+    assert_eq!(load("10.128.0.0/10\n"), [""; 0]);
+    assert_eq!(
+        load("10.128.0.0/10\n10.192.0.0/10\n"),
+        [
+            "c.yaml:4:3: warning: the policy `c` never decides: `a`, `b` come before it and together match all of its \
+          clients; move it up, or remove it"
+        ]
+    );
+}
+
+#[test]
 fn a_list_with_only_comments_allows_nothing_and_gets_a_warning() {
     let text = "policies: [{name: p, allow_files: [list.txt]}]\n";
     let loaded = config::load_str("c.yaml", text, |_: &Path| Ok(b"# all gone\n".to_vec())).expect("valid");

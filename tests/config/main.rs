@@ -113,6 +113,8 @@ fn yaml_like() -> impl Strategy<Value = Vec<u8>> {
         Just("policies:\n  - ".to_owned()),
         Just("allow: [".to_owned()),
         Just("allow_files: [f, {file: f, schemes: [http]}]".to_owned()),
+        Just("deny_files: [f]".to_owned()),
+        Just("clients: {networks_files: [f]}".to_owned()),
         Just("name: p\n    ".to_owned()),
         Just("to: ".to_owned()),
         Just("listeners: [{address: ".to_owned()),

@@ -5,6 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use egressd::config;
+use egressd::words::client::Client;
+use egressd::words::outcome::Reason;
+use egressd::words::target::Target;
+use jiff::Timestamp;
 
 /// A configuration with every key once.
 pub(crate) const CONFIGURED: &str = r#"
@@ -14,7 +18,7 @@ listeners:
 admin: {address: 127.0.0.1:9180, networks: []}
 policies:
   - name: gitaly
-    clients: {networks: [10.0.0.0/8]}
+    clients: {networks: [10.0.0.0/8], networks_files: [lists/offices.txt]}
     private: [10.1.0.0/16]
     allow:
       - a.example
@@ -25,6 +29,7 @@ policies:
         private: [10.2.0.0/16]
     allow_files: [lists/a.txt, {file: lists/b.txt, schemes: [https, http], owner: me}]
     deny: [x.a.example]
+    deny_files: [lists/blocked.txt]
 dns: {servers: ["::1"], hosts: {Git.test: [127.0.0.1, "::1"]}, timeout: 1500ms}
 tunnel: {connect_timeout: 1s, client_hello_timeout: 2s, idle_timeout: 3s, max_lifetime: 1h30m, tcp_user_timeout: 4s}
 limits: {tunnels: 5, tunnels_per_client: 4, requests_per_second_per_client: 3, head_bytes: 8KiB, head_timeout: 2s, memory: 64MiB, ipv6_prefix: 64, budget_accounts: 9}
@@ -39,6 +44,13 @@ pub(crate) fn lists(path: &Path) -> io::Result<Vec<u8>> {
     match path.to_str() {
         Some("etc/lists/a.txt") => Ok(b"\xef\xbb\xbf# Squid's\r\n.c.example\r\n".to_vec()),
         Some("etc/lists/b.txt") => Ok(b"d.example\ntcp://e.example:22 # with a scheme of its own\n".to_vec()),
+        Some("etc/lists/offices.txt") => {
+            Ok(b"# Offices\r\n192.0.2.0/24 # Berlin\r\n198.51.100.7\r\n\t2001:db8::/32\r\n2001:db8:1::7\r\n"
+                .to_vec())
+        }
+        Some("etc/lists/blocked.txt") => {
+            Ok(b"# Blocked\n.y.c.example\nhttp://d.example:8080\n203.0.113.0/24\n".to_vec())
+        }
         _ => Err(io::Error::from(io::ErrorKind::NotFound)),
     }
 }
@@ -105,7 +117,16 @@ fn every_key_means_what_it_says() {
     assert_eq!(config.log, log);
     assert_eq!(config.shutdown, config::Shutdown { delay: seconds(10), grace_period: seconds(300) });
     let files: Vec<_> = config.files.iter().filter_map(|path| path.to_str()).collect();
-    assert_eq!(files, ["etc/egressd.yaml", "etc/lists/a.txt", "etc/lists/b.txt"]);
+    assert_eq!(
+        files,
+        [
+            "etc/egressd.yaml",
+            "etc/lists/offices.txt",
+            "etc/lists/a.txt",
+            "etc/lists/b.txt",
+            "etc/lists/blocked.txt"
+        ]
+    );
 }
 
 #[test]
@@ -140,9 +161,93 @@ fn rules_keep_their_options_and_where_they_stand() {
             "allow d.example [https http] etc/lists/b.txt:1 None Some(\"me\") None",
             "allow http://b.example:8080 [http] etc/egressd.yaml:12 Some(\"b\") None Some(1024)",
             "allow tcp://e.example:22 [tcp] etc/lists/b.txt:2 None Some(\"me\") None",
+            "deny .y.c.example [https http tcp] etc/lists/blocked.txt:2 None None None",
+            "deny 203.0.113.0/24 [https http tcp] etc/lists/blocked.txt:4 None None None",
+            "deny http://d.example:8080 [http] etc/lists/blocked.txt:3 None None None",
             "deny x.a.example [https http tcp] etc/egressd.yaml:18 None None None",
         ]
     );
+}
+
+/// Any option of a rule may stand beside `file`: every line has it, and lines without a scheme have `schemes`.
+#[test]
+fn options_of_an_allow_file_hold_for_each_of_its_lines() {
+    let text = "policies:\n- name: p\n  allow_files:\n  - {file: lists/b.txt, schemes: [https, http], name: n, private: \
+                [10.0.0.0/8], upload_limit: 1KiB, upload_budget: 1GiB/24h, verify_certificate: true, expires: 2099-01-01}\n";
+    let config = config::load_str("etc/egressd.yaml", text, lists).expect("it is valid").config;
+    let client = Client::direct(([10, 0, 0, 1], 1).into());
+    for target in [
+        Target::connect("d.example:443").expect("a target"),
+        Target::http("d.example:80").expect("a target"),
+        Target::connect("e.example:22").expect("a target"),
+    ] {
+        let permit = config.policies.decide(&target, &client, Timestamp::UNIX_EPOCH).expect("allowed");
+        assert_eq!(permit.upload_limit, Some(1024), "{target}");
+        assert_eq!(*permit.private, ["10.0.0.0/8".parse().expect("a network")], "{target}");
+        assert_eq!(permit.rule.as_ref().map(|rule| &*rule.label), Some("n"), "{target}");
+        let expired = config.policies.decide(&target, &client, Timestamp::MAX).expect_err("expired");
+        assert_eq!(expired.reason, Reason::RuleExpired, "{target}");
+    }
+    let verified: Vec<bool> = config
+        .policies
+        .rules()
+        .filter_map(|rule| rule.options())
+        .map(|options| options.verify_certificate)
+        .collect();
+    assert_eq!(verified, [true, true]);
+}
+
+#[test]
+fn networks_of_clients_come_from_files_too() {
+    let networks = |clients: &str| -> Vec<String> {
+        let text = format!("policies: [{{name: p, clients: {{{clients}}}, allow: [a.example]}}]\n");
+        let config = config::load_str("etc/egressd.yaml", &text, lists).expect("it is valid").config;
+        let policy = config.policies.iter().next().expect("one policy").clients().clone();
+        policy.networks.iter().map(ToString::to_string).collect()
+    };
+    let offices = ["192.0.2.0/24", "198.51.100.7/32", "2001:db8::/32", "2001:db8:1::7/128"];
+    let both = networks("networks: [10.0.0.0/8], networks_files: [lists/offices.txt]");
+    assert_eq!((both[0].as_str(), &both[1..]), ("10.0.0.0/8", &offices.map(str::to_owned)[..]));
+    let alone = networks("networks_files: [lists/offices.txt]");
+    assert_eq!(alone, offices, "and not the private networks too");
+    let twice = networks("networks_files: [lists/offices.txt, lists/offices.txt]");
+    assert_eq!(twice.len(), 8);
+}
+
+#[test]
+fn a_deny_file_wins_over_allow_and_is_named_by_file_and_line() {
+    let config = config::load_str("etc/egressd.yaml", CONFIGURED, lists).expect("it is valid").config;
+    let decide = |target: Target, client: [u8; 4]| {
+        config.policies.decide(&target, &Client::direct((client, 1).into()), Timestamp::UNIX_EPOCH)
+    };
+    let connect = |authority: &str| Target::connect(authority).expect("a target");
+    let http = |authority: &str| Target::http(authority).expect("a target");
+    for (target, want) in [
+        (connect("c.example:443"), None),
+        (connect("z.c.example:443"), None),
+        (connect("y.c.example:443"), Some("etc/lists/blocked.txt:2")),
+        (connect("x.y.c.example:443"), Some("etc/lists/blocked.txt:2")),
+        (connect("x.a.example:443"), Some("etc/egressd.yaml:18")),
+        (http("d.example:80"), None),
+        (http("d.example:8080"), Some("etc/lists/blocked.txt:3")),
+    ] {
+        let denial = decide(target.clone(), [192, 0, 2, 9]).err();
+        let source = denial.as_ref().map(|denial| {
+            assert_eq!(denial.reason, Reason::HostDenied, "{target}");
+            let rule = denial.rule.as_ref().expect("a rule denies it");
+            if rule.source.line < 18 {
+                assert_eq!(&*rule.label, "blocked.txt", "all lines of a file have one label in the metrics");
+            }
+            rule.source.to_string()
+        });
+        assert_eq!(source.as_deref(), want, "{target}");
+    }
+    // Who is in no list of clients is nobody's.
+    for (client, want) in [([10, 1, 2, 3], true), ([198, 51, 100, 7], true), ([198, 51, 100, 8], false)] {
+        let denial = decide(connect("c.example:443"), client).err();
+        assert_eq!(denial.is_none(), want, "{client:?}");
+        assert_eq!(denial.map(|denial| denial.reason), (!want).then_some(Reason::ClientNotAllowed));
+    }
 }
 
 #[test]

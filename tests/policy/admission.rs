@@ -41,6 +41,7 @@ fn the_first_policy_whose_clients_fit_decides() {
                 networks: nets(&["192.0.2.0/24"]),
                 identities: boxed(&["cn:a"]),
                 vpc_endpoints: boxed(&["vpce-1"]),
+                ..ClientMatch::default()
             },
         ),
         named("ten", ClientMatch { networks: nets(&["10.0.0.0/8"]), ..ClientMatch::default() }),

@@ -57,6 +57,33 @@ fn an_error_in_an_allow_file_is_reported_with_its_own_line() {
 }
 
 #[test]
+fn an_error_in_a_deny_file_or_a_file_of_networks_is_reported_with_its_own_line() {
+    let directory = crate::support::directory();
+    let (blocked, offices) = (directory.path().join("blocked"), directory.path().join("offices"));
+    write(&blocked, "# none\n");
+    write(&offices, "127.0.0.0/8\n");
+    let clients = "clients: {networks_files: [offices]}\n    deny_files: [blocked]\n    allow: []";
+    let proxy = Egressd::start_in(directory, &config(&[]).replace("allow: []", clients));
+    let told = |what: &str| until(what, || proxy.stderr().contains(what).then_some(()));
+    refused(&proxy, || write(&blocked, "a.test\nb.test c.test\n"));
+    told("blocked:2:7: error: a space inside a rule");
+    reloaded(&proxy, || write(&blocked, "a.test\n"));
+    refused(&proxy, || write(&offices, "127.0.0.0/8\n10.0.0.1/8\n"));
+    told("offices:2:1: error: `10.0.0.1/8` has bits set after its prefix");
+    reloaded(&proxy, || write(&offices, "127.0.0.0/8\n10.0.0.1\n"));
+    for (file, key) in [(&blocked, "7:18"), (&offices, "6:32")] {
+        let content = std::fs::read(file).expect("readable");
+        refused(&proxy, || write(file, ""));
+        told(&format!("egressd.yaml:{key}: error: the file "));
+        reloaded(&proxy, || write(file, [content.as_slice(), b"# now\n"].concat()));
+        refused(&proxy, || std::fs::remove_file(file).expect("removed"));
+        told(&format!("egressd.yaml:{key}: error: cannot read "));
+        reloaded(&proxy, || write(file, [content.as_slice(), b"# again\n"].concat()));
+    }
+    assert!(last_reload_successful(&proxy));
+}
+
+#[test]
 fn a_configuration_that_names_a_missing_file_is_taken_when_the_file_comes() {
     let proxy = Egressd::start(&tunnels_to(&[]));
     refused(&proxy, || configure(&proxy, &config(&[]).replace("allow: []", "allow_files: [list]")));

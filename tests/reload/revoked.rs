@@ -7,8 +7,8 @@ use std::thread;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use crate::support::{Authority, Egressd, End, Origin, Record, Wire, client_hello, config, until};
-use crate::{configure, ping, reloaded, rule, short, tunnels_to};
+use crate::support::{Authority, Egressd, End, Origin, Record, Wire, client_hello, config, until, write};
+use crate::{configure, is_allowed, ping, reloaded, rule, short, tunnels_to};
 
 /// Waits for the tunnel's last record.
 fn close_of(proxy: &Egressd, upstream: &Origin) -> Record {
@@ -19,6 +19,41 @@ fn close_of(proxy: &Egressd, upstream: &Origin) -> Record {
 fn assert_ended(tunnel: &mut Wire) {
     let (bytes, _) = tunnel.read_to_end();
     assert!(bytes.is_empty(), "{bytes:?}");
+}
+
+/// A line in a deny file ends the tunnels that it names, and a line taken out of a file of networks those of its clients.
+#[test]
+fn an_edit_of_a_deny_file_or_a_file_of_networks_ends_what_it_no_longer_allows() {
+    let (kept, gone) = (Origin::echo(), Origin::echo());
+    let directory = crate::support::directory();
+    let (blocked, offices) = (directory.path().join("blocked"), directory.path().join("offices"));
+    write(&blocked, "# none\n");
+    write(&offices, "127.0.0.1 # here\n");
+    let text = tunnels_to(&[&kept, &gone]).replace(
+        "    allow:",
+        "    clients: {networks_files: [offices]}\n    deny_files: [blocked]\n    allow:",
+    );
+    let proxy = Egressd::start_in(directory, &text);
+    let (mut stays, mut ends) =
+        (proxy.tunnel(&kept.address().to_string()), proxy.tunnel(&gone.address().to_string()));
+    reloaded(&proxy, || write(&blocked, format!("# none\n{}\n", rule(&gone))));
+    assert_ended(&mut ends);
+    close_of(&proxy, &gone).assert_has(&json!({"ending": "policy_revoked", "reason": "host_denied"}));
+    ping(&mut stays);
+    assert!(is_allowed(&proxy, &kept) && !is_allowed(&proxy, &gone));
+    let denied = proxy.record(|record| record["event"] == "deny");
+    let source = denied["rule_source"].as_str().expect("a text");
+    assert!(source.ends_with("blocked:2"), "{source}");
+
+    reloaded(&proxy, || write(&offices, "192.0.2.0/24\n"));
+    assert_ended(&mut stays);
+    let revoked = |record: &Record| record["event"] == "close" && record["ending"] == "policy_revoked";
+    let upstream = kept.address().to_string();
+    let close = proxy.record(|record| revoked(record) && record["upstream"] == upstream);
+    close.assert_has(&json!({"reason": "client_not_allowed"}));
+    assert!(!is_allowed(&proxy, &kept));
+    reloaded(&proxy, || write(&offices, "192.0.2.0/24\n127.0.0.0/8\n"));
+    assert!(is_allowed(&proxy, &kept) && !is_allowed(&proxy, &gone));
 }
 
 #[test]

@@ -5,7 +5,9 @@
 //! replaying a log shows that.
 
 use std::cmp::Ordering;
+use std::collections::HashSet;
 use std::fmt;
+use std::hash::Hash;
 
 use crate::rules::{Mode, Policies, Policy, Ports, RuleOptions, RuleView, Scheme, Shift};
 
@@ -144,11 +146,13 @@ impl Details {
     }
 
     /// Compares two lists in which each entry lets more through.
-    fn set<T: PartialEq + fmt::Display>(&mut self, key: &str, old: &[T], new: &[T]) {
-        for one in new.iter().filter(|one| !old.contains(one)) {
+    fn set<T: Eq + Hash + fmt::Display>(&mut self, key: &str, old: &[T], new: &[T]) {
+        // A file may list a million networks.
+        let (before, after): (HashSet<&T>, HashSet<&T>) = (old.iter().collect(), new.iter().collect());
+        for one in new.iter().filter(|one| !before.contains(one)) {
             self.add(Effect::Widened, format!("{key} +{one}"));
         }
-        for one in old.iter().filter(|one| !new.contains(one)) {
+        for one in old.iter().filter(|one| !after.contains(one)) {
             self.add(Effect::Narrowed, format!("{key} -{one}"));
         }
     }
@@ -413,6 +417,44 @@ mod tests {
         for (old, new, want) in rows {
             assert_eq!(rules(old, new), [want], "{old} | {new}");
         }
+    }
+
+    /// The files are compared by what they list: the same network in `networks` and in a file is no change.
+    #[test]
+    fn what_files_list_is_compared() {
+        let diff = |old: (&str, &str), new: (&str, &str)| {
+            let load = |(clients, list): (&str, &str)| {
+                let text = format!(
+                    "policies: [{{name: p, clients: {{{clients}}}, allow: [a.example], deny_files: [blocked]}}]"
+                );
+                let read = |path: &std::path::Path| match path.to_str() {
+                    Some("offices") => Ok(list.as_bytes().to_vec()),
+                    _ => Ok(format!(
+                        "{}\n",
+                        list.contains("192").then_some("x.example").unwrap_or("y.example")
+                    )
+                    .into_bytes()),
+                };
+                config::load_str("c.yaml", &text, read)
+                    .unwrap_or_else(|findings| panic!("{findings:?}"))
+                    .config
+            };
+            let (old, new) = (load(old), load(new));
+            let mut told = Vec::new();
+            compare(&old.policies, &new.policies, |change| told.push(change.to_string()));
+            told
+        };
+        let files = "networks_files: [offices]";
+        assert_eq!(diff((files, "10.0.0.0/8\n"), ("networks: [10.0.0.0/8]", "")), [""; 0]);
+        assert_eq!(
+            diff((files, "10.0.0.0/8\n"), (files, "# now\n10.0.0.0/9\n192.0.2.7\n")),
+            [
+                "~ p: changed: the policy: clients.networks +10.0.0.0/9; clients.networks +192.0.2.7/32; clients.networks \
+                 -10.0.0.0/8",
+                "+ p: added: deny `x.example` (blocked:1)",
+                "- p: gone: deny `y.example` (blocked:1)",
+            ]
+        );
     }
 
     #[test]

@@ -19,7 +19,7 @@ use super::address::{never_in, prohibited};
 use super::options::RuleOptions;
 use super::rule::Scheme;
 use super::store::{Kind, Rule, RuleId};
-use super::{ClientMatch, Policies, Policy};
+use super::{AddressSet, ClientMatch, Policies, Policy};
 
 /// The number of warnings of one kind that are reported one by one.
 pub const TOLD_OF_A_KIND: usize = 20;
@@ -297,36 +297,51 @@ impl Told {
     }
 }
 
+/// A policy that comes before another.
+#[derive(Clone, Debug)]
+pub struct Rival<'a> {
+    name: &'a str,
+    identities: Vec<Box<str>>,
+    vpc_endpoints: Vec<Box<str>>,
+    addresses: AddressSet,
+}
+
+impl<'a> Rival<'a> {
+    /// A policy of this name, for these clients, whose addresses are `addresses`.
+    pub fn new(name: &'a str, clients: &ClientMatch, addresses: AddressSet) -> Self {
+        let ClientMatch { identities, vpc_endpoints, .. } = clients;
+        Rival { name, identities: identities.clone(), vpc_endpoints: vpc_endpoints.clone(), addresses }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &'a str {
+        self.name
+    }
+}
+
 /// Why no client reaches a policy: it names the earlier policies that match all of its clients. `None`: some client may
-/// reach it.
-pub fn unreachable(earlier: &[(&str, &ClientMatch)], later: &ClientMatch) -> Option<String> {
+/// reach it. `addresses` are those of its clients.
+pub fn unreachable(earlier: &[Rival<'_>], later: &ClientMatch, addresses: &AddressSet) -> Option<String> {
     let covers = |mine: &[Box<str>], theirs: &[Box<str>]| {
         mine.is_empty() || (!theirs.is_empty() && theirs.iter().all(|one| mine.contains(one)))
     };
-    let rivals: Vec<_> = earlier
-        .iter()
-        .filter(|(_, clients)| {
-            covers(&clients.identities, &later.identities)
-                && covers(&clients.vpc_endpoints, &later.vpc_endpoints)
-        })
-        .collect();
-    let inside = |networks: &[IpNet]| {
-        let holds = |network: &IpNet| networks.iter().any(|mine| mine.contains(network));
-        !later.networks.is_empty() && later.networks.iter().all(holds)
-    };
-    if let Some((name, _)) = rivals.iter().find(|(_, clients)| inside(&clients.networks)) {
-        return Some(format!("`{name}` comes before it and matches all of its clients"));
-    }
-    let together = rivals.iter().flat_map(|(_, clients)| clients.networks.iter().copied()).collect();
-    if !inside(&IpNet::aggregate(&together)) {
+    if addresses.is_empty() {
         return None;
     }
-    let takes_part = |clients: &ClientMatch| {
-        let meets = |mine: &IpNet, theirs: &IpNet| mine.contains(theirs) || theirs.contains(mine);
-        clients.networks.iter().any(|mine| later.networks.iter().any(|theirs| meets(mine, theirs)))
-    };
-    let names = rivals.iter().filter(|(_, clients)| takes_part(clients)).map(|(name, _)| format!("`{name}`"));
-    let names: Vec<String> = names.collect();
+    let rivals: Vec<&Rival<'_>> = earlier
+        .iter()
+        .filter(|rival| {
+            covers(&rival.identities, &later.identities) && covers(&rival.vpc_endpoints, &later.vpc_endpoints)
+        })
+        .collect();
+    if let Some(rival) = rivals.iter().find(|rival| rival.addresses.covers(addresses)) {
+        return Some(format!("`{}` comes before it and matches all of its clients", rival.name));
+    }
+    let near: Vec<&&Rival<'_>> = rivals.iter().filter(|rival| rival.addresses.meets(addresses)).collect();
+    if !AddressSet::union(near.iter().map(|rival| &rival.addresses)).covers(addresses) {
+        return None;
+    }
+    let names: Vec<String> = near.iter().map(|rival| format!("`{}`", rival.name)).collect();
     Some(format!("{} come before it and together match all of its clients", names.join(", ")))
 }
 

@@ -186,7 +186,7 @@ fn clients(networks: &[&str], identities: &[&str]) -> ClientMatch {
     ClientMatch {
         networks: networks.iter().map(|network| network.parse().expect("a network")).collect(),
         identities: identities.iter().map(|identity| (*identity).into()).collect(),
-        vpc_endpoints: Vec::new(),
+        ..ClientMatch::default()
     }
 }
 
@@ -208,7 +208,11 @@ fn a_policy_behind_others_for_all_its_clients_is_unreachable() {
         (&[("all", &all)], &user, Some("`all` comes before it")),
     ];
     for (earlier, later, want) in rows {
-        let got = unreachable(earlier, later);
+        let earlier: Vec<Rival<'_>> = earlier
+            .iter()
+            .map(|(name, clients)| Rival::new(name, clients, AddressSet::of(&clients.networks)))
+            .collect();
+        let got = unreachable(&earlier, later, &AddressSet::of(&later.networks));
         assert_eq!(got.is_some(), want.is_some(), "{earlier:?} {later:?}: {got:?}");
         assert!(got.unwrap_or_default().starts_with(want.unwrap_or_default()));
     }

@@ -25,10 +25,18 @@ struct Shown {
     name: String,
     mode: &'static str,
     networks: Vec<String>,
+    networks_files: Vec<NetworksFile>,
     identities: Vec<String>,
     vpc_endpoints: Vec<String>,
     private: Vec<String>,
     rules: usize,
+}
+
+/// A file of networks; it may list a million, so they are only counted here.
+#[derive(Serialize)]
+struct NetworksFile {
+    file: String,
+    networks: usize,
 }
 
 #[derive(Serialize)]
@@ -79,7 +87,12 @@ fn shown(policy: &Policy) -> Shown {
     Shown {
         name: policy.name().to_string(),
         mode: policy.mode().as_str(),
-        networks: clients.networks.iter().map(ToString::to_string).collect(),
+        networks: clients.inline_networks().iter().map(ToString::to_string).collect(),
+        networks_files: clients
+            .files
+            .iter()
+            .map(|file| NetworksFile { file: cut(&file.path), networks: file.networks })
+            .collect(),
         identities: texts(&clients.identities),
         vpc_endpoints: texts(&clients.vpc_endpoints),
         private: policy.private().iter().map(ToString::to_string).collect(),
