@@ -429,11 +429,8 @@ mod tests {
                 );
                 let read = |path: &std::path::Path| match path.to_str() {
                     Some("offices") => Ok(list.as_bytes().to_vec()),
-                    _ => Ok(format!(
-                        "{}\n",
-                        list.contains("192").then_some("x.example").unwrap_or("y.example")
-                    )
-                    .into_bytes()),
+                    _ => Ok(format!("{}\n", if list.contains("192") { "x.example" } else { "y.example" })
+                        .into_bytes()),
                 };
                 config::load_str("c.yaml", &text, read)
                     .unwrap_or_else(|findings| panic!("{findings:?}"))

@@ -3,6 +3,7 @@
 //! As in Squid's own reader, a blank line and a line that begins with `#` are skipped, even within a continued
 //! line; a word that begins with `#` ends a line. Not here: what a directive means.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::files::Files;
@@ -13,6 +14,13 @@ use crate::words::io_error::reason;
 const MAX_DEPTH: usize = 16;
 /// Logical lines of a whole configuration.
 const MAX_LINES: usize = 1_000_000;
+const SERVICE: &str = "${service_name}";
+/// What Squid replaces in every line, with its value and where that comes from.
+const MACROS: &[(&str, &str, &str)] = &[
+    (SERVICE, "squid", "which it is unless Squid is started with `-n`"),
+    ("${process_name}", "squid", "the name of Squid's only process; with `workers` each has its own"),
+    ("${process_number}", "1", "the number of Squid's only process; with `workers` each has its own"),
+];
 /// At most so many missing files are told one by one.
 const MISSING_TOLD: usize = 8;
 
@@ -187,7 +195,8 @@ impl Reader<'_> {
             return;
         }
         self.read += 1;
-        let (name, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+        let text = self.with_macros(&place, text);
+        let (name, rest) = text.split_once(char::is_whitespace).unwrap_or((&text, ""));
         let rest = rest.trim();
         match name {
             "if" => {
@@ -228,12 +237,28 @@ impl Reader<'_> {
         self.lines.push(Line { place, name, words, rest: rest.to_owned(), doubtful });
     }
 
+    /// The line, with what Squid writes for its macros: what they are of one Squid without options. Only the running Squid
+    /// knows which of its processes it is, so conditions keep them.
+    fn with_macros<'l>(&mut self, place: &SourceLine, text: &'l str) -> Cow<'l, str> {
+        let is_condition = text.split_whitespace().next() == Some("if");
+        let mut text = Cow::Borrowed(text);
+        for (name, value, why) in MACROS {
+            if !text.contains(name) || (is_condition && *name != SERVICE) {
+                continue;
+            }
+            text = text.replace(name, value).into();
+            let told = format!("`{name}` is taken for `{value}`, {why}");
+            self.notes.tell(place, NoteKind::Differs, told);
+        }
+        text
+    }
+
     fn include(&mut self, place: &SourceLine, patterns: &str, doubtful: bool) {
         if self.within.len() > MAX_DEPTH {
             return self.lack(place, "includes are nested too deep, and this one is not followed".to_owned());
         }
         for pattern in words(patterns) {
-            let paths = self.files.matching(&pattern.text);
+            let paths = self.files.matching(&pattern.text, &self.within);
             if paths.is_empty() {
                 self.lack(place, format!("no file matches `{}`", pattern.text));
             }
@@ -339,6 +364,15 @@ mod tests {
             ("if true\na 1\nelse\na 2\nendif\nb 3\n", &["2 a 1", "6 b 3"]),
             ("if 1 = 2\na 1\nelse\na 2\nendif\n", &["4 a 2"]),
             ("include /etc/squid/mor*.conf\na 1\n", &["1 acl b|src|10.0.0.2", "2 a 1"]),
+            (
+                "a /x/${service_name}/${process_number}\n",
+                &[
+                    "1 a /x/squid/1",
+                    "squid.conf:1: `${service_name}` is taken for `squid`, which it is unless Squid is started with `-n`",
+                    "squid.conf:1: `${process_number}` is taken for `1`, the number of Squid's only process; with `workers` \
+                     each has its own",
+                ],
+            ),
         ];
         for (text, want) in rows {
             assert_eq!(lines(text), *want, "{text:?}");

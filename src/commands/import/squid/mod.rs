@@ -17,6 +17,7 @@ mod configmap;
 mod files;
 mod hosts;
 mod lexer;
+mod list_lines;
 mod ports;
 mod regex;
 mod rules;
@@ -56,8 +57,8 @@ pub fn squid(files: &Files, main: &str, choices: Choices) -> Result<Imported, St
     let mut notes = Notes::default();
     let lines = lexer::read(files, main, choices.skip_missing, &mut notes)?;
     let mut draft = Draft::new(format!("`egressd import squid` from {main}"), choices.report);
-    let users = settings::read(&lines, files, &mut draft, &mut notes);
     let acls = acl::read(&lines, files, &mut notes);
+    let users = settings::read(&lines, &acls, files, &mut draft, &mut notes);
     let access = access::read(main, &lines, &acls, &mut notes);
     draft.policies = rules::policies(&access, &users, files, &mut notes);
     settings::fit_to_policies(&mut draft, access.connections.as_ref(), &mut notes);

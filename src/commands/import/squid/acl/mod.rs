@@ -6,7 +6,7 @@
 mod values;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
@@ -14,11 +14,12 @@ use self::values::{addresses, lost_type, range, v4, v6, way};
 use super::files::Files;
 use super::hosts::HostSet;
 use super::lexer::{Line, Word};
+use super::list_lines;
 use super::regex;
 use super::truth::Truth;
 use crate::commands::import::notes::{NoteKind, Notes, SourceLine};
 use crate::words::io_error::reason;
-use crate::words::target::{Host, Name};
+use crate::words::target::Name;
 
 /// A reference to a list in a rule.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -139,7 +140,14 @@ fn built_in() -> Acls {
 pub(super) fn read(lines: &[Line], files: &Files, notes: &mut Notes) -> Acls {
     let mut acls = built_in();
     let mut own: HashSet<String> = HashSet::new();
-    for line in lines.iter().filter(|line| line.name == "acl") {
+    let mut quoted_values = false;
+    for line in lines {
+        if line.name == "configuration_includes_quoted_values" {
+            quoted_values = line.word(0) == Some("on");
+        }
+        if line.name != "acl" {
+            continue;
+        }
         let (Some(name), Some(kind)) = (line.word(0), line.word(1)) else {
             notes.tell(
                 &line.place,
@@ -168,7 +176,7 @@ pub(super) fn read(lines: &[Line], files: &Files, notes: &mut Notes) -> Acls {
             acl.partly = true;
             acl.why = "it is under an `if` that only the running Squid can evaluate".to_owned();
         } else {
-            Reading { acl, line, files }.values();
+            Reading { acl, line, files, quoted_values }.values();
         }
     }
     acls
@@ -198,6 +206,8 @@ struct Reading<'a> {
     acl: &'a mut Acl,
     line: &'a Line,
     files: &'a Files,
+    /// What stands in quotes is a value, and `parameters()` names a file.
+    quoted_values: bool,
 }
 
 impl Reading<'_> {
@@ -217,7 +227,8 @@ impl Reading<'_> {
             return;
         }
         let mut flags = true;
-        for word in self.line.words.iter().skip(2) {
+        let mut words = self.line.words.iter().skip(2);
+        while let Some(word) = words.next() {
             if flags && !word.quoted && matches!(word.text.as_str(), "-i" | "-n" | "-m" | "--" | "+i") {
                 if let ("-i", AclTest::User { folded, .. }) = (word.text.as_str(), &mut self.acl.test) {
                     *folded = true;
@@ -230,6 +241,10 @@ impl Reading<'_> {
                     for (place, value) in lines {
                         self.value(&kind, &value, &place);
                     }
+                    if !self.quoted_values {
+                        self.unread(&words.map(|word| word.text.as_str()).collect::<Vec<_>>());
+                        return;
+                    }
                 }
                 None => self.value(&kind, &word.text, &self.line.place.clone()),
             }
@@ -238,10 +253,12 @@ impl Reading<'_> {
 
     /// The values of a file, where the word names one.
     fn listed(&mut self, word: &Word) -> Option<Vec<(SourceLine, String)>> {
-        let path = match word.text.strip_prefix("parameters(") {
-            Some(path) => path.trim_end_matches(')').trim_matches('"'),
-            None if word.quoted => &word.text,
-            None => return None,
+        let path = match (self.quoted_values, word.text.strip_prefix("parameters(")) {
+            (true, Some(path)) => path.trim_end_matches(')').trim_matches(['"', '\'']),
+            (false, _) if word.quoted => &word.text,
+            // An apostrophe begins a file's name too, and either ends it.
+            (false, _) => word.text.strip_prefix('\'')?.split(['\'', '"']).next()?,
+            (true, None) => return None,
         };
         let content = match self.files.read(path) {
             Ok(content) => content,
@@ -258,13 +275,20 @@ impl Reading<'_> {
         };
         self.acl.files.push((self.line.place.clone(), path.to_owned()));
         let name: std::sync::Arc<str> = self.files.written(path).into();
-        let text = String::from_utf8_lossy(&content);
-        let values = text.lines().zip(1_u32..).filter_map(|(line, number)| {
-            let value = line.split_once('#').map_or(line, |(value, _)| value).trim();
-            let value = value.trim_start_matches('\u{feff}');
-            (!value.is_empty()).then(|| (SourceLine { file: name.clone(), line: number }, value.to_owned()))
-        });
-        Some(values.collect())
+        let values = list_lines::values(&content, self.quoted_values).into_iter();
+        Some(values.map(|(line, value)| (SourceLine { file: name.clone(), line }, value)).collect())
+    }
+
+    /// Squid reads nothing of a line after a file in quotes.
+    fn unread(&mut self, rest: &[&str]) {
+        if rest.is_empty() {
+            return;
+        }
+        let text = format!(
+            "Squid reads nothing of an `acl` line after a file: `{}` was never in the list, and is left out; if it is meant, write it on an `acl` line of its own",
+            cut(&rest.join(" "))
+        );
+        self.acl.notes.push((self.line.place.clone(), NoteKind::Lost, text));
     }
 
     fn doubt(&mut self, why: &str) {
@@ -352,29 +376,21 @@ impl Reading<'_> {
             }
             return;
         }
-        if let Ok(Host::Address(address)) = Host::parse(value) {
-            return hosts.add_address(address);
+        if let Some(why) = list_lines::never_matches(value) {
+            let text = format!("`{}` matched nothing in Squid ({why}), and is left out", cut(value));
+            self.acl.notes.push((place.clone(), NoteKind::Lost, text));
+            return;
         }
-        if let Ok(address) = value.parse::<IpAddr>() {
+        if let Some(address) = list_lines::address(value) {
             return hosts.add_address(address);
         }
         let (name, below) = match value.strip_prefix('.') {
             Some(name) => (name, true),
             None => (value, false),
         };
-        match Name::parse(name) {
-            Ok(name) => {
-                hosts.add(name.as_str(), true, below);
-                self.acl.places.entry(name.to_string()).or_insert_with(|| place.clone());
-            }
-            // Squid compares it as text with hosts, and no host reads so.
-            Err(error) => {
-                let text = format!(
-                    "`{}` is not a valid host name ({error}): it matched nothing, and is left out",
-                    cut(value)
-                );
-                self.acl.notes.push((place.clone(), NoteKind::Lost, text));
-            }
+        if let Ok(name) = Name::parse(name) {
+            hosts.add(name.as_str(), true, below);
+            self.acl.places.entry(name.to_string()).or_insert_with(|| place.clone());
         }
     }
 }

@@ -24,7 +24,8 @@ fn one(line: &Line, trusted: &[String], files: &Files, notes: &mut Notes) -> Opt
     let mut tell = |kind, text: String| notes.tell(&line.place, kind, text);
     let spec = line.word(0)?;
     let address = match spec.rsplit_once(':') {
-        None => format!("0.0.0.0:{spec}"),
+        // Both families: a socket of `[::]` takes IPv4 too.
+        None => format!("[::]:{spec}"),
         Some((host, port)) => {
             match host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>() {
                 Ok(std::net::IpAddr::V4(ip)) => format!("{ip}:{port}"),
@@ -33,10 +34,10 @@ fn one(line: &Line, trusted: &[String], files: &Files, notes: &mut Notes) -> Opt
                     tell(
                         NoteKind::Wider,
                         format!(
-                            "`{spec}`: a listener needs an address, not a name: it listens on 0.0.0.0:{port}"
+                            "`{spec}`: a listener needs an address, not a name: it listens on [::]:{port}"
                         ),
                     );
-                    format!("0.0.0.0:{port}")
+                    format!("[::]:{port}")
                 }
             }
         }

@@ -10,17 +10,22 @@ mod parent;
 mod passwords;
 mod reader;
 
-use super::acl;
+use super::acl::Acls;
 use super::files::Files;
 use super::lexer::Line;
 use crate::commands::import::draft::{Draft, Setting, SettingValue};
 use crate::commands::import::notes::{NoteKind, Notes, SourceLine};
 
 /// Reads every directive but `acl` and `http_access`. Returns the users of the password file.
-pub(super) fn read(lines: &[Line], files: &Files, draft: &mut Draft, notes: &mut Notes) -> Vec<String> {
+pub(super) fn read(
+    lines: &[Line],
+    acls: &Acls,
+    files: &Files,
+    draft: &mut Draft,
+    notes: &mut Notes,
+) -> Vec<String> {
     log::read(lines, draft, notes);
-    let acls = acl::read(lines, files, &mut Notes::default());
-    draft.listeners = listeners::read(lines, &acls, files, notes);
+    draft.listeners = listeners::read(lines, acls, files, notes);
     draft.removed_headers = Some(headers::read(lines, notes));
     directives::read(lines, files, draft, notes)
 }
