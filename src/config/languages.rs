@@ -86,7 +86,7 @@ pub(super) fn network(text: &str) -> Result<IpNet, String> {
 ///
 /// # Errors
 /// What to write instead.
-pub(super) fn network_line(text: &str) -> Result<IpNet, String> {
+pub(crate) fn network_line(text: &str) -> Result<IpNet, String> {
     match text.parse::<IpAddr>() {
         Ok(address) => Ok(IpNet::from(address.to_canonical())),
         Err(_) => network(text),

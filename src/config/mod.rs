@@ -33,6 +33,7 @@ pub use self::cases::{Case, load_cases};
 pub use self::finding::{Finding, Position, Severity};
 pub use self::hash::{ConfigHash, ShortHash};
 pub use self::key_positions::Positions;
+pub(crate) use self::languages::network_line;
 pub use self::load::{DEFAULT, DEFAULT_NAME, Loaded, load, load_by, load_bytes, load_str};
 pub use self::named_files::read_from_disk;
 pub use self::schema::schema;

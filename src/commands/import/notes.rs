@@ -54,6 +54,8 @@ pub(super) struct Notes {
     files: Vec<Arc<str>>,
     notes: Vec<Note>,
     told: HashSet<(SourceLine, String)>,
+    /// The lines of which something is told, beside advice.
+    places: HashSet<SourceLine>,
 }
 
 impl Notes {
@@ -62,10 +64,18 @@ impl Notes {
         if !self.told.insert((place.clone(), text.clone())) {
             return;
         }
+        if kind != NoteKind::Advice {
+            self.places.insert(place.clone());
+        }
         if !self.files.contains(&place.file) {
             self.files.push(place.file.clone());
         }
         self.notes.push(Note { file: place.file.clone(), line: place.line, kind, text });
+    }
+
+    /// Whether something is told of this line already, beside advice.
+    pub(super) fn tell_of(&self, place: &SourceLine) -> bool {
+        self.places.contains(place)
     }
 
     /// By file, in the order of their mention, and line; of one line, in the order in which they were told.

@@ -2,6 +2,7 @@
 //!
 //! A rule that denies is never left out: if one is refused, the whole import fails.
 
+use std::collections::HashSet;
 use std::io;
 use std::path::Path;
 
@@ -100,7 +101,11 @@ fn part(draft: &Draft, error: &Finding, emitted: &Emitted) -> Option<DraftPart> 
 }
 
 /// The lint's advice on what was carried over, at the line that it comes from where there is one.
+///
+/// A rule for each port of one host gets the same advice; it is told once. A line of a file of which something is told already
+/// gets none.
 fn advise(warnings: &[Finding], emitted: &Emitted, notes: &mut Notes) {
+    let mut told: HashSet<(SourceLine, &str)> = HashSet::new();
     for warning in warnings {
         // The readers tell the first in their own words, and mean the second.
         if warning.text.starts_with("`policies` is empty")
@@ -111,8 +116,17 @@ fn advise(warnings: &[Finding], emitted: &Emitted, notes: &mut Notes) {
         let here = || SourceLine { file: warning.file.clone(), line: warning.line };
         let place = match &*warning.file {
             OUTPUT => emitted.origin(warning.line).cloned().unwrap_or_else(here),
+            _ if notes.tell_of(&here()) => continue,
             _ => here(),
         };
-        notes.tell(&place, NoteKind::Advice, warning.text.clone());
+        if told.insert((place.clone(), about(&warning.text))) {
+            notes.tell(&place, NoteKind::Advice, warning.text.clone());
+        }
     }
+}
+
+/// The text of a warning without the rule at its beginning.
+fn about(text: &str) -> &str {
+    let after = text.strip_prefix('`').and_then(|rest| rest.split_once('`'));
+    after.map_or(text, |(_, about)| about)
 }

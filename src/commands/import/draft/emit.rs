@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Draft, DraftListener, DraftPolicy, DraftRule, Setting, SettingValue};
+use super::{AllowFile, Draft, DraftListener, DraftPolicy, DraftRule, ListFile, Setting, SettingValue};
 use crate::commands::import::notes::SourceLine;
 
 /// The part of a draft that a line of the text writes, where it can be left out.
@@ -137,30 +137,52 @@ impl Emitted {
 
     fn policy(&mut self, number: usize, policy: &DraftPolicy, report: bool) {
         self.part(&format!("  - name: {}", scalar(&policy.name)), None, None);
-        if report {
+        if report && policy.shut {
+            self.line("    # Not in report mode: no line lets these clients out.");
+        } else if report {
             self.line("    mode: report  # lets through and logs as would_deny; take it out to enforce");
         }
         self.line("    clients:");
-        self.line(&format!("      networks: {}", list(&policy.networks)));
+        if !policy.networks.is_empty() || policy.networks_files.iter().all(|file| file.empty) {
+            self.line(&format!("      networks: {}", list(&policy.networks)));
+        }
+        self.list_files("      ", "networks_files", &policy.networks_files);
         if !policy.users.is_empty() {
             let users: Vec<String> = policy.users.iter().map(|user| format!("user:{user}")).collect();
             self.line(&format!("      identities: {}", list(&users)));
         }
-        if policy.allow.is_empty() && policy.files.is_empty() {
+        if policy.allow.is_empty() && policy.files.iter().all(|file| file.list.empty) {
             self.line("    allow: []");
         }
         self.rules("allow", &policy.allow, |text| {
             Some(DraftPart::Allow { policy: number, text: text.to_owned() })
         });
+        let key = if policy.files.iter().all(|file| file.list.empty) { "    # " } else { "    " };
         if !policy.files.is_empty() {
-            self.line("    allow_files:");
+            self.line(&format!("{key}allow_files:"));
         }
-        for file in &policy.files {
-            let text = format!("      - file: {}  # {}", scalar(&file.path), shown(&file.place));
+        for AllowFile { list: file, schemes } in &policy.files {
+            let mark = if file.empty { "# " } else { "" };
+            let text = format!("      {mark}- file: {}  # {}", scalar(&file.path), shown(&file.place));
             self.part(&text, None, Some(&file.place));
-            self.line(&format!("        schemes: {}", list(&file.schemes)));
+            self.line(&format!("      {mark}  schemes: {}", list(schemes)));
         }
         self.rules("deny", &policy.deny, |_| None);
+        self.list_files("    ", "deny_files", &policy.deny_files);
+    }
+
+    /// Files with one entry a line. One that egressd would refuse is a comment, and so is the key where there is no other.
+    fn list_files(&mut self, indent: &str, key: &str, files: &[ListFile]) {
+        if files.is_empty() {
+            return;
+        }
+        let mark = if files.iter().all(|file| file.empty) { "# " } else { "" };
+        self.line(&format!("{indent}{mark}{key}:"));
+        for file in files {
+            let mark = if file.empty { "# " } else { "" };
+            let text = format!("{indent}  {mark}- {}  # {}", scalar(&file.path), shown(&file.place));
+            self.part(&text, None, Some(&file.place));
+        }
     }
 
     /// Rules, below a comment for each line that they come from.

@@ -117,10 +117,14 @@ impl ListenerTls {
 pub(super) struct DraftPolicy {
     pub(super) name: String,
     pub(super) networks: Vec<IpNet>,
+    pub(super) networks_files: Vec<ListFile>,
+    /// The other proxy lets its clients out nowhere, so they are denied in report mode too.
+    pub(super) shut: bool,
     pub(super) users: Vec<String>,
     pub(super) allow: Vec<DraftRule>,
     pub(super) files: Vec<AllowFile>,
     pub(super) deny: Vec<DraftRule>,
+    pub(super) deny_files: Vec<ListFile>,
 }
 
 /// A rule, and the line that it comes from.
@@ -130,12 +134,20 @@ pub(super) struct DraftRule {
     pub(super) text: String,
 }
 
-/// A file of rules.
+/// A file of rules that allow.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct AllowFile {
+    pub(super) list: ListFile,
+    pub(super) schemes: Vec<&'static str>,
+}
+
+/// A file with one entry a line.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct ListFile {
     pub(super) place: SourceLine,
     pub(super) path: String,
-    pub(super) schemes: Vec<&'static str>,
+    /// It has no content, which egressd refuses: its line is a comment.
+    pub(super) empty: bool,
 }
 
 /// `name`, or `name-2` and so on where that is taken.

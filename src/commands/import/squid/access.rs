@@ -283,6 +283,20 @@ impl Access<'_> {
         allowed
     }
 
+    /// The first rule after one that lets every host out that lists what this request asks for: `rest` asks for hosts that
+    /// nothing mentions.
+    pub(super) fn listed_after(
+        &self,
+        open: usize,
+        request: &RequestKind<'_>,
+        rest: &RequestKind<'_>,
+    ) -> Option<usize> {
+        let fits = |rule: &AccessRule, request| matches!(self.fit(rule, request), RuleFit::Yes);
+        let lists = |rule: &AccessRule| rule.allow && fits(rule, request) && !fits(rule, rest);
+        let mut later = self.rules.iter().enumerate().skip(open + 1);
+        later.find(|(_, rule)| lists(rule)).map(|(number, _)| number)
+    }
+
     /// Whether a later rule may allow it.
     fn could_allow(&self, from: usize, request: &RequestKind<'_>) -> bool {
         for rule in self.rules.iter().skip(from) {
@@ -360,6 +374,10 @@ impl Access<'_> {
     pub(super) fn tell(&self, notes: &mut Notes) {
         for (_, acl) in self.used() {
             for (place, kind, text) in &acl.notes {
+                // What becomes of such a line of a file is told with the file.
+                if *kind == NoteKind::Lost && place.file != acl.place.file && notes.tell_of(place) {
+                    continue;
+                }
                 notes.tell(place, *kind, text.clone());
             }
         }

@@ -12,7 +12,7 @@ use super::truth::Truth;
 pub(super) struct HostSet {
     exact: HashSet<String>,
     below: HashSet<String>,
-    addresses: Vec<IpNet>,
+    addresses: HashSet<IpNet>,
     /// Whether a name that is not listed is in the set.
     rest: Truth,
     /// Whether an address that is not listed is in the set.
@@ -25,7 +25,7 @@ impl HostSet {
         HostSet {
             exact: HashSet::new(),
             below: HashSet::new(),
-            addresses: Vec::new(),
+            addresses: HashSet::new(),
             rest: Truth::No,
             literals: if backwards { Truth::Maybe } else { Truth::No },
         }
@@ -47,7 +47,7 @@ impl HostSet {
     }
 
     pub(super) fn add_address(&mut self, address: IpAddr) {
-        self.addresses.push(IpNet::from(address.to_canonical()));
+        self.addresses.insert(IpNet::from(address.to_canonical()));
     }
 
     /// It may hold further hosts.
@@ -89,7 +89,7 @@ impl HostSet {
 
     /// Whether the addresses of a network are that no set mentions.
     pub(super) fn has_network(&self, network: &IpNet) -> Truth {
-        if self.addresses.iter().any(|listed| listed.contains(network)) { Truth::Yes } else { self.literals }
+        if self.addresses.contains(network) { Truth::Yes } else { self.literals }
     }
 }
 

@@ -60,8 +60,10 @@ pub fn squid(files: &Files, main: &str, choices: Choices) -> Result<Imported, St
     let acls = acl::read(&lines, files, &mut notes);
     let users = settings::read(&lines, &acls, files, &mut draft, &mut notes);
     let access = access::read(main, &lines, &acls, &mut notes);
-    draft.policies = rules::policies(&access, &users, files, &mut notes);
+    let (policies, lists) = rules::policies(&access, &users, files, choices.report, &mut notes);
+    draft.policies = policies;
     settings::fit_to_policies(&mut draft, access.connections.as_ref(), &mut notes);
-    let yaml = draft::check(draft, |path| files.read_written(path), &mut notes)?;
+    let read = |path: &std::path::Path| Ok(lists.without_leaving(path, files.read_written(path)?));
+    let yaml = draft::check(draft, read, &mut notes)?;
     Ok(Imported { yaml, notes: notes.finish() })
 }

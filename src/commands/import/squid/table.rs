@@ -97,7 +97,7 @@ impl<'a> VerdictTable<'a> {
     }
 
     /// The verdicts on a host, without those of a rule that says the same of hosts that nothing mentions: such a rule lets
-    /// everything out, and what it denies elsewhere is no list of what it is for.
+    /// everything out, and what it denies elsewhere is no list of what it is for. What a later rule lists stays allowed.
     pub(super) fn row(&mut self, host: AskedHost<'_>) -> Rc<VerdictRow> {
         let rest = match host {
             AskedHost::OtherNames => return self.whole(host),
@@ -106,31 +106,56 @@ impl<'a> VerdictTable<'a> {
             AskedHost::Network(IpNet::V6(_)) => AskedHost::Network(IpNet::V6(Ipv6Net::default())),
             AskedHost::Name(_) | AskedHost::Below(_) => AskedHost::OtherNames,
         };
+        let asked_rest = rest;
         let (row, rest) = (self.whole(host), self.whole(rest));
         if rest.allowed().next().is_none() {
             return row;
         }
-        let verdicts = (0..row.0.len()).map(|index| match (row.get(index), rest.get(index)) {
-            (Some((by, _)), Some((all, _))) if by == all => {
-                self.access.doubt(row.doubts(index));
-                AccessVerdict::Denied
-            }
-            _ => row.0.get(index).cloned().unwrap_or(AccessVerdict::Denied),
-        });
+        let requests = |host| self.requests(host);
+        let asked: Vec<_> = requests(host).zip(requests(asked_rest)).collect();
+        let verdicts =
+            asked.iter().enumerate().map(|(index, (one, all))| match (row.get(index), rest.get(index)) {
+                (Some((by, unless)), Some((open, _))) if by == open => {
+                    match self.access.listed_after(by, one, all) {
+                        Some(by) => {
+                            AccessVerdict::Allowed { by, unless: unless.to_vec(), doubts: Vec::new() }
+                        }
+                        None => {
+                            self.access.doubt(row.doubts(index));
+                            AccessVerdict::Denied
+                        }
+                    }
+                }
+                _ => row.0.get(index).cloned().unwrap_or(AccessVerdict::Denied),
+            });
         Rc::new(VerdictRow(verdicts.collect()))
     }
 
-    fn whole(&mut self, host: AskedHost<'_>) -> Rc<VerdictRow> {
+    /// What the lists say of a host: hosts with one key have one row, whoever the client is.
+    pub(super) fn key(&self, host: AskedHost<'_>) -> Vec<Truth> {
         let mut key: Vec<Truth> = self.used.iter().filter_map(|(_, acl)| acl.test.of_host(host)).collect();
         key.push(Truth::from(matches!(host, AskedHost::Network(_))));
+        key
+    }
+
+    /// The requests for a host, in the order of a row.
+    fn requests<'r>(&'r self, host: AskedHost<'r>) -> impl Iterator<Item = RequestKind<'r>> {
+        WAYS.iter().flat_map(move |connect| {
+            self.segments.iter().map(move |(_, (port, _))| RequestKind {
+                client: &self.class.lists,
+                connect: *connect,
+                port,
+                host,
+            })
+        })
+    }
+
+    fn whole(&mut self, host: AskedHost<'_>) -> Rc<VerdictRow> {
+        let key = self.key(host);
         if let Some(row) = self.rows.get(&key) {
             return Rc::clone(row);
         }
-        let requests =
-            WAYS.iter().flat_map(|connect| self.segments.iter().map(move |(_, (port, _))| (*connect, port)));
-        let verdicts = requests.map(|(connect, port)| {
-            self.access.verdict(&RequestKind { client: &self.class.lists, connect, port, host })
-        });
+        let verdicts = self.requests(host).map(|request| self.access.verdict(&request));
         let row = Rc::new(VerdictRow(verdicts.collect()));
         self.rows.insert(key, Rc::clone(&row));
         row

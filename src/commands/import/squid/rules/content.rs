@@ -5,16 +5,20 @@ use std::collections::BTreeSet;
 use super::super::access::Access;
 use super::super::ports::{Segments, shown};
 use super::super::table::VerdictRow;
+use super::lists::HostList;
 use super::reach::Reach;
-use crate::commands::import::draft::{AllowFile, DraftRule};
+use crate::commands::import::draft::{AllowFile, DraftRule, ListFile};
 use crate::commands::import::notes::{NoteKind, Notes, SourceLine};
 
 /// What stands in one policy, and which of Squid's lines it comes from.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, Default, Debug)]
 pub(super) struct PolicyContent {
     pub(super) allow: Vec<DraftRule>,
     pub(super) files: Vec<AllowFile>,
     pub(super) deny: Vec<DraftRule>,
+    pub(super) deny_files: Vec<ListFile>,
+    /// Squid lets out hosts that nothing mentions.
+    pub(super) open: bool,
     /// Rules of Squid's that allow tunnels, plain requests, and tunnels to other ports than 443.
     pub(super) connect: BTreeSet<usize>,
     pub(super) http: BTreeSet<usize>,
@@ -24,7 +28,17 @@ pub(super) struct PolicyContent {
 }
 
 impl PolicyContent {
-    /// It allows nothing.
+    /// Whether two make the same policy, whichever lines of Squid's they come from.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        self.allow == other.allow
+            && self.files == other.files
+            && self.deny == other.deny
+            && self.deny_files == other.deny_files
+            // Only a policy that lists nothing is in report mode by what Squid lets out.
+            && (self.open == other.open || !self.is_empty())
+    }
+
+    /// It allows nothing, now and after an edit of its files.
     pub(super) fn is_empty(&self) -> bool {
         self.allow.is_empty() && self.files.is_empty()
     }
@@ -47,6 +61,7 @@ impl Gathering<'_, '_> {
     /// Hosts that nothing mentions: no rule of egressd's is for all of them.
     pub(super) fn everything(&mut self, row: &VerdictRow) {
         let rules: BTreeSet<usize> = row.allowed().map(|(_, by, _)| by).collect();
+        self.content.open |= !rules.is_empty();
         for (index, ..) in row.allowed() {
             self.access.doubt(row.doubts(index));
         }
@@ -103,6 +118,42 @@ impl Gathering<'_, '_> {
         }
         let into = if allow { &mut self.content.allow } else { &mut self.content.deny };
         into.extend(texts.into_iter().map(|text| DraftRule { place: place.clone(), text }));
+    }
+
+    /// Tells what the lines of a file were allowed beside the schemes' own ports. `allowed` and `granted`: of each row.
+    pub(super) fn other_ports(
+        &mut self,
+        rows: &[(&VerdictRow, &Reach, &Reach)],
+        inherited: &Reach,
+        list: &HostList,
+    ) {
+        let mut rules: BTreeSet<usize> = BTreeSet::new();
+        let count = self.segments.len();
+        let mut lost = Reach::nothing(self.segments);
+        for (row, allowed, granted) in rows {
+            let beyond = allowed.without(granted).without(inherited);
+            let by = row.allowed().filter(|(index, _, _)| beyond.has(*index)).map(|(_, by, _)| by);
+            rules.extend(by);
+            lost = lost.or(&beyond);
+        }
+        let ports = |from: usize| {
+            let ranges = self.segments.ranges(|segment| lost.has(from + segment));
+            ranges.into_iter().map(shown).collect::<Vec<_>>().join(", ")
+        };
+        let what: Vec<String> = [("a tunnel to", ports(0)), ("a plain request to", ports(count))]
+            .into_iter()
+            .filter(|(_, ports)| !ports.is_empty())
+            .map(|(what, ports)| format!("{what} {ports}"))
+            .collect();
+        for by in rules {
+            let Some(rule) = self.access.rule(by) else { continue };
+            let text = format!(
+                "the lines of `{}` are for a tunnel to 443 and a plain request to 80 now; Squid also allowed {}: where that is needed add rules with that port, such as http://host:8080",
+                list.file.path,
+                what.join(" and ")
+            );
+            self.notes.tell(&rule.place, NoteKind::Stricter, text);
+        }
     }
 
     pub(super) fn rule_place(&self, by: usize) -> SourceLine {

@@ -1,94 +1,409 @@
 //! Lists in files of their own that can stay files: an edit of one then takes effect without a further import.
+//!
+//! A file stays if egressd reads each of its lines as Squid does. A line that matches nothing in Squid and is a rule of egressd's is
+//! denied beside the file. What egressd refuses would have to leave the file first: a short list is then written into
+//! egressd.yaml, and of a long one those lines are told. Not here: who is allowed by a file ([`super::names`]), and the
+//! networks of clients ([`super::client_files`]).
 
-use std::collections::HashSet;
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::net::IpAddr;
+use std::path::Path;
 
 use super::super::access::Access;
 use super::super::acl::AclTest;
 use super::super::files::Files;
+use super::super::hosts::{HostSet, parents};
+use super::super::list_lines::{self, BYTE_ORDER_MARK};
+use super::super::truth::Truth;
+use crate::commands::import::draft::{DraftRule, ListFile};
 use crate::commands::import::notes::{NoteKind, Notes, SourceLine};
 use crate::rules::{HostPattern, RuleText};
 
-/// A file of hosts, each line of which is a rule of egressd's too.
+/// A list of at most so many lines is written into egressd.yaml where it cannot stay a file.
+const WRITTEN: usize = 500;
+/// A longer list stays a file with at most so many lines that have to leave it, or that are denied beside it.
+const ODD: usize = 500;
+/// So many such lines are told one by one.
+const TOLD: usize = 20;
+
+/// What becomes of a file of hosts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Stay {
+    /// It stays a file.
+    File,
+    /// Its lines are written into egressd.yaml.
+    Written,
+    /// Nothing of it is carried over.
+    LeftOut,
+}
+
+/// A file of hosts.
 #[derive(Debug)]
 pub(super) struct HostList {
-    pub(super) place: SourceLine,
-    /// As egressd.yaml names it.
-    pub(super) path: String,
-    /// Canonical names, each with whether what is under it is listed too.
+    pub(super) file: ListFile,
+    /// As Squid's configuration names it.
+    pub(super) source: String,
+    pub(super) stay: Stay,
+    /// What Squid and egressd both find in it: canonical names, each with whether what is under it is listed too.
     pub(super) names: Vec<(String, bool)>,
+    pub(super) addresses: Vec<IpAddr>,
+    /// Lines that match nothing in Squid, as rules that deny what egressd finds in them.
+    pub(super) odd: Vec<DraftRule>,
+    /// Of a rule that allows by it, and of one that denies by it.
+    pub(super) allows: bool,
+    pub(super) denies: bool,
+    /// The names of the `acl`s that list it.
+    pub(super) acls: BTreeSet<String>,
 }
 
-/// The files by which something is allowed.
-pub(super) fn of(access: &Access<'_>, files: &Files, notes: &mut Notes) -> Vec<HostList> {
-    let mut lists: Vec<HostList> = Vec::new();
-    let mut seen: HashSet<&str> = HashSet::new();
-    let positive = access.rules.iter().filter(|rule| rule.allow).flat_map(|rule| &rule.literals);
-    for literal in positive.filter(|literal| !literal.negated) {
-        let Some(acl) = access.acls.get(&literal.acl) else { continue };
-        if !matches!(acl.test, AclTest::Host(_)) || acl.kind == "dstdom_regex" {
-            continue;
-        }
-        for (place, path) in &acl.files {
-            if path.contains(char::is_control) || !seen.insert(path) {
-                continue;
+/// All of them, and the lines that must leave them before egressd reads them.
+#[derive(Default, Debug)]
+pub(in crate::commands::import::squid) struct HostLists {
+    pub(super) lists: Vec<HostList>,
+    /// By the path that egressd.yaml names.
+    leaving: HashMap<String, BTreeSet<u32>>,
+}
+
+impl HostLists {
+    /// The files whose lists decide something: those that a line allows or denies by.
+    pub(super) fn of(access: &Access<'_>, files: &Files, notes: &mut Notes) -> Self {
+        let mut found: BTreeMap<usize, HostList> = BTreeMap::new();
+        let mut numbers: HashMap<&str, usize> = HashMap::new();
+        for rule in &access.rules {
+            for literal in &rule.literals {
+                let Some(acl) = access.acls.get(&literal.acl) else { continue };
+                if !matches!(acl.test, AclTest::Host(_)) || acl.kind.ends_with("_regex") {
+                    continue;
+                }
+                for (place, path) in &acl.files {
+                    if path.contains(char::is_control) {
+                        continue;
+                    }
+                    let next = numbers.len();
+                    let number = *numbers.entry(path).or_insert(next);
+                    let list = found.entry(number).or_insert_with(|| HostList::new(files, place, path));
+                    list.allows |= rule.allow && !literal.negated;
+                    list.denies |= !rule.allow && !literal.negated;
+                    list.acls.insert(literal.acl.clone());
+                }
             }
-            let Ok(content) = files.read(path) else { continue };
-            let written = files.written(path);
-            match read(&content) {
-                Ok(names) if names.is_empty() => {}
-                Ok(names) => {
-                    let text = if files.are_maps() {
-                        format!(
-                            "`{written}` stays a file: put this key beside egressd.yaml, in the same ConfigMap or one mounted there as a directory, not by subPath"
-                        )
-                    } else {
-                        format!(
-                            "`{written}` stays a file, under this path; to move it, copy it beside egressd.yaml and write its base name"
-                        )
-                    };
-                    notes.tell(place, NoteKind::Differs, text);
-                    lists.push(HostList { place: place.clone(), path: written, names });
-                }
-                Err((line, why)) => {
-                    let file = SourceLine { file: written.clone().into(), line };
-                    let text = format!(
-                        "this line cannot stand in an allow file ({why}): the file's other lines are written into egressd.yaml"
-                    );
-                    notes.tell(&file, NoteKind::Stricter, text);
-                }
+        }
+        let mut lists = HostLists::default();
+        let hosts = Hosts::of(access);
+        for mut list in found.into_values().filter(|list| list.allows || list.denies) {
+            let Ok(content) = files.read(&list.source) else { continue };
+            let read = Read::of(&content, &list.file.path);
+            list.file.empty = content.iter().all(u8::is_ascii_whitespace);
+            list.stay = read.stay(&hosts);
+            if list.stay == Stay::File && !read.refused.is_empty() {
+                let leaving = read.refused.iter().map(|(place, _)| place.line).collect();
+                lists.leaving.insert(list.file.path.clone(), leaving);
+            }
+            list.tell(&read, files, &hosts, notes);
+            (list.names, list.addresses, list.odd) = (read.names, read.addresses, read.odd);
+            lists.lists.push(list);
+        }
+        lists
+    }
+
+    /// The content of a named file, without the lines that must leave it.
+    pub(in crate::commands::import::squid) fn without_leaving(
+        &self,
+        path: &Path,
+        content: Vec<u8>,
+    ) -> Vec<u8> {
+        let Some(leaving) = path.to_str().and_then(|path| self.leaving.get(path)) else { return content };
+        let mut kept = Vec::with_capacity(content.len());
+        for (line, number) in content.split_inclusive(|byte| *byte == b'\n').zip(1_u32..) {
+            kept.extend_from_slice(if leaving.contains(&number) { b"#\n" } else { line });
+        }
+        kept
+    }
+}
+
+impl HostList {
+    fn new(files: &Files, place: &SourceLine, path: &str) -> Self {
+        HostList {
+            file: ListFile { place: place.clone(), path: files.written(path), empty: false },
+            source: path.to_owned(),
+            stay: Stay::LeftOut,
+            names: Vec::new(),
+            addresses: Vec::new(),
+            odd: Vec::new(),
+            allows: false,
+            denies: false,
+            acls: BTreeSet::new(),
+        }
+    }
+
+    /// Tells what becomes of it.
+    fn tell(&self, read: &Read, files: &Files, hosts: &Hosts<'_>, notes: &mut Notes) {
+        let ListFile { place, path, empty } = &self.file;
+        if *empty {
+            let text = format!(
+                "`{path}` is empty, which egressd refuses: its line is a comment in egressd.yaml; write a comment into the file, and take the `#` away, before the file is used"
+            );
+            let kind = if self.denies { NoteKind::Wider } else { NoteKind::Differs };
+            return notes.tell(place, kind, text);
+        }
+        match self.stay {
+            Stay::File => {
+                let text = if files.are_maps() {
+                    format!(
+                        "`{path}` stays a file: put this key beside egressd.yaml, in the same ConfigMap or one mounted there as a directory, not by subPath"
+                    )
+                } else {
+                    format!(
+                        "`{path}` stays a file, under this path; to move it, copy it beside egressd.yaml and write its base name"
+                    )
+                };
+                notes.tell(place, NoteKind::Differs, text);
+                told_one_by_one(&read.refused, notes, |why| {
+                    format!(
+                        "egressd refuses this line ({why}): take it out of the file before egressd reads it"
+                    )
+                });
+                let shared = if read.odd.iter().any(|rule| hosts.meet_rule(&rule.text)) {
+                    "; what Squid allows there by other lines is denied too"
+                } else {
+                    ""
+                };
+                told_one_by_one(&read.why_odd, notes, |why| {
+                    format!(
+                        "this line {why}, which is denied beside the file{shared}: take the line out of the file, and then out of `deny`"
+                    )
+                });
+            }
+            Stay::Written if self.allows => {
+                let tail = "the file's other lines are written into egressd.yaml as they are now, and an edit of the file changes nothing: take this line out, and import again";
+                told_one_by_one(&read.refused, notes, |why| {
+                    format!("this line cannot stand in an allow file ({why}): {tail}")
+                });
+                told_one_by_one(&read.why_odd, notes, |why| format!("this line {why}: {tail}"));
+            }
+            Stay::Written => {}
+            Stay::LeftOut => {
+                let text = format!(
+                    "`{path}` is left out: egressd reads {} of its lines otherwise than Squid, from line {} on; take them out, and import again",
+                    read.refused.len() + read.odd.len(),
+                    read.first_odd()
+                );
+                notes.tell(place, NoteKind::Stricter, text);
             }
         }
     }
-    lists
 }
 
-/// The names of a file, or the first line that egressd would refuse there.
-fn read(content: &[u8]) -> Result<Vec<(String, bool)>, (u32, String)> {
-    // A comment may hold what Squid passes over and an allow file may not.
-    let line_at = |end: usize| {
-        let before = content.get(..end).unwrap_or_default().iter().filter(|byte| **byte == b'\n').count();
-        u32::try_from(before + 1).unwrap_or(u32::MAX)
+/// The first of these lines one by one, and how many there are beyond.
+fn told_one_by_one(lines: &[(SourceLine, String)], notes: &mut Notes, text: impl Fn(&str) -> String) {
+    for (place, about) in lines.iter().take(TOLD) {
+        notes.tell(place, NoteKind::Stricter, text(about));
+    }
+    if let Some((place, about)) = lines.get(TOLD) {
+        let more = lines.len() - TOLD;
+        notes.tell(place, NoteKind::Stricter, format!("from here on, {more} such lines: {}", text(about)));
+    }
+}
+
+/// A file as both programs read it.
+#[derive(Default)]
+struct Read {
+    lines: usize,
+    names: Vec<(String, bool)>,
+    addresses: Vec<IpAddr>,
+    /// Lines that egressd refuses, each with why.
+    refused: Vec<(SourceLine, String)>,
+    odd: Vec<DraftRule>,
+    /// Why each of these matches nothing in Squid.
+    why_odd: Vec<(SourceLine, String)>,
+    patterns: Vec<HostPattern>,
+}
+
+/// What egressd finds in a line.
+enum LineIs {
+    Blank,
+    Same(HostPattern),
+    Odd(RuleText, String),
+    Refused(String),
+}
+
+impl Read {
+    fn of(content: &[u8], path: &str) -> Self {
+        let file: std::sync::Arc<str> = path.into();
+        let mut read = Read::default();
+        for (line, number) in content.split(|byte| *byte == b'\n').zip(1_u32..) {
+            let place = || SourceLine { file: std::sync::Arc::clone(&file), line: number };
+            match line_is(line, number == 1) {
+                LineIs::Blank => continue,
+                LineIs::Same(HostPattern::Exact(name)) => read.names.push((name.as_str().to_owned(), false)),
+                LineIs::Same(HostPattern::UnderOrSelf(name)) => {
+                    read.names.push((name.as_str().to_owned(), true))
+                }
+                LineIs::Same(HostPattern::Address(address)) => read.addresses.push(address),
+                LineIs::Same(_) => read.refused.push((place(), "it means something else there".to_owned())),
+                LineIs::Odd(rule, why) => {
+                    read.why_odd.push((
+                        place(),
+                        format!("matches nothing in Squid ({why}), and egressd reads `{rule}`"),
+                    ));
+                    read.odd.push(DraftRule { place: place(), text: rule.to_string() });
+                    read.patterns.push(rule.host);
+                }
+                LineIs::Refused(why) => read.refused.push((place(), why)),
+            }
+            read.lines += 1;
+        }
+        read
+    }
+
+    /// Whether it stays a file.
+    fn stay(&self, hosts: &Hosts<'_>) -> Stay {
+        let meets = self.patterns.iter().any(|pattern| hosts.meet(pattern));
+        match self.lines {
+            0..=WRITTEN if self.refused.is_empty() && !meets => Stay::File,
+            0..=WRITTEN => Stay::Written,
+            _ if self.refused.len() + self.odd.len() > ODD => Stay::LeftOut,
+            _ => Stay::File,
+        }
+    }
+
+    fn first_odd(&self) -> u32 {
+        let odd = self.odd.iter().map(|rule| rule.place.line);
+        self.refused.iter().map(|(place, _)| place.line).chain(odd).min().unwrap_or(1)
+    }
+}
+
+/// Reads one line as egressd does, and as Squid does.
+fn line_is(line: &[u8], first: bool) -> LineIs {
+    let Ok(text) = std::str::from_utf8(line) else { return LineIs::Refused("it is not UTF-8".to_owned()) };
+    if text.contains('\0') {
+        return LineIs::Refused("it holds a NUL byte".to_owned());
+    }
+    let own = if first { text.trim_start_matches(BYTE_ORDER_MARK) } else { text };
+    let entry = own.split_once('#').map_or(own, |(entry, _)| entry).trim_matches([' ', '\t', '\r']);
+    if entry.is_empty() {
+        return LineIs::Blank;
+    }
+    if entry.contains([' ', '\t']) {
+        return LineIs::Refused("it has a space in it".to_owned());
+    }
+    let rule = match RuleText::parse(entry) {
+        Ok(rule) => rule,
+        Err(error) => return LineIs::Refused(error.to_string()),
     };
-    let text = std::str::from_utf8(content)
-        .map_err(|error| (line_at(error.valid_up_to()), "it is not UTF-8".to_owned()))?;
-    if let Some(at) = text.find('\0') {
-        return Err((line_at(at), "it holds a NUL byte".to_owned()));
+    let value = list_lines::value(text).unwrap_or_default();
+    let why = list_lines::never_matches(value)
+        .or_else(|| (value != entry).then(|| format!("it is `{value}` there")));
+    match (&rule.host, why) {
+        (HostPattern::Exact(_) | HostPattern::UnderOrSelf(_) | HostPattern::Address(_), None)
+            if rule.scheme.is_none() && rule.ports.is_none() =>
+        {
+            LineIs::Same(rule.host)
+        }
+        (_, why) => LineIs::Odd(rule, why.unwrap_or_else(|| "it is no name there".to_owned())),
     }
-    let mut names = Vec::new();
-    for (line, number) in text.trim_start_matches('\u{feff}').lines().zip(1_u32..) {
-        let rule = line.split_once('#').map_or(line, |(rule, _)| rule).trim();
-        if rule.is_empty() {
-            continue;
-        }
-        let parsed = RuleText::parse(rule).map_err(|error| (number, error.to_string()))?;
-        match parsed.host {
-            HostPattern::Exact(name) => names.push((name.to_string(), false)),
-            HostPattern::UnderOrSelf(name) => names.push((name.to_string(), true)),
-            _ => return Err((number, "it means something else there".to_owned())),
-        }
-        if parsed.scheme.is_some() || parsed.ports.is_some() {
-            return Err((number, "it means something else there".to_owned()));
+}
+
+/// The hosts that Squid's lists hold for certain.
+struct Hosts<'a> {
+    sets: Vec<&'a HostSet>,
+    /// The names above any of them; few files need it.
+    above: OnceCell<HashSet<&'a str>>,
+}
+
+impl<'a> Hosts<'a> {
+    fn of(access: &'a Access<'a>) -> Self {
+        let sets = access.used().into_iter().filter_map(|(_, acl)| match &acl.test {
+            AclTest::Host(hosts) => Some(hosts),
+            _ => None,
+        });
+        Hosts { sets: sets.collect(), above: OnceCell::new() }
+    }
+
+    /// Whether a list may hold a host of this pattern, so that a rule that denies it takes something away.
+    fn meet(&self, pattern: &HostPattern) -> bool {
+        let any = |holds: &dyn Fn(&HostSet) -> Truth| self.sets.iter().any(|set| holds(set) == Truth::Yes);
+        match pattern {
+            HostPattern::Exact(name) => any(&|set| set.has(name.as_str())),
+            HostPattern::Under(name) | HostPattern::UnderOrSelf(name) => {
+                let above = self
+                    .above
+                    .get_or_init(|| self.sets.iter().flat_map(|set| set.names()).flat_map(parents).collect());
+                let name = name.as_str();
+                any(&|set| set.has(name).max(set.has_below(name))) || above.contains(name)
+            }
+            _ => true,
         }
     }
-    Ok(names)
+
+    /// The same for a rule.
+    fn meet_rule(&self, rule: &str) -> bool {
+        RuleText::parse(rule).map_or(true, |rule| self.meet(&rule.host))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What each line is: `=` the same in both, `!` refused by egressd, `~` odd, with what egressd reads.
+    fn shown(line: &str) -> String {
+        match line_is(line.as_bytes(), true) {
+            LineIs::Blank => String::new(),
+            LineIs::Same(host) => format!("= {host}"),
+            LineIs::Odd(rule, _) => format!("~ {rule}"),
+            LineIs::Refused(_) => "!".to_owned(),
+        }
+    }
+
+    /// Every kind of line that the two could read differently; `tests/e2e` asks Squid the same.
+    #[test]
+    fn lines_are_the_same_or_odd_or_refused() {
+        let rows = [
+            ("", ""),
+            ("# .x.test", ""),
+            ("\t#.x.test", ""),
+            ("\u{feff}# .x.test", ""),
+            (".x.test", "= .x.test"),
+            (" x.test\t\r", "= x.test"),
+            (".X.Test", "= .x.test"),
+            ("x.test # .b.test", "= x.test"),
+            ("_x.test", "= _x.test"),
+            ("test", "= test"),
+            ("203.0.113.9", "= 203.0.113.9"),
+            ("[2001:DB8::1]", "= [2001:db8::1]"),
+            (".x.test.", "~ .x.test"),
+            ("x.test.", "~ x.test"),
+            (".x.test#off", "~ .x.test"),
+            ("\u{feff}.x.test", "~ .x.test"),
+            ("b\u{fc}cher.test", "~ xn--bcher-kva.test"),
+            ("*.x.test", "~ *.x.test"),
+            ("a*.x.test", "~ a*.x.test"),
+            ("https://x.test", "~ https://x.test"),
+            ("x.test:8443", "~ x.test:8443"),
+            ("203.0.113.0/24", "~ 203.0.113.0/24"),
+            ("[2001:db8:0::1]", "~ [2001:db8::1]"),
+            ("x.test b.test", "!"),
+            ("-i x.test", "!"),
+            ("-i", "!"),
+            ("\"x.test\"", "!"),
+            ("'x.test'", "!"),
+            ("x.test,b.test", "!"),
+            ("http://x.test/", "!"),
+            ("..x.test", "!"),
+            (".", "!"),
+            ("*", "!"),
+            (".test.com.", "~ .test.com"),
+            (".co.uk", "!"),
+            ("2001:db8::1", "!"),
+            ("x.test\0b.test", "!"),
+            ("\u{a0}x.test", "!"),
+            ("\u{b}x.test", "!"),
+        ];
+        for (line, want) in rows {
+            assert_eq!(shown(line), want, "{line:?}");
+        }
+        assert!(matches!(line_is(b"x.test # \xe9", true), LineIs::Refused(_)), "egressd reads UTF-8 alone");
+    }
 }

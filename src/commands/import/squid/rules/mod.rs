@@ -1,83 +1,93 @@
-//! From verdicts to policies: which `allow`, `allow_files` and `deny` say the same.
+//! From verdicts to policies: which `allow`, `allow_files`, `deny` and `deny_files` say the same.
 //!
 //! In a policy `deny` always wins, and Squid's first match does not: what lies in a denied part of an allowed suffix
 //! cannot be allowed again. It stays denied, and is told. Not here: how the lines look ([`crate::commands::import::draft`]).
 
 mod addresses;
+mod client_files;
 mod content;
+mod fresh;
+mod frozen;
+mod groups;
+mod index;
 mod lists;
 mod names;
+mod of_class;
 mod reach;
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::rc::Rc;
 
-use ipnet::IpNet;
-
+use self::client_files::ClientFile;
 use self::content::{Gathering, PolicyContent};
-use self::lists::HostList;
+use self::groups::{ClassContents, PolicyGroup};
+use self::index::Index;
+pub(in crate::commands::import::squid) use self::lists::HostLists;
+use self::of_class::OfClass;
 use super::access::Access;
 use super::acl::{AclTest, AskedHost};
 use super::classes::{self, ClientClass};
 use super::files::Files;
 use super::table::{Mentioned, VerdictTable};
 use super::truth::Truth;
-use crate::commands::import::draft::{DraftPolicy, free_name};
+use crate::commands::import::draft::DraftPolicy;
 use crate::commands::import::notes::{NoteKind, Notes};
 
-/// The classes of one user, each with what is in its policy.
-type ClassContents<'a> = Vec<(&'a ClientClass, Rc<PolicyContent>)>;
-
-/// A policy while classes are gathered in it.
-struct PolicyGroup {
-    name: String,
-    networks: Vec<IpNet>,
-    users: Vec<String>,
-    content: Rc<PolicyContent>,
-}
-
-/// Makes the policies, and tells where they differ. `users`: those of the password file.
+/// Makes the policies, and tells where they differ. `users`: those of the password file. Returns the files of hosts too.
 pub(super) fn policies(
     access: &Access<'_>,
     users: &[String],
     files: &Files,
+    report: bool,
     notes: &mut Notes,
-) -> Vec<DraftPolicy> {
+) -> (Vec<DraftPolicy>, HostLists) {
     let mentioned = Mentioned::by(access);
-    let lists = lists::of(access, files, notes);
+    let lists = HostLists::of(access, files, notes);
+    let client_files = client_files::of(access, files);
     let classes = classes::of(access, users);
-    let mut contents: BTreeMap<Vec<(String, Truth)>, Rc<PolicyContent>> = BTreeMap::new();
+    let any =
+        ClientClass { network: ipnet::Ipv4Net::default().into(), user: None, lists: Default::default() };
+    let index = Index::of(&mentioned, &VerdictTable::new(access, &mentioned.segments, &any), &lists);
+    let mut contents = Contents {
+        access,
+        mentioned: &mentioned,
+        index: &index,
+        lists: &lists,
+        by_lists: BTreeMap::new(),
+        denying: HashSet::new(),
+        frozen: HashSet::new(),
+    };
     let mut by_user: BTreeMap<Option<String>, ClassContents<'_>> = BTreeMap::new();
     for class in &classes {
-        let mut key: Vec<(String, Truth)> =
-            class.lists.iter().map(|(name, is)| (name.clone(), *is)).collect();
-        key.sort();
-        let content = contents.entry(key).or_insert_with(|| {
-            let table = VerdictTable::new(access, &mentioned.segments, class);
-            Rc::new(content(access, &mentioned, table, &lists, notes))
-        });
-        by_user.entry(class.user.clone()).or_default().push((class, Rc::clone(content)));
+        let content = contents.of(class, notes);
+        by_user.entry(class.user.clone()).or_default().classes.push((class, content));
+    }
+    for rows in by_user.values_mut() {
+        for file in &client_files {
+            rows.files.push(of_file(file, &rows.classes, &mut contents, notes));
+        }
     }
     access.tell(notes);
-    differences(access, contents.values().map(Rc::as_ref), notes);
+    differences(access, contents.by_lists.values().map(Rc::as_ref), notes);
     // Users first: a policy without users fits everybody.
     let nobody = by_user.remove(&None).unwrap_or_default();
-    let mut groups: Vec<PolicyGroup> = Vec::new();
     let mut together: Vec<(Vec<String>, ClassContents<'_>)> = Vec::new();
     for (user, rows) in by_user {
-        let same = together.iter_mut().find(|(_, other)| {
-            other.len() == rows.len() && other.iter().zip(&rows).all(|((_, one), (_, two))| one == two)
-        });
-        match same {
+        match together.iter_mut().find(|(_, other)| other.is_like(&rows)) {
             Some((users, _)) => users.extend(user),
             None => together.push((user.into_iter().collect(), rows)),
         }
     }
+    let mut groups: Vec<PolicyGroup> = Vec::new();
     for (users, rows) in together.into_iter().chain([(Vec::new(), nobody)]) {
-        groups.extend(placed(access, &users, &rows));
+        groups.extend(groups::placed(&users, &rows, &client_files));
     }
-    let policies = needed(groups);
+    let (policies, kept) = groups::needed(access, groups, &client_files, report);
+    for (number, file) in client_files.iter().enumerate() {
+        if kept.contains(&number) {
+            file.tell(notes);
+        }
+    }
     if policies.is_empty() {
         let place = access.rules.last().map_or_else(|| access.whole.clone(), |rule| rule.place.clone());
         notes.tell(
@@ -85,122 +95,71 @@ pub(super) fn policies(
             NoteKind::Lost,
             "nothing is allowed: `policies` is empty, and every request is denied",
         );
+    } else {
+        let Contents { denying, frozen, .. } = &contents;
+        let clients = client_files.iter().enumerate().filter(|(number, _)| kept.contains(number));
+        let kept: BTreeSet<&str> = clients.map(|(_, file)| file.source.as_str()).collect();
+        frozen::tell(access, files, &lists, &kept, (denying, frozen), notes);
     }
-    policies
+    (policies, lists)
 }
 
-/// What is allowed and denied to one class of clients.
-fn content(
-    access: &Access<'_>,
-    mentioned: &Mentioned,
-    mut table: VerdictTable<'_>,
-    lists: &[HostList],
+/// The contents of policies, one for each set of client lists.
+struct Contents<'a> {
+    access: &'a Access<'a>,
+    mentioned: &'a Mentioned,
+    index: &'a Index<'a>,
+    lists: &'a HostLists,
+    by_lists: BTreeMap<Vec<(String, Truth)>, Rc<PolicyContent>>,
+    /// The files that stay under `deny`, by number, and those whose lines are written into a policy.
+    denying: HashSet<usize>,
+    frozen: HashSet<usize>,
+}
+
+impl Contents<'_> {
+    fn of(&mut self, class: &ClientClass, notes: &mut Notes) -> Rc<PolicyContent> {
+        let mut key: Vec<(String, Truth)> =
+            class.lists.iter().map(|(name, is)| (name.clone(), *is)).collect();
+        key.sort();
+        if let Some(content) = self.by_lists.get(&key) {
+            return Rc::clone(content);
+        }
+        let content = Rc::new(self.gathered(class, notes));
+        self.by_lists.insert(key, Rc::clone(&content));
+        content
+    }
+
+    /// What is allowed and denied to one class of clients.
+    fn gathered(&mut self, class: &ClientClass, notes: &mut Notes) -> PolicyContent {
+        let segments = &self.mentioned.segments;
+        let mut table = VerdictTable::new(self.access, segments, class);
+        let mut gathering =
+            Gathering { access: self.access, segments, content: PolicyContent::default(), notes };
+        gathering.everything(&table.row(AskedHost::OtherNames));
+        let files = OfClass::of(&mut gathering, self.index, &mut table, class, self.lists);
+        names::add(&mut gathering, self.index, &mut table, &files);
+        addresses::add(&mut gathering, self.index, &mut table, &files);
+        files.add_denying(&mut gathering, class, &mut self.denying, &mut self.frozen);
+        let mut content = gathering.content;
+        content.allow.sort();
+        content.allow.dedup();
+        content.deny.sort();
+        content.deny.dedup();
+        content
+    }
+}
+
+/// What a client gets that is added to a file of networks later. None: that differs from one client to the next.
+fn of_file(
+    file: &ClientFile,
+    classes: &[(&ClientClass, Rc<PolicyContent>)],
+    contents: &mut Contents<'_>,
     notes: &mut Notes,
-) -> PolicyContent {
-    let segments = &mentioned.segments;
-    let mut gathering = Gathering { access, segments, content: PolicyContent::default(), notes };
-    gathering.everything(&table.row(AskedHost::OtherNames));
-    names::add(&mut gathering, mentioned, &mut table, lists);
-    addresses::add(&mut gathering, mentioned, &mut table);
-    let mut content = gathering.content;
-    content.allow.sort();
-    content.allow.dedup();
-    content.deny.sort();
-    content.deny.dedup();
-    content
-}
-
-/// The classes of one set of users, gathered: the first policy that fits a client is the one for its class.
-fn placed(
-    access: &Access<'_>,
-    users: &[String],
-    rows: &[(&ClientClass, Rc<PolicyContent>)],
-) -> Vec<PolicyGroup> {
-    let mut groups: Vec<PolicyGroup> = Vec::new();
-    let mut places: Vec<(IpNet, usize)> = Vec::new();
-    // Narrow networks come first.
-    for (class, content) in rows {
-        let inside = places.iter().filter(|(network, _)| class.network.contains(network));
-        let least = inside.map(|(_, place)| *place).max().unwrap_or(0);
-        let fits = |(number, group): &(usize, &PolicyGroup)| *number >= least && group.content == *content;
-        let number = match groups.iter().enumerate().find(fits) {
-            Some((number, _)) => number,
-            None => {
-                let name = name_of(access, class, users);
-                groups.push(PolicyGroup {
-                    name,
-                    networks: Vec::new(),
-                    users: users.to_vec(),
-                    content: Rc::clone(content),
-                });
-                groups.len() - 1
-            }
-        };
-        if let Some(group) = groups.get_mut(number) {
-            group.networks.retain(|network| !class.network.contains(network));
-            group.networks.push(class.network);
-        }
-        places.push((class.network, number));
-    }
-    groups
-}
-
-/// The list of Squid's that is for these clients.
-fn name_of(access: &Access<'_>, class: &ClientClass, users: &[String]) -> String {
-    if let [user] = users {
-        return short(user);
-    }
-    // The narrowest network first, then the shortest list.
-    let mut lists: Vec<(Reverse<u8>, usize, &str)> = Vec::new();
-    for (name, acl) in access.used().into_iter().filter(|(name, _)| *name != "all") {
-        let AclTest::Client(networks) = &acl.test else { continue };
-        let around = networks.iter().filter(|network| network.contains(&class.network));
-        if let Some(longest) = around.map(IpNet::prefix_len).max() {
-            lists.push((Reverse(longest), networks.len(), name));
-        }
-    }
-    lists.sort_unstable();
-    match lists.first() {
-        Some((_, _, name)) => short(name),
-        None if users.is_empty() => "everyone".to_owned(),
-        None => "users".to_owned(),
-    }
-}
-
-/// A policy's name has at most 128 characters, and a number may follow.
-fn short(name: &str) -> String {
-    name.chars().take(100).collect()
-}
-
-/// The policies with unique names, without those that allow nothing and keep no client from a later policy.
-fn needed(groups: Vec<PolicyGroup>) -> Vec<DraftPolicy> {
-    let allows: Vec<(bool, Vec<IpNet>)> =
-        groups.iter().map(|group| (!group.content.is_empty(), group.networks.clone())).collect();
-    let mut names: BTreeSet<String> = BTreeSet::new();
-    let mut policies = Vec::new();
-    for (number, group) in groups.into_iter().enumerate() {
-        let mut networks = group.networks;
-        if group.content.is_empty() {
-            let later = allows
-                .iter()
-                .skip(number + 1)
-                .filter(|(allows, _)| *allows)
-                .flat_map(|(_, networks)| networks);
-            let later: Vec<&IpNet> = later.collect();
-            networks.retain(|network| {
-                later.iter().any(|other| other.contains(network) || network.contains(*other))
-            });
-        }
-        if networks.is_empty() {
-            continue;
-        }
-        networks.sort();
-        let name = free_name(&group.name, |name| names.contains(name));
-        names.insert(name.clone());
-        let PolicyContent { allow, files, deny, .. } = (*group.content).clone();
-        policies.push(DraftPolicy { name, networks, users: group.users, allow, files, deny });
-    }
-    policies
+) -> Option<Rc<PolicyContent>> {
+    let mut everybody =
+        classes.iter().map(|(class, _)| *class).filter(|class| class.network.prefix_len() == 0);
+    let first = contents.of(&file.fresh(everybody.next()?), notes);
+    everybody.all(|class| contents.of(&file.fresh(class), notes).is_like(&first)).then_some(first)
 }
 
 /// What is carried over and means something else.

@@ -1,103 +1,96 @@
 //! Rules for names: what the table allows them, the holes in that, and the lists that stay files.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::HashMap;
 
 use super::super::acl::{Acl, AskedHost};
-use super::super::hosts::parents;
-use super::super::ports::shown;
-use super::super::table::{Mentioned, VerdictRow, VerdictTable};
+use super::super::table::{VerdictRow, VerdictTable};
 use super::content::Gathering;
-use super::lists::HostList;
+use super::index::{Index, NameEntry};
+use super::lists::Stay;
+use super::of_class::OfClass;
 use super::reach::{Above, Reach};
-use crate::commands::import::draft::AllowFile;
-use crate::commands::import::notes::{NoteKind, SourceLine};
+use crate::commands::import::notes::SourceLine;
 use crate::rules::RuleText;
 
 /// Adds what the table says of names.
 pub(super) fn add(
     gathering: &mut Gathering<'_, '_>,
-    mentioned: &Mentioned,
+    index: &Index<'_>,
     table: &mut VerdictTable<'_>,
-    lists: &[HostList],
+    files: &OfClass<'_>,
 ) {
-    let mut in_file: HashMap<&str, (usize, bool)> = HashMap::new();
-    let mut forced: Vec<Reach> = Vec::new();
-    for (number, list) in lists.iter().enumerate() {
-        forced.push(file(gathering, list, table));
-        for (name, below) in &list.names {
-            let entry = in_file.entry(name).or_insert((number, *below));
-            entry.1 |= below;
+    let above_allowed = above_allowed(index, table);
+    let mut names = Names { used: gathering.access.used(), gathering, index, files };
+    let mut above: HashMap<usize, Above> = HashMap::new();
+    let mut quiet = vec![false; index.groups];
+    for (number, entry) in index.names.iter().enumerate() {
+        if quiet.get(entry.group) == Some(&true) {
+            continue;
         }
-    }
-    let mut above_allowed: HashSet<&str> = HashSet::new();
-    for name in &mentioned.names {
-        let rows = [table.row(AskedHost::Name(name)), table.row(AskedHost::Below(name))];
-        if rows.iter().any(|row| row.allowed().next().is_some()) {
-            above_allowed.extend(parents(name));
+        let (itself, below) =
+            (table.row(AskedHost::Name(entry.name)), table.row(AskedHost::Below(entry.name)));
+        let nothing = Above::nothing(names.gathering.segments);
+        let inherited = entry.parent.and_then(|parent| above.get(&parent)).cloned().unwrap_or(nothing);
+        let within_allowed = above_allowed.get(number) == Some(&true);
+        let (left, said) = names.name(entry, [&itself, &below], &inherited, within_allowed);
+        if entry.has_inner {
+            above.insert(number, left);
+        } else if let Some(quiet) = quiet.get_mut(entry.group) {
+            *quiet = !said;
         }
-    }
-    let mut names = Names { used: gathering.access.used(), gathering, above_allowed };
-    let mut above: HashMap<&str, Above> = HashMap::new();
-    for name in &mentioned.names {
-        let (itself, below) = (table.row(AskedHost::Name(name)), table.row(AskedHost::Below(name)));
-        let inherited = parents(name).find_map(|parent| above.get(parent)).cloned();
-        let inherited = inherited.unwrap_or_else(|| Above::nothing(&mentioned.segments));
-        let file = in_file
-            .get(name.as_str())
-            .and_then(|(number, below)| Some((forced.get(*number)?, *below, lists.get(*number)?)));
-        let left = names.name(name, [&itself, &below], &inherited, file);
-        above.insert(name, left);
     }
 }
 
-/// Takes a list in as a file: the ways it is for, at the scheme's own port.
-fn file(gathering: &mut Gathering<'_, '_>, list: &HostList, table: &mut VerdictTable<'_>) -> Reach {
-    let count = gathering.segments.len();
-    let own = [gathering.segments.of(443), count + gathering.segments.of(80)];
-    let mut forced = Reach::nothing(gathering.segments);
-    for (name, below) in &list.names {
-        let mut rows = vec![table.row(AskedHost::Name(name))];
-        rows.extend(below.then(|| table.row(AskedHost::Below(name))));
-        for index in own {
-            if rows.iter().any(|row| row.get(index).is_some()) {
-                forced.add(index);
+/// Of each name, whether something is allowed under it.
+fn above_allowed(index: &Index<'_>, table: &mut VerdictTable<'_>) -> Vec<bool> {
+    let mut above = vec![false; index.names.len()];
+    let mut groups: Vec<Option<bool>> = vec![None; index.groups];
+    for entry in index.names.iter().rev() {
+        let known = groups.get(entry.group).copied().flatten();
+        let allowed = known.unwrap_or_else(|| {
+            let mut rows =
+                [table.row(AskedHost::Name(entry.name)), table.row(AskedHost::Below(entry.name))].into_iter();
+            rows.any(|row| row.allowed().next().is_some())
+        });
+        if let Some(group) = groups.get_mut(entry.group) {
+            *group = Some(allowed);
+        }
+        if !allowed {
+            continue;
+        }
+        let mut parent = entry.parent;
+        while let Some(number) = parent {
+            match above.get_mut(number) {
+                Some(marked) if !*marked => *marked = true,
+                _ => break,
             }
+            parent = index.names.get(number).and_then(|entry| entry.parent);
         }
     }
-    let schemes: Vec<&'static str> = ["https", "http"]
-        .into_iter()
-        .zip(own)
-        .filter(|(_, index)| forced.has(*index))
-        .map(|(scheme, _)| scheme)
-        .collect();
-    if !schemes.is_empty() {
-        gathering.content.files.push(AllowFile {
-            place: list.place.clone(),
-            path: list.path.clone(),
-            schemes,
-        });
-    }
-    forced
+    above
 }
 
 /// The names of one policy while their rules are gathered.
 struct Names<'g, 'a, 'n> {
     gathering: &'g mut Gathering<'a, 'n>,
+    index: &'g Index<'g>,
+    files: &'g OfClass<'g>,
     /// The lists that decide something.
     used: Vec<(&'a str, &'a Acl)>,
-    /// Names under which something is allowed.
-    above_allowed: HashSet<&'g str>,
 }
 
 impl Names<'_, '_, '_> {
-    /// One name, and what is under it and not mentioned. Returns what holds for deeper names.
+    /// One name, and what is under it and not mentioned. Returns what holds for deeper names, and whether something was said
+    /// that is about this name alone.
     fn name(
         &mut self,
-        name: &str,
+        entry: &NameEntry<'_>,
         rows: [&VerdictRow; 2],
         inherited: &Above,
-        file: Option<(&Reach, bool, &HostList)>,
-    ) -> Above {
+        within_allowed: bool,
+    ) -> (Above, bool) {
+        let name = entry.name;
+        let mut said = false;
         let [mut itself, mut below] = rows.map(|row| self.gathering.allowed(row));
         for row in rows {
             self.gathering.seen(row);
@@ -106,81 +99,93 @@ impl Names<'_, '_, '_> {
         if let (false, Err(error)) = (below.is_empty(), RuleText::parse(&suffix)) {
             self.gathering.lost(rows[1], &below, &format!("`{suffix}` is not carried over: {error}"));
             below = Reach::nothing(self.gathering.segments);
+            said = true;
         }
         let place = self.place_of(name, rows);
-        let (grant_itself, grant_below) = match file.filter(|(forced, _, _)| !forced.is_empty()) {
-            Some((forced, with_below, list)) => {
-                let grant_below =
-                    if with_below { forced.clone() } else { Reach::nothing(self.gathering.segments) };
-                self.other_ports(rows, [&itself, &below], [forced, &grant_below], inherited, list);
-                itself = itself.and(&forced.or(&inherited.granted));
-                below = below.and(&grant_below.or(&inherited.granted));
-                (forced.clone(), grant_below)
+        let (grant_itself, grant_below) = match self.by_files(entry, [&itself, &below]) {
+            Some((grants, written)) => {
+                let [grant_itself, grant_below] = &grants;
+                let of_rows = [(rows[0], &itself, grant_itself), (rows[1], &below, grant_below)];
+                for (number, _) in self.index.files_of_name(entry)[0] {
+                    if let Some(list) = self.files.list(*number) {
+                        self.gathering.other_ports(&of_rows, &inherited.granted, list);
+                    }
+                }
+                let missing = [&written[0], &written[1]].map(|written| written.without(&inherited.granted));
+                said |= self.pair(name, &missing, &place, true);
+                itself = itself.and(&grants[0].or(&inherited.granted));
+                below = below.and(&grants[1].or(&inherited.granted));
+                let [grant_itself, grant_below] = grants;
+                (grant_itself, grant_below)
             }
             None => {
                 let missing = [&itself, &below].map(|allowed| allowed.without(&inherited.granted));
-                self.pair(name, &missing, &place, true);
+                said |= self.pair(name, &missing, &place, true);
                 (itself.clone(), below.clone())
             }
         };
         let covered = [grant_itself, grant_below].map(|granted| granted.or(&inherited.granted));
-        let [hole, hole_below] = [(&covered[0], &itself), (&covered[1], &below)]
+        let [mut hole, mut hole_below] = [(&covered[0], &itself), (&covered[1], &below)]
             .map(|(covered, allowed)| covered.without(allowed).without(&inherited.denied));
-        let nothing = itself.is_empty() && below.is_empty() && !self.above_allowed.contains(name);
-        let denied = inherited.denied.or(&hole_below);
+        let mut denied = inherited.denied.or(&hole_below);
+        if let Some(with_below) = self.files.denied(self.index.files_of_name(entry)[1]) {
+            // The file says so already.
+            hole = Reach::nothing(self.gathering.segments);
+            if with_below {
+                denied = hole.whole();
+                hole_below = hole.clone();
+            }
+        }
+        let nothing = itself.is_empty() && below.is_empty() && !within_allowed;
         if nothing && hole == hole_below && !hole.is_empty() {
-            self.pair(name, &[hole.whole(), hole.whole()], &place, false);
+            said |= self.pair(name, &[hole.whole(), hole.whole()], &place, false);
         } else {
-            self.pair(name, &[hole, hole_below], &place, false);
+            said |= self.pair(name, &[hole, hole_below], &place, false);
         }
         for (row, allowed) in rows.into_iter().zip([&itself, &below]) {
             let lost = allowed.and(&inherited.denied);
+            said |= !lost.is_empty();
             self.gathering.lost(row, &lost, &format!("`{name}` stays denied, as what stands above it is: in egressd `deny` wins over every `allow`"));
         }
         let [_, granted] = covered;
-        Above { granted, denied }
+        (Above { granted, denied }, said)
     }
 
-    /// What a file's lines were allowed beside the schemes' own ports.
-    fn other_ports(
-        &mut self,
-        rows: [&VerdictRow; 2],
-        allowed: [&Reach; 2],
-        granted: [&Reach; 2],
-        inherited: &Above,
-        list: &HostList,
-    ) {
-        let mut rules: BTreeSet<usize> = BTreeSet::new();
-        let count = self.gathering.segments.len();
-        let mut lost = Reach::nothing(self.gathering.segments);
-        for ((row, allowed), granted) in rows.into_iter().zip(allowed).zip(granted) {
-            let beyond = allowed.without(granted).without(&inherited.granted);
-            let by = row.allowed().filter(|(index, _, _)| beyond.has(*index)).map(|(_, by, _)| by);
-            rules.extend(by);
-            lost = lost.or(&beyond);
+    /// What files grant the name and what is under it, and of that what is to be written. None: no file is about it.
+    fn by_files(
+        &self,
+        entry: &NameEntry<'_>,
+        [itself, below]: [&Reach; 2],
+    ) -> Option<([Reach; 2], [Reach; 2])> {
+        let [allow, _] = self.index.files_of_name(entry);
+        let nothing = || Reach::nothing(self.gathering.segments);
+        let (mut grants, mut written) = ([nothing(), nothing()], [nothing(), nothing()]);
+        let mut any = false;
+        for (number, with_below) in allow {
+            let Some((list, forced)) = self.files.allowing(*number) else { continue };
+            any = true;
+            let of_list = [forced.clone(), if *with_below { forced.clone() } else { nothing() }];
+            match list.stay {
+                Stay::File => {
+                    grants = [grants[0].or(&of_list[0]), grants[1].or(&of_list[1])];
+                }
+                Stay::Written => {
+                    let held = [of_list[0].and(itself), of_list[1].and(below)];
+                    written = [written[0].or(&held[0]), written[1].or(&held[1])];
+                }
+                Stay::LeftOut => {}
+            }
         }
-        let ports = |from: usize| {
-            let ranges = self.gathering.segments.ranges(|segment| lost.has(from + segment));
-            ranges.into_iter().map(shown).collect::<Vec<_>>().join(", ")
-        };
-        let what: Vec<String> = [("a tunnel to", ports(0)), ("a plain request to", ports(count))]
-            .into_iter()
-            .filter(|(_, ports)| !ports.is_empty())
-            .map(|(what, ports)| format!("{what} {ports}"))
-            .collect();
-        for by in rules {
-            let Some(rule) = self.gathering.access.rule(by) else { continue };
-            let text = format!(
-                "the lines of `{}` are for a tunnel to 443 and a plain request to 80 now; Squid also allowed {}: where that is needed add rules with that port, such as http://host:8080",
-                list.path,
-                what.join(" and ")
-            );
-            self.gathering.notes.tell(&rule.place, NoteKind::Stricter, text);
-        }
+        let written = [written[0].without(&grants[0]), written[1].without(&grants[1])];
+        let grants = [grants[0].or(&written[0]), grants[1].or(&written[1])];
+        any.then_some((grants, written))
     }
 
-    /// `.name` for a way that both have on the same ports, else `name` and `*.name`.
-    fn pair(&mut self, name: &str, [itself, below]: &[Reach; 2], place: &SourceLine, allow: bool) {
+    /// `.name` for a way that both have on the same ports, else `name` and `*.name`. Returns whether something is written.
+    fn pair(&mut self, name: &str, [itself, below]: &[Reach; 2], place: &SourceLine, allow: bool) -> bool {
+        if itself.is_empty() && below.is_empty() {
+            return false;
+        }
         let count = self.gathering.segments.len();
         let ways = [0, 1].map(|way| itself.way(way) == below.way(way));
         let same = |index: usize| ways.get(index / count) == Some(&true);
@@ -192,6 +197,7 @@ impl Names<'_, '_, '_> {
         for (host, reach) in rules {
             self.gathering.write(&host, &reach, place, allow);
         }
+        true
     }
 
     /// Where a name is listed, else the rule that decides on it.

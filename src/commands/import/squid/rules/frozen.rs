@@ -1,0 +1,81 @@
+//! Files whose lines are written into egressd.yaml as they are now: an edit of one changes nothing there, which is told.
+
+use std::collections::{BTreeSet, HashSet};
+
+use super::super::access::Access;
+use super::super::acl::{Acl, AclTest};
+use super::super::files::Files;
+use super::lists::HostLists;
+use crate::commands::import::notes::{NoteKind, Notes};
+
+/// Tells of every file that decides something and stays no file. `clients`: the files of networks that stay; `hosts`: the files
+/// that stay under `deny`, and those of which a policy has lines.
+pub(super) fn tell(
+    access: &Access<'_>,
+    files: &Files,
+    lists: &HostLists,
+    clients: &BTreeSet<&str>,
+    (denying, written): (&HashSet<usize>, &HashSet<usize>),
+    notes: &mut Notes,
+) {
+    for (name, acl) in access.used() {
+        if acl.partly {
+            continue; // A rule that uses it fails closed, and says so.
+        }
+        for (place, path) in &acl.files {
+            let list = lists.lists.iter().position(|list| list.source == *path);
+            let denies = match (list, &acl.test) {
+                (Some(number), AclTest::Host(_)) if !acl.kind.ends_with("_regex") => {
+                    if !written.contains(&number) {
+                        continue;
+                    }
+                    true
+                }
+                (_, AclTest::Client(_)) if clients.contains(path.as_str()) => continue,
+                _ => keeps_back(access, name),
+            };
+            let path = files.written(path);
+            let (kind, text) = match (denies, list.is_some_and(|number| denying.contains(&number))) {
+                (true, false) => (
+                    NoteKind::Wider,
+                    format!(
+                        "the lines of `{path}` are written into egressd.yaml as they are now, and later lines of it keep nobody and nothing back: {}",
+                        again(acl)
+                    ),
+                ),
+                (true, true) => (
+                    NoteKind::Wider,
+                    format!(
+                        "`{path}` stays a file for some clients; for others its lines are written into egressd.yaml as they are now, and later lines of it deny nothing to them: {}",
+                        again(acl)
+                    ),
+                ),
+                (false, _) => (
+                    NoteKind::Differs,
+                    format!(
+                        "the lines of `{path}` are written into egressd.yaml as they are now, and an edit of the file changes nothing: {}",
+                        again(acl)
+                    ),
+                ),
+            };
+            notes.tell(place, kind, text);
+        }
+    }
+}
+
+fn again(acl: &Acl) -> &'static str {
+    match &acl.test {
+        AclTest::Client(_) => {
+            "import again after an edit, or write networks alone into the file, one per line"
+        }
+        _ => "import again after an edit",
+    }
+}
+
+/// Whether a longer list lets out less: a line denies by it, or allows by its opposite.
+fn keeps_back(access: &Access<'_>, name: &str) -> bool {
+    let denies = |allow: bool, negated: bool| allow == negated;
+    access.rules.iter().any(|rule| {
+        rule.literals.iter().any(|literal| literal.acl == name && denies(rule.allow, literal.negated))
+    })
+}
