@@ -18,10 +18,24 @@ fn cases() -> Vec<PathBuf> {
     let entries = std::fs::read_dir(CASES).expect("the directory is in the repository");
     let mut cases: Vec<PathBuf> = entries
         .map(|entry| entry.expect("readable").path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "conf"))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "conf" || extension == "maps"))
         .collect();
     cases.sort();
     cases
+}
+
+/// Imports a case. Files that `NAME.conf` names are below `NAME.root`, else below [`ROOT`]; `NAME.maps` are ConfigMaps. The policies
+/// of a case whose name begins with `report-` are asked for in report mode.
+fn import(case: &Path) -> squid::Imported {
+    let root = Some(case.with_extension("root")).filter(|root| root.exists()).unwrap_or_else(|| ROOT.into());
+    let (files, main) = if case.extension().is_some_and(|extension| extension == "maps") {
+        Files::in_config_maps(&std::fs::read_to_string(case).expect("readable")).expect("ConfigMaps")
+    } else {
+        (Files::on_disk(Some(root)), case.display().to_string())
+    };
+    let report = case.file_name().is_some_and(|name| name.to_string_lossy().starts_with("report-"));
+    squid::squid(&files, &main, Choices { report, ..Choices::default() })
+        .unwrap_or_else(|error| panic!("{}: {error}", case.display()))
 }
 
 /// `NAME.conf` must become `NAME.yaml`, with the messages in `NAME.told`. With UPDATE_EXPECTED=1 both files are written
@@ -34,9 +48,7 @@ fn every_case_becomes_what_is_expected_and_reports_what_is_lost() {
     let mut wrong = String::new();
     for case in cases {
         let name = case.file_name().and_then(|name| name.to_str()).expect("named in ASCII");
-        let files = Files::on_disk(Some(ROOT.into()));
-        let imported = squid::squid(&files, &case.display().to_string(), Choices::default())
-            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        let imported = import(&case);
         let told: String = imported.notes.iter().map(|note| format!("{note}\n")).collect();
         let told = told.replace(&format!("{CASES}/"), "");
         for (extension, got) in [("yaml", imported.yaml.replace(&format!("{CASES}/"), "")), ("told", told)] {
@@ -59,7 +71,8 @@ fn every_case_becomes_what_is_expected_and_reports_what_is_lost() {
 fn what_is_printed_loads() {
     for case in cases() {
         let yaml = std::fs::read_to_string(case.with_extension("yaml")).expect("next to its case");
-        let read = |path: &Path| std::fs::read(path);
+        // The directory of the cases is taken out of what is expected.
+        let read = |path: &Path| std::fs::read(Path::new(CASES).join(path)).or_else(|_| std::fs::read(path));
         if let Err(findings) = config::load_str("egressd.yaml", &yaml, read) {
             panic!("{}: {findings:#?}", case.display());
         }

@@ -41,6 +41,13 @@ const LISTS: &[(&str, &str)] = &[
     ("anybody", "proxy_auth REQUIRED"),
     ("either", "any-of cba tls"),
     ("both", "all-of a tls"),
+    // Files, whose lines are in tests/import/root.
+    ("hosts", r#"dstdomain -n "/etc/squid/random/hosts""#),
+    ("blocked", r#"dstdomain -n "/etc/squid/random/blocked""#),
+    ("none", r#"dstdomain -n "/etc/squid/random/none""#),
+    ("team_file", r#"src "/etc/squid/random/team""#),
+    ("one_file", r#"src "/etc/squid/random/one""#),
+    ("nobody", r#"src "/etc/squid/random/none""#),
 ];
 
 const NAMES: &[&str] = &[
@@ -132,6 +139,11 @@ fn holds(list: &str, request: &Request) -> Option<bool> {
         "anybody" => request.user.map(|_| true)?,
         "either" => holds("cba", request)? || holds("tls", request)?,
         "both" => holds("a", request)? && holds("tls", request)?,
+        "hosts" => under("b.a.test") || address("52.119.196.66"),
+        "blocked" => address("z.a.test") || under("x.test"),
+        "none" | "nobody" => false,
+        "team_file" => holds("team", request)?,
+        "one_file" => holds("one", request)?,
         other => panic!("no list {other}"),
     })
 }
@@ -267,8 +279,12 @@ fn what_egressd_can_express_is_imported_exactly() {
         head().lines().skip(1).chain(rules).map(|line| format!("{line}\n")).collect::<String>(),
     )
     .expect("writable");
-    let imported = squid::squid(&Files::on_disk(None), &file.display().to_string(), Choices::default())
-        .expect("imported");
+    let imported = squid::squid(
+        &Files::on_disk(Some("tests/import/root".into())),
+        &file.display().to_string(),
+        Choices::default(),
+    )
+    .expect("imported");
     let config = config::load_str("egressd.yaml", &imported.yaml, |path: &Path| std::fs::read(path))
         .expect("loads")
         .config;

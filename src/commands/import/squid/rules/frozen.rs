@@ -34,8 +34,15 @@ pub(super) fn tell(
                 (_, AclTest::Client(_)) if clients.contains(path.as_str()) => continue,
                 _ => keeps_back(access, name),
             };
+            let empty = files.read(path).is_ok_and(|content| content.iter().all(u8::is_ascii_whitespace));
             let path = files.written(path);
             let (kind, text) = match (denies, list.is_some_and(|number| denying.contains(&number))) {
+                _ if empty => (
+                    if denies { NoteKind::Wider } else { NoteKind::Differs },
+                    format!(
+                        "`{path}` is empty, so nothing of egressd.yaml is about it, and later lines of it change nothing: write a comment into it, and import again"
+                    ),
+                ),
                 (true, false) => (
                     NoteKind::Wider,
                     format!(

@@ -44,6 +44,14 @@ pub(super) struct PolicyGroup {
     content: Rc<PolicyContent>,
 }
 
+impl PolicyGroup {
+    /// Its networks, those of its files included.
+    fn listed(&self, files: &[ClientFile]) -> Vec<IpNet> {
+        let of_files = self.files.iter().filter_map(|file| files.get(*file)).flat_map(|file| &file.networks);
+        self.networks.iter().chain(of_files).copied().collect()
+    }
+}
+
 /// The classes of one set of users, gathered: the first policy that fits a client is the one for its class.
 pub(super) fn placed(users: &[String], rows: &ClassContents<'_>, files: &[ClientFile]) -> Vec<PolicyGroup> {
     let mut groups: Vec<PolicyGroup> = Vec::new();
@@ -60,7 +68,10 @@ pub(super) fn placed(users: &[String], rows: &ClassContents<'_>, files: &[Client
         let least = inside.map(|(_, place)| *place).max().unwrap_or(0);
         let fits =
             |(number, group): &(usize, &PolicyGroup)| *number >= least && group.content.is_like(content);
-        let number = match groups.iter().enumerate().find(fits) {
+        // The whole of both families is one policy where it can be.
+        let mut all = groups.iter().enumerate();
+        let like = if class.network.prefix_len() == 0 { all.rfind(fits) } else { all.find(fits) };
+        let number = match like {
             Some((number, _)) => number,
             None => {
                 groups.push(new(content));
@@ -110,6 +121,7 @@ pub(super) fn placed(users: &[String], rows: &ClassContents<'_>, files: &[Client
             None => {}
         }
     }
+    drop_repeated(&mut groups, files);
     let everybody = |group: &PolicyGroup| group.networks.iter().any(|network| network.prefix_len() == 0);
     let at = groups.iter().position(everybody).unwrap_or(groups.len());
     groups.splice(at..at, unlisted);
@@ -124,6 +136,20 @@ pub(super) fn placed(users: &[String], rows: &ClassContents<'_>, files: &[Client
     denied.into_iter().chain(groups).collect()
 }
 
+/// Takes out of each group the networks whose clients get the same from the next one that is for them.
+fn drop_repeated(groups: &mut [PolicyGroup], files: &[ClientFile]) {
+    let sets: Vec<AddressSet> = groups.iter().map(|group| AddressSet::of(&group.listed(files))).collect();
+    let contents: Vec<Rc<PolicyContent>> = groups.iter().map(|group| Rc::clone(&group.content)).collect();
+    for (number, group) in groups.iter_mut().enumerate() {
+        let own = Rc::clone(&group.content);
+        group.networks.retain(|network| {
+            let one = AddressSet::of([network]);
+            let later = sets.iter().zip(&contents).skip(number + 1).find(|(set, _)| set.meets(&one));
+            !later.is_some_and(|(set, content)| set.covers(&one) && content.is_like(&own))
+        });
+    }
+}
+
 /// The policies with unique names, without those that allow nothing and keep no client from a later policy; and the files of
 /// networks that stay.
 pub(super) fn needed(
@@ -132,15 +158,11 @@ pub(super) fn needed(
     files: &[ClientFile],
     report: bool,
 ) -> (Vec<DraftPolicy>, HashSet<usize>) {
-    let listed = |group: &PolicyGroup| -> Vec<IpNet> {
-        let of_files = group.files.iter().filter_map(|file| files.get(*file)).flat_map(|file| &file.networks);
-        group.networks.iter().chain(of_files).copied().collect()
-    };
     let allows: Vec<(bool, AddressSet)> = groups
         .iter()
         .map(|group| {
             let lets_out = !group.content.is_empty() || (report && group.content.open);
-            (lets_out, AddressSet::of(&listed(group)))
+            (lets_out, AddressSet::of(&group.listed(files)))
         })
         .collect();
     let names = Names::of(access);
@@ -167,7 +189,7 @@ pub(super) fn needed(
             continue;
         }
         group.networks.sort();
-        let name = names.of_group(&group, &AddressSet::of(&listed(&group)), files);
+        let name = names.of_group(&group, &AddressSet::of(&group.listed(files)), files);
         let name = free_name(&name, |name| taken.contains(name));
         taken.insert(name.clone());
         kept.extend(&group.files);
