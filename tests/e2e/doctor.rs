@@ -30,7 +30,7 @@ fn egressd_in(files: TempDir, keys: &str, mode: &str, origin: &GitServer) -> Egr
     Egressd::start_in(files, &text)
 }
 
-fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     TcpListener::bind((own_loopback(), 0)).and_then(|free| free.local_addr()).expect("a free port")
 }
 

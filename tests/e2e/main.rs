@@ -25,6 +25,7 @@ mod packages;
 mod prometheus;
 mod retry;
 mod revocation;
+mod squid_lists;
 mod squid_log;
 mod status_page;
 mod told;

@@ -132,8 +132,11 @@ impl Gathering<'_, '_> {
         let mut lost = Reach::nothing(self.segments);
         for (row, allowed, granted) in rows {
             let beyond = allowed.without(granted).without(inherited);
-            let by = row.allowed().filter(|(index, _, _)| beyond.has(*index)).map(|(_, by, _)| by);
-            rules.extend(by);
+            for (index, by, _) in row.allowed().filter(|(index, _, _)| beyond.has(*index)) {
+                rules.insert(by);
+                // An earlier rule may have allowed it, too.
+                self.access.doubt(row.doubts(index));
+            }
             lost = lost.or(&beyond);
         }
         let ports = |from: usize| {
