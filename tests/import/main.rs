@@ -2,6 +2,7 @@
 
 mod command;
 mod deployment;
+mod long_lists;
 mod never_wider;
 
 use std::fmt::Write as _;

@@ -2,6 +2,7 @@
 //!
 //! A rule that denies is never left out: if one is refused, the whole import fails.
 
+use std::cell::RefCell;
 use std::collections::HashSet;
 use std::io;
 use std::path::Path;
@@ -27,7 +28,14 @@ pub(in crate::commands::import) fn check(
 ) -> Result<String, String> {
     for _ in 0..LEFT_OUT {
         let emitted = emit(&draft);
-        let findings = match config::load_str(OUTPUT, &emitted.text, &read) {
+        let seen = RefCell::new(HashSet::new());
+        let read = |path: &Path| {
+            let content = read(path)?;
+            let again = draft.lists().any(|list| Path::new(list) == path)
+                && !seen.borrow_mut().insert(path.to_owned());
+            Ok(if again { beginning(content) } else { content })
+        };
+        let findings = match config::load_str(OUTPUT, &emitted.text, read) {
             Ok(loaded) => {
                 advise(&loaded.warnings, &emitted, notes);
                 return Ok(emitted.text);
@@ -40,6 +48,25 @@ pub(in crate::commands::import) fn check(
         }
     }
     Err("what came out is refused, which is a fault of the import".to_owned())
+}
+
+/// So many lines of a list are enough where the whole of it is checked already: one that each of many policies names would be
+/// held as often.
+const LINES: usize = 64;
+
+/// The beginning of a list.
+fn beginning(mut content: Vec<u8>) -> Vec<u8> {
+    let ends = content.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+    if let Some(end) = ends.map(|(at, _)| at + 1).nth(LINES - 1)
+        && content.get(..end).is_some_and(|lines| {
+            lines
+                .split(|byte| *byte == b'\n')
+                .any(|line| !line.trim_ascii_start().starts_with(b"#") && !line.trim_ascii().is_empty())
+        })
+    {
+        content.truncate(end);
+    }
+    content
 }
 
 /// Removes the refused part, and tells it. None: it cannot be removed.

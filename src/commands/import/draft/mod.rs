@@ -178,6 +178,14 @@ impl Draft {
         self.settings.remove(&setting)
     }
 
+    /// The files with one entry a line, as often as policies name them.
+    fn lists(&self) -> impl Iterator<Item = &str> {
+        self.policies.iter().flat_map(|policy| {
+            let allow = policy.files.iter().map(|file| &file.list);
+            allow.chain(&policy.deny_files).chain(&policy.networks_files).map(|list| list.path.as_str())
+        })
+    }
+
     /// Whether some rule lets plain HTTP out.
     pub(super) fn allows_plain_http(&self) -> bool {
         self.policies.iter().any(|policy| {

@@ -96,9 +96,14 @@ pub(super) struct Acl {
     pub(super) places: HashMap<String, SourceLine>,
     /// Why it is `Maybe`; empty if it never is.
     pub(super) why: String,
+    /// How many of its values match nothing.
+    pub(super) left_out: usize,
     /// What is to be told of it, if anything needs it.
     pub(super) notes: Vec<(SourceLine, NoteKind, String)>,
 }
+
+/// So many values that match nothing are told one by one.
+const LEFT_OUT: usize = 20;
 
 /// Every list by name.
 pub(super) type Acls = BTreeMap<String, Acl>;
@@ -131,6 +136,7 @@ fn built_in() -> Acls {
         files: Vec::new(),
         places: HashMap::new(),
         why: String::new(),
+        left_out: 0,
         notes: Vec::new(),
     };
     rows.into_iter().map(|(name, kind, test)| (name.to_owned(), acl(kind, test))).collect()
@@ -167,6 +173,7 @@ pub(super) fn read(lines: &[Line], files: &Files, notes: &mut Notes) -> Acls {
             files: Vec::new(),
             places: HashMap::new(),
             why: String::new(),
+            left_out: 0,
             notes: Vec::new(),
         });
         if acl.kind != kind {
@@ -377,8 +384,13 @@ impl Reading<'_> {
             return;
         }
         if let Some(why) = list_lines::never_matches(value) {
-            let text = format!("`{}` matched nothing in Squid ({why}), and is left out", cut(value));
-            self.acl.notes.push((place.clone(), NoteKind::Lost, text));
+            self.acl.left_out += 1;
+            let more = if self.acl.left_out > LEFT_OUT { ", as are the like of it from here on" } else { "" };
+            if self.acl.left_out <= LEFT_OUT + 1 {
+                let text =
+                    format!("`{}` matched nothing in Squid ({why}), and is left out{more}", cut(value));
+                self.acl.notes.push((place.clone(), NoteKind::Lost, text));
+            }
             return;
         }
         if let Some(address) = list_lines::address(value) {
