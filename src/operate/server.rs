@@ -350,3 +350,71 @@ async fn terminated_again(signals: &mut Receiver<Signal>, shared: &Shared) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    /// Sends until nobody takes it.
+    async fn flood(listener: TcpListener) {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move { while stream.write_all(&[7; 65_536]).await.is_ok() {} });
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_drain_gives_every_byte_back() {
+        let origin = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+        let to = origin.local_addr().expect("bound");
+        tokio::spawn(flood(origin));
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("egressd.yaml");
+        let text = format!(
+            "listeners: [{{name: proxy, address: 127.0.0.1:0}}]\nadmin: {{address: 127.0.0.1:0}}\n\
+             access_log: {{output: {}}}\nshutdown: {{grace_period: 1h}}\n\
+             policies: [{{name: p, private: [127.0.0.0/8], allow: [\"tcp://{to}\", \"https://localhost:{}\"]}}]\n",
+            directory.path().join("log").display(),
+            to.port(),
+        );
+        std::fs::write(&file, text).expect("written");
+        let (loaded, seen) = reload::load(Some(&file));
+        let server = Server::bind(loaded.expect("a configuration").config).await.expect("bound");
+        let shared = Arc::clone(server.shared());
+        let (_, address) = server.listeners().next().expect("a listener");
+        let (tell, told) = mpsc::channel(2);
+        let serving = tokio::spawn(server.run(Source { file: Some(file), seen }, told));
+
+        let half_hello = [&[22, 3, 1, 0x3f, 0xff, 1, 0, 0x3f, 0xfb][..], &[3; 9_000]].concat();
+        let mut clients = Vec::new();
+        for (ask, more) in [
+            (String::new(), Vec::new()),
+            ("GET http://half/".to_owned(), vec![b'a'; 9_000]),
+            (format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n\r\n"), Vec::new()),
+            (format!("CONNECT localhost:{0} HTTP/1.1\r\nHost: localhost:{0}\r\n\r\n", to.port()), half_hello),
+        ] {
+            let mut client = TcpStream::connect(address).await.expect("connected");
+            client.write_all(ask.as_bytes()).await.expect("sent");
+            client.write_all(&more).await.expect("sent");
+            clients.push(client);
+        }
+        let holds = |kind| shared.held.of(kind) > 0;
+        let all = [Kind::Connection, Kind::Head, Kind::Hello, Kind::Socket];
+        let waiting = async {
+            while !all.into_iter().all(holds) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), waiting).await.expect("each holds something");
+        for _ in 0..2 {
+            tell.send(Signal::Terminate).await.expect("it serves");
+        }
+        serving.await.expect("no panic").expect("served");
+        assert_eq!(shared.held.sum() - shared.held.of(Kind::Dns), 0, "{:?}", shared.held);
+    }
+}

@@ -10,33 +10,39 @@ use tokio::net::TcpStream;
 use tokio::time::sleep;
 
 use super::lease::Lease;
+use super::sock_diag;
+use crate::transport::socket::NOTSENT;
 
 /// The first look at a blocked socket comes after this long, so that a direction that flows costs nothing.
 pub const FIRST_LOOK: Duration = Duration::from_millis(250);
 /// The time between two looks doubles up to this.
 pub const LAST_LOOK: Duration = Duration::from_secs(8);
 
-/// Bytes that came and were not read. The kernel needs some more for each packet.
-pub fn unread(socket: &TcpStream) -> usize {
-    let bytes = rustix::io::ioctl_fionread(socket).unwrap_or(0);
-    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-    bytes.saturating_add(bytes / 4)
+/// What waits in a socket, at least, whose peer does not read: [`NOTSENT`], and the last packets, which go beyond it.
+const UNSENT: usize = NOTSENT + 64 * 1024;
+
+/// The memory of what came and was not read, and of what was not acknowledged, of one socket.
+pub fn queued(socket: &TcpStream) -> usize {
+    let ends = socket.local_addr().and_then(|local| Ok((local, socket.peer_addr()?)));
+    // A socket that is reset has no peer, and holds nothing.
+    let Ok((local, peer)) = ends else { return 0 };
+    sock_diag::memory(local, peer).unwrap_or_else(|| estimate(socket))
 }
 
-/// Most bytes that wait to be sent or acknowledged.
-pub fn unsent(socket: &TcpStream) -> usize {
-    SockRef::from(socket).send_buffer_size().unwrap_or(0).min(MOST_UNSENT)
+/// Where the kernel does not say more: the bytes that came, and a half more for the packets that they are in; and the bytes that
+/// may wait to be sent, without those that are under way on a long path.
+fn estimate(socket: &TcpStream) -> usize {
+    let unread = rustix::io::ioctl_fionread(socket).unwrap_or(0);
+    let unread = usize::try_from(unread).unwrap_or(usize::MAX);
+    let unsent = SockRef::from(socket).send_buffer_size().unwrap_or(0).min(UNSENT);
+    unread.saturating_add(unread / 2).saturating_add(unsent)
 }
-
-/// What can wait in a socket whose peer acknowledges everything and reads nothing: TCP_NOTSENT_LOWAT
-/// ([`crate::transport::socket`]), and the last packets, which may go beyond it.
-const MOST_UNSENT: usize = crate::transport::socket::NOTSENT + 128 * 1024;
 
 /// Counts in `lease` what comes while a socket is not read. Never ready.
 pub async fn count_unread(socket: &TcpStream, lease: &mut Lease) {
     let mut pause = FIRST_LOOK;
     loop {
-        lease.set(unread(socket));
+        lease.set(queued(socket));
         sleep(pause).await;
         pause = (pause * 2).min(LAST_LOOK);
     }

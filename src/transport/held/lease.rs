@@ -42,6 +42,14 @@ impl Lease {
         self.bytes
     }
 
+    /// What it is of has become another kind.
+    pub fn becomes(&mut self, kind: Kind) {
+        let bytes = self.bytes;
+        self.set(0);
+        self.kind = kind;
+        self.set(bytes);
+    }
+
     /// Makes it `bytes`, at once: what is held already is counted, whatever the limit says.
     pub fn set(&mut self, bytes: usize) {
         self.holder.holds(self.kind, self.bytes, bytes);

@@ -20,9 +20,10 @@ mod kind;
 mod lease;
 mod ledger;
 pub mod read;
+mod sock_diag;
 mod sync;
 
 pub use budget::{HeldBytes, Holder, NoRoom, SMALL};
-pub use kernel::{FIRST_LOOK, LAST_LOOK, count_unread, unread, unsent};
+pub use kernel::{FIRST_LOOK, LAST_LOOK, count_unread, queued};
 pub use kind::Kind;
 pub use lease::Lease;

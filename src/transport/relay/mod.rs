@@ -325,10 +325,9 @@ impl<C: End, U: End, P: Fn()> Flow<'_, '_, C, U, P> {
         let (client, upstream) = (self.client.socket(), self.upstream.socket());
         let delivered = self.relay.delivered();
         let Relay { up, down, holding, .. } = &mut *self.relay;
+        let blocked = up.waits() || down.waits();
         holding.look(now, delivered, || {
-            let up = up.waits().then(|| held::unread(client) + held::unsent(upstream));
-            let down = down.waits().then(|| held::unread(upstream) + held::unsent(client));
-            [up, down].into_iter().flatten().reduce(usize::saturating_add)
+            blocked.then(|| held::queued(client).saturating_add(held::queued(upstream)))
         });
     }
 

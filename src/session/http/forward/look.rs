@@ -11,7 +11,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::halves::Halves;
 use super::track::Track;
-use crate::transport::held::{FIRST_LOOK, Kind, LAST_LOOK, Lease, unread, unsent};
+use crate::transport::held::{FIRST_LOOK, Kind, LAST_LOOK, Lease, queued};
 use crate::transport::stream::Transport;
 
 /// Never ready. An exchange that flows pays one look a second.
@@ -56,20 +56,9 @@ impl Looks {
                 track.holder().moves();
                 self.moved = moved;
             }
-            self.lease.set(queued(client, track));
+            self.lease.set(client.socket(queued).saturating_add(track.target(queued)));
             self.timer = Some(Box::pin(sleep(self.pause)));
             self.pause = (self.pause * 2).min(LAST_LOOK);
         }
     }
-}
-
-fn queued<S: Transport>(client: &Halves<'_, S>, track: &Track<'_>) -> usize {
-    let mut queued = 0;
-    if track.is_unread_by_client() {
-        queued += client.socket(unsent) + track.target(unread);
-    }
-    if track.is_unread_by_target() {
-        queued += client.socket(unread) + track.target(unsent);
-    }
-    queued
 }

@@ -99,6 +99,7 @@ pub async fn inspect_client<S: AsyncRead + Unpin>(
     };
     let mut reader = ClientHelloReader::new();
     let mut bytes = early;
+    bytes.lease.becomes(Kind::Hello);
     loop {
         match reader.read(&bytes.bytes) {
             Progress::NeedMore => {}
