@@ -92,6 +92,7 @@ async fn serve_one<'s>(
 ) -> Option<(Box<Established<'s>>, Presence)> {
     let entered = Box::pin(enter::enter(stream, peer, place, listener, shared, holder)).await;
     let Entered { stream, early, client, proof, presence, lease, standing } = entered?;
-    let tunnel = http1::serve(stream, early, lease, (client, proof, standing), listener, shared).await?;
+    let who = (client, proof, standing);
+    let tunnel = Box::pin(http1::serve(stream, early, lease, who, listener, shared)).await?;
     Some((tunnel, presence))
 }

@@ -32,7 +32,7 @@ use crate::transport::client_stream::ClientStream;
 use crate::transport::close;
 use crate::transport::heads::{HeadError, HeadLimits, read_head};
 use crate::transport::held::read::{Buffered, read};
-use crate::transport::held::{Kind, Lease};
+use crate::transport::held::{Holder, Kind, Lease};
 use crate::transport::keep_alive::KeepAlive;
 use crate::transport::stream::Transport;
 use crate::wire::head::{Head, RequestTarget, cut_short};
@@ -72,7 +72,9 @@ pub(crate) async fn serve<'s>(
             buffer = BytesMut::new();
         }
         lease.set(buffer.capacity());
-        let read = match next_head(&mut stream, &mut buffer, &mut lease, limits, keep, shared).await {
+        holder.waits();
+        let read = match next_head(&mut stream, &mut buffer, &mut lease, &holder, limits, keep, shared).await
+        {
             Ok(Next::Head(head)) => Ok(*head),
             Ok(Next::Left) => {
                 if first {
@@ -255,13 +257,13 @@ async fn next_head(
     stream: &mut ClientStream,
     buffer: &mut BytesMut,
     lease: &mut Lease,
+    holder: &Holder,
     limits: HeadLimits,
     keep: Option<KeepAlive>,
     shared: &Shared,
 ) -> Result<Next, HeadError> {
     let mut deadline = tokio::time::Instant::now() + limits.timeout;
     if buffer.is_empty() {
-        let holder = Arc::clone(lease.holder());
         let idle_until = keep.map_or(deadline, |keep| tokio::time::Instant::now() + keep.held());
         let begun = tokio::select! {
             biased;
@@ -283,7 +285,6 @@ async fn next_head(
             deadline = tokio::time::Instant::now() + limits.timeout;
         }
     }
-    let holder = Arc::clone(lease.holder());
     holder.moves();
     let left = HeadLimits { timeout: deadline.duration_since(tokio::time::Instant::now()), ..limits };
     let read = tokio::select! {

@@ -356,7 +356,7 @@ mod tests {
     use std::time::Duration;
 
     use tokio::io::AsyncWriteExt;
-    use tokio::net::{TcpListener, TcpStream};
+    use tokio::net::{TcpListener, TcpSocket};
     use tokio::sync::mpsc;
 
     use super::*;
@@ -398,7 +398,8 @@ mod tests {
             (format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n\r\n"), Vec::new()),
             (format!("CONNECT localhost:{0} HTTP/1.1\r\nHost: localhost:{0}\r\n\r\n", to.port()), half_hello),
         ] {
-            let mut client = TcpStream::connect(address).await.expect("connected");
+            let mut client =
+                TcpSocket::new_v4().expect("a socket").connect(address).await.expect("connected");
             client.write_all(ask.as_bytes()).await.expect("sent");
             client.write_all(&more).await.expect("sent");
             clients.push(client);

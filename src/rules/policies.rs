@@ -48,7 +48,7 @@ impl Policies {
 
     /// Whether any policy can match a client at this address, with the right identity.
     pub fn may_match(&self, address: IpAddr) -> bool {
-        self.policies.iter().any(|policy| policy.clients.network_fits(address))
+        self.policies.iter().any(|policy| policy.addresses.contains(address))
     }
 
     /// Whether one address, which was looked up or is the target itself, may be dialled. The registries, the networks

@@ -171,7 +171,7 @@ impl HeldBytes {
             if holder.cancel.ending().is_some() {
                 // It is on its way out.
                 needed = needed.saturating_sub(holding.bytes);
-            } else if holding.bytes > holding.kept {
+            } else {
                 holdings.push(holding);
                 endable.push(holder);
             }
@@ -334,10 +334,20 @@ impl Holder {
         self.moved.store(self.budget.now(), Ordering::Relaxed);
     }
 
-    /// It is an open tunnel from here on: what it holds now is its cost, and no reason to end it.
+    /// It is an open tunnel or exchange from here on: what it holds now is its cost, and no reason to end it.
     pub fn stays_open(&self) {
         self.kept.store(self.bytes(), Ordering::Relaxed);
         self.moves();
+    }
+
+    /// The exchange is over: a connection that only waits may be ended for its cost.
+    pub fn waits(&self) {
+        self.kept.store(0, Ordering::Relaxed);
+    }
+
+    /// Bytes that it holds beyond its cost.
+    pub fn excess(&self) -> usize {
+        self.bytes().saturating_sub(self.kept.load(Ordering::Relaxed))
     }
 
     /// Bytes that it holds.

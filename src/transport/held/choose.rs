@@ -1,8 +1,9 @@
 //! Which connections end when memory runs short: pure, from a list of what each holds.
 //!
 //! First those of clients that hold more than their share while another waits, whatever their age; then those that have not
-//! moved for [`STALLED`]. Within each group, what is oldest and holds most: bytes times seconds. A connection that holds
-//! nothing but itself is never chosen.
+//! moved for [`STALLED`]. Within each group, what is oldest and holds most: bytes times seconds. A tunnel or an exchange that
+//! holds no more than its cost is chosen only while somebody waits, and after all others: if its client is over its share, or if
+//! it is an exchange that does not move for long.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -16,12 +17,17 @@ pub(super) struct Account(pub(super) u64);
 /// processor.
 pub(super) const STALLED: Duration = Duration::from_secs(1);
 
+/// An exchange may wait for its response for so long, whoever else waits for memory.
+const IDLE: Duration = Duration::from_secs(30);
+/// More than a tunnel costs.
+const EXPENSIVE: usize = 24 * 1024;
+
 /// What one connection holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Holding {
     pub(super) account: Account,
     pub(super) bytes: usize,
-    /// Of these, the cost of an open tunnel, for which it is not ended.
+    /// Of these, the cost of an open tunnel or exchange.
     pub(super) kept: usize,
     /// How long nothing of it has moved.
     pub(super) stalled: Duration,
@@ -29,9 +35,13 @@ pub(super) struct Holding {
 
 impl Holding {
     /// Bytes times milliseconds. One second is added, so that among those that have just begun the larger one is chosen.
-    fn weight(&self) -> u128 {
-        let excess = self.bytes.saturating_sub(self.kept) as u128;
-        excess * (self.stalled.as_millis() + 1_000)
+    fn weight(&self, bytes: usize) -> u128 {
+        bytes as u128 * (self.stalled.as_millis() + 1_000)
+    }
+
+    /// What it holds beyond its cost.
+    fn excess(&self) -> usize {
+        self.bytes.saturating_sub(self.kept)
     }
 }
 
@@ -60,39 +70,59 @@ pub(super) fn choose(holdings: &[Holding], waiting: &[Account], need: Need) -> V
     // With two or more different ones, every account has another that waits.
     let several = waiting.iter().any(|waits| Some(waits) != waiting.first());
     let others_wait = |account: Account| several || waiting.first().is_some_and(|waits| *waits != account);
-    let mut order: Vec<(u128, usize)> = holdings
-        .iter()
-        .enumerate()
-        .map(|(place, holding)| (holding.weight(), place))
-        .filter(|(weight, _)| *weight > 0)
-        .collect();
-    order.sort_unstable_by(|one, other| other.cmp(one));
+    let order = |bytes: fn(&Holding) -> usize| {
+        let weights = holdings.iter().map(|holding| holding.weight(bytes(holding)));
+        let mut order: Vec<(u128, usize)> = weights.zip(0..).filter(|(weight, _)| *weight > 0).collect();
+        order.sort_unstable_by(|one, other| other.cmp(one));
+        order
+    };
 
     let mut chosen = Vec::new();
     let mut is_chosen = vec![false; holdings.len()];
     let mut freed = 0;
-    for over_share in [true, false] {
-        for (_, place) in &order {
+    for pass in [Pass::OverShare, Pass::Stalled, Pass::OpenOverShare, Pass::Idle] {
+        if freed >= need.bytes || (waiting.is_empty() && pass != Pass::Stalled) {
+            continue;
+        }
+        let by = match pass {
+            Pass::OverShare | Pass::Stalled => Holding::excess,
+            Pass::OpenOverShare | Pass::Idle => |holding: &Holding| holding.bytes,
+        };
+        for (_, place) in order(by) {
             if freed >= need.bytes {
-                return chosen;
+                break;
             }
-            let (Some(holding), Some(is_chosen)) = (holdings.get(*place), is_chosen.get_mut(*place)) else {
+            let (Some(holding), Some(is_chosen)) = (holdings.get(place), is_chosen.get_mut(place)) else {
                 continue;
             };
             let held = accounts.entry(holding.account).or_default();
-            let goes = match over_share {
-                true => *held > share && others_wait(holding.account),
-                false => holding.stalled >= need.patience && !*is_chosen,
+            let goes = match pass {
+                Pass::OverShare | Pass::OpenOverShare => *held > share && others_wait(holding.account),
+                Pass::Stalled => holding.stalled >= need.patience,
+                Pass::Idle => holding.stalled >= IDLE && holding.bytes >= EXPENSIVE,
             };
-            if goes {
+            if goes && !*is_chosen {
                 *is_chosen = true;
                 *held = held.saturating_sub(holding.bytes);
                 freed += holding.bytes;
-                chosen.push(*place);
+                chosen.push(place);
             }
         }
     }
     chosen
+}
+
+/// Who is asked, one after the other, as long as too little came back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Pass {
+    /// Holds something beyond its cost, for an account that is over its share while another waits.
+    OverShare,
+    /// Holds something beyond its cost, and has not moved for a while.
+    Stalled,
+    /// Is only open, for an account that is over its share while another waits.
+    OpenOverShare,
+    /// Is only open, costs more than a tunnel, and has not moved for long, while somebody waits.
+    Idle,
 }
 
 #[cfg(test)]
@@ -129,8 +159,12 @@ mod tests {
 
     #[test]
     fn a_tunnel_is_not_ended_for_being_open() {
-        let holdings = held(&[(1, 12, 12, 3600.0), (1, 13, 12, 2.0), (1, 4, 0, 2.0)]);
-        assert_eq!(choose(&holdings, &[], need(KIB, 1000 * KIB)), [2, 1]);
+        let holdings = held(&[(1, 12, 12, 3600.0), (1, 13, 12, 2.0), (1, 4, 0, 2.0), (1, 40, 40, 31.0)]);
+        let all = need(KIB, 1000 * KIB);
+        assert_eq!(choose(&holdings, &[], all), [2, 1]);
+        // For one that waits, an exchange that is as idle makes room, after all others; for another account all do.
+        assert_eq!(choose(&holdings, &[Account(1)], all), [2, 1, 3]);
+        assert_eq!(choose(&holdings, &[Account(2)], all), [2, 1, 0, 3]);
     }
 
     #[test]

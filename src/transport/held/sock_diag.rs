@@ -118,13 +118,18 @@ mod tests {
     use std::io::Write;
     use std::net::{TcpListener, TcpStream};
 
+    use socket2::{Domain, Socket, Type};
+
     use super::*;
 
     #[test]
     fn the_kernel_says_what_it_holds_of_bytes_that_are_not_read() {
         for address in ["127.0.0.1:0", "[::1]:0"] {
             let Ok(listener) = TcpListener::bind(address) else { continue };
-            let mut near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let to = listener.local_addr().unwrap();
+            let near = Socket::new(Domain::for_address(to), Type::STREAM, None).unwrap();
+            near.connect(&to.into()).unwrap();
+            let mut near = TcpStream::from(near);
             let (far, _) = listener.accept().unwrap();
             let of = |stream: &TcpStream| memory(stream.local_addr().unwrap(), stream.peer_addr().unwrap());
             let Some(before) = of(&far) else { return };

@@ -81,8 +81,9 @@ impl Holding {
             self.holder.moves();
             looks.delivered = delivered;
         }
+        // One that moves is looked at often enough not to be taken for one that does not.
+        looks.pause = if moved >= held.max(1) { FIRST_LOOK * 2 } else { (looks.pause * 2).min(LAST_LOOK) };
         looks.next = now + looks.pause;
-        looks.pause = (looks.pause * 2).min(LAST_LOOK);
         self.set_socket(queued);
     }
 

@@ -16,8 +16,7 @@ use crate::transport::stream::Transport;
 
 /// Never ready. An exchange that flows pays one look a second.
 pub(super) async fn look<S: Transport>(client: &Halves<'_, S>, track: &Track<'_>) -> Infallible {
-    let mut looks =
-        Looks { timer: None, pause: FIRST_LOOK, lease: Lease::new(track.holder(), Kind::Socket), moved: 0 };
+    let mut looks = Looks { timer: None, pause: FIRST_LOOK, lease: Lease::new(track.holder(), Kind::Socket) };
     poll_fn(|cx| {
         looks.poll(cx, client, track);
         Poll::Pending
@@ -30,16 +29,12 @@ struct Looks {
     timer: Option<Pin<Box<Sleep>>>,
     pause: Duration,
     lease: Lease,
-    /// Bytes that had moved at the last look.
-    moved: u64,
 }
 
 impl Looks {
     fn poll<S: Transport>(&mut self, cx: &mut Context<'_>, client: &Halves<'_, S>, track: &Track<'_>) {
         if self.timer.is_none() && track.is_blocked() {
             self.pause = FIRST_LOOK;
-            self.moved = track.bytes();
-            track.holder().moves();
             self.timer = Some(Box::pin(sleep(FIRST_LOOK)));
         }
         while let Some(timer) = &mut self.timer
@@ -49,12 +44,6 @@ impl Looks {
                 self.lease.set(0);
                 self.timer = None;
                 return;
-            }
-            // A peer that takes a byte from time to time does not move: it has to take what is held for it.
-            let moved = track.bytes();
-            if moved > self.moved && moved - self.moved >= track.holder().bytes() as u64 {
-                track.holder().moves();
-                self.moved = moved;
             }
             self.lease.set(client.socket(queued).saturating_add(track.target(queued)));
             self.timer = Some(Box::pin(sleep(self.pause)));

@@ -15,6 +15,9 @@ use crate::transport::meter::Meter;
 use crate::wire::head::Head;
 use crate::words::outcome::Ending;
 
+/// The holder is told at most once in so many milliseconds that the exchange moves.
+const TELL: u64 = 250;
+
 /// Shared by the futures of one task; the atomics are for `Send`, not for other threads.
 pub(super) struct Track<'a> {
     meter: &'a Meter,
@@ -24,6 +27,9 @@ pub(super) struct Track<'a> {
     started: Instant,
     /// Milliseconds from `started` to the last byte that moved.
     moved: AtomicU64,
+    /// Of these, when the holder was last told that it moves, and how many bytes had moved by then.
+    told_at: AtomicU64,
+    told_bytes: AtomicU64,
     /// The connection to the target is open; before that, `open` has its own deadlines.
     open: AtomicBool,
     /// Every byte of the request has been read.
@@ -56,6 +62,8 @@ impl<'a> Track<'a> {
             head_bytes: head.bytes as u64,
             started: Instant::now(),
             moved: AtomicU64::new(0),
+            told_at: AtomicU64::new(0),
+            told_bytes: AtomicU64::new(0),
             open: AtomicBool::new(false),
             request_complete: AtomicBool::new(!head.framing.has_body()),
             expecting: AtomicBool::new(head.expect_continue),
@@ -72,7 +80,17 @@ impl<'a> Track<'a> {
     }
 
     fn touch(&self) {
-        self.moved.store(self.started.elapsed().as_millis() as u64, Relaxed);
+        let now = self.started.elapsed().as_millis() as u64;
+        self.moved.store(now, Relaxed);
+        // A peer that takes a byte from time to time does not move: it has to take what is held for it.
+        if now >= self.told_at.load(Relaxed) + TELL {
+            let bytes = self.bytes();
+            if bytes >= self.told_bytes.load(Relaxed) + self.holder.excess() as u64 {
+                self.holder.moves();
+                self.told_bytes.store(bytes, Relaxed);
+                self.told_at.store(now, Relaxed);
+            }
+        }
     }
 
     /// The connection to the target is open, and the request is sent.
@@ -82,6 +100,8 @@ impl<'a> Track<'a> {
             Err(addresses) => drop(self.replaced.set(addresses)),
         }
         self.open.store(true, Relaxed);
+        // What it holds now is what it costs: pieces of bodies that wait are more.
+        self.holder.stays_open();
         self.touch();
     }
 
