@@ -120,13 +120,15 @@ fn dashboard_queries() -> Vec<(String, String)> {
 
 /// Replicas with every kind of listener, rule and log that has its own series.
 fn replicas(origin: &Origin, authority: &Authority) -> Vec<Egressd> {
-    let issued = authority.issue(&["127.0.0.1"]);
+    let (issued, list) = (authority.issue(&["127.0.0.1"]), authority.crl(&[]));
     ["one", "two", "three"]
         .iter()
         .map(|_| {
             let directory = directory();
             write(&directory.path().join("tls.crt"), &issued.pem);
             write(&directory.path().join("tls.key"), &issued.key_pem);
+            write(&directory.path().join("ca.crt"), authority.pem());
+            write(&directory.path().join("ca.crl"), &list);
             // The password is "pw".
             write(
                 &directory.path().join("users"),
@@ -141,7 +143,8 @@ fn replicas(origin: &Origin, authority: &Authority) -> Vec<Egressd> {
             .replace(
                 "listeners: [{name: proxy, address: 127.0.0.1:0}]",
                 "listeners:\n  - {name: proxy, address: 127.0.0.1:0}\n  - {name: secret, address: 127.0.0.1:0, tls: {certificate: \
-                 tls.crt, key: tls.key}}\n  - {name: known, address: 127.0.0.1:0, basic_auth: {users_file: users}}",
+                 tls.crt, key: tls.key}}\n  - {name: mutual, address: 127.0.0.1:0, tls: {certificate: tls.crt, key: tls.key, \
+                 client_ca: ca.crt, client_crl: ca.crl}}\n  - {name: known, address: 127.0.0.1:0, basic_auth: {users_file: users}}",
             ) + &format!(
                 "  - name: trial\n    mode: report\n    clients: {{networks: [127.0.0.0/8]}}\n    private: [127.0.0.0/8]\n    allow: [\"tcp://127.0.0.1:{}\"]\n",
                 origin.port()
