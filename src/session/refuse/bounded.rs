@@ -36,9 +36,11 @@ pub(crate) struct RefusedConnection<'a> {
 /// Records that a connection was refused before any request.
 pub(crate) fn record(listener: &Arc<Listener>, shared: &Arc<Shared>, refused: &RefusedConnection<'_>) {
     let &RefusedConnection { id, reason, who, why, in_clear } = refused;
+    let has_place = has_place(listener, shared, reason, who);
     shared.recent.note(&Refusal {
         at: Timestamp::now(),
-        id,
+        // The page names no record that is not there.
+        id: if has_place { id } else { Uuid::nil() },
         listener: &listener.name,
         policy: None,
         rule: None,
@@ -50,7 +52,7 @@ pub(crate) fn record(listener: &Arc<Listener>, shared: &Arc<Shared>, refused: &R
         sni: None,
         auth_scheme: None,
     });
-    if has_place(listener, shared, reason, who) {
+    if has_place {
         write(listener, shared, (id, reason), who, in_clear, None, None);
         tracing::info!(%id, "listener {}: {} refused, {reason}: {why}", listener.name, who.peer);
     }

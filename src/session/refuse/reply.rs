@@ -226,7 +226,10 @@ pub fn advice(reason: Reason) -> &'static str {
         UpstreamNotTls => "the target did not answer in TLS",
         PeerNotTrusted => "the peer is not among proxy_protocol.trusted",
         ProxyHeaderInvalid => "there was no valid PROXY header",
-        TlsHandshakeFailed => "the TLS handshake failed",
+        TlsHandshakeFailed => {
+            "the TLS handshake failed: stderr says why; with status 400 in its record the client spoke plain HTTP, and its \
+             proxy URL must begin with https://"
+        }
         ClientCertificateInvalid => "the client's certificate is not valid",
     }
 }
