@@ -161,8 +161,10 @@ pub(crate) async fn serve<'s>(
                 Err(Unproven::Refused(refused)) => {
                     challenges += 1;
                     // One record for all of its connection: that of the last 407.
-                    let tried = unanswered.as_ref().and_then(Unanswered::scheme);
-                    request.tried(authenticate::scheme(&head).or(tried));
+                    if reply::status(refused.reason) == Some(407) {
+                        let tried = unanswered.as_ref().and_then(Unanswered::scheme);
+                        request.tried(authenticate::scheme(&head).or(tried));
+                    }
                     answered(&mut unanswered);
                     if challenges < CHALLENGES && may_ask_again(&head, &buffer, refused.reason) {
                         challenge(&mut stream, request, refused, body, kept_for, &mut unanswered).await?;

@@ -434,7 +434,7 @@ fn too_many_passwords_at_once_are_429_and_hold_up_nobody_else() {
     let busy = until("a password too many", || {
         proxy.records().into_iter().find(|record| record["reason"] == "client_rate_limited")
     });
-    busy.assert_has(&json!({"event": "error", "status": 429, "identity": null}));
+    busy.assert_has(&json!({"event": "error", "status": 429, "identity": null, "auth_scheme": null}));
     // A client without a password does not wait behind them.
     let mut other = Wire::connect(proxy.listener("open"));
     other.send(connect_to(&origin.address().to_string()));
