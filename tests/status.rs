@@ -235,6 +235,72 @@ fn what_was_refused_is_grouped_and_says_what_to_add() {
     });
 }
 
+/// A copied rule could never work for these, and the reply, the page and `explain` say what does.
+#[test]
+fn what_belongs_into_no_proxy_gets_no_rule_anywhere() {
+    let directory = directory();
+    let text = config(&["http://169.254.170.23", "*.corp.example"])
+        + "dns: {servers: [], hosts: {a.test: [127.0.0.1]}}\n";
+    let text = text.replace("servers: [], ", "servers: [127.0.0.1:1], timeout: 1s, ");
+    let proxy = Egressd::start_in(directory, &text);
+    let own = proxy.admin();
+    let rows = [
+        (
+            "CONNECT",
+            "169.254.169.254:80",
+            "169.254.169.254 is a credential endpoint, which no rule opens: the client's no_proxy must name it",
+        ),
+        (
+            "GET",
+            "169.254.170.2:80",
+            "169.254.170.2 is a credential endpoint, which no rule opens: the client's no_proxy must name it",
+        ),
+        (
+            "GET",
+            "169.254.170.23:80",
+            "169.254.170.23 is a credential endpoint, which no rule opens: the client's no_proxy must name it",
+        ),
+        ("CONNECT", "[fd00:ec2::254]:80", "no_proxy must name it"),
+        ("CONNECT", "metadata.google.internal:80", "no_proxy must name it"),
+        ("CONNECT", "127.0.0.1:15000", "127.0.0.1 is the client's own host"),
+        ("CONNECT", "localhost:443", "no_proxy must name it"),
+        (
+            "CONNECT",
+            &own.to_string(),
+            "127.0.0.1 is where egressd itself listens: the client's no_proxy must name it",
+        ),
+        ("CONNECT", "kubernetes.default.svc:443", "no_proxy must name .svc"),
+        ("CONNECT", "a.b.svc.cluster.local:443", "no_proxy must name .cluster.local"),
+        ("CONNECT", "gitlab:443", "no_proxy must name it"),
+    ];
+    for (method, target, advice) in rows {
+        let mut wire = proxy.connect();
+        wire.send(match method {
+            "CONNECT" => format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n"),
+            _ => format!("GET http://{target}/x HTTP/1.1\r\nHost: {target}\r\n\r\n"),
+        });
+        let reply = wire.read_reply();
+        assert!(reply.status == 403 && reply.body.contains(advice), "{target}: {reply:?}");
+        let asked = if method == "CONNECT" { target.to_owned() } else { format!("http://{target}") };
+        let config = proxy.file("egressd.yaml");
+        let told = support::run(&["explain", &asked, "-c", config.to_str().expect("a name")]);
+        // The admin listener's port is the system's choice, so that a file alone does not tell it.
+        if target != own.to_string() {
+            let told = String::from_utf8_lossy(&told.stdout).into_owned();
+            assert!(told.contains(advice), "{told}");
+        }
+    }
+    let answer = api(&proxy, "/api/decisions");
+    let groups = answer["refused"].as_array().expect("a list");
+    assert_eq!(groups.len(), rows.len(), "{answer}");
+    for group in groups {
+        let target = group["target"].as_str().expect("a target");
+        let (.., advice) = rows.iter().find(|(_, asked, _)| *asked == target).expect(target);
+        assert_eq!(group["allow"], Value::Null, "{group}");
+        assert!(group["advice"].as_str().is_some_and(|told| told.contains(advice)), "{group}");
+    }
+}
+
 #[test]
 fn a_request_beyond_its_clients_limit_is_listed_once() {
     let origin = Origin::echo();

@@ -13,6 +13,7 @@ use crate::operate::resources;
 use crate::operate::server::{Server, Signal};
 use crate::telemetry::diagnostics;
 use crate::telemetry::metrics::Metrics;
+use crate::words::counted::counted;
 
 /// Rules that are logged one by one at start. The rest is only counted: a list may have a million rules.
 const RULES_LOGGED: usize = 20;
@@ -106,7 +107,7 @@ fn what_is_let_out(config: &Config, file: Option<&Path>) -> Vec<String> {
         lines.push(format!("policy {policy} lets out {text} ({}:{})", rule.file(), rule.line()));
     }
     if allowed.len() > RULES_LOGGED {
-        lines.push(format!("and {} more rules", allowed.len() - RULES_LOGGED));
+        lines.push(format!("and {}", counted(allowed.len() - RULES_LOGGED, "more rule", "more rules")));
     }
     if allowed.is_empty() {
         lines.push("no rule allows anything: every request will be refused".to_owned());

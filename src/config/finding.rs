@@ -9,6 +9,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::words::counted::counted;
 use crate::words::quote::shown;
 
 /// The number of findings that one load keeps; the rest are only counted. A million broken lines must not become a
@@ -126,7 +127,7 @@ impl Findings {
             && let Some(last) = kept.last()
         {
             let severity = if errors > 0 { Severity::Error } else { Severity::Warning };
-            let text = format!("{dropped} more findings are not shown");
+            let text = format!("{} not shown", counted(dropped, "more finding is", "more findings are"));
             kept.push(Finding { severity, text, ..last.clone() });
         }
         kept

@@ -1,13 +1,8 @@
-//! Numbers and times in the messages on stderr: `1 open tunnel`, `3 s`.
+//! Times in the messages on stderr: `3 s`.
 //!
 //! Not here: how the configuration writes them ([`crate::words::units`]).
 
 use std::time::Duration;
-
-/// `number` with the word that fits it: `1 tunnel`, `2 tunnels`.
-pub(super) fn counted(number: usize, one: &str, more: &str) -> String {
-    format!("{number} {}", if number == 1 { one } else { more })
-}
 
 /// A time in the units of prose, and in one unit as long as that reads well: `500 ms`, `60 s`, `1 h 30 min`.
 pub(super) fn spoken(time: Duration) -> String {
@@ -32,13 +27,6 @@ pub(super) fn spoken(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_number_has_its_word() {
-        for (number, want) in [(0, "0 tunnels"), (1, "1 tunnel"), (2, "2 tunnels")] {
-            assert_eq!(counted(number, "tunnel", "tunnels"), want);
-        }
-    }
 
     #[test]
     fn a_time_has_plain_units() {

@@ -20,7 +20,7 @@ use crate::inbound::accept;
 use crate::operate::admin;
 use crate::operate::apply::{self, PrepareError};
 use crate::operate::memory;
-use crate::operate::phrases::{counted, spoken};
+use crate::operate::phrases::spoken;
 use crate::operate::reload::{self, Reloading, Source};
 use crate::operate::resources::{self, Share};
 use crate::outbound::certificate;
@@ -41,6 +41,7 @@ use crate::telemetry::access_log::{self, AccessLog, Finished, Json, OnLogFailure
 use crate::telemetry::metrics::Metrics;
 use crate::transport::held::{HeldBytes, Kind};
 use crate::transport::socket;
+use crate::words::counted::counted;
 use crate::words::outcome::Ending;
 
 /// How long tunnels that were ended by the shutdown may take to write their records.

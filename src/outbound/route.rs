@@ -227,15 +227,11 @@ fn refused_literal(
     own: &OwnAddresses,
 ) -> Option<DialError> {
     let Host::Address(address) = target.host else { return None };
-    let (reason, detail, denied) = match admit(address) {
-        Err(denial) => {
-            let denied = Denied { count: 1, first: vec![denial] };
-            (Reason::AddressProhibited, denial.to_string(), denied)
-        }
-        Ok(admitted) if own.holds(SocketAddr::new(admitted.ip(), target.port.get())) => {
-            (Reason::Loop, format!("{target} is egressd itself"), Denied::default())
-        }
-        Ok(_) => return None,
+    let (reason, detail, denied) = if own.holds(SocketAddr::new(address, target.port.get())) {
+        (Reason::Loop, format!("{target} is egressd itself"), Denied::default())
+    } else {
+        let denial = admit(address).err()?;
+        (Reason::AddressProhibited, denial.to_string(), Denied { count: 1, first: vec![denial] })
     };
     Some(DialError { reason, dns: None, connect: None, upstream: None, detail, denied })
 }

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::label_pattern::matches_across_labels;
 use super::names::suffixes;
+use super::no_proxy::no_proxy;
 use super::policy::Policy;
 use super::rule::Ports;
 use super::search::{Found, Wrong, ports_for};
@@ -18,8 +19,26 @@ use crate::words::target::{Host, Method, Target};
 /// How many patterns with a `*` inside are compared with a host that none of them matches.
 const PATTERNS_LOOKED_AT: usize = 16;
 
-/// The nearest rule and the advice. `wrong` is the rule that explains the denial, with why it does not allow.
+/// The nearest rule and the advice. `wrong` is the rule that explains the denial, with why it does not allow. If the
+/// target is a matter of the client's `no_proxy`, the advice is that.
 pub(super) fn of(
+    policy: &Policy,
+    target: &Target,
+    wrong: Option<(Wrong, RuleId)>,
+    found: &Found,
+) -> (Option<RuleId>, String) {
+    let listed = found.names_host();
+    match no_proxy(&target.host).filter(|entry| entry.why.is_certain() || !listed) {
+        None => nearest(policy, target, wrong, found),
+        Some(entry) if listed => {
+            let (rule, advice) = nearest(policy, target, wrong, found);
+            (rule, format!("{advice}; {entry}"))
+        }
+        Some(entry) => (None, entry.to_string()),
+    }
+}
+
+fn nearest(
     policy: &Policy,
     target: &Target,
     wrong: Option<(Wrong, RuleId)>,

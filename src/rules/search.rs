@@ -93,6 +93,13 @@ impl Found {
         }
     }
 
+    /// Whether any rule matches the host, whatever its port, its method and its expiry.
+    pub(super) fn names_host(&self) -> bool {
+        let Found { deny, allow, expired, other_way, other_port, neither, gone } = *self;
+        let allow = allow.map(|(rule, _)| rule);
+        [deny, allow, expired, other_way, other_port, neither, gone].iter().any(Option::is_some)
+    }
+
     /// The rule that explains a denial, and why it does not allow. `None`: allowed, or no rule matches the host.
     pub(super) fn denial(&self) -> Option<(Wrong, RuleId)> {
         if let Some(deny) = self.deny {

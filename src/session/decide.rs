@@ -8,18 +8,18 @@
 //! [`Policies::decide`]: crate::rules::Policies::decide
 //! [`Policies::decide_request`]: crate::rules::Policies::decide_request
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use jiff::Timestamp;
 
-use crate::rules::{AddressDenial, Admitted, Denial, HttpRequest, Permit};
+use crate::rules::{AddressDenial, Admitted, Denial, HttpRequest, Permit, no_proxy};
 use crate::session::refuse::Refused;
 use crate::session::request::Request;
 use crate::state::live::Registration;
 use crate::state::proof::Lost;
 use crate::state::shared::{Shared, Snapshot};
-use crate::words::outcome::Reason;
-use crate::words::target::Target;
+use crate::words::outcome::{Class, Reason};
+use crate::words::target::{Host, Target};
 
 /// What a client asks for.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +60,7 @@ pub(crate) fn decide(
             request.permitted(&permit);
             Ok(Decided { permit, snapshot })
         }
-        Err(objection) => Err(objection.told(request)),
+        Err(objection) => Err(objection.told(wanted.target, request)),
     }
 }
 
@@ -91,7 +91,7 @@ pub(crate) fn confirm(
         Ok(permit) => Ok(Decided { permit, snapshot }),
         Err(objection) => {
             request.judged_by(&snapshot.config);
-            Err(objection.told(request))
+            Err(objection.told(wanted.target, request))
         }
     }
 }
@@ -105,12 +105,12 @@ enum Objection {
 
 impl Objection {
     /// The refusal, which the request remembers.
-    fn told(self, request: &mut Request<'_>) -> Refused {
+    fn told(self, target: &Target, request: &mut Request<'_>) -> Refused {
         match self {
             Objection::Identity(lost) => lost.into(),
             Objection::Rules(denial) => {
                 request.denied(&denial);
-                Refused { reason: denial.reason, advice: denial.advice }
+                refused(*denial, target, request.shared())
             }
         }
     }
@@ -132,6 +132,18 @@ fn ask(wanted: Wanted<'_>, request: &Request<'_>, snapshot: &Snapshot) -> Result
         policies.decide_request(&permit, http)?;
     }
     Ok(permit)
+}
+
+/// The refusal of what is not listed. The rules do not know egressd's own addresses: no rule is the answer for those.
+fn refused(denial: Denial, target: &Target, shared: &Shared) -> Refused {
+    let Denial { reason, advice, .. } = denial;
+    let itself = match target.host {
+        Host::Address(address) if reason.class() == Class::NotListed => {
+            shared.own.holds(SocketAddr::new(address, target.port.get()))
+        }
+        _ => false,
+    };
+    Refused { reason, advice: if itself { no_proxy::itself(target).to_string() } else { advice } }
 }
 
 /// Registers what was decided, by `enter`. If the policy changed, or a rule or an identity expired after the decision, the sweep may

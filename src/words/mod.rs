@@ -1,6 +1,7 @@
-//! The words that all other modules use: target, client, outcome, sizes and durations.
+//! The words that all other modules use: target, client, outcome, sizes, durations and counts.
 
 pub mod client;
+pub mod counted;
 pub(crate) mod io_error;
 pub mod logformat;
 pub mod outcome;

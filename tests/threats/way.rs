@@ -32,6 +32,21 @@ fn t44_its_own_listeners_are_out_of_reach_for_every_rule() {
 }
 
 #[test]
+fn t44_its_own_listeners_are_a_loop_whether_or_not_private_opens_them() {
+    let rules = ["tcp://127.0.0.1:1-65535", "tcp://own.test:1-65535", "http://127.0.0.1:1-65535"];
+    let closed = config(&rules).replace("    private: [127.0.0.0/8]\n", "");
+    let proxy = Egressd::start(&(closed + "dns: {hosts: {own.test: [127.0.0.1]}}\n"));
+    for own in [proxy.admin(), proxy.address()] {
+        for spelling in [own.to_string(), format!("own.test:{}", own.port())] {
+            proxy.refuses(ask(&spelling), 502, "loop");
+        }
+        proxy.refuses(format!("GET http://{own}/metrics HTTP/1.1\r\nHost: {own}\r\n\r\n"), 502, "loop");
+    }
+    // Another port of the same host is closed for its address.
+    proxy.refuses(ask("127.0.0.1:9"), 403, "address_prohibited");
+}
+
+#[test]
 fn t47_with_a_parent_what_is_known_here_is_still_checked_here() {
     let parent = Origin::silent();
     let world = World::on_loopback();

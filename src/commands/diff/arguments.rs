@@ -10,6 +10,7 @@ use crate::commands::diff::rules::{Effect, compare};
 use crate::commands::logs::files::open;
 use crate::commands::{CONFIGURATION_REFUSED, FAILED, FINE, WRONG_USAGE, load};
 use crate::config::Config;
+use crate::words::counted::counted;
 use crate::words::io_error::reason;
 
 /// Most distinct requests that are printed of each kind.
@@ -146,7 +147,8 @@ fn print_requests(found: &Found, old: &Config, new: &Config, out: &mut impl Writ
             writeln!(out, "      new: {}", seen.new)?;
         }
         if distinct > PRINTED {
-            writeln!(out, "  and {} more distinct requests", distinct - PRINTED)?;
+            let more = counted(distinct - PRINTED, "more distinct request", "more distinct requests");
+            writeln!(out, "  and {more}")?;
         }
     }
     if found.not_kept.iter().any(|count| *count > 0) {

@@ -10,6 +10,7 @@ use std::fmt;
 use std::hash::Hash;
 
 use crate::rules::{Mode, Policies, Policy, Ports, RuleOptions, RuleView, Scheme, Shift};
+use crate::words::counted::counted;
 
 /// What kind of change it is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -116,9 +117,8 @@ pub fn compare(old: &Policies, new: &Policies, mut tell: impl FnMut(Change)) {
 }
 
 fn whole(policy: &Policy, effect: Effect) -> Change {
-    let rules = policy.rule_count();
-    let plural = if rules == 1 { "" } else { "s" };
-    let what = format!("the policy ({}, {rules} rule{plural})", policy.mode().as_str());
+    let rules = counted(policy.rule_count(), "rule", "rules");
+    let what = format!("the policy ({}, {rules})", policy.mode().as_str());
     Change { policy: (**policy.name()).into(), effect, what, details: Vec::new() }
 }
 

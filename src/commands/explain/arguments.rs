@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use crate::commands::explain::{AskedTarget, Lookup, assumed_client, client, explain, notes};
 use crate::commands::lookup::Lookups;
 use crate::commands::{CONFIGURATION_REFUSED, FAILED, FINE, WRONG_USAGE, load, say};
+use crate::outbound::dial::OwnAddresses;
 
 /// `explain`.
 #[derive(clap::Args, Debug)]
@@ -39,22 +40,39 @@ fn identity(text: &str) -> Result<Box<str>, &'static str> {
     }
 }
 
+/// `explain my.yaml` is read as a host, because it can be one. If it looks like a configuration: what was probably meant.
+fn did_you_mean(target: &str) -> String {
+    let ends_like_one = [".yaml", ".yml"].iter().any(|ending| target.ends_with(ending));
+    if !target.contains("://") && (ends_like_one || Path::new(target).is_file()) {
+        format!("; did you mean `egressd explain TARGET --config {}`?", target.escape_debug())
+    } else {
+        String::new()
+    }
+}
+
 impl Explain {
     pub(crate) fn run(self, file: Option<&Path>) -> u8 {
         let asked = match AskedTarget::parse(&self.target) {
             Ok(asked) => asked,
             Err(error) => {
-                eprintln!("egressd: `{}` is not a valid target: {error}", self.target.escape_debug());
+                let shown = self.target.escape_debug();
+                eprintln!("egressd: `{shown}` is not a valid target: {error}{}", did_you_mean(&self.target));
                 return WRONG_USAGE;
             }
         };
+        let hint = did_you_mean(&self.target);
+        if !hint.is_empty() {
+            eprintln!("egressd: `{}` is taken for a host{hint}", self.target.escape_debug());
+        }
         let Some(config) = load(file) else { return CONFIGURATION_REFUSED };
         let (assumed, policy) = assumed_client(&config.policies);
         let from = client(self.client.unwrap_or(assumed), self.identity, self.vpc_endpoint);
         let mut lookups = Lookups::new(&config.dns);
         let mut lookup = |name: &_| lookups.addresses(name);
         let lookup: Option<Lookup<'_>> = if self.resolve { Some(&mut lookup) } else { None };
-        let told = explain(&config.policies, &asked, &from, Timestamp::now(), lookup);
+        let mut told = explain(&config.policies, &asked, &from, Timestamp::now(), lookup);
+        let listeners = config.listeners.iter().map(|listener| listener.address);
+        told.with_own(&OwnAddresses::new(listeners.chain([config.admin.address])));
         let notes = told.rule_in(&config.policies).map(|rule| notes(&rule)).unwrap_or_default();
         if self.json {
             let mut json = told.to_json();

@@ -13,13 +13,15 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::outbound::dial::OwnAddresses;
 use crate::outbound::resolve::LookupError;
+use crate::rules::no_proxy::itself;
 use crate::rules::{
-    MatchedRule, Mode, OptionValue, Permit, Policies, RuleOptions, RuleView, Scheme, UploadBudget,
+    MatchedRule, Mode, OptionValue, Permit, Policies, RuleOptions, RuleView, Scheme, UploadBudget, on_the_way,
 };
 use crate::session::refuse::reply;
 use crate::words::client::Client;
-use crate::words::outcome::{Decision, Reason};
+use crate::words::outcome::{Class, Decision, Reason};
 use crate::words::target::{Host, Method, Name, Port, Target, TargetError, split_port};
 
 /// A target as a person writes it: `host`, `host:port`, `https://…`, `http://…`, `tcp://host:port`.
@@ -222,7 +224,11 @@ impl Explanation {
             (Host::Address(address), _) => vec![*address],
             (Host::Name(name), Some(lookup)) if self.passes() => match lookup(name) {
                 Ok(addresses) => addresses,
-                Err(error) => return self.deny(error.reason, error.detail.to_string()),
+                Err(error) => {
+                    let advice = on_the_way(error.reason, &self.target);
+                    let advice = advice.map(|advice| format!("; {advice}")).unwrap_or_default();
+                    return self.deny(error.reason, format!("{}{advice}", error.detail));
+                }
             },
             (Host::Name(_), _) => return,
         };
@@ -239,8 +245,29 @@ impl Explanation {
         if self.addresses.is_empty() {
             self.deny(Reason::DnsNoAddress, "the name has no address".to_owned());
         } else if whys.len() == self.addresses.len() {
-            let advice = format!("none of its addresses may be dialled: {}", whys.join(", "));
+            let advice = on_the_way(Reason::AddressProhibited, &self.target)
+                .unwrap_or_else(|| format!("none of its addresses may be dialled: {}", whys.join(", ")));
             self.deny(Reason::AddressProhibited, advice);
+        }
+    }
+
+    /// Takes into account where egressd itself listens, as far as the configuration tells.
+    pub fn with_own(&mut self, own: &OwnAddresses) {
+        let holds = |address: &IpAddr| own.holds(SocketAddr::new(*address, self.target.port.get()));
+        let literal = match &self.target.host {
+            Host::Address(address) => Some(*address),
+            Host::Name(_) => None,
+        };
+        if self.reason.map(Reason::class) == Some(Class::NotListed) && literal.as_ref().is_some_and(holds) {
+            self.advice = Some(itself(&self.target).to_string());
+        }
+        let ours = self.addresses.iter().any(|verdict| holds(&verdict.address));
+        let others =
+            self.addresses.iter().any(|verdict| verdict.prohibited.is_none() && !holds(&verdict.address));
+        let by_address = matches!(self.reason, None | Some(Reason::AddressProhibited)) || self.passes();
+        if by_address && ours && !others {
+            let advice = on_the_way(Reason::Loop, &self.target);
+            self.deny(Reason::Loop, advice.unwrap_or_else(|| reply::advice(Reason::Loop).to_owned()));
         }
     }
 

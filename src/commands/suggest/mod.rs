@@ -20,8 +20,12 @@ pub(crate) use arguments::Suggest;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use self::clients::Clients;
 use crate::commands::logs::{Entry, Stands, Text};
+use crate::rules::no_proxy::{NoProxy, Why as NoProxyWhy, itself, no_proxy, unknown_to_dns};
+use crate::rules::offer::{Inside, NoOffer, Offer, offer};
 use crate::rules::{Scheme, address};
 use crate::telemetry::record::{Cause, Event};
 use crate::words::outcome::{Class, Decision, Reason};
@@ -35,6 +39,8 @@ const CLIENTS: usize = 4;
 const ADDRESSES: usize = 8;
 /// Most examples of what was left out for one cause.
 const EXAMPLES: usize = 3;
+/// Most entries that are kept for the clients' `no_proxy`.
+const ENTRIES: usize = 1_000;
 
 /// How the requests to a target ended so far. The target is of the first of these kinds that one of its requests has.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -71,6 +77,30 @@ struct Seen {
     more_addresses: bool,
     /// Why it was, or would be, denied: the last reason.
     reason: Option<Reason>,
+}
+
+/// Why no rule is written for a request.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum NoRule {
+    /// It is left out.
+    Left(Why),
+    /// The client should have reached the target without a proxy.
+    NoProxy(NoProxy),
+}
+
+impl From<Why> for NoRule {
+    fn from(why: Why) -> Self {
+        NoRule::Left(why)
+    }
+}
+
+/// Requests whose clients lack one entry of `no_proxy`.
+#[derive(Clone, Debug)]
+struct Missing {
+    found: NoProxy,
+    count: u64,
+    clients: Vec<IpAddr>,
+    more_clients: bool,
 }
 
 /// Why a request is left out.
@@ -118,6 +148,10 @@ pub struct Suggestion {
     not_kept: [u64; 3],
     /// By the word for the cause.
     left_out: BTreeMap<&'static str, LeftOut>,
+    /// By the entry that the clients' `no_proxy` lacks.
+    missing: BTreeMap<String, Missing>,
+    /// Requests that would need further entries.
+    not_kept_missing: u64,
     /// The clients, by kind.
     clients: [Clients; 3],
     requests: u64,
@@ -150,17 +184,33 @@ impl Suggestion {
             return;
         }
         match wanted(entry, stands, &target) {
-            Ok((kind, wanted)) => self.want(entry, kind, wanted),
-            Err(why) => {
+            Ok((kind, wanted, private)) => self.want(entry, kind, wanted, private),
+            Err(no_rule) => {
                 if stands == Stands::Withdrawn {
                     self.take_back(&target);
                 }
-                self.leave_out(why, Some(&target));
+                match no_rule {
+                    NoRule::Left(why) => self.leave_out(why, Some(&target)),
+                    NoRule::NoProxy(found) => self.miss(entry, found),
+                }
             }
         }
     }
 
-    fn want(&mut self, entry: &Entry<'_>, kind: Kind, wanted: Wanted) {
+    fn miss(&mut self, entry: &Entry<'_>, found: NoProxy) {
+        if self.missing.len() >= ENTRIES && !self.missing.contains_key(&found.entry) {
+            self.not_kept_missing += 1;
+            return;
+        }
+        let none = Missing { found, count: 0, clients: Vec::new(), more_clients: false };
+        let missing = self.missing.entry(none.found.entry.clone()).or_insert(none);
+        missing.count += 1;
+        if let Some(client) = entry.client_ip() {
+            keep(&mut missing.clients, &mut missing.more_clients, CLIENTS, client);
+        }
+    }
+
+    fn want(&mut self, entry: &Entry<'_>, kind: Kind, wanted: Wanted, private: Vec<IpNet>) {
         let most = if kind == Kind::Passed { MOST } else { MOST / 2 };
         let index = kind as usize;
         if !self.seen.contains_key(&wanted) {
@@ -175,10 +225,6 @@ impl Suggestion {
             }
         }
         let dialled = entry.upstream_address().filter(|upstream| upstream.port() == wanted.port.get());
-        let written = match wanted.host {
-            Host::Address(address) => Some(address),
-            Host::Name(_) => None,
-        };
         let seen = self.seen.entry(wanted).or_default();
         match kind {
             Kind::Passed => seen.passed += 1,
@@ -196,10 +242,10 @@ impl Suggestion {
             }
         }
         // With another port, it is the address of a parent proxy.
-        let private = dialled.map(|upstream| upstream.ip()).or(written);
-        let private =
-            private.filter(|ip| address::prohibited(*ip, &[]).is_some() && address::never(*ip).is_none());
-        if let Some(ip) = private {
+        let dialled = dialled.map(|upstream| upstream.ip());
+        let dialled =
+            dialled.filter(|ip| address::prohibited(*ip, &[]).is_some() && address::never(*ip).is_none());
+        for ip in private.iter().map(IpNet::addr).chain(dialled) {
             keep(&mut seen.addresses, &mut seen.more_addresses, ADDRESSES, ip);
         }
     }
@@ -231,52 +277,94 @@ impl Suggestion {
 }
 
 /// The rule that a request needed, or why no rule would have helped.
-fn wanted(entry: &Entry<'_>, stands: Stands, target: &Target) -> Result<(Kind, Wanted), Why> {
+fn wanted(entry: &Entry<'_>, stands: Stands, target: &Target) -> Result<(Kind, Wanted, Vec<IpNet>), NoRule> {
+    let reason = reason(entry);
     let kind = match (stands, entry.event) {
         (Stands::Passed, _) if entry.decided(Decision::WouldDeny) => Kind::WouldDeny,
         (Stands::Passed, _) => Kind::Passed,
         (Stands::Refused, Some(Event::Deny)) => Kind::Denied,
-        _ => return Err(why(entry).unwrap_or(Why::Other)),
+        _ => return Err(failed(entry, reason, target)),
     };
-    let help = reason(entry).map(help);
-    let helps = match kind {
-        Kind::Passed => true,
-        Kind::WouldDeny => help != Some(Help::NoRule),
-        Kind::Denied => help == Some(Help::Rule),
+    let helps = match (kind, reason.map(|reason| help(reason, target))) {
+        (Kind::Passed, _) => true,
+        (Kind::WouldDeny, help) => help != Some(Help::NoRule),
+        (Kind::Denied, help) => help == Some(Help::Rule),
     };
     if !helps {
-        return Err(why(entry).unwrap_or(Why::Other));
+        return Err(failed(entry, reason, target));
     }
-    if let Host::Address(address) = target.host
-        && address::never(address).is_some()
+    let rule_scheme = rule_scheme(entry, target);
+    if let (Kind::Passed, Some(scheme)) = (kind, rule_scheme)
+        && no_proxy(&target.host).is_none_or(|found| !matches!(found.why, NoProxyWhy::Endpoint(_)))
     {
-        // The address of a cloud's credentials: no rule opens it.
-        return Err(Why::Failed(Reason::AddressProhibited.into()));
-    }
-    let scheme = match (target.method, &target.host) {
-        (Method::Http, _) => Scheme::Http,
-        // No ClientHello names an address.
-        (Method::Connect, Host::Address(_)) => Scheme::Tcp,
-        (Method::Connect, Host::Name(name)) => match (entry.sni.map(Text::decoded), rule_scheme(entry)) {
-            (Some(sni), _) if !sni.trim_end_matches('.').eq_ignore_ascii_case(name.as_str()) => {
-                return Err(Why::Failed(Reason::SniMismatch.into()));
+        // A rule of the operator opened it, whatever it is.
+        let private = match &target.host {
+            Host::Address(address) if address::prohibited(*address, &[]).is_some() => {
+                let needed = offer(target, Inside::Unknown, true, &[]).map(|offer| offer.private);
+                needed.unwrap_or_else(|_| vec![IpNet::from(*address)])
             }
-            (Some(_), _) => Scheme::Https,
-            (None, Some(scheme)) if kind == Kind::Passed => scheme,
-            // Report mode looked for a ClientHello and found none.
-            (None, _) if kind == Kind::WouldDeny => Scheme::Tcp,
-            // The proxy treats a CONNECT that no rule matches in the same way.
-            (None, _) if target.port == Port::HTTPS => Scheme::Https,
-            (None, _) => Scheme::Tcp,
+            _ => Vec::new(),
+        };
+        return Ok((kind, Wanted { scheme, host: target.host.clone(), port: target.port }, private));
+    }
+    let no_tls = reason.is_some_and(|reason| reason.class() == Class::NoTls);
+    let inside = match kind {
+        _ if no_tls => Some(Inside::Other),
+        // The rule that allows it says what it wanted: only its address was refused.
+        Kind::Denied => match written_scheme(entry) {
+            Some(Scheme::Https) if reason == Some(Reason::AddressProhibited) => Some(Inside::Tls),
+            Some(Scheme::Tcp) if reason == Some(Reason::AddressProhibited) => Some(Inside::Other),
+            _ => Some(Inside::Unknown),
         },
+        Kind::Passed | Kind::WouldDeny => {
+            let sni = entry.sni.map(Text::decoded);
+            match (kind, sni) {
+                (Kind::Passed, None) => Some(Inside::Unknown),
+                (_, sni) => Inside::in_report_mode(target, sni.as_deref()),
+            }
+        }
     };
-    Ok((kind, Wanted { scheme, host: target.host.clone(), port: target.port }))
+    let Some(inside) = inside else { return Err(Why::Failed(Reason::SniMismatch.into()).into()) };
+    let listed = kind == Kind::Passed || reason.is_some_and(|reason| reason != Reason::HostNotAllowed);
+    match offer(target, inside, listed, &[]) {
+        Ok(Offer { scheme, host, port, private, .. }) => Ok((kind, Wanted { scheme, host, port }, private)),
+        Err(NoOffer::NoProxy(found)) => Err(NoRule::NoProxy(found)),
+        Err(NoOffer::Closed(..)) => Err(Why::Failed(Reason::AddressProhibited.into()).into()),
+        Err(NoOffer::Unwritable(_)) => Err(Why::Other.into()),
+    }
 }
 
-/// The scheme of the rule that let a tunnel through.
-fn rule_scheme(entry: &Entry<'_>) -> Option<Scheme> {
+/// Why no rule would have helped a request that failed.
+fn failed(entry: &Entry<'_>, reason: Option<Reason>, target: &Target) -> NoRule {
+    let found = match reason {
+        Some(Reason::DnsNoSuchName) => unknown_to_dns(target),
+        Some(Reason::Loop) => Some(itself(target)),
+        Some(reason) => match reason.class() {
+            Class::Lookup => no_proxy(&target.host),
+            Class::Address => no_proxy(&target.host).filter(|found| found.why.is_certain()),
+            _ => None,
+        },
+        None => None,
+    };
+    found.map_or_else(|| why(entry).unwrap_or(Why::Other).into(), NoRule::NoProxy)
+}
+
+/// The scheme of the rule that decided. A rule whose text names none may be of any: a tunnel to a name by `https` has
+/// shown a server name.
+fn rule_scheme(entry: &Entry<'_>, target: &Target) -> Option<Scheme> {
+    entry.rule?;
+    Some(match (target.method, written_scheme(entry)) {
+        (Method::Http, _) => Scheme::Http,
+        (Method::Connect, Some(scheme)) => scheme,
+        (Method::Connect, None) if entry.sni.is_some() => Scheme::Https,
+        (Method::Connect, None) => Scheme::Tcp,
+    })
+}
+
+/// The scheme that the rule's text names.
+fn written_scheme(entry: &Entry<'_>) -> Option<Scheme> {
     let rule = entry.rule?.decoded();
-    Some(if rule.starts_with("tcp://") { Scheme::Tcp } else { Scheme::Https })
+    rule.split_once("://").and_then(|(scheme, _)| Scheme::parse(scheme))
 }
 
 fn reason(entry: &Entry<'_>) -> Option<Reason> {
@@ -299,10 +387,13 @@ enum Help {
     Unknown,
 }
 
-fn help(reason: Reason) -> Help {
+fn help(reason: Reason, target: &Target) -> Help {
     match reason.class() {
-        Class::NotListed | Class::Expired => Help::Rule,
-        Class::Denied | Class::NoTls | Class::ServerName | Class::Hello => Help::NoRule,
+        Class::NotListed | Class::NoTls => Help::Rule,
+        // `private` of a rule for an address that was written as the target.
+        Class::Address if matches!(target.host, Host::Address(_)) => Help::Rule,
+        // For an expired rule, as for a `deny` rule, its owner has to decide.
+        Class::Denied | Class::Expired | Class::ServerName | Class::Hello => Help::NoRule,
         Class::Connection
         | Class::Form
         | Class::Challenge

@@ -4,12 +4,14 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 
-use super::{Clients, Kind, Seen, Suggestion, Wanted, Why, wide};
+use super::{Clients, Kind, Missing, NoProxyWhy, Seen, Suggestion, Wanted, Why, wide};
 use crate::config::{self, Severity};
-use crate::rules::{RuleOptions, Scheme};
+use crate::rules::offer::rule_text;
+use crate::rules::{Ports, RuleOptions, Scheme};
 use crate::telemetry::record::Cause;
+use crate::words::counted::counted;
 use crate::words::outcome::Class;
-use crate::words::target::Host;
+use crate::words::target::{Host, Port};
 
 /// Its file name in findings.
 const NAME: &str = "suggested.yaml";
@@ -85,6 +87,10 @@ impl Suggestion {
             let same = https.wanted.host == tcp.wanted.host && https.wanted.port == tcp.wanted.port;
             let merge = same && tcp.wanted.scheme == Scheme::Tcp && https.wanted.scheme == Scheme::Https;
             if merge {
+                // A client that sends something else through a tunnel that passes as TLS must not widen its rule.
+                if tcp.kind == Kind::Denied && https.kind != Kind::Denied {
+                    tcp.wanted.scheme = Scheme::Https;
+                }
                 tcp.seen.merge(&https.seen);
                 tcp.kind = tcp.kind.min(https.kind);
             }
@@ -151,12 +157,50 @@ impl Suggestion {
             let _ = writeln!(out, "      - {} # {}", written(line), comment(line));
         }
         self.tail(&mut out, lines, without, refused);
+        self.no_proxy(&mut out);
         (out, places)
     }
 
+    /// What no rule is for: the entries that the clients' `no_proxy` lacks.
+    fn no_proxy(&self, out: &mut String) {
+        // A name that DNS did not know for a while and that was reached otherwise is not a matter of `no_proxy`.
+        let reached = |missing: &Missing| {
+            missing.found.why == NoProxyWhy::Unknown
+                && self
+                    .seen
+                    .iter()
+                    .any(|(wanted, seen)| wanted.host == *missing.found.host() && seen.passed > 0)
+        };
+        let mut missing: Vec<&Missing> = self.missing.values().filter(|missing| !reached(missing)).collect();
+        if missing.is_empty() {
+            return;
+        }
+        missing.sort_by(|one, other| {
+            (one.found.why, &one.found.entry).cmp(&(other.found.why, &other.found.entry))
+        });
+        out.push_str("# for the clients' no_proxy: no rule is the answer to these requests\n");
+        for Missing { found, count, clients, more_clients } in &missing {
+            let more = if *more_clients { ", …" } else { "" };
+            let who: Vec<String> = clients.iter().map(ToString::to_string).collect();
+            let from = if who.is_empty() { String::new() } else { format!(" from {}{more}", who.join(", ")) };
+            let _ = writeln!(out, "#   {}: {count}x{from}: {found}", found.entry);
+        }
+        let certain = missing.iter().filter(|missing| missing.found.why != NoProxyWhy::Unknown);
+        let entries: Vec<&str> = certain.map(|missing| &*missing.found.entry).collect();
+        if !entries.is_empty() {
+            let _ = writeln!(out, "#   no_proxy={}", entries.join(","));
+        }
+        if self.not_kept_missing > 0 {
+            let _ = writeln!(
+                out,
+                "#   INCOMPLETE: {} would need other entries",
+                counted(self.not_kept_missing, "request", "requests")
+            );
+        }
+    }
+
     fn head(&self, out: &mut String) {
-        let plural = if self.requests == 1 { "" } else { "s" };
-        let _ = write!(out, "# {} recorded request{plural}", self.requests);
+        let _ = write!(out, "# {}", counted(self.requests, "recorded request", "recorded requests"));
         if let (Some(first), Some(last)) = (self.first, self.last) {
             let _ = write!(out, ", {} to {}", moment(first), moment(last));
         }
@@ -165,7 +209,8 @@ impl Suggestion {
 
     fn tail(&self, out: &mut String, lines: &[Line], without: usize, refused: &[String]) {
         if without > 0 {
-            let _ = writeln!(out, "# {without} denied targets are left out");
+            let _ =
+                writeln!(out, "# {} left out", counted(without, "denied target is", "denied targets are"));
         }
         let names = lines.iter().filter_map(|line| match &line.wanted.host {
             Host::Name(name) => Some(name.as_str()),
@@ -219,19 +264,11 @@ fn no_file(_: &std::path::Path) -> std::io::Result<Vec<u8>> {
 
 fn rule(line: &Line) -> String {
     let Wanted { scheme, host, port } = &line.wanted;
-    let usual = match scheme {
-        Scheme::Https => Some(443),
-        Scheme::Http => Some(80),
-        Scheme::Tcp => None,
-    };
-    let ports = match (port.get(), line.last_port) {
-        (port, last) if port == last && usual == Some(port) => String::new(),
-        (port, last) if port == last => format!(":{port}"),
-        (port, last) => format!(":{port}-{last}"),
-    };
-    match scheme {
-        Scheme::Https if ports.is_empty() => host.to_string(),
-        scheme => format!("{}://{host}{ports}", scheme.as_str()),
+    let high = Port::new(line.last_port).unwrap_or(*port);
+    let text = rule_text(*scheme, host, Ports { low: *port, high });
+    match text.strip_prefix("https://") {
+        Some(host) if high == *port && *port == Port::HTTPS => host.to_owned(),
+        _ => text,
     }
 }
 
@@ -300,6 +337,7 @@ fn hint(why: Why) -> &'static str {
     };
     match reason.class() {
         Class::Denied => "a `deny` rule names it, and `deny` wins over `allow`",
+        Class::Expired => "an expired rule names it: renew its `expires`, or remove that key",
         Class::Client => "no policy matches the client: see `clients`",
         Class::Address => {
             "the name resolves to an address that is not public: `private` allows such networks in a rule"
@@ -315,7 +353,6 @@ fn hint(why: Why) -> &'static str {
         Class::Form => "the request was malformed",
         Class::Connection
         | Class::NotListed
-        | Class::Expired
         | Class::Lookup
         | Class::Connect
         | Class::Upstream

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::commands::logs::Reader;
 use crate::config;
+use crate::rules::{Denied, RuleText};
 use crate::words::client::Client;
 
 fn line(second: u32, client: &str, ask: (&str, &str), rest: &str) -> String {
@@ -118,15 +119,174 @@ fn a_pattern_over_many_names_is_mentioned_and_never_written() {
 }
 
 #[test]
-fn addresses_that_are_not_public_are_opened_and_those_of_credentials_never_suggested() {
+fn addresses_that_are_not_public_are_opened() {
     let deny = r#""event":"deny","decision":"deny","reason":"host_not_allowed""#;
-    let log: String = ["10.0.0.5:22", "169.254.169.254:80", "[fd00:ec2::254]:80", "localhost:22"]
-        .iter()
-        .map(|target| line(1, "10.0.0.1", ("CONNECT", target), deny))
-        .collect();
+    let closed = r#""event":"deny","decision":"deny","reason":"address_prohibited","rule":"10.0.0.0/8""#;
+    let log = line(1, "10.0.0.1", ("CONNECT", "10.0.0.5:22"), deny)
+        + &line(1, "10.0.0.1", ("CONNECT", "10.0.0.6:22"), closed)
+        + &line(1, "10.0.0.1", ("CONNECT", "[2002:a01:203::]:22"), deny);
     let text = suggested(&log, true);
-    assert!(text.contains("- {to: \"tcp://10.0.0.5:22\", private: [\"10.0.0.5/32\"]}"), "{text}");
-    assert!(text.contains("2x address_prohibited: ") && text.matches("\n      - ").count() == 2, "{text}");
+    for rule in [
+        "- {to: \"tcp://10.0.0.5:22\", private: [\"10.0.0.5/32\"]}",
+        "- {to: \"tcp://10.0.0.6:22\", private: [\"10.0.0.6/32\"]}",
+        "- {to: \"tcp://[2002:a01:203::]:22\", private: [\"2002:a01:203::/128\", \"10.1.2.3/32\"]}",
+    ] {
+        assert!(text.contains(rule), "{rule}: {text}");
+    }
+}
+
+#[test]
+fn what_clients_should_reach_without_a_proxy_is_a_section_with_the_entries() {
+    let deny = r#""event":"deny","decision":"deny","reason":"host_not_allowed""#;
+    let would = r#""event":"open","decision":"would_deny","reason":"host_not_allowed","sni":null"#;
+    let closed = r#""event":"deny","decision":"deny","reason":"address_prohibited","rule":"localhost""#;
+    let unknown = r#""event":"error","decision":"allow","reason":"dns_no_such_name","rule":"*.corp.example""#;
+    let itself = r#""event":"error","decision":"allow","reason":"loop","rule":"tcp://10.0.0.5:3128""#;
+    let of = |target, rest| line(1, "10.0.0.1", ("CONNECT", target), rest);
+    let log = [
+        of("169.254.169.254:80", deny),
+        line(1, "10.0.0.2", ("GET", "http://169.254.169.254:80/x"), deny),
+        of("[fd00:ec2::254]:80", deny),
+        of("127.0.0.1:15000", deny),
+        of("localhost:22", closed),
+        of("kubernetes.default.svc:443", deny),
+        of("other.default.svc:443", would),
+        of("gitlab:443", deny),
+        of("new.corp.example:443", unknown),
+        of("flaps.corp.example:443", unknown),
+        passed(1, "10.0.0.1", "flaps.corp.example"),
+        of("10.0.0.5:3128", itself),
+    ]
+    .concat();
+    let text = suggested(&log, true);
+    assert_eq!(text.matches("\n      - ").count(), 1, "{text}");
+    let (_, section) = text.split_once("# for the clients' no_proxy").expect(&text);
+    let want = [
+        "#   169.254.169.254: 2x from 10.0.0.1, 10.0.0.2: 169.254.169.254 is a credential endpoint",
+        "#   fd00:ec2::254: 1x from 10.0.0.1: [fd00:ec2::254] is a credential endpoint",
+        "#   127.0.0.1: 1x",
+        "#   localhost: 1x",
+        "#   10.0.0.5: 1x from 10.0.0.1: 10.0.0.5 is where egressd itself listens",
+        "#   .svc: 2x",
+        "#   gitlab: 1x",
+        "#   new.corp.example: 1x from 10.0.0.1: DNS says that new.corp.example does not exist",
+        "#   no_proxy=fd00:ec2::254,169.254.169.254,127.0.0.1,localhost,10.0.0.5,.svc,gitlab",
+    ];
+    for line in want {
+        assert!(section.lines().any(|told| told.starts_with(line)), "{line}\n{text}");
+    }
+    assert!(!section.contains("flaps"), "it was reached: {text}");
+    assert!(suggested(&log, false).contains("no_proxy="), "it is no rule, so it is never left out");
+}
+
+#[test]
+fn what_a_rule_of_the_operator_let_through_stays_a_rule() {
+    let passes = |rule: &str| format!(r#""event":"open","decision":"allow","rule":"{rule}","sni":null"#);
+    let log = line(1, "10.0.0.1", ("CONNECT", "127.0.0.1:5432"), &passes("tcp://127.0.0.1:5432"))
+        + &line(1, "10.0.0.1", ("CONNECT", "db:5432"), &passes("tcp://db:5432"))
+        + &line(1, "10.0.0.1", ("CONNECT", "8.8.8.8:443"), &passes("https://8.8.8.8"));
+    let text = suggested(&log, true);
+    for rule in
+        ["{to: \"tcp://127.0.0.1:5432\", private: [\"127.0.0.1/32\"]}", "\"tcp://db:5432\"", "\"8.8.8.8\""]
+    {
+        assert!(text.contains(&format!("- {rule} #")), "{rule}: {text}");
+    }
+    assert!(!text.contains("no_proxy"), "{text}");
+}
+
+/// The one rule of a text, as scheme, host, port and what it opens; none if there is no rule.
+fn the_rule(text: &str) -> Option<(Scheme, String, String, Vec<IpNet>)> {
+    let policies = config::load_str("s.yaml", text, |_| Ok(Vec::new())).expect(text).config.policies;
+    let rule = policies.rules().next()?;
+    let parsed = RuleText::parse(rule.text()).expect("checked");
+    let scheme = parsed.scheme.unwrap_or(Scheme::Https);
+    let port = parsed
+        .ports
+        .map_or_else(|| scheme.default_port().expect("one").to_string(), |ports| ports.to_string());
+    let private = rule.options().map(|options| options.private.clone()).unwrap_or_default();
+    Some((scheme, parsed.host.to_string(), port, private))
+}
+
+#[test]
+fn the_status_page_offers_the_same_rule() {
+    let hosts = [
+        "a.example",
+        "gitlab",
+        "a.svc",
+        "a.b.svc.cluster.local",
+        "printer.local",
+        "localhost",
+        "vm.ec2.internal",
+        "metadata.google.internal",
+        "8.8.8.8",
+        "10.1.2.3",
+        "[fd00::5]",
+        "[2606:4700::1]",
+        "[2002:a01:203::]",
+        "[::ffff:10.1.2.3]",
+        "169.254.170.2",
+        "[fd00:ec2::23]",
+        "127.0.0.1",
+        "[::1]",
+        "0.0.0.0",
+        "224.0.0.1",
+    ];
+    let policies = "policies: [{name: p, allow: [listed.example]}]";
+    let policies =
+        config::load_str("s.yaml", policies, |_| Ok(Vec::new())).expect("it loads").config.policies;
+    let (mut rules, mut none) = (0, 0);
+    for host in hosts {
+        for port in [22, 25, 80, 443, 873, 3306, 5432, 6379, 8080, 8443, 9999] {
+            for (method, asked, target) in [
+                ("CONNECT", format!("{host}:{port}"), Target::connect(&format!("{host}:{port}"))),
+                ("GET", format!("http://{host}:{port}/x"), Target::http(&format!("{host}:{port}"))),
+            ] {
+                let target = target.expect(host);
+                let reason = Reason::HostNotAllowed;
+                let denied = Denied { policy: Some("p"), reason, target: &target, inside: Inside::Unknown };
+                let line = policies.remedy(denied, Timestamp::UNIX_EPOCH).line();
+                let deny = r#""event":"deny","decision":"deny","reason":"host_not_allowed""#;
+                let text = suggested(&line_of(method, &asked, deny), true);
+                let page = line.and_then(|line| {
+                    the_rule(&format!("policies:\n  - name: p\n    allow:\n      {line}\n"))
+                });
+                assert_eq!(page, the_rule(&text), "{method} {asked}: {text}");
+                *(if page.is_some() { &mut rules } else { &mut none }) += 1;
+            }
+        }
+    }
+    assert!(rules > 100 && none > 100, "{rules} {none}");
+}
+
+fn line_of(method: &str, asked: &str, rest: &str) -> String {
+    line(1, "10.0.0.1", (method, asked), rest)
+}
+
+#[test]
+fn the_scheme_of_a_denied_tunnel_is_that_of_its_port_or_of_what_it_carried() {
+    let deny = r#""event":"deny","decision":"deny","reason":"host_not_allowed""#;
+    let not_tls = r#""event":"deny","decision":"deny","reason":"not_tls","rule":"b.example:8443""#;
+    let of = |target, rest| line(1, "10.0.0.1", ("CONNECT", target), rest);
+    let log = of("a.example:80", deny)
+        + &of("a.example:873", deny)
+        + &of("a.example:8443", deny)
+        + &of("b.example:8443", not_tls)
+        + &of("c.example:443", &not_tls.replace("b.example:8443", "c.example"))
+        + &passed(1, "10.0.0.1", "c.example");
+    let text = suggested(&log, true);
+    for rule in [
+        "tcp://a.example:80",
+        "tcp://a.example:873",
+        "https://a.example:8443",
+        "tcp://b.example:8443",
+        "c.example",
+    ] {
+        assert!(text.contains(&format!("- \"{rule}\" #")), "{rule}: {text}");
+    }
+    assert!(
+        !text.contains("tcp://c.example"),
+        "a client that sends something else does not widen it: {text}"
+    );
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use crate::commands::{CONFIGURATION_REFUSED, FAILED, FINE, WRONG_USAGE, load, say, test};
+use crate::words::counted::counted;
 use crate::words::io_error::reason;
 
 /// `test`.
@@ -42,10 +43,10 @@ impl Test {
                 position.column
             ));
         }
-        let plural = if cases.len() == 1 { "" } else { "s" };
+        let all = counted(cases.len(), "case", "cases");
         match failures.len() {
-            0 => say(format_args!("{} case{plural} passed\n", cases.len())),
-            failed => say(format_args!("{failed} of {} case{plural} failed\n", cases.len())),
+            0 => say(format_args!("{all} passed\n")),
+            failed => say(format_args!("{failed} of {all} failed\n")),
         }
         if failures.is_empty() { FINE } else { FAILED }
     }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::operate::phrases::counted;
 use crate::state::proof::Lost;
 use crate::words::client::Client;
+use crate::words::counted::counted;
 use crate::words::outcome::Reason;
 use crate::words::quote::quoted;
 

@@ -32,11 +32,11 @@ use self::wakeups::{Wakeup, Wakeups};
 use self::watch::Watch;
 use crate::config::{Config, Finding, Loaded, Position, Severity};
 use crate::operate::apply::{self, Prepared};
-use crate::operate::phrases::counted;
 use crate::state::live::Revoked;
 use crate::state::live::rejudge::{self, Objection};
 use crate::state::shared::Shared;
 use crate::words::client::Client;
+use crate::words::counted::counted;
 
 /// After a notification of a change, this long must pass without another one: editors and the kubelet make several in
 /// a row, and a file that is still being written must not be read.

@@ -265,10 +265,12 @@ impl<F: Fn(IpAddr) -> Result<Admitted, AddressDenial>> Dial<'_, F> {
         let addresses = answer?;
         let (after, before) = addresses.split_at(turn % addresses.len().max(1));
         for address in before.iter().chain(after) {
+            // First: it is a loop, whether or not `private` opens it.
+            if self.own.holds(SocketAddr::new(*address, self.port)) {
+                self.loops.push(address.to_canonical());
+                continue;
+            }
             match (self.admit)(*address) {
-                Ok(admitted) if self.own.holds(self.at(admitted)) => {
-                    self.loops.push(admitted.ip());
-                }
                 Ok(admitted) => self.candidates.add(admitted),
                 Err(denial) => {
                     self.denied.count += 1;

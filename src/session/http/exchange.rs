@@ -153,7 +153,7 @@ where
             if let Some(refused) = overtaken {
                 return After::Refuse(request, refused);
             }
-            let mut refused = Refused::on_the_way(reason, &route);
+            let mut refused = Refused::on_the_way(reason, &route, wanted.target);
             if !detail.is_empty() {
                 refused.advice = detail.into_owned();
             }

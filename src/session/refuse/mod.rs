@@ -10,12 +10,14 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use self::reply::Reply;
 use self::unanswered::Unanswered;
 use crate::outbound::route::Route;
+use crate::rules;
 use crate::session::request::Request;
 use crate::state::listener::flood::Who;
 use crate::state::proof::Lost;
 use crate::transport::close;
 use crate::transport::keep_alive::KeepAlive;
 use crate::words::outcome::{Class, Reason};
+use crate::words::target::Target;
 
 /// A refusal on its way to the client.
 #[derive(Debug)]
@@ -39,9 +41,10 @@ impl From<Lost> for Refused {
 
 impl Refused {
     /// A failure on the way to the target: with a parent proxy in between, it is mostly not the target's fault.
-    pub(crate) fn on_the_way(reason: Reason, route: &Route) -> Self {
-        let advice = route.parent().and_then(|_| reply::advice_for_parent(reason));
-        Refused { reason, advice: advice.unwrap_or_else(|| reply::advice(reason)).to_owned() }
+    pub(crate) fn on_the_way(reason: Reason, route: &Route, target: &Target) -> Self {
+        let of_parent = route.parent().and_then(|_| reply::advice_for_parent(reason)).map(str::to_owned);
+        let advice = of_parent.or_else(|| rules::on_the_way(reason, target));
+        Refused { reason, advice: advice.unwrap_or_else(|| reply::advice(reason).to_owned()) }
     }
 }
 

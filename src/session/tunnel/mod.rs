@@ -152,7 +152,7 @@ async fn open(
     let (route, resolver) = (shared.route(), shared.resolver());
     let dialling = Dialling { resolver: &resolver, client, own: &shared.own, limits };
     let dialled = route.tunnel(dialling, &target, |address| decided.admit(address)).await;
-    let dialled = request.dialled(dialled).map_err(|reason| Refused::on_the_way(reason, &route))?;
+    let dialled = request.dialled(dialled).map_err(|reason| Refused::on_the_way(reason, &route, &target))?;
 
     // What ends the connection for want of memory ends the tunnel.
     let (meter, cancel) = (Arc::new(Meter::default()), Arc::clone(holder.cancel()));

@@ -1,11 +1,14 @@
 //! `/api/decisions`: what was recently refused or failed, with the rule that would allow it, and all requests by rule.
 
+use std::net::SocketAddr;
+
 use jiff::Timestamp;
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::query::{Query, cut};
-use crate::rules::{Policy, Remedy};
+use crate::rules::offer::Inside;
+use crate::rules::{Denied, Policy, Remedy, no_proxy};
 use crate::session::refuse::reply;
 use crate::state::recent::{AskedFor, Group};
 use crate::state::shared::Shared;
@@ -13,7 +16,7 @@ use crate::telemetry::metrics::{RequestCount, VerdictCounts};
 use crate::telemetry::record::{Cause, Event};
 use crate::wire::auth_scheme::AuthScheme;
 use crate::words::outcome::{Decision, Reason};
-use crate::words::target::Method;
+use crate::words::target::{Host, Method, Target};
 
 #[derive(Serialize)]
 pub(super) struct Decisions {
@@ -92,12 +95,7 @@ fn shown(group: Group, shared: &Shared, now: Timestamp) -> RefusedGroup {
     let config = shared.current.load();
     let policy = group.policy.as_deref();
     let remedy = match (&group.asked, group.cause) {
-        (AskedFor::Target(target), Cause::Refused(reason)) => {
-            // A request that report mode let pass may have failed later: the rules still lack the same.
-            let by_rules = group.decision == Some(Decision::WouldDeny) && !reason.relaxed_by_report();
-            let reason = if by_rules { Reason::HostNotAllowed } else { reason };
-            config.policies.remedy(policy, reason, target, now)
-        }
+        (AskedFor::Target(target), Cause::Refused(reason)) => remedy(&group, target, reason, shared, now),
         _ => Remedy::default(),
     };
     let allow = remedy.line().map(|line| {
@@ -106,7 +104,7 @@ fn shown(group: Group, shared: &Shared, now: Timestamp) -> RefusedGroup {
         Allow {
             line,
             rule: remedy.rule.clone().filter(|_| remedy.options.is_none()),
-            place: place(owner, file.as_deref().unwrap_or("the configuration")),
+            place: place(owner, file.as_deref().unwrap_or("the configuration"), remedy.first),
             warnings: remedy.warnings.clone(),
         }
     });
@@ -151,8 +149,41 @@ fn shown(group: Group, shared: &Shared, now: Timestamp) -> RefusedGroup {
     }
 }
 
-fn place(policy: Option<&Policy>, file: &str) -> String {
+fn remedy(group: &Group, target: &Target, reason: Reason, shared: &Shared, now: Timestamp) -> Remedy {
+    let config = shared.current.load();
+    if is_itself(target, shared) {
+        return Remedy { advice: Some(no_proxy::itself(target).to_string()), ..Remedy::default() };
+    }
+    if config.upstream_proxy.is_some()
+        && let Some(advice) = reply::advice_for_parent(reason)
+    {
+        return Remedy { advice: Some(advice.to_owned()), ..Remedy::default() };
+    }
+    let would_deny = group.decision == Some(Decision::WouldDeny);
+    // A request that report mode let pass may have failed later: the rules still lack the same.
+    let by_rules = would_deny && !reason.relaxed_by_report();
+    let (reason, inside) = match Inside::in_report_mode(target, group.sni.as_deref()) {
+        _ if by_rules => (Reason::HostNotAllowed, Inside::Unknown),
+        _ if !would_deny => (reason, Inside::Unknown),
+        Some(inside) => (reason, inside),
+        None => (Reason::SniMismatch, Inside::Unknown),
+    };
+    config.policies.remedy(Denied { policy: group.policy.as_deref(), reason, target, inside }, now)
+}
+
+/// Whether the target is an address of ours.
+fn is_itself(target: &Target, shared: &Shared) -> bool {
+    match target.host {
+        Host::Address(address) => shared.own.holds(SocketAddr::new(address, target.port.get())),
+        Host::Name(_) => false,
+    }
+}
+
+fn place(policy: Option<&Policy>, file: &str, first: bool) -> String {
     let Some(policy) = policy else { return format!("under `allow` of a policy in {file}") };
+    if first {
+        return format!("as the first line under `allow` of policy `{}` in {file}", policy.name());
+    }
     let mut lists: Vec<&str> = policy.allow_files().collect();
     lists.truncate(3);
     let also = match lists.as_slice() {

@@ -15,6 +15,7 @@ use crate::state::history::{INTERVAL, Sample};
 use crate::state::in_force::InForce;
 use crate::state::shared::Shared;
 use crate::telemetry::metrics::VerdictCounts;
+use crate::words::counted::counted;
 
 /// Findings of a refused reload that are shown; stderr has all of them.
 const FINDINGS: usize = 50;
@@ -248,10 +249,7 @@ fn warnings(config: &Config, shared: &Shared, expiring: &Expiring, now: Timestam
     warnings.extend(apply::reductions(config, shared));
     let counts = shared.log.counts();
     if counts.lost > 0 {
-        warnings.push(match counts.lost {
-            1 => "1 access log record was lost".to_owned(),
-            more => format!("{more} access log records were lost"),
-        });
+        warnings.push(counted(counts.lost, "access log record was lost", "access log records were lost"));
     }
     for listener in &config.listeners {
         let expires = listener.tls.as_ref().map(|tls| tls.server.expires());
@@ -264,8 +262,9 @@ fn warnings(config: &Config, shared: &Shared, expiring: &Expiring, now: Timestam
         |rule: &&Rule| rule.expires.is_some_and(|moment| moment > now && moment.duration_since(now) < SOON);
     match expiring.rules.iter().filter(soon).count() {
         0 => {}
-        1 => warnings.push("one rule expires within 14 days".to_owned()),
-        more => warnings.push(format!("{more} rules expire within 14 days")),
+        number => {
+            warnings.push(format!("{} within 14 days", counted(number, "rule expires", "rules expire")))
+        }
     }
     warnings
 }

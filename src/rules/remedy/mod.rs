@@ -1,0 +1,309 @@
+//! What would allow a denied request: the narrowest rule, and where to write it; or why no rule is the answer.
+//!
+//! The rule is for exactly the requested host and port ([`crate::rules::offer`]), and is proposed only if a rule is the
+//! answer: for a `deny` rule or an expired rule, its owner has to decide, and some targets belong into the client's
+//! `no_proxy`. The policy in force decides, not the one that denied, so that the answer says if the list was fixed in
+//! the meantime. Not here: the shortest list for a whole log ([`crate::commands::suggest`]).
+
+#[cfg(test)]
+mod tests;
+
+use jiff::Timestamp;
+
+use crate::rules::builder::{Origin, PolicyBuilder};
+use crate::rules::lint;
+use crate::rules::no_proxy::{self, no_proxy};
+use crate::rules::offer::{Inside, Offer, clear_at_first, offer, rule_text};
+use crate::rules::options::RuleOptions;
+use crate::rules::rule::{RuleText, Scheme, Schemes};
+use crate::rules::{ClientMatch, Mode, Policies, Policy};
+use crate::words::outcome::{Class, Decision, Reason};
+use crate::words::target::{Host, Port, Target};
+
+/// What to do about one denial.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Remedy {
+    /// The policy in force allows it now.
+    pub allowed_now: bool,
+    /// What to write under `allow`; none if no rule is the answer.
+    pub rule: Option<String>,
+    /// The options that the rule needs, as in a YAML flow mapping: `private: ["10.1.2.3/32"]`.
+    pub options: Option<String>,
+    /// Whether the rule has to come first under `allow`: an equally specific rule decides now.
+    pub first: bool,
+    /// One line that a person can act on; none if the reason says enough.
+    pub advice: Option<String>,
+    /// What to consider before the rule is added: what `check` would warn of, and what the rule cannot check.
+    pub warnings: Vec<String>,
+}
+
+impl Remedy {
+    fn told(advice: String) -> Self {
+        Remedy { advice: Some(advice), ..Remedy::default() }
+    }
+
+    /// The line to paste into a YAML list.
+    pub fn line(&self) -> Option<String> {
+        let rule = self.rule.as_ref()?;
+        Some(match &self.options {
+            None => format!("- {rule}"),
+            Some(options) => format!("- {{to: \"{rule}\", {options}}}"),
+        })
+    }
+}
+
+/// One denial, as it was recorded.
+#[derive(Clone, Copy, Debug)]
+pub struct Denied<'a> {
+    /// The policy that decided.
+    pub policy: Option<&'a str>,
+    /// Why.
+    pub reason: Reason,
+    /// What the client asked for.
+    pub target: &'a Target,
+    /// What its tunnel carried, if it passed in report mode.
+    pub inside: Inside,
+}
+
+impl Policies {
+    /// What would allow what was denied.
+    pub fn remedy(&self, denied: Denied<'_>, now: Timestamp) -> Remedy {
+        let Denied { policy, reason, target, inside } = denied;
+        let Some(name) = policy else { return without_policy(reason) };
+        let Some(policy) = self.iter().find(|policy| **policy.name() == *name) else {
+            return Remedy::told(format!("there is no policy `{name}` any more"));
+        };
+        match reason.class() {
+            Class::NotListed | Class::Expired | Class::Denied => by_rules(policy, target, inside, now),
+            Class::NoTls => {
+                let mut remedy = in_place(policy, target, Inside::Other, now);
+                if remedy.rule.is_some() {
+                    let advice = "the traffic there is not TLS from its first byte; only a tcp rule allows that";
+                    remedy.advice = Some(advice.to_owned());
+                }
+                remedy
+            }
+            Class::Address => match &target.host {
+                Host::Address(_) => in_place(policy, target, inside, now),
+                Host::Name(name) => Remedy::told(on_the_way(reason, target).unwrap_or_else(|| {
+                    format!(
+                        "stderr shows the address that {name} resolves to, with the request's id: if clients should \
+                         reach it, add its network to `private` of the rule"
+                    )
+                })),
+            },
+            Class::ServerName => Remedy::told(
+                "the ClientHello must name the host of the CONNECT: check the client; no rule can allow this"
+                    .to_owned(),
+            ),
+            Class::Lookup | Class::Upstream => {
+                Remedy { advice: on_the_way(reason, target), ..Remedy::default() }
+            }
+            Class::Connection
+            | Class::Form
+            | Class::Challenge
+            | Class::Credentials
+            | Class::Client
+            | Class::Upload
+            | Class::Hello
+            | Class::Certificate
+            | Class::TargetNotTls
+            | Class::Rate
+            | Class::ClientLimit
+            | Class::Limit
+            | Class::Connect
+            | Class::Resources
+            | Class::Service => Remedy::default(),
+        }
+    }
+}
+
+/// The advice about a request that the rules allow and that failed on the way to its target, if the target tells more
+/// than the reason.
+pub fn on_the_way(reason: Reason, target: &Target) -> Option<String> {
+    let advice = |entry: no_proxy::NoProxy| entry.to_string();
+    match reason {
+        Reason::DnsNoSuchName => no_proxy::unknown_to_dns(target).map(advice),
+        Reason::DnsNoAddress | Reason::DnsFailed | Reason::DnsTimeout => no_proxy(&target.host).map(advice),
+        Reason::AddressProhibited => match (no_proxy(&target.host), &target.host) {
+            (Some(entry), _) if entry.why.is_certain() => Some(advice(entry)),
+            (_, Host::Address(address)) => Some(match offer(target, Inside::Unknown, true, &[]) {
+                Err(why) => why.to_string(),
+                Ok(Offer { private, .. }) if private.is_empty() => format!("a `deny` rule matches {address}"),
+                Ok(_) => format!("{address} is not public: only `private` of its rule opens it"),
+            }),
+            (_, Host::Name(_)) => None,
+        },
+        Reason::Loop => match target.host {
+            Host::Address(_) => Some(no_proxy::itself(target).to_string()),
+            Host::Name(_) => None,
+        },
+        _ => None,
+    }
+}
+
+/// The remedy if no policy decided.
+fn without_policy(reason: Reason) -> Remedy {
+    match reason.class() {
+        Class::Client => Remedy::told(
+            "add the client's network to `clients.networks` of a policy, if it should have access".to_owned(),
+        ),
+        Class::Connection
+        | Class::Form
+        | Class::Challenge
+        | Class::Credentials
+        | Class::NotListed
+        | Class::Expired
+        | Class::Denied
+        | Class::Upload
+        | Class::Address
+        | Class::NoTls
+        | Class::ServerName
+        | Class::Hello
+        | Class::Certificate
+        | Class::TargetNotTls
+        | Class::Rate
+        | Class::ClientLimit
+        | Class::Limit
+        | Class::Lookup
+        | Class::Connect
+        | Class::Upstream
+        | Class::Resources
+        | Class::Service => Remedy::default(),
+    }
+}
+
+fn by_rules(policy: &Policy, target: &Target, inside: Inside, now: Timestamp) -> Remedy {
+    let (reason, advice) = match policy.decide(target, now) {
+        Ok(permit) if permit.decision != Decision::WouldDeny => {
+            return Remedy { allowed_now: true, ..Remedy::default() };
+        }
+        // Report mode permits it, but the same rule is missing.
+        Ok(permit) => (permit.reason, None),
+        Err(denial) => (Some(denial.reason), Some(denial.advice)),
+    };
+    let mut remedy = match reason.map(Reason::class) {
+        Some(Class::Denied) => {
+            Remedy::told("a `deny` rule matches it, and `deny` wins over every `allow`".to_owned())
+        }
+        Some(Class::Expired) => Remedy::told("renew `expires` of the rule, or remove that key".to_owned()),
+        None
+        | Some(
+            Class::Connection
+            | Class::Form
+            | Class::Challenge
+            | Class::Credentials
+            | Class::Client
+            | Class::NotListed
+            | Class::Upload
+            | Class::Address
+            | Class::NoTls
+            | Class::ServerName
+            | Class::Hello
+            | Class::Certificate
+            | Class::TargetNotTls
+            | Class::Rate
+            | Class::ClientLimit
+            | Class::Limit
+            | Class::Lookup
+            | Class::Connect
+            | Class::Upstream
+            | Class::Resources
+            | Class::Service,
+        ) => added(policy, target, inside, now),
+    };
+    remedy.advice = advice.or(remedy.advice);
+    remedy
+}
+
+/// A rule beside those that there are: none of them allows the request.
+fn added(policy: &Policy, target: &Target, inside: Inside, now: Timestamp) -> Remedy {
+    let listed = policy.search(target, now).names_host();
+    match offer(target, inside, listed, policy.private()) {
+        Ok(offer) => written(&offer, RuleOptions::default()),
+        Err(why) => Remedy::told(why.to_string()),
+    }
+}
+
+/// A rule in place of the one that allows the request and cannot serve it: it opens the address, or does not want TLS.
+/// It keeps the other options.
+fn in_place(policy: &Policy, target: &Target, inside: Inside, now: Timestamp) -> Remedy {
+    let found = policy.search(target, now);
+    let (None, Some((id, scheme))) = (found.deny, found.allow) else {
+        return by_rules(policy, target, inside, now);
+    };
+    let options = policy.options_of(id);
+    let opened = options.map_or(policy.private(), |options| &options.private);
+    let mut offer = match offer(target, inside, true, opened) {
+        Ok(offer) => offer,
+        Err(why) => return Remedy::told(why.to_string()),
+    };
+    if inside != Inside::Other {
+        offer.scheme = scheme;
+    }
+    if offer.scheme == scheme && offer.private.is_empty() {
+        return Remedy { allowed_now: true, ..Remedy::default() };
+    }
+    let mut given = options.map(|options| options.given.clone()).unwrap_or_default();
+    if offer.scheme != Scheme::Https {
+        given.verify_certificate = false;
+    }
+    let mut remedy = written(&offer, given);
+    let text = policy.view(id).text().to_owned();
+    remedy.warnings.push(format!("it decides in place of `{text}` for every request to {target}"));
+    remedy.first = true;
+    remedy
+}
+
+/// The rule for only this host and port, and what to consider before it is added.
+fn written(offer: &Offer, mut options: RuleOptions) -> Remedy {
+    let Offer { scheme, host, port, private, certain } = offer;
+    let text = offer.rule();
+    let mut warnings = doubts(&text, &RuleOptions { private: private.clone(), ..options.clone() });
+    match scheme {
+        Scheme::Tcp => {
+            warnings.push("tcp: the content is not inspected, whatever answers there".to_owned());
+            if !certain && clear_at_first(*port).is_none() {
+                let narrower = rule_text(Scheme::Https, host, (*port).into());
+                let name = match host {
+                    Host::Name(_) => "",
+                    Host::Address(_) => " and names no server",
+                };
+                warnings.push(format!(
+                    "{narrower} is narrower, if the client speaks TLS from the first byte{name}"
+                ));
+            }
+        }
+        Scheme::Http => warnings.push("http: the traffic can be read and changed on the way".to_owned()),
+        Scheme::Https if !certain && *port != Port::HTTPS => warnings.push(format!(
+            "https: the client must speak TLS from the first byte; if it does not, write tcp://{host}:{port}"
+        )),
+        Scheme::Https => {}
+    }
+    if let Host::Address(_) = host {
+        warnings.push("an address does not show who answers there: a name is better".to_owned());
+        if !private.is_empty() {
+            warnings.push("the address is not public, so the rule must open it with `private`".to_owned());
+            options.private.extend(private);
+        }
+    }
+    let options = options.to_yaml();
+    let options = (!options.is_empty()).then_some(options);
+    Remedy { rule: Some(text), options, warnings, ..Remedy::default() }
+}
+
+/// What `check` would warn of.
+fn doubts(text: &str, options: &RuleOptions) -> Vec<String> {
+    let Ok(parsed) = RuleText::parse(text) else { return Vec::new() };
+    let mut builder = PolicyBuilder::new("", ClientMatch::default(), Mode::Enforce, Vec::new());
+    let file = builder.file("");
+    let options = builder.options(options.clone());
+    let origin = Origin { file, line: 1, inline: true, text };
+    if builder.allow(&parsed, Schemes::HTTPS, origin, options).is_err() {
+        return Vec::new();
+    }
+    let Ok(policy) = builder.build() else { return Vec::new() };
+    // When it expires is for its owner to know.
+    let found = lint::lint(&Policies::new(vec![policy]), Timestamp::MIN);
+    found.into_iter().map(|lint| lint.text).collect()
+}
