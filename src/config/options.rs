@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::finding::Report;
 use super::keys::{Key, List, items, networks, value};
 use super::values::{Budget, FilePath, Label, Line, Moment, Network, Size};
-use crate::rules::{RuleOptions, Scheme, Schemes, UploadBudget, lint};
+use crate::rules::{Ech, RuleOptions, Scheme, Schemes, UploadBudget, lint};
 use crate::words::quote::quoted;
 
 /// How a client makes the request.
@@ -25,6 +25,17 @@ pub(super) enum SchemeFile {
     Http,
     /// CONNECT with an opaque tunnel: the content is not inspected.
     Tcp,
+}
+
+/// What becomes of a ClientHello with encrypted_client_hello.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(rename = "Ech")]
+pub(super) enum EchFile {
+    /// Its outer name is compared, and it passes.
+    Allow,
+    /// It is refused with `ech_not_allowed`.
+    Deny,
 }
 
 /// Writes each key into both forms. Not `#[serde(flatten)]`: with it the reader does not know which keys exist, and an
@@ -61,7 +72,8 @@ macro_rules! options {
 
             /// Reports what is wrong with the options of a rule for `schemes`.
             pub(super) fn check(&self, schemes: Schemes, report: &Report<'_>) {
-                verifiable(&self.verify_certificate, schemes, report);
+                of_https(&self.verify_certificate, "verify_certificate", true, schemes, report);
+                of_https(&self.ech, "ech", EchFile::Deny, schemes, report);
             }
         }
 
@@ -73,7 +85,8 @@ macro_rules! options {
 
             /// Reports what is wrong with the options of rules for `schemes`.
             pub(super) fn check(&self, schemes: Schemes, report: &Report<'_>) {
-                verifiable(&self.verify_certificate, schemes, report);
+                of_https(&self.verify_certificate, "verify_certificate", true, schemes, report);
+                of_https(&self.ech, "ech", EchFile::Deny, schemes, report);
             }
         }
     };
@@ -109,6 +122,11 @@ options! {
     verify_certificate: Key<bool> = switch,
         "egressd makes its own TLS handshake with the target, and requires a valid certificate for the host.",
         "egressd makes its own TLS handshake with the target, and requires a valid certificate for the host.";
+    ech: Key<EchFile> = ech,
+        "What becomes of a ClientHello with encrypted_client_hello: allow (default), or deny. Browsers send it to every \
+         host.",
+        "What becomes of a ClientHello with encrypted_client_hello: allow (default), or deny. Browsers send it to every \
+         host.";
 }
 
 fn name(key: &Key<Label>, _: &Report<'_>) -> Option<Box<str>> {
@@ -161,12 +179,19 @@ fn switch(key: &Key<bool>, _: &Report<'_>) -> bool {
     value(key).copied().unwrap_or_default()
 }
 
-/// Only an `https` rule has a certificate to verify.
-fn verifiable(key: &Key<bool>, schemes: Schemes, report: &Report<'_>) {
+fn ech(key: &Key<EchFile>, _: &Report<'_>) -> Ech {
+    match value(key) {
+        Some(EchFile::Deny) => Ech::Deny,
+        Some(EchFile::Allow) | None => Ech::Allow,
+    }
+}
+
+/// Only a tunnel of an `https` rule is looked into.
+fn of_https<T: Copy + PartialEq>(key: &Key<T>, name: &str, checks: T, schemes: Schemes, report: &Report<'_>) {
     if let Some(at) = key
-        && at.value == Some(true)
+        && at.value == Some(checks)
         && !schemes.contains(Scheme::Https)
     {
-        report.error(at.position, "`verify_certificate` needs an https rule: write https://, or remove it");
+        report.error(at.position, format!("`{name}` needs an https rule: write https://, or remove it"));
     }
 }

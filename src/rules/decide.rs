@@ -14,7 +14,7 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 
 use super::advice;
-use super::options::{OptionValue, RuleOptions};
+use super::options::{Ech, OptionValue, RuleOptions};
 use super::policy::{Mode, Policy};
 use super::rule::Scheme;
 use super::search::Wrong;
@@ -49,6 +49,8 @@ pub struct Permit {
     pub upload_budget: Option<UploadBudget>,
     /// Whether the target must show a certificate that is valid for the host.
     pub verify_certificate: bool,
+    /// Whether a ClientHello with encrypted_client_hello passes.
+    pub ech: Ech,
     /// The address, if the target is written as one: it was already compared with `deny`, and report mode may have let
     /// it pass.
     pub(super) literal: Option<IpAddr>,
@@ -70,12 +72,14 @@ impl Permit {
             upload_limit,
             upload_budget,
             verify_certificate,
+            ech,
             private,
         } = self;
         [
             ("upload_limit", OptionValue::AtMost(*upload_limit)),
             ("upload_budget", OptionValue::Budget(*upload_budget)),
             ("verify_certificate", OptionValue::Demand(*verify_certificate)),
+            ("ech", OptionValue::Refuses(*ech == Ech::Deny)),
             ("private", OptionValue::Opens(private)),
         ]
         .into_iter()
@@ -164,6 +168,7 @@ impl Policy {
             upload_limit,
             upload_budget,
             verify_certificate,
+            ech,
         } = options.map_or(&none, |options| &options.given);
         Permit {
             policy: Arc::clone(&self.name),
@@ -177,6 +182,7 @@ impl Policy {
             upload_limit: *upload_limit,
             upload_budget: *upload_budget,
             verify_certificate: *verify_certificate,
+            ech: *ech,
             literal,
         }
     }

@@ -41,7 +41,7 @@ pub use self::builder::{BuildError, FileId, MAX_PATTERNS, MAX_RULES, OptionsId, 
 pub use self::clients::{ClientFile, ClientMatch};
 pub use self::decide::{Denial, Permit};
 pub use self::http_request::HttpRequest;
-pub use self::options::{OptionValue, RuleOptions, Shift};
+pub use self::options::{Ech, OptionValue, RuleOptions, Shift};
 pub use self::pattern::{HostPattern, LabelPattern, PatternError, PatternErrorKind};
 pub use self::policies::Policies;
 pub use self::policy::{Mode, Policy};

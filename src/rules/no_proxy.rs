@@ -102,22 +102,33 @@ pub fn no_proxy(host: &Host) -> Option<NoProxy> {
             of(why, address.to_string().into())
         }
         Host::Name(name) => {
-            let name = name.as_str();
-            if let Some((_, what)) = ENDPOINT_NAMES.iter().find(|(known, _)| *known == name) {
-                return of(Why::Endpoint(what), name.into());
-            }
-            // The longest suffix: `.cluster.local` is no name of multicast DNS.
-            let longest = SUFFIXES.iter().filter(|(suffix, ..)| is_at_or_under(name, suffix));
-            if let Some((suffix, why, entry)) = longest.max_by_key(|(suffix, ..)| suffix.len()) {
-                let whole = matches!(entry, Entry::Name) || name == *suffix;
-                return of(*why, if whole { name.into() } else { format!(".{suffix}").into() });
-            }
-            if is_google_machine(name) {
-                return of(Why::Cloud, name.into());
-            }
-            (!name.contains('.')).then(|| of(Why::SingleLabel, name.into())).flatten()
+            let (why, suffix) = why_name(name.as_str())?;
+            of(why, suffix.map_or_else(|| name.as_str().into(), |suffix| format!(".{suffix}").into()))
         }
     }
+}
+
+/// The same for a name, with the suffix that is its entry; without one, the entry is the name.
+fn why_name(name: &str) -> Option<(Why, Option<&'static str>)> {
+    if let Some((_, what)) = ENDPOINT_NAMES.iter().find(|(known, _)| *known == name) {
+        return Some((Why::Endpoint(what), None));
+    }
+    // The longest suffix: `.cluster.local` is no name of multicast DNS.
+    let fitting = SUFFIXES.iter().filter(|(suffix, ..)| is_at_or_under(name, suffix));
+    if let Some((suffix, why, entry)) = fitting.max_by_key(|(suffix, ..)| suffix.len()) {
+        let whole = matches!(entry, Entry::Name) || name == *suffix;
+        return Some((*why, (!whole).then_some(*suffix)));
+    }
+    match name {
+        name if is_google_machine(name) => Some((Why::Cloud, None)),
+        name if !name.contains('.') => Some((Why::SingleLabel, None)),
+        _ => None,
+    }
+}
+
+/// Whether a name, which is canonical, is a matter of `no_proxy` whatever the rules say. Cheap enough for a million.
+pub(super) fn is_certain_name(name: &str) -> bool {
+    why_name(name).is_some_and(|(why, _)| why.is_certain())
 }
 
 /// The same for a target whose name DNS does not know.

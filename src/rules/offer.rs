@@ -52,8 +52,11 @@ const CLEAR_AT_FIRST: &[(u16, &str)] = &[
     (6379, "Redis"),
     (9418, "git"),
     (11211, "memcached"),
-    (11371, "HKP, which is plain HTTP"),
+    (11371, "plain HTTP (HKP)"),
 ];
+
+/// Those of them where plain HTTP is usual.
+pub(super) const PLAIN_HTTP: &[u16] = &[80, 11371];
 
 /// Ports where TLS comes first: HTTPS and its usual second ports, and the protocols of RFC 8314 and their like (SMTP,
 /// NNTP, LDAP, DNS, FTP, Telnet, IMAP, POP3, Docker, XMPP, TURN, AMQP, WinRM, Kubernetes, syslog, IRC, MQTT).

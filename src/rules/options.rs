@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use self::OptionValue::{AtMost, Budget, Demand, Note, Opens, Until};
+use self::OptionValue::{AtMost, Budget, Demand, Note, Opens, Refuses, Until};
 use crate::words::units::{Size, UploadBudget};
 
 /// The value of an option, by kind. For each kind it is known which change allows more traffic.
@@ -26,6 +26,8 @@ pub enum OptionValue<'a> {
     Budget(Option<UploadBudget>),
     /// Something that the target must do.
     Demand(bool),
+    /// Whether something that a client may do is refused.
+    Refuses(bool),
     /// Addresses that may be reached because of it.
     Opens(&'a [IpNet]),
 }
@@ -64,6 +66,16 @@ macro_rules! options {
     };
 }
 
+/// What becomes of a ClientHello with the extension encrypted_client_hello.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Ech {
+    /// It passes, and its outer name is compared.
+    #[default]
+    Allow,
+    /// It is refused.
+    Deny,
+}
+
 options! {
     /// The rule's name, and its metric label.
     name: Option<Box<str>> = |text| Note(text.as_deref());
@@ -81,6 +93,8 @@ options! {
     upload_budget: Option<UploadBudget> = |budget| Budget(*budget);
     /// Whether the target must show a certificate that is valid for the host.
     verify_certificate: bool = |demanded| Demand(*demanded);
+    /// Whether a ClientHello with encrypted_client_hello passes.
+    ech: Ech = |ech| Refuses(*ech == Ech::Deny);
     /// Non-public addresses that this rule may reach.
     private: Vec<IpNet> = |networks| Opens(networks);
 }
@@ -96,7 +110,7 @@ impl RuleOptions {
                 let networks: Vec<String> = networks.iter().map(|network| format!("\"{network}\"")).collect();
                 format!("{key}: [{}]", networks.join(", "))
             }
-            Until(_) | AtMost(_) | Budget(_) | Demand(_) => format!("{key}: {value}"),
+            Until(_) | AtMost(_) | Budget(_) | Demand(_) | Refuses(_) => format!("{key}: {value}"),
         });
         written.collect::<Vec<String>>().join(", ")
     }
@@ -111,6 +125,7 @@ impl OptionValue<'_> {
             AtMost(bytes) => bytes.is_some(),
             Budget(budget) => budget.is_some(),
             Demand(demanded) => *demanded,
+            Refuses(refused) => *refused,
             Opens(networks) => !networks.is_empty(),
         }
     }
@@ -118,7 +133,7 @@ impl OptionValue<'_> {
     /// Whether it restricts a rule that allows: without it the rule would allow more.
     pub fn restricts(&self) -> bool {
         match self {
-            AtMost(_) | Budget(_) | Demand(_) => self.is_given(),
+            AtMost(_) | Budget(_) | Demand(_) | Refuses(_) => self.is_given(),
             Note(_) | Until(_) | Opens(_) => false,
         }
     }
@@ -133,11 +148,13 @@ impl OptionValue<'_> {
             // More bytes in a longer window can be more or less.
             (Budget(Some(old)), Budget(Some(new))) if old.window != new.window => Shift::Unclear,
             (Budget(old), Budget(new)) => bound(old.map(|old| old.bytes), new.map(|new| new.bytes)),
-            (Demand(old), Demand(_)) if old => Shift::Wider,
-            (Demand(_), Demand(_)) => Shift::Narrower,
+            (Demand(old), Demand(_)) | (Refuses(old), Refuses(_)) if old => Shift::Wider,
+            (Demand(_), Demand(_)) | (Refuses(_), Refuses(_)) => Shift::Narrower,
             (Opens(old), Opens(new)) => return networks(old, new),
             // The same key has the same kind, so this does not happen.
-            (Note(_) | Until(_) | AtMost(_) | Budget(_) | Demand(_) | Opens(_), _) => Shift::Unclear,
+            (Note(_) | Until(_) | AtMost(_) | Budget(_) | Demand(_) | Refuses(_) | Opens(_), _) => {
+                Shift::Unclear
+            }
         };
         vec![(shift, format!("{self} → {new}"))]
     }
@@ -150,6 +167,7 @@ impl OptionValue<'_> {
             AtMost(bytes) => Value::from(*bytes),
             Budget(budget) => Value::from(budget.map(|budget| budget.to_string())),
             Demand(demanded) => Value::from(*demanded),
+            Refuses(_) => Value::from(self.to_string()),
             Opens(networks) => networks.iter().map(ToString::to_string).collect(),
         }
     }
@@ -184,6 +202,7 @@ impl fmt::Display for OptionValue<'_> {
             AtMost(Some(bytes)) => Size(*bytes).fmt(f),
             Budget(Some(budget)) => budget.fmt(f),
             Demand(demanded) => demanded.fmt(f),
+            Refuses(refused) => f.write_str(if *refused { "deny" } else { "allow" }),
             Opens(networks) if !networks.is_empty() => {
                 for (index, network) in networks.iter().enumerate() {
                     write!(f, "{}{network}", if index == 0 { "" } else { " " })?;
@@ -210,7 +229,7 @@ mod tests {
 
     const ALL: &str = "name: \"a \\\"name\\\"\", owner: \"o\", ticket: \"T-1\", description: \"# d: e\", \
                        expires: 2031-01-02T03:04:05Z, upload_limit: 500MiB, upload_budget: 5GiB/24h, \
-                       verify_certificate: true, private: [\"10.0.0.0/8\", \"fc00::/7\"]";
+                       verify_certificate: true, ech: deny, private: [\"10.0.0.0/8\", \"fc00::/7\"]";
 
     #[test]
     fn options_are_written_as_they_are_read() {
@@ -238,6 +257,7 @@ mod tests {
                 "upload_limit none null",
                 "upload_budget none null",
                 "verify_certificate false false",
+                "ech allow \"allow\"",
                 "private none []"
             ]
         );
@@ -260,6 +280,8 @@ mod tests {
             ("name: a", "name: a, upload_budget: 2GiB/2d", &[(Shift::Narrower, "none → 2GiB/2d")]),
             ("verify_certificate: true", "verify_certificate: false", &[(Shift::Wider, "true → false")]),
             ("verify_certificate: false", "verify_certificate: true", &[(Shift::Narrower, "false → true")]),
+            ("ech: deny", "ech: allow", &[(Shift::Wider, "deny → allow")]),
+            ("name: a", "name: a, ech: deny", &[(Shift::Narrower, "allow → deny")]),
             (
                 "private: [10.0.0.0/8, 10.1.0.0/16]",
                 "private: [10.2.0.0/16, 10.0.0.0/8]",

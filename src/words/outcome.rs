@@ -115,6 +115,8 @@ words! {
         ClientHelloTimeout = "client_hello_timeout",
         /// A ClientHello that is not well-formed.
         ClientHelloMalformed = "client_hello_malformed",
+        /// A ClientHello with encrypted_client_hello, which the rule refuses.
+        EchNotAllowed = "ech_not_allowed",
         /// The target's certificate is not valid for the host.
         CertificateInvalid = "certificate_invalid",
         /// The target did not answer in TLS.
@@ -194,7 +196,7 @@ pub enum Class {
     NoTls,
     /// The server name in the ClientHello.
     ServerName,
-    /// The form of the ClientHello.
+    /// The form of the ClientHello, or an extension in it.
     Hello,
     /// The target does not prove that it is the target.
     Certificate,
@@ -237,7 +239,7 @@ impl Reason {
             AddressProhibited => Class::Address,
             NotTls | ClientHelloTimeout => Class::NoTls,
             NoSni | SniMismatch => Class::ServerName,
-            ClientHelloMalformed => Class::Hello,
+            ClientHelloMalformed | EchNotAllowed => Class::Hello,
             CertificateInvalid => Class::Certificate,
             UpstreamNotTls => Class::TargetNotTls,
             ClientRateLimited => Class::Rate,
@@ -361,7 +363,8 @@ mod tests {
             .collect();
         let rules =
             ["host_not_allowed", "host_denied", "port_not_allowed", "scheme_not_allowed", "rule_expired"];
-        let hello = ["not_tls", "no_sni", "sni_mismatch", "client_hello_timeout", "client_hello_malformed"];
-        assert_eq!(relaxed, [rules, hello].concat());
+        let names = ["not_tls", "no_sni", "sni_mismatch", "client_hello_timeout"];
+        let forms = ["client_hello_malformed", "ech_not_allowed"];
+        assert_eq!(relaxed, [&rules[..], &names, &forms].concat());
     }
 }

@@ -4,8 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use egressd::rules::{
-    ClientMatch, Mode, OptionsId, Origin, Permit, Policies, Policy, PolicyBuilder, RuleOptions, RuleText,
-    Schemes, UploadBudget,
+    ClientMatch, Ech, Mode, OptionsId, Origin, Permit, Policies, Policy, PolicyBuilder, RuleOptions,
+    RuleText, Schemes, UploadBudget,
 };
 use egressd::words::client::Client;
 use egressd::words::outcome::{Decision, Reason};
@@ -179,6 +179,7 @@ fn with_options() -> Policies {
         upload_limit: Some(500),
         upload_budget: Some(budget),
         verify_certificate: true,
+        ech: Ech::Deny,
     });
     let of_file = builder.options(RuleOptions { upload_limit: Some(7), ..RuleOptions::default() });
     let rows = [
@@ -206,7 +207,7 @@ fn options_are_those_of_the_deciding_rule_alone() {
     let policies = with_options();
     let exact = permit(&policies, "CONNECT git.example.com:443");
     assert_eq!(exact.decision, Decision::Allow);
-    assert_eq!((exact.upload_limit, exact.verify_certificate), (Some(500), true));
+    assert_eq!((exact.upload_limit, exact.verify_certificate, exact.ech), (Some(500), true, Ech::Deny));
     assert_eq!(exact.upload_budget.map(|budget| budget.bytes), Some(5));
     assert_eq!(*exact.private, nets(&["10.1.0.0/16", "10.9.0.0/16"]));
     let wide = permit(&policies, "CONNECT x.example.com:443");

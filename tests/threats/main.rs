@@ -7,6 +7,7 @@ mod support;
 
 mod bytes;
 mod check;
+mod ech;
 mod ends;
 mod heads;
 mod identity;

@@ -93,6 +93,30 @@ pub fn never_in(network: &IpNet) -> impl Iterator<Item = (IpAddr, &'static str)>
     CREDENTIAL_ENDPOINTS.iter().filter(|(address, _)| network.contains(address)).copied()
 }
 
+/// Why no address of `network` may be dialled; None if some may. For IPv6 that contains IPv4 addresses it may say None
+/// by mistake.
+pub fn all_prohibited(network: &IpNet, private: &[IpNet]) -> Option<&'static str> {
+    let meets = |opened: &IpNet| opened.contains(network) || network.contains(opened);
+    if private.iter().any(meets) {
+        return None;
+    }
+    match network {
+        IpNet::V4(network) => {
+            let around = IPV4.iter().filter(|row| row.block.contains(network));
+            let row = around.max_by_key(|row| row.block.prefix_len())?;
+            let inside = IPV4.iter().any(|row| network.contains(&row.block) && row.reach == Reach::Global);
+            (row.reach != Reach::Global && !inside).then_some(row.name)
+        }
+        IpNet::V6(network) => {
+            let around = IPV6.iter().filter(|row| row.block.contains(network));
+            let row = around.max_by_key(|row| row.block.prefix_len())?;
+            let inside = IPV6.iter().any(|row| network.contains(&row.block) && row.reach == Reach::Global);
+            let embeds = embedding(network.addr()).is_some();
+            (row.reach != Reach::Global && !inside && !embeds).then_some(row.name)
+        }
+    }
+}
+
 /// Every IPv4 address that a translator, tunnel or dual-stack kernel may extract from `address`.
 pub fn embedded_v4(address: Ipv6Addr) -> impl Iterator<Item = Ipv4Addr> {
     embedding(address).map(|found| found.readings).unwrap_or_default().into_iter().flatten()

@@ -6,6 +6,7 @@
 //! reached at all is answered by [`unreachable()`], which [`crate::config`] calls while it still knows the policy's
 //! position.
 
+mod alone;
 mod cover;
 mod shared_names;
 #[cfg(test)]
@@ -16,7 +17,7 @@ use jiff::Timestamp;
 
 use self::cover::{Effect, Neighbours};
 use super::address::{never_in, prohibited};
-use super::options::RuleOptions;
+use super::options::{Ech, RuleOptions};
 use super::rule::Scheme;
 use super::store::{Kind, Rule, RuleId};
 use super::{AddressSet, ClientMatch, Policies, Policy};
@@ -59,10 +60,16 @@ pub enum LintKind {
     Expired,
     /// The rule expires, and a wider one still allows the same.
     Outlived,
+    /// The rule is for addresses that it does not open, or that no rule opens.
+    NeverWorks,
+    /// An `https` rule for a port where something else than TLS speaks first.
+    OtherProtocol,
+    /// A host that stands for every host: a public resolver, the outer name of Encrypted ClientHello.
+    OpensEverything,
 }
 
 impl LintKind {
-    const ALL: [LintKind; 8] = [
+    const ALL: [LintKind; 11] = [
         LintKind::Strangers,
         LintKind::WideNetwork,
         LintKind::Unguarded,
@@ -71,6 +78,9 @@ impl LintKind {
         LintKind::AddsNothing,
         LintKind::Expired,
         LintKind::Outlived,
+        LintKind::NeverWorks,
+        LintKind::OtherProtocol,
+        LintKind::OpensEverything,
     ];
 
     /// What the rules that are only counted have in common.
@@ -84,6 +94,9 @@ impl LintKind {
             LintKind::AddsNothing => "that add nothing to a wider one",
             LintKind::Expired => "that have expired",
             LintKind::Outlived => "that expire while a wider one still allows the same",
+            LintKind::NeverWorks => "for addresses that they do not open",
+            LintKind::OtherProtocol => "for TLS on ports of other protocols",
+            LintKind::OpensEverything => "for hosts that stand for every host",
         }
     }
 }
@@ -100,6 +113,7 @@ pub fn lint(policies: &Policies, now: Timestamp) -> Vec<Lint> {
             inline += usize::from(rule.is_inline());
             let has_effect = tell_effect(&at, rule, now, &mut neighbours, &mut told);
             if has_effect && !rule.is_deny() {
+                tell_alone(&at, rule, &mut told);
                 reach(&at, rule, &mut told);
             }
         }
@@ -203,6 +217,34 @@ fn without(given: Option<&RuleOptions>, after: Option<&RuleOptions>) -> String {
     let lost = both.filter(|((_, given), (_, after))| given.restricts() && given != after);
     let lost: Vec<String> = lost.map(|((key, _), _)| format!("`{key}`")).collect();
     if lost.is_empty() { String::new() } else { format!(", without its {}", lost.join(" and ")) }
+}
+
+/// Warns of what an `allow` rule means by itself, whatever its host is.
+fn tell_alone(at: &At<'_>, rule: &Rule, told: &mut Told) {
+    let (store, options) = (&at.policy.store, at.policy.options_of(at.id));
+    let name = match rule.kind() {
+        Kind::Exact | Kind::Under | Kind::UnderOrSelf => store.name(at.id),
+        Kind::Labels | Kind::Address => "",
+    };
+    let alone = alone::Rule {
+        kind: rule.kind(),
+        host: store.host(at.id),
+        name,
+        schemes: rule.schemes(),
+        ports: rule.ports(),
+        private: options.map_or(&at.policy.private, |options| &options.private),
+        no_ech: options.is_some_and(|options| options.given.ech == Ech::Deny),
+    };
+    let found = [
+        (LintKind::NeverWorks, alone::never_works(&alone)),
+        (LintKind::OtherProtocol, alone::other_protocol(&alone)),
+        (LintKind::OpensEverything, alone::opens_everything(&alone)),
+    ];
+    for (kind, text) in found {
+        if let Some(text) = text {
+            told.tell(kind, at, || format!("`{}` {text}", at.text()));
+        }
+    }
 }
 
 /// Warns of what an `allow` rule for more than one host reaches, and how.

@@ -17,7 +17,9 @@ fn at(moment: &str) -> Timestamp {
 /// One policy from lines: `allow RULE [OPTION…]`, `deny RULE`, `file RULE` (a line of an allow file). Options:
 /// `expires=DAY`, `limit=BYTES`, `name=NAME`.
 fn policy(lines: &[&str]) -> Policies {
-    let mut builder = PolicyBuilder::new("p", ClientMatch::default(), Mode::Enforce, Vec::new());
+    let private = ["10.0.0.0/8", "203.0.113.0/24", "2001:db8::/32"];
+    let private = private.map(|network| network.parse().expect(network)).to_vec();
+    let mut builder = PolicyBuilder::new("p", ClientMatch::default(), Mode::Enforce, private);
     let (config, list) = (builder.file("c"), builder.file("list"));
     for (line, number) in lines.iter().zip(1..) {
         let mut words = line.split(' ');

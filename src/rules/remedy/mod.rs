@@ -14,7 +14,7 @@ use crate::rules::builder::{Origin, PolicyBuilder};
 use crate::rules::lint;
 use crate::rules::no_proxy::{self, no_proxy};
 use crate::rules::offer::{Inside, Offer, clear_at_first, offer, rule_text};
-use crate::rules::options::RuleOptions;
+use crate::rules::options::{Ech, RuleOptions};
 use crate::rules::rule::{RuleText, Scheme, Schemes};
 use crate::rules::{ClientMatch, Mode, Policies, Policy};
 use crate::words::outcome::{Class, Decision, Reason};
@@ -247,6 +247,7 @@ fn in_place(policy: &Policy, target: &Target, inside: Inside, now: Timestamp) ->
     let mut given = options.map(|options| options.given.clone()).unwrap_or_default();
     if offer.scheme != Scheme::Https {
         given.verify_certificate = false;
+        given.ech = Ech::Allow;
     }
     let mut remedy = written(&offer, given);
     let text = policy.view(id).text().to_owned();

@@ -139,7 +139,7 @@ pub fn wire_form(reason: Reason) -> WireForm {
         NoSni | SniMismatch => WireForm::InTunnel(Some(Alert::UnrecognizedName)),
         ClientHelloMalformed => WireForm::InTunnel(Some(Alert::DecodeError)),
         CertificateInvalid => WireForm::InTunnel(Some(Alert::BadCertificate)),
-        UpstreamNotTls => WireForm::InTunnel(Some(Alert::AccessDenied)),
+        UpstreamNotTls | EchNotAllowed => WireForm::InTunnel(Some(Alert::AccessDenied)),
         NotTls | ClientHelloTimeout => WireForm::InTunnel(None),
         PeerNotTrusted | ProxyHeaderInvalid | TlsHandshakeFailed | ClientCertificateInvalid => {
             WireForm::Closed
@@ -222,6 +222,9 @@ pub fn advice(reason: Reason) -> &'static str {
         SniMismatch => "the TLS ClientHello names a different server than the CONNECT",
         ClientHelloTimeout => "no complete TLS ClientHello arrived in time",
         ClientHelloMalformed => "the TLS ClientHello is not well-formed",
+        EchNotAllowed => {
+            "the TLS ClientHello has encrypted_client_hello, which the rule refuses (`ech: deny`)"
+        }
         CertificateInvalid => "the target's certificate is not valid for the host",
         UpstreamNotTls => "the target did not answer in TLS",
         PeerNotTrusted => "the peer is not among proxy_protocol.trusted",
@@ -277,6 +280,7 @@ pub fn advice_for_parent(reason: Reason) -> Option<&'static str> {
         | SniMismatch
         | ClientHelloTimeout
         | ClientHelloMalformed
+        | EchNotAllowed
         | CertificateInvalid
         | UpstreamNotTls
         | PeerNotTrusted

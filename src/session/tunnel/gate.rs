@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::outbound::route::Route;
+use crate::rules::Ech;
 use crate::rules::address::Admitted;
 use crate::session::decide::{self, Wanted};
 use crate::session::refuse;
@@ -54,6 +55,8 @@ pub(super) struct ClientHelloGate<'a> {
     pub(super) target: &'a Target,
     /// None: the rule does not require it.
     pub(super) verification: Option<Verification<'a>>,
+    /// Whether a hello with encrypted_client_hello passes.
+    pub(super) ech: Ech,
     /// Whether bytes flow even if the hello's verdict is a refusal.
     pub(super) report: bool,
     pub(super) hello_timeout: Duration,
@@ -99,6 +102,16 @@ impl ClientHelloGate<'_> {
             self.live.show_sni(Arc::clone(sni));
         }
         request.offered(hello.sni.clone());
+        let mut ech = self.ech;
+        if let Err(reason) = hello::compare_ech(ech, hello.ech) {
+            if !self.lets_pass(reason, None) {
+                request.refuse(reason);
+                return Err(NotEntered::Refused(reason));
+            }
+            // It is TLS for the target otherwise, so the other checks go on; the second hello has it too.
+            request.would_deny(reason);
+            ech = Ech::Allow;
+        }
         let of_handshake =
             self.verification.is_some().then(|| Lease::of(hello.bytes.lease.holder(), Kind::Tls, HANDSHAKE));
         let verified = self.verify(request.id()).await;
@@ -114,6 +127,7 @@ impl ClientHelloGate<'_> {
         let mut opened = request.open(last, Arc::clone(self.meter));
         let gate = Gate {
             host: &self.target.host,
+            ech,
             hello_timeout: self.hello_timeout,
             meter: self.meter,
             cancel: self.cancel,

@@ -240,6 +240,7 @@ async fn enter<'s>(
                     address,
                     timeout: settings.connect_timeout,
                 }),
+                ech: permit.ech,
                 report: permit.mode == Mode::Report,
                 hello_timeout: settings.client_hello_timeout,
                 live: &live,

@@ -7,7 +7,7 @@
 use jiff::Timestamp;
 
 use crate::config::Config;
-use crate::rules::{Mode, Scheme};
+use crate::rules::{Ech, Mode, Scheme};
 use crate::state::live::exchange::Exchange;
 use crate::state::live::revoked::Revoked;
 use crate::state::live::tunnel::Tunnel;
@@ -78,7 +78,11 @@ fn judge_tunnel(tunnel: &Tunnel, config: &Config, now: Timestamp) -> Result<(), 
     }
     // The one thing that only report mode allowed, if any. Without one its hello is right, or comes later and will be
     // judged.
-    tunnel.objection().map_or(Ok(()), Err)
+    match tunnel.objection() {
+        Some(Reason::EchNotAllowed) if permit.ech == Ech::Allow => Ok(()),
+        Some(reason) => Err(reason),
+        None => Ok(()),
+    }
 }
 
 /// Whether `config` would allow `exchange` at `now`.
@@ -166,6 +170,8 @@ mod tests {
             ("allow: [git.example]", https, Some(SniMismatch), Err(SniMismatch)),
             ("allow: [git.example]", https, Some(NotTls), Err(NotTls)),
             ("allow: [git.example], mode: report", https, Some(SniMismatch), Ok(())),
+            ("allow: [git.example]", https, Some(EchNotAllowed), Ok(())),
+            ("allow: [{to: git.example, ech: deny}]", https, Some(EchNotAllowed), Err(EchNotAllowed)),
             ("allow: ['tcp://git.example:443']", https, Some(SniMismatch), Ok(())),
             ("allow: ['tcp://git.example:443']", tcp, None, Ok(())),
             ("allow: [git.example]", tcp, None, Err(NotTls)),

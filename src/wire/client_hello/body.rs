@@ -8,23 +8,43 @@ use crate::words::target::Name;
 
 const SERVER_NAME: u16 = 0;
 const PRE_SHARED_KEY: u16 = 41;
+/// RFC 9849 §5. Its outer form and its inner form, which only a server should see, have the same number.
+const ENCRYPTED_CLIENT_HELLO: u16 = 0xfe0d;
 const HOST_NAME: u8 = 0;
 const MAX_SESSION_ID: usize = 32;
 const NULL_COMPRESSION: u8 = 0;
 
-/// The canonical server name of a ClientHello without its handshake header; `None` where it names none.
+/// What the body of a ClientHello says.
+pub(super) struct Body {
+    /// The canonical server name; `None` where it names none.
+    pub(super) sni: Option<Name>,
+    /// Whether it has encrypted_client_hello.
+    pub(super) ech: bool,
+}
+
+/// Reads a ClientHello without its handshake header.
 ///
 /// # Errors
 /// [`Reason::ClientHelloMalformed`].
-pub(super) fn server_name(hello: &[u8]) -> Result<Option<Name>, RefusedHello> {
-    match extensions(hello).ok_or_else(RefusedHello::malformed)? {
-        None => Ok(None),
-        Some(data) => canonical(host_name(data).ok_or_else(RefusedHello::malformed)?).map(Some),
-    }
+pub(super) fn read(hello: &[u8]) -> Result<Body, RefusedHello> {
+    let Extensions { server_name, ech } = extensions(hello).ok_or_else(RefusedHello::malformed)?;
+    let sni = match server_name {
+        None => None,
+        Some(data) => Some(canonical(host_name(data).ok_or_else(RefusedHello::malformed)?)?),
+    };
+    Ok(Body { sni, ech })
 }
 
-/// The data of the server_name extension. The outer `None` is a malformed hello.
-fn extensions(hello: &[u8]) -> Option<Option<&[u8]>> {
+/// What is looked for among the extensions.
+#[derive(Default)]
+struct Extensions<'a> {
+    /// The data of server_name.
+    server_name: Option<&'a [u8]>,
+    ech: bool,
+}
+
+/// `None` is a malformed hello.
+fn extensions(hello: &[u8]) -> Option<Extensions<'_>> {
     let mut hello = Cursor(hello);
     if hello.u8()? != 3 {
         return None;
@@ -42,20 +62,22 @@ fn extensions(hello: &[u8]) -> Option<Option<&[u8]>> {
         return None;
     }
     if hello.0.is_empty() {
-        return Some(None); // before TLS 1.3 there may be no extensions at all
+        return Some(Extensions::default()); // before TLS 1.3 there may be no extensions at all
     }
     let mut list = hello.vector16()?;
     if !hello.0.is_empty() {
         return None;
     }
     let mut kinds = Vec::with_capacity(32);
-    let mut found = None;
+    let mut found = Extensions::default();
     while !list.0.is_empty() {
         let kind = list.u16()?;
         let data = list.vector16()?.0;
         kinds.push(kind);
-        if kind == SERVER_NAME {
-            found = Some(data);
+        match kind {
+            SERVER_NAME => found.server_name = Some(data),
+            ENCRYPTED_CLIENT_HELLO => found.ech = true,
+            _ => {}
         }
         // RFC 8446 §4.2.11: the binder covers everything before it, so nothing may follow.
         if kind == PRE_SHARED_KEY && !list.0.is_empty() {

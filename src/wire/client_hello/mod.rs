@@ -6,8 +6,8 @@
 //! sees.
 //!
 //! Not here: comparing the name with the CONNECT host, deadlines ([`crate::session::tunnel`]), and everything after the
-//! ClientHello. ECH (RFC 9849) is ignored: the outer name decides, and because of GREASE the extension's presence proves
-//! nothing.
+//! ClientHello. Of ECH (RFC 9849) only the extension's presence is told: the outer name decides, and because of GREASE the
+//! presence proves nothing.
 
 mod body;
 mod refused;
@@ -21,6 +21,8 @@ mod tests;
 pub use refused::RefusedHello;
 
 use std::borrow::Cow;
+
+use body::Body;
 
 use super::tls_record::{HANDSHAKE, HEADER};
 use crate::words::target::Name;
@@ -52,6 +54,8 @@ pub enum Progress {
 pub struct Hello {
     /// The canonical server name; `None` where the hello names none.
     pub sni: Option<Name>,
+    /// Whether it has the extension encrypted_client_hello, whatever is in it: the inner hello of ECH, or GREASE.
+    pub ech: bool,
     /// Where the hello ends: bytes from the first one, including record headers. What comes after it (0-RTT
     /// data, for example) is not part of it and was not read.
     pub length: usize,
@@ -90,8 +94,8 @@ impl ClientHelloReader {
             false => Ok(Progress::NeedMore),
             true => {
                 let message = self.joined(all.get(..self.taken).unwrap_or_default());
-                let sni = body::server_name(message.get(HANDSHAKE_HEADER..).unwrap_or_default())?;
-                Ok(Progress::Hello(Hello { sni, length: self.taken }))
+                let Body { sni, ech } = body::read(message.get(HANDSHAKE_HEADER..).unwrap_or_default())?;
+                Ok(Progress::Hello(Hello { sni, ech, length: self.taken }))
             }
         });
         read.unwrap_or_else(Progress::Refuse)

@@ -17,7 +17,7 @@ fn read_by(bytes: &[u8], segment: usize) -> Progress {
 }
 
 fn named(sni: Option<&str>, length: usize) -> Progress {
-    Progress::Hello(Hello { sni: sni.map(|name| Name::parse(name).unwrap()), length })
+    Progress::Hello(Hello { sni: sni.map(|name| Name::parse(name).unwrap()), ech: false, length })
 }
 
 fn malformed(offered: Option<&str>) -> Progress {
@@ -228,10 +228,19 @@ fn t07_t08_there_is_one_name_or_none() {
 }
 
 #[test]
-fn t06_the_outer_name_decides_next_to_encrypted_client_hello() {
-    let ech = (0xfe0d, vec![0; 180]);
-    let bytes = records(&hello(&[ech, (0, server_names(&[(0, b"outer.example")]))]), 1 << 14);
-    assert_eq!(read(&bytes), named(Some("outer.example"), bytes.len()));
+fn t06_the_outer_name_decides_next_to_encrypted_client_hello_which_is_told() {
+    let sni = (0, server_names(&[(0, b"outer.example")]));
+    // The outer form, real or GREASE; the inner form, which is one byte; and what is neither.
+    for data in [vec![0; 180], vec![1], vec![]] {
+        let ech = (0xfe0d, data);
+        for extensions in [[ech.clone(), sni.clone()], [sni.clone(), ech.clone()]] {
+            let bytes = records(&hello(&extensions), 1 << 14);
+            let Progress::Hello(read) = read(&bytes) else { panic!("{ech:?}") };
+            assert_eq!((read.sni, read.ech), (Name::parse("outer.example").ok(), true));
+        }
+    }
+    let other = records(&hello(&[(0xfe0c, vec![1]), sni]), 1 << 14);
+    assert_eq!(read(&other), named(Some("outer.example"), other.len()), "another extension");
 }
 
 #[test]

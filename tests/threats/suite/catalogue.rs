@@ -40,7 +40,11 @@ pub const ROWS: &[Row] = &[
     row(3, "absolute URI with another `Host`", "refuses; else sends the URI's host"),
     row(4, "no, two or a list of `Host`", "refuses"),
     row(5, "CONNECT with another `Host`", "decides on the target alone; `Host` is only checked for its form"),
-    row(6, "Encrypted ClientHello", "compares the outer name; sees no inner one"),
+    row(
+        6,
+        "Encrypted ClientHello",
+        "compares the outer name; sees no inner one; `ech: deny` refuses it, GREASE too",
+    ),
     row(7, "hello without a server name", "refuses"),
     row(8, "odd server names", "folds case, takes one trailing dot off; refuses everything else"),
     row(9, "hello over many segments", "reads it whole, under a deadline"),

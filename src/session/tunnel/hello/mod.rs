@@ -22,6 +22,7 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use crate::rules::Ech;
 use crate::transport::cancel::Cancel;
 use crate::transport::held::Kind;
 use crate::transport::held::read::Buffered;
@@ -46,6 +47,8 @@ pub struct InspectedHello {
     pub length: usize,
     /// The server name in it, canonical; `None` for a host that is an address.
     pub sni: Option<Arc<str>>,
+    /// Whether it has encrypted_client_hello.
+    pub ech: bool,
 }
 
 /// Why a tunnel's TLS was refused.
@@ -109,7 +112,7 @@ pub async fn inspect_client<S: AsyncRead + Unpin>(
                     Ok(()) => {
                         // Equal to the host's name if there is one: a tunnel keeps that text only once.
                         let sni = hello.sni.and(host.name()).map(Name::shared);
-                        Ok(InspectedHello { bytes, length: hello.length, sni })
+                        Ok(InspectedHello { bytes, length: hello.length, sni, ech: hello.ech })
                     }
                     Err(reason) => refused(reason, hello.sni.map(|name| name.as_str().into()), bytes),
                 };
@@ -136,11 +139,21 @@ fn compare_names(host: &Host, sni: Option<&Name>) -> Result<(), Reason> {
     }
 }
 
+/// Whether a hello that has or has not encrypted_client_hello may pass under a rule.
+pub fn compare_ech(rule: Ech, has_ech: bool) -> Result<(), Reason> {
+    match rule {
+        Ech::Deny if has_ech => Err(Reason::EchNotAllowed),
+        Ech::Allow | Ech::Deny => Ok(()),
+    }
+}
+
 /// The parameters of [`pass_hello`].
 #[derive(Clone, Copy, Debug)]
 pub struct Gate<'a> {
     /// The CONNECT host.
     pub host: &'a Host,
+    /// Whether the second hello may have encrypted_client_hello.
+    pub ech: Ech,
     /// `tunnel.client_hello_timeout`, for the second hello.
     pub hello_timeout: Duration,
     /// Counts what the sockets of upstream and client took.
@@ -275,12 +288,16 @@ where
                     self.send(&held.split_to(length)).await?;
                     return Err(GateEnd::Ended(Ending::ClientClosed));
                 }
-                second::Found::Hello { sni, length } => match compare_names(self.gate.host, sni.as_ref()) {
-                    Ok(()) => return Ok(Some(length)),
-                    Err(reason) => {
-                        return refused(reason, sni.map(|name| name.as_str().into()), held, answer);
+                second::Found::Hello { sni, ech, length } => {
+                    match compare_names(self.gate.host, sni.as_ref())
+                        .and_then(|()| compare_ech(self.gate.ech, ech))
+                    {
+                        Ok(()) => return Ok(Some(length)),
+                        Err(reason) => {
+                            return refused(reason, sni.map(|name| name.as_str().into()), held, answer);
+                        }
                     }
-                },
+                }
             }
             tokio::select! {
                 biased;

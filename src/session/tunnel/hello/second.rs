@@ -18,6 +18,8 @@ pub(super) enum Found {
     /// A whole hello, which ends after `length` bytes of the held bytes.
     Hello {
         sni: Option<Name>,
+        /// Whether it has encrypted_client_hello.
+        ech: bool,
         length: usize,
     },
     /// The client's alert, which ends after `length` bytes.
@@ -50,7 +52,7 @@ impl SecondHello {
                     Progress::NeedMore if held.len() > MAX_SECOND => malformed,
                     Progress::NeedMore => Found::NeedMore,
                     Progress::Hello(hello) => {
-                        Found::Hello { sni: hello.sni, length: self.begin + hello.length }
+                        Found::Hello { sni: hello.sni, ech: hello.ech, length: self.begin + hello.length }
                     }
                     // Its first bytes were TLS, so the tunnel is TLS: what follows is a bad hello.
                     Progress::Refuse(refused) => {

@@ -61,7 +61,8 @@ async fn tunnel(mut client: TcpStream, mut upstream: TcpStream, meter: &Meter) -
     let deadline = Instant::now() + Duration::from_secs(10);
     let hello = inspect_client(&mut client, BytesMut::new().into(), &host, deadline).await.unwrap();
     assert_eq!(hello.sni.as_deref(), Some(NAME));
-    let gate = Gate { host: &host, hello_timeout: Duration::from_secs(10), meter, cancel: &cancel };
+    let gate =
+        Gate { host: &host, ech: Ech::Deny, hello_timeout: Duration::from_secs(10), meter, cancel: &cancel };
     let early = pass_hello(&mut client, &mut upstream, hello, &gate, &mut limits).await.unwrap();
     let ending = Relay::splicing(early, limits, &Holder::alone())
         .run(&client, &upstream, meter, &cancel, &|| {})

@@ -1,0 +1,257 @@
+//! What one rule means by itself: a rule that can never work, and a rule for one host that opens far more than that host.
+//!
+//! Not here: a rule beside others ([`cover`](super::cover)), and patterns under which anyone can get names
+//! ([`shared_names`](super::shared_names)).
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::super::address::{all_prohibited, never, prohibited};
+use super::super::no_proxy::{self, no_proxy};
+use super::super::offer::{PLAIN_HTTP, clear_at_first};
+use super::super::rule::{Ports, Scheme, Schemes};
+use super::super::store::Kind;
+use crate::words::target::{Host, Port};
+
+/// One rule.
+pub(super) struct Rule<'a> {
+    pub(super) kind: Kind,
+    /// As the rule's text has it, canonical.
+    pub(super) host: &'a str,
+    /// The name alone, without `*.` or `.`.
+    pub(super) name: &'a str,
+    pub(super) schemes: Schemes,
+    pub(super) ports: Option<Ports>,
+    /// Networks that it may reach, its policy's too.
+    pub(super) private: &'a [IpNet],
+    /// Whether it refuses Encrypted ClientHello.
+    pub(super) no_ech: bool,
+}
+
+/// Names that stand for every name, sorted, each with what it is.
+#[rustfmt::skip]
+const EVERYTHING: &[(&str, What)] = &[
+    ("1dot1dot1dot1.cloudflare-dns.com", What::Resolver),
+    ("basic.rethinkdns.com", What::Resolver),
+    ("chrome.cloudflare-dns.com", What::Resolver),
+    ("cloudflare-dns.com", What::Resolver),
+    ("cloudflare-ech.com", What::Front),
+    ("dns.aa.net.uk", What::Resolver),
+    ("dns.adguard-dns.com", What::Resolver),
+    ("dns.adguard.com", What::Resolver),
+    ("dns.alidns.com", What::Resolver),
+    ("dns.digitale-gesellschaft.ch", What::Resolver),
+    ("dns.google", What::Resolver),
+    ("dns.google.com", What::Resolver),
+    ("dns.mullvad.net", What::Resolver),
+    ("dns.nextdns.io", What::Resolver),
+    ("dns.njal.la", What::Resolver),
+    ("dns.opendns.com", What::Resolver),
+    ("dns.pub", What::Resolver),
+    ("dns.quad9.net", What::Resolver),
+    ("dns.sb", What::Resolver),
+    ("dns.switch.ch", What::Resolver),
+    ("dns.twnic.tw", What::Resolver),
+    ("dns.umbrella.com", What::Resolver),
+    ("dns0.eu", What::Resolver),
+    ("dns10.quad9.net", What::Resolver),
+    ("dns11.quad9.net", What::Resolver),
+    ("dns64.dns.google", What::Resolver),
+    ("dns9.quad9.net", What::Resolver),
+    ("doh.360.cn", What::Resolver),
+    ("doh.applied-privacy.net", What::Resolver),
+    ("doh.cleanbrowsing.org", What::Resolver),
+    ("doh.cox.net", What::Resolver),
+    ("doh.dns.apple.com", What::Resolver),
+    ("doh.dns.sb", What::Resolver),
+    ("doh.li", What::Resolver),
+    ("doh.libredns.gr", What::Resolver),
+    ("doh.mullvad.net", What::Resolver),
+    ("doh.opendns.com", What::Resolver),
+    ("doh.pub", What::Resolver),
+    ("doh.sb", What::Resolver),
+    ("doh.umbrella.com", What::Resolver),
+    ("doh.xfinity.com", What::Resolver),
+    ("family.adguard-dns.com", What::Resolver),
+    ("family.cloudflare-dns.com", What::Resolver),
+    ("firefox.dns.nextdns.io", What::Resolver),
+    ("freedns.controld.com", What::Resolver),
+    ("mask-api.icloud.com", What::Relay),
+    ("mask-h2.icloud.com", What::Relay),
+    ("mask.icloud.com", What::Relay),
+    ("mozilla.cloudflare-dns.com", What::Resolver),
+    ("odoh.cloudflare-dns.com", What::Resolver),
+    ("one.one.one.one", What::Resolver),
+    ("ordns.he.net", What::Resolver),
+    ("public.dns.iij.jp", What::Resolver),
+    ("security.cloudflare-dns.com", What::Resolver),
+    ("sky.rethinkdns.com", What::Resolver),
+    ("unfiltered.adguard-dns.com", What::Resolver),
+    ("wikimedia-dns.org", What::Resolver),
+    ("zero.dns0.eu", What::Resolver),
+];
+
+/// Addresses of public resolvers.
+const RESOLVERS: &[&str] = &[
+    "1.1.1.1",
+    "1.0.0.1",
+    "1.1.1.2",
+    "1.1.1.3",
+    "8.8.8.8",
+    "8.8.4.4",
+    "9.9.9.9",
+    "149.112.112.112",
+    "208.67.222.222",
+    "208.67.220.220",
+    "94.140.14.14",
+    "94.140.15.15",
+    "76.76.2.0",
+    "223.5.5.5",
+    "223.6.6.6",
+    "119.29.29.29",
+    "2606:4700:4700::1111",
+    "2606:4700:4700::1001",
+    "2001:4860:4860::8888",
+    "2001:4860:4860::8844",
+    "2620:fe::fe",
+    "2620:fe::9",
+];
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum What {
+    /// It answers DNS for any name.
+    Resolver,
+    /// It is the outer name of Encrypted ClientHello for every site of one company's network.
+    Front,
+    /// It is a proxy to anywhere.
+    Relay,
+}
+
+/// Why no request is ever served by the rule, as the end of a sentence that begins with the rule.
+pub(super) fn never_works(rule: &Rule<'_>) -> Option<String> {
+    match rule.kind {
+        Kind::Address => closed(rule),
+        Kind::Exact if no_proxy::is_certain_name(rule.name) => {
+            let found = no_proxy(&Host::parse(rule.name).ok()?)?;
+            let opened = found.why == no_proxy::Why::Loopback && opens_loopback(rule.private);
+            (!opened).then(|| format!("allows nothing: {found}"))
+        }
+        Kind::Under | Kind::UnderOrSelf => {
+            let loopback = rule.name == "localhost" && !opens_loopback(rule.private);
+            loopback.then(|| {
+                "allows nothing: names under localhost are the client's own host: the client's no_proxy must name \
+                 .localhost"
+                    .to_owned()
+            })
+        }
+        Kind::Exact | Kind::Labels => None,
+    }
+}
+
+fn opens_loopback(private: &[IpNet]) -> bool {
+    ["127.0.0.1", "::1"]
+        .iter()
+        .filter_map(|address| address.parse().ok())
+        .any(|address: IpAddr| prohibited(address, private).is_none())
+}
+
+/// Addresses that the rule names and does not open.
+fn closed(rule: &Rule<'_>) -> Option<String> {
+    let text = rule.host.replace(['[', ']'], "");
+    let Ok(address) = text.parse::<IpAddr>() else {
+        let network: IpNet = text.parse().ok()?;
+        let why = all_prohibited(&network, rule.private)?;
+        return Some(format!(
+            "allows nothing: no address in {network} is public ({why}), and no `private` opens one: add `private: \
+             [\"{network}\"]`"
+        ));
+    };
+    let why = prohibited(address, rule.private)?;
+    let host = Host::Address(address);
+    Some(match no_proxy(&host) {
+        Some(found) => format!("allows nothing: {found}"),
+        None if never(address).is_none() && prohibited(address, &[IpNet::from(address)]).is_none() => {
+            format!(
+                "allows nothing: {address} is not public ({why}), and no `private` opens it: add `private: \
+             [\"{}\"]`",
+                IpNet::from(address)
+            )
+        }
+        None => format!("allows nothing: {address} may never be dialled ({why})"),
+    })
+}
+
+/// What to write instead of an `https` rule for a port where something else speaks, as the end of a sentence that begins
+/// with the rule.
+pub(super) fn other_protocol(rule: &Rule<'_>) -> Option<String> {
+    let only_https = rule.schemes.iter().eq([Scheme::Https]);
+    let Ports { low, high } = rule.ports.filter(|_| only_https)?;
+    // A range is meant for many protocols, unless all of it is of this kind.
+    let mut all = (low.get()..=high.get()).map(|port| Port::new(port).and_then(clear_at_first));
+    let protocol = all.next()??;
+    if !all.all(|protocol| protocol.is_some()) {
+        return None;
+    }
+    let (host, ports) = (rule.host, Ports { low, high });
+    let plain = PLAIN_HTTP.contains(&low.get()) && low == high;
+    Some(if plain {
+        let port = if low == Port::HTTP { String::new() } else { format!(":{low}") };
+        format!(
+            "wants TLS from the first byte, but port {low} is {protocol} nearly everywhere: write \
+             `http://{host}{port}`; for a tunnel `tcp://{host}:{low}`"
+        )
+    } else {
+        format!(
+            "wants TLS from the first byte, but port {low} is {protocol} nearly everywhere, which begins in \
+             cleartext: write `tcp://{host}:{ports}`"
+        )
+    })
+}
+
+/// What the rule opens beside its host, as the end of a sentence that begins with the rule.
+pub(super) fn opens_everything(rule: &Rule<'_>) -> Option<String> {
+    let (found, what) = match rule.kind {
+        Kind::Exact => {
+            let at = EVERYTHING.binary_search_by_key(&rule.name, |(name, _)| name).ok()?;
+            EVERYTHING.get(at).copied()?
+        }
+        Kind::Address => {
+            let address: IpAddr = rule.host.replace(['[', ']'], "").parse().ok()?;
+            let known = RESOLVERS.iter().find(|known| known.parse() == Ok(address))?;
+            (*known, What::Resolver)
+        }
+        Kind::Under | Kind::UnderOrSelf => {
+            let under = |name: &str| name.strip_suffix(rule.name).is_some_and(|head| head.ends_with('.'));
+            let itself = |name: &str| rule.kind == Kind::UnderOrSelf && name == rule.name;
+            EVERYTHING.iter().find(|(name, _)| itself(name) || under(name)).copied()?
+        }
+        Kind::Labels => return None,
+    };
+    if what == What::Front && rule.no_ech {
+        return None;
+    }
+    Some(match what {
+        What::Resolver => format!(
+            "opens {found}, which answers DNS for any name: data can leave in the questions, and it hands out the \
+             keys of Encrypted ClientHello; clients of a proxy need no resolver of their own: remove it"
+        ),
+        What::Front => format!(
+            "opens {found}, the outer server name of Encrypted ClientHello for every site behind Cloudflare: a client \
+             can reach any of them without showing its name; remove it, or add `ech: deny`"
+        ),
+        What::Relay => format!("opens {found}, a proxy that leads anywhere: remove it"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_names_are_sorted_and_the_addresses_are_addresses() {
+        assert!(EVERYTHING.is_sorted_by_key(|(name, _)| name));
+        assert!(EVERYTHING.iter().all(|(name, _)| Host::parse(name).is_ok_and(|host| host.name().is_some())));
+        assert!(RESOLVERS.iter().all(|text| text.parse::<IpAddr>().is_ok()));
+    }
+}
