@@ -1,9 +1,11 @@
 //! `egressd check`: prints everything that is wrong with a configuration, at once.
 
+use std::io::{IsTerminal as _, stderr};
 use std::path::Path;
 
 use super::{CONFIGURATION_REFUSED, FAILED, FINE, say};
-use crate::config;
+use crate::config::{self, Loaded};
+use crate::words::counted::counted;
 
 /// `check`.
 #[derive(clap::Args, Debug)]
@@ -23,6 +25,54 @@ impl Check {
             }
         };
         loaded.warnings.iter().for_each(|finding| say(format_args!("{finding}\n")));
+        // For a person alone: a script has the exit code, and stdout has nothing but findings.
+        if stderr().is_terminal() {
+            eprintln!("{}", checked(&loaded, file));
+        }
         if self.strict && !loaded.warnings.is_empty() { FAILED } else { FINE }
+    }
+}
+
+/// One line that says what was checked: `egressd.yaml: ok: 3 policies, 120 rules, 2 files`.
+fn checked(loaded: &Loaded, file: Option<&Path>) -> String {
+    let name = file.map_or_else(|| "the built-in default".to_owned(), |file| file.display().to_string());
+    let warnings = match loaded.warnings.len() {
+        0 => String::new(),
+        number => format!(", with {}", counted(number, "warning", "warnings")),
+    };
+    let policies = &loaded.config.policies;
+    let files = match loaded.config.files.len() {
+        0 | 1 => String::new(),
+        number => format!(", {}", counted(number, "file", "files")),
+    };
+    format!(
+        "{name}: ok{warnings}: {}, {}{files}",
+        counted(policies.iter().count(), "policy", "policies"),
+        counted(policies.rules().count(), "rule", "rules")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_checked_is_counted() {
+        let rows = [
+            ("policies: [{name: p, allow: [a.example]}]", "c.yaml: ok: 1 policy, 1 rule"),
+            (
+                "policies: [{name: p, allow: [a.example, 'b.example:22'], deny: [c.example]}, {name: q, clients: \
+                 {networks: [192.0.2.0/24]}}]",
+                "c.yaml: ok, with 2 warnings: 2 policies, 3 rules",
+            ),
+            (
+                "policies: [{name: p, allow_files: [list.txt], allow: [a.example]}]",
+                "c.yaml: ok: 1 policy, 2 rules, 2 files",
+            ),
+        ];
+        for (text, want) in rows {
+            let loaded = config::load_str("c.yaml", text, |_| Ok(b"listed.example\n".to_vec())).expect(text);
+            assert_eq!(checked(&loaded, Some(Path::new("c.yaml"))), want, "{:?}", loaded.warnings);
+        }
     }
 }

@@ -28,6 +28,7 @@ mod revocation;
 mod squid_lists;
 mod squid_log;
 mod status_page;
+mod terminal;
 mod told;
 mod tool;
 mod who;

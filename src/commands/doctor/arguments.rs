@@ -7,6 +7,8 @@ use rustls::ClientConfig;
 
 use crate::commands::doctor::{Admin, Proxy, Visit, visit};
 use crate::commands::{FAILED, FINE, WRONG_USAGE, say};
+use crate::transport::tls::authorities::{Authorities, Roots};
+use crate::transport::tls::client::client_config;
 use crate::words::io_error::reason;
 use crate::words::target::Target;
 
@@ -86,5 +88,32 @@ fn credentials(path: &Path) -> Result<String, String> {
 
 /// How an https proxy is verified.
 fn trust(ca: Option<&Path>) -> Result<ClientConfig, String> {
-    crate::transport::tls::client::trusting(ca).map_err(|error| error.to_string())
+    let authorities = match ca {
+        None => None,
+        Some(path) => {
+            let shown = path.display();
+            let pem = std::fs::read(path)
+                .map_err(|error| format!("--ca: cannot read {shown}: {}", reason(&error)))?;
+            Some(Authorities::parse(&pem, |_| {}).map_err(|why| format!("--ca: {shown}: {why}"))?)
+        }
+    };
+    client_config(authorities.as_ref(), &Roots::System).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ca_file_that_cannot_be_used_is_told_as_that_file() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("ca.pem");
+        let told = || trust(Some(&path)).expect_err("it cannot be used");
+        assert_eq!(told(), format!("--ca: cannot read {}: there is no such file", path.display()));
+        std::fs::write(&path, "no PEM").expect("a file");
+        assert!(told().starts_with(&format!("--ca: {}: the file holds no certificate", path.display())));
+        let own = rcgen::generate_simple_self_signed(["a.test".to_owned()]).expect("a certificate");
+        std::fs::write(&path, own.cert.pem()).expect("a file");
+        assert!(trust(Some(&path)).is_ok());
+    }
 }

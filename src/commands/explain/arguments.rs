@@ -96,3 +96,23 @@ impl Explain {
         if told.passes() { FINE } else { FAILED }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::did_you_mean;
+
+    #[test]
+    fn a_file_that_is_given_for_a_target_is_told() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("policy");
+        std::fs::write(&file, "policies: []").expect("a file");
+        let file = file.to_str().expect("ASCII");
+        for named in ["my.yaml", "my.yml", "conf/egressd.yaml", file] {
+            let told = did_you_mean(named);
+            assert!(told.ends_with(&format!("--config {named}`?")), "{named}: {told}");
+        }
+        for target in ["a.example", "https://yaml.example/my.yaml", "a.example:443", "yaml"] {
+            assert_eq!(did_you_mean(target), "", "{target}");
+        }
+    }
+}

@@ -40,6 +40,10 @@ pub struct Entry<'l> {
     pub sent: Option<u64>,
     /// Bytes to the client.
     pub received: Option<u64>,
+    /// A line of Squid: it does not say how many bytes the client sent, and whether report mode let the request through.
+    pub brief: bool,
+    /// The reason is a guess: the line says only that the request was refused or failed.
+    pub guessed: bool,
 }
 
 /// The inside of a JSON string, as it is in the line.

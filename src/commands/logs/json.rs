@@ -59,6 +59,8 @@ pub(super) fn parse(line: &str) -> Option<Entry<'_>> {
         upstream: text(members.upstream)?,
         sent: members.sent,
         received: members.received,
+        brief: false,
+        guessed: false,
     })
 }
 

@@ -62,6 +62,11 @@ pub(super) fn parse(line: &str) -> Option<Entry<'_>> {
         // Without a port, so that it is not mistaken for the address that was dialled.
         upstream: Some(address).filter(|address| *address != "-").map(text),
         received: matches!(event, Event::Open | Event::Http).then(|| size.parse().ok()).flatten(),
+        brief: true,
+        guessed: match reason {
+            Some(Cause::Refused(reason)) => matches!(reason, Reason::HostNotAllowed | Reason::ConnectRefused),
+            Some(Cause::ClientGone) | None => false,
+        },
         ..Entry::default()
     })
 }

@@ -94,8 +94,11 @@ fn every_field_that_is_read_is_one_that_the_log_writes() {
         upstream,
         sent,
         received,
+        brief,
+        guessed,
     } = Entry::parse(line.trim_ascii_end()).expect("a record");
     assert_eq!((time, event, sent, received), (Some(0), Some(Event::Close), Some(1), Some(2)));
+    assert_eq!((brief, guessed), (false, false), "it says everything");
     let texts = [client, identity, method, target, sni, policy, rule, decision, reason, upstream];
     assert_eq!(
         texts.map(|text| text.map_or("", Text::raw)),

@@ -232,7 +232,8 @@ impl Suggestion {
             Kind::Denied => seen.denied += 1,
         }
         if kind != Kind::Passed {
-            seen.reason = reason(entry);
+            // Squid does not say why.
+            seen.reason = reason(entry).filter(|_| !entry.guessed);
         }
         span(&mut seen.first, &mut seen.last, entry.time);
         if let Some(client) = entry.client_ip() {
@@ -373,6 +374,9 @@ fn reason(entry: &Entry<'_>) -> Option<Reason> {
 
 /// Why it did not pass, according to the log.
 fn why(entry: &Entry<'_>) -> Option<Why> {
+    if entry.guessed {
+        return Some(Why::Other);
+    }
     Some(Cause::from_word(entry.reason?.raw()).map_or(Why::Other, Why::Failed))
 }
 

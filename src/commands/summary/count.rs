@@ -26,8 +26,12 @@ pub struct Tally {
     pub denied: u64,
     /// Failed for a cause other than the rules.
     pub failed: u64,
-    /// Bytes from clients.
+    /// Requests of lines that say less: [`Entry::brief`](crate::commands::logs::Entry::brief).
+    pub brief: u64,
+    /// Bytes from clients, as far as they are known.
     pub sent: u64,
+    /// Requests that were let through, and whose bytes from the client are not known.
+    pub sent_unknown: u64,
     /// Bytes to clients.
     pub received: u64,
     /// First and last time, in seconds since 1970.
@@ -41,14 +45,18 @@ impl Tally {
         sent: Option<u64>,
         received: Option<u64>,
         time: Option<i64>,
+        brief: bool,
     ) -> Self {
         let one = |which| u64::from(counted_as == Some(which));
+        let passed = one(CountedAs::Passed) + one(CountedAs::WouldDeny);
         Tally {
             passed: one(CountedAs::Passed),
             would_deny: one(CountedAs::WouldDeny),
             denied: one(CountedAs::Denied),
             failed: one(CountedAs::Failed),
+            brief: u64::from(brief && counted_as.is_some()),
             sent: sent.unwrap_or(0),
+            sent_unknown: if brief && sent.is_none() { passed } else { 0 },
             received: received.unwrap_or(0),
             span: time.map(|time| (time, time)),
         }
@@ -73,6 +81,8 @@ impl Tally {
         self.would_deny += other.would_deny;
         self.denied += other.denied;
         self.failed += other.failed;
+        self.brief += other.brief;
+        self.sent_unknown += other.sent_unknown;
         // A log may contain any number.
         self.sent = self.sent.saturating_add(other.sent);
         self.received = self.received.saturating_add(other.received);

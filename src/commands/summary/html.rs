@@ -9,8 +9,9 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
-use super::text::{bytes, moment, number};
+use super::text::{bytes, moment, number, sent, unknown};
 use super::{Counter, Summary, Tally, plot};
+use crate::words::counted::counted;
 
 const STYLE: &str = include_str!("page.css");
 
@@ -57,27 +58,30 @@ impl Summary {
         let more = if logs.len() > named.len() { ", …" } else { "" };
         let _ = writeln!(
             page,
-            "<p class=\"of\">{span}<br>from {} {}: {}{more}<br>written {} by egressd {}</p>",
-            logs.len(),
-            if logs.len() == 1 { "log" } else { "logs" },
+            "<p class=\"of\">{span}<br>from {}: {}{more}<br>written {} by egressd {}</p>",
+            counted(logs.len(), "log", "logs"),
             named.join(", "),
             moment(now.as_second()),
             env!("CARGO_PKG_VERSION")
         );
         page.push_str("<ul class=\"tiles\">");
+        let passed = if all.brief == 0 { "let through by a rule" } else { "let through" };
         let tiles = [
             ("", "requests", number(all.requests())),
-            ("passed", "let through by a rule", number(all.passed)),
+            ("passed", passed, number(all.passed)),
             ("would", "let through by report mode", number(all.would_deny)),
             ("denied", "denied", number(all.denied)),
             ("failed", "failed", number(all.failed)),
-            ("sent", "sent", bytes(all.sent)),
+            ("sent", "sent", sent(all)),
             ("received", "received", bytes(all.received)),
         ];
         for (class, name, value) in tiles {
             let _ = write!(page, "<li><b><i class=\"{class}\"></i>{value}</b> {name}</li>");
         }
         page.push_str("</ul>\n");
+        if all.brief > 0 {
+            let _ = writeln!(page, "<p class=\"of\">{}.</p>", unknown(all));
+        }
         if self.without_end() > 0 {
             let _ = writeln!(
                 page,
@@ -147,7 +151,7 @@ fn row(page: &mut String, name: &str, tally: &Tally, bar: &str) {
          <td>{first}</td><td>{last}</td></tr>",
         number(tally.requests()),
         number(tally.denied + tally.failed),
-        bytes(tally.sent),
+        sent(tally),
         bytes(tally.received)
     );
 }

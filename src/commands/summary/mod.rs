@@ -95,7 +95,13 @@ impl Summary {
         // Squid writes one line per tunnel, with its bytes.
         let bytes = ends || (stands == Stands::Passed && entry.received.is_some());
         let (sent, received) = if bytes { (entry.sent, entry.received) } else { (None, None) };
-        let one = Tally::of(counted_as.filter(|_| stands != Stands::Withdrawn), sent, received, entry.time);
+        let one = Tally::of(
+            counted_as.filter(|_| stands != Stands::Withdrawn),
+            sent,
+            received,
+            entry.time,
+            entry.brief,
+        );
         if one.is_nothing() {
             return;
         }
@@ -148,5 +154,8 @@ fn counted_as(entry: &Entry<'_>) -> Option<CountedAs> {
 
 /// As one of egressd's own words, so that their number is bounded whatever a log contains.
 fn cause(entry: &Entry<'_>) -> Option<&'static str> {
+    if entry.guessed {
+        return Some("unknown");
+    }
     Some(Cause::from_word(entry.reason?.raw()).map_or("other", Cause::as_str))
 }

@@ -37,6 +37,35 @@ fn each_request_counts_once_and_bytes_where_it_ended() {
     assert_eq!(summary.reasons.get("host_not_allowed"), Some(&2));
 }
 
+/// A line of Squid has the bytes to the client alone, and no reason.
+#[test]
+fn what_squids_format_does_not_say_is_unknown() {
+    let log = "1661929934.034   1234 10.0.0.1 TCP_TUNNEL/200 4096 CONNECT git.example:443 - HIER_DIRECT/203.0.113.9 -\n\
+               1661929935.034      1 10.0.0.1 TCP_DENIED/403 3900 CONNECT evil.example:443 - HIER_NONE/- text/html\n\
+               1661929936.034      1 10.0.0.1 TCP_DENIED/407 3900 CONNECT git.example:443 - HIER_NONE/- text/html\n\
+               1661929937.034   6000 10.0.0.1 NONE/503 0 CONNECT gone.example:443 - HIER_NONE/- -\n";
+    let text = read(log).to_text(9);
+    for line in [
+        "requests    4: 1 let through, 2 denied, 1 failed",
+        "bytes       unknown sent, 4.0 KiB received",
+        "unknown     4 requests are in Squid's format, which does not say",
+        "         2         1    unknown    4.0 KiB  git.example:443",
+        "         1         1        0 B        0 B  evil.example:443",
+        "         2  unknown",
+        "         1  auth_failed",
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+    assert!(!text.contains("host_not_allowed") && !text.contains("connect_refused"), "{text}");
+    let both = read(&(log.to_owned() + LOG)).to_text(9);
+    for line in ["requests    10: 3 let through by a rule, 1 by report mode", "bytes       1.0 MiB+ sent,"] {
+        assert!(both.contains(line), "{line}\n{both}");
+    }
+    let page = read(log).to_html(&["access.log".to_owned()], jiff::Timestamp::UNIX_EPOCH, 9);
+    assert!(page.contains("unknown</b> sent") && page.contains("</i>1</b> let through<"), "{page}");
+    assert!(!read(LOG).to_text(9).contains("unknown"));
+}
+
 #[test]
 fn the_text_is_what_a_person_reads() {
     let want = r#"time        2026-03-01T12:00:00Z to 2026-03-01T12:06:00Z

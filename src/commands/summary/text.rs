@@ -5,6 +5,7 @@ use std::fmt::{self, Write as _};
 use jiff::Timestamp;
 
 use super::{Counter, Summary, Tally};
+use crate::words::counted::counted;
 
 impl Summary {
     /// As text, with at most `top` lines of each kind. No text of a client can move the cursor or break a line.
@@ -20,16 +21,22 @@ impl Summary {
         if let Some((first, last)) = all.span {
             writeln!(out, "time        {} to {}", moment(first), moment(last))?;
         }
+        let passed = if all.brief == all.requests() && all.brief > 0 {
+            format!("{} let through", number(all.passed))
+        } else {
+            format!("{} let through by a rule, {} by report mode", number(all.passed), number(all.would_deny))
+        };
         writeln!(
             out,
-            "requests    {}: {} let through by a rule, {} by report mode, {} denied, {} failed",
+            "requests    {}: {passed}, {} denied, {} failed",
             number(all.requests()),
-            number(all.passed),
-            number(all.would_deny),
             number(all.denied),
             number(all.failed)
         )?;
-        writeln!(out, "bytes       {} sent, {} received", bytes(all.sent), bytes(all.received))?;
+        writeln!(out, "bytes       {} sent, {} received", sent(all), bytes(all.received))?;
+        if all.brief > 0 {
+            writeln!(out, "unknown     {}", unknown(all))?;
+        }
         if self.without_end() > 0 {
             writeln!(
                 out,
@@ -91,9 +98,27 @@ fn row(out: &mut String, tally: &Tally, name: &str) -> fmt::Result {
         "{:>10} {:>9} {:>10} {:>10}  {name}",
         number(tally.requests()),
         number(refused),
-        bytes(tally.sent),
+        sent(tally),
         bytes(tally.received)
     )
+}
+
+/// What the lines in Squid's format do not say.
+pub(super) fn unknown(all: &Tally) -> String {
+    format!(
+        "{} in Squid's format, which does not say how many bytes the client sent, why a request was refused, and \
+         whether a rule or report mode let it through",
+        counted(all.brief, "request is", "requests are")
+    )
+}
+
+/// Bytes from clients: `unknown`, or at least so many: `1.2 GiB+`.
+pub(super) fn sent(tally: &Tally) -> String {
+    match (tally.sent, tally.sent_unknown) {
+        (known, 0) => bytes(known),
+        (0, _) => "unknown".to_owned(),
+        (known, _) => format!("{}+", bytes(known)),
+    }
 }
 
 /// `1,234,567`.

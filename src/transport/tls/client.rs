@@ -67,15 +67,6 @@ pub fn client_config(authorities: Option<&Authorities>, roots: &Roots) -> Result
     settings(store)
 }
 
-/// Settings that trust the authorities of a PEM file, or the system's: for a command without a configuration.
-///
-/// # Errors
-/// [`TrustError`].
-pub fn trusting(file: Option<&Path>) -> Result<ClientConfig, TrustError> {
-    let named = file.map(Path::to_path_buf).or_else(|| std::env::var_os(STORE_VARIABLE).map(PathBuf::from));
-    settings(system_store(named)?)
-}
-
 /// Settings that trust no authority: for a handshake that is not meant to complete.
 ///
 /// # Errors
