@@ -193,6 +193,14 @@ fn what_was_refused_is_grouped_and_says_what_to_add() {
         connect(&proxy, authority);
     }
     proxy.refuses("CONNECT \"><script>:443 HTTP/1.1\r\nHost: x\r\n\r\n", 400, "bad_target");
+    let told = proxy
+        .refuses("CONNECT new.example:22 HTTP/1.1\r\nHost: x\r\n\r\n", 403, "host_not_allowed")
+        .reply
+        .body;
+    assert!(
+        told.contains("names new.example; to allow it, write `tcp://new.example:22` (request "),
+        "{told}"
+    );
     let answer = api(&proxy, "/api/decisions");
     let find = |target: &str| {
         let groups = answer["refused"].as_array().expect("a list");
@@ -218,9 +226,10 @@ fn what_was_refused_is_grouped_and_says_what_to_add() {
     let evil = find("evil.example:443");
     assert_eq!((&evil["reason"], &evil["allow"]), (&json!("host_denied"), &Value::Null));
     assert_eq!(find(r#"\"><script>:443"#)["reason"], "bad_target");
-    assert_eq!(answer["verdicts"]["denied"], 4);
+    assert_eq!(find("new.example:22")["allow"]["line"], "- tcp://new.example:22");
+    assert_eq!(answer["verdicts"]["denied"], 5);
     let totals = answer["requests"].as_array().expect("a list");
-    assert!(totals.iter().any(|row| row["reason"] == "host_not_allowed" && row["count"] == 2), "{answer}");
+    assert!(totals.iter().any(|row| row["reason"] == "host_not_allowed" && row["count"] == 3), "{answer}");
 
     // The rule that the page proposes allows the request.
     let added = text.replace("    allow:\n", "    allow:\n      - https://new.example\n");

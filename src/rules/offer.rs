@@ -12,6 +12,7 @@ use ipnet::IpNet;
 
 use super::address::{embedded_v4, prohibited};
 use super::no_proxy::{NoProxy, no_proxy};
+use super::options::RuleOptions;
 use super::rule::{Ports, RuleText, Scheme};
 use crate::words::target::{Host, Method, Port, Target};
 
@@ -200,6 +201,19 @@ impl Offer {
     pub fn rule(&self) -> String {
         rule_text(self.scheme, &self.host, self.port.into())
     }
+}
+
+impl Offer {
+    /// The rule as an entry of a YAML list: with what it opens, it is a flow mapping.
+    pub fn to_yaml(&self) -> String {
+        let options = RuleOptions { private: self.private.clone(), ..RuleOptions::default() };
+        entry(&self.rule(), &options.to_yaml())
+    }
+}
+
+/// A rule with these options, which are written as YAML, as an entry of a list.
+pub(super) fn entry(rule: &str, options: &str) -> String {
+    if options.is_empty() { rule.to_owned() } else { format!("{{to: \"{rule}\", {options}}}") }
 }
 
 /// A rule with its scheme; the port is left out if it is the scheme's own.

@@ -60,7 +60,7 @@ pub(crate) fn decide(
             request.permitted(&permit);
             Ok(Decided { permit, snapshot })
         }
-        Err(objection) => Err(objection.told(wanted.target, request)),
+        Err(objection) => Err(objection.told(wanted.target, &snapshot, request)),
     }
 }
 
@@ -91,7 +91,7 @@ pub(crate) fn confirm(
         Ok(permit) => Ok(Decided { permit, snapshot }),
         Err(objection) => {
             request.judged_by(&snapshot.config);
-            Err(objection.told(wanted.target, request))
+            Err(objection.told(wanted.target, &snapshot, request))
         }
     }
 }
@@ -105,12 +105,12 @@ enum Objection {
 
 impl Objection {
     /// The refusal, which the request remembers.
-    fn told(self, target: &Target, request: &mut Request<'_>) -> Refused {
+    fn told(self, target: &Target, snapshot: &Snapshot, request: &mut Request<'_>) -> Refused {
         match self {
             Objection::Identity(lost) => lost.into(),
             Objection::Rules(denial) => {
                 request.denied(&denial);
-                refused(*denial, target, request.shared())
+                refused(&denial, target, snapshot, request.shared())
             }
         }
     }
@@ -135,15 +135,20 @@ fn ask(wanted: Wanted<'_>, request: &Request<'_>, snapshot: &Snapshot) -> Result
 }
 
 /// The refusal of what is not listed. The rules do not know egressd's own addresses: no rule is the answer for those.
-fn refused(denial: Denial, target: &Target, shared: &Shared) -> Refused {
-    let Denial { reason, advice, .. } = denial;
+fn refused(denial: &Denial, target: &Target, snapshot: &Snapshot, shared: &Shared) -> Refused {
+    let reason = denial.reason;
     let itself = match target.host {
         Host::Address(address) if reason.class() == Class::NotListed => {
             shared.own.holds(SocketAddr::new(address, target.port.get()))
         }
         _ => false,
     };
-    Refused { reason, advice: if itself { no_proxy::itself(target).to_string() } else { advice } }
+    let advice = if itself {
+        no_proxy::itself(target).to_string()
+    } else {
+        denial.advice_with_rule(&snapshot.config.policies, target, Timestamp::now())
+    };
+    Refused { reason, advice }
 }
 
 /// Registers what was decided, by `enter`. If the policy changed, or a rule or an identity expired after the decision, the sweep may

@@ -13,10 +13,10 @@ use jiff::Timestamp;
 use crate::rules::builder::{Origin, PolicyBuilder};
 use crate::rules::lint;
 use crate::rules::no_proxy::{self, no_proxy};
-use crate::rules::offer::{Inside, Offer, clear_at_first, offer, rule_text};
+use crate::rules::offer::{Inside, Offer, clear_at_first, entry, offer, rule_text};
 use crate::rules::options::{Ech, RuleOptions};
 use crate::rules::rule::{RuleText, Scheme, Schemes};
-use crate::rules::{ClientMatch, Mode, Policies, Policy};
+use crate::rules::{ClientMatch, Denial, Mode, Policies, Policy};
 use crate::words::outcome::{Class, Decision, Reason};
 use crate::words::target::{Host, Port, Target};
 
@@ -45,10 +45,7 @@ impl Remedy {
     /// The line to paste into a YAML list.
     pub fn line(&self) -> Option<String> {
         let rule = self.rule.as_ref()?;
-        Some(match &self.options {
-            None => format!("- {rule}"),
-            Some(options) => format!("- {{to: \"{rule}\", {options}}}"),
-        })
+        Some(format!("- {}", entry(rule, self.options.as_deref().unwrap_or_default())))
     }
 }
 
@@ -114,6 +111,22 @@ impl Policies {
             | Class::Connect
             | Class::Resources
             | Class::Service => Remedy::default(),
+        }
+    }
+}
+
+impl Denial {
+    /// The advice with the entry to write under `allow`, if that is the answer: the one line of a reply.
+    pub fn advice_with_rule(&self, policies: &Policies, target: &Target, now: Timestamp) -> String {
+        let policy = policies.iter().find(|policy| self.policy.as_ref() == Some(policy.name()));
+        let policy = policy.filter(|_| self.reason.class() == Class::NotListed);
+        let offered = policy.and_then(|policy| {
+            let listed = policy.search(target, now).names_host();
+            offer(target, Inside::Unknown, listed, policy.private()).ok()
+        });
+        match offered {
+            Some(offer) => format!("{}; to allow it, write `{}`", self.advice, offer.to_yaml()),
+            None => self.advice.clone(),
         }
     }
 }

@@ -386,6 +386,12 @@ proptest! {
         let owner = found.deny.is_some() || (found.allow.is_none() && found.expired.is_some());
         let offered = by_rule && !owner && may_be_offered(&target, found.names_host());
         prop_assert_eq!(remedy.line().is_some(), offered, "{} {} {:?}\n{}", target, reason, remedy, before_text);
+        if let Err(denial) = before.decide(&target, &client(), Timestamp::now()) {
+            // The reply says the same.
+            let told = denial.advice_with_rule(&before, &target, Timestamp::now());
+            let told = told.split_once("; to allow it, write `").map(|(_, rule)| format!("- {}", rule.trim_end_matches('`')));
+            prop_assert_eq!(&told, &remedy.line(), "{} {}", target, reason);
+        }
         let Some(line) = remedy.line() else {
             let told = remedy.advice.is_some() || reason == Reason::BadRequest;
             prop_assert!(told, "{} {} {:?}", target, reason, remedy);
