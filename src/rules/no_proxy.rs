@@ -3,7 +3,8 @@
 //! A request for one of them has one usual cause: the client's `no_proxy` does not name it. No rule is the answer: a
 //! rule cannot open a credential endpoint at all, and through the proxy `localhost` is the proxy's own host. All advice
 //! (replies, the status page, `explain`, `suggest`) takes its words from here. Not here: egressd's own addresses, which
-//! only a running program knows ([`itself`] has the words), and which addresses are closed ([`address`]).
+//! only a running program knows ([`itself`] has the words), and which addresses are
+//! closed ([`address`](super::address)).
 
 use std::borrow::Cow;
 use std::fmt;

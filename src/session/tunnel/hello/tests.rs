@@ -127,11 +127,6 @@ fn with_ech() -> Vec<u8> {
 async fn t06_a_hello_tells_whether_it_has_encrypted_client_hello() {
     assert!(inspect(&host(), &[], &with_ech()).await.unwrap().ech);
     assert!(!inspect(&host(), &[], &naming(b"a.example")).await.unwrap().ech);
-    let rows =
-        [(Ech::Allow, true, None), (Ech::Deny, false, None), (Ech::Deny, true, Some(Reason::EchNotAllowed))];
-    for (rule, has_ech, reason) in rows {
-        assert_eq!(compare_ech(rule, has_ech).err(), reason, "{rule:?} {has_ech}");
-    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -188,11 +183,7 @@ fn pass(sent: &[u8], upload_limit: Option<u64>) -> Passing {
     pass_with(sent, RelayLimits { idle_timeout: Duration::from_secs(60), deadline: None, upload })
 }
 
-fn pass_with(sent: &[u8], limits: RelayLimits) -> Passing {
-    pass_by(Ech::Allow, sent, limits)
-}
-
-fn pass_by(ech: Ech, sent: &[u8], mut limits: RelayLimits) -> Passing {
+fn pass_with(sent: &[u8], mut limits: RelayLimits) -> Passing {
     let (client, mut near_client) = duplex(1 << 20);
     let (mut near_upstream, upstream) = duplex(1 << 20);
     let (meter, cancel) = (std::sync::Arc::new(Meter::default()), Cancel::new());
@@ -201,7 +192,8 @@ fn pass_by(ech: Ech, sent: &[u8], mut limits: RelayLimits) -> Passing {
         let (meter, cancel) = (meter.clone(), cancel.clone());
         async move {
             let host = host();
-            let gate = Gate { host: &host, ech, hello_timeout: TIMEOUT, meter: &meter, cancel: &cancel };
+            let gate =
+                Gate { host: &host, ech: Ech::Deny, hello_timeout: TIMEOUT, meter: &meter, cancel: &cancel };
             let hello = inspect_client(&mut near_client, bytes.into(), &host, Instant::now() + TIMEOUT)
                 .await
                 .unwrap();
@@ -353,29 +345,6 @@ async fn t11_a_second_hello_that_differs_goes_nowhere() {
         assert_eq!(refused.early.to_upstream, sent, "{what}: in report mode these go on");
         let waited = if *reason == Reason::ClientHelloTimeout { TIMEOUT } else { Duration::ZERO };
         assert_eq!(begun.elapsed(), waited, "{what}");
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn t06_encrypted_client_hello_that_comes_with_the_second_hello_is_refused_too() {
-    for ech in [Ech::Deny, Ech::Allow] {
-        let limits = RelayLimits {
-            idle_timeout: Duration::from_secs(60),
-            deadline: None,
-            upload: Allowance::default(),
-        };
-        let mut passing = pass_by(ech, &first(), limits);
-        passing.upstream_gets(&first()).await;
-        passing.upstream.write_all(&retry()).await.unwrap();
-        passing.client_gets(&retry()).await;
-        passing.client.write_all(&with_ech()).await.unwrap();
-        if ech == Ech::Allow {
-            passing.upstream_gets(&with_ech()).await;
-            continue;
-        }
-        let refused = refusal(passing.end_in_silence().await);
-        assert_eq!((refused.reason, refused.offered.as_deref()), (Reason::EchNotAllowed, Some(NAME)));
-        assert_eq!(refused.early.to_upstream, with_ech());
     }
 }
 
