@@ -129,8 +129,13 @@ fn why_name(name: &str) -> Option<(Why, Option<&'static str>)> {
 
 /// Whether a name, which is canonical, is a matter of `no_proxy` whatever the rules say. Cheap enough for a million.
 pub(super) fn is_certain_name(name: &str) -> bool {
-    why_name(name).is_some_and(|(why, _)| why.is_certain())
+    CERTAIN_ENDS.iter().any(|end| name.ends_with(end))
+        && why_name(name).is_some_and(|(why, _)| why.is_certain())
 }
+
+/// How the names of endpoints and of loopback end.
+const CERTAIN_ENDS: &[&str] =
+    &["localhost", "localdomain", "localdomain4", "localdomain6", "internal", "goog", "tencentyun.com"];
 
 /// The same for a target whose name DNS does not know.
 pub fn unknown_to_dns(target: &Target) -> Option<NoProxy> {
@@ -277,6 +282,16 @@ mod tests {
             let named = text.contains("must name it") || text.ends_with(&format!("must name {entry}"));
             assert!(named, "{text}");
         }
+    }
+
+    #[test]
+    fn the_cheap_test_forgets_no_name() {
+        let endpoints = ENDPOINT_NAMES.iter().map(|(name, _)| *name);
+        let loopback = SUFFIXES.iter().filter(|(_, why, _)| why.is_certain()).map(|(suffix, ..)| *suffix);
+        for name in endpoints.chain(loopback) {
+            assert!(is_certain_name(name), "{name}");
+        }
+        assert!(!is_certain_name("git.corp.internal") && !is_certain_name("gitlab"));
     }
 
     #[test]

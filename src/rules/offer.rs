@@ -180,7 +180,10 @@ fn scheme_of(target: &Target, inside: Inside) -> Scheme {
 }
 
 /// The networks that have to be opened for `address` beside `opened`; empty for a public one.
-fn to_open(address: IpAddr, opened: &[IpNet]) -> Result<Vec<IpNet>, &'static str> {
+///
+/// # Errors
+/// Why nothing opens it, by its name in the registry.
+pub(super) fn to_open(address: IpAddr, opened: &[IpNet]) -> Result<Vec<IpNet>, &'static str> {
     let Some(why) = prohibited(address, opened) else { return Ok(Vec::new()) };
     // A tunnel's address needs both: the block, and the IPv4 address inside.
     let inside: Vec<IpAddr> = match address {

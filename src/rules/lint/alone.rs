@@ -3,13 +3,15 @@
 //! Not here: a rule beside others ([`cover`](super::cover)), and patterns under which anyone can get names
 //! ([`shared_names`](super::shared_names)).
 
+use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::super::address::{all_prohibited, never, prohibited};
-use super::super::no_proxy::{self, no_proxy};
-use super::super::offer::{PLAIN_HTTP, clear_at_first};
+use super::super::address::{all_prohibited, prohibited};
+use super::super::no_proxy::{self, NoProxy, no_proxy};
+use super::super::offer::{PLAIN_HTTP, clear_at_first, to_open};
+use super::super::options::RuleOptions;
 use super::super::rule::{Ports, Scheme, Schemes};
 use super::super::store::Kind;
 use crate::words::target::{Host, Port};
@@ -119,7 +121,7 @@ const RESOLVERS: &[&str] = &[
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum What {
+pub(super) enum What {
     /// It answers DNS for any name.
     Resolver,
     /// It is the outer name of Encrypted ClientHello for every site of one company's network.
@@ -128,22 +130,35 @@ enum What {
     Relay,
 }
 
-/// Why no request is ever served by the rule, as the end of a sentence that begins with the rule.
-pub(super) fn never_works(rule: &Rule<'_>) -> Option<String> {
+/// A doubt about one rule. Its text is the end of a sentence that begins with the rule; it is written only if it is told.
+pub(super) enum Doubt<'a> {
+    /// The client should reach the host without a proxy.
+    NoProxy(NoProxy),
+    /// Everything under `localhost`.
+    UnderLocalhost,
+    /// The address is not public, and `private` could open it.
+    NotOpened(IpAddr, &'static str, Vec<IpNet>),
+    /// Nothing opens the address.
+    NeverDialled(IpAddr, &'static str),
+    /// No address of the network is public.
+    NetworkNotOpened(IpNet, &'static str),
+    /// Something else than TLS speaks first on these ports.
+    OtherProtocol { host: &'a str, ports: Ports, protocol: &'static str },
+    /// The host stands for every host.
+    Opens(&'static str, What),
+}
+
+/// Why no request is ever served by the rule.
+pub(super) fn never_works<'a>(rule: &Rule<'a>) -> Option<Doubt<'a>> {
     match rule.kind {
         Kind::Address => closed(rule),
         Kind::Exact if no_proxy::is_certain_name(rule.name) => {
             let found = no_proxy(&Host::parse(rule.name).ok()?)?;
             let opened = found.why == no_proxy::Why::Loopback && opens_loopback(rule.private);
-            (!opened).then(|| format!("allows nothing: {found}"))
+            (!opened).then_some(Doubt::NoProxy(found))
         }
         Kind::Under | Kind::UnderOrSelf => {
-            let loopback = rule.name == "localhost" && !opens_loopback(rule.private);
-            loopback.then(|| {
-                "allows nothing: names under localhost are the client's own host: the client's no_proxy must name \
-                 .localhost"
-                    .to_owned()
-            })
+            (rule.name == "localhost" && !opens_loopback(rule.private)).then_some(Doubt::UnderLocalhost)
         }
         Kind::Exact | Kind::Labels => None,
     }
@@ -157,60 +172,38 @@ fn opens_loopback(private: &[IpNet]) -> bool {
 }
 
 /// Addresses that the rule names and does not open.
-fn closed(rule: &Rule<'_>) -> Option<String> {
+fn closed<'a>(rule: &Rule<'a>) -> Option<Doubt<'a>> {
     let text = rule.host.replace(['[', ']'], "");
     let Ok(address) = text.parse::<IpAddr>() else {
         let network: IpNet = text.parse().ok()?;
-        let why = all_prohibited(&network, rule.private)?;
-        return Some(format!(
-            "allows nothing: no address in {network} is public ({why}), and no `private` opens one: add `private: \
-             [\"{network}\"]`"
-        ));
+        return all_prohibited(&network, rule.private).map(|why| Doubt::NetworkNotOpened(network, why));
     };
     let why = prohibited(address, rule.private)?;
-    let host = Host::Address(address);
-    Some(match no_proxy(&host) {
-        Some(found) => format!("allows nothing: {found}"),
-        None if never(address).is_none() && prohibited(address, &[IpNet::from(address)]).is_none() => {
-            format!(
-                "allows nothing: {address} is not public ({why}), and no `private` opens it: add `private: \
-             [\"{}\"]`",
-                IpNet::from(address)
-            )
-        }
-        None => format!("allows nothing: {address} may never be dialled ({why})"),
+    Some(match no_proxy(&Host::Address(address)) {
+        Some(found) => Doubt::NoProxy(found),
+        None => match to_open(address, rule.private) {
+            Ok(networks) => Doubt::NotOpened(address, why, networks),
+            Err(why) => Doubt::NeverDialled(address, why),
+        },
     })
 }
 
-/// What to write instead of an `https` rule for a port where something else speaks, as the end of a sentence that begins
-/// with the rule.
-pub(super) fn other_protocol(rule: &Rule<'_>) -> Option<String> {
+/// Whether it is an `https` rule for a port where something else speaks.
+pub(super) fn other_protocol<'a>(rule: &Rule<'a>) -> Option<Doubt<'a>> {
     let only_https = rule.schemes.iter().eq([Scheme::Https]);
-    let Ports { low, high } = rule.ports.filter(|_| only_https)?;
+    let ports = rule.ports.filter(|_| only_https)?;
     // A range is meant for many protocols, unless all of it is of this kind.
-    let mut all = (low.get()..=high.get()).map(|port| Port::new(port).and_then(clear_at_first));
+    let mut all = (ports.low.get()..=ports.high.get()).map(|port| Port::new(port).and_then(clear_at_first));
     let protocol = all.next()??;
-    if !all.all(|protocol| protocol.is_some()) {
-        return None;
-    }
-    let (host, ports) = (rule.host, Ports { low, high });
-    let plain = PLAIN_HTTP.contains(&low.get()) && low == high;
-    Some(if plain {
-        let port = if low == Port::HTTP { String::new() } else { format!(":{low}") };
-        format!(
-            "wants TLS from the first byte, but port {low} is {protocol} nearly everywhere: write \
-             `http://{host}{port}`; for a tunnel `tcp://{host}:{low}`"
-        )
-    } else {
-        format!(
-            "wants TLS from the first byte, but port {low} is {protocol} nearly everywhere, which begins in \
-             cleartext: write `tcp://{host}:{ports}`"
-        )
+    all.all(|protocol| protocol.is_some()).then_some(Doubt::OtherProtocol {
+        host: rule.host,
+        ports,
+        protocol,
     })
 }
 
-/// What the rule opens beside its host, as the end of a sentence that begins with the rule.
-pub(super) fn opens_everything(rule: &Rule<'_>) -> Option<String> {
+/// What the rule opens beside its host.
+pub(super) fn opens_everything<'a>(rule: &Rule<'a>) -> Option<Doubt<'a>> {
     let (found, what) = match rule.kind {
         Kind::Exact => {
             let at = EVERYTHING.binary_search_by_key(&rule.name, |(name, _)| name).ok()?;
@@ -228,20 +221,58 @@ pub(super) fn opens_everything(rule: &Rule<'_>) -> Option<String> {
         }
         Kind::Labels => return None,
     };
-    if what == What::Front && rule.no_ech {
-        return None;
+    (what != What::Front || !rule.no_ech).then_some(Doubt::Opens(found, what))
+}
+
+impl fmt::Display for Doubt<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Doubt::NoProxy(found) => write!(f, "allows nothing: {found}"),
+            Doubt::UnderLocalhost => f.write_str(
+                "allows nothing: names under localhost are the client's own host: the client's no_proxy must name \
+                 .localhost",
+            ),
+            Doubt::NotOpened(address, why, networks) => {
+                let options = RuleOptions { private: networks.clone(), ..RuleOptions::default() };
+                let options = options.to_yaml();
+                write!(
+                    f,
+                    "allows nothing: {address} is not public ({why}), and no `private` opens it: add `{options}`"
+                )
+            }
+            Doubt::NeverDialled(address, why) => {
+                write!(f, "allows nothing: {address} may never be dialled ({why})")
+            }
+            Doubt::NetworkNotOpened(network, why) => write!(
+                f,
+                "allows nothing: no address in {network} is public ({why}), and no `private` opens one: add \
+                 `private: [\"{network}\"]`"
+            ),
+            Doubt::OtherProtocol { host, ports, protocol } => {
+                let low = ports.low;
+                write!(f, "wants TLS from the first byte, but port {low} is {protocol} nearly everywhere")?;
+                if ports.low == ports.high && PLAIN_HTTP.contains(&low.get()) {
+                    let port = if low == Port::HTTP { String::new() } else { format!(":{low}") };
+                    write!(f, ": write `http://{host}{port}`; for a tunnel `tcp://{host}:{low}`")
+                } else {
+                    write!(f, ", which begins in cleartext: write `tcp://{host}:{ports}`")
+                }
+            }
+            Doubt::Opens(found, What::Resolver) => write!(
+                f,
+                "opens {found}, which answers DNS for any name: data can leave in the questions, and it hands out the \
+                 keys of Encrypted ClientHello; clients of a proxy need no resolver of their own: remove it"
+            ),
+            Doubt::Opens(found, What::Front) => write!(
+                f,
+                "opens {found}, the outer server name of Encrypted ClientHello for every site behind Cloudflare: a \
+                 client can reach any of them without showing its name; remove it, or add `ech: deny`"
+            ),
+            Doubt::Opens(found, What::Relay) => {
+                write!(f, "opens {found}, a proxy that leads anywhere: remove it")
+            }
+        }
     }
-    Some(match what {
-        What::Resolver => format!(
-            "opens {found}, which answers DNS for any name: data can leave in the questions, and it hands out the \
-             keys of Encrypted ClientHello; clients of a proxy need no resolver of their own: remove it"
-        ),
-        What::Front => format!(
-            "opens {found}, the outer server name of Encrypted ClientHello for every site behind Cloudflare: a client \
-             can reach any of them without showing its name; remove it, or add `ech: deny`"
-        ),
-        What::Relay => format!("opens {found}, a proxy that leads anywhere: remove it"),
-    })
 }
 
 #[cfg(test)]

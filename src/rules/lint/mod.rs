@@ -240,9 +240,9 @@ fn tell_alone(at: &At<'_>, rule: &Rule, told: &mut Told) {
         (LintKind::OtherProtocol, alone::other_protocol(&alone)),
         (LintKind::OpensEverything, alone::opens_everything(&alone)),
     ];
-    for (kind, text) in found {
-        if let Some(text) = text {
-            told.tell(kind, at, || format!("`{}` {text}", at.text()));
+    for (kind, doubt) in found {
+        if let Some(doubt) = doubt {
+            told.tell(kind, at, || format!("`{}` {doubt}", at.text()));
         }
     }
 }
