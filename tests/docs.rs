@@ -78,6 +78,7 @@ fn file(path: &Path) -> std::io::Result<Vec<u8>> {
         Some("crt") => certificate,
         Some("key") => key,
         Some("htpasswd") => "gitaly:$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW\n",
+        _ if path.ends_with("offices") => "192.0.2.0/24\n",
         _ => "example.com\n",
     };
     Ok(content.into())
