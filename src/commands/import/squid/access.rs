@@ -183,6 +183,24 @@ impl Access<'_> {
         used.into_iter().filter_map(|name| Some((name, self.acls.get(name)?))).collect()
     }
 
+    /// The lists of a rule, those inside others included; of those inside a negated one each is negated the other way.
+    pub(super) fn literals_of<'r>(&'r self, rule: &'r AccessRule) -> Vec<(bool, &'r str)> {
+        let mut found: Vec<(bool, &str)> = Vec::new();
+        let mut waiting: Vec<(bool, &Literal)> =
+            rule.literals.iter().map(|literal| (false, literal)).collect();
+        while let Some((turned, literal)) = waiting.pop() {
+            let one = (literal.negated != turned, literal.acl.as_str());
+            if found.contains(&one) {
+                continue;
+            }
+            found.push(one);
+            if let Some(Acl { test: AclTest::Either(either), .. }) = self.acls.get(&literal.acl) {
+                waiting.extend(either.iter().flatten().map(|inner| (one.0, inner)));
+            }
+        }
+        found
+    }
+
     /// The rule that a verdict names; of the default, the last.
     pub(super) fn rule(&self, number: usize) -> Option<&AccessRule> {
         self.rules.get(number).or(self.rules.last())

@@ -47,8 +47,8 @@ impl FreshHost<'_> {
     /// Whether a line that names their lists may deny them, whatever else lists them.
     pub(super) fn may_be_denied(&self) -> bool {
         let named = |rule: &&AccessRule| {
-            !rule.allow
-                && rule.literals.iter().any(|literal| !literal.negated && self.acls.contains(&literal.acl))
+            let literals = self.access.literals_of(rule);
+            !rule.allow && literals.iter().any(|(negated, acl)| !negated && self.acls.contains(*acl))
         };
         self.access.rules.iter().filter(named).any(|rule| {
             WAYS.iter().any(|connect| {

@@ -81,8 +81,7 @@ fn again(acl: &Acl) -> &'static str {
 
 /// Whether a longer list lets out less: a line denies by it, or allows by its opposite.
 fn keeps_back(access: &Access<'_>, name: &str) -> bool {
-    let denies = |allow: bool, negated: bool| allow == negated;
     access.rules.iter().any(|rule| {
-        rule.literals.iter().any(|literal| literal.acl == name && denies(rule.allow, literal.negated))
+        access.literals_of(rule).into_iter().any(|(negated, acl)| acl == name && rule.allow == negated)
     })
 }

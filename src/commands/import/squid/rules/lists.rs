@@ -71,8 +71,8 @@ impl HostLists {
         let mut found: BTreeMap<usize, HostList> = BTreeMap::new();
         let mut numbers: HashMap<&str, usize> = HashMap::new();
         for rule in &access.rules {
-            for literal in &rule.literals {
-                let Some(acl) = access.acls.get(&literal.acl) else { continue };
+            for (negated, name) in access.literals_of(rule) {
+                let Some(acl) = access.acls.get(name) else { continue };
                 if !matches!(acl.test, AclTest::Host(_)) || acl.kind.ends_with("_regex") {
                     continue;
                 }
@@ -83,9 +83,9 @@ impl HostLists {
                     let next = numbers.len();
                     let number = *numbers.entry(path).or_insert(next);
                     let list = found.entry(number).or_insert_with(|| HostList::new(files, place, path));
-                    list.allows |= rule.allow && !literal.negated;
-                    list.denies |= !rule.allow && !literal.negated;
-                    list.acls.insert(literal.acl.clone());
+                    list.allows |= rule.allow && !negated;
+                    list.denies |= !rule.allow && !negated;
+                    list.acls.insert(name.to_owned());
                 }
             }
         }

@@ -46,6 +46,11 @@ pub(super) fn hosts_file(reader: &mut Reader<'_>, line: &Line) {
             );
         }
     };
+    let text = format!(
+        "the names of `{}` are written into egressd.yaml as they are now: import again after an edit",
+        reader.files.written(path)
+    );
+    reader.tell(line, NoteKind::Differs, text);
     for entry in String::from_utf8_lossy(&content).lines() {
         let entry = entry.split_once('#').map_or(entry, |(entry, _)| entry);
         let mut words = entry.split_whitespace();

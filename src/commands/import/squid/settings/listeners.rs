@@ -133,6 +133,12 @@ fn trusted(lines: &[Line], acls: &Acls, notes: &mut Notes) -> Vec<String> {
         }
         match literals.as_slice() {
             [Literal { negated: false, acl }] if !line.doubtful => {
+                if let Some((_, path)) = acls.get(acl).and_then(|acl| acl.files.first()) {
+                    let text = format!(
+                        "the lines of `{path}` are written under `trusted` as they are now: import again after an edit"
+                    );
+                    notes.tell(&line.place, NoteKind::Differs, text);
+                }
                 match acls.get(acl).map(|acl| (&acl.test, acl.partly)) {
                     Some((AclTest::Client(networks), false)) => {
                         trusted.extend(networks.iter().map(|network| network.trunc().to_string()))
