@@ -1,7 +1,7 @@
 //! What one tunnel holds, and when it is looked at: what the relay could not deliver, and what the kernel has for its sockets.
 //!
-//! A tunnel that flows, or is idle, pays two comparisons in a turn. One that is blocked is looked at after a second, and then
-//! less and less often.
+//! A tunnel that is idle, or moves little, pays some comparisons in a turn. One that is blocked, or has moved much, is looked at, and
+//! less and less often if it does not move.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +10,9 @@ use tokio::time::Instant;
 
 use crate::transport::held::{FIRST_LOOK, Holder, Kind, LAST_LOOK};
 
+/// So much may be in its sockets without being looked at.
+const BULK: u64 = 64 * 1024;
+
 /// The leases of one tunnel, in one place: ten thousand of these wait at a time.
 #[derive(Debug)]
 pub(super) struct Holding {
@@ -17,8 +20,10 @@ pub(super) struct Holding {
     relay: u32,
     pipe: u32,
     socket: u32,
-    /// Made when it is blocked.
+    /// Made when it is blocked, or has delivered [`BULK`].
     looks: Option<Box<Looks>>,
+    /// Bytes that were delivered at the last look.
+    seen: u64,
 }
 
 /// When the sockets of a blocked tunnel are looked at.
@@ -33,7 +38,7 @@ struct Looks {
 
 impl Holding {
     pub(super) fn new(holder: &Arc<Holder>) -> Self {
-        Holding { holder: Arc::clone(holder), relay: 0, pipe: 0, socket: 0, looks: None }
+        Holding { holder: Arc::clone(holder), relay: 0, pipe: 0, socket: 0, looks: None, seen: 0 }
     }
 
     /// Whether a pipe may be taken: with less memory, 16 KiB are copied at a time.
@@ -49,11 +54,8 @@ impl Holding {
 
     /// After a turn: whether a direction waits for its receiver. True if the timer has to be set anew.
     pub(super) fn blocked(&mut self, blocked: bool, delivered: u64) -> bool {
-        if !blocked {
-            self.set_socket(0);
-            return false;
-        }
-        if self.looks.is_some() {
+        // What is delivered may wait in a socket, too, without anything being blocked.
+        if self.looks.is_some() || !(blocked || delivered >= self.seen + BULK) {
             return false;
         }
         self.holder.moves();
@@ -67,13 +69,21 @@ impl Holding {
         self.looks.as_ref().map(|looks| looks.next)
     }
 
-    /// Looks, if it is time: `queued` says what the kernel has, if a direction is blocked.
-    pub(super) fn look(&mut self, now: Instant, delivered: u64, queued: impl FnOnce() -> Option<usize>) {
+    /// Looks, if it is time: `queued` says what the kernel has. It is the last look if that is little, and nothing is `blocked`.
+    pub(super) fn look(
+        &mut self,
+        now: Instant,
+        blocked: bool,
+        delivered: u64,
+        queued: impl FnOnce() -> usize,
+    ) {
         let Some(looks) = self.looks.as_mut().filter(|looks| looks.next <= now) else { return };
-        let Some(queued) = queued() else {
+        let queued = queued();
+        if !blocked && (queued as u64) < BULK {
             self.looks = None;
+            self.seen = delivered;
             return self.set_socket(0);
-        };
+        }
         // A peer that takes a byte from time to time does not move: it has to take what is held for it.
         let held = u64::from(self.relay) + u64::from(self.pipe) + u64::from(self.socket);
         let moved = delivered - looks.delivered;

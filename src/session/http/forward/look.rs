@@ -16,7 +16,8 @@ use crate::transport::stream::Transport;
 
 /// Never ready. An exchange that flows pays one look a second.
 pub(super) async fn look<S: Transport>(client: &Halves<'_, S>, track: &Track<'_>) -> Infallible {
-    let mut looks = Looks { timer: None, pause: FIRST_LOOK, lease: Lease::new(track.holder(), Kind::Socket) };
+    let mut looks =
+        Looks { timer: None, pause: FIRST_LOOK, lease: Lease::new(track.holder(), Kind::Socket), seen: 0 };
     poll_fn(|cx| {
         looks.poll(cx, client, track);
         Poll::Pending
@@ -29,23 +30,31 @@ struct Looks {
     timer: Option<Pin<Box<Sleep>>>,
     pause: Duration,
     lease: Lease,
+    /// Bytes that had moved at the last look.
+    seen: u64,
 }
+
+/// So much may be in its sockets without being looked at.
+const BULK: u64 = 64 * 1024;
 
 impl Looks {
     fn poll<S: Transport>(&mut self, cx: &mut Context<'_>, client: &Halves<'_, S>, track: &Track<'_>) {
-        if self.timer.is_none() && track.is_blocked() {
+        // What was delivered may wait in a socket, too, without anything being blocked.
+        if self.timer.is_none() && (track.is_blocked() || track.bytes() >= self.seen + BULK) {
             self.pause = FIRST_LOOK;
             self.timer = Some(Box::pin(sleep(FIRST_LOOK)));
         }
         while let Some(timer) = &mut self.timer
             && timer.as_mut().poll(cx).is_ready()
         {
-            if !track.is_blocked() {
+            let queued = client.socket(queued).saturating_add(track.target(queued));
+            if !track.is_blocked() && (queued as u64) < BULK {
                 self.lease.set(0);
                 self.timer = None;
+                self.seen = track.bytes();
                 return;
             }
-            self.lease.set(client.socket(queued).saturating_add(track.target(queued)));
+            self.lease.set(queued);
             self.timer = Some(Box::pin(sleep(self.pause)));
             self.pause = (self.pause * 2).min(LAST_LOOK);
         }
