@@ -89,7 +89,7 @@ async fn serve_one<'s>(
     holder: &Arc<Holder>,
     listener: &'s Arc<Listener>,
     shared: &'s Arc<Shared>,
-) -> Option<(Box<Established<'s>>, Presence)> {
+) -> Option<(Established<'s>, Presence)> {
     let entered = Box::pin(enter::enter(stream, peer, place, listener, shared, holder)).await;
     let Entered { stream, early, client, proof, presence, lease, standing } = entered?;
     let who = (client, proof, standing);

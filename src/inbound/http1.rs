@@ -35,7 +35,7 @@ use crate::transport::held::read::{Buffered, read};
 use crate::transport::held::{Holder, Kind, Lease};
 use crate::transport::keep_alive::KeepAlive;
 use crate::transport::stream::Transport;
-use crate::wire::head::{Head, RequestTarget, cut_short};
+use crate::wire::head::{Head, Place, RequestTarget, cut_short};
 use crate::words::client::Client;
 use crate::words::outcome::Reason;
 
@@ -53,7 +53,7 @@ pub(crate) async fn serve<'s>(
     (client, connected_by, standing): (Client, Arc<Proof>, Standing),
     listener: &'s Arc<Listener>,
     shared: &'s Arc<Shared>,
-) -> Option<Box<Established<'s>>> {
+) -> Option<Established<'s>> {
     // What the connection proves; the password of a request adds to it.
     let connected = Arc::new(client);
     let mut client = Arc::clone(&connected);
@@ -220,7 +220,8 @@ pub(crate) async fn serve<'s>(
         lease.set(buffer.capacity());
         let connection =
             Connection { stream: &mut stream, buffer: &mut buffer, lease: &mut lease, kept: &mut kept };
-        let after = Box::pin(exchange::serve(connection, head, request, snapshot, shared, kept_for)).await;
+        let after =
+            Box::pin(exchange::serve(connection, head, request, snapshot, shared, kept_for, None)).await;
         drop(of_head);
         match after {
             After::NextHead => drop(slot),
@@ -234,12 +235,12 @@ pub(crate) async fn serve<'s>(
                 close::linger(stream).await;
                 return None;
             }
-            After::Cut => {
+            After::Cut(_) => {
                 // If that cannot be set, the connection is gone already.
                 let _ = stream.socket().set_zero_linger();
                 return None;
             }
-            After::Gone => return None,
+            After::Gone(_) => return None,
         }
     }
 }
@@ -295,7 +296,9 @@ async fn next_head(
         () = shared.drain.ended() => Err((Reason::Draining, reply::advice(Reason::Draining))),
         () = holder.given_up() => Err((Reason::LimitReached, admit::SHORT_OF_MEMORY)),
     };
-    let read = read.unwrap_or_else(|(reason, advice)| Err(HeadError::cut_short(reason, advice, buffer)))?;
+    let read = read.unwrap_or_else(|(reason, advice)| {
+        Err(HeadError::cut_short(reason, advice, buffer, &Place::Proxy))
+    })?;
     Ok(read.map_or(Next::Left, |head| Next::Head(Box::new(head))))
 }
 
@@ -318,7 +321,7 @@ async fn close_idle(
     }
     let detail =
         "the request came while its connection, which had been idle, was being closed: it was not run";
-    let asks = Asks::of_refused(&cut_short(reason, detail, &crossed));
+    let asks = Asks::of_refused(&cut_short(reason, detail, &crossed, &Place::Proxy));
     let request = Request::new(shared, &shared.current.load(), listener, (client, proof), asks);
     tracing::info!(id = %request.id(), "listener {}: {} refused, {reason}: {detail}", listener.name, client.peer);
     request.refuse(reason);

@@ -16,6 +16,10 @@ use super::store::{Kind, Rule, RuleId};
 use crate::words::client::Client;
 use crate::words::target::{Host, Method, Target};
 
+/// For a client that sends an address in place of the name that it was given.
+pub(super) const SEND_NAMES: &str = "make it send the name to the proxy (docs/clients.md, \"Clients that send addresses\"; for grpc-go the target \
+     passthrough:///HOST:PORT)";
+
 /// How many patterns with a `*` inside are compared with a host that none of them matches.
 const PATTERNS_LOOKED_AT: usize = 16;
 
@@ -87,7 +91,8 @@ fn expiry(policy: &Policy, rule: &Rule) -> String {
 
 /// `443`, `443 and 8000-8010`: the ports on which this method is allowed.
 fn allowed_ports(rule: &Rule, method: Method) -> String {
-    let ports = rule.schemes().iter().filter(|scheme| scheme.method() == method);
+    // Every scheme carries a CONNECT.
+    let ports = rule.schemes().iter().filter(|scheme| method == Method::Connect || scheme.method() == method);
     let mut ports: Vec<Ports> = ports.filter_map(|scheme| ports_for(rule, scheme)).collect();
     ports.dedup();
     let ports: Vec<String> = ports.into_iter().map(|ports| ports.to_string()).collect();
@@ -107,7 +112,8 @@ fn unnamed(policy: &Policy, target: &Target) -> (Option<RuleId>, String) {
         Host::Name(name) => name.as_str(),
         Host::Address(address) => {
             let advice = format!(
-                "no rule of policy `{}` lists the address {address}; a rule for a name matches only that name",
+                "no rule of policy `{}` lists the address {address}, and rules for names match only names: if the client \
+                 was given a name, the client looked the name up itself; {SEND_NAMES}",
                 policy.name
             );
             return (None, advice);

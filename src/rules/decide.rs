@@ -21,7 +21,7 @@ use super::search::Wrong;
 use super::store::RuleId;
 use super::view::MatchedRule;
 use crate::words::outcome::{Decision, Reason};
-use crate::words::target::{Host, Port, Target};
+use crate::words::target::{Host, Method, Port, Target};
 use crate::words::units::UploadBudget;
 
 /// The permission for one request. It owns its values, so it keeps no policy alive. Only [`crate::rules`] makes one.
@@ -37,8 +37,10 @@ pub struct Permit {
     pub reason: Option<Reason>,
     /// The rule that decided. For `WouldDeny`, the `deny` rule or the expired rule, if that is the reason.
     pub rule: Option<MatchedRule>,
-    /// What the request must be once its content is seen.
+    /// What the request must be once its content is seen. `Http` for a CONNECT: plain requests inside of it.
     pub scheme: Scheme,
+    /// How the client asked.
+    pub method: Method,
     /// The target's port.
     pub port: Port,
     /// Non-public addresses that may be reached, from the rule or its policy.
@@ -67,6 +69,7 @@ impl Permit {
             reason: _,
             rule: _,
             scheme: _,
+            method: _,
             port: _,
             literal: _,
             upload_limit,
@@ -119,7 +122,7 @@ impl Policy {
         };
         let allow = found.allow.filter(|_| found.deny.is_none());
         if let Some((rule, scheme)) = allow {
-            let permit = self.permit(Some(rule), scheme, target.port, literal);
+            let permit = self.permit(Some(rule), scheme, target, literal);
             return Ok(Permit { rule: Some(self.matched(rule)), ..permit });
         }
         let wrong = found.denial();
@@ -134,7 +137,7 @@ impl Policy {
                 Some((rule, scheme)) => (Some(rule), scheme),
                 None => (None, Scheme::presumed(target.method, target.port)),
             };
-            let permit = self.permit(allow, scheme, target.port, literal);
+            let permit = self.permit(allow, scheme, target, literal);
             return Ok(Permit {
                 decision: Decision::WouldDeny,
                 reason: Some(reason),
@@ -153,7 +156,13 @@ impl Policy {
         })
     }
 
-    fn permit(&self, rule: Option<RuleId>, scheme: Scheme, port: Port, literal: Option<IpAddr>) -> Permit {
+    fn permit(
+        &self,
+        rule: Option<RuleId>,
+        scheme: Scheme,
+        target: &Target,
+        literal: Option<IpAddr>,
+    ) -> Permit {
         let options = rule.and_then(|rule| self.options_of(rule));
         let none = RuleOptions::default();
         // Each option by name: for a new one, this code must say whether the permit contains it. The others are notes,
@@ -177,7 +186,8 @@ impl Policy {
             reason: None,
             rule: None,
             scheme,
-            port,
+            method: target.method,
+            port: target.port,
             private: options.map_or(&self.private, |options| &options.private).clone(),
             upload_limit: *upload_limit,
             upload_budget: *upload_budget,

@@ -17,7 +17,7 @@ use super::rule::{Ports, RuleText, Scheme};
 use crate::words::target::{Host, Method, Port, Target};
 
 /// The scheme that is offered for a tunnel to port 80.
-const TUNNEL_TO_80: Scheme = Scheme::Tcp;
+const TUNNEL_TO_80: Scheme = Scheme::Http;
 
 /// Ports where the conversation begins in cleartext, even if TLS follows, with the protocol that is usual there.
 const CLEAR_AT_FIRST: &[(u16, &str)] = &[
@@ -246,7 +246,7 @@ mod tests {
             ("a.example:8443", Unknown, "https://a.example:8443"),
             ("a.example:993", Unknown, "https://a.example:993"),
             ("a.example:22", Unknown, "tcp://a.example:22"),
-            ("a.example:80", Unknown, "tcp://a.example:80"),
+            ("a.example:80", Unknown, "http://a.example"),
             ("a.example:873", Unknown, "tcp://a.example:873"),
             ("a.example:9999", Unknown, "tcp://a.example:9999"),
             ("a.example:9999", Tls, "https://a.example:9999"),

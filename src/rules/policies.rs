@@ -66,7 +66,12 @@ impl Policies {
             // `decide` has already judged a literal address; in report mode it may have passed although a rule denies
             // it.
             let decided = permit.literal == Some(address);
-            if !decided && policy.denied_address(address, permit.scheme.method(), permit.port).is_some() {
+            // A CONNECT that an `http` rule carries is denied by what denies either.
+            let carried = (permit.scheme.method() != permit.method).then_some(permit.scheme.method());
+            let methods = std::iter::once(permit.method).chain(carried);
+            let mut denials =
+                methods.filter_map(|method| policy.denied_address(address, method, permit.port));
+            if !decided && denials.next().is_some() {
                 return Err(AddressDenial { address, why: "denied by rule" });
             }
         }

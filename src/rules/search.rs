@@ -12,6 +12,9 @@
 //! become `https` or `tcp`, so in `deny` both `https://` and `tcp://` mean every CONNECT. For a rule that allows both
 //! schemes on one port, [`Scheme::presumed`] says which one is used.
 //!
+//! `http` rules carry a CONNECT too, but are asked for it only if no `https` or `tcp` rule allows it; then a `deny` of
+//! `http://` counts, which does not count for a CONNECT otherwise.
+//!
 //! An address is compared by what it reaches: IPv4-mapped IPv6 as IPv4 for every rule, and for `deny` also every IPv4
 //! address that a translator or tunnel may extract from it (NAT64, 6to4, Teredo …).
 
@@ -31,6 +34,8 @@ use crate::words::target::{Host, Method, Port, Target};
 /// How far an `allow` rule that matches the host also matches the request.
 enum Fit {
     Fits(Scheme),
+    /// An `http` rule for a CONNECT: asked only if no other rule fits.
+    Carries,
     OtherPort,
     /// The rule is for another method; `port_fits` says whether its port matches.
     OtherWay {
@@ -77,6 +82,16 @@ pub(super) struct Found {
     pub(super) neither: Option<RuleId>,
     /// One of them or neither matches, and the rule has expired.
     pub(super) gone: Option<RuleId>,
+    /// The `http` rules that match a CONNECT, until [`Found::settled`].
+    carried: Carried,
+}
+
+/// The first `http` rule of each kind for a CONNECT.
+#[derive(Clone, Copy, Default, Debug)]
+struct Carried {
+    deny: Option<RuleId>,
+    allow: Option<RuleId>,
+    expired: Option<RuleId>,
 }
 
 impl Found {
@@ -90,14 +105,33 @@ impl Found {
             other_port: self.other_port.or(weaker.other_port),
             neither: self.neither.or(weaker.neither),
             gone: self.gone.or(weaker.gone),
+            carried: Carried {
+                deny: self.carried.deny.or(weaker.carried.deny),
+                allow: self.carried.allow.or(weaker.carried.allow),
+                expired: self.carried.expired.or(weaker.carried.expired),
+            },
         }
     }
 
     /// Whether any rule matches the host, whatever its port, its method and its expiry.
     pub(super) fn names_host(&self) -> bool {
-        let Found { deny, allow, expired, other_way, other_port, neither, gone } = *self;
+        let Found { deny, allow, expired, other_way, other_port, neither, gone, carried } = *self;
         let allow = allow.map(|(rule, _)| rule);
-        [deny, allow, expired, other_way, other_port, neither, gone].iter().any(Option::is_some)
+        let of_connect = [carried.deny, carried.allow, carried.expired];
+        let all = [deny, allow, expired, other_way, other_port, neither, gone];
+        all.iter().chain(&of_connect).any(Option::is_some)
+    }
+
+    /// Asks the `http` rules for a CONNECT that no other rule allows.
+    fn settled(self) -> Found {
+        let Carried { deny, allow, expired } = self.carried;
+        let mut found = self;
+        if found.allow.is_none() {
+            found.allow = allow.map(|rule| (rule, Scheme::Http));
+            found.deny = found.deny.or(deny.filter(|_| allow.is_some()));
+        }
+        found.expired = found.expired.or(expired);
+        found
     }
 
     /// The rule that explains a denial, and why it does not allow. `None`: allowed, or no rule matches the host.
@@ -116,10 +150,11 @@ impl Found {
 impl Policy {
     /// Weighs every rule that matches the host and keeps the first of each kind.
     pub(super) fn search(&self, target: &Target, now: Timestamp) -> Found {
-        match &target.host {
+        let found = match &target.host {
             Host::Name(name) => self.search_name(name.as_str(), target, now),
             Host::Address(address) => self.search_address(*address, target, now),
-        }
+        };
+        found.settled()
     }
 
     fn search_name(&self, name: &str, target: &Target, now: Timestamp) -> Found {
@@ -165,6 +200,9 @@ impl Policy {
         if found.deny.is_none() {
             found.deny = self.denied_address(address, target.method, target.port);
         }
+        if found.carried.allow.is_some() && found.carried.deny.is_none() {
+            found.carried.deny = self.denied_address(address, Method::Http, target.port);
+        }
         found
     }
 
@@ -189,8 +227,10 @@ impl Policy {
     /// Records a rule that matches the host as the first of its kind, if there is none yet.
     fn weigh(&self, id: RuleId, rule: &Rule, target: &Target, now: Timestamp, found: &mut Found) {
         if rule.is_deny() {
-            if found.deny.is_none() && denies(rule, target.method, target.port) {
-                found.deny = Some(id);
+            if denies(rule, target.method, target.port) {
+                found.deny.get_or_insert(id);
+            } else if target.method == Method::Connect && denies(rule, Method::Http, target.port) {
+                found.carried.deny.get_or_insert(id);
             }
             return;
         }
@@ -202,6 +242,8 @@ impl Policy {
                 return;
             }
             Fit::Fits(_) => &mut found.expired,
+            Fit::Carries if !expired => &mut found.carried.allow,
+            Fit::Carries => &mut found.carried.expired,
             _ if expired => &mut found.gone,
             Fit::OtherPort => &mut found.other_port,
             Fit::OtherWay { port_fits: true } => &mut found.other_way,
@@ -224,10 +266,17 @@ fn fit(rule: &Rule, method: Method, port: Port) -> Fit {
         return Fit::Fits(presumed);
     }
     let mut ways = schemes.iter().filter(|scheme| scheme.method() == method).peekable();
-    if ways.peek().is_none() {
-        return Fit::OtherWay { port_fits: schemes.iter().any(|scheme| fits(&scheme)) };
+    let no_way = ways.peek().is_none();
+    if let Some(scheme) = ways.find(fits) {
+        return Fit::Fits(scheme);
     }
-    ways.find(fits).map_or(Fit::OtherPort, Fit::Fits)
+    if method == Method::Connect && schemes.contains(Scheme::Http) && fits(&Scheme::Http) {
+        return Fit::Carries;
+    }
+    match no_way {
+        true => Fit::OtherWay { port_fits: schemes.iter().any(|scheme| fits(&scheme)) },
+        false => Fit::OtherPort,
+    }
 }
 
 /// Whether a `deny` rule that matches the host is for this method and this port.

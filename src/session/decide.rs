@@ -128,10 +128,10 @@ fn ask(wanted: Wanted<'_>, request: &Request<'_>, snapshot: &Snapshot) -> Result
     request.proof().still_accepted(&snapshot.config, now).map_err(Objection::Identity)?;
     let policies = &snapshot.config.policies;
     let permit = policies.decide(wanted.target, request.client(), now)?;
-    if let Some(http) = &wanted.http {
-        policies.decide_request(&permit, http)?;
+    match &wanted.http {
+        Some(http) => Ok(policies.decide_request(permit, wanted.target, http)?),
+        None => Ok(permit),
     }
-    Ok(permit)
 }
 
 /// The refusal of what is not listed. The rules do not know egressd's own addresses: no rule is the answer for those.

@@ -75,6 +75,7 @@ pub struct Shared {
 }
 
 /// The configuration that judges a request and its generation, taken together.
+#[derive(Clone)]
 pub(crate) struct Snapshot {
     /// Read before `config`, so that a reload between the two is noticed.
     pub(crate) generation: Generation,

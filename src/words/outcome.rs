@@ -50,6 +50,10 @@ words! {
         SchemeNotAllowed = "scheme_not_allowed",
         /// Only rules that have expired would have allowed it.
         RuleExpired = "rule_expired",
+        /// The request wants to upgrade its connection, and the rule does not allow that.
+        UpgradeNotAllowed = "upgrade_not_allowed",
+        /// Inside a tunnel: `Host` or the URI names another host or port than the CONNECT.
+        HostMismatch = "host_mismatch",
         /// The rule's `upload_budget` is used up for this client.
         UploadBudget = "upload_budget",
         /// A plain request larger than the rule's `upload_limit`; a tunnel ends with the ending of that name.
@@ -161,6 +165,8 @@ words! {
         MemoryLimit = "memory_limit",
         /// `shutdown.grace_period` was over.
         Drained = "drained",
+        /// A request inside the tunnel was refused, or failed before it was answered; its own record says why.
+        Refused = "refused",
         /// A fault of egressd itself.
         InternalError = "internal_error",
     }
@@ -188,6 +194,8 @@ pub enum Class {
     Expired,
     /// A `deny` rule matches.
     Denied,
+    /// A rule allows the connection, and not this request on it.
+    Request,
     /// The client wanted to send more than the rule allows.
     Upload,
     /// The addresses that the name resolves to.
@@ -228,13 +236,16 @@ impl Reason {
             PeerNotTrusted | ProxyHeaderInvalid | TlsHandshakeFailed | ClientCertificateInvalid => {
                 Class::Connection
             }
-            BadRequest | BadTarget | MethodNotAllowed | HeadTimeout | HeadTooLarge => Class::Form,
+            BadRequest | BadTarget | MethodNotAllowed | HeadTimeout | HeadTooLarge | HostMismatch => {
+                Class::Form
+            }
             AuthRequired => Class::Challenge,
             AuthFailed => Class::Credentials,
             ClientNotAllowed => Class::Client,
             HostNotAllowed | PortNotAllowed | SchemeNotAllowed => Class::NotListed,
             RuleExpired => Class::Expired,
             HostDenied => Class::Denied,
+            UpgradeNotAllowed => Class::Request,
             UploadBudget | UploadLimit => Class::Upload,
             AddressProhibited => Class::Address,
             NotTls | ClientHelloTimeout => Class::NoTls,
@@ -270,6 +281,7 @@ impl Reason {
             | Class::NotListed
             | Class::Expired
             | Class::Denied
+            | Class::Request
             | Class::Upload
             | Class::Address
             | Class::NoTls
@@ -294,6 +306,7 @@ impl Reason {
             Class::NotListed
             | Class::Expired
             | Class::Denied
+            | Class::Request
             | Class::NoTls
             | Class::ServerName
             | Class::Hello => true,
@@ -361,8 +374,14 @@ mod tests {
             .filter(|reason| reason.relaxed_by_report())
             .map(|reason| reason.as_str())
             .collect();
-        let rules =
-            ["host_not_allowed", "host_denied", "port_not_allowed", "scheme_not_allowed", "rule_expired"];
+        let rules = [
+            "host_not_allowed",
+            "host_denied",
+            "port_not_allowed",
+            "scheme_not_allowed",
+            "rule_expired",
+            "upgrade_not_allowed",
+        ];
         let names = ["not_tls", "no_sni", "sni_mismatch", "client_hello_timeout"];
         let forms = ["client_hello_malformed", "ech_not_allowed"];
         assert_eq!(relaxed, [&rules[..], &names, &forms].concat());

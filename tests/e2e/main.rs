@@ -16,6 +16,7 @@ mod doctor;
 mod families;
 mod git;
 mod git_server;
+mod inside;
 mod lifecycle;
 mod listeners;
 mod lost;

@@ -19,8 +19,8 @@ const HOST: &str = "packages.test";
 const PACKAGE: &str = "egressd-probe";
 
 /// nginx with static files, over plain HTTP and TLS; an egressd that allows only these two; a home for the clients.
-struct Scene {
-    proxy: Egressd,
+pub(crate) struct Scene {
+    pub(crate) proxy: Egressd,
     files: TempDir,
     home: TempDir,
     plain: SocketAddr,
@@ -30,7 +30,7 @@ struct Scene {
 
 /// How a client reaches nginx.
 #[derive(Clone, Copy, PartialEq, Debug)]
-enum Way {
+pub(crate) enum Way {
     Plain,
     Connect,
 }
@@ -38,7 +38,7 @@ enum Way {
 const WAYS: [Way; 2] = [Way::Plain, Way::Connect];
 
 impl Scene {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let authority = Authority::new();
         let (files, home) = (directory(), directory());
         let free = || {
@@ -72,30 +72,30 @@ impl Scene {
         Scene { proxy, files, home, plain, tls, _nginx: nginx }
     }
 
-    fn url(&self, way: Way, path: &str) -> String {
+    pub(crate) fn url(&self, way: Way, path: &str) -> String {
         match way {
             Way::Plain => format!("http://{HOST}:{}{path}", self.plain.port()),
             Way::Connect => format!("https://{HOST}:{}{path}", self.tls.port()),
         }
     }
 
-    fn www(&self, path: &str) -> PathBuf {
+    pub(crate) fn www(&self, path: &str) -> PathBuf {
         let path = self.files.path().join("www").join(path);
         create_dir_all(path.parent().expect("it is under www")).expect("a directory");
         path
     }
 
-    fn home(&self, path: &str) -> PathBuf {
+    pub(crate) fn home(&self, path: &str) -> PathBuf {
         self.home.path().join(path)
     }
 
-    fn tool(&self, program: &str) -> Command {
+    pub(crate) fn tool(&self, program: &str) -> Command {
         let mut command = tool(program, self.home.path());
         command.current_dir(self.home.path());
         command
     }
 
-    fn proxy_url(&self) -> String {
+    pub(crate) fn proxy_url(&self) -> String {
         format!("http://{}", self.proxy.address())
     }
 
@@ -114,7 +114,7 @@ impl Scene {
         }
     }
 
-    fn assert_nothing_was_refused(&self) {
+    pub(crate) fn assert_nothing_was_refused(&self) {
         let refused =
             self.proxy.records().into_iter().find(|r| r["event"] == "deny" || r["event"] == "error");
         assert!(refused.is_none(), "{refused:?}");

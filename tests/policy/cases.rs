@@ -181,7 +181,7 @@ fn a_rule_is_for_its_way_of_asking() {
             (http, "GET mirror.example.org", "http by 1"),
             (http, "GET mirror.example.org:80", "http by 1"),
             (http, "GET mirror.example.org:8080", "port_not_allowed near 1"),
-            (http, "CONNECT mirror.example.org:80", "scheme_not_allowed near 1"),
+            (http, "CONNECT mirror.example.org:80", "http by 1"),
             (http, "CONNECT mirror.example.org:443", "scheme_not_allowed near 1"),
             (&["allow example.com"], "GET example.com", "scheme_not_allowed near 1"),
             (&["allow example.com"], "GET example.com:443", "scheme_not_allowed near 1"),
@@ -192,7 +192,8 @@ fn a_rule_is_for_its_way_of_asking() {
             (tcp, "GET git.example.com:22", "scheme_not_allowed near 1"),
             (both, "CONNECT example.com:443", "https by 1"),
             (both, "GET www.example.com", "http by 1"),
-            (both, "CONNECT example.com:80", "port_not_allowed near 1"),
+            (both, "CONNECT example.com:80", "http by 1"),
+            (both, "CONNECT example.com:81", "port_not_allowed near 1"),
             (both, "GET example.com:443", "port_not_allowed near 1"),
             (&["both http://example.com"], "CONNECT example.com:443", "scheme_not_allowed near 1"),
             (&["both example.com:8080"], "GET example.com:8080", "http by 1"),
@@ -209,7 +210,17 @@ fn the_nearest_miss_gives_the_reason() {
     check(
         Mode::Enforce,
         &[
-            (https_and_http, "CONNECT example.com:8080", "scheme_not_allowed near 2"),
+            (https_and_http, "CONNECT example.com:8081", "port_not_allowed near 1"),
+            (
+                &["allow example.com", "allow http://example.com:443"],
+                "GET example.com:80",
+                "port_not_allowed near 2",
+            ),
+            (
+                &["allow example.com:1-999", "allow http://example.com"],
+                "GET example.com:443",
+                "scheme_not_allowed near 1",
+            ),
             (https_and_http, "CONNECT example.com:22", "port_not_allowed near 1"),
             (https_and_http, "GET example.com:81", "port_not_allowed near 2"),
             (

@@ -217,6 +217,74 @@ fn then_comes_the_configuration_before_a_file_then_as_written() {
 }
 
 #[test]
+fn a_connect_is_carried_by_an_http_rule_only_where_no_other_allows_it() {
+    let expired = "until 2020-01-01T00:00:00Z";
+    let (gone, gone_http) = (format!("allow e.test:80 {expired}"), format!("allow http://e.test {expired}"));
+    check(
+        Mode::Enforce,
+        &[
+            (&["allow http://e.test"], "CONNECT e.test:80", "http by 1"),
+            (&["allow http://e.test:8080-8090"], "CONNECT e.test:8085", "http by 1"),
+            (&["allow http://e.test"], "CONNECT e.test:443", "scheme_not_allowed near 1"),
+            // What worked before stays, however specific the http rule is.
+            (&["allow http://a.e.test", "allow tcp://*.e.test:80"], "CONNECT a.e.test:80", "tcp by 2"),
+            (&["allow http://a.e.test", "file *.e.test:1-65535"], "CONNECT a.e.test:80", "https by 2"),
+            (&["both e.test:80", "allow http://e.test"], "CONNECT e.test:80", "https by 1"),
+            (&["both e.test", "allow http://e.test:1-99"], "CONNECT e.test:80", "http by 1"),
+            (&["both e.test", "allow http://e.test:1-99"], "CONNECT e.test:81", "http by 2"),
+            // Of http rules the most specific.
+            (&["allow http://*.e.test", "allow http://a.e.test"], "CONNECT a.e.test:80", "http by 2"),
+            // What denies plain requests denies them inside a tunnel too, and no other tunnel.
+            (&["allow http://e.test", "deny http://e.test"], "CONNECT e.test:80", "host_denied by 2"),
+            (&["allow http://e.test", "deny http://.e.test"], "CONNECT e.test:80", "host_denied by 2"),
+            (&["allow http://e.test", "deny http://e.test:81"], "CONNECT e.test:80", "http by 1"),
+            (&["allow http://e.test", "deny tcp://e.test"], "CONNECT e.test:80", "host_denied by 2"),
+            (&["allow http://e.test", "deny e.test"], "CONNECT e.test:80", "host_denied by 2"),
+            (&["allow tcp://e.test:80", "deny http://e.test"], "CONNECT e.test:80", "tcp by 1"),
+            (
+                &["allow tcp://e.test:80", "allow http://e.test", "deny http://e.test"],
+                "CONNECT e.test:80",
+                "tcp by 1",
+            ),
+            (&["allow e.test", "deny http://e.test"], "CONNECT e.test:80", "port_not_allowed near 1"),
+            (&["deny http://e.test"], "CONNECT e.test:80", "host_not_allowed"),
+            // The same for addresses, and for addresses inside others.
+            (&["allow http://[64:ff9b::]/96"], "CONNECT [64:ff9b::203.0.113.9]:80", "http by 1"),
+            (
+                &["allow http://[64:ff9b::]/96", "deny http://203.0.113.0/24"],
+                "CONNECT [64:ff9b::203.0.113.9]:80",
+                "host_denied by 2",
+            ),
+            (
+                &["allow tcp://[64:ff9b::]/96:80", "deny http://203.0.113.0/24"],
+                "CONNECT [64:ff9b::203.0.113.9]:80",
+                "tcp by 1",
+            ),
+            // Expired rules are passed over.
+            (&[&gone, "allow http://e.test"], "CONNECT e.test:80", "http by 2"),
+            (&[&gone, &gone_http], "CONNECT e.test:80", "rule_expired by 1"),
+            (&[&gone_http], "CONNECT e.test:80", "rule_expired by 1"),
+            (&[&gone_http, "deny http://e.test"], "CONNECT e.test:80", "rule_expired by 1"),
+            (&[&gone_http, "allow tcp://e.test:80"], "CONNECT e.test:80", "tcp by 2"),
+        ],
+    );
+    check(
+        Mode::Report,
+        &[
+            (&["allow http://e.test"], "CONNECT e.test:80", "http by 1"),
+            (&["allow http://e.test"], "CONNECT e.test:81", "would scheme_not_allowed tcp"),
+            (
+                &["allow http://e.test", "deny http://e.test"],
+                "CONNECT e.test:80",
+                "would host_denied by 2 http",
+            ),
+            (&["allow http://e.test", "deny e.test"], "CONNECT e.test:80", "would host_denied by 2 http"),
+            (&[&gone_http], "CONNECT e.test:80", "would rule_expired by 1 tcp"),
+        ],
+    );
+}
+
+#[test]
 fn a_rule_that_does_not_fit_leaves_the_decision_to_a_wider_one() {
     check(
         Mode::Enforce,

@@ -105,10 +105,12 @@ impl Line {
         low <= port && port <= high
     }
 
-    /// The scheme by which the rule fits the request, if the rule matches the host.
-    fn scheme_for(&self, target: &Target) -> Option<&'static str> {
+    /// The scheme by which the rule fits the request, if the rule matches the host. `carried`: an `http` rule is asked
+    /// whether it carries a CONNECT.
+    fn scheme_for(&self, target: &Target, carried: bool) -> Option<&'static str> {
         let ways: &[&str] = match (target.method, target.port.get()) {
             (Method::Http, _) => &["http"],
+            (Method::Connect, _) if carried => &["http"],
             (Method::Connect, 443) => &["https", "tcp"],
             (Method::Connect, _) => &["tcp", "https"],
         };
@@ -141,28 +143,35 @@ impl Line {
 }
 
 /// "Which rule decides" in docs/rules.md: any matching `deny`; otherwise, of the matching `allow` rules, only the most specific.
+/// For CONNECT, `http` rules are asked after all others, and only then is a `deny` of `http://` asked.
 fn oracle(lines: &[Line], target: &Target) -> (Option<Reason>, Option<usize>, Option<&'static str>) {
     let named = || (1..).zip(lines).filter(|(_, line)| line.names(&target.host));
     let best = |rules: Vec<(usize, &Line)>| {
         rules.into_iter().min_by(|(a, x), (b, y)| x.rank(*a).cmp(&y.rank(*b))).map(|(number, _)| number)
     };
-    let deny =
-        best(named().filter(|(_, line)| line.verb == "deny" && line.scheme_for(target).is_some()).collect());
-    if deny.is_some() {
-        return (Some(Reason::HostDenied), deny, None);
-    }
-    let allows = || named().filter(|(_, line)| line.verb != "deny");
-    let fitting = |expired: bool| {
-        best(
-            allows()
-                .filter(|(_, line)| line.expired == expired && line.scheme_for(target).is_some())
-                .collect(),
-        )
+    let deny = |carried: bool| {
+        let denies = |line: &Line| line.verb == "deny" && line.scheme_for(target, carried).is_some();
+        best(named().filter(|(_, line)| denies(line)).collect())
     };
-    if let Some(number) = fitting(false) {
-        return (None, Some(number), lines[number - 1].scheme_for(target));
+    let allows = || named().filter(|(_, line)| line.verb != "deny");
+    let fitting = |expired: bool, carried: bool| {
+        let fits = |line: &Line| line.expired == expired && line.scheme_for(target, carried).is_some();
+        best(allows().filter(|(_, line)| fits(line)).collect())
+    };
+    if let Some(number) = deny(false) {
+        return (Some(Reason::HostDenied), Some(number), None);
     }
-    if let Some(number) = fitting(true) {
+    if let Some(number) = fitting(false, false) {
+        return (None, Some(number), lines[number - 1].scheme_for(target, false));
+    }
+    let is_connect = target.method == Method::Connect;
+    if is_connect && let Some(number) = fitting(false, true) {
+        return match deny(true) {
+            Some(deny) => (Some(Reason::HostDenied), Some(deny), None),
+            None => (None, Some(number), Some("http")),
+        };
+    }
+    if let Some(number) = fitting(true, false).or(fitting(true, is_connect)) {
         return (Some(Reason::RuleExpired), Some(number), None);
     }
     let port = target.port.get();

@@ -7,6 +7,7 @@ mod support;
 
 mod exchanges;
 mod identity;
+mod inside;
 mod many;
 mod names;
 mod race;

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::names::HeldNames;
 use crate::support::{Egressd, Origin, Wire, config, until};
-use crate::{configure, reloaded, short};
+use crate::{configure, ping, reloaded, short};
 
 /// A request that the configuration in force allowed, and that waits for the name server.
 struct Waiting {
@@ -105,6 +105,31 @@ fn a_tunnel_that_was_opaque_in_the_old_policy_is_inspected_by_the_new_one() {
         .record(|record| record["event"] == "deny")
         .assert_has(&json!({"reason": "not_tls", "status": 200, "config": short(&hash)}));
     assert!(origin.wait_ended(0).bytes.is_empty());
+}
+
+#[test]
+fn a_tunnel_that_was_opaque_in_the_old_policy_carries_plain_requests_in_the_new_one() {
+    let origin = Origin::echo();
+    let waiting = Waiting::by(&format!("tcp://slow.test:{}", origin.port()), &origin);
+    let hash = waiting.overtaken_by(&config(&[&format!("http://slow.test:{}", origin.port())]));
+    let Waiting { proxy, mut request, .. } = waiting;
+    assert_eq!(request.read_head().status, 200);
+    request.send("GET / HTTP/1.1\r\nHost: other.test\r\n\r\n");
+    let refused = proxy.refused(request, 421, "host_mismatch");
+    refused.record.assert_has(&json!({"config": short(&hash)}));
+    // The connection was for a tunnel's bytes; another one was made.
+    until("both connections", || (origin.seen().len() == 2).then_some(()));
+    assert!(origin.seen().iter().all(|seen| seen.bytes.is_empty()));
+}
+
+#[test]
+fn a_tunnel_of_plain_requests_in_the_old_policy_is_opaque_in_the_new_one() {
+    let origin = Origin::echo();
+    let waiting = Waiting::by(&format!("http://slow.test:{}", origin.port()), &origin);
+    waiting.overtaken_by(&config(&[&format!("tcp://slow.test:{}", origin.port())]));
+    let Waiting { mut request, .. } = waiting;
+    assert_eq!(request.read_head().status, 200);
+    ping(&mut request);
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod ends;
 mod heads;
 mod identity;
 mod in_step;
+mod inside;
 mod limits;
 mod memory;
 mod settings;

@@ -11,7 +11,8 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::support::{
-    Authority, Egressd, End, Origin, any_port, config, directory, own_loopback, run, until, write,
+    Authority, Egressd, End, Origin, any_port, client_hello, config, directory, own_loopback, run, until,
+    write,
 };
 
 const HOST: &str = "a.test";
@@ -250,6 +251,57 @@ fn plain_requests_go_through_the_parent_and_share_its_connection() {
     assert_eq!(origin.seen().len(), 1);
     let clients: Vec<_> = parent.records().iter().map(|record| record["client"].clone()).collect();
     assert!(clients.windows(2).all(|pair| pair[0] == pair[1]), "one connection to the parent: {clients:?}");
+}
+
+#[test]
+fn plain_requests_inside_a_tunnel_go_to_a_parent_as_plain_requests() {
+    let parent = Origin::start(any_port(), |mut conversation| {
+        loop {
+            let head = head_of(&mut conversation)?;
+            let status = if head.starts_with("CONNECT") { "403 No" } else { "200 OK" };
+            write!(conversation, "HTTP/1.1 {status}\r\nContent-Length: 5\r\n\r\nhello")?;
+        }
+    });
+    // As a parent that allows CONNECT to port 443 alone.
+    let proxy = Egressd::start(&(config(&["http://a.example.com"]) + &by(parent.address())));
+    let mut wire = proxy.tunnel("a.example.com:80");
+    for form in ["/x", "http://a.example.com/x"] {
+        wire.send(format!("GET {form} HTTP/1.1\r\nHost: a.example.com\r\n\r\n"));
+        assert_eq!(wire.read_reply().body, "hello");
+    }
+    assert_eq!(parent.seen().len(), 1);
+    let asked = String::from_utf8(parent.seen()[0].bytes.clone()).expect("ASCII");
+    assert_eq!(asked.matches("GET http://a.example.com/x HTTP/1.1\r\n").count(), 2, "{asked}");
+    proxy.record(|r| r["event"] == "request").assert_has(&json!({"upstream": parent.address().to_string()}));
+    wire.send("GET / HTTP/1.1\r\nHost: b.example.com\r\n\r\n");
+    proxy.refused(wire, 421, "host_mismatch");
+}
+
+#[test]
+fn in_report_mode_whatever_such_a_tunnel_carries_goes_through_a_tunnel_of_the_parent() {
+    let origin = Origin::echo();
+    let target = format!("{HOST}:{}", origin.port());
+    let parent = parent(&[&format!("tcp://{target}")]);
+    let text = config(&[&format!("http://{target}")])
+        .replace("  - name: test\n", "  - name: test\n    mode: report\n");
+    let proxy = Egressd::start(&(text + &by(parent.address())));
+    let hello = client_hello(Some(HOST));
+    let mut tunnel = proxy.tunnel(&target);
+    tunnel.send(&hello);
+    assert_eq!(tunnel.read_exact(hello.len()), hello);
+    proxy.record(|r| r["event"] == "open").assert_has(&json!({
+        "decision": "would_deny", "reason": "scheme_not_allowed", "sni": HOST,
+    }));
+    // The request for an upgrade, as the origin echoes it.
+    let mut tunnel = proxy.tunnel(&target);
+    tunnel.send(format!("GET /x HTTP/1.1\r\nHost: {target}\r\nUpgrade: websocket\r\n\r\n"));
+    let echoed = String::from_utf8(tunnel.read_exact(24)).expect("ASCII");
+    assert!(echoed.starts_with("GET /x HTTP/1.1\r\nhost: "), "{echoed}");
+    // A request is a plain request to the parent, whose rule is for tunnels.
+    let mut tunnel = proxy.tunnel(&target);
+    tunnel.send(format!("GET /x HTTP/1.1\r\nHost: {target}\r\n\r\n"));
+    assert_eq!(tunnel.read_reply().status, 403);
+    parent.record(|r| r["method"] == "GET").assert_has(&json!({"reason": "scheme_not_allowed"}));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! refused, which rule came closest.
 //!
 //! Nothing is decided here: the server calls the same [`Policies::decide`] and [`Policies::admit`]. One more thing is known
-//! without a connection: for a `tcp://` target under an `https` rule, a tunnel without TLS ends with `not_tls`.
+//! without a connection, from the scheme of the target: what the tunnel will carry, and that its rule does not let it flow.
 //! Not here: name look-ups (the caller provides them), and what only a connection can show (DNS, the dial, the SNI).
 
 mod arguments;
@@ -189,10 +189,16 @@ pub fn explain(
     told.policy = Some(Arc::clone(&permit.policy));
     told.mode = Some(permit.mode);
     told.rule.clone_from(&permit.rule);
-    if asked.scheme == Some(Scheme::Tcp) && permit.scheme == Scheme::Https {
-        told.deny_unless_report(Reason::NotTls, || {
+    match (asked.scheme, permit.scheme) {
+        (Some(Scheme::Tcp), Scheme::Https) => told.deny_unless_report(Reason::NotTls, || {
             format!("the tunnel must carry TLS for {}, and a tcp:// target has no TLS", asked.target.host)
-        });
+        }),
+        (Some(scheme @ (Scheme::Https | Scheme::Tcp)), Scheme::Http) => {
+            told.deny_unless_report(Reason::SchemeNotAllowed, || {
+                format!("the tunnel must carry plain HTTP requests: write `{scheme}://{}`", asked.target)
+            });
+        }
+        _ => {}
     }
     told.check_addresses(policies, &permit, lookup);
     told.permit = Some(permit);
@@ -368,6 +374,9 @@ impl fmt::Display for Explanation {
             let scheme = match permit.scheme {
                 Scheme::Https => {
                     format!("https: a TLS tunnel whose SNI must be {}", self.target.host)
+                }
+                Scheme::Http if permit.method == Method::Connect => {
+                    format!("http: a tunnel of plain HTTP requests to {}, each of them judged", self.target)
                 }
                 Scheme::Http => "http: a plain HTTP request".to_owned(),
                 Scheme::Tcp => "tcp: an opaque tunnel, content not inspected".to_owned(),

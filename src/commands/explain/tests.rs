@@ -76,6 +76,11 @@ fn each_verdict_names_its_rule_and_why() {
         ("old.example", "10.20.0.1", "deny", "rule_expired", "old.example"),
         ("http://plain.example/x", "10.20.0.1", "allow", "null", "http://plain.example"),
         ("http://git.example", "10.20.0.1", "deny", "scheme_not_allowed", "null"),
+        ("plain.example:80", "10.20.0.1", "allow", "null", "http://plain.example"),
+        ("plain.example:443", "10.20.0.1", "deny", "scheme_not_allowed", "null"),
+        // What the tunnel would carry.
+        ("https://plain.example:80", "10.20.0.1", "deny", "scheme_not_allowed", "http://plain.example"),
+        ("tcp://plain.example:80", "10.20.0.1", "deny", "scheme_not_allowed", "http://plain.example"),
         ("tcp://raw.example:22", "10.20.0.1", "allow", "null", "tcp://raw.example:22"),
         ("raw.example:22", "10.20.0.1", "allow", "null", "tcp://raw.example:22"),
         // CONNECT would be answered 200, and then the bytes refused.

@@ -253,7 +253,7 @@ impl Suggestion {
 
     /// A tunnel that had been counted as passed was refused after its first ClientHello.
     fn take_back(&mut self, target: &Target) {
-        for scheme in [Scheme::Https, Scheme::Tcp] {
+        for scheme in Scheme::ALL {
             let wanted = Wanted { scheme, host: target.host.clone(), port: target.port };
             if let Some(seen) = self.seen.get_mut(&wanted).filter(|seen| seen.passed > 0) {
                 seen.passed -= 1;
@@ -397,7 +397,7 @@ fn help(reason: Reason, target: &Target) -> Help {
         // `private` of a rule for an address that was written as the target.
         Class::Address if matches!(target.host, Host::Address(_)) => Help::Rule,
         // For an expired rule, as for a `deny` rule, its owner has to decide.
-        Class::Denied | Class::Expired | Class::ServerName | Class::Hello => Help::NoRule,
+        Class::Denied | Class::Expired | Class::Request | Class::ServerName | Class::Hello => Help::NoRule,
         Class::Connection
         | Class::Form
         | Class::Challenge

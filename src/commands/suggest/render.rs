@@ -338,6 +338,7 @@ fn hint(why: Why) -> &'static str {
     match reason.class() {
         Class::Denied => "a `deny` rule names it, and `deny` wins over `allow`",
         Class::Expired => "an expired rule names it: renew its `expires`, or remove that key",
+        Class::Request => "a rule allows the connection, but not this request on it: see the reason",
         Class::Client => "no policy matches the client: see `clients`",
         Class::Address => {
             "the name resolves to an address that is not public: `private` allows such networks in a rule"

@@ -108,7 +108,7 @@ impl<'p> Neighbours<'p> {
         };
         let allows_on = |other: RuleId| {
             let wider = policy.store.rule(other);
-            !wider.is_deny() && outlives(wider) && overlaps(wider, rule)
+            !wider.is_deny() && outlives(wider) && (overlaps(wider, rule) || carries_after(wider, rule))
         };
         if expired {
             return Effect::Expired { taken_over_by: others().find(|&other| allows_on(other)) };
@@ -294,7 +294,9 @@ fn head(policy: &Policy, name: &str, hash: u64) -> RuleId {
 
 const METHODS: [Method; 2] = [Method::Connect, Method::Http];
 
-/// The port ranges, first and last port, on which a rule matches one method.
+/// The port ranges, first and last port, on which a rule matches one method. An `http` rule carries a CONNECT on the
+/// ports of its plain requests, where no rule for CONNECT allows it: whatever comes before it for the ones comes before
+/// it for the other.
 fn spans(rule: &Rule, method: Method) -> impl Iterator<Item = (u16, u16)> {
     let schemes = rule.schemes().iter().filter(move |scheme| scheme.method() == method);
     schemes.filter_map(|scheme| {
@@ -319,6 +321,12 @@ fn covers(wide: &Rule, narrow: &Rule) -> bool {
 fn overlaps(one: &Rule, other: &Rule) -> bool {
     let meet = |a: (u16, u16), b: (u16, u16)| a.0 <= b.1 && b.0 <= a.1;
     METHODS.into_iter().any(|method| spans(one, method).any(|a| spans(other, method).any(|b| meet(a, b))))
+}
+
+/// Whether the `http` rule `other` carries a CONNECT that `rule` no longer allows: it is asked only then.
+fn carries_after(other: &Rule, rule: &Rule) -> bool {
+    let meet = |a: (u16, u16), b: (u16, u16)| a.0 <= b.1 && b.0 <= a.1;
+    spans(other, Method::Http).any(|a| spans(rule, Method::Connect).any(|b| meet(a, b)))
 }
 
 /// Whether `one` inspects each CONNECT in the same way as `other`.

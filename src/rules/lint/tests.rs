@@ -114,6 +114,16 @@ fn a_rule_without_effect_is_told_and_no_other() {
         (&["allow a.test expires=2026-01-01", "allow a.test"], &["1 Expired"]), // the second decides now
         (&["allow a.test expires=2027-01-01", "allow a.test"], &["1 Outlived"]),
         (&["allow a.test", "allow a.test expires=2027-01-01"], &["2 NeverDecides"]),
+        // An http rule carries a CONNECT where no other rule allows it any more.
+        (&["allow tcp://a.test:80 expires=2026-01-01", "allow http://a.test"], &["1 Expired"]),
+        (&["allow tcp://a.test:80 expires=2027-01-01", "allow http://a.test"], &["1 Outlived"]),
+        (&["allow a.test expires=2027-01-01", "allow http://a.test"], &[]), // on other ports
+        (&["allow http://a.test expires=2027-01-01", "allow tcp://a.test:80"], &[]), // asked first before, too
+        (&["allow http://a.test", "allow tcp://a.test:80"], &[]),
+        (&["allow tcp://a.test:80", "allow http://a.test"], &[]),
+        (&["allow http://a.test", "deny http://a.test"], &["1 Denied"]),
+        (&["allow http://a.test", "deny tcp://a.test"], &[]), // plain requests are left
+        (&["allow http://a.x.test", "allow http://.x.test"], &["1 AddsNothing", "2 Unguarded"]),
     ];
     for (lines, want) in rows {
         assert_eq!(kinds(lines), *want, "{lines:?}");
@@ -247,7 +257,7 @@ fn lines() -> impl Strategy<Value = Vec<String>> {
         "10.1.2.3",
     ];
     let ways = ["", "https://", "http://", "tcp://"];
-    let ports = ["", ":443", ":22", ":1-1000"];
+    let ports = ["", ":443", ":22", ":80", ":1-1000"];
     let options = ["", "", " limit=5", " expires=2026-01-01", " expires=2027-01-01", " name=n"];
     let kinds = ["allow", "allow", "file", "deny"];
     let line = (0..kinds.len(), 0..ways.len(), 0..hosts.len(), 0..ports.len(), 0..options.len());

@@ -10,6 +10,7 @@ mod tests;
 
 use jiff::Timestamp;
 
+use crate::rules::advice::SEND_NAMES;
 use crate::rules::builder::{Origin, PolicyBuilder};
 use crate::rules::lint;
 use crate::rules::no_proxy::{self, no_proxy};
@@ -18,7 +19,7 @@ use crate::rules::options::{Ech, RuleOptions};
 use crate::rules::rule::{RuleText, Scheme, Schemes};
 use crate::rules::{ClientMatch, Denial, Mode, Policies, Policy};
 use crate::words::outcome::{Class, Decision, Reason};
-use crate::words::target::{Host, Port, Target};
+use crate::words::target::{Host, Method, Name, Port, Target};
 
 /// What to do about one denial.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -63,6 +64,27 @@ pub struct Denied<'a> {
 }
 
 impl Policies {
+    /// What to do about a CONNECT to an address whose ClientHello named the host `sni`. No rule for the address is the
+    /// answer: an `https` rule for it refuses such a hello, and a `tcp` rule looks at none. `None`: it is no such CONNECT.
+    pub fn remedy_for_own_lookup(
+        &self,
+        policy: Option<&str>,
+        target: &Target,
+        sni: Option<&str>,
+        now: Timestamp,
+    ) -> Option<Remedy> {
+        let (Method::Connect, Host::Address(_)) = (target.method, &target.host) else { return None };
+        let name = Name::parse(sni?).ok()?;
+        let by_name = Target { host: Host::Name(name.clone()), ..target.clone() };
+        let policy = self.iter().find(|known| policy == Some(&**known.name()));
+        let listed = policy
+            .and_then(|policy| policy.decide(&by_name, now).ok())
+            .is_some_and(|permit| permit.decision == Decision::Allow);
+        let then = if listed { "a rule allows that name" } else { "the name needs a rule then" };
+        let name = name.as_str();
+        Some(Remedy::told(format!("the client looked the name up itself, {name}: {SEND_NAMES}; {then}")))
+    }
+
     /// What would allow what was denied.
     pub fn remedy(&self, denied: Denied<'_>, now: Timestamp) -> Remedy {
         let Denied { policy, reason, target, inside } = denied;
@@ -71,7 +93,7 @@ impl Policies {
             return Remedy::told(format!("there is no policy `{name}` any more"));
         };
         match reason.class() {
-            Class::NotListed | Class::Expired | Class::Denied => by_rules(policy, target, inside, now),
+            Class::NotListed | Class::Expired | Class::Denied => by_rules(policy, reason, target, inside, now),
             Class::NoTls => {
                 let mut remedy = in_place(policy, target, Inside::Other, now);
                 if remedy.rule.is_some() {
@@ -89,10 +111,21 @@ impl Policies {
                     )
                 })),
             },
-            Class::ServerName => Remedy::told(
-                "the ClientHello must name the host of the CONNECT: check the client; no rule can allow this"
-                    .to_owned(),
-            ),
+            Class::Request => {
+                let mut remedy = in_place(policy, target, Inside::Other, now);
+                if remedy.rule.is_some() {
+                    let advice = "an http rule does not carry upgrades yet, WebSockets among them; only a tcp rule allows that";
+                    remedy.advice = Some(advice.to_owned());
+                }
+                remedy
+            }
+            Class::ServerName => Remedy::told(match target.host {
+                Host::Name(_) => {
+                    "the ClientHello must name the host of the CONNECT: check the client; no rule can allow this"
+                        .to_owned()
+                }
+                Host::Address(_) => format!("the client looked the name up itself: {SEND_NAMES}"),
+            }),
             Class::Lookup | Class::Upstream => {
                 Remedy { advice: on_the_way(reason, target), ..Remedy::default() }
             }
@@ -168,6 +201,7 @@ fn without_policy(reason: Reason) -> Remedy {
         | Class::NotListed
         | Class::Expired
         | Class::Denied
+        | Class::Request
         | Class::Upload
         | Class::Address
         | Class::NoTls
@@ -186,8 +220,17 @@ fn without_policy(reason: Reason) -> Remedy {
     }
 }
 
-fn by_rules(policy: &Policy, target: &Target, inside: Inside, now: Timestamp) -> Remedy {
+fn by_rules(policy: &Policy, denied_for: Reason, target: &Target, inside: Inside, now: Timestamp) -> Remedy {
     let (reason, advice) = match policy.decide(target, now) {
+        // The rules open the tunnel; what went through it was TLS.
+        Ok(permit)
+            if permit.scheme == Scheme::Http
+                && permit.method == Method::Connect
+                && denied_for == Reason::SchemeNotAllowed =>
+        {
+            let advice = "the tunnel carried TLS, and its http rule allows plain requests".to_owned();
+            return Remedy { advice: Some(advice), ..added(policy, target, Inside::Tls, now) };
+        }
         Ok(permit) if permit.decision != Decision::WouldDeny => {
             return Remedy { allowed_now: true, ..Remedy::default() };
         }
@@ -208,6 +251,7 @@ fn by_rules(policy: &Policy, target: &Target, inside: Inside, now: Timestamp) ->
             | Class::Credentials
             | Class::Client
             | Class::NotListed
+            | Class::Request
             | Class::Upload
             | Class::Address
             | Class::NoTls
@@ -243,7 +287,7 @@ fn added(policy: &Policy, target: &Target, inside: Inside, now: Timestamp) -> Re
 fn in_place(policy: &Policy, target: &Target, inside: Inside, now: Timestamp) -> Remedy {
     let found = policy.search(target, now);
     let (None, Some((id, scheme))) = (found.deny, found.allow) else {
-        return by_rules(policy, target, inside, now);
+        return by_rules(policy, Reason::HostNotAllowed, target, inside, now);
     };
     let options = policy.options_of(id);
     let opened = options.map_or(policy.private(), |options| &options.private);

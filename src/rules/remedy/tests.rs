@@ -9,7 +9,6 @@ use super::*;
 use crate::config;
 use crate::rules::address;
 use crate::words::client::Client;
-use crate::words::target::Method;
 
 fn load(text: &str) -> Policies {
     config::load_str("egressd.yaml", text, |_| Err(std::io::ErrorKind::NotFound.into()))
@@ -437,5 +436,34 @@ fn the_property_meets_each_kind_of_refusal() {
         SniMismatch,
     ] {
         assert!(seen.contains(&reason), "{reason}: {seen:?}");
+    }
+}
+
+/// Report mode looks at the hello of a CONNECT to port 443 that no rule lists.
+#[test]
+fn a_client_that_showed_the_name_is_offered_no_rule_for_the_address() {
+    let policies = policies("    mode: report\n    allow: [a.example]\n");
+    let now = Timestamp::now();
+    let of = |authority, sni| policies.remedy_for_own_lookup(Some("p"), &connect(authority), sni, now);
+    for (authority, sni, then) in [
+        ("203.0.113.7:443", "a.example", "; a rule allows that name"),
+        ("203.0.113.7:443", "A.example", "; a rule allows that name"),
+        ("[2001:db8::7]:443", "b.example", "; the name needs a rule then"),
+        ("203.0.113.7:8443", "a.example", "; the name needs a rule then"),
+    ] {
+        let remedy = of(authority, Some(sni)).expect(authority);
+        assert_eq!((remedy.line(), remedy.allowed_now), (None, false));
+        let advice = remedy.advice.expect("advice");
+        assert!(
+            advice.starts_with("the client looked the name up itself, ") && advice.ends_with(then),
+            "{advice}"
+        );
+    }
+    for (authority, sni) in [
+        ("203.0.113.7:443", None),
+        ("203.0.113.7:443", Some("203.0.113.7")),
+        ("a.example:443", Some("b.example")),
+    ] {
+        assert_eq!(of(authority, sni), None, "{authority} {sni:?}");
     }
 }

@@ -4,9 +4,12 @@
 //! [`crate::session::http::forward`]. The connection to the client may go on afterwards: each request on it is judged
 //! separately, and while one is in progress a reload judges it again, as it does with a tunnel.
 
+use std::future::pending;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use tokio::time::{Instant, sleep_until};
 
 use crate::outbound::dial::DialLimits;
 use crate::outbound::route::{Dialling, Route};
@@ -16,8 +19,10 @@ use crate::session::decide::{self, Decided, Wanted};
 use crate::session::http::forward::{self, Addresses, Connection, Finish, Outcome, Terms};
 use crate::session::refuse::Refused;
 use crate::session::request::Request;
-use crate::state::live::{ExchangeFacts, LiveExchange, rejudge};
+use crate::state::limits::kept::KeptPlace;
+use crate::state::live::{ExchangeFacts, Generation, LiveExchange, LiveTunnel, rejudge};
 use crate::state::shared::{Shared, Snapshot};
+use crate::transport::allowance::Allowance;
 use crate::transport::keep_alive::KeepAlive;
 use crate::transport::meter::Meter;
 use crate::transport::socket;
@@ -25,6 +30,7 @@ use crate::transport::stream::Transport;
 use crate::transport::target_stream::UpstreamStream;
 use crate::wire::head::{Framing, Head, RequestTarget};
 use crate::words::outcome::{Ending, Reason};
+use crate::words::target::Target;
 
 /// What happens to the client's connection after an exchange. The code that reads heads owns the connection, and does
 /// it.
@@ -34,15 +40,80 @@ pub(crate) enum After<'s> {
     /// Close it so that the response arrives.
     Close,
     /// Cut it: a response that was broken off must not look complete.
-    Cut,
+    Cut(Ending),
     /// It is useless now: the client left.
-    Gone,
+    Gone(Ending),
     /// Refuse the client.
     Refuse(Request<'s>, Refused),
 }
 
+/// The tunnel that requests come in: what they have in common.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Within<'t> {
+    /// The target of the CONNECT. Each request is decided as the CONNECT was, by what is in force now.
+    pub(crate) target: &'t Target,
+    /// The tunnel in the registry: what ends it ends the request that is under way.
+    pub(crate) live: &'t LiveTunnel,
+    /// When the tunnel ends at the latest.
+    pub(crate) deadline: Option<Instant>,
+}
+
+/// What a request gets from its tunnel.
+#[derive(Debug)]
+pub(crate) struct Lent<'t> {
+    pub(crate) within: Within<'t>,
+    /// What the tunnel may still send.
+    pub(crate) allowance: &'t mut Allowance,
+    /// The connection that was dialled before the `200`; only for the first request.
+    pub(crate) own: Option<Own>,
+}
+
+/// A connection to the target for the first request in a tunnel.
+#[derive(Debug)]
+pub(crate) struct Own {
+    pub(crate) stream: UpstreamStream,
+    /// Its other end.
+    pub(crate) upstream: SocketAddr,
+    /// The way that it was made.
+    pub(crate) route: Arc<Route>,
+    /// Whether it was made for plain requests: to a parent, a connection for a tunnel's bytes is another one.
+    pub(crate) for_requests: bool,
+    /// The configuration that admitted its address: as for [`Kept`](forward::Kept), it serves under no other.
+    pub(crate) generation: Generation,
+}
+
+impl Own {
+    fn may_serve(&self, decided: &Decided, route: &Arc<Route>) -> bool {
+        let fits = self.route.parent().is_none() || self.for_requests;
+        fits && self.generation == decided.snapshot.generation && Arc::ptr_eq(&self.route, route)
+    }
+
+    /// Whether it leads to the target whatever is sent over it.
+    pub(crate) fn carries_anything(&self) -> bool {
+        self.route.parent().is_none() || !self.for_requests
+    }
+}
+
+impl Within<'_> {
+    /// Waits for the end of the tunnel.
+    pub(crate) async fn ended(&self) -> Ending {
+        let too_old = async {
+            match self.deadline {
+                Some(deadline) => sleep_until(deadline).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            ending = self.live.cancel().cancelled() => ending,
+            () = too_old => Ending::MaxLifetime,
+        }
+    }
+}
+
 /// Serves one exchange over `connection`, whatever that is and whatever reads its heads. Everything is recorded except
-/// a refusal. `keep`: how long the connection is kept for the next request.
+/// a refusal. `keep`: how long the connection is kept for the next request. `lent`: by the tunnel that the request comes
+/// in, if it comes in one.
 pub(crate) async fn serve<'s, S>(
     connection: Connection<'_, S>,
     head: Head,
@@ -50,18 +121,22 @@ pub(crate) async fn serve<'s, S>(
     snapshot: Snapshot,
     shared: &Shared,
     keep: KeepAlive,
+    lent: Option<Lent<'_>>,
 ) -> After<'s>
 where
     S: Transport,
 {
-    let wanted = wanted(&head);
+    let within = lent.as_ref().map(|lent| lent.within);
+    let wanted = wanted(&head, within);
     let meter = Arc::new(Meter::default());
     let holder = Arc::clone(connection.lease.holder());
+    // The bytes of a tunnel are counted once, in the tunnel's entry of the registry.
+    let counted = if within.is_some() { Arc::default() } else { Arc::clone(&meter) };
     let (route, resolver) = (shared.route(), shared.resolver());
     let enter = |decided: &Decided, request: &Request<'_>| {
         let Decided { permit, snapshot } = decided;
-        let kept =
-            connection.kept.for_target(wanted.target, &(Arc::clone(&permit.policy), snapshot.generation));
+        let permitted_by = (Arc::clone(&permit.policy), snapshot.generation);
+        let kept = connection.kept.for_target(head.target.target(), &permitted_by);
         let facts = ExchangeFacts {
             client: Arc::clone(request.client()),
             proof: Arc::clone(request.proof()),
@@ -70,7 +145,7 @@ where
             by_parent: route.parent().is_some(),
         };
         let address = kept.map(|kept| kept.ip());
-        shared.live.register_exchange(facts, Arc::clone(&meter), address, snapshot.generation)
+        shared.live.register_exchange(facts, Arc::clone(&counted), address, snapshot.generation)
     };
     // A kept connection serves only under the configuration that opened it, so its address need not be admitted again.
     let registered = decide::decide(wanted, &mut request, snapshot)
@@ -80,15 +155,21 @@ where
         Err(refused) => return After::Refuse(request, refused),
     };
     let client = snapshot.config.limits.client(request.client().address.ip());
-    let allowance = shared.budgets.open(client, &permit);
-    let affordable = allowance.and_then(|allowance| match forward::unaffordable(&head, &allowance) {
-        None => Ok(allowance),
-        Some(reason) => Err(reason),
-    });
-    let mut allowance = match affordable {
-        Ok(allowance) => allowance,
-        Err(reason) => return After::Refuse(request, reason.into()),
+    let mut alone;
+    let (allowance, own) = match lent {
+        // The limits are those of the whole tunnel.
+        Some(lent) => (lent.allowance, lent.own),
+        None => match shared.budgets.open(client, &permit) {
+            Ok(opened) => {
+                alone = opened;
+                (&mut alone, None)
+            }
+            Err(reason) => return After::Refuse(request, reason.into()),
+        },
     };
+    if let Some(reason) = forward::unaffordable(&head, allowance) {
+        return After::Refuse(request, reason.into());
+    }
     request.metered(&meter);
     // Copied, so that an exchange of hours does not keep an old policy in memory.
     let Snapshot { generation, config } = snapshot;
@@ -98,7 +179,10 @@ where
     drop(config);
     let mut dialled = false;
     let mut overtaken = None;
-    let keep_upstream = || shared.kept.keep(client);
+    let keep_upstream = || match within {
+        Some(_) => Some(KeptPlace::of_a_tunnel()),
+        None => shared.kept.keep(client),
+    };
     let outcome = {
         let id = request.id().to_string();
         // While egressd drains no connection is kept.
@@ -113,32 +197,49 @@ where
             keep: &keep,
             request_id: &id,
             meter: &meter,
+            tunnel: within.map(|within| within.live.meter()),
+        };
+        let tunnel_ended = async {
+            match within {
+                Some(within) => within.ended().await,
+                None => pending().await,
+            }
         };
         let stop = async {
             tokio::select! {
                 () = shared.drain.ended() => Ending::Drained,
                 ending = live.cancelled() => ending,
+                ending = tunnel_ended => ending,
                 () = holder.given_up() => Ending::MemoryLimit,
             }
         };
         let open = async || {
-            dialled = true;
             let dialling = Dialling { resolver: &resolver, client, own: &shared.own, limits };
             // A reload may have come since the decision: the newer rules have to permit it too.
             let decided = match decide::confirm(wanted, &mut request, shared) {
                 Ok(decided) => decided,
                 Err(refused) => return Err(overtaken.insert(refused).reason),
             };
-            let opened = dial(dialling, &route, wanted, decided, &live, &mut request, shared).await?;
+            let opened = match own.filter(|own| own.may_serve(&decided, &route)) {
+                Some(own) => {
+                    reached(own.upstream, &decided, &live, shared)?;
+                    own.stream
+                }
+                None => {
+                    dialled = true;
+                    dial(dialling, &route, wanted, &decided, &live, &mut request, shared).await?
+                }
+            };
             if !matches!(head.framing, Framing::None | Framing::Length(0)) {
                 // The body is about to pass: its record comes first. A kept connection never takes a body.
                 request.begin().map_err(|_| Reason::LogUnavailable)?;
             }
             Ok(opened)
         };
-        Box::pin(forward::exchange(connection, &head, &terms, &mut allowance, open, stop)).await
+        Box::pin(forward::exchange(connection, &head, &terms, allowance, open, stop)).await
     };
-    let revoked = live.exchange().revoked();
+    let of_tunnel = within.and_then(|within| within.live.tunnel().revoked());
+    let revoked = live.exchange().revoked().or(of_tunnel);
     let Outcome { status, finish, keep_alive, addresses, content_type } = outcome;
     request.typed(content_type);
     if let (false, Some(Addresses { upstream, local })) = (dialled, addresses) {
@@ -173,28 +274,31 @@ where
             After::Refuse(request, refused)
         }
         Finish::Broken {
-            ending: Ending::ClientClosed | Ending::ClientReset | Ending::ClientLost, ..
+            ending: ending @ (Ending::ClientClosed | Ending::ClientReset | Ending::ClientLost),
+            ..
         } if status.is_none() => {
             request.gone();
-            After::Gone
+            After::Gone(ending)
         }
         Finish::Broken { ending, reason } => {
             let is_revoked = matches!(ending, Ending::PolicyRevoked | Ending::IdentityRevoked);
             let reason = reason.or(revoked.filter(|_| is_revoked));
             request.exchanged(status, Some(ending), reason, &meter);
-            After::Cut
+            After::Cut(ending)
         }
     }
 }
 
 /// What the head asks for.
-fn wanted(head: &Head) -> Wanted<'_> {
+pub(crate) fn wanted<'w>(head: &'w Head, within: Option<Within<'w>>) -> Wanted<'w> {
     let path = match &head.target {
         RequestTarget::Absolute { path_and_query, .. } => path_and_query.path(),
         RequestTarget::Authority(_) => "",
     };
-    let http = HttpRequest { method: head.method.as_str(), path };
-    Wanted { target: head.target.target(), http: Some(http) }
+    let upgrade = head.headers.contains_key(http::header::UPGRADE);
+    let http = HttpRequest { method: head.method.as_str(), path, upgrade };
+    let target = within.map_or(head.target.target(), |within| within.target);
+    Wanted { target, http: Some(http) }
 }
 
 /// A connection for the exchange, to an address that `decided`, which is by the configuration in force now, admits.
@@ -202,19 +306,30 @@ async fn dial(
     dialling: Dialling<'_>,
     route: &Route,
     wanted: Wanted<'_>,
-    decided: Decided,
+    decided: &Decided,
     live: &LiveExchange,
     request: &mut Request<'_>,
     shared: &Shared,
 ) -> Result<UpstreamStream, Reason> {
     let dialled = route.plain(dialling, wanted.target, |address| decided.admit(address)).await;
     let dialled = request.dialled(dialled)?;
-    if live.reached(dialled.upstream.ip()) != decided.snapshot.generation {
-        rejudge::exchange_still_allowed(live.exchange(), &shared.snapshot().config, Timestamp::now())
-            .map_err(|objection| objection.reason())?;
-    }
+    reached(dialled.upstream, decided, live, shared)?;
     // It may be kept, and then be idle. This fails only if the connection is gone already: the exchange will notice.
     let _ = socket::keep_alive(dialled.stream.socket());
     let _ = socket::bound_unsent(dialled.stream.socket());
     Ok(dialled.stream)
+}
+
+/// The exchange uses a connection to `upstream`, which `decided` admits: a newer policy has to admit it too.
+fn reached(
+    upstream: SocketAddr,
+    decided: &Decided,
+    live: &LiveExchange,
+    shared: &Shared,
+) -> Result<(), Reason> {
+    if live.reached(upstream.ip()) != decided.snapshot.generation {
+        rejudge::exchange_still_allowed(live.exchange(), &shared.snapshot().config, Timestamp::now())
+            .map_err(|objection| objection.reason())?;
+    }
+    Ok(())
 }

@@ -115,7 +115,8 @@ pub fn wire_form(reason: Reason) -> WireForm {
     match reason {
         BadRequest | BadTarget => reply(400, "http_request_error"),
         ClientNotAllowed | HostNotAllowed | HostDenied | PortNotAllowed | SchemeNotAllowed | RuleExpired
-        | UploadBudget => reply(403, "http_request_denied"),
+        | UpgradeNotAllowed | UploadBudget => reply(403, "http_request_denied"),
+        HostMismatch => reply(421, "http_request_error"),
         AddressProhibited => reply(403, "destination_ip_prohibited"),
         MethodNotAllowed => reply(405, "http_request_error"),
         AuthRequired | AuthFailed => reply(407, "http_request_denied"),
@@ -181,6 +182,13 @@ pub fn advice(reason: Reason) -> &'static str {
         PortNotAllowed => "no rule allows this port of the host",
         SchemeNotAllowed => "no rule allows this kind of request to the host",
         RuleExpired => "the rule that allowed this host has expired",
+        UpgradeNotAllowed => {
+            "upgrades, WebSockets among them, are not supported under an http rule yet: write a tcp rule for this \
+             host and port"
+        }
+        HostMismatch => {
+            "Host and URI of a request inside a tunnel must name the host and port of the CONNECT"
+        }
         UploadBudget => "the upload budget of this rule is used up for this client: try again later",
         UploadLimit => "the request is larger than the upload_limit of its rule",
         AddressProhibited => {
@@ -258,6 +266,8 @@ pub fn advice_for_parent(reason: Reason) -> Option<&'static str> {
         | PortNotAllowed
         | SchemeNotAllowed
         | RuleExpired
+        | UpgradeNotAllowed
+        | HostMismatch
         | UploadBudget
         | UploadLimit
         | AddressProhibited

@@ -27,6 +27,8 @@ use crate::words::target::Target;
 pub(super) struct Facts {
     pub(super) id: Uuid,
     pub(super) started: Instant,
+    /// The tunnel that it came in, if it came in one: its `id`.
+    pub(super) tunnel: Option<Uuid>,
     pub(super) listener: Arc<str>,
     pub(super) client: Arc<Client>,
     pub(super) asks: Asks,
@@ -60,6 +62,7 @@ impl Facts {
         Facts {
             id: new_id(),
             started: Instant::now(),
+            tunnel: None,
             listener: Arc::clone(listener),
             client: Arc::clone(client),
             asks,
@@ -86,7 +89,11 @@ impl Facts {
     /// Counts one verdict, in the metrics and the recent refusals.
     pub(super) fn count(&self, shared: &Shared) {
         let rule = self.rule.as_ref().map(|rule| &rule.label);
-        shared.metrics.request(self.policy.as_ref(), rule, self.decision, self.reason);
+        let policy = self.policy.as_ref();
+        match self.tunnel {
+            None => shared.metrics.request(policy, rule, self.decision, self.reason),
+            Some(_) => shared.metrics.inspected_request(policy, rule, self.decision, self.reason),
+        }
         if let Some(cause) = self.reason {
             shared.recent.note(&self.refusal(cause));
         }
@@ -146,6 +153,7 @@ impl Facts {
             user_agent: asks.user_agent.as_deref().map(Into::into),
             config: Some(self.config),
             instance: Some(&shared.instance),
+            tunnel: self.tunnel,
             // Only for records that stand for others: [`crate::session::refuse::bounded`] makes them.
             suppressed: None,
             auth_scheme: self.auth_scheme,

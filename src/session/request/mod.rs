@@ -56,6 +56,26 @@ impl<'s> Request<'s> {
         Request { shared, accepted_by, facts, proof: Arc::clone(proof), place: shared.log.reserve().ok() }
     }
 
+    /// Begins with a head that came inside a tunnel, for which `proof` was shown. Until the request itself is decided, the policy and the rule of the
+    /// tunnel are its own.
+    pub(crate) fn within(
+        (tunnel, proof): (&Opened<'_>, &Arc<Proof>),
+        config: &Config,
+        accepted_by: &'s Arc<Listener>,
+        shared: &'s Arc<Shared>,
+        asks: Asks,
+    ) -> Self {
+        let of = &tunnel.facts;
+        let mut request = Request::new(shared, config, accepted_by, (&of.client, proof), asks);
+        let facts = request.facts_mut();
+        facts.tunnel = Some(of.id);
+        facts.policy.clone_from(&of.policy);
+        facts.mode = of.mode;
+        facts.rule.clone_from(&of.rule);
+        facts.decision = of.decision;
+        request
+    }
+
     /// The listener that accepted its connection.
     pub(crate) fn accepted_by(&self) -> &'s Arc<Listener> {
         self.accepted_by
@@ -314,7 +334,8 @@ impl<'s> Request<'s> {
         facts.reason = reason.map(Cause::Refused).or(facts.reason);
         facts.count(self.shared);
         if let Some(place) = self.place.take() {
-            let mut record = facts.record(self.shared, Event::Http);
+            let mut record =
+                facts.record(self.shared, if facts.tunnel.is_some() { Event::Request } else { Event::Http });
             record.sent = Some(meter.sent());
             record.received = Some(meter.received());
             record.ending = ending;

@@ -1,5 +1,6 @@
 //! The checks of an `https` tunnel after the `200`, in order: the client's hello ([`hello`]), the target's certificate
-//! where a rule wants it, the target's answer.
+//! where a rule wants it, the target's answer. (What the first byte of a tunnel of plain requests must be:
+//! [`plain`](super::plain).)
 //!
 //! The verdicts come from [`hello`] and [`crate::outbound::certificate`]; this file has their order, what report mode
 //! changes, and how each is recorded.
@@ -168,7 +169,7 @@ impl ClientHelloGate<'_> {
     /// Whether bytes flow although the gate refuses. The mode of the policy that decided applies. If a newer policy is
     /// in force, its sweep has not seen what was just shown, and may have had to revoke the tunnel for it: then the
     /// tunnel begins and ends at once.
-    fn lets_pass(&self, reason: Reason, offered: Option<&str>) -> bool {
+    pub(super) fn lets_pass(&self, reason: Reason, offered: Option<&str>) -> bool {
         if !self.report || !reason.relaxed_by_report() {
             return false;
         }
@@ -185,7 +186,7 @@ impl ClientHelloGate<'_> {
     }
 
     /// It ended before its first byte.
-    fn ended(&self, request: Request<'_>, ending: Ending) -> NotEntered {
+    pub(super) fn ended(&self, request: Request<'_>, ending: Ending) -> NotEntered {
         if matches!(ending, Ending::PolicyRevoked | Ending::IdentityRevoked) {
             return NotEntered::Refused(self.refuse_revoked(request));
         }

@@ -1,11 +1,14 @@
-//! One CONNECT: decide, dial, register, `200`, then [`gate`] for `https` rules, then the relay.
+//! One CONNECT: decide, dial, register, `200`, then [`gate`] for `https` rules or [`plain`] for `http` rules, then the
+//! relay.
 //!
 //! [`establish`] decides, looks up, checks, dials and registers; only then does the client get its `200`. If the rule
-//! requires TLS, the gate then reads the ClientHello. The result is [`Established`], which runs until it ends. Each
-//! step consumes the result of the step before, and everything but the last is freed before the first byte is relayed.
+//! requires TLS, the gate then reads the ClientHello; if it requires plain requests, each of them is judged. The result
+//! is [`Established`], which runs until it ends. Each step consumes the result of the step before, and everything but
+//! the last is freed before the first byte is relayed.
 
 mod gate;
 pub mod hello;
+mod plain;
 
 use std::future::{Future, pending};
 use std::pin::Pin;
@@ -17,16 +20,17 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 
 use crate::config;
-use crate::outbound::dial::DialLimits;
+use crate::outbound::dial::{DialLimits, Dialled};
 use crate::outbound::route::{Dialling, Route};
 use crate::rules::address::Admitted;
 use crate::rules::{Mode, Permit, Scheme};
 use crate::session::admit;
 use crate::session::decide::{self, Decided, Wanted};
+use crate::session::http::exchange::Own;
 use crate::session::refuse::{self, Refused, refuse, reply};
 use crate::session::request::{Opened, Request};
 use crate::state::limits::Slot;
-use crate::state::live::{LiveTunnel, TunnelFacts};
+use crate::state::live::{Generation, LiveTunnel, TunnelFacts};
 use crate::state::shared::{Shared, Snapshot};
 use crate::telemetry::access_log::RecordPlace;
 use crate::transport::allowance::Allowance;
@@ -43,6 +47,7 @@ use crate::transport::tls;
 use crate::words::outcome::{Ending, Reason};
 use crate::words::target::Target;
 use gate::{ClientHelloGate, NotEntered, Verification};
+use plain::{Begins, PlainTunnel};
 
 /// Most bytes that are read from a client before its `200`.
 const MAX_EARLY: usize = 16 * 1024;
@@ -58,6 +63,8 @@ struct Ready {
     /// The dialled address, and the route to it: for another connection by the same route.
     address: Admitted,
     route: Arc<Route>,
+    /// The configuration that admitted the address.
+    generation: Generation,
     allowance: Allowance,
     live: LiveTunnel,
     meter: Arc<Meter>,
@@ -69,7 +76,16 @@ struct Ready {
 
 /// A tunnel whose bytes may flow.
 #[derive(Debug)]
-pub(crate) struct Established<'s> {
+pub(crate) enum Established<'s> {
+    /// They are relayed as they are.
+    Relayed(Box<Relayed<'s>>),
+    /// They are plain requests, each of which is judged.
+    Requests(Box<PlainTunnel<'s, ClientStream>>),
+}
+
+/// A tunnel whose bytes are relayed.
+#[derive(Debug)]
+pub(crate) struct Relayed<'s> {
     client: ClientStream,
     upstream: UpstreamStream,
     early: Early,
@@ -91,7 +107,7 @@ pub(crate) async fn establish<'s>(
     snapshot: Snapshot,
     slot: Slot,
     shared: &'s Shared,
-) -> Option<Box<Established<'s>>> {
+) -> Option<Established<'s>> {
     let holder = Arc::clone(early.lease.holder());
     let opened = tokio::select! {
         biased;
@@ -140,48 +156,96 @@ async fn open(
     holder: &Holder,
 ) -> Result<Ready, Refused> {
     let wanted = Wanted { target: &target, http: None };
-    let decided = decide::decide(wanted, request, snapshot)?;
+    let mut decided = decide::decide(wanted, request, snapshot)?;
     let last = shared.log.reserve().map_err(|_| Reason::LogUnavailable)?;
+    // Before the dial, so that a client without budget causes no connection.
+    let mut allowance = afford(&decided, request, shared)?;
+    loop {
+        let generation = decided.snapshot.generation;
+        let (route, dialled) = dial(wanted, &decided, request, shared).await?;
+        let carried = carries_requests(&decided.permit);
+        // What ends the connection for want of memory ends the tunnel.
+        let (meter, cancel) = (Arc::new(Meter::default()), Arc::clone(holder.cancel()));
+        let add = |decided: &Decided, request: &Request<'_>| {
+            let permit = &decided.permit;
+            let facts = TunnelFacts {
+                id: request.id(),
+                client: Arc::clone(request.client()),
+                proof: Arc::clone(request.proof()),
+                target: target.clone(),
+                policy: Arc::clone(&permit.policy),
+                rule: permit.rule.as_ref().map(|rule| Arc::clone(&rule.label)),
+                listener: Arc::clone(request.listener()),
+                upstream: dialled.upstream,
+                by_parent: route.parent().is_some(),
+                scheme: permit.scheme,
+                started: request.started_at(),
+            };
+            let generation = decided.snapshot.generation;
+            shared.live.register(facts, Arc::clone(&meter), Arc::clone(&cancel), generation)
+        };
+        let reached = |live: &LiveTunnel| live.tunnel().facts.judged_address();
+        let (now, live) = decide::register(decided, wanted, request, shared, add, reached)?;
+        if now.snapshot.generation != generation {
+            allowance = afford(&now, request, shared)?;
+        }
+        if carries_requests(&now.permit) != carried {
+            // The rules changed meanwhile, and to a parent the other kind of connection is needed.
+            decided = now;
+            continue;
+        }
+        let Decided { permit, snapshot } = now;
+        let settings = snapshot.config.tunnel.clone();
+        let (upstream, address, generation) = (dialled.stream, dialled.address, snapshot.generation);
+        return Ok(Ready {
+            target,
+            permit,
+            upstream,
+            address,
+            route,
+            generation,
+            allowance,
+            live,
+            meter,
+            cancel,
+            last,
+            settings,
+        });
+    }
+}
+
+/// What the client may send.
+fn afford(decided: &Decided, request: &Request<'_>, shared: &Shared) -> Result<Allowance, Reason> {
+    let client = decided.snapshot.config.limits.client(request.client().address.ip());
+    shared.budgets.open(client, &decided.permit)
+}
+
+/// Whether the connection to the target is for plain requests and for nothing else. In report mode whatever the client
+/// sends may have to flow, so there it is for a tunnel's bytes.
+fn carries_requests(permit: &Permit) -> bool {
+    permit.scheme == Scheme::Http && permit.mode == Mode::Enforce
+}
+
+async fn dial(
+    wanted: Wanted<'_>,
+    decided: &Decided,
+    request: &mut Request<'_>,
+    shared: &Shared,
+) -> Result<(Arc<Route>, Dialled), Refused> {
     let config = &decided.snapshot.config;
     let client = config.limits.client(request.client().address.ip());
-    // Before the dial, so that a client without budget causes no connection.
-    let allowance = shared.budgets.open(client, &decided.permit)?;
-
     let limits =
         DialLimits { dns_timeout: config.dns.timeout, connect_timeout: config.tunnel.connect_timeout };
     let (route, resolver) = (shared.route(), shared.resolver());
     let dialling = Dialling { resolver: &resolver, client, own: &shared.own, limits };
-    let dialled = route.tunnel(dialling, &target, |address| decided.admit(address)).await;
-    let dialled = request.dialled(dialled).map_err(|reason| Refused::on_the_way(reason, &route, &target))?;
-
-    // What ends the connection for want of memory ends the tunnel.
-    let (meter, cancel) = (Arc::new(Meter::default()), Arc::clone(holder.cancel()));
-    let generation = decided.snapshot.generation;
-    let add = |decided: &Decided, request: &Request<'_>| {
-        let permit = &decided.permit;
-        let facts = TunnelFacts {
-            id: request.id(),
-            client: Arc::clone(request.client()),
-            proof: Arc::clone(request.proof()),
-            target: target.clone(),
-            policy: Arc::clone(&permit.policy),
-            rule: permit.rule.as_ref().map(|rule| Arc::clone(&rule.label)),
-            listener: Arc::clone(request.listener()),
-            upstream: dialled.upstream,
-            by_parent: route.parent().is_some(),
-            scheme: permit.scheme,
-            started: request.started_at(),
-        };
-        shared.live.register(facts, Arc::clone(&meter), Arc::clone(&cancel), decided.snapshot.generation)
+    let admit = |address| decided.admit(address);
+    let dialled = match carries_requests(&decided.permit) {
+        true => route.plain(dialling, wanted.target, admit).await,
+        false => route.tunnel(dialling, wanted.target, admit).await,
     };
-    let reached = |live: &LiveTunnel| live.tunnel().facts.judged_address();
-    let (decided, live) = decide::register(decided, wanted, request, shared, add, reached)?;
-    let Decided { permit, snapshot } = decided;
-    let allowance =
-        if snapshot.generation == generation { allowance } else { shared.budgets.open(client, &permit)? };
-    let settings = snapshot.config.tunnel.clone();
-    let (upstream, address) = (dialled.stream, dialled.address);
-    Ok(Ready { target, permit, upstream, address, route, allowance, live, meter, cancel, last, settings })
+    let dialled =
+        request.dialled(dialled).map_err(|reason| Refused::on_the_way(reason, &route, wanted.target))?;
+    Ok((route, dialled))
 }
 
 /// Sends the client its `200`, and passes it through the gate if the rule has one.
@@ -192,13 +256,14 @@ async fn enter<'s>(
     ready: Ready,
     slot: Slot,
     shared: &Shared,
-) -> Option<Box<Established<'s>>> {
+) -> Option<Established<'s>> {
     let Ready {
         target,
         permit,
         mut upstream,
         address,
         route,
+        generation,
         allowance,
         live,
         meter,
@@ -231,28 +296,52 @@ async fn enter<'s>(
     let holder = Arc::clone(early.lease.holder());
     let of_tls = if matches!(upstream, UpstreamStream::Tls(_)) { tls::STATE } else { 0 };
     let open = Lease::of(&holder, Kind::Connection, OPEN + of_tls);
+    let gate = ClientHelloGate {
+        target: &target,
+        verification: permit.verify_certificate.then_some(Verification {
+            route: &route,
+            address,
+            timeout: settings.connect_timeout,
+        }),
+        ech: permit.ech,
+        report: permit.mode == Mode::Report,
+        hello_timeout: settings.client_hello_timeout,
+        live: &live,
+        meter: &meter,
+        cancel: &cancel,
+        shared,
+    };
     let entered = match permit.scheme {
-        Scheme::Https => {
-            let gate = ClientHelloGate {
-                target: &target,
-                verification: permit.verify_certificate.then_some(Verification {
-                    route: &route,
-                    address,
-                    timeout: settings.connect_timeout,
-                }),
-                ech: permit.ech,
-                report: permit.mode == Mode::Report,
-                hello_timeout: settings.client_hello_timeout,
-                live: &live,
-                meter: &meter,
-                cancel: &cancel,
-                shared,
-            };
-            gate.pass(&mut client, &mut upstream, early, request, last, &mut limits).await
+        Scheme::Https => gate.pass(&mut client, &mut upstream, early, request, last, &mut limits).await,
+        Scheme::Http => {
+            let (accepted_by, shared) = (request.accepted_by(), request.shared());
+            match gate.pass_requests(&mut client, early, request, last).await {
+                Ok(Begins::Requests { mut opened, buffer }) => {
+                    opened.decided();
+                    let for_requests = carries_requests(&permit);
+                    let dialled = live.tunnel().facts.upstream;
+                    let own = Own { stream: upstream, upstream: dialled, route, for_requests, generation };
+                    return Some(Established::Requests(Box::new(PlainTunnel {
+                        client,
+                        buffer,
+                        target,
+                        own,
+                        limits,
+                        opened,
+                        live,
+                        slot,
+                        open,
+                        accepted_by,
+                        shared,
+                    })));
+                }
+                Ok(Begins::Anything { opened, early }) => Ok((opened, early)),
+                Err(not_entered) => Err(not_entered),
+            }
         }
-        Scheme::Tcp | Scheme::Http => {
+        Scheme::Tcp => {
             let early = Early { to_upstream: early.take(), to_client: BytesMut::new() };
-            Ok((request.open(last, meter), early))
+            Ok((request.open(last, Arc::clone(&meter)), early))
         }
     };
     match entered {
@@ -260,7 +349,8 @@ async fn enter<'s>(
             opened.decided();
             // From here on it holds what a tunnel costs, and what the relay leases.
             holder.stays_open();
-            Some(Box::new(Established { client, upstream, early, limits, opened, live, slot, open }))
+            let relayed = Relayed { client, upstream, early, limits, opened, live, slot, open };
+            Some(Established::Relayed(Box::new(relayed)))
         }
         Err(NotEntered::Refused(reason)) => {
             refuse::in_tunnel(client, reason).await;
@@ -293,11 +383,20 @@ async fn tell(
 }
 
 impl<'s> Established<'s> {
-    /// Relays until the tunnel ends, and writes its last record.
-    pub(crate) fn run(self: Box<Self>) -> Pin<Box<dyn Future<Output = ()> + Send + 's>> {
+    /// Relays or serves until the tunnel ends, and writes its last record.
+    pub(crate) fn run(self) -> Pin<Box<dyn Future<Output = ()> + Send + 's>> {
+        match self {
+            Established::Relayed(relayed) => relayed.run(),
+            Established::Requests(requests) => requests.run(),
+        }
+    }
+}
+
+impl<'s> Relayed<'s> {
+    fn run(self: Box<Self>) -> Pin<Box<dyn Future<Output = ()> + Send + 's>> {
         // Taken apart before the future is made: what an `async fn` takes by value is stored twice in its future, and
         // ten thousand of these wait at a time.
-        let Established { client, upstream, early, limits, opened, live, slot, open } = *self;
+        let Relayed { client, upstream, early, limits, opened, live, slot, open } = *self;
         match (client, upstream) {
             (ClientStream::Bare(client), UpstreamStream::Bare(upstream)) => {
                 let mut relay = Relay::splicing(early, limits, open.holder());

@@ -39,7 +39,7 @@ impl KeptConnections {
         }
         table.total += 1;
         table.clients.insert(client, held + 1);
-        Some(KeptPlace { kept: Arc::clone(self), client })
+        Some(KeptPlace(Some((Arc::clone(self), client))))
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -51,19 +51,24 @@ impl KeptConnections {
 /// One kept connection; dropping it frees its place.
 #[derive(Debug)]
 #[must_use = "the place goes back when this is dropped"]
-pub struct KeptPlace {
-    kept: Arc<KeptConnections>,
-    client: IpAddr,
+pub struct KeptPlace(Option<(Arc<KeptConnections>, IpAddr)>);
+
+impl KeptPlace {
+    /// For a request in a tunnel, which has a descriptor for its connection to the target already: nothing is counted.
+    pub fn of_a_tunnel() -> Self {
+        KeptPlace(None)
+    }
 }
 
 impl Drop for KeptPlace {
     fn drop(&mut self) {
-        let mut table = self.kept.lock();
+        let Some((kept, client)) = &self.0 else { return };
+        let mut table = kept.lock();
         table.total -= 1;
-        if let Some(held) = table.clients.get_mut(&self.client) {
+        if let Some(held) = table.clients.get_mut(client) {
             *held -= 1;
             if *held == 0 {
-                table.clients.remove(&self.client);
+                table.clients.remove(client);
             }
         }
     }
@@ -93,6 +98,7 @@ mod tests {
         assert!(kept.keep(client(3)).is_none(), "two are kept already");
         drop(second);
         assert!(kept.keep(client(3)).is_some());
+        drop(KeptPlace::of_a_tunnel());
         let table = kept.lock();
         assert_eq!((table.total, table.clients.len()), (0, 0));
     }

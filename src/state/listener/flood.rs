@@ -50,6 +50,7 @@ fn together(reason: Reason) -> Option<Together> {
         | Class::NotListed
         | Class::Expired
         | Class::Denied
+        | Class::Request
         | Class::Upload
         | Class::Address
         | Class::NoTls

@@ -69,19 +69,22 @@ fn judge_tunnel(tunnel: &Tunnel, config: &Config, now: Timestamp) -> Result<(), 
     if let Some(address) = facts.judged_address() {
         config.policies.admit(&permit, address).map_err(|_| Reason::AddressProhibited)?;
     }
-    if permit.scheme != Scheme::Https || permit.mode == Mode::Report {
+    if permit.mode == Mode::Report {
         return Ok(());
     }
-    if facts.scheme != Scheme::Https {
-        // Opened by a `tcp` rule: its content is unknown, and now it would have to be TLS.
-        return Err(Reason::NotTls);
-    }
-    // The one thing that only report mode allowed, if any. Without one its hello is right, or comes later and will be
-    // judged.
-    match tunnel.objection() {
-        Some(Reason::EchNotAllowed) if permit.ech == Ech::Allow => Ok(()),
-        Some(reason) => Err(reason),
-        None => Ok(()),
+    match permit.scheme {
+        Scheme::Tcp => Ok(()),
+        // Its content is not TLS, or unknown, and now it would have to be TLS.
+        Scheme::Https if facts.scheme != Scheme::Https => Err(Reason::NotTls),
+        // Its content is TLS, or unknown, and now it would have to be plain requests.
+        Scheme::Http if facts.scheme != Scheme::Http => Err(Reason::SchemeNotAllowed),
+        // The one thing that only report mode allowed, if any. Without one its first bytes are right, or come later and
+        // will be judged.
+        Scheme::Https | Scheme::Http => match tunnel.objection() {
+            Some(Reason::EchNotAllowed) if permit.ech == Ech::Allow => Ok(()),
+            Some(reason) => Err(reason),
+            None => Ok(()),
+        },
     }
 }
 
@@ -93,6 +96,10 @@ pub fn exchange_still_allowed(exchange: &Exchange, config: &Config, now: Timesta
     let facts = &exchange.facts;
     facts.proof.still_accepted(config, now)?;
     let permit = config.policies.decide(&facts.target, &facts.client, now).map_err(|denial| denial.reason)?;
+    // The target is a CONNECT's if the exchange is inside a tunnel, which ends for the same reason.
+    if permit.scheme == Scheme::Https && permit.mode != Mode::Report {
+        return Err(Reason::NotTls.into());
+    }
     let Some(address) = exchange.judged_address() else { return Ok(()) };
     config.policies.admit(&permit, address).map(drop).map_err(|_| Reason::AddressProhibited.into())
 }
@@ -147,7 +154,7 @@ mod tests {
     #[test]
     fn a_tunnel_lives_on_if_it_would_be_let_through_now() {
         use Reason::*;
-        let (https, tcp) = (Scheme::Https, Scheme::Tcp);
+        let (https, http, tcp) = (Scheme::Https, Scheme::Http, Scheme::Tcp);
         /// The policy now; how the tunnel was opened, and what report mode ignored; the verdict.
         type Row = (&'static str, Scheme, Option<Reason>, Result<(), Reason>);
         let rows: &[Row] = &[
@@ -158,6 +165,35 @@ mod tests {
             ("allow: [git.example], deny: [git.example]", https, None, Err(HostDenied)),
             ("allow: ['git.example:8443']", https, None, Err(PortNotAllowed)),
             ("allow: ['http://git.example']", https, None, Err(SchemeNotAllowed)),
+            // A tunnel of plain requests: only a rule that carries it, or any bytes, keeps it.
+            ("allow: ['http://git.example:443']", http, None, Ok(())),
+            ("allow: ['tcp://git.example:443']", http, None, Ok(())),
+            ("allow: ['http://git.example:443', git.example]", http, None, Err(NotTls)),
+            ("allow: [git.example]", http, None, Err(NotTls)),
+            ("allow: [git.example], mode: report", http, None, Ok(())),
+            ("allow: ['http://git.example:443'], deny: ['http://git.example']", http, None, Err(HostDenied)),
+            ("allow: ['http://git.example:443'], deny: ['tcp://git.example']", http, None, Err(HostDenied)),
+            ("allow: ['tcp://git.example:443'], deny: ['http://git.example']", http, None, Ok(())),
+            ("allow: [{to: 'http://git.example:443', expires: 2029-12-31}]", http, None, Err(RuleExpired)),
+            (
+                "allow: ['http://git.example:443'], deny: ['http://198.18.0.0/16']",
+                http,
+                None,
+                Err(AddressProhibited),
+            ),
+            (
+                "allow: ['http://git.example:443'], deny: ['tcp://198.18.0.0/16']",
+                http,
+                None,
+                Err(AddressProhibited),
+            ),
+            ("allow: ['tcp://git.example:443'], deny: ['http://198.18.0.0/16']", http, None, Ok(())),
+            // What such a tunnel must not carry.
+            ("allow: ['http://git.example:443']", https, None, Err(SchemeNotAllowed)),
+            ("allow: ['http://git.example:443']", tcp, None, Err(SchemeNotAllowed)),
+            ("allow: ['http://git.example:443'], mode: report", tcp, None, Ok(())),
+            ("allow: ['http://git.example:443']", http, Some(UpgradeNotAllowed), Err(UpgradeNotAllowed)),
+            ("allow: ['http://git.example:443'], mode: report", http, Some(UpgradeNotAllowed), Ok(())),
             ("allow: [{to: git.example, expires: 2030-01-01}]", https, None, Ok(())),
             ("allow: [{to: git.example, expires: 2029-12-31}]", https, None, Err(RuleExpired)),
             ("allow: [git.example], clients: {networks: [10.1.0.0/16]}", https, None, Err(ClientNotAllowed)),

@@ -9,7 +9,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
 use super::super::access_log::AccessLog;
-use super::requests::Requests;
+use super::requests::{RequestCount, Tables};
 use super::usage::{PolicyUsage, UsageSource};
 use crate::transport::held::{HeldBytes, Kind};
 
@@ -72,9 +72,10 @@ pub(super) struct AtScrape(Arc<Shared>);
 struct Shared {
     usage: Arc<dyn UsageSource>,
     log: AccessLog,
-    requests: Arc<Requests>,
+    requests: Arc<Tables>,
     shown: RwLock<Shown>,
     requests_total: Family,
+    inspected_total: Family,
     tunnels_active: Family,
     bytes_total: Family,
     rule_expires: Family,
@@ -104,7 +105,7 @@ impl AtScrape {
     pub(super) fn new(
         usage: Arc<dyn UsageSource>,
         log: AccessLog,
-        requests: Arc<Requests>,
+        requests: Arc<Tables>,
         held: Arc<HeldBytes>,
     ) -> prometheus::Result<Self> {
         use MetricType::{COUNTER, GAUGE};
@@ -116,6 +117,12 @@ impl AtScrape {
             requests_total: Family::new(
                 "egressd_requests_total",
                 "Requests, each counted once with its final verdict, by the policy and rule that decided.",
+                &["policy", "rule", "decision", "reason"],
+                COUNTER,
+            )?,
+            inspected_total: Family::new(
+                "egressd_inspected_requests_total",
+                "Requests inside tunnels, each counted once with its final verdict, by the policy and rule that decided.",
                 &["policy", "rule", "decision", "reason"],
                 COUNTER,
             )?,
@@ -201,11 +208,17 @@ impl AtScrape {
     }
 }
 
+/// The labels and the value of one series of requests.
+fn series(row: &RequestCount) -> ([&str; 4], f64) {
+    ([&*row.policy, &*row.rule, row.decision, row.reason], row.count as f64)
+}
+
 // Counters are whole numbers that Prometheus reads as floating point: exact to 2^53, 8 PiB.
 impl Collector for AtScrape {
     fn desc(&self) -> Vec<&Desc> {
         let Shared {
             requests_total,
+            inspected_total,
             tunnels_active,
             bytes_total,
             rule_expires,
@@ -220,6 +233,7 @@ impl Collector for AtScrape {
         } = &*self.0;
         [
             requests_total,
+            inspected_total,
             tunnels_active,
             bytes_total,
             rule_expires,
@@ -237,15 +251,13 @@ impl Collector for AtScrape {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let shared = &*self.0;
-        let rows = shared.requests.rows();
+        let (rows, inspected) = (shared.requests.all.rows(), shared.requests.inside.rows());
         let usage = self.usage();
         let counts = shared.log.counts();
         let shown = shared.shown.read().unwrap_or_else(PoisonError::into_inner);
         vec![
-            shared.requests_total.collect(
-                rows.iter()
-                    .map(|row| ([&*row.policy, &*row.rule, row.decision, row.reason], row.count as f64)),
-            ),
+            shared.requests_total.collect(rows.iter().map(series)),
+            shared.inspected_total.collect(inspected.iter().map(series)),
             shared.tunnels_active.collect(usage.iter().map(|usage| ([&*usage.policy], usage.tunnels as f64))),
             shared.bytes_total.collect(usage.iter().flat_map(|usage| {
                 let policy = &*usage.policy;

@@ -47,7 +47,7 @@ impl<'a> Configured<'a> {
     }
 }
 
-/// The policies that have series.
+/// The policies that have series here.
 pub(super) fn policies_of(counters: &IntCounterVec) -> HashSet<String> {
     let mut found = HashSet::new();
     for family in counters.collect() {

@@ -21,7 +21,7 @@ use self::at_scrape::{AtScrape, Shown};
 use self::configured::{Configured, policies_of};
 use self::expiries::Expiries;
 pub use self::requests::RequestCount;
-use self::requests::Requests;
+use self::requests::Tables;
 use self::totals::SETUP_SECONDS;
 use super::access_log::AccessLog;
 use super::record::Cause;
@@ -113,6 +113,7 @@ fn way(reason: Reason) -> Way {
         | Class::NotListed
         | Class::Expired
         | Class::Denied
+        | Class::Request
         | Class::Upload
         | Class::Address
         | Class::NoTls
@@ -144,7 +145,7 @@ fn known(of: Way, result: Result<(), Reason>, other: Reason) -> Result<(), Reaso
 pub struct Metrics {
     registry: Registry,
     usage: Arc<dyn UsageSource>,
-    requests: Arc<Requests>,
+    requests: Arc<Tables>,
     at_scrape: AtScrape,
     auth_challenges: IntCounter,
     tunnels: IntCounterVec,
@@ -172,7 +173,7 @@ impl Metrics {
         held: Arc<HeldBytes>,
     ) -> prometheus::Result<Self> {
         let registry = Registry::new();
-        let requests = Arc::new(Requests::default());
+        let requests = Arc::new(Tables::default());
         let usage: Arc<dyn UsageSource> = usage;
         let at_scrape = AtScrape::new(Arc::clone(&usage), log, Arc::clone(&requests), held)?;
         let build = IntGaugeVec::new(
@@ -302,7 +303,18 @@ impl Metrics {
         decision: Option<Decision>,
         reason: Option<Cause>,
     ) {
-        self.requests.count(policy, rule, decision, reason);
+        self.requests.all.count(policy, rule, decision, reason);
+    }
+
+    /// The same for a request inside a tunnel, which is counted here alone.
+    pub fn inspected_request(
+        &self,
+        policy: Option<&Arc<str>>,
+        rule: Option<&Arc<str>>,
+        decision: Option<Decision>,
+        reason: Option<Cause>,
+    ) {
+        self.requests.inside.count(policy, rule, decision, reason);
     }
 
     /// A 407 to a request without credentials, which is not a verdict yet.
@@ -428,7 +440,7 @@ impl Metrics {
 
     /// Requests since the start, over all policies, including removed ones.
     pub fn verdicts(&self) -> VerdictCounts {
-        self.requests.verdicts()
+        self.requests.all.verdicts()
     }
 
     /// Setups since the start.
@@ -439,7 +451,7 @@ impl Metrics {
     /// At most `most` of the series of `egressd_requests_total`, those with the most requests first, and how many
     /// there are.
     pub fn requests_by_rule(&self, most: usize) -> (Vec<RequestCount>, usize) {
-        let mut rows = self.requests.rows();
+        let mut rows = self.requests.all.rows();
         rows.sort_by_key(|row| std::cmp::Reverse(row.count));
         let all = rows.len();
         rows.truncate(most);

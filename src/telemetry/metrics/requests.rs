@@ -1,4 +1,4 @@
-//! `egressd_requests_total{policy,rule,decision,reason}`.
+//! `egressd_requests_total{policy,rule,decision,reason}`, and `egressd_inspected_requests_total` with the same labels.
 //!
 //! This is not a vector of the prometheus crate, for two reasons. That one distinguishes children by a hash over their
 //! label values, one after the other without a separator, so that policy `a` with rule `bc` and policy `ab` with rule
@@ -12,6 +12,13 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use super::totals::{Counted, VerdictCounts};
 use crate::telemetry::record::Cause;
 use crate::words::outcome::Decision;
+
+/// Requests to the proxy, and those inside tunnels.
+#[derive(Default)]
+pub(super) struct Tables {
+    pub(super) all: Requests,
+    pub(super) inside: Requests,
+}
 
 #[derive(Default)]
 pub(super) struct Requests {
@@ -56,6 +63,36 @@ impl RuleCounts {
     }
 }
 
+impl Tables {
+    /// Removes the series of the policies for which `keep` is false, and of rules that are not among `rules`, by policy
+    /// and label; series without a rule are removed only with their policy. The rules are looked at once: there may be
+    /// a million.
+    pub(super) fn retain<'r>(
+        &self,
+        keep: impl Fn(&str) -> bool,
+        rules: impl Iterator<Item = (&'r str, &'r str)>,
+    ) {
+        let tables = [&self.all, &self.inside];
+        let mut gone = tables.map(Requests::labels);
+        for (policy, rule) in rules {
+            for gone in &mut gone {
+                if let Some(labels) = gone.get_mut(policy) {
+                    labels.remove(rule);
+                }
+            }
+        }
+        for (table, gone) in tables.into_iter().zip(gone) {
+            let mut policies = table.policies.write().unwrap_or_else(PoisonError::into_inner);
+            policies.retain(|policy, rules| {
+                if let Some(gone) = gone.get(policy) {
+                    rules.retain(|rule, _| !gone.contains(rule));
+                }
+                keep(policy) && !rules.is_empty()
+            });
+        }
+    }
+}
+
 impl Requests {
     pub(super) fn count(
         &self,
@@ -77,31 +114,12 @@ impl Requests {
         policies.entry(label(policy)).or_default().entry(label(rule)).or_default().count(decision, reason);
     }
 
-    /// Removes the series of the policies for which `keep` is false, and of rules that are not among `rules`, by
-    /// policy and label; series without a rule are removed only with their policy.
-    pub(super) fn retain<'r>(
-        &self,
-        keep: impl Fn(&str) -> bool,
-        rules: impl Iterator<Item = (&'r str, &'r str)>,
-    ) {
-        // The series are few even with a million rules. Series that are added meanwhile stay until the next time.
-        let mut gone: HashMap<Arc<str>, HashSet<Arc<str>>> = HashMap::new();
-        for (policy, rules) in &*self.policies.read().unwrap_or_else(PoisonError::into_inner) {
-            let labels = rules.keys().filter(|rule| !rule.is_empty()).cloned().collect();
-            gone.insert(Arc::clone(policy), labels);
-        }
-        for (policy, rule) in rules {
-            if let Some(labels) = gone.get_mut(policy) {
-                labels.remove(rule);
-            }
-        }
-        let mut policies = self.policies.write().unwrap_or_else(PoisonError::into_inner);
-        policies.retain(|policy, rules| {
-            if let Some(gone) = gone.get(policy) {
-                rules.retain(|rule, _| !gone.contains(rule));
-            }
-            keep(policy) && !rules.is_empty()
-        });
+    /// The labels of rules that have series, by policy. They are few even with a million rules. Series that are added later
+    /// stay until the next time.
+    fn labels(&self) -> HashMap<Arc<str>, HashSet<Arc<str>>> {
+        let policies = self.policies.read().unwrap_or_else(PoisonError::into_inner);
+        let of_rules = |rules: &Rules| rules.keys().filter(|rule| !rule.is_empty()).cloned().collect();
+        policies.iter().map(|(policy, rules)| (Arc::clone(policy), of_rules(rules))).collect()
     }
 
     pub(super) fn verdicts(&self) -> VerdictCounts {

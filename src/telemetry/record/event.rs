@@ -13,6 +13,8 @@ pub enum Event {
     Close,
     /// A plain HTTP exchange ended.
     Http,
+    /// A request inside a tunnel ended.
+    Request,
     /// Refused by policy, form or identity.
     Deny,
     /// Failed for another reason, or the client left before a verdict.
@@ -22,7 +24,7 @@ pub enum Event {
 impl Event {
     /// Every one of them.
     pub const ALL: &'static [Event] =
-        &[Event::Open, Event::Progress, Event::Close, Event::Http, Event::Deny, Event::Error];
+        &[Event::Open, Event::Progress, Event::Close, Event::Http, Event::Request, Event::Deny, Event::Error];
 
     /// The word in the log.
     pub fn as_str(self) -> &'static str {
@@ -31,6 +33,7 @@ impl Event {
             Event::Progress => "progress",
             Event::Close => "close",
             Event::Http => "http",
+            Event::Request => "request",
             Event::Deny => "deny",
             Event::Error => "error",
         }

@@ -94,6 +94,8 @@ fields! {
             config: ShortHash = "config" [plain] note Config;
             /// Host name of this replica.
             instance: &'a str = "instance" [text 256] note Instance;
+            /// For a request inside a tunnel: the tunnel's `id`.
+            tunnel: Uuid = "tunnel" [plain] note Tunnel;
             /// How many records like this one were not written before it, if their rate is bounded.
             suppressed: u64 = "suppressed" [number] note Suppressed;
             /// The scheme of credentials that were refused.

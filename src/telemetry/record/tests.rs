@@ -40,7 +40,7 @@ fn absent_is_null_not_missing() {
         r#""policy":null,"mode":null,"rule":null,"rule_source":null,"decision":null,"reason":null,"#,
         r#""upstream":null,"upstream_local":null,"status":null,"sent":null,"received":null,"duration_ms":null,"#,
         r#""dns_ms":null,"connect_ms":null,"ending":null,"user_agent":null,"config":null,"instance":null,"#,
-        r#""suppressed":null,"auth_scheme":null,"cut":null}"#,
+        r#""tunnel":null,"suppressed":null,"auth_scheme":null,"cut":null}"#,
         "\n"
     );
     assert_eq!(text, want);
@@ -76,6 +76,7 @@ fn a_full_record_has_every_member_once_and_in_order() {
         user_agent: Some("git/2.47".into()),
         config: Some(ShortHash([0x01, 0x23, 0x45, 0x67, 0x89, 0xab])),
         instance: Some("egressd-0"),
+        tunnel: Some(Uuid::nil()),
         suppressed: Some(3),
         auth_scheme: Some(AuthScheme::Negotiate),
         ..bare(Event::Close)

@@ -314,7 +314,7 @@ fn squid_status(record: &Record<'_>) -> &'static str {
     let plain = matches!(record.target, Some(LoggedTarget::Http { .. }));
     match (record.event, record.reason) {
         (Event::Close | Event::Open | Event::Progress, _) => "TCP_TUNNEL",
-        (Event::Http, _) => match record.ending {
+        (Event::Http | Event::Request, _) => match record.ending {
             Some(Ending::ClientClosed | Ending::ClientReset | Ending::ClientLost) => "TCP_MISS_ABORTED",
             _ => "TCP_MISS",
         },
@@ -348,6 +348,7 @@ fn squid_status_of_error(reason: Reason, plain: bool) -> &'static str {
         | Class::NotListed
         | Class::Expired
         | Class::Denied
+        | Class::Request
         | Class::Upload
         | Class::Address
         | Class::NoTls
@@ -362,7 +363,7 @@ fn squid_status_of_error(reason: Reason, plain: bool) -> &'static str {
 fn media_type<'r>(record: &Record<'r>) -> Option<&'r [u8]> {
     let connect = matches!(record.target, Some(LoggedTarget::Connect(_)));
     match record.event {
-        Event::Http => {
+        Event::Http | Event::Request => {
             let kind = record.content_type?.0;
             kind.split(|byte| *byte == b';').next().map(<[u8]>::trim_ascii)
         }

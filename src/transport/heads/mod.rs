@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::transport::held::Lease;
 use crate::transport::held::read::read;
-use crate::wire::head::{Head, HeadLines, RefusedHead, cut_short, parse};
+use crate::wire::head::{Head, HeadLines, Place, RefusedHead, cut_short, parse_at};
 use crate::words::outcome::Reason;
 
 /// How much a client may send, and how long it may take, before its request is decided.
@@ -36,8 +36,8 @@ pub enum HeadError {
 
 impl HeadError {
     /// For a head that is no longer waited for. `buffer` is the part of it that arrived.
-    pub fn cut_short(reason: Reason, detail: &'static str, buffer: &[u8]) -> Self {
-        HeadError::Refused(cut_short(reason, detail, buffer))
+    pub fn cut_short(reason: Reason, detail: &'static str, buffer: &[u8], place: &Place) -> Self {
+        HeadError::Refused(cut_short(reason, detail, buffer, place))
     }
 }
 
@@ -55,12 +55,26 @@ pub async fn read_head<S: AsyncRead + Unpin>(
     lease: &mut Lease,
     limits: &HeadLimits,
 ) -> Result<Option<Head>, HeadError> {
+    read_head_at(&Place::Proxy, stream, buffer, lease, limits).await
+}
+
+/// The same for a head that comes in at `place`.
+///
+/// # Errors
+/// As [`read_head`].
+pub async fn read_head_at<S: AsyncRead + Unpin>(
+    place: &Place,
+    stream: &mut S,
+    buffer: &mut BytesMut,
+    lease: &mut Lease,
+    limits: &HeadLimits,
+) -> Result<Option<Head>, HeadError> {
     let deadline = Instant::now() + limits.timeout;
-    let mut lines = HeadLines::default();
+    let mut lines = HeadLines::at(place.clone());
     loop {
         if let Some(end) = lines.scan(buffer, limits.bytes).map_err(HeadError::Refused)? {
             let head = buffer.split_to(end);
-            return parse(&head).map(Some).map_err(HeadError::Refused);
+            return parse_at(&head, place).map(Some).map_err(HeadError::Refused);
         }
         match timeout_at(deadline, read(stream, buffer, lease)).await {
             Ok(Ok(1..)) => {}
@@ -68,7 +82,7 @@ pub async fn read_head<S: AsyncRead + Unpin>(
             Ok(Ok(0) | Err(_)) => return Err(HeadError::Gone),
             Err(_) => {
                 let detail = "the request head did not arrive in time";
-                return Err(HeadError::cut_short(Reason::HeadTimeout, detail, buffer));
+                return Err(HeadError::cut_short(Reason::HeadTimeout, detail, buffer, place));
             }
         }
     }

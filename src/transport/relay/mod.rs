@@ -202,12 +202,20 @@ pub fn part<C: Transport, U: Transport>(client: C, upstream: U, ending: Ending) 
         | Ending::MaxLifetime
         | Ending::PolicyRevoked
         | Ending::IdentityRevoked
+        | Ending::Refused
         | Ending::Drained => {}
     }
     async {
         if let Some(lingering) = lingering {
             lingering.await;
         }
+    }
+}
+
+/// Closes the side of a client as [`part`] does, where it has no upstream of its own.
+pub fn part_client<C: Transport>(client: C, ending: Ending) {
+    if matches!(ending, Ending::InternalError | Ending::MemoryLimit) {
+        reset(&client);
     }
 }
 

@@ -41,7 +41,7 @@ use crate::transport::held::Lease;
 use crate::transport::prefixed::Prefixed;
 use crate::transport::tls::sentences::Holder;
 use crate::wire::first_bytes::{Spoken, spoken};
-use crate::wire::head::{RefusedHead, cut_short};
+use crate::wire::head::{Place, RefusedHead, cut_short};
 use crate::words::outcome::Reason;
 
 /// Size of the first read: most ClientHellos fit, one with a post-quantum key share, too.
@@ -130,7 +130,8 @@ impl ServerTls {
         let handshake = Box::pin(async move {
             let spoken = first_bytes(&mut stream, &mut early).await;
             if spoken == Some(Spoken::Http) {
-                let head = cut_short(Reason::TlsHandshakeFailed, "plain HTTP at a TLS listener", &early);
+                let what = "plain HTTP at a TLS listener";
+                let head = cut_short(Reason::TlsHandshakeFailed, what, &early, &Place::Proxy);
                 return Err(Failure { error: HandshakeError::PlainHttp(head), stream: Some(stream) });
             }
             match acceptor.accept(Prefixed::counted(stream, early, lease)).into_fallible().await {

@@ -8,9 +8,9 @@ use http::uri::PathAndQuery;
 
 use super::fields::{all, at_most_one, is_token};
 use super::framing;
-use super::request::{Fault, Head, MAX_FIELDS, MAX_USER_AGENT, RefusedHead, RequestTarget, Version};
+use super::request::{Fault, Head, MAX_FIELDS, MAX_USER_AGENT, Place, RefusedHead, RequestTarget, Version};
 use crate::words::outcome::Reason;
-use crate::words::target::{Target, TargetError};
+use crate::words::target::{Method, Target, TargetError};
 
 /// Longest method. The longest registered one, `UPDATEREDIRECTREF`, has 17 characters.
 const MAX_METHOD: usize = 32;
@@ -86,9 +86,12 @@ impl<'a> RequestLine<'a> {
             .map_err(|_| Fault::bad_request("the method is not a token"))
     }
 
-    fn target(&self, method: &http::Method) -> Result<RequestTarget, Fault> {
+    fn target(&self, method: &http::Method, place: &Place) -> Result<RequestTarget, Fault> {
         let bad = |detail| Err(Fault::new(Reason::BadTarget, detail));
         if method == http::Method::CONNECT {
+            if let Place::Tunnel(_) = place {
+                return Err(Fault::new(Reason::MethodNotAllowed, "CONNECT is not served inside a tunnel"));
+            }
             if self.target.contains(['/', '?', '#']) {
                 return bad("CONNECT takes host:port, not a URI or a path");
             }
@@ -102,6 +105,9 @@ impl<'a> RequestLine<'a> {
             };
         }
         if self.target.starts_with('/') {
+            if let Place::Tunnel(of) = place {
+                return self.path_within(of);
+            }
             return bad(
                 "this is a forward proxy: it takes http://host/path or CONNECT host:port, not a path",
             );
@@ -130,6 +136,9 @@ impl<'a> RequestLine<'a> {
         }
         let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
         let target = Target::http(authority).map_err(bad_target)?;
+        if let Place::Tunnel(of) = place {
+            same_host(&target, of)?;
+        }
         let path_and_query = match path {
             "" => PathAndQuery::from_static("/"),
             _ if path.starts_with('/') => path_and_query(path)?,
@@ -143,6 +152,28 @@ impl<'a> RequestLine<'a> {
             ));
         }
         Ok(RequestTarget::Absolute { target, path_and_query })
+    }
+
+    /// Origin-form (RFC 9112 §3.2.1) inside a tunnel to `of`.
+    fn path_within(&self, of: &Target) -> Result<RequestTarget, Fault> {
+        if self.target.contains('#') {
+            let detail = "a fragment ('#') does not belong in a request target";
+            return Err(Fault::new(Reason::BadTarget, detail));
+        }
+        let target = Target { method: Method::Http, ..of.clone() };
+        Ok(RequestTarget::Absolute { target, path_and_query: path_and_query(self.target)? })
+    }
+}
+
+/// Inside a tunnel to `of`, no other host or port may be named.
+fn same_host(named: &Target, of: &Target) -> Result<(), Fault> {
+    match named.host == of.host && named.port == of.port {
+        true => Ok(()),
+        // The tunnel's target is canonical, and was allowed.
+        false => Err(Fault::new(
+            Reason::HostMismatch,
+            format!("inside a tunnel to {of}, Host and URI must name that host and port"),
+        )),
     }
 }
 
@@ -171,15 +202,23 @@ fn is_scheme(text: &str) -> bool {
 /// # Errors
 /// The head is not well-formed, or could be read in two ways. The position in the stream is then lost.
 pub fn parse(head: &[u8]) -> Result<Head, Box<RefusedHead>> {
-    check(head).map_err(|fault| describe(fault, head))
+    parse_at(head, &Place::Proxy)
+}
+
+/// The same for a head that came in at `place`.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_at(head: &[u8], place: &Place) -> Result<Head, Box<RefusedHead>> {
+    check(head, place).map_err(|fault| describe(fault, head, place))
 }
 
 /// The refusal of a head that is no longer waited for. `bytes` are the part of it that arrived.
-pub fn cut_short(reason: Reason, detail: &'static str, bytes: &[u8]) -> Box<RefusedHead> {
-    describe(Fault::new(reason, detail), bytes)
+pub fn cut_short(reason: Reason, detail: &'static str, bytes: &[u8], place: &Place) -> Box<RefusedHead> {
+    describe(Fault::new(reason, detail), bytes, place)
 }
 
-fn check(head: &[u8]) -> Result<Head, Fault> {
+fn check(head: &[u8], place: &Place) -> Result<Head, Fault> {
     let mut lines = lines(head);
     let line = RequestLine::parse(lines.next().unwrap_or_default())?;
     for field in lines {
@@ -188,8 +227,8 @@ fn check(head: &[u8]) -> Result<Head, Fault> {
     let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let fields = tokenize(head, &line, &mut fields)?;
     let method = line.method()?;
-    let target = line.target(&method)?;
-    host(fields, &target, line.version)?;
+    let target = line.target(&method, place)?;
+    host(fields, &target, line.version, place)?;
     let framing = framing::of(fields, line.version, &method)?;
     let keep_alive = framing::keeps_connection(fields, line.version)?;
     let expect_continue = expectation(fields)? && line.version == Version::Http11 && framing.has_body();
@@ -266,7 +305,12 @@ fn tokenize<'head, 'space>(
 /// RFC 9112 §3.2: exactly one `Host` in HTTP/1.1, at most one in HTTP/1.0. Its form is checked, and in an absolute-form
 /// request it must name the host of the URI (RFC 9112 §3.2.2 would ignore it, but a difference is an attack or a bug). No
 /// decision ever depends on it.
-fn host(fields: &[httparse::Header<'_>], target: &RequestTarget, version: Version) -> Result<(), Fault> {
+fn host(
+    fields: &[httparse::Header<'_>],
+    target: &RequestTarget,
+    version: Version,
+    place: &Place,
+) -> Result<(), Fault> {
     let Some(value) = at_most_one(fields, "host", "more than one Host field")? else {
         return match version {
             Version::Http10 => Ok(()),
@@ -277,6 +321,9 @@ fn host(fields: &[httparse::Header<'_>], target: &RequestTarget, version: Versio
     let Some(host) = host else {
         return Err(Fault::bad_request("the Host field is not one host, with or without a port"));
     };
+    if let Place::Tunnel(of) = place {
+        return same_host(&host, of);
+    }
     match target {
         RequestTarget::Absolute { target, .. } if *target != host => {
             Err(Fault::bad_request("the Host field names another host or port than the request target"))
@@ -311,7 +358,7 @@ fn header_map(fields: &[httparse::Header<'_>]) -> Result<HeaderMap, Fault> {
 
 /// What a record can say about a refused head: its method, its target and its `User-Agent`, as far as the bytes that arrived
 /// show them. Done only on refusals, so that it costs nothing for a good head.
-pub(super) fn describe(fault: Fault, head: &[u8]) -> Box<RefusedHead> {
+pub(super) fn describe(fault: Fault, head: &[u8], place: &Place) -> Box<RefusedHead> {
     let mut lines = head.split(|&byte| byte == b'\n').map(|line| line.strip_suffix(b"\r"));
     // A line that is incomplete, or does not end with CRLF, is not quoted: it may be anything.
     let first = lines.next().flatten();
@@ -320,7 +367,7 @@ pub(super) fn describe(fault: Fault, head: &[u8]) -> Box<RefusedHead> {
         .as_ref()
         .filter(|line| line.method.len() <= MAX_METHOD)
         .and_then(|line| http::Method::from_bytes(line.method.as_bytes()).ok());
-    let target = line.zip(method.as_ref()).and_then(|(line, method)| line.target(method).ok());
+    let target = line.zip(method.as_ref()).and_then(|(line, method)| line.target(method, place).ok());
     let malformed = match target {
         Some(_) => None,
         None => first.and_then(|line| line.split(|&byte| byte == b' ').nth(1)).map(Box::from),

@@ -3,13 +3,14 @@
 
 use super::fields::is_token_byte;
 use super::grammar::{RequestLine, describe};
-use super::request::{Fault, MAX_FIELDS, RefusedHead};
+use super::request::{Fault, MAX_FIELDS, Place, RefusedHead};
 use crate::words::outcome::Reason;
 
 /// Watches the line endings as bytes arrive. Every byte is looked at once, so the verdict on a head does not depend on its
 /// segments.
 #[derive(Default, Debug)]
 pub struct HeadLines {
+    place: Place,
     /// How many bytes were looked at.
     position: usize,
     /// Where the current line begins.
@@ -21,20 +22,25 @@ pub struct HeadLines {
 }
 
 impl HeadLines {
+    /// For a head that comes in at `place`; [`Default`] is for the proxy's own port.
+    pub fn at(place: Place) -> Self {
+        HeadLines { place, ..HeadLines::default() }
+    }
+
     /// The end of the head, once its empty line has arrived. `bytes` are all bytes of the connection since the last head,
     /// including those of earlier calls; `limit` is the most that a head may have.
     ///
     /// # Errors
     /// What can be refused before the head is complete: a line ending, a control character, the request line, a size.
     pub fn scan(&mut self, bytes: &[u8], limit: usize) -> Result<Option<usize>, Box<RefusedHead>> {
-        self.end(bytes, limit).map_err(|fault| describe(fault, bytes))
+        self.end(bytes, limit).map_err(|fault| describe(fault, bytes, &self.place))
     }
 
     fn end(&mut self, bytes: &[u8], limit: usize) -> Result<Option<usize>, Fault> {
         let within = bytes.get(..limit).unwrap_or(bytes);
         for &byte in within.get(self.position..).unwrap_or_default() {
             if self.position == 0 {
-                first_byte(byte)?;
+                first_byte(byte, &self.place)?;
             }
             self.position += 1;
             match (self.previous, byte) {
@@ -82,10 +88,15 @@ impl HeadLines {
     }
 }
 
-fn first_byte(byte: u8) -> Result<(), Fault> {
+/// RFC 8446 §5.1: the first byte of a handshake record, which is the first of every TLS client.
+pub const TLS_HANDSHAKE: u8 = 0x16;
+
+fn first_byte(byte: u8, place: &Place) -> Result<(), Fault> {
     match byte {
-        // RFC 8446 §5.1: a handshake record.
-        0x16 => Err(Fault::bad_request(
+        TLS_HANDSHAKE if *place != Place::Proxy => {
+            Err(Fault::bad_request("the tunnel is for plain HTTP, and the client spoke TLS in it"))
+        }
+        TLS_HANDSHAKE => Err(Fault::bad_request(
             "this is a plain HTTP proxy port, and the client spoke TLS: use http:// in the proxy URL",
         )),
         4 | 5 => Err(Fault::bad_request(

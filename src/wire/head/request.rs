@@ -23,12 +23,22 @@ pub enum Version {
     Http11,
 }
 
+/// Where a request comes in, which decides the forms of its target that are served (RFC 9112 §3.2).
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// The proxy's own port: CONNECT, and absolute-form to any host.
+    #[default]
+    Proxy,
+    /// Inside a tunnel to this target: origin-form, and absolute-form to this target alone.
+    Tunnel(Target),
+}
+
 /// What the request line asks for, in the two forms that a forward proxy serves (RFC 9112 §3.2).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum RequestTarget {
     /// CONNECT's authority-form.
     Authority(Target),
-    /// An absolute `http://` URI.
+    /// An absolute `http://` URI; inside a tunnel also a path, whose authority is the tunnel's target.
     Absolute {
         /// The URI's authority.
         target: Target,
@@ -90,7 +100,8 @@ pub struct Head {
 #[derive(Clone, PartialEq, Debug, thiserror::Error)]
 #[error("{reason}: {detail}")]
 pub struct RefusedHead {
-    /// `bad_request`, `bad_target`, `head_too_large`, `head_timeout`, `method_not_allowed` or `scheme_not_allowed`.
+    /// `bad_request`, `bad_target`, `head_too_large`, `head_timeout`, `method_not_allowed`,
+    /// `scheme_not_allowed` or `host_mismatch`.
     pub reason: Reason,
     /// One line that says what is wrong. It holds no byte that the client sent, so it is safe in a reply and a log.
     pub detail: Cow<'static, str>,

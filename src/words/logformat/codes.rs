@@ -120,6 +120,7 @@ notes! {
         Ending = "ending",
         Config = "config",
         Instance = "instance",
+        Tunnel = "tunnel",
         Suppressed = "suppressed",
     }
 }

@@ -8,11 +8,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use egressd::transport::heads::{HeadError, HeadLimits, read_head};
+use egressd::transport::heads::{HeadError, HeadLimits, read_head_at};
 use egressd::transport::held::Lease;
 use egressd::wire::basic_auth::parse_basic;
 use egressd::wire::first_bytes::{Spoken, spoken};
-use egressd::wire::head::{BodyError, BodyFollower, Framing, Head, Piece, RequestTarget};
+use egressd::wire::head::{BodyError, BodyFollower, Framing, Head, Piece, Place, RequestTarget};
 use egressd::words::target::Target;
 use http_body_util::{BodyExt, Empty};
 use hyper::service::service_fn;
@@ -34,6 +34,7 @@ pub fn check(bytes: &[u8]) {
     assert_eq!(told_first, spoken(bytes), "the first bytes");
     assert!(told_first.is_some() || bytes.len() < 33);
 
+    inside_a_tunnel(bytes);
     let (whole, rest) = read(bytes, usize::MAX);
     let (cut, cut_rest) = read(bytes, 1);
     assert_eq!(told(&whole), told(&cut), "byte by byte");
@@ -65,14 +66,38 @@ pub fn check(bytes: &[u8]) {
     }
 }
 
+/// Inside a tunnel the same bytes get the same verdict, if they name the tunnel's target; and nothing else is ever asked for
+/// there.
+fn inside_a_tunnel(bytes: &[u8]) {
+    let of = Target::connect("ok.test:80").expect("a target");
+    let (whole, _) = read_at(&Place::Tunnel(of.clone()), bytes, usize::MAX);
+    let (cut, _) = read_at(&Place::Tunnel(of.clone()), bytes, 1);
+    assert_eq!(told(&whole), told(&cut), "byte by byte, inside");
+    if let Ok(Some(head)) = &whole {
+        let asked = head.target.target();
+        assert_eq!((&asked.host, asked.port), (&of.host, of.port), "another target inside a tunnel");
+        assert!(matches!(head.target, RequestTarget::Absolute { .. }), "CONNECT inside a tunnel");
+    }
+    let (outside, _) = read(bytes, usize::MAX);
+    if let Ok(Some(Head { target: RequestTarget::Absolute { target, .. }, .. })) = &outside {
+        let of = Target::connect(&target.to_string()).expect("a target");
+        assert_eq!(told(&read_at(&Place::Tunnel(of), bytes, usize::MAX).0), told(&outside), "inside");
+    }
+}
+
 type Read = Result<Option<Head>, HeadError>;
 
 /// Reads a head, `step` bytes at a time: the verdict, and the bytes that are left.
 fn read(bytes: &[u8], step: usize) -> (Read, Vec<u8>) {
+    read_at(&Place::Proxy, bytes, step)
+}
+
+fn read_at(place: &Place, bytes: &[u8], step: usize) -> (Read, Vec<u8>) {
     let mut stream = Steps { bytes, step };
     let mut buffer = BytesMut::new();
-    let read = RUNTIME
-        .with(|runtime| runtime.block_on(read_head(&mut stream, &mut buffer, &mut Lease::alone(), &LIMITS)));
+    let mut lease = Lease::alone();
+    let reading = read_head_at(place, &mut stream, &mut buffer, &mut lease, &LIMITS);
+    let read = RUNTIME.with(|runtime| runtime.block_on(reading));
     buffer.extend_from_slice(if step == 1 { &[] } else { stream.bytes });
     (read, buffer.to_vec())
 }

@@ -35,6 +35,8 @@ pub struct Terms<'a> {
     /// For this exchange alone. Counts heads and bodies as they are on the client's wire; `sent` is what hyper was
     /// given, at most one piece (32 KiB) and its write buffer ahead of what the target's socket took.
     pub meter: &'a Meter,
+    /// For all exchanges of the tunnel that this one is inside of. Counts the same bytes.
+    pub tunnel: Option<&'a Meter>,
 }
 
 /// Both ends of the connection to the target, for the record.

@@ -21,6 +21,7 @@ const TELL: u64 = 250;
 /// Shared by the futures of one task; the atomics are for `Send`, not for other threads.
 pub(super) struct Track<'a> {
     meter: &'a Meter,
+    tunnel: Option<&'a Meter>,
     response_timeout: Duration,
     stall_timeout: Duration,
     head_bytes: u64,
@@ -57,6 +58,7 @@ impl<'a> Track<'a> {
     pub(super) fn new(head: &Head, terms: &Terms<'a>, holder: &'a Arc<Holder>) -> Self {
         Track {
             meter: terms.meter,
+            tunnel: terms.tunnel,
             response_timeout: terms.response_timeout,
             stall_timeout: terms.stall_timeout,
             head_bytes: head.bytes as u64,
@@ -96,7 +98,7 @@ impl<'a> Track<'a> {
     /// The connection to the target is open, and the request is sent.
     pub(super) fn opened(&self, addresses: Addresses) {
         match self.addresses.set(addresses) {
-            Ok(()) => self.meter.add_sent(self.head_bytes),
+            Ok(()) => self.count_sent(self.head_bytes),
             Err(addresses) => drop(self.replaced.set(addresses)),
         }
         self.open.store(true, Relaxed);
@@ -115,12 +117,20 @@ impl<'a> Track<'a> {
     }
 
     pub(super) fn sent(&self, bytes: usize) {
-        self.meter.add_sent(bytes as u64);
+        self.count_sent(bytes as u64);
         self.touch();
     }
 
+    fn count_sent(&self, bytes: u64) {
+        for meter in std::iter::once(self.meter).chain(self.tunnel) {
+            meter.add_sent(bytes);
+        }
+    }
+
     pub(super) fn received(&self, bytes: usize) {
-        self.meter.add_received(bytes as u64);
+        for meter in std::iter::once(self.meter).chain(self.tunnel) {
+            meter.add_received(bytes as u64);
+        }
         self.touch();
     }
 

@@ -2,6 +2,7 @@
 
 mod against_hyper;
 mod bodies;
+mod inside;
 
 use super::*;
 use crate::words::outcome::Reason::*;

@@ -2,7 +2,7 @@
 
 use super::super::case::{Case, Expect, Harm, Step, case, connect, connect_to, get};
 use super::super::catalogue::PTR;
-use super::super::hello::{OK, naming};
+use super::super::hello::{OK, naming, real};
 
 pub(super) fn cases() -> Vec<Case> {
     [schemes_and_ports(), spellings(), addresses_as_hosts(), look_alikes(), lookups()].concat()
@@ -22,7 +22,9 @@ fn schemes_and_ports() -> Vec<Case> {
     let mut cases = vec![
         case(16, "CONNECT to the port of plain HTTP")
             .send(connect_to("{OK}:{WEB}"))
-            .refused(403, "scheme_not_allowed"),
+            .then(Step::Established)
+            .send(real(OK))
+            .expect(Expect::Alert(49, "scheme_not_allowed")),
         case(16, "plain HTTP to the port of TLS")
             .send(get("http://{OK}:{TLS}/", ""))
             .refused(403, "scheme_not_allowed"),

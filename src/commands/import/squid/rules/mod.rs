@@ -185,7 +185,7 @@ fn differences<'c>(
     }
     for number in others {
         if let Some(place) = place(&number) {
-            notes.tell(&place, NoteKind::Differs, "a tunnel to a port other than 443 must carry TLS too; where it carries something else write the rule as tcp://host:port: an opaque tunnel, content not inspected");
+            notes.tell(&place, NoteKind::Differs, "a tunnel to a port other than 443 must carry TLS too; where it carries plain HTTP write the rule as http://host:port, and where it carries something else as tcp://host:port: an opaque tunnel, content not inspected");
         }
     }
     for number in unless {

@@ -167,6 +167,7 @@ async fn an_exchange_is_stopped_from_outside() {
         keep: &|| None,
         request_id: "id-1",
         meter: &meter,
+        tunnel: None,
     };
     let stop = async {
         let (mut asked, _) = listener.accept().await.expect("dialled");

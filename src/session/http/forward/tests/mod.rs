@@ -100,6 +100,7 @@ async fn serve(
             keep: &|| Some(KeepAlive::new(Duration::from_secs(60))),
             request_id: "id-1",
             meter: &meter,
+            tunnel: None,
         };
         let open = || async {
             opened.fetch_add(1, Ordering::Relaxed);

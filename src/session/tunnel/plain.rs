@@ -1,0 +1,522 @@
+//! A tunnel that an `http` rule carries: plain requests one after the other, each read, judged and forwarded as on the
+//! proxy's own port ([`exchange`]), with the tunnel's target as the only host.
+//!
+//! [`ClientHelloGate::pass_requests`] looks at the first byte, and lets no TLS pass. [`PlainTunnel`] then reads the heads.
+//! Its first request goes over the connection that was dialled before the `200`; later ones over the connection that the
+//! request before left open, or over a new one, as on the proxy's own port. So a target that closes between two requests
+//! costs the client nothing. The client's stream may be any [`Transport`].
+//!
+//! In report mode what the rule does not carry flows as through a `tcp` rule: TLS, and everything after the head of a
+//! first request that asks for an upgrade.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{BufMut, BytesMut};
+use http::header::UPGRADE;
+use jiff::Timestamp;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use crate::config::Config;
+use crate::session::admit;
+use crate::session::decide;
+use crate::session::http::exchange::{self, After, Lent, Own, Within, wanted};
+use crate::session::http::forward::{Connection, Kept};
+use crate::session::refuse::{self, Refused, refuse};
+use crate::session::request::{Asks, Opened, Request};
+use crate::session::tunnel::gate::{ClientHelloGate, NotEntered};
+use crate::session::tunnel::hello::{self, GateEnd};
+use crate::state::limits::Slot;
+use crate::state::listener::Listener;
+use crate::state::live::{LiveTunnel, rejudge};
+use crate::state::proof::Lost;
+use crate::state::shared::{Shared, Snapshot};
+use crate::telemetry::access_log::RecordPlace;
+use crate::transport::close;
+use crate::transport::heads::{HeadError, HeadLimits, read_head_at};
+use crate::transport::held::read::Buffered;
+use crate::transport::held::{Kind, Lease};
+use crate::transport::keep_alive::KeepAlive;
+use crate::transport::meter::Meter;
+use crate::transport::relay::{self, Early, PROGRESS, Relay, RelayLimits, ending_of};
+use crate::transport::stream::Transport;
+use crate::transport::target_stream::UpstreamStream;
+use crate::wire::head::{Head, Place, RequestTarget, TLS_HANDSHAKE, Version, cut_short};
+use crate::words::outcome::{Class, Ending, Reason};
+use crate::words::target::Target;
+
+/// Most bytes that are read from a tunnel while it is closed.
+const READ: usize = 4 * 1024;
+
+/// What the first byte says.
+pub(super) enum Begins<'s> {
+    /// Plain requests, of which `buffer` was read.
+    Requests { opened: Opened<'s>, buffer: Buffered },
+    /// Something else, which report mode lets pass.
+    Anything { opened: Opened<'s>, early: Early },
+}
+
+impl ClientHelloGate<'_> {
+    /// Waits for the first byte of the tunnel. It is not TLS where plain requests are allowed: then the client would not
+    /// understand why its requests are refused.
+    pub(super) async fn pass_requests<'s, S: Transport>(
+        &self,
+        client: &mut S,
+        mut early: Buffered,
+        mut request: Request<'s>,
+        last: RecordPlace,
+    ) -> Result<Begins<'s>, NotEntered> {
+        let deadline = Instant::now() + self.shared.current.load().limits.head_timeout;
+        if early.bytes.is_empty() {
+            let read = tokio::select! {
+                biased;
+                ending = self.cancel.cancelled() => return Err(self.ended(request, ending)),
+                read = timeout_at(deadline, early.read_from(client)) => read,
+            };
+            match read {
+                Ok(Ok(1..)) => {}
+                Ok(Ok(0)) => return Err(self.ended(request, Ending::ClientClosed)),
+                Ok(Err(error)) => return Err(self.ended(request, ending_of(true, &error))),
+                Err(_elapsed) => {
+                    // It may wait for a server that speaks first: an answer in HTTP would only confuse it.
+                    request.refuse(Reason::HeadTimeout);
+                    return Err(NotEntered::Ended(Ending::IdleTimeout));
+                }
+            }
+        }
+        if early.bytes.first() != Some(&TLS_HANDSHAKE) {
+            let opened = request.open(last, Arc::clone(self.meter));
+            return Ok(Begins::Requests { opened, buffer: early });
+        }
+        // The name in the hello is for the record: it shows that an `https` rule would do.
+        let inspected = tokio::select! {
+            biased;
+            ending = self.cancel.cancelled() => Err(GateEnd::Ended(ending)),
+            inspected = hello::inspect_client(client, early, &self.target.host, deadline) => inspected,
+        };
+        let (offered, early) = match inspected {
+            Ok(mut hello) => {
+                (hello.sni, Early { to_upstream: hello.bytes.take(), to_client: BytesMut::new() })
+            }
+            Err(GateEnd::Refused(refusal)) => (refusal.offered.map(Arc::from), refusal.early),
+            Err(GateEnd::Ended(ending)) => return Err(self.ended(request, ending)),
+        };
+        let reason = Reason::SchemeNotAllowed;
+        let passes = self.lets_pass(reason, offered.as_deref());
+        request.offered(offered);
+        if !passes {
+            request.refuse(reason);
+            return Err(NotEntered::Refused(reason));
+        }
+        request.would_deny(reason);
+        Ok(Begins::Anything { opened: request.open(last, Arc::clone(self.meter)), early })
+    }
+}
+
+/// A tunnel of plain requests, from its first byte to its end.
+#[derive(Debug)]
+pub(crate) struct PlainTunnel<'s, S> {
+    pub(super) client: S,
+    pub(super) buffer: Buffered,
+    pub(super) target: Target,
+    pub(super) own: Own,
+    pub(super) limits: RelayLimits,
+    pub(super) opened: Opened<'s>,
+    pub(super) live: LiveTunnel,
+    pub(super) slot: Slot,
+    /// Of what it costs by being open.
+    pub(super) open: Lease,
+    pub(super) accepted_by: &'s Arc<Listener>,
+    pub(super) shared: &'s Arc<Shared>,
+}
+
+impl<'s, S: Transport + Send + 's> PlainTunnel<'s, S> {
+    /// Serves requests until the tunnel ends, and writes its last record.
+    pub(super) fn run(self: Box<Self>) -> Pin<Box<dyn Future<Output = ()> + Send + 's>> {
+        Box::pin(async move {
+            let PlainTunnel {
+                client,
+                buffer,
+                target,
+                own,
+                limits,
+                opened,
+                live,
+                slot,
+                open,
+                accepted_by,
+                shared,
+            } = *self;
+            let RelayLimits { idle_timeout, deadline, upload } = limits;
+            let mut served = Served {
+                client,
+                buffer,
+                own: Some(own),
+                kept: Kept::default(),
+                within: Within { target: &target, live: &live, deadline },
+                keep: KeepAlive::new(shared.current.load().http.keepalive_timeout),
+                limits: RelayLimits { idle_timeout, deadline, upload },
+                opened: &opened,
+                accepted_by,
+                shared,
+            };
+            let end = with_progress(served.serve(), &opened).await;
+            // The goodbye may take a second.
+            let Served { client, limits, buffer, kept, .. } = served;
+            drop((buffer, kept));
+            let (ending, opened) = match end {
+                End::Ended(ending) => {
+                    relay::part_client(client, ending);
+                    (ending, opened)
+                }
+                End::Idle(ending) => {
+                    close_idle(client, ending, &opened, (&target, &live), accepted_by, shared).await;
+                    (ending, opened)
+                }
+                End::Answered => {
+                    close::linger(client).await;
+                    (Ending::UpstreamClosed, opened)
+                }
+                End::Cut(ending) => {
+                    // If that cannot be set, the connection is gone already.
+                    let _ = client.socket().set_zero_linger();
+                    (ending, opened)
+                }
+                End::Refused { request, refused, body } => {
+                    let ending = ending_by(&refused, &live, shared);
+                    tell(client, *request, refused, body).await;
+                    (ending, opened)
+                }
+                End::Anything { early, upstream, reason } => {
+                    let mut opened = opened;
+                    opened.would_deny(reason);
+                    open.holder().stays_open();
+                    let relay = Relay::copying(early, limits, open.holder());
+                    let ending = pass_anything(client, upstream, relay, &opened, &live).await;
+                    (ending, opened)
+                }
+            };
+            opened.close(ending, live.tunnel().revoked());
+            drop((slot, open));
+        })
+    }
+}
+
+/// What ends the tunnel if one of its requests is refused.
+fn ending_by(refused: &Refused, live: &LiveTunnel, shared: &Shared) -> Ending {
+    // The request may have been ended for it before the tunnel was.
+    let _ = identity(live, &shared.current.load());
+    if let Some(ending) = live.tunnel().ending() {
+        return ending;
+    }
+    match refused.reason {
+        Reason::Draining => Ending::Drained,
+        reason if reason.class() == Class::Upload => Ending::UploadLimit,
+        _ => Ending::Refused,
+    }
+}
+
+/// Whether its listener still accepts what proved the client's identity. If not, the tunnel ends.
+fn identity(live: &LiveTunnel, config: &Config) -> Result<(), Lost> {
+    let tunnel = live.tunnel();
+    let judged = tunnel.facts.proof.still_accepted(config, Timestamp::now());
+    judged.inspect_err(|lost| tunnel.revoke(lost))
+}
+
+/// Records why a request was refused, and tells the client. The end of its identity is not told: a `407` inside a tunnel
+/// would be taken for the target's.
+async fn tell<S: Transport>(client: S, request: Request<'_>, refused: Refused, body: bool) {
+    match refused.reason.class() {
+        Class::Connection | Class::Challenge | Class::Credentials => {
+            refuse::unanswered(request, refused.reason);
+            close::linger(client).await;
+        }
+        _ => refuse(client, request, refused, body).await,
+    }
+}
+
+/// Closes a tunnel in which no further request came, as a kept connection is closed: a request that crosses the close is
+/// not run, and is recorded.
+async fn close_idle<'s, S: Transport>(
+    client: S,
+    ending: Ending,
+    opened: &Opened<'_>,
+    (target, live): (&Target, &LiveTunnel),
+    accepted_by: &'s Arc<Listener>,
+    shared: &'s Arc<Shared>,
+) {
+    let crossed = close::linger_reading(client, READ).await;
+    if crossed.is_empty() {
+        return;
+    }
+    let reason = if ending == Ending::Drained { Reason::Draining } else { Reason::HeadTimeout };
+    let detail = "the request came while its tunnel, which had been idle, was being closed: it was not run";
+    let asks = Asks::of_refused(&cut_short(reason, detail, &crossed, &Place::Tunnel(target.clone())));
+    let of = (opened, &live.tunnel().facts.proof);
+    let request = Request::within(of, &shared.current.load(), accepted_by, shared, asks);
+    log_refusal(&request, reason, detail);
+    request.refuse(reason);
+}
+
+fn log_refusal(request: &Request<'_>, reason: Reason, why: &str) {
+    let (id, listener, peer) = (request.id(), request.listener(), request.client().peer);
+    tracing::info!(%id, "listener {listener}: {peer} refused inside a tunnel, {reason}: {why}");
+}
+
+/// Reports the progress of a long tunnel while `serving` serves it.
+async fn with_progress<T>(serving: impl Future<Output = T>, opened: &Opened<'_>) -> T {
+    let mut serving = pin!(serving);
+    let mut due = Instant::now() + PROGRESS;
+    loop {
+        tokio::select! {
+            biased;
+            end = &mut serving => return end,
+            () = sleep_until(due) => {
+                opened.progress();
+                due += PROGRESS;
+            }
+        }
+    }
+}
+
+/// In report mode: relays whatever comes, as a `tcp` rule would.
+async fn pass_anything<S: Transport + Send>(
+    mut client: S,
+    mut upstream: UpstreamStream,
+    mut relay: Relay<'static>,
+    opened: &Opened<'_>,
+    live: &LiveTunnel,
+) -> Ending {
+    let progress = || opened.progress();
+    let (meter, cancel) = (live.meter(), live.cancel());
+    let ending = relay.run_streams(&mut client, &mut upstream, meter, cancel, &progress).await;
+    relay::part(client, upstream, ending).await;
+    ending
+}
+
+/// How the requests of a tunnel ended.
+enum End<'s> {
+    /// The tunnel ended between two requests, or within one.
+    Ended(Ending),
+    /// No further request came for as long as a connection is kept, or before the drain.
+    Idle(Ending),
+    /// The last response says that no request follows.
+    Answered,
+    /// A response was broken off.
+    Cut(Ending),
+    /// A request was refused; the client is to be told.
+    Refused { request: Box<Request<'s>>, refused: Refused, body: bool },
+    /// What follows is no longer requests, and report mode lets it pass although enforce mode would not, for `reason`.
+    Anything { early: Early, upstream: UpstreamStream, reason: Reason },
+}
+
+/// A tunnel while it is served.
+struct Served<'t, 's, S> {
+    client: S,
+    buffer: Buffered,
+    own: Option<Own>,
+    kept: Kept,
+    /// How long the client was told that it may wait with its next request.
+    keep: KeepAlive,
+    within: Within<'t>,
+    limits: RelayLimits,
+    opened: &'t Opened<'s>,
+    accepted_by: &'s Arc<Listener>,
+    shared: &'s Arc<Shared>,
+}
+
+impl<'s, S: Transport> Served<'_, 's, S> {
+    async fn serve(&mut self) -> End<'s> {
+        loop {
+            if let Err(end) = self.begun().await {
+                return end;
+            }
+            if let Some(end) = self.next().await {
+                return end;
+            }
+        }
+    }
+
+    /// Waits for the next request to begin.
+    async fn begun(&mut self) -> Result<(), End<'s>> {
+        let holder = Arc::clone(self.buffer.lease.holder());
+        self.buffer.lease.set(self.buffer.bytes.capacity());
+        if !self.buffer.bytes.is_empty() {
+            // What it holds is a head that may never become whole.
+            holder.waits();
+            return Ok(());
+        }
+        self.buffer.tidy();
+        // Between two requests it is open as a tunnel is through which nothing flows.
+        holder.stays_open();
+        let idle = Instant::now() + self.keep.held();
+        let begun = tokio::select! {
+            biased;
+            ending = self.within.ended() => Err(End::Ended(ending)),
+            read = self.buffer.read_from(&mut self.client) => match read {
+                Ok(1..) => Ok(()),
+                Ok(0) => Err(End::Ended(Ending::ClientClosed)),
+                Err(error) => Err(End::Ended(ending_of(true, &error))),
+            },
+            () = sleep_until(idle) => Err(End::Idle(Ending::IdleTimeout)),
+            // A request that has begun is waited for; one that has not is not.
+            () = self.shared.drain.closed_for(Duration::ZERO) => Err(End::Idle(Ending::Drained)),
+        };
+        holder.moves();
+        begun
+    }
+
+    /// Reads one head, and serves what it asks for. `None`: the next one may come.
+    async fn next(&mut self) -> Option<End<'s>> {
+        let shared = self.shared;
+        let limits = {
+            let limits = &shared.current.load().limits;
+            HeadLimits { bytes: limits.head_bytes, timeout: limits.head_timeout }
+        };
+        let place = Place::Tunnel(self.within.target.clone());
+        let Buffered { bytes, lease } = &mut self.buffer;
+        let holder = Arc::clone(lease.holder());
+        let read = tokio::select! {
+            biased;
+            ending = self.within.ended() => Err(ending),
+            read = read_head_at(&place, &mut self.client, bytes, lease, &limits) => Ok(read),
+        };
+        let read = match read {
+            Ok(read) => read,
+            Err(Ending::MemoryLimit) => {
+                Err(HeadError::cut_short(Reason::LimitReached, admit::SHORT_OF_MEMORY, bytes, &place))
+            }
+            Err(ending) => return Some(End::Ended(ending)),
+        };
+        // Taken after the head was read: the tunnel may have been open since before a reload.
+        let snapshot = shared.snapshot();
+        let asks = match &read {
+            Ok(Some(head)) => Asks::of(head),
+            Ok(None) => return Some(End::Ended(Ending::ClientClosed)),
+            Err(HeadError::Refused(refused)) => Asks::of_refused(refused),
+            Err(HeadError::Gone) => Asks::default(),
+        };
+        let of = (self.opened, &self.within.live.tunnel().facts.proof);
+        let request = Request::within(of, &snapshot.config, self.accepted_by, shared, asks);
+        let counted = admit::within_rate(&request, &snapshot.config, shared);
+        let head = match read {
+            Ok(Some(head)) => head,
+            Ok(None) | Err(HeadError::Gone) => {
+                request.gone();
+                return Some(End::Ended(Ending::ClientClosed));
+            }
+            Err(HeadError::Refused(refused)) => {
+                let body = refused.method != Some(http::Method::HEAD);
+                let refused = Refused { reason: refused.reason, advice: refused.detail.into_owned() };
+                return Some(match counted.and_then(|()| admit::recordable(&request)) {
+                    Ok(()) => {
+                        log_refusal(&request, refused.reason, &refused.advice);
+                        refusal(request, refused, body)
+                    }
+                    Err(reason) => refusal(request, reason.into(), body),
+                });
+            }
+        };
+        self.keep = KeepAlive::new(snapshot.config.http.keepalive_timeout);
+        let body = head.method != http::Method::HEAD;
+        if let Err(reason) = admit::able(&request, shared) {
+            return Some(refusal(request, reason.into(), body));
+        }
+        // It was proven for the CONNECT, before the last reload, or before the certificate expired.
+        if let Err(lost) = identity(self.within.live, &snapshot.config) {
+            log_refusal(&request, lost.reason, &lost.why);
+            return Some(refusal(request, lost.into(), body));
+        }
+        if let Err(reason) = counted {
+            return Some(refusal(request, reason.into(), body));
+        }
+        if admit::memory(&holder).await.is_err() {
+            return Some(refusal(request, admit::short_of_memory(), body));
+        }
+        let request = match self.unless_upgraded(&head, request, &snapshot) {
+            Ok(request) => request,
+            Err(end) => return Some(end),
+        };
+        // The head keeps its part of the buffer, whatever becomes of the rest.
+        let of_head = Lease::of(&holder, Kind::Head, head.bytes);
+        let Buffered { bytes, lease } = &mut self.buffer;
+        lease.set(bytes.capacity());
+        let connection = Connection { stream: &mut self.client, buffer: bytes, lease, kept: &mut self.kept };
+        let lent = Lent { within: self.within, allowance: &mut self.limits.upload, own: self.own.take() };
+        let serving = exchange::serve(connection, head, request, snapshot, shared, self.keep, Some(lent));
+        let after = Box::pin(serving).await;
+        drop(of_head);
+        match after {
+            After::NextHead => None,
+            After::Refuse(request, refused) => Some(refusal(request, refused, body)),
+            After::Close => Some(End::Answered),
+            After::Cut(ending) => Some(End::Cut(ending)),
+            After::Gone(ending) => Some(End::Ended(ending)),
+        }
+    }
+
+    /// The request, unless it asks for an upgrade that report mode lets pass: only the first one may, over a connection
+    /// that nothing was sent over. Any other is refused, or in report mode goes on without the upgrade, as it would
+    /// outside a tunnel.
+    fn unless_upgraded(
+        &mut self,
+        head: &Head,
+        mut request: Request<'s>,
+        snapshot: &Snapshot,
+    ) -> Result<Request<'s>, End<'s>> {
+        if !head.headers.contains_key(UPGRADE) {
+            return Ok(request);
+        }
+        let Some(own) = self.own.take_if(|own| own.carries_anything()) else { return Ok(request) };
+        let wanted = wanted(head, Some(self.within));
+        let decided = match decide::decide(wanted, &mut request, snapshot.clone()) {
+            Ok(decided) => decided,
+            Err(refused) => return Err(refusal(request, refused, head.method != http::Method::HEAD)),
+        };
+        let reason = decided.permit.reason.unwrap_or(Reason::UpgradeNotAllowed);
+        // As for a ClientHello that report mode lets pass: a newer policy must see it, or has seen it.
+        let live = self.within.live;
+        live.object(Reason::UpgradeNotAllowed);
+        let judged = rejudge::still_allowed(live.tunnel(), &self.shared.current.load(), Timestamp::now());
+        if let Err(objection) = judged {
+            live.tunnel().revoke(&objection);
+        }
+        request.exchanged(None, None, None, &Meter::default());
+        let mut to_upstream = as_it_came(head);
+        to_upstream.unsplit(self.buffer.take());
+        let early = Early { to_upstream, to_client: BytesMut::new() };
+        Err(End::Anything { early, upstream: own.stream, reason })
+    }
+}
+
+fn refusal<'s>(request: Request<'s>, refused: Refused, body: bool) -> End<'s> {
+    End::Refused { request: Box::new(request), refused, body }
+}
+
+/// The head for a target that is to see all of it but the fields for a proxy.
+fn as_it_came(head: &Head) -> BytesMut {
+    let mut bytes = BytesMut::with_capacity(head.bytes);
+    let path = match &head.target {
+        RequestTarget::Absolute { path_and_query, .. } => path_and_query.as_str(),
+        RequestTarget::Authority(_) => "/",
+    };
+    let version = match head.version {
+        Version::Http10 => "HTTP/1.0",
+        Version::Http11 => "HTTP/1.1",
+    };
+    for part in [head.method.as_str(), " ", path, " ", version, "\r\n"] {
+        bytes.put_slice(part.as_bytes());
+    }
+    for (name, value) in &head.headers {
+        if name.as_str().starts_with("proxy-") {
+            continue;
+        }
+        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            bytes.put_slice(part);
+        }
+    }
+    bytes.put_slice(b"\r\n");
+    bytes
+}
