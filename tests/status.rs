@@ -3,7 +3,7 @@
 mod support;
 
 use serde_json::{Value, json};
-use support::{Egressd, Origin, Reply, Wire, config, directory, until, write};
+use support::{Egressd, Origin, Reply, Wire, client_hello, config, directory, until, write};
 
 fn api(proxy: &Egressd, path: &str) -> Value {
     let reply = proxy.get(path);
@@ -26,6 +26,47 @@ fn connect(proxy: &Egressd, authority: &str) {
     let mut wire = proxy.connect();
     wire.send(format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n"));
     wire.read_to_end();
+}
+
+/// A CONNECT to an address, and then a ClientHello that names this host: the one group of refusals on the page.
+fn refused_after_naming(config: &str, authority: &str, name: &str) -> Value {
+    let proxy = Egressd::start(config);
+    let mut wire = proxy.tunnel(authority);
+    wire.send(client_hello(Some(name)));
+    until("the refusal on the page", || {
+        let decisions = api(&proxy, "/api/decisions");
+        let group = decisions["refused"][0].clone();
+        group.is_object().then_some(group)
+    })
+}
+
+#[test]
+fn a_client_that_looked_the_name_up_itself_is_told_so_and_no_rule_for_the_address() {
+    let origin = Origin::echo();
+    let address = origin.address().to_string();
+    let name = format!("https://mirror.test:{}", origin.port());
+    let other = config(&[&format!("https://{address}")]);
+    let listed = config(&[&name, &format!("https://{address}")]);
+    for (config, name, advice) in [
+        (&listed, "mirror.test", "mirror.test: make it send the name to the proxy"),
+        (&listed, "mirror.test", "a rule allows that name"),
+        (&other, "mirror.test", "the name needs a rule then"),
+    ] {
+        let group = refused_after_naming(config, &address, name);
+        assert_eq!((&group["reason"], &group["sni"]), (&"sni_mismatch".into(), &name.into()), "{group}");
+        assert!(group["allow"].is_null(), "a rule for the address is offered: {group}");
+        let told = group["advice"].as_str().expect("advice");
+        assert!(told.contains("the client looked the name up itself") && told.contains(advice), "{told}");
+        assert!(told.contains("passthrough:///HOST:PORT"), "{told}");
+    }
+    // Before the 200 nothing shows the name; the body says what it may be.
+    let proxy = Egressd::start(&config(&[&name]));
+    let refused = proxy.refuses(
+        format!("CONNECT {address} HTTP/1.1\r\nHost: {address}\r\n\r\n"),
+        403,
+        "host_not_allowed",
+    );
+    assert!(refused.reply.body.contains("the client looked the name up itself"), "{}", refused.reply.body);
 }
 
 #[test]

@@ -158,7 +158,7 @@ fn a_denial_says_which_rule_came_nearest_and_why_it_did_not_fit() {
         (
             &["allow e.test"],
             "CONNECT 203.0.113.9:443",
-            "no rule of policy `test` lists the address 203.0.113.9; a rule for a name matches only that name",
+            "no rule of policy `test` lists the address 203.0.113.9, and rules for names match only names: if the client was given a name, the client looked the name up itself; make it send the name to the proxy (docs/clients.md, \"Clients that send addresses\"; for grpc-go the target passthrough:///HOST:PORT)",
         ),
         (&["deny e.test"], "CONNECT other.test:443", "policy `test` has no `allow` rules"),
     ];

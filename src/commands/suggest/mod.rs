@@ -308,6 +308,10 @@ fn wanted(entry: &Entry<'_>, stands: Stands, target: &Target) -> Result<(Kind, W
         };
         return Ok((kind, Wanted { scheme, host: target.host.clone(), port: target.port }, private));
     }
+    if let (Method::Connect, Host::Address(_), Some(_)) = (target.method, &target.host, entry.sni) {
+        // The client looked the name up itself: it has to send the name, and no rule for the address is the answer.
+        return Err(Why::Failed(Reason::SniMismatch.into()).into());
+    }
     let no_tls = reason.is_some_and(|reason| reason.class() == Class::NoTls);
     let inside = match kind {
         _ if no_tls => Some(Inside::Other),

@@ -343,7 +343,11 @@ fn hint(why: Why) -> &'static str {
         Class::Address => {
             "the name resolves to an address that is not public: `private` allows such networks in a rule"
         }
-        Class::NoTls | Class::ServerName | Class::Hello => {
+        Class::ServerName => {
+            "the ClientHello did not name the host that was requested: check the client first; if it requests an address, \
+             it looked the name up itself and has to send the name (docs/clients.md)"
+        }
+        Class::NoTls | Class::Hello => {
             "the tunnel did not contain TLS for the host that was requested: check the client first"
         }
         Class::Challenge | Class::Credentials => "the client did not prove its identity",

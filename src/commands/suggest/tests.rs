@@ -82,7 +82,7 @@ policies:
 #   1x bad_target: the request was malformed
 #   1x dns_timeout: it failed for a cause other than the rules; x.example:443
 #   1x host_denied: a `deny` rule names it, and `deny` wins over `allow`; z.example:443
-#   1x sni_mismatch: the tunnel did not contain TLS for the host that was requested: check the client first; y.example:443
+#   1x sni_mismatch: the ClientHello did not name the host that was requested: check the client first; if it requests an address, it looked the name up itself and has to send the name (docs/clients.md); y.example:443
 "#;
     assert_eq!(suggested(&log, true), want);
     let without = suggested(&log, false);
@@ -344,6 +344,24 @@ fn what_is_kept_is_bounded_and_a_flood_of_denials_displaces_nothing() {
     let text = suggestion.to_yaml(true);
     assert!(text.contains("- \"good.example\""));
     assert!(text.contains("# INCOMPLETE: the log has more distinct targets than are kept; of the requests to the others, 0 were let through, 0 would be denied, 25000 were denied"));
+}
+
+#[test]
+fn no_rule_for_an_address_is_the_answer_where_the_client_showed_the_name() {
+    let would = r#""event":"open","decision":"would_deny","reason":"host_not_allowed","sni":"git.example""#;
+    let mismatch =
+        r#""event":"deny","decision":"deny","reason":"sni_mismatch","sni":"git.example","sent":null"#;
+    let silent = would.replace("\"git.example\"", "null");
+    let log = [
+        line(1, "10.0.0.1", ("CONNECT", "203.0.113.7:443"), would),
+        line(1, "10.0.0.1", ("CONNECT", "203.0.113.8:443"), mismatch),
+        line(1, "10.0.0.1", ("CONNECT", "203.0.113.9:443"), &silent),
+    ]
+    .concat();
+    let text = suggested(&log, true);
+    let rules: Vec<&str> = text.lines().filter(|line| line.trim_start().starts_with("- {to")).collect();
+    assert!(matches!(rules[..], [rule] if rule.contains("tcp://203.0.113.9:443")), "{text}");
+    assert!(text.contains("2x sni_mismatch") && text.contains("it looked the name up itself"), "{text}");
 }
 
 #[test]

@@ -95,7 +95,10 @@ fn shown(group: Group, shared: &Shared, now: Timestamp) -> RefusedGroup {
     let config = shared.current.load();
     let policy = group.policy.as_deref();
     let remedy = match (&group.asked, group.cause) {
-        (AskedFor::Target(target), Cause::Refused(reason)) => remedy(&group, target, reason, shared, now),
+        (AskedFor::Target(target), Cause::Refused(reason)) => {
+            let own = config.policies.remedy_for_own_lookup(policy, target, group.sni.as_deref(), now);
+            own.unwrap_or_else(|| remedy(&group, target, reason, shared, now))
+        }
         _ => Remedy::default(),
     };
     let allow = remedy.line().map(|line| {
