@@ -20,10 +20,6 @@ use crate::words::target::{Host, Method, Target};
 pub(super) const SEND_NAMES: &str = "make it send the name to the proxy (docs/clients.md, \"Clients that send addresses\"; for grpc-go the target \
      passthrough:///HOST:PORT)";
 
-/// For a client that sends an address in place of the name that it was given.
-pub(super) const SEND_NAMES: &str = "make it send the name to the proxy (docs/clients.md, \"Clients that send addresses\"; for grpc-go the target \
-     passthrough:///HOST:PORT)";
-
 /// How many patterns with a `*` inside are compared with a host that none of them matches.
 const PATTERNS_LOOKED_AT: usize = 16;
 
