@@ -5,17 +5,24 @@ use std::collections::{BTreeSet, HashSet};
 use super::super::access::Access;
 use super::super::acl::{Acl, AclTest};
 use super::super::files::Files;
-use super::lists::HostLists;
+use super::lists::{HostLists, Stay};
 use crate::commands::import::notes::{NoteKind, Notes};
 
-/// Tells of every file that decides something and stays no file. `clients`: the files of networks that stay; `hosts`: the files
-/// that stay under `deny`, and those of which a policy has lines.
+/// What policies do with the files of hosts, by number.
+pub(super) struct Uses<'u> {
+    pub(super) allowing: &'u HashSet<usize>,
+    pub(super) denying: &'u HashSet<usize>,
+    /// Files that deny, whose lines are written into a policy.
+    pub(super) written: &'u HashSet<usize>,
+}
+
+/// Tells of every file that decides something and stays no file. `clients`: the files of networks that stay.
 pub(super) fn tell(
     access: &Access<'_>,
     files: &Files,
     lists: &HostLists,
     clients: &BTreeSet<&str>,
-    (denying, written): (&HashSet<usize>, &HashSet<usize>),
+    uses: &Uses<'_>,
     notes: &mut Notes,
 ) {
     for (name, acl) in access.used() {
@@ -26,17 +33,21 @@ pub(super) fn tell(
             let list = lists.lists.iter().position(|list| list.source == *path);
             let denies = match (list, &acl.test) {
                 (Some(number), AclTest::Host(_)) if !acl.kind.ends_with("_regex") => {
-                    if !written.contains(&number) {
+                    let stays = lists.lists.get(number).is_some_and(|list| list.stay == Stay::File);
+                    if uses.written.contains(&number) {
+                        true
+                    } else if !stays || uses.allowing.contains(&number) || uses.denying.contains(&number) {
                         continue;
+                    } else {
+                        keeps_back(access, name)
                     }
-                    true
                 }
                 (_, AclTest::Client(_)) if clients.contains(path.as_str()) => continue,
                 _ => keeps_back(access, name),
             };
             let empty = files.read(path).is_ok_and(|content| content.iter().all(u8::is_ascii_whitespace));
             let path = files.written(path);
-            let (kind, text) = match (denies, list.is_some_and(|number| denying.contains(&number))) {
+            let (kind, text) = match (denies, list.is_some_and(|number| uses.denying.contains(&number))) {
                 _ if empty => (
                     if denies { NoteKind::Wider } else { NoteKind::Differs },
                     format!(

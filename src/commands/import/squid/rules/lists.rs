@@ -18,7 +18,7 @@ use super::super::list_lines::{self, BYTE_ORDER_MARK};
 use super::super::truth::Truth;
 use crate::commands::import::draft::{DraftRule, ListFile};
 use crate::commands::import::notes::{NoteKind, Notes, SourceLine};
-use crate::rules::{HostPattern, RuleText};
+use crate::rules::{HostPattern, RuleText, Scheme};
 
 /// A list of at most so many lines is written into egressd.yaml where it cannot stay a file.
 const WRITTEN: usize = 500;
@@ -55,6 +55,7 @@ pub(super) struct HostList {
     pub(super) denies: bool,
     /// The names of the `acl`s that list it.
     pub(super) acls: BTreeSet<String>,
+    told: Vec<(SourceLine, NoteKind, String)>,
 }
 
 /// All of them, and the lines that must leave them before egressd reads them.
@@ -67,7 +68,7 @@ pub(in crate::commands::import::squid) struct HostLists {
 
 impl HostLists {
     /// The files whose lists decide something: those that a line allows or denies by.
-    pub(super) fn of(access: &Access<'_>, files: &Files, notes: &mut Notes) -> Self {
+    pub(super) fn of(access: &Access<'_>, files: &Files) -> Self {
         let mut found: BTreeMap<usize, HostList> = BTreeMap::new();
         let mut numbers: HashMap<&str, usize> = HashMap::new();
         for rule in &access.rules {
@@ -100,11 +101,20 @@ impl HostLists {
                 let leaving = read.refused.iter().map(|(place, _)| place.line).collect();
                 lists.leaving.insert(list.file.path.clone(), leaving);
             }
-            list.tell(&read, files, &hosts, notes);
+            list.told = list.told(&read, files, &hosts);
             (list.names, list.addresses, list.odd) = (read.names, read.addresses, read.odd);
             lists.lists.push(list);
         }
         lists
+    }
+
+    /// Tells what becomes of them; of a file that stays, if a policy names it. `kept`: those, by number.
+    pub(super) fn tell(&self, kept: &HashSet<usize>, notes: &mut Notes) {
+        for (number, list) in self.lists.iter().enumerate() {
+            if list.stay != Stay::File || kept.contains(&number) {
+                list.told.iter().for_each(|(place, kind, text)| notes.tell(place, *kind, text.clone()));
+            }
+        }
     }
 
     /// The content of a named file, without the lines that must leave it.
@@ -134,18 +144,21 @@ impl HostList {
             allows: false,
             denies: false,
             acls: BTreeSet::new(),
+            told: Vec::new(),
         }
     }
 
-    /// Tells what becomes of it.
-    fn tell(&self, read: &Read, files: &Files, hosts: &Hosts<'_>, notes: &mut Notes) {
+    /// What is to be told of what becomes of it.
+    fn told(&self, read: &Read, files: &Files, hosts: &Hosts<'_>) -> Vec<(SourceLine, NoteKind, String)> {
         let ListFile { place, path, empty } = &self.file;
+        let mut told = Vec::new();
+        let mut tell = |kind, text| told.push((place.clone(), kind, text));
         if *empty {
             let text = format!(
                 "`{path}` is empty, which egressd refuses: its line is a comment in egressd.yaml; write a comment into the file, and take the `#` away, before the file is used"
             );
-            let kind = if self.denies { NoteKind::Wider } else { NoteKind::Differs };
-            return notes.tell(place, kind, text);
+            tell(if self.denies { NoteKind::Wider } else { NoteKind::Differs }, text);
+            return told;
         }
         match self.stay {
             Stay::File => {
@@ -158,8 +171,8 @@ impl HostList {
                         "`{path}` stays a file, under this path; to move it, copy it beside egressd.yaml and write its base name"
                     )
                 };
-                notes.tell(place, NoteKind::Differs, text);
-                told_one_by_one(&read.refused, notes, |why| {
+                tell(NoteKind::Differs, text);
+                one_by_one(&read.refused, &mut told, |why| {
                     format!(
                         "egressd refuses this line ({why}): take it out of the file before egressd reads it"
                     )
@@ -169,40 +182,51 @@ impl HostList {
                 } else {
                     ""
                 };
-                told_one_by_one(&read.why_odd, notes, |why| {
-                    format!(
-                        "this line {why}, which is denied beside the file{shared}: take the line out of the file, and then out of `deny`"
-                    )
+                one_by_one(&read.why_odd, &mut told, |why| {
+                    if self.allows {
+                        format!(
+                            "this line {why}, which is denied beside the file{shared}: take the line out of the file, and then out of `deny`"
+                        )
+                    } else {
+                        format!("this line {why}, which is denied now{shared}: take the line out of the file")
+                    }
                 });
             }
             Stay::Written if self.allows => {
                 let tail = "the file's other lines are written into egressd.yaml as they are now, and an edit of the file changes nothing: take this line out, and import again";
-                told_one_by_one(&read.refused, notes, |why| {
+                one_by_one(&read.refused, &mut told, |why| {
                     format!("this line cannot stand in an allow file ({why}): {tail}")
                 });
-                told_one_by_one(&read.why_odd, notes, |why| format!("this line {why}: {tail}"));
+                one_by_one(&read.why_odd, &mut told, |why| format!("this line {why}: {tail}"));
             }
-            Stay::Written => {}
-            Stay::LeftOut => {
+            Stay::LeftOut if self.allows => {
                 let text = format!(
                     "`{path}` is left out: egressd reads {} of its lines otherwise than Squid, from line {} on; take them out, and import again",
                     read.refused.len() + read.odd.len(),
                     read.first_odd()
                 );
-                notes.tell(place, NoteKind::Stricter, text);
+                tell(NoteKind::Stricter, text);
             }
+            // What denies is written out, which is told with the other files of which this is so.
+            Stay::Written | Stay::LeftOut => {}
         }
+        told
     }
 }
 
 /// The first of these lines one by one, and how many there are beyond.
-fn told_one_by_one(lines: &[(SourceLine, String)], notes: &mut Notes, text: impl Fn(&str) -> String) {
+fn one_by_one(
+    lines: &[(SourceLine, String)],
+    told: &mut Vec<(SourceLine, NoteKind, String)>,
+    text: impl Fn(&str) -> String,
+) {
     for (place, about) in lines.iter().take(TOLD) {
-        notes.tell(place, NoteKind::Stricter, text(about));
+        told.push((place.clone(), NoteKind::Stricter, text(about)));
     }
     if let Some((place, about)) = lines.get(TOLD) {
         let more = lines.len() - TOLD;
-        notes.tell(place, NoteKind::Stricter, format!("from here on, {more} such lines: {}", text(about)));
+        let text = format!("from here on, {more} such lines: {}", text(about));
+        told.push((place.clone(), NoteKind::Stricter, text));
     }
 }
 
@@ -292,6 +316,9 @@ fn line_is(line: &[u8], first: bool) -> LineIs {
         Ok(rule) => rule,
         Err(error) => return LineIs::Refused(error.to_string()),
     };
+    if rule.scheme == Some(Scheme::Tcp) && rule.ports.is_none() {
+        return LineIs::Refused("a tcp rule needs its port".to_owned());
+    }
     let value = list_lines::value(text).unwrap_or_default();
     let why = list_lines::never_matches(value)
         .or_else(|| (value != entry).then(|| format!("it is `{value}` there")));
@@ -384,6 +411,8 @@ mod tests {
             ("x.test:8443", "~ x.test:8443"),
             ("203.0.113.0/24", "~ 203.0.113.0/24"),
             ("[2001:db8:0::1]", "~ [2001:db8::1]"),
+            ("tcp://x.test:22", "~ tcp://x.test:22"),
+            ("tcp://x.test", "!"),
             ("x.test b.test", "!"),
             ("-i x.test", "!"),
             ("-i", "!"),

@@ -30,7 +30,7 @@ use super::classes::{self, ClientClass};
 use super::files::Files;
 use super::table::{Mentioned, VerdictTable};
 use super::truth::Truth;
-use crate::commands::import::draft::DraftPolicy;
+use crate::commands::import::draft::{AllowFile, DraftPolicy};
 use crate::commands::import::notes::{NoteKind, Notes};
 
 /// Makes the policies, and tells where they differ. `users`: those of the password file. Returns the files of hosts too.
@@ -42,7 +42,7 @@ pub(super) fn policies(
     notes: &mut Notes,
 ) -> (Vec<DraftPolicy>, HostLists) {
     let mentioned = Mentioned::by(access);
-    let lists = HostLists::of(access, files, notes);
+    let lists = HostLists::of(access, files);
     let client_files = client_files::of(access, files);
     let classes = classes::of(access, users);
     let any =
@@ -54,6 +54,7 @@ pub(super) fn policies(
         index: &index,
         lists: &lists,
         by_lists: BTreeMap::new(),
+        allowing: HashSet::new(),
         denying: HashSet::new(),
         frozen: HashSet::new(),
     };
@@ -67,6 +68,7 @@ pub(super) fn policies(
             rows.files.push(of_file(file, &rows.classes, &mut contents, notes));
         }
     }
+    lists.tell(&contents.allowing.union(&contents.denying).copied().collect(), notes);
     access.tell(notes);
     differences(access, contents.by_lists.values().map(Rc::as_ref), notes);
     // Users first: a policy without users fits everybody.
@@ -96,10 +98,11 @@ pub(super) fn policies(
             "nothing is allowed: `policies` is empty, and every request is denied",
         );
     } else {
-        let Contents { denying, frozen, .. } = &contents;
+        let Contents { allowing, denying, frozen, .. } = &contents;
+        let uses = frozen::Uses { allowing, denying, written: frozen };
         let clients = client_files.iter().enumerate().filter(|(number, _)| kept.contains(number));
         let kept: BTreeSet<&str> = clients.map(|(_, file)| file.source.as_str()).collect();
-        frozen::tell(access, files, &lists, &kept, (denying, frozen), notes);
+        frozen::tell(access, files, &lists, &kept, &uses, notes);
     }
     (policies, lists)
 }
@@ -111,7 +114,8 @@ struct Contents<'a> {
     index: &'a Index<'a>,
     lists: &'a HostLists,
     by_lists: BTreeMap<Vec<(String, Truth)>, Rc<PolicyContent>>,
-    /// The files that stay under `deny`, by number, and those whose lines are written into a policy.
+    /// The files that stay under `allow` and `deny`, by number, and those that deny whose lines are written into a policy.
+    allowing: HashSet<usize>,
     denying: HashSet<usize>,
     frozen: HashSet<usize>,
 }
@@ -141,6 +145,9 @@ impl Contents<'_> {
         addresses::add(&mut gathering, self.index, &mut table, &files);
         files.add_denying(&mut gathering, class, &mut self.denying, &mut self.frozen);
         let mut content = gathering.content;
+        let number =
+            |file: &AllowFile| self.lists.lists.iter().position(|list| list.file.path == file.list.path);
+        self.allowing.extend(content.files.iter().filter_map(number));
         content.allow.sort();
         content.allow.dedup();
         content.deny.sort();
