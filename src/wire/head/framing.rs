@@ -115,13 +115,13 @@ pub(super) fn keeps_connection(fields: &[httparse::Header<'_>], version: Version
     Ok(keeps && !closes)
 }
 
-/// The options of every `Connection` field: names of fields to remove before forwarding, and `close`.
-pub fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+/// The options of every `Connection` field: names of fields to remove before forwarding, and `close`. Byte by byte, so
+/// that an option which is no token hides none of the others; it comes as it was sent.
+pub fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     headers
         .get_all(CONNECTION)
         .into_iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
+        .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
+        .map(<[u8]>::trim_ascii)
         .filter(|option| !option.is_empty())
 }

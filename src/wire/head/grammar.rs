@@ -231,7 +231,8 @@ fn check(head: &[u8], place: &Place) -> Result<Head, Fault> {
     host(fields, &target, line.version, place)?;
     let framing = framing::of(fields, line.version, &method)?;
     let keep_alive = framing::keeps_connection(fields, line.version)?;
-    let expect_continue = expectation(fields)? && line.version == Version::Http11 && framing.has_body();
+    let expect_continue =
+        expectation(fields)? && line.version == Version::Http11 && framing.may_have_content();
     at_most_one(fields, "proxy-authorization", "more than one Proxy-Authorization field")?;
     // RFC 9110 §7.6.2: at 0 a proxy would have to answer OPTIONS itself, which no client needs.
     if method == http::Method::OPTIONS && all(fields, "max-forwards").next().is_some() {

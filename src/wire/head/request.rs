@@ -72,6 +72,11 @@ impl Framing {
     pub fn has_body(self) -> bool {
         self != Framing::None
     }
+
+    /// Whether a byte of content may follow. RFC 9110 §10.1.1: without content nobody can wait for `100 Continue`.
+    pub fn may_have_content(self) -> bool {
+        !matches!(self, Framing::None | Framing::Length(0))
+    }
 }
 
 /// A request head that passed. A decision needs only the other fields; `headers` is for forwarding and credentials.
@@ -90,7 +95,8 @@ pub struct Head {
     pub framing: Framing,
     /// Whether another head may follow on this connection once this request is done.
     pub keep_alive: bool,
-    /// The client waits for `100 Continue` before it sends the body (RFC 9110 §10.1.1).
+    /// The client waits for `100 Continue` before it sends the body (RFC 9110 §10.1.1). Never where there is no body to
+    /// wait with: such an expectation is not passed on.
     pub expect_continue: bool,
     /// The length of the head on the wire.
     pub bytes: usize,

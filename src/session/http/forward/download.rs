@@ -14,7 +14,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 
 use super::outcome::Finish;
-use super::rewrite;
+use super::rewrite::{self, Nominated};
 use super::terms::Terms;
 use super::track::Track;
 use crate::transport::held::{Kind, Lease};
@@ -149,7 +149,8 @@ pub(super) async fn download<W: AsyncWrite + Unpin>(
     // A client that is still sending is told to stop: nobody will read the rest.
     let may_go_on = head.keep_alive && track.request_is_complete() && coding != Coding::Close;
     let keep = may_go_on.then(terms.keep).flatten();
-    rewrite::strip(&mut parts.headers);
+    let nominated = Nominated::by(&parts.headers);
+    nominated.strip(&mut parts.headers);
     frame(&mut parts.headers, coding);
     rewrite::announce(&mut parts.headers, keep);
     if let Ok(id) = HeaderValue::from_str(terms.request_id) {
@@ -176,7 +177,7 @@ pub(super) async fn download<W: AsyncWrite + Unpin>(
     }
     if coding == Coding::Chunked {
         let mut end = BytesMut::from(&b"0\r\n"[..]);
-        write_fields(&mut end, &rewrite::trailers(trailers));
+        write_fields(&mut end, &rewrite::trailers(trailers, &nominated));
         end.put_slice(b"\r\n");
         write(client, track, end).await?;
     }
@@ -220,17 +221,18 @@ async fn inform<W: AsyncWrite + Unpin>(
     client: &mut W,
     track: &Track<'_>,
 ) -> Result<(), Failure> {
-    track.upstream_moved();
     let wanted = match status {
         StatusCode::CONTINUE => track.take_expecting(),
         _ => head.version == Version::Http11,
     };
-    if !wanted {
+    let nominated = Nominated::by(&headers);
+    // RFC 9110 §15.2: a proxy may discard one that it cannot pass on as it should.
+    if !wanted || !nominated.is_readable {
         return Ok(());
     }
-    rewrite::strip(&mut headers);
+    nominated.strip(&mut headers);
     headers.remove(CONTENT_LENGTH);
-    write(client, track, write_head(status, None, &headers)).await
+    write_counted(client, track, write_head(status, None, &headers), Track::informed).await
 }
 
 fn write_head(status: StatusCode, reason: Option<&[u8]>, headers: &HeaderMap) -> BytesMut {
@@ -259,7 +261,16 @@ fn write_fields(to: &mut BytesMut, headers: &HeaderMap) {
 async fn write<W: AsyncWrite + Unpin>(
     client: &mut W,
     track: &Track<'_>,
+    bytes: impl Buf,
+) -> Result<(), Failure> {
+    write_counted(client, track, bytes, Track::received).await
+}
+
+async fn write_counted<'t, W: AsyncWrite + Unpin>(
+    client: &mut W,
+    track: &Track<'t>,
     mut bytes: impl Buf,
+    count: fn(&Track<'t>, usize),
 ) -> Result<(), Failure> {
     track.client_owes_read(true);
     let mut lease = Lease::new(track.holder(), Kind::Body);
@@ -275,7 +286,7 @@ async fn write<W: AsyncWrite + Unpin>(
         });
         match written.await? {
             0 => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
-            written => track.received(written),
+            written => count(track, written),
         }
     }
     // A TLS stream holds bytes back until it is flushed.

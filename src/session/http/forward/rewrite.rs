@@ -32,7 +32,7 @@ const HOP_BY_HOP: [HeaderName; 9] = [
 pub(super) fn request(head: &Head, remove: &[HeaderName], parent: Option<&Parent>) -> Request<()> {
     let mut headers = head.headers.clone();
     let trailers_wanted = te_trailers(&headers);
-    strip(&mut headers);
+    Nominated::by(&headers).strip(&mut headers);
     // An internal address must not be shown outside, and a client's statement about it is worth nothing.
     let of_proxies: Vec<HeaderName> = headers.keys().filter(|name| tells_of_proxies(name)).cloned().collect();
     for name in of_proxies.iter().chain(remove).chain([&CONTENT_LENGTH, &HOST]) {
@@ -92,15 +92,33 @@ fn absolute(host: &str, path: PathAndQuery) -> Uri {
     absolute.unwrap_or_else(|_| Uri::from(path))
 }
 
-/// Removes what belongs to one connection: the fields that `Connection` nominates, and those that always do.
-pub(super) fn strip(headers: &mut HeaderMap) {
-    let nominated: Vec<HeaderName> = connection_options(headers)
-        .filter_map(|option| HeaderName::from_bytes(option.as_bytes()).ok())
-        // A response may not remove its own framing; a request that tries is refused at the gate.
-        .filter(|name| *name != CONTENT_LENGTH)
-        .collect();
-    for name in nominated.iter().chain(&HOP_BY_HOP) {
-        headers.remove(name);
+/// The fields that the `Connection` field of a head nominates: they belong to that connection, in the head and in the
+/// trailers (RFC 9110 §7.6.1).
+pub(super) struct Nominated {
+    names: Vec<HeaderName>,
+    /// Whether every nomination is a name. If one is not, nobody knows which field it would remove.
+    pub(super) is_readable: bool,
+}
+
+impl Nominated {
+    pub(super) fn by(headers: &HeaderMap) -> Self {
+        let mut nominated = Nominated { names: Vec::new(), is_readable: true };
+        for option in connection_options(headers) {
+            match HeaderName::from_bytes(option) {
+                // A response may not remove its own framing; a request that tries is refused at the gate.
+                Ok(name) if name == CONTENT_LENGTH => {}
+                Ok(name) => nominated.names.push(name),
+                Err(_) => nominated.is_readable = false,
+            }
+        }
+        nominated
+    }
+
+    /// Removes what belongs to one connection: these fields, and those that always do.
+    pub(super) fn strip(&self, headers: &mut HeaderMap) {
+        for name in self.names.iter().chain(&HOP_BY_HOP) {
+            headers.remove(name);
+        }
     }
 }
 
@@ -141,6 +159,9 @@ pub(super) fn unfit(response: &Response<hyper::body::Incoming>) -> Option<&'stat
         (Some(_), Some(_)) => false,
     };
     match response.status().as_u16() {
+        _ if !Nominated::by(response.headers()).is_readable => {
+            Some("the Connection field of the target's response is not a list of field names")
+        }
         101 => Some("the target switched to another protocol without being asked"),
         // Only a proxy asks for a proxy's password, and that proxy is us.
         407 => Some("the target asked for a proxy's password"),
@@ -154,9 +175,10 @@ pub(super) fn unfit(response: &Response<hyper::body::Incoming>) -> Option<&'stat
     }
 }
 
-/// Trailers as they may be passed on: no fields that only a head may have (RFC 9110 §6.5.1).
-pub(super) fn trailers(mut trailers: HeaderMap) -> HeaderMap {
-    strip(&mut trailers);
+/// Trailers as they may be passed on: none that the head nominated, no fields that only a head may have (RFC 9110
+/// §6.5.1).
+pub(super) fn trailers(mut trailers: HeaderMap, nominated: &Nominated) -> HeaderMap {
+    nominated.strip(&mut trailers);
     let refused: Vec<HeaderName> = trailers
         .keys()
         .filter(|name| tells_of_proxies(name) || [CONTENT_LENGTH, HOST, EXPECT, TRAILER].contains(name))
@@ -241,7 +263,7 @@ mod tests {
         headers.insert(CONTENT_LENGTH, HeaderValue::from_static("3"));
         headers.insert("x-hop", HeaderValue::from_static("1"));
         headers.insert("x-kept", HeaderValue::from_static("1"));
-        strip(&mut headers);
+        Nominated::by(&headers).strip(&mut headers);
         let mut names: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
         assert_eq!(names, ["content-length", "x-kept"]);
@@ -255,7 +277,39 @@ mod tests {
         {
             headers.insert(name, HeaderValue::from_static("1"));
         }
-        let kept = trailers(headers);
+        headers.insert("x-hop", HeaderValue::from_static("1"));
+        let mut head = HeaderMap::new();
+        head.insert(CONNECTION, HeaderValue::from_static("X-Hop"));
+        let kept = trailers(headers, &Nominated::by(&head));
         assert_eq!(kept.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-checksum"]);
+    }
+
+    /// Whatever else stands in the field: a name in it is honoured, and what is no name is noticed.
+    #[test]
+    fn an_option_that_is_no_name_hides_no_other() {
+        let rows: [(&[u8], bool); 12] = [
+            (b"x-secret", true),
+            (b"X-SECRET , close", true),
+            (b",, x-secret,", true),
+            (b"x-secret, \xd2", false),
+            (b"\xd2,x-secret", false),
+            (b"\xff\xfe, close\t,\tx-secret", false),
+            (b"x-secret, a b", false),
+            (b"close; x, x-secret", false),
+            (b"\"x-other\", x-secret", false),
+            (b"x-secret, :", false),
+            (b"x-secret, @", false),
+            (b"x-secret, \xc3\xa9", false),
+        ];
+        for (value, is_readable) in rows {
+            let mut headers = HeaderMap::new();
+            headers.append(CONNECTION, HeaderValue::from_static("keep-alive"));
+            headers.append(CONNECTION, HeaderValue::from_bytes(value).expect("a value"));
+            headers.insert("x-secret", HeaderValue::from_static("1"));
+            let nominated = Nominated::by(&headers);
+            nominated.strip(&mut headers);
+            assert!(headers.is_empty(), "{value:?} left {headers:?}");
+            assert_eq!(nominated.is_readable, is_readable, "{value:?}");
+        }
     }
 }

@@ -26,7 +26,7 @@ pub(super) struct Track<'a> {
     stall_timeout: Duration,
     head_bytes: u64,
     started: Instant,
-    /// Milliseconds from `started` to the last byte that moved.
+    /// Milliseconds from `started` to the last byte that moved, of either body or the final response.
     moved: AtomicU64,
     /// Of these, when the holder was last told that it moves, and how many bytes had moved by then.
     told_at: AtomicU64,
@@ -134,7 +134,12 @@ impl<'a> Track<'a> {
         self.touch();
     }
 
-    /// Bytes came from the target.
+    /// Bytes of a 1xx went to the client. They do not put the deadline of the final response off, however many come.
+    pub(super) fn informed(&self, bytes: usize) {
+        self.meter.add_received(bytes as u64);
+    }
+
+    /// Bytes of the final response came from the target.
     pub(super) fn upstream_moved(&self) {
         self.touch();
     }
@@ -194,9 +199,14 @@ impl<'a> Track<'a> {
         self.touch();
     }
 
-    /// Whether the client still waits for `100 Continue`; it gets one at most once.
+    /// Whether the client still waits for `100 Continue`; it gets one at most once. With it, the client's time to send
+    /// begins.
     pub(super) fn take_expecting(&self) -> bool {
-        self.expecting.swap(false, Relaxed)
+        let expected = self.expecting.swap(false, Relaxed);
+        if expected {
+            self.touch();
+        }
+        expected
     }
 
     pub(super) fn status(&self) -> Option<u16> {

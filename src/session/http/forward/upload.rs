@@ -12,7 +12,7 @@ use tokio::io::AsyncRead;
 use tokio::sync::mpsc;
 
 use super::outcome::Break;
-use super::rewrite;
+use super::rewrite::{self, Nominated};
 use super::track::Track;
 use crate::transport::allowance::Allowance;
 use crate::transport::held::read::read_bulk;
@@ -171,7 +171,7 @@ async fn body<R: AsyncRead + Unpin>(
             if follower.is_done() {
                 // Only chunked bodies get here: their trailers, if any, and their end.
                 track.complete_request();
-                let trailers = parse_trailers(&trailers);
+                let trailers = parse_trailers(&trailers, head);
                 if !trailers.is_empty() {
                     place.send(Part::Trailers(trailers));
                 } else {
@@ -229,7 +229,7 @@ impl AsRef<[u8]> for OwnedPiece {
 
 /// The follower has checked their form; here they are only split. Fields that cannot be parsed are dropped, which is
 /// allowed for trailers (RFC 9110 §6.5.1).
-fn parse_trailers(section: &[u8]) -> HeaderMap {
+fn parse_trailers(section: &[u8], head: &Head) -> HeaderMap {
     let mut fields = [httparse::EMPTY_HEADER; MAX_TRAILER_FIELDS];
     let Ok(httparse::Status::Complete((_, fields))) = httparse::parse_headers(section, &mut fields) else {
         return HeaderMap::new();
@@ -242,5 +242,5 @@ fn parse_trailers(section: &[u8]) -> HeaderMap {
             trailers.append(name, value);
         }
     }
-    rewrite::trailers(trailers)
+    rewrite::trailers(trailers, &Nominated::by(&head.headers))
 }

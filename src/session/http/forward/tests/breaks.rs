@@ -31,6 +31,8 @@ async fn an_answer_that_is_none_is_upstream_bad_response() {
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n",
             "together with",
         ),
+        ("HTTP/1.1 200 OK\r\nConnection: x-secret, \u{e9}\r\nX-Secret: 1\r\n\r\n", "list of field names"),
+        ("HTTP/1.1 200 OK\r\nConnection: close; x\r\nContent-Length: 0\r\n\r\n", "list of field names"),
         ("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n", "another protocol"),
         ("HTTP/1.1 407 Auth\r\nContent-Length: 0\r\n\r\n", "password"),
         (huge.as_str(), "too large"),
@@ -44,6 +46,54 @@ async fn an_answer_that_is_none_is_upstream_bad_response() {
         };
         assert_eq!((reason, outcome.status), (Reason::UpstreamBadResponse, None), "{response:.60}");
         assert!(said.contains(detail), "{response:.60}: {said}");
+    }
+}
+
+/// Sends a head, then a 1xx every now and then until the connection is closed.
+fn informing(first: &'static str, then: &'static str) -> impl Fn(usize, TcpStream) -> Served {
+    move |_, mut stream| {
+        Box::pin(async move {
+            head_of(&mut stream).await;
+            let _ = stream.write_all(first.as_bytes()).await;
+            while stream.write_all(then.as_bytes()).await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+    }
+}
+
+#[tokio::test]
+async fn no_number_of_interim_answers_puts_a_deadline_off() {
+    let short = Duration::from_millis(300);
+    let waits = Bounds { response_timeout: short, ..BOUNDS };
+    let stalls = Bounds { stall_timeout: short, ..BOUNDS };
+    let timeout = || {
+        let detail = "the target did not answer in time".into();
+        Finish::Refused { reason: Reason::UpstreamTimeout, detail }
+    };
+    let stalled = || Finish::Broken { ending: Ending::IdleTimeout, reason: None };
+    const CONTINUE: &str = "HTTP/1.1 100 Continue\r\n\r\n";
+    const PROCESSING: &str = "HTTP/1.1 102 Processing\r\n\r\n";
+    const HINTS: &str = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
+    let expecting = post("Expect: 100-continue\r\nContent-Length: 3");
+    for (bounds, request, first, then, finish) in [
+        (waits, GET.to_owned(), "", PROCESSING, timeout()),
+        (waits, GET.to_owned(), HINTS, CONTINUE, timeout()),
+        (waits, format!("{}abc", post("Content-Length: 3")), PROCESSING, HINTS, timeout()),
+        // The one that the client waits for never comes.
+        (waits, expecting.clone(), "", PROCESSING, timeout()),
+        // It comes, and the client sends nothing more.
+        (stalls, format!("{expecting}a"), CONTINUE, CONTINUE, stalled()),
+        (stalls, format!("{}a", post("Content-Length: 3")), "", PROCESSING, stalled()),
+    ] {
+        let mut run = start(bounds, informing(first, then)).await;
+        run.send(&request).await;
+        let ended = tokio::time::timeout(Duration::from_secs(10), async {
+            run.rest().await;
+            run.outcome().await
+        });
+        let outcome = ended.await.unwrap_or_else(|_| panic!("{request:?} {then:?} goes on"));
+        assert_eq!((outcome.finish, outcome.status), (finish, None), "{request:?} {then:?}");
     }
 }
 

@@ -105,6 +105,44 @@ async fn early_hints_pass_to_http_1_1_and_an_unasked_100_to_nobody() {
 }
 
 #[tokio::test]
+async fn a_field_that_a_head_nominates_stays_out_of_its_1xx_and_of_both_trailers() {
+    let mut run = start(BOUNDS, move |_, mut stream| async move {
+        head_of(&mut stream).await.expect("a head");
+        assert_eq!(read_until(&mut stream, "\r\n\r\n").await, "1\r\na\r\n0\r\nx-sum: 1\r\n\r\n");
+        let hints = b"HTTP/1.1 103 Early Hints\r\nConnection: x-secret, \xd2\r\nX-Secret: 1\r\n\r\n";
+        stream.write_all(hints).await.expect("open");
+        let response = "HTTP/1.1 200 OK\r\nConnection: X-Secret\r\nTransfer-Encoding: chunked\r\n\
+                        Trailer: x-secret, x-back\r\n\r\n2\r\nok\r\n0\r\nX-Secret: 1\r\nX-Back: 2\r\n\r\n";
+        stream.write_all(response.as_bytes()).await.expect("open");
+    })
+    .await;
+    let fields = "Connection: X-Hop\r\nTransfer-Encoding: chunked\r\nTrailer: x-hop, x-sum";
+    let request = format!("{}1\r\na\r\n0\r\nX-Hop: 1\r\nX-Sum: 1\r\n\r\n", post(fields));
+    let answer = run.ask(request, "x-back: 2\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(!answer.contains("secret: 1"), "{answer}");
+}
+
+#[tokio::test]
+async fn without_content_nobody_is_asked_to_continue() {
+    for fields in ["Content-Length: 0", "Accept: a"] {
+        let mut run = start(BOUNDS, |_, mut stream| async move {
+            let head = head_of(&mut stream).await.expect("a head");
+            assert!(!head.contains("expect"), "{head}");
+            // Of a target that sends one all the same, nothing comes to a client that does not wait for it.
+            let response = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n";
+            stream.write_all(response.as_bytes()).await.expect("open");
+            head_of(&mut stream).await;
+        })
+        .await;
+        let request = post(&format!("Expect: 100-continue\r\n{fields}"));
+        let answer = run.ask(request, "\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 201 Created\r\n"), "{answer}");
+        assert!(run.finish().await[0].0.keep_alive, "{fields}");
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_closes_or_speaks_http_1_0_is_told_close() {
     for request in [
         "GET http://ok.test/ HTTP/1.0\r\n\r\n",
