@@ -34,6 +34,8 @@ const MAX_HEAD: usize = 16 * 1024;
 const MAX_FIELDS: usize = 64;
 /// Most interim answers (1xx) that are skipped.
 const MAX_INTERIM: usize = 8;
+/// What is said of an answer that is none.
+const MALFORMED: &str = "did not answer in well-formed HTTP/1";
 /// Bytes that one peek looks at.
 const PEEK: usize = 2048;
 
@@ -177,7 +179,7 @@ fn read_answer(head: &[u8], authorized: bool) -> Result<Answer, ParentError> {
     let code = match response.parse(head) {
         Ok(httparse::Status::Complete(_)) => response.code.unwrap_or_default(),
         Ok(httparse::Status::Partial) | Err(_) => {
-            return Err(ParentError::bad("did not answer in well-formed HTTP/1"));
+            return Err(ParentError::bad(MALFORMED));
         }
     };
     match code {
@@ -195,42 +197,68 @@ fn read_answer(head: &[u8], authorized: bool) -> Result<Answer, ParentError> {
 
 /// Reads exactly one head.
 async fn read_head(stream: &mut UpstreamStream) -> Result<Vec<u8>, ParentError> {
-    let mut head = Vec::with_capacity(256);
-    while head.len() < MAX_HEAD {
+    let mut head = AnswerHead::default();
+    loop {
         let ended = match stream {
             UpstreamStream::Bare(stream) => read_to_end_of_head(stream, &mut head).await?,
-            UpstreamStream::Tls(stream) => {
-                // From memory: TLS has a whole record there.
-                head.push(stream.read_u8().await?);
-                head.ends_with(END)
-            }
+            // From memory: TLS has a whole record there.
+            UpstreamStream::Tls(stream) => head.push(stream.read_u8().await?)?,
         };
         if ended {
-            return Ok(head);
+            return Ok(head.0);
         }
     }
-    Err(ParentError::bad(format!("the head of its answer is longer than {MAX_HEAD} bytes")))
 }
-
-const END: &[u8] = b"\r\n\r\n";
 
 /// Takes from the socket what belongs to the head: all that is there, or up to the end of the head. Nothing of the head that
 /// was looked at may stay in the socket: the next peek would return at once, again and again.
-async fn read_to_end_of_head(stream: &mut TcpStream, head: &mut Vec<u8>) -> io::Result<bool> {
+async fn read_to_end_of_head(stream: &mut TcpStream, head: &mut AnswerHead) -> Result<bool, ParentError> {
     let mut ahead = vec![0; PEEK];
     let there = stream.peek(&mut ahead).await?;
     if there == 0 {
-        return Err(io::ErrorKind::UnexpectedEof.into());
+        return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
     }
-    let before = head.len();
-    head.extend_from_slice(ahead.get(..there).unwrap_or_default());
-    // The end may have begun in what was read before.
-    let from = before.saturating_sub(END.len() - 1);
-    let end = head.get(from..).and_then(|tail| tail.windows(END.len()).position(|window| window == END));
-    if let Some(end) = end {
-        head.truncate(from + end + END.len());
+    let (mut taken, mut ended) = (0, false);
+    for byte in ahead.get(..there).unwrap_or_default() {
+        ended = head.push(*byte)?;
+        taken += 1;
+        if ended {
+            break;
+        }
     }
-    let take = head.len() - before;
-    stream.read_exact(ahead.get_mut(..take).unwrap_or_default()).await?;
-    Ok(end.is_some())
+    stream.read_exact(ahead.get_mut(..taken).unwrap_or_default()).await?;
+    Ok(ended)
+}
+
+/// What an answer begins with.
+const BEGIN: &[u8] = b"HTTP/1.";
+
+/// A head as far as it has come. It is refused with the first byte that cannot be HTTP: whoever sent it waits, and so
+/// would egressd, until the time to connect is over. Lines may end with LF alone (RFC 9112 §2.2), as curl and Squid take
+/// them from a parent: there is nobody whom another reading could deceive, since only the head is read here.
+#[derive(Default)]
+struct AnswerHead(Vec<u8>);
+
+impl AnswerHead {
+    /// Whether the head ends with this byte.
+    fn push(&mut self, byte: u8) -> Result<bool, ParentError> {
+        let malformed = || ParentError::bad(MALFORMED);
+        let AnswerHead(head) = self;
+        if head.len() >= MAX_HEAD {
+            return Err(ParentError::bad(format!("the head of its answer is longer than {MAX_HEAD} bytes")));
+        }
+        let is_other_protocol = BEGIN.get(head.len()).is_some_and(|expected| byte != *expected);
+        let is_lone_cr = head.last() == Some(&b'\r') && byte != b'\n';
+        if is_other_protocol || is_lone_cr {
+            return Err(malformed());
+        }
+        head.push(byte);
+        if byte != b'\n' {
+            return Ok(false);
+        }
+        // At most once for each field: one too many is an error.
+        let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
+        let parsed = httparse::Response::new(&mut fields).parse(head).map_err(|_| malformed())?;
+        Ok(parsed.is_complete())
+    }
 }

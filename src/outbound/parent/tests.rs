@@ -37,7 +37,7 @@ fn target() -> Target {
 fn answering(mut far: TcpStream, pieces: Vec<Vec<u8>>) -> JoinHandle<String> {
     tokio::spawn(async move {
         let mut request = Vec::new();
-        while !request.ends_with(END) {
+        while !request.ends_with(b"\r\n\r\n") {
             request.push(far.read_u8().await.unwrap());
         }
         far.set_nodelay(true).unwrap();
@@ -79,6 +79,43 @@ async fn a_tunnel_is_asked_for_with_the_credentials_and_nothing_else() {
     );
 }
 
+/// Sends this and then waits, as a server does that expects another protocol.
+async fn asked_of_one_that_waits(answer: &[u8]) -> Result<(), ParentError> {
+    let (near, mut far) = pair().await;
+    far.write_all(answer).await.unwrap();
+    let parent = parent(PLAIN, "");
+    let mut stream = UpstreamStream::Bare(near);
+    let asked = tokio::time::timeout(Duration::from_secs(10), parent.connect(&mut stream, &target())).await;
+    asked.unwrap_or_else(|_| panic!("{:?}: waits for more", String::from_utf8_lossy(answer)))
+}
+
+#[tokio::test]
+async fn what_cannot_become_an_answer_is_refused_at_once() {
+    let rows: [&[u8]; 14] = [
+        b"SSH-2.0-OpenSSH_9.9\r\n",
+        b"220 mail.corp ESMTP\r\n",
+        b"\x16\x03\x03\0\x02",
+        b"\x05",
+        b"\r\n",
+        b"\n",
+        b"HTTP/2.0 200 OK\r\n",
+        b"HTTP/1.1 200 OK\r\r",
+        b"HTTP/1.1 200 OK\r\nVia: 1.1 parent\rX: y\r",
+        b"HTTP/1.1 abc\r\n",
+        b"HTTP/1.1 200 OK\r\n folded\r\n",
+        b"HTTP/1.1 200 OK\r\nX : y\r\n",
+        b"HTTP/1.1 200 OK\nnonsense\n",
+        b"http/1.1 200 OK\r\n",
+    ];
+    for answer in rows {
+        let error = asked_of_one_that_waits(answer).await.unwrap_err();
+        assert_eq!(error, ParentError::bad(MALFORMED), "{:?}", String::from_utf8_lossy(answer));
+    }
+    for answer in ["HTTP/1.1 200 OK\n\n", "HTTP/1.1 200\r\n\r\n", "HTTP/1.1 204 No Content\nX: y\n\r\n"] {
+        assert_eq!(asked_of_one_that_waits(answer.as_bytes()).await, Ok(()), "{answer:?}");
+    }
+}
+
 #[tokio::test]
 async fn every_answer_but_a_2xx_is_a_refusal() {
     let refused = Reason::UpstreamProxyRefused;
@@ -89,6 +126,11 @@ async fn every_answer_but_a_2xx_is_a_refusal() {
     let rows: &[(&str, Option<(Reason, &str)>)] = &[
         (OK, None),
         ("HTTP/1.0 200 OK\r\n\r\n", None),
+        ("HTTP/1.1 200 OK\n\n", None),
+        ("HTTP/1.1 200 OK\nVia: 1.1 parent\n\n", None),
+        ("HTTP/1.1 200 OK\r\nVia: 1.1 parent\n\r\n", None),
+        ("HTTP/1.1 100 Continue\n\nHTTP/1.1 200 OK\n\n", None),
+        ("HTTP/1.1 403 Forbidden\n\nno", Some((refused, "answered 403"))),
         ("HTTP/1.1 299 \r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", None),
         ("HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", None),
         ("HTTP/1.1 403 Forbidden\r\n\r\nno", Some((refused, "answered 403"))),
@@ -123,15 +165,18 @@ async fn every_answer_but_a_2xx_is_a_refusal() {
 
 #[tokio::test]
 async fn t54_what_the_target_sends_after_the_200_is_kept_wherever_the_answer_is_cut() {
-    let said = [OK.as_bytes(), b"SSH-2.0-target\r\n\r\nmore"].concat();
-    let behind = &said[OK.len()..];
-    for cut in 1..said.len() {
-        let (one, two) = said.split_at(cut);
-        let (result, rest, _) = asked(&parent(PLAIN, ""), vec![one.to_vec(), two.to_vec()]).await;
-        assert_eq!((result, rest.as_slice()), (Ok(()), behind), "cut at {cut}");
+    for head in [OK, "HTTP/1.1 200 OK\nX: y\n\n"] {
+        let said = [head.as_bytes(), b"SSH-2.0-target\r\n\r\nmore"].concat();
+        let behind = &said[head.len()..];
+        for cut in 1..said.len() {
+            let (one, two) = said.split_at(cut);
+            let (result, rest, _) = asked(&parent(PLAIN, ""), vec![one.to_vec(), two.to_vec()]).await;
+            assert_eq!((result, rest.as_slice()), (Ok(()), behind), "cut at {cut}");
+        }
+        let pieces = said.iter().map(|byte| vec![*byte]).collect();
+        let (result, rest, _) = asked(&parent(PLAIN, ""), pieces).await;
+        assert_eq!((result, rest.as_slice()), (Ok(()), behind), "a byte at a time");
     }
-    let (result, rest, _) = asked(&parent(PLAIN, ""), said.iter().map(|byte| vec![*byte]).collect()).await;
-    assert_eq!((result, rest.as_slice()), (Ok(()), behind), "a byte at a time");
 }
 
 /// A parent that speaks TLS with a certificate for `name` and sends `pieces`.
@@ -151,7 +196,7 @@ async fn tls_parent(name: &str, pieces: &'static [&'static [u8]]) -> (String, Tc
         let Ok(mut stream) = TlsAcceptor::from(Arc::new(config)).accept(far).await else { return false };
         assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
         let mut request = Vec::new();
-        while !request.ends_with(END) {
+        while !request.ends_with(b"\r\n\r\n") {
             request.push(stream.read_u8().await.unwrap());
         }
         for piece in pieces {
