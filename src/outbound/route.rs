@@ -9,6 +9,7 @@
 //! to port 443 alone.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
@@ -30,7 +31,7 @@ pub struct Route {
     settings: Settings,
     parent: Option<Parent>,
     /// `None` where no rule asks for a proof.
-    verifier: Option<CertificateVerifier>,
+    verifier: Option<Arc<CertificateVerifier>>,
 }
 
 /// What a route is made of.
@@ -163,12 +164,13 @@ impl Route {
     }
 
     /// Whether the address that was dialled for a tunnel proves to be its target. For that, another connection is made the
-    /// same way, within `timeout`, unless the verdict is known.
+    /// same way, within `timeout`, unless the verdict is known. If the future is dropped, that connection is broken off,
+    /// unless another caller waits for the same.
     ///
     /// # Errors
     /// [`Unverified`].
     pub async fn verify(
-        &self,
+        self: &Arc<Self>,
         target: &Target,
         dialled: Admitted,
         timeout: Duration,
@@ -186,7 +188,10 @@ impl Route {
             port: target.port,
             upstream: SocketAddr::new(dialled.ip(), port.get()),
         };
-        verifier.verify(&claim, timeout, async || self.again(target, dialled, port.get()).await).await
+        // Of its own: another caller may wait for it when this one has left.
+        let (route, target) = (Arc::clone(self), target.clone());
+        let connect = async move { route.again(&target, dialled, port.get()).await };
+        verifier.verify(&claim, timeout, connect).await
     }
 
     /// Another connection to where one was made before.

@@ -106,6 +106,61 @@ fn a_target_that_is_silent_is_given_up_at_the_connect_timeout() {
 }
 
 #[test]
+fn a_client_that_leaves_while_the_target_proves_itself_is_noticed_and_the_proof_is_given_up() {
+    let authority = Authority::new();
+    let origin = Origin::silent();
+    let text = verifying(&origin) + "tunnel: {connect_timeout: 1h}\n";
+    let proxy = Egressd::start_in(trusting(&authority), &text);
+    let probing = |probes: usize| {
+        until("the proof to begin", || {
+            let hellos = origin.seen().iter().filter(|seen| !seen.bytes.is_empty()).count();
+            (hellos == probes).then_some(())
+        });
+    };
+    let begin = |early: &[u8]| {
+        let mut tunnel = proxy.tunnel(&format!("{HOST}:{}", origin.port()));
+        tunnel.send(client_hello(Some(HOST)));
+        tunnel.send(early);
+        tunnel
+    };
+    let gone = |client: &str| {
+        let record = proxy.record(|r| r["client"] == client && r["event"] != "open");
+        record.assert_has(&json!({"event": "error", "reason": "client_gone", "status": 200, "sni": HOST}));
+    };
+    // By a close, by a reset, with more behind the hello; each is the only one that waits.
+    for (round, early) in [&b""[..], b"", &[23, 3, 3, 0, 1, 7]].into_iter().enumerate() {
+        let tunnel = begin(early);
+        let client = tunnel.local().to_string();
+        probing(round + 1);
+        if round == 1 {
+            tunnel.reset();
+        } else {
+            drop(tunnel);
+        }
+        gone(&client);
+        until("tunnel and proof to be closed", || origin.seen().iter().all(|seen| seen.ended).then_some(()));
+    }
+    // Another waits for the same proof: it goes on when the first one leaves.
+    let (first, second) = (begin(b""), begin(b""));
+    let (one, two) = (first.local().to_string(), second.local().to_string());
+    probing(4);
+    // Both hellos were read: whoever shows a server name waits for the proof.
+    until("both to wait", || {
+        let shown = proxy.get("/api/tunnels").body.matches(&format!("\"sni\":\"{HOST}\"")).count();
+        (shown == 2).then_some(())
+    });
+    drop(first);
+    gone(&one);
+    let is_open = |seen: &crate::support::Seen| !seen.ended && !seen.bytes.is_empty();
+    assert!(origin.seen().iter().any(is_open), "the proof");
+    drop(second);
+    gone(&two);
+    until("the proof to be closed", || (!origin.seen().iter().any(is_open)).then_some(()));
+    let hellos = origin.seen().iter().filter(|seen| !seen.bytes.is_empty()).count();
+    assert_eq!(hellos, 4, "one proof for two");
+}
+
+#[test]
 fn report_mode_relaxes_no_proof() {
     let (authority, stranger) = (Authority::new(), Authority::new());
     let origin = Origin::tls_echo(&stranger.issue(&[HOST]));

@@ -3,7 +3,8 @@
 //!
 //! egressd makes a TLS handshake of its own and checks what a careful client checks: a chain to a trusted authority, the
 //! CONNECT host among the names, a validity that includes today, and the key. A verdict is kept for a while by host and
-//! address. A caller that needs a verdict which another caller is just finding out waits for that one.
+//! address. Callers that need the same verdict at the same time wait for one handshake, which is broken off when the last
+//! of them leaves.
 //!
 //! The client's own handshake is a separate one. A server that can distinguish the two may show the client another
 //! certificate, and the client has to check that one. What this rules out is an address that cannot prove to be the host
@@ -17,7 +18,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use rustls::client::Resumption;
@@ -27,6 +28,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
+use crate::outbound::joined::{self, Joined};
 use crate::transport::tls::authorities::Roots;
 use crate::transport::tls::client::{TrustError, client_config, server_name};
 use crate::transport::tls::sentences::{self, Holder};
@@ -81,15 +83,31 @@ impl Unverified {
     }
 }
 
+/// What is said to a caller about a claim.
+type Verdict = Result<(), Unverified>;
 /// The result of a handshake, and how long it is kept.
-type HandshakeOutcome = (Result<(), Unverified>, Duration);
-/// The verdict on one claim: locked while a caller finds it out.
-type Entry = tokio::sync::Mutex<Option<Kept>>;
+type HandshakeOutcome = (Verdict, Duration);
+/// A handshake under way. It ends when the last that holds it drops it.
+type Probe = Joined<Verdict>;
+
+/// What is known of one claim.
+#[derive(Debug)]
+enum Slot {
+    Known(Kept),
+    /// A caller is finding out; the number is the probe's.
+    Probing(u64, Weak<Probe>),
+}
 
 #[derive(Debug)]
 struct Kept {
-    verdict: Result<(), Unverified>,
+    verdict: Verdict,
     until: Instant,
+}
+
+#[derive(Default)]
+struct Slots {
+    by_claim: HashMap<Claim, Slot>,
+    next: u64,
 }
 
 /// Proves claims, and remembers the verdicts.
@@ -97,7 +115,7 @@ pub struct CertificateVerifier {
     connector: TlsConnector,
     /// Most verdicts that are kept.
     cap: usize,
-    kept: Mutex<HashMap<Claim, Arc<Entry>>>,
+    slots: Mutex<Slots>,
 }
 
 impl CertificateVerifier {
@@ -105,55 +123,104 @@ impl CertificateVerifier {
     ///
     /// # Errors
     /// [`TrustError`].
-    pub fn new(roots: &Roots) -> Result<Self, TrustError> {
+    pub fn new(roots: &Roots) -> Result<Arc<Self>, TrustError> {
+        CertificateVerifier::with_cap(roots, MAX_KEPT)
+    }
+
+    fn with_cap(roots: &Roots, cap: usize) -> Result<Arc<Self>, TrustError> {
         let mut config = client_config(None, roots)?;
         // A resumed session shows no certificate.
         config.resumption = Resumption::disabled();
-        Ok(CertificateVerifier {
-            connector: TlsConnector::from(Arc::new(config)),
-            cap: MAX_KEPT,
-            kept: Mutex::default(),
-        })
+        let connector = TlsConnector::from(Arc::new(config));
+        Ok(Arc::new(CertificateVerifier { connector, cap, slots: Mutex::default() }))
     }
 
-    /// Whether `claim` is true. `connect` makes a new connection to the address of the claim; it is called at most
-    /// once, and not at all where the verdict is known. All of it ends within `timeout`.
+    /// Whether `claim` is true. `connect` makes a new connection to the address of the claim; it is not polled where the
+    /// verdict is known, or where another caller is finding out: its handshake is this caller's too. All of it ends
+    /// within `timeout`. If the future is dropped, and no other caller waits, the handshake is broken off.
     ///
     /// # Errors
     /// [`Unverified`].
-    pub async fn verify<S, C>(&self, claim: &Claim, timeout: Duration, connect: C) -> Result<(), Unverified>
+    pub async fn verify<S>(
+        self: &Arc<Self>,
+        claim: &Claim,
+        timeout: Duration,
+        connect: impl Future<Output = Result<S, String>> + Send + 'static,
+    ) -> Verdict
     where
-        S: AsyncRead + AsyncWrite + Unpin,
-        C: AsyncFnOnce() -> Result<S, String>,
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let deadline = Instant::now() + timeout;
-        let entry = self.entry(claim);
-        // The caller that holds the lock leaves a verdict. If it was dropped instead, the next caller finds out.
-        let Ok(mut known) = timeout_at(deadline, entry.lock()).await else {
-            return Err(Unverified::not_tls("no handshake with the target ended in time"));
+        let probe = match self.look_up(claim) {
+            Found::Known(verdict) => return verdict,
+            Found::Probing(probe) => probe,
+            Found::Ours(number, probe, result) => {
+                let (verifier, claim) = (Arc::clone(self), claim.clone());
+                probe.begin(Box::pin(async move {
+                    let deadline = Instant::now() + timeout;
+                    let found = timeout_at(deadline, Box::pin(verifier.find_out(&claim, connect))).await;
+                    let (verdict, good_for) = found.unwrap_or_else(|_elapsed| {
+                        (Err(Unverified::not_tls("the TLS handshake did not end in time")), SILENCE_KEPT)
+                    });
+                    verifier.keep(&claim, number, &verdict, good_for);
+                    result.send_replace(Some(verdict));
+                }));
+                probe
+            }
         };
-        if let Some(kept) = known.as_ref().filter(|kept| Instant::now() < kept.until) {
-            return kept.verdict.clone();
-        }
-        let found = timeout_at(deadline, Box::pin(self.find_out(claim, connect))).await;
-        let (verdict, good_for) = found.unwrap_or_else(|_elapsed| {
-            (Err(Unverified::not_tls("the TLS handshake did not end in time")), SILENCE_KEPT)
-        });
-        *known = Some(Kept { verdict: verdict.clone(), until: Instant::now() + good_for });
-        verdict
+        // No longer than the probe, which began no later.
+        let verdict = probe.wait().await;
+        verdict.unwrap_or_else(|| Err(Unverified::not_tls("the handshake with the target was given up")))
     }
 
-    async fn find_out<S, C>(&self, claim: &Claim, connect: C) -> HandshakeOutcome
+    /// What is known of a claim. Where the table is full of claims that are being proven, the new one is not in it.
+    fn look_up(&self, claim: &Claim) -> Found {
+        let now = Instant::now();
+        let mut slots = self.lock();
+        match slots.by_claim.get(claim) {
+            Some(Slot::Known(kept)) if now < kept.until => return Found::Known(kept.verdict.clone()),
+            Some(Slot::Probing(_, probe)) => {
+                // Without the last that waited, it is about to end.
+                if let Some(probe) = probe.upgrade() {
+                    return Found::Probing(probe);
+                }
+            }
+            Some(Slot::Known(_)) | None => {}
+        }
+        if slots.by_claim.len() >= self.cap && !slots.by_claim.contains_key(claim) {
+            make_room(&mut slots.by_claim, self.cap, now);
+        }
+        let (probe, result) = Joined::new();
+        let number = slots.next;
+        slots.next += 1;
+        if slots.by_claim.len() < self.cap || slots.by_claim.contains_key(claim) {
+            slots.by_claim.insert(claim.clone(), Slot::Probing(number, Arc::downgrade(&probe)));
+        }
+        Found::Ours(number, probe, result)
+    }
+
+    fn keep(&self, claim: &Claim, number: u64, verdict: &Verdict, good_for: Duration) {
+        let mut slots = self.lock();
+        if let Some(slot) = slots.by_claim.get_mut(claim)
+            && matches!(slot, Slot::Probing(of, _) if *of == number)
+        {
+            *slot = Slot::Known(Kept { verdict: verdict.clone(), until: Instant::now() + good_for });
+        }
+    }
+
+    async fn find_out<S>(
+        &self,
+        claim: &Claim,
+        connect: impl Future<Output = Result<S, String>>,
+    ) -> HandshakeOutcome
     where
         S: AsyncRead + AsyncWrite + Unpin,
-        C: AsyncFnOnce() -> Result<S, String>,
     {
         let Some(name) = server_name(&claim.host) else {
             return (Err(Unverified::invalid("no certificate can name this host")), REFUSAL_KEPT);
         };
         // Never closed, so this waits for a permit, within the caller's deadline.
         let _permit = HANDSHAKES.acquire().await.ok();
-        match connect().await {
+        match connect.await {
             Ok(stream) => self.handshake(name, stream).await,
             Err(detail) => {
                 let detail = format!("no second connection to the target: {detail}");
@@ -176,26 +243,17 @@ impl CertificateVerifier {
         }
     }
 
-    /// The entry of a claim. Where the table is full of claims that are being proven, an entry outside the table.
-    fn entry(&self, claim: &Claim) -> Arc<Entry> {
-        let mut kept = self.lock();
-        if let Some(entry) = kept.get(claim) {
-            return Arc::clone(entry);
-        }
-        if kept.len() >= self.cap {
-            make_room(&mut kept, self.cap);
-        }
-        let entry = Arc::new(Entry::default());
-        if kept.len() < self.cap {
-            kept.insert(claim.clone(), Arc::clone(&entry));
-        }
-        entry
+    /// A panic under the lock leaves the table in a valid state.
+    fn lock(&self) -> MutexGuard<'_, Slots> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    /// A panic under the lock leaves the map in a valid state.
-    fn lock(&self) -> MutexGuard<'_, HashMap<Claim, Arc<Entry>>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+enum Found {
+    Known(Verdict),
+    Probing(Arc<Probe>),
+    /// The caller has to begin the probe of this number.
+    Ours(u64, Arc<Probe>, joined::Result<Verdict>),
 }
 
 impl fmt::Debug for CertificateVerifier {
@@ -205,19 +263,20 @@ impl fmt::Debug for CertificateVerifier {
 }
 
 /// Forgets what is out of date; if nothing is, the verdict that expires first.
-fn make_room(kept: &mut HashMap<Claim, Arc<Entry>>, cap: usize) {
-    let now = Instant::now();
-    // More than one reference: a caller is finding out, and others wait for it.
-    let until = |entry: &Arc<Entry>| match Arc::strong_count(entry) {
-        1 => entry.try_lock().ok().map(|kept| kept.as_ref().map_or(now, |kept| kept.until)),
-        _ => None,
-    };
-    kept.retain(|_, entry| until(entry).is_none_or(|until| until > now));
-    if kept.len() >= cap {
-        let next = kept.iter().filter_map(|(claim, entry)| Some((until(entry)?, claim)));
-        if let Some(claim) = next.min_by_key(|(until, _)| *until).map(|(_, claim)| claim.clone()) {
-            kept.remove(&claim);
-        }
+fn make_room(by_claim: &mut HashMap<Claim, Slot>, cap: usize, now: Instant) {
+    by_claim.retain(|_, slot| match slot {
+        Slot::Known(kept) => kept.until > now,
+        Slot::Probing(_, probe) => probe.strong_count() > 0,
+    });
+    if by_claim.len() < cap {
+        return;
+    }
+    let known = by_claim.iter().filter_map(|(claim, slot)| match slot {
+        Slot::Known(kept) => Some((kept.until, claim)),
+        Slot::Probing(..) => None,
+    });
+    if let Some(claim) = known.min_by_key(|(until, _)| *until).map(|(_, claim)| claim.clone()) {
+        by_claim.remove(&claim);
     }
 }
 

@@ -44,11 +44,15 @@ impl Authority {
         server(&[&TLS13, &TLS12], certificate.der().clone(), &key)
     }
 
-    fn verifier(&self) -> CertificateVerifier {
+    fn verifier(&self) -> Arc<CertificateVerifier> {
+        self.verifier_with(MAX_KEPT)
+    }
+
+    fn verifier_with(&self, cap: usize) -> Arc<CertificateVerifier> {
         let read = |_: &std::path::Path| Ok(self.pem.clone().into_bytes());
         let text = b"certificates: {roots: ca.pem}\npolicies: []\n";
         let config = load_bytes("test.yaml", text, read).unwrap_or_else(|told| panic!("{told:?}")).config;
-        CertificateVerifier::new(&config.certificates.roots).unwrap()
+        CertificateVerifier::with_cap(&config.certificates.roots, cap).unwrap()
     }
 }
 
@@ -85,17 +89,19 @@ impl Target {
         self.connections.load(Ordering::Relaxed)
     }
 
-    fn connect(&self) -> Result<DuplexStream, String> {
-        self.connections.fetch_add(1, Ordering::Relaxed);
-        let (near, far) = duplex(64 * 1024);
+    fn connect(&self) -> impl Future<Output = Result<DuplexStream, String>> + Send + use<> {
         let target = self.clone();
-        tokio::spawn(async move {
-            sleep(target.delay).await;
-            if let Ok(mut stream) = target.acceptor.accept(far).await {
-                let _ = stream.read_to_end(&mut Vec::new()).await;
-            }
-        });
-        Ok(near)
+        async move {
+            target.connections.fetch_add(1, Ordering::Relaxed);
+            let (near, far) = duplex(64 * 1024);
+            tokio::spawn(async move {
+                sleep(target.delay).await;
+                if let Ok(mut stream) = target.acceptor.accept(far).await {
+                    let _ = stream.read_to_end(&mut Vec::new()).await;
+                }
+            });
+            Ok(near)
+        }
     }
 }
 
@@ -107,14 +113,14 @@ fn claim(host: &str) -> Claim {
     }
 }
 
-async fn verify(verifier: &CertificateVerifier, host: &str, target: &Target) -> Result<(), Reason> {
-    let verdict = verifier.verify(&claim(host), TIMEOUT, async || target.connect()).await;
+async fn verify(verifier: &Arc<CertificateVerifier>, host: &str, target: &Target) -> Result<(), Reason> {
+    let verdict = verifier.verify(&claim(host), TIMEOUT, target.connect()).await;
     verdict.map_err(|unverified| unverified.reason)
 }
 
 /// The verdict on a server that answers any hello with `answer`, and closes.
 async fn answered_by(answer: &'static [u8]) -> Result<(), Unverified> {
-    let connect = async || {
+    let connect = async move {
         let (near, mut far) = duplex(1024);
         tokio::spawn(async move {
             let mut hello = vec![0; 64];
@@ -178,7 +184,7 @@ async fn the_log_says_in_a_sentence_why_a_certificate_is_refused() {
     ];
     for (config, want) in rows {
         let target = Target::new(config);
-        let verdict = ours.verifier().verify(&claim("a.test"), TIMEOUT, async || target.connect()).await;
+        let verdict = ours.verifier().verify(&claim("a.test"), TIMEOUT, target.connect()).await;
         let want = format!("the target's certificate is not valid: {want}");
         assert_eq!(*verdict.unwrap_err().detail, *want);
     }
@@ -234,7 +240,7 @@ async fn t15_an_answer_that_is_not_tls_has_another_reason_than_a_wrong_certifica
     assert_eq!(unverified.reason, Reason::CertificateInvalid, "{unverified:?}");
 
     let verifier = Authority::new().verifier();
-    let refused = async || Err::<DuplexStream, _>("connection refused".to_owned());
+    let refused = async { Err::<DuplexStream, _>("connection refused".to_owned()) };
     let unverified = verifier.verify(&claim("a.test"), TIMEOUT, refused).await.unwrap_err();
     assert_eq!(unverified.reason, Reason::UpstreamNotTls);
     assert!(unverified.detail.contains("connection refused"), "{unverified:?}");
@@ -245,10 +251,10 @@ async fn a_target_that_is_silent_is_given_up_at_the_timeout() {
     let verifier = Authority::new().verifier();
     let begun = Instant::now();
     let (near, _far) = duplex(1024);
-    let unverified = verifier.verify(&claim("a.test"), TIMEOUT, async || Ok(near)).await.unwrap_err();
+    let unverified = verifier.verify(&claim("a.test"), TIMEOUT, async { Ok(near) }).await.unwrap_err();
     assert_eq!((unverified.reason, begun.elapsed()), (Reason::UpstreamNotTls, TIMEOUT));
     let begun = Instant::now();
-    let never = async || std::future::pending::<Result<DuplexStream, String>>().await;
+    let never = std::future::pending::<Result<DuplexStream, String>>();
     advance(SILENCE_KEPT).await;
     verifier.verify(&claim("a.test"), TIMEOUT, never).await.unwrap_err();
     assert_eq!(begun.elapsed(), TIMEOUT + SILENCE_KEPT);
@@ -278,7 +284,7 @@ async fn a_verdict_is_kept_for_its_time_and_for_its_claim_alone() {
         Claim { port: Port::HTTP, ..claim("a.test") },
     ] {
         let before = target.connections();
-        verifier.verify(&elsewhere, TIMEOUT, async || target.connect()).await.unwrap();
+        verifier.verify(&elsewhere, TIMEOUT, target.connect()).await.unwrap();
         assert_eq!(target.connections(), before + 1, "{elsewhere:?}");
     }
 }
@@ -286,14 +292,17 @@ async fn a_verdict_is_kept_for_its_time_and_for_its_claim_alone() {
 #[tokio::test(start_paused = true)]
 async fn a_target_that_did_not_answer_is_asked_again_soon() {
     let verifier = Authority::new().verifier();
-    let asked = AtomicUsize::new(0);
-    let refused = async || {
-        asked.fetch_add(1, Ordering::Relaxed);
-        Err::<DuplexStream, _>("connection refused".to_owned())
+    let asked = Arc::new(AtomicUsize::new(0));
+    let refused = || {
+        let asked = asked.clone();
+        async move {
+            asked.fetch_add(1, Ordering::Relaxed);
+            Err::<DuplexStream, _>("connection refused".to_owned())
+        }
     };
     for (passed, connections) in [(0, 1), (999, 1), (1, 2)] {
         advance(Duration::from_millis(passed)).await;
-        verifier.verify(&claim("a.test"), TIMEOUT, &refused).await.unwrap_err();
+        verifier.verify(&claim("a.test"), TIMEOUT, refused()).await.unwrap_err();
         assert_eq!(asked.load(Ordering::Relaxed), connections);
     }
 }
@@ -317,11 +326,12 @@ async fn callers_at_the_same_time_share_one_handshake() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn when_the_caller_that_finds_out_leaves_the_next_one_does_it() {
+async fn when_the_caller_that_finds_out_leaves_the_handshake_goes_on_for_the_next() {
     let authority = Authority::new();
     let target =
         Target { delay: Duration::from_secs(2), ..Target::new(authority.issue(&["a.test"], |_| {})) };
-    let verifier = Arc::new(authority.verifier());
+    let verifier = authority.verifier();
+    let begun = Instant::now();
     let ask = || {
         let (verifier, target) = (verifier.clone(), target.clone());
         tokio::spawn(async move { verify(&verifier, "a.test", &target).await })
@@ -330,37 +340,62 @@ async fn when_the_caller_that_finds_out_leaves_the_next_one_does_it() {
     sleep(Duration::from_secs(1)).await;
     first.abort();
     assert_eq!(second.await.unwrap(), Ok(()));
-    assert_eq!(target.connections(), 2);
+    assert_eq!((target.connections(), begun.elapsed()), (1, Duration::from_secs(2)), "not begun again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_the_last_caller_leaves_the_handshake_is_broken_off() {
+    let authority = Authority::new();
+    let verifier = authority.verifier();
+    let (near, mut far) = duplex(64 * 1024);
+    let begun = Instant::now();
+    let connect = async move { Ok(near) };
+    let asking = {
+        let verifier = verifier.clone();
+        tokio::spawn(async move { verifier.verify(&claim("a.test"), TIMEOUT, connect).await })
+    };
+    let mut hello = [0; 5];
+    far.read_exact(&mut hello).await.unwrap();
+    asking.abort();
+    far.read_to_end(&mut Vec::new()).await.unwrap();
+    assert_eq!(begun.elapsed(), Duration::ZERO, "closed at once");
+    // Nothing is kept: the next caller begins anew.
+    let target = Target::new(authority.issue(&["a.test"], |_| {}));
+    assert_eq!(verify(&verifier, "a.test", &target).await, Ok(()));
+    assert_eq!(target.connections(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_table_of_verdicts_is_bounded_and_forgets_the_oldest() {
     const CAP: usize = 50;
-    let verifier = CertificateVerifier { cap: CAP, ..Authority::new().verifier() };
-    let asked = AtomicUsize::new(0);
-    let refused = async || {
-        asked.fetch_add(1, Ordering::Relaxed);
-        // A refusal for junk is kept.
-        let (near, mut far) = duplex(4096);
-        far.write_all(b"SSH-2.0-OpenSSH_9.2\r\n").await.unwrap();
-        tokio::spawn(async move {
-            let _ = far.read_to_end(&mut Vec::new()).await;
-        });
-        Ok::<_, String>(near)
+    let verifier = Authority::new().verifier_with(CAP);
+    let asked = Arc::new(AtomicUsize::new(0));
+    let refused = || {
+        let asked = asked.clone();
+        async move {
+            asked.fetch_add(1, Ordering::Relaxed);
+            // A refusal for junk is kept.
+            let (near, mut far) = duplex(4096);
+            far.write_all(b"SSH-2.0-OpenSSH_9.2\r\n").await.unwrap();
+            tokio::spawn(async move {
+                let _ = far.read_to_end(&mut Vec::new()).await;
+            });
+            Ok::<_, String>(near)
+        }
     };
     let numbered = |number: usize| claim(&format!("h{number}.test"));
     for number in 0..CAP + 10 {
-        verifier.verify(&numbered(number), TIMEOUT, &refused).await.unwrap_err();
+        verifier.verify(&numbered(number), TIMEOUT, refused()).await.unwrap_err();
         advance(Duration::from_millis(1)).await;
     }
-    assert_eq!(verifier.lock().len(), CAP);
+    assert_eq!(verifier.lock().by_claim.len(), CAP);
     let before = asked.load(Ordering::Relaxed);
-    verifier.verify(&numbered(CAP), TIMEOUT, &refused).await.unwrap_err();
+    verifier.verify(&numbered(CAP), TIMEOUT, refused()).await.unwrap_err();
     assert_eq!(asked.load(Ordering::Relaxed), before, "the youngest are known");
-    verifier.verify(&numbered(3), TIMEOUT, &refused).await.unwrap_err();
+    verifier.verify(&numbered(3), TIMEOUT, refused()).await.unwrap_err();
     assert_eq!(asked.load(Ordering::Relaxed), before + 1, "the oldest are not");
 
     advance(REFUSAL_KEPT).await;
-    verifier.verify(&numbered(CAP + 11), TIMEOUT, &refused).await.unwrap_err();
-    assert_eq!(verifier.lock().len(), 1, "what is out of date goes first");
+    verifier.verify(&numbered(CAP + 11), TIMEOUT, refused()).await.unwrap_err();
+    assert_eq!(verifier.lock().by_claim.len(), 1, "what is out of date goes first");
 }

@@ -5,10 +5,12 @@
 //! The verdicts come from [`hello`] and [`crate::outbound::certificate`]; this file has their order, what report mode
 //! changes, and how each is recorded.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::io::AsyncRead;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -18,7 +20,7 @@ use crate::rules::address::Admitted;
 use crate::session::decide::{self, Wanted};
 use crate::session::refuse;
 use crate::session::request::{Opened, Request};
-use crate::session::tunnel::hello::{self, Gate, GateEnd, GateRefusal};
+use crate::session::tunnel::hello::{self, Gate, GateEnd, GateRefusal, MAX_HELD};
 use crate::state::live::{LiveTunnel, rejudge};
 use crate::state::shared::Shared;
 use crate::telemetry::access_log::RecordPlace;
@@ -27,7 +29,7 @@ use crate::transport::client_stream::ClientStream;
 use crate::transport::held::read::Buffered;
 use crate::transport::held::{Kind, Lease};
 use crate::transport::meter::Meter;
-use crate::transport::relay::{Early, RelayLimits};
+use crate::transport::relay::{Early, RelayLimits, ending_of};
 use crate::transport::target_stream::UpstreamStream;
 use crate::words::outcome::{Ending, Reason};
 use crate::words::target::Target;
@@ -45,7 +47,7 @@ pub(super) enum NotEntered {
 
 /// How the target has to prove its name.
 pub(super) struct Verification<'a> {
-    pub(super) route: &'a Route,
+    pub(super) route: &'a Arc<Route>,
     /// The dialled address.
     pub(super) address: Admitted,
     pub(super) timeout: Duration,
@@ -67,6 +69,20 @@ pub(super) struct ClientHelloGate<'a> {
     pub(super) shared: &'a Shared,
 }
 
+/// Waits until the client leaves, and keeps what it sends meanwhile. A client that closes its side after its hello has
+/// left, too: it could not finish the handshake.
+async fn left(client: &mut (impl AsyncRead + Unpin), held: &mut Buffered) -> Ending {
+    // Beyond that, the client is not read, and waits.
+    while held.bytes.len() < MAX_HELD {
+        match held.read_from(client).await {
+            Ok(0) => return Ending::ClientClosed,
+            Ok(_) => {}
+            Err(error) => return ending_of(true, &error),
+        }
+    }
+    pending().await
+}
+
 impl ClientHelloGate<'_> {
     /// Lets the TLS handshake begin if it names the target. The returned bytes go first into the relay.
     pub(super) async fn pass<'s>(
@@ -84,7 +100,7 @@ impl ClientHelloGate<'_> {
             ending = self.cancel.cancelled() => Err(GateEnd::Ended(ending)),
             inspected = hello::inspect_client(client, early, &self.target.host, deadline) => inspected,
         };
-        let hello = match inspected {
+        let mut hello = match inspected {
             Ok(hello) => hello,
             Err(GateEnd::Refused(GateRefusal { reason, offered, early })) => {
                 if self.lets_pass(reason, offered.as_deref()) {
@@ -115,7 +131,7 @@ impl ClientHelloGate<'_> {
         }
         let of_handshake =
             self.verification.is_some().then(|| Lease::of(hello.bytes.lease.holder(), Kind::Tls, HANDSHAKE));
-        let verified = self.verify(request.id()).await;
+        let verified = self.verify(client, &mut hello.bytes, request.id()).await;
         drop(of_handshake);
         match verified {
             Ok(Ok(())) => {}
@@ -150,13 +166,20 @@ impl ClientHelloGate<'_> {
         }
     }
 
-    /// Makes the target prove its name, if the rule requires it, in every mode. `Err`: ended from outside meanwhile.
-    async fn verify(&self, id: Uuid) -> Result<Result<(), Reason>, Ending> {
+    /// Makes the target prove its name, if the rule requires it, in every mode. `Err`: ended from outside meanwhile, or the
+    /// client left. What the client sends meanwhile is added to `held`.
+    async fn verify(
+        &self,
+        client: &mut ClientStream,
+        held: &mut Buffered,
+        id: Uuid,
+    ) -> Result<Result<(), Reason>, Ending> {
         let Some(Verification { route, address, timeout }) = &self.verification else { return Ok(Ok(())) };
         let verified = tokio::select! {
             biased;
             ending = self.cancel.cancelled() => return Err(ending),
             verified = Box::pin(route.verify(self.target, *address, *timeout)) => verified,
+            ending = left(client, held) => return Err(ending),
         };
         Ok(verified.map_err(|unverified| {
             // Names addresses: for the operator, never for the client.

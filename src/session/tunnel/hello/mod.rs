@@ -36,7 +36,7 @@ use second::SecondHello;
 
 /// Most bytes of the client that are held while the server has not answered: 0-RTT data, of which servers commonly
 /// allow 16 KiB. Beyond that, the client is not read, and waits.
-const MAX_HELD: usize = 32 * 1024;
+pub(super) const MAX_HELD: usize = 32 * 1024;
 
 /// A ClientHello that names the host, as it was read.
 #[derive(Debug)]
