@@ -27,7 +27,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::config::Dns;
 use crate::words::target::Name;
@@ -49,6 +50,8 @@ const ENTRY: usize = 512;
 const MAX_QUESTIONS: usize = 256;
 /// How many the descriptors allow.
 static QUESTIONS: AtomicUsize = AtomicUsize::new(MAX_QUESTIONS);
+/// Most questions that go on although nobody waits for them: their answers are worth a part of the places and no more.
+const MAX_FINISHING: usize = MAX_QUESTIONS / 4;
 /// A question that goes on the wire at once ends earlier than its caller's time by this part of it. So the caller hears
 /// which server was silent, and the failure is kept, before the caller leaves.
 const LAST_WORD: u32 = 50;
@@ -76,6 +79,7 @@ struct Shared {
     servers: ArcSwap<Servers>,
     cache: Arc<Cache>,
     places: Arc<Places>,
+    finishing: Arc<Semaphore>,
     turn: AtomicUsize,
 }
 
@@ -126,6 +130,7 @@ impl Resolver {
             servers: ArcSwap::from_pointee(Servers::new(&servers, settings.timeout)?),
             cache: Cache::new(CACHE_ENTRIES),
             places: Places::new(QUESTIONS.load(Ordering::Relaxed)),
+            finishing: Arc::new(Semaphore::new(MAX_FINISHING)),
             turn: AtomicUsize::new(0),
             files,
         };
@@ -174,9 +179,16 @@ impl Resolver {
     pub(crate) fn let_finish(&self, name: &Name, client: IpAddr) {
         for family in [Family::V4, Family::V6] {
             if let Some((question, waiting)) = self.shared.cache.asked(name, family) {
+                let Ok(finishing) = self.shared.finishing.clone().try_acquire_owned() else { return };
                 let asker = Asker::new(&self.shared, question, waiting, client);
+                if !asker.interest.is_on_the_wire() {
+                    continue;
+                }
                 let longest = self.shared.settings.timeout;
-                tokio::spawn(async move { tokio::time::timeout(longest, asker.waiting.wait()).await });
+                tokio::spawn(async move {
+                    let _ = timeout(longest, asker.waiting.wait()).await;
+                    drop(finishing);
+                });
             }
         }
     }

@@ -245,6 +245,28 @@ async fn questions_of_clients_that_left_hold_no_places() {
 }
 
 #[tokio::test]
+async fn questions_that_nobody_waits_for_hold_a_part_of_the_places_and_no_more() {
+    let server = TestServer::start(|_, _, _| Say::Silence).await;
+    let resolver = asking(&[&server], Duration::from_secs(60));
+    let silent = |number: usize| name(&format!("silent-{number}.test"));
+    let asked: Vec<_> = (0..MAX_QUESTIONS)
+        .map(|number| {
+            let resolver = resolver.clone();
+            tokio::spawn(async move { resolver.lookup(&silent(number), Family::V6, CLIENT).await })
+        })
+        .collect();
+    until_asked(&server, MAX_QUESTIONS).await;
+    (0..MAX_QUESTIONS).for_each(|number| resolver.let_finish(&silent(number), CLIENT));
+    asked.iter().for_each(tokio::task::JoinHandle::abort);
+    let deadline = Instant::now() + TIMEOUT;
+    while resolver.shared.places.free() < MAX_QUESTIONS - MAX_FINISHING {
+        assert!(Instant::now() < deadline, "{} places are free", resolver.shared.places.free());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(resolver.shared.places.free(), MAX_QUESTIONS - MAX_FINISHING);
+}
+
+#[tokio::test]
 async fn one_clients_silent_names_are_not_felt_by_another() {
     let server = TestServer::start(|name, _, _| match name.starts_with("silent") {
         true => Say::Silence,

@@ -1,7 +1,7 @@
 //! The accounts of upload budgets: one for each client address and rule (the policy's name and the rule's text) with an
 //! `upload_budget`, in this replica alone.
 //!
-//! An [`Account`] outlives tunnels and reloads: what was sent before an edit still counts after it. How many accounts
+//! An account outlives tunnels and reloads: what was sent before an edit still counts after it. How many accounts
 //! there may be is `limits.budget_accounts`, shared out by client: [`table`] says how. What cannot be counted cannot be
 //! limited, so a client that finds no place is refused; that is so only where as many other clients have one. Not here:
 //! what an account contains ([`crate::transport::account`]), and how a tunnel uses it ([`crate::transport::allowance`]).

@@ -120,6 +120,11 @@ impl Places {
         Turn { places: Arc::clone(self), question, wake }
     }
 
+    #[cfg(test)]
+    pub(super) fn free(&self) -> usize {
+        self.lock().free
+    }
+
     fn is_on_the_wire(&self, question: u64) -> bool {
         let state = self.lock();
         let standing = state.questions.get(&question).map(|question| question.standing);
