@@ -117,6 +117,20 @@ pub fn all_prohibited(network: &IpNet, private: &[IpNet]) -> Option<&'static str
     }
 }
 
+/// Whether `network` contains an address that only `private` opens.
+pub fn holds_private(network: &IpNet) -> bool {
+    // Between two beginnings of the registries' blocks nothing changes but at the end of a block, and what holds there begins
+    // before it.
+    let v4 = IPV4.iter().map(|row| IpAddr::V4(row.block.network()));
+    let v6 = IPV6.iter().map(|row| IpAddr::V6(row.block.network()));
+    let inside = v4.chain(v6).filter(|address| network.contains(address));
+    [network.network(), network.broadcast()].into_iter().chain(inside).any(|address| {
+        never(address).is_none()
+            && prohibited(address, &[]).is_some()
+            && prohibited(address, &[*network]).is_none()
+    })
+}
+
 /// Every IPv4 address that a translator, tunnel or dual-stack kernel may extract from `address`.
 pub fn embedded_v4(address: Ipv6Addr) -> impl Iterator<Item = Ipv4Addr> {
     embedding(address).map(|found| found.readings).unwrap_or_default().into_iter().flatten()

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{admit, never, never_in, prohibited};
+use super::{admit, holds_private, never, never_in, prohibited};
 
 fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
@@ -252,4 +252,29 @@ fn what_was_judged_is_what_is_dialled() {
     assert_eq!(admit(ip("::ffff:8.8.8.8"), &[]).unwrap().ip(), ip("8.8.8.8"));
     let denial = admit(ip("::ffff:10.0.0.1"), &[]).unwrap_err();
     assert_eq!(denial.to_string(), "::ffff:10.0.0.1: Private-Use (RFC 1918)");
+}
+
+#[test]
+fn a_network_holds_private_addresses_if_one_of_them_needs_private() {
+    let rows = [
+        ("10.16.0.0/16", true),
+        ("10.17.0.9/32", true),
+        ("8.0.0.0/7", false),
+        ("8.0.0.0/5", true),
+        ("0.0.0.0/0", true),
+        ("52.1.0.0/16", false),
+        ("192.0.0.9/32", false),
+        ("192.0.0.8/31", true),
+        ("198.16.0.0/13", true),
+        ("224.0.0.0/4", false),
+        ("169.254.169.254/32", false),
+        ("2600::/16", false),
+        ("2001:db8::/48", true),
+        ("2000::/3", true),
+        ("fd00::/8", true),
+        ("ff00::/8", false),
+    ];
+    for (network, holds) in rows {
+        assert_eq!(holds_private(&network.parse().unwrap()), holds, "{network}");
+    }
 }

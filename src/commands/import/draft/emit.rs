@@ -195,7 +195,11 @@ impl Emitted {
             if last.replace(&rule.place) != Some(&rule.place) {
                 self.line(&format!("      # {}", shown(&rule.place)));
             }
-            self.part(&format!("      - {}", scalar(&rule.text)), part(&rule.text), Some(&rule.place));
+            let text = match &rule.private {
+                None => scalar(&rule.text),
+                Some(network) => format!("{{to: {}, private: {}}}", in_braces(&rule.text), list(&[network])),
+            };
+            self.part(&format!("      - {text}"), part(&rule.text), Some(&rule.place));
         }
     }
 
@@ -238,6 +242,11 @@ pub(in crate::commands::import) fn scalar(text: &str) -> String {
         );
     // JSON's strings are YAML's double-quoted ones.
     if plain { text.to_owned() } else { serde_json::Value::from(text).to_string() }
+}
+
+/// A scalar within braces, where a comma or a bracket ends one.
+fn in_braces(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
 }
 
 fn list<T: std::fmt::Display>(items: &[T]) -> String {

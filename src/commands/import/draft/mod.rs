@@ -132,6 +132,8 @@ pub(super) struct DraftPolicy {
 pub(super) struct DraftRule {
     pub(super) place: SourceLine,
     pub(super) text: String,
+    /// The network that is opened for this rule, because not all of it is public.
+    pub(super) private: Option<IpNet>,
 }
 
 /// A file of rules that allow.

@@ -8,7 +8,9 @@ use std::collections::BTreeSet;
 
 use ipnet::IpNet;
 
-use super::acl::{Acl, AclAnswer, AclTest, Acls, AskedHost, Literal, RequestKind, ask};
+use super::acl::{Acl, AclAnswer, AclTest, Acls, Literal, MAX_DEPTH, RequestKind, ask};
+use super::asked::AskedHost;
+use super::bump::{self, Bump};
 use super::lexer::Line;
 use super::truth::Truth;
 use crate::commands::import::notes::{NoteKind, Notes, SourceLine};
@@ -34,11 +36,13 @@ pub(super) struct Access<'a> {
     /// What holds where no line matches: the opposite of the last one.
     pub(super) default: bool,
     /// The lines of `ssl_bump`, which decide on the SNI.
-    bump: Vec<AccessRule>,
+    pub(super) bump: Bump,
     /// The least of `maxconn`, and where it is used.
     pub(super) connections: Option<(u64, SourceLine)>,
     /// Lines that made a verdict stricter, with why; told at the end.
     doubts: RefCell<BTreeSet<(usize, String)>>,
+    /// The same for lines of `ssl_bump`.
+    bump_doubts: RefCell<BTreeSet<(usize, String)>>,
 }
 
 /// The verdict on one kind of request.
@@ -75,9 +79,10 @@ pub(super) fn read<'a>(main: &str, lines: &[Line], acls: &'a Acls, notes: &mut N
         acls,
         rules: Vec::new(),
         default: false,
-        bump: Vec::new(),
+        bump: bump::read(lines, notes),
         connections: None,
         doubts: RefCell::default(),
+        bump_doubts: RefCell::default(),
     };
     for line in lines.iter().filter(|line| line.name == "http_access") {
         let Some(rule) = rule(line, acls, notes) else { continue };
@@ -100,29 +105,6 @@ pub(super) fn read<'a>(main: &str, lines: &[Line], acls: &'a Acls, notes: &mut N
             continue;
         }
         access.rules.push(rule);
-    }
-    for line in lines.iter().filter(|line| line.name == "ssl_bump") {
-        let allow = match line.word(0) {
-            Some("peek" | "stare") | None => continue,
-            Some("terminate") => false,
-            Some("splice" | "none") => true,
-            Some(_) => {
-                let text = format!(
-                    "{}: egressd never decrypts; it compares the server name with the host of the CONNECT",
-                    line.shown()
-                );
-                notes.tell(&line.place, NoteKind::Lost, text);
-                true
-            }
-        };
-        let literals = Literal::list(line, 1);
-        access.bump.push(AccessRule {
-            place: line.place.clone(),
-            allow,
-            literals,
-            doubtful: line.doubtful,
-            shown: line.shown(),
-        });
     }
     access
 }
@@ -147,8 +129,10 @@ fn rule(line: &Line, acls: &Acls, notes: &mut Notes) -> Option<AccessRule> {
     }
     for literal in &literals {
         if !acls.contains_key(&literal.acl) {
-            let text =
-                format!("no `acl` is called `{}`: Squid refuses this, and here it fails closed", literal.acl);
+            let text = format!(
+                "no `acl` is called `{}`: Squid refuses this, and here it fails closed",
+                literal.shown
+            );
             notes.tell(&line.place, NoteKind::Stricter, text);
         }
     }
@@ -168,8 +152,9 @@ impl Access<'_> {
         let mut waiting: Vec<&str> = self
             .rules
             .iter()
-            .chain(&self.bump)
-            .flat_map(|rule| &rule.literals)
+            .map(|rule| &rule.literals)
+            .chain(self.bump.rules.iter().map(|rule| &rule.literals))
+            .flatten()
             .map(|literal| literal.acl.as_str())
             .collect();
         while let Some(name) = waiting.pop() {
@@ -207,11 +192,11 @@ impl Access<'_> {
     }
 
     /// The networks that a rule denies by where a name leads.
-    pub(super) fn networks(&self, rule: usize) -> &[IpNet] {
+    pub(super) fn networks(&self, rule: usize) -> Vec<IpNet> {
         let literals = self.rules.get(rule).map(|rule| rule.literals.as_slice()).unwrap_or_default();
         let found =
             literals.iter().find_map(|literal| match self.acls.get(&literal.acl).map(|acl| &acl.test) {
-                Some(AclTest::Destination(networks)) => Some(networks.as_slice()),
+                Some(AclTest::Destination { addresses, .. }) => Some(addresses.networks()),
                 _ => None,
             });
         found.unwrap_or_default()
@@ -291,11 +276,25 @@ impl Access<'_> {
         if !request.connect {
             return allowed;
         }
-        for rule in &self.bump {
-            match (self.fit(rule, request), rule.allow) {
+        let mut unsure: Vec<(usize, String)> = Vec::new();
+        for (number, rule) in self.bump.rules.iter().enumerate() {
+            match (self.fit_of(&rule.literals, rule.doubtful, rule.allow, request), rule.allow) {
                 (RuleFit::Yes, true) => return allowed,
-                (RuleFit::No, _) | (_, true) => {}
-                (_, false) => return AccessVerdict::Denied,
+                (RuleFit::No, _) => {}
+                (RuleFit::Maybe(why), true) => unsure.push((number, why)),
+                (_, true) => unsure.push((number, LATE.to_owned())),
+                (fit, false) => {
+                    match fit {
+                        RuleFit::Yes if self.bump.elsewhere => {
+                            unsure.push((number, bump::OTHER_PORT.to_owned()))
+                        }
+                        RuleFit::Yes => {}
+                        RuleFit::Maybe(why) => unsure.push((number, why)),
+                        _ => unsure.push((number, LATE.to_owned())),
+                    }
+                    self.bump_doubts.borrow_mut().extend(unsure);
+                    return AccessVerdict::Denied;
+                }
             }
         }
         allowed
@@ -331,12 +330,22 @@ impl Access<'_> {
     }
 
     fn fit(&self, rule: &AccessRule, request: &RequestKind<'_>) -> RuleFit {
-        let mut fit = if rule.doubtful {
+        self.fit_of(&rule.literals, rule.doubtful, rule.allow, request)
+    }
+
+    fn fit_of(
+        &self,
+        literals: &[Literal],
+        doubtful: bool,
+        allow: bool,
+        request: &RequestKind<'_>,
+    ) -> RuleFit {
+        let mut fit = if doubtful {
             RuleFit::Maybe("it is under an `if` that only the running Squid can evaluate".to_owned())
         } else {
             RuleFit::Yes
         };
-        for literal in &rule.literals {
+        for literal in literals {
             match ask(self.acls, literal, request, 0) {
                 AclAnswer::Truth(is) => match if literal.negated { !is } else { is } {
                     Truth::No => return RuleFit::No,
@@ -358,7 +367,7 @@ impl Access<'_> {
                     fit = match (fit, literal.negated) {
                         (RuleFit::Yes, false) => RuleFit::LeadsTo,
                         // Deny every name that leads there, even if another list is unknown.
-                        (RuleFit::Maybe(_), false) if !rule.allow => RuleFit::LeadsTo,
+                        (RuleFit::Maybe(_), false) if !allow => RuleFit::LeadsTo,
                         (RuleFit::Yes, true) => RuleFit::LeadsElsewhere,
                         (RuleFit::Maybe(why), _) => RuleFit::Maybe(why),
                         _ => RuleFit::Maybe("it has more than one list of type `dst`".to_owned()),
@@ -370,9 +379,23 @@ impl Access<'_> {
     }
 
     fn why(&self, literal: &Literal, request: &RequestKind<'_>) -> String {
+        self.why_within(literal, request, 0)
+    }
+
+    /// Lists may be in lists; how deep is bounded, because they may name each other.
+    fn why_within(&self, literal: &Literal, request: &RequestKind<'_>, depth: usize) -> String {
         let Some(acl) = self.acls.get(&literal.acl) else {
-            return format!("there is no list `{}`", literal.acl);
+            return format!("there is no list `{}`", literal.shown);
         };
+        if let AclTest::Either(either) = &acl.test
+            && depth < MAX_DEPTH
+        {
+            let maybe = AclAnswer::Truth(Truth::Maybe);
+            let unknown = |part: &&Literal| ask(self.acls, part, request, depth + 1) == maybe;
+            if let Some(part) = either.iter().flatten().find(unknown) {
+                return format!("`{}`: {}", literal.shown, self.why_within(part, request, depth + 1));
+            }
+        }
         let why = match (&acl.test, request.host) {
             _ if !acl.why.is_empty() => acl.why.as_str(),
             (AclTest::Host(_) | AclTest::Either(_), AskedHost::Network(_)) if literal.negated => {
@@ -381,23 +404,42 @@ impl Access<'_> {
             (AclTest::Host(_) | AclTest::Either(_), AskedHost::Network(_)) => BACKWARDS,
             (AclTest::Way { .. }, _) => "egressd does not tell methods or protocols of plain requests apart",
             (AclTest::Connections(_), _) => "egressd counts connections per client only",
-            (AclTest::Destination(_), _) => LATE,
+            (AclTest::Destination { .. }, AskedHost::Network(_)) => VERSIONS,
+            (AclTest::Destination { .. }, _) => LATE,
+            (AclTest::Client(_), _) => VERSIONS,
+            (AclTest::Host(_), _) => "a regex of it also fits names that egressd cannot list",
+            (AclTest::Url(_), _) => "egressd decides on host and port, never on a path",
             (AclTest::Either(_), _) => "one of its lists cannot be carried over",
             _ => "it cannot be carried over",
         };
-        format!("`{}`: {why}", literal.acl)
+        format!("`{}`: {why}", literal.shown)
+    }
+
+    /// Whether a list made a verdict stricter.
+    fn is_doubted(&self, key: &str) -> bool {
+        let (doubts, bump) = (self.doubts.borrow(), self.bump_doubts.borrow());
+        let named = format!("`{key}`: ");
+        let is = |why: &str| why.to_ascii_lowercase().contains(&named);
+        doubts.iter().chain(bump.iter()).any(|(_, why)| is(why))
     }
 
     /// Tells what failed closed.
     pub(super) fn tell(&self, notes: &mut Notes) {
-        for (_, acl) in self.used() {
-            for (place, kind, text) in &acl.notes {
+        for (key, acl) in self.used() {
+            let doubted = self.is_doubted(key);
+            for (place, kind, text) in acl.notes.iter().chain(acl.doubt_notes.iter().filter(|_| doubted)) {
                 // What becomes of such a line of a file is told with the file.
                 if *kind == NoteKind::Lost && place.file != acl.place.file && notes.tell_of(place) {
                     continue;
                 }
                 notes.tell(place, *kind, text.clone());
             }
+        }
+        for (number, why) in self.bump_doubts.borrow().iter() {
+            let Some(rule) = self.bump.rules.get(*number) else { continue };
+            let text =
+                format!("{} lets less through than it did, because it fails closed: {why}", rule.shown);
+            notes.tell(&rule.place, NoteKind::Stricter, text);
         }
         for (number, why) in self.doubts.borrow().iter() {
             let Some(rule) = self.rules.get(*number) else { continue };
@@ -410,5 +452,7 @@ impl Access<'_> {
 
 /// Why `dstdomain` is not known of an address.
 const BACKWARDS: &str = "Squid looks up the name of an address, and egressd never does";
+/// Why an address may be in a list, and may not.
+const VERSIONS: &str = "versions of Squid differ on the addresses that are in it";
 /// Why `dst` cannot allow a name.
 const LATE: &str = "`dst`: egressd allows or denies a name before it looks the name up";

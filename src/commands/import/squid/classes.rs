@@ -28,7 +28,10 @@ pub(super) fn of(access: &Access<'_>, users: &[String]) -> Vec<ClientClass> {
     let mut names: BTreeSet<&str> = BTreeSet::new();
     for (_, acl) in &used {
         match &acl.test {
-            AclTest::Client(listed) => networks.extend(listed.iter().map(IpNet::trunc)),
+            // No client has the unspecified address.
+            AclTest::Client(listed) => networks.extend(listed.networks().into_iter().filter(|network| {
+                network.prefix_len() < network.max_prefix_len() || !network.addr().is_unspecified()
+            })),
             // Every other known user too: a user who is on no list is treated differently.
             AclTest::User { names: listed, .. } => {
                 names.extend(listed.iter().chain(users).map(String::as_str))
@@ -48,9 +51,7 @@ pub(super) fn of(access: &Access<'_>, users: &[String]) -> Vec<ClientClass> {
                 .iter()
                 .filter_map(|(name, acl)| {
                     let is = match &acl.test {
-                        AclTest::Client(listed) => {
-                            Truth::from(listed.iter().any(|listed| listed.contains(&network)))
-                        }
+                        AclTest::Client(listed) => listed.has(&network),
                         AclTest::User { any, names, folded } => Truth::from(
                             names.contains(user?)
                                 || (*folded

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::regex::{Pattern, Patterns, written};
 use super::truth::Truth;
 
 /// A set of hosts, of which some may be unknown.
@@ -13,8 +14,15 @@ pub(super) struct HostSet {
     exact: HashSet<String>,
     below: HashSet<String>,
     addresses: HashSet<IpNet>,
-    /// Whether a name that is not listed is in the set.
-    rest: Truth,
+    /// Ends of addresses that are written as the target: Squid takes `.0.9` for a domain that 10.0.0.9 is under.
+    tails: Vec<String>,
+    patterns: Patterns,
+    /// Names that patterns fit, with others.
+    written: Vec<String>,
+    /// Whether patterns fit names that are not written in them.
+    others: Truth,
+    /// Whether hosts are in the set of which nothing is known.
+    unread: Truth,
     /// Whether an address that is not listed is in the set.
     literals: Truth,
 }
@@ -26,9 +34,18 @@ impl HostSet {
             exact: HashSet::new(),
             below: HashSet::new(),
             addresses: HashSet::new(),
-            rest: Truth::No,
+            tails: Vec::new(),
+            patterns: Patterns::default(),
+            written: Vec::new(),
+            others: Truth::No,
+            unread: Truth::No,
             literals: if backwards { Truth::Maybe } else { Truth::No },
         }
+    }
+
+    /// Squid looks up no PTR names for it, as a later line says.
+    pub(super) fn never_look_backwards(&mut self) {
+        self.literals = Truth::No;
     }
 
     /// Whether Squid looks up the PTR names of addresses for it.
@@ -50,15 +67,30 @@ impl HostSet {
         self.addresses.insert(IpNet::from(address.to_canonical()));
     }
 
+    /// Adds an end of addresses, which begins with a dot.
+    pub(super) fn add_tail(&mut self, tail: &str) {
+        self.tails.push(tail.to_owned());
+    }
+
+    pub(super) fn add_pattern(&mut self, pattern: &Pattern) {
+        self.others = self.others.max(pattern.others);
+        self.written.extend(pattern.names.iter().map(|named| named.name.clone()));
+        self.patterns.add(pattern);
+    }
+
     /// It may hold further hosts.
     pub(super) fn unknown(&mut self) {
-        self.rest = Truth::Maybe;
-        self.literals = Truth::Maybe;
+        self.unread = Truth::Maybe;
+    }
+
+    /// Everything is added: from here on there are answers.
+    pub(super) fn seal(&mut self) {
+        self.patterns.seal();
     }
 
     /// Every name that is mentioned.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.exact.iter().chain(&self.below).map(String::as_str)
+        self.exact.iter().chain(&self.below).chain(&self.written).map(String::as_str)
     }
 
     /// Every address that is mentioned.
@@ -71,7 +103,7 @@ impl HostSet {
         if self.exact.contains(name) || parents(name).any(|parent| self.below.contains(parent)) {
             return Truth::Yes;
         }
-        self.rest
+        self.patterns.name(name).max(self.unread)
     }
 
     /// Whether the names under it are that no set mentions.
@@ -79,17 +111,27 @@ impl HostSet {
         if self.below.contains(name) || parents(name).any(|parent| self.below.contains(parent)) {
             return Truth::Yes;
         }
-        self.rest
+        self.patterns.below(name).max(self.unread)
     }
 
     /// Whether names are that no set mentions.
     pub(super) fn has_others(&self) -> Truth {
-        self.rest
+        self.others.max(self.unread)
     }
 
     /// Whether the addresses of a network are that no set mentions.
     pub(super) fn has_network(&self, network: &IpNet) -> Truth {
-        if self.addresses.contains(network) { Truth::Yes } else { self.literals }
+        let whole = network.prefix_len() == network.max_prefix_len();
+        if self.addresses.contains(network) {
+            return Truth::Yes;
+        }
+        let text = written(network.addr());
+        let by_tail = match self.tails.iter().any(|tail| !whole || text.ends_with(tail)) {
+            true if whole => Truth::Yes,
+            true => Truth::Maybe,
+            false => Truth::No,
+        };
+        self.patterns.network(network).max(by_tail).max(self.literals).max(self.unread)
     }
 }
 

@@ -12,11 +12,15 @@
 
 mod access;
 mod acl;
+mod addresses;
+mod asked;
+mod bump;
 mod classes;
 mod configmap;
 mod files;
 mod hosts;
 mod lexer;
+mod list;
 mod list_lines;
 mod ports;
 mod regex;

@@ -40,7 +40,8 @@ impl Mentioned {
                     names.extend(hosts.names());
                     networks.extend(hosts.addresses());
                 }
-                AclTest::Destination(listed) => networks.extend(listed.iter().map(IpNet::trunc)),
+                AclTest::Url(urls) => names.extend(urls.names()),
+                AclTest::Destination { addresses, .. } => networks.extend(addresses.networks()),
                 AclTest::Port(listed) => ports.extend(listed.iter().copied()),
                 _ => {}
             }
@@ -135,16 +136,23 @@ impl<'a> VerdictTable<'a> {
     pub(super) fn key(&self, host: AskedHost<'_>) -> Vec<Truth> {
         let mut key: Vec<Truth> = self.used.iter().filter_map(|(_, acl)| acl.test.of_host(host)).collect();
         key.push(Truth::from(matches!(host, AskedHost::Network(_))));
+        for (_, acl) in &self.used {
+            if let AclTest::Url(urls) = &acl.test {
+                key.extend(
+                    self.requests(host).map(|request| urls.fits(request.connect, host, request.ports)),
+                );
+            }
+        }
         key
     }
 
     /// The requests for a host, in the order of a row.
     fn requests<'r>(&'r self, host: AskedHost<'r>) -> impl Iterator<Item = RequestKind<'r>> {
         WAYS.iter().flat_map(move |connect| {
-            self.segments.iter().map(move |(_, (port, _))| RequestKind {
+            self.segments.iter().map(move |(_, ports)| RequestKind {
                 client: &self.class.lists,
                 connect: *connect,
-                port,
+                ports,
                 host,
             })
         })

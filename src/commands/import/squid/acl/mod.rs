@@ -3,149 +3,54 @@
 //! What cannot be known is [`Truth::Maybe`]; a rule that uses it decides against the request. Not here: those rules
 //! ([`super::access`]).
 
+mod options;
+mod tally;
 mod values;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::collections::{HashMap, HashSet};
 
-use ipnet::IpNet;
-
-use self::values::{addresses, lost_type, range, v4, v6, way};
+use self::options::Options;
+use self::tally::{Remark, Tally};
+use self::values::{lost_type, range, way};
+use super::addresses::{AddressList, OddValue};
+pub(super) use super::asked::AskedHost;
 use super::files::Files;
 use super::hosts::HostSet;
 use super::lexer::{Line, Word};
+use super::list::key;
+pub(super) use super::list::{Acl, AclAnswer, AclTest, Acls, Literal, MAX_DEPTH, RequestKind, ask};
 use super::list_lines;
-use super::regex;
+use super::regex::{Reading as Regex, UrlSet, read as read_regex, written};
 use super::truth::Truth;
 use crate::commands::import::notes::{NoteKind, Notes, SourceLine};
 use crate::words::io_error::reason;
 use crate::words::target::Name;
 
-/// A reference to a list in a rule.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub(super) struct Literal {
-    pub(super) negated: bool,
-    pub(super) acl: String,
-}
-
-impl Literal {
-    pub(super) fn read(word: &str) -> Self {
-        match word.strip_prefix('!') {
-            Some(acl) => Literal { negated: true, acl: acl.to_owned() },
-            None => Literal { negated: false, acl: word.to_owned() },
-        }
-    }
-
-    /// Those that the words of a line are from this number on.
-    pub(super) fn list(line: &Line, from: usize) -> Vec<Self> {
-        line.from(from).map(Literal::read).collect()
-    }
-}
-
-/// What a list is true of.
-#[derive(Clone, Debug)]
-pub(super) enum AclTest {
-    /// The client's address.
-    Client(Vec<IpNet>),
-    /// The user of a password; `any`: every user; `folded`: upper and lower case are one.
-    User { any: bool, names: HashSet<String>, folded: bool },
-    /// The host that was asked for.
-    Host(HostSet),
-    /// An address that the host leads to.
-    Destination(Vec<IpNet>),
-    /// The port that was asked for.
-    Port(Vec<(u16, u16)>),
-    /// CONNECT, and plain HTTP.
-    Way { connect: Truth, http: Truth },
-    /// One of these, each a conjunction.
-    Either(Vec<Vec<Literal>>),
-    /// How many requests a client has under way.
-    Connections(u64),
-    /// The same for every request.
-    Always(Truth),
-}
-
-impl AclTest {
-    /// Whether it is true of a host by itself. None: it is about something else, or about where a name leads.
-    pub(super) fn of_host(&self, host: AskedHost<'_>) -> Option<Truth> {
-        Some(match (self, host) {
-            (AclTest::Host(hosts), AskedHost::Name(name)) => hosts.has(name),
-            (AclTest::Host(hosts), AskedHost::Below(name)) => hosts.has_below(name),
-            (AclTest::Host(hosts), AskedHost::OtherNames) => hosts.has_others(),
-            (AclTest::Host(hosts), AskedHost::Network(network)) => hosts.has_network(&network),
-            (AclTest::Destination(listed), AskedHost::Network(network)) => {
-                Truth::from(listed.iter().any(|listed| listed.contains(&network)))
-            }
-            _ => return None,
-        })
-    }
-}
-
-/// A list.
-#[derive(Clone, Debug)]
-pub(super) struct Acl {
-    pub(super) place: SourceLine,
-    /// As Squid calls it.
-    pub(super) kind: String,
-    pub(super) test: AclTest,
-    /// A line of it could not be read: what is not in it may be.
-    pub(super) partly: bool,
-    /// Files that its values come from, as Squid's configuration names them.
-    pub(super) files: Vec<(SourceLine, String)>,
-    /// Where each host of it is listed first.
-    pub(super) places: HashMap<String, SourceLine>,
-    /// Why it is `Maybe`; empty if it never is.
-    pub(super) why: String,
-    /// How many of its values match nothing.
-    pub(super) left_out: usize,
-    /// What is to be told of it, if anything needs it.
-    pub(super) notes: Vec<(SourceLine, NoteKind, String)>,
-}
-
 /// So many values that match nothing are told one by one.
 const LEFT_OUT: usize = 20;
 
-/// Every list by name.
-pub(super) type Acls = BTreeMap<String, Acl>;
-
-/// Lists that every Squid has.
+/// Lists that every Squid has; `to_linklocal` only from version 6 on. A line of the same name adds to them.
 fn built_in() -> Acls {
     let place = SourceLine { file: "squid".into(), line: 0 };
-    let all = || vec![v4(Ipv4Addr::UNSPECIFIED, 0), v6(Ipv6Addr::UNSPECIFIED, 0)];
-    let loopback = || vec![v4(Ipv4Addr::new(127, 0, 0, 0), 8), v6(Ipv6Addr::LOCALHOST, 128)];
-    let to_localhost = loopback()
-        .into_iter()
-        .chain([v4(Ipv4Addr::UNSPECIFIED, 32), v6(Ipv6Addr::UNSPECIFIED, 128)])
-        .collect();
-    let linklocal =
-        vec![v4(Ipv4Addr::new(169, 254, 0, 0), 16), v6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10)];
+    let dst = |values: &[&str]| AclTest::Destination { addresses: AddressList::of(values), lookups: true };
     let rows = [
-        ("all", "src", AclTest::Client(all())),
-        ("localhost", "src", AclTest::Client(loopback())),
-        ("to_localhost", "dst", AclTest::Destination(to_localhost)),
-        ("to_linklocal", "dst", AclTest::Destination(linklocal)),
+        ("all", "src", AclTest::Client(AddressList::of(&["all"]))),
+        ("localhost", "src", AclTest::Client(AddressList::of(&["127.0.0.1/32", "::1"]))),
+        ("to_localhost", "dst", dst(&["127.0.0.0/8", "0.0.0.0/32", "::1/128", "::/128"])),
+        ("to_linklocal", "dst", dst(&["169.254.0.0/16", "fe80::/10"])),
         ("CONNECT", "method", AclTest::Way { connect: Truth::Yes, http: Truth::No }),
         // cache_object:// and /squid-internal-mgr/: there are no such requests.
         ("manager", "url_regex", AclTest::Always(Truth::No)),
     ];
-    let acl = |kind: &str, test| Acl {
-        place: place.clone(),
-        kind: kind.to_owned(),
-        test,
-        partly: false,
-        files: Vec::new(),
-        places: HashMap::new(),
-        why: String::new(),
-        left_out: 0,
-        notes: Vec::new(),
-    };
-    rows.into_iter().map(|(name, kind, test)| (name.to_owned(), acl(kind, test))).collect()
+    rows.into_iter().map(|(name, kind, test)| (key(name), Acl::new(&place, name, kind, test))).collect()
 }
 
 /// Every `acl` line.
 pub(super) fn read(lines: &[Line], files: &Files, notes: &mut Notes) -> Acls {
     let mut acls = built_in();
-    let mut own: HashSet<String> = HashSet::new();
+    let mut tallies: HashMap<String, Tally> = HashMap::new();
+    let is_auth = |line: &&Line| line.name == "auth_param" && line.word(1) == Some("casesensitive");
+    let exact_users = lines.iter().rfind(is_auth).is_some_and(|line| line.word(2) == Some("on"));
     let mut quoted_values = false;
     for line in lines {
         if line.name == "configuration_includes_quoted_values" {
@@ -162,41 +67,67 @@ pub(super) fn read(lines: &[Line], files: &Files, notes: &mut Notes) -> Acls {
             );
             continue;
         };
-        if own.insert(name.to_owned()) && acls.contains_key(name) && name != "all" {
-            acls.remove(name); // Older configurations define what is built in now.
+        // Squid ignores this old definition of a list that is built in now.
+        if key(name) == "manager" && kind == "proto" {
+            continue;
         }
-        let acl = acls.entry(name.to_owned()).or_insert_with(|| Acl {
-            place: line.place.clone(),
-            kind: kind.to_owned(),
-            test: empty(kind, line),
-            partly: false,
-            files: Vec::new(),
-            places: HashMap::new(),
-            why: String::new(),
-            left_out: 0,
-            notes: Vec::new(),
-        });
-        if acl.kind != kind {
+        let acl = acls.entry(key(name)).or_insert_with(|| Acl::new(&line.place, name, kind, empty(kind)));
+        if acl.kind != kind || !options::is_type(kind) {
+            let text = refused(line, acl, kind);
+            notes.tell(&line.place, NoteKind::Stricter, text);
             acl.partly = true;
-            acl.why = format!("`{name}` has two types");
+            acl.why = if acl.kind == kind {
+                format!("Squid has no list type `{}`", cut(kind))
+            } else {
+                format!("`{name}` has two types")
+            };
         } else if line.doubtful {
             acl.partly = true;
             acl.why = "it is under an `if` that only the running Squid can evaluate".to_owned();
         } else {
-            Reading { acl, line, files, quoted_values }.values();
+            let tally = tallies.entry(key(name)).or_default();
+            Reading { acl, line, files, tally, exact_users, quoted_values }.values();
+        }
+    }
+    for (name, acl) in &mut acls {
+        match &mut acl.test {
+            AclTest::Host(hosts) => hosts.seal(),
+            AclTest::Url(urls) => urls.seal(),
+            _ => {}
+        }
+        if let Some(tally) = tallies.get(name) {
+            let [always, doubted] = tally.notes(&acl.kind);
+            acl.notes.extend(always);
+            acl.doubt_notes = doubted;
         }
     }
     acls
 }
 
+/// Why Squid refuses a line of this type.
+fn refused(line: &Line, acl: &Acl, kind: &str) -> String {
+    let shown = line.shown();
+    if !options::is_type(kind) {
+        let like = if acl.kind == kind { "dstdomain" } else { &acl.kind };
+        return format!(
+            "{shown}: Squid has no list type `{}`, and refuses this line; is the type missing, such as `{like}`? Rules that use the list fail closed",
+            cut(kind)
+        );
+    }
+    format!(
+        "{shown}: the list is of type `{}` since {}:{}, so Squid refuses this line: give it a name of its own; rules that use the list fail closed",
+        acl.kind, acl.place.file, acl.place.line
+    )
+}
+
 /// A list of this type without values.
-fn empty(kind: &str, line: &Line) -> AclTest {
-    let numeric = line.words.iter().any(|word| word.text == "-n");
+fn empty(kind: &str) -> AclTest {
     match kind {
-        "src" => AclTest::Client(Vec::new()),
-        "dst" => AclTest::Destination(Vec::new()),
-        "dstdomain" | "dstdom_regex" => AclTest::Host(HostSet::new(!numeric)),
-        "ssl::server_name" => AclTest::Host(HostSet::new(false)),
+        "src" => AclTest::Client(AddressList::default()),
+        "dst" => AclTest::Destination { addresses: AddressList::default(), lookups: true },
+        "dstdomain" | "dstdom_regex" => AclTest::Host(HostSet::new(true)),
+        "ssl::server_name" | "ssl::server_name_regex" => AclTest::Host(HostSet::new(false)),
+        "url_regex" => AclTest::Url(UrlSet::default()),
         "port" => AclTest::Port(Vec::new()),
         "method" | "proto" => AclTest::Way { connect: Truth::No, http: Truth::No },
         "proxy_auth" => AclTest::User { any: false, names: HashSet::new(), folded: false },
@@ -213,6 +144,9 @@ struct Reading<'a> {
     acl: &'a mut Acl,
     line: &'a Line,
     files: &'a Files,
+    tally: &'a mut Tally,
+    /// The names of users are compared as they are given.
+    exact_users: bool,
     /// What stands in quotes is a value, and `parameters()` names a file.
     quoted_values: bool,
 }
@@ -233,28 +167,66 @@ impl Reading<'_> {
             }
             return;
         }
-        let mut flags = true;
-        let mut words = self.line.words.iter().skip(2);
+        let words = self.line.words.get(2..).unwrap_or_default();
+        let options = options::read(&kind, words);
+        self.options(&options);
+        let words = words.get(options.words..).unwrap_or_default();
+        let mut folded = options.ends_with("-i", "+i");
+        let mut first = options.names.is_empty();
+        let mut words = words.iter();
         while let Some(word) = words.next() {
-            if flags && !word.quoted && matches!(word.text.as_str(), "-i" | "-n" | "-m" | "--" | "+i") {
-                if let ("-i", AclTest::User { folded, .. }) = (word.text.as_str(), &mut self.acl.test) {
-                    *folded = true;
-                }
-                continue;
+            let listed = self.listed(word);
+            // A backslash takes the blank behind it into a pattern, and the word behind that: such a one is not followed.
+            if listed.is_none() && kind.ends_with("_regex") && word.text.ends_with('\\') {
+                words.next();
             }
-            flags = false;
-            match self.listed(word) {
-                Some(lines) => {
-                    for (place, value) in lines {
-                        self.value(&kind, &value, &place);
+            let is_file = listed.is_some();
+            for (place, value) in listed.unwrap_or_else(|| vec![(self.line.place.clone(), word.text.clone())])
+            {
+                match (&mut self.acl.test, value.as_str()) {
+                    (AclTest::Host(_) | AclTest::Url(_), "-i" | "+i") if kind.ends_with("_regex") => {
+                        folded = value == "-i";
                     }
-                    if !self.quoted_values {
-                        self.unread(&words.map(|word| word.text.as_str()).collect::<Vec<_>>());
-                        return;
+                    (AclTest::Host(_) | AclTest::Url(_), _) if kind.ends_with("_regex") => {
+                        self.pattern(&value, folded, &place);
                     }
+                    // A user may have this name, too.
+                    (AclTest::User { any, .. }, "REQUIRED") if first => *any = true,
+                    _ => self.value(&kind, &value, &place),
                 }
-                None => self.value(&kind, &word.text, &self.line.place.clone()),
+                first = false;
             }
+            if is_file && !self.quoted_values {
+                self.unread(&words.map(|word| word.text.as_str()).collect::<Vec<_>>());
+                return;
+            }
+        }
+    }
+
+    fn options(&mut self, options: &Options) {
+        if let Some(unknown) = &options.unknown {
+            let text = format!(
+                "{}: `{}` is no option of `{}`, so Squid refuses this line; rules that use the list fail closed",
+                self.line.shown(),
+                cut(unknown),
+                self.acl.kind
+            );
+            self.acl.notes.push((self.line.place.clone(), NoteKind::Stricter, text));
+            self.doubt("it has an option that its type does not have");
+        }
+        match &mut self.acl.test {
+            AclTest::Host(hosts) if options.has("-n") => hosts.never_look_backwards(),
+            AclTest::Destination { lookups, .. } if options.has("-n") => *lookups = false,
+            AclTest::User { folded, .. } if options.has("-i") => *folded = true,
+            _ => {}
+        }
+        if options.has("--server-provided") || options.has("--consensus") {
+            let text = format!(
+                "{}: it looks at the names in the target's certificate, and egressd at the ClientHello; rules that use the list fail closed",
+                self.line.shown()
+            );
+            self.acl.notes.push((self.line.place.clone(), NoteKind::Stricter, text));
+            self.doubt("it looks at the names in the target's certificate");
         }
     }
 
@@ -308,20 +280,17 @@ impl Reading<'_> {
 
     fn value(&mut self, kind: &str, value: &str, place: &SourceLine) {
         let understood = match &mut self.acl.test {
-            AclTest::Client(networks) | AclTest::Destination(networks) => {
-                addresses(value).map(|listed| networks.extend(listed))
+            AclTest::Client(addresses) | AclTest::Destination { addresses, .. } => {
+                let added = addresses.add(value);
+                return self.address(added, value, place);
             }
             AclTest::Port(ports) => range(value).map(|range| ports.push(range)),
-            AclTest::User { any, names, .. } => {
-                if value == "REQUIRED" {
-                    *any = true;
-                } else if value.contains(':') || value.contains(char::is_control) {
+            AclTest::User { names, folded, .. } => {
+                if value.contains(':') || value.contains(char::is_control) {
                     // No such user can give a basic password: it is no member of any list.
-                    let text = format!(
-                        "`{}` cannot be the user name of a basic password: it is left out",
-                        cut(value)
-                    );
-                    self.acl.notes.push((place.clone(), NoteKind::Lost, text));
+                    self.tally.add(Remark::NoUser, place, value, "");
+                } else if !*folded && !self.exact_users && value.contains(|c: char| c.is_ascii_uppercase()) {
+                    self.tally.add(Remark::CapitalUser, place, value, "");
                 } else {
                     names.insert(value.to_owned());
                 }
@@ -341,153 +310,104 @@ impl Reading<'_> {
                 Some(())
             }
             AclTest::Connections(most) => value.parse().ok().map(|number| *most = number),
-            AclTest::Always(_) => Some(()),
-            AclTest::Host(_) => return self.host(kind, value, place),
+            AclTest::Always(Truth::No) => None,
+            AclTest::Always(_) | AclTest::Url(_) => Some(()),
+            AclTest::Host(_) => return self.host(value, place),
         };
         if understood.is_none() {
-            let text = format!(
-                "`{}` is not understood as a value of `{kind}`; rules that use this list fail closed",
-                cut(value)
-            );
-            self.acl.notes.push((place.clone(), NoteKind::Stricter, text));
+            self.tally.add(Remark::Unreadable, place, value, "");
             self.doubt("one of its values is not understood");
         }
     }
 
-    fn host(&mut self, kind: &str, value: &str, place: &SourceLine) {
+    fn address(&mut self, added: Result<(), OddValue>, value: &str, place: &SourceLine) {
+        let Err(odd) = added else { return };
+        let (remark, about) = match odd {
+            OddValue::Overlaps(earlier) => (Remark::Overlapped, earlier),
+            OddValue::Single(address) => (Remark::NoPrefix, address.to_string()),
+            OddValue::Family => (Remark::Family, value.to_owned()),
+            OddValue::Name => (Remark::NamedAddress, String::new()),
+            OddValue::Unreadable => (Remark::Unreadable, String::new()),
+        };
+        self.tally.add(remark, place, value, about);
+        match remark {
+            Remark::NamedAddress => self.doubt("one of its values is a name"),
+            Remark::Unreadable => self.doubt("one of its values is not understood"),
+            _ => {}
+        }
+    }
+
+    fn host(&mut self, value: &str, place: &SourceLine) {
         let AclTest::Host(hosts) = &mut self.acl.test else { return };
-        if kind == "dstdom_regex" {
-            match regex::read(value) {
-                Some(fits) => {
-                    hosts.add(&fits.name, fits.itself, fits.below);
-                    self.acl.places.entry(fits.name.clone()).or_insert_with(|| place.clone());
-                    if !fits.exactly {
-                        hosts.unknown();
-                        self.acl.why = format!("`{}` matches more than `{}`", cut(value), fits.name);
-                        let text = format!(
-                            "`{}` also matches names that only end like this, such as `evil{}`: an allow using it covers the name and what is under it, a deny using it blocks everything",
-                            cut(value),
-                            fits.name
-                        );
-                        self.acl.notes.push((place.clone(), NoteKind::Stricter, text));
-                    }
-                }
-                None => {
-                    let text = format!(
-                        "`{}`: unsupported regex (no plain suffix such as `\\.example\\.com$`); an allow using it is dropped, a deny using it blocks everything",
-                        cut(value)
-                    );
-                    self.acl.notes.push((place.clone(), NoteKind::Stricter, text));
-                    self.doubt("it has an unsupported regex");
-                }
-            }
-            return;
+        let lower = value.to_ascii_lowercase();
+        // Squid takes an end of an address for a domain that the address is under.
+        let numbers = lower.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+        if numbers && lower.starts_with('.') && !lower.ends_with('.') {
+            hosts.add_tail(&lower);
+            return self.tally.add(Remark::Tail, place, value, "");
         }
         if let Some(why) = list_lines::never_matches(value) {
-            self.acl.left_out += 1;
-            let more = if self.acl.left_out > LEFT_OUT { ", as are the like of it from here on" } else { "" };
-            if self.acl.left_out <= LEFT_OUT + 1 {
-                let text =
-                    format!("`{}` matched nothing in Squid ({why}), and is left out{more}", cut(value));
-                self.acl.notes.push((place.clone(), NoteKind::Lost, text));
-            }
-            return;
+            return self.matches_nothing(value, &why, place);
         }
         if let Some(address) = list_lines::address(value) {
-            return hosts.add_address(address);
+            let text = written(address.to_canonical());
+            if text == lower {
+                return hosts.add_address(address);
+            }
+            return self.matches_nothing(value, &format!("the host is written `{text}`"), place);
         }
-        let (name, below) = match value.strip_prefix('.') {
+        let (name, below) = match lower.strip_prefix('.') {
             Some(name) => (name, true),
-            None => (value, false),
+            None => (lower.as_str(), false),
         };
         if let Ok(name) = Name::parse(name) {
             hosts.add(name.as_str(), true, below);
             self.acl.places.entry(name.to_string()).or_insert_with(|| place.clone());
         }
     }
+
+    fn matches_nothing(&mut self, value: &str, why: &str, place: &SourceLine) {
+        self.acl.left_out += 1;
+        let more = if self.acl.left_out > LEFT_OUT { ", as are the like of it from here on" } else { "" };
+        if self.acl.left_out <= LEFT_OUT + 1 {
+            let text = format!("`{}` matched nothing in Squid ({why}), and is left out{more}", cut(value));
+            self.acl.notes.push((place.clone(), NoteKind::Lost, text));
+        }
+    }
+
+    fn pattern(&mut self, value: &str, folded: bool, place: &SourceLine) {
+        let mut named = Vec::new();
+        let mut remark = None;
+        match (&mut self.acl.test, read_regex(value, folded)) {
+            (AclTest::Url(urls), _) => match urls.add(value, folded) {
+                Some(names) => named = names,
+                None => remark = Some(Remark::UnsupportedPattern),
+            },
+            (AclTest::Host(hosts), Regex::Name(one)) => {
+                hosts.add(&one.name, one.itself, one.below);
+                named.push(one.name);
+            }
+            (AclTest::Host(hosts), Regex::Pattern(pattern)) => {
+                hosts.add_pattern(&pattern);
+                named.extend(pattern.names.iter().map(|named| named.name.clone()));
+                if pattern.others != Truth::No {
+                    remark = Some(if named.is_empty() { Remark::Nameless } else { Remark::Open });
+                }
+            }
+            _ => remark = Some(Remark::UnsupportedPattern),
+        }
+        if let Some(remark) = remark {
+            self.tally.add(remark, place, value, named.first().cloned().unwrap_or_default());
+            if remark == Remark::UnsupportedPattern {
+                self.doubt("it has an unsupported regex");
+            }
+        }
+        for name in named {
+            self.acl.places.entry(name).or_insert_with(|| place.clone());
+        }
+    }
 }
 
 fn cut(value: &str) -> String {
     value.chars().take(80).collect()
-}
-
-/// What a list is asked about.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct RequestKind<'a> {
-    pub(super) client: &'a HashMap<String, Truth>,
-    /// `CONNECT` or plain HTTP.
-    pub(super) connect: bool,
-    /// Any port of the segment.
-    pub(super) port: u16,
-    pub(super) host: AskedHost<'a>,
-}
-
-/// The host of a request: one, or all of a kind that no list tells apart.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(super) enum AskedHost<'a> {
-    /// This name.
-    Name(&'a str),
-    /// The names under it that no list mentions.
-    Below(&'a str),
-    /// The names that no list mentions.
-    OtherNames,
-    /// The addresses of this network that no list mentions.
-    Network(IpNet),
-}
-
-/// What a list answers.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum AclAnswer {
-    Truth(Truth),
-    /// It depends on the addresses that the name leads to.
-    LeadsTo,
-    /// The client has to say who it is first.
-    AskPassword,
-}
-
-/// Whether a list is true of a request. Of one that is not there nothing is known.
-pub(super) fn ask(acls: &Acls, literal: &Literal, request: &RequestKind<'_>, depth: usize) -> AclAnswer {
-    let Some(acl) = acls.get(&literal.acl).filter(|_| depth < 8) else {
-        return AclAnswer::Truth(Truth::Maybe);
-    };
-    let is = match &acl.test {
-        AclTest::Client(_) | AclTest::User { .. } => match request.client.get(&literal.acl) {
-            Some(is) => *is,
-            None => return AclAnswer::AskPassword,
-        },
-        AclTest::Host(_) | AclTest::Destination(_) => match acl.test.of_host(request.host) {
-            Some(truth) => truth,
-            // Negated or not: the caller knows, and handles both.
-            None if !acl.partly && depth == 0 => return AclAnswer::LeadsTo,
-            None => Truth::Maybe,
-        },
-        AclTest::Port(ports) => {
-            Truth::from(ports.iter().any(|(low, high)| (*low..=*high).contains(&request.port)))
-        }
-        AclTest::Way { connect, http } => {
-            if request.connect {
-                *connect
-            } else {
-                *http
-            }
-        }
-        AclTest::Either(either) => either
-            .iter()
-            .map(|all| {
-                all.iter()
-                    .map(|part| match ask(acls, part, request, depth + 1) {
-                        AclAnswer::Truth(is) if part.negated => !is,
-                        AclAnswer::Truth(is) => is,
-                        AclAnswer::LeadsTo | AclAnswer::AskPassword => Truth::Maybe,
-                    })
-                    .min()
-                    .unwrap_or(Truth::Yes)
-            })
-            .max()
-            .unwrap_or(Truth::No),
-        AclTest::Connections(_) => Truth::Maybe,
-        AclTest::Always(is) => *is,
-    };
-    let is = if acl.partly { is.max(Truth::Maybe) } else { is };
-    AclAnswer::Truth(is)
 }

@@ -15,6 +15,7 @@ use super::reach::{Above, Reach};
 use crate::commands::import::draft::DraftRule;
 use crate::commands::import::notes::NoteKind;
 use crate::rules::HostPattern;
+use crate::rules::address::holds_private;
 
 /// Adds what the table says of addresses.
 pub(super) fn add(
@@ -60,6 +61,8 @@ fn one(
     closed: &[IpNet],
 ) -> (Above, bool) {
     let network = &entry.network;
+    // Squid let these addresses through, and nothing else opens them.
+    let private = holds_private(network);
     gathering.seen(row);
     let mut allowed = gathering.allowed(row);
     let Above { granted, denied } = inherited;
@@ -70,8 +73,9 @@ fn one(
         let Some((list, forced)) = files.allowing(*number) else { continue };
         any = true;
         match list.stay {
-            Stay::File => by_file = by_file.or(forced),
-            Stay::Written => written = written.or(&forced.and(&allowed)),
+            Stay::File if !private => by_file = by_file.or(forced),
+            // A line of a file opens nothing: a rule of its own does.
+            Stay::File | Stay::Written => written = written.or(&forced.and(&allowed)),
             Stay::LeftOut => {}
         }
     }
@@ -95,7 +99,7 @@ fn one(
     let by = row.allowed().next().map_or(usize::MAX, |(_, by, _)| by);
     let place = gathering.rule_place(by);
     let host = host(network);
-    gathering.write(&host, &missing, &place, true);
+    gathering.write_opened(&host, &missing, &place, true, private.then_some(*network));
     gathering.write(&host, &hole, &place, false);
     gathering.lost(
         row,
@@ -144,8 +148,11 @@ fn led_to(gathering: &mut Gathering<'_, '_>, index: &Index<'_>, table: &mut Verd
     for number in unless {
         let networks: Vec<IpNet> = gathering.access.networks(number).to_vec();
         let place = gathering.rule_place(number);
-        let entries =
-            networks.iter().map(|network| DraftRule { place: place.clone(), text: host(&network.trunc()) });
+        let entries = networks.iter().map(|network| DraftRule {
+            place: place.clone(),
+            text: host(&network.trunc()),
+            private: None,
+        });
         gathering.content.deny.extend(entries);
         closed.extend(networks);
         let earlier: BTreeSet<usize> = rows

@@ -34,7 +34,7 @@ pub(super) fn of(access: &Access<'_>, files: &Files) -> Vec<ClientFile> {
     let mut found: BTreeMap<&str, ClientFile> = BTreeMap::new();
     for (name, acl) in access.used() {
         let AclTest::Client(listed) = &acl.test else { continue };
-        let known = AddressSet::of(listed);
+        let known = AddressSet::of(&listed.certain());
         for (place, path) in &acl.files {
             if acl.partly || path.contains(char::is_control) {
                 continue;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use ipnet::IpNet;
+
 use super::super::access::Access;
 use super::super::ports::{Segments, shown};
 use super::super::table::VerdictRow;
@@ -97,6 +99,18 @@ impl Gathering<'_, '_> {
 
     /// The rules for one host.
     pub(super) fn write(&mut self, host: &str, reach: &Reach, place: &SourceLine, allow: bool) {
+        self.write_opened(host, reach, place, allow, None);
+    }
+
+    /// The rules for one host, with the network that they open.
+    pub(super) fn write_opened(
+        &mut self,
+        host: &str,
+        reach: &Reach,
+        place: &SourceLine,
+        allow: bool,
+        private: Option<IpNet>,
+    ) {
         let count = self.segments.len();
         if reach.is_empty() {
             return;
@@ -117,7 +131,7 @@ impl Gathering<'_, '_> {
             }
         }
         let into = if allow { &mut self.content.allow } else { &mut self.content.deny };
-        into.extend(texts.into_iter().map(|text| DraftRule { place: place.clone(), text }));
+        into.extend(texts.into_iter().map(|text| DraftRule { place: place.clone(), text, private }));
     }
 
     /// Tells what the lines of a file were allowed beside the schemes' own ports. `allowed` and `granted`: of each row.

@@ -40,8 +40,8 @@ impl FreshHost<'_> {
     /// Whether a line denies them in every way and on every port before any line can allow them, whatever else lists them.
     pub(super) fn are_denied(&self) -> bool {
         let mut requests =
-            WAYS.iter().flat_map(|connect| self.segments.iter().map(move |(_, (port, _))| (*connect, port)));
-        requests.all(|(connect, port)| self.is_denied(connect, port))
+            WAYS.iter().flat_map(|connect| self.segments.iter().map(move |(_, ports)| (*connect, ports)));
+        requests.all(|(connect, ports)| self.is_denied(connect, ports))
     }
 
     /// Whether a line that names their lists may deny them, whatever else lists them.
@@ -54,14 +54,14 @@ impl FreshHost<'_> {
             WAYS.iter().any(|connect| {
                 self.segments
                     .iter()
-                    .any(|(_, (port, _))| self.fit(rule, *connect, port, Truth::Maybe) != FreshFit::No)
+                    .any(|(_, ports)| self.fit(rule, *connect, ports, Truth::Maybe) != FreshFit::No)
             })
         })
     }
 
-    fn is_denied(&self, connect: bool, port: u16) -> bool {
+    fn is_denied(&self, connect: bool, ports: (u16, u16)) -> bool {
         for rule in &self.access.rules {
-            match (self.fit(rule, connect, port, Truth::Maybe), rule.allow) {
+            match (self.fit(rule, connect, ports, Truth::Maybe), rule.allow) {
                 (FreshFit::No | FreshFit::MayStop, _) => {}
                 (FreshFit::Yes, false) | (FreshFit::Stop, _) => return true,
                 (_, true) => return false,
@@ -72,10 +72,10 @@ impl FreshHost<'_> {
     }
 
     /// The rule that allows them on this port where no other list holds them, and those that deny by where a name leads.
-    pub(super) fn allowed(&self, connect: bool, port: u16) -> Option<(usize, Vec<usize>)> {
+    pub(super) fn allowed(&self, connect: bool, ports: (u16, u16)) -> Option<(usize, Vec<usize>)> {
         let mut unless = Vec::new();
         for (number, rule) in self.access.rules.iter().enumerate() {
-            match (self.fit(rule, connect, port, Truth::No), rule.allow) {
+            match (self.fit(rule, connect, ports, Truth::No), rule.allow) {
                 (FreshFit::Yes, true) => return Some((number, unless)),
                 (FreshFit::LeadsTo, false) => unless.push(number),
                 (FreshFit::Stop | FreshFit::MayStop, _) => return None,
@@ -86,9 +86,9 @@ impl FreshHost<'_> {
         None
     }
 
-    fn fit(&self, rule: &AccessRule, connect: bool, port: u16, elsewhere: Truth) -> FreshFit {
+    fn fit(&self, rule: &AccessRule, connect: bool, ports: (u16, u16), elsewhere: Truth) -> FreshFit {
         let mut fit = if rule.doubtful { FreshFit::Maybe } else { FreshFit::Yes };
-        let request = RequestKind { client: &self.class.lists, connect, port, host: AskedHost::OtherNames };
+        let request = RequestKind { client: &self.class.lists, connect, ports, host: AskedHost::OtherNames };
         for literal in &rule.literals {
             match self.ask(literal, &request, elsewhere, 0) {
                 AclAnswer::Truth(is) => match if literal.negated { !is } else { is } {
@@ -113,7 +113,9 @@ impl FreshHost<'_> {
         match &acl.test {
             AclTest::Host(_) if self.acls.contains(&literal.acl) => AclAnswer::Truth(Truth::Yes),
             AclTest::Host(hosts) => AclAnswer::Truth(hosts.has_others().max(elsewhere)),
-            AclTest::Destination(_) => AclAnswer::LeadsTo,
+            AclTest::Destination { .. } => {
+                acl.test.of_host(request.host).map_or(AclAnswer::LeadsTo, AclAnswer::Truth)
+            }
             AclTest::Either(either) => self.either(acl, either, request, elsewhere, depth),
             _ => ask(self.access.acls, literal, request, depth),
         }

@@ -216,15 +216,16 @@ pub(super) fn needed(
 
 /// The lists of clients, by which policies are called.
 struct Names<'a> {
-    lists: Vec<(&'a str, AddressSet)>,
+    /// Each with its key, and its name.
+    lists: Vec<(&'a str, &'a str, AddressSet)>,
     everybody: AddressSet,
 }
 
 impl<'a> Names<'a> {
     fn of(access: &'a Access<'a>) -> Self {
-        let used = access.used().into_iter().filter(|(name, _)| *name != "all");
-        let lists = used.filter_map(|(name, acl)| match &acl.test {
-            AclTest::Client(networks) => Some((name, AddressSet::of(networks))),
+        let used = access.used().into_iter().filter(|(key, _)| *key != "all");
+        let lists = used.filter_map(|(key, acl)| match &acl.test {
+            AclTest::Client(listed) => Some((key, acl.name.as_str(), AddressSet::of(&listed.certain()))),
             _ => None,
         });
         let all: [IpNet; 2] = [ipnet::Ipv4Net::default().into(), ipnet::Ipv6Net::default().into()];
@@ -244,15 +245,16 @@ impl<'a> Names<'a> {
             let file = group.files.iter().next().and_then(|file| files.get(*file));
             return file
                 .and_then(|file| file.acls.iter().next())
-                .map_or_else(|| "clients".to_owned(), |name| short(name));
+                .and_then(|file_key| self.lists.iter().find(|(key, ..)| key == file_key))
+                .map_or_else(|| "clients".to_owned(), |(_, name, _)| short(name));
         }
-        if let Some((name, _)) = self.lists.iter().find(|(_, list)| same(list)) {
+        if let Some((_, name, _)) = self.lists.iter().find(|(.., list)| same(list)) {
             return short(name);
         }
-        let inside: Vec<&(&str, AddressSet)> =
-            self.lists.iter().filter(|(_, list)| !list.is_empty() && addresses.covers(list)).collect();
-        if (2..=3).contains(&inside.len()) && same(&AddressSet::union(inside.iter().map(|(_, list)| list))) {
-            return short(&inside.iter().map(|(name, _)| *name).collect::<Vec<&str>>().join("-"));
+        let inside: Vec<&(&str, &str, AddressSet)> =
+            self.lists.iter().filter(|(.., list)| !list.is_empty() && addresses.covers(list)).collect();
+        if (2..=3).contains(&inside.len()) && same(&AddressSet::union(inside.iter().map(|(.., list)| list))) {
+            return short(&inside.iter().map(|(_, name, _)| *name).collect::<Vec<&str>>().join("-"));
         }
         if group.users.is_empty() { "clients" } else { "users" }.to_owned()
     }

@@ -271,7 +271,7 @@ impl Read {
                         place(),
                         format!("matches nothing in Squid ({why}), and egressd reads `{rule}`"),
                     ));
-                    read.odd.push(DraftRule { place: place(), text: rule.to_string() });
+                    read.odd.push(DraftRule { place: place(), text: rule.to_string(), private: None });
                     read.patterns.push(rule.host);
                 }
                 LineIs::Refused(why) => read.refused.push((place(), why)),

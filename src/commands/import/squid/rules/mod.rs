@@ -185,7 +185,15 @@ fn differences<'c>(
     }
     let place = |number: &usize| access.rule(*number).map(|rule| rule.place.clone());
     if let Some(place) = connect.iter().next().and_then(place) {
-        notes.tell(&place, NoteKind::Differs, "inside a tunnel there must be TLS, and the server name that it shows (SNI) must be the host of the CONNECT; Squid looked at neither");
+        let squid = if access.bump.looks {
+            "Squid compared the name with `ssl_bump` alone"
+        } else {
+            "Squid looked at neither"
+        };
+        let text = format!(
+            "inside a tunnel there must be TLS, and the server name that it shows (SNI) must be the host of the CONNECT; {squid}"
+        );
+        notes.tell(&place, NoteKind::Differs, text);
     }
     if let Some(place) = connect.union(&http).next().and_then(place) {
         notes.tell(&place, NoteKind::Differs, "a name must lead to public addresses; for an internal one give the rule, or the policy, `private` with its network; Squid took any");

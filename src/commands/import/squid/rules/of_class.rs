@@ -127,7 +127,7 @@ fn allowed(
     }
     if members.is_empty() && list.stay == Stay::File {
         for (index, (connect, port)) in own.into_iter().zip([(true, 443), (false, 80)]) {
-            if let Some((by, unless)) = fresh(gathering, class, list).allowed(connect, port) {
+            if let Some((by, unless)) = fresh(gathering, class, list).allowed(connect, (port, port)) {
                 forced.add(index);
                 let ways = if connect { &mut gathering.content.connect } else { &mut gathering.content.http };
                 ways.insert(by);

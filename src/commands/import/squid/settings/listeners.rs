@@ -132,7 +132,7 @@ fn trusted(lines: &[Line], acls: &Acls, notes: &mut Notes) -> Vec<String> {
             break;
         }
         match literals.as_slice() {
-            [Literal { negated: false, acl }] if !line.doubtful => {
+            [Literal { negated: false, acl, shown }] if !line.doubtful => {
                 if let Some((_, path)) = acls.get(acl).and_then(|acl| acl.files.first()) {
                     let text = format!(
                         "the lines of `{path}` are written under `trusted` as they are now: import again after an edit"
@@ -140,13 +140,13 @@ fn trusted(lines: &[Line], acls: &Acls, notes: &mut Notes) -> Vec<String> {
                     notes.tell(&line.place, NoteKind::Differs, text);
                 }
                 match acls.get(acl).map(|acl| (&acl.test, acl.partly)) {
-                    Some((AclTest::Client(networks), false)) => {
-                        trusted.extend(networks.iter().map(|network| network.trunc().to_string()))
+                    Some((AclTest::Client(listed), false)) => {
+                        trusted.extend(listed.certain().iter().map(ToString::to_string));
                     }
                     _ => notes.tell(
                         &line.place,
                         NoteKind::Stricter,
-                        format!("{}: `{acl}` is not a list of networks; it is not trusted", line.shown()),
+                        format!("{}: `{shown}` is not a list of networks; it is not trusted", line.shown()),
                     ),
                 }
             }
