@@ -9,7 +9,8 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use crate::dns::Dnsmasq;
-use crate::network::{Network, PUBLIC, is_user};
+use crate::network::{Network, PUBLIC};
+use crate::squid;
 use crate::support::{Authority, Egressd, command, directory, read, until, write};
 use crate::tool::{Daemon, Ran, isolate};
 
@@ -237,27 +238,8 @@ impl Deployment {
     }
 
     fn start_squid(&self, launch: &impl Fn(&str) -> Command) -> Daemon {
-        // Squid names its shared memory after the service: only letters and digits.
         let service = format!("moving{}", std::process::id());
-        let mut squid = match is_user() {
-            false => launch("squid"),
-            // In the test's namespace only root exists, so there is no user that Squid could switch to, which it insists on.
-            // So Squid is started as another user from the beginning.
-            true => {
-                let mut unshare = launch("unshare");
-                unshare.args(["--user", "--map-user=13", "--map-group=13", "squid"]);
-                unshare
-            }
-        };
-        isolate(&mut squid, self.0.path());
-        squid.args(["-n", &service, "-N", "-f"]).arg(self.0.path().join("squid.conf"));
-        let mut squid = Daemon::start(&mut squid);
-        until("Squid to listen", || {
-            squid.assert_alive();
-            let log = std::fs::read_to_string(self.0.path().join("cache.log")).unwrap_or_default();
-            log.contains("Accepting HTTP Socket connections").then_some(())
-        });
-        squid
+        squid::start(launch, self.0.path(), &service).expect("Squid takes the configuration")
     }
 
     fn start_egressd(&self, launch: &impl Fn(&str) -> Command, yaml: &str) -> Egressd {

@@ -77,6 +77,10 @@ impl Daemon {
         kill_process(pid, signal).expect("it is our child");
     }
 
+    pub(crate) fn has_ended(&mut self) -> bool {
+        !matches!(self.0.try_wait(), Ok(None))
+    }
+
     pub(crate) fn assert_alive(&mut self) {
         if let Ok(Some(status)) = self.0.try_wait() {
             panic!("a server that the test started has ended: {status}");
