@@ -62,7 +62,7 @@ fn a_client_that_looked_the_name_up_itself_is_told_so_and_no_rule_for_the_addres
     // Before the 200 nothing shows the name; the body says what it may be.
     let proxy = Egressd::start(&config(&[&name]));
     let refused = proxy.refuses(
-        format!("CONNECT {address} HTTP/1.1\r\nHost: {address}\r\n\r\n"),
+        "CONNECT 203.0.113.9:443 HTTP/1.1\r\nHost: 203.0.113.9:443\r\n\r\n",
         403,
         "host_not_allowed",
     );

@@ -9,7 +9,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::json;
 
 use crate::suite::hello::{self, ECH, retry_request, sni};
-use crate::support::{Authority, Egressd, End, Origin, TlsStream, Wire, config};
+use crate::support::{Authority, Egressd, End, Origin, TlsStream, Wire, config, until};
 
 const NAME: &str = "git.test";
 
@@ -63,7 +63,11 @@ fn t06_a_hello_with_ech_is_refused_where_the_rule_says_so() {
     tls.read_exact(&mut back).expect("an echo");
     assert_eq!(&back, b"hello");
     drop(tls);
-    let refused: Vec<_> = proxy.records().into_iter().filter(|record| record["event"] == "deny").collect();
+    let refused = until("five records", || {
+        let records = proxy.records().into_iter();
+        let refused: Vec<_> = records.filter(|record| record["event"] == "deny").collect();
+        (refused.len() >= 5).then_some(refused)
+    });
     assert_eq!(refused.len(), 5);
     for record in &refused[..4] {
         record.assert_has(&json!({"reason": "ech_not_allowed", "status": 200, "sni": NAME}));
