@@ -156,6 +156,24 @@ fn inner_requests_are_counted_apart_and_every_byte_once() {
 }
 
 #[test]
+fn a_1xx_counts_for_the_tunnel_too() {
+    let origin = Origin::start(any_port(), |mut conversation| {
+        while take_request(&mut conversation)? {
+            conversation.write_all(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")?;
+            conversation.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")?;
+        }
+        Ok(())
+    });
+    let proxy = Egressd::start(&config(&[&rule(&origin)]));
+    let mut wire = tunnel_to(&proxy, &origin);
+    wire.send(get(&origin, "/"));
+    assert_eq!((wire.read_head().status, wire.read_reply().status), (103, 200));
+    drop(wire);
+    let request = proxy.record(|record| record["event"] == "request");
+    assert_eq!(closed(&proxy).number("received"), request.number("received"));
+}
+
+#[test]
 fn a_target_that_closes_after_its_answer_costs_the_client_nothing() {
     let origin = answering("Connection: close\r\n");
     let proxy = Egressd::start(&config(&[&rule(&origin)]));
@@ -163,7 +181,7 @@ fn a_target_that_closes_after_its_answer_costs_the_client_nothing() {
     for _ in 0..3 {
         wire.send(get(&origin, "/"));
         let reply = wire.read_reply();
-        assert_eq!((reply.status, reply.header("connection")), (200, None));
+        assert_eq!((reply.status, reply.header("connection")), (200, Some("keep-alive")));
     }
     assert_eq!(origin.seen().len(), 3);
     // A request with a body is never sent over a connection that may be closing: outside a tunnel neither.
@@ -231,22 +249,23 @@ fn what_is_not_a_request_is_told_as_such() {
 #[test]
 fn an_upgrade_is_refused_with_what_to_write_instead() {
     let origin = answering("");
-    let proxy = Egressd::start(&config(&[&rule(&origin)]));
+    let authority = format!("mirror.test:{}", origin.port());
+    let with = |rules: &[&str]| config(rules) + "dns: {hosts: {mirror.test: [127.0.0.1]}}\n";
+    let (plain, opaque) = (format!("http://{authority}"), format!("tcp://{authority}"));
+    let proxy = Egressd::start(&with(&[&plain]));
     for upgrade in ["Connection: Upgrade\r\nUpgrade: websocket\r\n", "Upgrade: h2c\r\n"] {
-        let mut wire = tunnel_to(&proxy, &origin);
-        wire.send(format!("GET /chat HTTP/1.1\r\nHost: {}\r\n{upgrade}\r\n", origin.address()));
+        let mut wire = proxy.tunnel(&authority);
+        wire.send(format!("GET /chat HTTP/1.1\r\nHost: {authority}\r\n{upgrade}\r\n"));
         let refused = proxy.refused(wire, 403, "upgrade_not_allowed");
-        let write = format!(
-            "WebSockets among them, are not supported under an http rule yet: write `tcp://{}`",
-            origin.address()
-        );
+        let write =
+            format!("WebSockets among them, are not supported under an http rule yet: write `{opaque}`");
         assert!(refused.reply.body.contains(&write), "{}", refused.reply.body);
     }
     let decisions = proxy.get("/api/decisions").body;
-    assert!(decisions.contains(&format!("- tcp://{}", origin.address())), "{decisions}");
+    assert!(decisions.contains(&format!("- {opaque}")), "{decisions}");
     // What that line says: the bytes flow.
-    let proxy = Egressd::start(&config(&[&rule(&origin), &format!("tcp://{}", origin.address())]));
-    let mut wire = tunnel_to(&proxy, &origin);
+    let proxy = Egressd::start(&with(&[&plain, &opaque]));
+    let mut wire = proxy.tunnel(&authority);
     wire.send("GET /chat HTTP/1.1\r\nUpgrade: websocket\r\n\r\n");
     assert_eq!(wire.read_reply().status, 200);
     let last = origin.seen().pop().expect("a connection");
@@ -302,14 +321,23 @@ fn each_request_counts_against_the_clients_rate() {
 
 #[test]
 fn t65_a_tunnel_ends_by_its_idle_time_and_by_its_age() {
-    let origin = answering("");
-    let text = |key| format!("{}tunnel: {{{key}: 1s}}\n", config(&[&rule(&origin)]));
-    let proxy = Egressd::start(&text("idle_timeout"));
+    // Between two requests it is kept as a connection is, and its client is told so.
+    let origin = answering("Keep-Alive: timeout=1000\r\n");
+    let proxy = Egressd::start(&(config(&[&rule(&origin)]) + "http: {keepalive_timeout: 2s}\n"));
     let mut wire = tunnel_to(&proxy, &origin);
     wire.send(get(&origin, "/"));
-    assert_eq!(wire.read_reply().status, 200);
+    let reply = wire.read_reply();
+    assert_eq!((reply.status, reply.header("keep-alive")), (200, Some("timeout=1")));
     assert_eq!(wire.read_to_end(), (Vec::new(), End::Fin));
-    assert_eq!(closed(&proxy)["ending"], "idle_timeout");
+    // A request that crosses the close is not run, and is recorded.
+    wire.send(get(&origin, "/late"));
+    assert_eq!(wire.read_to_end().0, Vec::<u8>::new());
+    let close = closed(&proxy);
+    assert_eq!(close["ending"], "idle_timeout");
+    proxy.record(|record| record["reason"] == "head_timeout").assert_has(&json!({
+        "event": "deny", "tunnel": close["id"], "target": format!("http://{}/late", origin.address()), "status": null,
+    }));
+    assert!(!String::from_utf8_lossy(&origin.seen()[0].bytes).contains("/late"));
 
     // Within a response.
     let half = answering_half();

@@ -35,7 +35,8 @@ fn get(authority: &str, fields: &str) -> String {
     format!("GET http://{authority}/ HTTP/1.1\r\nHost: {authority}\r\n{fields}\r\n")
 }
 
-/// Answers every head with a whole response, and a head that asks for `/half` with half of one.
+/// Answers every head with a whole response, a head that asks for `/half` with half of one, and one that asks for `/none`
+/// with nothing.
 fn web() -> Origin {
     Origin::start(any_port(), |mut conversation| {
         let mut head = Vec::new();
@@ -43,11 +44,14 @@ fn web() -> Origin {
         while conversation.read(&mut byte)? > 0 {
             head.push(byte[0]);
             if head.ends_with(b"\r\n\r\n") {
+                let head = std::mem::take(&mut head);
+                if head.starts_with(b"GET /none ") {
+                    continue;
+                }
                 let half = head.starts_with(b"GET /half ");
                 let body =
                     if half { "Content-Length: 8\r\n\r\nhalf" } else { "Content-Length: 5\r\n\r\nwhole" };
                 conversation.write_all(format!("HTTP/1.1 200 OK\r\n{body}").as_bytes())?;
-                head.clear();
             }
         }
         Ok(())
@@ -332,6 +336,67 @@ fn of_a_user_who_is_gone_or_has_another_hash_nothing_passes_once_the_reload_is_l
         others.assert_goes_on(&world, &stays);
         assert_revoked(&proxy, "user:gone", "auth_failed");
         proxy.says(told);
+    }
+}
+
+/// Inside a tunnel of plain requests: idle, within a response, and before one. Of the last one nothing is told: a `407` would
+/// be taken for the target's.
+#[test]
+fn requests_inside_a_tunnel_end_with_the_identity_of_the_connect() {
+    let (one, two) = (hash("one"), hash("two"));
+    let world = World::new();
+    let files = directory();
+    write(&files.path().join("users.htpasswd"), format!("gone:{one}\nstays:{two}\n"));
+    let proxy = Egressd::start_in(files, &world.config(PASSWORDS));
+    let authority = world.web.address().to_string();
+    let ask = |wire: &mut Wire, path: &str| {
+        wire.send(format!("GET {path} HTTP/1.1\r\nHost: {authority}\r\n\r\n"));
+    };
+    let open = |user: &str, password: &str| {
+        let mut wire = proxy.connect();
+        wire.send(connect_to(&authority, &basic(user, password)));
+        assert_eq!(wire.read_head().status, 200);
+        ask(&mut wire, "/");
+        assert_eq!(wire.read_reply().body, "whole");
+        wire
+    };
+    let [mut idle, mut half, mut none] = [(); 3].map(|()| open("gone", "one"));
+    let mut other = open("stays", "two");
+    ask(&mut half, "/half");
+    assert_eq!(half.read_head().status, 200);
+    assert_eq!(half.read_exact(4), b"half");
+    ask(&mut none, "/none");
+    until("the target to be asked", || {
+        let asked = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains("/none");
+        world.web.seen().iter().any(|seen| asked(&seen.bytes)).then_some(())
+    });
+    let new = proxy.file("users.new");
+    write(&new, format!("stays:{two}\n"));
+    fs::rename(&new, proxy.file("users.htpasswd")).expect("both are ours");
+    hup(&proxy);
+    ask(&mut idle, "/");
+    for wire in [&mut idle, &mut half, &mut none] {
+        assert_eq!(String::from_utf8_lossy(&wire.read_to_end().0), "");
+    }
+    ask(&mut other, "/");
+    assert_eq!(other.read_reply().body, "whole");
+    let of_gone = |event: &'static str, path: &'static str| {
+        proxy.record(move |record| {
+            record["event"] == event
+                && record["identity"] == "user:gone"
+                && record["target"].as_str().is_some_and(|target| target.ends_with(path))
+        })
+    };
+    of_gone("request", "/half").assert_has(&json!({"ending": "identity_revoked", "reason": "auth_failed"}));
+    of_gone("deny", "/none").assert_has(&json!({"reason": "auth_failed", "status": null}));
+    let ended = || {
+        let closed = |record: &&Record| record["event"] == "close" && record["identity"] == "user:gone";
+        Some(proxy.records().iter().filter(closed).cloned().collect::<Vec<_>>())
+            .filter(|ended| ended.len() == 3)
+    };
+    for record in until("all three tunnels to end", ended) {
+        record
+            .assert_has(&json!({"ending": "identity_revoked", "reason": "auth_failed", "decision": "allow"}));
     }
 }
 

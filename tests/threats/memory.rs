@@ -145,6 +145,24 @@ fn t72_half_heads_make_room_for_a_quiet_client() {
 }
 
 #[test]
+fn t72_half_heads_inside_tunnels_make_room_too() {
+    let (world, echo) = (World::on_loopback(), Origin::echo());
+    let text = text(&world, &echo).replace("limits: {", "limits: {head_bytes: 256KiB, head_timeout: 1m, ");
+    let proxy = Egressd::start(&text);
+    let authority = format!("{}:{}", hello::OK, world.web);
+    let head = format!("GET / HTTP/1.1\r\nHost: {authority}\r\nX: ");
+    let half = [head.into_bytes(), vec![b'a'; 200_000]].concat();
+    let attack = attack_at(proxy.address(), 60, |wire| {
+        press(wire, ask(&authority).as_bytes());
+        press(wire, &half);
+    });
+    withstands(proxy, &echo, attack, |proxy| {
+        is_recorded(proxy, "limit_reached")
+            && proxy.records().iter().any(|record| record["ending"] == "memory_limit")
+    });
+}
+
+#[test]
 fn t72_tunnels_that_are_not_read_make_room() {
     let (world, echo) = (World::on_loopback(), Origin::echo());
     let flood = flooding();
@@ -220,13 +238,18 @@ enum Asks {
     Post,
     Chunks,
     Pipelined,
+    InsideHead,
+    InsideGets,
+    InsidePost,
     Denied,
 }
 
 fn moves() -> impl Strategy<Value = Vec<Move>> {
     use Asks::*;
-    let asks = [Nothing, HalfHead, HalfHello, WholeHello, Echo, Flood, Get, Post, Chunks, Pipelined, Denied];
-    let asks = proptest::sample::select(asks.to_vec());
+    let outside =
+        [Nothing, HalfHead, HalfHello, WholeHello, Echo, Flood, Get, Post, Chunks, Pipelined, Denied];
+    let asks = [&outside[..], &[InsideHead, InsideGets, InsidePost]].concat();
+    let asks = proptest::sample::select(asks);
     let one = prop_oneof![
         6 => asks.prop_map(Move::Open),
         4 => (any::<usize>(), any::<u16>()).prop_map(|(at, bytes)| Move::Send(at, bytes)),
@@ -301,6 +324,11 @@ fn t72_all_bytes_come_back_after_any_order_of_moves() {
         Asks::Post => plain("POST", "Content-Length: 400000\r\n"),
         Asks::Chunks => [plain("POST", "Transfer-Encoding: chunked\r\n"), b"fffff\r\n".to_vec()].concat(),
         Asks::Pipelined => plain("GET", "").repeat(40),
+        Asks::InsideHead => [ask(&to.to_string()).into_bytes(), plain("GET", "X: ")].concat(),
+        Asks::InsideGets => [ask(&to.to_string()).into_bytes(), plain("GET", "").repeat(3)].concat(),
+        Asks::InsidePost => {
+            [ask(&to.to_string()).into_bytes(), plain("POST", "Content-Length: 400000\r\n")].concat()
+        }
         Asks::Denied => ask("evil.example:443").into_bytes(),
     };
     let mut runner =

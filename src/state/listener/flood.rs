@@ -236,7 +236,8 @@ mod tests {
             .filter(|reason| flood.windows(**reason).is_some())
             .map(|reason| reason.as_str())
             .collect();
-        let answered = ["auth_required", "auth_failed", "client_rate_limited", "limit_reached"];
+        let answered =
+            ["auth_required", "auth_failed", "client_rate_limited", "limit_reached", "budget_table_full"];
         let closed = [
             "peer_not_trusted",
             "proxy_header_invalid",

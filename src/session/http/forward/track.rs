@@ -128,15 +128,19 @@ impl<'a> Track<'a> {
     }
 
     pub(super) fn received(&self, bytes: usize) {
+        self.count_received(bytes);
+        self.touch();
+    }
+
+    fn count_received(&self, bytes: usize) {
         for meter in std::iter::once(self.meter).chain(self.tunnel) {
             meter.add_received(bytes as u64);
         }
-        self.touch();
     }
 
     /// Bytes of a 1xx went to the client. They do not put the deadline of the final response off, however many come.
     pub(super) fn informed(&self, bytes: usize) {
-        self.meter.add_received(bytes as u64);
+        self.count_received(bytes);
     }
 
     /// Bytes of the final response came from the target.

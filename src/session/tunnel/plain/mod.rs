@@ -1,13 +1,15 @@
 //! A tunnel that an `http` rule carries: plain requests one after the other, each read, judged and forwarded as on the
 //! proxy's own port ([`exchange`]), with the tunnel's target as the only host.
 //!
-//! [`ClientHelloGate::pass_requests`] looks at the first byte, and lets no TLS pass. [`PlainTunnel`] then reads the heads.
+//! [`begins`] looks at the first byte, and lets no TLS pass. [`PlainTunnel`] then reads the heads.
 //! Its first request goes over the connection that was dialled before the `200`; later ones over the connection that the
 //! request before left open, or over a new one, as on the proxy's own port. So a target that closes between two requests
 //! costs the client nothing. The client's stream may be any [`Transport`].
 //!
 //! In report mode what the rule does not carry flows as through a `tcp` rule: TLS, and everything after the head of a
 //! first request that asks for an upgrade.
+
+mod begins;
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -17,7 +19,7 @@ use std::time::Duration;
 use bytes::{BufMut, BytesMut};
 use http::header::UPGRADE;
 use jiff::Timestamp;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
 use crate::config::Config;
 use crate::session::admit;
@@ -26,14 +28,11 @@ use crate::session::http::exchange::{self, After, Lent, Own, Within, wanted};
 use crate::session::http::forward::{Connection, Kept};
 use crate::session::refuse::{self, Refused, refuse};
 use crate::session::request::{Asks, Opened, Request};
-use crate::session::tunnel::gate::{ClientHelloGate, NotEntered};
-use crate::session::tunnel::hello::{self, GateEnd};
 use crate::state::limits::Slot;
 use crate::state::listener::Listener;
 use crate::state::live::{LiveTunnel, rejudge};
 use crate::state::proof::Lost;
 use crate::state::shared::{Shared, Snapshot};
-use crate::telemetry::access_log::RecordPlace;
 use crate::transport::close;
 use crate::transport::heads::{HeadError, HeadLimits, read_head_at};
 use crate::transport::held::read::Buffered;
@@ -43,77 +42,13 @@ use crate::transport::meter::Meter;
 use crate::transport::relay::{self, Early, PROGRESS, Relay, RelayLimits, ending_of};
 use crate::transport::stream::Transport;
 use crate::transport::target_stream::UpstreamStream;
-use crate::wire::head::{Head, Place, RequestTarget, TLS_HANDSHAKE, Version, cut_short};
+use crate::wire::head::{Head, Place, RequestTarget, Version, cut_short};
 use crate::words::outcome::{Class, Ending, Reason};
 use crate::words::target::Target;
+pub(super) use begins::Begins;
 
 /// Most bytes that are read from a tunnel while it is closed.
 const READ: usize = 4 * 1024;
-
-/// What the first byte says.
-pub(super) enum Begins<'s> {
-    /// Plain requests, of which `buffer` was read.
-    Requests { opened: Opened<'s>, buffer: Buffered },
-    /// Something else, which report mode lets pass.
-    Anything { opened: Opened<'s>, early: Early },
-}
-
-impl ClientHelloGate<'_> {
-    /// Waits for the first byte of the tunnel. It is not TLS where plain requests are allowed: then the client would not
-    /// understand why its requests are refused.
-    pub(super) async fn pass_requests<'s, S: Transport>(
-        &self,
-        client: &mut S,
-        mut early: Buffered,
-        mut request: Request<'s>,
-        last: RecordPlace,
-    ) -> Result<Begins<'s>, NotEntered> {
-        let deadline = Instant::now() + self.shared.current.load().limits.head_timeout;
-        if early.bytes.is_empty() {
-            let read = tokio::select! {
-                biased;
-                ending = self.cancel.cancelled() => return Err(self.ended(request, ending)),
-                read = timeout_at(deadline, early.read_from(client)) => read,
-            };
-            match read {
-                Ok(Ok(1..)) => {}
-                Ok(Ok(0)) => return Err(self.ended(request, Ending::ClientClosed)),
-                Ok(Err(error)) => return Err(self.ended(request, ending_of(true, &error))),
-                Err(_elapsed) => {
-                    // It may wait for a server that speaks first: an answer in HTTP would only confuse it.
-                    request.refuse(Reason::HeadTimeout);
-                    return Err(NotEntered::Ended(Ending::IdleTimeout));
-                }
-            }
-        }
-        if early.bytes.first() != Some(&TLS_HANDSHAKE) {
-            let opened = request.open(last, Arc::clone(self.meter));
-            return Ok(Begins::Requests { opened, buffer: early });
-        }
-        // The name in the hello is for the record: it shows that an `https` rule would do.
-        let inspected = tokio::select! {
-            biased;
-            ending = self.cancel.cancelled() => Err(GateEnd::Ended(ending)),
-            inspected = hello::inspect_client(client, early, &self.target.host, deadline) => inspected,
-        };
-        let (offered, early) = match inspected {
-            Ok(mut hello) => {
-                (hello.sni, Early { to_upstream: hello.bytes.take(), to_client: BytesMut::new() })
-            }
-            Err(GateEnd::Refused(refusal)) => (refusal.offered.map(Arc::from), refusal.early),
-            Err(GateEnd::Ended(ending)) => return Err(self.ended(request, ending)),
-        };
-        let reason = Reason::SchemeNotAllowed;
-        let passes = self.lets_pass(reason, offered.as_deref());
-        request.offered(offered);
-        if !passes {
-            request.refuse(reason);
-            return Err(NotEntered::Refused(reason));
-        }
-        request.would_deny(reason);
-        Ok(Begins::Anything { opened: request.open(last, Arc::clone(self.meter)), early })
-    }
-}
 
 /// A tunnel of plain requests, from its first byte to its end.
 #[derive(Debug)]
@@ -164,8 +99,8 @@ impl<'s, S: Transport + Send + 's> PlainTunnel<'s, S> {
             };
             let end = with_progress(served.serve(), &opened).await;
             // The goodbye may take a second.
-            let Served { client, limits, buffer, kept, .. } = served;
-            drop((buffer, kept));
+            let Served { client, limits, buffer, own, kept, .. } = served;
+            drop((buffer, own, kept));
             let (ending, opened) = match end {
                 End::Ended(ending) => {
                     relay::part_client(client, ending);
