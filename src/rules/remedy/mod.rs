@@ -112,7 +112,9 @@ impl Policies {
                 })),
             },
             Class::Request => {
-                let mut remedy = in_place(policy, target, Inside::Other, now);
+                // It came inside a tunnel, and it is the tunnel that needs another rule.
+                let tunnel = Target { method: Method::Connect, ..target.clone() };
+                let mut remedy = in_place(policy, &tunnel, Inside::Other, now);
                 if remedy.rule.is_some() {
                     let advice = "an http rule does not carry upgrades yet, WebSockets among them; only a tcp rule allows that";
                     remedy.advice = Some(advice.to_owned());

@@ -241,7 +241,8 @@ async fn attempt<W: AsyncWrite + Unpin>(
         let _ = tell.try_send((response.status(), response.headers().clone()));
     });
     let sending = upstream.sender.send_request(request);
-    let result = download::download(sending, informational, head, client, track, terms).await;
+    let downloading = download::download(sending, informational, head, client, track, terms);
+    let result = Box::pin(downloading).await;
     (result, upstream)
 }
 

@@ -97,7 +97,7 @@ impl<'s, S: Transport + Send + 's> PlainTunnel<'s, S> {
                 accepted_by,
                 shared,
             };
-            let end = with_progress(served.serve(), &opened).await;
+            let end = Box::pin(with_progress(served.serve(), &opened)).await;
             // The goodbye may take a second.
             let Served { client, limits, buffer, own, kept, .. } = served;
             drop((buffer, own, kept));
