@@ -43,6 +43,8 @@ pub(super) struct Access<'a> {
     doubts: RefCell<BTreeSet<(usize, String)>>,
     /// The same for lines of `ssl_bump`.
     bump_doubts: RefCell<BTreeSet<(usize, String)>>,
+    /// Rules that may have allowed an address by its PTR name.
+    pub(super) backwards: RefCell<BTreeSet<usize>>,
 }
 
 /// The verdict on one kind of request.
@@ -83,6 +85,7 @@ pub(super) fn read<'a>(main: &str, lines: &[Line], acls: &'a Acls, notes: &mut N
         connections: None,
         doubts: RefCell::default(),
         bump_doubts: RefCell::default(),
+        backwards: RefCell::default(),
     };
     for line in lines.iter().filter(|line| line.name == "http_access") {
         let Some(rule) = rule(line, acls, notes) else { continue };
@@ -227,7 +230,9 @@ impl Access<'_> {
                     return self.denied(doubts);
                 }
                 // Told once, at the list.
-                (RuleFit::Maybe(why), true) if why.ends_with(BACKWARDS) => {}
+                (RuleFit::Maybe(why), true) if why.ends_with(BACKWARDS) => {
+                    self.backwards.borrow_mut().insert(number);
+                }
                 (RuleFit::Maybe(why), true) => doubts.push((number, why)),
                 (RuleFit::LeadsTo, true) => doubts.push((number, LATE.to_owned())),
                 (RuleFit::Maybe(why), false) => {

@@ -25,7 +25,7 @@ use self::index::Index;
 pub(in crate::commands::import::squid) use self::lists::HostLists;
 use self::of_class::OfClass;
 use super::access::Access;
-use super::acl::{AclTest, AskedHost};
+use super::acl::{AclTest, AskedHost, Literal};
 use super::classes::{self, ClientClass};
 use super::files::Files;
 use super::table::{Mentioned, VerdictTable};
@@ -212,15 +212,19 @@ fn differences<'c>(
             notes.tell(&rule.place, NoteKind::Differs, text);
         }
     }
-    for number in connect.union(&http) {
-        let literals = access.rules.get(*number).map(|rule| rule.literals.as_slice()).unwrap_or_default();
-        for literal in literals.iter().filter(|literal| !literal.negated) {
-            let Some(acl) = access.acls.get(&literal.acl) else { continue };
-            if let AclTest::Host(hosts) = &acl.test
-                && hosts.looks_backwards()
-            {
+    let backwards = access.backwards.borrow();
+    let rules = connect.iter().chain(&http).chain(backwards.iter());
+    let mut waiting: Vec<&Literal> =
+        rules.filter_map(|number| access.rules.get(*number)).flat_map(|rule| &rule.literals).collect();
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
+    while let Some(literal) = waiting.pop() {
+        let Some(acl) = access.acls.get(&literal.acl).filter(|_| !literal.negated) else { continue };
+        match &acl.test {
+            AclTest::Host(hosts) if hosts.looks_backwards() => {
                 notes.tell(&acl.place, NoteKind::Differs, "Squid let a literal address through if its PTR name was listed; egressd looks up no PTR names, so a literal address needs its own rule");
             }
+            AclTest::Either(either) if seen.insert(&literal.acl) => waiting.extend(either.iter().flatten()),
+            _ => {}
         }
     }
 }
