@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::inbound::enter::{self, Entered};
+use crate::inbound::enter::{self, Entered, Standing};
 use crate::inbound::http1;
 use crate::session::tunnel::Established;
 use crate::state::limits::Presence;
@@ -18,6 +18,7 @@ use crate::state::listener::Listener;
 use crate::state::shared::Shared;
 use crate::telemetry::metrics::ConnectionResult;
 use crate::transport::held::{Holder, Kind, Lease};
+use crate::words::client::PeerAddr;
 
 /// The memory of a connection: its task, its socket, and what the kernel has for it. `tests/long/side_by_side` prints the first,
 /// and the second is 4 KiB (of a cgroup, for each accepted socket).
@@ -25,7 +26,6 @@ pub const CONNECTION: usize = 6 * 1024;
 
 /// How long a connection may wait for memory before it is closed.
 const ROOM_PAUSE: Duration = Duration::from_millis(500);
-use crate::words::client::PeerAddr;
 
 /// After an accept that failed for lack of descriptors: they become free when tunnels end.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -39,8 +39,9 @@ pub async fn serve(socket: TcpListener, listener: Arc<Listener>, shared: Arc<Sha
             accepted = socket.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => match room_for(peer, &shared).await {
-                Some(lease) => spawn(stream, peer, lease, &listener, &shared),
+            Ok((stream, peer)) => match hold(peer, &listener, &shared).await {
+                Some(held) => spawn(stream, peer, held, &listener, &shared),
+                // Closed without a reply: a reply would need the resources that are missing.
                 None => listener.connections.count(ConnectionResult::Limit),
             },
             Err(error) => {
@@ -51,22 +52,29 @@ pub async fn serve(socket: TcpListener, listener: Arc<Listener>, shared: Arc<Sha
     }
 }
 
-/// What a connection holds by being open. Without room, connections are ended that do not move; meanwhile, nobody is accepted.
-async fn room_for(peer: SocketAddr, shared: &Shared) -> Option<Lease> {
+/// What a connection holds by being open: its place, and memory. Without memory, connections are ended that do not move;
+/// meanwhile, nobody is accepted. Nothing is ended for a client that no policy can match.
+async fn hold(peer: SocketAddr, listener: &Listener, shared: &Shared) -> Option<(OpenConnection, Lease)> {
+    let (place, standing) = enter::place(peer, listener, shared)?;
     let mut lease = Lease::new(&shared.held.enter(), Kind::Connection);
     if !lease.try_grow(CONNECTION) {
+        if standing == Standing::Stranger {
+            return None;
+        }
         let client = shared.current.load().limits.client(PeerAddr::new(peer).ip());
         lease.holder().is_for(client, None);
         tokio::time::timeout(ROOM_PAUSE, lease.grow(CONNECTION)).await.ok()?;
     }
-    Some(lease)
+    Some((place, lease))
 }
 
-fn spawn(stream: TcpStream, peer: SocketAddr, lease: Lease, listener: &Arc<Listener>, shared: &Arc<Shared>) {
-    let Some(mut place) = enter::place(peer, listener, shared) else {
-        // Closed without a reply: a reply would need the resources that are missing.
-        return listener.connections.count(ConnectionResult::Limit);
-    };
+fn spawn(
+    stream: TcpStream,
+    peer: SocketAddr,
+    (mut place, lease): (OpenConnection, Lease),
+    listener: &Arc<Listener>,
+    shared: &Arc<Shared>,
+) {
     let (listener, shared) = (Arc::clone(listener), Arc::clone(shared));
     let tasks = shared.drain.connections().clone();
     tasks.spawn(async move {

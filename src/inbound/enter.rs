@@ -79,14 +79,21 @@ impl Standing {
 
 /// A place for a connection that was just accepted; `None` if there is none. Behind a PROXY header the client is not
 /// known yet, and the peer is a load balancer.
-pub(crate) fn place(peer: SocketAddr, listener: &Listener, shared: &Shared) -> Option<OpenConnection> {
+pub(crate) fn place(
+    peer: SocketAddr,
+    listener: &Listener,
+    shared: &Shared,
+) -> Option<(OpenConnection, Standing)> {
     let config = shared.current.load();
-    let direct = listener.settings(&config).proxy_protocol.is_none();
-    if direct && Standing::of(PeerAddr::new(peer).ip(), &config) == Standing::Stranger {
-        shared.strangers.enter()
-    } else {
-        shared.connections.enter()
-    }
+    let standing = match listener.settings(&config).proxy_protocol {
+        None => Standing::of(PeerAddr::new(peer).ip(), &config),
+        Some(_) => Standing::Expected,
+    };
+    let places = match standing {
+        Standing::Expected => &shared.connections,
+        Standing::Stranger => &shared.strangers,
+    };
+    Some((places.enter()?, standing))
 }
 
 /// How long handshakes in progress have when the listeners close. The handshake is then completed and its request gets

@@ -148,7 +148,7 @@ pub(crate) async fn serve<'s>(
                 &basic_auth,
                 (&connected, &connected_by),
                 &mut stream,
-                &mut buffer,
+                (&mut buffer, &mut lease),
                 shared,
             );
             let proven = match Box::pin(proven).await {
@@ -166,7 +166,8 @@ pub(crate) async fn serve<'s>(
                         request.tried(authenticate::scheme(&head).or(tried));
                     }
                     answered(&mut unanswered);
-                    if challenges < CHALLENGES && may_ask_again(&head, &buffer, refused.reason) {
+                    let may_go_on = standing == Standing::Expected && challenges < CHALLENGES;
+                    if may_go_on && may_ask_again(&head, &buffer, refused.reason) {
                         challenge(&mut stream, request, refused, body, kept_for, &mut unanswered).await?;
                         continue;
                     }
@@ -188,7 +189,13 @@ pub(crate) async fn serve<'s>(
         } else {
             // A reload may have taken the passwords away.
             answered(&mut unanswered);
+            if client.identities != connected.identities {
+                kept = Kept::default();
+                let address = snapshot.config.limits.client(connected.address.ip());
+                holder.is_for(address, connected.identity());
+            }
             client = Arc::clone(&connected);
+            proof = Arc::clone(&connected_by);
         }
         if admit::memory(&holder).await.is_err() {
             refuse(stream, request, admit::short_of_memory(), body).await;

@@ -60,10 +60,15 @@ fn resolver(settings: &Dns) -> Result<Resolver, PrepareError> {
 }
 
 /// What to tell an operator if fewer tunnels are carried than are configured.
-pub(crate) fn reductions(config: &Config, shared: &Shared) -> impl Iterator<Item = String> {
-    resources::reduced_limit(shared.descriptors, config.limits.tunnels)
-        .into_iter()
-        .chain(memory::reduced_limit(shared.held.limit(), config))
+pub(crate) fn reduction(config: &Config, shared: &Shared) -> Option<String> {
+    let by_memory = memory::tunnels(shared.held.limit(), config);
+    let by_descriptors = Share::of(shared.descriptors, config.limits.tunnels).tunnels;
+    // The smaller number is in force.
+    if by_memory < by_descriptors {
+        memory::reduced_limit(shared.held.limit(), config)
+    } else {
+        resources::reduced_limit(shared.descriptors, config.limits.tunnels)
+    }
 }
 
 /// Applies `config`: nothing fails from here on. `put_in_force` makes it the configuration that judges new requests.
@@ -111,16 +116,14 @@ pub(crate) fn apply(
     let carried_before = shared.tunnels_carried.swap(share.tunnels, Ordering::Relaxed);
     shared.metrics.tunnels_limit(share.tunnels);
     shared.log.set_places(Options::places_for(share.tunnels));
-    // Said at the start, and whenever the setting changes.
     shared.strangers.set_cap(share.strangers);
     shared.kept.set_cap(share.kept);
+    // Said at the start, and whenever the setting changes.
     let is_new = shared.connections.set_cap(share.connections)
         || shared.current.load().limits.tunnels != limits.tunnels
         || carried_before != share.tunnels;
-    if is_new {
-        for reduced in reductions(config, shared) {
-            tracing::warn!("{reduced}");
-        }
+    if let Some(reduced) = reduction(config, shared).filter(|_| is_new) {
+        tracing::warn!("{reduced}");
     }
 
     let since = put_in_force();

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use http::header::PROXY_AUTHORIZATION;
-use tokio::io::AsyncReadExt;
 
 use crate::config::BasicAuth;
 use crate::session::refuse::Refused;
@@ -17,6 +16,8 @@ use crate::state::passwords::{Busy, PasswordCheck};
 use crate::state::proof::Proof;
 use crate::state::shared::Shared;
 use crate::transport::client_stream::ClientStream;
+use crate::transport::held::Lease;
+use crate::transport::held::read::read;
 use crate::wire::auth_scheme::AuthScheme;
 use crate::wire::basic_auth::{BasicError, Credentials, parse_basic};
 use crate::wire::head::Head;
@@ -61,7 +62,7 @@ pub(crate) async fn prove(
     basic_auth: &BasicAuth,
     (connected, proof): (&Client, &Proof),
     stream: &mut ClientStream,
-    buffer: &mut BytesMut,
+    (buffer, lease): (&mut BytesMut, &mut Lease),
     shared: &Shared,
 ) -> Result<Proven, Unproven> {
     let credentials = credentials(head)?;
@@ -73,7 +74,7 @@ pub(crate) async fn prove(
             biased;
             verdict = &mut verify => break verdict.unwrap_or(Err(Busy)),
             () = shared.drain.ended() => return Err(Reason::Draining.into()),
-            read = stream.read_buf(buffer), if buffer.len() < READ_AHEAD => match read {
+            read = read(stream, buffer, lease), if buffer.len() < READ_AHEAD => match read {
                 Ok(1..) => {}
                 Ok(0) | Err(_) => return Err(Unproven::Gone),
             },
@@ -89,7 +90,10 @@ pub(crate) async fn prove(
         }
         Ok(PasswordCheck::TooLong) => {
             if basic_auth.users.is_first_too_long() {
-                tracing::warn!("{address} was refused: {TOO_LONG} (said once for each version of the file)");
+                tracing::warn!(
+                    "{} was refused: {TOO_LONG} (said once for each version of the file)",
+                    connected.address.ip()
+                );
             }
             Err(Unproven::Refused(Refused { reason: Reason::AuthFailed, advice: TOO_LONG.to_owned() }))
         }

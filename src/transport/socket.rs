@@ -23,10 +23,12 @@ pub const KEEPALIVE_PROBES: u32 = 4;
 /// later.
 const BACKLOG: u32 = 4096;
 
-/// Bytes that may wait in a socket for the peer's window (TCP_NOTSENT_LOWAT). The kernel would take in four times as much that the
-/// peer does not read. What is under way is not bounded by this, so a long path stays full. With as much as the largest pipe holds,
-/// a GiB costs no more CPU than without a bound; with 128 KiB it costs a quarter more, because a pipe is emptied in pieces.
-pub const NOTSENT: usize = 1024 * 1024;
+/// Bytes that may wait in a socket for the peer's window (TCP_NOTSENT_LOWAT). The kernel would take in 4 MiB that the peer does not
+/// read. What is under way is not bounded by this, so a long path stays full.
+pub const NOTSENT: usize = 128 * 1024;
+/// The same where bulk flows. With as much as the largest pipe holds, a GiB costs no more CPU than without a bound; with
+/// [`NOTSENT`] it costs a quarter more, because a pipe is emptied in pieces.
+pub const NOTSENT_IN_BULK: usize = 1024 * 1024;
 
 /// Listens on `address`, with the options set: accepted connections inherit them, which saves five system calls for each.
 ///
@@ -78,6 +80,14 @@ pub fn keep_alive(socket: &impl AsFd) -> io::Result<()> {
 /// As of [`send_at_once`].
 pub fn bound_unsent(socket: &impl AsFd) -> io::Result<()> {
     SockRef::from(socket).set_tcp_notsent_lowat(NOTSENT as u32)
+}
+
+/// Sets it to [`NOTSENT_IN_BULK`].
+///
+/// # Errors
+/// As of [`send_at_once`].
+pub fn bound_unsent_in_bulk(socket: &impl AsFd) -> io::Result<()> {
+    SockRef::from(socket).set_tcp_notsent_lowat(NOTSENT_IN_BULK as u32)
 }
 
 /// Sets TCP_USER_TIMEOUT (RFC 5482): if the peer acknowledges nothing of what it was sent for this long, the connection ends

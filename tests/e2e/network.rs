@@ -35,8 +35,9 @@ impl Network {
         let directory = directory();
         write(&directory.path().join("resolv.conf"), resolv_conf);
         let mut holder = unshare(directory.path());
+        // What programs leave in /dev/shm, as Squid does, goes with the namespace.
         holder.args(["sh", "-ec"]).arg(format!(
-            "ip link set lo up; {commands}; \
+            "ip link set lo up; mount -t tmpfs tmpfs /dev/shm; {commands}; \
              mount --bind \"$HOME/resolv.conf\" /etc/resolv.conf; touch \"$HOME/ready\"; exec sleep infinity"
         ));
         let mut holder = Daemon::start(&mut holder);

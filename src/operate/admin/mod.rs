@@ -66,8 +66,11 @@ pub async fn serve(socket: TcpListener, shared: Arc<Shared>) {
                 continue;
             }
         };
+        let config = shared.current.load();
         let address = PeerAddr::new(peer).ip();
-        let inside = shared.current.load().admin.networks.iter().any(|network| network.contains(&address));
+        let inside = config.admin.networks.iter().any(|network| network.contains(&address));
+        let address = config.limits.client(address);
+        drop(config);
         // Closed if there are too many: in the queue, the client would learn it no sooner.
         let Some(place) = places.enter(address, inside) else { continue };
         let (shared, answers) = (Arc::clone(&shared), Arc::clone(&answers));

@@ -38,6 +38,9 @@ struct Table {
 struct Entry {
     id: u64,
     address: IpAddr,
+    /// It belongs to `admin.networks`.
+    inside: bool,
+    /// It does, or its health checks were answered.
     expected: bool,
     /// It has sent a whole request head.
     asked: bool,
@@ -54,16 +57,16 @@ pub(super) struct Place {
 }
 
 impl Places {
-    /// A place for a connection from `address`; `inside` says that it belongs to `admin.networks`. Another connection
+    /// A place for a connection from `address`, which stands for a client as everywhere; `inside` says that it belongs to `admin.networks`. Another connection
     /// may have to end for it. `None`: every place is taken by one that has the better right to it.
     pub(super) fn enter(&self, address: IpAddr, inside: bool) -> Option<Place> {
         let mut table = self.lock();
         let expected = inside || table.probers.contains(&address);
-        table.make_room(address, expected)?;
+        table.make_room(address, inside, expected)?;
         let id = table.next;
         table.next += 1;
         let end = Arc::new(Notify::new());
-        table.open.push(Entry { id, address, expected, asked: false, end: Arc::clone(&end) });
+        table.open.push(Entry { id, address, inside, expected, asked: false, end: Arc::clone(&end) });
         Some(Place { places: self.clone(), id, address, end })
     }
 
@@ -75,7 +78,7 @@ impl Places {
 
 impl Table {
     /// Ends connections until one more of this kind may be held.
-    fn make_room(&mut self, address: IpAddr, expected: bool) -> Option<()> {
+    fn make_room(&mut self, address: IpAddr, inside: bool, expected: bool) -> Option<()> {
         if self.of(address) >= PER_ADDRESS {
             self.end(|entry| entry.address == address && !entry.asked)?;
         }
@@ -85,7 +88,10 @@ impl Table {
         }
         if self.open.len() >= PLACES {
             self.end(|entry| !entry.expected && !entry.asked)
-                .or_else(|| self.end_of_largest(address, expected))?;
+                .or_else(|| self.end_of_largest(address, expected))
+                // Any address can ask once for its health, and be silent then. One that has a connection already waits.
+                .or_else(|| self.end(|entry| !entry.inside && !entry.asked))
+                .or_else(|| self.end(|entry| inside && !entry.asked))?;
         }
         Some(())
     }
@@ -201,6 +207,21 @@ mod tests {
             places.enter(address(200), false).is_none(),
             "a stranger takes no place of an expected address"
         );
+    }
+
+    #[test]
+    fn peers_that_asked_once_and_are_silent_now_keep_out_neither_the_node_nor_prometheus() {
+        let places = Places::default();
+        for last in 1..=64 {
+            let place = places.enter(address(last), false).expect("room");
+            place.asks();
+            place.probed();
+        }
+        let held: Vec<Place> = (1..=64).filter_map(|last| places.enter(address(last), false)).collect();
+        assert_eq!(held.len(), PLACES);
+        let _node = places.enter(address(200), false).expect("a place of one that is silent");
+        let _prometheus = places.enter(address(201), true).expect("a place of one that is silent");
+        assert!(ended(&held[0]) && ended(&held[1]));
     }
 
     #[test]

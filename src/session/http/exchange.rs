@@ -223,6 +223,7 @@ where
             let opened = match own.filter(|own| own.may_serve(&decided, &route)) {
                 Some(own) => {
                     reached(own.upstream, &decided, &live, shared)?;
+                    ready(&own.stream);
                     own.stream
                 }
                 None => {
@@ -314,10 +315,15 @@ async fn dial(
     let dialled = route.plain(dialling, wanted.target, |address| decided.admit(address)).await;
     let dialled = request.dialled(dialled)?;
     reached(dialled.upstream, decided, live, shared)?;
-    // It may be kept, and then be idle. This fails only if the connection is gone already: the exchange will notice.
-    let _ = socket::keep_alive(dialled.stream.socket());
-    let _ = socket::bound_unsent(dialled.stream.socket());
+    ready(&dialled.stream);
     Ok(dialled.stream)
+}
+
+/// Sets what a connection to a target needs. It may be kept, and then be idle. This fails only if the connection is gone
+/// already: the exchange will notice.
+fn ready(stream: &UpstreamStream) {
+    let _ = socket::keep_alive(stream.socket());
+    let _ = socket::bound_unsent(stream.socket());
 }
 
 /// The exchange uses a connection to `upstream`, which `decided` admits: a newer policy has to admit it too.

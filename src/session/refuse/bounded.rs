@@ -44,7 +44,7 @@ pub(crate) fn record(listener: &Arc<Listener>, shared: &Arc<Shared>, refused: &R
         listener: &listener.name,
         policy: None,
         rule: None,
-        decision: Some(Decision::Deny),
+        decision: reason.is_denial().then_some(Decision::Deny),
         cause: reason.into(),
         asked: Asking::Nothing,
         client: Some(who.client.map_or(who.peer.ip(), ClientAddr::ip)),
@@ -61,7 +61,8 @@ pub(crate) fn record(listener: &Arc<Listener>, shared: &Arc<Shared>, refused: &R
 /// Whether a request that is refused for `reason` gets its record: always, if the reason is not one of the bounded
 /// ones. Otherwise it is counted here, and reported at the window's end.
 pub(crate) fn has_place(listener: &Arc<Listener>, shared: &Arc<Shared>, reason: Reason, who: Who) -> bool {
-    match listener.flood.add(reason, who) {
+    let account = who.client.map(|client| shared.current.load().limits.client(client.ip()));
+    match listener.flood.add(reason, who, account) {
         None | Some(RefusalRecord::Write) => true,
         Some(RefusalRecord::Count) => false,
         Some(RefusalRecord::Hold(bound)) => {

@@ -128,6 +128,11 @@ fn record<'s>(
 
 /// Whether the record is written; if not, one later stands for many.
 fn bound(request: &mut Request<'_>, reason: Reason) -> bool {
+    if reason.class() == Class::Connection {
+        // A request on a connection whose certificate is no longer good: one for each connection, and whoever cannot
+        // connect must not hide it.
+        return true;
+    }
     let who = Who { peer: request.client().peer, client: Some(request.client().address) };
     let is_written = bounded::has_place(request.accepted_by(), request.shared(), reason, who);
     if !is_written {

@@ -173,11 +173,11 @@ impl Windows {
 }
 
 impl Flood {
-    /// Counts one. None: `reason` is not a bounded one.
-    pub(crate) fn add(&self, reason: Reason, who: Who) -> Option<RefusalRecord> {
+    /// Counts one. `account` stands for the client wherever clients are counted. None: `reason` is not a bounded one.
+    pub(crate) fn add(&self, reason: Reason, who: Who, account: Option<IpAddr>) -> Option<RefusalRecord> {
         let client = match together(reason)? {
             Together::All => None,
-            Together::EachClient => who.client.map(ClientAddr::ip),
+            Together::EachClient => account,
         };
         self.windows(reason).map(|mut windows| windows.add(who, client, Instant::now()))
     }
@@ -288,18 +288,18 @@ mod tests {
         };
         for &(reason, _) in &flood.0 {
             let by_client = together(reason) == Some(Together::EachClient);
+            let add = |address: &str| {
+                let who = from(address);
+                flood.add(reason, who, who.client.map(ClientAddr::ip))
+            };
             let own = |address: &str| Bound(by_client.then(|| address.parse().expect(address)));
             for _ in 0..MOST {
-                assert_eq!(
-                    flood.add(reason, from("[2001:db8::1]:1")),
-                    Some(RefusalRecord::Write),
-                    "{reason}"
-                );
+                assert_eq!(add("[2001:db8::1]:1"), Some(RefusalRecord::Write), "{reason}");
             }
-            let held = flood.add(reason, from("[2001:db8::1]:1"));
+            let held = add("[2001:db8::1]:1");
             assert_eq!(held, Some(RefusalRecord::Hold(own("2001:db8::1"))), "{reason}");
-            assert_eq!(flood.add(reason, from("[2001:db8::1]:2")), Some(RefusalRecord::Count), "{reason}");
-            let other = flood.add(reason, from("[2001:db8::2]:1"));
+            assert_eq!(add("[2001:db8::1]:2"), Some(RefusalRecord::Count), "{reason}");
+            let other = add("[2001:db8::2]:1");
             let want = if by_client { RefusalRecord::Write } else { RefusalRecord::Count };
             assert_eq!(other, Some(want), "{reason}");
         }

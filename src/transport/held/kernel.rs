@@ -11,15 +11,15 @@ use tokio::time::sleep;
 
 use super::lease::Lease;
 use super::sock_diag;
-use crate::transport::socket::NOTSENT;
+use crate::transport::socket::NOTSENT_IN_BULK;
 
 /// The first look at a blocked socket comes after this long, so that a direction that flows costs nothing.
 pub const FIRST_LOOK: Duration = Duration::from_millis(250);
 /// The time between two looks doubles up to this.
 pub const LAST_LOOK: Duration = Duration::from_secs(8);
 
-/// What waits in a socket, at least, whose peer does not read: [`NOTSENT`], and the last packets, which go beyond it.
-const UNSENT: usize = NOTSENT + 64 * 1024;
+/// What may wait in a socket whose peer does not read: [`NOTSENT_IN_BULK`], and the last packets, which go beyond it.
+const UNSENT: usize = NOTSENT_IN_BULK + 64 * 1024;
 
 /// The memory of what came and was not read, and of what was not acknowledged, of one socket.
 pub fn queued(socket: &TcpStream) -> usize {

@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use super::end::{End, again};
 use crate::transport::allowance::Allowance;
 use crate::transport::relay::pipe::{Lease, Pool};
+use crate::transport::socket::bound_unsent_in_bulk;
 
 /// Bytes of one read by copying. A read that fills the buffer is taken as bulk.
 const BUFFER: usize = 16 * 1024;
@@ -36,6 +37,9 @@ pub(super) enum Fault {
     /// There is more than the limit allows.
     Limit,
 }
+
+/// A receiver that took so much reads what comes. One that takes nothing must not be able to make its socket hold much.
+const LOOSE_AFTER: u64 = 4 * 1024 * 1024;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Stage {
@@ -65,6 +69,8 @@ pub(super) struct Direction<'a> {
     unflushed: bool,
     /// The early bytes alone were more than the limit.
     over: bool,
+    /// The receiver's socket may hold as much as bulk needs.
+    loose: bool,
     stage: Stage,
 }
 
@@ -84,6 +90,7 @@ impl<'a> Direction<'a> {
             blocked: false,
             unflushed: false,
             over,
+            loose: false,
             stage: Stage::Flowing,
         }
     }
@@ -91,6 +98,11 @@ impl<'a> Direction<'a> {
     /// Bytes that the receiver's socket took.
     pub(super) fn delivered(&self) -> u64 {
         self.delivered
+    }
+
+    /// Whether the receiver's socket was given the bound for bulk.
+    pub(super) fn is_loose(&self) -> bool {
+        self.loose
     }
 
     /// Whether the sender's FIN was seen.
@@ -229,6 +241,11 @@ impl<'a> Direction<'a> {
         {
             ready!(socket.poll_read_ready(cx)).map_err(Fault::Read)?;
             self.pipe = self.pool.filter(|_| pipes).and_then(Pool::lease);
+        }
+        if !self.loose && self.pipe.is_some() && self.delivered >= LOOSE_AFTER {
+            self.loose = true;
+            // If it fails, it only costs time.
+            let _ = to.bare().map(|socket| bound_unsent_in_bulk(socket));
         }
         let room = self.pipe.as_ref().map_or(BUFFER, Lease::capacity);
         let want = match from.bare() {

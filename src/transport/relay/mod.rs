@@ -354,7 +354,9 @@ impl<C: End, U: End, P: Fn()> Flow<'_, '_, C, U, P> {
                     self.relay.lasts = true;
                     // It fails only where the connection is already gone: the next read or write reports that.
                     let _ = keep_alive(self.upstream.socket());
-                    let _ = bound_unsent(self.upstream.socket());
+                    if !self.relay.up.is_loose() {
+                        let _ = bound_unsent(self.upstream.socket());
+                    }
                 }
                 self.relay.due = now + PROGRESS;
             }

@@ -246,7 +246,7 @@ fn warnings(config: &Config, shared: &Shared, expiring: &Expiring, now: Timestam
     if config.files.is_empty() {
         warnings.push("the built-in configuration is in force: no file was given".to_owned());
     }
-    warnings.extend(apply::reductions(config, shared));
+    warnings.extend(apply::reduction(config, shared));
     let counts = shared.log.counts();
     if counts.lost > 0 {
         warnings.push(counted(counts.lost, "access log record was lost", "access log records were lost"));
