@@ -76,7 +76,9 @@ impl Balancer {
         let column = |name: &str| columns.iter().position(|column| *column == name).expect("is there");
         let line = table.lines().find(|line| line.starts_with(&format!("{backend},egressd,")));
         let fields: Vec<&str> = line.expect("the server's line").split(',').collect();
-        format!("{} {}", fields[column("status")], fields[column("check_status")])
+        // While a check is under way, a star stands before the result of the last one.
+        let last = fields[column("check_status")].trim_start_matches("* ");
+        format!("{} {last}", fields[column("status")])
     }
 
     /// The bytes that a health check sends.

@@ -139,6 +139,7 @@ fn replicas(origin: &Origin, authority: &Authority) -> Vec<Egressd> {
                 "tcp://127.0.0.1:1",
                 "tcp://192.168.0.1:443",
                 "nobody.test",
+                &format!("http://inside.test:{}", origin.port()),
             ])
             .replace(
                 "listeners: [{name: proxy, address: 127.0.0.1:0}]",
@@ -148,7 +149,7 @@ fn replicas(origin: &Origin, authority: &Authority) -> Vec<Egressd> {
             ) + &format!(
                 "  - name: trial\n    mode: report\n    clients: {{networks: [127.0.0.0/8]}}\n    private: [127.0.0.0/8]\n    allow: [\"tcp://127.0.0.1:{}\"]\n",
                 origin.port()
-            ) + "dns: {hosts: {nobody.test: [127.0.0.1]}}\n";
+            ) + "dns: {hosts: {nobody.test: [127.0.0.1], inside.test: [127.0.0.1]}}\n";
             // The first policy is only for 127.0.0.1: the policy in report mode decides requests from elsewhere.
             let text = text.replacen("    private:", "    clients: {networks: [127.0.0.1/32]}\n    private:", 1);
             Egressd::start_in(directory, &text)
@@ -173,6 +174,10 @@ fn traffic(replica: &Egressd, origin: &Origin) {
     for target in ["denied.test:443", "127.0.0.1:1", "192.168.0.1:443", "nobody.test:443"] {
         ask(replica.address(), connect(target));
     }
+    // A request inside a tunnel.
+    let mut inside = replica.tunnel(&format!("inside.test:{}", origin.port()));
+    inside.send("GET / HTTP/1.1\r\nHost: other.test\r\n\r\n");
+    inside.read_to_end();
     // A probe, and a client without its credentials.
     replica.connect().finish();
     ask(replica.listener("secret"), "no TLS\r\n\r\n".to_owned());

@@ -14,7 +14,7 @@ use super::sock_diag;
 use crate::transport::socket::NOTSENT_IN_BULK;
 
 /// The first look at a blocked socket comes after this long, so that a direction that flows costs nothing.
-pub const FIRST_LOOK: Duration = Duration::from_millis(250);
+pub const FIRST_LOOK: Duration = Duration::from_millis(50);
 /// The time between two looks doubles up to this.
 pub const LAST_LOOK: Duration = Duration::from_secs(8);
 
