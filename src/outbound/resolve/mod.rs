@@ -50,8 +50,6 @@ const ENTRY: usize = 512;
 const MAX_QUESTIONS: usize = 256;
 /// How many the descriptors allow.
 static QUESTIONS: AtomicUsize = AtomicUsize::new(MAX_QUESTIONS);
-/// Most questions that go on although nobody waits for them: their answers are worth a part of the places and no more.
-const MAX_FINISHING: usize = MAX_QUESTIONS / 4;
 /// A question that goes on the wire at once ends earlier than its caller's time by this part of it. So the caller hears
 /// which server was silent, and the failure is kept, before the caller leaves.
 const LAST_WORD: u32 = 50;
@@ -59,6 +57,12 @@ const LAST_WORD: u32 = 50;
 /// Sets how many questions there may be at once. Called at the start, before any resolver is made.
 pub fn set_questions(count: usize) {
     QUESTIONS.store(count, Ordering::Relaxed);
+}
+
+/// Of so many questions at once, how many may go on although nobody waits for them: their answers are worth a part of the
+/// places and no more.
+fn most_finishing(questions: usize) -> usize {
+    (questions / 4).max(1)
 }
 
 /// Looks names up. Cheap to clone; clones share cache and questions. It can be made without a runtime, and is used in one.
@@ -118,6 +122,7 @@ impl Resolver {
                 found.into_iter().map(|ip| SocketAddr::new(ip, files.port)).collect()
             }
         };
+        let questions = QUESTIONS.load(Ordering::Relaxed);
         let static_hosts =
             settings.hosts.iter().map(|(name, list)| (name.clone(), Arc::from(list.as_slice()))).collect();
         let shared = Shared {
@@ -129,8 +134,8 @@ impl Resolver {
             hosts: ArcSwap::from_pointee(read_hosts),
             servers: ArcSwap::from_pointee(Servers::new(&servers, settings.timeout)?),
             cache: Cache::new(CACHE_ENTRIES),
-            places: Places::new(QUESTIONS.load(Ordering::Relaxed)),
-            finishing: Arc::new(Semaphore::new(MAX_FINISHING)),
+            places: Places::new(questions),
+            finishing: Arc::new(Semaphore::new(most_finishing(questions))),
             turn: AtomicUsize::new(0),
             files,
         };

@@ -244,6 +244,12 @@ async fn questions_of_clients_that_left_hold_no_places() {
     assert_eq!(answer.as_deref(), Ok("8.8.8.8"));
 }
 
+#[test]
+fn the_part_of_questions_that_nobody_waits_for_follows_the_descriptors() {
+    let parts = [1, 3, 16, MAX_QUESTIONS].map(most_finishing);
+    assert_eq!(parts, [1, 1, 4, 64]);
+}
+
 #[tokio::test]
 async fn questions_that_nobody_waits_for_hold_a_part_of_the_places_and_no_more() {
     let server = TestServer::start(|_, _, _| Say::Silence).await;
@@ -259,11 +265,11 @@ async fn questions_that_nobody_waits_for_hold_a_part_of_the_places_and_no_more()
     (0..MAX_QUESTIONS).for_each(|number| resolver.let_finish(&silent(number), CLIENT));
     asked.iter().for_each(tokio::task::JoinHandle::abort);
     let deadline = Instant::now() + TIMEOUT;
-    while resolver.shared.places.free() < MAX_QUESTIONS - MAX_FINISHING {
+    while resolver.shared.places.free() < MAX_QUESTIONS - most_finishing(MAX_QUESTIONS) {
         assert!(Instant::now() < deadline, "{} places are free", resolver.shared.places.free());
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    assert_eq!(resolver.shared.places.free(), MAX_QUESTIONS - MAX_FINISHING);
+    assert_eq!(resolver.shared.places.free(), MAX_QUESTIONS - most_finishing(MAX_QUESTIONS));
 }
 
 #[tokio::test]
