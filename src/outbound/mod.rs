@@ -4,5 +4,6 @@ pub mod certificate;
 pub mod dial;
 pub mod joined;
 pub mod parent;
+mod places;
 pub mod resolve;
 pub mod route;

@@ -163,7 +163,7 @@ impl Route {
         }
     }
 
-    /// Whether the address that was dialled for a tunnel proves to be its target. For that, another connection is made the
+    /// Whether the address that was dialled for a tunnel proves to be its target, for the account of `client`. For that, another connection is made the
     /// same way, within `timeout`, unless the verdict is known. If the future is dropped, that connection is broken off,
     /// unless another caller waits for the same.
     ///
@@ -173,6 +173,7 @@ impl Route {
         self: &Arc<Self>,
         target: &Target,
         dialled: Admitted,
+        client: IpAddr,
         timeout: Duration,
     ) -> Result<(), Unverified> {
         let Some(verifier) = &self.verifier else {
@@ -190,8 +191,11 @@ impl Route {
         };
         // Of its own: another caller may wait for it when this one has left.
         let (route, target) = (Arc::clone(self), target.clone());
-        let connect = async move { route.again(&target, dialled, port.get()).await };
-        verifier.verify(&claim, timeout, connect).await
+        let connect = move || {
+            let (route, target) = (Arc::clone(&route), target.clone());
+            async move { route.again(&target, dialled, port.get()).await }
+        };
+        verifier.verify(&claim, client, timeout, connect).await
     }
 
     /// Another connection to where one was made before.

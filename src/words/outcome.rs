@@ -97,7 +97,7 @@ words! {
         /// `limits.budget_accounts`: there is no account on which the uploads of this client could be counted, or its
         /// accounts were merged and are used up.
         BudgetTableFull = "budget_table_full",
-        /// Out of descriptors, ports or memory.
+        /// Out of descriptors, ports or memory, or of handshakes that prove a certificate.
         LocalResources = "local_resources",
         /// egressd is shutting down.
         Draining = "draining",

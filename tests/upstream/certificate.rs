@@ -7,7 +7,8 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::support::{
-    Authority, Egressd, End, Origin, Record, client_hello, command, config, directory, run, until, write,
+    Authority, Egressd, End, Origin, Record, Wire, client_hello, command, config, directory, run, until,
+    write,
 };
 
 const HOST: &str = "a.test";
@@ -158,6 +159,80 @@ fn a_client_that_leaves_while_the_target_proves_itself_is_noticed_and_the_proof_
     until("the proof to be closed", || (!origin.seen().iter().any(is_open)).then_some(()));
     let hellos = origin.seen().iter().filter(|seen| !seen.bytes.is_empty()).count();
     assert_eq!(hellos, 4, "one proof for two");
+}
+
+/// Open files for egressd, and the handshakes at once that they allow.
+const DESCRIPTORS: usize = 400;
+const HANDSHAKES: usize = 6;
+
+/// egressd with few handshakes at once. Any name under `silent.test` is at an origin that says nothing.
+fn with_few_handshakes(authority: &Authority, origin: &Origin, silent: &Origin, timeout: &str) -> Egressd {
+    let verifying = |host: &str, at: &Origin| {
+        format!("{{to: \"https://{host}:{}\", verify_certificate: true}}", at.port())
+    };
+    let names: String = (0..4 * HANDSHAKES).map(|n| format!(", n{n}.silent.test: [127.0.0.1]")).collect();
+    let text = config(&[&verifying(HOST, origin), &verifying("*.silent.test", silent)])
+        + &format!("certificates: {{roots: roots.pem}}\ndns: {{hosts: {{{HOST}: [127.0.0.1]{names}}}}}\n")
+        + &format!("tunnel: {{connect_timeout: {timeout}}}\n");
+    let directory = trusting(authority);
+    let file = directory.path().join("egressd.yaml");
+    write(&file, text);
+    let mut limited = std::process::Command::new("sh");
+    limited.env_clear().args(["-c", "ulimit -n \"$2\"; exec \"$0\" run --config \"$1\""]);
+    limited.arg(command().get_program()).arg(&file).arg(DESCRIPTORS.to_string());
+    let proxy = Egressd::spawn(directory, limited);
+    until("egressd to be ready", || (proxy.get("/readyz").status == 200).then_some(()));
+    proxy
+}
+
+/// One client asks for far more proofs of silent targets than there are handshakes.
+fn hold_every_handshake(proxy: &Egressd, silent: &Origin) -> Vec<Wire> {
+    let held = (0..4 * HANDSHAKES)
+        .map(|number| {
+            let (mut wire, host) = (
+                Wire::connect_from([127, 0, 7, 80].into(), proxy.address()),
+                format!("n{number}.silent.test"),
+            );
+            let authority = format!("{host}:{}", silent.port());
+            wire.send(format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n"));
+            assert_eq!(wire.read_head().status, 200);
+            wire.send(client_hello(Some(&host)));
+            wire
+        })
+        .collect();
+    until("a handshake in every place", || {
+        let hellos = silent.seen().iter().filter(|seen| !seen.bytes.is_empty()).count();
+        (hellos >= HANDSHAKES).then_some(())
+    });
+    held
+}
+
+#[test]
+fn silent_targets_of_one_client_are_not_felt_by_another() {
+    let authority = Authority::new();
+    let (origin, silent) = (Origin::tls_echo(&authority.issue(&[HOST])), Origin::silent());
+    let proxy = with_few_handshakes(&authority, &origin, &silent, "10m");
+    let held = hold_every_handshake(&proxy, &silent);
+    // From another address.
+    speak(&proxy, &origin, &authority);
+    let ended = |record: &&Record| record["event"] == "error" || record["event"] == "deny";
+    assert_eq!(proxy.records().iter().filter(ended).count(), 0, "the attack is still held");
+    drop(held);
+}
+
+#[test]
+fn a_proof_without_a_place_in_time_says_nothing_of_the_target() {
+    let authority = Authority::new();
+    let (origin, silent) = (Origin::tls_echo(&authority.issue(&[HOST])), Origin::silent());
+    let proxy = with_few_handshakes(&authority, &origin, &silent, "3s");
+    for mut wire in hold_every_handshake(&proxy, &silent) {
+        assert_eq!(wire.read_to_end(), (vec![21, 3, 3, 0, 2, 2, 49], End::Fin));
+    }
+    proxy.record(|r| r["reason"] == "upstream_not_tls").assert_has(&json!({"event": "deny", "status": 200}));
+    proxy.record(|r| r["reason"] == "local_resources").assert_has(&json!({
+        "event": "error", "status": 200, "sent": null, "upstream": silent.address().to_string(),
+    }));
+    until("the detail on stderr", || proxy.stderr().contains("had all the places").then_some(()));
 }
 
 #[test]

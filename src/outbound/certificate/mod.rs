@@ -4,7 +4,8 @@
 //! egressd makes a TLS handshake of its own and checks what a careful client checks: a chain to a trusted authority, the
 //! CONNECT host among the names, a validity that includes today, and the key. A verdict is kept for a while by host and
 //! address. Callers that need the same verdict at the same time wait for one handshake, which is broken off when the last
-//! of them leaves.
+//! of them leaves. How many handshakes there may be at once is shared out by client ([`places`](super::places)): a client
+//! whose targets are silent is not felt by another. Nothing is said of a target that had no whole handshake.
 //!
 //! The client's own handshake is a separate one. A server that can distinguish the two may show the client another
 //! certificate, and the client has to check that one. What this rules out is an address that cannot prove to be the host
@@ -17,18 +18,19 @@ mod tests;
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
 use crate::outbound::joined::{self, Joined};
+use crate::outbound::places::{Interest, Places};
 use crate::transport::tls::authorities::Roots;
 use crate::transport::tls::client::{TrustError, client_config, server_name};
 use crate::transport::tls::sentences::{self, Holder};
@@ -44,13 +46,21 @@ const SILENCE_KEPT: Duration = Duration::from_secs(1);
 /// Most verdicts that are kept. One takes some 250 bytes.
 const MAX_KEPT: usize = 4096;
 
-/// Handshakes at once: each holds a descriptor beside its tunnel's. Until the machine's limit is known: what the smallest
-/// limit allows.
-static HANDSHAKES: Semaphore = Semaphore::const_new(2);
+/// A handshake that begins at once ends earlier than its caller's time by this part of it. So the caller hears what the
+/// target did, and the verdict is kept, before the caller leaves.
+const LAST_WORD: u32 = 50;
+/// Handshakes at once where nobody has set their number: what the smallest limit of descriptors allows.
+const LEAST_HANDSHAKES: usize = 1;
 
-/// Sets how many handshakes there may be at once. Called at the start, before any is made.
+/// Handshakes at once, of all verifiers: each holds a descriptor beside its tunnel's.
+static HANDSHAKES: OnceLock<Arc<Places>> = OnceLock::new();
+/// The number of the next handshake, of all verifiers.
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+/// Sets how many handshakes there may be at once. Called at the start, before any verifier is made; after that it changes
+/// nothing.
 pub fn set_handshakes(count: usize) {
-    HANDSHAKES.add_permits(count.saturating_sub(HANDSHAKES.available_permits()));
+    let _ = HANDSHAKES.set(Places::new(count.max(LEAST_HANDSHAKES)));
 }
 
 /// What is to be proven: that this host is at this address.
@@ -67,7 +77,8 @@ pub struct Claim {
 /// The claim was not proven.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Unverified {
-    /// `certificate_invalid`, or `upstream_not_tls` where the target did not answer in TLS.
+    /// `certificate_invalid`; `upstream_not_tls` where the target did not answer in TLS; `local_resources` where there was
+    /// no time for a whole handshake, because others had all the places.
     pub reason: Reason,
     /// For the log on stderr, never for the client.
     pub detail: Arc<str>,
@@ -80,6 +91,10 @@ impl Unverified {
 
     fn not_tls(detail: &str) -> Self {
         Unverified { reason: Reason::UpstreamNotTls, detail: detail.into() }
+    }
+
+    fn no_place(detail: &str) -> Self {
+        Unverified { reason: Reason::LocalResources, detail: detail.into() }
     }
 }
 
@@ -104,17 +119,14 @@ struct Kept {
     until: Instant,
 }
 
-#[derive(Default)]
-struct Slots {
-    by_claim: HashMap<Claim, Slot>,
-    next: u64,
-}
+type Slots = HashMap<Claim, Slot>;
 
 /// Proves claims, and remembers the verdicts.
 pub struct CertificateVerifier {
     connector: TlsConnector,
     /// Most verdicts that are kept.
     cap: usize,
+    places: Arc<Places>,
     slots: Mutex<Slots>,
 }
 
@@ -124,107 +136,139 @@ impl CertificateVerifier {
     /// # Errors
     /// [`TrustError`].
     pub fn new(roots: &Roots) -> Result<Arc<Self>, TrustError> {
-        CertificateVerifier::with_cap(roots, MAX_KEPT)
+        let places = HANDSHAKES.get_or_init(|| Places::new(LEAST_HANDSHAKES));
+        CertificateVerifier::with(roots, MAX_KEPT, places)
     }
 
-    fn with_cap(roots: &Roots, cap: usize) -> Result<Arc<Self>, TrustError> {
+    fn with(roots: &Roots, cap: usize, places: &Arc<Places>) -> Result<Arc<Self>, TrustError> {
         let mut config = client_config(None, roots)?;
         // A resumed session shows no certificate.
         config.resumption = Resumption::disabled();
         let connector = TlsConnector::from(Arc::new(config));
-        Ok(Arc::new(CertificateVerifier { connector, cap, slots: Mutex::default() }))
+        Ok(Arc::new(CertificateVerifier {
+            connector,
+            cap,
+            places: Arc::clone(places),
+            slots: Mutex::default(),
+        }))
     }
 
-    /// Whether `claim` is true. `connect` makes a new connection to the address of the claim; it is not polled where the
-    /// verdict is known, or where another caller is finding out: its handshake is this caller's too. All of it ends
-    /// within `timeout`. If the future is dropped, and no other caller waits, the handshake is broken off.
+    /// Whether `claim` is true, for `client`: the account that the handshake is charged to. `connect` makes a new
+    /// connection to the address of the claim; it is not called where the verdict is known, or where another caller is
+    /// finding out: its handshake is this caller's too. It is called again where the handshake was broken off for another
+    /// client's. All of it ends within `timeout`. If the future is dropped, and no other caller waits, the handshake is
+    /// broken off.
     ///
     /// # Errors
     /// [`Unverified`].
-    pub async fn verify<S>(
+    pub async fn verify<S, C>(
         self: &Arc<Self>,
         claim: &Claim,
+        client: IpAddr,
         timeout: Duration,
-        connect: impl Future<Output = Result<S, String>> + Send + 'static,
+        connect: impl Fn() -> C + Send + Sync + 'static,
     ) -> Verdict
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        C: Future<Output = Result<S, String>> + Send,
     {
-        let probe = match self.look_up(claim) {
+        let deadline = Instant::now() + timeout;
+        let asker = match self.look_up(claim) {
             Found::Known(verdict) => return verdict,
-            Found::Probing(probe) => probe,
+            Found::Probing(number, probe) => self.asker(number, probe, client),
             Found::Ours(number, probe, result) => {
+                // Before the work begins: without an asker, it would never have a place.
+                let asker = self.asker(number, probe, client);
                 let (verifier, claim) = (Arc::clone(self), claim.clone());
-                probe.begin(Box::pin(async move {
-                    let deadline = Instant::now() + timeout;
-                    let found = timeout_at(deadline, Box::pin(verifier.find_out(&claim, connect))).await;
-                    let (verdict, good_for) = found.unwrap_or_else(|_elapsed| {
-                        (Err(Unverified::not_tls("the TLS handshake did not end in time")), SILENCE_KEPT)
-                    });
+                asker.probe.begin(Box::pin(async move {
+                    let (verdict, good_for) = verifier.find_out(&claim, number, timeout, connect).await;
                     verifier.keep(&claim, number, &verdict, good_for);
                     result.send_replace(Some(verdict));
                 }));
-                probe
+                asker
             }
         };
-        // No longer than the probe, which began no later.
-        let verdict = probe.wait().await;
-        verdict.unwrap_or_else(|| Err(Unverified::not_tls("the handshake with the target was given up")))
+        match timeout_at(deadline, asker.probe.wait()).await {
+            Ok(Some(verdict)) => verdict,
+            Ok(None) => Err(Unverified::not_tls("the handshake with the target was given up")),
+            Err(_elapsed) => Err(asker.out_of_time()),
+        }
+    }
+
+    fn asker(&self, number: u64, probe: Arc<Probe>, client: IpAddr) -> Asker {
+        Asker { interest: self.places.interest(number, client), probe }
     }
 
     /// What is known of a claim. Where the table is full of claims that are being proven, the new one is not in it.
     fn look_up(&self, claim: &Claim) -> Found {
         let now = Instant::now();
         let mut slots = self.lock();
-        match slots.by_claim.get(claim) {
+        match slots.get(claim) {
             Some(Slot::Known(kept)) if now < kept.until => return Found::Known(kept.verdict.clone()),
-            Some(Slot::Probing(_, probe)) => {
+            Some(Slot::Probing(number, probe)) => {
                 // Without the last that waited, it is about to end.
                 if let Some(probe) = probe.upgrade() {
-                    return Found::Probing(probe);
+                    return Found::Probing(*number, probe);
                 }
             }
             Some(Slot::Known(_)) | None => {}
         }
-        if slots.by_claim.len() >= self.cap && !slots.by_claim.contains_key(claim) {
-            make_room(&mut slots.by_claim, self.cap, now);
+        if slots.len() >= self.cap && !slots.contains_key(claim) {
+            make_room(&mut slots, self.cap, now);
         }
         let (probe, result) = Joined::new();
-        let number = slots.next;
-        slots.next += 1;
-        if slots.by_claim.len() < self.cap || slots.by_claim.contains_key(claim) {
-            slots.by_claim.insert(claim.clone(), Slot::Probing(number, Arc::downgrade(&probe)));
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        if slots.len() < self.cap || slots.contains_key(claim) {
+            slots.insert(claim.clone(), Slot::Probing(number, Arc::downgrade(&probe)));
         }
         Found::Ours(number, probe, result)
     }
 
     fn keep(&self, claim: &Claim, number: u64, verdict: &Verdict, good_for: Duration) {
         let mut slots = self.lock();
-        if let Some(slot) = slots.by_claim.get_mut(claim)
+        if let Some(slot) = slots.get_mut(claim)
             && matches!(slot, Slot::Probing(of, _) if *of == number)
         {
             *slot = Slot::Known(Kept { verdict: verdict.clone(), until: Instant::now() + good_for });
         }
     }
 
-    async fn find_out<S>(
+    /// Makes the handshake as soon as there is a place, and again if the place is lost meanwhile. The time that a target
+    /// has begins with the place.
+    async fn find_out<S, C>(
         &self,
         claim: &Claim,
-        connect: impl Future<Output = Result<S, String>>,
+        number: u64,
+        timeout: Duration,
+        connect: impl Fn() -> C,
     ) -> HandshakeOutcome
     where
         S: AsyncRead + AsyncWrite + Unpin,
+        C: Future<Output = Result<S, String>>,
     {
         let Some(name) = server_name(&claim.host) else {
             return (Err(Unverified::invalid("no certificate can name this host")), REFUSAL_KEPT);
         };
-        // Never closed, so this waits for a permit, within the caller's deadline.
-        let _permit = HANDSHAKES.acquire().await.ok();
-        match connect.await {
-            Ok(stream) => self.handshake(name, stream).await,
-            Err(detail) => {
-                let detail = format!("no second connection to the target: {detail}");
-                (Err(Unverified::not_tls(&detail)), SILENCE_KEPT)
+        let turn = self.places.queue(number);
+        loop {
+            turn.granted().await;
+            let deadline = Instant::now() + (timeout - timeout / LAST_WORD);
+            let found = Box::pin(async {
+                match connect().await {
+                    Ok(stream) => self.handshake(name.clone(), stream).await,
+                    Err(detail) => {
+                        let detail = format!("no second connection to the target: {detail}");
+                        (Err(Unverified::not_tls(&detail)), SILENCE_KEPT)
+                    }
+                }
+            });
+            tokio::select! {
+                biased;
+                // Before `revoked`: a verdict that is there is not asked for again.
+                found = timeout_at(deadline, found) => return found.unwrap_or_else(|_elapsed| {
+                    (Err(Unverified::not_tls("the TLS handshake did not end in time")), SILENCE_KEPT)
+                }),
+                () = turn.revoked() => {}
             }
         }
     }
@@ -249,9 +293,28 @@ impl CertificateVerifier {
     }
 }
 
+/// One caller that waits for a handshake, which ends with the last of them.
+struct Asker {
+    // Dropped first: what ends then no longer wants a place.
+    interest: Interest,
+    probe: Arc<Probe>,
+}
+
+impl Asker {
+    /// What is said where there was no time for a whole handshake. It says nothing of the target, so it is not kept.
+    fn out_of_time(&self) -> Unverified {
+        Unverified::no_place(match self.interest.is_on_the_wire() {
+            true => {
+                "the handshake began too late to be finished: others, of this client or of many, had all the places"
+            }
+            false => "no handshake began in time: others, of this client or of many, had all the places",
+        })
+    }
+}
+
 enum Found {
     Known(Verdict),
-    Probing(Arc<Probe>),
+    Probing(u64, Arc<Probe>),
     /// The caller has to begin the probe of this number.
     Ours(u64, Arc<Probe>, joined::Result<Verdict>),
 }

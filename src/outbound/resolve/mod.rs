@@ -12,7 +12,6 @@
 
 mod answer;
 mod cache;
-mod places;
 mod query;
 mod system;
 #[cfg(test)]
@@ -31,12 +30,12 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::config::Dns;
+use crate::outbound::places::{Interest, Places};
 use crate::words::target::Name;
 
 pub(crate) use answer::NoAnswer;
 pub use answer::{Answer, Family, LookupError, ResolverError};
 use cache::{Cache, Claim, Ticket, Waiting};
-use places::{Interest, Places};
 use query::Servers;
 pub use system::SystemFiles;
 use system::{Followed, Hosts, LOCAL_SERVER};

@@ -246,8 +246,7 @@ async fn questions_of_clients_that_left_hold_no_places() {
 
 #[test]
 fn the_part_of_questions_that_nobody_waits_for_follows_the_descriptors() {
-    let parts = [1, 3, 16, MAX_QUESTIONS].map(most_finishing);
-    assert_eq!(parts, [1, 1, 4, 64]);
+    assert_eq!([1, 3, 16, MAX_QUESTIONS].map(most_finishing), [1, 1, 4, 64]);
 }
 
 #[tokio::test]

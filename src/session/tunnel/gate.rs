@@ -6,6 +6,7 @@
 //! changes, and how each is recorded.
 
 use std::future::pending;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,6 +51,8 @@ pub(super) struct Verification<'a> {
     pub(super) route: &'a Arc<Route>,
     /// The dialled address.
     pub(super) address: Admitted,
+    /// The account that the handshake is charged to.
+    pub(super) client: IpAddr,
     pub(super) timeout: Duration,
 }
 
@@ -174,11 +177,13 @@ impl ClientHelloGate<'_> {
         held: &mut Buffered,
         id: Uuid,
     ) -> Result<Result<(), Reason>, Ending> {
-        let Some(Verification { route, address, timeout }) = &self.verification else { return Ok(Ok(())) };
+        let Some(Verification { route, address, client: account, timeout }) = &self.verification else {
+            return Ok(Ok(()));
+        };
         let verified = tokio::select! {
             biased;
             ending = self.cancel.cancelled() => return Err(ending),
-            verified = Box::pin(route.verify(self.target, *address, *timeout)) => verified,
+            verified = Box::pin(route.verify(self.target, *address, *account, *timeout)) => verified,
             ending = left(client, held) => return Err(ending),
         };
         Ok(verified.map_err(|unverified| {

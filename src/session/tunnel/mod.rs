@@ -11,6 +11,7 @@ pub mod hello;
 mod plain;
 
 use std::future::{Future, pending};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,6 +64,8 @@ struct Ready {
     /// The dialled address, and the route to it: for another connection by the same route.
     address: Admitted,
     route: Arc<Route>,
+    /// The account that such a connection is charged to.
+    account: IpAddr,
     /// The configuration that admitted the address.
     generation: Generation,
     allowance: Allowance,
@@ -196,6 +199,7 @@ async fn open(
         }
         let Decided { permit, snapshot } = now;
         let settings = snapshot.config.tunnel.clone();
+        let account = snapshot.config.limits.client(request.client().address.ip());
         let (upstream, address, generation) = (dialled.stream, dialled.address, snapshot.generation);
         return Ok(Ready {
             target,
@@ -203,6 +207,7 @@ async fn open(
             upstream,
             address,
             route,
+            account,
             generation,
             allowance,
             live,
@@ -263,6 +268,7 @@ async fn enter<'s>(
         mut upstream,
         address,
         route,
+        account,
         generation,
         allowance,
         live,
@@ -301,6 +307,7 @@ async fn enter<'s>(
         verification: permit.verify_certificate.then_some(Verification {
             route: &route,
             address,
+            client: account,
             timeout: settings.connect_timeout,
         }),
         ech: permit.ech,

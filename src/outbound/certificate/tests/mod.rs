@@ -1,6 +1,10 @@
 //! Handshakes with servers in memory. Some of them are not the host that they should be.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+mod shares;
+
+use std::net::Ipv4Addr;
+use std::pin::Pin;
+use std::sync::atomic::AtomicUsize;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::ServerConfig;
@@ -14,6 +18,15 @@ use super::*;
 use crate::config::load_bytes;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// What a target has of it.
+const TRIED: Duration = Duration::from_millis(9_800);
+const CLIENT: IpAddr = client(1);
+/// Handshakes at once.
+const PLACES: usize = 4;
+
+const fn client(last: u8) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(10, 0, 0, last))
+}
 
 struct Authority {
     issuer: Issuer<'static, KeyPair>,
@@ -52,7 +65,7 @@ impl Authority {
         let read = |_: &std::path::Path| Ok(self.pem.clone().into_bytes());
         let text = b"certificates: {roots: ca.pem}\npolicies: []\n";
         let config = load_bytes("test.yaml", text, read).unwrap_or_else(|told| panic!("{told:?}")).config;
-        CertificateVerifier::with_cap(&config.certificates.roots, cap).unwrap()
+        CertificateVerifier::with(&config.certificates.roots, cap, &Places::new(PLACES)).unwrap()
     }
 }
 
@@ -89,6 +102,13 @@ impl Target {
         self.connections.load(Ordering::Relaxed)
     }
 
+    fn again(
+        &self,
+    ) -> impl Fn() -> Pin<Box<dyn Future<Output = Result<DuplexStream, String>> + Send>> + use<> {
+        let target = self.clone();
+        move || Box::pin(target.connect())
+    }
+
     fn connect(&self) -> impl Future<Output = Result<DuplexStream, String>> + Send + use<> {
         let target = self.clone();
         async move {
@@ -114,13 +134,13 @@ fn claim(host: &str) -> Claim {
 }
 
 async fn verify(verifier: &Arc<CertificateVerifier>, host: &str, target: &Target) -> Result<(), Reason> {
-    let verdict = verifier.verify(&claim(host), TIMEOUT, target.connect()).await;
+    let verdict = verifier.verify(&claim(host), CLIENT, TIMEOUT, target.again()).await;
     verdict.map_err(|unverified| unverified.reason)
 }
 
 /// The verdict on a server that answers any hello with `answer`, and closes.
 async fn answered_by(answer: &'static [u8]) -> Result<(), Unverified> {
-    let connect = async move {
+    let connect = move || async move {
         let (near, mut far) = duplex(1024);
         tokio::spawn(async move {
             let mut hello = vec![0; 64];
@@ -129,7 +149,7 @@ async fn answered_by(answer: &'static [u8]) -> Result<(), Unverified> {
         });
         Ok::<_, String>(near)
     };
-    Authority::new().verifier().verify(&claim("a.test"), TIMEOUT, connect).await
+    Authority::new().verifier().verify(&claim("a.test"), CLIENT, TIMEOUT, connect).await
 }
 
 #[tokio::test]
@@ -184,7 +204,7 @@ async fn the_log_says_in_a_sentence_why_a_certificate_is_refused() {
     ];
     for (config, want) in rows {
         let target = Target::new(config);
-        let verdict = ours.verifier().verify(&claim("a.test"), TIMEOUT, target.connect()).await;
+        let verdict = ours.verifier().verify(&claim("a.test"), CLIENT, TIMEOUT, target.again()).await;
         let want = format!("the target's certificate is not valid: {want}");
         assert_eq!(*verdict.unwrap_err().detail, *want);
     }
@@ -240,8 +260,8 @@ async fn t15_an_answer_that_is_not_tls_has_another_reason_than_a_wrong_certifica
     assert_eq!(unverified.reason, Reason::CertificateInvalid, "{unverified:?}");
 
     let verifier = Authority::new().verifier();
-    let refused = async { Err::<DuplexStream, _>("connection refused".to_owned()) };
-    let unverified = verifier.verify(&claim("a.test"), TIMEOUT, refused).await.unwrap_err();
+    let refused = || async { Err::<DuplexStream, _>("connection refused".to_owned()) };
+    let unverified = verifier.verify(&claim("a.test"), CLIENT, TIMEOUT, refused).await.unwrap_err();
     assert_eq!(unverified.reason, Reason::UpstreamNotTls);
     assert!(unverified.detail.contains("connection refused"), "{unverified:?}");
 }
@@ -250,14 +270,44 @@ async fn t15_an_answer_that_is_not_tls_has_another_reason_than_a_wrong_certifica
 async fn a_target_that_is_silent_is_given_up_at_the_timeout() {
     let verifier = Authority::new().verifier();
     let begun = Instant::now();
-    let (near, _far) = duplex(1024);
-    let unverified = verifier.verify(&claim("a.test"), TIMEOUT, async { Ok(near) }).await.unwrap_err();
-    assert_eq!((unverified.reason, begun.elapsed()), (Reason::UpstreamNotTls, TIMEOUT));
+    let silent = Silent::default();
+    let unverified = verifier.verify(&claim("a.test"), CLIENT, TIMEOUT, silent.again()).await.unwrap_err();
+    assert_eq!((unverified.reason, begun.elapsed()), (Reason::UpstreamNotTls, TRIED));
+    let again = verifier.verify(&claim("a.test"), CLIENT, TIMEOUT, silent.again()).await;
+    assert_eq!((again, begun.elapsed()), (Err(unverified), TRIED), "it is kept");
     let begun = Instant::now();
-    let never = std::future::pending::<Result<DuplexStream, String>>();
+    let never = || std::future::pending::<Result<DuplexStream, String>>();
     advance(SILENCE_KEPT).await;
-    verifier.verify(&claim("a.test"), TIMEOUT, never).await.unwrap_err();
-    assert_eq!(begun.elapsed(), TIMEOUT + SILENCE_KEPT);
+    verifier.verify(&claim("a.test"), CLIENT, TIMEOUT, never).await.unwrap_err();
+    assert_eq!(begun.elapsed(), TRIED + SILENCE_KEPT);
+}
+
+/// A target that accepts and then says nothing, and its open connections.
+#[derive(Clone, Default)]
+struct Silent(Arc<AtomicUsize>);
+
+impl Silent {
+    fn again(
+        &self,
+    ) -> impl Fn() -> Pin<Box<dyn Future<Output = Result<DuplexStream, String>> + Send>> + use<> {
+        let open = self.0.clone();
+        move || {
+            let open = open.clone();
+            Box::pin(async move {
+                let (near, mut far) = duplex(64 * 1024);
+                open.fetch_add(1, Ordering::Relaxed);
+                tokio::spawn(async move {
+                    let _ = far.read_to_end(&mut Vec::new()).await;
+                    open.fetch_sub(1, Ordering::Relaxed);
+                });
+                Ok(near)
+            })
+        }
+    }
+
+    fn open(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -284,7 +334,7 @@ async fn a_verdict_is_kept_for_its_time_and_for_its_claim_alone() {
         Claim { port: Port::HTTP, ..claim("a.test") },
     ] {
         let before = target.connections();
-        verifier.verify(&elsewhere, TIMEOUT, target.connect()).await.unwrap();
+        verifier.verify(&elsewhere, CLIENT, TIMEOUT, target.again()).await.unwrap();
         assert_eq!(target.connections(), before + 1, "{elsewhere:?}");
     }
 }
@@ -293,8 +343,9 @@ async fn a_verdict_is_kept_for_its_time_and_for_its_claim_alone() {
 async fn a_target_that_did_not_answer_is_asked_again_soon() {
     let verifier = Authority::new().verifier();
     let asked = Arc::new(AtomicUsize::new(0));
-    let refused = || {
-        let asked = asked.clone();
+    let counted = asked.clone();
+    let refused = move || {
+        let asked = counted.clone();
         async move {
             asked.fetch_add(1, Ordering::Relaxed);
             Err::<DuplexStream, _>("connection refused".to_owned())
@@ -302,7 +353,7 @@ async fn a_target_that_did_not_answer_is_asked_again_soon() {
     };
     for (passed, connections) in [(0, 1), (999, 1), (1, 2)] {
         advance(Duration::from_millis(passed)).await;
-        verifier.verify(&claim("a.test"), TIMEOUT, refused()).await.unwrap_err();
+        verifier.verify(&claim("a.test"), CLIENT, TIMEOUT, refused.clone()).await.unwrap_err();
         assert_eq!(asked.load(Ordering::Relaxed), connections);
     }
 }
@@ -349,10 +400,11 @@ async fn when_the_last_caller_leaves_the_handshake_is_broken_off() {
     let verifier = authority.verifier();
     let (near, mut far) = duplex(64 * 1024);
     let begun = Instant::now();
-    let connect = async move { Ok(near) };
+    let near = Mutex::new(Some(near));
+    let connect = move || std::future::ready(near.lock().unwrap().take().ok_or_else(|| "once".to_owned()));
     let asking = {
         let verifier = verifier.clone();
-        tokio::spawn(async move { verifier.verify(&claim("a.test"), TIMEOUT, connect).await })
+        tokio::spawn(async move { verifier.verify(&claim("a.test"), CLIENT, TIMEOUT, connect).await })
     };
     let mut hello = [0; 5];
     far.read_exact(&mut hello).await.unwrap();
@@ -370,8 +422,9 @@ async fn the_table_of_verdicts_is_bounded_and_forgets_the_oldest() {
     const CAP: usize = 50;
     let verifier = Authority::new().verifier_with(CAP);
     let asked = Arc::new(AtomicUsize::new(0));
-    let refused = || {
-        let asked = asked.clone();
+    let counted = asked.clone();
+    let refused = move || {
+        let asked = counted.clone();
         async move {
             asked.fetch_add(1, Ordering::Relaxed);
             // A refusal for junk is kept.
@@ -385,17 +438,17 @@ async fn the_table_of_verdicts_is_bounded_and_forgets_the_oldest() {
     };
     let numbered = |number: usize| claim(&format!("h{number}.test"));
     for number in 0..CAP + 10 {
-        verifier.verify(&numbered(number), TIMEOUT, refused()).await.unwrap_err();
+        verifier.verify(&numbered(number), CLIENT, TIMEOUT, refused.clone()).await.unwrap_err();
         advance(Duration::from_millis(1)).await;
     }
-    assert_eq!(verifier.lock().by_claim.len(), CAP);
+    assert_eq!(verifier.lock().len(), CAP);
     let before = asked.load(Ordering::Relaxed);
-    verifier.verify(&numbered(CAP), TIMEOUT, refused()).await.unwrap_err();
+    verifier.verify(&numbered(CAP), CLIENT, TIMEOUT, refused.clone()).await.unwrap_err();
     assert_eq!(asked.load(Ordering::Relaxed), before, "the youngest are known");
-    verifier.verify(&numbered(3), TIMEOUT, refused()).await.unwrap_err();
+    verifier.verify(&numbered(3), CLIENT, TIMEOUT, refused.clone()).await.unwrap_err();
     assert_eq!(asked.load(Ordering::Relaxed), before + 1, "the oldest are not");
 
     advance(REFUSAL_KEPT).await;
-    verifier.verify(&numbered(CAP + 11), TIMEOUT, refused()).await.unwrap_err();
-    assert_eq!(verifier.lock().by_claim.len(), 1, "what is out of date goes first");
+    verifier.verify(&numbered(CAP + 11), CLIENT, TIMEOUT, refused.clone()).await.unwrap_err();
+    assert_eq!(verifier.lock().len(), 1, "what is out of date goes first");
 }

@@ -1,5 +1,5 @@
-//! Who may have a question on the wire: the places are shared out by client, so that one client with names whose servers
-//! are silent is not felt by another.
+//! Who may have a question on the wire: the places are shared out by client, so that one client whose questions are not
+//! answered is not felt by another. A question is one to name servers, or a handshake in which a target proves its name.
 //!
 //! A client alone may have every place. While another waits, nobody holds more than its share: a free place goes to the
 //! client that holds fewest, of these to the one that has waited longest. If no place is free, the client that holds most
@@ -8,7 +8,7 @@
 //!
 //! A question may have askers of several clients. Each of them can bring it onto the wire, and it is charged to one of
 //! them: where that client would have to give it up, another that holds fewer takes it over. Not here: what is asked
-//! ([`query`](super::query)), and which callers wait for the same answer ([`cache`](super::cache)).
+//! ([`resolve`](super::resolve), [`certificate`](super::certificate)), and which callers wait for the same answer.
 
 #[cfg(test)]
 mod tests;
