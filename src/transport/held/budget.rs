@@ -24,8 +24,10 @@ pub const SMALL: usize = 32 * 1024;
 const SHARDS: usize = 16;
 /// A waiter looks again after this long, even if nobody gave anything back.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
-/// If nothing could be ended, nothing is searched for this long: it would be searched for with every read.
+/// If nothing could be ended, nothing is searched for so many milliseconds: it would be searched for with every read.
 const SEARCH_PAUSE: u64 = 50;
+/// The same at the limit, where more may be ended.
+const SEARCH_PAUSE_AT_LIMIT: u64 = 5;
 
 /// No bytes are left, and none came back in time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,8 +46,8 @@ pub struct HeldBytes {
     room: Notify,
     /// Memory has become short.
     short: Notify,
-    /// Locked by the one that searches; milliseconds since `epoch` before which nothing is searched.
-    search: Mutex<u64>,
+    /// Locked by the one that searches. When the last search was, if it chose nothing: milliseconds since `epoch`.
+    search: Mutex<Option<u64>>,
     ended: AtomicU64,
 }
 
@@ -156,10 +158,13 @@ impl HeldBytes {
             return;
         }
         // At the limit there is no time to wait for who moves.
-        let patience = if sum < limit { STALLED } else { Duration::ZERO };
-        let Ok(mut pause) = self.search.try_lock() else { return };
+        let (patience, pause) = match sum < limit {
+            true => (STALLED, SEARCH_PAUSE),
+            false => (Duration::ZERO, SEARCH_PAUSE_AT_LIMIT),
+        };
+        let Ok(mut in_vain) = self.search.try_lock() else { return };
         let now = self.now();
-        if now < *pause && sum < limit {
+        if in_vain.is_some_and(|searched| now < searched + pause) {
             return;
         }
         let holders = self.holders();
@@ -178,9 +183,7 @@ impl HeldBytes {
         }
         let waiting = lock(&self.waiting).clone();
         let chosen = choose(&holdings, &waiting, Need { limit, bytes: needed, patience });
-        if chosen.is_empty() {
-            *pause = now + SEARCH_PAUSE;
-        }
+        *in_vain = chosen.is_empty().then_some(now);
         for place in chosen {
             if let Some(holder) = endable.get(place) {
                 holder.cancel.cancel(Ending::MemoryLimit);
@@ -449,5 +452,32 @@ impl fmt::Debug for HeldBytes {
 impl fmt::Debug for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Holder").field("bytes", &self.bytes()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::lease::Lease;
+    use super::*;
+
+    /// With a smaller limit, tunnels at their cost may be all that there is: then no byte that moves searches them anew.
+    #[tokio::test(start_paused = true)]
+    async fn at_the_limit_nothing_is_searched_for_a_moment_after_nothing_could_be_ended() {
+        let budget = HeldBytes::new(1 << 20);
+        let (moving, waiting) = (budget.enter(), budget.enter());
+        let mut leases = [&moving, &waiting].map(|holder| Lease::of(holder, Kind::Relay, 50_000));
+        moving.stays_open();
+        waiting.stays_open();
+        leases[0].set(40_000);
+        budget.set_limit(60_000);
+        leases[0].set(40_001);
+        // From here on one could be ended.
+        waiting.waits();
+        tokio::time::advance(Duration::from_millis(SEARCH_PAUSE_AT_LIMIT - 1)).await;
+        leases[0].set(40_002);
+        assert_eq!(budget.ended(), 0);
+        tokio::time::advance(Duration::from_millis(1)).await;
+        leases[0].set(40_003);
+        assert_eq!((budget.ended(), waiting.cancel().ending()), (1, Some(Ending::MemoryLimit)));
     }
 }
