@@ -14,6 +14,7 @@ pub mod meter;
 pub mod prefixed;
 pub mod proxy_header;
 pub mod relay;
+pub mod response_buffer;
 pub mod socket;
 pub mod stream;
 pub mod target_io;

@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+use crate::transport::response_buffer::ResponseBuffer;
 use crate::transport::target_stream::UpstreamStream;
 
 /// Most bytes of one read.
@@ -21,7 +22,13 @@ pub const MOST_READ: usize = 32 * 1024;
 
 /// What hyper reads and writes.
 #[derive(Debug)]
-pub enum TargetIo {
+pub struct TargetIo {
+    stream: Stream,
+    buffer: Arc<ResponseBuffer>,
+}
+
+#[derive(Debug)]
+enum Stream {
     /// TCP.
     Bare(Arc<TcpStream>),
     /// TLS to a parent.
@@ -29,15 +36,16 @@ pub enum TargetIo {
 }
 
 impl TargetIo {
-    /// The connection, and its socket to look at: not of TLS, where records lie in between.
-    pub fn new(stream: UpstreamStream) -> (Self, Option<Arc<TcpStream>>) {
-        match stream {
+    /// The connection, and its socket to look at: not of TLS, where records lie in between. What is read is told to `buffer`.
+    pub fn new(stream: UpstreamStream, buffer: Arc<ResponseBuffer>) -> (Self, Option<Arc<TcpStream>>) {
+        let (stream, socket) = match stream {
             UpstreamStream::Bare(socket) => {
                 let socket = Arc::new(socket);
-                (TargetIo::Bare(Arc::clone(&socket)), Some(socket))
+                (Stream::Bare(Arc::clone(&socket)), Some(socket))
             }
-            UpstreamStream::Tls(stream) => (TargetIo::Tls(stream), None),
-        }
+            UpstreamStream::Tls(stream) => (Stream::Tls(stream), None),
+        };
+        (TargetIo { stream, buffer }, socket)
     }
 }
 
@@ -76,18 +84,22 @@ fn write(
 
 impl AsyncRead for TargetIo {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            TargetIo::Bare(socket) => read(socket, cx, buf),
-            TargetIo::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
-        }
+        let TargetIo { stream, buffer } = self.get_mut();
+        let before = buf.filled().len();
+        ready!(match stream {
+            Stream::Bare(socket) => read(socket, cx, buf),
+            Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        })?;
+        buffer.came(buf.filled().len() - before);
+        Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for TargetIo {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            TargetIo::Bare(socket) => write(socket, cx, || socket.try_write(buf)),
-            TargetIo::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+        match &mut self.get_mut().stream {
+            Stream::Bare(socket) => write(socket, cx, || socket.try_write(buf)),
+            Stream::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
 
@@ -96,30 +108,30 @@ impl AsyncWrite for TargetIo {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            TargetIo::Bare(socket) => write(socket, cx, || socket.try_write_vectored(bufs)),
-            TargetIo::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        match &mut self.get_mut().stream {
+            Stream::Bare(socket) => write(socket, cx, || socket.try_write_vectored(bufs)),
+            Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
-        match self {
-            TargetIo::Bare(_) => true,
-            TargetIo::Tls(stream) => stream.is_write_vectored(),
+        match &self.stream {
+            Stream::Bare(_) => true,
+            Stream::Tls(stream) => stream.is_write_vectored(),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            TargetIo::Bare(_) => Poll::Ready(Ok(())),
-            TargetIo::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        match &mut self.get_mut().stream {
+            Stream::Bare(_) => Poll::Ready(Ok(())),
+            Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            TargetIo::Bare(socket) => Poll::Ready(Ok(rustix::net::shutdown(&**socket, Shutdown::Write)?)),
-            TargetIo::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        match &mut self.get_mut().stream {
+            Stream::Bare(socket) => Poll::Ready(Ok(rustix::net::shutdown(&**socket, Shutdown::Write)?)),
+            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

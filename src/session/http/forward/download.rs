@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::future::poll_fn;
 use std::io;
+use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
@@ -11,21 +12,25 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::outcome::Finish;
 use super::rewrite::{self, Nominated};
 use super::terms::Terms;
 use super::track::Track;
-use crate::transport::held::{Kind, Lease};
+use crate::transport::held::{Holder, Kind, Lease};
+use crate::transport::response_buffer::ResponseBuffer;
 use crate::transport::target_io::MOST_READ;
 use crate::wire::head::{Head, Version};
 use crate::words::outcome::{Ending, Reason};
 
-/// Most 1xx heads that wait to be written; further ones are dropped.
-pub(super) const MAX_INFORMATIONAL: usize = 8;
-
 const X_REQUEST_ID: &str = "x-request-id";
+
+/// Most bytes of a response head, and of what hyper reads ahead of the client.
+pub(super) const RESPONSE_BUFFER: usize = 64 * 1024;
+
+/// Most 1xx heads that wait to be written, with [`RESPONSE_BUFFER`] bytes in all; further ones are dropped.
+const MAX_INFORMATIONAL: usize = 8;
 
 /// Why the client did not get a whole response.
 #[derive(Debug)]
@@ -115,7 +120,8 @@ enum Coding {
 /// Writes the response from `sending`. `Ok` says whether both connections can go on.
 pub(super) async fn download<W: AsyncWrite + Unpin>(
     sending: impl Future<Output = hyper::Result<Response<Incoming>>>,
-    mut informational: mpsc::Receiver<(StatusCode, HeaderMap)>,
+    mut informational: mpsc::Receiver<Informational>,
+    buffer: &ResponseBuffer,
     head: &Head,
     client: &mut W,
     track: &Track<'_>,
@@ -125,13 +131,14 @@ pub(super) async fn download<W: AsyncWrite + Unpin>(
     let response = loop {
         tokio::select! {
             biased;
-            Some((status, headers)) = informational.recv() => inform(status, headers, head, client, track).await?,
+            Some(informational) = informational.recv() => inform(informational, head, client, track).await?,
             response = &mut sending => break response.map_err(|error| Failure::before_response(&error))?,
         }
     };
-    while let Ok((status, headers)) = informational.try_recv() {
-        inform(status, headers, head, client, track).await?;
+    while let Ok(informational) = informational.try_recv() {
+        inform(informational, head, client, track).await?;
     }
+    buffer.answered(size(response.headers()));
     // Only a proxy asks for a proxy's password, and the client has none for this proxy.
     if terms.parent.is_some() && response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
         return Err(Failure::ParentRefused);
@@ -158,7 +165,10 @@ pub(super) async fn download<W: AsyncWrite + Unpin>(
     }
     let reason = parts.extensions.get::<hyper::ext::ReasonPhrase>().map(hyper::ext::ReasonPhrase::as_bytes);
     track.answering(parts.status.as_u16(), parts.headers.get(CONTENT_TYPE));
-    write(client, track, write_head(parts.status, reason, &parts.headers)).await?;
+    let head = write_head(parts.status, reason, &parts.headers);
+    // Each value in them keeps the whole buffer of the head.
+    drop(parts);
+    write(client, track, head).await?;
 
     let mut trailers = HeaderMap::new();
     if coding != Coding::None {
@@ -213,26 +223,79 @@ fn frame(headers: &mut HeaderMap, coding: Coding) {
     }
 }
 
+/// A 1xx, ready to be written.
+pub(super) struct Informational {
+    status: StatusCode,
+    head: BytesMut,
+    lease: Lease,
+    _room: OwnedSemaphorePermit,
+}
+
+/// Takes the 1xx heads of one response from hyper, which goes on reading whatever the client does.
+pub(super) struct Informing {
+    to: mpsc::Sender<Informational>,
+    /// For the bytes of those that wait, and of the one that is being written.
+    room: Arc<Semaphore>,
+    buffer: Arc<ResponseBuffer>,
+    holder: Arc<Holder>,
+}
+
+impl Informing {
+    pub(super) fn new(
+        buffer: &Arc<ResponseBuffer>,
+        holder: &Arc<Holder>,
+    ) -> (Self, mpsc::Receiver<Informational>) {
+        let (to, from) = mpsc::channel(MAX_INFORMATIONAL);
+        let room = Arc::new(Semaphore::new(RESPONSE_BUFFER));
+        (Informing { to, room, buffer: Arc::clone(buffer), holder: Arc::clone(holder) }, from)
+    }
+
+    /// A flood of them is cut, not queued. RFC 9110 §15.2: a proxy may discard one, also because it cannot pass it on as it should.
+    pub(super) fn tell(&self, status: StatusCode, headers: &HeaderMap) {
+        self.buffer.informational(size(headers));
+        let nominated = Nominated::by(headers);
+        let Ok(place) = self.to.try_reserve() else { return };
+        if !nominated.is_readable {
+            return;
+        }
+        let mut headers = headers.clone();
+        nominated.strip(&mut headers);
+        headers.remove(CONTENT_LENGTH);
+        // A copy: the values keep the whole buffer that hyper reads into.
+        let head = write_head(status, None, &headers);
+        let room = u32::try_from(head.len()).ok();
+        let room = room.and_then(|bytes| Arc::clone(&self.room).try_acquire_many_owned(bytes).ok());
+        if let Some(room) = room {
+            let lease = Lease::of(&self.holder, Kind::Body, head.capacity());
+            place.send(Informational { status, head, lease, _room: room });
+        }
+    }
+}
+
 /// Passes a 1xx on (RFC 9110 §15.2): never to HTTP/1.0, and `100` only to a client that waits for it.
 async fn inform<W: AsyncWrite + Unpin>(
-    status: StatusCode,
-    mut headers: HeaderMap,
+    informational: Informational,
     head: &Head,
     client: &mut W,
     track: &Track<'_>,
 ) -> Result<(), Failure> {
+    let Informational { status, head: bytes, lease, _room } = informational;
     let wanted = match status {
         StatusCode::CONTINUE => track.take_expecting(),
         _ => head.version == Version::Http11,
     };
-    let nominated = Nominated::by(&headers);
-    // RFC 9110 §15.2: a proxy may discard one that it cannot pass on as it should.
-    if !wanted || !nominated.is_readable {
+    if !wanted {
         return Ok(());
     }
-    nominated.strip(&mut headers);
-    headers.remove(CONTENT_LENGTH);
-    write_counted(client, track, write_head(status, None, &headers), Track::informed).await
+    // Writing leases what waits.
+    drop(lease);
+    write_counted(client, track, bytes, Track::informed).await
+}
+
+/// About the bytes of a head, as it came.
+fn size(headers: &HeaderMap) -> usize {
+    let fields = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
+    "HTTP/1.1 200 OK\r\n\r\n".len() + fields.sum::<usize>()
 }
 
 fn write_head(status: StatusCode, reason: Option<&[u8]>, headers: &HeaderMap) -> BytesMut {

@@ -38,29 +38,26 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::state::limits::kept::KeptPlace;
 use crate::state::live::Generation;
 use crate::transport::allowance::Allowance;
 use crate::transport::held::{Kind, Lease};
+use crate::transport::response_buffer::ResponseBuffer;
 use crate::transport::stream::Transport;
 use crate::transport::target_io::TargetIo;
 use crate::transport::target_stream::UpstreamStream;
 use crate::wire::head::{Framing, Head};
 use crate::words::outcome::{Ending, Reason};
 use crate::words::target::Target;
-use download::Failure;
+use download::{Failure, Informing, RESPONSE_BUFFER};
 use halves::Halves;
 use outcome::Break;
 pub use outcome::{Finish, Outcome};
 pub use terms::{Addresses, Terms};
 use track::Track;
 use upload::{Sent, UploadBody};
-
-/// Most bytes of a response head, and of what hyper reads ahead of the client.
-const RESPONSE_BUFFER: usize = 64 * 1024;
 
 /// What a connection to a target costs by being open: hyper's task and its first buffer, the socket, and what the kernel has for it.
 const UPSTREAM: usize = 20 * 1024;
@@ -90,6 +87,7 @@ struct Upstream {
     sender: http1::SendRequest<UploadBody>,
     addresses: Addresses,
     socket: Option<Arc<TcpStream>>,
+    buffer: Arc<ResponseBuffer>,
     /// Of what the connection costs while nothing moves.
     _lease: Lease,
     /// Dropping the upstream ends its connection in any state.
@@ -234,14 +232,15 @@ async fn attempt<W: AsyncWrite + Unpin>(
     track: &Track<'_>,
     terms: &Terms<'_>,
 ) -> (Result<bool, Failure>, Upstream) {
-    let (tell, informational) = mpsc::channel(download::MAX_INFORMATIONAL);
+    let (informing, informational) = Informing::new(&upstream.buffer, track.holder());
     let mut request = rewrite::request(head, terms.remove_request_headers, terms.parent).map(|()| body);
     hyper::ext::on_informational(&mut request, move |response| {
-        // A flood of them is cut, not queued.
-        let _ = tell.try_send((response.status(), response.headers().clone()));
+        informing.tell(response.status(), response.headers());
     });
+    upstream.buffer.awaits_head();
     let sending = upstream.sender.send_request(request);
-    let downloading = download::download(sending, informational, head, client, track, terms);
+    let downloading =
+        download::download(sending, informational, &upstream.buffer, head, client, track, terms);
     let result = Box::pin(downloading).await;
     (result, upstream)
 }
@@ -303,7 +302,8 @@ impl Upstream {
             .map_err(|_| Failure::upstream("the target closed the connection before it was asked"))?;
         // Requests and small chunks are sent as they come; if this fails, it only costs time.
         let _ = socket.set_nodelay(true);
-        let (stream, socket) = TargetIo::new(stream);
+        let buffer = ResponseBuffer::new(track.holder(), RESPONSE_BUFFER);
+        let (stream, socket) = TargetIo::new(stream, Arc::clone(&buffer));
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(RESPONSE_BUFFER)
             .max_header_size(RESPONSE_BUFFER)
@@ -318,6 +318,7 @@ impl Upstream {
             sender,
             addresses,
             socket,
+            buffer,
             _lease: Lease::of(track.holder(), Kind::Body, UPSTREAM),
             _connection: AbortOnDropHandle::new(task),
         })

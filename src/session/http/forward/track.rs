@@ -18,6 +18,9 @@ use crate::words::outcome::Ending;
 /// The holder is told at most once in so many milliseconds that the exchange moves.
 const TELL: u64 = 250;
 
+/// Of a content type so many bytes are kept: one more than any log writes, so that a cut shows.
+const CONTENT_TYPE: usize = 2049;
+
 /// Shared by the futures of one task; the atomics are for `Send`, not for other threads.
 pub(super) struct Track<'a> {
     meter: &'a Meter,
@@ -44,8 +47,8 @@ pub(super) struct Track<'a> {
     unread: AtomicBool,
     /// 0: none.
     status: AtomicU16,
-    /// From the response, if it has one.
-    content_type: OnceLock<HeaderValue>,
+    /// From the response, if it has one. A copy: a header value keeps the whole buffer of the head.
+    content_type: OnceLock<Box<[u8]>>,
     addresses: OnceLock<Addresses>,
     /// Of a second connection, after a kept one turned out to be closed.
     replaced: OnceLock<Addresses>,
@@ -218,13 +221,13 @@ impl<'a> Track<'a> {
     }
 
     pub(super) fn content_type(&self) -> Option<Box<[u8]>> {
-        // Copied: a header value keeps the whole buffer of the head.
-        self.content_type.get().map(|value| value.as_bytes().into())
+        self.content_type.get().cloned()
     }
 
     pub(super) fn answering(&self, status: u16, content_type: Option<&HeaderValue>) {
         if let Some(value) = content_type {
-            let _ = self.content_type.set(value.clone());
+            let start = value.as_bytes().get(..CONTENT_TYPE).unwrap_or(value.as_bytes());
+            let _ = self.content_type.set(start.into());
         }
         self.status.store(status, Relaxed);
         self.touch();

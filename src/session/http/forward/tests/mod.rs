@@ -3,6 +3,7 @@
 mod bodies;
 mod breaks;
 mod heads;
+mod held;
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,13 +11,14 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::*;
 use crate::state::limits::kept::KeptConnections;
 use crate::state::live::Live;
 use crate::transport::heads::{HeadLimits, read_head};
-use crate::transport::held::Lease;
+use crate::transport::held::{HeldBytes, Holder, Lease};
 use crate::transport::keep_alive::KeepAlive;
 use crate::transport::meter::Meter;
 
@@ -43,6 +45,7 @@ struct Run {
     client: TcpStream,
     proxy: JoinHandle<Outcomes>,
     opened: Arc<AtomicUsize>,
+    held: Arc<HeldBytes>,
 }
 
 #[allow(clippy::disallowed_methods, reason = "a test dials its own loopback listener")]
@@ -73,8 +76,9 @@ where
     let client = connect(address).await.expect("loopback");
     let (stream, _) = listener.accept().await.expect("connected");
     let opened = Arc::new(AtomicUsize::new(0));
-    let proxy = tokio::spawn(serve(stream, bounds, origin_address, opened.clone()));
-    Run { client, proxy, opened }
+    let held = HeldBytes::unlimited();
+    let proxy = tokio::spawn(serve(stream, bounds, origin_address, opened.clone(), held.enter()));
+    Run { client, proxy, opened, held }
 }
 
 async fn serve(
@@ -82,6 +86,7 @@ async fn serve(
     bounds: Bounds,
     origin: SocketAddr,
     opened: Arc<AtomicUsize>,
+    holder: Arc<Holder>,
 ) -> Outcomes {
     let (mut buffer, mut kept, mut outcomes) = (BytesMut::new(), Kept::default(), Vec::new());
     let limits = HeadLimits { bytes: 16 * 1024, timeout: Duration::from_secs(10) };
@@ -109,7 +114,7 @@ async fn serve(
         let connection = Connection {
             stream: &mut stream,
             buffer: &mut buffer,
-            lease: &mut Lease::alone(),
+            lease: &mut Lease::new(&holder, Kind::Head),
             kept: &mut kept,
         };
         let mut allowance = Allowance::limited(bounds.upload_limit);
