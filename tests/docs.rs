@@ -404,7 +404,14 @@ fn every_long_program_that_downloads_says_so() {
     let mut downloading = 0;
     for program in programs {
         let text = read(&program);
-        let by = ["bin/pip\"", "tests/clients/", "npm-cli.js", "apt-get", "cargo install --locked"];
+        let by = [
+            "bin/pip\"",
+            "tests/clients/",
+            "npm-cli.js",
+            "apt-get",
+            "cargo install --locked",
+            "import tools",
+        ];
         let downloads = by.iter().any(|by| text.contains(by));
         let says = text.lines().any(|line| line.starts_with("# downloads: "));
         assert_eq!(downloads, says, "{}", program.display());

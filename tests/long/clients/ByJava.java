@@ -14,10 +14,10 @@ import javax.net.ssl.SSLContext;
 import javax.net.ssl.TrustManagerFactory;
 
 /**
- * GETs a URL through a proxy with Java's HttpClient. The client has no TLS to a proxy, so only host, port and password of the
+ * GETs URLs through a proxy with Java's HttpClient. The client has no TLS to a proxy, so only host, port and password of the
  * proxy's URL are used. For Basic it also needs -Djdk.http.auth.tunneling.disabledSchemes=.
  *
- * Environment: URL, PROXY, CA. The body goes to stdout.
+ * Environment: URL (one or more, with spaces between), PROXY, CA. The bodies go to stdout.
  */
 public class ByJava {
     public static void main(String[] args) throws Exception {
@@ -45,13 +45,16 @@ public class ByJava {
                 }
             });
         }
-        HttpRequest request = HttpRequest.newBuilder(URI.create(System.getenv("URL"))).timeout(Duration.ofSeconds(60)).build();
-        HttpResponse<byte[]> answer = builder.build().send(request, HttpResponse.BodyHandlers.ofByteArray());
-        if (answer.statusCode() != 200) {
-            System.err.println("status " + answer.statusCode());
-            System.exit(1);
+        HttpClient client = builder.build();
+        for (String url : System.getenv("URL").split(" ")) {
+            HttpRequest request = HttpRequest.newBuilder(URI.create(url)).timeout(Duration.ofSeconds(60)).build();
+            HttpResponse<byte[]> answer = client.send(request, HttpResponse.BodyHandlers.ofByteArray());
+            if (answer.statusCode() != 200) {
+                System.err.println("status " + answer.statusCode());
+                System.exit(1);
+            }
+            System.out.write(answer.body());
         }
-        System.out.write(answer.body());
         System.out.flush();
     }
 }

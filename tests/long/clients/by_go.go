@@ -1,6 +1,6 @@
-// GETs a URL through a proxy with Go's net/http. The proxy's password is in its URL.
+// GETs URLs through a proxy with Go's net/http. The proxy's password is in its URL.
 //
-// Environment: URL, PROXY, CA, and for a client certificate CERT and KEY. The body goes to stdout.
+// Environment: URL (one or more, with spaces between), PROXY, CA, and for a client certificate CERT and KEY. The bodies go to stdout.
 package main
 
 import (
@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strings"
 	"time"
 )
 
@@ -44,7 +45,16 @@ func get() error {
 		Timeout:   time.Minute,
 		Transport: &http.Transport{Proxy: http.ProxyURL(proxy), TLSClientConfig: config},
 	}
-	answer, err := client.Get(os.Getenv("URL"))
+	for _, address := range strings.Fields(os.Getenv("URL")) {
+		if err := fetch(client, address); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func fetch(client *http.Client, address string) error {
+	answer, err := client.Get(address)
 	if err != nil {
 		return err
 	}
