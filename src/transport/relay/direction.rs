@@ -245,7 +245,7 @@ impl<'a> Direction<'a> {
         if !self.loose && self.pipe.is_some() && self.delivered >= LOOSE_AFTER {
             self.loose = true;
             // If it fails, it only costs time.
-            let _ = to.bare().map(|socket| bound_unsent_in_bulk(socket));
+            let _ = to.bare().map(bound_unsent_in_bulk);
         }
         let room = self.pipe.as_ref().map_or(BUFFER, Lease::capacity);
         let want = match from.bare() {
