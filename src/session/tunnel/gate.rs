@@ -5,13 +5,11 @@
 //! The verdicts come from [`hello`] and [`crate::outbound::certificate`]; this file has their order, what report mode
 //! changes, and how each is recorded.
 
-use std::future::pending;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::io::AsyncRead;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -31,6 +29,7 @@ use crate::transport::held::read::Buffered;
 use crate::transport::held::{Kind, Lease};
 use crate::transport::meter::Meter;
 use crate::transport::relay::{Early, RelayLimits, ending_of};
+use crate::transport::stream::Transport;
 use crate::transport::target_stream::UpstreamStream;
 use crate::words::outcome::{Ending, Reason};
 use crate::words::target::Target;
@@ -74,8 +73,7 @@ pub(super) struct ClientHelloGate<'a> {
 
 /// Waits until the client leaves, and keeps what it sends meanwhile. A client that closes its side after its hello has
 /// left, too: it could not finish the handshake.
-async fn left(client: &mut (impl AsyncRead + Unpin), held: &mut Buffered) -> Ending {
-    // Beyond that, the client is not read, and waits.
+async fn left(client: &mut impl Transport, held: &mut Buffered) -> Ending {
     while held.bytes.len() < MAX_HELD {
         match held.read_from(client).await {
             Ok(0) => return Ending::ClientClosed,
@@ -83,7 +81,7 @@ async fn left(client: &mut (impl AsyncRead + Unpin), held: &mut Buffered) -> End
             Err(error) => return ending_of(true, &error),
         }
     }
-    pending().await
+    hello::held_back(client.socket(), held.lease.holder()).await
 }
 
 impl ClientHelloGate<'_> {
@@ -232,5 +230,38 @@ impl ClientHelloGate<'_> {
         let refused = decide::refuse_revoked(wanted, &mut request, revoked, self.shared);
         request.refuse(refused.reason);
         refused.reason
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+
+    use super::hello::held_back_tests::connected;
+    use super::*;
+    use crate::transport::held::HeldBytes;
+
+    #[tokio::test]
+    async fn t71_a_client_that_is_held_back_is_counted_and_its_end_is_noticed() {
+        for reset in [false, true] {
+            let budget = HeldBytes::unlimited();
+            let (mut near, mut far) = connected();
+            let mut held = Buffered::new(&budget.enter(), Kind::Hello);
+            let leaving = async {
+                far.write_all(&vec![0; 2 * MAX_HELD]).await.expect("the kernel takes it");
+                while budget.of(Kind::Socket) < MAX_HELD {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                if reset {
+                    far.set_zero_linger().expect("a socket");
+                }
+                drop(far);
+            };
+            let both = async { tokio::join!(left(&mut near, &mut held), leaving).0 };
+            let ending = tokio::time::timeout(Duration::from_secs(10), both).await;
+            let expected = if reset { Ending::ClientReset } else { Ending::ClientClosed };
+            assert_eq!(ending.expect("it is noticed"), expected);
+            assert_eq!(budget.of(Kind::Socket), 0);
+        }
     }
 }

@@ -3,9 +3,11 @@
 //! A cgroup pays for these bytes as for our own. They cannot be leased before they come, because the kernel takes them in by
 //! itself: they are looked at while a direction is blocked, and less and less often.
 
+use std::io;
 use std::time::Duration;
 
 use socket2::SockRef;
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
@@ -45,5 +47,22 @@ pub async fn count_unread(socket: &TcpStream, lease: &mut Lease) {
         lease.set(queued(socket));
         sleep(pause).await;
         pause = (pause * 2).min(LAST_LOOK);
+    }
+}
+
+/// The same until the peer has closed its side. A close behind more than the kernel takes in does not come through; a reset does.
+///
+/// # Errors
+/// The peer has reset the connection, or it broke.
+pub async fn count_until_closed(socket: &TcpStream, lease: &mut Lease) -> io::Result<()> {
+    let closed = async {
+        // Urgent bytes are not asked for anywhere, so of this only the close of the reading side is ever reported.
+        while !socket.ready(Interest::PRIORITY).await?.is_read_closed() {}
+        Ok(())
+    };
+    tokio::select! {
+        biased;
+        closed = closed => closed.and_then(|()| socket.take_error()?.map_or(Ok(()), Err)),
+        () = count_unread(socket, lease) => Ok(()),
     }
 }

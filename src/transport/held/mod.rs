@@ -24,6 +24,6 @@ mod sock_diag;
 mod sync;
 
 pub use budget::{HeldBytes, Holder, NoRoom, SMALL};
-pub use kernel::{FIRST_LOOK, LAST_LOOK, count_unread, queued};
+pub use kernel::{FIRST_LOOK, LAST_LOOK, count_unread, count_until_closed, queued};
 pub use kind::Kind;
 pub use lease::Lease;

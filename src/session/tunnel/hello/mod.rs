@@ -9,25 +9,30 @@
 //! there. Not here: choosing and writing alerts ([`crate::session::refuse`]), and whether the server is the one it claims to be
 //! ([`crate::outbound::certificate`]).
 
+#[cfg(test)]
+pub(super) mod held_back_tests;
 mod second;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod tls_tests;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::rules::Ech;
 use crate::transport::cancel::Cancel;
-use crate::transport::held::Kind;
 use crate::transport::held::read::Buffered;
+use crate::transport::held::{Holder, Kind, Lease, count_until_closed};
 use crate::transport::meter::Meter;
 use crate::transport::relay::{Early, RelayLimits, ending_of};
+use crate::transport::stream::Transport;
 use crate::wire::client_hello::{ClientHelloReader, Progress};
 use crate::wire::server_hello::{Answer, ServerHelloReader};
 use crate::words::outcome::{Ending, Reason};
@@ -176,7 +181,7 @@ pub async fn pass_hello<C, U>(
     limits: &mut RelayLimits,
 ) -> Result<Early, GateEnd>
 where
-    C: AsyncRead + AsyncWrite + Unpin,
+    C: Transport,
     U: AsyncRead + AsyncWrite + Unpin,
 {
     let idle = Instant::now() + limits.idle_timeout.min(Duration::from_secs(365 * 24 * 3600));
@@ -202,7 +207,7 @@ struct Crossing<'a, C, U> {
 
 impl<C, U> Crossing<'_, C, U>
 where
-    C: AsyncRead + AsyncWrite + Unpin,
+    C: Transport,
     U: AsyncRead + AsyncWrite + Unpin,
 {
     async fn pass(mut self, hello: InspectedHello) -> Result<Early, GateEnd> {
@@ -233,21 +238,32 @@ where
         answer: &mut Buffered,
         held: &mut Buffered,
     ) -> Result<Answer, GateEnd> {
-        loop {
+        while held.bytes.len() < MAX_HELD {
             tokio::select! {
                 biased;
-                read = answer.read_from(self.upstream) => match self.heard(read, server, answer, held)? {
+                read = answer.read_from(self.upstream) => match Self::heard(read, server, answer, held)? {
                     Answer::NeedMore => {}
                     known => return Ok(known),
                 },
-                read = held.read_from(self.client), if held.bytes.len() < MAX_HELD => client_read(read)?,
+                read = held.read_from(self.client) => client_read(read)?,
+            }
+        }
+        let holder = Arc::clone(held.lease.holder());
+        let mut left = pin!(held_back(self.client.socket(), &holder));
+        loop {
+            tokio::select! {
+                biased;
+                read = answer.read_from(self.upstream) => match Self::heard(read, server, answer, held)? {
+                    Answer::NeedMore => {}
+                    known => return Ok(known),
+                },
+                ending = &mut left => return Err(GateEnd::Ended(ending)),
             }
         }
     }
 
     /// The meaning of the server's latest bytes.
     fn heard(
-        &mut self,
         read: std::io::Result<usize>,
         server: &mut ServerHelloReader,
         answer: &mut Buffered,
@@ -301,7 +317,7 @@ where
             }
             tokio::select! {
                 biased;
-                read = answer.read_from(self.upstream) => match self.heard(read, server, answer, held)? {
+                read = answer.read_from(self.upstream) => match Self::heard(read, server, answer, held)? {
                     Answer::NeedMore => self.tell(answer).await?,
                     _ => return Ok(None),
                 },
@@ -335,6 +351,15 @@ where
         }
         answer.tidy();
         self.client.flush().await.map_err(lost)
+    }
+}
+
+/// Waits until a client leaves that has sent [`MAX_HELD`] and is not read any more. What the kernel takes in for it is counted.
+pub(super) async fn held_back(client: &TcpStream, holder: &Arc<Holder>) -> Ending {
+    let mut unread = Lease::new(holder, Kind::Socket);
+    match count_until_closed(client, &mut unread).await {
+        Ok(()) => Ending::ClientClosed,
+        Err(error) => ending_of(true, &error),
     }
 }
 

@@ -3,6 +3,7 @@
 use tokio::io::{AsyncReadExt, DuplexStream, duplex};
 use tokio::task::JoinHandle;
 
+use super::held_back_tests::Pipe;
 use super::*;
 use crate::transport::allowance::Allowance;
 use crate::wire::client_hello::test_samples::{
@@ -184,7 +185,8 @@ fn pass(sent: &[u8], upload_limit: Option<u64>) -> Passing {
 }
 
 fn pass_with(sent: &[u8], mut limits: RelayLimits) -> Passing {
-    let (client, mut near_client) = duplex(1 << 20);
+    let (client, near_client) = duplex(1 << 20);
+    let mut near_client = Pipe::from(near_client);
     let (mut near_upstream, upstream) = duplex(1 << 20);
     let (meter, cancel) = (std::sync::Arc::new(Meter::default()), Cancel::new());
     let bytes = BytesMut::from(sent);
