@@ -319,7 +319,9 @@ async fn enter<'s>(
         shared,
     };
     let entered = match permit.scheme {
-        Scheme::Https => gate.pass(&mut client, &mut upstream, early, request, last, &mut limits).await,
+        Scheme::Https => {
+            Box::pin(gate.pass(&mut client, &mut upstream, early, request, last, &mut limits)).await
+        }
         Scheme::Http => {
             let (accepted_by, shared) = (request.accepted_by(), request.shared());
             match gate.pass_requests(&mut client, early, request, last).await {

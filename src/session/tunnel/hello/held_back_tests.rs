@@ -84,11 +84,11 @@ async fn t71_a_client_that_is_held_back_behind_its_hello_is_counted_and_its_end_
     let gate = Gate { host: &host, ech: Ech::Deny, hello_timeout: timeout, meter: &meter, cancel: &cancel };
     let upload = Allowance::default();
     let mut limits = RelayLimits { idle_timeout: Duration::from_secs(60), deadline: None, upload };
-    let passes = async {
+    let passes = Box::pin(async {
         let early = Buffered::new(&budget.enter(), Kind::Hello);
         let hello = inspect_client(&mut near, early, &host, Instant::now() + timeout).await?;
         pass_hello(&mut near, &mut near_upstream, hello, &gate, &mut limits).await
-    };
+    });
     let both = async { tokio::join!(passes, gone).0 };
     match tokio::time::timeout(timeout, both).await.expect("it is noticed") {
         Err(GateEnd::Ended(Ending::ClientClosed)) => {}
