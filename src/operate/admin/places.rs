@@ -3,8 +3,8 @@
 //! A probe that finds no place makes the kubelet restart a healthy pod, so no number of silent or slow peers may keep it
 //! out. Some places are only for addresses that are expected here: those of `admin.networks`, and those whose
 //! health checks were answered recently, such as the node's. When the places of a newcomer's kind are taken, the peer
-//! that has been silent for the longest time is closed: first one that is not expected, then one of the address with
-//! the most connections. Not here: what is answered ([`super`]), and the deadlines that end a silent connection anyway.
+//! that has been silent for the longest time is closed: first one from outside `admin.networks`, then one of the address
+//! with the most connections. Not here: what is answered ([`super`]), and the deadlines that end a silent connection anyway.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -87,10 +87,9 @@ impl Table {
                 .or_else(|| self.end_of_largest(address, false))?;
         }
         if self.open.len() >= PLACES {
-            self.end(|entry| !entry.expected && !entry.asked)
+            // Any address can ask once for its health, and be silent then: only how long it is silent counts.
+            self.end(|entry| !entry.inside && !entry.asked)
                 .or_else(|| self.end_of_largest(address, expected))
-                // Any address can ask once for its health, and be silent then. One that has a connection already waits.
-                .or_else(|| self.end(|entry| !entry.inside && !entry.asked))
                 .or_else(|| self.end(|entry| inside && !entry.asked))?;
         }
         Some(())
