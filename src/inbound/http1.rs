@@ -39,8 +39,6 @@ use crate::wire::head::{Head, Place, RequestTarget, cut_short};
 use crate::words::client::Client;
 use crate::words::outcome::Reason;
 
-/// Most bytes that are read from a connection while it is closed.
-const READ: usize = 4 * 1024;
 /// 407s on one connection: git asks without credentials, then with them; a person may mistype once.
 const CHALLENGES: u8 = 3;
 
@@ -322,7 +320,7 @@ async fn close_idle(
     listener: &Arc<Listener>,
     shared: &Arc<Shared>,
 ) {
-    let crossed = close::linger_reading(stream, READ).await;
+    let crossed = close::linger_reading(stream, close::MOST_CROSSED).await;
     if crossed.is_empty() {
         return;
     }

@@ -66,7 +66,7 @@ pub(crate) fn take_slot(request: &Request<'_>, config: &Config, shared: &Shared)
         per_client: config.limits.tunnels_per_client,
         per_second: config.limits.requests_per_second_per_client,
     };
-    shared.occupancy.take(config.limits.client(request.client().address.ip()), caps, Instant::now())
+    shared.occupancy.take(request.account(config), caps, Instant::now())
 }
 
 /// Counts a request that is refused anyway against its client's rate.
@@ -75,5 +75,5 @@ pub(crate) fn take_slot(request: &Request<'_>, config: &Config, shared: &Shared)
 /// [`Reason::ClientRateLimited`].
 pub(crate) fn within_rate(request: &Request<'_>, config: &Config, shared: &Shared) -> Result<(), Reason> {
     let per_second = config.limits.requests_per_second_per_client;
-    shared.occupancy.count(config.limits.client(request.client().address.ip()), per_second, Instant::now())
+    shared.occupancy.count(request.account(config), per_second, Instant::now())
 }

@@ -36,6 +36,9 @@ pub async fn close_with<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, last: 
     let _ = tokio::time::timeout(LINGER_TIME, goodbye).await;
 }
 
+/// Most bytes that are kept of a request that crosses a close: its head, for the record.
+pub const MOST_CROSSED: usize = 4 * 1024;
+
 /// Closes as [`linger`] does. What is returned are the first bytes that the peer still sent, at most `most`: it sent them before
 /// it could know that the connection ends.
 pub async fn linger_reading<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, most: usize) -> BytesMut {

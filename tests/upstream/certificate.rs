@@ -145,7 +145,7 @@ fn a_client_that_leaves_while_the_target_proves_itself_is_noticed_and_the_proof_
     let (first, second) = (begin(b""), begin(b""));
     let (one, two) = (first.local().to_string(), second.local().to_string());
     probing(4);
-    // Both hellos were read: whoever shows a server name waits for the proof.
+    // Both hellos were read: a tunnel that shows a server name waits for the proof.
     until("both to wait", || {
         let shown = proxy.get("/api/tunnels").body.matches(&format!("\"sni\":\"{HOST}\"")).count();
         (shown == 2).then_some(())

@@ -233,7 +233,7 @@ async fn read_to_end_of_head(stream: &mut TcpStream, head: &mut AnswerHead) -> R
 /// What an answer begins with.
 const BEGIN: &[u8] = b"HTTP/1.";
 
-/// A head as far as it has come. It is refused with the first byte that cannot be HTTP: whoever sent it waits, and so
+/// A head as far as it has come. It is refused with the first byte that cannot be HTTP: its sender waits, and so
 /// would egressd, until the time to connect is over. Lines may end with LF alone (RFC 9112 §2.2), as curl and Squid take
 /// them from a parent: there is nobody whom another reading could deceive, since only the head is read here.
 #[derive(Default)]

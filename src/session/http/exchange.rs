@@ -154,7 +154,7 @@ where
         Ok(registered) => registered,
         Err(refused) => return After::Refuse(request, refused),
     };
-    let client = snapshot.config.limits.client(request.client().address.ip());
+    let client = request.account(&snapshot.config);
     let mut alone;
     let (allowance, own) = match lent {
         // The limits are those of the whole tunnel.

@@ -129,8 +129,8 @@ fn record<'s>(
 /// Whether the record is written; if not, one later stands for many.
 fn bound(request: &mut Request<'_>, reason: Reason) -> bool {
     if reason.class() == Class::Connection {
-        // A request on a connection whose certificate is no longer good: one for each connection, and whoever cannot
-        // connect must not hide it.
+        // A request on a connection whose certificate is no longer good: one for each connection, and clients that
+        // cannot connect must not hide it.
         return true;
     }
     let who = Who { peer: request.client().peer, client: Some(request.client().address) };

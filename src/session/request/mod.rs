@@ -7,7 +7,7 @@
 
 mod facts;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -102,6 +102,11 @@ impl<'s> Request<'s> {
     /// When the head was read.
     pub fn started(&self) -> Instant {
         self.facts().started
+    }
+
+    /// The address that stands for the client wherever clients are counted: by the configuration that judges the request.
+    pub fn account(&self, config: &Config) -> IpAddr {
+        config.limits.client(self.client().address.ip())
     }
 
     /// The client.

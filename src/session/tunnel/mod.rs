@@ -199,7 +199,7 @@ async fn open(
         }
         let Decided { permit, snapshot } = now;
         let settings = snapshot.config.tunnel.clone();
-        let account = snapshot.config.limits.client(request.client().address.ip());
+        let account = request.account(&snapshot.config);
         let (upstream, address, generation) = (dialled.stream, dialled.address, snapshot.generation);
         return Ok(Ready {
             target,
@@ -221,7 +221,7 @@ async fn open(
 
 /// What the client may send.
 fn afford(decided: &Decided, request: &Request<'_>, shared: &Shared) -> Result<Allowance, Reason> {
-    let client = decided.snapshot.config.limits.client(request.client().address.ip());
+    let client = request.account(&decided.snapshot.config);
     shared.budgets.open(client, &decided.permit)
 }
 
@@ -238,7 +238,7 @@ async fn dial(
     shared: &Shared,
 ) -> Result<(Arc<Route>, Dialled), Refused> {
     let config = &decided.snapshot.config;
-    let client = config.limits.client(request.client().address.ip());
+    let client = request.account(config);
     let limits =
         DialLimits { dns_timeout: config.dns.timeout, connect_timeout: config.tunnel.connect_timeout };
     let (route, resolver) = (shared.route(), shared.resolver());

@@ -17,7 +17,7 @@ pub(super) struct Account(pub(super) u64);
 /// processor.
 pub(super) const STALLED: Duration = Duration::from_secs(1);
 
-/// An exchange may wait for its response for so long, whoever else waits for memory.
+/// An exchange may wait for its response for so long, whatever else waits for memory.
 const IDLE: Duration = Duration::from_secs(30);
 /// More than a tunnel costs.
 const EXPENSIVE: usize = 24 * 1024;

@@ -132,7 +132,7 @@ impl<'a> VerdictTable<'a> {
         Rc::new(VerdictRow(verdicts.collect()))
     }
 
-    /// What the lists say of a host: hosts with one key have one row, whoever the client is.
+    /// What the lists say of a host: hosts with one key have one row, for every client.
     pub(super) fn key(&self, host: AskedHost<'_>) -> Vec<Truth> {
         let mut key: Vec<Truth> = self.used.iter().filter_map(|(_, acl)| acl.test.of_host(host)).collect();
         key.push(Truth::from(matches!(host, AskedHost::Network(_))));

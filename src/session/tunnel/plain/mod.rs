@@ -47,9 +47,6 @@ use crate::words::outcome::{Class, Ending, Reason};
 use crate::words::target::Target;
 pub(super) use begins::Begins;
 
-/// Most bytes that are read from a tunnel while it is closed.
-const READ: usize = 4 * 1024;
-
 /// A tunnel of plain requests, from its first byte to its end.
 #[derive(Debug)]
 pub(crate) struct PlainTunnel<'s, S> {
@@ -182,7 +179,7 @@ async fn close_idle<'s, S: Transport>(
     accepted_by: &'s Arc<Listener>,
     shared: &'s Arc<Shared>,
 ) {
-    let crossed = close::linger_reading(client, READ).await;
+    let crossed = close::linger_reading(client, close::MOST_CROSSED).await;
     if crossed.is_empty() {
         return;
     }

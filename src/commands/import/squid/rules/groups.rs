@@ -92,7 +92,7 @@ pub(super) fn placed(users: &[String], rows: &ClassContents<'_>, files: &[Client
         let within = |network: &IpNet| file.networks.iter().any(|listed| listed.contains(network));
         let mut inside = rows.classes.iter().filter(|(class, _)| within(&class.network));
         if shut(content) && inside.all(|(_, content)| shut(content)) {
-            // Whoever is added to it is denied whatever else lists them, as long as no other policy comes first.
+            // A client that is added to it is denied, whatever else lists it, as long as no other policy comes first.
             let mut group = new(content);
             group.files.insert(number);
             denied.push(group);

@@ -1,4 +1,4 @@
-//! The hosts that the lists mention, in groups of which each member has the same verdict, whoever the client is.
+//! The hosts that the lists mention, in groups of which each member has the same verdict for every client.
 //!
 //! A list of a hundred thousand names is a few groups. Of a group whose first member says nothing that is about it alone, the
 //! others need not be asked about, for any client.
