@@ -14,6 +14,7 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 
 use super::advice;
+use super::http::{HeaderEdits, MatchedEntry, Requests};
 use super::options::{Ech, OptionValue, RuleOptions};
 use super::policy::{Mode, Policy};
 use super::rule::Scheme;
@@ -53,6 +54,18 @@ pub struct Permit {
     pub verify_certificate: bool,
     /// Whether a ClientHello with encrypted_client_hello passes.
     pub ech: Ech,
+    /// Whether egressd opens the TLS of the tunnel, and each request in it is judged. Only of a CONNECT by an `https` rule.
+    pub inspect: bool,
+    /// What the rule says about requests; `None`: any may pass.
+    pub requests: Option<Arc<Requests>>,
+    /// The fields that the rule changes in each request.
+    pub headers: Option<Arc<HeaderEdits>>,
+    /// The entry of `requests` that lets the request through, once that is decided ([`Policies::decide_request`]).
+    ///
+    /// [`Policies::decide_request`]: super::Policies::decide_request
+    pub entry: Option<MatchedEntry>,
+    /// Whether the connection may become the WebSocket that the request asks for.
+    pub websocket: bool,
     /// The address, if the target is written as one: it was already compared with `deny`, and report mode may have let
     /// it pass.
     pub(super) literal: Option<IpAddr>,
@@ -71,7 +84,12 @@ impl Permit {
             scheme: _,
             method: _,
             port: _,
+            entry: _,
+            websocket: _,
             literal: _,
+            inspect: _,
+            requests: _,
+            headers: _,
             upload_limit,
             upload_budget,
             verify_certificate,
@@ -193,6 +211,11 @@ impl Policy {
             upload_budget: *upload_budget,
             verify_certificate: *verify_certificate,
             ech: *ech,
+            inspect: false,
+            requests: None,
+            headers: None,
+            entry: None,
+            websocket: false,
             literal,
         }
     }

@@ -16,6 +16,7 @@ mod advice;
 mod builder;
 mod clients;
 mod decide;
+mod http;
 mod http_request;
 mod label_pattern;
 mod labels;
@@ -40,7 +41,10 @@ pub use self::address_set::AddressSet;
 pub use self::builder::{BuildError, FileId, MAX_PATTERNS, MAX_RULES, OptionsId, Origin, PolicyBuilder};
 pub use self::clients::{ClientFile, ClientMatch};
 pub use self::decide::{Denial, Permit};
-pub use self::http_request::HttpRequest;
+pub use self::http::{
+    Credentials, Entry, HeaderEdits, HttpRequest, MatchedEntry, Misfit, Nearest, PathError, PathPattern,
+    PathPatternError, Requests, SetField, Upgrade, check_path,
+};
 pub use self::options::{Ech, OptionValue, RuleOptions, Shift};
 pub use self::pattern::{HostPattern, LabelPattern, PatternError, PatternErrorKind};
 pub use self::policies::Policies;

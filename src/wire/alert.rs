@@ -12,6 +12,8 @@ pub enum Alert {
     DecodeError = 50,
     /// `unrecognized_name`.
     UnrecognizedName = 112,
+    /// `no_application_protocol` (RFC 7301 §3.2).
+    NoApplicationProtocol = 120,
 }
 
 impl Alert {

@@ -50,6 +50,8 @@ words! {
         SchemeNotAllowed = "scheme_not_allowed",
         /// Only rules that have expired would have allowed it.
         RuleExpired = "rule_expired",
+        /// A rule allows the connection, and none of its `requests` fits this request on it.
+        RequestNotAllowed = "request_not_allowed",
         /// The request wants to upgrade its connection, and the rule does not allow that.
         UpgradeNotAllowed = "upgrade_not_allowed",
         /// Inside a tunnel: `Host` or the URI names another host or port than the CONNECT.
@@ -88,6 +90,8 @@ words! {
         ConnectUnreachable = "connect_unreachable",
         /// The target did not speak HTTP.
         UpstreamBadResponse = "upstream_bad_response",
+        /// The target refused the credentials that the rule sends in place of the client's.
+        UpstreamCredentialsRefused = "upstream_credentials_refused",
         /// The parent proxy refused the request.
         UpstreamProxyRefused = "upstream_proxy_refused",
         /// The target is egressd itself.
@@ -121,6 +125,10 @@ words! {
         ClientHelloMalformed = "client_hello_malformed",
         /// A ClientHello with encrypted_client_hello, which the rule refuses.
         EchNotAllowed = "ech_not_allowed",
+        /// A ClientHello whose ALPN has no `http/1.1`, in a tunnel that is inspected.
+        Http1NotOffered = "http1_not_offered",
+        /// The client does not trust the authority that signs the certificates of inspected tunnels.
+        InspectionDistrusted = "inspection_distrusted",
         /// The target's certificate is not valid for the host.
         CertificateInvalid = "certificate_invalid",
         /// The target did not answer in TLS.
@@ -206,6 +214,8 @@ pub enum Class {
     ServerName,
     /// The form of the ClientHello, or an extension in it.
     Hello,
+    /// The client cannot be served by egressd in place of the target: inspection.
+    Inspection,
     /// The target does not prove that it is the target.
     Certificate,
     /// The target does not answer in TLS.
@@ -245,12 +255,13 @@ impl Reason {
             HostNotAllowed | PortNotAllowed | SchemeNotAllowed => Class::NotListed,
             RuleExpired => Class::Expired,
             HostDenied => Class::Denied,
-            UpgradeNotAllowed => Class::Request,
+            RequestNotAllowed | UpgradeNotAllowed => Class::Request,
             UploadBudget | UploadLimit => Class::Upload,
             AddressProhibited => Class::Address,
             NotTls | ClientHelloTimeout => Class::NoTls,
             NoSni | SniMismatch => Class::ServerName,
             ClientHelloMalformed | EchNotAllowed => Class::Hello,
+            Http1NotOffered | InspectionDistrusted => Class::Inspection,
             CertificateInvalid => Class::Certificate,
             UpstreamNotTls => Class::TargetNotTls,
             ClientRateLimited => Class::Rate,
@@ -258,7 +269,11 @@ impl Reason {
             LimitReached | BudgetTableFull => Class::Limit,
             DnsNoSuchName | DnsNoAddress | DnsFailed | DnsTimeout => Class::Lookup,
             ConnectRefused | ConnectUnreachable | ConnectTimeout => Class::Connect,
-            UpstreamBadResponse | UpstreamProxyRefused | UpstreamTimeout | Loop => Class::Upstream,
+            UpstreamBadResponse
+            | UpstreamCredentialsRefused
+            | UpstreamProxyRefused
+            | UpstreamTimeout
+            | Loop => Class::Upstream,
             LocalResources => Class::Resources,
             InternalError | Draining | LogUnavailable => Class::Service,
         }
@@ -287,6 +302,7 @@ impl Reason {
             | Class::NoTls
             | Class::ServerName
             | Class::Hello
+            | Class::Inspection
             | Class::Certificate
             | Class::TargetNotTls => true,
             Class::Rate
@@ -317,6 +333,7 @@ impl Reason {
             | Class::Client
             | Class::Upload
             | Class::Address
+            | Class::Inspection
             | Class::Certificate
             | Class::TargetNotTls
             | Class::Rate
@@ -380,6 +397,7 @@ mod tests {
             "port_not_allowed",
             "scheme_not_allowed",
             "rule_expired",
+            "request_not_allowed",
             "upgrade_not_allowed",
         ];
         let names = ["not_tls", "no_sni", "sni_mismatch", "client_hello_timeout"];

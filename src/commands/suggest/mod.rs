@@ -409,6 +409,7 @@ fn help(reason: Reason, target: &Target) -> Help {
         | Class::Client
         | Class::Upload
         | Class::Address
+        | Class::Inspection
         | Class::Certificate
         | Class::TargetNotTls
         | Class::Rate

@@ -352,6 +352,7 @@ fn hint(why: Why) -> &'static str {
         }
         Class::Challenge | Class::Credentials => "the client did not prove its identity",
         Class::Upload => "a rule allows it, but the client sent more than the rule allows",
+        Class::Inspection => "a rule allows it, but the client cannot be inspected: see the reason",
         Class::Certificate => "a rule allows it, but the target's certificate was refused",
         Class::TargetNotTls => "a rule allows it, but the target did not answer in TLS",
         Class::Rate | Class::ClientLimit | Class::Limit => "a limit was reached: see `limits`",

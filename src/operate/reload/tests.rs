@@ -106,6 +106,7 @@ impl Bench {
             upstream: "198.18.0.9:443".parse().expect("an address"),
             by_parent: false,
             scheme: Scheme::Https,
+            inspected: false,
             started: Timestamp::now(),
         };
         match live.register(facts, Arc::default(), Cancel::new(), live.generation()) {

@@ -138,6 +138,7 @@ impl Policies {
             | Class::Client
             | Class::Upload
             | Class::Hello
+            | Class::Inspection
             | Class::Certificate
             | Class::TargetNotTls
             | Class::Rate
@@ -209,6 +210,7 @@ fn without_policy(reason: Reason) -> Remedy {
         | Class::NoTls
         | Class::ServerName
         | Class::Hello
+        | Class::Inspection
         | Class::Certificate
         | Class::TargetNotTls
         | Class::Rate
@@ -259,6 +261,7 @@ fn by_rules(policy: &Policy, denied_for: Reason, target: &Target, inside: Inside
             | Class::NoTls
             | Class::ServerName
             | Class::Hello
+            | Class::Inspection
             | Class::Certificate
             | Class::TargetNotTls
             | Class::Rate

@@ -8,12 +8,13 @@ use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use http::HeaderValue;
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep_until};
 
 use crate::outbound::dial::DialLimits;
 use crate::outbound::route::{Dialling, Route};
-use crate::rules::HttpRequest;
+use crate::rules::{HttpRequest, Upgrade};
 use crate::session::admit;
 use crate::session::decide::{self, Decided, Wanted};
 use crate::session::http::forward::{self, Addresses, Connection, Finish, Outcome, Terms};
@@ -292,12 +293,14 @@ where
 
 /// What the head asks for.
 pub(crate) fn wanted<'w>(head: &'w Head, within: Option<Within<'w>>) -> Wanted<'w> {
-    let path = match &head.target {
-        RequestTarget::Absolute { path_and_query, .. } => path_and_query.path(),
-        RequestTarget::Authority(_) => "",
+    let (path, query) = match &head.target {
+        RequestTarget::Absolute { path_and_query, .. } => (path_and_query.path(), path_and_query.query()),
+        RequestTarget::Authority(_) => ("", None),
     };
-    let upgrade = head.headers.contains_key(http::header::UPGRADE);
-    let http = HttpRequest { method: head.method.as_str(), path, upgrade };
+    let upgrades = head.headers.get_all(http::header::UPGRADE).iter();
+    let upgrade = Upgrade::of(upgrades.map(HeaderValue::as_bytes));
+    let inspected = within.is_some_and(|within| within.live.tunnel().facts.inspected);
+    let http = HttpRequest { method: head.method.as_str(), path, query, upgrade, inspected };
     let target = within.map_or(head.target.target(), |within| within.target);
     Wanted { target, http: Some(http) }
 }

@@ -32,7 +32,11 @@ pub struct Reply<'a> {
 impl Reply<'_> {
     /// The whole reply. `None` if the reason is not sent as an HTTP reply: it is an alert or a silent close.
     pub fn to_bytes(self) -> Option<Vec<u8>> {
-        let WireForm::Reply { status, error, retry_after } = wire_form(self.reason) else { return None };
+        let (status, error, retry_after) = match wire_form(self.reason) {
+            WireForm::Reply { status, error, retry_after } => (status, error, retry_after),
+            WireForm::Either { status, error, .. } => (status, error, None),
+            WireForm::InTunnel(_) | WireForm::Closed => return None,
+        };
         Some(self.with(status, error, retry_after, ""))
     }
 
@@ -101,6 +105,15 @@ pub enum WireForm {
         /// Seconds for `Retry-After`, where a later try may succeed.
         retry_after: Option<u32>,
     },
+    /// Before the `200` an HTTP reply, and after it a fatal TLS alert and close.
+    Either {
+        /// Its status.
+        status: u16,
+        /// The error type in `Proxy-Status` (RFC 9209 §2.3).
+        error: &'static str,
+        /// The alert.
+        alert: Alert,
+    },
     /// After the `200`: a fatal TLS alert and close, or close alone.
     InTunnel(Option<Alert>),
     /// Closed without a reply, before any HTTP: the client would not read one.
@@ -115,7 +128,7 @@ pub fn wire_form(reason: Reason) -> WireForm {
     match reason {
         BadRequest | BadTarget => reply(400, "http_request_error"),
         ClientNotAllowed | HostNotAllowed | HostDenied | PortNotAllowed | SchemeNotAllowed | RuleExpired
-        | UpgradeNotAllowed | UploadBudget => reply(403, "http_request_denied"),
+        | RequestNotAllowed | UpgradeNotAllowed | UploadBudget => reply(403, "http_request_denied"),
         HostMismatch => reply(421, "http_request_error"),
         AddressProhibited => reply(403, "destination_ip_prohibited"),
         MethodNotAllowed => reply(405, "http_request_error"),
@@ -128,7 +141,9 @@ pub fn wire_form(reason: Reason) -> WireForm {
         DnsNoSuchName | DnsNoAddress | DnsFailed => reply(502, "dns_error"),
         ConnectRefused => reply(502, "connection_refused"),
         ConnectUnreachable => reply(502, "destination_ip_unroutable"),
-        UpstreamBadResponse | UpstreamProxyRefused => reply(502, "http_protocol_error"),
+        UpstreamBadResponse | UpstreamCredentialsRefused | UpstreamProxyRefused => {
+            reply(502, "http_protocol_error")
+        }
         Loop => reply(502, "proxy_loop_detected"),
         LimitReached => busy(503, "connection_limit_reached", 5),
         // An account becomes free when the window of a budget moves: in minutes, not at once.
@@ -139,8 +154,15 @@ pub fn wire_form(reason: Reason) -> WireForm {
         UpstreamTimeout => reply(504, "http_response_timeout"),
         NoSni | SniMismatch => WireForm::InTunnel(Some(Alert::UnrecognizedName)),
         ClientHelloMalformed => WireForm::InTunnel(Some(Alert::DecodeError)),
-        CertificateInvalid => WireForm::InTunnel(Some(Alert::BadCertificate)),
-        UpstreamNotTls | EchNotAllowed => WireForm::InTunnel(Some(Alert::AccessDenied)),
+        // Before the `200` of a tunnel that is inspected.
+        CertificateInvalid => {
+            WireForm::Either { status: 502, error: "tls_certificate_error", alert: Alert::BadCertificate }
+        }
+        UpstreamNotTls => {
+            WireForm::Either { status: 502, error: "http_protocol_error", alert: Alert::AccessDenied }
+        }
+        EchNotAllowed | InspectionDistrusted => WireForm::InTunnel(Some(Alert::AccessDenied)),
+        Http1NotOffered => WireForm::InTunnel(Some(Alert::NoApplicationProtocol)),
         NotTls | ClientHelloTimeout => WireForm::InTunnel(None),
         PeerNotTrusted | ProxyHeaderInvalid | TlsHandshakeFailed | ClientCertificateInvalid => {
             WireForm::Closed
@@ -148,11 +170,11 @@ pub fn wire_form(reason: Reason) -> WireForm {
     }
 }
 
-/// The status that the client saw: the log's `status`. `None` if the connection is closed before any HTTP; 200 if the
-/// `200` was already sent.
+/// The status that the client saw of a refusal that is no alert: the log's `status`. `None` if the connection is closed
+/// before any HTTP; 200 if the `200` was already sent.
 pub fn status(reason: Reason) -> Option<u16> {
     match wire_form(reason) {
-        WireForm::Reply { status, .. } => Some(status),
+        WireForm::Reply { status, .. } | WireForm::Either { status, .. } => Some(status),
         WireForm::InTunnel(_) => Some(200),
         WireForm::Closed => None,
     }
@@ -164,6 +186,7 @@ pub fn alert(reason: Reason) -> Option<Alert> {
         // A reason of the rules that came later, by a reload.
         WireForm::Reply { .. } => Some(Alert::AccessDenied),
         WireForm::InTunnel(alert) => alert,
+        WireForm::Either { alert, .. } => Some(alert),
         // An identity that a reload or an expiry revoked.
         WireForm::Closed => Some(Alert::AccessDenied),
     }
@@ -182,6 +205,7 @@ pub fn advice(reason: Reason) -> &'static str {
         PortNotAllowed => "no rule allows this port of the host",
         SchemeNotAllowed => "no rule allows this kind of request to the host",
         RuleExpired => "the rule that allowed this host has expired",
+        RequestNotAllowed => "a rule allows the connection, and no entry of its `requests` fits this request",
         UpgradeNotAllowed => {
             "upgrades, WebSockets among them, are not supported under an http rule yet: write a tcp rule for this \
              host and port"
@@ -212,6 +236,9 @@ pub fn advice(reason: Reason) -> &'static str {
         ConnectRefused => "the target refused the connection",
         ConnectUnreachable => "there is no route to the target",
         UpstreamBadResponse => "the target's answer is not valid HTTP",
+        UpstreamCredentialsRefused => {
+            "the target refused the credentials that egressd keeps for it: check the credentials_file of the rule"
+        }
         UpstreamProxyRefused => "the parent proxy refused",
         Loop => "the target is this proxy itself: check the proxy settings",
         LimitReached => "too many tunnels are open: try again, or raise limits.tunnels",
@@ -232,6 +259,12 @@ pub fn advice(reason: Reason) -> &'static str {
         ClientHelloMalformed => "the TLS ClientHello is not well-formed",
         EchNotAllowed => {
             "the TLS ClientHello has encrypted_client_hello, which the rule refuses (`ech: deny`)"
+        }
+        Http1NotOffered => {
+            "the TLS ClientHello offers no http/1.1, which is what an inspected tunnel carries: let the client offer it"
+        }
+        InspectionDistrusted => {
+            "the client does not trust egressd's authority for inspection: install its root in the client"
         }
         CertificateInvalid => "the target's certificate is not valid for the host",
         UpstreamNotTls => "the target did not answer in TLS",
@@ -266,6 +299,7 @@ pub fn advice_for_parent(reason: Reason) -> Option<&'static str> {
         | PortNotAllowed
         | SchemeNotAllowed
         | RuleExpired
+        | RequestNotAllowed
         | UpgradeNotAllowed
         | HostMismatch
         | UploadBudget
@@ -291,6 +325,9 @@ pub fn advice_for_parent(reason: Reason) -> Option<&'static str> {
         | ClientHelloTimeout
         | ClientHelloMalformed
         | EchNotAllowed
+        | Http1NotOffered
+        | InspectionDistrusted
+        | UpstreamCredentialsRefused
         | CertificateInvalid
         | UpstreamNotTls
         | PeerNotTrusted
@@ -373,6 +410,11 @@ mod tests {
     #[test]
     fn an_error_is_a_429_or_a_5xx_and_all_else_is_a_denial() {
         for reason in Reason::ALL {
+            // A target that cannot prove itself is a denial, whatever was sent before.
+            if matches!(wire_form(*reason), WireForm::Either { .. }) {
+                assert!(reason.is_denial(), "{reason}");
+                continue;
+            }
             let is_error = status(*reason).is_some_and(|status| status == 429 || status >= 500);
             assert_eq!(reason.is_denial(), !is_error, "{reason}");
         }
@@ -404,6 +446,8 @@ mod tests {
             "revoked before its hello passed"
         );
         assert_eq!(alert(Reason::ClientCertificateInvalid), Some(Alert::AccessDenied), "the same");
+        assert_eq!(alert(Reason::CertificateInvalid), Some(Alert::BadCertificate));
+        assert_eq!(status(Reason::CertificateInvalid), Some(502), "before the 200");
         assert_eq!(alert(Reason::NotTls), None);
         assert_eq!(status(Reason::NotTls), Some(200));
     }

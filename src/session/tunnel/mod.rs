@@ -182,6 +182,7 @@ async fn open(
                 upstream: dialled.upstream,
                 by_parent: route.parent().is_some(),
                 scheme: permit.scheme,
+                inspected: permit.inspect,
                 started: request.started_at(),
             };
             let generation = decided.snapshot.generation;

@@ -56,6 +56,7 @@ fn together(reason: Reason) -> Option<Together> {
         | Class::NoTls
         | Class::ServerName
         | Class::Hello
+        | Class::Inspection
         | Class::Certificate
         | Class::TargetNotTls
         | Class::ClientLimit

@@ -136,6 +136,7 @@ mod tests {
             upstream: "198.18.0.9:443".parse().expect("an address"),
             by_parent,
             scheme,
+            inspected: false,
             started: Timestamp::UNIX_EPOCH,
         };
         match live.register(facts, Arc::default(), Cancel::new(), live.generation()) {

@@ -30,6 +30,7 @@ fn facts(policy: &Arc<str>, port: u16) -> TunnelFacts {
         upstream: "203.0.113.9:443".parse().expect("an address"),
         by_parent: false,
         scheme: Scheme::Https,
+        inspected: false,
         started: Timestamp::now(),
     }
 }

@@ -37,8 +37,10 @@ pub struct TunnelFacts {
     pub upstream: SocketAddr,
     /// Whether that is the address of a parent proxy.
     pub by_parent: bool,
-    /// The scheme of its rule: whether its content was inspected.
+    /// The scheme of its rule: what its content must be.
     pub scheme: Scheme,
+    /// Whether egressd opened its TLS, and reads the requests in it.
+    pub inspected: bool,
     /// When the request was read.
     pub started: Timestamp,
 }

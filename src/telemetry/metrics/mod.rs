@@ -119,6 +119,7 @@ fn way(reason: Reason) -> Way {
         | Class::NoTls
         | Class::ServerName
         | Class::Hello
+        | Class::Inspection
         | Class::Certificate
         | Class::TargetNotTls
         | Class::Rate

@@ -52,6 +52,7 @@ fn tunnel(live: &Arc<Live>, policy: &str, meter: &Arc<Meter>) -> LiveTunnel {
         upstream: address,
         by_parent: false,
         scheme: Scheme::Https,
+        inspected: false,
         started: Timestamp::UNIX_EPOCH,
     };
     match live.register(facts, Arc::clone(meter), Cancel::new(), live.generation()) {

@@ -354,6 +354,7 @@ fn squid_status_of_error(reason: Reason, plain: bool) -> &'static str {
         | Class::NoTls
         | Class::ServerName
         | Class::Hello
+        | Class::Inspection
         | Class::Certificate
         | Class::TargetNotTls => "NONE_NONE",
     }

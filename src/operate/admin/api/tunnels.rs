@@ -189,6 +189,7 @@ mod tests {
             upstream: client,
             by_parent: false,
             scheme: Scheme::Https,
+            inspected: false,
             started: Timestamp::from_second(i64::from(number)).expect("a moment"),
         };
         let meter = Arc::new(Meter::default());

@@ -1,0 +1,184 @@
+//! `requests` of a rule: entries, of which one must fit a request, and of it every key that is there.
+//!
+//! The first entry that fits, as written, is the one that counts. A request that asks for a WebSocket is fitted only by
+//! entries that allow one, so an earlier entry without `upgrade` never hides a later one with it.
+
+use std::sync::Arc;
+
+use super::credentials::Credentials;
+use super::path::PathPattern;
+use super::request::{HttpRequest, Upgrade};
+
+/// Which requests a rule lets through.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Requests {
+    entries: Box<[Entry]>,
+}
+
+/// One entry of `requests`. A key that is left out fits any request, save `upgrade`.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Entry {
+    /// Methods, as they are sent.
+    pub methods: Option<Box<[Box<str>]>>,
+    /// Paths.
+    pub paths: Option<Box<[PathPattern]>>,
+    /// Whether the connection may become a WebSocket.
+    pub websocket: bool,
+    /// What is sent in place of the client's credentials.
+    pub credentials: Option<Arc<Credentials>>,
+}
+
+/// The entry that a request was let through by, and what follows from it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MatchedEntry {
+    /// Its number in the list, from 1.
+    pub number: usize,
+    /// What is sent in place of the client's credentials.
+    pub credentials: Option<Arc<Credentials>>,
+}
+
+/// The entry that came nearest to a request that none fits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Nearest {
+    /// Its number in the list, from 1.
+    pub number: usize,
+    /// What of it does not fit.
+    pub misfit: Misfit,
+}
+
+/// What of an entry does not fit a request; the nearest first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Misfit {
+    /// It does not let the connection become what the request asks for.
+    Upgrade,
+    /// The method alone.
+    Method,
+    /// The path.
+    Path,
+    /// Method and path.
+    Both,
+}
+
+impl Requests {
+    /// Of at least one entry.
+    pub fn new(entries: Vec<Entry>) -> Self {
+        Requests { entries: entries.into() }
+    }
+
+    /// The entries, as written.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The first entry that fits `request`, whose path passed [`check`](super::check_path).
+    ///
+    /// # Errors
+    /// The entry that came nearest.
+    pub fn find(&self, request: &HttpRequest<'_>) -> Result<MatchedEntry, Nearest> {
+        let fits = |entry: &Entry| {
+            entry.allows_method(request.method)
+                && entry.allows_upgrade(request.upgrade)
+                && entry.allows_path(request.path)
+        };
+        match self.entries.iter().position(fits).and_then(|at| Some((at, self.entries.get(at)?))) {
+            Some((at, entry)) => Ok(MatchedEntry { number: at + 1, credentials: entry.credentials.clone() }),
+            None => Err(self.nearest(request)),
+        }
+    }
+
+    fn nearest(&self, request: &HttpRequest<'_>) -> Nearest {
+        let weighed = self.entries.iter().zip(1..).map(|(entry, number)| {
+            let (misfit, shared) = entry.misfit(request);
+            ((misfit, std::cmp::Reverse(shared), number), Nearest { number, misfit })
+        });
+        let nearest = weighed.min_by_key(|(order, _)| *order).map(|(_, nearest)| nearest);
+        nearest.unwrap_or(Nearest { number: 0, misfit: Misfit::Both })
+    }
+}
+
+impl Entry {
+    /// Whether it allows the method.
+    pub fn allows_method(&self, method: &str) -> bool {
+        self.methods.as_ref().is_none_or(|methods| methods.iter().any(|allowed| **allowed == *method))
+    }
+
+    /// Whether it allows the path.
+    pub fn allows_path(&self, path: &str) -> bool {
+        self.paths.as_ref().is_none_or(|paths| paths.iter().any(|pattern| pattern.matches(path)))
+    }
+
+    fn allows_upgrade(&self, upgrade: Upgrade) -> bool {
+        match upgrade {
+            Upgrade::None => true,
+            Upgrade::Websocket => self.websocket,
+            Upgrade::Other => false,
+        }
+    }
+
+    /// What does not fit, and how many bytes of the path the nearest of its patterns begins with.
+    fn misfit(&self, request: &HttpRequest<'_>) -> (Misfit, usize) {
+        let misfit = match (self.allows_method(request.method), self.allows_path(request.path)) {
+            (true, true) => return (Misfit::Upgrade, 0),
+            (false, true) => return (Misfit::Method, 0),
+            (true, false) => Misfit::Path,
+            (false, false) => Misfit::Both,
+        };
+        let shared = |pattern: &PathPattern| {
+            let start = pattern.literal_start().bytes();
+            start.zip(request.path.bytes()).take_while(|(one, other)| one == other).count()
+        };
+        (misfit, self.paths.iter().flatten().map(shared).max().unwrap_or(0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(methods: &[&str], paths: &[&str], websocket: bool) -> Entry {
+        Entry {
+            methods: (!methods.is_empty()).then(|| methods.iter().map(|method| (*method).into()).collect()),
+            paths: (!paths.is_empty())
+                .then(|| paths.iter().map(|path| PathPattern::parse(path).expect(path)).collect()),
+            websocket,
+            credentials: None,
+        }
+    }
+
+    #[test]
+    fn one_entry_must_fit_and_of_it_every_key() {
+        let requests = Requests::new(vec![
+            entry(&["GET", "HEAD"], &["/status", "/v1/**"], false),
+            entry(&["POST"], &["/v1/*/items"], false),
+            entry(&[], &["/live"], false),
+            entry(&["GET"], &["/live", "/v1/**"], true),
+        ]);
+        let (none, ws, other) = (Upgrade::None, Upgrade::Websocket, Upgrade::Other);
+        let rows: &[(&str, &str, Upgrade, Result<usize, (usize, Misfit)>)] = &[
+            ("GET", "/status", none, Ok(1)),
+            ("HEAD", "/v1/a/b", none, Ok(1)),
+            ("POST", "/v1/a/items", none, Ok(2)),
+            ("DELETE", "/live", none, Ok(3)),
+            // Both fit: the first counts.
+            ("GET", "/live", none, Ok(3)),
+            // The first that fits has no `upgrade`: it does not hide the one that has.
+            ("GET", "/live", ws, Ok(4)),
+            ("GET", "/v1/a", ws, Ok(4)),
+            ("GET", "/status", ws, Err((1, Misfit::Upgrade))),
+            ("GET", "/live", other, Err((3, Misfit::Upgrade))),
+            ("get", "/status", none, Err((1, Misfit::Method))),
+            ("PUT", "/v1/a/items", none, Err((1, Misfit::Method))),
+            ("POST", "/v1/a", none, Err((1, Misfit::Method))),
+            ("GET", "/stat", none, Err((1, Misfit::Path))),
+            ("POST", "/v2", none, Err((2, Misfit::Path))),
+            ("PUT", "/liv", none, Err((3, Misfit::Path))),
+            ("DELETE", "/x", none, Err((3, Misfit::Path))),
+        ];
+        for (method, path, upgrade, want) in rows {
+            let request = HttpRequest { method, path, query: None, upgrade: *upgrade, inspected: true };
+            let found = requests.find(&request);
+            let found = found.map(|entry| entry.number).map_err(|nearest| (nearest.number, nearest.misfit));
+            assert_eq!(found, *want, "{method} {path} {upgrade:?}");
+        }
+    }
+}
