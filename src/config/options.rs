@@ -8,10 +8,12 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::finding::Report;
+use super::finding::{Position, Report};
 use super::keys::{Key, List, items, networks, value};
+use super::named_files::NamedFiles;
+use super::requests::{EntryFile, HeadersFile, credentials_position, headers, requests};
 use super::values::{Budget, FilePath, Label, Line, Moment, Network, Size};
-use crate::rules::{Ech, RuleOptions, Scheme, Schemes, UploadBudget, lint};
+use crate::rules::{Ech, Misplaced, RuleOptions, Scheme, Schemes, UploadBudget, lint};
 use crate::words::quote::quoted;
 
 /// How a client makes the request.
@@ -65,28 +67,51 @@ macro_rules! options {
         }
 
         impl FullRuleFile {
-            /// The options that were written.
-            pub(super) fn options(&self, report: &Report<'_>) -> RuleOptions {
-                RuleOptions { $($key: $read(&self.$key, report),)* }
+            /// The options that were written for `schemes`, and what they imply.
+            pub(super) fn options(
+                &self,
+                schemes: Schemes,
+                report: &Report<'_>,
+                files: &mut NamedFiles<'_>,
+            ) -> RuleOptions {
+                let mut options = RuleOptions { $($key: $read(&self.$key, report, files),)* };
+                imply(&mut options, schemes, &self.inspect, &self.verify_certificate, report);
+                one_authorization(&options, &self.requests, report);
+                options
             }
 
             /// Reports what is wrong with the options of a rule for `schemes`.
             pub(super) fn check(&self, schemes: Schemes, report: &Report<'_>) {
                 of_https(&self.verify_certificate, "verify_certificate", true, schemes, report);
                 of_https(&self.ech, "ech", EchFile::Deny, schemes, report);
+                not_in_clear(&self.inspect, schemes, report);
+            }
+
+            /// Where the key is written that a rule cannot have.
+            pub(super) fn position_of(&self, key: Misplaced) -> Option<Position> {
+                position_of(key, &self.inspect, &self.requests, &self.headers)
             }
         }
 
         impl FullAllowFile {
-            /// The options that were written.
-            pub(super) fn options(&self, report: &Report<'_>) -> RuleOptions {
-                RuleOptions { $($key: $read(&self.$key, report),)* }
+            /// The options that were written for `schemes`, and what they imply.
+            pub(super) fn options(
+                &self,
+                schemes: Schemes,
+                report: &Report<'_>,
+                files: &mut NamedFiles<'_>,
+            ) -> RuleOptions {
+                let mut options = RuleOptions { $($key: $read(&self.$key, report, files),)* };
+                imply(&mut options, schemes, &self.inspect, &self.verify_certificate, report);
+                one_authorization(&options, &self.requests, report);
+                options
             }
 
             /// Reports what is wrong with the options of rules for `schemes`.
             pub(super) fn check(&self, schemes: Schemes, report: &Report<'_>) {
                 of_https(&self.verify_certificate, "verify_certificate", true, schemes, report);
                 of_https(&self.ech, "ech", EchFile::Deny, schemes, report);
+                not_in_clear(&self.inspect, schemes, report);
             }
         }
     };
@@ -110,7 +135,7 @@ options! {
     expires: Key<Moment> = expires,
         "The rule stops matching at the start of this date (UTC), or at this RFC 3339 time.",
         "The lines stop matching at the start of this date (UTC), or at this RFC 3339 time.";
-    private: List<Network> = private,
+    private: List<Network> = of_rule,
         "Non-public networks that this rule may reach.",
         "Non-public networks that the lines may reach.";
     upload_limit: Key<Size> = upload_limit,
@@ -122,6 +147,15 @@ options! {
     verify_certificate: Key<bool> = switch,
         "egressd makes its own TLS handshake with the target, and requires a valid certificate for the host.",
         "egressd makes its own TLS handshake with the target, and requires a valid certificate for the host.";
+    inspect: Key<bool> = switch,
+        "egressd opens the TLS of the tunnel, and judges each request in it. Implied by `requests` and `headers`.",
+        "egressd opens the TLS of the tunnels, and judges each request in them. Implied by `requests` and `headers`.";
+    requests: List<EntryFile> = requests,
+        "The requests that may pass: one entry must fit, and of it every key that is set. Left out: any.",
+        "The requests that may pass: one entry must fit, and of it every key that is set. Left out: any.";
+    headers: Key<HeadersFile> = headers,
+        "Fields that are set or removed in each request.",
+        "Fields that are set or removed in each request.";
     ech: Key<EchFile> = ech,
         "What becomes of a ClientHello with encrypted_client_hello: allow (default), or deny. Browsers send it to every \
          host.",
@@ -129,16 +163,20 @@ options! {
          host.";
 }
 
-fn name(key: &Key<Label>, _: &Report<'_>) -> Option<Box<str>> {
+fn name(key: &Key<Label>, _: &Report<'_>, _: &mut NamedFiles<'_>) -> Option<Box<str>> {
     value(key).map(|label| label.0.clone())
 }
 
-fn note(key: &Key<Line>, _: &Report<'_>) -> Option<Box<str>> {
+fn note(key: &Key<Line>, _: &Report<'_>, _: &mut NamedFiles<'_>) -> Option<Box<str>> {
     value(key).map(|line| line.0.clone())
 }
 
-fn expires(key: &Key<Moment>, _: &Report<'_>) -> Option<Timestamp> {
+fn expires(key: &Key<Moment>, _: &Report<'_>, _: &mut NamedFiles<'_>) -> Option<Timestamp> {
     value(key).map(|moment| moment.0)
+}
+
+fn of_rule(list: &List<Network>, report: &Report<'_>, _: &mut NamedFiles<'_>) -> Vec<IpNet> {
+    private(list, report)
 }
 
 /// Reads `private` of a rule, of an allow file, or of a whole policy.
@@ -159,7 +197,7 @@ pub(super) fn private(list: &List<Network>, report: &Report<'_>) -> Vec<IpNet> {
     networks(list).unwrap_or_default()
 }
 
-fn upload_limit(key: &Key<Size>, report: &Report<'_>) -> Option<u64> {
+fn upload_limit(key: &Key<Size>, report: &Report<'_>, _: &mut NamedFiles<'_>) -> Option<u64> {
     if let Some(at) = key
         && at.value.as_ref().is_some_and(|size| size.0 == 0)
     {
@@ -171,18 +209,85 @@ fn upload_limit(key: &Key<Size>, report: &Report<'_>) -> Option<u64> {
     value(key).map(|size| size.0)
 }
 
-fn upload_budget(key: &Key<Budget>, _: &Report<'_>) -> Option<UploadBudget> {
+fn upload_budget(key: &Key<Budget>, _: &Report<'_>, _: &mut NamedFiles<'_>) -> Option<UploadBudget> {
     value(key).map(|budget| budget.0)
 }
 
-fn switch(key: &Key<bool>, _: &Report<'_>) -> bool {
+fn switch(key: &Key<bool>, _: &Report<'_>, _: &mut NamedFiles<'_>) -> bool {
     value(key).copied().unwrap_or_default()
 }
 
-fn ech(key: &Key<EchFile>, _: &Report<'_>) -> Ech {
+fn ech(key: &Key<EchFile>, _: &Report<'_>, _: &mut NamedFiles<'_>) -> Ech {
     match value(key) {
         Some(EchFile::Deny) => Ech::Deny,
         Some(EchFile::Allow) | None => Ech::Allow,
+    }
+}
+
+/// What `requests` and `headers` imply, and what contradicts it.
+fn imply(
+    options: &mut RuleOptions,
+    schemes: Schemes,
+    inspect: &Key<bool>,
+    verify: &Key<bool>,
+    report: &Report<'_>,
+) {
+    let needs = match (&options.requests, &options.headers) {
+        (Some(_), _) => Some("requests"),
+        (None, Some(_)) => Some("headers"),
+        (None, None) => None,
+    };
+    if !schemes.contains(Scheme::Https) {
+        return;
+    }
+    if let (Some(key), Some(at), Some(false)) = (needs, inspect, value(inspect)) {
+        let text =
+            format!("`{key}` needs what is inside the tunnel: write `inspect: true`, or remove `{key}`");
+        report.error(at.position, text);
+    }
+    options.inspect |= needs.is_some();
+    if let (true, Some(at), Some(false)) = (options.inspect, verify, value(verify)) {
+        report.error(
+            at.position,
+            "egressd always verifies the target of a tunnel that it inspects, because the client cannot: remove \
+             `verify_certificate: false`",
+        );
+    }
+}
+
+/// Both would be sent in the same field.
+fn one_authorization(options: &RuleOptions, entries: &List<EntryFile>, report: &Report<'_>) {
+    let sets = options.headers.as_ref().is_some_and(|headers| headers.authorizes());
+    if let (true, Some(position)) = (sets, credentials_position(entries)) {
+        report.error(
+            position,
+            "`credentials_file` and `Authorization` of `set_files` are sent in the same field: remove one of them",
+        );
+    }
+}
+
+/// Without TLS there is nothing to open.
+fn not_in_clear(inspect: &Key<bool>, schemes: Schemes, report: &Report<'_>) {
+    if let (Some(at), Some(true), true) = (inspect, value(inspect), schemes == Schemes::from(Scheme::Http)) {
+        report.error(
+            at.position,
+            "`inspect` opens TLS, and the requests of an http rule are read in any case: remove it",
+        );
+    }
+}
+
+fn position_of(
+    key: Misplaced,
+    inspect: &Key<bool>,
+    entries: &List<EntryFile>,
+    fields: &Key<HeadersFile>,
+) -> Option<Position> {
+    match key {
+        Misplaced::Inspect => inspect.as_ref().map(|at| at.position),
+        Misplaced::Requests => entries.as_ref().map(|at| at.position),
+        Misplaced::Headers => fields.as_ref().map(|at| at.position),
+        Misplaced::CredentialsFile => credentials_position(entries),
+        Misplaced::SetFiles => value(fields)?.set_files.as_ref().map(|at| at.position),
     }
 }
 

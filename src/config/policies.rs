@@ -16,8 +16,8 @@ use super::typed::At;
 use super::values::{FilePath, Line};
 use crate::rules::lint::Rival;
 use crate::rules::{
-    BuildError, ClientFile, ClientMatch, FileId, MAX_RULES as MAX_NETWORKS, Mode, OptionsId, Origin,
-    Policies, PolicyBuilder, RuleOptions, RuleText, Scheme, Schemes, lint,
+    ClientFile, ClientMatch, FileId, MAX_RULES as MAX_NETWORKS, Mode, OptionsId, Origin, Policies,
+    PolicyBuilder, RuleOptions, RuleText, Scheme, Schemes, lint,
 };
 use crate::words::quote::quoted;
 
@@ -107,12 +107,19 @@ fn read_policy(
             }
             AllowFile::Full(full) => {
                 let to = required(report, &full.to, position, "to", "to: git-codecommit.*.amazonaws.com");
-                let options = full.options(report);
+                let rule = to.and_then(|at| RuleText::parse(&at.value.as_ref()?.0).ok());
+                let schemes =
+                    rule.as_ref().and_then(|rule| rule.scheme).map_or(Schemes::HTTPS, Schemes::from);
+                let options = full.options(schemes, report, files);
+                let misplaced = rule.and_then(|rule| options.misplaced(&rule.host, schemes));
                 let options = reading.builder.options(options);
                 if let Some(rule) = to {
                     let schemes = reading.allow(rule, inline, options, Schemes::HTTPS);
                     if let Some(schemes) = schemes {
                         full.check(schemes, report);
+                    }
+                    if let Some((key, text)) = misplaced {
+                        report.error(full.position_of(key).unwrap_or(rule.position), text);
                     }
                 }
             }
@@ -120,15 +127,17 @@ fn read_policy(
     }
     for (allow_file, position) in items(&file.allow_files) {
         match allow_file {
-            AllowFilesFile::File(path) => reading.allow_file(path, plain, Schemes::HTTPS, files),
+            AllowFilesFile::File(path) => {
+                reading.allow_file(path, (plain, &RuleOptions::default()), Schemes::HTTPS, files);
+            }
             AllowFilesFile::Full(full) => {
                 let path = required(report, &full.file, position, "file", "file: allowlist.txt");
                 let schemes = schemes(&full.schemes, report);
                 full.check(schemes, report);
-                let options = full.options(report);
-                let options = reading.builder.options(options);
+                let given = full.options(schemes, report, files);
+                let options = reading.builder.options(given.clone());
                 if let Some(path) = path {
-                    reading.allow_file(path, options, schemes, files);
+                    reading.allow_file(path, (options, &given), schemes, files);
                 }
             }
         }
@@ -206,7 +215,7 @@ impl Reading<'_> {
     fn allow_file(
         &mut self,
         at: &At<FilePath>,
-        options: OptionsId,
+        (options, given): (OptionsId, &RuleOptions),
         left_out: Schemes,
         files: &mut NamedFiles<'_>,
     ) {
@@ -215,7 +224,11 @@ impl Reading<'_> {
         let builder = &mut self.builder;
         self.rules += rules(&content, ListKind::Allow, &report, |rule, line, text| {
             let schemes = rule.scheme.map_or(left_out, Schemes::from);
-            builder.allow(rule, schemes, Origin { file, line, inline: false, text }, options)
+            if let Some((_, misplaced)) = given.misplaced(&rule.host, schemes) {
+                return Err(misplaced.to_owned());
+            }
+            let origin = Origin { file, line, inline: false, text };
+            builder.allow(rule, schemes, origin, options).map_err(|error| error.to_string())
         });
     }
 
@@ -225,7 +238,8 @@ impl Reading<'_> {
         let file = self.builder.deny_file(report.file());
         let builder = &mut self.builder;
         rules(&content, ListKind::Deny, &report, |rule, line, text| {
-            builder.deny(rule, Origin { file, line, inline: false, text })
+            let origin = Origin { file, line, inline: false, text };
+            builder.deny(rule, origin).map_err(|error| error.to_string())
         });
     }
 }
@@ -247,7 +261,7 @@ fn rules(
     content: &[u8],
     kind: ListKind,
     report: &Report<'_>,
-    mut add: impl FnMut(&RuleText, u32, &str) -> Result<(), BuildError>,
+    mut add: impl FnMut(&RuleText, u32, &str) -> Result<(), String>,
 ) -> usize {
     list_file::read(content, kind, report, |position, text| {
         let rule = match RuleText::parse(text) {

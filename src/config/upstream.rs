@@ -10,6 +10,7 @@ use super::file::{CertificatesFile, UpstreamProxyFile};
 use super::finding::Report;
 use super::keys::{Key, required, value};
 use super::named_files::NamedFiles;
+use super::secret_files::user_password;
 use super::typed::At;
 use super::values::FilePath;
 use crate::transport::tls::authorities::{Authorities, Roots};
@@ -114,24 +115,9 @@ fn read(at: &At<FilePath>, report: &Report<'_>, files: &mut NamedFiles<'_>) -> O
     files.read(&at.value.as_ref()?.0, at.position, report)
 }
 
-/// One line, with a line end as editors write it. An error never shows a byte of the content.
+/// An error never shows a byte of the content.
 fn credentials(content: &[u8]) -> Result<Credentials, String> {
-    let example = "write one line USER:PASSWORD";
-    let text = std::str::from_utf8(content).map_err(|_| format!("the file is not UTF-8 text: {example}"))?;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let line = text.strip_suffix('\n').unwrap_or(text);
-    let line = line.strip_suffix('\r').unwrap_or(line);
-    if line.contains(['\n', '\r']) {
-        return Err(format!("the file has more than one line: {example}"));
-    }
-    // RFC 7617 §2: the first colon ends the user name, and control characters are not sent.
-    if line.contains(char::is_control) {
-        return Err(format!("the file contains a control character: {example}"));
-    }
-    match line.split_once(':') {
-        Some((user, _)) if !user.is_empty() => Ok(Credentials(line.into())),
-        _ => Err(format!("there is no USER: before the password: {example}")),
-    }
+    user_password(content).map(|line| Credentials(line.into()))
 }
 
 #[cfg(test)]

@@ -3,7 +3,6 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::marker::PhantomData;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -14,11 +13,18 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
 use super::languages::{self, ProxyUrl};
+use super::pairs::Pairs;
 use super::typed::At;
 use crate::transport::tls;
+use crate::wire::head::{MAX_METHOD, is_token_byte};
 use crate::words::quote::quoted;
 use crate::words::target::Name;
 use crate::words::units::{self, UploadBudget};
+
+/// Fields with their values.
+pub(super) type FieldValues = Pairs<Field, Line>;
+/// Fields with the files that their values are in.
+pub(super) type FieldFiles = Pairs<Field, FilePath>;
 
 /// Declares a newtype that serde reads with a function of text.
 macro_rules! leaf {
@@ -135,6 +141,18 @@ leaf!(
     { "type": "string", "pattern": "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$", "examples": ["User-Agent"] }
 );
 leaf!(
+    /// A header that a rule may set or remove.
+    Field(HeaderName) = field,
+    "a header name, such as X-Tenant",
+    { "type": "string", "pattern": "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$", "examples": ["X-Tenant", "Cookie"] }
+);
+leaf!(
+    /// A method that a rule may allow.
+    MethodName(Box<str>) = method,
+    "a method, such as GET",
+    { "type": "string", "pattern": "^[!#$%&'*+.^_`|~0-9A-Z-]+$", "maxLength": 32, "examples": ["GET", "POST"] }
+);
+leaf!(
     /// One line of free text, at least one character.
     Line(Box<str>) = line,
     "one line of text",
@@ -184,6 +202,43 @@ fn header(text: &str) -> Result<HeaderName, String> {
         ));
     }
     Ok(name)
+}
+
+/// Refuses what belongs to one connection, frames the message, names its target, or is what a signature is made over.
+fn field(text: &str) -> Result<HeaderName, String> {
+    let name = HeaderName::from_bytes(text.as_bytes())
+        .map_err(|_| format!("{} is not a header name: write one such as X-Tenant", quoted(text)))?;
+    let why = match name.as_str() {
+        "host" => "it names the target, which the rule decides",
+        "content-length" | "transfer-encoding" | "trailer" | "te" | "expect" => "it frames the message",
+        "connection" | "keep-alive" | "upgrade" | "http2-settings" | "close" => "it is for one connection",
+        other if other.starts_with("sec-websocket-") => "it is for one connection",
+        other if other.starts_with("proxy-") => "it is for a proxy, and never reaches a target",
+        other if other.starts_with("x-amz-") => {
+            "AWS signatures cover it: the target would refuse the request"
+        }
+        _ => return Ok(name),
+    };
+    Err(format!("{} cannot be set or removed, because {why}: delete it here", quoted(text)))
+}
+
+fn method(text: &str) -> Result<Box<str>, String> {
+    let shown = quoted(text);
+    let is_token = !text.is_empty() && text.bytes().all(is_token_byte);
+    if text == "*" {
+        return Err("`*` is not a method: leave `methods` out, which means any".to_owned());
+    }
+    if !is_token || text.len() > MAX_METHOD {
+        return Err(format!("{shown} is not a method: write one such as GET"));
+    }
+    if text.bytes().any(|byte| byte.is_ascii_lowercase()) {
+        let upper = text.to_ascii_uppercase();
+        return Err(format!("{shown} is in lower case, and methods are case-sensitive: write {upper}"));
+    }
+    if ["CONNECT", "TRACE", "TRACK", "PRI"].contains(&text) {
+        return Err(format!("{shown} is refused in any case (method_not_allowed): remove it"));
+    }
+    Ok(text.into())
 }
 
 fn line(text: &str) -> Result<Box<str>, String> {
@@ -255,9 +310,8 @@ fn vpc_endpoint(text: &str) -> Result<Box<str>, String> {
     }
 }
 
-/// `dns.hosts`: each name with its addresses. A map type would lose the positions of its keys.
-#[derive(Clone, Debug)]
-pub(super) struct Hosts(pub(super) Vec<(At<HostName>, At<Addresses>)>);
+/// `dns.hosts`: each name with its addresses.
+pub(super) type Hosts = Pairs<HostName, Addresses>;
 
 /// The addresses of one name.
 #[derive(Clone, Debug)]
@@ -287,41 +341,16 @@ impl<'de> Deserialize<'de> for Addresses {
     }
 }
 
-impl<'de> Deserialize<'de> for Hosts {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Entries(PhantomData<Hosts>);
-
-        impl<'de> Visitor<'de> for Entries {
-            type Value = Hosts;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("host names with their addresses")
-            }
-
-            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Hosts, A::Error> {
-                let mut hosts = Vec::new();
-                while let Some(entry) = map.next_entry()? {
-                    hosts.push(entry);
-                }
-                Ok(Hosts(hosts))
-            }
-        }
-
-        deserializer.deserialize_map(Entries(PhantomData))
-    }
-}
-
-impl JsonSchema for Hosts {
+impl JsonSchema for Addresses {
     fn inline_schema() -> bool {
         true
     }
 
     fn schema_name() -> Cow<'static, str> {
-        "Hosts".into()
+        "Addresses".into()
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let addresses = generator.subschema_for::<Vec<Ip>>();
-        json_schema!({ "type": "object", "additionalProperties": addresses })
+        generator.subschema_for::<Vec<Ip>>()
     }
 }

@@ -147,7 +147,8 @@ impl PolicyBuilder {
         let private = options.private.iter().chain(&self.policy.private).copied().collect();
         let name: Option<Arc<str>> = options.name.as_deref().map(Arc::from);
         let id = OptionsId(u32::try_from(self.policy.options.len()).unwrap_or(u32::MAX));
-        self.policy.options.push(Options { given: options, name, private });
+        let looks = options.looks();
+        self.policy.options.push(Options { given: options, name, private, looks });
         id
     }
 

@@ -87,9 +87,9 @@ impl Permit {
             entry: _,
             websocket: _,
             literal: _,
-            inspect: _,
-            requests: _,
-            headers: _,
+            inspect,
+            requests,
+            headers,
             upload_limit,
             upload_budget,
             verify_certificate,
@@ -100,6 +100,9 @@ impl Permit {
             ("upload_limit", OptionValue::AtMost(*upload_limit)),
             ("upload_budget", OptionValue::Budget(*upload_budget)),
             ("verify_certificate", OptionValue::Demand(*verify_certificate)),
+            ("inspect", OptionValue::Demand(*inspect)),
+            ("requests", OptionValue::Asks(requests.as_deref())),
+            ("headers", OptionValue::Edits(headers.as_deref())),
             ("ech", OptionValue::Refuses(*ech == Ech::Deny)),
             ("private", OptionValue::Opens(private)),
         ]
@@ -150,8 +153,9 @@ impl Policy {
             Wrong::OtherWay | Wrong::OtherPort => None,
         });
         if self.mode == Mode::Report && reason.relaxed_by_report() {
-            // Without `deny`, this rule would decide, so the traffic gets its options and scheme.
-            let (allow, scheme) = match found.allow {
+            // Without `deny`, this rule would decide, so the traffic gets its options and scheme. So it does of an expired
+            // rule that looks at each request: it never passes unseen where such a rule matches.
+            let (allow, scheme) = match found.allow.or(found.blinded()) {
                 Some((rule, scheme)) => (Some(rule), scheme),
                 None => (None, Scheme::presumed(target.method, target.port)),
             };
@@ -195,6 +199,9 @@ impl Policy {
             upload_limit,
             upload_budget,
             verify_certificate,
+            inspect,
+            requests,
+            headers,
             ech,
         } = options.map_or(&none, |options| &options.given);
         Permit {
@@ -211,9 +218,9 @@ impl Policy {
             upload_budget: *upload_budget,
             verify_certificate: *verify_certificate,
             ech: *ech,
-            inspect: false,
-            requests: None,
-            headers: None,
+            inspect: *inspect && scheme == Scheme::Https,
+            requests: requests.clone(),
+            headers: headers.clone(),
             entry: None,
             websocket: false,
             literal,

@@ -21,6 +21,7 @@ mod http_request;
 mod label_pattern;
 mod labels;
 pub mod lint;
+mod misplaced;
 mod names;
 mod networks;
 pub mod no_proxy;
@@ -33,6 +34,7 @@ mod public_suffix;
 mod remedy;
 pub mod rule;
 mod search;
+mod shift;
 mod store;
 mod view;
 
@@ -45,11 +47,13 @@ pub use self::http::{
     Credentials, Entry, HeaderEdits, HttpRequest, MatchedEntry, Misfit, Nearest, PathError, PathPattern,
     PathPatternError, Requests, SetField, Upgrade, check_path,
 };
-pub use self::options::{Ech, OptionValue, RuleOptions, Shift};
+pub use self::misplaced::Misplaced;
+pub use self::options::{Ech, OptionValue, RuleOptions};
 pub use self::pattern::{HostPattern, LabelPattern, PatternError, PatternErrorKind};
 pub use self::policies::Policies;
 pub use self::policy::{Mode, Policy};
 pub use self::remedy::{Denied, Remedy, on_the_way};
 pub use self::rule::{Ports, RuleError, RuleErrorKind, RuleText, Scheme, Schemes};
+pub use self::shift::Shift;
 pub use self::view::{MatchedRule, RuleSource, RuleView};
 pub use crate::words::units::UploadBudget;

@@ -5,12 +5,16 @@
 //! `lint`) knows only their kinds ([`OptionValue`]) and names no option. Not here: the code that enforces an option.
 
 use std::fmt;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use self::OptionValue::{AtMost, Budget, Demand, Note, Opens, Refuses, Until};
+use self::OptionValue::{Asks, AtMost, Budget, Demand, Edits, Note, Opens, Refuses, Until};
+use super::http::{HeaderEdits, Requests, edit_changes, request_changes};
+use super::rule::{Scheme, Schemes};
+use super::shift::Shift;
 use crate::words::units::{Size, UploadBudget};
 
 /// The value of an option, by kind. For each kind it is known which change allows more traffic.
@@ -30,19 +34,10 @@ pub enum OptionValue<'a> {
     Refuses(bool),
     /// Addresses that may be reached because of it.
     Opens(&'a [IpNet]),
-}
-
-/// The direction in which a change of an option goes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Shift {
-    /// It allows more.
-    Wider,
-    /// It allows less.
-    Narrower,
-    /// It is unclear whether it allows more or less.
-    Unclear,
-    /// Neither: a text for people.
-    Noted,
+    /// What a request must be.
+    Asks(Option<&'a Requests>),
+    /// Fields that are changed in a request.
+    Edits(Option<&'a HeaderEdits>),
 }
 
 /// The table: a field of [`RuleOptions`] and its entry are one row.
@@ -93,6 +88,13 @@ options! {
     upload_budget: Option<UploadBudget> = |budget| Budget(*budget);
     /// Whether the target must show a certificate that is valid for the host.
     verify_certificate: bool = |demanded| Demand(*demanded);
+    /// Whether egressd opens the TLS of a tunnel, and judges each request in it. It says nothing of plain requests, which are
+    /// read in any case.
+    inspect: bool = |inspects| Demand(*inspects);
+    /// The requests that pass.
+    requests: Option<Arc<Requests>> = |requests| Asks(requests.as_deref());
+    /// The fields that are changed in each request.
+    headers: Option<Arc<HeaderEdits>> = |edits| Edits(edits.as_deref());
     /// Whether a ClientHello with encrypted_client_hello passes.
     ech: Ech = |ech| Refuses(*ech == Ech::Deny);
     /// Non-public addresses that this rule may reach.
@@ -100,6 +102,14 @@ options! {
 }
 
 impl RuleOptions {
+    /// The schemes by which egressd looks at each request because of the options: `https` if it opens the TLS, `http` if
+    /// they say something about requests.
+    pub fn looks(&self) -> Schemes {
+        let https = self.inspect.then_some(Scheme::Https);
+        let http = (self.requests.is_some() || self.headers.is_some()).then_some(Scheme::Http);
+        https.into_iter().chain(http).collect()
+    }
+
     /// The options that are set, as in a YAML flow mapping: `upload_limit: 1GiB, private: ["10.1.2.3/32"]`.
     pub fn to_yaml(&self) -> String {
         let given = self.entries().filter(|(_, value)| value.is_given());
@@ -110,7 +120,9 @@ impl RuleOptions {
                 let networks: Vec<String> = networks.iter().map(|network| format!("\"{network}\"")).collect();
                 format!("{key}: [{}]", networks.join(", "))
             }
-            Until(_) | AtMost(_) | Budget(_) | Demand(_) | Refuses(_) => format!("{key}: {value}"),
+            Until(_) | AtMost(_) | Budget(_) | Demand(_) | Refuses(_) | Asks(_) | Edits(_) => {
+                format!("{key}: {value}")
+            }
         });
         written.collect::<Vec<String>>().join(", ")
     }
@@ -127,13 +139,15 @@ impl OptionValue<'_> {
             Demand(demanded) => *demanded,
             Refuses(refused) => *refused,
             Opens(networks) => !networks.is_empty(),
+            Asks(requests) => requests.is_some(),
+            Edits(edits) => edits.is_some(),
         }
     }
 
     /// Whether it restricts a rule that allows: without it the rule would allow more.
     pub fn restricts(&self) -> bool {
         match self {
-            AtMost(_) | Budget(_) | Demand(_) | Refuses(_) => self.is_given(),
+            AtMost(_) | Budget(_) | Demand(_) | Refuses(_) | Asks(_) | Edits(_) => self.is_given(),
             Note(_) | Until(_) | Opens(_) => false,
         }
     }
@@ -151,10 +165,16 @@ impl OptionValue<'_> {
             (Demand(old), Demand(_)) | (Refuses(old), Refuses(_)) if old => Shift::Wider,
             (Demand(_), Demand(_)) | (Refuses(_), Refuses(_)) => Shift::Narrower,
             (Opens(old), Opens(new)) => return networks(old, new),
+            (Asks(Some(old)), Asks(Some(new))) => return request_changes(old, new),
+            (Asks(None), Asks(_)) => Shift::Narrower,
+            (Asks(_), Asks(None)) => Shift::Wider,
+            (Edits(old), Edits(new)) => return edit_changes(old, new),
             // The same key has the same kind, so this does not happen.
-            (Note(_) | Until(_) | AtMost(_) | Budget(_) | Demand(_) | Refuses(_) | Opens(_), _) => {
-                Shift::Unclear
-            }
+            (
+                Note(_) | Until(_) | AtMost(_) | Budget(_) | Demand(_) | Refuses(_) | Opens(_) | Asks(_)
+                | Edits(_),
+                _,
+            ) => Shift::Unclear,
         };
         vec![(shift, format!("{self} → {new}"))]
     }
@@ -169,6 +189,8 @@ impl OptionValue<'_> {
             Demand(demanded) => Value::from(*demanded),
             Refuses(_) => Value::from(self.to_string()),
             Opens(networks) => networks.iter().map(ToString::to_string).collect(),
+            Asks(requests) => requests.map_or(Value::Null, Requests::to_json),
+            Edits(edits) => edits.map_or(Value::Null, HeaderEdits::to_json),
         }
     }
 }
@@ -209,7 +231,11 @@ impl fmt::Display for OptionValue<'_> {
                 }
                 Ok(())
             }
-            Note(None) | Until(None) | AtMost(None) | Budget(None) | Opens(_) => f.write_str("none"),
+            Asks(Some(requests)) => requests.fmt(f),
+            Edits(Some(edits)) => edits.fmt(f),
+            Note(None) | Until(None) | AtMost(None) | Budget(None) | Opens(_) | Asks(None) | Edits(None) => {
+                f.write_str("none")
+            }
         }
     }
 }
@@ -222,14 +248,23 @@ mod tests {
     /// The options of a rule, as `config` reads them.
     fn read(options: &str) -> RuleOptions {
         let text = format!("policies: [{{name: p, allow: [{{to: a.example, {options}}}]}}]");
-        let loaded = config::load_str("c", &text, |_| Ok(Vec::new())).expect(options);
+        let loaded = config::load_str("c", &text, file).expect(options);
         let rule = loaded.config.policies.rules().next().expect("a rule");
         rule.options().expect("has some").clone()
     }
 
+    /// A file for every name.
+    fn file(_: &std::path::Path) -> std::io::Result<Vec<u8>> {
+        Ok(b"user:s3cret\n".to_vec())
+    }
+
     const ALL: &str = "name: \"a \\\"name\\\"\", owner: \"o\", ticket: \"T-1\", description: \"# d: e\", \
                        expires: 2031-01-02T03:04:05Z, upload_limit: 500MiB, upload_budget: 5GiB/24h, \
-                       verify_certificate: true, ech: deny, private: [\"10.0.0.0/8\", \"fc00::/7\"]";
+                       verify_certificate: true, inspect: true, \
+                       requests: [{methods: [GET, M-SEARCH, \"!\"], paths: [\"/a/*/b\", \"/v1/**\"]}, \
+                       {upgrade: [websocket], credentials_file: \"push.cred\"}], \
+                       headers: {set: {\"x-tenant\": \"a \\\"b\\\"\"}, set_files: {\"x-token\": \"token\"}, \
+                       remove: [\"cookie\"]}, ech: deny, private: [\"10.0.0.0/8\", \"fc00::/7\"]";
 
     #[test]
     fn options_are_written_as_they_are_read() {
@@ -238,6 +273,17 @@ mod tests {
         assert_eq!(options.to_yaml(), ALL);
         assert_eq!(read(&options.to_yaml()), options);
         assert_eq!(RuleOptions::default().to_yaml(), "");
+    }
+
+    #[test]
+    fn no_secret_of_a_file_is_shown() {
+        let options = read(ALL);
+        let shown = options.entries().map(|(_, value)| format!("{value} {}", value.to_json()));
+        let shown: String =
+            shown.collect::<Vec<String>>().join(" ") + &options.to_yaml() + &format!("{options:?}");
+        assert!(shown.contains("push.cred") && shown.contains("token"), "{shown}");
+        // As it is in the file, and as it is sent.
+        assert!(!shown.contains("s3cret") && !shown.contains("dXNlcjpzM2NyZXQ"), "{shown}");
     }
 
     #[test]
@@ -257,6 +303,9 @@ mod tests {
                 "upload_limit none null",
                 "upload_budget none null",
                 "verify_certificate false false",
+                "inspect false false",
+                "requests none null",
+                "headers none null",
                 "ech allow \"allow\"",
                 "private none []"
             ]
@@ -280,6 +329,12 @@ mod tests {
             ("name: a", "name: a, upload_budget: 2GiB/2d", &[(Shift::Narrower, "none → 2GiB/2d")]),
             ("verify_certificate: true", "verify_certificate: false", &[(Shift::Wider, "true → false")]),
             ("verify_certificate: false", "verify_certificate: true", &[(Shift::Narrower, "false → true")]),
+            ("requests: [{methods: [GET]}]", "inspect: true", &[(Shift::Wider, "[{methods: [GET]}] → none")]),
+            (
+                "requests: [{methods: [GET]}, {paths: [/a]}]",
+                "requests: [{methods: [GET, PUT]}, {paths: [/a]}]",
+                &[(Shift::Wider, "+{methods: [GET, PUT]}"), (Shift::Noted, "-{methods: [GET]}")],
+            ),
             ("ech: deny", "ech: allow", &[(Shift::Wider, "deny → allow")]),
             ("name: a", "name: a, ech: deny", &[(Shift::Narrower, "allow → deny")]),
             (

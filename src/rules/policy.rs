@@ -15,6 +15,7 @@ use super::labels::Labels;
 use super::names::NameTable;
 use super::networks::Networks;
 use super::options::RuleOptions;
+use super::rule::{Scheme, Schemes};
 use super::store::{Rule, RuleId, Store};
 use crate::words::client::Client;
 
@@ -65,6 +66,8 @@ pub(super) struct Options {
     pub(super) name: Option<Arc<str>>,
     /// The rule's own and its policy's.
     pub(super) private: Box<[IpNet]>,
+    /// The schemes by which egressd looks at each request because of them.
+    pub(super) looks: Schemes,
 }
 
 /// One policy: which clients it is for, and its rules.
@@ -127,6 +130,11 @@ impl Policy {
 
     pub(super) fn options_of(&self, rule: RuleId) -> Option<&Options> {
         self.options.get(self.store.rule(rule).options as usize)
+    }
+
+    /// Whether each request that the rule allows by `scheme` is looked at because of its options.
+    pub(super) fn looks(&self, rule: &Rule, scheme: Scheme) -> bool {
+        self.options.get(rule.options as usize).is_some_and(|options| options.looks.contains(scheme))
     }
 
     pub(super) fn expires(&self, rule: &Rule) -> Option<Timestamp> {

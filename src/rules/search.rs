@@ -15,6 +15,10 @@
 //! `http` rules carry a CONNECT too, but are asked for it only if no `https` or `tcp` rule allows it; then a `deny` of
 //! `http://` counts, which does not count for a CONNECT otherwise.
 //!
+//! A rule that looks at each request (`inspect` of an `https` rule, `requests` or `headers` of an `http` rule) comes before
+//! every rule that does not, whatever is more specific: where one matches host and port, no other rule lets the same bytes
+//! through unseen. That holds after it expired too: then the request is denied.
+//!
 //! An address is compared by what it reaches: IPv4-mapped IPv6 as IPv4 for every rule, and for `deny` also every IPv4
 //! address that a translator or tunnel may extract from it (NAT64, 6to4, Teredo …).
 
@@ -84,6 +88,18 @@ pub(super) struct Found {
     pub(super) gone: Option<RuleId>,
     /// The `http` rules that match a CONNECT, until [`Found::settled`].
     carried: Carried,
+    /// The rules that match and look at each request, until [`Found::settled`]; then the expired one that denies, with its
+    /// scheme.
+    looking: Looking,
+}
+
+/// The first rule that looks at each request, of each kind.
+#[derive(Clone, Copy, Default, Debug)]
+struct Looking {
+    allow: Option<(RuleId, Scheme)>,
+    /// An `http` rule for a CONNECT.
+    carried: Option<RuleId>,
+    expired: Option<(RuleId, Scheme)>,
 }
 
 /// The first `http` rule of each kind for a CONNECT.
@@ -110,22 +126,43 @@ impl Found {
                 allow: self.carried.allow.or(weaker.carried.allow),
                 expired: self.carried.expired.or(weaker.carried.expired),
             },
+            looking: Looking {
+                allow: self.looking.allow.or(weaker.looking.allow),
+                carried: self.looking.carried.or(weaker.looking.carried),
+                expired: self.looking.expired.or(weaker.looking.expired),
+            },
         }
     }
 
     /// Whether any rule matches the host, whatever its port, its method and its expiry.
     pub(super) fn names_host(&self) -> bool {
-        let Found { deny, allow, expired, other_way, other_port, neither, gone, carried } = *self;
+        // What looks is among `allow`, `expired` and `carried` too.
+        let Found { deny, allow, expired, other_way, other_port, neither, gone, carried, looking: _ } = *self;
         let allow = allow.map(|(rule, _)| rule);
         let of_connect = [carried.deny, carried.allow, carried.expired];
         let all = [deny, allow, expired, other_way, other_port, neither, gone];
         all.iter().chain(&of_connect).any(Option::is_some)
     }
 
-    /// Asks the `http` rules for a CONNECT that no other rule allows.
+    /// The expired rule that looks at each request, where it denies because of that.
+    pub(super) fn blinded(&self) -> Option<(RuleId, Scheme)> {
+        self.looking.expired.filter(|_| self.allow.is_none())
+    }
+
+    /// Asks the `http` rules for a CONNECT that no other rule allows, and passes over the rules that do not look where one
+    /// does.
     fn settled(self) -> Found {
         let Carried { deny, allow, expired } = self.carried;
         let mut found = self;
+        let Looking { allow: looks, carried: looks_inside, expired: looked } = self.looking;
+        if looks.is_some() || looks_inside.is_some() || looked.is_some() {
+            let inside = looks_inside.map(|rule| (rule, Scheme::Http));
+            found.allow = looks.or(inside);
+            found.expired = looked.map(|(rule, _)| rule);
+            let is_inside = looks.is_none() && inside.is_some();
+            found.deny = found.deny.or(deny.filter(|_| is_inside));
+            return found;
+        }
         if found.allow.is_none() {
             found.allow = allow.map(|rule| (rule, Scheme::Http));
             found.deny = found.deny.or(deny.filter(|_| allow.is_some()));
@@ -236,6 +273,22 @@ impl Policy {
         }
         let fit = fit(rule, target.method, target.port);
         let expired = self.expires(rule).is_some_and(|moment| now >= moment);
+        match fit {
+            Fit::Fits(scheme) if self.looks(rule, scheme) => {
+                let looking = &mut found.looking;
+                let place = if expired { &mut looking.expired } else { &mut looking.allow };
+                place.get_or_insert((id, scheme));
+            }
+            Fit::Carries if self.looks(rule, Scheme::Http) => match expired {
+                true => {
+                    found.looking.expired.get_or_insert((id, Scheme::Http));
+                }
+                false => {
+                    found.looking.carried.get_or_insert(id);
+                }
+            },
+            Fit::Fits(_) | Fit::Carries | Fit::OtherPort | Fit::OtherWay { .. } => {}
+        }
         let place = match fit {
             Fit::Fits(scheme) if !expired => {
                 found.allow.get_or_insert((id, scheme));

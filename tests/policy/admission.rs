@@ -1,11 +1,12 @@
 //! Which clients a policy is for, what a permit contains, what a denial says, and which addresses may be dialled.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use egressd::rules::{
-    ClientMatch, Ech, Mode, OptionsId, Origin, Permit, Policies, Policy, PolicyBuilder, RuleOptions,
-    RuleText, Schemes, UploadBudget,
+    ClientMatch, Ech, Entry, HeaderEdits, Mode, OptionsId, Origin, Permit, Policies, Policy, PolicyBuilder,
+    Requests, RuleOptions, RuleText, Schemes, UploadBudget,
 };
 use egressd::words::client::Client;
 use egressd::words::outcome::{Decision, Reason};
@@ -181,6 +182,9 @@ fn with_options() -> Policies {
         upload_limit: Some(500),
         upload_budget: Some(budget),
         verify_certificate: true,
+        inspect: true,
+        requests: Some(Arc::new(Requests::new(vec![Entry::default()]))),
+        headers: Some(Arc::new(HeaderEdits::default())),
         ech: Ech::Deny,
     });
     let of_file = builder.options(RuleOptions { upload_limit: Some(7), ..RuleOptions::default() });
@@ -212,8 +216,10 @@ fn options_are_those_of_the_deciding_rule_alone() {
     assert_eq!((exact.upload_limit, exact.verify_certificate, exact.ech), (Some(500), true, Ech::Deny));
     assert_eq!(exact.upload_budget.map(|budget| budget.bytes), Some(5));
     assert_eq!(*exact.private, nets(&["10.1.0.0/16", "10.9.0.0/16"]));
+    assert!(exact.inspect && exact.requests.is_some() && exact.headers.is_some());
     let wide = permit(&policies, "CONNECT x.example.com:443");
     assert_eq!((wide.upload_limit, wide.upload_budget, wide.verify_certificate), (None, None, false));
+    assert!(!wide.inspect && wide.requests.is_none() && wide.headers.is_none());
     assert_eq!(*wide.private, nets(&["10.9.0.0/16"]));
     assert_eq!(permit(&policies, "CONNECT b.test:443").upload_limit, Some(7));
 }

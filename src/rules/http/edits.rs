@@ -1,6 +1,9 @@
 //! The fields of requests that a rule sets and removes: `headers`.
 
+use std::fmt;
+
 use http::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::{Map, Value};
 
 /// What `headers` of a rule does to each request that it lets through.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -44,6 +47,66 @@ impl HeaderEdits {
             headers.insert(field.name.clone(), field.value.clone());
         }
     }
+}
+
+impl HeaderEdits {
+    /// For the admin API and `explain`. Of a file only its name is shown.
+    pub fn to_json(&self) -> Value {
+        let fields = |fields: &mut dyn Iterator<Item = &SetField>| -> Value {
+            let fields = fields.map(|field| (field.name.to_string(), Value::from(field.shown())));
+            Value::Object(fields.collect::<Map<String, Value>>())
+        };
+        let mut keys = Map::new();
+        for (key, in_file) in [("set", false), ("set_files", true)] {
+            let mut of_key = self.set.iter().filter(|field| field.file.is_some() == in_file).peekable();
+            if of_key.peek().is_some() {
+                keys.insert(key.to_owned(), fields(&mut of_key));
+            }
+        }
+        if !self.remove.is_empty() {
+            keys.insert(
+                "remove".to_owned(),
+                self.remove.iter().map(|name| Value::from(name.as_str())).collect(),
+            );
+        }
+        Value::Object(keys)
+    }
+}
+
+/// As the configuration writes it, in one line.
+impl fmt::Display for HeaderEdits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fields = |in_file: bool| -> Option<String> {
+            let fields = self.set.iter().filter(|field| field.file.is_some() == in_file);
+            let fields =
+                fields.map(|field| format!("{}: {}", quoted(field.name.as_str()), quoted(field.shown())));
+            let fields: Vec<String> = fields.collect();
+            (!fields.is_empty()).then(|| fields.join(", "))
+        };
+        let set = fields(false).map(|fields| format!("set: {{{fields}}}"));
+        let set_files = fields(true).map(|fields| format!("set_files: {{{fields}}}"));
+        let remove = (!self.remove.is_empty()).then(|| {
+            let names: Vec<String> = self.remove.iter().map(|name| quoted(name.as_str())).collect();
+            format!("remove: [{}]", names.join(", "))
+        });
+        let keys: Vec<String> = [set, set_files, remove].into_iter().flatten().collect();
+        write!(f, "{{{}}}", keys.join(", "))
+    }
+}
+
+impl SetField {
+    /// What may be shown of it: its value, or the file that the value is in.
+    pub fn shown(&self) -> &str {
+        match &self.file {
+            Some(file) => file,
+            None => self.value.to_str().unwrap_or_default(),
+        }
+    }
+}
+
+/// JSON's strings are valid YAML.
+fn quoted(text: &str) -> String {
+    Value::from(text).to_string()
 }
 
 #[cfg(test)]

@@ -5,12 +5,14 @@
 //! client's own. Not here: which rule decides ([`decide`](super::decide)), and what a request gets that no entry fits
 //! ([`http_request`](super::http_request)).
 
+mod changes;
 mod credentials;
 mod edits;
 mod path;
 mod request;
 mod requests;
 
+pub(in crate::rules) use self::changes::{edit_changes, request_changes};
 pub use self::credentials::Credentials;
 pub use self::edits::{HeaderEdits, SetField};
 pub use self::path::{PathError, PathPattern, PathPatternError, check as check_path};

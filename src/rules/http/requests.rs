@@ -3,7 +3,10 @@
 //! The first entry that fits, as written, is the one that counts. A request that asks for a WebSocket is fitted only by
 //! entries that allow one, so an earlier entry without `upgrade` never hides a later one with it.
 
+use std::fmt;
 use std::sync::Arc;
+
+use serde_json::{Map, Value};
 
 use super::credentials::Credentials;
 use super::path::PathPattern;
@@ -129,6 +132,73 @@ impl Entry {
         };
         (misfit, self.paths.iter().flatten().map(shared).max().unwrap_or(0))
     }
+}
+
+impl Requests {
+    /// For the admin API and `explain`: a list of the entries.
+    pub fn to_json(&self) -> Value {
+        self.entries.iter().map(Entry::to_json).collect()
+    }
+}
+
+/// As the configuration writes it, in one line.
+impl fmt::Display for Requests {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[")?;
+        for (index, entry) in self.entries.iter().enumerate() {
+            write!(f, "{}{entry}", if index == 0 { "" } else { ", " })?;
+        }
+        f.write_str("]")
+    }
+}
+
+impl Entry {
+    fn to_json(&self) -> Value {
+        let Entry { methods, paths, websocket, credentials } = self;
+        let mut keys = Map::new();
+        if let Some(methods) = methods {
+            keys.insert("methods".to_owned(), methods.iter().map(|method| Value::from(&**method)).collect());
+        }
+        if let Some(paths) = paths {
+            keys.insert("paths".to_owned(), paths.iter().map(|path| Value::from(path.as_str())).collect());
+        }
+        if *websocket {
+            keys.insert("upgrade".to_owned(), ["websocket"].into_iter().map(Value::from).collect());
+        }
+        if let Some(credentials) = credentials {
+            keys.insert("credentials_file".to_owned(), Value::from(credentials.file()));
+        }
+        Value::Object(keys)
+    }
+}
+
+/// As the configuration writes it, in one line.
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Entry { methods, paths, websocket, credentials } = self;
+        let methods = methods.as_ref().map(|methods| {
+            let methods: Vec<String> = methods.iter().map(|method| plain_or_quoted(method)).collect();
+            format!("methods: [{}]", methods.join(", "))
+        });
+        let paths = paths.as_ref().map(|paths| {
+            let paths: Vec<String> =
+                paths.iter().map(|path| Value::from(path.as_str()).to_string()).collect();
+            format!("paths: [{}]", paths.join(", "))
+        });
+        let upgrade = websocket.then(|| "upgrade: [websocket]".to_owned());
+        let credentials = credentials
+            .as_ref()
+            .map(|credentials| format!("credentials_file: {}", Value::from(credentials.file())));
+        let keys: Vec<String> = [methods, paths, upgrade, credentials].into_iter().flatten().collect();
+        write!(f, "{{{}}}", keys.join(", "))
+    }
+}
+
+/// Methods are written without quotes, as people write them, unless YAML would read something else.
+fn plain_or_quoted(method: &str) -> String {
+    let plain = method.starts_with(|c: char| c.is_ascii_alphabetic())
+        && method.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
+    if plain { method.to_owned() } else { Value::from(method).to_string() }
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 
 use super::request::Fault;
 
-/// RFC 9110 §5.6.2.
-pub(in crate::wire) fn is_token_byte(byte: u8) -> bool {
+/// Whether it may stand in a token (RFC 9110 §5.6.2).
+pub fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 

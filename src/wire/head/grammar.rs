@@ -13,7 +13,7 @@ use crate::words::outcome::Reason;
 use crate::words::target::{Method, Target, TargetError};
 
 /// Longest method. The longest registered one, `UPDATEREDIRECTREF`, has 17 characters.
-const MAX_METHOD: usize = 32;
+pub const MAX_METHOD: usize = 32;
 
 /// `method SP request-target SP HTTP-version` (RFC 9112 §3), of the right form and not yet understood.
 pub(super) struct RequestLine<'a> {

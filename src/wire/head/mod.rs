@@ -20,8 +20,8 @@ mod request;
 mod tests;
 
 pub use body::{BodyError, BodyFollower, Piece};
-pub(in crate::wire) use fields::is_token_byte;
+pub use fields::is_token_byte;
 pub use framing::connection_options;
-pub use grammar::{cut_short, parse, parse_at};
+pub use grammar::{MAX_METHOD, cut_short, parse, parse_at};
 pub use lines::{HeadLines, TLS_HANDSHAKE};
 pub use request::{Framing, Head, MAX_FIELDS, MAX_USER_AGENT, Place, RefusedHead, RequestTarget, Version};

@@ -236,6 +236,33 @@ impl PathPattern {
     }
 }
 
+impl PathPattern {
+    /// Whether every path that `other` stands for is one that `self` stands for. `false`: that is not certain.
+    pub fn covers(&self, other: &PathPattern) -> bool {
+        match &self.form {
+            Form::Exact => self.text == other.text,
+            Form::Under => other.literal_start().starts_with(self.literal_start()),
+            Form::Segments { segments, under } => {
+                // A `*` of `other` is one or more characters, so it is covered where a `*` of `self` takes it as a character.
+                let (body, other_under) = match other.text.strip_suffix("/**") {
+                    Some(body) => (body, true),
+                    None => (&*other.text, false),
+                };
+                let mut rest = body.split('/').skip(1);
+                let all =
+                    segments.iter().all(|segment| rest.next().is_some_and(|rest| segment.matches(rest)));
+                let more = rest.next().is_some() || other_under;
+                all && if *under { more } else { !more }
+            }
+        }
+    }
+
+    /// A path that it stands for, and that no other pattern stands for by chance.
+    pub fn example(&self) -> String {
+        self.text.replace("/**", "/~example~/~example~").replace('*', "~example~")
+    }
+}
+
 impl fmt::Display for PathPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)

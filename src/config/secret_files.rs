@@ -1,0 +1,60 @@
+//! Files that hold one secret line: credentials and tokens. An error never shows a byte of the content.
+
+/// The longest line. A session token of AWS has some 1,500 bytes; much more does not fit into a head.
+const MAX_LINE: usize = 8 << 10;
+
+/// One line, with a line end as editors write it.
+pub(super) fn one_line<'c>(content: &'c [u8], example: &str) -> Result<&'c str, String> {
+    let text = std::str::from_utf8(content).map_err(|_| format!("the file is not UTF-8 text: {example}"))?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let line = text.strip_suffix('\n').unwrap_or(text);
+    let line = line.strip_suffix('\r').unwrap_or(line);
+    if line.contains(['\n', '\r']) {
+        return Err(format!("the file has more than one line: {example}"));
+    }
+    // Nothing sends control characters: they would end the field, or be read differently.
+    if line.contains(char::is_control) {
+        return Err(format!("the file contains a control character: {example}"));
+    }
+    if line.len() > MAX_LINE {
+        return Err(format!("the line is longer than {MAX_LINE} bytes: {example}"));
+    }
+    Ok(line)
+}
+
+/// `USER:PASSWORD`. RFC 7617 §2: the first colon ends the user name.
+pub(super) fn user_password(content: &[u8]) -> Result<&str, String> {
+    let example = "write one line USER:PASSWORD";
+    let line = one_line(content, example)?;
+    match line.split_once(':') {
+        Some((user, _)) if !user.is_empty() => Ok(line),
+        _ => Err(format!("there is no USER: before the password: {example}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_one_line_and_no_error_shows_it() {
+        assert_eq!(user_password(b"user:pass:word\n"), Ok("user:pass:word"));
+        assert_eq!(user_password("\u{feff}u:p\u{e9}\r\n".as_bytes()), Ok("u:p\u{e9}"));
+        assert_eq!(one_line(b"token", ""), Ok("token"));
+        let long = format!("s3cret:{}", "x".repeat(MAX_LINE));
+        let rows: &[(&[u8], &str)] = &[
+            (b"s3cret:a\ns3cret:b", "more than one line"),
+            (b"s3cret:a\rs3cret:b", "more than one line"),
+            (b"s3cret:a\tb", "control character"),
+            (b"s3cret:a\0", "control character"),
+            (b"s3cret:\xff", "not UTF-8"),
+            (b"s3cret", "no USER:"),
+            (b":s3cret", "no USER:"),
+            (long.as_bytes(), "longer than 8192 bytes"),
+        ];
+        for (content, want) in rows {
+            let wrong = user_password(content).expect_err(want);
+            assert!(wrong.contains(want) && !wrong.contains("s3cret"), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! What a change of `requests` or `headers` means: whether more may pass than before.
+//!
+//! That one entry allows all that another does is proven key by key, and path by path. Where it cannot be proven, a request is
+//! made that only the new entries would let through; if that is not found either, it is unclear.
+
+use super::edits::{HeaderEdits, SetField};
+use super::path::PathPattern;
+use super::request::{HttpRequest, Upgrade};
+use super::requests::{Entry, Requests};
+use crate::rules::shift::Shift;
+
+/// The entries that are new and those that are gone, each with what that means.
+pub(in crate::rules) fn request_changes(old: &Requests, new: &Requests) -> Vec<(Shift, String)> {
+    let mut changes = Vec::new();
+    let written =
+        |requests: &Requests| -> Vec<String> { requests.entries().iter().map(ToString::to_string).collect() };
+    let (old_texts, new_texts) = (written(old), written(new));
+    let added = new.entries().iter().zip(&new_texts).filter(|(_, text)| !old_texts.contains(text));
+    for (entry, text) in added {
+        let shift = match beyond(entry, old) {
+            Beyond::Nothing => lent(entry, old),
+            Beyond::Something => Shift::Wider,
+            Beyond::Perhaps => Shift::Unclear,
+        };
+        changes.push((shift, format!("+{text}")));
+    }
+    let gone = old.entries().iter().zip(&old_texts).filter(|(_, text)| !new_texts.contains(text));
+    for (entry, text) in gone {
+        let shift = match beyond(entry, new) {
+            Beyond::Nothing => lent(entry, new),
+            Beyond::Something => Shift::Narrower,
+            Beyond::Perhaps => Shift::Unclear,
+        };
+        changes.push((shift, format!("-{text}")));
+    }
+    for (entry, text) in new.entries().iter().zip(&new_texts) {
+        let same = old.entries().iter().zip(&old_texts).find(|(_, other)| *other == text);
+        if same.is_some_and(|(other, _)| other != entry) {
+            changes.push((Shift::Unclear, format!("{text}: the file has another content")));
+        }
+    }
+    if changes.is_empty() {
+        // The same entries in another order: it decides whose credentials are sent.
+        let lends = new.entries().iter().any(|entry| entry.credentials.is_some());
+        let shift = if lends { Shift::Unclear } else { Shift::Noted };
+        changes.push((shift, "in another order".to_owned()));
+    }
+    changes
+}
+
+/// What an entry that lets no other request through does to those that pass: it may send other credentials with them.
+fn lent(entry: &Entry, among: &Requests) -> Shift {
+    let lend = |entry: &Entry| entry.credentials.is_some();
+    if lend(entry) || among.entries().iter().any(lend) { Shift::Unclear } else { Shift::Noted }
+}
+
+/// What an entry lets through that others do not.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Beyond {
+    Nothing,
+    Perhaps,
+    Something,
+}
+
+/// What `entry` lets through and `others` do not: the most of each method with each path.
+fn beyond(entry: &Entry, others: &Requests) -> Beyond {
+    let any_method: [Option<&str>; 1] = [None];
+    let any_path: [Option<&PathPattern>; 1] = [None];
+    let methods: Vec<Option<&str>> = match &entry.methods {
+        Some(methods) => methods.iter().map(|method| Some(&**method)).collect(),
+        None => any_method.into(),
+    };
+    let paths: Vec<Option<&PathPattern>> = match &entry.paths {
+        Some(paths) => paths.iter().map(Some).collect(),
+        None => any_path.into(),
+    };
+    let pairs = methods.iter().flat_map(|method| paths.iter().map(move |path| (*method, *path)));
+    let upgrade = if entry.websocket { Upgrade::Websocket } else { Upgrade::None };
+    pairs.map(|(method, path)| beyond_pair(method, path, upgrade, others)).max().unwrap_or(Beyond::Nothing)
+}
+
+fn beyond_pair(
+    method: Option<&str>,
+    path: Option<&PathPattern>,
+    upgrade: Upgrade,
+    others: &Requests,
+) -> Beyond {
+    let covered = others.entries().iter().any(|other| {
+        let method = match (method, &other.methods) {
+            (_, None) => true,
+            (None, Some(_)) => false,
+            (Some(method), Some(_)) => other.allows_method(method),
+        };
+        let path = match (path, &other.paths) {
+            (_, None) => true,
+            (None, Some(_)) => false,
+            (Some(path), Some(paths)) => paths.iter().any(|other| other.covers(path)),
+        };
+        method && path && (other.websocket || upgrade == Upgrade::None)
+    });
+    if covered {
+        return Beyond::Nothing;
+    }
+    let path = path.map_or_else(|| "/~example~/~example~".to_owned(), PathPattern::example);
+    let request = HttpRequest {
+        method: method.unwrap_or("~EXAMPLE~"),
+        path: &path,
+        query: None,
+        upgrade,
+        inspected: true,
+    };
+    match others.find(&request) {
+        Ok(_) => Beyond::Perhaps,
+        Err(_) => Beyond::Something,
+    }
+}
+
+/// The fields that are set or removed otherwise.
+pub(in crate::rules) fn edit_changes(
+    old: Option<&HeaderEdits>,
+    new: Option<&HeaderEdits>,
+) -> Vec<(Shift, String)> {
+    let none = HeaderEdits::default();
+    let (old, new) = (old.unwrap_or(&none), new.unwrap_or(&none));
+    let mut changes = Vec::new();
+    // A field that is removed no longer leaves.
+    let removed = |edits: &HeaderEdits, others: &HeaderEdits, shift, sign| -> Vec<(Shift, String)> {
+        let only = edits.remove.iter().filter(|name| !others.remove.contains(name));
+        only.map(|name| (shift, format!("{sign}remove {name}"))).collect()
+    };
+    changes.append(&mut removed(new, old, Shift::Narrower, '+'));
+    changes.append(&mut removed(old, new, Shift::Wider, '-'));
+    for field in &new.set {
+        match old.set.iter().find(|other| other.name == field.name) {
+            None => changes.push((Shift::Unclear, format!("+set {}", told(field)))),
+            Some(other) if other == field => {}
+            Some(other) if other.shown() == field.shown() && other.file == field.file => {
+                changes.push((Shift::Unclear, format!("set {}: the file has another content", told(field))));
+            }
+            Some(other) => {
+                changes.push((Shift::Unclear, format!("set {} → {}", told(other), told(field))));
+            }
+        }
+    }
+    for field in &old.set {
+        if !new.set.iter().any(|other| other.name == field.name) {
+            changes.push((Shift::Unclear, format!("-set {}", told(field))));
+        }
+    }
+    if changes.is_empty() {
+        changes.push((Shift::Noted, "in another order".to_owned()));
+    }
+    changes
+}
+
+/// A field and its value, or the file that the value is in.
+fn told(field: &SetField) -> String {
+    let name = &field.name;
+    match &field.file {
+        Some(file) => format!("{name} from {file}"),
+        None => format!("{name}: {}", field.shown()),
+    }
+}

@@ -1,0 +1,67 @@
+//! Which rules cannot have which options about requests.
+
+use super::options::RuleOptions;
+use super::pattern::HostPattern;
+use super::rule::{Scheme, Schemes};
+
+/// A key that a rule cannot have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Misplaced {
+    /// `inspect`, or what implies it.
+    Inspect,
+    /// `requests`.
+    Requests,
+    /// `headers`.
+    Headers,
+    /// `credentials_file` of an entry of `requests`.
+    CredentialsFile,
+    /// `set_files` of `headers`.
+    SetFiles,
+}
+
+impl RuleOptions {
+    /// The first key that a rule for `host` by `schemes` cannot have, and why, with what to write instead.
+    pub fn misplaced(&self, host: &HostPattern, schemes: Schemes) -> Option<(Misplaced, &'static str)> {
+        let RuleOptions { inspect, requests, headers, .. } = self;
+        let key = match (requests, headers, inspect) {
+            (Some(_), _, _) => Misplaced::Requests,
+            (None, Some(_), _) => Misplaced::Headers,
+            (None, None, true) => Misplaced::Inspect,
+            (None, None, false) => return None,
+        };
+        if schemes.contains(Scheme::Tcp) {
+            let text = match key {
+                Misplaced::Requests => {
+                    "`requests` needs an https or http rule: nothing looks into a tcp tunnel"
+                }
+                Misplaced::Headers => {
+                    "`headers` needs an https or http rule: nothing looks into a tcp tunnel"
+                }
+                _ => "`inspect` needs an https rule: nothing looks into a tcp tunnel",
+            };
+            return Some((key, text));
+        }
+        let is_address = matches!(host, HostPattern::Address(_) | HostPattern::Network(_));
+        if is_address && *inspect && schemes.contains(Scheme::Https) {
+            let text = "a tunnel to an address cannot be inspected: the certificate that clients see is for one name; \
+                        write the host's name";
+            return Some((key, text));
+        }
+        if !schemes.contains(Scheme::Http) {
+            return None;
+        }
+        let mut entries = requests.iter().flat_map(|requests| requests.entries());
+        if entries.any(|entry| entry.credentials.is_some()) {
+            let text =
+                "`credentials_file` needs an https rule: over http, the password would be sent in clear text";
+            return Some((Misplaced::CredentialsFile, text));
+        }
+        let mut fields = headers.iter().flat_map(|headers| &headers.set);
+        if fields.any(|field| field.file.is_some()) {
+            let text =
+                "`set_files` needs an https rule: over http, what a file keeps would be sent in clear text";
+            return Some((Misplaced::SetFiles, text));
+        }
+        None
+    }
+}
