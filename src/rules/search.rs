@@ -100,6 +100,8 @@ struct Looking {
     /// An `http` rule for a CONNECT.
     carried: Option<RuleId>,
     expired: Option<(RuleId, Scheme)>,
+    /// An `http` rule for a CONNECT.
+    carried_expired: Option<RuleId>,
 }
 
 /// The first `http` rule of each kind for a CONNECT.
@@ -108,6 +110,12 @@ struct Carried {
     deny: Option<RuleId>,
     allow: Option<RuleId>,
     expired: Option<RuleId>,
+}
+
+impl Looking {
+    fn expired(&self) -> Option<(RuleId, Scheme)> {
+        self.expired.or(self.carried_expired.map(|rule| (rule, Scheme::Http)))
+    }
 }
 
 impl Found {
@@ -130,6 +138,7 @@ impl Found {
                 allow: self.looking.allow.or(weaker.looking.allow),
                 carried: self.looking.carried.or(weaker.looking.carried),
                 expired: self.looking.expired.or(weaker.looking.expired),
+                carried_expired: self.looking.carried_expired.or(weaker.looking.carried_expired),
             },
         }
     }
@@ -146,7 +155,7 @@ impl Found {
 
     /// The expired rule that looks at each request, where it denies because of that.
     pub(super) fn blinded(&self) -> Option<(RuleId, Scheme)> {
-        self.looking.expired.filter(|_| self.allow.is_none())
+        self.looking.expired().filter(|_| self.allow.is_none())
     }
 
     /// Asks the `http` rules for a CONNECT that no other rule allows, and passes over the rules that do not look where one
@@ -154,7 +163,8 @@ impl Found {
     fn settled(self) -> Found {
         let Carried { deny, allow, expired } = self.carried;
         let mut found = self;
-        let Looking { allow: looks, carried: looks_inside, expired: looked } = self.looking;
+        let Looking { allow: looks, carried: looks_inside, .. } = self.looking;
+        let looked = self.looking.expired();
         if looks.is_some() || looks_inside.is_some() || looked.is_some() {
             let inside = looks_inside.map(|rule| (rule, Scheme::Http));
             found.allow = looks.or(inside);
@@ -281,7 +291,7 @@ impl Policy {
             }
             Fit::Carries if self.looks(rule, Scheme::Http) => match expired {
                 true => {
-                    found.looking.expired.get_or_insert((id, Scheme::Http));
+                    found.looking.carried_expired.get_or_insert(id);
                 }
                 false => {
                     found.looking.carried.get_or_insert(id);

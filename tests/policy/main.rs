@@ -8,10 +8,11 @@ mod precedence;
 mod properties;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use egressd::rules::{
-    ClientMatch, Denial, Mode, Origin, Permit, Policies, Policy, PolicyBuilder, RuleOptions, RuleText,
-    Schemes,
+    ClientMatch, Denial, Entry, Mode, Origin, Permit, Policies, Policy, PolicyBuilder, Requests, RuleOptions,
+    RuleText, Schemes,
 };
 use egressd::words::client::Client;
 use egressd::words::target::Target;
@@ -40,7 +41,7 @@ pub(crate) fn ask(text: &str) -> Target {
 
 /// A policy made of lines: `allow RULE` and `deny RULE` are in the configuration, `file RULE` is in an allow file, `both RULE`
 /// in one with `schemes: [https, http]`, `raw RULE` in one with `[https, tcp]`; `until` is followed by the time at which an
-/// `allow` rule expires.
+/// `allow` rule expires, and before that `looks` stands for a rule that looks at each request.
 pub(crate) fn policy(lines: &[&str], mode: Mode) -> Policy {
     let mut builder = PolicyBuilder::new("test", ClientMatch::default(), mode, Vec::new());
     let config = builder.file("egressd.yaml");
@@ -51,8 +52,15 @@ pub(crate) fn policy(lines: &[&str], mode: Mode) -> Policy {
             Some((text, moment)) => (text, Some(moment.parse().expect("a moment"))),
             None => (rest, None),
         };
+        let (text, looks) = match text.strip_suffix(" looks") {
+            Some(text) => (text, true),
+            None => (text, false),
+        };
         let rule = RuleText::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
-        let options = builder.options(RuleOptions { expires, ..RuleOptions::default() });
+        // As `requests` of a rule for both schemes.
+        let requests = looks.then(|| Arc::new(Requests::new(vec![Entry::default()])));
+        let options =
+            builder.options(RuleOptions { expires, inspect: looks, requests, ..RuleOptions::default() });
         let inline = Origin { file: config, line, inline: true, text };
         let in_file = Origin { file: listed, line, inline: false, text };
         use egressd::rules::Scheme::{Http, Https, Tcp};

@@ -337,3 +337,55 @@ fn report_mode_lets_through_what_the_rules_deny() {
         ],
     );
 }
+
+#[test]
+fn where_a_rule_that_looks_matches_no_other_decides() {
+    let rows: &[(&[&str], &str, &str)] = &[
+        (&["allow *.a.test looks", "allow x.a.test"], "CONNECT x.a.test:443", "https by 1"),
+        (&["allow x.a.test", "allow *.a.test looks"], "CONNECT x.a.test:443", "https by 2"),
+        (&["allow x.a.test", "allow *.a.test looks"], "CONNECT x.b.test:443", "host_not_allowed"),
+        (&["allow tcp://x.a.test:443", "allow x.a.test looks"], "CONNECT x.a.test:443", "https by 2"),
+        // Of several that look, the most specific.
+        (&["allow *.a.test looks", "allow x.a.test looks"], "CONNECT x.a.test:443", "https by 2"),
+        // On another port it does not match.
+        (&["allow x.a.test:8443", "allow *.a.test looks"], "CONNECT x.a.test:8443", "https by 1"),
+        (&["allow x.a.test", "allow *.a.test looks"], "CONNECT x.a.test:22", "port_not_allowed near 1"),
+        // An expired one denies, unless another looks.
+        (
+            &["allow x.a.test", "allow *.a.test looks until 2020-01-01T00:00:00Z"],
+            "CONNECT x.a.test:443",
+            "rule_expired by 2",
+        ),
+        (
+            &["allow *.test looks", "allow *.a.test looks until 2020-01-01T00:00:00Z", "allow x.a.test"],
+            "CONNECT x.a.test:443",
+            "https by 1",
+        ),
+        (&["allow *.a.test looks", "deny x.a.test"], "CONNECT x.a.test:443", "host_denied by 2"),
+        // Plain requests, and the same in a CONNECT.
+        (&["allow http://x.a.test", "allow http://*.a.test looks"], "GET x.a.test:80", "http by 2"),
+        (&["allow tcp://x.a.test:80", "allow http://*.a.test looks"], "CONNECT x.a.test:80", "http by 2"),
+        (&["allow https://x.a.test:80", "allow http://*.a.test looks"], "CONNECT x.a.test:80", "http by 2"),
+        (
+            &["allow tcp://x.a.test:80", "allow http://*.a.test looks until 2020-01-01T00:00:00Z"],
+            "CONNECT x.a.test:80",
+            "rule_expired by 2",
+        ),
+        (
+            &["allow tcp://x.a.test:80", "allow http://*.a.test looks", "deny http://x.a.test"],
+            "CONNECT x.a.test:80",
+            "host_denied by 3",
+        ),
+        (&["allow http://x.a.test", "allow *.a.test looks"], "GET x.a.test:80", "http by 1"),
+    ];
+    check(Mode::Enforce, rows);
+    let rows: &[(&[&str], &str, &str)] = &[(
+        &["allow x.a.test", "allow *.a.test looks until 2020-01-01T00:00:00Z"],
+        "CONNECT x.a.test:443",
+        "would rule_expired by 2 https",
+    )];
+    check(Mode::Report, rows);
+    // It goes on to look, as before it expired.
+    let (lines, request) = (rows[0].0, rows[0].1);
+    assert!(crate::decide(lines, Mode::Report, request).is_ok_and(|permit| permit.inspect));
+}

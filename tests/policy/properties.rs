@@ -61,6 +61,7 @@ struct Line {
     host: &'static str,
     ports: Option<(u16, u16)>,
     expired: bool,
+    looks: bool,
 }
 
 impl Line {
@@ -72,7 +73,8 @@ impl Line {
             Some((low, high)) => format!(":{low}-{high}"),
         };
         let until = if self.expired { " until 2020-01-01T00:00:00Z" } else { "" };
-        format!("{} {scheme}{}{ports}{until}", self.verb, self.host)
+        let looks = if self.looks { " looks" } else { "" };
+        format!("{} {scheme}{}{ports}{looks}{until}", self.verb, self.host)
     }
 
     fn names(&self, host: &Host) -> bool {
@@ -119,6 +121,11 @@ impl Line {
         fitting.next().copied()
     }
 
+    /// Whether it matches the request, and would look at it.
+    fn sees(&self, target: &Target, carried: bool) -> bool {
+        self.looks && self.scheme_for(target, carried).is_some_and(|scheme| scheme != "tcp")
+    }
+
     /// Smaller is more specific.
     fn rank(&self, line: usize) -> impl Ord {
         let address = bare(self.host).parse::<ipnet::IpNet>().ok().map(|net| net.prefix_len());
@@ -154,8 +161,16 @@ fn oracle(lines: &[Line], target: &Target) -> (Option<Reason>, Option<usize>, Op
         best(named().filter(|(_, line)| denies(line)).collect())
     };
     let allows = || named().filter(|(_, line)| line.verb != "deny");
+    let is_connect = target.method == Method::Connect;
+    // Where a rule that looks matches, expired or not, no other counts.
+    let is_seen =
+        allows().any(|(_, line)| line.sees(target, false) || (is_connect && line.sees(target, true)));
     let fitting = |expired: bool, carried: bool| {
-        let fits = |line: &Line| line.expired == expired && line.scheme_for(target, carried).is_some();
+        let fits = |line: &Line| {
+            line.expired == expired
+                && line.scheme_for(target, carried).is_some()
+                && (!is_seen || line.sees(target, carried))
+        };
         best(allows().filter(|(_, line)| fits(line)).collect())
     };
     if let Some(number) = deny(false) {
@@ -164,7 +179,6 @@ fn oracle(lines: &[Line], target: &Target) -> (Option<Reason>, Option<usize>, Op
     if let Some(number) = fitting(false, false) {
         return (None, Some(number), lines[number - 1].scheme_for(target, false));
     }
-    let is_connect = target.method == Method::Connect;
     if is_connect && let Some(number) = fitting(false, true) {
         return match deny(true) {
             Some(deny) => (Some(Reason::HostDenied), Some(deny), None),
@@ -232,11 +246,13 @@ fn line() -> impl Strategy<Value = Line> {
     let verb = select(vec!["allow", "allow", "file", "both", "raw", "deny"]);
     let scheme = select(vec![None, None, Some("https"), Some("http"), Some("tcp")]);
     let ports = select(vec![None, None, Some((443, 443)), Some((80, 80)), Some((22, 443)), Some((1, 65535))]);
-    (verb, scheme, select(HOSTS.to_vec()), ports, proptest::bool::weighted(0.2)).prop_map(
-        |(verb, scheme, host, ports, expired)| {
+    let odds = (proptest::bool::weighted(0.2), proptest::bool::weighted(0.2));
+    (verb, scheme, select(HOSTS.to_vec()), ports, odds).prop_map(
+        |(verb, scheme, host, ports, (expired, looks))| {
             let tcp = scheme == Some("tcp") || (scheme.is_none() && verb == "raw");
             let ports = if tcp && verb != "deny" { ports.or(Some((22, 22))) } else { ports };
-            Line { verb, scheme, host, ports, expired: expired && verb != "deny" }
+            let allows = verb != "deny";
+            Line { verb, scheme, host, ports, expired: expired && allows, looks: looks && allows }
         },
     )
 }
