@@ -21,7 +21,7 @@ use super::settings::{
     OnLogFailure, Shutdown, Tunnel,
 };
 use super::values::Length;
-use super::{identity_lint, listeners, policies, upstream};
+use super::{identity_lint, inspection, listeners, policies, upstream};
 use crate::rules::Mode;
 use crate::words::logformat::Logformat;
 use crate::words::quote::quoted;
@@ -50,6 +50,7 @@ pub(super) fn config(
     let admin = listeners::admin(&file.admin, &listeners, report);
     let upstream_proxy = upstream::proxy(&file.upstream_proxy, report, &mut files);
     let certificates = upstream::certificates(&file.certificates, report, &mut files);
+    let inspection = inspection::inspection(&file.inspection, report, &mut files);
     let dns = meaning.dns(section(&file.dns, &DnsFile::default()));
     let tunnel = meaning.tunnel(section(&file.tunnel, &TunnelFile::default()));
     let limits = meaning.limits(section(&file.limits, &LimitsFile::default()));
@@ -68,6 +69,7 @@ pub(super) fn config(
         dns,
         upstream_proxy,
         certificates,
+        inspection,
         tunnel,
         limits,
         http,

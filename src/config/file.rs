@@ -32,6 +32,9 @@ pub(super) struct ConfigFile {
     pub(super) upstream_proxy: Key<UpstreamProxyFile>,
     /// The certificate authorities that are trusted for targets and for an https parent.
     pub(super) certificates: Key<CertificatesFile>,
+    /// The authority that signs what clients of inspected tunnels see; they must trust it. It opens nothing by itself.
+    /// Left out: no rule can inspect.
+    pub(super) inspection: Key<InspectionFile>,
     /// Deadlines of tunnels.
     pub(super) tunnel: Key<TunnelFile>,
     /// How much clients may use.
@@ -217,6 +220,20 @@ pub(super) struct UpstreamProxyFile {
 pub(super) struct CertificatesFile {
     /// `system`, or a PEM file. Left out: system.
     pub(super) roots: Key<FilePath>,
+}
+
+/// The authority that signs what clients of inspected tunnels see.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "Inspection", deny_unknown_fields)]
+pub(super) struct InspectionFile {
+    /// PEM file: the certificate that signs, then what is to be sent with it. `egressd ca new` makes one.
+    #[schemars(required)]
+    pub(super) certificate: Key<FilePath>,
+    /// PEM file: its private key.
+    #[schemars(required)]
+    pub(super) key: Key<FilePath>,
+    /// How long a certificate for one name is valid, from 1h to 7d. Left out: 24h.
+    pub(super) leaf_lifetime: Key<Length>,
 }
 
 /// Deadlines of tunnels.

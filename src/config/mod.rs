@@ -11,6 +11,7 @@ mod file;
 mod finding;
 mod hash;
 mod identity_lint;
+mod inspection;
 mod key_positions;
 mod keys;
 mod languages;
@@ -41,7 +42,7 @@ pub use self::load::{DEFAULT, DEFAULT_NAME, Loaded, load, load_by, load_bytes, l
 pub use self::named_files::read_from_disk;
 pub use self::schema::schema;
 pub use self::settings::{
-    AccessLog, Admin, BasicAuth, Config, DiagnosticsFormat, Dns, Http, Limits, Listener, Log, LogFormat,
-    LogLevel, LogOutput, OnLogFailure, ProxyProtocol, Shutdown, Tls, Tunnel,
+    AccessLog, Admin, BasicAuth, Config, DiagnosticsFormat, Dns, Http, Inspection, Limits, Listener, Log,
+    LogFormat, LogLevel, LogOutput, OnLogFailure, ProxyProtocol, Shutdown, Tls, Tunnel,
 };
 pub use self::upstream::{Certificates, Credentials, UpstreamProxy};

@@ -16,6 +16,7 @@ use super::upstream::{Certificates, UpstreamProxy};
 use super::users::Users;
 use crate::rules::Policies;
 use crate::transport::tls::ServerTls;
+use crate::transport::tls::mint::Minter;
 use crate::words::logformat::Logformat;
 use crate::words::target::Name;
 
@@ -34,6 +35,8 @@ pub struct Config {
     pub upstream_proxy: Option<UpstreamProxy>,
     /// Which certificate authorities are trusted.
     pub certificates: Certificates,
+    /// What inspected tunnels show to clients; None: no rule can inspect.
+    pub inspection: Option<Inspection>,
     /// Deadlines of tunnels.
     pub tunnel: Tunnel,
     /// How much clients may use.
@@ -109,6 +112,22 @@ pub struct Admin {
     pub hosts: Vec<Name>,
     /// The peers whose PROXY header is read if they send one.
     pub proxy_protocol: Option<ProxyProtocol>,
+}
+
+/// What inspected tunnels show to clients.
+#[derive(Clone, Debug)]
+pub struct Inspection {
+    /// The authority, and the leaves that it has signed.
+    pub minter: Arc<Minter>,
+}
+
+impl Inspection {
+    /// Takes over the leaves of `old` where the authority is the same.
+    pub fn keep(&mut self, old: &Inspection) {
+        if self.minter.is_like(&old.minter) {
+            self.minter = Arc::clone(&old.minter);
+        }
+    }
 }
 
 /// How names are looked up.

@@ -91,6 +91,8 @@ pub(crate) fn apply(
         listeners: _,
         admin: _,
         policies: _,
+        // So is this; a reload has let it take over what the old one keeps.
+        inspection: _,
         tunnel: _,
         http: _,
         shutdown: _,

@@ -234,9 +234,12 @@ impl Reloader {
 
     /// Puts the configuration in force, and ends what it no longer allows.
     fn replace(&mut self, loaded: Loaded, prepared: Prepared) {
-        let Loaded { config, warnings, .. } = loaded;
+        let Loaded { mut config, warnings, .. } = loaded;
         for finding in &warnings {
             tracing::warn!("{finding}");
+        }
+        if let (Some(new), Some(old)) = (&mut config.inspection, &self.shared.current.load().inspection) {
+            new.keep(old);
         }
         let (shared, config) = (Arc::clone(&self.shared), Arc::new(config));
         let mut ended = 0;

@@ -13,6 +13,7 @@ mod chain;
 pub mod client;
 mod files;
 mod identity;
+pub mod mint;
 mod records;
 mod revocation;
 pub mod sentences;

@@ -1,0 +1,104 @@
+//! For which DNS names an authority may sign: the name constraints of its certificates (RFC 5280 section 4.2.1.10), and
+//! whether they exclude all addresses. Not here: constraints of a root that is not in the file, which nobody can see here.
+
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::{GeneralName, GeneralSubtree};
+
+use crate::words::target::Name;
+
+/// What the certificates of an authority's file say together.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Constraints {
+    /// One entry for each certificate that permits only some DNS names: a name must be below one of each.
+    permitted: Vec<Vec<Subtree>>,
+    excluded: Vec<Subtree>,
+    addresses: Addresses,
+}
+
+/// What is said of addresses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum Addresses {
+    /// A leaf for an address would be accepted.
+    #[default]
+    Possible,
+    /// Both families are excluded whole.
+    Excluded,
+}
+
+/// A name and what is below it; with `below` alone, only that.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Subtree {
+    /// In lower case, without the leading dot; empty for every name.
+    base: Box<str>,
+    below_alone: bool,
+}
+
+impl Constraints {
+    /// Adds what one certificate says.
+    ///
+    /// # Errors
+    /// The extension cannot be read.
+    pub(super) fn add(&mut self, certificate: &X509Certificate<'_>) -> Result<(), &'static str> {
+        let found = certificate.name_constraints().map_err(|_| "has malformed name constraints")?;
+        let Some(found) = found else { return Ok(()) };
+        let dns = |trees: &Option<Vec<GeneralSubtree<'_>>>| -> Vec<Subtree> {
+            let bases = trees.iter().flatten().filter_map(|tree| match tree.base {
+                GeneralName::DNSName(base) => Some(Subtree::new(base)),
+                _ => None,
+            });
+            bases.collect()
+        };
+        let permitted = dns(&found.value.permitted_subtrees);
+        if !permitted.is_empty() {
+            self.permitted.push(permitted);
+        }
+        self.excluded.extend(dns(&found.value.excluded_subtrees));
+        let excludes = |length: usize| {
+            found.value.excluded_subtrees.iter().flatten().any(|tree| match tree.base {
+                GeneralName::IPAddress(bytes) => bytes.len() == length && bytes.iter().all(|byte| *byte == 0),
+                _ => false,
+            })
+        };
+        // An address and its mask: 0.0.0.0/0 and ::/0.
+        if excludes(8) && excludes(32) {
+            self.addresses = Addresses::Excluded;
+        }
+        Ok(())
+    }
+
+    /// Whether any DNS name at all is kept out.
+    pub fn limit_names(&self) -> bool {
+        self.permitted.iter().any(|trees| trees.iter().all(|tree| !tree.base.is_empty()))
+    }
+
+    /// Whether no leaf for an address would be accepted.
+    pub fn exclude_addresses(&self) -> bool {
+        self.addresses == Addresses::Excluded
+    }
+
+    /// Whether a leaf for this name would be accepted.
+    pub fn permit(&self, name: &Name) -> bool {
+        let name = name.as_str();
+        self.permitted.iter().all(|trees| trees.iter().any(|tree| tree.has(name)))
+            && !self.excluded.iter().any(|tree| tree.has(name))
+    }
+}
+
+impl Subtree {
+    fn new(base: &str) -> Self {
+        let base = base.to_ascii_lowercase();
+        match base.strip_prefix('.') {
+            Some(rest) => Subtree { base: rest.into(), below_alone: true },
+            None => Subtree { base: base.into(), below_alone: false },
+        }
+    }
+
+    /// Labels count, not characters: `evilexample.com` is not below `example.com`.
+    fn has(&self, name: &str) -> bool {
+        match name.strip_suffix(&*self.base) {
+            Some("") => !self.below_alone,
+            Some(before) => self.base.is_empty() || before.ends_with('.'),
+            None => false,
+        }
+    }
+}

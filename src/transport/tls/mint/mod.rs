@@ -1,0 +1,268 @@
+//! Makes the certificates that clients of inspected tunnels see: a leaf for one name, signed by the authority that they
+//! trust.
+//!
+//! [`Authority`] is what signs; [`Minter`] keeps what was made, and gives the settings of a handshake for a name. Not here:
+//! the handshake itself, and whether a tunnel is inspected.
+
+mod authority;
+mod constraints;
+mod der;
+mod leaf;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use rustls::crypto::{CryptoProvider, aws_lc_rs as provider};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert};
+use rustls::sign::{CertifiedKey, SigningKey};
+use rustls::{ServerConfig, version};
+use thiserror::Error;
+
+pub use authority::{Authority, LoadedAuthority};
+pub use constraints::Constraints;
+
+use self::leaf::PublicKey;
+use crate::words::target::Name;
+
+/// Most leaves that are kept.
+const MOST: usize = 10_000;
+
+/// Why there is no leaf for a name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+pub enum MintError {
+    /// The name constraints of the authority do not permit the name.
+    #[error("the inspection authority may not sign for this name: its name constraints do not permit it")]
+    NotPermitted,
+    /// The authority has expired.
+    #[error("the inspection authority expired at {0}")]
+    Expired(Timestamp),
+    /// The authority is not valid yet.
+    #[error("the inspection authority is not valid before {0}")]
+    NotYetValid(Timestamp),
+    /// The key did not sign.
+    #[error("the key of the inspection authority did not sign")]
+    Signature,
+    /// No random numbers.
+    #[error("the system gave no random numbers")]
+    Random,
+}
+
+/// Where a leaf came from, for the metric.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Origin {
+    /// It was made for this call.
+    Minted,
+    /// It was there, or another call was making it.
+    Cached,
+}
+
+/// The settings of a handshake with a client, for one name.
+#[derive(Clone, Debug)]
+pub struct Leaf {
+    /// TLS 1.2 and 1.3, ALPN `http/1.1`, no client certificate, no early data. It shows the leaf to a ClientHello with this
+    /// name as its SNI, and to no other.
+    pub config: Arc<ServerConfig>,
+    /// Whether it was made now.
+    pub origin: Origin,
+}
+
+/// An authority, and the leaves that it has signed. One for a configuration; a reload with the same authority keeps it.
+pub struct Minter {
+    authority: Authority,
+    lifetime: Duration,
+    public_key: PublicKey,
+    shown: Arc<Shown>,
+    template: ServerConfig,
+    kept: Mutex<HashMap<Name, Kept>>,
+}
+
+/// What every leaf of a minter shares.
+struct Shown {
+    /// The key of all leaves. One is enough: whoever reads it in memory reads the authority's there, too.
+    key: Arc<dyn SigningKey>,
+    chain: Arc<[CertificateDer<'static>]>,
+}
+
+struct Kept {
+    config: Arc<ServerConfig>,
+    not_before: Timestamp,
+    renew: Timestamp,
+}
+
+impl Minter {
+    /// `lifetime` is that of leaves.
+    ///
+    /// # Errors
+    /// No key can be made, or rustls refuses the settings: a sentence.
+    pub fn new(authority: Authority, lifetime: Duration) -> Result<Self, String> {
+        let provider = Arc::new(provider::default_provider());
+        let key = leaf_key(&provider)?;
+        let public_key =
+            key.public_key().map(|info| PublicKey::new(&info)).ok_or("the leaves' key has no public part")?;
+        let shown = Arc::new(Shown { key, chain: Arc::clone(&authority.chain) });
+        let mut template = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&version::TLS13, &version::TLS12])
+            .map_err(|error| error.to_string())?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(Nobody));
+        template.alpn_protocols = vec![b"http/1.1".to_vec()];
+        // Sessions are in tickets alone: nothing is kept for a client.
+        template.session_storage = Arc::new(NoServerSessionStorage {});
+        template.ticketer = provider::Ticketer::new().map_err(|error| error.to_string())?;
+        Ok(Minter { authority, lifetime, public_key, shown, template, kept: Mutex::default() })
+    }
+
+    /// What signs.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// How long a leaf is valid.
+    pub fn lifetime(&self) -> Duration {
+        self.lifetime
+    }
+
+    /// Whether leaves of the other would be the same but for their keys: then its cache is as good.
+    pub fn is_like(&self, other: &Minter) -> bool {
+        self.authority.is_same(&other.authority) && self.lifetime == other.lifetime
+    }
+
+    /// Whether there would be a leaf for `name` now: to be asked before a client is promised a tunnel.
+    ///
+    /// # Errors
+    /// As [`Minter::leaf`].
+    pub fn may_mint(&self, name: &Name) -> Result<(), MintError> {
+        leaf::may_mint(&self.authority, name, Timestamp::now())
+    }
+
+    /// The settings that show the leaf of `name`, which is made if there is none. `client` is the account that it is charged
+    /// to.
+    ///
+    /// # Errors
+    /// [`MintError`].
+    pub async fn leaf(&self, name: &Name, client: IpAddr) -> Result<Leaf, MintError> {
+        let _ = client;
+        let now = Timestamp::now();
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kept) = kept.get(name)
+            && kept.not_before <= now
+            && now < kept.renew
+        {
+            return Ok(Leaf { config: Arc::clone(&kept.config), origin: Origin::Cached });
+        }
+        let new = self.mint(name, now)?;
+        let config = Arc::clone(&new.config);
+        if kept.len() >= MOST {
+            kept.clear();
+        }
+        kept.insert(name.clone(), new);
+        Ok(Leaf { config, origin: Origin::Minted })
+    }
+
+    fn mint(&self, name: &Name, now: Timestamp) -> Result<Kept, MintError> {
+        let lifetime = SignedDuration::try_from(self.lifetime).unwrap_or(SignedDuration::MAX);
+        let leaf = leaf::mint(&self.authority, &self.public_key, name, lifetime, now)?;
+        let mut config = self.template.clone();
+        config.cert_resolver = Arc::new(ForOneName {
+            name: name.clone(),
+            leaf: leaf.certificate,
+            shown: Arc::clone(&self.shown),
+        });
+        config.ticketer =
+            Arc::new(TicketsOfOneName { name: name.clone(), all: Arc::clone(&self.template.ticketer) });
+        // Where the authority's end is the leaf's, a new leaf would have the same.
+        let renew = match leaf.not_after < self.authority.expires() {
+            true => leaf.not_after - lifetime / 3,
+            false => leaf.not_after,
+        };
+        Ok(Kept { config: Arc::new(config), not_before: leaf.not_before, renew })
+    }
+}
+
+impl fmt::Debug for Minter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Minter")
+            .field("authority", &self.authority)
+            .field("lifetime", &self.lifetime)
+            .finish_non_exhaustive()
+    }
+}
+
+fn leaf_key(provider: &CryptoProvider) -> Result<Arc<dyn SigningKey>, String> {
+    use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
+    let unusable = "no P-256 key can be made";
+    let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).map_err(|_| unusable)?;
+    let der = pair.to_pkcs8v1().map_err(|_| unusable)?;
+    let der = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(der.as_ref().to_vec()));
+    provider.key_provider.load_private_key(der).map_err(|_| unusable.to_owned())
+}
+
+/// Shows nothing: a template's.
+#[derive(Debug)]
+struct Nobody;
+
+impl ResolvesServerCert for Nobody {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        None
+    }
+}
+
+/// Shows a leaf for its name alone.
+struct ForOneName {
+    name: Name,
+    leaf: CertificateDer<'static>,
+    shown: Arc<Shown>,
+}
+
+impl ResolvesServerCert for ForOneName {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        if Name::parse(hello.server_name()?).ok()? != self.name {
+            return None;
+        }
+        // Made for each handshake, so that a kept leaf does not keep a copy of the authority's certificates.
+        let chain = std::iter::once(&self.leaf).chain(&*self.shown.chain).cloned().collect();
+        Some(Arc::new(CertifiedKey::new(chain, Arc::clone(&self.shown.key))))
+    }
+}
+
+impl fmt::Debug for ForOneName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ForOneName").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Tickets that are good for one name: the name is in them. rustls compares the SNI, too.
+#[derive(Debug)]
+struct TicketsOfOneName {
+    name: Name,
+    all: Arc<dyn ProducesTickets>,
+}
+
+impl ProducesTickets for TicketsOfOneName {
+    fn enabled(&self) -> bool {
+        self.all.enabled()
+    }
+
+    fn lifetime(&self) -> u32 {
+        self.all.lifetime()
+    }
+
+    fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
+        // No name has a NUL.
+        self.all.encrypt(&[self.name.as_str().as_bytes(), &[0], plain].concat())
+    }
+
+    fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
+        let plain = self.all.decrypt(ticket)?;
+        let rest = plain.strip_prefix(self.name.as_str().as_bytes())?.strip_prefix(&[0])?;
+        Some(rest.to_vec())
+    }
+}
+
+#[cfg(test)]
+mod tests;
