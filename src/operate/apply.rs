@@ -20,6 +20,7 @@ use crate::state::shared::Shared;
 use crate::telemetry::access_log::Options;
 use crate::telemetry::{self, diagnostics};
 use crate::transport::tls::client::TrustError;
+use crate::transport::tls::mint::Authority;
 
 /// Why something that a configuration needs cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -92,7 +93,7 @@ pub(crate) fn apply(
         admin: _,
         policies: _,
         // So is this; a reload has let it take over what the old one keeps.
-        inspection: _,
+        inspection,
         tunnel: _,
         http: _,
         shutdown: _,
@@ -131,4 +132,6 @@ pub(crate) fn apply(
     let since = put_in_force();
     shared.metrics.in_force(config, since);
     listener::count_certificates(&shared.metrics, config);
+    let authority = inspection.as_ref().map(|inspection| inspection.minter.authority());
+    shared.metrics.authority_expires(authority.map(Authority::expires));
 }

@@ -13,6 +13,8 @@ use crate::transport::tls;
 
 /// What a rule costs beside its text: `tests/long/million_rules`.
 const RULE: u64 = 96;
+/// What the leaves of inspected tunnels may take; `cargo bench --bench mint`.
+const LEAVES: u64 = 16 << 20;
 /// The part of the limit that tunnels may take by being open; the rest is for what they hold.
 const OPEN_SHARE: (u64, u64) = (5, 8);
 /// Less would carry nothing.
@@ -31,7 +33,8 @@ fn share_of(available: u64, loaded: u64) -> u64 {
 
 /// What the configuration takes in memory, nearly.
 fn loaded(config: &Config) -> u64 {
-    config.policies.rules().map(|rule| rule.text().len() as u64 + RULE).sum()
+    let rules: u64 = config.policies.rules().map(|rule| rule.text().len() as u64 + RULE).sum();
+    rules + if config.inspection.is_some() { LEAVES } else { 0 }
 }
 
 /// How many tunnels `limit` carries that only are open.

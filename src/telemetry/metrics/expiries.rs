@@ -6,6 +6,8 @@ use jiff::Timestamp;
 use prometheus::core::Collector;
 use prometheus::{GaugeVec, Opts};
 
+use super::Metrics;
+
 /// The gauges of all listeners.
 #[derive(Clone)]
 pub(super) struct Expiries {
@@ -32,7 +34,7 @@ impl Expiries {
         [Box::new(self.certificate.clone()), Box::new(self.client_crl.clone())]
     }
 
-    pub(super) fn set(&self, listener: &Arc<str>, certificate: Timestamp, client_crl: Option<Timestamp>) {
+    fn set(&self, listener: &Arc<str>, certificate: Timestamp, client_crl: Option<Timestamp>) {
         let seconds = |moment: Timestamp| moment.as_second() as f64;
         self.certificate.with_label_values(&[listener]).set(seconds(certificate));
         match client_crl {
@@ -40,5 +42,12 @@ impl Expiries {
             // An error only says that there was none.
             None => drop(self.client_crl.remove_label_values(&[listener])),
         }
+    }
+}
+
+impl Metrics {
+    /// A listener's certificate and its clients' revocation lists were loaded, and expire at these moments.
+    pub fn expires(&self, listener: &Arc<str>, certificate: Timestamp, client_crl: Option<Timestamp>) {
+        self.expiries.set(listener, certificate, client_crl);
     }
 }

@@ -20,6 +20,7 @@ use prometheus::{
 use self::at_scrape::{AtScrape, Shown};
 use self::configured::{Configured, policies_of};
 use self::expiries::Expiries;
+use self::inspection::Inspection;
 pub use self::requests::RequestCount;
 use self::requests::Tables;
 use self::totals::SETUP_SECONDS;
@@ -34,6 +35,7 @@ mod at_scrape;
 mod budget_accounts;
 mod configured;
 mod expiries;
+mod inspection;
 mod requests;
 mod totals;
 mod usage;
@@ -161,6 +163,7 @@ pub struct Metrics {
     reload_successful: IntGauge,
     reload_success_time: Gauge,
     expiries: Expiries,
+    inspection: Inspection,
 }
 
 impl Metrics {
@@ -251,6 +254,7 @@ impl Metrics {
                 "When the start or a reload last found that the files match the configuration in use, in seconds since the epoch.",
             )?,
             expiries: Expiries::new()?,
+            inspection: Inspection::new()?,
             registry,
             usage,
             requests,
@@ -273,7 +277,9 @@ impl Metrics {
             Box::new(metrics.reload_success_time.clone()),
             Box::new(ProcessCollector::for_self()),
         ];
-        for collector in all.into_iter().chain(metrics.expiries.collectors()) {
+        for collector in
+            all.into_iter().chain(metrics.expiries.collectors()).chain(metrics.inspection.collectors())
+        {
             metrics.registry.register(collector)?;
         }
         for result in results(Way::Lookup) {
@@ -457,11 +463,6 @@ impl Metrics {
         let all = rows.len();
         rows.truncate(most);
         (rows, all)
-    }
-
-    /// A listener's certificate and its clients' revocation lists were loaded, and expire at these moments.
-    pub fn expires(&self, listener: &Arc<str>, certificate: Timestamp, client_crl: Option<Timestamp>) {
-        self.expiries.set(listener, certificate, client_crl);
     }
 }
 

@@ -1,7 +1,7 @@
-//! The authority that signs leaves: its certificate, what is sent with it, its key. Everything that would make clients
-//! refuse its leaves is found at load.
+//! The authority that signs leaves: its certificate, what is sent with it, its key.
 //!
-//! Not here: the leaves ([`super::leaf`]), and the files, which [`crate::config`] reads.
+//! Its files are checked together at load ([`checks`]), so that nobody learns from a client what could have been seen here.
+//! Not here: the leaves ([`super::leaf`]), and reading the files from disk.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,12 +14,20 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::{CertifiedKey, SigningKey};
 use sha2::{Digest, Sha256};
 use x509_parser::certificate::X509Certificate;
-use x509_parser::extensions::ParsedExtension;
 
+use super::checks;
 use super::constraints::Constraints;
 use crate::transport::tls::certificates::{read_certificate, timestamp};
 use crate::transport::tls::files::{FileProblem, PemFile};
 use crate::words::target::{Host, Name};
+
+/// Keys with which any client accepts a signature. Of the others, Windows, macOS, browsers and older Java take no Ed25519, and
+/// browsers no P-521.
+const SCHEMES: [SignatureScheme; 3] = [
+    SignatureScheme::ECDSA_NISTP256_SHA256,
+    SignatureScheme::ECDSA_NISTP384_SHA384,
+    SignatureScheme::RSA_PKCS1_SHA256,
+];
 
 /// What signs the leaves: read from its files, and checked.
 pub struct Authority {
@@ -34,7 +42,7 @@ pub struct Authority {
     not_before: Timestamp,
     not_after: Timestamp,
     constraints: Constraints,
-    /// SHA-256 of the certificates and the public key.
+    /// SHA-256 of the certificates, and so of the key.
     print: [u8; 32],
 }
 
@@ -48,7 +56,8 @@ pub struct LoadedAuthority {
 }
 
 impl Authority {
-    /// Checks the files together.
+    /// Checks the files together. `certificate` has the certificate that signs, then what is to be sent with it. `now` is for
+    /// warnings only.
     ///
     /// # Errors
     /// Everything that is wrong, each with its file.
@@ -57,72 +66,62 @@ impl Authority {
         key: &PemFile,
         now: Timestamp,
     ) -> Result<LoadedAuthority, Vec<FileProblem>> {
-        let mut warnings = Vec::new();
-        let one = |problem| vec![problem];
-        let sections =
-            certificate.sections("certificate", |kind| kind == SectionKind::Certificate).map_err(one)?;
-        let chain: Vec<CertificateDer<'static>> =
-            sections.into_iter().map(|(_, der)| CertificateDer::from(der)).collect();
-        let mut constraints = Constraints::default();
-        let (mut not_before, mut not_after) = (Timestamp::MIN, Timestamp::MAX);
+        let mut problems = Vec::new();
+        let key_found = read_key(key).map_err(|problem| problems.push(problem)).ok();
+        let chain = match certificate.sections("certificate", |kind| kind == SectionKind::Certificate) {
+            Ok(sections) => sections.into_iter().map(|(_, der)| CertificateDer::from(der)).collect(),
+            Err(problem) => {
+                problems.push(problem);
+                Vec::new()
+            }
+        };
         let mut read = Vec::new();
         for (place, der) in (1..).zip(&chain) {
-            let found = read_certificate(certificate, place, der).map_err(one)?;
-            constraints
-                .add(&found)
-                .map_err(|what| one(certificate.problem(format!("certificate {place} {what}"))))?;
-            not_before = not_before.max(timestamp(found.validity().not_before));
-            not_after = not_after.min(timestamp(found.validity().not_after));
-            read.push(found);
+            match read_certificate(certificate, place, der) {
+                Ok(found) => read.push(found),
+                Err(problem) => problems.push(problem),
+            }
         }
-        let Some(own) = read.first() else {
-            return Err(one(certificate.problem("holds no certificate")));
+        let (Some(own), [], Some((key_found, scheme))) = (read.first(), &*problems, key_found) else {
+            return Err(problems);
         };
-        if not_after <= now {
-            warnings.push(certificate.problem(format!("expired at {not_after}: nothing can be signed")));
+        if let Err(problem) = belongs(key, &key_found, certificate, &chain) {
+            return Err(vec![problem]);
         }
-        let (key, scheme) = read_key(key, certificate, &chain).map_err(one)?;
-        let mut print = Sha256::new();
-        for der in &chain {
-            print.update(der.len().to_be_bytes());
-            print.update(der);
-        }
-        let subject = own.subject().as_raw().into();
-        let key_identifier = subject_key_identifier(own);
-        let print = print.finalize().into();
-        drop(read);
+        let constraints = constraints(certificate, &read)?;
+        let warnings = checks::check(certificate, &read, &constraints, now)?;
         let authority = Authority {
-            chain: chain.into(),
-            key,
+            key: key_found,
             scheme,
-            subject,
-            key_identifier,
-            not_before,
-            not_after,
+            subject: own.subject().as_raw().into(),
+            key_identifier: checks::key_identifier(own).map(Box::from),
+            not_before: latest(&read, |one| one.validity().not_before),
+            not_after: earliest(&read, |one| one.validity().not_after),
             constraints,
-            print,
+            print: print(&chain),
+            chain: chain.into(),
         };
         Ok(LoadedAuthority { authority, warnings })
     }
 
-    /// When it, or what is sent with it, begins to be valid.
+    /// When it and all that is sent with it are valid for the first time.
     pub fn not_before(&self) -> Timestamp {
         self.not_before
     }
 
-    /// When it, or what is sent with it, expires: the earliest.
+    /// When it, or anything that is sent with it, expires.
     pub fn expires(&self) -> Timestamp {
         self.not_after
     }
 
-    /// Its name constraints.
+    /// Its name constraints, and those of what is sent with it.
     pub fn constraints(&self) -> &Constraints {
         &self.constraints
     }
 
-    /// Whether clients would accept a leaf for `host`. An address never has a leaf.
+    /// Whether clients would accept a leaf for `host`. An address never has one.
     pub fn may_sign(&self, host: &Host) -> bool {
-        host.name().is_some_and(|name| self.may_sign_name(name))
+        host.name().is_some_and(|name| self.constraints.permit(name))
     }
 
     /// [`Authority::may_sign`] for a name.
@@ -147,18 +146,42 @@ impl fmt::Debug for Authority {
     }
 }
 
-fn subject_key_identifier(certificate: &X509Certificate<'_>) -> Option<Box<[u8]>> {
-    certificate.iter_extensions().find_map(|extension| match extension.parsed_extension() {
-        ParsedExtension::SubjectKeyIdentifier(identifier) => Some(identifier.0.into()),
-        _ => None,
-    })
+fn print(chain: &[CertificateDer<'_>]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for der in chain {
+        // The length keeps two certificates apart from one.
+        hash.update(der.len().to_be_bytes());
+        hash.update(der);
+    }
+    hash.finalize().into()
 }
 
-fn read_key(
-    file: &PemFile,
-    certificate: &PemFile,
-    chain: &[CertificateDer<'static>],
-) -> Result<(Arc<dyn SigningKey>, SignatureScheme), FileProblem> {
+fn latest(
+    read: &[X509Certificate<'_>],
+    of: impl Fn(&X509Certificate<'_>) -> x509_parser::time::ASN1Time,
+) -> Timestamp {
+    read.iter().map(|one| timestamp(of(one))).max().unwrap_or(Timestamp::MAX)
+}
+
+fn earliest(
+    read: &[X509Certificate<'_>],
+    of: impl Fn(&X509Certificate<'_>) -> x509_parser::time::ASN1Time,
+) -> Timestamp {
+    read.iter().map(|one| timestamp(of(one))).min().unwrap_or(Timestamp::MIN)
+}
+
+fn constraints(file: &PemFile, read: &[X509Certificate<'_>]) -> Result<Constraints, Vec<FileProblem>> {
+    let mut constraints = Constraints::default();
+    let mut problems = Vec::new();
+    for (place, one) in (1..).zip(read) {
+        if let Err(what) = constraints.add(one) {
+            problems.push(file.problem(format!("certificate {place} {what}")));
+        }
+    }
+    if problems.is_empty() { Ok(constraints) } else { Err(problems) }
+}
+
+fn read_key(file: &PemFile) -> Result<(Arc<dyn SigningKey>, SignatureScheme), FileProblem> {
     let is_key = |kind| {
         matches!(kind, SectionKind::PrivateKey | SectionKind::RsaPrivateKey | SectionKind::EcPrivateKey)
     };
@@ -171,24 +194,37 @@ fn read_key(
         SectionKind::EcPrivateKey => PrivateKeyDer::Sec1(der.into()),
         _ => PrivateKeyDer::Pkcs8(der.into()),
     };
-    let key = aws_lc_rs::default_provider().key_provider.load_private_key(der).map_err(|_| {
-        file.problem("holds no usable key: write one of P-256, P-384, or RSA with 2048 bits or more")
-    })?;
-    let own = CertifiedKey::new(chain.to_vec(), key);
-    if own.keys_match().is_err() {
-        return Err(
-            file.problem(format!("does not belong to the certificate in {}", certificate.path.display()))
-        );
+    let wanted = "write one of P-256, P-384, or RSA with 2048 bits or more";
+    let key = aws_lc_rs::default_provider()
+        .key_provider
+        .load_private_key(der)
+        .map_err(|_| file.problem(format!("holds no key that can be used: {wanted}")))?;
+    match key.choose_scheme(&SCHEMES) {
+        Some(signer) => Ok((key, signer.scheme())),
+        None => Err(file.problem(format!(
+            "holds a key of a kind with which many clients accept no signature (Ed25519, P-521): {wanted}"
+        ))),
     }
-    let schemes = [
-        SignatureScheme::ECDSA_NISTP256_SHA256,
-        SignatureScheme::ECDSA_NISTP384_SHA384,
-        SignatureScheme::RSA_PKCS1_SHA256,
-    ];
-    match own.key.choose_scheme(&schemes) {
-        Some(signer) => Ok((Arc::clone(&own.key), signer.scheme())),
-        None => Err(file.problem(
-            "is a key with which many clients accept no certificate: write one of P-256, P-384, or RSA with 2048 bits or more",
-        )),
+}
+
+/// Whether the key is that of the first certificate.
+fn belongs(
+    file: &PemFile,
+    key: &Arc<dyn SigningKey>,
+    certificate: &PemFile,
+    chain: &[CertificateDer<'static>],
+) -> Result<(), FileProblem> {
+    let fits = |der: &CertificateDer<'static>| {
+        CertifiedKey::new(vec![der.clone()], Arc::clone(key)).keys_match().is_ok()
+    };
+    match chain.iter().position(fits) {
+        Some(0) => Ok(()),
+        Some(place) => Err(certificate.problem(format!(
+            "the certificate that signs must come first; the key belongs to certificate {}",
+            place + 1
+        ))),
+        None => {
+            Err(file.problem(format!("does not belong to the certificate in {}", certificate.path.display())))
+        }
     }
 }

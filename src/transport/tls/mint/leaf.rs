@@ -115,14 +115,14 @@ pub(super) fn mint(
 
 /// 128 random bits behind an octet that keeps the number positive, and its encoding of one length (RFC 5280 section 4.1.2.2
 /// allows 20 octets).
-fn serial() -> Result<[u8; 17], MintError> {
+pub(super) fn serial() -> Result<[u8; 17], MintError> {
     let mut serial = [1; 17];
     let [_, random @ ..] = &mut serial;
     SystemRandom::new().fill(random).map_err(|_| MintError::Random)?;
     Ok(serial)
 }
 
-fn algorithm(scheme: SignatureScheme) -> Vec<u8> {
+pub(super) fn algorithm(scheme: SignatureScheme) -> Vec<u8> {
     let (identifier, parameters): (_, &[u8]) = match scheme {
         SignatureScheme::ECDSA_NISTP384_SHA384 => (ECDSA_SHA384, &[]),
         // RFC 4055 section 5: NULL.

@@ -5,14 +5,15 @@
 //! the handshake itself, and whether a tunnel is inspected.
 
 mod authority;
+mod cache;
+mod checks;
 mod constraints;
 mod der;
 mod leaf;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -26,6 +27,7 @@ use thiserror::Error;
 pub use authority::{Authority, LoadedAuthority};
 pub use constraints::Constraints;
 
+use self::cache::Cache;
 use self::leaf::PublicKey;
 use crate::words::target::Name;
 
@@ -61,6 +63,19 @@ pub enum Origin {
     Cached,
 }
 
+impl Origin {
+    /// Both.
+    pub const ALL: [Origin; 2] = [Origin::Minted, Origin::Cached];
+
+    /// As the metric's label has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Origin::Minted => "minted",
+            Origin::Cached => "cached",
+        }
+    }
+}
+
 /// The settings of a handshake with a client, for one name.
 #[derive(Clone, Debug)]
 pub struct Leaf {
@@ -78,7 +93,7 @@ pub struct Minter {
     public_key: PublicKey,
     shown: Arc<Shown>,
     template: ServerConfig,
-    kept: Mutex<HashMap<Name, Kept>>,
+    kept: Cache<Kept>,
 }
 
 /// What every leaf of a minter shares.
@@ -114,7 +129,7 @@ impl Minter {
         // Sessions are in tickets alone: nothing is kept for a client.
         template.session_storage = Arc::new(NoServerSessionStorage {});
         template.ticketer = provider::Ticketer::new().map_err(|error| error.to_string())?;
-        Ok(Minter { authority, lifetime, public_key, shown, template, kept: Mutex::default() })
+        Ok(Minter { authority, lifetime, public_key, shown, template, kept: Cache::new(MOST) })
     }
 
     /// What signs.
@@ -140,28 +155,33 @@ impl Minter {
         leaf::may_mint(&self.authority, name, Timestamp::now())
     }
 
-    /// The settings that show the leaf of `name`, which is made if there is none. `client` is the account that it is charged
-    /// to.
+    /// The settings that show the leaf of `name`, which is made if there is none: once, however many callers want it.
+    /// `client` is the account that it is charged to.
     ///
     /// # Errors
     /// [`MintError`].
     pub async fn leaf(&self, name: &Name, client: IpAddr) -> Result<Leaf, MintError> {
-        let _ = client;
-        let now = Timestamp::now();
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(kept) = kept.get(name)
-            && kept.not_before <= now
-            && now < kept.renew
-        {
-            return Ok(Leaf { config: Arc::clone(&kept.config), origin: Origin::Cached });
-        }
-        let new = self.mint(name, now)?;
-        let config = Arc::clone(&new.config);
-        if kept.len() >= MOST {
-            kept.clear();
-        }
-        kept.insert(name.clone(), new);
-        Ok(Leaf { config, origin: Origin::Minted })
+        self.leaf_at(name, client, Timestamp::now()).await
+    }
+
+    async fn leaf_at(&self, name: &Name, client: IpAddr, now: Timestamp) -> Result<Leaf, MintError> {
+        let is_good = |kept: &Kept| kept.not_before <= now && now < kept.renew;
+        let slot = match self.kept.get(name, is_good) {
+            Some(slot) => slot,
+            None => {
+                // A name that gets no leaf takes no place.
+                leaf::may_mint(&self.authority, name, now)?;
+                self.kept.get_or_insert(name, client, is_good)
+            }
+        };
+        let mut origin = Origin::Cached;
+        let kept = slot
+            .get_or_try_init(async || {
+                origin = Origin::Minted;
+                self.mint(name, now)
+            })
+            .await?;
+        Ok(Leaf { config: Arc::clone(&kept.config), origin })
     }
 
     fn mint(&self, name: &Name, now: Timestamp) -> Result<Kept, MintError> {
