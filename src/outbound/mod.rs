@@ -3,6 +3,7 @@
 pub mod certificate;
 pub mod dial;
 pub mod joined;
+pub mod origin;
 pub mod parent;
 mod places;
 pub mod resolve;

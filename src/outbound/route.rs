@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::config::{Certificates, Config, UpstreamProxy};
 use crate::outbound::certificate::{CertificateVerifier, Claim, Unverified};
 use crate::outbound::dial::{self, Denied, DialError, DialLimits, Dialled, OwnAddresses};
+use crate::outbound::origin::Origins;
 use crate::outbound::parent::{Parent, ParentError};
 use crate::outbound::resolve::Resolver;
 use crate::rules::address::{AddressDenial, Admitted};
@@ -32,6 +33,8 @@ pub struct Route {
     parent: Option<Parent>,
     /// `None` where no rule asks for a proof.
     verifier: Option<Arc<CertificateVerifier>>,
+    /// `None` where no rule inspects.
+    origins: Option<Origins>,
 }
 
 /// What a route is made of.
@@ -40,6 +43,7 @@ struct Settings {
     upstream_proxy: Option<UpstreamProxy>,
     certificates: Certificates,
     verifies: bool,
+    inspects: bool,
 }
 
 impl Settings {
@@ -48,6 +52,7 @@ impl Settings {
             upstream_proxy: config.upstream_proxy.clone(),
             certificates: config.certificates.clone(),
             verifies: config.policies.verify_certificates(),
+            inspects: config.inspection.is_some(),
         }
     }
 }
@@ -80,7 +85,8 @@ impl Route {
         let roots = &settings.certificates.roots;
         let parent = settings.upstream_proxy.as_ref().map(|parent| Parent::new(parent, roots)).transpose()?;
         let verifier = settings.verifies.then(|| CertificateVerifier::new(roots)).transpose()?;
-        Ok(Route { settings, parent, verifier })
+        let origins = settings.inspects.then(|| Origins::new(roots)).transpose()?;
+        Ok(Route { settings, parent, verifier, origins })
     }
 
     /// Whether it is also the route of `config`: a reload that changes nothing here keeps the proofs.
@@ -178,10 +184,7 @@ impl Route {
     ) -> Result<(), Unverified> {
         let Some(verifier) = &self.verifier else {
             // A reload removed the last rule with `verify_certificate` while this tunnel was being opened by one.
-            return Err(Unverified {
-                reason: Reason::CertificateInvalid,
-                detail: "no authorities are loaded".into(),
-            });
+            return Err(Unverified::invalid("no authorities are loaded"));
         };
         let port = self.parent.as_ref().map_or(target.port, |parent| parent.at().port);
         let claim = Claim {
@@ -196,6 +199,28 @@ impl Route {
             async move { route.again(&target, dialled, port.get()).await }
         };
         verifier.verify(&claim, client, timeout, connect).await
+    }
+
+    /// TLS to `target` over a connection that was made for a tunnel to it, for the account of `client`, within `timeout`. If the
+    /// handshake has to begin again, it does so over another connection to the same address, `dialled`.
+    ///
+    /// # Errors
+    /// [`Unverified`]: the target does not prove that it is the host. Nothing of the client was sent.
+    pub async fn inspect(
+        &self,
+        target: &Target,
+        stream: UpstreamStream,
+        dialled: Admitted,
+        client: IpAddr,
+        timeout: Duration,
+    ) -> Result<UpstreamStream, Unverified> {
+        let Some(origins) = &self.origins else {
+            // A reload removed the last rule that inspects while this tunnel was being opened by one.
+            return Err(Unverified::invalid("no authorities are loaded"));
+        };
+        let port = self.parent.as_ref().map_or(target.port, |parent| parent.at().port).get();
+        let again = || async move { self.again(target, dialled, port).await };
+        origins.open(&target.host, client, timeout, stream, again).await
     }
 
     /// Another connection to where one was made before.
@@ -220,7 +245,7 @@ async fn agree(
 ) -> Result<UpstreamStream, ParentError> {
     let mut stream = match stream {
         UpstreamStream::Bare(stream) => parent.secure(stream).await?,
-        secured @ UpstreamStream::Tls(_) => secured,
+        secured @ (UpstreamStream::Tls(_) | UpstreamStream::Inspected(_)) => secured,
     };
     if intent == Use::Tunnel {
         parent.connect(&mut stream, target).await?;

@@ -9,6 +9,7 @@ pub mod client_stream;
 pub mod close;
 pub mod heads;
 pub mod held;
+pub mod inner_stream;
 pub mod keep_alive;
 pub mod meter;
 pub mod prefixed;

@@ -12,9 +12,9 @@ use bytes::BufMut;
 use rustix::net::Shutdown;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_rustls::client::TlsStream;
 
 use crate::transport::response_buffer::ResponseBuffer;
+use crate::transport::stream::Transport;
 use crate::transport::target_stream::UpstreamStream;
 
 /// Most bytes of one read.
@@ -31,8 +31,8 @@ pub struct TargetIo {
 enum Stream {
     /// TCP.
     Bare(Arc<TcpStream>),
-    /// TLS to a parent.
-    Tls(Box<TlsStream<TcpStream>>),
+    /// TLS, to a parent or to the target.
+    Tls(UpstreamStream),
 }
 
 impl TargetIo {
@@ -43,9 +43,18 @@ impl TargetIo {
                 let socket = Arc::new(socket);
                 (Stream::Bare(Arc::clone(&socket)), Some(socket))
             }
-            UpstreamStream::Tls(stream) => (Stream::Tls(stream), None),
+            tls @ (UpstreamStream::Tls(_) | UpstreamStream::Inspected(_)) => (Stream::Tls(tls), None),
         };
         (TargetIo { stream, buffer }, socket)
+    }
+}
+
+impl Transport for TargetIo {
+    fn socket(&self) -> &TcpStream {
+        match &self.stream {
+            Stream::Bare(socket) => socket,
+            Stream::Tls(stream) => stream.socket(),
+        }
     }
 }
 

@@ -1,7 +1,8 @@
-//! The upstream's side of a connection: a bare socket to a target or a parent, or TLS to a parent over one.
+//! The upstream's side of a connection: a bare socket to a target or a parent, TLS to a parent over one, or TLS to the
+//! target of an inspected tunnel over either.
 //!
-//! The counterpart of [`client_stream`](super::client_stream). A target's TLS is between it and the client, and passes
-//! through unread.
+//! The counterpart of [`client_stream`](super::client_stream). Where no rule inspects, a target's TLS is between it and the
+//! client, and passes through unread.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -20,6 +21,8 @@ pub enum UpstreamStream {
     Bare(TcpStream),
     /// TLS to a parent. Boxed: its buffers are far larger than a socket.
     Tls(Box<TlsStream<TcpStream>>),
+    /// TLS to the target itself, over what leads to it.
+    Inspected(Box<TlsStream<UpstreamStream>>),
 }
 
 impl Transport for UpstreamStream {
@@ -27,6 +30,7 @@ impl Transport for UpstreamStream {
         match self {
             UpstreamStream::Bare(stream) => stream,
             UpstreamStream::Tls(stream) => stream.get_ref().0,
+            UpstreamStream::Inspected(stream) => stream.get_ref().0.socket(),
         }
     }
 }
@@ -36,6 +40,7 @@ impl AsyncRead for UpstreamStream {
         match self.get_mut() {
             UpstreamStream::Bare(stream) => Pin::new(stream).poll_read(cx, buf),
             UpstreamStream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+            UpstreamStream::Inspected(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
 }
@@ -45,6 +50,7 @@ impl AsyncWrite for UpstreamStream {
         match self.get_mut() {
             UpstreamStream::Bare(stream) => Pin::new(stream).poll_write(cx, buf),
             UpstreamStream::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+            UpstreamStream::Inspected(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
 
@@ -56,6 +62,7 @@ impl AsyncWrite for UpstreamStream {
         match self.get_mut() {
             UpstreamStream::Bare(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             UpstreamStream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            UpstreamStream::Inspected(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         }
     }
 
@@ -63,6 +70,7 @@ impl AsyncWrite for UpstreamStream {
         match self {
             UpstreamStream::Bare(stream) => stream.is_write_vectored(),
             UpstreamStream::Tls(stream) => stream.is_write_vectored(),
+            UpstreamStream::Inspected(stream) => stream.is_write_vectored(),
         }
     }
 
@@ -70,6 +78,7 @@ impl AsyncWrite for UpstreamStream {
         match self.get_mut() {
             UpstreamStream::Bare(stream) => Pin::new(stream).poll_flush(cx),
             UpstreamStream::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            UpstreamStream::Inspected(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
@@ -77,6 +86,7 @@ impl AsyncWrite for UpstreamStream {
         match self.get_mut() {
             UpstreamStream::Bare(stream) => Pin::new(stream).poll_shutdown(cx),
             UpstreamStream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+            UpstreamStream::Inspected(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

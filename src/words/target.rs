@@ -280,11 +280,19 @@ impl Target {
     /// # Errors
     /// [`TargetError`].
     pub fn http(authority: &str) -> Result<Self, TargetError> {
+        Target::of_uri(authority, Port::HTTP)
+    }
+
+    /// The authority of a URI or of a `Host` field: a port that is missing is `default`.
+    ///
+    /// # Errors
+    /// [`TargetError`].
+    pub fn of_uri(authority: &str, default: Port) -> Result<Self, TargetError> {
         if authority.contains('@') {
             return Err(TargetError::UserInfo);
         }
         let (host, port) = split_port(authority)?;
-        let port = port.map_or(Ok(Port::HTTP), Port::parse)?;
+        let port = port.map_or(Ok(default), Port::parse)?;
         Ok(Target { method: Method::Http, host: Host::parse(host)?, port })
     }
 }
@@ -394,5 +402,8 @@ mod tests {
         assert_eq!(Target::connect("u@ok.test:443"), Err(TargetError::UserInfo));
         assert_eq!(Target::connect("OK.test.:443").map(|t| t.to_string()).as_deref(), Ok("ok.test:443"));
         assert_eq!(Target::http("ok.test").map(|t| t.to_string()).as_deref(), Ok("ok.test:80"));
+        let https = |authority| Target::of_uri(authority, Port::HTTPS).map(|target| target.to_string());
+        assert_eq!(https("OK.test").as_deref(), Ok("ok.test:443"));
+        assert_eq!(https("ok.test:80").as_deref(), Ok("ok.test:80"));
     }
 }

@@ -30,7 +30,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
 use crate::outbound::joined::{self, Joined};
-use crate::outbound::places::{Interest, Places};
+use crate::outbound::places::{Interest, Places, Turn};
 use crate::transport::tls::authorities::Roots;
 use crate::transport::tls::client::{TrustError, client_config, server_name};
 use crate::transport::tls::sentences::{self, Holder};
@@ -63,6 +63,17 @@ pub fn set_handshakes(count: usize) {
     let _ = HANDSHAKES.set(Places::new(count.max(LEAST_HANDSHAKES)));
 }
 
+fn places() -> &'static Arc<Places> {
+    HANDSHAKES.get_or_init(|| Places::new(LEAST_HANDSHAKES))
+}
+
+/// Asks for the place of one handshake of `client`'s own, among those that prove certificates. Both end with it.
+pub(super) fn ask(client: IpAddr) -> (Interest, Turn) {
+    let (places, number) = (places(), NEXT.fetch_add(1, Ordering::Relaxed));
+    // The interest first: without an asker, the question would never have a place.
+    (places.interest(number, client), places.queue(number))
+}
+
 /// What is to be proven: that this host is at this address.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Claim {
@@ -85,15 +96,15 @@ pub struct Unverified {
 }
 
 impl Unverified {
-    fn invalid(detail: &str) -> Self {
+    pub(super) fn invalid(detail: &str) -> Self {
         Unverified { reason: Reason::CertificateInvalid, detail: detail.into() }
     }
 
-    fn not_tls(detail: &str) -> Self {
+    pub(super) fn not_tls(detail: &str) -> Self {
         Unverified { reason: Reason::UpstreamNotTls, detail: detail.into() }
     }
 
-    fn no_place(detail: &str) -> Self {
+    pub(super) fn no_place(detail: &str) -> Self {
         Unverified { reason: Reason::LocalResources, detail: detail.into() }
     }
 }
@@ -136,8 +147,7 @@ impl CertificateVerifier {
     /// # Errors
     /// [`TrustError`].
     pub fn new(roots: &Roots) -> Result<Arc<Self>, TrustError> {
-        let places = HANDSHAKES.get_or_init(|| Places::new(LEAST_HANDSHAKES));
-        CertificateVerifier::with(roots, MAX_KEPT, places)
+        CertificateVerifier::with(roots, MAX_KEPT, places())
     }
 
     fn with(roots: &Roots, cap: usize, places: &Arc<Places>) -> Result<Arc<Self>, TrustError> {
@@ -345,11 +355,17 @@ fn make_room(by_claim: &mut HashMap<Claim, Slot>, cap: usize, now: Instant) {
 
 /// What a handshake that failed says of the target.
 fn tell(error: &io::Error) -> HandshakeOutcome {
+    let (unverified, kept) = found(error);
+    (Err(unverified), kept)
+}
+
+/// The same, and for how long it holds.
+pub(super) fn found(error: &io::Error) -> (Unverified, Duration) {
     use rustls::Error;
     let Some(found) = sentences::inside(error) else {
         let detail =
             format!("the connection ended in the TLS handshake: {}", sentences::of_io(error, Holder::Server));
-        return (Err(Unverified::not_tls(&detail)), SILENCE_KEPT);
+        return (Unverified::not_tls(&detail), SILENCE_KEPT);
     };
     let unverified = match found {
         Error::InvalidCertificate(why) => {
@@ -362,5 +378,5 @@ fn tell(error: &io::Error) -> HandshakeOutcome {
             Unverified::invalid(&format!("the TLS handshake failed: {why}"))
         }
     };
-    (Err(unverified), REFUSAL_KEPT)
+    (unverified, REFUSAL_KEPT)
 }

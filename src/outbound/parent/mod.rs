@@ -202,7 +202,7 @@ async fn read_head(stream: &mut UpstreamStream) -> Result<Vec<u8>, ParentError> 
         let ended = match stream {
             UpstreamStream::Bare(stream) => read_to_end_of_head(stream, &mut head).await?,
             // From memory: TLS has a whole record there.
-            UpstreamStream::Tls(stream) => head.push(stream.read_u8().await?)?,
+            UpstreamStream::Tls(_) | UpstreamStream::Inspected(_) => head.push(stream.read_u8().await?)?,
         };
         if ended {
             return Ok(head.0);

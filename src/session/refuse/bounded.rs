@@ -109,7 +109,7 @@ fn write(
     record.status = status;
     if let Some(asks) = in_clear {
         record.method = asks.method.as_ref().map(|method| method.as_str().into());
-        record.target = asks.logged_target();
+        record.target = asks.logged_target(false);
         record.user_agent = asks.user_agent.as_deref().map(Into::into);
         record.status = Some(reply::IN_CLEAR_STATUS);
     }

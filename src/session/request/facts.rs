@@ -29,6 +29,8 @@ pub(super) struct Facts {
     pub(super) started: Instant,
     /// The tunnel that it came in, if it came in one: its `id`.
     pub(super) tunnel: Option<Uuid>,
+    /// Whether it is a tunnel whose TLS egressd opened, or came in one.
+    pub(super) inspected: bool,
     pub(super) listener: Arc<str>,
     pub(super) client: Arc<Client>,
     pub(super) asks: Asks,
@@ -63,6 +65,7 @@ impl Facts {
             id: new_id(),
             started: Instant::now(),
             tunnel: None,
+            inspected: false,
             listener: Arc::clone(listener),
             client: Arc::clone(client),
             asks,
@@ -133,7 +136,7 @@ impl Facts {
             peer: Some(self.client.peer),
             identity: self.client.identity(),
             method: asks.method.as_ref().map(|method| method.as_str().into()),
-            target: asks.logged_target(),
+            target: asks.logged_target(self.inspected),
             sni: self.sni.as_deref().map(Into::into),
             policy: self.policy.as_deref(),
             mode: self.mode,
@@ -224,12 +227,12 @@ impl Asks {
         }
     }
 
-    /// As the log shows the target.
-    pub(crate) fn logged_target(&self) -> Option<LoggedTarget<'_>> {
+    /// As the log shows the target; `tls`: a path came inside the TLS of a tunnel.
+    pub(crate) fn logged_target(&self, tls: bool) -> Option<LoggedTarget<'_>> {
         match (&self.target, &self.malformed) {
             (Some((target, None)), _) => Some(LoggedTarget::Connect(target)),
             (Some((target, Some(path))), _) => {
-                Some(LoggedTarget::Http { target, path: (&**path).into(), query: self.query })
+                Some(LoggedTarget::Http { target, path: (&**path).into(), query: self.query, tls })
             }
             (None, Some(raw)) => Some(LoggedTarget::Malformed((&**raw).into())),
             (None, None) => None,

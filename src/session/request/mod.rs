@@ -69,6 +69,7 @@ impl<'s> Request<'s> {
         let mut request = Request::new(shared, config, accepted_by, (&of.client, proof), asks);
         let facts = request.facts_mut();
         facts.tunnel = Some(of.id);
+        facts.inspected = of.inspected;
         facts.policy.clone_from(&of.policy);
         facts.mode = of.mode;
         facts.rule.clone_from(&of.rule);
@@ -246,6 +247,11 @@ impl<'s> Request<'s> {
     /// The response's `Content-Type`.
     pub fn typed(&mut self, content_type: Option<Box<[u8]>>) {
         self.facts_mut().content_type = content_type;
+    }
+
+    /// It is a tunnel whose TLS egressd opens.
+    pub(crate) fn inspected(&mut self) {
+        self.facts_mut().inspected = true;
     }
 
     /// The server name in the ClientHello.

@@ -17,7 +17,7 @@ pub use fields::{FIELDS, LINE_BOUND, Record};
 pub use table::Field;
 pub(super) use table::NoteWriter;
 pub use target::{LoggedTarget, Raw, without_secrets};
-pub(super) use target::{without_password, without_query};
+pub(super) use target::{scheme, without_password, without_query};
 
 /// A new request's id: UUIDv7 (RFC 9562 §5.7), so that ids sort by time.
 pub fn new_id() -> Uuid {

@@ -38,6 +38,8 @@ pub enum LoggedTarget<'a> {
         path: Raw<'a>,
         /// There was a query, which is not shown.
         query: bool,
+        /// It came inside the TLS of an inspected tunnel.
+        tls: bool,
     },
     /// The request target as it was sent, if it was refused for its form. If there is user information before an `@`,
     /// the password is masked.
@@ -49,10 +51,10 @@ impl LoggedTarget<'_> {
     pub(super) fn write_json(&self, line: &mut Object<'_>, name: &'static str, longest: usize) {
         match self {
             LoggedTarget::Connect(target) => line.shown(name, Some(target), longest),
-            LoggedTarget::Http { target, path, query: _ } => line.text(name, longest, |text| {
+            LoggedTarget::Http { target, path, query: _, tls } => line.text(name, longest, |text| {
                 use std::fmt::Write as _;
                 // `Text` never fails: it cuts.
-                let _ = write!(text, "http://{target}");
+                let _ = write!(text, "{}://{target}", scheme(*tls));
                 text.push_bytes(without_query(path.0));
             }),
             LoggedTarget::Malformed(raw) => line.text(name, longest, |text| {
@@ -65,6 +67,10 @@ impl LoggedTarget<'_> {
             }),
         }
     }
+}
+
+pub(in crate::telemetry) fn scheme(tls: bool) -> &'static str {
+    if tls { "https" } else { "http" }
 }
 
 /// A target that was refused for its form, as it may be shown: without query and password.

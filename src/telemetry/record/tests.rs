@@ -139,7 +139,7 @@ fn t68_the_longest_record_stays_under_16_kib() {
             peer: Some(PeerAddr::new(address)),
             identity: Some(&long),
             method: Some(Raw(&raw)),
-            target: Some(LoggedTarget::Http { target: &target, path: Raw(&raw), query: true }),
+            target: Some(LoggedTarget::Http { target: &target, path: Raw(&raw), query: true, tls: false }),
             sni: Some(Raw(&raw)),
             policy: Some(&long),
             mode: Some(Mode::Enforce),
@@ -187,7 +187,7 @@ fn t68_the_longest_record_stays_under_16_kib() {
 fn a_query_is_never_logged_and_a_password_is_masked() {
     let target = Target::http("Mirror.example").expect("a target");
     let http = |path: &'static str| {
-        target_of(LoggedTarget::Http { target: &target, path: path.into(), query: false })
+        target_of(LoggedTarget::Http { target: &target, path: path.into(), query: false, tls: false })
     };
     assert_eq!(http("/a/b?token=s3cret"), "http://mirror.example:80/a/b");
     assert_eq!(http("/a#s3cret?x"), "http://mirror.example:80/a");

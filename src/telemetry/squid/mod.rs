@@ -19,7 +19,7 @@ use jiff::tz::TimeZone;
 
 use super::access_log::Format;
 use super::record::{
-    Cause, Event, LINE_BOUND, LoggedTarget, NoteWriter, Record, without_password, without_query,
+    Cause, Event, LINE_BOUND, LoggedTarget, NoteWriter, Record, scheme, without_password, without_query,
 };
 use crate::wire::head::Version;
 use crate::words::logformat::{Code, Logformat, NATIVE, Piece, Quoting, What};
@@ -170,7 +170,11 @@ impl Line<'_> {
             What::Method => self.value(out, Some(record.method.map_or(&b"NONE"[..], |method| method.0))),
             What::Uri => self.uri(out),
             What::Scheme => {
-                self.text(out, matches!(record.target, Some(LoggedTarget::Http { .. })).then_some("http"))
+                let scheme = match record.target {
+                    Some(LoggedTarget::Http { tls, .. }) => Some(scheme(tls)),
+                    _ => None,
+                };
+                self.text(out, scheme);
             }
             What::Host => shown(out, self.target().map(|target| &target.host)),
             What::Port => shown(out, self.target().map(|target| target.port)),
@@ -211,9 +215,9 @@ impl Line<'_> {
         let quoting = if self.code.quoting == Quoting::None { Quoting::Raw } else { self.code.quoting };
         match self.record.target {
             Some(LoggedTarget::Connect(target)) => shown(out, Some(target)),
-            Some(LoggedTarget::Http { target, path, query }) => {
-                let _ = write!(out, "http://{}", target.host);
-                if target.port.get() != 80 {
+            Some(LoggedTarget::Http { target, path, query, tls }) => {
+                let _ = write!(out, "{}://{}", scheme(tls), target.host);
+                if target.port.get() != if tls { 443 } else { 80 } {
                     let _ = write!(out, ":{}", target.port);
                 }
                 push(out, without_query(path.0), quoting, true);

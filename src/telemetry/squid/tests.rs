@@ -71,7 +71,7 @@ fn lines_are_those_of_the_deployment_that_it_replaces() {
     };
     let http = Record {
         method: Some("GET".into()),
-        target: Some(LoggedTarget::Http { target: &plain, path: "/a/b".into(), query: true }),
+        target: Some(LoggedTarget::Http { target: &plain, path: "/a/b".into(), query: true, tls: false }),
         status: Some(200),
         upstream: Some(address("[2001:db8::1]:80")),
         received: Some(312),

@@ -14,10 +14,12 @@ pub mod client;
 mod files;
 mod identity;
 pub mod mint;
+pub mod origin;
 mod records;
 mod revocation;
 pub mod sentences;
 mod server;
+mod sessions;
 mod trust;
 
 use std::io;

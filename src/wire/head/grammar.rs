@@ -89,7 +89,7 @@ impl<'a> RequestLine<'a> {
     fn target(&self, method: &http::Method, place: &Place) -> Result<RequestTarget, Fault> {
         let bad = |detail| Err(Fault::new(Reason::BadTarget, detail));
         if method == http::Method::CONNECT {
-            if let Place::Tunnel(_) = place {
+            if place.tunnel().is_some() {
                 return Err(Fault::new(Reason::MethodNotAllowed, "CONNECT is not served inside a tunnel"));
             }
             if self.target.contains(['/', '?', '#']) {
@@ -105,7 +105,7 @@ impl<'a> RequestLine<'a> {
             };
         }
         if self.target.starts_with('/') {
-            if let Place::Tunnel(of) = place {
+            if let Some(of) = place.tunnel() {
                 return self.path_within(of);
             }
             return bad(
@@ -118,25 +118,27 @@ impl<'a> RequestLine<'a> {
         if !is_scheme(scheme) {
             return bad("the target is neither an http:// URI nor CONNECT's host:port");
         }
-        if !scheme.eq_ignore_ascii_case("http") {
+        if !scheme.eq_ignore_ascii_case(place.scheme()) {
             // `example.com:80` can be read as a scheme (RFC 3986 §3.1), but it is meant as an authority.
-            return match rest.bytes().all(|byte| byte.is_ascii_digit()) {
-                true => bad("host:port is a target for CONNECT only: write http://host/path"),
-                false => Err(Fault::new(
+            return match (rest.bytes().all(|byte| byte.is_ascii_digit()), place) {
+                (true, _) => bad("host:port is a target for CONNECT only: write http://host/path"),
+                // The scheme is a part of what the target is (RFC 9110 §4.3.3).
+                (false, Place::Inspected(of)) => Err(another_host(of)),
+                (false, Place::Proxy | Place::Tunnel(_)) => Err(Fault::new(
                     Reason::SchemeNotAllowed,
                     "only http:// is forwarded: use CONNECT for https, and nothing else is served",
                 )),
             };
         }
         let Some(rest) = rest.strip_prefix("//") else {
-            return bad("the target is not http://host/path");
+            return bad("the target is not scheme://host/path");
         };
         if rest.contains('#') {
             return bad("a fragment ('#') does not belong in a request target");
         }
         let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-        let target = Target::http(authority).map_err(bad_target)?;
-        if let Place::Tunnel(of) = place {
+        let target = Target::of_uri(authority, place.default_port()).map_err(bad_target)?;
+        if let Some(of) = place.tunnel() {
             same_host(&target, of)?;
         }
         let path_and_query = match path {
@@ -169,12 +171,14 @@ impl<'a> RequestLine<'a> {
 fn same_host(named: &Target, of: &Target) -> Result<(), Fault> {
     match named.host == of.host && named.port == of.port {
         true => Ok(()),
-        // The tunnel's target is canonical, and was allowed.
-        false => Err(Fault::new(
-            Reason::HostMismatch,
-            format!("inside a tunnel to {of}, Host and URI must name that host and port"),
-        )),
+        false => Err(another_host(of)),
     }
+}
+
+fn another_host(of: &Target) -> Fault {
+    // The tunnel's target is canonical, and was allowed.
+    let detail = format!("inside a tunnel to {of}, Host and URI must name that host and port");
+    Fault::new(Reason::HostMismatch, detail)
 }
 
 fn path_and_query(text: &str) -> Result<PathAndQuery, Fault> {
@@ -318,11 +322,12 @@ fn host(
             Version::Http11 => Err(Fault::bad_request("the Host field is missing")),
         };
     };
-    let host = std::str::from_utf8(value).ok().and_then(|text| Target::http(text).ok());
+    let host = std::str::from_utf8(value).ok();
+    let host = host.and_then(|text| Target::of_uri(text, place.default_port()).ok());
     let Some(host) = host else {
         return Err(Fault::bad_request("the Host field is not one host, with or without a port"));
     };
-    if let Place::Tunnel(of) = place {
+    if let Some(of) = place.tunnel() {
         return same_host(&host, of);
     }
     match target {

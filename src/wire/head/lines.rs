@@ -94,7 +94,7 @@ pub const TLS_HANDSHAKE: u8 = 0x16;
 fn first_byte(byte: u8, place: &Place) -> Result<(), Fault> {
     match byte {
         TLS_HANDSHAKE if *place != Place::Proxy => {
-            Err(Fault::bad_request("the tunnel is for plain HTTP, and the client spoke TLS in it"))
+            Err(Fault::bad_request("a request must follow in the tunnel, and the client spoke TLS"))
         }
         TLS_HANDSHAKE => Err(Fault::bad_request(
             "this is a plain HTTP proxy port, and the client spoke TLS: use http:// in the proxy URL",

@@ -7,7 +7,7 @@ use http::HeaderMap;
 use http::uri::PathAndQuery;
 
 use crate::words::outcome::Reason;
-use crate::words::target::Target;
+use crate::words::target::{Port, Target};
 
 /// Most fields in one head; one more is [`Reason::HeadTooLarge`].
 pub const MAX_FIELDS: usize = 100;
@@ -29,8 +29,36 @@ pub enum Place {
     /// The proxy's own port: CONNECT, and absolute-form to any host.
     #[default]
     Proxy,
-    /// Inside a tunnel to this target: origin-form, and absolute-form to this target alone.
+    /// Inside a tunnel of plain requests to this target: origin-form, and absolute-form to this target alone.
     Tunnel(Target),
+    /// The same inside the TLS of a tunnel, where URIs are `https`.
+    Inspected(Target),
+}
+
+impl Place {
+    /// The target of the tunnel that it is in.
+    pub(super) fn tunnel(&self) -> Option<&Target> {
+        match self {
+            Place::Proxy => None,
+            Place::Tunnel(of) | Place::Inspected(of) => Some(of),
+        }
+    }
+
+    /// The scheme of its URIs.
+    pub(super) fn scheme(&self) -> &'static str {
+        match self {
+            Place::Proxy | Place::Tunnel(_) => "http",
+            Place::Inspected(_) => "https",
+        }
+    }
+
+    /// The port that a URI or a `Host` without one means.
+    pub(super) fn default_port(&self) -> Port {
+        match self {
+            Place::Proxy | Place::Tunnel(_) => Port::HTTP,
+            Place::Inspected(_) => Port::HTTPS,
+        }
+    }
 }
 
 /// What the request line asks for, in the two forms that a forward proxy serves (RFC 9112 §3.2).
@@ -38,7 +66,8 @@ pub enum Place {
 pub enum RequestTarget {
     /// CONNECT's authority-form.
     Authority(Target),
-    /// An absolute `http://` URI; inside a tunnel also a path, whose authority is the tunnel's target.
+    /// An absolute `http://` URI; inside a tunnel also a path, whose authority is the tunnel's target. Inside an inspected
+    /// tunnel the scheme is `https`.
     Absolute {
         /// The URI's authority.
         target: Target,

@@ -1,0 +1,119 @@
+//! TLS to the target of an inspected tunnel: verified for the host, HTTP/1.1 alone, resumed where it may be.
+//!
+//! No certificate of our own is ever shown. A target that asks for one is noticed ([`Handshaken::asked`]): in TLS 1.3 it refuses
+//! only after the handshake, and then with an alert. Not here: where the connection comes from, deadlines, and what a failure
+//! means ([`crate::outbound::origin`]).
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use rustls::client::{ResolvesClientCert, Resumption};
+use rustls::pki_types::ServerName;
+use rustls::sign::CertifiedKey;
+use rustls::{AlertDescription, Error, HandshakeKind, SignatureScheme};
+use tokio_rustls::TlsConnector;
+
+use super::authorities::Roots;
+use super::client::{TrustError, client_config};
+use super::sentences;
+use super::sessions::Sessions;
+use super::{RECORD, STATE};
+use crate::transport::target_stream::UpstreamStream;
+
+/// The memory of TLS with one target while nothing is under way.
+pub const ORIGIN_STATE: usize = STATE;
+
+/// The settings of all these handshakes by one set of authorities, and their sessions.
+#[derive(Debug)]
+pub struct OriginTls {
+    connector: Connector,
+    sessions: Arc<Sessions>,
+}
+
+struct Connector(TlsConnector);
+
+impl std::fmt::Debug for Connector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TlsConnector").finish_non_exhaustive()
+    }
+}
+
+/// A handshake that ended.
+#[derive(Debug)]
+pub struct Handshaken {
+    /// The stream, or the error.
+    pub result: io::Result<UpstreamStream>,
+    /// Whether the target asked for a certificate of ours.
+    pub asked: bool,
+}
+
+impl OriginTls {
+    /// Trusts `roots`.
+    ///
+    /// # Errors
+    /// [`TrustError`].
+    pub fn new(roots: &Roots) -> Result<Self, TrustError> {
+        let mut config = client_config(None, roots)?;
+        let sessions = Arc::new(Sessions::default());
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.resumption = Resumption::store(Arc::<Sessions>::clone(&sessions));
+        config.client_auth_cert_resolver = Arc::new(NoCertificate);
+        // What is sent early can be replayed.
+        config.enable_early_data = false;
+        Ok(OriginTls { connector: Connector(TlsConnector::from(Arc::new(config))), sessions })
+    }
+
+    /// Makes the handshake. It has no deadline of its own.
+    pub async fn handshake(&self, name: ServerName<'static>, over: UpstreamStream) -> Handshaken {
+        let mut asked = false;
+        let result = {
+            let mut connecting = pin!(self.connector.0.connect(name.clone(), over));
+            poll_fn(|cx| {
+                ASKED.set(false);
+                let polled = connecting.as_mut().poll(cx);
+                asked |= ASKED.take();
+                polled
+            })
+            .await
+        };
+        let result = result.map(|mut stream| {
+            let session = stream.get_mut().1;
+            session.set_buffer_limit(Some(RECORD));
+            if session.handshake_kind() != Some(HandshakeKind::Resumed) {
+                let shown = session.peer_certificates().unwrap_or_default();
+                self.sessions.verified(&name, shown, Timestamp::now());
+            }
+            UpstreamStream::Inspected(Box::new(stream))
+        });
+        Handshaken { result, asked }
+    }
+}
+
+thread_local! {
+    /// Whether the target asked for a certificate, in the turn in which its messages are read.
+    static ASKED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// No certificate, whoever asks; notes that one was asked for.
+#[derive(Debug)]
+struct NoCertificate;
+
+impl ResolvesClientCert for NoCertificate {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        ASKED.set(true);
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        false
+    }
+}
+
+/// Whether an error that came after the handshake says that the target wants a certificate of ours (RFC 8446 §4.4.2.4).
+pub fn wants_certificate(error: &io::Error) -> bool {
+    matches!(sentences::inside(error), Some(Error::AlertReceived(AlertDescription::CertificateRequired)))
+}
