@@ -27,6 +27,7 @@ use crate::outbound::certificate;
 use crate::outbound::dial::{self, OwnAddresses};
 use crate::outbound::resolve;
 use crate::state::budgets::Budgets;
+use crate::state::distrust::Distrusts;
 use crate::state::drain::Drain;
 use crate::state::history::History;
 use crate::state::in_force::Current;
@@ -175,6 +176,7 @@ impl Server {
             listeners: listeners.iter().map(|(_, listener)| Arc::clone(listener)).collect(),
             recent: Recent::default(),
             history: History::default(),
+            distrusts: Distrusts::default(),
         });
         apply::apply(&shared.current.load(), prepared, &shared, || now);
         Ok(Server { shared, listeners, admin, writer })

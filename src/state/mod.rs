@@ -1,6 +1,7 @@
 //! What requests share while the program runs: the configuration in force, what is open, what counts against limits.
 
 pub mod budgets;
+pub mod distrust;
 pub mod drain;
 pub mod history;
 pub mod in_force;

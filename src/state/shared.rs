@@ -11,6 +11,7 @@ use crate::outbound::dial::OwnAddresses;
 use crate::outbound::resolve::Resolver;
 use crate::outbound::route::Route;
 use crate::state::budgets::Budgets;
+use crate::state::distrust::Distrusts;
 use crate::state::drain::Drain;
 use crate::state::history::History;
 use crate::state::in_force::Current;
@@ -72,6 +73,8 @@ pub struct Shared {
     pub recent: Recent,
     /// The last hour in numbers.
     pub history: History,
+    /// Which clients did not accept the certificate of an inspected tunnel.
+    pub distrusts: Distrusts,
 }
 
 /// The configuration that judges a request and its generation, taken together.

@@ -8,4 +8,5 @@ pub mod first_bytes;
 pub mod head;
 pub mod proxy_protocol;
 pub mod server_hello;
+pub mod sigv4;
 pub mod tls_record;

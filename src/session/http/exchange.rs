@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::HeaderValue;
+use http::uri::PathAndQuery;
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep_until};
 
@@ -17,11 +18,12 @@ use crate::outbound::route::{Dialling, Route};
 use crate::rules::{HttpRequest, Upgrade};
 use crate::session::admit;
 use crate::session::decide::{self, Decided, Wanted};
+use crate::session::http::changes::Changes;
 use crate::session::http::forward::{self, Addresses, Connection, Finish, Outcome, Terms};
 use crate::session::refuse::Refused;
 use crate::session::request::Request;
 use crate::state::limits::kept::KeptPlace;
-use crate::state::live::{ExchangeFacts, Generation, LiveExchange, LiveTunnel, rejudge};
+use crate::state::live::{Asked, ExchangeFacts, Generation, LiveExchange, LiveTunnel, rejudge};
 use crate::state::shared::{Shared, Snapshot};
 use crate::transport::allowance::Allowance;
 use crate::transport::keep_alive::KeepAlive;
@@ -29,7 +31,7 @@ use crate::transport::meter::Meter;
 use crate::transport::socket;
 use crate::transport::stream::Transport;
 use crate::transport::target_stream::UpstreamStream;
-use crate::wire::head::{Framing, Head, RequestTarget};
+use crate::wire::head::{Head, RequestTarget};
 use crate::words::outcome::{Ending, Reason};
 use crate::words::target::Target;
 
@@ -46,6 +48,9 @@ pub(crate) enum After<'s> {
     Gone(Ending),
     /// Refuse the client.
     Refuse(Request<'s>, Refused),
+    /// What follows is a WebSocket, over the connection that [`Kept::switched`](forward::Kept::switched) gives. The exchange stays
+    /// in the registry as long as it lasts.
+    Switched(Box<LiveExchange>),
 }
 
 /// The tunnel that requests come in: what they have in common.
@@ -77,21 +82,36 @@ pub(crate) struct Own {
     pub(crate) upstream: SocketAddr,
     /// The way that it was made.
     pub(crate) route: Arc<Route>,
-    /// Whether it was made for plain requests: to a parent, a connection for a tunnel's bytes is another one.
-    pub(crate) for_requests: bool,
+    /// What it was made for.
+    pub(crate) carries: Carries,
     /// The configuration that admitted its address: as for [`Kept`](forward::Kept), it serves under no other.
     pub(crate) generation: Generation,
 }
 
+/// What a connection to a tunnel's target is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Carries {
+    /// Whatever the client sends.
+    Anything,
+    /// Plain requests and nothing else: to a parent, that is another connection.
+    Requests,
+    /// Requests inside TLS, which is open.
+    Tls,
+}
+
 impl Own {
     fn may_serve(&self, decided: &Decided, route: &Arc<Route>) -> bool {
-        let fits = self.route.parent().is_none() || self.for_requests;
+        let fits = self.route.parent().is_none() || self.carries != Carries::Anything;
         fits && self.generation == decided.snapshot.generation && Arc::ptr_eq(&self.route, route)
     }
 
     /// Whether it leads to the target whatever is sent over it.
     pub(crate) fn carries_anything(&self) -> bool {
-        self.route.parent().is_none() || !self.for_requests
+        match self.carries {
+            Carries::Anything => true,
+            Carries::Requests => self.route.parent().is_none(),
+            Carries::Tls => false,
+        }
     }
 }
 
@@ -128,6 +148,7 @@ where
     S: Transport,
 {
     let within = lent.as_ref().map(|lent| lent.within);
+    let inspected = within.is_some_and(|within| within.live.tunnel().facts.inspected);
     let wanted = wanted(&head, within);
     let meter = Arc::new(Meter::default());
     let holder = Arc::clone(connection.lease.holder());
@@ -144,6 +165,7 @@ where
             target: wanted.target.clone(),
             policy: Arc::clone(&permit.policy),
             by_parent: route.parent().is_some(),
+            asks: asked(&head, wanted.http.as_ref()),
         };
         let address = kept.map(|kept| kept.ip());
         shared.live.register_exchange(facts, Arc::clone(&counted), address, snapshot.generation)
@@ -171,7 +193,23 @@ where
     if let Some(reason) = forward::unaffordable(&head, allowance) {
         return After::Refuse(request, reason.into());
     }
+    let changes = Changes::by(&permit, &head, inspected);
+    if let Some(advice) = changes.refuse(&head, permit.mode) {
+        return After::Refuse(request, Refused { reason: Reason::RequestNotAllowed, advice });
+    }
     request.metered(&meter);
+    let has_content = head.framing.may_have_content();
+    let mut begun = false;
+    if let Some(Addresses { upstream, local }) =
+        connection.kept.for_body().filter(|_| inspected && has_content)
+    {
+        // As below: the body may be about to pass.
+        request.reached(upstream, local);
+        if request.begin().is_err() {
+            return After::Refuse(request, Reason::LogUnavailable.into());
+        }
+        begun = true;
+    }
     // Copied, so that an exchange of hours does not keep an old policy in memory.
     let Snapshot { generation, config } = snapshot;
     let settings = config.http.clone();
@@ -191,8 +229,10 @@ where
         let terms = Terms {
             permitted_by: (Arc::clone(&permit.policy), generation),
             keep_upstream: &keep_upstream,
-            parent: route.parent(),
-            remove_request_headers: &settings.remove_request_headers,
+            // Inside TLS there is nobody but the target.
+            parent: route.parent().filter(|_| !inspected),
+            remove_request_headers: if inspected { &[] } else { &settings.remove_request_headers },
+            changes: &changes,
             response_timeout: settings.response_timeout,
             stall_timeout: settings.stall_timeout,
             keep: &keep,
@@ -229,11 +269,12 @@ where
                 }
                 None => {
                     dialled = true;
-                    dial(dialling, &route, wanted, &decided, &live, &mut request, shared).await?
+                    let over = if inspected { Carries::Tls } else { Carries::Requests };
+                    dial(dialling, &route, (wanted, over), &decided, &live, &mut request, shared).await?
                 }
             };
-            if !matches!(head.framing, Framing::None | Framing::Length(0)) {
-                // The body is about to pass: its record comes first. A kept connection never takes a body.
+            if has_content && !begun {
+                // The body is about to pass: its record comes first.
                 request.begin().map_err(|_| Reason::LogUnavailable)?;
             }
             Ok(opened)
@@ -251,6 +292,10 @@ where
         Finish::Complete => {
             request.exchanged(status, None, None, &meter);
             if keep_alive { After::NextHead } else { After::Close }
+        }
+        Finish::Switched => {
+            request.exchanged(status, None, None, &meter);
+            After::Switched(Box::new(live))
         }
         Finish::Refused { reason, detail } => {
             if let Some(refused) = overtaken {
@@ -305,21 +350,49 @@ pub(crate) fn wanted<'w>(head: &'w Head, within: Option<Within<'w>>) -> Wanted<'
     Wanted { target, http: Some(http) }
 }
 
+/// The same, as long as the exchange lasts.
+fn asked(head: &Head, http: Option<&HttpRequest<'_>>) -> Asked {
+    let path = match &head.target {
+        RequestTarget::Absolute { path_and_query, .. } => path_and_query.clone(),
+        RequestTarget::Authority(_) => PathAndQuery::from_static("/"),
+    };
+    Asked {
+        method: head.method.clone(),
+        path,
+        upgrade: http.map(|http| http.upgrade).unwrap_or_default(),
+        inspected: http.is_some_and(|http| http.inspected),
+    }
+}
+
 /// A connection for the exchange, to an address that `decided`, which is by the configuration in force now, admits.
 async fn dial(
     dialling: Dialling<'_>,
     route: &Route,
-    wanted: Wanted<'_>,
+    (wanted, over): (Wanted<'_>, Carries),
     decided: &Decided,
     live: &LiveExchange,
     request: &mut Request<'_>,
     shared: &Shared,
 ) -> Result<UpstreamStream, Reason> {
-    let dialled = route.plain(dialling, wanted.target, |address| decided.admit(address)).await;
+    let admit = |address| decided.admit(address);
+    let (client, timeout) = (dialling.client, dialling.limits.connect_timeout);
+    let dialled = match over {
+        Carries::Requests => route.plain(dialling, wanted.target, admit).await,
+        Carries::Anything | Carries::Tls => route.tunnel(dialling, wanted.target, admit).await,
+    };
     let dialled = request.dialled(dialled)?;
     reached(dialled.upstream, decided, live, shared)?;
     ready(&dialled.stream);
-    Ok(dialled.stream)
+    if over != Carries::Tls {
+        return Ok(dialled.stream);
+    }
+    // Verified again: the name may be at another address now.
+    let opening = route.inspect(wanted.target, dialled.stream, dialled.address, client, timeout);
+    Box::pin(opening).await.map_err(|unverified| {
+        let (id, reason) = (request.id(), unverified.reason);
+        tracing::info!(%id, "{reason}: {}: {}", wanted.target, unverified.detail);
+        reason
+    })
 }
 
 /// Sets what a connection to a target needs. It may be kept, and then be idle. This fails only if the connection is gone

@@ -35,7 +35,7 @@ use crate::words::outcome::{Ending, Reason};
 use crate::words::target::Target;
 
 /// What a handshake with the target takes that verifies its certificate: buffers, the chain, hashes.
-const HANDSHAKE: usize = 32 * 1024;
+pub(super) const HANDSHAKE: usize = 32 * 1024;
 
 /// Why no bytes flow; already recorded.
 pub(super) enum NotEntered {

@@ -1,5 +1,6 @@
 //! One CONNECT: decide, dial, register, `200`, then [`gate`] for `https` rules or [`plain`] for `http` rules, then the
-//! relay.
+//! relay. Where a rule inspects, the target's TLS is opened before the `200` and the client's after it ([`inspected`]), and then
+//! the requests are read as [`plain`] ones are.
 //!
 //! [`establish`] decides, looks up, checks, dials and registers; only then does the client get its `200`. If the rule
 //! requires TLS, the gate then reads the ClientHello; if it requires plain requests, each of them is judged. The result
@@ -8,6 +9,7 @@
 
 mod gate;
 pub mod hello;
+mod inspected;
 mod plain;
 
 use std::future::{Future, pending};
@@ -21,13 +23,14 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 
 use crate::config;
+use crate::outbound::certificate::Unverified;
 use crate::outbound::dial::{DialLimits, Dialled};
 use crate::outbound::route::{Dialling, Route};
 use crate::rules::address::Admitted;
 use crate::rules::{Mode, Permit, Scheme};
 use crate::session::admit;
 use crate::session::decide::{self, Decided, Wanted};
-use crate::session::http::exchange::Own;
+use crate::session::http::exchange::{Carries, Own};
 use crate::session::refuse::{self, Refused, refuse, reply};
 use crate::session::request::{Opened, Request};
 use crate::state::limits::Slot;
@@ -39,15 +42,18 @@ use crate::transport::cancel::Cancel;
 use crate::transport::client_stream::ClientStream;
 use crate::transport::held::read::Buffered;
 use crate::transport::held::{Holder, Kind, Lease, count_unread};
+use crate::transport::inner_stream::InnerStream;
 use crate::transport::meter::Meter;
 use crate::transport::relay::{self, Early, Relay, RelayLimits};
 use crate::transport::socket;
 use crate::transport::stream::Transport;
 use crate::transport::target_stream::UpstreamStream;
 use crate::transport::tls;
+use crate::transport::tls::mint::Minter;
 use crate::words::outcome::{Ending, Reason};
 use crate::words::target::Target;
-use gate::{ClientHelloGate, NotEntered, Verification};
+use gate::{ClientHelloGate, HANDSHAKE, NotEntered, Verification};
+use inspected::Inside;
 use plain::{Begins, PlainTunnel};
 
 /// Most bytes that are read from a client before its `200`.
@@ -68,6 +74,9 @@ struct Ready {
     account: IpAddr,
     /// The configuration that admitted the address.
     generation: Generation,
+    carries: Carries,
+    /// Of a tunnel that is inspected.
+    minter: Option<Arc<Minter>>,
     allowance: Allowance,
     live: LiveTunnel,
     meter: Arc<Meter>,
@@ -84,6 +93,8 @@ pub(crate) enum Established<'s> {
     Relayed(Box<Relayed<'s>>),
     /// They are plain requests, each of which is judged.
     Requests(Box<PlainTunnel<'s, ClientStream>>),
+    /// They are TLS with egressd, with requests in it.
+    Inspected(Box<PlainTunnel<'s, InnerStream>>),
 }
 
 /// A tunnel whose bytes are relayed.
@@ -156,7 +167,7 @@ async fn open(
     request: &mut Request<'_>,
     snapshot: Snapshot,
     shared: &Shared,
-    holder: &Holder,
+    holder: &Arc<Holder>,
 ) -> Result<Ready, Refused> {
     let wanted = Wanted { target: &target, http: None };
     let mut decided = decide::decide(wanted, request, snapshot)?;
@@ -165,8 +176,9 @@ async fn open(
     let mut allowance = afford(&decided, request, shared)?;
     loop {
         let generation = decided.snapshot.generation;
-        let (route, dialled) = dial(wanted, &decided, request, shared).await?;
-        let carried = carries_requests(&decided.permit);
+        let carries = Carries::by(&decided.permit);
+        let minter = if carries == Carries::Tls { Some(minter(&target, &decided)?) } else { None };
+        let (route, dialled) = dial(wanted, &decided, carries, request, shared, holder).await?;
         // What ends the connection for want of memory ends the tunnel.
         let (meter, cancel) = (Arc::new(Meter::default()), Arc::clone(holder.cancel()));
         let add = |decided: &Decided, request: &Request<'_>| {
@@ -193,8 +205,8 @@ async fn open(
         if now.snapshot.generation != generation {
             allowance = afford(&now, request, shared)?;
         }
-        if carries_requests(&now.permit) != carried {
-            // The rules changed meanwhile, and to a parent the other kind of connection is needed.
+        if Carries::by(&now.permit) != carries {
+            // The rules changed meanwhile, and another kind of connection is needed.
             decided = now;
             continue;
         }
@@ -210,6 +222,8 @@ async fn open(
             route,
             account,
             generation,
+            carries,
+            minter,
             allowance,
             live,
             meter,
@@ -226,17 +240,37 @@ fn afford(decided: &Decided, request: &Request<'_>, shared: &Shared) -> Result<A
     shared.budgets.open(client, &decided.permit)
 }
 
-/// Whether the connection to the target is for plain requests and for nothing else. In report mode whatever the client
-/// sends may have to flow, so there it is for a tunnel's bytes.
-fn carries_requests(permit: &Permit) -> bool {
-    permit.scheme == Scheme::Http && permit.mode == Mode::Enforce
+impl Carries {
+    /// In report mode whatever the client sends may have to flow, unless the tunnel is inspected.
+    fn by(permit: &Permit) -> Self {
+        match (permit.scheme, permit.mode) {
+            (Scheme::Https, _) if permit.inspect => Carries::Tls,
+            (Scheme::Http, Mode::Enforce) => Carries::Requests,
+            (Scheme::Http | Scheme::Https | Scheme::Tcp, _) => Carries::Anything,
+        }
+    }
+}
+
+/// What signs for the target. Asked before anything is dialled.
+fn minter(target: &Target, decided: &Decided) -> Result<Arc<Minter>, Refused> {
+    let refused = |why: String| Refused { reason: Reason::InternalError, advice: why };
+    let Some(inspection) = &decided.snapshot.config.inspection else {
+        return Err(refused("the rule inspects, and there is no `inspection`".to_owned()));
+    };
+    let Some(name) = target.host.name() else {
+        return Err(refused("an address cannot be inspected: write its name".to_owned()));
+    };
+    inspection.minter.may_mint(name).map_err(|error| refused(error.to_string()))?;
+    Ok(Arc::clone(&inspection.minter))
 }
 
 async fn dial(
     wanted: Wanted<'_>,
     decided: &Decided,
+    carries: Carries,
     request: &mut Request<'_>,
     shared: &Shared,
+    holder: &Arc<Holder>,
 ) -> Result<(Arc<Route>, Dialled), Refused> {
     let config = &decided.snapshot.config;
     let client = request.account(config);
@@ -245,13 +279,32 @@ async fn dial(
     let (route, resolver) = (shared.route(), shared.resolver());
     let dialling = Dialling { resolver: &resolver, client, own: &shared.own, limits };
     let admit = |address| decided.admit(address);
-    let dialled = match carries_requests(&decided.permit) {
-        true => route.plain(dialling, wanted.target, admit).await,
-        false => route.tunnel(dialling, wanted.target, admit).await,
+    let dialled = match carries {
+        Carries::Requests => route.plain(dialling, wanted.target, admit).await,
+        Carries::Anything | Carries::Tls => route.tunnel(dialling, wanted.target, admit).await,
     };
-    let dialled =
+    let mut dialled =
         request.dialled(dialled).map_err(|reason| Refused::on_the_way(reason, &route, wanted.target))?;
+    if carries == Carries::Tls {
+        let of_handshake = Lease::of(holder, Kind::Tls, HANDSHAKE);
+        let (stream, timeout) = (dialled.stream, config.tunnel.connect_timeout);
+        let opening = route.inspect(wanted.target, stream, dialled.address, client, timeout);
+        let opened = Box::pin(opening).await;
+        drop(of_handshake);
+        dialled.stream = opened.map_err(|unverified| unproven(&unverified, wanted.target, request))?;
+    }
     Ok((route, dialled))
+}
+
+/// The target of an inspected tunnel did not prove its name.
+fn unproven(unverified: &Unverified, target: &Target, request: &Request<'_>) -> Refused {
+    let Unverified { reason, detail } = unverified;
+    tracing::info!(id = %request.id(), "{reason}: {target}: {detail}");
+    match reason {
+        // Of what the target showed: nothing of ours is in it.
+        Reason::CertificateInvalid => Refused { reason: *reason, advice: detail.as_ref().to_owned() },
+        _ => (*reason).into(),
+    }
 }
 
 /// Sends the client its `200`, and passes it through the gate if the rule has one.
@@ -271,6 +324,8 @@ async fn enter<'s>(
         route,
         account,
         generation,
+        carries,
+        minter,
         allowance,
         live,
         meter,
@@ -301,7 +356,7 @@ async fn enter<'s>(
     };
 
     let holder = Arc::clone(early.lease.holder());
-    let of_tls = if matches!(upstream, UpstreamStream::Tls(_)) { tls::STATE } else { 0 };
+    let of_tls = tls_layers(&upstream) * tls::STATE;
     let open = Lease::of(&holder, Kind::Connection, OPEN + of_tls);
     let gate = ClientHelloGate {
         target: &target,
@@ -319,36 +374,53 @@ async fn enter<'s>(
         cancel: &cancel,
         shared,
     };
+    let (accepted_by, of_requests) = (request.accepted_by(), request.shared());
+    let dialled = live.tunnel().facts.upstream;
     let entered = match permit.scheme {
+        Scheme::Https if carries == Carries::Tls => {
+            let minter = minter?;
+            let opening = gate.open_tls(client, early, request, last, (&minter, account));
+            let Inside { client, mut opened, buffer } = Box::pin(opening).await?;
+            opened.decided();
+            let own = Own { stream: upstream, upstream: dialled, route, carries, generation };
+            return Some(Established::Inspected(Box::new(PlainTunnel {
+                client,
+                buffer,
+                target,
+                own,
+                limits,
+                opened,
+                live,
+                slot,
+                open,
+                accepted_by,
+                shared: of_requests,
+            })));
+        }
         Scheme::Https => {
             Box::pin(gate.pass(&mut client, &mut upstream, early, request, last, &mut limits)).await
         }
-        Scheme::Http => {
-            let (accepted_by, shared) = (request.accepted_by(), request.shared());
-            match gate.pass_requests(&mut client, early, request, last).await {
-                Ok(Begins::Requests { mut opened, buffer }) => {
-                    opened.decided();
-                    let for_requests = carries_requests(&permit);
-                    let dialled = live.tunnel().facts.upstream;
-                    let own = Own { stream: upstream, upstream: dialled, route, for_requests, generation };
-                    return Some(Established::Requests(Box::new(PlainTunnel {
-                        client,
-                        buffer,
-                        target,
-                        own,
-                        limits,
-                        opened,
-                        live,
-                        slot,
-                        open,
-                        accepted_by,
-                        shared,
-                    })));
-                }
-                Ok(Begins::Anything { opened, early }) => Ok((opened, early)),
-                Err(not_entered) => Err(not_entered),
+        Scheme::Http => match gate.pass_requests(&mut client, early, request, last).await {
+            Ok(Begins::Requests { mut opened, buffer }) => {
+                opened.decided();
+                let own = Own { stream: upstream, upstream: dialled, route, carries, generation };
+                return Some(Established::Requests(Box::new(PlainTunnel {
+                    client,
+                    buffer,
+                    target,
+                    own,
+                    limits,
+                    opened,
+                    live,
+                    slot,
+                    open,
+                    accepted_by,
+                    shared: of_requests,
+                })));
             }
-        }
+            Ok(Begins::Anything { opened, early }) => Ok((opened, early)),
+            Err(not_entered) => Err(not_entered),
+        },
         Scheme::Tcp => {
             let early = Early { to_upstream: early.take(), to_client: BytesMut::new() };
             Ok((request.open(last, Arc::clone(&meter)), early))
@@ -370,6 +442,15 @@ async fn enter<'s>(
             relay::part(client, upstream, ending).await;
             None
         }
+    }
+}
+
+/// How many TLS connections lead to a target.
+fn tls_layers(upstream: &UpstreamStream) -> usize {
+    match upstream {
+        UpstreamStream::Bare(_) => 0,
+        UpstreamStream::Tls(_) => 1,
+        UpstreamStream::Inspected(stream) => 1 + tls_layers(stream.get_ref().0),
     }
 }
 
@@ -398,6 +479,7 @@ impl<'s> Established<'s> {
         match self {
             Established::Relayed(relayed) => relayed.run(),
             Established::Requests(requests) => requests.run(),
+            Established::Inspected(requests) => requests.run(),
         }
     }
 }

@@ -6,6 +6,10 @@
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use http::Method;
+use http::uri::PathAndQuery;
+
+use crate::rules::{HttpRequest, Upgrade};
 use crate::state::live::revoked::Revoked;
 use crate::state::proof::Proof;
 use crate::transport::cancel::Cancel;
@@ -27,6 +31,35 @@ pub struct ExchangeFacts {
     pub policy: Arc<str>,
     /// Whether a parent proxy is asked instead of the target.
     pub by_parent: bool,
+    /// What it asks for.
+    pub asks: Asked,
+}
+
+/// A request as rules judge it, kept for as long as it is under way.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// Its method.
+    pub method: Method,
+    /// Its path and query, as they were sent.
+    pub path: PathAndQuery,
+    /// What it asks to make of its connection.
+    pub upgrade: Upgrade,
+    /// Whether it came in a tunnel whose TLS egressd opened.
+    pub inspected: bool,
+}
+
+impl Asked {
+    /// For the rules.
+    pub fn request(&self) -> HttpRequest<'_> {
+        let Asked { method, path, upgrade, inspected } = self;
+        HttpRequest {
+            method: method.as_str(),
+            path: path.path(),
+            query: path.query(),
+            upgrade: *upgrade,
+            inspected: *inspected,
+        }
+    }
 }
 
 /// One live exchange, as a reload sees it.

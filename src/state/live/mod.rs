@@ -28,7 +28,7 @@ mod tests;
 mod tunnel;
 mod usage;
 
-pub use exchange::{Exchange, ExchangeFacts};
+pub use exchange::{Asked, Exchange, ExchangeFacts};
 pub use guards::{LiveExchange, LiveTunnel, Registration};
 pub use registry::{Generation, Live};
 pub use revoked::Revoked;

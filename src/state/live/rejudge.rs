@@ -69,6 +69,10 @@ fn judge_tunnel(tunnel: &Tunnel, config: &Config, now: Timestamp) -> Result<(), 
     if let Some(address) = facts.judged_address() {
         config.policies.admit(&permit, address).map_err(|_| Reason::AddressProhibited)?;
     }
+    // In report mode, too: an inspected tunnel is never opaque.
+    if permit.inspect && !facts.inspected {
+        return Err(Reason::RequestNotAllowed);
+    }
     if permit.mode == Mode::Report {
         return Ok(());
     }
@@ -95,11 +99,11 @@ fn judge_tunnel(tunnel: &Tunnel, config: &Config, now: Timestamp) -> Result<(), 
 pub fn exchange_still_allowed(exchange: &Exchange, config: &Config, now: Timestamp) -> Result<(), Objection> {
     let facts = &exchange.facts;
     facts.proof.still_accepted(config, now)?;
-    let permit = config.policies.decide(&facts.target, &facts.client, now).map_err(|denial| denial.reason)?;
-    // The target is a CONNECT's if the exchange is inside a tunnel, which ends for the same reason.
-    if permit.scheme == Scheme::Https && permit.mode != Mode::Report {
-        return Err(Reason::NotTls.into());
-    }
+    let policies = &config.policies;
+    let permit = policies.decide(&facts.target, &facts.client, now).map_err(|denial| denial.reason)?;
+    // What is required of the tunnel that it may be in is required here, too: that ends for the same reason.
+    let judged = policies.decide_request(permit, &facts.target, &facts.asks.request());
+    let permit = judged.map_err(|denial| denial.reason)?;
     let Some(address) = exchange.judged_address() else { return Ok(()) };
     config.policies.admit(&permit, address).map(drop).map_err(|_| Reason::AddressProhibited.into())
 }

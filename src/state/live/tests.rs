@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::registry::{Entry, SHARDS};
 use super::*;
-use crate::rules::Scheme;
+use crate::rules::{Scheme, Upgrade};
 use crate::transport::cancel::Cancel;
 use crate::transport::meter::Meter;
 use crate::words::client::Client;
@@ -42,6 +42,11 @@ fn register(live: &Arc<Live>, policy: &Arc<str>, meter: &Arc<Meter>) -> LiveTunn
     }
 }
 
+fn asked() -> Asked {
+    let path = http::uri::PathAndQuery::from_static("/");
+    Asked { method: http::Method::GET, path, upgrade: Upgrade::None, inspected: false }
+}
+
 fn exchange(live: &Arc<Live>, meter: &Arc<Meter>) -> LiveExchange {
     let facts = ExchangeFacts {
         client: Arc::new(Client::direct("10.0.0.1:5".parse().expect("an address"))),
@@ -49,6 +54,7 @@ fn exchange(live: &Arc<Live>, meter: &Arc<Meter>) -> LiveExchange {
         target: Target::http("mirror.example").expect("a target"),
         policy: "p".into(),
         by_parent: false,
+        asks: asked(),
     };
     match live.register_exchange(facts, Arc::clone(meter), None, live.generation()) {
         Registration::Current(guard) => guard,
@@ -126,6 +132,7 @@ fn an_exchange_decided_before_a_reload_is_told_so() {
         target: guard.exchange().facts.target.clone(),
         policy: "p".into(),
         by_parent: false,
+        asks: asked(),
     };
     let late = live.register_exchange(facts, Arc::default(), None, decided);
     assert!(matches!(late, Registration::JudgeAgain(_)));

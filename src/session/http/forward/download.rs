@@ -7,10 +7,11 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
+use hyper::upgrade::Upgraded;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
@@ -18,9 +19,11 @@ use super::outcome::Finish;
 use super::rewrite::{self, Nominated};
 use super::terms::Terms;
 use super::track::Track;
+use crate::outbound::origin::WANTS_CERTIFICATE;
 use crate::transport::held::{Holder, Kind, Lease};
 use crate::transport::response_buffer::ResponseBuffer;
 use crate::transport::target_io::MOST_READ;
+use crate::transport::tls;
 use crate::wire::head::{Head, Version};
 use crate::words::outcome::{Ending, Reason};
 
@@ -43,6 +46,8 @@ pub(super) enum Failure {
     },
     /// The parent proxy did not let it pass; nothing was written.
     ParentRefused,
+    /// The target refused credentials that are kept here; nothing was written.
+    CredentialsRefused,
     /// The target broke off in the middle of its response.
     BrokenOff { ending: Ending, malformed: bool },
     /// The client broke off.
@@ -55,6 +60,9 @@ impl Failure {
     }
 
     fn before_response(error: &hyper::Error) -> Self {
+        if wants_certificate(error) {
+            return Failure::upstream(WANTS_CERTIFICATE);
+        }
         let (detail, stale) = match error {
             _ if error.is_parse_too_large() => ("the head of the target's response is too large", false),
             _ if error.is_parse() => ("the target did not answer in well-formed HTTP/1", false),
@@ -79,6 +87,18 @@ impl Failure {
     }
 }
 
+/// Whether the target ended TLS because it wants a certificate of its client.
+fn wants_certificate(error: &hyper::Error) -> bool {
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        if error.downcast_ref::<io::Error>().is_some_and(tls::origin::wants_certificate) {
+            return true;
+        }
+        source = error.source();
+    }
+    false
+}
+
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         Failure::Client(error)
@@ -95,6 +115,9 @@ impl From<Failure> for Finish {
                 reason: Reason::UpstreamProxyRefused,
                 detail: Cow::Borrowed("the parent proxy asks for different credentials"),
             },
+            Failure::CredentialsRefused => {
+                Finish::Refused { reason: Reason::UpstreamCredentialsRefused, detail: Cow::Borrowed("") }
+            }
             Failure::BrokenOff { ending, malformed } => {
                 Finish::Broken { ending, reason: malformed.then_some(Reason::UpstreamBadResponse) }
             }
@@ -117,7 +140,17 @@ enum Coding {
     Close,
 }
 
-/// Writes the response from `sending`. `Ok` says whether both connections can go on.
+/// What becomes of both connections.
+pub(super) enum Then {
+    /// They can go on.
+    GoOn,
+    /// They end with this response.
+    Close,
+    /// They are a WebSocket now.
+    Switch(Box<Upgraded>),
+}
+
+/// Writes the response from `sending`.
 pub(super) async fn download<W: AsyncWrite + Unpin>(
     sending: impl Future<Output = hyper::Result<Response<Incoming>>>,
     mut informational: mpsc::Receiver<Informational>,
@@ -126,7 +159,7 @@ pub(super) async fn download<W: AsyncWrite + Unpin>(
     client: &mut W,
     track: &Track<'_>,
     terms: &Terms<'_>,
-) -> Result<bool, Failure> {
+) -> Result<Then, Failure> {
     let mut sending = std::pin::pin!(sending);
     let response = loop {
         tokio::select! {
@@ -143,8 +176,14 @@ pub(super) async fn download<W: AsyncWrite + Unpin>(
     if terms.parent.is_some() && response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
         return Err(Failure::ParentRefused);
     }
-    if let Some(detail) = rewrite::unfit(&response) {
+    if let Some(detail) = rewrite::unfit(&response, terms.changes.websocket) {
         return Err(Failure::upstream(detail));
+    }
+    if terms.changes.are_refused(response.status()) {
+        return Err(Failure::CredentialsRefused);
+    }
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return Box::pin(switch(response, client, track, terms)).await;
     }
 
     let (mut parts, mut body) = response.into_parts();
@@ -158,6 +197,7 @@ pub(super) async fn download<W: AsyncWrite + Unpin>(
     let keep = may_go_on.then(terms.keep).flatten();
     let nominated = Nominated::by(&parts.headers);
     nominated.strip(&mut parts.headers);
+    terms.changes.response(&mut parts.headers);
     frame(&mut parts.headers, coding);
     rewrite::announce(&mut parts.headers, keep);
     if let Ok(id) = HeaderValue::from_str(terms.request_id) {
@@ -184,6 +224,7 @@ pub(super) async fn download<W: AsyncWrite + Unpin>(
                 Err(frame) => trailers.extend(frame.into_trailers().unwrap_or_default()),
             }
         }
+        terms.changes.response(&mut trailers);
     }
     if coding == Coding::Chunked {
         let mut end = BytesMut::from(&b"0\r\n"[..]);
@@ -191,7 +232,33 @@ pub(super) async fn download<W: AsyncWrite + Unpin>(
         end.put_slice(b"\r\n");
         write(client, track, end).await?;
     }
-    Ok(keep.is_some())
+    Ok(if keep.is_some() { Then::GoOn } else { Then::Close })
+}
+
+/// Passes a `101` on that the request asked for. From here on there is no HTTP.
+async fn switch<W: AsyncWrite + Unpin>(
+    mut response: Response<Incoming>,
+    client: &mut W,
+    track: &Track<'_>,
+    terms: &Terms<'_>,
+) -> Result<Then, Failure> {
+    let upgrading = hyper::upgrade::on(&mut response);
+    let headers = response.headers_mut();
+    Nominated::by(headers).strip(headers);
+    terms.changes.response(headers);
+    headers.remove(CONTENT_LENGTH);
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    if let Ok(id) = HeaderValue::from_str(terms.request_id) {
+        headers.insert(X_REQUEST_ID, id);
+    }
+    let head = write_head(StatusCode::SWITCHING_PROTOCOLS, None, headers);
+    let upgraded = upgrading
+        .await
+        .map_err(|_| Failure::upstream("the target closed the connection when it became a WebSocket"))?;
+    track.answering(StatusCode::SWITCHING_PROTOCOLS.as_u16(), None);
+    write(client, track, head).await?;
+    Ok(Then::Switch(Box::new(upgraded)))
 }
 
 fn coding(head: &Head, status: StatusCode, body: &Incoming) -> Coding {

@@ -32,12 +32,14 @@ mod upload;
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::state::limits::kept::KeptPlace;
@@ -51,7 +53,7 @@ use crate::transport::target_stream::UpstreamStream;
 use crate::wire::head::{Framing, Head};
 use crate::words::outcome::{Ending, Reason};
 use crate::words::target::Target;
-use download::{Failure, Informing, RESPONSE_BUFFER};
+use download::{Failure, Informing, RESPONSE_BUFFER, Then};
 use halves::Halves;
 use outcome::Break;
 pub use outcome::{Finish, Outcome};
@@ -78,7 +80,37 @@ pub struct Connection<'a, S> {
 /// The connection to the target that the last exchange left open. It belongs to one client connection: no client ever
 /// uses another client's.
 #[derive(Debug, Default)]
-pub struct Kept(Option<(Upstream, KeptPlace)>);
+pub struct Kept(Left);
+
+#[derive(Debug, Default)]
+enum Left {
+    #[default]
+    Nothing,
+    /// It may serve another request.
+    Open {
+        upstream: Box<Upstream>,
+        _place: KeptPlace,
+        /// When the last exchange ended.
+        since: Instant,
+    },
+    /// It is no longer HTTP.
+    Switched(Switched),
+}
+
+/// A connection to a target that is a WebSocket.
+#[derive(Debug)]
+pub struct Switched {
+    /// The connection.
+    pub stream: TargetIo,
+    /// What the target sent after the head of its `101`.
+    pub early: BytesMut,
+    /// Of what it costs by being open.
+    pub lease: Lease,
+}
+
+/// A request that must not be sent twice goes over a kept connection only if that was idle for less: servers close after five
+/// seconds and more, and what crosses the close is lost.
+const FRESH: Duration = Duration::from_secs(4);
 
 #[derive(Debug)]
 struct Upstream {
@@ -89,7 +121,7 @@ struct Upstream {
     socket: Option<Arc<TcpStream>>,
     buffer: Arc<ResponseBuffer>,
     /// Of what the connection costs while nothing moves.
-    _lease: Lease,
+    lease: Lease,
     /// Dropping the upstream ends its connection in any state.
     _connection: AbortOnDropHandle<()>,
 }
@@ -141,7 +173,7 @@ where
         let mut upload = Box::pin(upload::upload(
             &halves,
             Sent { buffer, lease, bulk: false },
-            head,
+            (head, terms.changes),
             parts,
             &track,
             allowance,
@@ -190,20 +222,28 @@ where
     O: AsyncFnOnce() -> Result<UpstreamStream, Reason>,
 {
     // A kept connection may be closing just now, and then the request is sent twice: only requests for which that is
-    // safe.
-    if repeatable(head)
-        && let Some(upstream) = kept.take(head, terms)
+    // safe. Inside an inspected tunnel, where a new connection costs a handshake, others go over it, too, while it is fresh: if it
+    // was closing, the client sees what it would have seen without us, a connection that closed before the answer.
+    let is_repeatable = repeatable(head);
+    let mut body = Some(body);
+    if (is_repeatable || terms.changes.inspected)
+        && let Some(upstream) = kept.take(head, terms, is_repeatable)
     {
         track.reaches(upstream.socket.as_ref());
         track.opened(upstream.addresses);
-        let (result, upstream) =
-            Box::pin(attempt(upstream, head, UploadBody::empty(), client, track, terms)).await;
+        let content =
+            if is_repeatable { UploadBody::empty() } else { body.take().unwrap_or_else(UploadBody::empty) };
+        let (result, upstream) = Box::pin(attempt(upstream, head, content, client, track, terms)).await;
         match result {
-            Err(Failure::Upstream { stale: true, .. }) => track.opening(),
+            Err(Failure::Upstream { stale: true, .. }) if is_repeatable => track.opening(),
+            Err(Failure::Upstream { stale: true, .. }) => {
+                return (Finish::Broken { ending: Ending::UpstreamClosed, reason: None }, false);
+            }
             result => return kept.settle(result, upstream, terms),
         }
     }
-    *kept = Kept(None);
+    *kept = Kept::default();
+    let body = body.unwrap_or_else(UploadBody::empty);
     let stream = match open().await {
         Ok(stream) => stream,
         Err(reason) => return (Finish::Refused { reason, detail: Cow::Borrowed("") }, false),
@@ -231,9 +271,10 @@ async fn attempt<W: AsyncWrite + Unpin>(
     client: &mut W,
     track: &Track<'_>,
     terms: &Terms<'_>,
-) -> (Result<bool, Failure>, Upstream) {
+) -> (Result<Then, Failure>, Upstream) {
     let (informing, informational) = Informing::new(&upstream.buffer, track.holder());
-    let mut request = rewrite::request(head, terms.remove_request_headers, terms.parent).map(|()| body);
+    let request = rewrite::request(head, terms.remove_request_headers, terms.parent, terms.changes);
+    let mut request = request.map(|()| body);
     hyper::ext::on_informational(&mut request, move |response| {
         informing.tell(response.status(), response.headers());
     });
@@ -253,32 +294,70 @@ impl Kept {
         target: &Target,
         permitted_by: &(Arc<str>, Generation),
     ) -> Option<SocketAddr> {
-        self.0 = self.0.take().filter(|(upstream, _)| upstream.may_serve(target, permitted_by));
-        self.0.as_ref().map(|(upstream, _)| upstream.addresses.upstream)
+        match &self.0 {
+            Left::Open { upstream, .. } if upstream.may_serve(target, permitted_by) => {
+                Some(upstream.addresses.upstream)
+            }
+            _ => {
+                self.0 = Left::Nothing;
+                None
+            }
+        }
     }
 
-    fn take(&mut self, head: &Head, terms: &Terms<'_>) -> Option<Upstream> {
+    /// Both ends of the connection that may serve a request with a body.
+    pub(crate) fn for_body(&self) -> Option<Addresses> {
+        match &self.0 {
+            Left::Open { upstream, since, .. } if since.elapsed() < FRESH && upstream.sender.is_ready() => {
+                Some(upstream.addresses)
+            }
+            _ => None,
+        }
+    }
+
+    /// The connection that became a WebSocket.
+    pub(crate) fn switched(&mut self) -> Option<Switched> {
+        match std::mem::take(&mut self.0) {
+            Left::Switched(switched) => Some(switched),
+            Left::Open { .. } | Left::Nothing => None,
+        }
+    }
+
+    fn take(&mut self, head: &Head, terms: &Terms<'_>, is_repeatable: bool) -> Option<Upstream> {
         // Its place is free from here on: the request has one for its connection.
-        let upstream = self.0.take().map(|(upstream, _)| upstream);
-        upstream.filter(|upstream| {
-            upstream.may_serve(head.target.target(), &terms.permitted_by) && upstream.sender.is_ready()
-        })
+        let Left::Open { upstream, since, .. } = std::mem::take(&mut self.0) else { return None };
+        let serves = upstream.may_serve(head.target.target(), &terms.permitted_by)
+            && upstream.sender.is_ready()
+            && (is_repeatable || since.elapsed() < FRESH);
+        serves.then_some(*upstream)
     }
 
     /// Keeps the connection to the target if the client's goes on, too: then both request and response were complete.
     /// Whether the target keeps it open shows when it is used again. Without a place for it, it is closed.
     fn settle(
         &mut self,
-        result: Result<bool, Failure>,
+        result: Result<Then, Failure>,
         upstream: Upstream,
         terms: &Terms<'_>,
     ) -> (Finish, bool) {
         match result {
-            Ok(keep_alive) => {
-                let place = if keep_alive { (terms.keep_upstream)() } else { None };
-                self.0 = place.map(|place| (upstream, place));
-                (Finish::Complete, keep_alive)
+            Ok(Then::GoOn) => {
+                if let Some(place) = (terms.keep_upstream)() {
+                    let since = Instant::now();
+                    self.0 = Left::Open { upstream: Box::new(upstream), _place: place, since };
+                }
+                (Finish::Complete, true)
             }
+            Ok(Then::Close) => (Finish::Complete, false),
+            Ok(Then::Switch(upgraded)) => match upgraded.downcast::<TokioIo<TargetIo>>() {
+                Ok(parts) => {
+                    let (stream, early) = (parts.io.into_inner(), BytesMut::from(parts.read_buf));
+                    self.0 = Left::Switched(Switched { stream, early, lease: upstream.lease });
+                    (Finish::Switched, false)
+                }
+                // It is what was given to hyper.
+                Err(_) => (Finish::Broken { ending: Ending::InternalError, reason: None }, false),
+            },
             Err(failure) => (failure.into(), false),
         }
     }
@@ -311,7 +390,7 @@ impl Upstream {
             .await
             .map_err(|_| Failure::upstream("the target closed the connection before it was asked"))?;
         // Its errors come back through `sender`.
-        let task = tokio::spawn(async move { drop(connection.await) });
+        let task = tokio::spawn(async move { drop(connection.with_upgrades().await) });
         Ok(Upstream {
             permitted_by: terms.permitted_by.clone(),
             target: head.target.target().clone(),
@@ -319,7 +398,7 @@ impl Upstream {
             addresses,
             socket,
             buffer,
-            _lease: Lease::of(track.holder(), Kind::Body, UPSTREAM),
+            lease: Lease::of(track.holder(), Kind::Body, UPSTREAM),
             _connection: AbortOnDropHandle::new(task),
         })
     }

@@ -26,6 +26,8 @@ pub struct Outcome {
 pub enum Finish {
     /// The client has the whole response.
     Complete,
+    /// The connection became a WebSocket, and the client has the head that says so.
+    Switched,
     /// Nothing of a final response was written: the client must get a reply with the reason, and is then closed.
     Refused {
         /// What the reply says.

@@ -1,13 +1,15 @@
 //! What is removed from a head and added to it on its way through (RFC 9110 §7.6). Pure functions.
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue,
-    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
+    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::uri::{PathAndQuery, Scheme};
 use http::{Request, Response, Uri, Version};
 
 use crate::outbound::parent::Parent;
+use crate::rules::Upgrade;
+use crate::session::http::changes::{Changes, tells_of_proxies};
 use crate::transport::keep_alive::KeepAlive;
 use crate::wire::head::{Framing, Head, RequestTarget, connection_options};
 use crate::words::target::Port;
@@ -29,19 +31,27 @@ const HOP_BY_HOP: [HeaderName; 9] = [
 
 /// The request for the target: origin-form, `Host` from the URI, nothing about this hop or the client. For a parent
 /// proxy: absolute-form, and the fields that the parent expects.
-pub(super) fn request(head: &Head, remove: &[HeaderName], parent: Option<&Parent>) -> Request<()> {
+pub(super) fn request(
+    head: &Head,
+    remove: &[HeaderName],
+    parent: Option<&Parent>,
+    changes: &Changes,
+) -> Request<()> {
     let mut headers = head.headers.clone();
     let trailers_wanted = te_trailers(&headers);
     Nominated::by(&headers).strip(&mut headers);
-    // An internal address must not be shown outside, and a client's statement about it is worth nothing.
-    let of_proxies: Vec<HeaderName> = headers.keys().filter(|name| tells_of_proxies(name)).cloned().collect();
-    for name in of_proxies.iter().chain(remove).chain([&CONTENT_LENGTH, &HOST]) {
+    // An internal address must not be shown outside, and a client's statement about it is worth nothing: that goes, too.
+    changes.request(&mut headers);
+    for name in remove.iter().chain([&CONTENT_LENGTH, &HOST]) {
         headers.remove(name);
     }
     if !head.expect_continue {
         headers.remove(EXPECT);
     }
-    if trailers_wanted {
+    if changes.websocket {
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    } else if trailers_wanted {
         headers.insert(TE, HeaderValue::from_static("trailers"));
         headers.insert(CONNECTION, HeaderValue::from_static("te"));
     }
@@ -56,14 +66,12 @@ pub(super) fn request(head: &Head, remove: &[HeaderName], parent: Option<&Parent
         }
     }
     let target = head.target.target();
-    let host = match target.port {
-        Port::HTTP => target.host.to_string(),
-        _ => target.to_string(),
-    };
+    let default = if changes.inspected { Port::HTTPS } else { Port::HTTP };
+    let host = if target.port == default { target.host.to_string() } else { target.to_string() };
     let mut request = Request::new(());
     *request.method_mut() = head.method.clone();
     *request.uri_mut() = match parent {
-        None => Uri::from(path(&head.target)),
+        None => Uri::from(changes.path(path(&head.target))),
         Some(_) => absolute(&host, path(&head.target)),
     };
     if let Some(authorization) = parent.and_then(Parent::authorization) {
@@ -135,23 +143,16 @@ pub(super) fn announce(headers: &mut HeaderMap, keep: Option<KeepAlive>) {
     }
 }
 
-fn tells_of_proxies(name: &HeaderName) -> bool {
-    let text = name.as_str();
-    text.starts_with("proxy-")
-        || text.starts_with("x-forwarded")
-        || text.starts_with("x-upstream-https-proxy")
-        || *name == FORWARDED
-        || *name == VIA
-        || text == "x-real-ip"
-}
-
 fn te_trailers(headers: &HeaderMap) -> bool {
     let mut values = headers.get_all(TE).into_iter().filter_map(|value| value.to_str().ok());
     values.any(|value| value.split(',').any(|coding| coding.trim().eq_ignore_ascii_case("trailers")))
 }
 
 /// Why a response that hyper could read must not be passed on. A parent's 407 is not handled here.
-pub(super) fn unfit(response: &Response<hyper::body::Incoming>) -> Option<&'static str> {
+/// `websocket`: the request asked for one.
+pub(super) fn unfit(response: &Response<hyper::body::Incoming>, websocket: bool) -> Option<&'static str> {
+    let upgrades = response.headers().get_all(UPGRADE).iter().map(HeaderValue::as_bytes);
+    let switches = websocket && Upgrade::of(upgrades) == Upgrade::Websocket;
     let mut codings = response.headers().get_all(TRANSFER_ENCODING).into_iter();
     let coding_is_fit = match (codings.next(), codings.next()) {
         (None, _) => true,
@@ -162,7 +163,7 @@ pub(super) fn unfit(response: &Response<hyper::body::Incoming>) -> Option<&'stat
         _ if !Nominated::by(response.headers()).is_readable => {
             Some("the Connection field of the target's response is not a list of field names")
         }
-        101 => Some("the target switched to another protocol without being asked"),
+        101 if !switches => Some("the target switched to another protocol without being asked"),
         // Only a proxy asks for a proxy's password, and that proxy is us.
         407 => Some("the target asked for a proxy's password"),
         _ if !coding_is_fit => Some("the target answered in a transfer coding that was not requested"),
@@ -181,7 +182,9 @@ pub(super) fn trailers(mut trailers: HeaderMap, nominated: &Nominated) -> Header
     nominated.strip(&mut trailers);
     let refused: Vec<HeaderName> = trailers
         .keys()
-        .filter(|name| tells_of_proxies(name) || [CONTENT_LENGTH, HOST, EXPECT, TRAILER].contains(name))
+        .filter(|name| {
+            tells_of_proxies(name.as_str()) || [CONTENT_LENGTH, HOST, EXPECT, TRAILER].contains(name)
+        })
         .cloned()
         .collect();
     for name in &refused {
@@ -226,7 +229,8 @@ mod tests {
              Accept: a\r\nAccept: b\r\n\r\n",
         )
         .await;
-        let request = request(&head, &[http::header::USER_AGENT, http::header::REFERER], None);
+        let remove = [http::header::USER_AGENT, http::header::REFERER];
+        let request = request(&head, &remove, None, &Changes::default());
         assert_eq!(request.uri(), "/p?q");
         assert_eq!(
             lines(&request),
@@ -252,7 +256,7 @@ mod tests {
             ("http://[2001:DB8::1]:81/", "[2001:db8::1]:81"),
         ] {
             let head = head(&format!("GET {uri} HTTP/1.0\r\n\r\n")).await;
-            assert_eq!(request(&head, &[], None).headers()[HOST], host, "{uri}");
+            assert_eq!(request(&head, &[], None, &Changes::default()).headers()[HOST], host, "{uri}");
         }
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::HeaderName;
 
 use crate::outbound::parent::Parent;
+use crate::session::http::changes::Changes;
 use crate::state::limits::kept::KeptPlace;
 use crate::state::live::Generation;
 use crate::transport::keep_alive::KeepAlive;
@@ -24,6 +25,8 @@ pub struct Terms<'a> {
     pub parent: Option<&'a Parent>,
     /// `http.remove_request_headers`.
     pub remove_request_headers: &'a [HeaderName],
+    /// What the rule changes in the request and its response.
+    pub(crate) changes: &'a Changes,
     /// From the last byte of the request to the head of the response.
     pub response_timeout: Duration,
     /// How long both sides may be silent while a body is in progress.

@@ -2,6 +2,7 @@
 //! piece at a time. Afterwards it watches whether the client leaves.
 
 use std::future::pending;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -14,6 +15,7 @@ use tokio::sync::mpsc;
 use super::outcome::Break;
 use super::rewrite::{self, Nominated};
 use super::track::Track;
+use crate::session::http::changes::Changes;
 use crate::transport::allowance::Allowance;
 use crate::transport::held::read::read_bulk;
 use crate::transport::held::{Kind, Lease};
@@ -105,13 +107,13 @@ impl Body for UploadBody {
 pub(super) async fn upload<R: AsyncRead + Unpin>(
     mut reader: R,
     mut sent: Sent<'_>,
-    head: &Head,
+    (head, changes): (&Head, &Changes),
     parts: Option<mpsc::Sender<Part>>,
     track: &Track<'_>,
     allowance: &mut Allowance,
 ) -> Break {
     if let Some(parts) = parts
-        && let Err(end) = body(&mut reader, &mut sent, head, &parts, track, allowance).await
+        && let Err(end) = body(&mut reader, &mut sent, (head, changes), &parts, track, allowance).await
     {
         return end;
     }
@@ -130,7 +132,7 @@ pub(super) async fn upload<R: AsyncRead + Unpin>(
 async fn body<R: AsyncRead + Unpin>(
     reader: &mut R,
     sent: &mut Sent<'_>,
-    head: &Head,
+    (head, changes): (&Head, &Changes),
     parts: &mpsc::Sender<Part>,
     track: &Track<'_>,
     allowance: &mut Allowance,
@@ -171,7 +173,8 @@ async fn body<R: AsyncRead + Unpin>(
             if follower.is_done() {
                 // Only chunked bodies get here: their trailers, if any, and their end.
                 track.complete_request();
-                let trailers = parse_trailers(&trailers, head);
+                let mut trailers = parse_trailers(&trailers, head);
+                changes.request_trailers(&mut trailers);
                 if !trailers.is_empty() {
                     place.send(Part::Trailers(trailers));
                 } else {
@@ -203,6 +206,10 @@ impl Sent<'_> {
         match read_bulk(reader, buffer, lease, bulk, READ_SIZE).await {
             Ok(1..) => Ok(()),
             Ok(0) => Err(Break::Ended(Ending::ClientClosed)),
+            // A client that left its TLS without a goodbye.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                Err(Break::Ended(Ending::ClientClosed))
+            }
             Err(_) => Err(Break::Ended(Ending::ClientReset)),
         }
     }

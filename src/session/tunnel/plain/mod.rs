@@ -1,10 +1,12 @@
-//! A tunnel that an `http` rule carries: plain requests one after the other, each read, judged and forwarded as on the
-//! proxy's own port ([`exchange`]), with the tunnel's target as the only host.
+//! A tunnel of requests: one after the other, each read, judged and forwarded as on the proxy's own port ([`exchange`]), with
+//! the tunnel's target as the only host. Either an `http` rule carries it, and they are plain; or it is inspected, and they come over
+//! TLS with egressd and go on over TLS to the target ([`inspected`](super::inspected)).
 //!
 //! [`begins`] looks at the first byte, and lets no TLS pass. [`PlainTunnel`] then reads the heads.
 //! Its first request goes over the connection that was dialled before the `200`; later ones over the connection that the
 //! request before left open, or over a new one, as on the proxy's own port. So a target that closes between two requests
-//! costs the client nothing. The client's stream may be any [`Transport`].
+//! costs the client nothing. A request that becomes a WebSocket is the last one: what follows is relayed. The client's stream may be any
+//! [`Transport`].
 //!
 //! In report mode what the rule does not carry flows as through a `tcp` rule: TLS, and everything after the head of a
 //! first request that asks for an upgrade.
@@ -12,6 +14,7 @@
 mod begins;
 
 use std::future::Future;
+use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,18 +22,19 @@ use std::time::Duration;
 use bytes::{BufMut, BytesMut};
 use http::header::UPGRADE;
 use jiff::Timestamp;
+use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, sleep_until};
 
 use crate::config::Config;
 use crate::session::admit;
 use crate::session::decide;
 use crate::session::http::exchange::{self, After, Lent, Own, Within, wanted};
-use crate::session::http::forward::{Connection, Kept};
+use crate::session::http::forward::{Connection, Kept, Switched};
 use crate::session::refuse::{self, Refused, refuse};
 use crate::session::request::{Asks, Opened, Request};
 use crate::state::limits::Slot;
 use crate::state::listener::Listener;
-use crate::state::live::{LiveTunnel, rejudge};
+use crate::state::live::{LiveExchange, LiveTunnel, rejudge};
 use crate::state::proof::Lost;
 use crate::state::shared::{Shared, Snapshot};
 use crate::transport::close;
@@ -95,12 +99,17 @@ impl<'s, S: Transport + Send + 's> PlainTunnel<'s, S> {
                 shared,
             };
             let end = Box::pin(with_progress(served.serve(), &opened)).await;
+            let mut revoked = None;
             // The goodbye may take a second.
             let Served { client, limits, buffer, own, kept, .. } = served;
             drop((buffer, own, kept));
             let (ending, opened) = match end {
                 End::Ended(ending) => {
-                    relay::part_client(client, ending);
+                    if live.tunnel().facts.inspected {
+                        goodbye(client, ending).await;
+                    } else {
+                        relay::part_client(client, ending);
+                    }
                     (ending, opened)
                 }
                 End::Idle(ending) => {
@@ -129,8 +138,22 @@ impl<'s, S: Transport + Send + 's> PlainTunnel<'s, S> {
                     let ending = pass_anything(client, upstream, relay, &opened, &live).await;
                     (ending, opened)
                 }
+                End::Switched { to_upstream, switched, exchange } => {
+                    let Switched { stream, early: to_client, lease } = *switched;
+                    open.holder().stays_open();
+                    let early = Early { to_upstream, to_client };
+                    let relay = Relay::copying(early, limits, open.holder());
+                    let ending = tokio::select! {
+                        biased;
+                        ending = exchange.cancelled() => ending,
+                        ending = pass_anything(client, stream, relay, &opened, &live) => ending,
+                    };
+                    drop(lease);
+                    revoked = exchange.exchange().revoked();
+                    (ending, opened)
+                }
             };
-            opened.close(ending, live.tunnel().revoked());
+            opened.close(ending, revoked.or(live.tunnel().revoked()));
             drop((slot, open));
         })
     }
@@ -155,6 +178,14 @@ fn identity(live: &LiveTunnel, config: &Config) -> Result<(), Lost> {
     let tunnel = live.tunnel();
     let judged = tunnel.facts.proof.still_accepted(config, Timestamp::now());
     judged.inspect_err(|lost| tunnel.revoke(lost))
+}
+
+/// Where the requests of the tunnel come in.
+fn place(target: &Target, live: &LiveTunnel) -> Place {
+    match live.tunnel().facts.inspected {
+        true => Place::Inspected(target.clone()),
+        false => Place::Tunnel(target.clone()),
+    }
 }
 
 /// Records why a request was refused, and tells the client. The end of its identity is not told: a `407` inside a tunnel
@@ -185,7 +216,7 @@ async fn close_idle<'s, S: Transport>(
     }
     let reason = if ending == Ending::Drained { Reason::Draining } else { Reason::HeadTimeout };
     let detail = "the request came while its tunnel, which had been idle, was being closed: it was not run";
-    let asks = Asks::of_refused(&cut_short(reason, detail, &crossed, &Place::Tunnel(target.clone())));
+    let asks = Asks::of_refused(&cut_short(reason, detail, &crossed, &place(target, live)));
     let of = (opened, &live.tunnel().facts.proof);
     let request = Request::within(of, &shared.current.load(), accepted_by, shared, asks);
     log_refusal(&request, reason, detail);
@@ -213,10 +244,23 @@ async fn with_progress<T>(serving: impl Future<Output = T>, opened: &Opened<'_>)
     }
 }
 
-/// In report mode: relays whatever comes, as a `tcp` rule would.
-async fn pass_anything<S: Transport + Send>(
+/// Ends the TLS of a tunnel in which no request is under way: some clients wait for that, and report an error without it.
+async fn goodbye<S: Transport>(mut client: S, ending: Ending) {
+    match ending {
+        Ending::ClientReset | Ending::ClientLost | Ending::InternalError | Ending::MemoryLimit => {
+            relay::part_client(client, ending);
+        }
+        _ => {
+            // After a timeout or a failure the rest is the same: drop.
+            let _ = tokio::time::timeout(close::LINGER_TIME, client.shutdown()).await;
+        }
+    }
+}
+
+/// Relays whatever comes, as a `tcp` rule would: in report mode, and after a `101`.
+async fn pass_anything<S: Transport + Send, U: Transport + Send>(
     mut client: S,
-    mut upstream: UpstreamStream,
+    mut upstream: U,
     mut relay: Relay<'static>,
     opened: &Opened<'_>,
     live: &LiveTunnel,
@@ -240,6 +284,8 @@ enum End<'s> {
     Cut(Ending),
     /// A request was refused; the client is to be told.
     Refused { request: Box<Request<'s>>, refused: Refused, body: bool },
+    /// A request became a WebSocket. `exchange` keeps it in the registry.
+    Switched { to_upstream: BytesMut, switched: Box<Switched>, exchange: Box<LiveExchange> },
     /// What follows is no longer requests, and report mode lets it pass although enforce mode would not, for `reason`.
     Anything { early: Early, upstream: UpstreamStream, reason: Reason },
 }
@@ -290,6 +336,10 @@ impl<'s, S: Transport> Served<'_, 's, S> {
             read = self.buffer.read_from(&mut self.client) => match read {
                 Ok(1..) => Ok(()),
                 Ok(0) => Err(End::Ended(Ending::ClientClosed)),
+                // It left its TLS without a goodbye, as many clients do.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    Err(End::Ended(Ending::ClientClosed))
+                }
                 Err(error) => Err(End::Ended(ending_of(true, &error))),
             },
             () = sleep_until(idle) => Err(End::Idle(Ending::IdleTimeout)),
@@ -307,7 +357,7 @@ impl<'s, S: Transport> Served<'_, 's, S> {
             let limits = &shared.current.load().limits;
             HeadLimits { bytes: limits.head_bytes, timeout: limits.head_timeout }
         };
-        let place = Place::Tunnel(self.within.target.clone());
+        let place = place(self.within.target, self.within.live);
         let Buffered { bytes, lease } = &mut self.buffer;
         let holder = Arc::clone(lease.holder());
         let read = tokio::select! {
@@ -386,6 +436,12 @@ impl<'s, S: Transport> Served<'_, 's, S> {
             After::Close => Some(End::Answered),
             After::Cut(ending) => Some(End::Cut(ending)),
             After::Gone(ending) => Some(End::Ended(ending)),
+            After::Switched(exchange) => Some(match self.kept.switched() {
+                Some(switched) => {
+                    End::Switched { to_upstream: self.buffer.take(), switched: Box::new(switched), exchange }
+                }
+                None => End::Cut(Ending::InternalError),
+            }),
         }
     }
 
@@ -398,15 +454,16 @@ impl<'s, S: Transport> Served<'_, 's, S> {
         mut request: Request<'s>,
         snapshot: &Snapshot,
     ) -> Result<Request<'s>, End<'s>> {
-        if !head.headers.contains_key(UPGRADE) {
+        if !head.headers.contains_key(UPGRADE) || !self.own.as_ref().is_some_and(Own::carries_anything) {
             return Ok(request);
         }
-        let Some(own) = self.own.take_if(|own| own.carries_anything()) else { return Ok(request) };
         let wanted = wanted(head, Some(self.within));
         let decided = match decide::decide(wanted, &mut request, snapshot.clone()) {
             Ok(decided) => decided,
             Err(refused) => return Err(refusal(request, refused, head.method != http::Method::HEAD)),
         };
+        // A WebSocket is served as one, whatever lets it pass.
+        let Some(own) = self.own.take_if(|_| !decided.permit.websocket) else { return Ok(request) };
         let reason = decided.permit.reason.unwrap_or(Reason::UpgradeNotAllowed);
         // As for a ClientHello that report mode lets pass: a newer policy must see it, or has seen it.
         let live = self.within.live;

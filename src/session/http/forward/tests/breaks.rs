@@ -1,6 +1,7 @@
 //! What goes wrong: on the target's side, on the client's, and by the clock.
 
 use super::*;
+use crate::session::http::changes::Changes;
 
 fn refused(reason: Reason) -> impl Fn(&Finish) -> bool {
     move |finish| matches!(finish, Finish::Refused { reason: said, .. } if *said == reason)
@@ -212,6 +213,7 @@ async fn an_exchange_is_stopped_from_outside() {
         permitted_by: (Arc::from("test"), Live::new().generation()),
         parent: None,
         remove_request_headers: &[],
+        changes: &Changes::default(),
         response_timeout: BOUNDS.response_timeout,
         stall_timeout: BOUNDS.stall_timeout,
         keep: &|| None,

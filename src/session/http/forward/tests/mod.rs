@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::session::http::changes::Changes;
 use crate::state::limits::kept::KeptConnections;
 use crate::state::live::Live;
 use crate::transport::heads::{HeadLimits, read_head};
@@ -100,6 +101,7 @@ async fn serve(
             permitted_by: (Arc::from("test"), Live::new().generation()),
             parent: None,
             remove_request_headers: &[http::header::USER_AGENT],
+            changes: &Changes::default(),
             response_timeout: bounds.response_timeout,
             stall_timeout: bounds.stall_timeout,
             keep: &|| Some(KeepAlive::new(Duration::from_secs(60))),

@@ -1,0 +1,218 @@
+//! What a rule changes in a request and in its response, beyond what belongs to this hop
+//! ([`rewrite`](super::forward)): fields that would change what the rule judged, fields of `headers`, credentials that are kept
+//! here.
+//!
+//! A field that the request's own signature covers is never touched: the request is refused instead.
+
+use std::sync::Arc;
+
+use http::header::{ALT_SVC, AUTHORIZATION, COOKIE, SET_COOKIE, WWW_AUTHENTICATE};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+
+use crate::rules::{HeaderEdits, Mode, Permit};
+use crate::wire::head::{Head, RequestTarget};
+use crate::wire::sigv4::{self, Signed};
+
+/// Fields by which servers and frameworks let a client change the method, the path or the host that they then act on.
+const OVERRIDES: [&str; 14] = [
+    "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
+    "x-original-method",
+    "x-original-url",
+    "x-original-uri",
+    "x-original-path",
+    "x-original-host",
+    "x-rewrite-url",
+    "x-rewrite-uri",
+    "x-override-url",
+    "x-http-path-override",
+    "x-waws-unencoded-url",
+    "x-host",
+];
+
+/// Parts of a query that are credentials, or the signature that goes with them; those that begin with one of these.
+const QUERY_PREFIXES: [&str; 2] = ["x-amz-", "x-goog-"];
+const QUERY_CREDENTIALS: [&str; 4] = ["awsaccesskeyid", "signature", "access_token", "private_token"];
+
+/// Where Git LFS asks for the addresses and the credentials of uploads and downloads.
+const LFS_BATCH: &str = "/info/lfs/objects/batch";
+
+/// What a rule changes.
+#[derive(Default, Debug)]
+pub(crate) struct Changes {
+    /// The request came inside the TLS of a tunnel.
+    pub(super) inspected: bool,
+    /// The rule judges requests.
+    judged: bool,
+    edits: Option<Arc<HeaderEdits>>,
+    /// Sent as `Authorization`.
+    credentials: Option<HeaderValue>,
+    /// The connection may become a WebSocket.
+    pub(super) websocket: bool,
+    /// What the client's signature covers, unless it goes with the credentials that ours replace.
+    signed: Signed,
+}
+
+impl Changes {
+    /// By what permits the request.
+    pub(crate) fn by(permit: &Permit, head: &Head, inspected: bool) -> Self {
+        let entry = permit.entry.as_ref();
+        let mut changes = Changes {
+            inspected,
+            judged: permit.requests.is_some(),
+            edits: permit.headers.clone(),
+            credentials: entry
+                .and_then(|entry| entry.credentials.as_ref())
+                .map(|credentials| credentials.basic()),
+            websocket: permit.websocket,
+            signed: Signed::default(),
+        };
+        if !changes.authorizes() {
+            let authorization = head.headers.get_all(AUTHORIZATION).into_iter().map(HeaderValue::as_bytes);
+            changes.signed = Signed::of(authorization, path_of(head).query());
+        }
+        changes
+    }
+
+    /// Whether the target gets credentials of ours.
+    fn authorizes(&self) -> bool {
+        self.credentials.is_some() || self.edits.as_ref().is_some_and(|edits| edits.authorizes())
+    }
+
+    /// Whether the field is taken out of a request, or replaced. Servers may read `X_Name` as `X-Name`, so both are one name here.
+    fn touches(&self, name: &str) -> bool {
+        let same = |other: &str| same_field(name, other);
+        (self.judged && OVERRIDES.into_iter().any(same))
+            || self.edits.iter().flat_map(|edits| edits.names()).any(|name| same(name.as_str()))
+            || (self.authorizes() && is_credential(name))
+    }
+
+    /// Why the request cannot be sent as the rule wants it: one line for a person. `mode`: report mode lets it pass as it is.
+    pub(crate) fn refuse(&self, head: &Head, mode: Mode) -> Option<String> {
+        if mode == Mode::Report {
+            return None;
+        }
+        if self.judged
+            && [Method::GET, Method::HEAD].contains(&head.method)
+            && head.framing.may_have_content()
+        {
+            return Some(format!("{} has no body where a rule has `requests`", head.method));
+        }
+        if self.authorizes() {
+            return path_of(head).path().ends_with(LFS_BATCH).then(|| {
+                "a Git LFS batch would answer with credentials of egressd's: it is not sent with them"
+                    .to_owned()
+            });
+        }
+        let names = head.headers.keys().map(HeaderName::as_str);
+        let edited = self.edits.iter().flat_map(|edits| edits.names()).map(HeaderName::as_str);
+        let touched = names.filter(|name| self.touches(name) || tells_of_proxies(name)).chain(edited);
+        let covered = touched.into_iter().find(|name| self.signed.covers(name))?;
+        Some(format!(
+            "the request's signature covers {covered}, which is not sent on as it is: sign the request without it"
+        ))
+    }
+
+    /// Changes the fields of a request.
+    pub(super) fn request(&self, headers: &mut HeaderMap) {
+        // A field that is covered is here in report mode alone.
+        let is_touched = |name: &HeaderName| {
+            (self.touches(name.as_str()) || tells_of_proxies(name.as_str()))
+                && !self.signed.covers(name.as_str())
+        };
+        let touched: Vec<HeaderName> = headers.keys().filter(|name| is_touched(name)).cloned().collect();
+        for name in &touched {
+            headers.remove(name);
+        }
+        for field in self.edits.iter().flat_map(|edits| &edits.set) {
+            if !self.signed.covers(field.name.as_str()) {
+                headers.insert(field.name.clone(), field.value.clone());
+            }
+        }
+        if let Some(credentials) = &self.credentials {
+            headers.insert(AUTHORIZATION, credentials.clone());
+        }
+    }
+
+    /// Takes what the head may not have out of its trailers.
+    pub(super) fn request_trailers(&self, trailers: &mut HeaderMap) {
+        let touched: Vec<HeaderName> =
+            trailers.keys().filter(|name| self.touches(name.as_str())).cloned().collect();
+        for name in &touched {
+            trailers.remove(name);
+        }
+    }
+
+    /// The path and the query for the target: without the client's credentials where ours are sent.
+    pub(super) fn path(&self, path: PathAndQuery) -> PathAndQuery {
+        let Some(query) = path.query().filter(|_| self.authorizes()) else { return path };
+        let is_credential = |name: &str| {
+            let name = sigv4::decoded(name).to_ascii_lowercase();
+            QUERY_CREDENTIALS.contains(&name.as_str())
+                || QUERY_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        };
+        if !sigv4::pairs(query).any(|(name, _)| is_credential(name)) {
+            return path;
+        }
+        let kept: Vec<&str> = query
+            .split('&')
+            .filter(|pair| !is_credential(pair.split_once('=').map_or(pair, |(name, _)| name)))
+            .collect();
+        let kept = match kept.is_empty() {
+            true => path.path().to_owned(),
+            false => format!("{}?{}", path.path(), kept.join("&")),
+        };
+        // A part of what was valid is valid; if not, the query goes as a whole.
+        PathAndQuery::try_from(kept)
+            .or_else(|_| PathAndQuery::try_from(path.path().to_owned()))
+            .unwrap_or_else(|_| PathAndQuery::from_static("/"))
+    }
+
+    /// Changes the fields of a response, or its trailers. `Alt-Svc` would lead the client past the inspection, and what belongs to
+    /// credentials of ours is not the client's.
+    pub(super) fn response(&self, headers: &mut HeaderMap) {
+        if self.inspected || self.judged {
+            headers.remove(ALT_SVC);
+        }
+        if self.authorizes() {
+            for name in [WWW_AUTHENTICATE, SET_COOKIE, HeaderName::from_static("authentication-info")] {
+                headers.remove(name);
+            }
+        }
+    }
+
+    /// Whether the target refused credentials of ours.
+    pub(super) fn are_refused(&self, status: StatusCode) -> bool {
+        status == StatusCode::UNAUTHORIZED && self.authorizes()
+    }
+}
+
+fn path_of(head: &Head) -> &PathAndQuery {
+    static NONE: std::sync::OnceLock<PathAndQuery> = std::sync::OnceLock::new();
+    match &head.target {
+        RequestTarget::Absolute { path_and_query, .. } => path_and_query,
+        RequestTarget::Authority(_) => NONE.get_or_init(|| PathAndQuery::from_static("/")),
+    }
+}
+
+/// The client's own credentials.
+fn is_credential(name: &str) -> bool {
+    let same = |other: &str| same_field(name, other);
+    [AUTHORIZATION.as_str(), COOKIE.as_str(), "x-amz-security-token"].into_iter().any(same)
+}
+
+/// Programs that pass fields on as variables (CGI, WSGI) make one name of names that differ in such characters.
+fn same_field(one: &str, other: &str) -> bool {
+    let fold = |byte: u8| if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' };
+    one.len() == other.len() && one.bytes().map(fold).eq(other.bytes().map(fold))
+}
+
+/// Whether the field tells where a request comes from: every request is sent on without it.
+pub(super) fn tells_of_proxies(name: &str) -> bool {
+    name.starts_with("proxy-")
+        || name.starts_with("x-forwarded")
+        || name.starts_with("x-upstream-https-proxy")
+        || ["forwarded", "via", "x-real-ip"].contains(&name)
+}
