@@ -5,6 +5,7 @@ pub mod auth_scheme;
 pub mod basic_auth;
 pub mod client_hello;
 pub mod first_bytes;
+pub mod git;
 pub mod head;
 pub mod proxy_protocol;
 pub mod server_hello;

@@ -1,7 +1,9 @@
 //! The words that all other modules use: target, client, outcome, sizes, durations and counts.
 
+pub mod aws;
 pub mod client;
 pub mod counted;
+pub mod git;
 pub(crate) mod io_error;
 pub mod logformat;
 pub mod outcome;

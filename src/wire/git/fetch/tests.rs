@@ -1,0 +1,150 @@
+use super::super::test_bodies::{NEW, OLD, lines};
+use super::*;
+
+const V0: ProtocolVersion = ProtocolVersion::V0;
+const V2: ProtocolVersion = ProtocolVersion::V2;
+
+fn v2(capabilities: &[&str], arguments: Option<&[&str]>) -> Vec<u8> {
+    let mut body = lines(capabilities);
+    if let Some(arguments) = arguments {
+        body.extend_from_slice(b"0001");
+        body.extend(lines(arguments));
+    }
+    body.extend_from_slice(b"0000");
+    body
+}
+
+fn told(operation: Operation, wants: usize, haves: usize) -> Result<FetchRequest, FetchError> {
+    Ok(FetchRequest { operation: Some(operation), wants, haves })
+}
+
+#[test]
+fn a_command_of_version_2_is_a_list_or_a_fetch() {
+    let want = format!("want {OLD}\n");
+    let have = format!("have {NEW}\n");
+    let ls_refs = ["command=ls-refs\n", "agent=git/2.39.5", "object-format=sha1"];
+    let fetch = ["command=fetch", "agent=git/2.39.5", "object-format=sha1"];
+    let arguments = ["thin-pack", "ofs-delta", &want, &want, &have, "deepen 1", "filter blob:none", "done\n"];
+    let long = format!("want {}", "1".repeat(64));
+    let rows: &[(Vec<u8>, Result<FetchRequest, FetchError>)] = &[
+        (
+            v2(&ls_refs, Some(&["peel\n", "symrefs\n", "unborn\n", "ref-prefix refs/heads/\n"])),
+            told(Operation::List, 0, 0),
+        ),
+        (v2(&["command=ls-refs"], None), told(Operation::List, 0, 0)),
+        (v2(&fetch, Some(&arguments)), told(Operation::Fetch, 2, 1)),
+        (v2(&["command=fetch"], Some(&["want-ref refs/heads/a"])), told(Operation::Fetch, 1, 0)),
+        (v2(&["command=fetch", "object-format=sha256"], Some(&[&long])), told(Operation::Fetch, 1, 0)),
+        (v2(&["command=object-info"], Some(&["size", &format!("oid {OLD}")])), told(Operation::Fetch, 1, 0)),
+        (v2(&["command=bundle-uri"], None), told(Operation::Fetch, 0, 0)),
+        // What is newer than egressd passes where nothing is to be fixed.
+        (v2(&["command=fetch", "server-option=x", "new=1"], Some(&["new 1"])), told(Operation::Fetch, 0, 0)),
+        (b"0000".to_vec(), Ok(FetchRequest { operation: None, wants: 0, haves: 0 })),
+        (v2(&["command=fetch"], Some(&[&long])), Err(FetchError::Id)),
+        (v2(&["command=fetch"], Some(&[&format!("want {OLD} x")])), Err(FetchError::Id)),
+        (v2(&["command=fetch"], Some(&["want"])), Err(FetchError::Id)),
+        (v2(&["command=fetch"], Some(&[&format!("want {}", "A".repeat(40))])), Err(FetchError::Id)),
+        (v2(&["command=fetch"], Some(&["deepen x"])), Err(FetchError::Unknown)),
+        (v2(&["command=fetch", "command=ls-refs"], None), Err(FetchError::Command)),
+        (v2(&["command=push"], None), Err(FetchError::Command)),
+        (v2(&["agent=x", "command=fetch"], None), Err(FetchError::Version)),
+        (v2(&[&want], None), Err(FetchError::Version)),
+        (
+            v2(&["command=fetch", "object-format=md5"], None),
+            Err(FetchError::Capabilities("an `object-format` that is neither sha1 nor sha256")),
+        ),
+        (v2(&["command=fetch", "agent=a\nb"], None), Err(FetchError::Text)),
+        (v2(&["command=fetch", ""], None), Err(FetchError::Text)),
+        ([&v2(&["command=ls-refs"], None)[..], b"0000"].concat(), Err(FetchError::After)),
+        (
+            [&v2(&["command=ls-refs"], None)[..], &v2(&["command=fetch"], None)].concat(),
+            Err(FetchError::After),
+        ),
+        ([&lines(&["command=ls-refs"])[..], b"00010001"].concat(), Err(FetchError::Special)),
+        ([&lines(&["command=ls-refs"])[..], b"0002"].concat(), Err(FetchError::Special)),
+        (lines(&["command=ls-refs"]), Err(FetchError::Incomplete)),
+        (b"".to_vec(), Err(FetchError::Incomplete)),
+        (b"00000000".to_vec(), Err(FetchError::Command)),
+    ];
+    for (body, want) in rows {
+        assert_eq!(FetchRequest::read(body, V2), *want, "{}", String::from_utf8_lossy(body));
+    }
+}
+
+#[test]
+fn a_request_of_version_0_is_a_fetch() {
+    let first = format!("want {OLD} multi_ack_detailed no-done side-band-64k thin-pack agent=git/2.39.5\n");
+    let want = format!("want {NEW}\n");
+    let have = format!("have {NEW}\n");
+    let needs = [&lines(&[&first, &want])[..], b"0000"].concat();
+    let haves = lines(&[&have, &have]);
+    let depth = [&lines(&[&first, &format!("shallow {OLD}"), "deepen 3"])[..], b"0000"].concat();
+    let done = b"0009done\n";
+    let rows: &[(Vec<u8>, Result<FetchRequest, FetchError>)] = &[
+        ([&needs[..], &haves, done].concat(), told(Operation::Fetch, 2, 2)),
+        ([&needs[..], done].concat(), told(Operation::Fetch, 2, 0)),
+        ([&needs[..], done, b"0000"].concat(), told(Operation::Fetch, 2, 0)),
+        ([&needs[..], &haves, b"0000"].concat(), told(Operation::Fetch, 2, 2)),
+        (depth, told(Operation::Fetch, 1, 0)),
+        (needs.clone(), told(Operation::Fetch, 2, 0)),
+        ([&needs[..], done, b"00000000"].concat(), Err(FetchError::After)),
+        ([&needs[..], done, &haves].concat(), Err(FetchError::After)),
+        ([&needs[..], &haves, b"0000", &haves].concat(), Err(FetchError::After)),
+        ([&needs[..], b"0001"].concat(), Err(FetchError::Special)),
+        ([&needs[..], b"000"].concat(), Err(FetchError::Incomplete)),
+        (lines(&[&first]), Err(FetchError::Incomplete)),
+        (v2(&["command=fetch"], None), Err(FetchError::Version)),
+        ([&lines(&[&first, &first])[..], b"0000"].concat(), Err(FetchError::Id)),
+        ([&lines(&[&first.replace(OLD, "x")])[..], b"0000"].concat(), Err(FetchError::Id)),
+    ];
+    for (body, want) in rows {
+        assert_eq!(FetchRequest::read(body, V0), *want, "{}", String::from_utf8_lossy(body));
+        assert_eq!(FetchRequest::read(body, ProtocolVersion::V1), *want);
+    }
+    assert_eq!(FetchRequest::read(&needs, V2), Err(FetchError::Version));
+}
+
+#[test]
+fn the_fixed_form_says_only_what_a_fetch_needs() {
+    let fetch = ["command=fetch", "agent=git/secret", "object-format=sha1", "session-id=secret\n"];
+    let body = v2(&fetch, Some(&["thin-pack\n", &format!("want {OLD}")]));
+    let want = v2(
+        &["command=fetch", "agent=git/2.47.0-egressd", "object-format=sha1"],
+        Some(&["thin-pack\n", &format!("want {OLD}")]),
+    );
+    assert_eq!(FetchRequest::fixed(&body, V2), Ok((told(Operation::Fetch, 1, 0).unwrap(), want)));
+    // The case of a length's digits is gone, too.
+    let upper = String::from_utf8(lines(&["ref-prefix refs/heads/"])).unwrap().replace("001a", "001A");
+    let body = [&lines(&["command=ls-refs"])[..], b"0001", upper.as_bytes(), b"0000"].concat();
+    let want = v2(&["command=ls-refs"], Some(&["ref-prefix refs/heads/"]));
+    assert_eq!(FetchRequest::fixed(&body, V2).map(|(_, body)| body), Ok(want));
+    for (capabilities, arguments) in [
+        (&["command=fetch", "server-option=secret"][..], &[][..]),
+        (&["command=fetch", "new=1"], &[]),
+        (&["command=fetch"], &["new 1"]),
+        (&["command=fetch"], &["done secret"]),
+    ] {
+        assert_eq!(FetchRequest::fixed(&v2(capabilities, Some(arguments)), V2), Err(FetchError::Unknown));
+    }
+    let first = format!("want {OLD} thin-pack agent=git/secret session-id=secret\n");
+    let body = [&lines(&[&first, &format!("want {NEW}\n")])[..], b"0000", b"0009done\n"].concat();
+    let first = format!("want {OLD} thin-pack agent=git/2.47.0-egressd\n");
+    let want = [&lines(&[&first, &format!("want {NEW}\n")])[..], b"0000", b"0009done\n"].concat();
+    assert_eq!(FetchRequest::fixed(&body, V0), Ok((told(Operation::Fetch, 2, 0).unwrap(), want)));
+    assert_eq!(FetchRequest::fixed(b"0000", V2).unwrap().1, b"0000");
+    // A line that the fixed agent makes longer than a line can be.
+    let first = format!("want {OLD} agent=x {}", "a".repeat(65_516 - 45 - 9));
+    let body = [&lines(&[&first])[..], b"0000"].concat();
+    assert!(FetchRequest::read(&body, V0).is_ok());
+    assert_eq!(FetchRequest::fixed(&body, V0), Err(FetchError::Packet(PacketError::TooLong)));
+}
+
+#[test]
+fn an_archive_is_a_read() {
+    let body = [&lines(&["argument --format=tar\n", "argument HEAD\n"])[..], b"0000"].concat();
+    assert_eq!(FetchRequest::read_archive(&body), told(Operation::Fetch, 0, 0));
+    for bad in [&b"0000"[..], &lines(&["argument HEAD"]), &[&lines(&["HEAD"])[..], b"0000"].concat()] {
+        assert_ne!(FetchRequest::read_archive(bad), told(Operation::Fetch, 0, 0));
+    }
+    assert_eq!(FetchRequest::read_archive(&[&body[..], b"x"].concat()), Err(FetchError::After));
+}
