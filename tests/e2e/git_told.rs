@@ -239,9 +239,9 @@ impl Head {
                 if list.after() == After::End {
                     while self.chunked && self.piece(reader).is_some() {}
                     reply(writer, 200, refusal::PUSH_RESULT, b"")
-                } else {
+                } else if let Some(opening) = refusal::push_opening(&list, WHY) {
                     begin(writer, refusal::PUSH_RESULT)?;
-                    chunk(writer, &refusal::push_opening(&list, WHY))?;
+                    chunk(writer, &opening)?;
                     if ways.gives_up {
                         seen.lock().expect("no test panics with it").push(told);
                         // Not at once: what was not read would make a reset of it, which can overtake the answer.
@@ -251,6 +251,9 @@ impl Head {
                     while self.piece(reader).is_some() {}
                     chunk(writer, &refusal::push_report(&list, "ref_not_allowed", |_| true))?;
                     writer.write_all(b"0\r\n\r\n").ok()
+                } else {
+                    while self.piece(reader).is_some() {}
+                    reply(writer, 403, "text/plain", WHY.as_bytes())
                 }
             }
             Asks::Rpc(Service::UploadPack) => {
@@ -367,8 +370,7 @@ fn git_prints_it_for_4000_refs() {
     assert!(server.seen().last().is_some_and(|told| told.ends_with("Pack [] 4000")));
 }
 
-/// What git prints for other clients' sake, too: those without side bands get the report alone, and by those without a report
-/// no reason can be seen.
+/// What other clients than git need: those without side bands get the report alone.
 #[test]
 fn a_client_without_side_bands_is_told_in_the_report() {
     let server = Refusing::start(Ways { without: Some("side-band-64k"), ..Ways::default() });
@@ -444,4 +446,14 @@ fn git_prints_the_lines_of_a_refused_discovery() {
         );
     }
     assert_eq!(server.seen().len(), 3);
+}
+
+/// Without a report git takes any 200 for success, and prints so. It does not print the body of a 403, but it fails.
+#[test]
+fn a_client_without_a_report_is_not_told_of_success() {
+    let server = Refusing::start(Ways { without: Some("report-status"), ..Ways::default() });
+    let ran = server.ask(&["push", &server.url(), "main"]);
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    assert!(ran.stderr.contains("HTTP 403"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("main -> main"), "{}", ran.stderr);
 }

@@ -20,35 +20,34 @@ const MAX_TEXT: usize = 900;
 /// The first line of the answer to a push, which git prints as `remote: egressd: …`. It goes out before the pack is drained: a
 /// client that gives up early has seen it then. Empty if the client did not ask for side bands: nothing can be said early then.
 ///
+/// `None`: the client did not ask for a report. It would take any 200 for success, and say so: it must get a 403.
+///
 /// `text` is the reason and what to do.
-pub fn push_opening(list: &PushList, text: &str) -> Vec<u8> {
+pub fn push_opening(list: &PushList, text: &str) -> Option<Vec<u8>> {
+    if !list.capabilities.report_status {
+        return None;
+    }
     let mut out = Vec::new();
     if list.capabilities.side_band != SideBand::None {
         pkt_line::write(&mut out, &[b"\x02egressd: ", line(text).as_bytes(), b"\n"]);
     }
-    out
+    Some(out)
 }
 
 /// The rest of the answer to a push: each ref is refused. `refused` says of which refs `reason` is true; the others are refused
 /// because all of a push is. It prints ` ! [remote rejected] main -> main (egressd: REASON)`.
-///
-/// Empty if the client did not ask for a report: no reason can be shown then.
 pub fn push_report(list: &PushList, reason: &str, mut refused: impl FnMut(&RefChange) -> bool) -> Vec<u8> {
     let capabilities = &list.capabilities;
     let mut report = Vec::new();
-    if capabilities.report_status {
-        // The pack is not to blame: git would print that in place of the reason.
-        pkt_line::write(&mut report, &[b"unpack ok\n"]);
-        let (own, other) = (
-            format!(" egressd: {}\n", line(reason)),
-            format!(" egressd: {}, for another ref\n", line(reason)),
-        );
-        for change in &list.changes {
-            let text = if refused(change) { &own } else { &other };
-            pkt_line::write(&mut report, &[b"ng ", change.name.as_str().as_bytes(), text.as_bytes()]);
-        }
-        pkt_line::flush(&mut report);
+    // The pack is not to blame: git would print that in place of the reason.
+    pkt_line::write(&mut report, &[b"unpack ok\n"]);
+    let own = format!(" egressd: {}\n", line(reason));
+    let other = format!(" egressd: {}, for another ref\n", line(reason));
+    for change in &list.changes {
+        let text = if refused(change) { &own } else { &other };
+        pkt_line::write(&mut report, &[b"ng ", change.name.as_str().as_bytes(), text.as_bytes()]);
     }
+    pkt_line::flush(&mut report);
     let Some(room) = capabilities.side_band.room() else { return report };
     let mut out = Vec::with_capacity(report.len() + report.len() / room * 5 + 16);
     for piece in report.chunks(room) {
@@ -93,18 +92,17 @@ mod tests {
     fn a_push_is_answered_in_the_bands_that_the_client_reads() {
         let refs = ["refs/heads/main", "refs/tags/v1"];
         let large = list("report-status side-band-64k", &refs);
-        assert_eq!(push_opening(&large, "a: b"), b"0013\x02egressd: a: b\n");
+        assert_eq!(push_opening(&large, "a: b").unwrap(), b"0013\x02egressd: a: b\n");
         let report = b"000eunpack ok\n0027ng refs/heads/main egressd: reason\n0035ng refs/tags/v1 egressd: reason, for another ref\n0000";
         let own = |change: &RefChange| change.name.as_str() == "refs/heads/main";
         let banded = [b"0073\x01", &report[..], b"0000"].concat();
         assert_eq!(push_report(&large, "reason", own), banded);
         // Without bands the report stands alone, and nothing can be said before it.
         let bare = list("report-status", &refs);
-        assert_eq!(push_opening(&bare, "a: b"), b"");
+        assert_eq!(push_opening(&bare, "a: b").unwrap(), b"");
         assert_eq!(push_report(&bare, "reason", own), report);
-        // Without report-status there is none.
-        assert_eq!(push_report(&list("", &refs), "reason", own), b"");
-        assert_eq!(push_report(&list("side-band-64k", &refs), "reason", own), b"0000");
+        // Without report-status a 200 would be a success.
+        assert_eq!(push_opening(&list("side-band-64k", &refs), "a: b"), None);
     }
 
     #[test]
@@ -141,7 +139,7 @@ mod tests {
         assert_eq!(line(&"é".repeat(1_000)).len(), MAX_TEXT);
         let longest = "refs/heads/".to_owned() + &"a".repeat(4_085);
         let list = list("report-status side-band", &[&longest]);
-        assert!(push_opening(&list, &"x".repeat(5_000)).len() <= 1_000);
+        assert!(push_opening(&list, &"x".repeat(5_000)).unwrap().len() <= 1_000);
         assert!(push_report(&list, &"x".repeat(5_000), |_| false).len() > 4_096);
     }
 }
