@@ -2,6 +2,7 @@
 
 pub mod alert;
 pub mod auth_scheme;
+pub mod aws;
 pub mod basic_auth;
 pub mod client_hello;
 pub mod first_bytes;

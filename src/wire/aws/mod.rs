@@ -1,0 +1,139 @@
+//! By whose credentials a request comes to AWS: Git's of CodeCommit, and signatures of the fourth version (SigV4, SigV4A), in a
+//! field or in the query.
+//!
+//! Nothing is verified here: only AWS can. A request that lies about its key gets AWS's 403. What matters is that AWS reads the
+//! same credentials as egressd, so they are in one place alone, each part once and in its plain spelling. Which accounts may pass
+//! is said by [`rules::aws`](crate::rules::aws).
+
+mod basic;
+mod query;
+mod scope;
+#[cfg(test)]
+mod tests;
+
+use thiserror::Error;
+
+use self::scope::{Algorithm, Signature, region_set};
+use crate::words::aws::AwsRequest;
+
+/// Why the credentials of a request are refused. Quotes nothing from them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+pub enum CredentialsError {
+    /// None. Git asks so at first; egressd answers its discovery with a 401 of its own.
+    #[error("no credentials: anyone could have sent it")]
+    None,
+    /// In more than one place: AWS reads one of them, and not everyone agrees which.
+    #[error("credentials in two places: of Authorization, Cookie and the query only one may have them")]
+    TwoPlaces,
+    /// A cookie, which says nothing of an account.
+    #[error("a cookie in place of a signature")]
+    Cookie,
+    /// Signature version 2 or older: it names neither service nor region.
+    #[error("a signature of version 2: sign with version 4")]
+    SigV2,
+    /// A token, which says nothing of an account.
+    #[error("a bearer token, which names no account: sign with version 4")]
+    Bearer,
+    /// Another scheme.
+    #[error("a scheme that names no account: sign with version 4, or send the Git credentials of CodeCommit")]
+    OtherScheme,
+    /// A user of Basic that is none of AWS's.
+    #[error(
+        "a user that is neither NAME-at-ACCOUNT, as IAM makes them for Git, nor an access key id with its session token"
+    )]
+    User,
+    /// Not of the form that AWS documents.
+    #[error("{0}")]
+    Malformed(&'static str),
+}
+
+/// Reads the credentials of a request to `host`, which is a canonical name. `query` is what follows the first `?`, as it was sent;
+/// `fields` are all fields of the request.
+///
+/// # Errors
+/// See [`CredentialsError`].
+pub fn read<'r>(
+    host: &str,
+    query: Option<&str>,
+    fields: impl Iterator<Item = (&'r str, &'r [u8])>,
+) -> Result<AwsRequest, CredentialsError> {
+    let (mut authorization, mut cookie, mut regions) = (Vec::new(), false, Vec::new());
+    for (name, value) in fields {
+        if name.eq_ignore_ascii_case("authorization") {
+            authorization.push(value);
+        } else if name.eq_ignore_ascii_case("cookie") {
+            cookie = true;
+        } else if name.eq_ignore_ascii_case("x-amz-region-set") {
+            regions.push(value);
+        }
+    }
+    let presigned = query::find(query.unwrap_or_default())?;
+    let places = authorization.len() + usize::from(cookie) + usize::from(presigned.is_some());
+    match (authorization.first(), presigned) {
+        _ if places > 1 => Err(CredentialsError::TwoPlaces),
+        (Some(value), _) => authorized(host, value, &regions),
+        (None, Some(presigned)) => presigned.read(&regions),
+        (None, None) if cookie => Err(CredentialsError::Cookie),
+        (None, None) => Err(CredentialsError::None),
+    }
+}
+
+/// The value of `Authorization`.
+fn authorized(host: &str, value: &[u8], regions: &[&[u8]]) -> Result<AwsRequest, CredentialsError> {
+    let value =
+        std::str::from_utf8(value).ok().filter(|value| value.bytes().all(|b| matches!(b, b' '..=b'~')));
+    let value = value.ok_or(CredentialsError::Malformed("an Authorization that is not printable ASCII"))?;
+    let (scheme, rest) = value.split_once(' ').unwrap_or((value, ""));
+    if let Some(algorithm) = Algorithm::named(scheme) {
+        let signature = signature(algorithm, rest)?;
+        return match algorithm {
+            Algorithm::SigV4 => signature.request(None),
+            Algorithm::SigV4A => {
+                let &[set] = regions else {
+                    return Err(CredentialsError::Malformed("SigV4A without one X-Amz-Region-Set"));
+                };
+                let set = std::str::from_utf8(set).ok().and_then(region_set);
+                let set = set.ok_or(CredentialsError::Malformed(
+                    "an X-Amz-Region-Set that is not a list of regions",
+                ))?;
+                if !signature.covers("x-amz-region-set") {
+                    return Err(CredentialsError::Malformed("SigV4A that does not sign X-Amz-Region-Set"));
+                }
+                signature.request(Some(set))
+            }
+        };
+    }
+    match scheme.to_ascii_lowercase().as_str() {
+        "basic" => basic::read(host, rest),
+        "bearer" => Err(CredentialsError::Bearer),
+        // S3 and the older services; `AWS3-HTTPS` is of Route 53.
+        "aws" | "aws3" | "aws3-https" => Err(CredentialsError::SigV2),
+        _ => Err(CredentialsError::OtherScheme),
+    }
+}
+
+/// `Credential=…, SignedHeaders=…, Signature=…`, each once.
+fn signature(algorithm: Algorithm, rest: &str) -> Result<Signature<'_>, CredentialsError> {
+    let malformed = CredentialsError::Malformed(
+        "a signature that is not Credential, SignedHeaders and Signature, once each",
+    );
+    let (mut credential, mut signed, mut signature) = (None, None, None);
+    for part in rest.split(',') {
+        let (name, value) = part.trim_matches(' ').split_once('=').ok_or(malformed)?;
+        let place = match name {
+            "Credential" => &mut credential,
+            "SignedHeaders" => &mut signed,
+            "Signature" => &mut signature,
+            _ => return Err(malformed),
+        };
+        if place.replace(value).is_some() {
+            return Err(malformed);
+        }
+    }
+    match (credential, signed, signature) {
+        (Some(credential), Some(signed), Some(signature)) => {
+            Signature::read(algorithm, credential, signed, signature)
+        }
+        _ => Err(malformed),
+    }
+}

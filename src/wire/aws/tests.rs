@@ -1,0 +1,270 @@
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use proptest::prelude::*;
+
+use super::*;
+use crate::words::aws::{Regions, Signer};
+
+const HOST: &str = "git-codecommit.ap-northeast-1.amazonaws.com";
+const KEY: &str = "ASIAY34FZKBOKMUTVV7A";
+const SIGNATURE: &str = "c6b9df2c5e7e0ab1e5b1d8f5b4e0b4ef7f2d9c3e1f2a4b5c6d7e8f9a0b1c2d3e";
+
+type Told = Result<(String, String, String), CredentialsError>;
+
+fn told(query: Option<&str>, fields: &[(&str, &str)]) -> Told {
+    let request = read(HOST, query, fields.iter().map(|(name, value)| (*name, value.as_bytes())))?;
+    let signer = match &request.signer {
+        Signer::Key(id) => id.to_string(),
+        Signer::GitUser { user, account } => format!("{user} of {account}"),
+    };
+    Ok((signer, request.service.to_string(), request.regions.to_string()))
+}
+
+fn ok(signer: &str, service: &str, region: &str) -> Told {
+    Ok((signer.to_owned(), service.to_owned(), region.to_owned()))
+}
+
+fn basic(user: &str) -> String {
+    format!("Basic {}", STANDARD.encode(format!("{user}:password")))
+}
+
+fn sigv4(scope: &str, signed: &str) -> String {
+    format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders={signed}, Signature={SIGNATURE}")
+}
+
+fn scope(service: &str) -> String {
+    format!("{KEY}/20261130/eu-central-1/{service}/aws4_request")
+}
+
+#[test]
+fn a_user_of_basic_is_one_of_two() {
+    let of = |account: &str, user: &str| ok(&format!("{user} of {account}"), "codecommit", "ap-northeast-1");
+    let rows: &[(&str, Told)] = &[
+        ("mirror-at-123456789012", of("123456789012", "mirror-at-123456789012")),
+        ("anika+1-at-123456789012", of("123456789012", "anika+1-at-123456789012")),
+        ("a_b=c,d.e@f-g-at-000000000001", of("000000000001", "a_b=c,d.e@f-g-at-000000000001")),
+        // The last one is the account that CodeCommit looks in.
+        ("x-at-111111111111-at-222222222222", of("222222222222", "x-at-111111111111-at-222222222222")),
+        (KEY, ok(KEY, "codecommit", "ap-northeast-1")),
+        (
+            &format!("{KEY}%IQoJb3JpZ2luX2Vj//////////wEaCXVz+token=="),
+            ok(KEY, "codecommit", "ap-northeast-1"),
+        ),
+        (&format!("{KEY}%x-at-123456789012"), ok(KEY, "codecommit", "ap-northeast-1")),
+        ("-at-123456789012", Err(CredentialsError::User)),
+        ("mirror-at-12345678901", Err(CredentialsError::User)),
+        ("mirror-at-1234567890123", Err(CredentialsError::User)),
+        ("mirror-at-123456789012 ", Err(CredentialsError::User)),
+        ("mirror-AT-123456789012", Err(CredentialsError::User)),
+        ("mirror-at-12345678901２", Err(CredentialsError::User)),
+        ("mïrror-at-123456789012", Err(CredentialsError::User)),
+        ("mir ror-at-123456789012", Err(CredentialsError::User)),
+        ("mirror/x-at-123456789012", Err(CredentialsError::User)),
+        (&format!("{KEY}%"), Err(CredentialsError::User)),
+        (&format!("{KEY}% x"), Err(CredentialsError::User)),
+        (&format!("{KEY}x"), Err(CredentialsError::User)),
+        (&format!(" {KEY}"), Err(CredentialsError::User)),
+        ("AROAQNZGKIQY56JQ7WML", Err(CredentialsError::User)),
+        // ECR, whose account is in its host.
+        ("AWS", Err(CredentialsError::User)),
+        ("", Err(CredentialsError::User)),
+    ];
+    for (user, want) in rows {
+        assert_eq!(told(None, &[("authorization", &basic(user))]), *want, "{user}");
+    }
+    // What a session token makes long, and what is not base64.
+    let long = format!("{KEY}%{}", "t".repeat(4_000));
+    assert_eq!(told(None, &[("Authorization", &basic(&long))]), ok(KEY, "codecommit", "ap-northeast-1"));
+    for bad in ["Basic", "Basic !", "Basic YTpi=", "Basic bWlycm9y", "Basic /zo="] {
+        assert!(
+            matches!(told(None, &[("Authorization", bad)]), Err(CredentialsError::Malformed(_))),
+            "{bad}"
+        );
+    }
+    // Elsewhere the region is not known.
+    let value = basic("mirror-at-123456789012");
+    let at_another = read("git.example", None, [("authorization", value.as_bytes())].into_iter());
+    assert_eq!(at_another.unwrap().regions, Regions::Unknown);
+}
+
+#[test]
+fn a_signature_is_read_strictly() {
+    let s3 = ok(KEY, "s3", "eu-central-1");
+    let good = sigv4(&scope("s3"), "host;x-amz-content-sha256;x-amz-date");
+    let malformed = |value: &str| {
+        let told = told(None, &[("Authorization", value)]);
+        assert!(matches!(told, Err(CredentialsError::Malformed(_))), "{value}: {told:?}");
+    };
+    for value in [&good, &good.replace(", ", ","), &good.replace(", ", " , ")] {
+        assert_eq!(told(None, &[("Authorization", value)]), s3, "{value}");
+    }
+    let swapped =
+        format!("AWS4-HMAC-SHA256 Signature={SIGNATURE},SignedHeaders=host,Credential={}", scope("s3"));
+    assert_eq!(told(None, &[("Authorization", &swapped)]), s3);
+    let request = read(HOST, None, [("authorization", good.as_bytes())].into_iter()).unwrap();
+    assert!(request.covers("x-amz-date") && !request.covers("user-agent"));
+
+    for (from, to) in [
+        ("Credential=", "credential="),
+        (", Signature=", ", Signature=0, Signature="),
+        ("SignedHeaders=", "Credential=x, SignedHeaders="),
+        (", Signature=", ", X=1, Signature="),
+        ("host;", ""),
+        ("host;", "host;host;"),
+        ("host;", "Host;"),
+        ("host;x-amz-content-sha256;x-amz-date", "x-amz-date;host"),
+        ("host;", "host;;"),
+        ("/eu-central-1", ""),
+        ("/eu-central-1", "/*"),
+        ("/eu-central-1", "/eu-central-1/x"),
+        ("20261130", "2026113"),
+        ("20261130", "2026113x"),
+        ("aws4_request", "aws4_requests"),
+        ("/s3/", "//"),
+        ("/s3/", "/s3%2f/"),
+        ("ASIA", "AROA"),
+        ("ASIA", "asia"),
+        ("Signature=c6", "Signature=C6"),
+        ("Signature=c6", "Signature="),
+        ("AWS4-HMAC-SHA256 ", "AWS4-HMAC-SHA256"),
+        ("AWS4-HMAC-SHA256 ", "AWS4-HMAC-SHA256 \t"),
+    ] {
+        let value = good.replace(from, to);
+        assert_ne!(value, good, "{from}");
+        if value.starts_with("AWS4-HMAC-SHA256C") {
+            assert_eq!(told(None, &[("Authorization", &value)]), Err(CredentialsError::OtherScheme));
+        } else {
+            malformed(&value);
+        }
+    }
+    malformed(good.split(", Signature").next().unwrap());
+    malformed("AWS4-HMAC-SHA256");
+}
+
+#[test]
+fn sigv4a_names_its_regions_beside_it() {
+    let scope = format!("{KEY}/20261130/s3/aws4_request");
+    let value = |signed: &str| {
+        format!(
+            "AWS4-ECDSA-P256-SHA256 Credential={scope}, SignedHeaders={signed}, Signature=3045{SIGNATURE}"
+        )
+    };
+    let good = value("host;x-amz-region-set");
+    let regions = ("X-Amz-Region-Set", "eu-central-1, us-*");
+    assert_eq!(told(None, &[("Authorization", &good), regions]), ok(KEY, "s3", "eu-central-1,us-*"));
+    assert_eq!(told(None, &[("Authorization", &good), ("x-amz-region-set", "*")]), ok(KEY, "s3", "*"));
+    for fields in [
+        &[("Authorization", &*good)][..],
+        &[("Authorization", &good), regions, regions],
+        &[("Authorization", &good), ("X-Amz-Region-Set", "")],
+        &[("Authorization", &good), ("X-Amz-Region-Set", "a,,b")],
+        &[("Authorization", &value("host")), regions],
+    ] {
+        assert!(matches!(told(None, fields), Err(CredentialsError::Malformed(_))), "{fields:?}");
+    }
+}
+
+fn presigned() -> String {
+    format!(
+        "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential={}&X-Amz-Date=20261130T000000Z&X-Amz-Expires=900\
+         &X-Amz-SignedHeaders=host&X-Amz-Security-Token=a%2Bb%3D&X-Amz-Signature={SIGNATURE}",
+        scope("s3").replace('/', "%2F")
+    )
+}
+
+#[test]
+fn a_presigned_query_is_read_strictly() {
+    let good = presigned();
+    let s3 = ok(KEY, "s3", "eu-central-1");
+    assert_eq!(told(Some(&good), &[]), s3);
+    assert_eq!(told(Some(&good.replace("%2F", "/")), &[]), s3);
+    assert_eq!(told(Some(&format!("list-type=2&prefix=a%20b&{good}&x-id=GetObject")), &[]), s3);
+    let sigv4a = good.replace("AWS4-HMAC-SHA256", "AWS4-ECDSA-P256-SHA256").replace("%2Feu-central-1", "")
+        + "&X-Amz-Region-Set=%2A";
+    assert_eq!(told(Some(&sigv4a), &[]), ok(KEY, "s3", "*"));
+    for (from, to) in [
+        ("X-Amz-Credential", "x-amz-credential"),
+        ("X-Amz-Credential", "X%2DAmz-Credential"),
+        ("X-Amz-Credential", "+X-Amz-Credential"),
+        ("X-Amz-Date", "X-Amz-Credential=x&X-Amz-Date"),
+        ("X-Amz-Date", "x-aMz-crEdential=x&X-Amz-Date"),
+        ("X-Amz-Date", "X-Amz-%43redential=x&X-Amz-Date"),
+        ("X-Amz-Date", "a=1;X-Amz-Credential=x&X-Amz-Date"),
+        ("X-Amz-Date", "%zz=1&X-Amz-Date"),
+        ("X-Amz-Date", "X-Amz-Region-Set=*&X-Amz-Date"),
+        ("X-Amz-Date=20261130T000000Z&", ""),
+        ("X-Amz-Signature=", "X-Amz-Sign="),
+        ("AWS4-HMAC-SHA256", "AWS4-HMAC-SHA1"),
+        ("ASIA", "ASI%zz"),
+    ] {
+        let query = good.replace(from, to);
+        let told = told(Some(&query), &[]);
+        assert!(matches!(told, Err(CredentialsError::Malformed(_))), "{query}: {told:?}");
+    }
+}
+
+#[test]
+fn credentials_are_in_one_place() {
+    let (user, signed, query) = (basic("mirror-at-123456789012"), sigv4(&scope("s3"), "host"), presigned());
+    let two = Err(CredentialsError::TwoPlaces);
+    let rows: &[(Option<&str>, &[(&str, &str)], Told)] = &[
+        (None, &[], Err(CredentialsError::None)),
+        (Some("x=1"), &[("accept", "*/*")], Err(CredentialsError::None)),
+        (None, &[("Cookie", "a=b")], Err(CredentialsError::Cookie)),
+        (None, &[("Authorization", &user), ("authorization", &signed)], two.clone()),
+        (None, &[("Authorization", &user), ("AUTHORIZATION", &user)], two.clone()),
+        (None, &[("Authorization", &user), ("cookie", "a=b")], two.clone()),
+        (Some(&query), &[("Authorization", &signed)], two.clone()),
+        (Some(&query), &[("Cookie", "")], two.clone()),
+        (Some("X-Amz-Security-Token=x"), &[("Authorization", &signed)], two),
+        (Some("AWSAccessKeyId=x&Signature=y"), &[], Err(CredentialsError::SigV2)),
+        (Some("Signature=y"), &[("Authorization", &signed)], Err(CredentialsError::SigV2)),
+        (Some("access_token=x"), &[("Authorization", &signed)], Err(CredentialsError::Bearer)),
+        (None, &[("Authorization", "AWS AKIAIOSFODNN7EXAMPLE:c2ln")], Err(CredentialsError::SigV2)),
+        (None, &[("Authorization", "Bearer x")], Err(CredentialsError::Bearer)),
+        (None, &[("Authorization", "bearer x")], Err(CredentialsError::Bearer)),
+        (None, &[("Authorization", "Negotiate x")], Err(CredentialsError::OtherScheme)),
+        (None, &[("Authorization", "")], Err(CredentialsError::OtherScheme)),
+        (None, &[("Authorization", "aws4-hmac-sha256 x")], Err(CredentialsError::OtherScheme)),
+        (
+            None,
+            &[("Authorization", "Basic é")],
+            Err(CredentialsError::Malformed("an Authorization that is not printable ASCII")),
+        ),
+    ];
+    for (query, fields, want) in rows {
+        assert_eq!(told(*query, fields), *want, "{query:?} {fields:?}");
+    }
+}
+
+proptest! {
+    /// Whatever user Basic carries, the account is the twelve digits at its end, or there is none.
+    #[test]
+    fn the_account_of_a_user_is_at_its_end(user in r"[a-z+%-]{0,6}(-at-[0-9]{11,13}){0,3}[ x]{0,1}") {
+        match told(None, &[("Authorization", &basic(&user))]) {
+            Ok((signer, ..)) => {
+                let account = &user[user.len() - 12..];
+                prop_assert_eq!(signer, format!("{user} of {account}"));
+                prop_assert!(user[..user.len() - 12].ends_with("-at-") && !user.contains('%'));
+            }
+            Err(error) => prop_assert_eq!(error, CredentialsError::User),
+        }
+    }
+
+    /// A second credential is never overlooked, however its name is spelled.
+    #[test]
+    fn no_spelling_of_a_name_hides_credentials(
+        name in prop::sample::select(&["X-Amz-Credential", "X-Amz-Signature", "AWSAccessKeyId", "access_token"][..]),
+        encode in prop::collection::vec(0..3_u8, 16),
+        before in "[a-z]{0,3}",
+    ) {
+        let spelled: String = name.chars().zip(encode).map(|(c, how)| match how {
+            0 => c.to_string(),
+            1 => format!("%{:02x}", c as u32),
+            _ => c.to_ascii_uppercase().to_string(),
+        }).collect();
+        let signed = sigv4(&scope("s3"), "host");
+        let query = format!("{before}=1&{spelled}=x");
+        prop_assert!(told(Some(&query), &[("Authorization", &signed)]).is_err(), "{}", query);
+    }
+}
