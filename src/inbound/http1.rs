@@ -20,7 +20,7 @@ use crate::session::admit;
 use crate::session::authenticate::{self, Unproven};
 use crate::session::http::exchange::{self, After};
 use crate::session::http::forward::{Connection, Kept};
-use crate::session::refuse::unanswered::Unanswered;
+use crate::session::refuse::unanswered::{Unanswered, answered_here};
 use crate::session::refuse::{Refused, challenge, refuse, reply};
 use crate::session::request::{Asks, Request};
 use crate::session::tunnel::{self, Established};
@@ -35,6 +35,7 @@ use crate::transport::held::read::{Buffered, read};
 use crate::transport::held::{Holder, Kind, Lease};
 use crate::transport::keep_alive::KeepAlive;
 use crate::transport::stream::Transport;
+use crate::wire::auth_scheme::AuthScheme;
 use crate::wire::head::{Head, Place, RequestTarget, cut_short};
 use crate::words::client::Client;
 use crate::words::outcome::Reason;
@@ -61,7 +62,7 @@ pub(crate) async fn serve<'s>(
     // After the first request: how long its connection was said to be kept.
     let mut keep = None;
     let mut challenges = 0;
-    let mut unanswered: Option<Unanswered<'s>> = None;
+    let mut unanswered: Option<Unanswered> = None;
     let holder = Arc::clone(lease.holder());
     loop {
         let limits = head_limits(&shared.current.load().limits, standing);
@@ -141,6 +142,9 @@ pub(crate) async fn serve<'s>(
         }
         let basic_auth = listener.settings(&snapshot.config).basic_auth.clone();
         if let Some(basic_auth) = basic_auth {
+            if unanswered.is_none() && authenticate::scheme(&head) == Some(AuthScheme::Basic) {
+                answered_here(&request);
+            }
             let proven = authenticate::prove(
                 &head,
                 &basic_auth,
@@ -337,7 +341,7 @@ fn head_limits(limits: &config::Limits, standing: Standing) -> HeadLimits {
 }
 
 /// The last 407 needs no record any more.
-fn answered(unanswered: &mut Option<Unanswered<'_>>) {
+fn answered(unanswered: &mut Option<Unanswered>) {
     if let Some(unanswered) = unanswered.take() {
         unanswered.answered();
     }

@@ -1,4 +1,5 @@
-//! A 407 that a client never answers is told once for its connection, when that ends; one that is answered is not.
+//! A 407 that a client never answers is told once for its connection, some time after that ended; one that is answered, on the same
+//! connection or on another one, is not.
 
 use serde_json::{Value, json};
 
@@ -39,6 +40,32 @@ fn told(proxy: &Egressd, last: &Reply, scheme: Value) -> Record {
     record
 }
 
+/// What a client sends before it gives up, and how it leaves.
+fn leaves_one_record(heads: &[&str], leave: fn(Wire), scheme: &Value) {
+    let proxy = starts(&["a.example"]);
+    let (wire, last) = asks(&proxy, heads);
+    assert_eq!(challenges(&proxy), heads.len() as u64);
+    leave(wire);
+    let record = told(&proxy, &last, scheme.clone());
+    let (method, target) = match heads[0].starts_with("GET") {
+        true => ("GET", "http://a.example:80/p"),
+        false => ("CONNECT", "a.example:443"),
+    };
+    assert_eq!((record.text("method"), record.text("target")), (method, target));
+    let metric = [("decision", "deny"), ("reason", "auth_required")];
+    assert_eq!(proxy.metrics().count("egressd_requests_total", &metric), 1);
+    let page: Value = serde_json::from_str(&proxy.get("/api/decisions").body).expect("JSON");
+    let group = &page["refused"][0];
+    assert_eq!(
+        (&group["reason"], &group["auth_scheme"], &group["id"]),
+        (&json!("auth_required"), scheme, &json!(last.id()))
+    );
+    let ended = proxy.stop();
+    assert_eq!(ended.records.len(), 1, "once for the connection: {:?}", ended.records);
+    let all = format!("{:?}{}{page}{}", ended.records, ended.stderr, last.body);
+    assert!(!all.contains("secret") && !all.contains("abc") && !all.contains("YII"), "{all}");
+}
+
 #[test]
 fn however_a_client_leaves_a_407_there_is_one_record_of_its_connection() {
     let none = connect_to("a.example:443");
@@ -60,30 +87,12 @@ fn however_a_client_leaves_a_407_there_is_one_record_of_its_connection() {
         (&[&negotiate, &none], |wire| drop(wire), json!("Negotiate")),
         (&[&unknown], |wire| drop(wire), json!("other")),
     ];
-    for (heads, leave, scheme) in rows {
-        let proxy = starts(&["a.example"]);
-        let (wire, last) = asks(&proxy, heads);
-        assert_eq!(challenges(&proxy), heads.len() as u64);
-        leave(wire);
-        let record = told(&proxy, &last, scheme.clone());
-        let (method, target) = match heads == [plain] {
-            true => ("GET", "http://a.example:80/p"),
-            false => ("CONNECT", "a.example:443"),
-        };
-        assert_eq!((record.text("method"), record.text("target")), (method, target));
-        let metric = [("decision", "deny"), ("reason", "auth_required")];
-        assert_eq!(proxy.metrics().count("egressd_requests_total", &metric), 1);
-        let page: Value = serde_json::from_str(&proxy.get("/api/decisions").body).expect("JSON");
-        let group = &page["refused"][0];
-        assert_eq!(
-            (&group["reason"], &group["auth_scheme"], &group["id"]),
-            (&json!("auth_required"), &scheme, &json!(last.id()))
-        );
-        let ended = proxy.stop();
-        assert_eq!(ended.records.len(), 1, "once for the connection: {:?}", ended.records);
-        let all = format!("{:?}{}{page}{}", ended.records, ended.stderr, last.body);
-        assert!(!all.contains("secret") && !all.contains("abc") && !all.contains("YII"), "{all}");
-    }
+    // All at once: each record comes some seconds after its connection.
+    std::thread::scope(|threads| {
+        for (heads, leave, scheme) in rows {
+            threads.spawn(move || leaves_one_record(heads, leave, &scheme));
+        }
+    });
     // What comes instead of an answer is a refusal of its own.
     let proxy = starts(&["a.example"]);
     let (mut wire, last) = asks(&proxy, &[&none]);
@@ -119,6 +128,63 @@ fn a_407_that_is_answered_leaves_no_record_of_its_own() {
     });
     let records = proxy.stop().records;
     assert!(records.iter().all(|record| record["reason"] != "auth_required"), "{records:?}");
+}
+
+/// Java's HttpClient closes the connection of a 407, or leaves it, and answers on a new one.
+#[test]
+fn a_407_that_is_answered_on_another_connection_leaves_no_record_of_its_own() {
+    let origin = Origin::echo();
+    let to = origin.address().to_string();
+    let proxy = starts(&[&format!("tcp://{to}")]);
+    let asked = connect_to(&to);
+    for credentials in [basic("gitaly", PASSWORD), basic("gitaly", "guess")] {
+        for closes_first in [true, false] {
+            let (first, _) = asks(&proxy, &[&asked]);
+            let mut held = Some(first).filter(|_| !closes_first);
+            let mut wire = proxy.connect();
+            wire.send(&connect_as(&to, &credentials));
+            let status = wire.read_head().status;
+            assert_eq!(status, if credentials == basic("gitaly", PASSWORD) { 200 } else { 407 });
+            drop((held.take(), wire));
+        }
+    }
+    let ended = proxy.stop();
+    let reasons: Vec<&Value> =
+        ended.records.iter().filter(|r| r["event"] == "deny").map(|r| &r["reason"]).collect();
+    assert_eq!(reasons, ["auth_failed", "auth_failed"], "{:?}", ended.records);
+}
+
+/// An answer to something else, or of a scheme that is not taken, is none; and one answer counts once.
+#[test]
+fn a_407_is_not_taken_for_answered_by_another_request() {
+    let origin = Origin::echo();
+    let to = origin.address().to_string();
+    let proxy = starts(&[&format!("tcp://{to}")]);
+    let right = basic("gitaly", PASSWORD);
+    let named = |agent: &str| connect_as(&to, &format!("User-Agent: {agent}\r\n"));
+    // Another target; another program.
+    let unanswered: Vec<String> = [connect_to("a.example:443"), named("one"), named("two")]
+        .iter()
+        .map(|head| asks(&proxy, &[head]).1.id().to_owned())
+        .collect();
+    let answered_twice: Vec<String> =
+        (0..2).map(|_| asks(&proxy, &[&named("three")]).1.id().to_owned()).collect();
+    for fields in [right.clone(), format!("User-Agent: three\r\n{right}")] {
+        let mut wire = proxy.connect();
+        wire.send(&connect_as(&to, &fields));
+        assert_eq!(wire.read_head().status, 200);
+    }
+    let (wire, bearer) = asks(&proxy, &[&tried("Bearer abc")]);
+    drop(wire);
+
+    let told = |id: &str| proxy.record(|record| record["id"] == id);
+    for id in unanswered.iter().map(String::as_str).chain([bearer.id()]) {
+        told(id).assert_has(&json!({"reason": "auth_required"}));
+    }
+    let ended = proxy.stop();
+    let of =
+        |ids: &[String]| ended.records.iter().filter(|r| ids.iter().any(|id| r["id"] == id.as_str())).count();
+    assert_eq!((of(&unanswered), of(&answered_twice)), (3, 1), "{:?}", ended.records);
 }
 
 #[test]

@@ -64,13 +64,13 @@ where
 
 /// Records the verdict if there is one, and tells the client, which may ask again on this connection within `keep`: `unanswered`
 /// is what it then has to answer. `None`: the client does not read, or is gone.
-pub(crate) async fn challenge<'s, S>(
+pub(crate) async fn challenge<S>(
     stream: &mut S,
-    request: Request<'s>,
+    request: Request<'_>,
     refused: Refused,
     body: bool,
     keep: KeepAlive,
-    unanswered: &mut Option<Unanswered<'s>>,
+    unanswered: &mut Option<Unanswered>,
 ) -> Option<()>
 where
     S: AsyncWrite + Unpin,
@@ -100,13 +100,13 @@ pub(crate) fn unanswered(mut request: Request<'_>, reason: Reason) {
 /// Ends the request, and returns the bytes of the reply. The records of a client that guesses or asks without end are
 /// bounded here, so that it does not fill the log.
 ///
-/// Asking for credentials ends nothing: what is returned then has its record when its connection ends.
-fn record<'s>(
-    mut request: Request<'s>,
+/// Asking for credentials ends nothing: what is returned then has its record some time after its connection ends.
+fn record(
+    mut request: Request<'_>,
     refused: &Refused,
     body: bool,
     keep: Option<KeepAlive>,
-) -> (Option<Vec<u8>>, Option<Unanswered<'s>>) {
+) -> (Option<Vec<u8>>, Option<Unanswered>) {
     let (id, reason) = (request.id(), refused.reason);
     let reply = Reply { reason, id, advice: &refused.advice, body, keep }.to_bytes();
     if let Some(reply) = &reply {

@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::outbound::dial::{DialError, Dialled};
 use crate::rules::{Denial, Permit};
 use crate::state::listener::Listener;
+use crate::state::listener::challenges::Same;
 use crate::state::proof::Proof;
 use crate::state::shared::Shared;
 use crate::telemetry::access_log::{LogUnavailable, RecordPlace};
@@ -118,6 +119,13 @@ impl<'s> Request<'s> {
     /// The listener that accepted it.
     pub fn listener(&self) -> &Arc<str> {
         &self.facts().listener
+    }
+
+    /// Equal for requests that a client sent twice: with credentials, after it was asked for them.
+    pub(crate) fn same(&self) -> Same {
+        let Facts { client, asks, .. } = self.facts();
+        let asked = (&asks.method, &asks.target, &asks.user_agent);
+        self.accepted_by.challenges.same((client.address.ip(), asked))
     }
 
     /// A password proved the client's identity.

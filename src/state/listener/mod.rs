@@ -2,6 +2,7 @@
 //! ([`crate::inbound::accept`]).
 
 pub mod certificates;
+pub(crate) mod challenges;
 pub mod flood;
 pub mod hidden_clients;
 
@@ -9,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::config::{self, Config};
 use crate::state::listener::certificates::Certificates;
+use crate::state::listener::challenges::Challenges;
 use crate::state::listener::flood::Flood;
 use crate::state::listener::hidden_clients::Peers;
 use crate::state::proof::Proof;
@@ -27,6 +29,8 @@ pub struct Listener {
     pub(crate) connections: Connections,
     /// The recent records that untrusted clients caused.
     pub(crate) flood: Flood,
+    /// The 407s without an answer.
+    pub(crate) challenges: Arc<Challenges>,
     /// Looks for a balancer that hides the clients; None with PROXY protocol, which shows them.
     peers: Option<Peers>,
     /// The finding about such a balancer, once there is one.
@@ -45,6 +49,7 @@ impl Listener {
             index,
             connections: metrics.connections(&settings.name),
             flood: Flood::default(),
+            challenges: Arc::default(),
             peers: settings.proxy_protocol.is_none().then(Peers::default),
             hidden: OnceLock::new(),
             certificates: Certificates::default(),
