@@ -20,6 +20,16 @@ pub(super) struct Object<'o> {
     cut: Vec<&'static str>,
 }
 
+/// Milliseconds with three decimals, so that a connect inside one availability zone is not 0.
+pub(super) struct Milliseconds(pub(super) Duration);
+
+impl fmt::Display for Milliseconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let micros = self.0.as_micros();
+        write!(f, "{}.{:03}", micros / 1000, micros % 1000)
+    }
+}
+
 impl<'o> Object<'o> {
     /// Opens the object at the end of `out`.
     pub(super) fn open(out: &'o mut Vec<u8>) -> Self {
@@ -55,12 +65,11 @@ impl<'o> Object<'o> {
         let _ = write!(self.out, "{value}");
     }
 
-    /// Milliseconds with three decimals, so that a connect inside one availability zone is not 0; or null.
+    /// Milliseconds, or null.
     pub(super) fn milliseconds(&mut self, name: &'static str, value: Option<Duration>) {
         let Some(value) = value else { return self.null(name) };
         self.name(name);
-        let micros = value.as_micros();
-        let _ = write!(self.out, "{}.{:03}", micros / 1000, micros % 1000);
+        let _ = write!(self.out, "{}", Milliseconds(value));
     }
 
     /// One of our own words, which needs no escaping; or null.

@@ -77,15 +77,15 @@ fields! {
             /// The HTTP status that the client saw.
             status: u16 = "status" [number];
             /// Bytes from the client that went upstream.
-            sent: u64 = "sent" [number];
+            sent: u64 = "sent" [number] note Sent;
             /// Bytes from upstream that went to the client.
-            received: u64 = "received" [number];
+            received: u64 = "received" [number] note Received;
             /// From the complete head to now.
             duration: Duration = "duration_ms" [milliseconds];
             /// The lookup.
             dns: Duration = "dns_ms" [milliseconds];
             /// The dial.
-            connect: Duration = "connect_ms" [milliseconds];
+            connect: Duration = "connect_ms" [milliseconds] note Connect;
             /// How a tunnel ended.
             ending: Ending = "ending" [word] note Ending;
             /// The request's `User-Agent`.
@@ -99,7 +99,7 @@ fields! {
             /// How many records like this one were not written before it, if their rate is bounded.
             suppressed: u64 = "suppressed" [number] note Suppressed;
             /// The scheme of credentials that were refused.
-            auth_scheme: AuthScheme = "auth_scheme" [word];
+            auth_scheme: AuthScheme = "auth_scheme" [word] note AuthScheme;
         }
         // The last member of the line is `cut`, which the writer makes from what it cut.
         for_squid_alone {

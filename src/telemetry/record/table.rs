@@ -8,7 +8,7 @@
 //! | `plain` | an address, an id, a hash: short, and never more than letters, digits and `:.-[]` | as text | as it is |
 //! | `word` | one of our own lists of words | as text | as text |
 //! | `number` | a whole number | as a number | as it is |
-//! | `milliseconds` | a duration | as a number with three decimals | – |
+//! | `milliseconds` | a duration | as a number with three decimals | the same |
 //! | `text LONGEST` | bytes, also of an untrusted peer | escaped, and cut | quoted |
 //! | `shown LONGEST` | a value that can be displayed, of any length | escaped, and cut | quoted |
 //! | `target LONGEST` | a request's target | escaped, and cut | – |
@@ -180,6 +180,7 @@ macro_rules! fields {
 
     (@note [plain] $to:ident, $value:expr) => { $to.plain($value) };
     (@note [number] $to:ident, $value:expr) => { $to.plain($value) };
+    (@note [milliseconds] $to:ident, $value:expr) => { $to.plain($value.map($crate::telemetry::json::Milliseconds)) };
     (@note [word] $to:ident, $value:expr) => { $to.text($value.map(|word| word.as_str().as_bytes())) };
     (@note [text $longest:literal] $to:ident, $value:expr) => {
         $to.text($value.as_ref().map(AsRef::<[u8]>::as_ref))

@@ -3,10 +3,15 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
+use uuid::Uuid;
 
 use super::*;
-use crate::telemetry::record::Raw;
-use crate::words::client::ClientAddr;
+use crate::config::ShortHash;
+use crate::rules::{Mode, RuleSource};
+use crate::telemetry::record::{FIELDS, Raw};
+use crate::wire::auth_scheme::AuthScheme;
+use crate::words::client::{ClientAddr, PeerAddr};
+use crate::words::outcome::Decision;
 
 const DEPLOYMENT: &str = "%{%Y/%m/%d %H:%M:%S}tg| %>a %Ss/%03>Hs %<st %rm %ru %[un %Sh/%<a %mt";
 
@@ -162,6 +167,72 @@ fn lines_are_those_of_the_deployment_that_it_replaces() {
         line_of(NATIVE, &close),
         "1661929934.034   1234 192.168.13.79 TCP_TUNNEL/200 46966 CONNECT www.tis.co.jp:443 - HIER_DIRECT/163.44.161.163 -\n"
     );
+}
+
+/// A field that Squid has no code for is a note.
+#[test]
+fn every_field_of_a_record_has_a_code() {
+    // Every field by its own code, or else by the note of its name.
+    const CODES: [(&str, &str); 14] = [
+        ("time", "%ts"),
+        ("id", "%master_xaction"),
+        ("client", "%>a:%>p"),
+        ("identity", "%un"),
+        ("method", "%rm"),
+        ("target", "%ru"),
+        ("sni", "%ssl::>sni"),
+        ("reason", "%err_code"),
+        ("upstream", "%<a:%<p"),
+        ("upstream_local", "%<la:%<lp"),
+        ("status", "%>Hs"),
+        ("duration_ms", "%tr"),
+        ("dns_ms", "%dt"),
+        ("user_agent", "%{User-Agent}>h"),
+    ];
+    let (to, source) = (target("a.example:443"), RuleSource { file: "egressd.yaml".into(), line: 12 });
+    let full = Record {
+        peer: Some(PeerAddr::new(address("192.0.2.9:9"))),
+        identity: Some("user:gitaly"),
+        method: Some("CONNECT".into()),
+        target: Some(LoggedTarget::Connect(&to)),
+        sni: Some("a.example".into()),
+        policy: Some("gitaly"),
+        mode: Some(Mode::Enforce),
+        rule: Some("*.example"),
+        rule_source: Some(&source),
+        decision: Some(Decision::Allow),
+        reason: Some(Reason::AuthRequired.into()),
+        upstream: Some(address("192.0.2.1:443")),
+        upstream_local: Some(address("192.0.2.2:5000")),
+        status: Some(407),
+        sent: Some(11),
+        received: Some(22),
+        dns: Some(Duration::from_millis(1)),
+        connect: Some(Duration::from_micros(2_034)),
+        ending: Some(Ending::ClientClosed),
+        user_agent: Some("git/2.47".into()),
+        config: Some(ShortHash([1; 6])),
+        instance: Some("egressd-0"),
+        tunnel: Some(Uuid::nil()),
+        suppressed: Some(3),
+        auth_scheme: Some(AuthScheme::Negotiate),
+        ..record(Event::Deny)
+    };
+    for name in FIELDS.iter().map(|field| field.name).filter(|name| *name != "cut") {
+        let code = CODES.iter().find(|(field, _)| *field == name).map(|(_, code)| (*code).to_owned());
+        let code = code.unwrap_or_else(|| format!("%{{{name}}}note"));
+        let line = line_of(&code, &full);
+        assert!(!line.starts_with('-'), "{name}: {code}: {line}");
+    }
+    let rows = [
+        ("%{auth_scheme}note", "Negotiate\n"),
+        ("%{sent}note %{received}note", "11 22\n"),
+        ("%{connect_ms}note", "2.034\n"),
+    ];
+    for (format, want) in rows {
+        assert_eq!(line_of(format, &full), want, "{format}");
+    }
+    assert_eq!(line_of("%{auth_scheme}note %{connect_ms}note", &record(Event::Deny)), "- -\n");
 }
 
 #[test]

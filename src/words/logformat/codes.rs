@@ -117,11 +117,15 @@ notes! {
         Rule = "rule",
         RuleSource = "rule_source",
         Decision = "decision",
+        Sent = "sent",
+        Received = "received",
+        Connect = "connect_ms",
         Ending = "ending",
         Config = "config",
         Instance = "instance",
         Tunnel = "tunnel",
         Suppressed = "suppressed",
+        AuthScheme = "auth_scheme",
     }
 }
 
@@ -188,7 +192,7 @@ const UNSERVED: &[(&str, &str)] = &[
     ("lp", "the listener's name is recorded instead: write %{listener}note"),
     ("<Hs", "the client gets the target's own status: write %>Hs"),
     ("err_detail", "the reason is one word: write %err_code"),
-    (">st", "the size of a request is in the JSON log, as `sent`: remove it"),
+    (">st", "heads are not counted separately: write %{sent}note for the bytes that went to the target"),
     (">sh", "the size of a head is not recorded: remove it"),
     ("<sh", "the size of a head is not recorded separately: write %<st, which includes it"),
     ("<bs", "the size of a body is not recorded separately: write %<st, which includes it"),

@@ -102,7 +102,7 @@ fn a_wrong_format_says_where_and_what_to_write() {
         ("%>a %xy b", "`%xy`, character 5 of the format: there is no such code; the codes are %>a"),
         ("ä %", "`%`, character 3 of the format: there is no such code"),
         ("%>A", "`%>A`, character 1 of the format: egressd makes no reverse lookups: write %>a"),
-        ("%>st", "`%>st`, character 1 of the format: the size of a request is in the JSON log, as `sent`"),
+        ("%>st", "`%>st`, character 1 of the format: heads are not counted separately: write %{sent}note"),
         ("%{Referer}>h", "User-Agent is the only request header that is recorded"),
         ("%>h", "User-Agent is the only request header that is recorded"),
         ("%/ru", "shell quoting is not supported"),
