@@ -11,6 +11,7 @@ mod browser;
 mod curl;
 mod default_config;
 mod differential;
+mod directives;
 mod dns;
 mod doctor;
 mod families;

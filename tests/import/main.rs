@@ -4,6 +4,7 @@ mod command;
 mod deployment;
 mod long_lists;
 mod never_wider;
+mod timeouts;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

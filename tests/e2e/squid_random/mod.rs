@@ -4,6 +4,7 @@
 //! Squid's own log says which of its lines made the verdict. `tests/long/squid_random` runs thousands; the number of a
 //! configuration is its seed, and a failure names it.
 
+mod addresses;
 mod generate;
 
 use std::io::{BufRead, BufReader, Write};
@@ -93,7 +94,8 @@ struct Arena {
 }
 
 impl Arena {
-    fn new() -> Self {
+    /// `names` with their addresses, as DNS tells them.
+    fn new(names: &[(&str, &str)]) -> Self {
         let addresses: String = CLIENTS
             .iter()
             .filter(|client| !["127.0.0.1", "127.0.0.2", "::1"].contains(*client))
@@ -105,7 +107,7 @@ impl Arena {
         let hosts = "printf '127.0.0.1 localhost\\n::1 localhost\\n' > \"$HOME/hosts\"; mount --bind \"$HOME/hosts\" /etc/hosts";
         let network = Network::with("nameserver 127.0.0.1\n", &format!("{addresses}{hosts}"));
         let launch = |program: &str| network.command(program);
-        let dns = Dnsmasq::start(launch, ([127, 0, 0, 1], 53).into(), &[]);
+        let dns = Dnsmasq::start(launch, ([127, 0, 0, 1], 53).into(), names);
         let script = network.home().join("ask.py");
         write(&script, ASK);
         let mut python = launch("python3");
@@ -268,7 +270,7 @@ fn random_configurations_are_never_wider_than_squid_and_never_narrower_without_a
     let next = AtomicU64::new(first);
     let workers: Vec<Counts> = std::thread::scope(|scope| {
         let work = || {
-            let mut arena = Arena::new();
+            let mut arena = Arena::new(&[]);
             let mut sum = Counts::default();
             loop {
                 let number = next.fetch_add(1, Ordering::Relaxed);

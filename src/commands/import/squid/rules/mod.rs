@@ -206,10 +206,10 @@ fn differences<'c>(
     for number in unless {
         if let Some(rule) = access.rules.get(number) {
             let text = format!(
-                "{}: each address of a name is judged separately: a denied one is skipped, the others may be dialled",
+                "{}: each address of a name is judged separately: a denied one is skipped, the others may be dialled, where Squid denied the name",
                 rule.shown
             );
-            notes.tell(&rule.place, NoteKind::Differs, text);
+            notes.tell(&rule.place, NoteKind::Wider, text);
         }
     }
     let backwards = access.backwards.borrow();
