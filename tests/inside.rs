@@ -236,6 +236,11 @@ fn what_is_not_a_request_is_told_as_such() {
     let mut wire = tunnel_to(&proxy, &origin);
     wire.send("SSH-2.0-OpenSSH_9.2\r\n");
     proxy.refused(wire, 400, "bad_request");
+    // A tunnel within the tunnel: no method that leads on is offered.
+    let mut wire = tunnel_to(&proxy, &origin);
+    wire.send(connect(&origin.address().to_string()));
+    let refused = proxy.refused(wire, 405, "method_not_allowed");
+    assert_eq!(refused.reply.header("allow"), Some("GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH"));
     // A client that leaves without a word.
     let wire = tunnel_to(&proxy, &origin);
     drop(wire);

@@ -108,7 +108,8 @@ fn record(
     keep: Option<KeepAlive>,
 ) -> (Option<Vec<u8>>, Option<Unanswered>) {
     let (id, reason) = (request.id(), refused.reason);
-    let reply = Reply { reason, id, advice: &refused.advice, body, keep }.to_bytes();
+    let reply =
+        Reply { reason, id, advice: &refused.advice, body, keep, inside: request.is_inside() }.to_bytes();
     if let Some(reply) = &reply {
         request.answered(reply::status(reason), reply.len());
     }

@@ -27,6 +27,8 @@ pub struct Reply<'a> {
     pub body: bool,
     /// Only a 407 keeps the connection: git asks again on it. `None`: it is closed.
     pub keep: Option<KeepAlive>,
+    /// To a request inside a tunnel, where nobody connects further.
+    pub inside: bool,
 }
 
 impl Reply<'_> {
@@ -59,7 +61,10 @@ impl Reply<'_> {
             let _ = write!(reply, "Retry-After: {seconds}\r\n");
         }
         match status {
-            405 => reply.push_str("Allow: CONNECT, GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH\r\n"),
+            405 => {
+                let connect = if self.inside { "" } else { "CONNECT, " };
+                let _ = write!(reply, "Allow: {connect}GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH\r\n");
+            }
             407 => reply.push_str("Proxy-Authenticate: Basic realm=\"egressd\", charset=\"UTF-8\"\r\n"),
             _ => {}
         }
@@ -84,7 +89,7 @@ pub const IN_CLEAR_STATUS: u16 = 400;
 /// reason alone says nothing to a user who sees only that line, and whose client speaks no TLS at all.
 pub fn in_clear(id: Uuid, body: bool) -> Vec<u8> {
     let advice = "this listener speaks TLS: use https:// in the proxy URL";
-    let reply = Reply { reason: Reason::TlsHandshakeFailed, id, advice, body, keep: None };
+    let reply = Reply { reason: Reason::TlsHandshakeFailed, id, advice, body, keep: None, inside: false };
     reply.with(IN_CLEAR_STATUS, "http_request_error", None, &format!(": {advice}"))
 }
 
@@ -348,7 +353,7 @@ mod tests {
     use crate::words::outcome::Class;
 
     fn reply(reason: Reason) -> Reply<'static> {
-        Reply { reason, id: Uuid::nil(), advice: "no rule names it", body: true, keep: None }
+        Reply { reason, id: Uuid::nil(), advice: "no rule names it", body: true, keep: None, inside: false }
     }
 
     #[test]
@@ -457,6 +462,17 @@ mod tests {
         let text = Reply { advice: "a\r\nX: y\u{1b}[2J", ..reply(Reason::BadRequest) }.to_bytes().unwrap();
         let text = String::from_utf8(text).unwrap();
         assert!(!text.contains("\r\nX: y") && !text.contains('\u{1b}'), "{text}");
+    }
+
+    #[test]
+    fn no_connect_is_offered_inside_a_tunnel() {
+        let allow = |inside| {
+            let bytes = Reply { inside, ..reply(Reason::MethodNotAllowed) }.to_bytes().unwrap();
+            let text = String::from_utf8(bytes).unwrap();
+            text.lines().find_map(|line| line.strip_prefix("Allow: ")).unwrap().to_owned()
+        };
+        assert_eq!(allow(false), "CONNECT, GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH");
+        assert_eq!(allow(true), "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH");
     }
 
     #[test]

@@ -78,6 +78,11 @@ impl<'s> Request<'s> {
         request
     }
 
+    /// Whether it came inside a tunnel.
+    pub(crate) fn is_inside(&self) -> bool {
+        self.facts().tunnel.is_some()
+    }
+
     /// The listener that accepted its connection.
     pub(crate) fn accepted_by(&self) -> &'s Arc<Listener> {
         self.accepted_by
