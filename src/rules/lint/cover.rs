@@ -72,6 +72,12 @@ impl<'p> Neighbours<'p> {
         }
     }
 
+    /// How many rules the last one was compared with.
+    #[cfg(test)]
+    pub(super) fn compared(&self) -> usize {
+        self.ids.len()
+    }
+
     fn effect_of_deny(&self, policy: &Policy, id: RuleId, rule: &Rule) -> Effect {
         for (place, &other) in self.ids.iter().enumerate().filter(|(_, other)| **other != id) {
             let wider = policy.store.rule(other);

@@ -16,6 +16,8 @@ use crate::transport::held::Holder;
 use crate::transport::relay::{Relay, part};
 
 const NAME: &str = "git.example";
+/// No deadline is under test here, and a busy machine may take its time.
+const LONG: Duration = Duration::from_secs(3_600);
 
 fn provider(groups: &[&'static dyn SupportedKxGroup]) -> Arc<CryptoProvider> {
     Arc::new(CryptoProvider { kx_groups: groups.to_vec(), ..aws_lc_rs::default_provider() })
@@ -57,12 +59,11 @@ async fn connection() -> (TcpStream, TcpStream) {
 async fn tunnel(mut client: TcpStream, mut upstream: TcpStream, meter: &Meter) -> Ending {
     let (host, cancel) = (Host::parse(NAME).unwrap(), Cancel::new());
     let upload = Allowance::limited(Some(1 << 30));
-    let mut limits = RelayLimits { idle_timeout: Duration::from_secs(60), deadline: None, upload };
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let mut limits = RelayLimits { idle_timeout: LONG, deadline: None, upload };
+    let deadline = Instant::now() + LONG;
     let hello = inspect_client(&mut client, BytesMut::new().into(), &host, deadline).await.unwrap();
     assert_eq!(hello.sni.as_deref(), Some(NAME));
-    let gate =
-        Gate { host: &host, ech: Ech::Deny, hello_timeout: Duration::from_secs(10), meter, cancel: &cancel };
+    let gate = Gate { host: &host, ech: Ech::Deny, hello_timeout: LONG, meter, cancel: &cancel };
     let early = pass_hello(&mut client, &mut upstream, hello, &gate, &mut limits).await.unwrap();
     let ending = Relay::splicing(early, limits, &Holder::alone())
         .run(&client, &upstream, meter, &cancel, &|| {})
