@@ -13,9 +13,11 @@
 pub mod address;
 mod address_set;
 mod advice;
+pub mod aws;
 mod builder;
 mod clients;
 mod decide;
+pub mod git;
 mod http;
 mod http_request;
 mod label_pattern;

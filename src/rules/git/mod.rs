@@ -1,0 +1,162 @@
+//! `git` of an entry of `requests`: who may list, fetch and push what, and which refs may change how.
+//!
+//! That a push does not rewrite history cannot be seen on the wire, nor where a symbolic ref of the server leads: nothing here
+//! says so. Not here: how requests are read ([`wire::git`](crate::wire::git)).
+
+mod lint;
+mod pattern;
+
+pub use self::lint::{Beside, doubts, undone_by};
+pub use self::pattern::{RefPattern, RefPatternError, RepositoryPattern};
+use crate::words::git::{Asks, Change, GitRequest, Lfs, Operation, RefChange, Repository, Service};
+use crate::words::quote::quoted;
+
+/// The bound of one request of a fetch, inflated, if the configuration names none.
+pub const NEGOTIATION_LIMIT: u64 = 1 << 20;
+
+/// What an entry says about Git.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GitRule {
+    operations: Box<[Operation]>,
+    /// Repositories; left out: any.
+    pub repositories: Option<Box<[RepositoryPattern]>>,
+    /// Refs that a push may change; left out: any.
+    pub refs: Option<Box<[RefPattern]>>,
+    /// What a push may do to them.
+    pub changes: Box<[Change]>,
+    /// The most bytes of one request of a fetch, inflated.
+    pub negotiation_limit: u64,
+}
+
+/// Why a request does not fit.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GitObjection {
+    /// What does not fit.
+    pub misfit: GitMisfit,
+    /// What is so, and what to write.
+    pub text: String,
+}
+
+/// What of an entry does not fit; the nearest first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum GitMisfit {
+    /// What happens to a ref: `ref_not_allowed`.
+    Change,
+    /// A ref: `ref_not_allowed`.
+    Ref,
+    /// What is done with the repository: `git_not_allowed`.
+    Operation,
+    /// The repository: `git_not_allowed`.
+    Repository,
+}
+
+impl GitRule {
+    /// An entry with `git: [operations]` and nothing else: any repository and ref, `create` and `update`.
+    pub fn new(operations: &[Operation]) -> Self {
+        GitRule {
+            operations: operations.into(),
+            repositories: None,
+            refs: None,
+            changes: [Change::Create, Change::Update].into(),
+            negotiation_limit: NEGOTIATION_LIMIT,
+        }
+    }
+
+    /// The operations, as written.
+    pub fn operations(&self) -> &[Operation] {
+        &self.operations
+    }
+
+    /// Whether it allows the operation. Whoever fetches or pushes asks for the list of refs first, so that comes with both.
+    pub fn allows(&self, operation: Operation) -> bool {
+        self.operations.contains(&operation) || (operation == Operation::List && !self.operations.is_empty())
+    }
+
+    /// Whether requests to read go out in a form that says nothing of the client: who may push says what they like anyway.
+    pub fn fixes_reads(&self) -> bool {
+        !self.allows(Operation::Push)
+    }
+
+    /// Whether it lets a request through as far as its head tells. Where the body decides
+    /// ([`GitRequest::operation`] is `None`), one of the operations that it may be is enough: ask [`GitRule::may_do`] once it is
+    /// read.
+    ///
+    /// # Errors
+    /// What does not fit.
+    pub fn may(&self, request: &GitRequest) -> Result<(), GitObjection> {
+        let possible: &[Operation] = match (request.operation(), request.asks) {
+            (Some(Operation::List), _) => &[Operation::List],
+            (Some(Operation::Fetch), _) => &[Operation::Fetch],
+            (Some(Operation::Push), _) => &[Operation::Push],
+            (None, Asks::Lfs(Lfs::Batch)) => &[Operation::Fetch, Operation::Push],
+            (None, Asks::Rpc(Service::UploadPack)) => &[Operation::List, Operation::Fetch],
+            // Every other kind tells.
+            (None, _) => &[],
+        };
+        match possible.iter().find(|operation| self.allows(**operation)) {
+            Some(operation) => self.may_do(&request.repository, *operation),
+            None => self.may_do(&request.repository, possible.last().copied().unwrap_or(Operation::Push)),
+        }
+    }
+
+    /// Whether it lets this be done with the repository.
+    ///
+    /// # Errors
+    /// What does not fit.
+    pub fn may_do(&self, repository: &Repository, operation: Operation) -> Result<(), GitObjection> {
+        let path = quoted(repository.as_str());
+        if self
+            .repositories
+            .as_ref()
+            .is_some_and(|all| !all.iter().any(|pattern| pattern.matches(repository)))
+        {
+            let text =
+                format!("{} is not allowed for {path}: write it under `repositories`", operation.as_str());
+            return Err(GitObjection { misfit: GitMisfit::Repository, text });
+        }
+        if !self.allows(operation) {
+            let word = operation.as_str();
+            let text = format!("{word} is not allowed for {path}: write `{word}` under `git`");
+            return Err(GitObjection { misfit: GitMisfit::Operation, text });
+        }
+        Ok(())
+    }
+
+    /// Whether it lets a push through, whose head [`GitRule::may`] let through: each change must fit.
+    ///
+    /// # Errors
+    /// The first change that does not fit.
+    pub fn may_push<'c>(&self, changes: impl IntoIterator<Item = &'c RefChange>) -> Result<(), GitObjection> {
+        changes.into_iter().try_for_each(|change| self.may_change(change))
+    }
+
+    /// Whether it lets one ref be changed so. This also tells which refs of a refused push are to blame.
+    ///
+    /// # Errors
+    /// What does not fit.
+    pub fn may_change(&self, change: &RefChange) -> Result<(), GitObjection> {
+        let (name, word) = (quoted(change.name.as_str()), change.change().as_str());
+        if self.refs.as_ref().is_some_and(|all| !all.iter().any(|pattern| pattern.matches(&change.name))) {
+            let text = format!("{word} of {name} is not allowed: write the ref under `refs`");
+            return Err(GitObjection { misfit: GitMisfit::Ref, text });
+        }
+        if !self.changes.contains(&change.change()) {
+            let text = format!("{word} of {name} is not allowed: write `{word}` under `ref_changes`");
+            return Err(GitObjection { misfit: GitMisfit::Change, text });
+        }
+        Ok(())
+    }
+}
+
+impl GitMisfit {
+    /// The word of the refusal: `git_not_allowed` or `ref_not_allowed`.
+    pub fn reason(self) -> &'static str {
+        match self {
+            GitMisfit::Change | GitMisfit::Ref => "ref_not_allowed",
+            GitMisfit::Operation | GitMisfit::Repository => "git_not_allowed",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
