@@ -17,6 +17,7 @@ mod doctor;
 mod families;
 mod git;
 mod git_backend;
+mod git_random;
 mod git_server;
 mod git_told;
 mod inside;
