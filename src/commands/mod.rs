@@ -1,5 +1,6 @@
 //! The command line: one file or folder per command. Results go to stdout, diagnostics to stderr.
 
+mod ca;
 mod check;
 mod config;
 pub mod diff;
@@ -81,6 +82,8 @@ enum Command {
     Doctor(doctor::Doctor),
     /// Translate another proxy's configuration, and list what is lost or different.
     Import(import::Import),
+    /// Make an authority for inspection, which can sign for the permitted hosts alone.
+    Ca(ca::Ca),
     /// Read access logs and print the shortest exact allowlist that would have allowed the requests in them.
     Suggest(suggest::Suggest),
     /// Read access logs and print which clients reached which targets, with bytes and denials by reason.
@@ -117,6 +120,7 @@ pub fn main() -> ExitCode {
         Command::Diff(diff) => diff.run(),
         Command::Doctor(doctor) => doctor.run(),
         Command::Import(import) => import.run(),
+        Command::Ca(ca) => ca.run(),
         Command::Suggest(suggest) => suggest.run(),
         Command::Summary(summary) => summary.run(),
         Command::Config(show) => show.run(),

@@ -62,7 +62,7 @@ impl fmt::Debug for LabelPattern {
 }
 
 /// The labels after the last label with a `*`, without the dot before them; empty if the last label has a `*`.
-pub(super) fn literal_suffix(pattern: &str) -> &str {
+pub(crate) fn literal_suffix(pattern: &str) -> &str {
     let after_star = pattern.rfind('*').map_or(0, |star| star + 1);
     let rest = pattern.get(after_star..).unwrap_or_default();
     rest.find('.').and_then(|dot| rest.get(dot + 1..)).unwrap_or_default()

@@ -54,6 +54,7 @@ pub use self::options::{Ech, OptionValue, RuleOptions};
 pub use self::pattern::{HostPattern, LabelPattern, PatternError, PatternErrorKind};
 pub use self::policies::Policies;
 pub use self::policy::{Mode, Policy};
+pub(crate) use self::public_suffix::spans_public_suffix;
 pub use self::remedy::{Denied, Remedy, on_the_way};
 pub use self::rule::{Ports, RuleError, RuleErrorKind, RuleText, Scheme, Schemes};
 pub use self::shift::Shift;

@@ -13,7 +13,7 @@ use std::str::FromStr;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 pub use super::label_pattern::LabelPattern;
-use super::label_pattern::literal_suffix;
+pub(crate) use super::label_pattern::literal_suffix;
 use super::public_suffix::spans_public_suffix;
 use crate::words::target::{Host, MAX_NAME, Name, TargetError};
 

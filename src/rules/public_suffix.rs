@@ -9,7 +9,7 @@ use psl::Psl as _;
 
 /// Whether "everything under `base`" covers an ICANN public suffix: `base` is one (`com`, `co.uk`), or the list has
 /// only wildcard entries under it (`*.ck`, so `ck`). `base` is canonical: lower case, A-labels.
-pub(super) fn spans_public_suffix(base: &str) -> bool {
+pub(crate) fn spans_public_suffix(base: &str) -> bool {
     // The list looks up names. No name has the label "-", so this one matches only entries for all of `base`.
     let labels = base.rsplit('.').map(str::as_bytes).chain(std::iter::once(&b"-"[..]));
     let found = psl::List.find(labels);

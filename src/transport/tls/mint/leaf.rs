@@ -95,7 +95,7 @@ pub(super) fn mint(
         &[
             // Version 3.
             &der::value(der::explicit(0), &[&der::value(INTEGER, &[&[2]])]),
-            &der::value(INTEGER, &[&serial()?]),
+            &der::value(INTEGER, &[&random_serial()?]),
             &algorithm,
             &authority.subject,
             &der::value(SEQUENCE, &[&der::time(not_before), &der::time(not_after)]),
@@ -115,7 +115,10 @@ pub(super) fn mint(
 
 /// 128 random bits behind an octet that keeps the number positive, and its encoding of one length (RFC 5280 section 4.1.2.2
 /// allows 20 octets).
-pub(super) fn serial() -> Result<[u8; 17], MintError> {
+///
+/// # Errors
+/// [`MintError::Random`].
+pub(crate) fn random_serial() -> Result<[u8; 17], MintError> {
     let mut serial = [1; 17];
     let [_, random @ ..] = &mut serial;
     SystemRandom::new().fill(random).map_err(|_| MintError::Random)?;

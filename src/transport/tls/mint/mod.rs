@@ -26,6 +26,7 @@ use thiserror::Error;
 
 pub use authority::{Authority, LoadedAuthority};
 pub use constraints::Constraints;
+pub(crate) use leaf::random_serial;
 
 use self::cache::Cache;
 use self::leaf::PublicKey;

@@ -232,7 +232,7 @@ async fn a_thousand_callers_for_one_name_make_one_leaf() {
 
 #[test]
 fn no_serial_is_given_twice() {
-    let serials: HashSet<_> = (0..100_000).map(|_| leaf::serial().unwrap()).collect();
+    let serials: HashSet<_> = (0..100_000).map(|_| random_serial().unwrap()).collect();
     assert_eq!(serials.len(), 100_000);
     // Each of the 128 bits varies.
     for bit in 8..17 * 8 {

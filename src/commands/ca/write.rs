@@ -1,0 +1,127 @@
+//! Puts the files on disk: for their owner alone from the first moment, all of them or none, and over nothing.
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::make::Made;
+use crate::words::io_error::reason;
+
+/// The names of the files.
+pub(super) const ROOT: &str = "root.crt";
+pub(super) const ROOT_KEY: &str = "root.key";
+pub(super) const AUTHORITY: &str = "authority.crt";
+pub(super) const AUTHORITY_KEY: &str = "authority.key";
+
+/// Writes what was made into `directory`, which is made if it is not there.
+///
+/// # Errors
+/// A sentence. Nothing of it is then left behind.
+pub(super) fn write(directory: &Path, made: &Made) -> Result<(), String> {
+    let files = [
+        (ROOT_KEY, &made.root.key),
+        (AUTHORITY_KEY, &made.authority.key),
+        (AUTHORITY, &made.authority.certificate),
+        (ROOT, &made.root.certificate),
+    ];
+    let there: Vec<&str> = files
+        .iter()
+        .map(|(name, _)| *name)
+        .filter(|name| directory.join(name).symlink_metadata().is_ok())
+        .collect();
+    if !there.is_empty() {
+        return Err(format!(
+            "{} has {} already, and nothing is overwritten: write another directory, or move them away",
+            directory.display(),
+            there.join(", ")
+        ));
+    }
+    let is_new = match DirBuilder::new().mode(0o700).create(directory) {
+        Ok(()) => true,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => false,
+        Err(error) => return Err(format!("cannot make {}: {}", directory.display(), reason(&error))),
+    };
+    let mut written: Vec<PathBuf> = Vec::new();
+    for (name, content) in files {
+        let path = directory.join(name);
+        if let Err(error) = create(&path, content, &mut written) {
+            // What cannot be taken back stays: there is no more to do.
+            written.iter().for_each(|path| drop(fs::remove_file(path)));
+            if is_new {
+                drop(fs::remove_dir(directory));
+            }
+            return Err(format!("cannot write {}: {}", path.display(), reason(&error)));
+        }
+    }
+    // The names of the files are in the directory.
+    fs::File::open(directory)
+        .and_then(|opened| opened.sync_all())
+        .map_err(|error| format!("cannot write {}: {}", directory.display(), reason(&error)))
+}
+
+/// A new file, noted in `written` as soon as it is there.
+fn create(path: &Path, content: &str, written: &mut Vec<PathBuf>) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    written.push(path.to_owned());
+    file.write_all(content.as_bytes())?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::super::make::Pair;
+    use super::*;
+
+    fn made() -> Made {
+        let pair =
+            |name: &str| Pair { certificate: format!("{name} certificate"), key: format!("{name} key") };
+        let until = jiff::civil::date(2030, 1, 1);
+        Made { root: pair("root"), authority: pair("authority"), root_until: until, authority_until: until }
+    }
+
+    fn names(directory: &Path) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(directory)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn the_files_are_for_their_owner_alone() {
+        let parent = tempfile::tempdir().unwrap();
+        let directory = parent.path().join("ca");
+        write(&directory, &made()).unwrap();
+        assert_eq!(names(&directory), ["authority.crt", "authority.key", "root.crt", "root.key"]);
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&directory), 0o700);
+        for name in names(&directory) {
+            assert_eq!(mode(&directory.join(&name)), 0o600, "{name}");
+        }
+        assert_eq!(fs::read_to_string(directory.join("authority.key")).unwrap(), "authority key");
+    }
+
+    #[test]
+    fn nothing_is_overwritten_and_nothing_is_left_half_done() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        fs::write(path.join("notes.txt"), "kept").unwrap();
+        std::os::unix::fs::symlink("/nonexistent", path.join("root.crt")).unwrap();
+        fs::write(path.join("authority.key"), "kept").unwrap();
+        let error = write(path, &made()).unwrap_err();
+        assert!(error.contains("has authority.key, root.crt already, and nothing is overwritten"), "{error}");
+        assert_eq!(names(path), ["authority.key", "notes.txt", "root.crt"]);
+        assert_eq!(fs::read_to_string(path.join("authority.key")).unwrap(), "kept");
+
+        // A directory that is not there in one that is not there either.
+        let error = write(&path.join("a/b"), &made()).unwrap_err();
+        assert!(error.contains("a/b: there is no such"), "{error}");
+        // A file where the directory should be.
+        let error = write(&path.join("notes.txt"), &made()).unwrap_err();
+        assert!(error.starts_with("cannot make "), "{error}");
+    }
+}
