@@ -262,8 +262,10 @@ fn an_upgrade_is_refused_with_what_to_write_instead() {
         let mut wire = proxy.tunnel(&authority);
         wire.send(format!("GET /chat HTTP/1.1\r\nHost: {authority}\r\n{upgrade}\r\n"));
         let refused = proxy.refused(wire, 403, "upgrade_not_allowed");
-        let write =
-            format!("WebSockets among them, are not supported under an http rule yet: write `{opaque}`");
+        let write = match upgrade.contains("websocket") {
+            true => "add `- {upgrade: [websocket]}` under `requests` of the rule".to_owned(),
+            false => format!("which only an opaque tunnel carries: write `{opaque}`"),
+        };
         assert!(refused.reply.body.contains(&write), "{}", refused.reply.body);
     }
     let decisions = proxy.get("/api/decisions").body;

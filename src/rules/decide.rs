@@ -125,6 +125,8 @@ pub struct Denial {
     pub(super) decides: bool,
     /// One line that a person can act on: which rule came nearest, and why it did not match.
     pub advice: String,
+    /// If a rule allows the connection and not this request on it: the entry of its `requests` that would.
+    pub entry: Option<String>,
 }
 
 impl Denial {
@@ -175,6 +177,7 @@ impl Policy {
             rule: nearest.map(|rule| self.matched(rule)),
             decides: decided.is_some(),
             advice,
+            entry: None,
         })
     }
 

@@ -8,14 +8,28 @@
 
 use super::Policies;
 use super::decide::{Denial, Permit};
-use super::http::{HttpRequest, Misfit, Nearest, Requests, Upgrade, check_path};
+use super::http::{
+    Entry, HttpRequest, MatchedEntry, Misfit, Nearest, PathPattern, Requests, Upgrade, check_path,
+};
 use super::policy::Mode;
 use super::rule::Scheme;
 use crate::words::outcome::{Decision, Reason};
 use crate::words::target::{Method, Target};
 
-/// Why a request does not pass, and one line for a person.
-type Objection = (Reason, String);
+/// Why a request does not pass.
+pub(super) struct Objection {
+    pub(super) reason: Reason,
+    /// One line for a person.
+    pub(super) advice: String,
+    /// The entry of `requests` that would let it pass.
+    pub(super) entry: Option<String>,
+}
+
+impl Objection {
+    fn new(reason: Reason, advice: String) -> Self {
+        Objection { reason, advice, entry: None }
+    }
+}
 
 impl Policies {
     /// Whether `request` may pass on the connection to `target` that `permit` allows. The permit comes back for the
@@ -29,23 +43,23 @@ impl Policies {
         target: &Target,
         request: &HttpRequest<'_>,
     ) -> Result<Permit, Denial> {
-        let within = permit.method == Method::Connect;
-        let asks = HttpRequest { upgrade: if within { request.upgrade } else { Upgrade::None }, ..*request };
-        let (reason, advice) = match judge(&permit, target, &asks) {
+        // Outside a tunnel the field is taken out: nothing is asked for.
+        let asked = if permit.method == Method::Connect { request.upgrade } else { Upgrade::None };
+        let request = HttpRequest { upgrade: asked, ..*request };
+        let websocket = asked == Upgrade::Websocket;
+        let objection = match judge(&permit, target, &request) {
             Ok(entry) => {
-                let mut entry = entry;
-                if permit.decision != Decision::Allow {
-                    // Credentials are lent to what a rule allows, not to what report mode lets pass.
-                    entry = entry.map(|entry| super::MatchedEntry { credentials: None, ..entry });
-                }
-                let websocket = asks.upgrade == Upgrade::Websocket;
+                // Credentials are lent to what a rule allows, not to what only report mode lets pass.
+                let lends = permit.decision == Decision::Allow;
+                let entry = entry
+                    .map(|entry| MatchedEntry { credentials: entry.credentials.filter(|_| lends), ..entry });
                 return Ok(Permit { entry, websocket, ..permit });
             }
             Err(objection) => objection,
         };
+        let Objection { reason, advice, entry } = objection;
         if permit.mode == Mode::Report && reason.relaxed_by_report() {
             let reason = permit.reason.or(Some(reason));
-            let websocket = asks.upgrade == Upgrade::Websocket;
             return Ok(Permit { decision: Decision::WouldDeny, reason, websocket, ..permit });
         }
         Err(Denial {
@@ -55,64 +69,114 @@ impl Policies {
             rule: permit.rule,
             decides: true,
             advice,
+            entry,
         })
     }
 }
 
 /// The entry that lets the request through, if the rule has any.
-fn judge(
+pub(super) fn judge(
     permit: &Permit,
     target: &Target,
     request: &HttpRequest<'_>,
-) -> Result<Option<super::MatchedEntry>, Objection> {
+) -> Result<Option<MatchedEntry>, Objection> {
     match (permit.method, permit.scheme, request.inspected) {
         (Method::Http, ..) | (Method::Connect, Scheme::Tcp, _) => {}
         (Method::Connect, Scheme::Https, true) | (Method::Connect, Scheme::Http, false) => {}
         // The rules changed: what is inside the tunnel would have to be TLS now, and is not; or the other way round.
         (Method::Connect, Scheme::Https, false) => {
-            return Err((Reason::NotTls, "the tunnel must carry TLS".to_owned()));
+            return Err(Objection::new(Reason::NotTls, "the tunnel must carry TLS".to_owned()));
         }
         (Method::Connect, Scheme::Http, true) => {
             let advice = format!("the tunnel must carry plain requests: write `https://{target}`");
-            return Err((Reason::SchemeNotAllowed, advice));
+            return Err(Objection::new(Reason::SchemeNotAllowed, advice));
         }
     }
     if (request.inspected || permit.requests.is_some())
         && let Err(wrong) = check_path(request.path)
     {
         let advice = format!("programs read the path in more than one way: {wrong}");
-        return Err((Reason::BadTarget, advice));
+        return Err(Objection::new(Reason::BadTarget, advice));
     }
-    match &permit.requests {
-        Some(requests) => match requests.find(request) {
-            Ok(entry) => Ok(Some(entry)),
-            Err(nearest) => Err(not_fitting(requests, nearest, request)),
-        },
+    let found = match &permit.requests {
+        Some(requests) => requests.find(request).map(Some).map_err(|nearest| (requests, nearest)),
         None if request.upgrade == Upgrade::None => Ok(None),
-        None => Err((
-            Reason::UpgradeNotAllowed,
+        None => return Err(no_upgrade(permit, target, request)),
+    };
+    found.map_err(|(requests, nearest)| not_fitting(permit, requests, nearest, request))
+}
+
+/// A rule that says nothing about requests allows each, and no upgrade.
+fn no_upgrade(permit: &Permit, target: &Target, request: &HttpRequest<'_>) -> Objection {
+    let (advice, entry) = match request.upgrade {
+        Upgrade::Websocket => (
+            format!("the request asks for a WebSocket, and no `upgrade` of {} allows it", shown(permit)),
+            Some(Entry { websocket: true, ..Entry::default() }.to_string()),
+        ),
+        Upgrade::None | Upgrade::Other => (
             format!(
-                "upgrades, WebSockets among them, are not supported under an http rule yet: write `tcp://{target}`"
+                "the request asks for an upgrade other than to a WebSocket: only `tcp://{target}` allows that"
             ),
-        )),
+            None,
+        ),
+    };
+    Objection { reason: Reason::UpgradeNotAllowed, advice, entry }
+}
+
+fn not_fitting(
+    permit: &Permit,
+    requests: &Requests,
+    nearest: Nearest,
+    request: &HttpRequest<'_>,
+) -> Objection {
+    let Nearest { number, misfit } = nearest;
+    let (rule, method) = (shown(permit), request.method);
+    let none = Entry::default();
+    let entry = requests.entries().get(number.saturating_sub(1)).unwrap_or(&none);
+    let offered = Entry::for_request(request).map(|entry| entry.to_string());
+    let (reason, advice, entry) = match misfit {
+        Misfit::Upgrade if request.upgrade == Upgrade::Other => {
+            let advice =
+                format!("entry {number} of {rule} allows the request, but only a WebSocket can be asked for");
+            (Reason::UpgradeNotAllowed, advice, None)
+        }
+        Misfit::Upgrade => {
+            let advice = format!("entry {number} of {rule} allows the request, and no WebSocket");
+            (Reason::UpgradeNotAllowed, advice, offered)
+        }
+        Misfit::Method => {
+            let methods = listed(entry.methods.iter().flatten().map(|method| &**method));
+            let advice = format!("entry {number} of {rule} allows the path by {methods}, not by {method}");
+            (Reason::RequestNotAllowed, advice, offered)
+        }
+        Misfit::Path => {
+            let paths = listed(entry.paths.iter().flatten().map(PathPattern::as_str));
+            let advice = format!("entry {number} of {rule} allows {method} of {paths}, not of this path");
+            (Reason::RequestNotAllowed, advice, offered)
+        }
+        Misfit::Both => {
+            let advice = format!("no entry of {rule} allows {method}, and none this path");
+            (Reason::RequestNotAllowed, advice, offered)
+        }
+    };
+    Objection { reason, advice, entry }
+}
+
+/// The rule whose `requests` are meant.
+fn shown(permit: &Permit) -> String {
+    match &permit.rule {
+        Some(rule) => format!("`requests` of `{}`", rule.text),
+        None => "`requests`".to_owned(),
     }
 }
 
-fn not_fitting(requests: &Requests, nearest: Nearest, request: &HttpRequest<'_>) -> Objection {
-    let Nearest { number, misfit } = nearest;
-    let method = request.method;
-    let why = match misfit {
-        Misfit::Upgrade => {
-            return (Reason::UpgradeNotAllowed, format!("entry {number} of `requests` allows no upgrade"));
-        }
-        Misfit::Method => format!("entry {number} of `requests` allows the path, and not {method}"),
-        Misfit::Path => format!("entry {number} of `requests` allows {method}, and not this path"),
-        Misfit::Both => {
-            format!(
-                "none of the {} entries of `requests` allows {method} or this path",
-                requests.entries().len()
-            )
-        }
-    };
-    (Reason::RequestNotAllowed, why)
+/// `GET, HEAD and 3 more`.
+fn listed<'t>(texts: impl Iterator<Item = &'t str>) -> String {
+    const SHOWN: usize = 5;
+    let all: Vec<&str> = texts.collect();
+    let some = all.get(..SHOWN).unwrap_or(&all).join(", ");
+    match all.len().saturating_sub(SHOWN) {
+        0 => some,
+        more => format!("{some} and {more} more"),
+    }
 }

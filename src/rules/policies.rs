@@ -42,6 +42,7 @@ impl Policies {
                 rule: None,
                 decides: false,
                 advice: advice::for_client(client, self.policies.iter()),
+                entry: None,
             }),
         }
     }

@@ -71,6 +71,8 @@ pub struct Refusal<'a> {
     pub cause: Cause,
     /// What was asked for.
     pub asked: Asking<'a>,
+    /// Method and path of a request, if a rule allows the connection and not the request.
+    pub request: Option<Asks<'a>>,
     /// The client, as far as it is known.
     pub client: Option<IpAddr>,
     /// The identity that the client proved.
@@ -79,6 +81,17 @@ pub struct Refusal<'a> {
     pub sni: Option<&'a str>,
     /// The scheme of credentials that were refused.
     pub auth_scheme: Option<AuthScheme>,
+}
+
+/// A request on a connection that a rule allows.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Asks<'a> {
+    /// Its method: a token.
+    pub method: &'a str,
+    /// Its path, as it was sent.
+    pub path: &'a str,
+    /// Whether it came inside a tunnel.
+    pub within: bool,
 }
 
 /// [`AskedFor`], borrowed.
@@ -107,6 +120,9 @@ pub struct Group {
     pub cause: Cause,
     /// What was asked for.
     pub asked: AskedFor,
+    /// Method, path and whether it came inside a tunnel, if a rule allows the connection and not this request. Longer paths
+    /// are in one group, without it.
+    pub request: Option<(Box<str>, Box<str>, bool)>,
     /// How often.
     pub count: u64,
     /// The first time.
@@ -167,17 +183,20 @@ impl Table {
             Asking::Malformed(bytes) => AskedFor::Malformed(printable(&without_secrets(bytes))),
             Asking::Nothing => AskedFor::Nothing,
         };
+        let request = refusal.request.filter(|asks| asks.path.len() <= LONGEST);
         let hash = self.hasher.hash_one((
             refusal.policy,
             refusal.decision.map(Decision::as_str),
             refusal.cause,
             &asked,
+            request,
         ));
         let same = |group: &Group| {
             group.policy.as_ref() == refusal.policy
                 && group.decision == refusal.decision
                 && group.cause == refusal.cause
                 && group.asked == asked
+                && group.asks() == request
         };
         let mut candidates = self.hashes.iter().zip(&mut self.groups).filter(|(known, _)| **known == hash);
         if let Some((_, group)) = candidates.find(|(_, group)| same(group)) {
@@ -185,7 +204,7 @@ impl Table {
         }
         self.make_room(refusal.at);
         self.hashes.push(hash);
-        self.groups.push(Group::of(refusal, asked));
+        self.groups.push(Group::of(refusal, asked, request));
     }
 
     fn forget(&mut self, now: Timestamp) {
@@ -226,7 +245,7 @@ impl Table {
 }
 
 impl Group {
-    fn of(refusal: &Refusal<'_>, asked: AskedFor) -> Self {
+    fn of(refusal: &Refusal<'_>, asked: AskedFor, request: Option<Asks<'_>>) -> Self {
         let mut group = Group {
             listener: Arc::clone(refusal.listener),
             policy: refusal.policy.cloned(),
@@ -234,6 +253,7 @@ impl Group {
             decision: refusal.decision,
             cause: refusal.cause,
             asked,
+            request: request.map(|asks| (asks.method.into(), asks.path.into(), asks.within)),
             count: 0,
             first: refusal.at,
             last: refusal.at,
@@ -247,6 +267,11 @@ impl Group {
         };
         group.add(refusal);
         group
+    }
+
+    /// The request, if it is known.
+    pub fn asks(&self) -> Option<Asks<'_>> {
+        self.request.as_ref().map(|(method, path, within)| Asks { method, path, within: *within })
     }
 
     fn add(&mut self, refusal: &Refusal<'_>) {
@@ -310,6 +335,7 @@ mod tests {
             decision: Some(Decision::Deny),
             cause: reason.into(),
             asked: Asking::Target(&target),
+            request: None,
             client: Some(client(from)),
             identity: None,
             sni: None,
@@ -367,6 +393,7 @@ mod tests {
             decision: Some(Decision::Deny),
             cause: Reason::BadTarget.into(),
             asked: Asking::Malformed(&evil),
+            request: None,
             client: None,
             identity: Some(&long),
             sni: Some(&"é".repeat(1_000)),

@@ -6,6 +6,7 @@ mod cases;
 mod errors;
 mod precedence;
 mod properties;
+mod requests;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -243,7 +243,13 @@ fn the_status_page_offers_the_same_rule() {
             ] {
                 let target = target.expect(host);
                 let reason = Reason::HostNotAllowed;
-                let denied = Denied { policy: Some("p"), reason, target: &target, inside: Inside::Unknown };
+                let denied = Denied {
+                    policy: Some("p"),
+                    reason,
+                    target: &target,
+                    inside: Inside::Unknown,
+                    request: None,
+                };
                 let line = policies.remedy(denied, Timestamp::UNIX_EPOCH).line();
                 let deny = r#""event":"deny","decision":"deny","reason":"host_not_allowed""#;
                 let text = suggested(&line_of(method, &asked, deny), true);

@@ -100,6 +100,19 @@ impl Requests {
 }
 
 impl Entry {
+    /// The entry for this request alone, whatever its query; `None`: none can be written, or it would be too long to be of use.
+    pub fn for_request(request: &HttpRequest<'_>) -> Option<Entry> {
+        /// Longer ones are for no person to read.
+        const LONGEST: usize = 256;
+        let path = Some(request.path).filter(|path| path.len() <= LONGEST && !path.contains('*'))?;
+        Some(Entry {
+            methods: Some([request.method.into()].into()),
+            paths: Some([PathPattern::parse(path).ok()?].into()),
+            websocket: request.upgrade == Upgrade::Websocket,
+            credentials: None,
+        })
+    }
+
     /// Whether it allows the method.
     pub fn allows_method(&self, method: &str) -> bool {
         self.methods.as_ref().is_none_or(|methods| methods.iter().any(|allowed| **allowed == *method))

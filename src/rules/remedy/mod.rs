@@ -12,12 +12,13 @@ use jiff::Timestamp;
 
 use crate::rules::advice::SEND_NAMES;
 use crate::rules::builder::{Origin, PolicyBuilder};
+use crate::rules::http_request::judge;
 use crate::rules::lint;
 use crate::rules::no_proxy::{self, no_proxy};
 use crate::rules::offer::{Inside, Offer, clear_at_first, entry, offer, rule_text};
 use crate::rules::options::{Ech, RuleOptions};
 use crate::rules::rule::{RuleText, Scheme, Schemes};
-use crate::rules::{ClientMatch, Denial, Mode, Policies, Policy};
+use crate::rules::{ClientMatch, Denial, HttpRequest, MatchedRule, Mode, Policies, Policy, Upgrade};
 use crate::words::outcome::{Class, Decision, Reason};
 use crate::words::target::{Host, Method, Name, Port, Target};
 
@@ -32,10 +33,21 @@ pub struct Remedy {
     pub options: Option<String>,
     /// Whether the rule has to come first under `allow`: an equally specific rule decides now.
     pub first: bool,
+    /// What to write under `requests` of this rule instead.
+    pub entry: Option<NewEntry>,
     /// One line that a person can act on; none if the reason says enough.
     pub advice: Option<String>,
     /// What to consider before the rule is added: what `check` would warn of, and what the rule cannot check.
     pub warnings: Vec<String>,
+}
+
+/// An entry of `requests` that a rule lacks.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NewEntry {
+    /// As in YAML, in one line.
+    pub entry: String,
+    /// The rule's text, and its file and line.
+    pub rule: Option<MatchedRule>,
 }
 
 impl Remedy {
@@ -45,6 +57,9 @@ impl Remedy {
 
     /// The line to paste into a YAML list.
     pub fn line(&self) -> Option<String> {
+        if let Some(NewEntry { entry, .. }) = &self.entry {
+            return Some(format!("- {entry}"));
+        }
         let rule = self.rule.as_ref()?;
         Some(format!("- {}", entry(rule, self.options.as_deref().unwrap_or_default())))
     }
@@ -61,6 +76,19 @@ pub struct Denied<'a> {
     pub target: &'a Target,
     /// What its tunnel carried, if it passed in report mode.
     pub inside: Inside,
+    /// The request, if a rule allows the connection and not this request on it.
+    pub request: Option<DeniedRequest<'a>>,
+}
+
+/// A request on a connection that a rule allows.
+#[derive(Clone, Copy, Debug)]
+pub struct DeniedRequest<'a> {
+    /// Its method.
+    pub method: &'a str,
+    /// Its path, as it was sent.
+    pub path: &'a str,
+    /// Whether it came inside a tunnel.
+    pub within: bool,
 }
 
 impl Policies {
@@ -87,7 +115,7 @@ impl Policies {
 
     /// What would allow what was denied.
     pub fn remedy(&self, denied: Denied<'_>, now: Timestamp) -> Remedy {
-        let Denied { policy, reason, target, inside } = denied;
+        let Denied { policy, reason, target, inside, request: _ } = denied;
         let Some(name) = policy else { return without_policy(reason) };
         let Some(policy) = self.iter().find(|policy| **policy.name() == *name) else {
             return Remedy::told(format!("there is no policy `{name}` any more"));
@@ -111,16 +139,7 @@ impl Policies {
                     )
                 })),
             },
-            Class::Request => {
-                // It came inside a tunnel, and it is the tunnel that needs another rule.
-                let tunnel = Target { method: Method::Connect, ..target.clone() };
-                let mut remedy = in_place(policy, &tunnel, Inside::Other, now);
-                if remedy.rule.is_some() {
-                    let advice = "an http rule does not carry upgrades yet, WebSockets among them; only a tcp rule allows that";
-                    remedy.advice = Some(advice.to_owned());
-                }
-                remedy
-            }
+            Class::Request => of_request(policy, denied, now),
             Class::ServerName => Remedy::told(match target.host {
                 Host::Name(_) => {
                     "the ClientHello must name the host of the CONNECT: check the client; no rule can allow this"
@@ -160,6 +179,9 @@ impl Denial {
             let listed = policy.search(target, now).names_host();
             offer(target, Inside::Unknown, listed, policy.private()).ok()
         });
+        if let Some(entry) = &self.entry {
+            return format!("{}; to allow it, add `- {entry}` under `requests` of the rule", self.advice);
+        }
         match offered {
             Some(offer) => format!("{}; to allow it, write `{}`", self.advice, offer.to_yaml()),
             None => self.advice.clone(),
@@ -221,6 +243,46 @@ fn without_policy(reason: Reason) -> Remedy {
         | Class::Upstream
         | Class::Resources
         | Class::Service => Remedy::default(),
+    }
+}
+
+/// A rule allows the connection: what it lacks under `requests`.
+fn of_request(policy: &Policy, denied: Denied<'_>, now: Timestamp) -> Remedy {
+    let Denied { reason, target, request, .. } = denied;
+    let (method, path, within) = match request {
+        Some(DeniedRequest { method, path, within }) => (method, path, within),
+        // An upgrade is asked for inside a tunnel alone.
+        None => ("GET", "/", true),
+    };
+    let target = if within { &Target { method: Method::Connect, ..target.clone() } } else { target };
+    let Ok(permit) = policy.decide(target, now) else {
+        return by_rules(policy, Reason::HostNotAllowed, target, Inside::Unknown, now);
+    };
+    if reason == Reason::UpgradeNotAllowed && permit.scheme == Scheme::Http && permit.requests.is_none() {
+        // It may be any upgrade, and only a tcp rule carries all of them.
+        let mut remedy = in_place(policy, target, Inside::Other, now);
+        if remedy.rule.is_some() {
+            let advice = "only a tcp rule carries every upgrade; for WebSockets alone, `requests: [{upgrade: [websocket]}]` \
+                          of the http rule is narrower";
+            remedy.advice = Some(advice.to_owned());
+        }
+        return remedy;
+    }
+    if request.is_none() && reason != Reason::UpgradeNotAllowed {
+        return Remedy::default();
+    }
+    let upgrade = match reason {
+        Reason::UpgradeNotAllowed => Upgrade::Websocket,
+        _ => Upgrade::None,
+    };
+    let asked = HttpRequest { method, path, query: None, upgrade, inspected: permit.inspect };
+    match judge(&permit, target, &asked) {
+        Ok(_) => Remedy { allowed_now: true, ..Remedy::default() },
+        Err(objection) => {
+            let rule = permit.rule;
+            let entry = objection.entry.map(|entry| NewEntry { entry, rule });
+            Remedy { entry, advice: Some(objection.advice), ..Remedy::default() }
+        }
     }
 }
 

@@ -35,7 +35,10 @@ fn client() -> Client {
 
 /// The remedy in the policy `p`; nothing is known of the tunnel.
 fn remedy(policies: &Policies, reason: Reason, target: &Target) -> Remedy {
-    policies.remedy(Denied { policy: Some("p"), reason, target, inside: Inside::Unknown }, Timestamp::now())
+    policies.remedy(
+        Denied { policy: Some("p"), reason, target, inside: Inside::Unknown, request: None },
+        Timestamp::now(),
+    )
 }
 
 const RULES: &str = "    allow: [a.example, 'https://b.example:8443', {to: old.example, expires: 2020-01-01}]
@@ -104,8 +107,9 @@ fn where_no_line_is_the_answer_there_is_none() {
     );
     assert_eq!(remedy(&policies, Reason::DnsTimeout, &connect("a.example:443")), Remedy::default());
     let target = &connect("a.example:443");
-    let of =
-        |policy, reason| policies.remedy(Denied { policy, reason, target, inside: Inside::Unknown }, now);
+    let of = |policy, reason| {
+        policies.remedy(Denied { policy, reason, target, inside: Inside::Unknown, request: None }, now)
+    };
     let gone = of(Some("q"), Reason::HostNotAllowed);
     assert_eq!(gone.advice.as_deref(), Some("there is no policy `q` any more"));
     let stranger = of(None, Reason::ClientNotAllowed);
@@ -162,7 +166,7 @@ fn report_mode_asks_for_the_same_line_and_takes_what_the_tunnel_showed() {
     let policies = policies("    mode: report\n    allow: [a.example]\n");
     let line = |authority: &str, inside| {
         let (target, reason) = (connect(authority), Reason::HostNotAllowed);
-        let denied = Denied { policy: Some("p"), reason, target: &target, inside };
+        let denied = Denied { policy: Some("p"), reason, target: &target, inside, request: None };
         policies.remedy(denied, Timestamp::now()).line().unwrap_or_default()
     };
     assert_eq!(line("new.example:443", Inside::Tls), "- https://new.example");
@@ -381,7 +385,7 @@ proptest! {
             // Its hello named a host: `remedy_for_own_lookup` comes first.
             return Ok(());
         }
-        let denied = Denied { policy: Some("p"), reason, target: &target, inside };
+        let denied = Denied { policy: Some("p"), reason, target: &target, inside, request: None };
         let remedy = before.remedy(denied, Timestamp::now());
         prop_assert!(!remedy.allowed_now, "{target} {reason}\n{before_text}");
         let found = before.iter().next().expect("a policy").search(&target, Timestamp::now());

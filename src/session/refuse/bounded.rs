@@ -47,6 +47,7 @@ pub(crate) fn record(listener: &Arc<Listener>, shared: &Arc<Shared>, refused: &R
         decision: reason.is_denial().then_some(Decision::Deny),
         cause: reason.into(),
         asked: Asking::Nothing,
+        request: None,
         client: Some(who.client.map_or(who.peer.ip(), ClientAddr::ip)),
         identity: None,
         sni: None,

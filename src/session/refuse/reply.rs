@@ -212,8 +212,8 @@ pub fn advice(reason: Reason) -> &'static str {
         RuleExpired => "the rule that allowed this host has expired",
         RequestNotAllowed => "a rule allows the connection, and no entry of its `requests` fits this request",
         UpgradeNotAllowed => {
-            "upgrades, WebSockets among them, are not supported under an http rule yet: write a tcp rule for this \
-             host and port"
+            "the request asks for an upgrade, which its rule does not allow: write `upgrade: [websocket]` in an entry of its \
+             `requests`"
         }
         HostMismatch => {
             "Host and URI of a request inside a tunnel must name the host and port of the CONNECT"

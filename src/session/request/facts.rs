@@ -12,14 +12,14 @@ use uuid::Uuid;
 
 use crate::config::{Config, ShortHash};
 use crate::rules::{MatchedRule, Mode};
-use crate::state::recent::{Asking, Refusal};
+use crate::state::recent::{self, Asking, Refusal};
 use crate::state::shared::Shared;
 use crate::telemetry::record::{Cause, Event, LoggedTarget, Record, new_id};
 use crate::transport::meter::Meter;
 use crate::wire::auth_scheme::AuthScheme;
 use crate::wire::head::{Head, RefusedHead, RequestTarget, Version};
 use crate::words::client::Client;
-use crate::words::outcome::Decision;
+use crate::words::outcome::{Class, Decision};
 use crate::words::target::Target;
 
 /// Everything the log may say about a request. Boxed, because a tunnel keeps it for hours.
@@ -116,11 +116,23 @@ impl Facts {
                 (None, Some(raw)) => Asking::Malformed(raw),
                 (None, None) => Asking::Nothing,
             },
+            request: self.refused_request(cause),
             client: Some(self.client.address.ip()),
             identity: self.client.identity(),
             sni: self.sni.as_deref(),
             auth_scheme: self.auth_scheme,
         }
+    }
+
+    /// Method and path, if a rule allows the connection and not this request on it.
+    fn refused_request(&self, cause: Cause) -> Option<recent::Asks<'_>> {
+        let Cause::Refused(reason) = cause else { return None };
+        if reason.class() != Class::Request {
+            return None;
+        }
+        let Some((_, Some(path))) = &self.asks.target else { return None };
+        let method = self.asks.method.as_ref()?.as_str();
+        Some(recent::Asks { method, path, within: self.tunnel.is_some() })
     }
 
     /// What all records of the request say; the caller adds the bytes and the ending.

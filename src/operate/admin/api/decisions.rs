@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::query::{Query, cut};
 use crate::rules::offer::Inside;
-use crate::rules::{Denied, Policy, Remedy, no_proxy};
+use crate::rules::{Denied, DeniedRequest, NewEntry, Policy, Remedy, no_proxy};
 use crate::session::refuse::reply;
 use crate::state::recent::{AskedFor, Group};
 use crate::state::shared::Shared;
@@ -40,6 +40,8 @@ struct RefusedGroup {
     target: Option<String>,
     /// `CONNECT` or `http`; none if the target is malformed or missing.
     method: Option<&'static str>,
+    /// The request, if a rule allows the connection and not this request on it: `PUT /v1/x`.
+    request: Option<String>,
     reason: &'static str,
     policy: Option<String>,
     rule: Option<String>,
@@ -107,7 +109,10 @@ fn shown(group: Group, shared: &Shared, now: Timestamp) -> RefusedGroup {
         Allow {
             line,
             rule: remedy.rule.clone().filter(|_| remedy.options.is_none()),
-            place: place(owner, file.as_deref().unwrap_or("the configuration"), remedy.first),
+            place: match &remedy.entry {
+                Some(entry) => place_of_entry(entry),
+                None => place(owner, file.as_deref().unwrap_or("the configuration"), remedy.first),
+            },
             warnings: remedy.warnings.clone(),
         }
     });
@@ -132,6 +137,7 @@ fn shown(group: Group, shared: &Shared, now: Timestamp) -> RefusedGroup {
             AskedFor::Malformed(_) | AskedFor::Nothing => None,
         },
         target: (group.asked != AskedFor::Nothing).then(|| group.asked.to_string()),
+        request: group.asks().map(|asks| format!("{} {}", asks.method, asks.path)),
         reason: group.cause.as_str(),
         policy: policy.map(str::to_owned),
         rule: group.rule.as_deref().map(cut),
@@ -171,7 +177,10 @@ fn remedy(group: &Group, target: &Target, reason: Reason, shared: &Shared, now: 
         Some(inside) => (reason, inside),
         None => (Reason::SniMismatch, Inside::Unknown),
     };
-    config.policies.remedy(Denied { policy: group.policy.as_deref(), reason, target, inside }, now)
+    let request =
+        group.asks().map(|asks| DeniedRequest { method: asks.method, path: asks.path, within: asks.within });
+    let denied = Denied { policy: group.policy.as_deref(), reason, target, inside, request };
+    config.policies.remedy(denied, now)
 }
 
 /// Whether the target is an address of ours.
@@ -179,6 +188,13 @@ fn is_itself(target: &Target, shared: &Shared) -> bool {
     match target.host {
         Host::Address(address) => shared.own.holds(SocketAddr::new(address, target.port.get())),
         Host::Name(_) => false,
+    }
+}
+
+fn place_of_entry(entry: &NewEntry) -> String {
+    match &entry.rule {
+        Some(rule) => format!("under `requests` of `{}` ({})", rule.text, rule.source),
+        None => "under `requests` of the rule".to_owned(),
     }
 }
 
