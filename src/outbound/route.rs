@@ -52,7 +52,7 @@ impl Settings {
             upstream_proxy: config.upstream_proxy.clone(),
             certificates: config.certificates.clone(),
             verifies: config.policies.verify_certificates(),
-            inspects: config.inspection.is_some(),
+            inspects: config.policies.inspects(),
         }
     }
 }

@@ -98,6 +98,12 @@ impl Policies {
         options.any(|options| options.given.verify_certificate)
     }
 
+    /// Whether any rule opens the TLS of tunnels.
+    pub fn inspects(&self) -> bool {
+        let mut options = self.policies.iter().flat_map(|policy| &policy.options);
+        options.any(|options| options.given.inspect)
+    }
+
     /// The first moment after `now` at which a rule expires. Open tunnels must be judged again then.
     pub fn next_expiry(&self, now: Timestamp) -> Option<Timestamp> {
         let options = self.policies.iter().flat_map(|policy| &policy.options);

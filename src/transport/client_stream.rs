@@ -3,7 +3,7 @@
 //! One type for both, so that the code above need not distinguish them. Only the relay asks which it is, because a bare
 //! socket can be spliced.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -60,6 +60,25 @@ impl AsyncWrite for ClientStream {
                 Poll::Ready(Ok(written))
             }
         }
+    }
+
+    /// Bytes that are not TLS themselves may go out together; of TLS, each record is one.
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            ClientStream::Bare(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            tls @ ClientStream::Tls(..) => {
+                let first = bufs.iter().find(|buf| !buf.is_empty());
+                Pin::new(tls).poll_write(cx, first.map_or(&[], |buf| buf))
+            }
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        matches!(self, ClientStream::Bare(_))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

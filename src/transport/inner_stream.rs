@@ -32,8 +32,6 @@ pub struct InnerStream(Box<TlsStream<Prefixed<ClientStream>>>);
 pub enum InnerFault {
     /// The client's alert says that it does not accept the certificate.
     Distrusted(String),
-    /// The client offers other protocols than HTTP/1.1 alone.
-    NoHttp1,
     /// The client left without an alert.
     Left,
     /// Anything else, as a sentence.
@@ -47,7 +45,6 @@ impl InnerFault {
             Some(Error::AlertReceived(alert)) if is_of_distrust(*alert) => {
                 InnerFault::Distrusted(sentences::alert_name(*alert))
             }
-            Some(Error::NoApplicationProtocol) => InnerFault::NoHttp1,
             Some(found) => InnerFault::Failed(sentences::of_error(found, Holder::Client)),
             None => InnerFault::Left,
         }

@@ -204,6 +204,11 @@ impl Write for Conversation {
         (&*self.stream).write(bytes)
     }
 
+    /// Several records of TLS leave together, also where the last of them is an alert.
+    fn write_vectored(&mut self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        (&*self.stream).write_vectored(slices)
+    }
+
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }

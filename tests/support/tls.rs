@@ -71,6 +71,11 @@ impl Authority {
         &self.pem
     }
 
+    /// Its key, as PEM: for a program that signs.
+    pub fn key_pem(&self) -> String {
+        self.issuer.key().serialize_pem()
+    }
+
     /// What a client must trust.
     pub fn der(&self) -> &CertificateDer<'static> {
         &self.der

@@ -89,6 +89,12 @@ impl Facts {
         }
     }
 
+    /// Whether the client was told that something failed, and not that something is refused. A reason may be either: a target that
+    /// does not prove its name fails before the `200`, and is refused after it.
+    pub(super) fn says_error(&self) -> bool {
+        self.status.is_some_and(|status| status == 429 || status >= 500)
+    }
+
     /// Counts one verdict, in the metrics and the recent refusals.
     pub(super) fn count(&self, shared: &Shared) {
         let rule = self.rule.as_ref().map(|rule| &rule.label);

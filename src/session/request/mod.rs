@@ -288,7 +288,7 @@ impl<'s> Request<'s> {
 
     fn refused(&mut self, reason: Reason) {
         let Some(mut facts) = self.facts.take() else { return };
-        if reason.is_denial() {
+        if reason.is_denial() && !facts.says_error() {
             facts.decision = Some(Decision::Deny);
         }
         self.verdict(facts, Cause::Refused(reason));
@@ -308,7 +308,8 @@ impl<'s> Request<'s> {
         }
         // Without a reserved place, the record uses the log's spare room, or counts as lost.
         let place = self.place.take().unwrap_or_else(|| self.shared.log.spare());
-        let mut record = facts.record(self.shared, Event::of(cause));
+        let event = if facts.says_error() { Event::Error } else { Event::of(cause) };
+        let mut record = facts.record(self.shared, event);
         if let Some(meter) = &facts.meter {
             record.sent = Some(meter.sent());
             record.received = Some(meter.received());

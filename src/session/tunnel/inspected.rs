@@ -81,6 +81,11 @@ impl ClientHelloGate<'_> {
             }
             request.would_deny(reason);
         }
+        if !hello.http1 {
+            request.refuse(Reason::Http1NotOffered);
+            refuse::in_tunnel(client, Reason::Http1NotOffered).await;
+            return None;
+        }
         let holder = Arc::clone(hello.bytes.lease.holder());
         let lease = Lease::of(&holder, Kind::Tls, tls::STATE);
         let early = hello.bytes.take();
@@ -90,7 +95,10 @@ impl ClientHelloGate<'_> {
                 None => Err(MintError::NotPermitted),
             };
             match leaf {
-                Ok(leaf) => InnerStream::accept(client, early, leaf.config, lease).await,
+                Ok(leaf) => {
+                    self.shared.metrics.leaf(leaf.origin);
+                    InnerStream::accept(client, early, leaf.config, lease).await
+                }
                 Err(error) => Err((InnerFault::Failed(error.to_string()), client)),
             }
         });
@@ -181,7 +189,6 @@ impl ClientHelloGate<'_> {
                 }
                 request.refuse(Reason::InspectionDistrusted);
             }
-            InnerFault::NoHttp1 => request.refuse(Reason::Http1NotOffered),
             InnerFault::Left => {
                 if self.shared.distrusts.is_new(from, host) {
                     tell_distrust(from, host, "it left in the handshake without a word");

@@ -7,6 +7,8 @@ use crate::words::outcome::Reason;
 use crate::words::target::Name;
 
 const SERVER_NAME: u16 = 0;
+/// RFC 7301.
+const ALPN: u16 = 16;
 const PRE_SHARED_KEY: u16 = 41;
 /// RFC 9849 §5. Its outer form and its inner form, which only a server should see, have the same number.
 const ENCRYPTED_CLIENT_HELLO: u16 = 0xfe0d;
@@ -20,6 +22,8 @@ pub(super) struct Body {
     pub(super) sni: Option<Name>,
     /// Whether it has encrypted_client_hello.
     pub(super) ech: bool,
+    /// Whether it may be answered by a server that speaks HTTP/1.1 alone.
+    pub(super) http1: bool,
 }
 
 /// Reads a ClientHello without its handshake header.
@@ -27,12 +31,12 @@ pub(super) struct Body {
 /// # Errors
 /// [`Reason::ClientHelloMalformed`].
 pub(super) fn read(hello: &[u8]) -> Result<Body, RefusedHello> {
-    let Extensions { server_name, ech } = extensions(hello).ok_or_else(RefusedHello::malformed)?;
+    let Extensions { server_name, ech, alpn } = extensions(hello).ok_or_else(RefusedHello::malformed)?;
     let sni = match server_name {
         None => None,
         Some(data) => Some(canonical(host_name(data).ok_or_else(RefusedHello::malformed)?)?),
     };
-    Ok(Body { sni, ech })
+    Ok(Body { sni, ech, http1: alpn.is_none_or(offers_http1) })
 }
 
 /// What is looked for among the extensions.
@@ -41,6 +45,8 @@ struct Extensions<'a> {
     /// The data of server_name.
     server_name: Option<&'a [u8]>,
     ech: bool,
+    /// The data of application_layer_protocol_negotiation.
+    alpn: Option<&'a [u8]>,
 }
 
 /// `None` is a malformed hello.
@@ -77,6 +83,7 @@ fn extensions(hello: &[u8]) -> Option<Extensions<'_>> {
         match kind {
             SERVER_NAME => found.server_name = Some(data),
             ENCRYPTED_CLIENT_HELLO => found.ech = true,
+            ALPN => found.alpn = Some(data),
             _ => {}
         }
         // RFC 8446 §4.2.11: the binder covers everything before it, so nothing may follow.
@@ -88,6 +95,12 @@ fn extensions(hello: &[u8]) -> Option<Extensions<'_>> {
     // a peer cause too much work.
     kinds.sort_unstable();
     kinds.is_sorted_by(|a, b| a < b).then_some(found)
+}
+
+/// Whether a list of protocols has `http/1.1`. One that cannot be read has none: whoever answers such a hello refuses it.
+fn offers_http1(data: &[u8]) -> bool {
+    let mut list = Cursor(data).vector16().unwrap_or(Cursor(&[]));
+    std::iter::from_fn(|| list.vector8()).any(|name| name.0 == b"http/1.1")
 }
 
 /// Exactly one entry of kind host_name that fills the list.

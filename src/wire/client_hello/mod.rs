@@ -56,6 +56,8 @@ pub struct Hello {
     pub sni: Option<Name>,
     /// Whether it has the extension encrypted_client_hello, whatever is in it: the inner hello of ECH, or GREASE.
     pub ech: bool,
+    /// Whether it may be answered by a server that speaks HTTP/1.1 alone: it offers that, or negotiates no protocol (RFC 7301).
+    pub http1: bool,
     /// Where the hello ends: bytes from the first one, including record headers. What comes after it (0-RTT
     /// data, for example) is not part of it and was not read.
     pub length: usize,
@@ -94,8 +96,9 @@ impl ClientHelloReader {
             false => Ok(Progress::NeedMore),
             true => {
                 let message = self.joined(all.get(..self.taken).unwrap_or_default());
-                let Body { sni, ech } = body::read(message.get(HANDSHAKE_HEADER..).unwrap_or_default())?;
-                Ok(Progress::Hello(Hello { sni, ech, length: self.taken }))
+                let body = message.get(HANDSHAKE_HEADER..).unwrap_or_default();
+                let Body { sni, ech, http1 } = body::read(body)?;
+                Ok(Progress::Hello(Hello { sni, ech, http1, length: self.taken }))
             }
         });
         read.unwrap_or_else(Progress::Refuse)

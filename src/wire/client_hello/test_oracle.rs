@@ -9,11 +9,11 @@ use rustls::server::Acceptor;
 use super::test_samples::*;
 use super::*;
 
-/// What rustls sees: an incomplete hello, a hello with or without a name, or an error.
+/// What rustls sees: an incomplete hello, a hello with or without a name and whether it goes with HTTP/1.1, or an error.
 #[derive(Debug, PartialEq)]
 enum Seen {
     NeedMore,
-    Hello(Option<String>),
+    Hello(Option<String>, bool),
     Error(String),
 }
 
@@ -30,8 +30,13 @@ fn rustls_reads(bytes: &[u8]) -> Seen {
             Ok(None) => {}
             Ok(Some(accepted)) => {
                 // rustls leaves one trailing dot to the server, and refuses two.
-                let name = accepted.client_hello().server_name().map(str::to_ascii_lowercase);
-                return Seen::Hello(name.map(|name| name.strip_suffix('.').unwrap_or(&name).to_owned()));
+                let hello = accepted.client_hello();
+                let name = hello.server_name().map(str::to_ascii_lowercase);
+                let http1 = hello.alpn().is_none_or(|mut names| names.any(|name| name == b"http/1.1"));
+                return Seen::Hello(
+                    name.map(|name| name.strip_suffix('.').unwrap_or(&name).to_owned()),
+                    http1,
+                );
             }
             Err((error, _)) => return Seen::Error(error.to_string()),
         }
@@ -46,7 +51,7 @@ fn compare(bytes: &[u8], strict: bool) {
     let sni = ours.sni.map(|name| name.to_string());
     // Only what we would pass on: the bytes after it are not part of the hello.
     match rustls_reads(&bytes[..ours.length]) {
-        Seen::Hello(theirs) => assert_eq!(sni, theirs),
+        Seen::Hello(theirs, http1) => assert_eq!((sni, ours.http1), (theirs, http1)),
         Seen::Error(error) => assert!(!strict, "we pass {sni:?}, rustls says {error}"),
         Seen::NeedMore => panic!("we pass {sni:?}, rustls waits for more"),
     }
@@ -63,7 +68,7 @@ fn extensions_begin(bytes: &[u8]) -> usize {
 #[test]
 fn on_real_hellos_we_agree() {
     for (client, bytes, sni) in real() {
-        assert_eq!(rustls_reads(&bytes), Seen::Hello(sni.map(str::to_owned)), "{client}");
+        assert_eq!(rustls_reads(&bytes), Seen::Hello(sni.map(str::to_owned), true), "{client}");
         compare(&bytes, true);
     }
 }

@@ -17,7 +17,8 @@ fn read_by(bytes: &[u8], segment: usize) -> Progress {
 }
 
 fn named(sni: Option<&str>, length: usize) -> Progress {
-    Progress::Hello(Hello { sni: sni.map(|name| Name::parse(name).unwrap()), ech: false, length })
+    let sni = sni.map(|name| Name::parse(name).unwrap());
+    Progress::Hello(Hello { sni, ech: false, http1: true, length })
 }
 
 fn malformed(offered: Option<&str>) -> Progress {
@@ -241,6 +242,31 @@ fn t06_the_outer_name_decides_next_to_encrypted_client_hello_which_is_told() {
     }
     let other = records(&hello(&[(0xfe0c, vec![1]), sni]), 1 << 14);
     assert_eq!(read(&other), named(Some("outer.example"), other.len()), "another extension");
+}
+
+#[test]
+fn a_hello_goes_with_http1_if_it_offers_that_or_negotiates_nothing() {
+    let sni = (0, server_names(&[(0, b"a.example")]));
+    let protocols = |names: &[&[u8]]| {
+        vector16(&names.iter().flat_map(|name| [&[name.len() as u8], *name].concat()).collect::<Vec<u8>>())
+    };
+    let rows: &[(&str, Option<Vec<u8>>, bool)] = &[
+        ("none", None, true),
+        ("http/1.1", Some(protocols(&[b"http/1.1"])), true),
+        ("both", Some(protocols(&[b"h2", b"http/1.1"])), true),
+        ("h2", Some(protocols(&[b"h2"])), false),
+        ("http/1.0", Some(protocols(&[b"http/1.0"])), false),
+        ("another case", Some(protocols(&[b"HTTP/1.1"])), false),
+        ("an empty list", Some(protocols(&[])), false),
+        ("cut short", Some(vec![0, 9, 8, b'h']), false),
+    ];
+    for (what, data, want) in rows {
+        let alpn = data.iter().map(|data| (16, data.clone()));
+        let extensions: Vec<_> = std::iter::once(sni.clone()).chain(alpn).collect();
+        let bytes = records(&hello(&extensions), 1 << 14);
+        let Progress::Hello(read) = read(&bytes) else { panic!("{what}") };
+        assert_eq!(read.http1, *want, "{what}");
+    }
 }
 
 #[test]

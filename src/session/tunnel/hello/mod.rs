@@ -54,6 +54,8 @@ pub struct InspectedHello {
     pub sni: Option<Arc<str>>,
     /// Whether it has encrypted_client_hello.
     pub ech: bool,
+    /// Whether it may be answered in HTTP/1.1.
+    pub http1: bool,
 }
 
 /// Why a tunnel's TLS was refused.
@@ -117,7 +119,13 @@ pub async fn inspect_client<S: AsyncRead + Unpin>(
                     Ok(()) => {
                         // Equal to the host's name if there is one: a tunnel keeps that text only once.
                         let sni = hello.sni.and(host.name()).map(Name::shared);
-                        Ok(InspectedHello { bytes, length: hello.length, sni, ech: hello.ech })
+                        Ok(InspectedHello {
+                            bytes,
+                            length: hello.length,
+                            sni,
+                            ech: hello.ech,
+                            http1: hello.http1,
+                        })
                     }
                     Err(reason) => refused(reason, hello.sni.map(|name| name.as_str().into()), bytes),
                 };

@@ -1,0 +1,13 @@
+//! Inspected tunnels, tested through a running egressd: the order of the two handshakes, certificates of targets, requests inside,
+//! what is changed in them, WebSockets, and how such tunnels end.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod changed;
+mod clients;
+mod inside;
+//mod lasting;
+mod targets;
+//mod websocket;
+mod world;
