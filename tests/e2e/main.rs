@@ -21,6 +21,7 @@ mod git_random;
 mod git_server;
 mod git_told;
 mod inside;
+mod inspected;
 mod lifecycle;
 mod listeners;
 mod lost;

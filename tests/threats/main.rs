@@ -13,6 +13,10 @@ mod heads;
 mod identity;
 mod in_step;
 mod inside;
+mod inspected;
+#[path = "../inspect/world.rs"]
+#[allow(dead_code, reason = "it is that of tests/inspect, which uses all of it")]
+mod inspected_world;
 mod limits;
 mod memory;
 mod settings;

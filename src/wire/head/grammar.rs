@@ -131,7 +131,7 @@ impl<'a> RequestLine<'a> {
             };
         }
         let Some(rest) = rest.strip_prefix("//") else {
-            return bad("the target is not scheme://host/path");
+            return bad("the target is not http://host/path");
         };
         if rest.contains('#') {
             return bad("a fragment ('#') does not belong in a request target");

@@ -26,6 +26,7 @@ const fn own(number: u8, attack: &'static str, does: &'static str, not_sent: &'s
 }
 
 const SETTINGS: &str = "a matter of configuration files";
+const INSPECTION: &str = "the deployment does not look inside TLS";
 const CERTIFICATES: &str = "the deployment has no client certificates";
 const TIMES: &str = "a matter of timeouts and limits, which each deployment sets";
 
@@ -225,6 +226,18 @@ pub const ROWS: &[Row] = &[
         "kept connections, each with two descriptors",
         "their number has a bound; descriptors for admin listener, log and reload are reserved",
         TIMES,
+    ),
+    own(
+        80,
+        "inspected tunnel: another host by SNI, absolute URI or `Host`, fronting",
+        "one name stands in CONNECT, SNI, URI and `Host`: TLS alert, or 421 `host_mismatch` inside the TLS",
+        INSPECTION,
+    ),
+    own(
+        81,
+        "inspected tunnel: a path by another spelling (`%76%31`, `/a/../b`, `//`, `%2F`, `;`)",
+        "refused, never decoded and never made normal: 400 `bad_target`; what passes goes on byte for byte",
+        INSPECTION,
     ),
     row(PTR, "address whose PTR record is on the list", "never asks for a PTR record"),
 ];

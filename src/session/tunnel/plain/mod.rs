@@ -47,7 +47,7 @@ use crate::transport::relay::{self, Early, PROGRESS, Relay, RelayLimits, ending_
 use crate::transport::stream::Transport;
 use crate::transport::target_stream::UpstreamStream;
 use crate::wire::head::{Head, Place, RequestTarget, Version, cut_short};
-use crate::words::outcome::{Class, Ending, Reason};
+use crate::words::outcome::{Class, Decision, Ending, Reason};
 use crate::words::target::Target;
 pub(super) use begins::Begins;
 
@@ -462,8 +462,9 @@ impl<'s, S: Transport> Served<'_, 's, S> {
             Ok(decided) => decided,
             Err(refused) => return Err(refusal(request, refused, head.method != http::Method::HEAD)),
         };
-        // A WebSocket is served as one, whatever lets it pass.
-        let Some(own) = self.own.take_if(|_| !decided.permit.websocket) else { return Ok(request) };
+        // A WebSocket that a rule allows is served as one.
+        let is_served = decided.permit.websocket && decided.permit.decision == Decision::Allow;
+        let Some(own) = self.own.take_if(|_| !is_served) else { return Ok(request) };
         let reason = decided.permit.reason.unwrap_or(Reason::UpgradeNotAllowed);
         // As for a ClientHello that report mode lets pass: a newer policy must see it, or has seen it.
         let live = self.within.live;
