@@ -150,7 +150,7 @@ fn the_tunnel_of_an_http_rule_may_hold_one_too() {
             head.push(byte[0]);
         }
         conversation.write_all(SWITCHES.as_bytes())?;
-        std::io::copy(&mut conversation.by_ref(), &mut std::io::sink()).map(drop)
+        std::io::copy(&mut conversation, &mut std::io::sink()).map(drop)
     });
     let authority = origin.address().to_string();
     for (options, allowed) in
