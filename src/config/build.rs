@@ -51,6 +51,9 @@ pub(super) fn config(
     let upstream_proxy = upstream::proxy(&file.upstream_proxy, report, &mut files);
     let certificates = upstream::certificates(&file.certificates, report, &mut files);
     let inspection = inspection::inspection(&file.inspection, report, &mut files);
+    if !report.has_errors() {
+        inspection::check_rules(&policies, &positions, (&file.inspection, inspection.as_ref()), report);
+    }
     let dns = meaning.dns(section(&file.dns, &DnsFile::default()));
     let tunnel = meaning.tunnel(section(&file.tunnel, &TunnelFile::default()));
     let limits = meaning.limits(section(&file.limits, &LimitsFile::default()));

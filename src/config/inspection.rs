@@ -1,7 +1,9 @@
-//! The authority for inspection: its files are read here, so that the checked bytes are the bytes that are used and hashed.
-//! Not here: what they mean ([`crate::transport::tls::mint`]), and which rules inspect.
+//! The authority for inspection: its files are read here, so that the checked bytes are the bytes that are used and hashed; and
+//! whether it fits the rules that inspect. Not here: what the files mean ([`crate::transport::tls::mint`]).
 
+use std::fs;
 use std::ops::RangeInclusive;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,8 +16,11 @@ use super::named_files::NamedFiles;
 use super::settings::Inspection;
 use super::typed::At;
 use super::values::FilePath;
+use crate::rules::pattern::literal_suffix;
+use crate::rules::{HostPattern, Policies};
 use crate::transport::tls::mint::{Authority, LoadedAuthority, Minter};
 use crate::transport::tls::{FileProblem, PemFile};
+use crate::words::quote::quoted;
 
 const DAY: Duration = Duration::from_secs(86_400);
 /// Clients' clocks are not exact, and a leaf costs less than its handshake: neither less nor more would help.
@@ -32,7 +37,11 @@ pub(super) fn inspection(
     let certificate = required(report, &file.certificate, at.position, "certificate", "certificate: ca.crt");
     let key = required(report, &file.key, at.position, "key", "key: ca.key");
     let certificate = certificate.and_then(|at| pem(at, report, files));
-    let key = key.and_then(|at| pem(at, report, files));
+    let key = key.and_then(|at| {
+        let pem = pem(at, report, files)?;
+        readable_by_others(&pem, at.position, report);
+        Some(pem)
+    });
     let lifetime = duration(report, &file.leaf_lifetime, "leaf_lifetime", DAY, LIFETIME);
     let (certificate, key) = (certificate?, key?);
     let tell = |problem: FileProblem, is_error: bool| {
@@ -53,6 +62,96 @@ pub(super) fn inspection(
             report.error(at.position, format!("inspection cannot be set up: {why}"));
             None
         }
+    }
+}
+
+/// Whether the authority is there for the rules that inspect, and may sign for what they match. `positions` are those of the
+/// rules in the configuration itself, in the order of [`Policies::rules`].
+pub(super) fn check_rules(
+    policies: &Policies,
+    positions: &[Position],
+    (key, inspection): (&Key<InspectionFile>, Option<&Inspection>),
+    report: &Report<'_>,
+) {
+    let mut inline = positions.iter().copied();
+    let mut inspects = false;
+    for rule in policies.rules() {
+        // Taken for every rule: the order is all that tells whose it is.
+        let position = rule.is_inline().then(|| inline.next()).flatten();
+        if !rule.options().is_some_and(|options| options.inspect) {
+            continue;
+        }
+        inspects = true;
+        let Some(host) = rule.host() else { continue };
+        let authority = inspection.map(|inspection| inspection.minter.authority());
+        if let Some(text) = wrong(&host, authority) {
+            let position = position.unwrap_or(Position { line: rule.line(), column: 1 });
+            report.of(rule.file()).error(position, format!("{}: {text}", quoted(rule.text())));
+        }
+    }
+    if let (Some(at), false) = (key, inspects) {
+        report.warning(
+            at.position,
+            "no rule inspects, so this authority signs nothing and its key lies here unused: give a rule `inspect: true`, or \
+             remove `inspection`",
+        );
+    }
+}
+
+/// What keeps the authority from signing for what a rule matches.
+fn wrong(host: &HostPattern, authority: Option<&Authority>) -> Option<String> {
+    let (may, permit) = match host {
+        HostPattern::Exact(name) => (authority.map(|authority| authority.may_sign_name(name)), name.as_str()),
+        HostPattern::Under(base) => (below(authority, base.as_str(), false), base.as_str()),
+        HostPattern::UnderOrSelf(base) => (below(authority, base.as_str(), true), base.as_str()),
+        HostPattern::Labels(pattern) => {
+            let domain = literal_suffix(pattern.as_str());
+            return match below(authority, domain, false) {
+                Some(true) => None,
+                _ => Some(format!(
+                    "the rule inspects, and name constraints have no such pattern: write a rule for each host, and make the \
+                     authority with the same (`egressd ca new --permit HOST HOST … --out DIR`); or make one for {domain} and \
+                     every name below"
+                )),
+            };
+        }
+        // An option out of place, which was told.
+        HostPattern::Address(_) | HostPattern::Network(_) => return None,
+    };
+    match (may, host) {
+        (Some(true), _) => None,
+        (None, _) => Some(format!(
+            "the rule inspects, and there is no `inspection`: `egressd ca new --permit {permit} --out DIR` makes an \
+             authority, and says what to write"
+        )),
+        (Some(false), HostPattern::Exact(_)) => Some(format!(
+            "the rule inspects, and the authority of `inspection` may not sign for {permit}, by its name constraints: make one \
+             that may (`egressd ca new --permit {permit} …`), or let the rule not inspect"
+        )),
+        (Some(false), _) => Some(format!(
+            "the rule inspects, and the authority of `inspection` may not sign for every name below {permit}, by its name \
+             constraints: write a rule for each host that it may sign for, or make one for all (`egressd ca new --permit \
+             {permit} …`)"
+        )),
+    }
+}
+
+fn below(authority: Option<&Authority>, base: &str, itself: bool) -> Option<bool> {
+    authority.map(|authority| authority.constraints().permit_all_below(base, itself))
+}
+
+/// Warns of a key that users of the machine may read who have nothing to do with egressd.
+fn readable_by_others(key: &PemFile, position: Position, report: &Report<'_>) {
+    let Ok(metadata) = fs::metadata(&key.path) else { return };
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & 0o006 != 0 {
+        report.warning(
+            position,
+            format!(
+                "every user of this machine may read the authority's key (mode {mode:03o}), and with it sign what clients \
+                 accept: `chmod 640`; in Kubernetes `defaultMode: 0440`, and the pod's `fsGroup`"
+            ),
+        );
     }
 }
 

@@ -2,6 +2,7 @@
 //! ship load.
 
 mod doubts;
+mod inspection;
 mod meaning;
 mod schema;
 

@@ -76,6 +76,15 @@ impl Constraints {
         self.addresses == Addresses::Excluded
     }
 
+    /// Whether a leaf for any name below `base` would be accepted, and, if it is asked for `itself`, one for `base`.
+    pub fn permit_all_below(&self, base: &str, itself: bool) -> bool {
+        let covers = |tree: &Subtree| tree.has(base) || (tree.below_alone && !itself && *tree.base == *base);
+        let touches = |tree: &Subtree| {
+            tree.has(base) || Subtree { base: base.into(), below_alone: false }.has(&tree.base)
+        };
+        self.permitted.iter().all(|trees| trees.iter().any(covers)) && !self.excluded.iter().any(touches)
+    }
+
     /// Whether a leaf for this name would be accepted.
     pub fn permit(&self, name: &Name) -> bool {
         let name = name.as_str();

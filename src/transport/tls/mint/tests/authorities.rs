@@ -208,3 +208,32 @@ fn name_constraints_count_by_labels() {
         }
     }
 }
+
+#[test]
+fn all_names_below_one_are_permitted_only_if_none_is_kept_out() {
+    let of = |permitted: &[&str], excluded: &[&str]| {
+        let made = authority_of(&KeyPair::generate().unwrap(), permitted, |params| {
+            if let Some(constraints) = &mut params.name_constraints {
+                let excluded = excluded.iter().map(|name| GeneralSubtree::DnsName((*name).to_owned()));
+                constraints.excluded_subtrees.extend(excluded);
+            }
+        });
+        load(&made).unwrap().authority
+    };
+    let cases: [(&[&str], &[&str], &str, [bool; 2]); 8] = [
+        (&["example.com"], &[], "example.com", [true, true]),
+        (&["example.com"], &[], "a.example.com", [true, true]),
+        (&["a.example.com"], &[], "example.com", [false, false]),
+        (&[".example.com"], &[], "example.com", [true, false]),
+        (&["example.com"], &["secret.a.example.com"], "a.example.com", [false, false]),
+        (&["example.com"], &["secret.a.example.com"], "b.example.com", [true, true]),
+        (&["example.com"], &["example.com"], "a.example.com", [false, false]),
+        (&["xample.com"], &[], "example.com", [false, false]),
+    ];
+    for (permitted, excluded, base, want) in cases {
+        let authority = of(permitted, excluded);
+        let constraints = authority.constraints();
+        let got = [false, true].map(|itself| constraints.permit_all_below(base, itself));
+        assert_eq!(got, want, "{permitted:?} {excluded:?} {base}");
+    }
+}
