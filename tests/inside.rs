@@ -264,7 +264,7 @@ fn an_upgrade_is_refused_with_what_to_write_instead() {
         let refused = proxy.refused(wire, 403, "upgrade_not_allowed");
         let write = match upgrade.contains("websocket") {
             true => "add `- {upgrade: [websocket]}` under `requests` of the rule".to_owned(),
-            false => format!("which only an opaque tunnel carries: write `{opaque}`"),
+            false => format!("other than to a WebSocket: only `{opaque}` allows that"),
         };
         assert!(refused.reply.body.contains(&write), "{}", refused.reply.body);
     }

@@ -9,7 +9,7 @@
 //! to port 443 alone.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
@@ -33,8 +33,9 @@ pub struct Route {
     parent: Option<Parent>,
     /// `None` where no rule asks for a proof.
     verifier: Option<Arc<CertificateVerifier>>,
-    /// `None` where no rule inspects.
-    origins: Option<Origins>,
+    /// Made at once where a rule inspects. Where none does any more, a tunnel that was opened by one needs it for each further
+    /// connection.
+    origins: OnceLock<Origins>,
 }
 
 /// What a route is made of.
@@ -85,7 +86,10 @@ impl Route {
         let roots = &settings.certificates.roots;
         let parent = settings.upstream_proxy.as_ref().map(|parent| Parent::new(parent, roots)).transpose()?;
         let verifier = settings.verifies.then(|| CertificateVerifier::new(roots)).transpose()?;
-        let origins = settings.inspects.then(|| Origins::new(roots)).transpose()?;
+        let origins = match settings.inspects {
+            true => Origins::new(roots)?.into(),
+            false => OnceLock::new(),
+        };
         Ok(Route { settings, parent, verifier, origins })
     }
 
@@ -214,9 +218,13 @@ impl Route {
         client: IpAddr,
         timeout: Duration,
     ) -> Result<UpstreamStream, Unverified> {
-        let Some(origins) = &self.origins else {
-            // A reload removed the last rule that inspects while this tunnel was being opened by one.
-            return Err(Unverified::invalid("no authorities are loaded"));
+        let origins = match self.origins.get() {
+            Some(origins) => origins,
+            None => {
+                let made = Origins::new(&self.settings.certificates.roots);
+                let made = made.map_err(|error| Unverified::invalid(&error.to_string()))?;
+                self.origins.get_or_init(|| made)
+            }
         };
         let port = self.parent.as_ref().map_or(target.port, |parent| parent.at().port).get();
         let again = || async move { self.again(target, dialled, port).await };

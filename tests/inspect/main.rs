@@ -8,6 +8,7 @@ mod changed;
 mod clients;
 mod inside;
 mod lasting;
+mod reloads;
 mod targets;
 mod websocket;
 mod world;

@@ -12,6 +12,7 @@ mod many;
 mod names;
 mod race;
 mod refused;
+mod requests;
 mod revoked;
 mod ways;
 

@@ -127,6 +127,10 @@ mod tests {
     }
 
     fn tunnel_to(target: &str, by_parent: bool, scheme: Scheme) -> LiveTunnel {
+        opened(target, by_parent, scheme, false)
+    }
+
+    fn opened(target: &str, by_parent: bool, scheme: Scheme, inspected: bool) -> LiveTunnel {
         let live = Live::new();
         let client = Client::direct("10.0.0.1:5".parse().expect("an address"));
         let facts = TunnelFacts {
@@ -140,7 +144,7 @@ mod tests {
             upstream: "198.18.0.9:443".parse().expect("an address"),
             by_parent,
             scheme,
-            inspected: false,
+            inspected,
             started: Timestamp::UNIX_EPOCH,
         };
         match live.register(facts, Arc::default(), Cancel::new(), live.generation()) {
@@ -228,6 +232,46 @@ mod tests {
                 still_allowed(tunnel.tunnel(), &policy(rest), now),
                 want.map_err(Objection::Policy),
                 "{rest} {scheme:?} {objection:?}"
+            );
+        }
+    }
+
+    /// Whether its TLS was opened; the policy now; the verdict.
+    #[test]
+    fn an_opaque_tunnel_ends_where_its_rule_inspects_now_and_an_inspected_one_stays_what_it_is() {
+        use Reason::*;
+        type Row = (&'static str, bool, Result<(), Reason>);
+        let rows: &[Row] = &[
+            ("allow: [{to: git.example, inspect: true}]", true, Ok(())),
+            ("allow: [git.example]", true, Ok(())),
+            ("allow: ['tcp://git.example:443']", true, Ok(())),
+            ("allow: ['http://git.example:443']", true, Err(SchemeNotAllowed)),
+            ("allow: [{to: git.example, inspect: true}]", false, Err(RequestNotAllowed)),
+            ("allow: [{to: git.example, requests: [{methods: [GET]}]}]", false, Err(RequestNotAllowed)),
+            // A wider rule that inspects comes first.
+            ("allow: [git.example, {to: '.git.example', inspect: true}]", false, Err(RequestNotAllowed)),
+            ("allow: [{to: git.example, inspect: true}], mode: report", false, Err(RequestNotAllowed)),
+            ("allow: [{to: git.example, inspect: true, expires: 2029-12-31}]", true, Err(RuleExpired)),
+            (
+                "allow: [git.example, {to: git.example, inspect: true, expires: 2029-12-31}]",
+                true,
+                Err(RuleExpired),
+            ),
+        ];
+        let now = "2029-12-31T12:00:00Z".parse().expect("a moment");
+        for (rest, inspected, want) in rows {
+            let tunnel = opened("git.example:443", false, Scheme::Https, *inspected);
+            let text = format!("policies: [{{name: p, private: [198.18.0.0/15], {rest}}}]");
+            let load = config::load_str("egressd.yaml", &text, |_| Err(std::io::ErrorKind::NotFound.into()));
+            // That nothing signs for it is no matter of the rules.
+            let config = match load {
+                Ok(loaded) => loaded.config,
+                Err(findings) => panic!("{text}: {findings:?}"),
+            };
+            assert_eq!(
+                still_allowed(tunnel.tunnel(), &config, now),
+                want.map_err(Objection::Policy),
+                "{rest} {inspected}"
             );
         }
     }
