@@ -10,7 +10,8 @@ use std::time::Duration;
 use bytes::BytesMut;
 use egressd::transport::heads::{HeadError, HeadLimits, read_head_at};
 use egressd::transport::held::Lease;
-use egressd::wire::basic_auth::parse_basic;
+use egressd::wire::auth_scheme::AuthScheme;
+use egressd::wire::basic_auth::{BasicError, parse_basic};
 use egressd::wire::first_bytes::{Spoken, spoken};
 use egressd::wire::head::{BodyError, BodyFollower, Framing, Head, Piece, Place, RequestTarget};
 use egressd::words::target::Target;
@@ -48,10 +49,16 @@ pub fn check(bytes: &[u8]) {
     let text = bytes.get(..head.bytes).expect("it ends within");
     assert_eq!(told_first, Some(Spoken::Http), "what passes is HTTP");
     well_formed(text, &head);
-    if let Some(value) = head.headers.get(http::header::PROXY_AUTHORIZATION)
-        && let Ok(credentials) = parse_basic(value.as_bytes())
-    {
-        assert!(!credentials.user.is_empty() && !credentials.user.contains([':', '\0', '\r', '\n']));
+    if let Some(value) = head.headers.get(http::header::PROXY_AUTHORIZATION) {
+        let scheme = AuthScheme::of(value.as_bytes());
+        match parse_basic(value.as_bytes()) {
+            Ok(credentials) => {
+                assert_eq!(scheme, AuthScheme::Basic);
+                assert!(!credentials.user.is_empty() && !credentials.user.contains([':', '\0', '\r', '\n']));
+            }
+            Err(BasicError::Malformed(_)) => assert_eq!(scheme, AuthScheme::Basic),
+            Err(BasicError::OtherScheme(other)) => assert!(other == scheme && scheme != AuthScheme::Basic),
+        }
     }
 
     let body = follow(head.framing, &rest, usize::MAX);
