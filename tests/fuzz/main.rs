@@ -5,6 +5,10 @@ mod checks;
 
 use std::path::Path;
 
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::Index;
+
 /// The inputs kept for a target, by name.
 fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus").join(target);
@@ -48,4 +52,43 @@ macro_rules! targets {
     };
 }
 
-targets! { target_and_rule, request, proxy_header, client_hello, config, record, squid_conf, log_line, }
+targets! { target_and_rule, request, proxy_header, client_hello, config, record, squid_conf, log_line, git, credentials, }
+
+/// A kept input with a few of its bytes changed, taken out or doubled.
+fn near(target: &'static str) -> impl Strategy<Value = Vec<u8>> {
+    let inputs = corpus(target);
+    let edits =
+        vec((any::<Index>(), 0..4_u8, prop_oneof![any::<u8>(), Just(b'0'), Just(0), Just(b' ')]), 0..5);
+    (any::<Index>(), edits).prop_map(move |(which, edits)| {
+        let mut bytes = which.get(&inputs).1.clone();
+        for (place, how, byte) in edits {
+            let at = place.index(bytes.len() + 1);
+            match how {
+                0 => bytes.insert(at, byte),
+                1 if at < bytes.len() => bytes[at] = byte,
+                2 if at < bytes.len() => drop(bytes.remove(at)),
+                _ => {
+                    let end = (at + usize::from(byte % 64)).min(bytes.len());
+                    let piece = bytes[at..end].to_vec();
+                    bytes.splice(at..at, piece);
+                }
+            }
+        }
+        bytes
+    })
+}
+
+// What cargo-fuzz looks for in hours, in a few seconds, and without a nightly toolchain.
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn near_git(bytes in near("git")) {
+        checks::git::check(&bytes);
+    }
+
+    #[test]
+    fn near_credentials(bytes in near("credentials")) {
+        checks::credentials::check(&bytes);
+    }
+}

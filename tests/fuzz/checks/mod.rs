@@ -6,6 +6,8 @@
 
 pub mod client_hello;
 pub mod config;
+pub mod credentials;
+pub mod git;
 pub mod log_line;
 pub mod proxy_header;
 pub mod record;
