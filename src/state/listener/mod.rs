@@ -89,7 +89,8 @@ impl Listener {
 pub(crate) fn count_certificates(metrics: &Metrics, config: &Config) {
     for listener in &config.listeners {
         if let Some(tls) = &listener.tls {
-            let due = tls.server.clients().and_then(ClientTrust::lists_due);
+            let lists = tls.server.clients().map(ClientTrust::lists_due).unwrap_or_default();
+            let due = lists.iter().map(|(due, _)| *due).min();
             metrics.expires(&listener.name, tls.server.expires(), due);
         }
     }

@@ -10,6 +10,8 @@ use rustls::pki_types::pem::PemObject;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
+use super::files::{CERTIFICATE, in_der};
+
 /// A set of trusted authorities.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Roots {
@@ -55,7 +57,10 @@ impl Authorities {
             certificates.push(certificate);
         }
         match certificates.is_empty() {
-            true => Err("the file holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)".to_owned()),
+            true => Err(match in_der(pem, CERTIFICATE) {
+                Some(instead) => format!("the file holds no certificate in PEM form{instead}"),
+                None => "the file holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)".to_owned(),
+            }),
             false => Ok(Authorities(certificates.into())),
         }
     }
@@ -101,6 +106,10 @@ mod tests {
         let cut = ca.get(..ca.len() / 2).expect("ASCII");
         let error = "what begins as certificate 1 is not valid PEM: is the file cut off?";
         assert_eq!(parse(cut).0, Err(error.to_owned()));
+        let der = CertificateDer::from_pem_slice(ca.as_bytes()).expect("PEM");
+        let error = "the file holds no certificate in PEM form: it may be DER, which `openssl x509 -inform der -in FILE -out NEW` \
+                     converts";
+        assert_eq!(Authorities::parse(&der, |_| {}), Err(error.to_owned()));
         let junk = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
         let error = "certificate 1 cannot be used as an authority: it is malformed";
         assert_eq!(parse(junk).0, Err(error.to_owned()));

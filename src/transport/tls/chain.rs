@@ -57,16 +57,7 @@ impl ClientChain {
     pub(super) fn new(certificates: &[CertificateDer<'_>]) -> Self {
         let certificates: Box<[_]> =
             certificates.iter().map(|certificate| certificate.clone().into_owned()).collect();
-        let mut moments = Vec::new();
-        for certificate in &certificates {
-            // What cannot be read is no part of a path, and changes no verdict.
-            if let Ok((_, read)) = X509Certificate::from_der(certificate) {
-                moments.push(timestamp(read.validity().not_before));
-                // It is valid in its last second.
-                let last = timestamp(read.validity().not_after);
-                moments.push(last.saturating_add(SignedDuration::from_secs(1)).unwrap_or(Timestamp::MAX));
-            }
-        }
+        let mut moments = moments(&certificates);
         moments.sort();
         ClientChain { certificates, moments: moments.into(), judged: Mutex::new(None) }
     }
@@ -103,6 +94,21 @@ impl ClientChain {
         }
         hash.finalize().into()
     }
+}
+
+/// The moments at which one of these begins or ends to be valid.
+pub(super) fn moments(certificates: &[CertificateDer<'_>]) -> Vec<Timestamp> {
+    let mut moments = Vec::new();
+    for certificate in certificates {
+        // What cannot be read is no part of a path, and changes no verdict.
+        if let Ok((_, read)) = X509Certificate::from_der(certificate) {
+            moments.push(timestamp(read.validity().not_before));
+            // It is valid in its last second.
+            let last = timestamp(read.validity().not_after);
+            moments.push(last.saturating_add(SignedDuration::from_secs(1)).unwrap_or(Timestamp::MAX));
+        }
+    }
+    moments
 }
 
 impl fmt::Debug for ClientChain {

@@ -4,6 +4,15 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use rustls::pki_types::pem::{self, PemObject, SectionKind};
+use x509_parser::asn1_rs::Any;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer;
+use x509_parser::revocation_list::CertificateRevocationList;
+
+/// The kinds of sections that are looked for, as messages name them.
+pub(super) const CERTIFICATE: &str = "certificate";
+pub(super) const KEY: &str = "private key";
+pub(super) const LIST: &str = "certificate revocation list";
 
 /// The files of one listener. Each is read once, so that what is checked is what is used.
 #[derive(Clone, Debug)]
@@ -65,12 +74,16 @@ impl PemFile {
     ) -> Result<Vec<(SectionKind, Vec<u8>)>, FileProblem> {
         let sections: Vec<(SectionKind, Vec<u8>)> = PemObject::pem_slice_iter(&self.bytes)
             .collect::<Result<_, _>>()
-            .map_err(|error| self.problem(of_pem(&error)))?;
+            .map_err(|error| match self.is_encrypted() {
+                true => self.problem(format!("holds no {wanted} in PEM form{ENCRYPTED}")),
+                false => self.problem(of_pem(&error)),
+            })?;
         let found = sections.first().map(|(kind, _)| *kind);
         let mut sections = sections;
         sections.retain(|(kind, _)| is_wanted(*kind));
         if sections.is_empty() {
-            return Err(self.problem(format!("holds no {wanted} in PEM form{}", self.found_instead(found))));
+            let instead = self.found_instead(wanted, found);
+            return Err(self.problem(format!("holds no {wanted} in PEM form{instead}")));
         }
         Ok(sections)
     }
@@ -95,9 +108,8 @@ impl PemFile {
     }
 
     /// What the file holds instead: swapped names and passphrases are the usual mistakes.
-    fn found_instead(&self, found: Option<SectionKind>) -> &'static str {
-        let holds = |text: &str| self.bytes.windows(text.len()).any(|window| window == text.as_bytes());
-        match found {
+    fn found_instead(&self, wanted: &str, found: Option<SectionKind>) -> String {
+        let text = match found {
             Some(SectionKind::Certificate) => " but a certificate: are two files swapped?",
             Some(SectionKind::RsaPrivateKey | SectionKind::PrivateKey | SectionKind::EcPrivateKey) => {
                 " but a private key: are two files swapped?"
@@ -107,17 +119,57 @@ impl PemFile {
                 " but a certificate signing request: use the certificate that the CA issued for it"
             }
             Some(SectionKind::PublicKey) => " but a public key",
-            _ if holds("ENCRYPTED") => {
-                " but an encrypted key, and egressd has no passphrase for it: `openssl pkey -in FILE -out NEW` decrypts it"
-            }
-            _ if holds("-----BEGIN") => " but a section of another kind",
+            _ if self.is_encrypted() => ENCRYPTED,
+            _ if self.holds("-----BEGIN") => " but a section of another kind",
             _ if self.bytes.is_empty() => ": it is empty",
-            _ if self.bytes.starts_with(&[0x30]) => {
-                ": it may be DER, which `openssl x509 -inform der` or `openssl pkey -inform der` converts"
-            }
-            _ => "",
-        }
+            _ => return in_der(&self.bytes, wanted).unwrap_or_default(),
+        };
+        text.to_owned()
     }
+
+    /// A key with a passphrase, in the form of PKCS #8 or in OpenSSL's own, which has a header in the section (`Proc-Type`).
+    fn is_encrypted(&self) -> bool {
+        self.holds("ENCRYPTED")
+    }
+
+    fn holds(&self, text: &str) -> bool {
+        self.bytes.windows(text.len()).any(|window| window == text.as_bytes())
+    }
+}
+
+const ENCRYPTED: &str = " but an encrypted key, and egressd has no passphrase for it: `openssl pkey -in FILE -out NEW` decrypts it";
+
+/// What to do about a file that is not PEM but its binary form, DER. `wanted` is [`CERTIFICATE`], [`KEY`] or [`LIST`].
+pub(super) fn in_der(bytes: &[u8], wanted: &str) -> Option<String> {
+    if !bytes.starts_with(&[0x30]) {
+        return None;
+    }
+    let is = |kind: &str| match kind {
+        CERTIFICATE => matches!(X509Certificate::from_der(bytes), Ok(([], _))),
+        LIST => matches!(CertificateRevocationList::from_der(bytes), Ok(([], _))),
+        _ => false,
+    };
+    if let Some(other) = [CERTIFICATE, LIST].into_iter().find(|kind| *kind != wanted && is(kind)) {
+        return Some(format!(" but a {other} in DER form: are two files swapped?"));
+    }
+    // SEQUENCE { INTEGER 3, …: a PFX (RFC 7292, section 4). A key has another version.
+    let content = Any::from_der(bytes).map(|(_, outer)| outer.data);
+    if content.is_ok_and(|content| content.starts_with(&[2, 1, 3, 0x30])) {
+        let part = match wanted {
+            KEY => "-nocerts",
+            CERTIFICATE => "-nokeys",
+            _ => return Some(" but a PKCS #12 file, which has none".to_owned()),
+        };
+        return Some(format!(
+            " but a PKCS #12 file: `openssl pkcs12 -in FILE {part} -nodes -out NEW` converts it"
+        ));
+    }
+    let command = match wanted {
+        KEY => "pkey",
+        LIST => "crl",
+        _ => "x509",
+    };
+    Some(format!(": it may be DER, which `openssl {command} -inform der -in FILE -out NEW` converts"))
 }
 
 /// Quotes nothing from the file: it may be a key.

@@ -7,6 +7,7 @@
 //! Not here: reading the files and swapping them on reload ([`crate::operate::reload`]), deadlines (an argument), and what
 //! policies do with an identity.
 
+mod anchors;
 pub mod authorities;
 mod certificates;
 mod chain;
@@ -20,6 +21,7 @@ mod revocation;
 pub mod sentences;
 mod server;
 mod sessions;
+mod signature;
 mod trust;
 
 use std::io;

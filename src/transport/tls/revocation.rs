@@ -5,6 +5,10 @@
 //! delta or an indirect list. One that is out of date is a warning, and refuses its CA's clients. The CA of a list
 //! may also be one that clients show with their certificates. Then only a handshake can check the signature.
 //!
+//! A CA of `client_ca` without a list is an error too: each certificate that it issued would be refused, so it is in the file by
+//! mistake, or its list is missing by mistake. OpenSSL's users (nginx, HAProxy) load such files and refuse these clients, which is
+//! seen when it is too late: after a list was replaced by that of another CA.
+//!
 //! # Two keys of one name
 //! A CA that gets a new key keeps its name, and for a while both keys sign lists. The verifier below takes the first list
 //! that has the issuer's name. So each combination of one key for each name makes a set of its own ([`Counting::sets`]): a
@@ -26,7 +30,6 @@ use rustls::pki_types::pem::SectionKind;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use rustls::server::WebPkiClientVerifier;
 use std::sync::Arc;
-use x509_parser::asn1_rs::Any;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::ParsedExtension;
 use x509_parser::num_bigint::BigUint;
@@ -36,8 +39,9 @@ use x509_parser::revocation_list::CertificateRevocationList;
 use x509_parser::x509::X509Version;
 
 use super::certificates::timestamp;
-use super::files::{FileProblem, PemFile};
+use super::files::{FileProblem, LIST, PemFile};
 use super::sentences;
+use super::signature::Signed;
 use crate::words::quote::quoted;
 
 /// Combinations of keys: names with two keys each, at a time. More is not a rollover.
@@ -50,8 +54,8 @@ pub(super) struct Counting {
     pub(super) sets: Vec<Orders>,
     /// The issuers (DER) with a key that signed only lists for a distribution point.
     pub(super) of_points_alone: BTreeSet<Vec<u8>>,
-    /// When the lists are due to be renewed.
-    pub(super) due: Vec<Timestamp>,
+    /// When the lists are due to be renewed, with the names of their issuers.
+    pub(super) due: Vec<(Timestamp, String)>,
 }
 
 /// One list for each CA, in one order or two: the verifier takes the first that fits.
@@ -93,25 +97,37 @@ pub(super) fn read(
     now: Timestamp,
     warnings: &mut Vec<FileProblem>,
 ) -> Result<Counting, Vec<FileProblem>> {
-    let sections = file
-        .sections("certificate revocation list", |kind| kind == SectionKind::Crl)
-        .map_err(|problem| vec![problem])?;
+    let sections = file.sections(LIST, |kind| kind == SectionKind::Crl).map_err(|problem| vec![problem])?;
     let mut problems = Vec::new();
     let mut lists = Vec::new();
+    // The issuers of lists that are errors: that they have no usable one needs no words of its own.
+    let mut wrong = BTreeSet::new();
+    let mut illegible = false;
     let lines = file.lines_of("X509 CRL").chain(std::iter::repeat(1));
     for ((place, line), (_, der)) in (1..).zip(lines).zip(&sections) {
         let reading = Reading { authorities, provider, now };
         match reading.list(place, line, der) {
             Ok(list) => lists.push(list),
-            Err(text) => problems.push(file.problem_at(line, format!("revocation list {place} {text}"))),
+            Err(text) => {
+                match issuer(der) {
+                    Some(issuer) => drop(wrong.insert(issuer)),
+                    None => illegible = true,
+                }
+                problems.push(file.problem_at(line, format!("revocation list {place} {text}")));
+            }
         }
     }
     let lists = newest(lists, file, warnings, &mut problems);
+    if !illegible {
+        problems.extend(without_list(authorities, &lists, &wrong).map(|text| file.problem(text)));
+    }
     for list in &lists {
         if let Some(due) = list.due.filter(|due| *due <= now) {
-            let place = list.place;
-            let text =
-                format!("revocation list {place} was due to be renewed at {due}: its clients are refused");
+            let List { place, named, .. } = list;
+            let text = format!(
+                "revocation list {place} (issuer {named}) was due to be renewed at {due}: the clients of this CA are refused. Write its \
+                 newest list"
+            );
             warnings.push(file.problem_at(list.line, text));
         }
     }
@@ -129,7 +145,38 @@ pub(super) fn read(
     };
     let of_points_alone =
         lists.iter().filter(|list| !has_general(list)).map(|list| list.issuer.to_vec()).collect();
-    Ok(Counting { sets, of_points_alone, due: lists.iter().filter_map(|list| list.due).collect() })
+    let due = lists.iter().filter_map(|list| Some((list.due?, list.named.clone()))).collect();
+    Ok(Counting { sets, of_points_alone, due })
+}
+
+/// The issuer's name, in DER.
+fn issuer(list: &[u8]) -> Option<&[u8]> {
+    let (_, read) = CertificateRevocationList::from_der(list).ok()?;
+    Some(read.tbs_cert_list.issuer.as_raw())
+}
+
+/// What is said of each CA of `client_ca` that issued none of the lists. Those in `wrong` are passed over.
+fn without_list(
+    authorities: &[X509Certificate<'_>],
+    lists: &[List<'_>],
+    wrong: &BTreeSet<&[u8]>,
+) -> impl Iterator<Item = String> {
+    let mut seen = BTreeSet::new();
+    (1..).zip(authorities).filter_map(move |(place, authority)| {
+        let (name, key) = (authority.subject().as_raw(), authority.public_key().raw);
+        // A CA that renewed its certificate is there twice, with one key.
+        let is_first = seen.insert((name.to_vec(), key.to_vec()));
+        let has_list =
+            lists.iter().any(|list| list.issuer == name && list.signer == Signer::Known(key));
+        if !is_first || has_list || wrong.contains(name) {
+            return None;
+        }
+        let named = quoted(&authority.subject().to_string());
+        Some(format!(
+            "has no revocation list of {named}, certificate {place} of client_ca: none of the clients of this CA could connect. Add \
+             its list, or remove the CA from `client_ca`"
+        ))
+    })
 }
 
 /// What a list is held against.
@@ -202,25 +249,18 @@ impl<'r> Reading<'r> {
             });
             return Ok(Signer::Unknown(key));
         }
-        let Some(Signed { message, algorithm, signature }) = Signed::of(der) else {
+        let Some(signed) = Signed::of(der) else {
             return Err("it is malformed".to_owned());
         };
-        let algorithms = self.provider.signature_verification_algorithms.all;
-        let algorithms = algorithms.iter().filter(|known| known.signature_alg_id().as_ref() == algorithm);
-        if algorithms.clone().next().is_none() {
+        if !signed.is_known_to(self.provider) {
             return Err(format!(
                 "it is signed with {}, which egressd does not accept",
-                sentences::algorithm(algorithm)
+                sentences::algorithm(signed.algorithm)
             ));
         }
         for authority in authorities {
             let key = authority.public_key();
-            let Some(kind) = first_inside(key.raw) else { continue };
-            let verifies =
-                algorithms.clone().filter(|known| known.public_key_alg_id().as_ref() == kind).any(|known| {
-                    known.verify_signature(&key.subject_public_key.data, message, signature).is_ok()
-                });
-            if verifies {
+            if signed.verifies(key, self.provider) {
                 return match authority.key_usage() {
                     Ok(Some(usage)) if !usage.value.crl_sign() => {
                         Err("the CA that signed it may not sign revocation lists (keyUsage without cRLSign)"
@@ -234,34 +274,6 @@ impl<'r> Reading<'r> {
              Write the list that this CA issued, or remove this one"
             .to_owned())
     }
-}
-
-/// The parts of something signed (RFC 5280, section 5.1).
-struct Signed<'d> {
-    message: &'d [u8],
-    /// `AlgorithmIdentifier`, without its outer header.
-    algorithm: &'d [u8],
-    signature: &'d [u8],
-}
-
-impl<'d> Signed<'d> {
-    fn of(der: &'d [u8]) -> Option<Self> {
-        let (_, outer) = Any::from_der(der).ok()?;
-        let (rest, _) = Any::from_der(outer.data).ok()?;
-        let message = outer.data.get(..outer.data.len() - rest.len())?;
-        let (rest, algorithm) = Any::from_der(rest).ok()?;
-        let (_, signature) = Any::from_der(rest).ok()?;
-        // The first byte of a BIT STRING counts the bits that are not used: none, in a signature.
-        let (unused, signature) = signature.data.split_first()?;
-        (*unused == 0).then_some(Signed { message, algorithm: algorithm.data, signature })
-    }
-}
-
-/// The content of the first element inside this one: of a `SubjectPublicKeyInfo`, the `AlgorithmIdentifier`.
-fn first_inside(der: &[u8]) -> Option<&[u8]> {
-    let (_, outer) = Any::from_der(der).ok()?;
-    let (_, first) = Any::from_der(outer.data).ok()?;
-    Some(first.data)
 }
 
 impl List<'_> {

@@ -9,11 +9,12 @@ use rustls::pki_types::pem::SectionKind;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::NoServerSessionStorage;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{ServerConfig, version};
+use rustls::{Error, ServerConfig, version};
 use x509_parser::certificate::X509Certificate;
+use x509_parser::x509::X509Version;
 
 use super::certificates::{read_certificate, timestamp, warn_of_dates};
-use super::files::{FileProblem, PemFile, TlsPem};
+use super::files::{CERTIFICATE, FileProblem, KEY, PemFile, TlsPem};
 use super::sentences::{self, Holder};
 use super::trust::ClientTrust;
 
@@ -120,7 +121,7 @@ fn read_own(
     let is_key = |kind| {
         matches!(kind, SectionKind::PrivateKey | SectionKind::RsaPrivateKey | SectionKind::EcPrivateKey)
     };
-    let mut keys = pem.key.sections("private key", is_key)?;
+    let mut keys = pem.key.sections(KEY, is_key)?;
     let (Some((kind, der)), true) = (keys.pop(), keys.is_empty()) else {
         return Err(pem.key.problem("holds more than one private key"));
     };
@@ -134,7 +135,12 @@ fn read_own(
         .load_private_key(der)
         .map_err(|_| pem.key.problem("holds no usable RSA (2048 bits or more), ECDSA or Ed25519 key"))?;
     let own = CertifiedKey::new(chain, key);
-    if own.keys_match().is_err() {
+    if let Err(error) = own.keys_match() {
+        if let Error::InvalidCertificate(why) = &error {
+            // It was not even compared with the key.
+            let why = sentences::of_certificate(why, Holder::Server);
+            return Err(pem.certificate.problem(format!("certificate 1 cannot be used: {why}")));
+        }
         let fits = |certificate: &CertificateDer<'static>| {
             CertifiedKey::new(vec![certificate.clone()], Arc::clone(&own.key)).keys_match().is_ok()
         };
@@ -158,11 +164,19 @@ fn read_chain(
 ) -> Result<(Vec<CertificateDer<'static>>, Timestamp), FileProblem> {
     let mut expires = None;
     let mut chain = Vec::new();
-    for (place, (_, der)) in (1..).zip(file.sections("certificate", |kind| kind == SectionKind::Certificate)?)
-    {
+    for (place, (_, der)) in (1..).zip(file.sections(CERTIFICATE, |kind| kind == SectionKind::Certificate)?) {
         let certificate = read_certificate(file, place, &der)?;
         warn_of_dates(file, place, &certificate, now, warnings);
         if place == 1 {
+            let version = certificate.version();
+            if version != X509Version::V3 {
+                return Err(file.problem(format!(
+                    "certificate 1 is an X.509 certificate of version {}, which names no host: issue it again with the names of the \
+                     proxy, which makes it version 3. With `openssl x509 -req`, add `-extfile FILE`, and write \
+                     `subjectAltName=DNS:NAME` into FILE",
+                    version.0.saturating_add(1)
+                )));
+            }
             expires = Some(timestamp(certificate.validity().not_after));
             warn_of_purpose(file, &certificate, warnings);
         }

@@ -3,6 +3,8 @@
 //! The verdict is rustls' own ([`WebPkiClientVerifier`]), with three things that it lacks. Revocation lists are picked and
 //! ordered before ([`super::revocation`]). A CA of `client_ca` with `pathlen:0` issues no sub-authorities. A
 //! verdict can be asked for again, at any time ([`ClientTrust::judge`]).
+//!
+//! With revocation lists, only a CA that none of the others certified is an anchor ([`anchors`]).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -22,9 +24,10 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::oid_registry::OID_X509_EXT_CRL_DISTRIBUTION_POINTS;
 use x509_parser::prelude::FromDer;
 
+use super::anchors;
 use super::certificates::{read_certificate, warn_of_dates};
-use super::chain::{ClientChain, Judged, TrustId, Unaccepted};
-use super::files::{FileProblem, PemFile, TlsPem};
+use super::chain::{self, ClientChain, Judged, TrustId, Unaccepted};
+use super::files::{CERTIFICATE, FileProblem, PemFile, TlsPem};
 use super::revocation::{self, Counting};
 use super::sentences;
 
@@ -35,12 +38,17 @@ pub struct ClientTrust {
     /// A certificate is accepted if one of these accepts it, and it is revoked in none.
     ways: Vec<Way>,
     hints: Vec<DistinguishedName>,
-    /// The certificates of `client_ca`, in DER.
-    authorities: BTreeSet<Vec<u8>>,
+    /// The anchors, in DER.
+    anchors: BTreeSet<Vec<u8>>,
+    /// The certificates of `client_ca` that one of the anchors certified, or one of these: they are judged as if each
+    /// client had shown them.
+    between: Vec<CertificateDer<'static>>,
     /// The issuers (DER) whose lists may cover only certificates that name a distribution point.
     of_points_alone: BTreeSet<Vec<u8>>,
-    /// When revocation lists are due to be renewed.
-    due: Box<[Timestamp]>,
+    /// When revocation lists are due to be renewed, with the names of their issuers.
+    due: Vec<(Timestamp, String)>,
+    /// The moments at which a verdict may change: when a list is due, and when a certificate between begins or ends.
+    moments: Box<[Timestamp]>,
     sub_authorities: bool,
 }
 
@@ -71,7 +79,7 @@ impl ClientTrust {
             };
         };
         let sections = ca
-            .sections("certificate", |kind| kind == SectionKind::Certificate)
+            .sections(CERTIFICATE, |kind| kind == SectionKind::Certificate)
             .map_err(|problem| vec![problem])?;
         let mut authorities = Vec::new();
         for (place, (_, der)) in (1..).zip(&sections) {
@@ -79,28 +87,44 @@ impl ClientTrust {
             warn_of_dates(ca, place, &certificate, now, warnings);
             if !certificate.is_ca() {
                 let text = format!(
-                    "certificate {place} is not that of a CA: other programs accept nothing that it signed"
+                    "certificate {place} is not that of a CA (basicConstraints with CA:TRUE): egressd accepts the clients that it \
+                     signed for, and other programs do not. Write the certificate of the CA, or issue this one again as that of a CA"
                 );
                 warnings.push(ca.problem(text));
             }
             authorities.push(certificate);
         }
-        let roots = Roots::of(ca, &authorities).map_err(|problem| vec![problem])?;
+        let between = match &pem.client_crl {
+            Some(_) => anchors::below(&authorities, provider),
+            None => vec![false; authorities.len()],
+        };
+        let roots = Roots::of(ca, &authorities, &between).map_err(|problem| vec![problem])?;
         let counting = match &pem.client_crl {
             Some(file) => revocation::read(file, &authorities, provider, now, warnings)?,
             None => Counting::default(),
         };
         let crl = pem.client_crl.as_ref();
         let ways = ways(&roots, &counting, provider).map_err(|text| vec![crl.unwrap_or(ca).problem(text)])?;
-        Ok(Some(ClientTrust {
+        let (below, anchors): (Vec<_>, Vec<_>) =
+            authorities.iter().zip(between).partition(|(_, is_between)| *is_between);
+        let raw = |(authority, _): (&X509Certificate<'_>, bool)| authority.as_raw().to_vec();
+        let mut trust = ClientTrust {
             id: id(ca, crl),
             ways,
             hints: roots.hints,
-            authorities: sections.iter().map(|(_, der)| der.clone()).collect(),
+            anchors: anchors.into_iter().map(raw).collect(),
+            between: below.into_iter().map(raw).map(CertificateDer::from).collect(),
             of_points_alone: counting.of_points_alone,
-            due: counting.due.into(),
+            moments: Box::default(),
+            due: counting.due,
             sub_authorities: authorities.iter().any(may_have_sub_authorities),
-        }))
+        };
+        let covered = |certificate: &CertificateDer<'_>| !trust.is_in_no_list(certificate);
+        let between: Vec<_> = trust.between.iter().filter(|it| covered(it)).cloned().collect();
+        let dates = chain::moments(&between);
+        trust.moments = trust.due.iter().map(|(due, _)| *due).chain(dates).collect();
+        trust.between = between;
+        Ok(Some(trust))
     }
 
     /// Whether a CA of `client_ca` may have sub-authorities, which then issue client certificates too.
@@ -108,9 +132,9 @@ impl ClientTrust {
         self.sub_authorities
     }
 
-    /// When the first of the revocation lists is due to be renewed.
-    pub fn lists_due(&self) -> Option<Timestamp> {
-        self.due.iter().min().copied()
+    /// When each revocation list that counts is due to be renewed, with the name of its issuer.
+    pub fn lists_due(&self) -> &[(Timestamp, String)] {
+        &self.due
     }
 
     /// Whether these certificates are accepted at `now`.
@@ -128,14 +152,14 @@ impl ClientTrust {
             None => Err(Error::NoCertificatesPresented),
         };
         let verdict = verdict.map_err(|error| sentences::of_client(&error).into());
-        *last = Some(Judged::new(self.id, chain.period(&self.due, now), verdict.clone()));
+        *last = Some(Judged::new(self.id, chain.period(&self.moments, now), verdict.clone()));
         verdict
     }
 
     /// The certificates that a handshake which began at `began` has just accepted.
     pub(super) fn accepted(&self, certificates: &[CertificateDer<'_>], began: Timestamp) -> ClientChain {
         let chain = ClientChain::new(certificates);
-        let period = chain.period(&self.due, began);
+        let period = chain.period(&self.moments, began);
         *chain.judged() = Some(Judged::new(self.id, period, Ok(())));
         chain
     }
@@ -149,10 +173,11 @@ impl ClientTrust {
         if std::iter::once(own).chain(others).any(|certificate| self.is_in_no_list(certificate)) {
             return Err(Error::InvalidCertificate(CertificateError::UnknownRevocationStatus));
         }
+        let others = [others, &self.between].concat();
         let mut is_accepted = false;
         let mut worst: Option<Error> = None;
         for Way { verifiers, with_intermediates } in &self.ways {
-            let others = if *with_intermediates { others } else { &[] };
+            let others = if *with_intermediates { others.as_slice() } else { &[] };
             let passed = verifiers
                 .iter()
                 .try_for_each(|verifier| verifier.verify_client_cert(own, others, now).map(drop));
@@ -175,7 +200,7 @@ impl ClientTrust {
 
     /// Whether the lists of its issuer are all for distribution points, and it names none.
     fn is_in_no_list(&self, certificate: &CertificateDer<'_>) -> bool {
-        if self.of_points_alone.is_empty() || self.authorities.contains(&**certificate) {
+        if self.of_points_alone.is_empty() || self.anchors.contains(&**certificate) {
             return false;
         }
         let Ok((_, read)) = X509Certificate::from_der(certificate) else { return false };
@@ -250,15 +275,24 @@ struct Roots {
 }
 
 impl Roots {
-    fn of(file: &PemFile, authorities: &[X509Certificate<'_>]) -> Result<Self, FileProblem> {
+    fn of(
+        file: &PemFile,
+        authorities: &[X509Certificate<'_>],
+        between: &[bool],
+    ) -> Result<Self, FileProblem> {
         let (mut open, mut closed) = (RootCertStore::empty(), RootCertStore::empty());
-        for (place, authority) in (1..).zip(authorities) {
-            let store = if may_have_sub_authorities(authority) { &mut open } else { &mut closed };
+        let mut below = RootCertStore::empty();
+        for ((place, authority), is_between) in (1..).zip(authorities).zip(between) {
+            let store = match is_between {
+                true => &mut below,
+                false if may_have_sub_authorities(authority) => &mut open,
+                false => &mut closed,
+            };
             store
                 .add(CertificateDer::from(authority.as_raw()).into_owned())
                 .map_err(|_| file.problem(format!("certificate {place} cannot be used as a CA")))?;
         }
-        let hints = [open.subjects(), closed.subjects()].concat();
+        let hints = [open.subjects(), closed.subjects(), below.subjects()].concat();
         Ok(Roots { open, closed, hints })
     }
 }

@@ -31,12 +31,14 @@ impl Dice {
 
 /// One CA.
 pub(crate) struct Ca {
-    name: String,
+    pub(crate) name: String,
     issuer: Issuer<'static, KeyPair>,
     pem: String,
     key_id: Vec<u8>,
     /// The root that certified it; none: it is a root.
     pub(crate) under: Option<usize>,
+    /// Whether it stands in `client_ca`: each root does, and some that are under one.
+    pub(crate) is_listed: bool,
 }
 
 /// A client's certificate.
@@ -122,7 +124,12 @@ impl Set {
             Some(root) => params.signed_by(&key, &self.cas[root].issuer),
         };
         let pem = certificate.expect("a certificate").pem();
-        self.cas.push(Ca { name: name.to_owned(), issuer: Issuer::new(params, key), pem, key_id, under });
+        let is_chosen = dice.roll(3) == 0;
+        // Of two with one name, both or none: a list of the other one would look as if its signature were wrong.
+        let twin = self.cas.iter().find(|ca| ca.name == name).map(|ca| ca.is_listed);
+        let is_listed = under.is_none() || twin.unwrap_or(is_chosen);
+        let issuer = Issuer::new(params, key);
+        self.cas.push(Ca { name: name.to_owned(), issuer, pem, key_id, under, is_listed });
     }
 
     /// A client's certificate with those that it comes with, and its key.
@@ -195,12 +202,26 @@ impl Set {
         }
     }
 
+    /// The places of the CAs in `client_ca`, in its order.
+    pub(crate) fn listed(&self) -> Vec<usize> {
+        (0..self.cas.len()).filter(|ca| self.cas[*ca].is_listed).collect()
+    }
+
+    /// Takes a CA from `client_ca`, and those that are there under it, with those that have the name of one of these.
+    pub(crate) fn unlist(&mut self, root: usize) {
+        self.cas[root].is_listed = false;
+        let under: Vec<String> =
+            self.cas.iter().filter(|ca| ca.under == Some(root)).map(|ca| ca.name.clone()).collect();
+        let subs = self.cas.iter_mut().filter(|ca| ca.under.is_some() && under.contains(&ca.name));
+        subs.for_each(|ca| ca.is_listed = false);
+    }
+
     pub(crate) fn write_cas(&self, at: &Path) {
-        let pem = |is_root: bool| -> String {
-            self.cas.iter().filter(|ca| ca.under.is_none() == is_root).map(|ca| ca.pem.as_str()).collect()
+        let pem = |wanted: fn(&&Ca) -> bool| -> String {
+            self.cas.iter().filter(wanted).map(|ca| ca.pem.as_str()).collect()
         };
-        write(&at.join("ca.crt"), pem(true));
-        write(&at.join("subs.crt"), pem(false));
+        write(&at.join("ca.crt"), pem(|ca| ca.is_listed));
+        write(&at.join("subs.crt"), pem(|ca| ca.under.is_some()));
     }
 
     /// What `openssl verify` says of this client with these lists: nothing if it accepts it.

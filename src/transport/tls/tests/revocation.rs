@@ -122,7 +122,7 @@ fn a_list_that_cannot_be_relied_on_is_an_error_with_its_line() {
         Authority { pem, issuer: Issuer::new(params, key) }
     };
     let own = ca.server();
-    let trusted = format!("{}{}{}", ca.pem, other.pem, no_signer.pem);
+    let trusted = format!("{}{}", ca.pem, other.pem);
     let good = of_year(&other, 2024, 1, &[]);
     let line = 1 + good.lines().count();
     let future = of_year(&ca, 2027, 1, &[]);
@@ -141,7 +141,6 @@ fn a_list_that_cannot_be_relied_on_is_an_error_with_its_line() {
         (&future, "`CN=ca`): it is from the future: it was issued at 2027-01-01T00:00:00Z"),
         (&of_year(&forger, 2024, 1, &[]), unsigned),
         (&tampered, unsigned),
-        (&of_year(&no_signer, 2024, 1, &[]), "may not sign revocation lists (keyUsage without cRLSign)"),
     ];
     for (bad, why) in cases {
         let begin = format!("{line}:clients.crl: revocation list 2 (issuer ");
@@ -151,7 +150,10 @@ fn a_list_that_cannot_be_relied_on_is_an_error_with_its_line() {
         // Beside a good one of the same CA too.
         assert!(!told(&own, &trusted, &[bad, &of_year(&ca, 2025, 9, &[])]).0, "{why}");
     }
-    assert_eq!(told(&own, &trusted, &[&future, &tampered]).1.len(), 2, "all at once");
+    let (loads, texts) = told(&own, &no_signer.pem, &[&of_year(&no_signer, 2024, 1, &[])]);
+    let why = "may not sign revocation lists (keyUsage without cRLSign)";
+    assert!(!loads && texts.len() == 1 && texts[0].contains(why), "{texts:?}");
+    assert_eq!(told(&own, &trusted, &[&good, &future, &tampered]).1.len(), 2, "all at once");
 }
 
 #[test]
@@ -167,7 +169,142 @@ fn a_ca_with_a_new_key_and_its_old_name_has_a_list_of_each() {
         assert_refused(verdict(&own, &both, &order, &[&after.client(2)]), "revoked by client_crl");
     }
     // A list of one of them says nothing of the other.
-    assert!(verdict(&own, &both, &[&old], &[&after.client(3)]).is_err());
+    let (loads, texts) = told(&own, &both, &[&old]);
+    assert!(
+        !loads && texts.len() == 1 && texts[0].contains("of `CN=ca`, certificate 2 of client_ca"),
+        "{texts:?}"
+    );
+}
+
+#[test]
+fn a_ca_of_client_ca_without_a_list_is_an_error_that_names_it() {
+    let (ca, other) = (authority("ca"), authority("other"));
+    let sub = sub_authority(&ca, "sub");
+    let own = ca.server();
+    let lacks = |name: &str, place: u32| {
+        format!(
+            "1:clients.crl: has no revocation list of `CN={name}`, certificate {place} of client_ca: none of the clients of this CA \
+             could connect. Add its list, or remove the CA from `client_ca`"
+        )
+    };
+    let (of_ca, of_other, of_sub) =
+        (of_year(&ca, 2024, 1, &[]), of_year(&other, 2024, 1, &[]), of_year(&sub, 2024, 1, &[]));
+    // The CAs of `client_ca`, the lists, and what is lacking.
+    let rows: &[(&[&Authority], &[&String], &[String])] = &[
+        (&[&ca], &[&of_ca], &[]),
+        (&[&ca], &[&of_ca, &of_other], &[]),
+        (&[&ca], &[&of_other], &[lacks("ca", 1)]),
+        (&[&ca, &other], &[&of_ca], &[lacks("other", 2)]),
+        (&[&other, &ca], &[&of_other], &[lacks("ca", 2)]),
+        (&[&ca, &sub], &[&of_sub], &[lacks("ca", 1)]),
+        (&[&sub, &ca], &[&of_ca], &[lacks("sub", 1)]),
+        (&[&ca, &other], &[&of_sub], &[lacks("ca", 1), lacks("other", 2)]),
+        // Its certificate was renewed: one key, one list.
+        (&[&ca, &ca, &other], &[&of_ca], &[lacks("other", 3)]),
+    ];
+    for (cas, lists, lacking) in rows {
+        let pem: String = cas.iter().map(|ca| ca.pem.as_str()).collect();
+        let lists: Vec<&str> = lists.iter().map(|list| list.as_str()).collect();
+        assert_eq!(told(&own, &pem, &lists), (lacking.is_empty(), lacking.to_vec()));
+    }
+    // A list that is an error is told of by itself.
+    let future = of_year(&ca, 2027, 1, &[]);
+    let (_, texts) = told(&own, &ca.pem, &[&future]);
+    assert!(texts.len() == 1 && texts[0].contains("it is from the future"), "{texts:?}");
+}
+
+/// As with OpenSSL, which builds paths up to the root.
+#[test]
+fn a_sub_authority_that_stands_in_client_ca_beside_its_root_is_judged_by_the_lists_of_the_root() {
+    let root = authority("root");
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, "middle");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.serial_number = Some(SerialNumber::from_slice(&[100]));
+    let key = KeyPair::generate().unwrap();
+    let middle = Authority {
+        pem: params.signed_by(&key, &root.issuer).unwrap().pem(),
+        issuer: Issuer::new(params, key),
+    };
+    let sub = sub_authority(&middle, "sub");
+    let own = root.server();
+    let shown = |authority: &Authority| Pair { certificate: authority.pem.clone(), key: String::new() };
+    let (of_middle, of_sub) = (of_year(&middle, 2024, 1, &[]), of_year(&sub, 2024, 1, &[]));
+    let files = orders(&[&root.pem, &middle.pem, &sub.pem]).into_iter().map(|order| order.concat());
+    for ca in files {
+        for revoked in [&[][..], &[100]] {
+            let of_root = of_year(&root, 2024, 1, revoked);
+            let lists = [of_root.as_str(), &of_middle, &of_sub];
+            let (middles, subs) = (middle.client(7), sub.client(7));
+            let chains: [&[&Pair]; 5] = [
+                &[&middles],
+                &[&middles, &shown(&middle)],
+                &[&subs],
+                &[&subs, &shown(&sub)],
+                &[&subs, &shown(&sub), &shown(&middle)],
+            ];
+            for chain in chains {
+                match revoked {
+                    [] => assert_eq!(verdict(&own, &ca, &lists, chain), Ok(())),
+                    _ => assert_refused(verdict(&own, &ca, &lists, chain), "revoked by client_crl"),
+                }
+            }
+            assert_eq!(verdict(&own, &ca, &lists, &[&root.client(7)]), Ok(()));
+        }
+    }
+    // Without its root it is an anchor.
+    assert_eq!(verdict(&own, &middle.pem, &[&of_middle], &[&middle.client(7)]), Ok(()));
+    // A CA that has the root's name did not certify it.
+    let stranger = authority("root");
+    let pem = format!("{}{}", stranger.pem, middle.pem);
+    let lists = [&of_year(&stranger, 2024, 1, &[100]), &of_middle];
+    assert_eq!(verdict(&own, &pem, &lists.map(String::as_str), &[&middle.client(7)]), Ok(()));
+}
+
+#[test]
+fn a_verdict_ends_with_a_certificate_between_too() {
+    let root = authority("root");
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, "sub");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    (params.not_before, params.not_after) = (date_time_ymd(2025, 1, 1), date_time_ymd(2027, 1, 1));
+    let key = KeyPair::generate().unwrap();
+    let sub = Authority {
+        pem: params.signed_by(&key, &root.issuer).unwrap().pem(),
+        issuer: Issuer::new(params, key),
+    };
+    let lists = [of_year(&root, 2024, 1, &[]), of_year(&sub, 2024, 1, &[])].concat();
+    let own = root.server();
+    let both = format!("{}{}", root.pem, sub.pem);
+    let tls = ServerTls::from_pem(&mutual(&own, &both, Some(lists)), year(2026)).unwrap().tls;
+    let trust = tls.clients().unwrap();
+    let chain = chain(&[&sub.client(7)]);
+    assert_eq!(trust.judge(&chain, year(2026)), Ok(()));
+    let end = year(2027) + jiff::SignedDuration::from_secs(1);
+    assert_eq!(chain.changes_at(), Some(end));
+    assert!(trust.judge(&chain, end).unwrap_err().contains("expired on 2027"));
+}
+
+/// Neither is above the other: both stay anchors, as if each stood alone.
+#[test]
+fn two_cas_that_certified_each_other_stay_anchors() {
+    let (a, b) = (authority("a"), authority("b"));
+    let crossed = |of: &Authority, by: &Authority, name: &str| {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.signed_by(of.issuer.key(), &by.issuer).unwrap().pem()
+    };
+    let pem = [crossed(&a, &b, "a"), crossed(&b, &a, "b")].concat();
+    let own = a.server();
+    let lists = [of_year(&a, 2024, 1, &[9]), of_year(&b, 2024, 1, &[9])];
+    let lists = [lists[0].as_str(), &lists[1]];
+    for ca in [&a, &b] {
+        assert_eq!(verdict(&own, &pem, &lists, &[&ca.client(7)]), Ok(()));
+        assert_refused(verdict(&own, &pem, &lists, &[&ca.client(9)]), "revoked by client_crl");
+    }
 }
 
 /// The certificates of such a CA come with the certificates of the clients.
