@@ -274,3 +274,28 @@ fn every_lease_comes_back() {
     drop(open);
     until("all to be given back", || (held() <= before + 64 * 1024).then_some(()));
 }
+
+#[test]
+fn report_mode_lets_pass_what_the_rules_refuse_and_not_another_host() {
+    let world = World::new();
+    let site = world.site();
+    let text = World::config(site.port(), REQUESTS)
+        .replace("  - name: test\n", "  - name: test\n    mode: report\n");
+    let proxy = world.start(&text);
+    let mut wire = world.inside(&proxy, site.port());
+    for path in ["/a", "/no"] {
+        wire.send(get(site.port(), path));
+        assert_eq!(wire.read_reply().status, 200, "{path}");
+    }
+    let told = |path: &str| {
+        let target = format!("https://{HOST}:{}{path}", site.port());
+        proxy.record(|record| record["event"] == "request" && record["target"] == target.as_str())
+    };
+    told("/a").assert_has(&json!({"decision": "allow", "reason": null, "mode": "report"}));
+    told("/no").assert_has(&json!({"decision": "would_deny", "reason": "request_not_allowed"}));
+    wire.send(format!("GET / HTTP/1.1\r\nHost: b.test:{}\r\n\r\n", site.port()));
+    proxy.refused(wire, 421, "host_mismatch");
+    let mut wire = world.inside(&proxy, site.port());
+    wire.send(get(site.port(), "/a/../b"));
+    proxy.refused(wire, 400, "bad_target");
+}

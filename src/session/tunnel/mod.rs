@@ -11,6 +11,7 @@ mod gate;
 pub mod hello;
 mod inspected;
 mod plain;
+mod reach;
 
 use std::future::{Future, pending};
 use std::net::IpAddr;
@@ -23,9 +24,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 
 use crate::config;
-use crate::outbound::certificate::Unverified;
-use crate::outbound::dial::{DialLimits, Dialled};
-use crate::outbound::route::{Dialling, Route};
+use crate::outbound::route::Route;
 use crate::rules::address::Admitted;
 use crate::rules::{Mode, Permit, Scheme};
 use crate::session::admit;
@@ -52,9 +51,10 @@ use crate::transport::tls;
 use crate::transport::tls::mint::Minter;
 use crate::words::outcome::{Ending, Reason};
 use crate::words::target::Target;
-use gate::{ClientHelloGate, HANDSHAKE, NotEntered, Verification};
+use gate::{ClientHelloGate, NotEntered, Verification};
 use inspected::Inside;
 use plain::{Begins, PlainTunnel};
+use reach::{dial, minter, tls_layers};
 
 /// Most bytes that are read from a client before its `200`.
 const MAX_EARLY: usize = 16 * 1024;
@@ -240,73 +240,6 @@ fn afford(decided: &Decided, request: &Request<'_>, shared: &Shared) -> Result<A
     shared.budgets.open(client, &decided.permit)
 }
 
-impl Carries {
-    /// In report mode whatever the client sends may have to flow, unless the tunnel is inspected.
-    fn by(permit: &Permit) -> Self {
-        match (permit.scheme, permit.mode) {
-            (Scheme::Https, _) if permit.inspect => Carries::Tls,
-            (Scheme::Http, Mode::Enforce) => Carries::Requests,
-            (Scheme::Http | Scheme::Https | Scheme::Tcp, _) => Carries::Anything,
-        }
-    }
-}
-
-/// What signs for the target. Asked before anything is dialled.
-fn minter(target: &Target, decided: &Decided) -> Result<Arc<Minter>, Refused> {
-    let refused = |why: String| Refused { reason: Reason::InternalError, advice: why };
-    let Some(inspection) = &decided.snapshot.config.inspection else {
-        return Err(refused("the rule inspects, and there is no `inspection`".to_owned()));
-    };
-    let Some(name) = target.host.name() else {
-        return Err(refused("an address cannot be inspected: write its name".to_owned()));
-    };
-    inspection.minter.may_mint(name).map_err(|error| refused(error.to_string()))?;
-    Ok(Arc::clone(&inspection.minter))
-}
-
-async fn dial(
-    wanted: Wanted<'_>,
-    decided: &Decided,
-    carries: Carries,
-    request: &mut Request<'_>,
-    shared: &Shared,
-    holder: &Arc<Holder>,
-) -> Result<(Arc<Route>, Dialled), Refused> {
-    let config = &decided.snapshot.config;
-    let client = request.account(config);
-    let limits =
-        DialLimits { dns_timeout: config.dns.timeout, connect_timeout: config.tunnel.connect_timeout };
-    let (route, resolver) = (shared.route(), shared.resolver());
-    let dialling = Dialling { resolver: &resolver, client, own: &shared.own, limits };
-    let admit = |address| decided.admit(address);
-    let dialled = match carries {
-        Carries::Requests => route.plain(dialling, wanted.target, admit).await,
-        Carries::Anything | Carries::Tls => route.tunnel(dialling, wanted.target, admit).await,
-    };
-    let mut dialled =
-        request.dialled(dialled).map_err(|reason| Refused::on_the_way(reason, &route, wanted.target))?;
-    if carries == Carries::Tls {
-        let of_handshake = Lease::of(holder, Kind::Tls, HANDSHAKE);
-        let (stream, timeout) = (dialled.stream, config.tunnel.connect_timeout);
-        let opening = route.inspect(wanted.target, stream, dialled.address, client, timeout);
-        let opened = Box::pin(opening).await;
-        drop(of_handshake);
-        dialled.stream = opened.map_err(|unverified| unproven(&unverified, wanted.target, request))?;
-    }
-    Ok((route, dialled))
-}
-
-/// The target of an inspected tunnel did not prove its name.
-fn unproven(unverified: &Unverified, target: &Target, request: &Request<'_>) -> Refused {
-    let Unverified { reason, detail } = unverified;
-    tracing::info!(id = %request.id(), "{reason}: {target}: {detail}");
-    match reason {
-        // Of what the target showed: nothing of ours is in it.
-        Reason::CertificateInvalid => Refused { reason: *reason, advice: detail.as_ref().to_owned() },
-        _ => (*reason).into(),
-    }
-}
-
 /// Sends the client its `200`, and passes it through the gate if the rule has one.
 async fn enter<'s>(
     mut client: ClientStream,
@@ -442,15 +375,6 @@ async fn enter<'s>(
             relay::part(client, upstream, ending).await;
             None
         }
-    }
-}
-
-/// How many TLS connections lead to a target.
-fn tls_layers(upstream: &UpstreamStream) -> usize {
-    match upstream {
-        UpstreamStream::Bare(_) => 0,
-        UpstreamStream::Tls(_) => 1,
-        UpstreamStream::Inspected(stream) => 1 + tls_layers(stream.get_ref().0),
     }
 }
 

@@ -12,17 +12,17 @@
 //! first request that asks for an upgrade.
 
 mod begins;
+mod ends;
 
 use std::future::Future;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{BufMut, BytesMut};
+use bytes::BytesMut;
 use http::header::UPGRADE;
 use jiff::Timestamp;
-use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, sleep_until};
 
 use crate::config::Config;
@@ -43,13 +43,14 @@ use crate::transport::held::read::Buffered;
 use crate::transport::held::{Kind, Lease};
 use crate::transport::keep_alive::KeepAlive;
 use crate::transport::meter::Meter;
-use crate::transport::relay::{self, Early, PROGRESS, Relay, RelayLimits, ending_of};
+use crate::transport::relay::{self, Early, Relay, RelayLimits, ending_of};
 use crate::transport::stream::Transport;
 use crate::transport::target_stream::UpstreamStream;
-use crate::wire::head::{Head, Place, RequestTarget, Version, cut_short};
+use crate::wire::head::{Head, Place, cut_short};
 use crate::words::outcome::{Class, Decision, Ending, Reason};
 use crate::words::target::Target;
 pub(super) use begins::Begins;
+use ends::{as_it_came, goodbye, pass_anything, with_progress};
 
 /// A tunnel of plain requests, from its first byte to its end.
 #[derive(Debug)]
@@ -226,50 +227,6 @@ async fn close_idle<'s, S: Transport>(
 fn log_refusal(request: &Request<'_>, reason: Reason, why: &str) {
     let (id, listener, peer) = (request.id(), request.listener(), request.client().peer);
     tracing::info!(%id, "listener {listener}: {peer} refused inside a tunnel, {reason}: {why}");
-}
-
-/// Reports the progress of a long tunnel while `serving` serves it.
-async fn with_progress<T>(serving: impl Future<Output = T>, opened: &Opened<'_>) -> T {
-    let mut serving = pin!(serving);
-    let mut due = Instant::now() + PROGRESS;
-    loop {
-        tokio::select! {
-            biased;
-            end = &mut serving => return end,
-            () = sleep_until(due) => {
-                opened.progress();
-                due += PROGRESS;
-            }
-        }
-    }
-}
-
-/// Ends the TLS of a tunnel in which no request is under way: some clients wait for that, and report an error without it.
-async fn goodbye<S: Transport>(mut client: S, ending: Ending) {
-    match ending {
-        Ending::ClientReset | Ending::ClientLost | Ending::InternalError | Ending::MemoryLimit => {
-            relay::part_client(client, ending);
-        }
-        _ => {
-            // After a timeout or a failure the rest is the same: drop.
-            let _ = tokio::time::timeout(close::LINGER_TIME, client.shutdown()).await;
-        }
-    }
-}
-
-/// Relays whatever comes, as a `tcp` rule would: in report mode, and after a `101`.
-async fn pass_anything<S: Transport + Send, U: Transport + Send>(
-    mut client: S,
-    mut upstream: U,
-    mut relay: Relay<'static>,
-    opened: &Opened<'_>,
-    live: &LiveTunnel,
-) -> Ending {
-    let progress = || opened.progress();
-    let (meter, cancel) = (live.meter(), live.cancel());
-    let ending = relay.run_streams(&mut client, &mut upstream, meter, cancel, &progress).await;
-    relay::part(client, upstream, ending).await;
-    ending
 }
 
 /// How the requests of a tunnel ended.
@@ -483,30 +440,4 @@ impl<'s, S: Transport> Served<'_, 's, S> {
 
 fn refusal<'s>(request: Request<'s>, refused: Refused, body: bool) -> End<'s> {
     End::Refused { request: Box::new(request), refused, body }
-}
-
-/// The head for a target that is to see all of it but the fields for a proxy.
-fn as_it_came(head: &Head) -> BytesMut {
-    let mut bytes = BytesMut::with_capacity(head.bytes);
-    let path = match &head.target {
-        RequestTarget::Absolute { path_and_query, .. } => path_and_query.as_str(),
-        RequestTarget::Authority(_) => "/",
-    };
-    let version = match head.version {
-        Version::Http10 => "HTTP/1.0",
-        Version::Http11 => "HTTP/1.1",
-    };
-    for part in [head.method.as_str(), " ", path, " ", version, "\r\n"] {
-        bytes.put_slice(part.as_bytes());
-    }
-    for (name, value) in &head.headers {
-        if name.as_str().starts_with("proxy-") {
-            continue;
-        }
-        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
-            bytes.put_slice(part);
-        }
-    }
-    bytes.put_slice(b"\r\n");
-    bytes
 }
