@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::inbound::enter::{self, Entered, Standing};
 use crate::inbound::http1;
@@ -17,21 +18,40 @@ use crate::state::limits::connections::OpenConnection;
 use crate::state::listener::Listener;
 use crate::state::shared::Shared;
 use crate::telemetry::metrics::ConnectionResult;
-use crate::transport::held::{Holder, Kind, Lease};
+use crate::transport::held::{Holder, Kind, Lease, queued};
 use crate::words::client::PeerAddr;
 
 /// The memory of a connection: its task, its socket, and what the kernel has for it. `tests/long/side_by_side` prints the first,
 /// and the second is 4 KiB (of a cgroup, for each accepted socket).
 pub const CONNECTION: usize = 6 * 1024;
 
-/// How long a connection may wait for memory before it is closed.
-const ROOM_PAUSE: Duration = Duration::from_millis(500);
+/// How long a connection may wait for memory before it is closed: longer than the budget has patience with what does not move.
+const ROOM_PAUSE: Duration = Duration::from_secs(3);
+
+/// How many connections of a listener may wait for it: they hold what they have sent, in the kernel.
+const MOST_WAITING: usize = 64;
+
+/// Places to wait in.
+struct Waiting {
+    /// For clients that hold much.
+    much: Arc<Semaphore>,
+    /// For the others.
+    little: Arc<Semaphore>,
+}
+
+impl Default for Waiting {
+    fn default() -> Self {
+        let places = || Arc::new(Semaphore::new(MOST_WAITING));
+        Waiting { much: places(), little: places() }
+    }
+}
 
 /// After an accept that failed for lack of descriptors: they become free when tunnels end.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Accepts until the drain closes the listener.
 pub async fn serve(socket: TcpListener, listener: Arc<Listener>, shared: Arc<Shared>) {
+    let waiting = Waiting::default();
     loop {
         let accepted = tokio::select! {
             biased;
@@ -39,7 +59,7 @@ pub async fn serve(socket: TcpListener, listener: Arc<Listener>, shared: Arc<Sha
             accepted = socket.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => match hold(peer, &listener, &shared).await {
+            Ok((stream, peer)) => match hold(&stream, peer, (&listener, &shared), &waiting) {
                 Some(held) => spawn(stream, peer, held, &listener, &shared),
                 // Closed without a reply: a reply would need the resources that are missing.
                 None => listener.connections.count(ConnectionResult::Limit),
@@ -52,33 +72,65 @@ pub async fn serve(socket: TcpListener, listener: Arc<Listener>, shared: Arc<Sha
     }
 }
 
-/// What a connection holds by being open: its place, and memory. Without memory, connections are ended that do not move;
-/// meanwhile, nobody is accepted. Nothing is ended for a client that no policy can match.
-async fn hold(peer: SocketAddr, listener: &Listener, shared: &Shared) -> Option<(OpenConnection, Lease)> {
+/// What a connection holds by being open: its place, and memory. While memory is short, a client that has much of its share must
+/// wait until its own connections end that do not move, in its task: nobody else waits behind it. `None`: too many wait already,
+/// or it is a client that no policy can match, for which nothing is ended.
+fn hold(
+    stream: &TcpStream,
+    peer: SocketAddr,
+    (listener, shared): (&Listener, &Shared),
+    waiting: &Waiting,
+) -> Option<Held> {
     let (place, standing) = enter::place(peer, listener, shared)?;
     let mut lease = Lease::new(&shared.held.enter(), Kind::Connection);
-    if !lease.try_grow(CONNECTION) {
+    let holder = lease.holder();
+    // What it has sent is the kernel's until it is read. Nobody looks at it before there is a tunnel or an exchange.
+    let mut unread = Lease::new(holder, Kind::Socket);
+    let mut waits = None;
+    if shared.held.is_pressed() {
+        let client = shared.current.load().limits.client(PeerAddr::new(peer).ip());
+        holder.is_for(client, None);
+        if holder.has_to_wait() {
+            if standing == Standing::Stranger {
+                return None;
+            }
+            waits = Some(Arc::clone(&waiting.much).try_acquire_owned().ok()?);
+        }
+        unread.set(queued(stream).bytes);
+    }
+    if waits.is_none() && !lease.try_grow(CONNECTION) {
         if standing == Standing::Stranger {
             return None;
         }
-        let client = shared.current.load().limits.client(PeerAddr::new(peer).ip());
-        lease.holder().is_for(client, None);
-        tokio::time::timeout(ROOM_PAUSE, lease.grow(CONNECTION)).await.ok()?;
+        waits = Some(Arc::clone(&waiting.little).try_acquire_owned().ok()?);
     }
-    Some((place, lease))
+    Some(Held { place, lease, unread, waits })
 }
 
-fn spawn(
-    stream: TcpStream,
-    peer: SocketAddr,
-    (mut place, lease): (OpenConnection, Lease),
-    listener: &Arc<Listener>,
-    shared: &Arc<Shared>,
-) {
+/// What a connection has when its task begins.
+struct Held {
+    place: OpenConnection,
+    lease: Lease,
+    /// Of what it had sent by then.
+    unread: Lease,
+    /// It has no memory yet.
+    waits: Option<OwnedSemaphorePermit>,
+}
+
+fn spawn(stream: TcpStream, peer: SocketAddr, held: Held, listener: &Arc<Listener>, shared: &Arc<Shared>) {
     let (listener, shared) = (Arc::clone(listener), Arc::clone(shared));
     let tasks = shared.drain.connections().clone();
     tasks.spawn(async move {
-        let lease = lease;
+        let Held { mut place, mut lease, unread, waits } = held;
+        if let Some(waits) = waits {
+            let room = tokio::time::timeout(ROOM_PAUSE, lease.grow(CONNECTION));
+            if Box::pin(room).await.is_err() {
+                return listener.connections.count(ConnectionResult::Limit);
+            }
+            drop(waits);
+        }
+        // From here on it is read.
+        drop(unread);
         // Boxed and dropped: an idle tunnel keeps nothing of the steps before it.
         let served = Box::pin(serve_one(stream, peer, &mut place, lease.holder(), &listener, &shared)).await;
         if let Some((tunnel, _presence)) = served {

@@ -5,10 +5,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::config::Config;
 use crate::inbound::accept::CONNECTION;
 use crate::session::tunnel::OPEN;
+use crate::transport::held::HeldBytes;
 use crate::transport::tls;
 
 /// What a rule costs beside its text: `tests/long/million_rules`.
@@ -19,6 +21,12 @@ const LEAVES: u64 = 16 << 20;
 const OPEN_SHARE: (u64, u64) = (5, 8);
 /// Less would carry nothing.
 const LEAST: u64 = 1 << 20;
+
+/// The part of the group's memory that is used at most.
+const FULL: (u64, u64) = (15, 16);
+/// How often it is looked at, and while much is held.
+const WATCH: Duration = Duration::from_secs(1);
+const WATCH_PRESSED: Duration = Duration::from_millis(50);
 
 /// `limits.memory`, or what is left of the available memory.
 pub fn limit(config: &Config) -> usize {
@@ -65,15 +73,66 @@ pub fn reduced_limit(limit: usize, config: &Config) -> Option<String> {
 fn available() -> u64 {
     let machine = rustix::system::sysinfo();
     let machine = (machine.totalram as u64).saturating_mul(u64::from(machine.mem_unit));
-    let read = |file: &str| fs::read_to_string(file).unwrap_or_default();
-    cgroup_limit(&read("/proc/self/cgroup"), &read("/proc/self/mountinfo"), Path::new("/"))
-        .map_or(machine, |limit| limit.min(machine))
+    group().map_or(machine, |group| group.limit.min(machine))
 }
 
-/// The least limit of the groups in `cgroup` (`/proc/self/cgroup`), which are mounted as `mountinfo` says (cgroups(7),
+/// The cgroup whose limit counts for this process.
+fn group() -> Option<Group> {
+    let read = |file: &str| fs::read_to_string(file).unwrap_or_default();
+    tightest_group(&read("/proc/self/cgroup"), &read("/proc/self/mountinfo"), Path::new("/"))
+}
+
+/// Keeps what is held within what the cgroup has left, and never returns. What is held is counted as it comes, and a part of the
+/// limit is set aside for the rest: the heap that keeps what was freed, hashes of passwords, tables, two configurations, and
+/// what the kernel took in since somebody looked. Several of these at once may be more than was set aside, and the kernel's
+/// killer asks for no reason: so what the group really uses is looked at, too, and the limit gives way in time.
+pub async fn watch(held: &HeldBytes) {
+    let Some(group) = group() else { return };
+    let (of, parts) = FULL;
+    let full = group.limit / parts * of;
+    loop {
+        let pause = if held.is_pressed() { WATCH_PRESSED } else { WATCH };
+        tokio::time::sleep(pause).await;
+        let holds = held.sum() as u64;
+        // Without these files the limit alone has to do.
+        let Some(used) = group.used() else { return };
+        let beside = used.saturating_sub(holds);
+        held.fits(usize::try_from(full.saturating_sub(beside)).unwrap_or(usize::MAX));
+    }
+}
+
+/// A cgroup with a limit of memory.
+#[derive(PartialEq, Eq, Debug)]
+struct Group {
+    limit: u64,
+    path: PathBuf,
+    is_v2: bool,
+}
+
+impl Group {
+    /// Bytes in use that the kernel cannot drop, with the buffers of sockets.
+    fn used(&self) -> Option<u64> {
+        let read = |file: &str| fs::read_to_string(self.path.join(file)).ok();
+        let number = |file: &str| read(file)?.trim().parse::<u64>().ok();
+        let stat = read("memory.stat")?;
+        let of = |name: &str| {
+            let line = stat.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+            line?.trim().parse::<u64>().ok()
+        };
+        match self.is_v2 {
+            true => Some(number("memory.current")?.saturating_sub(of("inactive_file")?)),
+            false => {
+                let used = number("memory.usage_in_bytes")?.saturating_sub(of("total_inactive_file")?);
+                Some(used.saturating_add(number("memory.kmem.tcp.usage_in_bytes").unwrap_or(0)))
+            }
+        }
+    }
+}
+
+/// The group with the least limit of those in `cgroup` (`/proc/self/cgroup`), which are mounted as `mountinfo` says (cgroups(7),
 /// proc_pid_mountinfo(5)). `root` is put in front of every path.
-fn cgroup_limit(cgroup: &str, mountinfo: &str, root: &Path) -> Option<u64> {
-    let mut least: Option<u64> = None;
+fn tightest_group(cgroup: &str, mountinfo: &str, root: &Path) -> Option<Group> {
+    let mut least: Option<Group> = None;
     for group in cgroup.lines() {
         let mut parts = group.splitn(3, ':').skip(1);
         let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else { continue };
@@ -86,10 +145,15 @@ fn cgroup_limit(cgroup: &str, mountinfo: &str, root: &Path) -> Option<u64> {
             // A container may see its own group as the root of the mount while the path is that of the host.
             let below = Path::new(path).strip_prefix(&mounted).unwrap_or(Path::new(""));
             for ancestor in below.ancestors() {
-                let file = root.join(point.strip_prefix("/").unwrap_or(&point)).join(ancestor).join(file);
+                let path = root.join(point.strip_prefix("/").unwrap_or(&point)).join(ancestor);
                 // `max` in version 2; in version 1, no limit is a number beyond any machine.
-                let limit = fs::read_to_string(file).ok().and_then(|text| text.trim().parse().ok());
-                least = [least, limit].into_iter().flatten().min();
+                let limit =
+                    fs::read_to_string(path.join(file)).ok().and_then(|text| text.trim().parse().ok());
+                if let Some(limit) =
+                    limit.filter(|limit| least.as_ref().is_none_or(|least| *limit < least.limit))
+                {
+                    least = Some(Group { limit, path, is_v2: kind == "cgroup2" });
+                }
             }
         }
     }
@@ -121,7 +185,7 @@ mod tests {
             fs::create_dir_all(file.parent().expect("a parent")).expect("directories");
             fs::write(file, text).expect("a file");
         }
-        cgroup_limit(cgroup, mountinfo, root.path())
+        tightest_group(cgroup, mountinfo, root.path()).map(|group| group.limit)
     }
 
     #[test]
@@ -157,5 +221,28 @@ mod tests {
         assert_eq!(share_of(256 * MIB, 100 * MIB) / MIB, 33);
         assert_eq!(share_of(256 * MIB, 200 * MIB), LEAST);
         assert!(available() > MIB);
+    }
+
+    #[test]
+    fn what_a_group_uses_is_without_the_files_that_can_be_dropped_and_with_the_buffers_of_sockets() {
+        let v1 = [
+            ("memory.usage_in_bytes", "1000\n"),
+            ("memory.stat", "cache 300\ninactive_file 1\ntotal_inactive_file 200\n"),
+            ("memory.kmem.tcp.usage_in_bytes", "50\n"),
+        ];
+        let v2 = [("memory.current", "1000\n"), ("memory.stat", "anon 700\ninactive_file 200\nsock 50\n")];
+        for (files, is_v2, expected) in [
+            (&v1[..], false, Some(850)),
+            (&v1[..2], false, Some(800)),
+            (&v2[..], true, Some(800)),
+            (&v2[..1], true, None),
+        ] {
+            let path = tempfile::tempdir().expect("a directory");
+            for (file, text) in files {
+                fs::write(path.path().join(file), text).expect("a file");
+            }
+            let group = Group { limit: 2000, path: path.path().to_owned(), is_v2 };
+            assert_eq!(group.used(), expected, "{files:?}");
+        }
     }
 }

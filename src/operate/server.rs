@@ -222,7 +222,7 @@ impl Server {
             let shared = Arc::clone(&shared);
             async move {
                 let history = shared.history.keep(&shared.live, &shared.metrics);
-                tokio::join!(history, count_dns(&shared), shared.held.keep());
+                tokio::join!(history, count_dns(&shared), shared.held.keep(), memory::watch(&shared.held));
             }
         });
 

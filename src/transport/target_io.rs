@@ -17,8 +17,10 @@ use crate::transport::response_buffer::ResponseBuffer;
 use crate::transport::stream::Transport;
 use crate::transport::target_stream::UpstreamStream;
 
-/// Most bytes of one read.
-pub const MOST_READ: usize = 32 * 1024;
+/// The buffer that hyper takes for one read of bulk: a piece of a body keeps the whole of it, however little came.
+pub const PIECE: usize = 32 * 1024;
+/// Most bytes of one read. After a read of a whole [`PIECE`], hyper would take buffers of twice the size, and fill half of each.
+pub const MOST_READ: usize = PIECE - 1;
 
 /// What hyper reads and writes.
 #[derive(Debug)]

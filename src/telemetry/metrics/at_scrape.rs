@@ -172,7 +172,7 @@ impl AtScrape {
             )?,
             memory_limit: Family::new(
                 "egressd_memory_limit_bytes",
-                "Most bytes that are held for clients and targets: limits.memory, or a part of the cgroup's memory.",
+                "Most bytes that are held for clients and targets: limits.memory, or a part of the cgroup's memory; less while the cgroup is nearly full.",
                 &[],
                 GAUGE,
             )?,
@@ -275,7 +275,7 @@ impl Collector for AtScrape {
             shared
                 .held_bytes
                 .collect(Kind::ALL.iter().map(|kind| ([kind.as_str()], shared.held.of(*kind) as f64))),
-            shared.memory_limit.collect([([], shared.held.limit() as f64)]),
+            shared.memory_limit.collect([([], shared.held.in_force() as f64)]),
             shared.tunnels_limit.collect([([], shared.tunnels_now.load(Ordering::Relaxed) as f64)]),
         ]
     }

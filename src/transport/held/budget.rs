@@ -3,14 +3,15 @@
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::choose::{Account, Holding, Need, STALLED, choose};
+use super::choose::{Account, Accounts, FLOWS, Holding, Need, STALLED, Want, choose};
+use super::kernel::FIRST_LOOK;
 use super::kind::Kind;
 use super::ledger::Ledger;
 use crate::transport::cancel::Cancel;
@@ -36,19 +37,32 @@ pub struct NoRoom;
 /// The budget of the whole program.
 pub struct HeldBytes {
     ledger: Ledger<KINDS>,
+    /// `limits.memory`, or what stands for it. The ledger's is less if the process needs more than what is held.
+    limit: AtomicUsize,
     shards: [Mutex<Shard>; SHARDS],
     next_shard: AtomicUsize,
     hasher: RandomState,
     epoch: Instant,
     /// Whose holders wait for bytes; each as often as it waits.
-    waiting: Mutex<Vec<Account>>,
+    waiting: Mutex<Vec<Want>>,
     waiters: AtomicUsize,
     room: Notify,
     /// Memory has become short.
     short: Notify,
-    /// Locked by the one that searches. When the last search was, if it chose nothing: milliseconds since `epoch`.
-    search: Mutex<Option<u64>>,
+    /// Locked by the one that searches.
+    search: Mutex<Option<Search>>,
+    /// Who had how much when it was last searched.
+    accounts: Mutex<Accounts>,
     ended: AtomicU64,
+}
+
+/// The last search for what to end.
+#[derive(Clone, Copy)]
+struct Search {
+    /// Milliseconds since the budget's epoch.
+    at: u64,
+    /// It chose nothing.
+    in_vain: bool,
 }
 
 #[derive(Default)]
@@ -62,11 +76,18 @@ impl HeldBytes {
     pub const HIGH: (usize, usize) = (7, 8);
     /// The part of the limit down to which they are ended.
     pub const CALM: (usize, usize) = (3, 4);
+    /// The part of the limit from which the kernel's buffers are looked at at once.
+    pub const PRESSED: (usize, usize) = (1, 2);
+    /// However much the process needs beside it, so much of the limit may be held.
+    const LEAST: (usize, usize) = (1, 4);
+    /// Clients that hold little may go beyond the limit by this part of it.
+    const LIGHT: (usize, usize) = (1, 16);
 
     /// Nothing held, at most `limit` bytes.
     pub fn new(limit: usize) -> Arc<Self> {
         Arc::new(HeldBytes {
             ledger: Ledger::new(limit),
+            limit: AtomicUsize::new(limit),
             shards: std::array::from_fn(|_| Mutex::default()),
             next_shard: AtomicUsize::new(0),
             hasher: RandomState::new(),
@@ -76,6 +97,7 @@ impl HeldBytes {
             room: Notify::new(),
             short: Notify::new(),
             search: Mutex::default(),
+            accounts: Mutex::default(),
             ended: AtomicU64::new(0),
         })
     }
@@ -87,12 +109,39 @@ impl HeldBytes {
 
     /// Follows `limits.memory`. What is held stays held.
     pub fn set_limit(&self, limit: usize) {
+        self.limit.store(limit, Ordering::Relaxed);
         self.ledger.set_limit(limit);
     }
 
-    /// The limit in force.
+    /// The limit that is configured.
     pub fn limit(&self) -> usize {
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    /// The limit in force: less, if the process needs memory that it has to take from what may be held.
+    pub fn in_force(&self) -> usize {
         self.ledger.limit()
+    }
+
+    /// No more than `room` bytes may be held, whatever the limit says, because the rest is in use: by a heap that keeps what was
+    /// freed, by what the kernel took in and nobody has looked at yet. Connections end for it, as they do at the limit.
+    pub fn fits(&self, room: usize) {
+        let limit = self.limit();
+        self.ledger.set_limit(room.clamp(part(limit, Self::LEAST), limit));
+        if self.is_short() {
+            self.make_room();
+            self.short.notify_one();
+        }
+    }
+
+    /// When to look at a socket for the first time.
+    pub fn first_look(&self) -> Duration {
+        if self.is_pressed() { Duration::ZERO } else { FIRST_LOOK }
+    }
+
+    /// Whether so much is held that what the kernel takes in between two looks could be too much.
+    pub fn is_pressed(&self) -> bool {
+        self.sum() >= part(self.in_force(), Self::PRESSED)
     }
 
     /// Bytes held of one kind.
@@ -131,13 +180,15 @@ impl HeldBytes {
             kept: AtomicUsize::new(0),
             moved: AtomicU64::new(self.now()),
             account: AtomicU64::new(0),
+            flowed: AtomicU64::new(0),
+            is_heavy: AtomicBool::new(false),
             cancel: Cancel::new(),
         })
     }
 
     /// Whether what is large may not grow.
     pub fn is_short(&self) -> bool {
-        self.sum() >= part(self.limit(), Self::HIGH)
+        self.sum() >= part(self.in_force(), Self::HIGH)
     }
 
     fn now(&self) -> u64 {
@@ -153,7 +204,7 @@ impl HeldBytes {
     /// Ends connections until no more than [`HeldBytes::CALM`] will be held, if more than [`HeldBytes::HIGH`] is. One at a
     /// time searches; the others need not wait for it.
     fn make_room(&self) {
-        let (limit, sum) = (self.limit(), self.sum());
+        let (limit, sum) = (self.in_force(), self.sum());
         if sum < part(limit, Self::HIGH) {
             return;
         }
@@ -162,9 +213,13 @@ impl HeldBytes {
             true => (STALLED, SEARCH_PAUSE),
             false => (Duration::ZERO, SEARCH_PAUSE_AT_LIMIT),
         };
-        let Ok(mut in_vain) = self.search.try_lock() else { return };
+        let Ok(mut last) = self.search.try_lock() else { return };
         let now = self.now();
-        if in_vain.is_some_and(|searched| now < searched + pause) {
+        if last.is_some_and(|last| {
+            // Those that were chosen need a moment to give back what they hold.
+            let pause = if last.in_vain { pause } else { SEARCH_PAUSE_AT_LIMIT };
+            now < last.at + pause
+        }) {
             return;
         }
         let holders = self.holders();
@@ -182,8 +237,14 @@ impl HeldBytes {
             }
         }
         let waiting = lock(&self.waiting).clone();
-        let chosen = choose(&holdings, &waiting, Need { limit, bytes: needed, patience });
-        *in_vain = chosen.is_empty().then_some(now);
+        let need = Need { limit: part(limit, Self::CALM), bytes: needed, patience };
+        let mut accounts = Accounts::new(&holdings, &waiting, need.limit);
+        for (holder, holding) in endable.iter().zip(&holdings) {
+            holder.is_heavy.store(!accounts.is_light(holding.account), Ordering::Relaxed);
+        }
+        let chosen = choose(&holdings, &waiting, &mut accounts, need);
+        *lock(&self.accounts) = accounts;
+        *last = Some(Search { at: now, in_vain: chosen.is_empty() });
         for place in chosen {
             if let Some(holder) = endable.get(place) {
                 holder.cancel.cancel(Ending::MemoryLimit);
@@ -215,8 +276,7 @@ impl HeldBytes {
 
     /// Waits until `holder` may have `bytes` more, and makes room meanwhile.
     async fn room_for(&self, holder: &Holder, kind: Kind, bytes: usize) {
-        let account = holder.account();
-        let _waiting = Waiting::new(self, account);
+        let _waiting = Waiting::new(self, Want { account: holder.account(), bytes });
         loop {
             let notified = self.room.notified();
             self.make_room();
@@ -233,14 +293,14 @@ impl HeldBytes {
 /// Keeps an account among those that wait.
 struct Waiting<'b> {
     budget: &'b HeldBytes,
-    account: Account,
+    want: Want,
 }
 
 impl<'b> Waiting<'b> {
-    fn new(budget: &'b HeldBytes, account: Account) -> Self {
-        lock(&budget.waiting).push(account);
+    fn new(budget: &'b HeldBytes, want: Want) -> Self {
+        lock(&budget.waiting).push(want);
         budget.waiters.fetch_add(1, Ordering::Relaxed);
-        Waiting { budget, account }
+        Waiting { budget, want }
     }
 }
 
@@ -248,7 +308,7 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.budget.waiters.fetch_sub(1, Ordering::Relaxed);
         let mut waiting = lock(&self.budget.waiting);
-        if let Some(place) = waiting.iter().position(|account| *account == self.account) {
+        if let Some(place) = waiting.iter().position(|want| *want == self.want) {
             waiting.swap_remove(place);
         }
     }
@@ -297,6 +357,10 @@ pub struct Holder {
     /// Milliseconds since the budget's epoch.
     moved: AtomicU64,
     account: AtomicU64,
+    /// When it last flowed: as `moved`; 0 is never.
+    flowed: AtomicU64,
+    /// Its account has much of its share, or more, by the last search.
+    is_heavy: AtomicBool,
     cancel: Arc<Cancel>,
 }
 
@@ -314,6 +378,16 @@ impl Holder {
     /// Says for whom it holds: shares are by client, and where it proved an identity by that, too.
     pub fn is_for(&self, client: IpAddr, identity: Option<&str>) {
         self.account.store(self.budget.hasher.hash_one((client, identity)), Ordering::Relaxed);
+        if self.budget.is_short() {
+            self.budget.make_room();
+            let is_light = lock(&self.budget.accounts).is_light(self.account());
+            self.is_heavy.store(!is_light, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether its client holds so much already that it must wait for its own connections while memory is short.
+    pub fn has_to_wait(&self) -> bool {
+        self.is_heavy.load(Ordering::Relaxed) && self.budget.is_short()
     }
 
     fn account(&self) -> Account {
@@ -335,6 +409,11 @@ impl Holder {
     /// Something that it held has left, or it begins something new.
     pub fn moves(&self) {
         self.moved.store(self.budget.now(), Ordering::Relaxed);
+    }
+
+    /// It has moved a good part of what it holds ([`super::is_flow`]).
+    pub fn flows(&self) {
+        self.flowed.store(self.budget.now().max(1), Ordering::Relaxed);
     }
 
     /// It is an open tunnel or exchange from here on: what it holds now is its cost, and no reason to end it.
@@ -384,6 +463,10 @@ impl Holder {
             bytes: self.bytes(),
             kept: self.kept.load(Ordering::Relaxed),
             stalled: Duration::from_millis(now.saturating_sub(self.moved.load(Ordering::Relaxed))),
+            flows: match self.flowed.load(Ordering::Relaxed) {
+                0 => false,
+                flowed => u128::from(now.saturating_sub(flowed)) < FLOWS.as_millis(),
+            },
         }
     }
 
@@ -407,9 +490,12 @@ impl Holder {
     }
 
     pub(super) fn take(&self, kind: Kind, bytes: usize) -> bool {
-        let limit = self.budget.limit();
+        let limit = self.budget.in_force();
         let is_small = self.bytes().saturating_add(bytes) <= SMALL;
-        let ceiling = if is_small { limit } else { part(limit, HeldBytes::HIGH) };
+        let ceiling = match is_small && !self.is_heavy.load(Ordering::Relaxed) {
+            true => limit.saturating_add(part(limit, HeldBytes::LIGHT)),
+            false => part(limit, HeldBytes::HIGH),
+        };
         let taken = self.budget.ledger.take(kind.place(), bytes, ceiling);
         if taken {
             self.bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -419,7 +505,7 @@ impl Holder {
 
     fn charge(&self, kind: Kind, bytes: usize) {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        if self.budget.ledger.charge(kind.place(), bytes) >= part(self.budget.limit(), HeldBytes::HIGH) {
+        if self.budget.ledger.charge(kind.place(), bytes) >= part(self.budget.in_force(), HeldBytes::HIGH) {
             self.budget.make_room();
             self.budget.short.notify_one();
         }
@@ -479,5 +565,69 @@ mod tests {
         tokio::time::advance(Duration::from_millis(1)).await;
         leases[0].set(40_003);
         assert_eq!((budget.ended(), waiting.cancel().ending()), (1, Some(Ending::MemoryLimit)));
+    }
+
+    /// Two clients: one holds nearly all, the other one comes.
+    fn pressed(limit: usize) -> (Arc<HeldBytes>, Vec<(Arc<Holder>, Lease)>) {
+        let budget = HeldBytes::new(limit);
+        let held = (0..limit / 50_000)
+            .map(|_| {
+                let holder = budget.enter();
+                holder.is_for([127, 0, 0, 1].into(), None);
+                let lease = Lease::of(&holder, Kind::Body, 50_000);
+                (holder, lease)
+            })
+            .collect();
+        (budget, held)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_holds_little_is_admitted_at_once_and_who_holds_much_waits() {
+        let limit = 10_000_000;
+        let (budget, held) = pressed(limit);
+        assert!(budget.is_short() && budget.sum() >= limit, "{budget:?}");
+        let (new, more) = (budget.enter(), budget.enter());
+        tokio::time::advance(Duration::from_millis(SEARCH_PAUSE)).await;
+        new.is_for([127, 0, 0, 2].into(), None);
+        more.is_for([127, 0, 0, 1].into(), None);
+        assert!(!new.has_to_wait() && more.has_to_wait());
+        let begun = Instant::now();
+        assert_eq!(new.admitted(Duration::from_secs(3)).await, Ok(()));
+        let mut lease = Lease::new(&new, Kind::Hello);
+        assert!(lease.try_grow(SMALL));
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+        assert_eq!(more.admitted(Duration::from_millis(100)).await, Err(NoRoom));
+        // Its own connections end for it.
+        let mut ending = tokio::task::JoinSet::new();
+        for (holder, lease) in held {
+            ending.spawn(async move {
+                holder.given_up().await;
+                drop(lease);
+            });
+        }
+        assert_eq!(more.admitted(Duration::from_secs(3)).await, Ok(()));
+        assert!(budget.ended() < 200, "{budget:?}");
+        ending.shutdown().await;
+        drop(lease);
+        assert_eq!(budget.sum(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_process_needs_beside_it_is_taken_from_the_limit() {
+        let limit = 10_000_000;
+        let (budget, held) = pressed(limit * 3 / 4);
+        budget.set_limit(limit);
+        assert!(!budget.is_short());
+        budget.fits(limit * 2);
+        assert_eq!((budget.in_force(), budget.ended()), (limit, 0));
+        tokio::time::advance(STALLED).await;
+        budget.fits(limit / 2);
+        assert_eq!((budget.in_force(), budget.limit()), (limit / 2, limit));
+        let left = held.iter().filter(|(holder, _)| holder.cancel().ending().is_none()).count();
+        assert!(left * 50_000 <= limit * 3 / 8 && budget.ended() > 0, "{left}");
+        budget.fits(0);
+        assert_eq!(budget.in_force(), limit / 4, "it never goes to nothing");
+        budget.fits(limit);
+        assert_eq!(budget.in_force(), limit);
     }
 }

@@ -1,9 +1,13 @@
 //! Which connections end when memory runs short: pure, from a list of what each holds.
 //!
-//! First those of clients that hold more than their share while another waits, whatever their age; then those that have not
-//! moved for [`STALLED`]. Within each group, what is oldest and holds most: bytes times seconds. A tunnel or an exchange that
-//! holds no more than its cost is chosen only while somebody waits, and after all others: if its client is over its share, or if
-//! it is an exchange that does not move for long.
+//! What flows is asked last: a large transfer holds much by being large. Of the others, first those of clients that hold more
+//! than their share while another waits, whatever their age; then those that have not moved for [`STALLED`]. Within each group,
+//! what is oldest and holds most: bytes times seconds. A tunnel or an exchange that holds no more than its cost is chosen only
+//! while somebody waits, and after all others: if its client is over its share, or if it is an exchange that does not move for
+//! long.
+//!
+//! A share is what each may have if nobody has more than he wants, and nobody else less than he does ([`share`]): not a part
+//! for every head, because who holds little leaves the rest of his part to others.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -17,10 +21,21 @@ pub(super) struct Account(pub(super) u64);
 /// processor.
 pub(super) const STALLED: Duration = Duration::from_secs(1);
 
+/// For this long, a connection that flowed is one that flows.
+pub(super) const FLOWS: Duration = Duration::from_secs(3);
+/// What moves so much of what it holds flows.
+const FLOW: u64 = 16;
+
 /// An exchange may wait for its response for so long, whatever else waits for memory.
 const IDLE: Duration = Duration::from_secs(30);
 /// More than a tunnel costs.
 const EXPENSIVE: usize = 24 * 1024;
+
+/// Whether `moved` bytes since the last time show that a connection flows that holds `held` bytes. Less than a whole turn of
+/// them, because a transfer may be slow for want of the processor; and more than a byte from time to time.
+pub fn is_flow(moved: u64, held: u64) -> bool {
+    moved > 0 && moved.saturating_mul(FLOW) >= held
+}
 
 /// What one connection holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,6 +46,8 @@ pub(super) struct Holding {
     pub(super) kept: usize,
     /// How long nothing of it has moved.
     pub(super) stalled: Duration,
+    /// It flowed within [`FLOWS`].
+    pub(super) flows: bool,
 }
 
 impl Holding {
@@ -45,10 +62,17 @@ impl Holding {
     }
 }
 
+/// An account that wants bytes and gets none, and how many it wants.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Want {
+    pub(super) account: Account,
+    pub(super) bytes: usize,
+}
+
 /// How much has to come back.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Need {
-    /// Most bytes of all together.
+    /// So many may be held by all together once there is room; shares are of these.
     pub(super) limit: usize,
     /// Bytes that have to come back.
     pub(super) bytes: usize,
@@ -56,20 +80,61 @@ pub(super) struct Need {
     pub(super) patience: Duration,
 }
 
-/// The positions of those that end so that the needed bytes come back, or as many as may. `waiting`: the accounts that want
-/// bytes and get none.
-pub(super) fn choose(holdings: &[Holding], waiting: &[Account], need: Need) -> Vec<usize> {
-    let mut accounts: HashMap<Account, usize> = HashMap::new();
-    for holding in holdings {
-        *accounts.entry(holding.account).or_default() += holding.bytes;
+/// Who has how much, and what a share is.
+#[derive(Debug, Default)]
+pub(super) struct Accounts {
+    held: HashMap<Account, usize>,
+    share: usize,
+}
+
+impl Accounts {
+    pub(super) fn new(holdings: &[Holding], waiting: &[Want], limit: usize) -> Self {
+        let mut held: HashMap<Account, usize> = HashMap::new();
+        for holding in holdings {
+            *held.entry(holding.account).or_default() += holding.bytes;
+        }
+        let mut wanted = held.clone();
+        for want in waiting {
+            let bytes = wanted.entry(want.account).or_default();
+            *bytes = bytes.saturating_add(want.bytes);
+        }
+        let share = share(wanted.into_values().collect(), limit);
+        Accounts { held, share }
     }
-    for account in waiting {
-        accounts.entry(*account).or_default();
+
+    /// Whether an account has so little of its share that one more connection is nothing.
+    pub(super) fn is_light(&self, account: Account) -> bool {
+        self.held.get(&account).is_none_or(|held| *held < self.share / 2)
     }
-    let share = need.limit / accounts.len().max(1);
+}
+
+/// The bytes that each may have who wants so much, so that all together have no more than `limit`.
+fn share(mut wanted: Vec<usize>, limit: usize) -> usize {
+    wanted.sort_unstable();
+    let mut left = limit;
+    for (place, bytes) in wanted.iter().enumerate() {
+        let each = left / (wanted.len() - place);
+        if *bytes > each {
+            return each;
+        }
+        left -= bytes;
+    }
+    limit
+}
+
+/// The positions of those that end so that the needed bytes come back, or as many as may. `waiting`: those that want bytes and
+/// get none.
+pub(super) fn choose(
+    holdings: &[Holding],
+    waiting: &[Want],
+    accounts: &mut Accounts,
+    need: Need,
+) -> Vec<usize> {
+    let share = accounts.share;
     // With two or more different ones, every account has another that waits.
-    let several = waiting.iter().any(|waits| Some(waits) != waiting.first());
-    let others_wait = |account: Account| several || waiting.first().is_some_and(|waits| *waits != account);
+    let several = waiting.iter().any(|waits| Some(waits.account) != waiting.first().map(|want| want.account));
+    let others_wait =
+        |account: Account| several || waiting.first().is_some_and(|waits| waits.account != account);
     let order = |bytes: fn(&Holding) -> usize| {
         let weights = holdings.iter().map(|holding| holding.weight(bytes(holding)));
         let mut order: Vec<(u128, usize)> = weights.zip(0..).filter(|(weight, _)| *weight > 0).collect();
@@ -80,13 +145,13 @@ pub(super) fn choose(holdings: &[Holding], waiting: &[Account], need: Need) -> V
     let mut chosen = Vec::new();
     let mut is_chosen = vec![false; holdings.len()];
     let mut freed = 0;
-    for pass in [Pass::OverShare, Pass::Stalled, Pass::OpenOverShare, Pass::Idle] {
-        if freed >= need.bytes || (waiting.is_empty() && pass != Pass::Stalled) {
+    for pass in Pass::ALL {
+        if freed >= need.bytes || (waiting.is_empty() && !pass.is_for_nobody()) {
             continue;
         }
         let by = match pass {
-            Pass::OverShare | Pass::Stalled => Holding::excess,
             Pass::OpenOverShare | Pass::Idle => |holding: &Holding| holding.bytes,
+            _ => Holding::excess,
         };
         for (_, place) in order(by) {
             if freed >= need.bytes {
@@ -95,10 +160,13 @@ pub(super) fn choose(holdings: &[Holding], waiting: &[Account], need: Need) -> V
             let (Some(holding), Some(is_chosen)) = (holdings.get(place), is_chosen.get_mut(place)) else {
                 continue;
             };
-            let held = accounts.entry(holding.account).or_default();
+            let held = accounts.held.entry(holding.account).or_default();
+            let is_over = *held > share && others_wait(holding.account);
             let goes = match pass {
-                Pass::OverShare | Pass::OpenOverShare => *held > share && others_wait(holding.account),
-                Pass::Stalled => holding.stalled >= need.patience,
+                Pass::OverShare => is_over && !holding.flows,
+                Pass::FlowOverShare | Pass::OpenOverShare => is_over,
+                Pass::Stalled => holding.stalled >= need.patience && !holding.flows,
+                Pass::Flows => need.patience.is_zero(),
                 Pass::Idle => holding.stalled >= IDLE && holding.bytes >= EXPENSIVE,
             };
             if goes && !*is_chosen {
@@ -119,10 +187,24 @@ enum Pass {
     OverShare,
     /// Holds something beyond its cost, and has not moved for a while.
     Stalled,
+    /// As the first, but it flows.
+    FlowOverShare,
     /// Is only open, for an account that is over its share while another waits.
     OpenOverShare,
     /// Is only open, costs more than a tunnel, and has not moved for long, while somebody waits.
     Idle,
+    /// It flows, and there is no time to wait for it.
+    Flows,
+}
+
+impl Pass {
+    const ALL: [Pass; 6] =
+        [Pass::OverShare, Pass::Stalled, Pass::FlowOverShare, Pass::OpenOverShare, Pass::Idle, Pass::Flows];
+
+    /// Whether it is asked even if nobody waits.
+    fn is_for_nobody(self) -> bool {
+        matches!(self, Pass::Stalled | Pass::Flows)
+    }
 }
 
 #[cfg(test)]
@@ -139,12 +221,21 @@ mod tests {
                 bytes: bytes * KIB,
                 kept: kept * KIB,
                 stalled: Duration::from_secs_f64(*stalled),
+                flows: false,
             })
             .collect()
     }
 
     fn need(limit: usize, bytes: usize) -> Need {
         Need { limit, bytes, patience: STALLED }
+    }
+
+    /// What is chosen with these accounts waiting, each for all.
+    fn choose(holdings: &[Holding], waiting: &[Account], need: Need) -> Vec<usize> {
+        let waiting: Vec<Want> =
+            waiting.iter().map(|account| Want { account: *account, bytes: usize::MAX }).collect();
+        let mut accounts = Accounts::new(holdings, &waiting, need.limit);
+        super::choose(holdings, &waiting, &mut accounts, need)
     }
 
     #[test]
@@ -174,12 +265,58 @@ mod tests {
         // Nobody else waits: it may have all.
         assert_eq!(choose(&held(&rows), &[], need(100 * KIB, 50 * KIB)), [0; 0]);
         assert_eq!(choose(&held(&rows), &[one, one], need(100 * KIB, 50 * KIB)), [0; 0]);
-        // A share is a half, then a third.
+        // A share is a half; then of what the third one leaves.
         assert_eq!(choose(&held(&rows), &[two], need(100 * KIB, 90 * KIB)), [1]);
-        assert_eq!(choose(&held(&rows), &[three, one], need(100 * KIB, 90 * KIB)), [1, 0]);
+        assert_eq!(choose(&held(&rows), &[three, one], need(100 * KIB, 90 * KIB)), [1]);
         assert_eq!(choose(&held(&rows), &[three], need(100 * KIB, 10 * KIB)), [1]);
         // Down to its share; after that only what does not move.
         let rows = [(1, 40, 0, 0.0), (1, 50, 0, 0.0), (2, 10, 0, 5.0)];
         assert_eq!(choose(&held(&rows), &[three], need(300 * KIB, 90 * KIB)), [2]);
+    }
+
+    #[test]
+    fn who_holds_little_leaves_the_rest_of_his_part_to_others() {
+        for (wanted, limit, expected) in [
+            (vec![], 90, 90),
+            (vec![10, 20], 90, 90),
+            (vec![100], 90, 90),
+            (vec![100, 100, 100], 90, 30),
+            (vec![1; 50].into_iter().chain([100]).collect(), 90, 40),
+            (vec![100, 10, usize::MAX], 90, 40),
+        ] {
+            assert_eq!(share(wanted.clone(), limit), expected, "{wanted:?}");
+        }
+    }
+
+    /// A push of some MiB among many small clients that wait and few that stall: neither its size nor a slow processor chooses it.
+    #[test]
+    fn what_flows_goes_after_all_that_does_not() {
+        let mut holdings = held(&[(1, 5000, 0, 2.0)]);
+        holdings[0].flows = true;
+        for n in 0..400 {
+            holdings.extend(held(&[(2 + n % 2, 300, 0, 0.5)]));
+        }
+        let limit = 125_000 * KIB;
+        let newcomers: Vec<Want> =
+            (0..200).map(|n| Want { account: Account(100 + n), bytes: 32 * KIB }).collect();
+        for waiting in [&newcomers[..], &newcomers[..1], &[]] {
+            for patience in [STALLED, Duration::ZERO] {
+                let need = Need { limit, bytes: 100_000 * KIB, patience };
+                let mut accounts = Accounts::new(&holdings, waiting, limit);
+                let chosen = super::choose(&holdings, waiting, &mut accounts, need);
+                // With patience and nobody that waits, nothing else has stalled for long enough.
+                let is_last =
+                    chosen.iter().position(|place| *place == 0).is_none_or(|at| at + 1 == chosen.len());
+                assert!(
+                    is_last,
+                    "{} waiting, {patience:?}: {:?}",
+                    waiting.len(),
+                    &chosen[..5.min(chosen.len())]
+                );
+            }
+        }
+        let accounts = Accounts::new(&holdings, &newcomers, limit);
+        assert!(accounts.is_light(Account(1)) && accounts.is_light(Account(100)));
+        assert!(!accounts.is_light(Account(2)));
     }
 }

@@ -11,8 +11,9 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
+use super::budget::HeldBytes;
 use super::lease::Lease;
-use super::sock_diag;
+use super::sock_diag::{self, Memory};
 use crate::transport::socket::NOTSENT_IN_BULK;
 
 /// The first look at a blocked socket comes after this long, so that a direction that flows costs nothing.
@@ -23,12 +24,46 @@ pub const LAST_LOOK: Duration = Duration::from_secs(8);
 /// What may wait in a socket whose peer does not read: [`NOTSENT_IN_BULK`], and the last packets, which go beyond it.
 const UNSENT: usize = NOTSENT_IN_BULK + 64 * 1024;
 
-/// The memory of what came and was not read, and of what was not acknowledged, of one socket.
-pub fn queued(socket: &TcpStream) -> usize {
+/// What the kernel holds for one socket, or for both of a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Queued {
+    /// The memory of what came and was not read, and of what was not acknowledged.
+    pub bytes: usize,
+    /// What that may become while nothing is read.
+    pub may_become: usize,
+}
+
+impl Queued {
+    /// With another socket.
+    #[must_use]
+    pub fn and(self, other: Queued) -> Self {
+        Queued {
+            bytes: self.bytes.saturating_add(other.bytes),
+            may_become: self.may_become.saturating_add(other.may_become),
+        }
+    }
+
+    /// What is counted: while much is held, and these bytes are more than `before`, at once what they may become. The peer sends
+    /// on, and the kernel takes it in, whether somebody looks or not.
+    #[must_use]
+    pub fn counted(self, before: usize, budget: &HeldBytes) -> usize {
+        if self.bytes > before && budget.is_pressed() { self.may_become } else { self.bytes }
+    }
+}
+
+/// Looks at one socket.
+pub fn queued(socket: &TcpStream) -> Queued {
     let ends = socket.local_addr().and_then(|local| Ok((local, socket.peer_addr()?)));
     // A socket that is reset has no peer, and holds nothing.
-    let Ok((local, peer)) = ends else { return 0 };
-    sock_diag::memory(local, peer).unwrap_or_else(|| estimate(socket))
+    let Ok((local, peer)) = ends else { return Queued::default() };
+    match sock_diag::memory(local, peer) {
+        Some(Memory { held, may_become }) => Queued { bytes: held, may_become },
+        None => {
+            let bytes = estimate(socket);
+            let room = SockRef::from(socket).recv_buffer_size().unwrap_or(0);
+            Queued { bytes, may_become: bytes.max(room) }
+        }
+    }
 }
 
 /// Where the kernel does not say more: the bytes that came, and a half more for the packets that they are in; and the bytes that
@@ -43,8 +78,11 @@ fn estimate(socket: &TcpStream) -> usize {
 /// Counts in `lease` what comes while a socket is not read. Never ready.
 pub async fn count_unread(socket: &TcpStream, lease: &mut Lease) {
     let mut pause = FIRST_LOOK;
+    let mut before = 0;
     loop {
-        lease.set(queued(socket));
+        let queued = queued(socket);
+        lease.set(queued.counted(before, lease.holder().budget()));
+        before = queued.bytes;
         sleep(pause).await;
         pause = (pause * 2).min(LAST_LOOK);
     }

@@ -7,8 +7,8 @@
 //! killer, which ends everybody's tunnels.
 //!
 //! Three marks, from below: [`HeldBytes::CALM`], [`HeldBytes::HIGH`], the limit. Above HIGH nothing that is large already may
-//! grow: it is not read any more until there is room. What is small ([`SMALL`]) still may, up to the limit, so that a new
-//! client gets its tunnel while others press. And above HIGH connections are ended, down to CALM at a time, so that an attack
+//! grow: it is not read any more until there is room. What is small ([`SMALL`]) still may, and a little beyond the limit, if its
+//! client has much of its share left: so a new client gets its tunnel at once while others press, who wait for their own. And above HIGH connections are ended, down to CALM at a time, so that an attack
 //! does not make every request search for something to end ([`choose`]).
 //!
 //! Not here: how much a thing costs, which stands where it is held, and what a connection that is ended tells its client.
@@ -24,6 +24,7 @@ mod sock_diag;
 mod sync;
 
 pub use budget::{HeldBytes, Holder, NoRoom, SMALL};
-pub use kernel::{FIRST_LOOK, LAST_LOOK, count_unread, count_until_closed, queued};
+pub use choose::is_flow;
+pub use kernel::{FIRST_LOOK, LAST_LOOK, Queued, count_unread, count_until_closed, queued};
 pub use kind::Kind;
 pub use lease::Lease;

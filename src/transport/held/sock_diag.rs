@@ -23,7 +23,10 @@ const IPPROTO_TCP: u8 = 6;
 const MEMORY: u16 = 7;
 const ASK_MEMORY: u8 = 1 << (MEMORY - 1);
 /// Of its numbers (`SK_MEMINFO_*`): what came and is not read, what is allocated ahead, what is not acknowledged, the backlog.
-const HELD: [usize; 4] = [0, 4, 5, 7];
+const HELD: [usize; 4] = [UNREAD, 4, 5, 7];
+const UNREAD: usize = 0;
+/// What may come at most (SO_RCVBUF, or what the kernel has made of it).
+const ROOM: usize = 1;
 /// The answer about one socket has some 150 bytes.
 const ANSWER: usize = 512;
 
@@ -32,8 +35,17 @@ thread_local! {
     static ASKING: RefCell<Option<Option<OwnedFd>>> = const { RefCell::new(None) };
 }
 
-/// Bytes of memory that the kernel holds for the connection between these addresses. `None`: it does not say.
-pub(super) fn memory(local: SocketAddr, peer: SocketAddr) -> Option<usize> {
+/// What the kernel holds for one socket.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Memory {
+    /// Bytes of memory.
+    pub(super) held: usize,
+    /// What that may become while the socket is not read.
+    pub(super) may_become: usize,
+}
+
+/// The memory of the connection between these addresses. `None`: the kernel does not say.
+pub(super) fn memory(local: SocketAddr, peer: SocketAddr) -> Option<Memory> {
     let request = request(local, peer);
     ASKING.with_borrow_mut(|asking| {
         let asking = asking.get_or_insert_with(open).as_ref()?;
@@ -89,8 +101,8 @@ fn scope(local: SocketAddr) -> u32 {
     }
 }
 
-/// The sum in the answer's attribute. `None`: an error, or something else.
-fn read(answer: &[u8]) -> Option<usize> {
+/// The sums in the answer's attribute. `None`: an error, or something else.
+fn read(answer: &[u8]) -> Option<Memory> {
     let kind = answer.get(4..6)?.first_chunk::<2>()?;
     if u16::from_ne_bytes(*kind) != SOCK_DIAG_BY_FAMILY {
         return None;
@@ -106,7 +118,9 @@ fn read(answer: &[u8]) -> Option<usize> {
                 let bytes = numbers.get(place * 4..)?.first_chunk::<4>()?;
                 Some(u32::from_ne_bytes(*bytes) as usize)
             };
-            return HELD.into_iter().map(number).sum();
+            let held: usize = HELD.into_iter().map(number).sum::<Option<usize>>()?;
+            let room = number(ROOM)?.saturating_sub(number(UNREAD)?);
+            return Some(Memory { held, may_become: held.saturating_add(room) });
         }
         // Attributes begin at multiples of four.
         attributes = attributes.get(length.max(4).next_multiple_of(4)..)?;
@@ -131,14 +145,19 @@ mod tests {
             near.connect(&to.into()).unwrap();
             let mut near = TcpStream::from(near);
             let (far, _) = listener.accept().unwrap();
-            let of = |stream: &TcpStream| memory(stream.local_addr().unwrap(), stream.peer_addr().unwrap());
+            let all = |stream: &TcpStream| memory(stream.local_addr().unwrap(), stream.peer_addr().unwrap());
+            let of = |stream: &TcpStream| all(stream).map(|memory| memory.held);
             let Some(before) = of(&far) else { return };
+            let may_become = all(&far).unwrap().may_become;
             near.write_all(&[7; 40_000]).unwrap();
             let after = of(&far).unwrap();
             assert!(before < 40_000 && (40_000..400_000).contains(&after), "{before} {after}");
             // What is not acknowledged is the sender's.
             near.set_nonblocking(true).unwrap();
             while near.write(&[7; 65_536]).is_ok() {}
+            // The last packet goes beyond it.
+            assert!(of(&far).unwrap() <= all(&far).unwrap().may_become.max(may_become) + 128 * 1024);
+            assert!(may_become > before);
             assert!(of(&near).unwrap() >= 65_536, "{:?}", of(&near));
         }
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::transport::held::{FIRST_LOOK, Holder, Kind, LAST_LOOK};
+use crate::transport::held::{FIRST_LOOK, Holder, Kind, LAST_LOOK, Queued, is_flow};
 
 /// So much may be in its sockets without being looked at.
 const BULK: u64 = 64 * 1024;
@@ -34,6 +34,10 @@ struct Looks {
     pause: Duration,
     /// Bytes that were delivered when it last moved.
     delivered: u64,
+    /// The same when it last flowed.
+    flowed: u64,
+    /// What its sockets held at the last look.
+    queued: usize,
 }
 
 impl Holding {
@@ -59,8 +63,9 @@ impl Holding {
             return false;
         }
         self.holder.moves();
+        let next = Instant::now() + self.holder.budget().first_look();
         self.looks =
-            Some(Box::new(Looks { next: Instant::now() + FIRST_LOOK, pause: FIRST_LOOK, delivered }));
+            Some(Box::new(Looks { next, pause: FIRST_LOOK, delivered, flowed: delivered, queued: 0 }));
         true
     }
 
@@ -75,11 +80,11 @@ impl Holding {
         now: Instant,
         blocked: bool,
         delivered: u64,
-        queued: impl FnOnce() -> usize,
+        queued: impl FnOnce() -> Queued,
     ) {
         let Some(looks) = self.looks.as_mut().filter(|looks| looks.next <= now) else { return };
         let queued = queued();
-        if !blocked && (queued as u64) < BULK {
+        if !blocked && (queued.bytes as u64) < BULK {
             self.looks = None;
             self.seen = delivered;
             return self.set_socket(0);
@@ -91,10 +96,18 @@ impl Holding {
             self.holder.moves();
             looks.delivered = delivered;
         }
+        let flows = is_flow(delivered - looks.flowed, held);
+        if flows {
+            self.holder.flows();
+            looks.flowed = delivered;
+        }
         // One that moves is looked at often enough not to be taken for one that does not.
-        looks.pause = if moved >= held.max(1) { FIRST_LOOK * 2 } else { (looks.pause * 2).min(LAST_LOOK) };
+        let grows = queued.bytes > looks.queued;
+        looks.pause = if flows || grows { FIRST_LOOK * 2 } else { (looks.pause * 2).min(LAST_LOOK) };
         looks.next = now + looks.pause;
-        self.set_socket(queued);
+        let counted = if blocked { queued.counted(looks.queued, self.holder.budget()) } else { queued.bytes };
+        looks.queued = queued.bytes;
+        self.set_socket(counted);
     }
 
     fn set_socket(&mut self, socket: usize) {

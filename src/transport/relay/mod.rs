@@ -334,7 +334,7 @@ impl<C: End, U: End, P: Fn()> Flow<'_, '_, C, U, P> {
         let delivered = self.relay.delivered();
         let Relay { up, down, holding, .. } = &mut *self.relay;
         let blocked = up.waits() || down.waits();
-        holding.look(now, blocked, delivered, || held::queued(client).saturating_add(held::queued(upstream)));
+        holding.look(now, blocked, delivered, || held::queued(client).and(held::queued(upstream)));
     }
 
     /// The timer is not moved while bytes move. It fires, sees that they did, and is set to the right time.

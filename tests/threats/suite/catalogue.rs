@@ -205,8 +205,8 @@ pub const ROWS: &[Row] = &[
     ),
     own(
         76,
-        "slow zone: many names whose name servers are silent",
-        "questions to DNS are shared out by client, and end when the last that asks leaves",
+        "slow zone: many names whose name servers are silent, or targets that let the handshake of `verify_certificate` wait",
+        "questions to DNS and handshakes with targets are shared out by client, and end when the last that asks leaves",
         TIMES,
     ),
     own(

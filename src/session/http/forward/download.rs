@@ -22,7 +22,7 @@ use super::track::Track;
 use crate::outbound::origin::WANTS_CERTIFICATE;
 use crate::transport::held::{Holder, Kind, Lease};
 use crate::transport::response_buffer::ResponseBuffer;
-use crate::transport::target_io::MOST_READ;
+use crate::transport::target_io::PIECE;
 use crate::transport::tls;
 use crate::wire::head::{Head, Version};
 use crate::words::outcome::{Ending, Reason};
@@ -386,6 +386,9 @@ fn write_fields(to: &mut BytesMut, headers: &HeaderMap) {
     }
 }
 
+/// The piece that is written, and the next one. Not their bytes: a piece keeps its buffer until its last byte has left.
+const WAITING: usize = 2 * PIECE;
+
 /// Writes everything, and counts bytes when the client's socket takes them. What waits for a client that does not read is leased:
 /// these bytes, and the next piece, which hyper has read ahead.
 async fn write<W: AsyncWrite + Unpin>(
@@ -405,12 +408,11 @@ async fn write_counted<'t, W: AsyncWrite + Unpin>(
     track.client_owes_read(true);
     let mut lease = Lease::new(track.holder(), Kind::Body);
     while bytes.has_remaining() {
-        let waits = bytes.remaining() + MOST_READ;
         let mut writing = std::pin::pin!(client.write_buf(&mut bytes));
         let written = poll_fn(|cx| {
             let written = writing.as_mut().poll(cx);
             if written.is_pending() {
-                lease.set(waits);
+                lease.set(WAITING);
             }
             written
         });

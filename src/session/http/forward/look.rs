@@ -16,8 +16,13 @@ use crate::transport::stream::Transport;
 
 /// Never ready. An exchange that flows pays one look a second.
 pub(super) async fn look<S: Transport>(client: &Halves<'_, S>, track: &Track<'_>) -> Infallible {
-    let mut looks =
-        Looks { timer: None, pause: FIRST_LOOK, lease: Lease::new(track.holder(), Kind::Socket), seen: 0 };
+    let mut looks = Looks {
+        timer: None,
+        pause: FIRST_LOOK,
+        lease: Lease::new(track.holder(), Kind::Socket),
+        seen: 0,
+        queued: 0,
+    };
     poll_fn(|cx| {
         looks.poll(cx, client, track);
         Poll::Pending
@@ -32,6 +37,8 @@ struct Looks {
     lease: Lease,
     /// Bytes that had moved at the last look.
     seen: u64,
+    /// What the sockets held at the last look.
+    queued: usize,
 }
 
 /// So much may be in its sockets without being looked at.
@@ -42,21 +49,28 @@ impl Looks {
         // What was delivered may wait in a socket, too, without anything being blocked.
         if self.timer.is_none() && (track.is_blocked() || track.bytes() >= self.seen + BULK) {
             self.pause = FIRST_LOOK;
-            self.timer = Some(Box::pin(sleep(FIRST_LOOK)));
+            self.timer = Some(Box::pin(sleep(track.holder().budget().first_look())));
         }
         while let Some(timer) = &mut self.timer
             && timer.as_mut().poll(cx).is_ready()
         {
-            let queued = client.socket(queued).saturating_add(track.target(queued));
-            if !track.is_blocked() && (queued as u64) < BULK {
+            let queued = client.socket(queued).and(track.target(queued));
+            if !track.is_blocked() && (queued.bytes as u64) < BULK {
                 self.lease.set(0);
                 self.timer = None;
                 self.seen = track.bytes();
+                self.queued = 0;
                 return;
             }
-            self.lease.set(queued);
+            let counted = match track.is_blocked() {
+                true => queued.counted(self.queued, track.holder().budget()),
+                false => queued.bytes,
+            };
+            self.lease.set(counted);
             self.timer = Some(Box::pin(sleep(self.pause)));
-            self.pause = (self.pause * 2).min(LAST_LOOK);
+            let grows = queued.bytes > self.queued;
+            self.pause = if grows { FIRST_LOOK * 2 } else { (self.pause * 2).min(LAST_LOOK) };
+            self.queued = queued.bytes;
         }
     }
 }

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::outcome::Break;
 use super::terms::{Addresses, Terms};
-use crate::transport::held::Holder;
+use crate::transport::held::{Holder, is_flow};
 use crate::transport::meter::Meter;
 use crate::wire::head::Head;
 use crate::words::outcome::Ending;
@@ -34,6 +34,8 @@ pub(super) struct Track<'a> {
     /// Of these, when the holder was last told that it moves, and how many bytes had moved by then.
     told_at: AtomicU64,
     told_bytes: AtomicU64,
+    /// Bytes that had moved when the holder was last told that it flows.
+    flowed: AtomicU64,
     /// The connection to the target is open; before that, `open` has its own deadlines.
     open: AtomicBool,
     /// Every byte of the request has been read.
@@ -69,6 +71,7 @@ impl<'a> Track<'a> {
             moved: AtomicU64::new(0),
             told_at: AtomicU64::new(0),
             told_bytes: AtomicU64::new(0),
+            flowed: AtomicU64::new(0),
             open: AtomicBool::new(false),
             request_complete: AtomicBool::new(!head.framing.has_body()),
             expecting: AtomicBool::new(head.expect_continue),
@@ -89,8 +92,13 @@ impl<'a> Track<'a> {
         self.moved.store(now, Relaxed);
         // A peer that takes a byte from time to time does not move: it has to take what is held for it.
         if now >= self.told_at.load(Relaxed) + TELL {
-            let bytes = self.bytes();
-            if bytes >= self.told_bytes.load(Relaxed) + self.holder.excess() as u64 {
+            let (bytes, excess) = (self.bytes(), self.holder.excess() as u64);
+            if is_flow(bytes - self.flowed.load(Relaxed), excess) {
+                self.holder.flows();
+                self.flowed.store(bytes, Relaxed);
+                self.told_at.store(now, Relaxed);
+            }
+            if bytes >= self.told_bytes.load(Relaxed) + excess {
                 self.holder.moves();
                 self.told_bytes.store(bytes, Relaxed);
                 self.told_at.store(now, Relaxed);
@@ -191,9 +199,10 @@ impl<'a> Track<'a> {
         *self.target.lock().unwrap_or_else(PoisonError::into_inner) = socket.cloned();
     }
 
-    /// Looks at that socket: 0 without one.
-    pub(super) fn target(&self, look: impl FnOnce(&TcpStream) -> usize) -> usize {
-        self.target.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(0, |socket| look(socket))
+    /// Looks at that socket: nothing without one.
+    pub(super) fn target<T: Default>(&self, look: impl FnOnce(&TcpStream) -> T) -> T {
+        let target = self.target.lock().unwrap_or_else(PoisonError::into_inner);
+        target.as_ref().map_or_else(T::default, |socket| look(socket))
     }
 
     pub(super) fn request_is_complete(&self) -> bool {

@@ -216,8 +216,15 @@ impl Sent<'_> {
 
     /// The next bytes, which hyper may hold until the target takes them.
     fn piece(&mut self, length: usize) -> Bytes {
-        let lease = Lease::of(self.lease.holder(), Kind::Body, length);
-        let bytes = self.buffer.split_to(length);
+        let mut bytes = self.buffer.split_to(length);
+        if self.buffer.is_empty() {
+            // It keeps the room behind it, too, unless little came: then a copy is cheaper than an almost empty buffer.
+            bytes.unsplit(std::mem::take(self.buffer));
+            if bytes.capacity() / 2 > length {
+                bytes = BytesMut::from(&bytes[..]);
+            }
+        }
+        let lease = Lease::of(self.lease.holder(), Kind::Body, bytes.capacity());
         self.lease.set(self.buffer.capacity());
         Bytes::from_owner(OwnedPiece { bytes, _lease: lease })
     }
