@@ -142,7 +142,7 @@ fn a_407_that_is_answered_on_another_connection_leaves_no_record_of_its_own() {
             let (first, _) = asks(&proxy, &[&asked]);
             let mut held = Some(first).filter(|_| !closes_first);
             let mut wire = proxy.connect();
-            wire.send(&connect_as(&to, &credentials));
+            wire.send(connect_as(&to, &credentials));
             let status = wire.read_head().status;
             assert_eq!(status, if credentials == basic("gitaly", PASSWORD) { 200 } else { 407 });
             drop((held.take(), wire));
@@ -171,7 +171,7 @@ fn a_407_is_not_taken_for_answered_by_another_request() {
         (0..2).map(|_| asks(&proxy, &[&named("three")]).1.id().to_owned()).collect();
     for fields in [right.clone(), format!("User-Agent: three\r\n{right}")] {
         let mut wire = proxy.connect();
-        wire.send(&connect_as(&to, &fields));
+        wire.send(connect_as(&to, &fields));
         assert_eq!(wire.read_head().status, 200);
     }
     let (wire, bearer) = asks(&proxy, &[&tried("Bearer abc")]);
