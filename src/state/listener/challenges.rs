@@ -5,7 +5,7 @@
 //! counts for one 407.
 //!
 //! The table is bounded, in all and for each client; a 407 that finds no place is not waited for. Not here: the record of one that
-//! nobody answered ([`crate::session::refuse::unanswered`]).
+//! nobody answered ([`mod@crate::session::refuse::unanswered`]).
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
