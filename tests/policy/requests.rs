@@ -1,11 +1,16 @@
 //! What `requests` of a rule lets through, by the table "What a rule says about requests" of docs/configuration.md.
 
+#[path = "../fuzz/checks/path_rule.rs"]
+mod path_rule;
+
 use std::path::Path;
 
 use egressd::config;
 use egressd::rules::{Denial, HttpRequest, Permit, Policies, Upgrade};
 use egressd::words::outcome::{Decision, Reason};
 use egressd::words::target::Method;
+use proptest::prelude::*;
+use proptest::sample::select;
 
 use crate::{ask, client, now};
 
@@ -217,4 +222,25 @@ fn credentials_are_lent_to_what_a_rule_allows() {
     assert!(lends(&format!("{allowed}, mode: report")));
     assert!(!lends(&format!("{rule}, mode: report")));
     assert!(!lends(&format!("{allowed}, deny: [a.test], mode: report")));
+}
+
+/// Parts of paths and patterns: what is special in either, and little else, so that patterns match.
+fn path_like() -> impl Strategy<Value = String> {
+    let part = select(vec![
+        "/", "/", "/", "a", "b", "ab", "*", "*", "/**", "**", ".", "..", "%41", "%2f", "%2E", "%25",
+        "%C3%A9", "%c3", "%A9", "%zz", ";", "\\", "//", "-", "%20", "?", "é", "v1", "items-",
+    ]);
+    proptest::collection::vec(part, 0..8).prop_map(|parts| format!("/{}", parts.concat()))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4096))]
+
+    /// The fuzz target's check, with paths that are nearly right.
+    #[test]
+    fn paths_and_patterns_are_read_as_a_second_reading_does(
+        path in path_like(), pattern in path_like(), other in path_like(),
+    ) {
+        path_rule::check(format!("{path}\n{pattern}\n{other}").as_bytes());
+    }
 }

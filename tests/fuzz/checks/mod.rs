@@ -9,6 +9,7 @@ pub mod config;
 pub mod credentials;
 pub mod git;
 pub mod log_line;
+pub mod path_rule;
 pub mod proxy_header;
 pub mod record;
 pub mod request;
