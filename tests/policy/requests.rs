@@ -243,4 +243,18 @@ proptest! {
     ) {
         path_rule::check(format!("{path}\n{pattern}\n{other}").as_bytes());
     }
+
+    /// The same with paths that are made of the pattern: something, or nothing, in place of each star.
+    #[test]
+    fn what_is_made_of_a_pattern_matches_it_or_nearly(
+        pattern in path_like(),
+        stars in proptest::collection::vec(select(vec!["", "", "a", "b", "ab", "ba", "*", "a/b", "/"]), 8),
+    ) {
+        let mut stars = stars.iter();
+        let path: String = pattern
+            .chars()
+            .map(|c| if c == '*' { (*stars.next().unwrap_or(&"a")).to_owned() } else { c.to_string() })
+            .collect();
+        path_rule::check(format!("{path}\n{pattern}").as_bytes());
+    }
 }
