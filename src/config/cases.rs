@@ -5,6 +5,7 @@
 //! cases:
 //!   - target: https://git-codecommit.eu-central-1.amazonaws.com
 //!     expect: allow
+//!   - {target: https://api.example/v1/x, method: POST, expect: deny, reason: request_not_allowed}
 //!   - {target: tcp://evil.example:22, client: 10.20.0.7, expect: deny, reason: host_not_allowed}
 //! ```
 //!
@@ -18,7 +19,7 @@ use serde::Deserialize;
 use super::finding::{Finding, Findings, Position, Report, nearest};
 use super::keys::{Key, List, items, required, value};
 use super::text::text;
-use super::values::{Identity, Ip, Label, Line, Moment, VpcEndpoint};
+use super::values::{Identity, Ip, Label, Line, MethodName, Moment, VpcEndpoint};
 use super::{tree, typed};
 use crate::words::outcome::{Decision, Reason};
 use crate::words::quote::quoted;
@@ -32,6 +33,10 @@ pub struct Case<T> {
     pub text: Box<str>,
     /// What `text` asks for.
     pub target: T,
+    /// The method of the request; `None`: not set.
+    pub method: Option<Box<str>>,
+    /// Its path; `None`: that of `target`, if it has one.
+    pub path: Option<Box<str>>,
     /// The client's address; `None`: not set.
     pub client: Option<IpAddr>,
     /// The identities that the client has proven.
@@ -62,6 +67,8 @@ struct CasesFile {
 #[derive(Debug, Deserialize)]
 struct CaseFile {
     target: Key<Line>,
+    method: Key<MethodName>,
+    path: Key<Line>,
     client: Key<Ip>,
     identities: List<Identity>,
     vpc_endpoint: Key<VpcEndpoint>,
@@ -133,6 +140,8 @@ impl CaseFile {
             position,
             text: written?.value.as_ref()?.0.clone(),
             target: target?,
+            method: value(&self.method).map(|method| method.0.clone()),
+            path: self.path(report),
             client: value(&self.client).map(|ip| ip.0),
             identities: items(&self.identities).map(|(identity, _)| identity.0.clone()).collect(),
             vpc_endpoint: value(&self.vpc_endpoint).map(|endpoint| endpoint.0.clone()),
@@ -143,6 +152,18 @@ impl CaseFile {
             policy: value(&self.policy).map(|name| name.0.clone()),
             rule: value(&self.rule).map(|rule| rule.0.clone()),
         })
+    }
+
+    fn path(&self, report: &Report<'_>) -> Option<Box<str>> {
+        let at = self.path.as_ref()?;
+        let path = &*at.value.as_ref()?.0;
+        if !path.starts_with('/') || path.contains(['?', '#']) {
+            report.error(
+                at.position,
+                format!("{} is not a path: write one that begins with `/`, without a query", quoted(path)),
+            );
+        }
+        Some(path.into())
     }
 
     fn reason(&self, expect: Option<Decision>, report: &Report<'_>) -> Option<Reason> {
@@ -218,6 +239,13 @@ mod tests {
             (
                 "cases:\n  - {target: a, expect: allow, reason: host_denied}\n",
                 &["2:40: error: `reason` is only valid with `expect: deny`"],
+            ),
+            (
+                "cases:\n  - {target: a, method: get, path: v1, expect: allow}\n",
+                &[
+                    "2:25: error: `method`: `get` is in lower case",
+                    "2:36: error: `v1` is not a path: write one that begins with `/`",
+                ],
             ),
             ("cases: [\n", &["1:8: error: not valid YAML"]),
         ];

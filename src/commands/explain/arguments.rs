@@ -9,12 +9,17 @@ use crate::commands::explain::{AskedTarget, Lookup, assumed_client, client, expl
 use crate::commands::lookup::Lookups;
 use crate::commands::{CONFIGURATION_REFUSED, FAILED, FINE, WRONG_USAGE, load, say};
 use crate::outbound::dial::OwnAddresses;
+use crate::wire::head::is_token_byte;
 
 /// `explain`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Explain {
-    /// host, host:port, https://…, http://… or tcp://host:port. A host alone means CONNECT to port 443.
+    /// host, host:port, https://…, http://… or tcp://host:port. A host alone means CONNECT to port 443. The path of a URL is
+    /// judged where a rule looks at requests.
     target: String,
+    /// The method of the request. Default: GET.
+    #[arg(long, value_name = "METHOD", value_parser = method)]
+    method: Option<Box<str>>,
     /// The client's address. Default: an address from the first policy's networks.
     #[arg(long, value_name = "IP")]
     client: Option<IpAddr>,
@@ -30,6 +35,15 @@ pub(crate) struct Explain {
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
+}
+
+/// Methods are case-sensitive, and none that is in use is in lower case.
+fn method(text: &str) -> Result<Box<str>, &'static str> {
+    let is_token = !text.is_empty() && text.bytes().all(is_token_byte);
+    match is_token && !text.bytes().any(|byte| byte.is_ascii_lowercase()) {
+        true => Ok(text.into()),
+        false => Err("write a method in upper case, such as GET"),
+    }
 }
 
 /// An identity with its kind in front, as the records have it.
@@ -53,7 +67,7 @@ fn did_you_mean(target: &str) -> String {
 impl Explain {
     pub(crate) fn run(self, file: Option<&Path>) -> u8 {
         let asked = match AskedTarget::parse(&self.target) {
-            Ok(asked) => asked,
+            Ok(asked) => asked.asking(self.method.as_deref(), None),
             Err(error) => {
                 let shown = self.target.escape_debug();
                 eprintln!("egressd: `{shown}` is not a valid target: {error}{}", did_you_mean(&self.target));

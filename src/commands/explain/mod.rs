@@ -6,6 +6,8 @@
 //! Not here: name look-ups (the caller provides them), and what only a connection can show (DNS, the dial, the SNI).
 
 mod arguments;
+mod asked;
+
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -22,74 +24,7 @@ use crate::rules::{
 use crate::session::refuse::reply;
 use crate::words::client::Client;
 use crate::words::outcome::{Class, Decision, Reason};
-use crate::words::target::{Host, Method, Name, Port, Target, TargetError, split_port};
-
-/// A target as a person writes it: `host`, `host:port`, `https://…`, `http://…`, `tcp://host:port`.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct AskedTarget {
-    /// What a client would request.
-    pub target: Target,
-    /// The protocol that the client would then use, if the text names one.
-    pub scheme: Option<Scheme>,
-}
-
-/// Why a text is not a valid target.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum AskedError {
-    /// `ftp://…`.
-    #[error("the scheme is not one of https, http and tcp")]
-    Scheme,
-    /// `http:/host`.
-    #[error("write {0}")]
-    Slashes(&'static str),
-    /// `tcp://host`.
-    #[error("a tcp target needs its port: write tcp://HOST:PORT")]
-    TcpPort,
-    /// The host or the port is wrong.
-    #[error(transparent)]
-    Target(#[from] TargetError),
-}
-
-impl AskedTarget {
-    /// Reads a target. A host without scheme and port means CONNECT to port 443. Path, query and fragment of a URL are
-    /// ignored, because no rule sees them.
-    ///
-    /// # Errors
-    /// [`AskedError`], as a client's request would be refused with `bad_target`.
-    pub fn parse(text: &str) -> Result<Self, AskedError> {
-        let (scheme, rest) = match text.split_once("://") {
-            Some((word, rest)) => (Some(Scheme::parse(word).ok_or(AskedError::Scheme)?), rest),
-            None => (None, text),
-        };
-        if scheme.is_none()
-            && let Some((word, _)) = text.split_once(":/")
-            && let Some(scheme) = Scheme::parse(word)
-        {
-            return Err(AskedError::Slashes(match scheme {
-                Scheme::Https => "https://HOST",
-                Scheme::Http => "http://HOST",
-                Scheme::Tcp => "tcp://HOST:PORT",
-            }));
-        }
-        let authority = match scheme {
-            Some(_) => rest.split(['/', '?', '#']).next().unwrap_or_default(),
-            None => rest,
-        };
-        if authority.contains('@') {
-            return Err(TargetError::UserInfo.into());
-        }
-        if scheme == Some(Scheme::Http) {
-            return Ok(AskedTarget { target: Target::http(authority)?, scheme });
-        }
-        let (host, port) = split_port(authority)?;
-        let port = match port {
-            Some(port) => Port::parse(port)?,
-            None if scheme == Some(Scheme::Tcp) => return Err(AskedError::TcpPort),
-            None => Port::HTTPS,
-        };
-        Ok(AskedTarget { target: Target { method: Method::Connect, host: Host::parse(host)?, port }, scheme })
-    }
-}
+use crate::words::target::{Host, Method, Name, Target};
 
 /// The client that is assumed if none is given: the first address of the first policy's networks, and that policy's
 /// name.
@@ -138,6 +73,8 @@ pub struct Explanation {
     pub nearest: Option<MatchedRule>,
     /// One line about a denial that a person can act on.
     pub advice: Option<String>,
+    /// The request on the connection, if it was judged: method and path.
+    pub request: Option<(Box<str>, Box<str>)>,
     /// The permit of the rules, if they gave one.
     pub permit: Option<Permit>,
     /// The addresses that were judged: a literal address always, the addresses of a name if it was looked up.
@@ -169,10 +106,11 @@ pub fn explain(
         rule: None,
         nearest: None,
         advice: None,
+        request: None,
         permit: None,
         addresses: Vec::new(),
     };
-    let permit = match policies.decide(&asked.target, client, now) {
+    let mut permit = match policies.decide(&asked.target, client, now) {
         Ok(permit) => permit,
         Err(denial) => {
             told.rule = denial.decided_by().cloned();
@@ -199,6 +137,19 @@ pub fn explain(
             });
         }
         _ => {}
+    }
+    if let Some(request) = asked.request(&permit).filter(|_| told.passes()) {
+        told.request = Some((request.method.into(), request.path.into()));
+        match policies.decide_request(permit.clone(), &asked.target, &request) {
+            Ok(judged) => {
+                (told.decision, told.reason) = (judged.decision, judged.reason);
+                permit = judged;
+            }
+            Err(denial) => {
+                let advice = denial.advice_with_rule(policies, &asked.target, now);
+                told.deny(denial.reason, advice);
+            }
+        }
     }
     told.check_addresses(policies, &permit, lookup);
     told.permit = Some(permit);
@@ -287,6 +238,11 @@ impl Explanation {
         })
     }
 
+    /// The number of the entry of `requests` that lets the request through.
+    fn entry(&self) -> Option<usize> {
+        self.permit.as_ref()?.entry.as_ref().map(|entry| entry.number)
+    }
+
     /// One JSON object; its members are named as in the access log.
     pub fn to_json(&self) -> Value {
         let option = |(key, value): (&str, OptionValue<'_>)| {
@@ -324,6 +280,8 @@ impl Explanation {
             "nearest_rule_source": source(&self.nearest),
             "scheme": self.permit.as_ref().map(|permit| permit.scheme.as_str()),
             "options": options,
+            "request": self.request.as_ref().map(|(method, path)| json!({ "method": method, "path": path })),
+            "entry": self.entry(),
             "advice": self.advice,
             "addresses": addresses.collect::<Vec<_>>(),
         })
@@ -372,6 +330,12 @@ impl fmt::Display for Explanation {
         }
         if let Some(permit) = self.permit.as_ref().filter(|_| self.passes()) {
             let scheme = match permit.scheme {
+                Scheme::Https if permit.inspect => {
+                    format!(
+                        "https: a TLS tunnel to {}, opened by egressd, each request judged",
+                        self.target.host
+                    )
+                }
                 Scheme::Https => {
                     format!("https: a TLS tunnel whose SNI must be {}", self.target.host)
                 }
@@ -382,6 +346,15 @@ impl fmt::Display for Explanation {
                 Scheme::Tcp => "tcp: an opaque tunnel, content not inspected".to_owned(),
             };
             writeln!(f, "  scheme   {scheme}")?;
+            if let Some((method, path)) = &self.request {
+                let by = match self.entry() {
+                    Some(number) => format!("entry {number} of `requests`"),
+                    None => "any request".to_owned(),
+                };
+                writeln!(f, "  request  {method} {}: {by}", path.escape_debug())?;
+            } else if permit.inspect || permit.requests.is_some() {
+                writeln!(f, "  request  each one is judged: write https://HOST/PATH, and --method")?;
+            }
             let options = options(permit);
             if !options.is_empty() {
                 writeln!(f, "  options  {options}")?;
@@ -418,3 +391,4 @@ fn options(permit: &Permit) -> String {
 mod tests;
 
 pub(crate) use arguments::Explain;
+pub use asked::{AskedError, AskedTarget};

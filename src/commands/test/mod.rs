@@ -44,7 +44,8 @@ pub fn run<'c>(policies: &Policies, cases: &'c [Case], now: Timestamp) -> Vec<Fa
         let mut answer =
             |_: &_| -> Result<Vec<IpAddr>, LookupError> { Ok(case.addresses.clone().unwrap_or_default()) };
         let lookup: Option<Lookup<'_>> = if case.addresses.is_some() { Some(&mut answer) } else { None };
-        let got = explain(policies, &case.target, &from, case.time.unwrap_or(now), lookup);
+        let asked = case.target.clone().asking(case.method.as_deref(), case.path.as_deref());
+        let got = explain(policies, &asked, &from, case.time.unwrap_or(now), lookup);
         (!holds(case, &got)).then_some(Failure { case, got })
     };
     cases.iter().filter_map(failure).collect()
@@ -101,6 +102,8 @@ policies:
     clients: {networks: [10.20.0.0/16]}
     allow:
       - {to: git.example, name: git, expires: 2027-03-31, private: [10.9.0.0/16]}
+      - {to: api.example, requests: [{methods: [GET], paths: [/v1/**]}, {methods: [POST], paths: [/v1/x]}]}
+      - {to: "http://api.example", requests: [{methods: [GET], paths: [/]}]}
       - "*.wide.example"
     deny: [evil.wide.example]
 "#;
@@ -114,6 +117,14 @@ cases:
   - {target: git.example, time: 2027-03-30, addresses: [10.8.0.1], expect: deny, reason: address_prohibited}
   - {target: evil.wide.example, expect: deny, reason: host_denied, rule: evil.wide.example}
   - {target: a.wide.example, client: 10.30.0.1, expect: deny, reason: client_not_allowed}
+  - {target: "https://api.example/v1/a?b=c", expect: allow}
+  - {target: "https://api.example/v1/x", method: POST, expect: allow, rule: api.example}
+  - {target: api.example, method: POST, path: /v1/y, expect: deny, reason: request_not_allowed, rule: api.example}
+  - {target: "https://api.example/v1/a/../b", expect: deny, reason: bad_target}
+  - {target: "http://api.example", expect: allow}
+  - {target: "http://api.example/x", expect: deny, reason: request_not_allowed}
+  - {target: "https://api.example", expect: allow}
+  - {target: "https://api.example/v2", expect: allow}
   - {target: evil.wide.example, expect: allow}
   - {target: a.wide.example, expect: allow, rule: git}
   - {target: other.example, expect: deny, reason: host_denied}
@@ -130,11 +141,14 @@ cases:
         assert_eq!(
             told,
             [
-                "10 `evil.wide.example`: expected allow, got deny host_denied by policy gitaly by rule `evil.wide.example` \
-                 (c.yaml:8): `evil.wide.example` under `deny` matches evil.wide.example:443",
-                "11 `a.wide.example`: expected allow by rule git, got allow by policy gitaly by rule `*.wide.example` \
-                 (c.yaml:7)",
-                "12 `other.example`: expected deny host_denied, got deny host_not_allowed by policy gitaly: no rule of \
+                "17 `https://api.example/v2`: expected allow, got deny request_not_allowed by policy gitaly by rule `api.example` \
+                 (c.yaml:7): entry 1 of `requests` of `api.example` allows GET of /v1/**, not of this path; to allow it, add \
+                 `- {methods: [GET], paths: [\"/v2\"]}` under `requests` of the rule",
+                "18 `evil.wide.example`: expected allow, got deny host_denied by policy gitaly by rule `evil.wide.example` \
+                 (c.yaml:10): `evil.wide.example` under `deny` matches evil.wide.example:443",
+                "19 `a.wide.example`: expected allow by rule git, got allow by policy gitaly by rule `*.wide.example` \
+                 (c.yaml:9)",
+                "20 `other.example`: expected deny host_denied, got deny host_not_allowed by policy gitaly: no rule of \
                  policy `gitaly` names other.example",
             ]
         );

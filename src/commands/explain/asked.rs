@@ -1,0 +1,112 @@
+//! What a person asks about: a target, and the request that is made of it.
+
+use crate::rules::{HttpRequest, Permit, Scheme, Upgrade};
+use crate::words::target::{Host, Method, Port, Target, TargetError, split_port};
+
+/// A target as a person writes it: `host`, `host:port`, `https://…`, `http://…`, `tcp://host:port`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AskedTarget {
+    /// What a client would request.
+    pub target: Target,
+    /// The protocol that the client would then use, if the text names one.
+    pub scheme: Option<Scheme>,
+    /// The path of a URL, as written, without query and fragment; `None`: there is none.
+    pub path: Option<Box<str>>,
+    /// The method of the request; `None`: not given.
+    pub method: Option<Box<str>>,
+}
+
+/// Why a text is not a valid target.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AskedError {
+    /// `ftp://…`.
+    #[error("the scheme is not one of https, http and tcp")]
+    Scheme,
+    /// `http:/host`.
+    #[error("write {0}")]
+    Slashes(&'static str),
+    /// `tcp://host`.
+    #[error("a tcp target needs its port: write tcp://HOST:PORT")]
+    TcpPort,
+    /// The host or the port is wrong.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+}
+
+impl AskedTarget {
+    /// Reads a target. A host without scheme and port means CONNECT to port 443. Query and fragment of a URL are ignored,
+    /// because no rule sees them.
+    ///
+    /// # Errors
+    /// [`AskedError`], as a client's request would be refused with `bad_target`.
+    pub fn parse(text: &str) -> Result<Self, AskedError> {
+        let (scheme, rest) = match text.split_once("://") {
+            Some((word, rest)) => (Some(Scheme::parse(word).ok_or(AskedError::Scheme)?), rest),
+            None => (None, text),
+        };
+        if scheme.is_none()
+            && let Some((word, _)) = text.split_once(":/")
+            && let Some(scheme) = Scheme::parse(word)
+        {
+            return Err(AskedError::Slashes(match scheme {
+                Scheme::Https => "https://HOST",
+                Scheme::Http => "http://HOST",
+                Scheme::Tcp => "tcp://HOST:PORT",
+            }));
+        }
+        let authority = match scheme {
+            Some(_) => rest.split(['/', '?', '#']).next().unwrap_or_default(),
+            None => rest,
+        };
+        let after = rest.get(authority.len()..).unwrap_or_default();
+        let path = after.split(['?', '#']).next().unwrap_or_default();
+        // RFC 9112 §3.2.1: an empty path is sent as `/`.
+        let path: Option<Box<str>> = match (after.is_empty(), path) {
+            (true, _) => None,
+            (false, "") => Some("/".into()),
+            (false, path) => Some(path.into()),
+        };
+        if authority.contains('@') {
+            return Err(TargetError::UserInfo.into());
+        }
+        if scheme == Some(Scheme::Http) {
+            return Ok(AskedTarget { target: Target::http(authority)?, scheme, path, method: None });
+        }
+        let (host, port) = split_port(authority)?;
+        let port = match port {
+            Some(port) => Port::parse(port)?,
+            None if scheme == Some(Scheme::Tcp) => return Err(AskedError::TcpPort),
+            None => Port::HTTPS,
+        };
+        let target = Target { method: Method::Connect, host: Host::parse(host)?, port };
+        Ok(AskedTarget { target, scheme, path, method: None })
+    }
+
+    /// The same with the method and the path of the request, where they are given; they come before those of a URL.
+    pub fn asking(self, method: Option<&str>, path: Option<&str>) -> Self {
+        AskedTarget {
+            method: method.map(Box::from).or(self.method),
+            path: path.map(Box::from).or(self.path),
+            ..self
+        }
+    }
+
+    /// The request that is judged on the connection that `permit` allows. `None`: nothing is asked on it, or nobody looks.
+    pub(super) fn request(&self, permit: &Permit) -> Option<HttpRequest<'_>> {
+        let is_read = match (permit.method, permit.scheme) {
+            // Something is always asked for.
+            (Method::Http, _) => true,
+            (Method::Connect, Scheme::Https) => permit.inspect && self.scheme != Some(Scheme::Tcp),
+            (Method::Connect, Scheme::Http) => self.scheme.is_none(),
+            (Method::Connect, Scheme::Tcp) => false,
+        };
+        let is_asked = permit.method == Method::Http || self.path.is_some() || self.method.is_some();
+        (is_read && is_asked).then(|| HttpRequest {
+            method: self.method.as_deref().unwrap_or("GET"),
+            path: self.path.as_deref().unwrap_or("/"),
+            query: None,
+            upgrade: Upgrade::None,
+            inspected: permit.inspect && permit.method == Method::Connect,
+        })
+    }
+}
