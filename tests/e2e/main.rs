@@ -6,6 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod authority;
 mod balancer;
 mod browser;
 mod curl;

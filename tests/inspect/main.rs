@@ -9,6 +9,7 @@ mod clients;
 mod inside;
 mod lasting;
 mod reloads;
+mod rotation;
 mod targets;
 mod websocket;
 mod world;
