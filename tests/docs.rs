@@ -74,6 +74,9 @@ fn file(path: &Path) -> std::io::Result<Vec<u8>> {
             .expect("a certificate");
         (own.cert.pem(), own.signing_key.serialize_pem())
     });
+    if path.starts_with("authority.crt") || path.starts_with("authority.key") {
+        return std::fs::read(Path::new("tests/lint/files").join(path));
+    }
     let content = match path.extension().and_then(|extension| extension.to_str()) {
         Some("crt") => certificate,
         Some("key") => key,

@@ -46,6 +46,16 @@ impl Files {
         Files { directory }
     }
 
+    /// The next one, under the same root.
+    fn next(&self) -> Self {
+        let (root, out) = (self.directory.to_str().expect("ASCII"), self.directory.join("next"));
+        let made =
+            run(&["ca", "new", "--permit", HOST, "--root", root, "--out", out.to_str().expect("ASCII")]);
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        fs::copy(self.root(), out.join("root.crt")).expect("copied");
+        Files { directory: out }
+    }
+
     /// One that may sign for everything: what it signs in the same way is accepted, so that a refusal is due to the constraints.
     fn without_constraints(parent: &Path) -> Self {
         let directory = parent.join("free");
@@ -137,6 +147,7 @@ fn holds(client: &str, shake: impl Fn(&Path, &str, u16, &Path) -> Ran) {
     let closed = Files::new(home.path(), &[]);
     let open_root = Files::new(home.path(), &["--open-root"]);
     let free = Files::without_constraints(home.path());
+    let next = closed.next();
     let case = |files: &Files, config: Arc<ServerConfig>, host: &str, accepted: bool| {
         let server = server(config);
         let ran = shake(home.path(), host, server.port(), &files.root());
@@ -150,6 +161,9 @@ fn holds(client: &str, shake: impl Fn(&Path, &str, u16, &Path) -> Ran) {
         case(files, files.forged(OUTSIDE), OUTSIDE, is_free);
         case(files, files.forged(ADDRESS), ADDRESS, is_free);
     }
+    // The next authority of the same root.
+    case(&next, next.leaf(), HOST, true);
+    case(&next, next.forged(OUTSIDE), OUTSIDE, false);
     // The client looks at the name, too.
     case(&closed, closed.forged(HOST), "below.git.example.com", false);
 }

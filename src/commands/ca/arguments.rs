@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 
-use super::{make, permit, tell, write};
+use super::{earlier, make, permit, tell, write};
 use crate::commands::{FAILED, FINE, WRONG_USAGE, say};
 
 /// `ca`.
@@ -35,6 +35,10 @@ struct New {
     /// Days for which the authority is valid.
     #[arg(long, value_name = "DAYS", default_value_t = 730, value_parser = clap::value_parser!(u16).range(1..=3650))]
     days: u16,
+    /// Directory with the root.crt and root.key of an earlier `ca new`: only the authority is made, under that root, so that
+    /// clients need no change.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["open_root", "root_days"])]
+    root: Option<PathBuf>,
     /// Days for which the root is valid.
     #[arg(long, value_name = "DAYS", default_value_t = 3650, value_parser = clap::value_parser!(u16).range(1..=10_950))]
     root_days: u16,
@@ -63,12 +67,22 @@ impl New {
             );
             return WRONG_USAGE;
         }
+        let now = Timestamp::now();
+        let root =
+            match self.root.as_deref().map(|root| earlier::read(root, &hosts, self.days, now)).transpose() {
+                Ok(root) => root,
+                Err(error) => {
+                    eprintln!("egressd: {error}");
+                    return FAILED;
+                }
+            };
         let terms = make::Terms {
             hosts: &hosts,
             open_root: self.open_root,
             days: self.days,
             root_days: self.root_days,
-            now: Timestamp::now(),
+            root: root.as_ref(),
+            now,
         };
         let made = make::make(&terms);
         match made.and_then(|made| write::write(&self.out, &made).map(|()| made)) {

@@ -19,15 +19,16 @@ pub(super) struct Terms<'t> {
     pub(super) open_root: bool,
     pub(super) days: u16,
     pub(super) root_days: u16,
+    /// The root that is to sign; None: a new one.
+    pub(super) root: Option<&'t Pair>,
     pub(super) now: Timestamp,
 }
 
 /// The contents of the files, in PEM.
 pub(super) struct Made {
-    pub(super) root: Pair,
+    /// A new root, and its last day.
+    pub(super) root: Option<(Pair, Date)>,
     pub(super) authority: Pair,
-    /// The last day of each.
-    pub(super) root_until: Date,
     pub(super) authority_until: Date,
 }
 
@@ -47,26 +48,34 @@ pub(super) fn make(terms: &Terms<'_>) -> Result<Made, String> {
     let serial = random_serial().map_err(|error| error.to_string())?;
     let mark: String = serial.iter().skip(1).take(4).map(|byte| format!("{byte:02x}")).collect();
 
-    let root_key = KeyPair::generate().map_err(failed)?;
-    let mut root = params(&format!("egressd inspection root {mark}"), terms, terms.root_days)?;
-    root.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
-    if !terms.open_root {
-        root.name_constraints = Some(constraints(terms.hosts));
-    }
-    let root_certificate = root.self_signed(&root_key).map_err(failed)?;
-
     let key = KeyPair::generate().map_err(failed)?;
     let mut authority = params(&format!("egressd inspection {mark}"), terms, terms.days)?;
     authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     authority.name_constraints = Some(constraints(terms.hosts));
     // With its key nobody can sign what authenticates a client, or code.
     authority.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    let certificate = authority.signed_by(&key, &Issuer::from_params(&root, &root_key)).map_err(failed)?;
-
+    let (certificate, root) = match terms.root {
+        Some(root) => {
+            let root_key = KeyPair::from_pem(&root.key).map_err(failed)?;
+            let issuer = Issuer::from_ca_cert_pem(&root.certificate, root_key).map_err(failed)?;
+            (authority.signed_by(&key, &issuer).map_err(failed)?, None)
+        }
+        None => {
+            let root_key = KeyPair::generate().map_err(failed)?;
+            let mut root = params(&format!("egressd inspection root {mark}"), terms, terms.root_days)?;
+            root.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
+            if !terms.open_root {
+                root.name_constraints = Some(constraints(terms.hosts));
+            }
+            let certificate = root.self_signed(&root_key).map_err(failed)?.pem();
+            let signed = authority.signed_by(&key, &Issuer::from_params(&root, &root_key)).map_err(failed)?;
+            let pair = Pair { certificate, key: root_key.serialize_pem() };
+            (signed, Some((pair, day(terms.now, terms.root_days.into()))))
+        }
+    };
     Ok(Made {
-        root: Pair { certificate: root_certificate.pem(), key: root_key.serialize_pem() },
+        root,
         authority: Pair { certificate: certificate.pem(), key: key.serialize_pem() },
-        root_until: day(terms.now, terms.root_days.into()),
         authority_until: day(terms.now, terms.days.into()),
     })
 }
@@ -119,7 +128,7 @@ mod tests {
     fn made(open_root: bool) -> Made {
         let hosts = ["git.example.com", "api.example.org"].map(|host| Name::parse(host).unwrap());
         let now = "2026-11-30T00:10:00Z".parse().unwrap();
-        make(&Terms { hosts: &hosts, open_root, days: 730, root_days: 3650, now }).unwrap()
+        make(&Terms { hosts: &hosts, open_root, days: 730, root_days: 3650, root: None, now }).unwrap()
     }
 
     fn load(pair: &Pair) -> (Authority, Vec<String>) {
@@ -154,7 +163,7 @@ mod tests {
     #[test]
     fn the_root_has_the_same_constraints_unless_it_is_to_be_open() {
         for open in [false, true] {
-            let (root, _) = load(&made(open).root);
+            let (root, _) = load(&made(open).root.unwrap().0);
             assert_eq!(root.constraints().limit_names(), !open);
             assert_eq!(root.constraints().exclude_addresses(), !open);
             assert_eq!(root.expires().to_string(), "2036-11-27T00:00:00Z");
@@ -165,7 +174,7 @@ mod tests {
     fn names_keys_and_serials_are_new_each_time() {
         let mut seen = std::collections::HashSet::new();
         for made in [made(false), made(false)] {
-            for pair in [made.root, made.authority] {
+            for pair in [made.root.unwrap().0, made.authority] {
                 let (_, pem) = x509_parser::pem::parse_x509_pem(pair.certificate.as_bytes()).unwrap();
                 let Pem { contents, .. } = &pem;
                 let (_, certificate) = x509_parser::parse_x509_certificate(contents).unwrap();

@@ -19,12 +19,10 @@ pub(super) const AUTHORITY_KEY: &str = "authority.key";
 /// # Errors
 /// A sentence. Nothing of it is then left behind.
 pub(super) fn write(directory: &Path, made: &Made) -> Result<(), String> {
-    let files = [
-        (ROOT_KEY, &made.root.key),
-        (AUTHORITY_KEY, &made.authority.key),
-        (AUTHORITY, &made.authority.certificate),
-        (ROOT, &made.root.certificate),
-    ];
+    let mut files = vec![(AUTHORITY_KEY, &made.authority.key), (AUTHORITY, &made.authority.certificate)];
+    if let Some((root, _)) = &made.root {
+        files.extend([(ROOT_KEY, &root.key), (ROOT, &root.certificate)]);
+    }
     let there: Vec<&str> = files
         .iter()
         .map(|(name, _)| *name)
@@ -79,7 +77,7 @@ mod tests {
         let pair =
             |name: &str| Pair { certificate: format!("{name} certificate"), key: format!("{name} key") };
         let until = jiff::civil::date(2030, 1, 1);
-        Made { root: pair("root"), authority: pair("authority"), root_until: until, authority_until: until }
+        Made { root: Some((pair("root"), until)), authority: pair("authority"), authority_until: until }
     }
 
     fn names(directory: &Path) -> Vec<String> {
