@@ -14,7 +14,7 @@ use crate::support::{Egressd, Wire};
 
 /// How the requests of a case name their target.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Form {
+pub(crate) enum Form {
     /// As on the proxy's own port.
     Absolute,
     /// As to an origin.
@@ -22,7 +22,7 @@ enum Form {
 }
 
 /// The case inside a tunnel to `{OK}:{WEB}`. `None`: it is about something else than plain requests.
-fn inside(case: &Case, form: Form) -> Option<Case> {
+pub(crate) fn inside(case: &Case, form: Form) -> Option<Case> {
     let is_plain = |step: &Step| match step {
         Step::Send(bytes) | Step::Trickle(bytes, _) => {
             bytes.contains(&b' ') && !bytes.starts_with(b"CONNECT")
@@ -87,7 +87,7 @@ fn expected(case: &Case) -> Expect {
     }
 }
 
-fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+pub(crate) fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(bytes.len());
     let mut rest = bytes;
     while let Some((first, after)) = rest.split_first() {

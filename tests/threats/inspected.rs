@@ -1,7 +1,21 @@
-//! Attacks inside inspected tunnels: another host by any of the names that a request has, another path by another spelling.
+//! Attacks inside inspected tunnels: another host by any of the names that a request has, another path by another spelling; and the
+//! cases of plain HTTP again, sent inside the TLS.
 
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use crate::check::UNHURRIED;
+use crate::inside::{Form, inside, replaced};
 use crate::inspected_world::{HOST, Site, Tls, World};
-use crate::support::{Egressd, End, client_hello, config};
+use crate::suite::case::{Case, Expect, Harm, Step};
+use crate::suite::drive::{Patience, Replay, Said, drive};
+use crate::suite::verdict::harmed;
+use crate::suite::{cases, hello, world};
+use crate::support::{Authority, Egressd, End, Wire, client_hello, config, directory, write};
 
 /// An egressd that inspects two hosts of one target, which has a certificate for both.
 struct Scene {
@@ -168,4 +182,168 @@ fn t81_a_path_of_more_than_one_reading_is_refused_and_never_made_normal() {
         let got = scene.site.got().pop().expect("one");
         assert!(got.head.starts_with(&format!("GET {path} HTTP/1.1\r\n")), "{path}: {}", got.head);
     }
+}
+
+/// A port that speaks plain HTTP. Behind it, each connection is a tunnel to the allowed host with the client's TLS in it, so that
+/// a case is sent as it is on the proxy's own port.
+struct Front {
+    address: SocketAddr,
+    _running: tokio::runtime::Runtime,
+}
+
+impl Front {
+    fn start(proxy: SocketAddr, authority: String, inspection: &Authority) -> Self {
+        let running = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .expect("threads");
+        let listener = running.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(Tls::trusting(Some(inspection)).config));
+        running.spawn(async move {
+            while let Ok((near, _)) = listener.accept().await {
+                tokio::spawn(carry(near, proxy, authority.clone(), connector.clone()));
+            }
+        });
+        Front { address, _running: running }
+    }
+}
+
+async fn carry(
+    mut near: tokio::net::TcpStream,
+    proxy: SocketAddr,
+    authority: String,
+    connector: tokio_rustls::TlsConnector,
+) -> std::io::Result<()> {
+    let mut far = tokio::net::TcpStream::connect(proxy).await?;
+    far.set_nodelay(true)?;
+    far.write_all(format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n").as_bytes()).await?;
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(far.read_u8().await?);
+    }
+    assert!(head.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&head));
+    let name = ServerName::try_from(hello::OK).expect("a name");
+    let mut inner = connector.connect(name, far).await?;
+    tokio::io::copy_bidirectional(&mut near, &mut inner).await?;
+    Ok(())
+}
+
+/// The case as it is sent inside an inspected tunnel to `{OK}:{TLS}`.
+fn inspected(case: &Case, form: Form) -> Option<Case> {
+    // What these ask for is right inside.
+    if ["plain HTTP to the port of TLS", "GET of an https URI"].contains(&case.what.as_str()) {
+        return None;
+    }
+    let plain = inside(case, form)?;
+    let written = |bytes: &Vec<u8>| {
+        let bytes = replaced(bytes, b"{OK}:{WEB}", b"{OK}:{TLS}");
+        replaced(&bytes, b"http://", b"https://")
+    };
+    // Without the CONNECT and its reply, which are the front's.
+    let steps = plain.steps.iter().skip(2).map(|step| match step {
+        Step::Send(bytes) => Step::Send(written(bytes)),
+        Step::Trickle(bytes, size) => Step::Trickle(written(bytes), *size),
+        other => other.clone(),
+    });
+    let steps: Vec<Step> = steps.collect();
+    let expect = match plain.expect {
+        // Any scheme but https is another target.
+        Expect::Reply(403, "scheme_not_allowed") => Expect::Reply(421, "host_mismatch"),
+        Expect::Reply(400, "bad_target") if case.what == "http: without its slashes" => {
+            Expect::Reply(421, "host_mismatch")
+        }
+        // Whatever the rule says of requests, a path of more than one reading is refused.
+        Expect::Answers(_) if has_odd_path(&steps) => Expect::Reply(400, "bad_target"),
+        other => other,
+    };
+    Some(Case { steps, expect, ..plain })
+}
+
+fn has_odd_path(steps: &[Step]) -> bool {
+    let Some(Step::Send(bytes) | Step::Trickle(bytes, _)) = steps.first() else { return false };
+    let target = String::from_utf8_lossy(bytes).split(' ').nth(1).unwrap_or_default().to_owned();
+    let path = target
+        .split_once("://")
+        .map_or(target.as_str(), |(_, rest)| rest.split_once('/').map_or("", |(_, path)| path));
+    let path = path.trim_start_matches('/').split('?').next().unwrap_or_default().to_owned();
+    target.starts_with("//")
+        || ["//", "/.", "%2f", "%2e", ";", "\\"].iter().any(|odd| path.to_ascii_lowercase().contains(odd))
+}
+
+/// What an attack would have done, by what came out of the TLS at the target.
+fn harmed_inside(case: &Case, world: &world::World, said: &Said, news: &world::News, log: &[u8]) -> bool {
+    let contains = |needle: &[u8]| {
+        news.inside.windows(needle.len().max(1)).any(|window| window.eq_ignore_ascii_case(needle))
+    };
+    match &case.harm {
+        Harm::Reached => {
+            !news.inside.is_empty() || news.reached.iter().any(|seen| !world.is_ok(seen.local.ip()))
+        }
+        Harm::Bytes(needle) => contains(&world.fill(needle)),
+        Harm::Served => said.status().is_some_and(|status| status < 400) && news.inside.is_empty(),
+        _ => harmed(case, world, said, news, log),
+    }
+}
+
+fn hold_inspected(case: &Case, world: &world::World, proxy: &Egressd, front: &Front) {
+    let what = &case.what;
+    let mark = world.mark();
+    let log = proxy.log().len();
+    let patience = match case.expect {
+        Expect::Answers(_) => Patience::Answered,
+        _ => Patience::Closed,
+    };
+    let said = drive(front.address, case, world, patience).unwrap_or_else(|e| panic!("{what}: {e}"));
+    let news = world.settled(&mark);
+    match case.expect {
+        Expect::Reply(status, reason) | Expect::Late(status, reason) => {
+            let refused = proxy.refused(Wire::through(Replay::last(&said)), status, reason);
+            let tunnel = refused.record.text("tunnel").to_owned();
+            let closed = proxy.record(|record| record["id"] == tunnel.as_str() && record["event"] == "close");
+            assert_eq!(closed["ending"], "refused", "{what}: {closed:?}");
+        }
+        Expect::Answers(status) => {
+            assert_eq!(said.status(), Some(status), "{what}: {said:?}");
+            let id = said.header("x-request-id").expect("every reply has it");
+            let record = proxy.record(|record| record["id"] == id.as_str() && record["event"] == "request");
+            assert_eq!((&record["status"], &record["decision"]), (&status.into(), &"allow".into()), "{what}");
+        }
+        other => panic!("{what}: {other:?}"),
+    }
+    assert!(
+        !harmed_inside(case, world, &said, &news, &proxy.log().as_bytes()[log..]),
+        "{what}: {said:?} {news:?}"
+    );
+}
+
+#[test]
+fn t48_t49_t50_a_request_inside_an_inspected_tunnel_is_judged_as_outside() {
+    let world = world::World::on_loopback();
+    let inspection = Authority::new();
+    let directory = directory();
+    write(&directory.path().join("roots.pem"), world.authority.pem());
+    write(&directory.path().join("ca.crt"), inspection.pem());
+    write(&directory.path().join("ca.key"), inspection.key_pem());
+    let authority = format!("{}:{}", hello::OK, world.tls);
+    let text = world.config_allowing(&[&format!("{{to: \"https://{authority}\", inspect: true}}")])
+        + UNHURRIED
+        + "certificates: {roots: roots.pem}\ninspection: {certificate: ca.crt, key: ca.key}\n";
+    let proxy = Egressd::start_in(directory, &text);
+    let front = Front::start(proxy.address(), authority, &inspection);
+    let mut failed = Vec::new();
+    let mut tried = 0;
+    for form in [Form::Absolute, Form::Origin] {
+        for case in cases::all().iter().filter_map(|case| inspected(case, form)) {
+            tried += 1;
+            if catch_unwind(AssertUnwindSafe(|| hold_inspected(&case, &world, &proxy, &front))).is_err() {
+                failed.push(format!("row {}: {} ({form:?})", case.row, case.what));
+            }
+        }
+    }
+    assert!(failed.is_empty(), "{failed:#?}");
+    assert!(tried > 200, "only {tried} cases");
+    let ended = proxy.stop();
+    assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
 }
