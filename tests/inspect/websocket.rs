@@ -94,6 +94,27 @@ fn what_no_entry_allows_is_refused_and_no_other_protocol_is_ever_switched_to() {
 }
 
 #[test]
+fn a_websocket_is_asked_for_by_a_get_without_a_body_in_http_1_1() {
+    let world = World::new();
+    let site = echoing(&world);
+    let proxy = world.egressd(&site, ALLOWED);
+    let port = site.port();
+    for (method, fields) in
+        [("POST", ASKS.to_owned()), ("GET", format!("{ASKS}Content-Length: 5\r\n")), ("PUT", ASKS.to_owned())]
+    {
+        let mut wire = world.inside(&proxy, port);
+        wire.send(request(port, "/ws", &fields).replacen("GET", method, 1));
+        proxy.refused(wire, 403, "request_not_allowed");
+    }
+    assert_eq!(site.got().len(), 0);
+    // To a client of HTTP/1.0 there is no 101: the target is not asked for one.
+    let mut wire = world.inside(&proxy, port);
+    wire.send(request(port, "/ws", ASKS).replace("HTTP/1.1", "HTTP/1.0"));
+    assert_eq!(wire.read_reply().status, 200);
+    assert_eq!(site.got().pop().expect("one").field("upgrade"), None);
+}
+
+#[test]
 fn a_target_that_switches_without_being_asked_or_to_something_else_is_not_followed() {
     let world = World::new();
     let config = world.targets.issue(&[HOST]).server_config();

@@ -11,7 +11,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use crate::rules::{HeaderEdits, Mode, Permit};
-use crate::wire::head::{Head, RequestTarget};
+use crate::wire::head::{Head, RequestTarget, Version};
 use crate::wire::sigv4::{self, Signed};
 
 /// Fields by which servers and frameworks let a client change the method, the path or the host that they then act on.
@@ -66,7 +66,8 @@ impl Changes {
             credentials: entry
                 .and_then(|entry| entry.credentials.as_ref())
                 .map(|credentials| credentials.basic()),
-            websocket: permit.websocket,
+            // RFC 9110 section 7.8: HTTP/1.0 has no upgrades.
+            websocket: permit.websocket && head.version == Version::Http11,
             signed: Signed::default(),
         };
         if !changes.authorizes() {
@@ -99,6 +100,10 @@ impl Changes {
             && head.framing.may_have_content()
         {
             return Some(format!("{} has no body where a rule has `requests`", head.method));
+        }
+        // RFC 6455 section 4.1. A body would end among the first frames.
+        if self.websocket && (head.method != Method::GET || head.framing.may_have_content()) {
+            return Some("a WebSocket is asked for by a GET without a body".to_owned());
         }
         if self.authorizes() {
             return path_of(head).path().ends_with(LFS_BATCH).then(|| {

@@ -134,3 +134,68 @@ impl ClientSessionStore for Sessions {
         self.sessions_of(name, |known| known.tls13.pop_back())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+
+    use super::*;
+
+    fn name(number: usize) -> ServerName<'static> {
+        ServerName::try_from(format!("h{number}.test")).expect("a name")
+    }
+
+    fn certificate(change: impl FnOnce(&mut CertificateParams)) -> CertificateDer<'static> {
+        let mut params = CertificateParams::new(["h.test".to_owned()]).expect("a name");
+        change(&mut params);
+        params.self_signed(&KeyPair::generate().expect("a key")).expect("a certificate").der().clone()
+    }
+
+    fn usable(sessions: &Sessions, of: usize, at: Timestamp) -> bool {
+        sessions.lock().get(&name(of)).is_some_and(|known| known.is_usable(at))
+    }
+
+    #[test]
+    fn a_verification_holds_for_an_hour_and_no_longer_than_any_certificate() {
+        let (sessions, now) = (Sessions::default(), Timestamp::now());
+        let minutes = |count: u64| now.checked_add(Duration::from_secs(60 * count)).expect("a moment");
+        let long = certificate(|_| {});
+        let in_half_an_hour = certificate(|params| {
+            let end = u64::try_from(minutes(30).as_second()).expect("after 1970");
+            params.not_after = date_time_ymd(1970, 1, 1) + Duration::from_secs(end);
+        });
+        sessions.verified(&name(1), std::slice::from_ref(&long), now);
+        assert!(usable(&sessions, 1, now) && usable(&sessions, 1, minutes(59)));
+        assert!(!usable(&sessions, 1, minutes(60)));
+        sessions.verified(&name(2), &[long.clone(), in_half_an_hour], now);
+        assert!(usable(&sessions, 2, minutes(29)) && !usable(&sessions, 2, minutes(30)));
+        // Nothing that can be read, and more than is kept.
+        sessions.verified(&name(3), &[CertificateDer::from(vec![0x30])], now);
+        let many: Vec<_> = std::iter::repeat_n(long, 64).collect();
+        sessions.verified(&name(4), &many, now);
+        assert!(!usable(&sessions, 3, now) && !usable(&sessions, 4, now));
+        assert!(!usable(&sessions, 5, now), "never verified");
+    }
+
+    #[test]
+    fn the_number_of_names_is_bounded_and_the_oldest_verification_goes_first() {
+        let (sessions, now) = (Sessions::default(), Timestamp::now());
+        let shown = [certificate(|_| {})];
+        for number in 0..NAMES + 10 {
+            let at = now.checked_add(Duration::from_secs(number as u64)).expect("a moment");
+            sessions.verified(&name(number), &shown, at);
+        }
+        assert_eq!(sessions.lock().len(), NAMES);
+        assert!(
+            !usable(&sessions, 9, now) && usable(&sessions, 10, now) && usable(&sessions, NAMES + 9, now)
+        );
+        // A name whose handshake is not over has no verification, and goes before all others.
+        sessions.set_kx_hint(name(1000), NamedGroup::X25519);
+        sessions.set_kx_hint(name(1001), NamedGroup::X25519);
+        assert_eq!(
+            (sessions.kx_hint(&name(1000)), sessions.kx_hint(&name(1001))),
+            (None, Some(NamedGroup::X25519))
+        );
+        assert_eq!(sessions.lock().len(), NAMES);
+    }
+}
