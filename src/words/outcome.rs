@@ -52,6 +52,12 @@ words! {
         RuleExpired = "rule_expired",
         /// A rule allows the connection, and none of its `requests` fits this request on it.
         RequestNotAllowed = "request_not_allowed",
+        /// None of them allows what is asked of a Git repository.
+        GitNotAllowed = "git_not_allowed",
+        /// None of them allows a push to change a ref, or to change it so.
+        RefNotAllowed = "ref_not_allowed",
+        /// None of them allows the account whose credentials the request carries, or it carries none that tell.
+        AccountNotAllowed = "account_not_allowed",
         /// The request wants to upgrade its connection, and the rule does not allow that.
         UpgradeNotAllowed = "upgrade_not_allowed",
         /// Inside a tunnel: `Host` or the URI names another host or port than the CONNECT.
@@ -255,7 +261,9 @@ impl Reason {
             HostNotAllowed | PortNotAllowed | SchemeNotAllowed => Class::NotListed,
             RuleExpired => Class::Expired,
             HostDenied => Class::Denied,
-            RequestNotAllowed | UpgradeNotAllowed => Class::Request,
+            RequestNotAllowed | GitNotAllowed | RefNotAllowed | AccountNotAllowed | UpgradeNotAllowed => {
+                Class::Request
+            }
             UploadBudget | UploadLimit => Class::Upload,
             AddressProhibited => Class::Address,
             NotTls | ClientHelloTimeout => Class::NoTls,
@@ -398,6 +406,9 @@ mod tests {
             "scheme_not_allowed",
             "rule_expired",
             "request_not_allowed",
+            "git_not_allowed",
+            "ref_not_allowed",
+            "account_not_allowed",
             "upgrade_not_allowed",
         ];
         let names = ["not_tls", "no_sni", "sni_mismatch", "client_hello_timeout"];

@@ -9,6 +9,7 @@ mod pattern;
 pub use self::lint::{Beside, doubts, undone_by};
 pub use self::pattern::{RefPattern, RefPatternError, RepositoryPattern};
 use crate::words::git::{Asks, Change, GitRequest, Lfs, Operation, RefChange, Repository, Service};
+use crate::words::outcome::Reason;
 use crate::words::quote::quoted;
 
 /// The bound of one request of a fetch, inflated, if the configuration names none.
@@ -104,19 +105,22 @@ impl GitRule {
     /// # Errors
     /// What does not fit.
     pub fn may_do(&self, repository: &Repository, operation: Operation) -> Result<(), GitObjection> {
-        let path = quoted(repository.as_str());
+        let path = || quoted(repository.as_str());
         if self
             .repositories
             .as_ref()
             .is_some_and(|all| !all.iter().any(|pattern| pattern.matches(repository)))
         {
-            let text =
-                format!("{} is not allowed for {path}: write it under `repositories`", operation.as_str());
+            let text = format!(
+                "{} is not allowed for {}: write it under `repositories`",
+                operation.as_str(),
+                path()
+            );
             return Err(GitObjection { misfit: GitMisfit::Repository, text });
         }
         if !self.allows(operation) {
             let word = operation.as_str();
-            let text = format!("{word} is not allowed for {path}: write `{word}` under `git`");
+            let text = format!("{word} is not allowed for {}: write `{word}` under `git`", path());
             return Err(GitObjection { misfit: GitMisfit::Operation, text });
         }
         Ok(())
@@ -135,13 +139,13 @@ impl GitRule {
     /// # Errors
     /// What does not fit.
     pub fn may_change(&self, change: &RefChange) -> Result<(), GitObjection> {
-        let (name, word) = (quoted(change.name.as_str()), change.change().as_str());
+        let (name, word) = (|| quoted(change.name.as_str()), change.change().as_str());
         if self.refs.as_ref().is_some_and(|all| !all.iter().any(|pattern| pattern.matches(&change.name))) {
-            let text = format!("{word} of {name} is not allowed: write the ref under `refs`");
+            let text = format!("{word} of {} is not allowed: write the ref under `refs`", name());
             return Err(GitObjection { misfit: GitMisfit::Ref, text });
         }
         if !self.changes.contains(&change.change()) {
-            let text = format!("{word} of {name} is not allowed: write `{word}` under `ref_changes`");
+            let text = format!("{word} of {} is not allowed: write `{word}` under `ref_changes`", name());
             return Err(GitObjection { misfit: GitMisfit::Change, text });
         }
         Ok(())
@@ -149,11 +153,11 @@ impl GitRule {
 }
 
 impl GitMisfit {
-    /// The word of the refusal: `git_not_allowed` or `ref_not_allowed`.
-    pub fn reason(self) -> &'static str {
+    /// The reason of the refusal.
+    pub fn reason(self) -> Reason {
         match self {
-            GitMisfit::Change | GitMisfit::Ref => "ref_not_allowed",
-            GitMisfit::Operation | GitMisfit::Repository => "git_not_allowed",
+            GitMisfit::Change | GitMisfit::Ref => Reason::RefNotAllowed,
+            GitMisfit::Operation | GitMisfit::Repository => Reason::GitNotAllowed,
         }
     }
 }

@@ -180,7 +180,7 @@ fn each_change_of_a_push_must_fit() {
     for order in [[&main, &other, &tag], [&other, &tag, &main], [&tag, &main, &other]] {
         let objection = rule.may_push(order).unwrap_err();
         let text = "create of `refs/heads/x` is not allowed: write the ref under `refs`";
-        assert_eq!((objection.misfit.reason(), objection.text.as_str()), ("ref_not_allowed", text));
+        assert_eq!((objection.misfit.reason(), objection.text.as_str()), (Reason::RefNotAllowed, text));
     }
     let objection = rule.may_push([&main, &gone]).unwrap_err();
     let text = "delete of `refs/tags/v0` is not allowed: write `delete` under `ref_changes`";

@@ -133,7 +133,8 @@ pub fn wire_form(reason: Reason) -> WireForm {
     match reason {
         BadRequest | BadTarget => reply(400, "http_request_error"),
         ClientNotAllowed | HostNotAllowed | HostDenied | PortNotAllowed | SchemeNotAllowed | RuleExpired
-        | RequestNotAllowed | UpgradeNotAllowed | UploadBudget => reply(403, "http_request_denied"),
+        | RequestNotAllowed | GitNotAllowed | RefNotAllowed | AccountNotAllowed | UpgradeNotAllowed
+        | UploadBudget => reply(403, "http_request_denied"),
         HostMismatch => reply(421, "http_request_error"),
         AddressProhibited => reply(403, "destination_ip_prohibited"),
         MethodNotAllowed => reply(405, "http_request_error"),
@@ -211,6 +212,11 @@ pub fn advice(reason: Reason) -> &'static str {
         SchemeNotAllowed => "no rule allows this kind of request to the host",
         RuleExpired => "the rule that allowed this host has expired",
         RequestNotAllowed => "a rule allows the connection, and no entry of its `requests` fits this request",
+        GitNotAllowed => "no entry of the rule's `requests` allows this of the Git repository",
+        RefNotAllowed => "no entry of the rule's `requests` allows a push to change this ref so",
+        AccountNotAllowed => {
+            "no entry of the rule's `requests` allows the account whose credentials this request carries"
+        }
         UpgradeNotAllowed => {
             "the request asks for an upgrade, which its rule does not allow: write `upgrade: [websocket]` in an entry of its \
              `requests`"
@@ -305,6 +311,9 @@ pub fn advice_for_parent(reason: Reason) -> Option<&'static str> {
         | SchemeNotAllowed
         | RuleExpired
         | RequestNotAllowed
+        | GitNotAllowed
+        | RefNotAllowed
+        | AccountNotAllowed
         | UpgradeNotAllowed
         | HostMismatch
         | UploadBudget
