@@ -178,7 +178,7 @@ mod tests {
     fn every_key_that_is_there_must_fit() {
         let known = Ok(Some(account("609629065308")));
         let rows = [
-            (signed(NEW, "s3", one("eu-central-1")), known.clone()),
+            (signed(NEW, "s3", one("eu-central-1")), known),
             (signed(NEW, "s3", set(&["eu-central-1", "us-east-1"])), known),
             (signed(NEW, "sts", one("eu-central-1")), Err(AwsMisfit::Service)),
             (signed(NEW, "S3", one("eu-central-1")), Err(AwsMisfit::Service)),

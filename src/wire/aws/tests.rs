@@ -207,7 +207,8 @@ fn a_presigned_query_is_read_strictly() {
 fn credentials_are_in_one_place() {
     let (user, signed, query) = (basic("mirror-at-123456789012"), sigv4(&scope("s3"), "host"), presigned());
     let two = Err(CredentialsError::TwoPlaces);
-    let rows: &[(Option<&str>, &[(&str, &str)], Told)] = &[
+    type Row<'a> = (Option<&'a str>, &'a [(&'a str, &'a str)], Told);
+    let rows: &[Row<'_>] = &[
         (None, &[], Err(CredentialsError::None)),
         (Some("x=1"), &[("accept", "*/*")], Err(CredentialsError::None)),
         (None, &[("Cookie", "a=b")], Err(CredentialsError::Cookie)),

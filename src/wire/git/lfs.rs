@@ -14,6 +14,9 @@ use crate::words::git::Operation;
 /// The longest body that is read. git-lfs asks for 100 objects at a time, some 100 bytes each.
 pub const MAX_BATCH: usize = 1 << 20;
 
+/// The most names of one object: git-lfs writes five, servers' extensions a few more.
+const MAX_NAMES: usize = 64;
+
 /// What a batch asks for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Batch {
@@ -82,8 +85,8 @@ impl Names {
         if !name.bytes().all(|byte| byte.is_ascii_graphic() && !byte.is_ascii_uppercase()) {
             return Err(A::Error::custom("a name that is not in lower case"));
         }
-        if !self.0.insert(name.clone()) {
-            return Err(A::Error::custom("a name twice"));
+        if self.0.len() == MAX_NAMES || !self.0.insert(name.clone()) {
+            return Err(A::Error::custom("a name twice, or too many"));
         }
         Ok(Some(name))
     }
@@ -243,6 +246,10 @@ mod tests {
         for (body, want) in rows {
             assert_eq!(read_batch(body.as_bytes()).map(|batch| batch.operation), want, "{body}");
         }
+        let names = |count| (1..count).map(|n| format!(r#""n{n}":1,"#)).collect::<String>();
+        let many =
+            |count| read_batch(format!(r#"{{{}"operation":"upload"}}"#, names(count)).as_bytes()).map(drop);
+        assert_eq!((many(MAX_NAMES), many(MAX_NAMES + 1)), (Ok(()), Err(BatchError::Json)));
         assert_eq!(read_batch(&vec![b' '; MAX_BATCH + 1]), Err(BatchError::TooLong));
         let deep = format!(r#"{{"operation":"download","x":{}}}"#, "[".repeat(MAX_BATCH - 100));
         assert_eq!(read_batch(deep.as_bytes()), Err(BatchError::Json), "the depth is bounded");

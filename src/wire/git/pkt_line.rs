@@ -90,7 +90,8 @@ mod tests {
 
     #[test]
     fn a_line_is_read_as_soon_as_it_is_whole() {
-        let rows: &[(&[u8], Result<Option<(Packet<'_>, usize)>, PacketError>)] = &[
+        type Row<'a> = (&'a [u8], Result<Option<(Packet<'a>, usize)>, PacketError>);
+        let rows: &[Row<'_>] = &[
             (b"", Ok(None)),
             (b"0", Ok(None)),
             (b"000", Ok(None)),

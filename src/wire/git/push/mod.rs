@@ -21,7 +21,11 @@ pub const MAX_CHANGES: usize = 4_000;
 /// The most bytes of commands and options together, their lengths included.
 pub const MAX_LIST: usize = 1 << 20;
 
-/// Reads the list from the beginning of a body.
+/// The most push options: more than hooks know.
+pub const MAX_OPTIONS: usize = 256;
+
+/// Reads the list from the beginning of a body. What it makes of it is at most 128 bytes a command beside the names, and so
+/// less than 2 MiB in all.
 #[derive(Debug, Default)]
 pub struct PushReader {
     /// How many bytes are read.
@@ -113,6 +117,9 @@ pub enum ListError {
     /// An option with a character that options do not have.
     #[error("a push option that is empty or not text in one line")]
     Option,
+    /// More than [`MAX_OPTIONS`].
+    #[error("more than 256 push options")]
+    TooManyOptions,
     /// More than [`MAX_CHANGES`].
     #[error("more than 4,000 refs in one push")]
     TooMany,
@@ -238,6 +245,9 @@ impl PushReader {
         let option = std::str::from_utf8(chomped(line)).map_err(|_| ListError::Option)?;
         if option.is_empty() || option.contains(char::is_control) {
             return Err(ListError::Option);
+        }
+        if self.list.options.len() == MAX_OPTIONS {
+            return Err(ListError::TooManyOptions);
         }
         self.list.options.push(option.into());
         Ok(())

@@ -55,6 +55,12 @@ fn options_are_a_second_list() {
     let read = read(&body).unwrap();
     assert_eq!(read.options.iter().map(|o| &**o).collect::<Vec<_>>(), ["ci.skip", "a=b c"]);
     assert_eq!(read.length, body.len() - 4);
+    let options = |count| {
+        let body = [&lines(&[&command])[..], b"0000", &lines(&["o"]).repeat(count), b"0000"].concat();
+        super::PushReader::new().read(&body)
+    };
+    assert_eq!(options(MAX_OPTIONS), Ok(Progress::Done));
+    assert_eq!(options(MAX_OPTIONS + 1), Err(ListError::TooManyOptions));
     // They are announced, and there may be none; without commands there is no second list.
     assert!(list(&[&format!("{OLD} {NEW} refs/heads/main")]).unwrap().options.is_empty());
     for bad in ["", "\n", "a\0b", "a\nb\n", "\u{1b}[2J"] {
