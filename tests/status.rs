@@ -239,7 +239,7 @@ fn what_was_refused_is_grouped_and_says_what_to_add() {
         .reply
         .body;
     assert!(
-        told.contains("names new.example; to allow it, write `tcp://new.example:22` (request "),
+        told.contains("names new.example; to allow it, write `tcp://new.example:22` under `allow` of policy `test` (request "),
         "{told}"
     );
     let answer = api(&proxy, "/api/decisions");
@@ -384,6 +384,36 @@ fn a_refused_reload_is_reported_with_its_line() {
     assert_eq!(after["config"]["sha256"], before["config"]["sha256"], "the old one stays");
     assert_eq!(proxy.metrics().count("egressd_ready", &[]), 1);
     assert_eq!(proxy.metrics().count("egressd_access_log_available", &[]), 1);
+}
+
+#[test]
+fn what_is_doubtful_about_the_configuration_in_force_is_shown_after_the_start_and_after_a_reload() {
+    let wide = config(&["a.example"]).replace("    private:", "    mode: report\n    private:");
+    let proxy = Egressd::start(&wide);
+    let shown = || {
+        let status = api(&proxy, "/api/status");
+        let list = |of: &Value| of.as_array().expect("a list").clone();
+        let told = list(&status["warnings"])
+            .into_iter()
+            .filter(|told| told.as_str().is_some_and(|told| told.contains(": warning: ")));
+        let told: Vec<String> = told.map(|told| told.as_str().unwrap_or_default().to_owned()).collect();
+        let reload = &status["config"]["last_reload"];
+        assert_eq!(reload["successful"], true, "{status}");
+        assert_eq!(reload["total"], json!(told.len()), "{status}");
+        assert_eq!(list(&reload["findings"]).len(), told.len(), "{status}");
+        told
+    };
+    let at_start = shown();
+    let report = "policy `test` is in report mode: it lets out every host, and only records what it would deny. Write `mode: \
+                  enforce` when its list is complete";
+    assert!(at_start.len() == 1 && at_start[0].ends_with(report), "{at_start:?}");
+    write(&proxy.file("denied.txt"), "# nothing yet\n");
+    let text = config(&["a.example"]).replace("    private:", "    deny_files: [denied.txt]\n    private:");
+    write(&proxy.file("egressd.yaml"), text);
+    let after = until("the reload", || Some(shown()).filter(|told| *told != at_start));
+    assert!(after.len() == 1 && after[0].contains("denied.txt:1:1: warning: "), "{after:?}");
+    write(&proxy.file("denied.txt"), "b.example\n");
+    until("no warnings", || shown().is_empty().then_some(()));
 }
 
 #[test]

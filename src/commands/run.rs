@@ -3,14 +3,16 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{self, Receiver};
 
 use super::{CONFIGURATION_REFUSED, FAILED, FINE};
-use crate::config::{Config, Loaded};
+use crate::config::{Config, Finding, Loaded};
 use crate::operate::reload::{self, Source};
 use crate::operate::resources;
 use crate::operate::server::{Server, Signal};
+use crate::rules::{Mode, lint};
 use crate::telemetry::diagnostics;
 use crate::telemetry::metrics::Metrics;
 use crate::words::counted::counted;
@@ -50,10 +52,10 @@ pub(super) fn run(file: Option<&Path>) -> u8 {
             return FAILED;
         }
     };
-    runtime.block_on(serve(config, Source { file: file.map(Path::to_owned), seen }))
+    runtime.block_on(serve(config, warnings, Source { file: file.map(Path::to_owned), seen }))
 }
 
-async fn serve(config: Config, source: Source) -> u8 {
+async fn serve(config: Config, warnings: Vec<Finding>, source: Source) -> u8 {
     let signals = match listen_for_signals() {
         Ok(signals) => signals,
         Err(error) => {
@@ -69,6 +71,7 @@ async fn serve(config: Config, source: Source) -> u8 {
             return FAILED;
         }
     };
+    server.warned(warnings);
     count_panics(server.metrics());
     for (name, address) in server.listeners() {
         tracing::info!("listening on {address} (listener {name})");
@@ -101,7 +104,14 @@ fn count_panics(metrics: &Arc<Metrics>) {
 fn what_is_let_out(config: &Config, file: Option<&Path>) -> Vec<String> {
     let from = file.map_or_else(|| "the built-in default".to_owned(), |file| file.display().to_string());
     let mut lines = vec![format!("configuration {} from {from}", config.hash.short())];
-    let allowed: Vec<_> = config.policies.rules().filter(|rule| !rule.is_deny()).collect();
+    let reporting = config.policies.iter().filter(|policy| policy.mode() == Mode::Report);
+    lines.extend(
+        reporting.map(|policy| {
+            format!("policy {} lets out every host, because it is in report mode", policy.name())
+        }),
+    );
+    let mut allowed = lint::let_out(&config.policies, Timestamp::now());
+    allowed.retain(|rule| rule.policy().mode() == Mode::Enforce);
     for rule in allowed.iter().take(RULES_LOGGED) {
         let (policy, text) = (rule.policy().name(), rule.text());
         lines.push(format!("policy {policy} lets out {text} ({}:{})", rule.file(), rule.line()));
@@ -109,7 +119,7 @@ fn what_is_let_out(config: &Config, file: Option<&Path>) -> Vec<String> {
     if allowed.len() > RULES_LOGGED {
         lines.push(format!("and {}", counted(allowed.len() - RULES_LOGGED, "more rule", "more rules")));
     }
-    if allowed.is_empty() {
+    if lines.len() == 1 {
         lines.push("no rule allows anything: every request will be refused".to_owned());
     }
     lines
@@ -132,4 +142,43 @@ fn listen_for_signals() -> std::io::Result<Receiver<Signal>> {
         });
     }
     Ok(receiver)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    #[test]
+    fn what_is_told_at_the_start_is_what_passes() {
+        let told = |policies: &str| {
+            let text = format!("policies:\n{policies}");
+            let config = config::load_str("c.yaml", &text, |_| Ok(Vec::new())).expect(policies).config;
+            let mut lines = what_is_let_out(&config, None);
+            lines.remove(0);
+            lines
+        };
+        let rows: &[(&str, &[&str])] = &[
+            ("  - {name: p, allow: [a.example]}", &["policy p lets out a.example (c.yaml:2)"]),
+            (
+                "  - {name: p, mode: report, allow: [a.example]}",
+                &["policy p lets out every host, because it is in report mode"],
+            ),
+            (
+                "  - {name: p, allow: ['*.a.example', b.example], deny: [.a.example]}",
+                &["policy p lets out b.example (c.yaml:2)"],
+            ),
+            (
+                "  - {name: p, allow: [{to: a.example, expires: 2001-01-01}]}",
+                &["no rule allows anything: every request will be refused"],
+            ),
+            (
+                "  - {name: p, allow: [a.example]}\n  - {name: q, allow: [b.example]}",
+                &["policy p lets out a.example (c.yaml:2)"],
+            ),
+        ];
+        for (policies, want) in rows {
+            assert_eq!(told(policies), *want, "{policies}");
+        }
+    }
 }

@@ -50,11 +50,16 @@ pub fn load_by(
     read_file: &dyn Fn(&Path) -> io::Result<Vec<u8>>,
 ) -> Result<Loaded, Vec<Finding>> {
     let Some(path) = path else {
-        return load_named(None, DEFAULT_NAME, DEFAULT.as_bytes(), read_file);
+        return load_named(None, DEFAULT_NAME, DEFAULT.as_bytes(), read_file).map(|(loaded, _)| loaded);
     };
     let name = path.display().to_string();
     match read_file(path) {
-        Ok(content) => load_named(Some(path), &name, &content, read_file),
+        Ok(content) => {
+            let (mut loaded, reporting) = load_named(Some(path), &name, &content, read_file)?;
+            loaded.warnings.extend(reporting);
+            loaded.warnings.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
+            Ok(loaded)
+        }
         Err(error) => {
             let findings = Findings::default();
             findings.of(&name).error(Position::START, format!("cannot read the file: {}", reason(&error)));
@@ -64,7 +69,8 @@ pub fn load_by(
 }
 
 /// Loads a configuration from memory. `name` is its path, as shown; named files are relative to it. `read_file` gets
-/// the paths of the named files.
+/// the paths of the named files. The text is not in force anywhere, so nothing is told of policies in report mode: `import`, which makes
+/// such policies when it is asked for them, says that by itself.
 ///
 /// # Errors
 /// As [`load`].
@@ -73,7 +79,7 @@ pub fn load_bytes(
     content: &[u8],
     read_file: impl Fn(&Path) -> io::Result<Vec<u8>>,
 ) -> Result<Loaded, Vec<Finding>> {
-    load_named(Some(Path::new(name)), name, content, &read_file)
+    load_named(Some(Path::new(name)), name, content, &read_file).map(|(loaded, _)| loaded)
 }
 
 /// [`load_bytes`] for text.
@@ -88,25 +94,34 @@ pub fn load_str(
     load_bytes(name, text.as_bytes(), read_file)
 }
 
+/// What was loaded, and a warning for each policy in report mode.
 fn load_named(
     path: Option<&Path>,
     name: &str,
     content: &[u8],
     read_file: ReadFile<'_>,
-) -> Result<Loaded, Vec<Finding>> {
+) -> Result<(Loaded, Vec<Finding>), Vec<Finding>> {
     let findings = Findings::default();
     let report = findings.of(name);
     let files = NamedFiles::new(path, content, read_file);
-    let meant = mean(content, &report, files);
+    let reporting = Findings::default();
+    let meant = mean(content, &report, &reporting.of(name), files);
     let refused = findings.has_errors();
     let told = findings.finish();
     match meant {
-        Some((config, positions)) if !refused => Ok(Loaded { config, positions, warnings: told }),
+        Some((config, positions)) if !refused => {
+            Ok((Loaded { config, positions, warnings: told }, reporting.finish()))
+        }
         _ => Err(told),
     }
 }
 
-fn mean(content: &[u8], report: &Report<'_>, files: NamedFiles<'_>) -> Option<(Config, Positions)> {
+fn mean(
+    content: &[u8],
+    report: &Report<'_>,
+    reporting: &Report<'_>,
+    files: NamedFiles<'_>,
+) -> Option<(Config, Positions)> {
     let text = text(content, report)?;
     if text.trim().is_empty() {
         report.error(Position::START, "the file is empty: `egressd config default` prints one to start from");
@@ -128,5 +143,6 @@ fn mean(content: &[u8], report: &Report<'_>, files: NamedFiles<'_>) -> Option<(C
     if !report.has_errors() {
         policies::lints(&config.policies, &rule_positions, Timestamp::now(), report);
     }
+    policies::tell_report_mode(&file.policies, reporting);
     Some((config, Positions::of(root.as_ref())))
 }

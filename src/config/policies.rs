@@ -84,6 +84,24 @@ pub(super) fn lints(policies: &Policies, positions: &[Position], now: Timestamp,
     }
 }
 
+/// A warning for each policy in report mode: it must not be forgotten that nothing is denied.
+pub(super) fn tell_report_mode(policies: &List<PolicyFile>, report: &Report<'_>) {
+    for (policy, _) in items(policies) {
+        if let (Some(At { value: Some(ModeFile::Report), position, .. }), Some(name)) =
+            (&policy.mode, value(&policy.name))
+        {
+            report.warning(
+                *position,
+                format!(
+                    "policy `{}` is in report mode: it lets out every host, and only records what it would deny. Write `mode: \
+                     enforce` when its list is complete",
+                    name.0
+                ),
+            );
+        }
+    }
+}
+
 fn read_policy(
     name: &str,
     file: &PolicyFile,

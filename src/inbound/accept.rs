@@ -12,14 +12,18 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::inbound::enter::{self, Entered, Standing};
 use crate::inbound::http1;
+use crate::session::refuse::bounded::{self, RefusedConnection};
 use crate::session::tunnel::Established;
 use crate::state::limits::Presence;
 use crate::state::limits::connections::OpenConnection;
 use crate::state::listener::Listener;
+use crate::state::listener::flood::Who;
 use crate::state::shared::Shared;
 use crate::telemetry::metrics::ConnectionResult;
+use crate::telemetry::record::new_id;
 use crate::transport::held::{Holder, Kind, Lease, queued};
-use crate::words::client::PeerAddr;
+use crate::words::client::{Client, PeerAddr};
+use crate::words::outcome::Reason;
 
 /// The memory of a connection: its task, its socket, and what the kernel has for it. `tests/long/side_by_side` prints the first,
 /// and the second is 4 KiB (of a cgroup, for each accepted socket).
@@ -60,9 +64,9 @@ pub async fn serve(socket: TcpListener, listener: Arc<Listener>, shared: Arc<Sha
         };
         match accepted {
             Ok((stream, peer)) => match hold(&stream, peer, (&listener, &shared), &waiting) {
-                Some(held) => spawn(stream, peer, held, &listener, &shared),
+                Ok(held) => spawn(stream, peer, held, &listener, &shared),
                 // Closed without a reply: a reply would need the resources that are missing.
-                None => listener.connections.count(ConnectionResult::Limit),
+                Err(full) => turn_away(peer, full, &listener, &shared),
             },
             Err(error) => {
                 tracing::warn!("listener {}: accept failed, trying again: {error}", listener.name);
@@ -73,15 +77,20 @@ pub async fn serve(socket: TcpListener, listener: Arc<Listener>, shared: Arc<Sha
 }
 
 /// What a connection holds by being open: its place, and memory. While memory is short, a client that has much of its share must
-/// wait until its own connections end that do not move, in its task: nobody else waits behind it. `None`: too many wait already,
-/// or it is a client that no policy can match, for which nothing is ended.
+/// wait until its own connections end that do not move, in its task: nobody else waits behind it.
+///
+/// # Errors
+/// [`Full`]: too many wait already, or it is a client that no policy can match, for which nothing is ended.
 fn hold(
     stream: &TcpStream,
     peer: SocketAddr,
     (listener, shared): (&Listener, &Shared),
     waiting: &Waiting,
-) -> Option<Held> {
-    let (place, standing) = enter::place(peer, listener, shared)?;
+) -> Result<Held, Full> {
+    let (place, standing) = enter::place(peer, listener, shared).map_err(|standing| match standing {
+        Standing::Stranger => Full::Strangers,
+        Standing::Expected => Full::Places,
+    })?;
     let mut lease = Lease::new(&shared.held.enter(), Kind::Connection);
     let holder = lease.holder();
     // What it has sent is the kernel's until it is read. Nobody looks at it before there is a tunnel or an exchange.
@@ -92,19 +101,47 @@ fn hold(
         holder.is_for(client, None);
         if holder.has_to_wait() {
             if standing == Standing::Stranger {
-                return None;
+                return Err(Full::Strangers);
             }
-            waits = Some(Arc::clone(&waiting.much).try_acquire_owned().ok()?);
+            waits = Some(Arc::clone(&waiting.much).try_acquire_owned().map_err(|_| Full::Memory)?);
         }
         unread.set(queued(stream).bytes);
     }
     if waits.is_none() && !lease.try_grow(CONNECTION) {
         if standing == Standing::Stranger {
-            return None;
+            return Err(Full::Strangers);
         }
-        waits = Some(Arc::clone(&waiting.little).try_acquire_owned().ok()?);
+        waits = Some(Arc::clone(&waiting.little).try_acquire_owned().map_err(|_| Full::Memory)?);
     }
-    Some(Held { place, lease, unread, waits })
+    Ok(Held { place, lease, unread, waits })
+}
+
+/// What there was none of for a connection that was just accepted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Full {
+    /// Places for clients that no policy can match.
+    Strangers,
+    /// Places for all others.
+    Places,
+    /// Memory.
+    Memory,
+}
+
+/// Counts a connection that is closed at once, and records it at a bounded rate. Of clients that no policy can match it is only counted: any
+/// stranger can make as many as it likes.
+fn turn_away(peer: SocketAddr, full: Full, listener: &Arc<Listener>, shared: &Arc<Shared>) {
+    listener.connections.count(ConnectionResult::Limit);
+    let why = match full {
+        Full::Strangers => return,
+        Full::Places => "all places for connections are taken (open-file limit)",
+        Full::Memory => "memory is short, and nothing that does not move is left to end (limits.memory)",
+    };
+    let client = listener.settings(&shared.current.load()).proxy_protocol.is_none();
+    let client = client.then(|| Client::direct(peer).address);
+    let who = Who { peer: PeerAddr::new(peer), client };
+    let refused =
+        RefusedConnection { id: new_id(), reason: Reason::LimitReached, who, why: &why, in_clear: None };
+    bounded::record(listener, shared, &refused);
 }
 
 /// What a connection has when its task begins.
@@ -125,7 +162,7 @@ fn spawn(stream: TcpStream, peer: SocketAddr, held: Held, listener: &Arc<Listene
         if let Some(waits) = waits {
             let room = tokio::time::timeout(ROOM_PAUSE, lease.grow(CONNECTION));
             if Box::pin(room).await.is_err() {
-                return listener.connections.count(ConnectionResult::Limit);
+                return turn_away(peer, Full::Memory, &listener, &shared);
             }
             drop(waits);
         }

@@ -77,13 +77,16 @@ impl Standing {
     }
 }
 
-/// A place for a connection that was just accepted; `None` if there is none. Behind a PROXY header the client is not
-/// known yet, and the peer is a load balancer.
+/// A place for a connection that was just accepted. Behind a PROXY header the client is not known yet, and the peer is a load
+/// balancer.
+///
+/// # Errors
+/// There is none for a client of this standing.
 pub(crate) fn place(
     peer: SocketAddr,
     listener: &Listener,
     shared: &Shared,
-) -> Option<(OpenConnection, Standing)> {
+) -> Result<(OpenConnection, Standing), Standing> {
     let config = shared.current.load();
     let standing = match listener.settings(&config).proxy_protocol {
         None => Standing::of(PeerAddr::new(peer).ip(), &config),
@@ -93,7 +96,7 @@ pub(crate) fn place(
         Standing::Expected => &shared.connections,
         Standing::Stranger => &shared.strangers,
     };
-    Some((places.enter()?, standing))
+    Ok((places.enter().ok_or(standing)?, standing))
 }
 
 /// How long handshakes in progress have when the listeners close. The handshake is then completed and its request gets
@@ -236,9 +239,11 @@ async fn pass(
     let presence = shared.occupancy.enter(address, limits.tunnels_per_client, Instant::now()).map_err(|Crowded { most, first }| {
         if first {
             tracing::warn!(
-                "listener {}: {address} has {most} connections open, the most that limits.tunnels_per_client allows: \
+                "listener {}: {address} has {most} connections open, the most that limits.tunnels_per_client allows ({} and {} more): \
                  further ones are closed",
-                listener.name
+                listener.name,
+                limits.tunnels_per_client,
+                most.saturating_sub(limits.tunnels_per_client)
             );
         }
         Closed::crowded()

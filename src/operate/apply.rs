@@ -128,6 +128,9 @@ pub(crate) fn apply(
     if let Some(reduced) = reduction(config, shared).filter(|_| is_new) {
         tracing::warn!("{reduced}");
     }
+    if let Some(beyond) = memory::beyond(config).filter(|_| is_new) {
+        tracing::warn!("{beyond}");
+    }
 
     let since = put_in_force();
     shared.metrics.in_force(config, since);

@@ -64,7 +64,22 @@ pub fn reduced_limit(limit: usize, config: &Config) -> Option<String> {
             None => "give the container more memory, or write limits.memory",
         };
         format!(
-            "tunnel limit reduced to {tunnels}: {mib} MiB for held bytes are too little for limits.tunnels ({wanted}); {way}"
+            "tunnel limit reduced to {tunnels}: {mib} MiB for held bytes is too little for limits.tunnels ({wanted}); {way}"
+        )
+    })
+}
+
+/// What to tell an operator if `limits.memory` is more than there is: the kernel would end the program before egressd refuses anything.
+pub fn beyond(config: &Config) -> Option<String> {
+    told_beyond(config.limits.memory?, available())
+}
+
+fn told_beyond(limit: u64, available: u64) -> Option<String> {
+    (limit > available).then(|| {
+        let (limit, available) = (limit >> 20, available >> 20);
+        format!(
+            "limits.memory is {limit} MiB, and this container or machine has {available} MiB: the kernel would kill egressd before it \
+             refuses anything. Write less, or remove limits.memory: egressd then takes 6/10 of what there is"
         )
     })
 }
@@ -244,5 +259,15 @@ mod tests {
             let group = Group { limit: 2000, path: path.path().to_owned(), is_v2 };
             assert_eq!(group.used(), expected, "{files:?}");
         }
+    }
+
+    #[test]
+    fn more_memory_than_there_is_is_told() {
+        assert_eq!(told_beyond(256 * MIB, 256 * MIB), None);
+        let told = told_beyond(300 << 30, 24 << 30).expect("it is more");
+        assert!(
+            told.starts_with("limits.memory is 307200 MiB, and this container or machine has 24576 MiB: "),
+            "{told}"
+        );
     }
 }

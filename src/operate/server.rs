@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinHandle;
 
-use crate::config::{Config, LogOutput};
+use crate::config::{Config, Finding, LogOutput};
 use crate::inbound::accept;
 use crate::operate::admin;
 use crate::operate::apply::{self, PrepareError};
@@ -43,6 +43,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::transport::held::{HeldBytes, Kind};
 use crate::transport::socket;
 use crate::words::counted::counted;
+use crate::words::io_error::reason;
 use crate::words::outcome::Ending;
 
 /// How long tunnels that were ended by the shutdown may take to write their records.
@@ -77,8 +78,13 @@ pub enum StartError {
         source: io::Error,
     },
     /// The access log's output could not be opened.
-    #[error("cannot open the access log: {0}")]
-    Log(io::Error),
+    #[error("cannot open the access log, {output} (access_log.output): {}{}", reason(error), for_log(error))]
+    Log {
+        /// Where it is written.
+        output: String,
+        /// The kernel's error.
+        error: io::Error,
+    },
     /// The metrics contradict each other: a bug in egressd.
     #[error("cannot set up metrics: {0}")]
     Metrics(String),
@@ -103,6 +109,19 @@ fn instead(error: &io::Error) -> &'static str {
             "; this machine does not have this address: 0.0.0.0 and [::] stand for all its addresses"
         }
         io::ErrorKind::PermissionDenied => "; ports below 1024 need CAP_NET_BIND_SERVICE: use a higher port",
+        _ => "",
+    }
+}
+
+/// What to do if the access log cannot be opened.
+fn for_log(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => ": make its directory first, or write another path",
+        io::ErrorKind::IsADirectory => ": write the path of a file in it, such as access.log",
+        io::ErrorKind::PermissionDenied => ": let egressd's user write there, or write another path",
+        io::ErrorKind::ReadOnlyFilesystem => {
+            ": mount a volume there that can be written, or write `output: stdout`"
+        }
         _ => "",
     }
 }
@@ -141,7 +160,13 @@ impl Server {
         let live = Live::new();
         let prepared = apply::prepare(&config, None)?;
         let held = HeldBytes::new(memory::limit(&config));
-        let (log, writer) = open_log(&config, &held).map_err(StartError::Log)?;
+        let (log, writer) = open_log(&config, &held).map_err(|error| {
+            let output = match &config.access_log.output {
+                LogOutput::Stdout => "stdout".to_owned(),
+                LogOutput::File(path) => path.display().to_string(),
+            };
+            StartError::Log { output, error }
+        })?;
         let metrics = Metrics::new(Arc::clone(&live), log.clone(), Arc::clone(&held))
             .map_err(|error| StartError::Metrics(error.to_string()))?;
         let budgets = Budgets::new(config.limits.budget_accounts);
@@ -180,6 +205,11 @@ impl Server {
         });
         apply::apply(&shared.current.load(), prepared, &shared, || now);
         Ok(Server { shared, listeners, admin, writer })
+    }
+
+    /// The warnings about its configuration, for the status page.
+    pub fn warned(&self, warnings: Vec<Finding>) {
+        self.shared.current.warned(warnings);
     }
 
     /// The proxy listeners with the addresses they got, in the order of the file.
@@ -368,6 +398,25 @@ mod tests {
     async fn flood(listener: TcpListener) {
         while let Ok((mut stream, _)) = listener.accept().await {
             tokio::spawn(async move { while stream.write_all(&[7; 65_536]).await.is_ok() {} });
+        }
+    }
+
+    #[tokio::test]
+    async fn a_log_that_cannot_be_opened_is_named_with_what_to_do() {
+        let directory = tempfile::tempdir().expect("a directory");
+        for (path, why) in [
+            (directory.path().join("none/x.log"), ": make its directory first, or write another path"),
+            (directory.path().to_owned(), ": write the path of a file in it, such as access.log"),
+        ] {
+            let text = format!(
+                "listeners: [{{address: 127.0.0.1:0}}]\nadmin: {{address: 127.0.0.1:0}}\npolicies: []\naccess_log: {{output: {}}}\n",
+                path.display()
+            );
+            let config =
+                crate::config::load_str("c.yaml", &text, |_| Ok(Vec::new())).expect("it is valid").config;
+            let told = Server::bind(config).await.map(drop).expect_err("it cannot be opened").to_string();
+            let begin = format!("cannot open the access log, {} (access_log.output): ", path.display());
+            assert!(told.starts_with(&begin) && told.ends_with(why), "{told}");
         }
     }
 

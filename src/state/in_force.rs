@@ -15,12 +15,14 @@ use crate::config::{Config, Finding};
 pub struct Current(ArcSwap<InForce>);
 
 /// One state of it, which never changes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct InForce {
     /// The configuration.
     pub config: Arc<Config>,
     /// When it was put in force.
     pub since: Timestamp,
+    /// What is probably not meant in it, as logged on stderr. Shared, because every attempt to replace it makes a snapshot.
+    pub warnings: Arc<[Finding]>,
     /// The result of the last attempt to replace it; at first, of the start.
     pub last_reload: LastReload,
 }
@@ -49,8 +51,14 @@ impl LastReload {
 impl Current {
     /// The first configuration, read at `now`.
     pub fn new(config: Config, now: Timestamp) -> Self {
-        let last_reload = LastReload::fine(now);
-        Current(ArcSwap::from_pointee(InForce { config: Arc::new(config), since: now, last_reload }))
+        let (config, warnings, last_reload) = (Arc::new(config), Arc::from([]), LastReload::fine(now));
+        Current(ArcSwap::from_pointee(InForce { config, since: now, warnings, last_reload }))
+    }
+
+    /// The warnings about what is in force are these.
+    pub fn warned(&self, warnings: Vec<Finding>) {
+        let now = self.0.load();
+        self.0.store(Arc::new(InForce { warnings: warnings.into(), ..InForce::clone(&now) }));
     }
 
     /// The configuration in force now.
@@ -63,11 +71,11 @@ impl Current {
         self.0.load_full()
     }
 
-    /// Puts `config` in force, and returns the previous one: freeing a policy of a million rules must not happen on a
-    /// worker.
-    pub fn replace(&self, config: Arc<Config>, now: Timestamp) -> Arc<Config> {
+    /// Puts `config` in force, with the warnings about it, and returns the previous one: freeing a policy of a million rules must
+    /// not happen on a worker.
+    pub fn replace(&self, config: Arc<Config>, warnings: Arc<[Finding]>, now: Timestamp) -> Arc<Config> {
         let last_reload = LastReload::fine(now);
-        let old = self.0.swap(Arc::new(InForce { config, since: now, last_reload }));
+        let old = self.0.swap(Arc::new(InForce { config, since: now, warnings, last_reload }));
         Arc::clone(&old.config)
     }
 
@@ -83,7 +91,7 @@ impl Current {
 
     fn tell(&self, last_reload: LastReload) {
         let now = self.0.load();
-        self.0.store(Arc::new(InForce { config: Arc::clone(&now.config), since: now.since, last_reload }));
+        self.0.store(Arc::new(InForce { last_reload, ..InForce::clone(&now) }));
     }
 }
 
@@ -121,7 +129,7 @@ mod tests {
         assert_eq!(current.in_force().last_reload.refused[0].to_string(), "egressd.yaml:3:7: error: wrong");
         current.confirm(at(3));
         assert_eq!(told(&current), (1, 1, 3, true));
-        let old = current.replace(Arc::new(config("limits: {tunnels: 4}")), at(4));
+        let old = current.replace(Arc::new(config("limits: {tunnels: 4}")), Arc::from([]), at(4));
         assert_eq!(old.limits.tunnels, 1);
         assert_eq!(told(&current), (4, 4, 4, true));
         assert_eq!(current.load().limits.tunnels, 4);

@@ -97,13 +97,18 @@ fn t64_a_flood_meets_caps_and_the_admin_listener_answers() {
     let mut other = Wire::connect_from([127, 0, 7, 3].into(), one.address());
     other.send(ask(&authority));
     assert_eq!(other.read_head().status, 200);
-    one.says("has 24 connections open");
+    one.says("has 24 connections open, the most that limits.tunnels_per_client allows (8 and 16 more): further ones are closed");
     assert_eq!(one.stderr().matches("has 24 connections open").count(), 1, "{}", one.stderr());
     drop(silent);
     // With a thousand connections that ask nothing, the probes of Kubernetes are still answered.
     let idle: Vec<Wire> = (0..1000).map(|_| proxy.connect()).collect();
     assert_eq!(proxy.get("/livez").status, 200);
-    assert!(proxy.metrics().count("egressd_connections_total", &[("result", "limit")]) > 0);
+    let closed = || proxy.metrics().count("egressd_connections_total", &[("result", "limit")]);
+    until("connections beyond the places to be closed", || (closed() > 0).then_some(()));
+    // Each is counted, and the log tells of them at its limited rate.
+    let record = proxy.record(|record| record["reason"] == "limit_reached" && record["method"].is_null());
+    record.assert_has(&json!({"event": "error", "status": null, "target": null, "decision": null}));
+    proxy.says("refused, limit_reached: all places for connections are taken");
     drop((held, others, idle));
     until("the places to come back", || {
         let mut wire = proxy.connect();

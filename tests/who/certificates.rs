@@ -283,6 +283,56 @@ fn a_new_certificate_counts_from_the_next_handshake_on_and_a_new_revocation_list
 }
 
 #[test]
+fn a_list_that_lacks_a_ca_is_refused_at_a_reload_and_nobody_is_cut_off() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let proxy = Egressd::start_in(files(&authority, &[]), &listening(MUTUAL, &["a.example"]));
+    let client = authority.issue_client(7, "gitaly", None);
+    write(&proxy.file("ca.crl"), other.crl(&[]));
+    proxy.signal(Signal::HUP);
+    proxy.says("ca.crl:1:1: error: has no revocation list of ");
+    proxy.says("the changed configuration is refused");
+    let mut wire = connect(&proxy, &authority, Some(&client));
+    wire.send(connect_to("b.example:443"));
+    assert_eq!(wire.read_head().status, 403);
+    // Two CAs need two lists.
+    write(&proxy.file("ca.crt"), format!("{}{}", authority.pem(), other.pem()));
+    write(&proxy.file("ca.crl"), authority.crl(&[7]));
+    proxy.signal(Signal::HUP);
+    proxy.says("certificate 2 of client_ca: none of the clients of this CA could connect");
+    let mut wire = connect(&proxy, &authority, Some(&client));
+    wire.send(connect_to("b.example:443"));
+    assert_eq!(wire.read_head().status, 403, "the old lists stay");
+}
+
+#[test]
+fn the_status_page_tells_of_revocation_lists_that_are_due() {
+    let authority = Authority::new();
+    let directory = files(&authority, &[]);
+    let list = directory.path().join("ca.crl");
+    let proxy = Egressd::start_in(directory, &listening(MUTUAL, &["a.example"]));
+    let warnings = || {
+        let status: serde_json::Value = serde_json::from_str(&proxy.get("/api/status").body).expect("JSON");
+        let all = status["warnings"].as_array().expect("a list").clone();
+        let told = all.iter().filter_map(|told| told.as_str());
+        told.filter(|told| told.starts_with("the revocation list of `"))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(warnings(), Vec::<String>::new());
+    let now = jiff::Timestamp::now().as_second();
+    for (due, how) in [(now + 3_600, " is due to be renewed at "), (now - 60, " was due to be renewed at ")] {
+        write(&list, authority.crl_until(&[], due));
+        proxy.signal(Signal::HUP);
+        until("the list on the page", || {
+            let told = warnings();
+            told.iter()
+                .any(|told| told.contains(how) && told.contains("(client_crl of listener proxy)"))
+                .then_some(())
+        });
+    }
+}
+
+#[test]
 fn check_reports_what_is_wrong_with_the_files() {
     let authority = Authority::new();
     let directory = files(&authority, &[]);

@@ -214,7 +214,11 @@ impl Reloader {
         self.warn_of_mounts();
         match loaded {
             Err(findings) => self.refuse(findings, requested),
-            Ok(loaded) if loaded.config.hash == self.shared.current.load().hash => self.confirm(requested),
+            Ok(loaded) if loaded.config.hash == self.shared.current.load().hash => {
+                // Some depend on the clock.
+                self.shared.current.warned(loaded.warnings);
+                self.confirm(requested);
+            }
             Ok(loaded) => match self.replacement(&file, &loaded) {
                 Ok(prepared) => self.replace(loaded, prepared),
                 Err(findings) => self.refuse(findings, requested),
@@ -245,7 +249,7 @@ impl Reloader {
         let mut ended = 0;
         apply::apply(&config, prepared, &shared, || {
             let now = Timestamp::now();
-            self.retired.push(shared.current.replace(Arc::clone(&config), now));
+            self.retired.push(shared.current.replace(Arc::clone(&config), warnings.into(), now));
             ended = self.rejudge_all();
             now
         });

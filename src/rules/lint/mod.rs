@@ -20,7 +20,7 @@ use super::address::{never_in, prohibited};
 use super::options::{Ech, RuleOptions};
 use super::rule::Scheme;
 use super::store::{Kind, Rule, RuleId};
-use super::{AddressSet, ClientMatch, Policies, Policy};
+use super::{AddressSet, ClientMatch, Policies, Policy, RuleView};
 
 /// The number of warnings of one kind that are reported one by one.
 pub const TOLD_OF_A_KIND: usize = 20;
@@ -385,6 +385,25 @@ pub fn unreachable(earlier: &[Rival<'_>], later: &ClientMatch, addresses: &Addre
     }
     let names: Vec<String> = near.iter().map(|rival| format!("`{}`", rival.name)).collect();
     Some(format!("{} come before it and together match all of its clients", names.join(", ")))
+}
+
+/// The `allow` rules that let something out: neither those that `deny` matches completely or that have expired, nor those of
+/// a policy that no client reaches.
+pub fn let_out(policies: &Policies, now: Timestamp) -> Vec<RuleView<'_>> {
+    let mut seen: Vec<Rival<'_>> = Vec::new();
+    let mut found = Vec::new();
+    for policy in policies.iter() {
+        let addresses = &policy.addresses;
+        let is_reached = !addresses.is_empty() && unreachable(&seen, &policy.clients, addresses).is_none();
+        seen.push(Rival::new(&policy.name, &policy.clients, addresses.clone()));
+        let mut neighbours = Neighbours::default();
+        let allow = policy.store.ids().filter(|id| is_reached && !policy.store.rule(*id).is_deny());
+        found.extend(allow.filter_map(|id| match neighbours.effect(policy, id, now) {
+            Effect::Denied { .. } | Effect::Expired { .. } => None,
+            _ => Some(policy.view(id)),
+        }));
+    }
+    found
 }
 
 /// The warning about a network under `private` that contains credential endpoints.

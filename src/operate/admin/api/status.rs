@@ -10,11 +10,12 @@ use super::policy;
 use super::policy::Rule;
 use super::query::cut;
 use crate::config::{Config, Finding, OnLogFailure};
-use crate::operate::apply;
+use crate::operate::{apply, memory};
 use crate::state::history::{INTERVAL, Sample};
 use crate::state::in_force::InForce;
 use crate::state::shared::Shared;
 use crate::telemetry::metrics::VerdictCounts;
+use crate::transport::tls::ClientTrust;
 use crate::words::counted::counted;
 
 /// Findings of a refused reload that are shown; stderr has all of them.
@@ -23,6 +24,8 @@ const FINDINGS: usize = 50;
 const EXPIRING: usize = 100;
 /// A rule or a certificate needs attention from this long before it expires.
 const SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
+/// A revocation list, from this long before it is due: many CAs issue one for a week or less, and renew it in time.
+const LIST_SOON: SignedDuration = SignedDuration::from_hours(24);
 
 #[derive(Serialize)]
 pub(super) struct Status {
@@ -143,7 +146,7 @@ pub(super) fn of(shared: &Shared) -> Status {
         tunnels: shared.live.tunnels(),
         exchanges: shared.live.exchanges(),
         verdicts: shared.metrics.verdicts(),
-        warnings: warnings(config, shared, &expiring, now),
+        warnings: warnings(&in_force, shared, &expiring, now),
         expiring,
         history: History { interval_seconds: INTERVAL.as_secs(), samples: shared.history.samples() },
     }
@@ -151,6 +154,7 @@ pub(super) fn of(shared: &Shared) -> Status {
 
 fn configuration(in_force: &InForce) -> Configuration {
     let (config, last) = (&in_force.config, &in_force.last_reload);
+    let findings = if last.is_successful() { &in_force.warnings } else { &last.refused };
     Configuration {
         sha256: config.hash.to_string(),
         since: in_force.since,
@@ -161,8 +165,8 @@ fn configuration(in_force: &InForce) -> Configuration {
         last_reload: LastReload {
             at: last.at,
             successful: last.is_successful(),
-            total: last.refused.len(),
-            findings: last.refused.iter().take(FINDINGS).map(told).collect(),
+            total: findings.len(),
+            findings: findings.iter().take(FINDINGS).map(told).collect(),
         },
     }
 }
@@ -236,7 +240,8 @@ fn expiring(config: &Config) -> Expiring {
     Expiring { total, rules: rules.into_iter().take(EXPIRING).map(policy::Rule::of).collect() }
 }
 
-fn warnings(config: &Config, shared: &Shared, expiring: &Expiring, now: Timestamp) -> Vec<String> {
+fn warnings(in_force: &InForce, shared: &Shared, expiring: &Expiring, now: Timestamp) -> Vec<String> {
+    let config = &*in_force.config;
     let mut warnings = Vec::new();
     for listener in &shared.listeners {
         if let Some(told) = listener.hidden_clients() {
@@ -247,6 +252,7 @@ fn warnings(config: &Config, shared: &Shared, expiring: &Expiring, now: Timestam
         warnings.push("the built-in configuration is in force: no file was given".to_owned());
     }
     warnings.extend(apply::reduction(config, shared));
+    warnings.extend(memory::beyond(config));
     let counts = shared.log.counts();
     if counts.lost > 0 {
         warnings.push(counted(counts.lost, "access log record was lost", "access log records were lost"));
@@ -257,6 +263,18 @@ fn warnings(config: &Config, shared: &Shared, expiring: &Expiring, now: Timestam
             let word = if moment < now { "expired at" } else { "expires at" };
             warnings.push(format!("the certificate of listener {} {word} {moment}", listener.name));
         }
+        let trust = listener.tls.as_ref().and_then(|tls| tls.server.clients());
+        for (due, issuer) in trust.map(ClientTrust::lists_due).unwrap_or_default() {
+            let left = due.duration_since(now);
+            let list = format!("the revocation list of {issuer} (client_crl of listener {})", listener.name);
+            if left < SignedDuration::ZERO {
+                warnings.push(format!(
+                    "{list} was due to be renewed at {due}: the clients of this CA are refused"
+                ));
+            } else if left < LIST_SOON {
+                warnings.push(format!("{list} is due to be renewed at {due}"));
+            }
+        }
     }
     let soon =
         |rule: &&Rule| rule.expires.is_some_and(|moment| moment > now && moment.duration_since(now) < SOON);
@@ -265,6 +283,14 @@ fn warnings(config: &Config, shared: &Shared, expiring: &Expiring, now: Timestam
         number => {
             warnings.push(format!("{} within 14 days", counted(number, "rule expires", "rules expire")))
         }
+    }
+    let found = &in_force.warnings;
+    warnings.extend(found.iter().take(FINDINGS).map(|finding| cut(&finding.to_string())));
+    if let Some(more @ 1..) = found.len().checked_sub(FINDINGS) {
+        warnings.push(format!(
+            "{} on stderr, and by `egressd check`",
+            counted(more, "more warning is", "more warnings are")
+        ));
     }
     warnings
 }
