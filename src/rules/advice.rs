@@ -75,10 +75,15 @@ pub(super) fn for_client<'a>(client: &Client, mut policies: impl Iterator<Item =
     let near = policies.find(|policy| policy.addresses.contains(address));
     match near {
         Some(Policy { name, clients, .. }) => {
-            let missing = if clients.identity_fits(client) { "VPC endpoint" } else { "identity" };
-            format!(
-                "the networks of policy `{name}` contain {address}, but its clients need another {missing}"
-            )
+            let missing = match (clients.identity_fits(client), client.identities.is_empty()) {
+                (true, _) if client.vpc_endpoint.is_none() => {
+                    "a VPC endpoint, and this one came through none"
+                }
+                (true, _) => "another VPC endpoint",
+                (false, true) => "an identity, and this one has proven none",
+                (false, false) => "another identity",
+            };
+            format!("the networks of policy `{name}` contain {address}, but its clients need {missing}")
         }
         None => format!("no policy matches clients at {address}"),
     }

@@ -159,10 +159,18 @@ fn a_denial_says_which_one_property_the_client_lacks() {
     };
     let identity =
         by(ClientMatch { identities: boxed(&["cn:x"]), ..ClientMatch::default() }).expect_err("no identity");
-    assert!(identity.advice.ends_with("its clients need another identity"), "{}", identity.advice);
+    assert!(
+        identity.advice.ends_with("its clients need an identity, and this one has proven none"),
+        "{}",
+        identity.advice
+    );
     let vpc = by(ClientMatch { vpc_endpoints: boxed(&["vpce-1"]), ..ClientMatch::default() })
         .expect_err("no endpoint");
-    assert!(vpc.advice.ends_with("its clients need another VPC endpoint"), "{}", vpc.advice);
+    assert!(
+        vpc.advice.ends_with("its clients need a VPC endpoint, and this one came through none"),
+        "{}",
+        vpc.advice
+    );
 }
 
 /// Rules with options: the exact rule, the wide rule and the rules of the file have different ones.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-use crate::commands::explain::{AskedTarget, Lookup, assumed_client, client, explain, notes};
+use crate::commands::explain::{AskedTarget, Lookup, assumed_client, client, explain, notes, unproven};
 use crate::commands::lookup::Lookups;
 use crate::commands::{CONFIGURATION_REFUSED, FAILED, FINE, WRONG_USAGE, load, say};
 use crate::outbound::dial::OwnAddresses;
@@ -87,6 +87,8 @@ impl Explain {
         let mut told = explain(&config.policies, &asked, &from, Timestamp::now(), lookup);
         let listeners = config.listeners.iter().map(|listener| listener.address);
         told.with_own(&OwnAddresses::new(listeners.chain([config.admin.address])));
+        told.with_unproven(unproven(&config.listeners, &from), |lacks| format!("add --identity {lacks}"));
+        told.name_identity(&config.policies);
         let notes = told.rule_in(&config.policies).map(|rule| notes(&rule)).unwrap_or_default();
         if self.json {
             let mut json = told.to_json();

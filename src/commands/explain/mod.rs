@@ -7,6 +7,9 @@
 
 mod arguments;
 mod asked;
+mod door;
+
+pub use self::door::{Unproven, unproven};
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -19,7 +22,8 @@ use crate::outbound::dial::OwnAddresses;
 use crate::outbound::resolve::LookupError;
 use crate::rules::no_proxy::itself;
 use crate::rules::{
-    MatchedRule, Mode, OptionValue, Permit, Policies, RuleOptions, RuleView, Scheme, UploadBudget, on_the_way,
+    MatchedRule, Mode, OptionValue, Permit, Policies, Policy, RuleOptions, RuleView, Scheme, UploadBudget,
+    on_the_way,
 };
 use crate::session::refuse::reply;
 use crate::words::client::Client;
@@ -208,6 +212,31 @@ impl Explanation {
         }
     }
 
+    /// The proxy asks for a proof first, and decides nothing without it. `how` writes the identity that lacks.
+    pub fn with_unproven(&mut self, unproven: Option<Unproven>, how: impl FnOnce(&str) -> String) {
+        let Some(Unproven { reason, why, lacks }) = unproven else { return };
+        (self.policy, self.mode, self.rule, self.nearest, self.permit) = (None, None, None, None, None);
+        self.addresses.clear();
+        self.deny(reason, format!("{why}: {}", how(lacks)));
+    }
+
+    /// Names an identity where one lacks: the client itself is not told which would do.
+    fn name_identity(&mut self, policies: &Policies) {
+        if self.reason != Some(Reason::ClientNotAllowed) || !self.client.identities.is_empty() {
+            return;
+        }
+        let address = self.client.address.ip();
+        let near = policies
+            .iter()
+            .map(Policy::clients)
+            .find(|clients| clients.networks.iter().any(|network| network.contains(&address)));
+        if let (Some(identity), Some(advice)) =
+            (near.and_then(|clients| clients.identities.first()), &mut self.advice)
+        {
+            advice.push_str(&format!(" (--identity {})", identity.escape_debug()));
+        }
+    }
+
     /// Takes into account where egressd itself listens, as far as the configuration tells.
     pub fn with_own(&mut self, own: &OwnAddresses) {
         let holds = |address: &IpAddr| own.holds(SocketAddr::new(*address, self.target.port.get()));
@@ -329,21 +358,25 @@ impl fmt::Display for Explanation {
             }
         }
         if let Some(permit) = self.permit.as_ref().filter(|_| self.passes()) {
-            let scheme = match permit.scheme {
-                Scheme::Https if permit.inspect => {
+            let scheme = match (permit.scheme, &self.target.host) {
+                (Scheme::Https, Host::Address(_)) => {
+                    "https: a TLS tunnel with no server name (SNI), because an address is none".to_owned()
+                }
+                (Scheme::Https, Host::Name(_)) if permit.inspect => {
                     format!(
                         "https: a TLS tunnel to {}, opened by egressd, each request judged",
                         self.target.host
                     )
                 }
-                Scheme::Https => {
+                (Scheme::Https, Host::Name(_)) => {
                     format!("https: a TLS tunnel whose SNI must be {}", self.target.host)
                 }
-                Scheme::Http if permit.method == Method::Connect => {
-                    format!("http: a tunnel of plain HTTP requests to {}, each of them judged", self.target)
-                }
-                Scheme::Http => "http: a plain HTTP request".to_owned(),
-                Scheme::Tcp => "tcp: an opaque tunnel, content not inspected".to_owned(),
+                (Scheme::Http, _) if permit.method == Method::Connect => format!(
+                    "http: a tunnel of plain HTTP requests to {0}, each of them judged; to ask about TLS, write https://{0}",
+                    self.target
+                ),
+                (Scheme::Http, _) => "http: a plain HTTP request".to_owned(),
+                (Scheme::Tcp, _) => "tcp: an opaque tunnel, content not inspected".to_owned(),
             };
             writeln!(f, "  scheme   {scheme}")?;
             if let Some((method, path)) = &self.request {

@@ -165,3 +165,68 @@ fn without_a_client_one_of_the_first_policy_is_assumed() {
     assert_eq!((address.to_string().as_str(), policy.as_deref()), ("10.20.0.1", Some("gitaly")));
     assert_eq!(assumed_client(&Policies::default()), (Ipv4Addr::LOCALHOST.into(), None));
 }
+
+#[test]
+fn a_tunnel_is_described_as_the_proxy_will_check_it() {
+    for (target, scheme) in [
+        ("https://git.example", "https: a TLS tunnel whose SNI must be git.example\n"),
+        // Its ClientHello may name no host, and must not name another.
+        ("203.0.113.1", "https: a TLS tunnel with no server name (SNI), because an address is none\n"),
+        (
+            "plain.example:80",
+            "http: a tunnel of plain HTTP requests to plain.example:80, each of them judged; to ask about TLS, write \
+             https://plain.example:80\n",
+        ),
+        ("http://plain.example", "http: a plain HTTP request\n"),
+        ("raw.example:22", "tcp: an opaque tunnel, content not inspected\n"),
+    ] {
+        let told = ask(target, "10.20.0.1", None);
+        assert!(told.to_string().contains(&format!("  scheme   {scheme}")), "{target}: {told}");
+    }
+}
+
+/// The listeners, the identities that the client has proven, and the reason of the refusal.
+#[test]
+fn a_proof_that_every_listener_asks_for_comes_before_the_rules() {
+    let hash = "$2b$12$GhvMmNVjRW29ulnudl.LbuAnUtN/LRfe1JsBm1Xu6LE3059z5Tr8m";
+    let open = "{name: open, address: '127.0.0.1:1'}";
+    let asks = "{name: asks, address: '127.0.0.1:2', basic_auth: {users_file: users}}";
+    let mutual = "{name: asks, address: '127.0.0.1:3', tls: {certificate: proxy.crt, key: proxy.key, client_ca: ca.crt}}";
+    let rows: &[(&[&str], &[&str], Option<Reason>)] = &[
+        (&[mutual], &[], Some(Reason::ClientCertificateInvalid)),
+        (&[mutual], &["user:gitaly"], Some(Reason::ClientCertificateInvalid)),
+        (&[mutual], &["dns:gitaly.corp"], None),
+        (&[mutual, asks], &["user:gitaly"], None),
+        (&[open], &[], None),
+        (&[open, asks], &[], None),
+        (&[asks], &[], Some(Reason::AuthRequired)),
+        (&[asks], &["cn:gitaly"], Some(Reason::AuthRequired)),
+        (&[asks], &["user:other"], Some(Reason::AuthFailed)),
+        (&[asks], &["user:gitaly"], None),
+    ];
+    for (listeners, identities, reason) in rows {
+        let text =
+            format!("listeners: [{}]\npolicies: [{{name: p, allow: [git.example]}}]", listeners.join(", "));
+        let users = format!("gitaly:{hash}\n");
+        let read = |path: &std::path::Path| match path.to_str() {
+            Some("users") => Ok(users.clone().into_bytes()),
+            _ => std::fs::read(std::path::Path::new("tests/lint/files").join(path)),
+        };
+        let loaded = config::load_str("c.yaml", &text, read).expect(&text);
+        let identities = identities.iter().map(|identity| Box::from(*identity)).collect();
+        let client = client("127.0.0.1".parse().expect("an address"), identities, None);
+        let asked = AskedTarget::parse("git.example").expect("a target");
+        let mut told = explain(&loaded.config.policies, &asked, &client, Timestamp::UNIX_EPOCH, None);
+        assert!(told.passes());
+        told.with_unproven(unproven(&loaded.config.listeners, &client), |lacks| format!("add {lacks}"));
+        assert_eq!((told.reason, told.passes()), (*reason, reason.is_none()), "{text} {client:?}");
+        if reason.is_some() {
+            assert!(told.policy.is_none() && told.permit.is_none(), "{told}");
+            assert!(
+                told.to_string().contains("the listener `asks`")
+                    || told.to_string().contains("has no user other"),
+                "{told}"
+            );
+        }
+    }
+}

@@ -33,7 +33,7 @@ impl Test {
             }
         };
         let Some(config) = load(file) else { return CONFIGURATION_REFUSED };
-        let failures = test::run(&config.policies, &cases, Timestamp::now());
+        let failures = test::run(&config.policies, &config.listeners, &cases, Timestamp::now());
         for failure in &failures {
             let position = failure.case.position;
             say(format_args!(

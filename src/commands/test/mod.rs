@@ -9,8 +9,8 @@ pub(crate) use arguments::Test;
 use std::fmt;
 use std::net::IpAddr;
 
-use crate::commands::explain::{AskedTarget, Explanation, Lookup, assumed_client, client, explain};
-use crate::config::{self, Finding};
+use crate::commands::explain::{AskedTarget, Explanation, Lookup, assumed_client, client, explain, unproven};
+use crate::config::{self, Finding, Listener};
 use crate::outbound::resolve::LookupError;
 use crate::rules::Policies;
 use crate::words::outcome::Decision;
@@ -36,8 +36,14 @@ pub struct Failure<'c> {
     pub got: Explanation,
 }
 
-/// Runs the cases; `now` is the time of those that set none. Returns the failures, in order.
-pub fn run<'c>(policies: &Policies, cases: &'c [Case], now: Timestamp) -> Vec<Failure<'c>> {
+/// Runs the cases; `now` is the time of those that set none. A client that proves nothing to `listeners` that all ask for a proof is
+/// refused. Returns the failures, in order.
+pub fn run<'c>(
+    policies: &Policies,
+    listeners: &[Listener],
+    cases: &'c [Case],
+    now: Timestamp,
+) -> Vec<Failure<'c>> {
     let (assumed, _) = assumed_client(policies);
     let failure = |case: &'c Case| {
         let from = client(case.client.unwrap_or(assumed), case.identities.clone(), case.vpc_endpoint.clone());
@@ -45,7 +51,8 @@ pub fn run<'c>(policies: &Policies, cases: &'c [Case], now: Timestamp) -> Vec<Fa
             |_: &_| -> Result<Vec<IpAddr>, LookupError> { Ok(case.addresses.clone().unwrap_or_default()) };
         let lookup: Option<Lookup<'_>> = if case.addresses.is_some() { Some(&mut answer) } else { None };
         let asked = case.target.clone().asking(case.method.as_deref(), case.path.as_deref());
-        let got = explain(policies, &asked, &from, case.time.unwrap_or(now), lookup);
+        let mut got = explain(policies, &asked, &from, case.time.unwrap_or(now), lookup);
+        got.with_unproven(unproven(listeners, &from), |lacks| format!("add `identities: [\"{lacks}\"]`"));
         (!holds(case, &got)).then_some(Failure { case, got })
     };
     cases.iter().filter_map(failure).collect()
@@ -135,7 +142,7 @@ cases:
         let loaded = config::load_str("c.yaml", CONFIG, |_| Ok(Vec::new())).expect("it is valid");
         let cases = load("t.yaml", CASES.as_bytes()).expect("they are valid");
         let now = "2026-01-01T00:00:00Z".parse().expect("a moment");
-        let failures = run(&loaded.config.policies, &cases, now);
+        let failures = run(&loaded.config.policies, &loaded.config.listeners, &cases, now);
         let told: Vec<String> =
             failures.iter().map(|failure| format!("{} {failure}", failure.case.position.line)).collect();
         assert_eq!(
@@ -150,6 +157,29 @@ cases:
                  (c.yaml:9)",
                 "20 `other.example`: expected deny host_denied, got deny host_not_allowed by policy gitaly: no rule of \
                  policy `gitaly` names other.example",
+            ]
+        );
+    }
+
+    #[test]
+    fn where_a_password_is_asked_for_a_case_without_a_user_is_refused() {
+        let hash = "$2b$12$GhvMmNVjRW29ulnudl.LbuAnUtN/LRfe1JsBm1Xu6LE3059z5Tr8m";
+        let config = "listeners: [{address: 0.0.0.0:3128, basic_auth: {users_file: users}}]\npolicies:\n  - {name: p, clients: \
+                      {identities: ['user:gitaly']}, allow: [a.example]}\n  - {name: rest, allow: [b.example]}\n";
+        let cases = "cases:\n  - {target: b.example, expect: deny, reason: auth_required}\n  - {target: a.example, identities: \
+                     ['user:gitaly'], expect: allow}\n  - {target: a.example, identities: ['user:other'], expect: deny, reason: \
+                     auth_failed}\n  - {target: b.example, expect: allow}\n";
+        let users = format!("gitaly:{hash}\n");
+        let loaded =
+            config::load_str("c.yaml", config, |_| Ok(users.clone().into_bytes())).expect("it is valid");
+        let cases = load("t.yaml", cases.as_bytes()).expect("they are valid");
+        let failures = run(&loaded.config.policies, &loaded.config.listeners, &cases, Timestamp::now());
+        let told: Vec<String> = failures.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            told,
+            [
+                "`b.example`: expected allow, got deny auth_required: the listener `0.0.0.0:3128` asks for a password first: add \
+                 `identities: [\"user:NAME\"]`"
             ]
         );
     }

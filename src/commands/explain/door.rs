@@ -1,0 +1,58 @@
+//! What every listener asks of a client before its request is decided: a certificate, a password.
+//!
+//! An identity stands for its proof: `user:NAME` for a password, any other for a certificate. Not here: whether a password or
+//! a certificate would be right.
+
+use crate::config::Listener;
+use crate::words::client::Client;
+use crate::words::outcome::Reason;
+
+/// Why no listener would decide a request of a client.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Unproven {
+    /// As in the client's record.
+    pub reason: Reason,
+    /// One line, up to what to write instead.
+    pub why: String,
+    /// An identity that lacks, as an example.
+    pub lacks: &'static str,
+}
+
+/// Why each of the listeners would refuse a client that has proven these identities and no others: what the first one says.
+/// `None`: one of them would not.
+pub fn unproven(listeners: &[Listener], client: &Client) -> Option<Unproven> {
+    let mut first = None;
+    for listener in listeners {
+        let why = unproven_at(listener, client)?;
+        first = first.or(Some(why));
+    }
+    first
+}
+
+fn unproven_at(listener: &Listener, client: &Client) -> Option<Unproven> {
+    let name = &listener.name;
+    let users = || client.identities.iter().filter_map(|identity| identity.strip_prefix("user:"));
+    let has_certificate = client.identities.iter().any(|identity| !identity.starts_with("user:"));
+    let verifies = listener.tls.as_ref().is_some_and(|tls| tls.server.verifies_clients());
+    if verifies && !has_certificate {
+        return Some(Unproven {
+            reason: Reason::ClientCertificateInvalid,
+            why: format!("the listener `{name}` asks for a client certificate first"),
+            lacks: "dns:NAME",
+        });
+    }
+    let passwords = &listener.basic_auth.as_ref()?.users;
+    match users().next() {
+        None => Some(Unproven {
+            reason: Reason::AuthRequired,
+            why: format!("the listener `{name}` asks for a password first"),
+            lacks: "user:NAME",
+        }),
+        Some(_) if users().any(|user| passwords.has(user)) => None,
+        Some(user) => Some(Unproven {
+            reason: Reason::AuthFailed,
+            why: format!("the users file of the listener `{name}` has no user {}", user.escape_debug()),
+            lacks: "user:NAME",
+        }),
+    }
+}
