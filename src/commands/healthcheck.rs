@@ -21,9 +21,9 @@ pub(super) fn run(file: Option<&Path>) -> u8 {
     };
     let address = reachable(loaded.config.admin.address);
     match ask(address) {
-        Ok(status) if status.starts_with("HTTP/1.1 200 ") => FINE,
-        Ok(status) => {
-            eprintln!("egressd: not ready: {address} answered: {}", status.trim_end());
+        Ok((status, _)) if status.starts_with("HTTP/1.1 200 ") => FINE,
+        Ok((status, why)) => {
+            eprintln!("egressd: not ready: {address} answered: {status}{}", told(&why));
             FAILED
         }
         Err(error) => {
@@ -43,13 +43,21 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-/// The status line of `/readyz`.
-fn ask(address: SocketAddr) -> std::io::Result<String> {
+/// `: log_unavailable`, from the reply's body; whatever answers there, no more than a line of harmless characters.
+fn told(body: &str) -> String {
+    let line = body.lines().next().unwrap_or_default();
+    let line: String = line.chars().take(100).collect();
+    if line.is_empty() { line } else { format!(": {}", line.escape_debug()) }
+}
+
+/// The status line of `/readyz`, and the body.
+fn ask(address: SocketAddr) -> std::io::Result<(String, String)> {
     let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
     let mut reply = Vec::new();
     stream.take(4096).read_to_end(&mut reply)?;
     let text = String::from_utf8_lossy(&reply);
-    Ok(text.lines().next().unwrap_or_default().to_owned())
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+    Ok((head.lines().next().unwrap_or_default().trim_end().to_owned(), body.to_owned()))
 }

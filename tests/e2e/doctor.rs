@@ -221,6 +221,11 @@ fn doctor_works_by_tls_and_with_a_password() {
             && line(&ran, "allowed").contains("--credentials-file"),
         "{ran:?}"
     );
+    assert!(
+        line(&ran, "denied").contains("answered 407")
+            && !line(&ran, "denied").contains("names a listed host"),
+        "{ran:?}"
+    );
     // Another authority signed its certificate.
     let other = home.path().join("other.pem");
     write(&other, Authority::new().pem());
@@ -246,6 +251,68 @@ fn at_a_squid_the_hole_inside_its_tunnels_is_found() {
         assert!(line(&ran, what).starts_with(state), "{what}: {ran:?}");
     }
     assert!(line(&ran, "sni").contains("lets an SNI mismatch pass"), "{ran:?}");
+}
+
+#[test]
+fn doctor_shows_the_clients_certificate() {
+    let (authority, clients) = (Authority::new(), Authority::new());
+    let origin = GitServer::start(&authority);
+    let files = directory();
+    let own = authority.issue(&["127.0.0.1"]);
+    write(&files.path().join("tls.crt"), &own.pem);
+    write(&files.path().join("tls.key"), &own.key_pem);
+    write(&files.path().join("ca.crt"), clients.pem());
+    let keys = "tls: {certificate: tls.crt, key: tls.key, client_ca: ca.crt}";
+    let proxy = egressd_in(files, keys, "enforce", &origin);
+    let home = directory();
+    let path = |name: &str| home.path().join(name).to_str().expect("ASCII").to_owned();
+    write(&home.path().join("ca.pem"), authority.pem());
+    for (name, by) in [("own", &clients), ("other", &authority)] {
+        let issued = by.issue_client(7, "gitaly", None);
+        write(&home.path().join(format!("{name}.crt")), &issued.pem);
+        write(&home.path().join(format!("{name}.key")), &issued.key_pem);
+    }
+    let ask = |via: &str, more: &[&str]| {
+        let mut doctor = command();
+        doctor.args([
+            "doctor",
+            "--via",
+            &format!("{via}://{}", proxy.address()),
+            "--denied",
+            "denied.example",
+        ]);
+        doctor.args(["--allowed", &origin.authority(), "--ca", &path("ca.pem")]);
+        Ran::of(doctor.args(more))
+    };
+    let shown = |name: &str| {
+        [
+            "--client-certificate".to_owned(),
+            path(&format!("{name}.crt")),
+            "--client-key".to_owned(),
+            path(&format!("{name}.key")),
+        ]
+    };
+    let with = |via: &str, name: &str| {
+        let shown = shown(name);
+        ask(via, &shown.each_ref().map(String::as_str))
+    };
+    let ran = with("https", "own");
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let ran = ask("https", &[]);
+    assert!(
+        ran.code == Some(1)
+            && ran.stdout.contains("write the client's with --client-certificate FILE and --client-key FILE"),
+        "{ran:?}"
+    );
+    let ran = with("https", "other");
+    assert!(
+        ran.code == Some(1) && ran.stdout.contains("the proxy does not accept the client's certificate"),
+        "{ran:?}"
+    );
+    let ran = with("http", "own");
+    assert!(ran.code == Some(2) && ran.stderr.contains("--via begins with http://"), "{ran:?}");
+    let ran = ask("https", &["--client-key", &path("own.key")]);
+    assert!(ran.code == Some(2) && ran.stderr.contains("--client-certificate"), "{ran:?}");
 }
 
 struct Squid {

@@ -7,8 +7,9 @@ use rustls::ClientConfig;
 
 use crate::commands::doctor::{Admin, Proxy, Visit, visit};
 use crate::commands::{FAILED, FINE, WRONG_USAGE, say};
+use crate::transport::tls::PemFile;
 use crate::transport::tls::authorities::{Authorities, Roots};
-use crate::transport::tls::client::client_config;
+use crate::transport::tls::client::{client_config, show};
 use crate::words::io_error::reason;
 use crate::words::target::Target;
 
@@ -30,6 +31,12 @@ pub(crate) struct Doctor {
     /// CA bundle (PEM) that verifies an https proxy. Default: the system's CA certificates.
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
+    /// This client's certificate (PEM), for a proxy that asks for one.
+    #[arg(long, value_name = "FILE", requires = "client_key")]
+    client_certificate: Option<PathBuf>,
+    /// The certificate's private key.
+    #[arg(long, value_name = "FILE", requires = "client_certificate")]
+    client_key: Option<PathBuf>,
     /// The admin listener, http://PROXY:9180, to find out which client address the proxy saw.
     #[arg(long, value_name = "URL")]
     admin: Option<String>,
@@ -57,7 +64,12 @@ impl Doctor {
 
     fn visit(self) -> Result<Visit, String> {
         let credentials = self.credentials_file.as_deref().map(credentials).transpose()?;
-        let via = Proxy::parse(&self.via, || trust(self.ca.as_deref()), credentials)?;
+        let own = self.client_certificate.as_deref().zip(self.client_key.as_deref());
+        let via = Proxy::parse(&self.via, || trust(self.ca.as_deref(), own), credentials)?;
+        if own.is_some() && self.via.starts_with("http:") {
+            return Err("--client-certificate: a certificate is shown in TLS, and --via begins with http://"
+                .to_owned());
+        }
         let admin = self.admin.as_deref().map(Admin::parse).transpose()?;
         Ok(Visit {
             via,
@@ -86,8 +98,8 @@ fn credentials(path: &Path) -> Result<String, String> {
     Ok(line.to_owned())
 }
 
-/// How an https proxy is verified.
-fn trust(ca: Option<&Path>) -> Result<ClientConfig, String> {
+/// How an https proxy is verified, and what is shown to it: certificate and key.
+fn trust(ca: Option<&Path>, own: Option<(&Path, &Path)>) -> Result<ClientConfig, String> {
     let authorities = match ca {
         None => None,
         Some(path) => {
@@ -97,7 +109,17 @@ fn trust(ca: Option<&Path>) -> Result<ClientConfig, String> {
             Some(Authorities::parse(&pem, |_| {}).map_err(|why| format!("--ca: {shown}: {why}"))?)
         }
     };
-    client_config(authorities.as_ref(), &Roots::System).map_err(|error| error.to_string())
+    let mut config =
+        client_config(authorities.as_ref(), &Roots::System).map_err(|error| error.to_string())?;
+    if let Some((certificate, key)) = own {
+        let read = |option: &str, path: &Path| match std::fs::read(path) {
+            Ok(bytes) => Ok(PemFile { path: path.to_owned(), bytes }),
+            Err(error) => Err(format!("{option}: cannot read {}: {}", path.display(), reason(&error))),
+        };
+        let (certificate, key) = (read("--client-certificate", certificate)?, read("--client-key", key)?);
+        show(&mut config, certificate, key).map_err(|problem| problem.to_string())?;
+    }
+    Ok(config)
 }
 
 #[cfg(test)]
@@ -108,12 +130,20 @@ mod tests {
     fn a_ca_file_that_cannot_be_used_is_told_as_that_file() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("ca.pem");
-        let told = || trust(Some(&path)).expect_err("it cannot be used");
+        let told = || trust(Some(&path), None).expect_err("it cannot be used");
         assert_eq!(told(), format!("--ca: cannot read {}: there is no such file", path.display()));
         std::fs::write(&path, "no PEM").expect("a file");
         assert!(told().starts_with(&format!("--ca: {}: the file holds no certificate", path.display())));
         let own = rcgen::generate_simple_self_signed(["a.test".to_owned()]).expect("a certificate");
         std::fs::write(&path, own.cert.pem()).expect("a file");
-        assert!(trust(Some(&path)).is_ok());
+        assert!(trust(Some(&path), None).is_ok());
+        let key = directory.path().join("key.pem");
+        let told = trust(Some(&path), Some((&path, &key))).expect_err("there is no key");
+        assert_eq!(told, format!("--client-key: cannot read {}: there is no such file", key.display()));
+        std::fs::write(&key, "no PEM").expect("a file");
+        let told = trust(Some(&path), Some((&path, &key))).expect_err("it is no key");
+        assert_eq!(told, format!("{}: holds no private key in PEM form", key.display()));
+        std::fs::write(&key, own.signing_key.serialize_pem()).expect("a file");
+        assert!(trust(Some(&path), Some((&path, &key))).is_ok());
     }
 }

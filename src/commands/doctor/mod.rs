@@ -185,10 +185,13 @@ fn denied(visit: &Visit) -> (Finding, Option<String>) {
             (finding("denied", FindingState::Fine, text), reply.id().map(str::to_owned))
         }
         Ok(Attempt::Refused(reply)) => {
-            let text = format!(
-                "403 was expected, but the proxy {}; or --denied names a listed host: name one that is not listed",
-                refused(reply.status, reply.reason())
-            );
+            // Only what came after the decision may mean that it is listed.
+            let listed = match reply.status {
+                502..=504 => "; or --denied names a listed host: name one that is not listed",
+                _ => "",
+            };
+            let text =
+                format!("403 was expected, but the proxy {}{listed}", refused(reply.status, reply.reason()));
             (wrong(text), reply.id().map(str::to_owned))
         }
         Ok(Attempt::Tunnel(tunnel)) => {

@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use rustls::{AlertDescription, ClientConfig, ClientConnection, StreamOwned};
 
 pub(super) use super::reply::{Connected, Inside, Reply};
 use super::reply::{first_record, is_close};
 use super::timed::{STEP, Timed};
 use crate::transport::tls::client::trusting_nobody;
-use crate::transport::tls::sentences::{Holder, of_io};
+use crate::transport::tls::sentences::{Holder, inside, of_io};
 use crate::words::target::{Host, Port, Target};
 
 /// The proxy's address, and how to connect to it.
@@ -44,13 +44,36 @@ pub enum ProxyError {
     },
     /// The TLS handshake failed.
     #[error(
-        "the TLS handshake failed ({}): check whether the listener has `tls`, whether --ca verifies its certificate, and whether it requires a client certificate",
-        of_io(.0, Holder::Server)
+        "the TLS handshake failed ({}): check whether the listener has `tls`, whether --ca verifies its certificate, and whether it requires a client certificate (--client-certificate){}",
+        of_io(.0, Holder::Server), about_certificate(.0)
     )]
     Tls(io::Error),
     /// It was reached and does not answer as a proxy.
-    #[error("{}", of_io(.0, Holder::Server))]
+    #[error("{}{}", of_io(.0, Holder::Server), about_certificate(.0))]
     Reply(io::Error),
+}
+
+/// What to do about the alert of a proxy that wants a certificate, or does not accept the one that was shown. In TLS 1.3 it comes after the
+/// handshake.
+fn about_certificate(error: &io::Error) -> &'static str {
+    use AlertDescription::*;
+    match inside(error) {
+        Some(rustls::Error::AlertReceived(CertificateRequired)) => {
+            ": write the client's with --client-certificate FILE and --client-key FILE"
+        }
+        Some(rustls::Error::AlertReceived(
+            UnknownCA
+            | BadCertificate
+            | UnsupportedCertificate
+            | CertificateRevoked
+            | CertificateExpired
+            | CertificateUnknown
+            | AccessDenied,
+        )) => {
+            ": the proxy does not accept the client's certificate, and its log and stderr say why (client_certificate_invalid)"
+        }
+        _ => "",
+    }
 }
 
 /// The result of a CONNECT.

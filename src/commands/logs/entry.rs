@@ -40,6 +40,8 @@ pub struct Entry<'l> {
     pub sent: Option<u64>,
     /// Bytes to the client.
     pub received: Option<u64>,
+    /// How many other records like this one were left out before it.
+    pub suppressed: u64,
     /// A line of Squid: it does not say how many bytes the client sent, and whether report mode let the request through.
     pub brief: bool,
     /// The reason is a guess: the line says only that the request was refused or failed.

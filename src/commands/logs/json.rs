@@ -40,6 +40,7 @@ struct Members<'l> {
     upstream: Option<&'l RawValue>,
     sent: Option<u64>,
     received: Option<u64>,
+    suppressed: Option<u64>,
 }
 
 pub(super) fn parse(line: &str) -> Option<Entry<'_>> {
@@ -59,6 +60,7 @@ pub(super) fn parse(line: &str) -> Option<Entry<'_>> {
         upstream: text(members.upstream)?,
         sent: members.sent,
         received: members.received,
+        suppressed: members.suppressed.unwrap_or(0),
         brief: false,
         guessed: false,
     })

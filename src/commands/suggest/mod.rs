@@ -176,7 +176,12 @@ impl Suggestion {
             span(&mut self.first, &mut self.last, entry.time);
         }
         let Some(target) = entry.asked() else {
-            self.leave_out(why(entry).unwrap_or(Why::Failed(Reason::BadTarget.into())), None);
+            let why = why(entry).unwrap_or(Why::Failed(Reason::BadTarget.into()));
+            self.leave_out(why, None);
+            // Their targets are in no line.
+            if let Some(left) = self.left_out.get_mut(why.as_str()) {
+                left.count = left.count.saturating_add(entry.suppressed);
+            }
             return;
         };
         if matches!(&target.host, Host::Name(name) if name.as_str() == PROBE) {

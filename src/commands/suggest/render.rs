@@ -10,7 +10,7 @@ use crate::rules::offer::rule_text;
 use crate::rules::{Ports, RuleOptions, Scheme};
 use crate::telemetry::record::Cause;
 use crate::words::counted::counted;
-use crate::words::outcome::Class;
+use crate::words::outcome::{Class, Reason};
 use crate::words::target::{Host, Port};
 
 /// Its file name in findings.
@@ -335,6 +335,13 @@ fn hint(why: Why) -> &'static str {
         Why::Other => return OTHER_CAUSE,
         Why::Failed(Cause::Refused(reason)) => reason,
     };
+    match reason {
+        Reason::HeadTimeout => return "the request's head did not come in time (limits.head_timeout)",
+        Reason::HeadTooLarge => return "the request's head was too large (limits.head_bytes)",
+        Reason::HostMismatch => return "a request inside the tunnel named another host: check the client",
+        Reason::MethodNotAllowed => return "the proxy does not support this method",
+        _ => {}
+    }
     match reason.class() {
         Class::Denied => "a `deny` rule names it, and `deny` wins over `allow`",
         Class::Expired => "an expired rule names it: renew its `expires`, or remove that key",

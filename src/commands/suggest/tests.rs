@@ -59,9 +59,10 @@ fn what_was_let_through_by_a_rule_or_by_report_mode_and_what_was_denied_are_sepa
         line(6, "10.0.0.9", ("CONNECT", "y.example:443"), &would.replace("host_not_allowed", "sni_mismatch")),
         line(6, "10.0.0.9", ("CONNECT", "z.example:443"), &deny.replace("host_not_allowed", "host_denied")),
         line(6, "10.0.0.9", ("CONNECT", "/nothing"), &deny.replace("host_not_allowed", "bad_target")),
+        line(6, "10.0.0.9", ("GET", ""), &deny.replace("host_not_allowed", "head_timeout")),
     ]
     .concat();
-    let want = r#"# 13 recorded requests, 2026-03-01T12:00:01Z to 2026-03-01T12:00:06Z. Exact names only; read it before you use it.
+    let want = r#"# 14 recorded requests, 2026-03-01T12:00:01Z to 2026-03-01T12:00:06Z. Exact names only; read it before you use it.
 policies:
   - name: suggested
     # only the clients in the log: an address, or the /24 of several (IPv6: the /64). Replace them with your clients' subnets
@@ -81,6 +82,7 @@ policies:
 # left out, because no rule for the target would have let it through:
 #   1x bad_target: the request was malformed
 #   1x dns_timeout: it failed for a cause other than the rules; x.example:443
+#   1x head_timeout: the request's head did not come in time (limits.head_timeout)
 #   1x host_denied: a `deny` rule names it, and `deny` wins over `allow`; z.example:443
 #   1x sni_mismatch: the ClientHello did not name the host that was requested: check the client first; if it requests an address, it looked the name up itself and has to send the name (docs/clients.md); y.example:443
 "#;

@@ -82,6 +82,9 @@ impl Summary {
         if all.brief > 0 {
             let _ = writeln!(page, "<p class=\"of\">{}.</p>", unknown(all));
         }
+        if self.left_out > 0 {
+            let _ = writeln!(page, "<p class=\"of\">{}.</p>", self.without_record());
+        }
         if self.without_end() > 0 {
             let _ = writeln!(
                 page,

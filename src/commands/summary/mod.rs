@@ -55,6 +55,8 @@ pub struct Summary {
     /// Tunnels that opened, and those that ended.
     pub opened: u64,
     ended: u64,
+    /// Records that the log left out because their rate is limited.
+    left_out: u64,
 }
 
 impl Default for Summary {
@@ -71,6 +73,7 @@ impl Default for Summary {
             bins: Bins::default(),
             opened: 0,
             ended: 0,
+            left_out: 0,
         }
     }
 }
@@ -113,7 +116,10 @@ impl Summary {
         if let (Some(CountedAs::WouldDeny | CountedAs::Denied | CountedAs::Failed), Some(cause)) =
             (counted_as, cause(entry))
         {
-            *self.reasons.entry(cause).or_default() += 1;
+            let reasons = self.reasons.entry(cause).or_default();
+            // A log may contain any number.
+            *reasons = reasons.saturating_add(1).saturating_add(entry.suppressed);
+            self.left_out = self.left_out.saturating_add(entry.suppressed);
         }
         if let Some(target) = entry.asked() {
             let target = if entry.is_connect() { target.to_string() } else { format!("http://{target}") };

@@ -37,6 +37,27 @@ fn each_request_counts_once_and_bytes_where_it_ended() {
     assert_eq!(summary.reasons.get("host_not_allowed"), Some(&2));
 }
 
+#[test]
+fn records_that_the_log_left_out_count_by_reason() {
+    let line = |reason: &str, suppressed: &str| {
+        format!(
+            r#"{{"time":"2026-03-01T12:03:00.000000Z","event":"error","client":"10.0.0.9:1","reason":"{reason}","suppressed":{suppressed}}}"#
+        ) + "\n"
+    };
+    let log =
+        [line("limit_reached", "null").repeat(32), line("limit_reached", "45"), line("dns_timeout", "null")]
+            .concat();
+    let summary = read(&log);
+    assert_eq!(summary.reasons.get("limit_reached"), Some(&78));
+    assert_eq!((summary.reasons.get("dns_timeout"), summary.all.failed), (Some(&1), 34));
+    for told in [summary.to_text(9), summary.to_html(&[], jiff::Timestamp::UNIX_EPOCH, 9)] {
+        assert!(told.contains("45 records are left out of the log because their rate is limited"), "{told}");
+    }
+    assert!(!read(LOG).to_text(9).contains("left out"));
+    let most = line("limit_reached", &u64::MAX.to_string());
+    assert_eq!(read(&(most.clone() + &most)).reasons.get("limit_reached"), Some(&u64::MAX));
+}
+
 /// A line of Squid has the bytes to the client alone, and no reason.
 #[test]
 fn what_squids_format_does_not_say_is_unknown() {

@@ -37,6 +37,9 @@ impl Summary {
         if all.brief > 0 {
             writeln!(out, "unknown     {}", unknown(all))?;
         }
+        if self.left_out > 0 {
+            writeln!(out, "left out    {}", self.without_record())?;
+        }
         if self.without_end() > 0 {
             writeln!(
                 out,
@@ -57,6 +60,14 @@ impl Summary {
             }
         }
         Ok(())
+    }
+
+    /// What is said of records that the log left out.
+    pub(super) fn without_record(&self) -> String {
+        format!(
+            "{} because their rate is limited (`suppressed`): they count by reason alone",
+            counted(self.left_out, "record is left out of the log", "records are left out of the log")
+        )
     }
 
     /// The most frequent first.

@@ -182,10 +182,18 @@ impl Denial {
         if let Some(entry) = &self.entry {
             return format!("{}; to allow it, add `- {entry}` under `requests` of the rule", self.advice);
         }
-        match offered {
-            Some(offer) => format!("{}; to allow it, write `{}`", self.advice, offer.to_yaml()),
-            None => self.advice.clone(),
-        }
+        let (Some(offer), Some(policy)) = (offered, policy) else { return self.advice.clone() };
+        // Most clients that send an address were given a name, and the rule that helps them is for that name.
+        let when = match target.host {
+            Host::Address(_) => "only if it is to reach the address itself",
+            Host::Name(_) => "to allow it",
+        };
+        format!(
+            "{}; {when}, write `{}` under `allow` of policy `{}`",
+            self.advice,
+            offer.to_yaml(),
+            policy.name()
+        )
     }
 }
 

@@ -397,7 +397,14 @@ proptest! {
         if let Err(denial) = before.decide(&target, &client(), Timestamp::now()) {
             // The reply says the same.
             let told = denial.advice_with_rule(&before, &target, Timestamp::now());
-            let told = told.split_once("; to allow it, write `").map(|(_, rule)| format!("- {}", rule.trim_end_matches('`')));
+            let (policy, when) = (before.iter().next().expect("a policy").name(), match target.host {
+                Host::Address(_) => "; only if it is to reach the address itself, write `",
+                Host::Name(_) => "; to allow it, write `",
+            });
+            let told = told.split_once(when).map(|(_, rule)| {
+                let rule = rule.strip_suffix(&format!("` under `allow` of policy `{policy}`")).expect("where to write it");
+                format!("- {rule}")
+            });
             prop_assert_eq!(&told, &remedy.line(), "{} {}", target, reason);
         }
         let Some(line) = remedy.line() else {

@@ -2,19 +2,23 @@
 //!
 //! TLS 1.2 and 1.3 by rustls on aws-lc-rs. The configuration names the trusted authorities; otherwise it is the system's
 //! store, which is read only where it is needed: an egressd that verifies nothing needs no certificates in its image.
-//! Left out: revocation lists and OCSP of upstreams, and client certificates of our own (a target that demands one in
-//! TLS 1.2 ends the handshake).
+//! Left out: revocation lists and OCSP of upstreams, and client certificates of our own for targets (one that demands one in
+//! TLS 1.2 ends the handshake). Only `doctor` shows one, to the proxy.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, RootCertStore, version};
 
 use crate::transport::tls::authorities::{Authorities, Roots};
+use crate::transport::tls::files::{FileProblem, PemFile, TlsPem};
 use crate::transport::tls::sentences::{self, Holder};
+use crate::transport::tls::server::read_own;
 use crate::words::target::Host;
 
 /// Where systems keep their store as one PEM file, the most common place first.
@@ -80,6 +84,18 @@ fn settings(store: RootCertStore) -> Result<ClientConfig, TrustError> {
         .with_protocol_versions(&[&version::TLS13, &version::TLS12])
         .map(|builder| builder.with_root_certificates(store).with_no_client_auth())
         .map_err(|error| TrustError::Settings(sentences::of_error(&error, Holder::Server)))
+}
+
+/// Lets `config` show a certificate of our own to servers that ask for one.
+///
+/// # Errors
+/// What is wrong with the files.
+pub fn show(config: &mut ClientConfig, certificate: PemFile, key: PemFile) -> Result<(), FileProblem> {
+    let pem = TlsPem { certificate, key, client_ca: None, client_crl: None };
+    // The server says what it thinks of the dates.
+    let (own, _) = read_own(&pem, &aws_lc_rs::default_provider(), Timestamp::now(), &mut Vec::new())?;
+    config.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(own));
+    Ok(())
 }
 
 /// The name that a certificate for `host` must have; `None` for a host that no certificate can name.

@@ -111,7 +111,7 @@ impl fmt::Debug for ServerTls {
 }
 
 /// The listener's own certificate chain and key, and when the certificate expires.
-fn read_own(
+pub(super) fn read_own(
     pem: &TlsPem,
     provider: &CryptoProvider,
     now: Timestamp,
