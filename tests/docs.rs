@@ -385,6 +385,26 @@ fn every_key_of_the_file_is_explained() {
     assert!(missing.is_empty(), "not in docs/configuration.md: {missing:#?}");
 }
 
+#[test]
+fn every_key_but_the_options_of_rules_stands_in_the_built_in_configuration() {
+    let schema = config::schema();
+    let mut found = Vec::new();
+    keys(&schema, &schema, "", &mut found);
+    let text = read("config/egressd.yaml");
+    // Those of comments too.
+    let words: BTreeSet<&str> = text
+        .split(|char: char| !(char.is_ascii_alphanumeric() || char == '_' || char == ':'))
+        .filter_map(|word| word.strip_suffix(':'))
+        .collect();
+    let is_option = |path: &str| path.contains("allow[].") || path.contains("_files[].");
+    let missing: Vec<&String> = found
+        .iter()
+        .filter(|path| !is_option(path))
+        .filter(|path| !words.contains(path.rsplit('.').next().unwrap_or(path).trim_end_matches("[]")))
+        .collect();
+    assert!(missing.is_empty(), "not in config/egressd.yaml: {missing:#?}");
+}
+
 /// The anchors that GitHub makes from the headings.
 fn anchors(text: &str) -> BTreeSet<String> {
     let headings = text.lines().filter(|line| line.starts_with('#'));

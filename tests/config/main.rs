@@ -77,7 +77,7 @@ fn the_embedded_default_loads_and_warns_of_its_one_wide_rule() {
     assert!(loaded.config.files.is_empty(), "it names none");
     let told: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
     assert_eq!(told.len(), 1, "{told:?}");
-    assert!(told[0].starts_with("default:32:9: warning: `*.amazonaws.com` also matches "), "{told:?}");
+    assert!(told[0].starts_with("default:44:9: warning: `*.amazonaws.com` also matches "), "{told:?}");
     assert!(told[0].contains("`git-codecommit.*.amazonaws.com`"), "it says what to write instead: {told:?}");
 }
 
