@@ -94,6 +94,9 @@ fn every_example_loads_and_warns_only_of_what_it_shows_on_purpose() {
             Some("plain-http-mirror.yaml") => &[
                 "config/examples/plain-http-mirror.txt:2:1: warning: `.example.com` covers many hosts and allows plain HTTP",
             ],
+            Some("report-mode.yaml") => &[
+                "config/examples/report-mode.yaml:20:11: warning: policy `everyone-else` is in report mode: ",
+            ],
             _ => &[],
         };
         assert_eq!(told.len(), on_purpose.len(), "{told:?}");

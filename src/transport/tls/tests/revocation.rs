@@ -5,12 +5,12 @@ use rcgen::{CrlDistributionPoint, CrlIssuingDistributionPoint, CrlScope};
 use super::*;
 
 /// Midnight of the first day of this year.
-fn year(year: i32) -> Timestamp {
+pub(super) fn year(year: i32) -> Timestamp {
     format!("{year}-01-01T00:00:00Z").parse().unwrap()
 }
 
 /// Of 2024, 2025, …
-fn of_year(ca: &Authority, year: i32, number: u8, revoked: &[u8]) -> String {
+pub(super) fn of_year(ca: &Authority, year: i32, number: u8, revoked: &[u8]) -> String {
     ca.list(revoked, |params| {
         params.this_update = date_time_ymd(year, 1, 1);
         params.crl_number = SerialNumber::from_slice(&[number]);
@@ -26,7 +26,7 @@ fn told(own: &Pair, ca: &str, lists: &[&str]) -> (bool, Vec<String>) {
     }
 }
 
-fn chain(certificates: &[&Pair]) -> ClientChain {
+pub(super) fn chain(certificates: &[&Pair]) -> ClientChain {
     let ders: Vec<CertificateDer<'_>> = certificates
         .iter()
         .map(|pair| CertificateDer::from_pem_slice(pair.certificate.as_bytes()).unwrap())
@@ -35,18 +35,18 @@ fn chain(certificates: &[&Pair]) -> ClientChain {
 }
 
 /// The verdict of a listener with these files on a client with this certificate, in 2026.
-fn verdict(own: &Pair, ca: &str, lists: &[&str], client: &[&Pair]) -> Result<(), String> {
+pub(super) fn verdict(own: &Pair, ca: &str, lists: &[&str], client: &[&Pair]) -> Result<(), String> {
     let tls = ServerTls::from_pem(&mutual(own, ca, Some(lists.concat())), year(2026)).unwrap().tls;
     tls.clients().unwrap().judge(&chain(client), year(2026)).map_err(|why| why.to_string())
 }
 
-fn assert_refused(verdict: Result<(), String>, why: &str) {
+pub(super) fn assert_refused(verdict: Result<(), String>, why: &str) {
     let text = verdict.unwrap_err();
     assert!(text.contains(why), "{why}: {text}");
 }
 
 /// Every order of these.
-fn orders<'a>(lists: &[&'a str]) -> Vec<Vec<&'a str>> {
+pub(super) fn orders<'a>(lists: &[&'a str]) -> Vec<Vec<&'a str>> {
     let Some((first, rest)) = lists.split_first() else { return vec![vec![]] };
     orders(rest)
         .into_iter()
@@ -211,100 +211,6 @@ fn a_ca_of_client_ca_without_a_list_is_an_error_that_names_it() {
     let future = of_year(&ca, 2027, 1, &[]);
     let (_, texts) = told(&own, &ca.pem, &[&future]);
     assert!(texts.len() == 1 && texts[0].contains("it is from the future"), "{texts:?}");
-}
-
-/// As with OpenSSL, which builds paths up to the root.
-#[test]
-fn a_sub_authority_that_stands_in_client_ca_beside_its_root_is_judged_by_the_lists_of_the_root() {
-    let root = authority("root");
-    let mut params = CertificateParams::default();
-    params.distinguished_name.push(DnType::CommonName, "middle");
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    params.serial_number = Some(SerialNumber::from_slice(&[100]));
-    let key = KeyPair::generate().unwrap();
-    let middle = Authority {
-        pem: params.signed_by(&key, &root.issuer).unwrap().pem(),
-        issuer: Issuer::new(params, key),
-    };
-    let sub = sub_authority(&middle, "sub");
-    let own = root.server();
-    let shown = |authority: &Authority| Pair { certificate: authority.pem.clone(), key: String::new() };
-    let (of_middle, of_sub) = (of_year(&middle, 2024, 1, &[]), of_year(&sub, 2024, 1, &[]));
-    let files = orders(&[&root.pem, &middle.pem, &sub.pem]).into_iter().map(|order| order.concat());
-    for ca in files {
-        for revoked in [&[][..], &[100]] {
-            let of_root = of_year(&root, 2024, 1, revoked);
-            let lists = [of_root.as_str(), &of_middle, &of_sub];
-            let (middles, subs) = (middle.client(7), sub.client(7));
-            let chains: [&[&Pair]; 5] = [
-                &[&middles],
-                &[&middles, &shown(&middle)],
-                &[&subs],
-                &[&subs, &shown(&sub)],
-                &[&subs, &shown(&sub), &shown(&middle)],
-            ];
-            for chain in chains {
-                match revoked {
-                    [] => assert_eq!(verdict(&own, &ca, &lists, chain), Ok(())),
-                    _ => assert_refused(verdict(&own, &ca, &lists, chain), "revoked by client_crl"),
-                }
-            }
-            assert_eq!(verdict(&own, &ca, &lists, &[&root.client(7)]), Ok(()));
-        }
-    }
-    // Without its root it is an anchor.
-    assert_eq!(verdict(&own, &middle.pem, &[&of_middle], &[&middle.client(7)]), Ok(()));
-    // A CA that has the root's name did not certify it.
-    let stranger = authority("root");
-    let pem = format!("{}{}", stranger.pem, middle.pem);
-    let lists = [&of_year(&stranger, 2024, 1, &[100]), &of_middle];
-    assert_eq!(verdict(&own, &pem, &lists.map(String::as_str), &[&middle.client(7)]), Ok(()));
-}
-
-#[test]
-fn a_verdict_ends_with_a_certificate_between_too() {
-    let root = authority("root");
-    let mut params = CertificateParams::default();
-    params.distinguished_name.push(DnType::CommonName, "sub");
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    (params.not_before, params.not_after) = (date_time_ymd(2025, 1, 1), date_time_ymd(2027, 1, 1));
-    let key = KeyPair::generate().unwrap();
-    let sub = Authority {
-        pem: params.signed_by(&key, &root.issuer).unwrap().pem(),
-        issuer: Issuer::new(params, key),
-    };
-    let lists = [of_year(&root, 2024, 1, &[]), of_year(&sub, 2024, 1, &[])].concat();
-    let own = root.server();
-    let both = format!("{}{}", root.pem, sub.pem);
-    let tls = ServerTls::from_pem(&mutual(&own, &both, Some(lists)), year(2026)).unwrap().tls;
-    let trust = tls.clients().unwrap();
-    let chain = chain(&[&sub.client(7)]);
-    assert_eq!(trust.judge(&chain, year(2026)), Ok(()));
-    let end = year(2027) + jiff::SignedDuration::from_secs(1);
-    assert_eq!(chain.changes_at(), Some(end));
-    assert!(trust.judge(&chain, end).unwrap_err().contains("expired on 2027"));
-}
-
-/// Neither is above the other: both stay anchors, as if each stood alone.
-#[test]
-fn two_cas_that_certified_each_other_stay_anchors() {
-    let (a, b) = (authority("a"), authority("b"));
-    let crossed = |of: &Authority, by: &Authority, name: &str| {
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.signed_by(of.issuer.key(), &by.issuer).unwrap().pem()
-    };
-    let pem = [crossed(&a, &b, "a"), crossed(&b, &a, "b")].concat();
-    let own = a.server();
-    let lists = [of_year(&a, 2024, 1, &[9]), of_year(&b, 2024, 1, &[9])];
-    let lists = [lists[0].as_str(), &lists[1]];
-    for ca in [&a, &b] {
-        assert_eq!(verdict(&own, &pem, &lists, &[&ca.client(7)]), Ok(()));
-        assert_refused(verdict(&own, &pem, &lists, &[&ca.client(9)]), "revoked by client_crl");
-    }
 }
 
 /// The certificates of such a CA come with the certificates of the clients.
@@ -514,7 +420,7 @@ async fn a_list_that_only_a_handshake_can_check_is_about_the_clients_certificate
 }
 
 /// An authority that `root` certified.
-fn sub_authority(root: &Authority, name: &str) -> Authority {
+pub(super) fn sub_authority(root: &Authority, name: &str) -> Authority {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
