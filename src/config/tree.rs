@@ -69,7 +69,8 @@ pub(super) fn parse<'i>(text: &'i str, report: &Report<'_>) -> Option<Node<'i>> 
     match tree.document() {
         Ok(root) => root,
         Err(error) => {
-            report.error(position_of(error.marker()), format!("not valid YAML: {}", error.info()));
+            let instead = if error.info().contains("tab") { ": write spaces" } else { "" };
+            report.error(position_of(error.marker()), format!("not valid YAML: {}{instead}", error.info()));
             None
         }
     }

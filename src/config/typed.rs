@@ -17,6 +17,7 @@ use serde::{Deserialize, forward_to_deserialize_any};
 use super::finding::{Position, Report, nearest};
 use super::tree::{Kind, Node};
 use crate::words::quote::quoted;
+use crate::words::units::{is_negative, meant_number};
 
 /// The name by which [`At`] asks for its position.
 const AT: &str = "@at";
@@ -145,6 +146,19 @@ impl<'de, 'r> Cursor<'de, 'r> {
         }
     }
 
+    /// What to write for a list that is not one.
+    fn list_instead(&self) -> String {
+        let fits = |text: &str| text.len() <= 60 && !text.contains(['[', ']', '{', '}', ',', '#']);
+        match (&self.node.kind, self.key) {
+            (Kind::Plain(_), Some("listeners" | "policies")) => "a list, such as [{name: NAME}]".to_owned(),
+            (Kind::Plain(text), _) if fits(text) => format!("a list, such as [{text}]"),
+            (Kind::Map(_), _) => {
+                "a list: `- ` before its first key, and the other keys below that one".to_owned()
+            }
+            _ => "a list, such as [a, b]".to_owned(),
+        }
+    }
+
     fn text(&self, expected: &str) -> Result<&'de str, Wrong> {
         match &self.node.kind {
             Kind::Plain(text) | Kind::Quoted { text, .. } => Ok(text),
@@ -153,7 +167,8 @@ impl<'de, 'r> Cursor<'de, 'r> {
     }
 
     fn number<T: std::str::FromStr>(&self) -> Result<T, Wrong> {
-        let expected = "a whole number, such as 100";
+        let meant = self.text("").ok().and_then(meant_number);
+        let expected = meant.unwrap_or_else(|| "a whole number, such as 100".to_owned());
         let wrong = |text: &str, why: &str| Wrong(Some(format!("{} {why}: write {expected}", quoted(text))));
         match &self.node.kind {
             Kind::Plain(text) if text.bytes().all(|b| b.is_ascii_digit()) => {
@@ -163,9 +178,10 @@ impl<'de, 'r> Cursor<'de, 'r> {
                 }
                 text.parse().map_err(|_| wrong(text, "is too large"))
             }
+            Kind::Plain(text) if is_negative(text) => Err(wrong(text, "is less than nothing")),
             Kind::Plain(text) => Err(wrong(text, "is not a whole number")),
             Kind::Quoted { text, .. } => Err(wrong(text, "is text because it is in quotes")),
-            _ => Err(self.mismatch(expected)),
+            _ => Err(self.mismatch(&expected)),
         }
     }
 
@@ -184,14 +200,15 @@ impl<'de, 'r> Cursor<'de, 'r> {
     fn items(&self) -> Result<Items<'de, 'r>, Wrong> {
         match &self.node.kind {
             Kind::List(items) => Ok(Items { of: *self, items: items.iter() }),
-            _ => Err(self.mismatch("a list, such as [a, b]")),
+            _ => Err(self.mismatch(&self.list_instead())),
         }
     }
 
     /// The entries whose key is text, not a duplicate and, if `known` is given, one of those.
     fn entries(&self, known: Option<&[&str]>) -> Result<Entries<'de, 'r>, Wrong> {
         let Kind::Map(all) = &self.node.kind else {
-            return Err(self.mismatch("a mapping (`key: value`)"));
+            let keys = known.map(|known| format!(" with keys of these: {}", known.join(", ")));
+            return Err(self.mismatch(&format!("a mapping (`key: value`){}", keys.unwrap_or_default())));
         };
         let mut seen: HashMap<&str, Position> = HashMap::with_capacity(all.len());
         let mut entries = Vec::with_capacity(all.len());
@@ -301,7 +318,7 @@ impl<'de> Deserializer<'de> for Cursor<'de, '_> {
                 let expected = expected.to_string();
                 // That is the text of serde's own lists.
                 let plain = expected == "a sequence";
-                Err(self.mismatch(if plain { "a list, such as [a, b]" } else { &expected }))
+                Err(self.mismatch(&if plain { self.list_instead() } else { expected }))
             }
         }
     }

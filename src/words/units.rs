@@ -87,11 +87,61 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         return Err(format!("{} has no unit: write {text}s for seconds", quoted(text)));
     }
     duration_millis(text).map(Duration::from_millis).ok_or_else(|| {
+        let meant = meant_duration(text);
         let text = quoted(text);
+        if let Some(meant) = meant {
+            return format!("{text} is not a duration: write {meant}");
+        }
         format!(
             "{text} is not a duration: write whole numbers with the units d, h, m, s, ms, largest first, such as 10s, 5m or 1h30m"
         )
     })
+}
+
+/// What `10 sec`, `5min`, `1.5h` or `10S` should be. A capital M may be months, so it is left open.
+fn meant_duration(text: &str) -> Option<Span> {
+    let (number, unit) = split_decimal(text)?;
+    let unit = match unit {
+        "M" => return None,
+        unit => unit.to_ascii_lowercase(),
+    };
+    let unit = match unit.as_str() {
+        "d" | "day" | "days" => "d",
+        "h" | "hr" | "hrs" | "hour" | "hours" => "h",
+        "m" | "min" | "mins" | "minute" | "minutes" => "m",
+        "s" | "sec" | "secs" | "second" | "seconds" => "s",
+        "ms" | "msec" | "millis" | "millisecond" | "milliseconds" => "ms",
+        _ => return None,
+    };
+    let (_, millis) = DURATION_UNITS.into_iter().find(|(name, _)| *name == unit)?;
+    number.times(millis).map(|millis| Span(Duration::from_millis(millis)))
+}
+
+/// A number with at most nine digits after the point.
+struct Decimal {
+    digits: u64,
+    /// What the digits are divided by.
+    by: u64,
+}
+
+impl Decimal {
+    /// The product, if it is whole.
+    fn times(&self, unit: u64) -> Option<u64> {
+        let product = u128::from(self.digits) * u128::from(unit);
+        let by = u128::from(self.by);
+        product.is_multiple_of(by).then(|| u64::try_from(product / by).ok()).flatten()
+    }
+}
+
+/// `1.5 GiB`: the number, and what follows it.
+fn split_decimal(text: &str) -> Option<(Decimal, &str)> {
+    let (number, unit) = text.split_at(text.bytes().take_while(|b| b.is_ascii_digit() || *b == b'.').count());
+    let (whole, part) = number.split_once('.').unwrap_or((number, ""));
+    if whole.is_empty() || part.len() > 9 || part.contains('.') {
+        return None;
+    }
+    let by = 10_u64.checked_pow(u32::try_from(part.len()).ok()?)?;
+    Some((Decimal { digits: format!("{whole}{part}").parse().ok()?, by }, unit.trim()))
 }
 
 fn duration_millis(text: &str) -> Option<u64> {
@@ -122,25 +172,63 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
         let size = number.parse::<u64>().ok().and_then(|number| number.checked_mul(*bytes));
         return size.ok_or_else(|| format!("{} is too large: write a size under 16 EiB", quoted(text)));
     }
-    let meant = match unit.trim().to_ascii_lowercase().as_str() {
-        "k" | "kb" | "kib" => Some("KiB"),
-        "m" | "mb" | "mib" => Some("MiB"),
-        "g" | "gb" | "gib" => Some("GiB"),
-        _ => None,
-    };
-    Err(match meant {
-        Some(meant) if !number.is_empty() => {
-            format!(
-                "{} is not a size: write {number}{meant}, or {number}{}",
-                quoted(text),
-                meant.replace('i', "")
-            )
+    Err(match meant_size(text) {
+        Some((meant, None)) => format!("{} is not a size: write {meant}", quoted(text)),
+        Some((meant, Some(other))) => format!("{} is not a size: write {meant}, or {other}", quoted(text)),
+        None if text.starts_with('-') => {
+            format!("{} is less than nothing: write a size such as 16KiB", quoted(text))
         }
-        _ => format!(
+        None => format!(
             "{} is not a size: write a whole number with B, KB, MB, GB, KiB, MiB or GiB, such as 16KiB",
             quoted(text)
         ),
     })
+}
+
+/// What `50M`, `256Mi` (as Kubernetes writes it), `1.5GiB` or `16 kib` should be; two where it can be read in two ways.
+fn meant_size(text: &str) -> Option<(Size, Option<Size>)> {
+    let (number, unit) = split_decimal(text)?;
+    let unit = unit.to_ascii_lowercase();
+    let (letter, rest) = unit.split_at_checked(1).unwrap_or(("b", ""));
+    let power = ["b", "k", "m", "g", "t", "p"].iter().position(|known| *known == letter)?;
+    let power = u32::try_from(power).ok()?;
+    let binary = number.times(1024_u64.checked_pow(power)?).map(Size);
+    let decimal = number.times(1000_u64.checked_pow(power)?).map(Size);
+    match rest {
+        "i" | "ib" => Some((binary?, None)),
+        // Most who write it so mean the other one: the container's memory, a file.
+        "" | "b" if power > 0 => Some((binary?, decimal)),
+        "" | "yte" | "ytes" if power == 0 => Some((binary?, None)),
+        _ => None,
+    }
+}
+
+/// Whether it is a whole number below 0.
+pub(crate) fn is_negative(text: &str) -> bool {
+    text.strip_prefix('-').is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// The whole number that `/64`, `64.0`, `32_768`, `0100`, `10k` or `1e4` means, in digits.
+pub(crate) fn meant_number(text: &str) -> Option<String> {
+    let text = text.trim();
+    let plain = text.trim_start_matches('/').replace('_', "");
+    let plain = plain.split_once('.').map_or(plain.as_str(), |(whole, part)| match part.trim_matches('0') {
+        "" => whole,
+        _ => "",
+    });
+    let (digits, zeros) = match plain.to_ascii_lowercase().as_str() {
+        plain if plain.ends_with('k') => (plain.trim_end_matches('k').to_owned(), 3),
+        plain => match plain.split_once('e') {
+            Some((digits, zeros)) => {
+                (digits.to_owned(), zeros.parse::<usize>().ok().filter(|zeros| *zeros < 10)?)
+            }
+            None => (plain.to_owned(), 0),
+        },
+    };
+    let digits = digits.trim_start_matches('0');
+    let is_number = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+    let meant = format!("{digits}{}", "0".repeat(zeros));
+    (is_number && meant.parse::<u32>().is_ok()).then_some(meant)
 }
 
 /// `5GiB/24h`: bytes in a sliding window of one minute to 31 days.
@@ -187,13 +275,20 @@ mod tests {
                 ("10", "error: write 10s"),
                 ("", "error: not a duration"),
                 ("s", "error: not a duration"),
-                ("10 s", "error: not a duration"),
-                ("10S", "error: not a duration"),
-                ("1.5h", "error: not a duration"),
+                ("10 s", "error: not a duration: write 10s"),
+                ("10S", "error: write 10s"),
+                ("1.5h", "error: write 1h30m"),
+                ("5min", "error: write 5m"),
+                ("90 Minutes", "error: write 1h30m"),
+                ("2.5 days", "error: write 2d12h"),
+                ("250msec", "error: write 250ms"),
+                ("5M", "error: largest first"),
+                ("0.0001s", "error: largest first"),
+                ("none", "error: largest first"),
                 ("-1s", "error: not a duration"),
                 ("30m1h", "error: largest first"),
                 ("1s1s", "error: not a duration"),
-                ("10sec", "error: not a duration"),
+                ("10sec", "error: write 10s"),
                 ("99999999999999999999s", "error: not a duration"),
                 ("18446744073709551615d", "error: not a duration"),
             ],
@@ -214,11 +309,19 @@ mod tests {
                 ("50MiB", "52428800"),
                 ("1GiB", "1073741824"),
                 ("50M", "error: write 50MiB, or 50MB"),
-                ("16kib", "error: write 16KiB, or 16KB"),
+                ("16kib", "error: write 16KiB"),
                 ("16 KiB", "error: write 16KiB"),
                 ("KiB", "error: such as 16KiB"),
-                ("1.5GiB", "error: a whole number"),
-                ("-1", "error: a whole number"),
+                ("256Mi", "error: write 256MiB"),
+                ("1Ti", "error: write 1024GiB"),
+                ("2T", "error: write 2048GiB, or 2000GB"),
+                ("1.5GiB", "error: write 1536MiB"),
+                ("0.5 G", "error: write 512MiB, or 500MB"),
+                ("10 bytes", "error: write 10B"),
+                ("1.0000000001GiB", "error: a whole number"),
+                ("0.3KiB", "error: a whole number"),
+                ("5GiBs", "error: a whole number"),
+                ("-1", "error: less than nothing: write a size such as 16KiB"),
                 ("", "error: a whole number"),
                 ("99999999999999999999", "error: too large"),
                 ("18446744073709551615GiB", "error: too large"),
@@ -244,6 +347,52 @@ mod tests {
             budget,
             |UploadBudget { bytes, window }| format!("{bytes}/{}", window.as_secs()),
         );
+    }
+
+    #[test]
+    fn what_a_number_means_is_digits() {
+        for (text, meant) in [
+            ("/64", Some("64")),
+            ("64.0", Some("64")),
+            ("32_768", Some("32768")),
+            ("0100", Some("100")),
+            ("10k", Some("10000")),
+            ("1e4", Some("10000")),
+            (" 7 ", Some("7")),
+            ("64.5", None),
+            ("-1", None),
+            ("1e99", None),
+            ("99999999999", None),
+            ("many", None),
+            ("k", None),
+            ("", None),
+            ("0", None),
+        ] {
+            assert_eq!(meant_number(text).as_deref(), meant, "{text}");
+        }
+    }
+
+    proptest::proptest! {
+        /// Whatever is offered in place of a text can be written.
+        #[test]
+        fn what_an_error_says_to_write_is_accepted(
+            text in "[0-9]{1,4}(\\.[0-9]{1,3})? ?([kKmMgGtTpP]?i?[bB]?|[dhms]|min|sec|hours?|Days|S|msec)"
+        ) {
+            for (read, told) in [
+                (size(&text).map(drop), size(&text).err()),
+                (duration(&text).map(drop), duration(&text).err()),
+            ] {
+                let Some(told) = told else { continue };
+                let Some((_, meant)) = told.split_once("write ") else { continue };
+                if !meant.starts_with(|first: char| first.is_ascii_digit()) || told.contains("for seconds") {
+                    continue;
+                }
+                for meant in meant.split(", or ") {
+                    proptest::prop_assert!(size(meant).is_ok() || duration(meant).is_ok(), "{text}: {told}");
+                }
+                proptest::prop_assert!(read.is_err());
+            }
+        }
     }
 
     #[test]
