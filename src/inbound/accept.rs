@@ -133,7 +133,9 @@ fn turn_away(peer: SocketAddr, full: Full, listener: &Arc<Listener>, shared: &Ar
     listener.connections.count(ConnectionResult::Limit);
     let why = match full {
         Full::Strangers => return,
-        Full::Places => "all places for connections are taken (open-file limit)",
+        Full::Places => {
+            "all places for connections are taken (limits.tunnels, or what open files and memory carry of it)"
+        }
         Full::Memory => "memory is short, and nothing that does not move is left to end (limits.memory)",
     };
     let client = listener.settings(&shared.current.load()).proxy_protocol.is_none();
