@@ -253,3 +253,19 @@ fn a_command_whose_reader_has_left_ends_quietly() {
         assert_eq!(String::from_utf8_lossy(&ended.stderr), "", "{arguments:?}");
     }
 }
+
+#[test]
+fn a_log_that_cannot_be_opened_is_told_with_its_place() {
+    let directory = directory();
+    let file = directory.path().join("egressd.yaml");
+    let log = directory.path().join("none/access.log");
+    write(&file, format!("{}access_log:\n  output: {}\n", config(&["a.example"]), log.display()));
+    let output = support::run(&["run", "--config", file.to_str().expect("ASCII")]);
+    let told = String::from_utf8_lossy(&output.stderr);
+    let want = format!(
+        "{}:9:11: cannot open the access log, {} (access_log.output): there is no such file: make its directory first",
+        file.display(),
+        log.display()
+    );
+    assert!(output.status.code() == Some(1) && told.contains(&want), "{told}");
+}

@@ -11,7 +11,7 @@ use super::{CONFIGURATION_REFUSED, FAILED, FINE};
 use crate::config::{Config, Finding, Loaded};
 use crate::operate::reload::{self, Source};
 use crate::operate::resources;
-use crate::operate::server::{Server, Signal};
+use crate::operate::server::{Server, Signal, StartError};
 use crate::rules::{Mode, lint};
 use crate::telemetry::diagnostics;
 use crate::telemetry::metrics::Metrics;
@@ -22,7 +22,7 @@ const RULES_LOGGED: usize = 20;
 
 pub(super) fn run(file: Option<&Path>) -> u8 {
     let (loaded, seen) = reload::load(file);
-    let Loaded { config, warnings, .. } = match loaded {
+    let Loaded { config, warnings, positions } = match loaded {
         Ok(loaded) => loaded,
         Err(findings) => {
             findings.iter().for_each(|finding| eprintln!("{finding}"));
@@ -52,10 +52,14 @@ pub(super) fn run(file: Option<&Path>) -> u8 {
             return FAILED;
         }
     };
-    runtime.block_on(serve(config, warnings, Source { file: file.map(Path::to_owned), seen }))
+    let log = file.map(|file| (file, positions.of_key("access_log.output")));
+    let log =
+        log.map(|(file, at)| format!("{}:{}:{}: ", file.display(), at.line, at.column)).unwrap_or_default();
+    runtime.block_on(serve(config, warnings, &log, Source { file: file.map(Path::to_owned), seen }))
 }
 
-async fn serve(config: Config, warnings: Vec<Finding>, source: Source) -> u8 {
+/// `log` is the place of `access_log.output` in the file, for an error about it.
+async fn serve(config: Config, warnings: Vec<Finding>, log: &str, source: Source) -> u8 {
     let signals = match listen_for_signals() {
         Ok(signals) => signals,
         Err(error) => {
@@ -67,7 +71,8 @@ async fn serve(config: Config, warnings: Vec<Finding>, source: Source) -> u8 {
     let server = match Server::bind(config).await {
         Ok(server) => server,
         Err(error) => {
-            tracing::error!("{error}");
+            let place = if matches!(error, StartError::Log { .. }) { log } else { "" };
+            tracing::error!("{place}{error}");
             return FAILED;
         }
     };

@@ -6,9 +6,90 @@
 use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
+use rustls::pki_types::CertificateDer;
 use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer;
 
 use super::signature::Signed;
+
+/// Signatures that are looked at for one client's certificates. More are those of a client that shows certificates of its own making.
+const MOST_SIGNATURES: usize = 32;
+
+/// The authorities of `client_ca` that are not anchors.
+#[derive(Debug)]
+pub(super) struct Between {
+    /// The only ones of their names: they can be shown for every client.
+    single: Vec<CertificateDer<'static>>,
+    /// Those of which another authority has the name, with another key. Only those whose key certified something of the client's may be
+    /// shown: a path through one that was revoked looks like a revocation of the client's own.
+    several: Vec<CertificateDer<'static>>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl Between {
+    /// Those of `authorities` that are `below` another one, if they are `covered` by the lists.
+    pub(super) fn of(
+        authorities: &[X509Certificate<'_>],
+        below: &[bool],
+        covered: impl Fn(&CertificateDer<'_>) -> bool,
+        provider: &Arc<CryptoProvider>,
+    ) -> Self {
+        let (mut single, mut several) = (Vec::new(), Vec::new());
+        for authority in authorities.iter().zip(below).filter(|(_, below)| **below).map(|(it, _)| it) {
+            let der = CertificateDer::from(authority.as_raw()).into_owned();
+            let has_twin = authorities.iter().any(|other| {
+                other.subject().as_raw() == authority.subject().as_raw()
+                    && other.public_key().raw != authority.public_key().raw
+            });
+            match (covered(&der), has_twin) {
+                (false, _) => {}
+                (true, false) => single.push(der),
+                (true, true) => several.push(der),
+            }
+        }
+        Between { single, several, provider: Arc::clone(provider) }
+    }
+
+    /// All of them.
+    pub(super) fn all(&self) -> Vec<CertificateDer<'static>> {
+        [&*self.single, &*self.several].concat()
+    }
+
+    /// Those that a path from this client's certificates may lead through.
+    pub(super) fn above(&self, shown: &[&CertificateDer<'_>]) -> Vec<CertificateDer<'static>> {
+        let mut found = self.single.clone();
+        let mut left: Vec<&CertificateDer<'static>> = self.several.iter().collect();
+        let mut signatures = 0;
+        while !left.is_empty() {
+            let below: Vec<CertificateDer<'_>> =
+                shown.iter().map(|it| (*it).clone()).chain(found.iter().cloned()).collect();
+            let before = left.len();
+            left.retain(|authority| {
+                let certified = below.iter().any(|it| self.certified(authority, it, &mut signatures));
+                if certified {
+                    found.push((*authority).clone());
+                }
+                !certified
+            });
+            if left.len() == before {
+                break;
+            }
+        }
+        found
+    }
+
+    fn certified(&self, by: &CertificateDer<'_>, it: &CertificateDer<'_>, signatures: &mut usize) -> bool {
+        let (Ok((_, by)), Ok((_, it))) = (X509Certificate::from_der(by), X509Certificate::from_der(it))
+        else {
+            return false;
+        };
+        if by.subject().as_raw() != it.issuer().as_raw() || *signatures >= MOST_SIGNATURES {
+            return false;
+        }
+        *signatures += 1;
+        Signed::of(it.as_raw()).is_some_and(|signed| signed.verifies(by.public_key(), &self.provider))
+    }
+}
 
 /// For each of these authorities: whether another one of them certified it, directly or through others, up to one that none of
 /// them certified.

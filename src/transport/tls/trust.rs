@@ -24,7 +24,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::oid_registry::OID_X509_EXT_CRL_DISTRIBUTION_POINTS;
 use x509_parser::prelude::FromDer;
 
-use super::anchors;
+use super::anchors::{self, Between};
 use super::certificates::{read_certificate, warn_of_dates};
 use super::chain::{self, ClientChain, Judged, TrustId, Unaccepted};
 use super::files::{CERTIFICATE, FileProblem, PemFile, TlsPem};
@@ -42,7 +42,7 @@ pub struct ClientTrust {
     anchors: BTreeSet<Vec<u8>>,
     /// The certificates of `client_ca` that one of the anchors certified, or one of these: they are judged as if each
     /// client had shown them.
-    between: Vec<CertificateDer<'static>>,
+    between: Between,
     /// The issuers (DER) whose lists may cover only certificates that name a distribution point.
     of_points_alone: BTreeSet<Vec<u8>>,
     /// When revocation lists are due to be renewed, with the names of their issuers.
@@ -94,37 +94,34 @@ impl ClientTrust {
             }
             authorities.push(certificate);
         }
-        let between = match &pem.client_crl {
+        let below = match &pem.client_crl {
             Some(_) => anchors::below(&authorities, provider),
             None => vec![false; authorities.len()],
         };
-        let roots = Roots::of(ca, &authorities, &between).map_err(|problem| vec![problem])?;
+        let roots = Roots::of(ca, &authorities, &below).map_err(|problem| vec![problem])?;
         let counting = match &pem.client_crl {
             Some(file) => revocation::read(file, &authorities, provider, now, warnings)?,
             None => Counting::default(),
         };
         let crl = pem.client_crl.as_ref();
         let ways = ways(&roots, &counting, provider).map_err(|text| vec![crl.unwrap_or(ca).problem(text)])?;
-        let (below, anchors): (Vec<_>, Vec<_>) =
-            authorities.iter().zip(between).partition(|(_, is_between)| *is_between);
-        let raw = |(authority, _): (&X509Certificate<'_>, bool)| authority.as_raw().to_vec();
-        let mut trust = ClientTrust {
+        let anchors = authorities.iter().zip(&below).filter(|(_, below)| !**below);
+        let anchors: BTreeSet<Vec<u8>> = anchors.map(|(anchor, _)| anchor.as_raw().to_vec()).collect();
+        let of_points_alone = counting.of_points_alone;
+        let covered = |it: &CertificateDer<'_>| !is_in_no_list(&of_points_alone, it);
+        let between = Between::of(&authorities, &below, covered, provider);
+        let moments = counting.due.iter().map(|(due, _)| *due).chain(chain::moments(&between.all()));
+        Ok(Some(ClientTrust {
             id: id(ca, crl),
             ways,
             hints: roots.hints,
-            anchors: anchors.into_iter().map(raw).collect(),
-            between: below.into_iter().map(raw).map(CertificateDer::from).collect(),
-            of_points_alone: counting.of_points_alone,
-            moments: Box::default(),
+            anchors,
+            between,
+            of_points_alone,
+            moments: moments.collect(),
             due: counting.due,
             sub_authorities: authorities.iter().any(may_have_sub_authorities),
-        };
-        let covered = |certificate: &CertificateDer<'_>| !trust.is_in_no_list(certificate);
-        let between: Vec<_> = trust.between.iter().filter(|it| covered(it)).cloned().collect();
-        let dates = chain::moments(&between);
-        trust.moments = trust.due.iter().map(|(due, _)| *due).chain(dates).collect();
-        trust.between = between;
-        Ok(Some(trust))
+        }))
     }
 
     /// Whether a CA of `client_ca` may have sub-authorities, which then issue client certificates too.
@@ -170,10 +167,14 @@ impl ClientTrust {
         others: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<(), Error> {
-        if std::iter::once(own).chain(others).any(|certificate| self.is_in_no_list(certificate)) {
+        let lacks = |it: &CertificateDer<'_>| {
+            !self.anchors.contains(&**it) && is_in_no_list(&self.of_points_alone, it)
+        };
+        if std::iter::once(own).chain(others).any(lacks) {
             return Err(Error::InvalidCertificate(CertificateError::UnknownRevocationStatus));
         }
-        let others = [others, &self.between].concat();
+        let shown: Vec<&CertificateDer<'_>> = std::iter::once(own).chain(others).collect();
+        let others = [others, &self.between.above(&shown)].concat();
         let mut is_accepted = false;
         let mut worst: Option<Error> = None;
         for Way { verifiers, with_intermediates } in &self.ways {
@@ -198,23 +199,21 @@ impl ClientTrust {
         }
     }
 
-    /// Whether the lists of its issuer are all for distribution points, and it names none.
-    fn is_in_no_list(&self, certificate: &CertificateDer<'_>) -> bool {
-        if self.of_points_alone.is_empty() || self.anchors.contains(&**certificate) {
-            return false;
-        }
-        let Ok((_, read)) = X509Certificate::from_der(certificate) else { return false };
-        self.of_points_alone.contains(read.issuer().as_raw())
-            && !read
-                .extensions()
-                .iter()
-                .any(|extension| extension.oid == OID_X509_EXT_CRL_DISTRIBUTION_POINTS)
-    }
-
     /// For what is not about trust: all verifiers have the same algorithms.
     fn any(&self) -> Option<&Arc<dyn ClientCertVerifier>> {
         self.ways.first().and_then(|way| way.verifiers.first())
     }
+}
+
+/// Whether the lists of its issuer are all for distribution points, and it names none.
+fn is_in_no_list(of_points_alone: &BTreeSet<Vec<u8>>, certificate: &CertificateDer<'_>) -> bool {
+    if of_points_alone.is_empty() {
+        return false;
+    }
+    let Ok((_, read)) = X509Certificate::from_der(certificate) else { return false };
+    let mut extensions = read.extensions().iter();
+    of_points_alone.contains(read.issuer().as_raw())
+        && !extensions.any(|extension| extension.oid == OID_X509_EXT_CRL_DISTRIBUTION_POINTS)
 }
 
 /// How much an error says: that there is no path says least, because another way may have one.

@@ -96,3 +96,35 @@ fn two_cas_that_certified_each_other_stay_anchors() {
         assert_refused(verdict(&own, &pem, &lists, &[&ca.client(9)]), "revoked by client_crl");
     }
 }
+
+/// The root revoked one of two sub-authorities that have one name.
+#[test]
+fn a_revoked_sub_authority_takes_no_client_of_its_namesake_with_it() {
+    let root = authority("root");
+    let sub = |serial: u8| {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "sub");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        params.serial_number = Some(SerialNumber::from_slice(&[serial]));
+        let key = KeyPair::generate().unwrap();
+        let pem = params.signed_by(&key, &root.issuer).unwrap().pem();
+        Authority { pem, issuer: Issuer::new(params, key) }
+    };
+    let (good, bad) = (sub(100), sub(101));
+    let own = root.server();
+    let shown = |authority: &Authority| Pair { certificate: authority.pem.clone(), key: String::new() };
+    let lists = [of_year(&root, 2024, 1, &[101]), of_year(&good, 2024, 1, &[]), of_year(&bad, 2024, 1, &[])];
+    let lists: Vec<&str> = lists.iter().map(String::as_str).collect();
+    for ca in orders(&[&root.pem, &good.pem, &bad.pem]).into_iter().map(|order| order.concat()) {
+        for with_shown in [false, true] {
+            let judged = |by: &Authority| {
+                let (client, shown) = (by.client(7), shown(by));
+                let chain: &[&Pair] = if with_shown { &[&client, &shown] } else { &[&client] };
+                verdict(&own, &ca, &lists, chain)
+            };
+            assert_eq!(judged(&good), Ok(()));
+            assert_refused(judged(&bad), "revoked by client_crl");
+        }
+    }
+}
