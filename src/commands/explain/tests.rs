@@ -20,7 +20,11 @@ policies:
 "#;
 
 fn ask(target: &str, from: &str, lookup: Option<Lookup<'_>>) -> Explanation {
-    let loaded = config::load_str("c.yaml", CONFIG, |_| Ok(Vec::new())).expect("it is valid");
+    ask_in(CONFIG, target, from, lookup)
+}
+
+fn ask_in(config: &str, target: &str, from: &str, lookup: Option<Lookup<'_>>) -> Explanation {
+    let loaded = config::load_str("c.yaml", config, |_| Ok(Vec::new())).expect("it is valid");
     let client = client(from.parse().expect("an address"), Vec::new(), None);
     let asked = AskedTarget::parse(target).expect("a target");
     explain(
@@ -171,7 +175,7 @@ fn a_tunnel_is_described_as_the_proxy_will_check_it() {
     for (target, scheme) in [
         ("https://git.example", "https: a TLS tunnel whose SNI must be git.example\n"),
         // Its ClientHello may name no host, and must not name another.
-        ("203.0.113.1", "https: a TLS tunnel with no server name (SNI), because an address is none\n"),
+        ("52.119.186.57", "https: a TLS tunnel with no server name (SNI), because an address is none\n"),
         (
             "plain.example:80",
             "http: a tunnel of plain HTTP requests to plain.example:80, each of them judged; to ask about TLS, write \
@@ -180,7 +184,8 @@ fn a_tunnel_is_described_as_the_proxy_will_check_it() {
         ("http://plain.example", "http: a plain HTTP request\n"),
         ("raw.example:22", "tcp: an opaque tunnel, content not inspected\n"),
     ] {
-        let told = ask(target, "10.20.0.1", None);
+        let config = CONFIG.replace("203.0.113.0/24", "52.119.186.0/24");
+        let told = ask_in(&config, target, "10.20.0.1", None);
         assert!(told.to_string().contains(&format!("  scheme   {scheme}")), "{target}: {told}");
     }
 }
@@ -191,7 +196,7 @@ fn a_proof_that_every_listener_asks_for_comes_before_the_rules() {
     let hash = "$2b$12$GhvMmNVjRW29ulnudl.LbuAnUtN/LRfe1JsBm1Xu6LE3059z5Tr8m";
     let open = "{name: open, address: '127.0.0.1:1'}";
     let asks = "{name: asks, address: '127.0.0.1:2', basic_auth: {users_file: users}}";
-    let mutual = "{name: asks, address: '127.0.0.1:3', tls: {certificate: proxy.crt, key: proxy.key, client_ca: ca.crt}}";
+    let mutual = "{name: mutual, address: '127.0.0.1:3', tls: {certificate: proxy.crt, key: proxy.key, client_ca: ca.crt}}";
     let rows: &[(&[&str], &[&str], Option<Reason>)] = &[
         (&[mutual], &[], Some(Reason::ClientCertificateInvalid)),
         (&[mutual], &["user:gitaly"], Some(Reason::ClientCertificateInvalid)),
@@ -222,11 +227,7 @@ fn a_proof_that_every_listener_asks_for_comes_before_the_rules() {
         assert_eq!((told.reason, told.passes()), (*reason, reason.is_none()), "{text} {client:?}");
         if reason.is_some() {
             assert!(told.policy.is_none() && told.permit.is_none(), "{told}");
-            assert!(
-                told.to_string().contains("the listener `asks`")
-                    || told.to_string().contains("has no user other"),
-                "{told}"
-            );
+            assert!(told.to_string().contains("the listener `"), "{told}");
         }
     }
 }
