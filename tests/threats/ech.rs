@@ -44,10 +44,12 @@ fn t06_a_hello_with_ech_is_refused_where_the_rule_says_so() {
     let authority = Authority::new();
     let origin = Origin::tls_echo(&authority.issue(&[NAME]));
     let proxy = start("enforce", &origin);
-    // The outer form, the inner form of one byte, and nothing in it.
-    for data in [vec![0; 180], vec![1], vec![]] {
+    // The outer form, the inner form of one byte, and nothing in it; the number of a draft, and ESNI.
+    let forms =
+        [(ECH, vec![0; 180]), (ECH, vec![1]), (ECH, vec![]), (0xfe0a, vec![0; 180]), (0xffce, vec![0; 180])];
+    for hidden in forms {
         let mut wire = tunnel(&proxy, &origin);
-        wire.send(hello::with(vec![sni(NAME), (ECH, data)]));
+        wire.send(hello::with(vec![sni(NAME), hidden]));
         // access_denied.
         assert_eq!(wire.read_to_end(), (vec![21, 3, 3, 0, 2, 2, 49], End::Fin));
     }
@@ -63,16 +65,16 @@ fn t06_a_hello_with_ech_is_refused_where_the_rule_says_so() {
     tls.read_exact(&mut back).expect("an echo");
     assert_eq!(&back, b"hello");
     drop(tls);
-    let refused = until("five records", || {
+    let refused = until("seven records", || {
         let records = proxy.records().into_iter();
         let refused: Vec<_> = records.filter(|record| record["event"] == "deny").collect();
-        (refused.len() >= 5).then_some(refused)
+        (refused.len() >= 7).then_some(refused)
     });
-    assert_eq!(refused.len(), 5);
-    for record in &refused[..4] {
+    assert_eq!(refused.len(), 7);
+    for record in &refused[..6] {
         record.assert_has(&json!({"reason": "ech_not_allowed", "status": 200, "sni": NAME}));
     }
-    refused[4].assert_has(&json!({"reason": "sni_mismatch", "sni": "other.test"}));
+    refused[6].assert_has(&json!({"reason": "sni_mismatch", "sni": "other.test"}));
     assert_eq!(origin.seen().iter().filter(|seen| !seen.bytes.is_empty()).count(), 1, "the one without");
 }
 

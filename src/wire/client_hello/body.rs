@@ -10,8 +10,12 @@ const SERVER_NAME: u16 = 0;
 /// RFC 7301.
 const ALPN: u16 = 16;
 const PRE_SHARED_KEY: u16 = 41;
-/// RFC 9849 §5. Its outer form and its inner form, which only a server should see, have the same number.
-const ENCRYPTED_CLIENT_HELLO: u16 = 0xfe0d;
+/// The extensions that hide a name: encrypted_client_hello of RFC 9849 §5, whose outer form and whose inner form, which only a server
+/// should see, have the same number; what its drafts had; and before them encrypted_server_name. Servers that still know an old one
+/// would serve the hidden name.
+fn hides_a_name(extension: u16) -> bool {
+    matches!(extension, 0xfe08..=0xfe0d | 0xff02 | 0xffce)
+}
 const HOST_NAME: u8 = 0;
 const MAX_SESSION_ID: usize = 32;
 const NULL_COMPRESSION: u8 = 0;
@@ -20,7 +24,7 @@ const NULL_COMPRESSION: u8 = 0;
 pub(super) struct Body {
     /// The canonical server name; `None` where it names none.
     pub(super) sni: Option<Name>,
-    /// Whether it has encrypted_client_hello.
+    /// Whether it has encrypted_client_hello, or what came before it.
     pub(super) ech: bool,
     /// Whether it may be answered by a server that speaks HTTP/1.1 alone.
     pub(super) http1: bool,
@@ -82,8 +86,8 @@ fn extensions(hello: &[u8]) -> Option<Extensions<'_>> {
         kinds.push(kind);
         match kind {
             SERVER_NAME => found.server_name = Some(data),
-            ENCRYPTED_CLIENT_HELLO => found.ech = true,
             ALPN => found.alpn = Some(data),
+            kind if hides_a_name(kind) => found.ech = true,
             _ => {}
         }
         // RFC 8446 §4.2.11: the binder covers everything before it, so nothing may follow.

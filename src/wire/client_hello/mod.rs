@@ -54,7 +54,8 @@ pub enum Progress {
 pub struct Hello {
     /// The canonical server name; `None` where the hello names none.
     pub sni: Option<Name>,
-    /// Whether it has the extension encrypted_client_hello, whatever is in it: the inner hello of ECH, or GREASE.
+    /// Whether it has the extension encrypted_client_hello, or an older one for the same (ESNI), whatever is in it: the inner hello
+    /// of ECH, or GREASE.
     pub ech: bool,
     /// Whether it may be answered by a server that speaks HTTP/1.1 alone: it offers that, or negotiates no protocol (RFC 7301).
     pub http1: bool,

@@ -233,14 +233,16 @@ fn t06_the_outer_name_decides_next_to_encrypted_client_hello_which_is_told() {
     let sni = (0, server_names(&[(0, b"outer.example")]));
     // The outer form, real or GREASE; the inner form, which is one byte; and what is neither.
     for data in [vec![0; 180], vec![1], vec![]] {
-        let ech = (0xfe0d, data);
-        for extensions in [[ech.clone(), sni.clone()], [sni.clone(), ech.clone()]] {
+        let forms = [0xfe0d, 0xfe0a, 0xfe08, 0xff02, 0xffce].map(|number| (number, data.clone()));
+        for extensions in
+            forms.iter().flat_map(|ech| [[ech.clone(), sni.clone()], [sni.clone(), ech.clone()]])
+        {
             let bytes = records(&hello(&extensions), 1 << 14);
-            let Progress::Hello(read) = read(&bytes) else { panic!("{ech:?}") };
+            let Progress::Hello(read) = read(&bytes) else { panic!("{extensions:?}") };
             assert_eq!((read.sni, read.ech), (Name::parse("outer.example").ok(), true));
         }
     }
-    let other = records(&hello(&[(0xfe0c, vec![1]), sni]), 1 << 14);
+    let other = records(&hello(&[(0xfe07, vec![1]), sni]), 1 << 14);
     assert_eq!(read(&other), named(Some("outer.example"), other.len()), "another extension");
 }
 
