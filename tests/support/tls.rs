@@ -28,6 +28,8 @@ pub struct Authority {
 #[derive(Debug)]
 pub struct Issued {
     der: CertificateDer<'static>,
+    /// Shown after it.
+    others: Vec<CertificateDer<'static>>,
     key: Vec<u8>,
     /// The certificate, as PEM.
     pub pem: String,
@@ -164,6 +166,7 @@ impl Authority {
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
         Issued {
             der: certificate.der().clone(),
+            others: Vec::new(),
             key: key.serialize_der(),
             pem: certificate.pem(),
             key_pem: key.serialize_pem(),
@@ -184,6 +187,18 @@ impl Authority {
 }
 
 impl Issued {
+    /// The same, shown together with these.
+    pub fn shown_with(&self, others: &[&Issued]) -> Self {
+        let others = others.iter().map(|other| other.der.clone()).collect();
+        Issued {
+            others,
+            key: self.key.clone(),
+            der: self.der.clone(),
+            pem: self.pem.clone(),
+            key_pem: self.key_pem.clone(),
+        }
+    }
+
     /// The configuration of a server that shows this certificate.
     pub fn server_config(&self) -> Arc<ServerConfig> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -217,7 +232,8 @@ fn client(name: &str, roots: RootCertStore, sni: bool, own: Option<&Issued>) -> 
     let mut config = match own {
         Some(own) => {
             let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(own.key.clone()));
-            builder.with_client_auth_cert(vec![own.der.clone()], key).expect("the key is the certificate's")
+            let shown = [std::slice::from_ref(&own.der), &own.others].concat();
+            builder.with_client_auth_cert(shown, key).expect("the key is the certificate's")
         }
         None => builder.with_no_client_auth(),
     };

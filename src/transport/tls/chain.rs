@@ -15,6 +15,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
 use super::certificates::timestamp;
+use crate::transport::held::{HeldBytes, Kind};
 
 /// What is trusted: the same for the same bytes of `client_ca` and `client_crl`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,12 +24,27 @@ pub(super) struct TrustId(pub(super) [u8; 32]);
 /// Why a client's certificates are not accepted, as a sentence.
 pub type Unaccepted = Arc<str>;
 
-/// The certificates that a client showed, its own first.
+/// The certificates that a client showed, its own first: those that a path from it to an authority may lead over. What else a
+/// client shows changes no verdict, and is not kept.
 pub struct ClientChain {
     certificates: Box<[CertificateDer<'static>]>,
+    /// Many connections may have it, so no connection holds it.
+    counted: Option<Counted>,
     /// The moments at which one begins or ends to be valid, sorted.
     moments: Box<[Timestamp]>,
     judged: Mutex<Option<Judged>>,
+}
+
+/// Bytes of the budget, for as long as they are held.
+struct Counted {
+    budget: Arc<HeldBytes>,
+    bytes: usize,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.budget.give_back(Kind::Tls, self.bytes);
+    }
 }
 
 /// A verdict, and as long as it holds.
@@ -54,12 +70,38 @@ impl Judged {
 }
 
 impl ClientChain {
-    pub(super) fn new(certificates: &[CertificateDer<'_>]) -> Self {
-        let certificates: Box<[_]> =
-            certificates.iter().map(|certificate| certificate.clone().into_owned()).collect();
+    pub(super) fn new(shown: &[CertificateDer<'_>]) -> Self {
+        let mut others: Vec<Shown<'_>> =
+            shown.iter().map(|certificate| (certificate, read(certificate))).collect();
+        let mut path: Vec<Shown<'_>> = others.drain(..others.len().min(1)).collect();
+        loop {
+            // What cannot be read here stays: another reader may.
+            let is_issuer = |(_, other): &Shown<'_>| {
+                other.as_ref().is_none_or(|other| {
+                    let mut below = path.iter().filter_map(|(_, below)| below.as_ref());
+                    below.any(|below| below.issuer().as_raw() == other.subject().as_raw())
+                })
+            };
+            let (mut found, rest): (Vec<_>, Vec<_>) = others.into_iter().partition(is_issuer);
+            if found.is_empty() {
+                break;
+            }
+            path.append(&mut found);
+            others = rest;
+        }
+        let certificates: Box<[CertificateDer<'static>]> =
+            path.iter().map(|(certificate, _)| (*certificate).clone().into_owned()).collect();
         let mut moments = moments(&certificates);
         moments.sort();
-        ClientChain { certificates, moments: moments.into(), judged: Mutex::new(None) }
+        ClientChain { certificates, counted: None, moments: moments.into(), judged: Mutex::new(None) }
+    }
+
+    /// It counts in `budget` as long as it is kept.
+    pub(super) fn counted(mut self, budget: &Arc<HeldBytes>) -> Self {
+        let bytes = memory_of(&self.certificates) + self.moments.len() * size_of::<Timestamp>();
+        budget.charge(Kind::Tls, bytes);
+        self.counted = Some(Counted { budget: Arc::clone(budget), bytes });
+        self
     }
 
     /// The client's own certificate, and those that it showed with it.
@@ -109,6 +151,18 @@ pub(super) fn moments(certificates: &[CertificateDer<'_>]) -> Vec<Timestamp> {
         }
     }
     moments
+}
+
+/// A certificate that was shown, as it can be read.
+type Shown<'c> = (&'c CertificateDer<'c>, Option<X509Certificate<'c>>);
+
+fn read<'c>(certificate: &'c CertificateDer<'_>) -> Option<X509Certificate<'c>> {
+    X509Certificate::from_der(certificate).ok().map(|(_, read)| read)
+}
+
+/// What certificates take that are kept: each is an allocation of its own.
+pub(super) fn memory_of(certificates: &[CertificateDer<'_>]) -> usize {
+    certificates.iter().map(|certificate| certificate.len() + 48).sum()
 }
 
 impl fmt::Debug for ClientChain {

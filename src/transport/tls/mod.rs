@@ -25,6 +25,7 @@ mod signature;
 mod trust;
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -55,9 +56,11 @@ const FIRST_READ: usize = 2 * 1024;
 pub const STATE: usize = 9 * 1024;
 /// The plaintext of one record (RFC 8446 section 5.1).
 pub const RECORD: usize = 16 * 1024;
-/// Most bytes of the certificates that a client shows: they are kept as long as the connection. Ten with RSA keys of 4096 bits
-/// are some 20 KiB; TLS itself allows 64 KiB.
-const MAX_CHAIN: usize = 32 << 10;
+/// What an identity takes in addition to its text.
+const IDENTITY: usize = 48;
+/// Most bytes of the certificates that a client shows: TLS keeps all of them as long as the connection. One with a key of RSA 4096
+/// has some 2 KiB, so eight fit; TLS itself allows 64 KiB.
+const MAX_CHAIN: usize = 16 << 10;
 
 /// A client whose TLS handshake is complete, with a valid certificate where one is required.
 #[derive(Debug)]
@@ -128,6 +131,7 @@ impl ServerTls {
         timeout: Duration,
         lease: Lease,
     ) -> Result<Accepted<S>, Failure<S>> {
+        let budget = Arc::clone(lease.holder().budget());
         // Before the certificates are judged: what ends meanwhile is judged again.
         let began = Timestamp::now();
         let acceptor = TlsAcceptor::from(self.config());
@@ -163,14 +167,17 @@ impl ServerTls {
         };
         let read = match shown.first() {
             Some(_) if shown.iter().map(|certificate| certificate.len()).sum::<usize>() > MAX_CHAIN => {
-                Err("the client's certificate came with too many others: more than 32 KiB")
+                Err("the client's certificate came with too many others: more than 16 KiB")
             }
             Some(own) => identity::identities(own),
             None => Err("the client showed no certificate"),
         };
         match read {
             Ok(identities) => {
-                let chain = Some(trust.accepted(shown, began));
+                let names: usize = identities.iter().map(|name| name.len() + IDENTITY).sum();
+                let kept = chain::memory_of(shown) + names;
+                let chain = Some(trust.accepted(shown, began, &budget));
+                stream.get_mut().0.settle(STATE + kept);
                 Ok(Accepted { stream, identities, chain })
             }
             Err(why) => Err(Failure {

@@ -30,6 +30,7 @@ use super::chain::{self, ClientChain, Judged, TrustId, Unaccepted};
 use super::files::{CERTIFICATE, FileProblem, PemFile, TlsPem};
 use super::revocation::{self, Counting};
 use super::sentences;
+use crate::transport::held::HeldBytes;
 
 /// Whom a listener accepts.
 #[derive(Debug)]
@@ -153,9 +154,14 @@ impl ClientTrust {
         verdict
     }
 
-    /// The certificates that a handshake which began at `began` has just accepted.
-    pub(super) fn accepted(&self, certificates: &[CertificateDer<'_>], began: Timestamp) -> ClientChain {
-        let chain = ClientChain::new(certificates);
+    /// The certificates that a handshake which began at `began` has just accepted. They count in `budget`.
+    pub(super) fn accepted(
+        &self,
+        certificates: &[CertificateDer<'_>],
+        began: Timestamp,
+        budget: &Arc<HeldBytes>,
+    ) -> ClientChain {
+        let chain = ClientChain::new(certificates).counted(budget);
         let period = chain.period(&self.moments, began);
         *chain.judged() = Some(Judged::new(self.id, period, Ok(())));
         chain

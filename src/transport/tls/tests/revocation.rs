@@ -3,6 +3,7 @@
 use rcgen::{CrlDistributionPoint, CrlIssuingDistributionPoint, CrlScope};
 
 use super::*;
+use crate::transport::held::{HeldBytes, Kind};
 
 /// Midnight of the first day of this year.
 pub(super) fn year(year: i32) -> Timestamp {
@@ -427,4 +428,47 @@ pub(super) fn sub_authority(root: &Authority, name: &str) -> Authority {
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let key = KeyPair::generate().unwrap();
     Authority { pem: params.signed_by(&key, &root.issuer).unwrap().pem(), issuer: Issuer::new(params, key) }
+}
+
+/// t71: a client may show what it likes with its certificate.
+#[test]
+fn of_the_certificates_that_a_client_shows_those_on_a_path_are_kept_and_counted() {
+    let (root, stranger) = (authority("root"), authority("stranger"));
+    let below = |above: &Authority, name: &str| {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let pem = params.signed_by(&key, &above.issuer).unwrap().pem();
+        let pair = Pair { certificate: pem.clone(), key: key.serialize_pem() };
+        (Authority { pem, issuer: Issuer::new(params, key) }, pair)
+    };
+    let (first, of_first) = below(&root, "first");
+    let (second, of_second) = below(&first, "second");
+    let (own, junk, other) = (second.client(1), stranger.client(2), stranger.client(3));
+    let kept = |certificates: &[&Pair]| {
+        let chain = chain(certificates);
+        let (own, others) = chain.split().unwrap();
+        (own.len(), others.len(), chain.fingerprint())
+    };
+    let (length, others, print) = kept(&[&own, &of_second, &of_first]);
+    assert_eq!(others, 2);
+    // Those between may come in any order, and their place among strangers changes nothing but the order.
+    assert_eq!(kept(&[&own, &junk, &of_second, &other, &of_first, &junk]), (length, 2, print));
+    assert_eq!(kept(&[&own, &of_first, &junk, &of_second]).1, 2);
+    assert_eq!(kept(&[&own, &of_first, &junk]).1, 0, "nothing that it shows issued it");
+    let server = root.server();
+    let tls = acceptor(&mutual(&server, &root.pem, None));
+    for shown in [&[&own, &junk, &of_first, &of_second][..], &[&own, &of_second, &of_first]] {
+        assert_eq!(tls.clients().unwrap().judge(&chain(shown), year(2026)), Ok(()));
+    }
+    let budget = HeldBytes::unlimited();
+    let counted = chain(&[&own, &junk, &of_second]).counted(&budget);
+    assert!(
+        budget.of(Kind::Tls) > 2 * length && budget.of(Kind::Tls) < 4 * length,
+        "{}",
+        budget.of(Kind::Tls)
+    );
+    drop(counted);
+    assert_eq!(budget.sum(), 0);
 }
