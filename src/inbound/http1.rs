@@ -64,6 +64,7 @@ pub(crate) async fn serve<'s>(
     let mut challenges = 0;
     let mut unanswered: Option<Unanswered> = None;
     let holder = Arc::clone(lease.holder());
+    let mut of_unanswered = Lease::new(&holder, Kind::Head);
     loop {
         let limits = head_limits(&shared.current.load().limits, standing);
         if buffer.is_empty() {
@@ -71,6 +72,7 @@ pub(crate) async fn serve<'s>(
             buffer = BytesMut::new();
         }
         lease.set(buffer.capacity());
+        of_unanswered.set(unanswered.as_ref().map_or(0, Unanswered::kept_bytes));
         holder.waits();
         let read = match next_head(&mut stream, &mut buffer, &mut lease, &holder, limits, keep, shared).await
         {
@@ -126,6 +128,8 @@ pub(crate) async fn serve<'s>(
                 return None;
             }
         };
+        let mut of_head = Lease::of(&holder, Kind::Head, head.cost() + request.kept_bytes());
+        lease.set(buffer.capacity());
         let kept_for = KeepAlive::new(snapshot.config.http.keepalive_timeout);
         keep = Some(kept_for);
         let body = head.method != http::Method::HEAD;
@@ -211,8 +215,9 @@ pub(crate) async fn serve<'s>(
             }
         };
         if let RequestTarget::Authority(target) = head.target {
-            // They would keep the buffer alive for as long as the dial takes.
+            // The dial may take long.
             drop(head.headers);
+            of_head.set(request.kept_bytes());
             return Box::pin(tunnel::establish(
                 stream,
                 Buffered { bytes: buffer, lease },
@@ -224,14 +229,15 @@ pub(crate) async fn serve<'s>(
             ))
             .await;
         }
-        // The head keeps its part of the buffer, whatever becomes of the rest.
-        let of_head = Lease::of(&holder, Kind::Head, head.bytes);
-        lease.set(buffer.capacity());
-        let connection =
-            Connection { stream: &mut stream, buffer: &mut buffer, lease: &mut lease, kept: &mut kept };
+        let connection = Connection {
+            stream: &mut stream,
+            buffer: &mut buffer,
+            lease: &mut lease,
+            of_head,
+            kept: &mut kept,
+        };
         let after =
             Box::pin(exchange::serve(connection, head, request, snapshot, shared, kept_for, None)).await;
-        drop(of_head);
         match after {
             After::NextHead => drop(slot),
             After::Refuse(request, refused) => {

@@ -7,6 +7,7 @@ mod support;
 
 mod bytes;
 mod check;
+mod counted;
 mod ech;
 mod ends;
 mod heads;

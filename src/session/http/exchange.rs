@@ -26,6 +26,7 @@ use crate::state::limits::kept::KeptPlace;
 use crate::state::live::{Asked, ExchangeFacts, Generation, LiveExchange, LiveTunnel, rejudge};
 use crate::state::shared::{Shared, Snapshot};
 use crate::transport::allowance::Allowance;
+use crate::transport::held::{Kind, Lease};
 use crate::transport::keep_alive::KeepAlive;
 use crate::transport::meter::Meter;
 use crate::transport::socket;
@@ -34,6 +35,10 @@ use crate::transport::target_stream::UpstreamStream;
 use crate::wire::head::{Head, RequestTarget};
 use crate::words::outcome::{Ending, Reason};
 use crate::words::target::Target;
+
+/// What an exchange costs while it is under way, in addition to its connections and its head; and what its record will say, which is
+/// kept longer than the head.
+const EXCHANGE: usize = 12 * 1024;
 
 /// What happens to the client's connection after an exchange. The code that reads heads owns the connection, and does
 /// it.
@@ -137,7 +142,7 @@ impl Within<'_> {
 /// in, if it comes in one.
 pub(crate) async fn serve<'s, S>(
     connection: Connection<'_, S>,
-    head: Head,
+    mut head: Head,
     mut request: Request<'s>,
     snapshot: Snapshot,
     shared: &Shared,
@@ -150,8 +155,10 @@ where
     let within = lent.as_ref().map(|lent| lent.within);
     let inspected = within.is_some_and(|within| within.live.tunnel().facts.inspected);
     let wanted = wanted(&head, within);
+    let upgrade = wanted.http.map(|http| http.upgrade).unwrap_or_default();
     let meter = Arc::new(Meter::default());
     let holder = Arc::clone(connection.lease.holder());
+    let _of_exchange = Lease::of(&holder, Kind::Body, EXCHANGE + request.kept_bytes());
     // The bytes of a tunnel are counted once, in the tunnel's entry of the registry.
     let counted = if within.is_some() { Arc::default() } else { Arc::clone(&meter) };
     let (route, resolver) = (shared.route(), shared.resolver());
@@ -198,6 +205,9 @@ where
         return After::Refuse(request, Refused { reason: Reason::RequestNotAllowed, advice });
     }
     request.metered(&meter);
+    // They leave with the request.
+    let headers = std::mem::take(&mut head.headers);
+    let wanted = wanted_with(&head, upgrade, within);
     let has_content = head.framing.may_have_content();
     let mut begun = false;
     if let Some(Addresses { upstream, local }) =
@@ -279,7 +289,7 @@ where
             }
             Ok(opened)
         };
-        Box::pin(forward::exchange(connection, &head, &terms, allowance, open, stop)).await
+        Box::pin(forward::exchange(connection, &head, headers, &terms, allowance, open, stop)).await
     };
     let of_tunnel = within.and_then(|within| within.live.tunnel().revoked());
     let revoked = live.exchange().revoked().or(of_tunnel);
@@ -338,12 +348,16 @@ where
 
 /// What the head asks for.
 pub(crate) fn wanted<'w>(head: &'w Head, within: Option<Within<'w>>) -> Wanted<'w> {
+    let upgrades = head.headers.get_all(http::header::UPGRADE).iter();
+    wanted_with(head, Upgrade::of(upgrades.map(HeaderValue::as_bytes)), within)
+}
+
+/// The same once the fields have left the head.
+fn wanted_with<'w>(head: &'w Head, upgrade: Upgrade, within: Option<Within<'w>>) -> Wanted<'w> {
     let (path, query) = match &head.target {
         RequestTarget::Absolute { path_and_query, .. } => (path_and_query.path(), path_and_query.query()),
         RequestTarget::Authority(_) => ("", None),
     };
-    let upgrades = head.headers.get_all(http::header::UPGRADE).iter();
-    let upgrade = Upgrade::of(upgrades.map(HeaderValue::as_bytes));
     let inspected = within.is_some_and(|within| within.live.tunnel().facts.inspected);
     let http = HttpRequest { method: head.method.as_str(), path, query, upgrade, inspected };
     let target = within.map_or(head.target.target(), |within| within.target);

@@ -44,6 +44,11 @@ impl Unanswered {
         self.0.as_ref()?.request.as_ref()?.scheme()
     }
 
+    /// Bytes that are kept of the request until then.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        self.0.as_ref().and_then(|waiting| waiting.request.as_ref()).map_or(0, Challenged::kept_bytes)
+    }
+
     /// The client sent credentials on the same connection, or another 407 takes its place.
     pub(crate) fn answered(mut self) {
         if let Some(waiting) = &mut self.0 {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::Method;
+use http::uri::PathAndQuery;
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -190,17 +191,20 @@ impl Facts {
 pub struct Asks {
     /// A token.
     pub method: Option<Method>,
-    /// Canonical; with the path of plain HTTP, never its query.
-    pub target: Option<(Target, Option<Box<str>>)>,
+    /// Canonical; with the path of plain HTTP, which it shares with whatever else needs it. Its query is never written.
+    pub target: Option<(Target, Option<PathAndQuery>)>,
     /// Whether a query came with the path.
     pub query: bool,
     /// The head's version, if it could be read.
     pub version: Option<Version>,
     /// As it was sent, if it is not canonical.
     pub malformed: Option<Box<[u8]>>,
-    /// As it was sent.
+    /// As it was sent, but no more than [`USER_AGENT`] bytes.
     pub user_agent: Option<Box<[u8]>>,
 }
+
+/// Most bytes that are kept of a `User-Agent`: one more than any log writes, so that a cut shows.
+const USER_AGENT: usize = 2049;
 
 impl Asks {
     /// From a head that passed the gate.
@@ -211,7 +215,10 @@ impl Asks {
             query: Asks::has_query(&head.target),
             version: Some(head.version),
             malformed: None,
-            user_agent: head.headers.get(http::header::USER_AGENT).map(|value| value.as_bytes().into()),
+            user_agent: head.headers.get(http::header::USER_AGENT).map(|value| {
+                let sent = value.as_bytes();
+                sent.get(..USER_AGENT).unwrap_or(sent).into()
+            }),
         }
     }
 
@@ -231,18 +238,28 @@ impl Asks {
     pub(super) fn shorten(&mut self) {
         // More than the record has room for, so that the record marks it as cut.
         const LONGEST: usize = 5000;
-        let cut = |bytes: &mut Box<[u8]>| {
-            if let Some(some) = bytes.get(..LONGEST) {
-                *bytes = some.into();
-            }
-        };
-        self.user_agent.iter_mut().chain(&mut self.malformed).for_each(cut);
-        // A path is ASCII.
-        if let Some((_, Some(path))) = &mut self.target
-            && let Some(some) = path.get(..LONGEST)
+        if let Some(malformed) = &mut self.malformed
+            && let Some(some) = malformed.get(..LONGEST)
         {
-            *path = some.into();
+            *malformed = some.into();
         }
+        if let Some((_, Some(shared))) = &mut self.target {
+            // A copy of its own. A path is ASCII, and a part of it is a path.
+            let path = shared.path();
+            let cut = path.get(..LONGEST).unwrap_or(path);
+            *shared = PathAndQuery::try_from(cut).unwrap_or_else(|_| PathAndQuery::from_static("/"));
+        }
+    }
+
+    /// Bytes that it keeps, of what the client chose the length of, and that it shares with nothing else.
+    pub(super) fn own_bytes(&self) -> usize {
+        let texts = [&self.user_agent, &self.malformed].into_iter().flatten();
+        texts.map(|text| text.len()).sum()
+    }
+
+    /// The path, where there is one.
+    pub(super) fn path(&self) -> Option<&str> {
+        self.target.as_ref()?.1.as_ref().map(PathAndQuery::path)
     }
 
     /// As the log shows the target; `tls`: a path came inside the TLS of a tunnel.
@@ -250,7 +267,7 @@ impl Asks {
         match (&self.target, &self.malformed) {
             (Some((target, None)), _) => Some(LoggedTarget::Connect(target)),
             (Some((target, Some(path))), _) => {
-                Some(LoggedTarget::Http { target, path: (&**path).into(), query: self.query, tls })
+                Some(LoggedTarget::Http { target, path: path.path().into(), query: self.query, tls })
             }
             (None, Some(raw)) => Some(LoggedTarget::Malformed((&**raw).into())),
             (None, None) => None,
@@ -261,11 +278,11 @@ impl Asks {
         matches!(target, RequestTarget::Absolute { path_and_query, .. } if path_and_query.query().is_some())
     }
 
-    fn target(target: &RequestTarget) -> (Target, Option<Box<str>>) {
+    fn target(target: &RequestTarget) -> (Target, Option<PathAndQuery>) {
         match target {
             RequestTarget::Authority(target) => (target.clone(), None),
             RequestTarget::Absolute { target, path_and_query } => {
-                (target.clone(), Some(path_and_query.path().into()))
+                (target.clone(), Some(path_and_query.clone()))
             }
         }
     }

@@ -129,7 +129,8 @@ impl<'s> Request<'s> {
     /// Equal for requests that a client sent twice: with credentials, after it was asked for them.
     pub(crate) fn same(&self) -> Same {
         let Facts { client, asks, .. } = self.facts();
-        let asked = (&asks.method, &asks.target, &asks.user_agent);
+        let target = asks.target.as_ref().map(|(target, _)| target);
+        let asked = (&asks.method, target, asks.path(), &asks.user_agent);
         self.accepted_by.challenges.same((client.address.ip(), asked))
     }
 
@@ -137,6 +138,11 @@ impl<'s> Request<'s> {
     pub fn known(&mut self, client: Arc<Client>, proof: Arc<Proof>) {
         self.facts_mut().client = client;
         self.proof = proof;
+    }
+
+    /// Bytes of the head that it keeps, in addition to the path.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        self.facts().asks.own_bytes()
     }
 
     /// What proved who the client is.
@@ -392,6 +398,11 @@ impl Challenged {
     /// The scheme that it tried.
     pub(crate) fn scheme(&self) -> Option<AuthScheme> {
         self.0.auth_scheme
+    }
+
+    /// Bytes that it keeps of the head.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        self.0.asks.own_bytes() + self.0.asks.path().map_or(0, str::len)
     }
 
     /// The client sent no credentials: the verdict is a refusal. `write`: whether it has a record.

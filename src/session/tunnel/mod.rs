@@ -290,7 +290,7 @@ async fn enter<'s>(
 
     let holder = Arc::clone(early.lease.holder());
     let of_tls = tls_layers(&upstream) * tls::STATE;
-    let open = Lease::of(&holder, Kind::Connection, OPEN + of_tls);
+    let open = Lease::of(&holder, Kind::Connection, OPEN + of_tls + request.kept_bytes());
     let gate = ClientHelloGate {
         target: &target,
         verification: permit.verify_certificate.then_some(Verification {

@@ -42,8 +42,8 @@ impl HeadError {
 }
 
 /// Reads one request head and checks it. What follows it (early data, the body, a pipelined head) stays in `buffer`;
-/// the head itself is removed from it. `buffer` may hold bytes of an earlier read. `lease` covers it, and goes on to cover the head,
-/// which keeps the buffer alive. Dropping the future loses nothing.
+/// the head itself is removed from it. `buffer` may hold bytes of an earlier read. `lease` covers it, and the head until the caller
+/// leases that: [`Head::cost`]. Dropping the future loses nothing.
 ///
 /// `None`: the connection was closed or reset without a byte, as a load balancer's probe does.
 ///
@@ -73,8 +73,12 @@ pub async fn read_head_at<S: AsyncRead + Unpin>(
     let mut lines = HeadLines::at(place.clone());
     loop {
         if let Some(end) = lines.scan(buffer, limits.bytes).map_err(HeadError::Refused)? {
-            let head = buffer.split_to(end);
-            return parse_at(&head, place).map(Some).map_err(HeadError::Refused);
+            let (head, rest) = buffer.split_at(end);
+            let parsed = parse_at(head, place).map_err(HeadError::Refused)?;
+            // What is left of a buffer keeps the memory of all of it: the head would be held twice.
+            *buffer = BytesMut::from(rest);
+            lease.set(buffer.capacity() + parsed.cost());
+            return Ok(Some(parsed));
         }
         match timeout_at(deadline, read(stream, buffer, lease)).await {
             Ok(Ok(1..)) => {}

@@ -157,3 +157,34 @@ fn every_cut_of_a_head_gives_the_same_verdict() {
         }
     }
 }
+
+/// t72: the head was copied out of its buffer, so the buffer must go.
+#[test]
+fn what_follows_a_head_does_not_keep_the_buffer_of_the_head() {
+    for follows in [&b""[..], b"x", &[7; 300]] {
+        block_on(async {
+            let head = format!("GET http://ok.test/{} HTTP/1.0\r\n\r\n", "a".repeat(3000));
+            let sent = [head.as_bytes(), follows].concat();
+            let (mut stream, mut buffer, mut lease) = (&sent[..], BytesMut::new(), Lease::alone());
+            let head = read_head(&mut stream, &mut buffer, &mut lease, &LIMITS).await;
+            let head = head.expect("well-formed").expect("not empty");
+            assert_eq!(buffer, follows);
+            assert_eq!(lease.bytes(), buffer.capacity() + head.cost());
+            assert!(!buffer.try_reclaim(1000), "the room of the head is still there");
+            assert!(head.cost() >= 3000);
+        });
+    }
+}
+
+/// t72
+#[test]
+fn a_head_costs_its_text_and_the_places_of_its_fields() {
+    let cost =
+        |fields: &str| verdict(&with_fields(fields)).0.expect("well-formed").expect("not empty").cost();
+    let many: String = (0..90).map(|at| format!("a{at}: b\r\n")).collect();
+    let (none, one) = (cost(""), cost(&format!("X: {}\r\n", "b".repeat(many.len()))));
+    assert!(one >= none + many.len());
+    // Two allocations of 32 bytes, and a place of 104.
+    assert!(cost(&many) >= one + 80 * (64 + 104), "{} {one}", cost(&many));
+    assert!(cost(&"a: b\r\n".repeat(90)) >= one + 80 * (64 + 72));
+}

@@ -19,8 +19,8 @@ use crate::words::outcome::Ending;
 
 const KINDS: usize = Kind::ALL.len();
 /// A connection that holds no more than this may grow up to the limit, others only up to [`HeldBytes::HIGH`]: itself, a
-/// head, a hello of a usual size.
-pub const SMALL: usize = 32 * 1024;
+/// head, a hello of a usual size, a connection to a target of plain requests.
+pub const SMALL: usize = 60 * 1024;
 /// Holders are in so many lists, so that workers rarely wait for the same lock.
 const SHARDS: usize = 16;
 /// A waiter looks again after this long, even if nobody gave anything back.

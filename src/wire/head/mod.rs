@@ -24,4 +24,6 @@ pub use fields::is_token_byte;
 pub use framing::connection_options;
 pub use grammar::{MAX_METHOD, cut_short, parse, parse_at};
 pub use lines::{HeadLines, TLS_HANDSHAKE};
-pub use request::{Framing, Head, MAX_FIELDS, MAX_USER_AGENT, Place, RefusedHead, RequestTarget, Version};
+pub use request::{
+    Framing, Head, MAX_FIELDS, MAX_USER_AGENT, Place, RefusedHead, RequestTarget, Version, slots,
+};

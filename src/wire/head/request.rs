@@ -131,6 +131,24 @@ pub struct Head {
     pub bytes: usize,
 }
 
+/// What a place for a field takes in a [`HeaderMap`], without text.
+const SLOT: usize = 112;
+/// What name and value of a field take in addition to their bytes: each is an allocation.
+const TEXTS: usize = 64;
+
+/// What the places for fields take, the empty ones of a map that has grown, too: it keeps them when its fields have left.
+pub fn slots(headers: &HeaderMap) -> usize {
+    let repeated = headers.len().saturating_sub(headers.keys_len());
+    (headers.capacity() + repeated) * SLOT
+}
+
+impl Head {
+    /// Its memory: its text, copied, and the map of its fields.
+    pub fn cost(&self) -> usize {
+        self.bytes + self.headers.len() * TEXTS + slots(&self.headers)
+    }
+}
+
 /// A refusal at the gate, with what is known of the request for the record.
 #[derive(Clone, PartialEq, Debug, thiserror::Error)]
 #[error("{reason}: {detail}")]

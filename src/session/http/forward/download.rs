@@ -153,7 +153,7 @@ pub(super) enum Then {
 /// Writes the response from `sending`.
 pub(super) async fn download<W: AsyncWrite + Unpin>(
     sending: impl Future<Output = hyper::Result<Response<Incoming>>>,
-    mut informational: mpsc::Receiver<Informational>,
+    mut informational: mpsc::Receiver<Box<Informational>>,
     buffer: &ResponseBuffer,
     head: &Head,
     client: &mut W,
@@ -290,7 +290,7 @@ fn frame(headers: &mut HeaderMap, coding: Coding) {
     }
 }
 
-/// A 1xx, ready to be written.
+/// A 1xx, ready to be written. Boxed, because a channel has room for many from its beginning.
 pub(super) struct Informational {
     status: StatusCode,
     head: BytesMut,
@@ -300,7 +300,7 @@ pub(super) struct Informational {
 
 /// Takes the 1xx heads of one response from hyper, which goes on reading whatever the client does.
 pub(super) struct Informing {
-    to: mpsc::Sender<Informational>,
+    to: mpsc::Sender<Box<Informational>>,
     /// For the bytes of those that wait, and of the one that is being written.
     room: Arc<Semaphore>,
     buffer: Arc<ResponseBuffer>,
@@ -311,7 +311,7 @@ impl Informing {
     pub(super) fn new(
         buffer: &Arc<ResponseBuffer>,
         holder: &Arc<Holder>,
-    ) -> (Self, mpsc::Receiver<Informational>) {
+    ) -> (Self, mpsc::Receiver<Box<Informational>>) {
         let (to, from) = mpsc::channel(MAX_INFORMATIONAL);
         let room = Arc::new(Semaphore::new(RESPONSE_BUFFER));
         (Informing { to, room, buffer: Arc::clone(buffer), holder: Arc::clone(holder) }, from)
@@ -334,19 +334,19 @@ impl Informing {
         let room = room.and_then(|bytes| Arc::clone(&self.room).try_acquire_many_owned(bytes).ok());
         if let Some(room) = room {
             let lease = Lease::of(&self.holder, Kind::Body, head.capacity());
-            place.send(Informational { status, head, lease, _room: room });
+            place.send(Box::new(Informational { status, head, lease, _room: room }));
         }
     }
 }
 
 /// Passes a 1xx on (RFC 9110 §15.2): never to HTTP/1.0, and `100` only to a client that waits for it.
 async fn inform<W: AsyncWrite + Unpin>(
-    informational: Informational,
+    informational: Box<Informational>,
     head: &Head,
     client: &mut W,
     track: &Track<'_>,
 ) -> Result<(), Failure> {
-    let Informational { status, head: bytes, lease, _room } = informational;
+    let Informational { status, head: bytes, lease, _room } = *informational;
     let wanted = match status {
         StatusCode::CONTINUE => track.take_expecting(),
         _ => head.version == Version::Http11,
@@ -360,7 +360,7 @@ async fn inform<W: AsyncWrite + Unpin>(
 }
 
 /// About the bytes of a head, as it came.
-fn size(headers: &HeaderMap) -> usize {
+pub(super) fn size(headers: &HeaderMap) -> usize {
     let fields = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
     "HTTP/1.1 200 OK\r\n\r\n".len() + fields.sum::<usize>()
 }

@@ -35,6 +35,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Request};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWrite;
@@ -50,19 +52,23 @@ use crate::transport::response_buffer::ResponseBuffer;
 use crate::transport::stream::Transport;
 use crate::transport::target_io::TargetIo;
 use crate::transport::target_stream::UpstreamStream;
-use crate::wire::head::{Framing, Head};
+use crate::wire::head::{Framing, Head, slots};
 use crate::words::outcome::{Ending, Reason};
 use crate::words::target::Target;
 use download::{Failure, Informing, RESPONSE_BUFFER, Then};
 use halves::Halves;
 use outcome::Break;
 pub use outcome::{Finish, Outcome};
+use rewrite::Nominated;
 pub use terms::{Addresses, Terms};
 use track::Track;
-use upload::{Sent, UploadBody};
+use upload::{Sending, Sent, UploadBody};
 
-/// What a connection to a target costs by being open: hyper's task and its first buffer, the socket, and what the kernel has for it.
-const UPSTREAM: usize = 20 * 1024;
+/// What a connection to a target costs by being open: hyper's task with its queue of requests (8.5 KiB) and its two first buffers
+/// (8 KiB each), the socket, and what the kernel has for it (4 KiB).
+const UPSTREAM: usize = 32 * 1024;
+/// hyper's first buffer for what it writes, which is part of [`UPSTREAM`].
+const FIRST_WRITE: usize = 8 * 1024;
 
 /// One client's connection, as far as an exchange uses it. Bytes after the request stay in `buffer`.
 #[derive(Debug)]
@@ -71,8 +77,10 @@ pub struct Connection<'a, S> {
     pub stream: &'a mut S,
     /// As [`read_head`](crate::transport::heads::read_head) left it.
     pub buffer: &'a mut BytesMut,
-    /// Covers `buffer`, and the head.
+    /// Covers `buffer`.
     pub lease: &'a mut Lease,
+    /// Covers the head; once that is sent, what is left of it.
+    pub of_head: Lease,
     /// From earlier exchanges on this connection.
     pub kept: &'a mut Kept,
 }
@@ -120,7 +128,7 @@ struct Upstream {
     addresses: Addresses,
     socket: Option<Arc<TcpStream>>,
     buffer: Arc<ResponseBuffer>,
-    /// Of what the connection costs while nothing moves.
+    /// Of what the connection costs while nothing moves: hyper's buffer for heads stays as large as the largest one made it.
     lease: Lease,
     /// Dropping the upstream ends its connection in any state.
     _connection: AbortOnDropHandle<()>,
@@ -136,15 +144,16 @@ pub fn unaffordable(head: &Head, allowance: &Allowance) -> Option<Reason> {
     allowance.refuses(length.saturating_add(head.bytes as u64))
 }
 
-/// Forwards the request that `head` begins. `allowance` is for head and body as they are on the wire. `open` returns a
-/// connection to the head's target, or to the parent proxy. It is called at most once, and not at all if a kept
-/// connection serves. `stop` ends the exchange from outside (a drain, a revoked policy).
+/// Forwards the request that `head` begins; `headers` are its fields, taken out of it. `allowance` is for head and body as they
+/// are on the wire. `open` returns a connection to the head's target, or to the parent proxy. It is called at most once, and not at
+/// all if a kept connection serves. `stop` ends the exchange from outside (a drain, a revoked policy).
 ///
 /// At most one piece of a body is buffered in each direction: a slow reader slows the sender. If the future is
 /// dropped, both connections must be closed.
 pub async fn exchange<S, O>(
     connection: Connection<'_, S>,
     head: &Head,
+    headers: HeaderMap,
     terms: &Terms<'_>,
     allowance: &mut Allowance,
     open: O,
@@ -154,7 +163,7 @@ where
     S: Transport,
     O: AsyncFnOnce() -> Result<UpstreamStream, Reason>,
 {
-    let Connection { stream, buffer, lease, kept } = connection;
+    let Connection { stream, buffer, lease, of_head, kept } = connection;
     let holder = Arc::clone(lease.holder());
     let track = Track::new(head, terms, &holder);
     if let Some(reason) = unaffordable(head, allowance) {
@@ -169,16 +178,21 @@ where
     let halves = Halves::new(stream);
     let mut writer = &halves;
     let (parts, body) = UploadBody::new(head.framing);
+    let nominated = Nominated::by(&headers);
+    let sending = Sending { framing: head.framing, nominated: &nominated };
+    let rewritten =
+        rewrite::request(head, headers, terms.remove_request_headers, terms.parent, terms.changes);
     let (finish, keep_alive) = {
         let mut upload = Box::pin(upload::upload(
             &halves,
             Sent { buffer, lease, bulk: false },
-            (head, terms.changes),
+            (&sending, terms.changes),
             parts,
             &track,
             allowance,
         ));
-        let mut download = Box::pin(request(head, body, kept, open, &mut writer, &track, terms));
+        let mut download =
+            Box::pin(request((head, rewritten, of_head), body, kept, open, &mut writer, &track, terms));
         tokio::select! {
             biased;
             done = &mut download => done,
@@ -209,7 +223,7 @@ fn outcome(track: &Track<'_>, finish: Finish, keep_alive: bool) -> Outcome {
 
 /// Sends the request and writes the response, over a kept connection or a new one.
 async fn request<W, O>(
-    head: &Head,
+    (head, mut rewritten, mut of_head): (&Head, Request<()>, Lease),
     body: UploadBody,
     kept: &mut Kept,
     open: O,
@@ -233,7 +247,9 @@ where
         track.opened(upstream.addresses);
         let content =
             if is_repeatable { UploadBody::empty() } else { body.take().unwrap_or_else(UploadBody::empty) };
-        let (result, upstream) = Box::pin(attempt(upstream, head, content, client, track, terms)).await;
+        let sent = if is_repeatable { rewritten.clone() } else { std::mem::take(&mut rewritten) };
+        let sent = sent.map(|()| content);
+        let (result, upstream) = Box::pin(attempt(upstream, (head, sent), client, track, terms)).await;
         match result {
             Err(Failure::Upstream { stale: true, .. }) if is_repeatable => track.opening(),
             Err(Failure::Upstream { stale: true, .. }) => {
@@ -253,8 +269,12 @@ where
         Err(failure) => return (failure.into(), false),
     };
     track.reaches(upstream.socket.as_ref());
+    // From here on the request is hyper's, which writes it and frees it. What is left is the target, which is judged again after a
+    // reload, and the places of the fields, which hyper keeps for those of the response.
+    of_head.set(of_head.bytes().min(path_of(&rewritten).len() + slots(rewritten.headers())));
     track.opened(upstream.addresses);
-    let (result, upstream) = Box::pin(attempt(upstream, head, body, client, track, terms)).await;
+    let sent = rewritten.map(|()| body);
+    let (result, upstream) = Box::pin(attempt(upstream, (head, sent), client, track, terms)).await;
     kept.settle(result, upstream, terms)
 }
 
@@ -266,24 +286,26 @@ fn repeatable(head: &Head) -> bool {
 
 async fn attempt<W: AsyncWrite + Unpin>(
     mut upstream: Upstream,
-    head: &Head,
-    body: UploadBody,
+    (head, mut request): (&Head, Request<UploadBody>),
     client: &mut W,
     track: &Track<'_>,
     terms: &Terms<'_>,
 ) -> (Result<Then, Failure>, Upstream) {
     let (informing, informational) = Informing::new(&upstream.buffer, track.holder());
-    let request = rewrite::request(head, terms.remove_request_headers, terms.parent, terms.changes);
-    let mut request = request.map(|()| body);
     hyper::ext::on_informational(&mut request, move |response| {
         informing.tell(response.status(), response.headers());
     });
     upstream.buffer.awaits_head();
+    upstream.writes(path_of(&request).len() + download::size(request.headers()));
     let sending = upstream.sender.send_request(request);
     let downloading =
         download::download(sending, informational, &upstream.buffer, head, client, track, terms);
     let result = Box::pin(downloading).await;
     (result, upstream)
+}
+
+fn path_of<B>(request: &Request<B>) -> &str {
+    request.uri().path_and_query().map_or("", PathAndQuery::as_str)
 }
 
 impl Kept {
@@ -364,6 +386,13 @@ impl Kept {
 }
 
 impl Upstream {
+    /// A head of about so many bytes is written: hyper's buffer grows to twice the size when it is full, and stays as large.
+    fn writes(&mut self, bytes: usize) {
+        if bytes > FIRST_WRITE {
+            self.lease.set(self.lease.bytes().max(UPSTREAM + 2 * bytes - FIRST_WRITE));
+        }
+    }
+
     fn may_serve(&self, target: &Target, permitted_by: &(Arc<str>, Generation)) -> bool {
         self.permitted_by == *permitted_by && self.target == *target
     }

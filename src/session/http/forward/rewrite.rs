@@ -30,14 +30,15 @@ const HOP_BY_HOP: [HeaderName; 9] = [
 ];
 
 /// The request for the target: origin-form, `Host` from the URI, nothing about this hop or the client. For a parent
-/// proxy: absolute-form, and the fields that the parent expects.
+/// proxy: absolute-form, and the fields that the parent expects. `headers` are those of the head, taken out of it so that they are
+/// held once.
 pub(super) fn request(
     head: &Head,
+    mut headers: HeaderMap,
     remove: &[HeaderName],
     parent: Option<&Parent>,
     changes: &Changes,
 ) -> Request<()> {
-    let mut headers = head.headers.clone();
     let trailers_wanted = te_trailers(&headers);
     Nominated::by(&headers).strip(&mut headers);
     // An internal address must not be shown outside, and a client's statement about it is worth nothing: that goes, too.
@@ -230,7 +231,7 @@ mod tests {
         )
         .await;
         let remove = [http::header::USER_AGENT, http::header::REFERER];
-        let request = request(&head, &remove, None, &Changes::default());
+        let request = request(&head, head.headers.clone(), &remove, None, &Changes::default());
         assert_eq!(request.uri(), "/p?q");
         assert_eq!(
             lines(&request),
@@ -256,7 +257,8 @@ mod tests {
             ("http://[2001:DB8::1]:81/", "[2001:db8::1]:81"),
         ] {
             let head = head(&format!("GET {uri} HTTP/1.0\r\n\r\n")).await;
-            assert_eq!(request(&head, &[], None, &Changes::default()).headers()[HOST], host, "{uri}");
+            let request = request(&head, head.headers.clone(), &[], None, &Changes::default());
+            assert_eq!(request.headers()[HOST], host, "{uri}");
         }
     }
 

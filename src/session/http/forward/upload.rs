@@ -19,7 +19,7 @@ use crate::session::http::changes::Changes;
 use crate::transport::allowance::Allowance;
 use crate::transport::held::read::read_bulk;
 use crate::transport::held::{Kind, Lease};
-use crate::wire::head::{BodyFollower, Framing, Head, Piece};
+use crate::wire::head::{BodyFollower, Framing, Piece};
 use crate::words::outcome::{Ending, Reason};
 
 /// Bytes of one read.
@@ -31,7 +31,8 @@ const MAX_TRAILER_FIELDS: usize = 64;
 
 pub(super) enum Part {
     Data(Bytes),
-    Trailers(HeaderMap),
+    /// Boxed, because a channel has room for many from its beginning.
+    Trailers(Box<HeaderMap>),
     /// Without it the body is cut off, and hyper must not end it as if it were complete.
     End,
 }
@@ -84,7 +85,7 @@ impl Body for UploadBody {
                 self.remaining = self.remaining.map(|remaining| remaining.saturating_sub(bytes.len() as u64));
                 Some(Ok(Frame::data(bytes)))
             }
-            Some(Part::Trailers(trailers)) => Some(Ok(Frame::trailers(trailers))),
+            Some(Part::Trailers(trailers)) => Some(Ok(Frame::trailers(*trailers))),
             Some(Part::End) => {
                 self.parts = None;
                 None
@@ -102,12 +103,19 @@ impl Body for UploadBody {
     }
 }
 
+/// What the body's form depends on.
+pub(super) struct Sending<'h> {
+    pub(super) framing: Framing,
+    /// Of the head.
+    pub(super) nominated: &'h Nominated,
+}
+
 /// Moves the body, then watches the client. Returns only when the exchange must be broken off. A piece is read only
 /// when hyper has taken the one before, so that a slow target slows the client.
 pub(super) async fn upload<R: AsyncRead + Unpin>(
     mut reader: R,
     mut sent: Sent<'_>,
-    (head, changes): (&Head, &Changes),
+    (head, changes): (&Sending<'_>, &Changes),
     parts: Option<mpsc::Sender<Part>>,
     track: &Track<'_>,
     allowance: &mut Allowance,
@@ -132,13 +140,14 @@ pub(super) async fn upload<R: AsyncRead + Unpin>(
 async fn body<R: AsyncRead + Unpin>(
     reader: &mut R,
     sent: &mut Sent<'_>,
-    (head, changes): (&Head, &Changes),
+    (head, changes): (&Sending<'_>, &Changes),
     parts: &mpsc::Sender<Part>,
     track: &Track<'_>,
     allowance: &mut Allowance,
 ) -> Result<(), Break> {
     let mut follower = BodyFollower::new(head.framing);
     let mut trailers = BytesMut::new();
+    let mut of_trailers = Lease::new(sent.lease.holder(), Kind::Body);
     while !follower.is_done() {
         track.leaves_unread(true);
         let Ok(place) = parts.reserve().await else {
@@ -157,6 +166,7 @@ async fn body<R: AsyncRead + Unpin>(
                     return Err(Break::Spent(allowance.refuses(1).unwrap_or(Reason::UploadBudget)));
                 }
                 track.client_owes_body(true);
+                sent.detach();
                 sent.read_from(reader).await?;
                 track.client_owes_body(false);
                 continue;
@@ -164,7 +174,10 @@ async fn body<R: AsyncRead + Unpin>(
             track.sent(piece.len());
             match piece {
                 Piece::Framing(length) => sent.buffer.advance(length),
-                Piece::Trailers(length) => trailers.unsplit(sent.buffer.split_to(length)),
+                Piece::Trailers(length) => {
+                    trailers.extend_from_slice(&sent.buffer.split_to(length));
+                    of_trailers.set(trailers.capacity());
+                }
                 Piece::Data(length) => {
                     place.send(Part::Data(sent.piece(length)));
                     break;
@@ -173,10 +186,10 @@ async fn body<R: AsyncRead + Unpin>(
             if follower.is_done() {
                 // Only chunked bodies get here: their trailers, if any, and their end.
                 track.complete_request();
-                let mut trailers = parse_trailers(&trailers, head);
+                let mut trailers = parse_trailers(&trailers, head.nominated);
                 changes.request_trailers(&mut trailers);
                 if !trailers.is_empty() {
-                    place.send(Part::Trailers(trailers));
+                    place.send(Part::Trailers(Box::new(trailers)));
                 } else {
                     place.send(Part::End);
                     return Ok(());
@@ -214,6 +227,12 @@ impl Sent<'_> {
         }
     }
 
+    /// What is left, which is a part of a chunk's framing, goes to a buffer of its own: it would keep all that was read with it.
+    fn detach(&mut self) {
+        *self.buffer = BytesMut::from(&self.buffer[..]);
+        self.lease.set(self.buffer.capacity());
+    }
+
     /// The next bytes, which hyper may hold until the target takes them.
     fn piece(&mut self, length: usize) -> Bytes {
         let mut bytes = self.buffer.split_to(length);
@@ -243,7 +262,7 @@ impl AsRef<[u8]> for OwnedPiece {
 
 /// The follower has checked their form; here they are only split. Fields that cannot be parsed are dropped, which is
 /// allowed for trailers (RFC 9110 §6.5.1).
-fn parse_trailers(section: &[u8], head: &Head) -> HeaderMap {
+fn parse_trailers(section: &[u8], nominated: &Nominated) -> HeaderMap {
     let mut fields = [httparse::EMPTY_HEADER; MAX_TRAILER_FIELDS];
     let Ok(httparse::Status::Complete((_, fields))) = httparse::parse_headers(section, &mut fields) else {
         return HeaderMap::new();
@@ -256,5 +275,5 @@ fn parse_trailers(section: &[u8], head: &Head) -> HeaderMap {
             trailers.append(name, value);
         }
     }
-    rewrite::trailers(trailers, &Nominated::by(&head.headers))
+    rewrite::trailers(trailers, nominated)
 }

@@ -358,6 +358,8 @@ impl<'s, S: Transport> Served<'_, 's, S> {
                 });
             }
         };
+        let of_head = Lease::of(&holder, Kind::Head, head.cost() + request.kept_bytes());
+        self.buffer.lease.set(self.buffer.bytes.capacity());
         self.keep = KeepAlive::new(snapshot.config.http.keepalive_timeout);
         let body = head.method != http::Method::HEAD;
         if let Err(reason) = admit::able(&request, shared) {
@@ -378,15 +380,12 @@ impl<'s, S: Transport> Served<'_, 's, S> {
             Ok(request) => request,
             Err(end) => return Some(end),
         };
-        // The head keeps its part of the buffer, whatever becomes of the rest.
-        let of_head = Lease::of(&holder, Kind::Head, head.bytes);
         let Buffered { bytes, lease } = &mut self.buffer;
-        lease.set(bytes.capacity());
-        let connection = Connection { stream: &mut self.client, buffer: bytes, lease, kept: &mut self.kept };
+        let connection =
+            Connection { stream: &mut self.client, buffer: bytes, lease, of_head, kept: &mut self.kept };
         let lent = Lent { within: self.within, allowance: &mut self.limits.upload, own: self.own.take() };
         let serving = exchange::serve(connection, head, request, snapshot, shared, self.keep, Some(lent));
         let after = Box::pin(serving).await;
-        drop(of_head);
         match after {
             After::NextHead => None,
             After::Refuse(request, refused) => Some(refusal(request, refused, body)),

@@ -226,11 +226,18 @@ async fn an_exchange_is_stopped_from_outside() {
         head_of(&mut asked).await;
         Ending::Drained
     };
-    let connection =
-        Connection { stream: &mut stream, buffer: &mut buffer, lease: &mut Lease::alone(), kept: &mut kept };
+    let connection = Connection {
+        stream: &mut stream,
+        buffer: &mut buffer,
+        lease: &mut Lease::alone(),
+        of_head: Lease::alone(),
+        kept: &mut kept,
+    };
     let open =
         || async { connect(origin).await.map(UpstreamStream::Bare).map_err(|_| Reason::ConnectRefused) };
-    let outcome = exchange(connection, &head, &terms, &mut Allowance::default(), open, stop).await;
+    let outcome =
+        exchange(connection, &head, head.headers.clone(), &terms, &mut Allowance::default(), open, stop)
+            .await;
     assert_eq!(outcome.finish, Finish::Broken { ending: Ending::Drained, reason: None });
     assert_eq!(outcome.status, None);
 }

@@ -117,10 +117,20 @@ async fn serve(
             stream: &mut stream,
             buffer: &mut buffer,
             lease: &mut Lease::new(&holder, Kind::Head),
+            of_head: Lease::new(&holder, Kind::Head),
             kept: &mut kept,
         };
         let mut allowance = Allowance::limited(bounds.upload_limit);
-        let outcome = exchange(connection, &head, &terms, &mut allowance, open, std::future::pending()).await;
+        let outcome = exchange(
+            connection,
+            &head,
+            head.headers.clone(),
+            &terms,
+            &mut allowance,
+            open,
+            std::future::pending(),
+        )
+        .await;
         let keep_alive = outcome.keep_alive;
         outcomes.push((outcome, meter.sent(), meter.received()));
         if !keep_alive {
