@@ -28,8 +28,8 @@ struct New {
     /// Directory for the files. It is made if it is not there; nothing in it is overwritten.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Leave the root without name constraints, so that it can be the root of authorities for other hosts. Whoever gets its
-    /// key can then sign for every name.
+    /// Leave the root without name constraints, so that it can be the root of authorities for other hosts. Anyone who
+    /// gets its key can then sign for every name.
     #[arg(long)]
     open_root: bool,
     /// Days for which the authority is valid.

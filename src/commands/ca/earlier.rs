@@ -45,3 +45,46 @@ pub(super) fn read(directory: &Path, hosts: &[Name], days: u16, now: Timestamp) 
     }
     Ok(Pair { certificate, key })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::make::{Terms, make};
+    use super::super::write;
+    use super::*;
+
+    #[test]
+    fn a_root_signs_only_for_its_hosts_and_not_beyond_its_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let names =
+            |hosts: &[&str]| -> Vec<Name> { hosts.iter().map(|host| Name::parse(host).unwrap()).collect() };
+        let now: Timestamp = "2026-11-30T12:00:00Z".parse().unwrap();
+        let of = |hosts: &[Name], open_root| {
+            make(&Terms { hosts, open_root, days: 30, root_days: 100, root: None, now }).unwrap()
+        };
+        let (closed, open) = (directory.path().join("closed"), directory.path().join("open"));
+        write::write(&closed, &of(&names(&["git.example.com"]), false)).unwrap();
+        write::write(&open, &of(&names(&["git.example.com"]), true)).unwrap();
+        for (root, hosts, days, want) in [
+            (&closed, &["git.example.com", "a.git.example.com"][..], 90, Ok(())),
+            (&closed, &["git.example.com", "example.com"], 90, Err("may not sign for example.com")),
+            (&open, &["example.org"], 90, Ok(())),
+            (
+                &open,
+                &["example.org"],
+                101,
+                Err("expires at 2027-03-10T00:00:00Z, before the authority would"),
+            ),
+        ] {
+            match (read(root, &names(hosts), days, now), want) {
+                (Ok(_), Ok(())) => {}
+                (Err(error), Err(want)) => assert!(error.contains(want), "{error}"),
+                (got, want) => panic!("{hosts:?} {days}: {want:?}, got {}", got.is_ok()),
+            }
+        }
+        std::fs::copy(open.join("root.key"), closed.join("root.key")).unwrap();
+        let error = read(&closed, &names(&["git.example.com"]), 30, now).err().unwrap();
+        assert!(error.contains("does not belong to the certificate in"), "{error}");
+        let error = read(&directory.path().join("none"), &[], 30, now).err().unwrap();
+        assert!(error.contains("root.crt: there is no such file"), "{error}");
+    }
+}

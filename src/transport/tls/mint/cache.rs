@@ -2,7 +2,7 @@
 //! what it has not used for longest. So a client that asks for many names, which one pattern may allow, pushes out its own.
 //!
 //! What is kept is charged to the client that first asked for it. The lock is held for a look-up, never while something is
-//! made: there is one [`Slot`] for each name, and whoever wants the same name waits at it. Not here: what is kept.
+//! made: there is one [`Slot`] for each name, and all that want the same name wait at it. Not here: what is kept.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;

@@ -99,7 +99,7 @@ pub struct Minter {
 
 /// What every leaf of a minter shares.
 struct Shown {
-    /// The key of all leaves. One is enough: whoever reads it in memory reads the authority's there, too.
+    /// The key of all leaves. One is enough: anyone who can read it in memory can read the authority's there, too.
     key: Arc<dyn SigningKey>,
     chain: Arc<[CertificateDer<'static>]>,
 }

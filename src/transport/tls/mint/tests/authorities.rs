@@ -162,7 +162,7 @@ fn what_its_operator_may_regret_is_a_warning() {
     let key = KeyPair::generate().unwrap();
     let root = params("a root", &["example.com"], 0).self_signed(&key).unwrap().pem();
     let made = Made { root: root.clone(), certificate: root, key: key.serialize_pem() };
-    one(&warnings(&made), "1:ca.crt: certificate 1 is a root, so that the root's key is here");
+    one(&warnings(&made), "1:ca.crt: certificate 1 is a root, so the root's key is here");
 }
 
 #[test]
