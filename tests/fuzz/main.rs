@@ -68,7 +68,7 @@ fn near(target: &'static str) -> impl Strategy<Value = Vec<u8>> {
                 1 if at < bytes.len() => bytes[at] = byte,
                 2 if at < bytes.len() => drop(bytes.remove(at)),
                 _ => {
-                    let end = (at + usize::from(byte % 64)).min(bytes.len());
+                    let end = (at + usize::from(byte)).min(bytes.len());
                     let piece = bytes[at..end].to_vec();
                     bytes.splice(at..at, piece);
                 }
