@@ -137,7 +137,7 @@ impl Facts {
         if reason.class() != Class::Request {
             return None;
         }
-        let Some((_, Some(path))) = &self.asks.target else { return None };
+        let path = self.asks.path()?;
         let method = self.asks.method.as_ref()?.as_str();
         Some(recent::Asks { method, path, within: self.tunnel.is_some() })
     }
