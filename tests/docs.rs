@@ -190,7 +190,7 @@ fn the_cases_that_are_shown_can_be_run() {
     let shown = blocks(&read("docs/commands.md"), "yaml");
     let cases = shown.iter().find(|block| block.starts_with("cases:")).expect("cases are shown");
     assert!(
-        egressd::commands::test::load("cases.yaml", cases.as_bytes()).is_ok_and(|cases| cases.len() == 3)
+        egressd::commands::test::load("cases.yaml", cases.as_bytes()).is_ok_and(|cases| cases.len() == 4)
     );
 }
 

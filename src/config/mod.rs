@@ -26,6 +26,8 @@ mod requests;
 mod schema;
 mod secret_files;
 mod settings;
+#[cfg(test)]
+pub(crate) mod test_files;
 mod text;
 mod tree;
 mod typed;

@@ -244,18 +244,14 @@ impl fmt::Display for OptionValue<'_> {
 mod tests {
     use super::*;
     use crate::config;
+    use crate::config::test_files::{self, INSPECTION};
 
     /// The options of a rule, as `config` reads them.
     fn read(options: &str) -> RuleOptions {
-        let text = format!("policies: [{{name: p, allow: [{{to: a.example, {options}}}]}}]");
-        let loaded = config::load_str("c", &text, file).expect(options);
+        let text = format!("{INSPECTION}policies: [{{name: p, allow: [{{to: a.example, {options}}}]}}]");
+        let loaded = config::load_str("c", &text, test_files::read).expect(options);
         let rule = loaded.config.policies.rules().next().expect("a rule");
         rule.options().expect("has some").clone()
-    }
-
-    /// A file for every name.
-    fn file(_: &std::path::Path) -> std::io::Result<Vec<u8>> {
-        Ok(b"user:s3cret\n".to_vec())
     }
 
     const ALL: &str = "name: \"a \\\"name\\\"\", owner: \"o\", ticket: \"T-1\", description: \"# d: e\", \

@@ -15,10 +15,18 @@ use proptest::sample::select;
 
 use crate::{ask, client, now};
 
-/// Policies of one rule, with a file of credentials for every name.
+/// Policies of one rule, with an authority that may sign for every host, and a file of credentials for every other name.
 fn policies(rest: &str) -> Policies {
-    let text = format!("policies: [{{name: p, {rest}}}]");
-    let read = |_: &Path| Ok(b"user:s3cret\n".to_vec());
+    let inspection = "inspection: {certificate: authority.crt, key: authority.key}";
+    let text = format!("{inspection}\npolicies: [{{name: p, {rest}}}]");
+    let read = |path: &Path| {
+        let file: &[u8] = match path.file_name().and_then(|name| name.to_str()) {
+            Some("authority.crt") => include_bytes!("../lint/files/authority-free.crt"),
+            Some("authority.key") => include_bytes!("../lint/files/authority.key"),
+            _ => b"user:s3cret\n",
+        };
+        Ok(file.to_vec())
+    };
     config::load_str("c.yaml", &text, read)
         .unwrap_or_else(|findings| panic!("{text}: {findings:?}"))
         .config

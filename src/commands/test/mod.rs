@@ -102,6 +102,7 @@ impl fmt::Display for Failure<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::test_files::{self, INSPECTION};
 
     const CONFIG: &str = r#"
 policies:
@@ -139,7 +140,8 @@ cases:
 
     #[test]
     fn a_case_holds_if_everything_that_it_names_is_so() {
-        let loaded = config::load_str("c.yaml", CONFIG, |_| Ok(Vec::new())).expect("it is valid");
+        let loaded = config::load_str("c.yaml", &format!("{CONFIG}{INSPECTION}"), test_files::read)
+            .expect("it is valid");
         let cases = load("t.yaml", CASES.as_bytes()).expect("they are valid");
         let now = "2026-01-01T00:00:00Z".parse().expect("a moment");
         let failures = run(&loaded.config.policies, &loaded.config.listeners, &cases, now);

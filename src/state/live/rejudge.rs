@@ -110,6 +110,7 @@ pub fn exchange_still_allowed(exchange: &Exchange, config: &Config, now: Timesta
 
 #[cfg(test)]
 mod tests {
+    use crate::config::test_files::{self, INSPECTION};
     use std::sync::Arc;
 
     use uuid::Uuid;
@@ -261,10 +262,8 @@ mod tests {
         let now = "2029-12-31T12:00:00Z".parse().expect("a moment");
         for (rest, inspected, want) in rows {
             let tunnel = opened("git.example:443", false, Scheme::Https, *inspected);
-            let text = format!("policies: [{{name: p, private: [198.18.0.0/15], {rest}}}]");
-            let load = config::load_str("egressd.yaml", &text, |_| Err(std::io::ErrorKind::NotFound.into()));
-            // That nothing signs for it is no matter of the rules.
-            let config = match load {
+            let text = format!("{INSPECTION}policies: [{{name: p, private: [198.18.0.0/15], {rest}}}]");
+            let config = match config::load_str("egressd.yaml", &text, test_files::read) {
                 Ok(loaded) => loaded.config,
                 Err(findings) => panic!("{text}: {findings:?}"),
             };

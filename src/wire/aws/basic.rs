@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::CredentialsError;
+use super::error::CredentialsError;
 use crate::words::aws::{AccessKeyId, Account, AwsRequest, Regions, Signer, codecommit_region};
 
 /// The digits of an account.

@@ -1,7 +1,7 @@
 //! Credentials in the query: presigned URLs. Servers decode names, and some take them in any case, so a name that is one of these
 //! only then is refused, and so is one that is there twice.
 
-use super::CredentialsError;
+use super::error::CredentialsError;
 use super::scope::{Algorithm, Signature, region_set};
 use crate::words::aws::AwsRequest;
 
