@@ -71,7 +71,7 @@ fn a_default_port_needs_not_be_written_and_another_host_or_scheme_is_a_mismatch(
     let mut wire = world.inside(&proxy, port);
     wire.send(format!("GET https://A.test.:{port}/x HTTP/1.1\r\nHost: A.TEST:{port}\r\n\r\n"));
     assert_eq!(wire.read_reply().status, 200);
-    assert!(site.got()[0].head.starts_with(&format!("GET /x HTTP/1.1\r\n")), "{:?}", site.got());
+    assert!(site.got()[0].head.starts_with("GET /x HTTP/1.1\r\n"), "{:?}", site.got());
     assert_eq!(site.got()[0].field("host"), Some(&*format!("{HOST}:{port}")), "as it is written canonically");
 }
 
@@ -257,6 +257,48 @@ fn a_client_is_told_goodbye_in_tls_whoever_ends() {
     wire.stream_mut().conn.send_close_notify();
     wire.send("");
     assert_eq!(wire.read_to_end(), (Vec::new(), End::Fin));
+}
+
+#[test]
+fn a_target_that_closes_before_the_first_request_costs_the_client_nothing() {
+    use std::io::{Read as _, Write as _};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    let world = World::new();
+    let config = world.targets.issue(&[HOST]).server_config();
+    let (connections, closed) = (AtomicUsize::new(0), Arc::new(AtomicUsize::new(0)));
+    let origin = crate::support::Origin::start(crate::support::any_port(), {
+        let closed = Arc::clone(&closed);
+        move |conversation| {
+            let first = connections.fetch_add(1, Ordering::SeqCst) == 0;
+            let tls = rustls::ServerConnection::new(Arc::clone(&config)).map_err(std::io::Error::other)?;
+            let mut stream = rustls::StreamOwned::new(tls, conversation);
+            while stream.conn.is_handshaking() {
+                stream.conn.complete_io(&mut stream.sock)?;
+            }
+            if !first {
+                let mut head = Vec::new();
+                let mut byte = [0];
+                while !head.ends_with(b"\r\n\r\n") {
+                    stream.read_exact(&mut byte)?;
+                    head.push(byte[0]);
+                }
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")?;
+                stream.flush()?;
+                return std::io::copy(&mut stream, &mut std::io::sink()).map(drop);
+            }
+            stream.conn.send_close_notify();
+            stream.flush()?;
+            stream.sock.finish()?;
+            closed.fetch_add(1, Ordering::SeqCst);
+            std::io::copy(&mut stream.sock, &mut std::io::sink()).map(drop)
+        }
+    });
+    let proxy = world.start(&World::config(origin.port(), ""));
+    let mut wire = world.inside(&proxy, origin.port());
+    until("the target to close", || (closed.load(Ordering::SeqCst) == 1).then_some(()));
+    wire.send(get(origin.port(), "/"));
+    assert_eq!(wire.read_reply().status, 200);
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod inside;
 mod lasting;
 mod reloads;
 mod rotation;
+mod shares;
 mod targets;
 mod websocket;
 mod world;

@@ -15,7 +15,7 @@ use crate::suite::case::{Case, Expect, Harm, Step};
 use crate::suite::drive::{Patience, Replay, Said, drive};
 use crate::suite::verdict::harmed;
 use crate::suite::{cases, hello, world};
-use crate::support::{Authority, Egressd, End, Wire, client_hello, config, directory, write};
+use crate::support::{Authority, DEADLINE, Egressd, End, Wire, client_hello, config, directory, write};
 
 /// An egressd that inspects two hosts of one target, which has a certificate for both.
 struct Scene {
@@ -216,8 +216,10 @@ async fn carry(
     authority: String,
     connector: tokio_rustls::TlsConnector,
 ) -> std::io::Result<()> {
-    let mut far = tokio::net::TcpStream::connect(proxy).await?;
+    let far = std::net::TcpStream::connect_timeout(&proxy, DEADLINE)?;
     far.set_nodelay(true)?;
+    far.set_nonblocking(true)?;
+    let mut far = tokio::net::TcpStream::from_std(far)?;
     far.write_all(format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n").as_bytes()).await?;
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {

@@ -4,13 +4,16 @@
 //! [`crate::session::http::forward`]. The connection to the client may go on afterwards: each request on it is judged
 //! separately, and while one is in progress a reload judges it again, as it does with a tunnel.
 
-use std::future::pending;
+use std::future::{pending, poll_fn};
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use http::HeaderValue;
 use http::uri::PathAndQuery;
 use jiff::Timestamp;
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Instant, sleep_until};
 
 use crate::outbound::dial::DialLimits;
@@ -108,6 +111,20 @@ impl Own {
     fn may_serve(&self, decided: &Decided, route: &Arc<Route>) -> bool {
         let fits = self.route.parent().is_none() || self.carries != Carries::Anything;
         fits && self.generation == decided.snapshot.generation && Arc::ptr_eq(&self.route, route)
+    }
+
+    /// Whether the target has not ended it since: it may have waited long for the first request. Of a connection whose bytes are
+    /// not read here, that shows when it is used.
+    async fn is_open(&mut self) -> bool {
+        if self.carries != Carries::Tls {
+            return true;
+        }
+        // A target that speaks before it is asked is not waited for either.
+        let mut byte = [0];
+        poll_fn(|cx| {
+            Poll::Ready(Pin::new(&mut self.stream).poll_read(cx, &mut ReadBuf::new(&mut byte)).is_pending())
+        })
+        .await
     }
 
     /// Whether it leads to the target whatever is sent over it.
@@ -271,7 +288,13 @@ where
                 Ok(decided) => decided,
                 Err(refused) => return Err(overtaken.insert(refused).reason),
             };
-            let opened = match own.filter(|own| own.may_serve(&decided, &route)) {
+            let mut own = own.filter(|own| own.may_serve(&decided, &route));
+            if let Some(waiting) = &mut own
+                && !waiting.is_open().await
+            {
+                own = None;
+            }
+            let opened = match own {
                 Some(own) => {
                     reached(own.upstream, &decided, &live, shared)?;
                     ready(&own.stream);
