@@ -1,6 +1,6 @@
 //! Git over HTTP (`gitprotocol-http`, `gitprotocol-pack`, `gitprotocol-v2`): what a client asks, and refusals that it prints.
 //!
-//! [`classify`] tells what a request asks by its method, path and query. The body of a push begins with a list of commands
+//! [`classify()`] tells what a request asks by its method, path and query. The body of a push begins with a list of commands
 //! ([`PushReader`]); that of a fetch is one request ([`FetchRequest`]), perhaps compressed ([`inflate`]). [`lfs`] reads what
 //! clients ask about large files, and [`refusal`] writes the answers by which git tells its user why.
 //!
