@@ -32,8 +32,9 @@ pub const CONNECTION: usize = 6 * 1024;
 /// How long a connection may wait for memory before it is closed: longer than the budget has patience with what does not move.
 const ROOM_PAUSE: Duration = Duration::from_secs(3);
 
-/// How many connections of a listener may wait for it: they hold what they have sent, in the kernel.
-const MOST_WAITING: usize = 64;
+/// How many connections of a listener may wait for it: they hold what they have sent, in the kernel, and a burst of them must not be
+/// turned away while what was ended for it is about to leave.
+const MOST_WAITING: usize = 256;
 
 /// Places to wait in.
 struct Waiting {
@@ -95,23 +96,18 @@ fn hold(
     let holder = lease.holder();
     // What it has sent is the kernel's until it is read. Nobody looks at it before there is a tunnel or an exchange.
     let mut unread = Lease::new(holder, Kind::Socket);
-    let mut waits = None;
     if shared.held.is_pressed() {
         let client = shared.current.load().limits.client(PeerAddr::new(peer).ip());
         holder.is_for(client, None);
-        if holder.has_to_wait() {
-            if standing == Standing::Stranger {
-                return Err(Full::Strangers);
-            }
-            waits = Some(Arc::clone(&waiting.much).try_acquire_owned().map_err(|_| Full::Memory)?);
-        }
         unread.set(queued(stream).bytes);
     }
-    if waits.is_none() && !lease.try_grow(CONNECTION) {
+    let mut waits = None;
+    if !lease.try_grow(CONNECTION) {
         if standing == Standing::Stranger {
             return Err(Full::Strangers);
         }
-        waits = Some(Arc::clone(&waiting.little).try_acquire_owned().map_err(|_| Full::Memory)?);
+        let places = if lease.holder().is_heavy() { &waiting.much } else { &waiting.little };
+        waits = Some(Arc::clone(places).try_acquire_owned().map_err(|_| Full::Memory)?);
     }
     Ok(Held { place, lease, unread, waits })
 }
@@ -162,8 +158,15 @@ fn spawn(stream: TcpStream, peer: SocketAddr, held: Held, listener: &Arc<Listene
     tasks.spawn(async move {
         let Held { mut place, mut lease, unread, waits } = held;
         if let Some(waits) = waits {
-            let room = tokio::time::timeout(ROOM_PAUSE, lease.grow(CONNECTION));
-            if Box::pin(room).await.is_err() {
+            let holder = Arc::clone(lease.holder());
+            let room = async {
+                tokio::select! {
+                    biased;
+                    () = holder.given_up() => false,
+                    room = tokio::time::timeout(ROOM_PAUSE, lease.grow(CONNECTION)) => room.is_ok(),
+                }
+            };
+            if !Box::pin(room).await {
                 return turn_away(peer, Full::Memory, &listener, &shared);
             }
             drop(waits);

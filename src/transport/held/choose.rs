@@ -31,10 +31,13 @@ const IDLE: Duration = Duration::from_secs(30);
 /// More than a tunnel costs.
 const EXPENSIVE: usize = 24 * 1024;
 
-/// Whether `moved` bytes since the last time show that a connection flows that holds `held` bytes. Less than a whole turn of
-/// them, because a transfer may be slow for want of the processor; and more than a byte from time to time.
-pub fn is_flow(moved: u64, held: u64) -> bool {
-    moved > 0 && moved.saturating_mul(FLOW) >= held
+/// What has moved less in all may have gone into buffers of the kernel, with nobody who reads them.
+const FLOWS_AFTER: u64 = 4 * 1024 * 1024;
+
+/// Whether `moved` bytes since the last time, of `in_all`, show that a connection flows that holds `held` bytes. Less than a
+/// whole turn of them, because a transfer may be slow for want of the processor; and more than a byte from time to time.
+pub fn is_flow(in_all: u64, moved: u64, held: u64) -> bool {
+    in_all >= FLOWS_AFTER && moved > 0 && moved.saturating_mul(FLOW) >= held
 }
 
 /// What one connection holds.
@@ -318,5 +321,19 @@ mod tests {
         let accounts = Accounts::new(&holdings, &newcomers, limit);
         assert!(accounts.is_light(Account(1)) && accounts.is_light(Account(100)));
         assert!(!accounts.is_light(Account(2)));
+    }
+
+    #[test]
+    fn what_only_fills_buffers_does_not_flow_nor_what_takes_a_byte_from_time_to_time() {
+        const MIB: u64 = 1 << 20;
+        for (in_all, moved, held, expected) in [
+            (MIB, MIB, 100, false),
+            (4 * MIB, MIB, 100, true),
+            (200 * MIB, MIB / 2, 8 * MIB, true),
+            (200 * MIB, MIB / 2 - 1, 8 * MIB, false),
+            (200 * MIB, 0, 0, false),
+        ] {
+            assert_eq!(is_flow(in_all, moved, held), expected, "{in_all} {moved} {held}");
+        }
     }
 }

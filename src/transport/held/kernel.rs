@@ -43,11 +43,14 @@ impl Queued {
         }
     }
 
-    /// What is counted: while much is held, and these bytes are more than `before`, at once what they may become. The peer sends
-    /// on, and the kernel takes it in, whether somebody looks or not.
+    /// What is counted: while much is held, and these bytes are more than `before`, as much again as has come since, up to what they
+    /// may become. The peer sends on, and the kernel takes it in, whether somebody looks or not.
     #[must_use]
     pub fn counted(self, before: usize, budget: &HeldBytes) -> usize {
-        if self.bytes > before && budget.is_pressed() { self.may_become } else { self.bytes }
+        match self.bytes.checked_sub(before) {
+            Some(more) if budget.is_pressed() => self.bytes.saturating_add(more).min(self.may_become),
+            _ => self.bytes,
+        }
     }
 }
 
@@ -102,5 +105,23 @@ pub async fn count_until_closed(socket: &TcpStream, lease: &mut Lease) -> io::Re
         biased;
         closed = closed => closed.and_then(|()| socket.take_error()?.map_or(Ok(()), Err)),
         () = count_unread(socket, lease) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_grows_counts_as_what_it_will_be_at_the_next_look_while_much_is_held() {
+        let (calm, pressed) = (HeldBytes::new(1000), HeldBytes::new(1000));
+        pressed.charge(super::super::kind::Kind::Log, 500);
+        for (bytes, before, expected) in
+            [(100, 0, 200), (150, 100, 200), (100, 100, 100), (80, 100, 80), (300, 0, 400)]
+        {
+            let queued = Queued { bytes, may_become: 400 };
+            assert_eq!(queued.counted(before, &pressed), expected, "{bytes} {before}");
+            assert_eq!(queued.counted(before, &calm), bytes);
+        }
     }
 }

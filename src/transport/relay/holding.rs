@@ -96,7 +96,7 @@ impl Holding {
             self.holder.moves();
             looks.delivered = delivered;
         }
-        let flows = is_flow(delivered - looks.flowed, held);
+        let flows = is_flow(delivered, delivered - looks.flowed, held);
         if flows {
             self.holder.flows();
             looks.flowed = delivered;

@@ -93,7 +93,7 @@ impl<'a> Track<'a> {
         // A peer that takes a byte from time to time does not move: it has to take what is held for it.
         if now >= self.told_at.load(Relaxed) + TELL {
             let (bytes, excess) = (self.bytes(), self.holder.excess() as u64);
-            if is_flow(bytes - self.flowed.load(Relaxed), excess) {
+            if is_flow(bytes, bytes - self.flowed.load(Relaxed), excess) {
                 self.holder.flows();
                 self.flowed.store(bytes, Relaxed);
                 self.told_at.store(now, Relaxed);
