@@ -7,12 +7,18 @@
 mod addresses;
 mod generate;
 
+use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Write};
+use std::net::IpAddr;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use egressd::commands::import::squid::{self as import, Choices, Files, NoteKind};
+use egressd::config;
+use egressd::rules::Scheme;
+use egressd::words::client::Client;
+use egressd::words::target::Target;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -194,6 +200,41 @@ struct Counts {
     both_refuse: u64,
     /// Refused by egressd alone, which was told.
     told: u64,
+    /// Tunnels that Squid refuses, and that carry plain requests to a host that Squid lets through as they are.
+    carried: u64,
+}
+
+/// Which of these tunnels, with their numbers, an `http` rule carries where Squid lets a plain request to the same host and port
+/// through: nothing else comes out of them.
+fn carried<'r>(
+    arena: &mut Arena,
+    (home, number): (&Path, u64),
+    yaml: &str,
+    tunnels: impl Iterator<Item = (usize, &'r Request)>,
+) -> HashSet<usize> {
+    let read = |path: &Path| std::fs::read(path);
+    let config = config::load_str("egressd.yaml", yaml, read).expect("egressd runs with it").config;
+    let by_http = |request: &Request| {
+        let client = Client::direct((request.client.parse::<IpAddr>().expect("an address"), 4711).into());
+        let target = Target::connect(&request.target).expect("a target");
+        config
+            .policies
+            .decide(&target, &client, jiff::Timestamp::now())
+            .is_ok_and(|p| p.scheme == Scheme::Http)
+    };
+    let (numbers, plain): (Vec<usize>, Vec<Request>) = tunnels
+        .filter(|(_, request)| by_http(request))
+        .map(|(at, request)| {
+            let target = format!("http://{}/", request.target);
+            (at, Request { client: request.client, method: "GET", target, literal: request.literal })
+        })
+        .unzip();
+    if plain.is_empty() {
+        return HashSet::new();
+    }
+    std::fs::remove_file(home.join("cache.log")).expect("Squid's");
+    let verdicts = arena.squid(home, number, &plain).expect("Squid took it before");
+    numbers.into_iter().zip(verdicts).filter(|(_, squid)| squid.passes).map(|(at, _)| at).collect()
 }
 
 /// One configuration. What is wrong is a panic that names its number.
@@ -222,8 +263,14 @@ fn compare(arena: &mut Arena, number: u64) -> Counts {
         return Counts { refused: 1, ..Counts::default() };
     };
     let passes = arena.egressd(&imported.yaml, &requests);
+    let beyond = |(((request, squid), passes), _): &(((&Request, &Verdict), &bool), usize)| {
+        !squid.passes && **passes && request.method == "CONNECT"
+    };
+    let tunnels = requests.iter().zip(&verdicts).zip(&passes).zip(0..).filter(beyond);
+    let carried =
+        carried(arena, (path, number), &imported.yaml, tunnels.map(|((asked, _), at)| (at, asked.0)));
     let mut counts = Counts::default();
-    for ((request, squid), passes) in requests.iter().zip(&verdicts).zip(passes) {
+    for (at, ((request, squid), passes)) in requests.iter().zip(&verdicts).zip(passes).enumerate() {
         let all = || {
             let told: String = imported.notes.iter().map(|note| format!("{note}\n")).collect();
             format!(
@@ -233,6 +280,7 @@ fn compare(arena: &mut Arena, number: u64) -> Counts {
         };
         match (squid.passes, passes) {
             (true, true) => counts.both_pass += 1,
+            (false, true) if carried.contains(&at) => counts.carried += 1,
             (false, false) => counts.both_refuse += 1,
             (false, true) => panic!("wider: {}", all()),
             (true, false) => {
@@ -282,6 +330,7 @@ fn random_configurations_are_never_wider_than_squid_and_never_narrower_without_a
                 sum.both_pass += counts.both_pass;
                 sum.both_refuse += counts.both_refuse;
                 sum.told += counts.told;
+                sum.carried += counts.carried;
             }
         };
         let workers: Vec<_> = (0..2).map(|_| scope.spawn(work)).collect();
@@ -293,10 +342,11 @@ fn random_configurations_are_never_wider_than_squid_and_never_narrower_without_a
     let sum = |of: fn(&Counts) -> u64| workers.iter().map(of).sum::<u64>();
     let (refused, both_pass) = (sum(|counts| counts.refused), sum(|counts| counts.both_pass));
     let (both_refuse, told) = (sum(|counts| counts.both_refuse), sum(|counts| counts.told));
-    let requests = both_pass + both_refuse + told;
+    let carried = sum(|counts| counts.carried);
+    let requests = both_pass + both_refuse + told + carried;
     println!(
         "{count} configurations, of which Squid refuses {refused}; {requests} requests: both let {both_pass} through and refuse \
-         {both_refuse}; egressd refuses {told} more, each told"
+         {both_refuse}; egressd refuses {told} more, each told, and carries plain requests in {carried} tunnels"
     );
     // Otherwise an import that denies all would do.
     assert!(refused * 4 <= count, "{refused} of {count} are no configurations");
