@@ -80,7 +80,11 @@ pub(super) fn lints(policies: &Policies, positions: &[Position], now: Timestamp,
     for lint in lint::lint(policies, now) {
         let inline = lint.inline.and_then(|number| positions.get(number)).copied();
         let position = inline.unwrap_or(Position { line: lint.line, column: 1 });
-        report.of(&lint.file).warning(position, lint.text);
+        let report = report.of(&lint.file);
+        match lint.kind.is_error() {
+            true => report.error(position, lint.text),
+            false => report.warning(position, lint.text),
+        }
     }
 }
 

@@ -96,6 +96,7 @@ impl PolicyBuilder {
                 private: private.into_boxed_slice(),
                 files: Vec::new(),
                 options: Vec::new(),
+                looks: false,
                 store: Store::default(),
                 names: NameTable::default(),
                 labels: Labels::default(),
@@ -148,6 +149,7 @@ impl PolicyBuilder {
         let name: Option<Arc<str>> = options.name.as_deref().map(Arc::from);
         let id = OptionsId(u32::try_from(self.policy.options.len()).unwrap_or(u32::MAX));
         let looks = options.looks();
+        self.policy.looks |= !looks.is_empty();
         self.policy.options.push(Options { given: options, name, private, looks });
         id
     }

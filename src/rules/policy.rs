@@ -81,6 +81,8 @@ pub struct Policy {
     pub(super) private: Box<[IpNet]>,
     pub(super) files: Vec<File>,
     pub(super) options: Vec<Options>,
+    /// Whether any of them make egressd look at requests.
+    pub(super) looks: bool,
     pub(super) store: Store,
     pub(super) names: NameTable,
     pub(super) labels: Labels,

@@ -65,14 +65,15 @@ enum Beyond {
 /// What `entry` lets through and `others` do not: the most of each method with each path.
 fn beyond(entry: &Entry, others: &Requests) -> Beyond {
     let any_method: [Option<&str>; 1] = [None];
-    let any_path: [Option<&PathPattern>; 1] = [None];
+    // Every path that passes begins with `/`.
+    let everything = PathPattern::parse("/**").ok();
     let methods: Vec<Option<&str>> = match &entry.methods {
         Some(methods) => methods.iter().map(|method| Some(&**method)).collect(),
         None => any_method.into(),
     };
     let paths: Vec<Option<&PathPattern>> = match &entry.paths {
         Some(paths) => paths.iter().map(Some).collect(),
-        None => any_path.into(),
+        None => vec![everything.as_ref()],
     };
     let pairs = methods.iter().flat_map(|method| paths.iter().map(move |path| (*method, *path)));
     let upgrade = if entry.websocket { Upgrade::Websocket } else { Upgrade::None };
@@ -159,5 +160,66 @@ fn told(field: &SetField) -> String {
     match &field.file {
         Some(file) => format!("{name} from {file}"),
         None => format!("{name}: {}", field.shown()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::config;
+
+    fn read(entries: &str, password: &'static str) -> Arc<Requests> {
+        let text = format!("policies: [{{name: p, allow: [{{to: a.example, requests: [{entries}]}}]}}]");
+        let loaded = config::load_str("c", &text, |_| Ok(format!("user:{password}\n").into_bytes()));
+        let config = loaded.unwrap_or_else(|findings| panic!("{text}: {findings:?}")).config;
+        let options = config.policies.rules().next().and_then(|rule| rule.options().cloned());
+        options.and_then(|options| options.requests).expect("it has some")
+    }
+
+    #[test]
+    fn an_entry_is_wider_where_it_lets_through_what_no_other_did() {
+        use Shift::{Narrower, Noted, Unclear, Wider};
+        let rows: &[(&str, &str, &[Shift])] = &[
+            // What is added comes first, then what is gone.
+            ("{methods: [GET]}", "{methods: [GET, PUT]}", &[Wider, Noted]),
+            ("{methods: [GET, PUT]}", "{methods: [GET]}", &[Noted, Narrower]),
+            ("{methods: [GET, PUT]}", "{methods: [PUT, GET]}", &[Noted, Noted]),
+            ("{methods: [GET, PUT]}", "{methods: [GET]}, {methods: [PUT]}", &[Noted, Noted, Noted]),
+            ("{methods: [GET]}", "{paths: [/a]}", &[Wider, Narrower]),
+            ("{paths: ['/v1/**']}", "{paths: [/v1/a]}", &[Noted, Narrower]),
+            ("{paths: ['/v1/**']}", "{paths: ['/v1/*/x', '/v1/']}", &[Noted, Narrower]),
+            ("{paths: ['/v1/*']}", "{paths: ['/v1/**']}", &[Wider, Noted]),
+            ("{paths: ['/v1/*']}", "{paths: ['/v1/a*b']}", &[Noted, Narrower]),
+            ("{paths: ['/v1/a*b']}", "{paths: ['/v1/a*']}", &[Wider, Noted]),
+            ("{paths: ['/v1/**']}", "{paths: [/v1]}", &[Wider, Narrower]),
+            ("{paths: ['/*/b/**']}", "{paths: ['/a/b/**']}", &[Noted, Narrower]),
+            // Every path begins with a slash.
+            ("{paths: ['/**']}", "{methods: [GET]}", &[Noted, Narrower]),
+            ("{methods: [GET]}", "{methods: [GET], paths: ['/**']}", &[Noted, Noted]),
+            ("{paths: [/a]}", "{paths: [/a], upgrade: [websocket]}", &[Wider, Noted]),
+            ("{paths: [/a], upgrade: [websocket]}", "{paths: [/a]}", &[Noted, Narrower]),
+            // Together they may cover it: no single one does.
+            ("{paths: ['/~*', '/*~']}", "{paths: ['/~*', '/*~', '/*a*']}", &[Unclear, Noted]),
+            // Whose credentials are sent.
+            ("{paths: [/a]}", "{paths: [/a], credentials_file: c}", &[Unclear, Unclear]),
+            ("{paths: [/a]}, {credentials_file: c}", "{credentials_file: c}, {paths: [/a]}", &[Unclear]),
+            ("{paths: [/a]}, {methods: [GET]}", "{methods: [GET]}, {paths: [/a]}", &[Noted]),
+        ];
+        let mut wrong = Vec::new();
+        for (old, new, want) in rows {
+            let told = request_changes(&read(old, "p"), &read(new, "p"));
+            let shifts: Vec<Shift> = told.iter().map(|(shift, _)| *shift).collect();
+            if shifts != *want {
+                wrong.push(format!("{old} → {new}: {told:?}"));
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        let told = request_changes(
+            &read("{credentials_file: c}", "s3cret"),
+            &read("{credentials_file: c}", "other"),
+        );
+        assert_eq!(told, [(Unclear, "{credentials_file: \"c\"}: the file has another content".to_owned())]);
     }
 }

@@ -34,6 +34,9 @@ pub(super) enum Effect {
     Duplicate { of: RuleId },
     /// A rule for the same host comes first for all of it.
     NeverDecides { before: RuleId, other_options: bool },
+    /// A rule that looks at each request matches all that it would let through unseen: it never decides. `equal`: that rule
+    /// is for the same host.
+    Unseen { by: RuleId, equal: bool },
     /// Without it a wider rule would decide in the same way.
     AddsNothing { to: RuleId },
     /// It has expired; a wider rule may decide instead.
@@ -112,18 +115,31 @@ impl<'p> Neighbours<'p> {
             (Some(other), Some(own)) => other > own,
             (Some(_), None) => false,
         };
+        // A rule that does not look takes nothing over from one that does.
+        let passes_over =
+            |other: &Rule| policy.looks && has_unseen(policy, other) && !has_unseen(policy, rule);
         let allows_on = |other: RuleId| {
             let wider = policy.store.rule(other);
-            !wider.is_deny() && outlives(wider) && (overlaps(wider, rule) || carries_after(wider, rule))
+            !wider.is_deny()
+                && !passes_over(wider)
+                && outlives(wider)
+                && (overlaps(wider, rule) || carries_after(wider, rule))
         };
         if expired {
             return Effect::Expired { taken_over_by: others().find(|&other| allows_on(other)) };
+        }
+        let same_host = |other: RuleId| policy.store.host(other) == policy.store.host(id);
+        // For the same host, part of it is enough to refuse it: the rest is easily taken for all of it.
+        let looks = others()
+            .find(|&other| policy.looks && sees(policy, policy.store.rule(other), rule, !same_host(other)));
+        if let Some(by) = looks {
+            return Effect::Unseen { by, equal: same_host(by) };
         }
         // Whether a rule is in force as long as `rule` is.
         let holds = |other: &Rule| policy.expires(other) == expires || outlives(other);
         let earlier = self.ids.iter().take(self.own).copied().find(|&other| {
             let first = policy.store.rule(other);
-            !first.is_deny() && holds(first) && covers(first, rule)
+            !first.is_deny() && !passes_over(first) && holds(first) && covers(first, rule)
         });
         if let Some(before) = earlier {
             let first = policy.store.rule(before);
@@ -162,6 +178,23 @@ impl<'p> Neighbours<'p> {
             }
             _ => Effect::Decides,
         }
+    }
+
+    /// The rules that match all hosts of a rule that looks at each request, and let requests to some of its ports through
+    /// unseen where they match more hosts. Call it after [`Neighbours::effect`], for the same rule.
+    pub(super) fn beside(&self, policy: &Policy, id: RuleId) -> Option<RuleId> {
+        let rule = policy.store.rule(id);
+        if has_unseen(policy, rule) {
+            return None;
+        }
+        self.ids.iter().copied().find(|&other| {
+            let wider = policy.store.rule(other);
+            other != id
+                && !wider.is_deny()
+                && policy.store.host(other) != policy.store.host(id)
+                && has_unseen(policy, wider)
+                && overlaps(wider, rule)
+        })
     }
 
     /// Whether another rule may match some of the rule's hosts, but not all, and would decide for them without this
@@ -296,6 +329,35 @@ fn split_suffixes(policy: &Policy) -> HashSet<&str> {
 /// The first rule for a name, or for everything under it.
 fn head(policy: &Policy, name: &str, hash: u64) -> RuleId {
     policy.names.find(hash, |other| policy.store.name(other) == name).unwrap_or(NONE)
+}
+
+/// Whether the rule lets requests through that nobody looks at.
+fn has_unseen(policy: &Policy, rule: &Rule) -> bool {
+    rule.schemes().iter().any(|scheme| !policy.looks(rule, scheme))
+}
+
+/// Whether `looks` looks at requests that `rule` would let through unseen, for a host that both match: at `all` of them, or at
+/// some.
+fn sees(policy: &Policy, looks: &Rule, rule: &Rule, all: bool) -> bool {
+    if looks.is_deny() || !has_unseen(policy, rule) {
+        return false;
+    }
+    let span = |rule: &Rule, scheme| ports_for(rule, scheme).map(|ports| (ports.low.get(), ports.high.get()));
+    let seen = |scheme: Scheme| {
+        let Some((low, high)) = span(rule, scheme) else { return false };
+        let mut seeing = looks.schemes().iter().filter(|by| policy.looks(looks, *by));
+        seeing.any(|by| {
+            // An `http` rule that looks carries a CONNECT too.
+            let same_way = by.method() == scheme.method() || by == Scheme::Http;
+            let fits = |(from, to): (u16, u16)| match all {
+                true => from <= low && high <= to,
+                false => from <= high && low <= to,
+            };
+            same_way && span(looks, by).is_some_and(fits)
+        })
+    };
+    let mut unseen = rule.schemes().iter().filter(|scheme| !policy.looks(rule, *scheme));
+    if all { unseen.all(seen) } else { unseen.any(seen) }
 }
 
 const METHODS: [Method; 2] = [Method::Connect, Method::Http];

@@ -8,6 +8,7 @@
 
 mod alone;
 mod cover;
+mod requests;
 mod shared_names;
 #[cfg(test)]
 mod tests;
@@ -66,10 +67,16 @@ pub enum LintKind {
     OtherProtocol,
     /// A host that stands for every host: a public resolver, the outer name of Encrypted ClientHello.
     OpensEverything,
+    /// A rule that looks at requests is for the same host, so this one never decides. That is an error.
+    Unseen,
+    /// A wider rule, or one for another name of the same service, lets requests through that nobody looks at.
+    Beside,
+    /// What `paths` says nothing about.
+    Query,
 }
 
 impl LintKind {
-    const ALL: [LintKind; 11] = [
+    const ALL: [LintKind; 14] = [
         LintKind::Strangers,
         LintKind::WideNetwork,
         LintKind::Unguarded,
@@ -81,7 +88,15 @@ impl LintKind {
         LintKind::NeverWorks,
         LintKind::OtherProtocol,
         LintKind::OpensEverything,
+        LintKind::Unseen,
+        LintKind::Beside,
+        LintKind::Query,
     ];
+
+    /// Whether the configuration is refused.
+    pub fn is_error(self) -> bool {
+        self == LintKind::Unseen
+    }
 
     /// What the rules that are only counted have in common.
     fn of_the_rest(self) -> &'static str {
@@ -97,6 +112,9 @@ impl LintKind {
             LintKind::NeverWorks => "for addresses that they do not open",
             LintKind::OtherProtocol => "for TLS on ports of other protocols",
             LintKind::OpensEverything => "for hosts that stand for every host",
+            LintKind::Unseen => "beside one that looks at requests to the same host",
+            LintKind::Beside => "that look at requests, beside one that does not",
+            LintKind::Query => "whose `paths` say nothing of the query",
         }
     }
 }
@@ -113,6 +131,7 @@ pub fn lint(policies: &Policies, now: Timestamp) -> Vec<Lint> {
             inline += usize::from(rule.is_inline());
             let has_effect = tell_effect(&at, rule, now, &mut neighbours, &mut told);
             if has_effect && !rule.is_deny() {
+                tell_looking(&at, &neighbours, now, &mut told);
                 tell_alone(&at, rule, &mut told);
                 reach(&at, rule, &mut told);
             }
@@ -157,7 +176,10 @@ fn tell_effect<'p>(
     let kind = match effect {
         Effect::Decides => return true,
         Effect::Denied { .. } => LintKind::Denied,
-        Effect::Duplicate { .. } | Effect::NeverDecides { .. } => LintKind::NeverDecides,
+        Effect::Unseen { equal: true, .. } => LintKind::Unseen,
+        Effect::Duplicate { .. } | Effect::NeverDecides { .. } | Effect::Unseen { equal: false, .. } => {
+            LintKind::NeverDecides
+        }
         Effect::AddsNothing { .. } => LintKind::AddsNothing,
         Effect::Expired { .. } => LintKind::Expired,
         Effect::Outlived { .. } => LintKind::Outlived,
@@ -178,6 +200,16 @@ fn tell_effect<'p>(
                 at.other(before)
             )
         }
+        Effect::Unseen { by, equal: true } => format!(
+            "`{text}` lets requests pass unseen that {} looks at, which decides in its place wherever both match: remove one of \
+             the two, or write other ports",
+            at.other(by)
+        ),
+        Effect::Unseen { by, equal: false } => format!(
+            "`{text}` never decides: {} looks at each request and matches all of it, and what it looks at never passes \
+             unseen; remove one of the two, or make the other narrower",
+            at.other(by)
+        ),
         Effect::AddsNothing { to } => {
             let does = if rule.is_deny() { "denies" } else { "allows" };
             format!(
@@ -208,6 +240,41 @@ fn tell_effect<'p>(
         }
     });
     matches!(effect, Effect::AddsNothing { .. } | Effect::Outlived { .. })
+}
+
+/// Warns of what goes past a rule that looks at requests.
+fn tell_looking(at: &At<'_>, neighbours: &Neighbours<'_>, now: Timestamp, told: &mut Told) {
+    let Some(given) = at.given(at.id).filter(|given| !given.looks().is_empty()) else { return };
+    let text = at.text();
+    if let Some(wider) = neighbours.beside(at.policy, at.id) {
+        told.tell(LintKind::Beside, at, || {
+            format!(
+                "`{text}` looks at each request, and {} lets requests to other names pass unseen: if one of them is the same \
+                 service, write a narrower rule there",
+                at.other(wider)
+            )
+        });
+    } else if at.policy.store.rule(at.id).kind() == Kind::Exact
+        && let Some((name, rule)) = requests::other_name(at.policy, at.policy.store.host(at.id), now)
+    {
+        told.tell(LintKind::Beside, at, || {
+            format!(
+                "`{text}` looks at each request, and {} lets requests to `{name}` pass unseen, which is the same service: write \
+                 the same `requests` there, or a `deny` rule",
+                at.other(rule)
+            )
+        });
+    }
+    // Once: it is true of each.
+    if told.counts[LintKind::Query as usize] == 0
+        && let Some(entry) = given.requests.as_deref().and_then(requests::with_paths)
+    {
+        told.tell(LintKind::Query, at, || {
+            format!(
+                "`{text}`: `paths` of entry {entry} says nothing of the query: what follows `?` passes, whatever it is"
+            )
+        });
+    }
 }
 
 /// ` without its upload_limit`: the restrictions of a rule that the next rule does not have.
