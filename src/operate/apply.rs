@@ -136,5 +136,5 @@ pub(crate) fn apply(
     shared.metrics.in_force(config, since);
     listener::count_certificates(&shared.metrics, config);
     let authority = inspection.as_ref().map(|inspection| inspection.minter.authority());
-    shared.metrics.authority_expires(authority.map(Authority::expires));
+    shared.metrics.inspection.authority_expires(authority.map(Authority::expires));
 }

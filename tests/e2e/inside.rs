@@ -157,6 +157,6 @@ fn a_websocket_handshake_is_told_which_rule_it_needs() {
     );
     let told = Ran::ok(scene.tool("python3").args(["-c", &script]));
     assert!(told.contains("200") && told.contains("403"), "{told}");
-    let write = scene.url(Way::Plain, "").replace("http://", "tcp://");
-    assert!(told.contains("upgrade_not_allowed") && told.contains(&format!("write `{write}`")), "{told}");
+    let write = "add `- {upgrade: [websocket]}` under `requests` of the rule";
+    assert!(told.contains("upgrade_not_allowed") && told.contains(write), "{told}");
 }

@@ -129,6 +129,8 @@ fn replicas(origin: &Origin, authority: &Authority) -> Vec<Egressd> {
             write(&directory.path().join("tls.key"), &issued.key_pem);
             write(&directory.path().join("ca.crt"), authority.pem());
             write(&directory.path().join("ca.crl"), &list);
+            write(&directory.path().join("inspection.crt"), include_bytes!("../lint/files/authority.crt"));
+            write(&directory.path().join("inspection.key"), include_bytes!("../lint/files/authority.key"));
             // The password is "pw".
             write(
                 &directory.path().join("users"),
@@ -149,7 +151,8 @@ fn replicas(origin: &Origin, authority: &Authority) -> Vec<Egressd> {
             ) + &format!(
                 "  - name: trial\n    mode: report\n    clients: {{networks: [127.0.0.0/8]}}\n    private: [127.0.0.0/8]\n    allow: [\"tcp://127.0.0.1:{}\"]\n",
                 origin.port()
-            ) + "dns: {hosts: {nobody.test: [127.0.0.1], inside.test: [127.0.0.1]}}\n";
+            ) + "dns: {hosts: {nobody.test: [127.0.0.1], inside.test: [127.0.0.1]}}\n\
+                inspection: {certificate: inspection.crt, key: inspection.key}\n";
             // The first policy is only for 127.0.0.1: the policy in report mode decides requests from elsewhere.
             let text = text.replacen("    private:", "    clients: {networks: [127.0.0.1/32]}\n    private:", 1);
             Egressd::start_in(directory, &text)

@@ -96,7 +96,7 @@ impl ClientHelloGate<'_> {
             };
             match leaf {
                 Ok(leaf) => {
-                    self.shared.metrics.leaf(leaf.origin);
+                    self.shared.metrics.inspection.leaf(leaf.origin);
                     InnerStream::accept(client, early, leaf.config, lease).await
                 }
                 Err(error) => Err((InnerFault::Failed(error.to_string()), client)),

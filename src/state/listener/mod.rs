@@ -91,7 +91,7 @@ pub(crate) fn count_certificates(metrics: &Metrics, config: &Config) {
         if let Some(tls) = &listener.tls {
             let lists = tls.server.clients().map(ClientTrust::lists_due).unwrap_or_default();
             let due = lists.iter().map(|(due, _)| *due).min();
-            metrics.expires(&listener.name, tls.server.expires(), due);
+            metrics.expiries.set(&listener.name, tls.server.expires(), due);
         }
     }
 }

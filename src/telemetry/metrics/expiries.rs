@@ -6,11 +6,9 @@ use jiff::Timestamp;
 use prometheus::core::Collector;
 use prometheus::{GaugeVec, Opts};
 
-use super::Metrics;
-
 /// The gauges of all listeners.
 #[derive(Clone)]
-pub(super) struct Expiries {
+pub struct Expiries {
     certificate: GaugeVec,
     client_crl: GaugeVec,
 }
@@ -34,7 +32,8 @@ impl Expiries {
         [Box::new(self.certificate.clone()), Box::new(self.client_crl.clone())]
     }
 
-    fn set(&self, listener: &Arc<str>, certificate: Timestamp, client_crl: Option<Timestamp>) {
+    /// A listener's certificate and its clients' revocation lists were loaded, and expire at these moments.
+    pub fn set(&self, listener: &Arc<str>, certificate: Timestamp, client_crl: Option<Timestamp>) {
         let seconds = |moment: Timestamp| moment.as_second() as f64;
         self.certificate.with_label_values(&[listener]).set(seconds(certificate));
         match client_crl {
@@ -42,12 +41,5 @@ impl Expiries {
             // An error only says that there was none.
             None => drop(self.client_crl.remove_label_values(&[listener])),
         }
-    }
-}
-
-impl Metrics {
-    /// A listener's certificate and its clients' revocation lists were loaded, and expire at these moments.
-    pub fn expires(&self, listener: &Arc<str>, certificate: Timestamp, client_crl: Option<Timestamp>) {
-        self.expiries.set(listener, certificate, client_crl);
     }
 }

@@ -4,12 +4,11 @@ use jiff::Timestamp;
 use prometheus::core::Collector;
 use prometheus::{GaugeVec, IntCounterVec, Opts};
 
-use super::Metrics;
 use crate::transport::tls::mint::Origin;
 
 /// What inspected tunnels show to clients, in numbers.
 #[derive(Clone)]
-pub(super) struct Inspection {
+pub struct Inspection {
     leaves: IntCounterVec,
     /// Without a label: a series only while there is an authority.
     authority: GaugeVec,
@@ -40,15 +39,15 @@ impl Inspection {
     }
 }
 
-impl Metrics {
+impl Inspection {
     /// A client is shown a leaf.
     pub fn leaf(&self, origin: Origin) {
-        self.inspection.leaves.with_label_values(&[origin.as_str()]).inc();
+        self.leaves.with_label_values(&[origin.as_str()]).inc();
     }
 
     /// The authority of the configuration that was put in force expires then; `None`: there is none.
     pub fn authority_expires(&self, expires: Option<Timestamp>) {
-        let Inspection { leaves, authority } = &self.inspection;
+        let Inspection { leaves, authority } = self;
         match expires {
             Some(expires) => {
                 authority.with_label_values(&[] as &[&str]).set(expires.as_second() as f64);
@@ -73,15 +72,15 @@ mod tests {
         let expires = "egressd_authority_expires_timestamp_seconds";
         let read = |series: &str| value(&metrics.render().expect("rendered"), series);
         assert_eq!(read(expires), None);
-        metrics.authority_expires(Some(Timestamp::from_second(1_900_000_000).expect("a moment")));
+        metrics.inspection.authority_expires(Some(Timestamp::from_second(1_900_000_000).expect("a moment")));
         assert_eq!(read(expires), Some(1_900_000_000.0));
         assert_eq!(read(r#"egressd_leaf_certificates_total{result="cached"}"#), Some(0.0));
-        metrics.leaf(Origin::Minted);
-        metrics.leaf(Origin::Cached);
-        metrics.leaf(Origin::Cached);
+        metrics.inspection.leaf(Origin::Minted);
+        metrics.inspection.leaf(Origin::Cached);
+        metrics.inspection.leaf(Origin::Cached);
         assert_eq!(read(r#"egressd_leaf_certificates_total{result="minted"}"#), Some(1.0));
         assert_eq!(read(r#"egressd_leaf_certificates_total{result="cached"}"#), Some(2.0));
-        metrics.authority_expires(None);
+        metrics.inspection.authority_expires(None);
         assert_eq!(read(expires), None);
     }
 }

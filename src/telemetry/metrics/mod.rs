@@ -19,8 +19,8 @@ use prometheus::{
 
 use self::at_scrape::{AtScrape, Shown};
 use self::configured::{Configured, policies_of};
-use self::expiries::Expiries;
-use self::inspection::Inspection;
+pub use self::expiries::Expiries;
+pub use self::inspection::Inspection;
 pub use self::requests::RequestCount;
 use self::requests::Tables;
 use self::totals::SETUP_SECONDS;
@@ -34,6 +34,7 @@ use crate::words::outcome::{Class, Decision, Ending, Reason};
 mod at_scrape;
 mod budget_accounts;
 mod configured;
+mod connections;
 mod expiries;
 mod inspection;
 mod requests;
@@ -41,6 +42,7 @@ mod totals;
 mod usage;
 
 pub use self::budget_accounts::{BudgetAccounts, BudgetSource};
+pub use self::connections::{ConnectionResult, Connections};
 pub use self::totals::{SetupCounts, VerdictCounts};
 pub use self::usage::{PolicyUsage, UsageSource};
 
@@ -50,47 +52,6 @@ const TUNNEL_SECONDS: &[f64] =
 
 /// The Content-Type of [`Metrics::render`].
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
-
-/// What happened to a TCP connection to a listener, before its first request.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ConnectionResult {
-    /// It sent something, and may go on.
-    Accepted,
-    /// It sent nothing and left: a load balancer's health check.
-    Probe,
-    /// There were too many.
-    Limit,
-    /// Its address is not in `proxy_protocol.trusted`.
-    PeerNotTrusted,
-    /// Its PROXY header is missing or malformed.
-    ProxyHeaderInvalid,
-    /// Its TLS handshake failed, or its certificate was not valid.
-    TlsFailed,
-}
-
-impl ConnectionResult {
-    /// Every one of them.
-    pub const ALL: &'static [ConnectionResult] = &[
-        ConnectionResult::Accepted,
-        ConnectionResult::Probe,
-        ConnectionResult::Limit,
-        ConnectionResult::PeerNotTrusted,
-        ConnectionResult::ProxyHeaderInvalid,
-        ConnectionResult::TlsFailed,
-    ];
-
-    /// The word in the metric.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            ConnectionResult::Accepted => "accepted",
-            ConnectionResult::Probe => "probe",
-            ConnectionResult::Limit => "limit",
-            ConnectionResult::PeerNotTrusted => "peer_not_trusted",
-            ConnectionResult::ProxyHeaderInvalid => "proxy_header_invalid",
-            ConnectionResult::TlsFailed => "tls_failed",
-        }
-    }
-}
 
 /// What a reason says about the way to a target.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -162,8 +123,10 @@ pub struct Metrics {
     ready: IntGauge,
     reload_successful: IntGauge,
     reload_success_time: Gauge,
-    expiries: Expiries,
-    inspection: Inspection,
+    /// What expires.
+    pub expiries: Expiries,
+    /// The authority for inspection.
+    pub inspection: Inspection,
 }
 
 impl Metrics {
@@ -466,28 +429,10 @@ impl Metrics {
     }
 }
 
-/// The counters of one listener.
-pub struct Connections(Box<[IntCounter]>);
-
-impl Connections {
-    /// Counts a connection with this result.
-    pub fn count(&self, result: ConnectionResult) {
-        if let Some(counter) = self.0.get(result as usize) {
-            counter.inc();
-        }
-    }
-}
-
 fn result_word(result: Result<(), Reason>) -> &'static str {
     match result {
         Ok(()) => "success",
         Err(reason) => reason.as_str(),
-    }
-}
-
-impl fmt::Debug for Connections {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connections").finish_non_exhaustive()
     }
 }
 

@@ -96,7 +96,7 @@ fn every_series_is_there_with_help_and_type() {
     configured(&metrics, "0123456789abcdef", &["gitaly"], &[("gitaly", "codecommit")]);
     metrics.request(Some(&policy), None, Some(Decision::Deny), Some(Reason::HostNotAllowed.into()));
     metrics.connections(&"proxy".into());
-    metrics.expires(&"proxy".into(), Timestamp::UNIX_EPOCH, Some(Timestamp::UNIX_EPOCH));
+    metrics.expiries.set(&"proxy".into(), Timestamp::UNIX_EPOCH, Some(Timestamp::UNIX_EPOCH));
     let guard = tunnel(&live, "gitaly", &Arc::default());
     let text = metrics.render().expect("rendered");
     let wanted = [
@@ -255,9 +255,9 @@ fn what_is_observed_is_shown() {
     }
     listener.count(ConnectionResult::Probe);
     let at = |second| Timestamp::from_second(second).expect("a moment");
-    metrics.expires(&"gone".into(), at(1_900_000_000), Some(at(1_800_000_000)));
-    metrics.expires(&"gone".into(), at(1_900_000_000), None);
-    metrics.expires(&"proxy".into(), at(1_900_000_000), Some(at(1_700_000_000)));
+    metrics.expiries.set(&"gone".into(), at(1_900_000_000), Some(at(1_800_000_000)));
+    metrics.expiries.set(&"gone".into(), at(1_900_000_000), None);
+    metrics.expiries.set(&"proxy".into(), at(1_900_000_000), Some(at(1_700_000_000)));
     let record = Record::new(Event::Error, Timestamp::UNIX_EPOCH, Uuid::nil(), "proxy");
     log.reserve().expect("room").write(&record);
     let _ = handle.finish(Duration::from_secs(20));

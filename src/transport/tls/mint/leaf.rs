@@ -9,9 +9,9 @@ use rustls::SignatureScheme;
 use rustls::pki_types::CertificateDer;
 use sha2::{Digest, Sha256};
 
-use super::MintError;
 use super::authority::Authority;
 use super::der::{self, BIT_STRING, INTEGER, OCTET_STRING, SEQUENCE};
+use super::error::MintError;
 use crate::words::target::Name;
 
 /// How long before it is made a leaf begins: clients' clocks are not exact.

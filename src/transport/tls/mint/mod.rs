@@ -9,6 +9,7 @@ mod cache;
 mod checks;
 mod constraints;
 mod der;
+mod error;
 mod leaf;
 
 use std::fmt;
@@ -22,10 +23,10 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, SigningKey};
 use rustls::{ServerConfig, version};
-use thiserror::Error;
 
 pub use authority::{Authority, LoadedAuthority};
 pub use constraints::Constraints;
+pub use error::MintError;
 pub(crate) use leaf::random_serial;
 
 use self::cache::Cache;
@@ -34,26 +35,6 @@ use crate::words::target::Name;
 
 /// Most leaves that are kept.
 const MOST: usize = 10_000;
-
-/// Why there is no leaf for a name.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
-pub enum MintError {
-    /// The name constraints of the authority do not permit the name.
-    #[error("the inspection authority may not sign for this name: its name constraints do not permit it")]
-    NotPermitted,
-    /// The authority has expired.
-    #[error("the inspection authority expired at {0}")]
-    Expired(Timestamp),
-    /// The authority is not valid yet.
-    #[error("the inspection authority is not valid before {0}")]
-    NotYetValid(Timestamp),
-    /// The key did not sign.
-    #[error("the key of the inspection authority did not sign")]
-    Signature,
-    /// No random numbers.
-    #[error("the system gave no random numbers")]
-    Random,
-}
 
 /// Where a leaf came from, for the metric.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
