@@ -21,6 +21,11 @@ pub const FIRST_LOOK: Duration = Duration::from_millis(50);
 /// The time between two looks doubles up to this.
 pub const LAST_LOOK: Duration = Duration::from_secs(8);
 
+/// When to look for the first time: at once while much is held.
+pub fn first_look(budget: &HeldBytes) -> Duration {
+    if budget.is_pressed() { Duration::ZERO } else { FIRST_LOOK }
+}
+
 /// What may wait in a socket whose peer does not read: [`NOTSENT_IN_BULK`], and the last packets, which go beyond it.
 const UNSENT: usize = NOTSENT_IN_BULK + 64 * 1024;
 

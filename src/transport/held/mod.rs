@@ -21,11 +21,13 @@ mod kind;
 mod lease;
 mod ledger;
 pub mod read;
+mod seats;
 mod sock_diag;
 mod sync;
+mod waiting;
 
 pub use budget::{HeldBytes, Holder, NoRoom, SMALL};
 pub use choose::is_flow;
-pub use kernel::{FIRST_LOOK, LAST_LOOK, Queued, count_unread, count_until_closed, queued};
+pub use kernel::{FIRST_LOOK, LAST_LOOK, Queued, count_unread, count_until_closed, first_look, queued};
 pub use kind::Kind;
 pub use lease::Lease;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::transport::held::{FIRST_LOOK, Holder, Kind, LAST_LOOK, Queued, is_flow};
+use crate::transport::held::{FIRST_LOOK, Holder, Kind, LAST_LOOK, Queued, first_look, is_flow};
 
 /// So much may be in its sockets without being looked at.
 const BULK: u64 = 64 * 1024;
@@ -63,7 +63,7 @@ impl Holding {
             return false;
         }
         self.holder.moves();
-        let next = Instant::now() + self.holder.budget().first_look();
+        let next = Instant::now() + first_look(self.holder.budget());
         self.looks =
             Some(Box::new(Looks { next, pause: FIRST_LOOK, delivered, flowed: delivered, queued: 0 }));
         true

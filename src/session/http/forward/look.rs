@@ -11,7 +11,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::halves::Halves;
 use super::track::Track;
-use crate::transport::held::{FIRST_LOOK, Kind, LAST_LOOK, Lease, queued};
+use crate::transport::held::{FIRST_LOOK, Kind, LAST_LOOK, Lease, first_look, queued};
 use crate::transport::stream::Transport;
 
 /// Never ready. An exchange that flows pays one look a second.
@@ -49,7 +49,7 @@ impl Looks {
         // What was delivered may wait in a socket, too, without anything being blocked.
         if self.timer.is_none() && (track.is_blocked() || track.bytes() >= self.seen + BULK) {
             self.pause = FIRST_LOOK;
-            self.timer = Some(Box::pin(sleep(track.holder().budget().first_look())));
+            self.timer = Some(Box::pin(sleep(first_look(track.holder().budget()))));
         }
         while let Some(timer) = &mut self.timer
             && timer.as_mut().poll(cx).is_ready()

@@ -4,17 +4,18 @@ use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::choose::{Account, Accounts, FLOWS, Holding, Need, STALLED, Want, choose};
-use super::kernel::FIRST_LOOK;
-use super::kind::Kind;
-use super::ledger::Ledger;
 use crate::transport::cancel::Cancel;
+use crate::transport::held::choose::{Account, Accounts, FLOWS, Holding, Need, STALLED, Want, choose};
+use crate::transport::held::kind::Kind;
+use crate::transport::held::ledger::Ledger;
+use crate::transport::held::seats::{Shard, lock};
+use crate::transport::held::waiting::Waiting;
 use crate::words::outcome::Ending;
 
 const KINDS: usize = Kind::ALL.len();
@@ -39,38 +40,22 @@ pub struct HeldBytes {
     ledger: Ledger<KINDS>,
     /// `limits.memory`, or what stands for it. The ledger's is less if the process needs more than what is held.
     limit: AtomicUsize,
-    shards: [Mutex<Shard>; SHARDS],
+    shards: [Mutex<Shard<Holder>>; SHARDS],
     next_shard: AtomicUsize,
     hasher: RandomState,
     epoch: Instant,
     /// Whose holders wait for bytes; each as often as it waits.
-    waiting: Mutex<Vec<Want>>,
-    waiters: AtomicUsize,
+    waiting: Waiting,
     room: Notify,
     /// Memory has become short.
     short: Notify,
-    /// Locked by the one that searches.
-    search: Mutex<Option<Search>>,
+    /// Locked by the one that searches. When the last search was, in milliseconds since `epoch`, and whether it chose something.
+    search: Mutex<Option<(u64, bool)>>,
     /// Who had how much when it was last searched.
     accounts: Mutex<Accounts>,
     ended: AtomicU64,
     /// Bytes of what is set aside for clients that hold little.
     overdrawn: AtomicUsize,
-}
-
-/// The last search for what to end.
-#[derive(Clone, Copy)]
-struct Search {
-    /// Milliseconds since the budget's epoch.
-    at: u64,
-    /// It chose nothing.
-    in_vain: bool,
-}
-
-#[derive(Default)]
-struct Shard {
-    slots: Vec<Weak<Holder>>,
-    free: Vec<u32>,
 }
 
 impl HeldBytes {
@@ -94,8 +79,7 @@ impl HeldBytes {
             next_shard: AtomicUsize::new(0),
             hasher: RandomState::new(),
             epoch: Instant::now(),
-            waiting: Mutex::default(),
-            waiters: AtomicUsize::new(0),
+            waiting: Waiting::default(),
             room: Notify::new(),
             short: Notify::new(),
             search: Mutex::default(),
@@ -135,11 +119,6 @@ impl HeldBytes {
             self.make_room();
             self.short.notify_one();
         }
-    }
-
-    /// When to look at a socket for the first time.
-    pub fn first_look(&self) -> Duration {
-        if self.is_pressed() { Duration::ZERO } else { FIRST_LOOK }
     }
 
     /// Whether so much is held that what the kernel takes in between two looks could be too much.
@@ -200,7 +179,7 @@ impl HeldBytes {
     }
 
     fn wake(&self) {
-        if self.waiters.load(Ordering::Relaxed) > 0 {
+        if !self.waiting.is_empty() {
             self.room.notify_one();
         }
     }
@@ -219,11 +198,9 @@ impl HeldBytes {
         };
         let Ok(mut last) = self.search.try_lock() else { return };
         let now = self.now();
-        if last.is_some_and(|last| {
-            // Those that were chosen need a moment to give back what they hold.
-            let pause = if last.in_vain { pause } else { SEARCH_PAUSE_AT_LIMIT };
-            now < last.at + pause
-        }) {
+        // Those that were chosen need a moment to give back what they hold.
+        let pause = |chose| if chose { SEARCH_PAUSE_AT_LIMIT } else { pause };
+        if last.is_some_and(|(at, chose)| now < at + pause(chose)) {
             return;
         }
         let holders = self.holders();
@@ -240,7 +217,7 @@ impl HeldBytes {
                 endable.push(holder);
             }
         }
-        let waiting = lock(&self.waiting).clone();
+        let waiting = self.waiting.wants();
         let need = Need { limit: part(limit, Self::CALM), bytes: needed, patience };
         let mut accounts = Accounts::new(&holdings, &waiting, need.limit);
         for (holder, holding) in endable.iter().zip(&holdings) {
@@ -248,7 +225,7 @@ impl HeldBytes {
         }
         let chosen = choose(&holdings, &waiting, &mut accounts, need);
         *lock(&self.accounts) = accounts;
-        *last = Some(Search { at: now, in_vain: chosen.is_empty() });
+        *last = Some((now, !chosen.is_empty()));
         for place in chosen {
             if let Some(holder) = endable.get(place) {
                 holder.cancel.cancel(Ending::MemoryLimit);
@@ -273,14 +250,14 @@ impl HeldBytes {
     fn holders(&self) -> Vec<Arc<Holder>> {
         let mut holders = Vec::new();
         for shard in &self.shards {
-            holders.extend(lock(shard).slots.iter().filter_map(Weak::upgrade));
+            holders.extend(lock(shard).all());
         }
         holders
     }
 
     /// Waits until `holder` may have `bytes` more, and makes room meanwhile.
     async fn room_for(&self, holder: &Holder, kind: Kind, bytes: usize) {
-        let _waiting = Waiting::new(self, Want { account: holder.account(), bytes });
+        let _waits = self.waiting.enter(Want { account: holder.account(), bytes });
         loop {
             let notified = self.room.notified();
             self.make_room();
@@ -292,59 +269,6 @@ impl HeldBytes {
             let _ = timeout(LOOK_AGAIN, notified).await;
         }
     }
-}
-
-/// Keeps an account among those that wait.
-struct Waiting<'b> {
-    budget: &'b HeldBytes,
-    want: Want,
-}
-
-impl<'b> Waiting<'b> {
-    fn new(budget: &'b HeldBytes, want: Want) -> Self {
-        lock(&budget.waiting).push(want);
-        budget.waiters.fetch_add(1, Ordering::Relaxed);
-        Waiting { budget, want }
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.budget.waiters.fetch_sub(1, Ordering::Relaxed);
-        let mut waiting = lock(&self.budget.waiting);
-        if let Some(place) = waiting.iter().position(|want| *want == self.want) {
-            waiting.swap_remove(place);
-        }
-    }
-}
-
-impl Shard {
-    fn insert(&mut self, holder: Weak<Holder>) -> u32 {
-        if let Some(place) = self.free.pop()
-            && let Some(slot) = self.slots.get_mut(place as usize)
-        {
-            *slot = holder;
-            return place;
-        }
-        self.slots.push(holder);
-        u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
-    }
-
-    fn remove(&mut self, place: u32) {
-        if let Some(slot) = self.slots.get_mut(place as usize) {
-            *slot = Weak::new();
-            self.free.push(place);
-        }
-        if self.free.len() == self.slots.len() {
-            // The memory of a burst is freed with its last connection.
-            *self = Shard::default();
-        }
-    }
-}
-
-/// Plain numbers and lists: a panic elsewhere leaves them correct.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn part(limit: usize, (of, parts): (usize, usize)) -> usize {
@@ -459,7 +383,7 @@ impl Holder {
     }
 
     /// Waits until it may have `bytes` more, which it then has.
-    pub(super) async fn wait_for(&self, kind: Kind, bytes: usize) {
+    pub(in crate::transport::held) async fn wait_for(&self, kind: Kind, bytes: usize) {
         self.budget.room_for(self, kind, bytes).await;
     }
 
@@ -495,7 +419,7 @@ impl Holder {
         }
     }
 
-    pub(super) fn take(&self, kind: Kind, bytes: usize) -> bool {
+    pub(in crate::transport::held) fn take(&self, kind: Kind, bytes: usize) -> bool {
         let limit = self.budget.in_force();
         let is_small = self.bytes().saturating_add(bytes) <= SMALL;
         let is_light = is_small && !self.is_heavy();
@@ -569,101 +493,4 @@ impl fmt::Debug for Holder {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::lease::Lease;
-    use super::*;
-
-    /// With a smaller limit, tunnels at their cost may be all that there is: then no byte that moves searches them anew.
-    #[tokio::test(start_paused = true)]
-    async fn at_the_limit_nothing_is_searched_for_a_moment_after_nothing_could_be_ended() {
-        let budget = HeldBytes::new(1 << 20);
-        let (moving, waiting) = (budget.enter(), budget.enter());
-        let mut leases = [&moving, &waiting].map(|holder| Lease::of(holder, Kind::Relay, 50_000));
-        moving.stays_open();
-        waiting.stays_open();
-        leases[0].set(40_000);
-        budget.set_limit(60_000);
-        leases[0].set(40_001);
-        // From here on one could be ended.
-        waiting.waits();
-        tokio::time::advance(Duration::from_millis(SEARCH_PAUSE_AT_LIMIT - 1)).await;
-        leases[0].set(40_002);
-        assert_eq!(budget.ended(), 0);
-        tokio::time::advance(Duration::from_millis(1)).await;
-        leases[0].set(40_003);
-        assert_eq!((budget.ended(), waiting.cancel().ending()), (1, Some(Ending::MemoryLimit)));
-    }
-
-    /// Two clients: one holds nearly all, the other one comes.
-    fn pressed(limit: usize) -> (Arc<HeldBytes>, Vec<(Arc<Holder>, Lease)>) {
-        let budget = HeldBytes::new(limit);
-        let held = (0..limit / 50_000)
-            .map(|_| {
-                let holder = budget.enter();
-                holder.is_for([127, 0, 0, 1].into(), None);
-                let lease = Lease::of(&holder, Kind::Body, 50_000);
-                (holder, lease)
-            })
-            .collect();
-        (budget, held)
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_holds_little_is_admitted_at_once_and_who_holds_much_waits() {
-        let limit = 10_000_000;
-        let (budget, held) = pressed(limit);
-        let over = Lease::of(&held[0].0, Kind::Socket, limit / 2);
-        assert!(budget.is_short() && budget.sum() > limit * 5 / 4, "{budget:?}");
-        let (new, more) = (budget.enter(), budget.enter());
-        tokio::time::advance(Duration::from_millis(SEARCH_PAUSE)).await;
-        new.is_for([127, 0, 0, 2].into(), None);
-        more.is_for([127, 0, 0, 1].into(), None);
-        assert!(!new.is_heavy() && more.is_heavy());
-        let begun = Instant::now();
-        assert_eq!(new.admitted(Duration::from_secs(3)).await, Ok(()));
-        let mut lease = Lease::new(&new, Kind::Hello);
-        assert!(lease.try_grow(SMALL));
-        // No more than what is set aside.
-        let many: Vec<Lease> = std::iter::repeat_with(|| Lease::new(&budget.enter(), Kind::Hello))
-            .map_while(|mut lease| lease.try_grow(SMALL).then_some(lease))
-            .take(limit / SMALL)
-            .collect();
-        assert_eq!(many.len() + 1, limit / 16 / SMALL);
-        drop((many, over));
-        assert_eq!(begun.elapsed(), Duration::ZERO);
-        assert_eq!(more.admitted(Duration::from_millis(100)).await, Err(NoRoom));
-        // Its own connections end for it.
-        let mut ending = tokio::task::JoinSet::new();
-        for (holder, lease) in held {
-            ending.spawn(async move {
-                holder.given_up().await;
-                drop(lease);
-            });
-        }
-        assert_eq!(more.admitted(Duration::from_secs(3)).await, Ok(()));
-        assert!(budget.ended() < 200, "{budget:?}");
-        ending.shutdown().await;
-        assert_eq!(budget.overdrawn.load(Ordering::Relaxed), SMALL);
-        drop(lease);
-        assert_eq!((budget.sum(), budget.overdrawn.load(Ordering::Relaxed)), (0, 0));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_the_process_needs_beside_it_is_taken_from_the_limit() {
-        let limit = 10_000_000;
-        let (budget, held) = pressed(limit * 3 / 4);
-        budget.set_limit(limit);
-        assert!(!budget.is_short());
-        budget.fits(limit * 2);
-        assert_eq!((budget.in_force(), budget.ended()), (limit, 0));
-        tokio::time::advance(STALLED).await;
-        budget.fits(limit / 2);
-        assert_eq!((budget.in_force(), budget.limit()), (limit / 2, limit));
-        let left = held.iter().filter(|(holder, _)| holder.cancel().ending().is_none()).count();
-        assert!(left * 50_000 <= limit * 3 / 8 && budget.ended() > 0, "{left}");
-        budget.fits(0);
-        assert_eq!(budget.in_force(), limit / 4, "it never goes to nothing");
-        budget.fits(limit);
-        assert_eq!(budget.in_force(), limit);
-    }
-}
+mod tests;
