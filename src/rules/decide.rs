@@ -126,7 +126,7 @@ pub struct Denial {
     /// One line that a person can act on: which rule came nearest, and why it did not match.
     pub advice: String,
     /// If a rule allows the connection and not this request on it: the entry of its `requests` that would.
-    pub entry: Option<String>,
+    pub entry: Option<Box<str>>,
 }
 
 impl Denial {

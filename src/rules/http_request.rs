@@ -22,7 +22,7 @@ pub(super) struct Objection {
     /// One line for a person.
     pub(super) advice: String,
     /// The entry of `requests` that would let it pass.
-    pub(super) entry: Option<String>,
+    pub(super) entry: Option<Box<str>>,
 }
 
 impl Objection {
@@ -111,7 +111,7 @@ fn no_upgrade(permit: &Permit, target: &Target, request: &HttpRequest<'_>) -> Ob
     let (advice, entry) = match request.upgrade {
         Upgrade::Websocket => (
             format!("the request asks for a WebSocket, and no `upgrade` of {} allows it", shown(permit)),
-            Some(Entry { websocket: true, ..Entry::default() }.to_string()),
+            Some(Entry { websocket: true, ..Entry::default() }.to_string().into()),
         ),
         Upgrade::None | Upgrade::Other => (
             format!(
@@ -133,7 +133,7 @@ fn not_fitting(
     let (rule, method) = (shown(permit), request.method);
     let none = Entry::default();
     let entry = requests.entries().get(number.saturating_sub(1)).unwrap_or(&none);
-    let offered = Entry::for_request(request).map(|entry| entry.to_string());
+    let offered = Entry::for_request(request).map(|entry| entry.to_string().into());
     let (reason, advice, entry) = match misfit {
         Misfit::Upgrade if request.upgrade == Upgrade::Other => {
             let advice =

@@ -237,7 +237,8 @@ mod tests {
             entry(&["GET"], &["/live", "/v1/**"], true),
         ]);
         let (none, ws, other) = (Upgrade::None, Upgrade::Websocket, Upgrade::Other);
-        let rows: &[(&str, &str, Upgrade, Result<usize, (usize, Misfit)>)] = &[
+        type Row<'a> = (&'a str, &'a str, Upgrade, Result<usize, (usize, Misfit)>);
+        let rows: &[Row<'_>] = &[
             ("GET", "/status", none, Ok(1)),
             ("HEAD", "/v1/a/b", none, Ok(1)),
             ("POST", "/v1/a/items", none, Ok(2)),

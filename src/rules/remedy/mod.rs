@@ -45,7 +45,7 @@ pub struct Remedy {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NewEntry {
     /// As in YAML, in one line.
-    pub entry: String,
+    pub entry: Box<str>,
     /// The rule's text, and its file and line.
     pub rule: Option<MatchedRule>,
 }
