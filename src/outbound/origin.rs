@@ -1,6 +1,6 @@
 //! TLS to the target of an inspected tunnel, on the connection that was dialled for it, before the client gets its `200`.
 //!
-//! What is checked is what [`certificate`](super::certificate) checks for `verify_certificate`: a chain to a trusted authority,
+//! What is checked is what [`super::certificate`] checks for `verify_certificate`: a chain to a trusted authority,
 //! the CONNECT host among the names, a validity that includes today. Here it is checked in the handshake that the tunnel then
 //! uses. A resumed session repeats no check; it is used for as long as [`crate::transport::tls::origin`] allows. Handshakes at once are shared out
 //! by client, together with those of `verify_certificate` ([`places`](super::places)): where one has to give its place up, it

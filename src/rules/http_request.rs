@@ -2,7 +2,7 @@
 //!
 //! The first stage, [`Policies::decide`], knows host, port and scheme. The method and path of a request are known only
 //! once its head is read: immediately for plain HTTP, and after the `200` for a request inside a tunnel. What a rule says
-//! about them is its [`Requests`](super::Requests). A rule that says nothing lets every request pass, with one exception:
+//! about them is its [`Requests`]. A rule that says nothing lets every request pass, with one exception:
 //! inside a tunnel none may upgrade its connection. (Outside a tunnel the field is taken out, as RFC 9110 §7.8 allows a
 //! proxy to do.)
 

@@ -146,7 +146,7 @@ async fn a_refused_connection_is_the_callers_to_answer() {
     let mut client = connect(address).await.expect("loopback");
     let (stream, _) = listener.accept().await.expect("connected");
     client.write_all(GET.as_bytes()).await.expect("open");
-    let outcomes = serve(stream, BOUNDS, closed, Arc::default(), Holder::alone()).await;
+    let outcomes = Box::pin(serve(stream, BOUNDS, closed, Arc::default(), Holder::alone())).await;
     assert!(refused(Reason::ConnectRefused)(&outcomes[0].0.finish), "{outcomes:?}");
     assert_eq!((outcomes[0].1, outcomes[0].0.addresses), (0, None));
 }

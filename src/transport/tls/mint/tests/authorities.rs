@@ -177,7 +177,8 @@ fn name_constraints_count_by_labels() {
         });
         load(&made).unwrap().authority
     };
-    let cases: [(&[&str], &[&str], &[&str], &[&str]); 6] = [
+    type Hosts = &'static [&'static str];
+    let cases: [(Hosts, Hosts, Hosts, Hosts); 6] = [
         (
             &["example.com"],
             &[],
@@ -220,7 +221,8 @@ fn all_names_below_one_are_permitted_only_if_none_is_kept_out() {
         });
         load(&made).unwrap().authority
     };
-    let cases: [(&[&str], &[&str], &str, [bool; 2]); 8] = [
+    type Hosts = &'static [&'static str];
+    let cases: [(Hosts, Hosts, &str, [bool; 2]); 8] = [
         (&["example.com"], &[], "example.com", [true, true]),
         (&["example.com"], &[], "a.example.com", [true, true]),
         (&["a.example.com"], &[], "example.com", [false, false]),
