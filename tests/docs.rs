@@ -513,3 +513,19 @@ fn every_link_leads_somewhere() {
     }
     assert!(links > 20, "{links} links");
 }
+
+/// What a newcomer sees first. The hash is of the built-in configuration, which changes more often than the page.
+#[test]
+fn the_readmes_show_the_hash_of_the_built_in_configuration() {
+    let hash = load(config::DEFAULT).config.hash.short().to_string();
+    for page in ["README.md", "README.ja.md"] {
+        let text = read(page);
+        let shown: BTreeSet<&str> = text
+            .split_once(" INFO configuration ")
+            .map(|(_, rest)| &rest[..12])
+            .into_iter()
+            .chain(text.split("\"config\":\"").skip(1).map(|rest| &rest[..12]))
+            .collect();
+        assert_eq!(shown, BTreeSet::from([hash.as_str()]), "{page}");
+    }
+}

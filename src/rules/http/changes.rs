@@ -169,10 +169,15 @@ mod tests {
 
     use super::*;
     use crate::config;
+    use crate::config::test_files::{self, INSPECTION};
 
     fn read(entries: &str, password: &'static str) -> Arc<Requests> {
-        let text = format!("policies: [{{name: p, allow: [{{to: a.example, requests: [{entries}]}}]}}]");
-        let loaded = config::load_str("c", &text, |_| Ok(format!("user:{password}\n").into_bytes()));
+        let text =
+            format!("{INSPECTION}policies: [{{name: p, allow: [{{to: a.example, requests: [{entries}]}}]}}]");
+        let loaded = config::load_str("c", &text, |path| match path.extension() {
+            None => Ok(format!("user:{password}\n").into_bytes()),
+            Some(_) => test_files::read(path),
+        });
         let config = loaded.unwrap_or_else(|findings| panic!("{text}: {findings:?}")).config;
         let options = config.policies.rules().next().and_then(|rule| rule.options().cloned());
         options.and_then(|options| options.requests).expect("it has some")

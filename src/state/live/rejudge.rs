@@ -254,7 +254,7 @@ mod tests {
             ("allow: [{to: git.example, inspect: true}], mode: report", false, Err(RequestNotAllowed)),
             ("allow: [{to: git.example, inspect: true, expires: 2029-12-31}]", true, Err(RuleExpired)),
             (
-                "allow: [git.example, {to: git.example, inspect: true, expires: 2029-12-31}]",
+                "allow: [git.example, {to: .git.example, inspect: true, expires: 2029-12-31}]",
                 true,
                 Err(RuleExpired),
             ),
