@@ -104,7 +104,8 @@ fn an_opaque_tunnel_ends_where_a_rule_judges_requests_now() {
     let proxy = Egressd::start(&(config(&[&opaque]) + hosts));
     let mut tunnel = proxy.tunnel(&format!("mirror.test:{}", origin.port()));
     crate::ping(&mut tunnel);
-    let judged = format!("{{to: 'http://mirror.test:{}', requests: [{{methods: [GET]}}]}}", origin.port());
+    // A wider one: for the same host it would be refused beside the opaque rule.
+    let judged = format!("{{to: 'http://*.test:{}', requests: [{{methods: [GET]}}]}}", origin.port());
     reloaded(&proxy, || configure(&proxy, &(config(&[&opaque, &judged]) + hosts)));
     assert!(tunnel.read_to_end().0.is_empty());
     until("the last record", || {
