@@ -140,8 +140,9 @@ impl Entry {
             (false, false) => Misfit::Both,
         };
         let shared = |pattern: &PathPattern| {
-            let start = pattern.literal_start().bytes();
-            start.zip(request.path.bytes()).take_while(|(one, other)| one == other).count()
+            // All of it begins with `/`, and mostly no more.
+            let (start, path) = (pattern.literal_start().as_bytes(), request.path.as_bytes());
+            start.iter().zip(path).take_while(|(one, other)| one == other).count()
         };
         (misfit, self.paths.iter().flatten().map(shared).max().unwrap_or(0))
     }
