@@ -189,7 +189,7 @@ impl<'a> Report<'a> {
 }
 
 /// The candidate that `word` probably means: at most a third of its letters differ.
-pub(super) fn nearest<'c>(word: &str, candidates: &[&'c str]) -> Option<&'c str> {
+pub(crate) fn nearest<'c>(word: &str, candidates: &[&'c str]) -> Option<&'c str> {
     if word.len() > 64 {
         return None;
     }

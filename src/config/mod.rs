@@ -36,6 +36,7 @@ pub mod users;
 mod values;
 
 pub use self::cases::{Case, load_cases};
+pub(crate) use self::finding::nearest;
 pub use self::finding::{Finding, Position, Severity};
 pub use self::hash::{ConfigHash, ShortHash};
 pub use self::key_positions::Positions;

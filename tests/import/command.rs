@@ -32,7 +32,7 @@ fn config_maps_come_by_stdin() {
     for line in text(&ran.stderr).lines() {
         let (place, told) = line.split_once(": ").expect("FILE:LINE: text");
         let (file, number) = place.rsplit_once(':').expect("FILE:LINE");
-        assert!(["squid.conf", "whitelist", "egressd.yaml"].contains(&file), "{line}");
+        assert!(["squid.conf", "whitelist", "stdout"].contains(&file), "{line}");
         assert!(number.parse::<u32>().is_ok_and(|number| number > 0) && !told.is_empty(), "{line}");
     }
 }
@@ -57,6 +57,7 @@ fn nothing_to_read_is_reported() {
     for (arguments, stdin, words) in [
         (vec!["/nowhere/squid.conf"], "", "cannot read /nowhere/squid.conf"),
         (vec!["/dev/null"], "", "/dev/null has no Squid directive"),
+        (vec!["config/egressd.yaml"], "", "config/egressd.yaml has no directive of Squid's"),
         (vec!["-"], "kind: Secret\n", "kubectl get cm NAME"),
         (vec!["-"], "{", "is not YAML"),
     ] {
@@ -107,7 +108,9 @@ fn report_mode_starts_with_a_log_format_that_can_show_it() {
     let ran = import(&[&file, "--report"], b"");
     let yaml = text(&ran.stdout);
     assert!(yaml.contains("mode: report") && !yaml.contains("format:"), "{yaml}");
-    assert!(yaml.contains("output: /var/log/a.log"), "{yaml}");
+    // Two programs must not write one file.
+    assert!(yaml.contains("output: stdout"), "{yaml}");
+    assert!(text(&ran.stderr).contains(&format!("{file}:3: `/var/log/a.log` is the log that Squid writes")));
     let told = text(&ran.stderr);
     assert!(told.contains(&format!("{file}:3: the log is JSON for now")), "{told}");
     assert!(told.contains("write `access_log.format: squid`"), "{told}");

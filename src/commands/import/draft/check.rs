@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::io;
 use std::path::Path;
 
-use super::emit::{DraftPart, Emitted, emit};
+use super::emit::{DraftPart, Emitted, LOOPBACK, emit};
 use super::{Draft, Setting};
 use crate::commands::import::notes::{NoteKind, Notes, SourceLine};
 use crate::config::{self, Finding, Severity};
@@ -38,6 +38,12 @@ pub(in crate::commands::import) fn check(
         let findings = match config::load_str(OUTPUT, &emitted.text, read) {
             Ok(loaded) => {
                 advise(&loaded.warnings, &emitted, notes);
+                if let Some(place) = draft.ports.as_ref().filter(|_| draft.listeners.is_empty()) {
+                    let text = format!(
+                        "no port of this configuration is carried over: egressd would listen on every address, so the listener is {LOOPBACK}, for clients on this machine alone; write the address that clients use"
+                    );
+                    notes.tell(place, NoteKind::Stricter, text);
+                }
                 return Ok(emitted.text);
             }
             Err(findings) => findings,
@@ -73,15 +79,12 @@ fn beginning(mut content: Vec<u8>) -> Vec<u8> {
 fn leave_out(draft: &mut Draft, error: &Finding, emitted: &Emitted, notes: &mut Notes) -> Option<()> {
     match part(draft, error, emitted)? {
         DraftPart::Setting(setting) => {
+            // Policies may rest on every client being asked for a password.
+            if setting == Setting::UsersFile {
+                return None;
+            }
             let value = draft.take(setting)?;
             let (kind, text) = match setting {
-                Setting::UsersFile => (
-                    NoteKind::Stricter,
-                    format!(
-                        "no passwords are asked for, so clients known only by a password are denied: {} ({}:{})",
-                        error.text, error.file, error.line
-                    ),
-                ),
                 Setting::LogFormat => (NoteKind::Differs, format!("the log is JSON: {}", error.text)),
                 setting => {
                     let (section, key) = setting.key();
@@ -141,8 +144,10 @@ fn advise(warnings: &[Finding], emitted: &Emitted, notes: &mut Notes) {
             continue;
         }
         let here = || SourceLine { file: warning.file.clone(), line: warning.line };
+        // The reader decides what the text is called when it is written.
+        let written = || SourceLine { file: "stdout".into(), line: warning.line };
         let place = match &*warning.file {
-            OUTPUT => emitted.origin(warning.line).cloned().unwrap_or_else(here),
+            OUTPUT => emitted.origin(warning.line).cloned().unwrap_or_else(written),
             _ if notes.tell_of(&here()) => continue,
             _ => here(),
         };

@@ -30,6 +30,11 @@ pub(super) struct Emitted {
 /// The sections that hold settings, in their order.
 const SECTIONS: [&str; 7] = ["dns", "upstream_proxy", "tunnel", "limits", "http", "access_log", "shutdown"];
 
+/// Where egressd listens if no port of the other proxy's is carried over.
+pub(super) const LOOPBACK: &str = "127.0.0.1:3128";
+/// At most so many lines are written as comments.
+const HELD_BACK: usize = 400;
+
 /// Writes the whole file.
 pub(super) fn emit(draft: &Draft) -> Emitted {
     let mut out = Emitted::default();
@@ -39,6 +44,27 @@ pub(super) fn emit(draft: &Draft) -> Emitted {
     ));
     if !draft.listeners.is_empty() {
         out.line("listeners:");
+    } else if let Some(place) = &draft.ports {
+        // Without a listener egressd takes one on every address.
+        out.line("listeners:");
+        let own = DraftListener {
+            place: place.clone(),
+            name: "proxy".to_owned(),
+            address: LOOPBACK.to_owned(),
+            trusted: Vec::new(),
+            tls: None,
+        };
+        out.listener(usize::MAX, &own, draft.get(Setting::UsersFile));
+    } else if let Some(users) = draft.get(Setting::UsersFile) {
+        out.line("listeners:");
+        let own = DraftListener {
+            place: users.place.clone(),
+            name: "proxy".to_owned(),
+            address: "[::]:3128".to_owned(),
+            trusted: Vec::new(),
+            tls: None,
+        };
+        out.listener(usize::MAX, &own, Some(users));
     }
     for (number, listener) in draft.listeners.iter().enumerate() {
         out.listener(number, listener, draft.get(Setting::UsersFile));
@@ -54,8 +80,9 @@ pub(super) fn emit(draft: &Draft) -> Emitted {
         out.line("policies:");
     }
     for (number, policy) in draft.policies.iter().enumerate() {
-        out.policy(number, policy, draft.report);
+        out.policy(number, policy, draft.report, draft.asks_passwords());
     }
+    out.held_back(draft);
     let mut begun = false;
     for name in SECTIONS {
         let settings = draft.settings.iter().filter(|(setting, _)| setting.key().0 == name);
@@ -135,8 +162,38 @@ impl Emitted {
         }
     }
 
-    fn policy(&mut self, number: usize, policy: &DraftPolicy, report: bool) {
+    /// What other lines hold back, as comments.
+    fn held_back(&mut self, draft: &Draft) {
+        if draft.held_back.is_empty() {
+            return;
+        }
+        self.part("", None, None);
+        self.line(
+            "# Not in force: without the lines named here, which fail closed, there would be these policies.",
+        );
+        for (place, text) in &draft.held_by {
+            self.line(&format!("# {}: {}", shown(place), printable(text)));
+        }
+        let mut text = Emitted::default();
+        text.line("policies:");
+        for (number, policy) in draft.held_back.iter().enumerate() {
+            text.policy(number, policy, draft.report, draft.asks_passwords());
+        }
+        let mut lines = text.text.lines();
+        for line in lines.by_ref().take(HELD_BACK) {
+            self.line(&format!("#   {line}"));
+        }
+        match lines.count() {
+            0 => {}
+            more => self.line(&format!("#   … and {more} more lines")),
+        }
+    }
+
+    fn policy(&mut self, number: usize, policy: &DraftPolicy, report: bool, asked: bool) {
         self.part(&format!("  - name: {}", scalar(&policy.name)), None, None);
+        if asked && policy.users.is_empty() {
+            self.line("    # For every user of the listeners' `basic_auth`; without that, for every client.");
+        }
         if report && policy.shut {
             self.line("    # Not in report mode: no line lets these clients out.");
         } else if report {

@@ -7,7 +7,7 @@
 mod check;
 mod emit;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -24,8 +24,15 @@ pub(super) struct Draft {
     /// Every policy has `mode: report`: it lets through, and logs what it would deny.
     pub(super) report: bool,
     pub(super) listeners: Vec<DraftListener>,
+    /// The first line that names a port, whether or not it became a listener.
+    pub(super) ports: Option<SourceLine>,
     pub(super) policies: Vec<DraftPolicy>,
+    /// The policies that there would be without these lines, each with its text: written as comments.
+    pub(super) held_back: Vec<DraftPolicy>,
+    pub(super) held_by: Vec<(SourceLine, String)>,
     settings: BTreeMap<Setting, SettingValue>,
+    /// Lines of the password file that have to leave it before egressd reads it.
+    pub(super) refused_users: BTreeSet<u32>,
     pub(super) dns_servers: Option<(SourceLine, Vec<String>)>,
     /// The addresses of names that are not looked up.
     pub(super) dns_hosts: BTreeMap<String, Vec<IpAddr>>,
@@ -115,7 +122,7 @@ impl ListenerTls {
 }
 
 /// Which clients may reach what.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct DraftPolicy {
     pub(super) name: String,
     pub(super) networks: Vec<IpNet>,
@@ -176,6 +183,11 @@ impl Draft {
             Some(value) => drop(self.settings.insert(setting, value)),
             None => drop(self.settings.remove(&setting)),
         }
+    }
+
+    /// Whether every client is asked for a password of a file.
+    pub(super) fn asks_passwords(&self) -> bool {
+        self.get(Setting::UsersFile).is_some()
     }
 
     pub(super) fn take(&mut self, setting: Setting) -> Option<SettingValue> {

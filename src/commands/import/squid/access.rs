@@ -4,11 +4,11 @@
 //! wider than Squid's. What that costs is told at the line. Not here: which requests there are ([`super::table`]).
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
 
-use super::acl::{Acl, AclAnswer, AclTest, Acls, Literal, MAX_DEPTH, RequestKind, ask};
+use super::acl::{self, Acl, AclAnswer, AclTest, Acls, Literal, MAX_DEPTH, RequestKind, ask};
 use super::asked::AskedHost;
 use super::bump::{self, Bump};
 use super::lexer::Line;
@@ -40,24 +40,36 @@ pub(super) struct Access<'a> {
     /// The least of `maxconn`, and where it is used.
     pub(super) connections: Option<(u64, SourceLine)>,
     /// Lines that made a verdict stricter, with why; told at the end.
-    doubts: RefCell<BTreeSet<(usize, String)>>,
+    pub(super) doubts: RefCell<BTreeSet<(usize, String)>>,
     /// The same for lines of `ssl_bump`.
-    bump_doubts: RefCell<BTreeSet<(usize, String)>>,
+    pub(super) bump_doubts: RefCell<BTreeSet<(usize, String)>>,
     /// Rules that may have allowed an address by its PTR name.
     pub(super) backwards: RefCell<BTreeSet<usize>>,
+    /// Nobody's password is known: what is for users is for nobody.
+    pub(super) unasked: bool,
+    /// Users are compared as they give their names; else Squid takes every name in small letters.
+    pub(super) exact_users: bool,
+    /// Lines that decided on some request; and those that may have, with why that is not known.
+    pub(super) deciding: RefCell<BTreeSet<usize>>,
+    pub(super) unknown: RefCell<BTreeMap<usize, String>>,
+    /// Lines of `ssl_bump` that have a part in a verdict.
+    pub(super) bump_deciding: RefCell<BTreeSet<usize>>,
+    /// What lines that are not known to deny it deny now, by the line.
+    pub(super) denied_hosts: RefCell<BTreeMap<usize, BTreeSet<String>>>,
 }
 
 /// The verdict on one kind of request.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum AccessVerdict {
-    Denied,
+    Denied {
+        /// A line could not be evaluated, and Squid may allow it.
+        perhaps: bool,
+        /// The line that it is denied by, where Squid may not deny it.
+        by: Option<usize>,
+    },
     /// By this rule (one behind the last: by default), unless the name leads to one of the networks of these rules.
     /// `doubts`: earlier rules that might have allowed it too.
-    Allowed {
-        by: usize,
-        unless: Vec<usize>,
-        doubts: Vec<(usize, String)>,
-    },
+    Allowed { by: usize, unless: Vec<usize>, doubts: Vec<(usize, String)> },
 }
 
 /// How a line fits.
@@ -86,6 +98,12 @@ pub(super) fn read<'a>(main: &str, lines: &[Line], acls: &'a Acls, notes: &mut N
         doubts: RefCell::default(),
         bump_doubts: RefCell::default(),
         backwards: RefCell::default(),
+        unasked: true,
+        exact_users: acl::exact_users(lines),
+        deciding: RefCell::default(),
+        unknown: RefCell::default(),
+        bump_deciding: RefCell::default(),
+        denied_hosts: RefCell::default(),
     };
     for line in lines.iter().filter(|line| line.name == "http_access") {
         let Some(rule) = rule(line, acls, notes) else { continue };
@@ -189,6 +207,11 @@ impl Access<'_> {
         found
     }
 
+    /// Whether Squid finds this user of the password file.
+    pub(super) fn may_log_in(&self, user: &str) -> bool {
+        self.exact_users || !user.contains(|c: char| c.is_ascii_uppercase())
+    }
+
     /// The rule that a verdict names; of the default, the last.
     pub(super) fn rule(&self, number: usize) -> Option<&AccessRule> {
         self.rules.get(number).or(self.rules.last())
@@ -210,7 +233,9 @@ impl Access<'_> {
         let mut doubts: Vec<(usize, String)> = Vec::new();
         let mut unless: Vec<usize> = Vec::new();
         for (number, rule) in self.rules.iter().enumerate() {
-            match (self.fit(rule, request), rule.allow) {
+            let fit = self.fit(rule, request);
+            self.reached(number, &fit);
+            match (fit, rule.allow) {
                 (RuleFit::No, _) => {}
                 (RuleFit::Yes, true) => return self.spliced(request, number, unless, doubts),
                 (RuleFit::LeadsElsewhere, true) => {
@@ -222,12 +247,20 @@ impl Access<'_> {
                     return self.spliced(request, number, unless, doubts);
                 }
                 (RuleFit::LeadsTo, false) => unless.push(number),
-                (RuleFit::Yes, false) | (RuleFit::Stop(None), _) => return self.denied(doubts),
-                (RuleFit::Stop(Some(why)), _) => {
-                    if self.could_allow(number + 1, request) {
+                (RuleFit::Stop(None), allow) if self.unasked => {
+                    let lost = allow || self.could_allow(number + 1, request);
+                    if lost {
+                        doubts.push((number, UNASKED.to_owned()));
+                    }
+                    return self.denied(doubts, lost.then_some(number));
+                }
+                (RuleFit::Yes, false) | (RuleFit::Stop(None), _) => return self.denied(doubts, None),
+                (RuleFit::Stop(Some(why)), allow) => {
+                    let lost = (allow && self.unasked) || self.could_allow(number + 1, request);
+                    if lost {
                         doubts.push((number, why));
                     }
-                    return self.denied(doubts);
+                    return self.denied(doubts, lost.then_some(number));
                 }
                 // Told once, at the list.
                 (RuleFit::Maybe(why), true) if why.ends_with(BACKWARDS) => {
@@ -236,28 +269,46 @@ impl Access<'_> {
                 (RuleFit::Maybe(why), true) => doubts.push((number, why)),
                 (RuleFit::LeadsTo, true) => doubts.push((number, LATE.to_owned())),
                 (RuleFit::Maybe(why), false) => {
-                    if self.could_allow(number + 1, request) {
+                    let lost = self.could_allow(number + 1, request);
+                    if lost {
                         doubts.push((number, why));
                     }
-                    return self.denied(doubts);
+                    return self.denied(doubts, lost.then_some(number));
                 }
                 (RuleFit::LeadsElsewhere, false) => {
-                    if self.could_allow(number + 1, request) {
+                    let lost = self.could_allow(number + 1, request);
+                    if lost {
                         doubts.push((number, LATE.to_owned()));
                     }
-                    return self.denied(doubts);
+                    return self.denied(doubts, lost.then_some(number));
                 }
             }
         }
         match self.default {
             true => self.spliced(request, self.rules.len(), unless, doubts),
-            false => self.denied(doubts),
+            false => self.denied(doubts, None),
         }
     }
 
-    fn denied(&self, doubts: Vec<(usize, String)>) -> AccessVerdict {
+    /// Writes down that a line has a part in a verdict.
+    fn reached(&self, number: usize, fit: &RuleFit) {
+        match fit {
+            RuleFit::No => {}
+            RuleFit::Maybe(why) => {
+                self.unknown.borrow_mut().entry(number).or_insert_with(|| why.clone());
+            }
+            RuleFit::Stop(_) if self.unasked => {
+                self.unknown.borrow_mut().entry(number).or_insert_with(|| UNASKED.to_owned());
+            }
+            _ => {
+                self.deciding.borrow_mut().insert(number);
+            }
+        }
+    }
+
+    fn denied(&self, doubts: Vec<(usize, String)>, by: Option<usize>) -> AccessVerdict {
         self.doubt(&doubts);
-        AccessVerdict::Denied
+        AccessVerdict::Denied { perhaps: !doubts.is_empty(), by }
     }
 
     /// Writes down that these rules made a verdict stricter.
@@ -283,7 +334,11 @@ impl Access<'_> {
         }
         let mut unsure: Vec<(usize, String)> = Vec::new();
         for (number, rule) in self.bump.rules.iter().enumerate() {
-            match (self.fit_of(&rule.literals, rule.doubtful, rule.allow, request), rule.allow) {
+            let fit = self.fit_of(&rule.literals, rule.doubtful, rule.allow, request);
+            if !matches!(fit, RuleFit::No) {
+                self.bump_deciding.borrow_mut().insert(number);
+            }
+            match (fit, rule.allow) {
                 (RuleFit::Yes, true) => return allowed,
                 (RuleFit::No, _) => {}
                 (RuleFit::Maybe(why), true) => unsure.push((number, why)),
@@ -298,7 +353,7 @@ impl Access<'_> {
                         _ => unsure.push((number, LATE.to_owned())),
                     }
                     self.bump_doubts.borrow_mut().extend(unsure);
-                    return AccessVerdict::Denied;
+                    return AccessVerdict::Denied { perhaps: false, by: None };
                 }
             }
         }
@@ -325,7 +380,7 @@ impl Access<'_> {
             match (self.fit(rule, request), rule.allow) {
                 (RuleFit::No, _) => {}
                 (RuleFit::Yes, allow) => return allow,
-                (RuleFit::Stop(None), _) => return false,
+                (RuleFit::Stop(None), _) if !self.unasked => return false,
                 (RuleFit::Maybe(why), true) if why.ends_with(BACKWARDS) => {}
                 (_, true) => return true,
                 (_, false) => {}
@@ -384,11 +439,12 @@ impl Access<'_> {
     }
 
     fn why(&self, literal: &Literal, request: &RequestKind<'_>) -> String {
-        self.why_within(literal, request, 0)
+        self.why_within(literal, request, false, 0)
     }
 
     /// Lists may be in lists; how deep is bounded, because they may name each other.
-    fn why_within(&self, literal: &Literal, request: &RequestKind<'_>, depth: usize) -> String {
+    fn why_within(&self, literal: &Literal, request: &RequestKind<'_>, turned: bool, depth: usize) -> String {
+        let negated = literal.negated != turned;
         let Some(acl) = self.acls.get(&literal.acl) else {
             return format!("there is no list `{}`", literal.shown);
         };
@@ -398,12 +454,16 @@ impl Access<'_> {
             let maybe = AclAnswer::Truth(Truth::Maybe);
             let unknown = |part: &&Literal| ask(self.acls, part, request, depth + 1) == maybe;
             if let Some(part) = either.iter().flatten().find(unknown) {
-                return format!("`{}`: {}", literal.shown, self.why_within(part, request, depth + 1));
+                return format!(
+                    "`{}`: {}",
+                    literal.shown,
+                    self.why_within(part, request, negated, depth + 1)
+                );
             }
         }
         let why = match (&acl.test, request.host) {
             _ if !acl.why.is_empty() => acl.why.as_str(),
-            (AclTest::Host(_) | AclTest::Either(_), AskedHost::Network(_)) if literal.negated => {
+            (AclTest::Host(_) | AclTest::Either(_), AskedHost::Network(_)) if negated => {
                 "egressd looks up no PTR names, so it cannot know whether that of an address is listed"
             }
             (AclTest::Host(_) | AclTest::Either(_), AskedHost::Network(_)) => BACKWARDS,
@@ -419,44 +479,13 @@ impl Access<'_> {
         };
         format!("`{}`: {why}", literal.shown)
     }
-
-    /// Whether a list made a verdict stricter.
-    fn is_doubted(&self, key: &str) -> bool {
-        let (doubts, bump) = (self.doubts.borrow(), self.bump_doubts.borrow());
-        let named = format!("`{key}`: ");
-        let is = |why: &str| why.to_ascii_lowercase().contains(&named);
-        doubts.iter().chain(bump.iter()).any(|(_, why)| is(why))
-    }
-
-    /// Tells what failed closed.
-    pub(super) fn tell(&self, notes: &mut Notes) {
-        for (key, acl) in self.used() {
-            let doubted = self.is_doubted(key);
-            for (place, kind, text) in acl.notes.iter().chain(acl.doubt_notes.iter().filter(|_| doubted)) {
-                // What becomes of such a line of a file is told with the file.
-                if *kind == NoteKind::Lost && place.file != acl.place.file && notes.tell_of(place) {
-                    continue;
-                }
-                notes.tell(place, *kind, text.clone());
-            }
-        }
-        for (number, why) in self.bump_doubts.borrow().iter() {
-            let Some(rule) = self.bump.rules.get(*number) else { continue };
-            let text =
-                format!("{} lets less through than it did, because it fails closed: {why}", rule.shown);
-            notes.tell(&rule.place, NoteKind::Stricter, text);
-        }
-        for (number, why) in self.doubts.borrow().iter() {
-            let Some(rule) = self.rules.get(*number) else { continue };
-            let does = if rule.allow { "allows less" } else { "denies more" };
-            let text = format!("{} {does} than it did, because it fails closed: {why}", rule.shown);
-            notes.tell(&rule.place, NoteKind::Stricter, text);
-        }
-    }
 }
 
+/// Why nothing passes a line that asks for a password.
+const UNASKED: &str = "no password file is carried over, so no user can be known, and Squid lets nobody past this line without a password";
 /// Why `dstdomain` is not known of an address.
-const BACKWARDS: &str = "Squid looks up the name of an address, and egressd never does";
+const BACKWARDS: &str =
+    "Squid looks up the name of an address, and egressd never does, so a literal address stays denied";
 /// Why an address may be in a list, and may not.
 const VERSIONS: &str = "versions of Squid differ on the addresses that are in it";
 /// Why `dst` cannot allow a name.

@@ -22,6 +22,8 @@ pub(super) struct ClientClass {
 }
 
 /// Every class: users first, narrow networks first.
+///
+/// Where every client is asked for a password, one without a user is one whom no list names.
 pub(super) fn of(access: &Access<'_>, users: &[String]) -> Vec<ClientClass> {
     let used = access.used();
     let mut networks: BTreeSet<IpNet> = BTreeSet::new();
@@ -52,14 +54,16 @@ pub(super) fn of(access: &Access<'_>, users: &[String]) -> Vec<ClientClass> {
                 .filter_map(|(name, acl)| {
                     let is = match &acl.test {
                         AclTest::Client(listed) => listed.has(&network),
-                        AclTest::User { any, names, folded } => Truth::from(
-                            names.contains(user?)
-                                || (*folded
-                                    && names.iter().any(|name| {
-                                        user.is_some_and(|user| name.eq_ignore_ascii_case(user))
-                                    }))
-                                || (*any && users.iter().any(|known| known == user.unwrap_or_default())),
-                        ),
+                        AclTest::User { any, .. } if user.is_none() && !access.unasked => Truth::from(*any),
+                        AclTest::User { any, names, folded } => {
+                            let user = user?;
+                            let known = !access.unasked || users.iter().any(|known| known == user);
+                            Truth::from(
+                                names.contains(user)
+                                    || (*folded && names.iter().any(|name| name.eq_ignore_ascii_case(user)))
+                                    || (*any && known && access.may_log_in(user)),
+                            )
+                        }
                         _ => return None,
                     };
                     Some(((*name).to_owned(), is))

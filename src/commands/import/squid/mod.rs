@@ -27,10 +27,12 @@ mod regex;
 mod rules;
 mod settings;
 mod table;
+mod telling;
 mod truth;
+mod unsaid;
 
 pub use self::files::Files;
-use crate::commands::import::draft::{self, Draft};
+use crate::commands::import::draft::{self, Draft, Setting};
 use crate::commands::import::notes::Notes;
 pub use crate::commands::import::notes::{Note, NoteKind};
 
@@ -60,14 +62,34 @@ pub struct Choices {
 pub fn squid(files: &Files, main: &str, choices: Choices) -> Result<Imported, String> {
     let mut notes = Notes::default();
     let lines = lexer::read(files, main, choices.skip_missing, &mut notes)?;
+    if !lines.iter().any(|line| settings::is_known(&line.name)) {
+        return Err(format!(
+            "{main} has no directive of Squid's, such as `http_access`: name a squid.conf, or `-` for ConfigMaps on stdin"
+        ));
+    }
     let mut draft = Draft::new(format!("`egressd import squid` from {main}"), choices.report);
     let acls = acl::read(&lines, files, &mut notes);
     let users = settings::read(&lines, &acls, files, &mut draft, &mut notes);
-    let access = access::read(main, &lines, &acls, &mut notes);
+    let mut access = access::read(main, &lines, &acls, &mut notes);
+    access.unasked = !draft.asks_passwords();
     let (policies, lists) = rules::policies(&access, &users, files, choices.report, &mut notes);
+    if !access.blockers().is_empty() {
+        let open = access.without_blockers();
+        let (others, _) = rules::policies(&open, &users, files, choices.report, &mut Notes::default());
+        rules::held_back(&access, &policies, others, &mut draft, &mut notes);
+    }
     draft.policies = policies;
     settings::fit_to_policies(&mut draft, access.connections.as_ref(), &mut notes);
-    let read = |path: &std::path::Path| Ok(lists.without_leaving(path, files.read_written(path)?));
+    let passwords = draft.get(Setting::UsersFile).map(|file| std::path::PathBuf::from(&file.text));
+    let refused = draft.refused_users.clone();
+    let read = |path: &std::path::Path| {
+        let content = files.read_written(path)?;
+        Ok(match &passwords {
+            Some(users) if *users == *path => settings::without_lines(&content, &refused),
+            _ => lists.without_leaving(path, content),
+        })
+    };
     let yaml = draft::check(draft, read, &mut notes)?;
+    unsaid::tell(&lines, &access, &yaml, &mut notes);
     Ok(Imported { yaml, notes: notes.finish() })
 }

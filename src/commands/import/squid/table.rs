@@ -63,7 +63,7 @@ impl VerdictRow {
     pub(super) fn get(&self, index: usize) -> Option<(usize, &[usize])> {
         match self.0.get(index)? {
             AccessVerdict::Allowed { by, unless, .. } => Some((*by, unless)),
-            AccessVerdict::Denied => None,
+            AccessVerdict::Denied { .. } => None,
         }
     }
 
@@ -72,6 +72,19 @@ impl VerdictRow {
         match self.0.get(index) {
             Some(AccessVerdict::Allowed { doubts, .. }) => doubts,
             _ => &[],
+        }
+    }
+
+    /// Whether something is denied of it that Squid may allow.
+    pub(super) fn is_perhaps_allowed(&self) -> bool {
+        self.0.iter().any(|verdict| matches!(verdict, AccessVerdict::Denied { perhaps: true, .. }))
+    }
+
+    /// The line that it is denied by, where Squid may not deny it.
+    pub(super) fn denied_by(&self, index: usize) -> Option<usize> {
+        match self.0.get(index)? {
+            AccessVerdict::Denied { by, .. } => *by,
+            AccessVerdict::Allowed { .. } => None,
         }
     }
 
@@ -123,11 +136,11 @@ impl<'a> VerdictTable<'a> {
                         }
                         None => {
                             self.access.doubt(row.doubts(index));
-                            AccessVerdict::Denied
+                            AccessVerdict::Denied { perhaps: false, by: None }
                         }
                     }
                 }
-                _ => row.0.get(index).cloned().unwrap_or(AccessVerdict::Denied),
+                _ => row.0.get(index).cloned().unwrap_or(AccessVerdict::Denied { perhaps: false, by: None }),
             });
         Rc::new(VerdictRow(verdicts.collect()))
     }

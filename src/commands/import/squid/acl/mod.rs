@@ -45,12 +45,17 @@ fn built_in() -> Acls {
     rows.into_iter().map(|(name, kind, test)| (key(name), Acl::new(&place, name, kind, test))).collect()
 }
 
+/// Whether users are compared as they give their names.
+pub(super) fn exact_users(lines: &[Line]) -> bool {
+    let is_auth = |line: &&Line| line.name == "auth_param" && line.word(1) == Some("casesensitive");
+    lines.iter().rfind(is_auth).is_some_and(|line| line.word(2) == Some("on"))
+}
+
 /// Every `acl` line.
 pub(super) fn read(lines: &[Line], files: &Files, notes: &mut Notes) -> Acls {
     let mut acls = built_in();
     let mut tallies: HashMap<String, Tally> = HashMap::new();
-    let is_auth = |line: &&Line| line.name == "auth_param" && line.word(1) == Some("casesensitive");
-    let exact_users = lines.iter().rfind(is_auth).is_some_and(|line| line.word(2) == Some("on"));
+    let exact_users = exact_users(lines);
     let mut quoted_values = false;
     for line in lines {
         if line.name == "configuration_includes_quoted_values" {
@@ -129,6 +134,8 @@ fn empty(kind: &str) -> AclTest {
         "ssl::server_name" | "ssl::server_name_regex" => AclTest::Host(HostSet::new(false)),
         "url_regex" => AclTest::Url(UrlSet::default()),
         "port" => AclTest::Port(Vec::new()),
+        // A CONNECT has no path, so no pattern fits it.
+        "urlpath_regex" => AclTest::Way { connect: Truth::No, http: Truth::Maybe },
         "method" | "proto" => AclTest::Way { connect: Truth::No, http: Truth::No },
         "proxy_auth" => AclTest::User { any: false, names: HashSet::new(), folded: false },
         "any-of" | "all-of" => AclTest::Either(Vec::new()),
@@ -159,6 +166,15 @@ impl Reading<'_> {
             self.acl.why = lost_type(&kind);
             let text = format!("{}: {}; rules that use it fail closed", self.line.shown(), self.acl.why);
             return self.acl.notes.push((self.line.place.clone(), NoteKind::Stricter, text));
+        }
+        if kind == "urlpath_regex" {
+            self.acl.why = lost_type(&kind);
+            let text = format!(
+                "{}: {}; rules for plain requests that use it fail closed, and a CONNECT has no path, so it is never in the list",
+                self.line.shown(),
+                self.acl.why
+            );
+            self.acl.notes.push((self.line.place.clone(), NoteKind::Stricter, text));
         }
         if kind == "all-of" {
             let literals = Literal::list(self.line, 2);

@@ -29,7 +29,7 @@ fn of(kind: &str) -> &'static [&'static str] {
     match kind {
         "dst" | "dstdomain" => &["-n"],
         "dstdom_regex" => &["-n", "-i", "+i"],
-        "url_regex" | "proxy_auth" => &["-i", "+i"],
+        "url_regex" | "urlpath_regex" | "proxy_auth" => &["-i", "+i"],
         "ssl::server_name" => &["--client-requested", "--server-provided", "--consensus"],
         "ssl::server_name_regex" => &["--client-requested", "--server-provided", "--consensus", "-i", "+i"],
         _ => &[],

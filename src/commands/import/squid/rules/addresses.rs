@@ -81,8 +81,8 @@ fn one(
     }
     let missing = if any {
         let grants = by_file.or(&written);
-        for list in allow.iter().filter_map(|(number, _)| files.list(*number)) {
-            gathering.other_ports(&[(row, &allowed, &grants)], granted, list);
+        for (list, forced) in allow.iter().filter_map(|(number, _)| files.allowing(*number)) {
+            gathering.other_ports(&[(row, &allowed, &grants)], granted, list, forced);
         }
         allowed = allowed.and(&grants.or(granted));
         written.without(&by_file).without(granted)

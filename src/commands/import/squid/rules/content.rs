@@ -19,7 +19,7 @@ pub(super) struct PolicyContent {
     pub(super) files: Vec<AllowFile>,
     pub(super) deny: Vec<DraftRule>,
     pub(super) deny_files: Vec<ListFile>,
-    /// Squid lets out hosts that nothing mentions.
+    /// Squid lets out hosts that nothing mentions; for report mode, also: hosts of which egressd cannot know.
     pub(super) open: bool,
     /// Rules of Squid's that allow tunnels, plain requests, and tunnels to other ports than 443.
     pub(super) connect: BTreeSet<usize>,
@@ -50,6 +50,7 @@ impl PolicyContent {
 pub(super) struct Gathering<'a, 'n> {
     pub(super) access: &'a Access<'a>,
     pub(super) segments: &'a Segments,
+    pub(super) report: bool,
     pub(super) content: PolicyContent,
     pub(super) notes: &'n mut Notes,
 }
@@ -63,7 +64,7 @@ impl Gathering<'_, '_> {
     /// Hosts that nothing mentions: no rule of egressd's is for all of them.
     pub(super) fn everything(&mut self, row: &VerdictRow) {
         let rules: BTreeSet<usize> = row.allowed().map(|(_, by, _)| by).collect();
-        self.content.open |= !rules.is_empty();
+        self.content.open |= !rules.is_empty() || (self.report && row.is_perhaps_allowed());
         for (index, ..) in row.allowed() {
             self.access.doubt(row.doubts(index));
         }
@@ -84,6 +85,7 @@ impl Gathering<'_, '_> {
     /// Writes down by which rules a row is allowed.
     pub(super) fn seen(&mut self, row: &VerdictRow) {
         let count = self.segments.len();
+        self.content.open |= self.report && row.is_perhaps_allowed();
         for (index, by, unless) in row.allowed() {
             self.content.unless.extend(unless);
             if index >= count {
@@ -140,6 +142,7 @@ impl Gathering<'_, '_> {
         rows: &[(&VerdictRow, &Reach, &Reach)],
         inherited: &Reach,
         list: &HostList,
+        forced: &Reach,
     ) {
         let mut rules: BTreeSet<usize> = BTreeSet::new();
         let count = self.segments.len();
@@ -157,6 +160,22 @@ impl Gathering<'_, '_> {
             let ranges = self.segments.ranges(|segment| lost.has(from + segment));
             ranges.into_iter().map(shown).collect::<Vec<_>>().join(", ")
         };
+        let is_lost = |from: usize, port: u16| lost.has(from + self.segments.of(port));
+        let first = |from: usize| self.segments.iter().find(|(at, _)| lost.has(from + at));
+        let example = |from: usize, usual: u16| {
+            let port = if is_lost(from, usual) { usual.to_string() } else { shown(first(from)?.1) };
+            Some(format!("{}://host:{port}", if from == 0 { "https" } else { "http" }))
+        };
+        let examples: Vec<String> = [example(0, 8443), example(count, 8080)].into_iter().flatten().collect();
+        let kept: Vec<&str> = [
+            (self.segments.of(443), "a tunnel to 443"),
+            (count + self.segments.of(80), "a plain request to 80"),
+        ]
+        .into_iter()
+        .filter(|(index, _)| forced.has(*index))
+        .map(|(_, what)| what)
+        .collect();
+        let kept = if kept.is_empty() { "nothing".to_owned() } else { kept.join(" and ") };
         let what: Vec<String> = [("a tunnel to", ports(0)), ("a plain request to", ports(count))]
             .into_iter()
             .filter(|(_, ports)| !ports.is_empty())
@@ -165,9 +184,10 @@ impl Gathering<'_, '_> {
         for by in rules {
             let Some(rule) = self.access.rule(by) else { continue };
             let text = format!(
-                "the lines of `{}` are for a tunnel to 443 and a plain request to 80 now; Squid also allowed {}: where that is needed add rules with that port, such as http://host:8080",
+                "the lines of `{}` are for {kept} now; Squid also allowed {}: where that is needed add rules with that port, such as {}",
                 list.file.path,
-                what.join(" and ")
+                what.join(" and "),
+                examples.join(" or ")
             );
             self.notes.tell(&rule.place, NoteKind::Stricter, text);
         }

@@ -49,7 +49,7 @@ pub(super) fn tell(
             let path = files.written(path);
             let (kind, text) = match (denies, list.is_some_and(|number| uses.denying.contains(&number))) {
                 _ if empty => (
-                    if denies { NoteKind::Wider } else { NoteKind::Differs },
+                    NoteKind::Differs,
                     format!(
                         "`{path}` is empty, so nothing of egressd.yaml is about it, and later lines of it change nothing: write a comment into it, and import again"
                     ),

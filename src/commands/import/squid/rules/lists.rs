@@ -157,7 +157,7 @@ impl HostList {
             let text = format!(
                 "`{path}` is empty, which egressd refuses: its line is a comment in egressd.yaml; write a comment into the file, and take the `#` away, before the file is used"
             );
-            tell(if self.denies { NoteKind::Wider } else { NoteKind::Differs }, text);
+            tell(NoteKind::Differs, text);
             return told;
         }
         match self.stay {

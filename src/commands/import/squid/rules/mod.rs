@@ -30,7 +30,7 @@ use super::classes::{self, ClientClass};
 use super::files::Files;
 use super::table::{Mentioned, VerdictTable};
 use super::truth::Truth;
-use crate::commands::import::draft::{AllowFile, DraftPolicy};
+use crate::commands::import::draft::{AllowFile, Draft, DraftPolicy};
 use crate::commands::import::notes::{NoteKind, Notes};
 
 /// Makes the policies, and tells where they differ. `users`: those of the password file. Returns the files of hosts too.
@@ -53,6 +53,7 @@ pub(super) fn policies(
         mentioned: &mentioned,
         index: &index,
         lists: &lists,
+        report,
         by_lists: BTreeMap::new(),
         allowing: HashSet::new(),
         denying: HashSet::new(),
@@ -70,11 +71,16 @@ pub(super) fn policies(
     }
     lists.tell(&contents.allowing.union(&contents.denying).copied().collect(), notes);
     access.tell(notes);
+    access.tell_idle(notes);
     differences(access, contents.by_lists.values().map(Rc::as_ref), notes);
     // Users first: a policy without users fits everybody.
     let nobody = by_user.remove(&None).unwrap_or_default();
     let mut together: Vec<(Vec<String>, ClassContents<'_>)> = Vec::new();
     for (user, rows) in by_user {
+        // Every client has some user there: what holds for each needs no names, and for a new one too.
+        if !access.unasked && rows.is_like(&nobody) {
+            continue;
+        }
         match together.iter_mut().find(|(_, other)| other.is_like(&rows)) {
             Some((users, _)) => users.extend(user),
             None => together.push((user.into_iter().collect(), rows)),
@@ -91,11 +97,18 @@ pub(super) fn policies(
         }
     }
     if policies.is_empty() {
-        let place = access.rules.last().map_or_else(|| access.whole.clone(), |rule| rule.place.clone());
+        let blocker = access.blockers().first().copied().or_else(|| access.first_doubted());
+        let place = blocker.or(access.rules.last());
+        let place = place.map_or_else(|| access.whole.clone(), |rule| rule.place.clone());
+        let why = if blocker.is_none() {
+            ""
+        } else {
+            "; this line is why: what later lines allow may be denied by it"
+        };
         notes.tell(
             &place,
             NoteKind::Lost,
-            "nothing is allowed: `policies` is empty, and every request is denied",
+            format!("nothing is allowed: `policies` is empty, and every request is denied{why}"),
         );
     } else {
         let Contents { allowing, denying, frozen, .. } = &contents;
@@ -107,12 +120,35 @@ pub(super) fn policies(
     (policies, lists)
 }
 
+/// Keeps, as comments, the policies that there would be without the lines that hold them back, and tells of those lines.
+pub(super) fn held_back(
+    access: &Access<'_>,
+    policies: &[DraftPolicy],
+    others: Vec<DraftPolicy>,
+    draft: &mut Draft,
+    notes: &mut Notes,
+) {
+    if others.is_empty() || others == policies {
+        return;
+    }
+    for rule in access.blockers() {
+        let text = format!(
+            "{}: what the lines after it allow is in egressd.yaml as comments: to have it without this line, delete the line from a copy, and import again",
+            rule.shown
+        );
+        notes.tell(&rule.place, NoteKind::Stricter, text);
+        draft.held_by.push((rule.place.clone(), rule.shown.clone()));
+    }
+    draft.held_back = others;
+}
+
 /// The contents of policies, one for each set of client lists.
 struct Contents<'a> {
     access: &'a Access<'a>,
     mentioned: &'a Mentioned,
     index: &'a Index<'a>,
     lists: &'a HostLists,
+    report: bool,
     by_lists: BTreeMap<Vec<(String, Truth)>, Rc<PolicyContent>>,
     /// The files that stay under `allow` and `deny`, by number, and those that deny whose lines are written into a policy.
     allowing: HashSet<usize>,
@@ -137,8 +173,13 @@ impl Contents<'_> {
     fn gathered(&mut self, class: &ClientClass, notes: &mut Notes) -> PolicyContent {
         let segments = &self.mentioned.segments;
         let mut table = VerdictTable::new(self.access, segments, class);
-        let mut gathering =
-            Gathering { access: self.access, segments, content: PolicyContent::default(), notes };
+        let mut gathering = Gathering {
+            access: self.access,
+            segments,
+            report: self.report,
+            content: PolicyContent::default(),
+            notes,
+        };
         gathering.everything(&table.row(AskedHost::OtherNames));
         let files = OfClass::of(&mut gathering, self.index, &mut table, class, self.lists);
         names::add(&mut gathering, self.index, &mut table, &files);

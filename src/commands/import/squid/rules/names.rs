@@ -22,13 +22,21 @@ pub(super) fn add(
     let above_allowed = above_allowed(index, table);
     let mut names = Names { used: gathering.access.used(), gathering, index, files };
     let mut above: HashMap<usize, Above> = HashMap::new();
+    let others = table.row(AskedHost::OtherNames);
     let mut quiet = vec![false; index.groups];
+    let mut perhaps: Vec<Vec<(usize, &str)>> = vec![Vec::new(); index.groups];
     for (number, entry) in index.names.iter().enumerate() {
         if quiet.get(entry.group) == Some(&true) {
+            names.perhaps(entry.name, perhaps.get(entry.group).map(Vec::as_slice).unwrap_or_default());
             continue;
         }
         let (itself, below) =
             (table.row(AskedHost::Name(entry.name)), table.row(AskedHost::Below(entry.name)));
+        let denied = names.denied_perhaps([&itself, &below], &others);
+        names.perhaps(entry.name, &denied);
+        if let Some(of_group) = perhaps.get_mut(entry.group) {
+            *of_group = denied;
+        }
         let nothing = Above::nothing(names.gathering.segments);
         let inherited = entry.parent.and_then(|parent| above.get(&parent)).cloned().unwrap_or(nothing);
         let within_allowed = above_allowed.get(number) == Some(&true);
@@ -80,6 +88,39 @@ struct Names<'g, 'a, 'n> {
 }
 
 impl Names<'_, '_, '_> {
+    /// By which lines a name, and what is under it, is denied that Squid may allow, at the scheme's own port; each with what stands
+    /// before the name. Not those that deny `others` for the same cause: what they deny is no list.
+    fn denied_perhaps(&self, rows: [&VerdictRow; 2], others: &VerdictRow) -> Vec<(usize, &'static str)> {
+        let segments = self.gathering.segments;
+        let own = [segments.of(443), segments.len() + segments.of(80)];
+        let [itself, below] = rows.map(|row| {
+            own.map(|index| row.denied_by(index).filter(|by| others.denied_by(index) != Some(*by)))
+        });
+        let befores = [[".", "", "*."], ["http://.", "http://", "http://*."]];
+        let mut found = Vec::new();
+        for (way, [both, alone, under]) in befores.into_iter().enumerate() {
+            // What holds for tunnels is not said of plain requests again.
+            let of = |of_row: [Option<usize>; 2]| {
+                let by = of_row.get(way).copied().flatten();
+                by.filter(|by| way == 0 || of_row.first() != Some(&Some(*by)))
+            };
+            match (of(itself), of(below)) {
+                (Some(by), Some(also)) if by == also => found.push((by, both)),
+                (by, also) => {
+                    found.extend(by.map(|by| (by, alone)));
+                    found.extend(also.map(|by| (by, under)));
+                }
+            }
+        }
+        found
+    }
+
+    fn perhaps(&self, name: &str, denied: &[(usize, &str)]) {
+        for (by, before) in denied {
+            self.gathering.access.denies_host(*by, format!("{before}{name}"));
+        }
+    }
+
     /// One name, and what is under it and not mentioned. Returns what holds for deeper names, and whether something was said
     /// that is about this name alone.
     fn name(
@@ -107,8 +148,8 @@ impl Names<'_, '_, '_> {
                 let [grant_itself, grant_below] = &grants;
                 let of_rows = [(rows[0], &itself, grant_itself), (rows[1], &below, grant_below)];
                 for (number, _) in self.index.files_of_name(entry)[0] {
-                    if let Some(list) = self.files.list(*number) {
-                        self.gathering.other_ports(&of_rows, &inherited.granted, list);
+                    if let Some((list, forced)) = self.files.allowing(*number) {
+                        self.gathering.other_ports(&of_rows, &inherited.granted, list, forced);
                     }
                 }
                 let missing = [&written[0], &written[1]].map(|written| written.without(&inherited.granted));

@@ -13,6 +13,7 @@ use super::reader::Reader;
 use super::{dns, limits, parent, passwords};
 use crate::commands::import::draft::{Draft, Setting};
 use crate::commands::import::notes::{NoteKind, Notes};
+use crate::config;
 
 /// The directives of a row.
 enum Named {
@@ -391,6 +392,15 @@ pub(super) fn read(lines: &[Line], files: &Files, draft: &mut Draft, notes: &mut
                 (if keeps_back(line) { NoteKind::Wider } else { NoteKind::Lost }, *why)
             }
             // A directive of a newer Squid: its name says whether it may deny.
+            None if !meant(&line.name).is_empty() => {
+                let text = format!(
+                    "{} is not carried over: egressd has nothing like it{}",
+                    line.shown(),
+                    meant(&line.name)
+                );
+                reader.tell(line, NoteKind::Lost, text);
+                continue;
+            }
             None if line.name.ends_with("_access") => (NoteKind::Wider, "egressd has nothing like it"),
             None => (NoteKind::Lost, "egressd has nothing like it"),
         };
@@ -407,6 +417,28 @@ pub(super) fn read(lines: &[Line], files: &Files, draft: &mut Draft, notes: &mut
         reader.tell(first, NoteKind::Lost, format!("ignored here and below: {}", reasons.join("; ")));
     }
     reader.users
+}
+
+pub(super) fn is_known(name: &str) -> bool {
+    // No directive has a colon; the keys of a YAML file do.
+    !name.contains(':') && meaning(name).is_some()
+}
+
+pub(super) fn is_ignored(name: &str) -> bool {
+    matches!(meaning(name), Some(Ignored(_)))
+}
+
+/// What a misspelled directive is meant to be.
+fn meant(name: &str) -> String {
+    let exact: Vec<&str> = TABLE
+        .iter()
+        .filter_map(|(named, _)| match named {
+            Exactly(name) => Some(*name),
+            Beginning(_) => None,
+        })
+        .collect();
+    config::nearest(name, &exact)
+        .map_or_else(String::new, |near| format!("; did you mean `{near}`? Squid knows no `{name}` either"))
 }
 
 fn meaning(directive: &str) -> Option<&'static Meaning> {

@@ -3,6 +3,7 @@
 use super::super::acl::{AclTest, Acls, Literal};
 use super::super::files::Files;
 use super::super::lexer::Line;
+use super::port_options::{self, PortKind};
 use crate::commands::import::draft::{DraftListener, ListenerTls, free_name};
 use crate::commands::import::notes::{NoteKind, Notes};
 
@@ -10,7 +11,7 @@ use crate::commands::import::notes::{NoteKind, Notes};
 pub(super) fn read(lines: &[Line], acls: &Acls, files: &Files, notes: &mut Notes) -> Vec<DraftListener> {
     let trusted = trusted(lines, acls, notes);
     let mut listeners: Vec<DraftListener> = Vec::new();
-    for line in lines.iter().filter(|line| matches!(line.name.as_str(), "http_port" | "https_port")) {
+    for line in ports(lines).filter(|line| line.name != "ftp_port") {
         if let Some(mut listener) = one(line, &trusted, files, notes) {
             listener.name =
                 free_name(&listener.name, |name| listeners.iter().any(|other| other.name == name));
@@ -20,9 +21,17 @@ pub(super) fn read(lines: &[Line], acls: &Acls, files: &Files, notes: &mut Notes
     listeners
 }
 
+/// The lines that name a port for clients.
+pub(super) fn ports(lines: &[Line]) -> impl Iterator<Item = &Line> {
+    lines.iter().filter(|line| matches!(line.name.as_str(), "http_port" | "https_port" | "ftp_port"))
+}
+
 fn one(line: &Line, trusted: &[String], files: &Files, notes: &mut Notes) -> Option<DraftListener> {
     let mut tell = |kind, text: String| notes.tell(&line.place, kind, text);
-    let spec = line.word(0)?;
+    let Some(spec) = line.word(0) else {
+        tell(NoteKind::Lost, format!("{} names no port: it is left out", line.shown()));
+        return None;
+    };
     let address = match spec.rsplit_once(':') {
         // Both families: a socket of `[::]` takes IPv4 too.
         None => format!("[::]:{spec}"),
@@ -50,9 +59,11 @@ fn one(line: &Line, trusted: &[String], files: &Files, notes: &mut Notes) -> Opt
             .find(|(key, _)| names.contains(key))
             .map(|(_, value)| value)
     };
-    if let Some(mode) = options.iter().find(|option| {
-        matches!(**option, "accel" | "vhost" | "defaultsite") || option.starts_with("defaultsite=")
-    }) {
+    let key = |option: &'_ str| option.split_once('=').map_or(option, |(key, _)| key).to_owned();
+    if let Some(mode) = options
+        .iter()
+        .find(|option| matches!(key(option).as_str(), "accel" | "vhost" | "vport" | "defaultsite"))
+    {
         tell(
             NoteKind::Lost,
             format!(
@@ -103,7 +114,42 @@ fn one(line: &Line, trusted: &[String], files: &Files, notes: &mut Notes) -> Opt
             );
             return None;
         };
-        let client_ca = value(&["clientca", "tls-clientca"]).map(|path| files.written(path));
+        // A client is asked for a certificate where there is a `clientca`; it is verified against `tls-cafile` if that is there.
+        let asks = value(&["clientca", "tls-clientca"]);
+        let authorities = ["cafile=", "tls-cafile="];
+        let verify: Vec<&str> = options
+            .iter()
+            .filter_map(|option| authorities.iter().find_map(|key| option.strip_prefix(key)))
+            .collect();
+        let client_ca = match (asks, verify.as_slice()) {
+            (Some(_), [file, more @ ..]) => {
+                if !more.is_empty() {
+                    tell(
+                        NoteKind::Stricter,
+                        format!(
+                            "`client_ca` is one file: of the authorities, those of `{file}` alone are accepted: put all into one"
+                        ),
+                    );
+                }
+                Some(*file)
+            }
+            (asks, []) => asks,
+            (None, _) => {
+                tell(
+                    NoteKind::Lost,
+                    "without `clientca` no client was asked for a certificate, and none is".to_owned(),
+                );
+                None
+            }
+        };
+        if asks.is_none() && value(&["crlfile"]).is_some() {
+            tell(
+                NoteKind::Lost,
+                "`crlfile` without `clientca`: no client is asked for a certificate that could be revoked"
+                    .to_owned(),
+            );
+        }
+        let client_ca = client_ca.map(|path| files.written(path));
         // Without an authority no client is asked for a certificate, so none can be revoked.
         let client_crl = value(&["crlfile"]).map(|path| files.written(path)).filter(|_| client_ca.is_some());
         listener.tls = Some(ListenerTls {
@@ -112,6 +158,14 @@ fn one(line: &Line, trusted: &[String], files: &Files, notes: &mut Notes) -> Opt
             client_ca,
             client_crl,
         });
+    }
+    let port = PortKind {
+        tls: listener.tls.is_some(),
+        certificates: listener.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some()),
+        bump: options.iter().any(|option| matches!(*option, "ssl-bump" | "sslbump")),
+    };
+    for (kind, text) in port_options::told(line, port) {
+        notes.tell(&line.place, kind, text);
     }
     Some(listener)
 }

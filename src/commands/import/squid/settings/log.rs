@@ -75,7 +75,15 @@ fn one(line: &Line, formats: &HashMap<&str, (String, SourceLine)>, draft: &mut D
             );
             "stdout"
         }
-        path => path,
+        "stdout" => "stdout",
+        path => {
+            let text = format!(
+                "`{}` is the log that Squid writes, and two programs must not write one file: the access log goes to stdout; name a file of its own under `access_log.output`",
+                path.chars().take(200).collect::<String>()
+            );
+            notes.tell(&line.place, NoteKind::Differs, text);
+            "stdout"
+        }
     };
     draft.set(Setting::LogOutput, Some(SettingValue { place: line.place.clone(), text: output.to_owned() }));
     let options: Vec<&str> = line.from(1).collect();

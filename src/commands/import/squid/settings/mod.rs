@@ -8,6 +8,7 @@ mod listeners;
 mod log;
 mod parent;
 mod passwords;
+mod port_options;
 mod reader;
 
 use super::acl::Acls;
@@ -26,8 +27,21 @@ pub(super) fn read(
 ) -> Vec<String> {
     log::read(lines, draft, notes);
     draft.listeners = listeners::read(lines, acls, files, notes);
+    draft.ports = listeners::ports(lines).next().map(|line| line.place.clone());
     draft.removed_headers = Some(headers::read(lines, notes));
     directives::read(lines, files, draft, notes)
+}
+
+pub(super) use self::passwords::without as without_lines;
+
+/// Whether Squid has a directive of this name.
+pub(super) fn is_known(name: &str) -> bool {
+    directives::is_known(name)
+}
+
+/// Whether the directive is told together with others that change nothing.
+pub(super) fn is_ignored(name: &str) -> bool {
+    directives::is_ignored(name)
 }
 
 /// Changes what depends on the policies. `connections`: the least of `maxconn`, and where it is used.
