@@ -78,6 +78,15 @@ fn reload(proxy: &Egressd) {
     until("the reload", || (proxy.stderr().matches("is in force").count() > before).then_some(()));
 }
 
+/// Says so when it is dropped.
+struct Stop<'s>(&'s AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn an_authority_is_replaced_without_an_outage() {
     let world = World::new();
@@ -96,6 +105,8 @@ fn an_authority_is_replaced_without_an_outage() {
 
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        // Also where an assertion fails: the scope waits for its threads.
+        let stopping = Stop(&stop);
         let asking = scope.spawn(|| {
             let mut asked = 0_usize;
             while !stop.load(Ordering::Relaxed) {
@@ -112,7 +123,7 @@ fn an_authority_is_replaced_without_an_outage() {
         let with_new = trusting(&[&new]);
         let mut stream = open(&proxy, port, &with_new).expect("the new authority signs");
         ask(&mut stream, port);
-        stop.store(true, Ordering::Relaxed);
+        drop(stopping);
         assert!(asking.join().expect("no request failed") > 0);
     });
 
