@@ -169,6 +169,8 @@ const URLS: &[&str] = &[
     r"^http://[^/]*example\.org[:/]",
     "zoom",
 ];
+/// For paths, of which a CONNECT has none.
+const PATHS: &[&str] = &[".", ".*", "^/", "^$", r"\.exe$", "-i EXE", "^[^/]"];
 const PORT_LISTS: &[&str] = &["443", "80 443", "1-1023", "1025-65535", "8080", "22 80"];
 const WAYS: &[&str] = &[
     "method CONNECT",
@@ -312,6 +314,7 @@ impl Writer<'_> {
                 let option = if self.numbers.chance(60) { "-n " } else { "" };
                 self.values(name, "dstdom_regex", option, PATTERNS);
             }
+            15 if self.numbers.chance(50) => self.values(name, "urlpath_regex", "", PATHS),
             15 => self.values(name, "url_regex", "", URLS),
             16 | 17 => {
                 let values = self.numbers.one(PORT_LISTS);

@@ -430,13 +430,11 @@ pub(super) fn is_ignored(name: &str) -> bool {
 
 /// What a misspelled directive is meant to be.
 fn meant(name: &str) -> String {
-    let exact: Vec<&str> = TABLE
-        .iter()
-        .filter_map(|(named, _)| match named {
-            Exactly(name) => Some(*name),
-            Beginning(_) => None,
-        })
-        .collect();
+    let exact = TABLE.iter().filter_map(|(named, _)| match named {
+        Exactly(name) => Some(*name),
+        Beginning(_) => None,
+    });
+    let exact: Vec<&str> = exact.collect();
     config::nearest(name, &exact)
         .map_or_else(String::new, |near| format!("; did you mean `{near}`? Squid knows no `{name}` either"))
 }
