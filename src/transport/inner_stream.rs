@@ -32,7 +32,7 @@ pub struct InnerStream(Box<TlsStream<Prefixed<ClientStream>>>);
 pub enum InnerFault {
     /// The client's alert says that it does not accept the certificate.
     Distrusted(String),
-    /// The client left without an alert.
+    /// The client left without an alert that says why.
     Left,
     /// Anything else, as a sentence.
     Failed(String),
@@ -44,6 +44,10 @@ impl InnerFault {
         match sentences::inside(error) {
             Some(Error::AlertReceived(alert)) if is_of_distrust(*alert) => {
                 InnerFault::Distrusted(sentences::alert_name(*alert))
+            }
+            // Not the name of an error, but a farewell (RFC 8446 §6.1): so does apt leave, which verifies within the handshake.
+            Some(Error::AlertReceived(AlertDescription::CloseNotify | AlertDescription::UserCanceled)) => {
+                InnerFault::Left
             }
             Some(found) => InnerFault::Failed(sentences::of_error(found, Holder::Client)),
             None => InnerFault::Left,

@@ -123,6 +123,38 @@ fn a_client_that_leaves_without_a_word_after_the_certificate_is_gone_with_a_hint
     assert_eq!(ended.stderr.matches("seems not to trust").count(), 1, "{}", ended.stderr);
 }
 
+/// As apt does on GnuTLS: the handshake ends with `close_notify`, which names no error.
+#[test]
+fn a_client_that_says_farewell_in_the_handshake_is_gone_with_a_hint() {
+    let world = World::new();
+    let site = world.site();
+    let proxy = world.egressd(&site, "");
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let mut tunnel = proxy.tunnel(&format!("{HOST}:{}", site.port()));
+        let client = tunnel.local().to_string();
+        let name = HOST.try_into().expect("a name");
+        let config = Arc::new(Tls::of(Some(&world.inspection), version).config);
+        let mut tls = rustls::ClientConnection::new(config, name).expect("a client");
+        let mut out = Vec::new();
+        tls.write_tls(&mut out).expect("into memory");
+        tunnel.send(std::mem::take(&mut out));
+        // The server's hello: after it, TLS 1.3 encrypts the farewell.
+        let mut record = tunnel.read_exact(5);
+        let length = usize::from(u16::from_be_bytes([record[3], record[4]]));
+        record.extend(tunnel.read_exact(length));
+        tls.read_tls(&mut record.as_slice()).expect("from memory");
+        tls.process_new_packets().expect("a hello");
+        assert!(tls.is_handshaking());
+        tls.send_close_notify();
+        tls.write_tls(&mut out).expect("into memory");
+        tunnel.send(out);
+        proxy
+            .record(|r| r["client"] == client.as_str())
+            .assert_has(&json!({"event": "error", "reason": "client_gone", "sni": HOST}));
+    }
+    proxy.says("seems not to trust the inspection authority");
+}
+
 #[test]
 fn what_came_with_the_connect_is_kept() {
     use std::io::{Read as _, Write as _};
