@@ -23,6 +23,7 @@ mod git_server;
 mod git_told;
 mod inside;
 mod inspected;
+mod inspected_table;
 mod lifecycle;
 mod listeners;
 mod lost;
