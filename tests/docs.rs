@@ -437,6 +437,7 @@ fn every_long_program_that_downloads_says_so() {
             "apt-get",
             "cargo install --locked",
             "import tools",
+            "from tools import",
         ];
         let downloads = by.iter().any(|by| text.contains(by));
         let says = text.lines().any(|line| line.starts_with("# downloads: "));
