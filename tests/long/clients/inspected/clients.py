@@ -12,7 +12,7 @@ import shutil
 import tarfile
 import zipfile
 
-from tools import Missing, needs, said
+from tools import needs, said
 
 HERE = pathlib.Path(__file__).resolve().parent
 UPLOAD = 100_000_000
@@ -568,5 +568,3 @@ CLIENTS = {
     "aiohttp": Aiohttp, "pip": Pip, "node": Node, "fetch": Fetch, "npm": Npm, "java": Java, "go": Go, "cargo": Cargo, "apt": Apt,
     "skopeo": Skopeo, "aws": Aws,
 }  # fmt: skip
-
-__all__ = ["CLIENTS", "FETCH", "REFUSED", "SEND", "UPLOAD", "Missing", "large"]
