@@ -8,6 +8,7 @@ mod changed;
 mod clients;
 mod inside;
 mod lasting;
+mod lent;
 mod reloads;
 mod rotation;
 mod shares;

@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use crate::rules::{HeaderEdits, Mode, Permit};
 use crate::wire::head::{Head, RequestTarget, Version};
 use crate::wire::sigv4::{self, Signed};
+use crate::words::outcome::Decision;
 
 /// Fields by which servers and frameworks let a client change the method, the path or the host that they then act on.
 const OVERRIDES: [&str; 14] = [
@@ -47,6 +48,8 @@ pub(crate) struct Changes {
     /// The rule judges requests.
     judged: bool,
     edits: Option<Arc<HeaderEdits>>,
+    /// What files keep is sent: not with a request that only report mode lets pass.
+    lends: bool,
     /// Sent as `Authorization`.
     credentials: Option<HeaderValue>,
     /// The connection may become a WebSocket.
@@ -63,6 +66,7 @@ impl Changes {
             inspected,
             judged: permit.requests.is_some(),
             edits: permit.headers.clone(),
+            lends: permit.decision == Decision::Allow,
             credentials: entry
                 .and_then(|entry| entry.credentials.as_ref())
                 .map(|credentials| credentials.basic()),
@@ -131,12 +135,13 @@ impl Changes {
         for name in &touched {
             headers.remove(name);
         }
-        for field in self.edits.iter().flat_map(|edits| &edits.set) {
+        let set = self.edits.iter().flat_map(|edits| &edits.set);
+        for field in set.filter(|field| self.lends || field.file.is_none()) {
             if !self.signed.covers(field.name.as_str()) {
                 headers.insert(field.name.clone(), field.value.clone());
             }
         }
-        if let Some(credentials) = &self.credentials {
+        if let Some(credentials) = self.credentials.as_ref().filter(|_| self.lends) {
             headers.insert(AUTHORIZATION, credentials.clone());
         }
     }
@@ -175,22 +180,42 @@ impl Changes {
             .unwrap_or_else(|_| PathAndQuery::from_static("/"))
     }
 
-    /// Changes the fields of a response, or its trailers. `Alt-Svc` would lead the client past the inspection, and what belongs to
-    /// credentials of ours is not the client's.
+    /// Changes the fields of a response, or its trailers.
     pub(super) fn response(&self, headers: &mut HeaderMap) {
-        if self.inspected || self.judged {
-            headers.remove(ALT_SVC);
-        }
-        if self.authorizes() {
-            for name in [WWW_AUTHENTICATE, SET_COOKIE, HeaderName::from_static("authentication-info")] {
-                headers.remove(name);
-            }
-        }
+        self.answers().change(headers);
+    }
+
+    /// What is changed in every answer, interim ones too.
+    pub(super) fn answers(&self) -> Answers {
+        Answers { leads_away: self.inspected || self.judged, authorized: self.authorizes() }
     }
 
     /// Whether the target refused credentials of ours.
     pub(super) fn are_refused(&self, status: StatusCode) -> bool {
-        status == StatusCode::UNAUTHORIZED && self.authorizes()
+        status == StatusCode::UNAUTHORIZED && self.lends && self.authorizes()
+    }
+}
+
+/// What is changed in answers.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Answers {
+    /// `Alt-Svc` would lead the client past the inspection.
+    leads_away: bool,
+    /// What belongs to credentials of ours is not the client's.
+    authorized: bool,
+}
+
+impl Answers {
+    /// Changes the fields of an answer, or its trailers.
+    pub(super) fn change(self, headers: &mut HeaderMap) {
+        if self.leads_away {
+            headers.remove(ALT_SVC);
+        }
+        if self.authorized {
+            for name in [WWW_AUTHENTICATE, SET_COOKIE, HeaderName::from_static("authentication-info")] {
+                headers.remove(name);
+            }
+        }
     }
 }
 

@@ -20,6 +20,7 @@ use super::rewrite::{self, Nominated};
 use super::terms::Terms;
 use super::track::Track;
 use crate::outbound::origin::WANTS_CERTIFICATE;
+use crate::session::http::changes::Answers;
 use crate::transport::held::{Holder, Kind, Lease};
 use crate::transport::response_buffer::ResponseBuffer;
 use crate::transport::target_io::PIECE;
@@ -305,16 +306,18 @@ pub(super) struct Informing {
     room: Arc<Semaphore>,
     buffer: Arc<ResponseBuffer>,
     holder: Arc<Holder>,
+    answers: Answers,
 }
 
 impl Informing {
     pub(super) fn new(
         buffer: &Arc<ResponseBuffer>,
         holder: &Arc<Holder>,
+        answers: Answers,
     ) -> (Self, mpsc::Receiver<Box<Informational>>) {
         let (to, from) = mpsc::channel(MAX_INFORMATIONAL);
         let room = Arc::new(Semaphore::new(RESPONSE_BUFFER));
-        (Informing { to, room, buffer: Arc::clone(buffer), holder: Arc::clone(holder) }, from)
+        (Informing { to, room, buffer: Arc::clone(buffer), holder: Arc::clone(holder), answers }, from)
     }
 
     /// A flood of them is cut, not queued. RFC 9110 §15.2: a proxy may discard one, also because it cannot pass it on as it should.
@@ -327,6 +330,7 @@ impl Informing {
         }
         let mut headers = headers.clone();
         nominated.strip(&mut headers);
+        self.answers.change(&mut headers);
         headers.remove(CONTENT_LENGTH);
         // A copy: the values keep the whole buffer that hyper reads into.
         let head = write_head(status, None, &headers);

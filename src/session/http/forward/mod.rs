@@ -291,7 +291,8 @@ async fn attempt<W: AsyncWrite + Unpin>(
     track: &Track<'_>,
     terms: &Terms<'_>,
 ) -> (Result<Then, Failure>, Upstream) {
-    let (informing, informational) = Informing::new(&upstream.buffer, track.holder());
+    let (informing, informational) =
+        Informing::new(&upstream.buffer, track.holder(), terms.changes.answers());
     hyper::ext::on_informational(&mut request, move |response| {
         informing.tell(response.status(), response.headers());
     });

@@ -73,7 +73,8 @@ async fn t72_interim_answers_that_wait_for_the_client_count() {
 async fn t72_interim_answers_that_wait_have_a_bound_in_bytes_and_are_copies() {
     let held = HeldBytes::unlimited();
     let holder = held.enter();
-    let (informing, mut told) = Informing::new(&ResponseBuffer::new(&holder, RESPONSE_BUFFER), &holder);
+    let (informing, mut told) =
+        Informing::new(&ResponseBuffer::new(&holder, RESPONSE_BUFFER), &holder, Default::default());
     let read = bytes::Bytes::from(vec![b'a'; 30 * UNIT]);
     let value = http::HeaderValue::from_maybe_shared(read.clone()).expect("a value");
     let headers = http::HeaderMap::from_iter([(http::header::LINK, value)]);
