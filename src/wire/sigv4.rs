@@ -51,7 +51,12 @@ impl Signed {
 
     /// Whether the field `name`, in lower case, is covered.
     pub fn covers(&self, name: &str) -> bool {
-        self.everything || self.names.iter().any(|signed| **signed == *name)
+        self.everything || self.lists(name)
+    }
+
+    /// Whether a list that could be read names the field.
+    pub fn lists(&self, name: &str) -> bool {
+        self.names.iter().any(|signed| **signed == *name)
     }
 }
 

@@ -24,6 +24,9 @@ fn what_would_change_the_method_the_path_or_the_host_that_were_judged_is_taken_o
     let fields = "X-HTTP-Method-Override: DELETE\r\nX-Http-Method: DELETE\r\nX-Method-Override: PUT\r\nX_HTTP_METHOD_OVERRIDE: PUT\r\n\
                   X-Original-URL: /admin\r\nX-Rewrite-URL: /admin\r\nX-Original-Host: evil.test\r\nX-Forwarded-Host: evil.test\r\n\
                   X-Forwarded-For: 10.0.0.1\r\nForwarded: host=evil.test\r\nX-Real-IP: 10.0.0.1\r\nVia: 1.1 a\r\n\
+                  X_Forwarded_Host: evil.test\r\nX_Real_IP: 10.0.0.1\r\nProxy_Authorization: a\r\nProxy: evil.test\r\n\
+                  X-HTTP-Host-Override: evil.test\r\nX-Envoy-Original-Path: /admin\r\nTransfer_Encoding: chunked\r\n\
+                  Content_Length: 5\r\n\
                   User-Agent: git/2\r\nCookie: a=b\r\nAuthorization: Basic eA==\r\nX-Kept: 1\r\n";
     let got = ask(&world, &proxy, &site, "GET /a", fields);
     let names: Vec<String> =
@@ -35,7 +38,7 @@ fn what_would_change_the_method_the_path_or_the_host_that_were_judged_is_taken_o
     let mut wire = world.inside(&proxy, site.port());
     wire.send(format!(
         "POST /a HTTP/1.1\r\nHost: {HOST}:{}\r\nTransfer-Encoding: chunked\r\nTrailer: X-Method-Override, X-Sum\r\n\r\n\
-         0\r\nX-Method-Override: DELETE\r\nX-Sum: 1\r\n\r\n",
+         0\r\nX-Method-Override: DELETE\r\nX_Forwarded_Host: evil.test\r\nContent_Length: 5\r\nX-Sum: 1\r\n\r\n",
         site.port()
     ));
     assert_eq!(wire.read_reply().status, 200);
@@ -110,19 +113,22 @@ fn credentials_of_ours_take_the_place_of_the_clients_and_what_belongs_to_them_st
         let mut wire = world.inside(&proxy, site.port());
         wire.send(format!(
             "POST {path} HTTP/1.1\r\nHost: {HOST}:{}\r\nAuthorization: Basic bWU6bWU=\r\nCookie: a=b\r\n\
-             X-Amz-Security-Token: mine\r\nContent-Length: 0\r\n\r\n",
+             X-Amz-Security-Token: mine\r\nPRIVATE-TOKEN: mine\r\nJob_Token: mine\r\nDeploy-Token: mine\r\nCookie2: mine\r\n\
+             Content-Length: 0\r\n\r\n",
             site.port()
         ));
         wire
     };
     let reply =
-        post("/a?x=1&X-Amz-Signature=mine&X-%41mz-Credential=mine&y=2&access_token=mine").read_reply();
+        post("/a?x=1&X-Amz-Signature=mine&X-%41mz-Credential=mine&y=2;private_token=mine;job%5Ftoken=mine&access_token=mine;mine")
+            .read_reply();
     assert_eq!((reply.status, reply.header("x-kept")), (200, Some("1")));
     for gone in ["www-authenticate", "set-cookie", "alt-svc"] {
         assert_eq!(reply.header(gone), None, "{gone}");
     }
     let got = site.got().pop().expect("one");
     assert!(got.head.starts_with("POST /a?x=1&y=2 HTTP/1.1\r\n"), "{}", got.head);
+    assert!(!got.head.contains("mine"), "{}", got.head);
     // RFC 7617 section 2.
     assert_eq!(got.field("authorization"), Some("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="));
     assert_eq!((got.field("cookie"), got.field("x-amz-security-token")), (None, None));
@@ -130,7 +136,9 @@ fn credentials_of_ours_take_the_place_of_the_clients_and_what_belongs_to_them_st
     let refused = proxy.refused(post("/refused"), 502, "upstream_credentials_refused");
     assert_eq!(refused.reply.header("www-authenticate"), None);
     // A batch of Git LFS would be answered with credentials.
-    proxy.refused(post("/r.git/info/lfs/objects/batch"), 403, "request_not_allowed");
+    for path in ["batch", "batch/", "batch.json"] {
+        proxy.refused(post(&format!("/r.git/info/LFS/objects/{path}")), 403, "request_not_allowed");
+    }
     // By the other entry the client's own pass, and its 401 is its own.
     let mut wire = world.inside(&proxy, site.port());
     wire.send(get(site.port(), "/refused").replace("\r\n\r\n", "\r\nAuthorization: Basic bWU6bWU=\r\n\r\n"));

@@ -73,3 +73,32 @@ fn an_interim_answer_is_changed_as_a_final_one_is() {
     }
     assert_eq!(wire.read_reply().status, 200);
 }
+
+#[test]
+fn report_mode_records_what_enforce_mode_would_not_send_and_goes_on_changing_it() {
+    let world = World::new();
+    let site = world.site();
+    let entries = "requests: [{methods: [POST], credentials_file: push.cred}, {methods: [GET]}]";
+    let options = format!(", {entries}, headers: {{set: {{X-Tenant: ours}}, set_files: {{X-Token: token}}}}");
+    let proxy = reporting(&world, &site, "", &options);
+    let lfs = "/r.git/info/lfs/objects/batch";
+    let bare = "Authorization: AWS4-x\r\nX-Forwarded-For: 10.0.0.1\r\nX-Tenant: theirs\r\n\r\n";
+    let listed = "Authorization: AWS4-HMAC-SHA256 SignedHeaders=host;x-forwarded-for;x-tenant\r\n\
+                  X-Forwarded-For: 10.0.0.1\r\nX-Tenant: theirs\r\n\r\n";
+    let rows = [
+        ("POST", lfs, "Content-Length: 0\r\n\r\n", "ours"),
+        ("GET", "/body", "Content-Length: 1\r\n\r\na", "ours"),
+        ("GET", "/bare", bare, "ours"),
+        ("GET", "/listed", listed, "theirs"),
+    ];
+    for (method, path, rest, tenant) in rows {
+        let mut wire = world.inside(&proxy, site.port());
+        wire.send(format!("{method} {path} HTTP/1.1\r\nHost: {HOST}:{}\r\n{rest}", site.port()));
+        assert_eq!(wire.read_reply().status, 200, "{path}");
+        let got = site.got().pop().expect("one");
+        assert!(!got.head.contains("Basic") && !got.head.contains("kept-here"), "{}", got.head);
+        assert_eq!((got.field("x-tenant"), got.field("x-forwarded-for")), (Some(tenant), None), "{path}");
+        told(&proxy, &site, path)
+            .assert_has(&json!({"decision": "would_deny", "reason": "request_not_allowed"}));
+    }
+}

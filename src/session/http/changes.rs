@@ -6,20 +6,21 @@
 
 use std::sync::Arc;
 
-use http::header::{ALT_SVC, AUTHORIZATION, COOKIE, SET_COOKIE, WWW_AUTHENTICATE};
+use http::header::{ALT_SVC, AUTHORIZATION, SET_COOKIE, WWW_AUTHENTICATE};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
-use crate::rules::{HeaderEdits, Mode, Permit};
+use crate::rules::{HeaderEdits, Permit};
 use crate::wire::head::{Head, RequestTarget, Version};
 use crate::wire::sigv4::{self, Signed};
 use crate::words::outcome::Decision;
 
 /// Fields by which servers and frameworks let a client change the method, the path or the host that they then act on.
-const OVERRIDES: [&str; 14] = [
+const OVERRIDES: [&str; 15] = [
     "x-http-method-override",
     "x-http-method",
     "x-method-override",
+    "x-http-host-override",
     "x-original-method",
     "x-original-url",
     "x-original-uri",
@@ -33,12 +34,39 @@ const OVERRIDES: [&str; 14] = [
     "x-host",
 ];
 
+/// The same: those that begin with it.
+const OVERRIDES_OF_ENVOY: &str = "x-envoy-original-";
+
+/// Fields that programs which pass fields on as variables may take for another: the framing, and the variable `HTTP_PROXY`.
+const VARIABLES: [&str; 3] = ["transfer-encoding", "content-length", "proxy"];
+
 /// Parts of a query that are credentials, or the signature that goes with them; those that begin with one of these.
 const QUERY_PREFIXES: [&str; 2] = ["x-amz-", "x-goog-"];
-const QUERY_CREDENTIALS: [&str; 4] = ["awsaccesskeyid", "signature", "access_token", "private_token"];
+const QUERY_CREDENTIALS: [&str; 8] = [
+    "awsaccesskeyid",
+    "googleaccessid",
+    "signature",
+    "access_token",
+    "oauth_token",
+    "private_token",
+    "job_token",
+    "deploy_token",
+];
 
-/// Where Git LFS asks for the addresses and the credentials of uploads and downloads.
-const LFS_BATCH: &str = "/info/lfs/objects/batch";
+/// Fields that are the client's own credentials.
+const CREDENTIALS: [&str; 7] = [
+    "authorization",
+    "cookie",
+    "cookie2",
+    "x-amz-security-token",
+    "private-token",
+    "job-token",
+    "deploy-token",
+];
+
+/// Where Git LFS asks for the addresses and the credentials of uploads and downloads. Servers read the rest of the path in more
+/// than one way.
+const LFS: &str = "/info/lfs/";
 
 /// What a rule changes.
 #[derive(Default, Debug)]
@@ -89,16 +117,17 @@ impl Changes {
     /// Whether the field is taken out of a request, or replaced. Servers may read `X_Name` as `X-Name`, so both are one name here.
     fn touches(&self, name: &str) -> bool {
         let same = |other: &str| same_field(name, other);
-        (self.judged && OVERRIDES.into_iter().any(same))
+        // The framing under its own names is written anew, whatever the rule says.
+        let is_variable = VARIABLES.into_iter().any(same) && (name == "proxy" || !VARIABLES.contains(&name));
+        let overrides = OVERRIDES.into_iter().any(same) || begins_as(name, OVERRIDES_OF_ENVOY);
+        (self.judged && (overrides || is_variable))
             || self.edits.iter().flat_map(|edits| edits.names()).any(|name| same(name.as_str()))
             || (self.authorizes() && is_credential(name))
     }
 
-    /// Why the request cannot be sent as the rule wants it: one line for a person. `mode`: report mode lets it pass as it is.
-    pub(crate) fn refuse(&self, head: &Head, mode: Mode) -> Option<String> {
-        if mode == Mode::Report {
-            return None;
-        }
+    /// Why the request cannot be sent as the rule wants it: one line for a person. Report mode lets it pass, and lends it nothing
+    /// ([`Changes::lend_nothing`]).
+    pub(crate) fn refuse(&self, head: &Head) -> Option<String> {
         if self.judged
             && [Method::GET, Method::HEAD].contains(&head.method)
             && head.framing.may_have_content()
@@ -110,8 +139,9 @@ impl Changes {
             return Some("a WebSocket is asked for by a GET without a body".to_owned());
         }
         if self.authorizes() {
-            return path_of(head).path().ends_with(LFS_BATCH).then(|| {
-                "a Git LFS batch would answer with credentials of egressd's: it is not sent with them"
+            let path = sigv4::decoded(path_of(head).path()).to_ascii_lowercase();
+            return path.contains(LFS).then(|| {
+                "Git LFS would answer with credentials of egressd's: its requests are not sent with them"
                     .to_owned()
             });
         }
@@ -124,12 +154,18 @@ impl Changes {
         ))
     }
 
+    /// The request is let pass by report mode alone.
+    pub(crate) fn lend_nothing(&mut self) {
+        self.lends = false;
+    }
+
     /// Changes the fields of a request.
     pub(super) fn request(&self, headers: &mut HeaderMap) {
-        // A field that is covered is here in report mode alone.
+        // A field that is covered is here in report mode alone. A list that cannot be read protects none there, and nothing tells of
+        // proxies.
         let is_touched = |name: &HeaderName| {
-            (self.touches(name.as_str()) || tells_of_proxies(name.as_str()))
-                && !self.signed.covers(name.as_str())
+            tells_of_proxies(name.as_str())
+                || (self.touches(name.as_str()) && !self.signed.lists(name.as_str()))
         };
         let touched: Vec<HeaderName> = headers.keys().filter(|name| is_touched(name)).cloned().collect();
         for name in &touched {
@@ -137,7 +173,7 @@ impl Changes {
         }
         let set = self.edits.iter().flat_map(|edits| &edits.set);
         for field in set.filter(|field| self.lends || field.file.is_none()) {
-            if !self.signed.covers(field.name.as_str()) {
+            if !self.signed.lists(field.name.as_str()) {
                 headers.insert(field.name.clone(), field.value.clone());
             }
         }
@@ -158,21 +194,24 @@ impl Changes {
     /// The path and the query for the target: without the client's credentials where ours are sent.
     pub(super) fn path(&self, path: PathAndQuery) -> PathAndQuery {
         let Some(query) = path.query().filter(|_| self.authorizes()) else { return path };
-        let is_credential = |name: &str| {
-            let name = sigv4::decoded(name).to_ascii_lowercase();
-            QUERY_CREDENTIALS.contains(&name.as_str())
-                || QUERY_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        let is_credential = |pair: &str| {
+            let name = sigv4::decoded(pair.split_once('=').map_or(pair, |(name, _)| name));
+            let name = name.trim();
+            QUERY_CREDENTIALS.into_iter().any(|other| same_field(name, other))
+                || QUERY_PREFIXES.into_iter().any(|prefix| begins_as(name, prefix))
         };
-        if !sigv4::pairs(query).any(|(name, _)| is_credential(name)) {
+        // Some servers end a pair at `;` too. A whole pair goes first: `;` may be part of its value.
+        let pairs = query.split('&').filter(|pair| !is_credential(pair));
+        let kept: Vec<String> = pairs
+            .map(|pair| pair.split(';').filter(|part| !is_credential(part)).collect::<Vec<_>>().join(";"))
+            .collect();
+        let kept = kept.join("&");
+        if kept == query {
             return path;
         }
-        let kept: Vec<&str> = query
-            .split('&')
-            .filter(|pair| !is_credential(pair.split_once('=').map_or(pair, |(name, _)| name)))
-            .collect();
         let kept = match kept.is_empty() {
             true => path.path().to_owned(),
-            false => format!("{}?{}", path.path(), kept.join("&")),
+            false => format!("{}?{kept}", path.path()),
         };
         // A part of what was valid is valid; if not, the query goes as a whole.
         PathAndQuery::try_from(kept)
@@ -229,20 +268,22 @@ fn path_of(head: &Head) -> &PathAndQuery {
 
 /// The client's own credentials.
 fn is_credential(name: &str) -> bool {
-    let same = |other: &str| same_field(name, other);
-    [AUTHORIZATION.as_str(), COOKIE.as_str(), "x-amz-security-token"].into_iter().any(same)
+    CREDENTIALS.into_iter().any(|other| same_field(name, other))
 }
 
 /// Programs that pass fields on as variables (CGI, WSGI) make one name of names that differ in such characters.
-fn same_field(one: &str, other: &str) -> bool {
+pub(super) fn same_field(one: &str, other: &str) -> bool {
     let fold = |byte: u8| if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' };
     one.len() == other.len() && one.bytes().map(fold).eq(other.bytes().map(fold))
 }
 
-/// Whether the field tells where a request comes from: every request is sent on without it.
+/// The same for the beginning of a name.
+fn begins_as(name: &str, prefix: &str) -> bool {
+    name.get(..prefix.len()).is_some_and(|start| same_field(start, prefix))
+}
+
+/// Whether the field tells where a request comes from: every request is sent on without it, also where it is written with `_`.
 pub(super) fn tells_of_proxies(name: &str) -> bool {
-    name.starts_with("proxy-")
-        || name.starts_with("x-forwarded")
-        || name.starts_with("x-upstream-https-proxy")
-        || ["forwarded", "via", "x-real-ip"].contains(&name)
+    ["proxy-", "x-forwarded", "x-upstream-https-proxy"].into_iter().any(|prefix| begins_as(name, prefix))
+        || ["forwarded", "via", "x-real-ip"].into_iter().any(|field| same_field(name, field))
 }

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::outbound::dial::DialLimits;
 use crate::outbound::route::{Dialling, Route};
-use crate::rules::{HttpRequest, Upgrade};
+use crate::rules::{HttpRequest, Mode, Upgrade};
 use crate::session::admit;
 use crate::session::decide::{self, Decided, Wanted};
 use crate::session::http::changes::Changes;
@@ -217,9 +217,13 @@ where
     if let Some(reason) = forward::unaffordable(&head, allowance) {
         return After::Refuse(request, reason.into());
     }
-    let changes = Changes::by(&permit, &head, inspected);
-    if let Some(advice) = changes.refuse(&head, permit.mode) {
-        return After::Refuse(request, Refused { reason: Reason::RequestNotAllowed, advice });
+    let mut changes = Changes::by(&permit, &head, inspected);
+    if let Some(advice) = changes.refuse(&head) {
+        if permit.mode != Mode::Report {
+            return After::Refuse(request, Refused { reason: Reason::RequestNotAllowed, advice });
+        }
+        request.would_deny(Reason::RequestNotAllowed);
+        changes.lend_nothing();
     }
     request.metered(&meter);
     // They leave with the request.

@@ -9,7 +9,7 @@ use http::{Request, Response, Uri, Version};
 
 use crate::outbound::parent::Parent;
 use crate::rules::Upgrade;
-use crate::session::http::changes::{Changes, tells_of_proxies};
+use crate::session::http::changes::{Changes, same_field, tells_of_proxies};
 use crate::transport::keep_alive::KeepAlive;
 use crate::wire::head::{Framing, Head, RequestTarget, connection_options};
 use crate::words::target::Port;
@@ -184,7 +184,9 @@ pub(super) fn trailers(mut trailers: HeaderMap, nominated: &Nominated) -> Header
     let refused: Vec<HeaderName> = trailers
         .keys()
         .filter(|name| {
-            tells_of_proxies(name.as_str()) || [CONTENT_LENGTH, HOST, EXPECT, TRAILER].contains(name)
+            let same = |field: HeaderName| same_field(name.as_str(), field.as_str());
+            tells_of_proxies(name.as_str())
+                || [CONTENT_LENGTH, TRANSFER_ENCODING, HOST, EXPECT, TRAILER].into_iter().any(same)
         })
         .cloned()
         .collect();
@@ -226,6 +228,7 @@ mod tests {
              Keep-Alive: 5\r\nProxy-Connection: close\r\nProxy-Authorization: Basic c2VjcmV0\r\nProxy-Foo: x\r\n\
              Upgrade: h2c\r\nHTTP2-Settings: x\r\nTE: trailers, gzip\r\nX-Forwarded-For: 10.0.0.1\r\nX-Forwarded-Host: a\r\n\
              X-Real-IP: 10.0.0.1\r\nForwarded: for=10.0.0.1\r\nVia: 1.1 inner\r\nX-Upstream-Https-Proxy: http://evil.test\r\n\
+             X_Forwarded_For: 10.0.0.1\r\nX_Real_IP: 10.0.0.1\r\nProxy_Authorization: a\r\nX-Forwarded_Host: a\r\n\
              User-Agent: git\r\nReferer: http://inner/\r\nExpect: 100-continue\r\nContent-Length: 3\r\nAuthorization: Basic b2s=\r\n\
              Accept: a\r\nAccept: b\r\n\r\n",
         )
@@ -278,9 +281,19 @@ mod tests {
     #[test]
     fn trailers_hold_nothing_that_a_head_decides_by() {
         let mut headers = HeaderMap::new();
-        for name in
-            ["content-length", "transfer-encoding", "host", "via", "proxy-authorization", "x-checksum"]
-        {
+        for name in [
+            "content-length",
+            "transfer-encoding",
+            "host",
+            "via",
+            "proxy-authorization",
+            "x-checksum",
+            "content_length",
+            "transfer_encoding",
+            "proxy_authorization",
+            "x_forwarded_host",
+            "x_real_ip",
+        ] {
             headers.insert(name, HeaderValue::from_static("1"));
         }
         headers.insert("x-hop", HeaderValue::from_static("1"));
