@@ -19,7 +19,7 @@ use crate::transport::tls::authorities::Roots;
 use crate::transport::tls::client::{TrustError, server_name};
 use crate::transport::tls::origin::{Handshaken, OriginTls};
 use crate::transport::tls::sentences;
-use crate::words::target::Host;
+use crate::words::target::Target;
 
 /// A handshake that had less than this part of its time says nothing of its target.
 const WHOLE: u32 = 2;
@@ -41,14 +41,14 @@ impl Origins {
         OriginTls::new(roots).map(Origins)
     }
 
-    /// TLS to `host` over `stream`, for `client`: the account that the handshake is charged to. `again` makes another
+    /// TLS to `target` over `stream`, for `client`: the account that the handshake is charged to. `again` makes another
     /// connection to the same place. All of it ends within `timeout`.
     ///
     /// # Errors
     /// [`Unverified`].
     pub async fn open<C>(
         &self,
-        host: &Host,
+        target: &Target,
         client: IpAddr,
         timeout: Duration,
         stream: UpstreamStream,
@@ -57,7 +57,7 @@ impl Origins {
     where
         C: Future<Output = Result<UpstreamStream, String>>,
     {
-        let Some(name) = server_name(host) else {
+        let Some(name) = server_name(&target.host) else {
             return Err(Unverified::invalid("no certificate can name this host"));
         };
         let deadline = Instant::now() + timeout;
@@ -75,7 +75,7 @@ impl Origins {
                             Unverified::not_tls(&format!("no second connection to the target: {detail}"))
                         })?,
                     };
-                    told(self.0.handshake(name.clone(), stream).await)
+                    told(self.0.handshake(name.clone(), target.port.get(), stream).await)
                 });
                 tokio::select! {
                     biased;

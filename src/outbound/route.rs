@@ -228,7 +228,7 @@ impl Route {
         };
         let port = self.parent.as_ref().map_or(target.port, |parent| parent.at().port).get();
         let again = || async move { self.again(target, dialled, port).await };
-        origins.open(&target.host, client, timeout, stream, again).await
+        origins.open(target, client, timeout, stream, again).await
     }
 
     /// Another connection to where one was made before.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose, date_time_ymd};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{ProducesTickets, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 use serde_json::json;
 
@@ -288,6 +288,54 @@ fn the_second_tunnel_resumes_the_targets_session_and_a_reload_of_the_roots_ends_
     proxy.signal(rustix::process::Signal::HUP);
     reloads(2);
     is_refused(&proxy, HOST, site.origin(), "certificate_invalid");
+}
+
+/// Tickets with so many bytes behind them.
+#[derive(Debug)]
+struct Padded {
+    tickets: Arc<dyn ProducesTickets>,
+    by: usize,
+}
+
+impl ProducesTickets for Padded {
+    fn enabled(&self) -> bool {
+        true
+    }
+
+    fn lifetime(&self) -> u32 {
+        self.tickets.lifetime()
+    }
+
+    fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
+        let mut ticket = self.tickets.encrypt(plain)?;
+        ticket.resize(ticket.len() + self.by, 0);
+        Some(ticket)
+    }
+
+    fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
+        self.tickets.decrypt(ticket.get(..ticket.len().checked_sub(self.by)?)?)
+    }
+}
+
+#[test]
+fn a_target_with_very_large_tickets_is_not_resumed() {
+    let world = World::new();
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        for (by, resumed) in [(3000, true), (6000, false), (60_000, false)] {
+            let mut config = demanding(&world, version, true);
+            let tickets = rustls::crypto::aws_lc_rs::Ticketer::new().expect("random numbers");
+            Arc::get_mut(&mut config).expect("its only owner").ticketer = Arc::new(Padded { tickets, by });
+            let site = Site::start(config, |_| b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec());
+            let proxy = world.egressd(&site, "");
+            for again in [false, true] {
+                let mut wire = world.inside(&proxy, site.port());
+                wire.send(get(site.port(), "/"));
+                assert_eq!(wire.read_reply().status, 200);
+                let got = site.got().last().expect("one").resumed;
+                assert_eq!(got, again && resumed, "{version:?} {by}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -14,13 +14,13 @@ use jiff::Timestamp;
 use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::pki_types::ServerName;
 use rustls::sign::CertifiedKey;
-use rustls::{AlertDescription, Error, HandshakeKind, SignatureScheme};
+use rustls::{AlertDescription, ClientConfig, Error, HandshakeKind, SignatureScheme};
 use tokio_rustls::TlsConnector;
 
 use super::authorities::Roots;
 use super::client::{TrustError, client_config};
 use super::sentences;
-use super::sessions::Sessions;
+use super::sessions::{Connection, Sessions};
 use super::{RECORD, STATE};
 use crate::transport::target_stream::UpstreamStream;
 
@@ -30,16 +30,8 @@ pub const ORIGIN_STATE: usize = STATE;
 /// The settings of all these handshakes by one set of authorities, and their sessions.
 #[derive(Debug)]
 pub struct OriginTls {
-    connector: Connector,
+    config: ClientConfig,
     sessions: Arc<Sessions>,
-}
-
-struct Connector(TlsConnector);
-
-impl std::fmt::Debug for Connector {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TlsConnector").finish_non_exhaustive()
-    }
 }
 
 /// A handshake that ended.
@@ -58,20 +50,22 @@ impl OriginTls {
     /// [`TrustError`].
     pub fn new(roots: &Roots) -> Result<Self, TrustError> {
         let mut config = client_config(None, roots)?;
-        let sessions = Arc::new(Sessions::default());
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        config.resumption = Resumption::store(Arc::<Sessions>::clone(&sessions));
         config.client_auth_cert_resolver = Arc::new(NoCertificate);
         // What is sent early can be replayed.
         config.enable_early_data = false;
-        Ok(OriginTls { connector: Connector(TlsConnector::from(Arc::new(config))), sessions })
+        Ok(OriginTls { config, sessions: Arc::default() })
     }
 
-    /// Makes the handshake. It has no deadline of its own.
-    pub async fn handshake(&self, name: ServerName<'static>, over: UpstreamStream) -> Handshaken {
+    /// Makes the handshake with `name` at `port`. It has no deadline of its own.
+    pub async fn handshake(&self, name: ServerName<'static>, port: u16, over: UpstreamStream) -> Handshaken {
         let mut asked = false;
+        let sessions = Arc::new(self.sessions.connection(name.clone(), port));
+        let mut config = self.config.clone();
+        config.resumption = Resumption::store(Arc::<Connection>::clone(&sessions));
+        let connector = TlsConnector::from(Arc::new(config));
         let result = {
-            let mut connecting = pin!(self.connector.0.connect(name.clone(), over));
+            let mut connecting = pin!(connector.connect(name, over));
             poll_fn(|cx| {
                 ASKED.set(false);
                 let polled = connecting.as_mut().poll(cx);
@@ -83,9 +77,11 @@ impl OriginTls {
         let result = result.map(|mut stream| {
             let session = stream.get_mut().1;
             session.set_buffer_limit(Some(RECORD));
-            if session.handshake_kind() != Some(HandshakeKind::Resumed) {
-                let shown = session.peer_certificates().unwrap_or_default();
-                self.sessions.verified(&name, shown, Timestamp::now());
+            match session.handshake_kind() {
+                Some(HandshakeKind::Resumed) => sessions.resumed(Timestamp::now()),
+                _ => {
+                    sessions.verified(session.peer_certificates().unwrap_or_default(), Timestamp::now());
+                }
             }
             UpstreamStream::Inspected(Box::new(stream))
         });
