@@ -6,6 +6,7 @@ mod support;
 
 mod changed;
 mod clients;
+mod exchanges;
 mod inside;
 mod lasting;
 mod lent;

@@ -83,6 +83,12 @@ impl<S: Read + Write> Wire<S> {
         Wire { stream, ahead: Vec::new() }
     }
 
+    /// The stream itself, and nothing that was read ahead.
+    pub fn into_inner(self) -> S {
+        assert!(self.ahead.is_empty(), "bytes would be lost");
+        self.stream
+    }
+
     /// The stream itself.
     pub fn stream(&self) -> &S {
         &self.stream
