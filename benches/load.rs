@@ -24,12 +24,13 @@
 
 #![forbid(unsafe_code)]
 
+#[path = "load/spent.rs"]
+mod spent;
 #[path = "load/stream.rs"]
 mod stream;
 #[path = "load/target.rs"]
 mod target;
 
-use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::exit;
@@ -38,6 +39,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use spent::{cpu_of, open_descriptors, resident};
 use stream::{Stream, Tls};
 use target::{SERVER_HELLO, Target, client_hello};
 
@@ -312,25 +314,4 @@ fn tell(mode: &str, mut times: Vec<Duration>) {
     times.sort_unstable();
     let at = |share: usize| times[(times.len() - 1) * share / 100].as_secs_f64() * 1e6;
     println!("{mode} median_us={:.1} p99_us={:.1}", at(50), at(99));
-}
-
-fn cpu_of(pid: u32) -> io::Result<Duration> {
-    let mut nanoseconds = 0;
-    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-        // A thread may end between the listing and the reading.
-        let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
-        nanoseconds += text.split(' ').next().and_then(|first| first.parse::<u64>().ok()).unwrap_or(0);
-    }
-    Ok(Duration::from_nanos(nanoseconds))
-}
-
-/// KiB of resident memory that no file backs: code that is paged in meanwhile is not a cost of the tunnels.
-fn resident(pid: u32) -> io::Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let kib = |line: &str| line.strip_prefix("RssAnon:")?.trim().strip_suffix(" kB")?.trim().parse().ok();
-    status.lines().find_map(kib).ok_or_else(|| io::Error::other("no RssAnon in /proc"))
-}
-
-fn open_descriptors(pid: u32) -> io::Result<usize> {
-    Ok(fs::read_dir(format!("/proc/{pid}/fd"))?.count())
 }
