@@ -52,8 +52,6 @@ pub(super) fn make(terms: &Terms<'_>) -> Result<Made, String> {
     let mut authority = params(&format!("egressd inspection {mark}"), terms, terms.days)?;
     authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     authority.name_constraints = Some(constraints(terms.hosts));
-    // With its key nobody can sign what authenticates a client, or code.
-    authority.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     let (certificate, root) = match terms.root {
         Some(root) => {
             let root_key = KeyPair::from_pem(&root.key).map_err(failed)?;
@@ -93,6 +91,9 @@ fn params(name: &str, terms: &Terms<'_>, days: u16) -> Result<CertificateParams,
     params.not_before = date(day(terms.now, -1));
     params.not_after = date(day(terms.now, days.into()));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    // Name constraints say nothing of mail addresses, URIs and common names: with neither key can anyone sign what authenticates
+    // a client, mail or code.
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.use_authority_key_identifier_extension = true;
     Ok(params)
 }
@@ -167,6 +168,20 @@ mod tests {
             assert_eq!(root.constraints().limit_names(), !open);
             assert_eq!(root.constraints().exclude_addresses(), !open);
             assert_eq!(root.expires().to_string(), "2036-11-27T00:00:00Z");
+        }
+    }
+
+    #[test]
+    fn root_and_authority_are_for_servers_alone() {
+        for open in [false, true] {
+            let made = made(open);
+            for pair in [made.root.unwrap().0, made.authority] {
+                let (_, pem) = x509_parser::pem::parse_x509_pem(pair.certificate.as_bytes()).unwrap();
+                let (_, certificate) = x509_parser::parse_x509_certificate(&pem.contents).unwrap();
+                let usage = certificate.extended_key_usage().unwrap().expect("a usage").value.clone();
+                assert!(usage.server_auth);
+                assert!(!(usage.any || usage.client_auth || usage.email_protection || usage.code_signing));
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::make::Made;
@@ -40,6 +40,9 @@ pub(super) fn write(directory: &Path, made: &Made) -> Result<(), String> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => false,
         Err(error) => return Err(format!("cannot make {}: {}", directory.display(), reason(&error))),
     };
+    if !is_new {
+        is_for_few(directory)?;
+    }
     let mut written: Vec<PathBuf> = Vec::new();
     for (name, content) in files {
         let path = directory.join(name);
@@ -58,6 +61,31 @@ pub(super) fn write(directory: &Path, made: &Made) -> Result<(), String> {
         .map_err(|error| format!("cannot write {}: {}", directory.display(), reason(&error)))
 }
 
+/// Whoever may write a directory may put his own files in the place of those that are written now.
+fn is_for_few(directory: &Path) -> Result<(), String> {
+    let shown = directory.display();
+    let failed = |error: io::Error| format!("cannot look at {shown}: {}", reason(&error));
+    // With a slash at its end, the name of a link would be followed.
+    let bare: PathBuf = directory.components().collect();
+    if bare.symlink_metadata().map_err(failed)?.is_symlink() {
+        let leads = fs::canonicalize(directory).map_err(failed)?;
+        return Err(format!(
+            "{shown} is a symbolic link to {}, and keys are not written through one: write `--out {}` if that is meant",
+            leads.display(),
+            leads.display()
+        ));
+    }
+    let mode = fs::metadata(directory).map_err(failed)?.permissions().mode() & 0o7777;
+    // Where the sticky bit is set, as in /tmp, only the owner of a file can replace it.
+    if mode & 0o022 != 0 && mode & 0o1000 == 0 {
+        return Err(format!(
+            "other users may write {shown} (mode {mode:04o}), and could put files of theirs in place of these: \
+             write another directory, or `chmod go-w {shown}`"
+        ));
+    }
+    Ok(())
+}
+
 /// A new file, noted in `written` as soon as it is there.
 fn create(path: &Path, content: &str, written: &mut Vec<PathBuf>) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
@@ -68,8 +96,6 @@ fn create(path: &Path, content: &str, written: &mut Vec<PathBuf>) -> io::Result<
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::super::make::Pair;
     use super::*;
 
@@ -121,5 +147,39 @@ mod tests {
         // A file where the directory should be.
         let error = write(&path.join("notes.txt"), &made()).unwrap_err();
         assert!(error.starts_with("cannot make "), "{error}");
+    }
+
+    #[test]
+    fn a_directory_that_others_may_write_and_a_link_are_refused() {
+        let parent = tempfile::tempdir().unwrap();
+        let directory = parent.path().join("ca");
+        fs::create_dir(&directory).unwrap();
+        for (mode, refused) in [(0o777, true), (0o770, true), (0o702, true), (0o1777, false)] {
+            fs::set_permissions(&directory, fs::Permissions::from_mode(mode)).unwrap();
+            match (write(&directory, &made()), refused) {
+                (Ok(()), false) => assert_eq!(names(&directory).len(), 4),
+                (Err(error), true) => {
+                    assert!(
+                        error.contains(&format!("(mode {mode:04o})")) && error.contains("chmod go-w"),
+                        "{error}"
+                    );
+                    assert!(names(&directory).is_empty());
+                }
+                (got, _) => panic!("{mode:o}: {got:?}"),
+            }
+        }
+        let (other, link) = (parent.path().join("other"), parent.path().join("link"));
+        DirBuilder::new().mode(0o700).create(&other).unwrap();
+        std::os::unix::fs::symlink("other", &link).unwrap();
+        for link in [link.clone(), link.join("")] {
+            let error = write(&link, &made()).unwrap_err();
+            assert!(
+                error.contains("is a symbolic link to ") && error.contains("/other` if that is meant"),
+                "{error}"
+            );
+        }
+        assert!(names(&other).is_empty());
+        // A link further up is no concern: `/tmp` is one on some systems.
+        write(&parent.path().join("link/below"), &made()).unwrap();
     }
 }
