@@ -189,7 +189,7 @@ impl Churn {
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let acceptor = acceptor.clone();
-                tokio::spawn(async move { drop(serve(stream, acceptor).await) });
+                tokio::spawn(async move { drop(Box::pin(serve(stream, acceptor)).await) });
             }
         });
         let all = Duration::from_secs_f64(self.minutes * 60.0);
@@ -324,11 +324,7 @@ impl Churn {
                     return Ok(());
                 }
             }
-            (End::TargetResets, 200) => {
-                if read(&mut tls, length).await.is_err() {
-                    return Ok(());
-                }
-            }
+            (End::TargetResets, 200) if read(&mut tls, length).await.is_err() => return Ok(()),
             _ => {}
         }
         Err(io::Error::other(format!("{status} with {length} bytes, and no end")))
