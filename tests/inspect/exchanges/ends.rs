@@ -9,6 +9,9 @@ use super::generate::{Body, Exchange, Framing};
 use crate::support::{Conversation, Egressd, TlsStream, Wire};
 use crate::world::World;
 
+/// Names and values.
+type Trailers = Vec<(String, String)>;
+
 /// A request as the target read it.
 pub(super) struct Got {
     pub(super) method: String,
@@ -113,7 +116,7 @@ impl<S: Read> Reader<S> {
     }
 
     /// A body by this framing, and its trailers.
-    fn body(&mut self, framing: Framing, length: usize) -> io::Result<(Vec<u8>, Vec<(String, String)>)> {
+    fn body(&mut self, framing: Framing, length: usize) -> io::Result<(Vec<u8>, Trailers)> {
         match framing {
             Framing::None => Ok((Vec::new(), Vec::new())),
             Framing::Length => Ok((self.exact(length)?, Vec::new())),

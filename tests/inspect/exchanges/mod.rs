@@ -133,7 +133,8 @@ fn arrived(seen: &[Got], numbers: std::ops::Range<u64>) {
 /// Every exchange has one record, with the bytes that the client counted, and the tunnel's are their sum.
 fn recorded(records: &[Record], ended: &[Ended], authority: &str) {
     let mut by_number: HashMap<u64, Vec<&Record>> = HashMap::new();
-    let (mut sums, mut opens): (HashMap<&str, (u64, u64)>, HashMap<u64, usize>) = Default::default();
+    let mut sums: HashMap<&str, (u64, u64)> = HashMap::new();
+    let mut opens: HashMap<u64, usize> = HashMap::new();
     for record in records {
         let path =
             || record.text("target").strip_prefix(&format!("https://{authority}")).map(Exchange::number);
