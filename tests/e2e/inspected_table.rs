@@ -18,10 +18,10 @@ fn clients_print_what_the_table_says() {
         }
     }
     // rustc is asked where cargo is, and finds its toolchain by the home of the user.
-    if std::env::var_os("RUSTUP_HOME").is_none() {
-        if let Some(home) = std::env::home_dir() {
-            table.env("RUSTUP_HOME", home.join(".rustup"));
-        }
+    if std::env::var_os("RUSTUP_HOME").is_none()
+        && let Some(home) = std::env::home_dir()
+    {
+        table.env("RUSTUP_HOME", home.join(".rustup"));
     }
     table.env("EGRESSD_BIN", env!("CARGO_BIN_EXE_egressd")).env("TMPDIR", home.path());
     let ran = Ran::of(table.arg("--suite"));
