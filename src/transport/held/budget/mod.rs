@@ -2,6 +2,7 @@
 
 mod pace;
 mod search;
+mod turns;
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
