@@ -2,7 +2,6 @@
 
 mod pace;
 mod search;
-mod turns;
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};

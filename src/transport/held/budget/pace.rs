@@ -3,9 +3,14 @@
 //! Room for such a client is made by ending what it holds itself. Who is ended comes again at once, and an exchange costs far
 //! more of the processor than a connection that is turned away: a client that fills the budget, and all of whose requests begin as
 //! soon as there is room, takes the whole processor from the others. So these begin one after the other, at a bounded rate for all such
-//! clients together. Who holds little has no turn to wait for, and nobody has while nothing must end. Not here: whose turn it is ([`super::turns`]).
+//! clients together. Who holds little has no turn to wait for, and nobody has while nothing must end.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{HeldBytes, Holder, NoRoom};
 
 /// Milliseconds between two turns: 50 in a second.
 const TURN: u64 = 20;
@@ -26,7 +31,7 @@ impl Pace {
         self.ended.store(now.max(1), Ordering::Relaxed);
     }
 
-    pub(super) fn is_ending(&self, now: u64) -> bool {
+    fn is_ending(&self, now: u64) -> bool {
         match self.ended.load(Ordering::Relaxed) {
             0 => false,
             ended => now.saturating_sub(ended) < ENDING,
@@ -34,9 +39,37 @@ impl Pace {
     }
 
     /// The next turn, if it is within so many milliseconds.
-    pub(super) fn turn(&self, now: u64, within: u64) -> Option<u64> {
+    fn turn(&self, now: u64, within: u64) -> Option<u64> {
         let due = |next: u64| next.max(now);
         let taken = |next: u64| (due(next) - now <= within).then(|| due(next) + TURN);
         self.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).ok().map(due)
+    }
+}
+
+impl HeldBytes {
+    /// Whether connections end to make room.
+    pub(super) fn is_ending(&self) -> bool {
+        self.pace.is_ending(self.now())
+    }
+}
+
+impl Holder {
+    /// Whether what it begins must wait for its turn.
+    pub(super) fn takes_turns(&self) -> bool {
+        self.is_heavy() && self.budget.is_ending()
+    }
+
+    /// When it may begin, which then is its turn; `None` is at once.
+    ///
+    /// # Errors
+    /// [`NoRoom`]: all turns within this time are taken.
+    pub fn turn(&self, within: Duration) -> Result<Option<Instant>, NoRoom> {
+        if !self.takes_turns() {
+            return Ok(None);
+        }
+        let within = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
+        let due = self.budget.pace.turn(self.budget.now(), within).ok_or(NoRoom)?;
+        self.has_turn.store(true, Ordering::Relaxed);
+        Ok(Some(self.budget.epoch + Duration::from_millis(due)))
     }
 }
