@@ -41,7 +41,7 @@ pub(crate) fn recordable(request: &Request<'_>) -> Result<(), Reason> {
 /// [`NoRoom`]: none came free, because all move.
 pub(crate) async fn memory(holder: &Holder) -> Result<(), NoRoom> {
     holder.moves();
-    if holder.may_begin() {
+    if !holder.budget().is_short() {
         return Ok(());
     }
     // Boxed: it is rare.

@@ -199,7 +199,7 @@ where
             end = &mut upload => (end.finish(track.status().is_some()), false),
             end = track.silence() => (end.finish(track.status().is_some()), false),
             ending = stop => (Finish::Broken { ending, reason: None }, false),
-            end = look::look(&halves, &track) => (end.finish(track.status().is_some()), false),
+            never = look::look(&halves, &track) => match never {},
         }
     };
     if matches!(finish, Finish::Broken { ending: Ending::MemoryLimit, .. }) {
