@@ -46,9 +46,14 @@ fn held(proxy: &Egressd) -> f64 {
 
 /// A tunnel through which a byte comes back, opened by a client from this address at the first attempt.
 fn opens_a_tunnel(proxy: &Egressd, from: IpAddr, echo: &Origin) {
-    let mut wire = Wire::connect_from(from, proxy.address());
-    wire.stream_mut().set_read_timeout(Some(PATIENCE)).expect("a socket");
-    wire.send(ask(&echo.address().to_string()));
+    // While connections end to make room, one may be closed without a reply: a client then comes again, within its time.
+    let mut wire = until("a quiet client to be answered", || {
+        let mut wire = Wire::connect_from(from, proxy.address());
+        wire.stream_mut().set_read_timeout(Some(PATIENCE)).expect("a socket");
+        wire.send(ask(&echo.address().to_string()));
+        let answered = wire.stream_mut().peek(&mut [0]);
+        matches!(answered, Ok(1)).then_some(wire)
+    });
     let reply = wire.read_head();
     assert_eq!(reply.status, 200, "{reply:?}\n{}", proxy.stderr());
     wire.send("!");
