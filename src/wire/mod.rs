@@ -9,6 +9,6 @@ pub mod first_bytes;
 pub mod git;
 pub mod head;
 pub mod proxy_protocol;
+pub mod query;
 pub mod server_hello;
-pub mod sigv4;
 pub mod tls_record;

@@ -11,8 +11,9 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use crate::rules::{HeaderEdits, Permit};
+use crate::wire::aws::Signed;
 use crate::wire::head::{Head, RequestTarget, Version};
-use crate::wire::sigv4::{self, Signed};
+use crate::wire::query::decoded_leniently;
 use crate::words::outcome::Decision;
 
 /// Fields by which servers and frameworks let a client change the method, the path or the host that they then act on.
@@ -139,7 +140,7 @@ impl Changes {
             return Some("a WebSocket is asked for by a GET without a body".to_owned());
         }
         if self.authorizes() {
-            let path = sigv4::decoded(path_of(head).path()).to_ascii_lowercase();
+            let path = decoded_leniently(path_of(head).path()).to_ascii_lowercase();
             return path.contains(LFS).then(|| {
                 "Git LFS would answer with credentials of egressd's: its requests are not sent with them"
                     .to_owned()
@@ -195,7 +196,7 @@ impl Changes {
     pub(super) fn path(&self, path: PathAndQuery) -> PathAndQuery {
         let Some(query) = path.query().filter(|_| self.authorizes()) else { return path };
         let is_credential = |pair: &str| {
-            let name = sigv4::decoded(pair.split_once('=').map_or(pair, |(name, _)| name));
+            let name = decoded_leniently(pair.split_once('=').map_or(pair, |(name, _)| name));
             let name = name.trim();
             QUERY_CREDENTIALS.into_iter().any(|other| same_field(name, other))
                 || QUERY_PREFIXES.into_iter().any(|prefix| begins_as(name, prefix))

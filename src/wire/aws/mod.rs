@@ -9,11 +9,13 @@ mod basic;
 mod error;
 mod query;
 mod scope;
+mod signed;
 #[cfg(test)]
 mod tests;
 
 pub use self::error::CredentialsError;
 use self::scope::{Algorithm, Signature, region_set};
+pub use self::signed::Signed;
 use crate::words::aws::AwsRequest;
 
 /// Reads the credentials of a request to `host`, which is a canonical name. `query` is what follows the first `?`, as it was sent;

@@ -3,6 +3,7 @@
 
 use super::error::CredentialsError;
 use super::scope::{Algorithm, Signature, region_set};
+use crate::wire::query::decoded;
 use crate::words::aws::AwsRequest;
 
 /// The parameters of a presigned URL.
@@ -117,23 +118,4 @@ impl Presigned {
             }
         }
     }
-}
-
-/// `None`: a `%` without two digits, or not UTF-8. A `+` is a space to some and itself to others: neither is part of a name or a
-/// value here.
-fn decoded(text: &str) -> Option<String> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        out.push(match byte {
-            b'%' => {
-                let mut digit =
-                    || char::from(bytes.next()?).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-                digit()? << 4 | digit()?
-            }
-            b'+' => b' ',
-            byte => byte,
-        });
-    }
-    String::from_utf8(out).ok()
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::wire::query::decoded;
+
 /// Items in a list if the query sets no limit.
 pub(super) const LIMIT: usize = 500;
 /// Items of a list at most: 2,000 tunnels are about 1 MB.
@@ -105,23 +107,6 @@ impl Query {
         self.filter.is_empty()
             || texts.iter().flatten().any(|text| text.to_lowercase().contains(&self.filter))
     }
-}
-
-/// `%41+b` as `A b`; `None` if it is malformed or not UTF-8.
-fn decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'+' => b' ',
-            b'%' => {
-                let (high, low) = (char::from(rest.next()?), char::from(rest.next()?));
-                u8::try_from(high.to_digit(16)? * 16 + low.to_digit(16)?).ok()?
-            }
-            other => other,
-        });
-    }
-    String::from_utf8(bytes).ok()
 }
 
 /// The order of tunnels.

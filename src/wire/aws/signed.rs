@@ -2,8 +2,10 @@
 //! sent.
 //!
 //! The list is in the `Authorization` field (`SignedHeaders=host;x-amz-date`) or, of a presigned URL, in the query
-//! (`X-Amz-SignedHeaders`). Read leniently: what cannot be read covers everything. Not here: the signature itself, which is the
-//! target's to check.
+//! (`X-Amz-SignedHeaders`). Read leniently, unlike [`super::read`], because it is asked of every request that is changed, whatever
+//! signed it: what cannot be read covers everything. Not here: the signature itself, which is the target's to check.
+
+use crate::wire::query::decoded_leniently;
 
 /// What signatures of a request cover.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -37,9 +39,10 @@ impl Signed {
             }
             lists.for_each(|list| signed.add(list));
         }
-        for (name, value) in pairs(query.unwrap_or_default()) {
-            if decoded(name).eq_ignore_ascii_case("x-amz-signedheaders") {
-                signed.add(&decoded(value));
+        for pair in query.unwrap_or_default().split('&') {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            if decoded_leniently(name).eq_ignore_ascii_case("x-amz-signedheaders") {
+                signed.add(&decoded_leniently(value));
             }
         }
         signed
@@ -58,32 +61,6 @@ impl Signed {
     pub fn lists(&self, name: &str) -> bool {
         self.names.iter().any(|signed| **signed == *name)
     }
-}
-
-/// The parts of a query, with their names: `a=b&c`.
-pub fn pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
-    query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-}
-
-/// `text` with `%XX` and `+` decoded, to be compared and never to be sent. What is malformed stays.
-pub fn decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, after)) = rest.split_first() {
-        rest = after;
-        let pair = after.split_at_checked(2).and_then(|(pair, after)| {
-            let value = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-            (first == b'%' && pair.iter().all(u8::is_ascii_hexdigit)).then_some((value, after))
-        });
-        match pair {
-            Some((value, after)) => {
-                bytes.push(value);
-                rest = after;
-            }
-            None => bytes.push(if first == b'+' { b' ' } else { first }),
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]
@@ -113,21 +90,6 @@ mod tests {
             let signed = Signed::of(authorization.iter().map(|value| value.as_bytes()), *query);
             let told = (signed.covers("range"), signed.covers("cookie"));
             assert_eq!(told, (*range, *cookie), "{authorization:?} {query:?}");
-        }
-    }
-
-    #[test]
-    fn a_name_is_decoded_to_be_compared() {
-        for (text, want) in [
-            ("a", "a"),
-            ("%61%2B+", "a+ "),
-            ("%", "%"),
-            ("%6", "%6"),
-            ("%zz", "%zz"),
-            ("%+1", "% 1"),
-            ("%ff", "\u{fffd}"),
-        ] {
-            assert_eq!(decoded(text), want, "{text}");
         }
     }
 }
