@@ -1,6 +1,6 @@
 //! The checks of an `https` tunnel after the `200`, in order: the client's hello ([`hello`]), the target's certificate
 //! where a rule wants it, the target's answer. (What the first byte of a tunnel of plain requests must be:
-//! [`plain`](super::plain).)
+//! [`requests`](super::requests).)
 //!
 //! The verdicts come from [`hello`] and [`crate::outbound::certificate`]; this file has their order, what report mode
 //! changes, and how each is recorded.

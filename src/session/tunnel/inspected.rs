@@ -3,7 +3,7 @@
 //!
 //! The target's own TLS is open by then: a target that does not prove its name got its client a `502`, and no leaf. Nothing here is
 //! relaxed by report mode but `ech: deny`: a name that differs, or a client that does not accept the leaf, cannot be served in any mode,
-//! and an inspected tunnel never becomes an opaque one. Not here: the requests ([`super::plain`]).
+//! and an inspected tunnel never becomes an opaque one. Not here: the requests ([`super::requests`]).
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
-//! One CONNECT: decide, dial, register, `200`, then [`gate`] for `https` rules or [`plain`] for `http` rules, then the
-//! relay. Where a rule inspects, the target's TLS is opened before the `200` and the client's after it ([`inspected`]), and then
-//! the requests are read as [`plain`] ones are.
+//! One CONNECT: decide, dial, register, `200`, then [`gate`] for `https` rules or [`requests`] for `http` rules, then the
+//! relay. Where a rule inspects, the target's TLS is opened before the `200` and the client's after it ([`inspected`]); then its
+//! [`requests`] are read, too.
 //!
 //! [`establish`] decides, looks up, checks, dials and registers; only then does the client get its `200`. If the rule
 //! requires TLS, the gate then reads the ClientHello; if it requires plain requests, each of them is judged. The result
@@ -10,8 +10,8 @@
 mod gate;
 pub mod hello;
 mod inspected;
-mod plain;
 mod reach;
+mod requests;
 
 use std::future::{Future, pending};
 use std::net::IpAddr;
@@ -53,8 +53,8 @@ use crate::words::outcome::{Ending, Reason};
 use crate::words::target::Target;
 use gate::{ClientHelloGate, NotEntered, Verification};
 use inspected::Inside;
-use plain::{Begins, PlainTunnel};
 use reach::{dial, minter, tls_layers};
+use requests::{Begins, Parts, RequestsTunnel};
 
 /// Most bytes that are read from a client before its `200`.
 const MAX_EARLY: usize = 16 * 1024;
@@ -92,9 +92,9 @@ pub(crate) enum Established<'s> {
     /// They are relayed as they are.
     Relayed(Box<Relayed<'s>>),
     /// They are plain requests, each of which is judged.
-    Requests(Box<PlainTunnel<'s, ClientStream>>),
+    Requests(Box<RequestsTunnel<'s, ClientStream>>),
     /// They are TLS with egressd, with requests in it.
-    Inspected(Box<PlainTunnel<'s, InnerStream>>),
+    Inspected(Box<RequestsTunnel<'s, InnerStream>>),
 }
 
 /// A tunnel whose bytes are relayed.
@@ -252,7 +252,7 @@ async fn enter<'s>(
     let Ready {
         target,
         permit,
-        mut upstream,
+        upstream,
         address,
         route,
         account,
@@ -282,7 +282,7 @@ async fn enter<'s>(
     }
     request.told(reply.len());
     shared.metrics.setup(request.started().elapsed());
-    let mut limits = RelayLimits {
+    let limits = RelayLimits {
         idle_timeout: settings.idle_timeout,
         deadline: settings.max_lifetime.map(|lifetime| Instant::now() + lifetime),
         upload: allowance,
@@ -291,8 +291,12 @@ async fn enter<'s>(
     let holder = Arc::clone(early.lease.holder());
     let of_tls = tls_layers(&upstream) * tls::STATE;
     let open = Lease::of(&holder, Kind::Connection, OPEN + of_tls + request.kept_bytes());
+    let dialled = live.tunnel().facts.upstream;
+    let own = Own { stream: upstream, upstream: dialled, route: Arc::clone(&route), carries, generation };
+    let (accepted_by, of_requests) = (request.accepted_by(), request.shared());
+    let mut parts = Parts { target, own, limits, live, slot, open, accepted_by, shared: of_requests };
     let gate = ClientHelloGate {
-        target: &target,
+        target: &parts.target,
         verification: permit.verify_certificate.then_some(Verification {
             route: &route,
             address,
@@ -302,54 +306,29 @@ async fn enter<'s>(
         ech: permit.ech,
         report: permit.mode == Mode::Report,
         hello_timeout: settings.client_hello_timeout,
-        live: &live,
+        live: &parts.live,
         meter: &meter,
         cancel: &cancel,
         shared,
     };
-    let (accepted_by, of_requests) = (request.accepted_by(), request.shared());
-    let dialled = live.tunnel().facts.upstream;
     let entered = match permit.scheme {
         Scheme::Https if carries == Carries::Tls => {
             let minter = minter?;
             let opening = gate.open_tls(client, early, request, last, (&minter, account));
             let Inside { client, mut opened, buffer } = Box::pin(opening).await?;
             opened.decided();
-            let own = Own { stream: upstream, upstream: dialled, route, carries, generation };
-            return Some(Established::Inspected(Box::new(PlainTunnel {
-                client,
-                buffer,
-                target,
-                own,
-                limits,
-                opened,
-                live,
-                slot,
-                open,
-                accepted_by,
-                shared: of_requests,
-            })));
+            let tunnel = RequestsTunnel { client, buffer, opened, parts };
+            return Some(Established::Inspected(Box::new(tunnel)));
         }
         Scheme::Https => {
-            Box::pin(gate.pass(&mut client, &mut upstream, early, request, last, &mut limits)).await
+            let (upstream, limits) = (&mut parts.own.stream, &mut parts.limits);
+            Box::pin(gate.pass(&mut client, upstream, early, request, last, limits)).await
         }
         Scheme::Http => match gate.pass_requests(&mut client, early, request, last).await {
             Ok(Begins::Requests { mut opened, buffer }) => {
                 opened.decided();
-                let own = Own { stream: upstream, upstream: dialled, route, carries, generation };
-                return Some(Established::Requests(Box::new(PlainTunnel {
-                    client,
-                    buffer,
-                    target,
-                    own,
-                    limits,
-                    opened,
-                    live,
-                    slot,
-                    open,
-                    accepted_by,
-                    shared: of_requests,
-                })));
+                let tunnel = RequestsTunnel { client, buffer, opened, parts };
+                return Some(Established::Requests(Box::new(tunnel)));
             }
             Ok(Begins::Anything { opened, early }) => Ok((opened, early)),
             Err(not_entered) => Err(not_entered),
@@ -359,6 +338,7 @@ async fn enter<'s>(
             Ok((request.open(last, Arc::clone(&meter)), early))
         }
     };
+    let Parts { own: Own { stream: upstream, .. }, limits, live, slot, open, .. } = parts;
     match entered {
         Ok((mut opened, early)) => {
             opened.decided();

@@ -2,7 +2,7 @@
 //! the tunnel's target as the only host. Either an `http` rule carries it, and they are plain; or it is inspected, and they come over
 //! TLS with egressd and go on over TLS to the target ([`inspected`](super::inspected)).
 //!
-//! [`begins`] looks at the first byte, and lets no TLS pass. [`PlainTunnel`] then reads the heads.
+//! [`begins`] looks at the first byte, and lets no TLS pass. [`RequestsTunnel`] then reads the heads.
 //! Its first request goes over the connection that was dialled before the `200`; later ones over the connection that the
 //! request before left open, or over a new one, as on the proxy's own port. So a target that closes between two requests
 //! costs the client nothing. A request that becomes a WebSocket is the last one: what follows is relayed. The client's stream may be any
@@ -52,15 +52,21 @@ use crate::words::target::Target;
 pub(super) use begins::Begins;
 use ends::{as_it_came, goodbye, pass_anything, with_progress};
 
-/// A tunnel of plain requests, from its first byte to its end.
+/// A tunnel of requests, from its first byte to its end.
 #[derive(Debug)]
-pub(crate) struct PlainTunnel<'s, S> {
+pub(crate) struct RequestsTunnel<'s, S> {
     pub(super) client: S,
     pub(super) buffer: Buffered,
+    pub(super) opened: Opened<'s>,
+    pub(super) parts: Parts<'s>,
+}
+
+/// What a tunnel has whatever its client speaks.
+#[derive(Debug)]
+pub(crate) struct Parts<'s> {
     pub(super) target: Target,
     pub(super) own: Own,
     pub(super) limits: RelayLimits,
-    pub(super) opened: Opened<'s>,
     pub(super) live: LiveTunnel,
     pub(super) slot: Slot,
     /// Of what it costs by being open.
@@ -69,23 +75,12 @@ pub(crate) struct PlainTunnel<'s, S> {
     pub(super) shared: &'s Arc<Shared>,
 }
 
-impl<'s, S: Transport + Send + 's> PlainTunnel<'s, S> {
+impl<'s, S: Transport + Send + 's> RequestsTunnel<'s, S> {
     /// Serves requests until the tunnel ends, and writes its last record.
     pub(super) fn run(self: Box<Self>) -> Pin<Box<dyn Future<Output = ()> + Send + 's>> {
         Box::pin(async move {
-            let PlainTunnel {
-                client,
-                buffer,
-                target,
-                own,
-                limits,
-                opened,
-                live,
-                slot,
-                open,
-                accepted_by,
-                shared,
-            } = *self;
+            let RequestsTunnel { client, buffer, opened, parts } = *self;
+            let Parts { target, own, limits, live, slot, open, accepted_by, shared } = parts;
             let RelayLimits { idle_timeout, deadline, upload } = limits;
             let mut served = Served {
                 client,
