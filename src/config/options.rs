@@ -40,6 +40,31 @@ pub(super) enum EchFile {
     Deny,
 }
 
+/// What both forms can do.
+macro_rules! common {
+    ($($key:ident: $read:expr,)*) => {
+        /// The options that were written for `schemes`, and what they imply.
+        pub(super) fn options(
+            &self,
+            schemes: Schemes,
+            report: &Report<'_>,
+            files: &mut NamedFiles<'_>,
+        ) -> RuleOptions {
+            let mut options = RuleOptions { $($key: $read(&self.$key, report, files),)* };
+            imply(&mut options, schemes, &self.inspect, &self.verify_certificate, report);
+            one_authorization(&options, &self.requests, report);
+            options
+        }
+
+        /// Reports what is wrong with the options of rules for `schemes`.
+        pub(super) fn check(&self, schemes: Schemes, report: &Report<'_>) {
+            of_https(&self.verify_certificate, "verify_certificate", true, schemes, report);
+            of_https(&self.ech, "ech", EchFile::Deny, schemes, report);
+            not_in_clear(&self.inspect, schemes, report);
+        }
+    };
+}
+
 /// Writes each key into both forms. Not `#[serde(flatten)]`: with it the reader does not know which keys exist, and an
 /// unknown key would have no position.
 macro_rules! options {
@@ -67,25 +92,7 @@ macro_rules! options {
         }
 
         impl FullRuleFile {
-            /// The options that were written for `schemes`, and what they imply.
-            pub(super) fn options(
-                &self,
-                schemes: Schemes,
-                report: &Report<'_>,
-                files: &mut NamedFiles<'_>,
-            ) -> RuleOptions {
-                let mut options = RuleOptions { $($key: $read(&self.$key, report, files),)* };
-                imply(&mut options, schemes, &self.inspect, &self.verify_certificate, report);
-                one_authorization(&options, &self.requests, report);
-                options
-            }
-
-            /// Reports what is wrong with the options of a rule for `schemes`.
-            pub(super) fn check(&self, schemes: Schemes, report: &Report<'_>) {
-                of_https(&self.verify_certificate, "verify_certificate", true, schemes, report);
-                of_https(&self.ech, "ech", EchFile::Deny, schemes, report);
-                not_in_clear(&self.inspect, schemes, report);
-            }
+            common!($($key: $read,)*);
 
             /// Where the key is written that a rule cannot have.
             pub(super) fn position_of(&self, key: Misplaced) -> Option<Position> {
@@ -94,25 +101,7 @@ macro_rules! options {
         }
 
         impl FullAllowFile {
-            /// The options that were written for `schemes`, and what they imply.
-            pub(super) fn options(
-                &self,
-                schemes: Schemes,
-                report: &Report<'_>,
-                files: &mut NamedFiles<'_>,
-            ) -> RuleOptions {
-                let mut options = RuleOptions { $($key: $read(&self.$key, report, files),)* };
-                imply(&mut options, schemes, &self.inspect, &self.verify_certificate, report);
-                one_authorization(&options, &self.requests, report);
-                options
-            }
-
-            /// Reports what is wrong with the options of rules for `schemes`.
-            pub(super) fn check(&self, schemes: Schemes, report: &Report<'_>) {
-                of_https(&self.verify_certificate, "verify_certificate", true, schemes, report);
-                of_https(&self.ech, "ech", EchFile::Deny, schemes, report);
-                not_in_clear(&self.inspect, schemes, report);
-            }
+            common!($($key: $read,)*);
         }
     };
 }
