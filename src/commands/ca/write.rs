@@ -61,7 +61,7 @@ pub(super) fn write(directory: &Path, made: &Made) -> Result<(), String> {
         .map_err(|error| format!("cannot write {}: {}", directory.display(), reason(&error)))
 }
 
-/// Whoever may write a directory may put his own files in the place of those that are written now.
+/// A user that may write a directory may replace the files that are written now.
 fn is_for_few(directory: &Path) -> Result<(), String> {
     let shown = directory.display();
     let failed = |error: io::Error| format!("cannot look at {shown}: {}", reason(&error));

@@ -68,7 +68,7 @@ impl GitRule {
         &self.operations
     }
 
-    /// Whether it allows the operation. Whoever fetches or pushes asks for the list of refs first, so that comes with both.
+    /// Whether it allows the operation. A client that fetches or pushes asks for the list of refs first, so fetch and push imply list.
     pub fn allows(&self, operation: Operation) -> bool {
         self.operations.contains(&operation) || (operation == Operation::List && !self.operations.is_empty())
     }

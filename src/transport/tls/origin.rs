@@ -94,7 +94,7 @@ thread_local! {
     static ASKED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// No certificate, whoever asks; notes that one was asked for.
+/// Gives no certificate to any target, and notes that one was asked for.
 #[derive(Debug)]
 struct NoCertificate;
 

@@ -101,7 +101,7 @@ fn extensions(hello: &[u8]) -> Option<Extensions<'_>> {
     kinds.is_sorted_by(|a, b| a < b).then_some(found)
 }
 
-/// Whether a list of protocols has `http/1.1`. One that cannot be read has none: whoever answers such a hello refuses it.
+/// Whether a list of protocols has `http/1.1`. One that cannot be read has none: a server refuses such a hello.
 fn offers_http1(data: &[u8]) -> bool {
     let mut list = Cursor(data).vector16().unwrap_or(Cursor(&[]));
     std::iter::from_fn(|| list.vector8()).any(|name| name.0 == b"http/1.1")

@@ -35,7 +35,7 @@ pub enum PacketError {
 }
 
 /// The first line of `bytes`, with the number of bytes that it takes there; `None` if more bytes are needed. Nothing is held:
-/// whoever reads holds at most [`MAX_LINE`] for a line that is not whole yet.
+/// the caller holds at most [`MAX_LINE`] for a line that is not whole yet.
 ///
 /// # Errors
 /// See [`PacketError`]. They come as soon as the first digit that is wrong is there.

@@ -125,7 +125,7 @@ impl GitRequest {
     /// `push` for [`Lfs::Batch`].
     pub fn operation(&self) -> Option<Operation> {
         match self.asks {
-            // Whoever asks what receive-pack offers is about to push.
+            // A client that asks what receive-pack offers is about to push.
             Asks::Discovery(Service::ReceivePack) | Asks::Rpc(Service::ReceivePack) => Some(Operation::Push),
             Asks::Discovery(_) => Some(Operation::List),
             Asks::Rpc(Service::UploadArchive) | Asks::Lfs(Lfs::Download) => Some(Operation::Fetch),
