@@ -13,9 +13,11 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::hash_map::RandomState;
-use std::fs;
-use std::hash::{BuildHasher, Hasher};
+#[path = "load/churned.rs"]
+mod churned;
+#[path = "load/spent.rs"]
+mod spent;
+
 use std::io;
 use std::net::SocketAddr;
 use std::process::exit;
@@ -23,6 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use churned::{Held, below, random, read, write};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, sleep, timeout};
@@ -49,13 +52,6 @@ struct Done {
     opened: AtomicU64,
     bytes: AtomicU64,
     failed: AtomicU64,
-}
-
-/// What the proxy holds.
-#[derive(Clone, Copy, PartialEq, Debug)]
-struct Held {
-    descriptors: usize,
-    kib: u64,
 }
 
 fn main() {
@@ -118,11 +114,11 @@ impl Churn {
                 tokio::spawn(async move { drop(serve(stream).await) });
             }
         });
-        let begin = self.still().await?;
+        let begin = Held::at_rest(self.pid, PATIENCE).await?;
         let first = self.phase(Duration::from_secs((self.seconds / 10).max(1))).await?;
-        let warm = self.still().await?;
+        let warm = Held::at_rest(self.pid, PATIENCE).await?;
         let rest = self.phase(Duration::from_secs(self.seconds - self.seconds / 10)).await?;
-        let end = self.still().await?;
+        let end = Held::at_rest(self.pid, PATIENCE).await?;
         for (when, held) in [("at first", begin), ("after a tenth", warm), ("at the end", end)] {
             println!("{when}: {} descriptors, {} KiB", held.descriptors, held.kib);
         }
@@ -222,26 +218,6 @@ impl Churn {
         }
         Ok(up + down)
     }
-
-    /// What the proxy holds, once this has not changed for two seconds.
-    async fn still(&self) -> io::Result<Held> {
-        let deadline = Instant::now() + PATIENCE;
-        let (mut before, mut same) = (self.held()?, 0);
-        while same < 8 && Instant::now() < deadline {
-            sleep(Duration::from_millis(250)).await;
-            let now = self.held()?;
-            same = if now == before { same + 1 } else { 0 };
-            before = now;
-        }
-        Ok(before)
-    }
-
-    fn held(&self) -> io::Result<Held> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid))?;
-        let kib = |line: &str| line.strip_prefix("RssAnon:")?.trim().strip_suffix(" kB")?.trim().parse().ok();
-        let kib = status.lines().find_map(kib).ok_or_else(|| io::Error::other("no RssAnon in /proc"))?;
-        Ok(Held { descriptors: fs::read_dir(format!("/proc/{}/fd", self.pid))?.count(), kib })
-    }
 }
 
 const CLIENT_CLOSES: u8 = 0;
@@ -268,36 +244,4 @@ async fn serve(mut stream: TcpStream) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// What is sent, over and over.
-static BLOCK: [u8; 8192] = [7; 8192];
-
-async fn write(to: &mut (impl AsyncWriteExt + Unpin), mut left: u64) -> io::Result<()> {
-    while left > 0 {
-        let part = left.min(BLOCK.len() as u64) as usize;
-        to.write_all(&BLOCK[..part]).await?;
-        left -= part as u64;
-    }
-    Ok(())
-}
-
-async fn read(from: &mut (impl AsyncReadExt + Unpin), mut left: u64) -> io::Result<()> {
-    let mut block = vec![0; 8192];
-    while left > 0 {
-        let part = left.min(block.len() as u64) as usize;
-        match from.read(&mut block[..part]).await? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            count => left -= count as u64,
-        }
-    }
-    Ok(())
-}
-
-fn below(bound: u64) -> u64 {
-    RandomState::new().build_hasher().finish() % bound.max(1)
-}
-
-fn random(longest: Duration) -> Duration {
-    Duration::from_millis(below(longest.as_millis() as u64))
 }

@@ -18,12 +18,12 @@
 
 #![forbid(unsafe_code)]
 
+#[path = "load/churned.rs"]
+mod churned;
 #[path = "load/spent.rs"]
 mod spent;
 
 use std::collections::HashMap;
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::io::BufRead;
 use std::net::SocketAddr;
@@ -33,6 +33,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use churned::{Held, below, random, read, write};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -97,13 +98,6 @@ struct Done {
     failed: AtomicU64,
     /// The status of every request that was answered.
     answered: Mutex<HashMap<u64, u16>>,
-}
-
-/// What the proxy holds.
-#[derive(Clone, Copy, PartialEq, Debug)]
-struct Held {
-    descriptors: usize,
-    kib: u64,
 }
 
 fn main() {
@@ -193,11 +187,11 @@ impl Churn {
             }
         });
         let all = Duration::from_secs_f64(self.minutes * 60.0);
-        let begin = self.still().await?;
+        let begin = Held::at_rest(self.pid, PATIENCE).await?;
         self.phase(all / 10).await?;
-        let warm = self.still().await?;
+        let warm = Held::at_rest(self.pid, PATIENCE).await?;
         self.phase(all - all / 10).await?;
-        let end = self.still().await?;
+        let end = Held::at_rest(self.pid, PATIENCE).await?;
         for (when, held) in [("at first", begin), ("after a tenth", warm), ("at the end", end)] {
             println!("{when}: {} descriptors, {} KiB", held.descriptors, held.kib);
         }
@@ -381,23 +375,6 @@ impl Churn {
         println!("records: {} of requests, {} requests were answered", told.len(), answered.len());
         Ok(wrong)
     }
-
-    /// What the proxy holds, once this has not changed for two seconds.
-    async fn still(&self) -> io::Result<Held> {
-        let deadline = Instant::now() + PATIENCE;
-        let (mut before, mut same) = (self.held()?, 0);
-        while same < 8 && Instant::now() < deadline {
-            sleep(Duration::from_millis(250)).await;
-            let now = self.held()?;
-            same = if now == before { same + 1 } else { 0 };
-            before = now;
-        }
-        Ok(before)
-    }
-
-    fn held(&self) -> io::Result<Held> {
-        Ok(Held { descriptors: spent::open_descriptors(self.pid)?, kib: spent::resident(self.pid)? })
-    }
 }
 
 /// The target's side: `/NUMBER/LENGTH` is answered with so many bytes.
@@ -455,40 +432,8 @@ async fn answer(stream: &mut (impl AsyncBufReadExt + Unpin)) -> io::Result<(u16,
     Ok((status.ok_or_else(|| io::Error::other(first.clone()))?, length))
 }
 
-/// What is sent, over and over.
-static BLOCK: [u8; 8192] = [7; 8192];
-
-async fn write(to: &mut (impl AsyncWriteExt + Unpin), mut left: u64) -> io::Result<()> {
-    while left > 0 {
-        let part = left.min(BLOCK.len() as u64) as usize;
-        to.write_all(&BLOCK[..part]).await?;
-        left -= part as u64;
-    }
-    Ok(())
-}
-
-async fn read(from: &mut (impl AsyncReadExt + Unpin), mut left: u64) -> io::Result<()> {
-    let mut block = vec![0; 8192];
-    while left > 0 {
-        let part = left.min(block.len() as u64) as usize;
-        match from.read(&mut block[..part]).await? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            count => left -= count as u64,
-        }
-    }
-    Ok(())
-}
-
 fn certificates(file: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     CertificateDer::pem_file_iter(file)
         .and_then(Iterator::collect)
         .map_err(|error| format!("{file}: {error}"))
-}
-
-fn below(bound: u64) -> u64 {
-    RandomState::new().build_hasher().finish() % bound.max(1)
-}
-
-fn random(longest: Duration) -> Duration {
-    Duration::from_millis(below(longest.as_millis() as u64))
 }
