@@ -1,9 +1,11 @@
 //! Generates odd heads: nearly correct requests, each with a few of the things on which HTTP parsers disagree. The same seed
 //! gives the same heads, so that a failure can be reproduced.
 
-/// SplitMix64: small, and the same on every machine.
+use crate::support::Numbers;
+
+/// Makes heads.
 #[derive(Debug)]
-pub(crate) struct Heads(u64);
+pub(crate) struct Heads(Numbers);
 
 /// One request as a client sends it.
 #[derive(Debug)]
@@ -141,19 +143,11 @@ const VERSIONS: &[&str] =
 
 impl Heads {
     pub(crate) fn new(seed: u64) -> Self {
-        Heads(seed)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        Heads(Numbers::from(seed))
     }
 
     fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
+        self.0.below(bound)
     }
 
     /// True once in `times` calls, on average.
@@ -162,7 +156,7 @@ impl Heads {
     }
 
     fn pick(&mut self, from: &[&'static str]) -> &'static str {
-        from[self.below(from.len())]
+        self.0.one(from)
     }
 
     /// The next request, for a server at `authority`; the origin recognises the request by its `tag`.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rustls::client::Resumption;
 use serde_json::json;
 
-use crate::support::{End, Origin, Wire, client_hello, until};
+use crate::support::{End, Origin, Wire, client_hello, head_of, until};
 use crate::world::{HOST, Tls, World, get};
 
 #[test]
@@ -157,7 +157,7 @@ fn a_client_that_says_farewell_in_the_handshake_is_gone_with_a_hint() {
 
 #[test]
 fn what_came_with_the_connect_is_kept() {
-    use std::io::{Read as _, Write as _};
+    use std::io::Write as _;
     let world = World::new();
     let site = world.site();
     let proxy = world.egressd(&site, "");
@@ -167,13 +167,8 @@ fn what_came_with_the_connect_is_kept() {
     let mut first = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n").into_bytes();
     stream.conn.write_tls(&mut first).expect("a Vec takes all");
     stream.sock.write_all(&first).expect("sent");
-    let mut head = Vec::new();
-    let mut byte = [0];
-    while !head.ends_with(b"\r\n\r\n") {
-        stream.sock.read_exact(&mut byte).expect("a reply");
-        head.push(byte[0]);
-    }
-    assert!(head.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&head));
+    let head = head_of(&mut stream.sock).expect("a reply");
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
     let mut wire = Wire::through(stream);
     wire.send(get(site.port(), "/"));
     assert_eq!(wire.read_reply().status, 200);

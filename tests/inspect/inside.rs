@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{End, until};
+use crate::support::{End, Origin, head_of, until};
 use crate::world::{Got, HOST, Site, World, get};
 
 #[test]
@@ -157,29 +157,18 @@ fn a_hundred_mebibytes_go_up_while_as_many_come_down() {
     use std::io::{Read as _, Write as _};
     const SIZE: usize = 100 << 20;
     let world = World::new();
-    let site = crate::support::Origin::start(crate::support::any_port(), {
-        let config = world.targets.issue(&[HOST]).server_config();
-        move |conversation| {
-            let tls = rustls::ServerConnection::new(std::sync::Arc::clone(&config))
-                .map_err(std::io::Error::other)?;
-            let mut stream = rustls::StreamOwned::new(tls, conversation);
-            let mut head = Vec::new();
-            let mut byte = [0];
-            while !head.ends_with(b"\r\n\r\n") {
-                stream.read_exact(&mut byte)?;
-                head.push(byte[0]);
-            }
-            write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\n\r\n")?;
-            let mut buffer = vec![0; 64 << 10];
-            let mut left = SIZE;
-            while left > 0 {
-                let read = stream.read(&mut buffer)?;
-                assert!(read > 0, "cut off");
-                stream.write_all(&buffer[..read])?;
-                left -= read;
-            }
-            stream.flush()
+    let site = Origin::tls(world.targets.issue(&[HOST]).server_config(), |mut stream| {
+        head_of(&mut stream)?;
+        write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\n\r\n")?;
+        let mut buffer = vec![0; 64 << 10];
+        let mut left = SIZE;
+        while left > 0 {
+            let read = stream.read(&mut buffer)?;
+            assert!(read > 0, "cut off");
+            stream.write_all(&buffer[..read])?;
+            left -= read;
         }
+        stream.flush()
     });
     let proxy = world.start(&World::config(site.port(), ""));
     let mut wire = world.inside(&proxy, site.port());
@@ -261,28 +250,21 @@ fn a_client_is_told_goodbye_in_tls_whoever_ends() {
 
 #[test]
 fn a_target_that_closes_before_the_first_request_costs_the_client_nothing() {
-    use std::io::{Read as _, Write as _};
+    use std::io::Write as _;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
     let world = World::new();
     let config = world.targets.issue(&[HOST]).server_config();
     let (connections, closed) = (AtomicUsize::new(0), Arc::new(AtomicUsize::new(0)));
-    let origin = crate::support::Origin::start(crate::support::any_port(), {
+    let origin = Origin::tls(config, {
         let closed = Arc::clone(&closed);
-        move |conversation| {
+        move |mut stream| {
             let first = connections.fetch_add(1, Ordering::SeqCst) == 0;
-            let tls = rustls::ServerConnection::new(Arc::clone(&config)).map_err(std::io::Error::other)?;
-            let mut stream = rustls::StreamOwned::new(tls, conversation);
             while stream.conn.is_handshaking() {
                 stream.conn.complete_io(&mut stream.sock)?;
             }
             if !first {
-                let mut head = Vec::new();
-                let mut byte = [0];
-                while !head.ends_with(b"\r\n\r\n") {
-                    stream.read_exact(&mut byte)?;
-                    head.push(byte[0]);
-                }
+                head_of(&mut stream)?;
                 stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")?;
                 stream.flush()?;
                 return std::io::copy(&mut stream, &mut std::io::sink()).map(drop);

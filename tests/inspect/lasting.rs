@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::support::{Egressd, End, until, write};
+use crate::support::{Egressd, End, Origin, head_of, until, write};
 use crate::world::{Got, HOST, Inner, Site, World, get};
 
 /// Begins each answer, and finishes it when the test says so.
@@ -126,30 +126,16 @@ fn a_body_is_waited_for_until_the_head_is_judged_and_the_100_is_the_targets() {
     let world = World::new();
     let issued = world.targets.issue(&[HOST]);
     // Reads the head alone, says 100, then reads the body.
-    let site = crate::support::Origin::start(crate::support::any_port(), {
-        let config = issued.server_config();
-        move |conversation| {
-            let tls = rustls::ServerConnection::new(std::sync::Arc::clone(&config))
-                .map_err(std::io::Error::other)?;
-            let mut stream = rustls::StreamOwned::new(tls, conversation);
-            let mut head = Vec::new();
-            let mut byte = [0];
-            while !head.ends_with(b"\r\n\r\n") {
-                stream.read_exact(&mut byte)?;
-                head.push(byte[0]);
-            }
-            assert!(
-                head.to_ascii_lowercase().windows(12).any(|part| part == b"100-continue"),
-                "it is passed on"
-            );
-            stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
-            stream.flush()?;
-            let mut body = [0; 3];
-            stream.read_exact(&mut body)?;
-            stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n")?;
-            stream.flush()?;
-            std::io::copy(&mut stream.sock, &mut std::io::sink()).map(drop)
-        }
+    let site = Origin::tls(issued.server_config(), |mut stream| {
+        let head = head_of(&mut stream)?;
+        assert!(head.to_ascii_lowercase().contains("100-continue"), "it is passed on");
+        stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+        stream.flush()?;
+        let mut body = [0; 3];
+        stream.read_exact(&mut body)?;
+        stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n")?;
+        stream.flush()?;
+        std::io::copy(&mut stream.sock, &mut std::io::sink()).map(drop)
     });
     let proxy = world.start(&World::config(site.port(), ", requests: [{paths: [\"/a\"]}]"));
     let head = |path: &str| {

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{Egressd, Origin, Wire, command, config, until, write};
+use crate::support::{Egressd, Origin, Wire, config, until};
 use crate::world::{HOST, Site, World, get};
 
 /// Open files for egressd, and the handshakes at once that they allow.
@@ -17,15 +17,7 @@ fn with_few_handshakes(world: &World, site: &Site, silent: &Origin, timeout: &st
     let text = config(&[&inspecting(HOST, site.port()), &inspecting("*.silent.test", silent.port())])
         + &rest
         + &format!("tunnel: {{connect_timeout: {timeout}}}\n");
-    let directory = world.directory();
-    let file = directory.path().join("egressd.yaml");
-    write(&file, text);
-    let mut limited = std::process::Command::new("sh");
-    limited.env_clear().args(["-c", "ulimit -n \"$2\"; exec \"$0\" run --config \"$1\""]);
-    limited.arg(command().get_program()).arg(&file).arg(DESCRIPTORS.to_string());
-    let proxy = Egressd::spawn(directory, limited);
-    until("egressd to be ready", || (proxy.get("/readyz").status == 200).then_some(()));
-    proxy
+    Egressd::start_with_descriptors(world.directory(), text, DESCRIPTORS)
 }
 
 /// One client asks for far more tunnels to silent targets than there are handshakes.

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::support::{Egressd, End, Origin, Wire, any_port, config, until, write};
+use crate::support::{Egressd, End, Origin, Wire, any_port, config, head_of, until, write};
 use crate::world::{Got, HOST, Inner, Site, World};
 
 const ASKS: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n";
@@ -164,12 +164,7 @@ fn a_reload_that_no_longer_allows_the_websocket_ends_it() {
 #[test]
 fn the_tunnel_of_an_http_rule_may_hold_one_too() {
     let origin = Origin::start(any_port(), |mut conversation| {
-        let mut head = Vec::new();
-        let mut byte = [0];
-        while !head.ends_with(b"\r\n\r\n") {
-            conversation.read_exact(&mut byte)?;
-            head.push(byte[0]);
-        }
+        head_of(&mut conversation)?;
         conversation.write_all(SWITCHES.as_bytes())?;
         std::io::copy(&mut conversation, &mut std::io::sink()).map(drop)
     });

@@ -9,7 +9,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, Server
 use tempfile::TempDir;
 
 use crate::support::{
-    Authority, Conversation, Egressd, Issued, Origin, TlsStream, Wire, any_port, config, directory, write,
+    Authority, Conversation, Egressd, Issued, Origin, TlsStream, Wire, config, directory, write,
 };
 
 /// The name of the target.
@@ -70,10 +70,8 @@ impl Site {
     ) -> Self {
         let got: Arc<Mutex<Vec<Got>>> = Arc::default();
         let (seen, connections) = (Arc::clone(&got), AtomicUsize::new(0));
-        let origin = Origin::start(any_port(), move |conversation| {
+        let origin = Origin::tls(config, move |mut stream| {
             let connection = connections.fetch_add(1, Ordering::SeqCst);
-            let tls = ServerConnection::new(Arc::clone(&config)).map_err(io::Error::other)?;
-            let mut stream = StreamOwned::new(tls, conversation);
             let mut serve = || -> io::Result<()> {
                 while let Some((head, body)) = take_request(&mut stream)? {
                     let resumed = stream.conn.handshake_kind() == Some(rustls::HandshakeKind::Resumed);

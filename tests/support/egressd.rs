@@ -126,6 +126,18 @@ impl Egressd {
         proxy
     }
 
+    /// As [`Egressd::start_in`], with so many descriptors, and no environment.
+    pub fn start_with_descriptors(directory: TempDir, config: impl AsRef<[u8]>, descriptors: usize) -> Self {
+        let file = directory.path().join("egressd.yaml");
+        write(&file, config);
+        let mut limited = Command::new("sh");
+        limited.env_clear().args(["-c", "ulimit -n \"$2\"; exec \"$0\" run --config \"$1\""]);
+        limited.arg(command().get_program()).arg(&file).arg(descriptors.to_string());
+        let proxy = Egressd::spawn(directory, limited);
+        until("egressd to be ready", || (proxy.get("/readyz").status == 200).then_some(()));
+        proxy
+    }
+
     /// Starts any command that becomes egressd, and does not wait until it is ready.
     pub fn spawn(directory: TempDir, mut command: Command) -> Self {
         let mut child = command

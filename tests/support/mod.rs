@@ -24,6 +24,7 @@
 mod egressd;
 mod metrics;
 mod names;
+mod numbers;
 mod origin;
 mod record;
 mod tls;
@@ -41,7 +42,8 @@ use tempfile::TempDir;
 pub use self::egressd::{Egressd, Ended, Refused, command, config, run};
 pub use self::metrics::Metrics;
 pub use self::names::{Kind, Names, Question, Says};
-pub use self::origin::{Conversation, Origin, Seen};
+pub use self::numbers::Numbers;
+pub use self::origin::{Conversation, Origin, Seen, TlsConversation, head_of};
 pub use self::record::Record;
 pub use self::tls::{Authority, Issued, TlsStream, client_hello};
 pub use self::volume::Volume;

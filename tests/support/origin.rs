@@ -92,10 +92,17 @@ impl Origin {
 
     /// Speaks TLS with this certificate, and echoes inside. [`Origin::seen`] shows the TLS records.
     pub fn tls_echo(certificate: &Issued) -> Self {
-        let config = certificate.server_config();
+        Origin::tls(certificate.server_config(), echo)
+    }
+
+    /// An origin behind TLS.
+    pub fn tls(
+        config: Arc<rustls::ServerConfig>,
+        converse: impl Fn(TlsConversation) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
         Origin::start(any_port(), move |conversation| {
             let tls = rustls::ServerConnection::new(Arc::clone(&config)).map_err(io::Error::other)?;
-            echo(rustls::StreamOwned::new(tls, conversation))
+            converse(rustls::StreamOwned::new(tls, conversation))
         })
     }
 
@@ -182,6 +189,20 @@ impl Conversation {
     pub fn reset(self) -> io::Result<()> {
         socket2::SockRef::from(&*self.stream).set_linger(Some(Duration::ZERO))
     }
+}
+
+/// TLS over one connection.
+pub type TlsConversation = rustls::StreamOwned<rustls::ServerConnection, Conversation>;
+
+/// Reads one head of a request or a response, and not a byte more.
+pub fn head_of(stream: &mut impl Read) -> io::Result<String> {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte)?;
+        head.push(byte[0]);
+    }
+    Ok(String::from_utf8_lossy(&head).into_owned())
 }
 
 impl Read for Conversation {

@@ -9,13 +9,13 @@ use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::check::UNHURRIED;
-use crate::inside::{Form, inside, replaced};
+use crate::inside::{Form, hold_inside, inside, replaced};
 use crate::inspected_world::{HOST, Site, Tls, World};
 use crate::suite::case::{Case, Expect, Harm, Step};
-use crate::suite::drive::{Patience, Replay, Said, drive};
+use crate::suite::drive::Said;
 use crate::suite::verdict::harmed;
 use crate::suite::{cases, hello, world};
-use crate::support::{Authority, DEADLINE, Egressd, End, Wire, client_hello, config, directory, write};
+use crate::support::{Authority, DEADLINE, Egressd, End, client_hello, config, directory, write};
 
 /// An egressd that inspects two hosts of one target, which has a certificate for both.
 struct Scene {
@@ -289,37 +289,6 @@ fn harmed_inside(case: &Case, world: &world::World, said: &Said, news: &world::N
     }
 }
 
-fn hold_inspected(case: &Case, world: &world::World, proxy: &Egressd, front: &Front) {
-    let what = &case.what;
-    let mark = world.mark();
-    let log = proxy.log().len();
-    let patience = match case.expect {
-        Expect::Answers(_) => Patience::Answered,
-        _ => Patience::Closed,
-    };
-    let said = drive(front.address, case, world, patience).unwrap_or_else(|e| panic!("{what}: {e}"));
-    let news = world.settled(&mark);
-    match case.expect {
-        Expect::Reply(status, reason) | Expect::Late(status, reason) => {
-            let refused = proxy.refused(Wire::through(Replay::last(&said)), status, reason);
-            let tunnel = refused.record.text("tunnel").to_owned();
-            let closed = proxy.record(|record| record["id"] == tunnel.as_str() && record["event"] == "close");
-            assert_eq!(closed["ending"], "refused", "{what}: {closed:?}");
-        }
-        Expect::Answers(status) => {
-            assert_eq!(said.status(), Some(status), "{what}: {said:?}");
-            let id = said.header("x-request-id").expect("every reply has it");
-            let record = proxy.record(|record| record["id"] == id.as_str() && record["event"] == "request");
-            assert_eq!((&record["status"], &record["decision"]), (&status.into(), &"allow".into()), "{what}");
-        }
-        other => panic!("{what}: {other:?}"),
-    }
-    assert!(
-        !harmed_inside(case, world, &said, &news, &proxy.log().as_bytes()[log..]),
-        "{what}: {said:?} {news:?}"
-    );
-}
-
 #[test]
 fn t48_t49_t50_a_request_inside_an_inspected_tunnel_is_judged_as_outside() {
     let world = world::World::on_loopback();
@@ -339,7 +308,11 @@ fn t48_t49_t50_a_request_inside_an_inspected_tunnel_is_judged_as_outside() {
     for form in [Form::Absolute, Form::Origin] {
         for case in cases::all().iter().filter_map(|case| inspected(case, form)) {
             tried += 1;
-            if catch_unwind(AssertUnwindSafe(|| hold_inspected(&case, &world, &proxy, &front))).is_err() {
+            if catch_unwind(AssertUnwindSafe(|| {
+                hold_inside(&case, &world, &proxy, front.address, harmed_inside)
+            }))
+            .is_err()
+            {
                 failed.push(format!("row {}: {} ({form:?})", case.row, case.what));
             }
         }

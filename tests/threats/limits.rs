@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -12,7 +11,7 @@ use crate::check::ask;
 use crate::suite::case::{connect, post};
 use crate::suite::hello;
 use crate::suite::world::World;
-use crate::support::{Egressd, End, Origin, Wire, command, config, directory, until, write};
+use crate::support::{Egressd, End, Origin, Wire, config, directory, until, write};
 
 /// Sends single bytes until the other side has closed, or a minute is over.
 fn drip(wire: &mut Wire, bytes: &[u8]) {
@@ -124,20 +123,11 @@ fn t64_a_flood_meets_caps_and_the_admin_listener_answers() {
 #[test]
 fn descriptors_run_out_and_come_back() {
     let world = World::on_loopback();
-    let directory = directory();
-    let file = directory.path().join("egressd.yaml");
-    write(
-        &file,
-        world.config() + "limits: {tunnels_per_client: 10000, requests_per_second_per_client: 100000}\n",
-    );
+    let text =
+        world.config() + "limits: {tunnels_per_client: 10000, requests_per_second_per_client: 100000}\n";
     // 170 descriptors allow a dozen tunnels.
-    let binary = command();
-    let mut limited = Command::new("sh");
-    limited.env_clear().args(["-c", "ulimit -n 170; exec \"$0\" run --config \"$1\""]);
-    limited.arg(binary.get_program()).arg(&file);
-    let proxy = Egressd::spawn(directory, limited);
+    let proxy = Egressd::start_with_descriptors(directory(), text, 170);
     let authority = format!("{}:{}", hello::OK, world.tls);
-    until("it to be ready", || (proxy.get("/readyz").status == 200).then_some(()));
     let mut held = Vec::new();
     let mut refused = 0;
     for _ in 0..400 {

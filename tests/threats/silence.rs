@@ -2,7 +2,6 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr};
-use std::process::Command;
 
 use rustix::process::Signal;
 use serde_json::json;
@@ -10,7 +9,7 @@ use serde_json::json;
 use crate::check::ask;
 use crate::suite::hello;
 use crate::suite::world::World;
-use crate::support::{Egressd, End, Origin, Wire, command, config, directory, until, write};
+use crate::support::{Egressd, End, Origin, Wire, config, directory, until, write};
 
 /// An address of the test's own block: 127.0.BLOCK.LAST.
 fn address(block: u8, last: u8) -> IpAddr {
@@ -116,15 +115,7 @@ fn t79_kept_connections_leave_the_reserve_of_descriptors() {
         Ok(())
     });
     let to = origin.address();
-    let directory = directory();
-    let file = directory.path().join("egressd.yaml");
-    write(&file, config(&[&format!("http://{to}")]));
-    let binary = command();
-    let mut limited = Command::new("sh");
-    limited.env_clear().args(["-c", "ulimit -n 400; exec \"$0\" run --config \"$1\""]);
-    limited.arg(binary.get_program()).arg(&file);
-    let proxy = Egressd::spawn(directory, limited);
-    until("it to be ready", || (proxy.get("/readyz").status == 200).then_some(()));
+    let proxy = Egressd::start_with_descriptors(directory(), config(&[&format!("http://{to}")]), 400);
     let get = format!("GET http://{to}/ HTTP/1.1\r\nHost: {to}\r\n\r\n");
     // From twelve addresses: as many connections as there are places, each kept after its response.
     let mut kept = Vec::new();

@@ -174,15 +174,7 @@ fn with_few_handshakes(authority: &Authority, origin: &Origin, silent: &Origin, 
     let text = config(&[&verifying(HOST, origin), &verifying("*.silent.test", silent)])
         + &format!("certificates: {{roots: roots.pem}}\ndns: {{hosts: {{{HOST}: [127.0.0.1]{names}}}}}\n")
         + &format!("tunnel: {{connect_timeout: {timeout}}}\n");
-    let directory = trusting(authority);
-    let file = directory.path().join("egressd.yaml");
-    write(&file, text);
-    let mut limited = std::process::Command::new("sh");
-    limited.env_clear().args(["-c", "ulimit -n \"$2\"; exec \"$0\" run --config \"$1\""]);
-    limited.arg(command().get_program()).arg(&file).arg(DESCRIPTORS.to_string());
-    let proxy = Egressd::spawn(directory, limited);
-    until("egressd to be ready", || (proxy.get("/readyz").status == 200).then_some(()));
-    proxy
+    Egressd::start_with_descriptors(trusting(authority), text, DESCRIPTORS)
 }
 
 /// One client asks for far more proofs of silent targets than there are handshakes.

@@ -11,8 +11,8 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::support::{
-    Authority, Egressd, End, Origin, any_port, client_hello, config, directory, own_loopback, run, until,
-    write,
+    Authority, Egressd, End, Origin, any_port, client_hello, config, directory, head_of, own_loopback, run,
+    until, write,
 };
 
 const HOST: &str = "a.test";
@@ -35,17 +35,6 @@ fn closed(text: &str) -> String {
 
 fn connect(authority: &str) -> String {
     format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n")
-}
-
-/// Reads one head.
-fn head_of(stream: &mut impl Read) -> io::Result<String> {
-    let mut head = Vec::new();
-    let mut byte = [0];
-    while !head.ends_with(b"\r\n\r\n") {
-        stream.read_exact(&mut byte)?;
-        head.push(byte[0]);
-    }
-    Ok(String::from_utf8_lossy(&head).into_owned())
 }
 
 /// A parent that answers the first request with `answer`, and then echoes.

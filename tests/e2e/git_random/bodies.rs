@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::Numbers;
+use crate::support::Numbers;
 
 /// A body, and how it was made.
 pub(super) struct Body {

@@ -16,42 +16,10 @@ use tempfile::TempDir;
 
 use self::bodies::Body;
 use crate::git_backend::{Asked, Backend};
-use crate::support::{directory, read, write};
+use crate::support::{Numbers, directory, read, write};
 use crate::tool::{Ran, tool};
 use egressd::wire::git::{After, Progress, PushReader, classify};
 use egressd::words::git::{Asks, RefChange, Service};
-
-/// Numbers that the seed decides (Knuth's generator; the high bits are the good ones).
-pub(crate) struct Numbers(u64);
-
-impl Numbers {
-    pub(crate) fn new(seed: u64) -> Self {
-        let mut numbers = Numbers(seed);
-        for _ in 0..4 {
-            numbers.next();
-        }
-        numbers
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        self.0 >> 33
-    }
-
-    /// Less than `bound`.
-    pub(crate) fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound.max(1) as u64) as usize
-    }
-
-    /// True in `percent` of 100 cases.
-    pub(crate) fn chance(&mut self, percent: usize) -> bool {
-        self.below(100) < percent
-    }
-
-    pub(crate) fn one<T: Clone>(&mut self, of: &[T]) -> T {
-        of[self.below(of.len())].clone()
-    }
-}
 
 /// From `variable`, or `default`.
 fn number(variable: &str, default: u64) -> u64 {
@@ -181,7 +149,7 @@ fn a_random_push_is_read_as_git_reads_it_or_refused() {
     let (mut agreed, mut changed, mut stricter, mut all) = (0, 0, 0, 0);
     for seed in seeds(1_000) {
         all += 1;
-        let Body { bytes, told } = bodies::random(&mut Numbers::new(seed), &stored.commits);
+        let Body { bytes, told } = bodies::random(&mut Numbers::from(seed), &stored.commits);
         let mut reader = PushReader::new();
         let read = reader.read(&bytes);
         let list = reader.into_list();
@@ -272,7 +240,7 @@ fn a_random_request_is_understood_as_git_understands_it_or_refused() {
     let (mut agreed, mut stricter, mut all) = (0, 0, 0);
     for seed in seeds(1_000) {
         all += 1;
-        let request = requests::random(&mut Numbers::new(seed));
+        let request = requests::random(&mut Numbers::from(seed));
         let ours = classify(&request.method, &request.path, request.query.as_deref(), true);
         let (content_type, body): (&str, &[u8]) = match () {
             () if request.path.contains("receive") => (Service::ReceivePack.request_type(), &push),

@@ -1,6 +1,6 @@
 //! Requests, from what git writes to what its server also understands.
 
-use super::Numbers;
+use crate::support::Numbers;
 
 #[derive(Debug)]
 pub(super) struct Request {

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
+use crate::support::Numbers;
+
 /// Names, and the one address that each resolves to.
 pub(super) const HOSTS: &[(&str, &str)] = &[
     ("example.com", "52.1.1.1"),
@@ -203,44 +205,13 @@ pub(super) struct Request {
     pub(super) literal: bool,
 }
 
-/// Numbers from a seed (SplitMix64).
-pub(super) struct Numbers(u64);
-
-impl Numbers {
-    pub(super) fn from(seed: u64) -> Self {
-        Numbers(seed)
+/// Some letters become capital, others small.
+fn cased(numbers: &mut Numbers, text: &str) -> String {
+    if numbers.chance(50) {
+        return text.to_owned();
     }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, most: usize) -> usize {
-        usize::try_from(self.next() % most as u64).expect("it is below a usize")
-    }
-
-    /// So many times in a hundred.
-    fn chance(&mut self, percent: usize) -> bool {
-        self.below(100) < percent
-    }
-
-    fn one<'a, T: ?Sized>(&mut self, of: &[&'a T]) -> &'a T {
-        of[self.below(of.len())]
-    }
-
-    /// Some letters become capital, others small.
-    fn cased(&mut self, text: &str) -> String {
-        if self.chance(50) {
-            return text.to_owned();
-        }
-        let mut case =
-            |c: char| if self.chance(50) { c.to_ascii_uppercase() } else { c.to_ascii_lowercase() };
-        text.chars().map(&mut case).collect()
-    }
+    let mut case = |c: char| if numbers.chance(50) { c.to_ascii_uppercase() } else { c.to_ascii_lowercase() };
+    text.chars().map(&mut case).collect()
 }
 
 struct Writer<'a> {
@@ -268,7 +239,7 @@ pub(super) fn configuration(numbers: &mut Numbers, directory: &Path) -> Configur
     // What is built in can be added to, too.
     if writer.numbers.chance(15) {
         let value = writer.numbers.one(SRC);
-        let name = writer.numbers.cased("localhost");
+        let name = cased(writer.numbers, "localhost");
         writer.line(&name, "src", value, None);
     }
     let rules = 2 + writer.numbers.below(6);
@@ -332,7 +303,7 @@ impl Writer<'_> {
         }
         // Squid refuses another type under the same name.
         if self.numbers.chance(2) {
-            let name = self.numbers.cased(name);
+            let name = cased(self.numbers, name);
             self.line(&name, "port", "443", None);
         }
     }
@@ -361,7 +332,7 @@ impl Writer<'_> {
         }
         if several {
             for value in values {
-                let name = self.numbers.cased(name);
+                let name = cased(self.numbers, name);
                 self.line(&name, kind, &format!("{option}{value}"), None);
             }
             return;
@@ -395,7 +366,7 @@ impl Writer<'_> {
             names[self.numbers.below(names.len())]
         };
         let not = if self.numbers.chance(25) { "!" } else { "" };
-        format!("{not}{}", self.numbers.cased(name))
+        format!("{not}{}", cased(self.numbers, name))
     }
 
     fn rule(&mut self, names: &[&str]) {
@@ -404,7 +375,7 @@ impl Writer<'_> {
         let count = 1 + self.numbers.below(2 + usize::from(!allow));
         let mut literals: BTreeSet<String> = (0..count).map(|_| self.literal(names)).collect();
         if allow && self.numbers.chance(75) {
-            literals.insert(self.numbers.cased(NAMES[0]));
+            literals.insert(cased(self.numbers, NAMES[0]));
         }
         self.access(action, &literals.into_iter().collect::<Vec<_>>());
     }
@@ -450,7 +421,7 @@ pub(super) fn request(numbers: &mut Numbers) -> Request {
     } else {
         let (name, _) = HOSTS[numbers.below(HOSTS.len())];
         let dot = if numbers.chance(5) { "." } else { "" };
-        format!("{}{dot}", if numbers.chance(10) { numbers.cased(name) } else { name.to_owned() })
+        format!("{}{dot}", if numbers.chance(10) { cased(numbers, name) } else { name.to_owned() })
     };
     let port = PORTS[numbers.below(PORTS.len())];
     let method = numbers.one(&["CONNECT", "CONNECT", "CONNECT", "GET", "GET", "POST"]);

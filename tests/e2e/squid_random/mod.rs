@@ -25,9 +25,9 @@ use serde_json::{Value, json};
 use crate::dns::Dnsmasq;
 use crate::network::Network;
 use crate::squid;
-use crate::support::{Egressd, command, directory, read, until, write};
+use crate::support::{Egressd, Numbers, command, directory, read, until, write};
 use crate::tool::isolate;
-use generate::{CLIENTS, Configuration, HOSTS, Numbers, Request};
+use generate::{CLIENTS, Configuration, HOSTS, Request};
 
 const SQUID: u16 = 3128;
 const EGRESSD: u16 = 4128;

@@ -1,5 +1,7 @@
 //! Generated exchanges. The number of an exchange is its seed, and stands in its path: so client, target and check know the same one.
 
+use crate::support::Numbers;
+
 /// How a message is framed (RFC 9112 §6).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Framing {
@@ -48,50 +50,21 @@ pub(super) struct Exchange {
     pub(super) cuts: Vec<usize>,
 }
 
-/// SplitMix64.
-pub(super) struct Numbers(u64);
-
-impl Numbers {
-    pub(super) fn from(seed: u64) -> Self {
-        Numbers(seed)
+/// Nothing, a little, or more than fits in any buffer.
+fn size(numbers: &mut Numbers) -> usize {
+    match numbers.below(20) {
+        0..4 => 0,
+        4..16 => numbers.below(300),
+        16..19 => numbers.below(20_000),
+        _ => numbers.below(200_000),
     }
+}
 
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+fn trailers(numbers: &mut Numbers, percent: usize) -> Vec<(String, String)> {
+    if !numbers.chance(percent) {
+        return Vec::new();
     }
-
-    pub(super) fn below(&mut self, most: usize) -> usize {
-        usize::try_from(self.next() % most as u64).expect("it is below a usize")
-    }
-
-    fn chance(&mut self, percent: usize) -> bool {
-        self.below(100) < percent
-    }
-
-    fn one<T: Copy>(&mut self, of: &[T]) -> T {
-        of[self.below(of.len())]
-    }
-
-    /// Nothing, a little, or more than fits in any buffer.
-    fn size(&mut self) -> usize {
-        match self.below(20) {
-            0..4 => 0,
-            4..16 => self.below(300),
-            16..19 => self.below(20_000),
-            _ => self.below(200_000),
-        }
-    }
-
-    fn trailers(&mut self, percent: usize) -> Vec<(String, String)> {
-        if !self.chance(percent) {
-            return Vec::new();
-        }
-        (0..=self.below(3)).map(|at| (format!("x-check-{at}"), format!("{:x}", self.next()))).collect()
-    }
+    (0..=numbers.below(3)).map(|at| (format!("x-check-{at}"), format!("{:x}", numbers.next()))).collect()
 }
 
 impl Body {
@@ -99,13 +72,14 @@ impl Body {
         Body { framing: Framing::None, bytes: Vec::new(), trailers: Vec::new(), chunks: 0 }
     }
 
-    fn any(numbers: &mut Numbers, framing: Framing, trailers: usize) -> Self {
+    fn any(numbers: &mut Numbers, framing: Framing, with_trailers: usize) -> Self {
         if framing == Framing::None {
             return Body::none();
         }
-        let (size, mut seed) = (numbers.size(), Numbers::from(numbers.next()));
+        let (size, mut seed) = (size(numbers), Numbers::from(numbers.next()));
         let bytes = (0..size).map(|_| seed.next() as u8).collect();
-        let trailers = if framing == Framing::Chunked { numbers.trailers(trailers) } else { Vec::new() };
+        let trailers =
+            if framing == Framing::Chunked { trailers(numbers, with_trailers) } else { Vec::new() };
         Body { framing, bytes, trailers, chunks: numbers.next() }
     }
 

@@ -12,9 +12,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use ends::{Client, Ended, Got};
-use generate::{Exchange, Framing, Numbers};
+use generate::{Exchange, Framing};
 
-use crate::support::{Egressd, Origin, Record, any_port};
+use crate::support::{Egressd, Numbers, Origin, Record, any_port};
 use crate::world::{HOST, World};
 
 /// For one egressd at a time: its records are read at its end.
