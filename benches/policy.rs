@@ -62,8 +62,14 @@ fn requests() {
         ("the last fits", "/v1/p99/some-project/items-9", true),
         ("none fits", "/v1/p100/some-project/items-9", false),
     ] {
-        let request =
-            HttpRequest { method: "GET", path, query: None, upgrade: Upgrade::None, inspected: true };
+        let request = HttpRequest {
+            method: "GET",
+            path,
+            query: None,
+            upgrade: Upgrade::None,
+            inspected: true,
+            recognised: None,
+        };
         let rounds = (0..9).map(|_| {
             // A permit is given away with each decision, so as many are made before.
             let permits = vec![permit.clone(); 10_000];

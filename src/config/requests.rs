@@ -135,7 +135,7 @@ fn entry(file: &EntryFile, position: Position, report: &Report<'_>, files: &mut 
         }
     }
     let credentials = credentials_file.as_ref().and_then(|at| credentials(at, report, files));
-    Entry { methods, paths, websocket: upgrade.is_some(), credentials }
+    Entry { methods, paths, websocket: upgrade.is_some(), credentials, git: None, aws: None }
 }
 
 fn once(seen: &mut Vec<Box<str>>, text: Box<str>, key: &str, position: Position, report: &Report<'_>) {

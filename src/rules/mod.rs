@@ -47,7 +47,7 @@ pub use self::clients::{ClientFile, ClientMatch};
 pub use self::decide::{Denial, Permit};
 pub use self::http::{
     Credentials, Entry, HeaderEdits, HttpRequest, MatchedEntry, Misfit, Nearest, PathError, PathPattern,
-    PathPatternError, Requests, SetField, Upgrade, check_path,
+    PathPatternError, Recognised, Requests, SetField, Upgrade, check_path,
 };
 pub use self::misplaced::Misplaced;
 pub use self::options::{Ech, OptionValue, RuleOptions};

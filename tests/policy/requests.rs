@@ -41,7 +41,7 @@ fn request(text: &str, inspected: bool) -> HttpRequest<'_> {
         _ => (Upgrade::None, text),
     };
     let (method, path) = text.split_once(' ').unwrap_or_else(|| panic!("{text}"));
-    HttpRequest { method, path, query: None, upgrade, inspected }
+    HttpRequest { method, path, query: None, upgrade, inspected, recognised: None }
 }
 
 /// Both stages, as serving asks them.

@@ -107,6 +107,7 @@ impl AskedTarget {
             query: None,
             upgrade: Upgrade::None,
             inspected: permit.inspect && permit.method == Method::Connect,
+            recognised: None,
         })
     }
 }

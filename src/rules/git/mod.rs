@@ -8,7 +8,9 @@ mod pattern;
 
 pub use self::lint::{Beside, doubts, undone_by};
 pub use self::pattern::{RefPattern, RefPatternError, RepositoryPattern};
-use crate::words::git::{Asks, Change, GitRequest, Lfs, Operation, RefChange, Repository, Service};
+use crate::words::git::{
+    Asks, Change, Content, GitAsk, GitRequest, Lfs, Operation, RefChange, Repository, Service,
+};
 use crate::words::outcome::Reason;
 use crate::words::quote::quoted;
 
@@ -97,6 +99,19 @@ impl GitRule {
         match possible.iter().find(|operation| self.allows(**operation)) {
             Some(operation) => self.may_do(&request.repository, *operation),
             None => self.may_do(&request.repository, possible.last().copied().unwrap_or(Operation::Push)),
+        }
+    }
+
+    /// Whether it lets through what is asked, as far as that is known.
+    ///
+    /// # Errors
+    /// What does not fit.
+    pub fn fits(&self, ask: &GitAsk) -> Result<(), GitObjection> {
+        self.may(&ask.request)?;
+        match &ask.content {
+            Content::Unread | Content::Probe => Ok(()),
+            Content::Does(operation) => self.may_do(&ask.request.repository, *operation),
+            Content::Changes(changes) => self.may_push(changes.iter()),
         }
     }
 

@@ -109,6 +109,7 @@ fn beyond_pair(
         query: None,
         upgrade,
         inspected: true,
+        recognised: None,
     };
     match others.find(&request) {
         Ok(_) => Beyond::Perhaps,

@@ -1,5 +1,7 @@
 //! One HTTP request, as far as rules may judge it.
 
+use super::recognised::Recognised;
+
 /// One HTTP request, as far as rules may judge it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct HttpRequest<'r> {
@@ -13,6 +15,8 @@ pub struct HttpRequest<'r> {
     pub upgrade: Upgrade,
     /// Whether it came in a tunnel whose TLS egressd opened.
     pub inspected: bool,
+    /// What it says beyond that; `None`: no rule asks for it, or it is not known. No entry with `git` or `aws` fits then.
+    pub recognised: Option<&'r Recognised>,
 }
 
 /// What a request asks to make of its connection, by its `Upgrade` fields (RFC 9110 §7.8).

@@ -11,6 +11,8 @@ use serde_json::{Map, Value};
 use super::credentials::Credentials;
 use super::path::PathPattern;
 use super::request::{HttpRequest, Upgrade};
+use crate::rules::aws::{AwsObjection, AwsRule};
+use crate::rules::git::{GitObjection, GitRule};
 
 /// Which requests a rule lets through.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -29,6 +31,10 @@ pub struct Entry {
     pub websocket: bool,
     /// What is sent in place of the client's credentials.
     pub credentials: Option<Arc<Credentials>>,
+    /// What may be asked of Git repositories. Nothing else fits the entry then.
+    pub git: Option<Arc<GitRule>>,
+    /// By whose credentials a request may come to AWS. One without fits the entry no more then.
+    pub aws: Option<Arc<AwsRule>>,
 }
 
 /// The entry that a request was let through by, and what follows from it.
@@ -82,6 +88,8 @@ impl Requests {
             entry.allows_method(request.method)
                 && entry.allows_upgrade(request.upgrade)
                 && entry.allows_path(request.path)
+                && entry.git_misfit(request).is_none()
+                && entry.aws_misfit(request).is_none()
         };
         match self.entries.iter().position(fits).and_then(|at| Some((at, self.entries.get(at)?))) {
             Some((at, entry)) => Ok(MatchedEntry { number: at + 1, credentials: entry.credentials.clone() }),
@@ -110,6 +118,8 @@ impl Entry {
             paths: Some([PathPattern::parse(path).ok()?].into()),
             websocket: request.upgrade == Upgrade::Websocket,
             credentials: None,
+            git: None,
+            aws: None,
         })
     }
 
@@ -121,6 +131,24 @@ impl Entry {
     /// Whether it allows the path.
     pub fn allows_path(&self, path: &str) -> bool {
         self.paths.as_ref().is_none_or(|paths| paths.iter().any(|pattern| pattern.matches(path)))
+    }
+
+    /// What of `git` does not fit. Where the body decides and is not read yet, an entry fits that may fit then.
+    fn git_misfit(&self, request: &HttpRequest<'_>) -> Option<Option<GitObjection>> {
+        let rule = self.git.as_ref()?;
+        match request.recognised.map(|recognised| &recognised.git) {
+            Some(Ok(ask)) => rule.fits(ask).err().map(Some),
+            Some(Err(_)) | None => Some(None),
+        }
+    }
+
+    /// What of `aws` does not fit.
+    fn aws_misfit(&self, request: &HttpRequest<'_>) -> Option<Option<AwsObjection>> {
+        let rule = self.aws.as_ref()?;
+        match request.recognised.map(|recognised| &recognised.aws) {
+            Some(Ok(aws)) => rule.may(aws).err().map(Some),
+            Some(Err(_)) | None => Some(None),
+        }
     }
 
     fn allows_upgrade(&self, upgrade: Upgrade) -> bool {
@@ -168,7 +196,7 @@ impl fmt::Display for Requests {
 
 impl Entry {
     fn to_json(&self) -> Value {
-        let Entry { methods, paths, websocket, credentials } = self;
+        let Entry { methods, paths, websocket, credentials, git: _, aws: _ } = self;
         let mut keys = Map::new();
         if let Some(methods) = methods {
             keys.insert("methods".to_owned(), methods.iter().map(|method| Value::from(&**method)).collect());
@@ -189,7 +217,7 @@ impl Entry {
 /// As the configuration writes it, in one line.
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Entry { methods, paths, websocket, credentials } = self;
+        let Entry { methods, paths, websocket, credentials, git: _, aws: _ } = self;
         let methods = methods.as_ref().map(|methods| {
             let methods: Vec<String> = methods.iter().map(|method| plain_or_quoted(method)).collect();
             format!("methods: [{}]", methods.join(", "))
@@ -226,6 +254,8 @@ mod tests {
                 .then(|| paths.iter().map(|path| PathPattern::parse(path).expect(path)).collect()),
             websocket,
             credentials: None,
+            git: None,
+            aws: None,
         }
     }
 
@@ -260,7 +290,14 @@ mod tests {
             ("DELETE", "/x", none, Err((3, Misfit::Path))),
         ];
         for (method, path, upgrade, want) in rows {
-            let request = HttpRequest { method, path, query: None, upgrade: *upgrade, inspected: true };
+            let request = HttpRequest {
+                method,
+                path,
+                query: None,
+                upgrade: *upgrade,
+                inspected: true,
+                recognised: None,
+            };
             let found = requests.find(&request);
             let found = found.map(|entry| entry.number).map_err(|nearest| (nearest.number, nearest.misfit));
             assert_eq!(found, *want, "{method} {path} {upgrade:?}");

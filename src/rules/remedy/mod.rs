@@ -283,7 +283,8 @@ fn of_request(policy: &Policy, denied: Denied<'_>, now: Timestamp) -> Remedy {
         Reason::UpgradeNotAllowed => Upgrade::Websocket,
         _ => Upgrade::None,
     };
-    let asked = HttpRequest { method, path, query: None, upgrade, inspected: permit.inspect };
+    let asked =
+        HttpRequest { method, path, query: None, upgrade, inspected: permit.inspect, recognised: None };
     match judge(&permit, target, &asked) {
         Ok(_) => Remedy { allowed_now: true, ..Remedy::default() },
         Err(objection) => {

@@ -386,7 +386,8 @@ fn wanted_with<'w>(head: &'w Head, upgrade: Upgrade, within: Option<Within<'w>>)
         RequestTarget::Authority(_) => ("", None),
     };
     let inspected = within.is_some_and(|within| within.live.tunnel().facts.inspected);
-    let http = HttpRequest { method: head.method.as_str(), path, query, upgrade, inspected };
+    let http =
+        HttpRequest { method: head.method.as_str(), path, query, upgrade, inspected, recognised: None };
     let target = within.map_or(head.target.target(), |within| within.target);
     Wanted { target, http: Some(http) }
 }
@@ -402,6 +403,7 @@ fn asked(head: &Head, http: Option<&HttpRequest<'_>>) -> Asked {
         path,
         upgrade: http.map(|http| http.upgrade).unwrap_or_default(),
         inspected: http.is_some_and(|http| http.inspected),
+        recognised: None,
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use http::Method;
 use http::uri::PathAndQuery;
 
-use crate::rules::{HttpRequest, Upgrade};
+use crate::rules::{HttpRequest, Recognised, Upgrade};
 use crate::state::live::revoked::Revoked;
 use crate::state::proof::Proof;
 use crate::transport::cancel::Cancel;
@@ -46,18 +46,21 @@ pub struct Asked {
     pub upgrade: Upgrade,
     /// Whether it came in a tunnel whose TLS egressd opened.
     pub inspected: bool,
+    /// What was recognised in it, where a rule asked for it.
+    pub recognised: Option<Arc<Recognised>>,
 }
 
 impl Asked {
     /// For the rules.
     pub fn request(&self) -> HttpRequest<'_> {
-        let Asked { method, path, upgrade, inspected } = self;
+        let Asked { method, path, upgrade, inspected, recognised } = self;
         HttpRequest {
             method: method.as_str(),
             path: path.path(),
             query: path.query(),
             upgrade: *upgrade,
             inspected: *inspected,
+            recognised: recognised.as_deref(),
         }
     }
 }

@@ -44,7 +44,7 @@ fn register(live: &Arc<Live>, policy: &Arc<str>, meter: &Arc<Meter>) -> LiveTunn
 
 fn asked() -> Asked {
     let path = http::uri::PathAndQuery::from_static("/");
-    Asked { method: http::Method::GET, path, upgrade: Upgrade::None, inspected: false }
+    Asked { method: http::Method::GET, path, upgrade: Upgrade::None, inspected: false, recognised: None }
 }
 
 fn exchange(live: &Arc<Live>, meter: &Arc<Meter>) -> LiveExchange {

@@ -3,8 +3,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::error::CredentialsError;
-use crate::words::aws::{AccessKeyId, Account, AwsRequest, Regions, Signer, codecommit_region};
+use crate::words::aws::{
+    AccessKeyId, Account, AwsRequest, CredentialsError, Regions, Signer, codecommit_region,
+};
 
 /// The digits of an account.
 const ACCOUNT: usize = 12;

@@ -6,17 +6,15 @@
 //! is said by [`rules::aws`](crate::rules::aws).
 
 mod basic;
-mod error;
 mod query;
 mod scope;
 mod signed;
 #[cfg(test)]
 mod tests;
 
-pub use self::error::CredentialsError;
 use self::scope::{Algorithm, Signature, region_set};
 pub use self::signed::Signed;
-use crate::words::aws::AwsRequest;
+use crate::words::aws::{AwsRequest, CredentialsError};
 
 /// Reads the credentials of a request to `host`, which is a canonical name. `query` is what follows the first `?`, as it was sent;
 /// `fields` are all fields of the request.

@@ -1,10 +1,9 @@
 //! Credentials in the query: presigned URLs. Servers decode names, and some take them in any case, so a name that is one of these
 //! only then is refused, and so is one that is there twice.
 
-use super::error::CredentialsError;
 use super::scope::{Algorithm, Signature, region_set};
 use crate::wire::query::decoded;
-use crate::words::aws::AwsRequest;
+use crate::words::aws::{AwsRequest, CredentialsError};
 
 /// The parameters of a presigned URL.
 const PRESIGNED: [&str; 8] = [

@@ -1,8 +1,7 @@
 //! What a signature of version 4 says of itself: the key, the scope, and the fields that it covers
 //! (IAM User Guide, "Elements of an AWS API request signature").
 
-use super::error::CredentialsError;
-use crate::words::aws::{AccessKeyId, AwsRequest, Regions, Signer};
+use crate::words::aws::{AccessKeyId, AwsRequest, CredentialsError, Regions, Signer};
 
 /// How a request is signed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -9,4 +9,6 @@ mod request;
 
 pub use self::change::{Change, ObjectFormat, ObjectId, RefChange};
 pub use self::ref_name::{MAX_REF_NAME, RefName, RefNameError};
-pub use self::request::{Asks, GitRequest, Lfs, Operation, Repository, RepositoryError, Service};
+pub use self::request::{
+    Asks, Content, GitAsk, GitRequest, Lfs, Operation, Repository, RepositoryError, Service,
+};

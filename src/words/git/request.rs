@@ -4,6 +4,8 @@ use std::fmt;
 
 use thiserror::Error;
 
+use super::change::RefChange;
+
 /// The kinds of work that a rule allows.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum Operation {
@@ -57,6 +59,28 @@ pub struct GitRequest {
     pub repository: Repository,
     /// What is asked of it.
     pub asks: Asks,
+}
+
+/// A request with what its body says, as far as that is known.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GitAsk {
+    /// By its head.
+    pub request: GitRequest,
+    /// By its body.
+    pub content: Content,
+}
+
+/// What the body of a request says, where it decides.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Content {
+    /// It is not read yet, or does not decide.
+    Unread,
+    /// Nothing: the probe by which git finds out whether it may send more.
+    Probe,
+    /// What the request is: of a fetch, and of a batch of large files.
+    Does(Operation),
+    /// What a push changes. Not empty.
+    Changes(Box<[RefChange]>),
 }
 
 /// The path of a repository on its host, in the one spelling that rules and the log use: without a `/` or `.git` at the

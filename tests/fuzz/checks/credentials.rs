@@ -1,6 +1,7 @@
 //! Credentials for AWS: in one place alone, whatever the case of names is, and of the account that the bytes say.
 
-use egressd::wire::aws::{CredentialsError, read};
+use egressd::wire::aws::read;
+use egressd::words::aws::CredentialsError;
 use egressd::words::aws::{AccessKeyId, Signer};
 
 const HOST: &str = "git-codecommit.eu-central-1.amazonaws.com";

@@ -3,7 +3,11 @@
 //! A value of these types was checked when it was made. Not here: where a request carries them
 //! ([`wire::aws`](crate::wire::aws)), and whose may pass ([`rules::aws`](crate::rules::aws)).
 
+mod credentials_error;
+
 use std::fmt;
+
+pub use self::credentials_error::CredentialsError;
 
 /// An account: twelve digits, zeros in front included.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
