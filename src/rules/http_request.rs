@@ -8,9 +8,8 @@
 
 use super::Policies;
 use super::decide::{Denial, Permit};
-use super::http::{
-    Entry, HttpRequest, MatchedEntry, Misfit, Nearest, PathPattern, Requests, Upgrade, check_path,
-};
+use super::http::{Entry, HttpRequest, MatchedEntry, Misfit, Nearest, Requests, Upgrade};
+use super::path::{PathPattern, check as check_path};
 use super::policy::Mode;
 use super::rule::Scheme;
 use crate::words::outcome::{Decision, Reason};

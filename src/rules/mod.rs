@@ -29,6 +29,7 @@ mod networks;
 pub mod no_proxy;
 pub mod offer;
 mod options;
+mod path;
 pub mod pattern;
 mod policies;
 mod policy;
@@ -46,11 +47,12 @@ pub use self::builder::{BuildError, FileId, MAX_PATTERNS, MAX_RULES, OptionsId, 
 pub use self::clients::{ClientFile, ClientMatch};
 pub use self::decide::{Denial, Permit};
 pub use self::http::{
-    Credentials, Entry, HeaderEdits, HttpRequest, MatchedEntry, Misfit, Nearest, PathError, PathPattern,
-    PathPatternError, Recognised, Requests, SetField, Upgrade, check_path,
+    Credentials, Entry, HeaderEdits, HttpRequest, MatchedEntry, Misfit, Nearest, Recognised, Requests,
+    SetField, Upgrade,
 };
 pub use self::misplaced::Misplaced;
 pub use self::options::{Ech, OptionValue, RuleOptions};
+pub use self::path::{PathError, PathPattern, PathPatternError, check as check_path};
 pub use self::pattern::{HostPattern, LabelPattern, PatternError, PatternErrorKind};
 pub use self::policies::Policies;
 pub use self::policy::{Mode, Policy};

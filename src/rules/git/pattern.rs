@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::super::http::{PathPattern, PathPatternError};
+use super::super::path::{PathPattern, PathPatternError};
 use crate::words::git::{RefName, Repository};
 
 /// Repositories that a rule is for: `/v1/repos/test-repo`, `/group/infra-*`, `/group/**`.

@@ -3,8 +3,8 @@
 //! That one entry allows all that another does is proven key by key, and path by path. Where it cannot be proven, a request is
 //! made that only the new entries would let through; if that is not found either, it is unclear.
 
+use super::super::path::PathPattern;
 use super::edits::{HeaderEdits, SetField};
-use super::path::PathPattern;
 use super::request::{HttpRequest, Upgrade};
 use super::requests::{Entry, Requests};
 use crate::rules::shift::Shift;

@@ -1,6 +1,6 @@
 //! What a rule says about the HTTP requests on a connection that it allows: which may pass, and which fields are changed.
 //!
-//! [`request`] is a request as far as rules may judge it, [`recognised`] what it says beyond method and path, [`path`] what a path is and which paths a pattern stands for,
+//! [`request`] is a request as far as rules may judge it, [`recognised`] what it says beyond method and path,
 //! [`requests`] the entries of `requests`, [`edits`] the fields of `headers`, and [`credentials`] what is sent in place of the
 //! client's own. Not here: which rule decides ([`decide`](super::decide)), and what a request gets that no entry fits
 //! ([`http_request`](super::http_request)).
@@ -8,7 +8,6 @@
 mod changes;
 mod credentials;
 mod edits;
-mod path;
 mod recognised;
 mod request;
 mod requests;
@@ -16,7 +15,6 @@ mod requests;
 pub(in crate::rules) use self::changes::{edit_changes, request_changes};
 pub use self::credentials::Credentials;
 pub use self::edits::{HeaderEdits, SetField};
-pub use self::path::{PathError, PathPattern, PathPatternError, check as check_path};
 pub use self::recognised::Recognised;
 pub use self::request::{HttpRequest, Upgrade};
 pub use self::requests::{Entry, MatchedEntry, Misfit, Nearest, Requests};

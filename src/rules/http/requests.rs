@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::super::path::PathPattern;
 use super::credentials::Credentials;
-use super::path::PathPattern;
 use super::request::{HttpRequest, Upgrade};
 use crate::rules::aws::{AwsObjection, AwsRule};
 use crate::rules::git::{GitObjection, GitRule};
@@ -79,7 +79,7 @@ impl Requests {
         &self.entries
     }
 
-    /// The first entry that fits `request`, whose path passed [`check`](super::check_path).
+    /// The first entry that fits `request`, whose path passed [`check`](super::super::check_path).
     ///
     /// # Errors
     /// The entry that came nearest.
