@@ -90,3 +90,8 @@ fn what_is_printed_loads() {
         }
     }
 }
+
+/// How many cases a property gets: `PROPTEST_CASES`, else what is usual for it.
+fn property_cases(usual: u32) -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(usual)
+}

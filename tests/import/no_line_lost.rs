@@ -160,7 +160,7 @@ fn rules() -> impl Strategy<Value = Vec<String>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { max_shrink_iters: 200, ..ProptestConfig::with_cases(24) })]
+    #![proptest_config(ProptestConfig { max_shrink_iters: 200, ..ProptestConfig::with_cases(crate::property_cases(24)) })]
 
     #[test]
     fn each_line_is_carried_over_or_named(

@@ -132,7 +132,8 @@ impl<'a> VerdictTable<'a> {
                 (Some((by, unless)), Some((open, _))) if by == open => {
                     match self.access.listed_after(by, one, all) {
                         Some(by) => {
-                            AccessVerdict::Allowed { by, unless: unless.to_vec(), doubts: Vec::new() }
+                            let doubts = row.doubts(index).to_vec();
+                            AccessVerdict::Allowed { by, unless: unless.to_vec(), doubts }
                         }
                         None => {
                             self.access.doubt(row.doubts(index));

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use super::super::acl::AskedHost;
 use super::super::table::{VerdictRow, VerdictTable};
-use super::content::Gathering;
+use super::content::{Gathering, PolicyContent};
 use super::index::{Index, NetworkEntry};
 use super::lists::Stay;
 use super::of_class::OfClass;
@@ -109,8 +109,8 @@ fn one(
         ),
     );
     if !hole.is_empty() {
-        let rules: BTreeSet<usize> =
-            gathering.content.connect.union(&gathering.content.http).copied().collect();
+        let PolicyContent { connect, http, perhaps, .. } = &gathering.content;
+        let rules: BTreeSet<usize> = connect.iter().chain(http).chain(perhaps).copied().collect();
         for by in rules {
             let text = format!(
                 "a name of this line that leads to `{host}` is denied now: in egressd a `deny` of an address also holds for the names that lead to it"
@@ -157,9 +157,9 @@ fn led_to(gathering: &mut Gathering<'_, '_>, index: &Index<'_>, table: &mut Verd
         closed.extend(networks);
         let earlier: BTreeSet<usize> = rows
             .iter()
-            .flat_map(|row| row.allowed())
+            .flat_map(|row| row.allowed().map(|(index, by, unless)| (row.doubts(index), by, unless)))
             .filter(|(_, _, unless)| !unless.contains(&number))
-            .map(|(_, by, _)| by)
+            .flat_map(|(doubts, by, _)| doubts.iter().map(|(rule, _)| *rule).chain([by]))
             .collect();
         for by in earlier {
             let text = format!(

@@ -25,6 +25,8 @@ pub(super) struct PolicyContent {
     pub(super) connect: BTreeSet<usize>,
     pub(super) http: BTreeSet<usize>,
     pub(super) other_ports: BTreeSet<usize>,
+    /// Rules before those that may have allowed the same.
+    pub(super) perhaps: BTreeSet<usize>,
     /// Those that deny where a name leads to a network.
     pub(super) unless: BTreeSet<usize>,
 }
@@ -88,6 +90,7 @@ impl Gathering<'_, '_> {
         self.content.open |= self.report && row.is_perhaps_allowed();
         for (index, by, unless) in row.allowed() {
             self.content.unless.extend(unless);
+            self.content.perhaps.extend(row.doubts(index).iter().map(|(rule, _)| *rule));
             if index >= count {
                 self.content.http.insert(by);
                 continue;
