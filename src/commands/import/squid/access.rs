@@ -78,8 +78,8 @@ enum RuleFit {
     /// It may, for this reason.
     Maybe(String),
     Yes,
-    /// Where the name leads to one of these.
-    LeadsTo,
+    /// Where the name leads to one of these; of some of the names it may not be so, for this reason.
+    LeadsTo(Option<String>),
     /// Where the name leads to none of these.
     LeadsElsewhere,
     /// Squid asks for a password here, and goes no further without one. It may also have gone on, for this reason.
@@ -246,7 +246,11 @@ impl Access<'_> {
                     unless.push(number);
                     return self.spliced(request, number, unless, doubts);
                 }
-                (RuleFit::LeadsTo, false) => unless.push(number),
+                (RuleFit::LeadsTo(why), false) => {
+                    unless.push(number);
+                    let lost = why.filter(|_| self.could_allow(number + 1, request));
+                    self.doubt(&lost.map(|why| (number, why)).into_iter().collect::<Vec<_>>());
+                }
                 (RuleFit::Stop(None), allow) if self.unasked => {
                     let lost = allow || self.could_allow(number + 1, request);
                     if lost {
@@ -267,7 +271,7 @@ impl Access<'_> {
                     self.backwards.borrow_mut().insert(number);
                 }
                 (RuleFit::Maybe(why), true) => doubts.push((number, why)),
-                (RuleFit::LeadsTo, true) => doubts.push((number, LATE.to_owned())),
+                (RuleFit::LeadsTo(_), true) => doubts.push((number, LATE.to_owned())),
                 (RuleFit::Maybe(why), false) => {
                     let lost = self.could_allow(number + 1, request);
                     if lost {
@@ -419,15 +423,15 @@ impl Access<'_> {
                     return RuleFit::Stop(match fit {
                         RuleFit::Maybe(why) => Some(why),
                         // Squid looked the name up first, and asked only where it leads there.
-                        RuleFit::LeadsTo | RuleFit::LeadsElsewhere => Some(LATE.to_owned()),
+                        RuleFit::LeadsTo(_) | RuleFit::LeadsElsewhere => Some(LATE.to_owned()),
                         _ => None,
                     });
                 }
                 AclAnswer::LeadsTo => {
                     fit = match (fit, literal.negated) {
-                        (RuleFit::Yes, false) => RuleFit::LeadsTo,
+                        (RuleFit::Yes, false) => RuleFit::LeadsTo(None),
                         // Deny every name that leads there, even if another list is unknown.
-                        (RuleFit::Maybe(_), false) if !allow => RuleFit::LeadsTo,
+                        (RuleFit::Maybe(why), false) if !allow => RuleFit::LeadsTo(Some(why)),
                         (RuleFit::Yes, true) => RuleFit::LeadsElsewhere,
                         (RuleFit::Maybe(why), _) => RuleFit::Maybe(why),
                         _ => RuleFit::Maybe("it has more than one list of type `dst`".to_owned()),
