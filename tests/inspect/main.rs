@@ -13,6 +13,7 @@ mod lent;
 mod reloads;
 mod rotation;
 mod shares;
+mod suggests;
 mod targets;
 mod websocket;
 mod world;

@@ -40,6 +40,10 @@ pub struct Entry<'l> {
     pub sent: Option<u64>,
     /// Bytes to the client.
     pub received: Option<u64>,
+    /// Of a request inside a tunnel: the tunnel's id.
+    pub tunnel: Option<Text<'l>>,
+    /// The status that the client saw.
+    pub status: Option<u64>,
     /// How many other records like this one were left out before it.
     pub suppressed: u64,
     /// A line of Squid: it does not say how many bytes the client sent, and whether report mode let the request through.
@@ -85,6 +89,8 @@ pub enum Stands {
     Refused,
     /// A tunnel that had passed, and was refused after its first ClientHello.
     Withdrawn,
+    /// A request inside a tunnel that ended, however it did. The tunnel has lines of its own.
+    Inside,
     /// More of a request that another line stands for.
     More,
 }
@@ -93,6 +99,8 @@ impl Entry<'_> {
     /// Whether the line stands for a request.
     pub fn stands(&self) -> Stands {
         match self.event {
+            Some(Event::Request | Event::Deny | Event::Error) if self.tunnel.is_some() => Stands::Inside,
+            _ if self.tunnel.is_some() => Stands::More,
             Some(Event::Open) if self.is_connect() => Stands::Passed,
             Some(Event::Http) if !self.is_connect() => Stands::Passed,
             // After the first ClientHello: only then have bytes been counted.
@@ -115,6 +123,21 @@ impl Entry<'_> {
         }
         let authority = text.strip_prefix("http://")?.split(['/', '?', '#']).next()?;
         Target::http(authority).ok()
+    }
+
+    /// Target and path of a request inside a tunnel, and whether it came inside the tunnel's TLS. None: the target is not
+    /// valid, or there is none.
+    pub fn asked_inside(&self) -> Option<(Target, String, bool)> {
+        let text = self.target?.decoded();
+        let (scheme, rest) = text.split_once("://")?;
+        let (authority, path) = rest.split_at(rest.find('/')?);
+        let target = Target::connect(authority).ok()?;
+        let path = path.to_owned();
+        match scheme {
+            "https" => Some((target, path, true)),
+            "http" => Some((target, path, false)),
+            _ => None,
+        }
     }
 
     /// The client's address.

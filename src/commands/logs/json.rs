@@ -38,6 +38,9 @@ struct Members<'l> {
     reason: Option<&'l RawValue>,
     #[serde(borrow)]
     upstream: Option<&'l RawValue>,
+    #[serde(borrow)]
+    tunnel: Option<&'l RawValue>,
+    status: Option<u64>,
     sent: Option<u64>,
     received: Option<u64>,
     suppressed: Option<u64>,
@@ -58,6 +61,8 @@ pub(super) fn parse(line: &str) -> Option<Entry<'_>> {
         decision: text(members.decision)?,
         reason: text(members.reason)?,
         upstream: text(members.upstream)?,
+        tunnel: text(members.tunnel)?,
+        status: members.status,
         sent: members.sent,
         received: members.received,
         suppressed: members.suppressed.unwrap_or(0),

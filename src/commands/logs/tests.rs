@@ -75,6 +75,8 @@ fn every_field_that_is_read_is_one_that_the_log_writes() {
         upstream: Some("[2001:db8::1]:443".parse().expect("an address")),
         sent: Some(1),
         received: Some(2),
+        tunnel: Some(uuid::Uuid::nil()),
+        status: Some(101),
         suppressed: Some(3),
         ..Record::new(Event::Close, jiff::Timestamp::UNIX_EPOCH, new_id(), "proxy")
     };
@@ -95,12 +97,15 @@ fn every_field_that_is_read_is_one_that_the_log_writes() {
         upstream,
         sent,
         received,
+        tunnel,
+        status,
         suppressed,
         brief,
         guessed,
     } = Entry::parse(line.trim_ascii_end()).expect("a record");
     assert_eq!((time, event, sent, received), (Some(0), Some(Event::Close), Some(1), Some(2)));
-    assert_eq!(suppressed, 3);
+    assert_eq!((suppressed, status), (3, Some(101)));
+    assert_eq!(tunnel.map(Text::raw), Some("00000000-0000-0000-0000-000000000000"));
     assert_eq!((brief, guessed), (false, false), "it says everything");
     let texts = [client, identity, method, target, sni, policy, rule, decision, reason, upstream];
     assert_eq!(

@@ -10,6 +10,11 @@
 
 mod arguments;
 mod clients;
+mod help;
+mod inside;
+#[cfg(test)]
+mod inside_tests;
+mod paths;
 mod render;
 #[cfg(test)]
 mod tests;
@@ -23,6 +28,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use self::clients::Clients;
+use self::help::{Help, help};
 use crate::commands::logs::{Entry, Stands, Text};
 use crate::rules::no_proxy::{NoProxy, Why as NoProxyWhy, itself, no_proxy, unknown_to_dns};
 use crate::rules::offer::{Inside, NoOffer, Offer, offer};
@@ -77,6 +83,8 @@ struct Seen {
     more_addresses: bool,
     /// Why it was, or would be, denied: the last reason.
     reason: Option<Reason>,
+    /// The requests inside tunnels to it, if a rule inspects them.
+    inside: inside::Inside,
 }
 
 /// Why no rule is written for a request.
@@ -154,7 +162,12 @@ pub struct Suggestion {
     not_kept_missing: u64,
     /// The clients, by kind.
     clients: [Clients; 3],
+    /// For paths of requests inside tunnels, by kind.
+    room: [usize; 3],
     requests: u64,
+    /// Requests inside tunnels, and those of them that no entry is for, because there is no room or no such method.
+    inside: u64,
+    not_kept_inside: u64,
     first: Option<i64>,
     last: Option<i64>,
 }
@@ -162,14 +175,16 @@ pub struct Suggestion {
 impl Suggestion {
     /// Nothing added yet.
     pub fn new() -> Self {
-        Suggestion::default()
+        Suggestion { room: [inside::ROOM, inside::ROOM / 2, inside::ROOM / 2], ..Suggestion::default() }
     }
 
     /// Adds what one line of a log says.
     pub fn add(&mut self, entry: &Entry<'_>) {
         let stands = entry.stands();
-        if stands == Stands::More {
-            return;
+        match stands {
+            Stands::More => return,
+            Stands::Inside => return self.add_inside(entry),
+            Stands::Passed | Stands::Refused | Stands::Withdrawn => {}
         }
         if stands != Stands::Withdrawn {
             self.requests += 1;
@@ -216,21 +231,8 @@ impl Suggestion {
     }
 
     fn want(&mut self, entry: &Entry<'_>, kind: Kind, wanted: Wanted, private: Vec<IpNet>) {
-        let most = if kind == Kind::Passed { MOST } else { MOST / 2 };
-        let index = kind as usize;
-        if !self.seen.contains_key(&wanted) {
-            match self.kept.get_mut(index) {
-                Some(kept) if *kept < most => *kept += 1,
-                _ => {
-                    if let Some(count) = self.not_kept.get_mut(index) {
-                        *count += 1;
-                    }
-                    return;
-                }
-            }
-        }
-        let dialled = entry.upstream_address().filter(|upstream| upstream.port() == wanted.port.get());
-        let seen = self.seen.entry(wanted).or_default();
+        let port = wanted.port;
+        let Some(seen) = self.place(kind, wanted) else { return };
         match kind {
             Kind::Passed => seen.passed += 1,
             Kind::WouldDeny => seen.would_deny += 1,
@@ -240,19 +242,30 @@ impl Suggestion {
             // Squid does not say why.
             seen.reason = reason(entry).filter(|_| !entry.guessed);
         }
-        span(&mut seen.first, &mut seen.last, entry.time);
-        if let Some(client) = entry.client_ip() {
-            keep(&mut seen.clients, &mut seen.more_clients, CLIENTS, client);
-            if let Some(clients) = self.clients.get_mut(index) {
-                clients.add(client);
+        seen.saw(entry, port, &private);
+        self.saw_client(entry, kind);
+    }
+
+    /// Where the target is gathered; none if there is no room for another one.
+    fn place(&mut self, kind: Kind, wanted: Wanted) -> Option<&mut Seen> {
+        let most = if kind == Kind::Passed { MOST } else { MOST / 2 };
+        if !self.seen.contains_key(&wanted) {
+            match self.kept.get_mut(kind as usize) {
+                Some(kept) if *kept < most => *kept += 1,
+                _ => {
+                    if let Some(count) = self.not_kept.get_mut(kind as usize) {
+                        *count += 1;
+                    }
+                    return None;
+                }
             }
         }
-        // With another port, it is the address of a parent proxy.
-        let dialled = dialled.map(|upstream| upstream.ip());
-        let dialled =
-            dialled.filter(|ip| address::prohibited(*ip, &[]).is_some() && address::never(*ip).is_none());
-        for ip in private.iter().map(IpNet::addr).chain(dialled) {
-            keep(&mut seen.addresses, &mut seen.more_addresses, ADDRESSES, ip);
+        Some(self.seen.entry(wanted).or_default())
+    }
+
+    fn saw_client(&mut self, entry: &Entry<'_>, kind: Kind) {
+        if let (Some(client), Some(clients)) = (entry.client_ip(), self.clients.get_mut(kind as usize)) {
+            clients.add(client);
         }
     }
 
@@ -389,45 +402,6 @@ fn why(entry: &Entry<'_>) -> Option<Why> {
     Some(Cause::from_word(entry.reason?.raw()).map_or(Why::Other, Why::Failed))
 }
 
-/// What would have helped a request.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Help {
-    /// An `allow` rule.
-    Rule,
-    /// Not a rule: it needs something else, with or without an `allow` rule.
-    NoRule,
-    /// The reason says nothing about the rules: it came before them, or after.
-    Unknown,
-}
-
-fn help(reason: Reason, target: &Target) -> Help {
-    match reason.class() {
-        Class::NotListed | Class::NoTls => Help::Rule,
-        // `private` of a rule for an address that was written as the target.
-        Class::Address if matches!(target.host, Host::Address(_)) => Help::Rule,
-        // For an expired rule, as for a `deny` rule, its owner has to decide.
-        Class::Denied | Class::Expired | Class::Request | Class::ServerName | Class::Hello => Help::NoRule,
-        Class::Connection
-        | Class::Form
-        | Class::Challenge
-        | Class::Credentials
-        | Class::Client
-        | Class::Upload
-        | Class::Address
-        | Class::Inspection
-        | Class::Certificate
-        | Class::TargetNotTls
-        | Class::Rate
-        | Class::ClientLimit
-        | Class::Limit
-        | Class::Lookup
-        | Class::Connect
-        | Class::Upstream
-        | Class::Resources
-        | Class::Service => Help::Unknown,
-    }
-}
-
 fn span(first: &mut Option<i64>, last: &mut Option<i64>, time: Option<i64>) {
     let Some(time) = time else { return };
     *first = Some(first.map_or(time, |first| first.min(time)));
@@ -446,9 +420,26 @@ fn keep(list: &mut Vec<IpAddr>, more: &mut bool, most: usize, address: IpAddr) {
 }
 
 impl Seen {
+    /// Times, client and addresses of one line.
+    fn saw(&mut self, entry: &Entry<'_>, port: Port, private: &[IpNet]) {
+        span(&mut self.first, &mut self.last, entry.time);
+        if let Some(client) = entry.client_ip() {
+            keep(&mut self.clients, &mut self.more_clients, CLIENTS, client);
+        }
+        // With another port, it is the address of a parent proxy.
+        let dialled = entry.upstream_address().filter(|upstream| upstream.port() == port.get());
+        let dialled = dialled.map(|upstream| upstream.ip());
+        let dialled =
+            dialled.filter(|ip| address::prohibited(*ip, &[]).is_some() && address::never(*ip).is_none());
+        for ip in private.iter().map(IpNet::addr).chain(dialled) {
+            keep(&mut self.addresses, &mut self.more_addresses, ADDRESSES, ip);
+        }
+    }
+
     fn kind(&self) -> Option<Kind> {
         match (self.passed, self.would_deny, self.denied) {
-            (0, 0, 0) => None,
+            // The log has the requests and not the tunnel.
+            (0, 0, 0) => self.inside.kind(),
             (0, 0, _) => Some(Kind::Denied),
             (0, ..) => Some(Kind::WouldDeny),
             _ => Some(Kind::Passed),

@@ -1,10 +1,11 @@
 //! Writes the suggestion as YAML: a whole configuration that `check` accepts, with comments on what was seen.
 
 use std::fmt::Write as _;
+use std::ops::RangeInclusive;
 
 use jiff::Timestamp;
 
-use super::{Clients, Kind, Missing, NoProxyWhy, Seen, Suggestion, Wanted, Why, wide};
+use super::{Clients, Kind, Missing, NoProxyWhy, Seen, Suggestion, Wanted, Why, inside, wide};
 use crate::config::{self, Severity};
 use crate::rules::offer::rule_text;
 use crate::rules::{Ports, RuleOptions, Scheme};
@@ -20,12 +21,19 @@ const NAME: &str = "suggested.yaml";
 const CAREFUL: &str = "CAREFUL: the next rule opens an opaque tunnel, content not inspected; no server name was seen in it. Keep it only if \
                        you know what it is for";
 
+/// Stands above the policies if a rule inspects.
+const AUTHORITY: &str = "inspection: {certificate: authority.crt, key: authority.key} # of `egressd ca new`: write the proxy's own files";
+
 /// One rule to write: a host, and adjacent ports that were seen with it.
 struct Line {
     kind: Kind,
     wanted: Wanted,
     last_port: u16,
     seen: Seen,
+    /// For the requests inside its tunnels.
+    entries: Vec<inside::Seen>,
+    /// Tunnels beside them that a `tcp` rule let through.
+    unopened: u64,
 }
 
 impl Suggestion {
@@ -34,8 +42,12 @@ impl Suggestion {
         let mut lines = self.lines();
         let without = lines.iter().filter(|line| !denied && line.kind == Kind::Denied).count();
         lines.retain(|line| denied || line.kind != Kind::Denied);
+        for line in &mut lines {
+            line.entries = line.seen.inside.entries(denied);
+        }
         // For some names no rule can be written. Two rounds: the second leaves out those that the first found.
-        let mut refused = Vec::new();
+        let mut refused: Vec<String> = lines.iter().filter_map(without_entry).collect();
+        lines.retain(|line| without_entry(line).is_none());
         let mut clients = Clients::default();
         for kind in [Kind::Passed, Kind::WouldDeny, Kind::Denied] {
             if let Some(others) = self.clients.get(kind as usize).filter(|_| denied || kind != Kind::Denied) {
@@ -48,7 +60,7 @@ impl Suggestion {
             let errors = findings.iter().filter(|finding| finding.severity == Severity::Error);
             let wrong: Vec<(usize, String)> = errors
                 .filter_map(|finding| {
-                    let at = places.iter().position(|place| *place == finding.line)?;
+                    let at = places.iter().position(|place| place.contains(&finding.line))?;
                     Some((at, finding.text.clone()))
                 })
                 .collect();
@@ -76,7 +88,8 @@ impl Suggestion {
             .iter()
             .filter_map(|(wanted, seen)| {
                 let last_port = wanted.port.get();
-                Some(Line { kind: seen.kind()?, wanted: wanted.clone(), last_port, seen: seen.clone() })
+                let (wanted, seen) = (wanted.clone(), seen.clone());
+                Some(Line { kind: seen.kind()?, wanted, last_port, seen, entries: Vec::new(), unopened: 0 })
             })
             .collect();
         // A `tcp` rule also allows what an `https` rule does, and of two rules for one host and port only one would decide.
@@ -87,11 +100,17 @@ impl Suggestion {
             let same = https.wanted.host == tcp.wanted.host && https.wanted.port == tcp.wanted.port;
             let merge = same && tcp.wanted.scheme == Scheme::Tcp && https.wanted.scheme == Scheme::Https;
             if merge {
-                // A client that sends something else through a tunnel that passes as TLS must not widen its rule.
-                if tcp.kind == Kind::Denied && https.kind != Kind::Denied {
+                // A client that sends something else through a tunnel that passes as TLS must not widen its rule, and beside
+                // a rule that inspects none may pass a tunnel unopened.
+                if tcp.kind == Kind::Denied && https.kind != Kind::Denied || https.seen.inside.is_inspected()
+                {
                     tcp.wanted.scheme = Scheme::Https;
                 }
+                if https.seen.inside.is_inspected() {
+                    tcp.unopened = tcp.seen.passed;
+                }
                 tcp.seen.merge(&https.seen);
+                tcp.seen.inside = std::mem::take(&mut https.seen.inside);
                 tcp.kind = tcp.kind.min(https.kind);
             }
             merge
@@ -103,7 +122,8 @@ impl Suggestion {
         lines.dedup_by(|next, row| {
             let (one, other) = (&row.wanted, &next.wanted);
             let same = one.scheme == other.scheme && one.host == other.host && row.kind == next.kind;
-            let plain = row.seen.addresses.is_empty() && next.seen.addresses.is_empty();
+            let is_plain = |seen: &Seen| seen.addresses.is_empty() && !seen.inside.is_inspected();
+            let plain = is_plain(&row.seen) && is_plain(&next.seen);
             let joined = same && plain && row.last_port.checked_add(1) == Some(other.port.get());
             if joined {
                 row.last_port = next.last_port;
@@ -114,16 +134,19 @@ impl Suggestion {
         lines
     }
 
-    /// The text, and the line number of each rule in it.
+    /// The text, and the lines of each rule in it.
     fn render(
         &self,
         lines: &[Line],
         who: &Clients,
         without: usize,
         refused: &[String],
-    ) -> (String, Vec<u32>) {
+    ) -> (String, Vec<RangeInclusive<u32>>) {
         let mut out = String::new();
         self.head(&mut out);
+        if lines.iter().any(|line| !line.entries.is_empty()) {
+            let _ = writeln!(out, "{AUTHORITY}");
+        }
         out.push_str("policies:\n  - name: suggested\n");
         clients(who, &mut out);
         let mut places = Vec::new();
@@ -137,14 +160,7 @@ impl Suggestion {
         for line in lines {
             if kind != Some(line.kind) {
                 kind = Some(line.kind);
-                let title = match line.kind {
-                    Kind::Passed => "let through by a rule",
-                    Kind::WouldDeny => "let through only by report mode: enforce mode would have denied it",
-                    Kind::Denied => {
-                        "DENIED so far. Any client of the proxy may have chosen these names: keep a line only if you \
-                         know why it was requested"
-                    }
-                };
+                let title = title(line.kind, "names");
                 let _ = writeln!(out, "      # {title}");
                 at += 1;
             }
@@ -152,9 +168,9 @@ impl Suggestion {
                 let _ = writeln!(out, "      # {CAREFUL}");
                 at += 1;
             }
-            at += 1;
-            places.push(at);
-            let _ = writeln!(out, "      - {} # {}", written(line), comment(line));
+            let first = at + 1;
+            at += rule_lines(line, &mut out);
+            places.push(first..=at);
         }
         self.tail(&mut out, lines, without, refused);
         self.no_proxy(&mut out);
@@ -204,6 +220,9 @@ impl Suggestion {
         if let (Some(first), Some(last)) = (self.first, self.last) {
             let _ = write!(out, ", {} to {}", moment(first), moment(last));
         }
+        if self.inside > 0 {
+            let _ = write!(out, "; inside tunnels {}", counted(self.inside, "request", "requests"));
+        }
         out.push_str(". Exact names only; read it before you use it.\n");
     }
 
@@ -231,6 +250,13 @@ impl Suggestion {
                 let _ = write!(out, "; {}", left.examples.join(", "));
             }
             out.push('\n');
+        }
+        if self.not_kept_inside > 0 {
+            let _ = writeln!(
+                out,
+                "# INCOMPLETE: {} inside tunnels by a method that no entry was written for",
+                counted(self.not_kept_inside, "denied request", "denied requests")
+            );
         }
         let beyond: u64 = self.not_kept.iter().sum();
         if beyond > 0 {
@@ -272,14 +298,57 @@ fn rule(line: &Line) -> String {
     }
 }
 
-fn written(line: &Line) -> String {
+/// Writes the rule, and returns how many lines it takes.
+fn rule_lines(line: &Line, out: &mut String) -> u32 {
     let rule = rule(line);
-    if line.seen.addresses.is_empty() {
-        return format!("\"{rule}\"");
-    }
     let private = line.seen.addresses.iter().map(|ip| ipnet::IpNet::from(*ip)).collect();
-    let options = RuleOptions { private, ..RuleOptions::default() };
-    format!("{{to: \"{rule}\", {}}}", options.to_yaml())
+    let options = RuleOptions { private, ..RuleOptions::default() }.to_yaml();
+    let comment = comment(line);
+    if line.entries.is_empty() {
+        let _ = match options.is_empty() {
+            true => writeln!(out, "      - \"{rule}\" # {comment}"),
+            false => writeln!(out, "      - {{to: \"{rule}\", {options}}} # {comment}"),
+        };
+        return 1;
+    }
+    let before = out.len();
+    let _ = writeln!(out, "      - to: \"{rule}\" # {comment}");
+    if !options.is_empty() {
+        let _ = writeln!(out, "        {options}");
+    }
+    out.push_str("        requests:\n");
+    let mut kind = Kind::Passed;
+    for inside::Seen { kind: of, entry, count } in &line.entries {
+        if *of != kind {
+            kind = *of;
+            let _ = writeln!(out, "          # {}", title(kind, "paths"));
+        }
+        let word = match kind {
+            Kind::Passed => "let through",
+            Kind::WouldDeny => "would be denied",
+            Kind::Denied => "denied",
+        };
+        let _ = writeln!(out, "          - {entry} # {count} {word}");
+    }
+    out.get(before..).unwrap_or_default().matches('\n').count() as u32
+}
+
+/// What is said of a target whose tunnels were inspected, and of whose requests none is to pass.
+fn without_entry(line: &Line) -> Option<String> {
+    let none = line.entries.is_empty() && line.seen.inside.is_inspected();
+    none.then(|| format!("{}: its tunnels were inspected, and no request inside passed", rule(line)))
+}
+
+/// What stands above the first line of a kind. `names` is what clients chose.
+fn title(kind: Kind, names: &str) -> String {
+    match kind {
+        Kind::Passed => "let through by a rule".to_owned(),
+        Kind::WouldDeny => "let through only by report mode: enforce mode would have denied it".to_owned(),
+        Kind::Denied => format!(
+            "DENIED so far. Any client of the proxy may have chosen these {names}: keep a line only if you know why it \
+             was requested"
+        ),
+    }
 }
 
 fn comment(line: &Line) -> String {
@@ -291,7 +360,10 @@ fn comment(line: &Line) -> String {
         .filter(|(count, _)| *count > 0)
         .map(|(count, word)| format!("{count} {word}"))
         .collect();
-    let mut text = counts.join(", ");
+    let mut text = match counts.is_empty() {
+        true => "in tunnels without a line of their own".to_owned(),
+        false => counts.join(", "),
+    };
     if let Some(reason) = seen.reason.filter(|_| line.kind != Kind::Passed) {
         let _ = write!(text, " ({reason})");
     }
@@ -304,6 +376,9 @@ fn comment(line: &Line) -> String {
         if last > first {
             let _ = write!(text, " to {}", moment(last));
         }
+    }
+    if line.unopened > 0 {
+        let _ = write!(text, "; {} by a tcp rule, unopened: what was in them is not listed", line.unopened);
     }
     if seen.more_addresses {
         text.push_str("; more non-public addresses than are listed");

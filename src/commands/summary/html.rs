@@ -2,6 +2,7 @@
 //!
 //! Its Content-Security-Policy allows only its own style sheet, by hash.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use base64::Engine as _;
@@ -9,8 +10,8 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
-use super::text::{bytes, moment, number, sent, unknown};
-use super::{Counter, Summary, Tally, plot};
+use super::text::{by_count, bytes, moment, number, sent, unknown};
+use super::{Counter, Inside, Summary, Tally, plot};
 use crate::words::counted::counted;
 
 const STYLE: &str = include_str!("page.css");
@@ -30,7 +31,7 @@ impl Summary {
         self.head(&mut page, logs, now);
         page.push_str(&plot::bars(&self.bins, "Requests", plot::REQUESTS, number));
         page.push_str(&plot::bars(&self.bins, "Bytes, counted when a request ended", plot::BYTES, bytes));
-        self.reasons(&mut page);
+        reasons(&mut page, "Refused, would be refused, or failed", &self.reasons);
         table(&mut page, "Targets reached", "by bytes", &self.reached, top, Tally::bytes);
         table(
             &mut page,
@@ -44,6 +45,11 @@ impl Summary {
         table(&mut page, "Identities", "by bytes", &self.identities, top, Tally::bytes);
         table(&mut page, "Policies", "by requests", &self.policies, top, Tally::requests);
         table(&mut page, "Rules", "by bytes", &self.rules, top, Tally::bytes);
+        let Inside { reached, refused, reasons: inside, .. } = &self.inside;
+        table(&mut page, "Reached inside tunnels", "by requests", reached, top, Tally::requests);
+        let chosen = "by requests; any client may have chosen these paths";
+        table(&mut page, "Refused inside tunnels", chosen, refused, top, Tally::requests);
+        reasons(&mut page, "Refused, would be refused, or failed inside tunnels", inside);
         page.push_str("</body></html>\n");
         page
     }
@@ -79,6 +85,9 @@ impl Summary {
             let _ = write!(page, "<li><b><i class=\"{class}\"></i>{value}</b> {name}</li>");
         }
         page.push_str("</ul>\n");
+        if self.inside.all.requests() > 0 {
+            let _ = writeln!(page, "<p class=\"of\">{}.</p>", self.inside.told());
+        }
         if all.brief > 0 {
             let _ = writeln!(page, "<p class=\"of\">{}.</p>", unknown(all));
         }
@@ -93,23 +102,21 @@ impl Summary {
             );
         }
     }
+}
 
-    fn reasons(&self, page: &mut String) {
-        let reasons = self.by_reason();
-        let Some((_, most)) = reasons.first() else { return };
-        page.push_str(
-            "<h2>Refused, would be refused, or failed <small>by reason</small></h2>\n<div class=\"wide\"><table><tbody>\n",
+fn reasons(page: &mut String, title: &str, reasons: &BTreeMap<&'static str, u64>) {
+    let reasons = by_count(reasons);
+    let Some((_, most)) = reasons.first() else { return };
+    let _ = writeln!(page, "<h2>{title} <small>by reason</small></h2>\n<div class=\"wide\"><table><tbody>");
+    for (reason, count) in &reasons {
+        let _ = writeln!(
+            page,
+            "<tr><td class=\"name\">{reason}</td><td class=\"bar\">{}</td><td>{}</td></tr>",
+            plot::share(*count, *most, "denied"),
+            number(*count)
         );
-        for (reason, count) in &reasons {
-            let _ = writeln!(
-                page,
-                "<tr><td class=\"name\">{reason}</td><td class=\"bar\">{}</td><td>{}</td></tr>",
-                plot::share(*count, *most, "denied"),
-                number(*count)
-            );
-        }
-        page.push_str("</tbody></table></div>\n");
     }
+    page.push_str("</tbody></table></div>\n");
 }
 
 fn table(

@@ -1,7 +1,7 @@
 //! Adds up recorded requests: which clients reached which targets, for a terminal and as a page.
 //!
 //! Each request counts once, at the record with which it passed (`open` of a tunnel, `http`) or was refused. Its bytes come
-//! with the record that ends it. So a tunnel that is still open at the end of the log has none yet; the summary says how
+//! with the record that ends it. Requests inside a tunnel are listed for themselves ([`Inside`]). So a tunnel that is still open at the end of the log has none yet; the summary says how
 //! many such tunnels there are.
 //!
 //! Memory is bounded: only so many distinct names are kept, and all others are added up as one; the bars of the plots get
@@ -11,6 +11,7 @@
 mod arguments;
 mod count;
 mod html;
+mod inside;
 mod plot;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ pub(crate) use arguments::Arguments;
 use std::collections::BTreeMap;
 
 pub use count::{Bin, Bins, CountedAs, Counter, Tally};
+pub use inside::Inside;
 
 use crate::commands::logs::{Entry, Stands, Text};
 use crate::telemetry::record::{Cause, Event};
@@ -50,6 +52,8 @@ pub struct Summary {
     pub rules: Counter,
     /// Requests by the reason for which they were, or would be, refused.
     pub reasons: BTreeMap<&'static str, u64>,
+    /// Requests inside tunnels, which count nowhere else.
+    pub inside: Inside,
     /// By time.
     pub bins: Bins,
     /// Tunnels that opened, and those that ended.
@@ -70,6 +74,7 @@ impl Default for Summary {
             policies: Counter::new(MOST_RULES),
             rules: Counter::new(MOST_RULES),
             reasons: BTreeMap::new(),
+            inside: Inside::default(),
             bins: Bins::default(),
             opened: 0,
             ended: 0,
@@ -86,8 +91,11 @@ impl Summary {
 
     /// Adds what one line of a log says.
     pub fn add(&mut self, entry: &Entry<'_>) {
-        let counted_as = counted_as(entry);
         let stands = entry.stands();
+        if stands == Stands::Inside {
+            return self.inside.add(entry);
+        }
+        let counted_as = counted_as(entry);
         let ends = matches!(entry.event, Some(Event::Close | Event::Http)) || stands == Stands::Withdrawn;
         match entry.event {
             Some(Event::Open) if entry.is_connect() => self.opened += 1,

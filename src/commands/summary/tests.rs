@@ -153,6 +153,68 @@ fn the_page_fetches_nothing_runs_nothing_and_escapes_everything() {
     assert!(empty.contains("no recorded request"), "{empty}");
 }
 
+/// They are part of their tunnel: no other table counts them, nor their bytes.
+#[test]
+fn requests_inside_tunnels_are_listed_for_themselves() {
+    let line = |event: &str, method: &str, path: &str, rest: &str| {
+        format!(
+            r#"{{"time":"2026-03-01T12:01:00.000000Z","event":"{event}","client":"10.0.0.1:1","tunnel":"t","method":"{method}","target":"https://git.example:443{path}","policy":"p","rule":"git.example",{rest}}}"#
+        ) + "\n"
+    };
+    let allow = r#""decision":"allow","reason":null,"sent":10,"received":2048"#;
+    let deny = r#""decision":"deny","reason":"request_not_allowed","sent":0,"received":0"#;
+    let log = [
+        LOG.to_owned(),
+        line("request", "GET", "/group/a/info", allow),
+        line("request", "GET", "/group/b", allow),
+        line("open", "POST", "/status", allow),
+        line("request", "POST", "/status", allow),
+        line(
+            "request",
+            "PUT",
+            "/new",
+            &allow.replace("\"allow\",\"reason\":null", "\"would_deny\",\"reason\":\"request_not_allowed\""),
+        ),
+        line("deny", "GET", "/group/c", deny),
+        line("deny", "<b>", "/", deny),
+        line("error", "GET", "/slow", r#""decision":"allow","reason":"upstream_timeout""#),
+    ]
+    .concat();
+    let (text, before) = (read(&log).to_text(9), read(LOG).to_text(9));
+    let inside = "inside      7 requests inside tunnels: 3 let through by a rule, 1 by report mode, 2 denied, 1 failed\n";
+    assert!(text.contains(inside), "{text}");
+    let (tables, of_inside) = text.split_at(before.len() + inside.len());
+    assert_eq!(tables.replace(inside, ""), before, "nothing else changed");
+    let want = r#"
+  requests   refused       sent   received  reached inside tunnels, by requests
+         3         1       20 B    4.0 KiB  GET https://git.example:443/group/**
+         1         0       10 B    2.0 KiB  POST https://git.example:443/status
+         1         0       10 B    2.0 KiB  PUT https://git.example:443/new
+
+  requests   refused       sent   received  refused inside tunnels
+         1         1        0 B        0 B  <b> https://git.example:443/
+         1         1        0 B        0 B  GET https://git.example:443/slow
+
+  requests  refused, would be refused, or failed inside tunnels, by reason
+         3  request_not_allowed
+         1  upstream_timeout
+"#;
+    assert_eq!(of_inside, want);
+    let page = read(&log).to_html(&[], jiff::Timestamp::UNIX_EPOCH, 9);
+    for part in [
+        inside.trim_start_matches("inside").trim(),
+        "Reached inside tunnels",
+        "&lt;b&gt; https://git",
+        "by reason",
+    ] {
+        assert!(page.contains(part), "{part}\n{page}");
+    }
+    assert!(
+        !page.contains("<b> https")
+            && !read(LOG).to_html(&[], jiff::Timestamp::UNIX_EPOCH, 9).contains("inside tunnels")
+    );
+}
+
 #[test]
 fn numbers_read_well() {
     let rows = [

@@ -1,10 +1,11 @@
 //! The summary for a terminal.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
 use jiff::Timestamp;
 
-use super::{Counter, Summary, Tally};
+use super::{Counter, Inside, Summary, Tally};
 use crate::words::counted::counted;
 
 impl Summary {
@@ -34,6 +35,9 @@ impl Summary {
             number(all.failed)
         )?;
         writeln!(out, "bytes       {} sent, {} received", sent(all), bytes(all.received))?;
+        if self.inside.all.requests() > 0 {
+            writeln!(out, "inside      {}", self.inside.told())?;
+        }
         if all.brief > 0 {
             writeln!(out, "unknown     {}", unknown(all))?;
         }
@@ -53,13 +57,11 @@ impl Summary {
         table(out, "identities, by bytes", &self.identities, top, Tally::bytes)?;
         table(out, "policies", &self.policies, top, Tally::requests)?;
         table(out, "rules, by bytes", &self.rules, top, Tally::bytes)?;
-        if !self.reasons.is_empty() {
-            writeln!(out, "\n{:>10}  refused, would be refused, or failed, by reason", "requests")?;
-            for (reason, count) in self.by_reason() {
-                writeln!(out, "{:>10}  {reason}", number(count))?;
-            }
-        }
-        Ok(())
+        reasons(out, "refused, would be refused, or failed, by reason", &self.reasons)?;
+        let Inside { reached, refused, reasons: inside, .. } = &self.inside;
+        table(out, "reached inside tunnels, by requests", reached, top, Tally::requests)?;
+        table(out, "refused inside tunnels", refused, top, Tally::requests)?;
+        reasons(out, "refused, would be refused, or failed inside tunnels, by reason", inside)
     }
 
     /// What is said of records that the log left out.
@@ -69,13 +71,39 @@ impl Summary {
             counted(self.left_out, "record is left out of the log", "records are left out of the log")
         )
     }
+}
 
-    /// The most frequent first.
-    pub(super) fn by_reason(&self) -> Vec<(&'static str, u64)> {
-        let mut reasons: Vec<_> = self.reasons.iter().map(|(reason, count)| (*reason, *count)).collect();
-        reasons.sort_by_key(|(reason, count)| (std::cmp::Reverse(*count), *reason));
-        reasons
+impl Inside {
+    /// What is said of them above the tables.
+    pub(super) fn told(&self) -> String {
+        let Tally { passed, would_deny, denied, failed, .. } = self.all;
+        format!(
+            "{} inside tunnels: {} let through by a rule, {} by report mode, {} denied, {} failed",
+            counted(self.all.requests(), "request", "requests"),
+            number(passed),
+            number(would_deny),
+            number(denied),
+            number(failed)
+        )
     }
+}
+
+/// The most frequent first.
+pub(super) fn by_count(reasons: &BTreeMap<&'static str, u64>) -> Vec<(&'static str, u64)> {
+    let mut reasons: Vec<_> = reasons.iter().map(|(reason, count)| (*reason, *count)).collect();
+    reasons.sort_by_key(|(reason, count)| (std::cmp::Reverse(*count), *reason));
+    reasons
+}
+
+fn reasons(out: &mut String, title: &str, reasons: &BTreeMap<&'static str, u64>) -> fmt::Result {
+    if reasons.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\n{:>10}  {title}", "requests")?;
+    for (reason, count) in by_count(reasons) {
+        writeln!(out, "{:>10}  {reason}", number(count))?;
+    }
+    Ok(())
 }
 
 fn table(

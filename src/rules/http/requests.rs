@@ -238,7 +238,10 @@ impl fmt::Display for Entry {
 
 /// Methods are written without quotes, as people write them, unless YAML would read something else.
 fn plain_or_quoted(method: &str) -> String {
+    // What YAML 1.1 or 1.2 reads as null or as a boolean.
+    const WORDS: &[&str] = &["null", "true", "false", "yes", "no", "on", "off", "y", "n"];
     let plain = method.starts_with(|c: char| c.is_ascii_alphabetic())
+        && !WORDS.iter().any(|word| method.eq_ignore_ascii_case(word))
         && method.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
     if plain { method.to_owned() } else { Value::from(method).to_string() }
 }
@@ -257,6 +260,12 @@ mod tests {
             git: None,
             aws: None,
         }
+    }
+
+    #[test]
+    fn a_method_that_is_a_word_of_yaml_is_quoted() {
+        let shown = entry(&["GET", "M-SEARCH", "NULL", "True", "NO", "1X"], &[], false).to_string();
+        assert_eq!(shown, r#"{methods: [GET, M-SEARCH, "NULL", "True", "NO", "1X"]}"#);
     }
 
     #[test]
