@@ -38,6 +38,11 @@ pub(super) struct At<T> {
 }
 
 impl<T> At<T> {
+    /// Whether it is written without quotes.
+    pub(super) fn is_plain(&self) -> bool {
+        self.inset == Some(0)
+    }
+
     /// The position of the character at byte `offset` of `text`, which is this value's text; else the value's position.
     pub(super) fn inside(&self, text: &str, offset: usize) -> Position {
         match (self.inset, text.get(..offset)) {

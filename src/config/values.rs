@@ -17,6 +17,7 @@ use super::pairs::Pairs;
 use super::typed::At;
 use crate::transport::tls;
 use crate::wire::head::{MAX_METHOD, is_token_byte};
+use crate::words::aws::{AccessKeyId, Account};
 use crate::words::quote::quoted;
 use crate::words::target::Name;
 use crate::words::units::{self, UploadBudget};
@@ -183,6 +184,27 @@ leaf!(
     { "type": "string", "pattern": "^vpce-[0-9a-f]+$", "examples": ["vpce-0abc"] }
 );
 
+leaf!(
+    /// An AWS account.
+    AccountNumber(Account) = account,
+    "an account, such as \"123456789012\"",
+    { "type": "string", "pattern": "^[0-9]{12}$", "examples": ["123456789012"] }
+);
+leaf!(
+    /// The id of an AWS access key.
+    KeyId(AccessKeyId) = |text| AccessKeyId::new(text).ok_or_else(|| format!(
+        "{} is not an access key id: write AKIA or ASIA with the sixteen characters after it", quoted(text)
+    )),
+    "an access key id",
+    { "type": "string", "pattern": "^A[KS]IA[A-Z2-7]{16}$" }
+);
+leaf!(
+    /// The name of an AWS service or region, as signatures have it.
+    AwsName(Box<str>) = aws_name,
+    "a name, such as codecommit or eu-central-1",
+    { "type": "string", "pattern": "^[a-z0-9-]+$", "maxLength": 64, "examples": ["codecommit", "eu-central-1"] }
+);
+
 /// The headers that frame the message or name its target. Without them it would be a different message.
 const FRAMING: [HeaderName; 5] = [
     http::header::HOST,
@@ -237,6 +259,35 @@ fn method(text: &str) -> Result<Box<str>, String> {
     }
     if ["CONNECT", "TRACE", "TRACK", "PRI"].contains(&text) {
         return Err(format!("{shown} is refused in any case (method_not_allowed): remove it"));
+    }
+    Ok(text.into())
+}
+
+fn account(text: &str) -> Result<Account, String> {
+    let shown = quoted(text);
+    let digits: String = text.chars().filter(|c| !matches!(c, '-' | ' ')).collect();
+    match Account::new(text) {
+        Some(account) => Ok(account),
+        None if Account::new(&digits).is_some() => {
+            Err(format!("{shown} is an account in groups: write \"{digits}\""))
+        }
+        None => Err(format!(
+            "{shown} is not an account: write its twelve digits in quotes, zeros in front included, such as \"012345678901\""
+        )),
+    }
+}
+
+fn aws_name(text: &str) -> Result<Box<str>, String> {
+    if text.contains('*') {
+        return Err(format!(
+            "{} has a `*`: write each name, or leave the key out, which means any",
+            quoted(text)
+        ));
+    }
+    let is_name = |byte: u8| byte == b'-' || byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    if !(1..=64).contains(&text.len()) || !text.bytes().all(is_name) {
+        let text = quoted(text);
+        return Err(format!("{text} is not as signatures have it: write lower-case letters, digits and `-`"));
     }
     Ok(text.into())
 }

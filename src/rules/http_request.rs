@@ -13,7 +13,7 @@ use super::path::{PathPattern, check as check_path};
 use super::policy::Mode;
 use super::rule::Scheme;
 use crate::words::outcome::{Decision, Reason};
-use crate::words::target::{Method, Target};
+use crate::words::target::{Host, Method, Target};
 
 /// Why a request does not pass.
 pub(super) struct Objection {
@@ -98,11 +98,21 @@ pub(super) fn judge(
         return Err(Objection::new(Reason::BadTarget, advice));
     }
     let found = match &permit.requests {
-        Some(requests) => requests.find(request).map(Some).map_err(|nearest| (requests, nearest)),
+        Some(requests) => {
+            requests.find(name_of(target), request).map(Some).map_err(|nearest| (requests, nearest))
+        }
         None if request.upgrade == Upgrade::None => Ok(None),
         None => return Err(no_upgrade(permit, target, request)),
     };
     found.map_err(|(requests, nearest)| not_fitting(permit, requests, nearest, request))
+}
+
+/// The name of the target; an address has none.
+fn name_of(target: &Target) -> &str {
+    match &target.host {
+        Host::Name(name) => name.as_str(),
+        Host::Address(_) => "",
+    }
 }
 
 /// A rule that says nothing about requests allows each, and no upgrade.

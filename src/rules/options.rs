@@ -258,7 +258,12 @@ mod tests {
                        expires: 2031-01-02T03:04:05Z, upload_limit: 500MiB, upload_budget: 5GiB/24h, \
                        verify_certificate: true, inspect: true, \
                        requests: [{methods: [GET, M-SEARCH, \"!\"], paths: [\"/a/*/b\", \"/v1/**\"]}, \
-                       {upgrade: [websocket], credentials_file: \"push.cred\"}], \
+                       {upgrade: [websocket], credentials_file: \"push.cred\"}, \
+                       {git: [list, fetch], negotiation_limit: 16KiB}, \
+                       {git: [push], repositories: [\"/v1/repos/a-*\"], refs: [\"refs/heads/main\", \"refs/tags/**\"], \
+                       ref_changes: [create, update, delete], aws: {accounts: [\"123456789012\", \"000000000001\"], \
+                       services: [codecommit], regions: [eu-central-1], \
+                       key_accounts: {AKIAIOSFODNN7EXAMPLE: \"123456789012\"}}}], \
                        headers: {set: {\"x-tenant\": \"a \\\"b\\\"\"}, set_files: {\"x-token\": \"token\"}, \
                        remove: [\"cookie\"]}, ech: deny, private: [\"10.0.0.0/8\", \"fc00::/7\"]";
 

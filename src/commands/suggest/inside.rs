@@ -186,7 +186,8 @@ fn of_kind(seen: &BTreeMap<Asked, Paths>, written: &[Seen], kind: Kind) -> Vec<S
         // One `None` among them: any method.
         let methods: Option<Box<[Box<str>]>> =
             methods.into_iter().map(|method| method.map(Box::from)).collect();
-        let entry = Entry { methods, paths: Some(paths.into()), websocket, credentials: None };
+        let entry =
+            Entry { methods, paths: Some(paths.into()), websocket, credentials: None, ..Entry::default() };
         Seen { kind, entry, count }
     };
     by_methods.into_iter().map(entry).collect()

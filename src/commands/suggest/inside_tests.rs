@@ -177,7 +177,7 @@ fn decided(policies: &Policies, asked: (&str, &str, &str), websocket: bool) -> R
     let permit = policies.decide(&target, &client, Timestamp::UNIX_EPOCH).map_err(denial)?;
     assert!(permit.inspect, "{asked:?}");
     let upgrade = if websocket { Upgrade::Websocket } else { Upgrade::None };
-    let request = HttpRequest { method, path, query: None, upgrade, inspected: true };
+    let request = HttpRequest { method, path, query: None, upgrade, inspected: true, recognised: None };
     policies.decide_request(permit, &target, &request).map(|_| ()).map_err(denial)
 }
 

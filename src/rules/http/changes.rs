@@ -111,7 +111,7 @@ fn beyond_pair(
         inspected: true,
         recognised: None,
     };
-    match others.find(&request) {
+    match others.find("", &request) {
         Ok(_) => Beyond::Perhaps,
         Err(_) => Beyond::Something,
     }

@@ -6,17 +6,33 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderValue;
 
+use crate::words::aws::{AwsRequest, Regions, Signer, codecommit_region};
+
 /// `USER:PASSWORD` of a file, for the `Basic` scheme (RFC 7617).
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
     file: Box<str>,
     user_password: Box<str>,
+    /// Whose they are, if they are AWS's.
+    signer: Option<Signer>,
 }
 
 impl Credentials {
     /// `user_password` from `file`, which is named as in the configuration. It is one line of printable text with a colon.
     pub fn new(file: &str, user_password: &str) -> Self {
-        Credentials { file: file.into(), user_password: user_password.into() }
+        Credentials { file: file.into(), user_password: user_password.into(), signer: None }
+    }
+
+    /// Says whose they are, if they are AWS's.
+    pub fn signed_by(self, signer: Option<Signer>) -> Self {
+        Credentials { signer, ..self }
+    }
+
+    /// What a request that gets them says of itself to AWS, at `host`, which is a canonical name; `None`: they are not AWS's.
+    pub fn lent_to(&self, host: &str) -> Option<AwsRequest> {
+        let regions = codecommit_region(host).map_or(Regions::Unknown, |region| Regions::One(region.into()));
+        let (signer, service) = (self.signer.clone()?, "codecommit".into());
+        Some(AwsRequest { signer, service, regions, signed_fields: Box::default() })
     }
 
     /// The file, as the configuration names it.

@@ -1,7 +1,7 @@
 //! What a rule says about the HTTP requests on a connection that it allows: which may pass, and which fields are changed.
 //!
 //! [`request`] is a request as far as rules may judge it, [`recognised`] what it says beyond method and path,
-//! [`requests`] the entries of `requests`, [`edits`] the fields of `headers`, and [`credentials`] what is sent in place of the
+//! [`requests`] the entries of `requests`, [`written`] how they are shown, [`edits`] the fields of `headers`, and [`credentials`] what is sent in place of the
 //! client's own. Not here: which rule decides ([`decide`](super::decide)), and what a request gets that no entry fits
 //! ([`http_request`](super::http_request)).
 
@@ -11,6 +11,7 @@ mod edits;
 mod recognised;
 mod request;
 mod requests;
+mod written;
 
 pub(in crate::rules) use self::changes::{edit_changes, request_changes};
 pub use self::credentials::Credentials;

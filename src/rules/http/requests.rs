@@ -3,10 +3,7 @@
 //! The first entry that fits, as written, is the one that counts. A request that asks for a WebSocket is fitted only by
 //! entries that allow one, so an earlier entry without `upgrade` never hides a later one with it.
 
-use std::fmt;
 use std::sync::Arc;
-
-use serde_json::{Map, Value};
 
 use super::super::path::PathPattern;
 use super::credentials::Credentials;
@@ -18,6 +15,8 @@ use crate::rules::git::{GitObjection, GitRule};
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Requests {
     entries: Box<[Entry]>,
+    asks_git: bool,
+    asks_aws: bool,
 }
 
 /// One entry of `requests`. A key that is left out fits any request, save `upgrade`.
@@ -71,7 +70,9 @@ pub enum Misfit {
 impl Requests {
     /// Of at least one entry.
     pub fn new(entries: Vec<Entry>) -> Self {
-        Requests { entries: entries.into() }
+        let asks_git = entries.iter().any(|entry| entry.git.is_some());
+        let asks_aws = entries.iter().any(|entry| entry.aws.is_some());
+        Requests { entries: entries.into(), asks_git, asks_aws }
     }
 
     /// The entries, as written.
@@ -79,17 +80,28 @@ impl Requests {
         &self.entries
     }
 
-    /// The first entry that fits `request`, whose path passed [`check`](super::super::check_path).
+    /// Whether an entry has `git`: only then is it to be known what a request asks of Git.
+    pub fn asks_git(&self) -> bool {
+        self.asks_git
+    }
+
+    /// Whether an entry has `aws`: only then is it to be known by whose credentials a request comes.
+    pub fn asks_aws(&self) -> bool {
+        self.asks_aws
+    }
+
+    /// The first entry that fits `request` to `host`, whose path passed [`check`](super::super::check_path). The host, as a
+    /// canonical name, tells where credentials are for that an entry sends.
     ///
     /// # Errors
     /// The entry that came nearest.
-    pub fn find(&self, request: &HttpRequest<'_>) -> Result<MatchedEntry, Nearest> {
+    pub fn find(&self, host: &str, request: &HttpRequest<'_>) -> Result<MatchedEntry, Nearest> {
         let fits = |entry: &Entry| {
             entry.allows_method(request.method)
                 && entry.allows_upgrade(request.upgrade)
                 && entry.allows_path(request.path)
                 && entry.git_misfit(request).is_none()
-                && entry.aws_misfit(request).is_none()
+                && entry.aws_misfit(host, request).is_none()
         };
         match self.entries.iter().position(fits).and_then(|at| Some((at, self.entries.get(at)?))) {
             Some((at, entry)) => Ok(MatchedEntry { number: at + 1, credentials: entry.credentials.clone() }),
@@ -142,9 +154,12 @@ impl Entry {
         }
     }
 
-    /// What of `aws` does not fit.
-    fn aws_misfit(&self, request: &HttpRequest<'_>) -> Option<Option<AwsObjection>> {
+    /// What of `aws` does not fit: of the client's credentials, or of those that are sent in their place.
+    fn aws_misfit(&self, host: &str, request: &HttpRequest<'_>) -> Option<Option<AwsObjection>> {
         let rule = self.aws.as_ref()?;
+        if let Some(credentials) = &self.credentials {
+            return credentials.lent_to(host).map_or(Some(None), |lent| rule.may(&lent).err().map(Some));
+        }
         match request.recognised.map(|recognised| &recognised.aws) {
             Some(Ok(aws)) => rule.may(aws).err().map(Some),
             Some(Err(_)) | None => Some(None),
@@ -174,76 +189,6 @@ impl Entry {
         };
         (misfit, self.paths.iter().flatten().map(shared).max().unwrap_or(0))
     }
-}
-
-impl Requests {
-    /// For the admin API and `explain`: a list of the entries.
-    pub fn to_json(&self) -> Value {
-        self.entries.iter().map(Entry::to_json).collect()
-    }
-}
-
-/// As the configuration writes it, in one line.
-impl fmt::Display for Requests {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[")?;
-        for (index, entry) in self.entries.iter().enumerate() {
-            write!(f, "{}{entry}", if index == 0 { "" } else { ", " })?;
-        }
-        f.write_str("]")
-    }
-}
-
-impl Entry {
-    fn to_json(&self) -> Value {
-        let Entry { methods, paths, websocket, credentials, git: _, aws: _ } = self;
-        let mut keys = Map::new();
-        if let Some(methods) = methods {
-            keys.insert("methods".to_owned(), methods.iter().map(|method| Value::from(&**method)).collect());
-        }
-        if let Some(paths) = paths {
-            keys.insert("paths".to_owned(), paths.iter().map(|path| Value::from(path.as_str())).collect());
-        }
-        if *websocket {
-            keys.insert("upgrade".to_owned(), ["websocket"].into_iter().map(Value::from).collect());
-        }
-        if let Some(credentials) = credentials {
-            keys.insert("credentials_file".to_owned(), Value::from(credentials.file()));
-        }
-        Value::Object(keys)
-    }
-}
-
-/// As the configuration writes it, in one line.
-impl fmt::Display for Entry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Entry { methods, paths, websocket, credentials, git: _, aws: _ } = self;
-        let methods = methods.as_ref().map(|methods| {
-            let methods: Vec<String> = methods.iter().map(|method| plain_or_quoted(method)).collect();
-            format!("methods: [{}]", methods.join(", "))
-        });
-        let paths = paths.as_ref().map(|paths| {
-            let paths: Vec<String> =
-                paths.iter().map(|path| Value::from(path.as_str()).to_string()).collect();
-            format!("paths: [{}]", paths.join(", "))
-        });
-        let upgrade = websocket.then(|| "upgrade: [websocket]".to_owned());
-        let credentials = credentials
-            .as_ref()
-            .map(|credentials| format!("credentials_file: {}", Value::from(credentials.file())));
-        let keys: Vec<String> = [methods, paths, upgrade, credentials].into_iter().flatten().collect();
-        write!(f, "{{{}}}", keys.join(", "))
-    }
-}
-
-/// Methods are written without quotes, as people write them, unless YAML would read something else.
-fn plain_or_quoted(method: &str) -> String {
-    // What YAML 1.1 or 1.2 reads as null or as a boolean.
-    const WORDS: &[&str] = &["null", "true", "false", "yes", "no", "on", "off", "y", "n"];
-    let plain = method.starts_with(|c: char| c.is_ascii_alphabetic())
-        && !WORDS.iter().any(|word| method.eq_ignore_ascii_case(word))
-        && method.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
-    if plain { method.to_owned() } else { Value::from(method).to_string() }
 }
 
 #[cfg(test)]
@@ -307,7 +252,7 @@ mod tests {
                 inspected: true,
                 recognised: None,
             };
-            let found = requests.find(&request);
+            let found = requests.find("a.example", &request);
             let found = found.map(|entry| entry.number).map_err(|nearest| (nearest.number, nearest.misfit));
             assert_eq!(found, *want, "{method} {path} {upgrade:?}");
         }
