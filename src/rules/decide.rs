@@ -14,6 +14,7 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 
 use super::advice;
+use super::git::GitRule;
 use super::http::{HeaderEdits, MatchedEntry, Requests};
 use super::options::{Ech, OptionValue, RuleOptions};
 use super::policy::{Mode, Policy};
@@ -21,6 +22,7 @@ use super::rule::Scheme;
 use super::search::Wrong;
 use super::store::RuleId;
 use super::view::MatchedRule;
+use crate::words::git::RefChange;
 use crate::words::outcome::{Decision, Reason};
 use crate::words::target::{Host, Method, Port, Target};
 use crate::words::units::UploadBudget;
@@ -127,9 +129,19 @@ pub struct Denial {
     pub advice: String,
     /// If a rule allows the connection and not this request on it: the entry of its `requests` that would.
     pub entry: Option<Box<str>>,
+    /// What the entry that came nearest says about Git, if a push is refused for its refs alone: see [`Denial::blames`].
+    pub(super) refs: Option<Arc<GitRule>>,
+    /// Whether the request is git's first one, which has no credentials, and would pass with those of an account that is allowed:
+    /// it is to be answered with a 401, and git asks again.
+    pub wants_credentials: bool,
 }
 
 impl Denial {
+    /// Whether a push is refused because of this change. If it is not refused for its refs, every one is to blame.
+    pub fn blames(&self, change: &RefChange) -> bool {
+        self.refs.as_ref().is_none_or(|rule| rule.may_change(change).is_err())
+    }
+
     /// The rule that decided, for the log and metrics. A rule that only came near decided nothing.
     pub fn decided_by(&self) -> Option<&MatchedRule> {
         self.rule.as_ref().filter(|_| self.decides)
@@ -178,6 +190,8 @@ impl Policy {
             decides: decided.is_some(),
             advice,
             entry: None,
+            refs: None,
+            wants_credentials: false,
         })
     }
 

@@ -6,12 +6,17 @@
 //! inside a tunnel none may upgrade its connection. (Outside a tunnel the field is taken out, as RFC 9110 §7.8 allows a
 //! proxy to do.)
 
+use std::sync::Arc;
+
 use super::Policies;
 use super::decide::{Denial, Permit};
+use super::git::{GitMisfit, GitObjection, GitRule};
 use super::http::{Entry, HttpRequest, MatchedEntry, Misfit, Nearest, Requests, Upgrade};
 use super::path::{PathPattern, check as check_path};
 use super::policy::Mode;
 use super::rule::Scheme;
+use crate::words::aws::CredentialsError;
+use crate::words::git::Asks;
 use crate::words::outcome::{Decision, Reason};
 use crate::words::target::{Host, Method, Target};
 
@@ -22,11 +27,15 @@ pub(super) struct Objection {
     pub(super) advice: String,
     /// The entry of `requests` that would let it pass.
     pub(super) entry: Option<Box<str>>,
+    /// For a push that is refused for its refs alone: what is said about them.
+    refs: Option<Arc<GitRule>>,
+    /// Whether it lacks credentials and nothing else, and git will send them when it is asked.
+    wants_credentials: bool,
 }
 
 impl Objection {
     fn new(reason: Reason, advice: String) -> Self {
-        Objection { reason, advice, entry: None }
+        Objection { reason, advice, entry: None, refs: None, wants_credentials: false }
     }
 }
 
@@ -56,7 +65,11 @@ impl Policies {
             }
             Err(objection) => objection,
         };
-        let Objection { reason, advice, entry } = objection;
+        let Objection { reason, advice, entry, refs, wants_credentials } = objection;
+        if permit.mode == Mode::Report && wants_credentials {
+            // Enforce mode would ask for credentials. The target does so itself.
+            return Ok(Permit { websocket, ..permit });
+        }
         if permit.mode == Mode::Report && reason.relaxed_by_report() {
             let reason = permit.reason.or(Some(reason));
             return Ok(Permit { decision: Decision::WouldDeny, reason, websocket, ..permit });
@@ -69,6 +82,8 @@ impl Policies {
             decides: true,
             advice,
             entry,
+            refs,
+            wants_credentials,
         })
     }
 }
@@ -129,7 +144,7 @@ fn no_upgrade(permit: &Permit, target: &Target, request: &HttpRequest<'_>) -> Ob
             None,
         ),
     };
-    Objection { reason: Reason::UpgradeNotAllowed, advice, entry }
+    Objection { entry, ..Objection::new(Reason::UpgradeNotAllowed, advice) }
 }
 
 fn not_fitting(
@@ -142,7 +157,14 @@ fn not_fitting(
     let (rule, method) = (shown(permit), request.method);
     let none = Entry::default();
     let entry = requests.entries().get(number.saturating_sub(1)).unwrap_or(&none);
-    let offered = Entry::for_request(request).map(|entry| entry.to_string().into());
+    let offered = Entry::for_request(request, entry, &misfit).map(|entry| entry.to_string().into());
+    let (refs, wants_credentials) = match &misfit {
+        Misfit::Git(GitObjection { misfit: GitMisfit::Change | GitMisfit::Ref, .. }) => {
+            (entry.git.clone(), false)
+        }
+        Misfit::Credentials(CredentialsError::None) => (None, entry.git.is_some() && is_discovery(request)),
+        _ => (None, false),
+    };
     let (reason, advice, entry) = match misfit {
         Misfit::Upgrade if request.upgrade == Upgrade::Other => {
             let advice =
@@ -167,8 +189,37 @@ fn not_fitting(
             let advice = format!("no entry of {rule} allows {method}, and none this path");
             (Reason::RequestNotAllowed, advice, offered)
         }
+        Misfit::Git(objection) => {
+            let advice = format!("entry {number} of {rule}: {}", objection.text);
+            (objection.misfit.reason(), advice, offered)
+        }
+        Misfit::NotGit(why) => {
+            let is = why.map_or("is not known to be that".into(), |why| format!("is {why}"));
+            let advice = format!("entry {number} of {rule} allows what git's client asks, and this {is}");
+            (Reason::GitNotAllowed, advice, offered)
+        }
+        Misfit::Aws(objection) => {
+            let advice = format!("entry {number} of {rule}: {}", objection.text);
+            (Reason::AccountNotAllowed, advice, offered)
+        }
+        Misfit::Credentials(why) => {
+            let advice =
+                format!("entry {number} of {rule} wants credentials of AWS, and the request has {why}");
+            (Reason::AccountNotAllowed, advice, offered)
+        }
+        Misfit::UnknownCredentials => {
+            let advice =
+                format!("entry {number} of {rule} wants credentials of AWS, and whose come is not known");
+            (Reason::AccountNotAllowed, advice, offered)
+        }
     };
-    Objection { reason, advice, entry }
+    Objection { reason, advice, entry, refs, wants_credentials }
+}
+
+/// The first request of git, which it sends without credentials.
+fn is_discovery(request: &HttpRequest<'_>) -> bool {
+    let ask = request.recognised.and_then(|recognised| recognised.git.as_ref().ok());
+    ask.is_some_and(|ask| matches!(ask.request.asks, Asks::Discovery(_)))
 }
 
 /// The rule whose `requests` are meant.

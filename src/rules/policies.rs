@@ -43,6 +43,8 @@ impl Policies {
                 decides: false,
                 advice: advice::for_client(client, self.policies.iter()),
                 entry: None,
+                refs: None,
+                wants_credentials: false,
             }),
         }
     }

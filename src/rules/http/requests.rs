@@ -7,9 +7,12 @@ use std::sync::Arc;
 
 use super::super::path::PathPattern;
 use super::credentials::Credentials;
+use super::misfit::{Distance, Misfit, Nearest};
 use super::request::{HttpRequest, Upgrade};
-use crate::rules::aws::{AwsObjection, AwsRule};
-use crate::rules::git::{GitObjection, GitRule};
+use crate::rules::aws::AwsRule;
+use crate::rules::git::{GitMisfit, GitObjection, GitRule};
+use crate::words::aws::{Account, CredentialsError};
+use crate::words::git::{Asks, Lfs};
 
 /// Which requests a rule lets through.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -43,28 +46,10 @@ pub struct MatchedEntry {
     pub number: usize,
     /// What is sent in place of the client's credentials.
     pub credentials: Option<Arc<Credentials>>,
-}
-
-/// The entry that came nearest to a request that none fits.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Nearest {
-    /// Its number in the list, from 1.
-    pub number: usize,
-    /// What of it does not fit.
-    pub misfit: Misfit,
-}
-
-/// What of an entry does not fit a request; the nearest first.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Misfit {
-    /// It does not let the connection become what the request asks for.
-    Upgrade,
-    /// The method alone.
-    Method,
-    /// The path.
-    Path,
-    /// Method and path.
-    Both,
+    /// What it says about Git: the request is one of git's client then.
+    pub git: Option<Arc<GitRule>>,
+    /// The AWS account of the credentials that are sent, if the entry asks for one and it is known.
+    pub account: Option<Account>,
 }
 
 impl Requests {
@@ -96,23 +81,18 @@ impl Requests {
     /// # Errors
     /// The entry that came nearest.
     pub fn find(&self, host: &str, request: &HttpRequest<'_>) -> Result<MatchedEntry, Nearest> {
-        let fits = |entry: &Entry| {
-            entry.allows_method(request.method)
-                && entry.allows_upgrade(request.upgrade)
-                && entry.allows_path(request.path)
-                && entry.git_misfit(request).is_none()
-                && entry.aws_misfit(host, request).is_none()
-        };
-        match self.entries.iter().position(fits).and_then(|at| Some((at, self.entries.get(at)?))) {
-            Some((at, entry)) => Ok(MatchedEntry { number: at + 1, credentials: entry.credentials.clone() }),
-            None => Err(self.nearest(request)),
-        }
+        let matched = self.entries.iter().zip(1..).find_map(|(entry, number)| {
+            let account = entry.fits(host, request)?;
+            let (credentials, git) = (entry.credentials.clone(), entry.git.clone());
+            Some(MatchedEntry { number, credentials, git, account })
+        });
+        matched.ok_or_else(|| self.nearest(host, request))
     }
 
-    fn nearest(&self, request: &HttpRequest<'_>) -> Nearest {
+    fn nearest(&self, host: &str, request: &HttpRequest<'_>) -> Nearest {
         let weighed = self.entries.iter().zip(1..).map(|(entry, number)| {
-            let (misfit, shared) = entry.misfit(request);
-            ((misfit, std::cmp::Reverse(shared), number), Nearest { number, misfit })
+            let (misfit, distance, shared) = entry.misfit(host, request);
+            ((distance, std::cmp::Reverse(shared), number), Nearest { number, misfit })
         });
         let nearest = weighed.min_by_key(|(order, _)| *order).map(|(_, nearest)| nearest);
         nearest.unwrap_or(Nearest { number: 0, misfit: Misfit::Both })
@@ -120,21 +100,6 @@ impl Requests {
 }
 
 impl Entry {
-    /// The entry for this request alone, whatever its query; `None`: none can be written, or it would be too long to be of use.
-    pub fn for_request(request: &HttpRequest<'_>) -> Option<Entry> {
-        /// Longer ones are for no person to read.
-        const LONGEST: usize = 256;
-        let path = Some(request.path).filter(|path| path.len() <= LONGEST && !path.contains('*'))?;
-        Some(Entry {
-            methods: Some([request.method.into()].into()),
-            paths: Some([PathPattern::parse(path).ok()?].into()),
-            websocket: request.upgrade == Upgrade::Websocket,
-            credentials: None,
-            git: None,
-            aws: None,
-        })
-    }
-
     /// Whether it allows the method.
     pub fn allows_method(&self, method: &str) -> bool {
         self.methods.as_ref().is_none_or(|methods| methods.iter().any(|allowed| **allowed == *method))
@@ -145,24 +110,44 @@ impl Entry {
         self.paths.as_ref().is_none_or(|paths| paths.iter().any(|pattern| pattern.matches(path)))
     }
 
+    /// `None`: it does not fit the request. Else the account of the credentials, if it asks for one and it is known.
+    fn fits(&self, host: &str, request: &HttpRequest<'_>) -> Option<Option<Account>> {
+        let by_head = self.allows_method(request.method)
+            && self.allows_upgrade(request.upgrade)
+            && self.allows_path(request.path)
+            && self.judge_git(request).is_ok();
+        if by_head { self.judge_aws(host, request).ok() } else { None }
+    }
+
     /// What of `git` does not fit. Where the body decides and is not read yet, an entry fits that may fit then.
-    fn git_misfit(&self, request: &HttpRequest<'_>) -> Option<Option<GitObjection>> {
-        let rule = self.git.as_ref()?;
-        match request.recognised.map(|recognised| &recognised.git) {
-            Some(Ok(ask)) => rule.fits(ask).err().map(Some),
-            Some(Err(_)) | None => Some(None),
+    fn judge_git(&self, request: &HttpRequest<'_>) -> Result<(), Misfit> {
+        let Some(rule) = &self.git else { return Ok(()) };
+        let ask = match request.recognised.map(|recognised| &recognised.git) {
+            Some(Ok(ask)) => ask,
+            Some(Err(why)) => return Err(Misfit::NotGit(Some(why.clone()))),
+            None => return Err(Misfit::NotGit(None)),
+        };
+        if self.credentials.is_some() && ask.request.asks == Asks::Lfs(Lfs::Batch) {
+            return Err(Misfit::Git(GitObjection {
+                misfit: GitMisfit::Operation,
+                text: "where the proxy sends credentials, large files are refused: the answer would give the client others"
+                    .to_owned(),
+            }));
         }
+        rule.fits(ask).map_err(Misfit::Git)
     }
 
     /// What of `aws` does not fit: of the client's credentials, or of those that are sent in their place.
-    fn aws_misfit(&self, host: &str, request: &HttpRequest<'_>) -> Option<Option<AwsObjection>> {
-        let rule = self.aws.as_ref()?;
+    fn judge_aws(&self, host: &str, request: &HttpRequest<'_>) -> Result<Option<Account>, Misfit> {
+        let Some(rule) = &self.aws else { return Ok(None) };
         if let Some(credentials) = &self.credentials {
-            return credentials.lent_to(host).map_or(Some(None), |lent| rule.may(&lent).err().map(Some));
+            let lent = credentials.lent_to(host).ok_or(Misfit::Credentials(CredentialsError::User))?;
+            return rule.may(&lent).map_err(Misfit::Aws);
         }
         match request.recognised.map(|recognised| &recognised.aws) {
-            Some(Ok(aws)) => rule.may(aws).err().map(Some),
-            Some(Err(_)) | None => Some(None),
+            Some(Ok(aws)) => rule.may(aws).map_err(Misfit::Aws),
+            Some(Err(why)) => Err(Misfit::Credentials(*why)),
+            None => Err(Misfit::UnknownCredentials),
         }
     }
 
@@ -174,20 +159,36 @@ impl Entry {
         }
     }
 
-    /// What does not fit, and how many bytes of the path the nearest of its patterns begins with.
-    fn misfit(&self, request: &HttpRequest<'_>) -> (Misfit, usize) {
-        let misfit = match (self.allows_method(request.method), self.allows_path(request.path)) {
-            (true, true) => return (Misfit::Upgrade, 0),
-            (false, true) => return (Misfit::Method, 0),
-            (true, false) => Misfit::Path,
-            (false, false) => Misfit::Both,
+    /// What does not fit, how far the entry is from the request, and how many bytes of the path the nearest of its patterns begins
+    /// with.
+    ///
+    /// Of several things the one that matters most is told: that the credentials are of someone else comes before what they were
+    /// used for. That there are none yet comes last: git asks so at first.
+    fn misfit(&self, host: &str, request: &HttpRequest<'_>) -> (Misfit, Distance, usize) {
+        let head = match (self.allows_method(request.method), self.allows_path(request.path)) {
+            (true, true) => None,
+            (false, true) => Some(Misfit::Method),
+            (true, false) => Some(Misfit::Path),
+            (false, false) => Some(Misfit::Both),
         };
         let shared = |pattern: &PathPattern| {
             // All of it begins with `/`, and mostly no more.
             let (start, path) = (pattern.literal_start().as_bytes(), request.path.as_bytes());
             start.iter().zip(path).take_while(|(one, other)| one == other).count()
         };
-        (misfit, self.paths.iter().flatten().map(shared).max().unwrap_or(0))
+        let shared = match head {
+            Some(Misfit::Path | Misfit::Both) => self.paths.iter().flatten().map(shared).max().unwrap_or(0),
+            _ => 0,
+        };
+        let (git, aws) = (self.judge_git(request).err(), self.judge_aws(host, request).err());
+        let (none_yet, aws) = match aws {
+            Some(Misfit::Credentials(CredentialsError::None)) => (aws, None),
+            aws => (None, aws),
+        };
+        let all = [aws, git, head, none_yet];
+        let distance = all.iter().flatten().map(Misfit::distance).max().unwrap_or(Distance::MIN);
+        let told = all.into_iter().flatten().next().unwrap_or(Misfit::Upgrade);
+        (told, distance, shared)
     }
 }
 

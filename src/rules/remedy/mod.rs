@@ -285,7 +285,10 @@ fn of_request(policy: &Policy, denied: Denied<'_>, now: Timestamp) -> Remedy {
     };
     let asked =
         HttpRequest { method, path, query: None, upgrade, inspected: permit.inspect, recognised: None };
+    let unknown = [Reason::GitNotAllowed, Reason::RefNotAllowed, Reason::AccountNotAllowed].contains(&reason);
     match judge(&permit, target, &asked) {
+        // What it asked of Git, and by whose credentials, is not in the record of a method and a path.
+        _ if unknown => Remedy::default(),
         Ok(_) => Remedy { allowed_now: true, ..Remedy::default() },
         Err(objection) => {
             let rule = permit.rule;
