@@ -9,10 +9,11 @@
 //! [`Policies::decide_request`]: crate::rules::Policies::decide_request
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::rules::{AddressDenial, Admitted, Denial, HttpRequest, Permit, no_proxy};
+use crate::rules::{AddressDenial, Admitted, Denial, HttpRequest, Permit, Requests, no_proxy};
 use crate::session::refuse::Refused;
 use crate::session::request::Request;
 use crate::state::live::Registration;
@@ -62,6 +63,15 @@ pub(crate) fn decide(
         }
         Err(objection) => Err(objection.told(wanted.target, &snapshot, request)),
     }
+}
+
+/// What the rule for the target says about requests: it tells what has to be read of one before it is decided.
+pub(crate) fn requests_of(
+    target: &Target,
+    request: &Request<'_>,
+    snapshot: &Snapshot,
+) -> Option<Arc<Requests>> {
+    snapshot.config.policies.decide(target, request.client(), Timestamp::now()).ok()?.requests
 }
 
 /// Decides by the configuration in force now.

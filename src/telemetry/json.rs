@@ -16,6 +16,8 @@ pub(super) const CUT_MARK: &str = "\\u2026";
 /// Writes members in the order of the calls, and remembers which values it cut.
 pub(super) struct Object<'o> {
     out: &'o mut Vec<u8>,
+    /// Where it begins in `out`.
+    start: usize,
     empty: bool,
     cut: Vec<&'static str>,
 }
@@ -33,8 +35,60 @@ impl fmt::Display for Milliseconds {
 impl<'o> Object<'o> {
     /// Opens the object at the end of `out`.
     pub(super) fn open(out: &'o mut Vec<u8>) -> Self {
+        let start = out.len();
         out.push(b'{');
-        Object { out, empty: true, cut: Vec::new() }
+        Object { out, start, empty: true, cut: Vec::new() }
+    }
+
+    /// How many bytes it has so far.
+    pub(super) fn length(&self) -> usize {
+        self.out.len() - self.start
+    }
+
+    /// A member that is an object itself. If something in it is cut, the member is.
+    pub(super) fn object(&mut self, name: &'static str, write: impl FnOnce(&mut Object<'_>)) {
+        self.name(name);
+        let mut inner = Object::open(self.out);
+        write(&mut inner);
+        let is_cut = !inner.cut.is_empty();
+        self.out.push(b'}');
+        if is_cut {
+            self.cut.push(name);
+        }
+    }
+
+    /// A list of objects, of which so many are written that this object, with the brackets that end both, is no longer than
+    /// `longest`. If that is not all of them, or something in one is cut, the member is.
+    pub(super) fn objects<T>(
+        &mut self,
+        name: &'static str,
+        longest: usize,
+        items: &[T],
+        mut write: impl FnMut(&mut Object<'_>, &T),
+    ) {
+        self.name(name);
+        self.out.push(b'[');
+        let mut is_cut = false;
+        for (at, item) in items.iter().enumerate() {
+            let before = self.out.len();
+            if at > 0 {
+                self.out.push(b',');
+            }
+            let mut inner = Object::open(self.out);
+            write(&mut inner, item);
+            let inner_is_cut = !inner.cut.is_empty();
+            self.out.push(b'}');
+            if self.length() + "]}".len() > longest {
+                self.out.truncate(before);
+                is_cut = true;
+                break;
+            }
+            is_cut |= inner_is_cut;
+        }
+        self.out.push(b']');
+        if is_cut {
+            self.cut.push(name);
+        }
     }
 
     /// Closes the object and ends the line.

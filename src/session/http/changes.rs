@@ -6,13 +6,15 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::header::{ALT_SVC, AUTHORIZATION, SET_COOKIE, WWW_AUTHENTICATE};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use crate::rules::{HeaderEdits, Permit};
+use crate::session::http::git::fields::FixedFields;
 use crate::wire::aws::Signed;
-use crate::wire::head::{Head, RequestTarget, Version};
+use crate::wire::head::{Framing, Head, RequestTarget, Version};
 use crate::wire::query::decoded_leniently;
 use crate::words::outcome::Decision;
 
@@ -85,6 +87,10 @@ pub(crate) struct Changes {
     pub(super) websocket: bool,
     /// What the client's signature covers, unless it goes with the credentials that ours replace.
     signed: Signed,
+    /// Of a request to Git: its fields.
+    fixed: Option<FixedFields>,
+    /// What is sent in place of the body, which was read before.
+    content: Option<Bytes>,
 }
 
 impl Changes {
@@ -102,12 +108,49 @@ impl Changes {
             // RFC 9110 section 7.8: HTTP/1.0 has no upgrades.
             websocket: permit.websocket && head.version == Version::Http11,
             signed: Signed::default(),
+            fixed: None,
+            content: None,
         };
         if !changes.authorizes() {
             let authorization = head.headers.get_all(AUTHORIZATION).into_iter().map(HeaderValue::as_bytes);
             changes.signed = Signed::of(authorization, path_of(head).query());
         }
         changes
+    }
+
+    /// Only these fields go on, and no trailers.
+    pub(super) fn fix(&mut self, fixed: FixedFields) {
+        self.fixed = Some(fixed);
+    }
+
+    /// All fields go on: report mode lets the request pass.
+    pub(super) fn unfix(&mut self) {
+        self.fixed = None;
+    }
+
+    /// This is the body that goes on.
+    pub(super) fn send(&mut self, content: Bytes) {
+        self.content = Some(content);
+    }
+
+    /// The body that goes on in place of the client's.
+    pub(super) fn content(&self) -> Option<&Bytes> {
+        self.content.as_ref()
+    }
+
+    /// Whether the client's trailers may go on.
+    pub(super) fn passes_trailers(&self) -> bool {
+        self.fixed.is_none() && self.content.is_none()
+    }
+
+    /// How the body that goes on is framed.
+    pub(super) fn framing(&self, head: &Head) -> Framing {
+        self.content.as_ref().map_or(head.framing, |content| Framing::Length(content.len() as u64))
+    }
+
+    /// Whether a byte of a body may go on.
+    pub(super) fn has_content(&self, head: &Head) -> bool {
+        self.framing(head).may_have_content()
     }
 
     /// Whether the target gets credentials of ours.
@@ -122,6 +165,7 @@ impl Changes {
         let is_variable = VARIABLES.into_iter().any(same) && (name == "proxy" || !VARIABLES.contains(&name));
         let overrides = OVERRIDES.into_iter().any(same) || begins_as(name, OVERRIDES_OF_ENVOY);
         (self.judged && (overrides || is_variable))
+            || self.fixed.is_some_and(|fixed| !fixed.keeps(name))
             || self.edits.iter().flat_map(|edits| edits.names()).any(|name| same(name.as_str()))
             || (self.authorizes() && is_credential(name))
     }
@@ -172,6 +216,9 @@ impl Changes {
         for name in &touched {
             headers.remove(name);
         }
+        if let Some(fixed) = self.fixed {
+            fixed.write(headers);
+        }
         let set = self.edits.iter().flat_map(|edits| &edits.set);
         for field in set.filter(|field| self.lends || field.file.is_none()) {
             if !self.signed.lists(field.name.as_str()) {
@@ -185,6 +232,9 @@ impl Changes {
 
     /// Takes what the head may not have out of its trailers.
     pub(super) fn request_trailers(&self, trailers: &mut HeaderMap) {
+        if !self.passes_trailers() {
+            trailers.clear();
+        }
         let touched: Vec<HeaderName> =
             trailers.keys().filter(|name| self.touches(name.as_str())).cloned().collect();
         for name in &touched {

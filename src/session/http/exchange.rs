@@ -1,167 +1,59 @@
 //! Serves one plain HTTP request, from its head to its record: decide, register, dial, forward, record.
 //!
 //! Decides, as [`crate::session::tunnel`] does for CONNECT, and hands permitted requests to
-//! [`crate::session::http::forward`]. The connection to the client may go on afterwards: each request on it is judged
+//! [`crate::session::http::forward`]. Where the body of a request to Git decides what it is, that is read in between
+//! ([`crate::session::http::git`]). The connection to the client may go on afterwards: each request on it is judged
 //! separately, and while one is in progress a reload judges it again, as it does with a tunnel.
 
-use std::future::{pending, poll_fn};
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
 
-use http::HeaderValue;
-use http::uri::PathAndQuery;
 use jiff::Timestamp;
-use tokio::io::{AsyncRead, ReadBuf};
-use tokio::time::{Instant, sleep_until};
 
 use crate::outbound::dial::DialLimits;
 use crate::outbound::route::{Dialling, Route};
-use crate::rules::{HttpRequest, Mode, Upgrade};
-use crate::session::admit;
+use crate::rules::{Entry, Mode, Permit, Recognised, Requests};
 use crate::session::decide::{self, Decided, Wanted};
+use crate::session::http::after::After;
 use crate::session::http::changes::Changes;
 use crate::session::http::forward::{self, Addresses, Connection, Finish, Outcome, Terms};
+use crate::session::http::git::ahead::{self, Ahead};
+use crate::session::http::git::answer;
+use crate::session::http::git::fields::FixedFields;
+use crate::session::http::lent::{Carries, Lent};
+use crate::session::http::recognise;
+use crate::session::http::under_way::UnderWay;
+use crate::session::http::wanted::{upgrade_of, wanted_with};
 use crate::session::refuse::Refused;
 use crate::session::request::Request;
 use crate::state::limits::kept::KeptPlace;
-use crate::state::live::{Asked, ExchangeFacts, Generation, LiveExchange, LiveTunnel, rejudge};
+use crate::state::live::{LiveExchange, rejudge};
 use crate::state::shared::{Shared, Snapshot};
-use crate::transport::allowance::Allowance;
 use crate::transport::held::{Kind, Lease};
 use crate::transport::keep_alive::KeepAlive;
 use crate::transport::meter::Meter;
 use crate::transport::socket;
 use crate::transport::stream::Transport;
 use crate::transport::target_stream::UpstreamStream;
-use crate::wire::head::{Head, RequestTarget};
-use crate::words::outcome::{Ending, Reason};
-use crate::words::target::Target;
+use crate::wire::head::{Framing, Head};
+use crate::words::aws::CredentialsError;
+use crate::words::git::{Asks, RefChange};
+use crate::words::outcome::{Class, Reason};
 
 /// What an exchange costs while it is under way, in addition to its connections and its head; and what its record will say, which is
 /// kept longer than the head.
 const EXCHANGE: usize = 12 * 1024;
-
-/// What happens to the client's connection after an exchange. The code that reads heads owns the connection, and does
-/// it.
-pub(crate) enum After<'s> {
-    /// The next head may be read.
-    NextHead,
-    /// Close it so that the response arrives.
-    Close,
-    /// Cut it: a response that was broken off must not look complete.
-    Cut(Ending),
-    /// It is useless now: the client left.
-    Gone(Ending),
-    /// Refuse the client.
-    Refuse(Request<'s>, Refused),
-    /// What follows is a WebSocket, over the connection that [`Kept::switched`](forward::Kept::switched) gives. The exchange stays
-    /// in the registry as long as it lasts.
-    Switched(Box<LiveExchange>),
-}
-
-/// The tunnel that requests come in: what they have in common.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Within<'t> {
-    /// The target of the CONNECT. Each request is decided as the CONNECT was, by what is in force now.
-    pub(crate) target: &'t Target,
-    /// The tunnel in the registry: what ends it ends the request that is under way.
-    pub(crate) live: &'t LiveTunnel,
-    /// When the tunnel ends at the latest.
-    pub(crate) deadline: Option<Instant>,
-}
-
-/// What a request gets from its tunnel.
-#[derive(Debug)]
-pub(crate) struct Lent<'t> {
-    pub(crate) within: Within<'t>,
-    /// What the tunnel may still send.
-    pub(crate) allowance: &'t mut Allowance,
-    /// The connection that was dialled before the `200`; only for the first request.
-    pub(crate) own: Option<Own>,
-}
-
-/// A connection to the target for the first request in a tunnel.
-#[derive(Debug)]
-pub(crate) struct Own {
-    pub(crate) stream: UpstreamStream,
-    /// Its other end.
-    pub(crate) upstream: SocketAddr,
-    /// The way that it was made.
-    pub(crate) route: Arc<Route>,
-    /// What it was made for.
-    pub(crate) carries: Carries,
-    /// The configuration that admitted its address: as for [`Kept`](forward::Kept), it serves under no other.
-    pub(crate) generation: Generation,
-}
-
-/// What a connection to a tunnel's target is for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Carries {
-    /// Whatever the client sends.
-    Anything,
-    /// Plain requests and nothing else: to a parent, that is another connection.
-    Requests,
-    /// Requests inside TLS, which is open.
-    Tls,
-}
-
-impl Own {
-    fn may_serve(&self, decided: &Decided, route: &Arc<Route>) -> bool {
-        let fits = self.route.parent().is_none() || self.carries != Carries::Anything;
-        fits && self.generation == decided.snapshot.generation && Arc::ptr_eq(&self.route, route)
-    }
-
-    /// Whether the target has not ended it since: it may have waited long for the first request. Of a connection whose bytes are
-    /// not read here, that shows when it is used.
-    async fn is_open(&mut self) -> bool {
-        if self.carries != Carries::Tls {
-            return true;
-        }
-        // A target that speaks before it is asked is not waited for either.
-        let mut byte = [0];
-        poll_fn(|cx| {
-            Poll::Ready(Pin::new(&mut self.stream).poll_read(cx, &mut ReadBuf::new(&mut byte)).is_pending())
-        })
-        .await
-    }
-
-    /// Whether it leads to the target whatever is sent over it.
-    pub(crate) fn carries_anything(&self) -> bool {
-        match self.carries {
-            Carries::Anything => true,
-            Carries::Requests => self.route.parent().is_none(),
-            Carries::Tls => false,
-        }
-    }
-}
-
-impl Within<'_> {
-    /// Waits for the end of the tunnel.
-    pub(crate) async fn ended(&self) -> Ending {
-        let too_old = async {
-            match self.deadline {
-                Some(deadline) => sleep_until(deadline).await,
-                None => pending().await,
-            }
-        };
-        tokio::select! {
-            biased;
-            ending = self.live.cancel().cancelled() => ending,
-            () = too_old => Ending::MaxLifetime,
-        }
-    }
-}
+/// What is recognised in a request costs so much, beside what it copies of the head.
+const RECOGNISED: usize = 1024;
 
 /// Serves one exchange over `connection`, whatever that is and whatever reads its heads. Everything is recorded except
 /// a refusal. `keep`: how long the connection is kept for the next request. `lent`: by the tunnel that the request comes
 /// in, if it comes in one.
 pub(crate) async fn serve<'s, S>(
-    connection: Connection<'_, S>,
+    mut connection: Connection<'_, S>,
     mut head: Head,
     mut request: Request<'s>,
-    snapshot: Snapshot,
+    mut snapshot: Snapshot,
     shared: &Shared,
     keep: KeepAlive,
     lent: Option<Lent<'_>>,
@@ -170,36 +62,57 @@ where
     S: Transport,
 {
     let within = lent.as_ref().map(|lent| lent.within);
-    let inspected = within.is_some_and(|within| within.live.tunnel().facts.inspected);
-    let wanted = wanted(&head, within);
-    let upgrade = wanted.http.map(|http| http.upgrade).unwrap_or_default();
+    let inspected = within.is_some_and(|within| within.is_inspected());
+    let upgrade = upgrade_of(&head);
     let meter = Arc::new(Meter::default());
     let holder = Arc::clone(connection.lease.holder());
-    let _of_exchange = Lease::of(&holder, Kind::Body, EXCHANGE + request.kept_bytes());
+    let mut of_exchange = Lease::of(&holder, Kind::Body, EXCHANGE + request.kept_bytes());
     // The bytes of a tunnel are counted once, in the tunnel's entry of the registry.
     let counted = if within.is_some() { Arc::default() } else { Arc::clone(&meter) };
     let (route, resolver) = (shared.route(), shared.resolver());
+    let on = UnderWay { shared, within, holder: &holder, route: &route, meter: &meter, counted: &counted };
+    let mut said = Said { requests: None, recognised: None, ahead: None, keep };
+    let target = wanted_with(&head, upgrade, None, within).target;
+    if let Some(requests) =
+        decide::requests_of(target, &request, &snapshot).filter(|r| recognise::is_asked_for(r))
+    {
+        of_exchange.set(of_exchange.bytes() + RECOGNISED + 2 * head.bytes);
+        let by_head = recognise::recognise(&head, target);
+        request.recognised(recognise::seen(&by_head, &by_head, None, &requests));
+        if let Some(asks) = ahead::decides(&by_head) {
+            let of = (&by_head, &*requests);
+            let read =
+                Box::pin(body_first(&mut connection, &mut head, request, &snapshot, (of, asks), &on)).await;
+            let (ahead, refused);
+            (request, ahead, refused) = match read {
+                Ok(read) => read,
+                Err(after) => return after,
+            };
+            let with_body = Arc::new(ahead.recognised(&by_head));
+            request.recognised(recognise::seen(&by_head, &with_body, Some(&ahead), &requests));
+            said = Said { requests: Some(requests), recognised: Some(with_body), ahead: Some(ahead), keep };
+            if let Some(refused) = refused {
+                return turn_away(connection, &head, request, refused, &said, &on).await;
+            }
+            // It may have taken as long as a body may.
+            snapshot = shared.snapshot();
+        } else {
+            said = Said { requests: Some(requests), recognised: Some(by_head), ..said };
+        }
+    }
+    let wanted = wanted_with(&head, upgrade, said.recognised.as_deref(), within);
     let enter = |decided: &Decided, request: &Request<'_>| {
-        let Decided { permit, snapshot } = decided;
-        let permitted_by = (Arc::clone(&permit.policy), snapshot.generation);
+        let permitted_by = (Arc::clone(&decided.permit.policy), decided.snapshot.generation);
         let kept = connection.kept.for_target(head.target.target(), &permitted_by);
-        let facts = ExchangeFacts {
-            client: Arc::clone(request.client()),
-            proof: Arc::clone(request.proof()),
-            target: wanted.target.clone(),
-            policy: Arc::clone(&permit.policy),
-            by_parent: route.parent().is_some(),
-            asks: asked(&head, wanted.http.as_ref()),
-        };
         let address = kept.map(|kept| kept.ip());
-        shared.live.register_exchange(facts, Arc::clone(&counted), address, snapshot.generation)
+        on.enter(decided, request, (&head, wanted), said.recognised.as_ref(), address)
     };
     // A kept connection serves only under the configuration that opened it, so its address need not be admitted again.
     let registered = decide::decide(wanted, &mut request, snapshot)
         .and_then(|decided| decide::register(decided, wanted, &mut request, shared, enter, |_| None));
     let (Decided { permit, snapshot }, live) = match registered {
         Ok(registered) => registered,
-        Err(refused) => return After::Refuse(request, refused),
+        Err(refused) => return turn_away(connection, &head, request, refused, &said, &on).await,
     };
     let client = request.account(&snapshot.config);
     let mut alone;
@@ -211,25 +124,23 @@ where
                 alone = opened;
                 (&mut alone, None)
             }
-            Err(reason) => return After::Refuse(request, reason.into()),
+            Err(reason) => return turn_away(connection, &head, request, reason.into(), &said, &on).await,
         },
     };
     if let Some(reason) = forward::unaffordable(&head, allowance) {
-        return After::Refuse(request, reason.into());
+        return turn_away(connection, &head, request, reason.into(), &said, &on).await;
     }
-    let mut changes = Changes::by(&permit, &head, inspected);
-    if let Some(advice) = changes.refuse(&head) {
-        if permit.mode != Mode::Report {
-            return After::Refuse(request, Refused { reason: Reason::RequestNotAllowed, advice });
-        }
-        request.would_deny(Reason::RequestNotAllowed);
-        changes.lend_nothing();
-    }
+    let changes = match changes(&permit, &mut head, &mut connection, &mut said, &mut request, inspected) {
+        Ok(changes) => changes,
+        Err(refused) => return turn_away(connection, &head, request, refused, &said, &on).await,
+    };
     request.metered(&meter);
     // They leave with the request.
     let headers = std::mem::take(&mut head.headers);
-    let wanted = wanted_with(&head, upgrade, within);
-    let has_content = head.framing.may_have_content();
+    let wanted = wanted_with(&head, upgrade, said.recognised.as_deref(), within);
+    // What was read of it, and is held, is the head's now, or is still with the client's bytes.
+    said.ahead = None;
+    let has_content = changes.has_content(&head);
     let mut begun = false;
     if let Some(Addresses { upstream, local }) =
         connection.kept.for_body().filter(|_| inspected && has_content)
@@ -271,20 +182,6 @@ where
             meter: &meter,
             tunnel: within.map(|within| within.live.meter()),
         };
-        let tunnel_ended = async {
-            match within {
-                Some(within) => within.ended().await,
-                None => pending().await,
-            }
-        };
-        let stop = async {
-            tokio::select! {
-                () = shared.drain.ended() => Ending::Drained,
-                ending = live.cancelled() => ending,
-                ending = tunnel_ended => ending,
-                () = holder.given_up() => Ending::MemoryLimit,
-            }
-        };
         let open = async || {
             let dialling = Dialling { resolver: &resolver, client, own: &shared.own, limits };
             // A reload may have come since the decision: the newer rules have to permit it too.
@@ -316,10 +213,10 @@ where
             }
             Ok(opened)
         };
+        let stop = on.stopped(Some(&live));
         Box::pin(forward::exchange(connection, &head, headers, &terms, allowance, open, stop)).await
     };
-    let of_tunnel = within.and_then(|within| within.live.tunnel().revoked());
-    let revoked = live.exchange().revoked().or(of_tunnel);
+    let revoked = on.revoked(Some(&live));
     let Outcome { status, finish, keep_alive, addresses, content_type } = outcome;
     request.typed(content_type);
     if let (false, Some(Addresses { upstream, local })) = (dialled, addresses) {
@@ -334,77 +231,159 @@ where
             request.exchanged(status, None, None, &meter);
             After::Switched(Box::new(live))
         }
-        Finish::Refused { reason, detail } => {
-            if let Some(refused) = overtaken {
-                return After::Refuse(request, refused);
-            }
-            let mut refused = Refused::on_the_way(reason, &route, wanted.target);
-            if !detail.is_empty() {
-                refused.advice = detail.into_owned();
-            }
-            After::Refuse(request, refused)
+        finish => on.broken((finish, status), request, wanted, overtaken, revoked),
+    }
+}
+
+/// What a request says of itself, where the rule asks for it.
+struct Said {
+    requests: Option<Arc<Requests>>,
+    recognised: Option<Arc<Recognised>>,
+    ahead: Option<Ahead>,
+    keep: KeepAlive,
+}
+
+/// Reads as much of the body as decides what the request is, if its head may be let through. A push that may not is read too: git
+/// prints why, and the record says which refs were meant.
+#[expect(clippy::type_complexity, reason = "the request, what its body says, and the refusal of its head")]
+async fn body_first<'s, S: Transport>(
+    connection: &mut Connection<'_, S>,
+    head: &mut Head,
+    mut request: Request<'s>,
+    snapshot: &Snapshot,
+    ((by_head, requests), asks): ((&Arc<Recognised>, &Requests), Asks),
+    on: &UnderWay<'_>,
+) -> Result<(Request<'s>, Ahead, Option<Refused>), After<'s>> {
+    let wanted = wanted_with(head, upgrade_of(head), Some(by_head), on.within);
+    let enter = |decided: &Decided, request: &Request<'_>| {
+        on.enter(decided, request, (head, wanted), Some(by_head), None)
+    };
+    let judged = decide::decide(wanted, &mut request, snapshot.clone())
+        .and_then(|decided| decide::register(decided, wanted, &mut request, on.shared, enter, |_| None));
+    let (live, refused) = match judged {
+        Ok((_, live)) => (Some(live), None),
+        Err(refused) if refused.reason.class() == Class::Request && matches!(asks, Asks::Rpc(_)) => {
+            (None, Some(refused))
         }
-        // Nothing was answered yet.
-        Finish::Broken { ending: Ending::Drained, .. } if status.is_none() => {
-            After::Refuse(request, Reason::Draining.into())
+        Err(refused) => return Err(After::Refuse(request, refused)),
+    };
+    if head.expect_continue && connection.buffer.is_empty() {
+        on.told(ahead::CONTINUE.len());
+    }
+    let patience = snapshot.config.http.stall_timeout;
+    let read = tokio::select! {
+        biased;
+        ending = on.stopped(live.as_ref()) => Err(Finish::Broken { ending, reason: None }),
+        read = ahead::read(connection, head, asks, ahead::negotiation_limit(requests), patience) => read,
+    };
+    match read {
+        Ok(ahead) => {
+            head.expect_continue = false;
+            Ok((request, ahead, refused))
         }
-        Finish::Broken { ending: Ending::MemoryLimit, .. } if status.is_none() => {
-            After::Refuse(request, admit::short_of_memory())
-        }
-        Finish::Broken { ending: Ending::PolicyRevoked | Ending::IdentityRevoked, .. }
-            if status.is_none() =>
-        {
-            let refused = decide::refuse_revoked(wanted, &mut request, revoked, shared);
-            After::Refuse(request, refused)
-        }
-        Finish::Broken {
-            ending: ending @ (Ending::ClientClosed | Ending::ClientReset | Ending::ClientLost),
-            ..
-        } if status.is_none() => {
-            request.gone();
-            After::Gone(ending)
-        }
-        Finish::Broken { ending, reason } => {
-            let is_revoked = matches!(ending, Ending::PolicyRevoked | Ending::IdentityRevoked);
-            let reason = reason.or(revoked.filter(|_| is_revoked));
-            request.exchanged(status, Some(ending), reason, &meter);
-            After::Cut(ending)
+        Err(finish) => {
+            let revoked = on.revoked(live.as_ref());
+            Err(on.broken((finish, None), request, wanted, None, revoked))
         }
     }
 }
 
-/// What the head asks for.
-pub(crate) fn wanted<'w>(head: &'w Head, within: Option<Within<'w>>) -> Wanted<'w> {
-    let upgrades = head.headers.get_all(http::header::UPGRADE).iter();
-    wanted_with(head, Upgrade::of(upgrades.map(HeaderValue::as_bytes)), within)
-}
-
-/// The same once the fields have left the head.
-fn wanted_with<'w>(head: &'w Head, upgrade: Upgrade, within: Option<Within<'w>>) -> Wanted<'w> {
-    let (path, query) = match &head.target {
-        RequestTarget::Absolute { path_and_query, .. } => (path_and_query.path(), path_and_query.query()),
-        RequestTarget::Authority(_) => ("", None),
-    };
-    let inspected = within.is_some_and(|within| within.live.tunnel().facts.inspected);
-    let http =
-        HttpRequest { method: head.method.as_str(), path, query, upgrade, inspected, recognised: None };
-    let target = within.map_or(head.target.target(), |within| within.target);
-    Wanted { target, http: Some(http) }
-}
-
-/// The same, as long as the exchange lasts.
-fn asked(head: &Head, http: Option<&HttpRequest<'_>>) -> Asked {
-    let path = match &head.target {
-        RequestTarget::Absolute { path_and_query, .. } => path_and_query.clone(),
-        RequestTarget::Authority(_) => PathAndQuery::from_static("/"),
-    };
-    Asked {
-        method: head.method.clone(),
-        path,
-        upgrade: http.map(|http| http.upgrade).unwrap_or_default(),
-        inspected: http.is_some_and(|http| http.inspected),
-        recognised: None,
+/// What the rule changes in the request. A body that was read whole is taken from the client's bytes.
+fn changes<S>(
+    permit: &Permit,
+    head: &mut Head,
+    connection: &mut Connection<'_, S>,
+    said: &mut Said,
+    request: &mut Request<'_>,
+    inspected: bool,
+) -> Result<Changes, Refused> {
+    let mut changes = Changes::by(permit, head, inspected);
+    let git = entry(permit).and_then(|entry| entry.git.as_ref());
+    let asks = said.recognised.as_ref().and_then(|said| said.git.as_ref().ok()).map(|ask| ask.request.asks);
+    let is_report = permit.mode == Mode::Report;
+    if let (Some(rule), Some(asks)) = (git, asks) {
+        changes.fix(FixedFields::new(asks, rule.fixes_reads()));
     }
+    if let Some(advice) = changes.refuse(head) {
+        if !is_report {
+            return Err(Refused { reason: Reason::RequestNotAllowed, advice });
+        }
+        request.would_deny(Reason::RequestNotAllowed);
+        changes.lend_nothing();
+    }
+    if let (Some(rule), Some(ahead)) = (git, &mut said.ahead) {
+        let (anew, most) = (rule.fixes_reads(), rule.negotiation_limit);
+        match ahead.take_content(connection.buffer, connection.lease, anew, most) {
+            Ok(None) => {}
+            Ok(Some((content, wire))) => {
+                changes.send(content);
+                // It was read with the head.
+                head.framing = Framing::None;
+                head.bytes += wire;
+            }
+            Err(_) if is_report => {
+                request.would_deny(Reason::GitNotAllowed);
+                changes.lend_nothing();
+                // It goes on as it came, compressed perhaps.
+                changes.unfix();
+            }
+            Err(advice) => return Err(Refused { reason: Reason::GitNotAllowed, advice }),
+        }
+    }
+    Ok(changes)
+}
+
+/// The entry that lets a request through.
+fn entry(permit: &Permit) -> Option<&Entry> {
+    let number = permit.entry.as_ref()?.number;
+    permit.requests.as_ref()?.entries().get(number.checked_sub(1)?)
+}
+
+/// A request is refused before anything of it has gone on. Git is answered in a way that it prints.
+async fn turn_away<'s, S: Transport>(
+    connection: Connection<'_, S>,
+    head: &Head,
+    request: Request<'s>,
+    refused: Refused,
+    said: &Said,
+    on: &UnderWay<'_>,
+) -> After<'s> {
+    let (Some(requests), Some(recognised)) = (&said.requests, &said.recognised) else {
+        return After::Refuse(request, refused);
+    };
+    let ask = recognised.git.as_ref().ok();
+    if let Some(ahead) = &said.ahead
+        && refused.reason.is_denial()
+    {
+        let patience = on.shared.current.load().http.stall_timeout;
+        let by_ref = refused.reason == Reason::RefNotAllowed;
+        let is_to_blame = |change: &RefChange| !by_ref || !may_change(requests, change);
+        let stop = on.stopped(None);
+        let telling = answer::refuse(connection, head, request, refused, ahead, is_to_blame, patience, stop);
+        return Box::pin(telling).await;
+    }
+    let is_discovery = ask.is_some_and(|ask| matches!(ask.request.asks, Asks::Discovery(_)));
+    let lacks_credentials = recognised.aws == Err(CredentialsError::None);
+    if refused.reason == Reason::AccountNotAllowed
+        && is_discovery
+        && lacks_credentials
+        && !head.framing.has_body()
+        && connection.kept.may_ask()
+    {
+        let keep = Some(said.keep).filter(|_| head.keep_alive && !on.shared.drain.is_closed());
+        let host = &head.target.target().host;
+        return Box::pin(answer::ask_for_credentials(connection, request, host, keep, on)).await;
+    }
+    After::Refuse(request, refused)
+}
+
+/// Whether some entry lets the ref be changed so.
+fn may_change(requests: &Requests, change: &RefChange) -> bool {
+    requests
+        .entries()
+        .iter()
+        .filter_map(|entry| entry.git.as_ref())
+        .any(|rule| rule.may_change(change).is_ok())
 }
 
 /// A connection for the exchange, to an address that `decided`, which is by the configuration in force now, admits.

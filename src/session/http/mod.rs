@@ -1,6 +1,13 @@
-//! Plain HTTP requests: [`exchange`] decides, registers and records each one, [`forward`] moves its bytes, and
-//! [`changes`] says what a rule changes in them.
+//! HTTP requests: [`exchange`] decides, registers and records each one, [`forward`] moves its bytes, and
+//! [`changes`] says what a rule changes in them. [`recognise`] reads what a request asks of Git and AWS, [`git`] what its body
+//! says of that.
 
+pub(crate) mod after;
 pub(crate) mod changes;
 pub mod exchange;
 pub mod forward;
+mod git;
+pub(crate) mod lent;
+mod recognise;
+mod under_way;
+pub(crate) mod wanted;

@@ -97,6 +97,13 @@ pub(crate) fn unanswered(mut request: Request<'_>, reason: Reason) {
     request.refuse(reason);
 }
 
+/// Records the verdict on a request whose client is told it by an answer of status 200, of so many bytes: git prints no other.
+pub(crate) fn record_printed(mut request: Request<'_>, reason: Reason, bytes: usize) {
+    request.answered(Some(200), bytes);
+    bound(&mut request, reason);
+    request.refuse(reason);
+}
+
 /// Ends the request, and returns the bytes of the reply. The records of a client that guesses or asks without end are
 /// bounded here, so that it does not fill the log.
 ///

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::config::{Config, ShortHash};
 use crate::rules::{MatchedRule, Mode};
+use crate::session::request::seen::{Seen, SeenAws, SeenGit};
 use crate::state::recent::{self, Asking, Refusal};
 use crate::state::shared::Shared;
 use crate::telemetry::record::{Cause, Event, LoggedTarget, Record, new_id};
@@ -57,6 +58,8 @@ pub(super) struct Facts {
     pub(super) meter: Option<Arc<Meter>>,
     /// Its verdict is counted and not written: the log already has enough records of this kind.
     pub(super) unwritten: bool,
+    /// What was recognised in it, where its rule asks for it.
+    pub(super) seen: Option<Box<Seen>>,
 }
 
 impl Facts {
@@ -87,6 +90,7 @@ impl Facts {
             content_type: None,
             meter: None,
             unwritten: false,
+            seen: None,
         }
     }
 
@@ -179,6 +183,8 @@ impl Facts {
             // Only for records that stand for others: [`crate::session::refuse::bounded`] makes them.
             suppressed: None,
             auth_scheme: self.auth_scheme,
+            aws: self.seen.as_ref().and_then(|seen| seen.aws.as_ref()).map(SeenAws::logged),
+            git: self.seen.as_ref().and_then(|seen| seen.git.as_ref()).map(SeenGit::logged),
             reply: self.reply,
             content_type: self.content_type.as_deref().map(Into::into),
             version: asks.version,

@@ -6,6 +6,7 @@
 //! ([`crate::session::refuse::reply`]).
 
 mod facts;
+pub(crate) mod seen;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -88,7 +89,7 @@ impl<'s> Request<'s> {
         self.accepted_by
     }
 
-    /// What it shares with other requests.
+    /// What it shares with others.
     pub(crate) fn shared(&self) -> &'s Arc<Shared> {
         self.shared
     }
@@ -195,6 +196,11 @@ impl<'s> Request<'s> {
         facts.decision = Some(Decision::WouldDeny);
         // The rules come first, as they do in enforce mode.
         facts.reason.get_or_insert(Cause::Refused(reason));
+    }
+
+    /// This was recognised in it, where its rule asks for it.
+    pub(crate) fn recognised(&mut self, seen: seen::Seen) {
+        self.facts_mut().seen = Some(Box::new(seen));
     }
 
     /// Notes the result of the dial for log and metrics.

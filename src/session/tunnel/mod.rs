@@ -29,7 +29,7 @@ use crate::rules::address::Admitted;
 use crate::rules::{Mode, Permit, Scheme};
 use crate::session::admit;
 use crate::session::decide::{self, Decided, Wanted};
-use crate::session::http::exchange::{Carries, Own};
+use crate::session::http::lent::{Carries, Own};
 use crate::session::refuse::{self, Refused, refuse, reply};
 use crate::session::request::{Opened, Request};
 use crate::state::limits::Slot;

@@ -8,7 +8,7 @@ use crate::outbound::dial::{DialLimits, Dialled};
 use crate::outbound::route::{Dialling, Route};
 use crate::rules::{Mode, Permit, Scheme};
 use crate::session::decide::{Decided, Wanted};
-use crate::session::http::exchange::Carries;
+use crate::session::http::lent::Carries;
 use crate::session::refuse::Refused;
 use crate::session::request::Request;
 use crate::session::tunnel::gate::HANDSHAKE;

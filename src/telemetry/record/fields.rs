@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::event::{Cause, Event};
+use super::recognised::{LoggedAws, LoggedGit};
 use super::table::{Field, fields, widest};
 use super::target::{LoggedTarget, Raw};
 use crate::config::ShortHash;
@@ -100,6 +101,10 @@ fields! {
             suppressed: u64 = "suppressed" [number] note Suppressed;
             /// The scheme of credentials that were refused.
             auth_scheme: AuthScheme = "auth_scheme" [word] note AuthScheme;
+            /// By whose credentials it came to AWS, where its rule asks.
+            aws: LoggedAws<'a> = "aws" [object 512];
+            /// What it asked of a Git repository, where its rule asks. It may take the room that the rest of the line leaves.
+            git: LoggedGit<'a> = "git" [object 2816];
         }
         // The last member of the line is `cut`, which the writer makes from what it cut.
         for_squid_alone {

@@ -1,10 +1,11 @@
 //! What the access log says about one event.
 //!
-//! [`Record`] and its fields are one table ([`fields`]), which [`table`] reads; [`event`] and [`target`] have its
+//! [`Record`] and its fields are one table ([`fields`]), which [`table`] reads; [`event`], [`target`] and [`recognised`] have its
 //! words. Not here: how lines reach the output ([`super::access_log`]), and how values are escaped ([`super::json`]).
 
 mod event;
 mod fields;
+mod recognised;
 mod table;
 mod target;
 #[cfg(test)]
@@ -14,6 +15,7 @@ use uuid::Uuid;
 
 pub use event::{Cause, Event};
 pub use fields::{FIELDS, LINE_BOUND, Record};
+pub use recognised::{LoggedAws, LoggedGit, Negotiated};
 pub use table::Field;
 pub(super) use table::NoteWriter;
 pub use target::{LoggedTarget, Raw, without_secrets};

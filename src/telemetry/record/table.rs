@@ -12,6 +12,7 @@
 //! | `text LONGEST` | bytes, also of an untrusted peer | escaped, and cut | quoted |
 //! | `shown LONGEST` | a value that can be displayed, of any length | escaped, and cut | quoted |
 //! | `target LONGEST` | a request's target | escaped, and cut | – |
+//! | `object LONGEST` | what was recognised in a request | an object of its own, and cut | – |
 //!
 //! Each row becomes a call of its own, by name: nothing is looked up or allocated when a record is written.
 
@@ -40,6 +41,9 @@ pub(in crate::telemetry) trait NoteWriter {
 pub(super) const PLAIN: usize = 64;
 /// The longest of our own words; and of numbers, the largest duration in milliseconds.
 pub(super) const WORD: usize = 40;
+
+/// The digits of an object's id.
+pub(super) const ID: usize = 64;
 
 /// The length of the longest line with its newline, where every value is as long as it may be and all are named in `cut`.
 pub(super) const fn widest(fields: &[Field]) -> usize {
@@ -174,6 +178,13 @@ macro_rules! fields {
     (@json [target $longest:literal] $line:ident, $name:literal, $value:expr) => {
         match $value {
             Some(target) => target.write_json(&mut $line, $name, $longest),
+            None => $line.null($name),
+        }
+    };
+
+    (@json [object $longest:literal] $line:ident, $name:literal, $value:expr) => {
+        match $value {
+            Some(object) => object.write_json(&mut $line, $name, $longest),
             None => $line.null($name),
         }
     };

@@ -5,9 +5,8 @@
 //! ([`push_report`]). The connection must not be announced to close, or git sends the push again. A fetch is answered with the
 //! server's own form of an error ([`fetch`]). Discovery gets a 403 of `text/plain`, which git prints line by line.
 
-use super::capabilities::SideBand;
+use super::capabilities::{Capabilities, SideBand};
 use super::pkt_line;
-use super::push::PushList;
 use crate::words::git::RefChange;
 
 /// The media type of the answer to a push.
@@ -23,12 +22,12 @@ const MAX_TEXT: usize = 900;
 /// `None`: the client did not ask for a report. It would take any 200 for success, and say so: it must get a 403.
 ///
 /// `text` is the reason and what to do.
-pub fn push_opening(list: &PushList, text: &str) -> Option<Vec<u8>> {
-    if !list.capabilities.report_status {
+pub fn push_opening(capabilities: &Capabilities, text: &str) -> Option<Vec<u8>> {
+    if !capabilities.report_status {
         return None;
     }
     let mut out = Vec::new();
-    if list.capabilities.side_band != SideBand::None {
+    if capabilities.side_band != SideBand::None {
         pkt_line::write(&mut out, &[b"\x02egressd: ", line(text).as_bytes(), b"\n"]);
     }
     Some(out)
@@ -36,14 +35,18 @@ pub fn push_opening(list: &PushList, text: &str) -> Option<Vec<u8>> {
 
 /// The rest of the answer to a push: each ref is refused. `refused` says of which refs `reason` is true; the others are refused
 /// because all of a push is. It prints ` ! [remote rejected] main -> main (egressd: REASON)`.
-pub fn push_report(list: &PushList, reason: &str, mut refused: impl FnMut(&RefChange) -> bool) -> Vec<u8> {
-    let capabilities = &list.capabilities;
+pub fn push_report(
+    capabilities: &Capabilities,
+    changes: &[RefChange],
+    reason: &str,
+    mut refused: impl FnMut(&RefChange) -> bool,
+) -> Vec<u8> {
     let mut report = Vec::new();
     // The pack is not to blame: git would print that in place of the reason.
     pkt_line::write(&mut report, &[b"unpack ok\n"]);
     let own = format!(" egressd: {}\n", line(reason));
     let other = format!(" egressd: {}, for another ref\n", line(reason));
-    for change in &list.changes {
+    for change in changes {
         let text = if refused(change) { &own } else { &other };
         pkt_line::write(&mut report, &[b"ng ", change.name.as_str().as_bytes(), text.as_bytes()]);
     }
@@ -78,7 +81,7 @@ fn line(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::push::PushReader;
+    use super::super::push::{PushList, PushReader};
     use super::super::test_bodies::push;
     use super::*;
 
@@ -88,32 +91,36 @@ mod tests {
         reader.into_list()
     }
 
+    fn report(list: &PushList, reason: &str, refused: impl FnMut(&RefChange) -> bool) -> Vec<u8> {
+        push_report(&list.capabilities, &list.changes, reason, refused)
+    }
+
     #[test]
     fn a_push_is_answered_in_the_bands_that_the_client_reads() {
         let refs = ["refs/heads/main", "refs/tags/v1"];
         let large = list("report-status side-band-64k", &refs);
-        assert_eq!(push_opening(&large, "a: b").unwrap(), b"0013\x02egressd: a: b\n");
-        let report = b"000eunpack ok\n0027ng refs/heads/main egressd: reason\n0035ng refs/tags/v1 egressd: reason, for another ref\n0000";
+        assert_eq!(push_opening(&large.capabilities, "a: b").unwrap(), b"0013\x02egressd: a: b\n");
+        let want = b"000eunpack ok\n0027ng refs/heads/main egressd: reason\n0035ng refs/tags/v1 egressd: reason, for another ref\n0000";
         let own = |change: &RefChange| change.name.as_str() == "refs/heads/main";
-        let banded = [b"0073\x01", &report[..], b"0000"].concat();
-        assert_eq!(push_report(&large, "reason", own), banded);
+        let banded = [b"0073\x01", &want[..], b"0000"].concat();
+        assert_eq!(report(&large, "reason", own), banded);
         // Without bands the report stands alone, and nothing can be said before it.
         let bare = list("report-status", &refs);
-        assert_eq!(push_opening(&bare, "a: b").unwrap(), b"");
-        assert_eq!(push_report(&bare, "reason", own), report);
+        assert_eq!(push_opening(&bare.capabilities, "a: b").unwrap(), b"");
+        assert_eq!(report(&bare, "reason", own), want);
         // Without report-status a 200 would be a success.
-        assert_eq!(push_opening(&list("side-band-64k", &refs), "a: b"), None);
+        assert_eq!(push_opening(&list("side-band-64k", &refs).capabilities, "a: b"), None);
     }
 
     #[test]
     fn a_report_is_divided_into_lines_that_the_band_holds() {
         let names: Vec<String> = (0..4_000).map(|n| format!("refs/heads/branch-{n}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let bare = push_report(&list("report-status", &names), "ref_not_allowed", |_| true);
+        let bare = report(&list("report-status", &names), "ref_not_allowed", |_| true);
         for (capabilities, longest) in
             [("report-status side-band-64k", 65_520), ("report-status side-band", 1_000)]
         {
-            let answer = push_report(&list(capabilities, &names), "ref_not_allowed", |_| true);
+            let answer = report(&list(capabilities, &names), "ref_not_allowed", |_| true);
             let (mut rest, mut joined, mut most) = (&answer[..], Vec::new(), 0);
             loop {
                 let (packet, length) = pkt_line::next(rest).unwrap().unwrap();
@@ -139,7 +146,7 @@ mod tests {
         assert_eq!(line(&"é".repeat(1_000)).len(), MAX_TEXT);
         let longest = "refs/heads/".to_owned() + &"a".repeat(4_085);
         let list = list("report-status side-band", &[&longest]);
-        assert!(push_opening(&list, &"x".repeat(5_000)).unwrap().len() <= 1_000);
-        assert!(push_report(&list, &"x".repeat(5_000), |_| false).len() > 4_096);
+        assert!(push_opening(&list.capabilities, &"x".repeat(5_000)).unwrap().len() <= 1_000);
+        assert!(report(&list, &"x".repeat(5_000), |_| false).len() > 4_096);
     }
 }

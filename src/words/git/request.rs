@@ -1,6 +1,7 @@
 //! What a request asks of a Git server.
 
 use std::fmt;
+use std::sync::Arc;
 
 use thiserror::Error;
 
@@ -80,7 +81,7 @@ pub enum Content {
     /// What the request is: of a fetch, and of a batch of large files.
     Does(Operation),
     /// What a push changes. Not empty.
-    Changes(Box<[RefChange]>),
+    Changes(Arc<[RefChange]>),
 }
 
 /// The path of a repository on its host, in the one spelling that rules and the log use: without a `/` or `.git` at the

@@ -85,10 +85,17 @@ pub struct Connection<'a, S> {
     pub kept: &'a mut Kept,
 }
 
-/// The connection to the target that the last exchange left open. It belongs to one client connection: no client ever
-/// uses another client's.
+/// What earlier exchanges on a client's connection left: the connection to the target that the last one left open, above all. It
+/// belongs to one client connection: no client ever uses another client's.
 #[derive(Debug, Default)]
-pub struct Kept(Left);
+pub struct Kept {
+    left: Left,
+    /// How often the client was asked for credentials.
+    asked: u8,
+}
+
+/// So often a client is asked for credentials on one connection, as for those of egressd.
+const MOST_ASKED: u8 = 3;
 
 #[derive(Debug, Default)]
 enum Left {
@@ -177,7 +184,10 @@ where
 
     let halves = Halves::new(stream);
     let mut writer = &halves;
-    let (parts, body) = UploadBody::new(head.framing);
+    let (parts, body) = match terms.changes.content() {
+        Some(content) => (None, UploadBody::whole(content.clone())),
+        None => UploadBody::new(head.framing),
+    };
     let nominated = Nominated::by(&headers);
     let sending = Sending { framing: head.framing, nominated: &nominated };
     let rewritten =
@@ -258,7 +268,7 @@ where
             result => return kept.settle(result, upstream, terms),
         }
     }
-    *kept = Kept::default();
+    kept.left = Left::Nothing;
     let body = body.unwrap_or_else(UploadBody::empty);
     let stream = match open().await {
         Ok(stream) => stream,
@@ -317,20 +327,26 @@ impl Kept {
         target: &Target,
         permitted_by: &(Arc<str>, Generation),
     ) -> Option<SocketAddr> {
-        match &self.0 {
+        match &self.left {
             Left::Open { upstream, .. } if upstream.may_serve(target, permitted_by) => {
                 Some(upstream.addresses.upstream)
             }
             _ => {
-                self.0 = Left::Nothing;
+                self.left = Left::Nothing;
                 None
             }
         }
     }
 
+    /// Whether the client may be asked for the target's credentials once more; it is asked then.
+    pub(crate) fn may_ask(&mut self) -> bool {
+        self.asked = self.asked.saturating_add(1);
+        self.asked <= MOST_ASKED
+    }
+
     /// Both ends of the connection that may serve a request with a body.
     pub(crate) fn for_body(&self) -> Option<Addresses> {
-        match &self.0 {
+        match &self.left {
             Left::Open { upstream, since, .. } if since.elapsed() < FRESH && upstream.sender.is_ready() => {
                 Some(upstream.addresses)
             }
@@ -340,7 +356,7 @@ impl Kept {
 
     /// The connection that became a WebSocket.
     pub(crate) fn switched(&mut self) -> Option<Switched> {
-        match std::mem::take(&mut self.0) {
+        match std::mem::take(&mut self.left) {
             Left::Switched(switched) => Some(switched),
             Left::Open { .. } | Left::Nothing => None,
         }
@@ -348,7 +364,7 @@ impl Kept {
 
     fn take(&mut self, head: &Head, terms: &Terms<'_>, is_repeatable: bool) -> Option<Upstream> {
         // Its place is free from here on: the request has one for its connection.
-        let Left::Open { upstream, since, .. } = std::mem::take(&mut self.0) else { return None };
+        let Left::Open { upstream, since, .. } = std::mem::take(&mut self.left) else { return None };
         let serves = upstream.may_serve(head.target.target(), &terms.permitted_by)
             && upstream.sender.is_ready()
             && (is_repeatable || since.elapsed() < FRESH);
@@ -367,7 +383,7 @@ impl Kept {
             Ok(Then::GoOn) => {
                 if let Some(place) = (terms.keep_upstream)() {
                     let since = Instant::now();
-                    self.0 = Left::Open { upstream: Box::new(upstream), _place: place, since };
+                    self.left = Left::Open { upstream: Box::new(upstream), _place: place, since };
                 }
                 (Finish::Complete, true)
             }
@@ -375,7 +391,7 @@ impl Kept {
             Ok(Then::Switch(upgraded)) => match upgraded.downcast::<TokioIo<TargetIo>>() {
                 Ok(parts) => {
                     let (stream, early) = (parts.io.into_inner(), BytesMut::from(parts.read_buf));
-                    self.0 = Left::Switched(Switched { stream, early, lease: upstream.lease });
+                    self.left = Left::Switched(Switched { stream, early, lease: upstream.lease });
                     (Finish::Switched, false)
                 }
                 // It is what was given to hyper.

@@ -52,11 +52,11 @@ pub(super) fn request(
     if changes.websocket {
         headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-    } else if trailers_wanted {
+    } else if trailers_wanted && changes.passes_trailers() {
         headers.insert(TE, HeaderValue::from_static("trailers"));
         headers.insert(CONNECTION, HeaderValue::from_static("te"));
     }
-    match head.framing {
+    match changes.framing(head) {
         Framing::None => {}
         Framing::Length(length) => {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(length));

@@ -63,6 +63,15 @@ impl UploadBody {
         }
     }
 
+    /// A body that is there already.
+    pub(super) fn whole(bytes: Bytes) -> Self {
+        let (sender, receiver) = mpsc::channel(1);
+        let remaining = Some(bytes.len() as u64);
+        // There is room for one.
+        let _ = sender.try_send(Part::Data(bytes));
+        UploadBody { parts: Some(receiver), remaining }
+    }
+
     pub(super) fn empty() -> Self {
         UploadBody { parts: None, remaining: Some(0) }
     }

@@ -1,0 +1,316 @@
+//! What the body of a request to Git says, read before any of it goes on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::HeaderMap;
+use tokio::io::AsyncWriteExt;
+use tokio::time::timeout;
+
+use super::beginning::{Beginning, From, Reached, broken};
+use super::fields;
+use crate::rules::git::NEGOTIATION_LIMIT;
+use crate::rules::{Recognised, Requests};
+use crate::session::http::forward::{Connection, Finish};
+use crate::telemetry::record::Negotiated;
+use crate::transport::held::{Kind, Lease};
+use crate::transport::stream::Transport;
+use crate::wire::git::inflate::{self, InflateError};
+use crate::wire::git::{
+    Capabilities, FetchError, FetchRequest, ListError, MAX_LIST, Progress, ProtocolVersion, PushReader, lfs,
+};
+use crate::wire::head::{Framing, Head};
+use crate::words::git::{Asks, Content, GitAsk, Lfs, Operation, RefChange, Service};
+use crate::words::outcome::Ending;
+
+/// The interim answer to a client that waits for one.
+pub(in crate::session::http) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// What a body says.
+#[derive(Debug)]
+pub(in crate::session::http) struct Ahead {
+    asks: Asks,
+    said: Said,
+    /// Why it is not what git's client writes. Quotes nothing from it.
+    wrong: Option<Box<str>>,
+    /// How many bytes of the client's buffer it takes, where it was read whole.
+    wire: usize,
+    lease: Lease,
+}
+
+#[derive(Debug)]
+enum Said {
+    /// The list of a push; as far as it could be read.
+    Push { capabilities: Capabilities, changes: Arc<[RefChange]> },
+    /// A request to read, which is held.
+    Fetch { told: FetchRequest, body: Vec<u8>, version: ProtocolVersion },
+    /// A batch of large files.
+    Batch(Operation),
+    /// Nothing that could be read.
+    Nothing,
+}
+
+/// What of a request is decided by its body, if it was recognised as one to Git.
+pub(in crate::session::http) fn decides(recognised: &Recognised) -> Option<Asks> {
+    let asks = recognised.git.as_ref().ok()?.request.asks;
+    matches!(asks, Asks::Rpc(_) | Asks::Lfs(Lfs::Batch)).then_some(asks)
+}
+
+/// The longest body of a fetch that may be allowed by one of the entries.
+pub(in crate::session::http) fn negotiation_limit(requests: &Requests) -> usize {
+    let limits =
+        requests.entries().iter().filter_map(|entry| entry.git.as_ref()).map(|rule| rule.negotiation_limit);
+    usize::try_from(limits.max().unwrap_or(NEGOTIATION_LIMIT)).unwrap_or(usize::MAX)
+}
+
+/// Reads what is needed of the body. The client's bytes stay in their buffer. `most`: of a request to read, inflated.
+pub(in crate::session::http) async fn read<S: Transport>(
+    connection: &mut Connection<'_, S>,
+    head: &Head,
+    asks: Asks,
+    most: usize,
+    patience: Duration,
+) -> Result<Ahead, Finish> {
+    let Connection { stream, buffer, lease, .. } = connection;
+    if head.expect_continue && buffer.is_empty() {
+        // Whoever asked gets it from egressd: the target would first have to see a request that is not judged yet.
+        let telling = async {
+            stream.write_all(CONTINUE).await?;
+            stream.flush().await
+        };
+        match timeout(patience, telling).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return Err(broken(Ending::ClientReset)),
+            Err(_elapsed) => return Err(broken(Ending::IdleTimeout)),
+        }
+    }
+    let beginning = Beginning::new(head.framing, lease.holder());
+    let mut from = From { stream: &mut **stream, buffer: &mut **buffer, lease: &mut **lease };
+    match asks {
+        Asks::Rpc(Service::ReceivePack) => push(beginning, &mut from, patience).await,
+        _ => whole(beginning, &mut from, (head, asks), most, patience).await,
+    }
+}
+
+async fn push<S: Transport>(
+    mut beginning: Beginning,
+    from: &mut From<'_, S>,
+    patience: Duration,
+) -> Result<Ahead, Finish> {
+    let mut reader = PushReader::new();
+    let mut read = Ok(Progress::NeedMore);
+    // What is made of a line takes less than twice as much.
+    let mut lease = Lease::new(from.lease.holder(), Kind::Body);
+    let reached = beginning
+        .read(from, MAX_LIST, patience, |list| {
+            lease.set(2 * list.len().min(MAX_LIST));
+            read = reader.read(list);
+            read != Ok(Progress::NeedMore)
+        })
+        .await?;
+    let list = reader.into_list();
+    let mut wrong = match (read, reached) {
+        (Err(error), _) => Some(error.to_string()),
+        (Ok(Progress::Done), _) => None,
+        (Ok(Progress::NeedMore), Reached::TooLong) => Some(ListError::TooLong.to_string()),
+        (Ok(Progress::NeedMore), _) => Some("a body that ends before its list of commands does".to_owned()),
+    };
+    if wrong.is_none() && list.changes.is_empty() {
+        // The probe is these four bytes and no more.
+        let end = beginning.read(from, list.length, patience, |body| body.len() > list.length).await?;
+        if end != Reached::End || list.shallow > 0 {
+            wrong = Some("a push that changes nothing and goes on after its list".to_owned());
+        }
+    }
+    drop(beginning);
+    // Of these, an answer needs nothing.
+    let capabilities = Capabilities { agent: None, session_id: None, ..list.capabilities };
+    let changes: Arc<[RefChange]> = list.changes.into();
+    let names: usize = changes.iter().map(|change| change.name.as_str().len() + 16).sum();
+    lease.set(size_of_val(&*changes) + names);
+    let (said, wrong) = (Said::Push { capabilities, changes }, wrong.map(Into::into));
+    Ok(Ahead { asks: Asks::Rpc(Service::ReceivePack), said, wrong, wire: 0, lease })
+}
+
+async fn whole<S: Transport>(
+    mut beginning: Beginning,
+    from: &mut From<'_, S>,
+    (head, asks): (&Head, Asks),
+    most: usize,
+    patience: Duration,
+) -> Result<Ahead, Finish> {
+    let most = if asks == Asks::Lfs(Lfs::Batch) { lfs::MAX_BATCH } else { most };
+    let known = matches!(head.framing, Framing::Length(length) if length > most as u64);
+    let reached = if known {
+        // Not one byte more than what is there is held.
+        Reached::TooLong
+    } else {
+        beginning.read(from, most, patience, |_| false).await?
+    };
+    let wire = beginning.wire();
+    let (body, mut lease) = beginning.into_parts();
+    let said = match reached {
+        Reached::End => said(body, asks, &head.headers, most, &mut lease),
+        Reached::TooLong | Reached::Enough if asks == Asks::Lfs(Lfs::Batch) => {
+            Err(lfs::BatchError::TooLong.to_string())
+        }
+        Reached::TooLong | Reached::Enough => Err(too_long(most)),
+    };
+    let (said, wrong) = match said {
+        Ok(said) => (said, None),
+        Err(wrong) => (Said::Nothing, Some(wrong.into())),
+    };
+    if matches!(said, Said::Nothing | Said::Batch(_)) {
+        lease.set(0);
+    }
+    Ok(Ahead { asks, said, wrong, wire, lease })
+}
+
+/// Reads a body that is there whole.
+fn said(
+    body: Vec<u8>,
+    asks: Asks,
+    headers: &HeaderMap,
+    most: usize,
+    lease: &mut Lease,
+) -> Result<Said, String> {
+    if asks == Asks::Lfs(Lfs::Batch) {
+        return lfs::read_batch(&body)
+            .map(|batch| Said::Batch(batch.operation))
+            .map_err(|error| error.to_string());
+    }
+    let version = fields::version(headers)?;
+    if asks == Asks::Rpc(Service::UploadArchive) {
+        let told = FetchRequest::read_archive(&body).map_err(|error| error.to_string())?;
+        return Ok(Said::Fetch { told, body, version });
+    }
+    let body = if fields::compressed(asks, headers)? {
+        // Both are held while the one is made of the other.
+        lease.set(body.capacity() + 2 * most);
+        let inflated = inflate::gzip(&body, most).map_err(|error| match error {
+            InflateError::TooLong => too_long(most),
+            error => error.to_string(),
+        });
+        drop(body);
+        lease.set(0);
+        inflated?
+    } else {
+        body
+    };
+    lease.set(body.capacity());
+    let told = FetchRequest::read(&body, version).map_err(|error| error.to_string())?;
+    Ok(Said::Fetch { told, body, version })
+}
+
+fn too_long(most: usize) -> String {
+    format!("a request of more than {most} bytes: raise `negotiation_limit`")
+}
+
+impl Ahead {
+    /// What was recognised, with what the body says.
+    pub(in crate::session::http) fn recognised(&self, by_head: &Recognised) -> Recognised {
+        let Recognised { git, aws } = by_head.clone();
+        let git = match &self.wrong {
+            Some(wrong) => Err(wrong.clone()),
+            None => git.map(|ask| GitAsk { content: self.content(), ..ask }),
+        };
+        Recognised { git, aws }
+    }
+
+    fn content(&self) -> Content {
+        match &self.said {
+            Said::Push { changes, .. } if changes.is_empty() => Content::Probe,
+            Said::Push { changes, .. } => Content::Changes(Arc::clone(changes)),
+            Said::Fetch { told, .. } => told.operation.map_or(Content::Probe, Content::Does),
+            Said::Batch(operation) => Content::Does(*operation),
+            Said::Nothing => Content::Unread,
+        }
+    }
+
+    /// Whether it is the probe, which asks for nothing.
+    pub(in crate::session::http) fn is_probe(&self) -> bool {
+        self.wrong.is_none() && self.content() == Content::Probe
+    }
+
+    /// What it asks by its head.
+    pub(in crate::session::http) fn asks(&self) -> Asks {
+        self.asks
+    }
+
+    /// The changes of a push, as far as they could be read.
+    pub(in crate::session::http) fn changes(&self) -> Option<&Arc<[RefChange]>> {
+        match &self.said {
+            Said::Push { changes, .. } => Some(changes),
+            Said::Fetch { .. } | Said::Batch(_) | Said::Nothing => None,
+        }
+    }
+
+    /// What the client of a push reads.
+    pub(in crate::session::http) fn capabilities(&self) -> Option<&Capabilities> {
+        match &self.said {
+            Said::Push { capabilities, .. } => Some(capabilities),
+            Said::Fetch { .. } | Said::Batch(_) | Said::Nothing => None,
+        }
+    }
+
+    /// What a request to read said.
+    pub(in crate::session::http) fn negotiated(&self) -> Option<Negotiated> {
+        match &self.said {
+            Said::Fetch { told, body, .. } => {
+                Some(Negotiated { wants: told.wants, haves: told.haves, bytes: body.len() })
+            }
+            Said::Push { .. } | Said::Batch(_) | Said::Nothing => None,
+        }
+    }
+
+    /// The body that goes on in place of the client's, which is taken out of `buffer`; `None` where the client's own goes on as it
+    /// comes. `anew`: in a form that says nothing of the client. `most`: what the entry allows.
+    ///
+    /// # Errors
+    /// Why it cannot go on. Nothing was taken then.
+    pub(in crate::session::http) fn take_content(
+        &mut self,
+        buffer: &mut BytesMut,
+        of_buffer: &mut Lease,
+        anew: bool,
+        most: u64,
+    ) -> Result<Option<(Bytes, usize)>, String> {
+        let Said::Fetch { body, version, .. } = &mut self.said else { return Ok(None) };
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        if body.len() > most {
+            return Err(too_long(most));
+        }
+        let mut content = std::mem::take(body);
+        if anew && self.asks == Asks::Rpc(Service::UploadPack) {
+            self.lease.set(2 * content.capacity());
+            match FetchRequest::fixed(&content, *version) {
+                Ok((_, fixed)) => content = fixed,
+                Err(error) => {
+                    let error: FetchError = error;
+                    *body = content;
+                    return Err(error.to_string());
+                }
+            }
+        }
+        let wire = self.wire.min(buffer.len());
+        buffer.advance(wire);
+        *buffer = BytesMut::from(&buffer[..]);
+        of_buffer.set(buffer.capacity());
+        let lease = Lease::of(of_buffer.holder(), Kind::Body, content.capacity());
+        self.lease.set(0);
+        Ok(Some((Bytes::from_owner(Held { bytes: content, _lease: lease }), wire)))
+    }
+}
+
+/// A body that is held until the target has it.
+struct Held {
+    bytes: Vec<u8>,
+    _lease: Lease,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}

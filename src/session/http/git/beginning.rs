@@ -1,0 +1,145 @@
+//! The beginning of a body, or all of it, read before the request is judged. It is decoded into a copy: the client's bytes stay in
+//! their buffer, from where they go on as they came, or are thrown away.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::time::{Instant, timeout_at};
+
+use crate::session::http::forward::Finish;
+use crate::transport::held::read::read;
+use crate::transport::held::{Holder, Kind, Lease};
+use crate::transport::stream::Transport;
+use crate::wire::head::{BodyError, BodyFollower, Framing, Piece};
+use crate::words::outcome::{Ending, Reason};
+
+/// So many bytes must come in the time that a body may stall.
+const PACE: usize = 256 * 1024;
+/// Of so many bytes the holder is told that they moved.
+const TELL: usize = 16 * 1024;
+/// Framing that is never too much, however little it frames.
+const FRAMING: usize = 64 * 1024;
+
+/// What is read of a body.
+#[derive(Debug)]
+pub(super) struct Beginning {
+    follower: BodyFollower,
+    /// How many bytes of the buffer are decoded.
+    at: usize,
+    /// The content so far.
+    data: Vec<u8>,
+    lease: Lease,
+}
+
+/// Why reading ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Reached {
+    /// There is as much as was wanted.
+    Enough,
+    /// The body ends here.
+    End,
+    /// It is longer than the bound.
+    TooLong,
+}
+
+/// A client's connection, as far as its bytes are read.
+pub(super) struct From<'c, S> {
+    pub(super) stream: &'c mut S,
+    pub(super) buffer: &'c mut BytesMut,
+    pub(super) lease: &'c mut Lease,
+}
+
+impl Beginning {
+    pub(super) fn new(framing: Framing, holder: &Arc<Holder>) -> Self {
+        Beginning {
+            follower: BodyFollower::new(framing),
+            at: 0,
+            data: Vec::new(),
+            lease: Lease::new(holder, Kind::Body),
+        }
+    }
+
+    /// The content that was read, under its lease.
+    pub(super) fn into_parts(self) -> (Vec<u8>, Lease) {
+        (self.data, self.lease)
+    }
+
+    /// How many bytes of the buffer it takes.
+    pub(super) fn wire(&self) -> usize {
+        self.at
+    }
+
+    /// Reads on until `enough` of the content so far is there, or more than `most` bytes.
+    pub(super) async fn read<S: Transport>(
+        &mut self,
+        from: &mut From<'_, S>,
+        most: usize,
+        patience: Duration,
+        mut enough: impl FnMut(&[u8]) -> bool,
+    ) -> Result<Reached, Finish> {
+        let begun = Instant::now();
+        let mut told = from.buffer.len();
+        loop {
+            self.follow(from.buffer).map_err(malformed)?;
+            if enough(&self.data) {
+                return Ok(Reached::Enough);
+            }
+            if self.data.len() > most || from.buffer.len() > most.saturating_mul(2).saturating_add(FRAMING) {
+                return Ok(Reached::TooLong);
+            }
+            if self.follower.is_done() {
+                return Ok(Reached::End);
+            }
+            let steps = u32::try_from(1 + self.data.len() / PACE).unwrap_or(u32::MAX);
+            let reading = read(from.stream, from.buffer, from.lease);
+            match timeout_at(begun + patience.saturating_mul(steps), reading).await {
+                Ok(read) => arrived(read)?,
+                Err(_elapsed) => return Err(broken(Ending::IdleTimeout)),
+            }
+            if from.buffer.len() >= told + TELL {
+                told = from.buffer.len();
+                from.lease.holder().moves();
+            }
+        }
+    }
+
+    /// Decodes what came.
+    fn follow(&mut self, buffer: &[u8]) -> Result<(), BodyError> {
+        while let Some(piece) = self.follower.step(buffer.get(self.at..).unwrap_or_default())? {
+            let end = self.at + piece.len();
+            if let Piece::Data(_) = piece {
+                let bytes = buffer.get(self.at..end).unwrap_or_default();
+                let needed = self.data.len() + bytes.len();
+                if self.data.capacity() < needed {
+                    let larger = needed.max(self.data.len() + self.data.len() / 2);
+                    self.lease.set(larger);
+                    self.data.reserve_exact(larger - self.data.len());
+                }
+                self.data.extend_from_slice(bytes);
+            }
+            self.at = end;
+        }
+        Ok(())
+    }
+}
+
+/// What a read says of the client.
+pub(super) fn arrived(read: io::Result<usize>) -> Result<(), Finish> {
+    match read {
+        Ok(1..) => Ok(()),
+        Ok(0) => Err(broken(Ending::ClientClosed)),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(broken(Ending::ClientClosed)),
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(broken(Ending::ClientLost)),
+        Err(_) => Err(broken(Ending::ClientReset)),
+    }
+}
+
+pub(super) fn broken(ending: Ending) -> Finish {
+    Finish::Broken { ending, reason: None }
+}
+
+fn malformed(error: BodyError) -> Finish {
+    Finish::Refused { reason: Reason::BadRequest, detail: error.to_string().into() }
+}

@@ -1,0 +1,83 @@
+//! What a request asks of a Git repository, and by whose credentials it comes to AWS, as far as its head tells. It is read only
+//! where the rule in force asks for it.
+//!
+//! What its body says follows ([`super::git`]), where that decides.
+
+use std::sync::Arc;
+
+use http::HeaderMap;
+
+use crate::rules::{Recognised, Requests};
+use crate::session::http::git::ahead::Ahead;
+use crate::session::http::git::fields;
+use crate::session::request::seen::{Seen, SeenAws, SeenGit};
+use crate::wire::aws;
+use crate::wire::git::classify_for;
+use crate::wire::head::{Head, RequestTarget};
+use crate::words::aws::{Account, AwsRequest};
+use crate::words::git::{Content, GitAsk};
+use crate::words::target::Target;
+
+/// Whether a rule with these `requests` asks for it.
+pub(super) fn is_asked_for(requests: &Requests) -> bool {
+    requests.entries().iter().any(|entry| entry.git.is_some() || entry.aws.is_some())
+}
+
+/// Reads the head of a request to `target`.
+pub(super) fn recognise(head: &Head, target: &Target) -> Arc<Recognised> {
+    let host = target.host.to_string();
+    let (path, query) = match &head.target {
+        RequestTarget::Absolute { path_and_query, .. } => (path_and_query.path(), path_and_query.query()),
+        RequestTarget::Authority(_) => ("", None),
+    };
+    let fields = head.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+    Arc::new(Recognised {
+        git: git(head.method.as_str(), &host, path, query, &head.headers),
+        aws: aws::read(&host, query, fields),
+    })
+}
+
+fn git(
+    method: &str,
+    host: &str,
+    path: &str,
+    query: Option<&str>,
+    headers: &HeaderMap,
+) -> Result<GitAsk, Box<str>> {
+    let request = classify_for(host, method, path, query).map_err(|error| error.to_string())?;
+    fields::check(request.asks, headers)?;
+    Ok(GitAsk { request, content: Content::Unread })
+}
+
+/// What the record says of it. `by_head` was recognised first; `known` with what the body says.
+pub(super) fn seen(
+    by_head: &Recognised,
+    known: &Recognised,
+    ahead: Option<&Ahead>,
+    requests: &Requests,
+) -> Seen {
+    let git = by_head.git.as_ref().ok().map(|ask| {
+        let content = known.git.as_ref().map_or(&Content::Unread, |known| &known.content);
+        SeenGit {
+            repository: ask.request.repository.clone(),
+            operation: match content {
+                Content::Does(operation) => Some(*operation),
+                Content::Unread | Content::Probe | Content::Changes(_) => ask.request.operation(),
+            },
+            changes: ahead.and_then(Ahead::changes).cloned().unwrap_or_default(),
+            negotiated: ahead.and_then(Ahead::negotiated),
+        }
+    });
+    let aws = known.aws.as_ref().ok().map(|aws| SeenAws {
+        account: account(aws, requests),
+        access_key: aws.access_key(),
+        service: aws.service.clone(),
+        regions: aws.regions.clone(),
+    });
+    Seen { git, aws }
+}
+
+/// The account whose credentials a request carries, as far as its key or the rule tells.
+fn account(aws: &AwsRequest, requests: &Requests) -> Option<Account> {
+    requests.entries().iter().filter_map(|entry| entry.aws.as_ref()).find_map(|rule| rule.account_of(aws))
+}
