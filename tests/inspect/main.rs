@@ -7,6 +7,8 @@ mod support;
 mod changed;
 mod clients;
 mod exchanges;
+mod git;
+mod git_bodies;
 mod inside;
 mod lasting;
 mod lent;

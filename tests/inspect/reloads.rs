@@ -8,7 +8,7 @@ use crate::support::{Egressd, config, until, write};
 use crate::world::{HOST, Site, World, get};
 
 /// Puts another configuration into force, and waits until it is.
-fn reload(proxy: &Egressd, text: &str) {
+pub(crate) fn reload(proxy: &Egressd, text: &str) {
     let in_force = || proxy.metrics().label_values("egressd_config_info", "sha256").concat();
     let before = in_force();
     write(&proxy.file("egressd.yaml"), text);

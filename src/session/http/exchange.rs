@@ -73,13 +73,13 @@ where
     let on = UnderWay { shared, within, holder: &holder, route: &route, meter: &meter, counted: &counted };
     let mut said = Said { requests: None, recognised: None, ahead: None, keep };
     let target = wanted_with(&head, upgrade, None, within).target;
-    if let Some(requests) =
-        decide::requests_of(target, &request, &snapshot).filter(|r| recognise::is_asked_for(r))
+    if let Some(requests) = decide::requests_of(target, &request, &snapshot)
+        .filter(|requests| requests.asks_git() || requests.asks_aws())
     {
         of_exchange.set(of_exchange.bytes() + RECOGNISED + 2 * head.bytes);
         let by_head = recognise::recognise(&head, target);
         request.recognised(recognise::seen(&by_head, &by_head, None, &requests));
-        if let Some(asks) = ahead::decides(&by_head) {
+        if let Some(asks) = ahead::decides(&by_head).filter(|_| requests.asks_git()) {
             let of = (&by_head, &*requests);
             let read =
                 Box::pin(body_first(&mut connection, &mut head, request, &snapshot, (of, asks), &on)).await;

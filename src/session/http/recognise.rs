@@ -18,11 +18,6 @@ use crate::words::aws::{Account, AwsRequest};
 use crate::words::git::{Content, GitAsk};
 use crate::words::target::Target;
 
-/// Whether a rule with these `requests` asks for it.
-pub(super) fn is_asked_for(requests: &Requests) -> bool {
-    requests.entries().iter().any(|entry| entry.git.is_some() || entry.aws.is_some())
-}
-
 /// Reads the head of a request to `target`.
 pub(super) fn recognise(head: &Head, target: &Target) -> Arc<Recognised> {
     let host = target.host.to_string();
@@ -56,7 +51,7 @@ pub(super) fn seen(
     ahead: Option<&Ahead>,
     requests: &Requests,
 ) -> Seen {
-    let git = by_head.git.as_ref().ok().map(|ask| {
+    let git = by_head.git.as_ref().ok().filter(|_| requests.asks_git()).map(|ask| {
         let content = known.git.as_ref().map_or(&Content::Unread, |known| &known.content);
         SeenGit {
             repository: ask.request.repository.clone(),
@@ -68,7 +63,7 @@ pub(super) fn seen(
             negotiated: ahead.and_then(Ahead::negotiated),
         }
     });
-    let aws = known.aws.as_ref().ok().map(|aws| SeenAws {
+    let aws = known.aws.as_ref().ok().filter(|_| requests.asks_aws()).map(|aws| SeenAws {
         account: account(aws, requests),
         access_key: aws.access_key(),
         service: aws.service.clone(),

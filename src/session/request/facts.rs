@@ -21,6 +21,7 @@ use crate::transport::meter::Meter;
 use crate::wire::auth_scheme::AuthScheme;
 use crate::wire::head::{Head, RefusedHead, RequestTarget, Version};
 use crate::words::client::Client;
+use crate::words::git::RefChange;
 use crate::words::outcome::{Class, Decision};
 use crate::words::target::Target;
 
@@ -108,9 +109,20 @@ impl Facts {
             None => shared.metrics.request(policy, rule, self.decision, self.reason),
             Some(_) => shared.metrics.inspected_request(policy, rule, self.decision, self.reason),
         }
+        if let (Some(seen), Some(policy), Some(decision)) = (self.git(), policy, self.decision)
+            && !seen.changes.is_empty()
+        {
+            let rule = rule.cloned().unwrap_or_default();
+            let changes = seen.changes.iter().map(RefChange::change);
+            shared.metrics.ref_changes(policy, &rule, decision, changes);
+        }
         if let Some(cause) = self.reason {
             shared.recent.note(&self.refusal(cause));
         }
+    }
+
+    fn git(&self) -> Option<&SeenGit> {
+        self.seen.as_ref()?.git.as_ref()
     }
 
     fn refusal(&self, cause: Cause) -> Refusal<'_> {
@@ -184,7 +196,7 @@ impl Facts {
             suppressed: None,
             auth_scheme: self.auth_scheme,
             aws: self.seen.as_ref().and_then(|seen| seen.aws.as_ref()).map(SeenAws::logged),
-            git: self.seen.as_ref().and_then(|seen| seen.git.as_ref()).map(SeenGit::logged),
+            git: self.git().map(SeenGit::logged),
             reply: self.reply,
             content_type: self.content_type.as_deref().map(Into::into),
             version: asks.version,

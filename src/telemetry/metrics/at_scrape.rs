@@ -76,6 +76,7 @@ struct Shared {
     shown: RwLock<Shown>,
     requests_total: Family,
     inspected_total: Family,
+    ref_changes_total: Family,
     tunnels_active: Family,
     bytes_total: Family,
     rule_expires: Family,
@@ -124,6 +125,12 @@ impl AtScrape {
                 "egressd_inspected_requests_total",
                 "Requests inside tunnels, each counted once with its final verdict, by the policy and rule that decided.",
                 &["policy", "rule", "decision", "reason"],
+                COUNTER,
+            )?,
+            ref_changes_total: Family::new(
+                "egressd_git_ref_changes_total",
+                "Changes of refs in pushes that were judged by rules with git, by what happens to the ref and the push's verdict.",
+                &["policy", "rule", "change", "decision"],
                 COUNTER,
             )?,
             tunnels_active: Family::new("egressd_tunnels_active", "Tunnels open now.", &["policy"], GAUGE)?,
@@ -219,6 +226,7 @@ impl Collector for AtScrape {
         let Shared {
             requests_total,
             inspected_total,
+            ref_changes_total,
             tunnels_active,
             bytes_total,
             rule_expires,
@@ -234,6 +242,7 @@ impl Collector for AtScrape {
         [
             requests_total,
             inspected_total,
+            ref_changes_total,
             tunnels_active,
             bytes_total,
             rule_expires,
@@ -252,12 +261,18 @@ impl Collector for AtScrape {
     fn collect(&self) -> Vec<MetricFamily> {
         let shared = &*self.0;
         let (rows, inspected) = (shared.requests.all.rows(), shared.requests.inside.rows());
+        let changes = shared.requests.ref_changes.rows();
         let usage = self.usage();
         let counts = shared.log.counts();
         let shown = shared.shown.read().unwrap_or_else(PoisonError::into_inner);
         vec![
             shared.requests_total.collect(rows.iter().map(series)),
             shared.inspected_total.collect(inspected.iter().map(series)),
+            shared.ref_changes_total.collect(
+                changes
+                    .iter()
+                    .map(|row| ([&*row.policy, &*row.rule, row.change, row.decision], row.count as f64)),
+            ),
             shared.tunnels_active.collect(usage.iter().map(|usage| ([&*usage.policy], usage.tunnels as f64))),
             shared.bytes_total.collect(usage.iter().flat_map(|usage| {
                 let policy = &*usage.policy;

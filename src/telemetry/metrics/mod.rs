@@ -29,6 +29,7 @@ use super::record::Cause;
 use crate::config::Config;
 use crate::outbound::dial::{DialError, Dialled};
 use crate::transport::held::HeldBytes;
+use crate::words::git::Change;
 use crate::words::outcome::{Class, Decision, Ending, Reason};
 
 mod at_scrape;
@@ -37,6 +38,7 @@ mod configured;
 mod connections;
 mod expiries;
 mod inspection;
+mod ref_changes;
 mod requests;
 mod totals;
 mod usage;
@@ -285,6 +287,17 @@ impl Metrics {
         reason: Option<Cause>,
     ) {
         self.requests.inside.count(policy, rule, decision, reason);
+    }
+
+    /// The changes of one push got their verdict.
+    pub fn ref_changes(
+        &self,
+        policy: &Arc<str>,
+        rule: &Arc<str>,
+        decision: Decision,
+        changes: impl Iterator<Item = Change>,
+    ) {
+        self.requests.ref_changes.count(policy, rule, decision, changes);
     }
 
     /// A 407 to a request without credentials, which is not a verdict yet.

@@ -9,15 +9,17 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use super::ref_changes::RefChanges;
 use super::totals::{Counted, VerdictCounts};
 use crate::telemetry::record::Cause;
 use crate::words::outcome::Decision;
 
-/// Requests to the proxy, and those inside tunnels.
+/// Requests to the proxy, those inside tunnels, and what pushes among them change.
 #[derive(Default)]
 pub(super) struct Tables {
     pub(super) all: Requests,
     pub(super) inside: Requests,
+    pub(super) ref_changes: RefChanges,
 }
 
 #[derive(Default)]
@@ -74,13 +76,15 @@ impl Tables {
     ) {
         let tables = [&self.all, &self.inside];
         let mut gone = tables.map(Requests::labels);
+        let mut gone_changes = self.ref_changes.labels();
         for (policy, rule) in rules {
-            for gone in &mut gone {
+            for gone in gone.iter_mut().chain([&mut gone_changes]) {
                 if let Some(labels) = gone.get_mut(policy) {
                     labels.remove(rule);
                 }
             }
         }
+        self.ref_changes.remove(&keep, &gone_changes);
         for (table, gone) in tables.into_iter().zip(gone) {
             let mut policies = table.policies.write().unwrap_or_else(PoisonError::into_inner);
             policies.retain(|policy, rules| {
