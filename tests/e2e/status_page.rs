@@ -2,13 +2,14 @@
 //!
 //! With `EGRESSD_SCREENSHOTS=DIRECTORY` the tests keep their screenshots there.
 
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 
 use crate::browser::Browser;
-use crate::support::{Egressd, Origin, Wire, config, until, write};
+use crate::support::{Authority, Egressd, Origin, Wire, config, directory, until, write};
 
 /// 500 tunnels need 1,000 sockets in the test itself, which is more than the usual soft limit.
 fn raise_descriptor_limit() {
@@ -243,6 +244,64 @@ fn what_clients_write_is_shown_as_text_only_and_the_rule_can_be_copied() {
     write(&proxy.file("egressd.yaml"), &text);
     browser.wait("#health", |text| text == "ready");
     assert_eq!(browser.run("return document.getElementById('refused-reload').hidden"), true);
+    assert_eq!(browser.console(), Vec::<String>::new());
+}
+
+/// The requests of one tunnel in report mode, and a refused one of each kind among the refusals, although their target is the same.
+#[test]
+fn requests_inside_a_tunnel_are_shown_and_the_entry_that_lets_one_pass_can_be_copied() {
+    let (targets, inspection) = (Authority::new(), Authority::new());
+    let origin = Origin::tls(targets.issue(&["a.test"]).server_config(), |mut stream| {
+        let (mut head, mut byte) = (Vec::new(), [0]);
+        while stream.read(&mut byte)? > 0 {
+            head.push(byte[0]);
+            if head.ends_with(b"\r\n\r\n") {
+                head.clear();
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")?;
+                stream.flush()?;
+            }
+        }
+        Ok(())
+    });
+    let port = origin.port();
+    let directory = directory();
+    for (name, text) in
+        [("roots.pem", targets.pem()), ("ca.crt", inspection.pem()), ("ca.key", &inspection.key_pem())]
+    {
+        write(&directory.path().join(name), text);
+    }
+    let rule = format!("{{to: \"https://a.test:{port}\", requests: [{{methods: [GET], paths: [/ok]}}]}}");
+    let text = config(&[&rule]).replace("    private:", "    mode: report\n    private:")
+        + "certificates: {roots: roots.pem}\ninspection: {certificate: ca.crt, key: ca.key}\n\
+           dns: {hosts: {a.test: [127.0.0.1]}}\n";
+    let proxy = Egressd::start_in(directory, &text);
+    let tunnel = proxy.tunnel(&format!("a.test:{port}"));
+    let mut wire = Wire::through(inspection.client("a.test", tunnel));
+    for path in ["/ok", "/it's(new)", "/other"] {
+        wire.send(format!("GET {path} HTTP/1.1\r\nHost: a.test:{port}\r\n\r\n"));
+        assert_eq!(wire.read_reply().status, 200);
+    }
+    let browser = Browser::start();
+    window(&browser, 1280, 900, "light");
+    open(&proxy, &browser);
+    let shown = browser.wait("#tunnel-table", |text| text.contains("/ok"));
+    for part in
+        ["inspected, 3 requests", "GET /it's(new)", "200 would_deny request_not_allowed", "Copy entry"]
+    {
+        assert!(shown.contains(part), "{part} in {shown}");
+    }
+    let refused = browser.wait("#denial-list", |text| text.contains("GET /other"));
+    assert!(refused.contains("GET /it's(new)"), "both, although the target is one: {refused}");
+    assert_readable(&browser, "requests inside a tunnel");
+    picture(&browser, "inside");
+    browser.click("#tunnel-table button[aria-label^='Copy the entry - {methods: [GET], paths: [\"/other\"']");
+    let told = browser.wait("#toast", |text| text.starts_with("Copied: - {methods: [GET]"));
+    assert!(told.contains(&format!("Paste it under `requests` of `https://a.test:{port}`")), "{told}");
+    assert_eq!(browser.paste("#tunnel-filter"), "- {methods: [GET], paths: [\"/other\"]}");
+    for width in [390, 1280] {
+        window(&browser, width, 844, "dark");
+        assert_readable(&browser, &format!("requests inside a tunnel, {width} wide"));
+    }
     assert_eq!(browser.console(), Vec::<String>::new());
 }
 

@@ -12,6 +12,7 @@ mod git_bodies;
 mod inside;
 mod lasting;
 mod lent;
+mod page;
 mod reloads;
 mod rotation;
 mod shares;

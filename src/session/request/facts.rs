@@ -14,6 +14,7 @@ use uuid::Uuid;
 use crate::config::{Config, ShortHash};
 use crate::rules::{MatchedRule, Mode};
 use crate::session::request::seen::{Seen, SeenAws, SeenGit};
+use crate::state::live::{InsideRequest, Tunnel};
 use crate::state::recent::{self, Asking, Refusal};
 use crate::state::shared::Shared;
 use crate::telemetry::record::{Cause, Event, LoggedTarget, Record, new_id};
@@ -32,6 +33,8 @@ pub(super) struct Facts {
     pub(super) started: Instant,
     /// The tunnel that it came in, if it came in one: its `id`.
     pub(super) tunnel: Option<Uuid>,
+    /// The same, as the status page sees it.
+    pub(super) inside: Option<Arc<Tunnel>>,
     /// Whether it is a tunnel whose TLS egressd opened, or came in one.
     pub(super) inspected: bool,
     pub(super) listener: Arc<str>,
@@ -70,6 +73,7 @@ impl Facts {
             id: new_id(),
             started: Instant::now(),
             tunnel: None,
+            inside: None,
             inspected: false,
             listener: Arc::clone(listener),
             client: Arc::clone(client),
@@ -115,6 +119,10 @@ impl Facts {
             let rule = rule.cloned().unwrap_or_default();
             let changes = seen.changes.iter().map(RefChange::change);
             shared.metrics.ref_changes(policy, &rule, decision, changes);
+        }
+        if let Some(tunnel) = &self.inside {
+            let asks = (self.asks.method.as_ref(), self.asks.path());
+            tunnel.served(InsideRequest::now(asks, self.status, self.decision, self.reason));
         }
         if let Some(cause) = self.reason {
             shared.recent.note(&self.refusal(cause));

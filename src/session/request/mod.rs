@@ -20,6 +20,7 @@ use crate::outbound::dial::{DialError, Dialled};
 use crate::rules::{Denial, Permit};
 use crate::state::listener::Listener;
 use crate::state::listener::challenges::Same;
+use crate::state::live::Tunnel;
 use crate::state::proof::Proof;
 use crate::state::shared::Shared;
 use crate::telemetry::access_log::{LogUnavailable, RecordPlace};
@@ -58,19 +59,20 @@ impl<'s> Request<'s> {
         Request { shared, accepted_by, facts, proof: Arc::clone(proof), place: shared.log.reserve().ok() }
     }
 
-    /// Begins with a head that came inside a tunnel, for which `proof` was shown. Until the request itself is decided, the policy and the rule of the
+    /// Begins with a head that came inside a tunnel, which the registry knows as `live`. Until the request itself is decided, the policy and the rule of the
     /// tunnel are its own.
     pub(crate) fn within(
-        (tunnel, proof): (&Opened<'_>, &Arc<Proof>),
+        (tunnel, live): (&Opened<'_>, &Arc<Tunnel>),
         config: &Config,
         accepted_by: &'s Arc<Listener>,
         shared: &'s Arc<Shared>,
         asks: Asks,
     ) -> Self {
         let of = &tunnel.facts;
-        let mut request = Request::new(shared, config, accepted_by, (&of.client, proof), asks);
+        let mut request = Request::new(shared, config, accepted_by, (&of.client, &live.facts.proof), asks);
         let facts = request.facts_mut();
         facts.tunnel = Some(of.id);
+        facts.inside = Some(Arc::clone(live));
         facts.inspected = of.inspected;
         facts.policy.clone_from(&of.policy);
         facts.mode = of.mode;

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use super::exchange::{Exchange, ExchangeFacts};
+use super::inside::Inside;
 use super::registry::{Entry, Generation, Live, Seat};
 use super::tunnel::{Tunnel, TunnelFacts};
 use crate::transport::cancel::Cancel;
@@ -37,7 +38,16 @@ impl Live {
     ) -> Registration<LiveTunnel> {
         let (sni, objection, revoked) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
         let since = Instant::now();
-        let tunnel = Arc::new(Tunnel { facts, meter, cancel, since, sni, objection, revoked });
+        let tunnel = Arc::new(Tunnel {
+            facts,
+            meter,
+            cancel,
+            since,
+            sni,
+            objection,
+            revoked,
+            inside: Inside::default(),
+        });
         let (place, now) = self.enter(Entry::Tunnel(Arc::clone(&tunnel)), &self.tunnels);
         let guard = LiveTunnel { live: Arc::clone(self), tunnel, place };
         if now == decided { Registration::Current(guard) } else { Registration::JudgeAgain(guard) }
@@ -75,7 +85,7 @@ pub struct LiveTunnel {
 
 impl LiveTunnel {
     /// The tunnel as the others see it.
-    pub fn tunnel(&self) -> &Tunnel {
+    pub fn tunnel(&self) -> &Arc<Tunnel> {
         &self.tunnel
     }
 

@@ -20,6 +20,7 @@
 
 mod exchange;
 mod guards;
+mod inside;
 mod registry;
 pub mod rejudge;
 mod revoked;
@@ -30,6 +31,7 @@ mod usage;
 
 pub use exchange::{Asked, Exchange, ExchangeFacts};
 pub use guards::{LiveExchange, LiveTunnel, Registration};
+pub use inside::InsideRequest;
 pub use registry::{Generation, Live};
 pub use revoked::Revoked;
 pub use tunnel::{Tunnel, TunnelFacts};

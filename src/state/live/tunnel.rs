@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::rules::Scheme;
+use crate::state::live::inside::{Inside, InsideRequest};
 use crate::state::live::revoked::Revoked;
 use crate::state::proof::Proof;
 use crate::transport::cancel::Cancel;
@@ -69,6 +70,7 @@ pub struct Tunnel {
     pub(super) sni: OnceLock<Arc<str>>,
     pub(super) objection: OnceLock<Reason>,
     pub(super) revoked: OnceLock<Revoked>,
+    pub(super) inside: Inside,
 }
 
 impl Tunnel {
@@ -92,6 +94,16 @@ impl Tunnel {
     /// Why it was revoked, if it was.
     pub fn revoked(&self) -> Option<Reason> {
         self.revoked.get().map(|revoked| revoked.reason)
+    }
+
+    /// A request inside it ended.
+    pub fn served(&self, request: InsideRequest) {
+        self.inside.note(request);
+    }
+
+    /// How many requests inside it ended, and the last of them, the last one first.
+    pub fn requests(&self) -> (u64, Vec<InsideRequest>) {
+        self.inside.seen()
     }
 
     /// How long it has been registered, by the monotonic clock.

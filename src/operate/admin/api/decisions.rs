@@ -191,7 +191,7 @@ fn is_itself(target: &Target, shared: &Shared) -> bool {
     }
 }
 
-fn place_of_entry(entry: &NewEntry) -> String {
+pub(super) fn place_of_entry(entry: &NewEntry) -> String {
     match &entry.rule {
         Some(rule) => format!("under `requests` of `{}` ({})", rule.text, rule.source),
         None => "under `requests` of the rule".to_owned(),

@@ -18,7 +18,7 @@ use crate::state::shared::Shared;
 pub(super) fn answer(asked: Endpoint, query: &Query, shared: &Shared) -> Vec<u8> {
     match asked {
         Endpoint::Status => body(&status::of(shared)),
-        Endpoint::Tunnels => body(&tunnels::of(query, &shared.live)),
+        Endpoint::Tunnels => body(&tunnels::of(query, &shared.live, &shared.current.load().policies)),
         Endpoint::Decisions => body(&decisions::of(query, shared)),
         Endpoint::Policy => body(&policy::of(query, shared)),
     }

@@ -11,8 +11,13 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::decisions::place_of_entry;
 use super::query::{Query, TunnelOrder, cut};
-use crate::state::live::{self, Live};
+use crate::rules::offer::Inside;
+use crate::rules::{Denied, DeniedRequest, Policies};
+use crate::state::live::{self, InsideRequest, Live};
+use crate::telemetry::record::Cause;
+use crate::words::outcome::{Class, Decision};
 use crate::words::target::{Host, Name};
 
 impl TunnelOrder {
@@ -89,9 +94,38 @@ struct TunnelRow {
     would_deny: Option<&'static str>,
     /// The ending it was given, while it is closing.
     ending: Option<&'static str>,
+    /// egressd opened its TLS.
+    inspected: bool,
+    /// Requests inside it that ended.
+    requests: u64,
+    /// The last of them, the last one first.
+    last_requests: Vec<RequestRow>,
 }
 
-pub(super) fn of(query: &Query, live: &Live) -> Tunnels {
+#[derive(Serialize)]
+struct RequestRow {
+    at: Timestamp,
+    /// None if its head could not be read.
+    method: Option<String>,
+    /// Without the query; a long one is cut.
+    path: Option<String>,
+    status: Option<u16>,
+    /// `allow`, `deny` or `would_deny`.
+    decision: Option<&'static str>,
+    reason: Option<&'static str>,
+    /// The entry of `requests` that would let it pass.
+    allow: Option<EntryRow>,
+}
+
+#[derive(Serialize)]
+struct EntryRow {
+    /// The line to paste into the list.
+    line: String,
+    /// Where to paste it.
+    place: String,
+}
+
+pub(super) fn of(query: &Query, live: &Live, policies: &Policies) -> Tunnels {
     let mut total = 0;
     let mut found: Vec<Picked> = Vec::new();
     live.for_each(|tunnel| {
@@ -115,7 +149,7 @@ pub(super) fn of(query: &Query, live: &Live) -> Tunnels {
         now: Timestamp::now(),
         total,
         matching,
-        tunnels: found.iter().map(|(_, tunnel)| shown(tunnel)).collect(),
+        tunnels: found.iter().map(|(_, tunnel)| shown(tunnel, policies)).collect(),
     }
 }
 
@@ -136,8 +170,9 @@ fn is_wanted(query: &Query, tunnel: &live::Tunnel) -> bool {
     ])
 }
 
-fn shown(tunnel: &live::Tunnel) -> TunnelRow {
+fn shown(tunnel: &live::Tunnel, policies: &Policies) -> TunnelRow {
     let facts = &tunnel.facts;
+    let (requests, last) = tunnel.requests();
     TunnelRow {
         id: facts.id.to_string(),
         client: facts.client.address.to_string(),
@@ -157,7 +192,42 @@ fn shown(tunnel: &live::Tunnel) -> TunnelRow {
         received: tunnel.meter.received(),
         would_deny: tunnel.objection().map(crate::words::outcome::Reason::as_str),
         ending: tunnel.ending().map(crate::words::outcome::Ending::as_str),
+        inspected: facts.inspected,
+        requests,
+        last_requests: last.into_iter().map(|request| shown_request(request, facts, policies)).collect(),
     }
+}
+
+fn shown_request(request: InsideRequest, facts: &live::TunnelFacts, policies: &Policies) -> RequestRow {
+    RequestRow {
+        at: request.at,
+        status: request.status,
+        decision: request.decision.map(Decision::as_str),
+        reason: request.cause.map(Cause::as_str),
+        allow: entry(&request, facts, policies),
+        method: request.method.as_ref().map(ToString::to_string),
+        path: request.path.map(|path| if request.is_whole { path.into() } else { format!("{path}…") }),
+    }
+}
+
+fn entry(request: &InsideRequest, facts: &live::TunnelFacts, policies: &Policies) -> Option<EntryRow> {
+    let (Some(Cause::Refused(reason)), true) = (request.cause, request.is_whole) else { return None };
+    if reason.class() != Class::Request {
+        return None;
+    }
+    let (method, path) = (request.method.as_ref()?.as_str(), request.path.as_deref()?);
+    let remedy = policies.remedy(
+        Denied {
+            policy: Some(&facts.policy),
+            reason,
+            target: &facts.target,
+            inside: Inside::Unknown,
+            request: Some(DeniedRequest { method, path, within: true }),
+        },
+        Timestamp::now(),
+    );
+    let place = place_of_entry(remedy.entry.as_ref()?);
+    Some(EntryRow { line: remedy.line()?, place })
 }
 
 #[cfg(test)]
@@ -203,7 +273,8 @@ mod tests {
     fn of_ten_thousand_those_that_are_asked_for_are_written() {
         let live = Live::new();
         let open: Vec<LiveTunnel> = (0..10_000).map(|number| open(&live, number)).collect();
-        let ask = |query| of(&Query::parse(query, Endpoint::Tunnels).expect(query), &live);
+        let none = Policies::new(Vec::new());
+        let ask = |query| of(&Query::parse(query, Endpoint::Tunnels).expect(query), &live, &none);
 
         let most = ask("sort=sent&limit=100");
         assert_eq!((most.total, most.matching, most.tunnels.len()), (10_000, 10_000, 100));

@@ -144,8 +144,12 @@ const tunnels = new Table({
     { key: "target", label: "Target", sort: (item) => item.target, cell: (item) => {
       const notes = [item.scheme === "tcp" && "opaque tunnel, content not inspected", item.would_deny && `report mode: ${item.would_deny}`,
         item.sni && !item.target.startsWith(`${item.sni}:`) && `server name ${shown(item.sni)}`, item.by_parent && "through the parent proxy",
-        item.ending && `ending: ${item.ending}`].filter(Boolean);
-      return notes.length ? make("span", {}, foreign(item.target), " ", make("span", { class: "quiet" }, notes.join(", "))) : foreign(item.target);
+        item.inspected && "inspected", item.requests > 0 && many(item.requests, "request"), item.ending && `ending: ${item.ending}`].filter(Boolean);
+      if (!notes.length) return foreign(item.target);
+      return make("span", {}, foreign(item.target), " ", make("span", { class: "quiet" }, notes.join(", ")),
+        ...item.last_requests.map((request) => make("div", { class: "inside" }, foreign(`${request.method ?? "?"} ${request.path ?? ""}`), " ",
+          make("span", { class: "quiet" }, [request.status, request.decision !== "allow" && request.decision, request.reason].filter(Boolean).join(" ")),
+          ...(request.allow ? [" ", copying(request.allow.line, request.allow.place, [], "entry")] : []))));
     } },
     { key: "client", label: "Client", sort: (item) => item.client, cell: (item) => shown(item.client) },
     { key: "identity", label: "Identity", sort: (item) => item.identity ?? "", cell: (item) => shown(item.identity ?? "") },
@@ -187,7 +191,7 @@ function showDecisions(answer) {
   decisions = answer;
   const groups = answer.refused.filter((group) => kind === null || group.kind === kind);
   reconcile(byId("denial-list"), groups,
-    (group) => [group.kind, group.reason, group.policy, group.target, group.method, group.listener].join("|"), denial,
+    (group) => [group.kind, group.reason, group.policy, group.target, group.method, group.listener, group.request].join("|"), denial,
     (row, group) => fillDenial(row, group, answer.now));
   byId("denials-none").hidden = groups.length > 0;
   tell(byId("denials-none"), answer.refused.length ? "None of this kind in the last 24 hours." : "Nothing was refused and nothing failed in the last 24 hours, or since the start.");
@@ -216,6 +220,7 @@ function fillDenial(row, group, now) {
     asked.replaceChildren(
       make("span", { class: `tag ${group.kind}` }, KINDS[group.kind] ?? group.kind),
       group.target === null ? make("span", { class: "meta" }, "no request") : foreign(way + group.target),
+      ...(group.request ? [foreign(group.request)] : []),
       make("code", { class: "tag" }, group.reason),
       ...(group.allowed_now ? [make("span", { class: "tag ok" }, "allowed now")] : []));
     fillRemedy(remedy, group);
@@ -230,11 +235,12 @@ function fillRemedy(remedy, group) {
   remedy.replaceChildren();
   if (!group.allow) return;
   const { line, place, warnings } = group.allow;
-  remedy.append(
-    make("code", {}, shown(line)),
-    make("button", { type: "button", class: "copy", "aria-label": `Copy the rule ${shown(line)}`, on: { click: () => copy(line, place, warnings) } }, "Copy rule"),
+  remedy.append(make("code", {}, shown(line)), copying(line, place, warnings, group.request ? "entry" : "rule"),
     ...warnings.map((warning) => make("p", { class: "caution" }, shown(warning))));
 }
+
+const copying = (line, place, warnings, what) => make("button",
+  { type: "button", class: "copy", "aria-label": `Copy the ${what} ${shown(line)}`, on: { click: () => copy(line, place, warnings) } }, `Copy ${what}`);
 
 // Without https a browser does not give pages its clipboard: then a selection is copied.
 async function copy(line, place, warnings) {

@@ -216,7 +216,7 @@ async fn close_idle<'s, S: Transport>(
     let reason = if ending == Ending::Drained { Reason::Draining } else { Reason::HeadTimeout };
     let detail = "the request came while its tunnel, which had been idle, was being closed: it was not run";
     let asks = Asks::of_refused(&cut_short(reason, detail, &crossed, &place(target, live)));
-    let of = (opened, &live.tunnel().facts.proof);
+    let of = (opened, live.tunnel());
     let request = Request::within(of, &shared.current.load(), accepted_by, shared, asks);
     log_refusal(&request, reason, detail);
     request.refuse(reason);
@@ -335,7 +335,7 @@ impl<'s, S: Transport> Served<'_, 's, S> {
             Err(HeadError::Refused(refused)) => Asks::of_refused(refused),
             Err(HeadError::Gone) => Asks::default(),
         };
-        let of = (self.opened, &self.within.live.tunnel().facts.proof);
+        let of = (self.opened, self.within.live.tunnel());
         let request = Request::within(of, &snapshot.config, self.accepted_by, shared, asks);
         let counted = admit::within_rate(&request, &snapshot.config, shared);
         let head = match read {
