@@ -332,7 +332,7 @@ fn head(policy: &Policy, name: &str, hash: u64) -> RuleId {
 }
 
 /// Whether the rule lets requests through that nobody looks at.
-fn has_unseen(policy: &Policy, rule: &Rule) -> bool {
+pub(super) fn has_unseen(policy: &Policy, rule: &Rule) -> bool {
     rule.schemes().iter().any(|scheme| !policy.looks(rule, scheme))
 }
 
@@ -386,7 +386,7 @@ fn covers(wide: &Rule, narrow: &Rule) -> bool {
 }
 
 /// Whether some request matches both, for a host that both match.
-fn overlaps(one: &Rule, other: &Rule) -> bool {
+pub(super) fn overlaps(one: &Rule, other: &Rule) -> bool {
     let meet = |a: (u16, u16), b: (u16, u16)| a.0 <= b.1 && b.0 <= a.1;
     METHODS.into_iter().any(|method| spans(one, method).any(|a| spans(other, method).any(|b| meet(a, b))))
 }

@@ -73,10 +73,12 @@ pub enum LintKind {
     Beside,
     /// What `paths` says nothing about.
     Query,
+    /// An entry of `requests` that an earlier one of the same rule comes before in all that it allows.
+    Entry,
 }
 
 impl LintKind {
-    const ALL: [LintKind; 14] = [
+    const ALL: [LintKind; 15] = [
         LintKind::Strangers,
         LintKind::WideNetwork,
         LintKind::Unguarded,
@@ -91,6 +93,7 @@ impl LintKind {
         LintKind::Unseen,
         LintKind::Beside,
         LintKind::Query,
+        LintKind::Entry,
     ];
 
     /// Whether the configuration is refused.
@@ -115,6 +118,7 @@ impl LintKind {
             LintKind::Unseen => "beside one that looks at requests to the same host",
             LintKind::Beside => "that look at requests, beside one that does not",
             LintKind::Query => "whose `paths` say nothing of the query",
+            LintKind::Entry => "with entries of `requests` that never decide",
         }
     }
 }
@@ -124,14 +128,14 @@ pub fn lint(policies: &Policies, now: Timestamp) -> Vec<Lint> {
     let mut told = Told::default();
     let mut inline = 0;
     for policy in policies.iter() {
-        let mut neighbours = Neighbours::default();
+        let (mut neighbours, mut doors) = (Neighbours::default(), requests::Doors::default());
         for id in policy.store.ids() {
             let rule = policy.store.rule(id);
             let at = At { policy, id, inline: rule.is_inline().then_some(inline) };
             inline += usize::from(rule.is_inline());
             let has_effect = tell_effect(&at, rule, now, &mut neighbours, &mut told);
             if has_effect && !rule.is_deny() {
-                tell_looking(&at, &neighbours, now, &mut told);
+                requests::tell(&at, &neighbours, &mut doors, now, &mut told);
                 tell_alone(&at, rule, &mut told);
                 reach(&at, rule, &mut told);
             }
@@ -240,41 +244,6 @@ fn tell_effect<'p>(
         }
     });
     matches!(effect, Effect::AddsNothing { .. } | Effect::Outlived { .. })
-}
-
-/// Warns of what goes past a rule that looks at requests.
-fn tell_looking(at: &At<'_>, neighbours: &Neighbours<'_>, now: Timestamp, told: &mut Told) {
-    let Some(given) = at.given(at.id).filter(|given| !given.looks().is_empty()) else { return };
-    let text = at.text();
-    if let Some(wider) = neighbours.beside(at.policy, at.id) {
-        told.tell(LintKind::Beside, at, || {
-            format!(
-                "`{text}` looks at each request, and {} lets requests to other names pass unseen: if one of them is the same \
-                 service, write a narrower rule there",
-                at.other(wider)
-            )
-        });
-    } else if at.policy.store.rule(at.id).kind() == Kind::Exact
-        && let Some((name, rule)) = requests::other_name(at.policy, at.policy.store.host(at.id), now)
-    {
-        told.tell(LintKind::Beside, at, || {
-            format!(
-                "`{text}` looks at each request, and {} lets requests to `{name}` pass unseen, which is the same service: write \
-                 the same `requests` there, or a `deny` rule",
-                at.other(rule)
-            )
-        });
-    }
-    // Once: it is true of each.
-    if told.counts[LintKind::Query as usize] == 0
-        && let Some(entry) = given.requests.as_deref().and_then(requests::with_paths)
-    {
-        told.tell(LintKind::Query, at, || {
-            format!(
-                "`{text}`: `paths` of entry {entry} says nothing of the query: what follows `?` passes, whatever it is"
-            )
-        });
-    }
 }
 
 /// ` without its upload_limit`: the restrictions of a rule that the next rule does not have.

@@ -1,18 +1,125 @@
-//! What to know of a rule that looks at requests: what its paths say nothing about, and the other names of the same service.
+//! What to know of a rule that looks at requests: what its paths say nothing about, entries that never decide, and what goes past
+//! the rule: wider rules, other names of the same service, and addresses.
 
 use jiff::Timestamp;
 
-use super::super::http::Requests;
+use super::super::http::{Entry, Requests};
 use super::super::policy::Policy;
+use super::super::store::{Kind, RuleId};
+use super::cover::{Neighbours, has_unseen, overlaps};
+use super::{At, LintKind, Told};
 use crate::words::target::Target;
 
+/// Most rules for addresses that a rule is compared with.
+const COMPARED: usize = 32;
+
+/// The rules of one policy that let requests to addresses pass unseen; found when first needed.
+#[derive(Default)]
+pub(super) struct Doors(Option<Vec<RuleId>>);
+
+impl Doors {
+    /// The first of them on a port of the rule `id`.
+    fn beside(&mut self, policy: &Policy, id: RuleId) -> Option<RuleId> {
+        let doors = self.0.get_or_insert_with(|| {
+            let ids = policy.store.ids().filter(|id| {
+                let rule = policy.store.rule(*id);
+                rule.kind() == Kind::Address && !rule.is_deny() && has_unseen(policy, rule)
+            });
+            ids.take(COMPARED).collect()
+        });
+        let looks = policy.store.rule(id);
+        doors.iter().copied().find(|door| overlaps(policy.store.rule(*door), looks))
+    }
+}
+
+/// Warns of what goes past the rule, and of what its `requests` do not do.
+pub(super) fn tell(
+    at: &At<'_>,
+    neighbours: &Neighbours<'_>,
+    doors: &mut Doors,
+    now: Timestamp,
+    told: &mut Told,
+) {
+    let Some(given) = at.given(at.id).filter(|given| !given.looks().is_empty()) else { return };
+    let text = at.text();
+    let mut beside = |way: String| {
+        told.tell(LintKind::Beside, at, || format!("`{text}` looks at each request, and {way}"))
+    };
+    if let Some(wider) = neighbours.beside(at.policy, at.id) {
+        beside(format!(
+            "{} lets requests to other names pass unseen: if one of them is the same service, write a narrower rule there",
+            at.other(wider)
+        ));
+    } else if at.policy.store.rule(at.id).kind() == Kind::Exact
+        && let Some((name, rule)) = other_name(at.policy, at.policy.store.host(at.id), now)
+    {
+        beside(format!(
+            "{} lets requests to `{name}` pass unseen, which is the same service: write the same `requests` there, or a `deny` \
+             rule",
+            at.other(rule)
+        ));
+    }
+    if let Some(door) = doors.beside(at.policy, at.id) {
+        beside(format!(
+            "{} lets requests to addresses pass unseen: if the service answers there, a client that looks its name up itself \
+             goes past this rule; write the names that are meant, or other ports",
+            at.other(door)
+        ));
+    }
+    let Some(requests) = given.requests.as_deref() else { return };
+    // Once: it is true of each.
+    if told.counts[LintKind::Query as usize] == 0
+        && let Some(entry) = with_paths(requests)
+    {
+        told.tell(LintKind::Query, at, || {
+            format!(
+                "`{text}`: `paths` of entry {entry} says nothing of the query: what follows `?` passes, whatever it is"
+            )
+        });
+    }
+    if let Some((entry, before)) = never_decides(requests) {
+        told.tell(LintKind::Entry, at, || {
+            format!(
+                "`{text}`: entry {entry} of `requests` never decides: entry {before} comes first and allows all of it; remove \
+                 entry {entry}, or write it before entry {before}"
+            )
+        });
+    }
+}
+
+/// The first entry that an earlier one comes before in all that it allows, and that one.
+fn never_decides(requests: &Requests) -> Option<(usize, usize)> {
+    /// Entries that are compared with each other: some five thousand comparisons of entries at most.
+    const FIRST: usize = 100;
+    let entries = requests.entries().get(..FIRST).unwrap_or(requests.entries());
+    entries.iter().enumerate().find_map(|(at, entry)| {
+        let before = entries.iter().take(at).position(|earlier| comes_before(earlier, entry))?;
+        Some((at + 1, before + 1))
+    })
+}
+
+/// Whether `earlier` allows all that `later` does. `false`: that is not certain.
+fn comes_before(earlier: &Entry, later: &Entry) -> bool {
+    let methods = match (&earlier.methods, &later.methods) {
+        (None, _) => true,
+        (Some(_), None) => false,
+        (Some(_), Some(methods)) => methods.iter().all(|method| earlier.allows_method(method)),
+    };
+    let paths = match (&earlier.paths, &later.paths) {
+        (None, _) => true,
+        (Some(_), None) => false,
+        (Some(wide), Some(narrow)) => narrow.iter().all(|path| wide.iter().any(|wider| wider.covers(path))),
+    };
+    methods && paths && (earlier.websocket || !later.websocket)
+}
+
 /// The entry that has paths, if any.
-pub(super) fn with_paths(requests: &Requests) -> Option<usize> {
+fn with_paths(requests: &Requests) -> Option<usize> {
     requests.entries().iter().position(|entry| entry.paths.is_some()).map(|at| at + 1)
 }
 
 /// A name of the same service as `host` that the policy lets through unseen on 443, with the rule that does.
-pub(super) fn other_name(policy: &Policy, host: &str, now: Timestamp) -> Option<(String, u32)> {
+fn other_name(policy: &Policy, host: &str, now: Timestamp) -> Option<(String, u32)> {
     others(host).into_iter().find_map(|name| {
         let target = Target::connect(&format!("{name}:443")).ok()?;
         let found = policy.search(&target, now);
