@@ -114,7 +114,7 @@ pub(crate) async fn serve<'s>(
                 // The goodbye may take a second.
                 drop((buffer, lease));
                 let body = refused.method != Some(http::Method::HEAD);
-                let mut refused = Refused { reason: refused.reason, advice: refused.detail.into_owned() };
+                let mut refused = Refused::new(refused.reason, refused.detail);
                 // Otherwise a client that sends malformed requests could fill the log at any rate.
                 let counted = admit::within_rate(&request, &snapshot.config, shared);
                 match counted.and_then(|()| admit::recordable(&request)) {

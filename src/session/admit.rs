@@ -53,7 +53,7 @@ pub(crate) const SHORT_OF_MEMORY: &str = "the proxy is short of memory: try agai
 
 /// The refusal for want of memory.
 pub(crate) fn short_of_memory() -> Refused {
-    Refused { reason: Reason::LimitReached, advice: SHORT_OF_MEMORY.to_owned() }
+    Refused::new(Reason::LimitReached, SHORT_OF_MEMORY)
 }
 
 /// Gives the request one of the places in total and one of its client's; it keeps them until the slot is dropped.

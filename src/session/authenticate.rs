@@ -95,12 +95,12 @@ pub(crate) async fn prove(
                     connected.address.ip()
                 );
             }
-            Err(Unproven::Refused(Refused { reason: Reason::AuthFailed, advice: TOO_LONG.to_owned() }))
+            Err(Unproven::Refused(Refused::new(Reason::AuthFailed, TOO_LONG)))
         }
         Ok(PasswordCheck::Wrong) => Err(Reason::AuthFailed.into()),
         Err(busy) => {
             let advice = format!("{busy}: try again");
-            Err(Unproven::Refused(Refused { reason: busy.reason(), advice }))
+            Err(Unproven::Refused(Refused::new(busy.reason(), advice)))
         }
     }
 }
@@ -123,10 +123,8 @@ fn credentials(head: &Head) -> Result<Credentials, Unproven> {
                 }
                 known => format!("credentials of the scheme {} are not accepted: use Basic", known.as_str()),
             };
-            Unproven::Refused(Refused { reason: Reason::AuthRequired, advice })
+            Unproven::Refused(Refused::new(Reason::AuthRequired, advice))
         }
-        BasicError::Malformed(why) => {
-            Unproven::Refused(Refused { reason: Reason::AuthFailed, advice: why.to_owned() })
-        }
+        BasicError::Malformed(why) => Unproven::Refused(Refused::new(Reason::AuthFailed, why)),
     })
 }

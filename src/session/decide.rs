@@ -120,7 +120,7 @@ impl Objection {
             Objection::Identity(lost) => lost.into(),
             Objection::Rules(denial) => {
                 request.denied(&denial);
-                refused(&denial, target, snapshot, request.shared())
+                refused(denial, target, snapshot, request.shared())
             }
         }
     }
@@ -145,7 +145,7 @@ fn ask(wanted: Wanted<'_>, request: &Request<'_>, snapshot: &Snapshot) -> Result
 }
 
 /// The refusal of what is not listed. The rules do not know egressd's own addresses: no rule is the answer for those.
-fn refused(denial: &Denial, target: &Target, snapshot: &Snapshot, shared: &Shared) -> Refused {
+fn refused(denial: Box<Denial>, target: &Target, snapshot: &Snapshot, shared: &Shared) -> Refused {
     let reason = denial.reason;
     let itself = match target.host {
         Host::Address(address) if reason.class() == Class::NotListed => {
@@ -158,7 +158,7 @@ fn refused(denial: &Denial, target: &Target, snapshot: &Snapshot, shared: &Share
     } else {
         denial.advice_with_rule(&snapshot.config.policies, target, Timestamp::now())
     };
-    Refused { reason, advice }
+    Refused { denial: Some(denial), ..Refused::new(reason, advice) }
 }
 
 /// Registers what was decided, by `enter`. If the policy changed, or a rule or an identity expired after the decision, the sweep may

@@ -316,7 +316,7 @@ fn where_only_reading_is_allowed_a_push_and_too_long_a_fetch_are_refused_as_git_
         let reply = wire.read_reply();
         assert_eq!((reply.status, reply.phrase.as_str()), (200, "egressd: git_not_allowed"));
         assert_eq!(reply.header("content-type"), Some("application/x-git-upload-pack-result"));
-        assert_eq!(&reply.body[4..41], "ERR egressd: git_not_allowed: a reque", "{}", reply.body);
+        assert!(reply.body[4..].starts_with("ERR egressd: git_not_allowed: "), "{}", reply.body);
         assert!(reply.body.contains("`negotiation_limit`"), "{}", reply.body);
     }
     assert_eq!(scene.site.got().len(), 0);

@@ -5,8 +5,6 @@ use std::io::Write as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-/// The zero id.
-pub(crate) const ZERO: &str = "0000000000000000000000000000000000000000";
 /// An id.
 pub(crate) const OLD: &str = "1111111111111111111111111111111111111111";
 /// Another.

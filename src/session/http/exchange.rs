@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 use crate::outbound::dial::DialLimits;
 use crate::outbound::route::{Dialling, Route};
-use crate::rules::{Entry, Mode, Permit, Recognised, Requests};
+use crate::rules::{Mode, Permit, Recognised, Requests};
 use crate::session::decide::{self, Decided, Wanted};
 use crate::session::http::after::After;
 use crate::session::http::changes::Changes;
@@ -36,8 +36,7 @@ use crate::transport::socket;
 use crate::transport::stream::Transport;
 use crate::transport::target_stream::UpstreamStream;
 use crate::wire::head::{Framing, Head};
-use crate::words::aws::CredentialsError;
-use crate::words::git::{Asks, RefChange};
+use crate::words::git::Asks;
 use crate::words::outcome::{Class, Reason};
 
 /// What an exchange costs while it is under way, in addition to its connections and its head; and what its record will say, which is
@@ -71,7 +70,7 @@ where
     let counted = if within.is_some() { Arc::default() } else { Arc::clone(&meter) };
     let (route, resolver) = (shared.route(), shared.resolver());
     let on = UnderWay { shared, within, holder: &holder, route: &route, meter: &meter, counted: &counted };
-    let mut said = Said { requests: None, recognised: None, ahead: None, keep };
+    let mut said = Said { recognised: None, ahead: None, keep };
     let target = wanted_with(&head, upgrade, None, within).target;
     if let Some(requests) = decide::requests_of(target, &request, &snapshot)
         .filter(|requests| requests.asks_git() || requests.asks_aws())
@@ -90,14 +89,14 @@ where
             };
             let with_body = Arc::new(ahead.recognised(&by_head));
             request.recognised(recognise::seen(&by_head, &with_body, Some(&ahead), &requests));
-            said = Said { requests: Some(requests), recognised: Some(with_body), ahead: Some(ahead), keep };
+            said = Said { recognised: Some(with_body), ahead: Some(ahead), keep };
             if let Some(refused) = refused {
                 return turn_away(connection, &head, request, refused, &said, &on).await;
             }
             // It may have taken as long as a body may.
             snapshot = shared.snapshot();
         } else {
-            said = Said { requests: Some(requests), recognised: Some(by_head), ..said };
+            said = Said { recognised: Some(by_head), ..said };
         }
     }
     let wanted = wanted_with(&head, upgrade, said.recognised.as_deref(), within);
@@ -114,6 +113,9 @@ where
         Ok(registered) => registered,
         Err(refused) => return turn_away(connection, &head, request, refused, &said, &on).await,
     };
+    if let Some(aws) = permit.entry.as_ref().and_then(|entry| recognise::lent(entry, &wanted.target.host)) {
+        request.lent(aws);
+    }
     let client = request.account(&snapshot.config);
     let mut alone;
     let (allowance, own) = match lent {
@@ -237,7 +239,6 @@ where
 
 /// What a request says of itself, where the rule asks for it.
 struct Said {
-    requests: Option<Arc<Requests>>,
     recognised: Option<Arc<Recognised>>,
     ahead: Option<Ahead>,
     keep: KeepAlive,
@@ -298,7 +299,7 @@ fn changes<S>(
     inspected: bool,
 ) -> Result<Changes, Refused> {
     let mut changes = Changes::by(permit, head, inspected);
-    let git = entry(permit).and_then(|entry| entry.git.as_ref());
+    let git = permit.entry.as_ref().and_then(|entry| entry.git.as_ref());
     let asks = said.recognised.as_ref().and_then(|said| said.git.as_ref().ok()).map(|ask| ask.request.asks);
     let is_report = permit.mode == Mode::Report;
     if let (Some(rule), Some(asks)) = (git, asks) {
@@ -306,7 +307,7 @@ fn changes<S>(
     }
     if let Some(advice) = changes.refuse(head) {
         if !is_report {
-            return Err(Refused { reason: Reason::RequestNotAllowed, advice });
+            return Err(Refused::new(Reason::RequestNotAllowed, advice));
         }
         request.would_deny(Reason::RequestNotAllowed);
         changes.lend_nothing();
@@ -327,16 +328,10 @@ fn changes<S>(
                 // It goes on as it came, compressed perhaps.
                 changes.unfix();
             }
-            Err(advice) => return Err(Refused { reason: Reason::GitNotAllowed, advice }),
+            Err(advice) => return Err(Refused::new(Reason::GitNotAllowed, advice)),
         }
     }
     Ok(changes)
-}
-
-/// The entry that lets a request through.
-fn entry(permit: &Permit) -> Option<&Entry> {
-    let number = permit.entry.as_ref()?.number;
-    permit.requests.as_ref()?.entries().get(number.checked_sub(1)?)
 }
 
 /// A request is refused before anything of it has gone on. Git is answered in a way that it prints.
@@ -348,42 +343,20 @@ async fn turn_away<'s, S: Transport>(
     said: &Said,
     on: &UnderWay<'_>,
 ) -> After<'s> {
-    let (Some(requests), Some(recognised)) = (&said.requests, &said.recognised) else {
-        return After::Refuse(request, refused);
-    };
-    let ask = recognised.git.as_ref().ok();
     if let Some(ahead) = &said.ahead
         && refused.reason.is_denial()
     {
         let patience = on.shared.current.load().http.stall_timeout;
-        let by_ref = refused.reason == Reason::RefNotAllowed;
-        let is_to_blame = |change: &RefChange| !by_ref || !may_change(requests, change);
-        let stop = on.stopped(None);
-        let telling = answer::refuse(connection, head, request, refused, ahead, is_to_blame, patience, stop);
+        let telling = answer::refuse(connection, head, request, refused, ahead, patience, on.stopped(None));
         return Box::pin(telling).await;
     }
-    let is_discovery = ask.is_some_and(|ask| matches!(ask.request.asks, Asks::Discovery(_)));
-    let lacks_credentials = recognised.aws == Err(CredentialsError::None);
-    if refused.reason == Reason::AccountNotAllowed
-        && is_discovery
-        && lacks_credentials
-        && !head.framing.has_body()
-        && connection.kept.may_ask()
-    {
+    let asks = refused.denial.as_ref().is_some_and(|denial| denial.wants_credentials);
+    if asks && !head.framing.has_body() && connection.kept.may_ask() {
         let keep = Some(said.keep).filter(|_| head.keep_alive && !on.shared.drain.is_closed());
         let host = &head.target.target().host;
         return Box::pin(answer::ask_for_credentials(connection, request, host, keep, on)).await;
     }
     After::Refuse(request, refused)
-}
-
-/// Whether some entry lets the ref be changed so.
-fn may_change(requests: &Requests, change: &RefChange) -> bool {
-    requests
-        .entries()
-        .iter()
-        .filter_map(|entry| entry.git.as_ref())
-        .any(|rule| rule.may_change(change).is_ok())
 }
 
 /// A connection for the exchange, to an address that `decided`, which is by the configuration in force now, admits.

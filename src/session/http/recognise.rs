@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 
-use crate::rules::{Recognised, Requests};
+use crate::rules::{MatchedEntry, Recognised, Requests};
 use crate::session::http::git::ahead::Ahead;
 use crate::session::http::git::fields;
 use crate::session::request::seen::{Seen, SeenAws, SeenGit};
@@ -16,7 +16,7 @@ use crate::wire::git::classify_for;
 use crate::wire::head::{Head, RequestTarget};
 use crate::words::aws::{Account, AwsRequest};
 use crate::words::git::{Content, GitAsk};
-use crate::words::target::Target;
+use crate::words::target::{Host, Target};
 
 /// Reads the head of a request to `target`.
 pub(super) fn recognise(head: &Head, target: &Target) -> Arc<Recognised> {
@@ -63,13 +63,19 @@ pub(super) fn seen(
             negotiated: ahead.and_then(Ahead::negotiated),
         }
     });
-    let aws = known.aws.as_ref().ok().filter(|_| requests.asks_aws()).map(|aws| SeenAws {
-        account: account(aws, requests),
-        access_key: aws.access_key(),
-        service: aws.service.clone(),
-        regions: aws.regions.clone(),
-    });
-    Seen { git, aws }
+    let aws = known.aws.as_ref().ok().filter(|_| requests.asks_aws());
+    Seen { git, aws: aws.map(|aws| seen_aws(aws, account(aws, requests))) }
+}
+
+/// What the record says of credentials that are sent in place of the client's, if an entry judges them.
+pub(super) fn lent(entry: &MatchedEntry, host: &Host) -> Option<SeenAws> {
+    let aws = entry.credentials.as_ref()?.lent_to(&host.to_string())?;
+    Some(seen_aws(&aws, entry.account))
+}
+
+fn seen_aws(aws: &AwsRequest, account: Option<Account>) -> SeenAws {
+    let (service, regions) = (aws.service.clone(), aws.regions.clone());
+    SeenAws { account, access_key: aws.access_key(), service, regions }
 }
 
 /// The account whose credentials a request carries, as far as its key or the rule tells.

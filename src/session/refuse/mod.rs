@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use self::reply::Reply;
 use self::unanswered::Unanswered;
 use crate::outbound::route::Route;
-use crate::rules;
+use crate::rules::{self, Denial};
 use crate::session::request::Request;
 use crate::state::listener::flood::Who;
 use crate::state::proof::Lost;
@@ -25,26 +25,33 @@ pub(crate) struct Refused {
     pub(crate) reason: Reason,
     /// One line that a person can act on.
     pub(crate) advice: String,
+    /// What the rules said, if they refuse the request.
+    pub(crate) denial: Option<Box<Denial>>,
 }
 
 impl From<Reason> for Refused {
     fn from(reason: Reason) -> Self {
-        Refused { reason, advice: reply::advice(reason).to_owned() }
+        Refused::new(reason, reply::advice(reason))
     }
 }
 
 impl From<Lost> for Refused {
     fn from(lost: Lost) -> Self {
-        Refused { reason: lost.reason, advice: lost.why.as_ref().to_owned() }
+        Refused::new(lost.reason, lost.why.as_ref())
     }
 }
 
 impl Refused {
+    /// With what a person can do about it.
+    pub(crate) fn new(reason: Reason, advice: impl Into<String>) -> Self {
+        Refused { reason, advice: advice.into(), denial: None }
+    }
+
     /// A failure on the way to the target: with a parent proxy in between, it is mostly not the target's fault.
     pub(crate) fn on_the_way(reason: Reason, route: &Route, target: &Target) -> Self {
         let of_parent = route.parent().and_then(|_| reply::advice_for_parent(reason)).map(str::to_owned);
         let advice = of_parent.or_else(|| rules::on_the_way(reason, target));
-        Refused { reason, advice: advice.unwrap_or_else(|| reply::advice(reason).to_owned()) }
+        Refused::new(reason, advice.unwrap_or_else(|| reply::advice(reason).to_owned()))
     }
 }
 

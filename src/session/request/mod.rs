@@ -5,6 +5,7 @@
 //! record. If the task panics, `Drop` makes both. Not here: the bytes of the reply
 //! ([`crate::session::refuse::reply`]).
 
+mod challenged;
 mod facts;
 pub(crate) mod seen;
 
@@ -31,8 +32,10 @@ use crate::words::client::Client;
 use crate::words::outcome::{Decision, Ending, Reason};
 use crate::words::target::{Host, Target};
 
+pub(crate) use challenged::Challenged;
 pub use facts::Asks;
 use facts::Facts;
+use seen::{Seen, SeenAws};
 
 /// A request without a verdict. If it is dropped, it is recorded as a bug in egressd.
 #[derive(Debug)]
@@ -201,8 +204,15 @@ impl<'s> Request<'s> {
     }
 
     /// This was recognised in it, where its rule asks for it.
-    pub(crate) fn recognised(&mut self, seen: seen::Seen) {
+    pub(crate) fn recognised(&mut self, seen: Seen) {
         self.facts_mut().seen = Some(Box::new(seen));
+    }
+
+    /// These credentials are sent in place of the client's.
+    pub(crate) fn lent(&mut self, aws: SeenAws) {
+        if let Some(seen) = &mut self.facts_mut().seen {
+            seen.aws = Some(aws);
+        }
     }
 
     /// Notes the result of the dial for log and metrics.
@@ -297,7 +307,7 @@ impl<'s> Request<'s> {
         let mut facts = self.facts.take()?;
         // An idle connection keeps this.
         facts.asks.shorten();
-        Some(Challenged(facts))
+        Some(Challenged::of(facts))
     }
 
     fn refused(&mut self, reason: Reason) {
@@ -390,37 +400,6 @@ impl Drop for Request<'_> {
             facts.status.get_or_insert(500);
         }
         self.refused(Reason::InternalError);
-    }
-}
-
-/// A request whose client was asked for credentials. It holds no place in the log.
-#[derive(Debug)]
-pub(crate) struct Challenged(Box<Facts>);
-
-impl Challenged {
-    /// The client.
-    pub(crate) fn client(&self) -> &Client {
-        &self.0.client
-    }
-
-    /// The scheme that it tried.
-    pub(crate) fn scheme(&self) -> Option<AuthScheme> {
-        self.0.auth_scheme
-    }
-
-    /// Bytes that it keeps of the head.
-    pub(crate) fn kept_bytes(&self) -> usize {
-        self.0.asks.own_bytes() + self.0.asks.path().map_or(0, str::len)
-    }
-
-    /// The client sent no credentials: the verdict is a refusal. `write`: whether it has a record.
-    pub(crate) fn never_answered(mut self, shared: &Shared, reason: Reason, write: bool) {
-        self.0.decision = Some(Decision::Deny);
-        self.0.reason = Some(Cause::Refused(reason));
-        self.0.count(shared);
-        if write {
-            shared.log.spare().write(&self.0.record(shared, Event::of(reason.into())));
-        }
     }
 }
 

@@ -32,7 +32,7 @@ impl Carries {
 
 /// What signs for the target. Asked before anything is dialled.
 pub(super) fn minter(target: &Target, decided: &Decided) -> Result<Arc<Minter>, Refused> {
-    let refused = |why: String| Refused { reason: Reason::InternalError, advice: why };
+    let refused = |why: String| Refused::new(Reason::InternalError, why);
     let Some(inspection) = &decided.snapshot.config.inspection else {
         return Err(refused("the rule inspects, and there is no `inspection`".to_owned()));
     };
@@ -82,7 +82,7 @@ fn unproven(unverified: &Unverified, target: &Target, request: &Request<'_>) -> 
     tracing::info!(id = %request.id(), "{reason}: {target}: {detail}");
     match reason {
         // Of what the target showed: nothing of ours is in it.
-        Reason::CertificateInvalid => Refused { reason: *reason, advice: detail.as_ref().to_owned() },
+        Reason::CertificateInvalid => Refused::new(*reason, detail.as_ref()),
         _ => (*reason).into(),
     }
 }

@@ -49,11 +49,11 @@ pub(in crate::session::http) async fn refuse<'s, S: Transport>(
     request: Request<'s>,
     refused: Refused,
     ahead: &Ahead,
-    is_to_blame: impl FnMut(&RefChange) -> bool,
     patience: Duration,
     stop: impl Future<Output = Ending>,
 ) -> After<'s> {
-    let reason = refused.reason;
+    let (reason, denial) = (refused.reason, refused.denial.clone());
+    let is_to_blame = |change: &RefChange| denial.as_ref().is_none_or(|denial| denial.blames(change));
     let text = format!("{reason}: {} (request {})", refused.advice, request.id());
     // What is chunked cannot be read by HTTP/1.0.
     let parts = Some(ahead).filter(|_| head.version == Version::Http11).and_then(|ahead| parts(ahead, &text));

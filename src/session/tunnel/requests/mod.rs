@@ -346,7 +346,7 @@ impl<'s, S: Transport> Served<'_, 's, S> {
             }
             Err(HeadError::Refused(refused)) => {
                 let body = refused.method != Some(http::Method::HEAD);
-                let refused = Refused { reason: refused.reason, advice: refused.detail.into_owned() };
+                let refused = Refused::new(refused.reason, refused.detail);
                 return Some(match counted.and_then(|()| admit::recordable(&request)) {
                     Ok(()) => {
                         log_refusal(&request, refused.reason, &refused.advice);
