@@ -8,6 +8,8 @@ use std::io::{Read, Write};
 use std::net::SocketAddr;
 
 use crate::check::ask;
+use crate::git_bodies::{NEW, line, updates};
+use crate::inspected_world::{HOST, World};
 use crate::support::{
     Authority, Egressd, Origin, TlsStream, Wire, any_port, config, directory, read, until, write,
 };
@@ -235,4 +237,46 @@ fn t71_the_certificates_of_a_client_are_counted_as_long_as_they_are_kept() {
         wire
     };
     is_counted("a client's certificates", &proxy, open, |_| true);
+}
+
+/// What decides a request to Git is held before it goes on: a list of commands while it is read, and what was made of it as long as
+/// the push is under way; a request to fetch while it is read.
+#[test]
+fn t72_what_decides_a_request_to_git_is_counted_as_it_is_held() {
+    let names: Vec<String> = (0..1_000).map(|at| format!("refs/heads/branch-{at}")).collect();
+    let list = updates(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    let unfinished = &list[..list.len() - 4];
+    let have = line(format!("have {NEW}\n"));
+    let fetch = [line(format!("want {NEW}\n")), b"0000".to_vec(), have.repeat(4_000)].concat();
+    let rows: [(&str, &str, &[u8]); 3] = [
+        ("half a list", "git-receive-pack", unfinished),
+        ("a push under way", "git-receive-pack", &list),
+        ("half a fetch", "git-upload-pack", &fetch),
+    ];
+    for (what, service, body) in rows {
+        let world = World::new();
+        let site = world.site();
+        let config = World::config(site.port(), ", requests: [{git: [fetch, push]}]");
+        let proxy = world.start(&(config + LIMITS));
+        let head = format!(
+            "POST /own/{service} HTTP/1.1\r\nHost: {HOST}:{}\r\nContent-Type: application/x-{service}-request\r\n\
+             Content-Length: {}\r\n\r\n",
+            site.port(),
+            body.len() + 4
+        );
+        let request = [head.as_bytes(), body].concat();
+        let open = || {
+            let mut wire = world.inside(&proxy, site.port());
+            wire.send(&request);
+            wire
+        };
+        let bodies = || proxy.metrics().sum("egressd_held_bytes", &[("kind", "body")]);
+        let begun = || proxy.log().matches("\"event\":\"open\"").count();
+        let arrived = |count: usize| match what {
+            // That of the tunnel, and that of the push.
+            "a push under way" => begun() >= 2 * count,
+            _ => bodies() >= (count * body.len()) as f64,
+        };
+        is_counted(what, &proxy, open, arrived);
+    }
 }

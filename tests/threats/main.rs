@@ -10,6 +10,10 @@ mod check;
 mod counted;
 mod ech;
 mod ends;
+mod git;
+#[path = "../inspect/git_bodies.rs"]
+#[allow(dead_code, reason = "it is that of tests/inspect, which uses all of it")]
+mod git_bodies;
 mod heads;
 mod identity;
 mod in_step;

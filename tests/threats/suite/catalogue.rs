@@ -239,5 +239,17 @@ pub const ROWS: &[Row] = &[
         "refused, never decoded and never made normal: 400 `bad_target`; what passes goes on byte for byte",
         INSPECTION,
     ),
+    own(
+        82,
+        "rule of Git: a push by another spelling: `service` twice or encoded, no discovery, gzip, NUL, push certificate, odd lines, more than one reading",
+        "the list is read whole before its first byte goes on, more strictly than git's server does: 200 `ref_not_allowed`, 200 or 403 `git_not_allowed` in the form that git prints; not a byte of it leaves",
+        INSPECTION,
+    ),
+    own(
+        83,
+        "rule of AWS: another's account: `x-at-OURS-at-THEIRS`, old key ids, two credentials, presigned and in a field, none",
+        "the last `-at-` counts, and credentials in one place alone: 200 or 403 `account_not_allowed`, with account, repository and refs in the record",
+        INSPECTION,
+    ),
     row(PTR, "address whose PTR record is on the list", "never asks for a PTR record"),
 ];

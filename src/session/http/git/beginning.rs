@@ -140,6 +140,6 @@ pub(super) fn broken(ending: Ending) -> Finish {
     Finish::Broken { ending, reason: None }
 }
 
-fn malformed(error: BodyError) -> Finish {
+pub(super) fn malformed(error: BodyError) -> Finish {
     Finish::Refused { reason: Reason::BadRequest, detail: error.to_string().into() }
 }

@@ -6,8 +6,7 @@ use bytes::{Buf, BytesMut};
 use tokio::io::AsyncRead;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::beginning::arrived;
-use super::beginning::broken;
+use super::beginning::{arrived, broken, malformed};
 use crate::session::http::forward::Finish;
 use crate::transport::held::Lease;
 use crate::transport::held::read::read_bulk;
@@ -40,7 +39,7 @@ pub(super) async fn drain<S: AsyncRead + Unpin>(
     let (mut follower, mut bulk) = (BodyFollower::new(framing), false);
     let (begun, mut drained, mut told) = (Instant::now(), 0_u64, 0);
     loop {
-        while let Some(piece) = follower.step(buffer).map_err(|_| broken(Ending::ClientClosed))? {
+        while let Some(piece) = follower.step(buffer).map_err(malformed)? {
             buffer.advance(piece.len());
             drained += piece.len() as u64;
         }
@@ -102,7 +101,7 @@ mod tests {
         let (silent, _) = drained(Framing::Length(5), b"hell", 100).await;
         assert_eq!(silent, Err(broken(Ending::IdleTimeout)));
         let (malformed, _) = drained(Framing::Chunked, b"x\r\n", 100).await;
-        assert_eq!(malformed, Err(broken(Ending::ClientClosed)));
+        assert!(matches!(malformed, Err(Finish::Refused { .. })));
     }
 
     #[tokio::test(start_paused = true)]
