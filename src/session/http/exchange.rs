@@ -140,8 +140,9 @@ where
     // They leave with the request.
     let headers = std::mem::take(&mut head.headers);
     let wanted = wanted_with(&head, upgrade, said.recognised.as_deref(), within);
-    // What was read of it, and is held, is the head's now, or is still with the client's bytes.
-    said.ahead = None;
+    if let Some(ahead) = &mut said.ahead {
+        ahead.forget();
+    }
     let has_content = changes.has_content(&head);
     let mut begun = false;
     if let Some(Addresses { upstream, local }) =

@@ -264,6 +264,15 @@ impl Ahead {
         }
     }
 
+    /// What was held of the body is needed no more: it goes on from the client's bytes, or was taken. The changes of a push are kept
+    /// as long as it is under way, for its record and for a reload.
+    pub(in crate::session::http) fn forget(&mut self) {
+        if let Said::Fetch { body, .. } = &mut self.said {
+            *body = Vec::new();
+            self.lease.set(0);
+        }
+    }
+
     /// The body that goes on in place of the client's, which is taken out of `buffer`; `None` where the client's own goes on as it
     /// comes. `anew`: in a form that says nothing of the client. `most`: what the entry allows.
     ///
