@@ -247,7 +247,6 @@ struct Said {
 
 /// Reads as much of the body as decides what the request is, if its head may be let through. A push that may not is read too: git
 /// prints why, and the record says which refs were meant.
-#[expect(clippy::type_complexity, reason = "the request, what its body says, and the refusal of its head")]
 async fn body_first<'s, S: Transport>(
     connection: &mut Connection<'_, S>,
     head: &mut Head,

@@ -12,7 +12,10 @@ const DECISIONS: [Decision; 3] = [Decision::Allow, Decision::Deny, Decision::Wou
 
 /// By policy and rule. A push is rare, and its changes are counted at once: one lock is enough.
 #[derive(Default)]
-pub(super) struct RefChanges(Mutex<HashMap<Arc<str>, HashMap<Arc<str>, Counts>>>);
+pub(super) struct RefChanges(Mutex<Policies>);
+
+type Policies = HashMap<Arc<str>, Rules>;
+type Rules = HashMap<Arc<str>, Counts>;
 
 #[derive(Clone, Copy, Default)]
 struct Counts([[u64; CHANGES.len()]; DECISIONS.len()]);
@@ -27,7 +30,7 @@ pub(super) struct ChangeCount {
 }
 
 impl RefChanges {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, HashMap<Arc<str>, Counts>>> {
+    fn lock(&self) -> MutexGuard<'_, Policies> {
         // Plain numbers: a panic elsewhere leaves them correct.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -57,9 +60,7 @@ impl RefChanges {
 
     /// The rules that have series, by policy.
     pub(super) fn labels(&self) -> HashMap<Arc<str>, HashSet<Arc<str>>> {
-        let of_rules = |rules: &HashMap<Arc<str>, Counts>| {
-            rules.keys().filter(|rule| !rule.is_empty()).cloned().collect()
-        };
+        let of_rules = |rules: &Rules| rules.keys().filter(|rule| !rule.is_empty()).cloned().collect();
         self.lock().iter().map(|(policy, rules)| (Arc::clone(policy), of_rules(rules))).collect()
     }
 

@@ -86,7 +86,7 @@ pub(in crate::session::http) async fn read<S: Transport>(
         }
     }
     let beginning = Beginning::new(head.framing, lease.holder());
-    let mut from = From { stream: &mut **stream, buffer: &mut **buffer, lease: &mut **lease };
+    let mut from = From { stream: *stream, buffer, lease };
     match asks {
         Asks::Rpc(Service::ReceivePack) => push(beginning, &mut from, patience).await,
         _ => whole(beginning, &mut from, (head, asks), most, patience).await,
