@@ -4,6 +4,7 @@
 mod admission;
 mod cases;
 mod errors;
+mod git;
 mod precedence;
 mod properties;
 mod requests;

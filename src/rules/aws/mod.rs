@@ -115,6 +115,64 @@ impl AwsRule {
     }
 }
 
+/// The most examples of one rule.
+const MOST: usize = 256;
+
+impl AwsRule {
+    /// Whether every request that `other` lets through is one that `self` lets through. `false`: that is not certain.
+    pub(in crate::rules) fn covers(&self, other: &AwsRule) -> bool {
+        fn all<T: PartialEq>(own: Option<&[T]>, others: Option<&[T]>) -> bool {
+            match (own, others) {
+                (None, _) => true,
+                (Some(_), None) => false,
+                (Some(own), Some(others)) => others.iter().all(|other| own.contains(other)),
+            }
+        }
+        // A key of the old form passes by what is said of it, unless accounts do not matter.
+        let keys = || other.key_accounts.iter().all(|key| self.key_accounts.contains(key));
+        all(self.accounts.as_deref(), other.accounts.as_deref())
+            && (self.accounts.is_none() || keys())
+            && all(self.services.as_deref(), other.services.as_deref())
+            && all(self.regions.as_deref(), other.regions.as_deref())
+    }
+
+    /// Requests that it lets through, and that another lets through by chance alone.
+    pub(in crate::rules) fn examples(&self) -> Vec<AwsRequest> {
+        let accounts: Vec<Account> = match &self.accounts {
+            Some(accounts) => accounts.to_vec(),
+            None => Account::new("999999999990").into_iter().collect(),
+        };
+        let user = |account: Account| Signer::GitUser { user: format!("x-at-{account}").into(), account };
+        let keys = self.key_accounts.iter().filter(|(_, account)| accounts.contains(account));
+        let signers: Vec<Signer> = accounts
+            .iter()
+            .map(|account| user(*account))
+            .chain(keys.map(|(key, _)| Signer::Key(*key)))
+            .collect();
+        let names = |names: &Option<Box<[Box<str>]>>| match names {
+            Some(names) => names.to_vec(),
+            None => vec!["~example~".into()],
+        };
+        let (services, regions) = (names(&self.services), names(&self.regions));
+        let all = signers.iter().flat_map(|signer| {
+            let pairs =
+                services.iter().flat_map(|service| regions.iter().map(move |region| (service, region)));
+            pairs.map(move |(service, region)| AwsRequest {
+                signer: signer.clone(),
+                service: service.clone(),
+                regions: Regions::One(region.clone()),
+                signed_fields: Box::default(),
+            })
+        });
+        let mut examples: Vec<AwsRequest> = all.take(MOST).collect();
+        // A signature of version 4A may be for all of them.
+        if let (Some(first), [_, _, ..]) = (examples.first().cloned(), &*regions) {
+            examples.push(AwsRequest { regions: Regions::Set(regions.clone().into()), ..first });
+        }
+        examples
+    }
+}
+
 fn within(asked: &Regions, allowed: &[Box<str>]) -> bool {
     match asked {
         Regions::One(region) => allowed.contains(region),

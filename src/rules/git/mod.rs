@@ -3,6 +3,7 @@
 //! That a push does not rewrite history cannot be seen on the wire, nor where a symbolic ref of the server leads: nothing here
 //! says so. Not here: how requests are read ([`wire::git`](crate::wire::git)).
 
+mod compare;
 mod lint;
 mod pattern;
 

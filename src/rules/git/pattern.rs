@@ -11,7 +11,7 @@ use crate::words::git::{RefName, Repository};
 pub struct RepositoryPattern {
     written: Box<str>,
     /// Of the form that [`Repository`] has.
-    path: PathPattern,
+    pub(super) path: PathPattern,
 }
 
 /// Refs that a rule is for: `refs/heads/main`, `refs/heads/release-*`, `refs/tags/**`.
@@ -94,6 +94,30 @@ impl RefPattern {
     /// As written.
     pub fn as_str(&self) -> &str {
         &self.written
+    }
+
+    /// Whether every ref that `other` stands for is one that `self` stands for. `false`: that is not certain.
+    ///
+    /// A `*` of `other` is one or more characters, so it is covered where a `*` of `self` takes it as a character.
+    pub(super) fn covers(&self, other: &RefPattern) -> bool {
+        let body = other.written.strip_suffix("/**").unwrap_or(&other.written);
+        let mut rest = body.split('/');
+        let all = self
+            .segments
+            .iter()
+            .all(|segment| rest.next().is_some_and(|rest| segment_matches(segment, rest.as_bytes())));
+        all && (rest.next().is_some() || other.under) == self.under
+    }
+
+    /// Refs that it stands for, and that no other pattern stands for by chance.
+    pub(super) fn examples(&self) -> Vec<String> {
+        let below = ["/egressd-example", "/egressd-example/egressd-example"];
+        let texts = if self.under {
+            below.map(|below| self.written.replace("/**", below)).to_vec()
+        } else {
+            vec![self.written.to_string()]
+        };
+        texts.iter().map(|text| text.replace('*', "egressd-example")).collect()
     }
 
     /// Whether it stands for the ref. It takes time linear in the name.

@@ -1,11 +1,9 @@
 //! What a change of `requests` or `headers` means: whether more may pass than before.
 //!
-//! That one entry allows all that another does is proven key by key, and path by path. Where it cannot be proven, a request is
-//! made that only the new entries would let through; if that is not found either, it is unclear.
+//! Not here: what an entry lets through beyond others ([`beyond`](mod@super::beyond)).
 
-use super::super::path::PathPattern;
+use super::beyond::{Beyond, beyond, treated_otherwise, treatment};
 use super::edits::{HeaderEdits, SetField};
-use super::request::{HttpRequest, Upgrade};
 use super::requests::{Entry, Requests};
 use crate::rules::shift::Shift;
 
@@ -40,81 +38,22 @@ pub(in crate::rules) fn request_changes(old: &Requests, new: &Requests) -> Vec<(
         }
     }
     if changes.is_empty() {
-        // The same entries in another order: it decides whose credentials are sent.
+        // The same entries in another order: it decides whose credentials are sent, and how requests to Git go out.
         let lends = new.entries().iter().any(|entry| entry.credentials.is_some());
-        let shift = if lends { Shift::Unclear } else { Shift::Noted };
+        let first = new.entries().first().map(treatment);
+        let alike = new.entries().iter().all(|entry| Some(treatment(entry)) == first);
+        let shift = if lends || !alike { Shift::Unclear } else { Shift::Noted };
         changes.push((shift, "in another order".to_owned()));
     }
     changes
 }
 
-/// What an entry that lets no other request through does to those that pass: it may send other credentials with them.
+/// What an entry that lets no other request through does to those that pass: it may send other credentials with them, or let more
+/// out with what is asked of Git.
 fn lent(entry: &Entry, among: &Requests) -> Shift {
     let lend = |entry: &Entry| entry.credentials.is_some();
-    if lend(entry) || among.entries().iter().any(lend) { Shift::Unclear } else { Shift::Noted }
-}
-
-/// What an entry lets through that others do not.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum Beyond {
-    Nothing,
-    Perhaps,
-    Something,
-}
-
-/// What `entry` lets through and `others` do not: the most of each method with each path.
-fn beyond(entry: &Entry, others: &Requests) -> Beyond {
-    let any_method: [Option<&str>; 1] = [None];
-    // Every path that passes begins with `/`.
-    let everything = PathPattern::parse("/**").ok();
-    let methods: Vec<Option<&str>> = match &entry.methods {
-        Some(methods) => methods.iter().map(|method| Some(&**method)).collect(),
-        None => any_method.into(),
-    };
-    let paths: Vec<Option<&PathPattern>> = match &entry.paths {
-        Some(paths) => paths.iter().map(Some).collect(),
-        None => vec![everything.as_ref()],
-    };
-    let pairs = methods.iter().flat_map(|method| paths.iter().map(move |path| (*method, *path)));
-    let upgrade = if entry.websocket { Upgrade::Websocket } else { Upgrade::None };
-    pairs.map(|(method, path)| beyond_pair(method, path, upgrade, others)).max().unwrap_or(Beyond::Nothing)
-}
-
-fn beyond_pair(
-    method: Option<&str>,
-    path: Option<&PathPattern>,
-    upgrade: Upgrade,
-    others: &Requests,
-) -> Beyond {
-    let covered = others.entries().iter().any(|other| {
-        let method = match (method, &other.methods) {
-            (_, None) => true,
-            (None, Some(_)) => false,
-            (Some(method), Some(_)) => other.allows_method(method),
-        };
-        let path = match (path, &other.paths) {
-            (_, None) => true,
-            (None, Some(_)) => false,
-            (Some(path), Some(paths)) => paths.iter().any(|other| other.covers(path)),
-        };
-        method && path && (other.websocket || upgrade == Upgrade::None)
-    });
-    if covered {
-        return Beyond::Nothing;
-    }
-    let path = path.map_or_else(|| "/~example~/~example~".to_owned(), PathPattern::example);
-    let request = HttpRequest {
-        method: method.unwrap_or("~EXAMPLE~"),
-        path: &path,
-        query: None,
-        upgrade,
-        inspected: true,
-        recognised: None,
-    };
-    match others.find("", &request) {
-        Ok(_) => Beyond::Perhaps,
-        Err(_) => Beyond::Something,
-    }
+    let lends = lend(entry) || among.entries().iter().any(lend);
+    if lends || treated_otherwise(entry, among) { Shift::Unclear } else { Shift::Noted }
 }
 
 /// The fields that are set or removed otherwise.

@@ -6,6 +6,7 @@
 //! client's own. Not here: which rule decides ([`decide`](super::decide)), and what a request gets that no entry fits
 //! ([`http_request`](super::http_request)).
 
+mod beyond;
 mod changes;
 mod credentials;
 mod edits;
