@@ -5,7 +5,20 @@ use crate::support::Numbers;
 
 /// Makes heads.
 #[derive(Debug)]
-pub(crate) struct Heads(Numbers);
+pub(crate) struct Heads {
+    numbers: Numbers,
+    /// The scheme of the URIs that name the authority; the other one is odd.
+    scheme: Scheme,
+}
+
+/// How the requests reach egressd.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Scheme {
+    /// At its port.
+    Http,
+    /// In inspected tunnels.
+    Https,
+}
 
 /// One request as a client sends it.
 #[derive(Debug)]
@@ -141,13 +154,23 @@ const LINE_ENDS: &[&str] = &["\n", "\r", "\r\r\n", "\n\r", "\r\n ", " \r\n", "\0
 const VERSIONS: &[&str] =
     &["HTTP/1.0", "HTTP/1.2", "HTTP/2.0", "http/1.1", "HTTP/01.1", "HTTP/1.1 ", "HTTP/1.1\t", ""];
 
+/// `https` for `http`, and `http` for `https`, where a target begins with it.
+fn other_scheme(line: &str) -> String {
+    match (line.split_once(" https://"), line.split_once(" http://"), line.split_once(" HTTP://")) {
+        (Some((method, rest)), ..) => format!("{method} http://{rest}"),
+        (_, Some((method, rest)), _) => format!("{method} https://{rest}"),
+        (_, _, Some((method, rest))) => format!("{method} HTTPS://{rest}"),
+        _ => line.to_owned(),
+    }
+}
+
 impl Heads {
-    pub(crate) fn new(seed: u64) -> Self {
-        Heads(Numbers::from(seed))
+    pub(crate) fn new(seed: u64, scheme: Scheme) -> Self {
+        Heads { numbers: Numbers::from(seed), scheme }
     }
 
     fn below(&mut self, bound: usize) -> usize {
-        self.0.below(bound)
+        self.numbers.below(bound)
     }
 
     /// True once in `times` calls, on average.
@@ -156,7 +179,7 @@ impl Heads {
     }
 
     fn pick(&mut self, from: &[&'static str]) -> &'static str {
-        self.0.one(from)
+        self.numbers.one(from)
     }
 
     /// The next request, for a server at `authority`; the origin recognises the request by its `tag`.
@@ -173,6 +196,9 @@ impl Heads {
             lines.push(self.pick(FIELDS).to_owned());
         }
         let (framing, mut body, mut sent) = self.body();
+        if self.scheme == Scheme::Https {
+            lines[0] = other_scheme(&lines[0]);
+        }
         let is_framed = framing.is_some();
         lines.extend(framing);
         while self.once_in(5) {

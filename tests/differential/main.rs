@@ -5,9 +5,11 @@
 mod support;
 
 mod heads;
+mod inspected;
 mod readers;
 mod strict_origin;
 
+use heads::Scheme;
 use support::Egressd;
 
 #[test]
@@ -15,9 +17,18 @@ fn what_is_forwarded_is_one_request_to_a_strict_and_to_a_forgiving_reader() {
     let origin = strict_origin::start();
     let authority = origin.address().to_string();
     let proxy = Egressd::start(&strict_origin::configuration(&authority));
-    let requests = strict_origin::requests(1_500, &authority);
+    let requests = strict_origin::requests(1_500, &authority, Scheme::Http);
     let statuses = strict_origin::ask_all(&proxy, &requests);
     strict_origin::arrived(&origin, &requests, &statuses);
+}
+
+/// Each in a tunnel of its own, whose TLS egressd opens on both sides.
+#[test]
+fn what_is_forwarded_inside_an_inspected_tunnel_is_one_request_too() {
+    let inspected = inspected::Inspected::start();
+    let requests = strict_origin::requests(1_500, &inspected.authority, Scheme::Https);
+    let statuses = inspected.ask_all(&requests);
+    inspected.arrived(&requests, &statuses);
 }
 
 /// The forgiving reader really forgives: otherwise it would prove nothing.

@@ -3,6 +3,8 @@
 
 #[path = "../differential/heads.rs"]
 mod heads;
+#[path = "../differential/inspected.rs"]
+mod inspected;
 #[path = "../differential/readers.rs"]
 mod readers;
 #[path = "../differential/strict_origin.rs"]
@@ -10,20 +12,26 @@ mod strict_origin;
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value;
+use tempfile::TempDir;
 
 use super::support;
-use crate::support::{Egressd, directory, own_loopback, read, until, write};
+use crate::support::{Authority, Egressd, Issued, directory, own_loopback, read, until, write};
 use crate::tool::{Daemon, here, isolate};
+use heads::Scheme;
+use inspected::Inspected;
 use readers::Seen;
 
 const REQUESTS: usize = 10_000;
+/// Each costs four handshakes.
+const REQUESTS_INSIDE: usize = 1_000;
 
 /// Prints each request that it reads, as a line of JSON. It also answers requests that smuggling would create.
 const PYTHON: &str = r#"
-import http.server, json, sys
+import http.server, json, ssl, sys
 
 class Origin(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
@@ -74,7 +82,13 @@ class Server(http.server.ThreadingHTTPServer):
     request_queue_size = 1024
 
 host, port = sys.argv[1].rsplit(":", 1)
-Server((host, int(port)), Origin).serve_forever()
+server = Server((host, int(port)), Origin)
+if len(sys.argv) > 3:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(sys.argv[3])
+    # The handshake is made by the thread of the connection.
+    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+server.serve_forever()
 "#;
 
 #[test]
@@ -82,42 +96,80 @@ fn a_strict_origin_and_pythons_read_the_same_requests() {
     let strict = strict_origin::start();
     let authority = strict.address().to_string();
     let proxy = Egressd::start(&strict_origin::configuration(&authority));
-    let requests = strict_origin::requests(REQUESTS, &authority);
+    let requests = strict_origin::requests(REQUESTS, &authority, Scheme::Http);
     let statuses = strict_origin::ask_all(&proxy, &requests);
     let by_the_letter = strict_origin::arrived(&strict, &requests, &statuses);
     drop(proxy);
 
-    let home = directory();
-    let (script, told) = (home.path().join("origin.py"), home.path().join("told"));
-    write(&script, PYTHON);
-    write(&told, "");
-    let address = SocketAddr::new(own_loopback().into(), 0);
-    let address = TcpListener::bind(address).and_then(|free| free.local_addr()).expect("a free port");
-    let mut python = here("python3");
-    isolate(&mut python, home.path());
-    let mut python = Daemon::start(python.arg(&script).arg(address.to_string()).arg(&told));
-    until("Python to accept", || {
-        python.assert_alive();
-        TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok()
-    });
-    let authority = address.to_string();
+    let python = Python::start(None);
+    let authority = python.address.to_string();
     let proxy = Egressd::start(&strict_origin::configuration(&authority));
-    let requests = strict_origin::requests(REQUESTS, &authority);
+    let requests = strict_origin::requests(REQUESTS, &authority, Scheme::Http);
     assert_eq!(strict_origin::ask_all(&proxy, &requests), statuses, "another port makes no difference");
 
-    let mut forgiving = BTreeMap::new();
-    for line in read(&told).lines() {
-        let seen = seen(
-            &serde_json::from_str(line).expect("a line of JSON"),
-            &authority,
-            &strict.address().to_string(),
-        );
-        let tag: usize = seen.field("x-tag").and_then(|tag| tag.parse().ok()).expect("every request has one");
-        assert!(forgiving.insert(tag, seen).is_none(), "{tag} came twice");
+    assert_eq!(python.told(&authority, &strict.address().to_string()), by_the_letter);
+}
+
+/// The same in inspected tunnels, with Python's server inside TLS.
+#[test]
+fn a_strict_origin_and_pythons_read_the_same_requests_inside_inspected_tunnels() {
+    let strict = Inspected::start();
+    let requests = strict_origin::requests(REQUESTS_INSIDE, &strict.authority, Scheme::Https);
+    let statuses = strict.ask_all(&requests);
+    let by_the_letter = strict.arrived(&requests, &statuses);
+
+    let targets = Authority::new();
+    let python = Python::start(Some(&targets.issue(&[inspected::HOST])));
+    let address = python.address;
+    let forgiving = Inspected::before(&targets, &address.ip().to_string(), address.port());
+    let requests = strict_origin::requests(REQUESTS_INSIDE, &forgiving.authority, Scheme::Https);
+    assert_eq!(forgiving.ask_all(&requests), statuses, "another port makes no difference");
+    assert_eq!(python.told(&forgiving.authority, &strict.authority), by_the_letter);
+}
+
+/// Python's server, and the file into which it writes what it reads.
+struct Python {
+    address: SocketAddr,
+    told: PathBuf,
+    _server: Daemon,
+    _home: TempDir,
+}
+
+impl Python {
+    /// With a certificate, it speaks TLS.
+    fn start(certificate: Option<&Issued>) -> Self {
+        let home = directory();
+        let (script, told) = (home.path().join("origin.py"), home.path().join("told"));
+        write(&script, PYTHON);
+        write(&told, "");
+        let address = SocketAddr::new(own_loopback().into(), 0);
+        let address = TcpListener::bind(address).and_then(|free| free.local_addr()).expect("a free port");
+        let mut python = here("python3");
+        isolate(&mut python, home.path());
+        python.arg(&script).arg(address.to_string()).arg(&told);
+        if let Some(certificate) = certificate {
+            let file = home.path().join("origin.pem");
+            write(&file, format!("{}{}", certificate.pem, certificate.key_pem));
+            python.arg(file);
+        }
+        let mut server = Daemon::start(&mut python);
+        until("Python to accept", || {
+            server.assert_alive();
+            TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok()
+        });
+        Python { address, told, _server: server, _home: home }
     }
-    assert_eq!(forgiving.len(), by_the_letter.len());
-    for (tag, seen) in &by_the_letter {
-        assert_eq!(forgiving.get(tag), Some(seen));
+
+    /// What it read, by tag, with `other` for its own authority.
+    fn told(&self, authority: &str, other: &str) -> BTreeMap<usize, Seen> {
+        let mut forgiving = BTreeMap::new();
+        for line in read(&self.told).lines() {
+            let seen = seen(&serde_json::from_str(line).expect("a line of JSON"), authority, other);
+            let tag: usize =
+                seen.field("x-tag").and_then(|tag| tag.parse().ok()).expect("every request has one");
+            assert!(forgiving.insert(tag, seen).is_none(), "{tag} came twice");
+        }
+        forgiving
     }
 }
 

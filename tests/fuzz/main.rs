@@ -83,6 +83,16 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
 
     #[test]
+    fn near_request(bytes in near("request")) {
+        checks::request::check(&bytes);
+    }
+
+    #[test]
+    fn near_path_rule(bytes in near("path_rule")) {
+        checks::path_rule::check(&bytes);
+    }
+
+    #[test]
     fn near_git(bytes in near("git")) {
         checks::git::check(&bytes);
     }

@@ -90,6 +90,39 @@ fn inside_a_tunnel(bytes: &[u8]) {
         let of = Target::connect(&target.to_string()).expect("a target");
         assert_eq!(told(&read_at(&Place::Tunnel(of), bytes, usize::MAX).0), told(&outside), "inside");
     }
+    inside_tls(bytes, &whole);
+}
+
+/// Inside the TLS of a tunnel the bytes get the verdict that they get inside a tunnel of plain requests, but for URIs, which
+/// have the other scheme, and the port that is meant where none is written.
+fn inside_tls(bytes: &[u8], plain: &Read) {
+    let of = Target::connect("ok.test:80").expect("a target");
+    let (whole, _) = read_at(&Place::Inspected(of.clone()), bytes, usize::MAX);
+    let (cut, _) = read_at(&Place::Inspected(of.clone()), bytes, 1);
+    assert_eq!(told(&whole), told(&cut), "byte by byte, inside TLS");
+    if let Ok(Some(head)) = &whole {
+        let asked = head.target.target();
+        assert_eq!((&asked.host, asked.port), (&of.host, of.port), "another target inside TLS");
+        assert!(matches!(head.target, RequestTarget::Absolute { .. }), "CONNECT inside TLS");
+        // The other scheme instead: the same request, in origin-form.
+        let text = bytes.get(..head.bytes).expect("it ends within");
+        let names_port =
+            head.headers.get_all(http::header::HOST).iter().all(|host| host.as_bytes().ends_with(b":80"));
+        if names_port && is_origin_form(text) {
+            assert_eq!(told(&whole), told(plain), "inside TLS");
+        }
+    }
+    if let Ok(Some(head)) = plain
+        && is_origin_form(bytes)
+        && head.headers.get_all(http::header::HOST).iter().all(|host| host.as_bytes().ends_with(b":80"))
+    {
+        assert_eq!(told(plain), told(&whole), "plain and inside TLS");
+    }
+}
+
+/// Whether the request's target begins with `/`.
+fn is_origin_form(bytes: &[u8]) -> bool {
+    bytes.split(|byte| *byte == b' ').nth(1).is_some_and(|target| target.starts_with(b"/"))
 }
 
 type Read = Result<Option<Head>, HeadError>;
