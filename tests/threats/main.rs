@@ -24,6 +24,7 @@ mod inspected;
 mod inspected_world;
 mod limits;
 mod memory;
+mod minting;
 mod settings;
 mod shares;
 mod silence;

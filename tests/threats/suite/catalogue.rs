@@ -251,5 +251,11 @@ pub const ROWS: &[Row] = &[
         "the last `-at-` counts, and credentials in one place alone: 200 or 403 `account_not_allowed`, with account, repository and refs in the record",
         INSPECTION,
     ),
+    own(
+        85,
+        "minting flood: many names under a rule that inspects, or in the ClientHello",
+        "signs once for each name that its target proved, within the client's rate; keeps 10,000 certificates, shared out by client",
+        INSPECTION,
+    ),
     row(PTR, "address whose PTR record is on the list", "never asks for a PTR record"),
 ];
