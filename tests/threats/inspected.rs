@@ -116,7 +116,7 @@ fn t80_one_name_stands_in_connect_sni_uri_and_host() {
 }
 
 /// Spellings of a path that programs read in more than one way, or that servers decode: each would be `/v1/…` or would leave it.
-const SPELLINGS: [&str; 32] = [
+const SPELLINGS: [&str; 36] = [
     "/%76%31/a",
     "/v%31/a",
     "/v1/%61",
@@ -129,6 +129,10 @@ const SPELLINGS: [&str; 32] = [
     "/v1/.",
     "/v1/..",
     "/v1/..;/admin",
+    "/v1/..%20/admin",
+    "/v1/%20../admin",
+    "/v1/..%C2%A0/admin",
+    "/v1/%20/admin",
     "/v1/a;b",
     "/v1;x/a",
     "/v1//a",

@@ -9,6 +9,8 @@ use std::fmt;
 
 /// Longest pattern, in bytes.
 const MAX_PATTERN: usize = 4096;
+/// Blanks to some programs although they are no white space: a space without width, and the mark of byte order.
+const INVISIBLE: [char; 2] = ['\u{200b}', '\u{feff}'];
 
 /// Why a path is refused: programs read it in more than one way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -19,6 +21,8 @@ pub enum PathError {
     EmptySegment,
     /// `.` or `..` as a segment.
     DotSegment,
+    /// A segment of blanks, or of dots and blanks: servers that trim blanks are left with `..` or nothing.
+    BlankSegment,
     /// A byte that has no place in a path: `;`, `\`, `?`, `#`, a space, a control, not ASCII.
     Byte(u8),
     /// `%` without two hexadecimal digits after it.
@@ -37,6 +41,9 @@ impl fmt::Display for PathError {
             PathError::NotAbsolute => f.write_str("it does not begin with `/`"),
             PathError::EmptySegment => f.write_str("it has `//`"),
             PathError::DotSegment => f.write_str("it has the segment `.` or `..`"),
+            PathError::BlankSegment => {
+                f.write_str("it has a segment of encoded blanks, or of dots and blanks")
+            }
             PathError::Byte(byte) if byte.is_ascii_graphic() => write!(f, "it has `{}`", char::from(*byte)),
             PathError::Byte(b' ') => f.write_str("it has a space"),
             PathError::Byte(0x80..) => f.write_str("it has a character that is not ASCII"),
@@ -68,6 +75,9 @@ pub fn check(path: &str) -> Result<(), PathError> {
             return Err(PathError::DotSegment);
         }
         check_segment(segment.as_bytes())?;
+        if is_blank(segment) {
+            return Err(PathError::BlankSegment);
+        }
     }
     Ok(())
 }
@@ -82,6 +92,30 @@ fn check_segment(mut rest: &[u8]) -> Result<(), PathError> {
         };
     }
     Ok(())
+}
+
+/// Whether a segment that passed [`check_segment`] is `..` or nothing for a server that trims blanks, or dots and blanks as
+/// Windows does. Some servers take `+` for a blank; alone it stands in many paths (`/+/`).
+fn is_blank(segment: &str) -> bool {
+    if !segment.contains(['%', '+']) {
+        return false;
+    }
+    let text = decoded(segment);
+    let is_blank = |c: char| c.is_whitespace() || INVISIBLE.contains(&c);
+    let has_dots = text.contains('.');
+    let has_blanks = text.contains(is_blank) || has_dots && text.contains('+');
+    has_blanks && text.chars().all(|c| c == '.' || is_blank(c) || c == '+' && has_dots)
+}
+
+/// Without encoding, of a segment that passed [`check_segment`].
+fn decoded(segment: &str) -> String {
+    let (mut bytes, mut rest) = (Vec::new(), segment.as_bytes());
+    while let Some((&first, after)) = rest.split_first() {
+        let (byte, after) = encoded_byte(rest).unwrap_or((first, after));
+        bytes.push(byte);
+        rest = after;
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Reads one encoded character, and returns what follows it.
@@ -312,6 +346,7 @@ fn advice(text: &str, wrong: PathError) -> (usize, String) {
             }
             (offset, format!("write the path that it leads to; {refused}"))
         }
+        PathError::BlankSegment => (find("%").min(text.find('+').unwrap_or(usize::MAX)), refused),
         PathError::Byte(b'\\' | b';') => (text.find(['\\', ';']).unwrap_or(0), refused),
         PathError::Byte(_) => {
             let wrong = text.char_indices().find(|(_, c)| !c.is_ascii_graphic());

@@ -44,7 +44,7 @@ fn refused(written: &str) {
 }
 
 /// What servers do to a path before they use it, each of which must change nothing: decode it once or twice, remove dot segments,
-/// merge slashes, cut parameters, take a backslash for a slash.
+/// merge slashes, cut parameters, take a backslash for a slash, trim blanks or dots and blanks from each segment.
 fn is_read_in_one_way(path: &str) -> bool {
     let visible = path.bytes().all(|byte| (0x21..=0x7e).contains(&byte) && !b"?#".contains(&byte));
     let Some(decoded) = decoded(path.as_bytes()) else { return false };
@@ -59,6 +59,17 @@ fn is_read_in_one_way(path: &str) -> bool {
         && !text.contains(char::is_control)
         && (0..decoded.len()).all(|at| escape(&decoded[at..]).is_none())
         && encoded_again(&decoded) == encoded_again_of_encoded(path)
+        && text.split('/').all(|segment| {
+            // `+` is a blank to some, where more than itself would be left.
+            let spaced = segment.replace('+', " ");
+            [segment, if segment.contains('.') { &spaced } else { segment }].iter().all(|segment| is_trimmed(segment))
+        })
+}
+
+/// Whether there is something left of a segment, or it has no blank.
+fn is_trimmed(segment: &str) -> bool {
+    let is_blank = |c: char| c.is_whitespace() || "\u{200b}\u{feff}".contains(c);
+    !segment.contains(is_blank) || !segment.trim_matches(|c| c == '.' || is_blank(c)).is_empty()
 }
 
 /// `None`: a percent sign without two digits.
