@@ -5,6 +5,7 @@ mod deployment;
 mod long_lists;
 mod never_wider;
 mod no_line_lost;
+mod regexes;
 mod timeouts;
 
 use std::fmt::Write as _;

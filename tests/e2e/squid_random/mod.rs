@@ -6,6 +6,7 @@
 
 mod addresses;
 mod generate;
+mod quoted;
 
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Write};

@@ -131,7 +131,7 @@ pub(super) fn read<'a>(main: &str, lines: &[Line], acls: &'a Acls, notes: &mut N
 }
 
 fn rule(line: &Line, acls: &Acls, notes: &mut Notes) -> Option<AccessRule> {
-    let allow = match line.word(0) {
+    let allow = match line.bare(0) {
         Some("allow") => true,
         Some("deny") => false,
         _ => {
@@ -150,11 +150,7 @@ fn rule(line: &Line, acls: &Acls, notes: &mut Notes) -> Option<AccessRule> {
     }
     for literal in &literals {
         if !acls.contains_key(&literal.acl) {
-            let text = format!(
-                "no `acl` is called `{}`: Squid refuses this, and here it fails closed",
-                literal.shown
-            );
-            notes.tell(&line.place, NoteKind::Stricter, text);
+            notes.tell(&line.place, NoteKind::Stricter, literal.missing());
         }
     }
     Some(AccessRule {

@@ -17,7 +17,9 @@ pub(super) struct HostSet {
     /// Ends of addresses that are written as the target: Squid takes `.0.9` for a domain that 10.0.0.9 is under.
     tails: Vec<String>,
     patterns: Patterns,
-    /// Names that patterns fit, with others.
+    /// Those whose names are all among the above: of a name they say nothing more.
+    complete: Box<Patterns>,
+    /// Names that the other patterns fit, with others.
     written: Vec<String>,
     /// Whether patterns fit names that are not written in them.
     others: Truth,
@@ -36,6 +38,7 @@ impl HostSet {
             addresses: HashSet::new(),
             tails: Vec::new(),
             patterns: Patterns::default(),
+            complete: Box::default(),
             written: Vec::new(),
             others: Truth::No,
             unread: Truth::No,
@@ -73,6 +76,12 @@ impl HostSet {
     }
 
     pub(super) fn add_pattern(&mut self, pattern: &Pattern) {
+        if pattern.others == Truth::No {
+            for named in &pattern.names {
+                self.add(&named.name, named.itself, named.below);
+            }
+            return self.complete.add(pattern);
+        }
         self.others = self.others.max(pattern.others);
         self.written.extend(pattern.names.iter().map(|named| named.name.clone()));
         self.patterns.add(pattern);
@@ -86,6 +95,7 @@ impl HostSet {
     /// Everything is added: from here on there are answers.
     pub(super) fn seal(&mut self) {
         self.patterns.seal();
+        self.complete.seal();
     }
 
     /// Every name that is mentioned.
@@ -131,7 +141,8 @@ impl HostSet {
             true => Truth::Maybe,
             false => Truth::No,
         };
-        self.patterns.network(network).max(by_tail).max(self.literals).max(self.unread)
+        let by_pattern = self.patterns.network(network).max(self.complete.network(network));
+        by_pattern.max(by_tail).max(self.literals).max(self.unread)
     }
 }
 

@@ -7,6 +7,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::files::Files;
+pub(super) use super::quotes::Word;
+use super::quotes::{self, words};
 use crate::commands::import::notes::{NoteKind, Notes, SourceLine};
 use crate::words::io_error::reason;
 
@@ -23,14 +25,6 @@ const MACROS: &[(&str, &str, &str)] = &[
 ];
 /// At most so many missing files are told one by one.
 const MISSING_TOLD: usize = 8;
-
-/// A word of a line.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Word {
-    pub(super) text: String,
-    /// It stood in double quotes.
-    pub(super) quoted: bool,
-}
 
 /// One directive.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -49,6 +43,11 @@ impl Line {
     /// The text of a word.
     pub(super) fn word(&self, number: usize) -> Option<&str> {
         self.words.get(number).map(|word| word.text.as_str())
+    }
+
+    /// The text of a word that does not stand in quotes.
+    pub(super) fn bare(&self, number: usize) -> Option<&str> {
+        self.words.get(number).filter(|word| !word.quoted).map(|word| word.text.as_str())
     }
 
     /// The texts of the words from this number on.
@@ -96,7 +95,18 @@ fn read_up_to(
     let content = files.read(main).or_else(|_| files.read_written(std::path::Path::new(main)));
     let content = content.map_err(|error| format!("cannot read {main}: {}", reason(&error)))?;
     let (lines, missing, within) = (Vec::new(), Vec::new(), Vec::new());
-    let mut reader = Reader { files, notes, most, skip_missing, read: 0, within, lines, missing, full: None };
+    let mut reader = Reader {
+        files,
+        notes,
+        most,
+        skip_missing,
+        read: 0,
+        quoted_values: false,
+        within,
+        lines,
+        missing,
+        full: None,
+    };
     reader.file(main, &content, false);
     if let Some(SourceLine { file, line }) = reader.full {
         return Err(format!(
@@ -129,6 +139,8 @@ struct Reader<'a> {
     skip_missing: bool,
     /// Lines read so far, `if` and `include` lines too: files that include each other many times could be read for ever.
     read: usize,
+    /// What stands in quotes is a value.
+    quoted_values: bool,
     /// The file that is being read, after those that include it.
     within: Vec<Arc<str>>,
     lines: Vec<Line>,
@@ -136,6 +148,15 @@ struct Reader<'a> {
     missing: Vec<String>,
     /// The line at which there were too many.
     full: Option<SourceLine>,
+}
+
+/// A line of the file, as part of a logical one.
+struct Piece {
+    /// Where it begins there, in bytes.
+    from: usize,
+    line: u32,
+    /// The characters before its first word.
+    before: usize,
 }
 
 /// One `if`.
@@ -162,15 +183,19 @@ impl Reader<'_> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
         let mut branches: Vec<Branch> = Vec::new();
         let mut joined = String::new();
+        let mut pieces: Vec<Piece> = Vec::new();
         let mut begun = 0;
-        for (physical, number) in text.lines().zip(1_u32..) {
-            let physical = physical.trim_start();
+        for (whole, number) in text.lines().zip(1_u32..) {
+            let physical = whole.trim_start();
             if physical.is_empty() || physical.starts_with('#') {
                 continue;
             }
             if joined.is_empty() {
                 begun = number;
+                pieces.clear();
             }
+            let before = whole.chars().count() - physical.chars().count();
+            pieces.push(Piece { from: joined.len(), line: number, before });
             joined.push_str(physical);
             if joined.ends_with('\\') {
                 joined.pop();
@@ -178,6 +203,7 @@ impl Reader<'_> {
             }
             let place = SourceLine { file: Arc::clone(file), line: begun };
             let line = std::mem::take(&mut joined);
+            self.stray_quote(file, line.trim_end(), &pieces);
             self.line(place, line.trim_end(), &mut branches, doubtful);
             if self.full.is_some() {
                 return;
@@ -233,8 +259,27 @@ impl Reader<'_> {
             return self.include(&place, rest, doubtful);
         }
         let name = name.to_ascii_lowercase();
-        let words = words(rest);
+        let mut words = words(rest);
+        if name == "configuration_includes_quoted_values" {
+            self.quoted_values = rest == "on";
+        }
+        if self.quoted_values {
+            words.iter_mut().for_each(|word| word.quoted = false);
+        }
         self.lines.push(Line { place, name, words, rest: rest.to_owned(), doubtful });
+    }
+
+    /// Tells of a quotation mark that is probably not meant as Squid takes it, with its line and column.
+    fn stray_quote(&mut self, file: &Arc<str>, text: &str, pieces: &[Piece]) {
+        let (name, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+        let Some((at, why)) = quotes::stray(&name.to_ascii_lowercase(), rest, self.quoted_values) else {
+            return;
+        };
+        let at = name.len() + 1 + at;
+        let Some(piece) = pieces.iter().rev().find(|piece| piece.from <= at) else { return };
+        let column = 1 + piece.before + text.get(piece.from..at).map_or(0, |before| before.chars().count());
+        let place = SourceLine { file: Arc::clone(file), line: piece.line };
+        self.notes.tell(&place, NoteKind::Advice, format!("column {column}: {why}"));
     }
 
     /// The line, with what Squid writes for its macros: what they are of one Squid without options. Only the running Squid
@@ -303,28 +348,6 @@ fn condition(text: &str) -> Branch {
         Some(false) => Branch::Passed,
         None => Branch::Doubtful,
     }
-}
-
-/// Words, of which some are in double quotes; `#` begins a comment where a word begins.
-fn words(text: &str) -> Vec<Word> {
-    let mut words = Vec::new();
-    let mut rest = text.trim_start();
-    while !rest.is_empty() && !rest.starts_with('#') {
-        let (word, after) = match rest.strip_prefix('"') {
-            Some(inner) => {
-                let (word, after) = inner.split_once('"').unwrap_or((inner, ""));
-                (Word { text: word.to_owned(), quoted: true }, after)
-            }
-            None => {
-                let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
-                let (word, after) = rest.split_at(end);
-                (Word { text: word.to_owned(), quoted: false }, after)
-            }
-        };
-        words.push(word);
-        rest = after.trim_start();
-    }
-    words
 }
 
 #[cfg(test)]

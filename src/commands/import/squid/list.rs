@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use super::addresses::AddressList;
 use super::asked::AskedHost;
 use super::hosts::HostSet;
-use super::lexer::Line;
+use super::lexer::{Line, Word};
 use super::regex::UrlSet;
 use super::truth::Truth;
 use crate::commands::import::notes::{NoteKind, SourceLine};
@@ -29,9 +29,24 @@ impl Literal {
         Literal { negated, acl: key(name), shown: name.to_owned() }
     }
 
-    /// Those that the words of a line are from this number on.
+    /// Those that the words of a line are from this number on. A word in quotes is no list's name, but that of a file.
     pub(super) fn list(line: &Line, from: usize) -> Vec<Self> {
-        line.from(from).map(Literal::read).collect()
+        let read = |word: &Word| match word.quoted {
+            true => Literal::read(&format!("\"{}\"", word.text)),
+            false => Literal::read(&word.text),
+        };
+        line.words.iter().skip(from).map(read).collect()
+    }
+
+    /// What to say where no list has this name.
+    pub(super) fn missing(&self) -> String {
+        if self.shown.starts_with(['"', '\'']) {
+            return format!(
+                "Squid takes {} for a file with names of lists, and here it fails closed: write the names without quotation marks",
+                self.shown
+            );
+        }
+        format!("no `acl` is called `{}`: Squid refuses this, and here it fails closed", self.shown)
     }
 }
 

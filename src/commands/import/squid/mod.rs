@@ -23,6 +23,7 @@ mod lexer;
 mod list;
 mod list_lines;
 mod ports;
+mod quotes;
 mod regex;
 mod rules;
 mod settings;

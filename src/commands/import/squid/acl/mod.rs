@@ -393,7 +393,7 @@ impl Reading<'_> {
 
     fn pattern(&mut self, value: &str, folded: bool, place: &SourceLine) {
         let mut named = Vec::new();
-        let mut remark = None;
+        let (mut remark, mut about) = (None, String::new());
         match (&mut self.acl.test, read_regex(value, folded)) {
             (AclTest::Url(urls), _) => match urls.add(value, folded) {
                 Some(names) => named = names,
@@ -408,12 +408,13 @@ impl Reading<'_> {
                 named.extend(pattern.names.iter().map(|named| named.name.clone()));
                 if pattern.others != Truth::No {
                     remark = Some(if named.is_empty() { Remark::Nameless } else { Remark::Open });
+                    about = pattern.example.clone().unwrap_or_default();
                 }
             }
             _ => remark = Some(Remark::UnsupportedPattern),
         }
         if let Some(remark) = remark {
-            self.tally.add(remark, place, value, named.first().cloned().unwrap_or_default());
+            self.tally.add(remark, place, value, about);
             if remark == Remark::UnsupportedPattern {
                 self.doubt("it has an unsupported regex");
             }

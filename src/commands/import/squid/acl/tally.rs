@@ -74,7 +74,8 @@ fn said(remark: Remark, kind: &str, value: &str, about: &str) -> (NoteKind, Stri
     let lost = |text: String| (NoteKind::Lost, text);
     match remark {
         Remark::Open => stricter(format!(
-            "{value}: this regex also fits names that are not written in it, such as `evil{about}`: an allow using it covers the names written in it and what is under them; a deny using it denies each listed name that it fits, and a whole suffix where it may fit a part of it"
+            "{value}: this regex also fits names that are not written in it{}: an allow using it covers the names written in it and what is under them; a deny using it denies each listed name that it fits, and a whole suffix where it may fit a part of it",
+            if about.is_empty() { String::new() } else { format!(", such as `{about}`") }
         )),
         Remark::Nameless => stricter(format!(
             "{value}: no whole name is written in this regex: an allow using it covers only what other lists name; a deny using it denies each listed name that it fits, and a whole suffix where it may fit a part of it"

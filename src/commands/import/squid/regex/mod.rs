@@ -22,6 +22,8 @@ use crate::words::target::Name;
 
 /// At most so many texts are taken out of one pattern.
 const MAX_TEXTS: usize = 64;
+/// What is repeated at most so often is written out.
+const MAX_TIMES: u32 = 4;
 /// So many patterns share an automaton, if it does not become too large.
 const TOGETHER: usize = 64;
 
@@ -41,6 +43,8 @@ pub(super) struct Pattern {
     pub(super) names: Vec<NamedHost>,
     /// Whether it fits host names that are none of these.
     pub(super) others: Truth,
+    /// One of those, if it looks like a name of its first one.
+    pub(super) example: Option<String>,
 }
 
 /// What became of a pattern.
@@ -73,7 +77,29 @@ fn understood(pattern: &str, folded: bool) -> Option<Pattern> {
     });
     let names: Vec<NamedHost> = found.filter(|found| found.itself || found.below).collect();
     let others = others(&automaton, &names)?;
-    Some(Pattern { hir, names, others })
+    let example = names.first().and_then(|named| example(&automaton, &named.name, &names));
+    Some(Pattern { hir, names, others, example })
+}
+
+/// A name that looks like this one and that a pattern fits, though it is none of these: somebody else's.
+fn example(automaton: &Automaton, name: &str, names: &[NamedHost]) -> Option<String> {
+    let likes = [
+        format!("evil{name}"),
+        format!("{name}.evil.test"),
+        format!("www.{name}.evil.test"),
+        format!("evil.{name}"),
+        name.replacen('.', "-", 1),
+    ];
+    let listed = |like: &str| {
+        names.iter().any(|NamedHost { name, itself, below }| {
+            (*itself && like == name)
+                || (*below && like.strip_suffix(name).is_some_and(|rest| rest.ends_with('.')))
+        })
+    };
+    likes.into_iter().find(|like| {
+        let fits = automaton.of_all(&automaton.after(&[automaton.begin()], like)) == Truth::Yes;
+        fits && is_name(like) && !listed(like)
+    })
 }
 
 /// The names that are written in a pattern.
@@ -118,7 +144,17 @@ fn texts(part: &Part) -> Vec<String> {
             let mut all = if *min == 0 { vec![String::new()] } else { Vec::new() };
             match (&**part, max) {
                 (Part::Bytes(set), _) if set.of_hosts().nth(3).is_some() => all.push("\0".to_owned()),
-                (part, Some(1)) => all.extend(texts(part)),
+                (part, Some(max)) if *max <= MAX_TIMES => {
+                    let (once, mut some) = (texts(part), vec![String::new()]);
+                    for times in 1..=*max {
+                        let joined =
+                            some.iter().flat_map(|text| once.iter().map(move |more| format!("{text}{more}")));
+                        some = joined.take(MAX_TEXTS).collect();
+                        if times >= *min {
+                            all.extend(some.iter().take(MAX_TEXTS - all.len().min(MAX_TEXTS)).cloned());
+                        }
+                    }
+                }
                 (part, _) if *min == 1 => all.extend(texts(part)),
                 _ => all.push("\0".to_owned()),
             }
