@@ -8,11 +8,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{self, Receiver};
 
 use super::{CONFIGURATION_REFUSED, FAILED, FINE};
-use crate::config::{Config, Finding, Loaded};
+use crate::config::{Config, Finding, Listener, Loaded};
 use crate::operate::reload::{self, Source};
 use crate::operate::resources;
 use crate::operate::server::{Server, Signal, StartError};
-use crate::rules::{Mode, lint};
+use crate::rules::Mode;
+use crate::rules::lint::{self, Entrance};
 use crate::telemetry::diagnostics;
 use crate::telemetry::metrics::Metrics;
 use crate::words::counted::counted;
@@ -109,13 +110,16 @@ fn count_panics(metrics: &Arc<Metrics>) {
 fn what_is_let_out(config: &Config, file: Option<&Path>) -> Vec<String> {
     let from = file.map_or_else(|| "the built-in default".to_owned(), |file| file.display().to_string());
     let mut lines = vec![format!("configuration {} from {from}", config.hash.short())];
-    let reporting = config.policies.iter().filter(|policy| policy.mode() == Mode::Report);
+    let entrances: Vec<Entrance> = config.listeners.iter().map(Listener::entrance).collect();
+    let reached = lint::reached(&config.policies, &entrances);
+    let reached = config.policies.iter().zip(reached).filter(|(_, is)| *is).map(|(policy, _)| policy);
+    let reporting = reached.filter(|policy| policy.mode() == Mode::Report);
     lines.extend(
         reporting.map(|policy| {
             format!("policy {} lets out every host, because it is in report mode", policy.name())
         }),
     );
-    let mut allowed = lint::let_out(&config.policies, Timestamp::now());
+    let mut allowed = lint::let_out(&config.policies, &entrances, Timestamp::now());
     allowed.retain(|rule| rule.policy().mode() == Mode::Enforce);
     for rule in allowed.iter().take(RULES_LOGGED) {
         let (policy, text) = (rule.policy().name(), rule.text());
@@ -180,6 +184,15 @@ mod tests {
             (
                 "  - {name: p, allow: [a.example]}\n  - {name: q, allow: [b.example]}",
                 &["policy p lets out a.example (c.yaml:2)"],
+            ),
+            // No listener proves it.
+            (
+                "  - {name: p, clients: {identities: ['user:a']}, allow: [a.example]}\n  - {name: q, allow: [b.example]}",
+                &["policy q lets out b.example (c.yaml:3)"],
+            ),
+            (
+                "  - {name: p, clients: {vpc_endpoints: [vpce-0a]}, mode: report}",
+                &["no rule allows anything: every request will be refused"],
             ),
         ];
         for (policies, want) in rows {

@@ -45,7 +45,7 @@ pub(super) fn config(
     let (policies, positions) = policies::policies(&file.policies, start, report, &mut files);
     let listeners = listeners::listeners(&file.listeners, report, &mut files);
     if !report.has_errors() {
-        identity_lint::lint(&file.policies, &listeners, report);
+        identity_lint::lint(&file.policies, &policies, &listeners, report);
     }
     let admin = listeners::admin(&file.admin, &listeners, report);
     let upstream_proxy = upstream::proxy(&file.upstream_proxy, report, &mut files);

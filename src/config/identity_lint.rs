@@ -6,14 +6,51 @@ use super::file::{ClientsFile, PolicyFile};
 use super::finding::{Position, Report};
 use super::keys::{List, items, value};
 use super::settings::Listener;
+use crate::rules::lint::{self, Entrance, Rival};
+use crate::rules::{Policies, Policy};
 use crate::transport::tls::ClientTrust;
 use crate::words::quote::quoted;
 
-/// Warns of every identity and endpoint that none of the listeners can learn.
-pub(super) fn lint(policies: &List<PolicyFile>, listeners: &[(Listener, Position)], report: &Report<'_>) {
+/// Warns of every identity and endpoint that none of the listeners can learn, and of policies that no client reaches for that
+/// cause. `policies` is what `typed` became, without errors.
+pub(super) fn lint(
+    typed: &List<PolicyFile>,
+    policies: &Policies,
+    listeners: &[(Listener, Position)],
+    report: &Report<'_>,
+) {
     let supply = Supply { listeners };
-    for clients in items(policies).filter_map(|(policy, _)| value(&policy.clients)) {
-        supply.lint(clients, report);
+    let entrances: Vec<Entrance> = supply.listeners().map(Listener::entrance).collect();
+    let mut seen: Vec<Rival<'_>> = Vec::new();
+    for (policy, (typed, position)) in policies.iter().zip(items(typed)) {
+        let (name, clients) = (quoted(policy.name()), policy.clients());
+        let may_come = lint::may_come(clients, &entrances);
+        let then = if may_come { String::new() } else { format!(", so the policy {name} never decides") };
+        let told = value(&typed.clients).is_some_and(|clients| supply.lint(clients, &then, report));
+        if !may_come && !told {
+            report.warning(
+                position,
+                format!(
+                    "the policy {name} never decides: no listener both proves one of its `identities` and has the \
+                     `proxy_protocol` that tells its `vpc_endpoints`"
+                ),
+            );
+        } else if may_come && let Some(why) = behind(&seen, policy, &entrances) {
+            report.warning(
+                position,
+                format!("the policy {name} never decides: {why}; move it up, or remove it"),
+            );
+        }
+        seen.push(Rival::new(policy.name(), clients, policy.addresses().clone()));
+    }
+}
+
+/// Why no client reaches a policy, if it is only the listeners that make it so: else it is told already.
+fn behind(seen: &[Rival<'_>], policy: &Policy, entrances: &[Entrance]) -> Option<String> {
+    let why = |entrances| lint::unreachable(seen, policy.clients(), policy.addresses(), entrances);
+    match why(&[]) {
+        None => why(entrances),
+        Some(_) => None,
     }
 }
 
@@ -22,16 +59,19 @@ struct Supply<'a> {
 }
 
 impl Supply<'_> {
-    fn lint(&self, clients: &ClientsFile, report: &Report<'_>) {
+    /// `then`: what follows from it. Returns whether there is an identity or endpoint that no client can have.
+    fn lint(&self, clients: &ClientsFile, then: &str, report: &Report<'_>) -> bool {
+        let mut told = false;
         for (identity, position) in items(&clients.identities) {
             let why = match identity.0.strip_prefix("user:") {
                 Some(user) => self.no_such_user(user),
                 None => self.no_certificates(),
             };
             if let Some(why) = why {
+                told = true;
                 report.warning(
                     position,
-                    format!("no client can have the identity {}: {why}", quoted(&identity.0)),
+                    format!("no client can have the identity {}: {why}{then}", quoted(&identity.0)),
                 );
             } else if identity.0.starts_with("cn:")
                 && let Some(listener) = self.with_sub_authorities()
@@ -50,16 +90,18 @@ impl Supply<'_> {
         }
         if !self.listeners().any(|listener| listener.proxy_protocol.is_some()) {
             for (endpoint, position) in items(&clients.vpc_endpoints) {
+                told = true;
                 let endpoint = quoted(&endpoint.0);
                 report.warning(
                     position,
                     format!(
                         "no client can come through {endpoint}: a load balancer sends the endpoint in its PROXY v2 \
-                         header, and no listener has `proxy_protocol`"
+                         header, and no listener has `proxy_protocol`{then}"
                     ),
                 );
             }
         }
+        told
     }
 
     fn no_certificates(&self) -> Option<String> {

@@ -57,7 +57,7 @@ pub(super) fn policies(
         }
         let (builder, clients, inline) = read_policy(text, file, at.position, report, files);
         let addresses = builder.addresses();
-        if let Some(why) = lint::unreachable(&seen, &clients, addresses) {
+        if let Some(why) = lint::unreachable(&seen, &clients, addresses, &[]) {
             report.warning(
                 at.position,
                 format!("the policy {} never decides: {why}; move it up, or remove it", quoted(text)),

@@ -15,6 +15,7 @@ use super::hash::ConfigHash;
 use super::upstream::{Certificates, UpstreamProxy};
 use super::users::Users;
 use crate::rules::Policies;
+use crate::rules::lint::Entrance;
 use crate::transport::tls::ServerTls;
 use crate::transport::tls::mint::Minter;
 use crate::words::logformat::Logformat;
@@ -69,6 +70,18 @@ pub struct Listener {
     pub tls: Option<Tls>,
     /// None: no passwords.
     pub basic_auth: Option<BasicAuth>,
+}
+
+impl Listener {
+    /// What it can know of its clients.
+    pub fn entrance(&self) -> Entrance {
+        let users = self.basic_auth.as_ref().map(|basic_auth| &basic_auth.users);
+        Entrance {
+            users: users.map(|users| users.names().map(|user| format!("user:{user}").into()).collect()),
+            certificates: self.tls.as_ref().is_some_and(|tls| tls.server.verifies_clients()),
+            endpoints: self.proxy_protocol.is_some(),
+        }
+    }
 }
 
 /// Which peers may send a PROXY header.

@@ -127,6 +127,11 @@ impl Users {
         self.places.contains_key(user)
     }
 
+    /// Every user, in no order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.places.keys().map(|user| &**user)
+    }
+
     /// What changes when this user's hash does. `None`: there is no such user.
     pub(crate) fn print_of(&self, user: &str) -> Option<HashPrint> {
         self.places.get(user).and_then(|place| self.prints.get(*place)).copied()

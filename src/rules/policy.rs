@@ -108,6 +108,11 @@ impl Policy {
         &self.clients
     }
 
+    /// The addresses of its clients.
+    pub fn addresses(&self) -> &AddressSet {
+        &self.addresses
+    }
+
     /// Non-public networks that every rule may reach.
     pub fn private(&self) -> &[IpNet] {
         &self.private

@@ -7,6 +7,7 @@
 //! position.
 
 mod alone;
+mod clients;
 mod cover;
 mod requests;
 mod shared_names;
@@ -16,12 +17,13 @@ mod tests;
 use ipnet::IpNet;
 use jiff::Timestamp;
 
+pub use self::clients::{Entrance, Rival, let_out, may_come, reached, unreachable};
 use self::cover::{Effect, Neighbours};
 use super::address::{never_in, prohibited};
 use super::options::{Ech, RuleOptions};
 use super::rule::Scheme;
 use super::store::{Kind, Rule, RuleId};
-use super::{AddressSet, ClientMatch, Policies, Policy, RuleView};
+use super::{Policies, Policy};
 
 /// The number of warnings of one kind that are reported one by one.
 pub const TOLD_OF_A_KIND: usize = 20;
@@ -373,73 +375,6 @@ impl Told {
         }
         lints
     }
-}
-
-/// A policy that comes before another.
-#[derive(Clone, Debug)]
-pub struct Rival<'a> {
-    name: &'a str,
-    identities: Vec<Box<str>>,
-    vpc_endpoints: Vec<Box<str>>,
-    addresses: AddressSet,
-}
-
-impl<'a> Rival<'a> {
-    /// A policy of this name, for these clients, whose addresses are `addresses`.
-    pub fn new(name: &'a str, clients: &ClientMatch, addresses: AddressSet) -> Self {
-        let ClientMatch { identities, vpc_endpoints, .. } = clients;
-        Rival { name, identities: identities.clone(), vpc_endpoints: vpc_endpoints.clone(), addresses }
-    }
-
-    /// Its name.
-    pub fn name(&self) -> &'a str {
-        self.name
-    }
-}
-
-/// Why no client reaches a policy: it names the earlier policies that match all of its clients. `None`: some client may
-/// reach it. `addresses` are those of its clients.
-pub fn unreachable(earlier: &[Rival<'_>], later: &ClientMatch, addresses: &AddressSet) -> Option<String> {
-    let covers = |mine: &[Box<str>], theirs: &[Box<str>]| {
-        mine.is_empty() || (!theirs.is_empty() && theirs.iter().all(|one| mine.contains(one)))
-    };
-    if addresses.is_empty() {
-        return None;
-    }
-    let rivals: Vec<&Rival<'_>> = earlier
-        .iter()
-        .filter(|rival| {
-            covers(&rival.identities, &later.identities) && covers(&rival.vpc_endpoints, &later.vpc_endpoints)
-        })
-        .collect();
-    if let Some(rival) = rivals.iter().find(|rival| rival.addresses.covers(addresses)) {
-        return Some(format!("`{}` comes before it and matches all of its clients", rival.name));
-    }
-    let near: Vec<&&Rival<'_>> = rivals.iter().filter(|rival| rival.addresses.meets(addresses)).collect();
-    if !AddressSet::union(near.iter().map(|rival| &rival.addresses)).covers(addresses) {
-        return None;
-    }
-    let names: Vec<String> = near.iter().map(|rival| format!("`{}`", rival.name)).collect();
-    Some(format!("{} come before it and together match all of its clients", names.join(", ")))
-}
-
-/// The `allow` rules that let something out: neither those that `deny` matches completely or that have expired, nor those of
-/// a policy that no client reaches.
-pub fn let_out(policies: &Policies, now: Timestamp) -> Vec<RuleView<'_>> {
-    let mut seen: Vec<Rival<'_>> = Vec::new();
-    let mut found = Vec::new();
-    for policy in policies.iter() {
-        let addresses = &policy.addresses;
-        let is_reached = !addresses.is_empty() && unreachable(&seen, &policy.clients, addresses).is_none();
-        seen.push(Rival::new(&policy.name, &policy.clients, addresses.clone()));
-        let mut neighbours = Neighbours::default();
-        let allow = policy.store.ids().filter(|id| is_reached && !policy.store.rule(*id).is_deny());
-        found.extend(allow.filter_map(|id| match neighbours.effect(policy, id, now) {
-            Effect::Denied { .. } | Effect::Expired { .. } => None,
-            _ => Some(policy.view(id)),
-        }));
-    }
-    found
 }
 
 /// The warning about a network under `private` that contains credential endpoints.

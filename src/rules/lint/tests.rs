@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::super::rule::RuleText;
-use super::super::{ClientMatch, Mode, OptionsId, Origin, PolicyBuilder, Schemes};
+use super::super::{AddressSet, ClientMatch, Mode, OptionsId, Origin, PolicyBuilder, Schemes};
 use super::*;
 use crate::words::client::Client;
 use crate::words::target::Target;
@@ -234,9 +234,105 @@ fn a_policy_behind_others_for_all_its_clients_is_unreachable() {
             .iter()
             .map(|(name, clients)| Rival::new(name, clients, AddressSet::of(&clients.networks)))
             .collect();
-        let got = unreachable(&earlier, later, &AddressSet::of(&later.networks));
+        let got = unreachable(&earlier, later, &AddressSet::of(&later.networks), &[]);
         assert_eq!(got.is_some(), want.is_some(), "{earlier:?} {later:?}: {got:?}");
         assert!(got.unwrap_or_default().starts_with(want.unwrap_or_default()));
+    }
+}
+
+/// A listener that asks for the passwords of these users; `~`: it asks for none; `cert`: it verifies certificates; `vpce`: it
+/// learns endpoints.
+fn entrance(text: &str) -> Entrance {
+    let mut entrance = Entrance { users: Some(Default::default()), ..Entrance::default() };
+    for word in text.split_whitespace() {
+        match word {
+            "~" => entrance.users = None,
+            "cert" => entrance.certificates = true,
+            "vpce" => entrance.endpoints = true,
+            user => {
+                entrance.users.get_or_insert_default().insert(format!("user:{user}").into());
+            }
+        }
+    }
+    entrance
+}
+
+#[test]
+fn a_policy_behind_others_for_each_of_its_identities_is_unreachable() {
+    let all = clients(&["10.0.0.0/8"], &[]);
+    let low = clients(&["10.0.0.0/9"], &[]);
+    let a = clients(&["10.0.0.0/8"], &["user:a"]);
+    let b = clients(&["10.0.0.0/8"], &["user:b"]);
+    let both = clients(&["10.0.0.0/8"], &["user:a", "user:b"]);
+    let certificate = clients(&["10.0.0.0/8"], &["cn:c"]);
+    // Earlier policies, this one's clients, the listeners, whether nobody reaches it.
+    type Row<'a> = (&'a [&'a ClientMatch], &'a ClientMatch, &'a [&'a str], bool);
+    let rows: [Row<'_>; 10] = [
+        (&[&a, &b], &both, &[], true),
+        (&[&a], &both, &[], false),
+        (&[&a], &both, &["a b"], false),
+        (&[&a], &both, &["a c"], true),
+        (&[&a], &both, &["a c", "~ cert"], true),
+        (&[&low, &b], &both, &["a b"], false),
+        (&[&low, &a, &b], &both, &["a b"], true),
+        (&[&certificate], &both, &["a b cert"], false),
+        // A user may be added to the file.
+        (&[&a, &b], &all, &["a b"], false),
+        (&[&certificate], &all, &["~ cert"], false),
+    ];
+    for (earlier, later, listeners, want) in rows {
+        let entrances: Vec<Entrance> = listeners.iter().map(|text| entrance(text)).collect();
+        let rivals = earlier.iter().map(|one| Rival::new("p", one, AddressSet::of(&one.networks)));
+        let rivals: Vec<Rival<'_>> = rivals.collect();
+        let got = unreachable(&rivals, later, &AddressSet::of(&later.networks), &entrances);
+        assert_eq!(got.is_some(), want, "{earlier:?} {later:?} {listeners:?}: {got:?}");
+    }
+}
+
+proptest! {
+    /// Random policies, listeners and clients: a client that a listener may have is never decided by a policy of which it is said
+    /// that none reaches it.
+    #[test]
+    fn no_client_reaches_a_policy_that_is_said_to_be_unreachable(
+        policies in proptest::collection::vec(
+            (
+                prop::sample::subsequence(vec!["10.0.0.0/9", "10.128.0.0/9", "10.0.0.0/8", "192.0.2.0/24"], 1..=2),
+                prop::sample::subsequence(vec!["user:a", "user:b", "cn:c"], 0..=2),
+                prop::sample::subsequence(vec!["vpce-1", "vpce-2"], 0..=1),
+            ),
+            1..6,
+        ),
+        listeners in proptest::collection::vec(prop::sample::subsequence(vec!["a", "b", "cert", "vpce", "~"], 0..=5), 1..3),
+    ) {
+        let built = policies.iter().enumerate().map(|(number, (networks, identities, endpoints))| {
+            let mut clients = clients(networks, identities);
+            clients.vpc_endpoints = endpoints.iter().map(|endpoint| (*endpoint).into()).collect();
+            PolicyBuilder::new(&number.to_string(), clients, Mode::Report, Vec::new()).build().expect("no rules")
+        });
+        let policies = Policies::new(built.collect());
+        let entrances: Vec<Entrance> = listeners.iter().map(|words| entrance(&words.join(" "))).collect();
+        let reached = reached(&policies, &entrances);
+        for entrance in &entrances {
+            let users: Vec<Option<Box<str>>> = match &entrance.users {
+                Some(users) => users.iter().cloned().map(Some).collect(),
+                None => vec![None],
+            };
+            let endpoints = if entrance.endpoints { vec![None, Some("vpce-1"), Some("vpce-2")] } else { vec![None] };
+            let names: &[Option<&str>] = if entrance.certificates { &[None, Some("cn:c"), Some("cn:d")] } else { &[None] };
+            for address in ["10.1.0.1", "10.200.0.1", "192.0.2.1"] {
+                for (user, endpoint, name) in users.iter().flat_map(|user| {
+                    endpoints.iter().flat_map(move |endpoint| names.iter().map(move |name| (user, endpoint, name)))
+                }) {
+                    let mut client = Client::direct(format!("{address}:1").parse().expect("an address"));
+                    client.identities = user.iter().cloned().chain(name.map(Box::from)).collect();
+                    client.vpc_endpoint = endpoint.map(Into::into);
+                    let target = Target::connect("a.example:443").expect("a target");
+                    let Ok(permit) = policies.decide(&target, &client, at(NOW)) else { continue };
+                    let number: usize = permit.policy.parse().expect("a number");
+                    prop_assert!(reached[number], "{client:?} by {entrance:?}");
+                }
+            }
+        }
     }
 }
 

@@ -1,0 +1,176 @@
+//! Which policies no client reaches: earlier ones match all of its clients, or no listener can know them.
+
+use std::collections::{HashMap, HashSet};
+
+use jiff::Timestamp;
+
+use super::cover::{Effect, Neighbours};
+use crate::rules::{AddressSet, ClientMatch, Policies, RuleView};
+
+/// So many policies are named that come before another.
+const NAMED: usize = 6;
+
+/// A policy that comes before another.
+#[derive(Clone, Debug)]
+pub struct Rival<'a> {
+    name: &'a str,
+    identities: Vec<Box<str>>,
+    vpc_endpoints: Vec<Box<str>>,
+    addresses: AddressSet,
+}
+
+impl<'a> Rival<'a> {
+    /// A policy of this name, for these clients, whose addresses are `addresses`.
+    pub fn new(name: &'a str, clients: &ClientMatch, addresses: AddressSet) -> Self {
+        let ClientMatch { identities, vpc_endpoints, .. } = clients;
+        Rival { name, identities: identities.clone(), vpc_endpoints: vpc_endpoints.clone(), addresses }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &'a str {
+        self.name
+    }
+}
+
+/// What a listener can know of its clients.
+#[derive(Clone, Default, Debug)]
+pub struct Entrance {
+    /// It asks every client for a password, which proves one of these identities. None: it asks for none.
+    pub users: Option<HashSet<Box<str>>>,
+    /// It verifies certificates, which may prove every identity but those of users.
+    pub certificates: bool,
+    /// It learns the endpoints that clients come through.
+    pub endpoints: bool,
+}
+
+impl Entrance {
+    fn proves(&self, identity: &str) -> bool {
+        match identity.starts_with("user:") {
+            true => self.users.as_ref().is_some_and(|users| users.contains(identity)),
+            false => self.certificates,
+        }
+    }
+
+    /// Whether a client of this kind may come by it.
+    fn may_be_for(&self, clients: &ClientMatch) -> bool {
+        let known =
+            clients.identities.is_empty() || clients.identities.iter().any(|identity| self.proves(identity));
+        known && (clients.vpc_endpoints.is_empty() || self.endpoints)
+    }
+}
+
+/// Whether a client of this kind may come by one of these listeners.
+pub fn may_come(clients: &ClientMatch, entrances: &[Entrance]) -> bool {
+    entrances.iter().any(|entrance| entrance.may_be_for(clients))
+}
+
+/// Why no client reaches a policy: it names the earlier policies that match all of its clients. `None`: some client may
+/// reach it. `addresses` are those of its clients. Without `entrances`, nothing is known of the listeners.
+pub fn unreachable(
+    earlier: &[Rival<'_>],
+    later: &ClientMatch,
+    addresses: &AddressSet,
+    entrances: &[Entrance],
+) -> Option<String> {
+    if addresses.is_empty() {
+        return None;
+    }
+    // The common case, and the shortest text.
+    let covers = |mine: &[Box<str>], theirs: &[Box<str>]| {
+        mine.is_empty() || (!theirs.is_empty() && theirs.iter().all(|one| mine.contains(one)))
+    };
+    let one = earlier.iter().find(|rival| {
+        covers(&rival.identities, &later.identities)
+            && covers(&rival.vpc_endpoints, &later.vpc_endpoints)
+            && rival.addresses.covers(addresses)
+    });
+    if let Some(rival) = one {
+        return Some(format!("`{}` comes before it and matches all of its clients", rival.name));
+    }
+    let near: Vec<&Rival<'_>> = earlier.iter().filter(|rival| rival.addresses.meets(addresses)).collect();
+    let mut before = vec![false; near.len()];
+    let kinds = naming(later, &near, entrances);
+    if kinds.is_empty() {
+        return None;
+    }
+    let endpoints: Vec<Option<&str>> = match later.vpc_endpoints.as_slice() {
+        [] => vec![None],
+        endpoints => endpoints.iter().map(|endpoint| Some(&**endpoint)).collect(),
+    };
+    for naming in &kinds {
+        for endpoint in &endpoints {
+            let of_kind = near.iter().enumerate().filter(|(number, rival)| {
+                let at = |endpoint: &&str| rival.vpc_endpoints.iter().any(|one| **one == **endpoint);
+                (rival.identities.is_empty() || naming.contains(number))
+                    && (rival.vpc_endpoints.is_empty() || endpoint.as_ref().is_some_and(at))
+            });
+            let of_kind: Vec<(usize, &&Rival<'_>)> = of_kind.collect();
+            if !AddressSet::union(of_kind.iter().map(|(_, rival)| &rival.addresses)).covers(addresses) {
+                return None;
+            }
+            for (number, _) in of_kind {
+                if let Some(before) = before.get_mut(number) {
+                    *before = true;
+                }
+            }
+        }
+    }
+    let names = near.iter().zip(&before).filter(|(_, before)| **before);
+    let names: Vec<String> = names.map(|(rival, _)| format!("`{}`", rival.name)).collect();
+    let more = match names.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let names = names.into_iter().take(NAMED).collect::<Vec<_>>().join(", ");
+    Some(format!("{names}{more} come before it and together match all of its clients"))
+}
+
+/// The identities of a policy's clients: for each kind of them, the earlier policies that name it, by number. A client of a policy
+/// without identities may have none.
+fn naming(later: &ClientMatch, near: &[&Rival<'_>], entrances: &[Entrance]) -> HashSet<Vec<usize>> {
+    if later.identities.is_empty() {
+        return HashSet::from([Vec::new()]);
+    }
+    let mut naming: HashMap<&str, Vec<usize>> = HashMap::new();
+    for (number, rival) in near.iter().enumerate() {
+        for identity in &rival.identities {
+            naming.entry(identity).or_default().push(number);
+        }
+    }
+    let identities = later.identities.iter().filter(|identity| {
+        entrances.is_empty() || entrances.iter().any(|entrance| entrance.proves(identity))
+    });
+    identities.map(|identity| naming.get(&**identity).cloned().unwrap_or_default()).collect()
+}
+
+/// Of each policy, whether some client may reach it.
+pub fn reached(policies: &Policies, entrances: &[Entrance]) -> Vec<bool> {
+    let mut seen: Vec<Rival<'_>> = Vec::new();
+    let of_each = policies.iter().map(|policy| {
+        let (clients, addresses) = (&policy.clients, &policy.addresses);
+        let is_reached = !addresses.is_empty()
+            && (entrances.is_empty() || may_come(clients, entrances))
+            && unreachable(&seen, clients, addresses, entrances).is_none();
+        seen.push(Rival::new(&policy.name, clients, addresses.clone()));
+        is_reached
+    });
+    of_each.collect()
+}
+
+/// The `allow` rules that let something out: neither those that `deny` matches completely or that have expired, nor those of
+/// a policy that no client reaches.
+pub fn let_out<'p>(policies: &'p Policies, entrances: &[Entrance], now: Timestamp) -> Vec<RuleView<'p>> {
+    let mut found = Vec::new();
+    for (policy, is_reached) in policies.iter().zip(reached(policies, entrances)) {
+        if !is_reached {
+            continue;
+        }
+        let mut neighbours = Neighbours::default();
+        let allow = policy.store.ids().filter(|id| !policy.store.rule(*id).is_deny());
+        found.extend(allow.filter_map(|id| match neighbours.effect(policy, id, now) {
+            Effect::Denied { .. } | Effect::Expired { .. } => None,
+            _ => Some(policy.view(id)),
+        }));
+    }
+    found
+}
