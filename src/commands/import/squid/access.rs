@@ -230,7 +230,7 @@ impl Access<'_> {
         let mut unless: Vec<usize> = Vec::new();
         for (number, rule) in self.rules.iter().enumerate() {
             let fit = self.fit(rule, request);
-            self.reached(number, &fit);
+            self.reached(number, &fit, rule.allow);
             match (fit, rule.allow) {
                 (RuleFit::No, _) => {}
                 (RuleFit::Yes, true) => return self.spliced(request, number, unless, doubts),
@@ -290,10 +290,11 @@ impl Access<'_> {
         }
     }
 
-    /// Writes down that a line has a part in a verdict.
-    fn reached(&self, number: usize, fit: &RuleFit) {
+    /// Writes down that a line has a part in a verdict; what one allows, `ssl_bump` may end.
+    fn reached(&self, number: usize, fit: &RuleFit, allow: bool) {
         match fit {
             RuleFit::No => {}
+            RuleFit::Yes | RuleFit::LeadsElsewhere if allow => {}
             RuleFit::Maybe(why) => {
                 self.unknown.borrow_mut().entry(number).or_insert_with(|| why.clone());
             }
@@ -328,36 +329,37 @@ impl Access<'_> {
         if !unless.is_empty() {
             self.doubt(&doubts);
         }
-        let allowed = AccessVerdict::Allowed { by, unless, doubts };
-        if !request.connect {
-            return allowed;
+        if let Some(rule) = self.ended_by(request).and_then(|number| self.bump.rules.get(number)) {
+            let why = format!("{} ends the tunnels that it lets through", rule.shown);
+            self.unknown.borrow_mut().entry(by).or_insert(why);
+            return AccessVerdict::Denied { perhaps: false, by: None };
         }
+        self.deciding.borrow_mut().insert(by);
+        AccessVerdict::Allowed { by, unless, doubts }
+    }
+
+    /// The line of `ssl_bump` that ends a tunnel, or may do so.
+    fn ended_by(&self, request: &RequestKind<'_>) -> Option<usize> {
         let mut unsure: Vec<(usize, String)> = Vec::new();
-        for (number, rule) in self.bump.rules.iter().enumerate() {
+        for (number, rule) in self.bump.rules.iter().enumerate().filter(|_| request.connect) {
             let fit = self.fit_of(&rule.literals, rule.doubtful, rule.allow, request);
             if !matches!(fit, RuleFit::No) {
                 self.bump_deciding.borrow_mut().insert(number);
             }
             match (fit, rule.allow) {
-                (RuleFit::Yes, true) => return allowed,
-                (RuleFit::No, _) => {}
-                (RuleFit::Maybe(why), true) => unsure.push((number, why)),
-                (_, true) => unsure.push((number, LATE.to_owned())),
-                (fit, false) => {
-                    match fit {
-                        RuleFit::Yes if self.bump.elsewhere => {
-                            unsure.push((number, bump::OTHER_PORT.to_owned()))
-                        }
-                        RuleFit::Yes => {}
-                        RuleFit::Maybe(why) => unsure.push((number, why)),
-                        _ => unsure.push((number, LATE.to_owned())),
-                    }
-                    self.bump_doubts.borrow_mut().extend(unsure);
-                    return AccessVerdict::Denied { perhaps: false, by: None };
-                }
+                (RuleFit::Yes, true) => return None,
+                (RuleFit::No, _) => continue,
+                (RuleFit::Yes, false) if !self.bump.elsewhere => {}
+                (RuleFit::Yes, false) => unsure.push((number, bump::OTHER_PORT.to_owned())),
+                (RuleFit::Maybe(why), _) => unsure.push((number, why)),
+                _ => unsure.push((number, LATE.to_owned())),
+            }
+            if !rule.allow {
+                self.bump_doubts.borrow_mut().extend(unsure);
+                return Some(number);
             }
         }
-        allowed
+        None
     }
 
     /// The first rule after one that lets every host out that lists what this request asks for: `rest` asks for hosts that
