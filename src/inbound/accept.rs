@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::inbound::enter::{self, Entered, Standing};
 use crate::inbound::http1;
@@ -35,6 +36,11 @@ const ROOM_PAUSE: Duration = Duration::from_secs(3);
 /// How many connections of a listener may wait for it: they hold what they have sent, in the kernel, and a burst of them must not be
 /// turned away while what was ended for it is about to leave.
 const MOST_WAITING: usize = 256;
+/// Of clients that hold much, fewer: as many as have their turn soon. Who is turned away costs least at accept, before anything was
+/// asked about it.
+const MOST_WAITING_HEAVY: usize = 64;
+/// How soon.
+const TURN_WAIT: Duration = Duration::from_secs(1);
 
 /// Places to wait in.
 struct Waiting {
@@ -46,8 +52,8 @@ struct Waiting {
 
 impl Default for Waiting {
     fn default() -> Self {
-        let places = || Arc::new(Semaphore::new(MOST_WAITING));
-        Waiting { much: places(), little: places() }
+        let places = |most| Arc::new(Semaphore::new(most));
+        Waiting { much: places(MOST_WAITING_HEAVY), little: places(MOST_WAITING) }
     }
 }
 
@@ -93,21 +99,25 @@ fn hold(
         Standing::Expected => Full::Places,
     })?;
     let mut lease = Lease::new(&shared.held.enter(), Kind::Connection);
-    let holder = lease.holder();
-    // What it has sent is the kernel's until it is read. Nobody looks at it before there is a tunnel or an exchange.
-    let mut unread = Lease::new(holder, Kind::Socket);
+    let holder = Arc::clone(lease.holder());
     if shared.held.is_pressed() {
-        let client = shared.current.load().limits.client(PeerAddr::new(peer).ip());
-        holder.is_for(client, None);
-        unread.set(queued(stream).bytes);
+        holder.is_for(shared.current.load().limits.client(PeerAddr::new(peer).ip()), None);
     }
+    let turn = match standing {
+        Standing::Stranger => None,
+        Standing::Expected => holder.turn(TURN_WAIT).map_err(|_| Full::Memory)?,
+    };
+    // What it has sent is the kernel's until it is read. Nobody looks at it before there is a tunnel or an exchange.
+    let mut unread = Lease::new(&holder, Kind::Socket);
     let mut waits = None;
-    if !lease.try_grow(CONNECTION) {
+    if turn.is_some() || !lease.try_grow(CONNECTION) {
         if standing == Standing::Stranger {
             return Err(Full::Strangers);
         }
-        let places = if lease.holder().is_heavy() { &waiting.much } else { &waiting.little };
-        waits = Some(Arc::clone(places).try_acquire_owned().map_err(|_| Full::Memory)?);
+        let places = if holder.is_heavy() { &waiting.much } else { &waiting.little };
+        let place = Arc::clone(places).try_acquire_owned().map_err(|_| Full::Memory)?;
+        waits = Some((place, turn.unwrap_or_else(Instant::now)));
+        unread.set(queued(stream).bytes);
     }
     Ok(Held { place, lease, unread, waits })
 }
@@ -148,8 +158,8 @@ struct Held {
     lease: Lease,
     /// Of what it had sent by then.
     unread: Lease,
-    /// It has no memory yet.
-    waits: Option<OwnedSemaphorePermit>,
+    /// It has no memory yet, and must not have any before its turn.
+    waits: Option<(OwnedSemaphorePermit, Instant)>,
 }
 
 fn spawn(stream: TcpStream, peer: SocketAddr, held: Held, listener: &Arc<Listener>, shared: &Arc<Shared>) {
@@ -157,13 +167,17 @@ fn spawn(stream: TcpStream, peer: SocketAddr, held: Held, listener: &Arc<Listene
     let tasks = shared.drain.connections().clone();
     tasks.spawn(async move {
         let Held { mut place, mut lease, unread, waits } = held;
-        if let Some(waits) = waits {
+        if let Some((waits, turn)) = waits {
             let holder = Arc::clone(lease.holder());
+            let room = async {
+                sleep_until(turn).await;
+                timeout(ROOM_PAUSE, lease.grow(CONNECTION)).await.is_ok()
+            };
             let room = async {
                 tokio::select! {
                     biased;
                     () = holder.given_up() => false,
-                    room = tokio::time::timeout(ROOM_PAUSE, lease.grow(CONNECTION)) => room.is_ok(),
+                    room = room => room,
                 }
             };
             if !Box::pin(room).await {

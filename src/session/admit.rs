@@ -41,7 +41,7 @@ pub(crate) fn recordable(request: &Request<'_>) -> Result<(), Reason> {
 /// [`NoRoom`]: none came free, because all move.
 pub(crate) async fn memory(holder: &Holder) -> Result<(), NoRoom> {
     holder.moves();
-    if !holder.budget().is_short() {
+    if holder.may_begin() {
         return Ok(());
     }
     // Boxed: it is rare.

@@ -9,7 +9,7 @@
 //! A share is what each may have if nobody has more than he wants, and nobody else less than he does ([`share`]): not a part
 //! for every head, because who holds little leaves the rest of his part to others.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 /// Who holds: an address, or the network that stands for it, and an identity where there is one. Hashed with a key of this
@@ -70,6 +70,8 @@ impl Holding {
 pub(super) struct Want {
     pub(super) account: Account,
     pub(super) bytes: usize,
+    /// Its account holds little.
+    pub(super) is_light: bool,
 }
 
 /// How much has to come back.
@@ -81,6 +83,8 @@ pub(super) struct Need {
     pub(super) bytes: usize,
     /// What has moved within this time does not end for an account that has no more than its share.
     pub(super) patience: Duration,
+    /// No more connections than this end at once.
+    pub(super) most: usize,
 }
 
 /// Who has how much, and what a share is.
@@ -145,11 +149,16 @@ pub(super) fn choose(
         order
     };
 
+    // What moves, for a client that holds little: others are the reason why memory is short.
+    let is_spared = |holding: &Holding| holding.stalled < STALLED && accounts.is_light(holding.account);
+    let spared: HashSet<usize> =
+        holdings.iter().zip(0..).filter_map(|(holding, place)| is_spared(holding).then_some(place)).collect();
     let mut chosen = Vec::new();
     let mut is_chosen = vec![false; holdings.len()];
     let mut freed = 0;
     for pass in Pass::ALL {
-        if freed >= need.bytes || (waiting.is_empty() && !pass.is_for_nobody()) {
+        let is_enough = |freed: usize, chosen: &[usize]| freed >= need.bytes || chosen.len() >= need.most;
+        if is_enough(freed, &chosen) || (waiting.is_empty() && !pass.is_for_nobody()) {
             continue;
         }
         let by = match pass {
@@ -157,7 +166,7 @@ pub(super) fn choose(
             _ => Holding::excess,
         };
         for (_, place) in order(by) {
-            if freed >= need.bytes {
+            if is_enough(freed, &chosen) {
                 break;
             }
             let (Some(holding), Some(is_chosen)) = (holdings.get(place), is_chosen.get_mut(place)) else {
@@ -168,7 +177,10 @@ pub(super) fn choose(
             let goes = match pass {
                 Pass::OverShare => is_over && !holding.flows,
                 Pass::FlowOverShare | Pass::OpenOverShare => is_over,
-                Pass::Stalled => holding.stalled >= need.patience && !holding.flows,
+                Pass::Stalled => {
+                    holding.stalled >= need.patience && !holding.flows && !spared.contains(&place)
+                }
+                Pass::Spared => need.patience.is_zero() && !holding.flows,
                 Pass::Flows => need.patience.is_zero(),
                 Pass::Idle => holding.stalled >= IDLE && holding.bytes >= EXPENSIVE,
             };
@@ -190,6 +202,8 @@ enum Pass {
     OverShare,
     /// Holds something beyond its cost, and has not moved for a while.
     Stalled,
+    /// Moves, for a client that holds little, and there is no time to wait for it.
+    Spared,
     /// As the first, but it flows.
     FlowOverShare,
     /// Is only open, for an account that is over its share while another waits.
@@ -201,12 +215,19 @@ enum Pass {
 }
 
 impl Pass {
-    const ALL: [Pass; 6] =
-        [Pass::OverShare, Pass::Stalled, Pass::FlowOverShare, Pass::OpenOverShare, Pass::Idle, Pass::Flows];
+    const ALL: [Pass; 7] = [
+        Pass::OverShare,
+        Pass::Stalled,
+        Pass::Spared,
+        Pass::FlowOverShare,
+        Pass::OpenOverShare,
+        Pass::Idle,
+        Pass::Flows,
+    ];
 
     /// Whether it is asked even if nobody waits.
     fn is_for_nobody(self) -> bool {
-        matches!(self, Pass::Stalled | Pass::Flows)
+        matches!(self, Pass::Stalled | Pass::Spared | Pass::Flows)
     }
 }
 
@@ -230,13 +251,15 @@ mod tests {
     }
 
     fn need(limit: usize, bytes: usize) -> Need {
-        Need { limit, bytes, patience: STALLED }
+        Need { limit, bytes, patience: STALLED, most: usize::MAX }
     }
 
     /// What is chosen with these accounts waiting, each for all.
     fn choose(holdings: &[Holding], waiting: &[Account], need: Need) -> Vec<usize> {
-        let waiting: Vec<Want> =
-            waiting.iter().map(|account| Want { account: *account, bytes: usize::MAX }).collect();
+        let waiting: Vec<Want> = waiting
+            .iter()
+            .map(|account| Want { account: *account, bytes: usize::MAX, is_light: true })
+            .collect();
         let mut accounts = Accounts::new(holdings, &waiting, need.limit);
         super::choose(holdings, &waiting, &mut accounts, need)
     }
@@ -277,6 +300,22 @@ mod tests {
         assert_eq!(choose(&held(&rows), &[three], need(300 * KIB, 90 * KIB)), [2]);
     }
 
+    /// At the limit, with no time to wait for who moves: what moves for the one that holds little goes after all that stalls.
+    #[test]
+    fn a_client_that_holds_little_and_moves_does_not_end_for_one_that_holds_much() {
+        let mut rows = vec![(1, 30, 0, 0.0); 20];
+        rows.extend([(2, 60, 0, 0.5), (3, 60, 0, 1.5)]);
+        let holdings = held(&rows);
+        let waiting = [Account(1)];
+        let at_limit = |kib: usize| Need { patience: Duration::ZERO, ..need(500 * KIB, kib * KIB) };
+        assert_eq!(choose(&holdings, &waiting, at_limit(1)), [21]);
+        let chosen = choose(&holdings, &waiting, at_limit(600));
+        assert!(chosen.len() == 19 && !chosen.contains(&20), "{chosen:?}");
+        assert!(choose(&holdings, &waiting, at_limit(700)).contains(&20), "it goes if nothing else is left");
+        let few = Need { most: 2, ..at_limit(600) };
+        assert_eq!(choose(&holdings, &waiting, few).len(), 2);
+    }
+
     #[test]
     fn who_holds_little_leaves_the_rest_of_his_part_to_others() {
         for (wanted, limit, expected) in [
@@ -301,10 +340,10 @@ mod tests {
         }
         let limit = 125_000 * KIB;
         let newcomers: Vec<Want> =
-            (0..200).map(|n| Want { account: Account(100 + n), bytes: 32 * KIB }).collect();
+            (0..200).map(|n| Want { account: Account(100 + n), bytes: 32 * KIB, is_light: true }).collect();
         for waiting in [&newcomers[..], &newcomers[..1], &[]] {
             for patience in [STALLED, Duration::ZERO] {
-                let need = Need { limit, bytes: 100_000 * KIB, patience };
+                let need = Need { limit, bytes: 100_000 * KIB, patience, most: usize::MAX };
                 let mut accounts = Accounts::new(&holdings, waiting, limit);
                 let chosen = super::choose(&holdings, waiting, &mut accounts, need);
                 // With patience and nobody that waits, nothing else has stalled for long enough.

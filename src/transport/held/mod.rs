@@ -9,8 +9,9 @@
 //! Three marks, from below: [`HeldBytes::CALM`], [`HeldBytes::HIGH`], the limit. Above HIGH nothing that is large already may
 //! grow: it is not read any more until there is room. What is small ([`SMALL`]) still may, up to the limit. Beyond
 //! it, a part is set aside for what is small and whose client has much of its share left: so a new client gets its tunnel at once while
-//! others press, who wait for their own. And above HIGH connections are ended, down to CALM at a time, so that an attack
-//! does not make every request search for something to end ([`choose`]).
+//! others press, who wait for their own. And above HIGH connections are ended, down to CALM, after a search that is made rarely, so that
+//! an attack does not make every request search for something to end ([`choose`]); a few at a time, and in turns with what begins instead,
+//! where it is for who holds much anyway.
 //!
 //! Not here: how much a thing costs, which stands where it is held, and what a connection that is ended tells its client.
 

@@ -1,7 +1,6 @@
 //! What the kernel holds for an exchange whose client or target does not read: looked at while that is so, and less and less
 //! often.
 
-use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -10,12 +9,15 @@ use std::time::Duration;
 use tokio::time::{Sleep, sleep};
 
 use super::halves::Halves;
+use super::outcome::Break;
 use super::track::Track;
 use crate::transport::held::{FIRST_LOOK, Kind, LAST_LOOK, Lease, first_look, queued};
 use crate::transport::stream::Transport;
+use crate::words::outcome::Ending;
 
-/// Never ready. An exchange that flows pays one look a second.
-pub(super) async fn look<S: Transport>(client: &Halves<'_, S>, track: &Track<'_>) -> Infallible {
+/// Ready only if the client has reset its connection while its bytes were not read, which shows nowhere else. An exchange that flows
+/// pays one look a second.
+pub(super) async fn look<S: Transport>(client: &Halves<'_, S>, track: &Track<'_>) -> Break {
     let mut looks = Looks {
         timer: None,
         pause: FIRST_LOOK,
@@ -23,11 +25,8 @@ pub(super) async fn look<S: Transport>(client: &Halves<'_, S>, track: &Track<'_>
         seen: 0,
         queued: 0,
     };
-    poll_fn(|cx| {
-        looks.poll(cx, client, track);
-        Poll::Pending
-    })
-    .await
+    poll_fn(|cx| looks.poll(cx, client, track)).await;
+    Break::Ended(Ending::ClientReset)
 }
 
 struct Looks {
@@ -45,7 +44,12 @@ struct Looks {
 const BULK: u64 = 64 * 1024;
 
 impl Looks {
-    fn poll<S: Transport>(&mut self, cx: &mut Context<'_>, client: &Halves<'_, S>, track: &Track<'_>) {
+    fn poll<S: Transport>(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &Halves<'_, S>,
+        track: &Track<'_>,
+    ) -> Poll<()> {
         // What was delivered may wait in a socket, too, without anything being blocked.
         if self.timer.is_none() && (track.is_blocked() || track.bytes() >= self.seen + BULK) {
             self.pause = FIRST_LOOK;
@@ -54,13 +58,17 @@ impl Looks {
         while let Some(timer) = &mut self.timer
             && timer.as_mut().poll(cx).is_ready()
         {
+            // A socket that was reset has no peer any more.
+            if client.socket(|socket| socket.peer_addr().is_err()) {
+                return Poll::Ready(());
+            }
             let queued = client.socket(queued).and(track.target(queued));
             if !track.is_blocked() && (queued.bytes as u64) < BULK {
                 self.lease.set(0);
                 self.timer = None;
                 self.seen = track.bytes();
                 self.queued = 0;
-                return;
+                return Poll::Pending;
             }
             let counted = match track.is_blocked() {
                 true => queued.counted(self.queued, track.holder().budget()),
@@ -72,5 +80,6 @@ impl Looks {
             self.pause = if grows { FIRST_LOOK * 2 } else { (self.pause * 2).min(LAST_LOOK) };
             self.queued = queued.bytes;
         }
+        Poll::Pending
     }
 }

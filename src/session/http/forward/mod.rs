@@ -209,7 +209,7 @@ where
             end = &mut upload => (end.finish(track.status().is_some()), false),
             end = track.silence() => (end.finish(track.status().is_some()), false),
             ending = stop => (Finish::Broken { ending, reason: None }, false),
-            never = look::look(&halves, &track) => match never {},
+            end = look::look(&halves, &track) => (end.finish(track.status().is_some()), false),
         }
     };
     if matches!(finish, Finish::Broken { ending: Ending::MemoryLimit, .. }) {

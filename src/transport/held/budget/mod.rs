@@ -1,5 +1,9 @@
 //! The budget, its holders and their leases.
 
+mod pace;
+mod search;
+mod turns;
+
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
@@ -8,10 +12,11 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use crate::transport::cancel::Cancel;
-use crate::transport::held::choose::{Account, Accounts, FLOWS, Holding, Need, STALLED, Want, choose};
+use crate::transport::held::budget::pace::Pace;
+use crate::transport::held::choose::{Account, Accounts, FLOWS, Holding, Want};
 use crate::transport::held::kind::Kind;
 use crate::transport::held::ledger::Ledger;
 use crate::transport::held::seats::{Shard, lock};
@@ -26,10 +31,6 @@ pub const SMALL: usize = 60 * 1024;
 const SHARDS: usize = 16;
 /// A waiter looks again after this long, even if nobody gave anything back.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
-/// If nothing could be ended, nothing is searched for so many milliseconds: it would be searched for with every read.
-const SEARCH_PAUSE: u64 = 50;
-/// The same at the limit, where more may be ended.
-const SEARCH_PAUSE_AT_LIMIT: u64 = 5;
 
 /// No bytes are left, and none came back in time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,8 +50,9 @@ pub struct HeldBytes {
     room: Notify,
     /// Memory has become short.
     short: Notify,
-    /// Locked by the one that searches. When the last search was, in milliseconds since `epoch`, and whether it chose something.
-    search: Mutex<Option<(u64, bool)>>,
+    /// Locked by the one that searches. When the last search was, in milliseconds since `epoch`.
+    search: Mutex<Option<u64>>,
+    pace: Pace,
     /// Who had how much when it was last searched.
     accounts: Mutex<Accounts>,
     ended: AtomicU64,
@@ -83,6 +85,7 @@ impl HeldBytes {
             room: Notify::new(),
             short: Notify::new(),
             search: Mutex::default(),
+            pace: Pace::default(),
             accounts: Mutex::default(),
             ended: AtomicU64::new(0),
             overdrawn: AtomicUsize::new(0),
@@ -165,6 +168,7 @@ impl HeldBytes {
             account: AtomicU64::new(0),
             flowed: AtomicU64::new(0),
             is_heavy: AtomicBool::new(false),
+            has_turn: AtomicBool::new(false),
             cancel: Cancel::new(),
         })
     }
@@ -184,80 +188,10 @@ impl HeldBytes {
         }
     }
 
-    /// Ends connections until no more than [`HeldBytes::CALM`] will be held, if more than [`HeldBytes::HIGH`] is. One at a
-    /// time searches; the others need not wait for it.
-    fn make_room(&self) {
-        let (limit, sum) = (self.in_force(), self.sum());
-        if sum < part(limit, Self::HIGH) {
-            return;
-        }
-        // At the limit there is no time to wait for who moves.
-        let (patience, pause) = match sum < limit {
-            true => (STALLED, SEARCH_PAUSE),
-            false => (Duration::ZERO, SEARCH_PAUSE_AT_LIMIT),
-        };
-        let Ok(mut last) = self.search.try_lock() else { return };
-        let now = self.now();
-        // Those that were chosen need a moment to give back what they hold.
-        let pause = |chose| if chose { SEARCH_PAUSE_AT_LIMIT } else { pause };
-        if last.is_some_and(|(at, chose)| now < at + pause(chose)) {
-            return;
-        }
-        let holders = self.holders();
-        let mut needed = self.sum().saturating_sub(part(limit, Self::CALM));
-        let mut holdings = Vec::with_capacity(holders.len());
-        let mut endable = Vec::with_capacity(holders.len());
-        for holder in &holders {
-            let holding = holder.holding(now);
-            if holder.cancel.ending().is_some() {
-                // It is on its way out.
-                needed = needed.saturating_sub(holding.bytes);
-            } else {
-                holdings.push(holding);
-                endable.push(holder);
-            }
-        }
-        let waiting = self.waiting.wants();
-        let need = Need { limit: part(limit, Self::CALM), bytes: needed, patience };
-        let mut accounts = Accounts::new(&holdings, &waiting, need.limit);
-        for (holder, holding) in endable.iter().zip(&holdings) {
-            holder.is_heavy.store(!accounts.is_light(holding.account), Ordering::Relaxed);
-        }
-        let chosen = choose(&holdings, &waiting, &mut accounts, need);
-        *lock(&self.accounts) = accounts;
-        *last = Some((now, !chosen.is_empty()));
-        for place in chosen {
-            if let Some(holder) = endable.get(place) {
-                holder.cancel.cancel(Ending::MemoryLimit);
-                self.ended.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-    }
-
-    /// Goes on making room while memory is short: what is held may have come before it could be ended. Never ready, and asleep
-    /// while there is room.
-    pub async fn keep(&self) {
-        loop {
-            self.short.notified().await;
-            while self.is_short() {
-                self.make_room();
-                sleep(LOOK_AGAIN).await;
-            }
-        }
-    }
-
-    /// All that there are. They are dropped by the caller without a lock: the last reference leaves its list.
-    fn holders(&self) -> Vec<Arc<Holder>> {
-        let mut holders = Vec::new();
-        for shard in &self.shards {
-            holders.extend(lock(shard).all());
-        }
-        holders
-    }
-
     /// Waits until `holder` may have `bytes` more, and makes room meanwhile.
     async fn room_for(&self, holder: &Holder, kind: Kind, bytes: usize) {
-        let _waits = self.waiting.enter(Want { account: holder.account(), bytes });
+        let _waits =
+            self.waiting.enter(Want { account: holder.account(), bytes, is_light: !holder.is_heavy() });
         loop {
             let notified = self.room.notified();
             self.make_room();
@@ -291,6 +225,8 @@ pub struct Holder {
     flowed: AtomicU64,
     /// Its account has much of its share, or more, by the last search.
     is_heavy: AtomicBool,
+    /// It has waited for its turn, and has not begun what it waited for.
+    has_turn: AtomicBool,
     cancel: Arc<Cancel>,
 }
 
@@ -308,8 +244,11 @@ impl Holder {
     /// Says for whom it holds: shares are by client, and where it proved an identity by that, too.
     pub fn is_for(&self, client: IpAddr, identity: Option<&str>) {
         self.account.store(self.budget.hasher.hash_one((client, identity)), Ordering::Relaxed);
-        if self.budget.is_short() {
+        let is_short = self.budget.is_short();
+        if is_short {
             self.budget.make_room();
+        }
+        if is_short || self.budget.is_ending() {
             let is_light = lock(&self.budget.accounts).is_light(self.account());
             self.is_heavy.store(!is_light, Ordering::Relaxed);
         }
@@ -367,17 +306,33 @@ impl Holder {
         self.bytes.load(Ordering::Relaxed)
     }
 
+    /// Whether a new request may begin at once: memory is not short, and it need not wait for its turn.
+    pub fn may_begin(&self) -> bool {
+        let is_short = self.budget.is_short();
+        if (is_short || self.budget.is_ending()) && !self.is_heavy() {
+            self.budget.pace.sees_another(self.budget.now());
+        }
+        !is_short && !self.takes_turns()
+    }
+
     /// Whether a new request may begin. If memory is short, room is made for it first, and it waits for up to `patience`.
     ///
     /// # Errors
     /// [`NoRoom`].
     pub async fn admitted(&self, patience: Duration) -> Result<(), NoRoom> {
+        let until = Instant::now() + patience;
+        if !self.has_turn.swap(false, Ordering::Relaxed)
+            && let Some(due) = self.turn(patience)?
+        {
+            sleep_until(due).await;
+            self.has_turn.store(false, Ordering::Relaxed);
+        }
         if !self.budget.is_short() {
             return Ok(());
         }
         // Taken only to see that it can be: what it needs is leased where it is read.
         let wanted = SMALL.saturating_sub(self.bytes());
-        timeout(patience, self.budget.room_for(self, Kind::Head, wanted)).await.map_err(|_| NoRoom)?;
+        timeout_at(until, self.budget.room_for(self, Kind::Head, wanted)).await.map_err(|_| NoRoom)?;
         self.put_back(Kind::Head, wanted);
         Ok(())
     }

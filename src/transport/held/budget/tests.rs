@@ -1,6 +1,8 @@
 //! A budget that is short.
 
+use super::search::{SEARCH_PAUSE, SEARCH_PAUSE_AT_LIMIT};
 use super::*;
+use crate::transport::held::choose::STALLED;
 use crate::transport::held::lease::Lease;
 
 /// With a smaller limit, tunnels at their cost may be all that there is: then no byte that moves searches them anew.
@@ -90,9 +92,116 @@ async fn what_the_process_needs_beside_it_is_taken_from_the_limit() {
     budget.fits(limit / 2);
     assert_eq!((budget.in_force(), budget.limit()), (limit / 2, limit));
     let left = held.iter().filter(|(holder, _)| holder.cancel().ending().is_none()).count();
-    assert!(left * 50_000 <= limit * 3 / 8 && budget.ended() > 0, "{left}");
+    assert!(left * 50_000 <= limit / 2 * 7 / 8 && budget.ended() > 0, "{left}");
     budget.fits(0);
     assert_eq!(budget.in_force(), limit / 4, "it never goes to nothing");
     budget.fits(limit);
     assert_eq!(budget.in_force(), limit);
+}
+
+/// Its holders stall, between the mark and the limit, and something has ended for want of room.
+fn filled_by_one() -> (Arc<HeldBytes>, Vec<(Arc<Holder>, Lease)>) {
+    let limit = 10_000_000;
+    let (budget, held) = pressed(limit * 9 / 10);
+    budget.set_limit(limit);
+    (budget, held)
+}
+
+fn newcomer(budget: &Arc<HeldBytes>, last: u8) -> Arc<Holder> {
+    let holder = budget.enter();
+    holder.is_for([127, 0, 0, last].into(), None);
+    holder
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_holds_much_begins_in_turns_while_something_ends_for_it_and_others_are_there() {
+    let (budget, held) = filled_by_one();
+    assert_eq!(newcomer(&budget, 1).turn(STALLED), Ok(None), "nothing has ended");
+    tokio::time::advance(STALLED).await;
+    assert_eq!(newcomer(&budget, 1).turn(STALLED), Ok(None), "nobody else is there");
+    assert!(budget.ended() > 4, "{budget:?}");
+    let ended = budget.ended();
+    // A connection is nobody yet: an identity may come that makes it the same client.
+    let other = newcomer(&budget, 2);
+    assert_eq!(newcomer(&budget, 1).turn(STALLED), Ok(None), "it has not asked yet");
+    other.may_begin();
+    let begun = Instant::now();
+    let turns: Vec<Instant> = std::iter::repeat_with(|| newcomer(&budget, 1).turn(STALLED))
+        .map_while(|turn| turn.ok().map(|due| due.expect("it waits")))
+        .take(1000)
+        .collect();
+    assert!((20..=100).contains(&turns.len()), "{}", turns.len());
+    assert!(turns.is_sorted() && turns[0] == begun && turns.last().unwrap().duration_since(begun) <= STALLED);
+    assert_eq!(newcomer(&budget, 2).turn(STALLED), Ok(None), "it holds little");
+    // From here on not all at once: each would come again at once.
+    let more: Vec<_> = std::iter::repeat_with(|| {
+        let holder = newcomer(&budget, 1);
+        let lease = Lease::of(&holder, Kind::Body, 50_000);
+        (holder, lease)
+    })
+    .take(100)
+    .collect();
+    budget.set_limit(20_000_000);
+    budget.fits(15_500_000);
+    tokio::time::advance(STALLED).await;
+    newcomer(&budget, 1);
+    assert!((1..=4).contains(&(budget.ended() - ended)), "{budget:?}");
+    drop((held, more));
+    tokio::time::advance(Duration::from_secs(2)).await;
+    assert_eq!(newcomer(&budget, 1).turn(STALLED), Ok(None), "nothing ends any more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_open_tunnel_of_another_client_is_somebody_else() {
+    let (budget, _held) = filled_by_one();
+    let other = newcomer(&budget, 2);
+    let _lease = Lease::of(&other, Kind::Connection, 10_000);
+    tokio::time::advance(STALLED).await;
+    newcomer(&budget, 1);
+    assert_eq!(newcomer(&budget, 1).turn(STALLED), Ok(None), "it may become another one");
+    other.stays_open();
+    tokio::time::advance(Duration::from_millis(search::SEARCH_PAUSE)).await;
+    newcomer(&budget, 1);
+    assert!(newcomer(&budget, 1).turn(STALLED).is_ok_and(|turn| turn.is_some()));
+}
+
+/// A client, all of whose connections stall: it is not kept out of its own part, whether others are there or not.
+#[tokio::test(start_paused = true)]
+async fn a_client_makes_progress_where_its_own_connections_stall() {
+    for others in [false, true] {
+        progresses(others).await;
+    }
+}
+
+async fn progresses(others: bool) {
+    let (budget, held) = filled_by_one();
+    let mut ending = tokio::task::JoinSet::new();
+    for (holder, lease) in held {
+        ending.spawn(async move {
+            holder.given_up().await;
+            drop(lease);
+        });
+    }
+    tokio::time::advance(STALLED).await;
+    if others {
+        newcomer(&budget, 2).may_begin();
+    }
+    let mut requests = tokio::task::JoinSet::new();
+    for _ in 0..100 {
+        let holder = newcomer(&budget, 1);
+        requests.spawn(async move {
+            let admitted = holder.admitted(Duration::from_secs(3)).await;
+            // It becomes as large as the others.
+            let lease = Lease::of(&holder, Kind::Body, 50_000);
+            holder.given_up().await;
+            drop(lease);
+            admitted
+        });
+    }
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    requests.abort_all();
+    ending.abort_all();
+    while requests.join_next().await.is_some() {}
+    let ended = budget.ended();
+    assert!(ended >= 80, "{ended}");
 }

@@ -93,3 +93,25 @@ async fn t72_interim_answers_that_wait_have_a_bound_in_bytes_and_are_copies() {
     }
     assert_eq!(told.len(), 8);
 }
+
+/// An upload that its target does not read: nobody reads the client either, so that a reset would show nowhere.
+#[tokio::test]
+async fn t72_a_client_that_resets_an_upload_that_stalls_is_seen() {
+    let mut run = start(BOUNDS, |_, mut stream| async move {
+        head_of(&mut stream).await;
+        std::future::pending::<()>().await;
+    })
+    .await;
+    run.send(post("Content-Length: 100000000")).await;
+    // Until nothing more is taken.
+    let block = vec![0; 1 << 20];
+    while let Ok(sent) = tokio::time::timeout(Duration::from_millis(500), run.client.write(&block)).await {
+        sent.expect("open");
+    }
+    leases(&run, 1).await;
+    run.client.set_zero_linger().expect("a socket");
+    let outcomes = tokio::time::timeout(Duration::from_secs(30), run.finish()).await.expect("it is seen");
+    assert_eq!(outcomes.len(), 1, "{outcomes:?}");
+    let Finish::Broken { ending, .. } = outcomes[0].0.finish else { panic!("{outcomes:?}") };
+    assert_eq!(ending, Ending::ClientReset);
+}
