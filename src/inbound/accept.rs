@@ -3,6 +3,7 @@
 //! A failure of one connection happens in that connection's task, including the PROXY header and the TLS handshake
 //! ([`enter`]); a failure that affects all (no descriptors) makes the listener pause and go on.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,12 +12,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::inbound::enter::{self, Entered, Standing};
+use crate::inbound::enter::{self, Entered};
 use crate::inbound::http1;
+use crate::inbound::place::{Full, Place, Standing};
 use crate::session::refuse::bounded::{self, RefusedConnection};
 use crate::session::tunnel::Established;
-use crate::state::limits::Presence;
-use crate::state::limits::connections::OpenConnection;
 use crate::state::listener::Listener;
 use crate::state::listener::flood::Who;
 use crate::state::shared::Shared;
@@ -64,17 +64,23 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub async fn serve(socket: TcpListener, listener: Arc<Listener>, shared: Arc<Shared>) {
     let waiting = Waiting::default();
     loop {
-        let accepted = tokio::select! {
+        let accepted = async {
+            let (stream, peer) = socket.accept().await?;
+            Ok((Place::accepted(peer, &listener, &shared).await, stream, peer))
+        };
+        let accepted: io::Result<_> = tokio::select! {
             biased;
             () = shared.drain.closed() => return,
-            accepted = socket.accept() => accepted,
+            accepted = accepted => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => match hold(&stream, peer, (&listener, &shared), &waiting) {
-                Ok(held) => spawn(stream, peer, held, &listener, &shared),
-                // Closed without a reply: a reply would need the resources that are missing.
-                Err(full) => turn_away(peer, full, &listener, &shared),
-            },
+            Ok((place, stream, peer)) => {
+                match place.and_then(|place| hold(&stream, peer, place, &shared, &waiting)) {
+                    Ok(held) => spawn(stream, peer, held, &listener, &shared),
+                    // Closed without a reply: a reply would need the resources that are missing.
+                    Err(full) => turn_away(peer, full, &listener, &shared),
+                }
+            }
             Err(error) => {
                 tracing::warn!("listener {}: accept failed, trying again: {error}", listener.name);
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -83,7 +89,7 @@ pub async fn serve(socket: TcpListener, listener: Arc<Listener>, shared: Arc<Sha
     }
 }
 
-/// What a connection holds by being open: its place, and memory. While memory is short, a client that has much of its share must
+/// What a connection holds by being open, beside its place: memory. While memory is short, a client that has much of its share must
 /// wait until its own connections end that do not move, in its task: nobody else waits behind it.
 ///
 /// # Errors
@@ -91,13 +97,11 @@ pub async fn serve(socket: TcpListener, listener: Arc<Listener>, shared: Arc<Sha
 fn hold(
     stream: &TcpStream,
     peer: SocketAddr,
-    (listener, shared): (&Listener, &Shared),
+    place: Place,
+    shared: &Shared,
     waiting: &Waiting,
 ) -> Result<Held, Full> {
-    let (place, standing) = enter::place(peer, listener, shared).map_err(|standing| match standing {
-        Standing::Stranger => Full::Strangers,
-        Standing::Expected => Full::Places,
-    })?;
+    let standing = place.standing();
     let mut lease = Lease::new(&shared.held.enter(), Kind::Connection);
     let holder = Arc::clone(lease.holder());
     if shared.held.is_pressed() {
@@ -122,28 +126,10 @@ fn hold(
     Ok(Held { place, lease, unread, waits })
 }
 
-/// What there was none of for a connection that was just accepted.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Full {
-    /// Places for clients that no policy can match.
-    Strangers,
-    /// Places for all others.
-    Places,
-    /// Memory.
-    Memory,
-}
-
-/// Counts a connection that is closed at once, and records it at a bounded rate. Of clients that no policy can match it is only counted: any
-/// stranger can make as many as it likes.
+/// Counts a connection that is closed at once, and records it at a bounded rate.
 fn turn_away(peer: SocketAddr, full: Full, listener: &Arc<Listener>, shared: &Arc<Shared>) {
     listener.connections.count(ConnectionResult::Limit);
-    let why = match full {
-        Full::Strangers => return,
-        Full::Places => {
-            "all places for connections are taken (limits.tunnels, or what open files and memory carry of it)"
-        }
-        Full::Memory => "memory is short, and nothing that does not move is left to end (limits.memory)",
-    };
+    let Some(why) = full.why() else { return };
     let client = listener.settings(&shared.current.load()).proxy_protocol.is_none();
     let client = client.then(|| Client::direct(peer).address);
     let who = Who { peer: PeerAddr::new(peer), client };
@@ -154,7 +140,7 @@ fn turn_away(peer: SocketAddr, full: Full, listener: &Arc<Listener>, shared: &Ar
 
 /// What a connection has when its task begins.
 struct Held {
-    place: OpenConnection,
+    place: Place,
     lease: Lease,
     /// Of what it had sent by then.
     unread: Lease,
@@ -189,7 +175,7 @@ fn spawn(stream: TcpStream, peer: SocketAddr, held: Held, listener: &Arc<Listene
         drop(unread);
         // Boxed and dropped: an idle tunnel keeps nothing of the steps before it.
         let served = Box::pin(serve_one(stream, peer, &mut place, lease.holder(), &listener, &shared)).await;
-        if let Some((tunnel, _presence)) = served {
+        if let Some(tunnel) = served {
             tunnel.run().await;
         }
         // Freed when everything above is gone.
@@ -201,14 +187,13 @@ fn spawn(stream: TcpStream, peer: SocketAddr, held: Held, listener: &Arc<Listene
 async fn serve_one<'s>(
     stream: TcpStream,
     peer: SocketAddr,
-    place: &mut OpenConnection,
+    place: &mut Place,
     holder: &Arc<Holder>,
     listener: &'s Arc<Listener>,
     shared: &'s Arc<Shared>,
-) -> Option<(Established<'s>, Presence)> {
+) -> Option<Established<'s>> {
     let entered = Box::pin(enter::enter(stream, peer, place, listener, shared, holder)).await;
-    let Entered { stream, early, client, proof, presence, lease, standing } = entered?;
+    let Entered { stream, early, client, proof, lease, standing } = entered?;
     let who = (client, proof, standing);
-    let tunnel = Box::pin(http1::serve(stream, early, lease, who, listener, shared)).await?;
-    Some((tunnel, presence))
+    Box::pin(http1::serve(stream, early, lease, who, listener, shared)).await
 }

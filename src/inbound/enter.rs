@@ -6,19 +6,17 @@
 //! would not read one; except a client that speaks plain HTTP to TLS, which is told so in clear. Not here: passwords, which are part of requests ([`crate::session::authenticate`]).
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::net::TcpStream;
 
-use crate::config::Config;
+use crate::inbound::place::{Full, Place, Standing};
 use crate::session::refuse::bounded::{self, RefusedConnection};
 use crate::session::refuse::reply;
 use crate::session::request::Asks;
-use crate::state::limits::connections::OpenConnection;
-use crate::state::limits::{Crowded, Presence};
 use crate::state::listener::Listener;
 use crate::state::listener::flood::Who;
 use crate::state::proof::Proof;
@@ -31,7 +29,7 @@ use crate::transport::held::{Holder, Kind, Lease};
 use crate::transport::proxy_header::{HeaderError, read_header};
 use crate::transport::tls::{self, Accepted, Failure, HandshakeError};
 use crate::wire::head::RefusedHead;
-use crate::words::client::{Client, ClientAddr, PeerAddr};
+use crate::words::client::{Client, ClientAddr};
 use crate::words::outcome::Reason;
 
 /// A connection on which requests may come.
@@ -43,60 +41,9 @@ pub(crate) struct Entered {
     pub(crate) client: Client,
     /// What proved who it is.
     pub(crate) proof: Arc<Proof>,
-    /// Counts the connection for its client; lives as long as the connection.
-    pub(crate) presence: Presence,
     /// Of `early`, and of what is read after it.
     pub(crate) lease: Lease,
     pub(crate) standing: Standing,
-}
-
-/// Whether any policy can match the client, as far as its address tells.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Standing {
-    /// A policy can.
-    Expected,
-    /// None can: its requests are refused. It has a short time for its first one, and takes no place of an expected
-    /// client.
-    Stranger,
-}
-
-/// The time that a client has which no policy can match: it is told why, if it asks at once.
-const STRANGER_TIMEOUT: Duration = Duration::from_secs(1);
-
-impl Standing {
-    fn of(address: IpAddr, config: &Config) -> Standing {
-        if config.policies.may_match(address) { Standing::Expected } else { Standing::Stranger }
-    }
-
-    /// The time that such a client has for what others may take `timeout` for.
-    pub(crate) fn within(self, timeout: Duration) -> Duration {
-        match self {
-            Standing::Expected => timeout,
-            Standing::Stranger => timeout.min(STRANGER_TIMEOUT),
-        }
-    }
-}
-
-/// A place for a connection that was just accepted. Behind a PROXY header the client is not known yet, and the peer is a load
-/// balancer.
-///
-/// # Errors
-/// There is none for a client of this standing.
-pub(crate) fn place(
-    peer: SocketAddr,
-    listener: &Listener,
-    shared: &Shared,
-) -> Result<(OpenConnection, Standing), Standing> {
-    let config = shared.current.load();
-    let standing = match listener.settings(&config).proxy_protocol {
-        None => Standing::of(PeerAddr::new(peer).ip(), &config),
-        Some(_) => Standing::Expected,
-    };
-    let places = match standing {
-        Standing::Expected => &shared.connections,
-        Standing::Stranger => &shared.strangers,
-    };
-    Ok((places.enter().ok_or(standing)?, standing))
 }
 
 /// How long handshakes in progress have when the listeners close. The handshake is then completed and its request gets
@@ -106,7 +53,7 @@ pub(crate) const UNDER_WAY: Duration = Duration::from_secs(2);
 /// A connection that got no further.
 struct Closed {
     result: ConnectionResult,
-    /// None: a probe, or one connection too many for its client.
+    /// None: a probe, or one connection too many.
     reason: Option<Reason>,
     why: Box<dyn fmt::Display + Send>,
     /// None if only a PROXY header would have named it.
@@ -141,13 +88,14 @@ impl Closed {
         }
     }
 
-    /// Closed without a reply, as when there are too many connections in total.
-    fn crowded() -> Self {
+    /// There is no place for its client, which its header has named.
+    fn full(full: Full, client: ClientAddr) -> Self {
+        let why = full.why();
         Closed {
             result: ConnectionResult::Limit,
-            reason: None,
-            why: Box::new(""),
-            client: None,
+            reason: why.map(|_| Reason::LimitReached),
+            why: Box::new(why.unwrap_or_default()),
+            client: Some(client),
             in_clear: None,
             stream: None,
         }
@@ -166,7 +114,7 @@ impl From<HeaderError> for Closed {
 pub(crate) async fn enter(
     stream: TcpStream,
     peer: SocketAddr,
-    place: &mut OpenConnection,
+    place: &mut Place,
     listener: &Arc<Listener>,
     shared: &Arc<Shared>,
     holder: &Arc<Holder>,
@@ -204,7 +152,7 @@ pub(crate) async fn enter(
 async fn pass(
     mut stream: TcpStream,
     mut client: Client,
-    place: &mut OpenConnection,
+    place: &mut Place,
     listener: &Listener,
     shared: &Shared,
     holder: &Arc<Holder>,
@@ -229,28 +177,14 @@ async fn pass(
         }
         client.vpc_endpoint = header.vpc_endpoint;
     }
-    let standing = Standing::of(client.address.ip(), &shared.current.load());
-    if proxied == Some(true) && standing == Standing::Stranger {
-        *place = shared.strangers.enter().ok_or_else(Closed::crowded)?;
-    }
+    let standing = place.named(client.address.ip(), listener, shared);
+    let standing = standing.map_err(|full| Closed::full(full, client.address))?;
     let address = limits.client(client.address.ip());
     holder.is_for(address, None);
     let mut lease = Lease::of(holder, Kind::Head, early.capacity());
-    let presence = shared.occupancy.enter(address, limits.tunnels_per_client, Instant::now()).map_err(|Crowded { most, first }| {
-        if first {
-            tracing::warn!(
-                "listener {}: {address} has {most} connections open, the most that limits.tunnels_per_client allows ({} and {} more): \
-                 further ones are closed",
-                listener.name,
-                limits.tunnels_per_client,
-                most.saturating_sub(limits.tunnels_per_client)
-            );
-        }
-        Closed::crowded()
-    })?;
     let Some(settings) = tls else {
         let (stream, proof) = (ClientStream::Bare(stream), listener.proof(None));
-        return Ok(Entered { stream, early, client, proof, presence, lease, standing });
+        return Ok(Entered { stream, early, client, proof, lease, standing });
     };
     lease.set(0);
     let of_tls = Lease::of(holder, Kind::Tls, tls::STATE + early.capacity());
@@ -259,7 +193,7 @@ async fn pass(
             client.identities = identities;
             holder.is_for(address, client.identity());
             let (stream, early, proof) = (ClientStream::tls(stream), BytesMut::new(), listener.proof(chain));
-            Ok(Entered { stream, early, client, proof, presence, lease, standing })
+            Ok(Entered { stream, early, client, proof, lease, standing })
         }
         Err(Failure { error, stream }) => {
             let reason = error.reason();

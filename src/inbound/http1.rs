@@ -15,7 +15,8 @@ use jiff::Timestamp;
 use tokio::time::timeout_at;
 
 use crate::config;
-use crate::inbound::enter::{Standing, UNDER_WAY};
+use crate::inbound::enter::UNDER_WAY;
+use crate::inbound::place::Standing;
 use crate::session::admit;
 use crate::session::authenticate::{self, Unproven};
 use crate::session::http::after::After;

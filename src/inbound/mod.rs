@@ -5,3 +5,4 @@
 pub mod accept;
 pub mod enter;
 pub mod http1;
+pub(crate) mod place;

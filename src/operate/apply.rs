@@ -119,10 +119,10 @@ pub(crate) fn apply(
     let carried_before = shared.tunnels_carried.swap(share.tunnels, Ordering::Relaxed);
     shared.metrics.tunnels_limit(share.tunnels);
     shared.log.set_places(Options::places_for(share.tunnels));
-    shared.strangers.set_cap(share.strangers);
+    shared.strangers.set_cap(share.strangers, 0);
     shared.kept.set_cap(share.kept);
     // Said at the start, and whenever the setting changes.
-    let is_new = shared.connections.set_cap(share.connections)
+    let is_new = shared.connections.set_cap(share.connections, share.last)
         || shared.current.load().limits.tunnels != limits.tunnels
         || carried_before != share.tunnels;
     if let Some(reduced) = reduction(config, shared).filter(|_| is_new) {

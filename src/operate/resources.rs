@@ -16,6 +16,12 @@ const WAITING_LEAST: u64 = 16;
 /// Connections of clients that no policy can match.
 const STRANGERS: u64 = 64;
 const STRANGER_SHARE: u64 = 32;
+/// Connections of clients that have few, when others have all the rest.
+const LAST: u64 = 64;
+const LAST_SHARE: u64 = 32;
+/// Connections of balancers that have not named their client yet.
+const UNNAMED: u64 = 64;
+const UNNAMED_SHARE: u64 = 32;
 /// Questions to name servers, and the sockets that one may hold: it is sent again from another port, twice.
 const QUESTIONS: u64 = 256;
 const QUESTION_SHARE: u64 = 64;
@@ -60,6 +66,10 @@ pub struct Share {
     pub kept: usize,
     /// Connections of clients that no policy can match, in addition.
     pub strangers: usize,
+    /// Connections of clients that have few, in addition.
+    pub last: usize,
+    /// Connections of balancers that have not named their client yet, in addition.
+    pub unnamed: usize,
     /// Connections that dials may try in addition to their first one.
     pub attempts: usize,
     /// Questions to name servers at once.
@@ -74,7 +84,14 @@ impl Share {
         let part = |share: u64, most: u64| (descriptors / share).clamp(1, most);
         let (attempts, strangers) = (part(ATTEMPT_SHARE, ATTEMPTS), part(STRANGER_SHARE, STRANGERS));
         let (questions, proofs) = (part(QUESTION_SHARE, QUESTIONS), part(PROOF_SHARE, PROOFS));
-        let others = pipes(descriptors) + attempts + strangers + questions * QUESTION_SOCKETS + proofs;
+        let (last, unnamed) = (part(LAST_SHARE, LAST), part(UNNAMED_SHARE, UNNAMED));
+        let others = pipes(descriptors)
+            + attempts
+            + strangers
+            + last
+            + unnamed
+            + questions * QUESTION_SOCKETS
+            + proofs;
         let free = descriptors.saturating_sub(RESERVED + others + WAITING_LEAST);
         // A tunnel costs 2, and 1/WAITING_SHARE of a waiting connection and of a kept one, which cost 1 each.
         let allowed = free * WAITING_SHARE / (2 * WAITING_SHARE + 2);
@@ -86,6 +103,8 @@ impl Share {
             connections: tunnels + waiting.max(WAITING_LEAST as usize),
             kept: waiting.max(1),
             strangers: count(strangers),
+            last: count(last),
+            unnamed: count(unnamed),
             attempts: count(attempts),
             questions: count(questions),
             proofs: count(proofs),
@@ -124,8 +143,8 @@ mod tests {
         // (descriptors, wanted) -> tunnels
         for (descriptors, wanted, tunnels) in [
             (65_535, 10_000, 10_000),
-            (20_000, 10_000, 8_028),
-            (1_024, 10_000, 305),
+            (20_000, 10_000, 7_971),
+            (1_024, 10_000, 277),
             (100, 10_000, 1),
             (u64::MAX / 16, 5, 5),
         ] {
@@ -141,6 +160,8 @@ mod tests {
                 + share.tunnels
                 + share.kept
                 + share.strangers
+                + share.last
+                + share.unnamed
                 + share.attempts
                 + share.proofs
                 + share.questions * QUESTION_SOCKETS as usize;

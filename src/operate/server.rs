@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinHandle;
 
@@ -191,6 +192,7 @@ impl Server {
             passwords,
             connections: OpenConnections::new(0),
             strangers: OpenConnections::new(0),
+            unnamed: Arc::new(Semaphore::new(allowed.unnamed)),
             kept: Arc::default(),
             live,
             log,

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
+use tokio::sync::Semaphore;
 
 use crate::config::Config;
 use crate::outbound::dial::OwnAddresses;
@@ -53,6 +54,9 @@ pub struct Shared {
     pub connections: Arc<OpenConnections>,
     /// Those of clients that no policy can match: they take no place of a client that may use the proxy.
     pub strangers: Arc<OpenConnections>,
+    /// Places for connections of balancers that have not named their client yet: what is open there takes no place of a client
+    /// either.
+    pub unnamed: Arc<Semaphore>,
     /// Connections to targets that are kept for a client's next plain request.
     pub kept: Arc<KeptConnections>,
     /// Tunnels open.

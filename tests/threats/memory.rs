@@ -44,29 +44,27 @@ fn held(proxy: &Egressd) -> f64 {
     metrics.sum("egressd_held_bytes", &[]) - metrics.sum("egressd_held_bytes", &[("kind", "dns")])
 }
 
-/// A tunnel through which a byte comes back, opened by a client from this address at the first attempt.
-fn opens_a_tunnel(proxy: &Egressd, from: IpAddr, echo: &Origin) {
-    // While connections end to make room, one may be closed without a reply: a client then comes again, within its time.
-    let mut wire = until("a quiet client to be answered", || {
-        let mut wire = Wire::connect_from(from, proxy.address());
-        wire.stream_mut().set_read_timeout(Some(PATIENCE)).expect("a socket");
-        wire.send(ask(&echo.address().to_string()));
-        let answered = wire.stream_mut().peek(&mut [0]);
-        matches!(answered, Ok(1)).then_some(wire)
-    });
+/// A tunnel through which a byte comes back. `None`: it was closed without a reply.
+fn tunnel(proxy: &Egressd, from: IpAddr, echo: &Origin) -> Option<()> {
+    let mut wire = Wire::connect_from(from, proxy.address());
+    wire.stream_mut().set_read_timeout(Some(PATIENCE)).expect("a socket");
+    wire.send(ask(&echo.address().to_string()));
+    if !matches!(wire.stream_mut().peek(&mut [0]), Ok(1)) {
+        return None;
+    }
     let reply = wire.read_head();
     assert_eq!(reply.status, 200, "{reply:?}\n{}", proxy.stderr());
     wire.send("!");
     assert_eq!(wire.read_exact(1), b"!");
+    Some(())
 }
 
-/// While `attack` is held: a quiet client opens a tunnel, from an address of its own and from the attacker's, as behind a balancer;
-/// the limit holds; `/livez` answers; and what the attacker lost stands in the log. Then everything comes back.
+/// While `attack` is held: a quiet client opens a tunnel at its first attempt; one from the attacker's address, as behind a balancer,
+/// which is the same client, may have to come again, within its time; the limit holds; `/livez` answers; and what the attacker lost stands in the log. Then everything comes back.
 fn withstands(proxy: Egressd, echo: &Origin, attack: Vec<Wire>, lost: impl Fn(&Egressd) -> bool) {
     until("memory to be short", || (held(&proxy) > MEMORY_BYTES / 2.0 || lost(&proxy)).then_some(()));
-    for from in [[127, 0, 7, 7], [127, 0, 0, 1]] {
-        opens_a_tunnel(&proxy, from.into(), echo);
-    }
+    tunnel(&proxy, [127, 0, 7, 7].into(), echo).expect("a quiet client is answered");
+    until("a tunnel from the attacker's address", || tunnel(&proxy, [127, 0, 0, 1].into(), echo));
     assert_eq!(proxy.get("/livez").status, 200);
     until("the attacker to lose something", || lost(&proxy).then_some(()));
     // What the kernel has taken in is known a moment later.

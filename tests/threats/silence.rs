@@ -101,6 +101,34 @@ fn t78_clients_that_no_policy_can_match_take_no_place_of_others() {
     assert_eq!(open.kind(), std::io::ErrorKind::WouldBlock);
 }
 
+/// Neither by connections of one client, nor by those of a balancer that names none.
+#[test]
+fn t78_silent_connections_leave_places_for_clients_that_have_few() {
+    let world = World::on_loopback();
+    let listeners = "listeners: [{name: balanced, address: \"127.0.0.1:0\", proxy_protocol: {trusted: [127.0.23.0/24]}}, ";
+    let text =
+        world.config().replace("listeners: [", listeners) + "limits: {tunnels: 20, head_timeout: 1m}\n";
+    let authority = format!("{}:{}", hello::OK, world.tls);
+    // The limits allow some 36 connections, and 64 more for clients that have few.
+    for behind_balancer in [false, true] {
+        let proxy = Egressd::start(&text);
+        let (from, to) = match behind_balancer {
+            false => (address(21, 1), proxy.address()),
+            true => (address(23, 1), proxy.listener("balanced")),
+        };
+        let silent: Vec<Wire> = (0..120).map(|_| Wire::connect_from(from, to)).collect();
+        let _tunnels: Vec<Wire> = (1..=5)
+            .map(|last| {
+                let mut wire = Wire::connect_from(address(24, last), proxy.address());
+                wire.send(ask(&authority));
+                assert_eq!(wire.read_head().status, 200, "client {last}, balancer: {behind_balancer}");
+                wire
+            })
+            .collect();
+        drop(silent);
+    }
+}
+
 #[test]
 fn t79_kept_connections_leave_the_reserve_of_descriptors() {
     let origin = Origin::start(([127, 0, 0, 1], 0).into(), |mut conversation| {

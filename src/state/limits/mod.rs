@@ -95,7 +95,8 @@ impl Occupancy {
         })
     }
 
-    /// A place for one connection of `client`, which may have `per_client` requests in progress.
+    /// A place for one connection of `client`, which may have `per_client` requests in progress; and how many others it has
+    /// open.
     ///
     /// # Errors
     /// [`Crowded`].
@@ -104,7 +105,7 @@ impl Occupancy {
         client: IpAddr,
         per_client: usize,
         now: Instant,
-    ) -> Result<Presence, Crowded> {
+    ) -> Result<(Presence, usize), Crowded> {
         let most = per_client.saturating_add((per_client / WAITING_SHARE).max(WAITING_LEAST));
         let mut shard = self.shard(client);
         shard.sweep(self.since_epoch(now));
@@ -113,8 +114,9 @@ impl Occupancy {
             return Err(Crowded { most, first: !std::mem::replace(&mut usage.told, true) });
         }
         usage.told &= usage.connections >= most / 2;
+        let others = usage.connections;
         usage.connections += 1;
-        Ok(Presence { occupancy: Arc::clone(self), client })
+        Ok((Presence { occupancy: Arc::clone(self), client }, others))
     }
 
     /// A place for one request of `client`.
