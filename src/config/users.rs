@@ -35,6 +35,8 @@ pub(crate) const BCRYPT_BYTES: usize = 72;
 pub struct Users {
     places: HashMap<Box<str>, usize>,
     hashes: Vec<Hash>,
+    /// Bytes that the most expensive of them needs while it is verified.
+    hashing: u64,
     /// Of each hash.
     prints: Vec<HashPrint>,
     digest: [u8; 32],
@@ -75,6 +77,7 @@ impl Users {
         let mut users = Users {
             places: HashMap::new(),
             hashes: Vec::new(),
+            hashing: 0,
             prints: Vec::new(),
             digest: Sha256::digest(bytes).into(),
             told_of_length: AtomicBool::new(false),
@@ -96,6 +99,7 @@ impl Users {
                         continue;
                     }
                     users.places.insert(user.into(), users.hashes.len());
+                    users.hashing = users.hashing.max(hash.memory());
                     users.hashes.push(hash);
                     // The user and the colon are the same as long as the user is.
                     users.prints.push(HashPrint(Sha256::digest(bytes).into()));
@@ -120,6 +124,11 @@ impl Users {
     /// Whether there are no users, so that every client is refused.
     pub fn is_empty(&self) -> bool {
         self.hashes.is_empty()
+    }
+
+    /// Bytes of memory that a verification takes at most. One is verified at a time.
+    pub fn hashing(&self) -> u64 {
+        self.hashing
     }
 
     /// Whether this user is in the file.
@@ -183,6 +192,17 @@ impl fmt::Display for LineProblem {
 }
 
 impl Hash {
+    /// Bytes that a verification takes: bcrypt needs 4 KiB, which is nothing.
+    fn memory(&self) -> u64 {
+        match self {
+            Hash::Bcrypt(_) => 0,
+            Hash::Argon2(hash) => {
+                let params = Params::try_from(&**hash);
+                params.map_or(0, |params| u64::from(params.m_cost()) * 1024)
+            }
+        }
+    }
+
     /// Both crates compare in constant time.
     fn fits(&self, password: &[u8]) -> Result<bool, Unable> {
         match self {
@@ -308,6 +328,7 @@ mod tests {
     #[test]
     fn known_vectors_are_verified() {
         let users = users(&format!("a:{BCRYPT}\r\n# comment\n\n \t\nb:{ARGON2}"));
+        assert_eq!(users.hashing(), 256 * 1024);
         let cases = [
             ("a", "U*U", true),
             ("a", "U*V", false),

@@ -30,13 +30,25 @@ const WATCH_PRESSED: Duration = Duration::from_millis(50);
 
 /// `limits.memory`, or what is left of the available memory.
 pub fn limit(config: &Config) -> usize {
-    let limit = config.limits.memory.unwrap_or_else(|| share_of(available(), loaded(config)));
+    let limit = limit_of(config, available());
     usize::try_from(limit).unwrap_or(usize::MAX)
 }
 
-/// 6/10 of what `available` leaves beside twice the loaded configuration: a reload holds the old one and the new one.
-fn share_of(available: u64, loaded: u64) -> u64 {
-    (available.saturating_sub(loaded.saturating_mul(2)) / 10 * 6).max(LEAST)
+fn limit_of(config: &Config, available: u64) -> u64 {
+    config.limits.memory.unwrap_or_else(|| share_of(available, loaded(config), hashing(config)))
+}
+
+/// 6/10 of what `available` leaves beside twice the loaded configuration, because a reload holds the old one and the new one, and
+/// beside the hash of a password, which is verified while clients are waiting for memory, too.
+fn share_of(available: u64, loaded: u64, hashing: u64) -> u64 {
+    let beside = loaded.saturating_mul(2).saturating_add(hashing);
+    (available.saturating_sub(beside) / 10 * 6).max(LEAST)
+}
+
+/// What the most expensive hash of a password takes: one is verified at a time ([`crate::state::passwords`]).
+fn hashing(config: &Config) -> u64 {
+    let users = config.listeners.iter().filter_map(|listener| listener.basic_auth.as_ref());
+    users.map(|auth| auth.users.hashing()).max().unwrap_or(0)
 }
 
 /// What the configuration takes in memory, nearly.
@@ -69,17 +81,31 @@ pub fn reduced_limit(limit: usize, config: &Config) -> Option<String> {
     })
 }
 
-/// What to tell an operator if `limits.memory` is more than there is: the kernel would end the program before egressd refuses anything.
+/// What to tell an operator if `limits.memory` is more than there is, or leaves no room to verify a password: the kernel would end
+/// the program before egressd refuses anything.
 pub fn beyond(config: &Config) -> Option<String> {
-    told_beyond(config.limits.memory?, available())
+    let available = available();
+    told_beyond(limit_of(config, available), hashing(config), available)
 }
 
-fn told_beyond(limit: u64, available: u64) -> Option<String> {
-    (limit > available).then(|| {
-        let (limit, available) = (limit >> 20, available >> 20);
+fn told_beyond(limit: u64, hashing: u64, available: u64) -> Option<String> {
+    let mib = |bytes: u64| bytes >> 20;
+    if limit > available {
+        return Some(format!(
+            "limits.memory is {} MiB, and this container or machine has {} MiB: the kernel would kill egressd before it \
+             refuses anything. Write less, or remove limits.memory: egressd then takes 6/10 of what there is",
+            mib(limit),
+            mib(available)
+        ));
+    }
+    (limit.saturating_add(hashing) > available).then(|| {
         format!(
-            "limits.memory is {limit} MiB, and this container or machine has {available} MiB: the kernel would kill egressd before it \
-             refuses anything. Write less, or remove limits.memory: egressd then takes 6/10 of what there is"
+            "an argon2 hash of a users file takes {} MiB while its password is verified, {} MiB are for held bytes \
+             (limits.memory), and this container or machine has {} MiB: the kernel may kill egressd when a client logs in. Use hashes \
+             with m=19456, write less in limits.memory, or give the container more memory",
+            mib(hashing),
+            mib(limit),
+            mib(available)
         )
     })
 }
@@ -231,10 +257,12 @@ mod tests {
     }
 
     #[test]
-    fn six_tenths_of_what_two_configurations_leave() {
-        assert_eq!(share_of(256 * MIB, 0) / MIB, 153);
-        assert_eq!(share_of(256 * MIB, 100 * MIB) / MIB, 33);
-        assert_eq!(share_of(256 * MIB, 200 * MIB), LEAST);
+    fn six_tenths_of_what_two_configurations_and_a_password_leave() {
+        assert_eq!(share_of(256 * MIB, 0, 0) / MIB, 153);
+        assert_eq!(share_of(256 * MIB, 100 * MIB, 0) / MIB, 33);
+        assert_eq!(share_of(256 * MIB, 100 * MIB, 19 * MIB) / MIB, 22);
+        assert_eq!(share_of(256 * MIB, 0, 256 * MIB), LEAST);
+        assert_eq!(share_of(256 * MIB, 200 * MIB, 0), LEAST);
         assert!(available() > MIB);
     }
 
@@ -263,11 +291,18 @@ mod tests {
 
     #[test]
     fn more_memory_than_there_is_is_told() {
-        assert_eq!(told_beyond(256 * MIB, 256 * MIB), None);
-        let told = told_beyond(300 << 30, 24 << 30).expect("it is more");
+        assert_eq!(told_beyond(256 * MIB, 0, 256 * MIB), None);
+        let told = told_beyond(300 << 30, 0, 24 << 30).expect("it is more");
         assert!(
             told.starts_with("limits.memory is 307200 MiB, and this container or machine has 24576 MiB: "),
             "{told}"
         );
+        // The default leaves room for a hash, unless the hash is all that there is.
+        for (hash, is_told) in [(19 * MIB, false), (200 * MIB, false), (256 * MIB, true)] {
+            let told = told_beyond(share_of(256 * MIB, 0, hash), hash, 256 * MIB);
+            assert_eq!(told.is_some(), is_told, "{hash} {told:?}");
+        }
+        let told = told_beyond(250 * MIB, 19 * MIB, 256 * MIB).expect("both together are more");
+        assert!(told.starts_with("an argon2 hash of a users file takes 19 MiB while "), "{told}");
     }
 }

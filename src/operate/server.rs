@@ -170,7 +170,7 @@ impl Server {
         })?;
         let metrics = Metrics::new(Arc::clone(&live), log.clone(), Arc::clone(&held))
             .map_err(|error| StartError::Metrics(error.to_string()))?;
-        let budgets = Budgets::new(config.limits.budget_accounts);
+        let budgets = Budgets::new(config.limits.budget_accounts, &held);
         metrics.show_budgets(Arc::clone(&budgets)).map_err(|error| StartError::Metrics(error.to_string()))?;
         let now = Timestamp::now();
         let listeners: Vec<(TcpListener, Arc<Listener>)> = listeners

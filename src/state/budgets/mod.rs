@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use crate::rules::{Permit, UploadBudget};
 use crate::telemetry::metrics::{BudgetAccounts, BudgetSource};
 use crate::transport::allowance::Allowance;
+use crate::transport::held::HeldBytes;
 use crate::words::outcome::Reason;
 use table::{Key, Table};
 
@@ -31,9 +32,9 @@ pub struct Budgets {
 }
 
 impl Budgets {
-    /// No accounts, and room for `most`.
-    pub fn new(most: usize) -> Arc<Self> {
-        Arc::new(Budgets { table: Mutex::new(Table::new(most, Instant::now())) })
+    /// No accounts, and room for `most`. What they cost is held.
+    pub fn new(most: usize, held: &Arc<HeldBytes>) -> Arc<Self> {
+        Arc::new(Budgets { table: Mutex::new(Table::new(most, Instant::now(), Arc::clone(held))) })
     }
 
     /// Follows `limits.budget_accounts`. Where there are more accounts, they are merged as for a newcomer.

@@ -19,7 +19,10 @@ use tokio::time::Instant;
 
 use crate::telemetry::metrics::BudgetAccounts;
 use crate::transport::account::Account;
+use crate::transport::held::{HeldBytes, Kind};
 
+/// What an account costs in this table, and at most by itself, beside the text of its rule: `tests/long/abuse budget_accounts`.
+const COST: usize = 1_800;
 /// Accounts that are looked at with each new one, whether they can be removed: more than one, so that the table does not
 /// grow while there is something to remove.
 const LOOKS: usize = 4;
@@ -51,6 +54,8 @@ pub(super) struct Table {
     due_of_client: BTreeSet<(IpAddr, u64, u64)>,
     next: u64,
     merged: u64,
+    /// Counts what the accounts cost: clients make them.
+    held: Arc<HeldBytes>,
 }
 
 struct Entry {
@@ -68,7 +73,7 @@ struct OfClient {
 }
 
 impl Table {
-    pub(super) fn new(most: usize, epoch: Instant) -> Self {
+    pub(super) fn new(most: usize, epoch: Instant, held: Arc<HeldBytes>) -> Self {
         Table {
             most,
             epoch,
@@ -80,6 +85,7 @@ impl Table {
             due_of_client: BTreeSet::new(),
             next: 0,
             merged: 0,
+            held,
         }
     }
 
@@ -220,11 +226,13 @@ impl Table {
             self.due_of_client.insert((client, due, id));
         }
         self.due.insert((due, id));
+        self.held.charge(Kind::Budget, cost(key.as_deref()));
         self.entries.insert(id, Entry { client, key, account, due });
     }
 
     fn remove(&mut self, id: u64) -> Option<Entry> {
         let entry = self.entries.remove(&id)?;
+        self.held.give_back(Kind::Budget, cost(entry.key.as_deref()));
         self.due.remove(&(entry.due, id));
         self.change(entry.client, |of_client| {
             of_client.count -= 1;
@@ -265,6 +273,10 @@ impl Table {
     }
 }
 
+fn cost(key: Option<&Key>) -> usize {
+    COST + key.map_or(0, |key| key.rule.len())
+}
+
 #[cfg(test)]
 impl Table {
     pub(super) fn len(&self) -> usize {
@@ -282,6 +294,8 @@ impl Table {
         let counts: BTreeSet<_> = self.clients.iter().map(|(client, of)| (of.count, *client)).collect();
         assert_eq!(counts, self.by_count);
         assert_eq!(counts.iter().map(|(count, _)| count).sum::<usize>(), self.entries.len());
+        let costs: usize = self.entries.values().map(|entry| cost(entry.key.as_deref())).sum();
+        assert_eq!(self.held.of(Kind::Budget), costs);
         assert_eq!(self.due_of_client.len(), self.accounts.len());
         let rests = self.clients.values().filter(|of_client| of_client.rest.is_some()).count();
         assert_eq!(self.accounts.len() + rests, self.entries.len());

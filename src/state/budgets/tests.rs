@@ -11,6 +11,7 @@ use tokio::time::advance;
 
 use super::*;
 use crate::config;
+use crate::transport::held::HeldBytes;
 use crate::words::client::Client;
 use crate::words::target::Target;
 
@@ -42,7 +43,7 @@ fn left(budgets: &Budgets, permit: &Permit) -> u64 {
 
 #[tokio::test(start_paused = true)]
 async fn a_budget_is_of_one_client_and_one_rule_and_refuses_once_it_is_used_up() {
-    let budgets = Budgets::new(1000);
+    let budgets = Budgets::new(1000, &HeldBytes::unlimited());
     let (a, b) = (permit("a.test", "upload_budget: 100B/1h"), permit("b.test", "upload_budget: 100B/1h"));
     let mut first = budgets.open(client(1), &a).unwrap();
     assert_eq!(first.take(70), 70);
@@ -57,7 +58,7 @@ async fn a_budget_is_of_one_client_and_one_rule_and_refuses_once_it_is_used_up()
 
 #[tokio::test(start_paused = true)]
 async fn all_tunnels_of_a_client_together_send_no_more_than_the_budget() {
-    let budgets = Budgets::new(1000);
+    let budgets = Budgets::new(1000, &HeldBytes::unlimited());
     let permit = permit("a.test", "upload_budget: 100B/1h");
     let mut tunnels: Vec<Allowance> = (0..10).map(|_| budgets.open(client(1), &permit).unwrap()).collect();
     let sent: usize = tunnels.iter_mut().map(|tunnel| tunnel.take(30)).sum();
@@ -66,7 +67,7 @@ async fn all_tunnels_of_a_client_together_send_no_more_than_the_budget() {
 
 #[tokio::test(start_paused = true)]
 async fn what_did_not_move_is_put_back() {
-    let budgets = Budgets::new(1000);
+    let budgets = Budgets::new(1000, &HeldBytes::unlimited());
     let permit = permit("a.test", "upload_limit: 80B, upload_budget: 100B/1h");
     let mut allowance = budgets.open(client(1), &permit).unwrap();
     assert_eq!(allowance.take(1000), 80, "the smaller of limit and budget");
@@ -84,7 +85,7 @@ async fn what_did_not_move_is_put_back() {
 /// At most 100 bytes in any hour; an hour and a minute after the last byte, all of it is available again.
 #[tokio::test(start_paused = true)]
 async fn bytes_leave_the_window_a_sixtieth_at_a_time_and_never_too_early() {
-    let budgets = Budgets::new(1000);
+    let budgets = Budgets::new(1000, &HeldBytes::unlimited());
     let permit = permit("a.test", "upload_budget: 100B/1h");
     let mut sent = Vec::new();
     let mut open = budgets.open(client(1), &permit).unwrap();
@@ -112,7 +113,7 @@ async fn bytes_leave_the_window_a_sixtieth_at_a_time_and_never_too_early() {
 
 #[tokio::test(start_paused = true)]
 async fn what_was_sent_outlives_an_edit_of_the_budget() {
-    let budgets = Budgets::new(1000);
+    let budgets = Budgets::new(1000, &HeldBytes::unlimited());
     let old = permit("a.test", "upload_budget: 100B/1h");
     let mut running = budgets.open(client(1), &old).unwrap();
     assert_eq!(running.take(60), 60);
@@ -129,7 +130,7 @@ async fn what_was_sent_outlives_an_edit_of_the_budget() {
 
 #[tokio::test(start_paused = true)]
 async fn clients_that_come_and_go_do_not_grow_the_table() {
-    let budgets = Budgets::new(65_536);
+    let budgets = Budgets::new(65_536, &HeldBytes::unlimited());
     let permit = permit("a.test", "upload_budget: 100B/1m");
     for number in 0..30_000_u32 {
         let client = IpAddr::V4(Ipv4Addr::from(number));
@@ -153,7 +154,7 @@ fn numbered(number: u32) -> IpAddr {
 
 #[tokio::test(start_paused = true)]
 async fn one_client_with_a_long_list_takes_no_other_clients_place() {
-    let budgets = Budgets::new(64);
+    let budgets = Budgets::new(64, &HeldBytes::unlimited());
     let permit = permit("a.test", "upload_budget: 5000B/1m");
     for number in 0..1000 {
         let mut allowance = budgets.open(client(1), &permit_of_rule(number, &permit)).unwrap();
@@ -173,7 +174,7 @@ async fn one_client_with_a_long_list_takes_no_other_clients_place() {
 
 #[tokio::test(start_paused = true)]
 async fn only_where_each_place_has_another_client_is_one_refused() {
-    let budgets = Budgets::new(64);
+    let budgets = Budgets::new(64, &HeldBytes::unlimited());
     let permit = permit("a.test", "upload_budget: 100B/1m");
     let mut held = Vec::new();
     for number in 0..64 {
@@ -198,7 +199,7 @@ async fn only_where_each_place_has_another_client_is_one_refused() {
 
 #[tokio::test(start_paused = true)]
 async fn a_reason_says_whether_the_budget_or_the_table_was_too_small() {
-    let budgets = Budgets::new(1);
+    let budgets = Budgets::new(1, &HeldBytes::unlimited());
     let rule = permit("a.test", "upload_budget: 100B/1m");
     let other = permit("b.test", "upload_budget: 100B/1m");
     assert_eq!(budgets.open(client(1), &rule).unwrap().take(100), 100);
@@ -210,7 +211,7 @@ async fn a_reason_says_whether_the_budget_or_the_table_was_too_small() {
 
 #[tokio::test(start_paused = true)]
 async fn a_tunnel_goes_on_over_a_merge_and_its_bytes_still_count() {
-    let budgets = Budgets::new(2);
+    let budgets = Budgets::new(2, &HeldBytes::unlimited());
     let (a, b) = (permit("a.test", "upload_budget: 100B/1m"), permit("b.test", "upload_budget: 100B/1m"));
     let mut first = budgets.open(client(1), &a).unwrap();
     let mut second = budgets.open(client(1), &b).unwrap();
@@ -226,7 +227,7 @@ async fn a_tunnel_goes_on_over_a_merge_and_its_bytes_still_count() {
 
 #[tokio::test(start_paused = true)]
 async fn a_smaller_table_merges_and_a_larger_one_has_room_again() {
-    let budgets = Budgets::new(1000);
+    let budgets = Budgets::new(1000, &HeldBytes::unlimited());
     let permit = permit("a.test", "upload_budget: 1000B/1m");
     for number in 0..900 {
         assert_eq!(budgets.open(client(1), &permit_of_rule(number, &permit)).unwrap().take(1), 1);
@@ -247,7 +248,7 @@ async fn a_smaller_table_merges_and_a_larger_one_has_room_again() {
 /// What the generated steps found: a tunnel that sends from the rest does not see what an account beside it counts.
 #[tokio::test(start_paused = true)]
 async fn a_rule_gets_no_new_account_while_a_tunnel_sends_from_the_rest() {
-    let budgets = Budgets::new(1);
+    let budgets = Budgets::new(1, &HeldBytes::unlimited());
     let rules: Vec<Permit> =
         (0..2).map(|number| permit_of_rule(number, &permit("a.test", "upload_budget: 100B/1m"))).collect();
     assert_eq!(budgets.open(client(1), &rules[0]).unwrap().take(1), 1);
@@ -336,7 +337,7 @@ async fn hold(steps: Vec<Step>) -> Result<(), TestCaseError> {
     let budget = |rule: usize| permits[rule].upload_budget.as_ref().unwrap();
     let longest = 2 * 24 * HOUR;
     let mut most = 6;
-    let budgets = Budgets::new(most);
+    let budgets = Budgets::new(most, &HeldBytes::unlimited());
     let mut tunnels: Vec<((u8, usize), Allowance)> = Vec::new();
     let mut sent = Sent::default();
     for step in steps {
@@ -391,7 +392,7 @@ async fn hold(steps: Vec<Step>) -> Result<(), TestCaseError> {
 #[test]
 fn threads_that_draw_at_once_get_the_budget_exactly_once() {
     const BYTES: usize = 100_000;
-    let budgets = Budgets::new(1000);
+    let budgets = Budgets::new(1000, &HeldBytes::unlimited());
     let permit = permit("a.test", &format!("upload_budget: {BYTES}B/31d"));
     let barrier = Barrier::new(4);
     let sent: usize = std::thread::scope(|scope| {

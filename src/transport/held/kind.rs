@@ -23,6 +23,8 @@ pub enum Kind {
     Log,
     /// Answers of DNS.
     Dns,
+    /// Accounts of upload budgets.
+    Budget,
 }
 
 impl Kind {
@@ -38,6 +40,7 @@ impl Kind {
         Kind::Socket,
         Kind::Log,
         Kind::Dns,
+        Kind::Budget,
     ];
 
     /// The word in the metric.
@@ -53,6 +56,7 @@ impl Kind {
             Kind::Socket => "socket",
             Kind::Log => "log",
             Kind::Dns => "dns",
+            Kind::Budget => "budget",
         }
     }
 
