@@ -163,6 +163,7 @@ fn spawn(stream: TcpStream, peer: SocketAddr, held: Held, listener: &Arc<Listene
                 tokio::select! {
                     biased;
                     () = holder.given_up() => false,
+                    () = place.ended() => false,
                     room = room => room,
                 }
             };

@@ -88,14 +88,14 @@ impl Closed {
         }
     }
 
-    /// There is no place for its client, which its header has named.
-    fn full(full: Full, client: ClientAddr) -> Self {
+    /// There is no place for it; the client is known if its header has named it.
+    fn full(full: Full, client: Option<ClientAddr>) -> Self {
         let why = full.why();
         Closed {
             result: ConnectionResult::Limit,
             reason: why.map(|_| Reason::LimitReached),
             why: Box::new(why.unwrap_or_default()),
-            client: Some(client),
+            client,
             in_clear: None,
             stream: None,
         }
@@ -170,7 +170,11 @@ async fn pass(
         return Err(Closed::not_trusted());
     }
     if proxied == Some(true) {
-        let header = read_header(&mut stream, &mut early, limits.head_timeout, true).await?;
+        let header = tokio::select! {
+            biased;
+            header = read_header(&mut stream, &mut early, limits.head_timeout, true) => header?,
+            () = place.ended() => return Err(Closed::full(Full::Unnamed, None)),
+        };
         let header = header.ok_or(HeaderError::Invalid("no PROXY header"))?;
         if let Some(source) = header.source {
             client.address = ClientAddr::new(source);
@@ -178,7 +182,7 @@ async fn pass(
         client.vpc_endpoint = header.vpc_endpoint;
     }
     let standing = place.named(client.address.ip(), listener, shared);
-    let standing = standing.map_err(|full| Closed::full(full, client.address))?;
+    let standing = standing.map_err(|full| Closed::full(full, Some(client.address)))?;
     let address = limits.client(client.address.ip());
     holder.is_for(address, None);
     let mut lease = Lease::of(holder, Kind::Head, early.capacity());

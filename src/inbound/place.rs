@@ -8,10 +8,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::yield_now;
 
 use crate::config::{Config, Limits};
 use crate::state::limits::connections::OpenConnection;
+use crate::state::limits::unnamed::UnnamedPlace;
 use crate::state::limits::{Crowded, Presence};
 use crate::state::listener::Listener;
 use crate::state::shared::Shared;
@@ -44,11 +45,14 @@ impl Standing {
     }
 }
 
+/// So many times all other tasks may go on first: to be woken, and to read.
+const TURNS: usize = 4;
+
 /// What a connection has by being open. Dropping it gives all back.
 #[must_use = "the place goes back when this is dropped"]
 pub(crate) enum Place {
     /// A balancer's, whose header was not read yet.
-    Unnamed { _permit: OwnedSemaphorePermit },
+    Unnamed(UnnamedPlace),
     /// A client's.
     Of(OfClient),
 }
@@ -70,6 +74,8 @@ pub(crate) enum Full {
     Places,
     /// Places of this one client.
     Client,
+    /// Places for balancers that have not named their client.
+    Unnamed,
     /// Memory.
     Memory,
 }
@@ -83,6 +89,9 @@ impl Full {
             Full::Places => Some(
                 "all places for connections are taken (limits.tunnels, or what open files and memory carry of it)",
             ),
+            Full::Unnamed => {
+                Some("too many connections have sent no PROXY header, and this one was silent for long")
+            }
             Full::Memory => {
                 Some("memory is short, and nothing that does not move is left to end (limits.memory)")
             }
@@ -91,8 +100,7 @@ impl Full {
 }
 
 impl Place {
-    /// For a connection that was just accepted. Behind a PROXY header the client is not known yet, and the peer is a load balancer: such a
-    /// connection waits, and all behind it in the kernel's queue, until the headers of others have been read, for which they have little time.
+    /// For a connection that was just accepted. Behind a PROXY header the client is not known yet, and the peer is a load balancer.
     ///
     /// # Errors
     /// [`Full`].
@@ -101,14 +109,27 @@ impl Place {
         listener: &Listener,
         shared: &Arc<Shared>,
     ) -> Result<Place, Full> {
-        let config = shared.current.load();
+        let (peer, config) = (PeerAddr::new(peer).ip(), shared.current.load());
         if listener.settings(&config).proxy_protocol.is_none() {
-            return OfClient::new(PeerAddr::new(peer).ip(), listener, shared, &config).map(Place::Of);
+            return OfClient::new(peer, listener, shared, &config).map(Place::Of);
         }
         drop(config);
-        let permit = Arc::clone(&shared.unnamed).acquire_owned().await;
-        // It is never closed.
-        permit.map(|permit| Place::Unnamed { _permit: permit }).map_err(|_| Full::Places)
+        // After a burst, headers may be there that nobody has read yet. No peer is waited for.
+        for _ in 0..TURNS {
+            if shared.unnamed.has_room() {
+                break;
+            }
+            yield_now().await;
+        }
+        shared.unnamed.enter(peer, Instant::now()).map(Place::Unnamed).ok_or(Full::Unnamed)
+    }
+
+    /// Resolves when another connection needs the place more; never for a client's.
+    pub(crate) async fn ended(&self) {
+        match self {
+            Place::Unnamed(place) => place.ended().await,
+            Place::Of(_) => std::future::pending().await,
+        }
     }
 
     /// It is this client's.
@@ -123,7 +144,7 @@ impl Place {
     ) -> Result<Standing, Full> {
         let of = match self {
             Place::Of(of) => return Ok(of.standing),
-            Place::Unnamed { .. } => OfClient::new(client, listener, shared, &shared.current.load())?,
+            Place::Unnamed(_) => OfClient::new(client, listener, shared, &shared.current.load())?,
         };
         let standing = of.standing;
         *self = Place::Of(of);
@@ -134,7 +155,7 @@ impl Place {
     pub(crate) fn standing(&self) -> Standing {
         match self {
             Place::Of(of) => of.standing,
-            Place::Unnamed { .. } => Standing::Expected,
+            Place::Unnamed(_) => Standing::Expected,
         }
     }
 }

@@ -19,8 +19,8 @@ const STRANGER_SHARE: u64 = 32;
 /// Connections of clients that have few, when others have all the rest.
 const LAST: u64 = 64;
 const LAST_SHARE: u64 = 32;
-/// Connections of balancers that have not named their client yet.
-const UNNAMED: u64 = 64;
+/// Connections of balancers that have not named their client yet, and as many that had to make room and are about to close.
+const UNNAMED: u64 = 256;
 const UNNAMED_SHARE: u64 = 32;
 /// Questions to name servers, and the sockets that one may hold: it is sent again from another port, twice.
 const QUESTIONS: u64 = 256;
@@ -104,7 +104,7 @@ impl Share {
             kept: waiting.max(1),
             strangers: count(strangers),
             last: count(last),
-            unnamed: count(unnamed),
+            unnamed: count(unnamed / 2).max(1),
             attempts: count(attempts),
             questions: count(questions),
             proofs: count(proofs),
@@ -143,7 +143,7 @@ mod tests {
         // (descriptors, wanted) -> tunnels
         for (descriptors, wanted, tunnels) in [
             (65_535, 10_000, 10_000),
-            (20_000, 10_000, 7_971),
+            (20_000, 10_000, 7_886),
             (1_024, 10_000, 277),
             (100, 10_000, 1),
             (u64::MAX / 16, 5, 5),
@@ -161,7 +161,7 @@ mod tests {
                 + share.kept
                 + share.strangers
                 + share.last
-                + share.unnamed
+                + 2 * share.unnamed
                 + share.attempts
                 + share.proofs
                 + share.questions * QUESTION_SOCKETS as usize;

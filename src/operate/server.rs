@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinHandle;
 
@@ -34,6 +33,7 @@ use crate::state::history::History;
 use crate::state::in_force::Current;
 use crate::state::limits::Occupancy;
 use crate::state::limits::connections::OpenConnections;
+use crate::state::limits::unnamed::Unnamed;
 use crate::state::listener::Listener;
 use crate::state::live::Live;
 use crate::state::passwords::{PasswordLimits, PasswordVerifier};
@@ -192,7 +192,7 @@ impl Server {
             passwords,
             connections: OpenConnections::new(0),
             strangers: OpenConnections::new(0),
-            unnamed: Arc::new(Semaphore::new(allowed.unnamed)),
+            unnamed: Unnamed::new(allowed.unnamed),
             kept: Arc::default(),
             live,
             log,

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
-use tokio::sync::Semaphore;
 
 use crate::config::Config;
 use crate::outbound::dial::OwnAddresses;
@@ -19,6 +18,7 @@ use crate::state::in_force::Current;
 use crate::state::limits::Occupancy;
 use crate::state::limits::connections::OpenConnections;
 use crate::state::limits::kept::KeptConnections;
+use crate::state::limits::unnamed::Unnamed;
 use crate::state::listener::Listener;
 use crate::state::live::{Generation, Live};
 use crate::state::passwords::PasswordVerifier;
@@ -54,9 +54,8 @@ pub struct Shared {
     pub connections: Arc<OpenConnections>,
     /// Those of clients that no policy can match: they take no place of a client that may use the proxy.
     pub strangers: Arc<OpenConnections>,
-    /// Places for connections of balancers that have not named their client yet: what is open there takes no place of a client
-    /// either.
-    pub unnamed: Arc<Semaphore>,
+    /// Those of balancers that have not named their client yet: they take no place of a client either.
+    pub unnamed: Arc<Unnamed>,
     /// Connections to targets that are kept for a client's next plain request.
     pub kept: Arc<KeptConnections>,
     /// Tunnels open.

@@ -186,8 +186,8 @@ fn t72_responses_that_are_not_read_and_uploads_that_stall_make_room() {
         let stuck = Origin::start(any_port(), move |mut conversation| {
             let _ = conversation.read(&mut [0; 64])?;
             if upload {
-                // Nothing of the body is read.
-                std::thread::sleep(Duration::from_secs(30));
+                // Nothing of the body is read, for longer than anything is waited for.
+                std::thread::sleep(Duration::from_secs(45));
                 return Ok(());
             }
             let _ = conversation.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n");
@@ -206,6 +206,10 @@ fn t72_responses_that_are_not_read_and_uploads_that_stall_make_room() {
             press(wire, request.as_bytes());
             if upload {
                 press(wire, &[7; 1 << 20]);
+                // At its end it is reset. An orderly close behind what the proxy does not read would be seen by nobody.
+                socket2::SockRef::from(&*wire.stream_mut())
+                    .set_linger(Some(Duration::ZERO))
+                    .expect("SO_LINGER");
             }
         });
         withstands(proxy, &echo, attack, |proxy| {

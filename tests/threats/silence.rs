@@ -101,7 +101,7 @@ fn t78_clients_that_no_policy_can_match_take_no_place_of_others() {
     assert_eq!(open.kind(), std::io::ErrorKind::WouldBlock);
 }
 
-/// Neither by connections of one client, nor by those of a balancer that names none.
+/// Neither by connections of one client, nor by those of a peer that might be a balancer and names no client.
 #[test]
 fn t78_silent_connections_leave_places_for_clients_that_have_few() {
     let world = World::on_loopback();
@@ -114,18 +114,24 @@ fn t78_silent_connections_leave_places_for_clients_that_have_few() {
         let proxy = Egressd::start(&text);
         let (from, to) = match behind_balancer {
             false => (address(21, 1), proxy.address()),
-            true => (address(23, 1), proxy.listener("balanced")),
+            true => (address(23, 2), proxy.listener("balanced")),
         };
-        let silent: Vec<Wire> = (0..120).map(|_| Wire::connect_from(from, to)).collect();
+        let silent = |count: usize| (0..count).map(|_| Wire::connect_from(from, to)).collect::<Vec<_>>();
+        let mut held = silent(200);
         let _tunnels: Vec<Wire> = (1..=5)
-            .map(|last| {
-                let mut wire = Wire::connect_from(address(24, last), proxy.address());
-                wire.send(ask(&authority));
-                assert_eq!(wire.read_head().status, 200, "client {last}, balancer: {behind_balancer}");
-                wire
+            .flat_map(|last| {
+                // What was closed comes again.
+                held.extend(silent(40));
+                let mut balanced = Wire::connect_from(address(23, 1), proxy.listener("balanced"));
+                balanced.send(format!("PROXY TCP4 10.1.2.{last} 127.0.0.1 4000 3130\r\n"));
+                [Wire::connect_from(address(24, last), proxy.address()), balanced].map(|mut wire| {
+                    wire.send(ask(&authority));
+                    assert_eq!(wire.read_head().status, 200, "client {last}, balancer: {behind_balancer}");
+                    wire
+                })
             })
             .collect();
-        drop(silent);
+        drop(held);
     }
 }
 

@@ -9,6 +9,7 @@
 
 pub mod connections;
 pub mod kept;
+pub mod unnamed;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
