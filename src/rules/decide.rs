@@ -126,7 +126,7 @@ pub struct Denial {
     /// Whether that rule decided. A rule that only came near did not.
     pub(super) decides: bool,
     /// One line that a person can act on: which rule came nearest, and why it did not match.
-    pub advice: String,
+    pub advice: Box<str>,
     /// If a rule allows the connection and not this request on it: the entry of its `requests` that would.
     pub entry: Option<Box<str>>,
     /// What the entry that came nearest says about Git, if a push is refused for its refs alone: see [`Denial::blames`].
@@ -188,7 +188,7 @@ impl Policy {
             mode: self.mode,
             rule: nearest.map(|rule| self.matched(rule)),
             decides: decided.is_some(),
-            advice,
+            advice: advice.into(),
             entry: None,
             refs: None,
             wants_credentials: false,

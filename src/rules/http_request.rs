@@ -80,7 +80,7 @@ impl Policies {
             mode: permit.mode,
             rule: permit.rule,
             decides: true,
-            advice,
+            advice: advice.into(),
             entry,
             refs,
             wants_credentials,

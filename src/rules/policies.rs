@@ -41,7 +41,7 @@ impl Policies {
                 mode: Mode::Enforce,
                 rule: None,
                 decides: false,
-                advice: advice::for_client(client, self.policies.iter()),
+                advice: advice::for_client(client, self.policies.iter()).into(),
                 entry: None,
                 refs: None,
                 wants_credentials: false,

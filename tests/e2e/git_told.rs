@@ -239,7 +239,7 @@ impl Head {
                 if list.after() == After::End {
                     while self.chunked && self.piece(reader).is_some() {}
                     reply(writer, 200, refusal::PUSH_RESULT, b"")
-                } else if let Some(opening) = refusal::push_opening(&list, WHY) {
+                } else if let Some(opening) = refusal::push_opening(&list.capabilities, WHY) {
                     begin(writer, refusal::PUSH_RESULT)?;
                     chunk(writer, &opening)?;
                     if ways.gives_up {
@@ -249,7 +249,10 @@ impl Head {
                         return None;
                     }
                     while self.piece(reader).is_some() {}
-                    chunk(writer, &refusal::push_report(&list, "ref_not_allowed", |_| true))?;
+                    chunk(
+                        writer,
+                        &refusal::push_report(&list.capabilities, &list.changes, "ref_not_allowed", |_| true),
+                    )?;
                     writer.write_all(b"0\r\n\r\n").ok()
                 } else {
                     while self.piece(reader).is_some() {}

@@ -180,7 +180,7 @@ fn a_refusal_says_what_came_nearest_and_the_entry_that_lets_it_pass() {
     ];
     for (text, advice, entry) in rows {
         let denial = decide(RULE, "CONNECT a.test:443", text).expect_err(text);
-        assert_eq!((denial.advice.as_str(), denial.entry.as_deref()), (advice, entry), "{text}");
+        assert_eq!((&*denial.advice, denial.entry.as_deref()), (advice, entry), "{text}");
         assert_eq!(denial.decided_by().map(|rule| &*rule.text), Some("a.test"), "{text}");
         let told = denial.advice_with_rule(&policies(RULE), &ask("CONNECT a.test:443"), now());
         let Some(entry) = entry else {

@@ -122,7 +122,7 @@ pub fn explain(
             told.reason = Some(denial.reason);
             told.mode = denial.policy.as_ref().map(|_| denial.mode);
             told.policy = denial.policy;
-            told.advice = Some(denial.advice);
+            told.advice = Some(denial.advice.into());
             return told;
         }
     };

@@ -6,20 +6,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::paths::{CUT, DEEPEST, Paths};
-use super::{Kind, Suggestion, Wanted, Why, reason, why};
-use crate::commands::logs::{Entry as Line, Text};
-use crate::rules::no_proxy::{Why as NoProxyWhy, no_proxy};
-use crate::rules::{Entry, PathPattern, Scheme, check_path};
-use crate::telemetry::record::Event;
-use crate::words::outcome::{Decision, Reason};
+use super::kind::Kind;
+use super::paths::{DEEPEST, Paths};
+use crate::rules::{Entry, PathPattern};
 
 /// Most methods of one kind that are told apart; further ones count as any method.
 const METHODS: usize = 16;
 /// Most patterns of one kind in a rule: a person reads them. A rule may have 1,000 paths, and there are three kinds.
 const PATTERNS: usize = 100;
-/// The status of a connection that became a WebSocket: nothing else is let through.
-const SWITCHED: u64 = 101;
 /// Nodes of paths that are kept of requests that were let through; half as many of each other kind.
 pub(super) const ROOM: usize = 200_000;
 
@@ -27,7 +21,7 @@ pub(super) const ROOM: usize = 200_000;
 #[derive(Clone, Default, Debug)]
 pub(super) struct Inside {
     /// There was a request, of whatever kind.
-    inspected: bool,
+    pub(super) inspected: bool,
     /// Those that an entry can be for, by kind.
     seen: [BTreeMap<Asked, Paths>; 3],
 }
@@ -39,69 +33,15 @@ struct Asked {
     method: Option<Box<str>>,
 }
 
+/// What the patterns of one entry have in common: the methods, and whether they are for a WebSocket.
+type Same<'s> = (BTreeSet<Option<&'s str>>, bool);
+
 /// One entry to write.
 #[derive(Debug)]
 pub(super) struct Seen {
     pub(super) kind: Kind,
     pub(super) entry: Entry,
     pub(super) count: u64,
-}
-
-impl Suggestion {
-    /// Adds a request inside a tunnel. Of those in plain HTTP the tunnel's own line says all that a rule needs.
-    pub(super) fn add_inside(&mut self, line: &Line<'_>) {
-        let Some((target, path, tls)) = line.asked_inside() else {
-            self.inside += 1;
-            return self.leave_out(why(line).unwrap_or(Why::Failed(Reason::BadTarget.into())), None);
-        };
-        if !tls {
-            return;
-        }
-        self.inside += 1;
-        let is_plain = check_path(whole(&path)).is_ok();
-        let by_endpoint =
-            no_proxy(&target.host).is_some_and(|found| matches!(found.why, NoProxyWhy::Endpoint(_)));
-        let wanted = Wanted { scheme: Scheme::Https, host: target.host.clone(), port: target.port };
-        let (Some(kind), true, false) = (kind(line), is_plain, by_endpoint) else {
-            // No rule that lets its tunnels pass unopened is the answer either.
-            if let Some(seen) = self.place(Kind::Passed, wanted) {
-                seen.inside.inspected = true;
-            }
-            return self.leave_out(why(line).unwrap_or(Why::Other), Some(&target));
-        };
-        let index = kind as usize;
-        let mut room = self.room.get(index).copied().unwrap_or_default();
-        let method = line.method.map(Text::decoded).unwrap_or_default();
-        let Some(seen) = self.place(kind, wanted) else { return };
-        let is_kept = seen.inside.add(kind, (&method, &path), line.status == Some(SWITCHED), &mut room);
-        seen.saw(line, target.port, &[]);
-        self.saw_client(line, kind);
-        if !is_kept {
-            self.not_kept_inside += 1;
-        }
-        if let Some(left) = self.room.get_mut(index) {
-            *left = room;
-        }
-    }
-}
-
-/// The path, or of one that the log cut the segments that are whole.
-fn whole(path: &str) -> &str {
-    let Some(before) = path.strip_suffix(CUT) else { return path };
-    before.rfind('/').and_then(|at| before.get(..=at)).unwrap_or_default()
-}
-
-/// The kind of a request inside a tunnel that an entry of `requests` can be for.
-fn kind(line: &Line<'_>) -> Option<Kind> {
-    let switched = line.status == Some(SWITCHED);
-    match (line.event?, reason(line)) {
-        (Event::Request, _) if line.decided(Decision::Allow) => Some(Kind::Passed),
-        (Event::Request, Some(Reason::RequestNotAllowed)) => Some(Kind::WouldDeny),
-        // Of one that was not switched nothing tells what it asked for.
-        (Event::Request, Some(Reason::UpgradeNotAllowed)) if switched => Some(Kind::WouldDeny),
-        (Event::Deny, Some(Reason::RequestNotAllowed)) => Some(Kind::Denied),
-        _ => None,
-    }
 }
 
 impl Inside {
@@ -168,7 +108,7 @@ fn of_kind(seen: &BTreeMap<Asked, Paths>, written: &[Seen], kind: Kind) -> Vec<S
             break;
         }
     }
-    let mut by_methods: BTreeMap<(BTreeSet<Option<&str>>, bool), (Vec<PathPattern>, u64)> = BTreeMap::new();
+    let mut by_methods: BTreeMap<Same<'_>, (Vec<PathPattern>, u64)> = BTreeMap::new();
     for ((websocket, pattern), mut methods) in by_pattern {
         // Made of segments that passed the check of paths.
         let Ok(pattern) = PathPattern::parse(&pattern) else { continue };
@@ -182,7 +122,7 @@ fn of_kind(seen: &BTreeMap<Asked, Paths>, written: &[Seen], kind: Kind) -> Vec<S
             *sum += count;
         }
     }
-    let entry = |((methods, websocket), (paths, count)): ((BTreeSet<Option<&str>>, bool), (Vec<_>, u64))| {
+    let entry = |((methods, websocket), (paths, count)): (Same<'_>, (Vec<_>, u64))| {
         // One `None` among them: any method.
         let methods: Option<Box<[Box<str>]>> =
             methods.into_iter().map(|method| method.map(Box::from)).collect();

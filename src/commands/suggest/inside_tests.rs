@@ -173,7 +173,7 @@ fn decided(policies: &Policies, asked: (&str, &str, &str), websocket: bool) -> R
     let (host, method, path) = asked;
     let target = Target::connect(host).expect(host);
     let client = Client::direct(SocketAddr::from(([10, 0, 0, 1], 1)));
-    let denial = |denial: crate::rules::Denial| denial.advice;
+    let denial = |denial: crate::rules::Denial| denial.advice.into();
     let permit = policies.decide(&target, &client, Timestamp::UNIX_EPOCH).map_err(denial)?;
     assert!(permit.inspect, "{asked:?}");
     let upgrade = if websocket { Upgrade::Websocket } else { Upgrade::None };

@@ -8,12 +8,14 @@
 //! Memory is bounded: only so many distinct targets of each kind are kept; the rest is counted and reported.
 //! Not here: how a log is read ([`crate::commands::logs`]).
 
+mod add_inside;
 mod arguments;
 mod clients;
 mod help;
 mod inside;
 #[cfg(test)]
 mod inside_tests;
+mod kind;
 mod paths;
 mod render;
 #[cfg(test)]
@@ -29,11 +31,13 @@ use ipnet::IpNet;
 
 use self::clients::Clients;
 use self::help::{Help, help};
+pub use self::kind::Kind;
+use self::kind::{Why, reason, why};
 use crate::commands::logs::{Entry, Stands, Text};
 use crate::rules::no_proxy::{NoProxy, Why as NoProxyWhy, itself, no_proxy, unknown_to_dns};
 use crate::rules::offer::{Inside, NoOffer, Offer, offer};
 use crate::rules::{Scheme, address};
-use crate::telemetry::record::{Cause, Event};
+use crate::telemetry::record::Event;
 use crate::words::outcome::{Class, Decision, Reason};
 use crate::words::target::{Host, Method, PROBE, Port, Target};
 
@@ -47,17 +51,6 @@ const ADDRESSES: usize = 8;
 const EXAMPLES: usize = 3;
 /// Most entries that are kept for the clients' `no_proxy`.
 const ENTRIES: usize = 1_000;
-
-/// How the requests to a target ended so far. The target is of the first of these kinds that one of its requests has.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Kind {
-    /// A rule let it through.
-    Passed,
-    /// Only report mode let it through; enforce mode would not.
-    WouldDeny,
-    /// It was denied.
-    Denied,
-}
 
 /// What one rule would name.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -109,27 +102,6 @@ struct Missing {
     count: u64,
     clients: Vec<IpAddr>,
     more_clients: bool,
-}
-
-/// Why a request is left out.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Why {
-    /// It was refused or failed, and no rule would have helped.
-    Failed(Cause),
-    /// The `doctor` command sent it.
-    Doctor,
-    /// The log's reason is not one of egressd's: a log may contain any word.
-    Other,
-}
-
-impl Why {
-    fn as_str(self) -> &'static str {
-        match self {
-            Why::Failed(cause) => cause.as_str(),
-            Why::Doctor => "doctor",
-            Why::Other => "other",
-        }
-    }
 }
 
 /// What was left out for one cause.
@@ -388,18 +360,6 @@ fn rule_scheme(entry: &Entry<'_>, target: &Target) -> Option<Scheme> {
 fn written_scheme(entry: &Entry<'_>) -> Option<Scheme> {
     let rule = entry.rule?.decoded();
     rule.split_once("://").and_then(|(scheme, _)| Scheme::parse(scheme))
-}
-
-fn reason(entry: &Entry<'_>) -> Option<Reason> {
-    Reason::from_word(entry.reason?.raw())
-}
-
-/// Why it did not pass, according to the log.
-fn why(entry: &Entry<'_>) -> Option<Why> {
-    if entry.guessed {
-        return Some(Why::Other);
-    }
-    Some(Cause::from_word(entry.reason?.raw()).map_or(Why::Other, Why::Failed))
 }
 
 fn span(first: &mut Option<i64>, last: &mut Option<i64>, time: Option<i64>) {

@@ -2,6 +2,9 @@
 
 use std::collections::HashMap;
 
+/// Distinct targets, and clients, that are kept.
+pub(super) const MOST: usize = 50_000;
+
 /// How a request ended, as far as it is counted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CountedAs {

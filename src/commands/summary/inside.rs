@@ -5,7 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{CountedAs, Counter, MOST, Tally, cause};
+use super::cause::cause;
+use super::count::{CountedAs, Counter, MOST, Tally};
 use crate::commands::logs::{Entry, Text};
 use crate::telemetry::record::Event;
 use crate::words::outcome::Decision;

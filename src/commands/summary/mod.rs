@@ -9,6 +9,7 @@
 //! a target that was reached. Not here: how a log is read ([`logs`](super::logs)).
 
 mod arguments;
+mod cause;
 mod count;
 mod html;
 mod inside;
@@ -21,15 +22,15 @@ pub(crate) use arguments::Arguments;
 
 use std::collections::BTreeMap;
 
+use cause::cause;
+use count::MOST;
 pub use count::{Bin, Bins, CountedAs, Counter, Tally};
 pub use inside::Inside;
 
 use crate::commands::logs::{Entry, Stands, Text};
-use crate::telemetry::record::{Cause, Event};
+use crate::telemetry::record::Event;
 use crate::words::outcome::Decision;
 
-/// Distinct targets, and clients, that are kept.
-const MOST: usize = 50_000;
 /// Distinct policies and rules that are kept: only the operator names those.
 const MOST_RULES: usize = 10_000;
 
@@ -164,12 +165,4 @@ fn counted_as(entry: &Entry<'_>) -> Option<CountedAs> {
         (Stands::Refused, _) => Some(CountedAs::Failed),
         _ => None,
     }
-}
-
-/// As one of egressd's own words, so that their number is bounded whatever a log contains.
-fn cause(entry: &Entry<'_>) -> Option<&'static str> {
-    if entry.guessed {
-        return Some("unknown");
-    }
-    Some(Cause::from_word(entry.reason?.raw()).map_or("other", Cause::as_str))
 }

@@ -67,7 +67,7 @@ impl GitRule {
             let names = self.example_refs();
             let changes = |change| names.iter().filter_map(move |name| example_change(change, name));
             for change in self.changes.iter().copied() {
-                let all: Box<[RefChange]> = changes(change).collect();
+                let all: std::sync::Arc<[RefChange]> = changes(change).collect();
                 examples.push(ask(Service::ReceivePack, Content::Changes(all)));
                 let single = changes(change).map(|change| Content::Changes([change].into()));
                 examples.extend(single.map(|content| ask(Service::ReceivePack, content)));

@@ -74,7 +74,7 @@ fn parts(entry: &Entry) -> Option<Vec<Entry>> {
         return None;
     }
     if let Some(methods) = &entry.methods {
-        let one = |method: &Box<str>| Some([method.clone()].into());
+        let one = |method: &str| Some([method.into()].into());
         let each = parts.iter().flat_map(|part| {
             methods.iter().map(move |method| Entry { methods: one(method), ..part.clone() })
         });

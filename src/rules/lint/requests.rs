@@ -7,7 +7,7 @@ use super::super::http::{Entry, Requests};
 use super::super::policy::Policy;
 use super::super::store::{Kind, RuleId};
 use super::cover::{Neighbours, has_unseen, overlaps};
-use super::{At, LintKind, Told};
+use super::told::{At, LintKind, Told};
 use crate::words::target::Target;
 
 /// Most rules for addresses that a rule is compared with.
@@ -68,7 +68,7 @@ pub(super) fn tell(
     }
     let Some(requests) = given.requests.as_deref() else { return };
     // Once: it is true of each.
-    if told.counts[LintKind::Query as usize] == 0
+    if !told.has(LintKind::Query)
         && let Some(entry) = with_paths(requests)
     {
         told.tell(LintKind::Query, at, || {

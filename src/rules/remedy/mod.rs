@@ -182,7 +182,7 @@ impl Denial {
         if let Some(entry) = &self.entry {
             return format!("{}; to allow it, add `- {entry}` under `requests` of the rule", self.advice);
         }
-        let (Some(offer), Some(policy)) = (offered, policy) else { return self.advice.clone() };
+        let (Some(offer), Some(policy)) = (offered, policy) else { return self.advice.to_string() };
         // Most clients that send an address were given a name, and the rule that helps them is for that name.
         let when = match target.host {
             Host::Address(_) => "only if it is to reach the address itself",
@@ -314,7 +314,7 @@ fn by_rules(policy: &Policy, denied_for: Reason, target: &Target, inside: Inside
         }
         // Report mode permits it, but the same rule is missing.
         Ok(permit) => (permit.reason, None),
-        Err(denial) => (Some(denial.reason), Some(denial.advice)),
+        Err(denial) => (Some(denial.reason), Some(denial.advice.into())),
     };
     let mut remedy = match reason.map(Reason::class) {
         Some(Class::Denied) => {

@@ -66,7 +66,7 @@ fn the_line_is_for_exactly_that_request() {
         let denial = before.decide(target, &client(), now).expect_err("not listed");
         let remedy = remedy(&before, denial.reason, target);
         assert_eq!(remedy.line().as_deref(), Some(*line), "{target}");
-        assert_eq!(remedy.advice, Some(denial.advice), "{target}");
+        assert_eq!(remedy.advice, Some(denial.advice.into()), "{target}");
     }
 }
 

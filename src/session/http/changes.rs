@@ -12,7 +12,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use crate::rules::{HeaderEdits, Permit};
-use crate::session::http::git::fields::FixedFields;
+use crate::session::http::git_fields::FixedFields;
 use crate::wire::aws::Signed;
 use crate::wire::head::{Framing, Head, RequestTarget, Version};
 use crate::wire::query::decoded_leniently;

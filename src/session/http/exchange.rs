@@ -19,7 +19,7 @@ use crate::session::http::changes::Changes;
 use crate::session::http::forward::{self, Addresses, Connection, Finish, Outcome, Terms};
 use crate::session::http::git::ahead::{self, Ahead};
 use crate::session::http::git::answer;
-use crate::session::http::git::fields::FixedFields;
+use crate::session::http::git_fields::FixedFields;
 use crate::session::http::lent::{Carries, Lent};
 use crate::session::http::recognise;
 use crate::session::http::under_way::UnderWay;

@@ -7,6 +7,7 @@ pub(crate) mod changes;
 pub mod exchange;
 pub mod forward;
 mod git;
+mod git_fields;
 pub(crate) mod lent;
 mod recognise;
 mod under_way;

@@ -9,7 +9,7 @@ use http::HeaderMap;
 
 use crate::rules::{MatchedEntry, Recognised, Requests};
 use crate::session::http::git::ahead::Ahead;
-use crate::session::http::git::fields;
+use crate::session::http::git_fields as fields;
 use crate::session::request::seen::{Seen, SeenAws, SeenGit};
 use crate::wire::aws;
 use crate::wire::git::classify_for;

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::event::{Cause, Event};
 use super::recognised::{LoggedAws, LoggedGit};
-use super::table::{Field, fields, widest};
+use super::table::{Field, LINE_BOUND, fields, widest};
 use super::target::{LoggedTarget, Raw};
 use crate::config::ShortHash;
 use crate::rules::{Mode, RuleSource};
@@ -23,9 +23,6 @@ use crate::wire::auth_scheme::AuthScheme;
 use crate::wire::head::Version;
 use crate::words::client::{ClientAddr, PeerAddr};
 use crate::words::outcome::{Decision, Ending};
-
-/// A line with its newline is shorter than this: container runtimes cut longer ones in two.
-pub const LINE_BOUND: usize = 16 * 1024;
 
 const _: () =
     assert!(widest(FIELDS) < LINE_BOUND, "the longest record would be cut: give the new field less room");

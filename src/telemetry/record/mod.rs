@@ -14,10 +14,10 @@ mod tests;
 use uuid::Uuid;
 
 pub use event::{Cause, Event};
-pub use fields::{FIELDS, LINE_BOUND, Record};
+pub use fields::{FIELDS, Record};
 pub use recognised::{LoggedAws, LoggedGit, Negotiated};
-pub use table::Field;
 pub(super) use table::NoteWriter;
+pub use table::{Field, LINE_BOUND};
 pub use target::{LoggedTarget, Raw, without_secrets};
 pub(super) use target::{scheme, without_password, without_query};
 

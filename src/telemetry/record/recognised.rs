@@ -1,7 +1,7 @@
 //! What a record says that a request asked of Git, and by whose credentials it came to AWS: objects of their own in the line.
 
 use super::super::json::Object;
-use super::fields::LINE_BOUND;
+use super::table::LINE_BOUND;
 use super::table::{ID, PLAIN};
 use crate::words::aws::{AccessKeyId, Account, Regions};
 use crate::words::git::{Operation, RefChange};

@@ -37,6 +37,9 @@ pub(in crate::telemetry) trait NoteWriter {
     fn plain(&mut self, value: Option<impl Display>);
 }
 
+/// A line with its newline is shorter than this: container runtimes cut longer ones in two.
+pub const LINE_BOUND: usize = 16 * 1024;
+
 /// The largest of an address with its port, a time and an id.
 pub(super) const PLAIN: usize = 64;
 /// The longest of our own words; and of numbers, the largest duration in milliseconds.

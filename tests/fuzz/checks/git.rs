@@ -65,8 +65,8 @@ fn push(bytes: &[u8]) {
         );
     }
     // An answer is always lines that can be read, to the last byte.
-    let opening = refusal::push_opening(&list, "reason: text").unwrap_or_default();
-    let report = refusal::push_report(&list, "reason", |_| true);
+    let opening = refusal::push_opening(&list.capabilities, "reason: text").unwrap_or_default();
+    let report = refusal::push_report(&list.capabilities, &list.changes, "reason", |_| true);
     for answer in [opening, report] {
         let mut rest = &*answer;
         while !rest.is_empty() {

@@ -173,7 +173,7 @@ impl Answer {
     ) -> Self {
         let permit = match policies.decide(target, from, now) {
             Ok(permit) => permit,
-            Err(denial) => return Answer::Denial { reason: denial.reason, why: denial.advice },
+            Err(denial) => return Answer::Denial { reason: denial.reason, why: denial.advice.into() },
         };
         match upstream.map(|address| policies.admit(&permit, address)) {
             Some(Err(denial)) => Answer::Denial {

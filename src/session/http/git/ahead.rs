@@ -9,10 +9,10 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
 use super::beginning::{Beginning, From, Reached, broken};
-use super::fields;
 use crate::rules::git::NEGOTIATION_LIMIT;
 use crate::rules::{Recognised, Requests};
 use crate::session::http::forward::{Connection, Finish};
+use crate::session::http::git_fields as fields;
 use crate::telemetry::record::Negotiated;
 use crate::transport::held::{Kind, Lease};
 use crate::transport::stream::Transport;

@@ -5,6 +5,8 @@
 //! so the struct around it is still read. Unknown and duplicate keys are found before serde sees them. A caller that
 //! has an `At` without a value may use any value instead: the configuration is refused in any case.
 
+mod wrong;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
@@ -14,6 +16,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::{self, DeserializeSeed, Deserializer, IntoDeserializer, Visitor};
 use serde::{Deserialize, forward_to_deserialize_any};
 
+use self::wrong::Wrong;
 use super::finding::{Position, Report, nearest};
 use super::tree::{Kind, Node};
 use crate::words::quote::quoted;
@@ -99,24 +102,6 @@ impl<T: JsonSchema> JsonSchema for At<T> {
 pub(super) fn read<'de, T: Deserialize<'de>>(node: &'de Node<'de>, report: &Report<'_>) -> Option<At<T>> {
     // An `At` fails only with a deserializer that is not ours.
     At::deserialize(Cursor { node, key: None, report }).ok()
-}
-
-/// Why one value is not what it should be: reported by the nearest [`At`] around it.
-#[derive(Debug)]
-pub(super) struct Wrong(Option<String>);
-
-impl fmt::Display for Wrong {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.as_deref().unwrap_or("refused"))
-    }
-}
-
-impl std::error::Error for Wrong {}
-
-impl de::Error for Wrong {
-    fn custom<T: fmt::Display>(text: T) -> Self {
-        Wrong(Some(text.to_string()))
-    }
 }
 
 /// Words that people write for a key with a different name.

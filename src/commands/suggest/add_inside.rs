@@ -1,0 +1,71 @@
+//! Takes the requests inside tunnels from a log.
+
+use super::Suggestion;
+use super::Wanted;
+use super::kind::{Kind, Why, reason, why};
+use super::paths::CUT;
+use crate::commands::logs::{Entry as Line, Text};
+use crate::rules::no_proxy::{Why as NoProxyWhy, no_proxy};
+use crate::rules::{Scheme, check_path};
+use crate::telemetry::record::Event;
+use crate::words::outcome::{Decision, Reason};
+
+/// The status of a connection that became a WebSocket: nothing else is let through.
+const SWITCHED: u64 = 101;
+
+impl Suggestion {
+    /// Adds a request inside a tunnel. Of those in plain HTTP the tunnel's own line says all that a rule needs.
+    pub(super) fn add_inside(&mut self, line: &Line<'_>) {
+        let Some((target, path, tls)) = line.asked_inside() else {
+            self.inside += 1;
+            return self.leave_out(why(line).unwrap_or(Why::Failed(Reason::BadTarget.into())), None);
+        };
+        if !tls {
+            return;
+        }
+        self.inside += 1;
+        let is_plain = check_path(whole(&path)).is_ok();
+        let by_endpoint =
+            no_proxy(&target.host).is_some_and(|found| matches!(found.why, NoProxyWhy::Endpoint(_)));
+        let wanted = Wanted { scheme: Scheme::Https, host: target.host.clone(), port: target.port };
+        let (Some(kind), true, false) = (kind(line), is_plain, by_endpoint) else {
+            // No rule that lets its tunnels pass unopened is the answer either.
+            if let Some(seen) = self.place(Kind::Passed, wanted) {
+                seen.inside.inspected = true;
+            }
+            return self.leave_out(why(line).unwrap_or(Why::Other), Some(&target));
+        };
+        let index = kind as usize;
+        let mut room = self.room.get(index).copied().unwrap_or_default();
+        let method = line.method.map(Text::decoded).unwrap_or_default();
+        let Some(seen) = self.place(kind, wanted) else { return };
+        let is_kept = seen.inside.add(kind, (&method, &path), line.status == Some(SWITCHED), &mut room);
+        seen.saw(line, target.port, &[]);
+        self.saw_client(line, kind);
+        if !is_kept {
+            self.not_kept_inside += 1;
+        }
+        if let Some(left) = self.room.get_mut(index) {
+            *left = room;
+        }
+    }
+}
+
+/// The path, or of one that the log cut the segments that are whole.
+fn whole(path: &str) -> &str {
+    let Some(before) = path.strip_suffix(CUT) else { return path };
+    before.rfind('/').and_then(|at| before.get(..=at)).unwrap_or_default()
+}
+
+/// The kind of a request inside a tunnel that an entry of `requests` can be for.
+fn kind(line: &Line<'_>) -> Option<Kind> {
+    let switched = line.status == Some(SWITCHED);
+    match (line.event?, reason(line)) {
+        (Event::Request, _) if line.decided(Decision::Allow) => Some(Kind::Passed),
+        (Event::Request, Some(Reason::RequestNotAllowed)) => Some(Kind::WouldDeny),
+        // Of one that was not switched nothing tells what it asked for.
+        (Event::Request, Some(Reason::UpgradeNotAllowed)) if switched => Some(Kind::WouldDeny),
+        (Event::Deny, Some(Reason::RequestNotAllowed)) => Some(Kind::Denied),
+        _ => None,
+    }
+}
