@@ -4,6 +4,9 @@
 //! signature checked here: AWS does that. Not here: where a request carries its credentials
 //! ([`wire::aws`](crate::wire::aws)).
 
+mod lint;
+
+pub use self::lint::doubts;
 use crate::words::aws::{AccessKeyId, Account, AwsRequest, Regions, Signer};
 
 /// What an entry says about AWS. A key that is left out fits any request that has credentials.

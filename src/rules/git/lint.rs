@@ -1,20 +1,21 @@
-//! What is valid in a rule about Git, and unwise: what it forgets, and which other rules undo it.
+//! What is valid in a rule about Git, and unwise: what it forgets, and by which ways what it refuses may go out.
 
 use super::super::aws::AwsRule;
 use super::super::pattern::HostPattern;
-use super::super::rule::Ports;
 use super::GitRule;
 use crate::words::aws::codecommit_region;
 use crate::words::git::{Change, Operation};
-use crate::words::target::{Host, Port};
+use crate::words::target::Host;
 
-/// A rule beside one about Git, in the same policy. Only one that does not judge requests can undo it.
-#[derive(Clone, Copy, Debug)]
-pub struct Beside<'r> {
-    /// Its hosts.
-    pub host: &'r HostPattern,
-    /// Its ports, the default of its scheme included.
-    pub ports: Ports,
+/// Where what a rule about Git refuses may go out, if another rule opens it unseen.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Door {
+    /// The host.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// What is there.
+    pub what: &'static str,
 }
 
 /// Where CodeCommit is, to find out what a pattern with a `*` reaches. One that is missing costs a warning.
@@ -107,50 +108,31 @@ pub fn doubts(rule: &GitRule, aws: Option<&AwsRule>, host: &HostPattern) -> Vec<
     doubts
 }
 
-/// Why `beside` undoes a rule about Git for `git`: what it lets through past it. `None`: it does not, as far as is known.
-pub fn undone_by(git: &HostPattern, beside: Beside<'_>) -> Option<String> {
-    let reaches = |host: &str, port: u16| {
-        let (host, port) = (Host::parse(host).ok()?, Port::new(port)?);
-        (beside.host.matches(&host) && beside.ports.contains(port)).then_some(())
+/// What goes past a rule about Git for `git`, as far as is known, if a rule opens it.
+pub fn doors(git: &HostPattern) -> Vec<Door> {
+    const API: &str = "CodeCommit's API, whose PutFile and CreateCommit write without Git";
+    const SSH: &str = "Git over SSH, which nothing looks into";
+    const STS: &str = "STS, by which a key gets credentials of another account";
+    let regional = |region: &str| {
+        let tail = format!("{region}.{}", suffix(region));
+        [
+            (format!("codecommit.{tail}"), 443, API),
+            (format!("codecommit-fips.{tail}"), 443, API),
+            (format!("git-codecommit.{tail}"), 22, SSH),
+            (format!("git-codecommit-fips.{tail}"), 22, SSH),
+            (format!("sts.{tail}"), 443, STS),
+        ]
     };
-    for (region, suffix) in regions_of(git).iter().map(|region| (region, suffix(region))) {
-        let doors = [
-            (
-                format!("codecommit.{region}.{suffix}"),
-                443,
-                "CodeCommit's API, whose PutFile and CreateCommit write without Git",
-            ),
-            (
-                format!("codecommit-fips.{region}.{suffix}"),
-                443,
-                "CodeCommit's API, whose PutFile and CreateCommit write without Git",
-            ),
-            (format!("git-codecommit.{region}.{suffix}"), 22, "Git over SSH, which nothing looks into"),
-            (format!("git-codecommit-fips.{region}.{suffix}"), 22, "Git over SSH, which nothing looks into"),
-            (
-                format!("sts.{region}.{suffix}"),
-                443,
-                "STS, by which a key gets credentials of another account",
-            ),
-            ("sts.amazonaws.com".to_owned(), 443, "STS, by which a key gets credentials of another account"),
-        ];
-        if let Some((host, port, what)) = doors.iter().find(|(host, port, _)| reaches(host, *port).is_some())
-        {
-            return Some(past(host, *port, what));
-        }
+    let regions = regions_of(git);
+    let mut doors: Vec<(String, u16, &str)> = regions.iter().copied().flat_map(regional).collect();
+    if !regions.is_empty() {
+        doors.push(("sts.amazonaws.com".to_owned(), 443, STS));
+    } else if let HostPattern::Exact(name) = git {
+        doors.push((name.as_str().to_owned(), 22, SSH));
+        let known = DOORS.iter().filter(|(host, ..)| *host == name.as_str());
+        doors.extend(known.map(|(_, host, port, what)| ((*host).to_owned(), *port, *what)));
     }
-    let HostPattern::Exact(name) = git else { return None };
-    if reaches(name.as_str(), 22).is_some() {
-        return Some(past(name.as_str(), 22, "Git over SSH, which nothing looks into"));
-    }
-    let mut doors = DOORS.iter().filter(|(host, ..)| *host == name.as_str());
-    doors
-        .find(|(_, host, port, _)| reaches(host, *port).is_some())
-        .map(|(_, host, port, what)| past(host, *port, what))
-}
-
-fn past(host: &str, port: u16, what: &str) -> String {
-    format!("it also opens {host}:{port}, {what}: what the rule about Git refuses goes out there")
+    doors.into_iter().map(|(host, port, what)| Door { host, port, what }).collect()
 }
 
 /// In which regions of CodeCommit the pattern reaches hosts for Git.
@@ -175,7 +157,9 @@ fn suffix(region: &str) -> &'static str {
 mod tests {
     use super::super::RepositoryPattern;
     use super::*;
+    use crate::rules::rule::Ports;
     use crate::words::aws::Account;
+    use crate::words::target::Port;
 
     const CODECOMMIT: &str = "git-codecommit.eu-central-1.amazonaws.com";
 
@@ -223,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_that_undo_one_about_git_are_told() {
+    fn what_goes_past_a_rule_about_git_is_known() {
         let ports = |text: &str| {
             let (low, high) = text.split_once('-').unwrap_or((text, text));
             Ports { low: Port::parse(low).unwrap(), high: Port::parse(high).unwrap() }
@@ -262,12 +246,17 @@ mod tests {
             ("gitlab.com", "altssh.gitlab.com", "443", Some("altssh.gitlab.com:443")),
         ];
         for (git, other, at, want) in rows {
-            let undone = undone_by(&host(git), Beside { host: &host(other), ports: ports(at) });
+            let (other_host, ports) = (host(other), ports(at));
+            let opened = doors(&host(git)).into_iter().find(|door| {
+                let (name, port) = (Host::parse(&door.host).unwrap(), Port::new(door.port).unwrap());
+                other_host.matches(&name) && ports.contains(port)
+            });
+            let undone = opened.map(|door| format!("{}:{}", door.host, door.port));
             let undone = undone.as_deref();
             match want {
                 None => assert_eq!(undone, None, "{git} {other}:{at}"),
                 Some(door) => {
-                    assert!(undone.is_some_and(|text| text.contains(door)), "{git} {other}:{at} {undone:?}")
+                    assert_eq!(undone, Some(door), "{git} {other}:{at}")
                 }
             }
         }

@@ -7,7 +7,7 @@ mod compare;
 mod lint;
 mod pattern;
 
-pub use self::lint::{Beside, doubts, undone_by};
+pub use self::lint::{Door, doors, doubts};
 pub use self::pattern::{RefPattern, RefPatternError, RepositoryPattern};
 use crate::words::git::{
     Asks, Change, Content, GitAsk, GitRequest, Lfs, Operation, RefChange, Repository, Service,

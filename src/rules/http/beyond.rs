@@ -90,8 +90,8 @@ fn parts(entry: &Entry) -> Option<Vec<Entry>> {
     Some(parts)
 }
 
-/// Whether `other` lets all through that `part` does.
-fn covers(other: &Entry, part: &Entry) -> bool {
+/// Whether `other` lets all through that `part` does. `false`: that is not certain.
+pub(in crate::rules) fn covers(other: &Entry, part: &Entry) -> bool {
     let methods = match (&other.methods, &part.methods) {
         (None, _) => true,
         (Some(_), None) => false,

@@ -17,6 +17,7 @@ mod request;
 mod requests;
 mod written;
 
+pub(in crate::rules) use self::beyond::covers;
 pub(in crate::rules) use self::changes::{edit_changes, request_changes};
 pub use self::credentials::Credentials;
 pub use self::edits::{HeaderEdits, SetField};

@@ -3,9 +3,12 @@
 
 use jiff::Timestamp;
 
-use super::super::http::{Entry, Requests};
+use super::super::http::{Requests, covers};
+use super::super::pattern::HostPattern;
 use super::super::policy::Policy;
+use super::super::rule::Scheme;
 use super::super::store::{Kind, RuleId};
+use super::super::{aws, git};
 use super::cover::{Neighbours, has_unseen, overlaps};
 use super::told::{At, LintKind, Told};
 use crate::words::target::Target;
@@ -50,6 +53,14 @@ pub(super) fn tell(
             "{} lets requests to other names pass unseen: if one of them is the same service, write a narrower rule there",
             at.other(wider)
         ));
+    } else if let Some((door, rule)) = opened(at, given.requests.as_deref(), now) {
+        beside(format!(
+            "{} also opens {}:{}, {}: what this rule refuses goes out there; remove it, or write a `deny` rule",
+            at.other(rule),
+            door.host,
+            door.port,
+            door.what
+        ));
     } else if at.policy.store.rule(at.id).kind() == Kind::Exact
         && let Some((name, rule)) = other_name(at.policy, at.policy.store.host(at.id), now)
     {
@@ -67,6 +78,7 @@ pub(super) fn tell(
         ));
     }
     let Some(requests) = given.requests.as_deref() else { return };
+    tell_recognised(at, requests, told);
     // Once: it is true of each.
     if !told.has(LintKind::Query)
         && let Some(entry) = with_paths(requests)
@@ -87,30 +99,61 @@ pub(super) fn tell(
     }
 }
 
+/// Warns of what entries say about Git and AWS.
+fn tell_recognised(at: &At<'_>, requests: &Requests, told: &mut Told) {
+    let Ok(host) = HostPattern::parse(at.policy.store.host(at.id)) else { return };
+    let mut doubts: Vec<String> = Vec::new();
+    let mut doubt = |number: usize, text: String| {
+        // Of several entries with the same fault one is told of.
+        if !doubts.contains(&text) {
+            told.tell(LintKind::Recognised, at, || {
+                format!("`{}`: entry {number} of `requests`: {text}", at.text())
+            });
+            doubts.push(text);
+        }
+    };
+    for (entry, number) in requests.entries().iter().zip(1..) {
+        let about_git = entry.git.iter().flat_map(|rule| git::doubts(rule, entry.aws.as_deref(), &host));
+        about_git.for_each(|text| doubt(number, text));
+        // Git's requests are all for CodeCommit.
+        let about_aws = entry.aws.iter().filter(|_| entry.git.is_none()).flat_map(|rule| aws::doubts(rule));
+        about_aws.for_each(|text| doubt(number, text));
+        if entry.git.is_some() && (entry.methods.is_some() || entry.paths.is_some()) {
+            let text = "beside `git`, which knows the methods and paths of git's client, `methods` and `paths` can only \
+                        break it: remove them, and write `repositories`";
+            doubt(number, text.to_owned());
+        }
+        let asks = entry.git.is_some() || entry.aws.is_some();
+        if asks && at.policy.store.rule(at.id).schemes().contains(Scheme::Http) {
+            let text = "over http, passwords go in clear text, and anyone on the way can change what is asked: write an https rule";
+            doubt(number, text.to_owned());
+        }
+    }
+}
+
+/// What goes past entries about Git by another rule of the policy, and that rule.
+fn opened(at: &At<'_>, requests: Option<&Requests>, now: Timestamp) -> Option<(git::Door, RuleId)> {
+    requests.filter(|requests| requests.asks_git())?;
+    let host = HostPattern::parse(at.policy.store.host(at.id)).ok()?;
+    git::doors(&host).into_iter().find_map(|door| {
+        let target = Target::connect(&format!("{}:{}", door.host, door.port)).ok()?;
+        let found = at.policy.search(&target, now);
+        let (rule, scheme) = found.allow.filter(|_| found.deny.is_none())?;
+        let looks = at.policy.looks(at.policy.store.rule(rule), scheme);
+        let judges = at.given(rule).is_some_and(|given| given.requests.is_some());
+        (!(looks && judges)).then_some((door, rule))
+    })
+}
+
 /// The first entry that an earlier one comes before in all that it allows, and that one.
 fn never_decides(requests: &Requests) -> Option<(usize, usize)> {
     /// Entries that are compared with each other: some five thousand comparisons of entries at most.
     const FIRST: usize = 100;
     let entries = requests.entries().get(..FIRST).unwrap_or(requests.entries());
     entries.iter().enumerate().find_map(|(at, entry)| {
-        let before = entries.iter().take(at).position(|earlier| comes_before(earlier, entry))?;
+        let before = entries.iter().take(at).position(|earlier| covers(earlier, entry))?;
         Some((at + 1, before + 1))
     })
-}
-
-/// Whether `earlier` allows all that `later` does. `false`: that is not certain.
-fn comes_before(earlier: &Entry, later: &Entry) -> bool {
-    let methods = match (&earlier.methods, &later.methods) {
-        (None, _) => true,
-        (Some(_), None) => false,
-        (Some(_), Some(methods)) => methods.iter().all(|method| earlier.allows_method(method)),
-    };
-    let paths = match (&earlier.paths, &later.paths) {
-        (None, _) => true,
-        (Some(_), None) => false,
-        (Some(wide), Some(narrow)) => narrow.iter().all(|path| wide.iter().any(|wider| wider.covers(path))),
-    };
-    methods && paths && (earlier.websocket || !later.websocket)
 }
 
 /// The entry that has paths, if any.

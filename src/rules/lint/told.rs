@@ -56,10 +56,12 @@ pub enum LintKind {
     Query,
     /// An entry of `requests` that an earlier one of the same rule comes before in all that it allows.
     Entry,
+    /// What an entry says about Git or AWS that was probably not meant.
+    Recognised,
 }
 
 impl LintKind {
-    const ALL: [LintKind; 15] = [
+    const ALL: [LintKind; 16] = [
         LintKind::Strangers,
         LintKind::WideNetwork,
         LintKind::Unguarded,
@@ -75,6 +77,7 @@ impl LintKind {
         LintKind::Beside,
         LintKind::Query,
         LintKind::Entry,
+        LintKind::Recognised,
     ];
 
     /// Whether the configuration is refused.
@@ -99,6 +102,7 @@ impl LintKind {
             LintKind::Unseen => "beside one that looks at requests to the same host",
             LintKind::Beside => "that look at requests, beside one that does not",
             LintKind::Query => "whose `paths` say nothing of the query",
+            LintKind::Recognised => "with entries about Git or AWS that were probably meant otherwise",
             LintKind::Entry => "with entries of `requests` that never decide",
         }
     }
