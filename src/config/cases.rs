@@ -6,6 +6,7 @@
 //!   - target: https://git-codecommit.eu-central-1.amazonaws.com
 //!     expect: allow
 //!   - {target: https://api.example/v1/x, method: POST, expect: deny, reason: request_not_allowed}
+//!   - {target: https://git.example/a.git, git: push, ref: refs/heads/main, expect: deny, reason: ref_not_allowed}
 //!   - {target: tcp://evil.example:22, client: 10.20.0.7, expect: deny, reason: host_not_allowed}
 //! ```
 //!
@@ -19,8 +20,10 @@ use serde::Deserialize;
 use super::finding::{Finding, Findings, Position, Report, nearest};
 use super::keys::{Key, List, items, required, value};
 use super::text::text;
-use super::values::{Identity, Ip, Label, Line, MethodName, Moment, VpcEndpoint};
+use super::values::{AccountNumber, Identity, Ip, Label, Line, MethodName, Moment, VpcEndpoint};
 use super::{tree, typed};
+use crate::words::aws::Account;
+use crate::words::git::{Change, Operation, RefName};
 use crate::words::outcome::{Decision, Reason};
 use crate::words::quote::quoted;
 
@@ -37,6 +40,14 @@ pub struct Case<T> {
     pub method: Option<Box<str>>,
     /// Its path; `None`: that of `target`, if it has one.
     pub path: Option<Box<str>>,
+    /// What is done with the Git repository at the path.
+    pub git: Option<Operation>,
+    /// The refs that a push changes.
+    pub refs: Vec<RefName>,
+    /// What happens to them.
+    pub ref_change: Change,
+    /// The AWS account whose credentials the request has.
+    pub aws_account: Option<Account>,
     /// The client's address; `None`: not set.
     pub client: Option<IpAddr>,
     /// The identities that the client has proven.
@@ -69,6 +80,11 @@ struct CaseFile {
     target: Key<Line>,
     method: Key<MethodName>,
     path: Key<Line>,
+    git: Key<OperationWord>,
+    r#ref: Key<Line>,
+    refs: List<Line>,
+    ref_change: Key<ChangeWord>,
+    aws_account: Key<AccountNumber>,
     client: Key<Ip>,
     identities: List<Identity>,
     vpc_endpoint: Key<VpcEndpoint>,
@@ -86,6 +102,22 @@ enum Expect {
     Allow,
     Deny,
     WouldDeny,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum OperationWord {
+    List,
+    Fetch,
+    Push,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum ChangeWord {
+    Create,
+    Update,
+    Delete,
 }
 
 /// Reads a file of cases. `name` is its path, as shown; `target` reads what a case asks for, and says what is wrong.
@@ -136,12 +168,34 @@ impl CaseFile {
             Expect::WouldDeny => Decision::WouldDeny,
         });
         let reason = self.reason(expect, report);
+        let git = value(&self.git).map(|word| match word {
+            OperationWord::List => Operation::List,
+            OperationWord::Fetch => Operation::Fetch,
+            OperationWord::Push => Operation::Push,
+        });
+        let refs = self.refs(git, report);
+        if let (Some(at), Some(text)) = (&self.git, written.and_then(|at| at.value.as_ref())) {
+            let (scheme, rest) = text.0.split_once("://").unwrap_or(("", ""));
+            if scheme == "tcp" || (self.path.is_none() && !rest.contains('/')) {
+                let text =
+                    "`git` needs the repository as the path: write `target: https://HOST/v1/repos/NAME`";
+                report.error(at.position, text);
+            }
+        }
         Some(Case {
             position,
             text: written?.value.as_ref()?.0.clone(),
             target: target?,
             method: value(&self.method).map(|method| method.0.clone()),
             path: self.path(report),
+            git,
+            refs,
+            ref_change: match value(&self.ref_change) {
+                Some(ChangeWord::Create) => Change::Create,
+                None | Some(ChangeWord::Update) => Change::Update,
+                Some(ChangeWord::Delete) => Change::Delete,
+            },
+            aws_account: value(&self.aws_account).map(|account| account.0),
             client: value(&self.client).map(|ip| ip.0),
             identities: items(&self.identities).map(|(identity, _)| identity.0.clone()).collect(),
             vpc_endpoint: value(&self.vpc_endpoint).map(|endpoint| endpoint.0.clone()),
@@ -152,6 +206,23 @@ impl CaseFile {
             policy: value(&self.policy).map(|name| name.0.clone()),
             rule: value(&self.rule).map(|rule| rule.0.clone()),
         })
+    }
+
+    /// `ref` is one of them.
+    fn refs(&self, git: Option<Operation>, report: &Report<'_>) -> Vec<RefName> {
+        let one = self.r#ref.as_ref().filter(|at| at.value.is_some());
+        let all = one.into_iter().chain(value(&self.refs).into_iter().flatten());
+        let change = self.ref_change.as_ref().map(|at| at.position);
+        let first = all.clone().map(|at| at.position).chain(change).next();
+        if let (Some(position), true) = (first, git != Some(Operation::Push)) {
+            report.error(position, "refs are changed by pushes: write `git: push` beside it, or remove it");
+        }
+        let names = all.filter_map(|at| {
+            let text = &*at.value.as_ref()?.0;
+            let name = RefName::new(text.as_bytes());
+            name.map_err(|why| report.error(at.position, format!("{}: no ref has {why}", quoted(text)))).ok()
+        });
+        names.collect()
     }
 
     fn path(&self, report: &Report<'_>) -> Option<Box<str>> {
@@ -245,6 +316,16 @@ mod tests {
                 &[
                     "2:25: error: `method`: `get` is in lower case",
                     "2:36: error: `v1` is not a path: write one that begins with `/`",
+                ],
+            ),
+            (
+                "cases:\n  - {target: a, git: push, ref: main, expect: allow}\n  - {target: \"https://a/b\", git: fetch, refs: \
+                 [refs/heads/a], expect: allow}\n  - {target: \"https://a/b\", aws_account: \"1\", expect: allow}\n",
+                &[
+                    "2:21: error: `git` needs the repository as the path",
+                    "2:32: error: `main`: no ref has a name that does not begin with `refs/`",
+                    "3:49: error: refs are changed by pushes",
+                    "4:41: error: `aws_account`: `1` is not an account",
                 ],
             ),
             ("cases: [\n", &["1:8: error: not valid YAML"]),

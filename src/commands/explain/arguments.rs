@@ -5,11 +5,15 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-use crate::commands::explain::{AskedTarget, Lookup, assumed_client, client, explain, notes, unproven};
+use crate::commands::explain::{
+    AskedGit, AskedTarget, Lookup, assumed_client, client, explain, notes, unproven,
+};
 use crate::commands::lookup::Lookups;
 use crate::commands::{CONFIGURATION_REFUSED, FAILED, FINE, WRONG_USAGE, load, say};
 use crate::outbound::dial::OwnAddresses;
 use crate::wire::head::is_token_byte;
+use crate::words::aws::Account;
+use crate::words::git::{Change, Operation, RefName};
 
 /// `explain`.
 #[derive(clap::Args, Debug)]
@@ -20,6 +24,18 @@ pub(crate) struct Explain {
     /// The method of the request. Default: GET.
     #[arg(long, value_name = "METHOD", value_parser = method)]
     method: Option<Box<str>>,
+    /// What is done with the Git repository at the path of the URL: list, fetch or push.
+    #[arg(long, value_name = "OPERATION", value_parser = operation, conflicts_with = "method")]
+    git: Option<Operation>,
+    /// A ref that a push changes, such as refs/heads/main; may be repeated. One entry must allow all of them.
+    #[arg(long = "ref", value_name = "REF", value_parser = ref_name, requires = "git")]
+    refs: Vec<RefName>,
+    /// What a push does to them: create, update or delete.
+    #[arg(long, value_name = "CHANGE", value_parser = change, default_value = "update", requires = "git")]
+    ref_change: Change,
+    /// The AWS account whose credentials the request has, twelve digits.
+    #[arg(long, value_name = "N", value_parser = account)]
+    aws_account: Option<Account>,
     /// The client's address. Default: an address from the first policy's networks.
     #[arg(long, value_name = "IP")]
     client: Option<IpAddr>,
@@ -54,6 +70,23 @@ fn identity(text: &str) -> Result<Box<str>, &'static str> {
     }
 }
 
+fn operation(text: &str) -> Result<Operation, &'static str> {
+    Operation::named(text).ok_or("write list, fetch or push")
+}
+
+fn change(text: &str) -> Result<Change, &'static str> {
+    Change::named(text).ok_or("write create, update or delete")
+}
+
+fn account(text: &str) -> Result<Account, &'static str> {
+    Account::new(text).ok_or("write twelve digits, zeros in front included")
+}
+
+fn ref_name(text: &str) -> Result<RefName, String> {
+    RefName::new(text.as_bytes())
+        .map_err(|why| format!("no ref has {why}: write one such as refs/heads/main"))
+}
+
 /// `explain my.yaml` is read as a host, because it can be one. If it looks like a configuration: what was probably meant.
 fn did_you_mean(target: &str) -> String {
     let ends_like_one = [".yaml", ".yml"].iter().any(|ending| target.ends_with(ending));
@@ -66,8 +99,23 @@ fn did_you_mean(target: &str) -> String {
 
 impl Explain {
     pub(crate) fn run(self, file: Option<&Path>) -> u8 {
+        let git = self.git.map(|operation| AskedGit {
+            operation,
+            refs: self.refs.clone(),
+            change: self.ref_change,
+        });
+        if git.as_ref().is_some_and(|git| git.operation != Operation::Push && !git.refs.is_empty()) {
+            eprintln!("egressd: --ref is about pushes: write --git push, or leave it out");
+            return WRONG_USAGE;
+        }
         let asked = match AskedTarget::parse(&self.target) {
-            Ok(asked) => asked.asking(self.method.as_deref(), None),
+            Ok(asked) => match asked.asking(self.method.as_deref(), None).doing(git, self.aws_account) {
+                Ok(asked) => asked,
+                Err(wrong) => {
+                    eprintln!("egressd: `{}`: {wrong}", self.target.escape_debug());
+                    return WRONG_USAGE;
+                }
+            },
             Err(error) => {
                 let shown = self.target.escape_debug();
                 eprintln!("egressd: `{shown}` is not a valid target: {error}{}", did_you_mean(&self.target));

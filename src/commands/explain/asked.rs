@@ -1,6 +1,9 @@
 //! What a person asks about: a target, and the request that is made of it.
 
-use crate::rules::{HttpRequest, Permit, Scheme, Upgrade};
+use super::recognised::{AskedGit, GitCall, recognised};
+use crate::rules::{HttpRequest, Permit, Recognised, Scheme, Upgrade};
+use crate::words::aws::Account;
+use crate::words::git::Content;
 use crate::words::target::{Host, Method, Port, Target, TargetError, split_port};
 
 /// A target as a person writes it: `host`, `host:port`, `https://…`, `http://…`, `tcp://host:port`.
@@ -12,8 +15,37 @@ pub struct AskedTarget {
     pub scheme: Option<Scheme>,
     /// The path of a URL, as written, without query and fragment; `None`: there is none.
     pub path: Option<Box<str>>,
+    /// The query of a URL, as written; only requests to Git are judged by it.
+    pub query: Option<Box<str>>,
     /// The method of the request; `None`: not given.
     pub method: Option<Box<str>>,
+    /// What is done with the repository at `path`.
+    pub git: Option<AskedGit>,
+    /// The AWS account whose credentials the request has.
+    pub account: Option<Account>,
+}
+
+/// The request that is judged, with what would be recognised in it.
+#[derive(Debug)]
+pub(super) struct AskedRequest {
+    method: Box<str>,
+    path: Box<str>,
+    query: Option<Box<str>>,
+    inspected: bool,
+    recognised: Recognised,
+}
+
+impl AskedRequest {
+    pub(super) fn get(&self) -> HttpRequest<'_> {
+        HttpRequest {
+            method: &self.method,
+            path: &self.path,
+            query: self.query.as_deref(),
+            upgrade: Upgrade::None,
+            inspected: self.inspected,
+            recognised: Some(&self.recognised),
+        }
+    }
 }
 
 /// Why a text is not a valid target.
@@ -34,8 +66,8 @@ pub enum AskedError {
 }
 
 impl AskedTarget {
-    /// Reads a target. A host without scheme and port means CONNECT to port 443. Query and fragment of a URL are ignored,
-    /// because no rule sees them.
+    /// Reads a target. A host without scheme and port means CONNECT to port 443. The fragment of a URL is ignored, because it is
+    /// never sent.
     ///
     /// # Errors
     /// [`AskedError`], as a client's request would be refused with `bad_target`.
@@ -66,11 +98,14 @@ impl AskedTarget {
             (false, "") => Some("/".into()),
             (false, path) => Some(path.into()),
         };
+        let query = after.split('#').next().unwrap_or_default().split_once('?');
+        let query: Option<Box<str>> = query.map(|(_, query)| query.into());
         if authority.contains('@') {
             return Err(TargetError::UserInfo.into());
         }
         if scheme == Some(Scheme::Http) {
-            return Ok(AskedTarget { target: Target::http(authority)?, scheme, path, method: None });
+            let target = Target::http(authority)?;
+            return Ok(AskedTarget { target, scheme, path, query, method: None, git: None, account: None });
         }
         let (host, port) = split_port(authority)?;
         let port = match port {
@@ -79,20 +114,35 @@ impl AskedTarget {
             None => Port::HTTPS,
         };
         let target = Target { method: Method::Connect, host: Host::parse(host)?, port };
-        Ok(AskedTarget { target, scheme, path, method: None })
+        Ok(AskedTarget { target, scheme, path, query, method: None, git: None, account: None })
     }
 
     /// The same with the method and the path of the request, where they are given; they come before those of a URL.
     pub fn asking(self, method: Option<&str>, path: Option<&str>) -> Self {
         AskedTarget {
             method: method.map(Box::from).or(self.method),
+            query: self.query.filter(|_| path.is_none()),
             path: path.map(Box::from).or(self.path),
             ..self
         }
     }
 
+    /// The same for what is done with the repository at the path, with credentials of an AWS account.
+    ///
+    /// # Errors
+    /// There is no path.
+    pub fn doing(self, git: Option<AskedGit>, account: Option<Account>) -> Result<Self, &'static str> {
+        match (&git, &self.path, self.scheme) {
+            (Some(_), None, _) => Err("write the repository as the path, as in https://HOST/v1/repos/NAME"),
+            (Some(_), Some(_), Some(Scheme::Tcp)) => {
+                Err("nothing looks into a tcp tunnel: write https://HOST/PATH")
+            }
+            _ => Ok(AskedTarget { git, account, ..self }),
+        }
+    }
+
     /// The request that is judged on the connection that `permit` allows. `None`: nothing is asked on it, or nobody looks.
-    pub(super) fn request(&self, permit: &Permit) -> Option<HttpRequest<'_>> {
+    pub(super) fn request(&self, permit: &Permit) -> Option<AskedRequest> {
         let is_read = match (permit.method, permit.scheme) {
             // Something is always asked for.
             (Method::Http, _) => true,
@@ -101,13 +151,24 @@ impl AskedTarget {
             (Method::Connect, Scheme::Tcp) => false,
         };
         let is_asked = permit.method == Method::Http || self.path.is_some() || self.method.is_some();
-        (is_read && is_asked).then(|| HttpRequest {
-            method: self.method.as_deref().unwrap_or("GET"),
-            path: self.path.as_deref().unwrap_or("/"),
-            query: None,
-            upgrade: Upgrade::None,
-            inspected: permit.inspect && permit.method == Method::Connect,
-            recognised: None,
-        })
+        if !is_read || !is_asked {
+            return None;
+        }
+        let path = self.path.as_deref().unwrap_or("/");
+        let (method, path, query, content): (Box<str>, Box<str>, Option<Box<str>>, Content) = match &self.git
+        {
+            Some(git) => {
+                let GitCall { method, path, query, content } = git.call(path);
+                (method.into(), path.into(), query.map(Box::from), content)
+            }
+            None => {
+                let method = self.method.as_deref().unwrap_or("GET");
+                (method.into(), path.into(), self.query.clone(), Content::Unread)
+            }
+        };
+        let asked = (&*method, &*path, query.as_deref());
+        let recognised = recognised(&self.target.host.to_string(), asked, content, self.account);
+        let inspected = permit.inspect && permit.method == Method::Connect;
+        Some(AskedRequest { method, path, query, inspected, recognised })
     }
 }

@@ -8,6 +8,7 @@
 mod arguments;
 mod asked;
 mod door;
+mod recognised;
 
 pub use self::door::{Unproven, unproven};
 
@@ -143,6 +144,7 @@ pub fn explain(
         _ => {}
     }
     if let Some(request) = asked.request(&permit).filter(|_| told.passes()) {
+        let request = request.get();
         told.request = Some((request.method.into(), request.path.into()));
         match policies.decide_request(permit.clone(), &asked.target, &request) {
             Ok(judged) => {
@@ -150,7 +152,10 @@ pub fn explain(
                 permit = judged;
             }
             Err(denial) => {
-                let advice = denial.advice_with_rule(policies, &asked.target, now);
+                let mut advice = denial.advice_with_rule(policies, &asked.target, now);
+                if denial.reason == Reason::AccountNotAllowed && asked.account.is_none() {
+                    advice.push_str("; --aws-account N says whose credentials it has");
+                }
                 told.deny(denial.reason, advice);
             }
         }
@@ -425,3 +430,4 @@ mod tests;
 
 pub(crate) use arguments::Explain;
 pub use asked::{AskedError, AskedTarget};
+pub use recognised::AskedGit;

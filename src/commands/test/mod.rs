@@ -9,7 +9,9 @@ pub(crate) use arguments::Test;
 use std::fmt;
 use std::net::IpAddr;
 
-use crate::commands::explain::{AskedTarget, Explanation, Lookup, assumed_client, client, explain, unproven};
+use crate::commands::explain::{
+    AskedGit, AskedTarget, Explanation, Lookup, assumed_client, client, explain, unproven,
+};
 use crate::config::{self, Finding, Listener};
 use crate::outbound::resolve::LookupError;
 use crate::rules::Policies;
@@ -51,6 +53,12 @@ pub fn run<'c>(
             |_: &_| -> Result<Vec<IpAddr>, LookupError> { Ok(case.addresses.clone().unwrap_or_default()) };
         let lookup: Option<Lookup<'_>> = if case.addresses.is_some() { Some(&mut answer) } else { None };
         let asked = case.target.clone().asking(case.method.as_deref(), case.path.as_deref());
+        let git = case.git.map(|operation| AskedGit {
+            operation,
+            refs: case.refs.clone(),
+            change: case.ref_change,
+        });
+        let asked = asked.doing(git, case.aws_account).unwrap_or_else(|_| case.target.clone());
         let mut got = explain(policies, &asked, &from, case.time.unwrap_or(now), lookup);
         got.with_unproven(unproven(listeners, &from), |lacks| format!("add `identities: [\"{lacks}\"]`"));
         (!holds(case, &got)).then_some(Failure { case, got })
