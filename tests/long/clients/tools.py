@@ -23,8 +23,13 @@ class Missing(Exception):
     """A client that cannot be had here, and why."""
 
 
+# What a build or an installation may take: it is a minute of CPU at most, and the machine may be busy.
+BUILDING = 1800
+
+
 def said(*command, **options):
-    return subprocess.run([str(part) for part in command], check=True, capture_output=True, text=True, timeout=600, **options).stdout.strip()
+    command = [str(part) for part in command]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=BUILDING, **options).stdout.strip()
 
 
 def needs(*programs):

@@ -175,7 +175,7 @@ fn trusted(lines: &[Line], acls: &Acls, notes: &mut Notes) -> Vec<String> {
     let mut trusted: Vec<String> = Vec::new();
     for line in lines.iter().filter(|line| line.name == "proxy_protocol_access") {
         let literals = Literal::list(line, 1);
-        if line.word(0) != Some("allow") {
+        if line.bare(0) != Some("allow") {
             if literals.iter().any(|literal| literal.acl != "all") {
                 notes.tell(
                     &line.place,
