@@ -32,6 +32,8 @@ pub const CONNECTION: usize = 6 * 1024;
 
 /// How long a connection may wait for memory before it is closed: longer than the budget has patience with what does not move.
 const ROOM_PAUSE: Duration = Duration::from_secs(3);
+/// The same for a client that holds little: others end for it, which may take its time on a busy processor.
+const ROOM_PAUSE_LITTLE: Duration = Duration::from_secs(10);
 
 /// How many connections of a listener may wait for it: they hold what they have sent, in the kernel, and a burst of them must not be
 /// turned away while what was ended for it is about to leave.
@@ -157,7 +159,8 @@ fn spawn(stream: TcpStream, peer: SocketAddr, held: Held, listener: &Arc<Listene
             let holder = Arc::clone(lease.holder());
             let room = async {
                 sleep_until(turn).await;
-                timeout(ROOM_PAUSE, lease.grow(CONNECTION)).await.is_ok()
+                let pause = if holder.is_heavy() { ROOM_PAUSE } else { ROOM_PAUSE_LITTLE };
+                timeout(pause, lease.grow(CONNECTION)).await.is_ok()
             };
             let room = async {
                 tokio::select! {

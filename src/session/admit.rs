@@ -15,6 +15,8 @@ use crate::words::outcome::Reason;
 
 /// How long a request may wait for memory: longer than [`crate::transport::held`] has patience with what does not move.
 const MEMORY_WAIT: Duration = Duration::from_secs(3);
+/// The same for a client that holds little: others end for it, which may take its time on a busy processor.
+const MEMORY_WAIT_LITTLE: Duration = Duration::from_secs(10);
 
 /// Whether requests are served at all.
 ///
@@ -45,7 +47,8 @@ pub(crate) async fn memory(holder: &Holder) -> Result<(), NoRoom> {
         return Ok(());
     }
     // Boxed: it is rare.
-    Box::pin(holder.admitted(MEMORY_WAIT)).await
+    let patience = if holder.is_heavy() { MEMORY_WAIT } else { MEMORY_WAIT_LITTLE };
+    Box::pin(holder.admitted(patience)).await
 }
 
 /// What a client is told that does not get any, or no longer.

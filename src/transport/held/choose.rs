@@ -21,6 +21,9 @@ pub(super) struct Account(pub(super) u64);
 /// processor.
 pub(super) const STALLED: Duration = Duration::from_secs(1);
 
+/// The same for an account that holds little: its end brings nearly nothing, and a dial may take as long.
+const STALLED_LITTLE: Duration = Duration::from_secs(10);
+
 /// For this long, a connection that flowed is one that flows.
 pub(super) const FLOWS: Duration = Duration::from_secs(3);
 /// What moves so much of what it holds flows.
@@ -149,8 +152,9 @@ pub(super) fn choose(
         order
     };
 
-    // What moves, for a client that holds little: others are the reason why memory is short.
-    let is_spared = |holding: &Holding| holding.stalled < STALLED && accounts.is_light(holding.account);
+    // What moves, for a client that holds little: others are the reason why memory is short, and its end would bring nearly nothing.
+    let is_spared =
+        |holding: &Holding| holding.stalled < STALLED_LITTLE && accounts.is_light(holding.account);
     let spared: HashSet<usize> =
         holdings.iter().zip(0..).filter_map(|(holding, place)| is_spared(holding).then_some(place)).collect();
     let mut chosen = Vec::new();
@@ -180,8 +184,7 @@ pub(super) fn choose(
                 Pass::Stalled => {
                     holding.stalled >= need.patience && !holding.flows && !spared.contains(&place)
                 }
-                Pass::Spared => need.patience.is_zero() && !holding.flows,
-                Pass::Flows => need.patience.is_zero(),
+                Pass::Flows => need.patience.is_zero() && !spared.contains(&place),
                 Pass::Idle => holding.stalled >= IDLE && holding.bytes >= EXPENSIVE,
             };
             if goes && !*is_chosen {
@@ -202,8 +205,6 @@ enum Pass {
     OverShare,
     /// Holds something beyond its cost, and has not moved for a while.
     Stalled,
-    /// Moves, for a client that holds little, and there is no time to wait for it.
-    Spared,
     /// As the first, but it flows.
     FlowOverShare,
     /// Is only open, for an account that is over its share while another waits.
@@ -215,19 +216,12 @@ enum Pass {
 }
 
 impl Pass {
-    const ALL: [Pass; 7] = [
-        Pass::OverShare,
-        Pass::Stalled,
-        Pass::Spared,
-        Pass::FlowOverShare,
-        Pass::OpenOverShare,
-        Pass::Idle,
-        Pass::Flows,
-    ];
+    const ALL: [Pass; 6] =
+        [Pass::OverShare, Pass::Stalled, Pass::FlowOverShare, Pass::OpenOverShare, Pass::Idle, Pass::Flows];
 
     /// Whether it is asked even if nobody waits.
     fn is_for_nobody(self) -> bool {
-        matches!(self, Pass::Stalled | Pass::Spared | Pass::Flows)
+        matches!(self, Pass::Stalled | Pass::Flows)
     }
 }
 
@@ -270,7 +264,7 @@ mod tests {
         for (needed, chosen) in
             [(0, &[][..]), (1, &[2]), (10, &[2]), (11, &[2, 1]), (81, &[2, 1, 0]), (1000, &[2, 1, 0])]
         {
-            assert_eq!(choose(&holdings, &[], need(1000 * KIB, needed * KIB)), chosen, "{needed}");
+            assert_eq!(choose(&holdings, &[], need(200 * KIB, needed * KIB)), chosen, "{needed}");
         }
     }
 
@@ -296,7 +290,7 @@ mod tests {
         assert_eq!(choose(&held(&rows), &[three, one], need(100 * KIB, 90 * KIB)), [1]);
         assert_eq!(choose(&held(&rows), &[three], need(100 * KIB, 10 * KIB)), [1]);
         // Down to its share; after that only what does not move.
-        let rows = [(1, 40, 0, 0.0), (1, 50, 0, 0.0), (2, 10, 0, 5.0)];
+        let rows = [(1, 40, 0, 0.0), (1, 50, 0, 0.0), (2, 10, 0, 15.0)];
         assert_eq!(choose(&held(&rows), &[three], need(300 * KIB, 90 * KIB)), [2]);
     }
 
@@ -304,14 +298,18 @@ mod tests {
     #[test]
     fn a_client_that_holds_little_and_moves_does_not_end_for_one_that_holds_much() {
         let mut rows = vec![(1, 30, 0, 0.0); 20];
-        rows.extend([(2, 60, 0, 0.5), (3, 60, 0, 1.5)]);
+        rows.extend([(2, 60, 0, 9.5), (3, 60, 0, 10.5)]);
         let holdings = held(&rows);
         let waiting = [Account(1)];
         let at_limit = |kib: usize| Need { patience: Duration::ZERO, ..need(500 * KIB, kib * KIB) };
         assert_eq!(choose(&holdings, &waiting, at_limit(1)), [21]);
         let chosen = choose(&holdings, &waiting, at_limit(600));
         assert!(chosen.len() == 19 && !chosen.contains(&20), "{chosen:?}");
-        assert!(choose(&holdings, &waiting, at_limit(700)).contains(&20), "it goes if nothing else is left");
+        assert!(!choose(&holdings, &waiting, at_limit(700)).contains(&20), "its end would bring nothing");
+        // All that the others hold is their cost, and nobody waits.
+        let mut open = vec![(1, 60, 60, 0.0); 20];
+        open.extend([(2, 10, 0, 9.5), (3, 10, 0, 10.5)]);
+        assert_eq!(choose(&held(&open), &[], at_limit(700)), [21]);
         let few = Need { most: 2, ..at_limit(600) };
         assert_eq!(choose(&holdings, &waiting, few).len(), 2);
     }
