@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::git_bodies::*;
 use crate::reloads::reload;
-use crate::support::{Egressd, TlsStream, Wire};
+use crate::support::{Egressd, TlsStream, Wire, until, write};
 use crate::world::{Got, HOST, Site, World};
 
 const OWN: &str = "jane-at-123456789012";
@@ -377,5 +377,135 @@ fn a_push_under_way_is_judged_again_with_its_changes() {
         scene.proxy.record(|record| record["ending"] == "policy_revoked" || record["event"] == "deny");
     assert_eq!(ended["git"]["refs"][0]["name"], "refs/heads/main");
     scene.site.origin().wait_ended(0);
+    assert_eq!(scene.site.got().len(), 0);
+}
+
+#[test]
+fn credentials_of_a_file_are_judged_sent_and_recorded_in_place_of_the_clients() {
+    let world = World::new();
+    let site = world.site();
+    let directory = world.directory();
+    write(&directory.path().join("push.cred"), format!("{OWN}:secret\n"));
+    let options = PUSHES.replace("aws:", "credentials_file: push.cred, aws:");
+    let proxy = Egressd::start_in(directory, &World::config(site.port(), &options));
+    let scene = Scene { world, site, proxy };
+    let mut wire = scene.inside();
+    // Git's first request has none: it needs none.
+    wire.send(scene.get(&format!("/own/info/refs?service={RECEIVE}"), ""));
+    assert_eq!(wire.read_reply().status, 200);
+    let body = [&updates(&["refs/heads/main"])[..], b"PACK"].concat();
+    wire.send(scene.with_length(RECEIVE, &basic("mallory-at-999999999999"), &body));
+    assert_eq!(wire.read_reply().status, 200);
+    let sent = basic(OWN);
+    for got in scene.site.got() {
+        assert_eq!(got.field("authorization"), Some(sent.trim_start_matches("Authorization: ").trim_end()));
+    }
+    let push = scene.proxy.record(|record| record["event"] == "request" && record["git"]["ref_count"] == 1);
+    assert_eq!(
+        push["aws"],
+        json!({"account": "123456789012", "access_key": null, "service": "codecommit", "region": null})
+    );
+    // The answer to a batch would give the client others.
+    wire.send(format!(
+        "POST /own.git/info/lfs/objects/batch HTTP/1.1\r\nHost: {HOST}:{}\r\nContent-Length: 37\r\n\r\n{}",
+        scene.site.port(),
+        r#"{"operation":"download","objects":[]}"#
+    ));
+    let reply = wire.read_reply();
+    assert_eq!(reply.status, 403, "{reply:?}");
+}
+
+#[test]
+fn in_report_mode_everything_goes_on_as_it_came_and_its_record_says_what_would_be_refused() {
+    let world = World::new();
+    let site = world.site();
+    let of_mode = |options: &str| {
+        World::config(site.port(), options).replace("  - name: test\n", "  - name: test\n    mode: report\n")
+    };
+    let proxy =
+        world.start(&of_mode(", requests: [{git: [push], repositories: [/own], refs: [refs/heads/main]}]"));
+    let reads = world.start(&of_mode(READS));
+    let scene = Scene { world, site, proxy };
+    let auth = basic(OWN);
+    let rows = [
+        ("ref_not_allowed", updates(&["refs/heads/other"])),
+        (
+            "git_not_allowed",
+            [updates(&["refs/heads/main"]), updates(&["refs/heads/main"])].concat().replace_flush(),
+        ),
+        ("git_not_allowed", b"no list".to_vec()),
+    ];
+    let mut wire = scene.inside();
+    for (reason, body) in rows {
+        let body = chunked(&body, 40);
+        wire.send(scene.post(RECEIVE, &format!("{auth}Transfer-Encoding: chunked\r\n"), &body));
+        assert_eq!(wire.read_reply().status, 200);
+        assert_eq!(unchunked(&scene.last().body), unchunked(&body), "{reason}");
+        scene.proxy.record(|record| {
+            record["event"] == "request" && record["decision"] == "would_deny" && record["reason"] == reason
+        });
+    }
+    let scene = Scene { proxy: reads, ..scene };
+    let mut wire = scene.inside();
+    let long = zipped(&vec![b'0'; 100_000]);
+    wire.send(scene.with_length(UPLOAD, "Content-Encoding: gzip\r\nX-Any: 1\r\n", &long));
+    assert_eq!(wire.read_reply().status, 200);
+    let got = scene.last();
+    assert_eq!(
+        (got.field("content-encoding"), got.field("x-any"), &got.body),
+        (Some("gzip"), Some("1"), &long)
+    );
+}
+
+/// Without the flush between two lists, so that a ref is there twice.
+trait ReplaceFlush {
+    fn replace_flush(self) -> Vec<u8>;
+}
+
+impl ReplaceFlush for Vec<u8> {
+    fn replace_flush(self) -> Vec<u8> {
+        let half = self.len() / 2;
+        [&self[..half - 4], &self[half..]].concat()
+    }
+}
+
+#[test]
+fn a_client_that_leaves_within_its_list_leaves_nothing_behind() {
+    let scene = Scene::new(PUSHES);
+    let list = updates(&["refs/heads/main"]);
+    let request = scene.with_length(RECEIVE, &basic(OWN), &list);
+    let bodies = || scene.proxy.metrics().sum("egressd_held_bytes", &[("kind", "body")]);
+    let before = bodies();
+    for _ in 0..5 {
+        let mut wire = scene.inside();
+        wire.send(&request[..request.len() - 10]);
+        until("the list to be held", || (bodies() > before + 12_000.0).then_some(()));
+        drop(wire);
+        until("all to be given back", || (bodies() <= before).then_some(()));
+    }
+    scene.proxy.record(|record| record["reason"] == "client_gone" && record["git"]["repository"] == "/own");
+    assert_eq!(scene.site.got().len(), 0);
+}
+
+#[test]
+fn while_a_list_is_read_a_reload_and_a_drain_end_it() {
+    let scene = Scene::new(PUSHES);
+    let list = updates(&["refs/heads/main"]);
+    let request = scene.with_length(RECEIVE, &basic(OWN), &list);
+    let bodies = || scene.proxy.metrics().sum("egressd_held_bytes", &[("kind", "body")]);
+    let begin = |before: f64| {
+        let mut wire = scene.inside();
+        wire.send(&request[..request.len() - 10]);
+        until("the list to be held", || (bodies() > before + 12_000.0).then_some(()));
+        wire
+    };
+    let wire = begin(bodies());
+    reload(&scene.proxy, &World::config(scene.site.port(), &PUSHES.replace("/own", "/other")));
+    scene.proxy.refused(wire, 403, "git_not_allowed");
+    reload(&scene.proxy, &World::config(scene.site.port(), PUSHES));
+    let wire = begin(bodies());
+    scene.proxy.signal(rustix::process::Signal::TERM);
+    scene.proxy.signal(rustix::process::Signal::TERM);
+    drop(wire);
     assert_eq!(scene.site.got().len(), 0);
 }

@@ -67,8 +67,8 @@ impl GitRule {
             let names = self.example_refs();
             let changes = |change| names.iter().filter_map(move |name| example_change(change, name));
             for change in self.changes.iter().copied() {
-                let all: std::sync::Arc<[RefChange]> = changes(change).collect();
-                examples.push(ask(Service::ReceivePack, Content::Changes(all)));
+                let all: Box<[RefChange]> = changes(change).collect();
+                examples.push(ask(Service::ReceivePack, Content::Changes(all.into())));
                 let single = changes(change).map(|change| Content::Changes([change].into()));
                 examples.extend(single.map(|content| ask(Service::ReceivePack, content)));
             }
