@@ -65,10 +65,9 @@ mod tests {
     #[test]
     fn that_a_key_is_ours_does_not_say_where_data_lands() {
         let rule = |accounts: bool, services: Option<&[&str]>| {
-            let mut rule = AwsRule::default();
-            rule.accounts = accounts.then(|| [Account::new("123456789012").unwrap()].into());
-            rule.services = services.map(|all| all.iter().map(|service| Box::from(*service)).collect());
-            rule
+            let accounts = accounts.then(|| [Account::new("123456789012").unwrap()].into());
+            let services = services.map(|all| all.iter().map(|service| Box::from(*service)).collect());
+            AwsRule { accounts, services, ..AwsRule::default() }
         };
         type Row<'a> = (bool, Option<&'a [&'a str]>, &'a [&'a str]);
         let rows: [Row<'_>; 7] = [
