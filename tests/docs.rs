@@ -80,6 +80,7 @@ fn file(path: &Path) -> std::io::Result<Vec<u8>> {
     let content = match path.extension().and_then(|extension| extension.to_str()) {
         Some("crt") => certificate,
         Some("key") => key,
+        Some("cred") => "gitlab-mirror-at-456247553902:s3cret\n",
         Some("htpasswd") => "gitaly:$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW\n",
         _ if path.ends_with("offices") => "192.0.2.0/24\n",
         _ => "example.com\n",

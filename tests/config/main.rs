@@ -86,6 +86,10 @@ fn every_example_loads_and_warns_only_of_what_it_shows_on_purpose() {
     let examples = yaml_files("config/examples");
     assert!(examples.len() >= 4);
     for path in examples {
+        // Those with an authority are held by tests/codecommit, which makes one.
+        if std::fs::read_to_string(&path).expect("readable").contains("\ninspection:") {
+            continue;
+        }
         let loaded =
             config::load(Some(&path)).unwrap_or_else(|findings| panic!("{}: {findings:?}", path.display()));
         let told: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();

@@ -1,7 +1,11 @@
 //! `egressd check`: prints everything that is wrong with a configuration, at once.
 
+mod pushes;
+
 use std::io::{IsTerminal as _, stderr};
 use std::path::Path;
+
+use jiff::Timestamp;
 
 use super::{CONFIGURATION_REFUSED, FAILED, FINE, say};
 use crate::config::{self, Loaded};
@@ -25,6 +29,14 @@ impl Check {
             }
         };
         loaded.warnings.iter().for_each(|finding| say(format_args!("{finding}\n")));
+        // For a review, in CI too: stdout has nothing but findings.
+        let now = Timestamp::now();
+        loaded
+            .config
+            .policies
+            .iter()
+            .filter_map(|policy| pushes::line(policy, now))
+            .for_each(|line| eprintln!("{line}"));
         // For a person alone: a script has the exit code, and stdout has nothing but findings.
         if stderr().is_terminal() {
             eprintln!("{}", checked(&loaded, file));
