@@ -30,6 +30,8 @@ const REMEMBERED: SignedDuration = SignedDuration::from_hours(24);
 const CLIENTS: usize = 16;
 /// Bytes kept of a text that a client wrote and that has no bound of its own.
 const LONGEST: usize = 256;
+/// Of what the client was told: it quotes the rule, and a ref or an account.
+const TOLD: usize = 1024;
 
 /// What was asked for.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -73,6 +75,10 @@ pub struct Refusal<'a> {
     pub asked: Asking<'a>,
     /// Method and path of a request, if a rule allows the connection and not the request.
     pub request: Option<Asks<'a>>,
+    /// What was recognised in it, of Git and AWS, in a few words.
+    pub recognised: Option<&'a str>,
+    /// What the client was told, where that says more than the request does.
+    pub told: Option<&'a str>,
     /// The client, as far as it is known.
     pub client: Option<IpAddr>,
     /// The identity that the client proved.
@@ -123,6 +129,10 @@ pub struct Group {
     /// Method, path and whether it came inside a tunnel, if a rule allows the connection and not this request. Longer paths
     /// are in one group, without it.
     pub request: Option<(Box<str>, Box<str>, bool)>,
+    /// What was recognised in the last one.
+    pub recognised: Option<Box<str>>,
+    /// What the last one's client was told.
+    pub told: Option<Box<str>>,
     /// How often.
     pub count: u64,
     /// The first time.
@@ -254,6 +264,8 @@ impl Group {
             cause: refusal.cause,
             asked,
             request: request.map(|asks| (asks.method.into(), asks.path.into(), asks.within)),
+            recognised: None,
+            told: None,
             count: 0,
             first: refusal.at,
             last: refusal.at,
@@ -281,6 +293,8 @@ impl Group {
         self.client = refusal.client;
         self.rule = refusal.rule.map(cut);
         self.identity = refusal.identity.map(cut);
+        self.recognised = refusal.recognised.map(cut);
+        self.told = refusal.told.map(|told| cut_at(told, TOLD));
         self.sni = refusal.sni.map(cut);
         self.auth_scheme = refusal.auth_scheme;
         let Some(client) = refusal.client else { return };
@@ -306,10 +320,14 @@ fn printable(bytes: &[u8]) -> Box<str> {
 
 /// At most [`LONGEST`] bytes, and a mark where there were more.
 fn cut(text: &str) -> Box<str> {
-    if text.len() <= LONGEST {
+    cut_at(text, LONGEST)
+}
+
+fn cut_at(text: &str, longest: usize) -> Box<str> {
+    if text.len() <= longest {
         return text.into();
     }
-    let end = (0..=LONGEST).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default();
+    let end = (0..=longest).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default();
     format!("{}…", text.get(..end).unwrap_or_default()).into()
 }
 
@@ -336,6 +354,8 @@ mod tests {
             cause: reason.into(),
             asked: Asking::Target(&target),
             request: None,
+            recognised: None,
+            told: None,
             client: Some(client(from)),
             identity: None,
             sni: None,
@@ -394,6 +414,8 @@ mod tests {
             cause: Reason::BadTarget.into(),
             asked: Asking::Malformed(&evil),
             request: None,
+            recognised: None,
+            told: None,
             client: None,
             identity: Some(&long),
             sni: Some(&"é".repeat(1_000)),

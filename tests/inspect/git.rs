@@ -160,6 +160,15 @@ fn a_push_that_is_refused_is_answered_as_git_prints_it_and_not_a_byte_of_it_arri
         assert!(scene.site.got().iter().all(|got| !got.head.starts_with("POST")));
         scene.goes_on(&mut wire);
     }
+    let decisions: serde_json::Value =
+        serde_json::from_str(&scene.proxy.get("/api/decisions").body).expect("JSON");
+    let refused = &decisions["refused"][0];
+    let recognised = "push of /own: update refs/heads/main and 1 more; by account 123456789012";
+    assert_eq!((&refused["recognised"], &refused["count"]), (&json!(recognised), &json!(2)));
+    assert!(
+        refused["advice"].as_str().is_some_and(|advice| advice.contains("refs/heads/other")),
+        "{refused}"
+    );
     let record = scene.denied("ref_not_allowed");
     record.assert_has(&json!({"decision": "deny", "status": 200, "sent": null}));
     assert_eq!(record["git"]["refs"][1]["name"], "refs/heads/other");

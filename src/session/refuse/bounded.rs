@@ -48,6 +48,8 @@ pub(crate) fn record(listener: &Arc<Listener>, shared: &Arc<Shared>, refused: &R
         cause: reason.into(),
         asked: Asking::Nothing,
         request: None,
+        recognised: None,
+        told: None,
         client: Some(who.client.map_or(who.peer.ip(), ClientAddr::ip)),
         identity: None,
         sni: None,

@@ -105,10 +105,11 @@ pub(crate) fn unanswered(mut request: Request<'_>, reason: Reason) {
 }
 
 /// Records the verdict on a request whose client is told it by an answer of status 200, of so many bytes: git prints no other.
-pub(crate) fn record_printed(mut request: Request<'_>, reason: Reason, bytes: usize) {
+pub(crate) fn record_printed(mut request: Request<'_>, refused: &Refused, bytes: usize) {
     request.answered(Some(200), bytes);
-    bound(&mut request, reason);
-    request.refuse(reason);
+    request.told_why(&refused.advice);
+    bound(&mut request, refused.reason);
+    request.refuse(refused.reason);
 }
 
 /// Ends the request, and returns the bytes of the reply. The records of a client that guesses or asks without end are
@@ -130,6 +131,7 @@ fn record(
     if reason.class() == Class::Challenge {
         return (reply, Some(Unanswered::new(request)));
     }
+    request.told_why(&refused.advice);
     match bound(&mut request, reason) {
         // What is wrong with credentials stands in a body that no client shows.
         true if reason.class() == Class::Credentials => tracing::info!(

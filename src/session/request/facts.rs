@@ -64,6 +64,8 @@ pub(super) struct Facts {
     pub(super) unwritten: bool,
     /// What was recognised in it, where its rule asks for it.
     pub(super) seen: Option<Box<Seen>>,
+    /// What the client is told of a refusal of what was recognised.
+    pub(super) told: Option<Box<str>>,
 }
 
 impl Facts {
@@ -96,6 +98,7 @@ impl Facts {
             meter: None,
             unwritten: false,
             seen: None,
+            told: None,
         }
     }
 
@@ -125,7 +128,8 @@ impl Facts {
             tunnel.served(InsideRequest::now(asks, self.status, self.decision, self.reason));
         }
         if let Some(cause) = self.reason {
-            shared.recent.note(&self.refusal(cause));
+            let recognised = self.seen.as_ref().map(|seen| seen.to_string());
+            shared.recent.note(&self.refusal(cause, recognised.as_deref().filter(|text| !text.is_empty())));
         }
     }
 
@@ -133,7 +137,7 @@ impl Facts {
         self.seen.as_ref()?.git.as_ref()
     }
 
-    fn refusal(&self, cause: Cause) -> Refusal<'_> {
+    fn refusal<'a>(&'a self, cause: Cause, recognised: Option<&'a str>) -> Refusal<'a> {
         Refusal {
             at: Timestamp::now(),
             id: self.id,
@@ -148,6 +152,8 @@ impl Facts {
                 (None, None) => Asking::Nothing,
             },
             request: self.refused_request(cause),
+            recognised,
+            told: self.told.as_deref(),
             client: Some(self.client.address.ip()),
             identity: self.client.identity(),
             sni: self.sni.as_deref(),

@@ -208,6 +208,14 @@ impl<'s> Request<'s> {
         self.facts_mut().seen = Some(Box::new(seen));
     }
 
+    /// What its client is told, which says more than method and path where something was recognised in it.
+    pub(crate) fn told_why(&mut self, advice: &str) {
+        let facts = self.facts_mut();
+        if facts.seen.is_some() {
+            facts.told = Some(advice.into());
+        }
+    }
+
     /// These credentials are sent in place of the client's.
     pub(crate) fn lent(&mut self, aws: SeenAws) {
         if let Some(seen) = &mut self.facts_mut().seen {

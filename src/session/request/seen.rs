@@ -1,5 +1,6 @@
 //! What was recognised in a request, as its record says it.
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::telemetry::record::{LoggedAws, LoggedGit, Negotiated};
@@ -31,6 +32,31 @@ pub(crate) struct SeenAws {
     pub(crate) access_key: Option<AccessKeyId>,
     pub(crate) service: Box<str>,
     pub(crate) regions: Regions,
+}
+
+/// A few words for the status page: `push of /own: update refs/heads/main and 3 more; by account 123456789012`.
+impl fmt::Display for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(git) = &self.git {
+            write!(f, "{} of {}", git.operation.map_or("request", Operation::as_str), git.repository)?;
+            if let Some(first) = git.changes.first() {
+                write!(f, ": {} {}", first.change().as_str(), first.name)?;
+            }
+            match git.changes.len().saturating_sub(1) {
+                0 => {}
+                more => write!(f, " and {more} more")?,
+            }
+        }
+        if let Some(aws) = &self.aws {
+            let between = if self.git.is_some() { "; " } else { "" };
+            match (aws.account, aws.access_key) {
+                (Some(account), _) => write!(f, "{between}by account {account}")?,
+                (None, Some(key)) => write!(f, "{between}by the key {key}")?,
+                (None, None) => {}
+            }
+        }
+        Ok(())
+    }
 }
 
 impl SeenGit {

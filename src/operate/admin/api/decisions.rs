@@ -42,6 +42,8 @@ struct RefusedGroup {
     method: Option<&'static str>,
     /// The request, if a rule allows the connection and not this request on it: `PUT /v1/x`.
     request: Option<String>,
+    /// What was recognised in the last one: what it asks of Git, and by whose credentials.
+    recognised: Option<String>,
     reason: &'static str,
     policy: Option<String>,
     rule: Option<String>,
@@ -138,6 +140,7 @@ fn shown(group: Group, shared: &Shared, now: Timestamp) -> RefusedGroup {
         },
         target: (group.asked != AskedFor::Nothing).then(|| group.asked.to_string()),
         request: group.asks().map(|asks| format!("{} {}", asks.method, asks.path)),
+        recognised: group.recognised.map(String::from),
         reason: group.cause.as_str(),
         policy: policy.map(str::to_owned),
         rule: group.rule.as_deref().map(cut),
@@ -153,7 +156,8 @@ fn shown(group: Group, shared: &Shared, now: Timestamp) -> RefusedGroup {
         sni: group.sni.map(String::from),
         auth_scheme: group.auth_scheme.map(AuthScheme::as_str),
         allowed_now: remedy.allowed_now,
-        advice: remedy.advice.unwrap_or_else(|| general.to_owned()),
+        // Of a request whose rule asks what it is, the rules told its client more than its method and path tell them now.
+        advice: remedy.advice.or(group.told.map(String::from)).unwrap_or_else(|| general.to_owned()),
         allow,
     }
 }

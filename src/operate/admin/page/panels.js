@@ -214,13 +214,14 @@ function fillDenial(row, group, now) {
   tell(times, "");
   times.append(`${number(group.count)}×`, make("small", {}, ago(group.last, now)));
   const way = group.method === "http" ? "http://" : "";
-  const told = JSON.stringify([group.allow, group.allowed_now, group.rule]);
+  const told = JSON.stringify([group.allow, group.allowed_now, group.rule, group.recognised]);
   if (row.told !== told) {
     row.told = told;
     asked.replaceChildren(
       make("span", { class: `tag ${group.kind}` }, KINDS[group.kind] ?? group.kind),
       group.target === null ? make("span", { class: "meta" }, "no request") : foreign(way + group.target),
       ...(group.request ? [foreign(group.request)] : []),
+      ...(group.recognised ? [foreign(group.recognised)] : []),
       make("code", { class: "tag" }, group.reason),
       ...(group.allowed_now ? [make("span", { class: "tag ok" }, "allowed now")] : []));
     fillRemedy(remedy, group);

@@ -74,7 +74,7 @@ pub(in crate::session::http) async fn refuse<'s, S: Transport>(
         changes.iter().map(|change| change.name.as_str().len() + 64).sum::<usize>() + 16
     });
     // The verdict comes first: the rest of the body may take long.
-    refuse::record_printed(request, reason, first.len() + report_bytes);
+    refuse::record_printed(request, &refused, first.len() + report_bytes);
     let telling = async {
         write(stream, &first, patience).await?;
         if !drain(stream, (buffer, lease), head.framing, MOST_DRAINED, patience).await? {
