@@ -232,9 +232,16 @@ fn discovery_without_credentials_is_asked_for_them_and_goes_nowhere() {
     // The same connection, with them.
     wire.send(scene.get(&discovery, &basic(OWN)));
     assert_eq!(wire.read_reply().status, 200);
-    // A repository that is not allowed anyway is told so.
+    // So is that of a repository that is not allowed: the refusal's record then says by whose credentials it came.
     wire.send(scene.get(&discovery.replace("own", "other"), ""));
-    scene.proxy.refused(wire, 403, "git_not_allowed");
+    assert_eq!(wire.read_reply().status, 401);
+    wire.send(scene.get(&discovery.replace("own", "other"), &basic("mallory-at-999999999999")));
+    let id = scene.proxy.refused(wire, 403, "account_not_allowed").reply.id().to_owned();
+    let record = scene.proxy.record(|record| record["id"] == id);
+    assert_eq!(
+        (&record["aws"]["account"], &record["git"]["repository"]),
+        (&json!("999999999999"), &json!("/other"))
+    );
     // Nobody is asked without end.
     let mut wire = scene.inside();
     for _ in 0..3 {

@@ -70,7 +70,7 @@ where
     let counted = if within.is_some() { Arc::default() } else { Arc::clone(&meter) };
     let (route, resolver) = (shared.route(), shared.resolver());
     let on = UnderWay { shared, within, holder: &holder, route: &route, meter: &meter, counted: &counted };
-    let mut said = Said { recognised: None, ahead: None, keep };
+    let mut said = Said { asks_for_credentials: false, recognised: None, ahead: None, keep };
     let target = wanted_with(&head, upgrade, None, within).target;
     if let Some(requests) = decide::requests_of(target, &request, &snapshot)
         .filter(|requests| requests.asks_git() || requests.asks_aws())
@@ -89,14 +89,15 @@ where
             };
             let with_body = Arc::new(ahead.recognised(&by_head));
             request.recognised(recognise::seen(&by_head, &with_body, Some(&ahead), &requests));
-            said = Said { recognised: Some(with_body), ahead: Some(ahead), keep };
+            said = Said { recognised: Some(with_body), ahead: Some(ahead), ..said };
             if let Some(refused) = refused {
                 return turn_away(connection, &head, request, refused, &said, &on).await;
             }
             // It may have taken as long as a body may.
             snapshot = shared.snapshot();
         } else {
-            said = Said { recognised: Some(by_head), ..said };
+            let asks_for_credentials = recognise::asks_for_credentials(&by_head, &requests);
+            said = Said { asks_for_credentials, recognised: Some(by_head), ..said };
         }
     }
     let wanted = wanted_with(&head, upgrade, said.recognised.as_deref(), within);
@@ -240,6 +241,8 @@ where
 
 /// What a request says of itself, where the rule asks for it.
 struct Said {
+    /// It is git's first request, and has no credentials where an entry wants the client's.
+    asks_for_credentials: bool,
     recognised: Option<Arc<Recognised>>,
     ahead: Option<Ahead>,
     keep: KeepAlive,
@@ -350,8 +353,9 @@ async fn turn_away<'s, S: Transport>(
         let telling = answer::refuse(connection, head, request, refused, ahead, patience, on.stopped(None));
         return Box::pin(telling).await;
     }
-    let asks = refused.denial.as_ref().is_some_and(|denial| denial.wants_credentials);
-    if asks && !head.framing.has_body() && connection.kept.may_ask() {
+    // Whatever it asks for: its record shall say by whose credentials. Those of a request that is refused with them do.
+    let may_ask = said.asks_for_credentials && refused.reason.class() == Class::Request;
+    if may_ask && !head.framing.has_body() && connection.kept.may_ask() {
         let keep = Some(said.keep).filter(|_| head.keep_alive && !on.shared.drain.is_closed());
         let host = &head.target.target().host;
         return Box::pin(answer::ask_for_credentials(connection, request, host, keep, on)).await;

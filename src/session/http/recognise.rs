@@ -14,8 +14,8 @@ use crate::session::request::seen::{Seen, SeenAws, SeenGit};
 use crate::wire::aws;
 use crate::wire::git::classify_for;
 use crate::wire::head::{Head, RequestTarget};
-use crate::words::aws::{Account, AwsRequest};
-use crate::words::git::{Content, GitAsk};
+use crate::words::aws::{Account, AwsRequest, CredentialsError};
+use crate::words::git::{Asks, Content, GitAsk};
 use crate::words::target::{Host, Target};
 
 /// Reads the head of a request to `target`.
@@ -76,6 +76,15 @@ pub(super) fn lent(entry: &MatchedEntry, host: &Host) -> Option<SeenAws> {
 fn seen_aws(aws: &AwsRequest, account: Option<Account>) -> SeenAws {
     let (service, regions) = (aws.service.clone(), aws.regions.clone());
     SeenAws { account, access_key: aws.access_key(), service, regions }
+}
+
+/// Whether it is the first request of git, which has no credentials, and an entry judges those of the client.
+pub(super) fn asks_for_credentials(recognised: &Recognised, requests: &Requests) -> bool {
+    let is_discovery =
+        recognised.git.as_ref().is_ok_and(|ask| matches!(ask.request.asks, Asks::Discovery(_)));
+    let lacks = recognised.aws == Err(CredentialsError::None);
+    let mut entries = requests.entries().iter();
+    is_discovery && lacks && entries.any(|entry| entry.aws.is_some() && entry.credentials.is_none())
 }
 
 /// The account whose credentials a request carries, as far as its key or the rule tells.
