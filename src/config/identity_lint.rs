@@ -59,20 +59,20 @@ struct Supply<'a> {
 }
 
 impl Supply<'_> {
-    /// `then`: what follows from it. Returns whether there is an identity or endpoint that no client can have.
+    /// `then`: what follows from all of them, which is said once. Returns whether there is an identity or endpoint that no client
+    /// can have.
     fn lint(&self, clients: &ClientsFile, then: &str, report: &Report<'_>) -> bool {
-        let mut told = false;
+        let mut told: Vec<(Position, String)> = Vec::new();
         for (identity, position) in items(&clients.identities) {
             let why = match identity.0.strip_prefix("user:") {
                 Some(user) => self.no_such_user(user),
                 None => self.no_certificates(),
             };
             if let Some(why) = why {
-                told = true;
-                report.warning(
+                told.push((
                     position,
-                    format!("no client can have the identity {}: {why}{then}", quoted(&identity.0)),
-                );
+                    format!("no client can have the identity {}: {why}", quoted(&identity.0)),
+                ));
             } else if identity.0.starts_with("cn:")
                 && let Some(listener) = self.with_sub_authorities()
             {
@@ -90,18 +90,24 @@ impl Supply<'_> {
         }
         if !self.listeners().any(|listener| listener.proxy_protocol.is_some()) {
             for (endpoint, position) in items(&clients.vpc_endpoints) {
-                told = true;
                 let endpoint = quoted(&endpoint.0);
-                report.warning(
+                told.push((
                     position,
                     format!(
                         "no client can come through {endpoint}: a load balancer sends the endpoint in its PROXY v2 \
-                         header, and no listener has `proxy_protocol`{then}"
+                         header, and no listener has `proxy_protocol`"
                     ),
-                );
+                ));
             }
         }
-        told
+        if let Some((_, last)) = told.last_mut() {
+            last.push_str(then);
+        }
+        let any = !told.is_empty();
+        for (position, text) in told {
+            report.warning(position, text);
+        }
+        any
     }
 
     fn no_certificates(&self) -> Option<String> {

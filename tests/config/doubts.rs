@@ -99,7 +99,10 @@ fn a_policy_for_clients_that_no_listener_can_identify_gets_a_warning() {
     };
     assert_eq!(
         told(who(policies)),
-        ["c.yaml:7:45: warning: no client can have the identity `user:nobody`: no users file has this user"]
+        [
+            "c.yaml:7:45: warning: no client can have the identity `user:nobody`: no users file has this user, so the policy `p` \
+          never decides"
+        ]
     );
     let text = "policies:\n- name: p\n  clients:\n    identities: [\"user:a\", \"cn:b\", \"dns:c.example\", \"spiffe://d\"]\n    \
                 vpc_endpoints: [vpce-0abc]\n  allow: [a.example]\n";
@@ -113,7 +116,7 @@ fn a_policy_for_clients_that_no_listener_can_identify_gets_a_warning() {
             format!("c.yaml:4:36: warning: no client can have the identity `dns:c.example`: {certificates}"),
             format!("c.yaml:4:53: warning: no client can have the identity `spiffe://d`: {certificates}"),
             "c.yaml:5:21: warning: no client can come through `vpce-0abc`: a load balancer sends the endpoint in its \
-             PROXY v2 header, and no listener has `proxy_protocol`"
+             PROXY v2 header, and no listener has `proxy_protocol`, so the policy `p` never decides"
                 .to_owned(),
         ]
     );
