@@ -13,14 +13,11 @@ use rustix::process::Signal;
 use crate::check::ask;
 use crate::suite::hello;
 use crate::suite::world::World;
-use crate::support::{Authority, Egressd, Origin, Wire, any_port, directory, until, write};
+use crate::support::{Authority, DEADLINE, Egressd, Origin, Wire, any_port, directory, until, write};
 
 /// So little that some sixty hellos fill it.
 const MEMORY: &str = "limits: {memory: 4MiB, requests_per_second_per_client: 100000}\n";
 const MEMORY_BYTES: f64 = 4.0 * 1024.0 * 1024.0;
-/// What a quiet client has time for while an attack is held.
-const PATIENCE: Duration = Duration::from_secs(10);
-
 /// A hello that names the allowed target, as large as one may be, without its last bytes.
 fn most_of_a_hello() -> Vec<u8> {
     let mut whole = hello::with(vec![hello::sni(hello::OK), (21, vec![0; 65_000])]);
@@ -47,7 +44,7 @@ fn held(proxy: &Egressd) -> f64 {
 /// A tunnel through which a byte comes back. `None`: it was closed without a reply.
 fn tunnel(proxy: &Egressd, from: IpAddr, echo: &Origin) -> Option<()> {
     let mut wire = Wire::connect_from(from, proxy.address());
-    wire.stream_mut().set_read_timeout(Some(PATIENCE)).expect("a socket");
+    wire.stream_mut().set_read_timeout(Some(DEADLINE)).expect("a socket");
     wire.send(ask(&echo.address().to_string()));
     if !matches!(wire.stream_mut().peek(&mut [0]), Ok(1)) {
         return None;
