@@ -9,6 +9,7 @@ mod support;
 mod authority;
 mod balancer;
 mod browser;
+mod codecommit;
 mod curl;
 mod default_config;
 mod differential;

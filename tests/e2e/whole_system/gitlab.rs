@@ -15,7 +15,7 @@ use crate::tool::{Ran, isolate};
 
 /// The host, and the git user that pushes there.
 #[derive(Debug)]
-pub(super) struct GitLab {
+pub(crate) struct GitLab {
     host: Host,
     user: User,
     proxy: &'static str,
@@ -35,11 +35,11 @@ impl Push {
 }
 
 impl GitLab {
-    pub(super) fn new(host: Host, authority: &Authority, proxy: &'static str) -> Self {
+    pub(crate) fn new(host: Host, authority: &Authority, proxy: &'static str) -> Self {
         GitLab { host, user: User::new(authority), proxy }
     }
 
-    pub(super) fn host(&self) -> &Host {
+    pub(crate) fn host(&self) -> &Host {
         &self.host
     }
 
@@ -49,7 +49,7 @@ impl GitLab {
     }
 
     /// git with the environment of `gitaly['env']`.
-    pub(super) fn git(&self, directory: &Path) -> Command {
+    pub(crate) fn git(&self, directory: &Path) -> Command {
         let mut git = self.host.command("timeout");
         isolate(&mut git, self.user.home());
         git.args(["--kill-after=5", "60", "git", "-C"]).arg(directory);

@@ -12,8 +12,8 @@
 //! A push is, for this system: a tunnel, two requests, silence while the server works. A push that is *held* is silent
 //! until the test releases it: the server's pre-receive hook waits.
 
-mod gitlab;
-mod network;
+pub(crate) mod gitlab;
+pub(crate) mod network;
 mod parts;
 mod system;
 

@@ -16,7 +16,7 @@ use crate::tool::{Daemon, Ran, isolate};
 
 /// The networks.
 #[derive(Debug)]
-pub(super) struct Fabric {
+pub(crate) struct Fabric {
     holder: Daemon,
     directory: TempDir,
 }
@@ -24,7 +24,7 @@ pub(super) struct Fabric {
 impl Fabric {
     /// With these networks. The whole system cannot be tested without namespaces, so this fails if the machine forbids
     /// them.
-    pub(super) fn new(networks: &[&str]) -> Self {
+    pub(crate) fn new(networks: &[&str]) -> Self {
         if let Err(why) = allowed() {
             panic!("{why}");
         }
@@ -45,7 +45,7 @@ impl Fabric {
 
     /// A host, with a cable to each of these networks and its address there; the interface has the name of the network.
     /// `setup` is a shell script, for example for routes. A host forwards nothing unless `setup` turns this on.
-    pub(super) fn host(&self, name: &'static str, cables: &[(&'static str, &str)], setup: &str) -> Host {
+    pub(crate) fn host(&self, name: &'static str, cables: &[(&'static str, &str)], setup: &str) -> Host {
         let directory = directory();
         let mut holder = self.command("unshare");
         holder.env("HOME", directory.path()).args(["--net", "--mount", "--uts", "sh", "-ec"]);
@@ -72,7 +72,7 @@ impl Fabric {
     }
 
     /// Takes a host's cable to a network down at the network's end, or up again.
-    pub(super) fn cable(&self, host: &Host, network: &str, state: &str) {
+    pub(crate) fn cable(&self, host: &Host, network: &str, state: &str) {
         Ran::ok(self.command("ip").args(["link", "set", &format!("{}-{network}", host.name), state]));
     }
 
@@ -85,7 +85,7 @@ impl Fabric {
 
 /// One host; it exists as long as this value.
 #[derive(Debug)]
-pub(super) struct Host {
+pub(crate) struct Host {
     name: &'static str,
     holder: Daemon,
     directory: TempDir,
@@ -93,30 +93,30 @@ pub(super) struct Host {
 
 impl Host {
     /// Its name, which is also its host name.
-    pub(super) fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         self.name
     }
 
     /// A command for a program that will run on the host.
-    pub(super) fn command(&self, program: &str) -> Command {
+    pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = enter(&self.holder, &["--net", "--mount", "--uts"], program);
         isolate(&mut command, self.home());
         command
     }
 
     /// Runs curl on the host, quietly and with a deadline.
-    pub(super) fn curl(&self, arguments: &[&str]) -> Ran {
+    pub(crate) fn curl(&self, arguments: &[&str]) -> Ran {
         let mut curl = self.command("curl");
         Ran::of(curl.args(["--silent", "--show-error", "--max-time", "20"]).args(arguments))
     }
 
     /// The home of the programs on the host.
-    pub(super) fn home(&self) -> &Path {
+    pub(crate) fn home(&self) -> &Path {
         self.directory.path()
     }
 
     /// Makes the host use this name server.
-    pub(super) fn resolve_by(&self, server: Ipv4Addr) {
+    pub(crate) fn resolve_by(&self, server: Ipv4Addr) {
         // As in a pod, where names are first tried under every search domain.
         let text =
             format!("nameserver {server}\nsearch egressd.svc.cluster.local cluster.local\noptions ndots:5\n");
@@ -125,7 +125,7 @@ impl Host {
     }
 
     /// TCP segments that have reached the host so far, whatever happened to them then.
-    pub(super) fn segments_received(&self) -> u64 {
+    pub(crate) fn segments_received(&self) -> u64 {
         let table = Ran::ok(self.command("cat").arg("/proc/net/snmp"));
         let mut lines =
             table.lines().filter_map(|line| line.strip_prefix("Tcp: ")).map(str::split_whitespace);
