@@ -34,6 +34,7 @@ mod packages;
 mod prometheus;
 mod retry;
 mod revocation;
+mod s3;
 mod squid;
 mod squid_lists;
 mod squid_log;
