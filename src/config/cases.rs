@@ -322,10 +322,10 @@ mod tests {
                 "cases:\n  - {target: a, git: push, ref: main, expect: allow}\n  - {target: \"https://a/b\", git: fetch, refs: \
                  [refs/heads/a], expect: allow}\n  - {target: \"https://a/b\", aws_account: \"1\", expect: allow}\n",
                 &[
-                    "2:21: error: `git` needs the repository as the path",
-                    "2:32: error: `main`: no ref has a name that does not begin with `refs/`",
-                    "3:49: error: refs are changed by pushes",
-                    "4:41: error: `aws_account`: `1` is not an account",
+                    "2:22: error: `git` needs the repository as the path",
+                    "2:33: error: `main`: no ref has a name that does not begin with `refs/`",
+                    "3:48: error: refs are changed by pushes",
+                    "4:42: error: `aws_account`: `1` is not an account",
                 ],
             ),
             ("cases: [\n", &["1:8: error: not valid YAML"]),

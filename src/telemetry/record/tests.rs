@@ -9,6 +9,7 @@ use super::*;
 use crate::config::ShortHash;
 use crate::rules::{Mode, RuleSource};
 use crate::wire::auth_scheme::AuthScheme;
+use crate::words::aws::{Account, Regions};
 use crate::words::client::{ClientAddr, PeerAddr};
 use crate::words::outcome::{Decision, Ending, Reason};
 use crate::words::target::Target;
@@ -40,7 +41,7 @@ fn absent_is_null_not_missing() {
         r#""policy":null,"mode":null,"rule":null,"rule_source":null,"decision":null,"reason":null,"#,
         r#""upstream":null,"upstream_local":null,"status":null,"sent":null,"received":null,"duration_ms":null,"#,
         r#""dns_ms":null,"connect_ms":null,"ending":null,"user_agent":null,"config":null,"instance":null,"#,
-        r#""tunnel":null,"suppressed":null,"auth_scheme":null,"cut":null}"#,
+        r#""tunnel":null,"suppressed":null,"auth_scheme":null,"aws":null,"git":null,"cut":null}"#,
         "\n"
     );
     assert_eq!(text, want);
@@ -79,6 +80,13 @@ fn a_full_record_has_every_member_once_and_in_order() {
         tunnel: Some(Uuid::nil()),
         suppressed: Some(3),
         auth_scheme: Some(AuthScheme::Negotiate),
+        git: Some(LoggedGit { operation: None, repository: "/v1/repos/x", changes: &[], negotiated: None }),
+        aws: Some(LoggedAws {
+            account: Account::new("123456789012"),
+            access_key: None,
+            service: "codecommit",
+            regions: &Regions::Unknown,
+        }),
         ..bare(Event::Close)
     };
     let text = line(&record);

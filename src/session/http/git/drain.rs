@@ -90,7 +90,8 @@ mod tests {
             (Framing::Length(5), b"helloGET /", 5, true, b"GET /"),
             (Framing::Chunked, b"3\r\nabc\r\n0\r\n\r\nGET /", 100, true, b"GET /"),
             (Framing::Length(5), b"", 4, false, b""),
-            (Framing::None, b"GET /", 0, true, b"GET /"),
+            // Nothing is read for it.
+            (Framing::None, b"GET /", 0, true, b""),
         ];
         for (framing, sent, most, whole, left) in rows {
             let (result, buffer) = drained(framing, sent, most).await;
