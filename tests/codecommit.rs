@@ -182,3 +182,120 @@ fn check_tells_for_each_policy_who_may_push_where() {
     let checked = egressd(directory.path(), &["check", "-c", "c.yaml"]);
     assert_eq!((text(&checked.stdout), text(&checked.stderr)), (String::new(), String::new()));
 }
+
+/// The record of a request inside a tunnel, as docs/log.md has it.
+fn record(event: &str, verdict: &str, client: &str, git: &str, account: &str) -> String {
+    let path = if git.contains("\"push\"") { "git-receive-pack" } else { "git-upload-pack" };
+    format!(
+        r#"{{"time":"2026-03-01T12:00:02.000000Z","event":"{event}","client":"{client}:40000","identity":null,"tunnel":"t","method":"POST","target":"https://{HOST}:443/v1/repos/infra/{path}","policy":"isolated","rule":"pull",{verdict},"sent":100,"received":2048,"git":{git},"aws":{{"account":"{account}","access_key":null,"service":"codecommit","region":"ap-northeast-1"}}}}"#
+    ) + "\n"
+}
+
+fn log() -> String {
+    let allow = r#""decision":"allow","reason":null,"status":200"#;
+    let deny = |reason: &str| format!(r#""decision":"deny","reason":"{reason}","status":200"#);
+    let fetch = |repository: &str| {
+        format!(
+            r#"{{"operation":"fetch","repository":"{repository}","wants":1,"haves":2,"negotiated":200,"ref_count":0,"refs":[]}}"#
+        )
+    };
+    let push = |refs: &[(&str, &str)]| {
+        let each: Vec<String> = refs
+            .iter()
+            .map(|(name, change)| format!(r#"{{"name":"{name}","change":"{change}","old":null,"new":null}}"#))
+            .collect();
+        format!(
+            r#"{{"operation":"push","repository":"/v1/repos/infra","wants":null,"haves":null,"negotiated":null,"ref_count":{},"refs":[{}]}}"#,
+            refs.len(),
+            each.join(",")
+        )
+    };
+    let (own, foreign) = ("456247553902", "999999999999");
+    [
+        record("request", allow, "10.40.0.7", &fetch("/v1/repos/infra"), own),
+        record("request", allow, "10.40.0.8", &fetch("/v1/repos/app"), own),
+        record(
+            "request",
+            allow,
+            "10.20.0.7",
+            &push(&[("refs/heads/main", "update"), ("refs/tags/v1", "create")]),
+            own,
+        ),
+        record("request", allow, "10.20.0.7", &push(&[("refs/heads/main", "update")]), own),
+        // Git's first request is no push yet.
+        record("request", allow, "10.20.0.7", &push(&[]), own),
+        record(
+            "deny",
+            &deny("account_not_allowed"),
+            "10.40.0.7",
+            &push(&[("refs/heads/out", "create")]),
+            foreign,
+        ),
+    ]
+    .concat()
+}
+
+#[test]
+fn summary_tells_who_pushed_what_where() {
+    let directory = tempfile::tempdir().expect("a directory");
+    std::fs::write(directory.path().join("access.log"), log()).expect("written");
+    let told = egressd(directory.path(), &["summary", "access.log"]);
+    let told = text(&told.stdout);
+    let want = format!(
+        "
+  requests   refused       sent   received  refs pushed: who, where, what
+         2         0      200 B    4.0 KiB  10.20.0.7 → {HOST}:443/v1/repos/infra by account 456247553902: update refs/heads/main
+         1         0        0 B        0 B  10.20.0.7 → {HOST}:443/v1/repos/infra by account 456247553902: create refs/tags/v1
+
+  requests   refused       sent   received  pushes refused: who, where, what
+         1         1      100 B    2.0 KiB  10.40.0.7 → {HOST}:443/v1/repos/infra by account 999999999999: create refs/heads/out
+"
+    );
+    assert!(told.ends_with(&want), "{told}\n{want}");
+    let page = egressd(directory.path(), &["summary", "access.log", "--html", "page.html"]);
+    assert!(page.status.success(), "{}", text(&page.stderr));
+    let page = std::fs::read_to_string(directory.path().join("page.html")).expect("written");
+    assert!(
+        page.contains("Refs pushed") && page.contains("account 999999999999: create refs/heads/out"),
+        "{page}"
+    );
+}
+
+/// The entries are those of what was seen, and allow it again: what was denied only if asked for.
+#[test]
+fn suggest_writes_entries_of_what_was_asked_of_git() {
+    let directory = example("mirror-one-account");
+    std::fs::write(directory.path().join("access.log"), log()).expect("written");
+    let suggested = egressd(directory.path(), &["suggest", "access.log"]);
+    let told = text(&suggested.stdout);
+    let (passed, denied) = told.split_once("# DENIED so far").unwrap_or((&told, ""));
+    for want in [
+        "- {git: [fetch], repositories: [\"/v1/repos/app\"], aws: {accounts: [\"456247553902\"]}} # 1 let through",
+        "- {git: [fetch, push], repositories: [\"/v1/repos/infra\"], refs: [\"refs/heads/main\", \"refs/tags/v1\"], aws: {accounts: [\"456247553902\"]}} # 4 let through",
+    ] {
+        assert!(passed.contains(want), "{told}");
+    }
+    assert!(!passed.contains("999999999999") && !passed.contains("git-receive-pack"), "{told}");
+    assert!(denied.is_empty() || denied.contains("999999999999"), "{told}");
+    std::fs::write(directory.path().join("suggested.yaml"), passed).expect("written");
+    let ask = |arguments: &[&str]| {
+        let repository = format!("https://{HOST}/v1/repos/infra");
+        let all = [&["explain", "-c", "suggested.yaml", &repository], arguments].concat();
+        let told = egressd(directory.path(), &all);
+        (told.status.code(), text(&told.stdout) + &text(&told.stderr))
+    };
+    let own = ["--aws-account", "456247553902"];
+    let push = ["--git", "push", "--ref", "refs/heads/main", "--ref", "refs/tags/v1"];
+    let (code, told) = ask(&[&push[..], &own].concat());
+    assert_eq!(code, Some(0), "{told}");
+    let (code, told) = ask(&["--git", "fetch", own[0], own[1]]);
+    assert_eq!(code, Some(0), "{told}");
+    for other in [
+        vec!["--git", "push", "--ref", "refs/heads/out", own[0], own[1]],
+        vec!["--git", "fetch", "--aws-account", "999999999999"],
+        vec!["--git", "push", "--ref", "refs/heads/main", "--ref-change", "delete", own[0], own[1]],
+    ] {
+        let (code, told) = ask(&other);
+        assert_eq!(code, Some(1), "{told}");
+    }
+}

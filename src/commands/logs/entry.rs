@@ -42,6 +42,10 @@ pub struct Entry<'l> {
     pub received: Option<u64>,
     /// Of a request inside a tunnel: the tunnel's id.
     pub tunnel: Option<Text<'l>>,
+    /// What was asked of a Git repository, as JSON: see [`Entry::git`](super::recognised).
+    pub(in crate::commands::logs) git: Option<&'l str>,
+    /// By whose credentials a request came to AWS, as JSON.
+    pub(in crate::commands::logs) aws: Option<&'l str>,
     /// The status that the client saw.
     pub status: Option<u64>,
     /// How many other records like this one were left out before it.

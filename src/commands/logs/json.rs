@@ -40,6 +40,10 @@ struct Members<'l> {
     upstream: Option<&'l RawValue>,
     #[serde(borrow)]
     tunnel: Option<&'l RawValue>,
+    #[serde(borrow)]
+    git: Option<&'l RawValue>,
+    #[serde(borrow)]
+    aws: Option<&'l RawValue>,
     status: Option<u64>,
     sent: Option<u64>,
     received: Option<u64>,
@@ -62,6 +66,8 @@ pub(super) fn parse(line: &str) -> Option<Entry<'_>> {
         reason: text(members.reason)?,
         upstream: text(members.upstream)?,
         tunnel: text(members.tunnel)?,
+        git: members.git.map(RawValue::get),
+        aws: members.aws.map(RawValue::get),
         status: members.status,
         sent: members.sent,
         received: members.received,

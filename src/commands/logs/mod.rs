@@ -15,9 +15,11 @@ pub(crate) mod files;
 mod json;
 mod line;
 mod read;
+mod recognised;
 mod squid;
 #[cfg(test)]
 mod tests;
 
 pub use entry::{Entry, Stands, Text};
 pub use read::{Malformed, Reader};
+pub use recognised::LoggedGit;

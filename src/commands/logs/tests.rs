@@ -98,6 +98,8 @@ fn every_field_that_is_read_is_one_that_the_log_writes() {
         sent,
         received,
         tunnel,
+        git,
+        aws,
         status,
         suppressed,
         brief,
@@ -107,6 +109,7 @@ fn every_field_that_is_read_is_one_that_the_log_writes() {
     assert_eq!((suppressed, status), (3, Some(101)));
     assert_eq!(tunnel.map(Text::raw), Some("00000000-0000-0000-0000-000000000000"));
     assert_eq!((brief, guessed), (false, false), "it says everything");
+    assert_eq!((git, aws), (None, None), "they are null");
     let texts = [client, identity, method, target, sni, policy, rule, decision, reason, upstream];
     assert_eq!(
         texts.map(|text| text.map_or("", Text::raw)),

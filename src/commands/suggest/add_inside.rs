@@ -39,7 +39,10 @@ impl Suggestion {
         let mut room = self.room.get(index).copied().unwrap_or_default();
         let method = line.method.map(Text::decoded).unwrap_or_default();
         let Some(seen) = self.place(kind, wanted) else { return };
-        let is_kept = seen.inside.add(kind, (&method, &path), line.status == Some(SWITCHED), &mut room);
+        let is_kept = match line.git() {
+            Some(git) => seen.inside.add_git(kind, &git, &mut room),
+            None => seen.inside.add(kind, (&method, &path), line.status == Some(SWITCHED), &mut room),
+        };
         seen.saw(line, target.port, &[]);
         self.saw_client(line, kind);
         if !is_kept {
@@ -57,6 +60,11 @@ fn whole(path: &str) -> &str {
     before.rfind('/').and_then(|at| before.get(..=at)).unwrap_or_default()
 }
 
+/// What an entry about Git can be for.
+fn of_git(reason: Reason) -> bool {
+    matches!(reason, Reason::GitNotAllowed | Reason::RefNotAllowed | Reason::AccountNotAllowed)
+}
+
 /// The kind of a request inside a tunnel that an entry of `requests` can be for.
 fn kind(line: &Line<'_>) -> Option<Kind> {
     let switched = line.status == Some(SWITCHED);
@@ -65,6 +73,10 @@ fn kind(line: &Line<'_>) -> Option<Kind> {
         (Event::Request, Some(Reason::RequestNotAllowed)) => Some(Kind::WouldDeny),
         // Of one that was not switched nothing tells what it asked for.
         (Event::Request, Some(Reason::UpgradeNotAllowed)) if switched => Some(Kind::WouldDeny),
+        (Event::Request, Some(reason)) if of_git(reason) && line.decided(Decision::WouldDeny) => {
+            Some(Kind::WouldDeny)
+        }
+        (Event::Deny, Some(reason)) if of_git(reason) && line.git().is_some() => Some(Kind::Denied),
         (Event::Deny, Some(Reason::RequestNotAllowed)) => Some(Kind::Denied),
         _ => None,
     }

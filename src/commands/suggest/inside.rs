@@ -6,8 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::git::Git;
 use super::kind::Kind;
 use super::paths::{DEEPEST, Paths};
+use crate::commands::logs::LoggedGit;
 use crate::rules::{Entry, PathPattern};
 
 /// Most methods of one kind that are told apart; further ones count as any method.
@@ -24,6 +26,8 @@ pub(super) struct Inside {
     pub(super) inspected: bool,
     /// Those that an entry can be for, by kind.
     seen: [BTreeMap<Asked, Paths>; 3],
+    /// Those to Git, where the log tells.
+    git: Git,
 }
 
 /// What a request is besides its path; `None` as a method: any.
@@ -68,10 +72,21 @@ impl Inside {
         true
     }
 
+    /// Adds a request to Git.
+    pub(super) fn add_git(&mut self, kind: Kind, git: &LoggedGit, room: &mut usize) -> bool {
+        self.inspected = true;
+        self.git.add(kind, git, room)
+    }
+
     /// The first kind of which there is a request.
     pub(super) fn kind(&self) -> Option<Kind> {
         let kinds = [Kind::Passed, Kind::WouldDeny, Kind::Denied];
-        kinds.into_iter().zip(&self.seen).find(|(_, seen)| !seen.is_empty()).map(|(kind, _)| kind)
+        let of_paths =
+            kinds.into_iter().zip(&self.seen).find(|(_, seen)| !seen.is_empty()).map(|(kind, _)| kind);
+        match (of_paths, self.git.kind()) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        }
     }
 
     /// Whether tunnels to the target were inspected.
@@ -85,6 +100,11 @@ impl Inside {
         for (kind, seen) in [Kind::Passed, Kind::WouldDeny, Kind::Denied].into_iter().zip(&self.seen) {
             if kind == Kind::Denied && !denied {
                 continue;
+            }
+            for (entry, count) in self.git.entries(kind) {
+                if !all.iter().any(|seen| seen.entry.covers(&entry)) {
+                    all.push(Seen { kind, entry, count });
+                }
             }
             let of_kind = of_kind(seen, &all, kind);
             all.extend(of_kind);
@@ -134,7 +154,8 @@ fn of_kind(seen: &BTreeMap<Asked, Paths>, written: &[Seen], kind: Kind) -> Vec<S
 }
 
 fn covers(entry: &Entry, method: Option<&str>, websocket: bool, pattern: &PathPattern) -> bool {
-    method.map_or(entry.methods.is_none(), |method| entry.allows_method(method))
+    entry.git.is_none()
+        && method.map_or(entry.methods.is_none(), |method| entry.allows_method(method))
         && (entry.websocket || !websocket)
         && entry.paths.as_ref().is_none_or(|paths| paths.iter().any(|wider| wider.covers(pattern)))
 }

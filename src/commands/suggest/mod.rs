@@ -11,6 +11,7 @@
 mod add_inside;
 mod arguments;
 mod clients;
+mod git;
 mod help;
 mod inside;
 #[cfg(test)]

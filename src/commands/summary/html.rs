@@ -50,6 +50,9 @@ impl Summary {
         let chosen = "by requests; any client may have chosen these paths";
         table(&mut page, "Refused inside tunnels", chosen, refused, top, Tally::requests);
         reasons(&mut page, "Refused, would be refused, or failed inside tunnels", inside);
+        let (reached, refused) = (&self.pushes.reached, &self.pushes.refused);
+        table(&mut page, "Refs pushed", "who, where, what", reached, top, Tally::requests);
+        table(&mut page, "Pushes refused", "who, where, what", refused, top, Tally::requests);
         page.push_str("</body></html>\n");
         page
     }

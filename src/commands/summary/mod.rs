@@ -14,6 +14,7 @@ mod count;
 mod html;
 mod inside;
 mod plot;
+mod pushes;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -26,6 +27,7 @@ use cause::cause;
 use count::MOST;
 pub use count::{Bin, Bins, CountedAs, Counter, Tally};
 pub use inside::Inside;
+pub use pushes::Pushes;
 
 use crate::commands::logs::{Entry, Stands, Text};
 use crate::telemetry::record::Event;
@@ -55,6 +57,8 @@ pub struct Summary {
     pub reasons: BTreeMap<&'static str, u64>,
     /// Requests inside tunnels, which count nowhere else.
     pub inside: Inside,
+    /// Who pushed what where; other tables count them too.
+    pub pushes: Pushes,
     /// By time.
     pub bins: Bins,
     /// Tunnels that opened, and those that ended.
@@ -76,6 +80,7 @@ impl Default for Summary {
             rules: Counter::new(MOST_RULES),
             reasons: BTreeMap::new(),
             inside: Inside::default(),
+            pushes: Pushes::default(),
             bins: Bins::default(),
             opened: 0,
             ended: 0,
@@ -93,6 +98,7 @@ impl Summary {
     /// Adds what one line of a log says.
     pub fn add(&mut self, entry: &Entry<'_>) {
         let stands = entry.stands();
+        self.pushes.add(entry);
         if stands == Stands::Inside {
             return self.inside.add(entry);
         }

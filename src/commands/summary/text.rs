@@ -61,7 +61,9 @@ impl Summary {
         let Inside { reached, refused, reasons: inside, .. } = &self.inside;
         table(out, "reached inside tunnels, by requests", reached, top, Tally::requests)?;
         table(out, "refused inside tunnels", refused, top, Tally::requests)?;
-        reasons(out, "refused, would be refused, or failed inside tunnels, by reason", inside)
+        reasons(out, "refused, would be refused, or failed inside tunnels, by reason", inside)?;
+        table(out, "refs pushed: who, where, what", &self.pushes.reached, top, Tally::requests)?;
+        table(out, "pushes refused: who, where, what", &self.pushes.refused, top, Tally::requests)
     }
 
     /// What is said of records that the log left out.

@@ -90,6 +90,13 @@ fn parts(entry: &Entry) -> Option<Vec<Entry>> {
     Some(parts)
 }
 
+impl Entry {
+    /// Whether it lets all through that `other` does. `false`: that is not certain.
+    pub fn covers(&self, other: &Entry) -> bool {
+        covers(self, other)
+    }
+}
+
 /// Whether `other` lets all through that `part` does. `false`: that is not certain.
 pub(in crate::rules) fn covers(other: &Entry, part: &Entry) -> bool {
     let methods = match (&other.methods, &part.methods) {

@@ -1,0 +1,63 @@
+//! What a line says of Git and AWS.
+
+use serde::Deserialize;
+
+use super::entry::Entry;
+use crate::words::aws::Account;
+use crate::words::git::{Change, Operation};
+
+/// What a request asked of a repository.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LoggedGit {
+    /// What was asked; `None`: the log does not know.
+    pub operation: Option<Operation>,
+    /// Of what.
+    pub repository: String,
+    /// What a push changes. A log may leave some out.
+    pub refs: Vec<(String, Change)>,
+    /// How many there were.
+    pub ref_count: u64,
+    /// The AWS account of the credentials.
+    pub account: Option<Account>,
+}
+
+#[derive(Deserialize)]
+struct GitMembers {
+    operation: Option<String>,
+    repository: String,
+    ref_count: Option<u64>,
+    #[serde(default)]
+    refs: Vec<RefMembers>,
+}
+
+#[derive(Deserialize)]
+struct RefMembers {
+    name: String,
+    change: String,
+}
+
+#[derive(Deserialize)]
+struct AwsMembers {
+    account: Option<String>,
+}
+
+impl Entry<'_> {
+    /// What was asked of a repository. `None`: nothing, or the line is not egressd's.
+    pub fn git(&self) -> Option<LoggedGit> {
+        let git: GitMembers = serde_json::from_str(self.git?).ok()?;
+        let refs = git.refs.into_iter().filter_map(|each| Some((each.name, Change::named(&each.change)?)));
+        let refs: Vec<(String, Change)> = refs.collect();
+        Some(LoggedGit {
+            operation: git.operation.as_deref().and_then(Operation::named),
+            repository: git.repository,
+            ref_count: git.ref_count.unwrap_or(refs.len() as u64),
+            refs,
+            account: self.account(),
+        })
+    }
+
+    fn account(&self) -> Option<Account> {
+        let aws: AwsMembers = serde_json::from_str(self.aws?).ok()?;
+        Account::new(aws.account.as_deref()?)
+    }
+}
