@@ -299,3 +299,40 @@ fn suggest_writes_entries_of_what_was_asked_of_git() {
         assert_eq!(code, Some(1), "{told}");
     }
 }
+
+/// With logs, `diff` judges what was asked inside tunnels by both files.
+#[test]
+fn diff_tells_which_recorded_pushes_an_edit_refuses() {
+    let directory = example("mirror-one-account");
+    let at = directory.path();
+    let rule = |entries: &str| {
+        format!(
+            "inspection: {{certificate: authority.crt, key: authority.key}}\npolicies:\n  - name: p\n    clients: {{networks: [10.0.0.0/8]}}\n    allow:\n      - to: {HOST}\n        requests: [{entries}]\n"
+        )
+    };
+    let push = "{git: [push], refs: ['refs/heads/**', 'refs/tags/**'], aws: {accounts: ['456247553902']}}";
+    let fetch = "{git: [fetch], aws: {accounts: ['456247553902']}}";
+    std::fs::write(at.join("old.yaml"), rule(&format!("{push}, {fetch}"))).expect("written");
+    std::fs::write(at.join("access.log"), log()).expect("written");
+    let diff = |entries: &str| {
+        std::fs::write(at.join("new.yaml"), rule(entries)).expect("written");
+        let told = egressd(at, &["diff", "old.yaml", "new.yaml", "--strict", "--log", "access.log"]);
+        (told.status.code(), text(&told.stdout))
+    };
+    let (code, told) = diff(&format!("{fetch}, {}", push.replace(", 'refs/tags/**'", "")));
+    assert_eq!(code, Some(1), "{told}");
+    for want in [
+        "requests inside tunnels: 6\\n",
+        "newly denied: 1 (1 distinct)",
+        "git-codecommit.ap-northeast-1.amazonaws.com:443 inside: POST /v1/repos/infra/git-receive-pack",
+        "create of `refs/tags/v1` is not allowed",
+        "newly allowed: 0",
+    ] {
+        assert!(told.contains(&want.replace("\\n", "\n")), "{want}\n{told}");
+    }
+    let wider = push.replace("['456247553902']", "['456247553902', '999999999999']");
+    let (_, told) = diff(&format!("{fetch}, {wider}"));
+    assert!(told.contains("newly allowed: 1 (1 distinct)") && told.contains("newly denied: 0"), "{told}");
+    let (_, told) = diff(&format!("{fetch}, {push}"));
+    assert!(told.contains("newly allowed: 0") && told.contains("newly denied: 0"), "{told}");
+}

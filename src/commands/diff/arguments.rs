@@ -127,6 +127,17 @@ fn print_requests(found: &Found, old: &Config, new: &Config, out: &mut impl Writ
         write!(out, "; {} more are skipped: they have no valid client or target", found.unjudged)?;
     }
     writeln!(out)?;
+    if found.inside > 0 || found.unknown_inside > 0 {
+        write!(out, "requests inside tunnels: {}", found.inside)?;
+        if found.unknown_inside > 0 {
+            let more = found.unknown_inside;
+            write!(
+                out,
+                "; {more} more are skipped: their records do not say what was asked of Git, or by whose account"
+            )?;
+        }
+        writeln!(out)?;
+    }
     if found.malformed.count > 0 {
         writeln!(out, "note: {}", found.malformed)?;
     }

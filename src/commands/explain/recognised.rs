@@ -51,7 +51,7 @@ impl AskedGit {
 }
 
 /// With ids that are made up: rules say nothing about them.
-fn change(change: Change, name: &RefName) -> Option<RefChange> {
+pub(in crate::commands) fn change(change: Change, name: &RefName) -> Option<RefChange> {
     let id = |digit: &str| ObjectId::read(digit.repeat(40).as_bytes(), ObjectFormat::Sha1).flatten();
     let (old, new) = match change {
         Change::Create => (None, id("2")),
@@ -62,7 +62,7 @@ fn change(change: Change, name: &RefName) -> Option<RefChange> {
 }
 
 /// What serving would recognise in such a request to `host`, with credentials of `account`.
-pub(super) fn recognised(
+pub(in crate::commands) fn recognised(
     host: &str,
     (method, path, query): (&str, &str, Option<&str>),
     content: Content,

@@ -56,7 +56,8 @@ impl Entry<'_> {
         })
     }
 
-    fn account(&self) -> Option<Account> {
+    /// The AWS account of the credentials, if it is known.
+    pub fn account(&self) -> Option<Account> {
         let aws: AwsMembers = serde_json::from_str(self.aws?).ok()?;
         Account::new(aws.account.as_deref()?)
     }

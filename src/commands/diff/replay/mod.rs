@@ -8,31 +8,24 @@
 //! What a log does not contain cannot be replayed: it has only the first identity, no VPC endpoint, and only the addresses
 //! that were dialled.
 
+mod answer;
+mod inside;
+
 use std::collections::HashMap;
 use std::io::{self, Read};
 use std::net::IpAddr;
 
+use self::answer::Answer;
+pub use self::answer::Turn;
+use self::inside::Inner;
 use crate::commands::explain::client;
 use crate::commands::logs::{Entry, Malformed, Reader, Stands, Text};
-use crate::rules::{Permit, Policies};
-use crate::words::client::Client;
-use crate::words::outcome::{Decision, Reason};
+use crate::rules::Policies;
 use crate::words::target::{Method, Target};
 use jiff::Timestamp;
 
 /// Distinct requests that are kept, of those decided differently.
 pub const MAX_KEPT: usize = 10_000;
-
-/// How a request is decided differently.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub enum Turn {
-    /// It passed, and would no longer pass.
-    NewlyDenied,
-    /// It was denied, and would pass.
-    NewlyAllowed,
-    /// It passes in both, but with other options, as another scheme, or only by report mode.
-    Otherwise,
-}
 
 /// One distinct request that is decided differently.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -45,6 +38,8 @@ pub struct Request {
     pub identity: Option<Box<str>>,
     /// The target of the request.
     pub target: Target,
+    /// Of a request inside a tunnel: its method and path.
+    pub inside: Option<Box<str>>,
 }
 
 /// How often it was recorded, and what the configurations say about it.
@@ -63,6 +58,10 @@ pub struct Seen {
 pub struct Found {
     /// Requests that both decided.
     pub requests: u64,
+    /// Requests inside tunnels that both decided.
+    pub inside: u64,
+    /// Requests inside tunnels whose records do not say what the rules ask for.
+    pub unknown_inside: u64,
     /// Lines that are not records.
     pub malformed: Malformed,
     /// Packed logs whose end is missing.
@@ -87,8 +86,9 @@ impl Found {
     /// The distinct requests of a turn, the most frequent first.
     pub fn of(&self, turn: Turn) -> Vec<(&Request, &Seen)> {
         let mut of_turn: Vec<_> = self.otherwise.iter().filter(|(request, _)| request.turn == turn).collect();
-        let place =
-            |request: &Request| (request.client, request.target.to_string(), request.identity.clone());
+        let place = |request: &Request| {
+            (request.client, request.target.to_string(), request.inside.clone(), request.identity.clone())
+        };
         of_turn.sort_by_cached_key(|(request, seen)| (std::cmp::Reverse(seen.count), place(request)));
         of_turn
     }
@@ -130,6 +130,9 @@ impl<'p> Replay<'p> {
     }
 
     fn record(&mut self, entry: &Entry<'_>) {
+        if entry.stands() == Stands::Inside {
+            return self.inside(entry);
+        }
         if !matches!(entry.stands(), Stands::Passed | Stands::Refused) {
             return;
         }
@@ -144,7 +147,33 @@ impl<'p> Replay<'p> {
         let old = Answer::of(self.old, &target, &from, self.now, upstream);
         let new = Answer::of(self.new, &target, &from, self.now, upstream);
         let Some(turn) = old.turn(&new) else { return };
-        let request = Request { turn, client: from.address.ip(), identity, target };
+        let request = Request { turn, client: from.address.ip(), identity, target, inside: None };
+        self.keep(request, &old, &new);
+    }
+
+    /// One inside a tunnel, of which both let the connection through: else the tunnel's own line tells.
+    fn inside(&mut self, entry: &Entry<'_>) {
+        let (Some(address), Some(inner)) = (entry.client_ip(), Inner::of(entry)) else {
+            self.found.unjudged += 1;
+            return;
+        };
+        let identity: Option<Box<str>> = entry.identity.map(Text::decoded).map(Box::from);
+        let from = client(address, identity.iter().cloned().collect(), None);
+        match inner.turn((self.old, self.new), &from, self.now) {
+            Err(()) => self.found.unknown_inside += 1,
+            Ok(None) => self.found.inside += 1,
+            Ok(Some((turn, old, new))) => {
+                self.found.inside += 1;
+                let (target, shown) = inner.shown();
+                let request =
+                    Request { turn, client: from.address.ip(), identity, target, inside: Some(shown) };
+                self.keep(request, &old, &new);
+            }
+        }
+    }
+
+    fn keep(&mut self, request: Request, old: &Answer, new: &Answer) {
+        let turn = request.turn;
         let kept = self.found.otherwise.len();
         if let Some(seen) = self.found.otherwise.get_mut(&request) {
             seen.count += 1;
@@ -157,69 +186,15 @@ impl<'p> Replay<'p> {
     }
 }
 
-/// What one configuration says.
-enum Answer {
-    Permit(Box<Permit>),
-    Denial { reason: Reason, why: String },
-}
-
-impl Answer {
-    fn of(
-        policies: &Policies,
-        target: &Target,
-        from: &Client,
-        now: Timestamp,
-        upstream: Option<IpAddr>,
-    ) -> Self {
-        let permit = match policies.decide(target, from, now) {
-            Ok(permit) => permit,
-            Err(denial) => return Answer::Denial { reason: denial.reason, why: denial.advice.into() },
-        };
-        match upstream.map(|address| policies.admit(&permit, address)) {
-            Some(Err(denial)) => Answer::Denial {
-                reason: Reason::AddressProhibited,
-                why: format!("{}: {}", denial.address, denial.why),
-            },
-            _ => Answer::Permit(Box::new(permit)),
-        }
-    }
-
-    fn turn(&self, new: &Answer) -> Option<Turn> {
-        match (self, new) {
-            (Answer::Permit(_), Answer::Denial { .. }) => Some(Turn::NewlyDenied),
-            (Answer::Denial { .. }, Answer::Permit(_)) => Some(Turn::NewlyAllowed),
-            (Answer::Denial { .. }, Answer::Denial { .. }) => None,
-            (Answer::Permit(old), Answer::Permit(new)) => {
-                let same = old.decision == new.decision
-                    && old.scheme == new.scheme
-                    && old.options().eq(new.options());
-                (!same).then_some(Turn::Otherwise)
-            }
-        }
-    }
-}
-
-impl std::fmt::Display for Answer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Answer::Denial { reason, why } => write!(f, "deny {reason}: {why}"),
-            Answer::Permit(permit) => {
-                write!(f, "{} as {} by policy {}", permit.decision.as_str(), permit.scheme, permit.policy)?;
-                if let Some(rule) = permit.rule.as_ref().filter(|_| permit.decision == Decision::Allow) {
-                    write!(f, ", `{}` ({})", rule.text, rule.source)?;
-                }
-                Ok(())
-            }
-        }
-    }
-}
-
 /// The shown form of a request: `CONNECT host:port`, `http://host:port`.
 impl std::fmt::Display for Request {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} ", self.client)?;
         if let Some(identity) = &self.identity {
             write!(f, "{} ", identity.escape_debug())?;
+        }
+        if let Some(inside) = &self.inside {
+            return write!(f, "{} inside: {}", self.target, inside.escape_debug());
         }
         match self.target.method {
             Method::Connect => write!(f, "{}", self.target),
