@@ -126,6 +126,61 @@ impl Files {
     }
 }
 
+/// With the stolen key of the authority, and with that of the root: what names a person, a service or an address is nothing to
+/// OpenSSL, even where it is signed for a server.
+#[test]
+fn openssl_takes_no_mail_address_uri_or_address_under_the_root() {
+    let home = directory();
+    let (bound, free) = (Files::new(home.path(), &[]), Files::without_constraints(home.path()));
+    let verify = |files: &Files, san: &str| -> Ran {
+        let path = |name: &str| home.path().join(name);
+        write(&path("san"), format!("subjectAltName={san}\nextendedKeyUsage=serverAuth\n"));
+        let openssl = |arguments: &[&str], more: &[(&str, PathBuf)]| {
+            let mut openssl = tool("openssl", home.path());
+            openssl.args(arguments);
+            more.iter().for_each(|(option, file)| drop(openssl.arg(option).arg(file)));
+            Ran::of(&mut openssl)
+        };
+        let new_key =
+            ["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=x"];
+        let made = openssl(&new_key, &[("-keyout", path("leaf.key")), ("-out", path("leaf.csr"))]);
+        assert_eq!(made.code, Some(0), "{}", made.stderr);
+        let own = |name: &str| files.directory.join(name);
+        let signed = openssl(
+            &["x509", "-req", "-days", "1", "-CAcreateserial"],
+            &[
+                ("-in", path("leaf.csr")),
+                ("-CA", own("authority.crt")),
+                ("-CAkey", own("authority.key")),
+                ("-extfile", path("san")),
+                ("-out", path("leaf.crt")),
+            ],
+        );
+        assert_eq!(signed.code, Some(0), "{}", signed.stderr);
+        let mut verify = tool("openssl", home.path());
+        verify.arg("verify").arg("-CAfile").arg(files.root()).arg("-untrusted").arg(own("authority.crt"));
+        Ran::of(verify.arg(path("leaf.crt")))
+    };
+    let permitted = verify(&bound, &format!("DNS:{HOST},DNS:a.{HOST}"));
+    assert_eq!(permitted.code, Some(0), "{}", permitted.stderr);
+    for san in [
+        format!("email:a@{HOST}"),
+        "email:a@mail.example".to_owned(),
+        format!("URI:https://{HOST}/a"),
+        "URI:https://evil.example/".to_owned(),
+        "URI:spiffe://corp/gitaly".to_owned(),
+        format!("DNS:{HOST},URI:spiffe://corp/gitaly"),
+        format!("DNS:{HOST},email:a@b.example"),
+        "IP:192.0.2.1".to_owned(),
+    ] {
+        let refused = verify(&bound, &san);
+        assert_ne!(refused.code, Some(0), "{san}: {}", refused.stdout);
+        assert!(refused.stderr.contains("subtree violation"), "{san}: {}", refused.stderr);
+        let accepted = verify(&free, &san);
+        assert_eq!(accepted.code, Some(0), "without constraints, {san}: {}", accepted.stderr);
+    }
+}
+
 /// Says `ok` to every client that makes the handshake.
 fn server(config: Arc<ServerConfig>) -> Origin {
     Origin::start(any_port(), move |conversation| {

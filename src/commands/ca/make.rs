@@ -5,11 +5,11 @@ use jiff::civil::Date;
 use jiff::tz::Offset;
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{
-    BasicConstraints, CertificateParams, CidrSubnet, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
-    GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints, SerialNumber, date_time_ymd,
+    BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
+    IsCa, Issuer, KeyPair, KeyUsagePurpose, SerialNumber, date_time_ymd,
 };
 
-use crate::transport::tls::mint::random_serial;
+use crate::transport::tls::mint::{NAME_CONSTRAINTS, constraints_of, random_serial};
 use crate::words::target::Name;
 
 /// What is to be made.
@@ -51,7 +51,7 @@ pub(super) fn make(terms: &Terms<'_>) -> Result<Made, String> {
     let key = KeyPair::generate().map_err(failed)?;
     let mut authority = params(&format!("egressd inspection {mark}"), terms, terms.days)?;
     authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    authority.name_constraints = Some(constraints(terms.hosts));
+    authority.custom_extensions.push(constraints(terms.hosts));
     let (certificate, root) = match terms.root {
         Some(root) => {
             let root_key = KeyPair::from_pem(&root.key).map_err(failed)?;
@@ -63,7 +63,7 @@ pub(super) fn make(terms: &Terms<'_>) -> Result<Made, String> {
             let mut root = params(&format!("egressd inspection root {mark}"), terms, terms.root_days)?;
             root.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
             if !terms.open_root {
-                root.name_constraints = Some(constraints(terms.hosts));
+                root.custom_extensions.push(constraints(terms.hosts));
             }
             let certificate = root.self_signed(&root_key).map_err(failed)?.pem();
             let signed = authority.signed_by(&key, &Issuer::from_params(&root, &root_key)).map_err(failed)?;
@@ -91,8 +91,8 @@ fn params(name: &str, terms: &Terms<'_>, days: u16) -> Result<CertificateParams,
     params.not_before = date(day(terms.now, -1));
     params.not_after = date(day(terms.now, days.into()));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    // Name constraints say nothing of mail addresses, URIs and common names: with neither key can anyone sign what authenticates
-    // a client, mail or code.
+    // Name constraints say nothing of common names, and those of an open root are none: with neither key can anyone sign what
+    // authenticates a client, mail or code.
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.use_authority_key_identifier_extension = true;
     Ok(params)
@@ -104,16 +104,11 @@ fn day(now: Timestamp, days: i64) -> Date {
     Offset::UTC.to_datetime(then).date()
 }
 
-/// These hosts and what is below them, and no address: without the second part OpenSSL, Node and Java accept a certificate for an
-/// address.
-fn constraints(hosts: &[Name]) -> NameConstraints {
-    NameConstraints {
-        permitted_subtrees: hosts.iter().map(|host| GeneralSubtree::DnsName(host.to_string())).collect(),
-        excluded_subtrees: vec![
-            GeneralSubtree::IpAddress(CidrSubnet::V4([0; 4], [0; 4])),
-            GeneralSubtree::IpAddress(CidrSubnet::V6([0; 16], [0; 16])),
-        ],
-    }
+/// The name constraints for these hosts.
+fn constraints(hosts: &[Name]) -> CustomExtension {
+    let mut extension = CustomExtension::from_oid_content(NAME_CONSTRAINTS, constraints_of(hosts));
+    extension.set_criticality(true);
+    extension
 }
 
 #[cfg(test)]
@@ -168,6 +163,27 @@ mod tests {
             assert_eq!(root.constraints().limit_names(), !open);
             assert_eq!(root.constraints().exclude_addresses(), !open);
             assert_eq!(root.expires().to_string(), "2036-11-27T00:00:00Z");
+        }
+    }
+
+    /// As another program reads them: names of every form have a subtree.
+    #[test]
+    fn constraints_are_critical_and_say_something_of_every_form_of_name() {
+        let made = made(false);
+        for pair in [made.root.unwrap().0, made.authority] {
+            let (_, pem) = x509_parser::pem::parse_x509_pem(pair.certificate.as_bytes()).unwrap();
+            let (_, certificate) = x509_parser::parse_x509_certificate(&pem.contents).unwrap();
+            let found = certificate.name_constraints().unwrap().expect("constraints");
+            assert!(found.critical);
+            let shown = |trees: &Option<Vec<x509_parser::extensions::GeneralSubtree<'_>>>| -> Vec<String> {
+                trees.iter().flatten().map(|tree| tree.base.to_string()).collect()
+            };
+            let permitted = shown(&found.value.permitted_subtrees);
+            assert_eq!(permitted.len(), 4, "{permitted:?}");
+            for name in ["git.example.com", "api.example.org", "RFC822Name(invalid)", "URI(invalid)"] {
+                assert!(permitted.iter().any(|tree| tree.contains(name)), "{name}: {permitted:?}");
+            }
+            assert_eq!(shown(&found.value.excluded_subtrees).len(), 2);
         }
     }
 

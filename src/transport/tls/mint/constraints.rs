@@ -4,7 +4,29 @@
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{GeneralName, GeneralSubtree};
 
+use super::der::{self, SEQUENCE};
 use crate::words::target::Name;
+
+/// The object identifier of the extension (RFC 5280 section 4.2.1.10).
+pub(crate) const IDENTIFIER: &[u64] = &[2, 5, 29, 30];
+
+/// The extension of a certificate that may sign for these hosts and what is below them: no address, no mail and no URI.
+///
+/// Addresses are excluded whole: else OpenSSL, Node and Java accept a certificate for one. There is no excluded subtree that holds
+/// every mail address or URI for OpenSSL, so of both one host is permitted that never exists (RFC 2606).
+pub(crate) fn of_hosts(hosts: &[Name]) -> Vec<u8> {
+    const MAIL: u8 = der::implicit(1);
+    const DNS: u8 = der::implicit(2);
+    const URI: u8 = der::implicit(6);
+    const ADDRESS: u8 = der::implicit(7);
+    let tree = |tag: u8, base: &[u8]| der::value(SEQUENCE, &[&der::value(tag, &[base])]);
+    let mut permitted: Vec<Vec<u8>> = hosts.iter().map(|host| tree(DNS, host.as_str().as_bytes())).collect();
+    permitted.extend([tree(MAIL, b"invalid"), tree(URI, b"invalid")]);
+    // An address and its mask.
+    let excluded = [tree(ADDRESS, &[0; 8]), tree(ADDRESS, &[0; 32])];
+    let trees = |number: u8, trees: &[Vec<u8>]| der::value(der::explicit(number), &[&trees.concat()]);
+    der::value(SEQUENCE, &[&trees(0, &permitted), &trees(1, &excluded)])
+}
 
 /// What the certificates of an authority's file say together.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

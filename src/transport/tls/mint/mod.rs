@@ -26,6 +26,7 @@ use rustls::{ServerConfig, version};
 
 pub use authority::{Authority, LoadedAuthority};
 pub use constraints::Constraints;
+pub(crate) use constraints::{IDENTIFIER as NAME_CONSTRAINTS, of_hosts as constraints_of};
 pub use error::MintError;
 pub(crate) use leaf::random_serial;
 
