@@ -77,8 +77,10 @@ impl<'a> Access<'a> {
     pub(super) fn tell_idle(&self, notes: &mut Notes) {
         let deciding = self.deciding.borrow();
         for (number, rule) in self.rules.iter().enumerate() {
-            // What no line allows is denied: the last line needs no other.
-            let last = !rule.allow && number + 1 == self.rules.len();
+            // What no line allows is denied: the last line needs no other, if it is known what it denies.
+            let is_known =
+                |literal: &Literal| self.acls.get(&literal.acl).is_some_and(|acl| acl.why.is_empty());
+            let last = !rule.allow && number + 1 == self.rules.len() && rule.literals.iter().all(is_known);
             if last || deciding.contains(&number) || notes.tell_of(&rule.place) {
                 continue;
             }
