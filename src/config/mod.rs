@@ -5,6 +5,7 @@
 //! what to write instead, and a [`Config`] exists only if there was no error. Nothing here opens sockets or watches
 //! files. The clock is used only for warnings: which rules and certificates have expired by now.
 
+mod argon2_hash;
 mod build;
 mod cases;
 mod file;

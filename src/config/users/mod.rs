@@ -6,27 +6,17 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use argon2::password_hash::{self, phc::PasswordHash};
-use argon2::{Argon2, Params, PasswordVerifier};
 use bcrypt::HashParts;
 use sha2::{Digest, Sha256};
 
+use super::argon2_hash::Argon2Hash;
+pub(crate) use super::argon2_hash::{Scratch, Unable};
 use crate::wire::basic_auth::MAX_USER;
 
 /// OWASP's minimum bcrypt cost: with a lower one, the passwords of a stolen file are found too quickly.
 const BCRYPT_LOW: u32 = 10;
 /// Cost 16 takes 4 s of a CPU; one verification must not make the others wait longer.
 const BCRYPT_MOST: u32 = 16;
-/// OWASP's minimum memory for argon2 in KiB, and the minimum product of memory and passes in its recommendations.
-const ARGON2_LOW_MEMORY: u32 = 7 * 1024;
-const ARGON2_LOW_WORK: u64 = 5 * 7 * 1024;
-/// 256 MiB: more could be all of the proxy's memory. With 16 passes and lanes a verification takes a few seconds.
-const ARGON2_MOST_MEMORY: u32 = 256 * 1024;
-const ARGON2_MOST_PASSES: u32 = 16;
-const ARGON2_MOST_LANES: u32 = 16;
-/// 1.3, the only version that is not superseded.
-const ARGON2_VERSION: u32 = 19;
-
 /// bcrypt looks at the first 72 bytes of a password. `htpasswd` makes a hash of a longer one without a word, and then any
 /// password that begins alike would fit.
 pub(crate) const BCRYPT_BYTES: usize = 72;
@@ -60,12 +50,8 @@ pub struct LineProblem {
 /// What a password is verified against.
 enum Hash {
     Bcrypt(Box<str>),
-    Argon2(Box<PasswordHash>),
+    Argon2(Argon2Hash),
 }
-
-/// The verification was not possible: out of memory.
-#[derive(Debug)]
-pub(crate) struct Unable;
 
 impl Users {
     /// Reads a users file. Also returns warnings: about hashes that are accepted but too weak for long use, and about a
@@ -172,10 +158,16 @@ impl Users {
     /// is checked with the hash of the user number `stand_in` (modulo the number of users). The caller derives
     /// `stand_in` from a secret, always the same for a name, so an unknown user is as expensive as some known one, even
     /// in a file with mixed costs.
-    pub(crate) fn check(&self, user: &str, password: &[u8], stand_in: usize) -> Result<bool, Unable> {
+    pub(crate) fn check(
+        &self,
+        user: &str,
+        password: &[u8],
+        stand_in: usize,
+        scratch: &mut Scratch,
+    ) -> Result<bool, Unable> {
         let Some(hash) = self.hash_for(user, stand_in) else { return Ok(false) };
         // Computed in both cases: `&`, not `&&`.
-        Ok(hash.fits(password)? & self.has(user))
+        Ok(hash.fits(password, scratch)? & self.has(user))
     }
 }
 
@@ -196,24 +188,16 @@ impl Hash {
     fn memory(&self) -> u64 {
         match self {
             Hash::Bcrypt(_) => 0,
-            Hash::Argon2(hash) => {
-                let params = Params::try_from(&**hash);
-                params.map_or(0, |params| u64::from(params.m_cost()) * 1024)
-            }
+            Hash::Argon2(hash) => hash.memory(),
         }
     }
 
-    /// Both crates compare in constant time.
-    fn fits(&self, password: &[u8]) -> Result<bool, Unable> {
+    /// Both compare in constant time.
+    fn fits(&self, password: &[u8], scratch: &mut Scratch) -> Result<bool, Unable> {
         match self {
             Hash::Bcrypt(_) if password.len() > BCRYPT_BYTES => Ok(false),
             Hash::Bcrypt(hash) => bcrypt::verify(password, hash).map_err(|_| Unable),
-            // The parameters come from the hash.
-            Hash::Argon2(hash) => match Argon2::default().verify_password(password, hash.as_ref()) {
-                Ok(()) => Ok(true),
-                Err(password_hash::Error::PasswordInvalid) => Ok(false),
-                Err(_) => Err(Unable),
-            },
+            Hash::Argon2(hash) => hash.fits(password, scratch),
         }
     }
 }
@@ -243,7 +227,8 @@ fn read_hash(text: &str) -> Result<(Hash, Option<String>), String> {
         return read_bcrypt(text);
     }
     if text.starts_with("$argon2") {
-        return read_argon2(text);
+        let (hash, warning) = Argon2Hash::read(text)?;
+        return Ok((Hash::Argon2(hash), warning));
     }
     Err(format!("{} is not accepted: make a hash with `htpasswd -B -C 12 FILE USER`", name_weak(text)))
 }
@@ -262,30 +247,6 @@ fn read_bcrypt(text: &str) -> Result<(Hash, Option<String>), String> {
         format!("a bcrypt cost of {cost} is low: make a better hash with `htpasswd -B -C 12 FILE USER`")
     });
     Ok((Hash::Bcrypt(text.into()), warning))
-}
-
-fn read_argon2(text: &str) -> Result<(Hash, Option<String>), String> {
-    let malformed = "the argon2 hash is malformed: write the PHC form $argon2id$v=19$m=…,t=…,p=…$SALT$HASH";
-    let hash = PasswordHash::new(text).map_err(|_| malformed)?;
-    // A missing parameter would get the crate's default, and no password would verify.
-    let named = |name| hash.params.iter().any(|(ident, _)| ident.as_str() == name);
-    if hash.salt.is_none() || hash.hash.is_none() || !["m", "t", "p"].into_iter().all(named) {
-        return Err(malformed.to_owned());
-    }
-    if !matches!(hash.algorithm.as_str(), "argon2id" | "argon2i") || hash.version != Some(ARGON2_VERSION) {
-        return Err("only argon2id and argon2i of version 19 are accepted".to_owned());
-    }
-    let params = Params::try_from(&hash).map_err(|_| malformed)?;
-    let (memory, passes, lanes) = (params.m_cost(), params.t_cost(), params.p_cost());
-    if memory > ARGON2_MOST_MEMORY || passes > ARGON2_MOST_PASSES || lanes > ARGON2_MOST_LANES {
-        return Err(format!(
-            "argon2 with m={memory},t={passes},p={lanes} is too expensive: use at most m={ARGON2_MOST_MEMORY},\
-             t={ARGON2_MOST_PASSES},p={ARGON2_MOST_LANES}"
-        ));
-    }
-    let is_low = memory < ARGON2_LOW_MEMORY || u64::from(memory) * u64::from(passes) < ARGON2_LOW_WORK;
-    let warning = is_low.then(|| format!("argon2 with m={memory},t={passes} is low: use m=19456,t=2,p=1"));
-    Ok((Hash::Argon2(Box::new(hash)), warning))
 }
 
 /// Names the usual kinds that are too weak. Shows nothing of the hash itself, which may be a cleartext password.

@@ -29,7 +29,7 @@ fn known_vectors_are_verified() {
     ];
     for (user, password, expected) in cases {
         for stand_in in 0..3 {
-            let right = users.check(user, password.as_bytes(), stand_in).unwrap();
+            let right = users.check(user, password.as_bytes(), stand_in, &mut Scratch::default()).unwrap();
             assert_eq!(right, expected, "{user} {password}");
         }
     }
@@ -42,8 +42,10 @@ fn bcrypt_verifies_72_bytes_and_no_more() {
     let hash = bcrypt::hash(&long, 4).unwrap();
     let users = users(&format!("a:{hash}\nb:{ARGON2}"));
     let (at, over) = (&long.as_bytes()[..72], &long.as_bytes()[..73]);
-    assert!(!users.cannot_verify("a", at, 0) && users.check("a", at, 0).unwrap());
-    assert!(users.cannot_verify("a", over, 0) && !users.check("a", over, 0).unwrap());
+    assert!(!users.cannot_verify("a", at, 0) && users.check("a", at, 0, &mut Scratch::default()).unwrap());
+    assert!(
+        users.cannot_verify("a", over, 0) && !users.check("a", over, 0, &mut Scratch::default()).unwrap()
+    );
     assert!(!users.cannot_verify("b", over, 0));
     // An unknown user has the answer of the stand-in.
     assert!(users.cannot_verify("c", over, 0) && !users.cannot_verify("c", over, 1));
@@ -64,7 +66,7 @@ fn a_print_changes_with_the_hash_alone() {
 fn all_prefixes_of_bcrypt_are_the_same_hash() {
     for prefix in ["$2y$", "$2b$", "$2a$"] {
         let users = users(&format!("a:{}", BCRYPT.replace("$2a$", prefix)));
-        assert!(users.check("a", b"U*U", 0).unwrap(), "{prefix}");
+        assert!(users.check("a", b"U*U", 0, &mut Scratch::default()).unwrap(), "{prefix}");
     }
 }
 
@@ -183,7 +185,7 @@ fn what_is_cheap_is_a_warning() {
 fn without_users_everybody_is_refused() {
     let users = users("");
     assert!(users.is_empty());
-    assert!(!users.check("a", b"", 7).unwrap());
+    assert!(!users.check("a", b"", 7, &mut Scratch::default()).unwrap());
 }
 
 #[test]

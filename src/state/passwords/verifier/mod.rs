@@ -16,7 +16,7 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 
 use super::cache::{Cache, Tag};
-use crate::config::users::{Unable, Users};
+use crate::config::users::{Scratch, Unable, Users};
 use crate::wire::basic_auth::Credentials;
 use crate::words::outcome::Reason;
 
@@ -131,7 +131,8 @@ impl PasswordVerifier {
         thread::Builder::new().name("passwords".to_owned()).spawn(move || {
             // On Linux this affects only the calling thread. If it fails, the work is done all the same.
             let _ = rustix::process::nice(NICENESS);
-            while shared.verify_next() {}
+            let mut scratch = Scratch::default();
+            while shared.verify_next(&mut scratch) {}
         })?;
         Ok(verifier)
     }
@@ -258,7 +259,7 @@ impl Shared {
     }
 
     /// Waits for a pair, verifies it and answers. `false` at the end.
-    fn verify_next(&self) -> bool {
+    fn verify_next(&self, scratch: &mut Scratch) -> bool {
         let Some(job) = self.next() else { return false };
         let began = Instant::now();
         self.verifications.fetch_add(1, Ordering::Relaxed);
@@ -266,7 +267,7 @@ impl Shared {
         let stand_in = self.stand_in(&job.users, user);
         // A bug in a hash function must not end the thread, and with it every later answer.
         let checked = catch_unwind(AssertUnwindSafe(|| {
-            job.users.check(user, job.credentials.password.as_bytes(), stand_in)
+            job.users.check(user, job.credentials.password.as_bytes(), stand_in, scratch)
         }))
         .unwrap_or(Err(Unable));
         let answer = match checked {

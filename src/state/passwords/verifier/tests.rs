@@ -79,7 +79,7 @@ fn a_pair_is_hashed_once_right_or_wrong() {
     {
         let before = verifier.verifications();
         let answer = later(ask(&verifier, &users, 1, pair));
-        assert!(verifier.shared.verify_next());
+        assert!(verifier.shared.verify_next(&mut Scratch::default()));
         assert_eq!(answer.blocking_recv().unwrap(), Ok(expected));
         for from in 1..9 {
             let pair = credentials(pair.0, pair.1);
@@ -97,7 +97,7 @@ fn an_unknown_user_costs_the_hashes_that_a_known_one_does() {
     let cost = |pair| {
         let before = verifier.verifications();
         let answer = later(ask(&verifier, &users, 1, pair));
-        assert!(verifier.shared.verify_next());
+        assert!(verifier.shared.verify_next(&mut Scratch::default()));
         assert_eq!(answer.blocking_recv().unwrap(), Ok(PasswordCheck::Wrong));
         let first = verifier.verifications() - before;
         assert_eq!(known(ask(&verifier, &users, 1, pair)), Ok(PasswordCheck::Wrong));
@@ -131,7 +131,7 @@ fn the_queue_is_bounded_and_one_client_has_a_part_of_it() {
     assert_eq!(known(ask(&verifier, &users, 4, ("user", "e"))), Err(Busy), "the queue");
     assert_eq!(Busy.reason(), Reason::ClientRateLimited);
 
-    assert!(verifier.shared.verify_next());
+    assert!(verifier.shared.verify_next(&mut Scratch::default()));
     assert_eq!(first.blocking_recv().unwrap(), Ok(PasswordCheck::Wrong));
     let _fifth = later(ask(&verifier, &users, 1, ("user", "e")));
 }
@@ -143,7 +143,7 @@ fn the_same_pair_from_many_connections_takes_one_place_and_one_hash() {
     let answers: Vec<_> =
         (0..100).map(|from| later(ask(&verifier, &users, from, ("user", "right")))).collect();
     let _other = later(ask(&verifier, &users, 1, ("user", "wrong")));
-    assert!(verifier.shared.verify_next());
+    assert!(verifier.shared.verify_next(&mut Scratch::default()));
     for answer in answers {
         assert_eq!(answer.blocking_recv().unwrap(), Ok(PasswordCheck::Right));
     }
@@ -158,7 +158,7 @@ fn a_pair_that_nobody_waits_for_is_not_hashed_and_holds_no_place() {
         drop(later(ask(&verifier, &users, 1, ("user", &format!("guess {number}")))));
     }
     let answer = later(ask(&verifier, &users, 1, ("user", "right")));
-    assert!(verifier.shared.verify_next());
+    assert!(verifier.shared.verify_next(&mut Scratch::default()));
     assert_eq!(answer.blocking_recv().unwrap(), Ok(PasswordCheck::Right));
     assert_eq!(verifier.verifications(), 1);
     let state = verifier.shared.lock();
@@ -170,11 +170,11 @@ fn a_flood_of_guesses_pushes_out_no_right_pair() {
     let verifier = PasswordVerifier::new(PasswordLimits { wrong: 2, ..limits() }).unwrap();
     let users = users();
     let answer = later(ask(&verifier, &users, 1, ("user", "right")));
-    assert!(verifier.shared.verify_next());
+    assert!(verifier.shared.verify_next(&mut Scratch::default()));
     assert_eq!(answer.blocking_recv().unwrap(), Ok(PasswordCheck::Right));
     for number in 0..20 {
         let guess = later(ask(&verifier, &users, 2, ("user", &format!("guess {number}"))));
-        assert!(verifier.shared.verify_next());
+        assert!(verifier.shared.verify_next(&mut Scratch::default()));
         assert_eq!(guess.blocking_recv().unwrap(), Ok(PasswordCheck::Wrong));
     }
     assert_eq!(known(ask(&verifier, &users, 1, ("user", "right"))), Ok(PasswordCheck::Right));
@@ -184,12 +184,12 @@ fn a_flood_of_guesses_pushes_out_no_right_pair() {
 fn another_users_file_is_another_question_and_the_same_content_is_not() {
     let verifier = PasswordVerifier::new(limits()).unwrap();
     let answer = later(ask(&verifier, &users(), 1, ("user", "right")));
-    assert!(verifier.shared.verify_next());
+    assert!(verifier.shared.verify_next(&mut Scratch::default()));
     assert_eq!(answer.blocking_recv().unwrap(), Ok(PasswordCheck::Right));
     assert_eq!(known(ask(&verifier, &users(), 1, ("user", "right"))), Ok(PasswordCheck::Right));
 
     let answer = later(ask(&verifier, &users_of(&["other"]), 1, ("user", "right")));
-    assert!(verifier.shared.verify_next());
+    assert!(verifier.shared.verify_next(&mut Scratch::default()));
     assert_eq!(answer.blocking_recv().unwrap(), Ok(PasswordCheck::Wrong), "the user was taken out");
 }
 
@@ -201,7 +201,7 @@ fn what_is_remembered_expires() {
     let users = users();
     for password in ["right", "right", "wrong", "wrong"] {
         let answer = later(ask(&verifier, &users, 1, ("user", password)));
-        assert!(verifier.shared.verify_next());
+        assert!(verifier.shared.verify_next(&mut Scratch::default()));
         answer.blocking_recv().unwrap().unwrap();
     }
     assert_eq!(verifier.verifications(), 4);
@@ -223,16 +223,16 @@ fn it_rests_after_a_wrong_password_and_not_after_a_right_one() {
     let rests_until = || verifier.shared.lock().rests_until;
     let before = rests_until();
     let _right = later(ask(&verifier, &users, 1, ("user", "right")));
-    assert!(verifier.shared.verify_next());
+    assert!(verifier.shared.verify_next(&mut Scratch::default()));
     assert_eq!(rests_until(), before);
     let _wrong = later(ask(&verifier, &users, 1, ("user", "wrong")));
-    assert!(verifier.shared.verify_next());
+    assert!(verifier.shared.verify_next(&mut Scratch::default()));
     assert!(rests_until() > before);
 
     // A client with a wrong password waits for the end of the rest.
     let _again = later(ask(&verifier, &users, 1, ("user", "another guess")));
     let end = rests_until();
-    assert!(verifier.shared.verify_next());
+    assert!(verifier.shared.verify_next(&mut Scratch::default()));
     assert!(Instant::now() >= end);
 }
 
@@ -241,12 +241,12 @@ fn whoever_was_not_wrong_comes_first_and_does_not_wait_for_the_rest() {
     let verifier = PasswordVerifier::new(PasswordLimits { queue_per_client: 4, ..limits() }).unwrap();
     let users = users();
     let _wrong = later(ask(&verifier, &users, 1, ("user", "wrong")));
-    assert!(verifier.shared.verify_next());
+    assert!(verifier.shared.verify_next(&mut Scratch::default()));
     let _guesses = ["a", "b", "c"].map(|guess| later(ask(&verifier, &users, 1, ("user", guess))));
     let right = later(ask(&verifier, &users, 2, ("user", "right")));
     let rest = |rest: Duration| verifier.shared.lock().rests_until = Instant::now() + rest;
     rest(MAX_REST - Duration::from_millis(1));
-    assert!(verifier.shared.verify_next());
+    assert!(verifier.shared.verify_next(&mut Scratch::default()));
     assert_eq!(right.blocking_recv().unwrap(), Ok(PasswordCheck::Right));
     assert_eq!(verifier.verifications(), 2, "the guesses still wait");
 
@@ -271,7 +271,7 @@ fn who_guessed_gives_the_place_in_a_full_queue_to_who_did_not() {
     let right = later(ask(&verifier, &users, 9, ("user", "right")));
     assert_eq!(guesses.pop().unwrap().blocking_recv().unwrap(), Err(Busy), "the last one");
     assert_eq!(verifier.shared.lock().by_client.get(&client(4)), None, "its place is given back");
-    assert!(verifier.shared.verify_next());
+    assert!(verifier.shared.verify_next(&mut Scratch::default()));
     assert_eq!(right.blocking_recv().unwrap(), Ok(PasswordCheck::Right));
     assert_eq!(verifier.verifications(), 1);
 
@@ -288,7 +288,7 @@ fn a_right_password_clears_a_client_and_suspects_are_bounded() {
     let users = users();
     for password in ["wrong", "right"] {
         let answer = later(ask(&verifier, &users, 1, ("user", password)));
-        assert!(verifier.shared.verify_next());
+        assert!(verifier.shared.verify_next(&mut Scratch::default()));
         answer.blocking_recv().unwrap().unwrap();
         let is_suspect = verifier.shared.lock().suspects.contains_key(&client(1));
         assert_eq!(is_suspect, password == "wrong");
@@ -310,7 +310,7 @@ fn whoever_waits_when_the_verifier_goes_is_told() {
     let answer = later(ask(&verifier, &users(), 1, ("user", "right")));
     drop(verifier);
     assert!(answer.blocking_recv().is_err());
-    assert!(!shared.verify_next());
+    assert!(!shared.verify_next(&mut Scratch::default()));
 }
 
 #[test]
