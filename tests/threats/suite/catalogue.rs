@@ -218,7 +218,7 @@ pub const ROWS: &[Row] = &[
     own(
         78,
         "silent peers at the admin port and at the proxy port",
-        "the longest silent one makes room for a probe; clients that no policy can match have a few places of their own, for a second",
+        "the longest silent one makes room for a probe; clients that no policy can match have a few places of their own, for a second; when all places are taken, clients with few connections have more",
         TIMES,
     ),
     own(
