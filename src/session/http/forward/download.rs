@@ -4,9 +4,11 @@
 use std::borrow::Cow;
 use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body_util::BodyExt;
@@ -32,6 +34,9 @@ const X_REQUEST_ID: &str = "x-request-id";
 
 /// Most bytes of a response head, and of what hyper reads ahead of the client.
 pub(super) const RESPONSE_BUFFER: usize = 64 * 1024;
+
+/// Most bytes that are gathered into one write. A larger piece is written as it is.
+const TOGETHER: usize = 4096;
 
 /// Most 1xx heads that wait to be written, with [`RESPONSE_BUFFER`] bytes in all; further ones are dropped.
 const MAX_INFORMATIONAL: usize = 8;
@@ -209,31 +214,80 @@ pub(super) async fn download<W: AsyncWrite + Unpin>(
     let head = write_head(parts.status, reason, &parts.headers);
     // Each value in them keeps the whole buffer of the head.
     drop(parts);
-    write(client, track, head).await?;
-
     let mut trailers = HeaderMap::new();
-    if coding != Coding::None {
-        while let Some(frame) = body.frame().await {
-            track.upstream_moved();
-            match frame.map_err(|error| Failure::within_response(&error))?.into_data() {
-                Ok(data) if data.is_empty() => {}
-                Ok(data) if coding == Coding::Chunked => {
-                    let size = Bytes::from(format!("{:x}\r\n", data.len()));
-                    write(client, track, size.chain(data).chain(&b"\r\n"[..])).await?;
-                }
-                Ok(data) => write(client, track, data).await?,
-                Err(frame) => trailers.extend(frame.into_trailers().unwrap_or_default()),
-            }
-        }
+    let mut end = if coding == Coding::None {
+        head
+    } else {
+        let waiting = pass(&mut body, coding, head, client, track, &mut trailers).await?;
         terms.changes.response(&mut trailers);
-    }
+        waiting
+    };
     if coding == Coding::Chunked {
-        let mut end = BytesMut::from(&b"0\r\n"[..]);
+        end.put_slice(b"0\r\n");
         write_fields(&mut end, &rewrite::trailers(trailers, &nominated));
         end.put_slice(b"\r\n");
+    }
+    if !end.is_empty() {
         write(client, track, end).await?;
     }
     Ok(if keep.is_some() { Then::GoOn } else { Then::Close })
+}
+
+/// Writes `waiting`, which is the head, and the body. What comes together with the head and is small goes out together with it: a small
+/// answer is one record and one packet. Returns what is still to be written.
+async fn pass<W: AsyncWrite + Unpin>(
+    body: &mut Incoming,
+    coding: Coding,
+    mut waiting: BytesMut,
+    client: &mut W,
+    track: &Track<'_>,
+    trailers: &mut HeaderMap,
+) -> Result<BytesMut, Failure> {
+    loop {
+        let here = poll_fn(|cx| {
+            let frame = Pin::new(&mut *body).poll_frame(cx);
+            Poll::Ready(if let Poll::Ready(frame) = frame { Some(frame) } else { None })
+        });
+        let frame = match here.await {
+            Some(Some(Ok(frame))) => frame,
+            Some(None) => return Ok(waiting),
+            // Nothing waits for bytes that may take long, and a body that breaks off does so after its head.
+            other => {
+                if !waiting.is_empty() {
+                    write(client, track, std::mem::take(&mut waiting)).await?;
+                }
+                let frame = match other {
+                    Some(frame) => frame,
+                    None => body.frame().await,
+                };
+                match frame {
+                    Some(frame) => frame.map_err(|error| Failure::within_response(&error))?,
+                    None => return Ok(waiting),
+                }
+            }
+        };
+        track.upstream_moved();
+        let data = match frame.into_data() {
+            Ok(data) if data.is_empty() => continue,
+            Ok(data) => data,
+            Err(frame) => {
+                trailers.extend(frame.into_trailers().unwrap_or_default());
+                continue;
+            }
+        };
+        let end: &[u8] = if coding == Coding::Chunked {
+            waiting.put_slice(format!("{:x}\r\n", data.len()).as_bytes());
+            b"\r\n"
+        } else {
+            b""
+        };
+        if waiting.len() + data.len() <= TOGETHER {
+            waiting.put_slice(&data);
+            waiting.put_slice(end);
+        } else {
+            write(client, track, std::mem::take(&mut waiting).chain(data).chain(end)).await?;
+        }
+    }
 }
 
 /// Passes a `101` on that the request asked for. From here on there is no HTTP.
