@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use crate::transport::prefixed::Prefixed;
-use crate::transport::stream::Transport;
+use crate::transport::stream::{Transport, write_vectored};
 use crate::transport::tls::Records;
 
 /// What a client speaks HTTP over.
@@ -69,7 +69,7 @@ impl AsyncWrite for ClientStream {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            ClientStream::Bare(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            ClientStream::Bare(stream) => write_vectored(stream, cx, bufs),
             tls @ ClientStream::Tls(..) => {
                 let first = bufs.iter().find(|buf| !buf.is_empty());
                 Pin::new(tls).poll_write(cx, first.map_or(&[], |buf| buf))

@@ -20,12 +20,13 @@ use crate::transport::client_stream::ClientStream;
 use crate::transport::held::Lease;
 use crate::transport::prefixed::Prefixed;
 use crate::transport::stream::Transport;
+use crate::transport::tls::bulk::Bulk;
 use crate::transport::tls::sentences::{self, Holder};
-use crate::transport::tls::{RECORD, STATE};
+use crate::transport::tls::{AHEAD, STATE};
 
 /// What a client speaks HTTP over inside a tunnel. Boxed: it has more than a kilobyte, and futures that hold it are moved.
 #[derive(Debug)]
-pub struct InnerStream(Box<TlsStream<Prefixed<ClientStream>>>);
+pub struct InnerStream(Box<TlsStream<Prefixed<ClientStream>>>, Bulk);
 
 /// Why there is no TLS with the client.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -86,9 +87,9 @@ impl InnerStream {
             Ok(mut stream) => {
                 let (below, session) = stream.get_mut();
                 below.settle(STATE);
-                // More would only wait for clients that do not read: one record is written at a time.
-                session.set_buffer_limit(Some(RECORD));
-                Ok(InnerStream(Box::new(stream)))
+                // More would only wait for clients that do not read.
+                session.set_buffer_limit(Some(AHEAD));
+                Ok(InnerStream(Box::new(stream), Bulk::default()))
             }
             Err((error, stream)) => Err((InnerFault::of(&error), stream.into_inner())),
         }
@@ -103,7 +104,8 @@ impl Transport for InnerStream {
 
 impl AsyncRead for InnerStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().0).poll_read(cx, buf)
+        let InnerStream(stream, bulk) = self.get_mut();
+        bulk.read(stream, cx, buf)
     }
 }
 

@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use crate::transport::response_buffer::ResponseBuffer;
 use crate::transport::stream::Transport;
 use crate::transport::target_stream::UpstreamStream;
+use crate::transport::tls::bulk::Bulk;
 
 /// The buffer that hyper takes for one read of bulk: a piece of a body keeps the whole of it, however little came.
 pub const PIECE: usize = 32 * 1024;
@@ -34,7 +35,7 @@ enum Stream {
     /// TCP.
     Bare(Arc<TcpStream>),
     /// TLS, to a parent or to the target.
-    Tls(UpstreamStream),
+    Tls(UpstreamStream, Bulk),
 }
 
 impl TargetIo {
@@ -45,7 +46,9 @@ impl TargetIo {
                 let socket = Arc::new(socket);
                 (Stream::Bare(Arc::clone(&socket)), Some(socket))
             }
-            tls @ (UpstreamStream::Tls(_) | UpstreamStream::Inspected(_)) => (Stream::Tls(tls), None),
+            tls @ (UpstreamStream::Tls(_) | UpstreamStream::Inspected(_)) => {
+                (Stream::Tls(tls, Bulk::default()), None)
+            }
         };
         (TargetIo { stream, buffer }, socket)
     }
@@ -55,7 +58,7 @@ impl Transport for TargetIo {
     fn socket(&self) -> &TcpStream {
         match &self.stream {
             Stream::Bare(socket) => socket,
-            Stream::Tls(stream) => stream.socket(),
+            Stream::Tls(stream, _) => stream.socket(),
         }
     }
 }
@@ -79,6 +82,23 @@ fn read(socket: &TcpStream, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll
     }
 }
 
+/// The same of TLS.
+fn read_tls(
+    stream: &mut UpstreamStream,
+    bulk: &mut Bulk,
+    cx: &mut Context<'_>,
+    buf: &mut ReadBuf<'_>,
+) -> Poll<io::Result<()>> {
+    if buf.remaining() <= MOST_READ {
+        return bulk.read(stream, cx, buf);
+    }
+    let mut room = ReadBuf::new(buf.initialize_unfilled_to(MOST_READ));
+    ready!(bulk.read(stream, cx, &mut room))?;
+    let given = room.filled().len();
+    buf.advance(given);
+    Poll::Ready(Ok(()))
+}
+
 fn write(
     socket: &TcpStream,
     cx: &mut Context<'_>,
@@ -99,7 +119,7 @@ impl AsyncRead for TargetIo {
         let before = buf.filled().len();
         ready!(match stream {
             Stream::Bare(socket) => read(socket, cx, buf),
-            Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+            Stream::Tls(stream, bulk) => read_tls(stream, bulk, cx, buf),
         })?;
         buffer.came(buf.filled().len() - before);
         Poll::Ready(Ok(()))
@@ -110,7 +130,7 @@ impl AsyncWrite for TargetIo {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match &mut self.get_mut().stream {
             Stream::Bare(socket) => write(socket, cx, || socket.try_write(buf)),
-            Stream::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+            Stream::Tls(stream, _) => Pin::new(stream).poll_write(cx, buf),
         }
     }
 
@@ -121,28 +141,28 @@ impl AsyncWrite for TargetIo {
     ) -> Poll<io::Result<usize>> {
         match &mut self.get_mut().stream {
             Stream::Bare(socket) => write(socket, cx, || socket.try_write_vectored(bufs)),
-            Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Stream::Tls(stream, _) => Pin::new(stream).poll_write_vectored(cx, bufs),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
         match &self.stream {
             Stream::Bare(_) => true,
-            Stream::Tls(stream) => stream.is_write_vectored(),
+            Stream::Tls(stream, _) => stream.is_write_vectored(),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().stream {
             Stream::Bare(_) => Poll::Ready(Ok(())),
-            Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            Stream::Tls(stream, _) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().stream {
             Stream::Bare(socket) => Poll::Ready(Ok(rustix::net::shutdown(&**socket, Shutdown::Write)?)),
-            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Tls(stream, _) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

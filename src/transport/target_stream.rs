@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use crate::transport::stream::Transport;
+use crate::transport::stream::{Transport, write_vectored};
 
 /// What a target is reached over.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ impl AsyncWrite for UpstreamStream {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            UpstreamStream::Bare(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            UpstreamStream::Bare(stream) => write_vectored(stream, cx, bufs),
             UpstreamStream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             UpstreamStream::Inspected(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         }

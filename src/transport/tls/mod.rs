@@ -9,6 +9,7 @@
 
 mod anchors;
 pub mod authorities;
+pub mod bulk;
 mod certificates;
 mod chain;
 pub mod client;
@@ -56,6 +57,8 @@ const FIRST_READ: usize = 2 * 1024;
 pub const STATE: usize = 9 * 1024;
 /// The plaintext of one record (RFC 8446 section 5.1).
 pub const RECORD: usize = 16 * 1024;
+/// Most bytes that are encrypted ahead of the socket inside an inspected tunnel: the piece of a body, and what frames it.
+pub const AHEAD: usize = 2 * RECORD + 256;
 /// What an identity takes in addition to its text.
 const IDENTITY: usize = 48;
 /// Most bytes of the certificates that a client shows: TLS keeps all of them as long as the connection. One with a key of RSA 4096

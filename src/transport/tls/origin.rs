@@ -21,7 +21,7 @@ use super::authorities::Roots;
 use super::client::{TrustError, client_config};
 use super::sentences;
 use super::sessions::{Connection, Sessions};
-use super::{RECORD, STATE};
+use super::{AHEAD, STATE};
 use crate::transport::target_stream::UpstreamStream;
 
 /// The memory of TLS with one target while nothing is under way.
@@ -76,7 +76,7 @@ impl OriginTls {
         };
         let result = result.map(|mut stream| {
             let session = stream.get_mut().1;
-            session.set_buffer_limit(Some(RECORD));
+            session.set_buffer_limit(Some(AHEAD));
             match session.handshake_kind() {
                 Some(HandshakeKind::Resumed) => sessions.resumed(Timestamp::now()),
                 _ => {

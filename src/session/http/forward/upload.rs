@@ -1,9 +1,9 @@
 //! The request body on its way from the client to hyper: exactly the bytes of the framing that the gate checked, one
 //! piece at a time. Afterwards it watches whether the client leaves.
 
-use std::future::pending;
+use std::future::{Future, pending, poll_fn};
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -19,6 +19,7 @@ use crate::session::http::changes::Changes;
 use crate::transport::allowance::Allowance;
 use crate::transport::held::read::read_bulk;
 use crate::transport::held::{Kind, Lease};
+use crate::transport::tls;
 use crate::wire::head::{BodyFollower, Framing, Piece};
 use crate::words::outcome::{Ending, Reason};
 
@@ -53,14 +54,13 @@ pub(super) struct CutOff;
 impl UploadBody {
     /// The end that [`upload`] fills, and the end that hyper reads. There is at most one piece between them.
     pub(super) fn new(framing: Framing) -> (Option<mpsc::Sender<Part>>, Self) {
+        let remaining = match framing {
+            Framing::None | Framing::Length(0) => return (None, UploadBody::empty()),
+            Framing::Length(length) => Some(length),
+            Framing::Chunked => None,
+        };
         let (sender, receiver) = mpsc::channel(1);
-        match framing {
-            Framing::None | Framing::Length(0) => (None, UploadBody::empty()),
-            Framing::Length(length) => {
-                (Some(sender), UploadBody { parts: Some(receiver), remaining: Some(length) })
-            }
-            Framing::Chunked => (Some(sender), UploadBody { parts: Some(receiver), remaining: None }),
-        }
+        (Some(sender), UploadBody { parts: Some(receiver), remaining })
     }
 
     /// A body that is there already.
@@ -157,9 +157,18 @@ async fn body<R: AsyncRead + Unpin>(
     let mut follower = BodyFollower::new(head.framing);
     let mut trailers = BytesMut::new();
     let mut of_trailers = Lease::new(sent.lease.holder(), Kind::Body);
+    // What TLS with the target has encrypted and the target does not take.
+    let mut of_tls = Lease::new(sent.lease.holder(), Kind::Body);
+    let ahead = if changes.inspected { tls::AHEAD } else { 0 };
     while !follower.is_done() {
         track.leaves_unread(true);
-        let Ok(place) = parts.reserve().await else {
+        let mut reserving = pin!(parts.reserve());
+        let reserved = poll_fn(|cx| {
+            let reserved = reserving.as_mut().poll(cx);
+            of_tls.set(if reserved.is_pending() { ahead } else { 0 });
+            reserved
+        });
+        let Ok(place) = reserved.await else {
             // hyper wants no more of it: the response, or its absence, says why.
             return pending().await;
         };
