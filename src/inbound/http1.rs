@@ -76,8 +76,8 @@ pub(crate) async fn serve<'s>(
         lease.set(buffer.capacity());
         of_unanswered.set(unanswered.as_ref().map_or(0, Unanswered::kept_bytes));
         holder.waits();
-        let read = match next_head(&mut stream, &mut buffer, &mut lease, &holder, limits, keep, shared).await
-        {
+        let reading = next_head(&mut stream, &mut buffer, &mut lease, &holder, limits, keep, shared);
+        let read = match kept.during(reading).await {
             Ok(Next::Head(head)) => Ok(*head),
             Ok(Next::Left) => {
                 if first {

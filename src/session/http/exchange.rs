@@ -146,8 +146,9 @@ where
     }
     let has_content = changes.has_content(&head);
     let mut begun = false;
-    if let Some(Addresses { upstream, local }) =
-        connection.kept.for_body().filter(|_| inspected && has_content)
+    if inspected
+        && has_content
+        && let Some(Addresses { upstream, local }) = connection.kept.for_body().await
     {
         // As below: the body may be about to pass.
         request.reached(upstream, local);

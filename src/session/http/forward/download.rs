@@ -5,7 +5,6 @@ use std::borrow::Cow;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::{Buf, BufMut, BytesMut};
@@ -15,15 +14,15 @@ use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use hyper::upgrade::Upgraded;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
+use super::informational::{Informational, Told};
 use super::outcome::Finish;
 use super::rewrite::{self, Nominated};
 use super::terms::Terms;
 use super::track::Track;
+use super::written::{size, write_fields, write_head};
 use crate::outbound::origin::WANTS_CERTIFICATE;
-use crate::session::http::changes::Answers;
-use crate::transport::held::{Holder, Kind, Lease};
+use crate::transport::held::{Kind, Lease};
 use crate::transport::response_buffer::ResponseBuffer;
 use crate::transport::target_io::PIECE;
 use crate::transport::tls;
@@ -32,14 +31,8 @@ use crate::words::outcome::{Ending, Reason};
 
 const X_REQUEST_ID: &str = "x-request-id";
 
-/// Most bytes of a response head, and of what hyper reads ahead of the client.
-pub(super) const RESPONSE_BUFFER: usize = 64 * 1024;
-
 /// Most bytes that are gathered into one write. A larger piece is written as it is.
 const TOGETHER: usize = 4096;
-
-/// Most 1xx heads that wait to be written, with [`RESPONSE_BUFFER`] bytes in all; further ones are dropped.
-const MAX_INFORMATIONAL: usize = 8;
 
 /// Why the client did not get a whole response.
 #[derive(Debug)]
@@ -159,7 +152,7 @@ pub(super) enum Then {
 /// Writes the response from `sending`.
 pub(super) async fn download<W: AsyncWrite + Unpin>(
     sending: impl Future<Output = hyper::Result<Response<Incoming>>>,
-    mut informational: mpsc::Receiver<Box<Informational>>,
+    told: Told,
     buffer: &ResponseBuffer,
     head: &Head,
     client: &mut W,
@@ -170,11 +163,11 @@ pub(super) async fn download<W: AsyncWrite + Unpin>(
     let response = loop {
         tokio::select! {
             biased;
-            Some(informational) = informational.recv() => inform(informational, head, client, track).await?,
+            informational = told.next() => inform(informational, head, client, track).await?,
             response = &mut sending => break response.map_err(|error| Failure::before_response(&error))?,
         }
     };
-    while let Ok(informational) = informational.try_recv() {
+    while let Some(informational) = told.take() {
         inform(informational, head, client, track).await?;
     }
     buffer.answered(size(response.headers()));
@@ -244,9 +237,16 @@ async fn pass<W: AsyncWrite + Unpin>(
     trailers: &mut HeaderMap,
 ) -> Result<BytesMut, Failure> {
     loop {
-        let here = poll_fn(|cx| {
-            let frame = Pin::new(&mut *body).poll_frame(cx);
-            Poll::Ready(if let Poll::Ready(frame) = frame { Some(frame) } else { None })
+        let mut has_asked = waiting.is_empty();
+        let here = poll_fn(|cx| match Pin::new(&mut *body).poll_frame(cx) {
+            Poll::Ready(frame) => Poll::Ready(Some(frame)),
+            Poll::Pending if has_asked => Poll::Ready(None),
+            Poll::Pending => {
+                // Each frame that is taken lets hyper read on: what it has read already may be the next one.
+                has_asked = true;
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
         });
         let frame = match here.await {
             Some(Some(Ok(frame))) => frame,
@@ -345,66 +345,14 @@ fn frame(headers: &mut HeaderMap, coding: Coding) {
     }
 }
 
-/// A 1xx, ready to be written. Boxed, because a channel has room for many from its beginning.
-pub(super) struct Informational {
-    status: StatusCode,
-    head: BytesMut,
-    lease: Lease,
-    _room: OwnedSemaphorePermit,
-}
-
-/// Takes the 1xx heads of one response from hyper, which goes on reading whatever the client does.
-pub(super) struct Informing {
-    to: mpsc::Sender<Box<Informational>>,
-    /// For the bytes of those that wait, and of the one that is being written.
-    room: Arc<Semaphore>,
-    buffer: Arc<ResponseBuffer>,
-    holder: Arc<Holder>,
-    answers: Answers,
-}
-
-impl Informing {
-    pub(super) fn new(
-        buffer: &Arc<ResponseBuffer>,
-        holder: &Arc<Holder>,
-        answers: Answers,
-    ) -> (Self, mpsc::Receiver<Box<Informational>>) {
-        let (to, from) = mpsc::channel(MAX_INFORMATIONAL);
-        let room = Arc::new(Semaphore::new(RESPONSE_BUFFER));
-        (Informing { to, room, buffer: Arc::clone(buffer), holder: Arc::clone(holder), answers }, from)
-    }
-
-    /// A flood of them is cut, not queued. RFC 9110 §15.2: a proxy may discard one, also because it cannot pass it on as it should.
-    pub(super) fn tell(&self, status: StatusCode, headers: &HeaderMap) {
-        self.buffer.informational(size(headers));
-        let nominated = Nominated::by(headers);
-        let Ok(place) = self.to.try_reserve() else { return };
-        if !nominated.is_readable {
-            return;
-        }
-        let mut headers = headers.clone();
-        nominated.strip(&mut headers);
-        self.answers.change(&mut headers);
-        headers.remove(CONTENT_LENGTH);
-        // A copy: the values keep the whole buffer that hyper reads into.
-        let head = write_head(status, None, &headers);
-        let room = u32::try_from(head.len()).ok();
-        let room = room.and_then(|bytes| Arc::clone(&self.room).try_acquire_many_owned(bytes).ok());
-        if let Some(room) = room {
-            let lease = Lease::of(&self.holder, Kind::Body, head.capacity());
-            place.send(Box::new(Informational { status, head, lease, _room: room }));
-        }
-    }
-}
-
 /// Passes a 1xx on (RFC 9110 §15.2): never to HTTP/1.0, and `100` only to a client that waits for it.
 async fn inform<W: AsyncWrite + Unpin>(
-    informational: Box<Informational>,
+    informational: Informational,
     head: &Head,
     client: &mut W,
     track: &Track<'_>,
 ) -> Result<(), Failure> {
-    let Informational { status, head: bytes, lease, _room } = *informational;
+    let Informational { status, head: bytes, lease, _room } = informational;
     let wanted = match status {
         StatusCode::CONTINUE => track.take_expecting(),
         _ => head.version == Version::Http11,
@@ -415,33 +363,6 @@ async fn inform<W: AsyncWrite + Unpin>(
     // Writing leases what waits.
     drop(lease);
     write_counted(client, track, bytes, Track::informed).await
-}
-
-/// About the bytes of a head, as it came.
-pub(super) fn size(headers: &HeaderMap) -> usize {
-    let fields = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
-    "HTTP/1.1 200 OK\r\n\r\n".len() + fields.sum::<usize>()
-}
-
-fn write_head(status: StatusCode, reason: Option<&[u8]>, headers: &HeaderMap) -> BytesMut {
-    let mut head = BytesMut::with_capacity(512);
-    head.put_slice(b"HTTP/1.1 ");
-    head.put_slice(status.as_str().as_bytes());
-    head.put_u8(b' ');
-    head.put_slice(reason.unwrap_or(status.canonical_reason().unwrap_or_default().as_bytes()));
-    head.put_slice(b"\r\n");
-    write_fields(&mut head, headers);
-    head.put_slice(b"\r\n");
-    head
-}
-
-fn write_fields(to: &mut BytesMut, headers: &HeaderMap) {
-    for (name, value) in headers {
-        to.put_slice(name.as_str().as_bytes());
-        to.put_slice(b": ");
-        to.put_slice(value.as_bytes());
-        to.put_slice(b"\r\n");
-    }
 }
 
 /// The piece that is written, and the next one. Not their bytes: a piece keeps its buffer until its last byte has left.
@@ -480,7 +401,15 @@ async fn write_counted<'t, W: AsyncWrite + Unpin>(
         }
     }
     // A TLS stream holds bytes back until it is flushed.
-    client.flush().await?;
+    let mut flushing = std::pin::pin!(client.flush());
+    let flushed = poll_fn(|cx| {
+        let flushed = flushing.as_mut().poll(cx);
+        if flushed.is_pending() {
+            lease.set(WAITING);
+        }
+        flushed
+    });
+    flushed.await?;
     track.client_owes_read(false);
     Ok(())
 }

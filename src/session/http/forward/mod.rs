@@ -10,6 +10,7 @@
 //! - [`rewrite`] says what is removed from either head.
 //! - [`upload`] moves the request body, then watches whether the client leaves.
 //! - [`download`] writes the response.
+//! - [`driven`] lets hyper's side of the connection to the target go on within the same task.
 //!
 //! Not here: whether the request is allowed, the lookup and the dial (`open` is an argument), the reply to a refusal
 //! and the record ([`Outcome`] says what they contain). No cache, no upgrade, no second address after a connection
@@ -19,7 +20,9 @@
 //! an interrupted `curl` would keep the target busy until the timeout.
 
 mod download;
+mod driven;
 mod halves;
+mod informational;
 mod look;
 mod outcome;
 mod rewrite;
@@ -28,9 +31,12 @@ mod terms;
 mod tests;
 mod track;
 mod upload;
+mod written;
 
 use std::borrow::Cow;
+use std::future::{Future, poll_fn, ready};
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,7 +48,6 @@ use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
-use tokio_util::task::AbortOnDropHandle;
 
 use crate::state::limits::kept::KeptPlace;
 use crate::state::live::Generation;
@@ -55,16 +60,19 @@ use crate::transport::target_stream::UpstreamStream;
 use crate::wire::head::{Framing, Head, slots};
 use crate::words::outcome::{Ending, Reason};
 use crate::words::target::Target;
-use download::{Failure, Informing, RESPONSE_BUFFER, Then};
+use download::{Failure, Then};
+use driven::Driven;
 use halves::Halves;
+use informational::Informing;
 use outcome::Break;
 pub use outcome::{Finish, Outcome};
 use rewrite::Nominated;
 pub use terms::{Addresses, Terms};
 use track::Track;
 use upload::{Sending, Sent, UploadBody};
+use written::RESPONSE_BUFFER;
 
-/// What a connection to a target costs by being open: hyper's task with its queue of requests (8.5 KiB) and its two first buffers
+/// What a connection to a target costs by being open: hyper's state with its queue of requests (8.5 KiB) and its two first buffers
 /// (8 KiB each), the socket, and what the kernel has for it (4 KiB).
 const UPSTREAM: usize = 32 * 1024;
 /// hyper's first buffer for what it writes, which is part of [`UPSTREAM`].
@@ -138,7 +146,7 @@ struct Upstream {
     /// Of what the connection costs while nothing moves: hyper's buffer for heads stays as large as the largest one made it.
     lease: Lease,
     /// Dropping the upstream ends its connection in any state.
-    _connection: AbortOnDropHandle<()>,
+    connection: Driven,
 }
 
 /// Why a request is not begun: its head, plus its length if one is given, exceeds the allowance. If a request cannot
@@ -203,14 +211,17 @@ where
         ));
         let mut download =
             Box::pin(request((head, rewritten, of_head), body, kept, open, &mut writer, &track, terms));
-        tokio::select! {
-            biased;
-            done = &mut download => done,
-            end = &mut upload => (end.finish(track.status().is_some()), false),
-            end = track.silence() => (end.finish(track.status().is_some()), false),
-            ending = stop => (Finish::Broken { ending, reason: None }, false),
-            end = look::look(&halves, &track) => (end.finish(track.status().is_some()), false),
-        }
+        driven::at_once(async {
+            tokio::select! {
+                biased;
+                done = &mut download => done,
+                end = &mut upload => (end.finish(track.status().is_some()), false),
+                end = track.silence() => (end.finish(track.status().is_some()), false),
+                ending = stop => (Finish::Broken { ending, reason: None }, false),
+                end = look::look(&halves, &track) => (end.finish(track.status().is_some()), false),
+            }
+        })
+        .await
     };
     if matches!(finish, Finish::Broken { ending: Ending::MemoryLimit, .. }) {
         // An orderly close would leave what the target does not read with the kernel.
@@ -250,6 +261,7 @@ where
     // was closing, the client sees what it would have seen without us, a connection that closed before the answer.
     let is_repeatable = repeatable(head);
     let mut body = Some(body);
+    kept.look().await;
     if (is_repeatable || terms.changes.inspected)
         && let Some(upstream) = kept.take(head, terms, is_repeatable)
     {
@@ -301,17 +313,15 @@ async fn attempt<W: AsyncWrite + Unpin>(
     track: &Track<'_>,
     terms: &Terms<'_>,
 ) -> (Result<Then, Failure>, Upstream) {
-    let (informing, informational) =
-        Informing::new(&upstream.buffer, track.holder(), terms.changes.answers());
+    let (informing, told) = Informing::new(&upstream.buffer, track.holder(), terms.changes.answers());
     hyper::ext::on_informational(&mut request, move |response| {
         informing.tell(response.status(), response.headers());
     });
     upstream.buffer.awaits_head();
-    upstream.writes(path_of(&request).len() + download::size(request.headers()));
+    upstream.writes(path_of(&request).len() + written::size(request.headers()));
     let sending = upstream.sender.send_request(request);
-    let downloading =
-        download::download(sending, informational, &upstream.buffer, head, client, track, terms);
-    let result = Box::pin(downloading).await;
+    let downloading = download::download(sending, told, &upstream.buffer, head, client, track, terms);
+    let result = Box::pin(upstream.connection.during(downloading)).await;
     (result, upstream)
 }
 
@@ -344,8 +354,32 @@ impl Kept {
         self.asked <= MOST_ASKED
     }
 
+    /// Waits for `future`, and meanwhile notices if the target closes: the connection is then closed here, too.
+    pub(crate) async fn during<F: Future>(&mut self, future: F) -> F::Output {
+        if !matches!(self.left, Left::Open { .. }) {
+            return future.await;
+        }
+        let mut future = pin!(future);
+        poll_fn(|cx| {
+            if let Left::Open { upstream, .. } = &mut self.left {
+                upstream.connection.go_on(cx);
+                if !upstream.connection.is_open() {
+                    self.left = Left::Nothing;
+                }
+            }
+            future.as_mut().poll(cx)
+        })
+        .await
+    }
+
+    /// Notices what the target has done meanwhile.
+    async fn look(&mut self) {
+        self.during(ready(())).await;
+    }
+
     /// Both ends of the connection that may serve a request with a body.
-    pub(crate) fn for_body(&self) -> Option<Addresses> {
+    pub(crate) async fn for_body(&mut self) -> Option<Addresses> {
+        self.look().await;
         match &self.left {
             Left::Open { upstream, since, .. } if since.elapsed() < FRESH && upstream.sender.is_ready() => {
                 Some(upstream.addresses)
@@ -435,8 +469,6 @@ impl Upstream {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|_| Failure::upstream("the target closed the connection before it was asked"))?;
-        // Its errors come back through `sender`.
-        let task = tokio::spawn(async move { drop(connection.with_upgrades().await) });
         Ok(Upstream {
             permitted_by: terms.permitted_by.clone(),
             target: head.target.target().clone(),
@@ -445,7 +477,7 @@ impl Upstream {
             socket,
             buffer,
             lease: Lease::of(track.holder(), Kind::Body, UPSTREAM),
-            _connection: AbortOnDropHandle::new(task),
+            connection: Driven::new(connection.with_upgrades()),
         })
     }
 }

@@ -16,8 +16,9 @@ use crate::words::target::Port;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
+const HOPS: usize = 9;
 /// Fields of one connection, whatever `Connection` says.
-const HOP_BY_HOP: [HeaderName; 9] = [
+const HOP_BY_HOP: [HeaderName; HOPS] = [
     CONNECTION,
     KEEP_ALIVE,
     HeaderName::from_static("proxy-connection"),
@@ -125,8 +126,18 @@ impl Nominated {
 
     /// Removes what belongs to one connection: these fields, and those that always do.
     pub(super) fn strip(&self, headers: &mut HeaderMap) {
-        for name in self.names.iter().chain(&HOP_BY_HOP) {
+        for name in &self.names {
             headers.remove(name);
+        }
+        // Most heads have few fields, and none of these: to compare them is less work than to look for each.
+        let mut found = [false; HOPS];
+        for name in headers.keys() {
+            for (found, of_hop) in found.iter_mut().zip(&HOP_BY_HOP) {
+                *found |= name == of_hop;
+            }
+        }
+        for (_, of_hop) in found.iter().zip(&HOP_BY_HOP).filter(|(found, _)| **found) {
+            headers.remove(of_hop);
         }
     }
 }
@@ -138,7 +149,7 @@ pub(super) fn announce(headers: &mut HeaderMap, keep: Option<KeepAlive>) {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
         return;
     };
-    if let Ok(timeout) = HeaderValue::try_from(format!("timeout={}", keep.announced())) {
+    if let Ok(timeout) = HeaderValue::try_from("timeout=".to_owned() + &keep.announced().to_string()) {
         headers.insert(CONNECTION, HeaderValue::from_static("keep-alive"));
         headers.insert(KEEP_ALIVE, timeout);
     }

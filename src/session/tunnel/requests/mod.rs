@@ -285,10 +285,12 @@ impl<'s, S: Transport> Served<'_, 's, S> {
         // Between two requests it is open as a tunnel is through which nothing flows.
         holder.stays_open();
         let idle = Instant::now() + self.keep.held();
-        let begun = tokio::select! {
+        let Served { client, buffer, kept, within, shared, .. } = self;
+        let begun = kept.during(async {
+            tokio::select! {
             biased;
-            ending = self.within.ended() => Err(End::Ended(ending)),
-            read = self.buffer.read_from(&mut self.client) => match read {
+            ending = within.ended() => Err(End::Ended(ending)),
+            read = buffer.read_from(client) => match read {
                 Ok(1..) => Ok(()),
                 Ok(0) => Err(End::Ended(Ending::ClientClosed)),
                 // It left its TLS without a goodbye, as many clients do.
@@ -299,8 +301,10 @@ impl<'s, S: Transport> Served<'_, 's, S> {
             },
             () = sleep_until(idle) => Err(End::Idle(Ending::IdleTimeout)),
             // A request that has begun is waited for; one that has not is not.
-            () = self.shared.drain.closed_for(Duration::ZERO) => Err(End::Idle(Ending::Drained)),
-        };
+            () = shared.drain.closed_for(Duration::ZERO) => Err(End::Idle(Ending::Drained)),
+            }
+        });
+        let begun = begun.await;
         holder.moves();
         begun
     }

@@ -1,6 +1,7 @@
 //! Bodies: both framings, both ways, large, with trailers, slow readers, limits.
 
 use std::convert::Infallible;
+use std::task::{Context, Poll};
 
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -206,4 +207,86 @@ async fn a_length_beyond_the_upload_limit_is_not_begun() {
     let outcome = run.outcome().await;
     assert_eq!(outcome.status, None);
     assert_eq!(outcome.finish, Finish::Refused { reason: Reason::UploadLimit, detail: "".into() });
+}
+
+/// Counts how often it is written to.
+struct Counting(TcpStream, Arc<AtomicUsize>);
+
+impl tokio::io::AsyncRead for Counting {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut tokio::io::ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Counting {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+impl Transport for Counting {
+    fn socket(&self) -> &TcpStream {
+        &self.0
+    }
+}
+
+#[tokio::test]
+async fn a_small_answer_that_comes_at_once_is_written_at_once() {
+    for (answer, end) in [
+        ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", "ok"),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", "0\r\n\r\n"),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\no\r\n1\r\nk\r\n0\r\nX-End: 1\r\n\r\n",
+            "1\r\n\r\n",
+        ),
+        ("HTTP/1.1 204 No Content\r\n\r\n", "\r\n\r\n"),
+    ] {
+        let writes = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&writes);
+        let mut run = start_over(BOUNDS, answering(answer), |stream| Counting(stream, counted)).await;
+        for asked in 1..=3 {
+            run.ask(GET, end).await;
+            assert_eq!(writes.load(Ordering::Relaxed), asked, "{answer}");
+        }
+    }
+}
+
+/// What comes first is not kept back for what may take long.
+#[tokio::test]
+async fn a_head_does_not_wait_for_its_body_nor_a_piece_for_the_next() {
+    let (go_on, wait) = mpsc::channel(1);
+    let wait = Arc::new(tokio::sync::Mutex::new(wait));
+    let mut run = start(BOUNDS, move |_, mut stream| {
+        let wait = Arc::clone(&wait);
+        async move {
+            head_of(&mut stream).await;
+            for piece in ["HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n", "ab", "cd"] {
+                let _ = stream.write_all(piece.as_bytes()).await;
+                wait.lock().await.recv().await;
+            }
+        }
+    })
+    .await;
+    run.send(GET).await;
+    for end in ["\r\n\r\n", "ab", "cd"] {
+        read_until(&mut run.client, end).await;
+        go_on.send(()).await.expect("waited for");
+    }
 }

@@ -209,10 +209,6 @@ async fn a_kept_connection_serves_the_same_target_only_and_no_body() {
         let body = if request.starts_with("POST") { "\r\nok" } else { "" };
         run.ask(format!("{request}{body}"), "ok").await;
         assert_eq!(run.opened(), opened, "{request}");
-        // hyper learns in its own task that the response is whole.
-        for _ in 0..16 {
-            tokio::task::yield_now().await;
-        }
     }
 }
 
@@ -232,4 +228,24 @@ async fn a_kept_connection_that_the_target_closes_is_replaced() {
     }
     assert_eq!(run.opened(), 2);
     assert!(run.finish().await.iter().all(|(outcome, ..)| outcome.finish == Finish::Complete));
+}
+
+#[tokio::test]
+async fn a_target_that_closes_while_its_connection_waits_is_let_go_at_once() {
+    let (tell, mut told) = mpsc::channel(1);
+    let mut run = start(BOUNDS, move |_, mut stream| {
+        let tell = tell.clone();
+        async move {
+            head_of(&mut stream).await;
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+            let _ = stream.shutdown().await;
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+            let _ = tell.send(()).await;
+        }
+    })
+    .await;
+    run.ask(GET, "ok").await;
+    // The client stays, and asks for nothing.
+    let closed = tokio::time::timeout(Duration::from_secs(20), told.recv()).await;
+    assert_eq!(closed, Ok(Some(())), "the connection to the target stays open");
 }

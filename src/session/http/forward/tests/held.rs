@@ -73,7 +73,7 @@ async fn t72_interim_answers_that_wait_for_the_client_count() {
 async fn t72_interim_answers_that_wait_have_a_bound_in_bytes_and_are_copies() {
     let held = HeldBytes::unlimited();
     let holder = held.enter();
-    let (informing, mut told) =
+    let (informing, told) =
         Informing::new(&ResponseBuffer::new(&holder, RESPONSE_BUFFER), &holder, Default::default());
     let read = bytes::Bytes::from(vec![b'a'; 30 * UNIT]);
     let value = http::HeaderValue::from_maybe_shared(read.clone()).expect("a value");
@@ -85,7 +85,7 @@ async fn t72_interim_answers_that_wait_have_a_bound_in_bytes_and_are_copies() {
     }
     drop(headers);
     assert!(read.is_unique(), "the buffer that it was read into is kept");
-    while told.try_recv().is_ok() {}
+    while told.take().is_some() {}
     assert_eq!(held.sum(), 0);
     // There is room again, until the number is the bound.
     for _ in 0..10 {

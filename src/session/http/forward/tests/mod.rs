@@ -66,6 +66,16 @@ where
     F: Fn(usize, TcpStream) -> S + Send + 'static,
     S: Future<Output = ()> + Send + 'static,
 {
+    start_over(bounds, origin, |stream| stream).await
+}
+
+/// The same over what `wrap` makes of the client's connection.
+async fn start_over<F, S, C>(bounds: Bounds, origin: F, wrap: impl FnOnce(TcpStream) -> C) -> Run
+where
+    F: Fn(usize, TcpStream) -> S + Send + 'static,
+    S: Future<Output = ()> + Send + 'static,
+    C: Transport + Send + 'static,
+{
     let (listener, origin_address) = bind().await;
     tokio::spawn(async move {
         for number in 0.. {
@@ -78,12 +88,12 @@ where
     let (stream, _) = listener.accept().await.expect("connected");
     let opened = Arc::new(AtomicUsize::new(0));
     let held = HeldBytes::unlimited();
-    let proxy = tokio::spawn(serve(stream, bounds, origin_address, opened.clone(), held.enter()));
+    let proxy = tokio::spawn(serve(wrap(stream), bounds, origin_address, opened.clone(), held.enter()));
     Run { client, proxy, opened, held }
 }
 
-async fn serve(
-    mut stream: TcpStream,
+async fn serve<S: Transport>(
+    mut stream: S,
     bounds: Bounds,
     origin: SocketAddr,
     opened: Arc<AtomicUsize>,
@@ -91,7 +101,10 @@ async fn serve(
 ) -> Outcomes {
     let (mut buffer, mut kept, mut outcomes) = (BytesMut::new(), Kept::default(), Vec::new());
     let limits = HeadLimits { bytes: 16 * 1024, timeout: Duration::from_secs(10) };
-    while let Ok(Some(head)) = read_head(&mut stream, &mut buffer, &mut Lease::alone(), &limits).await {
+    loop {
+        let mut lease = Lease::alone();
+        let reading = read_head(&mut stream, &mut buffer, &mut lease, &limits);
+        let Ok(Some(head)) = kept.during(reading).await else { break };
         let meter = Meter::default();
         let places = Arc::new(KeptConnections::default());
         places.set_cap(4);
