@@ -10,6 +10,8 @@ use std::fmt::{self, Write as _};
 use std::io::Write as _;
 use std::time::Duration;
 
+use super::plain::{Plain, digits};
+
 /// The end of a value that was cut: U+2026 in JSON's spelling.
 pub(super) const CUT_MARK: &str = "\\u2026";
 
@@ -115,28 +117,45 @@ impl<'o> Object<'o> {
     pub(super) fn number(&mut self, name: &'static str, value: Option<u64>) {
         let Some(value) = value else { return self.null(name) };
         self.name(name);
-        // Writing into a Vec cannot fail; the same holds for every `let _` below.
-        let _ = write!(self.out, "{value}");
+        digits(self.out, value);
     }
 
     /// Milliseconds, or null.
     pub(super) fn milliseconds(&mut self, name: &'static str, value: Option<Duration>) {
         let Some(value) = value else { return self.null(name) };
         self.name(name);
-        let _ = write!(self.out, "{}", Milliseconds(value));
+        // Half a million years of microseconds.
+        let micros = u64::try_from(value.as_micros()).unwrap_or(u64::MAX);
+        digits(self.out, micros / 1000);
+        self.out.push(b'.');
+        for part in [micros / 100 % 10, micros / 10 % 10, micros % 10] {
+            digits(self.out, part);
+        }
     }
 
     /// One of our own words, which needs no escaping; or null.
     pub(super) fn word(&mut self, name: &'static str, value: Option<&'static str>) {
         let Some(value) = value else { return self.null(name) };
         self.name(name);
-        let _ = write!(self.out, "\"{value}\"");
+        self.out.push(b'"');
+        self.out.extend_from_slice(value.as_bytes());
+        self.out.push(b'"');
+    }
+
+    /// A short value that needs no escaping; or null.
+    pub(super) fn plain(&mut self, name: &'static str, value: Option<impl Plain>) {
+        let Some(value) = value else { return self.null(name) };
+        self.name(name);
+        self.out.push(b'"');
+        value.write(self.out);
+        self.out.push(b'"');
     }
 
     /// Any value that can be displayed, at most `longest` bytes as written; or null.
     pub(super) fn shown(&mut self, name: &'static str, value: Option<impl fmt::Display>, longest: usize) {
         let Some(value) = value else { return self.null(name) };
         self.text(name, longest, |text| {
+            // Writing into a Vec cannot fail; the same holds for every `let _` below.
             let _ = write!(text, "{value}");
         });
     }
@@ -186,6 +205,9 @@ pub(super) struct Text<'o> {
 impl Text<'_> {
     /// Bytes that should be UTF-8, but may not be.
     pub(super) fn push_bytes(&mut self, bytes: &[u8]) {
+        if self.push_plain(bytes) {
+            return;
+        }
         for chunk in bytes.utf8_chunks() {
             self.push(chunk.valid());
             for byte in chunk.invalid() {
@@ -195,11 +217,7 @@ impl Text<'_> {
     }
 
     fn push(&mut self, text: &str) {
-        let plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
-        // Nearly every value is plain and short: one check, one copy.
-        if !self.cut && self.used() + text.len() + CUT_MARK.len() <= self.longest && text.bytes().all(plain) {
-            self.out.extend_from_slice(text.as_bytes());
-            self.mark_at = self.out.len();
+        if self.push_plain(text.as_bytes()) {
             return;
         }
         for character in text.chars() {
@@ -221,6 +239,19 @@ impl Text<'_> {
                 }
             }
         }
+    }
+
+    /// Writes what needs no escape and has room, as nearly every value: one check, one copy. Returns whether it did.
+    fn push_plain(&mut self, bytes: &[u8]) -> bool {
+        let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && *byte != b'"' && *byte != b'\\';
+        let fits = !self.cut && self.used() + bytes.len() + CUT_MARK.len() <= self.longest;
+        // Without a branch for each byte, many are compared at once.
+        let written = fits && bytes.iter().fold(true, |all, byte| all & is_plain(byte));
+        if written {
+            self.out.extend_from_slice(bytes);
+            self.mark_at = self.out.len();
+        }
+        written
     }
 
     /// Writes one character's escape whole, or cuts before it.

@@ -8,6 +8,7 @@ mod format;
 mod json;
 pub mod metrics;
 mod output;
+mod plain;
 mod queue;
 pub mod record;
 mod reservations;

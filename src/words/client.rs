@@ -33,6 +33,12 @@ impl From<ClientAddr> for SocketAddr {
     }
 }
 
+impl From<PeerAddr> for SocketAddr {
+    fn from(address: PeerAddr) -> Self {
+        address.0
+    }
+}
+
 impl PeerAddr {
     /// Unwraps an IPv4-mapped address.
     pub fn new(address: SocketAddr) -> Self {

@@ -155,13 +155,10 @@ macro_rules! fields {
     };
 
     (@json [time] $line:ident, $name:literal, $value:expr) => {
-        match $value {
-            Some(time) => $line.shown($name, Some(format_args!("{time:.6}")), $crate::telemetry::record::table::PLAIN),
-            None => $line.null($name),
-        }
+        $line.plain($name, $value)
     };
     (@json [plain] $line:ident, $name:literal, $value:expr) => {
-        $line.shown($name, $value, $crate::telemetry::record::table::PLAIN)
+        $line.plain($name, $value)
     };
     (@json [word] $line:ident, $name:literal, $value:expr) => {
         $line.word($name, $value.map(|word| word.as_str()))
