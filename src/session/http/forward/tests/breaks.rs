@@ -235,9 +235,9 @@ async fn an_exchange_is_stopped_from_outside() {
     };
     let open =
         || async { connect(origin).await.map(UpstreamStream::Bare).map_err(|_| Reason::ConnectRefused) };
-    let outcome =
-        exchange(connection, &head, head.headers.clone(), &terms, &mut Allowance::default(), open, stop)
-            .await;
+    let mut allowance = Allowance::default();
+    let exchange = exchange(connection, &head, head.headers.clone(), &terms, &mut allowance, open, stop);
+    let outcome = Box::pin(exchange).await;
     assert_eq!(outcome.finish, Finish::Broken { ending: Ending::Drained, reason: None });
     assert_eq!(outcome.status, None);
 }
