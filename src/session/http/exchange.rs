@@ -260,8 +260,11 @@ async fn body_first<'s, S: Transport>(
     on: &UnderWay<'_>,
 ) -> Result<(Request<'s>, Ahead, Option<Refused>), After<'s>> {
     let wanted = wanted_with(head, upgrade_of(head), Some(by_head), on.within);
+    // While it reads, nothing goes either way: what is counted is in the entry that follows.
+    let (nothing, place) = (Arc::default(), *on);
+    let reading = UnderWay { counted: &nothing, ..place };
     let enter = |decided: &Decided, request: &Request<'_>| {
-        on.enter(decided, request, (head, wanted), Some(by_head), None)
+        reading.enter(decided, request, (head, wanted), Some(by_head), None)
     };
     let judged = decide::decide(wanted, &mut request, snapshot.clone())
         .and_then(|decided| decide::register(decided, wanted, &mut request, on.shared, enter, |_| None));
