@@ -316,12 +316,12 @@ fn the_isolated_terminal_cannot_push_as_a_user_who_may() {
         assert!(!ran.stderr.contains("Everything up-to-date"), "{ran:?}");
     }
     let denied = iso.refusal(|record| record["git"]["operation"] == "push");
-    // Git asks without credentials first, and is refused at once.
+    // Git asks without credentials first, is asked for them, and is refused with them.
     has(
         &denied,
         &json!({
             "reason": "git_not_allowed", "decision": "deny", "policy": "iso", "status": 403,
-            "git": {"repository": "/v1/repos/mirror"},
+            "git": {"repository": "/v1/repos/mirror"}, "aws": {"account": "210987654321"},
         }),
     );
     // A client that asks for no refs first: the list of its changes is on record, and it is told in Git's words.
@@ -362,12 +362,6 @@ fn nothing_reaches_a_foreign_account_behind_the_same_name() {
             let ran = side.git(repository, &["push", &scene.url(credentials), "secret"]);
             assert_eq!(ran.code, Some(128), "{ran:?}");
             assert!(ran.stderr.contains("remote: egressd: "), "{ran:?}");
-            // Where none may push, git is refused before it has said whose credentials it has.
-            if policy == "iso" {
-                let denied = side.refusal(|record| record["git"]["operation"] == "push");
-                has(&denied, &json!({"status": 403, "git": {"repository": "/v1/repos/mirror"}}));
-                continue;
-            }
             let denied = side.refusal(|record| {
                 record["git"]["operation"] == "push" && record["aws"]["access_key"] == json!(key)
             });
