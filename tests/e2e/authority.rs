@@ -138,7 +138,9 @@ fn openssl_takes_no_mail_address_uri_or_address_under_the_root() {
         let openssl = |arguments: &[&str], more: &[(&str, PathBuf)]| {
             let mut openssl = tool("openssl", home.path());
             openssl.args(arguments);
-            more.iter().for_each(|(option, file)| drop(openssl.arg(option).arg(file)));
+            more.iter().for_each(|(option, file)| {
+                openssl.arg(option).arg(file);
+            });
             Ran::of(&mut openssl)
         };
         let new_key =
