@@ -14,6 +14,8 @@ SHALLOW, PARTIAL, ATOMIC, OPTIONS, MANY, DELETE, LARGE = "shallow", "partial", "
 class Client:
     title = ""
     can = set()
+    #: What is refused without its noticing.
+    takes_for_success = set()
     #: The user of IAM in the URL, or what signs in its place.
     signs = False
 
@@ -183,6 +185,8 @@ class Libgit2(Client):
 class Isomorphic(Libgit2):
     title = "isomorphic-git"
     can = {SHALLOW, DELETE}
+    # It reads over the line `ERR` of an answer, and has fetched nothing then.
+    takes_for_success = {"a clone where pushing alone is allowed"}
 
     def prepare(self, scene):
         self.program, self.modules = self.tools.node("isomorphic-git")
