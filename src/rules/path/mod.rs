@@ -7,6 +7,8 @@
 
 use std::fmt;
 
+use crate::words::quote::quoted;
+
 /// Longest pattern, in bytes.
 const MAX_PATTERN: usize = 4096;
 /// Blanks to some programs although they are no white space: a space without width, and the mark of byte order.
@@ -215,7 +217,10 @@ impl PathPattern {
             let before = text.get(..at).unwrap_or_default();
             return error(
                 at,
-                format!("`paths` says nothing of the query, and a fragment is never sent: write `{before}`"),
+                format!(
+                    "`paths` says nothing of the query, and a fragment is never sent: write {}",
+                    quoted(before)
+                ),
             );
         }
         let body = text.strip_suffix("/**").unwrap_or(text);

@@ -41,7 +41,7 @@ use crate::words::outcome::{Class, Reason};
 
 /// What an exchange costs while it is under way, in addition to its connections and its head; and what its record will say, which is
 /// kept longer than the head.
-const EXCHANGE: usize = 12 * 1024;
+const EXCHANGE: usize = 16 * 1024;
 /// What is recognised in a request costs so much, beside what it copies of the head.
 const RECOGNISED: usize = 1024;
 
