@@ -41,7 +41,9 @@ use crate::words::outcome::{Class, Reason};
 
 /// What an exchange costs while it is under way, in addition to its connections and its head; and what its record will say, which is
 /// kept longer than the head.
-const EXCHANGE: usize = 16 * 1024;
+const EXCHANGE: usize = 12 * 1024;
+/// What a body under way costs beside the bytes that wait: the two ends of its channel, and the piece that is being passed.
+const CONTENT: usize = 4 * 1024;
 /// What is recognised in a request costs so much, beside what it copies of the head.
 const RECOGNISED: usize = 1024;
 
@@ -65,7 +67,8 @@ where
     let upgrade = upgrade_of(&head);
     let meter = Arc::new(Meter::default());
     let holder = Arc::clone(connection.lease.holder());
-    let mut of_exchange = Lease::of(&holder, Kind::Body, EXCHANGE + request.kept_bytes());
+    let content = if head.framing.may_have_content() { CONTENT } else { 0 };
+    let mut of_exchange = Lease::of(&holder, Kind::Body, EXCHANGE + content + request.kept_bytes());
     // The bytes of a tunnel are counted once, in the tunnel's entry of the registry.
     let counted = if within.is_some() { Arc::default() } else { Arc::clone(&meter) };
     let (route, resolver) = (shared.route(), shared.resolver());
