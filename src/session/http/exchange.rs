@@ -327,10 +327,10 @@ fn changes<S>(
         match ahead.take_content(connection.buffer, connection.lease, anew, most) {
             Ok(None) => {}
             Ok(Some((content, wire))) => {
-                changes.send(content);
-                // It was read with the head.
+                // It was read with the head. What goes on may be longer than what came, and is what counts.
                 head.framing = Framing::None;
-                head.bytes += wire;
+                head.bytes += wire.max(content.len());
+                changes.send(content);
             }
             Err(_) if is_report => {
                 request.would_deny(Reason::GitNotAllowed);

@@ -122,26 +122,47 @@ impl Capabilities {
     }
 }
 
-/// The same words, with an `agent` that says nothing of the client and without `session-id`.
-pub(super) fn fixed(words: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(words.len() + FIXED_AGENT.len());
-    let end: &[u8] = if words.ends_with(b"\n") { b"\n" } else { b"" };
+/// The words of a fetch that say how its answer is to look, in the order in which they go on.
+const OF_FETCH: [&str; 16] = [
+    "multi_ack",
+    "multi_ack_detailed",
+    "no-done",
+    "side-band",
+    "side-band-64k",
+    "thin-pack",
+    "no-progress",
+    "include-tag",
+    "ofs-delta",
+    "shallow",
+    "deepen-since",
+    "deepen-not",
+    "deepen-relative",
+    "filter",
+    "allow-tip-sha1-in-want",
+    "allow-reachable-sha1-in-want",
+];
+
+/// The words of a fetch, which [`Capabilities::read`] has read, in one order and each once: with an `agent` that says nothing of the
+/// client, and without `session-id`. `None`: there is a word that no fetch needs, which could be anything.
+pub(super) fn fixed(words: &[u8]) -> Option<Vec<u8>> {
+    let (mut known, mut agent, mut format) = ([false; OF_FETCH.len()], false, None);
     for word in chomped(words).split(|byte| *byte == b' ').filter(|word| !word.is_empty()) {
-        if word.starts_with(b"session-id=") {
-            continue;
-        }
-        if !out.is_empty() {
-            out.push(b' ');
-        }
-        if word.starts_with(b"agent=") {
-            out.extend_from_slice(b"agent=");
-            out.extend_from_slice(FIXED_AGENT.as_bytes());
-        } else {
-            out.extend_from_slice(word);
+        let at = OF_FETCH.iter().position(|name| name.as_bytes() == word);
+        match (word, at.and_then(|at| known.get_mut(at))) {
+            (_, Some(known)) => *known = true,
+            (b"object-format=sha1", None) => format = Some(ObjectFormat::Sha1),
+            (b"object-format=sha256", None) => format = Some(ObjectFormat::Sha256),
+            (word, None) if word.starts_with(b"agent=") => agent = true,
+            (word, None) if word.starts_with(b"session-id=") => {}
+            _ => return None,
         }
     }
-    out.extend_from_slice(end);
-    out
+    let mut out: Vec<String> =
+        OF_FETCH.iter().zip(known).filter(|(_, known)| *known).map(|(name, _)| (*name).to_owned()).collect();
+    out.extend(format.map(|format| format!("object-format={}", format.as_str())));
+    out.extend(agent.then(|| format!("agent={FIXED_AGENT}")));
+    let end = if words.ends_with(b"\n") { "\n" } else { "" };
+    Some((out.join(" ") + end).into_bytes())
 }
 
 #[cfg(test)]
@@ -196,14 +217,23 @@ mod tests {
 
     #[test]
     fn the_fixed_form_says_nothing_of_the_client() {
-        let rows: &[(&[u8], &[u8])] = &[
-            (b"thin-pack agent=git/secret ofs-delta\n", b"thin-pack agent=git/2.47.0-egressd ofs-delta\n"),
-            (b"session-id=data thin-pack", b"thin-pack"),
-            (b"session-id=data\n", b"\n"),
-            (b"", b""),
+        let rows: &[(&[u8], Option<&[u8]>)] = &[
+            (
+                b"ofs-delta agent=git/secret thin-pack\n",
+                Some(b"thin-pack ofs-delta agent=git/2.47.0-egressd\n"),
+            ),
+            (b"session-id=data thin-pack thin-pack", Some(b"thin-pack")),
+            (b"object-format=sha256 filter", Some(b"filter object-format=sha256")),
+            (b"session-id=data\n", Some(b"\n")),
+            (b"", Some(b"")),
+            // Each could be anything.
+            (b"thin-pack=secret", None),
+            (b"AGENT=secret", None),
+            (b"agentx=secret", None),
+            (b"secret", None),
         ];
         for (words, want) in rows {
-            assert_eq!(fixed(words), *want, "{}", String::from_utf8_lossy(words));
+            assert_eq!(fixed(words).as_deref(), *want, "{}", String::from_utf8_lossy(words));
         }
     }
 }

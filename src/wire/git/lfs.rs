@@ -7,9 +7,10 @@ use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::words::git::Operation;
+use crate::words::git::{ObjectFormat, ObjectId, Operation, RefName};
 
 /// The longest body that is read. git-lfs asks for 100 objects at a time, some 100 bytes each.
 pub const MAX_BATCH: usize = 1 << 20;
@@ -59,6 +60,53 @@ pub fn read_batch(body: &[u8]) -> Result<Batch, BatchError> {
         _ => return Err(BatchError::Operation),
     };
     Ok(Batch { operation, reference: read.reference, objects: read.objects })
+}
+
+/// The same request in one form, with nothing in it that no download needs: the members that git-lfs writes, in its order. `None`:
+/// there are others, or one of them has another form.
+pub fn fixed(body: &[u8]) -> Option<Vec<u8>> {
+    let batch: FixedBatch = serde_json::from_slice(body).ok()?;
+    let word = |word: &str| {
+        (1..=32).contains(&word.len())
+            && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+    };
+    let id = |oid: &str| ObjectId::read(oid.as_bytes(), ObjectFormat::Sha256).is_some();
+    let reference = batch.reference.as_ref();
+    let passes = batch.operation == "download"
+        && batch.transfers.iter().flatten().all(|transfer| word(transfer))
+        && batch.transfers.as_ref().is_none_or(|transfers| transfers.len() <= 8)
+        && reference.is_none_or(|reference| {
+            RefName::new(reference.name.as_bytes()).is_ok() && reference.name.len() <= 255
+        })
+        && batch.objects.iter().all(|object| id(&object.oid))
+        && batch.hash_algo.as_ref().is_none_or(|name| name == "sha256");
+    if passes { serde_json::to_vec(&batch).ok() } else { None }
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct FixedBatch {
+    operation: String,
+    objects: Vec<FixedObject>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    transfers: Option<Vec<String>>,
+    #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
+    reference: Option<FixedReference>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    hash_algo: Option<String>,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct FixedObject {
+    oid: String,
+    size: u64,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct FixedReference {
+    name: String,
 }
 
 /// The outermost object.
@@ -253,5 +301,31 @@ mod tests {
         assert_eq!(read_batch(&vec![b' '; MAX_BATCH + 1]), Err(BatchError::TooLong));
         let deep = format!(r#"{{"operation":"download","x":{}}}"#, "[".repeat(MAX_BATCH - 100));
         assert_eq!(read_batch(deep.as_bytes()), Err(BatchError::Json), "the depth is bounded");
+    }
+
+    #[test]
+    fn the_fixed_form_has_what_a_download_needs_and_nothing_else() {
+        let oid = "ab".repeat(32);
+        let whole = format!(
+            r#"{{ "operation" : "download", "objects":[{{"size":7,"oid":"{oid}"}}],"transfers":["basic","lfs-standalone-file"],
+            "ref":{{"name":"refs/heads/main"}},"hash_algo":"sha256"}}"#
+        );
+        let want = format!(
+            r#"{{"operation":"download","objects":[{{"oid":"{oid}","size":7}}],"transfers":["basic","lfs-standalone-file"],"ref":{{"name":"refs/heads/main"}},"hash_algo":"sha256"}}"#
+        );
+        assert_eq!(fixed(whole.as_bytes()).map(String::from_utf8), Some(Ok(want)));
+        for (from, to) in [
+            (r#""operation" :"#, r#""x":"secret","operation" :"#),
+            ("\"size\":7", "\"size\":7,\"x\":\"secret\""),
+            ("\"basic\"", "\"SECRET\""),
+            ("refs/heads/main", "refs/heads/a secret"),
+            ("sha256", "secret"),
+            (oid.as_str(), "secret"),
+            ("download", "upload"),
+        ] {
+            let body = whole.replacen(from, to, 1);
+            assert_ne!(body, whole);
+            assert_eq!(fixed(body.as_bytes()), None, "{body}");
+        }
     }
 }

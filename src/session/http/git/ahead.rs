@@ -18,7 +18,7 @@ use crate::transport::held::{Kind, Lease};
 use crate::transport::stream::Transport;
 use crate::wire::git::inflate::{self, InflateError};
 use crate::wire::git::{
-    Capabilities, FetchError, FetchRequest, ListError, MAX_LIST, Progress, ProtocolVersion, PushReader, lfs,
+    Capabilities, FetchRequest, ListError, MAX_LIST, Progress, ProtocolVersion, PushReader, lfs,
 };
 use crate::wire::head::{Framing, Head};
 use crate::words::git::{Asks, Content, GitAsk, Lfs, Operation, RefChange, Service};
@@ -45,8 +45,8 @@ enum Said {
     Push { capabilities: Capabilities, changes: Arc<[RefChange]> },
     /// A request to read, which is held.
     Fetch { told: FetchRequest, body: Vec<u8>, version: ProtocolVersion },
-    /// A batch of large files.
-    Batch(Operation),
+    /// A batch of large files, and it in a form that says nothing of the client, if it has one.
+    Batch { operation: Operation, fixed: Option<Vec<u8>> },
     /// Nothing that could be read.
     Nothing,
 }
@@ -161,7 +161,7 @@ async fn whole<S: Transport>(
         Ok(said) => (said, None),
         Err(wrong) => (Said::Nothing, Some(wrong.into())),
     };
-    if matches!(said, Said::Nothing | Said::Batch(_)) {
+    if matches!(said, Said::Nothing) {
         lease.set(0);
     }
     Ok(Ahead { asks, said, wrong, wire, lease })
@@ -177,7 +177,11 @@ fn said(
 ) -> Result<Said, String> {
     if asks == Asks::Lfs(Lfs::Batch) {
         return lfs::read_batch(&body)
-            .map(|batch| Said::Batch(batch.operation))
+            .map(|batch| {
+                let fixed = lfs::fixed(&body);
+                lease.set(fixed.as_ref().map_or(0, Vec::capacity));
+                Said::Batch { operation: batch.operation, fixed }
+            })
             .map_err(|error| error.to_string());
     }
     let version = fields::version(headers)?;
@@ -203,6 +207,9 @@ fn said(
     Ok(Said::Fetch { told, body, version })
 }
 
+/// Why a batch does not go on where only reading is allowed.
+const NO_DOWNLOAD: &str = "a batch with members that no download needs: git-lfs writes operation, objects, transfers, ref and hash_algo";
+
 fn too_long(most: usize) -> String {
     format!("a request of more than {most} bytes: raise `negotiation_limit`")
 }
@@ -223,7 +230,7 @@ impl Ahead {
             Said::Push { changes, .. } if changes.is_empty() => Content::Probe,
             Said::Push { changes, .. } => Content::Changes(Arc::clone(changes)),
             Said::Fetch { told, .. } => told.operation.map_or(Content::Probe, Content::Does),
-            Said::Batch(operation) => Content::Does(*operation),
+            Said::Batch { operation, .. } => Content::Does(*operation),
             Said::Nothing => Content::Unread,
         }
     }
@@ -242,7 +249,7 @@ impl Ahead {
     pub(in crate::session::http) fn changes(&self) -> Option<&Arc<[RefChange]>> {
         match &self.said {
             Said::Push { changes, .. } => Some(changes),
-            Said::Fetch { .. } | Said::Batch(_) | Said::Nothing => None,
+            Said::Fetch { .. } | Said::Batch { .. } | Said::Nothing => None,
         }
     }
 
@@ -250,7 +257,7 @@ impl Ahead {
     pub(in crate::session::http) fn capabilities(&self) -> Option<&Capabilities> {
         match &self.said {
             Said::Push { capabilities, .. } => Some(capabilities),
-            Said::Fetch { .. } | Said::Batch(_) | Said::Nothing => None,
+            Said::Fetch { .. } | Said::Batch { .. } | Said::Nothing => None,
         }
     }
 
@@ -260,17 +267,19 @@ impl Ahead {
             Said::Fetch { told, body, .. } => {
                 Some(Negotiated { wants: told.wants, haves: told.haves, bytes: body.len() })
             }
-            Said::Push { .. } | Said::Batch(_) | Said::Nothing => None,
+            Said::Push { .. } | Said::Batch { .. } | Said::Nothing => None,
         }
     }
 
     /// What was held of the body is needed no more: it goes on from the client's bytes, or was taken. The changes of a push are kept
     /// as long as it is under way, for its record and for a reload.
     pub(in crate::session::http) fn forget(&mut self) {
-        if let Said::Fetch { body, .. } = &mut self.said {
-            *body = Vec::new();
-            self.lease.set(0);
+        match &mut self.said {
+            Said::Fetch { body, .. } => *body = Vec::new(),
+            Said::Batch { fixed, .. } => *fixed = None,
+            Said::Push { .. } | Said::Nothing => return,
         }
+        self.lease.set(0);
     }
 
     /// The body that goes on in place of the client's, which is taken out of `buffer`; `None` where the client's own goes on as it
@@ -285,23 +294,25 @@ impl Ahead {
         anew: bool,
         most: u64,
     ) -> Result<Option<(Bytes, usize)>, String> {
-        let Said::Fetch { body, version, .. } = &mut self.said else { return Ok(None) };
         let most = usize::try_from(most).unwrap_or(usize::MAX);
-        if body.len() > most {
-            return Err(too_long(most));
-        }
-        let mut content = std::mem::take(body);
-        if anew && self.asks == Asks::Rpc(Service::UploadPack) {
-            self.lease.set(2 * content.capacity());
-            match FetchRequest::fixed(&content, *version) {
-                Ok((_, fixed)) => content = fixed,
-                Err(error) => {
-                    let error: FetchError = error;
-                    *body = content;
-                    return Err(error.to_string());
-                }
+        let content = match &mut self.said {
+            Said::Fetch { body, .. } if body.len() > most => return Err(too_long(most)),
+            Said::Fetch { body, version, .. } if anew && self.asks == Asks::Rpc(Service::UploadPack) => {
+                self.lease.set(2 * body.capacity());
+                let (_, fixed) = FetchRequest::fixed(body, *version).map_err(|error| error.to_string())?;
+                *body = Vec::new();
+                fixed
             }
-        }
+            Said::Fetch { body, .. } => std::mem::take(body),
+            Said::Batch { operation: Operation::Fetch, fixed } if anew => {
+                let content = fixed.take().ok_or(NO_DOWNLOAD)?;
+                if content.len() > most {
+                    return Err(too_long(most));
+                }
+                content
+            }
+            Said::Batch { .. } | Said::Push { .. } | Said::Nothing => return Ok(None),
+        };
         let wire = self.wire.min(buffer.len());
         buffer.advance(wire);
         *buffer = BytesMut::from(&buffer[..]);

@@ -53,6 +53,15 @@ pub enum FetchError {
     /// Control characters, or not UTF-8.
     #[error("a line that is not printable text")]
     Text,
+    /// An argument twice that a fetch needs once.
+    #[error("an argument twice that may be there once")]
+    Twice,
+    /// A ref, where only what a fetch needs may go out.
+    #[error("a ref that git could not have, or with a name of more than 255 bytes")]
+    Name,
+    /// A filter, where only what a fetch needs may go out.
+    #[error("a filter other than blob:none, blob:limit=SIZE, tree:DEPTH and object:type=KIND")]
+    Filter,
     /// Something that is not known, where only what a fetch needs may go out.
     #[error(
         "a line that no fetch needs: where `fetch` is allowed without `push`, server options and unknown lines are refused"
@@ -103,12 +112,14 @@ struct Reader<'b> {
     /// Whether the last line ended with a line feed. Git's server takes it off; another might not.
     feed: bool,
     told: FetchRequest,
+    /// Arguments that were there, of those that may be there once where the fixed form is asked for.
+    once: Vec<&'b str>,
 }
 
 impl<'b> Reader<'b> {
     fn new(rest: &'b [u8], out: Option<Vec<u8>>) -> Self {
         let told = FetchRequest { operation: None, wants: 0, haves: 0 };
-        Reader { rest, format: ObjectFormat::Sha1, out, feed: false, told }
+        Reader { rest, format: ObjectFormat::Sha1, out, feed: false, told, once: Vec::new() }
     }
 
     fn next(&mut self) -> Result<Packet<'b>, FetchError> {
@@ -211,9 +222,11 @@ impl<'b> Reader<'b> {
         match name {
             "command" => Err(FetchError::Command),
             "object-format" => {
-                // Alone on its line, it is read as on a push.
-                let read = Capabilities::read(line.as_bytes()).map_err(FetchError::Capabilities)?;
-                self.format = read.format;
+                self.format = match line {
+                    "object-format=sha1" => ObjectFormat::Sha1,
+                    "object-format=sha256" => ObjectFormat::Sha256,
+                    _ => return Err(FetchError::Capabilities(OBJECT_FORMAT)),
+                };
                 self.keep(line.as_bytes())
             }
             "agent" if self.out.is_some() => self.keep(format!("agent={FIXED_AGENT}").as_bytes()),
@@ -224,7 +237,7 @@ impl<'b> Reader<'b> {
     }
 
     /// One line of `arguments`.
-    fn argument(&mut self, line: &[u8], arguments: &[Argument]) -> Result<(), FetchError> {
+    fn argument(&mut self, line: &'b [u8], arguments: &[Argument]) -> Result<(), FetchError> {
         let text = printable(line)?;
         let (name, value) = match text.split_once(' ') {
             Some((name, value)) => (name, Some(value)),
@@ -234,11 +247,30 @@ impl<'b> Reader<'b> {
         match (known.map(|argument| argument.1), value) {
             (Some(Value::Id), Some(id)) => self.id(id.as_bytes())?,
             (Some(Value::Number), Some(number)) if is_number(number) => {}
-            (Some(Value::Text), Some(value)) if !value.is_empty() => {}
+            (Some(Value::Ref), Some(value)) if !value.is_empty() => {
+                if self.out.is_some() && !is_name(value) {
+                    return Err(FetchError::Name);
+                }
+            }
+            (Some(Value::Filter), Some(value)) if !value.is_empty() => {
+                if self.out.is_some() && !is_filter(value) {
+                    return Err(FetchError::Filter);
+                }
+            }
+            // It asks for answers from another host.
+            (Some(Value::Uris), Some(value)) if !value.is_empty() && self.out.is_none() => {}
             (Some(Value::None), None) => {}
             (Some(Value::Id), _) => return Err(FetchError::Id),
             (None, _) if self.out.is_none() => {}
             _ => return Err(FetchError::Unknown),
+        }
+        let often =
+            ["want", "want-ref", "oid", "have", "shallow", "ref-prefix", "deepen-not"].contains(&name);
+        if self.out.is_some() && !often {
+            if self.once.contains(&name) {
+                return Err(FetchError::Twice);
+            }
+            self.once.push(name);
         }
         match name {
             "want" | "want-ref" | "oid" => self.told.wants += 1,
@@ -281,7 +313,11 @@ impl<'b> Reader<'b> {
         self.format = Capabilities::read(words).map_err(FetchError::Capabilities)?.format;
         self.id(id)?;
         self.told.wants += 1;
-        let words = if self.out.is_some() { capabilities::fixed(words) } else { Vec::new() };
+        let words = if self.out.is_some() {
+            capabilities::fixed(words).ok_or(FetchError::Unknown)?
+        } else {
+            Vec::new()
+        };
         let space: &[u8] = if words.is_empty() { b"" } else { b" " };
         self.keep(&[b"want ", id, space, &words].concat())
     }
@@ -294,19 +330,22 @@ enum Value {
     None,
     Id,
     Number,
-    Text,
+    /// A ref, or what refs begin with.
+    Ref,
+    Filter,
+    Uris,
 }
 
 const LS_REFS: [Argument; 4] = [
     Argument("peel", Value::None),
     Argument("symrefs", Value::None),
     Argument("unborn", Value::None),
-    Argument("ref-prefix", Value::Text),
+    Argument("ref-prefix", Value::Ref),
 ];
 
 const FETCH: [Argument; 17] = [
     Argument("want", Value::Id),
-    Argument("want-ref", Value::Text),
+    Argument("want-ref", Value::Ref),
     Argument("have", Value::Id),
     Argument("done", Value::None),
     Argument("wait-for-done", Value::None),
@@ -319,9 +358,9 @@ const FETCH: [Argument; 17] = [
     Argument("deepen", Value::Number),
     Argument("deepen-relative", Value::None),
     Argument("deepen-since", Value::Number),
-    Argument("deepen-not", Value::Text),
-    Argument("filter", Value::Text),
-    Argument("packfile-uris", Value::Text),
+    Argument("deepen-not", Value::Ref),
+    Argument("filter", Value::Filter),
+    Argument("packfile-uris", Value::Uris),
 ];
 
 const OBJECT_INFO: [Argument; 2] = [Argument("size", Value::None), Argument("oid", Value::Id)];
@@ -331,14 +370,44 @@ const V0_NEEDS: [Argument; 6] = [
     Argument("shallow", Value::Id),
     Argument("deepen", Value::Number),
     Argument("deepen-since", Value::Number),
-    Argument("deepen-not", Value::Text),
-    Argument("filter", Value::Text),
+    Argument("deepen-not", Value::Ref),
+    Argument("filter", Value::Filter),
 ];
 
 const V0_HAVES: [Argument; 2] = [Argument("have", Value::Id), Argument("done", Value::None)];
 
+const OBJECT_FORMAT: &str = "an `object-format` that is neither sha1 nor sha256";
+
+/// Written in one way, and no larger than a depth, or a second since 1970, is.
 fn is_number(text: &str) -> bool {
-    (1..=20).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
+    (1..=10).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_digit())
+        && (text == "0" || !text.starts_with('0'))
+}
+
+/// What a ref may be called, or begin with (`git check-ref-format`), no longer than people call them.
+fn is_name(text: &str) -> bool {
+    const LONGEST: usize = 255;
+    let never = |char: char| " ~^:?*[\\".contains(char);
+    text.len() <= LONGEST
+        && !text.contains(never)
+        && !text.contains("..")
+        && !text.contains("@{")
+        && !text.contains("//")
+}
+
+/// A filter of a partial clone, without those that name an object by free text (`git rev-list --filter`).
+fn is_filter(text: &str) -> bool {
+    let size = |text: &str| is_number(text.strip_suffix(['k', 'm', 'g']).unwrap_or(text));
+    match text.split_once(['=', ':']) {
+        Some(("blob", "none")) => true,
+        Some(("blob", limit)) => limit.strip_prefix("limit=").is_some_and(size),
+        Some(("tree", depth)) => is_number(depth),
+        Some(("object", kind)) => {
+            matches!(kind, "type=commit" | "type=tree" | "type=blob" | "type=tag")
+        }
+        _ => false,
+    }
 }
 
 fn printable(line: &[u8]) -> Result<&str, FetchError> {

@@ -132,11 +132,62 @@ fn the_fixed_form_says_only_what_a_fetch_needs() {
     let want = [&lines(&[&first, &format!("want {NEW}\n")])[..], b"0000", b"0009done\n"].concat();
     assert_eq!(FetchRequest::fixed(&body, V0), Ok((told(Operation::Fetch, 2, 0).unwrap(), want)));
     assert_eq!(FetchRequest::fixed(b"0000", V2).unwrap().1, b"0000");
-    // A line that the fixed agent makes longer than a line can be.
+    // Words of the client's own are read where they may go out, and refused where only a fetch may.
     let first = format!("want {OLD} agent=x {}", "a".repeat(65_516 - 45 - 9));
     let body = [&lines(&[&first])[..], b"0000"].concat();
     assert!(FetchRequest::read(&body, V0).is_ok());
-    assert_eq!(FetchRequest::fixed(&body, V0), Err(FetchError::Packet(PacketError::TooLong)));
+    assert_eq!(FetchRequest::fixed(&body, V0), Err(FetchError::Unknown));
+}
+
+/// What is free text in the protocol is a ref, a filter or a number where only a fetch may go out.
+#[test]
+fn the_fixed_form_has_no_free_text() {
+    let long = "a".repeat(256);
+    let rows: &[(&[&str], Result<(), FetchError>)] = &[
+        (&["ref-prefix refs/heads/", "ref-prefix HEAD"], Ok(())),
+        (&["ref-prefix refs/heads/ma"], Ok(())),
+        (&["ref-prefix a secret"], Err(FetchError::Name)),
+        (&["ref-prefix secret\\"], Err(FetchError::Name)),
+        (&[&format!("ref-prefix {long}")], Err(FetchError::Name)),
+        (&["peel", "peel"], Err(FetchError::Twice)),
+    ];
+    for (arguments, want) in rows {
+        let body = v2(&["command=ls-refs"], Some(arguments));
+        assert_eq!(FetchRequest::fixed(&body, V2).map(drop), *want, "{arguments:?}");
+        assert!(FetchRequest::read(&body, V2).is_ok(), "{arguments:?}");
+    }
+    let rows: &[(&[&str], Result<(), FetchError>)] = &[
+        (&["filter blob:none"], Ok(())),
+        (&["filter blob:limit=10m"], Ok(())),
+        (&["filter tree:0"], Ok(())),
+        (&["filter object:type=commit"], Ok(())),
+        (&["filter sparse:oid=secret"], Err(FetchError::Filter)),
+        (&["filter combine:blob:none+secret"], Err(FetchError::Filter)),
+        (&["filter secret"], Err(FetchError::Filter)),
+        (&["filter blob:none", "filter tree:0"], Err(FetchError::Twice)),
+        (&["deepen 1", "deepen 1"], Err(FetchError::Twice)),
+        (&["deepen-since 1700000000"], Ok(())),
+        (&["want-ref refs/heads/main"], Ok(())),
+        (&["want-ref refs/heads/a secret"], Err(FetchError::Name)),
+        (&["deepen-not refs/tags/v1"], Ok(())),
+        (&["deepen-not secret^"], Err(FetchError::Name)),
+        (&["packfile-uris https"], Err(FetchError::Unknown)),
+    ];
+    for (arguments, want) in rows {
+        let body = v2(&["command=fetch"], Some(arguments));
+        assert_eq!(FetchRequest::fixed(&body, V2).map(drop), *want, "{arguments:?}");
+        assert!(FetchRequest::read(&body, V2).is_ok(), "{arguments:?}");
+    }
+    for number in ["deepen 01", "deepen 12345678901"] {
+        assert_eq!(
+            FetchRequest::fixed(&v2(&["command=fetch"], Some(&[number])), V2),
+            Err(FetchError::Unknown),
+            "{number}"
+        );
+    }
+    let line = "object-format=sha1 agent=secret";
+    let error = FetchError::Capabilities("an `object-format` that is neither sha1 nor sha256");
+    assert_eq!(FetchRequest::fixed(&v2(&["command=fetch", line], Some(&[])), V2), Err(error));
 }
 
 #[test]
