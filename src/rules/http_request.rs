@@ -208,8 +208,9 @@ fn not_fitting(
             (Reason::AccountNotAllowed, advice, offered)
         }
         Misfit::UnknownCredentials => {
-            let advice =
-                format!("entry {number} of {rule} wants credentials of AWS, and whose come is not known");
+            let advice = format!(
+                "entry {number} of {rule} wants credentials of AWS, and it is not known whose credentials the request has"
+            );
             (Reason::AccountNotAllowed, advice, offered)
         }
     };

@@ -254,7 +254,7 @@ impl Suggestion {
         if self.not_kept_inside > 0 {
             let _ = writeln!(
                 out,
-                "# INCOMPLETE: {} inside tunnels by a method that no entry was written for",
+                "# INCOMPLETE: {} inside tunnels that no entry was written for",
                 counted(self.not_kept_inside, "denied request", "denied requests")
             );
         }

@@ -73,8 +73,8 @@ pub fn doubts(rule: &GitRule, aws: Option<&AwsRule>, host: &HostPattern) -> Vec<
     let pushes = rule.allows(Operation::Push);
     if pushes && !rule.changes.contains(&Change::Delete) {
         doubts.push(
-            "GitLab deletes merged branches on a mirror, ten in a push, and one that is refused ends it: write `ref_changes: \
-             [create, update, delete]`, or set the mirror to keep divergent refs"
+            "GitLab deletes merged branches on a mirror, ten in a push, and the mirror's update fails if one is refused: write \
+             `ref_changes: [create, update, delete]`, or set the mirror to keep divergent refs"
                 .to_owned(),
         );
     }

@@ -335,23 +335,26 @@ fn pieces_match(pieces: &[Box<str>], sent: &str) -> Option<()> {
 fn advice(text: &str, wrong: PathError) -> (usize, String) {
     let find = |part: &str| text.find(part).unwrap_or(0);
     let refused = "a request with it is refused in any case (bad_target)".to_owned();
+    let segment_at = |is_wrong: fn(&str) -> bool| {
+        let mut at = 0;
+        for segment in text.split('/') {
+            if is_wrong(segment) {
+                return at;
+            }
+            at += segment.len() + 1;
+        }
+        0
+    };
     match wrong {
         PathError::NotAbsolute => (0, "begin with `/`".to_owned()),
         PathError::EmptySegment => {
             (find("//"), "write one `/`; a request with two is refused (bad_target)".to_owned())
         }
         PathError::DotSegment => {
-            let (mut at, mut offset) = (0, 0);
-            for segment in text.split('/') {
-                if segment == "." || segment == ".." {
-                    offset = at;
-                    break;
-                }
-                at += segment.len() + 1;
-            }
+            let offset = segment_at(|segment| matches!(segment, "." | ".."));
             (offset, format!("write the path that it leads to; {refused}"))
         }
-        PathError::BlankSegment => (find("%").min(text.find('+').unwrap_or(usize::MAX)), refused),
+        PathError::BlankSegment => (segment_at(is_blank), refused),
         PathError::Byte(b'\\' | b';') => (text.find(['\\', ';']).unwrap_or(0), refused),
         PathError::Byte(_) => {
             let wrong = text.char_indices().find(|(_, c)| !c.is_ascii_graphic());

@@ -52,7 +52,7 @@ pub(in crate::session::http) fn check(asks: Asks, headers: &HeaderMap) -> Result
     let mut types = headers.get_all(CONTENT_TYPE).into_iter();
     match (types.next(), types.next()) {
         (Some(one), None) if one.as_bytes() == service.request_type().as_bytes() => Ok(()),
-        _ => Err("a Content-Type that is not that of git's client for this request"),
+        _ => Err("a Content-Type other than that of git's client for this request"),
     }
 }
 

@@ -56,7 +56,7 @@ const FIRST_READ: usize = 2 * 1024;
 /// The memory of one client's TLS while nothing is under way: `tests/long/side_by_side` prints it.
 pub const STATE: usize = 9 * 1024;
 /// The plaintext of one record (RFC 8446 section 5.1).
-pub const RECORD: usize = 16 * 1024;
+const RECORD: usize = 16 * 1024;
 /// Most bytes that are encrypted ahead of the socket inside an inspected tunnel: the piece of a body, and what frames it.
 pub const AHEAD: usize = 2 * RECORD + 256;
 /// What an identity takes in addition to its text.
