@@ -1,6 +1,8 @@
 //! The two sides of docs/codecommit.md: the examples load, nothing is to be warned of, and they decide as their cases say; `explain`
 //! and `check` tell it.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -28,10 +30,8 @@ fn example(name: &str) -> tempfile::TempDir {
     }
     let made = egressd(at, &["ca", "new", "--permit", HOST, "--out", "ca"]);
     assert!(made.status.success(), "{}", text(&made.stderr));
-    for file in ["authority.crt", "authority.key"] {
-        std::fs::copy(at.join("ca").join(file), at.join(file)).expect("made");
-    }
     std::fs::write(at.join("push.cred"), "gitlab-mirror-at-456247553902:s3cret\n").expect("written");
+    std::fs::set_permissions(at.join("push.cred"), Permissions::from_mode(0o600)).expect("changed");
     directory
 }
 
@@ -50,6 +50,21 @@ fn the_examples_are_without_warnings_and_decide_as_their_cases_say() {
             "{name}: {}",
             text(&tested.stderr)
         );
+    }
+}
+
+/// A password that every user may read is warned of, as a key is.
+#[test]
+fn a_password_that_every_user_may_read_gets_a_warning() {
+    let directory = example("mirror-one-account");
+    let file = directory.path().join("push.cred");
+    for (mode, told) in [(0o640, false), (0o440, false), (0o644, true), (0o606, true)] {
+        std::fs::set_permissions(&file, Permissions::from_mode(mode)).expect("changed");
+        let checked = egressd(directory.path(), &["check", "--strict", "-c", "mirror-one-account.yaml"]);
+        let said = text(&checked.stdout) + &text(&checked.stderr);
+        let want = format!("may read the password that is sent (mode {mode:03o})");
+        assert_eq!(said.contains(&want), told, "{mode:o}: {said}");
+        assert_eq!(checked.status.success(), !told, "{mode:o}: {said}");
     }
 }
 
@@ -277,7 +292,8 @@ fn suggest_writes_entries_of_what_was_asked_of_git() {
     }
     assert!(!passed.contains("999999999999") && !passed.contains("git-receive-pack"), "{told}");
     assert!(denied.is_empty() || denied.contains("999999999999"), "{told}");
-    std::fs::write(directory.path().join("suggested.yaml"), passed).expect("written");
+    let here = passed.replace("authority.", "ca/authority.");
+    std::fs::write(directory.path().join("suggested.yaml"), here).expect("written");
     let ask = |arguments: &[&str]| {
         let repository = format!("https://{HOST}/v1/repos/infra");
         let all = [&["explain", "-c", "suggested.yaml", &repository], arguments].concat();
@@ -307,7 +323,7 @@ fn diff_tells_which_recorded_pushes_an_edit_refuses() {
     let at = directory.path();
     let rule = |entries: &str| {
         format!(
-            "inspection: {{certificate: authority.crt, key: authority.key}}\npolicies:\n  - name: p\n    clients: {{networks: [10.0.0.0/8]}}\n    allow:\n      - to: {HOST}\n        requests: [{entries}]\n"
+            "inspection: {{certificate: ca/authority.crt, key: ca/authority.key}}\npolicies:\n  - name: p\n    clients: {{networks: [10.0.0.0/8]}}\n    allow:\n      - to: {HOST}\n        requests: [{entries}]\n"
         )
     };
     let push = "{git: [push], refs: ['refs/heads/**', 'refs/tags/**'], aws: {accounts: ['456247553902']}}";

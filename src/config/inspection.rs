@@ -1,9 +1,7 @@
 //! The authority for inspection: its files are read here, so that the checked bytes are the bytes that are used and hashed; and
 //! whether it fits the rules that inspect. Not here: what the files mean ([`crate::transport::tls::mint`]).
 
-use std::fs;
 use std::ops::RangeInclusive;
-use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +11,7 @@ use super::file::InspectionFile;
 use super::finding::{Position, Report};
 use super::keys::{HOUR, Key, duration, required};
 use super::named_files::NamedFiles;
+use super::secret_files::mode_for_all;
 use super::settings::Inspection;
 use super::typed::At;
 use super::values::FilePath;
@@ -142,9 +141,7 @@ fn below(authority: Option<&Authority>, base: &str, itself: bool) -> Option<bool
 
 /// Warns of a key that users of the machine may read who have nothing to do with egressd.
 fn readable_by_others(key: &PemFile, position: Position, report: &Report<'_>) {
-    let Ok(metadata) = fs::metadata(&key.path) else { return };
-    let mode = metadata.permissions().mode() & 0o777;
-    if mode & 0o006 != 0 {
+    if let Some(mode) = mode_for_all(&key.path) {
         report.warning(
             position,
             format!(

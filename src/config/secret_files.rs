@@ -1,4 +1,9 @@
-//! Files that hold one secret line: credentials and tokens. An error never shows a byte of the content.
+//! Files that hold one secret line: credentials and tokens; and who may read a secret file. An error never shows a byte of the
+//! content.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 /// The longest line. A session token of AWS has some 1,500 bytes; much more does not fit into a head.
 const MAX_LINE: usize = 8 << 10;
@@ -30,6 +35,12 @@ pub(super) fn user_password(content: &[u8]) -> Result<&str, String> {
         Some((user, _)) if !user.is_empty() => Ok(line),
         _ => Err(format!("there is no USER: before the password: {example}")),
     }
+}
+
+/// The file's mode, if users of the machine may read or write it who have nothing to do with egressd.
+pub(super) fn mode_for_all(path: &Path) -> Option<u32> {
+    let mode = fs::metadata(path).ok()?.permissions().mode() & 0o777;
+    (mode & 0o006 != 0).then_some(mode)
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! Puts the files on disk: for their owner alone from the first moment, all of them or none, and over nothing.
+//! Puts the files on disk: for their owner alone from the first moment, all but the root, which is public; all of them or none,
+//! and over nothing.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
@@ -46,7 +47,9 @@ pub(super) fn write(directory: &Path, made: &Made) -> Result<(), String> {
     let mut written: Vec<PathBuf> = Vec::new();
     for (name, content) in files {
         let path = directory.join(name);
-        if let Err(error) = create(&path, content, &mut written) {
+        // Clients run as other users, and a copy of the root keeps its mode.
+        let mode = if name == ROOT { 0o644 } else { 0o600 };
+        if let Err(error) = create(&path, content, mode, &mut written) {
             // What cannot be taken back stays: there is no more to do.
             written.iter().for_each(|path| drop(fs::remove_file(path)));
             if is_new {
@@ -87,9 +90,11 @@ fn is_for_few(directory: &Path) -> Result<(), String> {
 }
 
 /// A new file, noted in `written` as soon as it is there.
-fn create(path: &Path, content: &str, written: &mut Vec<PathBuf>) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+fn create(path: &Path, content: &str, mode: u32, written: &mut Vec<PathBuf>) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
     written.push(path.to_owned());
+    // Whatever the umask took away: of the root nothing is secret.
+    file.set_permissions(fs::Permissions::from_mode(mode))?;
     file.write_all(content.as_bytes())?;
     file.sync_all()
 }
@@ -116,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn the_files_are_for_their_owner_alone() {
+    fn the_files_are_for_their_owner_alone_and_the_root_is_for_all() {
         let parent = tempfile::tempdir().unwrap();
         let directory = parent.path().join("ca");
         write(&directory, &made()).unwrap();
@@ -124,7 +129,8 @@ mod tests {
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&directory), 0o700);
         for name in names(&directory) {
-            assert_eq!(mode(&directory.join(&name)), 0o600, "{name}");
+            let want = if name == "root.crt" { 0o644 } else { 0o600 };
+            assert_eq!(mode(&directory.join(&name)), want, "{name}");
         }
         assert_eq!(fs::read_to_string(directory.join("authority.key")).unwrap(), "authority key");
     }

@@ -21,7 +21,7 @@ use self::lists::{not_empty, once};
 use super::finding::{Position, Report};
 use super::keys::{Key, List, items, value};
 use super::named_files::NamedFiles;
-use super::secret_files::user_password;
+use super::secret_files::{mode_for_all, user_password};
 use super::typed::At;
 use super::values::{FilePath, Line, MethodName, Size};
 use crate::rules::{Credentials, Entry, PathPattern, Requests};
@@ -192,6 +192,15 @@ fn credentials(
 ) -> Option<Arc<Credentials>> {
     let name = &*at.value.as_ref()?.0;
     let content = files.read(name, at.position, report)?;
+    if let Some(mode) = mode_for_all(&files.path(name)) {
+        report.warning(
+            at.position,
+            format!(
+                "every user of this machine may read the password that is sent (mode {mode:03o}): `chmod 640`; in Kubernetes \
+                 `defaultMode: 0440`, and the pod's `fsGroup`"
+            ),
+        );
+    }
     match user_password(&content) {
         Ok(text) => {
             let credentials = Credentials::new(name, text);
