@@ -397,6 +397,20 @@ fn a_push_under_way_is_judged_again_with_its_changes() {
 }
 
 #[test]
+fn a_push_that_went_on_unread_ends_where_a_reload_brings_a_rule_that_judges_its_refs() {
+    let scene = Scene::new(", requests: [{aws: {accounts: [\"123456789012\"]}}]");
+    let body = [&updates(&["refs/heads/other"])[..], &[b'p'; 1_000]].concat();
+    let request = scene.with_length(RECEIVE, &basic(OWN), &body);
+    let mut wire = scene.inside();
+    wire.send(&request[..request.len() - 100]);
+    scene.proxy.record(|record| record["event"] == "open" && record["method"] == "POST");
+    reload(&scene.proxy, &World::config(scene.site.port(), PUSHES));
+    scene.proxy.record(|record| record["reason"] == "git_not_allowed" && record["method"] == "POST");
+    scene.site.origin().wait_ended(0);
+    assert_eq!(scene.site.got().len(), 0);
+}
+
+#[test]
 fn credentials_of_a_file_are_judged_sent_and_recorded_in_place_of_the_clients() {
     let world = World::new();
     let site = world.site();

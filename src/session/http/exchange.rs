@@ -100,7 +100,7 @@ where
             snapshot = shared.snapshot();
         } else {
             let asks_for_credentials = recognise::asks_for_credentials(&by_head, &requests);
-            said = Said { asks_for_credentials, recognised: Some(by_head), ..said };
+            said = Said { asks_for_credentials, recognised: Some(recognise::body_unread(by_head)), ..said };
         }
     }
     let wanted = wanted_with(&head, upgrade, said.recognised.as_deref(), within);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use http::HeaderMap;
 
 use crate::rules::{MatchedEntry, Recognised, Requests};
-use crate::session::http::git::ahead::Ahead;
+use crate::session::http::git::ahead::{self, Ahead};
 use crate::session::http::git_fields as fields;
 use crate::session::request::seen::{Seen, SeenAws, SeenGit};
 use crate::wire::aws;
@@ -42,6 +42,16 @@ fn git(
     let request = classify_for(host, method, path, query).map_err(|error| error.to_string())?;
     fields::check(request.asks, headers)?;
     Ok(GitAsk { request, content: Content::Unread })
+}
+
+/// The same for a request whose body goes on unread, because no entry in force asks for it: a reload may bring one that judges what
+/// the body says, and that must not take it for judged.
+pub(super) fn body_unread(by_head: Arc<Recognised>) -> Arc<Recognised> {
+    if ahead::decides(&by_head).is_none() {
+        return by_head;
+    }
+    let aws = by_head.aws.clone();
+    Arc::new(Recognised { git: Err("a request whose body was not read: send it again".into()), aws })
 }
 
 /// What the record says of it. `by_head` was recognised first; `known` with what the body says.
