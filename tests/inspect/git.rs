@@ -518,6 +518,46 @@ fn a_client_that_leaves_within_its_list_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_push_whose_list_never_ends_is_recorded_as_refused_or_as_undecided() {
+    let world = World::new();
+    let site = world.site();
+    let text = World::config(site.port(), PUSHES);
+    let patient = world.start(&text);
+    let proxy = world.start(&(text + "http: {stall_timeout: 1s}\n"));
+    let mut scene = Scene { world, site, proxy };
+    let half = |scene: &Scene, user: &str| {
+        let request = scene.with_length(RECEIVE, &basic(user), &updates(&["refs/heads/main"]));
+        let mut wire = scene.inside();
+        wire.send(&request[..request.len() - 10]);
+        wire
+    };
+    let mallory = "mallory-at-999999999999";
+    scene.proxy.refused(half(&scene, mallory), 403, "account_not_allowed");
+    scene.proxy.refused(half(&scene, OWN), 408, "head_timeout");
+    let record = scene.proxy.record(|record| record["reason"] == "head_timeout");
+    assert_eq!(record["decision"], "deny");
+    scene.proxy = patient;
+    let bodies = |scene: &Scene| scene.proxy.metrics().sum("egressd_held_bytes", &[("kind", "body")]);
+    for (user, want) in [
+        (
+            mallory,
+            json!({"event": "deny", "decision": "deny", "reason": "account_not_allowed", "status": null}),
+        ),
+        (OWN, json!({"event": "error", "decision": null, "reason": "client_gone", "status": null})),
+    ] {
+        let before = bodies(&scene);
+        let wire = half(&scene, user);
+        until("the list to be held", || (bodies(&scene) > before).then_some(()));
+        drop(wire);
+        scene
+            .proxy
+            .record(|record| !record["git"].is_null() && record["reason"] == want["reason"])
+            .assert_has(&want);
+    }
+    assert_eq!(scene.site.got().len(), 0);
+}
+
+#[test]
 fn while_a_list_is_read_a_reload_and_a_drain_end_it() {
     let scene = Scene::new(PUSHES);
     let list = updates(&["refs/heads/main"]);

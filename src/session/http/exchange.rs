@@ -294,7 +294,7 @@ async fn body_first<'s, S: Transport>(
         }
         Err(finish) => {
             let revoked = on.revoked(live.as_ref());
-            Err(on.broken((finish, None), request, wanted, None, revoked))
+            Err(on.unread(finish, request, wanted, refused, revoked))
         }
     }
 }

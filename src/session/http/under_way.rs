@@ -13,7 +13,7 @@ use crate::session::http::after::After;
 use crate::session::http::forward::Finish;
 use crate::session::http::lent::Within;
 use crate::session::http::wanted::asked;
-use crate::session::refuse::Refused;
+use crate::session::refuse::{self, Refused};
 use crate::session::request::Request;
 use crate::state::live::{ExchangeFacts, LiveExchange, Registration};
 use crate::state::shared::Shared;
@@ -90,6 +90,41 @@ impl UnderWay<'_> {
         let of_tunnel = self.within.map(|within| within.live.meter());
         for meter in std::iter::once(&**self.meter).chain(of_tunnel) {
             meter.add_received(bytes as u64);
+        }
+    }
+
+    /// The body that decides what it is could not be read, so that nothing of it went on. `refused`: by its head. That verdict stands.
+    pub(super) fn unread<'s>(
+        &self,
+        finish: Finish,
+        mut request: Request<'s>,
+        wanted: Wanted<'_>,
+        refused: Option<Refused>,
+        revoked: Option<Reason>,
+    ) -> After<'s> {
+        let ending = match &finish {
+            Finish::Broken { ending, .. } => Some(*ending),
+            _ => None,
+        };
+        match (refused, ending) {
+            (
+                Some(refused),
+                Some(ending @ (Ending::ClientClosed | Ending::ClientReset | Ending::ClientLost)),
+            ) => {
+                request.told_why(&refused.advice);
+                refuse::unanswered(request, refused.reason);
+                After::Gone(ending)
+            }
+            (Some(refused), _) => After::Refuse(request, refused),
+            (None, Some(Ending::IdleTimeout)) => {
+                let advice =
+                    "the body that decides what is asked of Git did not come in time: `http.stall_timeout`";
+                After::Refuse(request, Refused::new(Reason::HeadTimeout, advice))
+            }
+            (None, _) => {
+                request.undecided();
+                self.broken((finish, None), request, wanted, None, revoked)
+            }
         }
     }
 

@@ -187,6 +187,12 @@ impl<'s> Request<'s> {
         facts.reason = permit.reason.map(Cause::Refused);
     }
 
+    /// The rules let it pass as far as it was read, which was not to where they decide.
+    pub(crate) fn undecided(&mut self) {
+        let facts = self.facts_mut();
+        facts.decision = facts.decision.filter(|decision| *decision != Decision::Allow);
+    }
+
     /// The rules refuse it.
     pub fn denied(&mut self, denial: &Denial) {
         let facts = self.facts_mut();
