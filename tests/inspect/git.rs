@@ -348,6 +348,23 @@ fn where_only_reading_is_allowed_a_push_and_too_long_a_fetch_are_refused_as_git_
 }
 
 #[test]
+fn a_small_fetch_takes_what_it_can_become_and_not_what_the_largest_could() {
+    let world = World::new();
+    let site = world.site();
+    let text = World::config(site.port(), &READS.replace("4KiB", "64MiB")) + "limits: {memory: 32MiB}\n";
+    let proxy = world.start(&text);
+    let scene = Scene { world, site, proxy };
+    let mut wire = scene.inside();
+    wire.send(scene.with_length(
+        UPLOAD,
+        "Content-Encoding: gzip\r\nGit-Protocol: version=2\r\n",
+        &zipped(&fetch()),
+    ));
+    assert_eq!(wire.read_reply().status, 200);
+    assert_eq!(scene.site.got().len(), 1);
+}
+
+#[test]
 fn a_batch_of_large_files_is_judged_by_its_operation() {
     let scene = Scene::new(READS);
     let post = |body: &str| {

@@ -19,6 +19,14 @@ pub enum InflateError {
     After,
 }
 
+/// What one byte of DEFLATE can stand for at most: 258 bytes take two bits.
+const RATIO: usize = 1032;
+
+/// How much [`gzip`] takes at most for a body of so many bytes: the memory grows by doubling.
+pub fn takes_at_most(body: usize, limit: usize) -> usize {
+    body.saturating_mul(RATIO).min(limit).saturating_add(64).saturating_mul(2)
+}
+
 /// Inflates `body`, which is one gzip member and nothing more, to at most `limit` bytes. What the member's header says (a file
 /// name, a comment) is dropped.
 ///
@@ -52,6 +60,17 @@ mod tests {
             GzBuilder::new().filename("data").comment("data").write(Vec::new(), Compression::best());
         out.write_all(bytes).unwrap();
         out.finish().unwrap()
+    }
+
+    #[test]
+    fn what_it_takes_follows_what_there_is_and_never_passes_the_limit() {
+        for length in [0, 1, 1_000, 100_000, 5 << 20] {
+            let body = packed(&vec![b'0'; length]);
+            let whole = gzip(&body, 64 << 20).unwrap();
+            assert!(whole.capacity() <= takes_at_most(body.len(), 64 << 20), "{length}");
+            assert!(takes_at_most(body.len(), 64 << 20) <= 2 * (RATIO * body.len() + 64), "{length}");
+            assert!(takes_at_most(body.len(), length) <= 2 * (length + 64), "{length}");
+        }
     }
 
     #[test]

@@ -191,7 +191,7 @@ fn said(
     }
     let body = if fields::compressed(asks, headers)? {
         // Both are held while the one is made of the other.
-        lease.set(body.capacity() + 2 * most);
+        lease.set(body.capacity() + inflate::takes_at_most(body.len(), most));
         let inflated = inflate::gzip(&body, most).map_err(|error| match error {
             InflateError::TooLong => too_long(most),
             error => error.to_string(),
