@@ -16,7 +16,7 @@ use crate::wire::head::{BodyError, BodyFollower, Framing, Piece};
 use crate::words::outcome::{Ending, Reason};
 
 /// So many bytes must come in the time that a body may stall.
-const PACE: usize = 256 * 1024;
+pub(super) const PACE: usize = 256 * 1024;
 /// Of so many bytes the holder is told that they moved.
 const TELL: usize = 16 * 1024;
 /// Framing that is never too much, however little it frames.

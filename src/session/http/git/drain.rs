@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::AsyncRead;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::beginning::{arrived, broken, malformed};
+use super::beginning::{PACE, arrived, broken, malformed};
 use crate::session::http::forward::Finish;
 use crate::transport::held::Lease;
 use crate::transport::held::read::read_bulk;
@@ -22,7 +22,8 @@ const AHEAD: Duration = Duration::from_millis(50);
 /// The client's connection is told that it moves after so many bytes.
 const TELL: u64 = 1 << 20;
 
-/// Reads the body whole, which `buffer` begins, and no byte after it. Whether that was done: not if it is longer than `most`.
+/// Reads the body whole, which `buffer` begins, and no byte after it. Whether that was done: not if it is longer than `most`, or comes
+/// slower than [`PACE`] in `patience`. What came fast before is no credit: else a client could hold its place for days.
 ///
 /// # Errors
 /// The client left, sent nothing for longer than `patience`, or its framing is wrong.
@@ -38,6 +39,8 @@ pub(super) async fn drain<S: AsyncRead + Unpin>(
     }
     let (mut follower, mut bulk) = (BodyFollower::new(framing), false);
     let (begun, mut drained, mut told) = (Instant::now(), 0_u64, 0);
+    // Where the last stretch began that is as long as the pace wants.
+    let (mut since, mut passed) = (begun, 0);
     loop {
         while let Some(piece) = follower.step(buffer).map_err(malformed)? {
             buffer.advance(piece.len());
@@ -51,6 +54,9 @@ pub(super) async fn drain<S: AsyncRead + Unpin>(
         if drained > most {
             return Ok(false);
         }
+        if drained >= passed + PACE as u64 {
+            (since, passed) = (Instant::now(), drained);
+        }
         if drained >= told + TELL {
             told = drained;
             lease.holder().moves();
@@ -60,8 +66,9 @@ pub(super) async fn drain<S: AsyncRead + Unpin>(
             sleep_until(due).await;
         }
         let reading = read_bulk(stream, buffer, lease, &mut bulk, READ_SIZE);
-        match timeout(patience, reading).await {
+        match timeout_at(since + patience, reading).await {
             Ok(read) => arrived(read)?,
+            Err(_elapsed) if drained > passed => return Ok(false),
             Err(_elapsed) => return Err(broken(Ending::IdleTimeout)),
         }
     }
@@ -100,10 +107,35 @@ mod tests {
         // Chunked, a body shows its length only as it comes.
         let long = [b"ffff\r\n".to_vec(), vec![b'x'; 65_535], b"\r\n0\r\n\r\n".to_vec()].concat();
         assert_eq!(drained(Framing::Chunked, &long, 10_000).await.0, Ok(false));
-        let (silent, _) = drained(Framing::Length(5), b"hell", 100).await;
+        let (silent, _) = drained(Framing::Length(5), b"", 100).await;
         assert_eq!(silent, Err(broken(Ending::IdleTimeout)));
+        assert_eq!(drained(Framing::Length(5), b"hell", 100).await.0, Ok(false));
         let (malformed, _) = drained(Framing::Chunked, b"x\r\n", 100).await;
         assert!(matches!(malformed, Err(Finish::Refused { .. })));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_drips_is_not_waited_for_whatever_it_sent_before() {
+        let patience = Duration::from_secs(5);
+        // How much comes at once, and how much every four seconds after that.
+        for (first, each, whole) in
+            [(0, 1, false), (0, PACE, true), (8 * PACE, 1, false), (8 * PACE, PACE, true)]
+        {
+            let (mut near, mut far) = tokio::io::duplex(1 << 20);
+            let sending = tokio::spawn(async move {
+                let mut sent = far.write_all(&vec![0; first]).await;
+                while sent.is_ok() {
+                    tokio::time::sleep(Duration::from_secs(4)).await;
+                    sent = far.write_all(&vec![0; each]).await;
+                }
+            });
+            let (mut buffer, mut lease) = (BytesMut::new(), Lease::alone());
+            let framing = Framing::Length((first + 20 * each) as u64);
+            let drained = drain(&mut near, (&mut buffer, &mut lease), framing, 1 << 30, patience).await;
+            assert_eq!(drained, Ok(whole), "{first} and then {each}");
+            drop(near);
+            sending.await.unwrap();
+        }
     }
 
     #[tokio::test(start_paused = true)]
