@@ -316,6 +316,89 @@ fn suggest_writes_entries_of_what_was_asked_of_git() {
     }
 }
 
+/// What git sends around a pull, and around a push that is refused: egressd asks for credentials, the refs are listed, the push is
+/// refused. And pushes of which the log has not all refs.
+fn log_of_a_refused_push() -> String {
+    let allow = r#""decision":"allow","reason":null,"status":200,"upstream":"52.94.0.1:443""#;
+    let asks = r#""decision":"allow","reason":null,"status":401,"upstream":null"#;
+    let deny = r#""decision":"deny","reason":"git_not_allowed","status":200,"upstream":null"#;
+    let of = |operation: &str, repository: &str, count: u32, refs: &str| {
+        format!(
+            r#"{{"operation":"{operation}","repository":"/v1/repos/{repository}","ref_count":{count},"refs":[{refs}]}}"#
+        )
+    };
+    let main = r#"{"name":"refs/heads/main","change":"update"}"#;
+    let own = "456247553902";
+    let without =
+        |line: String| line.split_once(r#","aws":"#).expect("aws").0.to_owned() + ",\"aws\":null}\n";
+    [
+        without(record("request", asks, "10.40.0.7", &of("list", "infra", 0, ""), own)),
+        record("request", allow, "10.40.0.7", &of("list", "infra", 0, ""), own),
+        record("request", allow, "10.40.0.7", &of("fetch", "infra", 0, ""), own),
+        without(record("request", asks, "10.40.0.7", &of("push", "infra", 0, ""), own)),
+        record("request", allow, "10.40.0.7", &of("push", "infra", 0, ""), own),
+        record("deny", deny, "10.40.0.7", &of("push", "infra", 1, main), own),
+        without(record("request", asks, "10.40.0.7", &of("push", "other", 0, ""), own)),
+        record("request", allow, "10.40.0.7", &of("push", "cut", 40, main), own),
+        record("request", allow, "10.40.0.7", &of("push", "bare", 40, ""), own),
+    ]
+    .concat()
+}
+
+#[test]
+fn what_git_asks_around_a_refused_push_lets_no_push_through() {
+    let directory = example("mirror-one-account");
+    let at = directory.path();
+    std::fs::write(at.join("access.log"), log_of_a_refused_push()).expect("written");
+    let told = text(&egressd(at, &["suggest", "--without-denied", "access.log"]).stdout);
+    let aws = "aws: {accounts: [\"456247553902\"]}}";
+    for want in [
+        format!("- {{git: [fetch], repositories: [\"/v1/repos/infra\"], {aws} # 3 let through\n"),
+        format!(
+            "- {{git: [list], repositories: [\"/v1/repos/bare\"], {aws} # 1 let through; the log lacks refs of pushes: "
+        ),
+        format!(
+            "- {{git: [push], repositories: [\"/v1/repos/cut\"], refs: [\"refs/heads/main\"], {aws} # 1 let through; the log lacks refs"
+        ),
+    ] {
+        assert!(told.contains(&want), "{want}\n{told}");
+    }
+    assert!(!told.contains("/v1/repos/other"), "{told}");
+    std::fs::write(at.join("suggested.yaml"), &told).expect("written");
+    for (repository, asked, code) in [
+        ("infra", &["--git", "fetch"][..], 0),
+        ("infra", &["--git", "push", "--ref", "refs/heads/main"], 1),
+        ("infra", &["--git", "push"], 1),
+        ("bare", &["--git", "push", "--ref", "refs/heads/main"], 1),
+        ("cut", &["--git", "push", "--ref", "refs/heads/main"], 0),
+        ("cut", &["--git", "push", "--ref", "refs/heads/other"], 1),
+        ("other", &["--git", "list"], 1),
+    ] {
+        let url = format!("https://{HOST}/v1/repos/{repository}");
+        let all =
+            [&["explain", "-c", "suggested.yaml", &url], asked, &["--aws-account", "456247553902"]].concat();
+        let told = egressd(at, &all);
+        assert_eq!(told.status.code(), Some(code), "{all:?}: {}", text(&told.stdout));
+    }
+    // A summary counts what passed once; nor does `diff` take for allowed what it cannot know.
+    let told = text(&egressd(at, &["summary", "access.log"]).stdout);
+    assert!(
+        told.contains("6 requests inside tunnels: 5 let through by a rule, 0 by report mode, 1 denied"),
+        "{told}"
+    );
+    let rule = |entry: &str| {
+        format!(
+            "inspection: {{certificate: authority.crt, key: authority.key}}\npolicies:\n  - name: p\n    clients: {{networks: [10.0.0.0/8]}}\n    allow: [{{to: {HOST}, requests: [{entry}]}}]\n"
+        )
+    };
+    let aws = "aws: {accounts: ['456247553902']}";
+    std::fs::write(at.join("old.yaml"), rule(&format!("{{git: [fetch], {aws}}}"))).expect("written");
+    std::fs::write(at.join("new.yaml"), rule(&format!("{{git: [push], refs: [refs/heads/main], {aws}}}")))
+        .expect("written");
+    let told = text(&egressd(at, &["diff", "old.yaml", "new.yaml", "--log", "access.log"]).stdout);
+    assert!(told.contains("requests inside tunnels: 7; 2 more are skipped: "), "{told}");
+}
+
 /// With logs, `diff` judges what was asked inside tunnels by both files.
 #[test]
 fn diff_tells_which_recorded_pushes_an_edit_refuses() {

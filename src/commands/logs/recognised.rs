@@ -3,8 +3,12 @@
 use serde::Deserialize;
 
 use super::entry::Entry;
+use crate::telemetry::record::Event;
 use crate::words::aws::Account;
 use crate::words::git::{Change, Operation};
+
+/// How a text ends that the log cut.
+const CUT: char = '…';
 
 /// What a request asked of a repository.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -41,19 +45,38 @@ struct AwsMembers {
     account: Option<String>,
 }
 
+impl LoggedGit {
+    /// Whether the line has all refs of a push.
+    pub fn has_all_refs(&self) -> bool {
+        self.ref_count <= self.refs.len() as u64
+    }
+}
+
 impl Entry<'_> {
     /// What was asked of a repository. `None`: nothing, or the line is not egressd's.
     pub fn git(&self) -> Option<LoggedGit> {
         let git: GitMembers = serde_json::from_str(self.git?).ok()?;
         let refs = git.refs.into_iter().filter_map(|each| Some((each.name, Change::named(&each.change)?)));
-        let refs: Vec<(String, Change)> = refs.collect();
+        let mut refs: Vec<(String, Change)> = refs.collect();
+        let all = refs.len() as u64;
+        refs.retain(|(name, _)| !name.ends_with(CUT));
         Some(LoggedGit {
             operation: git.operation.as_deref().and_then(Operation::named),
             repository: git.repository,
-            ref_count: git.ref_count.unwrap_or(refs.len() as u64),
+            ref_count: git.ref_count.unwrap_or(all).max(all),
             refs,
             account: self.account(),
         })
+    }
+
+    /// Whether egressd itself asked for credentials: nothing went out, and git asks again with them. Neither did it pass, nor was it
+    /// refused.
+    pub fn asks_for_credentials(&self) -> bool {
+        self.event == Some(Event::Request)
+            && self.status == Some(401)
+            && self.upstream.is_none()
+            && self.aws.is_none()
+            && self.git.is_some()
     }
 
     /// The AWS account of the credentials, if it is known.

@@ -28,6 +28,13 @@ impl Suggestion {
         let by_endpoint =
             no_proxy(&target.host).is_some_and(|found| matches!(found.why, NoProxyWhy::Endpoint(_)));
         let wanted = Wanted { scheme: Scheme::Https, host: target.host.clone(), port: target.port };
+        if line.asks_for_credentials() {
+            // The request that follows says what is needed, and whether it passed.
+            if let Some(seen) = self.place(Kind::Passed, wanted) {
+                seen.inside.inspected = true;
+            }
+            return;
+        }
         let (Some(kind), true, false) = (kind(line), is_plain, by_endpoint) else {
             // No rule that lets its tunnels pass unopened is the answer either.
             if let Some(seen) = self.place(Kind::Passed, wanted) {

@@ -12,6 +12,8 @@ use crate::words::git::{Change, Operation};
 
 /// Most refs that are told apart in an entry; more become those below `refs/heads/`, `refs/tags/` and so on.
 const REFS: usize = 8;
+/// Most patterns of refs in an entry.
+const MOST_REFS: usize = 100;
 /// Most repositories of one kind in a rule; more become all beside them.
 const REPOSITORIES: usize = 100;
 
@@ -27,13 +29,31 @@ struct Asked {
     refs: BTreeSet<Box<str>>,
     changes: BTreeSet<Change>,
     accounts: BTreeSet<Account>,
-    /// Whether one came without an account.
-    without: bool,
+    /// What is not known of some.
+    unknown: Unknown,
     count: u64,
 }
 
+/// What the log does not say of some requests. An entry then allows less than they asked for, or says so.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Unknown {
+    /// By whose account one came.
+    account: bool,
+    /// Which refs a push changes: all of them, or some.
+    refs: bool,
+}
+
+impl Unknown {
+    /// The comments that stand beside the entry.
+    pub(super) fn told(self) -> impl Iterator<Item = &'static str> {
+        let account = "; no account on record for some: write the accounts that may under `aws`, or any may";
+        let refs = "; the log lacks refs of pushes: add `push` and the refs under `refs`";
+        [self.account.then_some(account), self.refs.then_some(refs)].into_iter().flatten()
+    }
+}
+
 /// What repositories of one entry have in common.
-type Same = (BTreeSet<Operation>, BTreeSet<String>, BTreeSet<Change>, BTreeSet<Account>);
+type Same = (BTreeSet<Operation>, BTreeSet<String>, BTreeSet<Change>, BTreeSet<Account>, Unknown);
 
 impl Git {
     /// Adds a request. `room` is how many repositories and refs may still be kept of the whole log. `false`: there is none.
@@ -43,17 +63,27 @@ impl Git {
         let Some(operation) = git.operation.filter(|_| is_known || *room > 0) else { return false };
         *room -= usize::from(!is_known);
         let asked = seen.entry(git.repository.as_str().into()).or_default();
-        asked.operations.insert(operation);
+        // Before a push git lists the refs, and probes: an entry for a push without refs would allow any ref.
+        let is_push = operation == Operation::Push;
+        let names_none = is_push && git.refs.is_empty();
+        asked.operations.insert(if names_none { Operation::List } else { operation });
+        asked.unknown.refs |= is_push && !git.has_all_refs() || names_none && kind == Kind::Denied;
         asked.count += 1;
         match git.account {
             Some(account) => drop(asked.accounts.insert(account)),
-            None => asked.without = true,
+            None => asked.unknown.account = true,
         }
         for (name, change) in &git.refs {
             asked.changes.insert(*change);
-            if !asked.refs.contains(&**name) && *room > 0 {
-                *room -= 1;
-                asked.refs.insert(name.as_str().into());
+            if asked.refs.contains(&**name) {
+                continue;
+            }
+            match room.checked_sub(1) {
+                Some(left) => {
+                    *room = left;
+                    asked.refs.insert(name.as_str().into());
+                }
+                None => asked.unknown.refs = true,
             }
         }
         true
@@ -65,8 +95,8 @@ impl Git {
         kinds.into_iter().zip(&self.seen).find(|(_, seen)| !seen.is_empty()).map(|(kind, _)| kind)
     }
 
-    /// The entries of one kind, with how many requests each is for.
-    pub(super) fn entries(&self, kind: Kind) -> Vec<(Entry, u64)> {
+    /// The entries of one kind, with how many requests each is for, and what is not known of them.
+    pub(super) fn entries(&self, kind: Kind) -> Vec<(Entry, u64, Unknown)> {
         let Some(seen) = self.seen.get(kind as usize) else { return Vec::new() };
         let mut same: BTreeMap<Same, (BTreeSet<&str>, u64)> = BTreeMap::new();
         for (repository, asked) in seen {
@@ -75,7 +105,7 @@ impl Git {
             *count += asked.count;
         }
         same.into_iter()
-            .filter_map(|(same, (repositories, count))| Some((entry(&same, &repositories)?, count)))
+            .filter_map(|(same, (repositories, count))| Some((entry(&same, &repositories)?, count, same.4)))
             .collect()
     }
 }
@@ -83,20 +113,26 @@ impl Git {
 impl Asked {
     fn same(&self) -> Same {
         let mut operations = self.operations.clone();
+        let mut unknown = self.unknown;
+        if self.refs.is_empty() && operations.remove(&Operation::Push) {
+            operations.insert(Operation::List);
+        }
         if operations.len() > 1 {
             // The others imply it.
             operations.remove(&Operation::List);
         }
-        let refs: BTreeSet<String> = match self.refs.len() > REFS {
+        let all: BTreeSet<String> = match self.refs.len() > REFS {
             false => self.refs.iter().map(ToString::to_string).collect(),
             true => self.refs.iter().map(|name| family(name)).collect(),
         };
-        let mut changes = self.changes.clone();
+        let refs: BTreeSet<String> = all.iter().take(MOST_REFS).cloned().collect();
+        unknown.refs |= refs.len() < all.len();
+        let mut changes = if refs.is_empty() { BTreeSet::new() } else { self.changes.clone() };
         if !changes.is_empty() {
             changes.extend([Change::Create, Change::Update]);
         }
-        let accounts = if self.without { BTreeSet::new() } else { self.accounts.clone() };
-        (operations, refs, changes, accounts)
+        let accounts = if unknown.account { BTreeSet::new() } else { self.accounts.clone() };
+        (operations, refs, changes, accounts, unknown)
     }
 }
 
@@ -109,7 +145,7 @@ fn family(name: &str) -> String {
     }
 }
 
-fn entry((operations, refs, changes, accounts): &Same, repositories: &BTreeSet<&str>) -> Option<Entry> {
+fn entry((operations, refs, changes, accounts, _): &Same, repositories: &BTreeSet<&str>) -> Option<Entry> {
     let operations: Vec<Operation> = operations.iter().copied().collect();
     let mut rule = GitRule::new(&operations);
     let beside = |path: &&str| path.rsplit_once('/').map(|(above, _)| format!("{above}/*"));

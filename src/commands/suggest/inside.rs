@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::git::Git;
+use super::git::{Git, Unknown};
 use super::kind::Kind;
 use super::paths::{DEEPEST, Paths};
 use crate::commands::logs::LoggedGit;
@@ -46,6 +46,7 @@ pub(super) struct Seen {
     pub(super) kind: Kind,
     pub(super) entry: Entry,
     pub(super) count: u64,
+    pub(super) unknown: Unknown,
 }
 
 impl Inside {
@@ -101,9 +102,9 @@ impl Inside {
             if kind == Kind::Denied && !denied {
                 continue;
             }
-            for (entry, count) in self.git.entries(kind) {
+            for (entry, count, unknown) in self.git.entries(kind) {
                 if !all.iter().any(|seen| seen.entry.covers(&entry)) {
-                    all.push(Seen { kind, entry, count });
+                    all.push(Seen { kind, entry, count, unknown });
                 }
             }
             let of_kind = of_kind(seen, &all, kind);
@@ -148,7 +149,7 @@ fn of_kind(seen: &BTreeMap<Asked, Paths>, written: &[Seen], kind: Kind) -> Vec<S
             methods.into_iter().map(|method| method.map(Box::from)).collect();
         let entry =
             Entry { methods, paths: Some(paths.into()), websocket, credentials: None, ..Entry::default() };
-        Seen { kind, entry, count }
+        Seen { kind, entry, count, unknown: Unknown::default() }
     };
     by_methods.into_iter().map(entry).collect()
 }

@@ -318,7 +318,7 @@ fn rule_lines(line: &Line, out: &mut String) -> u32 {
     }
     out.push_str("        requests:\n");
     let mut kind = Kind::Passed;
-    for inside::Seen { kind: of, entry, count } in &line.entries {
+    for inside::Seen { kind: of, entry, count, unknown } in &line.entries {
         if *of != kind {
             kind = *of;
             let _ = writeln!(out, "          # {}", title(kind, "paths"));
@@ -328,7 +328,7 @@ fn rule_lines(line: &Line, out: &mut String) -> u32 {
             Kind::WouldDeny => "would be denied",
             Kind::Denied => "denied",
         };
-        let _ = writeln!(out, "          - {entry} # {count} {word}");
+        let _ = writeln!(out, "          - {entry} # {count} {word}{}", unknown.told().collect::<String>());
     }
     out.get(before..).unwrap_or_default().matches('\n').count() as u32
 }

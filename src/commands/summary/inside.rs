@@ -38,6 +38,10 @@ impl Default for Inside {
 impl Inside {
     pub(super) fn add(&mut self, entry: &Entry<'_>) {
         let counted_as = match entry.event {
+            // The request that follows counts.
+            _ if entry.asks_for_credentials() => {
+                return self.all.add(&Tally::of(None, entry.sent, entry.received, entry.time, entry.brief));
+            }
             Some(Event::Request) if entry.decided(Decision::WouldDeny) => CountedAs::WouldDeny,
             Some(Event::Request) => CountedAs::Passed,
             Some(Event::Deny) => CountedAs::Denied,

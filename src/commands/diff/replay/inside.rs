@@ -26,6 +26,10 @@ pub(super) struct Inner {
     recognised: Recognised,
     /// Whether the record says what was asked of Git, and by whose account.
     knows: (bool, bool),
+    /// Whether it is a push of which the record has not all refs.
+    misses_refs: bool,
+    /// Whether egressd asked for credentials in its place: the request that follows decides.
+    comes_again: bool,
 }
 
 impl Inner {
@@ -58,14 +62,33 @@ impl Inner {
             }
             _ => Content::Unread,
         };
-        let account = entry.account();
         let host = match &target.host {
             Host::Name(name) => name.as_str().to_owned(),
             Host::Address(_) => String::new(),
         };
+        let misses_refs = git.as_ref().is_some_and(|git| {
+            let judged = match &content {
+                Content::Changes(changes) => changes.len() as u64,
+                _ => 0,
+            };
+            git.operation == Some(Operation::Push) && git.ref_count > judged
+        });
+        let account = entry.account();
         let recognised = recognised(&host, (&method, &path, query), content, account);
+        let comes_again = entry.asks_for_credentials();
         let knows = (git.is_some(), account.is_some());
-        Some(Inner { target, method, path, query, upgrade, inspected, recognised, knows })
+        Some(Inner {
+            target,
+            method,
+            path,
+            query,
+            upgrade,
+            inspected,
+            recognised,
+            knows,
+            misses_refs,
+            comes_again,
+        })
     }
 
     /// How both decide. `Err`: the record does not say what they ask for. `Ok(None)`: alike, or the tunnel's own line tells.
@@ -75,6 +98,9 @@ impl Inner {
         from: &Client,
         now: Timestamp,
     ) -> Result<Option<(Turn, Answer, Answer)>, ()> {
+        if self.comes_again {
+            return Ok(None);
+        }
         let permits = [old, new].map(|policies| policies.decide(&self.target, from, now));
         let [Ok(old_permit), Ok(new_permit)] = permits else { return Ok(None) };
         let (old, new) = (self.answer(old, old_permit)?, self.answer(new, new_permit)?);
@@ -112,6 +138,8 @@ impl Inner {
             recognised: Some(&self.recognised),
         };
         Ok(match policies.decide_request(permit, &self.target, &request) {
+            // The refs that the record lacks may be such as are refused.
+            Ok(_) if asks_git && self.misses_refs => return Err(()),
             Ok(permit) => Answer::Permit(Box::new(permit)),
             Err(denial) => Answer::Denial { reason: denial.reason, why: denial.advice.into() },
         })
