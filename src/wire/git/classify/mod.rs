@@ -40,7 +40,22 @@ pub enum NotGit {
 /// # Errors
 /// See [`NotGit`].
 pub fn classify_for(host: &str, method: &str, path: &str, query: Option<&str>) -> Result<GitRequest, NotGit> {
-    classify(method, path, query, codecommit_region(host).is_none())
+    if codecommit_region(host).is_none() {
+        return classify(method, path, query, true);
+    }
+    let request = classify(method, path, query, false)?;
+    match request.repository.as_str().strip_prefix("/v1/repos/") {
+        Some(name) if is_codecommit_name(name) => Ok(request),
+        _ => Err(NotGit::Repository(RepositoryError(
+            "a path that is none of CodeCommit: /v1/repos/NAME, of 1 to 100 letters, digits, `.`, `_` and `-`",
+        ))),
+    }
+}
+
+/// CodeCommit's names of repositories (its user guide, "Quotas").
+fn is_codecommit_name(name: &str) -> bool {
+    (1..=100).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
 }
 
 /// What is asked for. `path` is without the query, never decoded; `query` is what follows the first `?`, if there is one.

@@ -152,6 +152,14 @@ fn on_codecommit_a_name_has_no_suffix() {
     let at = |host| classify_for(host, "POST", path, None).map(|request| request.repository.to_string());
     assert_eq!(at("git.example").as_deref(), Ok("/v1/repos/x"));
     assert_eq!(at("git-codecommit.us-east-1.amazonaws.com").as_deref(), Ok("/v1/repos/x.git"));
+    let name = |name: &str| {
+        let path = format!("/v1/repos/{name}/git-upload-pack");
+        classify_for("git-codecommit.us-east-1.amazonaws.com", "POST", &path, None).is_ok()
+    };
+    assert!(name("a-B_1.c") && name(&"a".repeat(100)));
+    for free in ["a".repeat(101), "%E7%A7%98".to_owned(), "a:b@c=!$".to_owned(), "a/b".to_owned()] {
+        assert!(!name(&free), "{free}");
+    }
     // git-lfs appends it.
     let lfs = classify_for(
         "git-codecommit.us-east-1.amazonaws.com",
