@@ -365,6 +365,55 @@ fn a_small_fetch_takes_what_it_can_become_and_not_what_the_largest_could() {
 }
 
 #[test]
+fn a_field_that_the_signature_covers_is_not_written_anew_but_the_request_is_refused() {
+    let mut scene = Scene::new(READS);
+    let signing = |name: &str| {
+        format!(
+            "Authorization: AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20260101/us-east-1/codecommit/aws4_request, \
+             SignedHeaders=host;{name}, Signature=00\r\nUser-Agent: git/mine\r\nGit-Protocol: version=2\r\n"
+        )
+    };
+    let discovery = format!("/own/info/refs?service={UPLOAD}");
+    // What it signs, what is sent beside it, and whether that would be changed: `accept` is not there, and would be.
+    for (name, fields, changed) in [
+        ("user-agent", "", true),
+        ("accept", "", true),
+        ("accept", "Accept: text/plain\r\n", true),
+        ("accept", "Accept: */*\r\n", false),
+        ("accept", "Accept: */*\r\nAccept: */*\r\n", true),
+        ("cache-control", "Cache-Control: no-cache\r\n", true),
+        ("pragma", "Pragma: no-cache\r\n", false),
+        ("git-protocol", "", false),
+        ("x-amz-date", "", false),
+    ] {
+        let mut wire = scene.inside();
+        wire.send(scene.get(&discovery, &(signing(name) + fields)));
+        if changed {
+            let refused = scene.proxy.refused(wire, 403, "request_not_allowed");
+            let said = format!("signature covers {name},");
+            assert!(refused.reply.body.contains(&said), "{name} {fields}: {}", refused.reply.body);
+        } else {
+            assert_eq!(wire.read_reply().status, 200, "{name} {fields}");
+        }
+    }
+    assert_eq!(scene.site.got().len(), 4);
+    // Report mode lets it pass as it was signed, and writes the others.
+    let report = World::config(scene.site.port(), READS)
+        .replace("  - name: test\n", "  - name: test\n    mode: report\n");
+    scene.proxy = scene.world.start(&report);
+    let mut wire = scene.inside();
+    let fields = signing("user-agent;git-protocol").replace("version=2", "version=1:version=2");
+    wire.send(scene.get(&discovery, &fields));
+    assert_eq!(wire.read_reply().status, 200);
+    let got = scene.last();
+    for (name, value) in
+        [("user-agent", "git/mine"), ("git-protocol", "version=1:version=2"), ("accept", "*/*")]
+    {
+        assert_eq!(got.field(name), Some(value));
+    }
+}
+
+#[test]
 fn a_batch_of_large_files_is_judged_by_its_operation() {
     let scene = Scene::new(READS);
     let post = |body: &str| {

@@ -193,6 +193,9 @@ impl Changes {
         let names = head.headers.keys().map(HeaderName::as_str);
         let edited = self.edits.iter().flat_map(|edits| edits.names()).map(HeaderName::as_str);
         let touched = names.filter(|name| self.touches(name) || tells_of_proxies(name)).chain(edited);
+        let fixed: Vec<HeaderName> =
+            self.fixed.map(|fixed| fixed.changes(&head.headers).collect()).unwrap_or_default();
+        let touched = touched.chain(fixed.iter().map(HeaderName::as_str));
         let covered = touched.into_iter().find(|name| self.signed.covers(name))?;
         Some(format!(
             "the request's signature covers {covered}, which is not sent on as it is: sign the request without it"
@@ -217,7 +220,7 @@ impl Changes {
             headers.remove(name);
         }
         if let Some(fixed) = self.fixed {
-            fixed.write(headers);
+            fixed.write(headers, |name| self.signed.lists(name));
         }
         let set = self.edits.iter().flat_map(|edits| &edits.set);
         for field in set.filter(|field| self.lends || field.file.is_none()) {

@@ -89,23 +89,41 @@ impl FixedFields {
             || (self.asks == Asks::Lfs(Lfs::Download) && name == RANGE.as_str())
     }
 
-    /// Writes those that go on as they go.
-    pub(in crate::session::http) fn write(self, headers: &mut HeaderMap) {
+    /// The fields that [`FixedFields::write`] would change.
+    pub(in crate::session::http) fn changes(self, headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
+        self.fixed(headers).into_iter().filter_map(|(name, value)| {
+            let is_same = headers.get_all(&name).into_iter().eq(value.as_ref());
+            (!is_same).then_some(name)
+        })
+    }
+
+    /// Writes those that go on as they go, but for those that `stay` as they are.
+    pub(in crate::session::http) fn write(self, headers: &mut HeaderMap, stay: impl Fn(&str) -> bool) {
+        for (name, value) in self.fixed(headers) {
+            if stay(name.as_str()) {
+                continue;
+            }
+            headers.remove(&name);
+            if let Some(value) = value {
+                headers.insert(name, value);
+            }
+        }
+    }
+
+    /// Those that do not go on as the client wrote them, and how they do.
+    fn fixed(self, headers: &HeaderMap) -> Vec<(HeaderName, Option<HeaderValue>)> {
         // It was read before, by the same function.
         let version = version(headers).ok().and_then(ProtocolVersion::field);
-        headers.remove(GIT_PROTOCOL);
-        if let Some(version) = version {
-            headers.insert(GIT_PROTOCOL, HeaderValue::from_static(version));
-        }
+        let mut fixed = vec![(GIT_PROTOCOL, version.map(HeaderValue::from_static))];
         if !self.anew {
-            return;
+            return fixed;
         }
         let zipped = headers.get_all(ACCEPT_ENCODING).iter().any(|value| {
             value.as_bytes().split(|byte| *byte == b',').any(|coding| coding.trim_ascii() == b"gzip")
         });
         let range = headers.get(RANGE).filter(|range| is_range(range.as_bytes())).cloned();
         let (accept, content_type) = self.types();
-        let fixed = [
+        fixed.extend([
             (USER_AGENT, Some(HeaderValue::from_static(FIXED_AGENT))),
             (ACCEPT, Some(accept)),
             (CONTENT_TYPE, content_type.filter(|_| headers.contains_key(CONTENT_TYPE))),
@@ -113,13 +131,8 @@ impl FixedFields {
             (CACHE_CONTROL, None),
             (PRAGMA, headers.contains_key(PRAGMA).then_some(HeaderValue::from_static("no-cache"))),
             (RANGE, range),
-        ];
-        for (name, value) in fixed {
-            headers.remove(&name);
-            if let Some(value) = value {
-                headers.insert(name, value);
-            }
-        }
+        ]);
+        fixed
     }
 
     /// `Accept` and `Content-Type`.
@@ -208,7 +221,7 @@ mod tests {
             ("git-protocol", "version=1:version=2"),
             ("authorization", "Basic eDp5"),
         ]);
-        FixedFields::new(Asks::Rpc(Service::UploadPack), true).write(&mut sent);
+        FixedFields::new(Asks::Rpc(Service::UploadPack), true).write(&mut sent, |_| false);
         let mut lines: Vec<String> =
             sent.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
         lines.sort();
@@ -225,7 +238,7 @@ mod tests {
         // Who may push says what they like.
         let mut sent = headers(&[("user-agent", "git/2.39"), ("git-protocol", "version=1")]);
         let push = FixedFields::new(Asks::Rpc(Service::ReceivePack), false);
-        push.write(&mut sent);
+        push.write(&mut sent, |_| false);
         assert_eq!(sent, headers(&[("user-agent", "git/2.39"), ("git-protocol", "version=1")]));
         for (name, kept) in [
             ("authorization", true),
