@@ -190,6 +190,29 @@ fn check_tells_for_each_policy_who_may_push_where() {
         let told = text(&checked.stderr);
         assert!(told.lines().any(|line| line == want), "{told}\n{want}");
     }
+    // Where another entry lets git's requests pass, nobody is said to be kept from pushing.
+    let directory = example("mirror-one-account");
+    for (git, past, want) in [
+        ("fetch", "methods: [GET, POST], paths: ['/v1/repos/**']", Some("; fetch from HOST /v1/repos/*")),
+        ("list", "methods: [GET, POST], paths: ['/other/**']", Some("")),
+        ("list", "methods: [POST]", Some("")),
+        ("list", "methods: [GET]", None),
+        ("list", "paths: [/v1/repos/a/status]", None),
+    ] {
+        let rule = format!(
+            "inspection: {{certificate: authority.crt, key: authority.key}}\npolicies:\n  - name: p\n    clients: {{networks: [10.0.0.0/8]}}\n    allow: [{{to: {HOST}, requests: [{{git: [{git}], repositories: ['/v1/repos/*']}}, {{{past}}}]}}]\n"
+        );
+        std::fs::write(directory.path().join("c.yaml"), rule).expect("written");
+        let told = text(&egressd(directory.path(), &["check", "-c", "c.yaml"]).stderr);
+        let want = match want {
+            Some(fetch) => format!(
+                "none allows a push{}; but git's requests, pushes too, may pass unseen by entry 2 of {HOST}\n",
+                fetch.replace("HOST", HOST)
+            ),
+            None => "nobody may push\n".to_owned(),
+        };
+        assert!(told.ends_with(&want), "{told}\n{want}");
+    }
     // Where no rule is about Git nothing is said.
     let directory = example("mirror-one-account");
     std::fs::write(directory.path().join("c.yaml"), "policies: [{name: p, allow: [a.example]}]\n")

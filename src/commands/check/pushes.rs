@@ -10,10 +10,13 @@ const SHOWN: usize = 5;
 
 /// The line; `None`: no rule of the policy is about Git.
 pub(super) fn line(policy: &Policy, now: Timestamp) -> Option<String> {
-    let (mut pushes, mut fetches, mut about_git) = (Vec::new(), Vec::new(), false);
+    let (mut pushes, mut fetches, mut past, mut about_git) = (Vec::new(), Vec::new(), Vec::new(), false);
     for rule in policy.rules().filter(|rule| !rule.is_deny()) {
         let Some(requests) = rule.options().and_then(|options| options.requests.as_deref()) else { continue };
         let is_over = rule.expires().is_some_and(|moment| moment <= now);
+        if let Some(number) = requests.may_let_git_past().filter(|_| !is_over) {
+            past.push(format!("entry {number} of {}", rule.canonical_host()));
+        }
         for entry in requests.entries().iter().filter(|entry| entry.git.is_some()) {
             about_git = true;
             let allows = |operation| entry.git.as_ref().is_some_and(|git| git.allows(operation)) && !is_over;
@@ -30,13 +33,18 @@ pub(super) fn line(policy: &Policy, now: Timestamp) -> Option<String> {
         return None;
     }
     let pushes = match pushes.is_empty() {
-        true => "nobody may push".to_owned(),
+        true if past.is_empty() => "nobody may push".to_owned(),
+        true => "none allows a push".to_owned(),
         false => format!("{} may push to {}", clients(policy.clients()), listed(&pushes, "; ")),
     };
     let fetches =
         if fetches.is_empty() { String::new() } else { format!("; fetch from {}", listed(&fetches, "; ")) };
+    let past = match past.is_empty() {
+        true => String::new(),
+        false => format!("; but git's requests, pushes too, may pass unseen by {}", listed(&past, ", ")),
+    };
     let mode = if policy.mode() == Mode::Report { " (report mode, which lets all else pass)" } else { "" };
-    Some(format!("policy {}{mode}: by its rules about Git, {pushes}{fetches}", policy.name()))
+    Some(format!("policy {}{mode}: by its rules about Git, {pushes}{fetches}{past}", policy.name()))
 }
 
 /// The host and the repositories.

@@ -121,6 +121,7 @@ pub fn doors(git: &HostPattern) -> Vec<Door> {
             (format!("git-codecommit.{tail}"), 22, SSH),
             (format!("git-codecommit-fips.{tail}"), 22, SSH),
             (format!("sts.{tail}"), 443, STS),
+            (format!("sts-fips.{tail}"), 443, STS),
         ]
     };
     let regions = regions_of(git);

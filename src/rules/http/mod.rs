@@ -2,7 +2,7 @@
 //!
 //! [`request`] is a request as far as rules may judge it, [`recognised`] what it says beyond method and path,
 //! [`requests`] the entries of `requests`, [`written`] how they are shown, [`misfit`] what of one
-//! does not fit, [`offered`] one that would, [`edits`] the fields of `headers`, and [`credentials`] what is sent in place of the
+//! does not fit, [`offered`] one that would, [`past_git`] which let git pass unseen, [`edits`] the fields of `headers`, and [`credentials`] what is sent in place of the
 //! client's own. Not here: which rule decides ([`decide`](super::decide)), and what a request gets that no entry fits
 //! ([`http_request`](super::http_request)).
 
@@ -12,6 +12,7 @@ mod credentials;
 mod edits;
 mod misfit;
 mod offered;
+mod past_git;
 mod recognised;
 mod request;
 mod requests;

@@ -48,12 +48,20 @@ pub(super) fn tell(
     let mut beside = |way: String| {
         told.tell(LintKind::Beside, at, || format!("`{text}` looks at each request, and {way}"))
     };
+    let mut known: Vec<RuleId> = Vec::new();
     if let Some(wider) = neighbours.beside(at.policy, at.id) {
+        known.push(wider);
         beside(format!(
             "{} lets requests to other names pass unseen: if one of them is the same service, write a narrower rule there",
             at.other(wider)
         ));
-    } else if let Some((door, rule)) = opened(at, given.requests.as_deref(), now) {
+    }
+    for (door, rule) in opened(at, given.requests.as_deref(), now) {
+        // Each rule once.
+        if known.contains(&rule) {
+            continue;
+        }
+        known.push(rule);
         beside(format!(
             "{} also opens {}:{}, {}: what this rule refuses goes out there; remove it, or write a `deny` rule",
             at.other(rule),
@@ -61,14 +69,19 @@ pub(super) fn tell(
             door.port,
             door.what
         ));
-    } else if at.policy.store.rule(at.id).kind() == Kind::Exact
-        && let Some((name, rule)) = other_name(at.policy, at.policy.store.host(at.id), now)
-    {
-        beside(format!(
-            "{} lets requests to `{name}` pass unseen, which is the same service: write the same `requests` there, or a `deny` \
-             rule",
-            at.other(rule)
-        ));
+    }
+    if at.policy.store.rule(at.id).kind() == Kind::Exact {
+        for (name, rule) in other_names(at.policy, at.policy.store.host(at.id), now) {
+            if known.contains(&rule) {
+                continue;
+            }
+            known.push(rule);
+            beside(format!(
+                "{} lets requests to `{name}` pass unseen, which is the same service: write the same `requests` there, or a `deny` \
+                 rule",
+                at.other(rule)
+            ));
+        }
     }
     if let Some(door) = doors.beside(at.policy, at.id) {
         beside(format!(
@@ -112,6 +125,11 @@ fn tell_recognised(at: &At<'_>, requests: &Requests, told: &mut Told) {
             doubts.push(text);
         }
     };
+    if let Some(number) = requests.lets_git_past() {
+        let text = "by its method and paths git's requests pass, pushes among them, and no entry about Git judges them: write `git` \
+                    there, or other paths";
+        doubt(number, text.to_owned());
+    }
     for (entry, number) in requests.entries().iter().zip(1..) {
         let about_git = entry.git.iter().flat_map(|rule| git::doubts(rule, entry.aws.as_deref(), &host));
         about_git.for_each(|text| doubt(number, text));
@@ -131,18 +149,19 @@ fn tell_recognised(at: &At<'_>, requests: &Requests, told: &mut Told) {
     }
 }
 
-/// What goes past entries about Git by another rule of the policy, and that rule.
-fn opened(at: &At<'_>, requests: Option<&Requests>, now: Timestamp) -> Option<(git::Door, RuleId)> {
-    requests.filter(|requests| requests.asks_git())?;
-    let host = HostPattern::parse(at.policy.store.host(at.id)).ok()?;
-    git::doors(&host).into_iter().find_map(|door| {
+/// What goes past entries about Git by other rules of the policy, and by which.
+fn opened(at: &At<'_>, requests: Option<&Requests>, now: Timestamp) -> Vec<(git::Door, RuleId)> {
+    let host = HostPattern::parse(at.policy.store.host(at.id)).ok();
+    let Some(host) = host.filter(|_| requests.is_some_and(Requests::asks_git)) else { return Vec::new() };
+    let opens = |door: git::Door| {
         let target = Target::connect(&format!("{}:{}", door.host, door.port)).ok()?;
         let found = at.policy.search(&target, now);
         let (rule, scheme) = found.allow.filter(|_| found.deny.is_none())?;
         let looks = at.policy.looks(at.policy.store.rule(rule), scheme);
         let judges = at.given(rule).is_some_and(|given| given.requests.is_some());
         (!(looks && judges)).then_some((door, rule))
-    })
+    };
+    git::doors(&host).into_iter().filter_map(opens).collect()
 }
 
 /// The first entry that an earlier one comes before in all that it allows, and that one.
@@ -161,14 +180,39 @@ fn with_paths(requests: &Requests) -> Option<usize> {
     requests.entries().iter().position(|entry| entry.paths.is_some()).map(|at| at + 1)
 }
 
-/// A name of the same service as `host` that the policy lets through unseen on 443, with the rule that does.
-fn other_name(policy: &Policy, host: &str, now: Timestamp) -> Option<(String, u32)> {
-    others(host).into_iter().find_map(|name| {
+/// Names of the same service as `host` that the policy lets through unseen on 443, with the rules that do.
+fn other_names(policy: &Policy, host: &str, now: Timestamp) -> Vec<(String, RuleId)> {
+    let unseen = |name: String| {
         let target = Target::connect(&format!("{name}:443")).ok()?;
         let found = policy.search(&target, now);
         let (rule, scheme) = found.allow.filter(|_| found.deny.is_none())?;
         (!policy.looks(policy.store.rule(rule), scheme)).then_some((name, rule))
-    })
+    };
+    others(host).into_iter().chain(endpoints(policy, host)).filter_map(unseen).collect()
+}
+
+/// The names of VPC endpoints of the service at `host` for which the policy has rules: `vpce-….SERVICE.REGION.vpce.amazonaws.com`.
+fn endpoints(policy: &Policy, host: &str) -> Vec<String> {
+    let tail = |host: &str| -> Option<String> {
+        let (service, region) = host.split_once('.')?;
+        let service = service.strip_suffix("-fips").unwrap_or(service);
+        let (region, amazon) =
+            region.split_once('.').filter(|(_, rest)| rest.starts_with("amazonaws.com"))?;
+        Some(format!(".{service}.{region}.vpce.{amazon}"))
+    };
+    let Some(tail) = tail(host) else { return Vec::new() };
+    // The API of CodeCommit writes to repositories, too.
+    let api = tail.strip_prefix(".git-").map(|rest| format!(".{rest}"));
+    let exact = policy.store.ids().filter(|id| {
+        let rule = policy.store.rule(*id);
+        rule.kind() == Kind::Exact && !rule.is_deny()
+    });
+    let names = exact.map(|id| policy.store.host(id)).filter(|name| {
+        *name != host
+            && name.starts_with("vpce-")
+            && (name.ends_with(&tail) || api.as_ref().is_some_and(|api| name.ends_with(api)))
+    });
+    names.map(str::to_owned).collect()
 }
 
 /// Other names under which the service at `host` answers, as far as they are known.
