@@ -127,7 +127,7 @@ fn explain_tells_who_may_push_what_where() {
     let own = ["--aws-account", "456247553902"];
     type Row<'a> = (&'a [&'a str], i32, &'a str);
     let push = ["--git", "push", "--ref", "refs/heads/main", "--ref", "refs/tags/v1"];
-    let rows: [Row<'_>; 9] = [
+    let rows: [Row<'_>; 11] = [
         (
             &[&repository, "--git", "fetch", own[0], own[1]],
             0,
@@ -142,6 +142,17 @@ fn explain_tells_who_may_push_what_where() {
             &[&[&*repository][..], &push, &own].concat(),
             1,
             "git_not_allowed\n  why      entry 1 of `requests` of `git-codecommit.ap-northeast-1.amazonaws.com`: push is not allowed for `/v1/repos/infra`: write `push` under `git`; to allow it, add `- {git: [push], repositories: [\"/v1/repos/infra\"], refs: [\"refs/heads/main\", \"refs/tags/v1\"],",
+        ),
+        // Which refs is not known: no entry is offered that lets any through.
+        (
+            &[&repository, "--git", "push", own[0], own[1]],
+            1,
+            "push is not allowed for `/v1/repos/infra`: write `push` under `git`, and the refs under `refs`\n",
+        ),
+        (
+            &[&format!("https://{HOST}/elsewhere"), "--git", "list", own[0], own[1]],
+            1,
+            "to allow it, add `- {git: [fetch], repositories: [\"/elsewhere\"],",
         ),
         (&[&repository, "--git", "fetch", "--aws-account", "999999999999"], 1, "account_not_allowed"),
         (

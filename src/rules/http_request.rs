@@ -16,7 +16,7 @@ use super::path::{PathPattern, check as check_path};
 use super::policy::Mode;
 use super::rule::Scheme;
 use crate::words::aws::CredentialsError;
-use crate::words::git::Asks;
+use crate::words::git::{Asks, Operation};
 use crate::words::outcome::{Decision, Reason};
 use crate::words::target::{Host, Method, Target};
 
@@ -190,7 +190,11 @@ fn not_fitting(
             (Reason::RequestNotAllowed, advice, offered)
         }
         Misfit::Git(objection) => {
-            let advice = format!("entry {number} of {rule}: {}", objection.text);
+            // No entry is offered where it is not known which.
+            let needs_refs =
+                objection.misfit == GitMisfit::Operation && offered.is_none() && is_push(request);
+            let refs = if needs_refs { ", and the refs under `refs`" } else { "" };
+            let advice = format!("entry {number} of {rule}: {}{refs}", objection.text);
             (objection.misfit.reason(), advice, offered)
         }
         Misfit::NotGit(why) => {
@@ -221,6 +225,11 @@ fn not_fitting(
 fn is_discovery(request: &HttpRequest<'_>) -> bool {
     let ask = request.recognised.and_then(|recognised| recognised.git.as_ref().ok());
     ask.is_some_and(|ask| matches!(ask.request.asks, Asks::Discovery(_)))
+}
+
+fn is_push(request: &HttpRequest<'_>) -> bool {
+    let ask = request.recognised.and_then(|recognised| recognised.git.as_ref().ok());
+    ask.is_some_and(|ask| ask.request.operation() == Some(Operation::Push))
 }
 
 /// The rule whose `requests` are meant.

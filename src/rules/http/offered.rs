@@ -91,6 +91,11 @@ fn for_ask(ask: &GitAsk, nearest: &GitRule) -> Option<GitRule> {
             _ => return None,
         },
     };
+    // Who lists refs is about to fetch, unless the rule knows nothing but lists.
+    let operation = match operation {
+        Operation::List if nearest.operations() != [Operation::List] => Operation::Fetch,
+        _ => operation,
+    };
     let mut rule = GitRule::new(&[operation]);
     rule.repositories = Some([RepositoryPattern::parse(repository).ok()?].into());
     rule.negotiation_limit = nearest.negotiation_limit;
@@ -110,7 +115,8 @@ fn for_ask(ask: &GitAsk, nearest: &GitRule) -> Option<GitRule> {
             }
         }
         Content::Unread | Content::Probe | Content::Does(_) if operation == Operation::Push => {
-            rule.refs = nearest.refs.clone();
+            // Without refs it would let any through.
+            rule.refs = Some(nearest.refs.clone()?);
             rule.changes = nearest.changes.clone();
         }
         Content::Unread | Content::Probe | Content::Does(_) => {}
