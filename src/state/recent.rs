@@ -19,6 +19,8 @@ use uuid::Uuid;
 
 use crate::telemetry::record::{Cause, without_secrets};
 use crate::wire::auth_scheme::AuthScheme;
+use crate::words::aws::Account;
+use crate::words::git::Operation;
 use crate::words::outcome::Decision;
 use crate::words::target::Target;
 
@@ -98,6 +100,10 @@ pub struct Asks<'a> {
     pub path: &'a str,
     /// Whether it came inside a tunnel.
     pub within: bool,
+    /// What it does with a repository: a push is not hidden behind a clone.
+    pub operation: Option<Operation>,
+    /// By whose AWS account.
+    pub account: Option<Account>,
 }
 
 /// [`AskedFor`], borrowed.
@@ -129,6 +135,8 @@ pub struct Group {
     /// Method, path and whether it came inside a tunnel, if a rule allows the connection and not this request. Longer paths
     /// are in one group, without it.
     pub request: Option<(Box<str>, Box<str>, bool)>,
+    /// What such a request does with a repository, and by whose AWS account.
+    pub does: (Option<Operation>, Option<Account>),
     /// What was recognised in the last one.
     pub recognised: Option<Box<str>>,
     /// What the last one's client was told.
@@ -264,6 +272,7 @@ impl Group {
             cause: refusal.cause,
             asked,
             request: request.map(|asks| (asks.method.into(), asks.path.into(), asks.within)),
+            does: request.map_or((None, None), |asks| (asks.operation, asks.account)),
             recognised: None,
             told: None,
             count: 0,
@@ -283,7 +292,9 @@ impl Group {
 
     /// The request, if it is known.
     pub fn asks(&self) -> Option<Asks<'_>> {
-        self.request.as_ref().map(|(method, path, within)| Asks { method, path, within: *within })
+        let (operation, account) = self.does;
+        let (method, path, within) = self.request.as_ref()?;
+        Some(Asks { method, path, within: *within, operation, account })
     }
 
     fn add(&mut self, refusal: &Refusal<'_>) {
@@ -383,6 +394,43 @@ mod tests {
         assert_eq!(found[1].clients, [client(1), client(2)]);
         assert_eq!(found[1].client, Some(client(2)), "the last one's");
         assert_eq!((found[1].first.as_second(), found[1].last.as_second()), (1, 3));
+    }
+
+    #[test]
+    fn a_push_is_not_hidden_behind_a_clone_nor_an_account_behind_another() {
+        let recent = Recent::default();
+        let target = Target::connect("a.test:443").expect("a target");
+        let own = Account::new("111111111111");
+        let rows = [
+            (Operation::Fetch, own),
+            (Operation::Push, own),
+            (Operation::Push, Account::new("222222222222")),
+            (Operation::Push, own),
+        ];
+        for (operation, account) in rows {
+            let path = "/a/info/refs";
+            let asks = Asks { method: "GET", path, within: true, operation: Some(operation), account };
+            let refusal = Refusal {
+                at: Timestamp::UNIX_EPOCH,
+                id: Uuid::nil(),
+                listener: &Arc::from("proxy"),
+                policy: None,
+                rule: None,
+                decision: Some(Decision::Deny),
+                cause: Reason::GitNotAllowed.into(),
+                asked: Asking::Target(&target),
+                request: Some(asks),
+                recognised: None,
+                told: None,
+                client: Some(client(1)),
+                identity: None,
+                sni: None,
+                auth_scheme: None,
+            };
+            recent.note(&refusal);
+        }
+        let counts: Vec<u64> = recent.groups(Timestamp::UNIX_EPOCH).iter().map(|group| group.count).collect();
+        assert_eq!(counts, [1, 2, 1]);
     }
 
     #[test]

@@ -169,7 +169,9 @@ impl Facts {
         }
         let path = self.asks.path()?;
         let method = self.asks.method.as_ref()?.as_str();
-        Some(recent::Asks { method, path, within: self.tunnel.is_some() })
+        let operation = self.git().and_then(|git| git.operation);
+        let account = self.seen.as_ref().and_then(|seen| seen.aws.as_ref()?.account);
+        Some(recent::Asks { method, path, within: self.tunnel.is_some(), operation, account })
     }
 
     /// What all records of the request say; the caller adds the bytes and the ending.
