@@ -152,7 +152,7 @@ fn explain_tells_who_may_push_what_where() {
         (
             &[&format!("https://{HOST}/elsewhere"), "--git", "list", own[0], own[1]],
             1,
-            "to allow it, add `- {git: [fetch], repositories: [\"/elsewhere\"],",
+            "this is a path that is none of CodeCommit: /v1/repos/NAME",
         ),
         (&[&repository, "--git", "fetch", "--aws-account", "999999999999"], 1, "account_not_allowed"),
         (
@@ -211,7 +211,7 @@ fn check_tells_for_each_policy_who_may_push_where() {
         ("list", "paths: [/v1/repos/a/status]", None),
     ] {
         let rule = format!(
-            "inspection: {{certificate: authority.crt, key: authority.key}}\npolicies:\n  - name: p\n    clients: {{networks: [10.0.0.0/8]}}\n    allow: [{{to: {HOST}, requests: [{{git: [{git}], repositories: ['/v1/repos/*']}}, {{{past}}}]}}]\n"
+            "inspection: {{certificate: ca/authority.crt, key: ca/authority.key}}\npolicies:\n  - name: p\n    clients: {{networks: [10.0.0.0/8]}}\n    allow: [{{to: {HOST}, requests: [{{git: [{git}], repositories: ['/v1/repos/*']}}, {{{past}}}]}}]\n"
         );
         std::fs::write(directory.path().join("c.yaml"), rule).expect("written");
         let told = text(&egressd(directory.path(), &["check", "-c", "c.yaml"]).stderr);
@@ -398,7 +398,7 @@ fn what_git_asks_around_a_refused_push_lets_no_push_through() {
         assert!(told.contains(&want), "{want}\n{told}");
     }
     assert!(!told.contains("/v1/repos/other"), "{told}");
-    std::fs::write(at.join("suggested.yaml"), &told).expect("written");
+    std::fs::write(at.join("suggested.yaml"), told.replace("authority.", "ca/authority.")).expect("written");
     for (repository, asked, code) in [
         ("infra", &["--git", "fetch"][..], 0),
         ("infra", &["--git", "push", "--ref", "refs/heads/main"], 1),
@@ -422,7 +422,7 @@ fn what_git_asks_around_a_refused_push_lets_no_push_through() {
     );
     let rule = |entry: &str| {
         format!(
-            "inspection: {{certificate: authority.crt, key: authority.key}}\npolicies:\n  - name: p\n    clients: {{networks: [10.0.0.0/8]}}\n    allow: [{{to: {HOST}, requests: [{entry}]}}]\n"
+            "inspection: {{certificate: ca/authority.crt, key: ca/authority.key}}\npolicies:\n  - name: p\n    clients: {{networks: [10.0.0.0/8]}}\n    allow: [{{to: {HOST}, requests: [{entry}]}}]\n"
         )
     };
     let aws = "aws: {accounts: ['456247553902']}";

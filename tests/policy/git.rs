@@ -591,7 +591,7 @@ proptest! {
 #[test]
 fn what_the_requests_of_these_tests_ask_is_what_git_reads() {
     let asks = |text: &str| Asked::new(text).recognised.git.map(|ask| ask.request.asks);
-    assert_eq!(asks("discover receive-pack /x"), Ok(Asks::Discovery(Service::ReceivePack)));
-    assert_eq!(asks("fetch /x"), Ok(Asks::Rpc(Service::UploadPack)));
+    assert_eq!(asks("discover receive-pack /v1/repos/x"), Ok(Asks::Discovery(Service::ReceivePack)));
+    assert_eq!(asks("fetch /v1/repos/x"), Ok(Asks::Rpc(Service::UploadPack)));
     assert!(asks("GET /x").is_err());
 }
