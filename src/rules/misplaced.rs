@@ -1,5 +1,8 @@
 //! Which rules cannot have which options about requests.
 
+use http::HeaderName;
+use http::header::AUTHORIZATION;
+
 use super::options::RuleOptions;
 use super::pattern::HostPattern;
 use super::rule::{Scheme, Schemes};
@@ -46,6 +49,15 @@ impl RuleOptions {
             let text = "a tunnel to an address cannot be inspected: the certificate that clients see is for one name; \
                         write the host's name";
             return Some((key, text));
+        }
+        let judges = requests.iter().flat_map(|requests| requests.entries()).any(|entry| entry.aws.is_some());
+        let set = headers.iter().flat_map(|headers| headers.set.iter().map(|field| &field.name));
+        let removed = headers.iter().flat_map(|headers| headers.remove.iter());
+        let signs = |name: &HeaderName| *name == AUTHORIZATION || name.as_str().starts_with("x-amz-");
+        if judges && set.chain(removed).any(signs) {
+            let text = "`headers` changes a field by which AWS knows the account, and `aws` judges what the client sent: write \
+                        `credentials_file` on the entry, or take the field out of `headers`";
+            return Some((Misplaced::Headers, text));
         }
         if !schemes.contains(Scheme::Http) {
             return None;
