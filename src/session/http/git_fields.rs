@@ -48,12 +48,21 @@ pub(in crate::session::http) struct FixedFields {
 pub(in crate::session::http) fn check(asks: Asks, headers: &HeaderMap) -> Result<(), &'static str> {
     version(headers)?;
     compressed(asks, headers)?;
-    let Asks::Rpc(service) = asks else { return Ok(()) };
     let mut types = headers.get_all(CONTENT_TYPE).into_iter();
-    match (types.next(), types.next()) {
-        (Some(one), None) if one.as_bytes() == service.request_type().as_bytes() => Ok(()),
-        _ => Err("a Content-Type other than that of git's client for this request"),
-    }
+    let one = match (types.next(), types.next()) {
+        (Some(one), None) => Some(one.as_bytes()),
+        _ => None,
+    };
+    let fits = match asks {
+        Asks::Rpc(service) => one == Some(service.request_type().as_bytes()),
+        // Without it, some servers read a form.
+        Asks::Lfs(Lfs::Batch) => one.is_some_and(|one| {
+            let rest = one.strip_prefix(LFS_JSON.as_bytes());
+            matches!(rest, Some(b"" | b"; charset=utf-8"))
+        }),
+        Asks::Discovery(_) | Asks::Lfs(Lfs::Locks | Lfs::Download | Lfs::Upload) => true,
+    };
+    if fits { Ok(()) } else { Err("a Content-Type other than that of git's client for this request") }
 }
 
 /// Which version of the protocol the body is of.
@@ -187,7 +196,14 @@ mod tests {
             (rpc(Service::ReceivePack), &[push], Some(false)),
             (rpc(Service::UploadArchive), &[("content-encoding", "gzip")], None),
             (Asks::Lfs(Lfs::Batch), &[("content-encoding", "gzip")], None),
-            (Asks::Lfs(Lfs::Batch), &[], Some(false)),
+            (Asks::Lfs(Lfs::Batch), &[("content-type", "application/vnd.git-lfs+json")], Some(false)),
+            (
+                Asks::Lfs(Lfs::Batch),
+                &[("content-type", "application/vnd.git-lfs+json; charset=utf-8")],
+                Some(false),
+            ),
+            (Asks::Lfs(Lfs::Batch), &[], None),
+            (Asks::Lfs(Lfs::Batch), &[("content-type", "application/x-www-form-urlencoded")], None),
             // By the path and by its type alike.
             (rpc(Service::ReceivePack), &[fetch], None),
             (rpc(Service::UploadPack), &[push], None),
