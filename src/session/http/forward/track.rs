@@ -73,7 +73,7 @@ impl<'a> Track<'a> {
             told_bytes: AtomicU64::new(0),
             flowed: AtomicU64::new(0),
             open: AtomicBool::new(false),
-            request_complete: AtomicBool::new(!head.framing.has_body()),
+            request_complete: AtomicBool::new(!head.framing.may_have_content()),
             expecting: AtomicBool::new(head.expect_continue),
             client_owes_body: AtomicBool::new(false),
             client_owes_read: AtomicBool::new(false),
