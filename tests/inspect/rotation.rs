@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rustix::process::Signal;
 use rustls::pki_types::pem::PemObject;
@@ -103,26 +103,31 @@ fn an_authority_is_replaced_without_an_outage() {
     ask(&mut kept, port);
     assert!(open(&proxy, port, &trusting(&[&new])).is_err(), "the new authority has signed nothing yet");
 
-    let stop = AtomicBool::new(false);
+    let (stop, asked) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         // Also where an assertion fails: the scope waits for its threads.
         let stopping = Stop(&stop);
         let asking = scope.spawn(|| {
-            let mut asked = 0_usize;
             while !stop.load(Ordering::Relaxed) {
                 let client = trusting(&[&old, &new]);
                 let mut stream = open(&proxy, port, &client).expect("both are trusted");
                 ask(&mut stream, port);
-                asked += 1;
+                asked.fetch_add(1, Ordering::Relaxed);
             }
-            asked
+            asked.load(Ordering::Relaxed)
         });
+        let asks_on = || {
+            let before = asked.load(Ordering::Relaxed);
+            until("another request", || (asked.load(Ordering::Relaxed) > before).then_some(()));
+        };
+        asks_on();
         // Then egressd gets the new one. While only one of the files is new, they do not fit: the old ones stay.
         install(&new, proxy.directory());
         reload(&proxy);
         let with_new = trusting(&[&new]);
         let mut stream = open(&proxy, port, &with_new).expect("the new authority signs");
         ask(&mut stream, port);
+        asks_on();
         drop(stopping);
         assert!(asking.join().expect("no request failed") > 0);
     });
