@@ -23,18 +23,16 @@ import base64
 import datetime
 import hashlib
 import hmac
-import http.server
 import itertools
 import json
 import os
-import pathlib
 import re
 import signal
-import socket
-import ssl
 import subprocess
 import sys
 import threading
+
+import over_tls
 
 HOST = re.compile(r"git-codecommit(?:-fips)?\.([a-z0-9-]+)\.amazonaws\.com(?::\d+)?")
 PATH = re.compile(r"/v1/repos/([A-Za-z0-9._-]{1,100})/(info/refs|git-upload-pack|git-receive-pack|git-upload-archive)")
@@ -59,31 +57,14 @@ class Refused(Exception):
     """A status, and why."""
 
 
-class CodeCommit(http.server.ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-
+class CodeCommit(over_tls.Server):
     def __init__(self, settings):
-        self.settings, self.place = settings, pathlib.Path(settings["place"])
-        self.accounts, self.hosts = settings["accounts"], settings["hosts"]
-        self.numbers, self.lock = itertools.count(1), threading.Lock()
-        self.log = open(self.place / "requests", "a", encoding="ascii", buffering=1)
+        super().__init__(settings, Conversation)
+        self.accounts, self.hosts, self.numbers = settings["accounts"], settings["hosts"], itertools.count(1)
         # What git's server says of its own accord; a test that fails shows it.
         self.errors = open(self.place / "stderr", "ab")
         backend = subprocess.run(["git", "--exec-path"], check=True, capture_output=True, text=True).stdout.strip()
         self.backend = f"{backend}/git-http-backend"
-        super().__init__((settings["address"], settings["port"]), Conversation)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(settings["certificate"], settings["key"])
-        # The handshake runs in the connection's thread.
-        self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
-
-    def tell(self, **line):
-        with self.lock:
-            self.log.write(json.dumps(line) + "\n")
-
-    def handle_error(self, request, client_address):
-        """A client that goes away is no error; what a test needs it asks for."""
 
     def account(self, region, host, path, credentials):
         """The account of these credentials, the user and what it may do."""
@@ -139,23 +120,7 @@ class Commands:
                     self.commands.append(line)
 
 
-class Conversation(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    wbufsize = -1
-
-    def setup(self):
-        super().setup()
-        self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-    def log_message(self, *_):
-        pass
-
-    def handle_expect_100(self):
-        self.send_response_only(100)
-        self.end_headers()
-        self.wfile.flush()
-        return True
-
+class Conversation(over_tls.Conversation):
     def serve(self):
         path, _, query = self.path.partition("?")
         pushes = path.endswith("/git-receive-pack")

@@ -16,18 +16,15 @@ import datetime
 import email.utils
 import hashlib
 import hmac
-import http.server
 import json
 import os
-import pathlib
 import re
 import signal
-import socket
-import ssl
 import sys
-import threading
 import urllib.parse
 import zlib
+
+import over_tls
 
 AUTHORIZATION = re.compile(r"AWS4-HMAC-SHA256 Credential=([^,/]+)/(\d{8})/([^/]+)/([^/]+)/aws4_request, ?SignedHeaders=([^,]+), ?Signature=([0-9a-f]{64})")
 LIFETIME = datetime.timedelta(minutes=15)
@@ -65,40 +62,13 @@ class Signer:
     payload: str
 
 
-class S3(http.server.ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-
+class S3(over_tls.Server):
     def __init__(self, settings):
-        self.settings, self.place = settings, pathlib.Path(settings["place"])
-        self.lock, self.log = threading.Lock(), open(self.place / "requests", "a", encoding="ascii", buffering=1)
         self.objects, self.parts = {}, {}
-        super().__init__((settings["address"], settings["port"]), Conversation)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(settings["certificate"], settings["key"])
-        self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
-
-    def handle_error(self, request, client_address):
-        """A client that goes away is no error; what a test needs it asks for."""
+        super().__init__(settings, Conversation)
 
 
-class Conversation(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    wbufsize = -1
-
-    def setup(self):
-        super().setup()
-        self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-    def log_message(self, *_):
-        pass
-
-    def handle_expect_100(self):
-        self.send_response_only(100)
-        self.end_headers()
-        self.wfile.flush()
-        return True
-
+class Conversation(over_tls.Conversation):
     def serve(self):
         path, _, self.raw_query = self.path.partition("?")
         self.raw_path, self.read_body = path, False
