@@ -19,6 +19,7 @@ use serde::Deserialize;
 
 use super::finding::{Finding, Findings, Position, Report, nearest};
 use super::keys::{Key, List, items, required, value};
+use super::requests::{ChangeFile, OperationFile};
 use super::text::text;
 use super::values::{AccountNumber, Identity, Ip, Label, Line, MethodName, Moment, VpcEndpoint};
 use super::{tree, typed};
@@ -80,10 +81,10 @@ struct CaseFile {
     target: Key<Line>,
     method: Key<MethodName>,
     path: Key<Line>,
-    git: Key<OperationWord>,
+    git: Key<OperationFile>,
     r#ref: Key<Line>,
     refs: List<Line>,
-    ref_change: Key<ChangeWord>,
+    ref_change: Key<ChangeFile>,
     aws_account: Key<AccountNumber>,
     client: Key<Ip>,
     identities: List<Identity>,
@@ -102,22 +103,6 @@ enum Expect {
     Allow,
     Deny,
     WouldDeny,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum OperationWord {
-    List,
-    Fetch,
-    Push,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum ChangeWord {
-    Create,
-    Update,
-    Delete,
 }
 
 /// Reads a file of cases. `name` is its path, as shown; `target` reads what a case asks for, and says what is wrong.
@@ -168,11 +153,7 @@ impl CaseFile {
             Expect::WouldDeny => Decision::WouldDeny,
         });
         let reason = self.reason(expect, report);
-        let git = value(&self.git).map(|word| match word {
-            OperationWord::List => Operation::List,
-            OperationWord::Fetch => Operation::Fetch,
-            OperationWord::Push => Operation::Push,
-        });
+        let git = value(&self.git).map(|word| word.operation());
         let refs = self.refs(git, report);
         if let (Some(at), Some(text)) = (&self.git, written.and_then(|at| at.value.as_ref())) {
             let (scheme, rest) = text.0.split_once("://").unwrap_or(("", ""));
@@ -190,11 +171,7 @@ impl CaseFile {
             path: self.path(report),
             git,
             refs,
-            ref_change: match value(&self.ref_change) {
-                Some(ChangeWord::Create) => Change::Create,
-                None | Some(ChangeWord::Update) => Change::Update,
-                Some(ChangeWord::Delete) => Change::Delete,
-            },
+            ref_change: value(&self.ref_change).map_or(Change::Update, |word| word.change()),
             aws_account: value(&self.aws_account).map(|account| account.0),
             client: value(&self.client).map(|ip| ip.0),
             identities: items(&self.identities).map(|(identity, _)| identity.0.clone()).collect(),

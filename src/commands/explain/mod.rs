@@ -431,4 +431,4 @@ mod tests;
 pub(crate) use arguments::Explain;
 pub use asked::{AskedError, AskedTarget};
 pub use recognised::AskedGit;
-pub(in crate::commands) use recognised::{change, recognised};
+pub(in crate::commands) use recognised::recognised;

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use crate::rules::Recognised;
 use crate::wire::git::classify_for;
 use crate::words::aws::{Account, AwsRequest, CredentialsError, Regions, Signer, codecommit_region};
-use crate::words::git::{
-    Change, Content, GitAsk, ObjectFormat, ObjectId, Operation, RefChange, RefName, Service,
-};
+use crate::words::git::{Change, Content, GitAsk, Operation, RefChange, RefName, Service};
 
 /// What is done with a repository.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -41,24 +39,13 @@ impl AskedGit {
             Operation::Fetch => (Service::UploadPack, Content::Does(Operation::Fetch)),
             Operation::Push => {
                 let changes: Arc<[RefChange]> =
-                    self.refs.iter().filter_map(|name| change(self.change, name)).collect();
+                    self.refs.iter().filter_map(|name| RefChange::made_up(self.change, name)).collect();
                 let content = if changes.is_empty() { Content::Unread } else { Content::Changes(changes) };
                 (Service::ReceivePack, content)
             }
         };
         GitCall { method: "POST", path: format!("{path}/{}", service.as_str()), query: None, content }
     }
-}
-
-/// With ids that are made up: rules say nothing about them.
-pub(in crate::commands) fn change(change: Change, name: &RefName) -> Option<RefChange> {
-    let id = |digit: &str| ObjectId::read(digit.repeat(40).as_bytes(), ObjectFormat::Sha1).flatten();
-    let (old, new) = match change {
-        Change::Create => (None, id("2")),
-        Change::Update => (id("1"), id("2")),
-        Change::Delete => (id("1"), None),
-    };
-    RefChange::new(name.clone(), old, new)
 }
 
 /// What serving would recognise in such a request to `host`, with credentials of `account`.

@@ -100,6 +100,11 @@ pub enum Stands {
 }
 
 impl Entry<'_> {
+    /// Whether its connection became a WebSocket: nothing else is let through with that status.
+    pub fn switched(&self) -> bool {
+        self.status == Some(101)
+    }
+
     /// Whether the line stands for a request.
     pub fn stands(&self) -> Stands {
         match self.event {

@@ -10,9 +10,6 @@ use crate::rules::{Scheme, check_path};
 use crate::telemetry::record::Event;
 use crate::words::outcome::{Decision, Reason};
 
-/// The status of a connection that became a WebSocket: nothing else is let through.
-const SWITCHED: u64 = 101;
-
 impl Suggestion {
     /// Adds a request inside a tunnel. Of those in plain HTTP the tunnel's own line says all that a rule needs.
     pub(super) fn add_inside(&mut self, line: &Line<'_>) {
@@ -48,7 +45,7 @@ impl Suggestion {
         let Some(seen) = self.place(kind, wanted) else { return };
         let is_kept = match line.git() {
             Some(git) => seen.inside.add_git(kind, &git, &mut room),
-            None => seen.inside.add(kind, (&method, &path), line.status == Some(SWITCHED), &mut room),
+            None => seen.inside.add(kind, (&method, &path), line.switched(), &mut room),
         };
         seen.saw(line, target.port, &[]);
         self.saw_client(line, kind);
@@ -74,7 +71,7 @@ fn of_git(reason: Reason) -> bool {
 
 /// The kind of a request inside a tunnel that an entry of `requests` can be for.
 fn kind(line: &Line<'_>) -> Option<Kind> {
-    let switched = line.status == Some(SWITCHED);
+    let switched = line.switched();
     match (line.event?, reason(line)) {
         (Event::Request, _) if line.decided(Decision::Allow) => Some(Kind::Passed),
         (Event::Request, Some(Reason::RequestNotAllowed)) => Some(Kind::WouldDeny),

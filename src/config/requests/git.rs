@@ -29,6 +29,17 @@ pub(in crate::config) enum OperationFile {
     Push,
 }
 
+impl OperationFile {
+    /// The operation that the word is for.
+    pub(in crate::config) fn operation(self) -> Operation {
+        match self {
+            OperationFile::List => Operation::List,
+            OperationFile::Fetch => Operation::Fetch,
+            OperationFile::Push => Operation::Push,
+        }
+    }
+}
+
 /// What a push does to a ref.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -40,6 +51,17 @@ pub(in crate::config) enum ChangeFile {
     Update,
     /// It goes.
     Delete,
+}
+
+impl ChangeFile {
+    /// The change that the word is for.
+    pub(in crate::config) fn change(self) -> Change {
+        match self {
+            ChangeFile::Create => Change::Create,
+            ChangeFile::Update => Change::Update,
+            ChangeFile::Delete => Change::Delete,
+        }
+    }
 }
 
 /// The keys of an entry that are about Git.
@@ -104,11 +126,7 @@ pub(super) fn git(keys: GitKeys<'_>, position: Position, report: &Report<'_>) ->
 fn operations(git: &List<OperationFile>, report: &Report<'_>) -> Vec<Operation> {
     let mut seen = Vec::new();
     let named = items(git).map(|(operation, position)| {
-        let operation = match operation {
-            OperationFile::List => Operation::List,
-            OperationFile::Fetch => Operation::Fetch,
-            OperationFile::Push => Operation::Push,
-        };
+        let operation = operation.operation();
         once(&mut seen, operation.as_str().into(), "git", position, report);
         operation
     });
@@ -120,11 +138,7 @@ fn changes(list: &List<ChangeFile>, report: &Report<'_>) -> Box<[Change]> {
     let mut seen = Vec::new();
     let mut named: Vec<Change> = Vec::new();
     for (change, position) in items(list) {
-        let change = match change {
-            ChangeFile::Create => Change::Create,
-            ChangeFile::Update => Change::Update,
-            ChangeFile::Delete => Change::Delete,
-        };
+        let change = change.change();
         once(&mut seen, change.as_str().into(), "ref_changes", position, report);
         named.push(change);
     }

@@ -15,7 +15,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use self::aws::{AwsFile, aws, judge_lent, signer};
-use self::git::{ChangeFile, GitKeys, OperationFile, git};
+pub(super) use self::git::{ChangeFile, OperationFile};
+use self::git::{GitKeys, git};
 pub(super) use self::headers::{HeadersFile, headers};
 use self::lists::{not_empty, once};
 use super::finding::{Position, Report};

@@ -2,8 +2,7 @@
 
 use super::{GitRule, RefPattern, RepositoryPattern};
 use crate::words::git::{
-    Asks, Change, Content, GitAsk, GitRequest, ObjectFormat, ObjectId, Operation, RefChange, RefName,
-    Repository, Service,
+    Asks, Content, GitAsk, GitRequest, Operation, RefChange, RefName, Repository, Service,
 };
 
 /// More examples tell no more.
@@ -65,7 +64,7 @@ impl GitRule {
         let mut examples = Vec::new();
         if self.allows(Operation::Push) {
             let names = self.example_refs();
-            let changes = |change| names.iter().filter_map(move |name| example_change(change, name));
+            let changes = |change| names.iter().filter_map(move |name| RefChange::made_up(change, name));
             for change in self.changes.iter().copied() {
                 let all: Box<[RefChange]> = changes(change).collect();
                 examples.push(ask(Service::ReceivePack, Content::Changes(all.into())));
@@ -74,7 +73,7 @@ impl GitRule {
             }
             // One push may do all of it.
             let mixed = self.changes.iter().cycle().zip(&names);
-            let mixed = mixed.filter_map(|(change, name)| example_change(*change, name));
+            let mixed = mixed.filter_map(|(change, name)| RefChange::made_up(*change, name));
             examples.push(ask(Service::ReceivePack, Content::Changes(mixed.collect())));
         } else if self.allows(Operation::Fetch) {
             examples.push(ask(Service::UploadPack, Content::Does(Operation::Fetch)));
@@ -96,14 +95,4 @@ impl GitRule {
         names.dedup();
         names
     }
-}
-
-fn example_change(change: Change, name: &RefName) -> Option<RefChange> {
-    let id = |digit: &str| ObjectId::read(digit.repeat(40).as_bytes(), ObjectFormat::Sha1).flatten();
-    let (old, new) = match change {
-        Change::Create => (None, id("2")),
-        Change::Update => (id("1"), id("2")),
-        Change::Delete => (id("1"), None),
-    };
-    RefChange::new(name.clone(), old, new)
 }

@@ -3,7 +3,7 @@
 use crate::words::aws::{AwsRequest, CredentialsError};
 use crate::words::git::GitAsk;
 
-/// What was recognised in a request. Whoever reads requests fills it; the rules judge it.
+/// What was recognised in a request. The session fills it; the rules judge it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Recognised {
     /// What it asks of a Git repository; else why it is no request that git's client writes, without a word of its own.

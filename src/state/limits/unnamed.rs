@@ -1,7 +1,7 @@
 //! Connections of load balancers whose PROXY header was not read yet: their number has a bound, and the one that makes room is the one
 //! that has been silent for longest.
 //!
-//! A balancer sends its header at once. Whoever else may connect there, because its network is trusted, can be silent: so nobody waits
+//! A balancer sends its header at once. Another peer that may connect there, because its network is trusted, can be silent: so nobody waits
 //! for a place here, neither the listener nor a balancer behind silent peers.
 
 use std::collections::VecDeque;
@@ -137,7 +137,7 @@ mod tests {
             Some(1),
             "the oldest of one that has most"
         );
-        // Those that have been silent for a second go first, whoever has most.
+        // Those that have been silent for a second go first, whichever peer has most.
         let later = begun + SILENT;
         let second = unnamed.enter(peer(9), later).unwrap();
         assert!(ended(&silent[0]) && !ended(&balancer) && !ended(&second));

@@ -131,6 +131,17 @@ impl RefChange {
         Some(RefChange { name, ids })
     }
 
+    /// A change of this kind, with ids that are made up: rules say nothing about them.
+    pub(crate) fn made_up(change: Change, name: &RefName) -> Option<Self> {
+        let id = |digit: u8| ObjectId::read(&[digit; 40], ObjectFormat::Sha1).flatten();
+        let (old, new) = match change {
+            Change::Create => (None, id(b'2')),
+            Change::Update => (id(b'1'), id(b'2')),
+            Change::Delete => (id(b'1'), None),
+        };
+        RefChange::new(name.clone(), old, new)
+    }
+
     /// What happens to the ref.
     pub fn change(&self) -> Change {
         match self.ids {

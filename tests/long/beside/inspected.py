@@ -8,7 +8,7 @@ its log; in "bytes" it knows nothing of HTTP, has no list and no log, and only d
 
 A small request costs less than what surrounds it: each waits for the client's and for the target's thread to be woken, and waking a
 thread on another CPU is an interrupt that costs the one who sends it. On a virtual machine that is up to 20 us for each of both,
-whoever sends it, and whether it is sent is the scheduler's choice: it changes from run to run. So these requests are measured with
+by either side, and whether it is sent is the scheduler's choice: it changes from run to run. So these requests are measured with
 everything on one CPU, where nobody sends any; and once more as the scheduler likes, in a row that no budget looks at.
 """
 

@@ -3,15 +3,13 @@
 use jiff::Timestamp;
 
 use super::answer::{Answer, Turn};
-use crate::commands::explain::{change, recognised};
+use crate::commands::explain::recognised;
 use crate::commands::logs::{Entry, Text};
 use crate::rules::{HttpRequest, Permit, Policies, Recognised, Upgrade};
 use crate::words::client::Client;
 use crate::words::git::{Content, Operation, RefChange, RefName};
 use crate::words::target::{Host, Target};
 
-/// The status of a connection that became a WebSocket.
-const SWITCHED: u64 = 101;
 /// The longest path that is shown.
 const SHOWN: usize = 200;
 
@@ -37,7 +35,7 @@ impl Inner {
     pub(super) fn of(entry: &Entry<'_>) -> Option<Inner> {
         let (target, path, inspected) = entry.asked_inside()?;
         let method = entry.method.map(Text::decoded)?.into_owned();
-        let upgrade = if entry.status == Some(SWITCHED) { Upgrade::Websocket } else { Upgrade::None };
+        let upgrade = if entry.switched() { Upgrade::Websocket } else { Upgrade::None };
         let git = entry.git();
         // The query is not recorded: that of git's first request follows from what it asked.
         let query = match &git {
@@ -49,10 +47,9 @@ impl Inner {
         };
         let content = match &git {
             Some(git) if !git.refs.is_empty() => {
-                let changes = git
-                    .refs
-                    .iter()
-                    .filter_map(|(name, happened)| change(*happened, &RefName::new(name.as_bytes()).ok()?));
+                let changes = git.refs.iter().filter_map(|(name, happened)| {
+                    RefChange::made_up(*happened, &RefName::new(name.as_bytes()).ok()?)
+                });
                 Content::Changes(changes.collect::<Vec<RefChange>>().into())
             }
             Some(git)

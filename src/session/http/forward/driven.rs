@@ -1,7 +1,7 @@
 //! hyper's side of a connection to a target, which goes on within the task of its client.
 //!
 //! A task of its own would have to be woken for each head and each piece of a body, and would wake the client's in turn: with
-//! several workers mostly on another thread, which costs more than the piece itself. So whoever uses the connection drives it:
+//! several workers mostly on another thread, which costs more than the piece itself. So what uses the connection drives it:
 //! an exchange while it lasts, and the wait for the client's next head, so that a target that closes in between is noticed.
 //! [`at_once`] spares the task the detour over the scheduler when one half of an exchange wakes the other.
 
@@ -60,7 +60,7 @@ impl Driven {
         poll_fn(|cx| {
             self.woken.wakes(cx.waker());
             self.other.wakes(cx.waker());
-            for _ in 0..TURNS {
+            in_turns(cx, || {
                 self.woken.begin();
                 self.other.begin();
                 self.turn();
@@ -68,17 +68,8 @@ impl Driven {
                     true => future.as_mut().poll(&mut self.other.context()),
                     false => Poll::Pending,
                 };
-                let again = self.woken.end() | self.other.end();
-                if polled.is_ready() || !again {
-                    return polled;
-                }
-                // Without a budget nothing would be ready.
-                if !coop::has_budget_remaining() {
-                    break;
-                }
-            }
-            cx.waker().wake_by_ref();
-            Poll::Pending
+                (polled, self.woken.end() | self.other.end())
+            })
         })
         .await
     }
@@ -97,23 +88,30 @@ pub(super) async fn at_once<F: Future>(future: F) -> F::Output {
     let woken = Woken::new();
     poll_fn(|cx| {
         woken.wakes(cx.waker());
-        for _ in 0..TURNS {
+        in_turns(cx, || {
             woken.begin();
             // What woke it before this sees the future polled after this.
             woken.take();
-            let polled = future.as_mut().poll(&mut woken.context());
-            let again = woken.end();
-            if polled.is_ready() || !again {
-                return polled;
-            }
-            if !coop::has_budget_remaining() {
-                break;
-            }
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
+            (future.as_mut().poll(&mut woken.context()), woken.end())
+        })
     })
     .await
+}
+
+/// Polls by `turn` until that is ready, or says that it was not woken meanwhile; at most [`TURNS`] times. Then the task comes again later.
+fn in_turns<T>(cx: &Context<'_>, mut turn: impl FnMut() -> (Poll<T>, bool)) -> Poll<T> {
+    for _ in 0..TURNS {
+        let (polled, again) = turn();
+        if polled.is_ready() || !again {
+            return polled;
+        }
+        // Without a budget nothing would be ready.
+        if !coop::has_budget_remaining() {
+            break;
+        }
+    }
+    cx.waker().wake_by_ref();
+    Poll::Pending
 }
 
 /// Notes that a future was woken. Its task is woken only if that is not about to look by itself.

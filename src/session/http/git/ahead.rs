@@ -8,7 +8,7 @@ use http::HeaderMap;
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
-use super::beginning::{Beginning, From, Reached, broken};
+use super::beginning::{Beginning, Reached, Reading, broken};
 use crate::rules::git::NEGOTIATION_LIMIT;
 use crate::rules::{Recognised, Requests};
 use crate::session::http::forward::{Connection, Finish};
@@ -74,7 +74,7 @@ pub(in crate::session::http) async fn read<S: Transport>(
 ) -> Result<Ahead, Finish> {
     let Connection { stream, buffer, lease, .. } = connection;
     if head.expect_continue && buffer.is_empty() {
-        // Whoever asked gets it from egressd: the target would first have to see a request that is not judged yet.
+        // The client gets it from egressd: the target would first have to see a request that is not judged yet.
         let telling = async {
             stream.write_all(CONTINUE).await?;
             stream.flush().await
@@ -86,7 +86,7 @@ pub(in crate::session::http) async fn read<S: Transport>(
         }
     }
     let beginning = Beginning::new(head.framing, lease.holder());
-    let mut from = From { stream: *stream, buffer, lease };
+    let mut from = Reading { stream: *stream, buffer, lease };
     match asks {
         Asks::Rpc(Service::ReceivePack) => push(beginning, &mut from, patience).await,
         _ => whole(beginning, &mut from, (head, asks), most, patience).await,
@@ -95,7 +95,7 @@ pub(in crate::session::http) async fn read<S: Transport>(
 
 async fn push<S: Transport>(
     mut beginning: Beginning,
-    from: &mut From<'_, S>,
+    from: &mut Reading<'_, S>,
     patience: Duration,
 ) -> Result<Ahead, Finish> {
     let mut reader = PushReader::new();
@@ -135,7 +135,7 @@ async fn push<S: Transport>(
 
 async fn whole<S: Transport>(
     mut beginning: Beginning,
-    from: &mut From<'_, S>,
+    from: &mut Reading<'_, S>,
     (head, asks): (&Head, Asks),
     most: usize,
     patience: Duration,

@@ -45,7 +45,7 @@ pub(super) enum Reached {
 }
 
 /// A client's connection, as far as its bytes are read.
-pub(super) struct From<'c, S> {
+pub(super) struct Reading<'c, S> {
     pub(super) stream: &'c mut S,
     pub(super) buffer: &'c mut BytesMut,
     pub(super) lease: &'c mut Lease,
@@ -74,7 +74,7 @@ impl Beginning {
     /// Reads on until `enough` of the content so far is there, or more than `most` bytes.
     pub(super) async fn read<S: Transport>(
         &mut self,
-        from: &mut From<'_, S>,
+        from: &mut Reading<'_, S>,
         most: usize,
         patience: Duration,
         mut enough: impl FnMut(&[u8]) -> bool,

@@ -16,7 +16,7 @@ use crate::words::outcome::Ending;
 pub(super) const SEARCH_PAUSE: u64 = 50;
 /// The same at the limit, or while a client waits that holds little.
 pub(super) const SEARCH_PAUSE_AT_LIMIT: u64 = 20;
-/// So many end with one search if only clients wait that hold much already: whoever is ended comes again at once, and a burst of
+/// So many end with one search if only clients wait that hold much already: a client that is ended comes again at once, and a burst of
 /// them would take the processor from all others. More than begin meanwhile ([`super::pace`]).
 const FEW: usize = 4;
 
