@@ -154,16 +154,29 @@ def eks_fargate(things, profile):
 
 
 def log_router(things):
-    """What Fargate's Fluent Bit accepts: these names, these sections, at most so many characters."""
+    """What Fargate's Fluent Bit accepts: these names, sections and plug-ins, at most so many characters. log_router.py runs it."""
     namespace, config = is_one(things, "Namespace"), is_one(things, "ConfigMap")
     assert namespace["metadata"]["name"] == config["metadata"]["namespace"] == "aws-observability"
     assert namespace["metadata"]["labels"]["aws-observability"] == "enabled"
     assert config["metadata"]["name"] == "aws-logging"
     sections = {"filters.conf": "FILTER", "parsers.conf": "PARSER", "output.conf": "OUTPUT"}
-    assert config["data"].keys() <= sections.keys()
+    required = {"FILTER": {"name", "match"}, "PARSER": {"name", "format"}, "OUTPUT": {"name", "match"}}
+    plugins = {
+        "FILTER": {"grep", "parser", "record_modifier", "rewrite_tag", "throttle", "nest", "modify", "kubernetes"},
+        "OUTPUT": {"es", "firehose", "kinesis_firehose", "cloudwatch", "cloudwatch_logs", "kinesis"},
+    }
+    assert config["data"].keys() <= sections.keys() and "output.conf" in config["data"]
     assert sum(map(len, config["data"].values())) <= 5300
     for name, text in config["data"].items():
         assert set(re.findall(r"^\s*\[(\w+)\]", text, re.MULTILINE)) == {sections[name]}, name
+        assert "${" not in text, f"{name}: Fargate takes no variables"
+        # Directives are indented alike, pairs alike, and these more.
+        indents = {len(line) - len(line.lstrip()): line.lstrip().startswith("[") for line in text.splitlines() if line.strip()}
+        assert len(indents) == 2 and indents[min(indents)] and not indents[max(indents)], f"{name}: {indents}"
+        for body in re.split(r"^\s*\[\w+\]\s*$", text, flags=re.MULTILINE)[1:]:
+            pairs = dict(line.lower().split(None, 1) for line in body.splitlines() if line.strip())
+            assert required[sections[name]] <= pairs.keys(), f"{name}: {pairs}"
+            assert pairs["name"] in plugins.get(sections[name], {pairs["name"]}), f"{name}: Fargate has no plug-in {pairs['name']}"
 
 
 def named_files(settings):
