@@ -90,6 +90,10 @@ def egressd(things):
         assert all(endpoint["port"] in ports for endpoint in monitor["spec"]["podMetricsEndpoints"])
     budget = is_one(things, "PodDisruptionBudget")["spec"]
     assert budget["maxUnavailable"] == 1
+    assert budget["unhealthyPodEvictionPolicy"] == "AlwaysAllow", "pods that serve nobody would keep nodes from being drained"
+    for policy in (thing["spec"] for thing in things if thing["kind"] == "NetworkPolicy"):
+        to = [peer for rule in policy["egress"] if {port["port"] for port in rule["ports"]} == {53} for peer in rule["to"]]
+        assert {"ipBlock": {"cidr": "169.254.20.10/32"}} in to, "where NodeLocal DNSCache answers, there would be no DNS"
 
 
 def is_dashboard(thing):
