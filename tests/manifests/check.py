@@ -65,7 +65,8 @@ def egressd(things):
     # Edits arrive: the ConfigMap's name has no hash, and it is mounted as a directory.
     config = is_one([thing for thing in things if not is_dashboard(thing)], "ConfigMap")
     assert config["metadata"]["name"] == "egressd", config["metadata"]["name"]
-    assert spec["volumes"][0] == {"name": "config", "configMap": {"name": "egressd"}}
+    files = set(config["data"]) | mounted_secrets(spec)
+    assert spec["volumes"][0]["name"] == "config"
     assert container["volumeMounts"][0] == {"name": "config", "mountPath": "/etc/egressd", "readOnly": True}
     assert all(mount["readOnly"] and "subPath" not in mount for mount in container["volumeMounts"])
 
@@ -74,7 +75,8 @@ def egressd(things):
     shutdown = settings["shutdown"]
     draining = seconds(shutdown["delay"]) + seconds(shutdown["grace_period"])
     assert spec["terminationGracePeriodSeconds"] > draining
-    assert all(name in config["data"] for name in named_files(settings)), "a file that the ConfigMap does not have"
+    missing = set(named_files(settings)) - files
+    assert not missing, f"files that the pod does not have beside egressd.yaml: {missing}"
 
     for service in (thing for thing in things if thing["kind"] == "Service"):
         assert service["spec"]["selector"].items() <= labels.items(), "the Service matches no pod"
@@ -94,6 +96,18 @@ def egressd(things):
     for policy in (thing["spec"] for thing in things if thing["kind"] == "NetworkPolicy"):
         to = [peer for rule in policy["egress"] if {port["port"] for port in rule["ports"]} == {53} for peer in rule["to"]]
         assert {"ipBlock": {"cidr": "169.254.20.10/32"}} in to, "where NodeLocal DNSCache answers, there would be no DNS"
+
+
+def mounted_secrets(spec):
+    """The files of Secrets that lie beside egressd.yaml. Nobody but egressd may read them."""
+    volume = spec["volumes"][0]
+    if "projected" not in volume:
+        assert volume == {"name": "config", "configMap": {"name": "egressd"}}
+        return set()
+    configs, secrets = volume["projected"]["sources"]
+    assert configs == {"configMap": {"name": "egressd"}}
+    assert volume["projected"]["defaultMode"] == 0o440 and spec["securityContext"]["fsGroup"] == spec["securityContext"]["runAsGroup"]
+    return {item["path"] for item in secrets["secret"]["items"]}
 
 
 def is_dashboard(thing):
@@ -187,6 +201,8 @@ def named_files(settings):
     for policy in settings["policies"]:
         for entry in policy.get("allow_files", []):
             yield entry if isinstance(entry, str) else entry["file"]
+    for listener in settings["listeners"]:
+        yield from listener.get("tls", {}).values()
 
 
 def main(directory, *rendered):
