@@ -1,6 +1,10 @@
-//! What the files of the repository say of each other is one and the same: versions, what programs need, and what configurations name.
+//! What the files of the repository say of each other is one and the same: versions, what programs need, and what the alerts are about.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+
+use egressd::words::outcome::Reason;
+use serde_json::Value;
 
 fn read(file: impl AsRef<std::path::Path>) -> String {
     std::fs::read_to_string(file.as_ref()).expect("the file is in the repository")
@@ -125,4 +129,121 @@ fn every_configuration_that_is_shipped_passes_check_where_it_lies() {
         let said = String::from_utf8_lossy(&[ran.stderr, ran.stdout].concat()).into_owned();
         assert_eq!(ran.status.code(), Some(0), "{}:\n{said}", file.display());
     }
+}
+
+/// The first column and the last of the rows of the table with this header.
+fn table(page: &str, header: &str) -> Vec<(String, String)> {
+    let text = read(page);
+    let rows = text.lines().skip_while(|line| !line.starts_with(header)).skip(2);
+    let rows = rows.take_while(|line| line.starts_with('|')).map(|row| {
+        let mut cells = row.trim_matches('|').split('|');
+        (cells.next().unwrap_or_default().to_owned(), cells.next_back().unwrap_or_default().to_owned())
+    });
+    rows.collect()
+}
+
+/// The texts between backticks.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+/// The expressions of the PrometheusRule with the names of their alerts, and their annotations.
+fn alerts() -> Vec<(String, String, Value)> {
+    let rule: Value =
+        serde_saphyr::from_str(&read("k8s/components/monitoring/prometheusrule.yaml")).expect("YAML");
+    let groups = rule["spec"]["groups"].as_array().expect("groups").iter();
+    let rules = groups.flat_map(|group| group["rules"].as_array().expect("rules").clone());
+    let text = |value: &Value| value.as_str().expect("a text").to_owned();
+    rules.map(|rule| (text(&rule["alert"]), text(&rule["expr"]), rule["annotations"].clone())).collect()
+}
+
+/// Whoever gets an alert follows its link.
+#[test]
+fn each_alert_leads_to_its_section_of_the_runbook() {
+    let alerts = alerts();
+    assert!(alerts.len() >= 19, "{} alerts", alerts.len());
+    let places: BTreeSet<String> = alerts
+        .iter()
+        .map(|(name, _, annotations)| {
+            let url =
+                annotations["runbook_url"].as_str().unwrap_or_else(|| panic!("{name} has no runbook_url"));
+            let (place, anchor) = url.split_once('#').unwrap_or_else(|| panic!("{url} has no anchor"));
+            let page = place.find("docs/").map(|begin| &place[begin..]).expect("a page of docs/");
+            let heading = format!("\n## {name}\n");
+            assert!(url.starts_with("https://") && read(page).contains(&heading), "{url}");
+            // As GitHub and GitLab make it of the heading.
+            assert_eq!(anchor, name.to_lowercase(), "{url}");
+            place.to_owned()
+        })
+        .collect();
+    assert_eq!(places.len(), 1, "one address, which one command replaces: {places:?}");
+}
+
+/// The words in a query that are names of metrics: those with the prefix of egressd or of its process.
+fn metrics_in(query: &str) -> BTreeSet<&str> {
+    let words = query.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    words.filter(|word| word.starts_with("egressd_") || word.starts_with("process_")).collect()
+}
+
+/// A query of a metric that is not there is no error: it is an alert that never fires, and an empty panel.
+#[test]
+fn every_metric_in_an_alert_in_a_panel_and_in_the_runbook_is_one() {
+    let rows = table("docs/metrics.md", "| metric |");
+    let told: BTreeSet<&str> = rows
+        .iter()
+        .flat_map(|(first, last)| quoted(first).chain(quoted(last)))
+        .filter(|word| word.starts_with("egressd_") || (word.starts_with("process_") && !word.ends_with('*')))
+        .collect();
+    let is_told = |name: &str| {
+        let of_histogram = ["_bucket", "_count", "_sum"].iter().find_map(|end| name.strip_suffix(end));
+        told.contains(name) || of_histogram.is_some_and(|name| told.contains(name))
+    };
+    let dashboard = read("k8s/components/monitoring/dashboard.json");
+    let dashboard: Value = serde_json::from_str(&dashboard).expect("JSON");
+    let mut texts = vec![("docs/runbook.md".to_owned(), read("docs/runbook.md"))];
+    texts.extend(alerts().into_iter().map(|(name, expr, _)| (name, expr)));
+    texts.extend(
+        dashboard["panels"]
+            .as_array()
+            .expect("panels")
+            .iter()
+            .chain(dashboard["annotations"]["list"].as_array().expect("annotations"))
+            .flat_map(|panel| {
+                let targets = panel["targets"].as_array().cloned().unwrap_or_default();
+                targets
+                    .into_iter()
+                    .chain([panel.clone()])
+                    .filter_map(|target| target["expr"].as_str().map(str::to_owned))
+            })
+            .map(|expr| ("the dashboard".to_owned(), expr)),
+    );
+    let mut found = 0;
+    for (place, text) in &texts {
+        for name in metrics_in(text) {
+            assert!(is_told(name), "{place}: {name} is not in docs/metrics.md");
+            found += 1;
+        }
+    }
+    assert!(found > 40, "{found} names");
+}
+
+/// The section says what to do on each reason that the alert counts.
+#[test]
+fn the_runbook_explains_every_reason_of_the_alert_for_errors() {
+    let alerts = alerts();
+    let (_, expr, _) = alerts.iter().find(|(name, ..)| name == "EgressdErrors").expect("the alert");
+    let patterns: Vec<&str> =
+        expr.split("reason=~\"").skip(1).map(|rest| rest.split('"').next().unwrap_or_default()).collect();
+    assert_eq!(BTreeSet::from_iter(&patterns).len(), 1, "the same reasons over both times");
+    let counted = |reason: &str| {
+        patterns[0].split('|').any(|pattern| match pattern.strip_suffix(".*") {
+            Some(begin) => reason.starts_with(begin),
+            None => reason == pattern,
+        })
+    };
+    let rows = table("docs/runbook.md", "| reason | check |");
+    let told: BTreeSet<&str> = rows.iter().flat_map(|(first, _)| quoted(first)).collect();
+    let due: BTreeSet<&str> =
+        Reason::ALL.iter().map(|reason| reason.as_str()).filter(|reason| counted(reason)).collect();
+    assert_eq!(told, due);
 }

@@ -21,6 +21,7 @@ use self::at_scrape::{AtScrape, Shown};
 use self::configured::{Configured, policies_of};
 pub use self::expiries::Expiries;
 pub use self::inspection::Inspection;
+use self::report_mode::ReportMode;
 pub use self::requests::RequestCount;
 use self::requests::Tables;
 use self::totals::SETUP_SECONDS;
@@ -39,6 +40,7 @@ mod connections;
 mod expiries;
 mod inspection;
 mod ref_changes;
+mod report_mode;
 mod requests;
 mod totals;
 mod usage;
@@ -122,6 +124,7 @@ pub struct Metrics {
     connections: IntCounterVec,
     panics: IntCounter,
     addresses_refused: IntCounter,
+    report_mode: ReportMode,
     ready: IntGauge,
     reload_successful: IntGauge,
     reload_success_time: Gauge,
@@ -218,6 +221,7 @@ impl Metrics {
                 "egressd_config_last_reload_success_timestamp_seconds",
                 "When the start or a reload last found that the files match the configuration in use, in seconds since the epoch.",
             )?,
+            report_mode: ReportMode::new()?,
             expiries: Expiries::new()?,
             inspection: Inspection::new()?,
             registry,
@@ -237,6 +241,7 @@ impl Metrics {
             Box::new(metrics.connections.clone()),
             Box::new(metrics.panics.clone()),
             Box::new(metrics.addresses_refused.clone()),
+            Box::new(metrics.report_mode.clone()),
             Box::new(metrics.ready.clone()),
             Box::new(metrics.reload_successful.clone()),
             Box::new(metrics.reload_success_time.clone()),
@@ -374,6 +379,7 @@ impl Metrics {
     /// `config` was put in force at `now`, by the start or by a reload. Series of removed policies and rules
     /// disappear.
     pub fn in_force(&self, config: &Config, now: Timestamp) {
+        self.report_mode.in_force(config);
         self.configured(Configured::of(config, now));
     }
 
