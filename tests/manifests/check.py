@@ -184,6 +184,9 @@ def log_router(things):
         "OUTPUT": {"es", "firehose", "kinesis_firehose", "cloudwatch", "cloudwatch_logs", "kinesis"},
     }
     assert config["data"].keys() <= sections.keys() and "output.conf" in config["data"]
+    group = re.search(r"log_group_name (\S+)", config["data"]["output.conf"])[1]
+    policy = json.loads(Path("k8s/overlays/eks-fargate/cluster/logs-policy.json").read_text())
+    assert all(statement["Resource"].endswith(f":log-group:{group}*") for statement in policy["Statement"])
     assert sum(map(len, config["data"].values())) <= 5300
     for name, text in config["data"].items():
         assert set(re.findall(r"^\s*\[(\w+)\]", text, re.MULTILINE)) == {sections[name]}, name
