@@ -16,7 +16,7 @@ use crate::telemetry::metrics::{Metrics, SetupCounts, VerdictCounts};
 
 /// Time between two samples.
 pub const INTERVAL: Duration = Duration::from_secs(10);
-/// An hour of them: 36 KiB.
+/// An hour of them: 48 KiB.
 pub const SAMPLES: usize = 360;
 
 /// What happened in one interval.
@@ -33,6 +33,8 @@ pub struct Sample {
     /// Requests by their final verdict.
     #[serde(flatten)]
     pub verdicts: VerdictCounts,
+    /// Requests inside tunnels, by theirs.
+    pub inside: VerdictCounts,
     /// Tunnels set up.
     pub setups: u64,
     /// The median of their setup, in seconds; none without a setup.
@@ -47,6 +49,7 @@ struct Totals {
     sent: u64,
     received: u64,
     verdicts: VerdictCounts,
+    inside: VerdictCounts,
     setup: SetupCounts,
 }
 
@@ -77,8 +80,12 @@ impl History {
     }
 
     fn sample(&self, live: &Live, metrics: &Metrics, now: Timestamp) {
-        let mut totals =
-            Totals { verdicts: metrics.verdicts(), setup: metrics.setup_counts(), ..Totals::default() };
+        let mut totals = Totals {
+            verdicts: metrics.verdicts(),
+            inside: metrics.verdicts_inside(),
+            setup: metrics.setup_counts(),
+            ..Totals::default()
+        };
         for usage in live.usage() {
             totals.sent += usage.sent;
             totals.received += usage.received;
@@ -93,6 +100,7 @@ impl History {
             sent: after.sent.saturating_sub(before.sent),
             received: after.received.saturating_sub(before.received),
             verdicts: after.verdicts.since(before.verdicts),
+            inside: after.inside.since(before.inside),
             setups: setup.count(),
             setup_p50: setup.quantile(0.5),
             setup_p99: setup.quantile(0.99),
@@ -126,6 +134,12 @@ mod tests {
         metrics.request(Some(&policy), None, Some(Decision::Deny), Some(Reason::HostNotAllowed.into()));
         metrics.request(Some(&policy), None, Some(Decision::Allow), Some(Reason::DnsTimeout.into()));
         metrics.request(Some(&policy), None, Some(Decision::WouldDeny), Some(Reason::HostNotAllowed.into()));
+        metrics.inspected_request(
+            Some(&policy),
+            None,
+            Some(Decision::Deny),
+            Some(Reason::GitNotAllowed.into()),
+        );
         history.sample(&live, &metrics, at(20));
         let samples = history.samples();
         assert_eq!(samples.len(), 2);
@@ -134,6 +148,7 @@ mod tests {
         let p50 = samples[0].setup_p50.expect("there was one");
         assert!((0.0025..=0.005).contains(&p50), "{p50}");
         assert_eq!(samples[1].verdicts, VerdictCounts { allowed: 1, denied: 1, would_deny: 1, failed: 1 });
+        assert_eq!(samples[1].inside, VerdictCounts { denied: 1, ..VerdictCounts::default() });
         assert_eq!((samples[1].setups, samples[1].setup_p50), (0, None));
         for second in 3..1_000 {
             history.sample(&live, &metrics, at(second * 10));

@@ -432,6 +432,11 @@ impl Metrics {
         self.requests.all.verdicts()
     }
 
+    /// The same for requests inside tunnels, which are counted apart.
+    pub fn verdicts_inside(&self) -> VerdictCounts {
+        self.requests.inside.verdicts()
+    }
+
     /// Setups since the start.
     pub fn setup_counts(&self) -> SetupCounts {
         SetupCounts::of(&self.setup_duration)

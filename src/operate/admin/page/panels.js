@@ -28,7 +28,10 @@ function showPlots(status) {
     : { text: "–", small: "first sample after 10 s" });
   const denied = sum((sample) => sample.denied);
   const failed = sum((sample) => sample.failed);
-  plots.denials.update(samples, end, { text: number(denied), small: `denied, ${number(failed)} failed this hour` });
+  // Requests inside tunnels are counted apart: their tunnels are what the plot shows.
+  const inside = sum((sample) => sample.inside.denied);
+  const also = inside ? `; ${many(inside, "request")} denied inside tunnels` : "";
+  plots.denials.update(samples, end, { text: number(denied), small: `denied, ${number(failed)} failed this hour${also}` });
 }
 
 const WORDS = { draining: "draining: shutting down", log_unavailable: "the access log cannot be written" };
