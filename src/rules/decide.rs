@@ -131,9 +131,6 @@ pub struct Denial {
     pub entry: Option<Box<str>>,
     /// What the entry that came nearest says about Git, if a push is refused for its refs alone: see [`Denial::blames`].
     pub(super) refs: Option<Arc<GitRule>>,
-    /// Whether the request is git's first one, which has no credentials, and would pass with those of an account that is allowed:
-    /// it is to be answered with a 401, and git asks again.
-    pub wants_credentials: bool,
 }
 
 impl Denial {
@@ -191,7 +188,6 @@ impl Policy {
             advice: advice.into(),
             entry: None,
             refs: None,
-            wants_credentials: false,
         })
     }
 

@@ -83,7 +83,6 @@ impl Policies {
             advice: advice.into(),
             entry,
             refs,
-            wants_credentials,
         })
     }
 }

@@ -44,7 +44,6 @@ impl Policies {
                 advice: advice::for_client(client, self.policies.iter()).into(),
                 entry: None,
                 refs: None,
-                wants_credentials: false,
             }),
         }
     }
