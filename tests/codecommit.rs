@@ -184,6 +184,27 @@ fn explain_tells_who_may_push_what_where() {
 }
 
 #[test]
+fn a_push_without_a_ref_is_said_to_be_judged_by_none() {
+    let directory = example("mirror-one-account");
+    let url = format!("https://{HOST}/v1/repos/infra");
+    let ask = |arguments: &[&str]| {
+        let all = [&["explain", "-c", "mirror-one-account.yaml", &url, "--git", "push"], arguments].concat();
+        let told = egressd(directory.path(), &all);
+        (told.status.code(), text(&told.stdout) + &text(&told.stderr))
+    };
+    for (arguments, is_told) in
+        [(&[][..], true), (&["--ref", "refs/heads/main"], false), (&["--ref", "refs/notes/x"], false)]
+    {
+        let (code, told) = ask(arguments);
+        let passes = arguments != ["--ref", "refs/notes/x"];
+        assert_eq!(code, Some(i32::from(!passes)), "{told}");
+        assert_eq!(told.contains("  not judged: no ref: "), is_told, "{told}");
+    }
+    let json: serde_json::Value = serde_json::from_str(&ask(&["--json"]).1).expect("an object");
+    assert!(json["not_judged"].as_str().is_some_and(|text| text.starts_with("no ref")), "{json}");
+}
+
+#[test]
 fn check_tells_for_each_policy_who_may_push_where() {
     let rows = [
         (

@@ -141,6 +141,26 @@ impl AskedTarget {
         }
     }
 
+    /// What was asked and not judged, by the permit that lets it pass. `is_judged`: there was a request.
+    pub(super) fn not_judged(&self, permit: &Permit, is_judged: bool) -> Option<&'static str> {
+        let looks = permit.method == Method::Http || permit.inspect || permit.scheme == Scheme::Http;
+        let is_asked = self.path.as_deref().is_some_and(|path| path != "/")
+            || self.method.is_some()
+            || self.git.is_some()
+            || self.account.is_some();
+        let names_no_ref = self.git.as_ref().is_some_and(AskedGit::names_no_ref);
+        if !looks && is_asked {
+            return Some(
+                "the rule does not look into the tunnel: method, path, what is asked of Git and whose credentials it has pass \
+                 unseen; `requests` of the rule would judge them",
+            );
+        }
+        let asks_git = permit.requests.as_ref().is_some_and(|requests| requests.asks_git());
+        (is_judged && names_no_ref && asks_git).then_some(
+            "no ref: a push is allowed only if each of its refs is; ask again with --ref refs/heads/NAME",
+        )
+    }
+
     /// The request that is judged on the connection that `permit` allows. `None`: nothing is asked on it, or nobody looks.
     pub(super) fn request(&self, permit: &Permit) -> Option<AskedRequest> {
         let is_read = match (permit.method, permit.scheme) {

@@ -80,6 +80,8 @@ pub struct Explanation {
     pub advice: Option<String>,
     /// The request on the connection, if it was judged: method and path.
     pub request: Option<(Box<str>, Box<str>)>,
+    /// What was asked and not judged, if anything.
+    pub not_judged: Option<&'static str>,
     /// The permit of the rules, if they gave one.
     pub permit: Option<Permit>,
     /// The addresses that were judged: a literal address always, the addresses of a name if it was looked up.
@@ -112,6 +114,7 @@ pub fn explain(
         nearest: None,
         advice: None,
         request: None,
+        not_judged: None,
         permit: None,
         addresses: Vec::new(),
     };
@@ -160,6 +163,7 @@ pub fn explain(
             }
         }
     }
+    told.not_judged = asked.not_judged(&permit, told.request.is_some()).filter(|_| told.passes());
     told.check_addresses(policies, &permit, lookup);
     told.permit = Some(permit);
     told
@@ -316,6 +320,7 @@ impl Explanation {
             "options": options,
             "request": self.request.as_ref().map(|(method, path)| json!({ "method": method, "path": path })),
             "entry": self.entry(),
+            "not_judged": self.not_judged,
             "advice": self.advice,
             "addresses": addresses.collect::<Vec<_>>(),
         })
@@ -392,6 +397,9 @@ impl fmt::Display for Explanation {
                 writeln!(f, "  request  {method} {}: {by}", path.escape_debug())?;
             } else if permit.inspect || permit.requests.is_some() {
                 writeln!(f, "  request  each one is judged: write https://HOST/PATH, and --method")?;
+            }
+            if let Some(what) = self.not_judged {
+                writeln!(f, "  not judged: {what}")?;
             }
             let options = options(permit);
             if !options.is_empty() {

@@ -27,6 +27,11 @@ pub(super) struct GitCall {
 }
 
 impl AskedGit {
+    /// Whether it is a push of which no ref is known.
+    pub(super) fn names_no_ref(&self) -> bool {
+        self.operation == Operation::Push && self.refs.is_empty()
+    }
+
     /// The request that decides, of those that git's client would send for the repository at `path`.
     pub(super) fn call(&self, path: &str) -> GitCall {
         let path = path.strip_suffix('/').unwrap_or(path);

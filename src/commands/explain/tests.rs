@@ -104,6 +104,21 @@ fn each_verdict_names_its_rule_and_why() {
 }
 
 #[test]
+fn what_nobody_looks_at_is_told() {
+    for (target, told) in [
+        ("https://git.example/a/b", true),
+        ("https://git.example", false),
+        ("https://git.example/", false),
+        ("http://plain.example/x", false),
+        ("tcp://raw.example:22", false),
+        ("https://other.example/a/b", false),
+    ] {
+        let text = ask(target, "10.20.0.1", None).to_string();
+        assert_eq!(text.contains("  not judged: the rule does not look into the tunnel: "), told, "{text}");
+    }
+}
+
+#[test]
 fn the_closest_rule_is_shown_and_did_not_decide() {
     let told = ask("git.example:22", "10.20.0.1", None);
     assert_eq!(told.rule, None);
