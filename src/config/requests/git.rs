@@ -13,8 +13,8 @@ use crate::words::git::{Change, Operation};
 use crate::words::quote::quoted;
 use crate::words::units::Size as Shown;
 
-/// Less holds no request of a fetch; more would be held in memory for each.
-const NEGOTIATION: std::ops::RangeInclusive<u64> = 1 << 10..=64 << 20;
+/// Less holds no request of a fetch. The most are 335,000 ids: more would be held, inflated and read for each request.
+const NEGOTIATION: std::ops::RangeInclusive<u64> = 1 << 10..=16 << 20;
 
 /// What may be asked of a repository.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, JsonSchema)]
@@ -101,8 +101,9 @@ pub(super) fn git(keys: GitKeys<'_>, position: Position, report: &Report<'_>) ->
     let mut rule = GitRule::new(&operations);
     rule.repositories = repositories.as_ref().map(|at| {
         not_empty(at, "repositories", "/v1/repos/NAME", report);
-        patterns(repositories, "repositories", report, |text| {
-            RepositoryPattern::parse(text).map_err(|error| (error.offset, error.to_string()))
+        patterns(repositories, "repositories", report, |text| match path_of(text) {
+            Some(path) => Err((0, format!("a repository is written by the path of its URL: write `{path}`"))),
+            None => RepositoryPattern::parse(text).map_err(|error| (error.offset, error.to_string())),
         })
     });
     rule.refs = refs.as_ref().map(|at| {
@@ -121,6 +122,17 @@ pub(super) fn git(keys: GitKeys<'_>, position: Position, report: &Report<'_>) ->
     }
     rule.negotiation_limit = limit(negotiation_limit, report);
     Some(rule)
+}
+
+/// The path that was meant, of a URL or a name; `None`: it is one.
+fn path_of(text: &str) -> Option<String> {
+    if let Some((_, rest)) = text.split_once("://") {
+        return Some(rest.split_once('/').map_or("/NAME".to_owned(), |(_, path)| format!("/{path}")));
+    }
+    (!text.starts_with('/')).then(|| match text.contains('/') {
+        true => format!("/{text}"),
+        false => format!("/v1/repos/{text}` on CodeCommit, elsewhere `/GROUP/{text}"),
+    })
 }
 
 fn operations(git: &List<OperationFile>, report: &Report<'_>) -> Vec<Operation> {

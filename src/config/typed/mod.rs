@@ -107,6 +107,10 @@ pub(super) fn read<'de, T: Deserialize<'de>>(node: &'de Node<'de>, report: &Repo
 /// Words that people write for a key with a different name.
 const OTHER_WORDS: [(&str, &str); 2] = [("host", "to"), ("target", "to")];
 
+/// Keys that people write one mapping too high.
+const BELOW: [(&str, &str); 4] =
+    [("accounts", "aws"), ("services", "aws"), ("regions", "aws"), ("key_accounts", "aws")];
+
 /// One node, ready to be read as whatever serde asks for.
 #[derive(Clone, Copy)]
 struct Cursor<'de, 'r> {
@@ -141,6 +145,9 @@ impl<'de, 'r> Cursor<'de, 'r> {
         let fits = |text: &str| text.len() <= 60 && !text.contains(['[', ']', '{', '}', ',', '#']);
         match (&self.node.kind, self.key) {
             (Kind::Plain(_), Some("listeners" | "policies")) => "a list, such as [{name: NAME}]".to_owned(),
+            (Kind::Plain(_), Some("git")) => {
+                "a list of what may be done, such as [fetch] or [push]".to_owned()
+            }
             (Kind::Plain(text), _) if fits(text) => format!("a list, such as [{text}]"),
             (Kind::Map(_), _) => {
                 "a list: `- ` before its first key, and the other keys below that one".to_owned()
@@ -234,11 +241,13 @@ impl<'de, 'r> Cursor<'de, 'r> {
 
     fn unknown_key(&self, position: Position, key: &str, known: &[&str]) {
         let other = OTHER_WORDS.iter().find(|(word, meant)| *word == key && known.contains(meant));
-        let meant = other.map(|(_, meant)| *meant).or_else(|| nearest(key, known));
+        let below = BELOW.iter().find(|(word, under)| *word == key && known.contains(under));
+        let meant = other.or(below).map(|(_, meant)| *meant).or_else(|| nearest(key, known));
         if let Some(meant) = meant {
             self.report.misspelled(self.node.position, meant);
         }
         let help = match (other, meant) {
+            _ if below.is_some() => format!("it belongs under `aws`: write `aws: {{{key}: …}}`"),
             (Some((word, meant)), _) => format!("write `{meant}` instead of `{word}`"),
             (None, Some(meant)) => format!("did you mean `{meant}`?"),
             (None, None) => format!("known here: {}", known.join(", ")),

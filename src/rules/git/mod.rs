@@ -97,10 +97,9 @@ impl GitRule {
             // Every other kind tells.
             (None, _) => &[],
         };
-        match possible.iter().find(|operation| self.allows(**operation)) {
-            Some(operation) => self.may_do(&request.repository, *operation),
-            None => self.may_do(&request.repository, possible.last().copied().unwrap_or(Operation::Push)),
-        }
+        let asked = possible.iter().find(|operation| self.allows(**operation)).or(possible.last());
+        self.may_do(&request.repository, asked.copied().unwrap_or(Operation::Push))?;
+        if request.asks == Asks::Lfs(Lfs::Upload) { self.may_upload() } else { Ok(()) }
     }
 
     /// Whether it lets through what is asked, as far as that is known.
@@ -111,7 +110,11 @@ impl GitRule {
         self.may(&ask.request)?;
         match &ask.content {
             Content::Unread | Content::Probe => Ok(()),
-            Content::Does(operation) => self.may_do(&ask.request.repository, *operation),
+            Content::Does(operation) => {
+                self.may_do(&ask.request.repository, *operation)?;
+                // A batch of large files: nothing else says in its body that it pushes.
+                if *operation == Operation::Push { self.may_upload() } else { Ok(()) }
+            }
             Content::Changes(changes) => self.may_push(changes.iter()),
         }
     }
@@ -127,17 +130,37 @@ impl GitRule {
             .as_ref()
             .is_some_and(|all| !all.iter().any(|pattern| pattern.matches(repository)))
         {
-            let text = format!(
-                "{} is not allowed for {}: write it under `repositories`",
-                operation.as_str(),
-                path()
-            );
+            // Where a server opens both, a repository has no `.git` here.
+            let instead = match repository.as_str().ends_with(".git") {
+                true => "the service has no repository whose name ends with `.git`: take `.git` off the URL",
+                false => "write it under `repositories`",
+            };
+            let text = format!("{} is not allowed for {}: {instead}", operation.as_str(), path());
             return Err(GitObjection { misfit: GitMisfit::Repository, text });
         }
         if !self.allows(operation) {
             let word = operation.as_str();
             let text = format!("{word} is not allowed for {}: write `{word}` under `git`", path());
             return Err(GitObjection { misfit: GitMisfit::Operation, text });
+        }
+        Ok(())
+    }
+
+    /// Whether it lets large files be uploaded, where it allows pushes. An object of Git LFS belongs to no ref, and lies on the server
+    /// before any ref changes. So a rule that bounds which branches may change, or lets refs be deleted alone, lets none be stored.
+    fn may_upload(&self) -> Result<(), GitObjection> {
+        let every_branch = |patterns: &[RefPattern]| {
+            let branches = RefPattern::parse("refs/heads/**");
+            branches.is_ok_and(|branches| patterns.iter().any(|pattern| pattern.covers(&branches)))
+        };
+        if self.refs.as_ref().is_some_and(|patterns| !every_branch(patterns)) {
+            let text = "an upload of Git LFS belongs to no ref, so it is allowed only where every branch may change: write \
+                        `refs/heads/**` under `refs`, or push without large files";
+            return Err(GitObjection { misfit: GitMisfit::Ref, text: text.to_owned() });
+        }
+        if !self.changes.iter().any(|change| matches!(change, Change::Create | Change::Update)) {
+            let text = "an upload of Git LFS stores something, and `ref_changes` lets refs be deleted alone: write `update` there";
+            return Err(GitObjection { misfit: GitMisfit::Change, text: text.to_owned() });
         }
         Ok(())
     }

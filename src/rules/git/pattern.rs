@@ -71,6 +71,12 @@ impl RefPattern {
     /// It stands for no ref.
     pub fn parse(text: &str) -> Result<Self, RefPatternError> {
         let body = text.strip_suffix("/**").unwrap_or(text);
+        if ["*", "**"].contains(&text) {
+            return Err(RefPatternError(
+                "every ref is written `refs/**`, every branch `refs/heads/**`; without `refs` any may change"
+                    .to_owned(),
+            ));
+        }
         if body.contains("**") {
             return Err(RefPatternError(
                 "`**` stands alone at the end, as in `refs/tags/**`; within a name write `*`, which is for one part".to_owned(),

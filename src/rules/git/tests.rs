@@ -99,10 +99,8 @@ fn a_pattern_of_refs_is_a_ref() {
             "HEAD",
             "no ref has a name that does not begin with `refs/`; HEAD is no ref of a push: write the branch that it stands for",
         ),
-        (
-            "**",
-            "`**` stands alone at the end, as in `refs/tags/**`; within a name write `*`, which is for one part",
-        ),
+        ("**", "every ref is written `refs/**`, every branch `refs/heads/**`; without `refs` any may change"),
+        ("*", "every ref is written `refs/**`, every branch `refs/heads/**`; without `refs` any may change"),
         (
             "refs/**/x",
             "`**` stands alone at the end, as in `refs/tags/**`; within a name write `*`, which is for one part",
@@ -191,4 +189,46 @@ fn each_change_of_a_push_must_fit() {
     assert_eq!(create.may_push([&tag]), Ok(()));
     assert_eq!(create.may_push([&tag, &main]).unwrap_err().misfit, GitMisfit::Change);
     assert!(GitRule::new(&[Operation::Push]).may_push([&main, &other]).is_ok());
+}
+
+#[test]
+fn large_files_are_uploaded_only_where_every_branch_may_change() {
+    let asking = |lfs, content| GitAsk {
+        request: GitRequest { repository: repository("/own"), asks: Asks::Lfs(lfs) },
+        content,
+    };
+    let uploads = [asking(Lfs::Batch, Content::Does(Operation::Push)), asking(Lfs::Upload, Content::Unread)];
+    let harmless = [
+        asking(Lfs::Batch, Content::Does(Operation::Fetch)),
+        asking(Lfs::Download, Content::Unread),
+        asking(Lfs::Locks, Content::Unread),
+        // What it does is in its body.
+        asking(Lfs::Batch, Content::Unread),
+    ];
+    let both = [Operation::Fetch, Operation::Push];
+    for (refs, changes, want) in [
+        (&[][..], &Change::ALL[..], Ok(())),
+        (&["refs/heads/**", "refs/tags/**"], &[Change::Create, Change::Update], Ok(())),
+        (&["refs/**"], &[Change::Update], Ok(())),
+        (&["refs/heads/main"], &Change::ALL, Err(GitMisfit::Ref)),
+        (&["refs/heads/*"], &Change::ALL, Err(GitMisfit::Ref)),
+        (&["refs/tags/**"], &Change::ALL, Err(GitMisfit::Ref)),
+        (&["refs/heads/release/**"], &Change::ALL, Err(GitMisfit::Ref)),
+        (&["refs/heads/**"], &[Change::Delete], Err(GitMisfit::Change)),
+    ] {
+        let rule = GitRule { changes: changes.into(), ..rule(&both, &["/own"], refs) };
+        for ask in &uploads {
+            let told = rule.fits(ask).map_err(|objection| objection.misfit);
+            assert_eq!(told, want, "{refs:?} {changes:?} {ask:?}");
+        }
+        for ask in &harmless {
+            assert_eq!(rule.fits(ask), Ok(()), "{refs:?} {ask:?}");
+        }
+    }
+    for ask in &uploads {
+        let told = rule(&[Operation::Fetch], &[], &[]).fits(ask).map_err(|objection| objection.misfit);
+        assert_eq!(told, Err(GitMisfit::Operation));
+        let told = rule(&both, &["/other"], &[]).fits(ask).map_err(|objection| objection.misfit);
+        assert_eq!(told, Err(GitMisfit::Repository));
+    }
 }

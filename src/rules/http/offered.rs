@@ -79,7 +79,8 @@ fn is_of_git(path: &str) -> bool {
 /// For one request of git's client. What is not known of it yet is as `nearest` says.
 fn for_ask(ask: &GitAsk, nearest: &GitRule) -> Option<GitRule> {
     let repository = ask.request.repository.as_str();
-    if repository.len() > LONGEST || repository.contains('*') {
+    // With `.git` it is no repository of its service: a pattern for it would be one for another.
+    if repository.len() > LONGEST || repository.contains('*') || repository.ends_with(".git") {
         return None;
     }
     let operation = match (&ask.content, ask.request.operation()) {
