@@ -6,12 +6,17 @@
 //! is said by [`rules::aws`](crate::rules::aws).
 
 mod basic;
+mod carriers;
+mod form;
 mod query;
 mod scope;
 mod signed;
 #[cfg(test)]
 mod tests;
 
+pub use self::carriers::is_credential;
+use self::carriers::{Carrier, carrier};
+pub use self::form::{MAX_FORM, check_form, is_form};
 use self::scope::{Algorithm, Signature, region_set};
 pub use self::signed::Signed;
 use crate::words::aws::{AwsRequest, CredentialsError};
@@ -27,22 +32,35 @@ pub fn read<'r>(
     fields: impl Iterator<Item = (&'r str, &'r [u8])>,
 ) -> Result<AwsRequest, CredentialsError> {
     let (mut authorization, mut cookie, mut regions) = (Vec::new(), false, Vec::new());
+    let (mut tokens, mut other) = (0, false);
     for (name, value) in fields {
-        if name.eq_ignore_ascii_case("authorization") {
-            authorization.push(value);
-        } else if name.eq_ignore_ascii_case("cookie") {
-            cookie = true;
-        } else if name.eq_ignore_ascii_case("x-amz-region-set") {
-            regions.push(value);
+        match carrier(name) {
+            Some(Carrier::Authorization) => authorization.push(value),
+            Some(Carrier::Cookie) => cookie = true,
+            Some(Carrier::SessionToken) => tokens += 1,
+            Some(Carrier::Regions) => regions.push(value),
+            // S3 takes uploads whose credentials are parts of the body.
+            Some(Carrier::ContentType) if form::has_parts(value) => return Err(CredentialsError::Parts),
+            Some(Carrier::ContentType) | None => {}
+            Some(Carrier::Other) => other = true,
         }
     }
     let presigned = query::find(query.unwrap_or_default())?;
-    let places = authorization.len() + usize::from(cookie) + usize::from(presigned.is_some());
+    let places = authorization.len()
+        + [cookie, other, presigned.is_some()].into_iter().map(usize::from).sum::<usize>();
     match (authorization.first(), presigned) {
         _ if places > 1 => Err(CredentialsError::TwoPlaces),
-        (Some(value), _) => authorized(host, value, &regions),
+        (_, Some(_)) if tokens > 0 => Err(CredentialsError::TwoPlaces),
+        (Some(value), _) => {
+            let request = authorized(host, value, &regions)?;
+            match (tokens, request.signer.takes_token(), request.is_signed()) {
+                (0, ..) | (1, true, true) => Ok(request),
+                _ => Err(CredentialsError::Token),
+            }
+        }
         (None, Some(presigned)) => presigned.read(&regions),
         (None, None) if cookie => Err(CredentialsError::Cookie),
+        (None, None) if other || tokens > 0 => Err(CredentialsError::Elsewhere),
         (None, None) => Err(CredentialsError::None),
     }
 }

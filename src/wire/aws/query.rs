@@ -1,27 +1,35 @@
 //! Credentials in the query: presigned URLs. Servers decode names, and some take them in any case, so a name that is one of these
 //! only then is refused, and so is one that is there twice.
 
+use super::carriers::fold;
 use super::scope::{Algorithm, Signature, region_set};
-use crate::wire::query::decoded;
+use crate::wire::query::{decoded, decoded_leniently};
 use crate::words::aws::{AwsRequest, CredentialsError};
 
-/// The parameters of a presigned URL.
-const PRESIGNED: [&str; 8] = [
-    "X-Amz-Algorithm",
-    "X-Amz-Credential",
-    "X-Amz-Date",
-    "X-Amz-Expires",
-    "X-Amz-SignedHeaders",
-    "X-Amz-Signature",
-    "X-Amz-Security-Token",
-    "X-Amz-Region-Set",
+/// The parameters of a presigned URL, and folded.
+const PRESIGNED: [(&str, &str); 9] = [
+    ("X-Amz-Algorithm", "xamzalgorithm"),
+    ("X-Amz-Credential", "xamzcredential"),
+    ("X-Amz-Date", "xamzdate"),
+    ("X-Amz-Expires", "xamzexpires"),
+    ("X-Amz-SignedHeaders", "xamzsignedheaders"),
+    ("X-Amz-Signature", "xamzsignature"),
+    ("X-Amz-Security-Token", "xamzsecuritytoken"),
+    ("X-Amz-Region-Set", "xamzregionset"),
+    // Of S3 Express, in place of the security token.
+    ("X-Amz-S3session-Token", "xamzs3sessiontoken"),
 ];
 
-/// Of signature version 2.
-const OLD: [&str; 3] = ["awsaccesskeyid", "signature", "signatureversion"];
+/// Of signature version 2, folded.
+const OLD: [&str; 5] =
+    ["awsaccesskeyid", "signature", "signatureversion", "signaturemethod", "securitytoken"];
 
-/// Tokens that servers take in place of an Authorization (RFC 6750 §2.3).
-const TOKENS: [&str; 2] = ["access_token", "authorization"];
+/// Tokens that servers take in place of an Authorization (RFC 6750 §2.3), and those for which STS gives out credentials of any
+/// account, whoever signs; folded.
+const TOKENS: [&str; 4] = ["accesstoken", "authorization", "webidentitytoken", "samlassertion"];
+
+/// How often a name may be encoded to be found out.
+const DECODED: usize = 3;
 
 /// Parameters of a presigned URL, decoded.
 #[derive(Debug, Default)]
@@ -47,7 +55,7 @@ pub(super) fn find(query: &str) -> Result<Option<Presigned>, CredentialsError> {
             Kind::Old => return Err(CredentialsError::SigV2),
             Kind::Token => return Err(CredentialsError::Bearer),
             Kind::Presigned(at) => {
-                if PRESIGNED.get(at) != Some(&name) {
+                if PRESIGNED.get(at).is_none_or(|(spelling, _)| *spelling != name) {
                     return Err(CredentialsError::Malformed("a query with X-Amz-… in another spelling"));
                 }
                 let value = decoded(value).ok_or(CredentialsError::Malformed(
@@ -71,24 +79,35 @@ enum Kind {
     Other,
 }
 
+/// What the parameter is, whose name was decoded once. Some servers decode again.
 fn kind(name: &str) -> Kind {
-    let name = name.trim().to_lowercase();
-    if let Some(at) = PRESIGNED.iter().position(|known| known.to_ascii_lowercase() == name) {
-        return Kind::Presigned(at);
+    let mut name = name.to_owned();
+    for _ in 0..DECODED {
+        let folded = fold(&name);
+        if let Some(at) = PRESIGNED.iter().position(|(_, known)| *known == folded) {
+            return Kind::Presigned(at);
+        }
+        if OLD.contains(&&*folded) {
+            return Kind::Old;
+        }
+        if TOKENS.contains(&&*folded) || folded.ends_with("authorization") {
+            return Kind::Token;
+        }
+        if !name.contains('%') {
+            break;
+        }
+        name = decoded_leniently(&name);
     }
-    if OLD.contains(&&*name) {
-        Kind::Old
-    } else if TOKENS.contains(&&*name) {
-        Kind::Token
-    } else {
-        Kind::Other
-    }
+    Kind::Other
 }
 
 impl Presigned {
     pub(super) fn read(&self, region_fields: &[&[u8]]) -> Result<AwsRequest, CredentialsError> {
-        let [algorithm, credential, date, expires, signed, signature, _, regions] =
-            [0, 1, 2, 3, 4, 5, 6, 7].map(|at| self.0.get(at).and_then(Option::as_deref));
+        let [algorithm, credential, date, expires, signed, signature, token, regions, session] =
+            [0, 1, 2, 3, 4, 5, 6, 7, 8].map(|at| self.0.get(at).and_then(Option::as_deref));
+        if token.is_some() && session.is_some() {
+            return Err(CredentialsError::Token);
+        }
         let (Some(algorithm), Some(credential), Some(_), Some(_), Some(signed), Some(signature)) =
             (algorithm, credential, date, expires, signed, signature)
         else {

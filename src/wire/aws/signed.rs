@@ -57,6 +57,12 @@ impl Signed {
         self.everything || self.lists(name)
     }
 
+    /// Whether there is a signature that covers the body: that of a version 4 covers its hash, unless the client says otherwise,
+    /// which is not looked at here.
+    pub fn covers_body(&self) -> bool {
+        self.everything || !self.names.is_empty()
+    }
+
     /// Whether a list that could be read names the field.
     pub fn lists(&self, name: &str) -> bool {
         self.names.iter().any(|signed| **signed == *name)

@@ -269,3 +269,153 @@ proptest! {
         prop_assert!(told(Some(&query), &[("Authorization", &signed)]).is_err(), "{}", query);
     }
 }
+
+#[test]
+fn what_is_judged_is_the_one_place_that_carries_credentials() {
+    let (signed, query) = (sigv4(&scope("s3"), "host"), presigned());
+    let own = ("Authorization", signed.as_str());
+    let long_lived = signed.replace(KEY, "AKIAY34FZKBOKMUTVV7A");
+    let git = basic("mirror-at-123456789012");
+    let two = Err(CredentialsError::TwoPlaces);
+    let s3 = ok(KEY, "s3", "eu-central-1");
+    let token = ("X-Amz-Security-Token", "IQoJ");
+    let parts = "Multipart/Form-Data; boundary=x";
+    type Row<'a> = (Option<&'a str>, &'a [(&'a str, &'a str)], Told);
+    let rows: &[Row<'_>] = &[
+        // A session's key comes with its token, in a field or in the query.
+        (None, &[own, token], s3.clone()),
+        (None, &[own, ("x-amz-s3session-token", "IQoJ")], s3.clone()),
+        (None, &[own, token, token], Err(CredentialsError::Token)),
+        (None, &[own, token, ("x-amz-s3session-token", "IQoJ")], Err(CredentialsError::Token)),
+        (None, &[("Authorization", &long_lived), token], Err(CredentialsError::Token)),
+        (None, &[("Authorization", &git), token], Err(CredentialsError::Token)),
+        (None, &[token], Err(CredentialsError::Elsewhere)),
+        (Some(&query), &[token], two.clone()),
+        (Some(&format!("{query}&X-Amz-S3session-Token=x")), &[], Err(CredentialsError::Token)),
+        // A form of S3, whatever else the request has.
+        (None, &[own, ("Content-Type", parts)], Err(CredentialsError::Parts)),
+        (Some(&query), &[("content-type", "text/plain, multipart/form-data")], Err(CredentialsError::Parts)),
+        (None, &[("Content-Type", parts)], Err(CredentialsError::Parts)),
+        (None, &[own, ("Content-Type", "application/xml")], s3.clone()),
+        // Signature version 3, and names that only look like those.
+        (None, &[own, ("X-Amzn-Authorization", "AWS3 AWSAccessKeyId=x")], two.clone()),
+        (None, &[("X-Amzn-Authorization", "AWS3 AWSAccessKeyId=x")], Err(CredentialsError::Elsewhere)),
+        (None, &[own, ("X_Amz_Security_Token", "x")], two.clone()),
+        (None, &[own, ("X-Amz-Credential", "x")], two.clone()),
+        (None, &[own, ("x-amz-sso_bearer_token", "x")], two.clone()),
+        (None, &[own, ("Cookie2", "$Version=1")], two.clone()),
+        (None, &[("Cookie2", "$Version=1")], Err(CredentialsError::Cookie)),
+        // That of egressd is not sent on.
+        (None, &[own, ("Proxy-Authorization", "Basic eDp5")], s3.clone()),
+        (None, &[own, ("X-Amz-Date", "20261130T000000Z"), ("X-Amz-Content-Sha256", "x")], s3),
+        (Some("SecurityToken=x"), &[own], Err(CredentialsError::SigV2)),
+        (Some("Action=AssumeRoleWithWebIdentity&WebIdentityToken=x"), &[own], Err(CredentialsError::Bearer)),
+        (Some("x-amzn-authorization=x"), &[own], Err(CredentialsError::Bearer)),
+    ];
+    for (query, fields, want) in rows {
+        assert_eq!(told(*query, fields), *want, "{query:?} {fields:?}");
+    }
+}
+
+#[test]
+fn a_form_has_no_credentials() {
+    for (body, want) in [
+        ("Action=ListUsers&Version=2010-05-08", Ok(())),
+        ("Action=DeleteAccessKey&AccessKeyId=AKIAIOSFODNN7EXAMPLE", Ok(())),
+        ("", Ok(())),
+        ("Message=%26AWSAccessKeyId%3Dx", Ok(())),
+        ("Action=x&AWSAccessKeyId=AKIAIOSFODNN7EXAMPLE&Signature=y", Err(CredentialsError::Form)),
+        ("AWS%41ccessKeyId=x", Err(CredentialsError::Form)),
+        ("Action=x;Signature=y", Err(CredentialsError::Form)),
+        (&presigned(), Err(CredentialsError::Form)),
+        ("Action=AssumeRoleWithSAML&SAMLAssertion=x", Err(CredentialsError::Form)),
+        ("%zz=1", Err(CredentialsError::Form)),
+        (&"a=1&".repeat(9_999), Ok(())),
+        (&"a&".repeat(10_000), Err(CredentialsError::LongForm)),
+        (&"a".repeat(MAX_FORM + 1), Err(CredentialsError::LongForm)),
+    ] {
+        assert_eq!(check_form(body.as_bytes()), want, "{}", &body[..body.len().min(80)]);
+    }
+    assert_eq!(check_form(b"\xff=1"), Err(CredentialsError::Form));
+    let forms = |types: &[&str]| is_form(types.iter().map(|value| value.as_bytes()));
+    assert!(forms(&["application/x-www-form-urlencoded"]));
+    assert!(forms(&["text/plain", "Application/X-WWW-Form-URLencoded; charset=utf-8"]));
+    assert!(!forms(&["application/json"]) && !forms(&[]));
+}
+
+/// Where credentials of another account may be put beside those that are judged.
+#[derive(Clone, Debug)]
+enum Put {
+    Field(&'static str),
+    Query(&'static str),
+    Form(&'static str),
+    Parts,
+}
+
+proptest! {
+    /// Whatever carries them, however its name is spelled, and whichever place the own credentials are in.
+    #[test]
+    fn credentials_beside_the_judged_ones_are_refused(
+        own in 0..3_usize,
+        put in prop::sample::select(vec![
+            Put::Field("Authorization"),
+            Put::Field("X-Amzn-Authorization"),
+            Put::Field("Cookie"),
+            Put::Field("Cookie2"),
+            Put::Field("X-Amz-Credential"),
+            Put::Field("X-Amz-Signature"),
+            Put::Query("X-Amz-Credential"),
+            Put::Query("X-Amz-Signature"),
+            Put::Query("X-Amz-Security-Token"),
+            Put::Query("X-Amz-S3session-Token"),
+            Put::Query("AWSAccessKeyId"),
+            Put::Query("Signature"),
+            Put::Query("access_token"),
+            Put::Query("WebIdentityToken"),
+            Put::Form("AWSAccessKeyId"),
+            Put::Form("X-Amz-Credential"),
+            Put::Form("SAMLAssertion"),
+            Put::Parts,
+        ]),
+        spelling in prop::collection::vec(0..5_u8, 24),
+        between in prop::sample::select(vec!["&", ";"]),
+        twice in any::<bool>(),
+    ) {
+        // Fields of HTTP are spelled in any case, and programs may fold what separates their words.
+        let field = |name: &str| -> String {
+            name.chars().zip(spelling.iter().cycle()).map(|(c, how)| match how {
+                0 => c.to_ascii_uppercase(),
+                1 if c == '-' => '_',
+                2 if c == '-' => '.',
+                _ => c,
+            }).collect()
+        };
+        let parameter = |name: &str| -> String {
+            name.chars().zip(spelling.iter().cycle()).map(|(c, how)| match how {
+                0 => format!("%{:02x}", u32::from(c)),
+                1 => format!("%25{:02X}", u32::from(c)),
+                2 => c.to_ascii_uppercase().to_string(),
+                3 if matches!(c, '-' | '_') => if c == '-' { "_".to_owned() } else { "-".to_owned() },
+                _ => c.to_string(),
+            }).collect()
+        };
+        let (signed, git) = (sigv4(&scope("s3"), "host"), basic("mirror-at-123456789012"));
+        let (mut fields, mut query): (Vec<(String, String)>, String) = match own {
+            0 => (vec![("authorization".to_owned(), signed)], "a=1".to_owned()),
+            1 => (vec![("authorization".to_owned(), git)], "a=1".to_owned()),
+            _ => (Vec::new(), presigned()),
+        };
+        let mut form = "Action=x".to_owned();
+        for _ in 0..1 + usize::from(twice) {
+            match &put {
+                Put::Field(name) => fields.push((field(name), "AWS4-HMAC-SHA256 x".to_owned())),
+                Put::Query(name) => query += &format!("{between}{}=foreign", parameter(name)),
+                Put::Form(name) => form += &format!("{between}{}=foreign", parameter(name)),
+                Put::Parts => fields.push(("content-type".to_owned(), field("multipart/form-data").replace(['_', '.'], "-"))),
+            }
+        }
+        let pairs: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (&**name, &**value)).collect();
+        let judged = told(Some(&query), &pairs).and_then(|told| check_form(form.as_bytes()).map(|()| told));
+        prop_assert!(judged.is_err(), "{:?} {} {}", fields, query, form);
+    }
+}

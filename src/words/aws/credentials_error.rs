@@ -9,8 +9,32 @@ pub enum CredentialsError {
     #[error("no credentials: anyone could have sent it")]
     None,
     /// In more than one place: AWS reads one of them, and not everyone agrees which.
-    #[error("credentials in two places: of Authorization, Cookie and the query only one may have them")]
+    #[error(
+        "credentials in two places: of Authorization, Cookie, other fields and the query only one may have them"
+    )]
     TwoPlaces,
+    /// A session's token without a signature of its key, or more than one.
+    #[error(
+        "a session token that does not go with the signature: one, beside an `Authorization` by a key of a session (ASIA…)"
+    )]
+    Token,
+    /// In a field that no rule can judge.
+    #[error(
+        "credentials in another field than Authorization: sign with version 4 in Authorization or in the query"
+    )]
+    Elsewhere,
+    /// A body of parts: S3 takes uploads by browsers whose credentials are among them.
+    #[error(
+        "a body of parts (multipart/…), by which S3 takes uploads with credentials among the parts: upload by PUT, signed in \
+         Authorization or in the query"
+    )]
+    Parts,
+    /// A form with credentials in it.
+    #[error("credentials in a form: sign with version 4 in Authorization, and leave them out of the body")]
+    Form,
+    /// A form that is too long to be read.
+    #[error("a form of more than 1 MiB, or of more than 10,000 fields, whose names are not read")]
+    LongForm,
     /// A cookie, which says nothing of an account.
     #[error("a cookie in place of a signature")]
     Cookie,

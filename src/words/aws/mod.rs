@@ -108,7 +108,22 @@ fn five_bits(byte: u8) -> Option<u64> {
     }
 }
 
+impl Signer {
+    /// Whether the token of a session may go with it: of the keys, those of sessions (`ASIA`) alone have one.
+    pub fn takes_token(&self) -> bool {
+        match self {
+            Signer::Key(key) => key.0.starts_with(b"ASIA"),
+            Signer::GitUser { .. } => false,
+        }
+    }
+}
+
 impl AwsRequest {
+    /// Whether it is signed: Git's credentials are not, though they may be made of a signature.
+    pub fn is_signed(&self) -> bool {
+        !self.signed_fields.is_empty()
+    }
+
     /// Whether the signature covers the field with this name, in lower case.
     pub fn covers(&self, name: &str) -> bool {
         self.signed_fields.iter().any(|field| &**field == name)
