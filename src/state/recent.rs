@@ -79,8 +79,8 @@ pub struct Refusal<'a> {
     pub request: Option<Asks<'a>>,
     /// What was recognised in it, of Git and AWS, in a few words.
     pub recognised: Option<&'a str>,
-    /// What the client was told, where that says more than the request does.
-    pub told: Option<&'a str>,
+    /// What the client was told, where that says more than the request does, and the entry that would have let it pass.
+    pub told: Option<(&'a str, Option<&'a str>)>,
     /// The client, as far as it is known.
     pub client: Option<IpAddr>,
     /// The identity that the client proved.
@@ -139,8 +139,8 @@ pub struct Group {
     pub does: (Option<Operation>, Option<Account>),
     /// What was recognised in the last one.
     pub recognised: Option<Box<str>>,
-    /// What the last one's client was told.
-    pub told: Option<Box<str>>,
+    /// What the last one's client was told, and the entry that would have let it pass, if it is not too long to be kept.
+    pub told: Option<(Box<str>, Option<Box<str>>)>,
     /// How often.
     pub count: u64,
     /// The first time.
@@ -305,7 +305,8 @@ impl Group {
         self.rule = refusal.rule.map(cut);
         self.identity = refusal.identity.map(cut);
         self.recognised = refusal.recognised.map(cut);
-        self.told = refusal.told.map(|told| cut_at(told, TOLD));
+        let whole = |entry: Option<&str>| entry.filter(|entry| entry.len() <= TOLD).map(Box::from);
+        self.told = refusal.told.map(|(told, entry)| (cut_at(told, TOLD), whole(entry)));
         self.sni = refusal.sni.map(cut);
         self.auth_scheme = refusal.auth_scheme;
         let Some(client) = refusal.client else { return };

@@ -18,7 +18,7 @@ use crate::rules::no_proxy::{self, no_proxy};
 use crate::rules::offer::{Inside, Offer, clear_at_first, entry, offer, rule_text};
 use crate::rules::options::{Ech, RuleOptions};
 use crate::rules::rule::{RuleText, Scheme, Schemes};
-use crate::rules::{ClientMatch, Denial, HttpRequest, MatchedRule, Mode, Policies, Policy, Upgrade};
+use crate::rules::{ClientMatch, Denial, HttpRequest, MatchedRule, Mode, Permit, Policies, Policy, Upgrade};
 use crate::words::outcome::{Class, Decision, Reason};
 use crate::words::target::{Host, Method, Name, Port, Target};
 
@@ -89,6 +89,8 @@ pub struct DeniedRequest<'a> {
     pub path: &'a str,
     /// Whether it came inside a tunnel.
     pub within: bool,
+    /// The entry that was offered when it was refused, where what decides is not its method and its path.
+    pub offered: Option<&'a str>,
 }
 
 impl Policies {
@@ -258,7 +260,7 @@ fn without_policy(reason: Reason) -> Remedy {
 fn of_request(policy: &Policy, denied: Denied<'_>, now: Timestamp) -> Remedy {
     let Denied { reason, target, request, .. } = denied;
     let (method, path, within) = match request {
-        Some(DeniedRequest { method, path, within }) => (method, path, within),
+        Some(DeniedRequest { method, path, within, .. }) => (method, path, within),
         // An upgrade is asked for inside a tunnel alone.
         None => ("GET", "/", true),
     };
@@ -288,7 +290,10 @@ fn of_request(policy: &Policy, denied: Denied<'_>, now: Timestamp) -> Remedy {
     let unknown = [Reason::GitNotAllowed, Reason::RefNotAllowed, Reason::AccountNotAllowed].contains(&reason);
     match judge(&permit, target, &asked) {
         // What it asked of Git, and by whose credentials, is not in the record of a method and a path.
-        _ if unknown => Remedy::default(),
+        _ if unknown => match request.and_then(|request| request.offered) {
+            Some(offered) => as_offered(offered, &permit),
+            None => Remedy::default(),
+        },
         Ok(_) => Remedy { allowed_now: true, ..Remedy::default() },
         Err(objection) => {
             let rule = permit.rule;
@@ -296,6 +301,16 @@ fn of_request(policy: &Policy, denied: Denied<'_>, now: Timestamp) -> Remedy {
             Remedy { entry, advice: Some(objection.advice), ..Remedy::default() }
         }
     }
+}
+
+/// The entry that was offered for a request of which no more is known now.
+fn as_offered(offered: &str, permit: &Permit) -> Remedy {
+    let mut entries = permit.requests.iter().flat_map(|requests| requests.entries());
+    if permit.requests.is_none() || entries.any(|entry| entry.to_string() == offered) {
+        return Remedy { allowed_now: true, ..Remedy::default() };
+    }
+    let entry = NewEntry { entry: offered.into(), rule: permit.rule.clone() };
+    Remedy { entry: Some(entry), ..Remedy::default() }
 }
 
 fn by_rules(policy: &Policy, denied_for: Reason, target: &Target, inside: Inside, now: Timestamp) -> Remedy {

@@ -111,14 +111,14 @@ impl UnderWay<'_> {
                 Some(refused),
                 Some(ending @ (Ending::ClientClosed | Ending::ClientReset | Ending::ClientLost)),
             ) => {
-                request.told_why(&refused.advice);
+                request.told_why(&refused.advice, refused.denial.as_deref());
                 refuse::unanswered(request, refused.reason);
                 After::Gone(ending)
             }
             (Some(refused), _) => After::Refuse(request, refused),
             (None, Some(Ending::IdleTimeout)) => {
                 let advice =
-                    "the body that decides what is asked of Git did not come in time: `http.stall_timeout`";
+                    "the body that decides what the request is did not come in time: `http.stall_timeout`";
                 After::Refuse(request, Refused::new(Reason::HeadTimeout, advice))
             }
             (None, _) => {

@@ -107,7 +107,7 @@ pub(crate) fn unanswered(mut request: Request<'_>, reason: Reason) {
 /// Records the verdict on a request whose client is told it by an answer of status 200, of so many bytes: git prints no other.
 pub(crate) fn record_printed(mut request: Request<'_>, refused: &Refused, bytes: usize) {
     request.answered(Some(200), bytes);
-    request.told_why(&refused.advice);
+    request.told_why(&refused.advice, refused.denial.as_deref());
     bound(&mut request, refused.reason);
     request.refuse(refused.reason);
 }
@@ -123,15 +123,15 @@ fn record(
     keep: Option<KeepAlive>,
 ) -> (Option<Vec<u8>>, Option<Unanswered>) {
     let (id, reason) = (request.id(), refused.reason);
-    let reply =
-        Reply { reason, id, advice: &refused.advice, body, keep, inside: request.is_inside() }.to_bytes();
+    let (inside, shows) = request.answered_how();
+    let reply = Reply { reason, id, advice: &refused.advice, body, keep, inside, shows }.to_bytes();
     if let Some(reply) = &reply {
         request.answered(reply::status(reason), reply.len());
     }
     if reason.class() == Class::Challenge {
         return (reply, Some(Unanswered::new(request)));
     }
-    request.told_why(&refused.advice);
+    request.told_why(&refused.advice, refused.denial.as_deref());
     match bound(&mut request, reason) {
         // What is wrong with credentials stands in a body that no client shows.
         true if reason.class() == Class::Credentials => tracing::info!(

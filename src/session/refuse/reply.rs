@@ -10,6 +10,7 @@ use std::fmt::Write as _;
 
 use uuid::Uuid;
 
+use crate::session::request::Shows;
 use crate::transport::keep_alive::KeepAlive;
 use crate::wire::alert::Alert;
 use crate::words::outcome::Reason;
@@ -29,6 +30,8 @@ pub struct Reply<'a> {
     pub keep: Option<KeepAlive>,
     /// To a request inside a tunnel, where nobody connects further.
     pub inside: bool,
+    /// The form of its body.
+    pub shows: Shows,
 }
 
 impl Reply<'_> {
@@ -44,10 +47,10 @@ impl Reply<'_> {
 
     /// `cause` follows the reason in the status line.
     fn with(self, status: u16, error: &str, retry_after: Option<u32>, cause: &str) -> Vec<u8> {
-        let body = format!("egressd: {}: {} (request {})\n", self.reason, one_line(self.advice), self.id);
+        let (media_type, body) = self.shows.body(self.reason, &one_line(self.advice), self.id);
         let mut reply = format!(
             "HTTP/1.1 {status} egressd: {reason}{cause}\r\n\
-             Content-Type: text/plain; charset=utf-8\r\n\
+             Content-Type: {media_type}\r\n\
              Content-Length: {length}\r\n\
              X-Content-Type-Options: nosniff\r\n\
              X-Request-Id: {id}\r\n\
@@ -89,7 +92,8 @@ pub const IN_CLEAR_STATUS: u16 = 400;
 /// reason alone says nothing to a user who sees only that line, and whose client speaks no TLS at all.
 pub fn in_clear(id: Uuid, body: bool) -> Vec<u8> {
     let advice = "this listener speaks TLS: use https:// in the proxy URL";
-    let reply = Reply { reason: Reason::TlsHandshakeFailed, id, advice, body, keep: None, inside: false };
+    let (keep, inside, shows) = (None, false, Shows::Text);
+    let reply = Reply { reason: Reason::TlsHandshakeFailed, id, advice, body, keep, inside, shows };
     reply.with(IN_CLEAR_STATUS, "http_request_error", None, &format!(": {advice}"))
 }
 
@@ -362,7 +366,8 @@ mod tests {
     use crate::words::outcome::Class;
 
     fn reply(reason: Reason) -> Reply<'static> {
-        Reply { reason, id: Uuid::nil(), advice: "no rule names it", body: true, keep: None, inside: false }
+        let (id, advice, shows) = (Uuid::nil(), "no rule names it", Shows::Text);
+        Reply { reason, id, advice, body: true, keep: None, inside: false, shows }
     }
 
     #[test]

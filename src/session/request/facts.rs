@@ -6,14 +6,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::Method;
+use http::header::ACCEPT;
 use http::uri::PathAndQuery;
+use http::{HeaderValue, Method};
 use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::config::{Config, ShortHash};
 use crate::rules::{MatchedRule, Mode};
 use crate::session::request::seen::{Seen, SeenAws, SeenGit};
+use crate::session::request::shows::Shows;
 use crate::state::live::{InsideRequest, Tunnel};
 use crate::state::recent::{self, Asking, Refusal};
 use crate::state::shared::Shared;
@@ -64,8 +66,8 @@ pub(super) struct Facts {
     pub(super) unwritten: bool,
     /// What was recognised in it, where its rule asks for it.
     pub(super) seen: Option<Box<Seen>>,
-    /// What the client is told of a refusal of what was recognised.
-    pub(super) told: Option<Box<str>>,
+    /// What the client is told of a refusal of what was recognised, and the entry that would let it pass.
+    pub(super) told: Option<(Box<str>, Option<Box<str>>)>,
 }
 
 impl Facts {
@@ -153,7 +155,7 @@ impl Facts {
             },
             request: self.refused_request(cause),
             recognised,
-            told: self.told.as_deref(),
+            told: self.told.as_ref().map(|(told, entry)| (&**told, entry.as_deref())),
             client: Some(self.client.address.ip()),
             identity: self.client.identity(),
             sni: self.sni.as_deref(),
@@ -235,6 +237,8 @@ pub struct Asks {
     pub malformed: Option<Box<[u8]>>,
     /// As it was sent, but no more than [`USER_AGENT`] bytes.
     pub user_agent: Option<Box<[u8]>>,
+    /// What its client shows of a refusal.
+    pub shows: Shows,
 }
 
 /// Most bytes that are kept of a `User-Agent`: one more than any log writes, so that a cut shows.
@@ -253,6 +257,7 @@ impl Asks {
                 let sent = value.as_bytes();
                 sent.get(..USER_AGENT).unwrap_or(sent).into()
             }),
+            shows: Shows::by_accept(head.headers.get_all(ACCEPT).into_iter().map(HeaderValue::as_bytes)),
         }
     }
 
@@ -265,6 +270,7 @@ impl Asks {
             version: None,
             malformed: refused.malformed.clone(),
             user_agent: refused.user_agent.as_ref().map(|text| text.as_bytes().into()),
+            shows: Shows::Text,
         }
     }
 

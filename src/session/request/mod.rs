@@ -8,6 +8,7 @@
 mod challenged;
 mod facts;
 pub(crate) mod seen;
+mod shows;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -36,6 +37,7 @@ pub(crate) use challenged::Challenged;
 pub use facts::Asks;
 use facts::Facts;
 use seen::{Seen, SeenAws};
+pub use shows::Shows;
 
 /// A request without a verdict. If it is dropped, it is recorded as a bug in egressd.
 #[derive(Debug)]
@@ -84,9 +86,9 @@ impl<'s> Request<'s> {
         request
     }
 
-    /// Whether it came inside a tunnel.
-    pub(crate) fn is_inside(&self) -> bool {
-        self.facts().tunnel.is_some()
+    /// Whether it came inside a tunnel, and what its client shows of a refusal.
+    pub(crate) fn answered_how(&self) -> (bool, Shows) {
+        (self.facts().tunnel.is_some(), self.facts().asks.shows)
     }
 
     /// The listener that accepted its connection.
@@ -215,10 +217,10 @@ impl<'s> Request<'s> {
     }
 
     /// What its client is told, which says more than method and path where something was recognised in it.
-    pub(crate) fn told_why(&mut self, advice: &str) {
+    pub(crate) fn told_why(&mut self, advice: &str, denial: Option<&Denial>) {
         let facts = self.facts_mut();
         if facts.seen.is_some() {
-            facts.told = Some(advice.into());
+            facts.told = Some((advice.into(), denial.and_then(|denial| denial.entry.clone())));
         }
     }
 

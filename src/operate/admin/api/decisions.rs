@@ -157,7 +157,10 @@ fn shown(group: Group, shared: &Shared, now: Timestamp) -> RefusedGroup {
         auth_scheme: group.auth_scheme.map(AuthScheme::as_str),
         allowed_now: remedy.allowed_now,
         // Of a request whose rule asks what it is, the rules told its client more than its method and path tell them now.
-        advice: remedy.advice.or(group.told.map(String::from)).unwrap_or_else(|| general.to_owned()),
+        advice: remedy
+            .advice
+            .or(group.told.map(|(told, _)| String::from(told)))
+            .unwrap_or_else(|| general.to_owned()),
         allow,
     }
 }
@@ -181,8 +184,13 @@ fn remedy(group: &Group, target: &Target, reason: Reason, shared: &Shared, now: 
         Some(inside) => (reason, inside),
         None => (Reason::SniMismatch, Inside::Unknown),
     };
-    let request =
-        group.asks().map(|asks| DeniedRequest { method: asks.method, path: asks.path, within: asks.within });
+    let offered = group.told.as_ref().and_then(|(_, entry)| entry.as_deref());
+    let request = group.asks().map(|asks| DeniedRequest {
+        method: asks.method,
+        path: asks.path,
+        within: asks.within,
+        offered,
+    });
     let denied = Denied { policy: group.policy.as_deref(), reason, target, inside, request };
     config.policies.remedy(denied, now)
 }

@@ -222,7 +222,7 @@ fn entry(request: &InsideRequest, facts: &live::TunnelFacts, policies: &Policies
             reason,
             target: &facts.target,
             inside: Inside::Unknown,
-            request: Some(DeniedRequest { method, path, within: true }),
+            request: Some(DeniedRequest { method, path, within: true, offered: None }),
         },
         Timestamp::now(),
     );
