@@ -247,7 +247,7 @@ pub(crate) async fn serve<'s>(
                 refuse(stream, request, refused, body).await;
                 return None;
             }
-            After::Close | After::Switched(_) => {
+            After::Close | After::Told | After::Switched(_) => {
                 drop((buffer, lease, kept));
                 close::linger(stream).await;
                 return None;

@@ -194,6 +194,7 @@ impl Server {
             strangers: OpenConnections::new(0),
             unnamed: Unnamed::new(allowed.unnamed),
             kept: Arc::default(),
+            readers: Arc::default(),
             live,
             log,
             metrics: Arc::new(metrics),

@@ -18,6 +18,7 @@ use crate::state::in_force::Current;
 use crate::state::limits::Occupancy;
 use crate::state::limits::connections::OpenConnections;
 use crate::state::limits::kept::KeptConnections;
+use crate::state::limits::readers::Readers;
 use crate::state::limits::unnamed::Unnamed;
 use crate::state::listener::Listener;
 use crate::state::live::{Generation, Live};
@@ -58,6 +59,8 @@ pub struct Shared {
     pub unnamed: Arc<Unnamed>,
     /// Connections to targets that are kept for a client's next plain request.
     pub kept: Arc<KeptConnections>,
+    /// Clients whose long requests to Git are read.
+    pub readers: Arc<Readers>,
     /// Tunnels open.
     pub live: Arc<Live>,
     /// The access log.

@@ -8,33 +8,33 @@ use crate::reloads::reload;
 use crate::support::{Egressd, TlsStream, Wire, until, write};
 use crate::world::{Got, HOST, Site, World};
 
-const OWN: &str = "jane-at-123456789012";
-const RECEIVE: &str = "git-receive-pack";
-const UPLOAD: &str = "git-upload-pack";
-const PUSHES: &str = ", requests: [{git: [push], repositories: [/own], refs: [refs/heads/main, \"refs/tags/**\"], \
+pub(crate) const OWN: &str = "jane-at-123456789012";
+pub(crate) const RECEIVE: &str = "git-receive-pack";
+pub(crate) const UPLOAD: &str = "git-upload-pack";
+pub(crate) const PUSHES: &str = ", requests: [{git: [push], repositories: [/own], refs: [refs/heads/main, \"refs/tags/**\"], \
                       aws: {accounts: [\"123456789012\"]}}]";
-const READS: &str = ", requests: [{git: [fetch], repositories: [/own], negotiation_limit: 4KiB}]";
+pub(crate) const READS: &str = ", requests: [{git: [fetch], repositories: [/own], negotiation_limit: 4KiB}]";
 
-struct Scene {
-    world: World,
-    site: Site,
-    proxy: Egressd,
+pub(crate) struct Scene {
+    pub(crate) world: World,
+    pub(crate) site: Site,
+    pub(crate) proxy: Egressd,
 }
 
 impl Scene {
-    fn new(options: &str) -> Self {
+    pub(crate) fn new(options: &str) -> Self {
         let world = World::new();
         let site = world.site();
         let proxy = world.egressd(&site, options);
         Scene { world, site, proxy }
     }
 
-    fn inside(&self) -> Wire<TlsStream> {
+    pub(crate) fn inside(&self) -> Wire<TlsStream> {
         self.world.inside(&self.proxy, self.site.port())
     }
 
     /// A request to `/own`, with the fields that git sends and these.
-    fn post(&self, service: &str, fields: &str, body: &[u8]) -> Vec<u8> {
+    pub(crate) fn post(&self, service: &str, fields: &str, body: &[u8]) -> Vec<u8> {
         let head = format!(
             "POST /own/{service} HTTP/1.1\r\nHost: {HOST}:{}\r\nUser-Agent: git/2.39.5\r\n\
              Content-Type: application/x-{service}-request\r\nAccept: application/x-{service}-result\r\n{fields}\r\n",
@@ -43,7 +43,7 @@ impl Scene {
         [head.as_bytes(), body].concat()
     }
 
-    fn with_length(&self, service: &str, fields: &str, body: &[u8]) -> Vec<u8> {
+    pub(crate) fn with_length(&self, service: &str, fields: &str, body: &[u8]) -> Vec<u8> {
         self.post(service, &format!("{fields}Content-Length: {}\r\n", body.len()), body)
     }
 
@@ -59,7 +59,7 @@ impl Scene {
         assert_eq!(self.site.got().len(), before + 1);
     }
 
-    fn last(&self) -> Got {
+    pub(crate) fn last(&self) -> Got {
         self.site.got().pop().expect("one")
     }
 
@@ -96,7 +96,8 @@ fn a_push_whose_every_change_fits_goes_on_byte_for_byte_and_its_record_says_what
         record.assert_has(&json!({
             "decision": "allow", "reason": null,
             "git": {
-                "operation": "push", "repository": "/own", "wants": null, "haves": null, "negotiated": null, "ref_count": 2,
+                "operation": "push", "repository": "/own", "wants": null, "haves": null, "negotiated": null,
+                "push_options": 0, "push_option_bytes": 0, "ref_count": 2,
                 "refs": [
                     {"name": "refs/heads/main", "change": "update", "old": OLD, "new": NEW},
                     {"name": "refs/tags/v1", "change": "update", "old": OLD, "new": NEW},
@@ -229,9 +230,10 @@ fn discovery_without_credentials_is_asked_for_them_and_goes_nowhere() {
     let record = scene.proxy.record(|record| record["event"] == "request" && record["status"] == 401);
     record.assert_has(&json!({"reason": null, "decision": "allow", "aws": null}));
     assert_eq!(record["git"]["repository"], "/own");
-    // The same connection, with them.
+    // The same connection, with them; and the connection to the target that was opened for the tunnel.
     wire.send(scene.get(&discovery, &basic(OWN)));
     assert_eq!(wire.read_reply().status, 200);
+    assert_eq!((scene.last().connection, scene.site.origin().seen().len()), (0, 1));
     // So is that of a repository that is not allowed: the refusal's record then says by whose credentials it came.
     wire.send(scene.get(&discovery.replace("own", "other"), ""));
     assert_eq!(wire.read_reply().status, 401);
@@ -351,7 +353,7 @@ fn where_only_reading_is_allowed_a_push_and_too_long_a_fetch_are_refused_as_git_
 fn a_small_fetch_takes_what_it_can_become_and_not_what_the_largest_could() {
     let world = World::new();
     let site = world.site();
-    let text = World::config(site.port(), &READS.replace("4KiB", "64MiB")) + "limits: {memory: 32MiB}\n";
+    let text = World::config(site.port(), &READS.replace("4KiB", "16MiB")) + "limits: {memory: 32MiB}\n";
     let proxy = world.start(&text);
     let scene = Scene { world, site, proxy };
     let mut wire = scene.inside();

@@ -4,11 +4,13 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod aws;
 mod changed;
 mod clients;
 mod exchanges;
 mod git;
 mod git_bodies;
+mod git_said;
 mod inside;
 mod lasting;
 mod lent;

@@ -409,6 +409,11 @@ fn t83_what_is_signed_is_signed_in_one_place_by_an_account_that_is_allowed() {
     let get = |query: &str, fields: &str| scene.head(&format!("GET /bucket/x{query}"), fields);
     let ok = signed(&ours, "s3", "host;x-amz-date");
     let query = |text: String| format!("?{text}");
+    let post = |media_type: &str, body: &str| {
+        let length = body.len();
+        let fields = format!("{ok}Content-Type: {media_type}\r\nContent-Length: {length}\r\n");
+        scene.head("POST /bucket/x", &fields) + body
+    };
     let rows = [
         ("unsigned", get("", "")),
         ("another account", get("", &signed(&theirs, "s3", "host;x-amz-date"))),
@@ -438,6 +443,31 @@ fn t83_what_is_signed_is_signed_in_one_place_by_an_account_that_is_allowed() {
         ("a token beside it", get("?access_token=x", &ok)),
         ("a cookie beside it", get("", &format!("{ok}Cookie: a=b\r\n"))),
         ("Basic of ours", get("", &basic(&format!("jane-at-{OURS}")))),
+        (
+            "version 3 beside it",
+            get("", &format!("{ok}X-Amzn-Authorization: AWS3 AWSAccessKeyId={theirs}\r\n")),
+        ),
+        ("a second session token", get("", &format!("{ok}{}", "X-Amz-Security-Token: a\r\n".repeat(2)))),
+        ("a token in another spelling", get("", &format!("{ok}X_Amz_Security_Token: a\r\n"))),
+        ("a token alone", get("", "X-Amz-Security-Token: a\r\n")),
+        ("a token in a field, presigned", get(&query(presigned(&ours)), "X-Amz-Security-Token: a\r\n")),
+        (
+            "a name with other separators",
+            get(&query(format!("{}&X_Amz.Credential={theirs}", presigned(&ours))), ""),
+        ),
+        (
+            "a name that is encoded twice",
+            get(&query(format!("{}&X-Amz-Credenti%2561l=x", presigned(&ours))), ""),
+        ),
+        ("an identity token for STS", get("?Action=AssumeRoleWithWebIdentity&WebIdentityToken=x", &ok)),
+        ("another cookie", get("", &format!("{ok}Cookie2: a=b\r\n"))),
+        ("a form of S3", post("multipart/form-data; boundary=x", "--x--")),
+        ("a form of S3 in another spelling", post("MULTIPART/Form-Data; boundary=x", "--x--")),
+        (
+            "a form of version 2",
+            post("application/x-www-form-urlencoded", &format!("AWSAccessKeyId={theirs}&Signature=x")),
+        ),
+        ("the same, encoded", post("Application/X-WWW-Form-URLencoded", "%41WSAccessKeyId=x")),
     ];
     for (what, request) in &rows {
         scene.refuses(what, request, "account_not_allowed");

@@ -12,6 +12,8 @@ pub(crate) enum After<'s> {
     NextHead,
     /// Close it so that the response arrives.
     Close,
+    /// Close it so that what its client was told of a refusal arrives: the refusal is recorded.
+    Told,
     /// Cut it: a response that was broken off must not look complete.
     Cut(Ending),
     /// It is useless now: the client left.

@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use crate::rules::{HeaderEdits, Permit};
 use crate::session::http::git_fields::FixedFields;
-use crate::wire::aws::Signed;
+use crate::wire::aws::{self, Signed};
 use crate::wire::head::{Framing, Head, RequestTarget, Version};
 use crate::wire::query::decoded_leniently;
 use crate::words::outcome::Decision;
@@ -67,9 +67,9 @@ const CREDENTIALS: [&str; 7] = [
     "deploy-token",
 ];
 
-/// Where Git LFS asks for the addresses and the credentials of uploads and downloads. Servers read the rest of the path in more
-/// than one way.
-const LFS: &str = "/info/lfs/";
+/// Where Git LFS asks for the addresses and the credentials of uploads and downloads, and where GitLab keeps the objects. Servers
+/// read the rest of the path in more than one way.
+const LFS: [&str; 2] = ["/info/lfs/", "/gitlab-lfs/"];
 
 /// What a rule changes.
 #[derive(Default, Debug)]
@@ -185,8 +185,9 @@ impl Changes {
         }
         if self.authorizes() {
             let path = decoded_leniently(path_of(head).path()).to_ascii_lowercase();
-            return path.contains(LFS).then(|| {
-                "Git LFS would answer with credentials of egressd's: its requests are not sent with them"
+            return LFS.into_iter().any(|lfs| path.contains(lfs)).then(|| {
+                "what Git LFS asks for is not sent with credentials of egressd's: its answers give out others, and an upload with \
+                 them belongs to no ref: push without large files"
                     .to_owned()
             });
         }
@@ -200,6 +201,11 @@ impl Changes {
         Some(format!(
             "the request's signature covers {covered}, which is not sent on as it is: sign the request without it"
         ))
+    }
+
+    /// Whether the client's signature covers the body: it then goes on as it came, or not at all.
+    pub(super) fn body_is_signed(&self) -> bool {
+        self.signed.covers_body()
     }
 
     /// The request is let pass by report mode alone.
@@ -238,8 +244,9 @@ impl Changes {
         if !self.passes_trailers() {
             trailers.clear();
         }
-        let touched: Vec<HeaderName> =
-            trailers.keys().filter(|name| self.touches(name.as_str())).cloned().collect();
+        // Credentials have no place there (RFC 9110 §6.5.1), and nobody judges them.
+        let goes = |name: &str| self.touches(name) || (self.judged && aws::is_credential(name));
+        let touched: Vec<HeaderName> = trailers.keys().filter(|name| goes(name.as_str())).cloned().collect();
         for name in &touched {
             trailers.remove(name);
         }

@@ -1,40 +1,32 @@
-//! Serves one plain HTTP request, from its head to its record: decide, register, dial, forward, record.
+//! Serves one plain HTTP request, from its head to its record: read what decides, decide, register, change, and go on.
 //!
-//! Decides, as [`crate::session::tunnel`] does for CONNECT, and hands permitted requests to
-//! [`crate::session::http::forward`]. Where the body of a request to Git decides what it is, that is read in between
+//! Decides, as [`crate::session::tunnel`] does for CONNECT, and hands permitted requests to [`onward`](super::onward), which dials,
+//! forwards and records them. Where the body of a request to Git decides what it is, that is read in between
 //! ([`crate::session::http::git`]). The connection to the client may go on afterwards: each request on it is judged
 //! separately, and while one is in progress a reload judges it again, as it does with a tunnel.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use jiff::Timestamp;
-
-use crate::outbound::dial::DialLimits;
-use crate::outbound::route::{Dialling, Route};
 use crate::rules::{Mode, Permit, Recognised, Requests};
-use crate::session::decide::{self, Decided, Wanted};
+use crate::session::decide::{self, Decided};
 use crate::session::http::after::After;
 use crate::session::http::changes::Changes;
-use crate::session::http::forward::{self, Addresses, Connection, Finish, Outcome, Terms};
-use crate::session::http::git::ahead::{self, Ahead};
+use crate::session::http::forward::{self, Connection, Finish};
+use crate::session::http::git::ahead::{self, Ahead, ContentTerms, Reads, Whose};
 use crate::session::http::git::answer;
 use crate::session::http::git_fields::FixedFields;
-use crate::session::http::lent::{Carries, Lent};
+use crate::session::http::lent::Lent;
+use crate::session::http::onward::Onward;
 use crate::session::http::recognise;
 use crate::session::http::under_way::UnderWay;
 use crate::session::http::wanted::{upgrade_of, wanted_with};
 use crate::session::refuse::Refused;
 use crate::session::request::Request;
-use crate::state::limits::kept::KeptPlace;
-use crate::state::live::{LiveExchange, rejudge};
 use crate::state::shared::{Shared, Snapshot};
 use crate::transport::held::{Kind, Lease};
 use crate::transport::keep_alive::KeepAlive;
 use crate::transport::meter::Meter;
-use crate::transport::socket;
 use crate::transport::stream::Transport;
-use crate::transport::target_stream::UpstreamStream;
 use crate::wire::head::{Framing, Head};
 use crate::words::git::Asks;
 use crate::words::outcome::{Class, Reason};
@@ -71,36 +63,21 @@ where
     let mut of_exchange = Lease::of(&holder, Kind::Body, EXCHANGE + content + request.kept_bytes());
     // The bytes of a tunnel are counted once, in the tunnel's entry of the registry.
     let counted = if within.is_some() { Arc::default() } else { Arc::clone(&meter) };
-    let (route, resolver) = (shared.route(), shared.resolver());
+    let route = shared.route();
     let on = UnderWay { shared, within, holder: &holder, route: &route, meter: &meter, counted: &counted };
     let mut said = Said { asks_for_credentials: false, recognised: None, ahead: None, keep };
     let target = wanted_with(&head, upgrade, None, within).target;
-    if let Some(requests) = decide::requests_of(target, &request, &snapshot)
-        .filter(|requests| requests.asks_git() || requests.asks_aws())
-    {
+    let requests = decide::requests_of(target, &request, &snapshot);
+    if let Some(requests) = requests.filter(|requests| requests.asks_git() || requests.asks_aws()) {
         of_exchange.set(of_exchange.bytes() + RECOGNISED + 2 * head.bytes);
-        let by_head = recognise::recognise(&head, target);
-        request.recognised(recognise::seen(&by_head, &by_head, None, &requests));
-        if let Some(asks) = ahead::decides(&by_head).filter(|_| requests.asks_git()) {
-            let of = (&by_head, &*requests);
-            let read =
-                Box::pin(body_first(&mut connection, &mut head, request, &snapshot, (of, asks), &on)).await;
-            let (ahead, refused);
-            (request, ahead, refused) = match read {
-                Ok(read) => read,
-                Err(after) => return after,
-            };
-            let with_body = Arc::new(ahead.recognised(&by_head));
-            request.recognised(recognise::seen(&by_head, &with_body, Some(&ahead), &requests));
-            said = Said { recognised: Some(with_body), ahead: Some(ahead), ..said };
-            if let Some(refused) = refused {
-                return turn_away(connection, &head, request, refused, &said, &on).await;
-            }
-            // It may have taken as long as a body may.
-            snapshot = shared.snapshot();
-        } else {
-            let asks_for_credentials = recognise::asks_for_credentials(&by_head, &requests);
-            said = Said { asks_for_credentials, recognised: Some(recognise::body_unread(by_head)), ..said };
+        let refused;
+        let reading = read_first(&mut connection, &mut head, request, snapshot, (&requests, keep), &on);
+        (request, said, snapshot, refused) = match Box::pin(reading).await {
+            Ok(read) => read,
+            Err(after) => return after,
+        };
+        if let Some(refused) = refused {
+            return turn_away(connection, &head, request, refused, &said, &on).await;
         }
     }
     let wanted = wanted_with(&head, upgrade, said.recognised.as_deref(), within);
@@ -124,7 +101,7 @@ where
     let mut alone;
     let (allowance, own) = match lent {
         // The limits are those of the whole tunnel.
-        Some(lent) => (lent.allowance, lent.own),
+        Some(lent) => (lent.allowance, Some(lent.own)),
         None => match shared.budgets.open(client, &permit) {
             Ok(opened) => {
                 alone = opened;
@@ -136,111 +113,59 @@ where
     if let Some(reason) = forward::unaffordable(&head, allowance) {
         return turn_away(connection, &head, request, reason.into(), &said, &on).await;
     }
-    let changes = match changes(&permit, &mut head, &mut connection, &mut said, &mut request, inspected) {
+    let mut changes = match changes(&permit, &head, &said, &mut request, inspected) {
         Ok(changes) => changes,
         Err(refused) => return turn_away(connection, &head, request, refused, &said, &on).await,
     };
-    request.metered(&meter);
-    // They leave with the request.
-    let headers = std::mem::take(&mut head.headers);
-    let wanted = wanted_with(&head, upgrade, said.recognised.as_deref(), within);
     if let Some(ahead) = &mut said.ahead {
-        ahead.forget();
-    }
-    let has_content = changes.has_content(&head);
-    let mut begun = false;
-    if inspected
-        && has_content
-        && let Some(Addresses { upstream, local }) = connection.kept.for_body().await
-    {
-        // As below: the body may be about to pass.
-        request.reached(upstream, local);
-        if request.begin().is_err() {
-            return After::Refuse(request, Reason::LogUnavailable.into());
-        }
-        begun = true;
-    }
-    // Copied, so that an exchange of hours does not keep an old policy in memory.
-    let Snapshot { generation, config } = snapshot;
-    let settings = config.http.clone();
-    let limits =
-        DialLimits { dns_timeout: config.dns.timeout, connect_timeout: config.tunnel.connect_timeout };
-    drop(config);
-    let mut dialled = false;
-    let mut overtaken = None;
-    let keep_upstream = || match within {
-        Some(_) => Some(KeptPlace::of_a_tunnel()),
-        None => shared.kept.keep(client),
-    };
-    let outcome = {
-        let id = request.id().to_string();
-        // While egressd drains no connection is kept.
-        let keep = || (!shared.drain.is_closed()).then_some(keep);
-        let terms = Terms {
-            permitted_by: (Arc::clone(&permit.policy), generation),
-            keep_upstream: &keep_upstream,
-            // Inside TLS there is nobody but the target.
-            parent: route.parent().filter(|_| !inspected),
-            remove_request_headers: if inspected { &[] } else { &settings.remove_request_headers },
-            changes: &changes,
-            response_timeout: settings.response_timeout,
-            stall_timeout: settings.stall_timeout,
-            keep: &keep,
-            request_id: &id,
-            meter: &meter,
-            tunnel: within.map(|within| within.live.meter()),
+        let whose = Whose { readers: &shared.readers, client };
+        let (of_client, of) = ((&mut connection, &mut head), (&mut changes, &mut request));
+        let anew = tokio::select! {
+            biased;
+            ending = on.stopped(Some(&live)) => Err(ending),
+            anew = Box::pin(body_anew(&permit, ahead, of_client, of, whose)) => Ok(anew),
         };
-        let open = async || {
-            let dialling = Dialling { resolver: &resolver, client, own: &shared.own, limits };
-            // A reload may have come since the decision: the newer rules have to permit it too.
-            let decided = match decide::confirm(wanted, &mut request, shared) {
-                Ok(decided) => decided,
-                Err(refused) => return Err(overtaken.insert(refused).reason),
-            };
-            let mut own = own.filter(|own| own.may_serve(&decided, &route));
-            if let Some(waiting) = &mut own
-                && !waiting.is_open().await
-            {
-                own = None;
+        match anew {
+            Ok(Ok(())) => ahead.forget(),
+            Ok(Err(refused)) => return turn_away(connection, &head, request, refused, &said, &on).await,
+            Err(ending) => {
+                let wanted = wanted_with(&head, upgrade, said.recognised.as_deref(), within);
+                let (broken, revoked) = (Finish::Broken { ending, reason: None }, on.revoked(Some(&live)));
+                return on.broken((broken, None), request, wanted, None, revoked);
             }
-            let opened = match own {
-                Some(own) => {
-                    reached(own.upstream, &decided, &live, shared)?;
-                    ready(&own.stream);
-                    own.stream
-                }
-                None => {
-                    dialled = true;
-                    let over = if inspected { Carries::Tls } else { Carries::Requests };
-                    dial(dialling, &route, (wanted, over), &decided, &live, &mut request, shared).await?
-                }
-            };
-            if has_content && !begun {
-                // The body is about to pass: its record comes first.
-                request.begin().map_err(|_| Reason::LogUnavailable)?;
-            }
-            Ok(opened)
-        };
-        let stop = on.stopped(Some(&live));
-        Box::pin(forward::exchange(connection, &head, headers, &terms, allowance, open, stop)).await
+        }
+    }
+    let onward =
+        Onward { permit, snapshot, live, changes, recognised: said.recognised, client, allowance, own, keep };
+    onward.run(connection, head, request, &on).await
+}
+
+/// Reads what the request says of itself, which its rule asks for, and as much of its body as decides what it is. A verdict on it is
+/// returned where git prints that.
+async fn read_first<'s, S: Transport>(
+    connection: &mut Connection<'_, S>,
+    head: &mut Head,
+    mut request: Request<'s>,
+    snapshot: Snapshot,
+    (requests, keep): (&Requests, KeepAlive),
+    on: &UnderWay<'_>,
+) -> Result<(Request<'s>, Said, Snapshot, Option<Refused>), After<'s>> {
+    let target = wanted_with(head, upgrade_of(head), None, on.within).target;
+    let by_head = recognise::recognise(head, target);
+    request.recognised(recognise::seen(&by_head, &by_head, None, requests));
+    let Some(reads) = ahead::reads(&by_head, head, requests) else {
+        let asks_for_credentials = recognise::asks_for_credentials(&by_head, requests);
+        let recognised = Some(recognise::body_unread(by_head, head));
+        let said = Said { asks_for_credentials, recognised, ahead: None, keep };
+        return Ok((request, said, snapshot, None));
     };
-    let revoked = on.revoked(Some(&live));
-    let Outcome { status, finish, keep_alive, addresses, content_type } = outcome;
-    request.typed(content_type);
-    if let (false, Some(Addresses { upstream, local })) = (dialled, addresses) {
-        request.reached(upstream, local);
-    }
-    match finish {
-        Finish::Complete => {
-            request.exchanged(status, None, None, &meter);
-            if keep_alive { After::NextHead } else { After::Close }
-        }
-        Finish::Switched => {
-            request.exchanged(status, None, None, &meter);
-            After::Switched(Box::new(live))
-        }
-        finish => on.broken((finish, status), request, wanted, overtaken, revoked),
-    }
+    let (mut request, ahead, refused) =
+        body_first(connection, head, request, &snapshot, ((&by_head, requests), reads), on).await?;
+    let with_body = Arc::new(ahead.recognised(&by_head));
+    request.recognised(recognise::seen(&by_head, &with_body, Some(&ahead), requests));
+    let said = Said { asks_for_credentials: false, recognised: Some(with_body), ahead: Some(ahead), keep };
+    // It may have taken as long as a body may.
+    Ok((request, said, on.shared.snapshot(), refused))
 }
 
 /// What a request says of itself, where the rule asks for it.
@@ -259,7 +184,7 @@ async fn body_first<'s, S: Transport>(
     head: &mut Head,
     mut request: Request<'s>,
     snapshot: &Snapshot,
-    ((by_head, requests), asks): ((&Arc<Recognised>, &Requests), Asks),
+    ((by_head, requests), reads): ((&Arc<Recognised>, &Requests), Reads),
     on: &UnderWay<'_>,
 ) -> Result<(Request<'s>, Ahead, Option<Refused>), After<'s>> {
     let wanted = wanted_with(head, upgrade_of(head), Some(by_head), on.within);
@@ -273,7 +198,9 @@ async fn body_first<'s, S: Transport>(
         .and_then(|decided| decide::register(decided, wanted, &mut request, on.shared, enter, |_| None));
     let (live, refused) = match judged {
         Ok((_, live)) => (Some(live), None),
-        Err(refused) if refused.reason.class() == Class::Request && matches!(asks, Asks::Rpc(_)) => {
+        Err(refused)
+            if refused.reason.class() == Class::Request && matches!(reads, Reads::Git(Asks::Rpc(_))) =>
+        {
             (None, Some(refused))
         }
         Err(refused) => return Err(After::Refuse(request, refused)),
@@ -281,11 +208,12 @@ async fn body_first<'s, S: Transport>(
     if head.expect_continue && connection.buffer.is_empty() {
         on.told(ahead::CONTINUE.len());
     }
-    let patience = snapshot.config.http.stall_timeout;
+    let (most, patience) = (ahead::negotiation_limit(requests), snapshot.config.http.stall_timeout);
+    let whose = Whose { readers: &on.shared.readers, client: request.account(&snapshot.config) };
     let read = tokio::select! {
         biased;
         ending = on.stopped(live.as_ref()) => Err(Finish::Broken { ending, reason: None }),
-        read = ahead::read(connection, head, asks, ahead::negotiation_limit(requests), patience) => read,
+        read = ahead::read(connection, head, reads, (most, patience), whose) => read,
     };
     match read {
         Ok(ahead) => {
@@ -299,49 +227,62 @@ async fn body_first<'s, S: Transport>(
     }
 }
 
-/// What the rule changes in the request. A body that was read whole is taken from the client's bytes.
-fn changes<S>(
+/// What the rule changes in the request, but for its body.
+fn changes(
     permit: &Permit,
-    head: &mut Head,
-    connection: &mut Connection<'_, S>,
-    said: &mut Said,
+    head: &Head,
+    said: &Said,
     request: &mut Request<'_>,
     inspected: bool,
 ) -> Result<Changes, Refused> {
     let mut changes = Changes::by(permit, head, inspected);
     let git = permit.entry.as_ref().and_then(|entry| entry.git.as_ref());
     let asks = said.recognised.as_ref().and_then(|said| said.git.as_ref().ok()).map(|ask| ask.request.asks);
-    let is_report = permit.mode == Mode::Report;
     if let (Some(rule), Some(asks)) = (git, asks) {
         changes.fix(FixedFields::new(asks, rule.fixes_reads()));
     }
     if let Some(advice) = changes.refuse(head) {
-        if !is_report {
+        if permit.mode != Mode::Report {
             return Err(Refused::new(Reason::RequestNotAllowed, advice));
         }
         request.would_deny(Reason::RequestNotAllowed);
         changes.lend_nothing();
     }
-    if let (Some(rule), Some(ahead)) = (git, &mut said.ahead) {
-        let (anew, most) = (rule.fixes_reads(), rule.negotiation_limit);
-        match ahead.take_content(connection.buffer, connection.lease, anew, most) {
-            Ok(None) => {}
-            Ok(Some((content, wire))) => {
-                // It was read with the head. What goes on may be longer than what came, and is what counts.
-                head.framing = Framing::None;
-                head.bytes += wire.max(content.len());
-                changes.send(content);
-            }
-            Err(_) if is_report => {
-                request.would_deny(Reason::GitNotAllowed);
-                changes.lend_nothing();
-                // It goes on as it came, compressed perhaps.
-                changes.unfix();
-            }
-            Err(advice) => return Err(Refused::new(Reason::GitNotAllowed, advice)),
-        }
-    }
     Ok(changes)
+}
+
+/// The same for a body that was read whole: it is taken from the client's bytes.
+async fn body_anew<S>(
+    permit: &Permit,
+    ahead: &mut Ahead,
+    (connection, head): (&mut Connection<'_, S>, &mut Head),
+    (changes, request): (&mut Changes, &mut Request<'_>),
+    whose: Whose<'_>,
+) -> Result<(), Refused> {
+    let git = permit.entry.as_ref().and_then(|entry| entry.git.as_ref());
+    let Some(rule) = git else { return Ok(()) };
+    let terms = ContentTerms {
+        anew: rule.fixes_reads(),
+        most: rule.negotiation_limit,
+        signed: changes.body_is_signed(),
+    };
+    match ahead.take_content(connection.buffer, connection.lease, terms, whose).await {
+        Ok(None) => {}
+        Ok(Some((content, wire))) => {
+            // It was read with the head. What goes on may be longer than what came, and is what counts.
+            head.framing = Framing::None;
+            head.bytes += wire.max(content.len());
+            changes.send(content);
+        }
+        Err(_) if permit.mode == Mode::Report => {
+            request.would_deny(Reason::GitNotAllowed);
+            changes.lend_nothing();
+            // It goes on as it came, compressed perhaps.
+            changes.unfix();
+        }
+        Err(advice) => return Err(Refused::new(Reason::GitNotAllowed, advice)),
+    }
+    Ok(())
 }
 
 /// A request is refused before anything of it has gone on. Git is answered in a way that it prints.
@@ -368,56 +309,4 @@ async fn turn_away<'s, S: Transport>(
         return Box::pin(answer::ask_for_credentials(connection, request, host, keep, on)).await;
     }
     After::Refuse(request, refused)
-}
-
-/// A connection for the exchange, to an address that `decided`, which is by the configuration in force now, admits.
-async fn dial(
-    dialling: Dialling<'_>,
-    route: &Route,
-    (wanted, over): (Wanted<'_>, Carries),
-    decided: &Decided,
-    live: &LiveExchange,
-    request: &mut Request<'_>,
-    shared: &Shared,
-) -> Result<UpstreamStream, Reason> {
-    let admit = |address| decided.admit(address);
-    let (client, timeout) = (dialling.client, dialling.limits.connect_timeout);
-    let dialled = match over {
-        Carries::Requests => route.plain(dialling, wanted.target, admit).await,
-        Carries::Anything | Carries::Tls => route.tunnel(dialling, wanted.target, admit).await,
-    };
-    let dialled = request.dialled(dialled)?;
-    reached(dialled.upstream, decided, live, shared)?;
-    ready(&dialled.stream);
-    if over != Carries::Tls {
-        return Ok(dialled.stream);
-    }
-    // Verified again: the name may be at another address now.
-    let opening = route.inspect(wanted.target, dialled.stream, dialled.address, client, timeout);
-    Box::pin(opening).await.map_err(|unverified| {
-        let (id, reason) = (request.id(), unverified.reason);
-        tracing::info!(%id, "{reason}: {}: {}", wanted.target, unverified.detail);
-        reason
-    })
-}
-
-/// Sets what a connection to a target needs. It may be kept, and then be idle. This fails only if the connection is gone
-/// already: the exchange will notice.
-fn ready(stream: &UpstreamStream) {
-    let _ = socket::keep_alive(stream.socket());
-    let _ = socket::bound_unsent(stream.socket());
-}
-
-/// The exchange uses a connection to `upstream`, which `decided` admits: a newer policy has to admit it too.
-fn reached(
-    upstream: SocketAddr,
-    decided: &Decided,
-    live: &LiveExchange,
-    shared: &Shared,
-) -> Result<(), Reason> {
-    if live.reached(upstream.ip()) != decided.snapshot.generation {
-        rejudge::exchange_still_allowed(live.exchange(), &shared.snapshot().config, Timestamp::now())
-            .map_err(|objection| objection.reason())?;
-    }
-    Ok(())
 }

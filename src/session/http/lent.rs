@@ -34,11 +34,11 @@ pub(crate) struct Lent<'t> {
     pub(crate) within: Within<'t>,
     /// What the tunnel may still send.
     pub(crate) allowance: &'t mut Allowance,
-    /// The connection that was dialled before the `200`; only for the first request.
-    pub(crate) own: Option<Own>,
+    /// The connection that was dialled before the `200`, until the first request that goes on takes it.
+    pub(crate) own: &'t mut Option<Own>,
 }
 
-/// A connection to the target for the first request in a tunnel.
+/// A connection to the target for the first request in a tunnel that goes on.
 #[derive(Debug)]
 pub(crate) struct Own {
     pub(crate) stream: UpstreamStream,

@@ -1,4 +1,4 @@
-//! HTTP requests: [`exchange`] decides, registers and records each one, [`forward`] moves its bytes, and
+//! HTTP requests: [`exchange`] decides and registers each one, [`onward`] dials for it and records it, [`forward`] moves its bytes, and
 //! [`changes`] says what a rule changes in them. [`recognise`] reads what a request asks of Git and AWS, [`git`] what its body
 //! says of that.
 
@@ -9,6 +9,7 @@ pub mod forward;
 mod git;
 mod git_fields;
 pub(crate) mod lent;
+mod onward;
 mod recognise;
 mod under_way;
 pub(crate) mod wanted;

@@ -46,12 +46,14 @@ fn git(
 
 /// The same for a request whose body goes on unread, because no entry in force asks for it: a reload may bring one that judges what
 /// the body says, and that must not take it for judged.
-pub(super) fn body_unread(by_head: Arc<Recognised>) -> Arc<Recognised> {
-    if ahead::decides(&by_head).is_none() {
+pub(super) fn body_unread(by_head: Arc<Recognised>, head: &Head) -> Arc<Recognised> {
+    let (of_git, form) = (ahead::decides(&by_head).is_some(), ahead::is_form(head));
+    if !of_git && !form {
         return by_head;
     }
-    let aws = by_head.aws.clone();
-    Arc::new(Recognised { git: Err("a request whose body was not read: send it again".into()), aws })
+    let Recognised { git, aws } = (*by_head).clone();
+    let git = if of_git { Err("a request whose body was not read: send it again".into()) } else { git };
+    Arc::new(Recognised { git, aws: if form { Err(CredentialsError::Form) } else { aws } })
 }
 
 /// What the record says of it. `by_head` was recognised first; `known` with what the body says.
@@ -71,6 +73,7 @@ pub(super) fn seen(
             },
             changes: ahead.and_then(Ahead::changes).cloned().unwrap_or_default(),
             negotiated: ahead.and_then(Ahead::negotiated),
+            options: ahead.and_then(Ahead::options),
         }
     });
     let aws = known.aws.as_ref().ok().filter(|_| requests.asks_aws());

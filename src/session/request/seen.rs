@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::telemetry::record::{LoggedAws, LoggedGit, Negotiated};
+use crate::telemetry::record::{LoggedAws, LoggedGit, Negotiated, PushOptions};
 use crate::words::aws::{AccessKeyId, Account, Regions};
 use crate::words::git::{Operation, RefChange, Repository};
 
@@ -23,6 +23,8 @@ pub(crate) struct SeenGit {
     /// Of a push, as far as they could be read.
     pub(crate) changes: Arc<[RefChange]>,
     pub(crate) negotiated: Option<Negotiated>,
+    /// Of a push.
+    pub(crate) options: Option<PushOptions>,
 }
 
 /// By whose credentials it comes to AWS.
@@ -67,6 +69,7 @@ impl SeenGit {
             repository: self.repository.as_str(),
             changes: &self.changes,
             negotiated: self.negotiated,
+            options: self.options,
         }
     }
 }

@@ -5,10 +5,11 @@
 //! connection by sending nothing. Every request takes a [`Slot`] before its target is looked at. Both are freed when
 //! they end, however they end. The numbers are arguments, because a reload may change them while slots are taken. Not
 //! here: the number of connections in total ([`connections`]),
-//! and connections to targets that are kept ([`kept`]).
+//! connections to targets that are kept ([`kept`]), and requests to Git that are read ([`readers`]).
 
 pub mod connections;
 pub mod kept;
+pub mod readers;
 pub mod unnamed;
 
 use std::collections::HashMap;

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 pub use event::{Cause, Event};
 pub use fields::{FIELDS, Record};
-pub use recognised::{LoggedAws, LoggedGit, Negotiated};
+pub use recognised::{LoggedAws, LoggedGit, Negotiated, PushOptions};
 pub(super) use table::NoteWriter;
 pub use table::{Field, LINE_BOUND};
 pub use target::{LoggedTarget, Raw, without_secrets};

@@ -17,6 +17,17 @@ pub struct LoggedGit<'a> {
     pub changes: &'a [RefChange],
     /// What a fetch said.
     pub negotiated: Option<Negotiated>,
+    /// What a push said beside its changes.
+    pub options: Option<PushOptions>,
+}
+
+/// How much the options of a push say, which are free text to the server.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PushOptions {
+    /// How many there are.
+    pub count: usize,
+    /// Their bytes.
+    pub bytes: usize,
 }
 
 /// How much a fetch said.
@@ -70,6 +81,9 @@ impl LoggedGit<'_> {
                 }
                 None => ["wants", "haves", "negotiated"].into_iter().for_each(|name| git.null(name)),
             }
+            let options = self.options;
+            git.number("push_options", options.and_then(|options| number(options.count)));
+            git.number("push_option_bytes", options.and_then(|options| number(options.bytes)));
             git.number("ref_count", number(self.changes.len()));
             git.objects("refs", room, self.changes, |to, change| {
                 to.shown("name", Some(change.name.as_str()), REF);

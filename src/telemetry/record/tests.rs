@@ -80,7 +80,13 @@ fn a_full_record_has_every_member_once_and_in_order() {
         tunnel: Some(Uuid::nil()),
         suppressed: Some(3),
         auth_scheme: Some(AuthScheme::Negotiate),
-        git: Some(LoggedGit { operation: None, repository: "/v1/repos/x", changes: &[], negotiated: None }),
+        git: Some(LoggedGit {
+            operation: None,
+            repository: "/v1/repos/x",
+            changes: &[],
+            negotiated: None,
+            options: None,
+        }),
         aws: Some(LoggedAws {
             account: Account::new("123456789012"),
             access_key: None,

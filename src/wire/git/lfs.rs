@@ -12,8 +12,8 @@ use thiserror::Error;
 
 use crate::words::git::{ObjectFormat, ObjectId, Operation, RefName};
 
-/// The longest body that is read. git-lfs asks for 100 objects at a time, some 100 bytes each.
-pub const MAX_BATCH: usize = 1 << 20;
+/// The longest body that is read: some 2,500 objects. git-lfs asks for 100 at a time. It is read at once, in a few milliseconds.
+pub const MAX_BATCH: usize = 256 << 10;
 
 /// The most names of one object: git-lfs writes five, servers' extensions a few more.
 const MAX_NAMES: usize = 64;
@@ -33,7 +33,7 @@ pub struct Batch {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
 pub enum BatchError {
     /// Longer than [`MAX_BATCH`].
-    #[error("a batch of more than 1 MiB")]
+    #[error("a batch of more than 256 KiB")]
     TooLong,
     /// Not JSON, a name twice or not in lower case, or not of the form that git-lfs documents.
     #[error("a batch that is not JSON as git-lfs writes it: each name once, in lower case")]

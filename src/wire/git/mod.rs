@@ -21,8 +21,10 @@ mod version;
 
 pub use self::capabilities::{Capabilities, SideBand};
 pub use self::classify::{NotGit, classify, classify_for};
-pub use self::fetch::{FetchError, FetchRequest};
-pub use self::push::{After, ListError, MAX_CHANGES, MAX_LIST, MAX_OPTIONS, Progress, PushList, PushReader};
+pub use self::fetch::{FetchError, FetchKind, FetchReader, FetchRequest};
+pub use self::push::{
+    After, ListError, MAX_CHANGES, MAX_LIST, MAX_OPTION_BYTES, MAX_OPTIONS, Progress, PushList, PushReader,
+};
 pub use self::version::ProtocolVersion;
 
 /// What stands in place of the client's own version where nothing that it writes shall go out.

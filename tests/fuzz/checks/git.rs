@@ -3,7 +3,8 @@
 
 use egressd::wire::git::pkt_line::{self, Packet};
 use egressd::wire::git::{
-    FetchRequest, Progress, ProtocolVersion, PushReader, classify, inflate, lfs, refusal,
+    FetchKind, FetchReader, FetchRequest, Progress, ProtocolVersion, PushReader, classify, inflate, lfs,
+    refusal,
 };
 use egressd::words::git::Operation;
 use serde_json::Value;
@@ -19,6 +20,7 @@ pub fn check(bytes: &[u8]) {
         assert!(inflated.len() <= 1 << 16);
         fetch(&inflated, ProtocolVersion::V2);
     }
+    archive(bytes);
     batch(bytes);
     if let Ok(line) = std::str::from_utf8(bytes) {
         request(line);
@@ -85,6 +87,19 @@ fn fetch(bytes: &[u8], version: ProtocolVersion) {
             Ok((told, fixed.clone())),
             "the fixed form is its own"
         );
+    }
+}
+
+fn archive(bytes: &[u8]) {
+    let fixed = |bytes: &[u8]| {
+        let mut reader = FetchReader::fixing(bytes, FetchKind::Archive);
+        while !reader.step().ok()? {}
+        Some(reader.into_parts())
+    };
+    if let Some((told, out)) = fixed(bytes) {
+        // 64 arguments, each a text or two of at most 255 bytes.
+        assert!(out.len() <= 64 * 540 + 4, "{} bytes", out.len());
+        assert_eq!(fixed(&out), Some((told, out)), "the fixed form is its own");
     }
 }
 

@@ -1,26 +1,32 @@
-//! What the body of a request to Git says, read before any of it goes on.
+//! What a body says that decides what its request is, read before any of it goes on: that of a request to Git, and a form, which may
+//! carry credentials of AWS.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue};
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
 use super::beginning::{Beginning, Reached, Reading, broken};
+use super::steps::{self, too_long};
 use crate::rules::git::NEGOTIATION_LIMIT;
 use crate::rules::{Recognised, Requests};
 use crate::session::http::forward::{Connection, Finish};
 use crate::session::http::git_fields as fields;
-use crate::telemetry::record::Negotiated;
+use crate::state::limits::readers::{Readers, Turn};
+use crate::telemetry::record::{Negotiated, PushOptions};
 use crate::transport::held::{Kind, Lease};
 use crate::transport::stream::Transport;
-use crate::wire::git::inflate::{self, InflateError};
+use crate::wire::aws;
 use crate::wire::git::{
-    Capabilities, FetchRequest, ListError, MAX_LIST, Progress, ProtocolVersion, PushReader, lfs,
+    Capabilities, FetchKind, FetchReader, FetchRequest, ListError, MAX_LIST, Progress, PushReader, lfs,
 };
 use crate::wire::head::{Framing, Head};
+use crate::words::aws::CredentialsError;
 use crate::words::git::{Asks, Content, GitAsk, Lfs, Operation, RefChange, Service};
 use crate::words::outcome::Ending;
 
@@ -30,8 +36,10 @@ pub(in crate::session::http) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n
 /// What a body says.
 #[derive(Debug)]
 pub(in crate::session::http) struct Ahead {
-    asks: Asks,
+    reads: Reads,
     said: Said,
+    /// Of a form: why its credentials are refused.
+    form: Option<CredentialsError>,
     /// Why it is not what git's client writes. Quotes nothing from it.
     wrong: Option<Box<str>>,
     /// How many bytes of the client's buffer it takes, where it was read whole.
@@ -39,22 +47,62 @@ pub(in crate::session::http) struct Ahead {
     lease: Lease,
 }
 
+/// What a body is read as.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::session::http) enum Reads {
+    /// What is asked of Git.
+    Git(Asks),
+    /// Parameters of AWS.
+    Form,
+}
+
 #[derive(Debug)]
 enum Said {
     /// The list of a push; as far as it could be read.
-    Push { capabilities: Capabilities, changes: Arc<[RefChange]> },
+    Push { capabilities: Capabilities, changes: Arc<[RefChange]>, options: PushOptions },
     /// A request to read, which is held.
-    Fetch { told: FetchRequest, body: Vec<u8>, version: ProtocolVersion },
+    Fetch { told: FetchRequest, body: Vec<u8>, kind: FetchKind, inflated: bool },
     /// A batch of large files, and it in a form that says nothing of the client, if it has one.
     Batch { operation: Operation, fixed: Option<Vec<u8>> },
     /// Nothing that could be read.
     Nothing,
 }
 
-/// What of a request is decided by its body, if it was recognised as one to Git.
+/// Whose request is read: those of one client have to wait for each other.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::session::http) struct Whose<'w> {
+    pub(in crate::session::http) readers: &'w Arc<Readers>,
+    pub(in crate::session::http) client: IpAddr,
+}
+
+impl Whose<'_> {
+    async fn turn(self) -> Turn {
+        self.readers.turn(self.client).await
+    }
+}
+
+/// What of a request is decided by its body, if the entries ask for it.
+pub(in crate::session::http) fn reads(
+    recognised: &Recognised,
+    head: &Head,
+    requests: &Requests,
+) -> Option<Reads> {
+    let of_git = decides(recognised).filter(|_| requests.asks_git()).map(Reads::Git);
+    // What is refused by its head needs no reading.
+    let form = || requests.asks_aws() && recognised.aws.is_ok() && is_form(head);
+    of_git.or_else(|| form().then_some(Reads::Form))
+}
+
+/// The same of a request that was recognised as one to Git.
 pub(in crate::session::http) fn decides(recognised: &Recognised) -> Option<Asks> {
     let asks = recognised.git.as_ref().ok()?.request.asks;
     matches!(asks, Asks::Rpc(_) | Asks::Lfs(Lfs::Batch)).then_some(asks)
+}
+
+/// Whether the body is a form.
+pub(in crate::session::http) fn is_form(head: &Head) -> bool {
+    let types = head.headers.get_all(CONTENT_TYPE).into_iter().map(HeaderValue::as_bytes);
+    head.framing.may_have_content() && aws::is_form(types)
 }
 
 /// The longest body of a fetch that may be allowed by one of the entries.
@@ -68,9 +116,9 @@ pub(in crate::session::http) fn negotiation_limit(requests: &Requests) -> usize 
 pub(in crate::session::http) async fn read<S: Transport>(
     connection: &mut Connection<'_, S>,
     head: &Head,
-    asks: Asks,
-    most: usize,
-    patience: Duration,
+    reads: Reads,
+    (most, patience): (usize, Duration),
+    whose: Whose<'_>,
 ) -> Result<Ahead, Finish> {
     let Connection { stream, buffer, lease, .. } = connection;
     if head.expect_continue && buffer.is_empty() {
@@ -87,9 +135,9 @@ pub(in crate::session::http) async fn read<S: Transport>(
     }
     let beginning = Beginning::new(head.framing, lease.holder());
     let mut from = Reading { stream: *stream, buffer, lease };
-    match asks {
-        Asks::Rpc(Service::ReceivePack) => push(beginning, &mut from, patience).await,
-        _ => whole(beginning, &mut from, (head, asks), most, patience).await,
+    match reads {
+        Reads::Git(Asks::Rpc(Service::ReceivePack)) => push(beginning, &mut from, patience).await,
+        _ => whole(beginning, &mut from, (head, reads), (most, patience), whose).await,
     }
 }
 
@@ -129,18 +177,27 @@ async fn push<S: Transport>(
     let changes: Arc<[RefChange]> = list.changes.into();
     let names: usize = changes.iter().map(|change| change.name.as_str().len() + 16).sum();
     lease.set(size_of_val(&*changes) + names);
-    let (said, wrong) = (Said::Push { capabilities, changes }, wrong.map(Into::into));
-    Ok(Ahead { asks: Asks::Rpc(Service::ReceivePack), said, wrong, wire: 0, lease })
+    let options = PushOptions {
+        count: list.options.len(),
+        bytes: list.options.iter().map(|option| option.len()).sum(),
+    };
+    let (said, wrong) = (Said::Push { capabilities, changes, options }, wrong.map(Into::into));
+    let reads = Reads::Git(Asks::Rpc(Service::ReceivePack));
+    Ok(Ahead { reads, said, form: None, wrong, wire: 0, lease })
 }
 
 async fn whole<S: Transport>(
     mut beginning: Beginning,
     from: &mut Reading<'_, S>,
-    (head, asks): (&Head, Asks),
-    most: usize,
-    patience: Duration,
+    (head, reads): (&Head, Reads),
+    (most, patience): (usize, Duration),
+    whose: Whose<'_>,
 ) -> Result<Ahead, Finish> {
-    let most = if asks == Asks::Lfs(Lfs::Batch) { lfs::MAX_BATCH } else { most };
+    let most = match reads {
+        Reads::Git(Asks::Lfs(Lfs::Batch)) => lfs::MAX_BATCH,
+        Reads::Git(_) => most,
+        Reads::Form => aws::MAX_FORM,
+    };
     let known = matches!(head.framing, Framing::Length(length) if length > most as u64);
     let reached = if known {
         // Not one byte more than what is there is held.
@@ -150,12 +207,21 @@ async fn whole<S: Transport>(
     };
     let wire = beginning.wire();
     let (body, mut lease) = beginning.into_parts();
-    let said = match reached {
-        Reached::End => said(body, asks, &head.headers, most, &mut lease),
-        Reached::TooLong | Reached::Enough if asks == Asks::Lfs(Lfs::Batch) => {
+    let mut form = None;
+    let said = match (reads, reached) {
+        (Reads::Form, Reached::End) => {
+            form = aws::check_form(&body).err();
+            Ok(Said::Nothing)
+        }
+        (Reads::Form, Reached::TooLong | Reached::Enough) => {
+            form = Some(CredentialsError::LongForm);
+            Ok(Said::Nothing)
+        }
+        (Reads::Git(asks), Reached::End) => said(body, (asks, &head.headers), most, &mut lease, whose).await,
+        (Reads::Git(Asks::Lfs(Lfs::Batch)), Reached::TooLong | Reached::Enough) => {
             Err(lfs::BatchError::TooLong.to_string())
         }
-        Reached::TooLong | Reached::Enough => Err(too_long(most)),
+        (Reads::Git(_), Reached::TooLong | Reached::Enough) => Err(too_long(most)),
     };
     let (said, wrong) = match said {
         Ok(said) => (said, None),
@@ -164,16 +230,16 @@ async fn whole<S: Transport>(
     if matches!(said, Said::Nothing) {
         lease.set(0);
     }
-    Ok(Ahead { asks, said, wrong, wire, lease })
+    Ok(Ahead { reads, said, form, wrong, wire, lease })
 }
 
 /// Reads a body that is there whole.
-fn said(
+async fn said(
     body: Vec<u8>,
-    asks: Asks,
-    headers: &HeaderMap,
+    (asks, headers): (Asks, &HeaderMap),
     most: usize,
     lease: &mut Lease,
+    whose: Whose<'_>,
 ) -> Result<Said, String> {
     if asks == Asks::Lfs(Lfs::Batch) {
         return lfs::read_batch(&body)
@@ -185,39 +251,42 @@ fn said(
             .map_err(|error| error.to_string());
     }
     let version = fields::version(headers)?;
-    if asks == Asks::Rpc(Service::UploadArchive) {
-        let told = FetchRequest::read_archive(&body).map_err(|error| error.to_string())?;
-        return Ok(Said::Fetch { told, body, version });
-    }
-    let body = if fields::compressed(asks, headers)? {
-        // Both are held while the one is made of the other.
-        lease.set(body.capacity() + inflate::takes_at_most(body.len(), most));
-        let inflated = inflate::gzip(&body, most).map_err(|error| match error {
-            InflateError::TooLong => too_long(most),
-            error => error.to_string(),
-        });
-        drop(body);
-        lease.set(0);
-        inflated?
-    } else {
-        body
+    let (kind, inflated) = match asks {
+        Asks::Rpc(Service::UploadArchive) => (FetchKind::Archive, false),
+        _ => (FetchKind::Pack(version), fields::compressed(asks, headers)?),
     };
+    let _turn = if inflated || steps::is_long(&body) { Some(whose.turn().await) } else { None };
+    let body = if inflated { steps::inflated(body, most, lease).await? } else { body };
     lease.set(body.capacity());
-    let told = FetchRequest::read(&body, version).map_err(|error| error.to_string())?;
-    Ok(Said::Fetch { told, body, version })
+    let (told, _) = steps::read(FetchReader::new(&body, kind)).await?;
+    Ok(Said::Fetch { told, body, kind, inflated })
 }
 
 /// Why a batch does not go on where only reading is allowed.
 const NO_DOWNLOAD: &str = "a batch with members that no download needs: git-lfs writes operation, objects, transfers, ref and hash_algo";
 
-fn too_long(most: usize) -> String {
-    format!("a request of more than {most} bytes: raise `negotiation_limit`")
+/// Why a request does not go on whose body would be written anew.
+const SIGNED: &str = "the request's signature covers its body, which is not sent on as it is: send it without a signature of AWS \
+                      in `Authorization`, as git does";
+
+/// How a body goes on.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::session::http) struct ContentTerms {
+    /// In a form that says nothing of the client.
+    pub(in crate::session::http) anew: bool,
+    /// What the entry allows.
+    pub(in crate::session::http) most: u64,
+    /// The client's signature covers it: it goes on as it came, or not at all.
+    pub(in crate::session::http) signed: bool,
 }
 
 impl Ahead {
     /// What was recognised, with what the body says.
     pub(in crate::session::http) fn recognised(&self, by_head: &Recognised) -> Recognised {
         let Recognised { git, aws } = by_head.clone();
+        if self.reads == Reads::Form {
+            return Recognised { git, aws: self.form.map_or(aws, Err) };
+        }
         let git = match &self.wrong {
             Some(wrong) => Err(wrong.clone()),
             None => git.map(|ask| GitAsk { content: self.content(), ..ask }),
@@ -240,9 +309,12 @@ impl Ahead {
         self.wrong.is_none() && self.content() == Content::Probe
     }
 
-    /// What it asks by its head.
-    pub(in crate::session::http) fn asks(&self) -> Asks {
-        self.asks
+    /// What it asks of Git by its head.
+    pub(in crate::session::http) fn asks(&self) -> Option<Asks> {
+        match self.reads {
+            Reads::Git(asks) => Some(asks),
+            Reads::Form => None,
+        }
     }
 
     /// The changes of a push, as far as they could be read.
@@ -257,6 +329,14 @@ impl Ahead {
     pub(in crate::session::http) fn capabilities(&self) -> Option<&Capabilities> {
         match &self.said {
             Said::Push { capabilities, .. } => Some(capabilities),
+            Said::Fetch { .. } | Said::Batch { .. } | Said::Nothing => None,
+        }
+    }
+
+    /// How much the options of a push say to the server.
+    pub(in crate::session::http) fn options(&self) -> Option<PushOptions> {
+        match &self.said {
+            Said::Push { options, .. } => Some(*options),
             Said::Fetch { .. } | Said::Batch { .. } | Said::Nothing => None,
         }
     }
@@ -283,27 +363,36 @@ impl Ahead {
     }
 
     /// The body that goes on in place of the client's, which is taken out of `buffer`; `None` where the client's own goes on as it
-    /// comes. `anew`: in a form that says nothing of the client. `most`: what the entry allows.
+    /// comes.
     ///
     /// # Errors
     /// Why it cannot go on. Nothing was taken then.
-    pub(in crate::session::http) fn take_content(
+    pub(in crate::session::http) async fn take_content(
         &mut self,
         buffer: &mut BytesMut,
         of_buffer: &mut Lease,
-        anew: bool,
-        most: u64,
+        terms: ContentTerms,
+        whose: Whose<'_>,
     ) -> Result<Option<(Bytes, usize)>, String> {
+        let ContentTerms { anew, most, signed } = terms;
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         let content = match &mut self.said {
             Said::Fetch { body, .. } if body.len() > most => return Err(too_long(most)),
-            Said::Fetch { body, version, .. } if anew && self.asks == Asks::Rpc(Service::UploadPack) => {
+            Said::Fetch { inflated: true, .. } if signed => return Err(SIGNED.to_owned()),
+            Said::Fetch { body, kind, .. } if anew => {
                 self.lease.set(2 * body.capacity());
-                let (_, fixed) = FetchRequest::fixed(body, *version).map_err(|error| error.to_string())?;
+                let _turn = if steps::is_long(body) { Some(whose.turn().await) } else { None };
+                let (_, fixed) = steps::read(FetchReader::fixing(body, *kind)).await?;
+                if signed && fixed != *body {
+                    return Err(SIGNED.to_owned());
+                }
                 *body = Vec::new();
                 fixed
             }
             Said::Fetch { body, .. } => std::mem::take(body),
+            Said::Batch { operation: Operation::Fetch, .. } if anew && signed => {
+                return Err(SIGNED.to_owned());
+            }
             Said::Batch { operation: Operation::Fetch, fixed } if anew => {
                 let content = fixed.take().ok_or(NO_DOWNLOAD)?;
                 if content.len() > most {

@@ -96,18 +96,18 @@ pub(in crate::session::http) async fn refuse<'s, S: Transport>(
     };
     match told {
         Ok(true) if head.keep_alive => After::NextHead,
-        Ok(_) => After::Close,
+        Ok(_) => After::Told,
         Err(Finish::Broken {
             ending: ending @ (Ending::ClientClosed | Ending::ClientReset | Ending::ClientLost),
             ..
         }) => After::Gone(ending),
         Err(Finish::Broken { ending, .. }) => After::Cut(ending),
-        Err(_) => After::Close,
+        Err(_) => After::Told,
     }
 }
 
 fn parts(ahead: &Ahead, text: &str) -> Option<Parts> {
-    let Asks::Rpc(service) = ahead.asks() else { return None };
+    let Some(Asks::Rpc(service)) = ahead.asks() else { return None };
     let opening = match service {
         // The probe is answered as the server would: git then sends the push, and prints why it is refused.
         Service::ReceivePack if ahead.is_probe() => Vec::new(),

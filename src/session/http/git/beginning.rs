@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use tokio::io::AsyncRead;
 use tokio::time::{Instant, timeout_at};
 
 use crate::session::http::forward::Finish;
 use crate::transport::held::read::read;
 use crate::transport::held::{Holder, Kind, Lease};
-use crate::transport::stream::Transport;
 use crate::wire::head::{BodyError, BodyFollower, Framing, Piece};
 use crate::words::outcome::{Ending, Reason};
 
@@ -71,15 +71,17 @@ impl Beginning {
         self.at
     }
 
-    /// Reads on until `enough` of the content so far is there, or more than `most` bytes.
-    pub(super) async fn read<S: Transport>(
+    /// Reads on until `enough` of the content so far is there, or more than `most` bytes. It must come at [`PACE`]: what came fast
+    /// before is no credit, as in [`drain`](super::drain).
+    pub(super) async fn read<S: AsyncRead + Unpin>(
         &mut self,
         from: &mut Reading<'_, S>,
         most: usize,
         patience: Duration,
         mut enough: impl FnMut(&[u8]) -> bool,
     ) -> Result<Reached, Finish> {
-        let begun = Instant::now();
+        // Where the last stretch began that is as long as the pace wants.
+        let (mut since, mut passed) = (Instant::now(), self.data.len());
         let mut told = from.buffer.len();
         loop {
             self.follow(from.buffer).map_err(malformed)?;
@@ -92,9 +94,11 @@ impl Beginning {
             if self.follower.is_done() {
                 return Ok(Reached::End);
             }
-            let steps = u32::try_from(1 + self.data.len() / PACE).unwrap_or(u32::MAX);
+            if self.data.len() >= passed + PACE {
+                (since, passed) = (Instant::now(), self.data.len());
+            }
             let reading = read(from.stream, from.buffer, from.lease);
-            match timeout_at(begun + patience.saturating_mul(steps), reading).await {
+            match timeout_at(since + patience, reading).await {
                 Ok(read) => arrived(read)?,
                 Err(_elapsed) => return Err(broken(Ending::IdleTimeout)),
             }
@@ -142,4 +146,38 @@ pub(super) fn broken(ending: Ending) -> Finish {
 
 pub(super) fn malformed(error: BodyError) -> Finish {
     Finish::Refused { reason: Reason::BadRequest, detail: error.to_string().into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_drips_is_not_waited_for_whatever_came_before() {
+        let patience = Duration::from_secs(5);
+        // How much comes at once, how much every four seconds after that, and whether all of it is waited for.
+        for (first, each, whole) in
+            [(10, 1, false), (0, PACE, true), (4 * PACE, 1, false), (4 * PACE, PACE, true)]
+        {
+            let (mut near, mut far) = tokio::io::duplex(1 << 20);
+            let length = first + 3 * each;
+            let sending = tokio::spawn(async move {
+                let mut sent = far.write_all(&vec![0; first]).await;
+                while sent.is_ok() {
+                    tokio::time::sleep(Duration::from_secs(4)).await;
+                    sent = far.write_all(&vec![0; each]).await;
+                }
+            });
+            let (mut buffer, mut lease) = (BytesMut::new(), Lease::alone());
+            let mut beginning = Beginning::new(Framing::Length(length as u64), lease.holder());
+            let mut from = Reading { stream: &mut near, buffer: &mut buffer, lease: &mut lease };
+            let read = beginning.read(&mut from, length, patience, |_| false).await;
+            let want = if whole { Ok(Reached::End) } else { Err(broken(Ending::IdleTimeout)) };
+            assert_eq!(read, want, "{first} and then {each}");
+            drop(near);
+            sending.await.unwrap();
+        }
+    }
 }

@@ -3,7 +3,7 @@
 //! TLS with egressd and go on over TLS to the target ([`inspected`](super::inspected)).
 //!
 //! [`begins`] looks at the first byte, and lets no TLS pass. [`RequestsTunnel`] then reads the heads.
-//! Its first request goes over the connection that was dialled before the `200`; later ones over the connection that the
+//! The first that goes on goes over the connection that was dialled before the `200`; later ones over the connection that the
 //! request before left open, or over a new one, as on the proxy's own port. So a target that closes between two requests
 //! costs the client nothing. A request that becomes a WebSocket is the last one: what follows is relayed. The client's stream may be any
 //! [`Transport`].
@@ -115,9 +115,9 @@ impl<'s, S: Transport + Send + 's> RequestsTunnel<'s, S> {
                     close_idle(client, ending, &opened, (&target, &live), accepted_by, shared).await;
                     (ending, opened)
                 }
-                End::Answered => {
+                End::Answered(ending) => {
                     close::linger(client).await;
-                    (Ending::UpstreamClosed, opened)
+                    (ending, opened)
                 }
                 End::Cut(ending) => {
                     // If that cannot be set, the connection is gone already.
@@ -233,8 +233,8 @@ enum End<'s> {
     Ended(Ending),
     /// No further request came for as long as a connection is kept, or before the drain.
     Idle(Ending),
-    /// The last response says that no request follows.
-    Answered,
+    /// The last response says that no request follows: the target's, or egressd's own.
+    Answered(Ending),
     /// A response was broken off.
     Cut(Ending),
     /// A request was refused; the client is to be told.
@@ -385,13 +385,14 @@ impl<'s, S: Transport> Served<'_, 's, S> {
         let Buffered { bytes, lease } = &mut self.buffer;
         let connection =
             Connection { stream: &mut self.client, buffer: bytes, lease, of_head, kept: &mut self.kept };
-        let lent = Lent { within: self.within, allowance: &mut self.limits.upload, own: self.own.take() };
+        let lent = Lent { within: self.within, allowance: &mut self.limits.upload, own: &mut self.own };
         let serving = exchange::serve(connection, head, request, snapshot, shared, self.keep, Some(lent));
         let after = Box::pin(serving).await;
         match after {
             After::NextHead => None,
             After::Refuse(request, refused) => Some(refusal(request, refused, body)),
-            After::Close => Some(End::Answered),
+            After::Close => Some(End::Answered(Ending::UpstreamClosed)),
+            After::Told => Some(End::Answered(Ending::Refused)),
             After::Cut(ending) => Some(End::Cut(ending)),
             After::Gone(ending) => Some(End::Ended(ending)),
             After::Switched(exchange) => Some(match self.kept.switched() {

@@ -1,5 +1,6 @@
 use super::super::test_bodies::{NEW, OLD, lines};
 use super::*;
+use crate::words::git::Operation;
 
 const V0: ProtocolVersion = ProtocolVersion::V0;
 const V2: ProtocolVersion = ProtocolVersion::V2;
@@ -190,12 +191,67 @@ fn the_fixed_form_has_no_free_text() {
     assert_eq!(FetchRequest::fixed(&v2(&["command=fetch", line], Some(&[])), V2), Err(error));
 }
 
+fn archive(body: &[u8]) -> Result<FetchRequest, FetchError> {
+    whole(FetchReader::new(body, FetchKind::Archive)).map(|(told, _)| told)
+}
+
 #[test]
 fn an_archive_is_a_read() {
     let body = [&lines(&["argument --format=tar\n", "argument HEAD\n"])[..], b"0000"].concat();
-    assert_eq!(FetchRequest::read_archive(&body), told(Operation::Fetch, 0, 0));
+    assert_eq!(archive(&body), told(Operation::Fetch, 0, 0));
     for bad in [&b"0000"[..], &lines(&["argument HEAD"]), &[&lines(&["HEAD"])[..], b"0000"].concat()] {
-        assert_ne!(FetchRequest::read_archive(bad), told(Operation::Fetch, 0, 0));
+        assert_ne!(archive(bad), told(Operation::Fetch, 0, 0));
     }
-    assert_eq!(FetchRequest::read_archive(&[&body[..], b"x"].concat()), Err(FetchError::After));
+    assert_eq!(archive(&[&body[..], b"x"].concat()), Err(FetchError::After));
+    let many = |count: usize| [lines(&vec!["argument a"; count]), b"0000".to_vec()].concat();
+    assert_eq!(archive(&many(64)), told(Operation::Fetch, 0, 0));
+    assert_eq!(archive(&many(65)), Err(FetchError::Arguments));
+}
+
+#[test]
+fn the_fixed_form_of_an_archive_says_what_is_read_and_in_which_form() {
+    let fixed = |arguments: &[&str]| {
+        let arguments: Vec<String> = arguments.iter().map(|text| format!("argument {text}\n")).collect();
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let body = [&lines(&arguments)[..], b"0000"].concat();
+        let fixed = whole(FetchReader::fixing(&body, FetchKind::Archive)).map(|(_, fixed)| fixed);
+        fixed.inspect(|fixed| assert!(*fixed == body)).map(drop)
+    };
+    let long = "a".repeat(256);
+    let rows: &[(&[&str], bool)] = &[
+        (&["--format=tar.gz", "--prefix=v1/", "-9", "refs/tags/v1", "src", "docs/a.md"], true),
+        (&["-v", "-l", "--worktree-attributes", "HEAD:src", "--", "a"], true),
+        (&["--format=secret", "HEAD"], false),
+        (&["--format", "tar", "HEAD"], false),
+        (&["--prefix=a secret", "HEAD"], false),
+        (&["--mtime=secret", "HEAD"], false),
+        (&["--add-virtual-file=a:secret", "HEAD"], false),
+        (&["-99", "HEAD"], false),
+        (&["-x", "HEAD"], false),
+        (&["a:b:c"], false),
+        (&["a secret"], false),
+        (&[&long], false),
+    ];
+    for (arguments, passes) in rows {
+        assert_eq!(fixed(arguments).is_ok(), *passes, "{arguments:?}");
+    }
+}
+
+/// Two lines of a body that is read in several steps may be cut anywhere.
+#[test]
+fn a_long_body_is_read_in_steps() {
+    let have = lines(&[&format!("have {NEW}\n")]);
+    let body =
+        [&lines(&[&format!("want {OLD} thin-pack")])[..], b"0000", &have.repeat(6_000), &lines(&["done\n"])]
+            .concat();
+    let mut reader = FetchReader::new(&body, FetchKind::Pack(V0));
+    let mut steps = 1;
+    while !reader.step().unwrap() {
+        steps += 1;
+    }
+    assert_eq!(reader.into_parts().0, told(Operation::Fetch, 1, 6_000).unwrap());
+    // 300,000 bytes, 64 KiB each.
+    assert_eq!(steps, body.len().div_ceil(64 << 10));
+    // What ends within its steps is found all the same.
+    assert_eq!(FetchRequest::read(&body[..body.len() - 3], V0), Err(FetchError::Incomplete));
 }

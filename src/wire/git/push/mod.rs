@@ -23,6 +23,8 @@ pub const MAX_LIST: usize = 1 << 20;
 
 /// The most push options: more than hooks know.
 pub const MAX_OPTIONS: usize = 256;
+/// The most bytes of all options together: they are free text to the server, such as the description of a merge request.
+pub const MAX_OPTION_BYTES: usize = 16 * 1024;
 
 /// Reads the list from the beginning of a body. What it makes of it is at most 128 bytes a command beside the names, and so
 /// less than 2 MiB in all.
@@ -117,8 +119,8 @@ pub enum ListError {
     /// An option with a character that options do not have.
     #[error("a push option that is empty or not text in one line")]
     Option,
-    /// More than [`MAX_OPTIONS`].
-    #[error("more than 256 push options")]
+    /// More than [`MAX_OPTIONS`], or than [`MAX_OPTION_BYTES`].
+    #[error("more than 256 push options, or more than 16 KiB of them")]
     TooManyOptions,
     /// More than [`MAX_CHANGES`].
     #[error("more than 4,000 refs in one push")]
@@ -246,7 +248,8 @@ impl PushReader {
         if option.is_empty() || option.contains(char::is_control) {
             return Err(ListError::Option);
         }
-        if self.list.options.len() == MAX_OPTIONS {
+        let bytes = self.list.options.iter().map(|option| option.len()).sum::<usize>() + option.len();
+        if self.list.options.len() == MAX_OPTIONS || bytes > MAX_OPTION_BYTES {
             return Err(ListError::TooManyOptions);
         }
         self.list.options.push(option.into());

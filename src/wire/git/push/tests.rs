@@ -61,6 +61,13 @@ fn options_are_a_second_list() {
     };
     assert_eq!(options(MAX_OPTIONS), Ok(Progress::Done));
     assert_eq!(options(MAX_OPTIONS + 1), Err(ListError::TooManyOptions));
+    let of_bytes = |last: usize| {
+        let texts = ["o".repeat(MAX_OPTION_BYTES / 2), "o".repeat(last)];
+        let body = [&lines(&[&command])[..], b"0000", &lines(&[&texts[0], &texts[1]]), b"0000"].concat();
+        super::PushReader::new().read(&body)
+    };
+    assert_eq!(of_bytes(MAX_OPTION_BYTES / 2), Ok(Progress::Done));
+    assert_eq!(of_bytes(MAX_OPTION_BYTES / 2 + 1), Err(ListError::TooManyOptions));
     // They are announced, and there may be none; without commands there is no second list.
     assert!(list(&[&format!("{OLD} {NEW} refs/heads/main")]).unwrap().options.is_empty());
     for bad in ["", "\n", "a\0b", "a\nb\n", "\u{1b}[2J"] {
