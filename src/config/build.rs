@@ -15,7 +15,7 @@ use super::file::{
 };
 use super::finding::{Position, Report};
 use super::keys::{HOUR, Key, SECOND, STEP, duration, items, section, value};
-use super::named_files::NamedFiles;
+use super::named_files::{Done, NamedFiles};
 use super::settings::{
     AccessLog, Config, DiagnosticsFormat, Dns, Http, Limits, Log, LogFormat, LogLevel, LogOutput,
     OnLogFailure, Shutdown, Tunnel,
@@ -64,7 +64,7 @@ pub(super) fn config(
     };
     let log = log(section(&file.log, &LogFile::default()));
     let shutdown = meaning.shutdown(section(&file.shutdown, &ShutdownFile::default()));
-    let (hash, files) = files.finish();
+    let Done { hash, files, named } = files.finish();
     let config = Config {
         listeners: listeners.into_iter().map(|(listener, _)| listener).collect(),
         admin,
@@ -81,6 +81,7 @@ pub(super) fn config(
         shutdown,
         hash,
         files,
+        named,
     };
     (config, positions)
 }

@@ -12,12 +12,16 @@ const POLICIES: &str = "policies";
 
 /// Where each value outside `policies` was written.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Positions(BTreeMap<String, Position>);
+pub struct Positions {
+    /// As findings show it.
+    file: Box<str>,
+    places: BTreeMap<String, Position>,
+}
 
 impl Positions {
     /// The positions of a whole file. It is empty for None, which is a file with only comments.
-    pub(super) fn of(root: Option<&Node<'_>>) -> Self {
-        let mut positions = Positions::default();
+    pub(super) fn of(file: &str, root: Option<&Node<'_>>) -> Self {
+        let mut positions = Positions { file: file.into(), ..Positions::default() };
         if let Some(root) = root {
             positions.inside(None, root);
         }
@@ -28,7 +32,17 @@ impl Positions {
     /// of a list. A key that is not set has the position of what is around it, where it would be written.
     pub fn of_key(&self, path: &str) -> Position {
         let around = std::iter::successors(Some(path), |path| Some(path.rsplit_once('.')?.0));
-        around.filter_map(|path| self.0.get(path)).next().copied().unwrap_or(Position::START)
+        around.filter_map(|path| self.places.get(path)).next().copied().unwrap_or(Position::START)
+    }
+
+    /// The file, as findings show it.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// Every key with the position of its value.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, Position)> {
+        self.places.iter().map(|(key, position)| (&**key, *position))
     }
 
     fn inside(&mut self, path: Option<&str>, node: &Node<'_>) {
@@ -54,7 +68,7 @@ impl Positions {
     fn add(&mut self, around: Option<&str>, key: &str, node: &Node<'_>) {
         let path = around.map_or_else(|| key.to_owned(), |around| format!("{around}.{key}"));
         self.inside(Some(&path), node);
-        self.0.insert(path, node.position);
+        self.places.insert(path, node.position);
     }
 }
 
@@ -69,7 +83,7 @@ mod tests {
         let text =
             "listeners:\n  - {name: a, tls: {key: k}}\n  - name: b\npolicies: [{name: p}]\nadmin: {}\n";
         let findings = Findings::default();
-        let positions = Positions::of(tree::parse(text, &findings.of("f")).as_ref());
+        let positions = Positions::of("f", tree::parse(text, &findings.of("f")).as_ref());
         let rows = [
             ("listeners", (2, 3)),
             ("listeners.0.tls.key", (2, 26)),
@@ -84,6 +98,6 @@ mod tests {
         for (path, (line, column)) in rows {
             assert_eq!(positions.of_key(path), Position { line, column }, "{path}");
         }
-        assert_eq!(Positions::of(None).of_key("admin"), Position::START);
+        assert_eq!(Positions::of("f", None).of_key("admin"), Position::START);
     }
 }

@@ -144,5 +144,5 @@ fn mean(
         policies::lints(&config.policies, &rule_positions, Timestamp::now(), report);
     }
     policies::tell_report_mode(&file.policies, reporting);
-    Some((config, Positions::of(root.as_ref())))
+    Some((config, Positions::of(report.file(), root.as_ref())))
 }

@@ -43,7 +43,7 @@ pub use self::hash::{ConfigHash, ShortHash};
 pub use self::key_positions::Positions;
 pub(crate) use self::languages::network_line;
 pub use self::load::{DEFAULT, DEFAULT_NAME, Loaded, load, load_by, load_bytes, load_str};
-pub use self::named_files::read_from_disk;
+pub use self::named_files::{NamedFile, read_from_disk};
 pub use self::schema::schema;
 pub use self::settings::{
     AccessLog, Admin, BasicAuth, Config, DiagnosticsFormat, Dns, Http, Inspection, Limits, Listener, Log,

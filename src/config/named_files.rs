@@ -17,13 +17,37 @@ const MAX_BYTES: u64 = 256 << 20;
 /// How a file is read; tests and [`crate::commands::import`] pass their own function.
 pub(super) type ReadFile<'a> = &'a dyn Fn(&Path) -> io::Result<Vec<u8>>;
 
+/// A file that a configuration names: where, under which name, and what is in it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NamedFile {
+    /// The file that names it, as findings show it.
+    pub of: Box<str>,
+    /// The place of the name there.
+    pub position: Position,
+    /// As written.
+    pub name: Box<str>,
+    /// SHA-256 of the content.
+    pub print: [u8; 32],
+}
+
 /// Reads, hashes and remembers.
 pub(super) struct NamedFiles<'a> {
     /// What relative paths are relative to.
     directory: PathBuf,
     read_file: ReadFile<'a>,
     files: Vec<PathBuf>,
+    named: Vec<NamedFile>,
     hash: Sha256,
+}
+
+/// What is known of the files in the end.
+pub(super) struct Done {
+    /// Over everything read.
+    pub(super) hash: ConfigHash,
+    /// Each once, in the order of reading.
+    pub(super) files: Vec<PathBuf>,
+    /// Each for every time it is named.
+    pub(super) named: Vec<NamedFile>,
 }
 
 impl<'a> NamedFiles<'a> {
@@ -35,6 +59,7 @@ impl<'a> NamedFiles<'a> {
             directory,
             read_file,
             files: configuration.map(Path::to_owned).into_iter().collect(),
+            named: Vec::new(),
             hash: Sha256::new(),
         };
         files.add_to_hash(content);
@@ -63,6 +88,8 @@ impl<'a> NamedFiles<'a> {
                 None
             }
             Ok(content) => {
+                let (of, print) = (report.file().into(), Sha256::digest(&content).into());
+                self.named.push(NamedFile { of, position, name: name.into(), print });
                 self.add_to_hash(name.as_bytes());
                 self.add_to_hash(&content);
                 Some(content)
@@ -84,9 +111,9 @@ impl<'a> NamedFiles<'a> {
         self.hash.update(bytes);
     }
 
-    /// The hash over everything read, and the files in the order of reading.
-    pub(super) fn finish(self) -> (ConfigHash, Vec<PathBuf>) {
-        (ConfigHash(self.hash.finalize().into()), self.files)
+    /// What was read.
+    pub(super) fn finish(self) -> Done {
+        Done { hash: ConfigHash(self.hash.finalize().into()), files: self.files, named: self.named }
     }
 }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::hash::ConfigHash;
+use super::named_files::NamedFile;
 use super::upstream::{Certificates, UpstreamProxy};
 use super::users::Users;
 use crate::rules::Policies;
@@ -55,6 +56,8 @@ pub struct Config {
     /// The configuration file itself, if there is one, and every file that it names, in the order of reading, each
     /// once. A reload has to watch these.
     pub files: Vec<PathBuf>,
+    /// Those that it names, once for each time.
+    pub named: Vec<NamedFile>,
 }
 
 /// Where clients connect.

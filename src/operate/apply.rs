@@ -100,6 +100,7 @@ pub(crate) fn apply(
         // Reported by the metrics below, and followed by the reloader.
         hash: _,
         files: _,
+        named: _,
     } = config;
     shared.resolver.store(prepared.resolver);
     shared.route.store(prepared.route);

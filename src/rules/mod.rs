@@ -23,6 +23,7 @@ mod http_request;
 mod label_pattern;
 mod labels;
 pub mod lint;
+mod meet;
 mod misplaced;
 mod names;
 mod networks;

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use self::OptionValue::{Asks, AtMost, Budget, Demand, Edits, Note, Opens, Refuses, Until};
+use super::address_set::AddressSet;
 use super::http::{HeaderEdits, Requests, edit_changes, request_changes};
 use super::rule::{Scheme, Schemes};
 use super::shift::Shift;
@@ -206,9 +207,12 @@ fn bound<T: PartialOrd>(old: Option<T>, new: Option<T>) -> Shift {
 }
 
 fn networks(old: &[IpNet], new: &[IpNet]) -> Vec<(Shift, String)> {
+    // The same addresses may be written as other networks.
     let without = |some: &[IpNet], others: &[IpNet], shift, sign| -> Vec<(Shift, String)> {
+        let held = AddressSet::of(others);
         let rest = some.iter().filter(|network| !others.contains(network));
-        rest.map(|network| (shift, format!("{sign}{network}"))).collect()
+        let shift = |network: &IpNet| if held.holds(network) { Shift::Noted } else { shift };
+        rest.map(|network| (shift(network), format!("{sign}{network}"))).collect()
     };
     let mut changes = without(new, old, Shift::Wider, '+');
     changes.append(&mut without(old, new, Shift::Narrower, '-'));
@@ -341,7 +345,17 @@ mod tests {
             (
                 "private: [10.0.0.0/8, 10.1.0.0/16]",
                 "private: [10.2.0.0/16, 10.0.0.0/8]",
-                &[(Shift::Wider, "+10.2.0.0/16"), (Shift::Narrower, "-10.1.0.0/16")],
+                &[(Shift::Noted, "+10.2.0.0/16"), (Shift::Noted, "-10.1.0.0/16")],
+            ),
+            (
+                "private: [10.0.0.0/9, 10.192.0.0/10]",
+                "private: [10.0.0.0/10, 10.128.0.0/9]",
+                &[
+                    (Shift::Noted, "+10.0.0.0/10"),
+                    (Shift::Wider, "+10.128.0.0/9"),
+                    (Shift::Narrower, "-10.0.0.0/9"),
+                    (Shift::Noted, "-10.192.0.0/10"),
+                ],
             ),
             ("private: [10.0.0.0/8, 10.1.0.0/16]", "private: [10.1.0.0/16, 10.0.0.0/8]", &[]),
         ];

@@ -2,6 +2,7 @@
 //! ship load.
 
 mod doubts;
+mod every_key;
 mod inspection;
 mod meaning;
 mod schema;

@@ -8,6 +8,7 @@ mod git;
 mod precedence;
 mod properties;
 mod requests;
+mod wider;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

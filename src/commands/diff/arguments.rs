@@ -1,20 +1,22 @@
 //! `egressd diff`: shows what an edit changes, and with logs, which recorded requests it would decide differently.
 
 use std::io::{self, BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
 use crate::commands::diff::replay::{Found, MAX_KEPT, Replay, Turn};
-use crate::commands::diff::rules::{Effect, compare};
+use crate::commands::diff::{Change, Effect, Opens, Part, rules, settings};
 use crate::commands::logs::files::open;
-use crate::commands::{CONFIGURATION_REFUSED, FAILED, FINE, WRONG_USAGE, load};
-use crate::config::Config;
+use crate::commands::{CONFIGURATION_REFUSED, FAILED, FINE, WRONG_USAGE};
+use crate::config::{self, Config, Loaded};
 use crate::words::counted::counted;
 use crate::words::io_error::reason;
 
 /// Most distinct requests that are printed of each kind.
 const PRINTED: usize = 100;
+/// Most changes that are repeated as the reason for the exit code.
+const REPEATED: usize = 20;
 
 /// clap would show the two files as optional.
 const HELP: &str = "{about-with-newline}
@@ -42,6 +44,23 @@ pub(crate) struct Diff {
     /// Exit with 1 if a recorded request would newly be denied.
     #[arg(long)]
     strict: bool,
+    /// Exit with 1 if a change lets more out or in, or may do so.
+    #[arg(long, value_name = "KIND")]
+    fail_on: Option<FailOn>,
+}
+
+/// Changes that make the command fail.
+#[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+enum FailOn {
+    /// The lines marked `wider` and `wider?`.
+    Wider,
+}
+
+/// What was found.
+struct Told {
+    /// The first lines that are marked as wider, and how many there are.
+    wider: (Vec<String>, usize),
+    requests: Option<Found>,
 }
 
 impl Diff {
@@ -52,21 +71,38 @@ impl Diff {
             );
             return WRONG_USAGE;
         };
-        let (Some(old), Some(new)) = (load(Some(&old)), load(Some(&new))) else {
+        let (Some(old), Some(new)) = (load(&old), load(&new)) else {
             return CONFIGURATION_REFUSED;
         };
         let mut out = BufWriter::new(io::stdout().lock());
-        let found = match self.compare(&old, &new, &mut out) {
-            Ok(found) => found,
-            // The reader has closed the pipe, as `head` does.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return FINE,
+        let Told { wider: (wider, count), requests } = match self.compare(&old, &new, &mut out) {
+            Ok(told) => told,
+            // The reader has closed the pipe, as `head` does. Nobody knows then what was found.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                return if self.fail_on.is_some() || self.strict { FAILED } else { FINE };
+            }
             Err(error) => {
                 eprintln!("egressd: {error}");
                 return FAILED;
             }
         };
-        let newly_denied = found.is_some_and(|found| found.count(Turn::NewlyDenied).0 > 0);
-        if self.strict && newly_denied { FAILED } else { FINE }
+        let newly_denied = requests.is_some_and(|found| found.count(Turn::NewlyDenied).0 > 0);
+        let fails_on_wider = self.fail_on == Some(FailOn::Wider) && count > 0;
+        if fails_on_wider {
+            eprintln!(
+                "egressd: {}:",
+                counted(
+                    count,
+                    "change lets or may let more out or in",
+                    "changes let or may let more out or in"
+                )
+            );
+            wider.iter().for_each(|line| eprintln!("{line}"));
+            if count > wider.len() {
+                eprintln!("and {} more", count - wider.len());
+            }
+        }
+        if fails_on_wider || (self.strict && newly_denied) { FAILED } else { FINE }
     }
 
     /// The two files. If `--log` has taken them as logs, they are the last of the logs.
@@ -83,26 +119,27 @@ impl Diff {
         old.filter(|_| !self.log.is_empty()).map(|old| (old, new))
     }
 
-    fn compare(&self, old: &Config, new: &Config, out: &mut impl Write) -> io::Result<Option<Found>> {
-        let mut counts = [0_usize; Effect::ALL.len()];
+    fn compare(&self, old: &Loaded, new: &Loaded, out: &mut impl Write) -> io::Result<Told> {
+        let mut changes = Changes::default();
         let mut result = Ok(());
-        compare(&old.policies, &new.policies, |change| {
-            if let Some(count) = counts.get_mut(change.effect as usize) {
-                *count += 1;
-            }
+        let mut tell = |change: Change| {
+            let line = changes.count(&change);
             if result.is_ok() {
-                result = writeln!(out, "{change}");
+                result = writeln!(out, "{line}");
             }
-        });
+        };
+        settings::compare(old, new, &mut tell);
+        let (old, new) = (&old.config, &new.config);
+        rules::compare(&old.policies, &new.policies, &mut tell);
         result?;
-        let counted = Effect::ALL.iter().zip(counts).filter(|(_, count)| *count > 0);
-        let counted: Vec<String> =
-            counted.map(|(effect, count)| format!("{count} {}", effect.as_str())).collect();
-        let counted = if counted.is_empty() { "nothing".to_owned() } else { counted.join(", ") };
-        writeln!(out, "policies and rules: {counted}")?;
+        writeln!(out, "policies and rules: {}", changes.told(Part::Rules))?;
+        writeln!(out, "other keys: {}", changes.told(Part::Settings))?;
+        writeln!(out, "wider: {}", changes.told_wider())?;
+        let wider =
+            (changes.wider, changes.of_each[Opens::Yes as usize] + changes.of_each[Opens::Perhaps as usize]);
         if self.log.is_empty() {
             out.flush()?;
-            return Ok(None);
+            return Ok(Told { wider, requests: None });
         }
         // Behind a parent proxy the recorded upstream is the parent.
         let upstreams = old.upstream_proxy.is_none() && new.upstream_proxy.is_none();
@@ -117,7 +154,53 @@ impl Diff {
         let found = replay.finish();
         print_requests(&found, old, new, out)?;
         out.flush()?;
-        Ok(Some(found))
+        Ok(Told { wider, requests: Some(found) })
+    }
+}
+
+/// Loads a configuration, or prints its findings to stderr.
+fn load(file: &Path) -> Option<Loaded> {
+    let print = |findings: Vec<config::Finding>| findings.iter().for_each(|finding| eprintln!("{finding}"));
+    config::load(Some(file)).map_err(print).ok()
+}
+
+/// The changes, counted.
+#[derive(Default)]
+struct Changes {
+    /// Of each part and effect.
+    counts: [[usize; Effect::ALL.len()]; 2],
+    /// Of each kind of [`Opens`].
+    of_each: [usize; 3],
+    /// The first lines that are marked as wider.
+    wider: Vec<String>,
+}
+
+impl Changes {
+    /// Counts a change, and returns its line.
+    fn count(&mut self, change: &Change) -> String {
+        let line = change.to_string();
+        self.counts[change.part as usize][change.effect as usize] += 1;
+        self.of_each[change.opens as usize] += 1;
+        if change.opens != Opens::No && self.wider.len() < REPEATED {
+            self.wider.push(line.clone());
+        }
+        line
+    }
+
+    fn told(&self, part: Part) -> String {
+        let counted = Effect::ALL.iter().zip(self.counts[part as usize]).filter(|(_, count)| *count > 0);
+        let counted: Vec<String> =
+            counted.map(|(effect, count)| format!("{count} {}", effect.as_str())).collect();
+        if counted.is_empty() { "nothing".to_owned() } else { counted.join(", ") }
+    }
+
+    fn told_wider(&self) -> String {
+        match (self.of_each[Opens::Yes as usize], self.of_each[Opens::Perhaps as usize]) {
+            (0, 0) => "nothing".to_owned(),
+            (0, perhaps) => format!("perhaps {perhaps}"),
+            (certain, 0) => certain.to_string(),
+            (certain, perhaps) => format!("{certain}, and perhaps {perhaps} more"),
+        }
     }
 }
 

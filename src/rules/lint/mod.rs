@@ -20,6 +20,7 @@ use jiff::Timestamp;
 
 pub use self::clients::{Entrance, Rival, let_out, may_come, reached, unreachable};
 use self::cover::{Effect, Neighbours};
+pub(in crate::rules) use self::shared_names::may_meet;
 use self::told::{At, Told};
 pub use self::told::{Lint, LintKind, TOLD_OF_A_KIND};
 use super::Policies;

@@ -259,7 +259,7 @@ fn pattern_reaches(pattern: &str, suffix: &str) -> bool {
 }
 
 /// Whether some name matches both patterns. It never returns false by mistake.
-pub(super) fn may_meet(one: &str, other: &str) -> bool {
+pub(in crate::rules) fn may_meet(one: &str, other: &str) -> bool {
     one.split('.').count() == other.split('.').count()
         && one.split('.').zip(other.split('.')).all(|(one, other)| labels_may_meet(one, other))
 }
