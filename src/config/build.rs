@@ -17,12 +17,12 @@ use super::finding::{Position, Report};
 use super::keys::{HOUR, Key, SECOND, STEP, duration, items, section, value};
 use super::named_files::{Done, NamedFiles};
 use super::settings::{
-    AccessLog, Config, DiagnosticsFormat, Dns, Http, Limits, Log, LogFormat, LogLevel, LogOutput,
+    AccessLog, Config, DiagnosticsFormat, Dns, Http, Limits, Listener, Log, LogFormat, LogLevel, LogOutput,
     OnLogFailure, Shutdown, Tunnel,
 };
 use super::values::Length;
-use super::{identity_lint, inspection, listeners, policies, upstream};
-use crate::rules::Mode;
+use super::{identity_lint, inspection, listeners, own_address, policies, upstream};
+use crate::rules::{Mode, lint};
 use crate::words::logformat::Logformat;
 use crate::words::quote::quoted;
 use crate::words::units::Span;
@@ -65,8 +65,12 @@ pub(super) fn config(
     let log = log(section(&file.log, &LogFile::default()));
     let shutdown = meaning.shutdown(section(&file.shutdown, &ShutdownFile::default()));
     let Done { hash, files, named } = files.finish();
+    let listeners: Vec<Listener> = listeners.into_iter().map(|(listener, _)| listener).collect();
+    if !report.has_errors() {
+        own_address::lint(&policies, &positions, (&listeners, &admin), report);
+    }
     let config = Config {
-        listeners: listeners.into_iter().map(|(listener, _)| listener).collect(),
+        listeners,
         admin,
         policies,
         dns,
@@ -129,6 +133,9 @@ impl Meaning<'_> {
                     addresses.position,
                     "this name has no address: write at least one, or remove the name",
                 );
+            }
+            if let Some(found) = name.value.as_ref().and_then(|host| lint::confusable(host.0.as_str())) {
+                self.report.warning(name.position, format!("the name {found}"));
             }
             if let Some(canonical) = name.value.as_ref().map(|host| &host.0)
                 && hosts.insert(canonical.clone(), listed).is_some()
@@ -308,6 +315,13 @@ impl Meaning<'_> {
             None | Some(OnFailureFile::Deny) => OnLogFailure::Deny,
             Some(OnFailureFile::Continue) => OnLogFailure::Continue,
         };
+        if let (Some(at), OnLogFailure::Continue) = (&file.on_failure, on_failure) {
+            self.report.warning(
+                at.position,
+                "with `on_failure: continue` traffic goes out without a record while the log cannot be written, as on a full disk: \
+                 write `deny`, or remove the key",
+            );
+        }
         AccessLog { output, format, on_failure }
     }
 

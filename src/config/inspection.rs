@@ -11,7 +11,7 @@ use super::file::InspectionFile;
 use super::finding::{Position, Report};
 use super::keys::{HOUR, Key, duration, required};
 use super::named_files::NamedFiles;
-use super::secret_files::mode_for_all;
+use super::secret_files::{Secret, tell_of_readers};
 use super::settings::Inspection;
 use super::typed::At;
 use super::values::FilePath;
@@ -38,7 +38,7 @@ pub(super) fn inspection(
     let certificate = certificate.and_then(|at| pem(at, report, files));
     let key = key.and_then(|at| {
         let pem = pem(at, report, files)?;
-        readable_by_others(&pem, at.position, report);
+        tell_of_readers(Secret::AuthorityKey, &pem.path, at.position, report);
         Some(pem)
     });
     let lifetime = duration(report, &file.leaf_lifetime, "leaf_lifetime", DAY, LIFETIME);
@@ -137,19 +137,6 @@ fn wrong(host: &HostPattern, authority: Option<&Authority>) -> Option<String> {
 
 fn below(authority: Option<&Authority>, base: &str, itself: bool) -> Option<bool> {
     authority.map(|authority| authority.constraints().permit_all_below(base, itself))
-}
-
-/// Warns of a key that users of the machine may read who have nothing to do with egressd.
-fn readable_by_others(key: &PemFile, position: Position, report: &Report<'_>) {
-    if let Some(mode) = mode_for_all(&key.path) {
-        report.warning(
-            position,
-            format!(
-                "every user of this machine may read the authority's key (mode {mode:03o}), and with it sign what clients \
-                 accept: `chmod 640`; in Kubernetes `defaultMode: 0440`, and the pod's `fsGroup`"
-            ),
-        );
-    }
 }
 
 fn pem(at: &At<FilePath>, report: &Report<'_>, files: &mut NamedFiles<'_>) -> Option<PemFile> {

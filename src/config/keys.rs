@@ -78,6 +78,11 @@ pub(super) fn networks(list: &List<Network>) -> Option<Vec<IpNet>> {
     list.as_ref().map(|_| items(list).map(|(network, _)| network.0).collect())
 }
 
+/// Where a network is written, if it is written by itself.
+pub(super) fn position_of(list: &List<Network>, network: &IpNet) -> Option<Position> {
+    items(list).find(|(written, _)| written.0 == *network).map(|(_, position)| position)
+}
+
 /// Loopback, RFC 1918, RFC 6598 (carrier-grade NAT, which EKS uses for pods) and RFC 4193 (unique local).
 pub(super) fn private_networks() -> Vec<IpNet> {
     let v4 = |a, b, prefix| IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(a, b, 0, 0), prefix));

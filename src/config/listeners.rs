@@ -13,13 +13,16 @@ use jiff::Timestamp;
 use super::file::{AdminFile, BasicAuthFile, ListenerFile, ProxyProtocolFile, TlsFile};
 use super::finding::{Position, Report};
 use super::keys::{
-    Key, List, SECOND, STEP, duration, items, networks, private_networks, required, section, value,
+    Key, List, SECOND, STEP, duration, items, networks, position_of, private_networks, required, section,
+    value,
 };
 use super::named_files::NamedFiles;
+use super::secret_files::{Secret, tell_of_readers};
 use super::settings::{Admin, BasicAuth, Listener, ProxyProtocol, Tls};
 use super::typed::At;
 use super::users::{LineProblem, Users};
 use super::values::FilePath;
+use crate::rules::lint::open_to_strangers;
 use crate::transport::tls::{FileProblem, Loaded, PemFile, ServerTls, TlsPem};
 use crate::words::quote::quoted;
 
@@ -74,9 +77,20 @@ pub(super) fn admin(key: &Key<AdminFile>, listeners: &[(Listener, Position)], re
             format!("the listener `{}` and `admin` both use {address}: write another port", listener.name),
         );
     }
+    let networks = networks(&file.networks).unwrap_or_else(private_networks);
+    if let (Some(at), Some(open)) = (&file.networks, open_to_strangers(&networks)) {
+        let whose = if open.prefix_len() == 0 { "is every address" } else { "has addresses of anybody" };
+        report.warning(
+            position_of(&file.networks, &open).unwrap_or(at.position),
+            format!(
+                "{open} {whose}: any client there that reaches {address} may read the rules, the recent refusals and the metrics; \
+                 write the networks of those who watch egressd"
+            ),
+        );
+    }
     Admin {
         address,
-        networks: networks(&file.networks).unwrap_or_else(private_networks),
+        networks,
         hosts: items(&file.hosts).map(|(name, _)| name.0.clone()).collect(),
         proxy_protocol: Reading { report }.proxy_protocol(&file.proxy_protocol),
     }
@@ -138,14 +152,18 @@ impl Reading<'_> {
                 "`trusted` is empty, so every connection would be closed: write the networks of the load balancer",
             );
         }
-        for (network, position) in items(&file.trusted) {
-            if network.0.prefix_len() == 0 {
-                self.report.warning(
-                    position,
-                    "every peer is trusted, so any peer can claim any client's address: write only the networks of \
-                     the load balancer",
-                );
-            }
+        // In pieces, too.
+        if let Some(open) = open_to_strangers(&trusted) {
+            let whom = match open.prefix_len() {
+                0 => "every peer is trusted, so any peer".to_owned(),
+                _ => format!("{open} has addresses of anybody, and each peer there is trusted: it"),
+            };
+            self.report.warning(
+                position_of(&file.trusted, &open).unwrap_or(at.position),
+                format!(
+                    "{whom} can claim any client's address: write only the networks of the load balancer"
+                ),
+            );
         }
         Some(ProxyProtocol { trusted })
     }
@@ -156,7 +174,11 @@ impl Reading<'_> {
             required(self.report, &file.certificate, at.position, "certificate", "certificate: tls.crt");
         let key = required(self.report, &file.key, at.position, "key", "key: tls.key");
         let certificate = certificate.and_then(|at| self.pem(at, files).ok());
-        let key = key.and_then(|at| self.pem(at, files).ok());
+        let key = key.and_then(|at| {
+            let pem = self.pem(at, files).ok()?;
+            tell_of_readers(Secret::ListenerKey, &pem.path, at.position, self.report);
+            Some(pem)
+        });
         let crl_alone = file.client_crl.as_ref().filter(|_| file.client_ca.is_none());
         if let Some(crl) = crl_alone {
             self.report.error(
@@ -200,6 +222,7 @@ impl Reading<'_> {
             required(self.report, &file.users_file, at.position, "users_file", "users_file: users.htpasswd")?;
         let name = &named.value.as_ref()?.0;
         let content = files.read(name, named.position, self.report)?;
+        tell_of_readers(Secret::Users, &files.path(name), named.position, self.report);
         let report = self.of(&files.path(name));
         let position = |problem: &LineProblem| Position { line: problem.line, column: 1 };
         match Users::parse(&content) {

@@ -11,7 +11,7 @@ use super::key_positions::Positions;
 use super::named_files::{NamedFiles, ReadFile, read_from_disk};
 use super::settings::Config;
 use super::text::text;
-use super::{build, policies, tree, typed};
+use super::{build, placeholders, policies, tree, typed};
 use crate::words::io_error::reason;
 
 /// The embedded default: `config/egressd.yaml`.
@@ -130,6 +130,9 @@ fn mean(
     let root = tree::parse(text, report);
     if root.is_none() && report.has_errors() {
         return None;
+    }
+    if let Some(root) = &root {
+        placeholders::tell(root, report);
     }
     // A file with only comments is an empty configuration: it has the defaults and allows nothing.
     let file =

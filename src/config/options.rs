@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::finding::{Position, Report};
-use super::keys::{Key, List, items, networks, value};
+use super::keys::{self, Key, List, items, networks, value};
 use super::named_files::NamedFiles;
 use super::requests::{EntryFile, HeadersFile, credentials_position, headers, requests};
 use super::values::{Budget, FilePath, Label, Line, Moment, Network, Size};
@@ -170,6 +170,8 @@ fn of_rule(list: &List<Network>, report: &Report<'_>, _: &mut NamedFiles<'_>) ->
 
 /// Reads `private` of a rule, of an allow file, or of a whole policy.
 pub(super) fn private(list: &List<Network>, report: &Report<'_>) -> Vec<IpNet> {
+    let all = networks(list).unwrap_or_default();
+    let mut is_told = false;
     for (network, position) in items(list) {
         if network.0.prefix_len() == 0 {
             report.warning(
@@ -179,11 +181,16 @@ pub(super) fn private(list: &List<Network>, report: &Report<'_>) -> Vec<IpNet> {
                     quoted(&network.0.to_string())
                 ),
             );
+            is_told = true;
         } else if let Some(doubt) = lint::private_network(&network.0) {
             report.warning(position, doubt);
         }
     }
-    networks(list).unwrap_or_default()
+    if let (Some(at), Some((alone, text)), false) = (list, lint::whole_private(&all), is_told) {
+        let alone = alone.and_then(|network| keys::position_of(list, &network));
+        report.warning(alone.unwrap_or(at.position), text);
+    }
+    all
 }
 
 fn upload_limit(key: &Key<Size>, report: &Report<'_>, _: &mut NamedFiles<'_>) -> Option<u64> {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::file::{AllowFile, AllowFilesFile, ClientsFile, ModeFile, PolicyFile};
 use super::finding::{Position, Report};
-use super::keys::{Key, List, items, networks, private_networks, required, value};
+use super::keys::{Key, List, items, networks, position_of, private_networks, required, value};
 use super::languages::network_line;
 use super::list_file::{self, ListKind};
 use super::named_files::NamedFiles;
@@ -118,6 +118,9 @@ fn read_policy(
         None | Some(ModeFile::Enforce) => Mode::Enforce,
         Some(ModeFile::Report) => Mode::Report,
     };
+    if mode == Mode::Report {
+        open_to_all(&clients, value(&file.clients), around, report);
+    }
     let builder = PolicyBuilder::new(name, clients.clone(), mode, private(&file.private, report));
     let mut reading = Reading { builder, report, rules: 0, inline: Vec::new() };
     let inline = reading.builder.inline(report.file());
@@ -341,6 +344,26 @@ fn networks_file(
     });
     let networks = clients.networks.len() - before;
     clients.files.push(ClientFile { path: report.file().into(), networks });
+}
+
+/// Warns of a policy in report mode for anybody: it is an open proxy, which lets out every host.
+fn open_to_all(clients: &ClientMatch, file: Option<&ClientsFile>, around: Position, report: &Report<'_>) {
+    let Some(open) = lint::open_to_strangers(&clients.networks) else { return };
+    let written = file.and_then(|file| position_of(&file.networks, &open));
+    let listed = file.and_then(|file| file.networks.as_ref().map(|at| at.position));
+    let in_files = file.and_then(|file| file.networks_files.as_ref().map(|at| at.position));
+    let whose = if open.prefix_len() == 0 { "is every address" } else { "has addresses of anybody" };
+    let proven = match (clients.identities.is_empty(), clients.vpc_endpoints.is_empty()) {
+        (true, true) => "",
+        _ => " that the policy is for",
+    };
+    report.warning(
+        written.or(listed).or(in_files).unwrap_or(around),
+        format!(
+            "{open} {whose}, and in report mode any client there{proven} gets out to every host: this is an open proxy; write the \
+             networks of your clients, or `mode: enforce`"
+        ),
+    );
 }
 
 /// An empty list would match no client if it is read strictly, and every client if it is read as "not set": egressd

@@ -5,6 +5,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use super::finding::{Position, Report};
+
 /// The longest line. A session token of AWS has some 1,500 bytes; much more does not fit into a head.
 const MAX_LINE: usize = 8 << 10;
 
@@ -37,8 +39,52 @@ pub(super) fn user_password(content: &[u8]) -> Result<&str, String> {
     }
 }
 
-/// The file's mode, if users of the machine may read or write it who have nothing to do with egressd.
-pub(super) fn mode_for_all(path: &Path) -> Option<u32> {
+/// What a secret file is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Secret {
+    /// A listener's private key.
+    ListenerKey,
+    /// The key of the authority for inspection.
+    AuthorityKey,
+    /// Hashes of clients' passwords.
+    Users,
+    /// The password for a parent proxy.
+    Parent,
+    /// The credentials that a rule sends.
+    Sent,
+    /// The value of a field that a rule sets.
+    Field,
+}
+
+impl Secret {
+    fn what(self) -> &'static str {
+        match self {
+            Secret::ListenerKey => "the listener's key, and with it pass for this proxy",
+            Secret::AuthorityKey => "the authority's key, and with it sign what clients accept",
+            Secret::Users => "the hashes of the clients' passwords, and try passwords on them",
+            Secret::Parent => "the password for the parent proxy",
+            Secret::Sent => "the password that is sent",
+            Secret::Field => "the value that is sent",
+        }
+    }
+}
+
+/// Warns of a secret file that users of the machine may read who have nothing to do with egressd. `position` is where it is named.
+pub(super) fn tell_of_readers(secret: Secret, path: &Path, position: Position, report: &Report<'_>) {
+    if let Some(mode) = mode_for_all(path) {
+        let what = secret.what();
+        report.warning(
+            position,
+            format!(
+                "every user of this machine may read {what} (mode {mode:03o}): `chmod 640`; in Kubernetes `defaultMode: 0440`, \
+                 and the pod's `fsGroup`"
+            ),
+        );
+    }
+}
+
+/// The file's mode, if others than its owner and group may read or write it.
+fn mode_for_all(path: &Path) -> Option<u32> {
     let mode = fs::metadata(path).ok()?.permissions().mode() & 0o777;
     (mode & 0o006 != 0).then_some(mode)
 }

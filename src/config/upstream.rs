@@ -10,9 +10,10 @@ use super::file::{CertificatesFile, UpstreamProxyFile};
 use super::finding::Report;
 use super::keys::{Key, required, value};
 use super::named_files::NamedFiles;
-use super::secret_files::user_password;
+use super::secret_files::{Secret, tell_of_readers, user_password};
 use super::typed::At;
 use super::values::FilePath;
+use crate::rules::lint;
 use crate::transport::tls::authorities::{Authorities, Roots};
 use crate::words::target::{Host, Port};
 
@@ -66,6 +67,7 @@ pub(super) fn proxy(
     let url = required(report, &file.url, at.position, "url", "url: \"http://proxy.corp:3128\"");
     let credentials = file.credentials_file.as_ref().and_then(|at| {
         let content = read(at, report, files)?;
+        tell_of_readers(Secret::Parent, &files.path(&at.value.as_ref()?.0), at.position, report);
         credentials(&content).map_err(|text| report.error(at.position, text)).ok()
     });
     let ca = file.ca.as_ref().and_then(|at| authorities(at, report, files));
@@ -79,6 +81,10 @@ pub(super) fn proxy(
             credentials.position,
             "the password is sent to an http parent in cleartext: write https:// in `url`",
         );
+    }
+    let confusable = url.host.name().and_then(|name| lint::confusable(name.as_str()));
+    if let Some(found) = confusable {
+        report.warning(url_at.position, format!("the host {found}"));
     }
     report.warning(
         url_at.position,

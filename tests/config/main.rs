@@ -101,6 +101,7 @@ fn every_example_loads_and_warns_only_of_what_it_shows_on_purpose() {
             ],
             Some("report-mode.yaml") => &[
                 "config/examples/report-mode.yaml:20:11: warning: policy `everyone-else` is in report mode: ",
+                "config/examples/report-mode.yaml:27:15: warning: with `on_failure: continue` traffic goes out without a record",
             ],
             _ => &[],
         };

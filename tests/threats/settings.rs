@@ -87,6 +87,53 @@ fn t23_names_that_anybody_can_rent_get_a_warning_and_exact_hosts_exclude_them() 
     }
 }
 
+#[test]
+fn t84_a_name_that_looks_like_another_is_told_with_its_a_label() {
+    for (rule, told) in [
+        (
+            "\u{430}mazonaws.com",
+            "is for xn--mazonaws-06g.com, which is shown as \u{430}mazonaws.com and looks like amazonaws.com",
+        ),
+        ("xn--mazonaws-06g.com", "its \u{430} is U+0430 (Cyrillic)"),
+        ("*.\u{430}mazonaws.com", "looks like *.amazonaws.com"),
+        ("git.\u{430}mazonaws.com:443", "looks like git.amazonaws.com"),
+        ("g\u{131}thub.com", "looks like github.com"),
+        ("\u{43f}\u{440}\u{438}\u{43c}\u{435}\u{440}-shop.example", "has letters of Cyrillic and Latin"),
+    ] {
+        let (code, findings) = check(&["ok.example.com", rule]);
+        assert_eq!(code, Some(0), "{rule}: {findings}");
+        let line = findings.lines().find(|line| line.contains("egressd.yaml:7:"));
+        assert!(
+            line.is_some_and(|line| line.contains("warning") && line.contains(told)),
+            "{rule}: {findings}"
+        );
+    }
+    for rule in [
+        "m\u{fc}nchen.example",
+        "\u{43f}\u{440}\u{438}\u{43c}\u{435}\u{440}.example",
+        "\u{65e5}\u{672c}.example",
+    ] {
+        let (code, findings) = check(&["ok.example.com", rule]);
+        assert_eq!((code, findings.as_str()), (Some(0), ""), "{rule}");
+    }
+    // In a list, too, and it allows nothing but itself.
+    let (code, told) = check_list("ok.example.com\n\u{430}mazonaws.com\n".as_bytes());
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("list.txt:2:1: warning:") && told.contains("looks like amazonaws.com"), "{told}");
+    let (directory, before) = (directory(), "policies: [{name: p, allow: [git.example.com]}]\n");
+    let after = "policies: [{name: p, allow: [git.example.com, \u{430}mazonaws.com]}]\n";
+    let file = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        write(&path, text);
+        path.to_str().expect("ASCII").to_owned()
+    };
+    let (old, new) = (file("old.yaml", before), file("new.yaml", after));
+    let output = run(&["diff", "--fail-on", "wider", &old, &new]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let explained = run(&["explain", "amazonaws.com", "-c", &new]);
+    assert_eq!(explained.status.code(), Some(1), "{explained:?}");
+}
+
 /// An egressd whose rules are in a file with these bytes.
 fn with_list(world: &World, list: &[u8]) -> (tempfile::TempDir, String) {
     let directory = directory();

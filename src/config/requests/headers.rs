@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::super::finding::{Position, Report};
 use super::super::keys::{Key, List, items, value};
 use super::super::named_files::NamedFiles;
-use super::super::secret_files::one_line;
+use super::super::secret_files::{Secret, one_line, tell_of_readers};
 use super::super::values::{Field, FieldFiles, FieldValues};
 use crate::rules::{HeaderEdits, SetField};
 
@@ -62,6 +62,7 @@ pub(in crate::config) fn headers(
         claim(field, name.position);
         let Some(path_text) = path.value.as_ref().map(|path| &*path.0) else { continue };
         let Some(content) = files.read(path_text, path.position, report) else { continue };
+        tell_of_readers(Secret::Field, &files.path(path_text), path.position, report);
         match one_line(&content, "write one line with the value").and_then(field_value) {
             Ok(mut value) => {
                 value.set_sensitive(true);

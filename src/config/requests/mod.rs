@@ -22,7 +22,7 @@ use self::lists::{not_empty, once};
 use super::finding::{Position, Report};
 use super::keys::{Key, List, items, value};
 use super::named_files::NamedFiles;
-use super::secret_files::{mode_for_all, user_password};
+use super::secret_files::{Secret, tell_of_readers, user_password};
 use super::typed::At;
 use super::values::{FilePath, Line, MethodName, Size};
 use crate::rules::{Credentials, Entry, PathPattern, Requests};
@@ -193,15 +193,7 @@ fn credentials(
 ) -> Option<Arc<Credentials>> {
     let name = &*at.value.as_ref()?.0;
     let content = files.read(name, at.position, report)?;
-    if let Some(mode) = mode_for_all(&files.path(name)) {
-        report.warning(
-            at.position,
-            format!(
-                "every user of this machine may read the password that is sent (mode {mode:03o}): `chmod 640`; in Kubernetes \
-                 `defaultMode: 0440`, and the pod's `fsGroup`"
-            ),
-        );
-    }
+    tell_of_readers(Secret::Sent, &files.path(name), at.position, report);
     match user_password(&content) {
         Ok(text) => {
             let credentials = Credentials::new(name, text);

@@ -7,8 +7,11 @@
 //! position.
 
 mod alone;
+mod buckets;
 mod clients;
+mod confusable;
 mod cover;
+mod networks;
 mod requests;
 mod shared_names;
 #[cfg(test)]
@@ -19,12 +22,14 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 
 pub use self::clients::{Entrance, Rival, let_out, may_come, reached, unreachable};
+pub use self::confusable::{Confusable, confusable};
 use self::cover::{Effect, Neighbours};
+pub use self::networks::{open_to_strangers, whole_private};
 pub(in crate::rules) use self::shared_names::may_meet;
 use self::told::{At, Told};
 pub use self::told::{Lint, LintKind, TOLD_OF_A_KIND};
 use super::Policies;
-use super::address::{never_in, prohibited};
+use super::address::never_in;
 use super::options::{Ech, RuleOptions};
 use super::rule::Scheme;
 use super::store::{Kind, Rule};
@@ -39,6 +44,7 @@ pub fn lint(policies: &Policies, now: Timestamp) -> Vec<Lint> {
             let rule = policy.store.rule(id);
             let at = At { policy, id, inline: rule.is_inline().then_some(inline) };
             inline += usize::from(rule.is_inline());
+            tell_confusable(&at, rule, &mut told);
             let has_effect = tell_effect(&at, rule, now, &mut neighbours, &mut told);
             if has_effect && !rule.is_deny() {
                 requests::tell(&at, &neighbours, &mut doors, now, &mut told);
@@ -138,6 +144,17 @@ fn without(given: Option<&RuleOptions>, after: Option<&RuleOptions>) -> String {
     if lost.is_empty() { String::new() } else { format!(", without its {}", lost.join(" and ")) }
 }
 
+/// Warns of a host that is taken for another one. A `deny` rule may well be for a name in A-labels that looks like one's own.
+fn tell_confusable(at: &At<'_>, rule: &Rule, told: &mut Told) {
+    let host = at.policy.store.host(at.id);
+    if host.contains("xn--")
+        && !(rule.is_deny() && at.text().is_ascii())
+        && let Some(found) = confusable(host)
+    {
+        told.tell(LintKind::Confusable, at, || format!("`{}` {found}", at.text()));
+    }
+}
+
 /// Warns of what an `allow` rule means by itself, whatever its host is.
 fn tell_alone(at: &At<'_>, rule: &Rule, told: &mut Told) {
     let (store, options) = (&at.policy.store, at.policy.options_of(at.id));
@@ -169,6 +186,15 @@ fn tell_alone(at: &At<'_>, rule: &Rule, told: &mut Told) {
 /// Warns of what an `allow` rule for more than one host reaches, and how.
 fn reach(at: &At<'_>, rule: &Rule, told: &mut Told) {
     let host = at.policy.store.host(at.id);
+    let given = at.given(at.id);
+    let bucket = match rule.kind() {
+        Kind::Exact => buckets::of_everybody(host, given),
+        Kind::Labels if shared_names::labels(host).is_none() => buckets::of_everybody(host, given),
+        Kind::Under | Kind::UnderOrSelf | Kind::Labels | Kind::Address => None,
+    };
+    if let Some(found) = bucket {
+        told.tell(LintKind::Shared, at, || format!("`{}` {found}", at.text()));
+    }
     let wide = match rule.kind() {
         Kind::Exact => false,
         Kind::Under | Kind::UnderOrSelf | Kind::Labels => true,
@@ -206,15 +232,9 @@ fn reach(at: &At<'_>, rule: &Rule, told: &mut Told) {
     }
 }
 
-/// Whether a network is public and larger than what most owners have: a /16 of IPv4, a /32 of IPv6.
+/// Whether a network is public and larger than what most owners have.
 fn is_wide_network(host: &str) -> bool {
-    let Ok(network) = host.replace(['[', ']'], "").parse::<IpNet>() else { return false };
-    let least = match network {
-        IpNet::V4(_) => 16,
-        IpNet::V6(_) => 32,
-    };
-    // 0.0.0.0/0 begins with a non-public address, but most of it is public.
-    network.prefix_len() < least && (network.prefix_len() < 4 || prohibited(network.addr(), &[]).is_none())
+    host.replace(['[', ']'], "").parse::<IpNet>().is_ok_and(|network| networks::is_wide(&network))
 }
 
 /// The warning about a network under `private` that contains credential endpoints.

@@ -58,10 +58,14 @@ pub enum LintKind {
     Entry,
     /// What an entry says about Git or AWS that was probably not meant.
     Recognised,
+    /// A host under which everybody's buckets are, told apart by the path.
+    Shared,
+    /// A name that looks like another one.
+    Confusable,
 }
 
 impl LintKind {
-    const ALL: [LintKind; 16] = [
+    const ALL: [LintKind; 18] = [
         LintKind::Strangers,
         LintKind::WideNetwork,
         LintKind::Unguarded,
@@ -78,6 +82,8 @@ impl LintKind {
         LintKind::Query,
         LintKind::Entry,
         LintKind::Recognised,
+        LintKind::Shared,
+        LintKind::Confusable,
     ];
 
     /// Whether the configuration is refused.
@@ -103,6 +109,8 @@ impl LintKind {
             LintKind::Beside => "that look at requests, beside one that does not",
             LintKind::Query => "whose `paths` say nothing of the query",
             LintKind::Recognised => "with entries about Git or AWS that were probably meant otherwise",
+            LintKind::Shared => "for hosts of everybody's buckets",
+            LintKind::Confusable => "for names that look like others",
             LintKind::Entry => "with entries of `requests` that never decide",
         }
     }

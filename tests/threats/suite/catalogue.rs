@@ -252,6 +252,12 @@ pub const ROWS: &[Row] = &[
         INSPECTION,
     ),
     own(
+        84,
+        "a name that looks like a listed one, in a merge request: Cyrillic or other letters for ASCII, or letters of two scripts",
+        "`check` warns, with the A-label, the letter and the name that it looks like; `diff` calls the rule wider",
+        SETTINGS,
+    ),
+    own(
         85,
         "minting flood: many names under a rule that inspects, or in the ClientHello",
         "signs once for each name that its target proved, within the client's rate; keeps 10,000 certificates, shared out by client",

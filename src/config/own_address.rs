@@ -1,0 +1,59 @@
+//! Rules for addresses where egressd itself listens: a tunnel to it would be a loop, which is never dialled.
+//!
+//! Only addresses that the configuration names are known here; a listener on every address has more.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::finding::{Position, Report};
+use super::settings::{Admin, Listener};
+use crate::rules::{HostPattern, Policies, RuleView, Scheme};
+use crate::words::quote::quoted;
+
+/// Warns of each `allow` rule that names nothing but such addresses. `positions` are those of the rules in the configuration itself, in the
+/// order of [`Policies::rules`].
+pub(super) fn lint(
+    policies: &Policies,
+    positions: &[Position],
+    (listeners, admin): (&[Listener], &Admin),
+    report: &Report<'_>,
+) {
+    let of_listeners =
+        listeners.iter().map(|listener| (listener.address, format!("the listener `{}`", listener.name)));
+    let own: Vec<(SocketAddr, String)> =
+        of_listeners.chain([(admin.address, "`admin`".to_owned())]).collect();
+    let mut inline = positions.iter().copied();
+    for rule in policies.rules() {
+        // Taken for every rule: the order is all that tells whose it is.
+        let position = rule.is_inline().then(|| inline.next()).flatten();
+        // Nearly every rule ends here: only addresses end in a digit or a bracket.
+        let host = rule.canonical_host();
+        if rule.is_deny() || !host.ends_with(|last: char| last.is_ascii_digit() || last == ']') {
+            continue;
+        }
+        let Some(HostPattern::Address(address)) = rule.host() else { continue };
+        let met = own.iter().find(|(own, _)| arrives(*own, address) && is_only_port(&rule, own.port()));
+        if let Some((_, whose)) = met {
+            let position = position.unwrap_or(Position { line: rule.line(), column: 1 });
+            let text = quoted(rule.text());
+            report.of(rule.file()).warning(
+                position,
+                format!("{text} allows nothing: it is {whose} of this proxy, and a tunnel to it would be a loop; remove it"),
+            );
+        }
+    }
+}
+
+fn arrives(own: SocketAddr, address: IpAddr) -> bool {
+    match own.ip().to_canonical() {
+        ip if ip.is_unspecified() => address.is_loopback(),
+        ip => ip == address,
+    }
+}
+
+/// Whether the rule is for this port and no other.
+fn is_only_port(rule: &RuleView<'_>, port: u16) -> bool {
+    match rule.ports() {
+        Some(ports) => ports.low == ports.high && ports.low.get() == port,
+        None => rule.schemes().iter().filter_map(Scheme::default_port).all(|own| own.get() == port),
+    }
+}
