@@ -135,6 +135,13 @@ impl Facts {
         }
     }
 
+    /// A tunnel that a rule let through, and not report mode alone, uses that rule until it ends.
+    pub(super) fn uses_its_rule(&self, shared: &Shared) {
+        if let (Some(policy), Some(rule), Some(Decision::Allow)) = (&self.policy, &self.rule, self.decision) {
+            shared.metrics.rule_in_use(policy, &rule.label, Timestamp::now());
+        }
+    }
+
     fn git(&self) -> Option<&SeenGit> {
         self.seen.as_ref()?.git.as_ref()
     }

@@ -468,12 +468,14 @@ impl Opened<'_> {
 
     /// A record of a tunnel's life so far: if the process is killed, only the time since is lost.
     pub fn progress(&self) {
+        self.facts.uses_its_rule(self.shared);
         self.shared.log.spare().write(&self.record(Event::Progress));
     }
 
     fn closed(&mut self, ending: Ending) {
         let Some(place) = self.last.take() else { return };
         self.decided();
+        self.facts.uses_its_rule(self.shared);
         if let Some(policy) = &self.facts.policy {
             self.shared.metrics.tunnel_ended(policy, ending, self.facts.started.elapsed());
         }

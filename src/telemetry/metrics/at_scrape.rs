@@ -10,6 +10,7 @@ use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricT
 
 use super::super::access_log::AccessLog;
 use super::requests::{RequestCount, Tables};
+use super::rule_use::rule_uses;
 use super::usage::{PolicyUsage, UsageSource};
 use crate::transport::held::{HeldBytes, Kind};
 
@@ -80,6 +81,7 @@ struct Shared {
     tunnels_active: Family,
     bytes_total: Family,
     rule_expires: Family,
+    rule_last_used: Family,
     config: Family,
     log_records: Family,
     log_queue: Family,
@@ -98,6 +100,8 @@ pub(super) struct Shown {
     /// Empty before the first.
     pub(super) sha256: String,
     pub(super) policies: Vec<Arc<str>>,
+    /// Policy and label of its rules, or of the first of them.
+    pub(super) rules: Vec<(Arc<str>, Arc<str>)>,
     /// Policy, rule label and expiry in seconds since the epoch; each label once.
     pub(super) rule_expiries: Vec<(Arc<str>, Arc<str>, f64)>,
 }
@@ -143,6 +147,12 @@ impl AtScrape {
             rule_expires: Family::new(
                 "egressd_rule_expires_timestamp_seconds",
                 "When the rule stops matching, in seconds since the epoch; only for rules that expire.",
+                &["policy", "rule"],
+                GAUGE,
+            )?,
+            rule_last_used: Family::new(
+                "egressd_rule_last_used_timestamp_seconds",
+                "When the rule last let a request through, or denied one if it is a deny rule, in seconds since the epoch; 0 if not since the start.",
                 &["policy", "rule"],
                 GAUGE,
             )?,
@@ -201,6 +211,11 @@ impl AtScrape {
         *self.0.shown.write().unwrap_or_else(PoisonError::into_inner) = shown;
     }
 
+    /// Hands out policy and label of the configuration's rules, or of the first of them.
+    pub(super) fn with_rules<T>(&self, read: impl FnOnce(&[(Arc<str>, Arc<str>)]) -> T) -> T {
+        read(&self.0.shown.read().unwrap_or_else(PoisonError::into_inner).rules)
+    }
+
     /// By policy; a policy that is configured but was never used is included with zeros.
     fn usage(&self) -> Vec<PolicyUsage> {
         let mut usage = self.0.usage.usage();
@@ -230,6 +245,7 @@ impl Collector for AtScrape {
             tunnels_active,
             bytes_total,
             rule_expires,
+            rule_last_used,
             config,
             log_records,
             log_queue,
@@ -246,6 +262,7 @@ impl Collector for AtScrape {
             tunnels_active,
             bytes_total,
             rule_expires,
+            rule_last_used,
             config,
             log_records,
             log_queue,
@@ -265,6 +282,7 @@ impl Collector for AtScrape {
         let usage = self.usage();
         let counts = shared.log.counts();
         let shown = shared.shown.read().unwrap_or_else(PoisonError::into_inner);
+        let used = rule_uses(&shared.requests, &shown.rules);
         vec![
             shared.requests_total.collect(rows.iter().map(series)),
             shared.inspected_total.collect(inspected.iter().map(series)),
@@ -281,6 +299,10 @@ impl Collector for AtScrape {
             shared
                 .rule_expires
                 .collect(shown.rule_expiries.iter().map(|(policy, rule, at)| ([&**policy, &**rule], *at))),
+            shared.rule_last_used.collect(used.iter().map(|used| {
+                let last = used.last_used.map_or(0.0, |last| last.as_second() as f64);
+                ([&*used.policy, &*used.rule], last)
+            })),
             shared.config.collect(Some(([&*shown.sha256], 1.0)).filter(|([hash], _)| !hash.is_empty())),
             shared
                 .log_records

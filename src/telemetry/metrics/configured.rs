@@ -1,12 +1,13 @@
 //! What changes in the series when a configuration is put in force.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use prometheus::IntCounterVec;
 use prometheus::core::Collector;
 
+use super::rule_use::MOST_UNUSED;
 use crate::config::Config;
 
 /// What [`super::Metrics::in_force`] must know about a configuration.
@@ -19,6 +20,8 @@ pub(super) struct Configured<'a> {
     pub(super) policies: Vec<Arc<str>>,
     /// Policy and label of each of its rules. There may be a million: they are iterated, never collected.
     pub(super) rules: Box<dyn Iterator<Item = (&'a str, &'a str)> + 'a>,
+    /// Policy and label of the first of them, each label once: these have series before they are used.
+    pub(super) labels: Vec<(Arc<str>, Arc<str>)>,
     /// Policy, rule label and expiry in seconds since the epoch, of the rules that expire; each label once.
     pub(super) rule_expiries: Vec<(Arc<str>, Arc<str>, f64)>,
 }
@@ -27,7 +30,15 @@ impl<'a> Configured<'a> {
     /// `config` was loaded at `now`.
     pub(super) fn of(config: &'a Config, now: Timestamp) -> Self {
         let mut expiries: BTreeMap<(&str, &str), Timestamp> = BTreeMap::new();
+        let mut labels: BTreeSet<(&str, &str)> = BTreeSet::new();
+        let mut last = ("", "");
         for rule in config.policies.rules() {
+            let label: (&str, &str) = (rule.policy().name(), rule.label());
+            // The lines of a file share a label, and stand together.
+            if label != last && labels.len() < MOST_UNUSED {
+                labels.insert(label);
+                last = label;
+            }
             if let Some(moment) = rule.expires() {
                 let first = expiries.entry((rule.policy().name(), rule.label())).or_insert(moment);
                 *first = moment.min(*first);
@@ -39,6 +50,7 @@ impl<'a> Configured<'a> {
             loaded_at: now,
             policies: config.policies.iter().map(|policy| Arc::clone(policy.name())).collect(),
             rules: Box::new(config.policies.rules().map(|rule| (&**rule.policy().name(), rule.label()))),
+            labels: labels.into_iter().map(|(policy, rule)| (policy.into(), rule.into())).collect(),
             rule_expiries: expiries
                 .into_iter()
                 .map(|((policy, rule), moment)| (policy.into(), rule.into(), seconds(moment)))

@@ -24,6 +24,8 @@ pub use self::inspection::Inspection;
 use self::report_mode::ReportMode;
 pub use self::requests::RequestCount;
 use self::requests::Tables;
+pub use self::rule_use::RuleUse;
+use self::rule_use::rule_uses;
 use self::totals::SETUP_SECONDS;
 use super::access_log::AccessLog;
 use super::record::Cause;
@@ -42,6 +44,7 @@ mod inspection;
 mod ref_changes;
 mod report_mode;
 mod requests;
+mod rule_use;
 mod totals;
 mod usage;
 
@@ -280,7 +283,7 @@ impl Metrics {
         decision: Option<Decision>,
         reason: Option<Cause>,
     ) {
-        self.requests.all.count(policy, rule, decision, reason);
+        self.requests.all.count(policy, rule, decision, reason, Timestamp::now());
     }
 
     /// The same for a request inside a tunnel, which is counted here alone.
@@ -291,7 +294,12 @@ impl Metrics {
         decision: Option<Decision>,
         reason: Option<Cause>,
     ) {
-        self.requests.inside.count(policy, rule, decision, reason);
+        self.requests.inside.count(policy, rule, decision, reason, Timestamp::now());
+    }
+
+    /// A tunnel that this rule let through is still open, or ended at `now`.
+    pub fn rule_in_use(&self, policy: &Arc<str>, rule: &Arc<str>, now: Timestamp) {
+        self.requests.all.still_used(policy, rule, now);
     }
 
     /// The changes of one push got their verdict.
@@ -387,6 +395,7 @@ impl Metrics {
         self.at_scrape.set_shown(Shown {
             sha256: new.sha256,
             policies: new.policies.clone(),
+            rules: new.labels,
             rule_expiries: new.rule_expiries,
         });
         let keep = |policy: &str| policy.is_empty() || new.policies.iter().any(|known| **known == *policy);
@@ -450,6 +459,12 @@ impl Metrics {
         let all = rows.len();
         rows.truncate(most);
         (rows, all)
+    }
+
+    /// How each rule was used, by policy and label; with rules that were not used since the start, as far as they are
+    /// shown.
+    pub fn rules_used(&self) -> Vec<RuleUse> {
+        self.at_scrape.with_rules(|rules| rule_uses(&self.requests, rules))
     }
 }
 

@@ -6,13 +6,15 @@
 //! one addition.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use jiff::Timestamp;
 
 use super::ref_changes::RefChanges;
 use super::totals::{Counted, VerdictCounts};
 use crate::telemetry::record::Cause;
-use crate::words::outcome::Decision;
+use crate::words::outcome::{Decision, Reason};
 
 /// Requests to the proxy, those inside tunnels, and what pushes among them change.
 #[derive(Default)]
@@ -33,6 +35,8 @@ type Rules = HashMap<Arc<str>, RuleCounts>;
 #[derive(Default)]
 struct RuleCounts {
     allowed: AtomicU64,
+    /// When the rule was last used, in seconds since the epoch; 0: not since the start.
+    last_used: AtomicI64,
     /// Sparse: with many rules most are only ever allowed.
     others: Mutex<BTreeMap<(&'static str, Option<Cause>), u64>>,
 }
@@ -54,14 +58,47 @@ pub struct RequestCount {
     pub count: u64,
 }
 
+/// The uses of a rule, of one kind of request.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Uses {
+    pub(super) count: u64,
+    /// Seconds since the epoch.
+    pub(super) last: Option<i64>,
+}
+
+/// Whether a verdict, whose decision may be empty, is a use of the rule that decided.
+pub(super) fn is_use(decision: &str, reason: Option<Cause>) -> bool {
+    decision == Decision::Allow.as_str() || reason == Some(Cause::Refused(Reason::HostDenied))
+}
+
 impl RuleCounts {
-    fn count(&self, decision: Option<Decision>, reason: Option<Cause>) {
+    fn count(&self, decision: Option<Decision>, reason: Option<Cause>, now: Timestamp) {
+        if is_use(decision.map_or("", Decision::as_str), reason) {
+            self.used(now);
+        }
         if decision == Some(Decision::Allow) && reason.is_none() {
             self.allowed.fetch_add(1, Ordering::Relaxed);
             return;
         }
         let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
         *others.entry((decision.map_or("", Decision::as_str), reason)).or_default() += 1;
+    }
+
+    fn uses(&self) -> Uses {
+        let others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        let used = others.iter().filter(|((decision, reason), _)| is_use(decision, *reason));
+        let last = self.last_used.load(Ordering::Relaxed);
+        Uses {
+            count: used.map(|(_, count)| count).sum::<u64>() + self.allowed.load(Ordering::Relaxed),
+            last: (last > 0).then_some(last),
+        }
+    }
+
+    fn used(&self, now: Timestamp) {
+        // Mostly it is this second already, which costs a load alone.
+        if self.last_used.load(Ordering::Relaxed) < now.as_second() {
+            self.last_used.fetch_max(now.as_second(), Ordering::Relaxed);
+        }
     }
 }
 
@@ -104,18 +141,38 @@ impl Requests {
         rule: Option<&Arc<str>>,
         decision: Option<Decision>,
         reason: Option<Cause>,
+        now: Timestamp,
     ) {
         self.totals.count(decision, reason);
         {
             let policies = self.policies.read().unwrap_or_else(PoisonError::into_inner);
             let rules = policies.get(policy.map_or("", AsRef::as_ref));
             if let Some(verdicts) = rules.and_then(|rules| rules.get(rule.map_or("", AsRef::as_ref))) {
-                return verdicts.count(decision, reason);
+                return verdicts.count(decision, reason, now);
             }
         }
         let label = |label: Option<&Arc<str>>| label.map_or_else(|| Arc::from(""), Arc::clone);
         let mut policies = self.policies.write().unwrap_or_else(PoisonError::into_inner);
-        policies.entry(label(policy)).or_default().entry(label(rule)).or_default().count(decision, reason);
+        let rules = policies.entry(label(policy)).or_default();
+        rules.entry(label(rule)).or_default().count(decision, reason, now);
+    }
+
+    /// What a rule let through is still in use. A rule that a reload removed gets no series by this.
+    pub(super) fn still_used(&self, policy: &str, rule: &str, now: Timestamp) {
+        let policies = self.policies.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(counts) = policies.get(policy).and_then(|rules| rules.get(rule)) {
+            counts.used(now);
+        }
+    }
+
+    /// Calls `each` with policy, label and uses of each rule that decided a request.
+    pub(super) fn uses(&self, mut each: impl FnMut(&Arc<str>, &Arc<str>, Uses)) {
+        let policies = self.policies.read().unwrap_or_else(PoisonError::into_inner);
+        for (policy, rules) in &*policies {
+            for (rule, counts) in rules.iter().filter(|(rule, _)| !rule.is_empty()) {
+                each(policy, rule, counts.uses());
+            }
+        }
     }
 
     /// The labels of rules that have series, by policy. They are few even with a million rules. Series that are added later
@@ -158,6 +215,6 @@ impl Requests {
     }
 }
 
-fn as_text<S: serde::Serializer>(text: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn as_text<S: serde::Serializer>(text: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(text)
 }

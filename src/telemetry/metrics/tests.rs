@@ -67,6 +67,7 @@ fn configured(metrics: &Metrics, sha256: &str, policies: &[&str], rules: &[(&str
         loaded_at: Timestamp::from_millisecond(1_772_366_400_500).expect("a moment"),
         policies,
         rules: Box::new(rules.iter().copied()),
+        labels: rules.iter().map(|(policy, rule)| (Arc::from(*policy), Arc::from(*rule))).collect(),
         rule_expiries: rules
             .iter()
             .map(|(policy, rule)| (Arc::from(*policy), Arc::from(*rule), 1_900_000_000.0))
@@ -114,6 +115,7 @@ fn every_series_is_there_with_help_and_type() {
         ("egressd_config_last_reload_success_timestamp_seconds", "gauge"),
         ("egressd_config_info", "gauge"),
         ("egressd_rule_expires_timestamp_seconds", "gauge"),
+        ("egressd_rule_last_used_timestamp_seconds", "gauge"),
         ("egressd_certificate_expires_timestamp_seconds", "gauge"),
         ("egressd_client_crl_expires_timestamp_seconds", "gauge"),
         ("egressd_access_log_records_total", "counter"),
