@@ -61,17 +61,27 @@ fn files_packed_and_plain_and_stdin_are_one_log() {
     let (code, stdout, stderr) = said(&child.wait_with_output().expect("it ends"));
     assert_eq!(code, Some(0), "{stderr}");
     assert!(stdout.starts_with("# 6 recorded requests, "), "{stdout}");
-    assert!(stdout.contains("      - \"git.example\" # 3 let through; 10.0.0.1;"), "{stdout}");
+    assert!(stdout.contains("      - \"git.example\" # 3 let through; 2026-"), "{stdout}");
     assert_eq!(stderr, "egressd: 1 line is not a record, and is skipped: -:4\n");
 
     // The suggestion is a configuration, and it decides as suggested.
     let suggested = directory.path().join("suggested.yaml");
     write(&suggested, &stdout);
     assert_eq!(run(&["check", "-c", shown(&suggested)]).status.code(), Some(0));
-    for (host, code) in [("git.example", 0), ("evil.example", 0), ("other.example", 1)] {
-        let explained = run(&["explain", host, "-c", shown(&suggested)]);
-        assert_eq!(explained.status.code(), Some(code), "{host}");
+    for (client, host, code) in [
+        ("10.0.0.1", "git.example", 0),
+        ("10.0.0.9", "evil.example", 0),
+        // What only the other one asked for.
+        ("10.0.0.1", "evil.example", 1),
+        ("10.0.0.9", "git.example", 1),
+        ("10.0.0.1", "other.example", 1),
+        ("10.0.0.2", "git.example", 1),
+    ] {
+        let explained = run(&["explain", host, "--client", client, "-c", shown(&suggested)]);
+        assert_eq!(explained.status.code(), Some(code), "{client} {host}");
     }
+    let (_, rounded, _) = said(&run(&["suggest", "--networks", shown(&plain)]));
+    assert!(rounded.contains("clients: {networks: [\"10.0.0.0/24\"]}"), "{rounded}");
 
     let (code, stdout, _) = said(&run(&["suggest", "--without-denied", shown(&plain)]));
     assert!(code == Some(0) && !stdout.contains("evil"), "{stdout}");

@@ -67,8 +67,13 @@ const TLS_AT_FIRST: &[u16] = &[
 ];
 
 /// The protocol that begins in cleartext on `port`, if there is a usual one.
-pub(super) fn clear_at_first(port: Port) -> Option<&'static str> {
+pub fn clear_at_first(port: Port) -> Option<&'static str> {
     CLEAR_AT_FIRST.iter().find(|(known, _)| *known == port.get()).map(|(_, protocol)| *protocol)
+}
+
+/// Whether TLS is usual from the first byte on `port`.
+pub fn tls_at_first(port: Port) -> bool {
+    TLS_AT_FIRST.contains(&port.get())
 }
 
 /// What a tunnel has shown of what it carries.
@@ -170,7 +175,7 @@ fn scheme_of(target: &Target, inside: Inside) -> Scheme {
         // A client that looked the name up itself shows that name in its hello, and not the address.
         (Method::Connect, Inside::Unknown, Host::Address(_)) => Scheme::Tcp,
         (Method::Connect, Inside::Unknown, Host::Name(_)) => {
-            if TLS_AT_FIRST.contains(&target.port.get()) {
+            if tls_at_first(target.port) {
                 Scheme::Https
             } else {
                 Scheme::Tcp

@@ -15,6 +15,9 @@ use std::sync::Arc;
 /// (RFC 6761, 6.4) and that no rule matches.
 pub const PROBE: &str = "egressd-doctor.invalid";
 
+/// How the `User-Agent` of what `doctor` requests begins, so that `suggest` can leave it out.
+pub const DOCTOR: &str = "egressd-doctor/";
+
 /// The longest name without its trailing dot, in bytes (RFC 1035 §2.3.4: 255 on the wire).
 pub const MAX_NAME: usize = 253;
 /// The longest label, in bytes (RFC 1035 §2.3.4).

@@ -106,6 +106,14 @@ fn behind_a_balancer_with_proxy_v2_everything_is_as_it_should_be() {
     let probe = proxy.record(|record| record["target"] == "egressd-doctor.invalid:443");
     assert_eq!(probe["reason"], "host_not_allowed");
     proxy.record(|record| record["reason"] == "sni_mismatch");
+    // Nothing of it is for the list.
+    let files = directory();
+    let log = files.path().join("access.log");
+    write(&log, proxy.log());
+    let suggested = Ran::of(command().arg("suggest").arg(&log));
+    let is_left_out =
+        suggested.stdout.contains("\n    allow: []\n") && suggested.stdout.contains("#   4x doctor: ");
+    assert!(is_left_out, "{suggested:?}");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use super::reply::{first_record, is_close};
 use super::timed::{STEP, Timed};
 use crate::transport::tls::client::trusting_nobody;
 use crate::transport::tls::sentences::{Holder, inside, of_io};
-use crate::words::target::{Host, Port, Target};
+use crate::words::target::{DOCTOR, Host, Port, Target};
 
 /// The proxy's address, and how to connect to it.
 #[derive(Clone, Debug)]
@@ -175,7 +175,7 @@ impl Proxy {
     pub(super) fn open(&self, target: &Target) -> Result<Attempt, ProxyError> {
         let mut connected = self.connect()?;
         let mut head = format!(
-            "CONNECT {target} HTTP/1.1\r\nHost: {target}\r\nUser-Agent: egressd-doctor/{}\r\n",
+            "CONNECT {target} HTTP/1.1\r\nHost: {target}\r\nUser-Agent: {DOCTOR}{}\r\n",
             env!("CARGO_PKG_VERSION")
         );
         if let Some(credentials) = &self.credentials {

@@ -28,6 +28,8 @@ pub struct Entry<'l> {
     pub sni: Option<Text<'l>>,
     /// The policy that decided.
     pub policy: Option<Text<'l>>,
+    /// Its mode: `enforce` or `report`.
+    pub mode: Option<Text<'l>>,
     /// The rule that decided.
     pub rule: Option<Text<'l>>,
     /// `allow`, `deny`, `would_deny`.
@@ -36,6 +38,8 @@ pub struct Entry<'l> {
     pub reason: Option<Text<'l>>,
     /// The address that was dialled.
     pub upstream: Option<Text<'l>>,
+    /// The `User-Agent` of the request.
+    pub user_agent: Option<Text<'l>>,
     /// Bytes from the client.
     pub sent: Option<u64>,
     /// Bytes to the client.

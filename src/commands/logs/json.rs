@@ -31,6 +31,8 @@ struct Members<'l> {
     #[serde(borrow)]
     policy: Option<&'l RawValue>,
     #[serde(borrow)]
+    mode: Option<&'l RawValue>,
+    #[serde(borrow)]
     rule: Option<&'l RawValue>,
     #[serde(borrow)]
     decision: Option<&'l RawValue>,
@@ -38,6 +40,8 @@ struct Members<'l> {
     reason: Option<&'l RawValue>,
     #[serde(borrow)]
     upstream: Option<&'l RawValue>,
+    #[serde(borrow)]
+    user_agent: Option<&'l RawValue>,
     #[serde(borrow)]
     tunnel: Option<&'l RawValue>,
     #[serde(borrow)]
@@ -61,10 +65,12 @@ pub(super) fn parse(line: &str) -> Option<Entry<'_>> {
         target: text(members.target)?,
         sni: text(members.sni)?,
         policy: text(members.policy)?,
+        mode: text(members.mode)?,
         rule: text(members.rule)?,
         decision: text(members.decision)?,
         reason: text(members.reason)?,
         upstream: text(members.upstream)?,
+        user_agent: text(members.user_agent)?,
         tunnel: text(members.tunnel)?,
         git: members.git.map(RawValue::get),
         aws: members.aws.map(RawValue::get),

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::read::MAX_LINE;
 use super::*;
+use crate::rules::Mode;
 use crate::telemetry::record::{Event, LoggedTarget, Record, new_id};
 use crate::words::client::ClientAddr;
 use crate::words::outcome::{Decision, Reason};
@@ -69,12 +70,14 @@ fn every_field_that_is_read_is_one_that_the_log_writes() {
         target: Some(LoggedTarget::Connect(&target)),
         sni: Some("sni.example".into()),
         policy: Some("ci"),
+        mode: Some(Mode::Report),
         rule: Some("*.example"),
         decision: Some(Decision::WouldDeny),
         reason: Some(Reason::HostDenied.into()),
         upstream: Some("[2001:db8::1]:443".parse().expect("an address")),
         sent: Some(1),
         received: Some(2),
+        user_agent: Some("git/2.39".into()),
         tunnel: Some(uuid::Uuid::nil()),
         status: Some(101),
         suppressed: Some(3),
@@ -91,10 +94,12 @@ fn every_field_that_is_read_is_one_that_the_log_writes() {
         target,
         sni,
         policy,
+        mode,
         rule,
         decision,
         reason,
         upstream,
+        user_agent,
         sent,
         received,
         tunnel,
@@ -110,7 +115,8 @@ fn every_field_that_is_read_is_one_that_the_log_writes() {
     assert_eq!(tunnel.map(Text::raw), Some("00000000-0000-0000-0000-000000000000"));
     assert_eq!((brief, guessed), (false, false), "it says everything");
     assert_eq!((git, aws), (None, None), "they are null");
-    let texts = [client, identity, method, target, sni, policy, rule, decision, reason, upstream];
+    let texts =
+        [client, identity, method, target, sni, policy, mode, rule, decision, reason, upstream, user_agent];
     assert_eq!(
         texts.map(|text| text.map_or("", Text::raw)),
         [
@@ -120,10 +126,12 @@ fn every_field_that_is_read_is_one_that_the_log_writes() {
             "git.example:443",
             "sni.example",
             "ci",
+            "report",
             "*.example",
             "would_deny",
             "host_denied",
             "[2001:db8::1]:443",
+            "git/2.39",
         ]
     );
 }

@@ -15,11 +15,14 @@ pub(crate) struct Suggest {
     /// Leave out denied targets: any client may have chosen their names.
     #[arg(long)]
     without_denied: bool,
+    /// Round clients up: those of a /24 (IPv6: of a /64) share a list, and the policy is for the whole network.
+    #[arg(long)]
+    networks: bool,
 }
 
 impl Suggest {
     pub(crate) fn run(&self) -> u8 {
-        let mut suggestion = Suggestion::new();
+        let mut suggestion = Suggestion::new(self.networks);
         if let Err(error) = read_all(&self.logs, |entry| suggestion.add(entry)) {
             eprintln!("egressd: {error}");
             return FAILED;

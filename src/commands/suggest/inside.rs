@@ -41,7 +41,7 @@ struct Asked {
 type Same<'s> = (BTreeSet<Option<&'s str>>, bool);
 
 /// One entry to write.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Seen {
     pub(super) kind: Kind,
     pub(super) entry: Entry,

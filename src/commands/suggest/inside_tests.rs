@@ -31,7 +31,7 @@ const WOULD: &str = r#""decision":"would_deny","reason":"request_not_allowed","s
 const DENIED: &str = r#""decision":"deny","reason":"request_not_allowed","status":403"#;
 
 fn suggested(log: &str, denied: bool) -> (String, Policies) {
-    let (mut reader, mut suggestion) = (Reader::new(), Suggestion::new());
+    let (mut reader, mut suggestion) = (Reader::new(), Suggestion::new(false));
     reader.read("a.log", log.as_bytes(), |entry| suggestion.add(entry)).expect("it can be read");
     assert_eq!(reader.malformed().count, 0);
     let text = suggestion.to_yaml(denied);
@@ -91,18 +91,17 @@ fn a_target_whose_tunnels_were_inspected_gets_entries_for_its_requests() {
         passed("GET", "https://both.example:443/"),
     ]
     .concat();
-    let want = r##"# 5 recorded requests, 2026-03-01T12:00:01Z to 2026-03-01T12:00:01Z; inside tunnels 24 requests. Exact names only; read it before you use it.
+    let want = r##"# 5 recorded requests, 2026-03-01T12:00:01Z to 2026-03-01T12:00:01Z; inside tunnels 24 requests. Exact names and exact clients only; read it before you use it.
 inspection: {certificate: authority.crt, key: authority.key} # of `egressd ca new`: write the proxy's own files
 policies:
   - name: suggested
-    # only the clients in the log: an address, or the /24 of several (IPv6: the /64). Replace them with your clients' subnets
     clients: {networks: ["10.0.0.1/32"]}
     allow:
       # let through by a rule
-      - to: "both.example" # 2 let through; 10.0.0.1; 2026-03-01T12:00:01Z to 2026-03-01T12:00:02Z; 1 by a tcp rule, unopened: what was in them is not listed
+      - to: "both.example" # 2 let through; 2026-03-01T12:00:01Z to 2026-03-01T12:00:02Z; 1 by a tcp rule, unopened: what was in them is not listed
         requests:
           - {methods: [GET], paths: ["/"]} # 1 let through
-      - to: "git.example" # 1 let through; 10.0.0.1; 2026-03-01T12:00:01Z to 2026-03-01T12:00:02Z
+      - to: "git.example" # 1 let through; 2026-03-01T12:00:01Z to 2026-03-01T12:00:02Z
         requests:
           - {methods: [GET], paths: ["/group/**"]} # 12 let through
           - {methods: [GET], paths: ["/live"], upgrade: [websocket]} # 1 let through
@@ -111,15 +110,15 @@ policies:
           - {methods: [PUT], paths: ["/new"]} # 1 would be denied
           # DENIED so far. Any client of the proxy may have chosen these paths: keep a line only if you know why it was requested
           - {methods: [DELETE], paths: ["/group/1"]} # 1 denied
-      - to: "late.example" # in tunnels without a line of their own; 10.0.0.1; 2026-03-01T12:00:02Z
+      - to: "late.example" # in tunnels without a line of their own; 2026-03-01T12:00:02Z
         private: ["10.7.0.1/32"]
         requests:
           - {methods: [GET], paths: ["/"]} # 1 let through
-      - to: "https://only.example:8443" # 1 let through; 10.0.0.1; 2026-03-01T12:00:01Z to 2026-03-01T12:00:02Z
+      - to: "https://only.example:8443" # 1 let through; 2026-03-01T12:00:01Z to 2026-03-01T12:00:02Z
         requests:
           # DENIED so far. Any client of the proxy may have chosen these paths: keep a line only if you know why it was requested
           - {methods: [GET], paths: ["/"]} # 1 denied
-      - "http://plain.example" # 1 let through; 10.0.0.1; 2026-03-01T12:00:01Z
+      - "http://plain.example" # 1 let through; 2026-03-01T12:00:01Z
 # left out, because no rule for the target would have let it through:
 #   2x bad_target: the request was malformed; git.example:443
 #   1x upgrade_not_allowed: a rule allows the connection, but not this request on it: see the reason; git.example:443
