@@ -58,7 +58,7 @@ pub use self::pattern::{HostPattern, LabelPattern, PatternError, PatternErrorKin
 pub use self::policies::Policies;
 pub use self::policy::{Mode, Policy};
 pub(crate) use self::public_suffix::spans_public_suffix;
-pub use self::remedy::{Denied, DeniedRequest, NewEntry, Remedy, on_the_way};
+pub use self::remedy::{Denied, DeniedRequest, NewEntry, Recorded, Remedy, on_the_way};
 pub use self::rule::{Ports, RuleError, RuleErrorKind, RuleText, Scheme, Schemes};
 pub use self::shift::Shift;
 pub use self::view::{MatchedRule, RuleSource, RuleView};

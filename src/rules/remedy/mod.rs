@@ -5,17 +5,19 @@
 //! `no_proxy`. The policy in force decides, not the one that denied, so that the answer says if the list was fixed in
 //! the meantime. Not here: the shortest list for a whole log ([`crate::commands::suggest`]).
 
+mod recorded;
 #[cfg(test)]
 mod tests;
 
 use jiff::Timestamp;
 
+pub use self::recorded::Recorded;
 use crate::rules::advice::SEND_NAMES;
 use crate::rules::builder::{Origin, PolicyBuilder};
 use crate::rules::http_request::judge;
 use crate::rules::lint;
 use crate::rules::no_proxy::{self, no_proxy};
-use crate::rules::offer::{Inside, Offer, clear_at_first, entry, offer, rule_text};
+use crate::rules::offer::{Inside, NoOffer, Offer, clear_at_first, entry, offer, rule_text, to_open};
 use crate::rules::options::{Ech, RuleOptions};
 use crate::rules::rule::{RuleText, Scheme, Schemes};
 use crate::rules::{ClientMatch, Denial, HttpRequest, MatchedRule, Mode, Permit, Policies, Policy, Upgrade};
@@ -117,6 +119,15 @@ impl Policies {
 
     /// What would allow what was denied.
     pub fn remedy(&self, denied: Denied<'_>, now: Timestamp) -> Remedy {
+        let remedy = self.by_class(denied, now);
+        match never_opened(denied.target) {
+            // Whatever the rules say, and however the request failed: neither a rule nor an entry would be used.
+            Some(why) if remedy.line().is_some() => Remedy::told(why),
+            _ => remedy,
+        }
+    }
+
+    fn by_class(&self, denied: Denied<'_>, now: Timestamp) -> Remedy {
         let Denied { policy, reason, target, inside, request: _ } = denied;
         let Some(name) = policy else { return without_policy(reason) };
         let Some(policy) = self.iter().find(|policy| **policy.name() == *name) else {
@@ -182,6 +193,9 @@ impl Denial {
             offer(target, Inside::Unknown, listed, policy.private()).ok()
         });
         if let Some(entry) = &self.entry {
+            if let Some(why) = never_opened(target) {
+                return why;
+            }
             return format!("{}; to allow it, add `- {entry}` under `requests` of the rule", self.advice);
         }
         let (Some(offer), Some(policy)) = (offered, policy) else { return self.advice.to_string() };
@@ -197,6 +211,16 @@ impl Denial {
             policy.name()
         )
     }
+}
+
+/// Why no rule opens the target, whichever it is.
+fn never_opened(target: &Target) -> Option<String> {
+    if let Some(found) = no_proxy(&target.host).filter(|found| found.why.is_certain()) {
+        return Some(found.to_string());
+    }
+    let Host::Address(address) = target.host else { return None };
+    let why = to_open(address.to_canonical(), &[]).err()?;
+    Some(NoOffer::Closed(address, why).to_string())
 }
 
 /// The advice about a request that the rules allow and that failed on the way to its target, if the target tells more
