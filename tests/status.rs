@@ -106,7 +106,9 @@ fn the_page_is_one_document_that_a_browser_lets_do_nothing_else() {
 #[test]
 fn no_path_accepts_anything_but_get_and_head() {
     let proxy = Egressd::start(&config(&["a.example"]));
-    for path in ["/", "/api/status", "/api/tunnels", "/api/decisions", "/api/policy", "/metrics"] {
+    for path in
+        ["/", "/api/status", "/api/tunnels", "/api/decisions", "/api/allowed", "/api/policy", "/metrics"]
+    {
         for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT"] {
             let target = if method == "CONNECT" { "a.example:443" } else { path };
             let reply = ask(&proxy, &format!("{method} {target} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"));
@@ -126,8 +128,16 @@ fn only_admin_networks_see_it() {
     let text = config(&["a.example"])
         .replace("admin: {address: 127.0.0.1:0}", "admin: {address: 127.0.0.1:0, networks: [192.0.2.0/24]}");
     let proxy = Egressd::start(&text);
-    for path in ["/", "/api/status", "/api/tunnels", "/api/decisions", "/api/policy", "/metrics", "/nothing"]
-    {
+    for path in [
+        "/",
+        "/api/status",
+        "/api/tunnels",
+        "/api/decisions",
+        "/api/allowed",
+        "/api/policy",
+        "/metrics",
+        "/nothing",
+    ] {
         let reply = proxy.get(path);
         assert_eq!(
             (reply.status, reply.body.as_str()),
@@ -173,7 +183,13 @@ fn a_wrong_parameter_is_reported() {
         ("/api/tunnels?limit=10000", "limit: write a number from 0 to 2000\n"),
         ("/api/tunnels?what=1", "unknown parameter: the known ones are limit, filter, sort, order\n"),
         ("/api/status?limit=1", "this path has no parameters\n"),
-        ("/api/decisions?sort=age", "unknown parameter: the known ones are limit\n"),
+        (
+            "/api/decisions?sort=age",
+            "unknown parameter: the known ones are limit, offset, filter, kind, reason, policy, client, domain, per_domain\n",
+        ),
+        ("/api/decisions?kind=denied", "kind: write one of deny, would_deny, error\n"),
+        ("/api/allowed?offset=1", "unknown parameter: the known ones are limit, filter\n"),
+        ("/api/policy?unused=x", "unused: write a number from 0 to 3650\n"),
     ] {
         let reply = proxy.get(path);
         assert_eq!((reply.status, reply.body.as_str()), (400, told), "{path}");
@@ -461,18 +477,87 @@ fn rules_and_networks_of_files_are_listed_with_their_files() {
 }
 
 #[test]
-fn a_client_that_makes_up_names_fills_no_more_than_its_share() {
+fn a_client_that_makes_up_names_fills_no_more_than_its_share_and_no_answer() {
     let text = config(&["a.example"]) + "limits: {requests_per_second_per_client: 100000}\n";
     let proxy = Egressd::start(&text);
-    connect(&proxy, "first.example:443");
-    for number in 0..600 {
-        connect(&proxy, &format!("n{number}.{}.example:443", "x".repeat(60)));
+    for number in 0..20 {
+        connect(&proxy, &format!("first{number}.example:443"));
     }
+    let flood = || {
+        for number in 0..600 {
+            let mut wire = Wire::connect_from(std::net::Ipv4Addr::new(127, 0, 9, 9).into(), proxy.address());
+            let authority = format!("n{number}.{}.example:443", "x".repeat(60));
+            wire.send(format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n"));
+            wire.read_to_end();
+        }
+    };
+    flood();
     let answer = api(&proxy, "/api/decisions");
-    assert_eq!(answer["total"], 256);
-    assert_eq!(answer["refused"].as_array().map(Vec::len), Some(256));
-    assert_eq!(answer["verdicts"]["denied"], 601, "all are counted");
-    assert_eq!(api(&proxy, "/api/decisions?limit=3")["refused"].as_array().map(Vec::len), Some(3));
+    assert_eq!(answer["total"], 620, "there is room for all");
+    assert_eq!(answer["refused"].as_array().map(Vec::len), Some(500), "and not in one answer");
+    assert_eq!(answer["verdicts"]["denied"], 620, "all are counted");
+    let page = api(&proxy, "/api/decisions?limit=3&offset=600");
+    assert_eq!(page["refused"].as_array().map(Vec::len), Some(3));
+    let own = api(&proxy, "/api/decisions?client=127.0.0.1");
+    assert_eq!((&own["matching"], &own["refused"][0]["client"]), (&json!(20), &json!("127.0.0.1")));
+    let one = api(&proxy, "/api/decisions?filter=first7.&kind=deny&reason=host_not_allowed&policy=test");
+    assert_eq!((&one["matching"], &one["refused"][0]["domain"]), (&json!(1), &json!("first7.example")));
+    let keys: std::collections::BTreeSet<&str> = answer["refused"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(|group| group["key"].as_str())
+        .collect();
+    assert_eq!(keys.len(), 500, "each has a key of its own");
+}
+
+#[test]
+fn report_mode_and_what_passed_by_it_are_told() {
+    let origin = Origin::echo();
+    let text = config(&[&echo_rule(&origin)]).replace("    private:", "    mode: report\n    private:")
+        + "dns: {hosts: {a.test: [127.0.0.1]}, servers: ['127.0.0.1:1'], timeout: 1s}\n";
+    let proxy = Egressd::start(&text);
+    let status = api(&proxy, "/api/status");
+    assert_eq!(
+        (&status["config"]["report_mode"], &status["config"]["report_mode_total"]),
+        (&json!(["test"]), &json!(1))
+    );
+    let mut tunnels =
+        vec![proxy.tunnel(&origin.address().to_string()), proxy.tunnel(&format!("a.test:{}", origin.port()))];
+    for tunnel in &mut tunnels {
+        tunnel.send(b"ping");
+        assert_eq!(tunnel.read_exact(4), b"ping");
+    }
+    // DNS does not answer for it, and a rule would not help.
+    connect(&proxy, "nowhere.test:443");
+    let allowed = until("both", || {
+        let allowed = api(&proxy, "/api/allowed");
+        (allowed["total"] == 2).then_some(allowed)
+    });
+    let find = |name: String| {
+        let targets = allowed["targets"].as_array().expect("a list");
+        targets
+            .iter()
+            .find(|target| target["name"] == name)
+            .unwrap_or_else(|| panic!("{name} in {allowed}"))
+            .clone()
+    };
+    let listed = find(origin.address().to_string());
+    assert_eq!((&listed["count"], &listed["by_report_mode"]), (&json!(1), &json!(0)));
+    let noted = find(format!("a.test:{}", origin.port()));
+    assert_eq!((&noted["count"], &noted["by_report_mode"]), (&json!(1), &json!(1)));
+    assert_eq!(allowed["matrix"]["counts"], json!([[1, 1]]));
+    let failed = until("the failure", || {
+        let decisions = api(&proxy, "/api/decisions?filter=nowhere");
+        let group = decisions["refused"][0].clone();
+        group.is_object().then_some(group)
+    });
+    assert_eq!((&failed["kind"], &failed["allow"]), (&json!("would_deny"), &Value::Null), "{failed}");
+    // The rule that was used, and the time.
+    let rule = api(&proxy, "/api/policy")["rules"][0].clone();
+    assert_eq!(rule["hits"], 1, "{rule}");
+    assert!(rule["last_used"].is_string(), "{rule}");
+    assert_eq!(api(&proxy, "/api/policy?unused=30")["matching"], 0);
 }
 
 #[test]

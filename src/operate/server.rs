@@ -26,6 +26,7 @@ use crate::operate::resources::{self, Share};
 use crate::outbound::certificate;
 use crate::outbound::dial::{self, OwnAddresses};
 use crate::outbound::resolve;
+use crate::state::allowed::Allowed;
 use crate::state::budgets::Budgets;
 use crate::state::distrust::Distrusts;
 use crate::state::drain::Drain;
@@ -203,6 +204,7 @@ impl Server {
             started: now,
             listeners: listeners.iter().map(|(_, listener)| Arc::clone(listener)).collect(),
             recent: Recent::default(),
+            allowed: Allowed::default(),
             history: History::default(),
             distrusts: Distrusts::default(),
         });

@@ -57,7 +57,7 @@ pub use self::path::{PathError, PathPattern, PathPatternError, check as check_pa
 pub use self::pattern::{HostPattern, LabelPattern, PatternError, PatternErrorKind};
 pub use self::policies::Policies;
 pub use self::policy::{Mode, Policy};
-pub(crate) use self::public_suffix::spans_public_suffix;
+pub(crate) use self::public_suffix::{registrable, spans_public_suffix};
 pub use self::remedy::{Denied, DeniedRequest, NewEntry, Recorded, Remedy, on_the_way};
 pub use self::rule::{Ports, RuleError, RuleErrorKind, RuleText, Scheme, Schemes};
 pub use self::shift::Shift;

@@ -16,9 +16,53 @@ pub(crate) fn spans_public_suffix(base: &str) -> bool {
     found.typ == Some(psl::Type::Icann) && found.len >= base.len()
 }
 
+/// The domain that someone registered, of a canonical name: its ICANN public suffix and one label more. The name itself
+/// if it has no more than that. A name under `github.io` belongs to `github.io`, whatever the private section says: this
+/// is for putting together what is alike, not for telling strangers apart.
+pub(crate) fn registrable(name: &str) -> &str {
+    // The list tells the longest suffix, and a private one has an ICANN one behind its first label.
+    let mut rest = name;
+    let suffix = loop {
+        let found = psl::List.find(rest.rsplit('.').map(str::as_bytes));
+        let start = rest.len().saturating_sub(found.len);
+        let suffix = rest.get(start..).unwrap_or(rest);
+        match suffix.split_once('.') {
+            Some((_, behind)) if found.typ == Some(psl::Type::Private) => rest = behind,
+            _ => break suffix,
+        }
+    };
+    let Some(head) = name.strip_suffix(suffix).and_then(|head| head.strip_suffix('.')) else { return name };
+    let start = head.rfind('.').map_or(0, |dot| dot + 1);
+    name.get(start..).unwrap_or(name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_registered_is_one_label_more_than_its_icann_suffix() {
+        let rows = [
+            ("www.example.com", "example.com"),
+            ("example.com", "example.com"),
+            ("com", "com"),
+            ("a.b.example.co.uk", "example.co.uk"),
+            ("git-codecommit.eu-west-1.amazonaws.com", "amazonaws.com"),
+            ("bucket.s3.eu-west-1.amazonaws.com", "amazonaws.com"),
+            ("s3.amazonaws.com", "amazonaws.com"),
+            ("someone.github.io", "github.io"),
+            ("github.io", "github.io"),
+            ("a.www.ck", "www.ck"),
+            ("a.b.c.ck", "b.c.ck"),
+            ("a.b.new.test", "new.test"),
+            ("git.corp.internal", "corp.internal"),
+            ("gitlab", "gitlab"),
+            ("a.xn--p1ai", "a.xn--p1ai"),
+        ];
+        for (name, want) in rows {
+            assert_eq!(registrable(name), want, "{name}");
+        }
+    }
 
     #[test]
     fn only_whole_icann_suffixes_are_spanned() {

@@ -1,6 +1,8 @@
 //! What requests share while the program runs: the configuration in force, what is open, what counts against limits.
 
+pub mod allowed;
 pub mod budgets;
+mod by_client;
 pub mod distrust;
 pub mod drain;
 pub mod history;

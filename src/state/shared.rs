@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::outbound::dial::OwnAddresses;
 use crate::outbound::resolve::Resolver;
 use crate::outbound::route::Route;
+use crate::state::allowed::Allowed;
 use crate::state::budgets::Budgets;
 use crate::state::distrust::Distrusts;
 use crate::state::drain::Drain;
@@ -77,6 +78,8 @@ pub struct Shared {
     pub listeners: Box<[Arc<Listener>]>,
     /// What was recently refused.
     pub recent: Recent,
+    /// Who went where.
+    pub allowed: Allowed,
     /// The last hour in numbers.
     pub history: History,
     /// Which clients did not accept the certificate of an inspected tunnel.

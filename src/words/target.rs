@@ -147,7 +147,7 @@ impl fmt::Debug for Name {
 }
 
 /// The host of a target: a name to resolve, or an address as it was written.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Host {
     /// A name.
     Name(Name),

@@ -179,8 +179,8 @@ async fn answer(
         }
         return text(
             StatusCode::NOT_FOUND,
-            "not found. The paths are / (the status page), /api/status, /api/tunnels, /api/decisions, /api/policy, \
-             /metrics, /livez, /readyz and /healthz\n",
+            "not found. The paths are / (the status page), /api/status, /api/tunnels, /api/decisions, /api/allowed, \
+             /api/policy, /metrics, /livez, /readyz and /healthz\n",
         );
     };
     if let Some(refusal) = site::refusal(request.headers().get(HOST), &admin.hosts) {

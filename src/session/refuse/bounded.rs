@@ -37,6 +37,7 @@ pub(crate) struct RefusedConnection<'a> {
 pub(crate) fn record(listener: &Arc<Listener>, shared: &Arc<Shared>, refused: &RefusedConnection<'_>) {
     let &RefusedConnection { id, reason, who, why, in_clear } = refused;
     let has_place = has_place(listener, shared, reason, who);
+    let client = who.client.map_or(who.peer.ip(), ClientAddr::ip);
     shared.recent.note(&Refusal {
         at: Timestamp::now(),
         // The page names no record that is not there.
@@ -50,7 +51,8 @@ pub(crate) fn record(listener: &Arc<Listener>, shared: &Arc<Shared>, refused: &R
         request: None,
         recognised: None,
         told: None,
-        client: Some(who.client.map_or(who.peer.ip(), ClientAddr::ip)),
+        client: Some(client),
+        account: Some(shared.current.load().limits.client(client)),
         identity: None,
         sni: None,
         auth_scheme: None,

@@ -16,6 +16,7 @@ use crate::config::{Config, ShortHash};
 use crate::rules::{MatchedRule, Mode};
 use crate::session::request::seen::{Seen, SeenAws, SeenGit};
 use crate::session::request::shows::Shows;
+use crate::state::allowed::Passage;
 use crate::state::live::{InsideRequest, Tunnel};
 use crate::state::recent::{self, Asking, Refusal};
 use crate::state::shared::Shared;
@@ -131,7 +132,19 @@ impl Facts {
         }
         if let Some(cause) = self.reason {
             let recognised = self.seen.as_ref().map(|seen| seen.to_string());
-            shared.recent.note(&self.refusal(cause, recognised.as_deref().filter(|text| !text.is_empty())));
+            let recognised = recognised.as_deref().filter(|text| !text.is_empty());
+            shared.recent.note(&self.refusal(cause, recognised, shared));
+        }
+        if let (None, true, Some((target, _))) = (self.tunnel, self.passed(), &self.asks.target) {
+            let client = self.client.address.ip();
+            shared.allowed.note(&Passage {
+                at: Timestamp::now(),
+                client,
+                account: shared.current.load().limits.client(client),
+                identity: self.client.identity(),
+                target,
+                by_report_mode: self.decision == Some(Decision::WouldDeny),
+            });
         }
     }
 
@@ -146,7 +159,17 @@ impl Facts {
         self.seen.as_ref()?.git.as_ref()
     }
 
-    fn refusal<'a>(&'a self, cause: Cause, recognised: Option<&'a str>) -> Refusal<'a> {
+    /// Whether it reached its target: allowed, or let pass by report mode alone.
+    fn passed(&self) -> bool {
+        match (self.decision, self.reason) {
+            (Some(Decision::Allow), None) => true,
+            (Some(Decision::WouldDeny), Some(Cause::Refused(reason))) => reason.relaxed_by_report(),
+            _ => false,
+        }
+    }
+
+    fn refusal<'a>(&'a self, cause: Cause, recognised: Option<&'a str>, shared: &Shared) -> Refusal<'a> {
+        let client = self.client.address.ip();
         Refusal {
             at: Timestamp::now(),
             id: self.id,
@@ -163,7 +186,8 @@ impl Facts {
             request: self.refused_request(cause),
             recognised,
             told: self.told.as_ref().map(|(told, entry)| (&**told, entry.as_deref())),
-            client: Some(self.client.address.ip()),
+            client: Some(client),
+            account: Some(shared.current.load().limits.client(client)),
             identity: self.client.identity(),
             sni: self.sni.as_deref(),
             auth_scheme: self.auth_scheme,

@@ -7,13 +7,13 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::query::{Query, cut};
-use crate::rules::offer::Inside;
-use crate::rules::{Denied, DeniedRequest, NewEntry, Policy, Remedy, no_proxy};
+use super::refusals::{self, Choices, Domain, Listed};
+use crate::rules::{DeniedRequest, NewEntry, Policy, Recorded, Remedy, no_proxy};
 use crate::session::refuse::reply;
 use crate::state::recent::{AskedFor, Group};
 use crate::state::shared::Shared;
 use crate::telemetry::metrics::{RequestCount, VerdictCounts};
-use crate::telemetry::record::{Cause, Event};
+use crate::telemetry::record::Cause;
 use crate::wire::auth_scheme::AuthScheme;
 use crate::words::outcome::{Decision, Reason};
 use crate::words::target::{Host, Method, Target};
@@ -25,8 +25,16 @@ pub(super) struct Decisions {
     verdicts: VerdictCounts,
     /// How many groups there are.
     total: usize,
-    /// What was refused or failed, the most recent first.
+    /// How many of them are as the query asks.
+    matching: usize,
+    /// How many of these are listed, on all pages: `per_domain` leaves some out.
+    listed: usize,
+    /// What was refused or failed, the most recent first; or by domain, the one with the most recent first.
     refused: Vec<RefusedGroup>,
+    /// The domains of these, in this order.
+    domains: Vec<Domain>,
+    /// What the parameters may be.
+    choices: Choices,
     /// How many series of `egressd_requests_total` there are.
     requests_total: usize,
     /// Those with the most requests.
@@ -35,6 +43,10 @@ pub(super) struct Decisions {
 
 #[derive(Serialize)]
 struct RefusedGroup {
+    /// The same in each answer, until a restart.
+    key: String,
+    /// The registrable domain of the target, or what stands for it.
+    domain: String,
     /// `deny`, `error`, or `would_deny` of report mode.
     kind: &'static str,
     target: Option<String>,
@@ -63,6 +75,8 @@ struct RefusedGroup {
     auth_scheme: Option<&'static str>,
     /// The rules in force allow it.
     allowed_now: bool,
+    /// What the reason means, whatever the request.
+    meaning: &'static str,
     advice: String,
     allow: Option<Allow>,
 }
@@ -81,28 +95,28 @@ struct Allow {
 
 pub(super) fn of(query: &Query, shared: &Shared) -> Decisions {
     let now = Timestamp::now();
-    let mut groups = shared.recent.groups(now);
-    let total = groups.len();
-    groups.truncate(query.limit);
+    let page = refusals::page(query, shared.recent.groups(now));
     let (requests, requests_total) = shared.metrics.requests_by_rule(query.limit);
     Decisions {
         now,
         verdicts: shared.metrics.verdicts(),
-        total,
-        refused: groups.into_iter().map(|group| shown(group, shared, now)).collect(),
+        total: page.total,
+        matching: page.matching,
+        listed: page.listed,
+        refused: page.refused.iter().map(|one| shown(one, shared, now)).collect(),
+        domains: page.domains,
+        choices: page.choices,
         requests_total,
         requests,
     }
 }
 
-fn shown(group: Group, shared: &Shared, now: Timestamp) -> RefusedGroup {
+fn shown(one: &Listed, shared: &Shared, now: Timestamp) -> RefusedGroup {
+    let group = &*one.group;
     let config = shared.current.load();
     let policy = group.policy.as_deref();
     let remedy = match (&group.asked, group.cause) {
-        (AskedFor::Target(target), Cause::Refused(reason)) => {
-            let own = config.policies.remedy_for_own_lookup(policy, target, group.sni.as_deref(), now);
-            own.unwrap_or_else(|| remedy(&group, target, reason, shared, now))
-        }
+        (AskedFor::Target(target), Cause::Refused(reason)) => remedy(group, target, reason, shared, now),
         _ => Remedy::default(),
     };
     let allow = remedy.line().map(|line| {
@@ -118,19 +132,14 @@ fn shown(group: Group, shared: &Shared, now: Timestamp) -> RefusedGroup {
             warnings: remedy.warnings.clone(),
         }
     });
-    let (kind, general) = match group.cause {
-        Cause::Refused(reason) => (
-            if group.decision == Some(Decision::WouldDeny) {
-                "would_deny"
-            } else {
-                Event::of(reason.into()).as_str()
-            },
-            reply::advice(reason),
-        ),
-        Cause::ClientGone => ("error", "the client left before there was a verdict"),
+    let general = match group.cause {
+        Cause::Refused(reason) => reply::advice(reason),
+        Cause::ClientGone => "the client left before there was a verdict",
     };
     RefusedGroup {
-        kind,
+        key: format!("{:016x}", one.number),
+        domain: one.domain.clone(),
+        kind: refusals::kind(group),
         method: match &group.asked {
             AskedFor::Target(target) => Some(match target.method {
                 Method::Connect => "CONNECT",
@@ -140,7 +149,7 @@ fn shown(group: Group, shared: &Shared, now: Timestamp) -> RefusedGroup {
         },
         target: (group.asked != AskedFor::Nothing).then(|| group.asked.to_string()),
         request: group.asks().map(|asks| format!("{} {}", asks.method, asks.path)),
-        recognised: group.recognised.map(String::from),
+        recognised: group.recognised.as_deref().map(str::to_owned),
         reason: group.cause.as_str(),
         policy: policy.map(str::to_owned),
         rule: group.rule.as_deref().map(cut),
@@ -152,14 +161,15 @@ fn shown(group: Group, shared: &Shared, now: Timestamp) -> RefusedGroup {
         client: group.client.map(|client| client.to_string()),
         clients: group.clients.iter().map(ToString::to_string).collect(),
         more_clients: group.more_clients,
-        identity: group.identity.map(String::from),
-        sni: group.sni.map(String::from),
+        identity: group.identity.as_deref().map(str::to_owned),
+        sni: group.sni.as_deref().map(str::to_owned),
         auth_scheme: group.auth_scheme.map(AuthScheme::as_str),
         allowed_now: remedy.allowed_now,
+        meaning: general,
         // Of a request whose rule asks what it is, the rules told its client more than its method and path tell them now.
         advice: remedy
             .advice
-            .or(group.told.map(|(told, _)| String::from(told)))
+            .or(group.told.as_ref().map(|(told, _)| told.to_string()))
             .unwrap_or_else(|| general.to_owned()),
         allow,
     }
@@ -175,15 +185,6 @@ fn remedy(group: &Group, target: &Target, reason: Reason, shared: &Shared, now: 
     {
         return Remedy { advice: Some(advice.to_owned()), ..Remedy::default() };
     }
-    let would_deny = group.decision == Some(Decision::WouldDeny);
-    // A request that report mode let pass may have failed later: the rules still lack the same.
-    let by_rules = would_deny && !reason.relaxed_by_report();
-    let (reason, inside) = match Inside::in_report_mode(target, group.sni.as_deref()) {
-        _ if by_rules => (Reason::HostNotAllowed, Inside::Unknown),
-        _ if !would_deny => (reason, Inside::Unknown),
-        Some(inside) => (reason, inside),
-        None => (Reason::SniMismatch, Inside::Unknown),
-    };
     let offered = group.told.as_ref().and_then(|(_, entry)| entry.as_deref());
     let request = group.asks().map(|asks| DeniedRequest {
         method: asks.method,
@@ -191,8 +192,15 @@ fn remedy(group: &Group, target: &Target, reason: Reason, shared: &Shared, now: 
         within: asks.within,
         offered,
     });
-    let denied = Denied { policy: group.policy.as_deref(), reason, target, inside, request };
-    config.policies.remedy(denied, now)
+    let recorded = Recorded {
+        policy: group.policy.as_deref(),
+        reason,
+        would_deny: group.decision == Some(Decision::WouldDeny),
+        target,
+        sni: group.sni.as_deref(),
+        request,
+    };
+    config.policies.remedy_of_record(recorded, now)
 }
 
 /// Whether the target is an address of ours.

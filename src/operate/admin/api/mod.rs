@@ -1,11 +1,13 @@
-//! The JSON behind the status page: `/api/status`, `/api/tunnels`, `/api/decisions`, `/api/policy`.
+//! The JSON behind the status page: `/api/status`, `/api/tunnels`, `/api/decisions`, `/api/allowed`, `/api/policy`.
 //!
 //! Each answer is bounded: lists have a `total` and are cut to `limit`. Everything is made outside the workers, from
 //! snapshots and in chunks, so that no tunnel notices. Strings are not escaped: code that shows them must escape them.
 
+mod allowed;
 mod decisions;
 mod policy;
 mod query;
+mod refusals;
 mod status;
 mod tunnels;
 
@@ -20,6 +22,7 @@ pub(super) fn answer(asked: Endpoint, query: &Query, shared: &Shared) -> Vec<u8>
         Endpoint::Status => body(&status::of(shared)),
         Endpoint::Tunnels => body(&tunnels::of(query, &shared.live, &shared.current.load().policies)),
         Endpoint::Decisions => body(&decisions::of(query, shared)),
+        Endpoint::Allowed => body(&allowed::of(query, shared)),
         Endpoint::Policy => body(&policy::of(query, shared)),
     }
 }

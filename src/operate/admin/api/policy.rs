@@ -1,4 +1,6 @@
-//! `/api/policy`: the policies in force and their rules.
+//! `/api/policy`: the policies in force and their rules, with how often each was used, and when last.
+
+use std::collections::HashMap;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -7,11 +9,15 @@ use serde_json::{Map, Value};
 use super::query::{Query, cut};
 use crate::rules::{OptionValue, Policy, RuleOptions, RuleView};
 use crate::state::shared::Shared;
+use crate::telemetry::metrics::RuleUse;
 
 #[derive(Serialize)]
 pub(super) struct Policies {
     sha256: String,
     since: Timestamp,
+    now: Timestamp,
+    /// When the program started: uses before are not known.
+    started: Timestamp,
     policies: Vec<Shown>,
     /// How many rules there are, in all policies.
     total: usize,
@@ -23,6 +29,7 @@ pub(super) struct Policies {
 #[derive(Serialize)]
 struct Shown {
     name: String,
+    /// `enforce`, or `report`, which lets out every host.
     mode: &'static str,
     networks: Vec<String>,
     networks_files: Vec<NetworksFile>,
@@ -48,6 +55,11 @@ pub(super) struct Rule {
     /// Its label in the metrics.
     label: String,
     source: String,
+    /// Requests that it let through, or denied if it is a `deny` rule, those inside tunnels included. Rules with the same
+    /// label are counted together.
+    hits: u64,
+    /// When it was last used; none if not since the start.
+    last_used: Option<Timestamp>,
     #[serde(skip)]
     pub(super) expires: Option<Timestamp>,
     /// Each option under its key.
@@ -55,30 +67,48 @@ pub(super) struct Rule {
     options: Map<String, Value>,
 }
 
+/// By policy and label.
+type Uses<'a> = HashMap<(&'a str, &'a str), &'a RuleUse>;
+
 pub(super) fn of(query: &Query, shared: &Shared) -> Policies {
     let in_force = shared.current.in_force();
     let policies = &in_force.config.policies;
+    let now = Timestamp::now();
+    let used = shared.metrics.rules_used();
+    let used: Uses<'_> = used.iter().map(|of| ((&*of.policy, &*of.rule), of)).collect();
     let (mut total, mut matching, mut rules) = (0, 0, Vec::new());
     for rule in policies.rules() {
         total += 1;
+        let (hits, last_used) = uses(&used, rule);
+        let is_unused = |days| last_used.is_none_or(|last| now.duration_since(last) > days);
+        if !query.unused.is_none_or(is_unused) {
+            continue;
+        }
         let texts = [Some(rule.text()), Some(&**rule.policy().name()), Some(rule.file())];
         let mut options = rule.options().into_iter().flat_map(RuleOptions::entries);
         let noted = |value| matches!(value, OptionValue::Note(note) if query.takes(&[note]));
         if query.takes(&texts) || options.any(|(_, value)| noted(value)) {
             matching += 1;
             if rules.len() < query.limit {
-                rules.push(Rule::of(rule));
+                rules.push(Rule { hits, last_used, ..Rule::of(rule) });
             }
         }
     }
     Policies {
         sha256: in_force.config.hash.to_string(),
         since: in_force.since,
+        now,
+        started: shared.started,
         policies: policies.iter().map(shown).collect(),
         total,
         matching,
         rules,
     }
+}
+
+fn uses(used: &Uses<'_>, rule: RuleView<'_>) -> (u64, Option<Timestamp>) {
+    let found = used.get(&(&**rule.policy().name(), rule.label()));
+    found.map_or((0, None), |of| (of.requests.saturating_add(of.inside), of.last_used))
 }
 
 fn shown(policy: &Policy) -> Shown {
@@ -116,6 +146,8 @@ impl Rule {
             rule: cut(rule.text()),
             label: cut(rule.label()),
             source: format!("{}:{}", rule.file(), rule.line()),
+            hits: 0,
+            last_used: None,
             expires: rule.expires(),
             options: options.collect(),
         }

@@ -11,6 +11,7 @@ use super::policy::Rule;
 use super::query::cut;
 use crate::config::{Config, Finding, OnLogFailure};
 use crate::operate::{apply, memory};
+use crate::rules::{Mode, Policy};
 use crate::state::history::{INTERVAL, Sample};
 use crate::state::in_force::InForce;
 use crate::state::shared::Shared;
@@ -20,6 +21,8 @@ use crate::words::counted::counted;
 
 /// Findings of a refused reload that are shown; stderr has all of them.
 const FINDINGS: usize = 50;
+/// Policies in report mode that are named.
+const REPORTING: usize = 5;
 /// Rules with an expiry that are shown, the earliest first.
 const EXPIRING: usize = 100;
 /// A rule or a certificate needs attention from this long before it expires.
@@ -43,6 +46,8 @@ pub(super) struct Status {
     access_log: Log,
     tunnels: usize,
     exchanges: usize,
+    /// Kinds of refusals and failures in the last 24 hours.
+    refused_kinds: usize,
     verdicts: VerdictCounts,
     /// What is probably wrong, one line each.
     warnings: Vec<String>,
@@ -59,6 +64,10 @@ struct Configuration {
     files: Vec<String>,
     policies: usize,
     rules: usize,
+    /// The first policies in report mode: they let out every host.
+    report_mode: Vec<String>,
+    /// How many there are.
+    report_mode_total: usize,
     last_reload: LastReload,
 }
 
@@ -145,6 +154,7 @@ pub(super) fn of(shared: &Shared) -> Status {
         access_log: log(config, shared),
         tunnels: shared.live.tunnels(),
         exchanges: shared.live.exchanges(),
+        refused_kinds: shared.recent.kinds(now),
         verdicts: shared.metrics.verdicts(),
         warnings: warnings(&in_force, shared, &expiring, now),
         expiring,
@@ -155,13 +165,17 @@ pub(super) fn of(shared: &Shared) -> Status {
 fn configuration(in_force: &InForce) -> Configuration {
     let (config, last) = (&in_force.config, &in_force.last_reload);
     let findings = if last.is_successful() { &in_force.warnings } else { &last.refused };
+    let reporting: Vec<&Policy> =
+        config.policies.iter().filter(|policy| policy.mode() == Mode::Report).collect();
     Configuration {
         sha256: config.hash.to_string(),
         since: in_force.since,
         default: config.files.is_empty(),
         files: config.files.iter().take(FINDINGS).map(|file| cut(&file.display().to_string())).collect(),
         policies: config.policies.iter().count(),
-        rules: config.policies.iter().map(crate::rules::Policy::rule_count).sum(),
+        rules: config.policies.iter().map(Policy::rule_count).sum(),
+        report_mode: reporting.iter().take(REPORTING).map(|policy| cut(policy.name())).collect(),
+        report_mode_total: reporting.len(),
         last_reload: LastReload {
             at: last.at,
             successful: last.is_successful(),

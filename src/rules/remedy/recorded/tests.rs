@@ -110,7 +110,7 @@ proptest! {
         let rules: Vec<String> = listed.filter(|_| !rules.is_empty()).map(|index| index.get(&rules).clone()).into_iter().collect();
         let before = load(mode, &rules);
         let would_deny = would_deny && may_follow_report_mode(reason);
-        let request = request.map(|(method, path, within)| DeniedRequest { method, path, within });
+        let request = request.map(|(method, path, within)| DeniedRequest { method, path, within, offered: None });
         let recorded = Recorded { policy: Some("p"), reason, would_deny, target: &target, sni, request };
         let now = Timestamp::now();
         let remedy = before.remedy_of_record(recorded, now);
@@ -161,8 +161,10 @@ fn for_no_reason_is_a_rule_offered_for_an_endpoint_or_for_loopback() {
                     Reason::ALL.iter().flat_map(|reason| [(*reason, false), (*reason, true)])
                 {
                     let target = target(host, 80, plain);
-                    for request in [None, Some(DeniedRequest { method: "GET", path: "/new", within: !plain })]
-                    {
+                    for request in [
+                        None,
+                        Some(DeniedRequest { method: "GET", path: "/new", within: !plain, offered: None }),
+                    ] {
                         let recorded = Recorded {
                             policy: Some("p"),
                             reason,

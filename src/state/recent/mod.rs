@@ -1,13 +1,14 @@
 //! What was recently refused or failed, grouped by target and reason, for the status page.
 //!
 //! A person who hears "it does not work" wants to know which request and why. The log has each request; this has the
-//! few kinds there were. It is bounded, whatever clients send: [`GROUPS`] groups, each with values of bounded length.
-//! If a new kind comes and there is no room, the client with the most groups loses its rarest one: a client that asks
-//! for a thousand invented names pushes out its own entries, and not those of others. Allowed requests are never
-//! stored here. Not here: the numbers by rule and reason since the start ([`crate::telemetry::metrics`]), and what to
-//! do about a refusal ([`crate::rules::Remedy`]).
+//! few kinds there were. It is bounded, whatever clients send: [`BYTES`] for all, each value of bounded length, and a
+//! share for each client ([`super::by_client`]). Allowed requests are never stored here ([`super::allowed`]). Not here:
+//! the numbers by rule and reason since the start ([`crate::telemetry::metrics`]), and what to do about a refusal
+//! ([`crate::rules::Remedy`]).
 
-use std::collections::HashMap;
+#[cfg(test)]
+mod tests;
+
 use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
@@ -17,17 +18,22 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
+use super::by_client::{ByClient, Rank, Remembered};
 use crate::telemetry::record::{Cause, without_secrets};
 use crate::wire::auth_scheme::AuthScheme;
 use crate::words::aws::Account;
 use crate::words::git::Operation;
 use crate::words::outcome::Decision;
-use crate::words::target::Target;
+use crate::words::target::{Host, Target};
 
-/// Kinds of refusals that are distinguished. Some 100 KiB if all are used.
-pub const GROUPS: usize = 256;
+/// Bytes of all kinds: some 6,000 usual ones, or 1,500 whose every text is as long as it may be.
+pub const BYTES: usize = 4 * 1024 * 1024;
 /// A kind that did not come again for this long is forgotten.
 const REMEMBERED: SignedDuration = SignedDuration::from_hours(24);
+/// How often kinds that are too old are looked for.
+const LOOK: SignedDuration = SignedDuration::from_secs(60);
+/// The longest method that is kept: `UPDATEREDIRECTREF` is the longest in the registry of IANA.
+const METHOD: usize = 32;
 /// Different clients that are listed in one group; there may be more.
 const CLIENTS: usize = 16;
 /// Bytes kept of a text that a client wrote and that has no bound of its own.
@@ -83,6 +89,8 @@ pub struct Refusal<'a> {
     pub told: Option<(&'a str, Option<&'a str>)>,
     /// The client, as far as it is known.
     pub client: Option<IpAddr>,
+    /// The address that stands for it where clients are counted: whose share it takes.
+    pub account: Option<IpAddr>,
     /// The identity that the client proved.
     pub identity: Option<&'a str>,
     /// The server name in the ClientHello.
@@ -167,12 +175,18 @@ pub struct Group {
 #[derive(Debug, Default)]
 pub struct Recent(Mutex<Table>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Table {
     hasher: RandomState,
-    /// Of the group at the same index.
-    hashes: Vec<u64>,
-    groups: Vec<Group>,
+    groups: ByClient<Group>,
+    /// When old groups were last looked for.
+    looked: Timestamp,
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Table { hasher: RandomState::new(), groups: ByClient::new(BYTES), looked: Timestamp::MIN }
+    }
 }
 
 impl Recent {
@@ -182,16 +196,30 @@ impl Recent {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).note(refusal);
     }
 
-    /// All groups, the most recent first.
-    pub fn groups(&self, now: Timestamp) -> Vec<Group> {
+    /// How many groups there are.
+    pub fn kinds(&self, now: Timestamp) -> usize {
+        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        table.forget_sometimes(now);
+        table.groups.len()
+    }
+
+    /// All groups, each with a number of its own, the most recent first.
+    pub fn groups(&self, now: Timestamp) -> Vec<(u64, Arc<Group>)> {
         let mut groups = {
             let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            table.forget(now);
-            table.groups.clone()
+            table.forget_sometimes(now);
+            table.groups.snapshot()
         };
-        groups.sort_by_key(|group| std::cmp::Reverse(group.last));
+        let oldest = oldest(now);
+        groups.retain(|(_, group)| group.last >= oldest);
+        groups.sort_by_key(|(number, group)| (std::cmp::Reverse(group.last), *number));
         groups
     }
+}
+
+/// What came last before this moment is forgotten.
+fn oldest(now: Timestamp) -> Timestamp {
+    now.saturating_sub(REMEMBERED).unwrap_or(Timestamp::MIN)
 }
 
 impl Table {
@@ -201,7 +229,8 @@ impl Table {
             Asking::Malformed(bytes) => AskedFor::Malformed(printable(&without_secrets(bytes))),
             Asking::Nothing => AskedFor::Nothing,
         };
-        let request = refusal.request.filter(|asks| asks.path.len() <= LONGEST);
+        let is_short = |asks: &Asks<'_>| asks.path.len() <= LONGEST && asks.method.len() <= METHOD;
+        let request = refusal.request.filter(is_short);
         let hash = self.hasher.hash_one((
             refusal.policy,
             refusal.decision.map(Decision::as_str),
@@ -216,49 +245,47 @@ impl Table {
                 && group.asked == asked
                 && group.asks() == request
         };
-        let mut candidates = self.hashes.iter().zip(&mut self.groups).filter(|(known, _)| **known == hash);
-        if let Some((_, group)) = candidates.find(|(_, group)| same(group)) {
-            return group.add(refusal);
+        if self.groups.get(hash).is_some_and(same) {
+            return self.groups.change(hash, |group| group.add(refusal));
         }
-        self.make_room(refusal.at);
-        self.hashes.push(hash);
-        self.groups.push(Group::of(refusal, asked, request));
+        let group = Group::of(refusal, asked, request);
+        if self.groups.is_full_for(&group) {
+            self.forget_sometimes(refusal.at);
+        }
+        self.groups.insert(hash, refusal.account.or(refusal.client), group);
     }
 
-    fn forget(&mut self, now: Timestamp) {
-        let mut index = 0;
-        while let Some(group) = self.groups.get(index) {
-            if now.duration_since(group.last) > REMEMBERED {
-                self.remove(index);
-            } else {
-                index += 1;
-            }
+    /// It looks at every group, with the lock held.
+    fn forget_sometimes(&mut self, now: Timestamp) {
+        if now.duration_since(self.looked) > LOOK {
+            self.looked = now;
+            self.groups.forget_before(oldest(now));
         }
     }
+}
 
-    fn make_room(&mut self, now: Timestamp) {
-        if self.groups.len() < GROUPS {
-            return;
-        }
-        self.forget(now);
-        if self.groups.len() < GROUPS {
-            return;
-        }
-        let mut owned: HashMap<Option<IpAddr>, usize> = HashMap::new();
-        for group in &self.groups {
-            *owned.entry(group.owner()).or_default() += 1;
-        }
-        let most = owned.into_iter().max_by_key(|(_, count)| *count).map(|(owner, _)| owner);
-        let of_most = self.groups.iter().enumerate().filter(|(_, group)| Some(group.owner()) == most);
-        let rarest = of_most.min_by_key(|(_, group)| (group.count, group.last)).map(|(index, _)| index);
-        if let Some(index) = rarest {
-            self.remove(index);
-        }
+impl Remembered for Group {
+    fn rank(&self) -> Rank {
+        (self.count, self.last)
     }
 
-    fn remove(&mut self, index: usize) {
-        self.hashes.swap_remove(index);
-        self.groups.swap_remove(index);
+    fn bytes(&self) -> usize {
+        let texts = [&self.rule, &self.recognised, &self.identity, &self.sni].into_iter().flatten();
+        let told = self.told.as_ref();
+        let told = told.map_or(0, |(told, entry)| told.len() + entry.as_ref().map_or(0, |entry| entry.len()));
+        let asked = match &self.asked {
+            // Shared with nothing that lives as long.
+            AskedFor::Target(Target { host: Host::Name(name), .. }) => name.as_str().len() + 16,
+            AskedFor::Target(Target { host: Host::Address(_), .. }) | AskedFor::Nothing => 0,
+            AskedFor::Malformed(text) => text.len(),
+        };
+        let request = self.request.as_ref().map_or(0, |(method, path, _)| method.len() + path.len());
+        size_of::<Self>()
+            + texts.map(|text| text.len()).sum::<usize>()
+            + told
+            + asked
+            + request
+            + self.clients.capacity() * size_of::<IpAddr>()
     }
 }
 
@@ -317,11 +344,6 @@ impl Group {
             self.more_clients = true;
         }
     }
-
-    /// The client that caused the group.
-    fn owner(&self) -> Option<IpAddr> {
-        self.clients.first().copied()
-    }
 }
 
 /// An untrusted client's bytes in printable ASCII, cut.
@@ -341,154 +363,4 @@ fn cut_at(text: &str, longest: usize) -> Box<str> {
     }
     let end = (0..=longest).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default();
     format!("{}…", text.get(..end).unwrap_or_default()).into()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::net::Ipv4Addr;
-
-    use super::*;
-    use crate::words::outcome::Reason;
-
-    fn client(last: u8) -> IpAddr {
-        Ipv4Addr::new(10, 0, 0, last).into()
-    }
-
-    fn ask(recent: &Recent, second: i64, target: &str, from: u8, reason: Reason) {
-        let target = Target::connect(target).expect(target);
-        recent.note(&Refusal {
-            at: Timestamp::from_second(second).expect("a moment"),
-            id: Uuid::now_v7(),
-            listener: &Arc::from("proxy"),
-            policy: Some(&Arc::from("p")),
-            rule: None,
-            decision: Some(Decision::Deny),
-            cause: reason.into(),
-            asked: Asking::Target(&target),
-            request: None,
-            recognised: None,
-            told: None,
-            client: Some(client(from)),
-            identity: None,
-            sni: None,
-            auth_scheme: None,
-        });
-    }
-
-    fn groups(recent: &Recent, second: i64) -> Vec<(String, u64)> {
-        let groups = recent.groups(Timestamp::from_second(second).expect("a moment"));
-        groups.into_iter().map(|group| (group.asked.to_string(), group.count)).collect()
-    }
-
-    #[test]
-    fn what_has_target_and_reason_in_common_is_one_group() {
-        let recent = Recent::default();
-        ask(&recent, 1, "a.test:443", 1, Reason::HostNotAllowed);
-        ask(&recent, 2, "b.test:443", 1, Reason::HostNotAllowed);
-        ask(&recent, 3, "a.test:443", 2, Reason::HostNotAllowed);
-        ask(&recent, 4, "a.test:443", 2, Reason::HostDenied);
-        let now = Timestamp::from_second(5).expect("a moment");
-        let found = recent.groups(now);
-        assert_eq!(found.len(), 3);
-        assert_eq!(found[0].cause, Reason::HostDenied.into(), "the last one first");
-        assert_eq!((found[1].asked.to_string(), found[1].count), ("a.test:443".to_owned(), 2));
-        assert_eq!(found[1].clients, [client(1), client(2)]);
-        assert_eq!(found[1].client, Some(client(2)), "the last one's");
-        assert_eq!((found[1].first.as_second(), found[1].last.as_second()), (1, 3));
-    }
-
-    #[test]
-    fn a_push_is_not_hidden_behind_a_clone_nor_an_account_behind_another() {
-        let recent = Recent::default();
-        let target = Target::connect("a.test:443").expect("a target");
-        let own = Account::new("111111111111");
-        let rows = [
-            (Operation::Fetch, own),
-            (Operation::Push, own),
-            (Operation::Push, Account::new("222222222222")),
-            (Operation::Push, own),
-        ];
-        for (operation, account) in rows {
-            let path = "/a/info/refs";
-            let asks = Asks { method: "GET", path, within: true, operation: Some(operation), account };
-            let refusal = Refusal {
-                at: Timestamp::UNIX_EPOCH,
-                id: Uuid::nil(),
-                listener: &Arc::from("proxy"),
-                policy: None,
-                rule: None,
-                decision: Some(Decision::Deny),
-                cause: Reason::GitNotAllowed.into(),
-                asked: Asking::Target(&target),
-                request: Some(asks),
-                recognised: None,
-                told: None,
-                client: Some(client(1)),
-                identity: None,
-                sni: None,
-                auth_scheme: None,
-            };
-            recent.note(&refusal);
-        }
-        let counts: Vec<u64> = recent.groups(Timestamp::UNIX_EPOCH).iter().map(|group| group.count).collect();
-        assert_eq!(counts, [1, 2, 1]);
-    }
-
-    #[test]
-    fn a_client_that_makes_up_names_pushes_out_its_own() {
-        let recent = Recent::default();
-        ask(&recent, 1, "wanted.test:443", 1, Reason::HostNotAllowed);
-        for number in 0..5_000 {
-            ask(&recent, 2, &format!("n{number}.test:443"), 9, Reason::HostNotAllowed);
-        }
-        ask(&recent, 3, "later.test:443", 2, Reason::HostNotAllowed);
-        let found = groups(&recent, 4);
-        assert_eq!(found.len(), GROUPS);
-        assert!(found.contains(&("wanted.test:443".to_owned(), 1)));
-        assert!(found.contains(&("later.test:443".to_owned(), 1)));
-    }
-
-    #[test]
-    fn what_a_client_writes_is_kept_short_and_printable() {
-        let recent = Recent::default();
-        let long = "x".repeat(100_000);
-        let evil = [b"\"><script>\x1b[2J\xe2\x80\xae\r\n".as_slice(), long.as_bytes()].concat();
-        recent.note(&Refusal {
-            at: Timestamp::UNIX_EPOCH,
-            id: Uuid::nil(),
-            listener: &Arc::from("proxy"),
-            policy: None,
-            rule: None,
-            decision: Some(Decision::Deny),
-            cause: Reason::BadTarget.into(),
-            asked: Asking::Malformed(&evil),
-            request: None,
-            recognised: None,
-            told: None,
-            client: None,
-            identity: Some(&long),
-            sni: Some(&"é".repeat(1_000)),
-            auth_scheme: None,
-        });
-        let group = recent.groups(Timestamp::UNIX_EPOCH).remove(0);
-        let AskedFor::Malformed(text) = &group.asked else { panic!("{:?}", group.asked) };
-        assert!(text.starts_with(r#"\"><script>\x1b[2J\xe2\x80\xae\r\nxxx"#), "{text}");
-        assert!(text.len() < LONGEST + 8 && text.ends_with('…'), "{text}");
-        for value in [&group.identity, &group.sni] {
-            assert!(value.as_ref().is_some_and(|value| value.len() < LONGEST + 8), "{value:?}");
-        }
-    }
-
-    #[test]
-    fn of_many_clients_some_are_named_and_a_day_is_remembered() {
-        let recent = Recent::default();
-        for last in 0..20 {
-            ask(&recent, 100, "a.test:443", last, Reason::HostNotAllowed);
-        }
-        let now = |second| Timestamp::from_second(second).expect("a moment");
-        let group = recent.groups(now(101)).remove(0);
-        assert_eq!((group.clients.len(), group.more_clients, group.count), (CLIENTS, true, 20));
-        assert_eq!(recent.groups(now(100 + 86_400)).len(), 1);
-        assert_eq!(recent.groups(now(101 + 86_400)).len(), 0);
-    }
 }
