@@ -11,7 +11,6 @@ let answered = 0;
 let failures = 0;
 let why = "";
 let next = 0;
-let turn = 0;
 
 async function ask(path) {
   const reply = await fetch(path, { cache: "no-store", credentials: "omit", signal: AbortSignal.timeout(PATIENCE) });
@@ -35,21 +34,39 @@ function tunnelsPath() {
 }
 
 // If there is a later question already, this answer is not shown.
-async function refreshTunnels() {
-  const mine = ++turn;
-  const filter = byId("tunnel-filter").value.trim();
-  const answer = await ask(tunnelsPath());
-  if (mine === turn) showTunnels(answer, filter);
+const turns = new Map();
+
+async function latest(name, path, show) {
+  const mine = (turns.get(name) ?? 0) + 1;
+  turns.set(name, mine);
+  const answer = await ask(path);
+  if (mine === turns.get(name)) steady(() => show(answer));
 }
 
-let ruleTurn = 0;
+function refreshTunnels(asked = false) {
+  const filter = byId("tunnel-filter").value.trim();
+  return latest("tunnels", tunnelsPath(), (answer) => showTunnels(answer, filter, asked));
+}
 
-async function refreshRules() {
-  if (!byId("rules").open) return;
-  const mine = ++ruleTurn;
+function refreshRules(asked = false) {
   const filter = byId("rule-filter").value.trim();
-  const answer = await ask(`/api/policy?${new URLSearchParams(filter ? { limit: LIMIT, filter } : { limit: LIMIT })}`);
-  if (mine === ruleTurn) showPolicy(answer, filter);
+  const query = new URLSearchParams({ limit: LIMIT });
+  if (filter) query.set("filter", filter);
+  if (byId("rules-unused").checked) query.set("unused", 30);
+  return latest("rules", `/api/policy?${query}`, (answer) => showPolicy(answer, filter, asked));
+}
+
+function refreshAllowed(asked = false) {
+  const filter = byId("allowed-filter").value.trim();
+  const query = new URLSearchParams(filter ? { limit: SIDES, filter } : { limit: SIDES });
+  return latest("allowed", `/api/allowed?${query}`, (answer) => showAllowed(answer, filter, asked));
+}
+
+const LISTS = { refused: refreshRefused, allowed: refreshAllowed, tunnels: refreshTunnels, rules: refreshRules };
+
+// The list that is chosen; the others are asked for when they are.
+async function refreshList() {
+  for (const [name, refreshOne] of Object.entries(LISTS)) if (shows(name)) await refreshOne();
 }
 
 let asking = false;
@@ -59,9 +76,8 @@ async function refresh() {
   asking = true;
   clearTimeout(next);
   try {
-    const [status, refused] = await Promise.all([ask("/api/status"), ask("/api/decisions"), refreshTunnels()]);
-    showStatus(status);
-    showDecisions(refused);
+    const [status] = await Promise.all([ask("/api/status"), refreshList()]);
+    steady(() => showStatus(status));
     answered = Date.now();
     failures = 0;
   } catch (error) {
@@ -71,7 +87,7 @@ async function refresh() {
   asking = false;
   const pause = document.hidden ? HIDDEN : Math.min(LONGEST, EVERY * 2 ** failures);
   next = setTimeout(refresh, pause);
-  age();
+  steady(age);
 }
 
 // Shows each second whether the data is current.
@@ -95,14 +111,14 @@ function later(run) {
 }
 
 byId("plots").append(...Object.values(plots).map((plot) => plot.element));
-byId("tunnel-table").append(tunnels.element);
-byId("expiring-table").append(expiring.element);
-byId("policy-table").append(policies.element);
-byId("rule-table").append(rules.element);
-byId("tunnel-filter").addEventListener("input", () => later(refreshTunnels));
-byId("rule-filter").addEventListener("input", () => later(refreshRules));
-byId("rules").addEventListener("toggle", () => later(refreshRules));
-for (const id of Object.keys(FILTERS)) byId(id).addEventListener("click", () => chooseKind(id));
+for (const [id, table] of Object.entries({
+  "tunnel-table": tunnels, "expiring-table": expiring, "policy-table": policies, "rule-table": rules, "target-table": targets, "client-table": clients,
+})) byId(id).append(table.element);
+byId("tunnel-filter").addEventListener("input", () => later(() => refreshTunnels(true)));
+byId("rule-filter").addEventListener("input", () => later(() => refreshRules(true)));
+byId("allowed-filter").addEventListener("input", () => later(() => refreshAllowed(true)));
+byId("rules-unused").addEventListener("change", () => later(() => refreshRules(true)));
 document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
-setInterval(age, 1000);
+setInterval(() => steady(age), 1000);
+follow();
 refresh();

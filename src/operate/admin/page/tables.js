@@ -19,6 +19,7 @@ class Table {
       row.append(header);
     }
     this.body = make("tbody", { role: "rowgroup" });
+    this.hold = new Hold(this.body);
     // The roles are explicit: displayed as cards, CSS no longer treats them as a table.
     this.element = make("table", { role: "table", "aria-label": label }, make("thead", { role: "rowgroup" }, row), this.body);
     this.mark();
@@ -28,7 +29,7 @@ class Table {
     if (this.sorted === column.key) this.descending = !this.descending;
     else { this.sorted = column.key; this.descending = Boolean(column.number); }
     this.mark();
-    this.show(this.items);
+    this.show(this.items, true);
     this.onSort();
   }
 
@@ -46,8 +47,14 @@ class Table {
     this.hidden = hidden ? key : null;
   }
 
-  show(items) {
+  // While a row is pointed at, or has the focus, rows only change where they are; `asked`: the person wants other ones.
+  show(items, asked = false) {
     this.items = items;
+    if (!asked && this.hold.held && this.body.firstChild) {
+      const rows = kept.get(this.body);
+      for (const item of items) if (rows.has(this.keyOf(item))) this.fill(rows.get(this.keyOf(item)), item);
+      return;
+    }
     const by = this.columns.find((column) => column.key === this.sorted)?.sort;
     const ordered = by ? items.map((item) => [by(item), item]).sort(([a], [b]) => compare(a, b)).map(([, item]) => item) : [...items];
     if (by && this.descending) ordered.reverse();
@@ -65,6 +72,7 @@ class Table {
       cell.hidden = this.hidden === column.key;
       const content = column.cell(item);
       if (content instanceof Node) {
+        if (cell.contains(document.activeElement) && cell !== document.activeElement) return;
         if (cell.textContent !== content.textContent || !cell.firstElementChild) cell.replaceChildren(content);
       } else {
         tell(cell, content);
