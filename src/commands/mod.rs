@@ -3,8 +3,10 @@
 mod ca;
 mod check;
 mod config;
+mod credentials;
 pub mod diff;
 pub mod doctor;
+mod env;
 pub mod explain;
 mod healthcheck;
 pub mod import;
@@ -80,6 +82,8 @@ enum Command {
     Diff(diff::Diff),
     /// Test a proxy from a client: an allowed target, a denial, that a wrong SNI is refused, and which client address the proxy saw.
     Doctor(doctor::Doctor),
+    /// Print the settings with which each kind of client uses the proxy: the variables, no_proxy, and the root of inspection.
+    Env(Configured<env::Env>),
     /// Translate another proxy's configuration, and list what is lost or different.
     Import(import::Import),
     /// Make an authority for inspection, which can sign for the permitted hosts alone.
@@ -119,6 +123,10 @@ pub fn main() -> ExitCode {
         }
         Command::Diff(diff) => diff.run(),
         Command::Doctor(doctor) => doctor.run(),
+        Command::Env(env) => {
+            let (env, file) = env.with(before);
+            env.run(file.as_deref())
+        }
         Command::Import(import) => import.run(),
         Command::Ca(ca) => ca.run(),
         Command::Suggest(suggest) => suggest.run(),
@@ -177,7 +185,7 @@ mod tests {
         all.build();
         let reads = |command: &&clap::Command| command.get_arguments().any(|arg| arg.get_id() == "config");
         let reading: Vec<&str> = all.get_subcommands().filter(reads).map(clap::Command::get_name).collect();
-        assert_eq!(reading, ["run", "check", "explain", "test", "healthcheck"]);
+        assert_eq!(reading, ["run", "check", "explain", "test", "env", "healthcheck"]);
         assert!(Arguments::try_parse_from(["egressd", "summary", "-c", "file", "log"]).is_err());
     }
 

@@ -11,7 +11,7 @@ use crate::config::Config;
 pub(crate) const FINE: u8 = 0;
 /// `1`: failed, denied, not ready, a log or a Squid configuration that cannot be read, or warnings under `--strict`.
 pub(crate) const FAILED: u8 = 1;
-/// `2`: the command line is wrong, or `test` cannot read its cases, or `doctor` a file. clap uses it too, for wrong usage.
+/// `2`: the command line is wrong, or `test` cannot read its cases, or `doctor` or `env` a file. clap uses it too, for wrong usage.
 pub(crate) const WRONG_USAGE: u8 = 2;
 /// `78` (`EX_CONFIG` of sysexits.h): the configuration is refused.
 pub(crate) const CONFIGURATION_REFUSED: u8 = 78;

@@ -60,6 +60,22 @@ impl Why {
     }
 }
 
+/// What the `no_proxy` of every client should name, whoever it is: its own host, the credential endpoints of Amazon and Google
+/// Cloud, and the names of a Kubernetes cluster. A suffix has its dot in front.
+pub const EVERYWHERE: &[&str] = &[
+    "localhost",
+    "127.0.0.1",
+    "::1",
+    "169.254.169.254",
+    "169.254.170.2",
+    "169.254.170.23",
+    "fd00:ec2::254",
+    "fd00:ec2::23",
+    "metadata.google.internal",
+    ".svc",
+    ".cluster.local",
+];
+
 /// Names of credential endpoints, whose addresses no rule opens.
 const ENDPOINT_NAMES: &[(&str, &str)] = &[
     ("metadata.google.internal", "credential endpoint: Google Cloud metadata"),
@@ -281,6 +297,19 @@ mod tests {
             assert!(text.starts_with(host) && text.contains("the client's no_proxy must name "), "{text}");
             let named = text.contains("must name it") || text.ends_with(&format!("must name {entry}"));
             assert!(named, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_every_client_should_name_is_what_the_advice_names() {
+        for entry in EVERYWHERE {
+            let host = match (entry.strip_prefix('.'), entry.contains(':')) {
+                (Some(suffix), _) => format!("a.b.{suffix}"),
+                (None, true) => format!("[{entry}]"),
+                (None, false) => (*entry).to_owned(),
+            };
+            let (advised, _) = told(&host).unwrap_or_else(|| panic!("{entry}: a rule may open it"));
+            assert_eq!(advised, *entry);
         }
     }
 

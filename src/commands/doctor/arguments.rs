@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rustls::ClientConfig;
 
+use crate::commands::credentials::credentials;
 use crate::commands::doctor::{Admin, Proxy, Visit, visit};
 use crate::commands::{FAILED, FINE, WRONG_USAGE, say};
 use crate::transport::tls::PemFile;
@@ -86,16 +87,6 @@ fn target(text: &str) -> Result<Target, String> {
     let bare = text.strip_prefix("https://").unwrap_or(text);
     let with_port = Target::connect(bare).or_else(|_| Target::connect(&format!("{bare}:443")));
     with_port.map_err(|error| format!("`{}` is not a valid target: {error}", text.escape_debug()))
-}
-
-fn credentials(path: &Path) -> Result<String, String> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| format!("cannot read {}: {}", path.display(), reason(&error)))?;
-    let line = text.trim_end_matches(['\r', '\n']);
-    if !line.contains(':') || line.contains(char::is_control) {
-        return Err(format!("{}: the file must contain one line USER:PASSWORD", path.display()));
-    }
-    Ok(line.to_owned())
 }
 
 /// How an https proxy is verified, and what is shown to it: certificate and key.

@@ -12,6 +12,7 @@ use rustls::{AlertDescription, ClientConfig, ClientConnection, StreamOwned};
 pub(super) use super::reply::{Connected, Inside, Reply};
 use super::reply::{first_record, is_close};
 use super::timed::{STEP, Timed};
+use crate::commands::env::ProxyUrl;
 use crate::transport::tls::client::trusting_nobody;
 use crate::transport::tls::sentences::{Holder, inside, of_io};
 use crate::words::target::{DOCTOR, Host, Port, Target};
@@ -100,21 +101,9 @@ impl Proxy {
         tls: impl FnOnce() -> Result<ClientConfig, String>,
         credentials: Option<String>,
     ) -> Result<Self, String> {
-        let (scheme, rest) =
-            url.split_once("://").ok_or("--via: write http://PROXY:PORT or https://PROXY:PORT")?;
-        if rest.contains('@') {
-            return Err("--via: every process on this machine can see a password in a URL: write USER:PASSWORD into a file, and use --credentials-file FILE".to_owned());
-        }
-        let authority = rest.strip_suffix('/').unwrap_or(rest);
-        let target = Target::connect(authority).map_err(|error| {
-            format!("--via: `{}` is not a valid proxy: {error}", authority.escape_debug())
-        })?;
-        let tls = match scheme {
-            "http" => None,
-            "https" => Some(Arc::new(tls()?)),
-            _ => return Err("--via: the URL of a proxy begins with http:// or https://".to_owned()),
-        };
-        Ok(Proxy { host: target.host, port: target.port, tls, credentials })
+        let place = ProxyUrl::parse(url, None)?;
+        let tls = if place.tls { Some(Arc::new(tls()?)) } else { None };
+        Ok(Proxy { host: place.host, port: place.port, tls, credentials })
     }
 
     /// Connects; the first address that answers.
