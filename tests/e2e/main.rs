@@ -16,6 +16,7 @@ mod differential;
 mod directives;
 mod dns;
 mod doctor;
+mod doctor_host;
 mod env;
 mod families;
 mod git;

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use rustls::ClientConfig;
 
 use crate::commands::credentials::credentials;
-use crate::commands::doctor::{Admin, Proxy, Visit, visit};
+use crate::commands::doctor::gitlab::{self, GitLab};
+use crate::commands::doctor::{Admin, Finding, Proxy, Visit, clients, visit};
+use crate::commands::env::{Exceptions, ProxyUrl, Settings};
 use crate::commands::{FAILED, FINE, WRONG_USAGE, say};
 use crate::transport::tls::PemFile;
 use crate::transport::tls::authorities::{Authorities, Roots};
@@ -44,18 +46,26 @@ pub(crate) struct Doctor {
     /// The client address that the proxy should see. Default: the one that `doctor` connects from.
     #[arg(long, value_name = "IP")]
     client: Option<IpAddr>,
+    /// On a host of GitLab Omnibus: what its parts' environments, its trusted certificates and its DNS lack.
+    #[arg(long)]
+    gitlab: bool,
+    /// Where the files of that host begin.
+    #[arg(long, value_name = "DIR", default_value = "/", requires = "gitlab")]
+    root: PathBuf,
+    /// The root of inspection (PEM), which GitLab should trust.
+    #[arg(long, value_name = "FILE", requires = "gitlab")]
+    inspection_root: Option<PathBuf>,
+    /// Let the clients that are installed (git, curl, wget, Python, pip, Node, npm, Java, Go, kubectl, Helm, skopeo, apt) request a
+    /// target that does not exist, as they are set up here, and tell which of them ask the proxy.
+    #[arg(long)]
+    clients: bool,
 }
 
 impl Doctor {
     pub(crate) fn run(self) -> u8 {
-        match self.visit() {
-            Ok(plan) => {
-                if visit(&plan, |finding| say(format_args!("{finding}\n"))) {
-                    FINE
-                } else {
-                    FAILED
-                }
-            }
+        match self.all() {
+            Ok(true) => FINE,
+            Ok(false) => FAILED,
             Err(error) => {
                 eprintln!("egressd: {error}");
                 WRONG_USAGE
@@ -63,8 +73,38 @@ impl Doctor {
         }
     }
 
-    fn visit(self) -> Result<Visit, String> {
+    /// Whether nothing is wrong.
+    fn all(self) -> Result<bool, String> {
         let credentials = self.credentials_file.as_deref().map(credentials).transpose()?;
+        let pair = credentials.as_deref().and_then(|line| line.split_once(':'));
+        let pair = pair.map(|(user, password)| (user.to_owned(), password.to_owned()));
+        let proxy = ProxyUrl::parse(&self.via, pair)?;
+        let exceptions = Exceptions::new(&proxy.host, &[])?;
+        let settings = Settings { proxy, exceptions, trust: None };
+        let gitlab = if self.gitlab {
+            let inspection_root = self.inspection_root.as_deref().map(gitlab::inspection_root).transpose()?;
+            let mirror = target(&self.allowed)?.host;
+            // Without the password, which would be printed.
+            let proxy = ProxyUrl { credentials: None, ..settings.proxy.clone() };
+            let settings = Settings { proxy, ..settings.clone() };
+            Some(GitLab { root: self.root.clone(), settings, mirror, inspection_root })
+        } else {
+            None
+        };
+        let ask_clients = self.clients;
+        let plan = self.visit(credentials)?;
+        let tell = |finding: &Finding| say(format_args!("{finding}\n"));
+        let mut fine = visit(&plan, tell);
+        if let Some(gitlab) = gitlab {
+            fine &= gitlab.examine(gitlab::look_up, tell);
+        }
+        if ask_clients {
+            fine &= clients::ask_all(&settings, tell);
+        }
+        Ok(fine)
+    }
+
+    fn visit(self, credentials: Option<String>) -> Result<Visit, String> {
         let own = self.client_certificate.as_deref().zip(self.client_key.as_deref());
         let via = Proxy::parse(&self.via, || trust(self.ca.as_deref(), own), credentials)?;
         if own.is_some() && self.via.starts_with("http:") {

@@ -2,21 +2,26 @@
 //!
 //! It requests a listed target, an unlisted one, and the listed one again with another server name in the TLS handshake.
 //! Then it finds out which client address the proxy saw. Each failing line says the likely cause and what to do. It works
-//! with any proxy, Squid too, and reports what that proxy lets pass. Not here: what a rule would say without a request
+//! with any proxy, Squid too, and reports what that proxy lets pass. On a GitLab host it also reads what GitLab's parts were given
+//! ([`mod@gitlab`]), and it can let the installed clients ask ([`mod@clients`]). Not here: what a rule would say without a request
 //! ([`explain`](super::explain)).
 
 mod admin;
 mod arguments;
+mod clients;
+mod finding;
+mod gitlab;
 mod proxy;
 mod reply;
 mod timed;
 
 pub(crate) use arguments::Doctor;
 
-use std::fmt;
 use std::net::IpAddr;
 
 pub use self::admin::Admin;
+use self::finding::finding;
+pub use self::finding::{Finding, FindingState};
 use self::proxy::{Attempt, Inside};
 pub use self::proxy::{Proxy, ProxyError};
 pub use self::timed::STEP;
@@ -38,39 +43,6 @@ pub struct Visit {
     pub client: Option<IpAddr>,
 }
 
-/// The result of one check.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum FindingState {
-    /// As it should be.
-    Fine,
-    /// Not as it should be.
-    Wrong,
-    /// It could not be determined from here.
-    Open,
-}
-
-/// One check and its result.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Finding {
-    /// The name of the check: one word.
-    pub what: &'static str,
-    /// Its result.
-    pub state: FindingState,
-    /// What was seen; if it is wrong, also the likely cause and what to do.
-    pub text: String,
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = match self.state {
-            FindingState::Fine => "ok",
-            FindingState::Wrong => "WRONG",
-            FindingState::Open => "open",
-        };
-        write!(f, "{state:<5}  {:<8} {}", self.what, self.text)
-    }
-}
-
 /// Runs the checks one by one, and passes each finding to `tell` as soon as it is known. True: nothing is wrong.
 pub fn visit(visit: &Visit, mut tell: impl FnMut(&Finding)) -> bool {
     let mut all_fine = true;
@@ -88,10 +60,6 @@ pub fn visit(visit: &Visit, mut tell: impl FnMut(&Finding)) -> bool {
         told(address(visit, id.as_deref()));
     }
     all_fine
-}
-
-fn finding(what: &'static str, state: FindingState, text: impl Into<String>) -> Finding {
-    Finding { what, state, text: text.into() }
 }
 
 fn reach(via: &Proxy) -> Finding {
