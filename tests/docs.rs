@@ -94,6 +94,25 @@ fn file(path: &Path) -> std::io::Result<Vec<u8>> {
     Ok(content.into())
 }
 
+/// A configuration that is shown, with a file in each folder.
+struct Shown<'t>(&'t str);
+
+impl config::ReadFiles for Shown<'_> {
+    fn read(&self, path: &Path) -> std::io::Result<Vec<u8>> {
+        match path.to_str() {
+            Some("shown.yaml") => Ok(self.0.into()),
+            Some(path) if path.ends_with(".yaml") => {
+                Ok("policies: [{name: team, allow: [a.example]}]".into())
+            }
+            _ => file(path),
+        }
+    }
+
+    fn names(&self, _: &Path) -> std::io::Result<Vec<std::ffi::OsString>> {
+        Ok(vec!["team.yaml".into()])
+    }
+}
+
 fn load(yaml: &str) -> config::Loaded {
     config::load_str("shown.yaml", yaml, file).unwrap_or_else(|findings| panic!("{findings:#?} in\n{yaml}"))
 }
@@ -103,7 +122,14 @@ fn every_configuration_that_is_shown_loads() {
     let mut shown = 0;
     for page in pages() {
         for block in blocks(&read(&page), "yaml") {
-            if block.contains("policies:") || block.starts_with("listeners:") || block.starts_with("dns:") {
+            if block.starts_with("include:") {
+                let loaded = config::load_by(Some(Path::new("shown.yaml")), &Shown(&block));
+                loaded.unwrap_or_else(|findings| panic!("{findings:#?} in\n{block}"));
+                shown += 1;
+            } else if block.contains("policies:")
+                || block.starts_with("listeners:")
+                || block.starts_with("dns:")
+            {
                 load(&block);
                 shown += 1;
             }

@@ -16,6 +16,7 @@ use super::file::{
 use super::finding::{Position, Report};
 use super::keys::{HOUR, Key, SECOND, STEP, duration, items, section, value};
 use super::named_files::{Done, NamedFiles};
+use super::policies::WrittenPolicies;
 use super::settings::{
     AccessLog, Config, DiagnosticsFormat, Dns, Http, Limits, Listener, Log, LogFormat, LogLevel, LogOutput,
     OnLogFailure, Shutdown, Tunnel,
@@ -33,19 +34,20 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// The largest count that a limit accepts: far more than file descriptors and ports allow.
 const MAX_COUNT: u64 = 10_000_000;
 
-/// The configuration that `file` means; its keys begin at `start`. A wrong value is reported and replaced by its default; the result must then not
+/// The configuration that `file` means. `written` has the policies of all files. A wrong value is reported and replaced by its default; the result must then not
 /// be used. Also returns the positions of the rules, from [`policies::policies`].
 pub(super) fn config(
     file: &ConfigFile,
-    start: Position,
+    written: &[WrittenPolicies<'_>],
     report: &Report<'_>,
     mut files: NamedFiles<'_>,
 ) -> (Config, Vec<Position>) {
     let meaning = Meaning { report };
-    let (policies, positions) = policies::policies(&file.policies, start, report, &mut files);
+    let proofs = listeners::proofs(&file.listeners);
+    let (policies, positions) = policies::policies(written, proofs, &mut files);
     let listeners = listeners::listeners(&file.listeners, report, &mut files);
     if !report.has_errors() {
-        identity_lint::lint(&file.policies, &policies, &listeners, report);
+        identity_lint::lint(written, &policies, &listeners);
     }
     let admin = listeners::admin(&file.admin, &listeners, report);
     let upstream_proxy = upstream::proxy(&file.upstream_proxy, report, &mut files);

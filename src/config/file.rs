@@ -26,6 +26,9 @@ pub(super) struct ConfigFile {
     /// Which clients may reach which targets. The first policy whose `clients` match decides; if none matches, the
     /// request is denied.
     pub(super) policies: List<PolicyFile>,
+    /// Files of further policies, by patterns such as `policies.d/*.yaml`, relative to this file. Each has `policies` and
+    /// nothing else.
+    pub(super) include: List<FilePath>,
     /// How names are looked up.
     pub(super) dns: Key<DnsFile>,
     /// A parent proxy for all connections. Left out: egressd connects directly.
@@ -47,6 +50,12 @@ pub(super) struct ConfigFile {
     pub(super) log: Key<LogFile>,
     /// What egressd does on SIGTERM.
     pub(super) shutdown: Key<ShutdownFile>,
+}
+
+/// A file of policies that a configuration includes.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct IncludedFile {
+    pub(super) policies: List<PolicyFile>,
 }
 
 /// A port on which clients connect.

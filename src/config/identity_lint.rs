@@ -2,9 +2,10 @@
 //! no listener can learn. Such a policy matches no client, which is safe but probably not meant, so it is a warning. Another
 //! warning is about common names that more authorities can issue than meant.
 
-use super::file::{ClientsFile, PolicyFile};
+use super::file::ClientsFile;
 use super::finding::{Position, Report};
-use super::keys::{List, items, value};
+use super::keys::{items, value};
+use super::policies::WrittenPolicies;
 use super::settings::Listener;
 use crate::rules::lint::{self, Entrance, Rival};
 use crate::rules::{Policies, Policy};
@@ -12,17 +13,13 @@ use crate::transport::tls::ClientTrust;
 use crate::words::quote::quoted;
 
 /// Warns of every identity and endpoint that none of the listeners can learn, and of policies that no client reaches for that
-/// cause. `policies` is what `typed` became, without errors.
-pub(super) fn lint(
-    typed: &List<PolicyFile>,
-    policies: &Policies,
-    listeners: &[(Listener, Position)],
-    report: &Report<'_>,
-) {
+/// cause. `policies` is what `written` became, without errors.
+pub(super) fn lint(written: &[WrittenPolicies<'_>], policies: &Policies, listeners: &[(Listener, Position)]) {
     let supply = Supply { listeners };
     let entrances: Vec<Entrance> = supply.listeners().map(Listener::entrance).collect();
     let mut seen: Vec<Rival<'_>> = Vec::new();
-    for (policy, (typed, position)) in policies.iter().zip(items(typed)) {
+    let typed = written.iter().flat_map(|file| items(file.list).map(move |typed| (typed, &file.report)));
+    for (policy, ((typed, position), report)) in policies.iter().zip(typed) {
         let (name, clients) = (quoted(policy.name()), policy.clients());
         let may_come = lint::may_come(clients, &entrances);
         let then = if may_come { String::new() } else { format!(", so the policy {name} never decides") };

@@ -22,7 +22,7 @@ use super::settings::{Admin, BasicAuth, Listener, ProxyProtocol, Tls};
 use super::typed::At;
 use super::users::{LineProblem, Users};
 use super::values::FilePath;
-use crate::rules::lint::open_to_strangers;
+use crate::rules::lint::{Proofs, open_to_strangers};
 use crate::transport::tls::{FileProblem, Loaded, PemFile, ServerTls, TlsPem};
 use crate::words::quote::quoted;
 
@@ -60,6 +60,14 @@ pub(super) fn listeners(
         );
     }
     listeners
+}
+
+/// Whether some listener asks its clients for a certificate and for a password.
+pub(super) fn proofs(list: &List<ListenerFile>) -> Proofs {
+    let asks_for_both = |listener: &ListenerFile| {
+        listener.basic_auth.is_some() && value(&listener.tls).is_some_and(|tls| tls.client_ca.is_some())
+    };
+    if items(list).any(|(listener, _)| asks_for_both(listener)) { Proofs::Both } else { Proofs::Either }
 }
 
 /// The admin listener, whose address no other listener uses.

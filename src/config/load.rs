@@ -8,10 +8,11 @@ use jiff::Timestamp;
 use super::file::ConfigFile;
 use super::finding::{Finding, Findings, Position, Report};
 use super::key_positions::Positions;
-use super::named_files::{NamedFiles, ReadFile, read_from_disk};
+use super::named_files::{ByFunction, NamedFiles, OnDisk, ReadFiles};
+use super::policies::WrittenPolicies;
 use super::settings::Config;
 use super::text::text;
-use super::{build, placeholders, policies, tree, typed};
+use super::{build, include, placeholders, policies, tree, typed};
 use crate::words::io_error::reason;
 
 /// The embedded default: `config/egressd.yaml`.
@@ -37,25 +38,22 @@ pub struct Loaded {
 /// Every finding, warnings included, sorted by file, line, column; at least one is an error. A missing, unreadable or
 /// empty file is an error at 1:1.
 pub fn load(path: Option<&Path>) -> Result<Loaded, Vec<Finding>> {
-    load_by(path, &read_from_disk)
+    load_by(path, &OnDisk)
 }
 
 /// [`load`] with the caller's own way of reading, so that the caller learns every file that matters, including the
-/// files of a refused configuration and missing files.
+/// files of a refused configuration and missing files, and every folder in which it looks for files.
 ///
 /// # Errors
 /// As [`load`].
-pub fn load_by(
-    path: Option<&Path>,
-    read_file: &dyn Fn(&Path) -> io::Result<Vec<u8>>,
-) -> Result<Loaded, Vec<Finding>> {
+pub fn load_by(path: Option<&Path>, reader: &dyn ReadFiles) -> Result<Loaded, Vec<Finding>> {
     let Some(path) = path else {
-        return load_named(None, DEFAULT_NAME, DEFAULT.as_bytes(), read_file).map(|(loaded, _)| loaded);
+        return load_named(None, DEFAULT_NAME, DEFAULT.as_bytes(), reader).map(|(loaded, _)| loaded);
     };
     let name = path.display().to_string();
-    match read_file(path) {
+    match reader.read(path) {
         Ok(content) => {
-            let (mut loaded, reporting) = load_named(Some(path), &name, &content, read_file)?;
+            let (mut loaded, reporting) = load_named(Some(path), &name, &content, reader)?;
             loaded.warnings.extend(reporting);
             loaded.warnings.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
             Ok(loaded)
@@ -69,7 +67,7 @@ pub fn load_by(
 }
 
 /// Loads a configuration from memory. `name` is its path, as shown; named files are relative to it. `read_file` gets
-/// the paths of the named files. The text is not in force anywhere, so nothing is told of policies in report mode: `import`, which makes
+/// the paths of the named files; there are no folders, so `include` has only paths without wildcards. The text is not in force anywhere, so nothing is told of policies in report mode: `import`, which makes
 /// such policies when it is asked for them, says that by itself.
 ///
 /// # Errors
@@ -79,7 +77,7 @@ pub fn load_bytes(
     content: &[u8],
     read_file: impl Fn(&Path) -> io::Result<Vec<u8>>,
 ) -> Result<Loaded, Vec<Finding>> {
-    load_named(Some(Path::new(name)), name, content, &read_file).map(|(loaded, _)| loaded)
+    load_named(Some(Path::new(name)), name, content, &ByFunction(read_file)).map(|(loaded, _)| loaded)
 }
 
 /// [`load_bytes`] for text.
@@ -99,11 +97,11 @@ fn load_named(
     path: Option<&Path>,
     name: &str,
     content: &[u8],
-    read_file: ReadFile<'_>,
+    reader: &dyn ReadFiles,
 ) -> Result<(Loaded, Vec<Finding>), Vec<Finding>> {
     let findings = Findings::default();
     let report = findings.of(name);
-    let files = NamedFiles::new(path, content, read_file);
+    let files = NamedFiles::new(path, content, reader);
     let reporting = Findings::default();
     let meant = mean(content, &report, &reporting.of(name), files);
     let refused = findings.has_errors();
@@ -120,7 +118,7 @@ fn mean(
     content: &[u8],
     report: &Report<'_>,
     reporting: &Report<'_>,
-    files: NamedFiles<'_>,
+    mut files: NamedFiles<'_>,
 ) -> Option<(Config, Positions)> {
     let text = text(content, report)?;
     if text.trim().is_empty() {
@@ -142,10 +140,21 @@ fn mean(
     }
     let file = file.unwrap_or_default();
     let start = root.as_ref().map_or(Position::START, |root| root.position);
-    let (config, rule_positions) = build::config(&file, start, report, files);
+    let included = include::read(&file.include, report, &mut files);
+    let mut written = vec![WrittenPolicies { list: &file.policies, report: report.clone(), file: None }];
+    written.extend(included.iter().map(|included| WrittenPolicies {
+        list: &included.policies,
+        report: included.report.clone(),
+        file: Some(&included.path),
+    }));
+    // Where no file could be included, the error says enough.
+    if file.include.is_none() || !report.has_errors() {
+        policies::tell_if_there_are_none(&written, start);
+    }
+    let (config, rule_positions) = build::config(&file, &written, report, files);
     if !report.has_errors() {
         policies::lints(&config.policies, &rule_positions, Timestamp::now(), report);
     }
-    policies::tell_report_mode(&file.policies, reporting);
+    policies::tell_report_mode(&written, reporting);
     Some((config, Positions::of(report.file(), root.as_ref())))
 }

@@ -1,4 +1,4 @@
-//! The configuration: one YAML file, and the files it names.
+//! The configuration: one YAML file, the files of policies that it includes, and the files that these name.
 //!
 //! There are two steps, as typed and as meant: [`mod@file`] holds the keys as serde reads them, each with its position;
 //! [`build`] makes a [`Config`] of them. All errors are reported at once, as `FILE:LINE:COLUMN: error: text` with
@@ -12,6 +12,7 @@ mod file;
 mod finding;
 mod hash;
 mod identity_lint;
+mod include;
 mod inspection;
 mod key_positions;
 mod keys;
@@ -45,7 +46,7 @@ pub use self::hash::{ConfigHash, ShortHash};
 pub use self::key_positions::Positions;
 pub(crate) use self::languages::network_line;
 pub use self::load::{DEFAULT, DEFAULT_NAME, Loaded, load, load_by, load_bytes, load_str};
-pub use self::named_files::{NamedFile, read_from_disk};
+pub use self::named_files::{NamedFile, OnDisk, ReadFiles, read_from_disk};
 pub use self::schema::schema;
 pub use self::settings::{
     AccessLog, Admin, BasicAuth, Config, DiagnosticsFormat, Dns, Http, Inspection, Limits, Listener, Log,

@@ -1,7 +1,10 @@
 //! Policies: from the keys as typed to [`Policies`].
 //!
 //! Here it is decided which rule gets which options, from which file and line. Every rule of every file is read before
-//! anything is refused. Not here: how a rule string is parsed ([`crate::rules::rule`]).
+//! anything is refused. Not here: how a rule string is parsed ([`crate::rules::rule`]), and which files of policies there
+//! are ([`super::include`]).
+
+use std::path::Path;
 
 use jiff::Timestamp;
 
@@ -14,34 +17,41 @@ use super::named_files::NamedFiles;
 use super::options::{SchemeFile, private};
 use super::typed::At;
 use super::values::{FilePath, Line};
-use crate::rules::lint::Rival;
+use crate::rules::lint::{Proofs, Rival};
 use crate::rules::{
     ClientFile, ClientMatch, FileId, MAX_RULES as MAX_NETWORKS, Mode, OptionsId, Origin, Policies,
     PolicyBuilder, RuleOptions, RuleText, Scheme, Schemes, lint,
 };
 use crate::words::quote::quoted;
 
-/// The policies in their order, and the position of each rule in the configuration itself, in the order of
-/// [`Policies::rules`]. The keys of the whole file begin at `start`. Rules that are wrong are reported and not included.
+/// The policies that one file has, as typed.
+pub(super) struct WrittenPolicies<'f> {
+    pub(super) list: &'f List<PolicyFile>,
+    /// For findings in the file.
+    pub(super) report: Report<'f>,
+    /// The file; None: the configuration itself.
+    pub(super) file: Option<&'f Path>,
+}
+
+/// The policies in their order, and the position of each rule in a file of policies, in the order of
+/// [`Policies::rules`]. `written` begins with the configuration itself. Rules that are wrong are reported and not
+/// included.
 pub(super) fn policies(
-    list: &List<PolicyFile>,
-    start: Position,
-    report: &Report<'_>,
+    written: &[WrittenPolicies<'_>],
+    proofs: Proofs,
     files: &mut NamedFiles<'_>,
 ) -> (Policies, Vec<Position>) {
-    let written = value(list).map(Vec::as_slice).unwrap_or_default();
-    match list {
-        None if report.is_misspelled(start, "policies") => {}
-        None => report.warning(Position::START, "`policies` is missing: every request is denied"),
-        Some(at) if at.value.is_some() && written.is_empty() => {
-            report.warning(at.position, "`policies` is empty: every request is denied");
-        }
-        Some(_) => {}
-    }
     let mut seen: Vec<Rival<'_>> = Vec::new();
+    // Of each, the number of its file, and where its name is.
+    let mut places: Vec<(usize, Position)> = Vec::new();
     let mut policies = Vec::new();
     let mut positions = Vec::new();
-    for at in written {
+    let all = written
+        .iter()
+        .enumerate()
+        .flat_map(|(number, file)| value(file.list).into_iter().flatten().map(move |at| (number, file, at)));
+    for (number, WrittenPolicies { report, file, .. }, at) in all {
+        files.now_in(*file);
         let Some(file) = &at.value else { continue };
         let Some(name) = required(report, &file.name, at.position, "name", "name: gitaly") else {
             // A policy without a name is not used, but its rules are still checked.
@@ -49,21 +59,44 @@ pub(super) fn policies(
             continue;
         };
         let text = name.value.as_ref().map_or("", |label| &label.0);
-        if seen.iter().any(|other| other.name() == text) {
+        let place = |of: usize| {
+            let (number, Position { line, column }) = *places.get(of)?;
+            let file = written.get(number)?.report.file();
+            Some((number, format!("{file}:{line}:{column}")))
+        };
+        if let Some(of) = seen.iter().position(|other| other.name() == text) {
+            let there = place(of).filter(|(other, _)| *other != number);
+            let there = there.map_or_else(String::new, |(_, there)| format!(" in {there}"));
             report.error(
                 name.position,
-                format!("another policy is called {}: write another name", quoted(text)),
+                format!("another policy is called {}{there}: write another name", quoted(text)),
             );
         }
         let (builder, clients, inline) = read_policy(text, file, at.position, report, files);
         let addresses = builder.addresses();
-        if let Some(why) = lint::unreachable(&seen, &clients, addresses, &[]) {
+        let mut others = seen.iter().enumerate().filter_map(|(of, other)| Some((other, place(of)?)));
+        let rival = others.find(|(other, (file, _))| {
+            *file != number && other.name() != text && other.shares_clients(&clients, addresses, proofs)
+        });
+        if let Some((rival, (_, there))) = rival {
+            let position = file.clients.as_ref().map_or(at.position, |clients| clients.position);
+            report.error(
+                position,
+                format!(
+                    "the clients of the policy {} overlap those of {} in {there}, and the name of a file must not decide whose \
+                     rules count: write clients that differ, or put both policies into one file",
+                    quoted(text),
+                    quoted(rival.name())
+                ),
+            );
+        } else if let Some(why) = lint::unreachable(&seen, &clients, addresses, &[]) {
             report.warning(
                 at.position,
                 format!("the policy {} never decides: {why}; move it up, or remove it", quoted(text)),
             );
         }
         seen.push(Rival::new(text, &clients, addresses.clone()));
+        places.push((number, name.position));
         match builder.build() {
             Ok(policy) => {
                 policies.push(policy);
@@ -72,7 +105,24 @@ pub(super) fn policies(
             Err(error) => report.error(at.position, error.to_string()),
         }
     }
+    files.now_in(None);
     (Policies::new(policies), positions)
+}
+
+/// Warns if no file has a policy. The keys of the configuration itself begin at `start`.
+pub(super) fn tell_if_there_are_none(written: &[WrittenPolicies<'_>], start: Position) {
+    if written.iter().any(|file| value(file.list).is_some_and(|list| !list.is_empty())) {
+        return;
+    }
+    let Some(WrittenPolicies { list, report, .. }) = written.first() else { return };
+    match list {
+        None if report.is_misspelled(start, "policies") => {}
+        None => report.warning(Position::START, "`policies` is missing: every request is denied"),
+        Some(at) if at.value.is_some() => {
+            report.warning(at.position, "`policies` is empty: every request is denied");
+        }
+        Some(_) => {}
+    }
 }
 
 /// Warns of unwise rules in a configuration without errors. `positions` comes from [`policies`].
@@ -89,8 +139,10 @@ pub(super) fn lints(policies: &Policies, positions: &[Position], now: Timestamp,
 }
 
 /// A warning for each policy in report mode: it must not be forgotten that nothing is denied.
-pub(super) fn tell_report_mode(policies: &List<PolicyFile>, report: &Report<'_>) {
-    for (policy, _) in items(policies) {
+pub(super) fn tell_report_mode(written: &[WrittenPolicies<'_>], report: &Report<'_>) {
+    let all = written.iter().flat_map(|file| items(file.list).map(move |(policy, _)| (policy, file)));
+    for (policy, file) in all {
+        let report = report.of(file.report.file());
         if let (Some(At { value: Some(ModeFile::Report), position, .. }), Some(name)) =
             (&policy.mode, value(&policy.name))
         {

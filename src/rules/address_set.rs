@@ -106,6 +106,10 @@ impl AddressSet {
 
     /// Whether the two have an address in common.
     pub fn meets(&self, other: &AddressSet) -> bool {
+        // The smaller one is walked through: a file may list a million networks.
+        if other.v4.0.len() + other.v6.0.len() > self.v4.0.len() + self.v6.0.len() {
+            return other.meets(self);
+        }
         other.v4.0.iter().any(|(first, last)| self.v4.meets(*first, *last))
             || other.v6.0.iter().any(|(first, last)| self.v6.meets(*first, *last))
     }

@@ -118,6 +118,11 @@ impl Policy {
         &self.private
     }
 
+    /// The file that it is written in, by the name that the configuration gives.
+    pub fn file(&self) -> Option<&str> {
+        self.files.iter().find(|file| file.list == FileList::Inline).map(|file| &*file.path)
+    }
+
     /// The allow files that it takes rules from, by the names that the configuration gives.
     pub fn allow_files(&self) -> impl Iterator<Item = &str> {
         self.files.iter().filter(|file| file.list == FileList::Allow).map(|file| &*file.path)

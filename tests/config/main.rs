@@ -3,6 +3,7 @@
 
 mod doubts;
 mod every_key;
+mod include;
 mod inspection;
 mod meaning;
 mod schema;

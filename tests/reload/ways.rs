@@ -40,6 +40,48 @@ fn updates_of_a_configmap_come_into_force() {
     assert!(is_allowed(&proxy, one) && !is_allowed(&proxy, two));
 }
 
+/// Each team's policies are a key of one ConfigMap, or of its own.
+#[test]
+fn included_files_of_a_configmap_come_go_and_change() {
+    let origins = [Origin::echo(), Origin::echo()];
+    let [one, two] = &origins;
+    let (main, policies) = {
+        let whole = tunnels_to(&[]);
+        let (rest, policies) = whole.split_once("policies:").expect("there are policies");
+        (format!("{rest}include: [policies.d/*.yaml]\n"), format!("policies:{policies}"))
+    };
+    let lets = |origin: &Origin| policies.replace("allow: []", &format!("allow: ['{}']", rule(origin)));
+    let directory = directory();
+    let root = directory.path().join("etc");
+    fs::create_dir(&root).expect("made");
+    write(&root.join("egressd.yaml"), &main);
+    let mut volume = Volume::new(root.join("policies.d"), &[("a.yaml", &lets(one))]);
+    let proxy = Egressd::start_at(directory, &root.join("egressd.yaml"));
+    assert!(is_allowed(&proxy, one) && !is_allowed(&proxy, two));
+    for now in [two, one] {
+        reloaded(&proxy, || volume.update(&[("a.yaml", &lets(now))]));
+        assert_eq!(
+            origins.each_ref().map(|origin| is_allowed(&proxy, origin)),
+            [now.port() == one.port(), now.port() == two.port()]
+        );
+    }
+    // A new key, then its link, as the kubelet does; then the old one goes.
+    reloaded(&proxy, || {
+        volume.update(&[("a.yaml", "# moved\n"), ("b.yaml", &lets(two))]);
+        symlink("..data/b.yaml", root.join("policies.d/b.yaml")).expect("linked");
+    });
+    until("the new file to be in force", || is_allowed(&proxy, two).then_some(()));
+    assert!(!is_allowed(&proxy, one));
+    reloaded(&proxy, || {
+        fs::remove_file(root.join("policies.d/a.yaml")).expect("removed");
+        volume.update(&[("b.yaml", &lets(one))]);
+    });
+    until("what is left to be in force", || is_allowed(&proxy, one).then_some(()));
+    refused(&proxy, || write(&root.join("policies.d/c.yaml"), "admin: {networks: [0.0.0.0/0]}\n"));
+    proxy.says("c.yaml:1:1: error: `admin` has no place in an included file");
+    assert!(is_allowed(&proxy, one) && !is_allowed(&proxy, two));
+}
+
 #[test]
 fn a_file_may_be_overwritten_or_renamed_over() {
     let (one, two) = (Origin::echo(), Origin::echo());

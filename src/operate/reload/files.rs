@@ -1,12 +1,13 @@
-//! Which files a configuration was read from, and whether they have changed since.
+//! Which files a configuration was read from, in which folders it looked for some, and whether they have changed since.
 //!
 //! There are three checks, from quick to certain: the file's state as the kernel reports it (`stat`); for a file that
 //! was written in the same moment as it was read, which the state cannot show, its content; and the content of every
 //! file, for file systems whose `stat` does not show changes. Not here: the kernel's notifications of changes
 //! ([`super::watch`]).
 
-use crate::config::{self, Finding, Loaded};
+use crate::config::{self, Finding, Loaded, OnDisk, ReadFiles};
 use std::cell::RefCell;
+use std::ffi::OsString;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -17,13 +18,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// Linux ticks every 1 to 10 ms.
 const CLOCK_STEP: Duration = Duration::from_millis(20);
 
-/// Every file that was read for a configuration, accepted or refused, and its state just before the reading.
+/// Every file that was read for a configuration, accepted or refused, and every folder that was looked into, with its state
+/// just before.
 #[derive(Debug, Default)]
 pub struct Seen(Vec<Sight>);
 
 #[derive(Debug)]
 struct Sight {
     path: PathBuf,
+    /// A folder, whose content are its names.
+    folder: bool,
     /// When the state was taken.
     at: SystemTime,
     /// `None`: there was no such file.
@@ -48,8 +52,21 @@ struct FileState {
 /// Reads a configuration, and returns what was read for it.
 pub fn load(file: Option<&Path>) -> (Result<Loaded, Vec<Finding>>, Seen) {
     let seen = RefCell::new(Seen::default());
-    let loaded = config::load_by(file, &|path| seen.borrow_mut().read(path));
+    let loaded = config::load_by(file, &Recorded(&seen));
     (loaded, seen.into_inner())
+}
+
+/// The disk, with a record of what was read.
+struct Recorded<'s>(&'s RefCell<Seen>);
+
+impl ReadFiles for Recorded<'_> {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.0.borrow_mut().read(path)
+    }
+
+    fn names(&self, folder: &Path) -> io::Result<Vec<OsString>> {
+        self.0.borrow_mut().names(folder)
+    }
 }
 
 impl Seen {
@@ -59,14 +76,33 @@ impl Seen {
         let read = config::read_from_disk(path);
         if !self.paths().any(|known| known == path) {
             let content = read.as_deref().ok().map(digest);
-            self.0.push(Sight { path: path.to_owned(), at, state, content });
+            self.0.push(Sight { path: path.to_owned(), folder: false, at, state, content });
         }
         read
     }
 
-    /// In the order of reading, each once.
+    fn names(&mut self, folder: &Path) -> io::Result<Vec<OsString>> {
+        let (at, state) = (SystemTime::now(), FileState::of(folder));
+        let mut names = OnDisk.names(folder);
+        if let Ok(names) = &mut names {
+            // The order says nothing.
+            names.sort();
+        }
+        if !self.folders().any(|known| known == folder) {
+            let content = names.as_deref().ok().map(digest);
+            self.0.push(Sight { path: folder.to_owned(), folder: true, at, state, content });
+        }
+        names
+    }
+
+    /// The files in the order of reading, each once.
     pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
-        self.0.iter().map(|sight| &*sight.path)
+        self.0.iter().filter(|sight| !sight.folder).map(|sight| &*sight.path)
+    }
+
+    /// The folders that were looked into, each once: a file that comes into one of them may be included.
+    pub(super) fn folders(&self) -> impl Iterator<Item = &Path> {
+        self.0.iter().filter(|sight| sight.folder).map(|sight| &*sight.path)
     }
 
     /// Whether any file differs from what was read, or may differ.
@@ -76,14 +112,21 @@ impl Seen {
 
     /// Whether any file's content differs from what was read. Reads all files.
     pub(super) fn contents_differ(&self) -> bool {
-        self.0.iter().filter(|sight| sight.state.is_none_or(|state| state.regular)).any(|sight| {
-            let content = config::read_from_disk(&sight.path).ok();
-            content.as_deref().map(digest) != sight.content
-        })
+        let comparable = |sight: &&Sight| sight.folder || sight.state.is_none_or(|state| state.regular);
+        self.0.iter().filter(comparable).any(|sight| sight.content_now() != sight.content)
     }
 }
 
 impl Sight {
+    fn content_now(&self) -> Option<u64> {
+        if !self.folder {
+            return config::read_from_disk(&self.path).ok().as_deref().map(digest);
+        }
+        let mut names = OnDisk.names(&self.path).ok()?;
+        names.sort();
+        Some(digest(&*names))
+    }
+
     /// Whether the file changed at about the time it was read, so that a second change may have left the same state. A
     /// change time far in the future comes from another machine's clock, and shows changes like any other.
     fn is_doubtful(&self) -> bool {
@@ -106,7 +149,7 @@ impl FileState {
 }
 
 /// Good enough to notice an edit: the people who write these files have no reason to make a collision.
-fn digest(content: &[u8]) -> u64 {
+fn digest<T: Hash + ?Sized>(content: &T) -> u64 {
     let mut hasher = DefaultHasher::new();
     content.hash(&mut hasher);
     hasher.finish()

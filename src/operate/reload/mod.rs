@@ -136,6 +136,7 @@ impl Reloader {
         self.warn_of_mounts();
         loop {
             // A change before a directory was watched goes unnoticed: look at once.
+            self.watch.look_into(self.seen.folders());
             let new = self.watch.follow(self.seen.paths());
             let wakeup = self.wakeups.wait(if new { Duration::ZERO } else { self.patience() });
             let wakeup = self.settle(wakeup);

@@ -240,6 +240,55 @@ fn a_refused_configuration_is_taken_when_the_file_that_it_lacked_comes() {
 }
 
 #[test]
+fn an_included_file_that_comes_goes_or_changes_is_noticed() {
+    let team = |number: u8, rules: &str| {
+        format!(
+            "policies: [{{name: p{number}, clients: {{networks: [10.{number}.0.0/16]}}, allow: [{rules}]}}]\n"
+        )
+    };
+    let (one, two) = (team(1, "a.example"), team(2, "b.example"));
+    let mut bench = Bench::new("include: [team-*.yaml]\n", &[("team-1.yaml", &one)]);
+    let rules = |bench: &Bench| -> Vec<String> {
+        bench.shared().current.load().policies.rules().map(|rule| rule.text().to_owned()).collect()
+    };
+    assert_eq!(rules(&bench), ["a.example"]);
+    let turn = |bench: &mut Bench| {
+        bench.reloader.turn(Wakeup::default());
+        (rules(bench), bench.refused())
+    };
+    let in_force =
+        |rules: &[&str]| (rules.iter().map(|rule| (*rule).to_owned()).collect::<Vec<_>>(), Vec::new());
+    bench.write("team-2.yaml", &two);
+    assert_eq!(turn(&mut bench), in_force(&["a.example", "b.example"]), "come");
+    bench.write("team-2.yaml", &team(2, "c.example"));
+    assert_eq!(turn(&mut bench), in_force(&["a.example", "c.example"]), "changed");
+    fs::rename(bench.path("team-1.yaml"), bench.path("team-3.yaml")).expect("renamed");
+    assert_eq!(turn(&mut bench), in_force(&["c.example", "a.example"]), "renamed");
+    fs::remove_file(bench.path("team-3.yaml")).expect("removed");
+    assert_eq!(turn(&mut bench), in_force(&["c.example"]), "gone");
+    let generation = bench.shared().live.generation();
+    bench.write("other.yaml", "of another program");
+    assert_eq!(turn(&mut bench), in_force(&["c.example"]), "another file");
+    assert_eq!(bench.shared().live.generation(), generation, "nothing is judged again");
+
+    fs::remove_file(bench.path("team-2.yaml")).expect("removed");
+    let (rules_in_force, refused) = turn(&mut bench);
+    assert_eq!(rules_in_force, ["c.example"], "a pattern without a match opens and closes nothing");
+    assert!(
+        refused[0].starts_with("egressd.yaml:3:11: error: `team-*.yaml`: no file has such a path"),
+        "{refused:?}"
+    );
+    bench.write("team-4.yaml", "limits: {tunnels: 1}\npolicies: []\n");
+    let (_, refused) = turn(&mut bench);
+    assert!(
+        refused[0].starts_with("team-4.yaml:1:1: error: `limits` has no place in an included file"),
+        "{refused:?}"
+    );
+    bench.write("team-4.yaml", &one);
+    assert_eq!(turn(&mut bench), in_force(&["a.example"]), "corrected");
+}
+
+#[test]
 fn the_same_files_change_nothing_and_count_as_a_success() {
     let mut bench = Bench::new(&listed(""), &[("list", "a.example\n")]);
     let before = bench.shared().current.in_force();

@@ -4,10 +4,11 @@
 //! symbolic links, and in a Kubernetes volume it does: `egressd.yaml` → `..data/egressd.yaml`, `..data` →
 //! `..2026_01_31…`, and an update replaces only `..data`. So the directory of every link on the path is watched as
 //! well, and the path is followed anew after each change. If the kernel cannot notify (a network file system, no more
-//! watches), [`super::files`] notices changes by looking.
+//! watches), [`super::files`] notices changes by looking. Of a folder in which a configuration looks for files, every name
+//! counts: a new file is read like an edited one.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
@@ -27,6 +28,8 @@ const MAX_LINKS: usize = 40;
 pub(super) struct Watch {
     watcher: Option<RecommendedWatcher>,
     heard: Arc<Mutex<Heard>>,
+    /// In which any name counts.
+    folders: Vec<PathBuf>,
     directories: BTreeMap<PathBuf, Identity>,
     /// Directories that could not be watched; each is logged once.
     deaf: BTreeSet<PathBuf>,
@@ -54,6 +57,8 @@ impl Identity {
 struct Heard {
     names: HashSet<OsString>,
     directories: HashSet<PathBuf>,
+    /// Those of the directories in which any name counts that does not begin with a dot, as those of editors do.
+    folders: HashSet<PathBuf>,
 }
 
 impl Heard {
@@ -63,7 +68,12 @@ impl Heard {
         let read =
             matches!(event.kind, EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write));
         let ours = |path: &PathBuf| {
-            path.file_name().is_some_and(|name| self.names.contains(name)) || self.directories.contains(path)
+            let shows = |name: &OsStr| {
+                !name.as_encoded_bytes().starts_with(b".")
+                    && path.parent().is_some_and(|folder| self.folders.contains(folder))
+            };
+            path.file_name().is_some_and(|name| self.names.contains(name) || shows(name))
+                || self.directories.contains(path)
         };
         event.need_rescan() || (!read && event.paths.iter().any(ours))
     }
@@ -86,21 +96,31 @@ impl Watch {
                 )
             })
             .ok();
-        Watch { watcher, heard, directories: BTreeMap::new(), deaf: BTreeSet::new() }
+        Watch { watcher, heard, folders: Vec::new(), directories: BTreeMap::new(), deaf: BTreeSet::new() }
+    }
+
+    /// The folders in which any name counts, from the next [`Watch::follow`] on.
+    pub(super) fn look_into<'p>(&mut self, folders: impl Iterator<Item = &'p Path>) {
+        self.folders = folders.map(Path::to_owned).collect();
     }
 
     /// Watches exactly the directories on the current paths of `files`. Returns whether one of them is new: earlier
     /// changes in it went unnoticed.
     pub(super) fn follow<'p>(&mut self, files: impl Iterator<Item = &'p Path>) -> bool {
         let Some(watcher) = &mut self.watcher else { return false };
-        let entries: BTreeSet<PathBuf> = files.flat_map(way).collect();
+        let folders: HashSet<PathBuf> =
+            self.folders.iter().filter_map(|folder| fs::canonicalize(folder).ok()).collect();
+        let ways = files.flat_map(way).chain(self.folders.iter().flat_map(|folder| way(folder)));
+        let entries: BTreeSet<PathBuf> = ways.collect();
         let directory = |entry: &PathBuf| {
             let directory = entry.parent()?;
             Some((directory.to_owned(), Identity::of(directory)?))
         };
-        let wanted: BTreeMap<PathBuf, Identity> = entries.iter().filter_map(directory).collect();
+        let own = |folder: &PathBuf| Some((folder.clone(), Identity::of(folder)?));
+        let wanted: BTreeMap<PathBuf, Identity> =
+            entries.iter().filter_map(directory).chain(folders.iter().filter_map(own)).collect();
         let names = entries.iter().filter_map(|entry| entry.file_name().map(ToOwned::to_owned)).collect();
-        *lock(&self.heard) = Heard { names, directories: wanted.keys().cloned().collect() };
+        *lock(&self.heard) = Heard { names, directories: wanted.keys().cloned().collect(), folders };
 
         for (directory, identity) in &self.directories {
             if wanted.get(directory) != Some(identity) {
@@ -287,6 +307,33 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_comes_into_a_folder_of_policies_is_reported() {
+        type Change = fn(&Path);
+        let rows: &[(&str, Change)] = &[
+            ("come", |root| fs::write(root.join("policies.d/new.yaml"), "text").expect("written")),
+            ("moved in", |root| {
+                fs::write(root.join("new"), "text").expect("written");
+                fs::rename(root.join("new"), root.join("policies.d/new.yaml")).expect("renamed");
+            }),
+            ("linked", |root| symlink("..data/new", root.join("policies.d/new.yaml")).expect("linked")),
+            ("by another way", |root| fs::write(root.join("link/new.yaml"), "text").expect("written")),
+            ("the folder gone", |root| fs::remove_dir(root.join("policies.d")).expect("removed")),
+        ];
+        for (what, change) in rows {
+            let (_kept, root) = directory();
+            fs::create_dir(root.join("policies.d")).expect("made");
+            symlink("policies.d", root.join("link")).expect("linked");
+            let folder = if *what == "come" { root.join("policies.d") } else { root.join("link") };
+            let wakeups = Arc::new(Wakeups::default());
+            let mut watch = Watch::new(Arc::clone(&wakeups));
+            watch.look_into([&*folder].into_iter());
+            assert!(watch.follow(std::iter::empty()));
+            change(&root);
+            assert!(wakeups.wait(DEADLINE).changed, "{what}");
+        }
+    }
+
+    #[test]
     fn a_swapped_volume_is_followed_to_its_new_version() {
         let (_kept, root) = directory();
         volume(&root, "..1");
@@ -303,13 +350,17 @@ mod tests {
     fn reading_and_other_files_mean_nothing() {
         let heard = Heard {
             names: HashSet::from(["file".into(), "..data".into()]),
-            directories: HashSet::from(["/etc/egressd".into()]),
+            directories: HashSet::from(["/etc/egressd".into(), "/etc/egressd/policies.d".into()]),
+            folders: HashSet::from(["/etc/egressd/policies.d".into()]),
         };
         let access = |kind| EventKind::Access(kind);
         let rows = [
             (EventKind::Any, "/etc/egressd/file", true),
             (EventKind::Any, "/etc/egressd/..data", true),
             (EventKind::Any, "/etc/egressd/other", false),
+            (EventKind::Any, "/etc/egressd/policies.d/new.yaml", true),
+            (EventKind::Any, "/etc/egressd/policies.d/.new.yaml.swp", false),
+            (access(AccessKind::Open(AccessMode::Any)), "/etc/egressd/policies.d/new.yaml", false),
             (EventKind::Any, "/etc/egressd", true),
             (EventKind::Any, "/etc", false),
             (access(AccessKind::Open(AccessMode::Any)), "/etc/egressd/file", false),

@@ -30,6 +30,41 @@ impl<'a> Rival<'a> {
     pub fn name(&self) -> &'a str {
         self.name
     }
+
+    /// Whether one client may be of both policies. One that proves an identity may prove another of another kind: a
+    /// certificate has a common name beside its other names.
+    pub fn shares_clients(&self, other: &ClientMatch, addresses: &AddressSet, proofs: Proofs) -> bool {
+        let share = |mine: &[Box<str>], theirs: &[Box<str>]| {
+            let mine: HashSet<&str> = mine.iter().map(AsRef::as_ref).collect();
+            theirs.iter().any(|one| mine.contains(&**one))
+        };
+        let any = |mine: &[Box<str>], theirs: &[Box<str>]| mine.is_empty() || theirs.is_empty();
+        let (mine, theirs) = (&self.identities, &other.identities);
+        (any(&self.vpc_endpoints, &other.vpc_endpoints) || share(&self.vpc_endpoints, &other.vpc_endpoints))
+            && (any(mine, theirs) || proofs.may_be_of_one(mine, theirs) || share(mine, theirs))
+            && self.addresses.meets(addresses)
+    }
+}
+
+/// By how much the clients of the listeners can prove who they are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Proofs {
+    /// By a certificate or by a password.
+    Either,
+    /// Some listener asks for both.
+    Both,
+}
+
+impl Proofs {
+    /// Whether one client may prove an identity of the one and an identity of another kind of the other.
+    fn may_be_of_one(self, one: &[Box<str>], other: &[Box<str>]) -> bool {
+        let kinds = |of: &[Box<str>]| -> HashSet<String> {
+            of.iter().filter_map(|identity| Some(identity.split_once(':')?.0.to_owned())).collect()
+        };
+        let (one, other) = (kinds(one), kinds(other));
+        let together = |a: &str, b: &str| a != b && (self == Proofs::Both || (a != "user" && b != "user"));
+        one.iter().any(|a| other.iter().any(|b| together(a, b)))
+    }
 }
 
 /// What a listener can know of its clients.

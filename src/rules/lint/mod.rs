@@ -21,7 +21,7 @@ mod told;
 use ipnet::IpNet;
 use jiff::Timestamp;
 
-pub use self::clients::{Entrance, Rival, let_out, may_come, reached, unreachable};
+pub use self::clients::{Entrance, Proofs, Rival, let_out, may_come, reached, unreachable};
 pub use self::confusable::{Confusable, confusable};
 use self::cover::{Effect, Neighbours};
 pub use self::networks::{open_to_strangers, whole_private};

@@ -121,13 +121,14 @@ fn shown(one: &Listed, shared: &Shared, now: Timestamp) -> RefusedGroup {
     };
     let allow = remedy.line().map(|line| {
         let owner = config.policies.iter().find(|known| policy == Some(known.name()));
-        let file = config.files.first().map(|file| file.display().to_string());
+        let main = config.files.first().map(|file| file.display().to_string());
+        let file = main.as_deref().map(|main| owner.and_then(Policy::file).unwrap_or(main));
         Allow {
             line,
             rule: remedy.rule.clone().filter(|_| remedy.options.is_none()),
             place: match &remedy.entry {
                 Some(entry) => place_of_entry(entry),
-                None => place(owner, file.as_deref().unwrap_or("the configuration"), remedy.first),
+                None => place(owner, file.unwrap_or("the configuration"), remedy.first),
             },
             warnings: remedy.warnings.clone(),
         }
