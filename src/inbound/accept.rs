@@ -22,7 +22,7 @@ use crate::state::listener::flood::Who;
 use crate::state::shared::Shared;
 use crate::telemetry::metrics::ConnectionResult;
 use crate::telemetry::record::new_id;
-use crate::transport::held::{Holder, Kind, Lease, queued};
+use crate::transport::held::{Kind, Lease, queued};
 use crate::words::client::{Client, PeerAddr};
 use crate::words::outcome::Reason;
 
@@ -150,35 +150,24 @@ struct Held {
     waits: Option<(OwnedSemaphorePermit, Instant)>,
 }
 
+/// What only the beginning of a connection needs.
+struct Begin {
+    stream: TcpStream,
+    peer: SocketAddr,
+    /// Of what it had sent when it was accepted.
+    unread: Lease,
+    /// Until it has memory.
+    waits: Option<(OwnedSemaphorePermit, Instant)>,
+}
+
 fn spawn(stream: TcpStream, peer: SocketAddr, held: Held, listener: &Arc<Listener>, shared: &Arc<Shared>) {
     let (listener, shared) = (Arc::clone(listener), Arc::clone(shared));
     let tasks = shared.drain.connections().clone();
+    // Taken apart here, and boxed: ten thousand of these tasks wait in their tunnels, and what a task is given it keeps to its end.
+    let Held { mut place, mut lease, unread, waits } = held;
+    let begin = Box::new(Begin { stream, peer, unread, waits });
     tasks.spawn(async move {
-        let Held { mut place, mut lease, unread, waits } = held;
-        if let Some((waits, turn)) = waits {
-            let holder = Arc::clone(lease.holder());
-            let room = async {
-                sleep_until(turn).await;
-                let pause = if holder.is_heavy() { ROOM_PAUSE } else { ROOM_PAUSE_LITTLE };
-                timeout(pause, lease.grow(CONNECTION)).await.is_ok()
-            };
-            let room = async {
-                tokio::select! {
-                    biased;
-                    () = holder.given_up() => false,
-                    () = place.ended() => false,
-                    room = room => room,
-                }
-            };
-            if !Box::pin(room).await {
-                return turn_away(peer, Full::Memory, &listener, &shared);
-            }
-            drop(waits);
-        }
-        // From here on it is read.
-        drop(unread);
-        // Boxed and dropped: an idle tunnel keeps nothing of the steps before it.
-        let served = Box::pin(serve_one(stream, peer, &mut place, lease.holder(), &listener, &shared)).await;
+        let served = Box::pin(begin.serve(&mut place, &mut lease, &listener, &shared)).await;
         if let Some(tunnel) = served {
             tunnel.run().await;
         }
@@ -187,17 +176,45 @@ fn spawn(stream: TcpStream, peer: SocketAddr, held: Held, listener: &Arc<Listene
     });
 }
 
-/// Everything up to the tunnel, if the connection becomes one.
-async fn serve_one<'s>(
-    stream: TcpStream,
-    peer: SocketAddr,
-    place: &mut Place,
-    holder: &Arc<Holder>,
-    listener: &'s Arc<Listener>,
-    shared: &'s Arc<Shared>,
-) -> Option<Established<'s>> {
-    let entered = Box::pin(enter::enter(stream, peer, place, listener, shared, holder)).await;
-    let Entered { stream, early, client, proof, lease, standing } = entered?;
-    let who = (client, proof, standing);
-    Box::pin(http1::serve(stream, early, lease, who, listener, shared)).await
+impl Begin {
+    /// Everything up to the tunnel, if the connection becomes one.
+    async fn serve<'s>(
+        self: Box<Self>,
+        place: &mut Place,
+        lease: &mut Lease,
+        listener: &'s Arc<Listener>,
+        shared: &'s Arc<Shared>,
+    ) -> Option<Established<'s>> {
+        let Begin { stream, peer, unread, waits } = *self;
+        if let Some((waits, turn)) = waits {
+            if !Box::pin(has_room(turn, place, lease)).await {
+                turn_away(peer, Full::Memory, listener, shared);
+                return None;
+            }
+            drop(waits);
+        }
+        // From here on it is read.
+        drop(unread);
+        let holder = lease.holder();
+        let entered = Box::pin(enter::enter(stream, peer, place, listener, shared, holder)).await;
+        let Entered { stream, early, client, proof, lease, standing } = entered?;
+        let who = (client, proof, standing);
+        Box::pin(http1::serve(stream, early, lease, who, listener, shared)).await
+    }
+}
+
+/// Waits for the turn and for memory; false if there is none in time, or others need its place.
+async fn has_room(turn: Instant, place: &Place, lease: &mut Lease) -> bool {
+    let holder = Arc::clone(lease.holder());
+    let room = async {
+        sleep_until(turn).await;
+        let pause = if holder.is_heavy() { ROOM_PAUSE } else { ROOM_PAUSE_LITTLE };
+        timeout(pause, lease.grow(CONNECTION)).await.is_ok()
+    };
+    tokio::select! {
+        biased;
+        () = holder.given_up() => false,
+        () = place.ended() => false,
+        room = room => room,
+    }
 }

@@ -34,9 +34,7 @@ use crate::words::target::Target;
 pub(super) struct Facts {
     pub(super) id: Uuid,
     pub(super) started: Instant,
-    /// The tunnel that it came in, if it came in one: its `id`.
-    pub(super) tunnel: Option<Uuid>,
-    /// The same, as the status page sees it.
+    /// The tunnel that it came in, if it came in one.
     pub(super) inside: Option<Arc<Tunnel>>,
     /// Whether it is a tunnel whose TLS egressd opened, or came in one.
     pub(super) inspected: bool,
@@ -59,7 +57,7 @@ pub(super) struct Facts {
     pub(super) connect: Option<Duration>,
     pub(super) status: Option<u16>,
     /// Bytes of our own reply.
-    pub(super) reply: Option<u64>,
+    pub(super) reply: Option<u32>,
     pub(super) content_type: Option<Box<[u8]>>,
     /// Of a plain request, whose body may have begun before the verdict.
     pub(super) meter: Option<Arc<Meter>>,
@@ -77,7 +75,6 @@ impl Facts {
         Facts {
             id: new_id(),
             started: Instant::now(),
-            tunnel: None,
             inside: None,
             inspected: false,
             listener: Arc::clone(listener),
@@ -105,6 +102,11 @@ impl Facts {
         }
     }
 
+    /// The `id` of the tunnel that it came in.
+    pub(super) fn tunnel(&self) -> Option<Uuid> {
+        self.inside.as_ref().map(|tunnel| tunnel.facts.id)
+    }
+
     /// Whether the client was told that something failed, and not that something is refused. A reason may be either: a target that
     /// does not prove its name fails before the `200`, and is refused after it.
     pub(super) fn says_error(&self) -> bool {
@@ -115,7 +117,7 @@ impl Facts {
     pub(super) fn count(&self, shared: &Shared) {
         let rule = self.rule.as_ref().map(|rule| &rule.label);
         let policy = self.policy.as_ref();
-        match self.tunnel {
+        match self.inside {
             None => shared.metrics.request(policy, rule, self.decision, self.reason),
             Some(_) => shared.metrics.inspected_request(policy, rule, self.decision, self.reason),
         }
@@ -135,7 +137,7 @@ impl Facts {
             let recognised = recognised.as_deref().filter(|text| !text.is_empty());
             shared.recent.note(&self.refusal(cause, recognised, shared));
         }
-        if let (None, true, Some((target, _))) = (self.tunnel, self.passed(), &self.asks.target) {
+        if let (None, true, Some((target, _))) = (&self.inside, self.passed(), &self.asks.target) {
             let client = self.client.address.ip();
             shared.allowed.note(&Passage {
                 at: Timestamp::now(),
@@ -204,7 +206,7 @@ impl Facts {
         let method = self.asks.method.as_ref()?.as_str();
         let operation = self.git().and_then(|git| git.operation);
         let account = self.seen.as_ref().and_then(|seen| seen.aws.as_ref()?.account);
-        Some(recent::Asks { method, path, within: self.tunnel.is_some(), operation, account })
+        Some(recent::Asks { method, path, within: self.inside.is_some(), operation, account })
     }
 
     /// What all records of the request say; the caller adds the bytes and the ending.
@@ -240,13 +242,13 @@ impl Facts {
             user_agent: asks.user_agent.as_deref().map(Into::into),
             config: Some(self.config),
             instance: Some(&shared.instance),
-            tunnel: self.tunnel,
+            tunnel: self.tunnel(),
             // Only for records that stand for others: [`crate::session::refuse::bounded`] makes them.
             suppressed: None,
             auth_scheme: self.auth_scheme,
             aws: self.seen.as_ref().and_then(|seen| seen.aws.as_ref()).map(SeenAws::logged),
             git: self.git().map(SeenGit::logged),
-            reply: self.reply,
+            reply: self.reply.map(u64::from),
             content_type: self.content_type.as_deref().map(Into::into),
             version: asks.version,
         }

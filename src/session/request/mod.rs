@@ -76,7 +76,6 @@ impl<'s> Request<'s> {
         let of = &tunnel.facts;
         let mut request = Request::new(shared, config, accepted_by, (&of.client, &live.facts.proof), asks);
         let facts = request.facts_mut();
-        facts.tunnel = Some(of.id);
         facts.inside = Some(Arc::clone(live));
         facts.inspected = of.inspected;
         facts.policy.clone_from(&of.policy);
@@ -88,7 +87,7 @@ impl<'s> Request<'s> {
 
     /// Whether it came inside a tunnel, and what its client shows of a refusal.
     pub(crate) fn answered_how(&self) -> (bool, Shows) {
-        (self.facts().tunnel.is_some(), self.facts().asks.shows)
+        (self.facts().inside.is_some(), self.facts().asks.shows)
     }
 
     /// The listener that accepted its connection.
@@ -287,14 +286,14 @@ impl<'s> Request<'s> {
     pub fn told(&mut self, bytes: usize) {
         let facts = self.facts_mut();
         facts.status = Some(200);
-        facts.reply = Some(bytes as u64);
+        facts.reply = Some(u32::try_from(bytes).unwrap_or(u32::MAX));
     }
 
     /// The refusal that is about to be sent to the client has this status and so many bytes.
     pub fn answered(&mut self, status: Option<u16>, bytes: usize) {
         let facts = self.facts_mut();
         facts.status = facts.status.or(status);
-        facts.reply = Some(bytes as u64);
+        facts.reply = Some(u32::try_from(bytes).unwrap_or(u32::MAX));
     }
 
     /// The response's `Content-Type`.
@@ -400,7 +399,7 @@ impl<'s> Request<'s> {
         facts.count(self.shared);
         if let Some(place) = self.place.take() {
             let mut record =
-                facts.record(self.shared, if facts.tunnel.is_some() { Event::Request } else { Event::Http });
+                facts.record(self.shared, if facts.inside.is_some() { Event::Request } else { Event::Http });
             record.sent = Some(meter.sent());
             record.received = Some(meter.received());
             record.ending = ending;
