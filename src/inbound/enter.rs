@@ -192,7 +192,9 @@ async fn pass(
     };
     lease.set(0);
     let of_tls = Lease::of(holder, Kind::Tls, tls::STATE + early.capacity());
-    match settings.server.accept(stream, early, standing.within(settings.handshake_timeout), of_tls).await {
+    let accepting =
+        Box::pin(settings.server.accept(stream, early, standing.within(settings.handshake_timeout), of_tls));
+    match shared.handshakes.take(holder.shares_with(), accepting).await {
         Ok(Accepted { stream, identities, chain }) => {
             client.identities = identities;
             holder.is_for(address, client.identity());

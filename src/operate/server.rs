@@ -44,6 +44,7 @@ use crate::telemetry::access_log::{self, AccessLog, Finished, Json, OnLogFailure
 use crate::telemetry::metrics::Metrics;
 use crate::transport::held::{HeldBytes, Kind};
 use crate::transport::socket;
+use crate::transport::turns::Turns;
 use crate::words::counted::counted;
 use crate::words::io_error::reason;
 use crate::words::outcome::Ending;
@@ -193,6 +194,7 @@ impl Server {
             passwords,
             connections: OpenConnections::new(0),
             strangers: OpenConnections::new(0),
+            handshakes: Turns::new(),
             unnamed: Unnamed::new(allowed.unnamed),
             kept: Arc::default(),
             readers: Arc::default(),

@@ -64,8 +64,11 @@ pub(crate) fn short_of_memory() -> Refused {
 /// # Errors
 /// [`Reason::LimitReached`], [`Reason::ClientLimitReached`], [`Reason::ClientRateLimited`].
 pub(crate) fn take_slot(request: &Request<'_>, config: &Config, shared: &Shared) -> Result<Slot, Reason> {
+    let total = shared.most_tunnels(config);
     let caps = Caps {
-        total: shared.most_tunnels(config),
+        total,
+        // With a low limit fewer: it is meant.
+        last: shared.connections.last().min(total / 8),
         per_client: config.limits.tunnels_per_client,
         per_second: config.limits.requests_per_second_per_client,
     };

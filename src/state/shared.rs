@@ -28,6 +28,7 @@ use crate::state::recent::Recent;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::transport::held::HeldBytes;
+use crate::transport::turns::Turns;
 
 /// One for the whole program.
 #[derive(Debug)]
@@ -76,6 +77,8 @@ pub struct Shared {
     pub started: Timestamp,
     /// The listeners, in the order of the file.
     pub listeners: Box<[Arc<Listener>]>,
+    /// Turns at TLS handshakes.
+    pub handshakes: Arc<Turns>,
     /// What was recently refused.
     pub recent: Recent,
     /// Who went where.

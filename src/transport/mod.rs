@@ -21,3 +21,4 @@ pub mod stream;
 pub mod target_io;
 pub mod target_stream;
 pub mod tls;
+pub mod turns;

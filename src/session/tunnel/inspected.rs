@@ -109,7 +109,7 @@ impl ClientHelloGate<'_> {
                 let _recorded = self.ended(request, ending);
                 return None;
             }
-            accepted = timeout_at(deadline, accepting) => accepted,
+            accepted = timeout_at(deadline, self.shared.handshakes.take(holder.shares_with(), accepting)) => accepted,
         };
         match accepted {
             Ok(Ok(client)) => {

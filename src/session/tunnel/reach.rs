@@ -69,7 +69,7 @@ pub(super) async fn dial(
         let of_handshake = Lease::of(holder, Kind::Tls, HANDSHAKE);
         let (stream, timeout) = (dialled.stream, config.tunnel.connect_timeout);
         let opening = route.inspect(wanted.target, stream, dialled.address, client, timeout);
-        let opened = Box::pin(opening).await;
+        let opened = shared.handshakes.take(holder.shares_with(), Box::pin(opening)).await;
         drop(of_handshake);
         dialled.stream = opened.map_err(|unverified| unproven(&unverified, wanted.target, request))?;
     }

@@ -4,9 +4,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Of the places that are left for clients with few connections, one client may have this part, and always one.
-const PART_OF_LAST: usize = 8;
-
 /// Open connections of all listeners, and the number that the descriptors allow.
 #[derive(Debug)]
 pub struct OpenConnections {
@@ -33,14 +30,15 @@ impl OpenConnections {
         self.cap.swap(cap, Ordering::Relaxed) != cap
     }
 
+    /// Places beyond the cap, for clients that have few.
+    pub fn last(&self) -> usize {
+        self.last.load(Ordering::Relaxed)
+    }
+
     /// A place for one more of a client that has `others` open; `None` if there are too many.
     pub fn enter(self: &Arc<Self>, others: usize) -> Option<OpenConnection> {
         let (cap, last) = (self.cap.load(Ordering::Relaxed), self.last.load(Ordering::Relaxed));
-        let more = |count: usize| {
-            let left = cap.saturating_add(last).saturating_sub(count);
-            let has_place = count < cap || (left > 0 && others < (left / PART_OF_LAST).max(1));
-            has_place.then_some(count + 1)
-        };
+        let more = |count: usize| super::has_place(count, cap, last, others).then_some(count + 1);
         let entered = self.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
         entered.is_ok().then(|| OpenConnection(Arc::clone(self)))
     }

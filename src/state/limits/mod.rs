@@ -34,10 +34,21 @@ const FIRST_SWEEP: usize = 256;
 pub struct Caps {
     /// Requests and tunnels in progress at once.
     pub total: usize,
+    /// Beyond it, for clients that have few: others cannot keep them out by having all the rest.
+    pub last: usize,
     /// The same for one client address.
     pub per_client: usize,
     /// Requests per second of one client address; a burst of one second's worth is allowed.
     pub per_second: u32,
+}
+
+/// Of the places that are left for clients that have few, one client may have this part, and always one.
+const PART_OF_LAST: usize = 8;
+
+/// Whether there is one more place, where `count` are taken of `cap`, for a client that has `others`; `last` are beyond the cap.
+fn has_place(count: usize, cap: usize, last: usize, others: usize) -> bool {
+    let left = cap.saturating_add(last).saturating_sub(count);
+    count < cap || (left > 0 && others < (left / PART_OF_LAST).max(1))
 }
 
 /// Counts what is in progress.
@@ -135,8 +146,9 @@ impl Occupancy {
             if usage.under_way >= caps.per_client {
                 return Err(Reason::ClientLimitReached);
             }
-            if self.total.fetch_add(1, Ordering::Relaxed) >= caps.total {
-                self.total.fetch_sub(1, Ordering::Relaxed);
+            let more =
+                |count: usize| has_place(count, caps.total, caps.last, usage.under_way).then_some(count + 1);
+            if self.total.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_err() {
                 return Err(Reason::LimitReached);
             }
             usage.under_way += 1;
@@ -220,7 +232,7 @@ mod tests {
 
     use super::*;
 
-    const CAPS: Caps = Caps { total: 3, per_client: 2, per_second: 10 };
+    const CAPS: Caps = Caps { total: 3, last: 0, per_client: 2, per_second: 10 };
 
     fn client(last: u8) -> IpAddr {
         IpAddr::V4(Ipv4Addr::new(10, 0, 0, last))
@@ -238,6 +250,23 @@ mod tests {
         drop(first);
         let _again = occupancy.take(client(2), CAPS, now).unwrap();
         assert_eq!(occupancy.take(client(17), CAPS, now).unwrap_err(), Reason::LimitReached, "same shard");
+    }
+
+    #[test]
+    fn whoever_has_few_has_a_place_when_others_have_all() {
+        let now = Instant::now();
+        let occupancy = Occupancy::new(now);
+        let caps = Caps { total: 100, last: 64, per_client: 1000, per_second: 1000 };
+        let take = |last: u8| occupancy.take(client(last), caps, now);
+        let mut many: Vec<_> = (0..200).map_while(|_| take(1).ok()).collect();
+        assert_eq!(many.len(), 100);
+        let few: Vec<_> = (2..=200).filter_map(|last| take(last).ok()).collect();
+        assert_eq!(few.len(), 64, "each of so many others has one");
+        assert_eq!(take(250).unwrap_err(), Reason::LimitReached, "there is an end");
+        drop(few);
+        many.pop();
+        many.push(take(1).unwrap());
+        assert!(take(1).is_err() && take(2).is_ok());
     }
 
     #[test]
@@ -264,7 +293,7 @@ mod tests {
     fn a_burst_of_one_second_passes_and_then_the_rate_holds() {
         let mut now = Instant::now();
         let occupancy = Occupancy::new(now);
-        let caps = Caps { total: 1000, per_client: 1000, per_second: 10 };
+        let caps = Caps { total: 1000, last: 0, per_client: 1000, per_second: 10 };
         for _ in 0..10 {
             occupancy.take(client(1), caps, now).unwrap();
         }

@@ -17,6 +17,7 @@
 
 mod budget;
 mod choose;
+mod flowing;
 mod kernel;
 mod kind;
 mod lease;
@@ -29,6 +30,7 @@ mod waiting;
 
 pub use budget::{HeldBytes, Holder, NoRoom, SMALL};
 pub use choose::is_flow;
+pub use flowing::Flowing;
 pub use kernel::{FIRST_LOOK, LAST_LOOK, Queued, count_unread, count_until_closed, first_look, queued};
 pub use kind::Kind;
 pub use lease::Lease;

@@ -21,8 +21,10 @@ use crate::transport::socket::bound_unsent_in_bulk;
 const BUFFER: usize = 16 * 1024;
 /// What the TLS of an end may hold back: one record.
 const RECORD: usize = 18 * 1024;
-/// Most bytes in one turn: then other tunnels of the thread get theirs.
+/// Most bytes in one turn.
 pub(super) const TURN: usize = 1024 * 1024;
+/// The same where many wait for theirs.
+pub(super) const SHORT_TURN: usize = 128 * 1024;
 
 thread_local! {
     /// Used only between two waits, so one per thread is enough.
@@ -49,6 +51,17 @@ enum Stage {
     Ended,
     /// Our FIN was sent.
     Closed,
+}
+
+/// What memory allows a direction in this turn.
+#[derive(Clone, Copy)]
+pub(super) struct May {
+    /// Move bytes through a pipe.
+    pub(super) take_pipe: bool,
+    /// Give the receiver's socket the bound for bulk.
+    pub(super) be_loose: bool,
+    /// Most bytes: then other tunnels of the thread get their turn.
+    pub(super) move_bytes: usize,
 }
 
 pub(super) struct Direction<'a> {
@@ -132,11 +145,11 @@ impl<'a> Direction<'a> {
         self.pipe.as_ref().map_or(0, Lease::held)
     }
 
-    /// Moves what can be moved, through a pipe only where `pipes` allows it. Ready once our FIN was sent.
+    /// Moves what can be moved. Ready once our FIN was sent.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        pipes: bool,
+        may: May,
         from: &mut impl End,
         to: &mut impl End,
         count: impl Fn(u64),
@@ -161,11 +174,11 @@ impl<'a> Direction<'a> {
                 continue;
             }
             self.blocked = false;
-            if self.delivered - start >= TURN as u64 {
+            if self.delivered - start >= may.move_bytes as u64 {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            let Poll::Ready(read) = self.poll_take(cx, pipes, from, to, &count)? else {
+            let Poll::Ready(read) = self.poll_take(cx, may, from, to, &count)? else {
                 self.rest();
                 if self.unflushed {
                     self.unflushed = to.poll_flush(cx).map_err(Fault::Write)?.is_pending();
@@ -229,7 +242,7 @@ impl<'a> Direction<'a> {
     fn poll_take(
         &mut self,
         cx: &mut Context<'_>,
-        pipes: bool,
+        may: May,
         from: &mut impl End,
         to: &mut impl End,
         count: &impl Fn(u64),
@@ -240,9 +253,9 @@ impl<'a> Direction<'a> {
             && let Some(socket) = from.bare()
         {
             ready!(socket.poll_read_ready(cx)).map_err(Fault::Read)?;
-            self.pipe = self.pool.filter(|_| pipes).and_then(Pool::lease);
+            self.pipe = self.pool.filter(|_| may.take_pipe).and_then(Pool::lease);
         }
-        if !self.loose && self.pipe.is_some() && self.delivered >= LOOSE_AFTER {
+        if !self.loose && may.be_loose && self.pipe.is_some() && self.delivered >= LOOSE_AFTER {
             self.loose = true;
             // If it fails, it only costs time.
             let _ = to.bare().map(bound_unsent_in_bulk);

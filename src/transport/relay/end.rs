@@ -142,6 +142,11 @@ impl<'s> Watch<'s> {
         Watch { socket, failure: None }
     }
 
+    /// Whether there is a socket to watch.
+    pub(super) fn can_watch(&self) -> bool {
+        self.socket.is_some()
+    }
+
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         let Some(socket) = self.socket else { return Poll::Pending };
         self.failure.get_or_insert_with(|| Box::pin(failure(socket))).as_mut().poll(cx)

@@ -3,15 +3,22 @@
 //! A tunnel that is idle, or moves little, pays some comparisons in a turn. One that is blocked, or has moved much, is looked at, and
 //! less and less often if it does not move.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::transport::held::{FIRST_LOOK, Holder, Kind, LAST_LOOK, Queued, first_look, is_flow};
+use crate::transport::held::{FIRST_LOOK, Flowing, Holder, Kind, LAST_LOOK, first_look, is_flow, queued};
+use crate::transport::relay::direction::{May, SHORT_TURN, TURN};
+use crate::transport::turns::{Turn, Turns};
 
 /// So much may be in its sockets without being looked at.
 const BULK: u64 = 64 * 1024;
+
+/// Of all tunnels whose bytes flow.
+static TURNS: LazyLock<Arc<Turns>> = LazyLock::new(Turns::new);
 
 /// The leases of one tunnel, in one place: ten thousand of these wait at a time.
 #[derive(Debug)]
@@ -38,6 +45,9 @@ struct Looks {
     flowed: u64,
     /// What its sockets held at the last look.
     queued: usize,
+    flowing: Flowing,
+    /// Made when there is a crowd for the first time.
+    turn: Option<Turn>,
 }
 
 impl Holding {
@@ -45,9 +55,31 @@ impl Holding {
         Holding { holder: Arc::clone(holder), relay: 0, pipe: 0, socket: 0, looks: None, seen: 0 }
     }
 
-    /// Whether a pipe may be taken: with less memory, 16 KiB are copied at a time.
-    pub(super) fn may_take_pipe(&self) -> bool {
-        !self.holder.budget().is_short()
+    /// What memory, and others that flow, allow it in this turn. Without a pipe, 16 KiB are copied at a time.
+    pub(super) fn may(&self) -> May {
+        let budget = self.holder.budget();
+        let be_loose = budget.may_be_loose();
+        let take_pipe = be_loose && !budget.is_short();
+        May { take_pipe, be_loose, move_bytes: if budget.is_crowded() { SHORT_TURN } else { TURN } }
+    }
+
+    /// Where many flow, this one waits for its turn to move bytes.
+    pub(super) fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(looks) = &mut self.looks else { return Poll::Ready(()) };
+        if looks.turn.is_none() && !self.holder.budget().is_crowded() {
+            return Poll::Ready(());
+        }
+        looks.turn.get_or_insert_with(|| Turn::of(&TURNS, self.holder.shares_with())).poll(cx)
+    }
+
+    /// It had its turn, and bytes `moved`, or there was nothing to do.
+    pub(super) fn had_turn(&mut self, cx: &mut Context<'_>, moved: bool) {
+        let Some(turn) = self.looks.as_mut().and_then(|looks| looks.turn.as_mut()) else { return };
+        if moved {
+            turn.had(cx);
+        } else {
+            turn.unused();
+        }
     }
 
     /// After a turn: what was read and not delivered, and what is in pipes.
@@ -64,8 +96,17 @@ impl Holding {
         }
         self.holder.moves();
         let next = Instant::now() + first_look(self.holder.budget());
-        self.looks =
-            Some(Box::new(Looks { next, pause: FIRST_LOOK, delivered, flowed: delivered, queued: 0 }));
+        let flowing = Flowing::new(self.holder.budget());
+        let pause = FIRST_LOOK;
+        self.looks = Some(Box::new(Looks {
+            next,
+            pause,
+            delivered,
+            flowed: delivered,
+            queued: 0,
+            flowing,
+            turn: None,
+        }));
         true
     }
 
@@ -74,21 +115,17 @@ impl Holding {
         self.looks.as_ref().map(|looks| looks.next)
     }
 
-    /// Looks, if it is time: `queued` says what the kernel has. It is the last look if that is little, and nothing is `blocked`.
-    pub(super) fn look(
-        &mut self,
-        now: Instant,
-        blocked: bool,
-        delivered: u64,
-        queued: impl FnOnce() -> Queued,
-    ) {
+    /// Looks, if it is time, at what the kernel has for both sockets. It is the last look if that is little, and nothing is `blocked`.
+    pub(super) fn look(&mut self, now: Instant, blocked: bool, delivered: u64, sockets: [&TcpStream; 2]) {
         let Some(looks) = self.looks.as_mut().filter(|looks| looks.next <= now) else { return };
-        let queued = queued();
+        let [client, upstream] = sockets;
+        let queued = queued(client).and(queued(upstream));
         if !blocked && (queued.bytes as u64) < BULK {
             self.looks = None;
             self.seen = delivered;
             return self.set_socket(0);
         }
+        looks.flowing.bound(|bound| sockets.into_iter().for_each(bound));
         // A peer that takes a byte from time to time does not move: it has to take what is held for it.
         let held = u64::from(self.relay) + u64::from(self.pipe) + u64::from(self.socket);
         let moved = delivered - looks.delivered;

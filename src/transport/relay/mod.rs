@@ -30,7 +30,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::transport::allowance::Allowance;
 use crate::transport::cancel::Cancel;
 use crate::transport::close::linger;
-use crate::transport::held::{self, Holder};
+use crate::transport::held::{Holder, LAST_LOOK};
 use crate::transport::meter::Meter;
 use crate::transport::relay::pipe::Pool;
 use crate::transport::socket::{bound_unsent, keep_alive};
@@ -89,6 +89,8 @@ pub struct Relay<'p> {
     due: Instant,
     /// Whether it is older than [`LASTS`].
     lasts: bool,
+    /// Of streams, while one of them is not read: when to look next whether its peer is still there.
+    check: Option<Instant>,
 }
 
 impl Relay<'static> {
@@ -117,6 +119,7 @@ impl<'p> Relay<'p> {
             moved: now,
             due: now + LASTS,
             lasts: false,
+            check: None,
         };
         relay.count();
         relay
@@ -154,8 +157,8 @@ impl<'p> Relay<'p> {
         async move { flow.run(cancel).await }
     }
 
-    /// Relays between any two streams, by copying. A reset is noticed only while the stream is read or written: after its
-    /// half-close, at the next write.
+    /// Relays between any two streams, by copying. A reset of a stream that is neither read nor written is noticed within
+    /// [`LAST_LOOK`].
     pub fn run_streams<'a, C: Transport + Send, U: Transport + Send>(
         &'a mut self,
         client: &'a mut C,
@@ -175,6 +178,7 @@ impl<'p> Relay<'p> {
         const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
         let idle = self.moved + self.idle_timeout.min(FAR);
         let wake = self.deadline.map_or(idle, |deadline| deadline.min(idle)).min(self.due);
+        let wake = self.check.map_or(wake, |check| check.min(wake));
         self.holding.due().map_or(wake, |look| look.min(wake))
     }
 }
@@ -266,12 +270,18 @@ impl<C: End, U: End, P: Fn()> Flow<'_, '_, C, U, P> {
             if let Poll::Ready(ending) = cancelled.as_mut().poll(cx) {
                 return Poll::Ready(ending);
             }
+            if self.relay.holding.poll_turn(cx).is_pending() {
+                return self.poll_timer(cx, timer.as_mut());
+            }
+            let before = self.relay.delivered();
             if let Poll::Ready(ending) = self.poll_directions(cx) {
                 return Poll::Ready(ending);
             }
+            let moved = self.relay.delivered() != before;
+            self.relay.holding.had_turn(cx, moved);
             self.relay.count();
             let (blocked, delivered) = (self.relay.is_blocked(), self.relay.delivered());
-            if self.relay.holding.blocked(blocked, delivered) {
+            if self.must_check() | self.relay.holding.blocked(blocked, delivered) {
                 timer.as_mut().reset(self.relay.wake_at());
             }
             if let Poll::Ready(ending) = self.poll_watches(cx) {
@@ -280,6 +290,32 @@ impl<C: End, U: End, P: Fn()> Flow<'_, '_, C, U, P> {
             self.poll_timer(cx, timer.as_mut())
         })
         .await
+    }
+
+    /// A stream that is not read does not report its reset, and cannot be watched as a socket can. True if the timer has to be set for
+    /// the first look at it.
+    fn must_check(&mut self) -> bool {
+        let [client, upstream] = &self.watches;
+        let relay = &mut *self.relay;
+        let is_unseen =
+            (!relay.up.reads() && !client.can_watch()) || (!relay.down.reads() && !upstream.can_watch());
+        if !is_unseen {
+            relay.check = None;
+        }
+        let is_new = is_unseen && relay.check.is_none();
+        if is_new {
+            relay.check = Some(Instant::now() + LAST_LOOK);
+        }
+        is_new
+    }
+
+    /// The side whose connection is gone: a socket that was reset has no peer any more.
+    fn gone(&self) -> Option<Ending> {
+        let is_gone = |socket: &TcpStream| socket.peer_addr().is_err();
+        if is_gone(self.client.socket()) {
+            return Some(Ending::ClientReset);
+        }
+        is_gone(self.upstream.socket()).then_some(Ending::UpstreamReset)
     }
 
     /// A side that is being read reports its reset by itself. A side that is not must be watched.
@@ -302,16 +338,16 @@ impl<C: End, U: End, P: Fn()> Flow<'_, '_, C, U, P> {
         let Relay { up, down, first_fin, moved, holding, .. } = &mut *self.relay;
         let before = up.delivered() + down.delivered();
         // The upstream first, so that what it sent before its reset reaches the client.
-        let pipes = holding.may_take_pipe();
+        let may = holding.may();
         let downward =
-            down.poll(cx, pipes, &mut self.upstream, &mut self.client, |n| self.meter.add_received(n));
+            down.poll(cx, may, &mut self.upstream, &mut self.client, |n| self.meter.add_received(n));
         if down.at_end() {
             first_fin.get_or_insert(Side::Upstream);
         }
         if let Poll::Ready(Err(fault)) = downward {
             return Poll::Ready(fault.ending(Side::Upstream));
         }
-        let upward = up.poll(cx, pipes, &mut self.client, &mut self.upstream, |n| self.meter.add_sent(n));
+        let upward = up.poll(cx, may, &mut self.client, &mut self.upstream, |n| self.meter.add_sent(n));
         if up.at_end() {
             first_fin.get_or_insert(Side::Client);
         }
@@ -334,7 +370,7 @@ impl<C: End, U: End, P: Fn()> Flow<'_, '_, C, U, P> {
         let delivered = self.relay.delivered();
         let Relay { up, down, holding, .. } = &mut *self.relay;
         let blocked = up.waits() || down.waits();
-        holding.look(now, blocked, delivered, || held::queued(client).and(held::queued(upstream)));
+        holding.look(now, blocked, delivered, [client, upstream]);
     }
 
     /// The timer is not moved while bytes move. It fires, sees that they did, and is set to the right time.
@@ -346,6 +382,12 @@ impl<C: End, U: End, P: Fn()> Flow<'_, '_, C, U, P> {
             }
             if now.duration_since(self.relay.moved) >= self.relay.idle_timeout {
                 return Poll::Ready(Ending::IdleTimeout);
+            }
+            if self.relay.check.is_some_and(|check| check <= now) {
+                if let Some(ending) = self.gone() {
+                    return Poll::Ready(ending);
+                }
+                self.relay.check = Some(now + LAST_LOOK);
             }
             if self.relay.due <= now {
                 if self.relay.lasts {

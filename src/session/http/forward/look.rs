@@ -11,7 +11,7 @@ use tokio::time::{Sleep, sleep};
 use super::halves::Halves;
 use super::outcome::Break;
 use super::track::Track;
-use crate::transport::held::{FIRST_LOOK, Kind, LAST_LOOK, Lease, first_look, queued};
+use crate::transport::held::{FIRST_LOOK, Flowing, Kind, LAST_LOOK, Lease, first_look, queued};
 use crate::transport::stream::Transport;
 use crate::words::outcome::Ending;
 
@@ -24,6 +24,7 @@ pub(super) async fn look<S: Transport>(client: &Halves<'_, S>, track: &Track<'_>
         lease: Lease::new(track.holder(), Kind::Socket),
         seen: 0,
         queued: 0,
+        flowing: None,
     };
     poll_fn(|cx| looks.poll(cx, client, track)).await;
     Break::Ended(Ending::ClientReset)
@@ -38,6 +39,8 @@ struct Looks {
     seen: u64,
     /// What the sockets held at the last look.
     queued: usize,
+    /// While there is a timer.
+    flowing: Option<Flowing>,
 }
 
 /// So much may be in its sockets without being looked at.
@@ -53,6 +56,7 @@ impl Looks {
         // What was delivered may wait in a socket, too, without anything being blocked.
         if self.timer.is_none() && (track.is_blocked() || track.bytes() >= self.seen + BULK) {
             self.pause = FIRST_LOOK;
+            self.flowing = Some(Flowing::new(track.holder().budget()));
             self.timer = Some(Box::pin(sleep(first_look(track.holder().budget()))));
         }
         while let Some(timer) = &mut self.timer
@@ -68,7 +72,14 @@ impl Looks {
                 self.timer = None;
                 self.seen = track.bytes();
                 self.queued = 0;
+                self.flowing = None;
                 return Poll::Pending;
+            }
+            if let Some(flowing) = &mut self.flowing {
+                flowing.bound(|bound| {
+                    client.socket(bound);
+                    track.target(bound);
+                });
             }
             let counted = match track.is_blocked() {
                 true => queued.counted(self.queued, track.holder().budget()),

@@ -58,6 +58,8 @@ pub struct HeldBytes {
     ended: AtomicU64,
     /// Bytes of what is set aside for clients that hold little.
     overdrawn: AtomicUsize,
+    /// Connections whose bytes flow.
+    pub(in crate::transport::held) flowing: AtomicUsize,
 }
 
 impl HeldBytes {
@@ -89,6 +91,7 @@ impl HeldBytes {
             accounts: Mutex::default(),
             ended: AtomicU64::new(0),
             overdrawn: AtomicUsize::new(0),
+            flowing: AtomicUsize::new(0),
         })
     }
 
@@ -257,6 +260,11 @@ impl Holder {
     /// Whether its client holds so much already that it must wait for its own connections at the limit, by the last search.
     pub fn is_heavy(&self) -> bool {
         self.is_heavy.load(Ordering::Relaxed)
+    }
+
+    /// For whom it holds, for what is shared out by client.
+    pub fn shares_with(&self) -> u64 {
+        self.account.load(Ordering::Relaxed)
     }
 
     fn account(&self) -> Account {

@@ -1,0 +1,107 @@
+//! How large the kernel may make the buffers of a connection whose bytes flow.
+//!
+//! It makes them as large as the peer is fast (`net.ipv4.tcp_rmem` allows 6 MiB of each socket, and 32 MiB in newer kernels), and what they
+//! hold when the other side stops reading is counted only then: a few hundred connections that were fast would be more than there is, before
+//! anybody could look. So those that flow share a part of the limit, and each socket gets its share of it, while they are so many that the
+//! kernel's own sizes would not fit. On a path of 20 ms, a share of 1 MiB carries some 25 MiB/s.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use socket2::SockRef;
+use tokio::net::TcpStream;
+
+use super::budget::HeldBytes;
+use crate::transport::socket::NOTSENT_IN_BULK;
+
+/// With as much for each, the kernel chooses, which no socket option can bring it back to: with net.core.rmem_max as it is by default,
+/// the next smaller size would be a tenth of this.
+const ENOUGH: usize = 4 * 1024 * 1024;
+/// More than so many take turns.
+const CROWD: usize = 8;
+/// Nobody gets less than this, whatever the share is: with less, nothing would flow.
+const LEAST: usize = 128 * 1024;
+
+/// One connection whose bytes flow, counted for as long as this lives.
+#[derive(Debug)]
+pub struct Flowing {
+    budget: Arc<HeldBytes>,
+    /// What its sockets may hold together, as they were told; [`ENOUGH`] while they were told nothing.
+    share: usize,
+}
+
+impl Flowing {
+    /// One more.
+    pub fn new(budget: &Arc<HeldBytes>) -> Self {
+        budget.flowing.fetch_add(1, Ordering::Relaxed);
+        Flowing { budget: Arc::clone(budget), share: ENOUGH }
+    }
+
+    /// Tells its sockets how much they may hold, if that has changed.
+    pub fn bound(&mut self, each: impl FnOnce(&dyn Fn(&TcpStream))) {
+        let share = self.budget.share_of_flowing();
+        if share == self.share {
+            return;
+        }
+        self.share = share;
+        each(&|socket| {
+            let socket = SockRef::from(socket);
+            // A quarter for what comes and as much for what goes, of either socket. The kernel takes twice the number, for what packets
+            // cost beside their bytes, and no more than net.core.rmem_max. If it fails, the peer is gone.
+            let _ = socket.set_recv_buffer_size(share / 8);
+            let _ = socket.set_tcp_notsent_lowat((share / 4).min(NOTSENT_IN_BULK) as u32);
+        });
+    }
+}
+
+impl Drop for Flowing {
+    fn drop(&mut self) {
+        self.budget.flowing.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl HeldBytes {
+    /// The part of the limit that connections share whose bytes flow.
+    const FLOWING: (usize, usize) = (1, 2);
+
+    /// What both sockets of a connection may hold together, whose bytes flow: a power of two, so that it changes seldom.
+    fn share_of_flowing(&self) -> usize {
+        let flowing = self.flowing.load(Ordering::Relaxed).max(1);
+        let (of, parts) = Self::FLOWING;
+        let share = (self.in_force() / parts).saturating_mul(of) / flowing;
+        if share >= ENOUGH { ENOUGH } else { (1 << share.max(1).ilog2()).max(LEAST) }
+    }
+
+    /// Whether so many flow that a worker has several of them to serve at any time.
+    pub fn is_crowded(&self) -> bool {
+        self.flowing.load(Ordering::Relaxed) > CROWD
+    }
+
+    /// Whether one that flows may have a pipe, and a receiver that reads as much unsent as bulk needs.
+    pub fn may_be_loose(&self) -> bool {
+        self.share_of_flowing() >= ENOUGH
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_more_flow_the_less_each_may_hold_and_never_too_little() {
+        let budget = HeldBytes::new(128 * 1024 * 1024);
+        let mut flowing: Vec<Flowing> = Vec::new();
+        let mut shares = Vec::new();
+        for _ in 0..2000 {
+            flowing.push(Flowing::new(&budget));
+            shares.push(budget.share_of_flowing());
+        }
+        assert_eq!((shares[15], shares[16], shares[99], shares[1999]), (ENOUGH, 2 << 20, 512 << 10, LEAST));
+        assert!(shares.is_sorted_by(|before, after| before >= after));
+        let all: usize = 100 * shares[99];
+        assert!(all <= budget.limit() / 2, "{all}");
+        drop(flowing);
+        assert_eq!(budget.share_of_flowing(), ENOUGH);
+        assert_eq!(HeldBytes::unlimited().share_of_flowing(), ENOUGH);
+    }
+}

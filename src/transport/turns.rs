@@ -1,0 +1,346 @@
+//! Turns at work that keeps a worker busy, such as a handshake or a tunnel full of bytes: a few at a time, and by client.
+//!
+//! A runtime serves what is ready in the order in which it became so. Hundreds of handshakes that are ready at once would all come before a
+//! byte of an open tunnel, which wants a hundredth of the time of one; and each step of opening one would wait for them anew. Here they wait in a line of their own: as many as there are
+//! workers have their turn, and a turn ends only after everything else that is ready had its own. In the line, clients come one after the
+//! other, each with what it asked first: a client that asks once does not wait behind another's hundreds.
+//!
+//! Nobody keeps a turn while it waits for its peer.
+
+use std::collections::{HashMap, VecDeque};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker, ready};
+
+/// Who takes turns: clients as memory is counted for them ([`Holder::shares_with`](super::held::Holder::shares_with)).
+pub type Account = u64;
+
+/// The line, and how many have their turn.
+#[derive(Debug)]
+pub struct Turns {
+    most: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Default, Debug)]
+struct State {
+    /// How many have their turn.
+    taken: usize,
+    /// Clients with somebody in line, each once.
+    clients: VecDeque<Account>,
+    /// Who is in line, by client. Those that have left are skipped when their turn comes.
+    waiting: HashMap<Account, VecDeque<Arc<Ticket>>>,
+}
+
+/// A place in line.
+#[derive(Debug)]
+struct Ticket {
+    /// Its turn has come. Changed under the lock of the line.
+    is_granted: AtomicBool,
+    /// Nobody waits for it any more. The same.
+    is_gone: AtomicBool,
+    task: Mutex<Waker>,
+}
+
+impl Turns {
+    /// As many at a time as there are workers.
+    pub fn new() -> Arc<Self> {
+        Turns::of(std::thread::available_parallelism().map_or(1, usize::from))
+    }
+
+    fn of(most: usize) -> Arc<Self> {
+        Arc::new(Turns { most, state: Mutex::default() })
+    }
+
+    /// Does `work` in turns, each from one wait for its peer to the next.
+    pub fn take<F: Future + Unpin>(self: &Arc<Self>, client: Account, work: F) -> InTurns<F> {
+        let due = Arc::new(Due { is_due: AtomicBool::new(true), task: Mutex::new(Waker::noop().clone()) });
+        InTurns { turn: Turn::of(self, client), due, work, done: None }
+    }
+
+    /// Gives it its turn at once, or puts it in line.
+    fn ask(&self, client: Account, ticket: &Arc<Ticket>) {
+        let mut state = lock(&self.state);
+        if state.taken < self.most {
+            state.taken += 1;
+            ticket.is_granted.store(true, Ordering::Release);
+            return;
+        }
+        let State { clients, waiting, .. } = &mut *state;
+        let line = waiting.entry(client).or_insert_with(|| {
+            clients.push_back(client);
+            VecDeque::new()
+        });
+        line.push_back(Arc::clone(ticket));
+    }
+
+    /// The turn of `ticket` is over, if it had one: the next client's has come.
+    fn give_back(&self, ticket: &Ticket, is_gone: bool) {
+        let mut state = lock(&self.state);
+        ticket.is_gone.store(is_gone, Ordering::Relaxed);
+        if !ticket.is_granted.swap(false, Ordering::AcqRel) {
+            return;
+        }
+        let next = state.next();
+        match &next {
+            Some(next) => next.is_granted.store(true, Ordering::Release),
+            None => state.taken -= 1,
+        }
+        drop(state);
+        if let Some(next) = next {
+            lock(&next.task).wake_by_ref();
+        }
+    }
+}
+
+impl State {
+    /// Whose turn it is, if anybody waits.
+    fn next(&mut self) -> Option<Arc<Ticket>> {
+        while let Some(client) = self.clients.pop_front() {
+            let Some(line) = self.waiting.get_mut(&client) else { continue };
+            let next =
+                std::iter::from_fn(|| line.pop_front()).find(|next| !next.is_gone.load(Ordering::Relaxed));
+            if line.is_empty() {
+                self.waiting.remove(&client);
+            } else {
+                self.clients.push_back(client);
+            }
+            if next.is_some() {
+                return next;
+            }
+        }
+        None
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    /// It wants none.
+    Out,
+    InLine,
+    /// It had its turn, which it keeps until the others had theirs.
+    Had,
+}
+
+/// One that takes turns. Dropping it gives its turn back.
+#[derive(Debug)]
+pub struct Turn {
+    turns: Arc<Turns>,
+    client: Account,
+    ticket: Arc<Ticket>,
+    stage: Stage,
+}
+
+impl Turn {
+    /// It wants none yet.
+    pub fn of(turns: &Arc<Turns>, client: Account) -> Self {
+        let (is_granted, is_gone, task) = (false.into(), false.into(), Mutex::new(Waker::noop().clone()));
+        let ticket = Arc::new(Ticket { is_granted, is_gone, task });
+        Turn { turns: Arc::clone(turns), client, ticket, stage: Stage::Out }
+    }
+
+    /// Waits for the next turn. If it is ready, [`Turn::had`] or [`Turn::unused`] says what became of it.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.over();
+        lock(&self.ticket.task).clone_from(cx.waker());
+        if self.stage == Stage::Out {
+            self.turns.ask(self.client, &self.ticket);
+            self.stage = Stage::InLine;
+        }
+        if self.ticket.is_granted.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// It was used: it ends when everything else that is ready now had its turn, for which the task is woken again.
+    pub fn had(&mut self, cx: &mut Context<'_>) {
+        self.stage = Stage::Had;
+        cx.waker().wake_by_ref();
+    }
+
+    /// There was nothing to do.
+    pub fn unused(&mut self) {
+        self.stage = Stage::Had;
+        self.over();
+    }
+
+    /// Ends a turn that was used.
+    fn over(&mut self) {
+        if self.stage == Stage::Had {
+            self.stage = Stage::Out;
+            self.turns.give_back(&self.ticket, false);
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if self.stage != Stage::Out {
+            self.turns.give_back(&self.ticket, true);
+        }
+    }
+}
+
+/// Whether what it is waiting for has come.
+#[derive(Debug)]
+struct Due {
+    is_due: AtomicBool,
+    task: Mutex<Waker>,
+}
+
+impl Wake for Due {
+    fn wake(self: Arc<Self>) {
+        self.is_due.store(true, Ordering::Release);
+        lock(&self.task).wake_by_ref();
+    }
+}
+
+/// Work that is done in turns. Dropping it gives its turn back.
+#[must_use = "a future does nothing unless it is awaited"]
+pub struct InTurns<F: Future> {
+    turn: Turn,
+    due: Arc<Due>,
+    work: F,
+    done: Option<F::Output>,
+}
+
+impl<F: Future + Unpin> Future for InTurns<F>
+where
+    F::Output: Unpin,
+{
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = &mut *self;
+        this.turn.over();
+        if let Some(output) = this.done.take() {
+            return Poll::Ready(output);
+        }
+        lock(&this.due.task).clone_from(cx.waker());
+        if this.turn.stage == Stage::Out && !this.due.is_due.load(Ordering::Acquire) {
+            return Poll::Pending;
+        }
+        ready!(this.turn.poll(cx));
+        // What has come meanwhile is seen by this turn.
+        this.due.is_due.store(false, Ordering::Release);
+        let waker = Waker::from(Arc::clone(&this.due));
+        if let Poll::Ready(output) = Pin::new(&mut this.work).poll(&mut Context::from_waker(&waker)) {
+            this.done = Some(output);
+        }
+        this.turn.had(cx);
+        Poll::Pending
+    }
+}
+
+/// Plain values: a panic elsewhere leaves them correct.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::sync::atomic::AtomicUsize;
+
+    use proptest::prelude::*;
+    use tokio::task::JoinSet;
+
+    use super::*;
+
+    /// Needs so many turns, and counts them; each time it is woken at once, as by bytes that are there already.
+    fn work(mut turns: usize, done: Arc<AtomicUsize>) -> impl Future<Output = usize> + Unpin {
+        poll_fn(move |cx| {
+            let before = done.fetch_add(1, Ordering::Relaxed);
+            turns -= 1;
+            cx.waker().wake_by_ref();
+            if turns == 0 { Poll::Ready(before) } else { Poll::Pending }
+        })
+    }
+
+    /// Whatever is ready goes on first.
+    async fn others() {
+        let mut had = false;
+        poll_fn(|cx| {
+            cx.waker().wake_by_ref();
+            if std::mem::replace(&mut had, true) { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn who_asks_once_waits_for_nobodys_hundreds() {
+        let (turns, done) = (Turns::of(1), Arc::new(AtomicUsize::new(0)));
+        let mut many = JoinSet::new();
+        for _ in 0..500 {
+            many.spawn(turns.take(1, work(3, Arc::clone(&done))));
+        }
+        // All are in line, and what else is ready has its turn between any two of them.
+        others().await;
+        let other = tokio::spawn({
+            let done = Arc::clone(&done);
+            async move {
+                for _ in 0..50 {
+                    let before = done.load(Ordering::Relaxed);
+                    others().await;
+                    assert!(done.load(Ordering::Relaxed) - before <= 2);
+                }
+            }
+        });
+        other.await.unwrap();
+        let before = done.load(Ordering::Relaxed);
+        let last = turns.take(2, work(3, Arc::clone(&done))).await;
+        assert!(last - before < 10, "{before} {last}");
+        many.join_all().await;
+        assert_eq!(done.load(Ordering::Relaxed), 501 * 3);
+        assert_eq!(lock(&turns.state).taken, 0);
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_its_peer_has_no_turn() {
+        let turns = Turns::of(1);
+        let (tell, mut told) = tokio::sync::oneshot::channel::<()>();
+        let mut silent = Box::pin(turns.take(1, Box::pin(async move { (&mut told).await.is_ok() })));
+        for _ in 0..3 {
+            assert!(poll_fn(|cx| Poll::Ready(silent.as_mut().poll(cx).is_pending())).await);
+        }
+        assert_eq!(lock(&turns.state).taken, 0);
+        tell.send(()).unwrap();
+        assert!(silent.await);
+    }
+
+    proptest! {
+        /// Whatever is polled, woken and dropped in whatever order: no turn is lost, and none is had by more than there are.
+        #[test]
+        fn no_turn_is_lost(most in 1usize..3, steps in prop::collection::vec((0usize..8, 0u8..4), 0..200)) {
+            let (turns, done) = (Turns::of(most), Arc::new(AtomicUsize::new(0)));
+            let mut all: Vec<Option<_>> = (0..8).map(|_| None).collect();
+            let cx = &mut Context::from_waker(Waker::noop());
+            for (place, step) in steps {
+                let one = &mut all[place];
+                match step {
+                    0 => *one = Some(turns.take(place as u64 % 3, work(2, Arc::clone(&done)))),
+                    1 => *one = None,
+                    _ => {
+                        if let Some(some) = one && Pin::new(some).poll(cx).is_ready() {
+                            *one = None;
+                        }
+                    }
+                }
+                let had = all.iter().flatten().filter(|one| one.turn.ticket.is_granted.load(Ordering::Relaxed)).count();
+                prop_assert_eq!(lock(&turns.state).taken, had);
+                prop_assert!(had <= most);
+            }
+            // Who is left gets through, in any order.
+            for _ in 0..100 {
+                for one in &mut all {
+                    if let Some(some) = one && Pin::new(some).poll(cx).is_ready() {
+                        *one = None;
+                    }
+                }
+            }
+            prop_assert!(all.iter().all(Option::is_none));
+            let state = lock(&turns.state);
+            prop_assert!(state.taken == 0 && state.clients.is_empty() && state.waiting.is_empty(), "{:?}", state);
+        }
+    }
+}
