@@ -20,7 +20,7 @@ use super::outcome::Finish;
 use super::rewrite::{self, Nominated};
 use super::terms::Terms;
 use super::track::Track;
-use super::written::{size, write_fields, write_head};
+use super::written::{Own, size, write_fields, write_head};
 use crate::outbound::origin::WANTS_CERTIFICATE;
 use crate::transport::held::{Kind, Lease};
 use crate::transport::response_buffer::ResponseBuffer;
@@ -198,13 +198,11 @@ pub(super) async fn download<W: AsyncWrite + Unpin>(
     nominated.strip(&mut parts.headers);
     terms.changes.response(&mut parts.headers);
     frame(&mut parts.headers, coding);
-    rewrite::announce(&mut parts.headers, keep);
-    if let Ok(id) = HeaderValue::from_str(terms.request_id) {
-        parts.headers.insert(X_REQUEST_ID, id);
-    }
+    parts.headers.remove(X_REQUEST_ID);
     let reason = parts.extensions.get::<hyper::ext::ReasonPhrase>().map(hyper::ext::ReasonPhrase::as_bytes);
     track.answering(parts.status.as_u16(), parts.headers.get(CONTENT_TYPE));
-    let head = write_head(parts.status, reason, &parts.headers);
+    let own = Own { request_id: terms.request_id, keep };
+    let head = write_head(parts.status, reason, &parts.headers, Some(&own));
     // Each value in them keeps the whole buffer of the head.
     drop(parts);
     let mut trailers = HeaderMap::new();
@@ -307,7 +305,7 @@ async fn switch<W: AsyncWrite + Unpin>(
     if let Ok(id) = HeaderValue::from_str(terms.request_id) {
         headers.insert(X_REQUEST_ID, id);
     }
-    let head = write_head(StatusCode::SWITCHING_PROTOCOLS, None, headers);
+    let head = write_head(StatusCode::SWITCHING_PROTOCOLS, None, headers, None);
     let upgraded = upgrading
         .await
         .map_err(|_| Failure::upstream("the target closed the connection when it became a WebSocket"))?;

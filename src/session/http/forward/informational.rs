@@ -89,7 +89,7 @@ impl Informing {
         self.answers.change(&mut headers);
         headers.remove(CONTENT_LENGTH);
         // A copy: the values keep the whole buffer that hyper reads into.
-        let head = write_head(status, None, &headers);
+        let head = write_head(status, None, &headers, None);
         let mut queue = self.waiting.lock();
         if queue.is_closed || queue.bytes + head.len() > RESPONSE_BUFFER {
             return;

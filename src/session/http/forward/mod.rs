@@ -287,7 +287,7 @@ where
         Err(reason) => return (Finish::Refused { reason, detail: Cow::Borrowed("") }, false),
     };
     let upstream = match Upstream::new(stream, head, track, terms).await {
-        Ok(upstream) => upstream,
+        Ok(upstream) => Box::new(upstream),
         Err(failure) => return (failure.into(), false),
     };
     track.reaches(upstream.socket.as_ref());
@@ -307,12 +307,12 @@ fn repeatable(head: &Head) -> bool {
 }
 
 async fn attempt<W: AsyncWrite + Unpin>(
-    mut upstream: Upstream,
+    mut upstream: Box<Upstream>,
     (head, mut request): (&Head, Request<UploadBody>),
     client: &mut W,
     track: &Track<'_>,
     terms: &Terms<'_>,
-) -> (Result<Then, Failure>, Upstream) {
+) -> (Result<Then, Failure>, Box<Upstream>) {
     let (informing, told) = Informing::new(&upstream.buffer, track.holder(), terms.changes.answers());
     hyper::ext::on_informational(&mut request, move |response| {
         informing.tell(response.status(), response.headers());
@@ -396,13 +396,13 @@ impl Kept {
         }
     }
 
-    fn take(&mut self, head: &Head, terms: &Terms<'_>, is_repeatable: bool) -> Option<Upstream> {
+    fn take(&mut self, head: &Head, terms: &Terms<'_>, is_repeatable: bool) -> Option<Box<Upstream>> {
         // Its place is free from here on: the request has one for its connection.
         let Left::Open { upstream, since, .. } = std::mem::take(&mut self.left) else { return None };
         let serves = upstream.may_serve(head.target.target(), &terms.permitted_by)
             && upstream.sender.is_ready()
             && (is_repeatable || since.elapsed() < FRESH);
-        serves.then_some(*upstream)
+        serves.then_some(upstream)
     }
 
     /// Keeps the connection to the target if the client's goes on, too: then both request and response were complete.
@@ -410,14 +410,14 @@ impl Kept {
     fn settle(
         &mut self,
         result: Result<Then, Failure>,
-        upstream: Upstream,
+        upstream: Box<Upstream>,
         terms: &Terms<'_>,
     ) -> (Finish, bool) {
         match result {
             Ok(Then::GoOn) => {
                 if let Some(place) = (terms.keep_upstream)() {
                     let since = Instant::now();
-                    self.left = Left::Open { upstream: Box::new(upstream), _place: place, since };
+                    self.left = Left::Open { upstream, _place: place, since };
                 }
                 (Finish::Complete, true)
             }

@@ -10,7 +10,6 @@ use http::{Request, Response, Uri, Version};
 use crate::outbound::parent::Parent;
 use crate::rules::Upgrade;
 use crate::session::http::changes::{Changes, same_field, tells_of_proxies};
-use crate::transport::keep_alive::KeepAlive;
 use crate::wire::head::{Framing, Head, RequestTarget, connection_options};
 use crate::words::target::Port;
 
@@ -139,19 +138,6 @@ impl Nominated {
         for (_, of_hop) in found.iter().zip(&HOP_BY_HOP).filter(|(found, _)| **found) {
             headers.remove(of_hop);
         }
-    }
-}
-
-/// Says in a response whether the client's connection goes on, and for how long it is kept. Both fields are of this hop, and
-/// the option names the other field, as it has to (RFC 9110 §7.6.1).
-pub(super) fn announce(headers: &mut HeaderMap, keep: Option<KeepAlive>) {
-    let Some(keep) = keep else {
-        headers.insert(CONNECTION, HeaderValue::from_static("close"));
-        return;
-    };
-    if let Ok(timeout) = HeaderValue::try_from("timeout=".to_owned() + &keep.announced().to_string()) {
-        headers.insert(CONNECTION, HeaderValue::from_static("keep-alive"));
-        headers.insert(KEEP_ALIVE, timeout);
     }
 }
 
