@@ -72,7 +72,7 @@ where
         of_exchange.set(of_exchange.bytes() + RECOGNISED + 2 * head.bytes);
         let refused;
         let reading = read_first(&mut connection, &mut head, request, snapshot, (&requests, keep), &on);
-        (request, said, snapshot, refused) = match Box::pin(reading).await {
+        (request, said, snapshot, refused) = match reading.await {
             Ok(read) => read,
             Err(after) => return after,
         };
@@ -137,7 +137,7 @@ where
     }
     let onward =
         Onward { permit, snapshot, live, changes, recognised: said.recognised, client, allowance, own, keep };
-    onward.run(connection, head, request, &on).await
+    Box::pin(onward.run(connection, head, request, &on)).await
 }
 
 /// Reads what the request says of itself, which its rule asks for, and as much of its body as decides what it is. A verdict on it is
@@ -159,8 +159,9 @@ async fn read_first<'s, S: Transport>(
         let said = Said { asks_for_credentials, recognised, ahead: None, keep };
         return Ok((request, said, snapshot, None));
     };
-    let (mut request, ahead, refused) =
-        body_first(connection, head, request, &snapshot, ((&by_head, requests), reads), on).await?;
+    let of = ((&by_head, requests), reads);
+    let reading = body_first(connection, head, request, &snapshot, of, on);
+    let (mut request, ahead, refused) = Box::pin(reading).await?;
     let with_body = Arc::new(ahead.recognised(&by_head));
     request.recognised(recognise::seen(&by_head, &with_body, Some(&ahead), requests));
     let said = Said { asks_for_credentials: false, recognised: Some(with_body), ahead: Some(ahead), keep };
