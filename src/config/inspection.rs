@@ -38,7 +38,7 @@ pub(super) fn inspection(
     let certificate = certificate.and_then(|at| pem(at, report, files));
     let key = key.and_then(|at| {
         let pem = pem(at, report, files)?;
-        tell_of_readers(Secret::AuthorityKey, &pem.path, at.position, report);
+        tell_of_readers(Secret::AuthorityKey, (files, &at.value.as_ref()?.0), at.position, report);
         Some(pem)
     });
     let lifetime = duration(report, &file.leaf_lifetime, "leaf_lifetime", DAY, LIFETIME);

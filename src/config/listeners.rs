@@ -184,7 +184,7 @@ impl Reading<'_> {
         let certificate = certificate.and_then(|at| self.pem(at, files).ok());
         let key = key.and_then(|at| {
             let pem = self.pem(at, files).ok()?;
-            tell_of_readers(Secret::ListenerKey, &pem.path, at.position, self.report);
+            tell_of_readers(Secret::ListenerKey, (files, &at.value.as_ref()?.0), at.position, self.report);
             Some(pem)
         });
         let crl_alone = file.client_crl.as_ref().filter(|_| file.client_ca.is_none());
@@ -230,7 +230,7 @@ impl Reading<'_> {
             required(self.report, &file.users_file, at.position, "users_file", "users_file: users.htpasswd")?;
         let name = &named.value.as_ref()?.0;
         let content = files.read(name, named.position, self.report)?;
-        tell_of_readers(Secret::Users, &files.path(name), named.position, self.report);
+        tell_of_readers(Secret::Users, (files, name), named.position, self.report);
         let report = self.of(&files.path(name));
         let position = |problem: &LineProblem| Position { line: problem.line, column: 1 };
         match Users::parse(&content) {

@@ -28,6 +28,11 @@ pub trait ReadFiles {
     /// # Errors
     /// The operating system's error.
     fn names(&self, folder: &Path) -> io::Result<Vec<OsString>>;
+
+    /// Whether the files are where the configuration says, so that who may read them there matters.
+    fn is_in_place(&self) -> bool {
+        true
+    }
 }
 
 /// The disk.
@@ -54,6 +59,10 @@ impl<F: Fn(&Path) -> io::Result<Vec<u8>>> ReadFiles for ByFunction<F> {
 
     fn names(&self, _: &Path) -> io::Result<Vec<OsString>> {
         Err(io::Error::new(io::ErrorKind::Unsupported, "there are no folders here"))
+    }
+
+    fn is_in_place(&self) -> bool {
+        false
     }
 }
 
@@ -106,6 +115,11 @@ impl<'a> NamedFiles<'a> {
         };
         files.add_to_hash(content);
         files
+    }
+
+    /// Whether the files are where the configuration says, so that who may read them there matters.
+    pub(super) fn are_in_place(&self) -> bool {
+        self.reader.is_in_place()
     }
 
     /// From now on, what is named stands in this file, and relative paths are relative to its directory. None: in the

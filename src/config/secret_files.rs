@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::finding::{Position, Report};
+use super::named_files::NamedFiles;
 
 /// The longest line. A session token of AWS has some 1,500 bytes; much more does not fit into a head.
 const MAX_LINE: usize = 8 << 10;
@@ -70,8 +71,14 @@ impl Secret {
 }
 
 /// Warns of a secret file that users of the machine may read who have nothing to do with egressd. `position` is where it is named.
-pub(super) fn tell_of_readers(secret: Secret, path: &Path, position: Position, report: &Report<'_>) {
-    if let Some(mode) = mode_for_all(path) {
+pub(super) fn tell_of_readers(
+    secret: Secret,
+    (files, name): (&NamedFiles<'_>, &str),
+    position: Position,
+    report: &Report<'_>,
+) {
+    let mode = files.are_in_place().then(|| mode_for_all(&files.path(name))).flatten();
+    if let Some(mode) = mode {
         let what = secret.what();
         report.warning(
             position,

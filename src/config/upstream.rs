@@ -67,7 +67,7 @@ pub(super) fn proxy(
     let url = required(report, &file.url, at.position, "url", "url: \"http://proxy.corp:3128\"");
     let credentials = file.credentials_file.as_ref().and_then(|at| {
         let content = read(at, report, files)?;
-        tell_of_readers(Secret::Parent, &files.path(&at.value.as_ref()?.0), at.position, report);
+        tell_of_readers(Secret::Parent, (files, &at.value.as_ref()?.0), at.position, report);
         credentials(&content).map_err(|text| report.error(at.position, text)).ok()
     });
     let ca = file.ca.as_ref().and_then(|at| authorities(at, report, files));

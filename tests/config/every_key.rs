@@ -425,3 +425,27 @@ fn a_change_of_a_key_says_what_it_was() {
         assert_eq!(told.join("\n"), want, "{old} | {new}");
     }
 }
+
+/// Passwords let fewer clients in, but make a policy for identities one that somebody reaches.
+#[test]
+fn what_proves_identities_may_open_the_policies_for_them() {
+    let policies = "policies: [{name: named, clients: {identities: ['user:alice']}, allow: ['*.a.example']}, \
+                    {name: all, allow: [a.example]}]\n";
+    let unnamed = "policies: [{name: all, allow: [a.example]}]\n";
+    let open = "listeners: [{name: l, address: '127.0.0.1:3128'}]\n";
+    let with = |more: &str| open.replace("3128'", &format!("3128', {more}"));
+    let tls = "tls: {certificate: proxy.crt, key: proxy.key}";
+    let verifying = "tls: {certificate: proxy.crt, key: proxy.key, client_ca: ca.crt}";
+    let rows = [
+        (open.to_owned(), with("basic_auth: {users_file: users}"), policies, PERHAPS),
+        (open.to_owned(), with("basic_auth: {users_file: users}"), unnamed, NO),
+        (open.to_owned(), with(tls), policies, NO),
+        (open.to_owned(), with(verifying), policies, PERHAPS),
+        (with(tls), with(verifying), policies, PERHAPS),
+        (with(tls), with(verifying), unnamed, NO),
+    ];
+    for (old, new, policies, want) in rows {
+        let told = changes(&format!("{old}{policies}"), &format!("{new}{policies}"));
+        assert_eq!(told.iter().map(|change| change.opens).max(), Some(want), "{old} | {new}: {told:?}");
+    }
+}

@@ -437,7 +437,7 @@ fn a_rule_that_is_gone_in_report_mode_leaves_its_requests_without_its_limits() {
     for (line, mode, want) in
         [(&limited, Mode::Report, true), (&limited, Mode::Enforce, false), (&plain, Mode::Report, false)]
     {
-        let (marked, lines) = marked(&of(&[line.clone()], mode), &of(&[], mode));
+        let (marked, lines) = marked(&of(std::slice::from_ref(line), mode), &of(&[], mode));
         assert_eq!(marked, want, "{mode:?} {lines:?}");
     }
 }

@@ -128,7 +128,8 @@ pub(super) fn reordered(old: &Policies, new: &Policies) -> Opens {
                 _ => false,
             };
             let lets_nothing = now.get(*second_now).is_some_and(|policy| !allows_something(policy));
-            if !lets_nothing && !(apart(first, second) && are_apart) {
+            let changes_nothing = lets_nothing || (apart(first, second) && are_apart);
+            if !changes_nothing {
                 return Opens::Perhaps;
             }
         }

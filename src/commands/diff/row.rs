@@ -2,7 +2,7 @@
 //!
 //! Not here: which keys there are ([`super::settings`]).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
@@ -55,32 +55,34 @@ pub(super) type Row = (String, Value);
 
 /// Compares two lists of rows.
 pub(super) fn compare(old: &[Row], new: &[Row], tell: &mut impl FnMut(Change)) {
-    let find = |rows: &[Row], key: &str| rows.iter().find(|(other, _)| other == key).map(|(_, v)| v.clone());
-    let gone = old.iter().filter(|(key, _)| find(new, key).is_none());
-    let mut whole: Vec<&str> = Vec::new();
+    let by_key = |rows: &'_ [Row]| -> HashMap<String, Value> { rows.iter().cloned().collect() };
+    let (before, after) = (by_key(old), by_key(new));
+    let gone = old.iter().filter(|(key, _)| !after.contains_key(key));
+    let mut whole: HashSet<&str> = HashSet::new();
     for (key, value) in new.iter().chain(gone) {
         // A part that comes or goes is told whole.
-        if whole.iter().any(|part| key.strip_prefix(part).is_some_and(|rest| rest.starts_with('.'))) {
+        if key.match_indices('.').any(|(dot, _)| key.get(..dot).is_some_and(|part| whole.contains(part))) {
             continue;
         }
-        let (before, after) = (find(old, key), find(new, key));
-        let is_whole = before.is_none() != after.is_none();
-        if is_whole {
-            whole.push(key);
-        }
-        let rows = if after.is_some() { new } else { old };
-        let inside = rows.iter().filter_map(|(other, value)| {
-            let rest = other.strip_prefix(key.as_str())?.strip_prefix('.')?;
-            Some(format!("{rest} {}", value.shown()?))
-        });
-        let change = match (before, after) {
-            (Some(before), Some(after)) => between(key, before, after),
-            (None, Some(_)) => Some(one_sided(key, value, Effect::Added, inside.collect())),
-            (Some(_), None) => Some(one_sided(key, value, Effect::Gone, inside.collect())),
-            (None, None) => None,
+        let change = match (before.get(key), after.get(key)) {
+            (Some(before), Some(after)) => between(key, before.clone(), after.clone()),
+            (Some(_), None) => Some(one_sided(key, value, Effect::Gone, inside(key, old))),
+            (None, _) => Some(one_sided(key, value, Effect::Added, inside(key, new))),
         };
+        if before.contains_key(key) != after.contains_key(key) {
+            whole.insert(key);
+        }
         change.into_iter().for_each(&mut *tell);
     }
+}
+
+/// What is in a part that comes or goes.
+fn inside(key: &str, rows: &[Row]) -> Vec<String> {
+    let inside = rows.iter().filter_map(|(other, value)| {
+        let rest = other.strip_prefix(key)?.strip_prefix('.')?;
+        Some(format!("{rest} {}", value.shown()?))
+    });
+    inside.collect()
 }
 
 fn one_sided(key: &str, value: &Value, effect: Effect, inside: Vec<String>) -> Change {

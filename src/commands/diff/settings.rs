@@ -119,7 +119,7 @@ fn rows(loaded: &Loaded, names: &[String]) -> Vec<Row> {
     } = &loaded.config;
     let mut rows = Vec::new();
     for (listener, name) in listeners.iter().zip(names) {
-        rows.extend(of_listener(listener, name));
+        rows.extend(of_listener(listener, name, proves(loaded)));
     }
     rows.extend(of_admin(admin));
     rows.extend(of_dns(dns));
@@ -136,7 +136,17 @@ fn rows(loaded: &Loaded, names: &[String]) -> Vec<Row> {
     rows
 }
 
-fn of_listener(listener: &Listener, compared_as: &str) -> Vec<Row> {
+/// What it means that a listener asks for passwords or certificates: fewer clients get in, but those who do may be the ones that a policy
+/// is for which nobody reached before.
+fn proves(loaded: &Loaded) -> Opens {
+    let mut policies = loaded.config.policies.iter();
+    match policies.any(|policy| !policy.clients().identities.is_empty()) {
+        true => Opens::Perhaps,
+        false => Opens::No,
+    }
+}
+
+fn of_listener(listener: &Listener, compared_as: &str, proves: Opens) -> Vec<Row> {
     let Listener { name, address, proxy_protocol, tls, basic_auth } = listener;
     let mut rows = Rows::at(in_brackets("listeners", compared_as));
     rows.there(Opens::Yes, Opens::No);
@@ -144,16 +154,17 @@ fn of_listener(listener: &Listener, compared_as: &str) -> Vec<Row> {
     rows.add("address", Value::Socket(*address));
     let inside = proxy_protocol.iter().flat_map(|it| of_proxy_protocol(it, &rows.part)).collect::<Vec<_>>();
     rows.rows.extend(inside);
-    if let Some(Tls { server: _, handshake_timeout }) = tls {
+    if let Some(Tls { server, handshake_timeout }) = tls {
         let mut inside = Rows::at(format!("{}.tls", rows.part));
         // What it shows and whom it accepts is in files.
-        inside.there(Opens::No, Opens::Yes);
+        let comes = if server.verifies_clients() { proves } else { Opens::No };
+        inside.there(comes, Opens::Yes);
         inside.time("handshake_timeout", *handshake_timeout);
         rows.rows.extend(inside.rows);
     }
     if let Some(BasicAuth { users }) = basic_auth {
         let mut inside = Rows::at(format!("{}.basic_auth", rows.part));
-        inside.there(Opens::No, Opens::Yes);
+        inside.there(proves, Opens::Yes);
         let mut names: Vec<&str> = users.names().collect();
         names.sort_unstable();
         for name in names {
@@ -345,7 +356,8 @@ fn of_files(loaded: &Loaded, names: &[String]) -> Vec<Row> {
             // What a listener or an authority shows. A listener's users are compared by name and password.
             "certificate" | "key" | "users_file" => (Opens::No, Opens::No, Opens::No),
             // Whose certificates are accepted.
-            "client_ca" | "client_crl" => (Opens::No, Opens::Yes, Opens::Perhaps),
+            "client_ca" => (proves(loaded), Opens::Yes, Opens::Perhaps),
+            "client_crl" => (Opens::No, Opens::Yes, Opens::Perhaps),
             // Whom egressd trusts, and as whom it comes to a parent. So is what is not known here.
             _ => (Opens::Perhaps, Opens::Perhaps, Opens::Perhaps),
         };

@@ -62,7 +62,7 @@ pub(in crate::config) fn headers(
         claim(field, name.position);
         let Some(path_text) = path.value.as_ref().map(|path| &*path.0) else { continue };
         let Some(content) = files.read(path_text, path.position, report) else { continue };
-        tell_of_readers(Secret::Field, &files.path(path_text), path.position, report);
+        tell_of_readers(Secret::Field, (files, path_text), path.position, report);
         match one_line(&content, "write one line with the value").and_then(field_value) {
             Ok(mut value) => {
                 value.set_sensitive(true);

@@ -193,7 +193,7 @@ fn credentials(
 ) -> Option<Arc<Credentials>> {
     let name = &*at.value.as_ref()?.0;
     let content = files.read(name, at.position, report)?;
-    tell_of_readers(Secret::Sent, &files.path(name), at.position, report);
+    tell_of_readers(Secret::Sent, (files, name), at.position, report);
     match user_password(&content) {
         Ok(text) => {
             let credentials = Credentials::new(name, text);
