@@ -34,6 +34,7 @@ mod moving_over;
 mod network;
 mod packages;
 mod prometheus;
+mod report;
 mod retry;
 mod revocation;
 mod s3;

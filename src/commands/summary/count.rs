@@ -126,6 +126,11 @@ impl Counter {
         self.named.contains_key(name)
     }
 
+    /// What was counted for a name.
+    pub(super) fn of(&self, name: &str) -> Option<&Tally> {
+        self.named.get(name)
+    }
+
     /// Distinct names.
     pub fn len(&self) -> usize {
         self.named.len()

@@ -13,11 +13,16 @@ mod cause;
 mod count;
 mod html;
 mod inside;
+mod matrix;
+mod modes;
 mod plot;
 mod pushes;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod text;
+mod ticks;
+mod why;
 
 pub(crate) use arguments::Arguments;
 
@@ -27,11 +32,19 @@ use cause::cause;
 use count::MOST;
 pub use count::{Bin, Bins, CountedAs, Counter, Tally};
 pub use inside::Inside;
+pub use matrix::Matrix;
+pub use modes::Modes;
 pub use pushes::Pushes;
+pub use why::Refusals;
 
 use crate::commands::logs::{Entry, Stands, Text};
 use crate::telemetry::record::Event;
-use crate::words::outcome::Decision;
+use crate::words::outcome::{Decision, Reason};
+
+/// A rule that was last used so long before the end of the log is told of, in seconds.
+const UNUSED: i64 = 30 * 24 * 60 * 60;
+/// The client of lines that name none.
+const NOBODY: &str = "unknown";
 
 /// Distinct policies and rules that are kept: only the operator names those.
 const MOST_RULES: usize = 10_000;
@@ -45,13 +58,19 @@ pub struct Summary {
     pub reached: Counter,
     /// Targets of what was denied or failed.
     pub refused: Counter,
+    /// Why requests to a target were, or would be, refused.
+    pub refusals: Refusals,
+    /// What was let through, by client and target.
+    pub matrix: Matrix,
+    /// Which policies were in report mode.
+    pub modes: Modes,
     /// Client addresses.
     pub clients: Counter,
     /// The identities that clients proved.
     pub identities: Counter,
     /// Policies that decided.
     pub policies: Counter,
-    /// Rules that let something through.
+    /// Rules that let something through, and `deny` rules that denied something, each with its policy.
     pub rules: Counter,
     /// Requests by the reason for which they were, or would be, refused.
     pub reasons: BTreeMap<&'static str, u64>,
@@ -74,6 +93,9 @@ impl Default for Summary {
             all: Tally::default(),
             reached: Counter::new(MOST),
             refused: Counter::new(MOST),
+            refusals: Refusals::default(),
+            matrix: Matrix::default(),
+            modes: Modes::default(),
             clients: Counter::new(MOST),
             identities: Counter::new(MOST),
             policies: Counter::new(MOST_RULES),
@@ -103,6 +125,7 @@ impl Summary {
             return self.inside.add(entry);
         }
         let counted_as = counted_as(entry);
+        self.modes.add(entry, counted_as == Some(CountedAs::WouldDeny));
         let ends = matches!(entry.event, Some(Event::Close | Event::Http)) || stands == Stands::Withdrawn;
         match entry.event {
             Some(Event::Open) if entry.is_connect() => self.opened += 1,
@@ -136,14 +159,21 @@ impl Summary {
             *reasons = reasons.saturating_add(1).saturating_add(entry.suppressed);
             self.left_out = self.left_out.saturating_add(entry.suppressed);
         }
+        let client = entry.client_ip().map(|client| client.to_string());
         if let Some(target) = entry.asked() {
             let target = if entry.is_connect() { target.to_string() } else { format!("http://{target}") };
             let passed = stands == Stands::Passed || ends || self.reached.has(&target);
             let counter = if passed { &mut self.reached } else { &mut self.refused };
             counter.add(&target, &one);
+            if matches!(counted_as, Some(CountedAs::WouldDeny | CountedAs::Denied | CountedAs::Failed)) {
+                self.refusals.add(&target, entry, passed);
+            }
+            if passed {
+                self.matrix.add(client.as_deref().unwrap_or(NOBODY), &target, &one);
+            }
         }
-        if let Some(client) = entry.client_ip() {
-            self.clients.add(&client.to_string(), &one);
+        if let Some(client) = client {
+            self.clients.add(&client, &one);
         }
         let named = |counter: &mut Counter, text: Option<Text<'_>>| {
             if let Some(text) = text {
@@ -152,15 +182,36 @@ impl Summary {
         };
         named(&mut self.identities, entry.identity);
         named(&mut self.policies, entry.policy);
-        if !matches!(counted_as, Some(CountedAs::Denied)) {
-            named(&mut self.rules, entry.rule);
+        if let Some(name) = rule_name(entry, counted_as) {
+            self.rules.add(&name, &one);
         }
+    }
+
+    /// Rules that were used, but not in the last 30 days of the log, with the time of their last use; the longest unused first.
+    pub fn unused_rules(&self) -> Vec<(&str, i64)> {
+        let Some((_, end)) = self.all.span else { return Vec::new() };
+        let last = |tally: &Tally| tally.span.map_or(end, |(_, last)| last);
+        let all = self.rules.top(usize::MAX, |tally| std::cmp::Reverse(last(tally)));
+        let all = all.into_iter().map(|(name, tally)| (name, last(tally)));
+        all.filter(|(_, last)| last.saturating_add(UNUSED) < end).collect()
     }
 
     /// Tunnels without an end in the logs: still open at the end of the logs, or cut off when the proxy was killed.
     pub fn without_end(&self) -> u64 {
         self.opened.saturating_sub(self.ended)
     }
+}
+
+/// The rule that let a request through, or denied it as a `deny` rule, with its policy in front: two policies may have the same
+/// rule.
+fn rule_name(entry: &Entry<'_>, counted_as: Option<CountedAs>) -> Option<String> {
+    let rule = entry.rule?.decoded();
+    let denies = entry.reason.map(Text::raw) == Some(Reason::HostDenied.as_str());
+    if counted_as == Some(CountedAs::Denied) && !denies {
+        return None;
+    }
+    let policy = entry.policy.map(|policy| format!("{}: ", policy.decoded())).unwrap_or_default();
+    Some(format!("{policy}{}{rule}", if denies { "deny " } else { "" }))
 }
 
 fn counted_as(entry: &Entry<'_>) -> Option<CountedAs> {

@@ -89,7 +89,8 @@ fn what_squids_format_does_not_say_is_unknown() {
 
 #[test]
 fn the_text_is_what_a_person_reads() {
-    let want = r#"time        2026-03-01T12:00:00Z to 2026-03-01T12:06:00Z
+    let want = r#"REPORT MODE policy r: 1 request was let through that enforce mode would have denied
+time        2026-03-01T12:00:00Z to 2026-03-01T12:06:00Z
 requests    6: 2 let through by a rule, 1 by report mode, 2 denied, 1 failed
 bytes       1.0 MiB sent, 5.9 KiB received
 tunnels     1 without an end in these logs: their bytes are not counted
@@ -100,12 +101,18 @@ tunnels     1 without an end in these logs: their bytes are not counted
                                             and 1 more
 
   requests   refused       sent   received  targets refused
-         1         1        0 B        0 B  evil.example:443
+         1         1        0 B        0 B  evil.example:443 (host_not_allowed; from 10.0.0.9; policy p)
 
   requests   refused       sent   received  clients, by bytes
          2         1    1.0 MiB    2.0 KiB  10.0.0.1
          2         0      100 B    3.9 KiB  10.0.0.2
                                             and 1 more
+
+requests that were let through, by client and target
+  10.0.0.2  10.0.0.1  target
+         .         1  git.example:443
+         1         .  http://mirror.example:80
+         1         .  1 other target
 
   requests   refused       sent   received  identities, by bytes
          1         0    1.0 MiB    2.0 KiB  user:mirror
@@ -115,9 +122,9 @@ tunnels     1 without an end in these logs: their bytes are not counted
          4         2    1.0 MiB    5.9 KiB  p
          1         0        0 B        0 B  r
 
-  requests   refused       sent   received  rules, by bytes
-         1         0    1.0 MiB    2.0 KiB  git.example
-         1         0      100 B    3.9 KiB  http://mirror.example
+  requests   refused       sent   received  last used             rules, by bytes
+         1         0    1.0 MiB    2.0 KiB  2026-03-01T12:06:00Z  p: git.example
+         1         0      100 B    3.9 KiB  2026-03-01T12:01:00Z  p: http://mirror.example
 
   requests  refused, would be refused, or failed, by reason
          2  host_not_allowed
@@ -138,19 +145,133 @@ fn the_page_fetches_nothing_runs_nothing_and_escapes_everything() {
         "http-equiv=\"refresh",
         "src=\"",
         "href",
-        " on",
         "style=",
         "url(",
         "@import",
     ] {
         assert!(!page.contains(never), "{never}");
     }
+    // Handlers of events.
+    let mut attributes = page.split(" on").skip(1).filter_map(|rest| rest.split_once('='));
+    assert!(!attributes.any(|(name, _)| name.bytes().all(|byte| byte.is_ascii_alphanumeric())), "{page}");
     assert!(page.contains("default-src 'none'; style-src 'sha256-"), "{page}");
     assert!(page.contains("&lt;b&gt;&amp;&quot;&#39;\\u{202e}"), "{page}");
     assert!(page.contains("&lt;img src=x&gt;.log"), "{page}");
     assert!(page.contains("<svg") && page.bytes().all(|byte| byte != 0x1b));
     let empty = Summary::new().to_html(&[], "2026-03-02T00:00:00Z".parse().expect("a time"), 20);
     assert!(empty.contains("no recorded request"), "{empty}");
+}
+
+fn open(time: &str, client: &str, target: &str, rest: &str) -> String {
+    format!(
+        r#"{{"time":"{time}.000000Z","event":"open","client":"{client}:1","method":"CONNECT","target":"{target}","decision":"allow",{rest}}}"#
+    ) + "\n"
+}
+
+#[test]
+fn who_went_where_is_a_table_of_clients_and_targets() {
+    let rest = r#""policy":"p","rule":"*.example","reason":null"#;
+    let mut log = String::new();
+    for number in 0..30 {
+        let (client, target) = (format!("10.0.0.{number}"), format!("<b>{number}.example:443"));
+        log += &open("2026-03-01T12:00:00", &client, &target.replace("<b>", "t"), rest).repeat(number + 1);
+    }
+    let summary = read(&log);
+    let page = summary.to_html(&[], jiff::Timestamp::UNIX_EPOCH, 20);
+    let (_, table) = page.split_once("<table class=\"matrix\">").expect("a matrix");
+    let (table, _) = table.split_once("</table>").expect("its end");
+    assert_eq!(table.matches("scope=\"col\"").count(), 1 + 8 + 1, "{table}");
+    assert_eq!(table.matches("scope=\"row\"").count(), 20 + 1, "{table}");
+    assert!(table.contains("<span>22 others</span>") && table.contains(">10 other targets<"), "{table}");
+    let cell = "<td class=\"s5\" title=\"10.0.0.29 to t29.example:443: 30 requests; 0 B\">30</td>";
+    assert!(table.contains(cell), "{table}");
+    let text = summary.to_text(2);
+    for (cells, name) in [(["30", ".", "."], "t29.example:443"), ([".", ".", "406"], "28 other targets")] {
+        let cells = cells.map(|cell| format!("  {cell:>9}")).concat();
+        assert!(text.contains(&format!("\n{cells}  {name}\n")), "{text}");
+    }
+    let would = open("2026-03-01T12:00:00", "10.0.0.1", "a.example:443", r#""mode":"report""#)
+        .replace("\"allow\"", "\"would_deny\"");
+    let page = read(&would).to_html(&[], jiff::Timestamp::UNIX_EPOCH, 20);
+    assert!(page.contains("s5 by-report\" title=\"10.0.0.1 to a.example:443: 1 request, 1 of them by report mode alone; 0 B\""), "{page}");
+}
+
+#[test]
+fn why_a_target_was_refused_stands_beside_it() {
+    let deny = |client: &str, target: &str, reason: &str, policy: &str| {
+        let rest = format!(r#""policy":"{policy}","reason":"{reason}","sent":null"#);
+        open("2026-03-01T12:00:00", client, target, &rest)
+            .replace("\"allow\"", "\"deny\"")
+            .replace("\"open\"", "\"deny\"")
+    };
+    let mut log = deny("10.0.0.1", "a.example:443", "host_not_allowed", "<ci>").repeat(2);
+    for client in 1..9 {
+        log += &deny(&format!("10.0.0.{client}"), "a.example:443", "port_not_allowed", "p");
+    }
+    let summary = read(&log);
+    let want = "a.example:443 (port_not_allowed 8x, host_not_allowed 2x; from 10.0.0.1, 10.0.0.2, 10.0.0.3, …; policy <ci>, p)\n";
+    assert!(summary.to_text(9).contains(want), "{}", summary.to_text(9));
+    let page = summary.to_html(&[], jiff::Timestamp::UNIX_EPOCH, 9);
+    for cell in [
+        "port_not_allowed 8x, host_not_allowed 2x",
+        "10.0.0.1, 10.0.0.2, 10.0.0.3, \\u{2026}",
+        "&lt;ci&gt;, p",
+    ] {
+        assert!(page.contains(&format!("\">{cell}</td>")), "{cell}\n{page}");
+    }
+}
+
+#[test]
+fn a_rule_that_was_not_used_in_the_last_30_days_of_the_log_is_told_of() {
+    let rule = |time: &str, rule: &str| {
+        open(time, "10.0.0.1", "a.example:443", &format!(r#""policy":"p","rule":"{rule}","reason":null"#))
+    };
+    let denied = rule("2026-01-02T00:00:00", "evil.example")
+        .replace("\"allow\"", "\"deny\"")
+        .replace("\"open\"", "\"deny\"")
+        .replace("null", "\"host_denied\"");
+    let log = [
+        rule("2026-01-01T00:00:00", "old<b>.example"),
+        rule("2026-01-01T00:00:00", "new.example"),
+        rule("2026-01-31T00:00:00", "new.example"),
+        rule("2026-03-01T00:00:00", "*.example"),
+        denied,
+    ]
+    .concat();
+    let summary = read(&log);
+    assert_eq!(
+        summary.unused_rules().iter().map(|(name, _)| *name).collect::<Vec<_>>(),
+        ["p: old<b>.example", "p: deny evil.example"]
+    );
+    let text = summary.to_text(9);
+    let want = "last used             rules unused for 30 days: review whether they are still needed\n2026-01-01T00:00:00Z  p: old<b>.example\n";
+    assert!(text.contains(want), "{text}");
+    let page = summary.to_html(&[], jiff::Timestamp::UNIX_EPOCH, 9);
+    assert_eq!(page.matches("unused for 30 days</span>").count(), 2, "{page}");
+    assert!(page.contains("<code>p: old&lt;b&gt;.example</code> (last used 2026-01-01T00:00:00Z)"), "{page}");
+    assert!(!read(LOG).to_text(9).contains("unused for"));
+}
+
+#[test]
+fn report_mode_is_told_of_first_and_loudly() {
+    let line = |time: &str, policy: &str, mode: &str, decision: &str| {
+        open(time, "10.0.0.1", "a.example:443", &format!(r#""policy":"{policy}","mode":"{mode}""#))
+            .replace("\"allow\"", &format!("\"{decision}\""))
+    };
+    let early = line("2026-03-01T12:00:00", "<ci>", "report", "would_deny");
+    let late = line("2026-03-02T12:00:00", "<ci>", "enforce", "allow");
+    let quiet = line("2026-03-02T12:00:00", "quiet", "report", "allow");
+    let was = "until 2026-03-01T12:00:00Z: 1 request was let through that enforce mode would have denied";
+    for log in [early.clone() + &late, late.clone() + &early] {
+        let (text, page) = (read(&log).to_text(9), read(&log).to_html(&[], jiff::Timestamp::UNIX_EPOCH, 9));
+        assert!(text.starts_with(&format!("report mode policy <ci>, {was}\n")), "{text}");
+        assert!(page.contains(&format!("<p class=\"badge past\"><strong>There was report mode</strong><br>policy &lt;ci&gt;, {was}</p>")), "{page}");
+    }
+    let log = early + &late + &quiet;
+    let (text, page) = (read(&log).to_text(9), read(&log).to_html(&[], jiff::Timestamp::UNIX_EPOCH, 9));
+    assert!(text.starts_with("REPORT MODE policy quiet: 0 requests were let through"), "{text}");
+    assert!(page.contains("<p class=\"badge\"><strong>REPORT MODE: "), "{page}");
+    assert!(!read(&late).to_text(9).to_lowercase().starts_with("report mode"));
 }
 
 /// They are part of their tunnel: no other table counts them, nor their bytes.

@@ -8,6 +8,9 @@ use jiff::Timestamp;
 use super::{Counter, Inside, Summary, Tally};
 use crate::words::counted::counted;
 
+/// Clients in the matrix.
+const COLUMNS: usize = 6;
+
 impl Summary {
     /// As text, with at most `top` lines of each kind. No text of a client can move the cursor or break a line.
     pub fn to_text(&self, top: usize) -> String {
@@ -19,6 +22,10 @@ impl Summary {
 
     fn write_text(&self, out: &mut String, top: usize) -> fmt::Result {
         let all = &self.all;
+        for told in self.modes.told(moment, number) {
+            let word = if self.modes.is_report() { "REPORT MODE" } else { "report mode" };
+            writeln!(out, "{word:<11} {}", shown(&told))?;
+        }
         if let Some((first, last)) = all.span {
             writeln!(out, "time        {} to {}", moment(first), moment(last))?;
         }
@@ -52,11 +59,12 @@ impl Summary {
             )?;
         }
         table(out, "targets reached, by bytes", &self.reached, top, Tally::bytes)?;
-        table(out, "targets refused", &self.refused, top, Tally::requests)?;
+        self.refused(out, top)?;
         table(out, "clients, by bytes", &self.clients, top, Tally::bytes)?;
+        self.matrix(out, top)?;
         table(out, "identities, by bytes", &self.identities, top, Tally::bytes)?;
         table(out, "policies", &self.policies, top, Tally::requests)?;
-        table(out, "rules, by bytes", &self.rules, top, Tally::bytes)?;
+        self.rules(out, top)?;
         reasons(out, "refused, would be refused, or failed, by reason", &self.reasons)?;
         let Inside { reached, refused, reasons: inside, .. } = &self.inside;
         table(out, "reached inside tunnels, by requests", reached, top, Tally::requests)?;
@@ -64,6 +72,68 @@ impl Summary {
         reasons(out, "refused, would be refused, or failed inside tunnels, by reason", inside)?;
         table(out, "refs pushed: who, where, what", &self.pushes.reached, top, Tally::requests)?;
         table(out, "pushes refused: who, where, what", &self.pushes.refused, top, Tally::requests)
+    }
+
+    /// Targets that were refused, with the reasons, the clients and the policies.
+    fn refused(&self, out: &mut String, top: usize) -> fmt::Result {
+        table_of(out, "targets refused", &self.refused, top, Tally::requests, |name| {
+            let why = self.refusals.of(name).map(|why| why.told()).filter(|told| !told.is_empty());
+            why.map_or_else(|| shown(name), |why| format!("{} ({})", shown(name), shown(&why)))
+        })
+    }
+
+    /// Which client reached which target.
+    fn matrix(&self, out: &mut String, top: usize) -> fmt::Result {
+        let Some(some) = self.matrix.shown(top, COLUMNS.min(top)) else { return Ok(()) };
+        let mut heads: Vec<String> = some.clients.iter().map(|client| shown(client)).collect();
+        if some.has_other_clients() {
+            heads.push(counted(some.other_clients, "other", "others"));
+        }
+        let wide: Vec<usize> = heads.iter().map(|head| head.chars().count().max(8)).collect();
+        let row = |out: &mut String, cells: &[String], name: &str| {
+            let cells = cells.iter().zip(&wide).map(|(cell, wide)| format!("  {cell:>wide$}"));
+            writeln!(out, "{}  {name}", cells.collect::<String>())
+        };
+        writeln!(out, "\nrequests that were let through, by client and target")?;
+        row(out, &heads, "target")?;
+        let numbers = |cells: &[super::matrix::Cell]| -> Vec<String> {
+            cells
+                .iter()
+                .map(|cell| if cell.requests == 0 { ".".to_owned() } else { number(cell.requests) })
+                .collect()
+        };
+        for (target, cells) in &some.rows {
+            row(out, &numbers(cells), &shown(target))?;
+        }
+        if let Some(others) = &some.others {
+            row(out, &numbers(others), &counted(some.other_targets, "other target", "other targets"))?;
+        }
+        Ok(())
+    }
+
+    /// Rules with their last use, and those that were not used in the last 30 days of the log.
+    fn rules(&self, out: &mut String, top: usize) -> fmt::Result {
+        table_of(out, "last used             rules, by bytes", &self.rules, top, Tally::bytes, |name| {
+            let last = self.rules.of(name).and_then(|tally| tally.span).map(|(_, last)| moment(last));
+            format!("{:<20}  {}", last.unwrap_or_default(), shown(name))
+        })?;
+        let unused = self.unused_rules();
+        if unused.is_empty() {
+            return Ok(());
+        }
+        writeln!(
+            out,
+            "\n{:<20}  rules unused for 30 days: review whether they are still needed",
+            "last used"
+        )?;
+        for (name, last) in unused.iter().take(top) {
+            writeln!(out, "{}  {}", moment(*last), shown(name))?;
+        }
+        let more = unused.len().saturating_sub(top);
+        if more > 0 {
+            writeln!(out, "{:22}and {} more", "", number(more as u64))?;
+        }
+        Ok(())
     }
 
     /// What is said of records that the log left out.
@@ -115,12 +185,24 @@ fn table(
     top: usize,
     key: impl Fn(&Tally) -> u64,
 ) -> fmt::Result {
+    table_of(out, title, counter, top, key, shown)
+}
+
+/// `named` is what stands for a name.
+fn table_of(
+    out: &mut String,
+    title: &str,
+    counter: &Counter,
+    top: usize,
+    key: impl Fn(&Tally) -> u64,
+    named: impl Fn(&str) -> String,
+) -> fmt::Result {
     if counter.is_empty() {
         return Ok(());
     }
     writeln!(out, "\n{:>10} {:>9} {:>10} {:>10}  {title}", "requests", "refused", "sent", "received")?;
     for (name, tally) in counter.top(top, key) {
-        row(out, tally, &name.escape_debug().to_string())?;
+        row(out, tally, &named(name))?;
     }
     let more = counter.len().saturating_sub(top);
     if more > 0 {
@@ -130,6 +212,11 @@ fn table(
         row(out, &counter.beyond, "all others: there are more distinct names than are kept")?;
     }
     Ok(())
+}
+
+/// A name of a log, which may contain any text.
+fn shown(name: &str) -> String {
+    name.escape_debug().to_string()
 }
 
 fn row(out: &mut String, tally: &Tally, name: &str) -> fmt::Result {

@@ -109,7 +109,7 @@ fn height(browser: &Browser) -> u64 {
     browser.run("return document.documentElement.scrollHeight").as_u64().expect("a number")
 }
 
-fn picture(browser: &Browser, name: &str) {
+pub(crate) fn picture(browser: &Browser, name: &str) {
     let png = browser.screenshot();
     assert!(png.starts_with(b"\x89PNG") && png.len() > 5_000, "{name}: {} bytes", png.len());
     if let Some(directory) = std::env::var_os("EGRESSD_SCREENSHOTS") {
@@ -117,7 +117,7 @@ fn picture(browser: &Browser, name: &str) {
     }
 }
 
-fn window(browser: &Browser, width: u32, height: u32, scheme: &str) {
+pub(crate) fn window(browser: &Browser, width: u32, height: u32, scheme: &str) {
     let size = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600});
     browser.devtools("Emulation.setDeviceMetricsOverride", &size);
     let media = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
@@ -150,7 +150,7 @@ return bad;
 const NOTHING_BEYOND_THE_EDGE: &str =
     "return document.documentElement.scrollWidth <= document.documentElement.clientWidth";
 
-fn assert_readable(browser: &Browser, what: &str) {
+pub(crate) fn assert_readable(browser: &Browser, what: &str) {
     assert_eq!(browser.run(CONTRAST), json!([]), "contrast, {what}");
     assert_eq!(browser.run(NOTHING_BEYOND_THE_EDGE), true, "wider than the window, {what}");
 }
