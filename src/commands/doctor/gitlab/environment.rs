@@ -148,7 +148,8 @@ fn bare(host: &Host) -> String {
     }
 }
 
-/// Whether an entry names the host: itself, a suffix, or a network. It is what curl, Go and Ruby agree on.
+/// Whether an entry names the host: what curl, Go and Ruby agree on, as docs/clients.md has measured it. `.corp` is no entry for
+/// `corp` itself to Go and Ruby, and `*.corp` is none at all to curl and Ruby.
 fn exempts(list: &str, host: &Host) -> bool {
     list.split([',', ' ', '\t']).map(str::trim).filter(|entry| !entry.is_empty()).any(|entry| {
         if entry == "*" {
@@ -156,9 +157,9 @@ fn exempts(list: &str, host: &Host) -> bool {
         }
         match host {
             Host::Name(name) => {
-                let suffix = entry.trim_start_matches("*.").trim_start_matches('.').to_ascii_lowercase();
-                let name = name.as_str();
-                name == suffix || name.strip_suffix(&suffix).is_some_and(|head| head.ends_with('.'))
+                let entry = entry.to_ascii_lowercase();
+                let below = if entry.starts_with('.') { entry.clone() } else { format!(".{entry}") };
+                name.as_str() == entry || name.as_str().ends_with(&below)
             }
             Host::Address(address) => {
                 let one = entry.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
@@ -197,6 +198,34 @@ impl fmt::Display for Problem {
                 write!(f, "{name} is {found}, without http://, which Ruby does not read")
             }
             Problem::NotExempt { hosts, .. } => write!(f, "no_proxy does not name {}", hosts.join(" and ")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_counts_if_git_ruby_and_go_read_it_alike() {
+        for (list, host, want) in [
+            ("a.example,gitlab.example.com", "gitlab.example.com", true),
+            ("a.example, GitLab.example.com", "gitlab.example.com", true),
+            ("example.com", "gitlab.example.com", true),
+            (".example.com", "gitlab.example.com", true),
+            (".example.com", "example.com", false),
+            ("*.example.com", "gitlab.example.com", false),
+            ("ab.example.com", "gitlab.example.com", false),
+            ("le.com", "gitlab.example.com", false),
+            ("*", "gitlab.example.com", true),
+            ("", "gitlab.example.com", false),
+            ("10.0.0.0/8", "10.20.0.9", true),
+            ("10.20.0.9", "10.20.0.9", true),
+            ("10.20.0.90", "10.20.0.9", false),
+            ("[fd00::9]", "[fd00::9]", true),
+            ("fd00::9", "[fd00::9]", true),
+        ] {
+            assert_eq!(exempts(list, &Host::parse(host).expect(host)), want, "{list} for {host}");
         }
     }
 }
