@@ -441,6 +441,26 @@ fn every_key_but_the_options_of_rules_stands_in_the_built_in_configuration() {
     assert!(missing.is_empty(), "not in config/egressd.yaml: {missing:#?}");
 }
 
+/// The whole setting for GitLab, which readers copy, is what the command above it prints.
+#[test]
+fn the_setting_for_gitlab_is_what_the_command_prints() {
+    let page = read("docs/gitlab.md");
+    let shown = blocks(&page, "console")
+        .into_iter()
+        .find(|block| block.starts_with("$ egressd env "))
+        .expect("a command");
+    let words: Vec<&str> = shown.split_whitespace().skip(2).collect();
+    let ran = std::process::Command::new(env!("CARGO_BIN_EXE_egressd"))
+        .env_clear()
+        .args(words)
+        .output()
+        .expect("it runs");
+    let printed = String::from_utf8(ran.stdout).expect("UTF-8");
+    let setting =
+        blocks(&page, "ruby").into_iter().find(|block| block.contains("gitaly['env']")).expect("a setting");
+    assert!(printed == setting, "docs/gitlab.md should show\n{printed}");
+}
+
 /// The anchors that GitHub makes from the headings.
 fn anchors(text: &str) -> BTreeSet<String> {
     let headings = text.lines().filter(|line| line.starts_with('#'));

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::packages::{Scene, Way};
 use crate::support::{Egressd, Origin, command, config, directory, own_loopback, run, until, write};
-use crate::tool::{Ran, tool};
+use crate::tool::{Ran, isolate, tool};
 
 /// The output for a kind of client.
 fn env(kind: &str, via: &str, more: &[&str]) -> String {
@@ -341,4 +341,27 @@ fn git_over_ssh_comes_through_the_proxy_and_its_exceptions_do_not() {
     let denied = proxy.record(|record| record["event"] == "deny");
     assert_eq!(denied["target"], format!("other.test:{}", server.port()));
     assert!(proxy.records().iter().all(|record| !record.text("target").contains(&own.to_string())));
+}
+
+/// Runs a program of tests/long for the clients that tests/run installs. It compares with the documentation.
+fn as_documented(program: &str, clients: &[&str]) {
+    let home = directory();
+    let mut run = Command::new("timeout");
+    run.args(["--kill-after=5", "900", "/usr/bin/python3", &format!("tests/long/{program}")]).args(clients);
+    isolate(&mut run, home.path());
+    run.env("EGRESSD_BIN", command().get_program()).env("TMPDIR", std::env::temp_dir());
+    let ran = Ran::of(&mut run);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(
+        ran.stdout.contains(&format!("{} clients ran, 0 are missing here, 0 failures", clients.len())),
+        "{ran:?}"
+    );
+}
+
+#[test]
+fn clients_make_of_no_proxy_what_the_page_says() {
+    if let Err(why) = crate::network::allowed() {
+        panic!("{why}");
+    }
+    as_documented("no_proxy", &["curl", "git", "wget", "apt-get", "Python urllib"]);
 }
