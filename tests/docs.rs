@@ -298,6 +298,26 @@ fn every_reason_stands_in_the_table_with_its_status() {
 }
 
 #[test]
+fn every_alert_stands_with_its_reasons() {
+    let page = read("docs/reasons.md");
+    let rows = table(&page, "| alert | number | reasons |");
+    let told: BTreeSet<(&str, &str)> = rows
+        .iter()
+        .flat_map(|row| quoted(&row[2]).into_iter().map(|reason| (row[1].as_str(), reason)))
+        .collect();
+    let numbers: Vec<(String, &str)> = Reason::ALL
+        .iter()
+        .filter_map(|reason| match wire_form(*reason) {
+            WireForm::InTunnel(Some(alert)) | WireForm::Either { alert, .. } => {
+                Some(((alert as u8).to_string(), reason.as_str()))
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told, numbers.iter().map(|(number, reason)| (number.as_str(), *reason)).collect());
+}
+
+#[test]
 fn every_ending_stands_in_the_table() {
     let rows = table(&read("docs/log.md"), "| ending |");
     let told: Vec<&str> = rows.iter().map(|row| quoted(&row[0])[0]).collect();

@@ -671,6 +671,18 @@ class Corkscrew(Client):
                 f"corkscrew 127.0.0.1 {run.port} {run.name} {run.origin.tcp} {user}"]  # fmt: skip
 
 
+class Ssh(Client):
+    # nginx, which is no server for ssh, answers ssh's greeting with a 400.
+    title, schemes, expect, password = "ssh with nc", ("tcp",), "400 Bad Request", False
+
+    def prepare(self):
+        needs("ssh", "nc")
+
+    def command(self, run):
+        return ["ssh", "-o", f"ProxyCommand=nc -X connect -x 127.0.0.1:{run.port} %h %p", "-o", "StrictHostKeyChecking=no", "-o",
+                "UserKnownHostsFile=/dev/null", "-v", "-p", str(run.origin.tcp), f"git@{run.name}"]  # fmt: skip
+
+
 class Rsync(Client):
     title, schemes, expect = "rsync", ("tcp",), "bytes-that-arrived"
 
@@ -696,7 +708,7 @@ class Raw(Client):
 
 
 CLIENTS = [
-    Curl, Git, GitLfs, Wget, Apt, Rsync, Nc, Socat, Corkscrew, Openssl, Raw,
+    Curl, Git, GitLfs, Wget, Apt, Rsync, Ssh, Nc, Socat, Corkscrew, Openssl, Raw,
     Go, GoModules, Kubectl, Helm, Terraform, Gh, S5cmd, Podman, Skopeo,
     Urllib, Requests, Httpx, Aiohttp, Boto3, Aws, Pip, Websockets, WebsocketClient, Grpc,
     Npm, NodeFetch, NodeHttps, Undici, Axios, Ws, Deno, Bun,
