@@ -221,6 +221,23 @@ fn every_configuration_that_is_shipped_loads() {
     }
 }
 
+/// docs/sets.md has the table of what is shipped, and no set that is not.
+#[test]
+fn every_rule_set_is_listed() {
+    let rows = table(&read("docs/sets.md"), "| set | for |");
+    let told: Vec<(String, String)> = rows
+        .iter()
+        .map(|row| (row[0].trim_matches('`').to_owned(), row[2].trim_matches('`').to_owned()))
+        .collect();
+    let shipped = config::sets::names().into_iter().map(|name| {
+        let newest = config::sets::versions(name).last().copied().expect("a version");
+        let set = config::sets::find(name, newest).expect("it can be read");
+        let parameters: Vec<&str> = set.parameters.iter().map(|parameter| parameter.key()).collect();
+        (name.to_owned(), parameters.join("` `"))
+    });
+    assert_eq!(told, shipped.collect::<Vec<_>>());
+}
+
 #[test]
 fn the_cases_that_are_shown_can_be_run() {
     let shown = blocks(&read("docs/commands.md"), "yaml");

@@ -36,6 +36,59 @@ fn every_long_program_that_downloads_says_so() {
     assert!(downloading > 0);
 }
 
+/// A host of a public registry is written only where it is data: in the rule sets with their tests and page, in lock files and in
+/// `deny.toml`. Anything else would make a build or a test reach for it.
+#[test]
+fn hosts_of_registries_stand_in_rule_sets_alone() {
+    let names = [
+        "crates",
+        "docker-hub",
+        "ghcr",
+        "maven-central",
+        "npm",
+        "pypi",
+        "quay",
+        "rubygems",
+        "go-modules",
+        "alpine",
+    ];
+    let mut hosts: Vec<String> = Vec::new();
+    for name in names {
+        for version in egressd::config::sets::versions(name) {
+            let set = egressd::config::sets::find(name, version).expect("it can be read");
+            let host = |rule: &str| rule.rsplit('/').next().unwrap_or(rule).to_owned();
+            hosts.extend(set.rules.iter().map(|rule| host(rule.rule)));
+        }
+    }
+    assert!(hosts.len() > 20);
+    // A name that is also a word of other names and of sentences is no sign of one.
+    hosts.retain(|host| host.matches('.').count() > 1);
+    let mut folders = vec![std::path::PathBuf::from(".")];
+    let (mut found, mut read) = (Vec::new(), 0);
+    while let Some(folder) = folders.pop() {
+        for path in std::fs::read_dir(&folder).expect("readable").map(|entry| entry.expect("readable").path())
+        {
+            let shown = path.display().to_string();
+            let shown = shown.trim_start_matches("./");
+            let is_data =
+                ["src/config/sets", "docs/sets.md", "deny.toml"].contains(&shown) || shown.ends_with("lock");
+            if is_data || ["target", ".git"].contains(&shown) || path.is_symlink() {
+                continue;
+            }
+            if path.is_dir() {
+                folders.push(path);
+            } else if let Ok(text) = std::fs::read_to_string(&path) {
+                read += 1;
+                found.extend(
+                    hosts.iter().filter(|host| text.contains(*host)).map(|host| format!("{shown}: {host}")),
+                );
+            }
+        }
+    }
+    assert!(read > 500, "{read} files");
+    assert_eq!(found, [""; 0]);
+}
+
 /// What follows `before` in a file, up to the end of the line, without quotes.
 fn said(file: &str, before: &str) -> String {
     let text = read(file);

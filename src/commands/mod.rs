@@ -14,6 +14,7 @@ pub mod logs;
 mod lookup;
 mod results;
 mod run;
+mod sets;
 pub mod suggest;
 pub mod summary;
 pub mod test;
@@ -92,6 +93,8 @@ enum Command {
     Suggest(suggest::Suggest),
     /// Read access logs and print which clients reached which targets, with bytes and denials by reason.
     Summary(summary::Arguments),
+    /// List the rule sets that are shipped, or show one: its hosts, where they come from, and what to write.
+    Sets(sets::Sets),
     /// Print the built-in configuration, or the JSON Schema of the file.
     Config(config::Show),
     /// Ask the running egressd whether it is ready: exit code 0 or 1. For images without a shell.
@@ -131,6 +134,7 @@ pub fn main() -> ExitCode {
         Command::Ca(ca) => ca.run(),
         Command::Suggest(suggest) => suggest.run(),
         Command::Summary(summary) => summary.run(),
+        Command::Sets(sets) => sets.run(),
         Command::Config(show) => show.run(),
         Command::Healthcheck(file) => healthcheck::run(file.config.or(before).as_deref()),
         Command::Completions { shell } => {

@@ -16,7 +16,7 @@ use super::file::{
 use super::finding::{Position, Report};
 use super::keys::{HOUR, Key, SECOND, STEP, duration, items, section, value};
 use super::named_files::{Done, NamedFiles};
-use super::policies::WrittenPolicies;
+use super::policies::{Places, Read, WrittenPolicies};
 use super::settings::{
     AccessLog, Config, DiagnosticsFormat, Dns, Http, Limits, Listener, Log, LogFormat, LogLevel, LogOutput,
     OnLogFailure, Shutdown, Tunnel,
@@ -35,16 +35,16 @@ const DAY: Duration = Duration::from_secs(86_400);
 const MAX_COUNT: u64 = 10_000_000;
 
 /// The configuration that `file` means. `written` has the policies of all files. A wrong value is reported and replaced by its default; the result must then not
-/// be used. Also returns the positions of the rules, from [`policies::policies`].
+/// be used. Also returns the places of the rules, from [`policies::policies`].
 pub(super) fn config(
     file: &ConfigFile,
     written: &[WrittenPolicies<'_>],
     report: &Report<'_>,
     mut files: NamedFiles<'_>,
-) -> (Config, Vec<Position>) {
+) -> (Config, Places) {
     let meaning = Meaning { report };
     let proofs = listeners::proofs(&file.listeners);
-    let (policies, positions) = policies::policies(written, proofs, &mut files);
+    let Read { policies, places } = policies::policies(written, proofs, &mut files);
     let listeners = listeners::listeners(&file.listeners, report, &mut files);
     if !report.has_errors() {
         identity_lint::lint(written, &policies, &listeners);
@@ -54,7 +54,7 @@ pub(super) fn config(
     let certificates = upstream::certificates(&file.certificates, report, &mut files);
     let inspection = inspection::inspection(&file.inspection, report, &mut files);
     if !report.has_errors() {
-        inspection::check_rules(&policies, &positions, (&file.inspection, inspection.as_ref()), report);
+        inspection::check_rules(&policies, &places.rules, (&file.inspection, inspection.as_ref()), report);
     }
     let dns = meaning.dns(section(&file.dns, &DnsFile::default()));
     let tunnel = meaning.tunnel(section(&file.tunnel, &TunnelFile::default()));
@@ -69,7 +69,7 @@ pub(super) fn config(
     let Done { hash, files, named } = files.finish();
     let listeners: Vec<Listener> = listeners.into_iter().map(|(listener, _)| listener).collect();
     if !report.has_errors() {
-        own_address::lint(&policies, &positions, (&listeners, &admin), report);
+        own_address::lint(&policies, &places.rules, (&listeners, &admin), report);
     }
     let config = Config {
         listeners,
@@ -89,7 +89,7 @@ pub(super) fn config(
         files,
         named,
     };
-    (config, positions)
+    (config, places)
 }
 
 /// Reads keys, and reports what is wrong with them.

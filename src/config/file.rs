@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::keys::{Key, List};
-use super::options::{FullAllowFile, FullRuleFile};
+use super::options::{FullAllowFile, FullRuleFile, FullSetFile};
 use super::typed::At;
 use super::values::{
     FilePath, Header, HostName, Hosts, Identity, Label, Length, Line, Network, Parent, Server, Size, Socket,
@@ -176,7 +176,7 @@ pub(super) enum ModeFile {
     Report,
 }
 
-/// A rule alone, or a rule with options.
+/// A rule alone, a rule with options, or a rule set.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename = "@text_or_map")]
 #[schemars(rename = "Allow", untagged)]
@@ -185,6 +185,8 @@ pub(super) enum AllowFile {
     Rule(At<Line>),
     /// A rule with options; the rule itself is under `to`.
     Full(Box<FullRuleFile>),
+    /// A rule set that is shipped, by its version.
+    Set(Box<FullSetFile>),
 }
 
 /// A file alone, or a file with options.

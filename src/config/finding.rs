@@ -36,6 +36,14 @@ impl Position {
     }
 }
 
+/// A position in a file that is named.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    /// As findings show it.
+    pub(super) file: Arc<str>,
+    pub(super) position: Position,
+}
+
 /// Whether the configuration can be used despite a finding.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Severity {
@@ -155,6 +163,11 @@ impl<'a> Report<'a> {
     /// The file's name as findings and rules show it.
     pub(super) fn file(&self) -> &str {
         &self.file
+    }
+
+    /// The place of a position in the file.
+    pub(super) fn place(&self, position: Position) -> Place {
+        Place { file: Arc::clone(&self.file), position }
     }
 
     /// Reports an error, which makes the configuration unusable.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::file::InspectionFile;
-use super::finding::{Position, Report};
+use super::finding::{Place, Position, Report};
 use super::keys::{HOUR, Key, duration, required};
 use super::named_files::NamedFiles;
 use super::secret_files::{Secret, tell_of_readers};
@@ -64,19 +64,19 @@ pub(super) fn inspection(
     }
 }
 
-/// Whether the authority is there for the rules that inspect, and may sign for what they match. `positions` are those of the
-/// rules in the configuration itself, in the order of [`Policies::rules`].
+/// Whether the authority is there for the rules that inspect, and may sign for what they match. `places` are those of the
+/// rules in the files of policies, in the order of [`Policies::rules`].
 pub(super) fn check_rules(
     policies: &Policies,
-    positions: &[Position],
+    places: &[Place],
     (key, inspection): (&Key<InspectionFile>, Option<&Inspection>),
     report: &Report<'_>,
 ) {
-    let mut inline = positions.iter().copied();
+    let mut inline = places.iter();
     let mut inspects = false;
     for rule in policies.rules() {
         // Taken for every rule: the order is all that tells whose it is.
-        let position = rule.is_inline().then(|| inline.next()).flatten();
+        let place = rule.is_inline().then(|| inline.next()).flatten();
         if !rule.options().is_some_and(|options| options.inspect) {
             continue;
         }
@@ -84,8 +84,11 @@ pub(super) fn check_rules(
         let Some(host) = rule.host() else { continue };
         let authority = inspection.map(|inspection| inspection.minter.authority());
         if let Some(text) = wrong(&host, authority) {
-            let position = position.unwrap_or(Position { line: rule.line(), column: 1 });
-            report.of(rule.file()).error(position, format!("{}: {text}", quoted(rule.text())));
+            let (file, position) = match place {
+                Some(place) => (&*place.file, place.position),
+                None => (rule.file(), Position { line: rule.line(), column: 1 }),
+            };
+            report.of(file).error(position, format!("{}: {text}", quoted(rule.text())));
         }
     }
     if let (Some(at), false) = (key, inspects) {

@@ -46,6 +46,37 @@ fn is_rfc3339(shape: &str) -> bool {
     matches!(rest, "Z" | "+00:00" | "-00:00")
 }
 
+/// A region of AWS, `eu-west-1`: one label of letters, hyphens and a number at the end. Names of hosts in the regions of China and
+/// in isolated ones end otherwise, so none of these is accepted.
+///
+/// # Errors
+/// What to write instead.
+pub(super) fn region(text: &str) -> Result<Box<str>, String> {
+    let parts: Vec<&str> = text.split('-').collect();
+    let letters = |part: &&str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase());
+    let is_region = match parts.as_slice() {
+        [area, middle @ .., number] if !middle.is_empty() => {
+            area.len() == 2
+                && letters(area)
+                && middle.iter().all(|part| letters(part))
+                && matches!(number.len(), 1 | 2)
+                && number.bytes().all(|b| b.is_ascii_digit())
+                && text.len() <= 32
+        }
+        _ => false,
+    };
+    if !is_region {
+        return Err(format!("{} is not a region of AWS: write one such as eu-west-1", quoted(text)));
+    }
+    if parts.first() == Some(&"cn") || parts.iter().any(|part| part.starts_with("iso")) {
+        return Err(format!(
+            "{} is a region whose hosts have other names, which no set has: write them as rules",
+            quoted(text)
+        ));
+    }
+    Ok(text.into())
+}
+
 /// `10.0.0.0/8`, `fc00::/7`: no bits set after the prefix.
 ///
 /// # Errors

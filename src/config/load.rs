@@ -47,13 +47,14 @@ pub fn load(path: Option<&Path>) -> Result<Loaded, Vec<Finding>> {
 /// # Errors
 /// As [`load`].
 pub fn load_by(path: Option<&Path>, reader: &dyn ReadFiles) -> Result<Loaded, Vec<Finding>> {
+    let now = Timestamp::now();
     let Some(path) = path else {
-        return load_named(None, DEFAULT_NAME, DEFAULT.as_bytes(), reader).map(|(loaded, _)| loaded);
+        return load_named(None, (DEFAULT_NAME, DEFAULT.as_bytes()), reader, now).map(|(loaded, _)| loaded);
     };
     let name = path.display().to_string();
     match reader.read(path) {
         Ok(content) => {
-            let (mut loaded, reporting) = load_named(Some(path), &name, &content, reader)?;
+            let (mut loaded, reporting) = load_named(Some(path), (&name, &content), reader, now)?;
             loaded.warnings.extend(reporting);
             loaded.warnings.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
             Ok(loaded)
@@ -77,7 +78,17 @@ pub fn load_bytes(
     content: &[u8],
     read_file: impl Fn(&Path) -> io::Result<Vec<u8>>,
 ) -> Result<Loaded, Vec<Finding>> {
-    load_named(Some(Path::new(name)), name, content, &ByFunction(read_file)).map(|(loaded, _)| loaded)
+    let reader = ByFunction(read_file);
+    load_named(Some(Path::new(name)), (name, content), &reader, Timestamp::now()).map(|(loaded, _)| loaded)
+}
+
+/// The warnings of a valid configuration at a moment: some depend on the clock.
+#[cfg(test)]
+pub(crate) fn warnings_at(name: &str, text: &str, now: Timestamp) -> Vec<String> {
+    let reader = ByFunction(|_: &Path| Err(io::ErrorKind::NotFound.into()));
+    let loaded = load_named(Some(Path::new(name)), (name, text.as_bytes()), &reader, now);
+    let warnings = loaded.unwrap_or_else(|findings| panic!("{findings:?}")).0.warnings;
+    warnings.iter().map(ToString::to_string).collect()
 }
 
 /// [`load_bytes`] for text.
@@ -92,18 +103,18 @@ pub fn load_str(
     load_bytes(name, text.as_bytes(), read_file)
 }
 
-/// What was loaded, and a warning for each policy in report mode.
+/// What was loaded, and a warning for each policy in report mode. `now` is only for warnings.
 fn load_named(
     path: Option<&Path>,
-    name: &str,
-    content: &[u8],
+    (name, content): (&str, &[u8]),
     reader: &dyn ReadFiles,
+    now: Timestamp,
 ) -> Result<(Loaded, Vec<Finding>), Vec<Finding>> {
     let findings = Findings::default();
     let report = findings.of(name);
     let files = NamedFiles::new(path, content, reader);
     let reporting = Findings::default();
-    let meant = mean(content, &report, &reporting.of(name), files);
+    let meant = mean(content, &report, &reporting.of(name), files, now);
     let refused = findings.has_errors();
     let told = findings.finish();
     match meant {
@@ -119,6 +130,7 @@ fn mean(
     report: &Report<'_>,
     reporting: &Report<'_>,
     mut files: NamedFiles<'_>,
+    now: Timestamp,
 ) -> Option<(Config, Positions)> {
     let text = text(content, report)?;
     if text.trim().is_empty() {
@@ -151,9 +163,9 @@ fn mean(
     if file.include.is_none() || !report.has_errors() {
         policies::tell_if_there_are_none(&written, start);
     }
-    let (config, rule_positions) = build::config(&file, &written, report, files);
+    let (config, places) = build::config(&file, &written, report, files);
     if !report.has_errors() {
-        policies::lints(&config.policies, &rule_positions, Timestamp::now(), report);
+        policies::lints(&config.policies, &places, now, report);
     }
     policies::tell_report_mode(&written, reporting);
     Some((config, Positions::of(report.file(), root.as_ref())))

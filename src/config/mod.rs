@@ -27,8 +27,10 @@ mod pairs;
 mod placeholders;
 mod policies;
 mod requests;
+mod rivals;
 mod schema;
 mod secret_files;
+pub mod sets;
 mod settings;
 #[cfg(test)]
 pub(crate) mod test_files;
@@ -45,6 +47,8 @@ pub use self::finding::{Finding, Position, Severity};
 pub use self::hash::{ConfigHash, ShortHash};
 pub use self::key_positions::Positions;
 pub(crate) use self::languages::network_line;
+#[cfg(test)]
+pub(crate) use self::load::warnings_at;
 pub use self::load::{DEFAULT, DEFAULT_NAME, Loaded, load, load_by, load_bytes, load_str};
 pub use self::named_files::{NamedFile, OnDisk, ReadFiles, read_from_disk};
 pub use self::schema::schema;

@@ -1,5 +1,5 @@
 //! The keys of rule options in the file: a row for each option of [`crate::rules::RuleOptions`], with its description in the
-//! schema and how it is read, for a rule and for an allow file alike.
+//! schema and how it is read, for a rule, for an allow file and for a rule set alike.
 //!
 //! Not here: what the options mean ([`crate::rules::RuleOptions`]), and the rules themselves ([`super::policies`]).
 
@@ -12,7 +12,7 @@ use super::finding::{Position, Report};
 use super::keys::{self, Key, List, items, networks, value};
 use super::named_files::NamedFiles;
 use super::requests::{EntryFile, HeadersFile, credentials_position, headers, requests};
-use super::values::{Budget, FilePath, Label, Line, Moment, Network, Size};
+use super::values::{AccountNumber, Budget, FilePath, Label, Line, Moment, Network, Region, Size};
 use crate::rules::{Ech, Misplaced, RuleOptions, Scheme, Schemes, UploadBudget, lint};
 use crate::words::quote::quoted;
 
@@ -40,7 +40,7 @@ pub(super) enum EchFile {
     Deny,
 }
 
-/// What both forms can do.
+/// What all forms can do.
 macro_rules! common {
     ($($key:ident: $read:expr,)*) => {
         /// The options that were written for `schemes`, and what they imply.
@@ -65,7 +65,7 @@ macro_rules! common {
     };
 }
 
-/// Writes each key into both forms. Not `#[serde(flatten)]`: with it the reader does not know which keys exist, and an
+/// Writes each key into all forms. Not `#[serde(flatten)]`: with it the reader does not know which keys exist, and an
 /// unknown key would have no position.
 macro_rules! options {
     ($($key:ident: $type:ty = $read:expr, $of_a_rule:literal, $of_a_file:literal;)*) => {
@@ -89,6 +89,32 @@ macro_rules! options {
             /// What a line without a scheme means. Left out: https.
             pub(super) schemes: List<SchemeFile>,
             $(#[doc = $of_a_file] $key: $type,)*
+        }
+
+        /// A rule set with options for all of its lines.
+        #[derive(Debug, Deserialize, JsonSchema)]
+        #[schemars(rename = "Set", deny_unknown_fields)]
+        pub(super) struct FullSetFile {
+            /// The name of a rule set that is shipped: `egressd sets` lists them.
+            #[schemars(required)]
+            pub(super) set: Key<Line>,
+            /// Its version, which never changes.
+            #[schemars(required)]
+            pub(super) version: Key<Line>,
+            /// The region of AWS, for a set that needs one.
+            pub(super) region: Key<Region>,
+            /// The account of AWS, for a set that needs one.
+            pub(super) account: Key<AccountNumber>,
+            $(#[doc = $of_a_file] $key: $type,)*
+        }
+
+        impl FullSetFile {
+            common!($($key: $read,)*);
+
+            /// Where the key is written that a rule of the set cannot have.
+            pub(super) fn position_of(&self, key: Misplaced) -> Option<Position> {
+                position_of(key, &self.inspect, &self.requests, &self.headers)
+            }
         }
 
         impl FullRuleFile {

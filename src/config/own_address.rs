@@ -4,16 +4,16 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::finding::{Position, Report};
+use super::finding::{Place, Position, Report};
 use super::settings::{Admin, Listener};
 use crate::rules::{HostPattern, Policies, RuleView, Scheme};
 use crate::words::quote::quoted;
 
-/// Warns of each `allow` rule that names nothing but such addresses. `positions` are those of the rules in the configuration itself, in the
+/// Warns of each `allow` rule that names nothing but such addresses. `places` are those of the rules in the files of policies, in the
 /// order of [`Policies::rules`].
 pub(super) fn lint(
     policies: &Policies,
-    positions: &[Position],
+    places: &[Place],
     (listeners, admin): (&[Listener], &Admin),
     report: &Report<'_>,
 ) {
@@ -21,10 +21,10 @@ pub(super) fn lint(
         listeners.iter().map(|listener| (listener.address, format!("the listener `{}`", listener.name)));
     let own: Vec<(SocketAddr, String)> =
         of_listeners.chain([(admin.address, "`admin`".to_owned())]).collect();
-    let mut inline = positions.iter().copied();
+    let mut inline = places.iter();
     for rule in policies.rules() {
         // Taken for every rule: the order is all that tells whose it is.
-        let position = rule.is_inline().then(|| inline.next()).flatten();
+        let place = rule.is_inline().then(|| inline.next()).flatten();
         // Nearly every rule ends here: only addresses end in a digit or a bracket.
         let host = rule.canonical_host();
         if rule.is_deny() || !host.ends_with(|last: char| last.is_ascii_digit() || last == ']') {
@@ -33,9 +33,12 @@ pub(super) fn lint(
         let Some(HostPattern::Address(address)) = rule.host() else { continue };
         let met = own.iter().find(|(own, _)| arrives(*own, address) && is_only_port(&rule, own.port()));
         if let Some((_, whose)) = met {
-            let position = position.unwrap_or(Position { line: rule.line(), column: 1 });
+            let (file, position) = match place {
+                Some(place) => (&*place.file, place.position),
+                None => (rule.file(), Position { line: rule.line(), column: 1 }),
+            };
             let text = quoted(rule.text());
-            report.of(rule.file()).warning(
+            report.of(file).warning(
                 position,
                 format!("{text} allows nothing: it is {whose} of this proxy, and a tunnel to it would be a loop; remove it"),
             );

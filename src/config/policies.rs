@@ -9,15 +9,17 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use super::file::{AllowFile, AllowFilesFile, ClientsFile, ModeFile, PolicyFile};
-use super::finding::{Position, Report};
+use super::finding::{Place, Position, Report};
 use super::keys::{Key, List, items, networks, position_of, private_networks, required, value};
 use super::languages::network_line;
 use super::list_file::{self, ListKind};
 use super::named_files::NamedFiles;
-use super::options::{SchemeFile, private};
+use super::options::{FullSetFile, SchemeFile, private};
+use super::rivals::{Candidate, Rivals};
+use super::sets::{self, SetInUse};
 use super::typed::At;
 use super::values::{FilePath, Line};
-use crate::rules::lint::{Proofs, Rival};
+use crate::rules::lint::Proofs;
 use crate::rules::{
     ClientFile, ClientMatch, FileId, MAX_RULES as MAX_NETWORKS, Mode, OptionsId, Origin, Policies,
     PolicyBuilder, RuleOptions, RuleText, Scheme, Schemes, lint,
@@ -33,19 +35,27 @@ pub(super) struct WrittenPolicies<'f> {
     pub(super) file: Option<&'f Path>,
 }
 
-/// The policies in their order, and the position of each rule in a file of policies, in the order of
-/// [`Policies::rules`]. `written` begins with the configuration itself. Rules that are wrong are reported and not
+/// What was read of the policies.
+pub(super) struct Read {
+    /// In their order.
+    pub(super) policies: Policies,
+    pub(super) places: Places,
+}
+
+/// Where in the files of policies the things are that findings are about.
+pub(super) struct Places {
+    /// Of each rule in them, in the order of [`Policies::rules`]; of a rule of a set, the entry that names the set.
+    pub(super) rules: Vec<Place>,
+    /// Of each set.
+    pub(super) sets: Vec<SetInUse>,
+}
+
+/// The policies, and where their rules are. `written` begins with the configuration itself. Rules that are wrong are reported and not
 /// included.
-pub(super) fn policies(
-    written: &[WrittenPolicies<'_>],
-    proofs: Proofs,
-    files: &mut NamedFiles<'_>,
-) -> (Policies, Vec<Position>) {
-    let mut seen: Vec<Rival<'_>> = Vec::new();
-    // Of each, the number of its file, and where its name is.
-    let mut places: Vec<(usize, Position)> = Vec::new();
+pub(super) fn policies(written: &[WrittenPolicies<'_>], proofs: Proofs, files: &mut NamedFiles<'_>) -> Read {
+    let mut rivals = Rivals::new(proofs);
     let mut policies = Vec::new();
-    let mut positions = Vec::new();
+    let mut found = Places { rules: Vec::new(), sets: Vec::new() };
     let all = written
         .iter()
         .enumerate()
@@ -59,54 +69,28 @@ pub(super) fn policies(
             continue;
         };
         let text = name.value.as_ref().map_or("", |label| &label.0);
-        let place = |of: usize| {
-            let (number, Position { line, column }) = *places.get(of)?;
-            let file = written.get(number)?.report.file();
-            Some((number, format!("{file}:{line}:{column}")))
+        let (builder, clients, mut inside) = read_policy(text, file, at.position, report, files);
+        let candidate = Candidate {
+            file: number,
+            name: text,
+            named: name.position,
+            around: at.position,
+            clients_at: file.clients.as_ref().map(|clients| clients.position),
+            clients: &clients,
+            addresses: builder.addresses(),
         };
-        if let Some(of) = seen.iter().position(|other| other.name() == text) {
-            let there = place(of).filter(|(other, _)| *other != number);
-            let there = there.map_or_else(String::new, |(_, there)| format!(" in {there}"));
-            report.error(
-                name.position,
-                format!("another policy is called {}{there}: write another name", quoted(text)),
-            );
-        }
-        let (builder, clients, inline) = read_policy(text, file, at.position, report, files);
-        let addresses = builder.addresses();
-        let mut others = seen.iter().enumerate().filter_map(|(of, other)| Some((other, place(of)?)));
-        let rival = others.find(|(other, (file, _))| {
-            *file != number && other.name() != text && other.shares_clients(&clients, addresses, proofs)
-        });
-        if let Some((rival, (_, there))) = rival {
-            let position = file.clients.as_ref().map_or(at.position, |clients| clients.position);
-            report.error(
-                position,
-                format!(
-                    "the clients of the policy {} overlap those of {} in {there}, and the name of a file must not decide whose \
-                     rules count: write clients that differ, or put both policies into one file",
-                    quoted(text),
-                    quoted(rival.name())
-                ),
-            );
-        } else if let Some(why) = lint::unreachable(&seen, &clients, addresses, &[]) {
-            report.warning(
-                at.position,
-                format!("the policy {} never decides: {why}; move it up, or remove it", quoted(text)),
-            );
-        }
-        seen.push(Rival::new(text, &clients, addresses.clone()));
-        places.push((number, name.position));
+        rivals.add(&candidate, report);
         match builder.build() {
             Ok(policy) => {
                 policies.push(policy);
-                positions.extend(inline);
+                found.rules.append(&mut inside.rules);
+                found.sets.append(&mut inside.sets);
             }
             Err(error) => report.error(at.position, error.to_string()),
         }
     }
     files.now_in(None);
-    (Policies::new(policies), positions)
+    Read { policies: Policies::new(policies), places: found }
 }
 
 /// Warns if no file has a policy. The keys of the configuration itself begin at `start`.
@@ -125,12 +109,15 @@ pub(super) fn tell_if_there_are_none(written: &[WrittenPolicies<'_>], start: Pos
     }
 }
 
-/// Warns of unwise rules in a configuration without errors. `positions` comes from [`policies`].
-pub(super) fn lints(policies: &Policies, positions: &[Position], now: Timestamp, report: &Report<'_>) {
+/// Warns of unwise rules and old sets in a configuration without errors. `places` comes from [`policies`].
+pub(super) fn lints(policies: &Policies, places: &Places, now: Timestamp, report: &Report<'_>) {
+    sets::tell_old(&places.sets, now, report);
     for lint in lint::lint(policies, now) {
-        let inline = lint.inline.and_then(|number| positions.get(number)).copied();
-        let position = inline.unwrap_or(Position { line: lint.line, column: 1 });
-        let report = report.of(&lint.file);
+        let (file, position) = match lint.inline.and_then(|number| places.rules.get(number)) {
+            Some(place) => (&*place.file, place.position),
+            None => (&*lint.file, Position { line: lint.line, column: 1 }),
+        };
+        let report = report.of(file);
         match lint.kind.is_error() {
             true => report.error(position, lint.text),
             false => report.warning(position, lint.text),
@@ -164,7 +151,7 @@ fn read_policy(
     around: Position,
     report: &Report<'_>,
     files: &mut NamedFiles<'_>,
-) -> (PolicyBuilder, ClientMatch, Vec<Position>) {
+) -> (PolicyBuilder, ClientMatch, Places) {
     let clients = clients(&file.clients, report, files);
     let mode = match value(&file.mode) {
         None | Some(ModeFile::Enforce) => Mode::Enforce,
@@ -174,11 +161,15 @@ fn read_policy(
         open_to_all(&clients, value(&file.clients), around, report);
     }
     let builder = PolicyBuilder::new(name, clients.clone(), mode, private(&file.private, report));
-    let mut reading = Reading { builder, report, rules: 0, inline: Vec::new() };
+    let found = Places { rules: Vec::new(), sets: Vec::new() };
+    let mut reading = Reading { builder, report, rules: 0, found };
     let inline = reading.builder.inline(report.file());
     let plain = reading.builder.options(RuleOptions::default());
+    // After the policy's own rules, so that these come first where both match a host.
+    let mut sets = Vec::new();
     for (allow, position) in items(&file.allow) {
         match allow {
+            AllowFile::Set(set) => sets.push((set, position)),
             AllowFile::Rule(rule) => {
                 reading.allow(rule, inline, plain, Schemes::HTTPS);
             }
@@ -201,6 +192,9 @@ fn read_policy(
                 }
             }
         }
+    }
+    for (set, position) in sets {
+        reading.set(set, position, files);
     }
     for (allow_file, position) in items(&file.allow_files) {
         match allow_file {
@@ -229,7 +223,7 @@ fn read_policy(
         report
             .warning(around, format!("the policy {} allows nothing: it denies every request", quoted(name)));
     }
-    (reading.builder, clients, reading.inline)
+    (reading.builder, clients, reading.found)
 }
 
 /// One policy while its rules are read.
@@ -238,8 +232,8 @@ struct Reading<'r> {
     report: &'r Report<'r>,
     /// The number of rules in `allow` and the allow files.
     rules: usize,
-    /// The positions of the rules of `allow` and `deny`.
-    inline: Vec<Position>,
+    /// The places of the rules of `allow` and `deny`, and the sets.
+    found: Places,
 }
 
 impl Reading<'_> {
@@ -258,7 +252,7 @@ impl Reading<'_> {
         match self.builder.allow(&rule, schemes, origin, options) {
             Ok(()) => {
                 self.rules += 1;
-                self.inline.push(at.position);
+                self.found.rules.push(self.report.place(at.position));
                 Some(schemes)
             }
             Err(error) => {
@@ -268,12 +262,51 @@ impl Reading<'_> {
         }
     }
 
+    /// Adds every rule of a set, with the options that are written beside it. The entry begins at `around`.
+    fn set(&mut self, entry: &FullSetFile, around: Position, files: &mut NamedFiles<'_>) {
+        let named = sets::named(entry, around, self.report);
+        let lines = named.iter().flat_map(|(_, lines)| lines);
+        let rules: Vec<_> = lines.map(|(line, text)| (*line, text, RuleText::parse(text))).collect();
+        let scheme = |rule: &RuleText| rule.scheme.unwrap_or(Scheme::Https);
+        let all: Schemes = rules.iter().filter_map(|(.., rule)| rule.as_ref().ok().map(scheme)).collect();
+        let all = if all.is_empty() { Schemes::HTTPS } else { all };
+        entry.check(all, self.report);
+        let given = entry.options(all, self.report, files);
+        let Some((set, _)) = &named else { return };
+        let file = self.builder.set(&format!("set:{}", set.id()));
+        let options = self.builder.options(given.clone());
+        for (line, text, rule) in rules {
+            let added = rule.map_err(|error| (around, error.to_string())).and_then(|rule| {
+                let schemes = Schemes::from(scheme(&rule));
+                if let Some((key, why)) = given.misplaced(&rule.host, schemes) {
+                    return Err((entry.position_of(key).unwrap_or(around), why.to_owned()));
+                }
+                let origin = Origin { file, line, inline: true, text };
+                let added = self.builder.allow(&rule, schemes, origin, options);
+                added.map_err(|error| (around, error.to_string()))
+            });
+            match added {
+                Ok(()) => {
+                    self.rules += 1;
+                    self.found.rules.push(self.report.place(around));
+                }
+                Err((position, why)) => {
+                    let text = format!("{why} (line {line} of the set `{}` is {})", set.id(), quoted(text));
+                    self.report.error(position, text);
+                }
+            }
+        }
+        if let Some((set, _)) = named {
+            self.found.sets.push(SetInUse { place: self.report.place(around), set });
+        }
+    }
+
     fn deny(&mut self, at: &At<Line>, file: FileId) {
         let Some(text) = at.value.as_ref().map(|line| &*line.0) else { return };
         let Some(rule) = self.parse(at, text) else { return };
         let origin = Origin { file, line: at.position.line, inline: true, text };
         match self.builder.deny(&rule, origin) {
-            Ok(()) => self.inline.push(at.position),
+            Ok(()) => self.found.rules.push(self.report.place(at.position)),
             Err(error) => self.report.error(at.position, format!("{}: {error}", quoted(text))),
         }
     }

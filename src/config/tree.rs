@@ -50,6 +50,17 @@ impl Kind<'_> {
             Kind::Refused => "something refused",
         }
     }
+
+    /// Whether it is a mapping that names a rule set; the key `set` may be misspelt.
+    pub(super) fn names_a_set(&self) -> bool {
+        let Kind::Map(entries) = self else { return false };
+        let has = |wanted: &str| {
+            let keys = entries.iter().map(|(key, _)| &key.kind);
+            keys.into_iter()
+                .any(|key| matches!(key, Kind::Plain(text) | Kind::Quoted { text, .. } if text == wanted))
+        };
+        has("set") || (has("version") && !has("to"))
+    }
 }
 
 /// Parses one document. None if there is none (only comments), or after a syntax error, which is reported.

@@ -185,6 +185,12 @@ leaf!(
 );
 
 leaf!(
+    /// A region of AWS whose hosts end in amazonaws.com.
+    Region(Box<str>) = languages::region,
+    "a region of AWS, such as eu-west-1",
+    { "type": "string", "pattern": "^[a-z]{2}(-[a-z]+)+-[0-9]{1,2}$", "examples": ["eu-west-1"] }
+);
+leaf!(
     /// An AWS account.
     AccountNumber(Account) = account,
     "an account, such as \"123456789012\"",

@@ -39,7 +39,7 @@ pub struct Origin<'a> {
     pub file: FileId,
     /// Its line, from 1.
     pub line: u32,
-    /// In the configuration itself, not in an allow file. Such a rule comes before an equally specific rule of a file.
+    /// In the configuration itself or in a set that it names, not in an allow file. Such a rule comes before an equally specific rule of a file.
     pub inline: bool,
     /// As written, without a comment or spaces around it.
     pub text: &'a str,
@@ -119,6 +119,11 @@ impl PolicyBuilder {
     /// Registers the configuration itself as a file that rules come from. The log's `rule_source` shows this path.
     pub fn inline(&mut self, path: &str) -> FileId {
         self.add_file(path, FileList::Inline)
+    }
+
+    /// Registers a rule set, as `set:NAME@VERSION`, which the log's `rule_source` shows.
+    pub fn set(&mut self, name: &str) -> FileId {
+        self.add_file(name, FileList::Set)
     }
 
     /// Registers an allow file. The log's `rule_source` shows this path, and its last part is the metric label of the

@@ -44,6 +44,8 @@ impl Mode {
 pub(super) enum FileList {
     /// `allow` and `deny`: the configuration itself.
     Inline,
+    /// A rule set that `allow` names.
+    Set,
     /// `allow_files`.
     Allow,
     /// `deny_files`.
@@ -121,6 +123,11 @@ impl Policy {
     /// The file that it is written in, by the name that the configuration gives.
     pub fn file(&self) -> Option<&str> {
         self.files.iter().find(|file| file.list == FileList::Inline).map(|file| &*file.path)
+    }
+
+    /// The rule sets that it takes rules from, as `set:NAME@VERSION`.
+    pub fn sets(&self) -> impl Iterator<Item = &str> {
+        self.files.iter().filter(|file| file.list == FileList::Set).map(|file| &*file.path)
     }
 
     /// The allow files that it takes rules from, by the names that the configuration gives.

@@ -30,7 +30,7 @@ impl<'a> RuleView<'a> {
         self.rule.is_deny()
     }
 
-    /// Whether it is in the configuration itself, not in an allow file.
+    /// Whether it is in the configuration itself or in a set that it names, not in an allow file.
     pub fn is_inline(&self) -> bool {
         self.rule.is_inline()
     }

@@ -94,7 +94,9 @@ fn every_example_loads_and_warns_only_of_what_it_shows_on_purpose() {
         }
         let loaded =
             config::load(Some(&path)).unwrap_or_else(|findings| panic!("{}: {findings:?}", path.display()));
-        let told: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+        let told = loaded.warnings.iter().map(ToString::to_string);
+        // An example stays as it is; its sets grow old.
+        let told: Vec<String> = told.filter(|told| !told.contains("more than a year old")).collect();
         let on_purpose: &[&str] = match path.file_name().and_then(|name| name.to_str()) {
             // A Squid list used as it is, plain HTTP included.
             Some("plain-http-mirror.yaml") => &[

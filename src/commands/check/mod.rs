@@ -2,6 +2,7 @@
 
 mod pushes;
 
+use std::collections::BTreeSet;
 use std::io::{IsTerminal as _, stderr};
 use std::path::Path;
 
@@ -9,6 +10,7 @@ use jiff::Timestamp;
 
 use super::{CONFIGURATION_REFUSED, FAILED, FINE, say};
 use crate::config::{self, Loaded};
+use crate::rules::Policy;
 use crate::words::counted::counted;
 
 /// `check`.
@@ -45,7 +47,7 @@ impl Check {
     }
 }
 
-/// One line that says what was checked: `egressd.yaml: ok: 3 policies, 120 rules, 2 files`.
+/// One line that says what was checked: `egressd.yaml: ok: 3 policies, 14 rules, 2 sets, 2 files`.
 fn checked(loaded: &Loaded, file: Option<&Path>) -> String {
     let name = file.map_or_else(|| "the built-in default".to_owned(), |file| file.display().to_string());
     let warnings = match loaded.warnings.len() {
@@ -53,12 +55,17 @@ fn checked(loaded: &Loaded, file: Option<&Path>) -> String {
         number => format!(", with {}", counted(number, "warning", "warnings")),
     };
     let policies = &loaded.config.policies;
+    let sets: BTreeSet<&str> = policies.iter().flat_map(Policy::sets).collect();
+    let sets = match sets.len() {
+        0 => String::new(),
+        number => format!(", {}", counted(number, "set", "sets")),
+    };
     let files = match loaded.config.files.len() {
         0 | 1 => String::new(),
         number => format!(", {}", counted(number, "file", "files")),
     };
     format!(
-        "{name}: ok{warnings}: {}, {}{files}",
+        "{name}: ok{warnings}: {}, {}{sets}{files}",
         counted(policies.iter().count(), "policy", "policies"),
         counted(policies.rules().count(), "rule", "rules")
     )
@@ -80,6 +87,13 @@ mod tests {
             (
                 "policies: [{name: p, allow_files: [list.txt], allow: [a.example]}]",
                 "c.yaml: ok: 1 policy, 2 rules, 2 files",
+            ),
+            (
+                "policies: [{name: p, clients: {networks: [10.0.0.0/8]}, allow: [{set: aws-sts, version: 2026-11, region: \
+                 eu-west-1}, {set: aws-sts, version: 2026-11, region: eu-west-2}, {set: aws-codecommit, version: 2026-11, \
+                 region: eu-west-1}], allow_files: [list.txt]}, {name: q, clients: {networks: [192.0.2.0/24]}, allow: [{set: \
+                 aws-sts, version: 2026-11, region: eu-west-1}]}]",
+                "c.yaml: ok: 2 policies, 5 rules, 2 sets, 2 files",
             ),
         ];
         for (text, want) in rows {

@@ -24,7 +24,7 @@ use crate::words::units::{is_negative, meant_number};
 
 /// The name by which [`At`] asks for its position.
 const AT: &str = "@at";
-/// The serde name of an enum with two variants: the first is for text, the second for a mapping.
+/// The serde name of an enum: its variants are for text, for a mapping, and for a mapping that names a rule set.
 pub(super) const TEXT_OR_MAP: &str = "@text_or_map";
 /// The [`At::inset`] of a text that is not in the file in the same form.
 const NOT_VERBATIM: u32 = u32::MAX;
@@ -355,8 +355,9 @@ impl<'de> Deserializer<'de> for Cursor<'de, '_> {
         visitor: V,
     ) -> Result<V::Value, Wrong> {
         if name == TEXT_OR_MAP {
-            let index = match self.node.kind {
+            let index = match &self.node.kind {
                 Kind::Plain(_) | Kind::Quoted { .. } => 0,
+                kind if variants.len() > 2 && kind.names_a_set() => 2,
                 Kind::Map(_) => 1,
                 _ => return Err(self.mismatch("text or a mapping (`key: value`)")),
             };
