@@ -18,11 +18,11 @@ policies:
         name: codecommit
         owner: platform@example.com
         upload_limit: 5GiB
-      - registry.npmjs.org
+      - packages.example.org
       - pypi.org
       - to: git.corp.example
         private: [10.20.30.0/24]
-    deny: [telemetry.npmjs.org]
+    deny: [telemetry.example.org]
   - name: ci
     clients: {networks: [10.0.2.0/24]}
     allow:
@@ -112,7 +112,7 @@ const EDITS: [Edit; 20] = [
     ),
     edit(
         "a name that was denied",
-        ("    deny: [telemetry.npmjs.org]\n", ""),
+        ("    deny: [telemetry.example.org]\n", ""),
         Stopped::ByDiff,
         "wider: gitaly: gone: deny",
     ),
@@ -132,7 +132,7 @@ const EDITS: [Edit; 20] = [
     edit("a rule that is gone", ("      - pypi.org\n", ""), Stopped::Not, ""),
     edit(
         "one more name that is denied",
-        ("[telemetry.npmjs.org]", "[telemetry.npmjs.org, evil.example]"),
+        ("[telemetry.example.org]", "[telemetry.example.org, evil.example]"),
         Stopped::Not,
         "",
     ),
@@ -145,7 +145,7 @@ const EDITS: [Edit; 20] = [
         Stopped::Not,
         "",
     ),
-    edit("a rule in a file of its own", ("      - registry.npmjs.org\n", ""), Stopped::Not, ""),
+    edit("a rule in a file of its own", ("      - packages.example.org\n", ""), Stopped::Not, ""),
     edit(
         "what is left out, written out",
         (
@@ -172,7 +172,7 @@ fn check_and_diff_stop_what_is_dangerous_and_nothing_else() {
     let directory = tempfile::tempdir().expect("a directory");
     let write = |name: &str, text: &str| fs::write(directory.path().join(name), text).expect("a file");
     write("before.yaml", BEFORE);
-    write("npm.txt", "registry.npmjs.org\n");
+    write("npm.txt", "packages.example.org\n");
     let before = egressd(&["check", "--strict", "-c", "before.yaml"], directory.path());
     assert_eq!(before.status.code(), Some(0), "{}", text(&before));
     let mut wrong = Vec::new();

@@ -105,10 +105,10 @@ fn log(hours: i64) -> String {
             let of = format!("{of},\"sent\":{sent},\"received\":{received}");
             log += &line(at + 40, "close", &client, target, &of);
             let builds = [
-                ("registry.npmjs.org:443", "allow", "null"),
+                ("packages.example.org:443", "allow", "null"),
                 ("pypi.org:443", "allow", "null"),
-                ("files.pythonhosted.org:443", "would_deny", "\"host_not_allowed\""),
-                ("proxy.golang.org:443", "would_deny", "\"host_not_allowed\""),
+                ("files.example.org:443", "would_deny", "\"host_not_allowed\""),
+                ("modules.example.org:443", "would_deny", "\"host_not_allowed\""),
             ];
             let (target, decision, reason) = builds[numbers.below(4) as usize];
             let client = format!("10.0.40.{}", 3 + numbers.below(12));

@@ -231,9 +231,18 @@ async fn carry(
     }
     assert!(head.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&head));
     let name = ServerName::try_from(hello::OK).expect("a name");
-    let mut inner = connector.connect(name, far).await?;
-    tokio::io::copy_bidirectional(&mut near, &mut inner).await?;
-    Ok(())
+    let (mut from, mut to) = tokio::io::split(connector.connect(name, far).await?);
+    let (mut read, mut write) = near.split();
+    // What cannot be sent any more ends nothing: the answer to it may be there already.
+    let up = async {
+        let _ = tokio::io::copy(&mut read, &mut to).await;
+        let _ = to.shutdown().await;
+    };
+    let down = async {
+        tokio::io::copy(&mut from, &mut write).await?;
+        write.shutdown().await
+    };
+    tokio::join!(up, down).1
 }
 
 /// The case as it is sent inside an inspected tunnel to `{OK}:{TLS}`.

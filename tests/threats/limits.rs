@@ -87,6 +87,15 @@ fn t64_a_flood_meets_caps_and_the_admin_listener_answers() {
             wire
         })
         .collect();
+    // Who has none has one of the last places, beyond the cap. Who has some has not.
+    proxy.refused(from(1), 503, "limit_reached");
+    let last: Vec<Wire> = (3..5)
+        .map(|at| {
+            let mut wire = from(at);
+            assert_eq!(wire.read_head().status, 200);
+            wire
+        })
+        .collect();
     proxy.refused(from(9), 503, "limit_reached");
     // Clients that ask nothing do not use up the connections of others.
     let one = Egressd::start(&(world.config() + "limits: {tunnels: 200, tunnels_per_client: 8}\n"));
@@ -110,7 +119,7 @@ fn t64_a_flood_meets_caps_and_the_admin_listener_answers() {
     let record = proxy.record(|record| record["reason"] == "limit_reached" && record["method"].is_null());
     record.assert_has(&json!({"event": "error", "status": null, "target": null, "decision": null}));
     proxy.says("refused, limit_reached: all places for connections are taken");
-    drop((held, others, idle));
+    drop((held, others, last, idle));
     until("the places to come back", || {
         let mut wire = proxy.connect();
         wire.send(ask(&authority));

@@ -1,6 +1,7 @@
 //! TLS to the proxy, and the certificates of its clients.
 
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use rustix::process::Signal;
@@ -344,6 +345,13 @@ fn check_reports_what_is_wrong_with_the_files() {
             String::from_utf8_lossy(&output.stdout).replace(&format!("{}/", directory.path().display()), "");
         (output.status.code(), text)
     };
+    let (code, text) = check();
+    assert!(
+        code == Some(0) && text.contains("may read the listener's key") && text.lines().count() == 1,
+        "{text}"
+    );
+    let only_for_its_owner = std::fs::Permissions::from_mode(0o600);
+    std::fs::set_permissions(directory.path().join("tls.key"), only_for_its_owner).expect("it is ours");
     assert_eq!(check(), (Some(0), String::new()));
     write(&directory.path().join("ca.crl"), authority.pem());
     write(&directory.path().join("tls.key"), authority.issue(&[NAME]).key_pem);

@@ -112,7 +112,8 @@ mod tests {
             (error.kind(), error.to_string().as_str()),
             (io::ErrorKind::TimedOut, "no complete answer in time")
         );
-        assert!(took >= SHORT, "{took:?}");
+        // The kernel counts time in ticks.
+        assert!(took >= SHORT * 9 / 10, "{took:?}");
     }
 
     #[test]
