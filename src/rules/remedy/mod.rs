@@ -283,6 +283,10 @@ fn without_policy(reason: Reason) -> Remedy {
 /// A rule allows the connection: what it lacks under `requests`.
 fn of_request(policy: &Policy, denied: Denied<'_>, now: Timestamp) -> Remedy {
     let Denied { reason, target, request, .. } = denied;
+    if request.is_none() && reason != Reason::UpgradeNotAllowed {
+        // Its path was too long to be kept: whether it came inside a tunnel is not known either.
+        return Remedy::default();
+    }
     let (method, path, within) = match request {
         Some(DeniedRequest { method, path, within, .. }) => (method, path, within),
         // An upgrade is asked for inside a tunnel alone.
@@ -301,9 +305,6 @@ fn of_request(policy: &Policy, denied: Denied<'_>, now: Timestamp) -> Remedy {
             remedy.advice = Some(advice.to_owned());
         }
         return remedy;
-    }
-    if request.is_none() && reason != Reason::UpgradeNotAllowed {
-        return Remedy::default();
     }
     let upgrade = match reason {
         Reason::UpgradeNotAllowed => Upgrade::Websocket,
@@ -420,12 +421,18 @@ fn in_place(policy: &Policy, target: &Target, inside: Inside, now: Timestamp) ->
         return Remedy { allowed_now: true, ..Remedy::default() };
     }
     let mut given = options.map(|options| options.given.clone()).unwrap_or_default();
+    let text = policy.view(id).text().to_owned();
+    if offer.scheme == Scheme::Tcp && (given.inspect || given.requests.is_some() || given.headers.is_some()) {
+        // Beside that rule, `check` refuses it, and in its place it would undo what its owner wants.
+        return Remedy::told(format!(
+            "`{text}` looks at each request, and a tcp rule looks at nothing: no rule can allow this there"
+        ));
+    }
     if offer.scheme != Scheme::Https {
         given.verify_certificate = false;
         given.ech = Ech::Allow;
     }
     let mut remedy = written(&offer, given);
-    let text = policy.view(id).text().to_owned();
     remedy.warnings.push(format!("it decides in place of `{text}` for every request to {target}"));
     remedy.first = true;
     remedy

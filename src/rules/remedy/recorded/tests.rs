@@ -145,7 +145,7 @@ proptest! {
             let permit = after.decide(&target, &client, now);
             let carried = permit.as_ref().is_ok_and(|permit| permit.decision == Decision::Allow)
                 // A plain request inside a tunnel, for which the tunnel's rule was asked.
-                || request.is_some_and(|request| request.within);
+                || request.map_or(reason == Reason::UpgradeNotAllowed, |request| request.within);
             prop_assert!(carried, "{target} {reason} {mode}: {line} in {rules:?}: {permit:?}");
             if let (Host::Address(address), Ok(permit)) = (&target.host, &permit) {
                 prop_assert!(after.admit(permit, *address).is_ok(), "{target} {reason}: {line}");
@@ -194,6 +194,33 @@ fn for_no_reason_is_a_rule_offered_for_an_endpoint_or_for_loopback() {
 #[test]
 fn what_failed_behind_report_mode_is_offered_only_what_could_work() {
     let policies = load("report", &[]);
+    let plain = Target::http("8.8.8.8:22").expect("a target");
+    let too_long = Recorded {
+        policy: Some("p"),
+        reason: Reason::RequestNotAllowed,
+        would_deny: false,
+        target: &plain,
+        sni: None,
+        request: None,
+    };
+    let remedy = policies.remedy_of_record(too_long, Timestamp::now());
+    assert_eq!(remedy.line(), None, "no rule for a tunnel, after a plain request");
+    let looking = load(
+        "enforce",
+        &["{to: \"http://new.example\", requests: [{methods: [GET], paths: [/ok]}]}".to_owned()],
+    );
+    let silent = Target::connect("new.example:80").expect("a target");
+    let recorded = Recorded {
+        policy: Some("p"),
+        reason: Reason::ClientHelloTimeout,
+        would_deny: false,
+        target: &silent,
+        sni: None,
+        request: None,
+    };
+    let remedy = looking.remedy_of_record(recorded, Timestamp::now());
+    assert_eq!(remedy.line(), None, "no tcp rule that undoes one that looks at requests");
+    assert!(remedy.advice.is_some_and(|told| told.contains("looks at each request")));
     let rows = [
         ("new.example:443", Reason::ConnectRefused, Some("- https://new.example")),
         ("new.example:443", Reason::ClientLimitReached, Some("- https://new.example")),
