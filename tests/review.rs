@@ -19,7 +19,7 @@ policies:
         owner: platform@example.com
         upload_limit: 5GiB
       - packages.example.org
-      - pypi.org
+      - wheels.example.org
       - to: git.corp.example
         private: [10.20.30.0/24]
     deny: [telemetry.example.org]
@@ -87,16 +87,16 @@ const EDITS: [Edit; 20] = [
     ),
     edit(
         "a host of everybody's buckets",
-        ("- pypi.org", "- pypi.org\n      - s3.eu-central-1.amazonaws.com"),
+        ("- wheels.example.org", "- wheels.example.org\n      - s3.eu-central-1.amazonaws.com"),
         Stopped::ByBoth,
         "is where everybody's buckets are (S3)",
     ),
-    // Cyrillic er.
+    // Cyrillic ie.
     edit(
         "a name that looks like the one before",
-        ("- pypi.org", "- \u{440}ypi.org"),
+        ("- wheels.example.org", "- wh\u{435}els.example.org"),
         Stopped::ByBoth,
-        "looks like pypi.org",
+        "looks like wheels.example.org",
     ),
     edit(
         "report mode for everybody",
@@ -129,7 +129,7 @@ const EDITS: [Edit; 20] = [
         Stopped::Not,
         "",
     ),
-    edit("a rule that is gone", ("      - pypi.org\n", ""), Stopped::Not, ""),
+    edit("a rule that is gone", ("      - wheels.example.org\n", ""), Stopped::Not, ""),
     edit(
         "one more name that is denied",
         ("[telemetry.example.org]", "[telemetry.example.org, evil.example]"),

@@ -58,7 +58,7 @@ pub(super) fn region(text: &str) -> Result<Box<str>, String> {
         [area, middle @ .., number] if !middle.is_empty() => {
             area.len() == 2
                 && letters(area)
-                && middle.iter().all(|part| letters(part))
+                && middle.iter().all(letters)
                 && matches!(number.len(), 1 | 2)
                 && number.bytes().all(|b| b.is_ascii_digit())
                 && text.len() <= 32

@@ -26,6 +26,12 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
         "cred2" => b"user:two\n".to_vec(),
         "token" => b"one\n".to_vec(),
         "token2" => b"two\n".to_vec(),
+        "team" => {
+            b"policies: [{name: one, clients: {networks: [10.1.0.0/16]}, allow: [a.example]}]\n".to_vec()
+        }
+        "team2" => {
+            b"policies: [{name: two, clients: {networks: [10.2.0.0/16]}, allow: [a.example]}]\n".to_vec()
+        }
         "key.copy" => on_disk("authority.key")?,
         other => on_disk(other)?,
     })
@@ -59,6 +65,12 @@ fn rule(old: &str, new: &str, opens: Opens) -> (String, String, Opens) {
 /// One entry of `requests`.
 fn entry(old: &str, new: &str, opens: Opens) -> (String, String, Opens) {
     rule(&format!("requests: [{{{old}}}]"), &format!("requests: [{{{new}}}]"), opens)
+}
+
+/// One rule set.
+fn set(old: &str, new: &str, opens: Opens) -> (String, String, Opens) {
+    let text = |keys: &str| format!("policies: [{{name: p, allow: [{{version: 2026-11, {keys}}}]}}]\n");
+    (text(old), text(new), opens)
 }
 
 fn policy(old: &str, new: &str, opens: Opens) -> (String, String, Opens) {
@@ -174,6 +186,27 @@ fn edit(key: &str) -> Option<(String, String, Opens)> {
         "policies[].allow[].to" => keys(
             "policies: [{name: p, allow: [{to: a.example}]}]",
             "policies: [{name: p, allow: [{to: b.example}]}]",
+            YES,
+        ),
+        "include" => keys("include: [team]", "include: [team, team2]", YES),
+        "policies[].allow[].set" => {
+            set("set: aws-sts, region: eu-west-1", "set: aws-codecommit, region: eu-west-1", YES)
+        }
+        // One version of each set is shipped. Two are compared next to the sets.
+        "policies[].allow[].version" => {
+            let (_, new, opens) = set("", "set: aws-sts, region: eu-west-1", YES);
+            (
+                "policies: [{name: p, allow: [b.example]}]\n".to_owned(),
+                new.replace("allow: [", "allow: [b.example, "),
+                opens,
+            )
+        }
+        "policies[].allow[].region" => {
+            set("set: aws-sts, region: eu-west-1", "set: aws-sts, region: eu-west-2", YES)
+        }
+        "policies[].allow[].account" => set(
+            "set: aws-ecr, region: eu-west-1, account: '123456789012'",
+            "set: aws-ecr, region: eu-west-1, account: '123456789013'",
             YES,
         ),
         "policies[].allow[].name" => rule("name: a", "name: b", NO),
@@ -361,7 +394,14 @@ fn an_edit_that_is_taken_back_is_not_wider() {
     let mut wrong = Vec::new();
     for key in leaves(&config::schema()) {
         // Another host, policy or content of a file is more and less.
-        let both = ["policies[].name", "policies[].allow[].to", "listeners[].tls.client_crl"];
+        let both = [
+            "policies[].name",
+            "policies[].allow[].to",
+            "policies[].allow[].set",
+            "policies[].allow[].region",
+            "policies[].allow[].account",
+            "listeners[].tls.client_crl",
+        ];
         let Some((old, new, Opens::Yes)) = edit(&key) else { continue };
         if both.contains(&key.as_str()) {
             continue;

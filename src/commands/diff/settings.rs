@@ -352,6 +352,9 @@ fn of_files(loaded: &Loaded, names: &[String]) -> Vec<Row> {
         let key =
             positions.iter().find(|(key, position)| *position == file.position && is_value(key, positions));
         let Some((key, _)) = key else { continue }; // of a policy
+        if key.split('.').next() == Some("include") {
+            continue; // a file of policies, which are compared by themselves
+        }
         let (comes, goes, other) = match key.rsplit_once('.').map_or(key, |(_, last)| last) {
             // What a listener or an authority shows. A listener's users are compared by name and password.
             "certificate" | "key" | "users_file" => (Opens::No, Opens::No, Opens::No),
