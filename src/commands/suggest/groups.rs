@@ -108,12 +108,12 @@ impl Gathering {
     }
 }
 
+/// Identities, and what those who have one of them asked for.
+type Together = (Vec<Box<str>>, Vec<Line>);
+
 /// Clients of several identities are one group where they came from the same networks.
-fn by_networks(
-    members: BTreeMap<Option<Box<str>>, Members>,
-) -> Vec<(BTreeSet<IpNet>, (Vec<Box<str>>, Vec<Line>))> {
-    type Group = (BTreeSet<IpNet>, (Vec<Box<str>>, Vec<Line>));
-    let mut found: BTreeMap<(bool, BTreeSet<IpNet>), (Vec<Box<str>>, Vec<Line>)> = BTreeMap::new();
+fn by_networks(members: BTreeMap<Option<Box<str>>, Members>) -> Vec<(BTreeSet<IpNet>, Together)> {
+    let mut found: BTreeMap<(bool, BTreeSet<IpNet>), Together> = BTreeMap::new();
     for (identity, Members { networks, lines }) in members {
         let (identities, all) =
             found.entry((identity.is_some(), networks)).or_insert_with(|| (Vec::new(), Vec::new()));
@@ -126,8 +126,7 @@ fn by_networks(
             line.merge(other);
         }
     }
-    let groups = found.into_iter().map(|((_, networks), group)| -> Group { (networks, group) });
-    groups.collect()
+    found.into_iter().map(|((_, networks), group)| (networks, group)).collect()
 }
 
 /// The order of identities in a client that has several: those of its certificate come first, the most exact of them first.

@@ -267,9 +267,9 @@ fn all_asks() -> impl Iterator<Item = Asks> {
             HOSTS.iter().chain(NEVER).flat_map(move |host| {
                 PORTS.iter().flat_map(move |port| {
                     [Sends::Tls, Sends::Plain].map(move |sends| Asks {
-                        client: *client,
+                        client,
                         identity: *identity,
-                        host: *host,
+                        host,
                         port: *port,
                         sends,
                     })

@@ -47,6 +47,9 @@ struct Rest {
     beyond: usize,
 }
 
+/// In which lines of the text a rule is, by the number of its policy and its own.
+type Places = Vec<(RangeInclusive<u32>, (usize, usize))>;
+
 impl Suggestion {
     /// The configuration. `denied`: with rules for what was denied, too.
     pub fn to_yaml(mut self, denied: bool) -> String {
@@ -116,8 +119,8 @@ impl Suggestion {
         groups
     }
 
-    /// The text, and in which lines of it a rule is, by the number of its policy and its own.
-    fn render(&self, groups: &[Group], rest: &Rest) -> (String, Vec<(RangeInclusive<u32>, (usize, usize))>) {
+    /// The text, and where its rules are.
+    fn render(&self, groups: &[Group], rest: &Rest) -> (String, Places) {
         let mut out = Text::default();
         self.head(&mut out);
         let of_groups = || groups.iter().flat_map(|group| &group.lines);
