@@ -25,7 +25,7 @@ fn many() -> Vec<([u8; 4], String)> {
         2 => format!("www.site{number}.example:443"),
         _ => format!("198.51.{}.{}:443", number / 256 % 256, number % 256),
     };
-    let client = |number: usize| if number % 50 == 0 { [127, 0, 9, 2] } else { [127, 0, 9, 1] };
+    let client = |number: usize| if number.is_multiple_of(50) { [127, 0, 9, 2] } else { [127, 0, 9, 1] };
     (0..KINDS).map(|number| (client(number), target(number))).collect()
 }
 
