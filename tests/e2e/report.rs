@@ -106,7 +106,7 @@ fn log(hours: i64) -> String {
             log += &line(at + 40, "close", &client, target, &of);
             let builds = [
                 ("packages.example.org:443", "allow", "null"),
-                ("pypi.org:443", "allow", "null"),
+                ("wheels.example.org:443", "allow", "null"),
                 ("files.example.org:443", "would_deny", "\"host_not_allowed\""),
                 ("modules.example.org:443", "would_deny", "\"host_not_allowed\""),
             ];
