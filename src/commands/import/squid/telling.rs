@@ -78,8 +78,10 @@ impl<'a> Access<'a> {
         let deciding = self.deciding.borrow();
         for (number, rule) in self.rules.iter().enumerate() {
             // What no line allows is denied: the last line needs no other, if it is known what it denies.
-            let is_known =
-                |literal: &Literal| self.acls.get(&literal.acl).is_some_and(|acl| acl.why.is_empty());
+            let is_known = |literal: &Literal| {
+                let asks = |test: &AclTest| self.unasked && matches!(test, AclTest::User { .. });
+                self.acls.get(&literal.acl).is_some_and(|acl| acl.why.is_empty() && !asks(&acl.test))
+            };
             let last = !rule.allow && number + 1 == self.rules.len() && rule.literals.iter().all(is_known);
             if last || deciding.contains(&number) || notes.tell_of(&rule.place) {
                 continue;
