@@ -365,8 +365,3 @@ fn clients_make_of_no_proxy_what_the_page_says() {
     }
     as_documented("no_proxy", &["curl", "git", "wget", "apt-get", "Python urllib"]);
 }
-
-#[test]
-fn clients_print_of_a_refusal_what_the_index_says() {
-    as_documented("client_reasons", &["curl", "git", "wget", "apt-get", "ssh with nc", "Python urllib"]);
-}
