@@ -293,6 +293,7 @@ fn java_uses_the_proxy_where_it_is_installed() {
     let ran = Ran::of(&mut client(&scene, &["keytool", "-printcert", "-sslserver", server]));
     assert!(ran.code == Some(0) && ran.stdout.contains("DNSName: packages.test"), "{ran:?}");
     scene.proxy.record(|record| record["method"] == "CONNECT" && record["decision"] == "allow");
+    scene.proxy.record(|record| record["event"] == "close");
     // A host of nonProxyHosts is reached directly: nothing listens there.
     let seen = scene.proxy.records().len();
     let ran = Ran::of(&mut client(&scene, &["keytool", "-printcert", "-v", "-sslserver", "127.0.0.1:9"]));

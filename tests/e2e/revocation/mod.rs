@@ -4,8 +4,9 @@
 mod set;
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -275,6 +276,7 @@ fn a_list_of_a_kind_that_egressd_does_not_use_is_an_error_with_its_place() {
     };
     let complete = issue("complete");
     write(&at.join("ca.crl"), &complete);
+    fs::set_permissions(at.join("tls.key"), Permissions::from_mode(0o600)).expect("it is ours");
     assert_eq!(check(), (Some(0), String::new()));
     let rows = [
         ("", "it is of version 1: a list of version 2 is wanted"),
