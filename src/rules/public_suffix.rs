@@ -7,12 +7,17 @@
 
 use psl::Psl as _;
 
+/// What the list says of a name with these labels, the last one first. The list is code, of half a megabyte for each type of iterator:
+/// all of the program uses this one.
+pub(crate) fn find<'n>(labels: &mut dyn Iterator<Item = &'n [u8]>) -> psl::Info {
+    psl::List.find(labels)
+}
+
 /// Whether "everything under `base`" covers an ICANN public suffix: `base` is one (`com`, `co.uk`), or the list has
 /// only wildcard entries under it (`*.ck`, so `ck`). `base` is canonical: lower case, A-labels.
 pub(crate) fn spans_public_suffix(base: &str) -> bool {
     // The list looks up names. No name has the label "-", so this one matches only entries for all of `base`.
-    let labels = base.rsplit('.').map(str::as_bytes).chain(std::iter::once(&b"-"[..]));
-    let found = psl::List.find(labels);
+    let found = find(&mut base.rsplit('.').map(str::as_bytes).chain(std::iter::once(&b"-"[..])));
     found.typ == Some(psl::Type::Icann) && found.len >= base.len()
 }
 
@@ -23,7 +28,7 @@ pub(crate) fn registrable(name: &str) -> &str {
     // The list tells the longest suffix, and a private one has an ICANN one behind its first label.
     let mut rest = name;
     let suffix = loop {
-        let found = psl::List.find(rest.rsplit('.').map(str::as_bytes));
+        let found = find(&mut rest.rsplit('.').map(str::as_bytes));
         let start = rest.len().saturating_sub(found.len);
         let suffix = rest.get(start..).unwrap_or(rest);
         match suffix.split_once('.') {

@@ -7,9 +7,8 @@
 
 use std::fmt;
 
-use psl::Psl as _;
-
 use super::super::label_pattern::literal_suffix;
+use super::super::public_suffix;
 
 /// A company's domain, and where under it its customers get names.
 struct Domain {
@@ -290,8 +289,8 @@ fn private_suffix(base: &str) -> Option<usize> {
         return None;
     }
     // As in `public_suffix`: no name has the label "-".
-    let labels = base.rsplit('.').map(str::as_bytes).chain(std::iter::once(&b"-"[..]));
-    let found = psl::List.find(labels);
+    let found =
+        public_suffix::find(&mut base.rsplit('.').map(str::as_bytes).chain(std::iter::once(&b"-"[..])));
     let whole = found.typ == Some(psl::Type::Private) && found.len >= base.len();
     whole.then(|| usize::from(found.len > base.len()))
 }
