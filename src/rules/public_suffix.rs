@@ -9,7 +9,7 @@ use psl::Psl as _;
 
 /// What the list says of a name with these labels, the last one first. The list is code, of half a megabyte for each type of iterator:
 /// all of the program uses this one.
-pub(crate) fn find<'n>(labels: &mut dyn Iterator<Item = &'n [u8]>) -> psl::Info {
+pub(crate) fn find(labels: &mut dyn Iterator<Item = &[u8]>) -> psl::Info {
     psl::List.find(labels)
 }
 
