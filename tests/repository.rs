@@ -210,7 +210,7 @@ fn alerts() -> Vec<(String, String, Value)> {
     rules.map(|rule| (text(&rule["alert"]), text(&rule["expr"]), rule["annotations"].clone())).collect()
 }
 
-/// Whoever gets an alert follows its link.
+/// The person who gets an alert follows its link.
 #[test]
 fn each_alert_leads_to_its_section_of_the_runbook() {
     let alerts = alerts();

@@ -60,7 +60,7 @@ impl Why {
     }
 }
 
-/// What the `no_proxy` of every client should name, whoever it is: its own host, the credential endpoints of Amazon and Google
+/// What the `no_proxy` of every client should name: its own host, the credential endpoints of Amazon and Google
 /// Cloud, and the names of a Kubernetes cluster. A suffix has its dot in front.
 pub const EVERYWHERE: &[&str] = &[
     "localhost",

@@ -179,7 +179,7 @@ fn of_listener(listener: &Listener, compared_as: &str, proves: Opens) -> Vec<Row
     rows.rows
 }
 
-/// Whoever is trusted may claim any client's address; without it, a balancer's own address is the client's.
+/// A trusted peer may claim any client's address; without it, a balancer's own address is the client's.
 fn of_proxy_protocol(it: &ProxyProtocol, around: &str) -> Vec<Row> {
     let ProxyProtocol { trusted } = it;
     let mut rows = Rows::at(format!("{around}.proxy_protocol"));

@@ -165,7 +165,7 @@ impl Suggestion {
         }
     }
 
-    /// Remembers a target that no rule helps to reach, whoever asks.
+    /// Remembers a target that no rule helps any client to reach.
     fn note_dead(&mut self, entry: &Entry<'_>, target: &Target) {
         let Some(reason) = reason(entry).filter(|_| !entry.guessed) else { return };
         let port = match reason {

@@ -309,7 +309,7 @@ fn compare(asks: &[Asks], squid: bool, denied: bool) -> Result<usize, TestCaseEr
     for rule in suggested.rules() {
         prop_assert!(!NEVER.contains(&rule.canonical_host()), "{}\n{text}", rule.text());
     }
-    // Whoever asks for what failed so, no rule is the answer.
+    // For what failed so, no rule is the answer, for any client.
     let is_dead = |asks: &&Asks| {
         matches!(asks.served(&in_force), Served::Failed(_, Reason::DnsNoSuchName | Reason::Loop)) && !squid
     };

@@ -25,7 +25,7 @@ const OLD: [&str; 5] =
     ["awsaccesskeyid", "signature", "signatureversion", "signaturemethod", "securitytoken"];
 
 /// Tokens that servers take in place of an Authorization (RFC 6750 §2.3), and those for which STS gives out credentials of any
-/// account, whoever signs; folded.
+/// account, whichever key signs; folded.
 const TOKENS: [&str; 4] = ["accesstoken", "authorization", "webidentitytoken", "samlassertion"];
 
 /// How often a name may be encoded to be found out.

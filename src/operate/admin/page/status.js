@@ -61,7 +61,7 @@ function showStatus(status) {
   showFacts(status);
 }
 
-// Report mode lets out everything, and is meant for the time before the list is complete. Whoever reads anything here has to know.
+// Report mode lets out everything, and is meant for the time before the list is complete. Every reader has to know.
 function showReportMode({ report_mode: names, report_mode_total: total }) {
   byId("report").hidden = total === 0;
   const more = total > names.length ? ` and ${number(total - names.length)} more` : "";
