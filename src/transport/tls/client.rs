@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use rustls::crypto::aws_lc_rs;
+use rustls::client::WebPkiServerVerifier;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::sign::SingleCertAndKey;
@@ -17,8 +17,10 @@ use rustls::{ClientConfig, RootCertStore, version};
 
 use crate::transport::tls::authorities::{Authorities, Roots};
 use crate::transport::tls::files::{FileProblem, PemFile, TlsPem};
+use crate::transport::tls::provider::provider;
 use crate::transport::tls::sentences::{self, Holder};
 use crate::transport::tls::server::read_own;
+use crate::transport::tls::verified::Verifier;
 use crate::words::target::Host;
 
 /// Where systems keep their store as one PEM file, the most common place first.
@@ -62,13 +64,32 @@ pub enum TrustError {
 /// # Errors
 /// [`TrustError`].
 pub fn client_config(authorities: Option<&Authorities>, roots: &Roots) -> Result<ClientConfig, TrustError> {
-    let store = match (authorities, roots) {
-        (Some(authorities), _) | (None, Roots::Authorities(authorities)) => {
-            store_of(authorities.iter().cloned())
+    settings(match authorities {
+        Some(authorities) => store_of(authorities.iter().cloned()),
+        None => store_in(roots)?,
+    })
+}
+
+/// Settings that trust `roots`, and do not verify a chain again that they found good.
+///
+/// # Errors
+/// [`TrustError`].
+pub(super) fn remembering(roots: &Roots) -> Result<ClientConfig, TrustError> {
+    let store = store_in(roots)?;
+    let remembers = match store.is_empty() {
+        // It accepts nothing.
+        true => None,
+        false => {
+            Some(WebPkiServerVerifier::builder_with_provider(Arc::new(store.clone()), provider()).build())
         }
-        (None, Roots::System) => system_store(std::env::var_os(STORE_VARIABLE).map(PathBuf::from))?,
     };
-    settings(store)
+    let mut config = settings(store)?;
+    if let Some(verifier) = remembers {
+        let verifier = verifier.map_err(|error| TrustError::Settings(error.to_string()))?;
+        // What verifies is still rustls' own: it is asked once for each chain and name.
+        config.dangerous().set_certificate_verifier(Arc::new(Verifier::new(verifier)));
+    }
+    Ok(config)
 }
 
 /// Settings that trust no authority: for a handshake that is not meant to complete.
@@ -80,7 +101,7 @@ pub fn trusting_nobody() -> Result<ClientConfig, TrustError> {
 }
 
 fn settings(store: RootCertStore) -> Result<ClientConfig, TrustError> {
-    ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+    ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&version::TLS13, &version::TLS12])
         .map(|builder| builder.with_root_certificates(store).with_no_client_auth())
         .map_err(|error| TrustError::Settings(sentences::of_error(&error, Holder::Server)))
@@ -93,7 +114,7 @@ fn settings(store: RootCertStore) -> Result<ClientConfig, TrustError> {
 pub fn show(config: &mut ClientConfig, certificate: PemFile, key: PemFile) -> Result<(), FileProblem> {
     let pem = TlsPem { certificate, key, client_ca: None, client_crl: None };
     // The server says what it thinks of the dates.
-    let (own, _) = read_own(&pem, &aws_lc_rs::default_provider(), Timestamp::now(), &mut Vec::new())?;
+    let (own, _) = read_own(&pem, &provider(), Timestamp::now(), &mut Vec::new())?;
     config.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(own));
     Ok(())
 }
@@ -103,6 +124,13 @@ pub fn server_name(host: &Host) -> Option<ServerName<'static>> {
     match host {
         Host::Name(name) => ServerName::try_from(name.as_str().to_owned()).ok(),
         Host::Address(address) => Some(ServerName::IpAddress((*address).into())),
+    }
+}
+
+fn store_in(roots: &Roots) -> Result<RootCertStore, TrustError> {
+    match roots {
+        Roots::Authorities(authorities) => Ok(store_of(authorities.iter().cloned())),
+        Roots::System => system_store(std::env::var_os(STORE_VARIABLE).map(PathBuf::from)),
     }
 }
 

@@ -17,6 +17,7 @@ mod files;
 mod identity;
 pub mod mint;
 pub mod origin;
+mod provider;
 mod records;
 mod revocation;
 pub mod sentences;
@@ -24,6 +25,7 @@ mod server;
 mod sessions;
 mod signature;
 mod trust;
+mod verified;
 
 use std::io;
 use std::sync::Arc;

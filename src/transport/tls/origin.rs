@@ -18,7 +18,7 @@ use rustls::{AlertDescription, ClientConfig, Error, HandshakeKind, SignatureSche
 use tokio_rustls::TlsConnector;
 
 use super::authorities::Roots;
-use super::client::{TrustError, client_config};
+use super::client::{TrustError, remembering};
 use super::sentences;
 use super::sessions::{Connection, Sessions};
 use super::{AHEAD, STATE};
@@ -49,7 +49,7 @@ impl OriginTls {
     /// # Errors
     /// [`TrustError`].
     pub fn new(roots: &Roots) -> Result<Self, TrustError> {
-        let mut config = client_config(None, roots)?;
+        let mut config = remembering(roots)?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         config.client_auth_cert_resolver = Arc::new(NoCertificate);
         // What is sent early can be replayed.

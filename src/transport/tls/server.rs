@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::SectionKind;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::NoServerSessionStorage;
@@ -15,6 +15,7 @@ use x509_parser::x509::X509Version;
 
 use super::certificates::{read_certificate, timestamp, warn_of_dates};
 use super::files::{CERTIFICATE, FileProblem, KEY, PemFile, TlsPem};
+use super::provider::provider;
 use super::sentences::{self, Holder};
 use super::trust::ClientTrust;
 
@@ -48,7 +49,7 @@ impl ServerTls {
     pub fn from_pem(pem: &TlsPem, now: Timestamp) -> Result<Loaded, Vec<FileProblem>> {
         let mut problems = Vec::new();
         let mut warnings = Vec::new();
-        let provider = Arc::new(aws_lc_rs::default_provider());
+        let provider = provider();
         let own = read_own(pem, &provider, now, &mut warnings).map_err(|problem| problems.push(problem)).ok();
         let clients = ClientTrust::read(pem, &provider, now, &mut warnings)
             .map_err(|found| problems.extend(found))
@@ -70,6 +71,7 @@ impl ServerTls {
             None => builder.with_no_client_auth(),
         };
         let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(key)));
+        config.ignore_client_order = true;
         // The only protocol that is served: a client that insists on another one gets an alert in the handshake.
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         if clients.is_some() {

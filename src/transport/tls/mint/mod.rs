@@ -18,7 +18,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use rustls::crypto::{CryptoProvider, aws_lc_rs as provider};
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, SigningKey};
@@ -32,6 +33,7 @@ pub(crate) use leaf::random_serial;
 
 use self::cache::Cache;
 use self::leaf::PublicKey;
+use crate::transport::tls::provider::provider;
 use crate::words::target::Name;
 
 /// Most leaves that are kept.
@@ -98,7 +100,7 @@ impl Minter {
     /// # Errors
     /// No key can be made, or rustls refuses the settings: a sentence.
     pub fn new(authority: Authority, lifetime: Duration) -> Result<Self, String> {
-        let provider = Arc::new(provider::default_provider());
+        let provider = provider();
         let key = leaf_key(&provider)?;
         let public_key =
             key.public_key().map(|info| PublicKey::new(&info)).ok_or("the leaves' key has no public part")?;
@@ -108,10 +110,13 @@ impl Minter {
             .map_err(|error| error.to_string())?
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(Nobody));
+        template.ignore_client_order = true;
         template.alpn_protocols = vec![b"http/1.1".to_vec()];
-        // Sessions are in tickets alone: nothing is kept for a client.
+        // Sessions are in tickets alone: nothing is kept for a client. One goes with each handshake: a client that resumes gets the
+        // next.
+        template.send_tls13_tickets = 1;
         template.session_storage = Arc::new(NoServerSessionStorage {});
-        template.ticketer = provider::Ticketer::new().map_err(|error| error.to_string())?;
+        template.ticketer = Ticketer::new().map_err(|error| error.to_string())?;
         Ok(Minter { authority, lifetime, public_key, shown, template, kept: Cache::new(MOST) })
     }
 

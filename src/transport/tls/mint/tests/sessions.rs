@@ -48,7 +48,7 @@ impl ClientSessionStore for OneSession {
 fn client(root: &str, version: &'static SupportedProtocolVersion) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(root.as_bytes()).unwrap()).unwrap();
-    let mut config = ClientConfig::builder_with_provider(Arc::new(provider::default_provider()))
+    let mut config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[version])
         .unwrap()
         .with_root_certificates(roots)
@@ -115,7 +115,7 @@ async fn a_session_is_resumed_for_its_name_and_for_no_other() {
 
 #[test]
 fn a_ticket_is_readable_for_its_name_alone() {
-    let all = provider::Ticketer::new().unwrap();
+    let all = Ticketer::new().unwrap();
     let of = |text: &str| TicketsOfOneName { name: name(text), all: Arc::clone(&all) };
     let ticket = of("a.example").encrypt(b"a session").unwrap();
     assert_eq!(of("a.example").decrypt(&ticket), Some(b"a session".to_vec()));
