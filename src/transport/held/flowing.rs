@@ -2,16 +2,16 @@
 //!
 //! It makes them as large as the peer is fast (`net.ipv4.tcp_rmem` allows 6 MiB of each socket, and 32 MiB in newer kernels), and what they
 //! hold when the other side stops reading is counted only then: a few hundred connections that were fast would be more than there is, before
-//! anybody could look. So those that flow share a part of the limit, and each socket gets its share of it, while they are so many that the
-//! kernel's own sizes would not fit. On a path of 20 ms, a share of 1 MiB carries some 25 MiB/s.
+//! anybody could look. So those that flow share a part of the limit: each client gets its share of it, each of its connections a part of
+//! that, and each socket a part of that, while they are so many that the kernel's own sizes would not fit. A client with a thousand
+//! connections makes its own ones narrow, and nobody else's. On a path of 20 ms, a share of 1 MiB carries some 25 MiB/s.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
-use super::budget::HeldBytes;
+use super::budget::{HeldBytes, Holder};
 use crate::transport::socket::NOTSENT_IN_BULK;
 
 /// With as much for each, the kernel chooses, which no socket option can bring it back to: with net.core.rmem_max as it is by default,
@@ -26,20 +26,22 @@ const LEAST: usize = 128 * 1024;
 #[derive(Debug)]
 pub struct Flowing {
     budget: Arc<HeldBytes>,
+    client: u64,
     /// What its sockets may hold together, as they were told; [`ENOUGH`] while they were told nothing.
     share: usize,
 }
 
 impl Flowing {
-    /// One more.
-    pub fn new(budget: &Arc<HeldBytes>) -> Self {
-        budget.flowing.fetch_add(1, Ordering::Relaxed);
-        Flowing { budget: Arc::clone(budget), share: ENOUGH }
+    /// One more, of the client that `holder` holds for.
+    pub fn new(holder: &Holder) -> Self {
+        let (budget, client) = (Arc::clone(holder.budget()), holder.shares_with());
+        budget.flows.enter(client);
+        Flowing { budget, client, share: ENOUGH }
     }
 
     /// Tells its sockets how much they may hold, if that has changed.
     pub fn bound(&mut self, each: impl FnOnce(&dyn Fn(&TcpStream))) {
-        let share = self.budget.share_of_flowing();
+        let share = self.budget.share_of_flowing(self.client);
         if share == self.share {
             return;
         }
@@ -56,7 +58,7 @@ impl Flowing {
 
 impl Drop for Flowing {
     fn drop(&mut self) {
-        self.budget.flowing.fetch_sub(1, Ordering::Relaxed);
+        self.budget.flows.leave(self.client);
     }
 }
 
@@ -64,44 +66,78 @@ impl HeldBytes {
     /// The part of the limit that connections share whose bytes flow.
     const FLOWING: (usize, usize) = (1, 2);
 
-    /// What both sockets of a connection may hold together, whose bytes flow: a power of two, so that it changes seldom.
-    fn share_of_flowing(&self) -> usize {
-        let flowing = self.flowing.load(Ordering::Relaxed).max(1);
+    /// What both sockets of a connection may hold together, whose bytes flow for `client`: a power of two, so that it changes seldom.
+    fn share_of_flowing(&self, client: u64) -> usize {
         let (of, parts) = Self::FLOWING;
-        let share = (self.in_force() / parts).saturating_mul(of) / flowing;
+        let shared = (self.in_force() / parts).saturating_mul(of);
+        // However few are shared out between however many clients, there are enough: asked in every turn, and true nearly always.
+        let most = self.flows.all() / 2 + 1;
+        if most.saturating_mul(most).saturating_mul(ENOUGH) <= shared {
+            return ENOUGH;
+        }
+        let (clients, own) = self.flows.of(client);
+        let share = shared / clients.max(1) / own.max(1);
         if share >= ENOUGH { ENOUGH } else { (1 << share.max(1).ilog2()).max(LEAST) }
     }
 
     /// Whether so many flow that a worker has several of them to serve at any time.
     pub fn is_crowded(&self) -> bool {
-        self.flowing.load(Ordering::Relaxed) > CROWD
+        self.flows.all() > CROWD
     }
+}
 
-    /// Whether one that flows may have a pipe, and a receiver that reads as much unsent as bulk needs.
+impl Holder {
+    /// Whether its connection may have a pipe when it flows, and a receiver that reads as much unsent as bulk needs.
     pub fn may_be_loose(&self) -> bool {
-        self.share_of_flowing() >= ENOUGH
+        self.budget().share_of_flowing(self.shares_with()) >= ENOUGH
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
+
+    fn connection(budget: &Arc<HeldBytes>, client: u8) -> Arc<Holder> {
+        let holder = budget.enter();
+        holder.is_for(IpAddr::from([10, 0, 0, client]), None);
+        holder
+    }
 
     #[test]
     fn the_more_flow_the_less_each_may_hold_and_never_too_little() {
         let budget = HeldBytes::new(128 * 1024 * 1024);
+        let of = connection(&budget, 1);
         let mut flowing: Vec<Flowing> = Vec::new();
         let mut shares = Vec::new();
         for _ in 0..2000 {
-            flowing.push(Flowing::new(&budget));
-            shares.push(budget.share_of_flowing());
+            flowing.push(Flowing::new(&of));
+            shares.push(budget.share_of_flowing(of.shares_with()));
         }
         assert_eq!((shares[15], shares[16], shares[99], shares[1999]), (ENOUGH, 2 << 20, 512 << 10, LEAST));
         assert!(shares.is_sorted_by(|before, after| before >= after));
         let all: usize = 100 * shares[99];
         assert!(all <= budget.limit() / 2, "{all}");
         drop(flowing);
-        assert_eq!(budget.share_of_flowing(), ENOUGH);
-        assert_eq!(HeldBytes::unlimited().share_of_flowing(), ENOUGH);
+        assert_eq!(budget.share_of_flowing(of.shares_with()), ENOUGH);
+        assert!(budget.flows.is_empty());
+        assert_eq!(HeldBytes::unlimited().share_of_flowing(0), ENOUGH);
+    }
+
+    #[test]
+    fn a_client_with_many_makes_only_its_own_narrow() {
+        let budget = HeldBytes::new(128 * 1024 * 1024);
+        let (greedy, other) = (connection(&budget, 1), connection(&budget, 2));
+        let many: Vec<Flowing> = (0..1500).map(|_| Flowing::new(&greedy)).collect();
+        assert!(other.may_be_loose() && !greedy.may_be_loose());
+        let one = Flowing::new(&other);
+        let share = |of: &Holder| budget.share_of_flowing(of.shares_with());
+        assert_eq!((share(&other), share(&greedy)), (ENOUGH, LEAST));
+        // Two clients, half of half of the limit each.
+        let some: Vec<Flowing> = (1..16).map(|_| Flowing::new(&other)).collect();
+        assert_eq!(share(&other), 2 << 20);
+        drop((one, some, many));
+        assert_eq!((share(&other), share(&greedy)), (ENOUGH, ENOUGH));
     }
 }

@@ -18,6 +18,7 @@
 mod budget;
 mod choose;
 mod flowing;
+mod flows;
 mod kernel;
 mod kind;
 mod lease;

@@ -58,7 +58,7 @@ impl Holding {
     /// What memory, and others that flow, allow it in this turn. Without a pipe, 16 KiB are copied at a time.
     pub(super) fn may(&self) -> May {
         let budget = self.holder.budget();
-        let be_loose = budget.may_be_loose();
+        let be_loose = self.holder.may_be_loose();
         let take_pipe = be_loose && !budget.is_short();
         May { take_pipe, be_loose, move_bytes: if budget.is_crowded() { SHORT_TURN } else { TURN } }
     }
@@ -96,7 +96,7 @@ impl Holding {
         }
         self.holder.moves();
         let next = Instant::now() + first_look(self.holder.budget());
-        let flowing = Flowing::new(self.holder.budget());
+        let flowing = Flowing::new(&self.holder);
         let pause = FIRST_LOOK;
         self.looks = Some(Box::new(Looks {
             next,

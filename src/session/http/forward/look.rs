@@ -56,7 +56,7 @@ impl Looks {
         // What was delivered may wait in a socket, too, without anything being blocked.
         if self.timer.is_none() && (track.is_blocked() || track.bytes() >= self.seen + BULK) {
             self.pause = FIRST_LOOK;
-            self.flowing = Some(Flowing::new(track.holder().budget()));
+            self.flowing = Some(Flowing::new(track.holder()));
             self.timer = Some(Box::pin(sleep(first_look(track.holder().budget()))));
         }
         while let Some(timer) = &mut self.timer

@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use crate::transport::cancel::Cancel;
 use crate::transport::held::budget::pace::Pace;
 use crate::transport::held::choose::{Account, Accounts, FLOWS, Holding, Want};
+use crate::transport::held::flows::Flows;
 use crate::transport::held::kind::Kind;
 use crate::transport::held::ledger::Ledger;
 use crate::transport::held::seats::{Shard, lock};
@@ -58,8 +59,7 @@ pub struct HeldBytes {
     ended: AtomicU64,
     /// Bytes of what is set aside for clients that hold little.
     overdrawn: AtomicUsize,
-    /// Connections whose bytes flow.
-    pub(in crate::transport::held) flowing: AtomicUsize,
+    pub(in crate::transport::held) flows: Flows,
 }
 
 impl HeldBytes {
@@ -91,7 +91,7 @@ impl HeldBytes {
             accounts: Mutex::default(),
             ended: AtomicU64::new(0),
             overdrawn: AtomicUsize::new(0),
-            flowing: AtomicUsize::new(0),
+            flows: Flows::default(),
         })
     }
 
