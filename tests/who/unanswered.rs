@@ -63,7 +63,10 @@ fn leaves_one_record(heads: &[&str], leave: fn(Wire), scheme: &Value) {
     let ended = proxy.stop();
     assert_eq!(ended.records.len(), 1, "once for the connection: {:?}", ended.records);
     let all = format!("{:?}{}{page}{}", ended.records, ended.stderr, last.body);
-    assert!(!all.contains("secret") && !all.contains("a-token-to-hide") && !all.contains("YIIH-token"), "{all}");
+    assert!(
+        !all.contains("secret") && !all.contains("a-token-to-hide") && !all.contains("YIIH-token"),
+        "{all}"
+    );
 }
 
 #[test]
