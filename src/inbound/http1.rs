@@ -7,6 +7,7 @@
 //! time: 10 to 14 us more CPU for a tunnel (measured against hyper's server behind the same gate) and three times the
 //! code. hyper talks to the targets of plain HTTP, and serves the admin listener.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,8 +77,11 @@ pub(crate) async fn serve<'s>(
         lease.set(buffer.capacity());
         of_unanswered.set(unanswered.as_ref().map_or(0, Unanswered::kept_bytes));
         holder.waits();
-        let reading = next_head(&mut stream, &mut buffer, &mut lease, &holder, limits, keep, shared);
-        let read = match kept.during(reading).await {
+        let read = {
+            let reading = next_head(&mut stream, &mut buffer, &mut lease, &holder, limits, keep, shared);
+            kept.during(pin!(reading)).await
+        };
+        let read = match read {
             Ok(Next::Head(head)) => Ok(*head),
             Ok(Next::Left) => {
                 if first {

@@ -3,7 +3,8 @@
 //! A task of its own would have to be woken for each head and each piece of a body, and would wake the client's in turn: with
 //! several workers mostly on another thread, which costs more than the piece itself. So what uses the connection drives it:
 //! an exchange while it lasts, and the wait for the client's next head, so that a target that closes in between is noticed.
-//! [`at_once`] spares the task the detour over the scheduler when one half of an exchange wakes the other.
+//! [`at_once`] spares the task the detour over the scheduler when one half of an exchange wakes the other. The caller pins what goes
+//! on: an argument that an `async fn` pins itself is in memory twice.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -54,8 +55,7 @@ impl Driven {
 
     /// Goes on for as long as `future` does. When one wakes the other, that has its turn at once; and neither is polled for what
     /// only concerns the other.
-    pub(super) async fn during<F: Future>(&mut self, future: F) -> F::Output {
-        let mut future = pin!(future);
+    pub(super) async fn during<F: Future>(&mut self, mut future: Pin<&mut F>) -> F::Output {
         self.other.again();
         poll_fn(|cx| {
             self.woken.wakes(cx.waker());
@@ -83,8 +83,7 @@ impl fmt::Debug for Driven {
 
 /// Polls `future` again at once if it was woken while it was polled, as its parts do that pass something on to each other.
 /// Woken from outside, it wakes its task as any future does.
-pub(super) async fn at_once<F: Future>(future: F) -> F::Output {
-    let mut future = pin!(future);
+pub(super) async fn at_once<F: Future>(mut future: Pin<&mut F>) -> F::Output {
     let woken = Woken::new();
     poll_fn(|cx| {
         woken.wakes(cx.waker());
@@ -213,14 +212,15 @@ mod tests {
             [(0, 1, 0), (3, 1, 0), (TURNS - 1, 1, 0), (TURNS, 2, 1), (3 * TURNS, 4, 3)]
         {
             let mut left = times;
-            let mut future = pin!(at_once(poll_fn(|cx| {
+            let counting_down = pin!(poll_fn(|cx| {
                 if left == 0 {
                     return Poll::Ready(());
                 }
                 left -= 1;
                 cx.waker().wake_by_ref();
                 Poll::Pending
-            })));
+            }));
+            let mut future = pin!(at_once(counting_down));
             let counted = Arc::default();
             let mut woke = 0;
             for poll in 1..=polls {
@@ -235,10 +235,11 @@ mod tests {
     #[test]
     fn what_is_woken_from_outside_wakes_its_task_each_time() {
         let kept: Mutex<Option<Waker>> = Mutex::default();
-        let mut future = pin!(at_once(poll_fn(|cx| {
+        let keeping = pin!(poll_fn(|cx| {
             *kept.lock().expect("no panic") = Some(cx.waker().clone());
             Poll::<()>::Pending
-        })));
+        }));
+        let mut future = pin!(at_once(keeping));
         let counted = Arc::default();
         for _ in 0..3 {
             assert_eq!(polled(future.as_mut(), &counted), (Poll::Pending, 0));
@@ -264,14 +265,15 @@ mod tests {
             Ok(())
         }));
         {
-            let mut using = pin!(driven.during(counting(count(&polls), async {
+            let asking = pin!(counting(count(&polls), async {
                 for number in 0..TIMES {
                     ask.send(number).await.expect("open");
                     assert_eq!(answers.recv().await, Some(number));
                 }
                 // Waits for nothing more of the connection.
                 std::future::pending::<()>().await;
-            })));
+            }));
+            let mut using = pin!(driven.during(asking));
             let counted = Arc::default();
             assert_eq!(polled(using.as_mut(), &counted), (Poll::Pending, 0));
             // A wake for nothing polls neither.
@@ -301,13 +303,16 @@ mod tests {
         const TIMES: usize = 20_000;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().expect("threads");
         let (to, mut from) = tokio::sync::mpsc::channel(1);
-        let received = runtime.spawn(at_once(async move {
-            let mut received = 0;
-            while let Some(()) = from.recv().await {
-                received += 1;
-            }
-            received
-        }));
+        let received = runtime.spawn(async move {
+            let receiving = pin!(async move {
+                let mut received = 0;
+                while let Some(()) = from.recv().await {
+                    received += 1;
+                }
+                received
+            });
+            at_once(receiving).await
+        });
         runtime.block_on(async {
             for _ in 0..TIMES {
                 to.send(()).await.expect("received");

@@ -36,7 +36,7 @@ mod written;
 use std::borrow::Cow;
 use std::future::{Future, poll_fn, ready};
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -211,7 +211,7 @@ where
         ));
         let mut download =
             Box::pin(request((head, rewritten, of_head), body, kept, open, &mut writer, &track, terms));
-        driven::at_once(async {
+        let both = pin!(async {
             tokio::select! {
                 biased;
                 done = &mut download => done,
@@ -220,8 +220,8 @@ where
                 ending = stop => (Finish::Broken { ending, reason: None }, false),
                 end = look::look(&halves, &track) => (end.finish(track.status().is_some()), false),
             }
-        })
-        .await
+        });
+        driven::at_once(both).await
     };
     if matches!(finish, Finish::Broken { ending: Ending::MemoryLimit, .. }) {
         // An orderly close would leave what the target does not read with the kernel.
@@ -321,7 +321,7 @@ async fn attempt<W: AsyncWrite + Unpin>(
     upstream.writes(path_of(&request).len() + written::size(request.headers()));
     let sending = upstream.sender.send_request(request);
     let downloading = download::download(sending, told, &upstream.buffer, head, client, track, terms);
-    let result = Box::pin(upstream.connection.during(downloading)).await;
+    let result = upstream.connection.during(Box::pin(downloading).as_mut()).await;
     (result, upstream)
 }
 
@@ -355,11 +355,10 @@ impl Kept {
     }
 
     /// Waits for `future`, and meanwhile notices if the target closes: the connection is then closed here, too.
-    pub(crate) async fn during<F: Future>(&mut self, future: F) -> F::Output {
+    pub(crate) async fn during<F: Future>(&mut self, mut future: Pin<&mut F>) -> F::Output {
         if !matches!(self.left, Left::Open { .. }) {
             return future.await;
         }
-        let mut future = pin!(future);
         poll_fn(|cx| {
             if let Left::Open { upstream, .. } = &mut self.left {
                 upstream.connection.go_on(cx);
@@ -374,7 +373,7 @@ impl Kept {
 
     /// Notices what the target has done meanwhile.
     async fn look(&mut self) {
-        self.during(ready(())).await;
+        self.during(pin!(ready(()))).await;
     }
 
     /// Both ends of the connection that may serve a request with a body.

@@ -1,7 +1,7 @@
 //! The end of a tunnel of requests: its goodbye, and bytes that are relayed after its last request.
 
 use std::future::Future;
-use std::pin::pin;
+use std::pin::Pin;
 
 use bytes::{BufMut, BytesMut};
 use tokio::io::AsyncWriteExt;
@@ -15,9 +15,12 @@ use crate::transport::stream::Transport;
 use crate::wire::head::{Head, RequestTarget, Version};
 use crate::words::outcome::Ending;
 
-/// Reports the progress of a long tunnel while `serving` serves it.
-pub(super) async fn with_progress<T>(serving: impl Future<Output = T>, opened: &Opened<'_>) -> T {
-    let mut serving = pin!(serving);
+/// Reports the progress of a long tunnel while `serving` serves it. Pinned by the caller: an argument that is pinned here would be in
+/// memory twice, for as long as the tunnel lasts.
+pub(super) async fn with_progress<T>(
+    mut serving: Pin<&mut impl Future<Output = T>>,
+    opened: &Opened<'_>,
+) -> T {
     let mut due = Instant::now() + PROGRESS;
     loop {
         tokio::select! {

@@ -16,7 +16,7 @@ mod ends;
 
 use std::future::Future;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -97,7 +97,7 @@ impl<'s, S: Transport + Send + 's> RequestsTunnel<'s, S> {
                 accepted_by,
                 shared,
             };
-            let end = Box::pin(with_progress(served.serve(), &opened)).await;
+            let end = with_progress(Box::pin(served.serve()).as_mut(), &opened).await;
             let mut revoked = None;
             // The goodbye may take a second.
             let Served { client, limits, buffer, own, kept, .. } = served;
@@ -286,7 +286,7 @@ impl<'s, S: Transport> Served<'_, 's, S> {
         holder.stays_open();
         let idle = Instant::now() + self.keep.held();
         let Served { client, buffer, kept, within, shared, .. } = self;
-        let begun = kept.during(async {
+        let begun = pin!(async {
             tokio::select! {
             biased;
             ending = within.ended() => Err(End::Ended(ending)),
@@ -304,7 +304,7 @@ impl<'s, S: Transport> Served<'_, 's, S> {
             () = shared.drain.closed_for(Duration::ZERO) => Err(End::Idle(Ending::Drained)),
             }
         });
-        let begun = begun.await;
+        let begun = kept.during(begun).await;
         holder.moves();
         begun
     }

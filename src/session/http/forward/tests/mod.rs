@@ -104,7 +104,7 @@ async fn serve<S: Transport>(
     loop {
         let mut lease = Lease::alone();
         let reading = read_head(&mut stream, &mut buffer, &mut lease, &limits);
-        let Ok(Some(head)) = kept.during(reading).await else { break };
+        let Ok(Some(head)) = kept.during(std::pin::pin!(reading)).await else { break };
         let meter = Meter::default();
         let places = Arc::new(KeptConnections::default());
         places.set_cap(4);
