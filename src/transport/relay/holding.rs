@@ -18,7 +18,7 @@ use crate::transport::turns::{Turn, Turns};
 const BULK: u64 = 64 * 1024;
 
 /// Of all tunnels whose bytes flow.
-static TURNS: LazyLock<Arc<Turns>> = LazyLock::new(Turns::new);
+pub(super) static TURNS: LazyLock<Arc<Turns>> = LazyLock::new(Turns::new);
 
 /// The leases of one tunnel, in one place: ten thousand of these wait at a time.
 #[derive(Debug)]
@@ -70,6 +70,11 @@ impl Holding {
             return Poll::Ready(());
         }
         looks.turn.get_or_insert_with(|| Turn::of(&TURNS, self.holder.shares_with())).poll(cx)
+    }
+
+    /// Whether it takes turns: it does while it is looked at.
+    pub(super) fn takes_turns(&self) -> bool {
+        self.looks.is_some()
     }
 
     /// It had its turn, and bytes `moved`, or there was nothing to do.

@@ -270,8 +270,12 @@ impl<C: End, U: End, P: Fn()> Flow<'_, '_, C, U, P> {
             if let Poll::Ready(ending) = cancelled.as_mut().poll(cx) {
                 return Poll::Ready(ending);
             }
-            if self.relay.holding.poll_turn(cx).is_pending() {
-                return self.poll_timer(cx, timer.as_mut());
+            while self.relay.holding.poll_turn(cx).is_pending() {
+                let ended = self.poll_timer(cx, timer.as_mut());
+                // The last look gives the place in line up, and what has woken this task is still to be done.
+                if ended.is_ready() || self.relay.holding.takes_turns() {
+                    return ended;
+                }
             }
             let before = self.relay.delivered();
             if let Poll::Ready(ending) = self.poll_directions(cx) {
