@@ -114,6 +114,11 @@ fn one_version_of_egressd_is_named_everywhere() {
     let version = env!("CARGO_PKG_VERSION");
     assert_eq!(said("docker/Dockerfile", "ARG VERSION="), version);
     assert_eq!(said("k8s/base/kustomization.yaml", "newTag: "), version);
+    assert_eq!(said("k8s/chart/Chart.yaml", "version: "), version);
+    assert_eq!(said("k8s/chart/Chart.yaml", "appVersion: "), version);
+    for lock in ["Cargo.lock", "tests/fuzz/Cargo.lock"] {
+        assert!(read(lock).contains(&format!("name = \"egressd\"\nversion = \"{version}\"")), "{lock}");
+    }
 }
 
 /// Both call the same scripts, so that a change passes on one exactly if it passes on the other.

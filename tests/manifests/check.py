@@ -1,4 +1,4 @@
-"""Checks what `kubectl kustomize` rendered, one file per overlay, for more than its schema.
+"""Checks what `kubectl kustomize` rendered, one file per overlay, and what Helm made of the chart, for more than its schema.
 
 It checks custom resources against their models (a schema check ignores kinds that it does not know), and what no schema
 says: times fit together, edits arrive, nothing runs with more rights than it needs.
@@ -15,7 +15,7 @@ import jsonschema
 import yaml
 from cloudcoil.models.prometheus_operator import v1 as prometheus
 
-OWN = {"PodMonitor", "PrometheusRule", "SecurityGroupPolicy"}
+OWN = {"PodMonitor", "ServiceMonitor", "PrometheusRule", "SecurityGroupPolicy"}
 BALANCER = "service.beta.kubernetes.io/aws-load-balancer-"
 # src/transport/socket.rs: the first keepalive probe of an idle connection.
 KEEPALIVE_SECONDS = 60
@@ -30,6 +30,8 @@ def custom_resource(thing, schema):
     match thing["kind"]:
         case "PodMonitor":
             prometheus.PodMonitor.model_validate(thing)
+        case "ServiceMonitor":
+            prometheus.ServiceMonitor.model_validate(thing)
         case "PrometheusRule":
             prometheus.PrometheusRule.model_validate(thing)
         case "SecurityGroupPolicy":
@@ -51,7 +53,8 @@ def egressd(things):
 
     assert deployment["selector"]["matchLabels"].items() <= labels.items()
     scaled = any(thing["kind"] == "HorizontalPodAutoscaler" for thing in things)
-    assert scaled or deployment["replicas"] >= 2, "one replica"
+    replicas = deployment.get("replicas", 2)
+    assert replicas >= 2, "one replica"
     assert scaled != ("replicas" in deployment), "both an autoscaler and the Deployment count replicas"
     assert deployment["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
 
@@ -78,24 +81,54 @@ def egressd(things):
     missing = set(named_files(settings)) - files
     assert not missing, f"files that the pod does not have beside egressd.yaml: {missing}"
 
-    for service in (thing for thing in things if thing["kind"] == "Service"):
+    balanced = [thing for thing in things if thing["kind"] == "Service" and thing["spec"].get("clusterIP") != "None"]
+    for service in balanced:
         assert service["spec"]["selector"].items() <= labels.items(), "the Service matches no pod"
         assert service["spec"]["selector"].get("app.kubernetes.io/name") == "egressd", "the Service matches other pods, too"
         if service["spec"]["type"] == "LoadBalancer":
             network_load_balancer(service, container, settings, draining)
     for kind in ("PodDisruptionBudget", "PodMonitor", "SecurityGroupPolicy", "NetworkPolicy"):
-        for thing in (thing for thing in things if thing["kind"] == kind):
+        for thing in (thing for thing in things if thing["kind"] == kind and not is_for_clients(thing)):
             selector = thing["spec"].get("selector") or thing["spec"].get("podSelector")
             assert selector["matchLabels"].items() <= labels.items(), f"{kind} matches no pod"
     ports = {port["name"] for port in container["ports"]}
     for monitor in (thing for thing in things if thing["kind"] == "PodMonitor"):
         assert all(endpoint["port"] in ports for endpoint in monitor["spec"]["podMetricsEndpoints"])
     budget = is_one(things, "PodDisruptionBudget")["spec"]
-    assert budget["maxUnavailable"] == 1
+    assert 1 <= budget["maxUnavailable"] < replicas
     assert budget["unhealthyPodEvictionPolicy"] == "AlwaysAllow", "pods that serve nobody would keep nodes from being drained"
-    for policy in (thing["spec"] for thing in things if thing["kind"] == "NetworkPolicy"):
-        to = [peer for rule in policy["egress"] if {port["port"] for port in rule["ports"]} == {53} for peer in rule["to"]]
-        assert {"ipBlock": {"cidr": "169.254.20.10/32"}} in to, "where NodeLocal DNSCache answers, there would be no DNS"
+    for policy in (thing for thing in things if thing["kind"] == "NetworkPolicy"):
+        reaches_dns(policy)
+        if is_for_clients(policy):
+            namespace = is_one(things, "Deployment")["metadata"]["namespace"]
+            only_dns_and_egressd(policy, namespace, labels, {port["containerPort"] for port in container["ports"] if port["name"] != "admin"})
+
+
+def is_for_clients(thing):
+    """A policy of the clients' namespace, and not egressd's own."""
+    return thing["kind"] == "NetworkPolicy" and thing["spec"]["policyTypes"] == ["Egress"]
+
+
+def to_ports(policy, ports):
+    return [rule for rule in policy["spec"]["egress"] if {port["port"] for port in rule.get("ports", [])} == ports]
+
+
+def reaches_dns(policy):
+    to = [peer for rule in to_ports(policy, {53}) for peer in rule["to"]]
+    assert {"ipBlock": {"cidr": "169.254.20.10/32"}} in to, "where NodeLocal DNSCache answers, there would be no DNS"
+
+
+def only_dns_and_egressd(policy, namespace, labels, ports):
+    """Of the first two rules; more of them are the user's own."""
+    dns, proxy = policy["spec"]["egress"][:2]
+    assert [dns] == to_ports(policy, {53}) and [proxy] == to_ports(policy, ports), f"{ports} are the proxy's"
+    pods, *networks = proxy["to"]
+    assert pods["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": namespace}
+    assert pods["podSelector"]["matchLabels"] and pods["podSelector"]["matchLabels"].items() <= labels.items()
+    for peer in dns["to"]:
+        assert "ipBlock" in peer or peer["podSelector"]["matchLabels"], "every pod of the cluster's own namespace could be reached"
+    for peer in [*(peer for peer in dns["to"] if "ipBlock" in peer), *networks]:
+        assert list(peer) == ["ipBlock"] and int(peer["ipBlock"]["cidr"].rsplit("/", 1)[1]) >= 8
 
 
 def mounted_secrets(spec):
@@ -104,10 +137,10 @@ def mounted_secrets(spec):
     if "projected" not in volume:
         assert volume == {"name": "config", "configMap": {"name": "egressd"}}
         return set()
-    configs, secrets = volume["projected"]["sources"]
+    configs, *secrets = volume["projected"]["sources"]
     assert configs == {"configMap": {"name": "egressd"}}
     assert volume["projected"]["defaultMode"] == 0o440 and spec["securityContext"]["fsGroup"] == spec["securityContext"]["runAsGroup"]
-    return {item["path"] for item in secrets["secret"]["items"]}
+    return {item["path"] for source in secrets for item in source["secret"]["items"]}
 
 
 def is_dashboard(thing):
@@ -130,9 +163,9 @@ def network_load_balancer(service, container, settings, draining):
         assert int(group[wait]) >= draining, f"{wait}: the target group forgets the pod while it drains"
     assert group["target_health_state.unhealthy.connection_termination.enabled"] == "false"
     assert "deletion_protection.enabled=true" in ours["attributes"]
-    port = service["spec"]["ports"][0]
-    assert (port["port"], port["targetPort"]) == (3128, 3128)
-    assert settings["listeners"][0]["address"].endswith(":3128")
+    for port, listener in zip(service["spec"]["ports"], settings["listeners"], strict=True):
+        assert port["port"] == port["targetPort"], "a number: a named port is an error for ip targets"
+        assert listener["address"].endswith(f":{port['port']}")
 
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     if "healthcheck-protocol" in ours:
@@ -143,8 +176,9 @@ def network_load_balancer(service, container, settings, draining):
     if service["metadata"]["name"] == "egressd":
         assert ours["scheme"] == "internal" and "healthcheck-protocol" in ours
         assert "load_balancing.cross_zone.enabled=true" in ours["attributes"]
-        idle = re.fullmatch(r"tcp\.idle_timeout\.seconds=(\d+)", ours["listener-attributes.TCP-3128"])
-        assert 60 <= int(idle[1]) <= 6000 and int(idle[1]) > KEEPALIVE_SECONDS
+        for port in service["spec"]["ports"]:
+            idle = re.fullmatch(r"tcp\.idle_timeout\.seconds=(\d+)", ours[f"listener-attributes.TCP-{port['port']}"])
+            assert 60 <= int(idle[1]) <= 6000 and int(idle[1]) > KEEPALIVE_SECONDS
         assert service["spec"]["loadBalancerSourceRanges"] == settings["policies"][0]["clients"]["networks"]
     if "proxy-protocol" in ours:
         assert settings["listeners"][0]["proxy_protocol"] == settings["admin"]["proxy_protocol"]
@@ -206,12 +240,14 @@ def named_files(settings):
             yield entry if isinstance(entry, str) else entry["file"]
     for listener in settings["listeners"]:
         yield from listener.get("tls", {}).values()
+        yield from listener.get("basic_auth", {}).values()
+    yield from (settings.get("inspection", {}).get(file) for file in ("certificate", "key") if "inspection" in settings)
 
 
 def main(directory, *rendered):
     schema = json.loads(Path(__file__).with_name("securitygrouppolicy.schema.json").read_text())
     profile = yaml.safe_load(Path("k8s/overlays/eks-fargate/cluster/fargate-profile.yaml").read_text())
-    own, rules, routers, fargate = 0, None, 0, 0
+    own, rules, routers, fargate, clients = 0, None, 0, 0, 0
     for path in rendered:
         things = [thing for thing in yaml.safe_load_all(Path(path).read_text()) if thing]
         try:
@@ -220,19 +256,32 @@ def main(directory, *rendered):
                 own += thing["kind"] in OWN
                 if thing["kind"] == "PrometheusRule":
                     rules = thing["spec"]
+            # What `helm test` makes, it also removes. A policy that stood alone would shut out all clients while the test runs.
+            hooks = [thing for thing in things if "helm.sh/hook" in thing["metadata"].get("annotations", {})]
+            policies = [thing for thing in things if thing["kind"] == "NetworkPolicy" and thing not in hooks and not is_for_clients(thing)]
+            assert policies or not any(thing["kind"] == "NetworkPolicy" for thing in hooks), "the policy of the test would be the only one"
+            things = [thing for thing in things if thing not in hooks]
+            by_helm = any(thing["metadata"].get("labels", {}).get("app.kubernetes.io/managed-by") == "Helm" for thing in things)
+            router = [thing for thing in things if "aws-observability" in (thing["metadata"]["name"], thing["metadata"].get("namespace"))]
+            things = [thing for thing in things if thing not in router]
             if any(thing["kind"] == "Deployment" for thing in things):
                 egressd(things)
-            if any(thing["kind"] == "SecurityGroupPolicy" for thing in things):
+            elif len(things) == 1 and is_for_clients(things[0]):
+                reaches_dns(things[0])
+                only_dns_and_egressd(things[0], "egressd", {"app.kubernetes.io/name": "egressd"}, {3128})
+            clients += any(map(is_for_clients, things))
+            # Helm makes no Namespace; chart.py finds all else to be as here.
+            if any(thing["kind"] == "SecurityGroupPolicy" for thing in things) and not by_helm:
                 eks_fargate(things, profile)
                 fargate += 1
-            if any(thing["metadata"]["name"] == "aws-logging" for thing in things):
-                log_router(things)
+            if router:
+                log_router(router)
                 routers += 1
         except Exception:
             print(f"in {path}:", file=sys.stderr)
             raise
         print(f"{path}: {len(things)} objects")
-    assert own >= 3 and fargate and routers, "what is to be checked was not there"
+    assert own >= 3 and fargate and routers and clients, "what is to be checked was not there"
     Path(directory, "rules.yaml").write_text(yaml.safe_dump(rules))
 
 
