@@ -32,8 +32,18 @@ OF_HELM = {
 NAMES = {"app.kubernetes.io/name": "egressd", "app.kubernetes.io/part-of": "egressd"}
 
 
+class Strict(yaml.SafeLoader):
+    """No key twice: the second one would win, here and in a cluster."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [self.construct_object(name, deep=True) for name, _ in node.value]
+        twice = {name for name in keys if keys.count(name) > 1}
+        assert not twice, f"line {node.start_mark.line + 1}: {twice} twice"
+        return super().construct_mapping(node, deep)
+
+
 def load(path):
-    return [thing for thing in yaml.safe_load_all(Path(path).read_text()) if thing]
+    return [thing for thing in yaml.load_all(Path(path).read_text(), Strict) if thing]
 
 
 def is_hook(thing):
@@ -153,6 +163,8 @@ def everything(rendered):
     get = lambda kind, name, namespace="egressd": found[kind, namespace, name]
     pod = get("Deployment", "egressd")["spec"]["template"]["spec"]
     assert pod["terminationGracePeriodSeconds"] == 90 + 1201 + 20, "1m30s, and 20m500ms rounded up, and 20 s"
+    scraped = get("Deployment", "egressd")["spec"]["template"]["metadata"]["annotations"]
+    assert scraped["prometheus.io/scrape"] == "false" and scraped["prometheus.io/port"] == "9181", "a value wins"
     container = pod["containers"][0]
     assert container["image"] == "registry.example/team/egressd@sha256:" + "0123456789abcdef" * 4, "a digest wins over a tag"
     ports = [("proxy", 8080), ("port-3129", 3129), ("port-3130", 3130), ("admin", 9181)]

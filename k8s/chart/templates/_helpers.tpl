@@ -198,6 +198,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- $own := include "egressd.labels" . | fromYaml -}}
+{{- $own = set $own "app.kubernetes.io/component" "metrics" -}}
+{{- range $value, $labels := dict "podLabels" .Values.podLabels "service.labels" .Values.service.labels "monitoring.labels" .Values.monitoring.labels "monitoring.dashboard.labels" .Values.monitoring.dashboard.labels -}}
+{{- range $label, $_ := $labels -}}
+{{- if hasKey $own $label -}}
+{{- fail (printf "%s: %s is one of the chart's own labels, which selectors look for: take another one" $value $label) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- if hasKey .Values.files "egressd.yaml" -}}
 {{- fail "files: egressd.yaml is made of the value `config`: write its keys there, or bring a ConfigMap of yours with existingConfigMap" -}}
 {{- end -}}
