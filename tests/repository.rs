@@ -103,7 +103,7 @@ fn one_release_of_rust_is_named_everywhere() {
     let release = said("Cargo.toml", "rust-version = ");
     assert_eq!(said("rust-toolchain.toml", "channel = "), format!("{release}.0"));
     let image = format!("rust:{release}-bookworm");
-    assert_eq!(said("docker/Dockerfile", "FROM "), format!("{image} AS builder"));
+    assert_eq!(said("docker/Dockerfile", "FROM --platform=$BUILDPLATFORM "), format!("{image} AS builder"));
     assert_eq!(said(".gitlab-ci.yml", "image: "), image);
     assert_eq!(said(".github/workflows/ci.yml", "image: "), image);
     assert!(read("README.md").contains(&format!("Rust toolchain ({release} or newer)")));
@@ -136,6 +136,28 @@ fn both_kinds_of_ci_run_the_same_scripts() {
     let github = scripts(".github/workflows/ci.yml");
     assert_eq!(github, [".ci/run", ".ci/run --long", "tests/long/deny"]);
     assert_eq!(scripts(".gitlab-ci.yml"), github);
+}
+
+/// A tag of an action can be moved to other code; a commit cannot.
+#[test]
+fn both_kinds_of_ci_make_a_release_by_its_script_and_actions_are_named_by_their_commit() {
+    let workflow = read(".github/workflows/release.yml");
+    for ci in [&*workflow, &read(".gitlab-ci.yml")] {
+        assert!(ci.contains("docker/release --key "), "{ci}");
+    }
+    assert!(workflow.contains(&format!("image: rust:{}-bookworm", said("Cargo.toml", "rust-version = "))));
+    let mut actions = 0;
+    for text in [workflow, read(".github/workflows/ci.yml")] {
+        for action in
+            text.lines().filter_map(|line| line.trim_start_matches([' ', '-']).strip_prefix("uses: "))
+        {
+            let commit = action.split_once('@').and_then(|(_, rest)| rest.split_once(" # v"));
+            let (commit, _) = commit.unwrap_or_else(|| panic!("{action}: no commit with a version after it"));
+            assert!(commit.len() == 40 && commit.bytes().all(|b| b.is_ascii_hexdigit()), "{action}");
+            actions += 1;
+        }
+    }
+    assert!(actions >= 7, "{actions}");
 }
 
 /// The files in `directory` and below whose name ends so.
