@@ -110,10 +110,10 @@ async fn a_cut_answer_is_asked_for_again_over_tcp() {
 async fn a_silent_server_is_a_timeout_at_the_deadline() {
     let server = TestServer::start(|_, _, _| Say::Silence).await;
     let resolver = asking(&[&server], Duration::from_millis(900));
+    tokio::time::pause();
     let started = Instant::now();
     assert_eq!(ask(&resolver, "a.test", Family::V4).await, "dns_timeout");
-    let took = started.elapsed();
-    assert!((Duration::from_millis(850)..Duration::from_millis(1500)).contains(&took), "{took:?}");
+    assert!((850..902).contains(&started.elapsed().as_millis()), "{:?}", started.elapsed());
 }
 
 #[tokio::test]
@@ -212,7 +212,6 @@ async fn a_question_ends_with_its_last_asker_and_not_before() {
     permits.add_permits(1);
     assert_eq!(second.await.unwrap(), "8.8.8.8", "one left, the other waits");
     assert_eq!(server.asked().len(), 1);
-
     advance(Duration::from_secs(60)).await;
     let alone = tokio::spawn(asker(resolver.clone()));
     until_asked(&server, 2).await;
@@ -304,7 +303,8 @@ async fn a_question_that_found_no_place_says_so_and_is_not_kept_as_a_failure() {
         false => addresses(&["8.8.8.8"]),
     })
     .await;
-    let resolver = asking(&[&server], Duration::from_secs(1));
+    let timeout = Duration::from_secs(120); // Until all are asked, seconds of real time may pass.
+    let resolver = asking(&[&server], timeout);
     let silent = |number: usize, after: Duration| {
         let resolver = resolver.clone();
         tokio::spawn(async move {
@@ -316,7 +316,7 @@ async fn a_question_that_found_no_place_says_so_and_is_not_kept_as_a_failure() {
     let mut held: Vec<_> = (0..2 * MAX_QUESTIONS).map(|number| silent(number, Duration::ZERO)).collect();
     until_asked(&server, MAX_QUESTIONS).await;
     tokio::time::pause();
-    held.extend((MAX_QUESTIONS..2 * MAX_QUESTIONS).map(|number| silent(number, Duration::from_millis(500))));
+    held.extend((MAX_QUESTIONS..2 * MAX_QUESTIONS).map(|number| silent(number, timeout / 2)));
     let error = resolver.lookup(&name("a.test"), Family::V4, CLIENT).await.unwrap_err();
     tokio::time::resume();
     assert_eq!(error.reason, Reason::DnsTimeout);
