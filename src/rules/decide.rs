@@ -38,6 +38,8 @@ pub struct Permit {
     pub decision: Decision,
     /// For `WouldDeny`: why enforce mode would deny.
     pub reason: Option<Reason>,
+    /// For `WouldDeny` because of what the rule says about requests: what enforce mode would answer.
+    pub objected: Option<Box<Objected>>,
     /// The rule that decided. For `WouldDeny`, the `deny` rule or the expired rule, if that is the reason.
     pub rule: Option<MatchedRule>,
     /// What the request must be once its content is seen. `Http` for a CONNECT: plain requests inside of it.
@@ -82,6 +84,7 @@ impl Permit {
             mode: _,
             decision: _,
             reason: _,
+            objected: _,
             rule: _,
             scheme: _,
             method: _,
@@ -110,6 +113,15 @@ impl Permit {
         ]
         .into_iter()
     }
+}
+
+/// What the client of a request would be told that report mode lets pass.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Objected {
+    /// One line that a person can act on.
+    pub advice: Box<str>,
+    /// The entry of `requests` that would let it pass.
+    pub entry: Option<Box<str>>,
 }
 
 /// A refusal.
@@ -222,6 +234,7 @@ impl Policy {
             mode: self.mode,
             decision: Decision::Allow,
             reason: None,
+            objected: None,
             rule: None,
             scheme,
             method: target.method,

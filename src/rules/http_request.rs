@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use super::Policies;
-use super::decide::{Denial, Permit};
+use super::decide::{Denial, Objected, Permit};
 use super::git::{GitMisfit, GitObjection, GitRule};
 use super::http::{Entry, HttpRequest, MatchedEntry, Misfit, Nearest, Requests, Upgrade};
 use super::path::{PathPattern, check as check_path};
@@ -71,8 +71,15 @@ impl Policies {
             return Ok(Permit { websocket, ..permit });
         }
         if permit.mode == Mode::Report && reason.relaxed_by_report() {
-            let reason = permit.reason.or(Some(reason));
-            return Ok(Permit { decision: Decision::WouldDeny, reason, websocket, ..permit });
+            // What the rules have against the connection comes first.
+            let objected = permit.reason.is_none().then(|| Objected { advice: advice.into(), entry });
+            return Ok(Permit {
+                decision: Decision::WouldDeny,
+                reason: permit.reason.or(Some(reason)),
+                objected: objected.map(Box::new),
+                websocket,
+                ..permit
+            });
         }
         Err(Denial {
             reason,

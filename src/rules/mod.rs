@@ -46,7 +46,7 @@ pub use self::address::{AddressDenial, Admitted};
 pub use self::address_set::AddressSet;
 pub use self::builder::{BuildError, FileId, MAX_PATTERNS, MAX_RULES, OptionsId, Origin, PolicyBuilder};
 pub use self::clients::{ClientFile, ClientMatch};
-pub use self::decide::{Denial, Permit};
+pub use self::decide::{Denial, Objected, Permit};
 pub use self::http::{
     Credentials, Entry, HeaderEdits, HttpRequest, MatchedEntry, Misfit, Nearest, Recognised, Requests,
     SetField, Upgrade,

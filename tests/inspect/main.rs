@@ -10,6 +10,7 @@ mod clients;
 mod exchanges;
 mod git;
 mod git_bodies;
+mod git_report;
 mod git_said;
 mod inside;
 mod lasting;

@@ -246,7 +246,7 @@ fn changes(
         if permit.mode != Mode::Report {
             return Err(Refused::new(Reason::RequestNotAllowed, advice));
         }
-        request.would_deny(Reason::RequestNotAllowed);
+        request.would_deny_change(Reason::RequestNotAllowed, &advice);
         changes.lend_nothing();
     }
     Ok(changes)
@@ -275,8 +275,8 @@ async fn body_anew<S>(
             head.bytes += wire.max(content.len());
             changes.send(content);
         }
-        Err(_) if permit.mode == Mode::Report => {
-            request.would_deny(Reason::GitNotAllowed);
+        Err(advice) if permit.mode == Mode::Report => {
+            request.would_deny_change(Reason::GitNotAllowed, &advice);
             changes.lend_nothing();
             // It goes on as it came, compressed perhaps.
             changes.unfix();

@@ -65,7 +65,8 @@ pub(super) struct Facts {
     pub(super) unwritten: bool,
     /// What was recognised in it, where its rule asks for it.
     pub(super) seen: Option<Box<Seen>>,
-    /// What the client is told of a refusal of what was recognised, and the entry that would let it pass.
+    /// What the client is told of a refusal of what was recognised, or would be told in enforce mode, and the entry that would let
+    /// it pass.
     pub(super) told: Option<(Box<str>, Option<Box<str>>)>,
 }
 
@@ -130,7 +131,8 @@ impl Facts {
         }
         if let Some(tunnel) = &self.inside {
             let asks = (self.asks.method.as_ref(), self.asks.path());
-            tunnel.served(InsideRequest::now(asks, self.status, self.decision, self.reason));
+            let offered = self.told.as_ref().and_then(|(_, entry)| entry.as_deref());
+            tunnel.served(InsideRequest::now(asks, self.status, self.decision, self.reason, offered));
         }
         if let Some(cause) = self.reason {
             let recognised = self.seen.as_ref().map(|seen| seen.to_string());

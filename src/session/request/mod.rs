@@ -9,6 +9,7 @@ mod challenged;
 mod facts;
 pub(crate) mod seen;
 mod shows;
+mod told;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -186,6 +187,8 @@ impl<'s> Request<'s> {
         facts.rule = permit.rule.clone();
         facts.decision = Some(permit.decision);
         facts.reason = permit.reason.map(Cause::Refused);
+        let told = permit.objected.as_ref().filter(|_| facts.seen.is_some());
+        facts.told = told.map(|objected| (objected.advice.clone(), objected.entry.clone()));
     }
 
     /// The rules let it pass as far as it was read, which was not to where they decide.
@@ -213,14 +216,6 @@ impl<'s> Request<'s> {
     /// This was recognised in it, where its rule asks for it.
     pub(crate) fn recognised(&mut self, seen: Seen) {
         self.facts_mut().seen = Some(Box::new(seen));
-    }
-
-    /// What its client is told, which says more than method and path where something was recognised in it.
-    pub(crate) fn told_why(&mut self, advice: &str, denial: Option<&Denial>) {
-        let facts = self.facts_mut();
-        if facts.seen.is_some() {
-            facts.told = Some((advice.into(), denial.and_then(|denial| denial.entry.clone())));
-        }
     }
 
     /// These credentials are sent in place of the client's.
@@ -335,7 +330,9 @@ impl<'s> Request<'s> {
 
     /// The client left before there was a verdict.
     pub fn gone(mut self) {
-        let Some(facts) = self.facts.take() else { return };
+        let Some(mut facts) = self.facts.take() else { return };
+        // What report mode would have said is not why.
+        facts.told = None;
         self.verdict(facts, Cause::ClientGone);
     }
 
@@ -395,7 +392,10 @@ impl<'s> Request<'s> {
     ) {
         let Some(mut facts) = self.facts.take() else { return };
         facts.status = status;
-        facts.reason = reason.map(Cause::Refused).or(facts.reason);
+        if let Some(reason) = reason {
+            facts.reason = Some(Cause::Refused(reason));
+            facts.told = None;
+        }
         facts.count(self.shared);
         if let Some(place) = self.place.take() {
             let mut record =

@@ -1,7 +1,7 @@
 //! The last requests inside a tunnel, for the status page. Each has a record of its own in the log, which has all of them.
 //!
-//! A tunnel keeps [`LAST`] of them, and of a path [`LONGEST`] bytes: together 1.4 KiB at most of the 40 that an inspected
-//! tunnel costs, and nothing for a tunnel without requests.
+//! A tunnel keeps [`LAST`] of them, of a path [`LONGEST`] bytes, and an entry that was offered if it has no more than [`ENTRY`]:
+//! together 3.5 KiB at most of the 40 that an inspected tunnel costs, and nothing for a tunnel without requests.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -16,6 +16,8 @@ use crate::words::outcome::Decision;
 const LAST: usize = 4;
 /// Bytes kept of a path, and of a method.
 const LONGEST: usize = 128;
+/// Bytes of an entry that is kept. A part of one would be of no use.
+const ENTRY: usize = 512;
 
 /// One request inside a tunnel that ended, however it did.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -34,6 +36,8 @@ pub struct InsideRequest {
     pub decision: Option<Decision>,
     /// Why it was, or would be, refused, or failed.
     pub cause: Option<Cause>,
+    /// The entry of `requests` that would let it pass, where that depends on more than its method and its path.
+    pub offered: Option<Box<str>>,
 }
 
 impl InsideRequest {
@@ -43,6 +47,7 @@ impl InsideRequest {
         status: Option<u16>,
         decision: Option<Decision>,
         cause: Option<Cause>,
+        offered: Option<&str>,
     ) -> Self {
         let some = path.map(|path| path.get(..LONGEST).unwrap_or(path));
         InsideRequest {
@@ -53,6 +58,7 @@ impl InsideRequest {
             status,
             decision,
             cause,
+            offered: offered.filter(|entry| entry.len() <= ENTRY).map(Box::from),
         }
     }
 }
@@ -96,7 +102,7 @@ mod tests {
         assert_eq!(inside.seen(), (0, Vec::new()));
         for number in 0..10 {
             let path = format!("/{number}{}", "x".repeat(number * 50));
-            inside.note(InsideRequest::now((Some(&Method::GET), Some(&path)), Some(200), None, None));
+            inside.note(InsideRequest::now((Some(&Method::GET), Some(&path)), Some(200), None, None, None));
         }
         let (count, last) = inside.seen();
         let kept: Vec<_> =
@@ -106,7 +112,10 @@ mod tests {
             last[0].path.as_ref().is_some_and(|path| path.starts_with("/9")),
             "the last one first: {last:?}"
         );
-        inside.note(InsideRequest::now((None, Some("/é")), None, None, None));
-        assert_eq!(inside.seen().1[0].path.as_deref(), Some("/é"));
+        inside.note(InsideRequest::now((None, Some("/é")), None, None, None, Some(&"e".repeat(ENTRY))));
+        let last = inside.seen().1.swap_remove(0);
+        assert_eq!((last.path.as_deref(), last.offered.map(|entry| entry.len())), (Some("/é"), Some(ENTRY)));
+        inside.note(InsideRequest::now((None, None), None, None, None, Some(&"e".repeat(ENTRY + 1))));
+        assert_eq!(inside.seen().1[0].offered, None, "not a part of one");
     }
 }

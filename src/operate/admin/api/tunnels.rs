@@ -216,13 +216,14 @@ fn entry(request: &InsideRequest, facts: &live::TunnelFacts, policies: &Policies
         return None;
     }
     let (method, path) = (request.method.as_ref()?.as_str(), request.path.as_deref()?);
+    let offered = request.offered.as_deref();
     let remedy = policies.remedy(
         Denied {
             policy: Some(&facts.policy),
             reason,
             target: &facts.target,
             inside: Inside::Unknown,
-            request: Some(DeniedRequest { method, path, within: true, offered: None }),
+            request: Some(DeniedRequest { method, path, within: true, offered }),
         },
         Timestamp::now(),
     );
