@@ -1,6 +1,6 @@
 //! Requests to AWS inside inspected tunnels whose credentials are, or may be, in their body.
 
-use crate::support::{Egressd, TlsStream, Wire};
+use crate::support::{Egressd, TlsStream, Wire, write};
 use crate::world::{HOST, Site, World};
 
 const OPTIONS: &str = ", requests: [{aws: {accounts: [\"609629065308\"], services: [sns]}}]";
@@ -66,10 +66,82 @@ fn credentials_in_a_body_are_refused_before_a_byte_of_it_goes_on() {
     scene.proxy.refused(scene.post(&fields, &chunked), 403, "account_not_allowed");
     let parts = "Content-Type: multipart/form-data; boundary=x\r\n";
     scene.proxy.refused(scene.with_length(parts, "--x--"), 403, "account_not_allowed");
-    let long = "a".repeat((1 << 20) + 1);
+    let long = "a".repeat((2 << 20) + 1);
     let refused = scene.proxy.refused(scene.with_length(FORM, &long), 403, "account_not_allowed");
-    assert!(refused.reply.body.contains("more than 1 MiB"), "{}", refused.reply.body);
+    assert!(refused.reply.body.contains("more than 2 MiB"), "{}", refused.reply.body);
     assert_eq!(scene.site.got().len(), 0);
+}
+
+#[test]
+fn a_body_that_does_not_say_what_it_is_is_read_as_a_form_too() {
+    let scene = Scene::new();
+    let foreign = "Action=Publish&AWSAccessKeyId=AKIAIOSFODNN7EXAMPLE&Signature=x";
+    for fields in [
+        "",
+        "Content-Type:\r\n",
+        "Content-Type: text/plain\r\n",
+        "Content-Type: x/y\r\n",
+        "Content-Type: application/json\r\nContent-Type: application/xml\r\n",
+        "Content_Type: application/x-www-form-urlencoded\r\n",
+        "Content-Type: application/x-www-form-urlencoded; charset=utf-7\r\n",
+        "Content-Encoding: gzip\r\n",
+    ] {
+        scene.proxy.refused(scene.with_length(fields, foreign), 403, "account_not_allowed");
+        let chunked = crate::git_bodies::chunked(foreign.as_bytes(), 5);
+        let fields = format!("{fields}Transfer-Encoding: chunked\r\n");
+        scene.proxy.refused(scene.post(&fields, &chunked), 403, "account_not_allowed");
+    }
+    let long = "a".repeat((2 << 20) + 1);
+    let refused = scene.proxy.refused(scene.with_length("", &long), 403, "account_not_allowed");
+    assert!(
+        refused.reply.body.contains("send one that does, such as application/octet-stream"),
+        "{refused:?}"
+    );
+    assert_eq!(scene.site.got().len(), 0);
+    // What SDKs send so, and what says that it is something else, goes on as it came.
+    let list = "<CompleteMultipartUpload><Part><ETag>&quot;a%&quot;</ETag><PartNumber>1</PartNumber></Part></CompleteMultipartUpload>";
+    for (fields, body) in [
+        ("", list),
+        ("Content-Type: application/octet-stream\r\n", &long),
+        ("Content-Type: application/json\r\n", foreign),
+    ] {
+        assert_eq!(scene.with_length(fields, body).read_reply().status, 200, "{fields}");
+        assert_eq!(scene.site.got().pop().expect("one").body, body.as_bytes());
+    }
+    let mut put = scene.world.inside(&scene.proxy, scene.site.port());
+    put.send(format!(
+        "PUT /o HTTP/1.1\r\nHost: {HOST}:{}\r\n{OWN}Content-Length: {}\r\n\r\n{long}",
+        scene.site.port(),
+        long.len()
+    ));
+    assert_eq!(put.read_reply().status, 200);
+}
+
+#[test]
+fn a_body_has_no_credentials_beside_those_that_egressd_sends() {
+    let world = World::new();
+    let site = world.site();
+    let directory = world.directory();
+    write(&directory.path().join("own.cred"), "jane-at-123456789012:secret\n");
+    let options = ", requests: [{credentials_file: own.cred, aws: {accounts: [\"123456789012\"]}}]";
+    let proxy = Egressd::start_in(directory, &World::config(site.port(), options));
+    let post = |fields: &str, body: &str| {
+        let mut wire = world.inside(&proxy, site.port());
+        wire.send(format!(
+            "POST / HTTP/1.1\r\nHost: {HOST}:{}\r\n{fields}Content-Length: {}\r\n\r\n{body}",
+            site.port(),
+            body.len()
+        ));
+        wire
+    };
+    let foreign = "Action=Publish&AWSAccessKeyId=AKIAIOSFODNN7EXAMPLE&Signature=x";
+    for fields in ["", FORM, "Content-Type: multipart/form-data; boundary=x\r\n"] {
+        proxy.refused(post(fields, foreign), 403, "account_not_allowed");
+    }
+    assert_eq!(site.got().len(), 0);
+    assert_eq!(post(FORM, "Action=Publish").read_reply().status, 200);
+    let got = site.got().pop().expect("one");
+    assert!(got.field("authorization").is_some_and(|value| value.starts_with("Basic ")), "{}", got.head);
 }
 
 #[test]

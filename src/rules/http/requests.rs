@@ -140,11 +140,16 @@ impl Entry {
     /// What of `aws` does not fit: of the client's credentials, or of those that are sent in their place.
     fn judge_aws(&self, host: &str, request: &HttpRequest<'_>) -> Result<Option<Account>, Misfit> {
         let Some(rule) = &self.aws else { return Ok(None) };
+        let sent = request.recognised.map(|recognised| &recognised.aws);
         if let Some(credentials) = &self.credentials {
+            // The service might take those of the body in place of ours.
+            if let Some(Err(why)) = sent.filter(|sent| sent.as_ref().is_err_and(|why| why.is_in_the_body())) {
+                return Err(Misfit::Credentials(*why));
+            }
             let lent = credentials.lent_to(host).ok_or(Misfit::Credentials(CredentialsError::User))?;
             return rule.may(&lent).map_err(Misfit::Aws);
         }
-        match request.recognised.map(|recognised| &recognised.aws) {
+        match sent {
             Some(Ok(aws)) => rule.may(aws).map_err(Misfit::Aws),
             Some(Err(why)) => Err(Misfit::Credentials(*why)),
             None => Err(Misfit::UnknownCredentials),

@@ -47,7 +47,7 @@ fn git(
 /// The same for a request whose body goes on unread, because no entry in force asks for it: a reload may bring one that judges what
 /// the body says, and that must not take it for judged.
 pub(super) fn body_unread(by_head: Arc<Recognised>, head: &Head) -> Arc<Recognised> {
-    let (of_git, form) = (ahead::decides(&by_head).is_some(), ahead::is_form(head));
+    let (of_git, form) = (ahead::decides(&by_head).is_some(), ahead::form(head).is_some());
     if !of_git && !form {
         return by_head;
     }

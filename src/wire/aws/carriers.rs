@@ -45,6 +45,10 @@ pub(super) fn carrier(name: &str) -> Option<Carrier> {
         _ => {}
     }
     let folded = fold(name);
+    // Programs that fold names read it as that.
+    if folded == "contenttype" {
+        return Some(Carrier::ContentType);
+    }
     // Whatever tells of proxies is not sent on. `X-Amzn-Authorization` is that of version 3.
     let is_other = OTHERS.contains(&&*folded)
         || (folded.contains("authorization") && !folded.starts_with("proxy"))

@@ -8,6 +8,8 @@
 mod basic;
 mod carriers;
 mod form;
+#[cfg(test)]
+mod form_tests;
 mod query;
 mod scope;
 mod signed;
@@ -16,7 +18,7 @@ mod tests;
 
 pub use self::carriers::is_credential;
 use self::carriers::{Carrier, carrier};
-pub use self::form::{MAX_FORM, check_form, is_form};
+pub use self::form::{Form, FormCheck, MAX_FORM, check_form, form, too_long};
 use self::scope::{Algorithm, Signature, region_set};
 pub use self::signed::Signed;
 use crate::words::aws::{AwsRequest, CredentialsError};

@@ -71,6 +71,14 @@ pub(super) fn find(query: &str) -> Result<Option<Presigned>, CredentialsError> {
     Ok(found)
 }
 
+/// Whether a name, as it was sent, is that of credentials. `strict`: so is one that cannot be decoded.
+pub(super) fn is_credential(name: &str, strict: bool) -> bool {
+    match decoded(name) {
+        Some(plain) => kind(&plain) != Kind::Other,
+        None => strict || kind(&decoded_leniently(name)) != Kind::Other,
+    }
+}
+
 #[derive(PartialEq, Eq)]
 enum Kind {
     Presigned(usize),

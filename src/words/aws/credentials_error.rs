@@ -29,12 +29,22 @@ pub enum CredentialsError {
          Authorization or in the query"
     )]
     Parts,
-    /// A form with credentials in it.
+    /// A form with credentials in it, or a body with them that some service may read as a form.
     #[error("credentials in a form: sign with version 4 in Authorization, and leave them out of the body")]
     Form,
     /// A form that is too long to be read.
-    #[error("a form of more than 1 MiB, or of more than 10,000 fields, whose names are not read")]
+    #[error("a form of more than 2 MiB, or of more than 50,000 fields, whose names are not read")]
     LongForm,
+    /// A body of no known type that is too long to be read.
+    #[error(
+        "a body of more than 2 MiB, or of more than 50,000 fields, that some services read as a form, because its Content-Type does not          say what it is: send one that does, such as application/octet-stream or application/json"
+    )]
+    LongUnnamed,
+    /// A form, or a body of no known type, in which names are not what they look like.
+    #[error(
+        "a form, or a body whose Content-Type does not say what it is, with a Content-Encoding or a charset other than UTF-8: send it          as it is, in UTF-8"
+    )]
+    CodedForm,
     /// A cookie, which says nothing of an account.
     #[error("a cookie in place of a signature")]
     Cookie,
@@ -55,4 +65,12 @@ pub enum CredentialsError {
     /// Not of the form that AWS documents.
     #[error("{0}")]
     Malformed(&'static str),
+}
+
+impl CredentialsError {
+    /// Whether they are, or may be, in the body: there they go on, whatever is sent in place of others.
+    pub fn is_in_the_body(self) -> bool {
+        use CredentialsError::{CodedForm, Form, LongForm, LongUnnamed, Parts};
+        matches!(self, Parts | Form | LongForm | LongUnnamed | CodedForm)
+    }
 }

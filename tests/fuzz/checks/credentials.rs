@@ -1,6 +1,6 @@
 //! Credentials for AWS: in one place alone, whatever the case of names is, and of the account that the bytes say.
 
-use egressd::wire::aws::{MAX_FORM, check_form, read};
+use egressd::wire::aws::{Form, MAX_FORM, check_form, read};
 use egressd::words::aws::CredentialsError;
 use egressd::words::aws::{AccessKeyId, Signer};
 
@@ -8,9 +8,12 @@ const HOST: &str = "git-codecommit.eu-central-1.amazonaws.com";
 
 /// The input is a query in the first line, and fields, one a line.
 pub fn check(bytes: &[u8]) {
-    if check_form(bytes).is_ok() {
-        assert!(bytes.len() <= MAX_FORM && !bytes.starts_with(b"AWSAccessKeyId="));
+    for form in [Form::Named, Form::Unnamed] {
+        if check_form(bytes, form).is_ok() {
+            assert!(bytes.len() <= MAX_FORM && !bytes.starts_with(b"AWSAccessKeyId="));
+        }
     }
+    assert!(check_form(bytes, Form::Coded).is_err());
     let mut lines = bytes.split(|byte| *byte == b'\n');
     let query = lines.next().and_then(|line| std::str::from_utf8(line).ok());
     let fields: Vec<(&str, &[u8])> = lines

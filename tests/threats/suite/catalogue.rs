@@ -247,7 +247,7 @@ pub const ROWS: &[Row] = &[
     ),
     own(
         83,
-        "rule of AWS: another's account: `x-at-OURS-at-THEIRS`, old key ids, two credentials in any of fields, query and form, in any spelling, presigned and in a field, S3's upload forms, none",
+        "rule of AWS: another's account: `x-at-OURS-at-THEIRS`, old key ids, two credentials in any of fields, query, form and a body of no known type, in any spelling, presigned and in a field, S3's upload forms, none",
         "the last `-at-` counts, and credentials in one place alone, the body of a form included: 200 or 403 `account_not_allowed`, with account, repository and refs in the record",
         INSPECTION,
     ),

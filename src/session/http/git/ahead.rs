@@ -1,27 +1,24 @@
 //! What a body says that decides what its request is, read before any of it goes on: that of a request to Git, and a form, which may
 //! carry credentials of AWS.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue};
+use http::HeaderMap;
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
 use super::beginning::{Beginning, Reached, Reading, broken};
-use super::steps::{self, too_long};
+use super::steps::{self, Whose, too_long};
 use crate::rules::git::NEGOTIATION_LIMIT;
 use crate::rules::{Recognised, Requests};
 use crate::session::http::forward::{Connection, Finish};
 use crate::session::http::git_fields as fields;
-use crate::state::limits::readers::{Readers, Turn};
 use crate::telemetry::record::{Negotiated, PushOptions};
 use crate::transport::held::{Kind, Lease};
 use crate::transport::stream::Transport;
-use crate::wire::aws;
+use crate::wire::aws::{self, Form};
 use crate::wire::git::{
     Capabilities, FetchKind, FetchReader, FetchRequest, ListError, MAX_LIST, Progress, PushReader, lfs,
 };
@@ -53,7 +50,7 @@ pub(in crate::session::http) enum Reads {
     /// What is asked of Git.
     Git(Asks),
     /// Parameters of AWS.
-    Form,
+    Form(Form),
 }
 
 #[derive(Debug)]
@@ -68,19 +65,6 @@ enum Said {
     Nothing,
 }
 
-/// Whose request is read: those of one client have to wait for each other.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::session::http) struct Whose<'w> {
-    pub(in crate::session::http) readers: &'w Arc<Readers>,
-    pub(in crate::session::http) client: IpAddr,
-}
-
-impl Whose<'_> {
-    async fn turn(self) -> Turn {
-        self.readers.turn(self.client).await
-    }
-}
-
 /// What of a request is decided by its body, if the entries ask for it.
 pub(in crate::session::http) fn reads(
     recognised: &Recognised,
@@ -89,8 +73,9 @@ pub(in crate::session::http) fn reads(
 ) -> Option<Reads> {
     let of_git = decides(recognised).filter(|_| requests.asks_git()).map(Reads::Git);
     // What is refused by its head needs no reading.
-    let form = || requests.asks_aws() && recognised.aws.is_ok() && is_form(head);
-    of_git.or_else(|| form().then_some(Reads::Form))
+    let lends = || requests.entries().iter().any(|entry| entry.aws.is_some() && entry.credentials.is_some());
+    let asks = requests.asks_aws() && (recognised.aws.is_ok() || lends());
+    of_git.or_else(|| form(head).filter(|_| asks).map(Reads::Form))
 }
 
 /// The same of a request that was recognised as one to Git.
@@ -99,10 +84,13 @@ pub(in crate::session::http) fn decides(recognised: &Recognised) -> Option<Asks>
     matches!(asks, Asks::Rpc(_) | Asks::Lfs(Lfs::Batch)).then_some(asks)
 }
 
-/// Whether the body is a form.
-pub(in crate::session::http) fn is_form(head: &Head) -> bool {
-    let types = head.headers.get_all(CONTENT_TYPE).into_iter().map(HeaderValue::as_bytes);
-    head.framing.may_have_content() && aws::is_form(types)
+/// What the body is to a service that looks for parameters in it.
+pub(in crate::session::http) fn form(head: &Head) -> Option<Form> {
+    if !head.framing.may_have_content() {
+        return None;
+    }
+    let fields = head.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+    aws::form(head.method.as_str(), fields)
 }
 
 /// The longest body of a fetch that may be allowed by one of the entries.
@@ -196,9 +184,10 @@ async fn whole<S: Transport>(
     let most = match reads {
         Reads::Git(Asks::Lfs(Lfs::Batch)) => lfs::MAX_BATCH,
         Reads::Git(_) => most,
-        Reads::Form => aws::MAX_FORM,
+        Reads::Form(_) => aws::MAX_FORM,
     };
-    let known = matches!(head.framing, Framing::Length(length) if length > most as u64);
+    let known = reads == Reads::Form(Form::Coded)
+        || matches!(head.framing, Framing::Length(length) if length > most as u64);
     let reached = if known {
         // Not one byte more than what is there is held.
         Reached::TooLong
@@ -209,12 +198,13 @@ async fn whole<S: Transport>(
     let (body, mut lease) = beginning.into_parts();
     let mut form = None;
     let said = match (reads, reached) {
-        (Reads::Form, Reached::End) => {
-            form = aws::check_form(&body).err();
+        (Reads::Form(kind), Reached::End) => {
+            let _turn = if steps::is_long(&body) { Some(whose.turn().await) } else { None };
+            form = steps::check(&body, kind).await.err();
             Ok(Said::Nothing)
         }
-        (Reads::Form, Reached::TooLong | Reached::Enough) => {
-            form = Some(CredentialsError::LongForm);
+        (Reads::Form(kind), Reached::TooLong | Reached::Enough) => {
+            form = Some(aws::too_long(kind));
             Ok(Said::Nothing)
         }
         (Reads::Git(asks), Reached::End) => said(body, (asks, &head.headers), most, &mut lease, whose).await,
@@ -284,7 +274,7 @@ impl Ahead {
     /// What was recognised, with what the body says.
     pub(in crate::session::http) fn recognised(&self, by_head: &Recognised) -> Recognised {
         let Recognised { git, aws } = by_head.clone();
-        if self.reads == Reads::Form {
+        if let Reads::Form(_) = self.reads {
             return Recognised { git, aws: self.form.map_or(aws, Err) };
         }
         let git = match &self.wrong {
@@ -313,7 +303,7 @@ impl Ahead {
     pub(in crate::session::http) fn asks(&self) -> Option<Asks> {
         match self.reads {
             Reads::Git(asks) => Some(asks),
-            Reads::Form => None,
+            Reads::Form(_) => None,
         }
     }
 

@@ -9,4 +9,4 @@ pub(super) mod ahead;
 pub(super) mod answer;
 mod beginning;
 mod drain;
-mod steps;
+pub(super) mod steps;

@@ -1,10 +1,29 @@
 //! Long bodies, inflated and read in steps: between two of them the other connections of the worker have their turn.
 
+use std::net::IpAddr;
+use std::sync::Arc;
+
 use tokio::task::yield_now;
 
+use crate::state::limits::readers::{Readers, Turn};
 use crate::transport::held::Lease;
+use crate::wire::aws::{Form, FormCheck};
 use crate::wire::git::inflate::{self, InflateError, Inflating};
 use crate::wire::git::{FetchReader, FetchRequest};
+use crate::words::aws::CredentialsError;
+
+/// Whose request is read: those of one client have to wait for each other.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::session::http) struct Whose<'w> {
+    pub(in crate::session::http) readers: &'w Arc<Readers>,
+    pub(in crate::session::http) client: IpAddr,
+}
+
+impl Whose<'_> {
+    pub(super) async fn turn(self) -> Turn {
+        self.readers.turn(self.client).await
+    }
+}
 
 /// A body up to this is read in one step: some 1,300 ids.
 const LONG: usize = 64 * 1024;
@@ -44,6 +63,15 @@ pub(super) async fn read(mut reader: FetchReader<'_>) -> Result<(FetchRequest, V
         yield_now().await;
     }
     Ok(reader.into_parts())
+}
+
+/// Looks for credentials in a body that may be a form.
+pub(super) async fn check(body: &[u8], form: Form) -> Result<(), CredentialsError> {
+    let mut check = FormCheck::new(body, form)?;
+    while !check.step()? {
+        yield_now().await;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
