@@ -151,6 +151,26 @@ impl Denial {
         self.refs.as_ref().is_none_or(|rule| rule.may_change(change).is_err())
     }
 
+    /// Of a push, for its refs alone.
+    #[cfg(test)]
+    pub(crate) fn of_refs(refs: Arc<GitRule>) -> Self {
+        Denial {
+            reason: Reason::RefNotAllowed,
+            policy: None,
+            mode: Mode::Enforce,
+            rule: None,
+            decides: true,
+            advice: "".into(),
+            entry: None,
+            refs: Some(refs),
+        }
+    }
+
+    /// Of how many changes [`Denial::blames`] may be asked in one go: it takes as long as comparing them did.
+    pub fn blames_in_a_step(&self) -> usize {
+        self.refs.as_ref().map_or(usize::MAX, |rule| rule.changes_in_a_step())
+    }
+
     /// The rule that decided, for the log and metrics. A rule that only came near decided nothing.
     pub fn decided_by(&self) -> Option<&MatchedRule> {
         self.rule.as_ref().filter(|_| self.decides)

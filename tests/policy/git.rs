@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use egressd::config;
+use egressd::rules::git::Judged;
 use egressd::rules::{
     Denial, HttpRequest, OptionValue, Permit, Policies, Recognised, Requests, Shift, Upgrade,
 };
@@ -86,7 +87,7 @@ impl Asked {
         });
         let fields = fields.iter().map(|value| ("authorization", value.as_bytes()));
         let aws = aws::read(HOST, query.as_deref(), fields);
-        Asked { method, path, query, recognised: Recognised { git, aws } }
+        Asked { method, path, query, recognised: Recognised { git, aws, judged: Judged::default() } }
     }
 
     fn request(&self) -> HttpRequest<'_> {

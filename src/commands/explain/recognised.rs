@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::rules::Recognised;
+use crate::rules::git::Judged;
 use crate::wire::git::classify_for;
 use crate::words::aws::{Account, AwsRequest, CredentialsError, Regions, Signer, codecommit_region};
 use crate::words::git::{Change, Content, GitAsk, Operation, RefChange, RefName, Service};
@@ -62,7 +63,8 @@ pub(in crate::commands) fn recognised(
 ) -> Recognised {
     let git = classify_for(host, method, path, query);
     let git = git.map(|request| GitAsk { request, content }).map_err(|why| why.to_string().into());
-    Recognised { git, aws: account.map(|account| signed(host, account)).ok_or(CredentialsError::None) }
+    let aws = account.map(|account| signed(host, account)).ok_or(CredentialsError::None);
+    Recognised { git, aws, judged: Judged::default() }
 }
 
 /// Credentials for the service at `host`, as its name tells: `[X.]SERVICE.REGION.amazonaws.com`.

@@ -4,9 +4,11 @@
 //! says so. Not here: how requests are read ([`wire::git`](crate::wire::git)).
 
 mod compare;
+mod judged;
 mod lint;
 mod pattern;
 
+pub use self::judged::{Judged, Judging};
 pub use self::lint::{Door, doors, doubts};
 pub use self::pattern::{RefPattern, RefPatternError, RepositoryPattern};
 use crate::words::git::{
@@ -117,6 +119,13 @@ impl GitRule {
             }
             Content::Changes(changes) => self.may_push(changes.iter()),
         }
+    }
+
+    /// The same where it is known which change is the first that it refuses.
+    pub(in crate::rules) fn fits_as(&self, ask: &GitAsk, refused: Option<usize>) -> Result<(), GitObjection> {
+        let Content::Changes(changes) = &ask.content else { return self.fits(ask) };
+        self.may(&ask.request)?;
+        refused.and_then(|number| changes.get(number)).map_or(Ok(()), |change| self.may_change(change))
     }
 
     /// Whether it lets this be done with the repository.

@@ -4,6 +4,7 @@
 //! operation of Git and repository. Where it cannot be proven, requests are made that the entry lets through; if the others let all of
 //! these through too, it is unclear.
 
+use super::super::git::Judged;
 use super::super::path::PathPattern;
 use super::recognised::Recognised;
 use super::request::{HttpRequest, Upgrade};
@@ -181,7 +182,7 @@ fn examples(part: &Entry) -> Vec<Example> {
         method: method.clone(),
         path: path.clone(),
         upgrade,
-        recognised: Recognised { git: git.clone(), aws: aws.clone() },
+        recognised: Recognised { git: git.clone(), aws: aws.clone(), judged: Judged::default() },
     });
     // One that its own entry would refuse tells nothing.
     let own = Requests::new(vec![part.clone()]);

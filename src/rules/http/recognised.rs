@@ -1,5 +1,6 @@
 //! What a request says of itself beyond its method and path: read only where a rule in force asks for it.
 
+use crate::rules::git::Judged;
 use crate::words::aws::{AwsRequest, CredentialsError};
 use crate::words::git::GitAsk;
 
@@ -10,4 +11,6 @@ pub struct Recognised {
     pub git: Result<GitAsk, Box<str>>,
     /// By whose credentials it comes to AWS.
     pub aws: Result<AwsRequest, CredentialsError>,
+    /// What was found out ahead about the changes of a push.
+    pub judged: Judged,
 }

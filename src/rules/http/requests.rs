@@ -134,7 +134,11 @@ impl Entry {
                     .to_owned(),
             }));
         }
-        rule.fits(ask).map_err(Misfit::Git)
+        let fits = match request.recognised.and_then(|recognised| recognised.judged.of(rule)) {
+            Some(refused) => rule.fits_as(ask, refused),
+            None => rule.fits(ask),
+        };
+        fits.map_err(Misfit::Git)
     }
 
     /// What of `aws` does not fit: of the client's credentials, or of those that are sent in their place.

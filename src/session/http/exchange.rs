@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use crate::rules::git::Judged;
 use crate::rules::{Mode, Permit, Recognised, Requests};
 use crate::session::decide::{self, Decided};
 use crate::session::http::after::After;
@@ -14,7 +15,7 @@ use crate::session::http::changes::Changes;
 use crate::session::http::forward::{self, Connection, Finish};
 use crate::session::http::git::ahead::{self, Ahead, ContentTerms, Reads};
 use crate::session::http::git::answer;
-use crate::session::http::git::steps::Whose;
+use crate::session::http::git::steps::{self, Whose};
 use crate::session::http::git_fields::FixedFields;
 use crate::session::http::lent::Lent;
 use crate::session::http::onward::Onward;
@@ -163,11 +164,23 @@ async fn read_first<'s, S: Transport>(
     let of = ((&by_head, requests), reads);
     let reading = body_first(connection, head, request, &snapshot, of, on);
     let (mut request, ahead, refused) = Box::pin(reading).await?;
-    let with_body = Arc::new(ahead.recognised(&by_head));
+    // It may have taken as long as a body may: what is in force now judges it.
+    let snapshot = on.shared.snapshot();
+    let mut with_body = ahead.recognised(&by_head);
+    let target = wanted_with(head, upgrade_of(head), None, on.within).target;
+    if let Some(requests) = decide::requests_of(target, &request, &snapshot) {
+        let whose = Whose { readers: &on.shared.readers, client: request.account(&snapshot.config) };
+        with_body.judged = tokio::select! {
+            biased;
+            // Whoever waits for that next will notice it.
+            _ending = on.stopped(None) => Judged::default(),
+            judged = steps::judge(&with_body, &requests, whose) => judged,
+        };
+    }
+    let with_body = Arc::new(with_body);
     request.recognised(recognise::seen(&by_head, &with_body, Some(&ahead), requests));
     let said = Said { asks_for_credentials: false, recognised: Some(with_body), ahead: Some(ahead), keep };
-    // It may have taken as long as a body may.
-    Ok((request, said, on.shared.snapshot(), refused))
+    Ok((request, said, snapshot, refused))
 }
 
 /// What a request says of itself, where the rule asks for it.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 
+use crate::rules::git::Judged;
 use crate::rules::{MatchedEntry, Recognised, Requests};
 use crate::session::http::git::ahead::{self, Ahead};
 use crate::session::http::git_fields as fields;
@@ -29,6 +30,7 @@ pub(super) fn recognise(head: &Head, target: &Target) -> Arc<Recognised> {
     Arc::new(Recognised {
         git: git(head.method.as_str(), &host, path, query, &head.headers),
         aws: aws::read(&host, query, fields),
+        judged: Judged::default(),
     })
 }
 
@@ -51,9 +53,9 @@ pub(super) fn body_unread(by_head: Arc<Recognised>, head: &Head) -> Arc<Recognis
     if !of_git && !form {
         return by_head;
     }
-    let Recognised { git, aws } = (*by_head).clone();
+    let Recognised { git, aws, judged } = (*by_head).clone();
     let git = if of_git { Err("a request whose body was not read: send it again".into()) } else { git };
-    Arc::new(Recognised { git, aws: if form { Err(CredentialsError::Form) } else { aws } })
+    Arc::new(Recognised { git, aws: if form { Err(CredentialsError::Form) } else { aws }, judged })
 }
 
 /// What the record says of it. `by_head` was recognised first; `known` with what the body says.

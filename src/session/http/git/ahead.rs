@@ -273,15 +273,15 @@ pub(in crate::session::http) struct ContentTerms {
 impl Ahead {
     /// What was recognised, with what the body says.
     pub(in crate::session::http) fn recognised(&self, by_head: &Recognised) -> Recognised {
-        let Recognised { git, aws } = by_head.clone();
+        let Recognised { git, aws, judged } = by_head.clone();
         if let Reads::Form(_) = self.reads {
-            return Recognised { git, aws: self.form.map_or(aws, Err) };
+            return Recognised { git, aws: self.form.map_or(aws, Err), judged };
         }
         let git = match &self.wrong {
             Some(wrong) => Err(wrong.clone()),
             None => git.map(|ask| GitAsk { content: self.content(), ..ask }),
         };
-        Recognised { git, aws }
+        Recognised { git, aws, judged }
     }
 
     fn content(&self) -> Content {

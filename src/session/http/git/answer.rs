@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use super::ahead::Ahead;
 use super::beginning::broken;
 use super::drain::drain;
+use super::steps;
 use crate::session::http::after::After;
 use crate::session::http::forward::{Connection, Finish};
 use crate::session::http::under_way::UnderWay;
@@ -53,7 +54,6 @@ pub(in crate::session::http) async fn refuse<'s, S: Transport>(
     stop: impl Future<Output = Ending>,
 ) -> After<'s> {
     let (reason, denial) = (refused.reason, refused.denial.clone());
-    let is_to_blame = |change: &RefChange| denial.as_ref().is_none_or(|denial| denial.blames(change));
     let text = format!("{reason}: {} (request {})", refused.advice, request.id());
     // What is chunked cannot be read by HTTP/1.0.
     let parts = Some(ahead).filter(|_| head.version == Version::Http11).and_then(|ahead| parts(ahead, &text));
@@ -84,6 +84,8 @@ pub(in crate::session::http) async fn refuse<'s, S: Transport>(
         let mut of_last = Lease::new(&holder, Kind::Body);
         if let Some((capabilities, changes)) = closing {
             of_last.set(3 * report_bytes);
+            let mut blamed = steps::blamed(denial.as_deref(), changes).await.into_iter();
+            let is_to_blame = |_: &RefChange| blamed.next().unwrap_or(true);
             chunk(&mut last, &refusal::push_report(capabilities, changes, reason.as_str(), is_to_blame));
         }
         last.extend_from_slice(b"0\r\n\r\n");
