@@ -321,7 +321,7 @@ fn edit(key: &str) -> Option<(String, String, Opens)> {
         "http.response_timeout" => keys("dns: {}", "http: {response_timeout: 9s}", NO),
         "http.keepalive_timeout" => keys("dns: {}", "http: {keepalive_timeout: 9s}", NO),
         "http.stall_timeout" => keys("dns: {}", "http: {stall_timeout: 9s}", NO),
-        "access_log.output" => keys("dns: {}", "access_log: {output: access.log}", NO),
+        "access_log.output" => keys("dns: {}", "access_log: {output: access.log}", PERHAPS),
         "access_log.format" => keys("dns: {}", "access_log: {format: squid}", NO),
         "access_log.on_failure" => keys("dns: {}", "access_log: {on_failure: continue}", YES),
         "log.level" => keys("dns: {}", "log: {level: debug}", NO),

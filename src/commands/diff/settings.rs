@@ -292,10 +292,12 @@ fn of_http(http: &Http) -> Vec<Row> {
 fn of_access_log(access_log: &AccessLog) -> Vec<Row> {
     let AccessLog { output, format, on_failure } = access_log;
     let mut rows = Rows::at("access_log");
-    match output {
-        LogOutput::Stdout => rows.either("output", "stdout"),
-        LogOutput::File(path) => rows.either("output", path.display()),
-    }
+    // Who watches the records may see them no more, and others may.
+    let shown = match output {
+        LogOutput::Stdout => "stdout".to_owned(),
+        LogOutput::File(path) => path.display().to_string(),
+    };
+    rows.add("output", Value::Unclear(shown));
     let (shown, exact) = match format {
         LogFormat::Json => ("json", String::new()),
         LogFormat::Squid => ("squid", String::new()),
