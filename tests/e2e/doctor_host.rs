@@ -74,6 +74,19 @@ fn clients_that_ask_the_proxy_are_told_from_those_that_do_not() {
     let asked = scene.proxy.records().iter().filter(|r| r["target"] == "egressd-doctor.invalid:443").count();
     assert!(asked >= INSTALLED.len(), "{asked} requests");
 
+    // The admin listener knows the reason that git and curl do not print.
+    let admin = format!("http://{}", scene.proxy.admin());
+    let mut doctor = scene.doctor(&["--clients", "--admin", &admin]);
+    for name in ["http_proxy", "https_proxy", "HTTPS_PROXY"] {
+        doctor.env(name, scene.via());
+    }
+    let ran = Ran::of(&mut doctor);
+    for client in INSTALLED {
+        let line = line(&ran, client);
+        assert!(line.starts_with("ok ") && line.contains("(host_not_allowed)"), "{ran:?}");
+    }
+    assert!(line(&ran, "git").contains(&format!("{admin} counted it; the client printed 403")), "{ran:?}");
+
     let ran = Ran::of(&mut scene.doctor(&["--clients"]));
     println!("{}", ran.stdout);
     for client in INSTALLED {
@@ -100,6 +113,42 @@ fn a_proxy_that_a_client_cannot_reach_is_told() {
     for client in ["git", "curl", "wget", "python"] {
         let line = line(&ran, client);
         assert!(line.starts_with("WRONG") && line.contains("its proxy cannot be reached"), "{ran:?}");
+    }
+}
+
+/// Answers 403 to whatever it is asked.
+const ANOTHER_PROXY: &str = "
+import socket, sys
+server = socket.create_server(('127.0.0.1', 0))
+print(server.getsockname()[1], flush=True)
+while True:
+    client, _ = server.accept()
+    client.recv(65536)
+    client.sendall(b'HTTP/1.1 403 Forbidden\\r\\nContent-Length: 0\\r\\nConnection: close\\r\\n\\r\\n')
+    client.close()
+";
+
+#[test]
+fn a_client_that_asks_another_proxy_is_told_from_one_that_asks_egressd() {
+    let scene = Scene::new();
+    let mut other = scene.network.command("python3");
+    other.args(["-c", ANOTHER_PROXY]).stdout(std::process::Stdio::piped());
+    let mut other = other.spawn().expect("python3 starts");
+    let mut port = String::new();
+    let stdout = other.stdout.take().expect("piped");
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut port).expect("its port");
+    let admin = format!("http://{}", scene.proxy.admin());
+    let mut doctor = scene.doctor(&["--clients", "--admin", &admin]);
+    let proxy = format!("http://127.0.0.1:{}", port.trim());
+    let ran = Ran::of(doctor.env("http_proxy", &proxy).env("https_proxy", &proxy));
+    let _ = other.kill();
+    let _ = other.wait();
+    for client in ["git", "curl"] {
+        let line = line(&ran, client);
+        let told = format!(
+            "it printed 403 and no reason, and {admin} counted no such request: it asks another proxy"
+        );
+        assert!(line.starts_with("open") && line.contains(&told), "{ran:?}");
     }
 }
 

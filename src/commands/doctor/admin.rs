@@ -1,5 +1,6 @@
-//! Asks egressd's admin listener which client sent a refused request.
+//! Asks egressd's admin listener what it refused: to which client, and how often.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
@@ -7,7 +8,7 @@ use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
 use serde::Deserialize;
 
 use super::timed::{STEP, Timed};
-use crate::words::target::{Host, Target};
+use crate::words::target::{Host, PROBE, Target};
 
 /// Most bytes of an answer that are read.
 const MAX_ANSWER: u64 = 16 << 20;
@@ -26,6 +27,21 @@ struct Decisions {
 struct KnownRefusal {
     id: Option<String>,
     client: Option<IpAddr>,
+    target: Option<String>,
+    reason: String,
+    count: u64,
+}
+
+/// How often requests for [`PROBE`] were refused so far, by reason.
+#[derive(Clone, Default, Debug)]
+pub(super) struct Probes(BTreeMap<String, u64>);
+
+impl Probes {
+    /// A reason for which more were refused than `before`.
+    pub(super) fn more_than(&self, before: &Probes) -> Option<&str> {
+        let grown = |(reason, count): &(&String, &u64)| **count > before.0.get(*reason).copied().unwrap_or(0);
+        self.0.iter().find(grown).map(|(reason, _)| reason.as_str())
+    }
 }
 
 impl Admin {
@@ -44,6 +60,22 @@ impl Admin {
 
     /// The client of the refusal with this id. None: the listener does not know the id.
     pub(super) fn client_of(&self, id: &str) -> io::Result<Option<IpAddr>> {
+        let ours = self.refused("")?.into_iter().find(|refused| refused.id.as_deref() == Some(id));
+        Ok(ours.and_then(|refused| refused.client))
+    }
+
+    /// How often requests for [`PROBE`] were refused so far.
+    pub(super) fn probes(&self) -> io::Result<Probes> {
+        let mut probes = Probes::default();
+        for refused in self.refused(&format!("?filter={PROBE}"))? {
+            if refused.target.is_some_and(|target| target.starts_with(PROBE)) {
+                *probes.0.entry(refused.reason).or_default() += refused.count;
+            }
+        }
+        Ok(probes)
+    }
+
+    fn refused(&self, query: &str) -> io::Result<Vec<KnownRefusal>> {
         #[expect(clippy::disallowed_methods, reason = "every client on this machine looks it up like this")]
         let addresses: Vec<SocketAddr> = match &self.0.host {
             Host::Address(ip) => vec![SocketAddr::new(*ip, self.0.port.get())],
@@ -51,7 +83,11 @@ impl Admin {
         };
         let address = addresses.first().ok_or_else(|| io::Error::other("its name has no address"))?;
         let mut stream = Timed::new(TcpStream::connect_timeout(address, STEP)?);
-        write!(stream, "GET /api/decisions HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.0)?;
+        write!(
+            stream,
+            "GET /api/decisions{query} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
+            self.0
+        )?;
         let mut answer = Vec::new();
         stream.take(MAX_ANSWER).read_to_end(&mut answer)?;
         let end = answer.windows(4).position(|four| four == b"\r\n\r\n");
@@ -67,8 +103,7 @@ impl Admin {
         let decisions: Decisions = serde_json::from_slice(body).map_err(|_| {
             io::Error::other("the answer is not egressd's: check that this is its admin port")
         })?;
-        let ours = decisions.refused.into_iter().find(|refused| refused.id.as_deref() == Some(id));
-        Ok(ours.and_then(|refused| refused.client))
+        Ok(decisions.refused)
     }
 }
 

@@ -99,7 +99,7 @@ impl Doctor {
             fine &= gitlab.examine(gitlab::look_up, tell);
         }
         if ask_clients {
-            fine &= clients::ask_all(&settings, tell);
+            fine &= clients::ask_all(&settings, plan.admin.as_ref(), tell);
         }
         Ok(fine)
     }
