@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 
 use serde_json::{Value, json};
 
-use super::{assert_readable, open, picture, raise_descriptor_limit, start, window};
+use super::{assert_readable, height, open, picture, raise_descriptor_limit, start, window};
 use crate::browser::Browser;
 use crate::support::{Authority, Egressd, Origin, Wire, config, directory, until, write};
 
@@ -54,9 +54,26 @@ fn tunnels_are_shown_sorted_and_filtered() {
         });
     }
     browser.wait("#tunnels-count", |text| text == "500");
-    assert_eq!(rows(&browser).len(), 500);
-    picture(&browser, "500-tunnels");
-    assert_readable(&browser, "500 tunnels");
+    assert_eq!(rows(&browser).len(), 25, "the first page");
+    for (width, last, scheme) in
+        [(400, "1 to 10 of 500", "dark"), (320, "1 to 10 of 500", "light"), (1280, "1 to 25 of 500", "light")]
+    {
+        window(&browser, width, 900, scheme);
+        browser.wait("#tunnels-where", |text| text == last);
+        let tall = height(&browser);
+        assert!(tall < 3_000, "{tall} px at {width}");
+        assert_readable(&browser, &format!("500 tunnels, {width} wide"));
+        picture(&browser, &format!("500-tunnels-{width}"));
+    }
+    // To the second page and back; before the first there is none.
+    let first = rows(&browser);
+    browser.click("#tunnels-before");
+    assert_eq!(browser.text("#tunnels-where"), "1 to 25 of 500");
+    browser.click("#tunnels-after");
+    browser.wait("#tunnels-where", |text| text == "26 to 50 of 500");
+    assert!(rows(&browser).iter().all(|row| first.iter().all(|other| other[1] != row[1])), "other tunnels");
+    browser.click("#tunnels-before");
+    browser.wait("#tunnels-where", |text| text == "1 to 25 of 500");
 
     // By a click, largest first; by key, smallest first.
     browser.click("#tunnel-table th:nth-child(6) button");
@@ -72,12 +89,21 @@ fn tunnels_are_shown_sorted_and_filtered() {
     );
     browser.keys("#tunnel-table th:nth-child(6) button", "\u{e007}");
     assert_eq!(sort(&browser, 5), "ascending");
-    until("the other order", || (rows(&browser)[499][4] == "300 KiB").then_some(()));
+    until("the other order", || (rows(&browser)[0][4] != "300 KiB").then_some(()));
+    // On the last page there is the largest, and no page after it.
+    for _ in 1..20 {
+        browser.click("#tunnels-after");
+    }
+    browser.wait("#tunnels-where", |text| text == "476 to 500 of 500");
+    assert_eq!(rows(&browser)[24][4], "300 KiB");
+    browser.click("#tunnels-after");
+    assert_eq!(browser.text("#tunnels-where"), "476 to 500 of 500");
     browser.keys("#tunnel-table th:nth-child(2) button", " ");
     assert_eq!((sort(&browser, 1), sort(&browser, 5)), (json!("ascending"), Value::Null));
 
     browser.keys("#tunnel-filter", &tunnels[17].local().to_string());
     browser.wait("#tunnels-count", |text| text == "1 matching of 500");
+    assert_eq!(browser.text("#tunnels-where"), "", "one page");
     assert_eq!(rows(&browser)[0][4], "300 KiB");
     browser.keys("#tunnel-filter", "x");
     browser.click("#tab-tunnels");
@@ -88,6 +114,42 @@ fn tunnels_are_shown_sorted_and_filtered() {
     tunnels.truncate(20);
     browser.wait("#tunnels-count", |text| text == "20");
 
+    assert_eq!(browser.console(), Vec::<String>::new());
+}
+
+#[test]
+fn rules_are_on_pages_too() {
+    let hosts: Vec<String> = (0..60).map(|number| format!("n{number:02}.example")).collect();
+    let rules: Vec<&str> = hosts.iter().map(String::as_str).collect();
+    let proxy = Egressd::start(&config(&rules));
+    let browser = Browser::start();
+    window(&browser, 1280, 900, "light");
+    open(&proxy, &browser);
+    browser.click("#tab-rules");
+    browser.wait("#rules-where", |text| text == "1 to 25 of 60");
+    let first = |browser: &Browser| -> Value {
+        browser.run("return document.querySelector('#rule-table tbody tr td').innerText")
+    };
+    assert_eq!(first(&browser), "n00.example");
+    browser.click("#rules-after");
+    browser.click("#rules-after");
+    browser.wait("#rules-where", |text| text == "51 to 60 of 60");
+    assert_eq!(first(&browser), "n50.example");
+    // Another order, and what matches, begin on their first page.
+    browser.click("#rule-table th:nth-child(1) button");
+    browser.wait("#rules-where", |text| text == "1 to 25 of 60");
+    browser.click("#rules-after");
+    browser.keys("#rule-filter", "n5");
+    browser.wait("#rules-count", |text| text == "10 matching of 60 rules");
+    assert_eq!((first(&browser), browser.text("#rules-where")), (json!("n50.example"), String::new()));
+    browser.run("const field = document.getElementById('rule-filter'); field.value = ''; field.dispatchEvent(new Event('input'))");
+    for width in [400, 320] {
+        window(&browser, width, 900, "dark");
+        browser.wait("#rules-where", |text| text == "1 to 10 of 60");
+        let tall = height(&browser);
+        assert!(tall < 3_000, "{tall} px at {width}");
+        assert_readable(&browser, &format!("60 rules, {width} wide"));
+    }
     assert_eq!(browser.console(), Vec::<String>::new());
 }
 

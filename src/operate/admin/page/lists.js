@@ -18,7 +18,7 @@ function measure(answer) {
 }
 
 const tunnels = new Table({
-  label: "Open tunnels", sorted: "age", descending: false, keyOf: (item) => item.id, onSort: () => refreshTunnels(true).catch(() => {}),
+  label: "Open tunnels", pages: "tunnels", sorted: "age", descending: false, keyOf: (item) => item.id, onSort: () => refreshTunnels(true).catch(() => {}),
   columns: [
     { key: "target", label: "Target", sort: (item) => item.target, cell: (item) => {
       const notes = [item.scheme === "tcp" && "opaque tunnel, content not inspected", item.would_deny && `report mode: ${item.would_deny}`,
@@ -83,7 +83,7 @@ function notesOf({ policy, list, rule, label, source, hits, last_used, now, unus
 }
 
 const rules = new Table({
-  label: "Rules", sorted: null, keyOf: (item) => `${item.policy}|${item.list}|${item.source}|${item.rule}`,
+  label: "Rules", pages: "rules", sorted: null, keyOf: (item) => `${item.policy}|${item.list}|${item.source}|${item.rule}`,
   columns: [
     { key: "rule", label: "Rule", sort: (item) => item.rule, cell: (item) => foreign(item.rule) },
     { key: "list", label: "List", sort: (item) => item.list, cell: (item) => item.list },

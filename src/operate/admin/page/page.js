@@ -114,10 +114,12 @@ byId("plots").append(...Object.values(plots).map((plot) => plot.element));
 for (const [id, table] of Object.entries({
   "tunnel-table": tunnels, "expiring-table": expiring, "policy-table": policies, "rule-table": rules, "target-table": targets, "client-table": clients,
 })) byId(id).append(table.element);
-byId("tunnel-filter").addEventListener("input", () => later(() => refreshTunnels(true)));
-byId("rule-filter").addEventListener("input", () => later(() => refreshRules(true)));
+// What matches begins on its first page.
+const first = (table, run) => () => later(() => { table.from = 0; return run(true); });
+byId("tunnel-filter").addEventListener("input", first(tunnels, refreshTunnels));
+byId("rule-filter").addEventListener("input", first(rules, refreshRules));
 byId("allowed-filter").addEventListener("input", () => later(() => refreshAllowed(true)));
-byId("rules-unused").addEventListener("change", () => later(() => refreshRules(true)));
+byId("rules-unused").addEventListener("change", first(rules, refreshRules));
 document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
 setInterval(() => steady(age), 1000);
 follow();

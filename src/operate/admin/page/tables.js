@@ -1,9 +1,18 @@
 // Tables whose columns can be sorted, by mouse and by keyboard; on a phone each row is a card.
 
+// A page of a table, on a phone and elsewhere.
+const ROWS = { narrow: 10, wide: 25 };
+const narrow = matchMedia("(max-width: 720px)");
+
+// `pages`: what the ids of the buttons for its pages begin with; without, all rows are shown.
 // `columns`: [{key, label, number, cell(item) → text or element, sort(item)}]; without `sort` a column cannot be sorted.
 class Table {
-  constructor({ label, columns, keyOf, sorted, descending = false, onSort = () => {} }) {
-    Object.assign(this, { columns, keyOf, sorted, descending, onSort, items: [] });
+  constructor({ label, columns, keyOf, sorted, descending = false, onSort = () => {}, pages = "" }) {
+    Object.assign(this, { columns, keyOf, sorted, descending, onSort, pages, items: [], from: 0 });
+    if (pages) {
+      for (const [id, way] of [["before", -1], ["after", 1]]) byId(`${pages}-${id}`).addEventListener("click", () => this.turn(way));
+      narrow.addEventListener("change", () => this.show(this.items, true));
+    }
     this.headers = new Map();
     const row = make("tr", { role: "row" });
     for (const column of columns) {
@@ -28,9 +37,38 @@ class Table {
   choose(column) {
     if (this.sorted === column.key) this.descending = !this.descending;
     else { this.sorted = column.key; this.descending = Boolean(column.number); }
+    this.from = 0;
     this.mark();
     this.show(this.items, true);
     this.onSort();
+  }
+
+  // To another page.
+  turn(way) {
+    const from = this.from + way * this.rows;
+    if (from < 0 || from >= this.items.length) return;
+    this.from = from;
+    this.show(this.items, true);
+  }
+
+  get rows() {
+    return narrow.matches ? ROWS.narrow : ROWS.wide;
+  }
+
+  // The rows of the page that is shown. The page may be gone, or have begun elsewhere before the window was turned.
+  page(ordered) {
+    if (!this.pages) return ordered;
+    const { rows, pages } = this;
+    this.from = this.from < ordered.length ? this.from - this.from % rows : 0;
+    const shownRows = ordered.slice(this.from, this.from + rows);
+    tell(byId(`${pages}-where`), ordered.length > rows ? `${number(this.from + 1)} to ${number(this.from + shownRows.length)} of ${number(ordered.length)}` : "");
+    for (const [id, off] of [["before", this.from === 0], ["after", this.from + rows >= ordered.length]]) {
+      const button = byId(`${pages}-${id}`);
+      button.hidden = ordered.length <= rows;
+      // Not `disabled`: the focus would be lost on the last page.
+      set(button, { "aria-disabled": off ? "true" : null });
+    }
+    return shownRows;
   }
 
   mark() {
@@ -58,7 +96,7 @@ class Table {
     const by = this.columns.find((column) => column.key === this.sorted)?.sort;
     const ordered = by ? items.map((item) => [by(item), item]).sort(([a], [b]) => compare(a, b)).map(([, item]) => item) : [...items];
     if (by && this.descending) ordered.reverse();
-    reconcile(this.body, ordered, this.keyOf, () => this.row(), (row, item) => this.fill(row, item));
+    reconcile(this.body, this.page(ordered), this.keyOf, () => this.row(), (row, item) => this.fill(row, item));
   }
 
   row() {
