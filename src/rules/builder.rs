@@ -93,7 +93,7 @@ impl PolicyBuilder {
                 mode,
                 clients,
                 addresses,
-                private: private.into_boxed_slice(),
+                private: private.into(),
                 files: Vec::new(),
                 options: Vec::new(),
                 looks: false,
@@ -150,7 +150,7 @@ impl PolicyBuilder {
 
     /// Options for one rule, or for all lines of an allow file.
     pub fn options(&mut self, options: RuleOptions) -> OptionsId {
-        let private = options.private.iter().chain(&self.policy.private).copied().collect();
+        let private = options.private.iter().chain(&*self.policy.private).copied().collect();
         let name: Option<Arc<str>> = options.name.as_deref().map(Arc::from);
         let id = OptionsId(u32::try_from(self.policy.options.len()).unwrap_or(u32::MAX));
         let looks = options.looks();

@@ -49,7 +49,7 @@ pub struct Permit {
     /// The target's port.
     pub port: Port,
     /// Non-public addresses that may be reached, from the rule or its policy.
-    pub private: Box<[IpNet]>,
+    pub private: Arc<[IpNet]>,
     /// Maximum of bytes from client to target.
     pub upload_limit: Option<u64>,
     /// The same for each client and rule over a sliding window.

@@ -67,7 +67,7 @@ pub(super) struct Options {
     pub(super) given: RuleOptions,
     pub(super) name: Option<Arc<str>>,
     /// The rule's own and its policy's.
-    pub(super) private: Box<[IpNet]>,
+    pub(super) private: Arc<[IpNet]>,
     /// The schemes by which egressd looks at each request because of them.
     pub(super) looks: Schemes,
 }
@@ -80,7 +80,7 @@ pub struct Policy {
     pub(super) clients: ClientMatch,
     /// The networks of `clients`.
     pub(super) addresses: AddressSet,
-    pub(super) private: Box<[IpNet]>,
+    pub(super) private: Arc<[IpNet]>,
     pub(super) files: Vec<File>,
     pub(super) options: Vec<Options>,
     /// Whether any of them make egressd look at requests.

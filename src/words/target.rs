@@ -94,7 +94,11 @@ impl Name {
         if text.rsplit('.').next().is_some_and(is_numeric_label) {
             return Err(TargetError::IpSpelling);
         }
-        Ok(Name(text.to_ascii_lowercase().into()))
+        // Nearly all are lower case already: those are copied once.
+        Ok(Name(match text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            true => text.to_ascii_lowercase().into(),
+            false => text.into(),
+        }))
     }
 
     /// The canonical text, shared with this name, because a tunnel stores it in several places.
