@@ -12,12 +12,15 @@ mod healthcheck;
 pub mod import;
 pub mod logs;
 mod lookup;
+mod new_files;
 mod results;
 mod run;
+mod seal;
 mod sets;
 pub mod suggest;
 pub mod summary;
 pub mod test;
+pub mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -93,6 +96,10 @@ enum Command {
     Suggest(suggest::Suggest),
     /// Read access logs and print which clients reached which targets, with bytes and denials by reason.
     Summary(summary::Arguments),
+    /// Make a pair of keys for sealing the access log.
+    Seal(seal::Seal),
+    /// Check sealed access logs against their seals: what is missing, altered, inserted, unproven or cut. Exit code 0 if whole, 1 if not.
+    Verify(verify::Verify),
     /// List the rule sets that are shipped, or show one: its hosts, where they come from, and what to write.
     Sets(sets::Sets),
     /// Print the built-in configuration, or the JSON Schema of the file.
@@ -134,6 +141,8 @@ pub fn main() -> ExitCode {
         Command::Ca(ca) => ca.run(),
         Command::Suggest(suggest) => suggest.run(),
         Command::Summary(summary) => summary.run(),
+        Command::Seal(seal) => seal.run(),
+        Command::Verify(verify) => verify.run(),
         Command::Sets(sets) => sets.run(),
         Command::Config(show) => show.run(),
         Command::Healthcheck(file) => healthcheck::run(file.config.or(before).as_deref()),

@@ -22,7 +22,7 @@ use super::settings::{
     OnLogFailure, Shutdown, Tunnel,
 };
 use super::values::Length;
-use super::{identity_lint, inspection, listeners, own_address, policies, upstream};
+use super::{identity_lint, inspection, listeners, own_address, policies, seal, upstream};
 use crate::rules::{Mode, lint};
 use crate::words::logformat::Logformat;
 use crate::words::quote::quoted;
@@ -62,7 +62,7 @@ pub(super) fn config(
     let http = meaning.http(section(&file.http, &HttpFile::default()));
     let access_log = {
         let report_mode = policies.iter().any(|policy| policy.mode() == Mode::Report);
-        meaning.access_log(section(&file.access_log, &AccessLogFile::default()), &files, report_mode)
+        meaning.access_log(section(&file.access_log, &AccessLogFile::default()), &mut files, report_mode)
     };
     let log = log(section(&file.log, &LogFile::default()));
     let shutdown = meaning.shutdown(section(&file.shutdown, &ShutdownFile::default()));
@@ -281,7 +281,7 @@ impl Meaning<'_> {
         }
     }
 
-    fn access_log(&self, file: &AccessLogFile, files: &NamedFiles<'_>, report_mode: bool) -> AccessLog {
+    fn access_log(&self, file: &AccessLogFile, files: &mut NamedFiles<'_>, report_mode: bool) -> AccessLog {
         let output = match value(&file.output).map(|path| &*path.0) {
             None | Some("stdout") => LogOutput::Stdout,
             Some(path) => LogOutput::File(files.path(path)),
@@ -324,7 +324,8 @@ impl Meaning<'_> {
                  write `deny`, or remove the key",
             );
         }
-        AccessLog { output, format, on_failure }
+        let seal = seal::seal(&file.seal, &format, self.report, files);
+        AccessLog { output, format, on_failure, seal }
     }
 
     fn logformat(&self, position: Position, text: &str) -> LogFormat {

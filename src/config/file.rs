@@ -316,6 +316,20 @@ pub(super) struct AccessLogFile {
     pub(super) format: Key<Line>,
     /// What happens to new requests while the log cannot be written. Left out: deny.
     pub(super) on_failure: Key<OnFailureFile>,
+    /// Gives each record a place in a signed chain, which `egressd verify` checks. Formats json alone. Left out: the log is
+    /// not sealed.
+    pub(super) seal: Key<SealFile>,
+}
+
+/// How the access log is sealed.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "Seal", deny_unknown_fields)]
+pub(super) struct SealFile {
+    /// The private key, in a PEM file: `egressd seal new` makes it.
+    #[schemars(required)]
+    pub(super) key: Key<FilePath>,
+    /// How long a record may wait for its seal. Left out: 10s.
+    pub(super) every: Key<Length>,
 }
 
 /// Whether records or traffic are more important.

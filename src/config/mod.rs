@@ -29,6 +29,7 @@ mod policies;
 mod requests;
 mod rivals;
 mod schema;
+mod seal;
 mod secret_files;
 pub mod sets;
 mod settings;
@@ -54,6 +55,6 @@ pub use self::named_files::{NamedFile, OnDisk, ReadFiles, read_from_disk};
 pub use self::schema::schema;
 pub use self::settings::{
     AccessLog, Admin, BasicAuth, Config, DiagnosticsFormat, Dns, Http, Inspection, Limits, Listener, Log,
-    LogFormat, LogLevel, LogOutput, OnLogFailure, ProxyProtocol, Shutdown, Tls, Tunnel,
+    LogFormat, LogLevel, LogOutput, OnLogFailure, ProxyProtocol, Seal, Shutdown, Tls, Tunnel,
 };
 pub use self::upstream::{Certificates, Credentials, UpstreamProxy};

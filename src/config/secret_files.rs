@@ -47,6 +47,8 @@ pub(super) enum Secret {
     ListenerKey,
     /// The key of the authority for inspection.
     AuthorityKey,
+    /// The key that seals the access log.
+    SealKey,
     /// Hashes of clients' passwords.
     Users,
     /// The password for a parent proxy.
@@ -62,6 +64,7 @@ impl Secret {
         match self {
             Secret::ListenerKey => "the listener's key, and with it pass for this proxy",
             Secret::AuthorityKey => "the authority's key, and with it sign what clients accept",
+            Secret::SealKey => "the key that seals the access log, and with it write a log anew",
             Secret::Users => "the hashes of the clients' passwords, and try passwords on them",
             Secret::Parent => "the password for the parent proxy",
             Secret::Sent => "the password that is sent",

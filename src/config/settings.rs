@@ -19,6 +19,7 @@ use crate::rules::Policies;
 use crate::rules::lint::Entrance;
 use crate::transport::tls::ServerTls;
 use crate::transport::tls::mint::Minter;
+use crate::wire::seal::key::SealKey;
 use crate::words::logformat::Logformat;
 use crate::words::target::Name;
 
@@ -228,6 +229,17 @@ pub struct AccessLog {
     pub format: LogFormat,
     /// What happens to new requests while records cannot be written.
     pub on_failure: OnLogFailure,
+    /// How it is sealed, if it is.
+    pub seal: Option<Seal>,
+}
+
+/// How the access log is sealed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Seal {
+    /// The key that signs.
+    pub key: Arc<SealKey>,
+    /// The longest time that a record is without a seal.
+    pub every: Duration,
 }
 
 /// Where records go.

@@ -106,6 +106,7 @@ pub(crate) fn apply(
     shared.route.store(prepared.route);
     diagnostics::follow(*log);
     shared.log.set_on_failure(access_log.on_failure);
+    shared.log.set_seal(access_log.seal.as_ref());
     // Squid's formats name a parent proxy, so they depend on `upstream_proxy` too.
     shared.log.set_format(telemetry::format(
         &access_log.format,

@@ -40,7 +40,9 @@ use crate::state::live::Live;
 use crate::state::passwords::{PasswordLimits, PasswordVerifier};
 use crate::state::recent::Recent;
 use crate::state::shared::Shared;
-use crate::telemetry::access_log::{self, AccessLog, Finished, Json, OnLogFailure, Options, WriterHandle};
+use crate::telemetry::access_log::{
+    self, AccessLog, Finished, Json, OnLogFailure, Options, Sealing, WriterHandle,
+};
 use crate::telemetry::metrics::Metrics;
 use crate::transport::held::{HeldBytes, Kind};
 use crate::transport::socket;
@@ -270,7 +272,10 @@ impl Server {
         if let Ok(Finished::Abandoned(left)) =
             tokio::task::spawn_blocking(move || writer.finish(LAST_FLUSH)).await
         {
-            let records = counted(left, "access log record", "access log records");
+            let records = match left {
+                0 => "the last seal of the access log".to_owned(),
+                _ => counted(left, "access log record", "access log records"),
+            };
             tracing::error!("the program ends, and {records} could not be written");
         }
         drop(reloading);
@@ -299,7 +304,8 @@ fn open_log(config: &Config, held: &Arc<HeldBytes>) -> io::Result<(AccessLog, Wr
     };
     // `apply::apply` sets what a reload may change.
     let options = Options::new(config.limits.tunnels, OnLogFailure::Deny);
-    AccessLog::start(output, Box::new(Json), Options { held: Arc::clone(held), ..options })
+    let sealing = config.access_log.seal.clone().map(|seal| Sealing { seal, instance: instance() });
+    AccessLog::start(output, Box::new(Json), Options { held: Arc::clone(held), sealing, ..options })
 }
 
 /// Counts the answers of DNS that are kept as held. They grow slowly, so a look from time to time is enough.

@@ -11,11 +11,15 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::reservations::Reservations;
+use crate::config::Seal;
 use crate::transport::held::{HeldBytes, Kind};
 
 /// A monotonic clock: the time since some start. A parameter, so that tests need not wait.
 pub type Clock = Arc<dyn Fn() -> Duration + Send + Sync>;
 
+/// Bytes of one call of `write`, as whole lines: a pipe's usual size, so that places are freed as the reader reads and
+/// not only after a whole burst.
+pub(super) const WRITE_BYTES: usize = 64 * 1024;
 /// While it lingers, the writer is woken early once this much waits: its two buffers then stay small in a burst.
 const WAKE_BYTES: usize = 256 * 1024;
 /// A buffer that grows may be twice as large as what is in it.
@@ -30,14 +34,17 @@ pub(super) struct Batch {
     pub(super) lines: Vec<Line>,
 }
 
+#[derive(Clone, Copy)]
 pub(super) struct Line {
     /// Where it ends in the batch's bytes.
     pub(super) end: usize,
-    queued_at: Duration,
+    /// Its bytes in the queue, which a seal adds to; 0 for the line of a seal, which never was there.
+    pub(super) queued: usize,
+    pub(super) queued_at: Duration,
 }
 
 impl Batch {
-    fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.bytes.clear();
         self.lines.clear();
         if self.bytes.capacity() > KEEP_BYTES {
@@ -68,6 +75,9 @@ struct UnderLock {
     stop: bool,
     abandon: bool,
     reopen: bool,
+    sealing: Option<Seal>,
+    /// The writer has ended: what it left is left.
+    ended: bool,
 }
 
 /// What the writer does next.
@@ -76,7 +86,11 @@ pub(super) enum Next {
     Write,
     /// Open the output again.
     Reopen,
-    /// Everything is written, and it was asked to end.
+    /// It is time for a seal, and nothing waits to be written.
+    Seal,
+    /// Seal with another key, or at another pace.
+    Sealing(Seal),
+    /// Everything is written, and it was asked to end. No other record is taken.
     End,
 }
 
@@ -120,6 +134,8 @@ impl Queue {
                 stop: false,
                 abandon: false,
                 reopen: false,
+                sealing: None,
+                ended: false,
             }),
             wake: Condvar::new(),
             ended: Condvar::new(),
@@ -157,7 +173,7 @@ impl Queue {
         let before = state.filling.bytes.len();
         state.filling.bytes.extend_from_slice(line);
         let end = state.filling.bytes.len();
-        state.filling.lines.push(Line { end, queued_at: now });
+        state.filling.lines.push(Line { end, queued: line.len(), queued_at: now });
         self.queued.fetch_add(1, Ordering::Relaxed);
         self.queued_bytes.fetch_add(line.len(), Ordering::Relaxed);
         self.held.charge(Kind::Log, line.len() * CAPACITY);
@@ -229,31 +245,38 @@ impl Queue {
         self.wake.notify_one();
     }
 
+    /// Asks the writer to seal so from now on.
+    pub(super) fn ask_sealing(&self, seal: Seal) {
+        self.lock().sealing = Some(seal);
+        self.wake.notify_one();
+    }
+
     /// Asks the writer to write what is queued and end.
     pub(super) fn ask_stop(&self) {
         self.lock().stop = true;
         self.wake.notify_one();
     }
 
-    /// Waits until the writer ended, at most for `timeout`; then tells it to leave the rest. Returns how many lines
-    /// are left.
-    pub(super) fn wait_ended(&self, timeout: Duration) -> usize {
+    /// Waits until the writer ended, at most for `timeout`; then tells it to leave the rest. Returns whether it ended, and
+    /// how many lines are left.
+    pub(super) fn wait_ended(&self, timeout: Duration) -> (bool, usize) {
         let state = self.lock();
         let (mut state, _) = self
             .ended
-            .wait_timeout_while(state, timeout, |state| state.writer != Writer::Gone)
+            .wait_timeout_while(state, timeout, |state| !state.ended)
             .unwrap_or_else(PoisonError::into_inner);
         state.abandon = true;
+        let ended = state.ended;
         drop(state);
         self.wake.notify_one();
-        self.queued()
+        (ended, self.queued())
     }
 
     // --- the writer's side
 
     /// Waits for work. `batch` is passed in empty and comes back full; `linger` is how long to wait for more lines, so
-    /// that many are written at once.
-    pub(super) fn next(&self, batch: &mut Batch, linger: Duration) -> Next {
+    /// that many are written at once; `seal` is when a seal is due although no line comes.
+    pub(super) fn next(&self, batch: &mut Batch, linger: Duration, seal: Option<Instant>) -> Next {
         batch.clear();
         let mut until = Instant::now() + linger;
         let mut state = self.lock();
@@ -264,6 +287,9 @@ impl Queue {
                 state.reopen = false;
                 return Next::Reopen;
             }
+            if let Some(seal) = state.sealing.take() {
+                return Next::Sealing(seal);
+            }
             let waiting = state.filling.bytes.len();
             let rest = until.saturating_duration_since(Instant::now());
             if waiting > 0 && (state.stop || rest.is_zero() || waiting >= WAKE_BYTES) {
@@ -273,12 +299,21 @@ impl Queue {
                 return Next::Write;
             }
             if state.stop {
-                self.end(&mut state);
+                self.close(&mut state);
                 return Next::End;
             }
             if waiting == 0 && rest.is_zero() {
+                let until_seal = seal.map(|due| due.saturating_duration_since(Instant::now()));
+                if until_seal.is_some_and(|rest| rest.is_zero()) {
+                    return Next::Seal;
+                }
                 state.writer = Writer::Parked;
-                state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state = match until_seal {
+                    None => self.wake.wait(state).unwrap_or_else(PoisonError::into_inner),
+                    Some(rest) => {
+                        self.wake.wait_timeout(state, rest).unwrap_or_else(PoisonError::into_inner).0
+                    }
+                };
                 // The first line after a rest goes out at once; lingering comes after it.
                 until = Instant::now();
             } else {
@@ -335,15 +370,17 @@ impl Queue {
     /// The writer ends, whatever is left: from now on the log is permanently unavailable.
     pub(super) fn writer_ended(&self) {
         let mut state = self.lock();
-        self.end(&mut state);
+        self.close(&mut state);
+        state.ended = true;
+        self.ended.notify_all();
     }
 
-    fn end(&self, state: &mut UnderLock) {
+    /// Takes no more lines.
+    fn close(&self, state: &mut UnderLock) {
         if state.writer != Writer::Gone {
             state.writer = Writer::Gone;
             self.count_lost(self.queued());
             self.gone.store(true, Ordering::Relaxed);
-            self.ended.notify_all();
         }
     }
 

@@ -7,11 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::output::{Output, Reopened};
-use super::queue::{Batch, Next, Queue, Woken};
+use super::queue::{Batch, Line, Next, Queue, WRITE_BYTES, Woken};
+use super::seal::Sealer;
 
-/// Bytes of one call of `write`, as whole lines: a pipe's usual size, so that places are freed as the reader reads and
-/// not only after a whole burst.
-const WRITE_BYTES: usize = 64 * 1024;
 /// Another process made the output non-blocking, and it is full.
 const FULL_PAUSE: Duration = Duration::from_millis(10);
 /// Between two tries while the program waits to exit.
@@ -28,23 +26,78 @@ pub struct Timing {
 }
 
 /// Runs until it is asked to stop and everything is written, or until nothing waits for the rest any more.
-pub(super) fn run(queue: Arc<Queue>, mut output: Box<dyn Output>, timing: Timing) {
+pub(super) fn run(
+    queue: Arc<Queue>,
+    mut output: Box<dyn Output>,
+    timing: Timing,
+    mut sealer: Option<Sealer>,
+) {
     // Even if an output panics: the log is then unavailable, not silently gone.
     let _ended = Ended(Arc::clone(&queue));
+    let output = output.as_mut();
     let mut batch = Batch::default();
-    loop {
-        match queue.next(&mut batch, timing.linger) {
-            Next::Write => {
-                if !write(&queue, output.as_mut(), &batch, timing) {
-                    return;
-                }
-            }
+    // The first seal says that the program started: of a kill before the second one, that much is proved.
+    let mut goes_on = write_seal(&queue, output, sealer.as_mut(), Sealer::seal, timing);
+    while goes_on {
+        let due = sealer.as_ref().map(Sealer::due);
+        goes_on = match queue.next(&mut batch, timing.linger, due) {
+            Next::Write => match &mut sealer {
+                None => write(&queue, output, &batch, None, timing),
+                Some(sealer) => write_sealed(&queue, output, &batch, sealer, timing),
+            },
             Next::Reopen => {
-                reopen(output.as_mut());
+                reopen(output);
+                true
             }
-            Next::End => return,
-        }
+            Next::Seal => write_seal(&queue, output, sealer.as_mut(), Sealer::seal, timing),
+            Next::Sealing(seal) => {
+                let hand_over = |sealer: &mut Sealer, lost, to: &mut Batch| sealer.hand_over(seal, lost, to);
+                write_seal(&queue, output, sealer.as_mut(), hand_over, timing)
+            }
+            Next::End => {
+                write_seal(&queue, output, sealer.as_mut(), Sealer::end, timing);
+                false
+            }
+        };
     }
+}
+
+/// Writes the seal that `make` makes, if the log is sealed. False if nothing waits for the rest any more.
+fn write_seal(
+    queue: &Queue,
+    output: &mut dyn Output,
+    sealer: Option<&mut Sealer>,
+    make: impl FnOnce(&mut Sealer, u64, &mut Batch),
+    timing: Timing,
+) -> bool {
+    let Some(sealer) = sealer else { return true };
+    let mut seals = Batch::default();
+    make(sealer, queue.lost(), &mut seals);
+    let written = write(queue, output, &seals, None, timing);
+    if written {
+        sealer.is_on_output();
+    }
+    written
+}
+
+/// Writes the batch with seals, as much at a time as one call of `write` takes: so little is there twice.
+fn write_sealed(
+    queue: &Queue,
+    output: &mut dyn Output,
+    batch: &Batch,
+    sealer: &mut Sealer,
+    timing: Timing,
+) -> bool {
+    let (mut from, mut part) = (0, Batch::default());
+    while from < batch.lines.len() {
+        part.clear();
+        from = sealer.take(batch, from, queue.lost(), &mut part);
+        if !write(queue, output, &part, batch.lines.get(from), timing) {
+            return false;
+        }
+        sealer.is_on_output();
+    }
+    true
 }
 
 struct Ended(Arc<Queue>);
@@ -55,8 +108,9 @@ impl Drop for Ended {
     }
 }
 
-/// Writes the batch, however long it takes. False if nothing waits for the rest any more.
-fn write(queue: &Queue, output: &mut dyn Output, batch: &Batch, timing: Timing) -> bool {
+/// Writes the batch, however long it takes; `rest` is the line that waits behind it, if the writer knows one. False if nothing
+/// waits for the rest any more.
+fn write(queue: &Queue, output: &mut dyn Output, batch: &Batch, rest: Option<&Line>, timing: Timing) -> bool {
     // `at` is the position of the output, which after a short write is inside of line `line`.
     let (mut at, mut line) = (0, 0);
     let start_of =
@@ -68,14 +122,17 @@ fn write(queue: &Queue, output: &mut dyn Output, batch: &Batch, timing: Timing) 
         let pause = match output.write(chunk) {
             Ok(taken) if taken > 0 => {
                 at += taken;
-                let whole = batch.lines.iter().skip(line).take_while(|l| l.end <= at).count();
+                let whole = batch.lines.iter().skip(line).take_while(|l| l.end <= at);
+                // The lines, those of them that are records, and their bytes in the queue.
+                let (whole, records, bytes) = whole.fold((0, 0, 0), |(whole, records, bytes), line| {
+                    (whole + 1, records + usize::from(line.queued > 0), bytes + line.queued)
+                });
                 if whole > 0 {
-                    let bytes = start_of(line + whole) - start_of(line);
                     line += whole;
                     if queue.has_failed() {
                         tracing::info!(output = output.name(), "the access log works again");
                     }
-                    queue.done(whole, bytes, batch.lines.get(line));
+                    queue.done(records, bytes, batch.lines.get(line).or(rest));
                 }
                 continue;
             }

@@ -324,6 +324,12 @@ fn edit(key: &str) -> Option<(String, String, Opens)> {
         "access_log.output" => keys("dns: {}", "access_log: {output: access.log}", PERHAPS),
         "access_log.format" => keys("dns: {}", "access_log: {format: squid}", NO),
         "access_log.on_failure" => keys("dns: {}", "access_log: {on_failure: continue}", YES),
+        "access_log.seal.key" => {
+            keys("access_log: {seal: {key: seal.key}}", "access_log: {seal: {key: seal2.key}}", NO)
+        }
+        "access_log.seal.every" => {
+            keys("access_log: {seal: {key: seal.key}}", "access_log: {seal: {key: seal.key, every: 9s}}", NO)
+        }
         "log.level" => keys("dns: {}", "log: {level: debug}", NO),
         "log.format" => keys("dns: {}", "log: {format: json}", NO),
         "shutdown.delay" => keys("dns: {}", "shutdown: {delay: 9s}", NO),

@@ -50,6 +50,7 @@ listeners:
     basic_auth: {users_file: users.secret}
 upstream_proxy: {url: \"https://proxy.corp:3128\", credentials_file: parent.secret}
 inspection: {certificate: ca.crt, key: ca.secret}
+access_log: {seal: {key: seal.secret}}
 policies:
   - name: p
     allow:
@@ -63,6 +64,7 @@ policies:
         ("proxy.key", "tls.secret"),
         ("authority-free.crt", "ca.crt"),
         ("authority.key", "ca.secret"),
+        ("seal.key", "seal.secret"),
     ] {
         copy(from, to);
     }
@@ -79,7 +81,7 @@ policies:
     // The directory has all secrets: a new key for one is added here.
     let names: Vec<String> =
         text.split([' ', ',', '}']).filter(|word| word.ends_with(".secret")).map(str::to_owned).collect();
-    assert_eq!(names.len(), 6);
+    assert_eq!(names.len(), 7);
     let told = |open: &str| -> Vec<(u32, u32)> {
         for name in &names {
             let mode = if name == open { 0o604 } else { 0o640 };

@@ -110,6 +110,7 @@ fn every_key_means_what_it_says() {
             output: config::LogOutput::File(PathBuf::from("etc/logs/access.json")),
             format: config::LogFormat::Json,
             on_failure: config::OnLogFailure::Continue,
+            seal: None,
         },
         "relative to the configuration"
     );

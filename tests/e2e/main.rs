@@ -38,6 +38,7 @@ mod report;
 mod retry;
 mod revocation;
 mod s3;
+mod seals;
 mod squid;
 mod squid_lists;
 mod squid_log;

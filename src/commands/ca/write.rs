@@ -1,13 +1,9 @@
-//! Puts the files on disk: for their owner alone from the first moment, all but the root, which is public; all of them or none,
-//! and over nothing.
+//! The files that are made, and their names. Not here: how they are written ([`crate::commands::new_files`]).
 
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::make::Made;
-use crate::words::io_error::reason;
+use crate::commands::new_files::{self, PUBLIC, SECRET};
 
 /// The names of the files.
 pub(super) const ROOT: &str = "root.crt";
@@ -20,87 +16,21 @@ pub(super) const AUTHORITY_KEY: &str = "authority.key";
 /// # Errors
 /// A sentence. Nothing of it is then left behind.
 pub(super) fn write(directory: &Path, made: &Made) -> Result<(), String> {
-    let mut files = vec![(AUTHORITY_KEY, &made.authority.key), (AUTHORITY, &made.authority.certificate)];
+    let mut files = vec![
+        (AUTHORITY_KEY, made.authority.key.as_str(), SECRET),
+        (AUTHORITY, &made.authority.certificate, SECRET),
+    ];
     if let Some((root, _)) = &made.root {
-        files.extend([(ROOT_KEY, &root.key), (ROOT, &root.certificate)]);
+        files.extend([(ROOT_KEY, root.key.as_str(), SECRET), (ROOT, &root.certificate, PUBLIC)]);
     }
-    let there: Vec<&str> = files
-        .iter()
-        .map(|(name, _)| *name)
-        .filter(|name| directory.join(name).symlink_metadata().is_ok())
-        .collect();
-    if !there.is_empty() {
-        return Err(format!(
-            "{} has {} already, and nothing is overwritten: write another directory, or move them away",
-            directory.display(),
-            there.join(", ")
-        ));
-    }
-    let is_new = match DirBuilder::new().mode(0o700).create(directory) {
-        Ok(()) => true,
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => false,
-        Err(error) => return Err(format!("cannot make {}: {}", directory.display(), reason(&error))),
-    };
-    if !is_new {
-        is_for_few(directory)?;
-    }
-    let mut written: Vec<PathBuf> = Vec::new();
-    for (name, content) in files {
-        let path = directory.join(name);
-        // Clients run as other users, and a copy of the root keeps its mode.
-        let mode = if name == ROOT { 0o644 } else { 0o600 };
-        if let Err(error) = create(&path, content, mode, &mut written) {
-            // What cannot be taken back stays: there is no more to do.
-            written.iter().for_each(|path| drop(fs::remove_file(path)));
-            if is_new {
-                drop(fs::remove_dir(directory));
-            }
-            return Err(format!("cannot write {}: {}", path.display(), reason(&error)));
-        }
-    }
-    // The names of the files are in the directory.
-    fs::File::open(directory)
-        .and_then(|opened| opened.sync_all())
-        .map_err(|error| format!("cannot write {}: {}", directory.display(), reason(&error)))
-}
-
-/// A user that may write a directory may replace the files that are written now.
-fn is_for_few(directory: &Path) -> Result<(), String> {
-    let shown = directory.display();
-    let failed = |error: io::Error| format!("cannot look at {shown}: {}", reason(&error));
-    // With a slash at its end, the name of a link would be followed.
-    let bare: PathBuf = directory.components().collect();
-    if bare.symlink_metadata().map_err(failed)?.is_symlink() {
-        let leads = fs::canonicalize(directory).map_err(failed)?;
-        return Err(format!(
-            "{shown} is a symbolic link to {}, and keys are not written through one: write `--out {}` if that is meant",
-            leads.display(),
-            leads.display()
-        ));
-    }
-    let mode = fs::metadata(directory).map_err(failed)?.permissions().mode() & 0o7777;
-    // Where the sticky bit is set, as in /tmp, only the owner of a file can replace it.
-    if mode & 0o022 != 0 && mode & 0o1000 == 0 {
-        return Err(format!(
-            "other users may write {shown} (mode {mode:04o}), and could put files of theirs in place of these: \
-             write another directory, or `chmod go-w {shown}`"
-        ));
-    }
-    Ok(())
-}
-
-/// A new file, noted in `written` as soon as it is there.
-fn create(path: &Path, content: &str, mode: u32, written: &mut Vec<PathBuf>) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
-    written.push(path.to_owned());
-    // Whatever the umask took away: of the root nothing is secret.
-    file.set_permissions(fs::Permissions::from_mode(mode))?;
-    file.write_all(content.as_bytes())?;
-    file.sync_all()
+    new_files::write(directory, &files)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::{self, DirBuilder};
+    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+
     use super::super::make::Pair;
     use super::*;
 

@@ -13,7 +13,7 @@ use super::change::{Change, Opens};
 use super::row::{self, Row, Value};
 use crate::config::{
     AccessLog, Admin, BasicAuth, Certificates, Config, DiagnosticsFormat, Dns, Http, Inspection, Limits,
-    Listener, Loaded, Log, LogFormat, LogLevel, LogOutput, OnLogFailure, ProxyProtocol, Shutdown, Tls,
+    Listener, Loaded, Log, LogFormat, LogLevel, LogOutput, OnLogFailure, ProxyProtocol, Seal, Shutdown, Tls,
     Tunnel, UpstreamProxy,
 };
 use crate::words::units::{Size, Span};
@@ -290,7 +290,7 @@ fn of_http(http: &Http) -> Vec<Row> {
 }
 
 fn of_access_log(access_log: &AccessLog) -> Vec<Row> {
-    let AccessLog { output, format, on_failure } = access_log;
+    let AccessLog { output, format, on_failure, seal } = access_log;
     let mut rows = Rows::at("access_log");
     // Who watches the records may see them no more, and others may.
     let shown = match output {
@@ -312,6 +312,13 @@ fn of_access_log(access_log: &AccessLog) -> Vec<Row> {
         OnLogFailure::Continue => (1, "continue"),
     };
     rows.add("on_failure", Value::AtMost(Some(amount), shown.to_owned()));
+    // Its key is a file.
+    if let Some(Seal { key: _, every }) = seal {
+        let mut sealed = Rows::at("access_log.seal");
+        sealed.there(Opens::No, Opens::No);
+        sealed.time("every", *every);
+        rows.rows.extend(sealed.rows);
+    }
     rows.rows
 }
 

@@ -36,21 +36,33 @@ pub(crate) fn open(log: &Path) -> io::Result<(String, Box<dyn Read>, u64)> {
 /// A log cannot be read, or there is no record in any of them.
 pub(crate) fn read_all(logs: &[PathBuf], mut visit: impl FnMut(&Entry<'_>)) -> io::Result<Reader> {
     let mut reader = Reader::new();
-    let total =
-        logs.iter().filter_map(|log| std::fs::metadata(log).ok()).map(|metadata| metadata.len()).sum();
-    let mut bar = Bar::new(total);
-    for log in logs {
-        let (name, input, _) = open(log)?;
-        let done = reader.read(&name, Counted { input, bar: &mut bar, name: &name }, &mut visit);
-        done.map_err(|error| io::Error::other(format!("cannot read the log {name}: {}", reason(&error))))?;
-    }
-    bar.clear();
+    for_each(logs, |name, input| reader.read(name, input, &mut visit))?;
     report(&reader);
     if reader.records() == 0 {
         let names: Vec<String> = logs.iter().map(|log| shown(&log.display().to_string())).collect();
         return Err(io::Error::other(format!("no records in {}: is it an access log?", names.join(", "))));
     }
     Ok(reader)
+}
+
+/// Passes each of `logs` to `read`, with its name for messages, and shows a progress bar on stderr if that is a terminal.
+///
+/// # Errors
+/// A log cannot be read.
+pub(crate) fn for_each(
+    logs: &[PathBuf],
+    mut read: impl FnMut(&str, &mut dyn Read) -> io::Result<()>,
+) -> io::Result<()> {
+    let total =
+        logs.iter().filter_map(|log| std::fs::metadata(log).ok()).map(|metadata| metadata.len()).sum();
+    let mut bar = Bar::new(total);
+    for log in logs {
+        let (name, input, _) = open(log)?;
+        let done = read(&name, &mut Counted { input, bar: &mut bar, name: &name });
+        done.map_err(|error| io::Error::other(format!("cannot read the log {name}: {}", reason(&error))))?;
+    }
+    bar.clear();
+    Ok(())
 }
 
 /// Reports what could not be read.

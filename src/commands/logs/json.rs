@@ -83,6 +83,18 @@ pub(super) fn parse(line: &str) -> Option<Entry<'_>> {
     })
 }
 
+/// Whether a line that is no record is a seal of the log.
+pub(super) fn is_seal(line: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Seal<'l> {
+        #[serde(borrow, rename = "seal")]
+        _seal: &'l RawValue,
+        #[serde(borrow, rename = "signature")]
+        _signature: &'l RawValue,
+    }
+    line.first() == Some(&b'{') && serde_json::from_slice::<Seal<'_>>(line).is_ok()
+}
+
 /// A string or null; the outer None: it is neither.
 fn text(value: Option<&RawValue>) -> Option<Option<Text<'_>>> {
     let Some(value) = value else { return Some(None) };
@@ -96,7 +108,7 @@ fn event(word: &str) -> Option<Event> {
 
 /// The seconds of `2026-01-31T23:59:59…Z`, by the calendar alone: a parser of every RFC 3339 form would cost more than
 /// all the rest of a line.
-pub(super) fn seconds(text: &str) -> Option<i64> {
+pub(in crate::commands) fn seconds(text: &str) -> Option<i64> {
     let bytes = text.as_bytes();
     let number = |from: usize, to: usize| {
         let digits = bytes.get(from..to)?;

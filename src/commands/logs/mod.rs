@@ -4,7 +4,8 @@
 //! among them; or a line of Squid, in its native format or in that of the deployment that egressd replaces ([`squid`]), so
 //! that a log from before the migration can be read. A line that is neither is never an error, because logs are rotated,
 //! cut and mixed. Such lines are counted, and the numbers of the first ones are kept. Logs packed with gzip need not be
-//! unpacked first.
+//! unpacked first, and what a container runtime or a log router put around a line is taken off ([`wrapped`]). The seals of a
+//! sealed log are no records ([`super::verify`] reads them).
 //!
 //! Everything in a line may come from an untrusted client: an [`Entry`] gives text as it is in the line, and
 //! [`Text::decoded`] contains whatever characters the client sent. Not here: what the entries are used for
@@ -14,12 +15,17 @@ mod entry;
 pub(crate) mod files;
 mod json;
 mod line;
+mod lines;
 mod read;
 mod recognised;
 mod squid;
 #[cfg(test)]
 mod tests;
+mod wrapped;
 
 pub use entry::{Entry, Stands, Text};
+pub(super) use json::seconds;
+pub(super) use lines::{End, lines};
 pub use read::{Malformed, Reader};
 pub use recognised::LoggedGit;
+pub(super) use wrapped::{inside, is_docker, of_stream};

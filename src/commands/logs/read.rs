@@ -1,16 +1,12 @@
-//! Splits bytes into lines: in blocks, from files, pipes and gzip, whatever the lines contain.
+//! Reads the records of logs, and keeps what else is in them.
 
-use std::io::{self, BufRead, BufReader, Chain, Cursor, Read};
-
-use flate2::read::MultiGzDecoder;
-use memchr::memchr;
+use std::io::{self, Read};
 
 use super::entry::Entry;
+use super::json::is_seal;
+use super::lines::{End, lines};
+use super::wrapped;
 
-/// Longest line that is read: four times the longest that the log writes.
-pub(super) const MAX_LINE: usize = 64 << 10;
-/// Bytes that are read at once.
-const BLOCK: usize = 256 << 10;
 /// How many lines that are not records are kept with their numbers.
 const TOLD: usize = 5;
 
@@ -45,101 +41,37 @@ impl Reader {
     pub fn read(
         &mut self,
         name: &str,
-        mut input: impl Read,
-        visit: impl FnMut(&Entry<'_>),
-    ) -> io::Result<()> {
-        let mut start = [0; 2];
-        let mut got = 0;
-        while let Some(room) = start.get_mut(got..).filter(|room| !room.is_empty()) {
-            match input.read(room) {
-                Ok(0) => break,
-                Ok(read) => got += read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        let begin = start.get(..got).unwrap_or_default().to_vec();
-        let packed = begin == *b"\x1f\x8b";
-        let whole: Chain<Cursor<Vec<u8>>, _> = Cursor::new(begin).chain(input);
-        if !packed {
-            return self.read_lines(name, whole, visit);
-        }
-        match self.read_lines(name, MultiGzDecoder::new(whole), visit) {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                self.broken_off.push(name.to_owned());
-                Ok(())
-            }
-            done => done,
-        }
-    }
-
-    fn read_lines(
-        &mut self,
-        name: &str,
         input: impl Read,
         mut visit: impl FnMut(&Entry<'_>),
     ) -> io::Result<()> {
-        let mut input = BufReader::with_capacity(BLOCK, input);
-        // The beginning of a line whose end is in the next block.
-        let mut begun: Vec<u8> = Vec::new();
-        let mut too_long = false;
-        let mut number = 0_u64;
-        loop {
-            let block = match input.fill_buf() {
-                Ok(block) => block,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error),
-            };
-            if block.is_empty() {
-                break;
-            }
-            let mut rest = block;
-            while let Some(end) = memchr(b'\n', rest) {
-                let (piece, after) = rest.split_at(end);
-                rest = after.get(1..).unwrap_or_default();
-                number += 1;
-                if begun.is_empty() && !too_long {
-                    self.line(name, number, piece, &mut visit);
-                    continue;
-                }
-                if too_long || begun.len() + piece.len() > MAX_LINE {
-                    self.tell(name, number);
-                } else {
-                    begun.extend_from_slice(piece);
-                    self.line(name, number, &begun, &mut visit);
-                }
-                begun.clear();
-                too_long = false;
-            }
-            if begun.len() + rest.len() > MAX_LINE {
-                too_long = true;
-                begun.clear();
-            } else if !too_long {
-                begun.extend_from_slice(rest);
-            }
-            let used = block.len();
-            input.consume(used);
-        }
-        // A log that is still being written, or was cut, may end within a line.
-        if too_long {
-            self.tell(name, number + 1);
-        } else {
-            self.line(name, number + 1, &begun, &mut visit);
+        let end = lines(input, |number, line| match line {
+            Some(line) => self.line(name, number, line, &mut visit),
+            None => self.tell(name, number),
+        })?;
+        if end == End::BrokenOff {
+            self.broken_off.push(name.to_owned());
         }
         Ok(())
     }
 
     fn line(&mut self, name: &str, number: u64, line: &[u8], visit: &mut impl FnMut(&Entry<'_>)) {
-        let line = line.trim_ascii();
-        if line.is_empty() {
-            return;
-        }
-        match Entry::parse(line).filter(|_| line.len() <= MAX_LINE) {
-            Some(entry) => {
-                self.lines += 1;
-                visit(&entry);
+        // What another program wrote to the container's other stream is no line of the log.
+        let Some(line) = wrapped::of_stream(line) else { return };
+        let inside = if wrapped::is_docker(line) { wrapped::inside(line) } else { None };
+        let line = inside.as_deref().unwrap_or(line);
+        if let Some(entry) = Entry::parse(line) {
+            self.lines += 1;
+            visit(&entry);
+        } else if !is_seal(line) {
+            let inside = wrapped::inside(line);
+            match inside.as_deref().map(|line| (Entry::parse(line), line)) {
+                Some((Some(entry), _)) => {
+                    self.lines += 1;
+                    visit(&entry);
+                }
+                Some((None, line)) if is_seal(line) => {}
+                _ => self.tell(name, number),
             }
-            None => self.tell(name, number),
         }
     }
 

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::read::MAX_LINE;
+use super::lines::MAX_LINE;
 use super::*;
 use crate::rules::Mode;
 use crate::telemetry::record::{Event, LoggedTarget, Record, new_id};
@@ -40,6 +40,26 @@ fn read(log: &[u8]) -> (Reader, Vec<String>) {
     at_once.read("a.log", log, |_| ()).expect("it can be read");
     assert_eq!(reader, at_once, "however the bytes come");
     (reader, targets)
+}
+
+/// A seal is no record, and nobody needs to be told of it; what a router put around a line is taken off.
+#[test]
+fn seals_are_passed_over_and_wrappings_taken_off() {
+    let seal = r#"{"time":"2026-03-01T12:00:00.000000Z","event":"seal","instance":"i","seal":{"boot":"b","number":0},"signature":"AA=="}"#;
+    let sealed = OPEN.replace(r#""cut":"#, r#""sealed":{"boot":"b","seq":0},"cut":"#);
+    let quoted = |line: &str| serde_json::to_string(&format!("{line}\n")).expect("text");
+    let docker = |line: &str| {
+        format!("{{\"log\":{},\"stream\":\"stdout\",\"time\":\"2026-03-01T12:00:00Z\"}}", quoted(line))
+    };
+    let bit = |line: &str| format!("{{\"date\":1772366400.1,\"log\":{}}}", quoted(line));
+    let cri = |line: &str| format!("2026-03-01T12:00:00.123456789Z stdout F {line}");
+    for wrap in [&docker as &dyn Fn(&str) -> String, &bit, &cri, &|line: &str| line.to_owned()] {
+        let other = "2026-03-01T12:00:00.1Z stderr F egressd started";
+        let log = format!("{}\n{}\n{other}\n{}\n", wrap(&sealed), wrap(seal), wrap(&sealed));
+        let (reader, targets) = read(log.as_bytes());
+        assert_eq!((reader.records(), reader.malformed().count), (2, 0), "{log}");
+        assert_eq!(targets, ["git.example:443"; 2], "{log}");
+    }
 }
 
 #[test]

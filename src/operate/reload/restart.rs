@@ -11,10 +11,11 @@ use crate::config::{Config, Finding, Listener, Loaded, LogOutput, Position};
 type Fixed<T> = (&'static str, fn(&T) -> Option<String>);
 
 /// Settings that are fixed at start.
-const FIXED: [Fixed<Config>; 3] = [
+const FIXED: [Fixed<Config>; 4] = [
     ("admin.address", |config| Some(config.admin.address.to_string())),
     ("admin.proxy_protocol", |config| present(config.admin.proxy_protocol.as_ref())),
     ("access_log.output", |config| Some(output(&config.access_log.output))),
+    ("access_log.seal", |config| present(config.access_log.seal.as_ref())),
 ];
 
 /// Settings of each listener that are fixed at start. A listener is the same as long as its name is.
@@ -181,6 +182,31 @@ access_log: {output: log}
                 })
                 .collect();
             assert_eq!(told(&old, &load(&BASE.replacen(what, by, 1))), want, "{what:?} by {by:?}");
+        }
+    }
+
+    #[test]
+    fn whether_the_log_is_sealed_needs_a_restart_and_by_which_key_does_not() {
+        let load = |seal: &str| {
+            let text = format!("access_log: {{output: log{seal}}}\n");
+            let read = |path: &Path| {
+                std::fs::read(Path::new("tests/lint/files").join(path.file_name().expect("a name")))
+            };
+            config::load_str("dir/egressd.yaml", &text, read)
+                .unwrap_or_else(|findings| panic!("{findings:?}"))
+        };
+        let (without, with) = (load(""), load(", seal: {key: seal.key}"));
+        let other = load(", seal: {key: seal2.key, every: 1m}");
+        assert_ne!(with.config.access_log.seal, other.config.access_log.seal);
+        assert_eq!(told(&with.config, &other), [""; 0]);
+        for (old, new, want) in [
+            (&without, &with, "dir/egressd.yaml:1:33: error: `access_log.seal` was added"),
+            (&with, &without, "dir/egressd.yaml:1:13: error: `access_log.seal` was removed"),
+        ] {
+            assert_eq!(
+                told(&old.config, new),
+                [format!("{want}, which needs a restart: restart, or change it back")]
+            );
         }
     }
 

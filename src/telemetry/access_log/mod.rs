@@ -4,7 +4,7 @@
 //! then neither blocks nor fails. A separate thread writes the lines to the output. If the output fails, or the oldest
 //! line has waited too long, no more places are given, so that new requests are refused with `log_unavailable` until
 //! it works again. Not here: the lines ([`super::record`] and the formats), the queue itself ([`super::queue`]), the
-//! writing ([`super::writer`]).
+//! writing ([`super::writer`]), and sealing ([`super::seal`]).
 //!
 //! Memory: at most [`Options::bytes`] are queued when a place is given, and each place that is held adds at most one
 //! line of less than 16 KiB.
@@ -12,40 +12,28 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
+pub use super::line::{Format, Json};
 pub use super::output::{Output, Reopened, file, stdout};
 pub use super::queue::Clock;
 use super::queue::Queue;
 use super::record::Record;
+use super::seal::Sealer;
+pub use super::seal::{LastSeal, Sealing};
 use super::writer;
 pub use super::writer::Timing;
 pub use crate::config::OnLogFailure;
+use crate::config::Seal;
 use crate::transport::held::HeldBytes;
 
 /// If more bytes are queued, no more places are given.
 const MOST_BYTES: usize = 16 * 1024 * 1024;
-
-/// How a record becomes a line.
-pub trait Format: Send + Sync {
-    /// Appends the line with its newline to `out`, or nothing if this format has no line for that event.
-    fn write(&self, record: &Record<'_>, out: &mut Vec<u8>);
-}
-
-/// `format: json`.
-#[derive(Clone, Copy, Debug)]
-pub struct Json;
-
-impl Format for Json {
-    fn write(&self, record: &Record<'_>, out: &mut Vec<u8>) {
-        record.write_json(out);
-    }
-}
 
 /// No place: the request must be refused with `log_unavailable`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -70,6 +58,8 @@ pub struct Options {
     pub clock: Clock,
     /// Where what is queued counts as held.
     pub held: Arc<HeldBytes>,
+    /// How the log is sealed, if it is.
+    pub sealing: Option<Sealing>,
 }
 
 impl Options {
@@ -84,6 +74,7 @@ impl Options {
             timing: Timing { linger: Duration::from_millis(5), retry: Duration::from_secs(1) },
             clock: Arc::new(move || start.elapsed()),
             held: HeldBytes::unlimited(),
+            sealing: None,
         }
     }
 
@@ -112,7 +103,11 @@ pub struct AccessLog(Arc<Shared>);
 
 struct Shared {
     queue: Arc<Queue>,
-    format: ArcSwap<Box<dyn Format>>,
+    format: Arc<ArcSwap<Box<dyn Format>>>,
+    /// The seal that was written last, of a sealed log.
+    last_seal: Arc<ArcSwapOption<LastSeal>>,
+    /// How the log is sealed now; fixed is only whether it is.
+    seal: Mutex<Option<Seal>>,
     /// Lines of Squid's formats since the start; see [`AccessLog::lines`].
     lines: Arc<AtomicU64>,
     /// Whether requests go on without records while the log cannot be written.
@@ -133,14 +128,21 @@ impl AccessLog {
     ) -> io::Result<(Self, WriterHandle)> {
         let queue = Arc::new(Queue::new(options.places, options.clock, options.held));
         let (for_writer, timing) = (Arc::clone(&queue), options.timing);
+        let format = Arc::new(ArcSwap::from_pointee(format));
+        let last_seal = Arc::default();
+        let seal = Mutex::new(options.sealing.as_ref().map(|sealing| sealing.seal.clone()));
+        let sealer =
+            options.sealing.map(|sealing| Sealer::new(sealing, Arc::clone(&format), Arc::clone(&last_seal)));
         // No thread joins it: it may be stuck in `write` forever, and the exit must not wait for that.
         thread::Builder::new()
             .name("access-log".to_owned())
-            .spawn(move || writer::run(for_writer, output, timing))?;
+            .spawn(move || writer::run(for_writer, output, timing, sealer))?;
         let handle = WriterHandle { queue: Arc::clone(&queue) };
         let shared = Shared {
             queue,
-            format: ArcSwap::from_pointee(format),
+            format,
+            last_seal,
+            seal,
             lines: Arc::default(),
             continues: AtomicBool::new(options.on_failure == OnLogFailure::Continue),
             stale: options.stale,
@@ -214,6 +216,23 @@ impl AccessLog {
     /// What counts the lines of a format that numbers them: one count since the start, which every new format goes on with.
     pub fn lines(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.0.lines)
+    }
+
+    /// The seal that was written last; none if the log is not sealed, or no seal is on the output yet.
+    pub fn last_seal(&self) -> Option<Arc<LastSeal>> {
+        self.0.last_seal.load_full()
+    }
+
+    /// Follows `access_log.seal`: another key seals from the next seal on, which is the last one of the old key and names
+    /// the new one. Whether the log is sealed does not change.
+    pub fn set_seal(&self, seal: Option<&Seal>) {
+        let mut now = self.0.seal.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (Some(now), Some(seal)) = (now.as_mut(), seal)
+            && now != seal
+        {
+            *now = seal.clone();
+            self.0.queue.ask_sealing(seal.clone());
+        }
     }
 
     /// Follows `access_log.format`: later records have the new format.
@@ -313,7 +332,7 @@ pub struct WriterHandle {
 pub enum Finished {
     /// Every record is on the output.
     Flushed,
-    /// This many are not: the output failed or stalled until the deadline.
+    /// This many are not, or none but the last seal is not: the output failed or stalled until the deadline.
     Abandoned(usize),
 }
 
@@ -323,8 +342,8 @@ impl WriterHandle {
     pub fn finish(self, timeout: Duration) -> Finished {
         self.queue.ask_stop();
         match self.queue.wait_ended(timeout) {
-            0 => Finished::Flushed,
-            left => Finished::Abandoned(left),
+            (true, 0) => Finished::Flushed,
+            (_, left) => Finished::Abandoned(left),
         }
     }
 }

@@ -21,6 +21,7 @@ use self::at_scrape::{AtScrape, Shown};
 use self::configured::{Configured, policies_of};
 pub use self::expiries::Expiries;
 pub use self::inspection::Inspection;
+use self::log_seals::LogSeals;
 use self::report_mode::ReportMode;
 pub use self::requests::RequestCount;
 use self::requests::Tables;
@@ -41,6 +42,7 @@ mod configured;
 mod connections;
 mod expiries;
 mod inspection;
+mod log_seals;
 mod ref_changes;
 mod report_mode;
 mod requests;
@@ -150,6 +152,7 @@ impl Metrics {
         let registry = Registry::new();
         let requests = Arc::new(Tables::default());
         let usage: Arc<dyn UsageSource> = usage;
+        let log_seals = LogSeals::new(log.clone())?;
         let at_scrape = AtScrape::new(Arc::clone(&usage), log, Arc::clone(&requests), held)?;
         let build = IntGaugeVec::new(
             Opts::new("egressd_build_info", "The running egressd's version and source revision; always 1."),
@@ -235,6 +238,7 @@ impl Metrics {
         let all: Vec<Box<dyn Collector>> = vec![
             Box::new(build),
             Box::new(metrics.at_scrape.clone()),
+            Box::new(log_seals),
             Box::new(metrics.auth_challenges.clone()),
             Box::new(metrics.tunnels.clone()),
             Box::new(metrics.tunnel_duration.clone()),

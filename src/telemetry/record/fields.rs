@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::event::{Cause, Event};
 use super::recognised::{LoggedAws, LoggedGit};
+use super::sealed::PLACE_BYTES;
 use super::table::{Field, LINE_BOUND, fields, widest};
 use super::target::{LoggedTarget, Raw};
 use crate::config::ShortHash;
@@ -24,8 +25,10 @@ use crate::wire::head::Version;
 use crate::words::client::{ClientAddr, PeerAddr};
 use crate::words::outcome::{Decision, Ending};
 
-const _: () =
-    assert!(widest(FIELDS) < LINE_BOUND, "the longest record would be cut: give the new field less room");
+const _: () = assert!(
+    widest(FIELDS) + PLACE_BYTES < LINE_BOUND,
+    "the longest record would be cut: give the new field less room"
+);
 
 fields! {
     /// One event. It borrows everything: it is built where the event happens, and turned into a line at once. Start

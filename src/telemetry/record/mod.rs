@@ -6,6 +6,7 @@
 mod event;
 mod fields;
 mod recognised;
+mod sealed;
 mod table;
 mod target;
 #[cfg(test)]
@@ -16,6 +17,8 @@ use uuid::Uuid;
 pub use event::{Cause, Event};
 pub use fields::{FIELDS, Record};
 pub use recognised::{LoggedAws, LoggedGit, Negotiated, PushOptions};
+pub use sealed::SEAL_FIELDS;
+pub(super) use sealed::{write_place, write_seal_head};
 pub(super) use table::NoteWriter;
 pub use table::{Field, LINE_BOUND};
 pub use target::{LoggedTarget, Raw, without_secrets};

@@ -1,6 +1,7 @@
 //! What a record says that a request asked of Git, and by whose credentials it came to AWS: objects of their own in the line.
 
 use super::super::json::Object;
+use super::sealed::PLACE_BYTES;
 use super::table::LINE_BOUND;
 use super::table::{ID, PLAIN};
 use crate::words::aws::{AccessKeyId, Account, Regions};
@@ -54,8 +55,8 @@ pub struct LoggedAws<'a> {
     pub regions: &'a Regions,
 }
 
-/// Room for what follows in the line: the names of all that may be cut.
-const AFTER: usize = 512;
+/// Room for what follows in the line: the names of all that may be cut, and the place in a sealed log.
+const AFTER: usize = 512 + PLACE_BYTES;
 
 /// Most bytes of a repository, of the name of a ref, and of regions, as written.
 const REPOSITORY: usize = 1024;

@@ -120,6 +120,20 @@ struct Log {
     queued: usize,
     written: u64,
     lost: u64,
+    /// The last seal on the output; none if the log is not sealed.
+    seal: Option<SealView>,
+}
+
+/// What `egressd verify --expect` reads, if somebody keeps it.
+#[derive(Serialize)]
+struct SealView {
+    boot: String,
+    number: u64,
+    /// The last sealed record; none if no record is sealed yet.
+    seq: Option<u64>,
+    hash: String,
+    key: String,
+    time: Timestamp,
 }
 
 #[derive(Serialize)]
@@ -240,6 +254,14 @@ fn log(config: &Config, shared: &Shared) -> Log {
         queued: counts.queued,
         written: counts.written,
         lost: counts.lost,
+        seal: shared.log.last_seal().map(|last| SealView {
+            boot: last.boot.to_string(),
+            number: last.number,
+            seq: last.records.checked_sub(1),
+            hash: last.hash.to_string(),
+            key: last.key.to_string(),
+            time: last.time,
+        }),
     }
 }
 

@@ -97,6 +97,7 @@ function showFacts({ config, listeners, limits, access_log: log, now, exchanges,
       : `${number(limits.descriptors_open)} open of ${number(limits.descriptors)}`],
     ["Memory held", `${bytes(limits.memory_held)} of ${bytes(limits.memory)}`],
     ["Access log", `${log.available ? "written" : `cannot be written${log.unavailable_seconds === null ? "" : `, for ${lasting(log.unavailable_seconds)}`}`}: ${many(log.written, "record")}, ${number(log.queued)} waiting, ${number(log.lost)} lost`],
+    ...(log.seal ? [["Last seal", `${instant(log.seal.time)}: ${many(log.seal.seq === null ? 0 : log.seal.seq + 1, "record")} of boot ${log.seal.boot}, hash ${log.seal.hash}`]] : []),
     ["Since the start", `${number(verdicts.allowed)} allowed, ${number(verdicts.denied)} denied, ${number(verdicts.would_deny)} would be denied, ${number(verdicts.failed)} failed; ${many(exchanges, "plain HTTP exchange")} now`],
   ];
   const list = byId("facts");

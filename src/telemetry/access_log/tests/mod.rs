@@ -1,5 +1,6 @@
 //! What the access log promises, with an output that the test controls, and with real descriptors.
 
+mod sealed;
 mod stage;
 
 use std::fs::File;

@@ -1,0 +1,29 @@
+//! How a record becomes a line: what every format does, and the format `json`.
+//!
+//! Not here: Squid's formats ([`super::squid`]), and which format is configured ([`super::format`]).
+
+use jiff::Timestamp;
+
+use super::record::{Record, write_seal_head};
+
+/// How a record becomes a line.
+pub trait Format: Send + Sync {
+    /// Appends the line with its newline to `out`, or nothing if this format has no line for that event.
+    fn write(&self, record: &Record<'_>, out: &mut Vec<u8>);
+
+    /// Appends the beginning of a seal's line, without the end of the object: what the format's readers find in every record.
+    /// A format whose lines are not JSON objects is never sealed.
+    fn write_seal_head(&self, time: Timestamp, instance: &str, out: &mut Vec<u8>) {
+        write_seal_head(time, instance, out);
+    }
+}
+
+/// `format: json`.
+#[derive(Clone, Copy, Debug)]
+pub struct Json;
+
+impl Format for Json {
+    fn write(&self, record: &Record<'_>, out: &mut Vec<u8>) {
+        record.write_json(out);
+    }
+}
