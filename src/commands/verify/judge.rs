@@ -12,7 +12,7 @@ impl Book {
     pub(super) fn judge(&mut self) {
         let range = self.range;
         let mut boots: Vec<(&Box<str>, &mut Boot)> = self.boots.iter_mut().collect();
-        boots.sort_by(|(a, _), (b, _)| a.cmp(b));
+        boots.sort_by_key(|(name, _)| *name);
         for (name, boot) in boots {
             boot.settle();
             Judge { name, boot, range, findings: &mut self.findings }.judge();
