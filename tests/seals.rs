@@ -154,7 +154,7 @@ fn a_log_from_start_to_drain_is_whole_and_a_witness_agrees() {
     let verified = kept.verify(&["less.log"], &["--key", &key]);
     assert_eq!((verified.code, verified.kinds()), (Some(1), vec!["gap"]), "{verified:?}");
     assert!(
-        verified.stdout.contains("record 0 is missing: this seal has the hashes\nnot whole: 139 records"),
+        verified.stdout.contains("record 0 is missing: this seal has its hash\nnot whole: 139 records"),
         "{verified:?}"
     );
 }

@@ -1,6 +1,6 @@
 //! How a record becomes a line: what every format does, and the format `json`.
 //!
-//! Not here: Squid's formats ([`super::squid`]), and which format is configured ([`super::format`]).
+//! Not here: Squid's formats ([`super::squid`]), and which format is configured ([`super::format()`]).
 
 use jiff::Timestamp;
 

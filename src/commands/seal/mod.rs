@@ -65,7 +65,8 @@ fn next_steps(public: &PublicKey, directory: &Path) -> String {
          {}\n    goes to those who check logs: `egressd verify LOG --key {PUBLIC_KEY}`. Nothing of it is secret.\n\n\
          Copy the first beside egressd.yaml, where its paths begin, and write there:\n\n\
          access_log:\n  seal: {{key: {KEY}}}\n\n\
-         To seal needs a restart; another key later only a reload. Keep the old {PUBLIC_KEY}: old logs are checked with it.\n",
+         Sealing begins with a restart; for another key later, a reload is enough. Keep the old {PUBLIC_KEY}: old logs are checked\n\
+         with it. docs/seals.md says more.\n",
         public.fingerprint(),
         path(KEY),
         path(PUBLIC_KEY),

@@ -84,7 +84,11 @@ fn of_samples(text: &str, found: &mut Vec<Expected>) {
             series.split_once("boot=\"").and_then(|(_, rest)| rest.split_once('"')).map(|(boot, _)| boot);
         match boot {
             Some(boot) if series.starts_with("egressd_log_boot_info") => boots.push(boot.to_owned()),
-            Some(boot) => found.push(Expected { boot: boot.to_owned(), seq: value, hash: None }),
+            // Of a query, a sample may have no name.
+            Some(boot) if series.starts_with("egressd_log_sealed_seq") || series.starts_with('{') => {
+                found.push(Expected { boot: boot.to_owned(), seq: value, hash: None });
+            }
+            Some(_) => {}
             None if series.starts_with("egressd_log_sealed_seq") => number = value,
             None => {}
         }
@@ -168,9 +172,13 @@ mod tests {
         assert_eq!(told(r#"{"boot":"b","seq":null}"#), [("b".to_owned(), None)]);
         let scrape = "# HELP x y\negressd_log_boot_info{boot=\"b-2\",key=\"ab\"} 1\negressd_log_sealed_seq 1.2e+01\nup 1\n";
         assert_eq!(told(scrape), [("b-2".to_owned(), Some(12))]);
+        let both =
+            "egressd_log_boot_info{boot=\"b-2\",key=\"ab\"} 1\negressd_log_sealed_seq{boot=\"b-2\"} 12\n";
+        assert_eq!(told(both), [("b-2".to_owned(), Some(12)), ("b-2".to_owned(), None)]);
         assert_eq!(told("egressd_log_boot_info{boot=\"b-2\"} 1\n"), [("b-2".to_owned(), None)]);
         let query = "{boot=\"b-3\", instance=\"a\"} => 7 @[1772366400]\n{boot=\"b-4\"} 8\n";
         assert_eq!(told(query), [("b-3".to_owned(), Some(7)), ("b-4".to_owned(), Some(8))]);
+        assert_eq!(told(&format!("other{{boot=\"b-9\"}} 3\n{scrape}")), [("b-2".to_owned(), Some(12))]);
         for (text, want) in [
             ("", "names no boot"),
             ("{}", "names no boot"),

@@ -111,7 +111,8 @@ impl Judge<'_> {
             Kind::Altered => {
                 format!("record {} is not what was written: its hash is not the sealed one", run.first)
             }
-            _ => format!("{} missing: this seal has the hashes", are(run.first, run.last)),
+            _ if run.first == run.last => format!("record {} is missing: this seal has its hash", run.first),
+            _ => format!("{} are missing: this seal has their hashes", spelled(run.first, run.last)),
         });
     }
 
@@ -214,9 +215,4 @@ fn records(count: u64) -> String {
 
 fn spelled(first: u64, last: u64) -> String {
     if first == last { format!("record {first}") } else { format!("records {first} to {last}") }
-}
-
-fn are(first: u64, last: u64) -> String {
-    let verb = if first == last { "is" } else { "are" };
-    format!("{} {verb}", spelled(first, last))
 }

@@ -28,8 +28,8 @@ impl LogSeals {
             )?,
             sealed: Family::new(
                 "egressd_log_sealed_seq",
-                "The last record of the access log whose seal is written, by its number since the start.",
-                &[],
+                "The last record of the access log whose seal is written, by its number in this start of the program.",
+                &["boot"],
                 MetricType::GAUGE,
             )?,
         })
@@ -43,10 +43,10 @@ impl Collector for LogSeals {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let last = self.log.last_seal();
-        let seq = last.as_ref().and_then(|last| last.records.checked_sub(1));
+        let seq = last.iter().filter_map(|last| Some(([&*last.boot], last.records.checked_sub(1)? as f64)));
         vec![
             self.boot.collect(last.iter().map(|last| ([&*last.boot, &*last.key], 1.0))),
-            self.sealed.collect(seq.map(|seq| ([], seq as f64))),
+            self.sealed.collect(seq),
         ]
     }
 }
