@@ -61,7 +61,8 @@ fn what_routers_do_to_a_log_is_no_harm() {
     for _ in 0..20 {
         let mut all = mixed(&lines, &mut draw);
         // Lines that are there once more: a router delivers again what it is not sure of.
-        for _ in 0..draw.below(20) {
+        let repeats = draw.below(20);
+        for _ in 0..repeats {
             let again = draw.of(&all).clone();
             let at = draw.below(all.len());
             all.insert(at, again);
@@ -72,6 +73,7 @@ fn what_routers_do_to_a_log_is_no_harm() {
         let mut book = judged(&key, &all);
         book.hold_against(&witness, "witness");
         assert_eq!(kinds(&book), BTreeSet::new(), "{:?}", book.findings.kept().first());
+        assert_eq!(book.boots.values().map(|boot| boot.repeats).sum::<u64>(), repeats as u64);
     }
     // The seals long before their records, and long after.
     for seals_first in [true, false] {
