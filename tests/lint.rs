@@ -36,3 +36,30 @@ fn every_warning_about_rules_is_reported_with_its_place() {
     }
     assert!(wrong.is_empty(), "\n{wrong}");
 }
+
+/// A warning about one entry of `requests` is where that entry says it, and not at the rule: a rule may have a thousand entries.
+#[test]
+fn no_warning_about_an_entry_is_at_its_rule() {
+    let mut seen = 0;
+    for name in ["entries.yaml", "git.yaml"] {
+        let content = std::fs::read_to_string(Path::new(DIRECTORY).join(name)).expect("a golden file");
+        let read = |path: &Path| std::fs::read(Path::new(DIRECTORY).join(path));
+        let loaded = config::load_bytes(name, content.as_bytes(), read).expect("it is valid");
+        let about_entries = loaded
+            .warnings
+            .iter()
+            .filter(|told| told.text.contains(": entry ") || told.text.contains(" of entry "));
+        for told in about_entries {
+            assert_eq!(&*told.file, name, "{told}");
+            let line = content.lines().nth(told.line as usize - 1).expect("the line is there");
+            let from: String = line.chars().skip(told.column as usize - 1).collect();
+            let is_rule = ["to: ", "{to: ", "set: ", "file: ", "- to: "].iter().any(|key| {
+                let before: String = line.chars().take(told.column as usize - 1).collect();
+                before.trim_start().trim_start_matches("- ").ends_with(key) || from.starts_with(key)
+            });
+            assert!(!is_rule, "{told}: {line}");
+            seen += 1;
+        }
+    }
+    assert!(seen >= 25, "{seen} warnings about entries");
+}

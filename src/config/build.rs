@@ -16,7 +16,8 @@ use super::file::{
 use super::finding::{Position, Report};
 use super::keys::{HOUR, Key, SECOND, STEP, duration, items, section, value};
 use super::named_files::{Done, NamedFiles};
-use super::policies::{Places, Read, WrittenPolicies};
+use super::places::Places;
+use super::policies::{Read, WrittenPolicies};
 use super::settings::{
     AccessLog, Config, DiagnosticsFormat, Dns, Http, Limits, Listener, Log, LogFormat, LogLevel, LogOutput,
     OnLogFailure, Shutdown, Tunnel,
@@ -36,12 +37,12 @@ const MAX_COUNT: u64 = 10_000_000;
 
 /// The configuration that `file` means. `written` has the policies of all files. A wrong value is reported and replaced by its default; the result must then not
 /// be used. Also returns the places of the rules, from [`policies::policies`].
-pub(super) fn config(
+pub(super) fn config<'f>(
     file: &ConfigFile,
-    written: &[WrittenPolicies<'_>],
+    written: &[WrittenPolicies<'f>],
     report: &Report<'_>,
     mut files: NamedFiles<'_>,
-) -> (Config, Places) {
+) -> (Config, Places<'f>) {
     let meaning = Meaning { report };
     let proofs = listeners::proofs(&file.listeners);
     let Read { policies, places } = policies::policies(written, proofs, &mut files);

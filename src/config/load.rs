@@ -12,7 +12,7 @@ use super::named_files::{ByFunction, NamedFiles, OnDisk, ReadFiles};
 use super::policies::WrittenPolicies;
 use super::settings::Config;
 use super::text::text;
-use super::{build, include, placeholders, policies, tree, typed};
+use super::{build, include, placeholders, places, policies, tree, typed};
 use crate::words::io_error::reason;
 
 /// The embedded default: `config/egressd.yaml`.
@@ -165,7 +165,7 @@ fn mean(
     }
     let (config, places) = build::config(&file, &written, report, files);
     if !report.has_errors() {
-        policies::lints(&config.policies, &places, now, report);
+        places::lints(&config.policies, &places, now, report);
     }
     policies::tell_report_mode(&written, reporting);
     Some((config, Positions::of(report.file(), root.as_ref())))

@@ -25,6 +25,7 @@ mod options;
 mod own_address;
 mod pairs;
 mod placeholders;
+mod places;
 mod policies;
 mod requests;
 mod rivals;

@@ -56,6 +56,11 @@ macro_rules! common {
             options
         }
 
+        /// The entries of `requests`, as typed.
+        pub(super) fn requests(&self) -> &List<EntryFile> {
+            &self.requests
+        }
+
         /// Reports what is wrong with the options of rules for `schemes`.
         pub(super) fn check(&self, schemes: Schemes, report: &Report<'_>) {
             of_https(&self.verify_certificate, "verify_certificate", true, schemes, report);

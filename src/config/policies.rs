@@ -6,15 +6,15 @@
 
 use std::path::Path;
 
-use jiff::Timestamp;
-
 use super::file::{AllowFile, AllowFilesFile, ClientsFile, ModeFile, PolicyFile};
-use super::finding::{Place, Position, Report};
+use super::finding::{Position, Report};
 use super::keys::{Key, List, items, networks, position_of, private_networks, required, value};
 use super::languages::network_line;
 use super::list_file::{self, ListKind};
 use super::named_files::NamedFiles;
 use super::options::{FullSetFile, SchemeFile, private};
+use super::places::{Places, Written};
+use super::requests::EntryFile;
 use super::rivals::{Candidate, Rivals};
 use super::sets::{self, SetInUse};
 use super::typed::At;
@@ -36,26 +36,22 @@ pub(super) struct WrittenPolicies<'f> {
 }
 
 /// What was read of the policies.
-pub(super) struct Read {
+pub(super) struct Read<'f> {
     /// In their order.
     pub(super) policies: Policies,
-    pub(super) places: Places,
-}
-
-/// Where in the files of policies the things are that findings are about.
-pub(super) struct Places {
-    /// Of each rule in them, in the order of [`Policies::rules`]; of a rule of a set, the entry that names the set.
-    pub(super) rules: Vec<Place>,
-    /// Of each set.
-    pub(super) sets: Vec<SetInUse>,
+    pub(super) places: Places<'f>,
 }
 
 /// The policies, and where their rules are. `written` begins with the configuration itself. Rules that are wrong are reported and not
 /// included.
-pub(super) fn policies(written: &[WrittenPolicies<'_>], proofs: Proofs, files: &mut NamedFiles<'_>) -> Read {
+pub(super) fn policies<'f>(
+    written: &[WrittenPolicies<'f>],
+    proofs: Proofs,
+    files: &mut NamedFiles<'_>,
+) -> Read<'f> {
     let mut rivals = Rivals::new(proofs);
     let mut policies = Vec::new();
-    let mut found = Places { rules: Vec::new(), sets: Vec::new() };
+    let mut found = Places::default();
     let all = written
         .iter()
         .enumerate()
@@ -82,7 +78,11 @@ pub(super) fn policies(written: &[WrittenPolicies<'_>], proofs: Proofs, files: &
         rivals.add(&candidate, report);
         match builder.build() {
             Ok(policy) => {
+                let number = policies.len();
                 policies.push(policy);
+                found
+                    .requests
+                    .extend(inside.requests.into_iter().map(|list| Written { policy: number, ..list }));
                 found.rules.append(&mut inside.rules);
                 found.sets.append(&mut inside.sets);
             }
@@ -109,22 +109,6 @@ pub(super) fn tell_if_there_are_none(written: &[WrittenPolicies<'_>], start: Pos
     }
 }
 
-/// Warns of unwise rules and old sets in a configuration without errors. `places` comes from [`policies`].
-pub(super) fn lints(policies: &Policies, places: &Places, now: Timestamp, report: &Report<'_>) {
-    sets::tell_old(&places.sets, now, report);
-    for lint in lint::lint(policies, now) {
-        let (file, position) = match lint.inline.and_then(|number| places.rules.get(number)) {
-            Some(place) => (&*place.file, place.position),
-            None => (&*lint.file, Position { line: lint.line, column: 1 }),
-        };
-        let report = report.of(file);
-        match lint.kind.is_error() {
-            true => report.error(position, lint.text),
-            false => report.warning(position, lint.text),
-        }
-    }
-}
-
 /// A warning for each policy in report mode: it must not be forgotten that nothing is denied.
 pub(super) fn tell_report_mode(written: &[WrittenPolicies<'_>], report: &Report<'_>) {
     let all = written.iter().flat_map(|file| items(file.list).map(move |(policy, _)| (policy, file)));
@@ -145,13 +129,13 @@ pub(super) fn tell_report_mode(written: &[WrittenPolicies<'_>], report: &Report<
     }
 }
 
-fn read_policy(
+fn read_policy<'f>(
     name: &str,
-    file: &PolicyFile,
+    file: &'f PolicyFile,
     around: Position,
     report: &Report<'_>,
     files: &mut NamedFiles<'_>,
-) -> (PolicyBuilder, ClientMatch, Places) {
+) -> (PolicyBuilder, ClientMatch, Places<'f>) {
     let clients = clients(&file.clients, report, files);
     let mode = match value(&file.mode) {
         None | Some(ModeFile::Enforce) => Mode::Enforce,
@@ -161,8 +145,7 @@ fn read_policy(
         open_to_all(&clients, value(&file.clients), around, report);
     }
     let builder = PolicyBuilder::new(name, clients.clone(), mode, private(&file.private, report));
-    let found = Places { rules: Vec::new(), sets: Vec::new() };
-    let mut reading = Reading { builder, report, rules: 0, found };
+    let mut reading = Reading { builder, report, rules: 0, found: Places::default() };
     let inline = reading.builder.inline(report.file());
     let plain = reading.builder.options(RuleOptions::default());
     // After the policy's own rules, so that these come first where both match a host.
@@ -180,7 +163,7 @@ fn read_policy(
                     rule.as_ref().and_then(|rule| rule.scheme).map_or(Schemes::HTTPS, Schemes::from);
                 let options = full.options(schemes, report, files);
                 let misplaced = rule.and_then(|rule| options.misplaced(&rule.host, schemes));
-                let options = reading.builder.options(options);
+                let options = reading.options(options, full.requests());
                 if let Some(rule) = to {
                     let schemes = reading.allow(rule, inline, options, Schemes::HTTPS);
                     if let Some(schemes) = schemes {
@@ -206,7 +189,7 @@ fn read_policy(
                 let schemes = schemes(&full.schemes, report);
                 full.check(schemes, report);
                 let given = full.options(schemes, report, files);
-                let options = reading.builder.options(given.clone());
+                let options = reading.options(given.clone(), full.requests());
                 if let Some(path) = path {
                     reading.allow_file(path, (options, &given), schemes, files);
                 }
@@ -227,16 +210,27 @@ fn read_policy(
 }
 
 /// One policy while its rules are read.
-struct Reading<'r> {
+struct Reading<'r, 'f> {
     builder: PolicyBuilder,
     report: &'r Report<'r>,
     /// The number of rules in `allow` and the allow files.
     rules: usize,
-    /// The places of the rules of `allow` and `deny`, and the sets.
-    found: Places,
+    /// The places of the rules of `allow` and `deny`, of the sets, and of entries of `requests`.
+    found: Places<'f>,
 }
 
-impl Reading<'_> {
+impl<'f> Reading<'_, 'f> {
+    /// Options, and where their `requests` are written.
+    fn options(&mut self, options: RuleOptions, requests: &'f List<EntryFile>) -> OptionsId {
+        let options = self.builder.options(options);
+        if requests.is_some() {
+            // The policy's number is not known yet.
+            let file = self.report.file().into();
+            self.found.requests.push(Written { policy: 0, options, list: requests, file });
+        }
+        options
+    }
+
     /// Returns the schemes that the rule allows, or None if it is wrong.
     fn allow(
         &mut self,
@@ -263,7 +257,7 @@ impl Reading<'_> {
     }
 
     /// Adds every rule of a set, with the options that are written beside it. The entry begins at `around`.
-    fn set(&mut self, entry: &FullSetFile, around: Position, files: &mut NamedFiles<'_>) {
+    fn set(&mut self, entry: &'f FullSetFile, around: Position, files: &mut NamedFiles<'_>) {
         let named = sets::named(entry, around, self.report);
         let lines = named.iter().flat_map(|(_, lines)| lines);
         let rules: Vec<_> = lines.map(|(line, text)| (*line, text, RuleText::parse(text))).collect();
@@ -274,7 +268,7 @@ impl Reading<'_> {
         let given = entry.options(all, self.report, files);
         let Some((set, _)) = &named else { return };
         let file = self.builder.set(&format!("set:{}", set.id()));
-        let options = self.builder.options(given.clone());
+        let options = self.options(given.clone(), entry.requests());
         for (line, text, rule) in rules {
             let added = rule.map_err(|error| (around, error.to_string())).and_then(|rule| {
                 let schemes = Schemes::from(scheme(&rule));

@@ -32,6 +32,13 @@ pub struct FileId(u16);
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct OptionsId(u32);
 
+impl OptionsId {
+    /// Those that were given to [`PolicyBuilder::options`] after `number` others.
+    pub(super) fn nth(number: u32) -> Self {
+        OptionsId(number)
+    }
+}
+
 /// Where a rule was written.
 #[derive(Clone, Copy, Debug)]
 pub struct Origin<'a> {

@@ -17,6 +17,7 @@ pub mod aws;
 mod builder;
 mod clients;
 mod decide;
+mod entry_place;
 pub mod git;
 mod http;
 mod http_request;
@@ -47,6 +48,7 @@ pub use self::address_set::AddressSet;
 pub use self::builder::{BuildError, FileId, MAX_PATTERNS, MAX_RULES, OptionsId, Origin, PolicyBuilder};
 pub use self::clients::{ClientFile, ClientMatch};
 pub use self::decide::{Denial, Objected, Permit};
+pub use self::entry_place::{EntryKey, EntryPlace};
 pub use self::http::{
     Credentials, Entry, HeaderEdits, HttpRequest, MatchedEntry, Misfit, Nearest, Recognised, Requests,
     SetField, Upgrade,

@@ -19,9 +19,9 @@ use crate::words::aws::{AccessKeyId, Account, Signer};
 #[schemars(rename = "Aws", deny_unknown_fields)]
 pub(in crate::config) struct AwsFile {
     /// Accounts whose credentials may come, twelve digits in quotes. Left out: any.
-    accounts: List<AccountNumber>,
+    pub(super) accounts: List<AccountNumber>,
     /// Services that credentials may be for, by the name that signatures have: codecommit, s3. Left out: any.
-    services: List<AwsName>,
+    pub(super) services: List<AwsName>,
     /// Regions that credentials may be for. Left out: any.
     regions: List<AwsName>,
     /// The accounts of access keys of the old form, whose ids do not contain it.
@@ -70,8 +70,10 @@ pub(super) fn aws(key: &Key<AwsFile>, report: &Report<'_>) -> Option<AwsRule> {
     }
     match rule.clone().with_key_accounts(keys) {
         Ok(rule) => Some(rule),
-        Err(wrong) => {
-            report.error(at.position, wrong);
+        Err((wrong, text)) => {
+            let pairs = at.value.iter().flat_map(|Pairs(pairs)| pairs);
+            let mut keys = pairs.filter(|(key, _)| key.value.as_ref().is_some_and(|key| key.0 == wrong));
+            report.error(keys.next().map_or(at.position, |(key, _)| key.position), text);
             Some(rule)
         }
     }

@@ -8,6 +8,7 @@ mod aws;
 mod git;
 mod headers;
 mod lists;
+mod position;
 
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ pub(super) use self::git::{ChangeFile, OperationFile};
 use self::git::{GitKeys, git};
 pub(super) use self::headers::{HeadersFile, headers};
 use self::lists::{not_empty, once};
+pub(super) use self::position::entry_position;
 use super::finding::{Position, Report};
 use super::keys::{Key, List, items, value};
 use super::named_files::NamedFiles;

@@ -1,6 +1,7 @@
 //! What is valid in a rule about AWS, and unwise: that our key signs does not say where data lands.
 
 use super::AwsRule;
+use crate::rules::entry_place::{EntryKey, EntryPlace};
 
 /// Services whose resources other accounts may share with our key, and what is shared, by the names that signatures have. One that is
 /// missing costs a warning.
@@ -31,28 +32,33 @@ const SHARED: [(&str, &str); 24] = [
     ("iotdata", "topics"),
 ];
 
-/// Warnings about one entry.
-pub fn doubts(rule: &AwsRule) -> Vec<String> {
+/// Warnings about one entry, each with what of it is meant.
+pub fn doubts(rule: &AwsRule) -> Vec<(EntryPlace, String)> {
     let bounds = "`accounts` bounds whose credentials sign, not where data lands";
     let Some(services) = rule.services.as_ref() else {
         let all = rule.accounts.as_ref().map(|_| {
-            format!("{bounds}: without `services`, a key of ours may write to what another account shares with it, such as a bucket; \
-                     write the services that are needed, such as `services: [codecommit]`")
+            let text = format!("{bounds}: without `services`, a key of ours may write to what another account shares with it, such as a bucket; \
+                     write the services that are needed, such as `services: [codecommit]`");
+            (EntryPlace::Key(EntryKey::Accounts), text)
         });
         return all.into_iter().collect();
     };
-    let sts = services.iter().any(|service| **service == *"sts");
-    let sts = sts.then(|| {
-        "with STS, a key of ours gets credentials of another account that lets it, and their session name and policy text go out: \
-         take `sts` out of `services`, or allow it in an entry whose account's keys may assume no foreign role"
-            .to_owned()
+    let place_of = |name: &str| {
+        let number = services.iter().position(|service| **service == *name)?;
+        Some(EntryPlace::Item(EntryKey::Services, number))
+    };
+    let sts = place_of("sts").map(|place| {
+        let text = "with STS, a key of ours gets credentials of another account that lets it, and their session name and policy text go out: \
+         take `sts` out of `services`, or allow it in an entry whose account's keys may assume no foreign role";
+        (place, text.to_owned())
     });
-    let shared = SHARED.iter().find(|(name, _)| services.iter().any(|service| **service == **name));
-    let shared = shared.map(|(name, what)| {
-        format!(
+    let shared = SHARED.iter().find_map(|(name, what)| Some((place_of(name)?, name, what)));
+    let shared = shared.map(|(place, name, what)| {
+        let text = format!(
             "{bounds}: {what} of another account may be open to a key of ours ({name}); write `paths`, or a policy of a VPC endpoint \
              with aws:ResourceAccount, which can tell"
-        )
+        );
+        (place, text)
     });
     sts.into_iter().chain(shared).collect()
 }
@@ -81,8 +87,8 @@ mod tests {
         ];
         for (accounts, services, want) in rows {
             let told = doubts(&rule(accounts, services));
-            let same =
-                told.len() == want.len() && told.iter().zip(want).all(|(told, want)| told.contains(want));
+            let same = told.len() == want.len()
+                && told.iter().zip(want).all(|((_, told), want)| told.contains(want));
             assert!(same, "{services:?}: {told:?}");
         }
     }

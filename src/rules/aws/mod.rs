@@ -45,15 +45,17 @@ impl AwsRule {
     /// Says of which accounts keys of the old form are, whose ids do not.
     ///
     /// # Errors
-    /// A key whose id contains another account: which of the two would be true?
-    pub fn with_key_accounts(mut self, keys: Vec<(AccessKeyId, Account)>) -> Result<Self, String> {
+    /// A key whose id contains another account, and why that is wrong: which of the two would be true?
+    pub fn with_key_accounts(
+        mut self,
+        keys: Vec<(AccessKeyId, Account)>,
+    ) -> Result<Self, (AccessKeyId, String)> {
         for (key, account) in &keys {
             if let Some(own) = key.account()
                 && own != *account
             {
-                return Err(format!(
-                    "the id {key} contains the account {own}: take it out of `key_accounts`"
-                ));
+                let text = format!("the id {key} contains the account {own}: take it out of `key_accounts`");
+                return Err((*key, text));
             }
         }
         self.key_accounts = keys.into();
@@ -271,7 +273,8 @@ mod tests {
         assert!(with(OLD, "999999999999").unwrap().may(&request).is_err());
         // What an id says is never said otherwise.
         assert!(with(NEW, "609629065308").is_ok());
-        let error = with(NEW, "123456789012").unwrap_err();
+        let (named, error) = with(NEW, "123456789012").unwrap_err();
+        assert_eq!(named, key(NEW));
         assert!(error.contains("609629065308"), "{error}");
     }
 

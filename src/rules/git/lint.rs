@@ -1,6 +1,7 @@
 //! What is valid in a rule about Git, and unwise: what it forgets, and by which ways what it refuses may go out.
 
 use super::super::aws::AwsRule;
+use super::super::entry_place::{EntryKey, EntryPlace};
 use super::super::pattern::HostPattern;
 use super::GitRule;
 use crate::words::aws::codecommit_region;
@@ -67,19 +68,22 @@ const DOORS: [(&str, &str, u16, &str); 8] = [
     ("bitbucket.org", "altssh.bitbucket.org", 443, "Git over SSH"),
 ];
 
-/// Warnings about one entry of a rule for `host`: what it does that was probably not meant, and what to write instead.
-pub fn doubts(rule: &GitRule, aws: Option<&AwsRule>, host: &HostPattern) -> Vec<String> {
+/// Warnings about one entry of a rule for `host`: what of it does what was probably not meant, and what to write instead.
+pub fn doubts(rule: &GitRule, aws: Option<&AwsRule>, host: &HostPattern) -> Vec<(EntryPlace, String)> {
     let mut doubts = Vec::new();
+    let mut doubt = |place: EntryPlace, text: String| doubts.push((place, text));
     let pushes = rule.allows(Operation::Push);
     if pushes && !rule.changes.contains(&Change::Delete) {
-        doubts.push(
+        doubt(
+            EntryPlace::Key(EntryKey::RefChanges),
             "GitLab deletes merged branches on a mirror, ten in a push, and the mirror's update fails if one is refused: write \
              `ref_changes: [create, update, delete]`, or set the mirror to keep divergent refs"
                 .to_owned(),
         );
     }
     if !pushes && rule.refs.is_some() {
-        doubts.push(
+        doubt(
+            EntryPlace::Key(EntryKey::Refs),
             "`refs` is about pushes, and this entry allows none: write `push` under `git`, or leave it out"
                 .to_owned(),
         );
@@ -90,19 +94,20 @@ pub fn doubts(rule: &GitRule, aws: Option<&AwsRule>, host: &HostPattern) -> Vec<
     }
     if aws.is_none_or(|aws| aws.accounts.is_none()) {
         let does = if pushes { "pushed to" } else { "read" };
-        doubts.push(format!(
+        let text = format!(
             "the host is that of every account: with its credentials any account's repository is {does}: write `aws: {{accounts: \
              [\"123456789012\"]}}`"
-        ));
+        );
+        doubt(EntryPlace::Key(EntryKey::Accounts), text);
     }
-    for pattern in rule.repositories.iter().flatten() {
-        let text = pattern.as_str();
+    for (number, pattern) in rule.repositories.iter().flatten().enumerate() {
+        let (text, place) = (pattern.as_str(), EntryPlace::Item(EntryKey::Repositories, number));
         if text.ends_with(".git") {
             let name = text.strip_suffix(".git").unwrap_or(text);
-            doubts.push(format!("CodeCommit has no repository whose name ends with `.git`: write `{name}`"));
+            doubt(place, format!("CodeCommit has no repository whose name ends with `.git`: write `{name}`"));
         }
         if !text.starts_with("/v1/repos/") {
-            doubts.push(format!("`{text}` is no repository of CodeCommit: they are at `/v1/repos/NAME`"));
+            doubt(place, format!("`{text}` is no repository of CodeCommit: they are at `/v1/repos/NAME`"));
         }
     }
     doubts
@@ -169,7 +174,7 @@ mod tests {
     }
 
     fn told(rule: &GitRule, aws: Option<&AwsRule>, at: &str) -> Vec<String> {
-        doubts(rule, aws, &host(at))
+        doubts(rule, aws, &host(at)).into_iter().map(|(_, text)| text).collect()
     }
 
     #[test]

@@ -27,7 +27,7 @@ use self::cover::{Effect, Neighbours};
 pub use self::networks::{open_to_strangers, whole_private};
 pub(in crate::rules) use self::shared_names::may_meet;
 use self::told::{At, Told};
-pub use self::told::{Lint, LintKind, TOLD_OF_A_KIND};
+pub use self::told::{Lint, LintKind, TOLD_OF_A_KIND, Within};
 use super::Policies;
 use super::address::never_in;
 use super::options::{Ech, RuleOptions};
@@ -38,11 +38,11 @@ use super::store::{Kind, Rule};
 pub fn lint(policies: &Policies, now: Timestamp) -> Vec<Lint> {
     let mut told = Told::default();
     let mut inline = 0;
-    for policy in policies.iter() {
+    for (number, policy) in policies.iter().enumerate() {
         let (mut neighbours, mut doors) = (Neighbours::default(), requests::Doors::default());
         for id in policy.store.ids() {
             let rule = policy.store.rule(id);
-            let at = At { policy, id, inline: rule.is_inline().then_some(inline) };
+            let at = At { policy, number, id, inline: rule.is_inline().then_some(inline) };
             inline += usize::from(rule.is_inline());
             tell_confusable(&at, rule, &mut told);
             let has_effect = tell_effect(&at, rule, now, &mut neighbours, &mut told);

@@ -3,6 +3,7 @@
 
 use jiff::Timestamp;
 
+use super::super::entry_place::{EntryKey, EntryPlace};
 use super::super::http::{Requests, covers};
 use super::super::pattern::HostPattern;
 use super::super::policy::Policy;
@@ -96,14 +97,14 @@ pub(super) fn tell(
     if !told.has(LintKind::Query)
         && let Some(entry) = with_paths(requests)
     {
-        told.tell(LintKind::Query, at, || {
+        told.tell_within(LintKind::Query, at, (entry, EntryPlace::Key(EntryKey::Paths)), || {
             format!(
                 "`{text}`: `paths` of entry {entry} says nothing of the query: what follows `?` passes, whatever it is"
             )
         });
     }
     if let Some((entry, before)) = never_decides(requests) {
-        told.tell(LintKind::Entry, at, || {
+        told.tell_within(LintKind::Entry, at, (entry, EntryPlace::Whole), || {
             format!(
                 "`{text}`: entry {entry} of `requests` never decides: entry {before} comes first and allows all of it; remove \
                  entry {entry}, or write it before entry {before}"
@@ -116,10 +117,10 @@ pub(super) fn tell(
 fn tell_recognised(at: &At<'_>, requests: &Requests, told: &mut Told) {
     let Ok(host) = HostPattern::parse(at.policy.store.host(at.id)) else { return };
     let mut doubts: Vec<String> = Vec::new();
-    let mut doubt = |number: usize, text: String| {
+    let mut doubt = |number: usize, place: EntryPlace, text: String| {
         // Of several entries with the same fault one is told of.
         if !doubts.contains(&text) {
-            told.tell(LintKind::Recognised, at, || {
+            told.tell_within(LintKind::Recognised, at, (number, place), || {
                 format!("`{}`: entry {number} of `requests`: {text}", at.text())
             });
             doubts.push(text);
@@ -128,23 +129,25 @@ fn tell_recognised(at: &At<'_>, requests: &Requests, told: &mut Told) {
     if let Some(number) = requests.lets_git_past() {
         let text = "by its method and paths git's requests pass, pushes among them, and no entry about Git judges them: write `git` \
                     there, or other paths";
-        doubt(number, text.to_owned());
+        doubt(number, EntryPlace::Key(EntryKey::Paths), text.to_owned());
     }
     for (entry, number) in requests.entries().iter().zip(1..) {
         let about_git = entry.git.iter().flat_map(|rule| git::doubts(rule, entry.aws.as_deref(), &host));
-        about_git.for_each(|text| doubt(number, text));
+        about_git.for_each(|(place, text)| doubt(number, place, text));
         // Git's requests are all for CodeCommit.
         let about_aws = entry.aws.iter().filter(|_| entry.git.is_none()).flat_map(|rule| aws::doubts(rule));
-        about_aws.for_each(|text| doubt(number, text));
+        about_aws.for_each(|(place, text)| doubt(number, place, text));
         if entry.git.is_some() && (entry.methods.is_some() || entry.paths.is_some()) {
             let text = "beside `git`, which knows the methods and paths of git's client, `methods` and `paths` can only \
                         break it: remove them, and write `repositories`";
-            doubt(number, text.to_owned());
+            let key = if entry.methods.is_some() { EntryKey::Methods } else { EntryKey::Paths };
+            doubt(number, EntryPlace::Key(key), text.to_owned());
         }
         let asks = entry.git.is_some() || entry.aws.is_some();
         if asks && at.policy.store.rule(at.id).schemes().contains(Scheme::Http) {
             let text = "over http, passwords go in clear text, and anyone on the way can change what is asked: write an https rule";
-            doubt(number, text.to_owned());
+            let key = if entry.git.is_some() { EntryKey::Git } else { EntryKey::Aws };
+            doubt(number, EntryPlace::Key(key), text.to_owned());
         }
     }
 }

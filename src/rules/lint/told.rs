@@ -1,6 +1,8 @@
 //! Warnings: their kinds, which rule each is about, and how many of a kind are told.
 
 use super::super::Policy;
+use super::super::builder::OptionsId;
+use super::super::entry_place::EntryPlace;
 use super::super::options::RuleOptions;
 use super::super::store::RuleId;
 
@@ -19,8 +21,23 @@ pub struct Lint {
     /// For a rule in the configuration itself: how many such rules come before it in [`Policies::rules`](crate::rules::Policies::rules), so that the
     /// code that read the file can add the column.
     pub inline: Option<usize>,
+    /// What of its `requests` it is about; `None`: the rule.
+    pub within: Option<Within>,
     /// What the rule does that was probably not meant, and what to write instead.
     pub text: String,
+}
+
+/// What of the `requests` of a rule a warning is about. Rules of one file or set may share them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Within {
+    /// The policy, by its number in [`Policies::iter`](crate::rules::Policies::iter), from 0.
+    pub policy: usize,
+    /// The options that have the `requests`.
+    pub options: OptionsId,
+    /// The entry, from 1.
+    pub entry: usize,
+    /// What of it.
+    pub place: EntryPlace,
 }
 
 /// The kinds of warnings about rules.
@@ -119,6 +136,8 @@ impl LintKind {
 /// One rule, with what a warning needs to say where it is.
 pub(super) struct At<'a> {
     pub(super) policy: &'a Policy,
+    /// The policy's number, from 0.
+    pub(super) number: usize,
     pub(super) id: RuleId,
     pub(super) inline: Option<usize>,
 }
@@ -154,15 +173,38 @@ impl Told {
         self.counts[kind as usize] != 0
     }
 
+    /// About the rule.
     pub(super) fn tell(&mut self, kind: LintKind, at: &At<'_>, text: impl FnOnce() -> String) {
+        self.tell_of(kind, at, None, text);
+    }
+
+    /// About an entry of its `requests`, from 1.
+    pub(super) fn tell_within(
+        &mut self,
+        kind: LintKind,
+        at: &At<'_>,
+        (entry, place): (usize, EntryPlace),
+        text: impl FnOnce() -> String,
+    ) {
+        let options = OptionsId::nth(at.policy.store.rule(at.id).options);
+        self.tell_of(kind, at, Some(Within { policy: at.number, options, entry, place }), text);
+    }
+
+    fn tell_of(
+        &mut self,
+        kind: LintKind,
+        at: &At<'_>,
+        within: Option<Within>,
+        text: impl FnOnce() -> String,
+    ) {
         let count = &mut self.counts[kind as usize];
         *count += 1;
         if *count > TOLD_OF_A_KIND + 1 {
             return;
         }
         let view = at.policy.view(at.id);
-        let lint =
-            Lint { kind, file: view.file().into(), line: view.line(), inline: at.inline, text: text() };
+        let (file, line, inline) = (view.file().into(), view.line(), at.inline);
+        let lint = Lint { kind, file, line, inline, within, text: text() };
         if *count <= TOLD_OF_A_KIND {
             self.lints.push(lint);
         } else {
