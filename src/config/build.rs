@@ -45,8 +45,10 @@ pub(super) fn config<'f>(
 ) -> (Config, Places<'f>) {
     let meaning = Meaning { report };
     let proofs = listeners::proofs(&file.listeners);
+    let listener_names = listeners::names(&file.listeners);
     let Read { policies, places } = policies::policies(written, proofs, &mut files);
     let listeners = listeners::listeners(&file.listeners, report, &mut files);
+    identity_lint::unknown_listeners(written, listener_names.as_deref());
     if !report.has_errors() {
         identity_lint::lint(written, &policies, &listeners);
     }

@@ -55,6 +55,8 @@ pub struct Case<T> {
     pub identities: Vec<Box<str>>,
     /// The VPC endpoint that it came through.
     pub vpc_endpoint: Option<Box<str>>,
+    /// The name of the listener that it came by; `None`: not set.
+    pub listener: Option<Box<str>>,
     /// When the request is made; `None`: now.
     pub time: Option<Timestamp>,
     /// What the target's name resolves to; `None`: it is not looked up.
@@ -89,6 +91,7 @@ struct CaseFile {
     client: Key<Ip>,
     identities: List<Identity>,
     vpc_endpoint: Key<VpcEndpoint>,
+    listener: Key<Label>,
     time: Key<Moment>,
     addresses: List<Ip>,
     expect: Key<Expect>,
@@ -176,6 +179,7 @@ impl CaseFile {
             client: value(&self.client).map(|ip| ip.0),
             identities: items(&self.identities).map(|(identity, _)| identity.0.clone()).collect(),
             vpc_endpoint: value(&self.vpc_endpoint).map(|endpoint| endpoint.0.clone()),
+            listener: value(&self.listener).map(|listener| listener.0.clone()),
             time: value(&self.time).map(|moment| moment.0),
             addresses: self.addresses.as_ref().map(|_| items(&self.addresses).map(|(ip, _)| ip.0).collect()),
             expect: expect?,

@@ -163,6 +163,8 @@ pub(super) struct ClientsFile {
     pub(super) identities: List<Identity>,
     /// VPC endpoints from the AWS TLV of PROXY protocol v2. Left out: any or none.
     pub(super) vpc_endpoints: List<VpcEndpoint>,
+    /// Names of listeners; one without a name has its address for a name. Left out: any.
+    pub(super) listeners: List<Label>,
 }
 
 /// Whether a policy's denials are enforced.

@@ -3,7 +3,7 @@
 //! warning is about common names that more authorities can issue than meant.
 
 use super::file::ClientsFile;
-use super::finding::{Position, Report};
+use super::finding::{Position, Report, nearest};
 use super::keys::{items, value};
 use super::policies::WrittenPolicies;
 use super::settings::Listener;
@@ -12,23 +12,54 @@ use crate::rules::{Policies, Policy};
 use crate::transport::tls::ClientTrust;
 use crate::words::quote::quoted;
 
+/// Reports every listener that a policy names and that is not there. `names` has those that are there; None: one of them could not be
+/// read.
+pub(super) fn unknown_listeners(written: &[WrittenPolicies<'_>], names: Option<&[String]>) {
+    let Some(names) = names else { return };
+    let known: Vec<&str> = names.iter().map(String::as_str).collect();
+    for file in written {
+        let clients = items(file.list).filter_map(|(policy, _)| value(&policy.clients));
+        for (listener, position) in clients.flat_map(|clients| items(&clients.listeners)) {
+            if known.contains(&&*listener.0) {
+                continue;
+            }
+            let help = match nearest(&listener.0, &known) {
+                Some(meant) => format!("did you mean {}?", quoted(meant)),
+                None => {
+                    let some: Vec<String> = known.iter().take(5).map(|name| quoted(name)).collect();
+                    let more = if known.len() > some.len() { ", …" } else { "" };
+                    format!("write one of {}{more}", some.join(", "))
+                }
+            };
+            file.report.error(position, format!("no listener is called {}: {help}", quoted(&listener.0)));
+        }
+    }
+}
+
 /// Warns of every identity and endpoint that none of the listeners can learn, and of policies that no client reaches for that
 /// cause. `policies` is what `written` became, without errors.
 pub(super) fn lint(written: &[WrittenPolicies<'_>], policies: &Policies, listeners: &[(Listener, Position)]) {
-    let supply = Supply { listeners };
-    let entrances: Vec<Entrance> = supply.listeners().map(Listener::entrance).collect();
+    let entrances: Vec<Entrance> = listeners.iter().map(|(listener, _)| listener.entrance()).collect();
     let mut seen: Vec<Rival<'_>> = Vec::new();
     let typed = written.iter().flat_map(|file| items(file.list).map(move |typed| (typed, &file.report)));
     for (policy, ((typed, position), report)) in policies.iter().zip(typed) {
         let (name, clients) = (quoted(policy.name()), policy.clients());
         let may_come = lint::may_come(clients, &entrances);
         let then = if may_come { String::new() } else { format!(", so the policy {name} never decides") };
+        let of_policy = |listener: &&Listener| {
+            clients.listeners.is_empty() || clients.listeners.iter().any(|one| **one == *listener.name)
+        };
+        let none = if clients.listeners.is_empty() { "no listener" } else { "none of its `listeners`" };
+        let supply = Supply {
+            listeners: listeners.iter().map(|(listener, _)| listener).filter(of_policy).collect(),
+            none,
+        };
         let told = value(&typed.clients).is_some_and(|clients| supply.lint(clients, &then, report));
         if !may_come && !told {
             report.warning(
                 position,
                 format!(
-                    "the policy {name} never decides: no listener both proves one of its `identities` and has the \
+                    "the policy {name} never decides: {none} both proves one of its `identities` and has the \
                      `proxy_protocol` that tells its `vpc_endpoints`"
                 ),
             );
@@ -51,8 +82,11 @@ fn behind(seen: &[Rival<'_>], policy: &Policy, entrances: &[Entrance]) -> Option
     }
 }
 
+/// The listeners that clients of one policy may come by.
 struct Supply<'a> {
-    listeners: &'a [(Listener, Position)],
+    listeners: Vec<&'a Listener>,
+    /// How it is said that none of them does something.
+    none: &'static str,
 }
 
 impl Supply<'_> {
@@ -92,7 +126,8 @@ impl Supply<'_> {
                     position,
                     format!(
                         "no client can come through {endpoint}: a load balancer sends the endpoint in its PROXY v2 \
-                         header, and no listener has `proxy_protocol`"
+                         header, and {} has `proxy_protocol`",
+                        self.none
                     ),
                 ));
             }
@@ -111,7 +146,7 @@ impl Supply<'_> {
         let verifies =
             |listener: &Listener| listener.tls.as_ref().is_some_and(|tls| tls.server.verifies_clients());
         let known = self.listeners().any(verifies);
-        (!known).then(|| "no listener asks for client certificates (`tls` with `client_ca`)".to_owned())
+        (!known).then(|| format!("{} asks for client certificates (`tls` with `client_ca`)", self.none))
     }
 
     /// A listener that accepts the certificates of sub-authorities.
@@ -125,13 +160,13 @@ impl Supply<'_> {
     fn no_such_user(&self, user: &str) -> Option<String> {
         let mut files = self.listeners().filter_map(|listener| listener.basic_auth.as_ref()).peekable();
         if files.peek().is_none() {
-            return Some("no listener asks for passwords (`basic_auth`)".to_owned());
+            return Some(format!("{} asks for passwords (`basic_auth`)", self.none));
         }
         let known = files.any(|basic_auth| basic_auth.users.has(user));
         (!known).then(|| "no users file has this user".to_owned())
     }
 
     fn listeners(&self) -> impl Iterator<Item = &Listener> {
-        self.listeners.iter().map(|(listener, _)| listener)
+        self.listeners.iter().copied()
     }
 }

@@ -62,6 +62,19 @@ pub(super) fn listeners(
     listeners
 }
 
+/// The names of the listeners, of those too that are wrong otherwise. None: one of them cannot be known.
+pub(super) fn names(list: &List<ListenerFile>) -> Option<Vec<String>> {
+    let Some(at) = list else { return Some(vec![LISTENER.to_string()]) };
+    let name = |at: &At<ListenerFile>| {
+        let file = at.value.as_ref()?;
+        match &file.name {
+            Some(name) => name.value.as_ref().map(|name| name.0.to_string()),
+            None => value(&file.address).map(|address| address.0.to_string()),
+        }
+    };
+    at.value.as_ref()?.iter().map(name).collect()
+}
+
 /// Whether some listener asks its clients for a certificate and for a password.
 pub(super) fn proofs(list: &List<ListenerFile>) -> Proofs {
     let asks_for_both = |listener: &ListenerFile| {

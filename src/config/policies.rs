@@ -388,6 +388,7 @@ fn clients(key: &Key<ClientsFile>, report: &Report<'_>, files: &mut NamedFiles<'
     not_empty("networks_files", &file.networks_files, report);
     not_empty("identities", &file.identities, report);
     not_empty("vpc_endpoints", &file.vpc_endpoints, report);
+    not_empty("listeners", &file.listeners, report);
     let mut clients = ClientMatch {
         networks: match (networks(&file.networks), &file.networks_files) {
             (Some(networks), _) => networks,
@@ -397,6 +398,7 @@ fn clients(key: &Key<ClientsFile>, report: &Report<'_>, files: &mut NamedFiles<'
         files: Vec::new(),
         identities: items(&file.identities).map(|(identity, _)| identity.0.clone()).collect(),
         vpc_endpoints: items(&file.vpc_endpoints).map(|(endpoint, _)| endpoint.0.clone()).collect(),
+        listeners: items(&file.listeners).map(|(listener, _)| listener.0.clone()).collect(),
     };
     for at in value(&file.networks_files).into_iter().flatten() {
         networks_file(&mut clients, at, report, files);
@@ -432,9 +434,10 @@ fn open_to_all(clients: &ClientMatch, file: Option<&ClientsFile>, around: Positi
     let listed = file.and_then(|file| file.networks.as_ref().map(|at| at.position));
     let in_files = file.and_then(|file| file.networks_files.as_ref().map(|at| at.position));
     let whose = if open.prefix_len() == 0 { "is every address" } else { "has addresses of anybody" };
-    let proven = match (clients.identities.is_empty(), clients.vpc_endpoints.is_empty()) {
-        (true, true) => "",
-        _ => " that the policy is for",
+    let ClientMatch { identities, vpc_endpoints, listeners, .. } = clients;
+    let proven = match identities.is_empty() && vpc_endpoints.is_empty() && listeners.is_empty() {
+        true => "",
+        false => " that the policy is for",
     };
     report.warning(
         written.or(listed).or(in_files).unwrap_or(around),

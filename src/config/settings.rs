@@ -81,6 +81,7 @@ impl Listener {
     pub fn entrance(&self) -> Entrance {
         let users = self.basic_auth.as_ref().map(|basic_auth| &basic_auth.users);
         Entrance {
+            name: Arc::clone(&self.name),
             users: users.map(|users| users.names().map(|user| format!("user:{user}").into()).collect()),
             certificates: self.tls.as_ref().is_some_and(|tls| tls.server.verifies_clients()),
             endpoints: self.proxy_protocol.is_some(),

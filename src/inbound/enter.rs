@@ -119,7 +119,7 @@ pub(crate) async fn enter(
     shared: &Arc<Shared>,
     holder: &Arc<Holder>,
 ) -> Option<Entered> {
-    let client = Client::direct(peer);
+    let client = Client { listener: Some(Arc::clone(&listener.name)), ..Client::direct(peer) };
     let (peer, address) = (client.peer, client.address);
     let closed = tokio::select! {
         biased;

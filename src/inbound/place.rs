@@ -18,7 +18,7 @@ use crate::state::listener::Listener;
 use crate::state::shared::Shared;
 use crate::words::client::PeerAddr;
 
-/// Whether any policy can match the client, as far as its address tells.
+/// Whether any policy can match the client, as far as its address and its listener tell.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Standing {
     /// A policy can.
@@ -32,8 +32,12 @@ pub(crate) enum Standing {
 const STRANGER_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Standing {
-    fn of(address: IpAddr, config: &Config) -> Standing {
-        if config.policies.may_match(address) { Standing::Expected } else { Standing::Stranger }
+    fn of(address: IpAddr, listener: &Listener, config: &Config) -> Standing {
+        if config.policies.may_match(address, &listener.name) {
+            Standing::Expected
+        } else {
+            Standing::Stranger
+        }
     }
 
     /// The time that such a client has for what others may take `timeout` for.
@@ -162,7 +166,7 @@ impl Place {
 
 impl OfClient {
     fn new(client: IpAddr, listener: &Listener, shared: &Shared, config: &Config) -> Result<Self, Full> {
-        let standing = Standing::of(client, config);
+        let standing = Standing::of(client, listener, config);
         let Limits { tunnels_per_client: per_client, .. } = config.limits;
         let address = config.limits.client(client);
         let entered = shared.occupancy.enter(address, per_client, Instant::now());

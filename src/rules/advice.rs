@@ -70,10 +70,27 @@ fn nearest(
 }
 
 /// The advice if no policy matches the client.
-pub(super) fn for_client<'a>(client: &Client, mut policies: impl Iterator<Item = &'a Policy>) -> String {
-    let address = client.address.ip();
-    let near = policies.find(|policy| policy.addresses.contains(address));
+pub(super) fn for_client<'a>(client: &Client, policies: impl Iterator<Item = &'a Policy>) -> String {
+    let (address, by) = (client.address.ip(), client.listener.as_deref());
+    let mut near: Option<&Policy> = None;
+    for policy in policies.filter(|policy| policy.addresses.contains(address)) {
+        // One that the listener is right for is nearer.
+        if policy.clients.listener_fits(by) {
+            near = Some(policy);
+            break;
+        }
+        near = near.or(Some(policy));
+    }
     match near {
+        Some(Policy { name, clients, .. }) if !clients.listener_fits(by) => {
+            let named: Vec<String> = clients.listeners.iter().take(3).map(|one| format!("`{one}`")).collect();
+            let more = if clients.listeners.len() > named.len() { ", …" } else { "" };
+            let came = by.map(|by| format!(", and this one came by `{by}`")).unwrap_or_default();
+            format!(
+                "the networks of policy `{name}` contain {address}, but its clients come by the listener {}{more}{came}",
+                named.join(" or ")
+            )
+        }
         Some(Policy { name, clients, .. }) => {
             let missing = match (clients.identity_fits(client), client.identities.is_empty()) {
                 (true, _) if client.vpc_endpoint.is_none() => {

@@ -18,6 +18,8 @@ pub struct ClientMatch {
     pub identities: Vec<Box<str>>,
     /// The client came through one of these; empty: not required.
     pub vpc_endpoints: Vec<Box<str>>,
+    /// The client came by one of these; empty: by any.
+    pub listeners: Vec<Box<str>>,
 }
 
 /// A file of networks.
@@ -47,6 +49,7 @@ impl Default for ClientMatch {
             files: Vec::new(),
             identities: Vec::new(),
             vpc_endpoints: Vec::new(),
+            listeners: Vec::new(),
         }
     }
 }
@@ -67,5 +70,11 @@ impl ClientMatch {
     pub(super) fn vpc_endpoint_fits(&self, client: &Client) -> bool {
         self.vpc_endpoints.is_empty()
             || client.vpc_endpoint.as_ref().is_some_and(|endpoint| self.vpc_endpoints.contains(endpoint))
+    }
+
+    /// `listener` is the one that the client came by, if that is known.
+    pub(super) fn listener_fits(&self, listener: Option<&str>) -> bool {
+        self.listeners.is_empty()
+            || listener.is_some_and(|listener| self.listeners.iter().any(|one| **one == *listener))
     }
 }

@@ -48,9 +48,12 @@ impl Policies {
         }
     }
 
-    /// Whether any policy can match a client at this address, with the right identity.
-    pub fn may_match(&self, address: IpAddr) -> bool {
-        self.policies.iter().any(|policy| policy.addresses.contains(address))
+    /// Whether any policy can match a client at this address that came by this listener, with the right identity.
+    pub fn may_match(&self, address: IpAddr, listener: &str) -> bool {
+        let fits = |policy: &Policy| {
+            policy.addresses.contains(address) && policy.clients.listener_fits(Some(listener))
+        };
+        self.policies.iter().any(fits)
     }
 
     /// Whether one address, which was looked up or is the target itself, may be dialled. The registries, the networks

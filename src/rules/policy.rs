@@ -140,6 +140,7 @@ impl Policy {
         self.addresses.contains(client.address.ip())
             && self.clients.identity_fits(client)
             && self.clients.vpc_endpoint_fits(client)
+            && self.clients.listener_fits(client.listener.as_deref())
     }
 
     /// How many rules it has, `allow` and `deny`.

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 /// The client's address, from the PROXY header if the listener uses that protocol. Policies, limits and the log's
 /// `client` use this one. IPv4-mapped IPv6 addresses are unwrapped, so that a dual-stack listener changes no verdict.
@@ -79,16 +80,19 @@ pub struct Client {
     pub identities: Vec<Box<str>>,
     /// The AWS VPC endpoint of a PROXY v2 header.
     pub vpc_endpoint: Option<Box<str>>,
+    /// The name of the listener that it came by; None: not known.
+    pub listener: Option<Arc<str>>,
 }
 
 impl Client {
-    /// A client that connected directly: no PROXY header, no identity.
+    /// A client that connected directly: no PROXY header, no identity, no known listener.
     pub fn direct(address: SocketAddr) -> Self {
         Client {
             address: ClientAddr::new(address),
             peer: PeerAddr::new(address),
             identities: Vec::new(),
             vpc_endpoint: None,
+            listener: None,
         }
     }
 

@@ -123,6 +123,40 @@ fn a_policy_for_clients_that_no_listener_can_identify_gets_a_warning() {
 }
 
 #[test]
+fn a_policy_whose_listeners_cannot_identify_its_clients_gets_a_warning() {
+    let listeners = "listeners: [{name: open, address: 127.0.0.1:1}, {name: asks, address: 127.0.0.1:2, basic_auth: {users_file: \
+                     users}}]\n";
+    // The clients of a policy, and the warnings.
+    let rows: [(&str, &[&str]); 4] = [
+        ("{listeners: [asks], identities: ['user:gitaly']}", &[]),
+        ("{listeners: [open, asks], identities: ['user:gitaly']}", &[]),
+        (
+            "{listeners: [open], identities: ['user:gitaly']}",
+            &[
+                "2:65: warning: no client can have the identity `user:gitaly`: none of its `listeners` asks for passwords \
+               (`basic_auth`), so the policy `p` never decides",
+            ],
+        ),
+        (
+            "{listeners: [open], vpc_endpoints: [vpce-0a]}",
+            &[
+                "2:68: warning: no client can come through `vpce-0a`: a load balancer sends the endpoint in its PROXY v2 header, and \
+               none of its `listeners` has `proxy_protocol`, so the policy `p` never decides",
+            ],
+        ),
+    ];
+    for (clients, want) in rows {
+        let text = format!("{listeners}policies: [{{name: p, clients: {clients}, allow: [a.example]}}]\n");
+        let users = "gitaly:$2y$10$TIKKMvFgyl8LJCFk0GiSSu3PdaXrU8mN0Wk3gRqEa7HbOYtRXL1lK\n";
+        let loaded = config::load_str("c.yaml", &text, |_| Ok(users.as_bytes().to_vec()));
+        let loaded = loaded.unwrap_or_else(|findings| panic!("{findings:?}"));
+        let told: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
+        let want: Vec<String> = want.iter().map(|line| format!("c.yaml:{line}")).collect();
+        assert_eq!(told, want, "{clients}");
+    }
+}
+
+#[test]
 fn settings_that_let_clients_impersonate_others_get_a_warning() {
     let rows = [
         (

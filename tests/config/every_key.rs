@@ -166,6 +166,9 @@ fn edit(key: &str) -> Option<(String, String, Opens)> {
         "policies[].clients.vpc_endpoints" => {
             policy("clients: {vpc_endpoints: [vpce-0a]}, allow: [a.example]", "allow: [a.example]", YES)
         }
+        "policies[].clients.listeners" => {
+            policy("clients: {listeners: ['0.0.0.0:3128']}, allow: [a.example]", "allow: [a.example]", YES)
+        }
         "policies[].mode" => policy("allow: [a.example]", "mode: report, allow: [a.example]", YES),
         "policies[].private" => {
             policy("allow: [a.example]", "private: [10.0.0.0/16], allow: [a.example]", YES)

@@ -172,6 +172,9 @@ fn files_for_the_same_clients_are_an_error_that_names_both() {
         ("vpc_endpoints: [vpce-0a]", "vpc_endpoints: [vpce-0b]", "", false),
         ("vpc_endpoints: [vpce-0a]", "vpc_endpoints: [vpce-0b, vpce-0a]", "", true),
         ("vpc_endpoints: [vpce-0a]", "networks: [10.0.0.0/8]", "", true),
+        ("listeners: [a]", "listeners: [b]", "", false),
+        ("listeners: [a]", "listeners: [b, a]", "", true),
+        ("listeners: [a]", "networks: [10.0.0.0/8]", "", true),
         (
             "vpc_endpoints: [vpce-0a], identities: ['user:a']",
             "vpc_endpoints: [vpce-0a], identities: ['user:b']",

@@ -85,6 +85,56 @@ fn the_first_policy_whose_clients_fit_decides() {
 }
 
 #[test]
+fn a_policy_may_be_for_those_who_come_by_one_listener() {
+    let policies = Policies::new(vec![
+        named("b or c", ClientMatch { listeners: boxed(&["b", "c"]), ..ClientMatch::default() }),
+        named(
+            "b, proven",
+            ClientMatch {
+                networks: nets(&["192.0.2.0/24"]),
+                identities: boxed(&["cn:a"]),
+                listeners: boxed(&["b"]),
+                ..ClientMatch::default()
+            },
+        ),
+    ]);
+    /// Address, identity, listener, and the policy that decides, or the end of the advice.
+    type Row<'a> = ([u8; 4], Option<&'a str>, Option<&'a str>, Result<&'a str, &'a str>);
+    let rows: &[Row<'_>] = &[
+        ([10, 0, 0, 1], None, Some("b"), Ok("b or c")),
+        ([10, 0, 0, 1], None, Some("c"), Ok("b or c")),
+        ([10, 0, 0, 1], None, Some("a"), Err("come by the listener `b` or `c`, and this one came by `a`")),
+        ([10, 0, 0, 1], None, Some("B"), Err("and this one came by `B`")),
+        ([10, 0, 0, 1], None, None, Err("its clients come by the listener `b` or `c`")),
+        ([192, 0, 2, 1], Some("cn:a"), Some("b"), Ok("b, proven")),
+        ([192, 0, 2, 1], Some("cn:a"), Some("c"), Err("come by the listener `b`, and this one came by `c`")),
+        ([192, 0, 2, 1], None, Some("b"), Err("need an identity, and this one has proven none")),
+        ([203, 0, 113, 1], None, Some("b"), Err("no policy matches clients at 203.0.113.1")),
+    ];
+    for (address, identity, listener, want) in rows {
+        let client = Client {
+            identities: boxed(identity.as_slice()),
+            listener: listener.map(Into::into),
+            ..Client::direct((*address, 1).into())
+        };
+        let decided = policies.decide(&ask("CONNECT example.com:443"), &client, now());
+        match (&decided, want) {
+            (Ok(permit), Ok(policy)) => assert_eq!(&*permit.policy, *policy, "{address:?} {listener:?}"),
+            (Err(denial), Err(advice)) => {
+                assert_eq!(denial.reason, Reason::ClientNotAllowed);
+                assert!(denial.advice.ends_with(advice), "{address:?} {listener:?}: {}", denial.advice);
+            }
+            _ => panic!("{address:?} {identity:?} {listener:?}: {decided:?}"),
+        }
+        let may = listener.is_some_and(|listener| policies.may_match((*address).into(), listener));
+        assert!(may || decided.is_err(), "{address:?} {listener:?}");
+    }
+    assert!(
+        policies.may_match([192, 0, 2, 1].into(), "b") && !policies.may_match([192, 0, 2, 1].into(), "c")
+    );
+}
+
+#[test]
 fn report_mode_does_not_relax_the_client() {
     let policies = Policies::new(vec![policy(&[], Mode::Report)]);
     let stranger = Client::direct(SocketAddr::from(([203, 0, 113, 1], 1)));

@@ -90,6 +90,7 @@ struct Written {
     networks: Vec<&'static str>,
     identities: Vec<&'static str>,
     endpoints: Vec<&'static str>,
+    listeners: Vec<&'static str>,
     mode: Mode,
     private: Vec<&'static str>,
     lines: Vec<Line>,
@@ -109,6 +110,7 @@ fn build(written: &Written) -> Policy {
         files: Vec::new(),
         identities: boxed(&written.identities),
         vpc_endpoints: boxed(&written.endpoints),
+        listeners: boxed(&written.listeners),
     };
     let mut builder = PolicyBuilder::new(written.name, clients, written.mode, networks(&written.private));
     let config = builder.file("egressd.yaml");
@@ -168,14 +170,16 @@ fn clients() -> impl Strategy<Value = Vec<&'static str>> {
 fn written(name: &'static str) -> impl Strategy<Value = Written> {
     let identities = select(vec![vec![], vec![], vec!["user:a"], vec!["user:a", "user:b"], vec!["user:b"]]);
     let endpoints = select(vec![vec![], vec![], vec![], vec!["vpce-0a"], vec!["vpce-0b"]]);
+    let listeners = select(vec![vec![], vec![], vec![], vec!["a"], vec!["b"], vec!["a", "b"]]);
     let mode = select(vec![Mode::Enforce, Mode::Enforce, Mode::Enforce, Mode::Enforce, Mode::Report]);
     let private = select(vec![vec![], vec![], vec!["10.9.0.0/17"], vec!["10.9.0.0/17", "10.9.128.0/17"]]);
-    (clients(), identities, endpoints, mode, private, vec(line(), 0..6)).prop_map(
-        move |(networks, identities, endpoints, mode, private, lines)| Written {
+    (clients(), identities, endpoints, listeners, mode, private, vec(line(), 0..6)).prop_map(
+        move |(networks, identities, endpoints, listeners, mode, private, lines)| Written {
             name,
             networks,
             identities,
             endpoints,
+            listeners,
             mode,
             private,
             lines,
@@ -327,7 +331,10 @@ fn asking() -> Vec<Client> {
     let named = |identity: &str| Client { identities: [identity.into()].into(), ..client([1, 0, 1]) };
     let through = |endpoint: &str| Client { vpc_endpoint: Some(endpoint.into()), ..client([200, 0, 1]) };
     let outside = Client::direct(SocketAddr::from(([192, 168, 0, 1], 4711)));
-    vec![client([0, 0, 1]), client([1, 0, 1]), named("user:a"), named("user:b"), through("vpce-0a"), outside]
+    let by = |listener: &str| Client { listener: Some(listener.into()), ..client([1, 0, 1]) };
+    let known =
+        [client([0, 0, 1]), client([1, 0, 1]), named("user:a"), named("user:b"), through("vpce-0a"), outside];
+    known.into_iter().chain([by("a"), by("b")]).collect()
 }
 
 /// What the new decision lets through that the old one did not.
@@ -426,6 +433,7 @@ fn a_rule_that_is_gone_in_report_mode_leaves_its_requests_without_its_limits() {
             networks: vec!["10.0.0.0/8"],
             identities: vec![],
             endpoints: vec![],
+            listeners: vec![],
             mode,
             private: vec![],
             lines: lines.to_vec(),

@@ -6,6 +6,7 @@ mod support;
 
 mod admin;
 mod balancer;
+mod by_listener;
 mod certificates;
 mod passwords;
 mod refusals;

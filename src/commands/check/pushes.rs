@@ -86,9 +86,11 @@ fn clients(clients: &ClientMatch) -> String {
     let who: Vec<&str> =
         clients.identities.iter().chain(&clients.vpc_endpoints).map(|identity| &**identity).collect();
     let who = if who.is_empty() { String::new() } else { format!(" that prove {}", listed(&who, " or ")) };
+    let by: Vec<&str> = clients.listeners.iter().map(|listener| &**listener).collect();
+    let by = if by.is_empty() { String::new() } else { format!(" by the listener {}", listed(&by, " or ")) };
     match networks.is_empty() {
-        true => format!("clients{who}"),
-        false => format!("clients of {}{who}", listed(&networks, " ")),
+        true => format!("clients{who}{by}"),
+        false => format!("clients of {}{who}{by}", listed(&networks, " ")),
     }
 }
 

@@ -261,6 +261,12 @@ fn print_requests(found: &Found, old: &Config, new: &Config, out: &mut impl Writ
     if policies().any(|policy| !policy.clients().vpc_endpoints.is_empty()) {
         writeln!(out, "note: a log has no VPC endpoints; a policy for VPC endpoints does not match here")?;
     }
+    if policies().any(|policy| !policy.clients().listeners.is_empty()) {
+        writeln!(
+            out,
+            "note: a log in Squid's formats has no listeners; a policy for listeners does not match its lines"
+        )?;
+    }
     Ok(())
 }
 

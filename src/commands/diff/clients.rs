@@ -18,10 +18,13 @@ pub(super) fn allows_something(policy: &Policy) -> bool {
 
 /// Whether a client may fit both.
 fn meet(one: (&AddressSet, &ClientMatch), other: (&AddressSet, &ClientMatch)) -> bool {
-    // A client may have several identities, but comes through one endpoint.
-    let (mine, theirs) = (&one.1.vpc_endpoints, &other.1.vpc_endpoints);
-    let endpoints = mine.is_empty() || theirs.is_empty() || mine.iter().any(|id| theirs.contains(id));
-    endpoints && one.0.meets(other.0)
+    // A client may have several identities, but comes through one endpoint and by one listener.
+    let share = |mine: &[Box<str>], theirs: &[Box<str>]| {
+        mine.is_empty() || theirs.is_empty() || mine.iter().any(|id| theirs.contains(id))
+    };
+    share(&one.1.vpc_endpoints, &other.1.vpc_endpoints)
+        && share(&one.1.listeners, &other.1.listeners)
+        && one.0.meets(other.0)
 }
 
 /// What it means that some clients at `addresses` no longer fit the policy `gone` of `old`: a later one that lets something out may
@@ -41,15 +44,21 @@ pub(super) fn left_to_others(gone: &Policy, addresses: &AddressSet, old: &Polici
 /// How the clients of a policy have changed.
 pub(super) fn compare(old: &Policy, new: &Policy, all: (&Policies, &Policies), details: &mut Details) {
     // Each field by name: a new one must be compared.
-    let ClientMatch { networks: before, files: _, identities, vpc_endpoints } = old.clients();
-    let ClientMatch { networks: after, files: _, identities: new_identities, vpc_endpoints: new_endpoints } =
-        new.clients();
+    let ClientMatch { networks: before, files: _, identities, vpc_endpoints, listeners } = old.clients();
+    let ClientMatch {
+        networks: after,
+        files: _,
+        identities: new_identities,
+        vpc_endpoints: new_endpoints,
+        listeners: new_listeners,
+    } = new.clients();
     let more = if allows_something(new) { Opens::Yes } else { Opens::No };
     let fewer = |left: &AddressSet| left_to_others(old, left, all.0, all.1);
     compare_networks("clients.networks", (before, after), (more, &fewer), details);
     let lists = [
         ("clients.identities", identities, new_identities),
         ("clients.vpc_endpoints", vpc_endpoints, new_endpoints),
+        ("clients.listeners", listeners, new_listeners),
     ];
     for (key, old_list, new_list) in lists {
         let all_of_them = || fewer(old.addresses());

@@ -6,13 +6,15 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use crate::commands::explain::{
-    AskedGit, AskedTarget, Lookup, assumed_client, client, explain, notes, unproven,
+    AskedGit, AskedTarget, Lookup, assumed_client, assumed_listener, client, explain, listener_named, notes,
+    unproven,
 };
 use crate::commands::lookup::Lookups;
 use crate::commands::{CONFIGURATION_REFUSED, FAILED, FINE, WRONG_USAGE, load, say};
 use crate::outbound::dial::OwnAddresses;
 use crate::wire::head::is_token_byte;
 use crate::words::aws::Account;
+use crate::words::client::Client;
 use crate::words::git::{Change, Operation, RefName};
 
 /// `explain`.
@@ -45,6 +47,9 @@ pub(crate) struct Explain {
     /// The AWS VPC endpoint that the client came through.
     #[arg(long, value_name = "ID")]
     vpc_endpoint: Option<Box<str>>,
+    /// The listener that the client came by. Default, where a policy asks for it: one of the first policy's.
+    #[arg(long, value_name = "NAME")]
+    listener: Option<Box<str>>,
     /// Look the name up, and show the verdict for each address.
     #[arg(long)]
     resolve: bool,
@@ -128,7 +133,19 @@ impl Explain {
         }
         let Some(config) = load(file) else { return CONFIGURATION_REFUSED };
         let (assumed, policy) = assumed_client(&config.policies);
+        let listener = match &self.listener {
+            None => assumed_listener(&config.policies, &config.listeners),
+            Some(name) => match listener_named(name, &config.listeners) {
+                Ok(listener) => Some(listener),
+                Err(why) => {
+                    eprintln!("egressd: --listener: {why}");
+                    return WRONG_USAGE;
+                }
+            },
+        };
+        let assumes_listener = self.listener.is_none() && listener.is_some();
         let from = client(self.client.unwrap_or(assumed), self.identity, self.vpc_endpoint);
+        let from = Client { listener, ..from };
         let mut lookups = Lookups::new(&config.dns);
         let mut lookup = |name: &_| lookups.addresses(name);
         let lookup: Option<Lookup<'_>> = if self.resolve { Some(&mut lookup) } else { None };
@@ -142,6 +159,7 @@ impl Explain {
             let mut json = told.to_json();
             if let Some(object) = json.as_object_mut() {
                 object.insert("client_assumed".to_owned(), self.client.is_none().into());
+                object.insert("listener_assumed".to_owned(), assumes_listener.into());
                 let about = notes.into_iter().map(|(key, text)| (key.to_owned(), text.into()));
                 object.insert("rule_notes".to_owned(), serde_json::Value::Object(about.collect()));
                 object.insert("config".to_owned(), config.hash.short().to_string().into());
@@ -152,6 +170,9 @@ impl Explain {
             if self.client.is_none() {
                 let whose = policy.map(|name| format!(", an address from policy {name}")).unwrap_or_default();
                 say(format_args!("           (assumed{whose}; --client IP sets another)\n"));
+            }
+            if assumes_listener {
+                say(format_args!("           (the listener is assumed; --listener NAME sets another)\n"));
             }
             for (key, text) in notes {
                 say(format_args!("  the rule's {key}: {text}\n"));

@@ -18,11 +18,12 @@ pub struct Unproven {
     pub lacks: &'static str,
 }
 
-/// Why each of the listeners would refuse a client that has proven these identities and no others: what the first one says.
-/// `None`: one of them would not.
+/// Why each of the listeners that the client may have come by would refuse one that has proven these identities and no others: what the
+/// first one says. `None`: one of them would not.
 pub fn unproven(listeners: &[Listener], client: &Client) -> Option<Unproven> {
     let mut first = None;
-    for listener in listeners {
+    let by = |listener: &&Listener| client.listener.as_ref().is_none_or(|name| *name == listener.name);
+    for listener in listeners.iter().filter(by) {
         let why = unproven_at(listener, client)?;
         first = first.or(Some(why));
     }

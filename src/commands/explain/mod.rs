@@ -19,6 +19,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::config::Listener;
 use crate::outbound::dial::OwnAddresses;
 use crate::outbound::resolve::LookupError;
 use crate::rules::no_proxy::itself;
@@ -29,6 +30,7 @@ use crate::rules::{
 use crate::session::refuse::reply;
 use crate::words::client::Client;
 use crate::words::outcome::{Class, Decision, Reason};
+use crate::words::quote::quoted;
 use crate::words::target::{Host, Method, Name, Target};
 
 /// The client that is assumed if none is given: the first address of the first policy's networks, and that policy's
@@ -38,6 +40,29 @@ pub fn assumed_client(policies: &Policies) -> (IpAddr, Option<Arc<str>>) {
     let network = first.and_then(|policy| policy.clients().networks.first());
     let address = network.and_then(|network| network.hosts().next());
     (address.unwrap_or(Ipv4Addr::LOCALHOST.into()), first.map(|policy| Arc::clone(policy.name())))
+}
+
+/// The listener that a client is assumed to come by if none is given: the first that the first policy names, else the first of all.
+/// `None`: no policy asks.
+pub fn assumed_listener(policies: &Policies, listeners: &[Listener]) -> Option<Arc<str>> {
+    policies.iter().find(|policy| !policy.clients().listeners.is_empty())?;
+    let named = policies.iter().next().and_then(|policy| policy.clients().listeners.first());
+    let listener = listeners.iter().find(|listener| named.is_none_or(|name| **name == *listener.name));
+    listener.map(|listener| Arc::clone(&listener.name))
+}
+
+/// The listener of this name.
+///
+/// # Errors
+/// There is none: one line.
+pub fn listener_named(name: &str, listeners: &[Listener]) -> Result<Arc<str>, String> {
+    match listeners.iter().find(|listener| *listener.name == *name) {
+        Some(listener) => Ok(Arc::clone(&listener.name)),
+        None => {
+            let names: Vec<String> = listeners.iter().map(|listener| quoted(&listener.name)).collect();
+            Err(format!("no listener is called {}: write one of {}", quoted(name), names.join(", ")))
+        }
+    }
 }
 
 /// A client at `address` that has proven `identities`.
@@ -307,6 +332,7 @@ impl Explanation {
             "client": self.client.address.ip().to_string(),
             "identities": self.client.identities,
             "vpc_endpoint": self.client.vpc_endpoint,
+            "listener": self.client.listener.as_deref(),
             "decision": self.decision.as_str(),
             "reason": self.reason.map(Reason::as_str),
             "status": if self.passes() { Some(200) } else { self.reason.and_then(reply::status) },
@@ -419,6 +445,9 @@ impl fmt::Display for Explanation {
         }
         if let Some(endpoint) = &self.client.vpc_endpoint {
             write!(f, " {}", endpoint.escape_debug())?;
+        }
+        if let Some(listener) = &self.client.listener {
+            write!(f, " by the listener {}", listener.escape_debug())?;
         }
         writeln!(f)
     }

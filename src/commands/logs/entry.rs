@@ -16,6 +16,8 @@ pub struct Entry<'l> {
     pub time: Option<i64>,
     /// What happened.
     pub event: Option<Event>,
+    /// The listener that the client came by.
+    pub listener: Option<Text<'l>>,
     /// The client's address and port; in Squid's lines only the address.
     pub client: Option<Text<'l>>,
     /// The identity that the client proved.

@@ -19,6 +19,8 @@ struct Members<'l> {
     #[serde(borrow)]
     event: &'l RawValue,
     #[serde(borrow)]
+    listener: Option<&'l RawValue>,
+    #[serde(borrow)]
     client: Option<&'l RawValue>,
     #[serde(borrow)]
     identity: Option<&'l RawValue>,
@@ -59,6 +61,7 @@ pub(super) fn parse(line: &str) -> Option<Entry<'_>> {
     Some(Entry {
         time: text(members.time)?.and_then(|text| seconds(text.raw)),
         event: Some(event(text(Some(members.event))??.raw)?),
+        listener: text(members.listener)?,
         client: text(members.client)?,
         identity: text(members.identity)?,
         method: text(members.method)?,

@@ -10,11 +10,13 @@ use std::fmt;
 use std::net::IpAddr;
 
 use crate::commands::explain::{
-    AskedGit, AskedTarget, Explanation, Lookup, assumed_client, client, explain, unproven,
+    AskedGit, AskedTarget, Explanation, Lookup, assumed_client, assumed_listener, client, explain,
+    listener_named, unproven,
 };
 use crate::config::{self, Finding, Listener};
 use crate::outbound::resolve::LookupError;
 use crate::rules::Policies;
+use crate::words::client::Client;
 use crate::words::outcome::Decision;
 use jiff::Timestamp;
 
@@ -36,6 +38,8 @@ pub struct Failure<'c> {
     pub case: &'c Case,
     /// The actual result.
     pub got: Explanation,
+    /// Why the case cannot be judged: it names a listener that is not there.
+    pub unknown: Option<String>,
 }
 
 /// Runs the cases; `now` is the time of those that set none. A client that proves nothing to `listeners` that all ask for a proof is
@@ -47,8 +51,18 @@ pub fn run<'c>(
     now: Timestamp,
 ) -> Vec<Failure<'c>> {
     let (assumed, _) = assumed_client(policies);
+    let assumed_by = assumed_listener(policies, listeners);
     let failure = |case: &'c Case| {
+        let listener = match case.listener.as_deref() {
+            None => Ok(assumed_by.clone()),
+            Some(name) => listener_named(name, listeners).map(Some),
+        };
+        let (listener, unknown) = match listener {
+            Ok(listener) => (listener, None),
+            Err(why) => (None, Some(why)),
+        };
         let from = client(case.client.unwrap_or(assumed), case.identities.clone(), case.vpc_endpoint.clone());
+        let from = Client { listener, ..from };
         let mut answer =
             |_: &_| -> Result<Vec<IpAddr>, LookupError> { Ok(case.addresses.clone().unwrap_or_default()) };
         let lookup: Option<Lookup<'_>> = if case.addresses.is_some() { Some(&mut answer) } else { None };
@@ -61,7 +75,7 @@ pub fn run<'c>(
         let asked = asked.doing(git, case.aws_account).unwrap_or_else(|_| case.target.clone());
         let mut got = explain(policies, &asked, &from, case.time.unwrap_or(now), lookup);
         got.with_unproven(unproven(listeners, &from), |lacks| format!("add `identities: [\"{lacks}\"]`"));
-        (!holds(case, &got)).then_some(Failure { case, got })
+        (unknown.is_some() || !holds(case, &got)).then_some(Failure { case, got, unknown })
     };
     cases.iter().filter_map(failure).collect()
 }
@@ -79,7 +93,10 @@ fn holds(case: &Case, got: &Explanation) -> bool {
 
 impl fmt::Display for Failure<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Failure { case, got } = self;
+        let Failure { case, got, unknown } = self;
+        if let Some(unknown) = unknown {
+            return write!(f, "`{}`: {unknown}", case.text);
+        }
         write!(f, "`{}`: expected {}", case.text, case.expect.as_str())?;
         if let Some(reason) = case.reason {
             write!(f, " {reason}")?;
@@ -167,6 +184,28 @@ cases:
                  (c.yaml:9)",
                 "20 `other.example`: expected deny host_denied, got deny host_not_allowed by policy gitaly: no rule of \
                  policy `gitaly` names other.example",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_case_may_say_by_which_listener_the_client_comes() {
+        let config = "listeners: [{name: a, address: 0.0.0.0:3128}, {name: b, address: 0.0.0.0:3129}]\npolicies:\n  - {name: p, clients: \
+                      {listeners: [b]}, allow: [a.example]}\n";
+        let cases = "cases:\n  - {target: a.example, expect: allow}\n  - {target: a.example, listener: b, expect: allow}\n  - {target: \
+                     a.example, listener: a, expect: deny, reason: client_not_allowed}\n  - {target: a.example, listener: a, expect: \
+                     allow}\n  - {target: a.example, listener: c, expect: deny}\n";
+        let loaded = config::load_str("c.yaml", config, |_| Err(std::io::ErrorKind::NotFound.into()))
+            .expect("it is valid");
+        let cases = load("t.yaml", cases.as_bytes()).expect("they are valid");
+        let failures = run(&loaded.config.policies, &loaded.config.listeners, &cases, Timestamp::now());
+        let told: Vec<String> = failures.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            told,
+            [
+                "`a.example`: expected allow, got deny client_not_allowed: the networks of policy `p` contain 127.0.0.1, but its \
+                 clients come by the listener `b`, and this one came by `a`",
+                "`a.example`: no listener is called `c`: write one of `a`, `b`",
             ]
         );
     }

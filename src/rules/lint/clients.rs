@@ -1,6 +1,7 @@
 //! Which policies no client reaches: earlier ones match all of its clients, or no listener can know them.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -16,19 +17,26 @@ pub struct Rival<'a> {
     name: &'a str,
     identities: Vec<Box<str>>,
     vpc_endpoints: Vec<Box<str>>,
+    listeners: Vec<Box<str>>,
     addresses: AddressSet,
 }
 
 impl<'a> Rival<'a> {
     /// A policy of this name, for these clients, whose addresses are `addresses`.
     pub fn new(name: &'a str, clients: &ClientMatch, addresses: AddressSet) -> Self {
-        let ClientMatch { identities, vpc_endpoints, .. } = clients;
-        Rival { name, identities: identities.clone(), vpc_endpoints: vpc_endpoints.clone(), addresses }
+        let ClientMatch { identities, vpc_endpoints, listeners, networks: _, files: _ } = clients;
+        let (identities, vpc_endpoints) = (identities.clone(), vpc_endpoints.clone());
+        Rival { name, identities, vpc_endpoints, listeners: listeners.clone(), addresses }
     }
 
     /// Its name.
     pub fn name(&self) -> &'a str {
         self.name
+    }
+
+    fn has_listener(&self, listener: Option<&str>) -> bool {
+        self.listeners.is_empty()
+            || listener.is_some_and(|listener| self.listeners.iter().any(|one| **one == *listener))
     }
 
     /// Whether one client may be of both policies. One that proves an identity may prove another of another kind: a
@@ -41,6 +49,7 @@ impl<'a> Rival<'a> {
         let any = |mine: &[Box<str>], theirs: &[Box<str>]| mine.is_empty() || theirs.is_empty();
         let (mine, theirs) = (&self.identities, &other.identities);
         (any(&self.vpc_endpoints, &other.vpc_endpoints) || share(&self.vpc_endpoints, &other.vpc_endpoints))
+            && (any(&self.listeners, &other.listeners) || share(&self.listeners, &other.listeners))
             && (any(mine, theirs) || proofs.may_be_of_one(mine, theirs) || share(mine, theirs))
             && self.addresses.meets(addresses)
     }
@@ -70,6 +79,8 @@ impl Proofs {
 /// What a listener can know of its clients.
 #[derive(Clone, Default, Debug)]
 pub struct Entrance {
+    /// Its name.
+    pub name: Arc<str>,
     /// It asks every client for a password, which proves one of these identities. None: it asks for none.
     pub users: Option<HashSet<Box<str>>>,
     /// It verifies certificates, which may prove every identity but those of users.
@@ -90,7 +101,9 @@ impl Entrance {
     fn may_be_for(&self, clients: &ClientMatch) -> bool {
         let known =
             clients.identities.is_empty() || clients.identities.iter().any(|identity| self.proves(identity));
-        known && (clients.vpc_endpoints.is_empty() || self.endpoints)
+        known
+            && (clients.vpc_endpoints.is_empty() || self.endpoints)
+            && clients.listener_fits(Some(&self.name))
     }
 }
 
@@ -117,6 +130,7 @@ pub fn unreachable(
     let one = earlier.iter().find(|rival| {
         covers(&rival.identities, &later.identities)
             && covers(&rival.vpc_endpoints, &later.vpc_endpoints)
+            && covers(&rival.listeners, &later.listeners)
             && rival.addresses.covers(addresses)
     });
     if let Some(rival) = one {
@@ -124,7 +138,7 @@ pub fn unreachable(
     }
     let near: Vec<&Rival<'_>> = earlier.iter().filter(|rival| rival.addresses.meets(addresses)).collect();
     let mut before = vec![false; near.len()];
-    let kinds = naming(later, &near, entrances);
+    let kinds = kinds(later, &near, entrances);
     if kinds.is_empty() {
         return None;
     }
@@ -132,12 +146,13 @@ pub fn unreachable(
         [] => vec![None],
         endpoints => endpoints.iter().map(|endpoint| Some(&**endpoint)).collect(),
     };
-    for naming in &kinds {
+    for Kind { listener, naming } in &kinds {
         for endpoint in &endpoints {
             let of_kind = near.iter().enumerate().filter(|(number, rival)| {
                 let at = |endpoint: &&str| rival.vpc_endpoints.iter().any(|one| **one == **endpoint);
                 (rival.identities.is_empty() || naming.contains(number))
                     && (rival.vpc_endpoints.is_empty() || endpoint.as_ref().is_some_and(at))
+                    && rival.has_listener(*listener)
             });
             let of_kind: Vec<(usize, &&Rival<'_>)> = of_kind.collect();
             if !AddressSet::union(of_kind.iter().map(|(_, rival)| &rival.addresses)).covers(addresses) {
@@ -160,22 +175,45 @@ pub fn unreachable(
     Some(format!("{names}{more} come before it and together match all of its clients"))
 }
 
-/// The identities of a policy's clients: for each kind of them, the earlier policies that name it, by number. A client of a policy
-/// without identities may have none.
-fn naming(later: &ClientMatch, near: &[&Rival<'_>], entrances: &[Entrance]) -> HashSet<Vec<usize>> {
-    if later.identities.is_empty() {
-        return HashSet::from([Vec::new()]);
-    }
+/// Clients of a policy that its earlier policies do not tell apart.
+#[derive(PartialEq, Eq, Hash)]
+struct Kind<'c> {
+    /// The listener that they come by; None: any that no earlier policy names.
+    listener: Option<&'c str>,
+    /// The earlier policies that name their identity, by number.
+    naming: Vec<usize>,
+}
+
+/// The kinds of a policy's clients. A client of a policy without identities may have none. With `entrances`, there are no other
+/// listeners than these.
+fn kinds<'c>(later: &'c ClientMatch, near: &[&Rival<'_>], entrances: &'c [Entrance]) -> HashSet<Kind<'c>> {
     let mut naming: HashMap<&str, Vec<usize>> = HashMap::new();
     for (number, rival) in near.iter().enumerate() {
         for identity in &rival.identities {
             naming.entry(identity).or_default().push(number);
         }
     }
-    let identities = later.identities.iter().filter(|identity| {
-        entrances.is_empty() || entrances.iter().any(|entrance| entrance.proves(identity))
-    });
-    identities.map(|identity| naming.get(&**identity).cloned().unwrap_or_default()).collect()
+    let tells_listeners = near.iter().any(|rival| !rival.listeners.is_empty());
+    let ways: Vec<(Option<&str>, Option<&Entrance>)> = match (entrances, later.listeners.as_slice()) {
+        ([], []) => vec![(None, None)],
+        ([], listeners) => listeners.iter().map(|listener| (Some(&**listener), None)).collect(),
+        (entrances, _) => {
+            let open = entrances.iter().filter(|entrance| entrance.may_be_for(later));
+            open.map(|entrance| (tells_listeners.then_some(&*entrance.name), Some(entrance))).collect()
+        }
+    };
+    let mut kinds = HashSet::new();
+    for (listener, entrance) in ways {
+        if later.identities.is_empty() {
+            kinds.insert(Kind { listener, naming: Vec::new() });
+        }
+        let proven = later.identities.iter();
+        for identity in proven.filter(|identity| entrance.is_none_or(|entrance| entrance.proves(identity))) {
+            let naming = naming.get(&**identity).cloned().unwrap_or_default();
+            kinds.insert(Kind { listener, naming });
+        }
+    }
+    kinds
 }
 
 /// Of each policy, whether some client may reach it.

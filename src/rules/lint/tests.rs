@@ -241,7 +241,7 @@ fn a_policy_behind_others_for_all_its_clients_is_unreachable() {
 }
 
 /// A listener that asks for the passwords of these users; `~`: it asks for none; `cert`: it verifies certificates; `vpce`: it
-/// learns endpoints.
+/// learns endpoints; `@NAME`: its name.
 fn entrance(text: &str) -> Entrance {
     let mut entrance = Entrance { users: Some(Default::default()), ..Entrance::default() };
     for word in text.split_whitespace() {
@@ -249,12 +249,53 @@ fn entrance(text: &str) -> Entrance {
             "~" => entrance.users = None,
             "cert" => entrance.certificates = true,
             "vpce" => entrance.endpoints = true,
+            word if word.starts_with('@') => entrance.name = word.trim_start_matches('@').into(),
             user => {
                 entrance.users.get_or_insert_default().insert(format!("user:{user}").into());
             }
         }
     }
     entrance
+}
+
+#[test]
+fn a_policy_behind_others_at_each_of_its_listeners_is_unreachable() {
+    let by = |listeners: &[&str]| {
+        let mut clients = clients(&["10.0.0.0/8"], &[]);
+        clients.listeners = listeners.iter().map(|listener| (*listener).into()).collect();
+        clients
+    };
+    let (any, a, b, both) = (by(&[]), by(&["a"]), by(&["b"]), by(&["a", "b"]));
+    let all = ["~ @a", "~ @b"];
+    // Earlier policies, this one's clients, the listeners, whether nobody reaches it.
+    type Row<'a> = (&'a [&'a ClientMatch], &'a ClientMatch, &'a [&'a str], bool);
+    let rows: [Row<'_>; 10] = [
+        (&[&any], &a, &[], true),
+        (&[&a], &any, &[], false),
+        (&[&a], &b, &[], false),
+        (&[&both], &a, &[], true),
+        (&[&a, &b], &both, &[], true),
+        (&[&a], &both, &[], false),
+        // There may be a third listener, if nothing is known of them.
+        (&[&a, &b], &any, &[], false),
+        (&[&a, &b], &any, &all, true),
+        (&[&a], &any, &all, false),
+        (&[&a], &any, &["~ @a"], true),
+    ];
+    for (earlier, later, listeners, want) in rows {
+        let entrances: Vec<Entrance> = listeners.iter().map(|text| entrance(text)).collect();
+        let rivals = earlier.iter().map(|one| Rival::new("p", one, AddressSet::of(&one.networks)));
+        let rivals: Vec<Rival<'_>> = rivals.collect();
+        let got = unreachable(&rivals, later, &AddressSet::of(&later.networks), &entrances);
+        assert_eq!(got.is_some(), want, "{earlier:?} {later:?} {listeners:?}: {got:?}");
+        let rival = rivals.first().expect("one").shares_clients(
+            later,
+            &AddressSet::of(&later.networks),
+            Proofs::Both,
+        );
+        let apart = earlier[0].listeners == ["a".into()] && later.listeners == ["b".into()];
+        assert_eq!(rival, !apart, "{earlier:?} {later:?}");
+    }
 }
 
 #[test]
@@ -299,18 +340,22 @@ proptest! {
                 prop::sample::subsequence(vec!["10.0.0.0/9", "10.128.0.0/9", "10.0.0.0/8", "192.0.2.0/24"], 1..=2),
                 prop::sample::subsequence(vec!["user:a", "user:b", "cn:c"], 0..=2),
                 prop::sample::subsequence(vec!["vpce-1", "vpce-2"], 0..=1),
+                prop::sample::subsequence(vec!["0", "1"], 0..=2),
             ),
             1..6,
         ),
         listeners in proptest::collection::vec(prop::sample::subsequence(vec!["a", "b", "cert", "vpce", "~"], 0..=5), 1..3),
     ) {
-        let built = policies.iter().enumerate().map(|(number, (networks, identities, endpoints))| {
+        let built = policies.iter().enumerate().map(|(number, (networks, identities, endpoints, by))| {
             let mut clients = clients(networks, identities);
             clients.vpc_endpoints = endpoints.iter().map(|endpoint| (*endpoint).into()).collect();
+            clients.listeners = by.iter().map(|listener| (*listener).into()).collect();
             PolicyBuilder::new(&number.to_string(), clients, Mode::Report, Vec::new()).build().expect("no rules")
         });
         let policies = Policies::new(built.collect());
-        let entrances: Vec<Entrance> = listeners.iter().map(|words| entrance(&words.join(" "))).collect();
+        let entrances = listeners.iter().enumerate();
+        let entrances: Vec<Entrance> =
+            entrances.map(|(number, words)| entrance(&format!("{} @{number}", words.join(" ")))).collect();
         let reached = reached(&policies, &entrances);
         for entrance in &entrances {
             let users: Vec<Option<Box<str>>> = match &entrance.users {
@@ -326,6 +371,7 @@ proptest! {
                     let mut client = Client::direct(format!("{address}:1").parse().expect("an address"));
                     client.identities = user.iter().cloned().chain(name.map(Box::from)).collect();
                     client.vpc_endpoint = endpoint.map(Into::into);
+                    client.listener = Some(entrance.name.clone());
                     let target = Target::connect("a.example:443").expect("a target");
                     let Ok(permit) = policies.decide(&target, &client, at(NOW)) else { continue };
                     let number: usize = permit.policy.parse().expect("a number");

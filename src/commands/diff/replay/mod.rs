@@ -5,8 +5,8 @@
 //! caller's, so that only the edit makes a difference. A request counts where it begins (`open`, `http`) or was refused
 //! (`deny`, `error`).
 //!
-//! What a log does not contain cannot be replayed: it has only the first identity, no VPC endpoint, and only the addresses
-//! that were dialled.
+//! What a log does not contain cannot be replayed: it has only the first identity, no VPC endpoint, no listener if it is in Squid's
+//! format, and only the addresses that were dialled.
 
 mod answer;
 mod inside;
@@ -14,6 +14,7 @@ mod inside;
 use std::collections::HashMap;
 use std::io::{self, Read};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use self::answer::Answer;
 pub use self::answer::Turn;
@@ -21,6 +22,7 @@ use self::inside::Inner;
 use crate::commands::explain::client;
 use crate::commands::logs::{Entry, Malformed, Reader, Stands, Text};
 use crate::rules::Policies;
+use crate::words::client::Client;
 use crate::words::target::{Method, Target};
 use jiff::Timestamp;
 
@@ -36,6 +38,8 @@ pub struct Request {
     pub client: IpAddr,
     /// The identity that was logged.
     pub identity: Option<Box<str>>,
+    /// The listener that it came by, where a policy asks for it.
+    pub listener: Option<Arc<str>>,
     /// The target of the request.
     pub target: Target,
     /// Of a request inside a tunnel: its method and path.
@@ -101,6 +105,8 @@ pub struct Replay<'p> {
     new: &'p Policies,
     now: Timestamp,
     upstreams: bool,
+    /// Whether a policy asks for the listener.
+    by_listener: bool,
     reader: Reader,
     found: Found,
 }
@@ -109,7 +115,8 @@ impl<'p> Replay<'p> {
     /// `upstreams`: whether the recorded `upstream` is the target's own address, and is judged too. Behind a parent proxy,
     /// it is the parent's.
     pub fn new(old: &'p Policies, new: &'p Policies, now: Timestamp, upstreams: bool) -> Self {
-        Replay { old, new, now, upstreams, reader: Reader::new(), found: Found::default() }
+        let by_listener = old.iter().chain(new.iter()).any(|policy| !policy.clients().listeners.is_empty());
+        Replay { old, new, now, upstreams, by_listener, reader: Reader::new(), found: Found::default() }
     }
 
     /// Reads one log to its end; `name` is its name in messages.
@@ -141,13 +148,13 @@ impl<'p> Replay<'p> {
             return;
         };
         self.found.requests += 1;
-        let identity: Option<Box<str>> = entry.identity.map(Text::decoded).map(Box::from);
-        let from = client(address, identity.iter().cloned().collect(), None);
+        let (from, identity) = self.client(address, entry);
         let upstream = entry.upstream_address().filter(|_| self.upstreams).map(|address| address.ip());
         let old = Answer::of(self.old, &target, &from, self.now, upstream);
         let new = Answer::of(self.new, &target, &from, self.now, upstream);
         let Some(turn) = old.turn(&new) else { return };
-        let request = Request { turn, client: from.address.ip(), identity, target, inside: None };
+        let (client, listener) = (from.address.ip(), from.listener);
+        let request = Request { turn, client, identity, listener, target, inside: None };
         self.keep(request, &old, &new);
     }
 
@@ -157,19 +164,26 @@ impl<'p> Replay<'p> {
             self.found.unjudged += 1;
             return;
         };
-        let identity: Option<Box<str>> = entry.identity.map(Text::decoded).map(Box::from);
-        let from = client(address, identity.iter().cloned().collect(), None);
+        let (from, identity) = self.client(address, entry);
         match inner.turn((self.old, self.new), &from, self.now) {
             Err(()) => self.found.unknown_inside += 1,
             Ok(None) => self.found.inside += 1,
             Ok(Some((turn, old, new))) => {
                 self.found.inside += 1;
                 let (target, shown) = inner.shown();
-                let request =
-                    Request { turn, client: from.address.ip(), identity, target, inside: Some(shown) };
+                let (client, listener, inside) = (from.address.ip(), from.listener, Some(shown));
+                let request = Request { turn, client, identity, listener, target, inside };
                 self.keep(request, &old, &new);
             }
         }
+    }
+
+    /// The client of a record, and its identity.
+    fn client(&self, address: IpAddr, entry: &Entry<'_>) -> (Client, Option<Box<str>>) {
+        let identity: Option<Box<str>> = entry.identity.map(Text::decoded).map(Box::from);
+        let from = client(address, identity.iter().cloned().collect(), None);
+        let listener = entry.listener.filter(|_| self.by_listener).map(|text| Arc::from(&*text.decoded()));
+        (Client { listener, ..from }, identity)
     }
 
     fn keep(&mut self, request: Request, old: &Answer, new: &Answer) {
@@ -192,6 +206,9 @@ impl std::fmt::Display for Request {
         write!(f, "{} ", self.client)?;
         if let Some(identity) = &self.identity {
             write!(f, "{} ", identity.escape_debug())?;
+        }
+        if let Some(listener) = &self.listener {
+            write!(f, "by {} ", listener.escape_debug())?;
         }
         if let Some(inside) = &self.inside {
             return write!(f, "{} inside: {}", self.target, inside.escape_debug());

@@ -35,6 +35,8 @@ struct Shown {
     networks_files: Vec<NetworksFile>,
     identities: Vec<String>,
     vpc_endpoints: Vec<String>,
+    /// Names of listeners; none: any.
+    listeners: Vec<String>,
     private: Vec<String>,
     rules: usize,
 }
@@ -125,6 +127,7 @@ fn shown(policy: &Policy) -> Shown {
             .collect(),
         identities: texts(&clients.identities),
         vpc_endpoints: texts(&clients.vpc_endpoints),
+        listeners: texts(&clients.listeners),
         private: policy.private().iter().map(ToString::to_string).collect(),
         rules: policy.rule_count(),
     }

@@ -60,7 +60,7 @@ const policies = new Table({
   columns: [
     { key: "name", label: "Policy", cell: (item) => foreign(item.name) },
     { key: "mode", label: "Mode", tone: (item) => (item.mode === "report" ? "past" : ""), cell: (item) => (item.mode === "report" ? "report: lets out every host" : item.mode) },
-    { key: "clients", label: "Clients", cell: (item) => shown([...item.networks, ...item.networks_files.map((list) => `${list.file} (${list.networks})`), ...item.identities, ...item.vpc_endpoints].join(", ")) },
+    { key: "clients", label: "Clients", cell: (item) => shown([...item.networks, ...item.networks_files.map((list) => `${list.file} (${list.networks})`), ...item.identities, ...item.vpc_endpoints, ...item.listeners.map((name) => `by ${name}`)].join(", ")) },
     { key: "private", label: "Private", cell: (item) => item.private.join(", ") },
     { key: "rules", label: "Rules", number: true, cell: (item) => number(item.rules) },
   ],
