@@ -11,8 +11,8 @@ use super::keys::{Key, List};
 use super::options::{FullAllowFile, FullRuleFile, FullSetFile};
 use super::typed::At;
 use super::values::{
-    FilePath, Header, HostName, Hosts, Identity, Label, Length, Line, Network, Parent, Server, Size, Socket,
-    VpcEndpoint,
+    FilePath, Header, HostName, HostOrNetwork, Hosts, Identity, Label, Length, Line, Network, Parent, Server,
+    Size, Socket, VpcEndpoint,
 };
 
 /// Configuration of egressd, a forward proxy that allows only the listed targets.
@@ -225,6 +225,8 @@ pub(super) struct UpstreamProxyFile {
     pub(super) credentials_file: Key<FilePath>,
     /// PEM file: CA bundle that verifies an https parent. Left out: `certificates.roots`.
     pub(super) ca: Key<FilePath>,
+    /// Targets that egressd connects to directly: hosts as in a rule, and networks. Left out: none.
+    pub(super) except: List<HostOrNetwork>,
 }
 
 /// Which certificate authorities are trusted.

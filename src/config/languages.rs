@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::IpNet;
 use jiff::Timestamp;
 
+use crate::rules::HostPattern;
 use crate::words::quote::quoted;
 use crate::words::target::{Host, Port, Target};
 
@@ -75,6 +76,33 @@ pub(super) fn region(text: &str) -> Result<Box<str>, String> {
         ));
     }
     Ok(text.into())
+}
+
+/// `*.corp.example`, `10.0.0.0/8`: the host of a rule, or a network.
+///
+/// # Errors
+/// What to write instead.
+pub(super) fn hosts(text: &str) -> Result<HostPattern, String> {
+    // Networks are written everywhere else without the brackets that rules need.
+    if text.contains('/')
+        && !text.contains("://")
+        && text.parse::<IpAddr>().is_err()
+        && !text.starts_with('[')
+    {
+        return network(text).map(|network| match network.prefix_len() == network.max_prefix_len() {
+            true => HostPattern::Address(network.addr()),
+            false => HostPattern::Network(network),
+        });
+    }
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(HostPattern::Address(address.to_canonical()));
+    }
+    HostPattern::parse(text).map_err(|error| match text.contains("://") || text.matches(':').count() == 1 {
+        true => {
+            format!("{} has a scheme or a port: write the host alone, such as *.corp.example", quoted(text))
+        }
+        false => format!("{}: {error}", quoted(text)),
+    })
 }
 
 /// `10.0.0.0/8`, `fc00::/7`: no bits set after the prefix.

@@ -4,16 +4,18 @@
 //! that are used, and a reload picks up a changed file. Not here: the system's own store of authorities, which is not a
 //! file of the configuration.
 
+use std::collections::HashSet;
 use std::fmt;
+use std::sync::Arc;
 
 use super::file::{CertificatesFile, UpstreamProxyFile};
 use super::finding::Report;
-use super::keys::{Key, required, value};
+use super::keys::{Key, List, items, required, value};
 use super::named_files::NamedFiles;
 use super::secret_files::{Secret, tell_of_readers, user_password};
 use super::typed::At;
-use super::values::FilePath;
-use crate::rules::lint;
+use super::values::{FilePath, HostOrNetwork};
+use crate::rules::{HostPattern, HostSet, MAX_INNER_STARS, lint};
 use crate::transport::tls::authorities::{Authorities, Roots};
 use crate::words::target::{Host, Port};
 
@@ -30,6 +32,8 @@ pub struct UpstreamProxy {
     pub credentials: Option<Credentials>,
     /// CA bundle that verifies it; None: [`Certificates::roots`]. Only with `tls`.
     pub ca: Option<Authorities>,
+    /// Targets that are reached without it.
+    pub except: Arc<HostSet>,
 }
 
 /// `USER:PASSWORD`. Not shown by `Debug`.
@@ -88,11 +92,47 @@ pub(super) fn proxy(
     }
     report.warning(
         url_at.position,
-        "the parent resolves names, so `private`, `deny` networks, the block on metadata endpoints and `dns` no \
-         longer limit what a name resolves to: make the parent refuse internal addresses; egressd still checks \
-         names, ports, ClientHellos and literal addresses",
+        match value(&file.except).is_none_or(Vec::is_empty) {
+            true => {
+                "the parent resolves names, so `private`, `deny` networks, the block on metadata endpoints and `dns` no \
+                 longer limit what a name resolves to: make the parent refuse internal addresses; egressd still checks \
+                 names, ports, ClientHellos and literal addresses"
+            }
+            false => {
+                "the parent resolves all names that are not under `except`, so for these `private`, `deny` networks, the block on \
+                 metadata endpoints and `dns` no longer limit what a name resolves to: make the parent refuse internal addresses; \
+                 egressd still checks names, ports, ClientHellos and literal addresses"
+            }
+        },
     );
-    Some(UpstreamProxy { tls: url.tls, host: url.host.clone(), port: url.port, credentials, ca })
+    let except = Arc::new(except(&file.except, report));
+    Some(UpstreamProxy { tls: url.tls, host: url.host.clone(), port: url.port, credentials, ca, except })
+}
+
+/// The hosts that are reached directly.
+fn except(list: &List<HostOrNetwork>, report: &Report<'_>) -> HostSet {
+    let mut patterns: Vec<HostPattern> = Vec::new();
+    let mut stars = 0;
+    let mut seen = HashSet::new();
+    for (HostOrNetwork(pattern), position) in items(list) {
+        if !seen.insert(pattern) {
+            report.warning(position, format!("`{pattern}` is listed twice: remove one of them"));
+            continue;
+        }
+        if let HostPattern::Labels(_) = pattern {
+            stars += 1;
+            if stars == MAX_INNER_STARS + 1 {
+                report.error(
+                    position,
+                    format!(
+                        "more than {MAX_INNER_STARS} patterns with a `*` inside: write the names, or `*.name` for all names under one"
+                    ),
+                );
+            }
+        }
+        patterns.push(pattern.clone());
+    }
+    HostSet::new(patterns)
 }
 
 /// The authorities that `key` means.

@@ -15,6 +15,7 @@ use serde::de::{self, Deserialize, Deserializer, Visitor};
 use super::languages::{self, ProxyUrl};
 use super::pairs::Pairs;
 use super::typed::At;
+use crate::rules::HostPattern;
 use crate::transport::tls;
 use crate::wire::head::{MAX_METHOD, is_token_byte};
 use crate::words::aws::{AccessKeyId, Account};
@@ -128,6 +129,12 @@ leaf!(
     Parent(ProxyUrl) = languages::proxy_url,
     "a URL, such as http://proxy.corp:3128",
     { "type": "string", "pattern": "^https?://[^/@]+:[0-9]{1,5}/?$", "examples": ["http://proxy.corp:3128"] }
+);
+leaf!(
+    /// Hosts, as in a rule, or a network.
+    HostOrNetwork(HostPattern) = languages::hosts,
+    "a host, such as *.corp.example, or a network, such as 10.0.0.0/8",
+    { "type": "string", "minLength": 1, "examples": ["*.corp.example", "10.0.0.0/8"] }
 );
 leaf!(
     /// A host name in canonical form.

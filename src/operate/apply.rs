@@ -110,7 +110,7 @@ pub(crate) fn apply(
     // Squid's formats name a parent proxy, so they depend on `upstream_proxy` too.
     shared.log.set_format(telemetry::format(
         &access_log.format,
-        upstream_proxy.is_some(),
+        upstream_proxy.as_ref().map(|parent| Arc::clone(&parent.except)),
         shared.log.lines(),
     ));
     shared.budgets.set_most(limits.budget_accounts);

@@ -1,7 +1,8 @@
 //! The way to a permitted target: directly to an address that the policy admits, or through the parent proxy. For
 //! `verify_certificate` the same way leads a second connection to the target ([`crate::outbound::certificate`]).
 //!
-//! With a parent, no target is looked up here. The parent does that, so it also has to check the addresses; only a target
+//! With a parent, no target is looked up here, save those that are reached without it (`except`): these are looked up, checked and dialled
+//! as if there were none, and never go to the parent. The parent does that, so it also has to check the addresses; only a target
 //! that is itself an address is checked here. The operator named the parent, so it is dialled whatever its address is,
 //! unless that is egressd itself.
 //!
@@ -98,9 +99,9 @@ impl Route {
         self.settings == Settings::of(config)
     }
 
-    /// The parent, where there is one.
-    pub fn parent(&self) -> Option<&Parent> {
-        self.parent.as_ref()
+    /// The parent that leads to `target`; None: it is reached directly.
+    pub fn parent(&self, target: &Target) -> Option<&Parent> {
+        self.parent.as_ref().filter(|parent| !parent.spares(&target.host))
     }
 
     /// A connection for the bytes of a tunnel to `target`. `admit` is the policy's check.
@@ -137,7 +138,7 @@ impl Route {
         intent: Use,
     ) -> Result<Dialled, DialError> {
         let Dialling { resolver, client, own, limits } = dialling;
-        let Some(parent) = &self.parent else {
+        let Some(parent) = self.parent(target) else {
             return dial::dial(resolver, client, target, admit, own, limits).await;
         };
         if let Some(refused) = refused_literal(target, admit, own) {
@@ -190,7 +191,7 @@ impl Route {
             // A reload removed the last rule with `verify_certificate` while this tunnel was being opened by one.
             return Err(Unverified::invalid("no authorities are loaded"));
         };
-        let port = self.parent.as_ref().map_or(target.port, |parent| parent.at().port);
+        let port = self.parent(target).map_or(target.port, |parent| parent.at().port);
         let claim = Claim {
             host: target.host.clone(),
             port: target.port,
@@ -226,7 +227,7 @@ impl Route {
                 self.origins.get_or_init(|| made)
             }
         };
-        let port = self.parent.as_ref().map_or(target.port, |parent| parent.at().port).get();
+        let port = self.parent(target).map_or(target.port, |parent| parent.at().port).get();
         let again = || async move { self.again(target, dialled, port).await };
         origins.open(target, client, timeout, stream, again).await
     }
@@ -235,7 +236,7 @@ impl Route {
     async fn again(&self, target: &Target, dialled: Admitted, port: u16) -> Result<UpstreamStream, String> {
         let stream = dial::again(dialled, port).await.map_err(|error| error.to_string())?;
         let stream = UpstreamStream::Bare(stream);
-        match &self.parent {
+        match self.parent(target) {
             None => Ok(stream),
             Some(parent) => agree(parent, stream, target, Use::Tunnel)
                 .await

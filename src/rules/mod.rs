@@ -19,6 +19,7 @@ mod clients;
 mod decide;
 mod entry_place;
 pub mod git;
+mod host_set;
 mod http;
 mod http_request;
 mod label_pattern;
@@ -49,6 +50,7 @@ pub use self::builder::{BuildError, FileId, MAX_PATTERNS, MAX_RULES, OptionsId, 
 pub use self::clients::{ClientFile, ClientMatch};
 pub use self::decide::{Denial, Objected, Permit};
 pub use self::entry_place::{EntryKey, EntryPlace};
+pub use self::host_set::{HostSet, MAX_INNER_STARS};
 pub use self::http::{
     Credentials, Entry, HeaderEdits, HttpRequest, MatchedEntry, Misfit, Nearest, Recognised, Requests,
     SetField, Upgrade,

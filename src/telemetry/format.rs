@@ -8,9 +8,11 @@ use std::sync::atomic::AtomicU64;
 use super::access_log::{Format, Json};
 use super::squid::Squid;
 use crate::config::LogFormat;
+use crate::rules::HostSet;
 
-/// The configured format. `parent`: whether targets are reached through a parent proxy, which Squid's formats name.
-pub fn format(format: &LogFormat, parent: bool, lines: Arc<AtomicU64>) -> Box<dyn Format> {
+/// The configured format. `parent`: whether targets are reached through a parent proxy, which Squid's formats name; it has those that are
+/// reached without it.
+pub fn format(format: &LogFormat, parent: Option<Arc<HostSet>>, lines: Arc<AtomicU64>) -> Box<dyn Format> {
     match format {
         LogFormat::Json => Box::new(Json),
         LogFormat::Squid => Box::new(Squid::native(parent, lines)),

@@ -287,6 +287,11 @@ fn edit(key: &str) -> Option<(String, String, Opens)> {
             "upstream_proxy: {url: 'https://proxy.corp:3128'}",
             PERHAPS,
         ),
+        "upstream_proxy.except" => keys(
+            "upstream_proxy: {url: 'http://proxy.corp:3128', except: ['*.corp.example']}",
+            "upstream_proxy: {url: 'http://proxy.corp:3128', except: ['*.corp.example', 10.0.0.0/8]}",
+            PERHAPS,
+        ),
         "certificates.roots" => {
             keys("certificates: {roots: system}", "certificates: {roots: ca.crt}", PERHAPS)
         }
@@ -422,7 +427,12 @@ fn an_edit_that_is_taken_back_is_not_wider() {
         }
     }
     // Without a parent, egressd connects by itself. A fetch is answered otherwise beside a push, and with another limit.
-    let unclear = ["upstream_proxy.url:", "].requests[].git:", "].requests[].negotiation_limit:"];
+    let unclear = [
+        "upstream_proxy.url:",
+        "upstream_proxy.except:",
+        "].requests[].git:",
+        "].requests[].negotiation_limit:",
+    ];
     wrong.retain(|line| !unclear.iter().any(|key| line.contains(key)));
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
@@ -438,7 +448,7 @@ fn a_change_of_a_key_says_what_it_was() {
         (
             "dns: {}",
             "upstream_proxy: {url: 'http://proxy.corp:3128', credentials_file: cred}",
-            "+ wider: upstream_proxy: added: url http://proxy.corp:3128; credentials_file cred",
+            "+ wider: upstream_proxy: added: url http://proxy.corp:3128; except none; credentials_file cred",
         ),
         ("limits: {tunnels: 9000}", "limits: {tunnels: 8000}", "~ limits.tunnels: narrowed: 9000 → 8000"),
         (

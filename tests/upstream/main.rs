@@ -6,4 +6,5 @@ mod support;
 
 mod budget;
 mod certificate;
+mod except;
 mod parent;

@@ -10,8 +10,10 @@ use crate::commands::diff::{Change, Effect, Opens, Part, rules, settings};
 use crate::commands::logs::files::open;
 use crate::commands::{CONFIGURATION_REFUSED, FAILED, FINE, WRONG_USAGE};
 use crate::config::{self, Config, Loaded};
+use crate::rules::HostSet;
 use crate::words::counted::counted;
 use crate::words::io_error::reason;
+use crate::words::target::Host;
 
 /// Most distinct requests that are printed of each kind.
 const PRINTED: usize = 100;
@@ -141,9 +143,11 @@ impl Diff {
             out.flush()?;
             return Ok(Told { wider, requests: None });
         }
-        // Behind a parent proxy the recorded upstream is the parent.
-        let upstreams = old.upstream_proxy.is_none() && new.upstream_proxy.is_none();
-        let mut replay = Replay::new(&old.policies, &new.policies, Timestamp::now(), upstreams);
+        // Behind a parent proxy the recorded upstream is the parent, save of the targets that it is not asked for.
+        let parents = [old, new].into_iter().filter_map(|config| config.upstream_proxy.as_ref());
+        let spared: Vec<&HostSet> = parents.map(|parent| &*parent.except).collect();
+        let is_direct = |host: &Host| spared.iter().all(|except| except.contains(host));
+        let mut replay = Replay::new(&old.policies, &new.policies, Timestamp::now(), &is_direct);
         for log in &self.log {
             let (name, input, _) = open(log)?;
             let done = replay.read(&name, input);

@@ -214,11 +214,14 @@ fn of_dns(dns: &Dns) -> Vec<Row> {
 
 /// A parent resolves names: `private`, `deny` of networks and `dns` no longer limit what a name leads to.
 fn of_parent(parent: &UpstreamProxy) -> Vec<Row> {
-    let UpstreamProxy { tls, host, port, credentials: _, ca: _ } = parent; // two of them are files
+    let UpstreamProxy { tls, host, port, credentials: _, ca: _, except } = parent; // two of them are files
     let mut rows = Rows::at("upstream_proxy");
     rows.there(Opens::Yes, Opens::Perhaps);
     let scheme = if *tls { "https" } else { "http" };
     rows.unclear("url", format_args!("{scheme}://{host}:{port}"));
+    // The parent refuses what egressd does not, and the other way round.
+    let except: Vec<String> = except.iter().map(ToString::to_string).collect();
+    rows.unclear("except", if except.is_empty() { "none".to_owned() } else { except.join(" ") });
     rows.rows
 }
 

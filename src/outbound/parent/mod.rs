@@ -21,12 +21,13 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::config::UpstreamProxy;
+use crate::rules::HostSet;
 use crate::transport::target_stream::UpstreamStream;
 use crate::transport::tls::authorities::Roots;
 use crate::transport::tls::client::{TrustError, client_config, server_name};
 use crate::transport::tls::sentences::{self, Holder};
 use crate::words::outcome::Reason;
-use crate::words::target::{Method, Target};
+use crate::words::target::{Host, Method, Target};
 
 /// Longest head of an answer to CONNECT.
 const MAX_HEAD: usize = 16 * 1024;
@@ -44,6 +45,8 @@ pub struct Parent {
     at: Target,
     tls: Option<(TlsConnector, ServerName<'static>)>,
     authorization: Option<HeaderValue>,
+    /// Targets that are reached without it.
+    except: Arc<HostSet>,
 }
 
 /// Why the parent cannot be used, or made no tunnel.
@@ -103,12 +106,17 @@ impl Parent {
             Some(value)
         });
         let at = Target { host: settings.host.clone(), port: settings.port, method: Method::Connect };
-        Ok(Parent { at, tls, authorization })
+        Ok(Parent { at, tls, authorization, except: Arc::clone(&settings.except) })
     }
 
     /// Its address.
     pub fn at(&self) -> &Target {
         &self.at
+    }
+
+    /// Whether `host` is reached without it.
+    pub fn spares(&self, host: &Host) -> bool {
+        self.except.contains(host)
     }
 
     /// The `Proxy-Authorization` to send to it.

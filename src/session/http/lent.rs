@@ -46,6 +46,8 @@ pub(crate) struct Own {
     pub(crate) upstream: SocketAddr,
     /// The way that it was made.
     pub(crate) route: Arc<Route>,
+    /// Whether its other end is a parent proxy.
+    pub(crate) by_parent: bool,
     /// What it was made for.
     pub(crate) carries: Carries,
     /// The configuration that admitted its address: as for [`Kept`](crate::session::http::forward::Kept), it serves under no other.
@@ -65,7 +67,7 @@ pub(crate) enum Carries {
 
 impl Own {
     pub(super) fn may_serve(&self, decided: &Decided, route: &Arc<Route>) -> bool {
-        let fits = self.route.parent().is_none() || self.carries != Carries::Anything;
+        let fits = !self.by_parent || self.carries != Carries::Anything;
         fits && self.generation == decided.snapshot.generation && Arc::ptr_eq(&self.route, route)
     }
 
@@ -87,7 +89,7 @@ impl Own {
     pub(crate) fn carries_anything(&self) -> bool {
         match self.carries {
             Carries::Anything => true,
-            Carries::Requests => self.route.parent().is_none(),
+            Carries::Requests => !self.by_parent,
             Carries::Tls => false,
         }
     }

@@ -95,7 +95,7 @@ impl Onward<'_> {
                 permitted_by: (Arc::clone(&permit.policy), generation),
                 keep_upstream: &keep_upstream,
                 // Inside TLS there is nobody but the target.
-                parent: route.parent().filter(|_| !inspected),
+                parent: route.parent(wanted.target).filter(|_| !inspected),
                 remove_request_headers: if inspected { &[] } else { &settings.remove_request_headers },
                 changes: &changes,
                 response_timeout: settings.response_timeout,

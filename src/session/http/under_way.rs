@@ -51,7 +51,7 @@ impl UnderWay<'_> {
             proof: Arc::clone(request.proof()),
             target: wanted.target.clone(),
             policy: Arc::clone(&permit.policy),
-            by_parent: self.route.parent().is_some(),
+            by_parent: self.route.parent(wanted.target).is_some(),
             asks: asked(head, wanted.http.as_ref(), recognised),
         };
         self.shared.live.register_exchange(facts, Arc::clone(self.counted), address, snapshot.generation)

@@ -49,7 +49,8 @@ impl Refused {
 
     /// A failure on the way to the target: with a parent proxy in between, it is mostly not the target's fault.
     pub(crate) fn on_the_way(reason: Reason, route: &Route, target: &Target) -> Self {
-        let of_parent = route.parent().and_then(|_| reply::advice_for_parent(reason)).map(str::to_owned);
+        let of_parent =
+            route.parent(target).and_then(|_| reply::advice_for_parent(reason)).map(str::to_owned);
         let advice = of_parent.or_else(|| rules::on_the_way(reason, target));
         Refused::new(reason, advice.unwrap_or_else(|| reply::advice(reason).to_owned()))
     }

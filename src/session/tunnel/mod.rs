@@ -192,7 +192,7 @@ async fn open(
                 rule: permit.rule.as_ref().map(|rule| Arc::clone(&rule.label)),
                 listener: Arc::clone(request.listener()),
                 upstream: dialled.upstream,
-                by_parent: route.parent().is_some(),
+                by_parent: route.parent(&target).is_some(),
                 scheme: permit.scheme,
                 inspected: permit.inspect,
                 started: request.started_at(),
@@ -292,7 +292,15 @@ async fn enter<'s>(
     let of_tls = tls_layers(&upstream) * tls::STATE;
     let open = Lease::of(&holder, Kind::Connection, OPEN + of_tls + request.kept_bytes());
     let dialled = live.tunnel().facts.upstream;
-    let own = Own { stream: upstream, upstream: dialled, route: Arc::clone(&route), carries, generation };
+    let by_parent = live.tunnel().facts.by_parent;
+    let own = Own {
+        stream: upstream,
+        upstream: dialled,
+        route: Arc::clone(&route),
+        by_parent,
+        carries,
+        generation,
+    };
     let (accepted_by, of_requests) = (request.accepted_by(), request.shared());
     let mut parts = Parts { target, own, limits, live, slot, open, accepted_by, shared: of_requests };
     let gate = ClientHelloGate {

@@ -21,6 +21,7 @@ use super::access_log::Format;
 use super::record::{
     Cause, Event, LINE_BOUND, LoggedTarget, NoteWriter, Record, scheme, without_password, without_query,
 };
+use crate::rules::HostSet;
 use crate::wire::head::Version;
 use crate::words::logformat::{Code, Logformat, NATIVE, Piece, Quoting, What};
 use crate::words::outcome::{Class, Ending, Reason};
@@ -36,20 +37,21 @@ const CUT_MARK: &[u8] = b"...";
 pub struct Squid {
     format: Logformat,
     zone: TimeZone,
-    /// Whether upstreams are a parent proxy.
-    parent: bool,
+    /// Whether upstreams are a parent proxy, and of which targets they are not.
+    parent: Option<Arc<HostSet>>,
     /// Lines written since the start, in whatever format: a reload brings another format, and the count goes on.
     lines: Arc<AtomicU64>,
 }
 
 impl Squid {
-    /// Writes lines of `format`. `parent`: connections go through a parent proxy. `lines`: counts the lines (`%sn`).
-    pub fn new(format: Logformat, parent: bool, lines: Arc<AtomicU64>) -> Self {
+    /// Writes lines of `format`. `parent`: connections go through a parent proxy, save those to these
+    /// targets. `lines`: counts the lines (`%sn`).
+    pub fn new(format: Logformat, parent: Option<Arc<HostSet>>, lines: Arc<AtomicU64>) -> Self {
         Squid { format, zone: TimeZone::system(), parent, lines }
     }
 
     /// Squid's own format.
-    pub fn native(parent: bool, lines: Arc<AtomicU64>) -> Self {
+    pub fn native(parent: Option<Arc<HostSet>>, lines: Arc<AtomicU64>) -> Self {
         // The tests of `logformat` parse it.
         let format = Logformat::parse(NATIVE).unwrap_or(Logformat { pieces: Vec::new() });
         Squid::new(format, parent, lines)
@@ -131,6 +133,11 @@ struct Line<'l> {
 }
 
 impl Line<'_> {
+    fn is_by_parent(&self) -> bool {
+        let is_spared = |except: &HostSet| self.target().is_some_and(|target| except.contains(&target.host));
+        self.squid.parent.as_deref().is_some_and(|except| !is_spared(except))
+    }
+
     fn write(&self, out: &mut Vec<u8>) {
         let record = self.record;
         let time = record.time;
@@ -163,7 +170,7 @@ impl Line<'_> {
             What::SquidStatus => out.extend_from_slice(squid_status(record).as_bytes()),
             What::Hierarchy => out.extend_from_slice(match record.upstream {
                 None => b"HIER_NONE",
-                Some(_) if self.squid.parent => b"FIRSTUP_PARENT",
+                Some(_) if self.is_by_parent() => b"FIRSTUP_PARENT",
                 Some(_) => b"HIER_DIRECT",
             }),
             What::MediaType => self.value(out, media_type(record)),

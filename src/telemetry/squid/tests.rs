@@ -30,7 +30,7 @@ fn record(event: Event) -> Record<'static> {
 }
 
 fn line_of(format: &str, record: &Record<'_>) -> String {
-    let squid = Squid::new(Logformat::parse(format).expect("a format"), false, Arc::default());
+    let squid = Squid::new(Logformat::parse(format).expect("a format"), None, Arc::default());
     let mut out = Vec::new();
     squid.write(record, &mut out);
     String::from_utf8(out).expect("ASCII")
@@ -43,8 +43,7 @@ fn target(text: &str) -> Target {
 #[test]
 fn the_number_of_a_line_goes_on_in_the_format_after_a_reload() {
     let lines = Arc::default();
-    let numbered =
-        |format| Squid::new(Logformat::parse(format).expect("a format"), false, Arc::clone(&lines));
+    let numbered = |format| Squid::new(Logformat::parse(format).expect("a format"), None, Arc::clone(&lines));
     let mut out = Vec::new();
     let record = record(Event::Close);
     numbered("%sn").write(&record, &mut out);

@@ -23,7 +23,7 @@ use crate::commands::explain::client;
 use crate::commands::logs::{Entry, Malformed, Reader, Stands, Text};
 use crate::rules::Policies;
 use crate::words::client::Client;
-use crate::words::target::{Method, Target};
+use crate::words::target::{Host, Method, Target};
 use jiff::Timestamp;
 
 /// Distinct requests that are kept, of those decided differently.
@@ -99,12 +99,11 @@ impl Found {
 }
 
 /// Two configurations, and what they have decided so far.
-#[derive(Debug)]
 pub struct Replay<'p> {
     old: &'p Policies,
     new: &'p Policies,
     now: Timestamp,
-    upstreams: bool,
+    is_direct: &'p dyn Fn(&Host) -> bool,
     /// Whether a policy asks for the listener.
     by_listener: bool,
     reader: Reader,
@@ -112,11 +111,16 @@ pub struct Replay<'p> {
 }
 
 impl<'p> Replay<'p> {
-    /// `upstreams`: whether the recorded `upstream` is the target's own address, and is judged too. Behind a parent proxy,
+    /// `is_direct`: whether the recorded `upstream` of a target is its own address, and is judged too. Behind a parent proxy,
     /// it is the parent's.
-    pub fn new(old: &'p Policies, new: &'p Policies, now: Timestamp, upstreams: bool) -> Self {
+    pub fn new(
+        old: &'p Policies,
+        new: &'p Policies,
+        now: Timestamp,
+        is_direct: &'p dyn Fn(&Host) -> bool,
+    ) -> Self {
         let by_listener = old.iter().chain(new.iter()).any(|policy| !policy.clients().listeners.is_empty());
-        Replay { old, new, now, upstreams, by_listener, reader: Reader::new(), found: Found::default() }
+        Replay { old, new, now, is_direct, by_listener, reader: Reader::new(), found: Found::default() }
     }
 
     /// Reads one log to its end; `name` is its name in messages.
@@ -149,7 +153,8 @@ impl<'p> Replay<'p> {
         };
         self.found.requests += 1;
         let (from, identity) = self.client(address, entry);
-        let upstream = entry.upstream_address().filter(|_| self.upstreams).map(|address| address.ip());
+        let is_direct = (self.is_direct)(&target.host);
+        let upstream = entry.upstream_address().filter(|_| is_direct).map(|address| address.ip());
         let old = Answer::of(self.old, &target, &from, self.now, upstream);
         let new = Answer::of(self.new, &target, &from, self.now, upstream);
         let Some(turn) = old.turn(&new) else { return };

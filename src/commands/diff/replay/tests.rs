@@ -28,7 +28,7 @@ fn record(event: &str, method: &str, target: &str, upstream: &str) -> String {
 
 fn replay(log: &[u8]) -> Found {
     let (old, new) = (policies(OLD), policies(NEW));
-    let mut replay = Replay::new(&old, &new, "2026-01-01T00:00:00Z".parse().expect("a moment"), true);
+    let mut replay = Replay::new(&old, &new, "2026-01-01T00:00:00Z".parse().expect("a moment"), &|_| true);
     // A reader that gives little at a time: lines are put together over any cut.
     replay.read("a.log", io::BufReader::with_capacity(7, log)).expect("it can be read");
     replay.finish()
@@ -115,7 +115,7 @@ fn a_line_that_is_not_a_record_is_counted_and_never_fatal() {
 #[test]
 fn the_distinct_requests_kept_are_bounded() {
     let (old, new) = (policies(OLD), policies("policies: [{name: p, allow: [x.example]}]\n"));
-    let mut replay = Replay::new(&old, &new, Timestamp::UNIX_EPOCH, true);
+    let mut replay = Replay::new(&old, &new, Timestamp::UNIX_EPOCH, &|_| true);
     let count = MAX_KEPT + 50;
     let log: String = (0..count)
         .map(|n| {

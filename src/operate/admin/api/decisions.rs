@@ -181,7 +181,7 @@ fn remedy(group: &Group, target: &Target, reason: Reason, shared: &Shared, now: 
     if is_itself(target, shared) {
         return Remedy { advice: Some(no_proxy::itself(target).to_string()), ..Remedy::default() };
     }
-    if config.upstream_proxy.is_some()
+    if config.upstream_proxy.as_ref().is_some_and(|parent| !parent.except.contains(&target.host))
         && let Some(advice) = reply::advice_for_parent(reason)
     {
         return Remedy { advice: Some(advice.to_owned()), ..Remedy::default() };
