@@ -67,12 +67,25 @@ pub(super) struct ListenerFile {
     /// IP address and port.
     #[schemars(required)]
     pub(super) address: Key<Socket>,
+    /// What its clients may speak, told apart by the first byte. Left out: http.
+    pub(super) protocols: List<ProtocolFile>,
     /// The PROXY protocol, v1 or v2. Left out: not used.
     pub(super) proxy_protocol: Key<ProxyProtocolFile>,
     /// TLS between client and proxy. Left out: cleartext.
     pub(super) tls: Key<TlsFile>,
     /// Passwords. Left out: egressd asks for none.
     pub(super) basic_auth: Key<BasicAuthFile>,
+}
+
+/// What a client speaks to egressd.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(rename = "Protocol")]
+pub(super) enum ProtocolFile {
+    /// HTTP/1: CONNECT and plain requests.
+    Http,
+    /// SOCKS5: CONNECT alone.
+    Socks5,
 }
 
 /// Which peers may send a PROXY header.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::file::{AdminFile, BasicAuthFile, ListenerFile, ProxyProtocolFile, TlsFile};
+use super::file::{AdminFile, BasicAuthFile, ListenerFile, ProtocolFile, ProxyProtocolFile, TlsFile};
 use super::finding::{Position, Report};
 use super::keys::{
     Key, List, SECOND, STEP, duration, items, networks, position_of, private_networks, required, section,
@@ -18,7 +18,7 @@ use super::keys::{
 };
 use super::named_files::NamedFiles;
 use super::secret_files::{Secret, tell_of_readers};
-use super::settings::{Admin, BasicAuth, Listener, ProxyProtocol, Tls};
+use super::settings::{Admin, BasicAuth, Listener, Protocols, ProxyProtocol, Tls};
 use super::typed::At;
 use super::users::{LineProblem, Users};
 use super::values::FilePath;
@@ -40,8 +40,14 @@ pub(super) fn listeners(
 ) -> Vec<(Listener, Position)> {
     let Some(list) = list else {
         let name = LISTENER.to_string().into();
-        let listener =
-            Listener { name, address: LISTENER, proxy_protocol: None, tls: None, basic_auth: None };
+        let listener = Listener {
+            name,
+            address: LISTENER,
+            protocols: Protocols::HTTP,
+            proxy_protocol: None,
+            tls: None,
+            basic_auth: None,
+        };
         return vec![(listener, Position::START)];
     };
     let reading = Reading { report };
@@ -130,6 +136,7 @@ impl Reading<'_> {
         others: &[(Listener, Position)],
         files: &mut NamedFiles<'_>,
     ) -> Option<(Listener, Position)> {
+        let protocols = self.protocols(&file.protocols);
         let proxy_protocol = self.proxy_protocol(&file.proxy_protocol);
         let tls = file.tls.as_ref().and_then(|at| self.tls(at, files));
         let basic_auth = file.basic_auth.as_ref().and_then(|at| self.basic_auth(at, files));
@@ -159,7 +166,28 @@ impl Reading<'_> {
                  can read them",
             );
         }
-        Some((Listener { name, address, proxy_protocol, tls, basic_auth }, at.position))
+        Some((Listener { name, address, protocols, proxy_protocol, tls, basic_auth }, at.position))
+    }
+
+    fn protocols(&self, list: &List<ProtocolFile>) -> Protocols {
+        let Some(at) = list else { return Protocols::HTTP };
+        if at.value.as_ref().is_some_and(Vec::is_empty) {
+            self.report.error(
+                at.position,
+                "`protocols` is empty, so no client could speak to the listener: write [http], [socks5] or both",
+            );
+        }
+        let mut protocols = Protocols { http: false, socks5: false };
+        for (protocol, position) in items(list) {
+            let (known, word) = match protocol {
+                ProtocolFile::Http => (&mut protocols.http, "http"),
+                ProtocolFile::Socks5 => (&mut protocols.socks5, "socks5"),
+            };
+            if std::mem::replace(known, true) {
+                self.report.warning(position, format!("`{word}` is listed twice: remove one of them"));
+            }
+        }
+        protocols
     }
 
     fn proxy_protocol(&self, key: &Key<ProxyProtocolFile>) -> Option<ProxyProtocol> {

@@ -56,6 +56,6 @@ pub use self::named_files::{NamedFile, OnDisk, ReadFiles, read_from_disk};
 pub use self::schema::schema;
 pub use self::settings::{
     AccessLog, Admin, BasicAuth, Config, DiagnosticsFormat, Dns, Http, Inspection, Limits, Listener, Log,
-    LogFormat, LogLevel, LogOutput, OnLogFailure, ProxyProtocol, Seal, Shutdown, Tls, Tunnel,
+    LogFormat, LogLevel, LogOutput, OnLogFailure, Protocols, ProxyProtocol, Seal, Shutdown, Tls, Tunnel,
 };
 pub use self::upstream::{Certificates, Credentials, UpstreamProxy};

@@ -20,6 +20,7 @@ use crate::rules::lint::Entrance;
 use crate::transport::tls::ServerTls;
 use crate::transport::tls::mint::Minter;
 use crate::wire::seal::key::SealKey;
+use crate::words::client::Protocol;
 use crate::words::logformat::Logformat;
 use crate::words::target::Name;
 
@@ -68,6 +69,8 @@ pub struct Listener {
     pub name: Arc<str>,
     /// The address to bind; port 0 is any free port.
     pub address: SocketAddr,
+    /// What its clients may speak.
+    pub protocols: Protocols,
     /// None: not used.
     pub proxy_protocol: Option<ProxyProtocol>,
     /// None: cleartext.
@@ -86,6 +89,29 @@ impl Listener {
             certificates: self.tls.as_ref().is_some_and(|tls| tls.server.verifies_clients()),
             endpoints: self.proxy_protocol.is_some(),
         }
+    }
+}
+
+/// What the clients of a listener may speak; at least one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Protocols {
+    /// HTTP/1.
+    pub http: bool,
+    /// SOCKS5.
+    pub socks5: bool,
+}
+
+impl Protocols {
+    /// HTTP alone.
+    pub const HTTP: Self = Protocols { http: true, socks5: false };
+
+    /// Each of them.
+    pub fn iter(self) -> impl Iterator<Item = Protocol> {
+        let spoken = |protocol: &Protocol| match protocol {
+            Protocol::Http => self.http,
+            Protocol::Socks5 => self.socks5,
+        };
+        Protocol::ALL.iter().copied().filter(spoken)
     }
 }
 

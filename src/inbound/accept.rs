@@ -12,9 +12,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout};
 
+use crate::config::Protocols;
 use crate::inbound::enter::{self, Entered};
-use crate::inbound::http1;
 use crate::inbound::place::{Full, Place, Standing};
+use crate::inbound::{either, http1};
 use crate::session::refuse::bounded::{self, RefusedConnection};
 use crate::session::tunnel::Established;
 use crate::state::listener::Listener;
@@ -197,9 +198,12 @@ impl Begin {
         drop(unread);
         let holder = lease.holder();
         let entered = Box::pin(enter::enter(stream, peer, place, listener, shared, holder)).await;
-        let Entered { stream, early, client, proof, lease, standing } = entered?;
+        let Entered { stream, early, client, proof, lease, standing, protocols } = entered?;
         let who = (client, proof, standing);
-        Box::pin(http1::serve(stream, early, lease, who, listener, shared)).await
+        if protocols != Protocols::HTTP {
+            return Box::pin(either::serve(stream, early, lease, who, protocols, listener, shared)).await;
+        }
+        Box::pin(http1::serve(stream, early, lease, who, None, listener, shared)).await
     }
 }
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::net::TcpStream;
 
+use crate::config::Protocols;
 use crate::inbound::place::{Full, Place, Standing};
 use crate::session::refuse::bounded::{self, RefusedConnection};
 use crate::session::refuse::reply;
@@ -44,6 +45,8 @@ pub(crate) struct Entered {
     /// Of `early`, and of what is read after it.
     pub(crate) lease: Lease,
     pub(crate) standing: Standing,
+    /// What may be spoken on it.
+    pub(crate) protocols: Protocols,
 }
 
 /// How long handshakes in progress have when the listeners close. The handshake is then completed and its request gets
@@ -162,6 +165,7 @@ async fn pass(
     let proxied = settings.proxy_protocol.as_ref().map(|proxies| proxies.trusts(client.peer.ip()));
     let limits = config.limits.clone();
     let tls = settings.tls.clone();
+    let protocols = settings.protocols;
     // A slow client must not keep an old policy in memory.
     drop(config);
 
@@ -188,7 +192,7 @@ async fn pass(
     let mut lease = Lease::of(holder, Kind::Head, early.capacity());
     let Some(settings) = tls else {
         let (stream, proof) = (ClientStream::Bare(stream), listener.proof(None));
-        return Ok(Entered { stream, early, client, proof, lease, standing });
+        return Ok(Entered { stream, early, client, proof, lease, standing, protocols });
     };
     lease.set(0);
     let of_tls = Lease::of(holder, Kind::Tls, tls::STATE + early.capacity());
@@ -199,7 +203,7 @@ async fn pass(
             client.identities = identities;
             holder.is_for(address, client.identity());
             let (stream, early, proof) = (ClientStream::tls(stream), BytesMut::new(), listener.proof(chain));
-            Ok(Entered { stream, early, client, proof, lease, standing })
+            Ok(Entered { stream, early, client, proof, lease, standing, protocols })
         }
         Err(Failure { error, stream }) => {
             let reason = error.reason();

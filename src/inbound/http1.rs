@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use jiff::Timestamp;
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 
 use crate::config;
 use crate::inbound::enter::UNDER_WAY;
@@ -47,12 +47,13 @@ use crate::words::outcome::Reason;
 const CHALLENGES: u8 = 3;
 
 /// Serves one connection until it ends, or until it becomes a tunnel, which the caller then runs: everything that is
-/// needed only before the tunnel is freed by then.
+/// needed only before the tunnel is freed by then. `deadline`: of the first head, of which the beginning has been read.
 pub(crate) async fn serve<'s>(
     mut stream: ClientStream,
     mut buffer: BytesMut,
     mut lease: Lease,
     (client, connected_by, standing): (Client, Arc<Proof>, Standing),
+    deadline: Option<Instant>,
     listener: &'s Arc<Listener>,
     shared: &'s Arc<Shared>,
 ) -> Option<Established<'s>> {
@@ -69,7 +70,10 @@ pub(crate) async fn serve<'s>(
     let holder = Arc::clone(lease.holder());
     let mut of_unanswered = Lease::new(&holder, Kind::Head);
     loop {
-        let limits = head_limits(&shared.current.load().limits, standing);
+        let mut limits = head_limits(&shared.current.load().limits, standing);
+        if let Some(deadline) = deadline.filter(|_| first) {
+            limits.timeout = deadline.saturating_duration_since(Instant::now());
+        }
         if buffer.is_empty() {
             // A connection that waits for its next request holds no buffer.
             buffer = BytesMut::new();

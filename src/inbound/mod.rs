@@ -3,6 +3,8 @@
 //! Not here: what happens to a request ([`crate::session`]).
 
 pub mod accept;
+mod either;
 pub mod enter;
 pub mod http1;
 pub(crate) mod place;
+mod socks5;

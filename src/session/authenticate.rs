@@ -66,8 +66,20 @@ pub(crate) async fn prove(
     shared: &Shared,
 ) -> Result<Proven, Unproven> {
     let credentials = credentials(head)?;
+    verify(&credentials, basic_auth, (connected, proof), stream, (buffer, lease), shared).await
+}
+
+/// The same for credentials that came in another way.
+pub(crate) async fn verify(
+    credentials: &Credentials,
+    basic_auth: &BasicAuth,
+    (connected, proof): (&Client, &Proof),
+    stream: &mut ClientStream,
+    (buffer, lease): (&mut BytesMut, &mut Lease),
+    shared: &Shared,
+) -> Result<Proven, Unproven> {
     let address = shared.current.load().limits.client(connected.address.ip());
-    let verify = shared.passwords.verify(&basic_auth.users, address, &credentials);
+    let verify = shared.passwords.verify(&basic_auth.users, address, credentials);
     let mut verify = std::pin::pin!(tokio::time::timeout(VERIFY_TIMEOUT, verify));
     let verdict = loop {
         tokio::select! {

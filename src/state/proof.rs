@@ -67,6 +67,11 @@ impl Proof {
     }
 
     /// Whether both are about the same user with the same hash.
+    /// Whether a password was proven.
+    pub(crate) fn has_user(&self) -> bool {
+        self.user.is_some()
+    }
+
     pub(crate) fn has_same_user(&self, other: &Self) -> bool {
         self.user == other.user
     }

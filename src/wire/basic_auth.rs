@@ -38,6 +38,36 @@ pub enum BasicError {
 }
 
 impl Credentials {
+    /// A user and a password that came as two fields, which is another form than [`parse_basic`] reads, with the same meaning.
+    ///
+    /// # Errors
+    /// What is wrong with them; quotes nothing.
+    pub fn of(user: &[u8], password: &[u8]) -> Result<Self, &'static str> {
+        if user.contains(&b':') {
+            return Err("a user name with a colon, which no user has");
+        }
+        Credentials::of_text([user, b":", password].concat())
+    }
+
+    /// From `USER:PASSWORD`.
+    fn of_text(text: Vec<u8>) -> Result<Self, &'static str> {
+        let text = String::from_utf8(text)
+            .unwrap_or_else(|error| error.as_bytes().iter().map(|byte| char::from(*byte)).collect());
+        let (user, password) = text.split_once(':').ok_or("credentials without a colon")?;
+        if user.is_empty() {
+            return Err("credentials without a user");
+        }
+        if user.len() > MAX_USER {
+            return Err("a user name of more than 255 bytes");
+        }
+        // RFC 7617, section 2. For some hash libraries a NUL also ends the password. In ISO-8859-1 0x80 to 0x9f are control
+        // characters, too: such bytes are of no charset that is known here.
+        if text.chars().any(char::is_control) {
+            return Err("credentials with control characters");
+        }
+        Ok(Credentials { user: user.into(), password: Password(password.into()) })
+    }
+
     /// What policies and the log call this user: `user:NAME`.
     pub fn identity(&self) -> Box<str> {
         format!("user:{}", self.user).into_boxed_str()
@@ -77,22 +107,7 @@ pub fn parse_basic(value: &[u8]) -> Result<Credentials, BasicError> {
     let token = value.get(scheme.len()..).unwrap_or_default().trim_ascii_start();
     let text =
         STANDARD.decode(token).map_err(|_| BasicError::Malformed("credentials that are not base64"))?;
-    let text = String::from_utf8(text)
-        .unwrap_or_else(|error| error.as_bytes().iter().map(|byte| char::from(*byte)).collect());
-    let (user, password) =
-        text.split_once(':').ok_or(BasicError::Malformed("credentials without a colon"))?;
-    if user.is_empty() {
-        return Err(BasicError::Malformed("credentials without a user"));
-    }
-    if user.len() > MAX_USER {
-        return Err(BasicError::Malformed("a user name of more than 255 bytes"));
-    }
-    // RFC 7617, section 2. For some hash libraries a NUL also ends the password. In ISO-8859-1 0x80 to 0x9f are control
-    // characters, too: such bytes are of no charset that is known here.
-    if text.chars().any(char::is_control) {
-        return Err(BasicError::Malformed("credentials with control characters"));
-    }
-    Ok(Credentials { user: user.into(), password: Password(password.into()) })
+    Credentials::of_text(text).map_err(BasicError::Malformed)
 }
 
 #[cfg(test)]

@@ -13,4 +13,5 @@ pub mod proxy_protocol;
 pub mod query;
 pub mod seal;
 pub mod server_hello;
+pub mod socks5;
 pub mod tls_record;

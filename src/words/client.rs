@@ -68,6 +68,28 @@ impl fmt::Display for PeerAddr {
     }
 }
 
+/// What a client speaks to egressd.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Protocol {
+    /// HTTP/1, with CONNECT or with plain requests.
+    Http,
+    /// SOCKS5.
+    Socks5,
+}
+
+impl Protocol {
+    /// Every one of them.
+    pub const ALL: &'static [Protocol] = &[Protocol::Http, Protocol::Socks5];
+
+    /// The word in configuration and log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Protocol::Http => "http",
+            Protocol::Socks5 => "socks5",
+        }
+    }
+}
+
 /// What is known about the client before any HTTP is read.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Client {

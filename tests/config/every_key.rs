@@ -106,6 +106,11 @@ fn edit(key: &str) -> Option<(String, String, Opens)> {
         "listeners[].address" => {
             keys("listeners: [{address: '127.0.0.1:3128'}]", "listeners: [{address: '0.0.0.0:3128'}]", YES)
         }
+        "listeners[].protocols" => keys(
+            "listeners: [{address: '10.0.0.1:3128'}]",
+            "listeners: [{address: '10.0.0.1:3128', protocols: [http, socks5]}]",
+            YES,
+        ),
         "listeners[].proxy_protocol.trusted" => listener(
             "proxy_protocol: {trusted: [10.0.0.0/16]}",
             "proxy_protocol: {trusted: [10.0.0.0/8]}",

@@ -52,7 +52,7 @@ macro_rules! targets {
     };
 }
 
-targets! { target_and_rule, request, proxy_header, client_hello, config, record, squid_conf, log_line, git, credentials, path_rule, }
+targets! { target_and_rule, request, proxy_header, client_hello, config, record, squid_conf, log_line, git, credentials, path_rule, socks5, }
 
 /// A kept input with a few of its bytes changed, taken out or doubled.
 fn near(target: &'static str) -> impl Strategy<Value = Vec<u8>> {

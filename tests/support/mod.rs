@@ -27,6 +27,7 @@ mod names;
 mod numbers;
 mod origin;
 mod record;
+pub mod socks;
 mod tls;
 mod volume;
 mod wire;

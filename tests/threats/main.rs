@@ -28,5 +28,6 @@ mod minting;
 mod settings;
 mod shares;
 mod silence;
+mod socks;
 mod suite;
 mod way;

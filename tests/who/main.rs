@@ -10,6 +10,7 @@ mod by_listener;
 mod certificates;
 mod passwords;
 mod refusals;
+mod socks5;
 mod together;
 mod unanswered;
 mod wrong_protocol;

@@ -16,6 +16,7 @@ use crate::config::{
     Listener, Loaded, Log, LogFormat, LogLevel, LogOutput, OnLogFailure, ProxyProtocol, Seal, Shutdown, Tls,
     Tunnel, UpstreamProxy,
 };
+use crate::words::client::Protocol;
 use crate::words::units::{Size, Span};
 
 /// Passes every change to `tell`.
@@ -147,11 +148,12 @@ fn proves(loaded: &Loaded) -> Opens {
 }
 
 fn of_listener(listener: &Listener, compared_as: &str, proves: Opens) -> Vec<Row> {
-    let Listener { name, address, proxy_protocol, tls, basic_auth } = listener;
+    let Listener { name, address, protocols, proxy_protocol, tls, basic_auth } = listener;
     let mut rows = Rows::at(in_brackets("listeners", compared_as));
     rows.there(Opens::Yes, Opens::No);
     rows.either("name", name);
     rows.add("address", Value::Socket(*address));
+    rows.add("protocols", Value::Opens(set(protocols.iter().map(Protocol::as_str))));
     let inside = proxy_protocol.iter().flat_map(|it| of_proxy_protocol(it, &rows.part)).collect::<Vec<_>>();
     rows.rows.extend(inside);
     if let Some(Tls { server, handshake_timeout }) = tls {

@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use crate::config::{Config, Finding, Listener, Loaded, LogOutput, Position};
+use crate::words::client::Protocol;
 
 /// A setting by its key, and its value in a configuration; `None`: it is not set.
 type Fixed<T> = (&'static str, fn(&T) -> Option<String>);
@@ -19,8 +20,9 @@ const FIXED: [Fixed<Config>; 4] = [
 ];
 
 /// Settings of each listener that are fixed at start. A listener is the same as long as its name is.
-const FIXED_OF_A_LISTENER: [Fixed<Listener>; 3] = [
+const FIXED_OF_A_LISTENER: [Fixed<Listener>; 4] = [
     ("address", |listener| Some(listener.address.to_string())),
+    ("protocols", |listener| Some(protocols(listener))),
     ("tls", |listener| present(listener.tls.as_ref())),
     ("proxy_protocol", |listener| present(listener.proxy_protocol.as_ref())),
 ];
@@ -79,6 +81,11 @@ fn listeners(old: &[Listener], new: &Loaded, told: &mut Told<'_>) {
 
 fn named<'l>(listeners: &'l [Listener], name: &str) -> Option<&'l Listener> {
     listeners.iter().find(|listener| *listener.name == *name)
+}
+
+fn protocols(listener: &Listener) -> String {
+    let words: Vec<&str> = listener.protocols.iter().map(Protocol::as_str).collect();
+    words.join(" ")
 }
 
 fn output(output: &LogOutput) -> String {
@@ -149,6 +156,11 @@ access_log: {output: log}
                 &["2:3: the listener `a` was removed", "2:14: the listener `127.0.0.1:1` was added"],
             ),
             ("  - {name: b, address: 127.0.0.1:2}\n", "", &["2:3: the listener `b` was removed"]),
+            (
+                "127.0.0.1:2}",
+                "127.0.0.1:2, protocols: [http, socks5]}",
+                &["4:47: `protocols` of the listener `b` changed from http to http socks5"],
+            ),
             ("admin:", "  - {address: 127.0.0.1:9}\nadmin:", &["5:15: the listener `127.0.0.1:9` was added"]),
             (
                 "127.0.0.1:3",

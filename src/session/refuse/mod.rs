@@ -3,6 +3,7 @@
 
 pub mod bounded;
 pub mod reply;
+pub(crate) mod socks;
 pub mod unanswered;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -16,6 +17,7 @@ use crate::state::listener::flood::Who;
 use crate::state::proof::Lost;
 use crate::transport::close;
 use crate::transport::keep_alive::KeepAlive;
+use crate::words::client::Protocol;
 use crate::words::outcome::{Class, Reason};
 use crate::words::target::Target;
 
@@ -68,6 +70,16 @@ where
         Some(bytes) => close::close_with(stream, &bytes).await,
         None => close::linger(stream).await,
     }
+}
+
+/// Records the verdict, and tells it by these bytes: before there is a request, the answers of SOCKS5 have other forms.
+pub(crate) async fn refuse_with<S>(stream: S, mut request: Request<'_>, refused: Refused, bytes: &[u8])
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    request.answered(reply::status(refused.reason), bytes.len());
+    verdict(request, &refused);
+    close::close_with(stream, bytes).await;
 }
 
 /// Records the verdict if there is one, and tells the client, which may ask again on this connection within `keep`: `unanswered`
@@ -125,13 +137,24 @@ fn record(
 ) -> (Option<Vec<u8>>, Option<Unanswered>) {
     let (id, reason) = (request.id(), refused.reason);
     let (inside, shows) = request.answered_how();
-    let reply = Reply { reason, id, advice: &refused.advice, body, keep, inside, shows }.to_bytes();
+    let protocol = request.protocol();
+    let reply = match protocol {
+        Protocol::Http => Reply { reason, id, advice: &refused.advice, body, keep, inside, shows }.to_bytes(),
+        Protocol::Socks5 => socks::refused(reason),
+    };
     if let Some(reply) = &reply {
         request.answered(reply::status(reason), reply.len());
     }
-    if reason.class() == Class::Challenge {
+    if reason.class() == Class::Challenge && protocol == Protocol::Http {
         return (reply, Some(Unanswered::new(request)));
     }
+    verdict(request, refused);
+    (reply, None)
+}
+
+/// Ends the request.
+fn verdict(mut request: Request<'_>, refused: &Refused) {
+    let (id, reason) = (request.id(), refused.reason);
     request.told_why(&refused.advice, refused.denial.as_deref());
     match bound(&mut request, reason) {
         // What is wrong with credentials stands in a body that no client shows.
@@ -141,7 +164,6 @@ fn record(
         _ => {}
     }
     request.refuse(reason);
-    (reply, None)
 }
 
 /// Whether the record is written; if not, one later stands for many.

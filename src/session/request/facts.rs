@@ -24,7 +24,7 @@ use crate::telemetry::record::{Cause, Event, LoggedTarget, Record, new_id};
 use crate::transport::meter::Meter;
 use crate::wire::auth_scheme::AuthScheme;
 use crate::wire::head::{Head, RefusedHead, RequestTarget, Version};
-use crate::words::client::Client;
+use crate::words::client::{Client, Protocol};
 use crate::words::git::RefChange;
 use crate::words::outcome::{Class, Decision};
 use crate::words::target::Target;
@@ -39,6 +39,8 @@ pub(super) struct Facts {
     /// Whether it is a tunnel whose TLS egressd opened, or came in one.
     pub(super) inspected: bool,
     pub(super) listener: Arc<str>,
+    /// What its client speaks to egressd.
+    pub(super) protocol: Protocol,
     pub(super) client: Arc<Client>,
     pub(super) asks: Asks,
     /// The first digits of the configuration's hash.
@@ -79,6 +81,7 @@ impl Facts {
             inside: None,
             inspected: false,
             listener: Arc::clone(listener),
+            protocol: Protocol::Http,
             client: Arc::clone(client),
             asks,
             config: config.hash.short(),
@@ -244,6 +247,7 @@ impl Facts {
             user_agent: asks.user_agent.as_deref().map(Into::into),
             config: Some(self.config),
             instance: Some(&shared.instance),
+            protocol: Some(self.protocol),
             tunnel: self.tunnel(),
             // Only for records that stand for others: [`crate::session::refuse::bounded`] makes them.
             suppressed: None,
@@ -293,6 +297,16 @@ impl Asks {
                 sent.get(..USER_AGENT).unwrap_or(sent).into()
             }),
             shows: Shows::by_accept(head.headers.get_all(ACCEPT).into_iter().map(HeaderValue::as_bytes)),
+        }
+    }
+
+    /// From a request for a tunnel that is not HTTP: its target, or what it sent in the place of one.
+    pub(crate) fn of_tunnel(method: Option<Method>, target: Result<&Target, &[u8]>) -> Self {
+        Asks {
+            method,
+            target: target.ok().map(|target| (target.clone(), None)),
+            malformed: target.err().map(Box::from),
+            ..Asks::default()
         }
     }
 

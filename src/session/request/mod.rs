@@ -30,7 +30,7 @@ use crate::telemetry::access_log::{LogUnavailable, RecordPlace};
 use crate::telemetry::record::{Cause, Event, Record};
 use crate::transport::meter::Meter;
 use crate::wire::auth_scheme::AuthScheme;
-use crate::words::client::Client;
+use crate::words::client::{Client, Protocol};
 use crate::words::outcome::{Decision, Ending, Reason};
 use crate::words::target::{Host, Target};
 
@@ -79,6 +79,7 @@ impl<'s> Request<'s> {
         let facts = request.facts_mut();
         facts.inside = Some(Arc::clone(live));
         facts.inspected = of.inspected;
+        facts.protocol = of.protocol;
         facts.policy.clone_from(&of.policy);
         facts.mode = of.mode;
         facts.rule.clone_from(&of.rule);
@@ -89,6 +90,19 @@ impl<'s> Request<'s> {
     /// Whether it came inside a tunnel, and what its client shows of a refusal.
     pub(crate) fn answered_how(&self) -> (bool, Shows) {
         (self.facts().inside.is_some(), self.facts().asks.shows)
+    }
+
+    /// Its client speaks this to egressd.
+    pub(crate) fn comes_by(&mut self, protocol: Protocol) {
+        self.facts_mut().protocol = protocol;
+    }
+
+    /// What its answer is written in: inside a tunnel it is HTTP, whatever opened the tunnel.
+    pub(crate) fn protocol(&self) -> Protocol {
+        match self.facts().inside {
+            None => self.facts().protocol,
+            Some(_) => Protocol::Http,
+        }
     }
 
     /// The listener that accepted its connection.

@@ -30,7 +30,7 @@ use crate::rules::{Mode, Permit, Scheme};
 use crate::session::admit;
 use crate::session::decide::{self, Decided, Wanted};
 use crate::session::http::lent::{Carries, Own};
-use crate::session::refuse::{self, Refused, refuse, reply};
+use crate::session::refuse::{self, Refused, refuse, reply, socks};
 use crate::session::request::{Opened, Request};
 use crate::state::limits::Slot;
 use crate::state::live::{Generation, LiveTunnel, TunnelFacts};
@@ -49,6 +49,7 @@ use crate::transport::stream::Transport;
 use crate::transport::target_stream::UpstreamStream;
 use crate::transport::tls;
 use crate::transport::tls::mint::Minter;
+use crate::words::client::Protocol;
 use crate::words::outcome::{Ending, Reason};
 use crate::words::target::Target;
 use gate::{ClientHelloGate, NotEntered, Verification};
@@ -272,7 +273,10 @@ async fn enter<'s>(
             let _ = socket::give_up_after(socket, timeout);
         }
     }
-    let reply = reply::established(request.id());
+    let reply = match request.protocol() {
+        Protocol::Http => reply::established(request.id()),
+        Protocol::Socks5 => socks::granted(),
+    };
     if !tell(&mut client, &reply, settings.client_hello_timeout, &cancel).await {
         match cancel.ending() {
             Some(Ending::MemoryLimit) => refuse::unanswered(request, Reason::LimitReached),

@@ -22,7 +22,7 @@ use crate::config::ShortHash;
 use crate::rules::{Mode, RuleSource};
 use crate::wire::auth_scheme::AuthScheme;
 use crate::wire::head::Version;
-use crate::words::client::{ClientAddr, PeerAddr};
+use crate::words::client::{ClientAddr, PeerAddr, Protocol};
 use crate::words::outcome::{Decision, Ending};
 
 const _: () = assert!(
@@ -95,6 +95,8 @@ fields! {
             config: ShortHash = "config" [plain] note Config;
             /// Host name of this replica.
             instance: &'a str = "instance" [text 256] note Instance;
+            /// What the client speaks to egressd; that of the tunnel, for a request inside one.
+            protocol: Protocol = "protocol" [word] note Protocol;
             /// For a request inside a tunnel: the tunnel's `id`.
             tunnel: Uuid = "tunnel" [plain] note Tunnel;
             /// How many records like this one were not written before it, if their rate is bounded.

@@ -123,6 +123,7 @@ notes! {
         Ending = "ending",
         Config = "config",
         Instance = "instance",
+        Protocol = "protocol",
         Tunnel = "tunnel",
         Suppressed = "suppressed",
         AuthScheme = "auth_scheme",

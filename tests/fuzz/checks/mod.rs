@@ -13,5 +13,6 @@ pub mod path_rule;
 pub mod proxy_header;
 pub mod record;
 pub mod request;
+pub mod socks5;
 pub mod squid_conf;
 pub mod target_and_rule;

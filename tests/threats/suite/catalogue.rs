@@ -28,6 +28,7 @@ const fn own(number: u8, attack: &'static str, does: &'static str, not_sent: &'s
 const SETTINGS: &str = "a matter of configuration files";
 const INSPECTION: &str = "the deployment does not look inside TLS";
 const CERTIFICATES: &str = "the deployment has no client certificates";
+const SOCKS: &str = "they do not speak SOCKS";
 const TIMES: &str = "a matter of timeouts and limits, which each deployment sets";
 
 /// All of them.
@@ -262,6 +263,18 @@ pub const ROWS: &[Row] = &[
         "minting flood: many names under a rule that inspects, or in the ClientHello",
         "signs once for each name that its target proved, within the client's rate; keeps 10,000 certificates, shared out by client",
         INSPECTION,
+    ),
+    own(
+        90,
+        "SOCKS5 malformed in every field, BIND and UDP, names of 255 bytes, single bytes, SOCKS4",
+        "refused by the nearest reply code before any rule is asked, with its reason in the record; a name is held to what a CONNECT's is",
+        SOCKS,
+    ),
+    own(
+        91,
+        "SOCKS5 without the password: skipped, wrong, empty, with a colon or a NUL in it, behind another greeting",
+        "no request is read before the password is right",
+        SOCKS,
     ),
     row(PTR, "address whose PTR record is on the list", "never asks for a PTR record"),
 ];
