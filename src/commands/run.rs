@@ -82,6 +82,9 @@ async fn serve(config: Config, warnings: Vec<Finding>, log: &str, source: Source
     for (name, address) in server.listeners() {
         tracing::info!("listening on {address} (listener {name})");
     }
+    for (name, path) in server.sockets() {
+        tracing::info!("listening on unix:{} (listener {name})", path.display());
+    }
     if let Some(address) = server.admin() {
         tracing::info!("admin on {address}");
     }

@@ -17,6 +17,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde::Deserialize;
 
+use super::file::ProtocolFile;
 use super::finding::{Finding, Findings, Position, Report, nearest};
 use super::keys::{Key, List, items, required, value};
 use super::requests::{ChangeFile, OperationFile};
@@ -24,6 +25,7 @@ use super::text::text;
 use super::values::{AccountNumber, Identity, Ip, Label, Line, MethodName, Moment, VpcEndpoint};
 use super::{tree, typed};
 use crate::words::aws::Account;
+use crate::words::client::Protocol;
 use crate::words::git::{Change, Operation, RefName};
 use crate::words::outcome::{Decision, Reason};
 use crate::words::quote::quoted;
@@ -55,6 +57,8 @@ pub struct Case<T> {
     pub identities: Vec<Box<str>>,
     /// The VPC endpoint that it came through.
     pub vpc_endpoint: Option<Box<str>>,
+    /// What it speaks; `None`: not set.
+    pub protocol: Option<Protocol>,
     /// The name of the listener that it came by; `None`: not set.
     pub listener: Option<Box<str>>,
     /// When the request is made; `None`: now.
@@ -92,6 +96,7 @@ struct CaseFile {
     identities: List<Identity>,
     vpc_endpoint: Key<VpcEndpoint>,
     listener: Key<Label>,
+    protocol: Key<ProtocolFile>,
     time: Key<Moment>,
     addresses: List<Ip>,
     expect: Key<Expect>,
@@ -179,6 +184,7 @@ impl CaseFile {
             client: value(&self.client).map(|ip| ip.0),
             identities: items(&self.identities).map(|(identity, _)| identity.0.clone()).collect(),
             vpc_endpoint: value(&self.vpc_endpoint).map(|endpoint| endpoint.0.clone()),
+            protocol: value(&self.protocol).map(|protocol| protocol.protocol()),
             listener: value(&self.listener).map(|listener| listener.0.clone()),
             time: value(&self.time).map(|moment| moment.0),
             addresses: self.addresses.as_ref().map(|_| items(&self.addresses).map(|(ip, _)| ip.0).collect()),

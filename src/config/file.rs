@@ -11,9 +11,10 @@ use super::keys::{Key, List};
 use super::options::{FullAllowFile, FullRuleFile, FullSetFile};
 use super::typed::At;
 use super::values::{
-    FilePath, Header, HostName, HostOrNetwork, Hosts, Identity, Label, Length, Line, Network, Parent, Server,
-    Size, Socket, VpcEndpoint,
+    FileMode, FilePath, Header, HostName, HostOrNetwork, Hosts, Identity, Label, Length, Line, ListenAt,
+    Network, Parent, Server, Size, Socket, VpcEndpoint,
 };
+use crate::words::client::Protocol;
 
 /// Configuration of egressd, a forward proxy that allows only the listed targets.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -64,9 +65,11 @@ pub(super) struct IncludedFile {
 pub(super) struct ListenerFile {
     /// The name in logs and metrics. Left out: the address.
     pub(super) name: Key<Label>,
-    /// IP address and port.
+    /// IP address and port, or `unix:` and the absolute path of a socket.
     #[schemars(required)]
-    pub(super) address: Key<Socket>,
+    pub(super) address: Key<ListenAt>,
+    /// Of a unix socket: who may write to it may connect. Left out: 0660.
+    pub(super) permissions: Key<FileMode>,
     /// What its clients may speak, told apart by the first byte. Left out: http.
     pub(super) protocols: List<ProtocolFile>,
     /// The PROXY protocol, v1 or v2. Left out: not used.
@@ -86,6 +89,15 @@ pub(super) enum ProtocolFile {
     Http,
     /// SOCKS5: CONNECT alone.
     Socks5,
+}
+
+impl ProtocolFile {
+    pub(super) fn protocol(self) -> Protocol {
+        match self {
+            ProtocolFile::Http => Protocol::Http,
+            ProtocolFile::Socks5 => Protocol::Socks5,
+        }
+    }
 }
 
 /// Which peers may send a PROXY header.

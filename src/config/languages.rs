@@ -4,12 +4,15 @@
 //! accepted way to write a value, so that a reader never has to guess. Not here: sizes and durations
 //! ([`crate::words::units`]), and which range a key allows ([`super::build`]).
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
 
 use crate::rules::HostPattern;
+use crate::transport::unix::LONGEST_PATH;
 use crate::words::quote::quoted;
 use crate::words::target::{Host, Port, Target};
 
@@ -186,6 +189,66 @@ pub(super) fn socket_address(text: &str) -> Result<SocketAddr, String> {
         Ok(address) => Err(format!("{shown} has no port: write {}", SocketAddr::new(address, 3128))),
         Err(_) => Err(format!(
             "{shown} is not an IP address with a port: write one such as 0.0.0.0:3128 or [::]:3128"
+        )),
+    }
+}
+
+/// Where a listener is, as written.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Listen {
+    Ip(SocketAddr),
+    Unix(PathBuf),
+}
+
+/// As written; the name of a listener that has none.
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Listen::Ip(address) => address.fmt(f),
+            Listen::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// `0.0.0.0:3128`, or `unix:/run/egressd/proxy.sock`.
+///
+/// # Errors
+/// What to write instead.
+pub(super) fn listen_at(text: &str) -> Result<Listen, String> {
+    let Some(path) = text.strip_prefix("unix:") else {
+        if text.starts_with('/') {
+            return Err(format!("{} is a path: write unix:{text}", quoted(text)));
+        }
+        return socket_address(text).map(Listen::Ip);
+    };
+    let shown = quoted(text);
+    // Relative to the configuration it would be another place for each tool that reads this.
+    if !path.starts_with('/') || path.ends_with('/') {
+        return Err(format!("{shown} has no absolute path: write one such as unix:/run/egressd/proxy.sock"));
+    }
+    if path.contains(char::is_control) {
+        return Err(format!("{shown} has a control character in its path: write another path"));
+    }
+    if path.len() > LONGEST_PATH {
+        return Err(format!(
+            "{shown}: the path is longer than {LONGEST_PATH} bytes, the most that Linux takes: write a shorter one"
+        ));
+    }
+    Ok(Listen::Unix(path.into()))
+}
+
+/// `0660`: the nine bits of user, group and others.
+///
+/// # Errors
+/// What to write instead.
+pub(super) fn file_mode(text: &str) -> Result<u32, String> {
+    let digits = if text.len() == 4 { text.strip_prefix('0').unwrap_or("") } else { text };
+    let is_octal = digits.len() == 3 && digits.bytes().all(|digit| (b'0'..=b'7').contains(&digit));
+    match u32::from_str_radix(digits, 8) {
+        Ok(mode) if is_octal => Ok(mode),
+        _ => Err(format!(
+            "{} are no permissions: write octal digits in quotes, such as \"0660\"",
+            quoted(text)
         )),
     }
 }

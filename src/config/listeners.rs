@@ -16,17 +16,20 @@ use super::keys::{
     Key, List, SECOND, STEP, duration, items, networks, position_of, private_networks, required, section,
     value,
 };
+use super::languages::Listen;
 use super::named_files::NamedFiles;
 use super::secret_files::{Secret, tell_of_readers};
-use super::settings::{Admin, BasicAuth, Listener, Protocols, ProxyProtocol, Tls};
+use super::settings::{Admin, BasicAuth, ListenAddress, Listener, Protocols, ProxyProtocol, Tls};
 use super::typed::At;
 use super::users::{LineProblem, Users};
-use super::values::FilePath;
+use super::values::{FileMode, FilePath};
 use crate::rules::lint::{Proofs, open_to_strangers};
 use crate::transport::tls::{FileProblem, Loaded, PemFile, ServerTls, TlsPem};
 use crate::words::quote::quoted;
 
 const LISTENER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 3128);
+/// User and group may connect.
+const PERMISSIONS: u32 = 0o660;
 const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 9180);
 
 /// A named file could not be read, which was reported.
@@ -42,7 +45,7 @@ pub(super) fn listeners(
         let name = LISTENER.to_string().into();
         let listener = Listener {
             name,
-            address: LISTENER,
+            address: ListenAddress::Ip(LISTENER),
             protocols: Protocols::HTTP,
             proxy_protocol: None,
             tls: None,
@@ -94,8 +97,9 @@ pub(super) fn admin(key: &Key<AdminFile>, listeners: &[(Listener, Position)], re
     let left_out = AdminFile::default();
     let file = section(key, &left_out);
     let address = value(&file.address).map_or(ADMIN, |socket| socket.0);
-    if let Some((listener, position)) =
-        listeners.iter().find(|(listener, _)| conflicts(listener.address, address))
+    if let Some((listener, position)) = listeners
+        .iter()
+        .find(|(listener, _)| listener.address.ip().is_some_and(|own| conflicts(own, address)))
     {
         // If the admin's address is not set, only the listener's is in the file.
         let position = file.address.as_ref().map_or(*position, |at| at.position);
@@ -141,11 +145,29 @@ impl Reading<'_> {
         let tls = file.tls.as_ref().and_then(|at| self.tls(at, files));
         let basic_auth = file.basic_auth.as_ref().and_then(|at| self.basic_auth(at, files));
         let at = required(self.report, &file.address, around, "address", "address: 0.0.0.0:3128")?;
-        let address = at.value.as_ref()?.0;
-        if let Some((other, _)) = others.iter().find(|(other, _)| conflicts(other.address, address)) {
+        let address = self.address(&at.value.as_ref()?.0, &file.permissions);
+        let same = |(other, _): &&(Listener, Position)| match (&other.address, &address) {
+            (ListenAddress::Ip(one), ListenAddress::Ip(two)) => conflicts(*one, *two),
+            (ListenAddress::Unix { path: one, .. }, ListenAddress::Unix { path: two, .. }) => one == two,
+            _ => false,
+        };
+        if let Some((other, _)) = others.iter().find(same) {
+            let another = if address.ip().is_some() { "port" } else { "path" };
             self.report.error(
                 at.position,
-                format!("the listener `{}` already uses {}: write another port", other.name, other.address),
+                format!(
+                    "the listener `{}` already uses {}: write another {another}",
+                    other.name, other.address
+                ),
+            );
+        }
+        if let (ListenAddress::Unix { .. }, Some(proxies)) = (&address, &proxy_protocol)
+            && !proxies.trusts(Ipv4Addr::LOCALHOST.into())
+        {
+            self.report.warning(
+                file.proxy_protocol.as_ref().map_or(around, |at| at.position),
+                "the peers of a unix socket count as 127.0.0.1, which is not under `trusted`, so every connection would be closed: \
+                 write 127.0.0.1/32 there",
             );
         }
         let name: Arc<str> = match value(&file.name) {
@@ -158,7 +180,7 @@ impl Reading<'_> {
                 .error(position, format!("another listener is called {}: write another name", quoted(&name)));
         }
         if let (Some(passwords), None) = (&file.basic_auth, &file.tls)
-            && !address.ip().is_loopback()
+            && address.ip().is_some_and(|address| !address.ip().is_loopback())
         {
             self.report.warning(
                 passwords.position,
@@ -167,6 +189,39 @@ impl Reading<'_> {
             );
         }
         Some((Listener { name, address, protocols, proxy_protocol, tls, basic_auth }, at.position))
+    }
+
+    /// The address, with the permissions of a unix socket.
+    fn address(&self, at: &Listen, permissions: &Key<FileMode>) -> ListenAddress {
+        let path = match at {
+            Listen::Ip(address) => {
+                if let Some(at) = permissions {
+                    self.report.error(
+                        at.position,
+                        "`permissions` are those of a unix socket, and this listener has a port: remove the key",
+                    );
+                }
+                return ListenAddress::Ip(*address);
+            }
+            Listen::Unix(path) => path.clone(),
+        };
+        let mode = value(permissions).map_or(PERMISSIONS, |mode| mode.0);
+        if let Some(at) = permissions {
+            if mode & 0o002 != 0 {
+                self.report.warning(
+                    at.position,
+                    "every user of the machine that reaches the socket's directory may connect: write \"0660\", and give the group to \
+                     the clients",
+                );
+            }
+            if mode & 0o222 == 0 {
+                self.report.warning(
+                    at.position,
+                    "nobody may connect, which takes the right to write: write \"0660\"",
+                );
+            }
+        }
+        ListenAddress::Unix { path, permissions: mode }
     }
 
     fn protocols(&self, list: &List<ProtocolFile>) -> Protocols {

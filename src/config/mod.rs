@@ -55,7 +55,8 @@ pub use self::load::{DEFAULT, DEFAULT_NAME, Loaded, load, load_by, load_bytes, l
 pub use self::named_files::{NamedFile, OnDisk, ReadFiles, read_from_disk};
 pub use self::schema::schema;
 pub use self::settings::{
-    AccessLog, Admin, BasicAuth, Config, DiagnosticsFormat, Dns, Http, Inspection, Limits, Listener, Log,
-    LogFormat, LogLevel, LogOutput, OnLogFailure, Protocols, ProxyProtocol, Seal, Shutdown, Tls, Tunnel,
+    AccessLog, Admin, BasicAuth, Config, DiagnosticsFormat, Dns, Http, Inspection, Limits, ListenAddress,
+    Listener, Log, LogFormat, LogLevel, LogOutput, OnLogFailure, Protocols, ProxyProtocol, Seal, Shutdown,
+    Tls, Tunnel,
 };
 pub use self::upstream::{Certificates, Credentials, UpstreamProxy};

@@ -17,8 +17,9 @@ pub(super) fn lint(
     (listeners, admin): (&[Listener], &Admin),
     report: &Report<'_>,
 ) {
-    let of_listeners =
-        listeners.iter().map(|listener| (listener.address, format!("the listener `{}`", listener.name)));
+    let of_listeners = listeners
+        .iter()
+        .filter_map(|listener| Some((listener.address.ip()?, format!("the listener `{}`", listener.name))));
     let own: Vec<(SocketAddr, String)> =
         of_listeners.chain([(admin.address, "`admin`".to_owned())]).collect();
     let mut inline = places.iter();

@@ -4,6 +4,7 @@
 //! ([`super::build`]).
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -67,8 +68,8 @@ pub struct Config {
 pub struct Listener {
     /// Unique.
     pub name: Arc<str>,
-    /// The address to bind; port 0 is any free port.
-    pub address: SocketAddr,
+    /// Where it is.
+    pub address: ListenAddress,
     /// What its clients may speak.
     pub protocols: Protocols,
     /// None: not used.
@@ -92,6 +93,48 @@ impl Listener {
     }
 }
 
+/// Where a listener is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ListenAddress {
+    /// The address to bind; port 0 is any free port.
+    Ip(SocketAddr),
+    /// A unix socket.
+    Unix {
+        /// Absolute.
+        path: PathBuf,
+        /// Of the file: who may write there may connect.
+        permissions: u32,
+    },
+}
+
+impl ListenAddress {
+    /// The address, if it has one.
+    pub fn ip(&self) -> Option<SocketAddr> {
+        match self {
+            ListenAddress::Ip(address) => Some(*address),
+            ListenAddress::Unix { .. } => None,
+        }
+    }
+
+    /// The permissions of the file, if there is one, as they are written.
+    pub fn permissions(&self) -> Option<String> {
+        match self {
+            ListenAddress::Ip(_) => None,
+            ListenAddress::Unix { permissions, .. } => Some(format!("{permissions:04o}")),
+        }
+    }
+}
+
+/// As in the configuration.
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ListenAddress::Ip(address) => address.fmt(f),
+            ListenAddress::Unix { path, .. } => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
 /// What the clients of a listener may speak; at least one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Protocols {
@@ -105,13 +148,17 @@ impl Protocols {
     /// HTTP alone.
     pub const HTTP: Self = Protocols { http: true, socks5: false };
 
-    /// Each of them.
-    pub fn iter(self) -> impl Iterator<Item = Protocol> {
-        let spoken = |protocol: &Protocol| match protocol {
+    /// Whether this is one of them.
+    pub fn has(self, protocol: Protocol) -> bool {
+        match protocol {
             Protocol::Http => self.http,
             Protocol::Socks5 => self.socks5,
-        };
-        Protocol::ALL.iter().copied().filter(spoken)
+        }
+    }
+
+    /// Each of them.
+    pub fn iter(self) -> impl Iterator<Item = Protocol> {
+        Protocol::ALL.iter().copied().filter(move |protocol| self.has(*protocol))
     }
 }
 

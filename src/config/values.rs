@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
-use super::languages::{self, ProxyUrl};
+use super::languages::{self, Listen, ProxyUrl};
 use super::pairs::Pairs;
 use super::typed::At;
 use crate::rules::HostPattern;
@@ -117,6 +117,18 @@ leaf!(
     Socket(SocketAddr) = languages::socket_address,
     "an address and a port, such as 0.0.0.0:3128",
     { "type": "string", "pattern": "^([0-9.]+|\\[[0-9A-Fa-f:.%]+\\]):[0-9]{1,5}$", "examples": ["0.0.0.0:3128", "[::]:3128"] }
+);
+leaf!(
+    /// Where a listener is.
+    ListenAt(Listen) = languages::listen_at,
+    "an address and a port, such as 0.0.0.0:3128, or unix:/PATH",
+    { "type": "string", "pattern": "^(([0-9.]+|\\[[0-9A-Fa-f:.%]+\\]):[0-9]{1,5}|unix:/.+)$", "examples": ["0.0.0.0:3128", "[::]:3128", "unix:/run/egressd/proxy.sock"] }
+);
+leaf!(
+    /// The permissions of a file, in octal digits.
+    FileMode(u32) = languages::file_mode,
+    "permissions in quotes, such as \"0660\"",
+    { "type": "string", "pattern": "^0?[0-7]{3}$", "examples": ["0660"] }
 );
 leaf!(
     /// An IP address, with a port or without.

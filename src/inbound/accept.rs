@@ -4,15 +4,15 @@
 //! ([`enter`]); a failure that affects all (no descriptors) makes the listener pause and go on.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::config::Protocols;
+use crate::inbound::door::Door;
 use crate::inbound::enter::{self, Entered};
 use crate::inbound::place::{Full, Place, Standing};
 use crate::inbound::{either, http1};
@@ -64,7 +64,7 @@ impl Default for Waiting {
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Accepts until the drain closes the listener.
-pub async fn serve(socket: TcpListener, listener: Arc<Listener>, shared: Arc<Shared>) {
+pub async fn serve(socket: Door, listener: Arc<Listener>, shared: Arc<Shared>) {
     let waiting = Waiting::default();
     loop {
         let accepted = async {
@@ -99,7 +99,7 @@ pub async fn serve(socket: TcpListener, listener: Arc<Listener>, shared: Arc<Sha
 /// [`Full`]: too many wait already, or it is a client that no policy can match, for which nothing is ended.
 fn hold(
     stream: &TcpStream,
-    peer: SocketAddr,
+    peer: PeerAddr,
     place: Place,
     shared: &Shared,
     waiting: &Waiting,
@@ -108,7 +108,7 @@ fn hold(
     let mut lease = Lease::new(&shared.held.enter(), Kind::Connection);
     let holder = Arc::clone(lease.holder());
     if shared.held.is_pressed() {
-        holder.is_for(shared.current.load().limits.client(PeerAddr::new(peer).ip()), None);
+        holder.is_for(shared.current.load().limits.client(peer.ip()), None);
     }
     let turn = match standing {
         Standing::Stranger => None,
@@ -130,12 +130,12 @@ fn hold(
 }
 
 /// Counts a connection that is closed at once, and records it at a bounded rate.
-fn turn_away(peer: SocketAddr, full: Full, listener: &Arc<Listener>, shared: &Arc<Shared>) {
+fn turn_away(peer: PeerAddr, full: Full, listener: &Arc<Listener>, shared: &Arc<Shared>) {
     listener.connections.count(ConnectionResult::Limit);
     let Some(why) = full.why() else { return };
     let client = listener.settings(&shared.current.load()).proxy_protocol.is_none();
-    let client = client.then(|| Client::direct(peer).address);
-    let who = Who { peer: PeerAddr::new(peer), client };
+    let client = client.then(|| Client::of_peer(peer).address);
+    let who = Who { peer, client };
     let refused =
         RefusedConnection { id: new_id(), reason: Reason::LimitReached, who, why: &why, in_clear: None };
     bounded::record(listener, shared, &refused);
@@ -154,14 +154,14 @@ struct Held {
 /// What only the beginning of a connection needs.
 struct Begin {
     stream: TcpStream,
-    peer: SocketAddr,
+    peer: PeerAddr,
     /// Of what it had sent when it was accepted.
     unread: Lease,
     /// Until it has memory.
     waits: Option<(OwnedSemaphorePermit, Instant)>,
 }
 
-fn spawn(stream: TcpStream, peer: SocketAddr, held: Held, listener: &Arc<Listener>, shared: &Arc<Shared>) {
+fn spawn(stream: TcpStream, peer: PeerAddr, held: Held, listener: &Arc<Listener>, shared: &Arc<Shared>) {
     let (listener, shared) = (Arc::clone(listener), Arc::clone(shared));
     let tasks = shared.drain.connections().clone();
     // Taken apart here, and boxed: ten thousand of these tasks wait in their tunnels, and what a task is given it keeps to its end.

@@ -6,7 +6,6 @@
 //! would not read one; except a client that speaks plain HTTP to TLS, which is told so in clear. Not here: passwords, which are part of requests ([`crate::session::authenticate`]).
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,7 +29,7 @@ use crate::transport::held::{Holder, Kind, Lease};
 use crate::transport::proxy_header::{HeaderError, read_header};
 use crate::transport::tls::{self, Accepted, Failure, HandshakeError};
 use crate::wire::head::RefusedHead;
-use crate::words::client::{Client, ClientAddr};
+use crate::words::client::{Client, ClientAddr, PeerAddr};
 use crate::words::outcome::Reason;
 
 /// A connection on which requests may come.
@@ -116,13 +115,13 @@ impl From<HeaderError> for Closed {
 /// Lets a connection in. `None`: it is closed, counted and, unless it is a probe, recorded.
 pub(crate) async fn enter(
     stream: TcpStream,
-    peer: SocketAddr,
+    peer: PeerAddr,
     place: &mut Place,
     listener: &Arc<Listener>,
     shared: &Arc<Shared>,
     holder: &Arc<Holder>,
 ) -> Option<Entered> {
-    let client = Client { listener: Some(Arc::clone(&listener.name)), ..Client::direct(peer) };
+    let client = Client { listener: Some(Arc::clone(&listener.name)), ..Client::of_peer(peer) };
     let (peer, address) = (client.peer, client.address);
     let closed = tokio::select! {
         biased;

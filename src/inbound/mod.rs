@@ -3,6 +3,7 @@
 //! Not here: what happens to a request ([`crate::session`]).
 
 pub mod accept;
+pub mod door;
 mod either;
 pub mod enter;
 pub mod http1;

@@ -4,7 +4,7 @@
 //! header names the client. And clients with few connections have places that others cannot take. Not here: memory
 //! ([`crate::inbound::accept`]).
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -109,11 +109,11 @@ impl Place {
     /// # Errors
     /// [`Full`].
     pub(crate) async fn accepted(
-        peer: SocketAddr,
+        peer: PeerAddr,
         listener: &Listener,
         shared: &Arc<Shared>,
     ) -> Result<Place, Full> {
-        let (peer, config) = (PeerAddr::new(peer).ip(), shared.current.load());
+        let (peer, config) = (peer.ip(), shared.current.load());
         if listener.settings(&config).proxy_protocol.is_none() {
             return OfClient::new(peer, listener, shared, &config).map(Place::Of);
         }

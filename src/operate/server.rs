@@ -5,6 +5,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
@@ -15,8 +16,9 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinHandle;
 
-use crate::config::{Config, Finding, LogOutput};
+use crate::config::{self, Config, Finding, ListenAddress, LogOutput};
 use crate::inbound::accept;
+use crate::inbound::door::Door;
 use crate::operate::admin;
 use crate::operate::apply::{self, PrepareError};
 use crate::operate::memory;
@@ -47,6 +49,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::transport::held::{HeldBytes, Kind};
 use crate::transport::socket;
 use crate::transport::turns::Turns;
+use crate::transport::unix::{BindError, UnixDoor};
 use crate::words::counted::counted;
 use crate::words::io_error::reason;
 use crate::words::outcome::Ending;
@@ -81,6 +84,16 @@ pub enum StartError {
         what: String,
         /// The kernel's error.
         source: io::Error,
+    },
+    /// A unix socket could not be made.
+    #[error("cannot listen on {address} (listener {name}): {source}")]
+    Unix {
+        /// The address, as configured.
+        address: String,
+        /// The listener.
+        name: String,
+        /// Why.
+        source: BindError,
     },
     /// The access log's output could not be opened.
     #[error("cannot open the access log, {output} (access_log.output): {}{}", reason(error), for_log(error))]
@@ -135,7 +148,7 @@ fn for_log(error: &io::Error) -> &'static str {
 #[derive(Debug)]
 pub struct Server {
     shared: Arc<Shared>,
-    listeners: Vec<(TcpListener, Arc<Listener>)>,
+    listeners: Vec<(Door, Arc<Listener>)>,
     admin: TcpListener,
     writer: WriterHandle,
 }
@@ -148,14 +161,14 @@ impl Server {
     pub async fn bind(config: Config) -> Result<Self, StartError> {
         let mut listeners = Vec::with_capacity(config.listeners.len());
         for listener in &config.listeners {
-            let socket = bind(listener.address, || format!("listener {}", listener.name))?;
-            listeners.push(socket);
+            listeners.push(open(listener)?);
         }
         let admin = bind(config.admin.address, || "admin.address".to_owned())?;
         let mut own = Vec::with_capacity(listeners.len() + 1);
-        for socket in listeners.iter().chain([&admin]) {
-            own.extend(socket.local_addr());
+        for door in &listeners {
+            own.extend(port_of(door));
         }
+        own.extend(admin.local_addr());
 
         let descriptors = descriptors();
         let allowed = Share::of(descriptors, usize::MAX);
@@ -177,7 +190,7 @@ impl Server {
         let budgets = Budgets::new(config.limits.budget_accounts, &held);
         metrics.show_budgets(Arc::clone(&budgets)).map_err(|error| StartError::Metrics(error.to_string()))?;
         let now = Timestamp::now();
-        let listeners: Vec<(TcpListener, Arc<Listener>)> = listeners
+        let listeners: Vec<(Door, Arc<Listener>)> = listeners
             .into_iter()
             .zip(config.listeners.iter().enumerate())
             .map(|(socket, (index, settings))| (socket, Arc::new(Listener::new(index, settings, &metrics))))
@@ -223,9 +236,15 @@ impl Server {
 
     /// The proxy listeners with the addresses they got, in the order of the file.
     pub fn listeners(&self) -> impl Iterator<Item = (&str, SocketAddr)> {
-        self.listeners
-            .iter()
-            .filter_map(|(socket, listener)| Some((&*listener.name, socket.local_addr().ok()?)))
+        self.listeners.iter().filter_map(|(door, listener)| Some((&*listener.name, port_of(door)?)))
+    }
+
+    /// Those that are unix sockets, with their paths.
+    pub fn sockets(&self) -> impl Iterator<Item = (&str, &Path)> {
+        self.listeners.iter().filter_map(|(door, listener)| match door {
+            Door::Tcp(_) => None,
+            Door::Unix(door) => Some((&*listener.name, door.path())),
+        })
     }
 
     /// What its connections share.
@@ -282,6 +301,27 @@ impl Server {
         sampling.abort();
         admin.abort();
         Ok(())
+    }
+}
+
+/// Opens the door of one listener.
+fn open(listener: &config::Listener) -> Result<Door, StartError> {
+    match &listener.address {
+        ListenAddress::Ip(address) => bind(*address, || format!("listener {}", listener.name)).map(Door::Tcp),
+        ListenAddress::Unix { path, permissions } => match UnixDoor::bind(path, *permissions) {
+            Ok(door) => Ok(Door::Unix(Box::new(door))),
+            Err(source) => {
+                let (address, name) = (listener.address.to_string(), listener.name.to_string());
+                Err(StartError::Unix { address, name, source })
+            }
+        },
+    }
+}
+
+fn port_of(door: &Door) -> Option<SocketAddr> {
+    match door {
+        Door::Tcp(socket) => socket.local_addr().ok(),
+        Door::Unix(_) => None,
     }
 }
 

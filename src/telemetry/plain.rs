@@ -66,7 +66,13 @@ impl Plain for ClientAddr {
 
 impl Plain for PeerAddr {
     fn write(&self, out: &mut Vec<u8>) {
-        SocketAddr::from(*self).write(out);
+        match *self {
+            PeerAddr::Address(address) => address.write(out),
+            PeerAddr::User(number) => {
+                out.extend_from_slice(b"uid:");
+                digits(out, u64::from(number));
+            }
+        }
     }
 }
 
@@ -117,6 +123,7 @@ mod tests {
             same(address)?;
             same(ClientAddr::new(address))?;
             same(PeerAddr::new(address))?;
+            same(PeerAddr::user(u32::from(port) << (shift % 17)))?;
             same(Uuid::from_u128(id))?;
             same(ShortHash(hash))?;
             let time = Timestamp::from_nanosecond(nanos).expect("in the range of times");

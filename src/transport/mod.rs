@@ -22,3 +22,4 @@ pub mod target_io;
 pub mod target_stream;
 pub mod tls;
 pub mod turns;
+pub mod unix;

@@ -9,7 +9,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 /// Idle time before the first keepalive probe.
 pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
@@ -21,7 +21,7 @@ pub const KEEPALIVE_PROBES: u32 = 4;
 /// Connections that may wait to be accepted; net.core.somaxconn may set a lower limit. When a load balancer moves its
 /// clients to this host, they all come at once. A full queue drops their handshakes, and some of them are reset a minute
 /// later.
-const BACKLOG: u32 = 4096;
+pub(super) const BACKLOG: i32 = 4096;
 
 /// Bytes that may wait in a socket for the peer's window (TCP_NOTSENT_LOWAT). The kernel would take in 4 MiB that the peer does not
 /// read. What is under way is not bounded by this, so a long path stays full.
@@ -45,7 +45,17 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     keep_alive(&socket)?;
     bound_unsent(&socket)?;
     socket.bind(address)?;
-    socket.listen(BACKLOG)
+    socket.listen(BACKLOG.unsigned_abs())
+}
+
+/// Whether a connection was reset: then it has no peer any more. A unix socket has one, whose address is of another kind.
+pub fn is_gone(socket: &TcpStream) -> bool {
+    socket.peer_addr().is_err_and(|error| !is_of_another_kind(&error))
+}
+
+/// Whether this is what a socket that is not of TCP says when it is asked for an address.
+pub(super) fn is_of_another_kind(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::InvalidInput
 }
 
 /// Sets TCP_NODELAY on a TCP socket: one that is connected or will be, or one that listens. Connections that are accepted

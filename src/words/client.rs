@@ -4,7 +4,7 @@
 //! two types, so that they cannot be swapped.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 /// The client's address, from the PROXY header if the listener uses that protocol. Policies, limits and the log's
@@ -12,9 +12,17 @@ use std::sync::Arc;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct ClientAddr(SocketAddr);
 
-/// The address at the other end of the TCP connection: the log's `peer`.
+/// Who is at the other end of the connection: the log's `peer`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct PeerAddr(SocketAddr);
+pub enum PeerAddr {
+    /// An address. IPv4-mapped IPv6 addresses are unwrapped.
+    Address(SocketAddr),
+    /// A user of this machine, by a unix socket.
+    User(u32),
+}
+
+/// The address of a client that has none: it is on this machine.
+const HERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 impl ClientAddr {
     /// Unwraps an IPv4-mapped address.
@@ -34,21 +42,27 @@ impl From<ClientAddr> for SocketAddr {
     }
 }
 
-impl From<PeerAddr> for SocketAddr {
-    fn from(address: PeerAddr) -> Self {
-        address.0
-    }
-}
-
 impl PeerAddr {
     /// Unwraps an IPv4-mapped address.
     pub fn new(address: SocketAddr) -> Self {
-        PeerAddr(unmapped(address))
+        PeerAddr::Address(unmapped(address))
     }
 
-    /// The address without the port.
+    /// The user of this number, by a unix socket.
+    pub fn user(number: u32) -> Self {
+        PeerAddr::User(number)
+    }
+
+    /// The address without the port; that of this machine for one of its users.
     pub fn ip(self) -> IpAddr {
-        self.0.ip()
+        self.address().ip()
+    }
+
+    fn address(self) -> SocketAddr {
+        match self {
+            PeerAddr::Address(address) => address,
+            PeerAddr::User(_) => HERE,
+        }
     }
 }
 
@@ -64,7 +78,10 @@ impl fmt::Display for ClientAddr {
 
 impl fmt::Display for PeerAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        match self {
+            PeerAddr::Address(address) => address.fmt(f),
+            PeerAddr::User(number) => write!(f, "uid:{number}"),
+        }
     }
 }
 
@@ -80,6 +97,11 @@ pub enum Protocol {
 impl Protocol {
     /// Every one of them.
     pub const ALL: &'static [Protocol] = &[Protocol::Http, Protocol::Socks5];
+
+    /// The protocol of this word.
+    pub fn named(word: &str) -> Option<Self> {
+        Protocol::ALL.iter().copied().find(|protocol| protocol.as_str() == word)
+    }
 
     /// The word in configuration and log.
     pub fn as_str(self) -> &'static str {
@@ -109,9 +131,14 @@ pub struct Client {
 impl Client {
     /// A client that connected directly: no PROXY header, no identity, no known listener.
     pub fn direct(address: SocketAddr) -> Self {
+        Client::of_peer(PeerAddr::new(address))
+    }
+
+    /// The same for a peer that may have no address: it counts as one of this machine.
+    pub fn of_peer(peer: PeerAddr) -> Self {
         Client {
-            address: ClientAddr::new(address),
-            peer: PeerAddr::new(address),
+            address: ClientAddr(peer.address()),
+            peer,
             identities: Vec::new(),
             vpc_endpoint: None,
             listener: None,

@@ -106,6 +106,11 @@ fn edit(key: &str) -> Option<(String, String, Opens)> {
         "listeners[].address" => {
             keys("listeners: [{address: '127.0.0.1:3128'}]", "listeners: [{address: '0.0.0.0:3128'}]", YES)
         }
+        "listeners[].permissions" => keys(
+            "listeners: [{name: a, address: 'unix:/run/a.sock', permissions: '0600'}]",
+            "listeners: [{name: a, address: 'unix:/run/a.sock', permissions: '0660'}]",
+            YES,
+        ),
         "listeners[].protocols" => keys(
             "listeners: [{address: '10.0.0.1:3128'}]",
             "listeners: [{address: '10.0.0.1:3128', protocols: [http, socks5]}]",

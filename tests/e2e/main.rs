@@ -39,6 +39,7 @@ mod retry;
 mod revocation;
 mod s3;
 mod seals;
+mod socks;
 mod squid;
 mod squid_lists;
 mod squid_log;

@@ -93,6 +93,46 @@ fn a_policy_that_names_a_listener_that_is_not_there_is_refused() {
 }
 
 #[test]
+fn explain_and_test_know_what_a_client_speaks() {
+    let directory = crate::support::directory();
+    let file = directory.path().join("egressd.yaml");
+    let listeners = "listeners: [{name: a, address: \"127.0.0.1:1\"}, {name: b, address: \"127.0.0.1:2\", protocols: [socks5]}]\n";
+    let policy = "policies: [{name: p, allow: [{to: \"http://a.example\", requests: [{paths: [/x]}]}, \"tcp://b.example:80\"]}]\n";
+    write(&file, format!("{listeners}{policy}"));
+    let config = file.to_str().expect("ASCII").to_owned();
+    let explain = |words: &[&str]| {
+        let output = run(&[&["explain", "--config", &config], words].concat());
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+        (output.status.code(), text(output.stdout) + &text(output.stderr))
+    };
+    let (code, told) = explain(&["http://b.example/"]);
+    assert_eq!(code, Some(1), "a plain request is no tunnel: {told}");
+    let (code, told) = explain(&["http://b.example/", "--protocol", "socks5"]);
+    assert!(
+        code == Some(0) && told.contains("allowed: b.example:80") && told.contains("opaque tunnel"),
+        "{told}"
+    );
+    let (code, told) = explain(&["http://a.example/y", "--protocol", "socks5"]);
+    assert!(code == Some(1) && told.contains("request_not_allowed"), "inside the tunnel: {told}");
+    let (code, told) = explain(&["b.example", "--protocol", "socks5", "--listener", "a"]);
+    assert!(code == Some(2) && told.contains("the listener `a` does not speak socks5"), "{told}");
+    let cases = directory.path().join("cases.yaml");
+    let case = |rest: &str| format!("  - {{target: \"http://b.example\", {rest}}}\n");
+    let all = [
+        case("expect: deny"),
+        case("protocol: socks5, expect: allow"),
+        case("protocol: socks5, listener: a, expect: allow"),
+    ];
+    write(&cases, format!("cases:\n{}", all.concat()));
+    let output = run(&["test", cases.to_str().expect("ASCII"), "--config", &config]);
+    let told = String::from_utf8(output.stdout).expect("text");
+    assert!(
+        told.contains("1 of 3 cases failed") && told.contains("the listener `a` does not speak socks5"),
+        "{told}"
+    );
+}
+
+#[test]
 fn explain_asks_for_the_listener_where_a_policy_does() {
     let directory = crate::support::directory();
     let file = directory.path().join("egressd.yaml");

@@ -13,6 +13,7 @@ mod refusals;
 mod socks5;
 mod together;
 mod unanswered;
+mod unix;
 mod wrong_protocol;
 
 use support::{Egressd, Record, Wire, config, until};

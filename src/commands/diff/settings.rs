@@ -13,8 +13,8 @@ use super::change::{Change, Opens};
 use super::row::{self, Row, Value};
 use crate::config::{
     AccessLog, Admin, BasicAuth, Certificates, Config, DiagnosticsFormat, Dns, Http, Inspection, Limits,
-    Listener, Loaded, Log, LogFormat, LogLevel, LogOutput, OnLogFailure, ProxyProtocol, Seal, Shutdown, Tls,
-    Tunnel, UpstreamProxy,
+    ListenAddress, Listener, Loaded, Log, LogFormat, LogLevel, LogOutput, OnLogFailure, ProxyProtocol, Seal,
+    Shutdown, Tls, Tunnel, UpstreamProxy,
 };
 use crate::words::client::Protocol;
 use crate::words::units::{Size, Span};
@@ -152,7 +152,21 @@ fn of_listener(listener: &Listener, compared_as: &str, proves: Opens) -> Vec<Row
     let mut rows = Rows::at(in_brackets("listeners", compared_as));
     rows.there(Opens::Yes, Opens::No);
     rows.either("name", name);
-    rows.add("address", Value::Socket(*address));
+    match address {
+        ListenAddress::Ip(address) => rows.add("address", Value::Socket(*address)),
+        ListenAddress::Unix { .. } => rows.unclear("address", address),
+    }
+    if let ListenAddress::Unix { permissions, .. } = address {
+        // Each bit, by who it is for.
+        let bits = ["others", "group", "user"].into_iter().enumerate().flat_map(|(class, who)| {
+            let of = permissions >> (3 * class);
+            ["execute", "write", "read"]
+                .into_iter()
+                .enumerate()
+                .filter_map(move |(bit, what)| (of >> bit & 1 == 1).then(|| format!("{who}:{what}")))
+        });
+        rows.add("permissions", Value::Opens(set(bits)));
+    }
     rows.add("protocols", Value::Opens(set(protocols.iter().map(Protocol::as_str))));
     let inside = proxy_protocol.iter().flat_map(|it| of_proxy_protocol(it, &rows.part)).collect::<Vec<_>>();
     rows.rows.extend(inside);

@@ -8,7 +8,7 @@ use super::formats::Format;
 use super::variables::{ProxyUrl, Settings, Trust};
 use crate::commands::credentials::credentials;
 use crate::commands::{CONFIGURATION_REFUSED, FINE, WRONG_USAGE, load, say};
-use crate::config::Config;
+use crate::config::{Config, Listener};
 use crate::words::target::{Host, Port};
 
 /// Where Debian's `update-ca-certificates` takes the root from, and where it writes all of them.
@@ -21,7 +21,7 @@ pub(crate) struct Env {
     /// Which kind of client or file to write for.
     #[arg(long = "for", value_name = "KIND", default_value = "shell")]
     format: Format,
-    /// The proxy's URL as clients reach it: http://PROXY:PORT or https://PROXY:PORT. Default: the configuration's first listener.
+    /// The proxy's URL as clients reach it: http://PROXY:PORT, https://PROXY:PORT or socks5h://PROXY:PORT. Default: the configuration's first listener.
     #[arg(long, value_name = "URL")]
     via: Option<String>,
     /// Hosts that clients reach without the proxy, in addition to their own, the metadata endpoints and a cluster's names: a
@@ -102,12 +102,14 @@ impl Env {
 
 /// The first listener, as a client on the same host reaches it.
 fn listener(config: &Config) -> Result<ProxyUrl, String> {
-    let first =
-        config.listeners.first().ok_or("the configuration has no listener: write --via http://PROXY:PORT")?;
-    let port = Port::new(first.address.port()).ok_or_else(|| {
+    let with_port = |listener: &'_ Listener| Some((listener.address.ip()?, listener.clone()));
+    let (address, first) = config.listeners.iter().find_map(with_port).ok_or(
+        "no listener of the configuration has a port, and no variable leads to a unix socket: write --via http://PROXY:PORT",
+    )?;
+    let port = Port::new(address.port()).ok_or_else(|| {
         format!("listener {} takes any free port: write --via http://PROXY:PORT", first.name)
     })?;
-    let address = match first.address.ip() {
+    let address = match address.ip() {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(Ipv6Addr::UNSPECIFIED) => IpAddr::V6(Ipv6Addr::LOCALHOST),
         address => address,
@@ -117,13 +119,25 @@ fn listener(config: &Config) -> Result<ProxyUrl, String> {
             "egressd: {address} is right on this host alone: for other clients write --via http://PROXY:PORT, as they reach it"
         );
     }
-    Ok(ProxyUrl { tls: first.tls.is_some(), host: Host::Address(address), port, credentials: None })
+    let (tls, socks) = (first.tls.is_some(), !first.protocols.http);
+    if tls && socks {
+        return Err(format!(
+            "listener {} speaks SOCKS5 inside TLS, which no variable can say: write --via http://PROXY:PORT of another one",
+            first.name
+        ));
+    }
+    Ok(ProxyUrl { tls, socks, host: Host::Address(address), port, credentials: None })
 }
 
 /// What the output cannot do, and what to do about it.
 fn cautions(settings: &Settings, format: Format) -> Vec<String> {
     let mut cautions = Vec::new();
     let mut say = |text: String| cautions.push(text);
+    if settings.proxy.socks {
+        say("SOCKS5 is for clients that speak it: curl, git, Go, Java, ssh by netcat, Python's requests with PySocks. wget, apt, npm, Node and pip \
+             without PySocks do not: a listener with `protocols: [http, socks5]` serves them on the same port, by http://"
+            .to_owned());
+    }
     if settings.proxy.tls {
         say("the proxy speaks TLS, which wget, Java and Python's urllib do not speak to a proxy, nor netcat: \
              JAVA_TOOL_OPTIONS and GIT_SSH_COMMAND are left out. Its certificate must be one that the clients trust"

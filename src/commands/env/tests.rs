@@ -41,6 +41,26 @@ fn both_letter_cases_name_the_proxy_and_what_needs_none() {
 }
 
 #[test]
+fn clients_of_socks_leave_names_to_the_proxy() {
+    let socks = settings("socks5h://egressd.corp.example:1080", &[".corp.example"], None, None);
+    for name in ["http_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"] {
+        assert_eq!(value(&socks, name).as_deref(), Some("socks5h://egressd.corp.example:1080"), "{name}");
+    }
+    let java = value(&socks, "JAVA_TOOL_OPTIONS").expect("in the clear");
+    assert!(
+        java.starts_with("-DsocksProxyHost=egressd.corp.example -DsocksProxyPort=1080 -DsocksNonProxyHosts="),
+        "{java}"
+    );
+    let ssh = value(&socks, "GIT_SSH_COMMAND").expect("in the clear");
+    assert!(ssh.contains("exec nc -X 5 -x egressd.corp.example:1080 %h %p"), "{ssh}");
+    assert_eq!(value(&socks, "NODE_USE_ENV_PROXY"), None);
+    let told = ProxyUrl::parse("socks5://egressd.corp.example:1080", None).expect_err("it sends addresses");
+    assert!(told.contains("write socks5h://"), "{told}");
+    let plain = settings("http://egressd.corp.example:3128", &[], None, None);
+    assert_eq!(value(&plain, "all_proxy"), None);
+}
+
+#[test]
 fn java_gets_the_same_exceptions_in_its_own_spelling() {
     let added = ["10.0.0.0/8", "192.168.4.0/22", "10.1.2.3", ".corp.example", "localhost"];
     let options = value(&settings("http://[fd00::7]:3128", &added, None, None), "JAVA_TOOL_OPTIONS");

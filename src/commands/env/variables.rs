@@ -8,6 +8,8 @@ use crate::words::target::{Host, Port, Target};
 pub(crate) struct ProxyUrl {
     /// Whether clients speak TLS to it.
     pub(crate) tls: bool,
+    /// Whether they speak SOCKS5, and no HTTP.
+    pub(crate) socks: bool,
     pub(crate) host: Host,
     pub(crate) port: Port,
     /// User and password.
@@ -40,7 +42,7 @@ pub(crate) struct Variable {
 }
 
 impl ProxyUrl {
-    /// Reads `http://host:port` or `https://host:port`.
+    /// Reads `http://host:port`, `https://host:port` or `socks5h://host:port`.
     ///
     /// # Errors
     /// What to write instead.
@@ -54,17 +56,29 @@ impl ProxyUrl {
         let target = Target::connect(authority).map_err(|error| {
             format!("--via: `{}` is not a valid proxy: {error}", authority.escape_debug())
         })?;
-        let tls = match scheme {
-            "http" => false,
-            "https" => true,
-            _ => return Err("--via: the URL of a proxy begins with http:// or https://".to_owned()),
+        let (tls, socks) = match scheme {
+            "http" => (false, false),
+            "https" => (true, false),
+            "socks5h" => (false, true),
+            "socks5" => {
+                return Err("--via: write socks5h://: with socks5:// clients look names up themselves and send addresses, which no rule \
+                            for names matches"
+                    .to_owned());
+            }
+            _ => {
+                return Err("--via: the URL of a proxy begins with http://, https:// or socks5h://".to_owned());
+            }
         };
-        Ok(ProxyUrl { tls, host: target.host, port: target.port, credentials })
+        Ok(ProxyUrl { tls, socks, host: target.host, port: target.port, credentials })
     }
 
     /// The URL, with the password if there is one.
     pub(crate) fn url(&self) -> String {
-        let scheme = if self.tls { "https" } else { "http" };
+        let scheme = match (self.socks, self.tls) {
+            (true, _) => "socks5h",
+            (false, true) => "https",
+            (false, false) => "http",
+        };
         let credentials = self
             .credentials
             .as_ref()
@@ -110,15 +124,23 @@ impl Settings {
             ("HTTPS_PROXY", &url),
             ("NO_PROXY", &exceptions),
         ];
-        values.map(|(name, value)| Variable { name, value: value.clone() }).into()
+        let mut all: Vec<Variable> =
+            values.map(|(name, value)| Variable { name, value: value.clone() }).into();
+        if self.proxy.socks {
+            // For protocols other than HTTP, which SOCKS carries too.
+            all.extend(["all_proxy", "ALL_PROXY"].map(|name| Variable { name, value: url.clone() }));
+        }
+        all
     }
 
     /// Those, and what clients need in addition that read none of them.
     pub(crate) fn all(&self) -> Vec<Variable> {
         let mut all = self.proxies();
         let mut add = |name, value: String| all.push(Variable { name, value });
-        // Node 22.21, 24 and later: their own http, https and fetch. Older ones do not know it.
-        add("NODE_USE_ENV_PROXY", "1".to_owned());
+        if !self.proxy.socks {
+            // Node 22.21, 24 and later: their own http, https and fetch. Older ones do not know it, and none speaks SOCKS.
+            add("NODE_USE_ENV_PROXY", "1".to_owned());
+        }
         if !self.proxy.tls {
             add("JAVA_TOOL_OPTIONS", self.java());
         }
@@ -137,6 +159,10 @@ impl Settings {
     /// Options of the JVM, which reads none of the variables.
     fn java(&self) -> String {
         let (host, port) = (self.proxy.bare(), self.proxy.port);
+        if self.proxy.socks {
+            let direct = self.exceptions.java();
+            return format!("-DsocksProxyHost={host} -DsocksProxyPort={port} -DsocksNonProxyHosts={direct}");
+        }
         let mut options = Vec::new();
         for scheme in ["http", "https"] {
             options.push(format!("-D{scheme}.proxyHost={host}"));
@@ -157,10 +183,11 @@ impl Settings {
             return None;
         }
         let (host, port, direct) = (&self.proxy.host, self.proxy.port, self.exceptions.shell());
+        let way = if self.proxy.socks { "5" } else { "connect" };
         // ssh puts `exec` before it, which then only redirects, and the shell goes on. Without single quotes, backslashes and `$`,
         // which readers of the formats treat in different ways.
         Some(format!(
-            "ssh -o \"ProxyCommand=2>&2; case %h in {direct}) exec nc %h %p;; *) exec nc -X connect -x {host}:{port} %h %p;; esac\""
+            "ssh -o \"ProxyCommand=2>&2; case %h in {direct}) exec nc %h %p;; *) exec nc -X {way} -x {host}:{port} %h %p;; esac\""
         ))
     }
 }

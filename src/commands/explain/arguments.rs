@@ -7,14 +7,14 @@ use jiff::Timestamp;
 
 use crate::commands::explain::{
     AskedGit, AskedTarget, Lookup, assumed_client, assumed_listener, client, explain, listener_named, notes,
-    unproven,
+    spoken_by, unproven,
 };
 use crate::commands::lookup::Lookups;
 use crate::commands::{CONFIGURATION_REFUSED, FAILED, FINE, WRONG_USAGE, load, say};
 use crate::outbound::dial::OwnAddresses;
 use crate::wire::head::is_token_byte;
 use crate::words::aws::Account;
-use crate::words::client::Client;
+use crate::words::client::{Client, Protocol};
 use crate::words::git::{Change, Operation, RefName};
 
 /// `explain`.
@@ -47,6 +47,9 @@ pub(crate) struct Explain {
     /// The AWS VPC endpoint that the client came through.
     #[arg(long, value_name = "ID")]
     vpc_endpoint: Option<Box<str>>,
+    /// What the client speaks: http or socks5. A SOCKS5 request is a CONNECT.
+    #[arg(long, value_name = "PROTOCOL", value_parser = protocol)]
+    protocol: Option<Protocol>,
     /// The listener that the client came by. Default, where a policy asks for it: one of the first policy's.
     #[arg(long, value_name = "NAME")]
     listener: Option<Box<str>>,
@@ -73,6 +76,10 @@ fn identity(text: &str) -> Result<Box<str>, &'static str> {
         Some((kind, name)) if !kind.is_empty() && !name.is_empty() => Ok(text.into()),
         _ => Err("write KIND:NAME, as in user:gitaly"),
     }
+}
+
+fn protocol(text: &str) -> Result<Protocol, &'static str> {
+    Protocol::named(text).ok_or("write http or socks5")
 }
 
 fn operation(text: &str) -> Result<Operation, &'static str> {
@@ -114,7 +121,11 @@ impl Explain {
             return WRONG_USAGE;
         }
         let asked = match AskedTarget::parse(&self.target) {
-            Ok(asked) => match asked.asking(self.method.as_deref(), None).doing(git, self.aws_account) {
+            Ok(asked) => match asked
+                .spoken(self.protocol.unwrap_or(Protocol::Http))
+                .asking(self.method.as_deref(), None)
+                .doing(git, self.aws_account)
+            {
                 Ok(asked) => asked,
                 Err(wrong) => {
                     eprintln!("egressd: `{}`: {wrong}", self.target.escape_debug());
@@ -143,6 +154,12 @@ impl Explain {
                 }
             },
         };
+        if let Some(protocol) = self.protocol
+            && let Err(why) = spoken_by(protocol, listener.as_deref(), &config.listeners)
+        {
+            eprintln!("egressd: --protocol: {why}");
+            return WRONG_USAGE;
+        }
         let assumes_listener = self.listener.is_none() && listener.is_some();
         let from = client(self.client.unwrap_or(assumed), self.identity, self.vpc_endpoint);
         let from = Client { listener, ..from };
@@ -150,9 +167,11 @@ impl Explain {
         let mut lookup = |name: &_| lookups.addresses(name);
         let lookup: Option<Lookup<'_>> = if self.resolve { Some(&mut lookup) } else { None };
         let mut told = explain(&config.policies, &asked, &from, Timestamp::now(), lookup);
-        let listeners = config.listeners.iter().map(|listener| listener.address);
+        let listeners = config.listeners.iter().filter_map(|listener| listener.address.ip());
         told.with_own(&OwnAddresses::new(listeners.chain([config.admin.address])));
-        told.with_unproven(unproven(&config.listeners, &from), |lacks| format!("add --identity {lacks}"));
+        told.with_unproven(unproven(&config.listeners, &from, self.protocol), |lacks| {
+            format!("add --identity {lacks}")
+        });
         told.name_identity(&config.policies);
         let notes = told.rule_in(&config.policies).map(|rule| notes(&rule)).unwrap_or_default();
         if self.json {

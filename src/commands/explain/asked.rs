@@ -3,6 +3,7 @@
 use super::recognised::{AskedGit, GitCall, recognised};
 use crate::rules::{HttpRequest, Permit, Recognised, Scheme, Upgrade};
 use crate::words::aws::Account;
+use crate::words::client::Protocol;
 use crate::words::git::Content;
 use crate::words::target::{Host, Method, Port, Target, TargetError, split_port};
 
@@ -124,6 +125,20 @@ impl AskedTarget {
             query: self.query.filter(|_| path.is_none()),
             path: path.map(Box::from).or(self.path),
             ..self
+        }
+    }
+
+    /// The same as a client of this protocol would ask: SOCKS5 knows tunnels alone.
+    #[must_use]
+    pub fn spoken(self, protocol: Protocol) -> Self {
+        match (protocol, self.target.method) {
+            // What comes inside is not said by the request.
+            (Protocol::Socks5, Method::Http) => AskedTarget {
+                target: Target { method: Method::Connect, ..self.target },
+                scheme: None,
+                ..self
+            },
+            _ => self,
         }
     }
 

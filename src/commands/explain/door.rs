@@ -4,7 +4,7 @@
 //! a certificate would be right.
 
 use crate::config::Listener;
-use crate::words::client::Client;
+use crate::words::client::{Client, Protocol};
 use crate::words::outcome::Reason;
 
 /// Why no listener would decide a request of a client.
@@ -18,11 +18,14 @@ pub struct Unproven {
     pub lacks: &'static str,
 }
 
-/// Why each of the listeners that the client may have come by would refuse one that has proven these identities and no others: what the
+/// Why each of the listeners that the client may have come by, speaking this protocol, would refuse one that has proven these identities and no others: what the
 /// first one says. `None`: one of them would not.
-pub fn unproven(listeners: &[Listener], client: &Client) -> Option<Unproven> {
+pub fn unproven(listeners: &[Listener], client: &Client, protocol: Option<Protocol>) -> Option<Unproven> {
     let mut first = None;
-    let by = |listener: &&Listener| client.listener.as_ref().is_none_or(|name| *name == listener.name);
+    let by = |listener: &&Listener| {
+        client.listener.as_ref().is_none_or(|name| *name == listener.name)
+            && protocol.is_none_or(|protocol| listener.protocols.has(protocol))
+    };
     for listener in listeners.iter().filter(by) {
         let why = unproven_at(listener, client)?;
         first = first.or(Some(why));

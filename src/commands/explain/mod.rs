@@ -28,7 +28,7 @@ use crate::rules::{
     on_the_way,
 };
 use crate::session::refuse::reply;
-use crate::words::client::Client;
+use crate::words::client::{Client, Protocol};
 use crate::words::outcome::{Class, Decision, Reason};
 use crate::words::quote::quoted;
 use crate::words::target::{Host, Method, Name, Target};
@@ -61,6 +61,24 @@ pub fn listener_named(name: &str, listeners: &[Listener]) -> Result<Arc<str>, St
         None => {
             let names: Vec<String> = listeners.iter().map(|listener| quoted(&listener.name)).collect();
             Err(format!("no listener is called {}: write one of {}", quoted(name), names.join(", ")))
+        }
+    }
+}
+
+/// That one of the listeners, or the one of this name, speaks a protocol.
+///
+/// # Errors
+/// None does: one line.
+pub fn spoken_by(protocol: Protocol, name: Option<&str>, listeners: &[Listener]) -> Result<(), String> {
+    let asked = |listener: &&Listener| name.is_none_or(|name| *listener.name == *name);
+    match listeners.iter().filter(asked).any(|listener| listener.protocols.has(protocol)) {
+        true => Ok(()),
+        false => {
+            let who = name
+                .map_or("no listener".to_owned(), |name| format!("the listener {} does not", quoted(name)));
+            let speaks = if name.is_some() { "speak" } else { "speaks" };
+            let word = protocol.as_str();
+            Err(format!("{who} {speaks} {word}: write `protocols: [http, socks5]` there"))
         }
     }
 }

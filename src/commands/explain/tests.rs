@@ -238,7 +238,7 @@ fn a_proof_that_every_listener_asks_for_comes_before_the_rules() {
         let asked = AskedTarget::parse("git.example").expect("a target");
         let mut told = explain(&loaded.config.policies, &asked, &client, Timestamp::UNIX_EPOCH, None);
         assert!(told.passes());
-        told.with_unproven(unproven(&loaded.config.listeners, &client), |lacks| format!("add {lacks}"));
+        told.with_unproven(unproven(&loaded.config.listeners, &client, None), |lacks| format!("add {lacks}"));
         assert_eq!((told.reason, told.passes()), (*reason, reason.is_none()), "{text} {client:?}");
         if reason.is_some() {
             assert!(told.policy.is_none() && told.permit.is_none(), "{told}");

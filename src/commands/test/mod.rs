@@ -11,12 +11,12 @@ use std::net::IpAddr;
 
 use crate::commands::explain::{
     AskedGit, AskedTarget, Explanation, Lookup, assumed_client, assumed_listener, client, explain,
-    listener_named, unproven,
+    listener_named, spoken_by, unproven,
 };
 use crate::config::{self, Finding, Listener};
 use crate::outbound::resolve::LookupError;
 use crate::rules::Policies;
-use crate::words::client::Client;
+use crate::words::client::{Client, Protocol};
 use crate::words::outcome::Decision;
 use jiff::Timestamp;
 
@@ -38,7 +38,7 @@ pub struct Failure<'c> {
     pub case: &'c Case,
     /// The actual result.
     pub got: Explanation,
-    /// Why the case cannot be judged: it names a listener that is not there.
+    /// Why the case cannot be judged: it names a listener that is not there, or a protocol that is not spoken.
     pub unknown: Option<String>,
 }
 
@@ -61,12 +61,19 @@ pub fn run<'c>(
             Ok(listener) => (listener, None),
             Err(why) => (None, Some(why)),
         };
+        let spoken =
+            case.protocol.map_or(Ok(()), |protocol| spoken_by(protocol, listener.as_deref(), listeners));
+        let unknown = unknown.or(spoken.err());
         let from = client(case.client.unwrap_or(assumed), case.identities.clone(), case.vpc_endpoint.clone());
         let from = Client { listener, ..from };
         let mut answer =
             |_: &_| -> Result<Vec<IpAddr>, LookupError> { Ok(case.addresses.clone().unwrap_or_default()) };
         let lookup: Option<Lookup<'_>> = if case.addresses.is_some() { Some(&mut answer) } else { None };
-        let asked = case.target.clone().asking(case.method.as_deref(), case.path.as_deref());
+        let asked = case
+            .target
+            .clone()
+            .spoken(case.protocol.unwrap_or(Protocol::Http))
+            .asking(case.method.as_deref(), case.path.as_deref());
         let git = case.git.map(|operation| AskedGit {
             operation,
             refs: case.refs.clone(),
@@ -74,7 +81,9 @@ pub fn run<'c>(
         });
         let asked = asked.doing(git, case.aws_account).unwrap_or_else(|_| case.target.clone());
         let mut got = explain(policies, &asked, &from, case.time.unwrap_or(now), lookup);
-        got.with_unproven(unproven(listeners, &from), |lacks| format!("add `identities: [\"{lacks}\"]`"));
+        got.with_unproven(unproven(listeners, &from, case.protocol), |lacks| {
+            format!("add `identities: [\"{lacks}\"]`")
+        });
         (unknown.is_some() || !holds(case, &got)).then_some(Failure { case, got, unknown })
     };
     cases.iter().filter_map(failure).collect()

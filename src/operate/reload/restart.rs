@@ -20,8 +20,9 @@ const FIXED: [Fixed<Config>; 4] = [
 ];
 
 /// Settings of each listener that are fixed at start. A listener is the same as long as its name is.
-const FIXED_OF_A_LISTENER: [Fixed<Listener>; 4] = [
+const FIXED_OF_A_LISTENER: [Fixed<Listener>; 5] = [
     ("address", |listener| Some(listener.address.to_string())),
+    ("permissions", |listener| listener.address.permissions()),
     ("protocols", |listener| Some(protocols(listener))),
     ("tls", |listener| present(listener.tls.as_ref())),
     ("proxy_protocol", |listener| present(listener.proxy_protocol.as_ref())),

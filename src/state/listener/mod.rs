@@ -50,7 +50,9 @@ impl Listener {
             connections: metrics.connections(&settings.name),
             flood: Flood::default(),
             challenges: Arc::default(),
-            peers: settings.proxy_protocol.is_none().then(Peers::default),
+            // Nobody is hidden behind a unix socket: its peers are of this machine.
+            peers: (settings.proxy_protocol.is_none() && settings.address.ip().is_some())
+                .then(Peers::default),
             hidden: OnceLock::new(),
             certificates: Certificates::default(),
             without_certificate: Arc::new(Proof::of_connection(index, None)),

@@ -14,7 +14,7 @@ use tokio::time::sleep;
 use super::budget::HeldBytes;
 use super::lease::Lease;
 use super::sock_diag::{self, Memory};
-use crate::transport::socket::NOTSENT_IN_BULK;
+use crate::transport::socket::{NOTSENT_IN_BULK, is_of_another_kind};
 
 /// The first look at a blocked socket comes after this long, so that a direction that flows costs nothing.
 pub const FIRST_LOOK: Duration = Duration::from_millis(50);
@@ -62,9 +62,13 @@ impl Queued {
 /// Looks at one socket.
 pub fn queued(socket: &TcpStream) -> Queued {
     let ends = socket.local_addr().and_then(|local| Ok((local, socket.peer_addr()?)));
-    // A socket that is reset has no peer, and holds nothing.
-    let Ok((local, peer)) = ends else { return Queued::default() };
-    match sock_diag::memory(local, peer) {
+    let memory = match ends {
+        Ok((local, peer)) => sock_diag::memory(local, peer),
+        Err(error) if is_of_another_kind(&error) => None,
+        // A socket that is reset has no peer, and holds nothing.
+        Err(_) => return Queued::default(),
+    };
+    match memory {
         Some(Memory { held, may_become }) => Queued { bytes: held, may_become },
         None => {
             let bytes = estimate(socket);

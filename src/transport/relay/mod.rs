@@ -33,7 +33,7 @@ use crate::transport::close::linger;
 use crate::transport::held::{Holder, LAST_LOOK};
 use crate::transport::meter::Meter;
 use crate::transport::relay::pipe::Pool;
-use crate::transport::socket::{bound_unsent, keep_alive};
+use crate::transport::socket::{bound_unsent, is_gone, keep_alive};
 use crate::transport::stream::Transport;
 use crate::words::outcome::Ending;
 use direction::{Direction, Fault};
@@ -315,7 +315,6 @@ impl<C: End, U: End, P: Fn()> Flow<'_, '_, C, U, P> {
 
     /// The side whose connection is gone: a socket that was reset has no peer any more.
     fn gone(&self) -> Option<Ending> {
-        let is_gone = |socket: &TcpStream| socket.peer_addr().is_err();
         if is_gone(self.client.socket()) {
             return Some(Ending::ClientReset);
         }

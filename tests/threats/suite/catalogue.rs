@@ -276,5 +276,11 @@ pub const ROWS: &[Row] = &[
         "no request is read before the password is right",
         SOCKS,
     ),
+    own(
+        92,
+        "the path of a unix socket: a stale one, another process's, a file or a link in its place, another put there while egressd runs",
+        "replaces a stale socket alone; removes its own alone; never a moment with wider permissions",
+        "the deployment listens on a port",
+    ),
     row(PTR, "address whose PTR record is on the list", "never asks for a PTR record"),
 ];

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{AllowFile, Draft, DraftListener, DraftPolicy, DraftRule, ListFile, Setting, SettingValue};
+use super::{
+    AllowFile, Draft, DraftListener, DraftPolicy, DraftRule, Exception, ListFile, Setting, SettingValue,
+};
 use crate::commands::import::notes::SourceLine;
 
 /// The part of a draft that a line of the text writes, where it can be left out.
@@ -108,6 +110,9 @@ pub(super) fn emit(draft: &Draft) -> Emitted {
             let (_, key) = setting.key();
             let text = format!("  {key}: {}  # {}", scalar(&value.text), shown(&value.place));
             out.part(&text, Some(DraftPart::Setting(*setting)), Some(&value.place));
+        }
+        if name == "upstream_proxy" {
+            out.except(draft);
         }
     }
     out
@@ -269,6 +274,24 @@ impl Emitted {
             self.part("  hosts:", None, None);
             for (name, addresses) in &draft.dns_hosts {
                 self.line(&format!("    {}: {}", scalar(name), list(addresses)));
+            }
+        }
+    }
+
+    fn except(&mut self, draft: &Draft) {
+        if draft.except.is_empty() {
+            return;
+        }
+        self.part("  except:", None, None);
+        let mut written: Vec<&String> = Vec::new();
+        for Exception { line, lists, hosts } in &draft.except {
+            let places: Vec<String> = [line].into_iter().chain(lists).map(shown).collect();
+            self.part(&format!("    # {}", places.join(" ")), None, Some(line));
+            for host in hosts {
+                if !written.contains(&host) {
+                    self.part(&format!("    - {}", scalar(host)), None, Some(line));
+                    written.push(host);
+                }
             }
         }
     }

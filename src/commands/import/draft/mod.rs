@@ -34,6 +34,8 @@ pub(super) struct Draft {
     /// Lines of the password file that have to leave it before egressd reads it.
     pub(super) refused_users: BTreeSet<u32>,
     pub(super) dns_servers: Option<(SourceLine, Vec<String>)>,
+    /// What is reached without the parent.
+    pub(super) except: Vec<Exception>,
     /// The addresses of names that are not looked up.
     pub(super) dns_hosts: BTreeMap<String, Vec<IpAddr>>,
     /// Headers to remove from plain requests. None: the key is not written.
@@ -45,6 +47,17 @@ pub(super) struct Draft {
 pub(super) struct SettingValue {
     pub(super) place: SourceLine,
     pub(super) text: String,
+}
+
+/// Hosts that are reached without the parent.
+#[derive(Clone, Debug)]
+pub(super) struct Exception {
+    /// The line that says so.
+    pub(super) line: SourceLine,
+    /// The lines of the list of hosts.
+    pub(super) lists: BTreeSet<SourceLine>,
+    /// As in the configuration.
+    pub(super) hosts: Vec<String>,
 }
 
 /// A key that has one value, in the order in which they are written.

@@ -98,6 +98,24 @@ impl HostSet {
         self.complete.seal();
     }
 
+    /// The whole set as egressd writes hosts, in order. None: some of it is not known, or has no such form.
+    pub(super) fn plain(&self) -> Option<Vec<String>> {
+        let is_known = self.unread == Truth::No && self.others == Truth::No && self.tails.is_empty();
+        if !is_known || !self.written.is_empty() {
+            return None;
+        }
+        let names = self.exact.iter().map(|name| match self.below.contains(name) {
+            true => format!(".{name}"),
+            false => name.clone(),
+        });
+        let below =
+            self.below.iter().filter(|name| !self.exact.contains(*name)).map(|name| format!("*.{name}"));
+        let addresses = self.addresses.iter().map(ToString::to_string);
+        let mut all: Vec<String> = names.chain(below).chain(addresses).collect();
+        all.sort_unstable();
+        Some(all)
+    }
+
     /// Every name that is mentioned.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.exact.iter().chain(&self.below).chain(&self.written).map(String::as_str)

@@ -12,6 +12,7 @@ use super::halves::Halves;
 use super::outcome::Break;
 use super::track::Track;
 use crate::transport::held::{FIRST_LOOK, Flowing, Kind, LAST_LOOK, Lease, first_look, queued};
+use crate::transport::socket::is_gone;
 use crate::transport::stream::Transport;
 use crate::words::outcome::Ending;
 
@@ -63,7 +64,7 @@ impl Looks {
             && timer.as_mut().poll(cx).is_ready()
         {
             // A socket that was reset has no peer any more.
-            if client.socket(|socket| socket.peer_addr().is_err()) {
+            if client.socket(is_gone) {
                 return Poll::Ready(());
             }
             let queued = client.socket(queued).and(track.target(queued));

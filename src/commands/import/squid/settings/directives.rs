@@ -110,8 +110,8 @@ const TABLE: &[(Named, Meaning)] = &[
     (Exactly("dns_nameservers"), Carried(dns::nameservers)),
     (Exactly("hosts_file"), Carried(dns::hosts_file)),
     (Exactly("cache_peer"), Carried(parent::peer)),
-    (Exactly("cache_peer_access"), Carried(parent::access)),
-    (Exactly("cache_peer_domain"), Carried(parent::access)),
+    (Exactly("cache_peer_access"), Together),
+    (Exactly("cache_peer_domain"), Together),
     (Exactly("auth_param"), Carried(passwords::auth)),
     (Exactly("forwarded_for"), Carried(forwarded_for)),
     // Lost, and something may pass by that.
@@ -168,10 +168,7 @@ const TABLE: &[(Named, Meaning)] = &[
     (Beginning("reply_header_access"), Lost(REPLIES)),
     (Beginning("reply_header_replace"), Lost(REPLIES)),
     (Beginning("reply_header_add"), Lost(NONE_ADDED)),
-    (
-        Beginning("always_direct"),
-        Lost("either all connections go through the parent (`upstream_proxy`), or none"),
-    ),
+    (Beginning("always_direct"), Together),
     (Beginning("append_domain"), Lost(AS_WRITTEN)),
     (Beginning("dns_defnames"), Lost(AS_WRITTEN)),
     (
@@ -365,9 +362,7 @@ const TABLE: &[(Named, Meaning)] = &[
 
 /// Reads line by line every directive but those that are read together. Returns the users of the password file.
 pub(super) fn read(lines: &[Line], files: &Files, draft: &mut Draft, notes: &mut Notes) -> Vec<String> {
-    let always_parent = lines.iter().any(|line| {
-        line.name == "never_direct" && line.word(0) == Some("allow") && line.word(1) == Some("all")
-    });
+    let always_parent = parent::always(lines);
     let mut reader = Reader { files, always_parent, draft, users: Vec::new(), notes };
     let mut first: Option<&Line> = None;
     let mut ignored: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();

@@ -2,6 +2,7 @@
 
 mod directives;
 mod dns;
+mod exceptions;
 mod headers;
 mod limits;
 mod listeners;
@@ -29,7 +30,9 @@ pub(super) fn read(
     draft.listeners = listeners::read(lines, acls, files, notes);
     draft.ports = listeners::ports(lines).next().map(|line| line.place.clone());
     draft.removed_headers = Some(headers::read(lines, notes));
-    directives::read(lines, files, draft, notes)
+    let users = directives::read(lines, files, draft, notes);
+    exceptions::read(lines, acls, draft, notes);
+    users
 }
 
 pub(super) use self::passwords::without as without_lines;

@@ -3,7 +3,7 @@
 use super::super::lexer::Line;
 use super::reader::Reader;
 use crate::commands::import::draft::Setting;
-use crate::commands::import::notes::NoteKind;
+use crate::commands::import::notes::{NoteKind, Notes};
 
 /// `cache_peer`: the first parent is the one.
 pub(super) fn peer(reader: &mut Reader<'_>, line: &Line) {
@@ -39,10 +39,17 @@ pub(super) fn peer(reader: &mut Reader<'_>, line: &Line) {
     }
 }
 
-/// `cache_peer_access`, `cache_peer_domain`.
-pub(super) fn access(reader: &mut Reader<'_>, line: &Line) {
+/// Whether everything goes through a parent, or nowhere.
+pub(super) fn always(lines: &[Line]) -> bool {
+    lines.iter().any(|line| {
+        line.name == "never_direct" && line.word(0) == Some("allow") && line.word(1) == Some("all")
+    })
+}
+
+/// `cache_peer_access`, `cache_peer_domain`, where they are no exceptions.
+pub(super) fn access(line: &Line, always_parent: bool, notes: &mut Notes) {
     // In Squid, a request that may go neither to a parent nor directly goes nowhere.
-    let keeps_back = line.name == "cache_peer_access" && reader.always_parent && !line.allows_all(1);
+    let keeps_back = line.name == "cache_peer_access" && always_parent && !line.allows_all(1);
     let kind = if keeps_back { NoteKind::Wider } else { NoteKind::Lost };
-    reader.tell(line, kind, format!("{}: everything goes through the one parent", line.shown()));
+    notes.tell(&line.place, kind, format!("{}: everything else goes through the one parent", line.shown()));
 }
