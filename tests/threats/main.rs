@@ -31,3 +31,4 @@ mod silence;
 mod socks;
 mod suite;
 mod way;
+mod ways;

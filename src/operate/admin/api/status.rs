@@ -17,6 +17,7 @@ use crate::state::in_force::InForce;
 use crate::state::shared::Shared;
 use crate::telemetry::metrics::VerdictCounts;
 use crate::transport::tls::ClientTrust;
+use crate::words::client::Protocol;
 use crate::words::counted::counted;
 
 /// Findings of a refused reload that are shown; stderr has all of them.
@@ -93,6 +94,8 @@ struct Told {
 struct Listener {
     name: String,
     address: String,
+    /// `http`, `socks5`.
+    protocols: Vec<&'static str>,
     proxy_protocol: bool,
     tls: bool,
     client_certificates: bool,
@@ -214,6 +217,7 @@ fn listener(listener: &crate::config::Listener) -> Listener {
     Listener {
         name: listener.name.to_string(),
         address: listener.address.to_string(),
+        protocols: listener.protocols.iter().map(Protocol::as_str).collect(),
         proxy_protocol: listener.proxy_protocol.is_some(),
         tls: tls.is_some(),
         client_certificates: tls.is_some_and(crate::transport::tls::ServerTls::verifies_clients),
