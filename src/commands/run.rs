@@ -9,9 +9,10 @@ use tokio::sync::mpsc::{self, Receiver};
 
 use super::{CONFIGURATION_REFUSED, FAILED, FINE};
 use crate::config::{Config, Finding, Listener, Loaded};
+use crate::operate::ending::Signal;
 use crate::operate::reload::{self, Source};
 use crate::operate::resources;
-use crate::operate::server::{Server, Signal, StartError};
+use crate::operate::server::{Server, StartError};
 use crate::rules::Mode;
 use crate::rules::lint::{self, Entrance};
 use crate::telemetry::diagnostics;

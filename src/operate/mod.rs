@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod apply;
+pub mod ending;
 pub mod memory;
 mod phrases;
 pub mod reload;
