@@ -54,6 +54,9 @@ pub(super) fn config<'f>(
     }
     let admin = listeners::admin(&file.admin, &listeners, report);
     let upstream_proxy = upstream::proxy(&file.upstream_proxy, report, &mut files);
+    if upstream_proxy.is_some() {
+        upstream::tell_names_of_a_parent(written);
+    }
     let certificates = upstream::certificates(&file.certificates, report, &mut files);
     let inspection = inspection::inspection(&file.inspection, report, &mut files);
     if !report.has_errors() {

@@ -165,6 +165,9 @@ pub(super) struct PolicyFile {
     pub(super) mode: Key<ModeFile>,
     /// Non-public networks that every rule of the policy may reach.
     pub(super) private: List<Network>,
+    /// A CONNECT to an address that no rule names is judged by the name in its ClientHello, which egressd then looks up itself. Left out:
+    /// false.
+    pub(super) addresses_by_sni: Key<bool>,
     /// The allowed targets, as rules `[scheme://]host[:port]`.
     pub(super) allow: List<AllowFile>,
     /// Files with one rule per line. Squid's dstdomain files work without changes.

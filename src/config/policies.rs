@@ -144,7 +144,8 @@ fn read_policy<'f>(
     if mode == Mode::Report {
         open_to_all(&clients, value(&file.clients), around, report);
     }
-    let builder = PolicyBuilder::new(name, clients.clone(), mode, private(&file.private, report));
+    let builder = PolicyBuilder::new(name, clients.clone(), mode, private(&file.private, report))
+        .judging_addresses_by_sni(value(&file.addresses_by_sni).copied().unwrap_or(false));
     let mut reading = Reading { builder, report, rules: 0, found: Places::default() };
     let inline = reading.builder.inline(report.file());
     let plain = reading.builder.options(RuleOptions::default());

@@ -12,6 +12,7 @@ use super::file::{CertificatesFile, UpstreamProxyFile};
 use super::finding::Report;
 use super::keys::{Key, List, items, required, value};
 use super::named_files::NamedFiles;
+use super::policies::WrittenPolicies;
 use super::secret_files::{Secret, tell_of_readers, user_password};
 use super::typed::At;
 use super::values::{FilePath, HostOrNetwork};
@@ -107,6 +108,20 @@ pub(super) fn proxy(
     );
     let except = Arc::new(except(&file.except, report));
     Some(UpstreamProxy { tls: url.tls, host: url.host.clone(), port: url.port, credentials, ca, except })
+}
+
+/// Warns of each policy that judges addresses by the name in the ClientHello, where a parent looks that name up.
+pub(super) fn tell_names_of_a_parent(written: &[WrittenPolicies<'_>]) {
+    let all = written.iter().flat_map(|file| items(file.list).map(move |(policy, _)| (policy, file)));
+    for (policy, file) in all {
+        if let Some(At { value: Some(true), position, .. }) = &policy.addresses_by_sni {
+            file.report.warning(
+                *position,
+                "with `upstream_proxy` the parent looks up the name that a ClientHello shows, and reaches what it finds: make the parent refuse \
+                 internal addresses, or put the names under `except`",
+            );
+        }
+    }
 }
 
 /// The hosts that are reached directly.

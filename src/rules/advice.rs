@@ -133,6 +133,14 @@ fn unnamed(policy: &Policy, target: &Target) -> (Option<RuleId>, String) {
     let name = match &target.host {
         Host::Name(name) => name.as_str(),
         Host::Address(address) => {
+            if policy.addresses_by_sni && target.method == Method::Connect {
+                let advice = format!(
+                    "no rule of policy `{}` lists the address {address}: the name in the ClientHello decides (`addresses_by_sni`), so ask with \
+                     that name",
+                    policy.name
+                );
+                return (None, advice);
+            }
             let advice = format!(
                 "no rule of policy `{}` lists the address {address}, and rules for names match only names: if the client \
                  was given a name, the client looked the name up itself; {SEND_NAMES}",

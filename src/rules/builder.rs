@@ -101,6 +101,7 @@ impl PolicyBuilder {
                 clients,
                 addresses,
                 private: private.into(),
+                addresses_by_sni: false,
                 files: Vec::new(),
                 options: Vec::new(),
                 looks: false,
@@ -116,6 +117,13 @@ impl PolicyBuilder {
         };
         builder.options(RuleOptions::default()); // OptionsId::default()
         builder
+    }
+
+    /// A CONNECT to an address that no rule names is judged by the name in its ClientHello.
+    #[must_use]
+    pub fn judging_addresses_by_sni(mut self, by_sni: bool) -> Self {
+        self.policy.addresses_by_sni = by_sni;
+        self
     }
 
     /// The addresses of the policy's clients.

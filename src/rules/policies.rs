@@ -33,7 +33,7 @@ impl Policies {
     /// [`Denial`]. A denial that report mode relaxes is a permit in report mode, with the decision `WouldDeny` and its
     /// reason.
     pub fn decide(&self, target: &Target, client: &Client, now: Timestamp) -> Result<Permit, Denial> {
-        match self.policies.iter().find(|policy| policy.fits(client)) {
+        match self.of_client(client) {
             Some(policy) => policy.decide(target, now),
             None => Err(Denial {
                 reason: Reason::ClientNotAllowed,
@@ -46,6 +46,11 @@ impl Policies {
                 refs: None,
             }),
         }
+    }
+
+    /// The policy that decides for a client.
+    pub fn of_client(&self, client: &Client) -> Option<&Policy> {
+        self.policies.iter().find(|policy| policy.fits(client))
     }
 
     /// Whether any policy can match a client at this address that came by this listener, with the right identity.

@@ -81,6 +81,7 @@ pub struct Policy {
     /// The networks of `clients`.
     pub(super) addresses: AddressSet,
     pub(super) private: Arc<[IpNet]>,
+    pub(super) addresses_by_sni: bool,
     pub(super) files: Vec<File>,
     pub(super) options: Vec<Options>,
     /// Whether any of them make egressd look at requests.
@@ -118,6 +119,11 @@ impl Policy {
     /// Non-public networks that every rule may reach.
     pub fn private(&self) -> &[IpNet] {
         &self.private
+    }
+
+    /// Whether the name in the ClientHello decides on a CONNECT to an address that no rule names.
+    pub fn addresses_by_sni(&self) -> bool {
+        self.addresses_by_sni
     }
 
     /// The file that it is written in, by the name that the configuration gives.

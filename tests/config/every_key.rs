@@ -8,6 +8,8 @@ use egressd::commands::diff::{Change, Opens, rules, settings};
 use egressd::config::{self, Loaded};
 use serde_json::Value;
 
+use crate::edits::{entry, keys, listener, policy, rule, set};
+
 const ALICE: &str = "alice:$2y$10$TIKKMvFgyl8LJCFk0GiSSu3PdaXrU8mN0Wk3gRqEa7HbOYtRXL1lK\n";
 const BOB: &str = "bob:$2y$10$TIKKMvFgyl8LJCFk0GiSSu3PdaXrU8mN0Wk3gRqEa7HbOYtRXL1lK\n";
 
@@ -52,40 +54,6 @@ fn changes(old: &str, new: &str) -> Vec<Change> {
 const YES: Opens = Opens::Yes;
 const PERHAPS: Opens = Opens::Perhaps;
 const NO: Opens = Opens::No;
-
-/// One rule with these options, before and after.
-fn rule(old: &str, new: &str, opens: Opens) -> (String, String, Opens) {
-    let text = |options: &str| {
-        let authority = "inspection: {certificate: authority-free.crt, key: authority.key}\n";
-        format!("{authority}policies: [{{name: p, allow: [{{to: a.example, {options}}}]}}]\n")
-    };
-    (text(old), text(new), opens)
-}
-
-/// One entry of `requests`.
-fn entry(old: &str, new: &str, opens: Opens) -> (String, String, Opens) {
-    rule(&format!("requests: [{{{old}}}]"), &format!("requests: [{{{new}}}]"), opens)
-}
-
-/// One rule set.
-fn set(old: &str, new: &str, opens: Opens) -> (String, String, Opens) {
-    let text = |keys: &str| format!("policies: [{{name: p, allow: [{{version: 2026-11, {keys}}}]}}]\n");
-    (text(old), text(new), opens)
-}
-
-fn policy(old: &str, new: &str, opens: Opens) -> (String, String, Opens) {
-    let text = |keys: &str| format!("policies: [{{name: p, {keys}}}]\n");
-    (text(old), text(new), opens)
-}
-
-fn listener(old: &str, new: &str, opens: Opens) -> (String, String, Opens) {
-    let text = |keys: &str| format!("listeners: [{{name: l, address: '127.0.0.1:3128', {keys}}}]\n");
-    (text(old), text(new), opens)
-}
-
-fn keys(old: &str, new: &str, opens: Opens) -> (String, String, Opens) {
-    (format!("{old}\n"), format!("{new}\n"), opens)
-}
 
 /// For each key an edit of it, and whether it must be marked. The path of an allow file's option is that of a rule's.
 fn edit(key: &str) -> Option<(String, String, Opens)> {
@@ -180,6 +148,9 @@ fn edit(key: &str) -> Option<(String, String, Opens)> {
             policy("clients: {listeners: ['0.0.0.0:3128']}, allow: [a.example]", "allow: [a.example]", YES)
         }
         "policies[].mode" => policy("allow: [a.example]", "mode: report, allow: [a.example]", YES),
+        "policies[].addresses_by_sni" => {
+            policy("allow: [a.example]", "addresses_by_sni: true, allow: [a.example]", YES)
+        }
         "policies[].private" => {
             policy("allow: [a.example]", "private: [10.0.0.0/16], allow: [a.example]", YES)
         }

@@ -2,6 +2,7 @@
 //! ship load.
 
 mod doubts;
+mod edits;
 mod every_key;
 mod include;
 mod inspection;

@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod by_sni;
 mod bytes;
 mod check;
 mod counted;

@@ -66,7 +66,9 @@ impl ProxyUrl {
                     .to_owned());
             }
             _ => {
-                return Err("--via: the URL of a proxy begins with http://, https:// or socks5h://".to_owned());
+                return Err(
+                    "--via: the URL of a proxy begins with http://, https:// or socks5h://".to_owned()
+                );
             }
         };
         Ok(ProxyUrl { tls, socks, host: target.host, port: target.port, credentials })

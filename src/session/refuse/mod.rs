@@ -105,6 +105,16 @@ where
     tokio::time::timeout(close::LINGER_TIME, telling).await.ok()?.ok()
 }
 
+/// Records the verdict on a request whose client has its `200` already, and tells it by an alert.
+pub(crate) async fn refuse_told<S>(stream: S, request: Request<'_>, refused: Refused)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let reason = refused.reason;
+    verdict(request, &refused);
+    in_tunnel(stream, reason).await;
+}
+
 /// Tells the client after the `200` about a verdict that is already recorded: by the reason's TLS alert, if it has
 /// one.
 pub(crate) async fn in_tunnel<S: AsyncRead + AsyncWrite + Unpin>(stream: S, reason: Reason) {

@@ -41,6 +41,8 @@ pub(super) struct Facts {
     pub(super) listener: Arc<str>,
     /// What its client speaks to egressd.
     pub(super) protocol: Protocol,
+    /// The address that it asked for, where something else decided.
+    pub(super) original: Option<SocketAddr>,
     pub(super) client: Arc<Client>,
     pub(super) asks: Asks,
     /// The first digits of the configuration's hash.
@@ -82,6 +84,7 @@ impl Facts {
             inspected: false,
             listener: Arc::clone(listener),
             protocol: Protocol::Http,
+            original: None,
             client: Arc::clone(client),
             asks,
             config: config.hash.short(),
@@ -248,6 +251,7 @@ impl Facts {
             config: Some(self.config),
             instance: Some(&shared.instance),
             protocol: Some(self.protocol),
+            original: self.original,
             tunnel: self.tunnel(),
             // Only for records that stand for others: [`crate::session::refuse::bounded`] makes them.
             suppressed: None,

@@ -7,6 +7,7 @@
 
 mod challenged;
 mod facts;
+mod opened;
 pub(crate) mod seen;
 mod shows;
 mod told;
@@ -27,7 +28,7 @@ use crate::state::live::Tunnel;
 use crate::state::proof::Proof;
 use crate::state::shared::Shared;
 use crate::telemetry::access_log::{LogUnavailable, RecordPlace};
-use crate::telemetry::record::{Cause, Event, Record};
+use crate::telemetry::record::{Cause, Event};
 use crate::transport::meter::Meter;
 use crate::wire::auth_scheme::AuthScheme;
 use crate::words::client::{Client, Protocol};
@@ -37,6 +38,7 @@ use crate::words::target::{Host, Target};
 pub(crate) use challenged::Challenged;
 pub use facts::Asks;
 use facts::Facts;
+pub use opened::Opened;
 use seen::{Seen, SeenAws};
 pub use shows::Shows;
 
@@ -298,6 +300,21 @@ impl<'s> Request<'s> {
         facts.reply = Some(u32::try_from(bytes).unwrap_or(u32::MAX));
     }
 
+    /// Whether it was told so already.
+    pub(crate) fn is_told(&self) -> bool {
+        self.facts().status == Some(200)
+    }
+
+    /// The address that the client wrote, in the place of which something else decides.
+    pub(crate) fn meant(&mut self, original: SocketAddr) {
+        self.facts_mut().original = Some(original);
+    }
+
+    /// What decides in its place.
+    pub(crate) fn asks_for(&mut self, target: &Target) {
+        self.facts_mut().asks.target = Some((target.clone(), None));
+    }
+
     /// The refusal that is about to be sent to the client has this status and so many bytes.
     pub fn answered(&mut self, status: Option<u16>, bytes: usize) {
         let facts = self.facts_mut();
@@ -381,7 +398,7 @@ impl<'s> Request<'s> {
         if let Some(place) = self.place.take() {
             place.write(&facts.record(self.shared, Event::Open));
         }
-        Opened { shared: self.shared, facts, last: Some(last), meter, counted: false }
+        Opened::new(self.shared, facts, last, meter)
     }
 
     /// A plain request has a body, which is about to pass: its record comes first.
@@ -429,84 +446,5 @@ impl Drop for Request<'_> {
             facts.status.get_or_insert(500);
         }
         self.refused(Reason::InternalError);
-    }
-}
-
-/// A tunnel whose bytes flow. If it is dropped without an ending, it is recorded as ended by a bug in egressd.
-#[derive(Debug)]
-pub struct Opened<'s> {
-    shared: &'s Shared,
-    facts: Box<Facts>,
-    /// `None` once the last record is written.
-    last: Option<RecordPlace>,
-    meter: Arc<Meter>,
-    counted: bool,
-}
-
-impl Opened<'_> {
-    /// The verdict is final.
-    pub fn decided(&mut self) {
-        if !self.counted {
-            self.counted = true;
-            self.facts.count(self.shared);
-        }
-    }
-
-    /// Report mode lets it pass although the gate refuses after the first hello.
-    pub fn would_deny(&mut self, reason: Reason) {
-        self.facts.decision = Some(Decision::WouldDeny);
-        self.facts.reason.get_or_insert(Cause::Refused(reason));
-    }
-
-    /// The gate refuses after the first hello was sent: the record is a `deny` instead of a `close`.
-    pub fn refuse(mut self, reason: Reason, offered: Option<Box<str>>) {
-        let Some(place) = self.last.take() else { return };
-        self.facts.decision = Some(Decision::Deny);
-        self.facts.reason = Some(Cause::Refused(reason));
-        if offered.is_some() {
-            self.facts.sni = offered.map(Arc::from);
-        }
-        self.decided();
-        place.write(&self.record(Event::Deny));
-    }
-
-    /// The last record; `revoked` is the reason, if the tunnel is no longer allowed or its identity no longer proven.
-    pub fn close(mut self, ending: Ending, revoked: Option<Reason>) {
-        self.decided();
-        if let (Ending::PolicyRevoked | Ending::IdentityRevoked, Some(reason)) = (ending, revoked) {
-            self.facts.reason = Some(Cause::Refused(reason));
-        }
-        self.closed(ending);
-    }
-
-    /// A record of a tunnel's life so far: if the process is killed, only the time since is lost.
-    pub fn progress(&self) {
-        self.facts.uses_its_rule(self.shared);
-        self.shared.log.spare().write(&self.record(Event::Progress));
-    }
-
-    fn closed(&mut self, ending: Ending) {
-        let Some(place) = self.last.take() else { return };
-        self.decided();
-        self.facts.uses_its_rule(self.shared);
-        if let Some(policy) = &self.facts.policy {
-            self.shared.metrics.tunnel_ended(policy, ending, self.facts.started.elapsed());
-        }
-        let mut record = self.record(Event::Close);
-        record.ending = Some(ending);
-        place.write(&record);
-    }
-
-    fn record(&self, event: Event) -> Record<'_> {
-        let mut record = self.facts.record(self.shared, event);
-        record.sent = Some(self.meter.sent());
-        record.received = Some(self.meter.received());
-        record
-    }
-}
-
-impl Drop for Opened<'_> {
-    fn drop(&mut self) {
-        self.closed(Ending::InternalError);
     }
 }

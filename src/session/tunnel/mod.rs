@@ -7,20 +7,20 @@
 //! is [`Established`], which runs until it ends. Each step consumes the result of the step before, and everything but
 //! the last is freed before the first byte is relayed.
 
+mod by_sni;
 mod gate;
 pub mod hello;
 mod inspected;
 mod reach;
 mod requests;
+mod tell;
 
 use std::future::{Future, pending};
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 
 use crate::config;
@@ -52,10 +52,12 @@ use crate::transport::tls::mint::Minter;
 use crate::words::client::Protocol;
 use crate::words::outcome::{Ending, Reason};
 use crate::words::target::Target;
+use by_sni::Unnamed;
 use gate::{ClientHelloGate, NotEntered, Verification};
 use inspected::Inside;
 use reach::{dial, minter, tls_layers};
 use requests::{Begins, Parts, RequestsTunnel};
+use tell::tell;
 
 /// Most bytes that are read from a client before its `200`.
 const MAX_EARLY: usize = 16 * 1024;
@@ -124,6 +126,23 @@ pub(crate) async fn establish<'s>(
     shared: &'s Shared,
 ) -> Option<Established<'s>> {
     let holder = Arc::clone(early.lease.holder());
+    let mut target = target;
+    if by_sni::applies(&target, &request, &snapshot) {
+        let naming = by_sni::named(&mut client, &mut early, target, &mut request, &snapshot, shared);
+        target = match Box::pin(naming).await {
+            Ok(target) => target,
+            Err(Unnamed::Gone) => {
+                request.gone();
+                return None;
+            }
+            Err(Unnamed::Refused(refused, offered)) => {
+                drop(early);
+                request.offered(offered.map(Arc::from));
+                refuse::refuse_told(client, request, refused).await;
+                return None;
+            }
+        };
+    }
     let opened = tokio::select! {
         biased;
         opened = open(target, &mut request, snapshot, shared, &holder) => Some(opened),
@@ -140,7 +159,10 @@ pub(crate) async fn establish<'s>(
         Some(Ok(ready)) => ready,
         Some(Err(refused)) => {
             drop(early);
-            refuse(client, request, refused, true).await;
+            match request.is_told() {
+                true => refuse::refuse_told(client, request, refused).await,
+                false => refuse(client, request, refused, true).await,
+            }
             return None;
         }
     };
@@ -274,18 +296,21 @@ async fn enter<'s>(
         }
     }
     let reply = match request.protocol() {
+        _ if request.is_told() => Vec::new(),
         Protocol::Http => reply::established(request.id()),
         Protocol::Socks5 => socks::granted(),
     };
-    if !tell(&mut client, &reply, settings.client_hello_timeout, &cancel).await {
+    if !reply.is_empty() && !tell(&mut client, &reply, settings.client_hello_timeout, &cancel).await {
         match cancel.ending() {
             Some(Ending::MemoryLimit) => refuse::unanswered(request, Reason::LimitReached),
             _ => request.gone(),
         }
         return None;
     }
-    request.told(reply.len());
-    shared.metrics.setup(request.started().elapsed());
+    if !reply.is_empty() {
+        request.told(reply.len());
+        shared.metrics.setup(request.started().elapsed());
+    }
     let limits = RelayLimits {
         idle_timeout: settings.idle_timeout,
         deadline: settings.max_lifetime.map(|lifetime| Instant::now() + lifetime),
@@ -370,25 +395,6 @@ async fn enter<'s>(
     }
 }
 
-/// Sends the `200`; returns whether the client got it. The client may have filled its own direction with replies that
-/// it does not read.
-async fn tell(
-    client: &mut (impl AsyncWrite + Unpin),
-    reply: &[u8],
-    timeout: Duration,
-    cancel: &Cancel,
-) -> bool {
-    let telling = async {
-        client.write_all(reply).await?;
-        client.flush().await
-    };
-    tokio::select! {
-        biased;
-        told = tokio::time::timeout(timeout, telling) => matches!(told, Ok(Ok(()))),
-        _ = cancel.cancelled() => false,
-    }
-}
-
 impl<'s> Established<'s> {
     /// Relays or serves until the tunnel ends, and writes its last record.
     pub(crate) fn run(self) -> Pin<Box<dyn Future<Output = ()> + Send + 's>> {
@@ -429,41 +435,5 @@ impl<'s> Relayed<'s> {
                 })
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use tokio::io::{AsyncReadExt, duplex};
-
-    use super::*;
-
-    const TIMEOUT: Duration = Duration::from_secs(5);
-
-    #[tokio::test(start_paused = true)]
-    async fn a_client_that_does_not_read_the_200_is_left_in_time_or_when_the_tunnel_is_cancelled() {
-        let begun = Instant::now();
-        let (mut near, mut far) = duplex(64);
-        assert!(tell(&mut near, b"200", TIMEOUT, &Cancel::new()).await);
-        let mut told = [0; 3];
-        far.read_exact(&mut told).await.expect("it was sent");
-        assert_eq!((&told, begun.elapsed()), (b"200", Duration::ZERO));
-
-        let (mut near, _far) = duplex(2);
-        assert!(!tell(&mut near, b"200", TIMEOUT, &Cancel::new()).await);
-        assert_eq!(begun.elapsed(), TIMEOUT);
-
-        let (mut near, _far) = duplex(2);
-        let cancel = Cancel::new();
-        cancel.cancel(Ending::PolicyRevoked);
-        assert!(!tell(&mut near, b"200", TIMEOUT, &cancel).await);
-        assert_eq!(begun.elapsed(), TIMEOUT, "at once");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_client_that_has_left_is_not_told() {
-        let (mut near, far) = duplex(64);
-        drop(far);
-        assert!(!tell(&mut near, b"200", TIMEOUT, &Cancel::new()).await);
     }
 }

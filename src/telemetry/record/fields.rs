@@ -97,6 +97,8 @@ fields! {
             instance: &'a str = "instance" [text 256] note Instance;
             /// What the client speaks to egressd; that of the tunnel, for a request inside one.
             protocol: Protocol = "protocol" [word] note Protocol;
+            /// The address that was meant, where the name in the ClientHello decided.
+            original: SocketAddr = "original" [plain] note Original;
             /// For a request inside a tunnel: the tunnel's `id`.
             tunnel: Uuid = "tunnel" [plain] note Tunnel;
             /// How many records like this one were not written before it, if their rate is bounded.

@@ -10,7 +10,7 @@ use crate::config::ShortHash;
 use crate::rules::{Mode, RuleSource};
 use crate::wire::auth_scheme::AuthScheme;
 use crate::words::aws::{Account, Regions};
-use crate::words::client::{ClientAddr, PeerAddr};
+use crate::words::client::{ClientAddr, PeerAddr, Protocol};
 use crate::words::outcome::{Decision, Ending, Reason};
 use crate::words::target::Target;
 
@@ -41,7 +41,7 @@ fn absent_is_null_not_missing() {
         r#""policy":null,"mode":null,"rule":null,"rule_source":null,"decision":null,"reason":null,"#,
         r#""upstream":null,"upstream_local":null,"status":null,"sent":null,"received":null,"duration_ms":null,"#,
         r#""dns_ms":null,"connect_ms":null,"ending":null,"user_agent":null,"config":null,"instance":null,"#,
-        r#""tunnel":null,"suppressed":null,"auth_scheme":null,"aws":null,"git":null,"cut":null}"#,
+        r#""protocol":null,"original":null,"tunnel":null,"suppressed":null,"auth_scheme":null,"aws":null,"git":null,"cut":null}"#,
         "\n"
     );
     assert_eq!(text, want);
@@ -77,6 +77,8 @@ fn a_full_record_has_every_member_once_and_in_order() {
         user_agent: Some("git/2.47".into()),
         config: Some(ShortHash([0x01, 0x23, 0x45, 0x67, 0x89, 0xab])),
         instance: Some("egressd-0"),
+        protocol: Some(Protocol::Socks5),
+        original: Some(upstream),
         tunnel: Some(Uuid::nil()),
         suppressed: Some(3),
         auth_scheme: Some(AuthScheme::Negotiate),

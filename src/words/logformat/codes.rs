@@ -124,6 +124,7 @@ notes! {
         Config = "config",
         Instance = "instance",
         Protocol = "protocol",
+        Original = "original",
         Tunnel = "tunnel",
         Suppressed = "suppressed",
         AuthScheme = "auth_scheme",

@@ -282,5 +282,11 @@ pub const ROWS: &[Row] = &[
         "replaces a stale socket alone; removes its own alone; never a moment with wider permissions",
         "the deployment listens on a port",
     ),
+    own(
+        93,
+        "CONNECT to an address under `addresses_by_sni`: forged server name, none, another protocol, a name that leads inside",
+        "the name decides, egressd looks it up itself and dials its own answer, never the address that was written",
+        "they judge an address as an address",
+    ),
     row(PTR, "address whose PTR record is on the list", "never asks for a PTR record"),
 ];

@@ -85,6 +85,11 @@ fn compare_policy(old: &Policy, new: &Policy, all: (&Policies, &Policies), tell:
         (Mode::Enforce, Mode::Enforce) | (Mode::Report, Mode::Report) => {}
     }
     clients::compare(old, new, all, &mut details);
+    match (old.addresses_by_sni(), new.addresses_by_sni()) {
+        (false, true) => details.add(Effect::Widened, Opens::Yes, "addresses_by_sni false → true".to_owned()),
+        (true, false) => details.add(Effect::Narrowed, Opens::No, "addresses_by_sni true → false".to_owned()),
+        _ => {}
+    }
     let networks = (old.private(), new.private());
     compare_networks("private", networks, (Opens::Yes, &|_| Opens::No), &mut details);
     details.change(Part::Rules, new.name(), "the policy".to_owned()).into_iter().for_each(tell);

@@ -38,6 +38,7 @@ struct Shown {
     /// Names of listeners; none: any.
     listeners: Vec<String>,
     private: Vec<String>,
+    addresses_by_sni: bool,
     rules: usize,
 }
 
@@ -129,6 +130,7 @@ fn shown(policy: &Policy) -> Shown {
         vpc_endpoints: texts(&clients.vpc_endpoints),
         listeners: texts(&clients.listeners),
         private: policy.private().iter().map(ToString::to_string).collect(),
+        addresses_by_sni: policy.addresses_by_sni(),
         rules: policy.rule_count(),
     }
 }
