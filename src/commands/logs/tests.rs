@@ -108,6 +108,7 @@ fn every_field_that_is_read_is_one_that_the_log_writes() {
     let Entry {
         time,
         event,
+        listener,
         client,
         identity,
         method,
@@ -135,11 +136,14 @@ fn every_field_that_is_read_is_one_that_the_log_writes() {
     assert_eq!(tunnel.map(Text::raw), Some("00000000-0000-0000-0000-000000000000"));
     assert_eq!((brief, guessed), (false, false), "it says everything");
     assert_eq!((git, aws), (None, None), "they are null");
-    let texts =
-        [client, identity, method, target, sni, policy, mode, rule, decision, reason, upstream, user_agent];
+    let texts = [
+        listener, client, identity, method, target, sni, policy, mode, rule, decision, reason, upstream,
+        user_agent,
+    ];
     assert_eq!(
         texts.map(|text| text.map_or("", Text::raw)),
         [
+            "proxy",
             "192.0.2.1:50000",
             "user:ci",
             "CONNECT",
