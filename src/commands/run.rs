@@ -13,6 +13,8 @@ use crate::operate::ending::Signal;
 use crate::operate::reload::{self, Source};
 use crate::operate::resources;
 use crate::operate::server::{Server, StartError};
+use crate::operate::systemd::passed::Misfits;
+use crate::operate::systemd::{Manager, Passed};
 use crate::rules::Mode;
 use crate::rules::lint::{self, Entrance};
 use crate::telemetry::diagnostics;
@@ -23,12 +25,19 @@ use crate::words::counted::counted;
 const RULES_LOGGED: usize = 20;
 
 pub(super) fn run(file: Option<&Path>) -> u8 {
+    // First of all, because no other thread may run yet.
+    let passed = Passed::take();
+    let manager = Manager::from_environment().unwrap_or_else(|why| {
+        eprintln!("egressd: {why}");
+        Manager::default()
+    });
     let (loaded, seen) = reload::load(file);
     let Loaded { config, warnings, positions } = match loaded {
         Ok(loaded) => loaded,
         Err(findings) => {
             findings.iter().for_each(|finding| eprintln!("{finding}"));
             eprintln!("egressd: the configuration is invalid; nothing was started");
+            manager.failed("the configuration is invalid, and the log says where; nothing was started");
             return CONFIGURATION_REFUSED;
         }
     };
@@ -38,6 +47,10 @@ pub(super) fn run(file: Option<&Path>) -> u8 {
             eprintln!("egressd: cannot start diagnostics: {error}");
             return FAILED;
         }
+    };
+    let passed = match passed {
+        Ok(passed) => passed,
+        Err(misfits) => return refuse_sockets(&misfits, &manager),
     };
     for finding in &warnings {
         tracing::warn!("{finding}");
@@ -57,11 +70,25 @@ pub(super) fn run(file: Option<&Path>) -> u8 {
     let log = file.map(|file| (file, positions.of_key("access_log.output")));
     let log =
         log.map(|(file, at)| format!("{}:{}:{}: ", file.display(), at.line, at.column)).unwrap_or_default();
-    runtime.block_on(serve(config, warnings, &log, Source { file: file.map(Path::to_owned), seen }))
+    let source = Source { file: file.map(Path::to_owned), seen };
+    runtime.block_on(serve((config, warnings), passed, &log, source, manager))
+}
+
+/// The sockets that were passed are not what the configuration says: as wrong as the configuration itself, and starting again would not help.
+fn refuse_sockets(misfits: &Misfits, manager: &Manager) -> u8 {
+    misfits.0.iter().for_each(|misfit| tracing::error!("{misfit}"));
+    manager.failed("the sockets that were passed do not fit the configuration, and the log says why; nothing was started");
+    CONFIGURATION_REFUSED
 }
 
 /// `log` is the place of `access_log.output` in the file, for an error about it.
-async fn serve(config: Config, warnings: Vec<Finding>, log: &str, source: Source) -> u8 {
+async fn serve(
+    (config, warnings): (Config, Vec<Finding>),
+    passed: Passed,
+    log: &str,
+    source: Source,
+    manager: Manager,
+) -> u8 {
     let signals = match listen_for_signals() {
         Ok(signals) => signals,
         Err(error) => {
@@ -70,11 +97,13 @@ async fn serve(config: Config, warnings: Vec<Finding>, log: &str, source: Source
         }
     };
     let told = what_is_let_out(&config, source.file.as_deref());
-    let server = match Server::bind(config).await {
+    let server = match Server::bind_with(config, passed).await {
         Ok(server) => server,
+        Err(StartError::Passed(misfits)) => return refuse_sockets(&misfits, &manager),
         Err(error) => {
             let place = if matches!(error, StartError::Log { .. }) { log } else { "" };
             tracing::error!("{place}{error}");
+            manager.failed(&error);
             return FAILED;
         }
     };
@@ -92,10 +121,11 @@ async fn serve(config: Config, warnings: Vec<Finding>, log: &str, source: Source
     for line in told {
         tracing::info!("{line}");
     }
-    match server.run(source, signals).await {
+    match server.run(source, signals, manager.clone()).await {
         Ok(()) => FINE,
         Err(error) => {
             tracing::error!("{error}");
+            manager.failed(&error);
             FAILED
         }
     }

@@ -67,17 +67,15 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub async fn serve(socket: Door, listener: Arc<Listener>, shared: Arc<Shared>) {
     let waiting = Waiting::default();
     loop {
-        let accepted = async {
-            let (stream, peer) = socket.accept().await?;
-            Ok((Place::accepted(peer, &listener, &shared).await, stream, peer))
-        };
         let accepted: io::Result<_> = tokio::select! {
             biased;
-            () = shared.drain.closed() => return,
-            accepted = accepted => accepted,
+            () = shared.drain.over() => return,
+            accepted = socket.accept() => accepted,
         };
         match accepted {
-            Ok((place, stream, peer)) => {
+            Ok((stream, peer)) => {
+                // Not given up for a drain: nobody else has this connection.
+                let place = Place::accepted(peer, &listener, &shared).await;
                 match place.and_then(|place| hold(&stream, peer, place, &shared, &waiting)) {
                     Ok(held) => spawn(stream, peer, held, &listener, &shared),
                     // Closed without a reply: a reply would need the resources that are missing.

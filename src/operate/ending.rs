@@ -7,13 +7,20 @@ use std::time::Duration;
 use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinHandle;
 
+use crate::config::Shutdown;
 use crate::operate::phrases::spoken;
+use crate::operate::systemd::Manager;
 use crate::state::shared::Shared;
 use crate::words::counted::counted;
 use crate::words::outcome::Ending;
 
 /// How long tunnels that were ended by the shutdown may take to write their records.
 const LAST_RECORDS: Duration = Duration::from_secs(2);
+/// How long a connection that was accepted may take to send its request, if its listener's socket stays open in other hands. Nobody else
+/// can serve it.
+const HAND_OVER: Duration = Duration::from_secs(2);
+/// Beyond all that: the log's last records.
+const SLACK: Duration = Duration::from_secs(10);
 /// Time between two searches for tunnels to end.
 const SWEEP: Duration = Duration::from_millis(50);
 
@@ -26,15 +33,32 @@ pub enum Signal {
     HangUp,
 }
 
+/// Whose the listening sockets are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sockets {
+    /// Ours alone: the kernel refuses clients as soon as they are closed.
+    Own,
+    /// At least one is the service manager's as well: clients wait in it for the next process.
+    Passed,
+}
+
 /// Stops accepting, waits for open tunnels, then ends them. A second TERM skips the wait.
-pub(super) async fn drain(signals: &mut Receiver<Signal>, shared: &Shared, accepting: Vec<JoinHandle<()>>) {
+pub(super) async fn drain(
+    signals: &mut Receiver<Signal>,
+    shared: &Shared,
+    sockets: Sockets,
+    accepting: Vec<JoinHandle<()>>,
+    manager: &Manager,
+) {
     let settings = shared.current.load().shutdown.clone();
+    let longest = settings.delay + HAND_OVER + settings.grace_period + LAST_RECORDS + SLACK;
+    manager.stopping(longest, "shutting down");
     shared.drain.go();
     if !settings.delay.is_zero() {
         tracing::info!("shutting down: accepting for {} more", spoken(settings.delay));
     }
     tokio::select! {
-        () = patiently(shared, settings.delay, settings.grace_period) => {}
+        () = patiently(shared, sockets, &settings, manager) => {}
         () = terminated_again(signals, shared) => tracing::warn!("second request to shut down: ending at once"),
     }
     shared.drain.end();
@@ -63,18 +87,36 @@ pub(super) async fn drain(signals: &mut Receiver<Signal>, shared: &Shared, accep
     }
 }
 
-async fn patiently(shared: &Shared, delay: Duration, grace_period: Duration) {
+async fn patiently(shared: &Shared, sockets: Sockets, settings: &Shutdown, manager: &Manager) {
+    let Shutdown { delay, grace_period } = *settings;
     tokio::time::sleep(delay).await;
-    match shared.live.tunnels() {
-        0 => tracing::info!("draining: no open tunnels"),
+    if sockets == Sockets::Passed {
+        hand_over(shared).await;
+    }
+    let said = match shared.live.tunnels() {
+        0 => "draining: no open tunnels".to_owned(),
         open => {
             let tunnels = counted(open, "open tunnel has", "open tunnels have");
-            tracing::info!("draining: {tunnels} up to {}", spoken(grace_period));
+            format!("draining: {tunnels} up to {}", spoken(grace_period))
         }
-    }
+    };
+    tracing::info!("{said}");
+    manager.draining(said);
     shared.drain.close();
     // Over when the last connection has ended, or when the time is up.
     let _ = tokio::time::timeout(grace_period, shared.drain.connections().wait()).await;
+}
+
+/// Accepts no more, and lets each connection that was accepted send its request: it is served like any other.
+async fn hand_over(shared: &Shared) {
+    shared.drain.hand_over();
+    let asked = async {
+        // A tunnel has sent it.
+        while shared.drain.connections().len() > shared.live.tunnels() {
+            tokio::time::sleep(SWEEP).await;
+        }
+    };
+    let _ = tokio::time::timeout(HAND_OVER, asked).await;
 }
 
 async fn terminated_again(signals: &mut Receiver<Signal>, shared: &Shared) {

@@ -8,3 +8,4 @@ mod phrases;
 pub mod reload;
 pub mod resources;
 pub mod server;
+pub mod systemd;

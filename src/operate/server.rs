@@ -21,10 +21,12 @@ use crate::inbound::accept;
 use crate::inbound::door::Door;
 use crate::operate::admin;
 use crate::operate::apply::{self, PrepareError};
-use crate::operate::ending::{Signal, drain};
+use crate::operate::ending::{Signal, Sockets, drain};
 use crate::operate::memory;
 use crate::operate::reload::{self, Reloading, Source};
 use crate::operate::resources::{self, Share};
+use crate::operate::systemd::passed::{Assigned, Misfits};
+use crate::operate::systemd::{Manager, Passed, watchdog};
 use crate::outbound::certificate;
 use crate::outbound::dial::{self, OwnAddresses};
 use crate::outbound::resolve;
@@ -81,6 +83,9 @@ pub enum StartError {
         /// Why.
         source: BindError,
     },
+    /// A socket that was passed is not what the configuration says.
+    #[error("{0}")]
+    Passed(Misfits),
     /// The access log's output could not be opened.
     #[error("cannot open the access log, {output} (access_log.output): {}{}", reason(error), for_log(error))]
     Log {
@@ -136,6 +141,7 @@ pub struct Server {
     shared: Arc<Shared>,
     listeners: Vec<(Door, Arc<Listener>)>,
     admin: TcpListener,
+    sockets: Sockets,
     writer: WriterHandle,
 }
 
@@ -145,11 +151,23 @@ impl Server {
     /// # Errors
     /// [`StartError`]; then nothing stays bound.
     pub async fn bind(config: Config) -> Result<Self, StartError> {
+        Server::bind_with(config, Passed::default()).await
+    }
+
+    /// The same, on the sockets that were passed; what has none is bound.
+    ///
+    /// # Errors
+    /// As of [`Server::bind`].
+    pub async fn bind_with(config: Config, passed: Passed) -> Result<Self, StartError> {
+        let Assigned { listeners: passed, admin: passed_admin } =
+            passed.assign(&config).map_err(StartError::Passed)?;
+        let is_passed = passed.iter().any(Option::is_some);
+        let sockets = if is_passed { Sockets::Passed } else { Sockets::Own };
         let mut listeners = Vec::with_capacity(config.listeners.len());
-        for listener in &config.listeners {
-            listeners.push(open(listener)?);
+        for (listener, passed) in config.listeners.iter().zip(passed) {
+            listeners.push(open(listener, passed)?);
         }
-        let admin = bind(config.admin.address, || "admin.address".to_owned())?;
+        let admin = bind(config.admin.address, passed_admin, || "admin.address".to_owned())?;
         let mut own = Vec::with_capacity(listeners.len() + 1);
         for door in &listeners {
             own.extend(port_of(door));
@@ -212,7 +230,7 @@ impl Server {
             distrusts: Distrusts::default(),
         });
         apply::apply(&shared.current.load(), prepared, &shared, || now);
-        Ok(Server { shared, listeners, admin, writer })
+        Ok(Server { shared, listeners, admin, sockets, writer })
     }
 
     /// The warnings about its configuration, for the status page.
@@ -250,13 +268,19 @@ impl Server {
     }
 
     /// Serves until a signal ends it, and returns when the last record is written. `source` is where the configuration
-    /// was read from; the server follows its changes.
+    /// was read from; the server follows its changes. `manager` is told how far it is.
     ///
     /// # Errors
     /// [`StartError::Reload`]; then nothing was accepted.
-    pub async fn run(self, source: Source, mut signals: Receiver<Signal>) -> Result<(), StartError> {
-        let Server { shared, listeners, admin, writer } = self;
-        let reloading = reload::start(Arc::clone(&shared), source).map_err(StartError::Reload)?;
+    pub async fn run(
+        self,
+        source: Source,
+        mut signals: Receiver<Signal>,
+        manager: Manager,
+    ) -> Result<(), StartError> {
+        let Server { shared, listeners, admin, sockets, writer } = self;
+        let reloading =
+            reload::start(Arc::clone(&shared), source, manager.clone()).map_err(StartError::Reload)?;
         let accepting: Vec<JoinHandle<()>> = listeners
             .into_iter()
             .map(|(socket, listener)| tokio::spawn(accept::serve(socket, listener, Arc::clone(&shared))))
@@ -270,8 +294,11 @@ impl Server {
             }
         });
 
+        manager.ready(&shared.current.in_force());
+        let alive =
+            watchdog::period().map(|period| tokio::spawn(watchdog::keep_telling(manager.clone(), period)));
         until_terminated(&mut signals, &shared, &reloading).await;
-        drain(&mut signals, &shared, accepting).await;
+        drain(&mut signals, &shared, sockets, accepting, &manager).await;
 
         // Waits for the writer, but gives up if its output is stuck: the exit never hangs on a stalled pipe.
         if let Ok(Finished::Abandoned(left)) =
@@ -286,14 +313,19 @@ impl Server {
         drop(reloading);
         sampling.abort();
         admin.abort();
+        if let Some(alive) = alive {
+            alive.abort();
+        }
         Ok(())
     }
 }
 
-/// Opens the door of one listener.
-fn open(listener: &config::Listener) -> Result<Door, StartError> {
+/// Opens the door of one listener: the socket that was passed, if one was.
+fn open(listener: &config::Listener, passed: Option<std::net::TcpListener>) -> Result<Door, StartError> {
     match &listener.address {
-        ListenAddress::Ip(address) => bind(*address, || format!("listener {}", listener.name)).map(Door::Tcp),
+        ListenAddress::Ip(address) => {
+            bind(*address, passed, || format!("listener {}", listener.name)).map(Door::Tcp)
+        }
         ListenAddress::Unix { path, permissions } => match UnixDoor::bind(path, *permissions) {
             Ok(door) => Ok(Door::Unix(Box::new(door))),
             Err(source) => {
@@ -311,8 +343,13 @@ fn port_of(door: &Door) -> Option<SocketAddr> {
     }
 }
 
-fn bind(address: SocketAddr, what: impl Fn() -> String) -> Result<TcpListener, StartError> {
-    socket::listen(address).map_err(|source| StartError::Bind { address, what: what(), source })
+fn bind(
+    address: SocketAddr,
+    passed: Option<std::net::TcpListener>,
+    what: impl Fn() -> String,
+) -> Result<TcpListener, StartError> {
+    let listening = passed.map_or_else(|| socket::listen(address), socket::listen_on);
+    listening.map_err(|source| StartError::Bind { address, what: what(), source })
 }
 
 /// Raises the descriptor limit, and returns the limit that is then in force.
@@ -418,7 +455,7 @@ mod tests {
         let shared = Arc::clone(server.shared());
         let (_, address) = server.listeners().next().expect("a listener");
         let (tell, told) = mpsc::channel(2);
-        let serving = tokio::spawn(server.run(Source { file: Some(file), seen }, told));
+        let serving = tokio::spawn(server.run(Source { file: Some(file), seen }, told, Manager::default()));
 
         let half_hello = [&[22, 3, 1, 0x3f, 0xff, 1, 0, 0x3f, 0xfb][..], &[3; 9_000]].concat();
         let mut clients = Vec::new();

@@ -1,8 +1,9 @@
 //! The stages of a shutdown, for everything that must know them.
 //!
-//! Serving → going (TERM came; still accepting, because a load balancer still sends) → closed (no new connections, no
-//! new requests; open tunnels go on) → all ended. Not here: ending what is still open, which
-//! [`crate::operate::server`] does.
+//! Serving → going (TERM came; still accepting, because a load balancer still sends) → handed over (no new connections, because
+//! whoever holds the listening sockets keeps them for the next process; what was accepted is served) → closed (no new
+//! connections, no new requests; open tunnels go on) → all ended. Not here: ending what is still open, which
+//! [`crate::operate::ending`] does.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -14,6 +15,7 @@ use tokio_util::task::TaskTracker;
 #[derive(Debug, Default)]
 pub struct Drain {
     going: AtomicBool,
+    handed_over: CancellationToken,
     closed: CancellationToken,
     ended: CancellationToken,
     connections: TaskTracker,
@@ -30,9 +32,20 @@ impl Drain {
         self.going.load(Ordering::Relaxed)
     }
 
+    /// Listeners stop accepting. Only for sockets that others hold as well: in theirs, clients wait for the next process.
+    pub fn hand_over(&self) {
+        self.go();
+        self.handed_over.cancel();
+    }
+
+    /// Ready once no more connections are accepted: [`Drain::hand_over`] or [`Drain::close`] was called.
+    pub fn over(&self) -> WaitForCancellationFuture<'_> {
+        self.handed_over.cancelled()
+    }
+
     /// Listeners close, and clients that have not sent a request are no longer waited for.
     pub fn close(&self) {
-        self.go();
+        self.hand_over();
         self.closed.cancel();
         self.connections.close();
     }

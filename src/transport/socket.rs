@@ -58,6 +58,18 @@ pub(super) fn is_of_another_kind(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::InvalidInput
 }
 
+/// Uses a socket that listens already, with the same options. Its queue is as long as whoever made it wanted.
+///
+/// # Errors
+/// What setsockopt(2), fcntl(2) or epoll_ctl(2) say.
+pub fn listen_on(socket: std::net::TcpListener) -> io::Result<TcpListener> {
+    socket.set_nonblocking(true)?;
+    send_at_once(&socket)?;
+    keep_alive(&socket)?;
+    bound_unsent(&socket)?;
+    TcpListener::from_std(socket)
+}
+
 /// Sets TCP_NODELAY on a TCP socket: one that is connected or will be, or one that listens. Connections that are accepted
 /// from it inherit the option on Linux.
 ///

@@ -32,6 +32,7 @@ use self::wakeups::{Wakeup, Wakeups};
 use self::watch::Watch;
 use crate::config::{Config, Finding, Loaded, Position, Severity};
 use crate::operate::apply::{self, Prepared};
+use crate::operate::systemd::Manager;
 use crate::state::live::Revoked;
 use crate::state::live::rejudge::{self, Objection};
 use crate::state::shared::Shared;
@@ -85,18 +86,20 @@ struct Reloader {
     retired: Vec<Arc<Config>>,
     /// Files that were already reported as never changing.
     reported_mounted: BTreeSet<PathBuf>,
+    /// Is told of each reload.
+    manager: Manager,
 }
 
 /// Starts following the files of the configuration in force, and the expiries of its rules.
 ///
 /// # Errors
 /// If the thread cannot be started.
-pub fn start(shared: Arc<Shared>, source: Source) -> io::Result<Reloading> {
+pub fn start(shared: Arc<Shared>, source: Source, manager: Manager) -> io::Result<Reloading> {
     let wakeups = Arc::new(Wakeups::default());
     let reloading = Reloading(Arc::clone(&wakeups));
     thread::Builder::new()
         .name("reload".to_owned())
-        .spawn(move || Reloader::new(shared, source, wakeups, load).run())?;
+        .spawn(move || Reloader { manager, ..Reloader::new(shared, source, wakeups, load) }.run())?;
     Ok(reloading)
 }
 
@@ -129,6 +132,7 @@ impl Reloader {
             compared_at: now,
             retired: Vec::new(),
             reported_mounted: BTreeSet::new(),
+            manager: Manager::default(),
         }
     }
 
@@ -150,6 +154,7 @@ impl Reloader {
                     vec![self.fault("a bug in egressd while reading it: please report it")],
                     wakeup.requested,
                 );
+                self.manager.reloaded(&self.shared.current.in_force());
                 if self.wakeups.wait(RETRY).stop {
                     return;
                 }
@@ -179,7 +184,9 @@ impl Reloader {
     fn turn(&mut self, wakeup: Wakeup) {
         self.expire();
         if wakeup.requested || self.has_changed() {
+            self.manager.reloading();
             self.reload(wakeup.requested);
+            self.manager.reloaded(&self.shared.current.in_force());
         }
         // Freed here and not by the request that ends last: freeing a million rules takes so long that every tunnel on
         // the same thread would notice.
