@@ -1,6 +1,7 @@
 //! What a reload promises, step by step and without waiting: each test takes the reloader's turns itself.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::sync::Weak;
 
 use tempfile::TempDir;
@@ -8,6 +9,7 @@ use tokio::runtime::Runtime;
 use uuid::Uuid;
 
 use super::*;
+use crate::config::ListenAddress;
 use crate::operate::server::Server;
 use crate::rules::Scheme;
 use crate::state::live::{LiveTunnel, Registration, TunnelFacts};
@@ -42,14 +44,11 @@ impl Bench {
     fn of(directory: TempDir, file: Option<PathBuf>, load: Load) -> Self {
         let (loaded, seen) = self::load(file.as_deref());
         let mut config = loaded.expect("a configuration").config;
-        for address in config
-            .listeners
-            .iter_mut()
-            .map(|listener| &mut listener.address)
-            .chain([&mut config.admin.address])
-        {
-            *address = "127.0.0.1:0".parse().expect("an address");
+        let free = || SocketAddr::from(([127, 0, 0, 1], 0));
+        for listener in &mut config.listeners {
+            listener.address = ListenAddress::Ip(free());
         }
+        config.admin.address = free();
         let runtime = Runtime::new().expect("a runtime");
         let server = runtime.block_on(Server::bind(config)).expect("bound");
         let source = Source { file, seen };
