@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use egressd::config;
 use egressd::session::refuse::reply::{WireForm, wire_form};
-use egressd::telemetry::record::{Event, FIELDS};
+use egressd::telemetry::record::{ECS, ECS_VERSION, Event, FIELDS, OCSF, OCSF_VERSION};
 use egressd::words::client::Client;
 use egressd::words::logformat::Note;
 use egressd::words::outcome::{Ending, Reason};
@@ -375,6 +375,22 @@ fn every_field_and_event_of_a_record_stands_in_the_tables() {
             }
         }
     }
+}
+
+#[test]
+fn every_fields_place_in_a_schema_stands_in_the_table() {
+    let text = read("docs/log.md");
+    let rows = table(&text, "| in JSON |");
+    let told = |column: usize| -> Vec<(String, String)> {
+        rows.iter().map(|row| (quoted(&row[0]).join(" "), quoted(&row[column]).join(" "))).collect()
+    };
+    for (column, places) in [(1, ECS), (2, OCSF)] {
+        let places: Vec<(String, String)> =
+            places.iter().map(|(field, place)| ((*field).to_owned(), (*place).to_owned())).collect();
+        assert_eq!(told(column), places);
+    }
+    assert!(text.contains(&format!("Elastic Common Schema {ECS_VERSION}")));
+    assert!(text.replace('\n', " ").contains(&format!("Open Cybersecurity Schema Framework {OCSF_VERSION}")));
 }
 
 /// The text of every source file in `directory` and below, without tests.

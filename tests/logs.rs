@@ -152,3 +152,49 @@ fn a_reload_changes_the_format_from_the_next_record_on() {
     let last = all.lines().last().expect("just seen");
     assert_eq!(last, format!("TCP_TUNNEL/200 CONNECT {} test", origin.address()));
 }
+
+/// The same traffic, in the words of each format, is the same to every command.
+#[test]
+fn logs_in_other_schemas_are_read_as_json_is() {
+    let origin = Origin::echo();
+    let rules = format!("tcp://{}", origin.address());
+    let told: Vec<(String, String, String)> = ["json", "ecs", "ocsf"]
+        .into_iter()
+        .map(|format| {
+            let text = config(&[&rules]) + &format!("access_log: {{output: access.log, format: {format}}}\n");
+            let proxy = Egressd::start(&text);
+            let log = proxy.file("access.log");
+            let mut wire = proxy.tunnel(&origin.address().to_string());
+            wire.send(b"ping");
+            wire.read_exact(4);
+            wire.finish();
+            wire.read_to_end();
+            let mut refused = proxy.connect();
+            refused.send("CONNECT evil.example:443 HTTP/1.1\r\nHost: evil.example:443\r\n\r\n");
+            assert_eq!(refused.read_reply().status, 403);
+            let mut plain = proxy.connect();
+            plain.send("PROPFIND http://other.example/a HTTP/1.1\r\nHost: other.example\r\n\r\n");
+            assert_eq!(plain.read_reply().status, 403);
+            until("the records", || (read(&log).lines().count() == 4).then_some(()));
+            let own = proxy.file("egressd.yaml");
+            let runs = [
+                vec!["suggest", shown(&log)],
+                vec!["summary", shown(&log)],
+                vec!["diff", shown(&own), shown(&own), "--log", shown(&log)],
+            ];
+            let [suggest, summary, diff] = runs.map(|arguments| {
+                let (code, stdout, stderr) = said(&run(&arguments));
+                assert_eq!((code, &*stderr), (Some(0), ""), "{arguments:?}");
+                // Without the times, and without how fast it was read.
+                let lines = stdout.lines().map(|line| line.split("; 20").next().unwrap_or(line));
+                let lines = lines
+                    .filter(|line| !line.contains(" UTC") && !line.contains("T0") && !line.contains("-"));
+                lines.map(|line| format!("{line}\n")).collect::<String>()
+            });
+            (suggest, summary, diff)
+        })
+        .collect();
+    assert!(told[0].1.contains("requests    3: 1 let through by a rule"), "{}", told[0].1);
+    assert_eq!(told[0], told[1]);
+    assert_eq!(told[0], told[2]);
+}

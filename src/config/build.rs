@@ -301,14 +301,16 @@ impl Meaning<'_> {
         let position = file.format.as_ref().map_or(Position::START, |at| at.position);
         let format = match value(&file.format).map(|text| &*text.0) {
             None | Some("json") => LogFormat::Json,
+            Some("ecs") => LogFormat::Ecs,
+            Some("ocsf") => LogFormat::Ocsf,
             Some("squid") => LogFormat::Squid,
             Some(text) => self.logformat(position, text),
         };
-        if format != LogFormat::Json {
+        if !format.has_every_event() {
             self.report.warning(
                 position,
                 "Squid's formats have only closing records: a tunnel is logged when it ends, and never if a kill \
-                 cuts it off; json also has `open` and `progress` records",
+                 cuts it off; json, ecs and ocsf also have `open` and `progress` records",
             );
             if report_mode {
                 self.report.warning(
@@ -342,7 +344,7 @@ impl Meaning<'_> {
             }
         } else {
             let text = quoted(text);
-            let advice = "write json, squid, or a Squid logformat";
+            let advice = "write json, ecs, ocsf, squid, or a Squid logformat";
             self.report.error(position, format!("{text} is not a format: {advice}"));
         }
         LogFormat::Json

@@ -344,7 +344,7 @@ pub(super) struct HttpFile {
 pub(super) struct AccessLogFile {
     /// `stdout`, or a file. Left out: stdout.
     pub(super) output: Key<FilePath>,
-    /// `json`, `squid`, or a Squid logformat. Left out: json.
+    /// `json`, `ecs`, `ocsf`, `squid`, or a Squid logformat. Left out: json.
     pub(super) format: Key<Line>,
     /// What happens to new requests while the log cannot be written. Left out: deny.
     pub(super) on_failure: Key<OnFailureFile>,

@@ -52,6 +52,6 @@ pub(super) fn seal(
 fn can_be_sealed(format: &LogFormat) -> bool {
     match format {
         LogFormat::Json => true,
-        LogFormat::Squid | LogFormat::Custom(_) => false,
+        LogFormat::Ecs | LogFormat::Ocsf | LogFormat::Squid | LogFormat::Custom(_) => false,
     }
 }

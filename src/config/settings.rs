@@ -330,10 +330,24 @@ pub enum LogOutput {
 pub enum LogFormat {
     /// One JSON object per line.
     Json,
+    /// The same in the words of the Elastic Common Schema.
+    Ecs,
+    /// The same in the words of the Open Cybersecurity Schema Framework.
+    Ocsf,
     /// Squid's native format.
     Squid,
     /// A Squid `logformat` with `%` codes.
     Custom(Arc<Logformat>),
+}
+
+impl LogFormat {
+    /// Whether it has a line for each event. Squid's formats have closing lines alone.
+    pub fn has_every_event(&self) -> bool {
+        match self {
+            LogFormat::Json | LogFormat::Ecs | LogFormat::Ocsf => true,
+            LogFormat::Squid | LogFormat::Custom(_) => false,
+        }
+    }
 }
 
 /// Whether records or traffic are more important.

@@ -20,7 +20,11 @@ pub(super) struct Object<'o> {
     out: &'o mut Vec<u8>,
     /// Where it begins in `out`.
     start: usize,
+    /// Where the line begins in `out`.
+    line: usize,
     empty: bool,
+    /// Whether a member without a value is left out.
+    sparse: bool,
     cut: Vec<&'static str>,
 }
 
@@ -39,18 +43,80 @@ impl<'o> Object<'o> {
     pub(super) fn open(out: &'o mut Vec<u8>) -> Self {
         let start = out.len();
         out.push(b'{');
-        Object { out, start, empty: true, cut: Vec::new() }
+        Object { out, start, line: start, empty: true, sparse: false, cut: Vec::new() }
     }
 
-    /// How many bytes it has so far.
-    pub(super) fn length(&self) -> usize {
+    /// Opens an object that leaves out what has no value.
+    pub(super) fn open_sparse(out: &'o mut Vec<u8>) -> Self {
+        Object { sparse: true, ..Object::open(out) }
+    }
+
+    fn inner(&mut self) -> Object<'_> {
+        let start = self.out.len();
+        self.out.push(b'{');
+        Object { out: self.out, start, line: self.line, empty: true, sparse: self.sparse, cut: Vec::new() }
+    }
+
+    fn length(&self) -> usize {
         self.out.len() - self.start
+    }
+
+    /// How many bytes the line has so far.
+    pub(super) fn line_length(&self) -> usize {
+        self.out.len() - self.line
+    }
+
+    /// Members that a schema puts under one name; nothing, where none has a value. What is cut in it keeps its own name.
+    pub(super) fn group(&mut self, name: &'static str, write: impl FnOnce(&mut Object<'_>)) {
+        let (before, was_empty) = (self.out.len(), self.empty);
+        self.name(name);
+        let mut inner = self.inner();
+        write(&mut inner);
+        let (is_empty, cut) = (inner.empty, std::mem::take(&mut inner.cut));
+        if is_empty {
+            self.out.truncate(before);
+            self.empty = was_empty;
+            return;
+        }
+        self.out.push(b'}');
+        self.cut.extend(cut);
+    }
+
+    /// The last group of a line, which says what was cut in all of it.
+    pub(super) fn rest(&mut self, name: &'static str, write: impl FnOnce(&mut Object<'_>)) {
+        self.name(name);
+        let cut = std::mem::take(&mut self.cut);
+        let mut inner = self.inner();
+        inner.cut = cut;
+        write(&mut inner);
+        self.out.push(b'}');
+    }
+
+    /// What `write` writes has another name here than in the record: if it is cut, `cut` has the record's name, `field`.
+    pub(super) fn of(&mut self, field: &'static str, write: impl FnOnce(&mut Self)) {
+        let before = self.cut.len();
+        write(self);
+        if self.cut.len() > before {
+            self.cut.truncate(before);
+            self.cut.push(field);
+        }
+    }
+
+    /// What is written elsewhere too: it is left out if it would be cut.
+    pub(super) fn whole(&mut self, write: impl FnOnce(&mut Self)) {
+        let (before, was_empty, cut) = (self.out.len(), self.empty, self.cut.len());
+        write(self);
+        if self.cut.len() > cut {
+            self.out.truncate(before);
+            self.empty = was_empty;
+            self.cut.truncate(cut);
+        }
     }
 
     /// A member that is an object itself. If something in it is cut, the member is.
     pub(super) fn object(&mut self, name: &'static str, write: impl FnOnce(&mut Object<'_>)) {
         self.name(name);
-        let mut inner = Object::open(self.out);
+        let mut inner = self.inner();
         write(&mut inner);
         let is_cut = !inner.cut.is_empty();
         self.out.push(b'}');
@@ -76,7 +142,7 @@ impl<'o> Object<'o> {
             if at > 0 {
                 self.out.push(b',');
             }
-            let mut inner = Object::open(self.out);
+            let mut inner = self.inner();
             write(&mut inner, item);
             let inner_is_cut = !inner.cut.is_empty();
             self.out.push(b'}');
@@ -107,8 +173,11 @@ impl<'o> Object<'o> {
         self.out.extend_from_slice(b"\":");
     }
 
-    /// `null`: the field is there, without a value.
+    /// `null`: the field is there, without a value. In a sparse object it is not there.
     pub(super) fn null(&mut self, name: &'static str) {
+        if self.sparse {
+            return;
+        }
         self.name(name);
         self.out.extend_from_slice(b"null");
     }
@@ -135,6 +204,22 @@ impl<'o> Object<'o> {
 
     /// One of our own words, which needs no escaping; or null.
     pub(super) fn word(&mut self, name: &'static str, value: Option<&'static str>) {
+        let Some(value) = value else { return self.null(name) };
+        self.name(name);
+        self.out.push(b'"');
+        self.out.extend_from_slice(value.as_bytes());
+        self.out.push(b'"');
+    }
+
+    /// A list of our own words.
+    pub(super) fn words(&mut self, name: &'static str, words: &[&'static str]) {
+        self.name(name);
+        let words = words.join("\",\"");
+        let _ = write!(self.out, "[\"{words}\"]");
+    }
+
+    /// A text that is ASCII without quotes and backslashes, as a canonical name; or null.
+    pub(super) fn plain_text(&mut self, name: &'static str, value: Option<&str>) {
         let Some(value) = value else { return self.null(name) };
         self.name(name);
         self.out.push(b'"');

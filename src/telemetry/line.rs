@@ -1,4 +1,4 @@
-//! How a record becomes a line: what every format does, and the format `json`.
+//! How a record becomes a line: what every format does, and the formats whose lines are JSON objects.
 //!
 //! Not here: Squid's formats ([`super::squid`]), and which format is configured ([`super::format()`]).
 
@@ -25,5 +25,25 @@ pub struct Json;
 impl Format for Json {
     fn write(&self, record: &Record<'_>, out: &mut Vec<u8>) {
         record.write_json(out);
+    }
+}
+
+/// `format: ecs`.
+#[derive(Clone, Copy, Debug)]
+pub struct Ecs;
+
+impl Format for Ecs {
+    fn write(&self, record: &Record<'_>, out: &mut Vec<u8>) {
+        record.write_ecs(out);
+    }
+}
+
+/// `format: ocsf`.
+#[derive(Clone, Copy, Debug)]
+pub struct Ocsf;
+
+impl Format for Ocsf {
+    fn write(&self, record: &Record<'_>, out: &mut Vec<u8>) {
+        record.write_ocsf(out);
     }
 }

@@ -2,7 +2,7 @@
 //! costs several times what they do.
 
 use std::io::Write as _;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use jiff::Timestamp;
 use jiff::fmt::temporal::DateTimePrinter;
@@ -39,6 +39,12 @@ impl Plain for ShortHash {
         for byte in self.0 {
             out.extend_from_slice(&[digit(byte >> 4), digit(byte & 0xf)]);
         }
+    }
+}
+
+impl Plain for IpAddr {
+    fn write(&self, out: &mut Vec<u8>) {
+        let _ = write!(out, "{self}");
     }
 }
 
@@ -95,7 +101,6 @@ pub(in crate::telemetry) fn digits(out: &mut Vec<u8>, mut number: u64) {
 #[cfg(test)]
 mod tests {
     use std::fmt::Display;
-    use std::net::IpAddr;
 
     use proptest::prelude::*;
 

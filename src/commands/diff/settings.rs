@@ -319,6 +319,8 @@ fn of_access_log(access_log: &AccessLog) -> Vec<Row> {
     rows.add("output", Value::Unclear(shown));
     let (shown, exact) = match format {
         LogFormat::Json => ("json", String::new()),
+        LogFormat::Ecs => ("ecs", String::new()),
+        LogFormat::Ocsf => ("ocsf", String::new()),
         LogFormat::Squid => ("squid", String::new()),
         LogFormat::Custom(custom) => ("a logformat", format!("{custom:?}")),
     };

@@ -18,7 +18,7 @@ pub struct Entry<'l> {
     pub event: Option<Event>,
     /// The listener that the client came by.
     pub listener: Option<Text<'l>>,
-    /// The client's address and port; in Squid's lines only the address.
+    /// The client's address and port; in Squid's lines, and those of other schemas, only the address.
     pub client: Option<Text<'l>>,
     /// The identity that the client proved.
     pub identity: Option<Text<'l>>,
@@ -40,6 +40,8 @@ pub struct Entry<'l> {
     pub reason: Option<Text<'l>>,
     /// The address that was dialled.
     pub upstream: Option<Text<'l>>,
+    /// Its port, in lines that have it apart.
+    pub(in crate::commands::logs) upstream_port: Option<u16>,
     /// The `User-Agent` of the request.
     pub user_agent: Option<Text<'l>>,
     /// Bytes from the client.
@@ -163,7 +165,11 @@ impl Entry<'_> {
 
     /// The address and port that were dialled.
     pub fn upstream_address(&self) -> Option<SocketAddr> {
-        self.upstream?.plain()?.parse().ok()
+        let text = self.upstream?.plain()?;
+        match self.upstream_port {
+            None => text.parse().ok(),
+            Some(port) => Some(SocketAddr::new(text.parse().ok()?, port)),
+        }
     }
 
     /// Whether this was the decision.

@@ -73,6 +73,7 @@ pub(super) fn parse(line: &str) -> Option<Entry<'_>> {
         decision: text(members.decision)?,
         reason: text(members.reason)?,
         upstream: text(members.upstream)?,
+        upstream_port: None,
         user_agent: text(members.user_agent)?,
         tunnel: text(members.tunnel)?,
         git: members.git.map(RawValue::get),
@@ -99,13 +100,13 @@ pub(super) fn is_seal(line: &[u8]) -> bool {
 }
 
 /// A string or null; the outer None: it is neither.
-fn text(value: Option<&RawValue>) -> Option<Option<Text<'_>>> {
+pub(super) fn text(value: Option<&RawValue>) -> Option<Option<Text<'_>>> {
     let Some(value) = value else { return Some(None) };
     let raw = value.get().strip_prefix('"')?.strip_suffix('"')?;
     Some(Some(Text { raw, escaped: memchr(b'\\', raw.as_bytes()).is_some() }))
 }
 
-fn event(word: &str) -> Option<Event> {
+pub(super) fn event(word: &str) -> Option<Event> {
     Event::ALL.iter().copied().find(|event| event.as_str() == word)
 }
 

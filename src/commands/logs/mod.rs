@@ -1,7 +1,7 @@
 //! Reads access logs back: any number of lines, in memory that does not grow with them.
 //!
 //! A line is one JSON object as [`crate::telemetry::record`] writes it, with its members in any order and possibly others
-//! among them; or a line of Squid, in its native format or in that of the deployment that egressd replaces ([`squid`]), so
+//! among them; the same in the words of ECS or OCSF ([`schemas`]); or a line of Squid, in its native format or in that of the deployment that egressd replaces ([`squid`]), so
 //! that a log from before the migration can be read. A line that is neither is never an error, because logs are rotated,
 //! cut and mixed. Such lines are counted, and the numbers of the first ones are kept. Logs packed with gzip need not be
 //! unpacked first, and what a container runtime or a log router put around a line is taken off ([`wrapped`]). The seals of a
@@ -18,6 +18,7 @@ mod line;
 mod lines;
 mod read;
 mod recognised;
+mod schemas;
 mod squid;
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::lines::MAX_LINE;
 use super::*;
 use crate::rules::Mode;
+use crate::telemetry::record::test_records::{AS_ECS, AS_JSON, AS_OCSF, Written, any_record};
 use crate::telemetry::record::{Event, LoggedTarget, Record, new_id};
 use crate::words::client::ClientAddr;
 use crate::words::outcome::{Decision, Reason};
@@ -120,6 +121,7 @@ fn every_field_that_is_read_is_one_that_the_log_writes() {
         decision,
         reason,
         upstream,
+        upstream_port,
         user_agent,
         sent,
         received,
@@ -135,7 +137,7 @@ fn every_field_that_is_read_is_one_that_the_log_writes() {
     assert_eq!((suppressed, status), (3, Some(101)));
     assert_eq!(tunnel.map(Text::raw), Some("00000000-0000-0000-0000-000000000000"));
     assert_eq!((brief, guessed), (false, false), "it says everything");
-    assert_eq!((git, aws), (None, None), "they are null");
+    assert_eq!((git, aws, upstream_port), (None, None, None), "they are null, or stand elsewhere");
     let texts = [
         listener, client, identity, method, target, sni, policy, mode, rule, decision, reason, upstream,
         user_agent,
@@ -223,6 +225,20 @@ fn squids_lines_are_read_too() {
     }
 }
 
+/// Other programs write these schemas too, and their events are no records of egressd.
+#[test]
+fn other_programs_events_of_a_schema_are_no_records() {
+    for line in [
+        r#"{"@timestamp":"2026-03-01T12:00:00Z","ecs":{"version":"9.4.0"},"event":{"action":"open"},"source":{"ip":"10.0.0.1"}}"#,
+        r#"{"class_uid":4001,"metadata":{"version":"1.8.0","event_code":"open"},"src_endpoint":{"ip":"10.0.0.1"}}"#,
+        r#"{"class_uid":4001,"metadata":{"version":"1.8.0","event_code":"open"},"unmapped":{"method":"CONNECT"}}"#,
+        r#"{"class_uid":2004,"metadata":{"version":"1.8.0","event_code":"open"},"unmapped":{"listener":"proxy"}}"#,
+        r#"{"@timestamp":"2026-03-01T12:00:00Z","event":{"action":"logged-in"},"egressd":{"listener":"proxy"}}"#,
+    ] {
+        assert!(Entry::parse(line.as_bytes()).is_none(), "{line}");
+    }
+}
+
 #[test]
 fn lines_that_are_not_records_are_counted_and_reported() {
     let long = format!("{{\"event\":\"open\",\"x\":\"{}\"}}", "x".repeat(MAX_LINE));
@@ -294,6 +310,37 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
+fn written(record: &Record<'_>, write: Written) -> Vec<u8> {
+    let mut line = Vec::new();
+    write(record, &mut line);
+    line.trim_ascii_end().to_vec()
+}
+
+/// Everything that commands read of an entry.
+fn said(entry: &Entry<'_>) -> Vec<String> {
+    let texts = [
+        entry.identity,
+        entry.method,
+        entry.target,
+        entry.sni,
+        entry.policy,
+        entry.mode,
+        entry.rule,
+        entry.decision,
+        entry.reason,
+        entry.user_agent,
+        entry.tunnel,
+    ];
+    let mut said: Vec<String> =
+        texts.map(|text| format!("{:?}", text.map(|text| text.decoded().into_owned()))).into();
+    said.push(format!("{:?} {:?} {:?}", entry.time, entry.event, entry.stands()));
+    said.push(format!("{:?} {:?}", entry.client_ip(), entry.upstream_address()));
+    said.push(format!("{:?} {:?} {:?} {}", entry.sent, entry.received, entry.status, entry.suppressed));
+    said.push(format!("{:?} {:?} {}", entry.git(), entry.account(), entry.asks_for_credentials()));
+    said.push(format!("{:?} {:?}", entry.asked(), entry.asked_inside()));
+    said
+}
+
 proptest! {
     #[test]
     fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
@@ -303,6 +350,25 @@ proptest! {
     #[test]
     fn no_cut_of_a_record_is_taken_for_one(end in 0..OPEN.len()) {
         prop_assert!(Entry::parse(&OPEN.as_bytes()[..end]).is_none());
+    }
+
+    /// The same record in the words of a schema says the same, also when a router has put its members in another order, and added some.
+    #[test]
+    fn a_record_says_the_same_in_every_schema(made in any_record()) {
+        let json = made.with(|record| written(record, AS_JSON));
+        let want = said(&Entry::parse(&json).expect("a record"));
+        for write in [AS_ECS, AS_OCSF] {
+            let line = made.with(|record| written(record, write));
+            let entry = Entry::parse(&line);
+            prop_assert!(entry.is_some(), "{}", String::from_utf8_lossy(&line));
+            prop_assert_eq!(said(&entry.expect("just seen")), want.clone());
+            let mut routed: serde_json::Map<String, Value> = serde_json::from_slice(&line).expect("JSON");
+            routed.insert("@version".to_owned(), "1".into());
+            routed.insert("agent".to_owned(), serde_json::json!({"name": "router"}));
+            let backwards: Vec<String> = routed.iter().rev().map(|(name, value)| format!("{}:{value}", Value::from(name.as_str()))).collect();
+            let routed = format!("{{{}}}", backwards.join(","));
+            prop_assert_eq!(said(&Entry::parse(routed.as_bytes()).expect("a record")), want.clone());
+        }
     }
 
     /// Whatever other members there are: the members that are read are what serde_json says.

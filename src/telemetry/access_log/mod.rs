@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 
-pub use super::line::{Format, Json};
+pub use super::line::{Ecs, Format, Json, Ocsf};
 pub use super::output::{Output, Reopened, file, stdout};
 pub use super::queue::Clock;
 use super::queue::Queue;

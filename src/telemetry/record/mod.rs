@@ -1,21 +1,30 @@
 //! What the access log says about one event.
 //!
 //! [`Record`] and its fields are one table ([`fields`]), which [`table`] reads; [`event`], [`target`] and [`recognised`] have its
-//! words. Not here: how lines reach the output ([`super::access_log`]), and how values are escaped ([`super::json`]).
+//! words. [`ecs`] and [`ocsf`] write it in the words of others. Not here: how lines reach the output ([`super::access_log`]), and how values are escaped ([`super::json`]).
 
+mod ecs;
 mod event;
 mod fields;
+mod ocsf;
 mod recognised;
+mod schema;
+#[cfg(test)]
+mod schema_tests;
 mod sealed;
 mod table;
 mod target;
+#[cfg(test)]
+pub(crate) mod test_records;
 #[cfg(test)]
 mod tests;
 
 use uuid::Uuid;
 
+pub use ecs::{ECS, ECS_VERSION};
 pub use event::{Cause, Event};
 pub use fields::{FIELDS, Record};
+pub use ocsf::{OCSF, OCSF_VERSION};
 pub use recognised::{LoggedAws, LoggedGit, Negotiated, PushOptions};
 pub use sealed::SEAL_FIELDS;
 pub(super) use sealed::{write_place, write_seal_head};

@@ -69,7 +69,7 @@ impl LoggedGit<'_> {
     /// `longest` bytes at least, and for more where the rest of the line is short.
     pub(super) fn write_json(&self, line: &mut Object<'_>, name: &'static str, longest: usize) {
         // What follows: the name of this member, the end of the line, and what `cut` names.
-        let room = LINE_BOUND.saturating_sub(line.length() + AFTER).max(longest);
+        let room = LINE_BOUND.saturating_sub(line.line_length() + AFTER).max(longest);
         let number = |count: usize| Some(count as u64);
         line.object(name, |git| {
             git.word("operation", self.operation.map(Operation::as_str));

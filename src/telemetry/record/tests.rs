@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::test_records::{AS_ECS, AS_JSON, AS_OCSF};
 use super::*;
 use crate::config::ShortHash;
 use crate::rules::{Mode, RuleSource};
 use crate::wire::auth_scheme::AuthScheme;
 use crate::words::aws::{Account, Regions};
 use crate::words::client::{ClientAddr, PeerAddr, Protocol};
+use crate::words::git::{Change, RefChange, RefName};
 use crate::words::outcome::{Decision, Ending, Reason};
 use crate::words::target::Target;
 
@@ -196,6 +198,46 @@ fn t68_the_longest_record_stays_under_16_kib() {
         ];
         assert_eq!(value["cut"], serde_json::json!(cut));
         assert!(cut.iter().all(|name| value[name].as_str().is_some_and(|text| text.ends_with('…'))));
+        let schemas = [(AS_ECS, "/egressd/cut"), (AS_OCSF, "/unmapped/cut")];
+        let name = format!("refs/heads/{}", "r".repeat(2_000));
+        let name = RefName::new(name.as_bytes()).expect("a name");
+        let changes = vec![RefChange::made_up(Change::Update, &name).expect("a change"); 100];
+        let regions = Regions::One(long.as_str().into());
+        let fullest = Record {
+            tunnel: Some(Uuid::max()),
+            aws: Some(LoggedAws {
+                account: Account::new("123456789012"),
+                access_key: None,
+                service: &long,
+                regions: &regions,
+            }),
+            git: Some(LoggedGit {
+                operation: None,
+                repository: &long,
+                changes: &changes,
+                negotiated: Some(Negotiated { wants: usize::MAX, haves: usize::MAX, bytes: usize::MAX }),
+                options: Some(PushOptions { count: usize::MAX, bytes: usize::MAX }),
+            }),
+            ..record.clone()
+        };
+        for write in [AS_JSON, AS_ECS, AS_OCSF] {
+            let mut text = Vec::new();
+            write(&fullest, &mut text);
+            assert!(text.len() < LINE_BOUND, "{}", text.len());
+            serde_json::from_slice::<serde_json::Value>(&text).expect("JSON");
+        }
+        for (write, place) in schemas {
+            let mut text = Vec::new();
+            write(&record, &mut text);
+            assert!(text.len() < LINE_BOUND, "{}", text.len());
+            let value: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+            let told: std::collections::BTreeSet<String> =
+                serde_json::from_value(value.pointer(place).expect("named").clone()).expect("texts");
+            assert!(
+                told.iter().eq(std::collections::BTreeSet::from(cut.map(str::to_owned)).iter()),
+                "{told:?}"
+            );
+        }
     }
 }
 
