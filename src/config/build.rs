@@ -23,7 +23,7 @@ use super::settings::{
     OnLogFailure, Shutdown, Tunnel,
 };
 use super::values::Length;
-use super::{identity_lint, inspection, listeners, own_address, policies, seal, upstream};
+use super::{identity_lint, inspection, listeners, otlp, own_address, policies, seal, upstream};
 use crate::rules::{Mode, lint};
 use crate::words::logformat::Logformat;
 use crate::words::quote::quoted;
@@ -333,7 +333,8 @@ impl Meaning<'_> {
             );
         }
         let seal = seal::seal(&file.seal, &format, self.report, files);
-        AccessLog { output, format, on_failure, seal }
+        let otlp = otlp::otlp(&file.otlp, self.report, files);
+        AccessLog { output, format, on_failure, seal, otlp }
     }
 
     fn logformat(&self, position: Position, text: &str) -> LogFormat {

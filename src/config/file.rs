@@ -11,8 +11,8 @@ use super::keys::{Key, List};
 use super::options::{FullAllowFile, FullRuleFile, FullSetFile};
 use super::typed::At;
 use super::values::{
-    FileMode, FilePath, Header, HostName, HostOrNetwork, Hosts, Identity, Label, Length, Line, ListenAt,
-    Network, Parent, Server, Size, Socket, VpcEndpoint,
+    Collector, FileMode, FilePath, Header, HostName, HostOrNetwork, Hosts, Identity, Label, Length, Line,
+    ListenAt, Network, Parent, Server, Size, Socket, VpcEndpoint,
 };
 use crate::words::client::Protocol;
 
@@ -351,6 +351,8 @@ pub(super) struct AccessLogFile {
     /// Gives each record a place in a signed chain, which `egressd verify` checks. Formats json alone. Left out: the log is
     /// not sealed.
     pub(super) seal: Key<SealFile>,
+    /// A copy of the records for an OpenTelemetry collector. Left out: none.
+    pub(super) otlp: Key<OtlpFile>,
 }
 
 /// How the access log is sealed.
@@ -362,6 +364,16 @@ pub(super) struct SealFile {
     pub(super) key: Key<FilePath>,
     /// How long a record may wait for its seal. Left out: 10s.
     pub(super) every: Key<Length>,
+}
+
+/// A copy of the records for an OpenTelemetry collector.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[schemars(rename = "Otlp", deny_unknown_fields)]
+pub(super) struct OtlpFile {
+    /// http://host:port or https://host:port; `/v1/logs` is appended. Left out: as OTEL_EXPORTER_OTLP_ENDPOINT says.
+    pub(super) endpoint: Key<Collector>,
+    /// File with one header a line, `Name: value`.
+    pub(super) headers_file: Key<FilePath>,
 }
 
 /// Whether records or traffic are more important.

@@ -22,6 +22,8 @@ mod listeners;
 mod load;
 mod named_files;
 mod options;
+mod otlp;
+mod otlp_endpoint;
 mod own_address;
 mod pairs;
 mod placeholders;
@@ -53,6 +55,8 @@ pub(crate) use self::languages::network_line;
 pub(crate) use self::load::warnings_at;
 pub use self::load::{DEFAULT, DEFAULT_NAME, Loaded, load, load_by, load_bytes, load_str};
 pub use self::named_files::{NamedFile, OnDisk, ReadFiles, read_from_disk};
+pub use self::otlp::{Otlp, OtlpHeaders, otlp_header};
+pub use self::otlp_endpoint::OtlpEndpoint;
 pub use self::schema::schema;
 pub use self::settings::{
     AccessLog, Admin, BasicAuth, Config, DiagnosticsFormat, Dns, Http, Inspection, Limits, ListenAddress,

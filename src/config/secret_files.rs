@@ -57,6 +57,8 @@ pub(super) enum Secret {
     Sent,
     /// The value of a field that a rule sets.
     Field,
+    /// The headers for an OTLP receiver.
+    OtlpHeaders,
 }
 
 impl Secret {
@@ -69,6 +71,7 @@ impl Secret {
             Secret::Parent => "the password for the parent proxy",
             Secret::Sent => "the password that is sent",
             Secret::Field => "the value that is sent",
+            Secret::OtlpHeaders => "the headers for the OTLP receiver",
         }
     }
 }

@@ -14,6 +14,7 @@ use ipnet::IpNet;
 
 use super::hash::ConfigHash;
 use super::named_files::NamedFile;
+use super::otlp::Otlp;
 use super::upstream::{Certificates, UpstreamProxy};
 use super::users::Users;
 use crate::rules::Policies;
@@ -305,6 +306,8 @@ pub struct AccessLog {
     pub on_failure: OnLogFailure,
     /// How it is sealed, if it is.
     pub seal: Option<Seal>,
+    /// A copy for an OTLP receiver; None: no copy.
+    pub otlp: Option<Otlp>,
 }
 
 /// How the access log is sealed.

@@ -13,6 +13,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
 use super::languages::{self, Listen, ProxyUrl};
+use super::otlp_endpoint::OtlpEndpoint;
 use super::pairs::Pairs;
 use super::typed::At;
 use crate::rules::HostPattern;
@@ -147,6 +148,12 @@ leaf!(
     HostOrNetwork(HostPattern) = languages::hosts,
     "a host, such as *.corp.example, or a network, such as 10.0.0.0/8",
     { "type": "string", "minLength": 1, "examples": ["*.corp.example", "10.0.0.0/8"] }
+);
+leaf!(
+    /// The URL of an OTLP receiver.
+    Collector(OtlpEndpoint) = OtlpEndpoint::parse,
+    "a URL, such as https://collector:4318",
+    { "type": "string", "pattern": "^https?://[^/@?#]+(/[^?#]*)?$", "examples": ["https://collector:4318"] }
 );
 leaf!(
     /// A host name in canonical form.

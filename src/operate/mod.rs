@@ -5,6 +5,7 @@ pub mod apply;
 pub mod ending;
 pub mod memory;
 mod phrases;
+mod records;
 pub mod reload;
 pub mod resources;
 pub mod server;

@@ -23,6 +23,7 @@ use crate::operate::admin;
 use crate::operate::apply::{self, PrepareError};
 use crate::operate::ending::{Signal, Sockets, drain};
 use crate::operate::memory;
+use crate::operate::records::{self, OpenError, Records};
 use crate::operate::reload::{self, Reloading, Source};
 use crate::operate::resources::{self, Share};
 use crate::operate::systemd::passed::{Assigned, Misfits};
@@ -44,21 +45,16 @@ use crate::state::live::Live;
 use crate::state::passwords::{PasswordLimits, PasswordVerifier};
 use crate::state::recent::Recent;
 use crate::state::shared::Shared;
-use crate::telemetry::access_log::{
-    self, AccessLog, Finished, Json, OnLogFailure, Options, Sealing, WriterHandle,
-};
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::otlp::SettingsError;
 use crate::transport::held::{HeldBytes, Kind};
 use crate::transport::socket;
 use crate::transport::turns::Turns;
 use crate::transport::unix::{BindError, UnixDoor};
-use crate::words::counted::counted;
 use crate::words::io_error::reason;
 
 /// Time between two looks at the answers that the resolver keeps.
 const DNS_LOOK: Duration = Duration::from_secs(10);
-/// How long the log's writer may take to write what is queued.
-const LAST_FLUSH: Duration = Duration::from_secs(5);
 
 /// Why the server did not start. The text names the setting at fault.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +90,9 @@ pub enum StartError {
         /// The kernel's error.
         error: io::Error,
     },
+    /// The environment or a file says something of OTLP that cannot be used.
+    #[error("cannot copy the access log (access_log.otlp): {0}")]
+    Otlp(SettingsError),
     /// The metrics contradict each other: a bug in egressd.
     #[error("cannot set up metrics: {0}")]
     Metrics(String),
@@ -142,7 +141,7 @@ pub struct Server {
     listeners: Vec<(Door, Arc<Listener>)>,
     admin: TcpListener,
     sockets: Sockets,
-    writer: WriterHandle,
+    records: Records,
 }
 
 impl Server {
@@ -182,12 +181,16 @@ impl Server {
         let live = Live::new();
         let prepared = apply::prepare(&config, None)?;
         let held = HeldBytes::new(memory::limit(&config));
-        let (log, writer) = open_log(&config, &held).map_err(|error| {
-            let output = match &config.access_log.output {
-                LogOutput::Stdout => "stdout".to_owned(),
-                LogOutput::File(path) => path.display().to_string(),
-            };
-            StartError::Log { output, error }
+        let instance = instance();
+        let (log, records) = records::open(&config, &held, &instance).map_err(|error| match error {
+            OpenError::Otlp(error) => StartError::Otlp(error),
+            OpenError::Output(error) => {
+                let output = match &config.access_log.output {
+                    LogOutput::Stdout => "stdout".to_owned(),
+                    LogOutput::File(path) => path.display().to_string(),
+                };
+                StartError::Log { output, error }
+            }
         })?;
         let metrics = Metrics::new(Arc::clone(&live), log.clone(), Arc::clone(&held))
             .map_err(|error| StartError::Metrics(error.to_string()))?;
@@ -221,7 +224,7 @@ impl Server {
             log,
             metrics: Arc::new(metrics),
             drain: Drain::default(),
-            instance: instance(),
+            instance,
             started: now,
             listeners: listeners.iter().map(|(_, listener)| Arc::clone(listener)).collect(),
             recent: Recent::default(),
@@ -230,7 +233,7 @@ impl Server {
             distrusts: Distrusts::default(),
         });
         apply::apply(&shared.current.load(), prepared, &shared, || now);
-        Ok(Server { shared, listeners, admin, sockets, writer })
+        Ok(Server { shared, listeners, admin, sockets, records })
     }
 
     /// The warnings about its configuration, for the status page.
@@ -278,7 +281,7 @@ impl Server {
         mut signals: Receiver<Signal>,
         manager: Manager,
     ) -> Result<(), StartError> {
-        let Server { shared, listeners, admin, sockets, writer } = self;
+        let Server { shared, listeners, admin, sockets, records } = self;
         let reloading =
             reload::start(Arc::clone(&shared), source, manager.clone()).map_err(StartError::Reload)?;
         let accepting: Vec<JoinHandle<()>> = listeners
@@ -286,6 +289,7 @@ impl Server {
             .map(|(socket, listener)| tokio::spawn(accept::serve(socket, listener, Arc::clone(&shared))))
             .collect();
         let admin = tokio::spawn(admin::serve(admin, Arc::clone(&shared)));
+        let records = records.start(&shared);
         let sampling = tokio::spawn({
             let shared = Arc::clone(&shared);
             async move {
@@ -300,16 +304,7 @@ impl Server {
         until_terminated(&mut signals, &shared, &reloading).await;
         drain(&mut signals, &shared, sockets, accepting, &manager).await;
 
-        // Waits for the writer, but gives up if its output is stuck: the exit never hangs on a stalled pipe.
-        if let Ok(Finished::Abandoned(left)) =
-            tokio::task::spawn_blocking(move || writer.finish(LAST_FLUSH)).await
-        {
-            let records = match left {
-                0 => "the last seal of the access log".to_owned(),
-                _ => counted(left, "access log record", "access log records"),
-            };
-            tracing::error!("the program ends, and {records} could not be written");
-        }
+        records.finish().await;
         drop(reloading);
         sampling.abort();
         admin.abort();
@@ -358,17 +353,6 @@ fn descriptors() -> u64 {
         tracing::warn!("cannot raise the open-file limit: {error}");
         resources::descriptor_limit()
     })
-}
-
-fn open_log(config: &Config, held: &Arc<HeldBytes>) -> io::Result<(AccessLog, WriterHandle)> {
-    let output = match &config.access_log.output {
-        LogOutput::Stdout => access_log::stdout()?,
-        LogOutput::File(path) => access_log::file(path)?,
-    };
-    // `apply::apply` sets what a reload may change.
-    let options = Options::new(config.limits.tunnels, OnLogFailure::Deny);
-    let sealing = config.access_log.seal.clone().map(|seal| Sealing { seal, instance: instance() });
-    AccessLog::start(output, Box::new(Json), Options { held: Arc::clone(held), sealing, ..options })
 }
 
 /// Counts the answers of DNS that are kept as held. They grow slowly, so a look from time to time is enough.

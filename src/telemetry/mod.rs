@@ -8,6 +8,7 @@ mod format;
 mod json;
 mod line;
 pub mod metrics;
+pub mod otlp;
 mod output;
 mod plain;
 mod queue;

@@ -28,6 +28,8 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
         "cred2" => b"user:two\n".to_vec(),
         "token" => b"one\n".to_vec(),
         "token2" => b"two\n".to_vec(),
+        "headers" => b"X-Tenant: one\n".to_vec(),
+        "headers2" => b"X-Tenant: two\n".to_vec(),
         "team" => {
             b"policies: [{name: one, clients: {networks: [10.1.0.0/16]}, allow: [a.example]}]\n".to_vec()
         }
@@ -312,6 +314,16 @@ fn edit(key: &str) -> Option<(String, String, Opens)> {
         "http.stall_timeout" => keys("dns: {}", "http: {stall_timeout: 9s}", NO),
         "access_log.output" => keys("dns: {}", "access_log: {output: access.log}", PERHAPS),
         "access_log.format" => keys("dns: {}", "access_log: {format: squid}", NO),
+        "access_log.otlp.endpoint" => keys(
+            "access_log: {otlp: {endpoint: 'http://127.0.0.1:4318'}}",
+            "access_log: {otlp: {endpoint: 'https://collector:4318'}}",
+            PERHAPS,
+        ),
+        "access_log.otlp.headers_file" => keys(
+            "access_log: {otlp: {headers_file: headers}}",
+            "access_log: {otlp: {headers_file: headers2}}",
+            NO,
+        ),
         "access_log.on_failure" => keys("dns: {}", "access_log: {on_failure: continue}", YES),
         "access_log.seal.key" => {
             keys("access_log: {seal: {key: seal.key}}", "access_log: {seal: {key: seal2.key}}", NO)
@@ -446,6 +458,11 @@ fn a_change_of_a_key_says_what_it_was() {
             "dns: {}",
             "access_log: {on_failure: continue}",
             "~ wider: access_log.on_failure: widened: deny → continue",
+        ),
+        (
+            "dns: {}",
+            "access_log: {otlp: {endpoint: 'https://collector:4318'}}",
+            "+ wider?: access_log.otlp: added: endpoint https://collector:4318",
         ),
         ("dns: {hosts: {a.test: [192.0.2.1]}}", "dns: {}", "- wider?: dns.hosts[a.test]: gone: 192.0.2.1"),
         (

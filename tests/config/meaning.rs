@@ -111,6 +111,7 @@ fn every_key_means_what_it_says() {
             format: config::LogFormat::Json,
             on_failure: config::OnLogFailure::Continue,
             seal: None,
+            otlp: None,
         },
         "relative to the configuration"
     );

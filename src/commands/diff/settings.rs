@@ -13,8 +13,8 @@ use super::change::{Change, Opens};
 use super::row::{self, Row, Value};
 use crate::config::{
     AccessLog, Admin, BasicAuth, Certificates, Config, DiagnosticsFormat, Dns, Http, Inspection, Limits,
-    ListenAddress, Listener, Loaded, Log, LogFormat, LogLevel, LogOutput, OnLogFailure, ProxyProtocol, Seal,
-    Shutdown, Tls, Tunnel, UpstreamProxy,
+    ListenAddress, Listener, Loaded, Log, LogFormat, LogLevel, LogOutput, OnLogFailure, Otlp, ProxyProtocol,
+    Seal, Shutdown, Tls, Tunnel, UpstreamProxy,
 };
 use crate::words::client::Protocol;
 use crate::words::units::{Size, Span};
@@ -309,7 +309,7 @@ fn of_http(http: &Http) -> Vec<Row> {
 }
 
 fn of_access_log(access_log: &AccessLog) -> Vec<Row> {
-    let AccessLog { output, format, on_failure, seal } = access_log;
+    let AccessLog { output, format, on_failure, seal, otlp } = access_log;
     let mut rows = Rows::at("access_log");
     // Who watches the records may see them no more, and others may.
     let shown = match output {
@@ -340,6 +340,17 @@ fn of_access_log(access_log: &AccessLog) -> Vec<Row> {
         sealed.time("every", *every);
         rows.rows.extend(sealed.rows);
     }
+    rows.rows.extend(otlp.iter().flat_map(of_otlp));
+    rows.rows
+}
+
+/// Who asked for what leaves the machine by it, and nobody can tell who reads it there.
+fn of_otlp(otlp: &Otlp) -> Vec<Row> {
+    let Otlp { endpoint, headers: _ } = otlp; // a file
+    let mut rows = Rows::at("access_log.otlp");
+    rows.there(Opens::Perhaps, Opens::No);
+    let endpoint = endpoint.as_ref().map_or("of the environment".to_owned(), ToString::to_string);
+    rows.unclear("endpoint", endpoint);
     rows.rows
 }
 
@@ -386,8 +397,9 @@ fn of_files(loaded: &Loaded, names: &[String]) -> Vec<Row> {
             continue; // a file of policies, which are compared by themselves
         }
         let (comes, goes, other) = match key.rsplit_once('.').map_or(key, |(_, last)| last) {
-            // What a listener or an authority shows. A listener's users are compared by name and password.
-            "certificate" | "key" | "users_file" => (Opens::No, Opens::No, Opens::No),
+            // What a listener or an authority shows, and as whom records are sent. A listener's users are compared by name and
+            // password.
+            "certificate" | "key" | "users_file" | "headers_file" => (Opens::No, Opens::No, Opens::No),
             // Whose certificates are accepted.
             "client_ca" => (proves(loaded), Opens::Yes, Opens::Perhaps),
             "client_crl" => (Opens::No, Opens::Yes, Opens::Perhaps),

@@ -12,11 +12,12 @@ use crate::words::client::Protocol;
 type Fixed<T> = (&'static str, fn(&T) -> Option<String>);
 
 /// Settings that are fixed at start.
-const FIXED: [Fixed<Config>; 4] = [
+const FIXED: [Fixed<Config>; 5] = [
     ("admin.address", |config| Some(config.admin.address.to_string())),
     ("admin.proxy_protocol", |config| present(config.admin.proxy_protocol.as_ref())),
     ("access_log.output", |config| Some(output(&config.access_log.output))),
     ("access_log.seal", |config| present(config.access_log.seal.as_ref())),
+    ("access_log.otlp", |config| present(config.access_log.otlp.as_ref())),
 ];
 
 /// Settings of each listener that are fixed at start. A listener is the same as long as its name is.
@@ -263,6 +264,29 @@ access_log: {output: log}
             ]
         );
         assert_eq!(told(&speaking("10.0.0.0/8").config, &speaking("10.1.0.0/16")), Vec::<String>::new());
+    }
+
+    #[test]
+    fn whether_records_are_copied_needs_a_restart_and_where_to_does_not() {
+        let copied =
+            |otlp: &str| load(&BASE.replace("{output: log}", &format!("{{output: log, otlp: {otlp}}}")));
+        let texts = |old: &Config, new: &Loaded| -> Vec<String> {
+            told(old, new)
+                .iter()
+                .map(|line| line.split_once(", which").expect("a refusal").0.to_owned())
+                .collect()
+        };
+        let (none, local) = (load(BASE), copied("{endpoint: 'http://127.0.0.1:4318'}"));
+        assert_eq!(
+            texts(&none.config, &local),
+            ["dir/egressd.yaml:6:33: error: `access_log.otlp` was added"]
+        );
+        assert_eq!(
+            texts(&local.config, &none),
+            ["dir/egressd.yaml:6:13: error: `access_log.otlp` was removed"]
+        );
+        let other = copied("{endpoint: 'https://collector:4318'}");
+        assert_eq!(texts(&local.config, &other), Vec::<String>::new());
     }
 
     #[test]

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use arc_swap::{ArcSwap, ArcSwapOption};
 
 pub use super::line::{Ecs, Format, Json, Ocsf};
+use super::otlp::{OtlpCounts, Outbox};
 pub use super::output::{Output, Reopened, file, stdout};
 pub use super::queue::Clock;
 use super::queue::Queue;
@@ -60,6 +61,8 @@ pub struct Options {
     pub held: Arc<HeldBytes>,
     /// How the log is sealed, if it is.
     pub sealing: Option<Sealing>,
+    /// Takes a copy of each record, whatever becomes of the line.
+    pub copies: Option<Outbox>,
 }
 
 impl Options {
@@ -75,6 +78,7 @@ impl Options {
             clock: Arc::new(move || start.elapsed()),
             held: HeldBytes::unlimited(),
             sealing: None,
+            copies: None,
         }
     }
 
@@ -114,6 +118,7 @@ struct Shared {
     continues: AtomicBool,
     stale: Duration,
     bytes: AtomicUsize,
+    copies: Option<Outbox>,
 }
 
 impl AccessLog {
@@ -147,6 +152,7 @@ impl AccessLog {
             continues: AtomicBool::new(options.on_failure == OnLogFailure::Continue),
             stale: options.stale,
             bytes: AtomicUsize::new(options.bytes),
+            copies: options.copies,
         };
         Ok((AccessLog(Arc::new(shared)), handle))
     }
@@ -203,8 +209,16 @@ impl AccessLog {
         self.0.queue.places.set_limit(places);
     }
 
+    /// What became of the copies; `None`: there are none.
+    pub fn copies(&self) -> Option<OtlpCounts> {
+        self.0.copies.as_ref().map(Outbox::counts)
+    }
+
     /// Follows `limits.memory`, of which the queue takes an eighth at most.
     pub fn set_memory(&self, limit: usize) {
+        if let Some(copies) = &self.0.copies {
+            copies.set_memory(limit);
+        }
         self.0.bytes.store((limit / 8).min(MOST_BYTES), Ordering::Relaxed);
     }
 
@@ -296,6 +310,9 @@ impl RecordPlace {
     /// Queues the record. Never blocks, never fails; if traffic has priority over records, it may be lost.
     pub fn write(mut self, record: &Record<'_>) {
         let shared = Arc::clone(&self.log.0);
+        if let Some(copies) = &shared.copies {
+            copies.offer(record);
+        }
         LINE.with_borrow_mut(|line| {
             line.clear();
             shared.format.load().write(record, line);

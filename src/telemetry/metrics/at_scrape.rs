@@ -9,6 +9,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
 use super::super::access_log::AccessLog;
+use super::super::otlp::OtlpCounts;
 use super::requests::{RequestCount, Tables};
 use super::rule_use::rule_uses;
 use super::usage::{PolicyUsage, UsageSource};
@@ -84,6 +85,7 @@ struct Shared {
     rule_last_used: Family,
     config: Family,
     log_records: Family,
+    otlp_records: Family,
     log_queue: Family,
     log_available: Family,
     held: Arc<HeldBytes>,
@@ -168,6 +170,12 @@ impl AtScrape {
                 &["result"],
                 COUNTER,
             )?,
+            otlp_records: Family::new(
+                "egressd_otlp_records_total",
+                "Copies of access log records for the OTLP receiver (access_log.otlp): exported, dropped (there was no room), rejected (the receiver does not want them), lost (the program ended first).",
+                &["result"],
+                COUNTER,
+            )?,
             log_queue: Family::new(
                 "egressd_access_log_queue_records",
                 "Access log records that wait for the output.",
@@ -248,6 +256,7 @@ impl Collector for AtScrape {
             rule_last_used,
             config,
             log_records,
+            otlp_records,
             log_queue,
             log_available,
             held_bytes,
@@ -265,6 +274,7 @@ impl Collector for AtScrape {
             rule_last_used,
             config,
             log_records,
+            otlp_records,
             log_queue,
             log_available,
             held_bytes,
@@ -307,6 +317,11 @@ impl Collector for AtScrape {
             shared
                 .log_records
                 .collect([(["written"], counts.written as f64), (["lost"], counts.lost as f64)]),
+            shared.otlp_records.collect(shared.log.copies().into_iter().flat_map(|copies| {
+                let OtlpCounts { exported, dropped, rejected, lost } = copies;
+                [("exported", exported), ("dropped", dropped), ("rejected", rejected), ("lost", lost)]
+                    .map(|(result, count)| ([result], count as f64))
+            })),
             shared.log_queue.collect([([], counts.queued as f64)]),
             shared.log_available.collect([([], f64::from(u8::from(shared.log.is_available())))]),
             shared

@@ -25,6 +25,8 @@ pub enum Kind {
     Dns,
     /// Accounts of upload budgets.
     Budget,
+    /// Records that wait for the OTLP receiver.
+    Otlp,
 }
 
 impl Kind {
@@ -41,6 +43,7 @@ impl Kind {
         Kind::Log,
         Kind::Dns,
         Kind::Budget,
+        Kind::Otlp,
     ];
 
     /// The word in the metric.
@@ -57,6 +60,7 @@ impl Kind {
             Kind::Log => "log",
             Kind::Dns => "dns",
             Kind::Budget => "budget",
+            Kind::Otlp => "otlp",
         }
     }
 
