@@ -126,6 +126,12 @@ fn every_configuration_that_is_shown_loads() {
                 let loaded = config::load_by(Some(Path::new("shown.yaml")), &Shown(&block));
                 loaded.unwrap_or_else(|findings| panic!("{findings:#?} in\n{block}"));
                 shown += 1;
+            } else if block.starts_with("image:") {
+                // Values of the chart, whose `config` is the configuration; JSON is YAML.
+                let values: Value =
+                    serde_saphyr::from_str(&block).unwrap_or_else(|error| panic!("{error}: {block}"));
+                load(&values["config"].to_string());
+                shown += 1;
             } else if block.contains("policies:")
                 || block.starts_with("listeners:")
                 || block.starts_with("dns:")
