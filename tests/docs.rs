@@ -500,6 +500,27 @@ fn every_key_but_the_options_of_rules_stands_in_the_built_in_configuration() {
     assert!(missing.is_empty(), "not in config/egressd.yaml: {missing:#?}");
 }
 
+/// docs/install.md says of each file with a secret where it belongs and how it is replaced.
+#[test]
+fn every_secret_stands_in_the_table() {
+    let schema = config::schema();
+    let mut found = Vec::new();
+    keys(&schema, &schema, "", &mut found);
+    let is_secret = |path: &&String| {
+        let key = path.rsplit('.').next().unwrap_or(path).trim_end_matches("[]");
+        ["key", "credentials_file", "users_file", "headers_file", "set_files"].contains(&key)
+    };
+    let secrets: BTreeSet<String> = found
+        .iter()
+        .filter(is_secret)
+        .map(|path| path.replace("[]", ""))
+        .map(|path| path.replace("policies.allow_files.", "").replace("policies.allow.", ""))
+        .collect();
+    let rows = table(&read("docs/install.md"), "| key | what it is |");
+    let told: BTreeSet<String> = rows.iter().map(|row| quoted(&row[0]).concat()).collect();
+    assert_eq!(told, secrets);
+}
+
 /// The whole setting for GitLab, which readers copy, is what the command above it prints.
 #[test]
 fn the_setting_for_gitlab_is_what_the_command_prints() {
