@@ -143,14 +143,23 @@ impl Scene {
 
 /// An egressd with one rule.
 fn inspecting(targets: &Authority, inspection: &Authority, rule: &str, hosts: &str) -> Egressd {
+    inspecting_with(targets, inspection, rule, &format!("dns: {{hosts: {{{hosts}}}}}\n"))
+}
+
+/// The same with these lines of configuration.
+pub(crate) fn inspecting_with(
+    targets: &Authority,
+    inspection: &Authority,
+    rule: &str,
+    more: &str,
+) -> Egressd {
     let directory = directory();
     write(&directory.path().join("roots.pem"), targets.pem());
     write(&directory.path().join("ca.crt"), inspection.pem());
     write(&directory.path().join("ca.key"), inspection.key_pem());
     let text = config(&[rule])
-        + &format!(
-            "certificates: {{roots: roots.pem}}\ninspection: {{certificate: ca.crt, key: ca.key}}\ndns: {{hosts: {{{hosts}}}}}\n"
-        );
+        + "certificates: {roots: roots.pem}\ninspection: {certificate: ca.crt, key: ca.key}\n"
+        + more;
     Egressd::start_in(directory, &text)
 }
 

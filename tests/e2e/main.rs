@@ -21,6 +21,7 @@ mod env;
 mod families;
 mod git;
 mod git_backend;
+mod git_kept;
 mod git_random;
 mod git_server;
 mod git_told;
