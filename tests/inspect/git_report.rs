@@ -26,7 +26,8 @@ fn what_report_mode_lets_pass_keeps_the_entry_that_enforce_mode_would_lack() {
         scene.with_length(RECEIVE, &basic(user), &[&updates(&[name])[..], b"PACK"].concat())
     };
     let mut wire = scene.inside();
-    let fetching = scene.with_length(UPLOAD, &basic(OWN), &fetch());
+    let fields = format!("{}Git-Protocol: version=2\r\n", basic(OWN));
+    let fetching = scene.with_length(UPLOAD, &fields, &fetch());
     let asks = [
         ("account_not_allowed", push(OTHERS, "refs/heads/main")),
         ("git_not_allowed", fetching),
@@ -45,7 +46,10 @@ fn what_report_mode_lets_pass_keeps_the_entry_that_enforce_mode_would_lack() {
         ("ref_not_allowed", "- {git: [push], repositories: [\"/own\"], refs: [\"refs/heads/other\"]"),
     ];
     // Of all three, among what was refused …
-    let decisions = api(&scene, "/api/decisions?kind=would_deny");
+    let decisions = until("the three of them", || {
+        let decisions = api(&scene, "/api/decisions?kind=would_deny");
+        (decisions["total"] == 3).then_some(decisions)
+    });
     let mut offered = Vec::new();
     for (reason, start) in entries {
         let groups = decisions["refused"].as_array().expect("a list");
@@ -117,7 +121,11 @@ fn what_a_signature_covers_and_report_mode_lets_pass_says_why_it_would_not() {
     // Longer than its entry allows, once inflated.
     wire.send(scene.with_length(UPLOAD, "Content-Encoding: gzip\r\n", &zipped(&vec![b'0'; 100_000])));
     assert_eq!(wire.read_reply().status, 200);
-    let group = api(&scene, "/api/decisions")["refused"][0].clone();
+    // It is counted when it has ended, which may be after its client has the answer.
+    let group = until("the request", || {
+        let group = api(&scene, "/api/decisions")["refused"][0].clone();
+        group.is_object().then_some(group)
+    });
     assert_eq!((&group["kind"], &group["reason"]), (&json!("would_deny"), &json!("git_not_allowed")));
     let advice = group["advice"].as_str().expect("a text");
     assert!(advice.contains("negotiation_limit"), "{advice}");
