@@ -133,14 +133,14 @@ fn a_policy_whose_listeners_cannot_identify_its_clients_gets_a_warning() {
         (
             "{listeners: [open], identities: ['user:gitaly']}",
             &[
-                "2:65: warning: no client can have the identity `user:gitaly`: none of its `listeners` asks for passwords \
+                "2:64: warning: no client can have the identity `user:gitaly`: none of its `listeners` asks for passwords \
                (`basic_auth`), so the policy `p` never decides",
             ],
         ),
         (
             "{listeners: [open], vpc_endpoints: [vpce-0a]}",
             &[
-                "2:68: warning: no client can come through `vpce-0a`: a load balancer sends the endpoint in its PROXY v2 header, and \
+                "2:67: warning: no client can come through `vpce-0a`: a load balancer sends the endpoint in its PROXY v2 header, and \
                none of its `listeners` has `proxy_protocol`, so the policy `p` never decides",
             ],
         ),

@@ -42,6 +42,8 @@ pub const ECS: &[(&str, &str)] = &[
     ("user_agent", "user_agent.original"),
     ("config", "egressd.config"),
     ("instance", "observer.hostname"),
+    ("protocol", "egressd.protocol"),
+    ("original", "egressd.original"),
     ("tunnel", "egressd.tunnel"),
     ("suppressed", "egressd.suppressed"),
     ("auth_scheme", "egressd.auth_scheme"),

@@ -47,6 +47,8 @@ pub const OCSF: &[(&str, &str)] = &[
     ("user_agent", "REQUEST.user_agent"),
     ("config", "unmapped.config"),
     ("instance", "proxy_endpoint.hostname"),
+    ("protocol", "unmapped.protocol"),
+    ("original", "unmapped.original"),
     ("tunnel", "unmapped.tunnel"),
     ("suppressed", "unmapped.suppressed"),
     ("auth_scheme", "unmapped.auth_scheme"),

@@ -103,6 +103,8 @@ pub(super) fn write_rest(record: &Record<'_>, to: &mut Object<'_>) {
     to.milliseconds("connect_ms", record.connect);
     to.word("ending", record.ending.map(|ending| ending.as_str()));
     to.plain("config", record.config);
+    to.word("protocol", record.protocol.map(|protocol| protocol.as_str()));
+    to.plain("original", record.original);
     to.plain("tunnel", record.tunnel);
     to.number("suppressed", record.suppressed);
     to.word("auth_scheme", record.auth_scheme.map(|scheme| scheme.as_str()));

@@ -1,6 +1,7 @@
 //! What a tunnel does, over real sockets, by splice, by copying, and as streams.
 
 mod streams;
+mod turns;
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -12,11 +13,8 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinHandle;
 
 use super::end::failure;
-use super::holding::TURNS;
 use super::*;
-use crate::transport::held::{Flowing, HeldBytes};
 use crate::transport::relay::pipe::Sizes;
-use crate::transport::turns::Turn;
 
 /// How the bytes are moved.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -92,40 +90,6 @@ pub(super) async fn open(how: How, early: Early, limits: RelayLimits, buffer: Op
 
 async fn plain(how: How) -> Tunnel {
     open(how, Early::default(), limits(), None).await
-}
-
-/// What comes while it waits for its turn is not forgotten when its last look, which gives the place in line up, is due.
-#[tokio::test]
-async fn a_tunnel_in_line_goes_on_when_its_last_look_gives_the_place_up() {
-    const BURST: usize = 256 * 1024;
-    let holder = HeldBytes::new(64 * 1024 * 1024).enter();
-    let crowd: Vec<Flowing> = (0..20).map(|_| Flowing::new(&holder)).collect();
-    let (mut client, near_client) = connection(None).await;
-    let (near_upstream, mut upstream) = connection(None).await;
-    let pool: &'static Pool = Box::leak(Box::new(Pool::new(Sizes { large: 0, small: 0 })));
-    let relayed = tokio::spawn(async move {
-        let (meter, cancel) = (Meter::default(), Cancel::new());
-        let mut relay = Relay::new(Early::default(), limits(), &holder, Some(pool));
-        relay.run(&near_client, &near_upstream, &meter, &cancel, &|| {}).await
-    });
-    // After a second the timer is set for minutes: then nothing but the turn wakes it.
-    tokio::time::sleep(Duration::from_millis(1200)).await;
-    client.write_all(&vec![b'x'; BURST]).await.unwrap();
-    exactly(&mut upstream, BURST).await;
-    // All others have their turn, for longer than the looks last.
-    let workers = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut others: Vec<Turn> = (0..workers as u64).map(|other| Turn::of(&TURNS, other)).collect();
-    for other in &mut others {
-        poll_fn(|cx| other.poll(cx)).await;
-    }
-    client.write_all(b"!").await.unwrap();
-    let came = tokio::time::timeout(Duration::from_secs(30), exactly(&mut upstream, 1)).await;
-    assert_eq!(came.expect("it is not forgotten"), b"!");
-    reset(&client);
-    drop(client);
-    let ended = tokio::time::timeout(Duration::from_secs(30), relayed).await;
-    assert_eq!(ended.expect("the reset is not forgotten").unwrap(), Ending::ClientReset);
-    drop((others, crowd));
 }
 
 /// Reads until the FIN.
