@@ -131,6 +131,7 @@ fn replicas(origin: &Origin, authority: &Authority) -> Vec<Egressd> {
             write(&directory.path().join("ca.crl"), &list);
             write(&directory.path().join("inspection.crt"), include_bytes!("../lint/files/authority.crt"));
             write(&directory.path().join("inspection.key"), include_bytes!("../lint/files/authority.key"));
+            write(&directory.path().join("seal.key"), include_bytes!("../lint/files/seal.key"));
             // The password is "pw".
             write(
                 &directory.path().join("users"),
@@ -152,7 +153,8 @@ fn replicas(origin: &Origin, authority: &Authority) -> Vec<Egressd> {
                 "  - name: trial\n    mode: report\n    clients: {{networks: [127.0.0.0/8]}}\n    private: [127.0.0.0/8]\n    allow: [\"tcp://127.0.0.1:{}\"]\n",
                 origin.port()
             ) + "dns: {hosts: {nobody.test: [127.0.0.1], inside.test: [127.0.0.1]}}\n\
-                inspection: {certificate: inspection.crt, key: inspection.key}\n";
+                inspection: {certificate: inspection.crt, key: inspection.key}\n\
+                access_log: {output: access.log, seal: {key: seal.key, every: 1s}}\n";
             // The first policy is only for 127.0.0.1: the policy in report mode decides requests from elsewhere.
             let text = text.replacen("    private:", "    clients: {networks: [127.0.0.1/32]}\n    private:", 1);
             Egressd::start_in(directory, &text)
