@@ -19,7 +19,7 @@ pub struct Judged {
     /// By the place of each rule in memory.
     refused: HashMap<usize, Option<usize>>,
     /// As long as they are held, nothing else is at those places.
-    _rules: Vec<Arc<GitRule>>,
+    rules: Vec<Arc<GitRule>>,
 }
 
 /// It says nothing that the push and the rules do not.
@@ -77,7 +77,7 @@ impl Judging {
             self.done = until;
             if refused.is_some() || self.done >= self.changes.len() {
                 self.judged.refused.insert(place(rule), refused.map(|(at, _)| at));
-                self.judged._rules.extend(self.left.pop());
+                self.judged.rules.extend(self.left.pop());
                 self.done = 0;
             }
             if room < each {

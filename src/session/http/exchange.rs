@@ -174,7 +174,7 @@ async fn read_first<'s, S: Transport>(
             biased;
             // Whoever waits for that next will notice it.
             _ending = on.stopped(None) => Judged::default(),
-            judged = steps::judge(&with_body, &requests, whose) => judged,
+            judged = Box::pin(steps::judge(&with_body, &requests, whose)) => judged,
         };
     }
     let with_body = Arc::new(with_body);
