@@ -26,12 +26,8 @@ pub(super) fn seal(
 ) -> Option<Seal> {
     let at = key.as_ref()?;
     let file = at.value.as_ref()?;
-    if !can_be_sealed(format) {
-        report.error(
-            at.position,
-            "only lines of JSON have room for their place and a canonical form to sign, and Squid's formats have neither: remove \
-             `format` or `seal`",
-        );
+    if let Some(why) = cannot_be_sealed(format) {
+        report.error(at.position, why);
     }
     let every = duration(report, &file.every, "every", 10 * SECOND, EVERY);
     let named = required(report, &file.key, at.position, "key", "key: seal.key")?;
@@ -48,10 +44,16 @@ pub(super) fn seal(
     }
 }
 
-/// Whether each line is a JSON object.
-fn can_be_sealed(format: &LogFormat) -> bool {
+/// Why a log in this format has no seals.
+fn cannot_be_sealed(format: &LogFormat) -> Option<&'static str> {
     match format {
-        LogFormat::Json => true,
-        LogFormat::Ecs | LogFormat::Ocsf | LogFormat::Squid | LogFormat::Custom(_) => false,
+        LogFormat::Json => None,
+        LogFormat::Ecs | LogFormat::Ocsf => {
+            Some("`egressd verify` reads seals in `format: json` alone: write that, or remove `seal`")
+        }
+        LogFormat::Squid | LogFormat::Custom(_) => Some(
+            "only lines of JSON have room for their place and a canonical form to sign, and Squid's formats have neither: remove \
+             `format` or `seal`",
+        ),
     }
 }
