@@ -113,6 +113,11 @@ enum Command {
     },
 }
 
+/// The command line as it is declared: what the man pages are made of.
+pub fn command() -> clap::Command {
+    Arguments::command()
+}
+
 /// Runs the program.
 pub fn main() -> ExitCode {
     let arguments = Arguments::try_parse().unwrap_or_else(|error| with_hint(error).exit());
