@@ -337,7 +337,6 @@ fn said(entry: &Entry<'_>) -> Vec<String> {
     said.push(format!("{:?} {:?}", entry.client_ip(), entry.upstream_address()));
     said.push(format!("{:?} {:?} {:?} {}", entry.sent, entry.received, entry.status, entry.suppressed));
     said.push(format!("{:?} {:?} {}", entry.git(), entry.account(), entry.asks_for_credentials()));
-    said.push(format!("{:?} {:?}", entry.asked(), entry.asked_inside()));
     said
 }
 

@@ -177,6 +177,7 @@ impl Record<'_> {
     }
 
     fn write_request(&self, request: &mut Object<'_>, known: bool) {
+        request.plain("uid", Some(self.id));
         if known {
             request.bytes("http_method", self.method.as_ref().map(AsRef::as_ref), 64);
         }

@@ -306,7 +306,7 @@ fn found(line: &Value, field: &str, path: &str) -> Value {
                     value[name] = Value::Null;
                 }
             }
-            for change in value["refs"].as_array_mut().into_iter().flatten() {
+            for change in value.get_mut("refs").and_then(Value::as_array_mut).into_iter().flatten() {
                 for name in ["old", "new"] {
                     if change[name].is_null() {
                         change[name] = Value::Null;

@@ -226,8 +226,8 @@ pub(crate) fn any_record() -> impl Strategy<Value = Made> {
     let addresses = (address(), optional(), optional(), optional());
     let of_event = select(Event::ALL).prop_flat_map(|event| (Just(event), texts(event)));
     let rest = (option::of(any::<[u8; 6]>()), option::of(any::<u128>()), option::of(asked()));
-    // The calendar of the reader begins in 1970.
-    let moment = (0..253_402_207_200_000_000i64, any::<u128>());
+    // The calendar of the reader begins in 1970; nanoseconds in 64 bits, as OTLP has them, end in 2554.
+    let moment = (0..18_446_744_073_709_551i64, any::<u128>());
     (of_event, moment, addresses, words, numbers, recognised, rest).prop_map(
         |((event, texts), (micros, id), addresses, words, numbers, (aws, git), (config, tunnel, asked))| {
             let (client, peer, upstream, upstream_local) = addresses;
