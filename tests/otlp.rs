@@ -317,27 +317,27 @@ fn what_a_later_try_may_deliver_is_sent_again_and_what_is_refused_is_not() {
         Says::Status("200 OK\r\nContent-Type: text/html\r\nContent-Length: 13\r\n\r\n<html></html>"),
         Says::Takes(1),
     ];
+    let again = again.into_iter().map(|says| (says, "exported", 2));
+    let cases = again.chain(refused.into_iter().map(|says| (says, "rejected", 1)));
     scope(|scope| {
-        for (says, result, requests) in again
-            .into_iter()
-            .map(|says| (says, "exported", 2))
-            .chain(refused.into_iter().map(|says| (says, "rejected", 1)))
-        {
+        for (says, result, requests) in cases {
             scope.spawn(move || {
                 let receiver = Receiver::saying([says.clone()]);
                 let otlp = format!("{{endpoint: '{}'}}", receiver.endpoint());
-                let proxy = start(&[], &otlp, "", &[], &[("OTEL_EXPORTER_OTLP_TIMEOUT", "700")]);
+                // Long enough for every other answer, on a busy machine too.
+                let silent = matches!(says, Says::Nothing);
+                let timeout = [("OTEL_EXPORTER_OTLP_TIMEOUT", if silent { "2000" } else { "30000" })];
+                let proxy = start(&[], &otlp, "", &[], &timeout);
                 ask(&proxy);
                 counted(&proxy, result, 1);
-                assert_eq!(receiver.seen().len(), requests, "{says:?}");
+                let seen = receiver.seen().len();
+                assert!(seen == requests || silent && seen > requests, "{says:?}: {seen}");
                 // It goes on with what comes after.
                 ask(&proxy);
+                let next = proxy.records()[1]["id"].clone();
                 until("the next record", || {
-                    receiver
-                        .records()
-                        .iter()
-                        .any(|record| attributes(record)["id"] == proxy.records()[1]["id"])
-                        .then_some(())
+                    let has = |record: &LogRecord| attributes(record)["id"] == next;
+                    receiver.records().iter().any(has).then_some(())
                 });
                 assert_eq!((count(&proxy, "dropped"), count(&proxy, "lost")), (0, 0), "{says:?}");
             });
@@ -375,7 +375,7 @@ fn traffic_never_notices_a_receiver_that_is_down_or_slow_or_wrong_and_drops_are_
                 assert_eq!((count(&proxy, "exported"), count(&proxy, "rejected")), (0, 0));
                 // What waits, and the batch that is being sent once more as it is encoded.
                 let held = proxy.metrics().sum("egressd_held_bytes", &[("kind", "otlp")]);
-                assert!(held > 0.0 && held <= 2.0 * 128.0 * 1024.0, "{held}");
+                assert!(held > 0.0 && held <= 3.0 * 128.0 * 1024.0, "{held}");
                 assert_eq!(proxy.get("/readyz").status, 200);
                 let copies = proxy.metrics().sum("egressd_access_log_records_total", &[("result", "lost")]);
                 assert_eq!(copies, 0.0);
@@ -388,7 +388,7 @@ fn traffic_never_notices_a_receiver_that_is_down_or_slow_or_wrong_and_drops_are_
 fn a_drain_sends_what_is_left_and_waits_for_no_receiver_for_long() {
     let (receiver, origin) = (Receiver::saying([]), Origin::echo());
     let rule = format!("tcp://{}", origin.address());
-    let more = "shutdown: {grace_period: 100ms}\n";
+    let more = "shutdown: {grace_period: 1s}\n";
     let proxy = start(&[&rule], &format!("{{endpoint: '{}'}}", receiver.endpoint()), more, &[], &[]);
     let _tunnel = proxy.tunnel(&origin.address().to_string());
     proxy.record(|record| record["event"] == "open");
@@ -418,7 +418,7 @@ fn a_reload_follows_the_endpoint_the_headers_and_the_roots() {
     let receiver = Receiver::start([], None, Some(authority.issue(&["localhost"]).server_config()));
     let endpoint = format!("https://localhost:{}", receiver.address.port());
     let otlp = format!("{{endpoint: '{endpoint}', headers_file: otlp.headers}}");
-    let roots = "certificates: {roots: roots.pem}\n";
+    let roots = "certificates: {roots: roots.pem}\nlimits: {requests_per_second_per_client: 100000}\n";
     let files = [("otlp.headers", "X-Tenant: one\n"), ("roots.pem", stranger.pem())];
     let proxy = start(&[], &otlp, roots, &files, &[]);
     ask(&proxy);

@@ -146,7 +146,7 @@ async fn run(mut exporter: Exporter, own: OwnAddresses, in_force: impl Fn() -> I
     let mut kept: Option<Connection> = None;
     let mut works = true;
     while let Some(batch) = exporter.outbox.next(exporter.pace.linger).await {
-        deliver(&mut exporter, batch, &mut kept, &mut works, &own, &in_force).await;
+        Box::pin(deliver(&mut exporter, batch, &mut kept, &mut works, &own, &in_force)).await;
     }
 }
 
@@ -197,7 +197,7 @@ async fn deliver(
             body = Body::of(exporter, &batch).await;
         }
         let receiver = &exporter.receiver;
-        let sent = send(kept, receiver, &resolver, own, body.bytes.clone());
+        let sent = Box::pin(send(kept, receiver, &resolver, own, body.bytes.clone()));
         let (after, why) = match timeout(receiver.timeout, sent).await {
             Ok(Ok(Answer::Accepted { rejected, said })) => {
                 if !*works {

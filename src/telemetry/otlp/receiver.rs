@@ -64,7 +64,7 @@ impl Receiver {
 fn authorities(environment: &Environment) -> Result<Option<Authorities>, SettingsError> {
     let Some((variable, path)) = environment.certificate() else { return Ok(None) };
     let wrong = |why: String| SettingsError(format!("{variable}: {path}: {why}"));
-    let pem = std::fs::read(path).map_err(|error| wrong(reason(&error).to_string()))?;
+    let pem = std::fs::read(path).map_err(|error| wrong(reason(&error)))?;
     let doubt = |text: String| tracing::warn!("{variable}: {path}: {text}");
     Authorities::parse(&pem, doubt).map(Some).map_err(wrong)
 }

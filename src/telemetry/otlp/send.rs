@@ -81,18 +81,15 @@ async fn connect(receiver: &Receiver, resolver: &Resolver, own: &OwnAddresses) -
         dial(resolver, ACCOUNT, &receiver.at, admit, own, limits).await.map_err(|error| error.detail)?;
     let stream = match (dialled.stream, &receiver.tls) {
         (UpstreamStream::Bare(stream), Some((connector, name))) => {
-            let secured = connector.connect(name.clone(), stream).await.map_err(|error| {
+            let secured = Box::pin(connector.connect(name.clone(), stream)).await.map_err(|error| {
                 format!("the TLS handshake failed: {}", sentences::of_io(&error, Holder::Server))
             })?;
             UpstreamStream::Tls(Box::new(secured))
         }
         (stream, _) => stream,
     };
-    let (sender, connection) = http1::Builder::new()
-        .max_buf_size(BUFFER)
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| error.to_string())?;
+    let handshake = http1::Builder::new().max_buf_size(BUFFER).handshake(TokioIo::new(stream));
+    let (sender, connection) = Box::pin(handshake).await.map_err(|error| error.to_string())?;
     let driven = tokio::spawn(async move {
         // Its error is that of the request.
         let _ = connection.await;
