@@ -15,7 +15,7 @@ use crate::config::ShortHash;
 use crate::rules::{Mode, RuleSource};
 use crate::wire::auth_scheme::AuthScheme;
 use crate::words::aws::{AccessKeyId, Account, Regions};
-use crate::words::client::{ClientAddr, PeerAddr};
+use crate::words::client::{ClientAddr, PeerAddr, Protocol};
 use crate::words::git::{Change, Operation, RefChange, RefName};
 use crate::words::outcome::{Decision, Ending, Reason};
 use crate::words::target::Target;
@@ -34,12 +34,13 @@ pub(crate) struct Made {
     micros: i64,
     id: u128,
     texts: Texts,
-    addresses: [Option<SocketAddr>; 4],
+    addresses: [Option<SocketAddr>; 5],
     asked: Option<Asked>,
     words: (Option<Mode>, Option<Decision>, Option<Cause>, Option<Ending>, Option<AuthScheme>),
     numbers: (Option<u16>, [Option<u64>; 3], [Option<u64>; 3]),
     config: Option<[u8; 6]>,
     tunnel: Option<u128>,
+    protocol: Option<Protocol>,
     aws: Option<(bool, bool, String, Regions)>,
     git: Option<(Option<Operation>, String, bool, bool, Vec<RefChange>)>,
 }
@@ -72,7 +73,7 @@ impl Made {
             &self.texts;
         let rule_source =
             rule_source.as_ref().map(|(file, line)| RuleSource { file: file.as_str().into(), line: *line });
-        let [client, peer, upstream, upstream_local] = self.addresses;
+        let [client, peer, upstream, upstream_local, original] = self.addresses;
         let (mode, decision, reason, ending, auth_scheme) = self.words;
         let (status, [sent, received, suppressed], times) = self.numbers;
         let [duration, dns, connect] = times.map(|micros| micros.map(Duration::from_micros));
@@ -120,6 +121,8 @@ impl Made {
             user_agent: user_agent.as_deref().map(Raw),
             config: self.config.map(ShortHash),
             instance: instance.as_deref(),
+            protocol: self.protocol,
+            original,
             tunnel: self.tunnel.map(Uuid::from_u128),
             suppressed,
             auth_scheme,
@@ -223,16 +226,43 @@ pub(crate) fn any_record() -> impl Strategy<Value = Made> {
         )),
     );
     let optional = || option::of(address());
-    let addresses = (address(), optional(), optional(), optional());
+    let addresses = (address(), optional(), optional(), optional(), optional());
     let of_event = select(Event::ALL).prop_flat_map(|event| (Just(event), texts(event)));
-    let rest = (option::of(any::<[u8; 6]>()), option::of(any::<u128>()), option::of(asked()));
+    let rest = (
+        option::of(any::<[u8; 6]>()),
+        option::of(any::<u128>()),
+        option::of(asked()),
+        option::of(select(Protocol::ALL)),
+    );
     // The calendar of the reader begins in 1970; nanoseconds in 64 bits, as OTLP has them, end in 2554.
     let moment = (0..18_446_744_073_709_551i64, any::<u128>());
     (of_event, moment, addresses, words, numbers, recognised, rest).prop_map(
-        |((event, texts), (micros, id), addresses, words, numbers, (aws, git), (config, tunnel, asked))| {
-            let (client, peer, upstream, upstream_local) = addresses;
-            let addresses = [Some(client), peer, upstream, upstream_local];
-            Made { event, micros, id, texts, addresses, asked, words, numbers, config, tunnel, aws, git }
+        |(
+            (event, texts),
+            (micros, id),
+            addresses,
+            words,
+            numbers,
+            (aws, git),
+            (config, tunnel, asked, protocol),
+        )| {
+            let (client, peer, upstream, upstream_local, original) = addresses;
+            let addresses = [Some(client), peer, upstream, upstream_local, original];
+            Made {
+                event,
+                micros,
+                id,
+                texts,
+                addresses,
+                asked,
+                words,
+                numbers,
+                config,
+                tunnel,
+                protocol,
+                aws,
+                git,
+            }
         },
     )
 }
