@@ -7,7 +7,7 @@ mod support;
 mod heads;
 mod inspected;
 mod readers;
-// mod socks5;
+mod socks5;
 mod strict_origin;
 
 use heads::Scheme;

@@ -31,5 +31,6 @@ mod shares;
 mod silence;
 mod socks;
 mod suite;
+mod unix_path;
 mod way;
 mod ways;

@@ -52,7 +52,7 @@ fn t90_every_malformed_field_is_refused_and_nothing_reaches_a_target() {
         ("bytes of no charset", by_name(b"\xff\xfe.ok.test", port), 1, "bad_target"),
         (
             "a mapped address",
-            [&[5, 1, 0, 4][..], &[0; 10], &[255, 255, 127, 0, 0, 1], &port.to_be_bytes()].concat(),
+            [&[5, 1, 0, 4][..], &[0; 10], &[255, 255, 127, 0, 0, 2], &port.to_be_bytes()].concat(),
             2,
             "host_not_allowed",
         ),

@@ -107,7 +107,7 @@ fn what_is_no_host_is_told_with_what_to_write() {
         ("a.corp.example:443", "has a scheme or a port: write the host alone, such as *.corp.example"),
         ("*", "this matches every host"),
         ("*.com", "this covers the public suffix `com`"),
-        ("10.0.0.1/8", "bits are set after the prefix"),
+        ("10.0.0.1/8", "has bits set after its prefix"),
         ("10.0.0.0/33", "is not a network"),
     ];
     let directory = directory();
@@ -116,7 +116,7 @@ fn what_is_no_host_is_told_with_what_to_write() {
         let parent = format!("upstream_proxy: {{url: \"http://proxy.corp:3128\", except: [\"{entry}\"]}}\n");
         write(&file, format!("policies: [{{name: p, allow: [a.example]}}]\n{parent}"));
         let output = run(&["check", "--config", file.to_str().expect("ASCII")]);
-        (output.status.code(), String::from_utf8(output.stderr).expect("text"))
+        (output.status.code(), String::from_utf8([output.stdout, output.stderr].concat()).expect("text"))
     };
     for (entry, want) in rows {
         let (code, told) = check(entry);

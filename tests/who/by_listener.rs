@@ -81,7 +81,7 @@ fn a_policy_that_names_a_listener_that_is_not_there_is_refused() {
         let file = directory.path().join("egressd.yaml");
         write(&file, two(&policy("p", clients, "127.0.0.1:22")));
         let output = run(&["check", "--config", file.to_str().expect("ASCII")]);
-        (output.status.code(), String::from_utf8(output.stderr).expect("text"))
+        (output.status.code(), String::from_utf8([output.stdout, output.stderr].concat()).expect("text"))
     };
     let (code, told) = check("listeners: [build]");
     assert_eq!(code, Some(78), "{told}");

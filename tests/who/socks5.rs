@@ -329,7 +329,7 @@ fn the_key_is_checked() {
     for (keys, code, want) in rows {
         write(&file, listening(keys, &["a.example"]));
         let output = run(&["check", "--config", file.to_str().expect("ASCII")]);
-        let told = String::from_utf8(output.stderr).expect("text");
+        let told = String::from_utf8([output.stdout, output.stderr].concat()).expect("text");
         assert!(output.status.code() == code && told.contains(want), "{keys}: {told}");
     }
 }

@@ -161,7 +161,7 @@ access_log: {output: log}
             (
                 "127.0.0.1:2}",
                 "127.0.0.1:2, protocols: [http, socks5]}",
-                &["4:47: `protocols` of the listener `b` changed from http to http socks5"],
+                &["4:48: `protocols` of the listener `b` changed from http to http socks5"],
             ),
             ("admin:", "  - {address: 127.0.0.1:9}\nadmin:", &["5:15: the listener `127.0.0.1:9` was added"]),
             (

@@ -212,6 +212,8 @@ fn every_field_of_a_record_has_a_code() {
         user_agent: Some("git/2.47".into()),
         config: Some(ShortHash([1; 6])),
         instance: Some("egressd-0"),
+        protocol: Some(crate::words::client::Protocol::Socks5),
+        original: Some(address("192.0.2.7:443")),
         tunnel: Some(Uuid::nil()),
         suppressed: Some(3),
         auth_scheme: Some(AuthScheme::Negotiate),

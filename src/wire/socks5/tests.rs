@@ -64,7 +64,7 @@ fn a_target_that_is_none_is_told_with_its_bytes() {
         (b"::1", 443, TargetError::Brackets, b"::1:443"),
         // A second spelling of an address, which has a kind of its own.
         (b"[::1]", 443, TargetError::Character, b"[::1]:443"),
-        (&long, 443, TargetError::NameTooLong, &[&long, &b":443"[..]].concat()),
+        (&long, 443, TargetError::NameTooLong, &[long.as_slice(), b":443"].concat()),
     ];
     assert_eq!(long.len(), 255, "the longest that fits");
     for (name, port, error, raw) in rows {

@@ -285,8 +285,9 @@ impl Emitted {
         self.part("  except:", None, None);
         let mut written: Vec<&String> = Vec::new();
         for Exception { line, lists, hosts } in &draft.except {
-            let places: Vec<String> = [line].into_iter().chain(lists).map(shown).collect();
-            self.part(&format!("    # {}", places.join(" ")), None, Some(line));
+            for place in [line].into_iter().chain(lists) {
+                self.part(&format!("    # {}", shown(place)), None, Some(place));
+            }
             for host in hosts {
                 if !written.contains(&host) {
                     self.part(&format!("    - {}", scalar(host)), None, Some(line));
