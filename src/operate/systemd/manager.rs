@@ -44,6 +44,8 @@ struct Line {
 enum Stage {
     Starting,
     Serving,
+    /// It was told of a reload, whose end it waits for.
+    Reloading,
     Stopping,
 }
 
@@ -95,15 +97,22 @@ impl Manager {
             // A reload that was asked for after this moment is another one.
             let micros = i128::from(now.tv_sec) * 1_000_000 + i128::from(now.tv_nsec) / 1_000;
             let text = status("reading the configuration again");
-            (*stage == Stage::Serving).then(|| format!("RELOADING=1\nMONOTONIC_USEC={micros}\n{text}"))
+            (*stage == Stage::Serving).then(|| {
+                *stage = Stage::Reloading;
+                format!("RELOADING=1\nMONOTONIC_USEC={micros}\n{text}")
+            })
         };
         self.tell(message);
     }
 
     /// The reload is over, and this is in force.
     pub(crate) fn reloaded(&self, now: &InForce) {
+        // One that began before egressd served was not told of.
         let message = |stage: &mut Stage| {
-            (*stage == Stage::Serving).then(|| format!("READY=1\n{}", status(&in_force(now))))
+            (*stage == Stage::Reloading).then(|| {
+                *stage = Stage::Serving;
+                format!("READY=1\n{}", status(&in_force(now)))
+            })
         };
         self.tell(message);
     }
