@@ -90,6 +90,16 @@ impl Origin {
         })
     }
 
+    /// Reads a head, sends these bytes and reads to the end.
+    pub fn answering(bytes: impl Into<Vec<u8>>) -> Self {
+        let bytes = bytes.into();
+        Origin::start(any_port(), move |mut conversation| {
+            head_of(&mut conversation)?;
+            conversation.write_all(&bytes)?;
+            io::copy(&mut conversation, &mut io::sink()).map(drop)
+        })
+    }
+
     /// Speaks TLS with this certificate, and echoes inside. [`Origin::seen`] shows the TLS records.
     pub fn tls_echo(certificate: &Issued) -> Self {
         Origin::tls(certificate.server_config(), echo)

@@ -64,6 +64,7 @@ fn pump(client: TcpStream, proxy: impl Line) -> io::Result<()> {
 }
 
 /// One connection of the suite.
+#[expect(clippy::disallowed_methods, reason = "a client of the proxy")]
 fn carry(mut client: TcpStream, way: &Way) -> io::Result<()> {
     match way {
         Way::Unix(path) => pump(client, UnixStream::connect(path)?),

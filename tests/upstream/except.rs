@@ -1,8 +1,10 @@
 //! `upstream_proxy.except`: targets that are reached without the parent, looked up and checked as if there were none.
 
+use std::io::{Read, Write};
+
 use serde_json::json;
 
-use crate::support::{Egressd, Origin, Record, config, directory, run, until, write};
+use crate::support::{Egressd, Origin, Record, any_port, config, directory, run, until, write};
 
 fn connect(authority: &str) -> String {
     format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n")
@@ -21,7 +23,7 @@ fn except(rules: &[&str], except: &str) -> (Egressd, Origin) {
 fn an_exception_is_reached_directly_and_the_parent_never_hears_of_it() {
     let origin = Origin::echo();
     let (port, address) = (origin.port(), origin.address());
-    let plain = Origin::saying("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    let plain = Origin::answering("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     let rules = [
         format!("tcp://*.corp.test:{port}"),
         format!("tcp://127.0.0.1:{port}"),
@@ -135,4 +137,70 @@ fn what_is_no_host_is_told_with_what_to_write() {
         let (code, told) = check(entry);
         assert!(code == Some(0) && told.contains("not under `except`"), "{entry}: {told}");
     }
+}
+
+/// Answers every request of a connection, and keeps the connection.
+fn kept_origin() -> Origin {
+    Origin::start(any_port(), |mut conversation| {
+        let mut some = [0; 64 * 1024];
+        loop {
+            if conversation.read(&mut some)? == 0 {
+                return Ok(());
+            }
+            // egressd sends a head in one piece, and here the body with it.
+            conversation.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")?;
+        }
+    })
+}
+
+/// A reload takes an exception back while the body of a request is being read that decides what the request is. The connection that it
+/// gets is the next request's only if that goes the same way: the parent's password is for the parent.
+#[test]
+fn what_the_parent_is_told_goes_to_no_target_that_was_an_exception_before() {
+    let (origin, parent) = (kept_origin(), kept_origin());
+    let target = format!("git.test:{}", origin.port());
+    let text = |except: &str| {
+        let rule = format!(
+            "{{to: \"http://{target}\", requests: [{{git: [push], repositories: [/repo], refs: [refs/heads/main]}}]}}"
+        );
+        config(&[&rule])
+            + &format!(
+                "upstream_proxy: {{url: \"http://{}\", credentials_file: parent.cred{except}}}\ndns: {{hosts: {{git.test: [127.0.0.1]}}}}\n",
+                parent.address()
+            )
+    };
+    let directory = directory();
+    write(&directory.path().join("parent.cred"), "user:the-parents-password\n");
+    let proxy = Egressd::start_in(directory, &text(", except: [git.test]"));
+    let (zero, one) = ("0".repeat(40), "1".repeat(40));
+    let command = format!("{zero} {one} refs/heads/main\0 report-status");
+    let body = format!("{:04x}{command}0000PACK", command.len() + 4);
+    let mut wire = proxy.connect();
+    wire.send(format!(
+        "POST http://{target}/repo/git-receive-pack HTTP/1.1\r\nHost: {target}\r\n\
+         Content-Type: application/x-git-receive-pack-request\r\nAccept: application/x-git-receive-pack-result\r\n\
+         Content-Length: {}\r\n\r\n{}",
+        body.len(),
+        &body[..20]
+    ));
+    let held = || proxy.metrics().sum("egressd_held_bytes", &[("kind", "body")]);
+    until("the body to be waited for", || (held() > 0.0).then_some(()));
+    write(&proxy.file("egressd.yaml"), text(""));
+    proxy.says("is in force");
+    wire.send(&body[20..]);
+    assert_eq!(wire.read_reply().status, 200);
+    wire.send(format!(
+        "GET http://{target}/repo/info/refs?service=git-receive-pack HTTP/1.1\r\nHost: {target}\r\n\r\n"
+    ));
+    assert_eq!(wire.read_reply().status, 200);
+    let sent = |origin: &Origin| {
+        let bytes: Vec<u8> = origin.seen().into_iter().flat_map(|seen| seen.bytes).collect();
+        String::from_utf8_lossy(&bytes).to_ascii_lowercase()
+    };
+    assert!(!sent(&origin).contains("proxy-authorization"), "{}", sent(&origin));
+    assert!(
+        sent(&parent).contains("proxy-authorization") && sent(&parent).contains("info/refs"),
+        "{}",
+        sent(&parent)
+    );
 }

@@ -102,7 +102,7 @@ fn an_https_rule_reads_the_client_hello_after_the_answer() {
 
 #[test]
 fn an_http_rule_judges_the_requests_inside_and_answers_them_in_http() {
-    let origin = Origin::saying("HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n");
+    let origin = Origin::answering("HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n");
     let rule = format!("{{to: \"http://{}\", requests: [{{methods: [GET]}}]}}", origin.address());
     let proxy = Egressd::start(&listening(BOTH, &[&rule]));
     for (method, status) in [("GET", 204), ("POST", 403)] {
@@ -164,7 +164,8 @@ fn a_password_proves_the_user_as_it_does_in_http() {
     );
     let proxy = Egressd::start_in(files(), &deciding(&keys, &policies));
     // What is offered, the password, and the answers to it and to the request.
-    let rows: [(&[u8], Option<(&str, &str)>, &[u8], Option<u8>); 7] = [
+    type Row<'a> = (&'a [u8], Option<(&'a str, &'a str)>, &'a [u8], Option<u8>);
+    let rows: [Row<'_>; 7] = [
         (&[2], Some(("gitaly", PASSWORD)), &[1, 0], Some(0)),
         (&[0, 2], Some(("gitaly", PASSWORD)), &[1, 0], Some(0)),
         // Known, and no policy is for it.

@@ -163,7 +163,8 @@ fn of_listener(listener: &Listener, compared_as: &str, proves: Opens) -> Vec<Row
             ["execute", "write", "read"]
                 .into_iter()
                 .enumerate()
-                .filter_map(move |(bit, what)| (of >> bit & 1 == 1).then(|| format!("{who}:{what}")))
+                .filter(move |(bit, _)| of >> bit & 1 == 1)
+                .map(move |(_, what)| format!("{who}:{what}"))
         });
         rows.add("permissions", Value::Opens(set(bits)));
     }

@@ -12,7 +12,7 @@ use crate::rules::{Mode, Permit, Recognised, Requests};
 use crate::session::decide::{self, Decided};
 use crate::session::http::after::After;
 use crate::session::http::changes::Changes;
-use crate::session::http::forward::{self, Connection, Finish};
+use crate::session::http::forward::{self, Connection, Finish, PermittedBy};
 use crate::session::http::git::ahead::{self, Ahead, ContentTerms, Reads};
 use crate::session::http::git::answer;
 use crate::session::http::git::steps::{self, Whose};
@@ -82,9 +82,16 @@ where
             return turn_away(connection, &head, request, refused, &said, &on).await;
         }
     }
+    // A body may have taken long to come.
+    let route = shared.route();
+    let on = UnderWay { route: &route, ..on };
     let wanted = wanted_with(&head, upgrade, said.recognised.as_deref(), within);
     let enter = |decided: &Decided, request: &Request<'_>| {
-        let permitted_by = (Arc::clone(&decided.permit.policy), decided.snapshot.generation);
+        let permitted_by = PermittedBy {
+            policy: Arc::clone(&decided.permit.policy),
+            generation: decided.snapshot.generation,
+            route: Some(Arc::clone(&route)),
+        };
         let kept = connection.kept.for_target(head.target.target(), &permitted_by);
         let address = kept.map(|kept| kept.ip());
         on.enter(decided, request, (&head, wanted), said.recognised.as_ref(), address)

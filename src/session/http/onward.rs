@@ -13,7 +13,7 @@ use crate::rules::{Permit, Recognised};
 use crate::session::decide::{self, Decided, Wanted};
 use crate::session::http::after::After;
 use crate::session::http::changes::Changes;
-use crate::session::http::forward::{self, Addresses, Connection, Finish, Outcome, Terms};
+use crate::session::http::forward::{self, Addresses, Connection, Finish, Outcome, PermittedBy, Terms};
 use crate::session::http::lent::{Carries, Own};
 use crate::session::http::under_way::UnderWay;
 use crate::session::http::wanted::{upgrade_of, wanted_with};
@@ -92,7 +92,11 @@ impl Onward<'_> {
             // While egressd drains no connection is kept.
             let keep = || (!shared.drain.is_closed()).then_some(keep);
             let terms = Terms {
-                permitted_by: (Arc::clone(&permit.policy), generation),
+                permitted_by: PermittedBy {
+                    policy: Arc::clone(&permit.policy),
+                    generation,
+                    route: Some(Arc::clone(route)),
+                },
                 keep_upstream: &keep_upstream,
                 // Inside TLS there is nobody but the target.
                 parent: route.parent(wanted.target).filter(|_| !inspected),

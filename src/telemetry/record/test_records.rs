@@ -27,6 +27,12 @@ pub(crate) const AS_JSON: Written = |record, out| record.write_json(out);
 pub(crate) const AS_ECS: Written = |record, out| record.write_ecs(out);
 pub(crate) const AS_OCSF: Written = |record, out| record.write_ocsf(out);
 
+/// The words of a record.
+type Words = (Option<Mode>, Option<Decision>, Option<Cause>, Option<Ending>, Option<AuthScheme>);
+
+/// What was asked of Git: the operation, the repository, whether it negotiated, whether it has options, and what it changes.
+type OfGit = (Option<Operation>, String, bool, bool, Vec<RefChange>);
+
 /// What a record borrows.
 #[derive(Clone, Debug)]
 pub(crate) struct Made {
@@ -36,13 +42,13 @@ pub(crate) struct Made {
     texts: Texts,
     addresses: [Option<SocketAddr>; 5],
     asked: Option<Asked>,
-    words: (Option<Mode>, Option<Decision>, Option<Cause>, Option<Ending>, Option<AuthScheme>),
+    words: Words,
     numbers: (Option<u16>, [Option<u64>; 3], [Option<u64>; 3]),
     config: Option<[u8; 6]>,
     tunnel: Option<u128>,
     protocol: Option<Protocol>,
     aws: Option<(bool, bool, String, Regions)>,
-    git: Option<(Option<Operation>, String, bool, bool, Vec<RefChange>)>,
+    git: Option<OfGit>,
 }
 
 #[derive(Clone, Debug)]

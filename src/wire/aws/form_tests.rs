@@ -63,7 +63,9 @@ fn a_body_that_does_not_say_what_it_is_has_no_credentials_either_and_may_be_anyt
 #[test]
 fn what_a_body_is_read_as_is_said_by_its_type_if_that_is_known_and_by_nothing_else() {
     let named = |value| vec![("content-type", value)];
-    let rows: Vec<(&str, Vec<(&str, &str)>, Option<Form>)> = vec![
+    // Method, fields, and what the body is read as.
+    type Row<'a> = (&'a str, Vec<(&'a str, &'a str)>, Option<Form>);
+    let rows: Vec<Row<'_>> = vec![
         ("POST", vec![], Some(Form::Unnamed)),
         ("PATCH", vec![], Some(Form::Unnamed)),
         ("PUT", vec![], None),

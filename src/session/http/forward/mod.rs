@@ -50,7 +50,6 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::state::limits::kept::KeptPlace;
-use crate::state::live::Generation;
 use crate::transport::allowance::Allowance;
 use crate::transport::held::{Kind, Lease};
 use crate::transport::response_buffer::ResponseBuffer;
@@ -67,7 +66,7 @@ use informational::Informing;
 use outcome::Break;
 pub use outcome::{Finish, Outcome};
 use rewrite::Nominated;
-pub use terms::{Addresses, Terms};
+pub use terms::{Addresses, PermittedBy, Terms};
 use track::Track;
 use upload::{Sending, Sent, UploadBody};
 use written::RESPONSE_BUFFER;
@@ -137,7 +136,7 @@ const FRESH: Duration = Duration::from_secs(4);
 
 #[derive(Debug)]
 struct Upstream {
-    permitted_by: (Arc<str>, Generation),
+    permitted_by: PermittedBy,
     target: Target,
     sender: http1::SendRequest<UploadBody>,
     addresses: Addresses,
@@ -332,11 +331,7 @@ fn path_of<B>(request: &Request<B>) -> &str {
 impl Kept {
     /// The address of the connection that may serve `target` under `permitted_by`; a connection that may not is
     /// closed.
-    pub fn for_target(
-        &mut self,
-        target: &Target,
-        permitted_by: &(Arc<str>, Generation),
-    ) -> Option<SocketAddr> {
+    pub fn for_target(&mut self, target: &Target, permitted_by: &PermittedBy) -> Option<SocketAddr> {
         match &self.left {
             Left::Open { upstream, .. } if upstream.may_serve(target, permitted_by) => {
                 Some(upstream.addresses.upstream)
@@ -443,7 +438,7 @@ impl Upstream {
         }
     }
 
-    fn may_serve(&self, target: &Target, permitted_by: &(Arc<str>, Generation)) -> bool {
+    fn may_serve(&self, target: &Target, permitted_by: &PermittedBy) -> bool {
         self.permitted_by == *permitted_by && self.target == *target
     }
 

@@ -7,18 +7,41 @@ use std::time::Duration;
 use http::HeaderName;
 
 use crate::outbound::parent::Parent;
+use crate::outbound::route::Route;
 use crate::session::http::changes::Changes;
 use crate::state::limits::kept::KeptPlace;
 use crate::state::live::Generation;
 use crate::transport::keep_alive::KeepAlive;
 use crate::transport::meter::Meter;
 
+/// What permitted an exchange, and the way to its target. A connection to the target serves another request of the same client only if
+/// all of it is the same, host and port included.
+#[derive(Clone, Debug)]
+pub struct PermittedBy {
+    /// The policy.
+    pub policy: Arc<str>,
+    /// The generation of the configuration.
+    pub generation: Generation,
+    /// By which the connection is dialled. A reload swaps it and the configuration one after the other, and a request may see one of both:
+    /// what a parent proxy is told must never go to a target. `None`: there is one route alone, as in tests.
+    pub route: Option<Arc<Route>>,
+}
+
+impl PartialEq for PermittedBy {
+    fn eq(&self, other: &Self) -> bool {
+        let same_route = match (&self.route, &other.route) {
+            (Some(route), Some(other)) => Arc::ptr_eq(route, other),
+            (route, other) => route.is_none() && other.is_none(),
+        };
+        same_route && self.policy == other.policy && self.generation == other.generation
+    }
+}
+
 /// What one exchange may do, and where it is counted.
 #[derive(Clone)]
 pub struct Terms<'a> {
-    /// The policy that permitted it, and the generation of the configuration. A connection to the target serves
-    /// another request of the same client only if both are the same, host and port included.
-    pub permitted_by: (Arc<str>, Generation),
+    /// What permitted it.
+    pub permitted_by: PermittedBy,
     /// A place for the connection to the target, if it is to be kept for the next request.
     pub keep_upstream: &'a (dyn Fn() -> Option<KeptPlace> + Sync),
     /// The parent proxy that gets the request instead of the target, in absolute-form.

@@ -210,7 +210,7 @@ async fn an_exchange_is_stopped_from_outside() {
         .expect("a head");
     let terms = Terms {
         keep_upstream: &|| None,
-        permitted_by: (Arc::from("test"), Live::new().generation()),
+        permitted_by: permitted_by(),
         parent: None,
         remove_request_headers: &[],
         changes: &Changes::default(),

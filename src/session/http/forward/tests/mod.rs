@@ -92,6 +92,10 @@ where
     Run { client, proxy, opened, held }
 }
 
+fn permitted_by() -> PermittedBy {
+    PermittedBy { policy: Arc::from("test"), generation: Live::new().generation(), route: None }
+}
+
 async fn serve<S: Transport>(
     mut stream: S,
     bounds: Bounds,
@@ -111,7 +115,7 @@ async fn serve<S: Transport>(
         let keep = || places.keep([127, 0, 0, 1].into());
         let terms = Terms {
             keep_upstream: &keep,
-            permitted_by: (Arc::from("test"), Live::new().generation()),
+            permitted_by: permitted_by(),
             parent: None,
             remove_request_headers: &[http::header::USER_AGENT],
             changes: &Changes::default(),
