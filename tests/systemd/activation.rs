@@ -1,5 +1,7 @@
 //! Sockets that are passed: used if they are what the file says, refused with words otherwise.
 
+#![expect(clippy::disallowed_methods, reason = "clients of the proxy")]
+
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;

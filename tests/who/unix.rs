@@ -38,7 +38,7 @@ fn mode(path: &Path) -> u32 {
 #[test]
 fn tunnels_requests_and_socks_go_through_it_and_the_record_says_who_connected() {
     let (origin, web) =
-        (Origin::echo(), Origin::saying("HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n"));
+        (Origin::echo(), Origin::answering("HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n"));
     let directory = directory();
     let path = directory.path().join("proxy.sock");
     let rules = [format!("tcp://{}", origin.address()), format!("http://{}", web.address())];
