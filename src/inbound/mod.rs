@@ -8,4 +8,4 @@ mod either;
 pub mod enter;
 pub mod http1;
 pub(crate) mod place;
-mod socks5;
+pub(crate) mod socks5;
