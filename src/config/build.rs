@@ -22,7 +22,7 @@ use super::settings::{
     OnLogFailure, Shutdown, Tunnel,
 };
 use super::values::Length;
-use super::{identity_lint, inspection, listeners, own_address, policies, upstream};
+use super::{identity_lint, inspection, listeners, own_address, policies, shared_state, upstream};
 use crate::rules::{Mode, lint};
 use crate::words::logformat::Logformat;
 use crate::words::quote::quoted;
@@ -56,6 +56,11 @@ pub(super) fn config(
     if !report.has_errors() {
         inspection::check_rules(&policies, &places.rules, (&file.inspection, inspection.as_ref()), report);
     }
+    let shared = shared_state::shared_state(&file.shared_state, report, &mut files);
+    if !report.has_errors() {
+        let balanced = listeners::balanced(&file.listeners, &file.admin);
+        shared_state::lint(&policies, &file.shared_state, balanced, report);
+    }
     let dns = meaning.dns(section(&file.dns, &DnsFile::default()));
     let tunnel = meaning.tunnel(section(&file.tunnel, &TunnelFile::default()));
     let limits = meaning.limits(section(&file.limits, &LimitsFile::default()));
@@ -79,6 +84,7 @@ pub(super) fn config(
         upstream_proxy,
         certificates,
         inspection,
+        shared_state: shared,
         tunnel,
         limits,
         http,

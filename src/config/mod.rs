@@ -32,6 +32,7 @@ mod schema;
 mod secret_files;
 pub mod sets;
 mod settings;
+mod shared_state;
 #[cfg(test)]
 pub(crate) mod test_files;
 mod text;
@@ -56,4 +57,5 @@ pub use self::settings::{
     AccessLog, Admin, BasicAuth, Config, DiagnosticsFormat, Dns, Http, Inspection, Limits, Listener, Log,
     LogFormat, LogLevel, LogOutput, OnLogFailure, ProxyProtocol, Shutdown, Tls, Tunnel,
 };
+pub use self::shared_state::SharedState;
 pub use self::upstream::{Certificates, Credentials, UpstreamProxy};

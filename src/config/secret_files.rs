@@ -55,6 +55,8 @@ pub(super) enum Secret {
     Sent,
     /// The value of a field that a rule sets.
     Field,
+    /// The password for the store of shared budgets.
+    Store,
 }
 
 impl Secret {
@@ -66,6 +68,7 @@ impl Secret {
             Secret::Parent => "the password for the parent proxy",
             Secret::Sent => "the password that is sent",
             Secret::Field => "the value that is sent",
+            Secret::Store => "the password for the store",
         }
     }
 }

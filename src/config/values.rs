@@ -19,6 +19,7 @@ use crate::transport::tls;
 use crate::wire::head::{MAX_METHOD, is_token_byte};
 use crate::words::aws::{AccessKeyId, Account};
 use crate::words::quote::quoted;
+use crate::words::store_url::StoreUrl;
 use crate::words::target::Name;
 use crate::words::units::{self, UploadBudget};
 
@@ -128,6 +129,12 @@ leaf!(
     Parent(ProxyUrl) = languages::proxy_url,
     "a URL, such as http://proxy.corp:3128",
     { "type": "string", "pattern": "^https?://[^/@]+:[0-9]{1,5}/?$", "examples": ["http://proxy.corp:3128"] }
+);
+leaf!(
+    /// The URL of a store.
+    Store(StoreUrl) = StoreUrl::parse,
+    "a URL, such as rediss://valkey:6379/0",
+    { "type": "string", "pattern": "^rediss?([+](cluster|sentinel))?://[^@?#]+$", "examples": ["rediss://valkey:6379/0"] }
 );
 leaf!(
     /// A host name in canonical form.

@@ -28,6 +28,7 @@ use crate::outbound::dial::{self, OwnAddresses};
 use crate::outbound::resolve;
 use crate::state::allowed::Allowed;
 use crate::state::budgets::Budgets;
+use crate::state::budgets::shared::SharedBudgets;
 use crate::state::distrust::Distrusts;
 use crate::state::drain::Drain;
 use crate::state::history::History;
@@ -55,6 +56,8 @@ const LAST_RECORDS: Duration = Duration::from_secs(2);
 const DNS_LOOK: Duration = Duration::from_secs(10);
 /// Time between two searches for tunnels to end.
 const SWEEP: Duration = Duration::from_millis(50);
+/// How long the store may take to take back what was leased; the rest lapses.
+const LAST_LEASES: Duration = Duration::from_secs(2);
 /// How long the log's writer may take to write what is queued.
 const LAST_FLUSH: Duration = Duration::from_secs(5);
 
@@ -172,7 +175,8 @@ impl Server {
         })?;
         let metrics = Metrics::new(Arc::clone(&live), log.clone(), Arc::clone(&held))
             .map_err(|error| StartError::Metrics(error.to_string()))?;
-        let budgets = Budgets::new(config.limits.budget_accounts, &held);
+        let store = prepared.store.clone().map(SharedBudgets::start);
+        let budgets = Budgets::with(config.limits.budget_accounts, &held, store);
         metrics.show_budgets(Arc::clone(&budgets)).map_err(|error| StartError::Metrics(error.to_string()))?;
         let now = Timestamp::now();
         let listeners: Vec<(TcpListener, Arc<Listener>)> = listeners
@@ -266,6 +270,9 @@ impl Server {
         until_terminated(&mut signals, &shared, &reloading).await;
         drain(&mut signals, &shared, accepting).await;
 
+        if let Some(store) = shared.budgets.store() {
+            store.finish(LAST_LEASES).await;
+        }
         // Waits for the writer, but gives up if its output is stuck: the exit never hangs on a stalled pipe.
         if let Ok(Finished::Abandoned(left)) =
             tokio::task::spawn_blocking(move || writer.finish(LAST_FLUSH)).await

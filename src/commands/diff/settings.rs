@@ -13,9 +13,10 @@ use super::change::{Change, Opens};
 use super::row::{self, Row, Value};
 use crate::config::{
     AccessLog, Admin, BasicAuth, Certificates, Config, DiagnosticsFormat, Dns, Http, Inspection, Limits,
-    Listener, Loaded, Log, LogFormat, LogLevel, LogOutput, OnLogFailure, ProxyProtocol, Shutdown, Tls,
-    Tunnel, UpstreamProxy,
+    Listener, Loaded, Log, LogFormat, LogLevel, LogOutput, OnLogFailure, ProxyProtocol, SharedState,
+    Shutdown, Tls, Tunnel, UpstreamProxy,
 };
+use crate::transport::purse::bank::OnFailure;
 use crate::words::units::{Size, Span};
 
 /// Passes every change to `tell`.
@@ -107,6 +108,7 @@ fn rows(loaded: &Loaded, names: &[String]) -> Vec<Row> {
         upstream_proxy,
         certificates,
         inspection,
+        shared_state,
         tunnel,
         limits,
         http,
@@ -126,6 +128,7 @@ fn rows(loaded: &Loaded, names: &[String]) -> Vec<Row> {
     rows.extend(upstream_proxy.iter().flat_map(of_parent));
     rows.extend(of_certificates(certificates));
     rows.extend(inspection.iter().flat_map(of_inspection));
+    rows.extend(shared_state.iter().flat_map(of_shared_state));
     rows.extend(of_tunnel(tunnel));
     rows.extend(of_limits(limits));
     rows.extend(of_http(http));
@@ -233,6 +236,26 @@ fn of_inspection(inspection: &Inspection) -> Vec<Row> {
     let mut rows = Rows::at("inspection");
     rows.there(Opens::No, Opens::No);
     rows.time("leaf_lifetime", minter.lifetime());
+    rows.rows
+}
+
+/// Without it, each replica grants every budget again.
+fn of_shared_state(shared_state: &SharedState) -> Vec<Row> {
+    let SharedState { url, credentials: _, ca: _, on_failure, replicas } = shared_state; // two of them are files
+    let mut rows = Rows::at("shared_state");
+    rows.there(Opens::No, Opens::Yes);
+    // Another store has counted nothing yet.
+    rows.unclear("url", url);
+    let (amount, shown) = match on_failure {
+        OnFailure::Deny => (0, "deny"),
+        OnFailure::Local => (1, "local"),
+    };
+    rows.add("on_failure", Value::AtMost(Some(amount), shown.to_owned()));
+    match replicas {
+        // More replicas have smaller parts.
+        Some(count) => rows.unclear("replicas", count),
+        None => rows.unclear("replicas", "not said"),
+    }
     rows.rows
 }
 
