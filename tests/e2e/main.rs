@@ -38,6 +38,7 @@ mod report;
 mod retry;
 mod revocation;
 mod s3;
+mod shared_state;
 mod squid;
 mod squid_lists;
 mod squid_log;
