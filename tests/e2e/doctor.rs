@@ -174,7 +174,8 @@ fn a_missing_proxy_is_reported_with_what_to_check() {
     for (via, words) in [
         ("proxy:3128", "http://PROXY:PORT"),
         ("http://a:b@p:1", "--credentials-file"),
-        ("ftp://p:1", "http:// or https://"),
+        ("ftp://p:1", "http://, https:// or socks5h://"),
+        ("socks5h://p:1", "doctor asks in HTTP"),
     ] {
         let ran = Ran::of(command().args(["doctor", "--via", via]));
         assert_eq!(ran.code, Some(2), "{ran:?}");

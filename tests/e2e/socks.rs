@@ -1,5 +1,6 @@
 //! SOCKS5 with real clients: curl by a port and by a unix socket, git, netcat and ssh; with tests/long, Java and Python too.
 
+use std::io::{Read, Write};
 use std::process::Command;
 
 use serde_json::json;
@@ -7,7 +8,7 @@ use tempfile::TempDir;
 
 use crate::git::User;
 use crate::git_server::{CREDENTIALS, GitServer, HELLO, HOST};
-use crate::support::{Authority, Egressd, Origin, Record, config, directory, until, write};
+use crate::support::{Authority, Egressd, Origin, Record, any_port, config, directory, until, write};
 use crate::tool::{Ran, tool};
 
 const LISTENER: &str = "{name: proxy, address: 127.0.0.1:0}";
@@ -128,7 +129,11 @@ fn git_pushes_and_clones() {
 /// A server that speaks first: `ssh` hears it through netcat, by both protocols.
 #[test]
 fn ssh_by_netcat_hears_the_server_first() {
-    let server = Origin::saying("SSH-2.0-egressd_test\r\n");
+    // It says who it is, hears who asks, and leaves.
+    let server = Origin::start(any_port(), |mut conversation| {
+        conversation.write_all(b"SSH-2.0-egressd_test\r\n")?;
+        conversation.read(&mut [0; 256]).map(drop)
+    });
     let scene = Scene::new("", &[&format!("tcp://{}", server.address())]);
     for (index, way) in ["5", "connect"].into_iter().enumerate() {
         let mut ssh = tool("ssh", scene.user.home());
@@ -159,7 +164,7 @@ fn ssh_by_netcat_hears_the_server_first() {
         "22",
     ]));
     assert_eq!(refused.code, Some(1), "{refused:?}");
-    assert!(refused.stderr.contains("proxy error 2"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("not allowed by ruleset"), "{}", refused.stderr);
 }
 
 #[test]

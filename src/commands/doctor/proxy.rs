@@ -102,6 +102,11 @@ impl Proxy {
         credentials: Option<String>,
     ) -> Result<Self, String> {
         let place = ProxyUrl::parse(url, None)?;
+        if place.socks {
+            return Err(
+                "--via: doctor asks in HTTP: write http://PROXY:PORT or https://PROXY:PORT".to_owned()
+            );
+        }
         let tls = if place.tls { Some(Arc::new(tls()?)) } else { None };
         Ok(Proxy { host: place.host, port: place.port, tls, credentials })
     }

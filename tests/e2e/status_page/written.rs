@@ -53,6 +53,7 @@ fn what_clients_write_is_shown_as_text_only_and_the_rule_can_be_copied() {
     assert!(told.contains("Paste it under `allow` of policy `test` in "), "{told}");
     assert_eq!(browser.paste("#refused-filter"), "- https://new.example");
     browser.click("#refused-clear");
+    browser.wait("#refused-table", |text| text.contains("old.example"));
     browser.run("Object.defineProperty(navigator, 'clipboard', {value: undefined})");
     browser.click(&copy("- tcp://new.example:22"));
     let told = browser.wait("#toast", |text| text.starts_with("Copied: - tcp://new.example:22 "));

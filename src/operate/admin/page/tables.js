@@ -1,7 +1,7 @@
 // Tables whose columns can be sorted, by mouse and by keyboard; on a phone each row is a card.
 
 // A page of a table, on a phone and elsewhere.
-const ROWS = { narrow: 10, wide: 25 };
+const ROWS = { narrow: 6, wide: 25 };
 const narrow = matchMedia("(max-width: 720px)");
 
 // `pages`: what the ids of the buttons for its pages begin with; without, all rows are shown.
