@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::net::SocketAddr;
-use std::process::Stdio;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -43,15 +42,8 @@ pub(crate) struct Browser {
 impl Browser {
     pub(crate) fn start() -> Self {
         let home = directory();
-        let said = home.path().join("chromedriver.log");
-        let mut command = tool("chromedriver", home.path());
-        command.arg("--port=0").env("XDG_RUNTIME_DIR", home.path()).env("TMPDIR", home.path());
-        command.stdout(File::create(&said).expect("a new file")).stderr(Stdio::null());
-        let chromedriver = Daemon::start(&mut command);
-        let port: u16 = until("chromedriver to listen", || {
-            let text = std::fs::read_to_string(&said).ok()?;
-            text.split_once("successfully on port ")?.1.split_once('.')?.0.parse().ok()
-        });
+        // It takes a free port of IPv4, and exits where somebody has the same one of IPv6: then it takes another.
+        let (chromedriver, port) = (0..5).find_map(|_| listening(&home)).expect("a port for chromedriver");
         let driver = SocketAddr::from(([127, 0, 0, 1], port));
         let mut arguments: Vec<String> = ARGUMENTS.iter().map(|text| (*text).to_owned()).collect();
         arguments.push(format!("--user-data-dir={}", home.path().join("profile").display()));
@@ -150,6 +142,25 @@ impl Drop for Browser {
         // Ends the browser; the guard of chromedriver ends chromedriver.
         let _ = ask(self.driver, "DELETE", &format!("/session/{}", self.session), &Value::Null);
     }
+}
+
+/// A chromedriver and its port; `None` if it found none and has exited.
+fn listening(home: &TempDir) -> Option<(Daemon, u16)> {
+    let said = home.path().join("chromedriver.log");
+    let mut command = tool("chromedriver", home.path());
+    command.arg("--port=0").env("XDG_RUNTIME_DIR", home.path()).env("TMPDIR", home.path());
+    let log = || File::options().create(true).append(true).open(&said).expect("a log");
+    File::create(&said).expect("a new file");
+    command.stdout(log()).stderr(log());
+    let chromedriver = Daemon::start(&mut command);
+    let port = until("chromedriver to listen", || {
+        let text = std::fs::read_to_string(&said).ok()?;
+        match text.split_once("successfully on port ") {
+            Some((_, rest)) => Some(Some(rest.split_once('.')?.0.parse::<u16>().ok()?)),
+            None => text.contains("Exiting").then_some(None),
+        }
+    });
+    Some((chromedriver, port?))
 }
 
 fn ask(driver: SocketAddr, method: &str, path: &str, body: &Value) -> Result<Value, String> {
