@@ -1,7 +1,7 @@
 //! The stages of a shutdown, for everything that must know them.
 //!
 //! Serving → going (TERM came; still accepting, because a load balancer still sends) → handed over (no new connections, because
-//! whoever holds the listening sockets keeps them for the next process; what was accepted is served) → closed (no new
+//! the holder of the listening sockets keeps them for the next process; what was accepted is served) → closed (no new
 //! connections, no new requests; open tunnels go on) → all ended. Not here: ending what is still open, which
 //! [`crate::operate::ending`] does.
 

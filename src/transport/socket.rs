@@ -58,7 +58,7 @@ pub(super) fn is_of_another_kind(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::InvalidInput
 }
 
-/// Uses a socket that listens already, with the same options. Its queue is as long as whoever made it wanted.
+/// Uses a socket that listens already, with the same options. Its queue is as long as its maker wanted.
 ///
 /// # Errors
 /// What setsockopt(2), fcntl(2) or epoll_ctl(2) say.

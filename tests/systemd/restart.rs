@@ -1,4 +1,4 @@
-//! A restart under load: whoever holds the sockets for the next process, no client is refused.
+//! A restart under load: if something holds the sockets for the next process, no client is refused.
 
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsFd;

@@ -83,14 +83,14 @@ where
         }
     }
     // A body may have taken long to come.
-    let route = shared.route();
-    let on = UnderWay { route: &route, ..on };
+    let newer = said.ahead.as_ref().map(|_| shared.route());
+    let on = UnderWay { route: newer.as_ref().unwrap_or(on.route), ..on };
     let wanted = wanted_with(&head, upgrade, said.recognised.as_deref(), within);
     let enter = |decided: &Decided, request: &Request<'_>| {
         let permitted_by = PermittedBy {
             policy: Arc::clone(&decided.permit.policy),
             generation: decided.snapshot.generation,
-            route: Some(Arc::clone(&route)),
+            route: Arc::clone(on.route),
         };
         let kept = connection.kept.for_target(head.target.target(), &permitted_by);
         let address = kept.map(|kept| kept.ip());
@@ -179,7 +179,7 @@ async fn read_first<'s, S: Transport>(
         let whose = Whose { readers: &on.shared.readers, client: request.account(&snapshot.config) };
         with_body.judged = tokio::select! {
             biased;
-            // Whoever waits for that next will notice it.
+            // What waits for that next will notice it.
             _ending = on.stopped(None) => Judged::default(),
             judged = Box::pin(steps::judge(&with_body, &requests, whose)) => judged,
         };

@@ -95,7 +95,7 @@ impl Onward<'_> {
                 permitted_by: PermittedBy {
                     policy: Arc::clone(&permit.policy),
                     generation,
-                    route: Some(Arc::clone(route)),
+                    route: Arc::clone(route),
                 },
                 keep_upstream: &keep_upstream,
                 // Inside TLS there is nobody but the target.

@@ -23,16 +23,13 @@ pub struct PermittedBy {
     /// The generation of the configuration.
     pub generation: Generation,
     /// By which the connection is dialled. A reload swaps it and the configuration one after the other, and a request may see one of both:
-    /// what a parent proxy is told must never go to a target. `None`: there is one route alone, as in tests.
-    pub route: Option<Arc<Route>>,
+    /// what a parent proxy is told must never go to a target.
+    pub route: Arc<Route>,
 }
 
 impl PartialEq for PermittedBy {
     fn eq(&self, other: &Self) -> bool {
-        let same_route = match (&self.route, &other.route) {
-            (Some(route), Some(other)) => Arc::ptr_eq(route, other),
-            (route, other) => route.is_none() && other.is_none(),
-        };
+        let same_route = Arc::ptr_eq(&self.route, &other.route);
         same_route && self.policy == other.policy && self.generation == other.generation
     }
 }

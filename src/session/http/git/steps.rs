@@ -194,26 +194,16 @@ mod tests {
         let mut writer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
         writer.write_all(&whole).unwrap();
         let body = writer.finish().unwrap();
-        let turns = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&turns);
-        let other = tokio::spawn(async move {
-            loop {
-                counted.fetch_add(1, Ordering::Relaxed);
-                yield_now().await;
-            }
-        });
         // 2.5 MB, 64 KiB in a step.
         let least = whole.len() / LONG - 1;
         let mut lease = Lease::alone();
-        let inflated = inflated(body, 16 << 20, &mut lease).await.unwrap();
+        let (inflated, of_inflating) = turns_beside(inflated(body, 16 << 20, &mut lease)).await;
+        let inflated = inflated.unwrap();
         assert_eq!((inflated == whole, lease.bytes()), (true, 0));
-        let of_inflating = turns.swap(0, Ordering::Relaxed);
         let kind = FetchKind::Pack(ProtocolVersion::V0);
-        let (told, _) = read(FetchReader::new(&inflated, kind)).await.unwrap();
-        let of_reading = turns.swap(0, Ordering::Relaxed);
-        let (_, fixed) = read(FetchReader::fixing(&inflated, kind)).await.unwrap();
-        let of_fixing = turns.swap(0, Ordering::Relaxed);
-        other.abort();
+        let (told, of_reading) = turns_beside(read(FetchReader::new(&inflated, kind))).await;
+        let (fixed, of_fixing) = turns_beside(read(FetchReader::fixing(&inflated, kind))).await;
+        let (told, fixed) = (told.unwrap().0, fixed.unwrap().1);
         assert_eq!((told.haves, fixed == whole), (50_000, true));
         for turns in [of_inflating, of_reading, of_fixing] {
             assert!(turns >= least, "{turns} of {least}");

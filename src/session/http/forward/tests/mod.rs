@@ -6,6 +6,7 @@ mod heads;
 mod held;
 
 use std::pin::Pin;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::config;
+use crate::outbound::route::Route;
 use crate::session::http::changes::Changes;
 use crate::state::limits::kept::KeptConnections;
 use crate::state::live::Live;
@@ -93,7 +96,12 @@ where
 }
 
 fn permitted_by() -> PermittedBy {
-    PermittedBy { policy: Arc::from("test"), generation: Live::new().generation(), route: None }
+    static ROUTE: LazyLock<Arc<Route>> = LazyLock::new(|| {
+        let loaded =
+            config::load_str("test.yaml", "policies: []\n", |_| Ok(Vec::new())).expect("a configuration");
+        Arc::new(Route::new(&loaded.config).expect("without authorities"))
+    });
+    PermittedBy { policy: Arc::from("test"), generation: Live::new().generation(), route: Arc::clone(&ROUTE) }
 }
 
 async fn serve<S: Transport>(
