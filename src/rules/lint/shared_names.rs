@@ -289,9 +289,8 @@ fn private_suffix(base: &str) -> Option<usize> {
         return None;
     }
     // As in `public_suffix`: no name has the label "-".
-    let found =
-        public_suffix::find(&mut base.rsplit('.').map(str::as_bytes).chain(std::iter::once(&b"-"[..])));
-    let whole = found.typ == Some(psl::Type::Private) && found.len >= base.len();
+    let found = public_suffix::find(&format!("-.{base}"));
+    let whole = found.section == Some(public_suffix::Section::Private) && found.len >= base.len();
     whole.then(|| usize::from(found.len > base.len()))
 }
 
