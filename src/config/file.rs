@@ -4,6 +4,7 @@
 //! schema's descriptions. Every key is optional here. Not here: which keys are required, which values are valid and
 //! what the defaults are ([`super::build`]).
 
+#[cfg(test)]
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -17,8 +18,9 @@ use super::values::{
 use crate::words::client::Protocol;
 
 /// Configuration of egressd, a forward proxy that allows only the listed targets.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[schemars(title = "egressd configuration", deny_unknown_fields)]
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[cfg_attr(test, schemars(title = "egressd configuration", deny_unknown_fields))]
 pub(super) struct ConfigFile {
     /// Where clients connect. Left out: one on 0.0.0.0:3128.
     pub(super) listeners: List<ListenerFile>,
@@ -60,13 +62,14 @@ pub(super) struct IncludedFile {
 }
 
 /// A port on which clients connect.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[schemars(rename = "Listener", deny_unknown_fields)]
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[cfg_attr(test, schemars(rename = "Listener", deny_unknown_fields))]
 pub(super) struct ListenerFile {
     /// The name in logs and metrics. Left out: the address.
     pub(super) name: Key<Label>,
     /// IP address and port, or `unix:` and the absolute path of a socket.
-    #[schemars(required)]
+    #[cfg_attr(test, schemars(required))]
     pub(super) address: Key<ListenAt>,
     /// Of a unix socket: who may write to it may connect. Left out: 0660.
     pub(super) permissions: Key<FileMode>,
@@ -81,9 +84,10 @@ pub(super) struct ListenerFile {
 }
 
 /// What a client speaks to egressd.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
-#[schemars(rename = "Protocol")]
+#[cfg_attr(test, schemars(rename = "Protocol"))]
 pub(super) enum ProtocolFile {
     /// HTTP/1: CONNECT and plain requests.
     Http,
@@ -101,23 +105,25 @@ impl ProtocolFile {
 }
 
 /// Which peers may send a PROXY header.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[schemars(rename = "ProxyProtocol", deny_unknown_fields)]
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[cfg_attr(test, schemars(rename = "ProxyProtocol", deny_unknown_fields))]
 pub(super) struct ProxyProtocolFile {
     /// Peers in these networks must send a PROXY header; connections from other peers are closed.
-    #[schemars(required)]
+    #[cfg_attr(test, schemars(required))]
     pub(super) trusted: List<Network>,
 }
 
 /// TLS between client and proxy.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[schemars(rename = "Tls", deny_unknown_fields)]
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[cfg_attr(test, schemars(rename = "Tls", deny_unknown_fields))]
 pub(super) struct TlsFile {
     /// PEM file: the certificate and its chain.
-    #[schemars(required)]
+    #[cfg_attr(test, schemars(required))]
     pub(super) certificate: Key<FilePath>,
     /// PEM file: the private key.
-    #[schemars(required)]
+    #[cfg_attr(test, schemars(required))]
     pub(super) key: Key<FilePath>,
     /// PEM file: CA certificates for client certificates. If set, every client must present a certificate.
     pub(super) client_ca: Key<FilePath>,
@@ -128,17 +134,19 @@ pub(super) struct TlsFile {
 }
 
 /// Passwords of clients.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[schemars(rename = "BasicAuth", deny_unknown_fields)]
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[cfg_attr(test, schemars(rename = "BasicAuth", deny_unknown_fields))]
 pub(super) struct BasicAuthFile {
     /// htpasswd file with bcrypt or argon2 hashes.
-    #[schemars(required)]
+    #[cfg_attr(test, schemars(required))]
     pub(super) users_file: Key<FilePath>,
 }
 
 /// The admin listener.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[schemars(rename = "Admin", deny_unknown_fields)]
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[cfg_attr(test, schemars(rename = "Admin", deny_unknown_fields))]
 pub(super) struct AdminFile {
     /// Left out: 0.0.0.0:9180.
     pub(super) address: Key<Socket>,
@@ -153,11 +161,12 @@ pub(super) struct AdminFile {
 }
 
 /// One policy.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[schemars(rename = "Policy", deny_unknown_fields)]
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[cfg_attr(test, schemars(rename = "Policy", deny_unknown_fields))]
 pub(super) struct PolicyFile {
     /// The name in logs and metrics; unique.
-    #[schemars(required)]
+    #[cfg_attr(test, schemars(required))]
     pub(super) name: Key<Label>,
     /// The clients whose requests this policy decides. Every kind that is set must match.
     pub(super) clients: Key<ClientsFile>,
@@ -180,8 +189,9 @@ pub(super) struct PolicyFile {
 }
 
 /// Which clients a policy is for.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[schemars(rename = "Clients", deny_unknown_fields)]
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[cfg_attr(test, schemars(rename = "Clients", deny_unknown_fields))]
 pub(super) struct ClientsFile {
     /// Left out, without `networks_files` too: loopback, RFC 1918, 100.64.0.0/10, fc00::/7.
     pub(super) networks: List<Network>,
@@ -196,9 +206,10 @@ pub(super) struct ClientsFile {
 }
 
 /// Whether a policy's denials are enforced.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
-#[schemars(rename = "Mode")]
+#[cfg_attr(test, schemars(rename = "Mode"))]
 pub(super) enum ModeFile {
     /// Requests that are not allowed are denied.
     Enforce,
@@ -207,9 +218,10 @@ pub(super) enum ModeFile {
 }
 
 /// A rule alone, a rule with options, or a rule set.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(rename = "@text_or_map")]
-#[schemars(rename = "Allow", untagged)]
+#[cfg_attr(test, schemars(rename = "Allow", untagged))]
 pub(super) enum AllowFile {
     /// `[scheme://]host[:port]`.
     Rule(At<Line>),
@@ -220,9 +232,10 @@ pub(super) enum AllowFile {
 }
 
 /// A file alone, or a file with options.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(rename = "@text_or_map")]
-#[schemars(rename = "AllowFiles", untagged)]
+#[cfg_attr(test, schemars(rename = "AllowFiles", untagged))]
 pub(super) enum AllowFilesFile {
     /// The file.
     File(At<FilePath>),
@@ -231,8 +244,9 @@ pub(super) enum AllowFilesFile {
 }
 
 /// How names are looked up.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[schemars(rename = "Dns", deny_unknown_fields)]
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[cfg_attr(test, schemars(rename = "Dns", deny_unknown_fields))]
 pub(super) struct DnsFile {
     /// Address, or address:port. Left out: the servers in /etc/resolv.conf.
     pub(super) servers: List<Server>,
@@ -243,11 +257,12 @@ pub(super) struct DnsFile {
 }
 
 /// A parent proxy.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[schemars(rename = "UpstreamProxy", deny_unknown_fields)]
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[cfg_attr(test, schemars(rename = "UpstreamProxy", deny_unknown_fields))]
 pub(super) struct UpstreamProxyFile {
     /// http://host:port or https://host:port.
-    #[schemars(required)]
+    #[cfg_attr(test, schemars(required))]
     pub(super) url: Key<Parent>,
     /// File with one line USER:PASSWORD.
     pub(super) credentials_file: Key<FilePath>,
@@ -258,30 +273,33 @@ pub(super) struct UpstreamProxyFile {
 }
 
 /// Which certificate authorities are trusted.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[schemars(rename = "Certificates", deny_unknown_fields)]
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[cfg_attr(test, schemars(rename = "Certificates", deny_unknown_fields))]
 pub(super) struct CertificatesFile {
     /// `system`, or a PEM file. Left out: system.
     pub(super) roots: Key<FilePath>,
 }
 
 /// The authority that signs what clients of inspected tunnels see.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[schemars(rename = "Inspection", deny_unknown_fields)]
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[cfg_attr(test, schemars(rename = "Inspection", deny_unknown_fields))]
 pub(super) struct InspectionFile {
     /// PEM file: the certificate that signs, then what is to be sent with it. `egressd ca new` makes one.
-    #[schemars(required)]
+    #[cfg_attr(test, schemars(required))]
     pub(super) certificate: Key<FilePath>,
     /// PEM file: its private key.
-    #[schemars(required)]
+    #[cfg_attr(test, schemars(required))]
     pub(super) key: Key<FilePath>,
     /// How long a certificate for one name is valid, from 1h to 7d. Left out: 24h.
     pub(super) leaf_lifetime: Key<Length>,
 }
 
 /// Deadlines of tunnels.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[schemars(rename = "Tunnel", deny_unknown_fields)]
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[cfg_attr(test, schemars(rename = "Tunnel", deny_unknown_fields))]
 pub(super) struct TunnelFile {
     /// Left out: 10s.
     pub(super) connect_timeout: Key<Length>,
@@ -297,17 +315,18 @@ pub(super) struct TunnelFile {
 }
 
 /// How much clients may use.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[schemars(rename = "Limits", deny_unknown_fields)]
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[cfg_attr(test, schemars(rename = "Limits", deny_unknown_fields))]
 pub(super) struct LimitsFile {
     /// Open tunnels and exchanges of all clients. Left out: 10000. Lowered if the open-file limit is too low.
-    #[schemars(range(min = 1, max = 10_000_000))]
+    #[cfg_attr(test, schemars(range(min = 1, max = 10_000_000)))]
     pub(super) tunnels: Key<u64>,
     /// Left out: 1000.
-    #[schemars(range(min = 1, max = 10_000_000))]
+    #[cfg_attr(test, schemars(range(min = 1, max = 10_000_000)))]
     pub(super) tunnels_per_client: Key<u64>,
     /// Left out: 200.
-    #[schemars(range(min = 1, max = 1_000_000))]
+    #[cfg_attr(test, schemars(range(min = 1, max = 1_000_000)))]
     pub(super) requests_per_second_per_client: Key<u64>,
     /// Left out: 16KiB.
     pub(super) head_bytes: Key<Size>,
@@ -317,16 +336,17 @@ pub(super) struct LimitsFile {
     /// the machine's memory) leaves beside twice the loaded configuration.
     pub(super) memory: Key<Size>,
     /// Addresses with this IPv6 prefix are one client. Left out: 128. 64 where a host may choose its address.
-    #[schemars(range(min = 32, max = 128))]
+    #[cfg_attr(test, schemars(range(min = 32, max = 128)))]
     pub(super) ipv6_prefix: Key<u64>,
     /// Accounts of `upload_budget`, each of one client and one rule. Left out: 32768.
-    #[schemars(range(min = 1, max = 10_000_000))]
+    #[cfg_attr(test, schemars(range(min = 1, max = 10_000_000)))]
     pub(super) budget_accounts: Key<u64>,
 }
 
 /// Plain HTTP only.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[schemars(rename = "Http", deny_unknown_fields)]
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[cfg_attr(test, schemars(rename = "Http", deny_unknown_fields))]
 pub(super) struct HttpFile {
     /// Headers that are removed from every request. Left out: User-Agent and Referer.
     pub(super) remove_request_headers: List<Header>,
@@ -339,8 +359,9 @@ pub(super) struct HttpFile {
 }
 
 /// The record of every request.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[schemars(rename = "AccessLog", deny_unknown_fields)]
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[cfg_attr(test, schemars(rename = "AccessLog", deny_unknown_fields))]
 pub(super) struct AccessLogFile {
     /// `stdout`, or a file. Left out: stdout.
     pub(super) output: Key<FilePath>,
@@ -356,19 +377,21 @@ pub(super) struct AccessLogFile {
 }
 
 /// How the access log is sealed.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[schemars(rename = "Seal", deny_unknown_fields)]
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[cfg_attr(test, schemars(rename = "Seal", deny_unknown_fields))]
 pub(super) struct SealFile {
     /// The private key, in a PEM file: `egressd seal new` makes it.
-    #[schemars(required)]
+    #[cfg_attr(test, schemars(required))]
     pub(super) key: Key<FilePath>,
     /// How long a record may wait for its seal. Left out: 10s.
     pub(super) every: Key<Length>,
 }
 
 /// A copy of the records for an OpenTelemetry collector.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[schemars(rename = "Otlp", deny_unknown_fields)]
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[cfg_attr(test, schemars(rename = "Otlp", deny_unknown_fields))]
 pub(super) struct OtlpFile {
     /// http://host:port or https://host:port; `/v1/logs` is appended. Left out: as OTEL_EXPORTER_OTLP_ENDPOINT says.
     pub(super) endpoint: Key<Collector>,
@@ -377,9 +400,10 @@ pub(super) struct OtlpFile {
 }
 
 /// Whether records or traffic are more important.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
-#[schemars(rename = "OnFailure")]
+#[cfg_attr(test, schemars(rename = "OnFailure"))]
 pub(super) enum OnFailureFile {
     /// New requests are refused until records can be written again.
     Deny,
@@ -388,8 +412,9 @@ pub(super) enum OnFailureFile {
 }
 
 /// Diagnostics on stderr.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[schemars(rename = "Log", deny_unknown_fields)]
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[cfg_attr(test, schemars(rename = "Log", deny_unknown_fields))]
 pub(super) struct LogFile {
     /// Left out: info.
     pub(super) level: Key<LevelFile>,
@@ -398,9 +423,10 @@ pub(super) struct LogFile {
 }
 
 /// How much is logged.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
-#[schemars(rename = "Level")]
+#[cfg_attr(test, schemars(rename = "Level"))]
 pub(super) enum LevelFile {
     /// Failures.
     Error,
@@ -415,9 +441,10 @@ pub(super) enum LevelFile {
 }
 
 /// The form of diagnostics.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
-#[schemars(rename = "Format")]
+#[cfg_attr(test, schemars(rename = "Format"))]
 pub(super) enum FormatFile {
     /// For people.
     Text,
@@ -426,8 +453,9 @@ pub(super) enum FormatFile {
 }
 
 /// What egressd does on SIGTERM.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[schemars(rename = "Shutdown", deny_unknown_fields)]
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[cfg_attr(test, schemars(rename = "Shutdown", deny_unknown_fields))]
 pub(super) struct ShutdownFile {
     /// How long to keep accepting, while a load balancer still sends connections. Left out: 0s.
     pub(super) delay: Key<Length>,

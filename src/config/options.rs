@@ -5,6 +5,7 @@
 
 use ipnet::IpNet;
 use jiff::Timestamp;
+#[cfg(test)]
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -17,9 +18,10 @@ use crate::rules::{Ech, Misplaced, RuleOptions, Scheme, Schemes, UploadBudget, l
 use crate::words::quote::quoted;
 
 /// How a client makes the request.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
-#[schemars(rename = "Scheme")]
+#[cfg_attr(test, schemars(rename = "Scheme"))]
 pub(super) enum SchemeFile {
     /// CONNECT with TLS inside, whose SNI equals the host.
     Https,
@@ -30,9 +32,10 @@ pub(super) enum SchemeFile {
 }
 
 /// What becomes of a ClientHello with encrypted_client_hello.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
-#[schemars(rename = "Ech")]
+#[cfg_attr(test, schemars(rename = "Ech"))]
 pub(super) enum EchFile {
     /// Its outer name is compared, and it passes.
     Allow,
@@ -75,21 +78,23 @@ macro_rules! common {
 macro_rules! options {
     ($($key:ident: $type:ty = $read:expr, $of_a_rule:literal, $of_a_file:literal;)*) => {
         /// A rule with options.
-        #[derive(Debug, Deserialize, JsonSchema)]
-        #[schemars(rename = "Rule", deny_unknown_fields)]
+        #[derive(Debug, Deserialize)]
+        #[cfg_attr(test, derive(JsonSchema))]
+        #[cfg_attr(test, schemars(rename = "Rule", deny_unknown_fields))]
         pub(super) struct FullRuleFile {
             /// `[scheme://]host[:port]`.
-            #[schemars(required)]
+            #[cfg_attr(test, schemars(required))]
             pub(super) to: Key<Line>,
             $(#[doc = $of_a_rule] $key: $type,)*
         }
 
         /// A file of rules with options for all of its lines.
-        #[derive(Debug, Deserialize, JsonSchema)]
-        #[schemars(rename = "AllowFile", deny_unknown_fields)]
+        #[derive(Debug, Deserialize)]
+        #[cfg_attr(test, derive(JsonSchema))]
+        #[cfg_attr(test, schemars(rename = "AllowFile", deny_unknown_fields))]
         pub(super) struct FullAllowFile {
             /// One rule per line, comments after `#`.
-            #[schemars(required)]
+            #[cfg_attr(test, schemars(required))]
             pub(super) file: Key<FilePath>,
             /// What a line without a scheme means. Left out: https.
             pub(super) schemes: List<SchemeFile>,
@@ -97,14 +102,15 @@ macro_rules! options {
         }
 
         /// A rule set with options for all of its lines.
-        #[derive(Debug, Deserialize, JsonSchema)]
-        #[schemars(rename = "Set", deny_unknown_fields)]
+        #[derive(Debug, Deserialize)]
+        #[cfg_attr(test, derive(JsonSchema))]
+        #[cfg_attr(test, schemars(rename = "Set", deny_unknown_fields))]
         pub(super) struct FullSetFile {
             /// The name of a rule set that is shipped: `egressd sets` lists them.
-            #[schemars(required)]
+            #[cfg_attr(test, schemars(required))]
             pub(super) set: Key<Line>,
             /// Its version, which never changes.
-            #[schemars(required)]
+            #[cfg_attr(test, schemars(required))]
             pub(super) version: Key<Line>,
             /// The region of AWS, for a set that needs one.
             pub(super) region: Key<Region>,

@@ -1,9 +1,11 @@
 //! A mapping whose keys are values too, each with its position: a map type would lose the positions of the keys.
 
+#[cfg(test)]
 use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
+#[cfg(test)]
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
@@ -36,6 +38,8 @@ impl<'de, K: Deserialize<'de>, V: Deserialize<'de>> Deserialize<'de> for Pairs<K
         deserializer.deserialize_map(Entries(PhantomData))
     }
 }
+
+#[cfg(test)]
 
 impl<K, V: JsonSchema> JsonSchema for Pairs<K, V> {
     fn inline_schema() -> bool {

@@ -1,6 +1,7 @@
 //! The leaf types of the file. Each is one small language, from [`super::languages`] or [`crate::words::units`], as
 //! serde reads it and as the JSON Schema shows it.
 
+#[cfg(test)]
 use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -9,6 +10,7 @@ use std::time::Duration;
 use http::HeaderName;
 use ipnet::IpNet;
 use jiff::Timestamp;
+#[cfg(test)]
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
@@ -41,6 +43,8 @@ macro_rules! leaf {
                 deserializer.deserialize_str(Leaf { what: $what, parse: $parse }).map($name)
             }
         }
+
+        #[cfg(test)]
 
         impl JsonSchema for $name {
             fn inline_schema() -> bool {
@@ -423,6 +427,8 @@ impl<'de> Deserialize<'de> for Addresses {
         deserializer.deserialize_seq(Items)
     }
 }
+
+#[cfg(test)]
 
 impl JsonSchema for Addresses {
     fn inline_schema() -> bool {

@@ -1,5 +1,6 @@
 //! What an entry says about AWS: `aws`, and whose the credentials are that are sent in place of the client's.
 
+#[cfg(test)]
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -15,8 +16,9 @@ use crate::wire;
 use crate::words::aws::{AccessKeyId, Account, Signer};
 
 /// By whose credentials a request may come to AWS. One without credentials does not fit.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[schemars(rename = "Aws", deny_unknown_fields)]
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[cfg_attr(test, schemars(rename = "Aws", deny_unknown_fields))]
 pub(in crate::config) struct AwsFile {
     /// Accounts whose credentials may come, twelve digits in quotes. Left out: any.
     pub(super) accounts: List<AccountNumber>,

@@ -1,5 +1,6 @@
 //! What an entry says about Git: `git`, `repositories`, `refs`, `ref_changes` and `negotiation_limit`.
 
+#[cfg(test)]
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -17,9 +18,10 @@ use crate::words::units::Size as Shown;
 const NEGOTIATION: std::ops::RangeInclusive<u64> = 1 << 10..=16 << 20;
 
 /// What may be asked of a repository.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
-#[schemars(rename = "GitOperation")]
+#[cfg_attr(test, schemars(rename = "GitOperation"))]
 pub(in crate::config) enum OperationFile {
     /// Which refs there are.
     List,
@@ -41,9 +43,10 @@ impl OperationFile {
 }
 
 /// What a push does to a ref.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
-#[schemars(rename = "RefChange")]
+#[cfg_attr(test, schemars(rename = "RefChange"))]
 pub(in crate::config) enum ChangeFile {
     /// It is new.
     Create,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
+#[cfg(test)]
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -14,8 +15,9 @@ use super::super::values::{Field, FieldFiles, FieldValues};
 use crate::rules::{HeaderEdits, SetField};
 
 /// Fields that are changed in each request.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[schemars(rename = "Headers", deny_unknown_fields)]
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[cfg_attr(test, schemars(rename = "Headers", deny_unknown_fields))]
 pub(in crate::config) struct HeadersFile {
     /// Fields with their values, in place of all that the client sent of these names.
     pub(in crate::config) set: Key<FieldValues>,

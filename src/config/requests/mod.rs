@@ -12,6 +12,7 @@ mod position;
 
 use std::sync::Arc;
 
+#[cfg(test)]
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -34,8 +35,9 @@ use crate::words::quote::quoted;
 const MAX_ENTRIES: usize = 1_000;
 
 /// Requests that a rule lets through. Every key that is set must fit.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[schemars(rename = "Request", deny_unknown_fields)]
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[cfg_attr(test, schemars(rename = "Request", deny_unknown_fields))]
 pub(super) struct EntryFile {
     /// Methods, in upper case. Left out: any.
     pub(super) methods: List<MethodName>,
@@ -62,9 +64,10 @@ pub(super) struct EntryFile {
 }
 
 /// What a connection may become.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
-#[schemars(rename = "Upgrade")]
+#[cfg_attr(test, schemars(rename = "Upgrade"))]
 pub(super) enum UpgradeFile {
     /// A WebSocket. What follows is not looked at.
     Websocket,
