@@ -3,6 +3,7 @@
 //! Two readers must agree on every head that passes: the checks here and httparse. The fields of httparse are used only where
 //! its request line is, byte for byte, the one that was read here.
 
+use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 
@@ -223,6 +224,9 @@ pub fn cut_short(reason: Reason, detail: &'static str, bytes: &[u8], place: &Pla
 }
 
 fn check(head: &[u8], place: &Place) -> Result<Head, Fault> {
+    // One copy for the values of all fields: a copy of the fields then costs no more than that of their places.
+    let text = Bytes::copy_from_slice(head);
+    let head = &text[..];
     let mut lines = lines(head);
     let line = RequestLine::parse(lines.next().unwrap_or_default())?;
     for field in lines {
@@ -246,7 +250,7 @@ fn check(head: &[u8], place: &Place) -> Result<Head, Fault> {
         method,
         target,
         version: line.version,
-        headers: header_map(fields)?,
+        headers: header_map(&text, fields)?,
         framing,
         keep_alive,
         expect_continue,
@@ -354,12 +358,13 @@ fn expectation(fields: &[httparse::Header<'_>]) -> Result<bool, Fault> {
     }
 }
 
-fn header_map(fields: &[httparse::Header<'_>]) -> Result<HeaderMap, Fault> {
+/// The map of the fields of the head `text`.
+fn header_map(text: &Bytes, fields: &[httparse::Header<'_>]) -> Result<HeaderMap, Fault> {
     let mut headers = HeaderMap::with_capacity(fields.len());
     for field in fields {
         let name = HeaderName::from_bytes(field.name.as_bytes())
             .map_err(|_| Fault::bad_request("the name of a field is not a token"))?;
-        let mut value = HeaderValue::from_bytes(field.value)
+        let mut value = HeaderValue::from_maybe_shared(text.slice_ref(field.value))
             .map_err(|_| Fault::bad_request("a control character in the request head"))?;
         if [header::AUTHORIZATION, header::PROXY_AUTHORIZATION, header::COOKIE].contains(&name) {
             value.set_sensitive(true);

@@ -117,7 +117,7 @@ pub struct Head {
     pub target: RequestTarget,
     /// As the client sent it.
     pub version: Version,
-    /// Every field, copied (nothing here keeps the read buffer alive). Credentials are marked sensitive, so that `Debug`
+    /// Every field, copied (nothing here keeps the read buffer alive). The values are parts of one copy of the head. Credentials are marked sensitive, so that `Debug`
     /// does not print them. Values may hold `obs-text` (0x80 to 0xff), except in the fields that are checked here.
     pub headers: HeaderMap,
     /// The body that follows.
