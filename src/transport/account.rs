@@ -36,6 +36,23 @@ struct State {
     /// An account with which an earlier one of this client and rule may have been merged: what was sent there counts
     /// here too. Once it is dropped, nothing counts there, and no tunnel can send from it.
     beside: Weak<Account>,
+    /// What it began with, in place of an account of this client that may have been given up.
+    assumed: Step,
+}
+
+/// The most that was sent from any of the accounts that were given up. Whose they were nobody knows any more, so each newcomer begins
+/// with it: it may have sent as much.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct GivenUp {
+    most: Step,
+    kept_for: u64,
+}
+
+impl GivenUp {
+    /// Whether anything of it counts at `now`, in milliseconds since the accounts' epoch.
+    pub fn counts(&self, now: u64) -> bool {
+        self.most.bytes > 0 && self.most.end.saturating_add(self.kept_for) > now
+    }
 }
 
 /// What an account says of a budget.
@@ -43,7 +60,7 @@ struct State {
 pub struct Left {
     /// Bytes that may still be sent.
     pub bytes: u64,
-    /// The same if nothing was merged.
+    /// The same if nothing was merged or given up.
     pub unmerged: u64,
 }
 
@@ -53,6 +70,37 @@ impl Account {
     pub fn new(epoch: Instant, beside: Option<&Arc<Account>>) -> Self {
         let beside = beside.map(Arc::downgrade).unwrap_or_default();
         Account { epoch, state: Mutex::new(State { beside, ..State::default() }) }
+    }
+
+    /// An account that begins with what was given up.
+    pub fn after(epoch: Instant, beside: Option<&Arc<Account>>, given_up: GivenUp) -> Self {
+        let account = Account::new(epoch, beside);
+        if given_up.counts(account.now()) {
+            let mut state = account.lock();
+            state.assumed = given_up.most;
+            state.spent = Spent { kept_for: given_up.kept_for, steps: VecDeque::from([given_up.most]) };
+        }
+        account
+    }
+
+    /// What was sent from it, whatever window asks.
+    pub fn sent(&self) -> u64 {
+        let now = self.now();
+        self.with(|spent, _| spent.within(spent.kept_for, now))
+    }
+
+    /// Counts this account, which nobody has any more, among those that were given up.
+    pub fn give_up(&self, among: &mut GivenUp) {
+        let now = self.now();
+        if !among.counts(now) {
+            *among = GivenUp::default();
+        }
+        self.with(|spent, _| {
+            let bytes = spent.within(spent.kept_for, now);
+            let Some(last) = spent.steps.back() else { return };
+            among.most = Step { end: among.most.end.max(last.end), bytes: among.most.bytes.max(bytes) };
+            among.kept_for = among.kept_for.max(spent.kept_for);
+        });
     }
 
     /// Keeps what was sent for at least so long. `unused`: no tunnel has it, so nobody needs a longer time of before.
@@ -117,10 +165,13 @@ impl Account {
     /// Calls `f` with what counts, and with the account that counts too.
     fn with<T>(&self, f: impl FnOnce(&mut Spent, Other) -> T) -> T {
         let mut state = self.lock();
-        let State { spent, merged_into, holds_others, beside } = &mut *state;
+        let State { spent, merged_into, holds_others, beside, assumed } = &mut *state;
         match merged_into {
             None if *holds_others => f(spent, Other::Merged),
-            None => f(spent, beside.upgrade().map_or(Other::None, Other::Beside)),
+            None => f(
+                spent,
+                beside.upgrade().map_or(Other::None(*assumed), |account| Other::Beside(account, *assumed)),
+            ),
             Some(into) => {
                 let into = Arc::clone(into);
                 drop(state);
@@ -138,8 +189,9 @@ impl Account {
 
 /// What counts in addition to an account's own bytes.
 enum Other {
-    None,
-    Beside(Arc<Account>),
+    /// With what the account began with, which is among its own bytes.
+    None(Step),
+    Beside(Arc<Account>, Step),
     /// The bytes of several accounts are one sum already.
     Merged,
 }
@@ -147,11 +199,14 @@ enum Other {
 fn left(spent: &mut Spent, other: Other, budget: u64, window: u64, now: u64) -> Left {
     let own = spent.within(window, now);
     let all = match &other {
-        Other::None | Other::Merged => own,
-        Other::Beside(account) => own.saturating_add(account.lock().spent.within(window, now)),
+        Other::None(_) | Other::Merged => own,
+        Other::Beside(account, _) => own.saturating_add(account.lock().spent.within(window, now)),
     };
     let unmerged = match other {
-        Other::None | Other::Beside(_) => budget.saturating_sub(own),
+        Other::None(assumed) | Other::Beside(_, assumed) => {
+            let assumed = if assumed.end.saturating_add(window) > now { assumed.bytes } else { 0 };
+            budget.saturating_sub(own.saturating_sub(assumed))
+        }
         // Nobody knows any more which bytes were whose.
         Other::Merged => budget,
     };
@@ -167,7 +222,7 @@ struct Spent {
 }
 
 /// Bytes that were sent before `end`, in milliseconds since the epoch. They count as if they were sent then.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 struct Step {
     end: u64,
     bytes: u64,

@@ -122,10 +122,14 @@ fn t77_where_every_place_has_a_client_the_next_is_told_so_and_a_larger_table_hel
     let origin = Origin::echo();
     let proxy = Egressd::start(&long_list(&origin, 2, ACCOUNTS));
     let port = origin.port();
-    for last in 1..=ACCOUNTS {
-        let (status, wire) = tunnel(&proxy, u8::try_from(last).expect("few"), &origin, 0);
-        assert_eq!((status, send(wire, 10)), (200, 10), "client {last}");
-    }
+    // Each has a tunnel from its account.
+    let open: Vec<_> = (1..=ACCOUNTS)
+        .map(|last| {
+            let (status, wire) = tunnel(&proxy, u8::try_from(last).expect("few"), &origin, 0);
+            assert_eq!(status, 200, "client {last}");
+            wire
+        })
+        .collect();
     let next = || {
         let mut wire = Wire::connect_from([127, 0, 8, 200].into(), proxy.address());
         wire.send(ask(&format!("n0.test:{port}")));
@@ -147,4 +151,28 @@ fn t77_where_every_place_has_a_client_the_next_is_told_so_and_a_larger_table_hel
             .then_some(())
     });
     assert_eq!(next().read_head().status, 200);
+    drop(open);
+}
+
+/// As many clients as there are places, and more: without tunnels, they keep nobody out, and what they sent counts for whoever comes.
+#[test]
+fn t77_a_fleet_of_clients_keeps_no_other_client_out_and_nobody_sends_more_than_its_budget() {
+    let origin = Origin::echo();
+    let proxy = Egressd::start(&long_list(&origin, 2, ACCOUNTS));
+    for last in 1..=3 * ACCOUNTS {
+        let (status, wire) = tunnel(&proxy, u8::try_from(last).expect("few"), &origin, 0);
+        assert_eq!((status, send(wire, 10)), (200, 10), "client {last}");
+    }
+    let used = proxy.metrics().count("egressd_upload_budget_accounts", &[]);
+    assert_eq!(used, ACCOUNTS as u64);
+    let (status, wire) = tunnel(&proxy, 250, &origin, 0);
+    assert_eq!(status, 200);
+    // Newcomers in a row: each begins with what was sent from those that were given up for it.
+    let sent = send(wire, BUDGET);
+    assert!(sent > BUDGET / 2 && sent < BUDGET, "{sent}");
+    // The first one was given up, and its ten bytes are still among what counts.
+    let (status, wire) = tunnel(&proxy, 1, &origin, 0);
+    assert_eq!(status, 200);
+    let again = send(wire, BUDGET);
+    assert!(again + 10 <= BUDGET, "{again}");
 }

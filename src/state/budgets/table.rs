@@ -4,7 +4,11 @@
 //! the client that has most gives one up, as long as it has at least two more than the client that needs one: two of its
 //! accounts are merged into one, its rest. What was sent by the rules of either then counts for all of them, so nobody
 //! ever sends more than its budget. A client that has as many as any other merges its own. So one client cannot fill the
-//! table, whatever its list is; as many clients as there are places can.
+//! table, whatever its list is.
+//!
+//! As many clients as there are places can. Then one account that no tunnel uses is given up for a client that has none: of those that
+//! are looked at, the one from which least was sent. Nobody knows any more whose it was, so each client that comes new to its rule begins
+//! with the most that was sent from any that was given up: again nobody sends more than its budget, and a fleet keeps nobody out.
 //!
 //! Merged are those whose bytes leave the window soonest. A rule without an account of its own gets one as soon as there
 //! is room and no tunnel sends from the rest any more. As long as its client has a rest, that counts in addition, because
@@ -18,7 +22,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::telemetry::metrics::BudgetAccounts;
-use crate::transport::account::Account;
+use crate::transport::account::{Account, GivenUp};
 use crate::transport::held::{HeldBytes, Kind};
 
 /// What an account costs in this table, and at most by itself, beside the text of its rule: `tests/long/abuse budget_accounts`.
@@ -30,6 +34,8 @@ const LOOKS: usize = 4;
 const LOOKS_IF_FULL: usize = 1024;
 /// An account that a tunnel uses and that has counted nothing is looked at again so much later, in milliseconds.
 const PAUSE: u64 = 1000;
+/// Accounts of which one is given up. More of them: less was sent from it, and the search takes longer.
+const CANDIDATES: usize = 32;
 
 /// Whose uploads are counted, and by which rule: the policy's name and the rule's text.
 #[derive(PartialEq, Eq, Hash)]
@@ -54,6 +60,10 @@ pub(super) struct Table {
     due_of_client: BTreeSet<(IpAddr, u64, u64)>,
     next: u64,
     merged: u64,
+    /// By policy and rule, what is known of the accounts that were given up.
+    given_up: HashMap<(Arc<str>, Box<str>), GivenUp>,
+    /// Where among those that are due the last search for one ended.
+    searched: (u64, u64),
     /// Counts what the accounts cost: clients make them.
     held: Arc<HeldBytes>,
 }
@@ -85,6 +95,8 @@ impl Table {
             due_of_client: BTreeSet::new(),
             next: 0,
             merged: 0,
+            given_up: HashMap::new(),
+            searched: (0, 0),
             held,
         }
     }
@@ -109,11 +121,11 @@ impl Table {
         Some(account)
     }
 
-    /// Merges up to `lot` accounts where there are too many. Whether there is more to do.
+    /// Merges or gives up as many as `lot` accounts where there are too many. Whether there is more to do.
     pub(super) fn shrink(&mut self, lot: usize) -> bool {
         self.look(LOOKS_IF_FULL);
         for _ in 0..lot {
-            if self.entries.len() <= self.most || !self.give_up(0) {
+            if self.entries.len() <= self.most || !(self.give_up(0) || self.forget()) {
                 return false;
             }
         }
@@ -136,8 +148,10 @@ impl Table {
         }
         let held = self.clients.get(&client).map_or(0, |of_client| of_client.count);
         while self.entries.len() >= self.most && self.give_up(held) {}
+        while held == 0 && self.entries.len() >= self.most && self.forget() {}
         if self.entries.len() < self.most {
-            let account = Arc::new(Account::new(self.epoch, rest.as_ref()));
+            let given_up = self.given_up(&key);
+            let account = Arc::new(Account::after(self.epoch, rest.as_ref(), given_up));
             self.insert(client, Some(Arc::new(key)), Arc::clone(&account));
             return Some(account);
         }
@@ -164,6 +178,47 @@ impl Table {
             self.merge(client);
         }
         self.merge(client);
+        true
+    }
+
+    /// What a client that comes new to this rule begins with.
+    fn given_up(&self, key: &Key) -> GivenUp {
+        // Nothing was given up in most tables.
+        if self.given_up.is_empty() {
+            return GivenUp::default();
+        }
+        self.given_up.get(&(Arc::clone(&key.policy), key.rule.clone())).copied().unwrap_or_default()
+    }
+
+    /// Frees the entry of a client that has no other and no tunnel from it, for one that has none. Whether there was one. Only so many are
+    /// looked at, from where the last search ended: what tunnels use is not looked at again and again.
+    fn forget(&mut self) -> bool {
+        let mut candidates = Vec::with_capacity(CANDIDATES);
+        let from = (std::ops::Bound::Excluded(self.searched), std::ops::Bound::Unbounded);
+        let around = self.due.range(from).chain(self.due.range(..=self.searched)).take(LOOKS_IF_FULL);
+        for &place in around {
+            self.searched = place;
+            let Some(entry) = self.entries.get(&place.1) else { continue };
+            let alone = self.clients.get(&entry.client).is_some_and(|of_client| of_client.count == 1);
+            if alone && entry.key.is_some() && Arc::strong_count(&entry.account) == 1 {
+                candidates.push((entry.account.sent(), place.1));
+                if candidates.len() == CANDIDATES {
+                    break;
+                }
+            }
+        }
+        let Some(entry) = candidates.into_iter().min().and_then(|(_, id)| self.remove(id)) else {
+            return false;
+        };
+        let Some(key) = entry.key else { return false };
+        let now = self.now();
+        let of_rule = (Arc::clone(&key.policy), key.rule.clone());
+        if !self.given_up.contains_key(&of_rule) {
+            // Rules that a reload took away.
+            self.given_up.retain(|_, given_up| given_up.counts(now));
+        }
+        entry.account.give_up(self.given_up.entry(of_rule).or_default());
+        self.merged += 1;
         true
     }
 
@@ -283,9 +338,20 @@ impl Table {
         self.entries.len()
     }
 
-    /// How many other clients have an account.
-    pub(super) fn clients_but(&self, client: IpAddr) -> usize {
-        self.clients.keys().filter(|other| **other != client).count()
+    /// How many accounts are not given up: tunnels use them, or they are a client's rest or one of several.
+    pub(super) fn kept(&self) -> usize {
+        let is_kept = |entry: &&Entry| {
+            entry.key.is_none()
+                || Arc::strong_count(&entry.account) > 1
+                || self.clients[&entry.client].count > 1
+        };
+        self.entries.values().filter(is_kept).count()
+    }
+
+    /// What a client that comes new to the rule begins with.
+    pub(super) fn begins_with(&self, policy: &str, rule: &str) -> u64 {
+        let key = Key { client: IpAddr::from([0; 4]), policy: policy.into(), rule: rule.into() };
+        Account::after(self.epoch, None, self.given_up(&key)).sent()
     }
 
     /// Panics if what is kept twice differs.

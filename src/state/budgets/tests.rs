@@ -173,7 +173,7 @@ async fn one_client_with_a_long_list_takes_no_other_clients_place() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_where_each_place_has_another_client_is_one_refused() {
+async fn only_where_each_place_has_another_client_with_a_tunnel_is_one_refused() {
     let budgets = Budgets::new(64, &HeldBytes::unlimited());
     let permit = permit("a.test", "upload_budget: 100B/1m");
     let mut held = Vec::new();
@@ -195,6 +195,55 @@ async fn only_where_each_place_has_another_client_is_one_refused() {
     advance(2 * MINUTE).await;
     budgets.open(numbered(64), &permit).unwrap();
     assert!(budgets.len() < 64, "some of the others are gone, and none of them is refused");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fleet_keeps_no_newcomer_out_and_nobody_sends_more() {
+    let budgets = Budgets::new(64, &HeldBytes::unlimited());
+    let permit = permit("a.test", "upload_budget: 100B/1m");
+    let other = permit_of_rule(1, &permit);
+    assert_eq!(budgets.open(client(1), &permit).unwrap().take(90), 90);
+    assert_eq!(budgets.open(client(1), &other).unwrap().take(80), 80);
+    for number in 0..300 {
+        let mut allowance = budgets.open(numbered(number), &permit).unwrap();
+        let begins = 100 - u32::try_from(allowance.left().unwrap()).unwrap();
+        // Each time that all places have another client, what is assumed grows by what each of them sends.
+        assert!(begins <= 3 * (1 + number / 31), "client {number} begins with {begins}");
+        assert_eq!(allowance.take(1 + number as usize % 3), 1 + number as usize % 3);
+        assert!(budgets.len() <= 64);
+    }
+    // The two accounts of the first client are one by now, from which most was sent.
+    assert_eq!(budgets.open(client(1), &permit).unwrap_err(), Reason::BudgetTableFull);
+    // One that was given up comes back: its three bytes and some of others count.
+    let left = budgets.open(numbered(2), &permit).unwrap().left().unwrap();
+    assert!((67..=97).contains(&left), "{left}");
+    assert_eq!(
+        budgets.open(numbered(5000), &other).unwrap().left(),
+        Some(100),
+        "of that rule none was given up"
+    );
+    advance(3 * MINUTE).await;
+    assert_eq!(budgets.open(numbered(2), &permit).unwrap().left(), Some(100));
+    assert_eq!(budgets.open(client(1), &permit).unwrap().left(), Some(100));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newcomer_is_refused_for_the_table_by_what_others_sent_and_for_the_budget_by_its_own() {
+    let budgets = Budgets::new(1, &HeldBytes::unlimited());
+    let rule = permit("a.test", "upload_budget: 100B/1m");
+    assert_eq!(budgets.open(client(1), &rule).unwrap().take(60), 60);
+    let mut second = budgets.open(client(2), &rule).unwrap();
+    assert_eq!((second.take(100), second.refuses(1)), (40, Some(Reason::BudgetTableFull)));
+    drop(second);
+    assert_eq!(budgets.open(client(3), &rule).unwrap_err(), Reason::BudgetTableFull);
+    assert_eq!(
+        budgets.open(client(1), &rule).unwrap_err(),
+        Reason::BudgetTableFull,
+        "it may send 40 and nobody knows it"
+    );
+    advance(2 * MINUTE).await;
+    let mut third = budgets.open(client(3), &rule).unwrap();
+    assert_eq!((third.take(101), third.refuses(1)), (100, Some(Reason::UploadBudget)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -278,8 +327,9 @@ enum Step {
 const HOUR_OF_MILLIS: u64 = 3_600_000;
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    // The first client opens most: it is the one with the long list.
-    let who = prop_oneof![3 => Just(0..1u8), 1 => Just(1..8u8)].prop_flat_map(|clients| clients);
+    // The first client opens most: it is the one with the long list. The last ones are a fleet.
+    let who = prop_oneof![3 => Just(0..1u8), 1 => Just(1..8u8), 1 => Just(8..40u8)]
+        .prop_flat_map(|clients| clients);
     let open = (who, 0..40usize).prop_map(|(client, rule)| Step::Open { client, rule });
     let send = (any::<Index>(), 1..80usize, 0..20usize).prop_map(|(tunnel, want, unused)| Step::Send {
         tunnel,
@@ -320,8 +370,9 @@ impl Sent {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
-    /// Whatever is merged and removed: no client sends more than the budget of a rule within any window. And a client is
-    /// refused for the table's sake only if it sent something itself, or if as many others have a place.
+    /// Whatever is merged, given up and removed: no client sends more than the budget of a rule within any window. And a client is
+    /// refused for the table's sake only if it sent something itself, if as many others have a place that they use, or if others that
+    /// were given up sent a whole budget.
     #[test]
     fn no_client_ever_sends_more_than_its_budget_and_none_is_refused_for_another(steps in steps()) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
@@ -341,6 +392,7 @@ async fn hold(steps: Vec<Step>) -> Result<(), TestCaseError> {
     let mut tunnels: Vec<((u8, usize), Allowance)> = Vec::new();
     let mut sent = Sent::default();
     for step in steps {
+        let before = budgets.len();
         match step {
             Step::Open { client: of, rule } => match budgets.open(client(of), &permits[rule]) {
                 Ok(allowance) => tunnels.push(((of, rule), allowance)),
@@ -351,10 +403,12 @@ async fn hold(steps: Vec<Step>) -> Result<(), TestCaseError> {
                 }
                 Err(reason) => {
                     prop_assert_eq!(reason, Reason::BudgetTableFull);
-                    let others = budgets.table().clients_but(client(of));
+                    let table = budgets.table();
+                    let rule_text = permits[rule].rule.as_ref().map_or("", |rule| &rule.text);
+                    let (kept, begins) = (table.kept(), table.begins_with(&permits[rule].policy, rule_text));
                     prop_assert!(
-                        sent.of_client(of, longest) > 0 || others >= most,
-                        "{others} others of {most}"
+                        sent.of_client(of, longest) > 0 || kept >= most || begins >= budget(rule).bytes,
+                        "{kept} kept of {most}, {begins} sent from what was given up"
                     );
                 }
             },
@@ -376,11 +430,16 @@ async fn hold(steps: Vec<Step>) -> Result<(), TestCaseError> {
             Step::Most(number) => {
                 most = number;
                 budgets.set_most(most);
+                prop_assert!(
+                    budgets.len() <= most.max(budgets.table().kept()),
+                    "{} of {most}",
+                    budgets.len()
+                );
             }
         }
         let table = budgets.table();
         table.check();
-        prop_assert!(table.len() <= most.max(table.clients_but(client(255))), "{} of {most}", table.len());
+        prop_assert!(table.len() <= most.max(before), "{} of {most}", table.len());
     }
     tunnels.clear();
     advance(longest).await;

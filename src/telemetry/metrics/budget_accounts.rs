@@ -63,7 +63,7 @@ impl OfBudgets {
             )?,
             merged: Family::new(
                 "egressd_upload_budget_accounts_merged_total",
-                "Accounts of upload budgets that were merged with others of their client because the table was full.",
+                "Accounts of upload budgets that were merged with others of their client, or given up for another client, because the table was full.",
                 &[],
                 COUNTER,
             )?,
