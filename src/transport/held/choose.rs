@@ -47,6 +47,8 @@ pub fn is_flow(in_all: u64, moved: u64, held: u64) -> bool {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Holding {
     pub(super) account: Account,
+    /// The account of the same client before it has proved an identity.
+    pub(super) address: Account,
     pub(super) bytes: usize,
     /// Of these, the cost of an open tunnel or exchange.
     pub(super) kept: usize,
@@ -94,14 +96,18 @@ pub(super) struct Need {
 #[derive(Debug, Default)]
 pub(super) struct Accounts {
     held: HashMap<Account, usize>,
+    /// What all identities of an address hold together, by the account of one that has not proved any.
+    by_address: HashMap<Account, usize>,
     share: usize,
 }
 
 impl Accounts {
     pub(super) fn new(holdings: &[Holding], waiting: &[Want], limit: usize) -> Self {
         let mut held: HashMap<Account, usize> = HashMap::new();
+        let mut by_address = HashMap::new();
         for holding in holdings {
             *held.entry(holding.account).or_default() += holding.bytes;
+            *by_address.entry(holding.address).or_default() += holding.bytes;
         }
         let mut wanted = held.clone();
         for want in waiting {
@@ -109,12 +115,15 @@ impl Accounts {
             *bytes = bytes.saturating_add(want.bytes);
         }
         let share = share(wanted.into_values().collect(), limit);
-        Accounts { held, share }
+        Accounts { held, by_address, share }
     }
 
-    /// Whether an account has so little of its share that one more connection is nothing.
+    /// Whether an account has so little of its share that one more connection is nothing. Until a connection has proved an identity, it may
+    /// be of any that its address has, and what they hold counts: their handshakes are what costs most.
     pub(super) fn is_light(&self, account: Account) -> bool {
-        self.held.get(&account).is_none_or(|held| *held < self.share / 2)
+        let is_little =
+            |of: &HashMap<Account, usize>| of.get(&account).is_none_or(|held| *held < self.share / 2);
+        is_little(&self.held) && is_little(&self.by_address)
     }
 }
 
@@ -236,6 +245,7 @@ mod tests {
         rows.iter()
             .map(|(account, bytes, kept, stalled)| Holding {
                 account: Account(*account),
+                address: Account(*account),
                 bytes: bytes * KIB,
                 kept: kept * KIB,
                 stalled: Duration::from_secs_f64(*stalled),
@@ -312,6 +322,19 @@ mod tests {
         assert_eq!(choose(&held(&open), &[], at_limit(700)), [21]);
         let few = Need { most: 2, ..at_limit(600) };
         assert_eq!(choose(&holdings, &waiting, few).len(), 2);
+    }
+
+    /// With client certificates, each connection begins without an identity.
+    #[test]
+    fn one_that_has_not_said_who_it_is_is_as_heavy_as_all_of_its_address() {
+        let mut holdings = held(&[(1, 60, 0, 0.0), (2, 60, 0, 0.0), (3, 10, 0, 0.0), (4, 30, 0, 0.0)]);
+        for (holding, address) in holdings.iter_mut().zip([10, 10, 11, 11]) {
+            holding.address = Account(address);
+        }
+        let accounts = Accounts::new(&holdings, &[], 200 * KIB);
+        assert_eq!(accounts.share, 200 * KIB);
+        let light = [1, 2, 3, 4, 10, 11, 12].map(|account| accounts.is_light(Account(account)));
+        assert_eq!(light, [true, true, true, true, false, true, true]);
     }
 
     #[test]

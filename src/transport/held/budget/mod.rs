@@ -169,6 +169,7 @@ impl HeldBytes {
             overdrawn: AtomicUsize::new(0),
             moved: AtomicU64::new(self.now()),
             account: AtomicU64::new(0),
+            address: AtomicU64::new(0),
             flowed: AtomicU64::new(0),
             is_heavy: AtomicBool::new(false),
             has_turn: AtomicBool::new(false),
@@ -224,6 +225,8 @@ pub struct Holder {
     /// Milliseconds since the budget's epoch.
     moved: AtomicU64,
     account: AtomicU64,
+    /// The account of its client without an identity.
+    address: AtomicU64,
     /// When it last flowed: as `moved`; 0 is never.
     flowed: AtomicU64,
     /// Its account has much of its share, or more, by the last search.
@@ -246,7 +249,9 @@ impl Holder {
 
     /// Says for whom it holds: shares are by client, and where it proved an identity by that, too.
     pub fn is_for(&self, client: IpAddr, identity: Option<&str>) {
-        self.account.store(self.budget.hasher.hash_one((client, identity)), Ordering::Relaxed);
+        let hash = |identity: Option<&str>| self.budget.hasher.hash_one((client, identity));
+        self.account.store(hash(identity), Ordering::Relaxed);
+        self.address.store(hash(None), Ordering::Relaxed);
         let is_short = self.budget.is_short();
         if is_short {
             self.budget.make_room();
@@ -353,6 +358,7 @@ impl Holder {
     fn holding(&self, now: u64) -> Holding {
         Holding {
             account: self.account(),
+            address: Account(self.address.load(Ordering::Relaxed)),
             bytes: self.bytes(),
             kept: self.kept.load(Ordering::Relaxed),
             stalled: Duration::from_millis(now.saturating_sub(self.moved.load(Ordering::Relaxed))),
