@@ -113,6 +113,8 @@ fn a_key_of_our_account_passes_in_every_form_and_a_foreign_one_in_none() {
     }
     assert_eq!((acts.len(), passed.len()), (31, 16), "{told}");
 
+    the_command_line_says_the_same(home.path(), &asks);
+
     let seen: Vec<Value> =
         read(&root.join("requests")).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     assert!(seen.iter().all(|line| line["account"] == OURS), "only our account came through: {seen:?}");
@@ -141,5 +143,50 @@ fn a_key_of_our_account_passes_in_every_form_and_a_foreign_one_in_none() {
     let log = format!("{:?}", ended.records);
     for secret in ["X-Amz-Signature", "a/session+token==", "of+us/1"] {
         assert!(!log.contains(secret), "{secret} in the log");
+    }
+}
+
+/// AWS's command line copies a file that goes in parts: with our key to our bucket and back, and to one of others that lets us in. With a
+/// foreign key it is refused, and prints what egressd says.
+fn the_command_line_says_the_same(home: &Path, asks: &Value) {
+    let file = home.join("large");
+    write(&file, vec![b'x'; 12 << 20]);
+    write(&home.join("aws"), "[default]\ns3 =\n  addressing_style = path\n");
+    let copy = |whose: &str, from: &str, to: &str| {
+        let mut aws = tool("/usr/bin/aws", home);
+        let text = |value: &Value| value.as_str().expect("a text").to_owned();
+        aws.arg("--endpoint-url").arg(text(&asks["endpoint"])).args(["s3", "cp", "--no-progress", from, to]);
+        for (variable, value) in [
+            ("AWS_ACCESS_KEY_ID", &asks["keys"][whose]["id"]),
+            ("AWS_SECRET_ACCESS_KEY", &asks["keys"][whose]["secret"]),
+            ("AWS_REGION", &asks["region"]),
+            ("AWS_CA_BUNDLE", &asks["root"]),
+            ("HTTPS_PROXY", &asks["proxy"]),
+        ] {
+            aws.env(variable, text(value));
+        }
+        aws.env("AWS_CONFIG_FILE", home.join("aws"))
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .env("AWS_MAX_ATTEMPTS", "1");
+        Ran::of(&mut aws)
+    };
+    let large = file.to_str().expect("a text");
+    let back = home.join("back");
+    for (from, to) in [
+        (large, "s3://ours/cli/large"),
+        ("s3://ours/cli/large", back.to_str().expect("a text")),
+        (large, "s3://granting/cli"),
+    ] {
+        let ran = copy("ours", from, to);
+        assert_eq!(ran.code, Some(0), "{from} {to}: {ran:?}");
+    }
+    assert!(std::fs::read(&back).expect("it came back") == std::fs::read(&file).expect("it is there"));
+    let closed = copy("ours", large, "s3://closed/cli");
+    assert!(closed.code == Some(1) && closed.stderr.contains("AccessDenied"), "S3 said so: {closed:?}");
+    for (from, to) in
+        [(large, "s3://ours/theirs"), (large, "s3://closed/theirs"), ("s3://ours/cli/large", "again")]
+    {
+        let foreign = copy("theirs", from, to);
+        assert!(foreign.code == Some(1) && foreign.stderr.contains("403"), "{from} {to}: {foreign:?}");
     }
 }
