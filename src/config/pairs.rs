@@ -40,7 +40,6 @@ impl<'de, K: Deserialize<'de>, V: Deserialize<'de>> Deserialize<'de> for Pairs<K
 }
 
 #[cfg(test)]
-
 impl<K, V: JsonSchema> JsonSchema for Pairs<K, V> {
     fn inline_schema() -> bool {
         true

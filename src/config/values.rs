@@ -44,8 +44,8 @@ macro_rules! leaf {
             }
         }
 
-        #[cfg(test)]
 
+        #[cfg(test)]
         impl JsonSchema for $name {
             fn inline_schema() -> bool {
                 true
@@ -429,7 +429,6 @@ impl<'de> Deserialize<'de> for Addresses {
 }
 
 #[cfg(test)]
-
 impl JsonSchema for Addresses {
     fn inline_schema() -> bool {
         true
