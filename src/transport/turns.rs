@@ -10,7 +10,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker, ready};
 
@@ -21,6 +21,8 @@ pub type Account = u64;
 #[derive(Debug)]
 pub struct Turns {
     most: usize,
+    /// Works for which what they waited for has come, and which have not been polled since: each will want a turn.
+    due: AtomicUsize,
     state: Mutex<State>,
 }
 
@@ -51,12 +53,17 @@ impl Turns {
     }
 
     fn of(most: usize) -> Arc<Self> {
-        Arc::new(Turns { most, state: Mutex::default() })
+        Arc::new(Turns { most, due: AtomicUsize::new(0), state: Mutex::default() })
     }
 
     /// Does `work` in turns, each from one wait for its peer to the next.
     pub fn take<F: Future + Unpin>(self: &Arc<Self>, client: Account, work: F) -> InTurns<F> {
-        let due = Arc::new(Due { is_due: AtomicBool::new(true), task: Mutex::new(Waker::noop().clone()) });
+        let due = Arc::new(Due {
+            turns: Arc::clone(self),
+            stage: AtomicU8::new(Due::NOT),
+            task: Mutex::new(Waker::noop().clone()),
+        });
+        due.comes();
         InTurns { turn: Turn::of(self, client), due, work, done: None }
     }
 
@@ -74,6 +81,11 @@ impl Turns {
             VecDeque::new()
         });
         line.push_back(Arc::clone(ticket));
+    }
+
+    /// Whether anybody waits for a turn, or will want one as soon as a worker comes to it.
+    fn has_others(&self) -> bool {
+        self.due.load(Ordering::Acquire) > 0 || !lock(&self.state).clients.is_empty()
     }
 
     /// The turn of `ticket` is over, if it had one: the next client's has come.
@@ -158,6 +170,19 @@ impl Turn {
         cx.waker().wake_by_ref();
     }
 
+    /// The same where nobody else wants one: it ends at once. Whether it goes on.
+    ///
+    /// A task that is woken for the end of its turn alone costs a processor more than a short turn does: another worker is woken to take it.
+    fn used(&mut self, cx: &mut Context<'_>) -> bool {
+        let goes_on = self.turns.has_others();
+        if goes_on {
+            self.had(cx);
+        } else {
+            self.unused();
+        }
+        goes_on
+    }
+
     /// There was nothing to do.
     pub fn unused(&mut self) {
         self.stage = Stage::Had;
@@ -184,14 +209,46 @@ impl Drop for Turn {
 /// Whether what it is waiting for has come.
 #[derive(Debug)]
 struct Due {
-    is_due: AtomicBool,
+    turns: Arc<Turns>,
+    stage: AtomicU8,
     task: Mutex<Waker>,
+}
+
+impl Due {
+    const NOT: u8 = 0;
+    const DUE: u8 = 1;
+    /// The work was dropped. Its waker may live on.
+    const GONE: u8 = 2;
+
+    fn comes(&self) {
+        if self.stage.compare_exchange(Due::NOT, Due::DUE, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            self.turns.due.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// Whether it had come.
+    fn is_seen(&self) -> bool {
+        let was =
+            self.stage.compare_exchange(Due::DUE, Due::NOT, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        if was {
+            self.turns.due.fetch_sub(1, Ordering::AcqRel);
+        }
+        was
+    }
 }
 
 impl Wake for Due {
     fn wake(self: Arc<Self>) {
-        self.is_due.store(true, Ordering::Release);
+        self.comes();
         lock(&self.task).wake_by_ref();
+    }
+}
+
+impl<F: Future> Drop for InTurns<F> {
+    fn drop(&mut self) {
+        if self.due.stage.swap(Due::GONE, Ordering::AcqRel) == Due::DUE {
+            self.due.turns.due.fetch_sub(1, Ordering::AcqRel);
+        }
     }
 }
 
@@ -217,17 +274,21 @@ where
             return Poll::Ready(output);
         }
         lock(&this.due.task).clone_from(cx.waker());
-        if this.turn.stage == Stage::Out && !this.due.is_due.load(Ordering::Acquire) {
+        // From here on it is in line, where it counts as well.
+        if this.turn.stage == Stage::Out && !this.due.is_seen() {
             return Poll::Pending;
         }
         ready!(this.turn.poll(cx));
         // What has come meanwhile is seen by this turn.
-        this.due.is_due.store(false, Ordering::Release);
+        this.due.is_seen();
         let waker = Waker::from(Arc::clone(&this.due));
-        if let Poll::Ready(output) = Pin::new(&mut this.work).poll(&mut Context::from_waker(&waker)) {
+        let polled = Pin::new(&mut this.work).poll(&mut Context::from_waker(&waker));
+        if !this.turn.used(cx) {
+            return polled;
+        }
+        if let Poll::Ready(output) = polled {
             this.done = Some(output);
         }
-        this.turn.had(cx);
         Poll::Pending
     }
 }
@@ -240,7 +301,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
-    use std::sync::atomic::AtomicUsize;
 
     use proptest::prelude::*;
     use tokio::task::JoinSet;
@@ -292,6 +352,36 @@ mod tests {
         assert!(last - before < 10, "{before} {last}");
         many.join_all().await;
         assert_eq!(done.load(Ordering::Relaxed), 501 * 3);
+        assert_eq!(lock(&turns.state).taken, 0);
+    }
+
+    /// Counts how often it is woken.
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_task_is_woken_for_the_end_of_its_turn_only_where_others_wait() {
+        let turns = Turns::of(1);
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        let cx = &mut Context::from_waker(&waker);
+        let at_once = || turns.take(1, Box::pin(async {}));
+        assert!(Pin::new(&mut at_once()).poll(cx).is_ready());
+        assert_eq!((woken.0.load(Ordering::Relaxed), lock(&turns.state).taken), (0, 0));
+        // Another has the turn, and a third one waits for it.
+        let (mut first, mut third) = (Turn::of(&turns, 2), at_once());
+        assert!(first.poll(cx).is_ready() && Pin::new(&mut third).poll(cx).is_pending());
+        assert!(first.used(cx), "it is woken when the others had theirs");
+        assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+        assert!(Pin::new(&mut third).poll(cx).is_pending(), "until then it has its turn");
+        first.over();
+        assert!(Pin::new(&mut third).poll(cx).is_ready());
         assert_eq!(lock(&turns.state).taken, 0);
     }
 

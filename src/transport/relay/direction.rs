@@ -24,7 +24,7 @@ const RECORD: usize = 18 * 1024;
 /// Most bytes in one turn.
 pub(super) const TURN: usize = 1024 * 1024;
 /// The same where many wait for theirs.
-pub(super) const SHORT_TURN: usize = 128 * 1024;
+pub(super) const SHORT_TURN: usize = 512 * 1024;
 
 thread_local! {
     /// Used only between two waits, so one per thread is enough.
