@@ -12,12 +12,11 @@ use self::reply::Reply;
 use self::unanswered::Unanswered;
 use crate::outbound::route::Route;
 use crate::rules::{self, Denial};
-use crate::session::request::Request;
+use crate::session::request::{Answer, Request};
 use crate::state::listener::flood::Who;
 use crate::state::proof::Lost;
 use crate::transport::close;
 use crate::transport::keep_alive::KeepAlive;
-use crate::words::client::Protocol;
 use crate::words::outcome::{Class, Reason};
 use crate::words::target::Target;
 
@@ -105,16 +104,6 @@ where
     tokio::time::timeout(close::LINGER_TIME, telling).await.ok()?.ok()
 }
 
-/// Records the verdict on a request whose client has its `200` already, and tells it by an alert.
-pub(crate) async fn refuse_told<S>(stream: S, request: Request<'_>, refused: Refused)
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let reason = refused.reason;
-    verdict(request, &refused);
-    in_tunnel(stream, reason).await;
-}
-
 /// Tells the client after the `200` about a verdict that is already recorded: by the reason's TLS alert, if it has
 /// one.
 pub(crate) async fn in_tunnel<S: AsyncRead + AsyncWrite + Unpin>(stream: S, reason: Reason) {
@@ -147,15 +136,16 @@ fn record(
 ) -> (Option<Vec<u8>>, Option<Unanswered>) {
     let (id, reason) = (request.id(), refused.reason);
     let (inside, shows) = request.answered_how();
-    let protocol = request.protocol();
-    let reply = match protocol {
-        Protocol::Http => Reply { reason, id, advice: &refused.advice, body, keep, inside, shows }.to_bytes(),
-        Protocol::Socks5 => socks::refused(reason),
+    let answer = request.answer();
+    let reply = match answer {
+        Answer::Http => Reply { reason, id, advice: &refused.advice, body, keep, inside, shows }.to_bytes(),
+        Answer::Socks5 => socks::refused(reason),
+        Answer::Alert => reply::alert(reason).map(|alert| alert.record().to_vec()),
     };
-    if let Some(reply) = &reply {
+    if let Some(reply) = reply.as_ref().filter(|_| answer != Answer::Alert) {
         request.answered(reply::status(reason), reply.len());
     }
-    if reason.class() == Class::Challenge && protocol == Protocol::Http {
+    if reason.class() == Class::Challenge && answer == Answer::Http {
         return (reply, Some(Unanswered::new(request)));
     }
     verdict(request, refused);

@@ -41,6 +41,8 @@ pub(super) struct Facts {
     pub(super) listener: Arc<str>,
     /// What its client speaks to egressd.
     pub(super) protocol: Protocol,
+    /// What its client reads an answer as.
+    pub(super) answer: Answer,
     /// The address that it asked for, where something else decided.
     pub(super) original: Option<SocketAddr>,
     pub(super) client: Arc<Client>,
@@ -84,6 +86,7 @@ impl Facts {
             inspected: false,
             listener: Arc::clone(listener),
             protocol: Protocol::Http,
+            answer: Answer::Http,
             original: None,
             client: Arc::clone(client),
             asks,
@@ -263,6 +266,17 @@ impl Facts {
             version: asks.version,
         }
     }
+}
+
+/// What the client of a request reads an answer as.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Answer {
+    /// A response of HTTP.
+    Http,
+    /// A reply of SOCKS5.
+    Socks5,
+    /// A TLS alert: what it sends from here on is for its target.
+    Alert,
 }
 
 /// What the head said, as far as it could be read.

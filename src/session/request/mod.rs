@@ -36,6 +36,7 @@ use crate::words::outcome::{Decision, Ending, Reason};
 use crate::words::target::{Host, Target};
 
 pub(crate) use challenged::Challenged;
+pub(crate) use facts::Answer;
 pub use facts::Asks;
 use facts::Facts;
 pub use opened::Opened;
@@ -96,15 +97,17 @@ impl<'s> Request<'s> {
 
     /// Its client speaks this to egressd.
     pub(crate) fn comes_by(&mut self, protocol: Protocol) {
-        self.facts_mut().protocol = protocol;
+        let facts = self.facts_mut();
+        facts.protocol = protocol;
+        facts.answer = match protocol {
+            Protocol::Http => Answer::Http,
+            Protocol::Socks5 => Answer::Socks5,
+        };
     }
 
     /// What its answer is written in: inside a tunnel it is HTTP, whatever opened the tunnel.
-    pub(crate) fn protocol(&self) -> Protocol {
-        match self.facts().inside {
-            None => self.facts().protocol,
-            Some(_) => Protocol::Http,
-        }
+    pub(crate) fn answer(&self) -> Answer {
+        self.facts().answer
     }
 
     /// The listener that accepted its connection.
@@ -298,11 +301,7 @@ impl<'s> Request<'s> {
         let facts = self.facts_mut();
         facts.status = Some(200);
         facts.reply = Some(u32::try_from(bytes).unwrap_or(u32::MAX));
-    }
-
-    /// Whether it was told so already.
-    pub(crate) fn is_told(&self) -> bool {
-        self.facts().status == Some(200)
+        facts.answer = Answer::Alert;
     }
 
     /// The address that the client wrote, in the place of which something else decides.

@@ -13,13 +13,12 @@ use tokio::time::{Instant, timeout_at};
 use super::tell::tell;
 use crate::session::admit;
 use crate::session::refuse::{Refused, reply, socks};
-use crate::session::request::Request;
+use crate::session::request::{Answer, Request};
 use crate::state::shared::{Shared, Snapshot};
 use crate::transport::client_stream::ClientStream;
 use crate::transport::held::Kind;
 use crate::transport::held::read::Buffered;
 use crate::wire::client_hello::{ClientHelloReader, Progress};
-use crate::words::client::Protocol;
 use crate::words::outcome::Reason;
 use crate::words::target::{Host, Target};
 
@@ -61,9 +60,10 @@ pub(super) async fn named(
     shared: &Shared,
 ) -> Result<Target, Unnamed> {
     let timeout = snapshot.config.tunnel.client_hello_timeout;
-    let reply = match request.protocol() {
-        Protocol::Http => reply::established(request.id()),
-        Protocol::Socks5 => socks::granted(),
+    let reply = match request.answer() {
+        Answer::Http => reply::established(request.id()),
+        Answer::Socks5 => socks::granted(),
+        Answer::Alert => Vec::new(),
     };
     let holder = std::sync::Arc::clone(early.lease.holder());
     if !tell(client, &reply, timeout, holder.cancel()).await {

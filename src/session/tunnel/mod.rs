@@ -31,7 +31,7 @@ use crate::session::admit;
 use crate::session::decide::{self, Decided, Wanted};
 use crate::session::http::lent::{Carries, Own};
 use crate::session::refuse::{self, Refused, refuse, reply, socks};
-use crate::session::request::{Opened, Request};
+use crate::session::request::{Answer, Opened, Request};
 use crate::state::limits::Slot;
 use crate::state::live::{Generation, LiveTunnel, TunnelFacts};
 use crate::state::shared::{Shared, Snapshot};
@@ -49,7 +49,6 @@ use crate::transport::stream::Transport;
 use crate::transport::target_stream::UpstreamStream;
 use crate::transport::tls;
 use crate::transport::tls::mint::Minter;
-use crate::words::client::Protocol;
 use crate::words::outcome::{Ending, Reason};
 use crate::words::target::Target;
 use by_sni::Unnamed;
@@ -138,7 +137,7 @@ pub(crate) async fn establish<'s>(
             Err(Unnamed::Refused(refused, offered)) => {
                 drop(early);
                 request.offered(offered.map(Arc::from));
-                refuse::refuse_told(client, request, refused).await;
+                refuse(client, request, refused, true).await;
                 return None;
             }
         };
@@ -159,10 +158,7 @@ pub(crate) async fn establish<'s>(
         Some(Ok(ready)) => ready,
         Some(Err(refused)) => {
             drop(early);
-            match request.is_told() {
-                true => refuse::refuse_told(client, request, refused).await,
-                false => refuse(client, request, refused, true).await,
-            }
+            refuse(client, request, refused, true).await;
             return None;
         }
     };
@@ -295,10 +291,10 @@ async fn enter<'s>(
             let _ = socket::give_up_after(socket, timeout);
         }
     }
-    let reply = match request.protocol() {
-        _ if request.is_told() => Vec::new(),
-        Protocol::Http => reply::established(request.id()),
-        Protocol::Socks5 => socks::granted(),
+    let reply = match request.answer() {
+        Answer::Http => reply::established(request.id()),
+        Answer::Socks5 => socks::granted(),
+        Answer::Alert => Vec::new(),
     };
     if !reply.is_empty() && !tell(&mut client, &reply, settings.client_hello_timeout, &cancel).await {
         match cancel.ending() {
