@@ -23,7 +23,9 @@ use super::settings::{
     OnLogFailure, Shutdown, Tunnel,
 };
 use super::values::Length;
-use super::{identity_lint, inspection, listeners, otlp, own_address, policies, seal, upstream};
+use super::{
+    identity_lint, inspection, listeners, otlp, own_address, policies, seal, transparent_lint, upstream,
+};
 use crate::rules::{Mode, lint};
 use crate::words::logformat::Logformat;
 use crate::words::quote::quoted;
@@ -73,6 +75,16 @@ pub(super) fn config<'f>(
     let log = log(section(&file.log, &LogFile::default()));
     let shutdown = meaning.shutdown(section(&file.shutdown, &ShutdownFile::default()));
     let Done { hash, files, named } = files.finish();
+    if !report.has_errors() {
+        let beside = transparent_lint::Beside {
+            policies: &policies,
+            places: &places.rules,
+            dns: &dns,
+            hosts_at: value(&file.dns).and_then(|dns| dns.hosts.as_ref()).map_or(Position::START, |at| at.position),
+            has_parent: upstream_proxy.is_some(),
+        };
+        transparent_lint::lint(&listeners, &beside, report);
+    }
     let listeners: Vec<Listener> = listeners.into_iter().map(|(listener, _)| listener).collect();
     if !report.has_errors() {
         own_address::lint(&policies, &places.rules, (&listeners, &admin), report);

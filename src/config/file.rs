@@ -75,6 +75,8 @@ pub(super) struct ListenerFile {
     pub(super) permissions: Key<FileMode>,
     /// What its clients may speak, told apart by the first byte. Left out: http.
     pub(super) protocols: List<ProtocolFile>,
+    /// Whether its clients know of the proxy. Left out: proxy.
+    pub(super) mode: Key<ListenerModeFile>,
     /// The PROXY protocol, v1 or v2. Left out: not used.
     pub(super) proxy_protocol: Key<ProxyProtocolFile>,
     /// TLS between client and proxy. Left out: cleartext.
@@ -102,6 +104,17 @@ impl ProtocolFile {
             ProtocolFile::Socks5 => Protocol::Socks5,
         }
     }
+}
+
+/// Whether clients know of the proxy.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(rename = "ListenerMode")]
+pub(super) enum ListenerModeFile {
+    /// They name it in their settings.
+    Proxy,
+    /// Their connections were redirected here, or DNS led them here.
+    Transparent,
 }
 
 /// Which peers may send a PROXY header.

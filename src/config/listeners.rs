@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::file::{AdminFile, BasicAuthFile, ListenerFile, ProtocolFile, ProxyProtocolFile, TlsFile};
+use super::file::{
+    AdminFile, BasicAuthFile, ListenerFile, ListenerModeFile, ProtocolFile, ProxyProtocolFile, TlsFile,
+};
 use super::finding::{Position, Report};
 use super::keys::{
     Key, List, SECOND, STEP, duration, items, networks, position_of, private_networks, required, section,
@@ -22,7 +24,7 @@ use super::secret_files::{Secret, tell_of_readers};
 use super::settings::{Admin, BasicAuth, ListenAddress, Listener, Protocols, ProxyProtocol, Tls};
 use super::typed::At;
 use super::users::{LineProblem, Users};
-use super::values::{FileMode, FilePath};
+use super::values::{FileMode, FilePath, ListenAt};
 use crate::rules::lint::{Proofs, open_to_strangers};
 use crate::transport::tls::{FileProblem, Loaded, PemFile, ServerTls, TlsPem};
 use crate::words::quote::quoted;
@@ -140,7 +142,11 @@ impl Reading<'_> {
         others: &[(Listener, Position)],
         files: &mut NamedFiles<'_>,
     ) -> Option<(Listener, Position)> {
-        let protocols = self.protocols(&file.protocols);
+        let is_transparent = value(&file.mode) == Some(&ListenerModeFile::Transparent);
+        let protocols = match is_transparent {
+            true => self.transparent(file),
+            false => self.protocols(&file.protocols),
+        };
         let proxy_protocol = self.proxy_protocol(&file.proxy_protocol);
         let tls = file.tls.as_ref().and_then(|at| self.tls(at, files));
         let basic_auth = file.basic_auth.as_ref().and_then(|at| self.basic_auth(at, files));
@@ -224,6 +230,37 @@ impl Reading<'_> {
         ListenAddress::Unix { path, permissions: mode }
     }
 
+    /// Tells of what cannot stand beside `mode: transparent`.
+    fn transparent(&self, file: &ListenerFile) -> Protocols {
+        let unix = |at: &&At<ListenAt>| matches!(at.value.as_ref().map(|at| &at.0), Some(Listen::Unix(_)));
+        let wrong = [
+            (
+                file.tls.as_ref().map(|at| at.position),
+                "a listener with `mode: transparent` has no `tls` of its own, because its clients speak TLS with their targets: remove the \
+                 key, or the mode",
+            ),
+            (
+                file.basic_auth.as_ref().map(|at| at.position),
+                "the clients of a listener with `mode: transparent` know of no proxy that could ask for a password: remove the key, or \
+                 the mode",
+            ),
+            (
+                file.protocols.as_ref().map(|at| at.position),
+                "`protocols` are what clients speak to a proxy, and those of `mode: transparent` know of none: remove the key, or the mode",
+            ),
+            (
+                file.address.as_ref().filter(unix).map(|at| at.position),
+                "no connection can be redirected to a unix socket: write an IP address and a port, or remove `mode: transparent`",
+            ),
+        ];
+        for (position, text) in wrong {
+            if let Some(position) = position {
+                self.report.error(position, text);
+            }
+        }
+        Protocols::TRANSPARENT
+    }
+
     fn protocols(&self, list: &List<ProtocolFile>) -> Protocols {
         let Some(at) = list else { return Protocols::HTTP };
         if at.value.as_ref().is_some_and(Vec::is_empty) {
@@ -232,7 +269,7 @@ impl Reading<'_> {
                 "`protocols` is empty, so no client could speak to the listener: write [http], [socks5] or both",
             );
         }
-        let mut protocols = Protocols { http: false, socks5: false };
+        let mut protocols = Protocols { http: false, socks5: false, transparent: false };
         for (protocol, position) in items(list) {
             let (known, word) = match protocol {
                 ProtocolFile::Http => (&mut protocols.http, "http"),

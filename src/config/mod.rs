@@ -39,6 +39,7 @@ mod settings;
 #[cfg(test)]
 pub(crate) mod test_files;
 mod text;
+mod transparent_lint;
 mod tree;
 mod typed;
 mod upstream;

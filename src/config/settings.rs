@@ -71,7 +71,7 @@ pub struct Listener {
     pub name: Arc<str>,
     /// Where it is.
     pub address: ListenAddress,
-    /// What its clients may speak.
+    /// What its clients may speak; [`Protocols::TRANSPARENT`] with `mode: transparent`.
     pub protocols: Protocols,
     /// None: not used.
     pub proxy_protocol: Option<ProxyProtocol>,
@@ -82,6 +82,11 @@ pub struct Listener {
 }
 
 impl Listener {
+    /// The value of `mode`.
+    pub fn mode(&self) -> &'static str {
+        if self.protocols.transparent { "transparent" } else { "proxy" }
+    }
+
     /// What it can know of its clients.
     pub fn entrance(&self) -> Entrance {
         let users = self.basic_auth.as_ref().map(|basic_auth| &basic_auth.users);
@@ -136,24 +141,29 @@ impl fmt::Display for ListenAddress {
     }
 }
 
-/// What the clients of a listener may speak; at least one.
+/// What the clients of a listener may speak; at least one, and nothing beside [`Protocols::TRANSPARENT`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Protocols {
     /// HTTP/1.
     pub http: bool,
     /// SOCKS5.
     pub socks5: bool,
+    /// What they say to their target: they do not know of the proxy.
+    pub transparent: bool,
 }
 
 impl Protocols {
     /// HTTP alone.
-    pub const HTTP: Self = Protocols { http: true, socks5: false };
+    pub const HTTP: Self = Protocols { http: true, socks5: false, transparent: false };
+    /// The clients do not know of the proxy.
+    pub const TRANSPARENT: Self = Protocols { http: false, socks5: false, transparent: true };
 
     /// Whether this is one of them.
     pub fn has(self, protocol: Protocol) -> bool {
         match protocol {
             Protocol::Http => self.http,
             Protocol::Socks5 => self.socks5,
+            Protocol::Transparent => self.transparent,
         }
     }
 

@@ -92,11 +92,13 @@ pub enum Protocol {
     Http,
     /// SOCKS5.
     Socks5,
+    /// Nothing: it was redirected here, or DNS led it here, and its first bytes are for its target.
+    Transparent,
 }
 
 impl Protocol {
     /// Every one of them.
-    pub const ALL: &'static [Protocol] = &[Protocol::Http, Protocol::Socks5];
+    pub const ALL: &'static [Protocol] = &[Protocol::Http, Protocol::Socks5, Protocol::Transparent];
 
     /// The protocol of this word.
     pub fn named(word: &str) -> Option<Self> {
@@ -108,6 +110,7 @@ impl Protocol {
         match self {
             Protocol::Http => "http",
             Protocol::Socks5 => "socks5",
+            Protocol::Transparent => "transparent",
         }
     }
 }

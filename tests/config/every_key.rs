@@ -86,6 +86,11 @@ fn edit(key: &str) -> Option<(String, String, Opens)> {
             "listeners: [{address: '10.0.0.1:3128', protocols: [http, socks5]}]",
             YES,
         ),
+        "listeners[].mode" => keys(
+            "listeners: [{address: '10.0.0.1:3128'}]",
+            "listeners: [{address: '10.0.0.1:3128', mode: transparent}]",
+            PERHAPS,
+        ),
         "listeners[].proxy_protocol.trusted" => listener(
             "proxy_protocol: {trusted: [10.0.0.0/16]}",
             "proxy_protocol: {trusted: [10.0.0.0/8]}",

@@ -168,7 +168,12 @@ fn of_listener(listener: &Listener, compared_as: &str, proves: Opens) -> Vec<Row
         });
         rows.add("permissions", Value::Opens(set(bits)));
     }
-    rows.add("protocols", Value::Opens(set(protocols.iter().map(Protocol::as_str))));
+    if protocols.transparent {
+        // Clients that could not use the proxy may come by it, and those that could no longer.
+        rows.unclear("mode", listener.mode());
+    } else {
+        rows.add("protocols", Value::Opens(set(protocols.iter().map(Protocol::as_str))));
+    }
     let inside = proxy_protocol.iter().flat_map(|it| of_proxy_protocol(it, &rows.part)).collect::<Vec<_>>();
     rows.rows.extend(inside);
     if let Some(Tls { server, handshake_timeout }) = tls {

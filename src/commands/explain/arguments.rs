@@ -79,7 +79,7 @@ fn identity(text: &str) -> Result<Box<str>, &'static str> {
 }
 
 fn protocol(text: &str) -> Result<Protocol, &'static str> {
-    Protocol::named(text).ok_or("write http or socks5")
+    Protocol::named(text).ok_or("write http, socks5 or transparent")
 }
 
 fn operation(text: &str) -> Result<Operation, &'static str> {

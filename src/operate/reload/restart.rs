@@ -21,10 +21,11 @@ const FIXED: [Fixed<Config>; 5] = [
 ];
 
 /// Settings of each listener that are fixed at start. A listener is the same as long as its name is.
-const FIXED_OF_A_LISTENER: [Fixed<Listener>; 5] = [
+const FIXED_OF_A_LISTENER: [Fixed<Listener>; 6] = [
     ("address", |listener| Some(listener.address.to_string())),
     ("permissions", |listener| listener.address.permissions()),
-    ("protocols", |listener| Some(protocols(listener))),
+    ("protocols", |listener| Some(protocols(listener)).filter(|_| !listener.protocols.transparent)),
+    ("mode", |listener| Some(listener.mode().to_owned())),
     ("tls", |listener| present(listener.tls.as_ref())),
     ("proxy_protocol", |listener| present(listener.proxy_protocol.as_ref())),
 ];
@@ -162,6 +163,14 @@ access_log: {output: log}
                 "127.0.0.1:2}",
                 "127.0.0.1:2, protocols: [http, socks5]}",
                 &["4:48: `protocols` of the listener `b` changed from http to http socks5"],
+            ),
+            (
+                "127.0.0.1:2}",
+                "127.0.0.1:2, mode: transparent}",
+                &[
+                    "4:5: `protocols` of the listener `b` was removed",
+                    "4:43: `mode` of the listener `b` changed from proxy to transparent",
+                ],
             ),
             ("admin:", "  - {address: 127.0.0.1:9}\nadmin:", &["5:15: the listener `127.0.0.1:9` was added"]),
             (

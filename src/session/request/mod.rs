@@ -100,7 +100,8 @@ impl<'s> Request<'s> {
         let facts = self.facts_mut();
         facts.protocol = protocol;
         facts.answer = match protocol {
-            Protocol::Http => Answer::Http,
+            // Until it is known to speak something else.
+            Protocol::Http | Protocol::Transparent => Answer::Http,
             Protocol::Socks5 => Answer::Socks5,
         };
     }

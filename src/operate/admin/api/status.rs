@@ -94,7 +94,7 @@ struct Told {
 struct Listener {
     name: String,
     address: String,
-    /// `http`, `socks5`.
+    /// `http`, `socks5`; or `transparent` alone.
     protocols: Vec<&'static str>,
     proxy_protocol: bool,
     tls: bool,

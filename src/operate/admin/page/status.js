@@ -82,7 +82,7 @@ function showReload({ config, now }) {
 
 function showFacts({ config, listeners, limits, access_log: log, now, exchanges, verdicts }) {
   const described = listeners.map((listener) => {
-    const speaks = [listener.protocols.includes("socks5") && (listener.protocols.includes("http") ? "SOCKS5 too" : "SOCKS5"), listener.proxy_protocol && "PROXY protocol", listener.tls && "TLS", listener.client_certificates && "client certificates",
+    const speaks = [listener.protocols.includes("socks5") && (listener.protocols.includes("http") ? "SOCKS5 too" : "SOCKS5"), listener.protocols.includes("transparent") && "transparent", listener.proxy_protocol && "PROXY protocol", listener.tls && "TLS", listener.client_certificates && "client certificates",
       listener.basic_auth && "passwords"].filter(Boolean).join(", ");
     return `${listener.name} on ${listener.address}${speaks ? ` (${speaks})` : ""}`;
   });
