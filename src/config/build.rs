@@ -80,7 +80,9 @@ pub(super) fn config<'f>(
             policies: &policies,
             places: &places.rules,
             dns: &dns,
-            hosts_at: value(&file.dns).and_then(|dns| dns.hosts.as_ref()).map_or(Position::START, |at| at.position),
+            hosts_at: value(&file.dns)
+                .and_then(|dns| dns.hosts.as_ref())
+                .map_or(Position::START, |at| at.position),
             has_parent: upstream_proxy.is_some(),
         };
         transparent_lint::lint(&listeners, &beside, report);

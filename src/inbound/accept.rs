@@ -14,8 +14,9 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::config::Protocols;
 use crate::inbound::door::Door;
 use crate::inbound::enter::{self, Entered};
+use crate::inbound::http1::Begun;
 use crate::inbound::place::{Full, Place, Standing};
-use crate::inbound::{either, http1};
+use crate::inbound::{either, http1, transparent};
 use crate::session::refuse::bounded::{self, RefusedConnection};
 use crate::session::tunnel::Established;
 use crate::state::listener::Listener;
@@ -196,12 +197,16 @@ impl Begin {
         drop(unread);
         let holder = lease.holder();
         let entered = Box::pin(enter::enter(stream, peer, place, listener, shared, holder)).await;
-        let Entered { stream, early, client, proof, lease, standing, protocols } = entered?;
+        let Entered { stream, early, client, proof, lease, standing, protocols, destination } = entered?;
         let who = (client, proof, standing);
+        if protocols.transparent {
+            let serving = transparent::serve(stream, early, lease, who, destination, listener, shared);
+            return Box::pin(serving).await;
+        }
         if protocols != Protocols::HTTP {
             return Box::pin(either::serve(stream, early, lease, who, protocols, listener, shared)).await;
         }
-        Box::pin(http1::serve(stream, early, lease, who, None, listener, shared)).await
+        Box::pin(http1::serve(stream, early, lease, who, Begun::default(), listener, shared)).await
     }
 }
 

@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::config::Protocols;
 use crate::inbound::enter::UNDER_WAY;
+use crate::inbound::http1::Begun;
 use crate::inbound::place::Standing;
 use crate::inbound::{http1, socks5};
 use crate::session::tunnel::Established;
@@ -56,5 +57,6 @@ pub(crate) async fn serve<'s>(
             .await;
     }
     let who = (client, proof, standing);
-    Box::pin(http1::serve(stream, early, lease, who, Some(deadline), listener, shared)).await
+    let begun = Begun { deadline: Some(deadline), ..Begun::default() };
+    Box::pin(http1::serve(stream, early, lease, who, begun, listener, shared)).await
 }

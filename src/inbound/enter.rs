@@ -6,6 +6,7 @@
 //! would not read one; except a client that speaks plain HTTP to TLS, which is told so in clear. Not here: passwords, which are part of requests ([`crate::session::authenticate`]).
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,6 +47,8 @@ pub(crate) struct Entered {
     pub(crate) standing: Standing,
     /// What may be spoken on it.
     pub(crate) protocols: Protocols,
+    /// Where the client connected to, if a PROXY header says so.
+    pub(crate) destination: Option<SocketAddr>,
 }
 
 /// How long handshakes in progress have when the listeners close. The handshake is then completed and its request gets
@@ -169,6 +172,7 @@ async fn pass(
     drop(config);
 
     let mut early = BytesMut::new();
+    let mut destination = None;
     if proxied == Some(false) {
         return Err(Closed::not_trusted());
     }
@@ -183,6 +187,7 @@ async fn pass(
             client.address = ClientAddr::new(source);
         }
         client.vpc_endpoint = header.vpc_endpoint;
+        destination = header.destination;
     }
     let standing = place.named(client.address.ip(), listener, shared);
     let standing = standing.map_err(|full| Closed::full(full, Some(client.address)))?;
@@ -191,7 +196,7 @@ async fn pass(
     let mut lease = Lease::of(holder, Kind::Head, early.capacity());
     let Some(settings) = tls else {
         let (stream, proof) = (ClientStream::Bare(stream), listener.proof(None));
-        return Ok(Entered { stream, early, client, proof, lease, standing, protocols });
+        return Ok(Entered { stream, early, client, proof, lease, standing, protocols, destination });
     };
     lease.set(0);
     let of_tls = Lease::of(holder, Kind::Tls, tls::STATE + early.capacity());
@@ -202,7 +207,7 @@ async fn pass(
             client.identities = identities;
             holder.is_for(address, client.identity());
             let (stream, early, proof) = (ClientStream::tls(stream), BytesMut::new(), listener.proof(chain));
-            Ok(Entered { stream, early, client, proof, lease, standing, protocols })
+            Ok(Entered { stream, early, client, proof, lease, standing, protocols, destination })
         }
         Err(Failure { error, stream }) => {
             let reason = error.reason();

@@ -7,6 +7,7 @@
 //! time: 10 to 14 us more CPU for a tunnel (measured against hyper's server behind the same gate) and three times the
 //! code. hyper talks to the targets of plain HTTP, and serves the admin listener.
 
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,27 +34,51 @@ use crate::state::shared::Shared;
 use crate::telemetry::metrics::ConnectionResult;
 use crate::transport::client_stream::ClientStream;
 use crate::transport::close;
-use crate::transport::heads::{HeadError, HeadLimits, read_head};
+use crate::transport::heads::{HeadError, HeadLimits, read_head_at};
 use crate::transport::held::read::{Buffered, read};
 use crate::transport::held::{Holder, Kind, Lease};
 use crate::transport::keep_alive::KeepAlive;
 use crate::transport::stream::Transport;
 use crate::wire::auth_scheme::AuthScheme;
 use crate::wire::head::{Head, Place, RequestTarget, cut_short};
-use crate::words::client::Client;
+use crate::words::client::{Client, Protocol};
 use crate::words::outcome::Reason;
 
 /// 407s on one connection: git asks without credentials, then with them; a person may mistype once.
 const CHALLENGES: u8 = 3;
 
+/// What is known of a connection before its first head.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Begun {
+    /// Of the first head, of which the beginning has been read.
+    pub(crate) deadline: Option<Instant>,
+    /// Its client does not know of the proxy.
+    pub(crate) transparent: bool,
+    /// The address that such a client asked for, if it was redirected.
+    pub(crate) original: Option<SocketAddr>,
+}
+
+impl Begun {
+    fn place(&self) -> &'static Place {
+        if self.transparent { &Place::Transparent } else { &Place::Proxy }
+    }
+
+    fn tell(&self, request: &mut Request<'_>) {
+        if self.transparent {
+            request.comes_by(Protocol::Transparent);
+            self.original.into_iter().for_each(|original| request.meant(original));
+        }
+    }
+}
+
 /// Serves one connection until it ends, or until it becomes a tunnel, which the caller then runs: everything that is
-/// needed only before the tunnel is freed by then. `deadline`: of the first head, of which the beginning has been read.
+/// needed only before the tunnel is freed by then.
 pub(crate) async fn serve<'s>(
     mut stream: ClientStream,
     mut buffer: BytesMut,
     mut lease: Lease,
     (client, connected_by, standing): (Client, Arc<Proof>, Standing),
-    deadline: Option<Instant>,
+    begun: Begun,
     listener: &'s Arc<Listener>,
     shared: &'s Arc<Shared>,
 ) -> Option<Established<'s>> {
@@ -71,7 +96,7 @@ pub(crate) async fn serve<'s>(
     let mut of_unanswered = Lease::new(&holder, Kind::Head);
     loop {
         let mut limits = head_limits(&shared.current.load().limits, standing);
-        if let Some(deadline) = deadline.filter(|_| first) {
+        if let Some(deadline) = begun.deadline.filter(|_| first) {
             limits.timeout = deadline.saturating_duration_since(Instant::now());
         }
         if buffer.is_empty() {
@@ -82,7 +107,15 @@ pub(crate) async fn serve<'s>(
         of_unanswered.set(unanswered.as_ref().map_or(0, Unanswered::kept_bytes));
         holder.waits();
         let read = {
-            let reading = next_head(&mut stream, &mut buffer, &mut lease, &holder, limits, keep, shared);
+            let reading = next_head(
+                &mut stream,
+                &mut buffer,
+                &mut lease,
+                &holder,
+                (begun.place(), limits),
+                keep,
+                shared,
+            );
             kept.during(pin!(reading)).await
         };
         let read = match read {
@@ -96,7 +129,7 @@ pub(crate) async fn serve<'s>(
                 return None;
             }
             Ok(Next::Idle(reason)) => {
-                close_idle(stream, reason, (&connected, &connected_by), listener, shared).await;
+                close_idle(stream, reason, (&connected, &connected_by), begun, listener, shared).await;
                 return None;
             }
             Err(error) => Err(error),
@@ -113,6 +146,7 @@ pub(crate) async fn serve<'s>(
             first = false;
         }
         let mut request = Request::new(shared, &snapshot.config, listener, (&connected, &connected_by), asks);
+        begun.tell(&mut request);
         let head = match read {
             Ok(head) => head,
             Err(HeadError::Gone) => {
@@ -286,7 +320,7 @@ async fn next_head(
     buffer: &mut BytesMut,
     lease: &mut Lease,
     holder: &Holder,
-    limits: HeadLimits,
+    (place, limits): (&Place, HeadLimits),
     keep: Option<KeepAlive>,
     shared: &Shared,
 ) -> Result<Next, HeadError> {
@@ -317,13 +351,12 @@ async fn next_head(
     let left = HeadLimits { timeout: deadline.duration_since(tokio::time::Instant::now()), ..limits };
     let read = tokio::select! {
         biased;
-        read = read_head(stream, buffer, lease, &left) => Ok(read),
+        read = read_head_at(place, stream, buffer, lease, &left) => Ok(read),
         () = shared.drain.ended() => Err((Reason::Draining, reply::advice(Reason::Draining))),
         () = holder.given_up() => Err((Reason::LimitReached, admit::SHORT_OF_MEMORY)),
     };
-    let read = read.unwrap_or_else(|(reason, advice)| {
-        Err(HeadError::cut_short(reason, advice, buffer, &Place::Proxy))
-    })?;
+    let read =
+        read.unwrap_or_else(|(reason, advice)| Err(HeadError::cut_short(reason, advice, buffer, place)))?;
     Ok(read.map_or(Next::Left, |head| Next::Head(Box::new(head))))
 }
 
@@ -337,6 +370,7 @@ async fn close_idle(
     stream: ClientStream,
     reason: Reason,
     (client, proof): (&Arc<Client>, &Arc<Proof>),
+    begun: Begun,
     listener: &Arc<Listener>,
     shared: &Arc<Shared>,
 ) {
@@ -346,8 +380,9 @@ async fn close_idle(
     }
     let detail =
         "the request came while its connection, which had been idle, was being closed: it was not run";
-    let asks = Asks::of_refused(&cut_short(reason, detail, &crossed, &Place::Proxy));
-    let request = Request::new(shared, &shared.current.load(), listener, (client, proof), asks);
+    let asks = Asks::of_refused(&cut_short(reason, detail, &crossed, begun.place()));
+    let mut request = Request::new(shared, &shared.current.load(), listener, (client, proof), asks);
+    begun.tell(&mut request);
     tracing::info!(id = %request.id(), "listener {}: {} refused, {reason}: {detail}", listener.name, client.peer);
     request.refuse(reason);
 }

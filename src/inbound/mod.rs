@@ -9,3 +9,4 @@ pub mod enter;
 pub mod http1;
 pub(crate) mod place;
 pub(crate) mod socks5;
+pub(crate) mod transparent;

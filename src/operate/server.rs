@@ -35,6 +35,7 @@ use crate::state::allowed::Allowed;
 use crate::state::budgets::Budgets;
 use crate::state::distrust::Distrusts;
 use crate::state::drain::Drain;
+use crate::state::hellos::Hellos;
 use crate::state::history::History;
 use crate::state::in_force::Current;
 use crate::state::limits::Occupancy;
@@ -48,6 +49,7 @@ use crate::state::shared::Shared;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::otlp::SettingsError;
 use crate::transport::held::{HeldBytes, Kind};
+use crate::transport::redirected;
 use crate::transport::socket;
 use crate::transport::turns::Turns;
 use crate::transport::unix::{BindError, UnixDoor};
@@ -231,6 +233,7 @@ impl Server {
             allowed: Allowed::default(),
             history: History::default(),
             distrusts: Distrusts::default(),
+            hellos: Hellos::default(),
         });
         apply::apply(&shared.current.load(), prepared, &shared, || now);
         Ok(Server { shared, listeners, admin, sockets, records })
@@ -319,7 +322,17 @@ impl Server {
 fn open(listener: &config::Listener, passed: Option<std::net::TcpListener>) -> Result<Door, StartError> {
     match &listener.address {
         ListenAddress::Ip(address) => {
-            bind(*address, passed, || format!("listener {}", listener.name)).map(Door::Tcp)
+            let socket = bind(*address, passed, || format!("listener {}", listener.name))?;
+            if listener.protocols.transparent
+                && let Err(error) = redirected::take_foreign(&socket, *address)
+            {
+                tracing::info!(
+                    "listener {}: connections that TPROXY leads here do not arrive, which needs CAP_NET_ADMIN ({error}); those that \
+                     REDIRECT or DNS leads here do",
+                    listener.name
+                );
+            }
+            Ok(Door::Tcp(socket))
         }
         ListenAddress::Unix { path, permissions } => match UnixDoor::bind(path, *permissions) {
             Ok(door) => Ok(Door::Unix(Box::new(door))),

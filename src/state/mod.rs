@@ -5,6 +5,7 @@ pub mod budgets;
 mod by_client;
 pub mod distrust;
 pub mod drain;
+pub mod hellos;
 pub mod history;
 pub mod in_force;
 pub mod limits;

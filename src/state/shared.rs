@@ -14,6 +14,7 @@ use crate::state::allowed::Allowed;
 use crate::state::budgets::Budgets;
 use crate::state::distrust::Distrusts;
 use crate::state::drain::Drain;
+use crate::state::hellos::Hellos;
 use crate::state::history::History;
 use crate::state::in_force::Current;
 use crate::state::limits::Occupancy;
@@ -87,6 +88,8 @@ pub struct Shared {
     pub history: History,
     /// Which clients did not accept the certificate of an inspected tunnel.
     pub distrusts: Distrusts,
+    /// The hellos of transparent connections whose targets have not answered.
+    pub hellos: Hellos,
 }
 
 /// The configuration that judges a request and its generation, taken together.

@@ -48,9 +48,67 @@ pub fn spoken(bytes: &[u8]) -> Option<Spoken> {
     }
 }
 
+/// What a connection carries whose client does not know of the proxy.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Carried {
+    /// TLS: a ClientHello comes.
+    Tls,
+    /// HTTP: a request line, or what goes on for too long to be none.
+    Http,
+    /// Something else.
+    Other,
+}
+
+/// What these first bytes of such a connection begin. `None`: that takes more bytes, and `seen` of these have been looked at. Other
+/// protocols begin with a word, too (`USER`, `NICK`, `get`), so the whole line decides, unless it has more than `most` bytes.
+pub fn carried(bytes: &[u8], seen: usize, most: usize) -> Option<Carried> {
+    match spoken(bytes)? {
+        Spoken::Tls => return Some(Carried::Tls),
+        Spoken::Http => {}
+        Spoken::Socks | Spoken::Ssh | Spoken::ProxyHeader | Spoken::Other => return Some(Carried::Other),
+    }
+    let fresh = bytes.get(seen..).unwrap_or_default();
+    let is_control = |byte: &u8| byte.is_ascii_control() && !matches!(byte, b'\r' | b'\t');
+    let Some(end) = fresh.iter().position(is_control) else {
+        return (bytes.len() >= most).then_some(Carried::Http);
+    };
+    let (line, rest) = bytes.split_at_checked(seen + end)?;
+    let version = line.rsplit(|byte| *byte == b' ').next().unwrap_or_default();
+    let is_http = rest.first() == Some(&b'\n') && version.starts_with(b"HTTP/");
+    Some(if is_http { Carried::Http } else { Carried::Other })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_line_tells_a_request_from_other_protocols() {
+        let rows: &[(&[u8], Option<Carried>)] = &[
+            (b"\x16", Some(Carried::Tls)),
+            (b"GET / HTTP/1.1\r\n", Some(Carried::Http)),
+            (b"GET / HTTP/1.1\nHost", Some(Carried::Http)),
+            (b"PRI * HTTP/2.0\r\n", Some(Carried::Http)),
+            (b"GET / HTTP/1.1", None),
+            (b"GET /\r\n", Some(Carried::Other)),
+            (b"USER anonymous\r\n", Some(Carried::Other)),
+            (b"0032git-upload-pack /a.git\0host=a.test\0", Some(Carried::Other)),
+            (b"NICK me\nUSER", Some(Carried::Other)),
+            (b"SSH-2.0-x\r\n", Some(Carried::Other)),
+            (b"\x05\x01\x00", Some(Carried::Other)),
+            (b"*1\r\n", Some(Carried::Other)),
+            (b"", None),
+            (b"GET /aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", Some(Carried::Http)),
+        ];
+        for (bytes, expected) in rows {
+            let shown = bytes.escape_ascii();
+            assert_eq!(carried(bytes, 0, 64), *expected, "{shown}");
+            // A byte at a time, each looked at once.
+            let stepwise =
+                (0..=bytes.len()).find_map(|end| carried(&bytes[..end], end.saturating_sub(1), 64));
+            assert_eq!(stepwise, *expected, "{shown}");
+        }
+    }
 
     #[test]
     fn the_first_bytes_tell_the_protocol() {

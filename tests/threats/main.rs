@@ -31,6 +31,7 @@ mod shares;
 mod silence;
 mod socks;
 mod suite;
+mod transparent;
 mod unix_path;
 mod way;
 mod ways;

@@ -24,7 +24,7 @@ enum Way {
 }
 
 /// A connection to egressd; closing one side of it is passed on.
-trait Line: Read + Write + Send + Sized + 'static {
+pub(crate) trait Line: Read + Write + Send + Sized + 'static {
     fn again(&self) -> io::Result<Self>;
     fn close(&self, how: Shutdown);
 }
@@ -50,7 +50,7 @@ impl Line for UnixStream {
 }
 
 /// Both ways, until both sides have closed theirs.
-fn pump(client: TcpStream, proxy: impl Line) -> io::Result<()> {
+pub(crate) fn pump(client: TcpStream, proxy: impl Line) -> io::Result<()> {
     let (mut from, mut to) = (client.try_clone()?, proxy.again()?);
     let up = spawn(move || {
         let _ = io::copy(&mut from, &mut to);
@@ -83,7 +83,7 @@ fn carry(mut client: TcpStream, way: &Way) -> io::Result<()> {
 }
 
 /// The target of a CONNECT with which the case begins and whose answer it waits for.
-fn target(case: &Case, world: &World) -> Option<String> {
+pub(crate) fn target(case: &Case, world: &World) -> Option<String> {
     let [Step::Send(bytes), Step::Established, ..] = case.steps.as_slice() else { return None };
     let head = String::from_utf8(world.fill(bytes)).ok()?;
     // Nothing behind it: what the shim writes comes first.
@@ -151,7 +151,7 @@ fn hold(way: impl Fn(&Egressd) -> Way, change: impl Fn(String) -> String) {
 }
 
 /// The same configuration with these keys for the listener, in the place of its address or after it.
-fn with_listener(text: &str, keys: impl Fn(&str) -> String) -> String {
+pub(crate) fn with_listener(text: &str, keys: impl Fn(&str) -> String) -> String {
     let (before, rest) =
         text.split_once("listeners: [{name: proxy, address: ").expect("as the world writes it");
     let (address, after) = rest.split_once("}]").expect("as the world writes it");

@@ -102,9 +102,12 @@ impl Env {
 
 /// The first listener, as a client on the same host reaches it.
 fn listener(config: &Config) -> Result<ProxyUrl, String> {
-    let with_port = |listener: &'_ Listener| Some((listener.address.ip()?, listener.clone()));
+    let with_port = |listener: &'_ Listener| {
+        let address = listener.address.ip().filter(|_| !listener.protocols.transparent)?;
+        Some((address, listener.clone()))
+    };
     let (address, first) = config.listeners.iter().find_map(with_port).ok_or(
-        "no listener of the configuration has a port, and no variable leads to a unix socket: write --via http://PROXY:PORT",
+        "no listener of the configuration has a port that clients can name, and no variable leads to a unix socket: write --via http://PROXY:PORT",
     )?;
     let port = Port::new(address.port()).ok_or_else(|| {
         format!("listener {} takes any free port: write --via http://PROXY:PORT", first.name)

@@ -141,9 +141,16 @@ fn record(
         Answer::Http => Reply { reason, id, advice: &refused.advice, body, keep, inside, shows }.to_bytes(),
         Answer::Socks5 => socks::refused(reason),
         Answer::Alert => reply::alert(reason).map(|alert| alert.record().to_vec()),
+        Answer::Nothing => None,
     };
-    if let Some(reply) = reply.as_ref().filter(|_| answer != Answer::Alert) {
-        request.answered(reply::status(reason), reply.len());
+    let bytes = reply.as_ref().map(Vec::len);
+    match (answer, bytes) {
+        (Answer::Http | Answer::Socks5, None) => {}
+        (Answer::Http | Answer::Socks5, Some(bytes)) => request.answered(reply::status(reason), bytes),
+        // A client that has no `200` and reads no status: the record has the one that HTTP has for it, as over SOCKS5.
+        (Answer::Alert | Answer::Nothing, _) => {
+            request.hears(reply::status(reason), bytes.unwrap_or(0));
+        }
     }
     if reason.class() == Class::Challenge && answer == Answer::Http {
         return (reply, Some(Unanswered::new(request)));

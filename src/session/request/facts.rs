@@ -277,6 +277,8 @@ pub(crate) enum Answer {
     Socks5,
     /// A TLS alert: what it sends from here on is for its target.
     Alert,
+    /// Nothing that is known: the end of the connection says it.
+    Nothing,
 }
 
 /// What the head said, as far as it could be read.

@@ -106,6 +106,11 @@ impl<'s> Request<'s> {
         };
     }
 
+    /// Its client reads an answer as this.
+    pub(crate) fn reads(&mut self, answer: Answer) {
+        self.facts_mut().answer = answer;
+    }
+
     /// What its answer is written in: inside a tunnel it is HTTP, whatever opened the tunnel.
     pub(crate) fn answer(&self) -> Answer {
         self.facts().answer
@@ -313,6 +318,15 @@ impl<'s> Request<'s> {
     /// What decides in its place.
     pub(crate) fn asks_for(&mut self, target: &Target) {
         self.facts_mut().asks.target = Some((target.clone(), None));
+    }
+
+    /// It is told something that has no status, where HTTP has this one. Returns whether it was told nothing before.
+    pub(crate) fn hears(&mut self, status: Option<u16>, bytes: usize) -> bool {
+        let is_first = self.facts().status.is_none();
+        if is_first {
+            self.answered(status, bytes);
+        }
+        is_first
     }
 
     /// The refusal that is about to be sent to the client has this status and so many bytes.

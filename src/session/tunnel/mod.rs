@@ -7,7 +7,7 @@
 //! is [`Established`], which runs until it ends. Each step consumes the result of the step before, and everything but
 //! the last is freed before the first byte is relayed.
 
-mod by_sni;
+pub(crate) mod by_sni;
 mod gate;
 pub mod hello;
 mod inspected;
@@ -294,7 +294,7 @@ async fn enter<'s>(
     let reply = match request.answer() {
         Answer::Http => reply::established(request.id()),
         Answer::Socks5 => socks::granted(),
-        Answer::Alert => Vec::new(),
+        Answer::Alert | Answer::Nothing => Vec::new(),
     };
     if !reply.is_empty() && !tell(&mut client, &reply, settings.client_hello_timeout, &cancel).await {
         match cancel.ending() {
@@ -305,6 +305,8 @@ async fn enter<'s>(
     }
     if !reply.is_empty() {
         request.told(reply.len());
+    }
+    if !reply.is_empty() || request.hears(Some(200), 0) {
         shared.metrics.setup(request.started().elapsed());
     }
     let limits = RelayLimits {

@@ -35,3 +35,4 @@ pub use flowing::Flowing;
 pub use kernel::{FIRST_LOOK, LAST_LOOK, Queued, count_unread, count_until_closed, first_look, queued};
 pub use kind::Kind;
 pub use lease::Lease;
+pub(super) use sock_diag::owner;

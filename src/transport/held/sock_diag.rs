@@ -14,6 +14,9 @@ use rustix::net::{
 const HEADER: usize = 16;
 /// `struct inet_diag_msg`, which comes before the attributes.
 const MESSAGE: usize = 72;
+/// Where in it the user is, and the state of a socket that listens, which is its second byte.
+const OWNER: usize = 64;
+const LISTENS: u8 = 10;
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const NLM_F_REQUEST: u16 = 1;
 const AF_INET: u8 = 2;
@@ -46,6 +49,21 @@ pub(super) struct Memory {
 
 /// The memory of the connection between these addresses. `None`: the kernel does not say.
 pub(super) fn memory(local: SocketAddr, peer: SocketAddr) -> Option<Memory> {
+    ask(local, peer, read)
+}
+
+/// The user whose socket has these addresses, on this host. `None`: there is none, or the kernel does not say. A socket that only
+/// listens on the port is none.
+pub(in crate::transport) fn owner(local: SocketAddr, peer: SocketAddr) -> Option<u32> {
+    ask(local, peer, |answer| {
+        (answer.get(HEADER + 1)? != &LISTENS).then_some(())?;
+        is_about_a_socket(answer)?;
+        answer.get(HEADER + OWNER..)?.first_chunk().copied().map(u32::from_ne_bytes)
+    })
+}
+
+/// Asks about the connection between these addresses.
+fn ask<T>(local: SocketAddr, peer: SocketAddr, read: impl Fn(&[u8]) -> Option<T>) -> Option<T> {
     let request = request(local, peer);
     ASKING.with_borrow_mut(|asking| {
         let asking = asking.get_or_insert_with(open).as_ref()?;
@@ -101,12 +119,14 @@ fn scope(local: SocketAddr) -> u32 {
     }
 }
 
+fn is_about_a_socket(answer: &[u8]) -> Option<()> {
+    let kind = answer.get(4..6)?.first_chunk::<2>()?;
+    (u16::from_ne_bytes(*kind) == SOCK_DIAG_BY_FAMILY).then_some(())
+}
+
 /// The sums in the answer's attribute. `None`: an error, or something else.
 fn read(answer: &[u8]) -> Option<Memory> {
-    let kind = answer.get(4..6)?.first_chunk::<2>()?;
-    if u16::from_ne_bytes(*kind) != SOCK_DIAG_BY_FAMILY {
-        return None;
-    }
+    is_about_a_socket(answer)?;
     let mut attributes = answer.get(HEADER + MESSAGE..)?;
     loop {
         let (head, _) = attributes.split_first_chunk::<4>()?;

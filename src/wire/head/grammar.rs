@@ -11,7 +11,7 @@ use super::fields::{all, at_most_one, is_token};
 use super::framing;
 use super::request::{Fault, Head, MAX_FIELDS, MAX_USER_AGENT, Place, RefusedHead, RequestTarget, Version};
 use crate::words::outcome::Reason;
-use crate::words::target::{Host, Method, Target, TargetError};
+use crate::words::target::{Host, Method, Port, Target, TargetError};
 
 /// Longest method. The longest registered one, `UPDATEREDIRECTREF`, has 17 characters.
 pub const MAX_METHOD: usize = 32;
@@ -93,6 +93,12 @@ impl<'a> RequestLine<'a> {
             if place.tunnel().is_some() {
                 return Err(Fault::new(Reason::MethodNotAllowed, "CONNECT is not served inside a tunnel"));
             }
+            if *place == Place::Transparent {
+                return Err(Fault::new(
+                    Reason::MethodNotAllowed,
+                    "this listener is for clients that do not know of the proxy: name another one in the client's settings",
+                ));
+            }
             if self.target.contains(['/', '?', '#']) {
                 return bad("CONNECT takes host:port, not a URI or a path");
             }
@@ -125,7 +131,7 @@ impl<'a> RequestLine<'a> {
                 (true, _) => bad("host:port is a target for CONNECT only: write http://host/path"),
                 // The scheme is a part of what the target is (RFC 9110 §4.3.3).
                 (false, Place::Inspected(of)) => Err(another_host(of)),
-                (false, Place::Proxy | Place::Tunnel(_)) => Err(Fault::new(
+                (false, Place::Proxy | Place::Transparent | Place::Tunnel(_)) => Err(Fault::new(
                     Reason::SchemeNotAllowed,
                     "only http:// is forwarded: use CONNECT for https, and nothing else is served",
                 )),
@@ -235,6 +241,14 @@ fn check(head: &[u8], place: &Place) -> Result<Head, Fault> {
     let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let fields = tokenize(head, &line, &mut fields)?;
     let method = line.method()?;
+    let by_host;
+    let place = match place {
+        Place::Transparent if line.target.starts_with('/') => {
+            by_host = Place::Tunnel(named(fields)?);
+            &by_host
+        }
+        _ => place,
+    };
     let target = line.target(&method, place)?;
     host(fields, &target, line.version, place)?;
     let framing = framing::of(fields, line.version, &method)?;
@@ -347,6 +361,17 @@ fn host(
         }
         _ => Ok(()),
     }
+}
+
+/// The target that the `Host` names, for a client that does not know of the proxy.
+fn named(fields: &[httparse::Header<'_>]) -> Result<Target, Fault> {
+    let Some(value) = at_most_one(fields, "host", "more than one Host field")? else {
+        return Err(Fault::bad_request("the Host field is missing, which names the target"));
+    };
+    std::str::from_utf8(value)
+        .ok()
+        .and_then(|text| Target::of_uri(text, Port::HTTP).ok())
+        .ok_or_else(|| Fault::bad_request("the Host field is not one host, with or without a port"))
 }
 
 /// Whether there is `Expect: 100-continue`, the only expectation that exists (RFC 9110 §10.1.1).

@@ -29,6 +29,8 @@ pub enum Place {
     /// The proxy's own port: CONNECT, and absolute-form to any host.
     #[default]
     Proxy,
+    /// A port whose clients do not know of the proxy: origin-form, whose target the `Host` names, and absolute-form of the same.
+    Transparent,
     /// Inside a tunnel of plain requests to this target: origin-form, and absolute-form to this target alone.
     Tunnel(Target),
     /// The same inside the TLS of a tunnel, where URIs are `https`.
@@ -39,7 +41,7 @@ impl Place {
     /// The target of the tunnel that it is in.
     pub(super) fn tunnel(&self) -> Option<&Target> {
         match self {
-            Place::Proxy => None,
+            Place::Proxy | Place::Transparent => None,
             Place::Tunnel(of) | Place::Inspected(of) => Some(of),
         }
     }
@@ -47,7 +49,7 @@ impl Place {
     /// The scheme of its URIs.
     pub(super) fn scheme(&self) -> &'static str {
         match self {
-            Place::Proxy | Place::Tunnel(_) => "http",
+            Place::Proxy | Place::Transparent | Place::Tunnel(_) => "http",
             Place::Inspected(_) => "https",
         }
     }
@@ -55,7 +57,7 @@ impl Place {
     /// The port that a URI or a `Host` without one means.
     pub(super) fn default_port(&self) -> Port {
         match self {
-            Place::Proxy | Place::Tunnel(_) => Port::HTTP,
+            Place::Proxy | Place::Transparent | Place::Tunnel(_) => Port::HTTP,
             Place::Inspected(_) => Port::HTTPS,
         }
     }

@@ -12,9 +12,9 @@ use egressd::transport::heads::{HeadError, HeadLimits, read_head_at};
 use egressd::transport::held::Lease;
 use egressd::wire::auth_scheme::AuthScheme;
 use egressd::wire::basic_auth::{BasicError, parse_basic};
-use egressd::wire::first_bytes::{Spoken, spoken};
+use egressd::wire::first_bytes::{Spoken, carried, spoken};
 use egressd::wire::head::{BodyError, BodyFollower, Framing, Head, Piece, Place, RequestTarget};
-use egressd::words::target::Target;
+use egressd::words::target::{Method, Port, Target};
 use http_body_util::{BodyExt, Empty};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -36,6 +36,7 @@ pub fn check(bytes: &[u8]) {
     assert!(told_first.is_some() || bytes.len() < 33);
 
     inside_a_tunnel(bytes);
+    led_here(bytes);
     let (whole, rest) = read(bytes, usize::MAX);
     let (cut, cut_rest) = read(bytes, 1);
     assert_eq!(told(&whole), told(&cut), "byte by byte");
@@ -91,6 +92,32 @@ fn inside_a_tunnel(bytes: &[u8]) {
         assert_eq!(told(&read_at(&Place::Tunnel(of), bytes, usize::MAX).0), told(&outside), "inside");
     }
     inside_tls(bytes, &whole);
+}
+
+/// From a client that does not know of the proxy, a path is for the host of its `Host`, as inside a tunnel to that; and what is no HTTP is
+/// told however the bytes are split.
+fn led_here(bytes: &[u8]) {
+    const MOST: usize = 1024;
+    let first = (0..=bytes.len()).find_map(|end| carried(bytes.get(..end)?, end.saturating_sub(1), MOST));
+    let whole = carried(bytes, 0, MOST);
+    // A first line that is too long may be seen whole at once.
+    assert!(first == whole || bytes.len() > MOST, "the first line");
+    let (whole, _) = read_at(&Place::Transparent, bytes, usize::MAX);
+    let (cut, _) = read_at(&Place::Transparent, bytes, 1);
+    assert_eq!(told(&whole), told(&cut), "byte by byte, led here");
+    let Ok(Some(head)) = &whole else { return };
+    let RequestTarget::Absolute { target, .. } = &head.target else { panic!("CONNECT, led here") };
+    if is_origin_form(bytes) {
+        let mut hosts = head.headers.get_all(http::header::HOST).iter();
+        let host = hosts.next().and_then(|host| host.to_str().ok()).expect("it names the target");
+        assert_eq!((Target::of_uri(host, Port::HTTP).as_ref(), hosts.next()), (Ok(target), None));
+        let of = Target { method: Method::Connect, ..target.clone() };
+        assert_eq!(
+            told(&read_at(&Place::Tunnel(of), bytes, usize::MAX).0),
+            told(&whole),
+            "as inside a tunnel"
+        );
+    }
 }
 
 /// Inside the TLS of a tunnel the bytes get the verdict that they get inside a tunnel of plain requests, but for URIs, which

@@ -29,6 +29,7 @@ const SETTINGS: &str = "a matter of configuration files";
 const INSPECTION: &str = "the deployment does not look inside TLS";
 const CERTIFICATES: &str = "the deployment has no client certificates";
 const SOCKS: &str = "they do not speak SOCKS";
+const TRANSPARENT: &str = "the deployment intercepts nothing";
 const TIMES: &str = "a matter of timeouts and limits, which each deployment sets";
 
 /// All of them.
@@ -287,6 +288,18 @@ pub const ROWS: &[Row] = &[
         "CONNECT to an address under `addresses_by_sni`: forged server name, none, another protocol, a name that leads inside",
         "the name decides, egressd looks it up itself and dials its own answer, never the address that was written",
         "they judge an address as an address",
+    ),
+    own(
+        94,
+        "a client that does not know of the proxy, behind a packet filter, TPROXY or DNS: forged server name or Host, none, several, another protocol, a name that leads inside",
+        "the name decides, egressd looks it up itself and dials its own answer, never the address that was asked for, unless a rule names that and no name is shown",
+        TRANSPARENT,
+    ),
+    own(
+        95,
+        "a transparent connection that comes back: to a listener of egressd, by a name whose address is egressd's own, by a packet filter that leads egressd's own connections to it",
+        "`loop`, found by address and by the user of the socket",
+        TRANSPARENT,
     ),
     row(PTR, "address whose PTR record is on the list", "never asks for a PTR record"),
 ];

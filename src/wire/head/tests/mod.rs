@@ -3,6 +3,7 @@
 mod against_hyper;
 mod bodies;
 mod inside;
+mod transparent;
 
 use super::*;
 use crate::words::outcome::Reason::*;
