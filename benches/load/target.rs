@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What stands at the other end.
 #[derive(Clone, Copy, Debug)]
@@ -63,7 +64,7 @@ pub(crate) const SERVER_HELLO: [u8; 5 + 42] = {
     bytes
 };
 
-/// The smallest well-formed ClientHello (RFC 8446 §4.1.2) with a server name.
+/// The smallest well-formed ClientHello (RFC 8446 §4.1.2) with a server name. Each has another random, as those of real clients do.
 pub(crate) fn client_hello(name: &str) -> Vec<u8> {
     let length = u16::try_from(name.len()).expect("a host name");
     let mut extension = vec![0, 0];
@@ -74,7 +75,9 @@ pub(crate) fn client_hello(name: &str) -> Vec<u8> {
     extension.extend(length.to_be_bytes());
     extension.extend(name.as_bytes());
     let mut body = vec![3, 3];
-    body.extend([5; 32]);
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    body.extend(NUMBER.fetch_add(1, Ordering::Relaxed).to_be_bytes());
+    body.extend([5; 24]);
     body.extend([0, 0, 2, 0x13, 0x01, 1, 0]);
     body.extend((extension.len() as u16).to_be_bytes());
     body.extend(extension);
