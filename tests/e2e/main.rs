@@ -49,5 +49,6 @@ mod status_page;
 mod terminal;
 mod told;
 mod tool;
+mod transparent;
 mod who;
 mod whole_system;
