@@ -107,9 +107,10 @@ impl ProtocolFile {
 }
 
 /// Whether clients know of the proxy.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
-#[schemars(rename = "ListenerMode")]
+#[cfg_attr(test, schemars(rename = "ListenerMode"))]
 pub(super) enum ListenerModeFile {
     /// They name it in their settings.
     Proxy,
