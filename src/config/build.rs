@@ -24,7 +24,7 @@ use super::settings::{
 };
 use super::values::Length;
 use super::{
-    identity_lint, inspection, listeners, otlp, own_address, policies, seal, transparent_lint, upstream,
+    identity_lint, inspection, listeners, otlp, own_address, policies, seal, shared_state, transparent_lint, upstream,
 };
 use crate::rules::{Mode, lint};
 use crate::words::logformat::Logformat;
@@ -64,6 +64,11 @@ pub(super) fn config<'f>(
     if !report.has_errors() {
         inspection::check_rules(&policies, &places.rules, (&file.inspection, inspection.as_ref()), report);
     }
+    let shared = shared_state::shared_state(&file.shared_state, report, &mut files);
+    if !report.has_errors() {
+        let balanced = listeners::balanced(&file.listeners, &file.admin);
+        shared_state::lint(&policies, &file.shared_state, balanced, report);
+    }
     let dns = meaning.dns(section(&file.dns, &DnsFile::default()));
     let tunnel = meaning.tunnel(section(&file.tunnel, &TunnelFile::default()));
     let limits = meaning.limits(section(&file.limits, &LimitsFile::default()));
@@ -99,6 +104,7 @@ pub(super) fn config<'f>(
         upstream_proxy,
         certificates,
         inspection,
+        shared_state: shared,
         tunnel,
         limits,
         http,

@@ -13,7 +13,7 @@ use super::options::{FullAllowFile, FullRuleFile, FullSetFile};
 use super::typed::At;
 use super::values::{
     Collector, FileMode, FilePath, Header, HostName, HostOrNetwork, Hosts, Identity, Label, Length, Line,
-    ListenAt, Network, Parent, Server, Size, Socket, VpcEndpoint,
+    ListenAt, Network, Parent, Server, Size, Socket, Store, VpcEndpoint,
 };
 use crate::words::client::Protocol;
 
@@ -41,6 +41,8 @@ pub(super) struct ConfigFile {
     /// The authority that signs what clients of inspected tunnels see; they must trust it. It opens nothing by itself.
     /// Left out: no rule can inspect.
     pub(super) inspection: Key<InspectionFile>,
+    /// A Redis or Valkey in which all replicas count upload budgets together. Left out: each counts by itself.
+    pub(super) shared_state: Key<SharedStateFile>,
     /// Deadlines of tunnels.
     pub(super) tunnel: Key<TunnelFile>,
     /// How much clients may use.
@@ -355,6 +357,36 @@ pub(super) struct LimitsFile {
     /// Accounts of `upload_budget`, each of one client and one rule. Left out: 32768.
     #[cfg_attr(test, schemars(range(min = 1, max = 10_000_000)))]
     pub(super) budget_accounts: Key<u64>,
+}
+
+/// A store in which all replicas count upload budgets together.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "SharedState", deny_unknown_fields)]
+pub(super) struct SharedStateFile {
+    /// `redis://HOST:PORT/DATABASE`, `redis+cluster://HOST:PORT,HOST:PORT` or `redis+sentinel://HOST:PORT,HOST:PORT/MASTER/DATABASE`;
+    /// with TLS `rediss` in place of `redis`.
+    #[schemars(required)]
+    pub(super) url: Key<Store>,
+    /// File with one line `USER:PASSWORD`; for a password alone the user is `default`.
+    pub(super) credentials_file: Key<FilePath>,
+    /// PEM file: the CA certificates that verify the store. Left out: `certificates.roots`.
+    pub(super) ca: Key<FilePath>,
+    /// What becomes of uploads with a budget while the store does not answer. Left out: deny.
+    pub(super) on_failure: Key<OnStoreFailureFile>,
+    /// How many replicas share the store: with `on_failure: local` each has its part of every budget.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub(super) replicas: Key<u64>,
+}
+
+/// What becomes of uploads with a budget while the store does not answer.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(rename = "OnStoreFailure")]
+pub(super) enum OnStoreFailureFile {
+    /// They are refused once what was leased is used up.
+    Deny,
+    /// They go on, within the replica's part of the budget.
+    Local,
 }
 
 /// Plain HTTP only.

@@ -94,6 +94,13 @@ pub(super) fn proofs(list: &List<ListenerFile>) -> Proofs {
     if items(list).any(|(listener, _)| asks_for_both(listener)) { Proofs::Both } else { Proofs::Either }
 }
 
+/// Where it is said that a balancer stands before egressd.
+pub(super) fn balanced(list: &List<ListenerFile>, admin: &Key<AdminFile>) -> Option<Position> {
+    let of_listeners = items(list).filter_map(|(listener, _)| listener.proxy_protocol.as_ref());
+    let of_admin = value(admin).and_then(|admin| admin.proxy_protocol.as_ref());
+    of_listeners.chain(of_admin).map(|at| at.position).next()
+}
+
 /// The admin listener, whose address no other listener uses.
 pub(super) fn admin(key: &Key<AdminFile>, listeners: &[(Listener, Position)], report: &Report<'_>) -> Admin {
     let left_out = AdminFile::default();

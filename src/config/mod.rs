@@ -36,6 +36,7 @@ mod seal;
 mod secret_files;
 pub mod sets;
 mod settings;
+mod shared_state;
 #[cfg(test)]
 pub(crate) mod test_files;
 mod text;
@@ -64,4 +65,5 @@ pub use self::settings::{
     Listener, Log, LogFormat, LogLevel, LogOutput, OnLogFailure, Protocols, ProxyProtocol, Seal, Shutdown,
     Tls, Tunnel,
 };
+pub use self::shared_state::SharedState;
 pub use self::upstream::{Certificates, Credentials, UpstreamProxy};

@@ -59,6 +59,8 @@ pub(super) enum Secret {
     Field,
     /// The headers for an OTLP receiver.
     OtlpHeaders,
+    /// The password for the store of shared budgets.
+    Store,
 }
 
 impl Secret {
@@ -72,6 +74,7 @@ impl Secret {
             Secret::Sent => "the password that is sent",
             Secret::Field => "the value that is sent",
             Secret::OtlpHeaders => "the headers for the OTLP receiver",
+            Secret::Store => "the password for the store",
         }
     }
 }

@@ -15,6 +15,7 @@ use ipnet::IpNet;
 use super::hash::ConfigHash;
 use super::named_files::NamedFile;
 use super::otlp::Otlp;
+use super::shared_state::SharedState;
 use super::upstream::{Certificates, UpstreamProxy};
 use super::users::Users;
 use crate::rules::Policies;
@@ -43,6 +44,8 @@ pub struct Config {
     pub certificates: Certificates,
     /// What inspected tunnels show to clients; None: no rule can inspect.
     pub inspection: Option<Inspection>,
+    /// The store of upload budgets; None: each replica counts by itself.
+    pub shared_state: Option<SharedState>,
     /// Deadlines of tunnels.
     pub tunnel: Tunnel,
     /// How much clients may use.

@@ -42,6 +42,11 @@ pub struct UpstreamProxy {
 pub struct Credentials(Box<str>);
 
 impl Credentials {
+    /// One line that was checked.
+    pub(super) fn new(line: &str) -> Self {
+        Credentials(line.into())
+    }
+
     /// `USER:PASSWORD`, for the `Basic` scheme.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -165,20 +170,24 @@ pub(super) fn certificates(
     Certificates { roots: roots.unwrap_or(Roots::System) }
 }
 
-fn authorities(at: &At<FilePath>, report: &Report<'_>, files: &mut NamedFiles<'_>) -> Option<Authorities> {
+pub(super) fn authorities(
+    at: &At<FilePath>,
+    report: &Report<'_>,
+    files: &mut NamedFiles<'_>,
+) -> Option<Authorities> {
     let content = read(at, report, files)?;
     Authorities::parse(&content, |text| report.warning(at.position, text))
         .map_err(|text| report.error(at.position, text))
         .ok()
 }
 
-fn read(at: &At<FilePath>, report: &Report<'_>, files: &mut NamedFiles<'_>) -> Option<Vec<u8>> {
+pub(super) fn read(at: &At<FilePath>, report: &Report<'_>, files: &mut NamedFiles<'_>) -> Option<Vec<u8>> {
     files.read(&at.value.as_ref()?.0, at.position, report)
 }
 
 /// An error never shows a byte of the content.
 fn credentials(content: &[u8]) -> Result<Credentials, String> {
-    user_password(content).map(|line| Credentials(line.into()))
+    user_password(content).map(Credentials::new)
 }
 
 #[cfg(test)]

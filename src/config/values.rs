@@ -23,6 +23,7 @@ use crate::transport::tls;
 use crate::wire::head::{MAX_METHOD, is_token_byte};
 use crate::words::aws::{AccessKeyId, Account};
 use crate::words::quote::quoted;
+use crate::words::store_url::StoreUrl;
 use crate::words::target::Name;
 use crate::words::units::{self, UploadBudget};
 
@@ -158,6 +159,12 @@ leaf!(
     Collector(OtlpEndpoint) = OtlpEndpoint::parse,
     "a URL, such as https://collector:4318",
     { "type": "string", "pattern": "^https?://[^/@?#]+(/[^?#]*)?$", "examples": ["https://collector:4318"] }
+);
+leaf!(
+    /// The URL of a store.
+    Store(StoreUrl) = StoreUrl::parse,
+    "a URL, such as rediss://valkey:6379/0",
+    { "type": "string", "pattern": "^rediss?([+](cluster|sentinel))?://[^@?#]+$", "examples": ["rediss://valkey:6379/0"] }
 );
 leaf!(
     /// A host name in canonical form.

@@ -15,6 +15,7 @@ use crate::operate::memory;
 use crate::operate::resources::{self, Share};
 use crate::outbound::resolve::Resolver;
 use crate::outbound::route::Route;
+use crate::state::budgets::shared::Settings;
 use crate::state::listener;
 use crate::state::shared::Shared;
 use crate::telemetry::access_log::Options;
@@ -38,6 +39,8 @@ pub enum PrepareError {
 pub(crate) struct Prepared {
     pub(crate) resolver: Arc<Resolver>,
     pub(crate) route: Arc<Route>,
+    /// How the store of budgets is reached.
+    pub(crate) store: Option<Settings>,
 }
 
 /// Makes what `config` needs. Whatever is serving already goes on, with what it knows, if its settings stay the same.
@@ -53,7 +56,7 @@ pub(crate) fn prepare(config: &Config, serving: Option<&Shared>) -> Result<Prepa
         Some(route) if route.serves(config) => route,
         _ => Arc::new(Route::new(config)?),
     };
-    Ok(Prepared { resolver, route })
+    Ok(Prepared { resolver, route, store: Settings::new(config)? })
 }
 
 fn resolver(settings: &Dns) -> Result<Resolver, PrepareError> {
@@ -94,6 +97,8 @@ pub(crate) fn apply(
         policies: _,
         // So is this; a reload has let it take over what the old one keeps.
         inspection,
+        // Used by the client of the store; so is whether any rule has a budget.
+        shared_state: _,
         tunnel: _,
         http: _,
         shutdown: _,
@@ -114,6 +119,9 @@ pub(crate) fn apply(
         shared.log.lines(),
     ));
     shared.budgets.set_most(limits.budget_accounts);
+    if let (Some(store), Some(settings)) = (shared.budgets.store(), prepared.store) {
+        store.follow(settings);
+    }
     let memory = memory::limit(config);
     shared.held.set_limit(memory);
     shared.log.set_memory(memory);

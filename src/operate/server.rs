@@ -33,6 +33,7 @@ use crate::outbound::dial::{self, OwnAddresses};
 use crate::outbound::resolve;
 use crate::state::allowed::Allowed;
 use crate::state::budgets::Budgets;
+use crate::state::budgets::shared::SharedBudgets;
 use crate::state::distrust::Distrusts;
 use crate::state::drain::Drain;
 use crate::state::hellos::Hellos;
@@ -57,6 +58,8 @@ use crate::words::io_error::reason;
 
 /// Time between two looks at the answers that the resolver keeps.
 const DNS_LOOK: Duration = Duration::from_secs(10);
+/// How long the store may take to take back what was leased; the rest lapses.
+const LAST_LEASES: Duration = Duration::from_secs(2);
 
 /// Why the server did not start. The text names the setting at fault.
 #[derive(Debug, thiserror::Error)]
@@ -196,7 +199,8 @@ impl Server {
         })?;
         let metrics = Metrics::new(Arc::clone(&live), log.clone(), Arc::clone(&held))
             .map_err(|error| StartError::Metrics(error.to_string()))?;
-        let budgets = Budgets::new(config.limits.budget_accounts, &held);
+        let store = prepared.store.clone().map(SharedBudgets::start);
+        let budgets = Budgets::with(config.limits.budget_accounts, &held, store);
         metrics.show_budgets(Arc::clone(&budgets)).map_err(|error| StartError::Metrics(error.to_string()))?;
         let now = Timestamp::now();
         let listeners: Vec<(Door, Arc<Listener>)> = listeners
@@ -307,6 +311,9 @@ impl Server {
         until_terminated(&mut signals, &shared, &reloading).await;
         drain(&mut signals, &shared, sockets, accepting, &manager).await;
 
+        if let Some(store) = shared.budgets.store() {
+            store.finish(LAST_LEASES).await;
+        }
         records.finish().await;
         drop(reloading);
         sampling.abort();

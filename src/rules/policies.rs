@@ -113,6 +113,12 @@ impl Policies {
         options.any(|options| options.given.inspect)
     }
 
+    /// Whether any rule has a budget of uploads.
+    pub fn has_budgets(&self) -> bool {
+        let mut options = self.policies.iter().flat_map(|policy| &policy.options);
+        options.any(|options| options.given.upload_budget.is_some())
+    }
+
     /// The first moment after `now` at which a rule expires. Open tunnels must be judged again then.
     pub fn next_expiry(&self, now: Timestamp) -> Option<Timestamp> {
         let options = self.policies.iter().flat_map(|policy| &policy.options);

@@ -14,6 +14,7 @@ pub mod keep_alive;
 pub mod meter;
 pub mod prefixed;
 pub mod proxy_header;
+pub mod purse;
 pub mod redirected;
 pub mod relay;
 pub mod response_buffer;

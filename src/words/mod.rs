@@ -8,6 +8,7 @@ pub(crate) mod io_error;
 pub mod logformat;
 pub mod outcome;
 pub(crate) mod quote;
+pub mod store_url;
 pub mod target;
 #[cfg(test)]
 pub(crate) mod test_rows;

@@ -113,6 +113,8 @@ words! {
         Draining = "draining",
         /// The access log cannot be written.
         LogUnavailable = "log_unavailable",
+        /// `shared_state`: the upload budget is one of all replicas, its lease is used up, and the store does not answer.
+        SharedStateUnavailable = "shared_state_unavailable",
         /// `dns.timeout`.
         DnsTimeout = "dns_timeout",
         /// `tunnel.connect_timeout`.
@@ -169,8 +171,10 @@ words! {
         IdleTimeout = "idle_timeout",
         /// `tunnel.max_lifetime`.
         MaxLifetime = "max_lifetime",
-        /// The rule's `upload_limit`.
+        /// The rule's `upload_limit` or `upload_budget`.
         UploadLimit = "upload_limit",
+        /// The rule's `upload_budget` is shared, its lease is used up, and the store does not answer.
+        SharedStateUnavailable = "shared_state_unavailable",
         /// A reload or an expiry no longer allows it.
         PolicyRevoked = "policy_revoked",
         /// The client's certificate was revoked or expired, or its user is gone or has another hash.
@@ -283,7 +287,7 @@ impl Reason {
             | UpstreamTimeout
             | Loop => Class::Upstream,
             LocalResources => Class::Resources,
-            InternalError | Draining | LogUnavailable => Class::Service,
+            InternalError | Draining | LogUnavailable | SharedStateUnavailable => Class::Service,
         }
     }
 

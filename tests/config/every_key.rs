@@ -313,6 +313,31 @@ fn edit(key: &str) -> Option<(String, String, Opens)> {
         "limits.memory" => keys("dns: {}", "limits: {memory: 99MiB}", PERHAPS),
         "limits.ipv6_prefix" => keys("limits: {ipv6_prefix: 64}", "limits: {}", YES),
         "limits.budget_accounts" => keys("dns: {}", "limits: {budget_accounts: 99999}", YES),
+        "shared_state.url" => keys(
+            "shared_state: {url: 'redis://127.0.0.1'}",
+            "shared_state: {url: 'redis://127.0.0.2'}",
+            PERHAPS,
+        ),
+        "shared_state.credentials_file" => keys(
+            "shared_state: {url: 'redis://127.0.0.1', credentials_file: cred}",
+            "shared_state: {url: 'redis://127.0.0.1', credentials_file: cred2}",
+            PERHAPS,
+        ),
+        "shared_state.ca" => keys(
+            "shared_state: {url: 'rediss://127.0.0.1', ca: ca.crt}",
+            "shared_state: {url: 'rediss://127.0.0.1'}",
+            PERHAPS,
+        ),
+        "shared_state.on_failure" => keys(
+            "shared_state: {url: 'redis://127.0.0.1', replicas: 2}",
+            "shared_state: {url: 'redis://127.0.0.1', replicas: 2, on_failure: local}",
+            YES,
+        ),
+        "shared_state.replicas" => keys(
+            "shared_state: {url: 'redis://127.0.0.1', replicas: 3}",
+            "shared_state: {url: 'redis://127.0.0.1', replicas: 2}",
+            PERHAPS,
+        ),
         "http.remove_request_headers" => keys("dns: {}", "http: {remove_request_headers: [Referer]}", YES),
         "http.response_timeout" => keys("dns: {}", "http: {response_timeout: 9s}", NO),
         "http.keepalive_timeout" => keys("dns: {}", "http: {keepalive_timeout: 9s}", NO),

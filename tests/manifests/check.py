@@ -44,8 +44,26 @@ def is_one(things, kind):
     return found[0]
 
 
+def store(things):
+    """The store of shared budgets, where it is: nothing but egressd reaches it, and it forgets nothing. Returns all other things."""
+    own = [thing for thing in things if thing["metadata"].get("labels", {}).get("app.kubernetes.io/name") == "valkey"]
+    if not own:
+        return things
+    pods = is_one(own, "StatefulSet")["spec"]["template"]
+    labels, container = pods["metadata"]["labels"], pods["spec"]["containers"][0]
+    assert container["args"][container["args"].index("--maxmemory-policy") + 1] == "noeviction"
+    assert container["securityContext"]["readOnlyRootFilesystem"] and pods["spec"]["securityContext"]["runAsNonRoot"]
+    assert is_one(own, "Service")["spec"]["selector"].items() <= labels.items()
+    policy = is_one(own, "NetworkPolicy")["spec"]
+    assert policy["podSelector"]["matchLabels"].items() <= labels.items()
+    (rule,) = policy["ingress"]
+    assert rule["from"] == [{"podSelector": {"matchLabels": {"app.kubernetes.io/name": "egressd"}}}]
+    return [thing for thing in things if thing not in own]
+
+
 def egressd(things):
     """One overlay that runs egressd."""
+    things = store(things)
     pods = is_one(things, "Deployment")["spec"]["template"]
     labels, spec = pods["metadata"]["labels"], pods["spec"]
     deployment = is_one(things, "Deployment")["spec"]

@@ -14,8 +14,9 @@ use super::row::{self, Row, Value};
 use crate::config::{
     AccessLog, Admin, BasicAuth, Certificates, Config, DiagnosticsFormat, Dns, Http, Inspection, Limits,
     ListenAddress, Listener, Loaded, Log, LogFormat, LogLevel, LogOutput, OnLogFailure, Otlp, ProxyProtocol,
-    Seal, Shutdown, Tls, Tunnel, UpstreamProxy,
+    Seal, SharedState, Shutdown, Tls, Tunnel, UpstreamProxy,
 };
+use crate::transport::purse::bank::OnFailure;
 use crate::words::client::Protocol;
 use crate::words::units::{Size, Span};
 
@@ -108,6 +109,7 @@ fn rows(loaded: &Loaded, names: &[String]) -> Vec<Row> {
         upstream_proxy,
         certificates,
         inspection,
+        shared_state,
         tunnel,
         limits,
         http,
@@ -127,6 +129,7 @@ fn rows(loaded: &Loaded, names: &[String]) -> Vec<Row> {
     rows.extend(upstream_proxy.iter().flat_map(of_parent));
     rows.extend(of_certificates(certificates));
     rows.extend(inspection.iter().flat_map(of_inspection));
+    rows.extend(shared_state.iter().flat_map(of_shared_state));
     rows.extend(of_tunnel(tunnel));
     rows.extend(of_limits(limits));
     rows.extend(of_http(http));
@@ -258,6 +261,26 @@ fn of_inspection(inspection: &Inspection) -> Vec<Row> {
     let mut rows = Rows::at("inspection");
     rows.there(Opens::No, Opens::No);
     rows.time("leaf_lifetime", minter.lifetime());
+    rows.rows
+}
+
+/// Without it, each replica grants every budget again.
+fn of_shared_state(shared_state: &SharedState) -> Vec<Row> {
+    let SharedState { url, credentials: _, ca: _, on_failure, replicas } = shared_state; // two of them are files
+    let mut rows = Rows::at("shared_state");
+    rows.there(Opens::No, Opens::Yes);
+    // Another store has counted nothing yet.
+    rows.unclear("url", url);
+    let (amount, shown) = match on_failure {
+        OnFailure::Deny => (0, "deny"),
+        OnFailure::Local => (1, "local"),
+    };
+    rows.add("on_failure", Value::AtMost(Some(amount), shown.to_owned()));
+    match replicas {
+        // More replicas have smaller parts.
+        Some(count) => rows.unclear("replicas", count),
+        None => rows.unclear("replicas", "not said"),
+    }
     rows.rows
 }
 

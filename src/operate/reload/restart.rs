@@ -12,12 +12,13 @@ use crate::words::client::Protocol;
 type Fixed<T> = (&'static str, fn(&T) -> Option<String>);
 
 /// Settings that are fixed at start.
-const FIXED: [Fixed<Config>; 5] = [
+const FIXED: [Fixed<Config>; 6] = [
     ("admin.address", |config| Some(config.admin.address.to_string())),
     ("admin.proxy_protocol", |config| present(config.admin.proxy_protocol.as_ref())),
     ("access_log.output", |config| Some(output(&config.access_log.output))),
     ("access_log.seal", |config| present(config.access_log.seal.as_ref())),
     ("access_log.otlp", |config| present(config.access_log.otlp.as_ref())),
+    ("shared_state", |config| present(config.shared_state.as_ref())),
 ];
 
 /// Settings of each listener that are fixed at start. A listener is the same as long as its name is.
@@ -296,6 +297,25 @@ access_log: {output: log}
         );
         let other = copied("{endpoint: 'https://collector:4318'}");
         assert_eq!(texts(&local.config, &other), Vec::<String>::new());
+    }
+
+    #[test]
+    fn whether_budgets_are_shared_needs_a_restart_and_where_does_not() {
+        let shared = |host: &str| load(&format!("{BASE}shared_state: {{url: \"redis://{host}/0\"}}\n"));
+        let of = |old: &Loaded, new: &Loaded| told(&old.config, new);
+        assert_eq!(
+            of(&load(BASE), &shared("127.0.0.1")),
+            [
+                "dir/egressd.yaml:7:15: error: `shared_state` was added, which needs a restart: restart, or change it back"
+            ]
+        );
+        assert_eq!(
+            of(&shared("127.0.0.1"), &load(BASE)),
+            [
+                "dir/egressd.yaml:1:1: error: `shared_state` was removed, which needs a restart: restart, or change it back"
+            ]
+        );
+        assert_eq!(of(&shared("127.0.0.1"), &shared("127.0.0.2")), Vec::<String>::new());
     }
 
     #[test]

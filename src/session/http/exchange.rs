@@ -111,7 +111,7 @@ where
     let (allowance, own) = match lent {
         // The limits are those of the whole tunnel.
         Some(lent) => (lent.allowance, Some(lent.own)),
-        None => match shared.budgets.open(client, &permit) {
+        None => match shared.budgets.afford(client, &permit).await {
             Ok(opened) => {
                 alone = opened;
                 (&mut alone, None)
@@ -119,6 +119,7 @@ where
             Err(reason) => return turn_away(connection, &head, request, reason.into(), &said, &on).await,
         },
     };
+    allowance.learn(forward::length(&head)).await;
     if let Some(reason) = forward::unaffordable(&head, allowance) {
         return turn_away(connection, &head, request, reason.into(), &said, &on).await;
     }

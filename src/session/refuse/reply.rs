@@ -158,7 +158,9 @@ pub fn wire_form(reason: Reason) -> WireForm {
         LimitReached => busy(503, "connection_limit_reached", 5),
         // An account becomes free when the window of a budget moves: in minutes, not at once.
         BudgetTableFull => busy(503, "connection_limit_reached", 60),
-        LocalResources | Draining | LogUnavailable => busy(503, "proxy_internal_error", 5),
+        LocalResources | Draining | LogUnavailable | SharedStateUnavailable => {
+            busy(503, "proxy_internal_error", 5)
+        }
         DnsTimeout => reply(504, "dns_timeout"),
         ConnectTimeout => reply(504, "connection_timeout"),
         UpstreamTimeout => reply(504, "http_response_timeout"),
@@ -264,6 +266,10 @@ pub fn advice(reason: Reason) -> &'static str {
         LocalResources => "the proxy is out of descriptors, ports or memory: try again",
         Draining => "the proxy is shutting down: try again on another replica",
         LogUnavailable => "the access log cannot be written, and nothing passes without a record",
+        SharedStateUnavailable => {
+            "the store that counts the upload budgets of all replicas does not answer, and nothing with a budget passes \
+             uncounted: try again, and see the log"
+        }
         DnsTimeout => "DNS did not answer in time",
         ConnectTimeout => "the target did not answer in time",
         UpstreamTimeout => "the target did not respond in time",
@@ -337,6 +343,7 @@ pub fn advice_for_parent(reason: Reason) -> Option<&'static str> {
         | LocalResources
         | Draining
         | LogUnavailable
+        | SharedStateUnavailable
         | NotTls
         | NoSni
         | SniMismatch

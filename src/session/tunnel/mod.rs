@@ -192,7 +192,7 @@ async fn open(
     let mut decided = decide::decide(wanted, request, snapshot)?;
     let last = shared.log.reserve().map_err(|_| Reason::LogUnavailable)?;
     // Before the dial, so that a client without budget causes no connection.
-    let mut allowance = afford(&decided, request, shared)?;
+    let mut allowance = afford(&decided, request, shared).await?;
     loop {
         let generation = decided.snapshot.generation;
         let carries = Carries::by(&decided.permit);
@@ -222,7 +222,7 @@ async fn open(
         let reached = |live: &LiveTunnel| live.tunnel().facts.judged_address();
         let (now, live) = decide::register(decided, wanted, request, shared, add, reached)?;
         if now.snapshot.generation != generation {
-            allowance = afford(&now, request, shared)?;
+            allowance = afford(&now, request, shared).await?;
         }
         if Carries::by(&now.permit) != carries {
             // The rules changed meanwhile, and another kind of connection is needed.
@@ -254,9 +254,9 @@ async fn open(
 }
 
 /// What the client may send.
-fn afford(decided: &Decided, request: &Request<'_>, shared: &Shared) -> Result<Allowance, Reason> {
+async fn afford(decided: &Decided, request: &Request<'_>, shared: &Shared) -> Result<Allowance, Reason> {
     let client = request.account(&decided.snapshot.config);
-    shared.budgets.open(client, &decided.permit)
+    shared.budgets.afford(client, &decided.permit).await
 }
 
 /// Sends the client its `200`, and passes it through the gate if the rule has one.
@@ -373,10 +373,16 @@ async fn enter<'s>(
             Ok((request.open(last, Arc::clone(&meter)), early))
         }
     };
-    let Parts { own: Own { stream: upstream, .. }, limits, live, slot, open, .. } = parts;
+    let Parts { own: Own { stream: upstream, .. }, mut limits, live, slot, open, .. } = parts;
     match entered {
         Ok((mut opened, early)) => {
             opened.decided();
+            // The relay takes it at once. Where it is not granted, what is there is sent, and the relay ends.
+            tokio::select! {
+                biased;
+                _ = cancel.cancelled() => {}
+                _ = limits.upload.secure(early.to_upstream.len()) => {}
+            }
             // From here on it holds what a tunnel costs, and what the relay leases.
             holder.stays_open();
             let relayed = Relayed { client, upstream, early, limits, opened, live, slot, open };

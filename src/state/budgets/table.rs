@@ -24,9 +24,12 @@ use tokio::time::Instant;
 use crate::telemetry::metrics::BudgetAccounts;
 use crate::transport::account::{Account, GivenUp};
 use crate::transport::held::{HeldBytes, Kind};
+use crate::transport::purse::Purse;
 
 /// What an account costs in this table, and at most by itself, beside the text of its rule: `tests/long/abuse budget_accounts`.
 const COST: usize = 1_800;
+/// What its purse costs: the steps of a window in which it told the store of something.
+const PURSE: usize = 3_500;
 /// Accounts that are looked at with each new one, whether they can be removed: more than one, so that the table does not
 /// grow while there is something to remove.
 const LOOKS: usize = 4;
@@ -38,7 +41,7 @@ const PAUSE: u64 = 1000;
 const CANDIDATES: usize = 32;
 
 /// Whose uploads are counted, and by which rule: the policy's name and the rule's text.
-#[derive(PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     pub(super) client: IpAddr,
     pub(super) policy: Arc<str>,
@@ -73,7 +76,15 @@ struct Entry {
     /// `None`: the client's rest.
     key: Option<Arc<Key>>,
     account: Arc<Account>,
+    /// What is leased for it, where replicas count together.
+    purse: Option<Arc<Purse>>,
     due: u64,
+}
+
+impl Entry {
+    fn cost(&self) -> usize {
+        cost(self.key.as_deref()) + if self.purse.is_some() { PURSE } else { 0 }
+    }
 }
 
 #[derive(Default)]
@@ -106,7 +117,7 @@ impl Table {
     }
 
     pub(super) fn accounts(&self) -> BudgetAccounts {
-        BudgetAccounts { used: self.entries.len(), most: self.most, merged: self.merged }
+        BudgetAccounts { used: self.entries.len(), most: self.most, merged: self.merged, store_up: None }
     }
 
     /// The account of a client and a rule, which counts over `window`. `None`: there is no place.
@@ -119,6 +130,22 @@ impl Table {
         // Under the table's lock: nobody removes it before it counts for so long.
         account.keep_for(window, unused);
         Some(account)
+    }
+
+    /// The purse of an account. One that was merged has none of its own: it gets one for as long as a tunnel uses it.
+    pub(super) fn purse(&mut self, key: &Key, make: impl FnOnce() -> Arc<Purse>) -> Arc<Purse> {
+        let Some(entry) = self.accounts.get(key).and_then(|id| self.entries.get_mut(id)) else {
+            return make();
+        };
+        match &entry.purse {
+            Some(purse) => Arc::clone(purse),
+            None => {
+                let purse = make();
+                entry.purse = Some(Arc::clone(&purse));
+                self.held.charge(Kind::Budget, PURSE);
+                purse
+            }
+        }
     }
 
     /// Merges or gives up as many as `lot` accounts where there are too many. Whether there is more to do.
@@ -282,12 +309,12 @@ impl Table {
         }
         self.due.insert((due, id));
         self.held.charge(Kind::Budget, cost(key.as_deref()));
-        self.entries.insert(id, Entry { client, key, account, due });
+        self.entries.insert(id, Entry { client, key, account, purse: None, due });
     }
 
     fn remove(&mut self, id: u64) -> Option<Entry> {
         let entry = self.entries.remove(&id)?;
-        self.held.give_back(Kind::Budget, cost(entry.key.as_deref()));
+        self.held.give_back(Kind::Budget, entry.cost());
         self.due.remove(&(entry.due, id));
         self.change(entry.client, |of_client| {
             of_client.count -= 1;
@@ -360,7 +387,7 @@ impl Table {
         let counts: BTreeSet<_> = self.clients.iter().map(|(client, of)| (of.count, *client)).collect();
         assert_eq!(counts, self.by_count);
         assert_eq!(counts.iter().map(|(count, _)| count).sum::<usize>(), self.entries.len());
-        let costs: usize = self.entries.values().map(|entry| cost(entry.key.as_deref())).sum();
+        let costs: usize = self.entries.values().map(Entry::cost).sum();
         assert_eq!(self.held.of(Kind::Budget), costs);
         assert_eq!(self.due_of_client.len(), self.accounts.len());
         let rests = self.clients.values().filter(|of_client| of_client.rest.is_some()).count();

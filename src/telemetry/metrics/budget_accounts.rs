@@ -19,6 +19,8 @@ pub struct BudgetAccounts {
     pub most: usize,
     /// Accounts that were merged with others of their client since start, because the table was full.
     pub merged: u64,
+    /// Whether the store of shared budgets answers; `None`: it is not asked.
+    pub store_up: Option<bool>,
 }
 
 /// The source of the numbers at each scrape.
@@ -42,6 +44,7 @@ struct OfBudgets {
     used: Family,
     most: Family,
     merged: Family,
+    store_up: Family,
 }
 
 impl OfBudgets {
@@ -67,22 +70,29 @@ impl OfBudgets {
                 &[],
                 COUNTER,
             )?,
+            store_up: Family::new(
+                "egressd_shared_state_up",
+                "Whether the store of shared_state answers; absent while nothing is asked of it.",
+                &[],
+                GAUGE,
+            )?,
         })
     }
 }
 
 impl Collector for OfBudgets {
     fn desc(&self) -> Vec<&Desc> {
-        vec![self.used.desc(), self.most.desc(), self.merged.desc()]
+        vec![self.used.desc(), self.most.desc(), self.merged.desc(), self.store_up.desc()]
     }
 
     // Counters are whole numbers that Prometheus reads as floating point: exact to 2^53.
     fn collect(&self) -> Vec<MetricFamily> {
-        let BudgetAccounts { used, most, merged } = self.source.accounts();
+        let BudgetAccounts { used, most, merged, store_up } = self.source.accounts();
         vec![
             self.used.collect([([], used as f64)]),
             self.most.collect([([], most as f64)]),
             self.merged.collect([([], merged as f64)]),
+            self.store_up.collect(store_up.map(|up| ([], if up { 1.0 } else { 0.0 }))),
         ]
     }
 }

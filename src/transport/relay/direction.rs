@@ -9,13 +9,14 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
 use rustix::pipe::{SpliceFlags, splice};
-use tokio::io::Interest;
+use tokio::io::{Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::end::{End, again};
 use crate::transport::allowance::Allowance;
 use crate::transport::relay::pipe::{Lease, Pool};
 use crate::transport::socket::bound_unsent_in_bulk;
+use crate::words::outcome::Ending;
 
 /// Bytes of one read by copying. A read that fills the buffer is taken as bulk.
 const BUFFER: usize = 16 * 1024;
@@ -36,8 +37,8 @@ thread_local! {
 pub(super) enum Fault {
     Read(io::Error),
     Write(io::Error),
-    /// There is more than the limit allows.
-    Limit,
+    /// There is more than is granted: how that ends the tunnel.
+    Spent(Ending),
 }
 
 /// A receiver that took so much reads what comes. One that takes nothing must not be able to make its socket hold much.
@@ -160,7 +161,7 @@ impl<'a> Direction<'a> {
             ready!(self.poll_deliver(cx, to, &count))?;
             if self.over {
                 ready!(to.poll_flush(cx)).map_err(Fault::Write)?;
-                return Poll::Ready(Err(Fault::Limit));
+                return Poll::Ready(Err(Fault::Spent(self.allowance.ending())));
             }
             match self.stage {
                 Stage::Flowing => {}
@@ -260,18 +261,27 @@ impl<'a> Direction<'a> {
             // If it fails, it only costs time.
             let _ = to.bare().map(bound_unsent_in_bulk);
         }
+        if self.allowance.is_leased()
+            && let Some(socket) = from.bare()
+        {
+            // A tunnel that has nothing to send leases nothing, and its FIN does not wait for a lease.
+            let mut one = [0];
+            if ready!(socket.poll_peek(cx, &mut ReadBuf::new(&mut one))).map_err(Fault::Read)? == 0 {
+                return Poll::Ready(Ok(0));
+            }
+        }
         let room = self.pipe.as_ref().map_or(BUFFER, Lease::capacity);
         let want = match from.bare() {
             // Other tunnels of the account cannot use what is taken here: take no more than there is to read.
             Some(socket) if self.allowance.is_shared() => waiting(socket).clamp(1, room),
             _ => room,
         };
-        let allowed = self.allowance.take(want);
+        let allowed = ready!(self.allowance.poll_take(cx, want));
         if allowed == 0 {
             // One byte shows whether this is the end or too much. That it is lost does not matter: it ends the tunnel.
             return match ready!(from.poll_read(cx, &mut [0])).map_err(Fault::Read)? {
                 0 => Poll::Ready(Ok(0)),
-                _ => Poll::Ready(Err(Fault::Limit)),
+                _ => Poll::Ready(Err(Fault::Spent(self.allowance.ending()))),
             };
         }
         let read = match self.pipe.is_some() {

@@ -184,7 +184,7 @@ impl<'p> Relay<'p> {
 }
 
 /// Closes both sides as `ending` requires: the side that is still open sees the end that it would have seen without us. Waits
-/// only after [`Ending::UploadLimit`], and then at most a second.
+/// only where it may not send more, and then at most a second.
 pub fn part<C: Transport, U: Transport>(client: C, upstream: U, ending: Ending) -> impl Future<Output = ()> {
     let mut lingering = None;
     match ending {
@@ -196,7 +196,7 @@ pub fn part<C: Transport, U: Transport>(client: C, upstream: U, ending: Ending) 
             reset(&upstream);
         }
         // What the limit allows must arrive: a reset on that side would destroy what is still under way.
-        Ending::UploadLimit => {
+        Ending::UploadLimit | Ending::SharedStateUnavailable => {
             reset(&client);
             lingering = Some(Box::pin(linger(upstream)));
         }
@@ -418,7 +418,7 @@ impl Fault {
         match self {
             Fault::Read(error) => ending_of(from == Side::Client, error),
             Fault::Write(error) => ending_of(from != Side::Client, error),
-            Fault::Limit => Ending::UploadLimit,
+            Fault::Spent(ending) => *ending,
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::state::history::{INTERVAL, Sample};
 use crate::state::in_force::InForce;
 use crate::state::shared::Shared;
 use crate::telemetry::metrics::VerdictCounts;
+use crate::transport::purse::bank::OnFailure;
 use crate::transport::tls::ClientTrust;
 use crate::words::client::Protocol;
 use crate::words::counted::counted;
@@ -45,6 +46,8 @@ pub(super) struct Status {
     listeners: Vec<Listener>,
     limits: LimitsView,
     access_log: Log,
+    /// The store in which replicas count upload budgets together; none if there is none.
+    shared_state: Option<Store>,
     tunnels: usize,
     exchanges: usize,
     /// Kinds of refusals and failures in the last 24 hours.
@@ -140,6 +143,18 @@ struct SealView {
 }
 
 #[derive(Serialize)]
+struct Store {
+    url: String,
+    /// Whether it answers; none if nothing is asked, because no rule has a budget.
+    up: Option<bool>,
+    since_seconds: f64,
+    /// Why it does not.
+    why: Option<String>,
+    on_failure: &'static str,
+    replicas: Option<u32>,
+}
+
+#[derive(Serialize)]
 struct Expiring {
     /// How many rules have an expiry, including expired ones.
     total: usize,
@@ -169,6 +184,7 @@ pub(super) fn of(shared: &Shared) -> Status {
         listeners: config.listeners.iter().map(listener).collect(),
         limits: limits(config, shared),
         access_log: log(config, shared),
+        shared_state: store(config, shared),
         tunnels: shared.live.tunnels(),
         exchanges: shared.live.exchanges(),
         refused_kinds: shared.recent.kinds(now),
@@ -269,6 +285,22 @@ fn log(config: &Config, shared: &Shared) -> Log {
     }
 }
 
+fn store(config: &Config, shared: &Shared) -> Option<Store> {
+    let settings = config.shared_state.as_ref()?;
+    let told = shared.budgets.store()?.standing().told();
+    Some(Store {
+        url: cut(&settings.url.to_string()),
+        up: told.up,
+        since_seconds: told.since.as_secs_f64(),
+        why: told.why.map(|why| cut(&why)),
+        on_failure: match settings.on_failure {
+            OnFailure::Deny => "deny",
+            OnFailure::Local => "local",
+        },
+        replicas: settings.replicas,
+    })
+}
+
 fn expiring(config: &Config) -> Expiring {
     // There are nearly always none, and up to a million rules to search.
     if config.policies.next_expiry(Timestamp::MIN).is_none() {
@@ -293,6 +325,15 @@ fn warnings(in_force: &InForce, shared: &Shared, expiring: &Expiring, now: Times
     }
     warnings.extend(apply::reduction(config, shared));
     warnings.extend(memory::beyond(config));
+    let told = shared.budgets.store().map(|store| store.standing().told());
+    if let Some(told) = told.filter(|told| told.up == Some(false)) {
+        let why = told.why.as_deref().unwrap_or("it has not answered yet");
+        let meanwhile = match config.shared_state.as_ref().map(|store| store.on_failure) {
+            Some(OnFailure::Local) => "each replica has its part of them",
+            Some(OnFailure::Deny) | None => "what has one is refused once its lease is used up",
+        };
+        warnings.push(cut(&format!("the store of the upload budgets cannot be asked ({why}): {meanwhile}")));
+    }
     let counts = shared.log.counts();
     if counts.lost > 0 {
         warnings.push(counted(counts.lost, "access log record was lost", "access log records were lost"));

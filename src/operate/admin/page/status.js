@@ -80,7 +80,14 @@ function showReload({ config, now }) {
     () => {});
 }
 
-function showFacts({ config, listeners, limits, access_log: log, now, exchanges, verdicts }) {
+function sharing(store) {
+  if (store === null) return "no: each replica counts by itself";
+  if (store.up === null) return `by ${store.url}, which is not asked: no rule has a budget`;
+  const state = store.up ? "answers" : `cannot be asked (${store.why})`;
+  return `by ${store.url}, which ${state}, for ${lasting(store.since_seconds)}`;
+}
+
+function showFacts({ config, listeners, limits, access_log: log, shared_state: store, now, exchanges, verdicts }) {
   const described = listeners.map((listener) => {
     const speaks = [listener.protocols.includes("socks5") && (listener.protocols.includes("http") ? "SOCKS5 too" : "SOCKS5"), listener.protocols.includes("transparent") && "transparent", listener.proxy_protocol && "PROXY protocol", listener.tls && "TLS", listener.client_certificates && "client certificates",
       listener.basic_auth && "passwords"].filter(Boolean).join(", ");
@@ -98,6 +105,7 @@ function showFacts({ config, listeners, limits, access_log: log, now, exchanges,
     ["Memory held", `${bytes(limits.memory_held)} of ${bytes(limits.memory)}`],
     ["Access log", `${log.available ? "written" : `cannot be written${log.unavailable_seconds === null ? "" : `, for ${lasting(log.unavailable_seconds)}`}`}: ${many(log.written, "record")}, ${number(log.queued)} waiting, ${number(log.lost)} lost`],
     ...(log.seal ? [["Last seal", `${instant(log.seal.time)}: ${many(log.seal.seq === null ? 0 : log.seal.seq + 1, "record")} of boot ${log.seal.boot}, hash ${log.seal.hash}`]] : []),
+    ["Shared budgets", sharing(store)],
     ["Since the start", `${number(verdicts.allowed)} allowed, ${number(verdicts.denied)} denied, ${number(verdicts.would_deny)} would be denied, ${number(verdicts.failed)} failed; ${many(exchanges, "plain HTTP exchange")} now`],
   ];
   const list = byId("facts");

@@ -151,11 +151,16 @@ struct Upstream {
 /// Why a request is not begun: its head, plus its length if one is given, exceeds the allowance. If a request cannot
 /// be sent whole, not one byte of it leaves.
 pub fn unaffordable(head: &Head, allowance: &Allowance) -> Option<Reason> {
-    let length = match head.framing {
+    allowance.refuses(length(head))
+}
+
+/// The bytes of the request, as far as its head tells.
+pub fn length(head: &Head) -> u64 {
+    let content = match head.framing {
         Framing::Length(length) => length,
         Framing::None | Framing::Chunked => 0,
     };
-    allowance.refuses(length.saturating_add(head.bytes as u64))
+    content.saturating_add(head.bytes as u64)
 }
 
 /// Forwards the request that `head` begins; `headers` are its fields, taken out of it. `allowance` is for head and body as they
@@ -180,6 +185,8 @@ where
     let Connection { stream, buffer, lease, of_head, kept } = connection;
     let holder = Arc::clone(lease.holder());
     let track = Track::new(head, terms, &holder);
+    // Where it is not granted, the next lines say so.
+    let _ = allowance.secure(head.bytes).await;
     if let Some(reason) = unaffordable(head, allowance) {
         return outcome(&track, Break::Spent(reason).finish(false), false);
     }

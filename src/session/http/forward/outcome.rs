@@ -69,6 +69,9 @@ impl Break {
                 Finish::Broken { ending: Ending::ClientClosed, reason: Some(Reason::BadRequest) }
             }
             (Break::Spent(reason), false) => Finish::Refused { reason, detail: Cow::Borrowed("") },
+            (Break::Spent(Reason::SharedStateUnavailable), true) => {
+                Finish::Broken { ending: Ending::SharedStateUnavailable, reason: None }
+            }
             (Break::Spent(_), true) => Finish::Broken { ending: Ending::UploadLimit, reason: None },
             (Break::UpstreamSilent, false) => Finish::Refused {
                 reason: Reason::UpstreamTimeout,

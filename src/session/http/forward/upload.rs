@@ -174,6 +174,8 @@ async fn body<R: AsyncRead + Unpin>(
         };
         track.leaves_unread(false);
         loop {
+            // Where it is not granted, what is there may be enough for the next piece.
+            let _ = allowance.secure(sent.buffer.len()).await;
             let granted = allowance.take(sent.buffer.len());
             let piece =
                 follower.step(sent.buffer.get(..granted).unwrap_or_default()).map_err(Break::Malformed)?;

@@ -338,6 +338,8 @@ where
     /// Sends to the upstream what the limit allows.
     async fn send(&mut self, bytes: &[u8]) -> Result<(), GateEnd> {
         let lost = |error| GateEnd::Ended(ending_of(false, &error));
+        // Where it is not granted, what is there is sent.
+        let _ = self.limits.upload.secure(bytes.len()).await;
         let allowed = self.limits.upload.take(bytes.len());
         let (mut left, beyond) = bytes.split_at(allowed);
         while !left.is_empty() {
@@ -346,7 +348,7 @@ where
             left = left.get(taken..).unwrap_or_default();
         }
         self.upstream.flush().await.map_err(lost)?;
-        if beyond.is_empty() { Ok(()) } else { Err(GateEnd::Ended(Ending::UploadLimit)) }
+        if beyond.is_empty() { Ok(()) } else { Err(GateEnd::Ended(self.limits.upload.ending())) }
     }
 
     /// Sends everything that the server said to the client.

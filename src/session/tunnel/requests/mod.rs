@@ -167,6 +167,7 @@ fn ending_by(refused: &Refused, live: &LiveTunnel, shared: &Shared) -> Ending {
     }
     match refused.reason {
         Reason::Draining => Ending::Drained,
+        Reason::SharedStateUnavailable => Ending::SharedStateUnavailable,
         reason if reason.class() == Class::Upload => Ending::UploadLimit,
         _ => Ending::Refused,
     }
