@@ -14,6 +14,8 @@ const START: u64 = 1_700_000_000_000;
 
 #[derive(Clone, Debug)]
 enum Event {
+    /// A replica asks, is answered at once, and uses a part of it.
+    Draw { replica: Index, want: u64, unused: u64 },
     /// A replica asks for bytes.
     Ask { replica: Index, want: u64 },
     /// It gives back what it has left.
@@ -47,6 +49,8 @@ enum Event {
 fn events() -> impl Strategy<Value = Vec<Event>> {
     let index = any::<Index>;
     let event = prop_oneof![
+        20 => (index(), 1..1500u64, prop_oneof![Just(0), 0..300u64])
+            .prop_map(|(replica, want, unused)| Event::Draw { replica, want, unused }),
         8 => (index(), 1..400u64).prop_map(|(replica, want)| Event::Ask { replica, want }),
         2 => index().prop_map(Event::GiveBack),
         12 => index().prop_map(Event::Arrives),
@@ -56,7 +60,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         12 => (index(), 1..300u64, 0..100u64)
             .prop_map(|(replica, want, unused)| Event::Use { replica, want, unused }),
         1 => index().prop_map(Event::Killed),
-        6 => prop_oneof![4 => 0..400u64, 2 => 400..5_000u64, 2 => 5_000..70_000u64].prop_map(Event::Wait),
+        6 => prop_oneof![4 => 0..400u64, 2 => 400..5_000u64, 2 => 5_000..70_000u64, 2 => 58_500..61_000u64].prop_map(Event::Wait),
         1 => Just(Event::Saved),
         1 => Just(Event::Restarted),
         1 => Just(Event::FellBack),
@@ -180,6 +184,18 @@ impl World {
         let (now, replicas) = (self.now, self.replicas.len());
         match event {
             Event::Ask { replica, want } => self.ask(replica.index(replicas), want),
+            Event::Draw { replica, want, unused } => {
+                let at = replica.index(replicas);
+                if self.replicas[at].waits.is_none() {
+                    self.ask(at, want);
+                    self.arrive(self.messages.len() - 1);
+                    self.answer(self.answers.len() - 1);
+                    let replica = &mut self.replicas[at];
+                    replica.ledger.lapse(now);
+                    let taken = replica.ledger.take(replica.ledger.left().saturating_sub(unused));
+                    replica.sent.push((now, taken.bytes));
+                }
+            }
             Event::GiveBack(replica) => {
                 let at = replica.index(replicas);
                 if self.replicas[at].waits.is_none() {
