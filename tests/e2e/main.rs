@@ -40,6 +40,7 @@ mod retry;
 mod revocation;
 mod s3;
 mod seals;
+mod shared_state;
 mod socks;
 mod squid;
 mod squid_lists;
