@@ -45,6 +45,7 @@ fn code(reason: Reason) -> Code {
         | LocalResources
         | Draining
         | LogUnavailable
+        | SharedStateUnavailable
         | UpstreamTimeout
         | NoSni
         | SniMismatch

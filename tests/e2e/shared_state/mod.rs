@@ -35,9 +35,13 @@ fn configured(sink: &Sink, budget: &str, store: &str) -> String {
     format!("{}shared_state: {{{store}}}\n", crate::support::config(&[&rule]))
 }
 
+fn of_three(sink: &Sink, url: &str) -> String {
+    configured(sink, &format!("{}B/24h", budget()), &format!("url: \"{url}\", replicas: 3"))
+}
+
 fn replicas(sink: &Sink, url: &str) -> Vec<Egressd> {
-    let keys = format!("url: \"{url}\", replicas: 3");
-    (0..3).map(|_| replica(sink, &format!("{}B/24h", budget()), &keys)).collect()
+    let text = of_three(sink, url);
+    (0..3).map(|_| Egressd::start(&text)).collect()
 }
 
 fn is_up(replica: &Egressd) -> bool {
@@ -132,14 +136,35 @@ fn a_slow_store_costs_time_and_nothing_else() {
 }
 
 #[test]
-fn a_clock_that_is_set_back_gives_nothing_away() {
-    let sink = Sink::start();
-    let store = Store::start(Kept::Clock);
-    let replicas = replicas(&sink, &store.url());
-    let load = Load::start(&replicas, &sink);
-    load.until_arrived(budget() / 4);
-    store.set_clock("-3600");
-    load.until_spent(budget() - 3 * lease());
+fn a_store_whose_clock_is_set_gives_nothing_away() {
+    for offset in ["-3600", "+3600"] {
+        let (sink, store) = (Sink::start(), Store::start(Kept::Clock));
+        let replicas = replicas(&sink, &store.url());
+        let load = Load::start(&replicas, &sink);
+        load.until_arrived(budget() / 4);
+        store.set_clock(offset);
+        load.until_spent(budget() - 3 * lease());
+        assert_together(&sink, budget());
+    }
+}
+
+#[test]
+fn the_clocks_of_replicas_do_not_matter() {
+    let (sink, store) = (Sink::start(), Store::start(Kept::Nothing));
+    let text = of_three(&sink, &store.url());
+    let replicas: Vec<Egressd> = ["-3600", "+0", "+3600"]
+        .into_iter()
+        .map(|offset| {
+            let home = directory();
+            let file = home.path().join("egressd.yaml");
+            write(&file, &text);
+            let mut command = crate::support::command();
+            command.arg("run").arg("--config").arg(&file);
+            store::set_clock(&mut command, home.path(), offset);
+            Egressd::spawn(home, command)
+        })
+        .collect();
+    Load::start(&replicas, &sink).until_spent(budget() - 3 * lease());
     assert_together(&sink, budget());
 }
 
@@ -181,6 +206,37 @@ fn without_the_store_deny_refuses_what_is_not_leased() {
     let status = status(&deny);
     assert!(status["warnings"].to_string().contains("cannot be asked"), "{status}");
     assert_eq!(status["shared_state"]["up"], false);
+}
+
+#[test]
+fn a_store_that_hangs_is_missed_and_counts_on_afterwards() {
+    let (sink, store) = (Sink::start(), Store::start(Kept::Nothing));
+    let deny = replica(&sink, "300KB/24h", &format!("url: \"{}\"", store.url()));
+    up(&deny);
+    let asks = || {
+        let mut wire = deny.connect();
+        wire.send(format!("CONNECT {0} HTTP/1.1\r\nHost: {0}\r\n\r\n", sink.address));
+        let reply = wire.read_head();
+        if reply.status == 200 {
+            // The end of the budget is a reset.
+            wire.send([1; 1000]);
+            wire.finish();
+            let _ = wire.read_to_end();
+        }
+        reply
+    };
+    assert_eq!(asks().status, 200);
+    store.signal(Signal::STOP);
+    let refusal = until("a refusal", || Some(asks()).filter(|reply| reply.status != 200));
+    assert_eq!((refusal.status, refusal.reason()), (503, Some("shared_state_unavailable")));
+    assert!(!is_up(&deny));
+    store.signal(Signal::CONT);
+    up(&deny);
+    // What it was asked before it hung, it does now.
+    let refusal = until("all of the budget to be used", || Some(asks()).filter(|reply| reply.status != 200));
+    assert_eq!((refusal.status, refusal.reason()), (429, Some("upload_budget")));
+    let arrived = sink.arrived();
+    assert!((200_000..=300_000).contains(&arrived), "{arrived}");
 }
 
 #[test]
@@ -276,6 +332,27 @@ fn a_cluster_has_the_accounts_on_its_nodes() {
     replica.tunnel(&sink.address.to_string()).send(vec![1; 5000]);
     until("the bytes to arrive", || (sink.arrived() == 5000).then_some(()));
     assert_eq!(cluster.accounts(), 1);
+}
+
+/// The user that docs/operations.md shows may do all that egressd does, and nothing else.
+#[test]
+fn the_rights_that_the_documentation_names_are_enough() {
+    let (sink, store) = (Sink::start(), Store::start(Kept::Nothing));
+    let page = std::fs::read_to_string("docs/operations.md").expect("in the repository");
+    let (_, rights) = page.split_once("`ACL SETUSER egressd ").expect("it names them");
+    let (rights, _) = rights.split_once('`').expect("a closing quote");
+    let rights = rights.replace(">PASSWORD", ">secret");
+    let rights: Vec<&str> = rights.split_whitespace().collect();
+    store.ask(&[&["ACL", "SETUSER", "egressd"], &rights[..]].concat());
+    let home = directory();
+    write(&home.path().join("store.cred"), "egressd:secret\n");
+    let keys = format!("url: \"{}\", credentials_file: store.cred", store.url());
+    let replica = Egressd::start_in(home, &configured(&sink, "100KB/1h", &keys));
+    up(&replica);
+    replica.tunnel(&sink.address.to_string()).send(vec![1; 5000]);
+    until("the bytes to arrive", || (sink.arrived() == 5000).then_some(()));
+    let denied = store.ask(&["ACL", "LOG"]);
+    assert!(matches!(&denied, redis::Value::Array(all) if all.is_empty()), "{denied:?}");
 }
 
 #[test]

@@ -33,6 +33,23 @@ pub(super) struct Store {
     arguments: Vec<String>,
 }
 
+/// The file that says by how many seconds a clock is off.
+const CLOCK: &str = "clock";
+
+fn fake_time(command: &mut Command, home: &Path) {
+    let library = Ran::ok(Command::new("sh").args(["-c", "ls /usr/lib/*/faketime/libfaketime.so.1"]));
+    command.env("LD_PRELOAD", library.trim()).env("FAKETIME_NO_CACHE", "1");
+    command.env("FAKETIME_TIMESTAMP_FILE", home.join(CLOCK));
+    // Timers go on as they are.
+    command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("DONT_FAKE_MONOTONIC", "1");
+}
+
+/// The clock of another program is off by so many seconds.
+pub(super) fn set_clock(command: &mut Command, home: &Path, seconds: &str) {
+    write(&home.join(CLOCK), format!("{seconds}\n"));
+    fake_time(command, home);
+}
+
 fn free() -> SocketAddr {
     TcpListener::bind(("127.0.0.1", 0)).and_then(|socket| socket.local_addr()).expect("a free port")
 }
@@ -82,7 +99,11 @@ impl Store {
 
     /// Its clock is off by so many seconds.
     pub(super) fn set_clock(&self, seconds: &str) {
-        write(&self.directory.path().join("clock"), format!("{seconds}\n"));
+        write(&self.directory.path().join(CLOCK), format!("{seconds}\n"));
+    }
+
+    pub(super) fn signal(&self, signal: Signal) {
+        self.daemon.as_ref().expect("it runs").signal(signal);
     }
 
     /// Kills it.
@@ -96,11 +117,7 @@ impl Store {
         let mut redis = Command::new("redis-server");
         isolate(&mut redis, self.directory.path());
         if self.kept == Kept::Clock {
-            let library = Ran::ok(Command::new("sh").args(["-c", "ls /usr/lib/*/faketime/libfaketime.so.1"]));
-            redis.env("LD_PRELOAD", library.trim()).env("FAKETIME_NO_CACHE", "1");
-            redis.env("FAKETIME_TIMESTAMP_FILE", self.directory.path().join("clock"));
-            // Timers go on as they are.
-            redis.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("DONT_FAKE_MONOTONIC", "1");
+            fake_time(&mut redis, self.directory.path());
         }
         let port = self.address.port().to_string();
         let (plain, tls) = if self.tls { ("0", &*port) } else { (&*port, "0") };

@@ -118,14 +118,13 @@ impl Store {
         let (window, keep) = (message.window, message.window.max(of.window));
         let (step, grid) = (window.div_ceil(60), keep.div_ceil(60));
         let mut kept: BTreeMap<(u64, String), u64> = BTreeMap::new();
-        let (mut counted, mut longer) = (0, false);
+        let mut counted = 0;
         for ((ends, holder), bytes) in std::mem::take(&mut of.steps) {
             if ends + keep <= now {
                 continue;
             }
             let within = ends + window > now;
             counted += if within { bytes } else { 0 };
-            longer |= !within;
             let ends = if within { ends } else { ends.div_ceil(grid) * grid };
             *kept.entry((ends, holder)).or_default() += bytes;
         }
@@ -139,7 +138,7 @@ impl Store {
         if granted > 0 {
             *of.steps.entry((ends, message.holder.clone())).or_default() += granted;
         }
-        of.window = if longer { keep } else { window };
+        of.window = keep;
         if of.steps.is_empty() {
             self.data.accounts.remove(account);
         }

@@ -346,3 +346,29 @@ fn what_is_refused_was_used_or_is_leased_and_what_is_given_back_is_for_the_other
     assert_eq!(asks(&mut world, 0, 0), 0);
     assert_eq!(asks(&mut world, 1, 500), 100);
 }
+
+#[test]
+fn an_edit_to_a_shorter_window_forgets_nothing_that_the_longer_one_counts() {
+    const HOUR: u64 = 3_600_000;
+    let mut store = Store { clock: START, run: "0000".to_owned(), settle: 0, ..Store::default() };
+    let mut number = 0;
+    let mut asks = |clock: u64, holder: &str, window: u64, want: u64| {
+        store.clock = clock;
+        number += 1;
+        let epoch = store.run("a", None).id;
+        let (holder, claims) = (holder.to_owned(), Vec::new());
+        let message = Message { epoch, holder, number, budget: 1000, window, want, claims };
+        match store.run("a", Some(&message)).answer {
+            Told::Granted(granted, ..) => granted,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(asks(START, "x", 24 * HOUR, 600), 600);
+    // The step of that is not over yet, so it counts in any window.
+    assert_eq!(asks(START + 60_000, "y", 60_000, 1000), 400);
+    assert_eq!(asks(START + HOUR, "y", 60_000, 100), 100);
+    assert_eq!(asks(START + 5 * HOUR, "x", 24 * HOUR, 1000), 0);
+    // The minutes count in the day by its steps.
+    assert_eq!(asks(START + 24 * HOUR + HOUR / 2, "x", 24 * HOUR, 1000), 900);
+    assert_eq!(asks(START + 26 * HOUR, "x", 24 * HOUR, 1000), 100);
+}

@@ -7,6 +7,7 @@ local function int(number) return string.format('%.0f', number) end
 local time = redis.call('TIME')
 local clock = time[1] * 1000 + math.floor(time[2] / 1000)
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+if not run then return redis.error_reply('ERR INFO does not tell its run_id') end
 local mark = redis.call('HMGET', KEYS[1], 'id', 'since', 'now')
 local id, since = mark[1], tonumber(mark[2] or 0)
 -- It never runs back, whatever is done to the server's.
@@ -34,12 +35,12 @@ for at = 8, #ARGV, 3 do
   now = math.max(now, tonumber(ARGV[at + 1]))
 end
 
--- What counts: what was leased until an end that is within the window. What only a longer window of before counts is kept, and made
--- coarser.
+-- What counts: what was leased until an end that is within the window. What only a longer window counts, of before or of another replica, is
+-- kept as long as the account is, and made coarser.
 local keep = math.max(window, tonumber(redis.call('HGET', key, 'w') or 0))
 local step, grid = math.ceil(window / 60), math.ceil(keep / 60)
 local all = redis.call('HGETALL', key)
-local counted, last, longer, holders = 0, 0, false, {[holder] = true}
+local counted, last, holders = 0, 0, {[holder] = true}
 for at = 1, #all, 2 do
   local ends, who = string.match(all[at], '^(%d+):(.+)$')
   if ends then
@@ -52,7 +53,6 @@ for at = 1, #all, 2 do
       if ends + window > now then
         counted = counted + bytes
       else
-        longer = true
         local coarse = math.ceil(ends / grid) * grid
         if coarse ~= ends then
           redis.call('HDEL', key, all[at])
@@ -79,7 +79,7 @@ redis.call('HSET', KEYS[1], 'now', int(now))
 if last == 0 then
   redis.call('DEL', key)
 else
-  if longer then redis.call('HSET', key, 'w', int(keep)) else redis.call('HSET', key, 'w', int(window)) end
+  redis.call('HSET', key, 'w', int(keep))
   redis.call('PEXPIREAT', key, int(last + keep))
 end
 return {id, now, settles, granted, ends, rest - granted}

@@ -91,9 +91,10 @@ pub(super) fn read(value: &Value) -> Result<Said, String> {
     said.ok_or_else(|| "it answered what the script does not say".to_owned())
 }
 
+/// No number of the script is larger than a double counts to.
 fn number(value: &Value) -> Option<u64> {
     match value {
-        Value::Int(number) => u64::try_from(*number).ok(),
+        Value::Int(number) => u64::try_from(*number).ok().filter(|number| *number <= 1 << 53),
         _ => None,
     }
 }
@@ -120,6 +121,7 @@ mod tests {
             Value::Array(vec![]),
             Value::Array(vec![Value::Int(1), Value::Int(5), Value::Int(0)]),
             Value::Array(vec![epoch(), Value::Int(-5), Value::Int(0)]),
+            Value::Array(vec![epoch(), Value::Int(i64::MAX), Value::Int(0)]),
             Value::Array(good[..5].to_vec()),
         ] {
             assert!(read(&bad).is_err(), "{bad:?}");
