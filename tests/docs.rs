@@ -215,7 +215,9 @@ fn every_configuration_that_is_shipped_loads() {
     assert!(shipped.len() >= 3, "{shipped:?}");
     for path in shipped {
         // Certificates belong to the cluster: they are not in the repository. Lists are.
-        let is_secret = |named: &Path| named.extension().is_some_and(|end| end == "crt" || end == "key");
+        let is_secret = |named: &Path| {
+            named.extension().is_some_and(|end| ["crt", "key", "cred"].iter().any(|secret| end == *secret))
+        };
         let read = |named: &Path| {
             std::fs::read(named).or_else(|error| if is_secret(named) { file(named) } else { Err(error) })
         };

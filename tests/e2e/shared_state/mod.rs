@@ -7,12 +7,13 @@ mod model;
 mod script;
 mod store;
 
+use std::io::{Read as _, Write as _};
 use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{Authority, Egressd, directory, until, write};
+use crate::support::{Authority, Egressd, Origin, any_port, directory, head_of, until, write};
 use load::{Load, Sink};
 use store::{Kept, Sentinel, Store, delayed};
 
@@ -234,7 +235,7 @@ fn a_store_that_hangs_is_missed_and_counts_on_afterwards() {
     up(&deny);
     // What it was asked before it hung, it does now.
     let refusal = until("all of the budget to be used", || Some(asks()).filter(|reply| reply.status != 200));
-    assert_eq!((refusal.status, refusal.reason()), (429, Some("upload_budget")));
+    assert_eq!((refusal.status, refusal.reason()), (403, Some("upload_budget")));
     let arrived = sink.arrived();
     assert!((200_000..=300_000).contains(&arrived), "{arrived}");
 }
@@ -272,6 +273,48 @@ fn without_the_store_local_goes_on_with_its_share_and_tells_it_later() {
         (sink.arrived() >= 900_000 - 100).then_some(())
     });
     assert!(sink.arrived() <= 900_000, "{}", sink.arrived());
+}
+
+#[test]
+fn plain_requests_count_together_and_what_does_not_fit_is_not_begun() {
+    let origin = Origin::start(any_port(), |mut conversation| {
+        let head = head_of(&mut conversation)?.to_ascii_lowercase();
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+        let length = length.unwrap_or(if head.contains("chunked") { u64::MAX } else { 0 });
+        std::io::copy(&mut (&mut conversation).take(length), &mut std::io::sink())?;
+        conversation.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+    });
+    let mut store = Store::start(Kept::Nothing);
+    let rule = format!("{{to: \"http://{}\", upload_budget: 100KB/24h}}", origin.address());
+    let text =
+        format!("{}shared_state: {{url: \"{}\"}}\n", crate::support::config(&[&rule]), store.url());
+    let (first, second) = (Egressd::start(&text), Egressd::start(&text));
+    let head = |length: &str| format!("PUT http://{0}/ HTTP/1.1\r\nHost: {0}\r\n{length}\r\n", origin.address());
+    let post = |replica: &Egressd, bytes: usize| {
+        let mut wire = replica.connect();
+        wire.send([head(&format!("Content-Length: {bytes}\r\n")).as_bytes(), &vec![1; bytes]].concat());
+        wire.read_reply().status
+    };
+    assert_eq!(post(&first, 60_000), 200);
+    second.refuses(head("Content-Length: 60000\r\n"), 403, "upload_budget");
+    // What the first has leased beyond that is at most two blocks of 4 KiB.
+    assert_eq!(post(&second, 25_000), 200);
+    assert_eq!(origin.seen().len(), 2, "what does not fit reaches no target");
+    // Of a chunked body nobody knows before how long it is.
+    let mut wire = second.connect();
+    wire.send(head("Transfer-Encoding: chunked\r\n"));
+    wire.send([b"4e20\r\n".as_slice(), &[1; 20_000], b"\r\n0\r\n\r\n"].concat());
+    second.refused(wire, 403, "upload_budget");
+    let arrived = || origin.seen().iter().map(|seen| seen.bytes.len()).sum::<usize>();
+    assert!(arrived() <= 100_000, "{}", arrived());
+    store.stop();
+    until("the store to be missed", || (!is_up(&first)).then_some(()));
+    until("what is leased to be used", || {
+        let mut wire = first.connect();
+        wire.send(head(""));
+        Some(wire.read_reply()).filter(|reply| reply.status == 503)
+    });
+    first.refuses(head(""), 503, "shared_state_unavailable");
 }
 
 #[test]
