@@ -58,6 +58,10 @@ def store(things):
     assert policy["podSelector"]["matchLabels"].items() <= labels.items()
     (rule,) = policy["ingress"]
     assert rule["from"] == [{"podSelector": {"matchLabels": {"app.kubernetes.io/name": "egressd"}}}]
+    # Where the policy of egressd keeps it from private addresses, the store is an exception.
+    for other in (thing for thing in things if thing["kind"] == "NetworkPolicy" and thing not in own and not is_for_clients(thing)):
+        reaches = [rule["to"] for rule in to_ports(other, {6379})]
+        assert reaches == [[{"podSelector": {"matchLabels": {"app.kubernetes.io/name": "valkey"}}}]], reaches
     return [thing for thing in things if thing not in own]
 
 
