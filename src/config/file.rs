@@ -360,12 +360,13 @@ pub(super) struct LimitsFile {
 }
 
 /// A store in which all replicas count upload budgets together.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[schemars(rename = "SharedState", deny_unknown_fields)]
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[cfg_attr(test, schemars(rename = "SharedState", deny_unknown_fields))]
 pub(super) struct SharedStateFile {
     /// `redis://HOST:PORT/DATABASE`, `redis+cluster://HOST:PORT,HOST:PORT` or `redis+sentinel://HOST:PORT,HOST:PORT/MASTER/DATABASE`;
     /// with TLS `rediss` in place of `redis`.
-    #[schemars(required)]
+    #[cfg_attr(test, schemars(required))]
     pub(super) url: Key<Store>,
     /// File with one line `USER:PASSWORD`; for a password alone the user is `default`.
     pub(super) credentials_file: Key<FilePath>,
@@ -374,14 +375,15 @@ pub(super) struct SharedStateFile {
     /// What becomes of uploads with a budget while the store does not answer. Left out: deny.
     pub(super) on_failure: Key<OnStoreFailureFile>,
     /// How many replicas share the store: with `on_failure: local` each has its part of every budget.
-    #[schemars(range(min = 1, max = 10_000))]
+    #[cfg_attr(test, schemars(range(min = 1, max = 10_000)))]
     pub(super) replicas: Key<u64>,
 }
 
 /// What becomes of uploads with a budget while the store does not answer.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
-#[schemars(rename = "OnStoreFailure")]
+#[cfg_attr(test, schemars(rename = "OnStoreFailure"))]
 pub(super) enum OnStoreFailureFile {
     /// They are refused once what was leased is used up.
     Deny,
