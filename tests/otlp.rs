@@ -442,6 +442,52 @@ fn a_reload_follows_the_endpoint_the_headers_and_the_roots() {
     proxy.says("`access_log.otlp` was removed, which needs a restart");
 }
 
+/// A receiver that is overloaded may ask for ten minutes, and one that hangs may take its time: neither keeps what a reload says waiting.
+#[test]
+fn a_reload_is_followed_at_once_in_a_pause_and_in_a_request() {
+    let busy = Says::Status("503 Service Unavailable\r\nRetry-After: 600\r\nContent-Length: 0\r\n\r\n");
+    scope(|scope| {
+        for says in [busy, Says::Nothing] {
+            scope.spawn(move || {
+                let (old, new) = (Receiver::always(says.clone()), Receiver::saying([]));
+                let variables = [
+                    ("OTEL_EXPORTER_OTLP_TIMEOUT", "600000"),
+                    ("OTEL_EXPORTER_OTLP_ENDPOINT", &new.endpoint()),
+                ];
+                let otlp = format!("{{endpoint: '{}', headers_file: h}}", old.endpoint());
+                let proxy = start(&[], &otlp, "", &[("h", "X-Tenant: one\n")], &variables);
+                ask(&proxy);
+                let asked = |times: usize, tenant: &str| {
+                    until(&format!("the old receiver to be asked as {tenant}: {says:?}"), || {
+                        let seen = old.seen();
+                        let last = seen.last().filter(|seen| seen.field("x-tenant") == Some(tenant));
+                        (last.is_some() && seen.len() == times).then_some(())
+                    });
+                };
+                asked(1, "one");
+                write(&proxy.file("h"), "X-Tenant: two\n");
+                asked(2, "two");
+                // Another change is no reason to ask again.
+                let before = hash(&proxy);
+                write(&proxy.file("egressd.yaml"), text(&["a.example"], &otlp, ""));
+                until("the other change", || (hash(&proxy) != before).then_some(()));
+                // Where to is the environment's now.
+                write(&proxy.file("egressd.yaml"), text(&["a.example"], "{headers_file: h}", ""));
+                counted(&proxy, "exported", 1);
+                assert_eq!((old.seen().len(), new.records().len()), (2, 1), "{says:?}");
+                assert_eq!(new.seen()[0].field("x-tenant"), Some("two"));
+                assert_eq!((count(&proxy, "dropped"), count(&proxy, "lost")), (0, 0));
+            });
+        }
+    });
+}
+
+/// The configuration in force.
+fn hash(proxy: &Egressd) -> Value {
+    let status: Value = serde_json::from_str(&proxy.get("/api/status").body).expect("JSON");
+    status["config"]["sha256"].clone()
+}
+
 #[test]
 fn the_standard_variables_say_where_and_how() {
     let authority = Authority::new();

@@ -143,6 +143,7 @@ pub(crate) fn apply(
     }
 
     let since = put_in_force();
+    shared.log.reload_copies();
     shared.metrics.in_force(config, since);
     listener::count_certificates(&shared.metrics, config);
     let authority = inspection.as_ref().map(|inspection| inspection.minter.authority());

@@ -214,6 +214,13 @@ impl AccessLog {
         self.0.copies.as_ref().map(Outbox::counts)
     }
 
+    /// Another configuration is in force, which the copies follow.
+    pub fn reload_copies(&self) {
+        if let Some(copies) = &self.0.copies {
+            copies.reload();
+        }
+    }
+
     /// Follows `limits.memory`, of which the queue takes an eighth at most.
     pub fn set_memory(&self, limit: usize) {
         if let Some(copies) = &self.0.copies {

@@ -2,7 +2,8 @@
 //!
 //! A receiver that is down, slow or overloaded is asked again, after the time that it names or else after 1, 2, 4 … up to 60 seconds,
 //! with chance in it so that replicas do not come at once. Meanwhile records fill the outbox, and what finds no room there is dropped.
-//! What the receiver refuses for good is not sent again.
+//! What the receiver refuses for good is not sent again. A reload that names another receiver, or other headers or authorities, is followed
+//! at once, in the middle of a request and of a pause too.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -111,18 +112,36 @@ impl Exporter {
         Exporting { outbox, task: tokio::spawn(run(self, own, in_force)) }
     }
 
-    /// Follows a reload. A receiver that cannot be set up leaves the one before.
-    fn follow(&mut self, config: &Config) {
-        let Some(otlp) = &config.access_log.otlp else { return };
-        let now = (otlp, &config.certificates.roots);
-        if now == (&self.made.0, &self.made.1) {
-            return;
+    /// Whether `config` says something else than the receiver is made of. That there is one needs a restart.
+    fn differs(&self, config: &Config) -> bool {
+        let Some(otlp) = &config.access_log.otlp else { return false };
+        (otlp, &config.certificates.roots) != (&self.made.0, &self.made.1)
+    }
+
+    /// Until a reload says something else.
+    async fn changed(&self, in_force: &impl Fn() -> InForce) {
+        loop {
+            self.outbox.reloaded().await;
+            if self.differs(&in_force().config) {
+                return;
+            }
         }
-        self.made = (now.0.clone(), now.1.clone());
-        match Receiver::new(now.0, now.1, &self.environment) {
-            Ok(receiver) => self.receiver = receiver,
+    }
+
+    /// Follows a reload; returns whether it said something else. A receiver that cannot be set up leaves the one before.
+    fn follow(&mut self, config: &Config) -> bool {
+        let Some(otlp) = config.access_log.otlp.as_ref().filter(|_| self.differs(config)) else {
+            return false;
+        };
+        self.made = (otlp.clone(), config.certificates.roots.clone());
+        match Receiver::new(otlp, &self.made.1, &self.environment) {
+            Ok(receiver) => {
+                tracing::info!("access log records are copied to {receiver} from now on");
+                self.receiver = receiver;
+            }
             Err(error) => tracing::error!("access log records still go to {}: {error}", self.receiver),
         }
+        true
     }
 }
 
@@ -188,17 +207,20 @@ async fn deliver(
     let mut body = Body::of(exporter, &batch).await;
     loop {
         let InForce { config, resolver } = in_force();
-        let before = exporter.made.clone();
-        exporter.follow(&config);
-        if before != exporter.made {
-            *kept = None;
+        if exporter.follow(&config) {
+            (*kept, pause) = (None, exporter.pace.first);
         }
         if body.gzip != exporter.receiver.gzip {
             body = Body::of(exporter, &batch).await;
         }
         let receiver = &exporter.receiver;
         let sent = Box::pin(send(kept, receiver, &resolver, own, body.bytes.clone()));
-        let (after, why) = match timeout(receiver.timeout, sent).await {
+        let sent = tokio::select! {
+            sent = timeout(receiver.timeout, sent) => sent,
+            // The new receiver gets it, whatever the old one makes of it.
+            () = exporter.changed(in_force) => continue,
+        };
+        let (after, why) = match sent {
             Ok(Ok(Answer::Accepted { rejected, said })) => {
                 if !*works {
                     tracing::info!("{receiver} takes access log records again");
@@ -236,7 +258,10 @@ async fn deliver(
         *works = false;
         let wait = after.unwrap_or_else(|| by_chance(pause));
         pause = (pause * 2).min(exporter.pace.longest);
-        wait_or_close(exporter, wait).await;
+        tokio::select! {
+            () = wait_or_close(exporter, wait) => {}
+            () = exporter.changed(in_force) => {}
+        }
     }
 }
 

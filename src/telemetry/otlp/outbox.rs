@@ -45,6 +45,8 @@ pub struct Outbox(Arc<Inner>);
 struct Inner {
     state: Mutex<State>,
     wake: Notify,
+    /// What the receiver is made of may be another now.
+    reloaded: Notify,
     most: AtomicUsize,
     held: Arc<HeldBytes>,
     exported: AtomicU64,
@@ -80,6 +82,7 @@ impl Outbox {
         let outbox = Outbox(Arc::new(Inner {
             state: Mutex::default(),
             wake: Notify::new(),
+            reloaded: Notify::new(),
             most: AtomicUsize::new(0),
             held,
             exported: AtomicU64::new(0),
@@ -94,6 +97,16 @@ impl Outbox {
     /// Follows `limits.memory`.
     pub fn set_memory(&self, memory: usize) {
         self.0.most.store((memory / SHARE).min(MOST_BYTES), Ordering::Relaxed);
+    }
+
+    /// Another configuration is in force: what is sent, or waits to be sent again, goes where that says.
+    pub fn reload(&self) {
+        self.0.reloaded.notify_one();
+    }
+
+    /// Until another configuration is in force.
+    pub(super) async fn reloaded(&self) {
+        self.0.reloaded.notified().await;
     }
 
     /// Takes a copy of the record, or drops it.
